@@ -1,1 +1,3 @@
 //! mproxy-codec
+
+pub mod topic;

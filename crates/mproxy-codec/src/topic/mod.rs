@@ -1,0 +1,57 @@
+//! Topic algebra: names, filters, and how they relate.
+//!
+//! A *name* is what is published to, a *filter* is what is subscribed to. This module decides
+//! whether a byte string is either of them, whether a filter [matches](TopicFilter::matches) a
+//! name, whether it [covers](TopicFilter::covers) another filter (everything the other can match,
+//! it matches) and whether two filters [overlap](TopicFilter::overlaps) (some name is matched by
+//! both). An access rule needs the last two: "does a rule match the filter string" is not the
+//! question that a SUBSCRIBE asks.
+//!
+//! Everything works byte by byte: there is no normalisation, no folding of case, and no trimming
+//! `[MQTT-4.7.3-4]`. Empty levels count: `/a`, `a` and `a/` are three different names. All
+//! functions are iterative, linear in the length of their arguments, do not panic and, except where
+//! an invalid string is reported, do not allocate.
+//!
+//! The syntax check of what is not plain ASCII is done by [mqtt-protocol], behind the checks that
+//! it does not do itself (U+0000); the hot path, [`is_plain_name`], is a single pass over eight
+//! bytes at a time.
+//!
+//! # Examples
+//!
+//! ```
+//! use mproxy_codec::topic::{TopicFilter, TopicName};
+//!
+//! let readings = TopicFilter::new("sensors/+/temperature")?;
+//! assert!(readings.matches(TopicName::new("sensors/7/temperature")?));
+//!
+//! let all = TopicFilter::new("sensors/#")?;
+//! assert!(all.covers(readings));
+//! assert!(!readings.covers(all));
+//! assert!(all.overlaps(TopicFilter::new("+/7/#")?));
+//!
+//! // A wildcard in the first level never reaches the broker's own topics.
+//! assert!(!TopicFilter::new("#")?.covers(TopicFilter::new("$SYS/#")?));
+//! # Ok::<(), mproxy_codec::topic::TopicError>(())
+//! ```
+//!
+//! [mqtt-protocol]: https://docs.rs/mqtt-protocol
+
+mod control;
+mod error;
+mod filter;
+mod name;
+mod plain;
+mod relation;
+mod shared;
+
+pub use self::{
+    control::has_control,
+    error::TopicError,
+    filter::TopicFilter,
+    name::{TopicName, validate_name},
+    plain::is_plain_name,
+    shared::SharedFilter,
+};
+
+/// The longest topic name or filter in bytes: its length travels in two bytes. `[MQTT-4.7.3-3]`
+pub const MAX_TOPIC_LENGTH: usize = 65_535;
