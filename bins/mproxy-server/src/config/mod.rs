@@ -1,0 +1,5 @@
+//! TOML to a validated [`Config`].
+
+mod model;
+
+pub(crate) use model::*;

@@ -1,0 +1,44 @@
+//! `type = "access-log"`: which events of a session are logged.
+
+use super::Choice;
+
+/// The settings of an access log.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct AccessLog {
+    /// The events that are logged; sorted, each once.
+    pub(crate) events: Vec<AccessEvent>,
+    /// The share of PUBLISH packets that is logged, 0 to 1; counts only with
+    /// [`AccessEvent::Publish`].
+    pub(crate) publish_sample: f64,
+}
+
+/// An event that an access log can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum AccessEvent {
+    /// The broker accepted or refused a client.
+    Connect,
+    /// A session ended.
+    Disconnect,
+    /// A subscription was answered.
+    Subscribe,
+    /// A subscription ended.
+    Unsubscribe,
+    /// A PUBLISH from the client went on to the broker.
+    Publish,
+    /// Something was refused.
+    Deny,
+    /// A session was ended because of a mistake.
+    Error,
+}
+
+impl Choice for AccessEvent {
+    const ALL: &'static [(&'static str, Self)] = &[
+        ("connect", Self::Connect),
+        ("disconnect", Self::Disconnect),
+        ("subscribe", Self::Subscribe),
+        ("unsubscribe", Self::Unsubscribe),
+        ("publish", Self::Publish),
+        ("deny", Self::Deny),
+        ("error", Self::Error),
+    ];
+}

@@ -1,0 +1,93 @@
+//! `type = "acl"`: who may publish and subscribe where.
+
+use super::{Choice, Template};
+
+/// The settings of an access control list; the first rule that matches decides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Acl {
+    /// What happens when no rule matches.
+    pub(crate) default: AclDefault,
+    /// How subscriptions wider than the rules are answered.
+    pub(crate) subscribe: AclSubscribe,
+    /// What a client is told when it is denied.
+    pub(crate) on_deny: AclOnDeny,
+    /// The rules, in the order in which they are asked.
+    pub(crate) rules: Vec<AclRule>,
+}
+
+/// One rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AclRule {
+    /// What a denial is reported under; `rule N` when it was not given.
+    pub(crate) name: String,
+    /// True for `allow`, false for `deny`.
+    pub(crate) allow: bool,
+    /// What is allowed or denied; sorted, each once, not empty.
+    pub(crate) actions: Vec<AclAction>,
+    /// Topics, as topic filters that may hold placeholders.
+    pub(crate) topics: Vec<Template>,
+    /// Subscription filters, compared as they stand.
+    pub(crate) filters: Vec<Template>,
+    /// Where the rule was written, `file:line`, for the report of a denial.
+    pub(crate) at: String,
+}
+
+/// What a client does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum AclAction {
+    /// It publishes; its will included.
+    Publish,
+    /// It subscribes.
+    Subscribe,
+}
+
+impl Choice for AclAction {
+    const ALL: &'static [(&'static str, Self)] =
+        &[("publish", Self::Publish), ("subscribe", Self::Subscribe)];
+}
+
+/// What happens when no rule matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AclDefault {
+    /// It is denied.
+    Deny,
+    /// It is allowed.
+    Allow,
+}
+
+impl Choice for AclDefault {
+    const ALL: &'static [(&'static str, Self)] = &[("deny", Self::Deny), ("allow", Self::Allow)];
+}
+
+/// How subscriptions wider than the rules are answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AclSubscribe {
+    /// Refused in SUBACK.
+    Strict,
+    /// Accepted, and the deliveries are filtered, as mosquitto does.
+    Mosquitto,
+}
+
+impl Choice for AclSubscribe {
+    const ALL: &'static [(&'static str, Self)] =
+        &[("strict", Self::Strict), ("mosquitto", Self::Mosquitto)];
+}
+
+/// What a client is told when it is denied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AclOnDeny {
+    /// MQTT 5: reason code 0x87; 3.1.1: acknowledged and dropped.
+    Reject,
+    /// Acknowledged and dropped in every version.
+    Drop,
+    /// The connection is closed.
+    Disconnect,
+}
+
+impl Choice for AclOnDeny {
+    const ALL: &'static [(&'static str, Self)] = &[
+        ("reject", Self::Reject),
+        ("drop", Self::Drop),
+        ("disconnect", Self::Disconnect),
+    ];
+}

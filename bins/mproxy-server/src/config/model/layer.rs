@@ -1,0 +1,58 @@
+//! `[chains.NAME]` and `[layers.NAME]`: what packets pass on their way.
+
+use super::{AccessLog, Acl, Template};
+use std::sync::Arc;
+
+/// The most layers that one chain may hold.
+///
+/// Chains are composed statically, without a virtual call per packet, so there is one type
+/// for each length; eight is more than any deployment that we know of uses.
+pub(crate) const MAX_CHAIN_LAYERS: usize = 8;
+
+/// A list of layers, outermost first.
+#[derive(Clone, Debug)]
+pub(crate) struct Chain {
+    /// Its name.
+    pub(crate) name: String,
+    /// At most [`MAX_CHAIN_LAYERS`], outermost first; the client's packets meet the first
+    /// one first.
+    pub(crate) layers: Vec<Arc<Layer>>,
+}
+
+/// A layer with its settings.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Layer {
+    /// Its name in logs and metrics.
+    pub(crate) name: String,
+    /// What it does.
+    pub(crate) kind: LayerKind,
+}
+
+/// What a layer does.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum LayerKind {
+    /// `type = "access-log"`: one line for each event of a session.
+    AccessLog(AccessLog),
+    /// `type = "acl"`: who may publish and subscribe where.
+    Acl(Acl),
+    /// `type = "topic-map"`: a prefix before every topic, invisible to the client.
+    TopicMap(TopicMap),
+}
+
+impl LayerKind {
+    /// The value of `type`.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::AccessLog(_) => "access-log",
+            Self::Acl(_) => "acl",
+            Self::TopicMap(_) => "topic-map",
+        }
+    }
+}
+
+/// `type = "topic-map"`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TopicMap {
+    /// What stands before the client's topics at the broker; not empty, no wildcards.
+    pub(crate) prefix: Template,
+}

@@ -1,0 +1,102 @@
+//! `[[listeners]]`: where clients connect, and what is asked of them.
+
+use super::{Chain, Choice, Rate, Upstream};
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A place where clients connect.
+#[derive(Clone, Debug)]
+pub(crate) struct Listener {
+    /// Its name in logs and metrics; unique.
+    pub(crate) name: String,
+    /// The address it listens on; unique unless the port is 0.
+    pub(crate) bind: SocketAddr,
+    /// How MQTT arrives here.
+    pub(crate) transport: Transport,
+    /// The broker that its clients are connected to.
+    pub(crate) upstream: Arc<Upstream>,
+    /// The layers that its packets pass.
+    pub(crate) chain: Arc<Chain>,
+    /// The versions of MQTT that are let in; at least one, in ascending order.
+    pub(crate) versions: Vec<MqttVersion>,
+    /// Bounds on what a client may take.
+    pub(crate) limits: Limits,
+}
+
+/// How MQTT arrives at a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    /// Plain MQTT over TCP.
+    Mqtt,
+    /// MQTT in binary WebSocket frames.
+    Ws {
+        /// The path that is upgraded; starts with a slash.
+        path: String,
+        /// The `Origin` header values that are let in; empty = any.
+        origins: Vec<String>,
+    },
+}
+
+impl Transport {
+    /// The word for it in the configuration.
+    pub(crate) fn name(&self) -> TransportName {
+        match self {
+            Self::Mqtt => TransportName::Mqtt,
+            Self::Ws { .. } => TransportName::Ws,
+        }
+    }
+}
+
+/// The values of `listeners.protocol`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TransportName {
+    /// Plain MQTT over TCP.
+    Mqtt,
+    /// MQTT in binary WebSocket frames.
+    Ws,
+}
+
+impl Choice for TransportName {
+    const ALL: &'static [(&'static str, Self)] = &[("mqtt", Self::Mqtt), ("ws", Self::Ws)];
+}
+
+/// The versions of MQTT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum MqttVersion {
+    /// MQTT 3.1, `MQIsdp`.
+    V31,
+    /// MQTT 3.1.1.
+    V311,
+    /// MQTT 5.0.
+    V5,
+}
+
+impl Choice for MqttVersion {
+    const ALL: &'static [(&'static str, Self)] =
+        &[("3.1", Self::V31), ("3.1.1", Self::V311), ("5", Self::V5)];
+}
+
+/// Bounds on what a client may take.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Limits {
+    /// From accept to the complete CONNECT.
+    pub(crate) connect_timeout: Duration,
+    /// From the first byte of a packet to its last.
+    pub(crate) packet_timeout: Duration,
+    /// How long a peer may refuse to take bytes that wait for it.
+    pub(crate) write_timeout: Duration,
+    /// The largest packet, fixed header included.
+    pub(crate) max_packet_size: u32,
+    /// Client connections on this listener; `None` = only the limit of the process counts.
+    pub(crate) max_connections: Option<NonZeroUsize>,
+    /// Client connections from one IP address; `None` = unlimited.
+    pub(crate) max_connections_per_ip: Option<NonZeroUsize>,
+    /// New connections; `None` = unlimited.
+    pub(crate) connection_rate: Option<Rate>,
+    /// A client is silent for its keep-alive times this: it is gone. At least 1.
+    pub(crate) keepalive_grace: f64,
+    /// Bytes that wait for a slow peer before the other side is not read any more.
+    pub(crate) max_buffered: usize,
+}

@@ -1,0 +1,72 @@
+//! `[server]`, `[admin]` and `[log]`.
+
+use super::Choice;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+/// What concerns the whole process.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Server {
+    /// The name of this proxy in logs.
+    pub(crate) name: String,
+    /// Number of threads that carry traffic; `None` = one per CPU that this process may use.
+    pub(crate) worker_threads: Option<NonZeroUsize>,
+    /// Client connections of all listeners together; `None` = derived from `RLIMIT_NOFILE`.
+    pub(crate) max_connections: Option<NonZeroUsize>,
+    /// How long a shutdown may take, from the first signal to the last closed session.
+    pub(crate) drain_timeout: Duration,
+    /// What a planned shutdown does to the wills of the clients.
+    pub(crate) drain_wills: DrainWills,
+    /// Whether the soft limit of open files is raised to the hard limit at start.
+    pub(crate) raise_fd_limit: bool,
+}
+
+/// What a planned shutdown does to the wills of the clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DrainWills {
+    /// The broker is told DISCONNECT, so it forgets the will.
+    Suppress,
+    /// The broker sees the connection end, so it publishes the will.
+    Publish,
+}
+
+impl Choice for DrainWills {
+    const ALL: &'static [(&'static str, Self)] =
+        &[("suppress", Self::Suppress), ("publish", Self::Publish)];
+}
+
+/// Health, metrics and version over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Admin {
+    /// Where it listens; `None` = off.
+    pub(crate) bind: Option<SocketAddr>,
+}
+
+/// The log of the process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Log {
+    /// A level, or directives in the syntax of `RUST_LOG`.
+    pub(crate) level: String,
+    /// The shape of a line.
+    pub(crate) format: LogFormat,
+}
+
+/// The shape of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    /// Text when standard error is a terminal, JSON otherwise.
+    Auto,
+    /// For people, on standard error.
+    Text,
+    /// For machines, on standard output.
+    Json,
+}
+
+impl Choice for LogFormat {
+    const ALL: &'static [(&'static str, Self)] = &[
+        ("auto", Self::Auto),
+        ("text", Self::Text),
+        ("json", Self::Json),
+    ];
+}

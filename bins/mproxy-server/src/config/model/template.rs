@@ -1,0 +1,40 @@
+//! Strings with `${client_id}` and `${username}` in them, filled in for each session.
+
+use super::Choice;
+use std::fmt;
+
+/// A string whose placeholders are known ones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Template(String);
+
+impl Template {
+    /// Wraps a string that was checked.
+    pub(in crate::config) fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text as it was written, placeholders included.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a placeholder stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Placeholder {
+    /// The client identifier of the session.
+    ClientId,
+    /// The user name of the session.
+    Username,
+}
+
+impl Choice for Placeholder {
+    const ALL: &'static [(&'static str, Self)] =
+        &[("client_id", Self::ClientId), ("username", Self::Username)];
+}

@@ -1,0 +1,68 @@
+//! `[upstreams.NAME]`: the brokers.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Upstream {
+    /// Its name in logs and metrics.
+    pub(crate) name: String,
+    /// Where it is.
+    pub(crate) address: UpstreamAddress,
+    /// For name resolution, TCP and the WebSocket hand-shake together.
+    pub(crate) connect_timeout: Duration,
+    /// From CONNECT forwarded to CONNACK received.
+    pub(crate) connack_timeout: Duration,
+    /// Whether small packets are sent at once.
+    pub(crate) tcp_nodelay: bool,
+    /// Idle time before TCP asks whether the broker is still there; `None` = never.
+    pub(crate) tcp_keepalive: Option<Duration>,
+}
+
+/// Where a broker is, and how MQTT is carried there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum UpstreamAddress {
+    /// `mqtt://host:port`.
+    Tcp {
+        /// A name or an IP address; IPv6 without brackets.
+        host: String,
+        /// The port; 1883 when it was not given.
+        port: u16,
+    },
+    /// `ws://host:port/path`.
+    Ws {
+        /// A name or an IP address; IPv6 without brackets.
+        host: String,
+        /// The port; 80 when it was not given.
+        port: u16,
+        /// Path and query; `/mqtt` when it was not given.
+        path: String,
+    },
+    /// `unix:/path`.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for UpstreamAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } => write!(f, "mqtt://{}:{port}", Bracketed(host)),
+            Self::Ws { host, port, path } => write!(f, "ws://{}:{port}{path}", Bracketed(host)),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A host as it stands in a URL: IPv6 addresses in brackets.
+struct Bracketed<'a>(&'a str);
+
+impl fmt::Display for Bracketed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.parse::<Ipv6Addr>().map(IpAddr::from) {
+            Ok(address) => write!(f, "[{address}]"),
+            Err(_) => f.write_str(self.0),
+        }
+    }
+}
