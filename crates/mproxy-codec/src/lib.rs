@@ -1,3 +1,33 @@
-//! mproxy-codec
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+#![deny(clippy::unwrap_used, clippy::panic)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
+mod build;
+mod error;
+mod head;
+mod kind;
+mod packet;
+mod property;
+mod qos;
+mod reader;
+mod reason;
 pub mod topic;
+mod varint;
+mod version;
+
+pub use self::{
+    error::{DecodeError, EncodeError},
+    head::{Head, MAX_HEAD_LEN},
+    kind::{Direction, Kind, KindSet},
+    packet::{
+        Ack, Auth, Connack, ConnectPacket, Disconnect, PINGREQ, PINGRESP, Publish, PublishEdit,
+        PublishLayout, Suback, Subscribe, Subscription, SubscriptionOptions, Unsubscribe, View,
+        Will, encode_ack, encode_auth, encode_disconnect, encode_publish, encode_refusal,
+        encode_suback, encode_subscribe, encode_unsuback, encode_unsubscribe, normalise,
+    },
+    property::{Place, Properties, Property, PropertyId, PropertyIter, PropertyWriter, Value},
+    qos::QoS,
+    reason::ReasonCode,
+    version::Version,
+};

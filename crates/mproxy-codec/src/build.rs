@@ -1,0 +1,34 @@
+//! Puts packets together from slices: the one place that writes a fixed header.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::error::EncodeError;
+use crate::varint;
+
+/// Joins `parts` behind a fixed header with the minimal remaining length.
+///
+/// `streamed` bytes of payload follow later and are counted in the remaining length.
+///
+/// # Errors
+/// [`EncodeError::PacketTooLarge`] when the remaining length has no encoding.
+pub(crate) fn join(first: u8, parts: &[&[u8]], streamed: usize) -> Result<Bytes, EncodeError> {
+    let body: usize = parts.iter().map(|part| part.len()).sum();
+    let remaining = varint::encode(body.saturating_add(streamed))?;
+    let mut packet = BytesMut::with_capacity(1 + remaining.as_slice().len() + body);
+    packet.put_u8(first);
+    packet.put_slice(remaining.as_slice());
+    for part in parts {
+        packet.put_slice(part);
+    }
+    Ok(packet.freeze())
+}
+
+/// The two-byte length in front of a string or binary field.
+///
+/// # Errors
+/// [`EncodeError::FieldTooLong`] above 65,535 bytes.
+pub(crate) fn field_len(field: &[u8]) -> Result<[u8; 2], EncodeError> {
+    u16::try_from(field.len())
+        .map(u16::to_be_bytes)
+        .map_err(|_| EncodeError::FieldTooLong)
+}

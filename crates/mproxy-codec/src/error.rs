@@ -1,0 +1,128 @@
+//! What can be wrong with a packet, the statement that says so, and what the wire is told.
+
+use crate::reason::ReasonCode;
+
+macro_rules! decode_errors {
+    ($($(#[$doc:meta])* $name:ident, $reason:ident, $statement:literal, $text:literal;)*) => {
+        /// A packet that breaks the standard.
+        ///
+        /// An incomplete packet is not an error: the scanner says `Ok(None)` and wants more bytes.
+        /// Each variant names the statement it enforces ([`statement`](Self::statement)) and maps
+        /// to the reason code that DISCONNECT or CONNACK of MQTT 5.0 carries
+        /// ([`reason`](Self::reason)).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+        #[non_exhaustive]
+        pub enum DecodeError {
+            $($(#[$doc])* #[error($text)] $name,)*
+        }
+
+        impl DecodeError {
+            /// The normative statement that the packet breaks, in the numbering of MQTT 5.0 where
+            /// that version has it, or the section.
+            #[must_use]
+            pub const fn statement(self) -> &'static str {
+                match self { $(Self::$name => $statement,)* }
+            }
+
+            /// What the other side is told: the reason code of the DISCONNECT or CONNACK that ends
+            /// the connection.
+            #[must_use]
+            pub const fn reason(self) -> ReasonCode {
+                match self { $(Self::$name => ReasonCode::$reason,)* }
+            }
+        }
+    };
+}
+
+decode_errors! {
+    /// The fourth length byte asks for a fifth.
+    RemainingLength, MALFORMED_PACKET, "MQTT-1.5.5-1", "variable byte integer does not end within four bytes";
+    /// A variable byte integer uses more bytes than needed.
+    NotMinimal, MALFORMED_PACKET, "MQTT-1.5.5-1", "variable byte integer is not minimal";
+    /// The packet is larger than the limit in force.
+    PacketTooLarge, PACKET_TOO_LARGE, "MQTT-3.1.2-24", "packet is larger than the maximum packet size";
+    /// Packet type 0, or AUTH before MQTT 5.0.
+    ReservedType, MALFORMED_PACKET, "2.1.2", "reserved packet type";
+    /// Flag bits of the fixed header that must have a fixed value.
+    ReservedFlags, MALFORMED_PACKET, "MQTT-2.1.3-1", "reserved flags of the fixed header are set wrongly";
+    /// The packet type does not travel in this direction.
+    WrongDirection, PROTOCOL_ERROR, "2.1.2", "packet type is not allowed in this direction";
+    /// A field runs past the end of the packet.
+    Truncated, MALFORMED_PACKET, "1.2 malformed packet", "a field runs past the end of the packet";
+    /// Bytes are left over after the last field.
+    TrailingBytes, MALFORMED_PACKET, "1.2 malformed packet", "bytes are left over after the last field";
+    /// A string is not UTF-8.
+    InvalidUtf8, MALFORMED_PACKET, "MQTT-1.5.4-1", "string is not well-formed UTF-8";
+    /// A string holds U+0000.
+    NulCharacter, MALFORMED_PACKET, "MQTT-1.5.4-2", "string contains U+0000";
+    /// A string that names something holds a control character or a noncharacter.
+    ControlCharacter, MALFORMED_PACKET, "1.5.4", "string contains a control character or a noncharacter";
+    /// QoS bits 11.
+    QosThree, MALFORMED_PACKET, "MQTT-3.3.1-4", "QoS 3";
+    /// DUP on a QoS 0 PUBLISH.
+    DupQosZero, MALFORMED_PACKET, "MQTT-3.3.1-2", "DUP is set on a QoS 0 PUBLISH";
+    /// Packet identifier 0.
+    PacketIdZero, PROTOCOL_ERROR, "MQTT-2.2.1-3", "packet identifier is 0";
+    /// A zero-length topic name without a topic alias, or a zero-length topic filter.
+    EmptyTopic, PROTOCOL_ERROR, "MQTT-4.7.3-1", "topic is empty";
+    /// A topic name with `+` or `#`.
+    WildcardInTopicName, TOPIC_NAME_INVALID, "MQTT-3.3.2-2", "topic name contains a wildcard";
+    /// A wildcard that does not stand alone in its level, or `#` that is not last.
+    MisplacedWildcard, TOPIC_FILTER_INVALID, "MQTT-4.7.1-1", "wildcard of the topic filter is misplaced";
+    /// `$share` without a group or without a filter.
+    SharedFilter, TOPIC_FILTER_INVALID, "MQTT-4.8.2-1", "shared subscription is not $share/group/filter";
+    /// Topic alias 0.
+    TopicAliasZero, TOPIC_ALIAS_INVALID, "MQTT-3.3.2-8", "topic alias is 0";
+    /// A property identifier that does not exist.
+    UnknownProperty, MALFORMED_PACKET, "2.2.2.2", "unknown property";
+    /// A property that this packet may not carry.
+    PropertyNotAllowed, PROTOCOL_ERROR, "2.2.2.2", "property is not allowed in this packet";
+    /// A property that may be there once is there twice.
+    DuplicateProperty, PROTOCOL_ERROR, "2.2.2.2", "property is given twice";
+    /// A property value outside its range.
+    PropertyValue, PROTOCOL_ERROR, "2.2.2.2", "property value is out of range";
+    /// Authentication Data without Authentication Method.
+    AuthDataWithoutMethod, PROTOCOL_ERROR, "3.1.2.11.10", "authentication data without an authentication method";
+    /// The protocol name is neither `MQTT` nor `MQIsdp`.
+    ProtocolName, UNSUPPORTED_PROTOCOL_VERSION, "MQTT-3.1.2-1", "unknown protocol name";
+    /// The protocol level is not one that goes with the name.
+    ProtocolLevel, UNSUPPORTED_PROTOCOL_VERSION, "MQTT-3.1.2-2", "unsupported protocol level";
+    /// Bit 0 of the connect flags.
+    ConnectFlagReserved, MALFORMED_PACKET, "MQTT-3.1.2-3", "reserved connect flag is set";
+    /// Will QoS or will retain without a will.
+    WillFlagsWithoutWill, MALFORMED_PACKET, "MQTT-3.1.2-11", "will QoS or will retain is set without a will";
+    /// A password without a user name, before MQTT 5.0.
+    PasswordWithoutUserName, MALFORMED_PACKET, "MQTT-3.1.2-22", "password without a user name";
+    /// An empty client identifier where none may be assigned.
+    EmptyClientId, CLIENT_IDENTIFIER_NOT_VALID, "MQTT-3.1.3-8", "client identifier is empty but the session is to be kept";
+    /// SUBSCRIBE or UNSUBSCRIBE without a topic filter.
+    NoTopicFilter, PROTOCOL_ERROR, "MQTT-3.8.3-2", "no topic filter";
+    /// Reserved bits or values of the subscription options.
+    SubscriptionOptions, PROTOCOL_ERROR, "MQTT-3.8.3-5", "reserved subscription options are set";
+    /// No Local on a shared subscription.
+    NoLocalShared, PROTOCOL_ERROR, "MQTT-3.8.3-4", "No Local is set on a shared subscription";
+    /// A reason code that this packet may not carry.
+    InvalidReasonCode, PROTOCOL_ERROR, "2.4", "reason code is not allowed in this packet";
+    /// Reserved bits of the connect acknowledge flags.
+    ConnackFlags, MALFORMED_PACKET, "MQTT-3.2.2-1", "reserved connect acknowledge flags are set";
+    /// Session Present together with a failure.
+    SessionPresentOnFailure, PROTOCOL_ERROR, "MQTT-3.2.2-6", "session present is set on a refusal";
+}
+
+/// A packet that cannot be built from the given fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum EncodeError {
+    /// A string or binary field of more than 65,535 bytes.
+    #[error("field is longer than 65,535 bytes")]
+    FieldTooLong,
+    /// More than 268,435,455 bytes after the fixed header.
+    #[error("packet is longer than 268,435,455 bytes")]
+    PacketTooLarge,
+    /// A field breaks a rule of the standard.
+    #[error("field is not valid: {0}")]
+    Invalid(#[from] DecodeError),
+    /// The field does not exist in this packet or this protocol version.
+    #[error("the packet has no such field")]
+    NoSuchField,
+}

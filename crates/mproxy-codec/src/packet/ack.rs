@@ -1,0 +1,91 @@
+//! PUBACK, PUBREC, PUBREL and PUBCOMP: one shape (MQTT 5.0 sections 3.4 to 3.7).
+
+use bytes::Bytes;
+
+use super::publish::body;
+use crate::build;
+use crate::error::{DecodeError, EncodeError};
+use crate::head::Head;
+use crate::kind::{Direction, Kind};
+use crate::property::{Place, Properties};
+use crate::reason::ReasonCode;
+use crate::varint;
+use crate::version::Version;
+
+/// A validated PUBACK, PUBREC, PUBREL or PUBCOMP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Ack<'a> {
+    /// Which of the four it is.
+    pub kind: Kind,
+    /// The packet identifier of the PUBLISH that is acknowledged.
+    pub packet_id: u16,
+    /// The reason code; success before MQTT 5.0 or when left out.
+    pub reason: ReasonCode,
+    /// The properties; empty before MQTT 5.0 or when left out.
+    pub properties: Properties<'a>,
+}
+
+pub(crate) fn parse(
+    head: Head,
+    version: Version,
+    direction: Direction,
+    bytes: &[u8],
+) -> Result<Ack<'_>, DecodeError> {
+    let kind = head.kind();
+    let mut reader = body(head, bytes)?;
+    let packet_id = reader.packet_id()?;
+    let mut reason = ReasonCode::SUCCESS;
+    let mut properties = Properties::default();
+    if version.is_v5() && !reader.is_at_end() {
+        reason = ReasonCode::new(reader.u8()?);
+        let valid = match kind {
+            Kind::Puback | Kind::Pubrec => reason.is_valid_in_puback(),
+            _ => reason.is_valid_in_pubrel(),
+        };
+        if !valid {
+            return Err(DecodeError::InvalidReasonCode);
+        }
+        if !reader.is_at_end() {
+            properties = reader.properties(Place::Packet(kind, direction))?;
+        }
+    }
+    reader.finish()?;
+    Ok(Ack {
+        kind,
+        packet_id,
+        reason,
+        properties,
+    })
+}
+
+/// Writes a PUBACK, PUBREC, PUBREL or PUBCOMP. Before MQTT 5.0 reason and properties are left out.
+///
+/// # Errors
+/// [`EncodeError::NoSuchField`] when `kind` is none of the four.
+pub fn encode_ack(
+    version: Version,
+    kind: Kind,
+    packet_id: u16,
+    reason: ReasonCode,
+    properties: &[u8],
+) -> Result<Bytes, EncodeError> {
+    let first = match kind {
+        Kind::Puback | Kind::Pubrec | Kind::Pubcomp => kind.as_u8() << 4,
+        Kind::Pubrel => 0x62,
+        _ => return Err(EncodeError::NoSuchField),
+    };
+    let id = packet_id.to_be_bytes();
+    if !version.is_v5() || (reason == ReasonCode::SUCCESS && properties.is_empty()) {
+        return build::join(first, &[&id], 0);
+    }
+    if properties.is_empty() {
+        return build::join(first, &[&id, &[reason.as_u8()]], 0);
+    }
+    let len = varint::encode(properties.len())?;
+    build::join(
+        first,
+        &[&id, &[reason.as_u8()], len.as_slice(), properties],
+        0,
+    )
+}

@@ -1,0 +1,524 @@
+//! CONNECT (MQTT 5.0 section 3.1): parsed once, kept whole, rewritten field by field.
+
+use core::fmt;
+use core::ops::Range;
+
+use bytes::Bytes;
+
+use super::publish::body;
+use crate::build;
+use crate::error::{DecodeError, EncodeError};
+use crate::head::Head;
+use crate::kind::{Direction, Kind};
+use crate::property::{Place, Properties};
+use crate::qos::QoS;
+use crate::varint;
+use crate::version::Version;
+
+const FLAG_RESERVED: u8 = 0x01;
+const FLAG_CLEAN: u8 = 0x02;
+const FLAG_WILL: u8 = 0x04;
+const WILL_QOS_SHIFT: u8 = 3;
+const FLAG_WILL_QOS: u8 = 0x18;
+const FLAG_WILL_RETAIN: u8 = 0x20;
+const FLAG_PASSWORD: u8 = 0x40;
+const FLAG_USER_NAME: u8 = 0x80;
+
+/// A CONNECT: its bytes, validated, and where the fields are.
+///
+/// Setters replace one field and leave all other bytes as they were; what they make is validated
+/// like what came from the network. `Debug` shows neither password nor will payload.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ConnectPacket {
+    frame: Bytes,
+    layout: Layout,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    const fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+}
+
+/// Spans of contents, without the lengths in front of them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Layout {
+    version: Version,
+    flags: u8,
+    keep_alive: u16,
+    properties: Span,
+    client_id: Span,
+    will: Option<WillLayout>,
+    user_name: Option<Span>,
+    password: Option<Span>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct WillLayout {
+    properties: Span,
+    topic: Span,
+    payload: Span,
+}
+
+/// The will of a CONNECT: a PUBLISH in advance.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Will<'a> {
+    /// The topic name.
+    pub topic: &'a str,
+    /// The payload.
+    pub payload: &'a [u8],
+    /// The quality of service.
+    pub qos: QoS,
+    /// The RETAIN flag.
+    pub retain: bool,
+    /// The will properties; empty before MQTT 5.0.
+    pub properties: Properties<'a>,
+}
+
+impl fmt::Debug for Will<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Will")
+            .field("topic", &self.topic)
+            .field("payload_len", &self.payload.len())
+            .field("qos", &self.qos)
+            .field("retain", &self.retain)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The fields of a CONNECT as slices, from which a new one is joined.
+struct Fields<'a> {
+    flags: u8,
+    keep_alive: u16,
+    properties: &'a [u8],
+    client_id: &'a [u8],
+    will: Option<WillFields<'a>>,
+    user_name: Option<&'a [u8]>,
+    password: Option<&'a [u8]>,
+}
+
+struct WillFields<'a> {
+    properties: &'a [u8],
+    topic: &'a [u8],
+    payload: &'a [u8],
+}
+
+impl ConnectPacket {
+    /// Validates one whole packet.
+    ///
+    /// MQTT 3.1 and 3.1.1 do not forbid an over-long remaining length, and MQTT 3.1 disregards
+    /// connect flag 0: such a packet is accepted and normalised, so that the broker reads the same
+    /// fields from it as the proxy.
+    ///
+    /// # Errors
+    /// Any [`DecodeError`] of a CONNECT; [`DecodeError::ProtocolLevel`] and
+    /// [`DecodeError::ProtocolName`] are told apart so that the client can be answered.
+    pub fn parse(frame: Bytes) -> Result<Self, DecodeError> {
+        let head = Head::parse(&frame)?.ok_or(DecodeError::Truncated)?;
+        if head.first_byte() != 0x10 {
+            return Err(DecodeError::ReservedFlags);
+        }
+        if frame.len() != head.total_len() {
+            return Err(DecodeError::TrailingBytes);
+        }
+        let layout = parse_layout(head, &frame)?;
+        let packet = Self { frame, layout };
+        if head.is_minimal() && layout.flags & FLAG_RESERVED == 0 {
+            return Ok(packet);
+        }
+        if layout.version.is_v5() {
+            return Err(DecodeError::NotMinimal);
+        }
+        let mut fields = packet.fields();
+        fields.flags &= !FLAG_RESERVED;
+        fields
+            .join(layout.version)
+            .map_err(|_| DecodeError::PacketTooLarge)
+            .and_then(Self::parse)
+    }
+
+    /// The version that a CONNECT names, as far as it can be read: in its form a refusal is
+    /// written. MQTT 3.1.1 when the name is right but the level is unknown.
+    #[must_use]
+    pub fn version_of(frame: &[u8]) -> Option<Version> {
+        let head = Head::parse(frame).ok()??;
+        let rest = frame.get(head.len()..)?;
+        match rest {
+            [0, 4, b'M', b'Q', b'T', b'T', 5, ..] => Some(Version::V5),
+            [0, 4, b'M', b'Q', b'T', b'T', ..] => Some(Version::V311),
+            [0, 6, b'M', b'Q', b'I', b's', b'd', b'p', ..] => Some(Version::V31),
+            _ => None,
+        }
+    }
+
+    /// The packet's bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &Bytes {
+        &self.frame
+    }
+
+    /// The protocol version.
+    #[must_use]
+    pub const fn version(&self) -> Version {
+        self.layout.version
+    }
+
+    /// The keep alive in seconds; 0 turns it off.
+    #[must_use]
+    pub const fn keep_alive(&self) -> u16 {
+        self.layout.keep_alive
+    }
+
+    /// Clean Session of MQTT 3.x, Clean Start of MQTT 5.0.
+    #[must_use]
+    pub const fn clean_start(&self) -> bool {
+        self.layout.flags & FLAG_CLEAN != 0
+    }
+
+    /// The client identifier; empty when the broker is to assign one.
+    #[must_use]
+    pub fn client_id(&self) -> &str {
+        self.text(self.layout.client_id)
+    }
+
+    /// The user name.
+    #[must_use]
+    pub fn user_name(&self) -> Option<&str> {
+        self.layout.user_name.map(|span| self.text(span))
+    }
+
+    /// The password, which is binary.
+    #[must_use]
+    pub fn password(&self) -> Option<&[u8]> {
+        self.layout.password.map(|span| self.slice(span))
+    }
+
+    /// The properties; empty before MQTT 5.0.
+    #[must_use]
+    pub fn properties(&self) -> Properties<'_> {
+        let place = Place::Packet(Kind::Connect, Direction::ToServer);
+        Properties::parse(self.slice(self.layout.properties), place).unwrap_or_default()
+    }
+
+    /// The will.
+    #[must_use]
+    pub fn will(&self) -> Option<Will<'_>> {
+        let will = self.layout.will?;
+        Some(Will {
+            topic: self.text(will.topic),
+            payload: self.slice(will.payload),
+            qos: QoS::from_bits(self.layout.flags >> WILL_QOS_SHIFT).ok()?,
+            retain: self.layout.flags & FLAG_WILL_RETAIN != 0,
+            properties: Properties::parse(self.slice(will.properties), Place::Will)
+                .unwrap_or_default(),
+        })
+    }
+
+    /// Replaces the client identifier.
+    ///
+    /// # Errors
+    /// [`EncodeError`] when it is too long or not a valid identifier.
+    pub fn set_client_id(&mut self, client_id: &str) -> Result<(), EncodeError> {
+        *self = self.with(|fields| fields.client_id = client_id.as_bytes())?;
+        Ok(())
+    }
+
+    /// Replaces, adds or removes the user name.
+    ///
+    /// # Errors
+    /// [`EncodeError`] when it is too long or not valid, or when a password would be left without
+    /// a user name before MQTT 5.0.
+    pub fn set_user_name(&mut self, user_name: Option<&str>) -> Result<(), EncodeError> {
+        *self = self.with(|fields| fields.user_name = user_name.map(str::as_bytes))?;
+        Ok(())
+    }
+
+    /// Replaces, adds or removes the password.
+    ///
+    /// # Errors
+    /// [`EncodeError`] when it is too long, or without a user name before MQTT 5.0.
+    pub fn set_password(&mut self, password: Option<&[u8]>) -> Result<(), EncodeError> {
+        *self = self.with(|fields| fields.password = password)?;
+        Ok(())
+    }
+
+    /// Replaces, adds or removes user name and password together.
+    ///
+    /// # Errors
+    /// As [`set_user_name`](Self::set_user_name) and [`set_password`](Self::set_password).
+    pub fn set_credentials(
+        &mut self,
+        user_name: Option<&str>,
+        password: Option<&[u8]>,
+    ) -> Result<(), EncodeError> {
+        *self = self.with(|fields| {
+            fields.user_name = user_name.map(str::as_bytes);
+            fields.password = password;
+        })?;
+        Ok(())
+    }
+
+    /// Replaces the property block ([`PropertyWriter::as_bytes`](crate::PropertyWriter::as_bytes)).
+    ///
+    /// # Errors
+    /// [`EncodeError::NoSuchField`] before MQTT 5.0; [`EncodeError`] when the block is not valid.
+    pub fn set_properties(&mut self, properties: &[u8]) -> Result<(), EncodeError> {
+        if !self.version().is_v5() {
+            return Err(EncodeError::NoSuchField);
+        }
+        *self = self.with(|fields| fields.properties = properties)?;
+        Ok(())
+    }
+
+    /// Replaces the will's topic name.
+    ///
+    /// # Errors
+    /// [`EncodeError::NoSuchField`] without a will; [`EncodeError`] when the name is not valid.
+    pub fn set_will_topic(&mut self, topic: &str) -> Result<(), EncodeError> {
+        *self = self.with_will(|will| will.topic = topic.as_bytes())?;
+        Ok(())
+    }
+
+    /// Replaces the will's payload.
+    ///
+    /// # Errors
+    /// [`EncodeError::NoSuchField`] without a will; [`EncodeError::FieldTooLong`].
+    pub fn set_will_payload(&mut self, payload: &[u8]) -> Result<(), EncodeError> {
+        *self = self.with_will(|will| will.payload = payload)?;
+        Ok(())
+    }
+
+    /// Replaces the will's property block.
+    ///
+    /// # Errors
+    /// [`EncodeError::NoSuchField`] without a will or before MQTT 5.0; [`EncodeError`] when the
+    /// block is not valid.
+    pub fn set_will_properties(&mut self, properties: &[u8]) -> Result<(), EncodeError> {
+        if !self.version().is_v5() {
+            return Err(EncodeError::NoSuchField);
+        }
+        *self = self.with_will(|will| will.properties = properties)?;
+        Ok(())
+    }
+
+    /// Takes the will out, if there is one.
+    ///
+    /// # Errors
+    /// None in practice; [`EncodeError`] for symmetry with the other setters.
+    pub fn remove_will(&mut self) -> Result<(), EncodeError> {
+        *self = self.with(|fields| {
+            fields.will = None;
+            fields.flags &= !(FLAG_WILL | FLAG_WILL_QOS | FLAG_WILL_RETAIN);
+        })?;
+        Ok(())
+    }
+
+    fn with_will<'a>(
+        &'a self,
+        edit: impl FnOnce(&mut WillFields<'a>),
+    ) -> Result<Self, EncodeError> {
+        if self.layout.will.is_none() {
+            return Err(EncodeError::NoSuchField);
+        }
+        self.with(|fields| {
+            if let Some(will) = &mut fields.will {
+                edit(will);
+            }
+        })
+    }
+
+    fn with<'a>(&'a self, edit: impl FnOnce(&mut Fields<'a>)) -> Result<Self, EncodeError> {
+        let mut fields = self.fields();
+        edit(&mut fields);
+        Ok(Self::parse(fields.join(self.layout.version)?)?)
+    }
+
+    fn fields(&self) -> Fields<'_> {
+        let layout = &self.layout;
+        Fields {
+            flags: layout.flags,
+            keep_alive: layout.keep_alive,
+            properties: self.slice(layout.properties),
+            client_id: self.slice(layout.client_id),
+            will: layout.will.map(|will| WillFields {
+                properties: self.slice(will.properties),
+                topic: self.slice(will.topic),
+                payload: self.slice(will.payload),
+            }),
+            user_name: layout.user_name.map(|span| self.slice(span)),
+            password: layout.password.map(|span| self.slice(span)),
+        }
+    }
+
+    fn slice(&self, span: Span) -> &[u8] {
+        self.frame.get(span.range()).unwrap_or_default()
+    }
+
+    fn text(&self, span: Span) -> &str {
+        core::str::from_utf8(self.slice(span)).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for ConnectPacket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectPacket")
+            .field("version", &self.version())
+            .field("client_id", &self.client_id())
+            .field("user_name", &self.user_name())
+            .field("password", &self.password().map(|_| "***"))
+            .field("clean_start", &self.clean_start())
+            .field("keep_alive", &self.keep_alive())
+            .field("will", &self.will())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Fields<'_> {
+    fn join(&self, version: Version) -> Result<Bytes, EncodeError> {
+        let v5 = version.is_v5();
+        let name: &[u8] = match version {
+            Version::V31 => b"\0\x06MQIsdp\x03",
+            Version::V311 => b"\0\x04MQTT\x04",
+            Version::V5 => b"\0\x04MQTT\x05",
+        };
+        let mut flags = self.flags & !(FLAG_USER_NAME | FLAG_PASSWORD);
+        if self.user_name.is_some() {
+            flags |= FLAG_USER_NAME;
+        }
+        if self.password.is_some() {
+            flags |= FLAG_PASSWORD;
+        }
+        let mut packet = Vec::with_capacity(64);
+        packet.extend_from_slice(name);
+        packet.push(flags);
+        packet.extend_from_slice(&self.keep_alive.to_be_bytes());
+        let push_block = |packet: &mut Vec<u8>, block: &[u8]| -> Result<(), EncodeError> {
+            packet.extend_from_slice(varint::encode(block.len())?.as_slice());
+            packet.extend_from_slice(block);
+            Ok(())
+        };
+        let push_field = |packet: &mut Vec<u8>, field: &[u8]| -> Result<(), EncodeError> {
+            packet.extend_from_slice(&build::field_len(field)?);
+            packet.extend_from_slice(field);
+            Ok(())
+        };
+        if v5 {
+            push_block(&mut packet, self.properties)?;
+        }
+        push_field(&mut packet, self.client_id)?;
+        if let Some(will) = &self.will {
+            if v5 {
+                push_block(&mut packet, will.properties)?;
+            }
+            push_field(&mut packet, will.topic)?;
+            push_field(&mut packet, will.payload)?;
+        }
+        for field in [self.user_name, self.password].into_iter().flatten() {
+            push_field(&mut packet, field)?;
+        }
+        build::join(0x10, &[&packet], 0)
+    }
+}
+
+fn parse_layout(head: Head, frame: &[u8]) -> Result<Layout, DecodeError> {
+    let mut reader = body(head, frame)?;
+    let name = reader.binary()?;
+    let level = reader.u8()?;
+    let version = match (name, level) {
+        (b"MQIsdp", 3) => Version::V31,
+        (b"MQTT", 4) => Version::V311,
+        (b"MQTT", 5) => Version::V5,
+        (b"MQIsdp" | b"MQTT", _) => return Err(DecodeError::ProtocolLevel),
+        _ => return Err(DecodeError::ProtocolName),
+    };
+    let v5 = version.is_v5();
+    let flags = reader.u8()?;
+    check_flags(flags, version)?;
+    let keep_alive = reader.u16()?;
+    // the reader stands behind a field of this length when the closure is called
+    let span = |end: usize, len: usize| Span {
+        start: (end - len) as u32,
+        end: end as u32,
+    };
+    let empty = Span { start: 0, end: 0 };
+    let properties = if v5 {
+        let block = reader.properties(Place::Packet(Kind::Connect, Direction::ToServer))?;
+        span(reader.position(), block.as_bytes().len())
+    } else {
+        empty
+    };
+    let id = reader.name()?;
+    // section 3.1.3.1: MQTT 3.1 wants an identifier, [MQTT-3.1.3-7] of 3.1.1 a clean session
+    // without one, MQTT 5.0 assigns one
+    let must_have_id =
+        version == Version::V31 || version == Version::V311 && flags & FLAG_CLEAN == 0;
+    if id.is_empty() && must_have_id {
+        return Err(DecodeError::EmptyClientId);
+    }
+    let client_id = span(reader.position(), id.len());
+    let will = if flags & FLAG_WILL == 0 {
+        None
+    } else {
+        let properties = if v5 {
+            let block = reader.properties(Place::Will)?;
+            span(reader.position(), block.as_bytes().len())
+        } else {
+            empty
+        };
+        let topic = reader.topic_name()?.len();
+        let topic = span(reader.position(), topic);
+        let payload = reader.binary()?.len();
+        Some(WillLayout {
+            properties,
+            topic,
+            payload: span(reader.position(), payload),
+        })
+    };
+    let user_name = if flags & FLAG_USER_NAME == 0 {
+        None
+    } else {
+        let len = reader.name()?.len();
+        Some(span(reader.position(), len))
+    };
+    let password = if flags & FLAG_PASSWORD == 0 {
+        None
+    } else {
+        let len = reader.binary()?.len();
+        Some(span(reader.position(), len))
+    };
+    reader.finish()?;
+    Ok(Layout {
+        version,
+        flags,
+        keep_alive,
+        properties,
+        client_id,
+        will,
+        user_name,
+        password,
+    })
+}
+
+const fn check_flags(flags: u8, version: Version) -> Result<(), DecodeError> {
+    // MQTT 3.1 section 3.1 disregards the bit
+    if flags & FLAG_RESERVED != 0 && !matches!(version, Version::V31) {
+        return Err(DecodeError::ConnectFlagReserved);
+    }
+    if flags & FLAG_WILL_QOS == FLAG_WILL_QOS {
+        return Err(DecodeError::QosThree);
+    }
+    if flags & FLAG_WILL == 0 && flags & (FLAG_WILL_QOS | FLAG_WILL_RETAIN) != 0 {
+        return Err(DecodeError::WillFlagsWithoutWill);
+    }
+    if flags & FLAG_PASSWORD != 0 && flags & FLAG_USER_NAME == 0 && !version.is_v5() {
+        return Err(DecodeError::PasswordWithoutUserName);
+    }
+    Ok(())
+}

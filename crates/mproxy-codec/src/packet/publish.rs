@@ -1,0 +1,435 @@
+//! PUBLISH (MQTT 5.0 section 3.3).
+
+use bytes::Bytes;
+
+use crate::build;
+use crate::error::{DecodeError, EncodeError};
+use crate::head::Head;
+use crate::kind::{Direction, Kind};
+use crate::property::{Place, Properties, PropertyId, PropertyWriter, Value};
+use crate::qos::QoS;
+use crate::reader::{Reader, check_topic_name};
+use crate::varint;
+use crate::version::Version;
+
+/// Where the fields of a PUBLISH are: offsets from the first byte of the packet.
+///
+/// `Copy` and free of borrows, so that it travels beside the bytes it describes.
+///
+/// ```text
+/// | first | remaining length | topic length | topic | packet id | property length | properties | payload |
+/// 0                          head_len                                            properties   payload_at
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PublishLayout {
+    total: u32,
+    properties_at: u32,
+    payload_at: u32,
+    packet_id: u16,
+    topic_len: u16,
+    topic_alias: u16,
+    first: u8,
+    head_len: u8,
+}
+
+impl PublishLayout {
+    /// Validates everything in front of the payload; the payload need not be there yet.
+    ///
+    /// `bytes` starts at the first byte of the packet. `Ok(None)`: more bytes are needed.
+    ///
+    /// # Errors
+    /// Any [`DecodeError`] of a PUBLISH. `head` is expected to have passed
+    /// [`Head::check_first_byte`].
+    #[inline]
+    pub fn parse(
+        head: Head,
+        version: Version,
+        direction: Direction,
+        bytes: &[u8],
+    ) -> Result<Option<Self>, DecodeError> {
+        let total = head.total_len();
+        let topic_at = head.len() + 2;
+        if topic_at > total {
+            return Err(DecodeError::Truncated);
+        }
+        let Some(length) = bytes.get(head.len()..topic_at) else {
+            return Ok(None);
+        };
+        let topic_len = u16::from_be_bytes([length[0], length[1]]);
+        let topic_end = topic_at + usize::from(topic_len);
+        let has_id = head.first_byte() & 0b0110 != 0;
+        let mut at = topic_end + if has_id { 2 } else { 0 };
+        if at > total {
+            return Err(DecodeError::Truncated);
+        }
+        let Some(fields) = bytes.get(topic_at..at) else {
+            return Ok(None);
+        };
+        let topic = &fields[..usize::from(topic_len)];
+        let packet_id = if has_id {
+            match u16::from_be_bytes([fields[topic.len()], fields[topic.len() + 1]]) {
+                0 => return Err(DecodeError::PacketIdZero),
+                id => id,
+            }
+        } else {
+            0
+        };
+        let mut properties_at = at;
+        let mut topic_alias = 0;
+        if version.is_v5() {
+            let upper = bytes.len().min(total);
+            let Some(block) = varint::read(&bytes[at..upper])? else {
+                return if upper == total {
+                    Err(DecodeError::Truncated)
+                } else {
+                    Ok(None)
+                };
+            };
+            if !block.is_minimal() {
+                return Err(DecodeError::NotMinimal);
+            }
+            properties_at = at + block.len;
+            at = properties_at + block.value as usize;
+            if at > total {
+                return Err(DecodeError::Truncated);
+            }
+            if block.value > 0 {
+                let Some(block) = bytes.get(properties_at..at) else {
+                    return Ok(None);
+                };
+                let properties = Properties::parse(block, Place::Packet(Kind::Publish, direction))?;
+                if let Some(Value::U16(alias)) = properties.get(PropertyId::TopicAlias) {
+                    topic_alias = alias;
+                }
+            }
+        }
+        // an empty topic name is legal only where an alias stands in for it (section 3.3.2.3.4)
+        if topic_len != 0 || topic_alias == 0 {
+            check_topic_name(topic)?;
+        }
+        Ok(Some(Self {
+            total: total as u32,
+            properties_at: properties_at as u32,
+            payload_at: at as u32,
+            packet_id,
+            topic_len,
+            topic_alias,
+            first: head.first_byte(),
+            head_len: head.len() as u8,
+        }))
+    }
+
+    /// Bytes of the whole packet.
+    #[inline]
+    #[must_use]
+    pub const fn total_len(&self) -> usize {
+        self.total as usize
+    }
+
+    /// Offset of the payload, which is also the length of everything in front of it.
+    #[inline]
+    #[must_use]
+    pub const fn payload_at(&self) -> usize {
+        self.payload_at as usize
+    }
+
+    /// Bytes of payload.
+    #[inline]
+    #[must_use]
+    pub const fn payload_len(&self) -> usize {
+        self.total as usize - self.payload_at as usize
+    }
+
+    /// The packet identifier, `None` at QoS 0.
+    #[inline]
+    #[must_use]
+    pub const fn packet_id(&self) -> Option<u16> {
+        match self.packet_id {
+            0 => None,
+            id => Some(id),
+        }
+    }
+
+    /// The topic alias, `None` when the packet carries none.
+    #[inline]
+    #[must_use]
+    pub const fn topic_alias(&self) -> Option<u16> {
+        match self.topic_alias {
+            0 => None,
+            alias => Some(alias),
+        }
+    }
+
+    /// The quality of service.
+    #[inline]
+    #[must_use]
+    pub const fn qos(&self) -> QoS {
+        match self.first & 0b0110 {
+            0 => QoS::AtMostOnce,
+            0b0010 => QoS::AtLeastOnce,
+            _ => QoS::ExactlyOnce, // 0b0110 does not pass the first-byte check
+        }
+    }
+
+    /// True for a packet that may be a repetition.
+    #[inline]
+    #[must_use]
+    pub const fn dup(&self) -> bool {
+        self.first & 0b1000 != 0
+    }
+
+    /// The RETAIN flag.
+    #[inline]
+    #[must_use]
+    pub const fn retain(&self) -> bool {
+        self.first & 1 != 0
+    }
+
+    /// The topic name within `bytes`; empty when a topic alias stands in for it.
+    #[inline]
+    #[must_use]
+    pub fn topic<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        let at = usize::from(self.head_len) + 2;
+        bytes
+            .get(at..at + usize::from(self.topic_len))
+            .unwrap_or_default()
+    }
+}
+
+/// A validated PUBLISH, whole or without its payload.
+#[derive(Clone, Copy, Debug)]
+pub struct Publish<'a> {
+    layout: PublishLayout,
+    bytes: &'a [u8],
+}
+
+impl<'a> Publish<'a> {
+    /// Lays a view over the bytes that `layout` was parsed from.
+    ///
+    /// `bytes` holds the packet, or only its first [`PublishLayout::payload_at`] bytes.
+    #[must_use]
+    pub const fn new(layout: PublishLayout, bytes: &'a [u8]) -> Self {
+        Self { layout, bytes }
+    }
+
+    /// Offsets and flags.
+    #[must_use]
+    pub const fn layout(&self) -> &PublishLayout {
+        &self.layout
+    }
+
+    /// The topic name as it stands in the packet: empty when a topic alias stands in for it.
+    #[must_use]
+    pub fn topic(&self) -> &'a str {
+        core::str::from_utf8(self.layout.topic(self.bytes)).unwrap_or_default()
+    }
+
+    /// The properties; empty before MQTT 5.0.
+    #[must_use]
+    pub fn properties(&self) -> Properties<'a> {
+        let block = self
+            .bytes
+            .get(self.layout.properties_at as usize..self.layout.payload_at())
+            .unwrap_or_default();
+        // validated when the layout was made
+        Properties::parse(block, Place::Packet(Kind::Publish, Direction::ToClient))
+            .unwrap_or_default()
+    }
+
+    /// The payload, `None` when the view was made without it.
+    #[must_use]
+    pub fn payload(&self) -> Option<&'a [u8]> {
+        self.bytes
+            .get(self.layout.payload_at()..self.layout.total_len())
+    }
+
+    /// Makes a packet that differs in the fields of `edit` only.
+    ///
+    /// A view without payload gives a packet without payload, whose remaining length still counts
+    /// the payload that follows.
+    ///
+    /// # Errors
+    /// [`EncodeError`] when a field is not valid or the packet becomes too long.
+    pub fn edit(&self, version: Version, edit: &PublishEdit<'_>) -> Result<Bytes, EncodeError> {
+        let topic = edit
+            .topic
+            .map_or_else(|| self.layout.topic(self.bytes), str::as_bytes);
+        if edit.topic.is_some() {
+            check_topic_name(topic)?;
+        }
+        let topic_len = build::field_len(topic)?;
+        let id = self.layout.packet_id.to_be_bytes();
+        let id = if self.layout.packet_id == 0 {
+            &[][..]
+        } else {
+            &id[..]
+        };
+        let own = self
+            .bytes
+            .get(self.layout.properties_at as usize..self.layout.payload_at())
+            .unwrap_or_default();
+        let mut kept = PropertyWriter::new();
+        let properties = match edit.properties {
+            Some(_) if !version.is_v5() => return Err(EncodeError::NoSuchField),
+            Some(properties) => properties,
+            None if edit.drop_topic_alias && self.layout.topic_alias != 0 => {
+                for property in &self.properties() {
+                    if property.id != PropertyId::TopicAlias {
+                        kept.copy(&property);
+                    }
+                }
+                kept.as_bytes()
+            }
+            None => own,
+        };
+        let block_len = varint::encode(properties.len())?;
+        let block_len = if version.is_v5() {
+            block_len.as_slice()
+        } else {
+            &[]
+        };
+        let first = if edit.retain.unwrap_or_else(|| self.layout.retain()) {
+            self.layout.first | 1
+        } else {
+            self.layout.first & !1
+        };
+        let (payload, streamed) = match (edit.payload, self.payload()) {
+            (Some(payload), Some(_)) => (payload, 0),
+            // the payload is already on its way
+            (Some(_), None) => return Err(EncodeError::NoSuchField),
+            (None, Some(payload)) => (payload, 0),
+            (None, None) => (&[][..], self.layout.payload_len()),
+        };
+        build::join(
+            first,
+            &[&topic_len, topic, id, block_len, properties, payload],
+            streamed,
+        )
+    }
+}
+
+/// What [`Publish::edit`] changes; `None` leaves a field as it is.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct PublishEdit<'a> {
+    /// The new topic name.
+    pub topic: Option<&'a str>,
+    /// The new property block, without its length ([`PropertyWriter::as_bytes`]).
+    pub properties: Option<&'a [u8]>,
+    /// Takes the Topic Alias out, so that the topic name alone counts.
+    pub drop_topic_alias: bool,
+    /// The new RETAIN flag.
+    pub retain: Option<bool>,
+    /// The new payload.
+    pub payload: Option<&'a [u8]>,
+}
+
+impl<'a> PublishEdit<'a> {
+    /// Changes nothing.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            topic: None,
+            properties: None,
+            drop_topic_alias: false,
+            retain: None,
+            payload: None,
+        }
+    }
+
+    /// Sets the topic name.
+    #[must_use]
+    pub const fn topic(mut self, topic: &'a str) -> Self {
+        self.topic = Some(topic);
+        self
+    }
+
+    /// Sets the property block.
+    #[must_use]
+    pub const fn properties(mut self, properties: &'a [u8]) -> Self {
+        self.properties = Some(properties);
+        self
+    }
+
+    /// Sets the payload.
+    #[must_use]
+    pub const fn payload(mut self, payload: &'a [u8]) -> Self {
+        self.payload = Some(payload);
+        self
+    }
+
+    /// Sets the RETAIN flag.
+    #[must_use]
+    pub const fn retain(mut self, retain: bool) -> Self {
+        self.retain = Some(retain);
+        self
+    }
+
+    /// Takes the Topic Alias out.
+    #[must_use]
+    pub const fn without_topic_alias(mut self) -> Self {
+        self.drop_topic_alias = true;
+        self
+    }
+}
+
+/// Validates a whole PUBLISH.
+pub(crate) fn parse(
+    head: Head,
+    version: Version,
+    direction: Direction,
+    bytes: &[u8],
+) -> Result<Publish<'_>, DecodeError> {
+    let layout = PublishLayout::parse(head, version, direction, bytes)?;
+    layout
+        .map(|layout| Publish::new(layout, bytes))
+        .ok_or(DecodeError::Truncated)
+}
+
+/// Writes a QoS 0 PUBLISH or, with a packet identifier, one of a higher QoS.
+///
+/// # Errors
+/// [`EncodeError`] when the topic name is not valid or the packet becomes too long.
+pub fn encode_publish(
+    version: Version,
+    topic: &str,
+    qos: QoS,
+    packet_id: u16,
+    properties: &[u8],
+    payload: &[u8],
+) -> Result<Bytes, EncodeError> {
+    check_topic_name(topic.as_bytes())?;
+    let id = packet_id.to_be_bytes();
+    let id = match (qos, packet_id) {
+        (QoS::AtMostOnce, _) => &[][..],
+        (_, 0) => return Err(EncodeError::Invalid(DecodeError::PacketIdZero)),
+        _ => &id[..],
+    };
+    let block_len = varint::encode(properties.len())?;
+    let block_len = if version.is_v5() {
+        block_len.as_slice()
+    } else {
+        &[]
+    };
+    let topic_len = build::field_len(topic.as_bytes())?;
+    build::join(
+        0x30 | qos.as_u8() << 1,
+        &[
+            &topic_len,
+            topic.as_bytes(),
+            id,
+            block_len,
+            properties,
+            payload,
+        ],
+        0,
+    )
+}
+
+/// A cursor behind the fixed header, for the packets that are always whole.
+pub(super) fn body(head: Head, bytes: &[u8]) -> Result<Reader<'_>, DecodeError> {
+    let packet = bytes
+        .get(..head.total_len())
+        .ok_or(DecodeError::Truncated)?;
+    Ok(Reader::new(packet, head.len()))
+}

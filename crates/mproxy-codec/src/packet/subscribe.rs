@@ -1,0 +1,275 @@
+//! SUBSCRIBE and SUBACK (MQTT 5.0 sections 3.8, 3.9).
+
+use bytes::Bytes;
+
+use super::publish::body;
+use crate::build;
+use crate::error::{DecodeError, EncodeError};
+use crate::head::Head;
+use crate::kind::{Direction, Kind};
+use crate::property::{Place, Properties};
+use crate::qos::QoS;
+use crate::reader::{Reader, check_topic_filter};
+use crate::reason::ReasonCode;
+use crate::varint;
+use crate::version::Version;
+
+/// The options byte that stands behind each topic filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SubscriptionOptions(u8);
+
+impl SubscriptionOptions {
+    /// Options with this maximum QoS and nothing else.
+    #[must_use]
+    pub const fn new(qos: QoS) -> Self {
+        Self(qos.as_u8())
+    }
+
+    fn parse(bits: u8, version: Version) -> Result<Self, DecodeError> {
+        let reserved = if version.is_v5() {
+            0b1100_0000
+        } else {
+            0b1111_1100
+        };
+        if bits & reserved != 0 || bits & 3 == 3 || bits & 0b0011_0000 == 0b0011_0000 {
+            return Err(DecodeError::SubscriptionOptions);
+        }
+        Ok(Self(bits))
+    }
+
+    /// The byte on the wire.
+    #[must_use]
+    pub const fn as_u8(self) -> u8 {
+        self.0
+    }
+
+    /// The maximum QoS.
+    #[must_use]
+    pub const fn qos(self) -> QoS {
+        match self.0 & 3 {
+            0 => QoS::AtMostOnce,
+            1 => QoS::AtLeastOnce,
+            _ => QoS::ExactlyOnce,
+        }
+    }
+
+    /// The same options with another maximum QoS.
+    #[must_use]
+    pub const fn with_qos(self, qos: QoS) -> Self {
+        Self(self.0 & !3 | qos.as_u8())
+    }
+
+    /// True when own publications are not wanted.
+    #[must_use]
+    pub const fn no_local(self) -> bool {
+        self.0 & 0b100 != 0
+    }
+}
+
+/// One entry of a SUBSCRIBE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Subscription<'a> {
+    /// The topic filter, `$share/group/` included.
+    pub filter: &'a str,
+    /// QoS and flags.
+    pub options: SubscriptionOptions,
+}
+
+/// A validated SUBSCRIBE.
+#[derive(Clone, Copy, Debug)]
+pub struct Subscribe<'a> {
+    packet_id: u16,
+    properties: Properties<'a>,
+    entries: &'a [u8],
+    count: u32,
+}
+
+impl<'a> Subscribe<'a> {
+    /// The packet identifier.
+    #[must_use]
+    pub const fn packet_id(&self) -> u16 {
+        self.packet_id
+    }
+
+    /// The properties; empty before MQTT 5.0.
+    #[must_use]
+    pub const fn properties(&self) -> Properties<'a> {
+        self.properties
+    }
+
+    /// How many topic filters there are, at least one.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    /// Never: a SUBSCRIBE has at least one topic filter.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The topic filters with their options, in order.
+    pub fn subscriptions(&self) -> impl Iterator<Item = Subscription<'a>> + use<'a> {
+        let mut reader = Reader::new(self.entries, 0);
+        core::iter::from_fn(move || {
+            if reader.is_at_end() {
+                return None;
+            }
+            // validated: neither of the two reads can fail
+            let filter = reader.string().ok()?;
+            let options = SubscriptionOptions(reader.u8().ok()?);
+            Some(Subscription { filter, options })
+        })
+    }
+}
+
+pub(crate) fn parse_subscribe(
+    head: Head,
+    version: Version,
+    bytes: &[u8],
+) -> Result<Subscribe<'_>, DecodeError> {
+    let mut reader = body(head, bytes)?;
+    let packet_id = reader.packet_id()?;
+    let properties = if version.is_v5() {
+        reader.properties(Place::Packet(Kind::Subscribe, Direction::ToServer))?
+    } else {
+        Properties::default()
+    };
+    let entries = &bytes[reader.position()..head.total_len()];
+    let mut count = 0;
+    while !reader.is_at_end() {
+        let filter = check_topic_filter(reader.binary()?)?;
+        let options = SubscriptionOptions::parse(reader.u8()?, version)?;
+        // [MQTT-3.8.3-4]
+        if options.no_local() && filter.starts_with("$share/") {
+            return Err(DecodeError::NoLocalShared);
+        }
+        count += 1;
+    }
+    if count == 0 {
+        return Err(DecodeError::NoTopicFilter);
+    }
+    Ok(Subscribe {
+        packet_id,
+        properties,
+        entries,
+        count,
+    })
+}
+
+/// Writes a SUBSCRIBE.
+///
+/// # Errors
+/// [`EncodeError`] when there is no filter, one is not valid or the packet becomes too long.
+pub fn encode_subscribe<'a>(
+    version: Version,
+    packet_id: u16,
+    properties: &[u8],
+    subscriptions: impl IntoIterator<Item = (&'a str, SubscriptionOptions)>,
+) -> Result<Bytes, EncodeError> {
+    let mut entries = Vec::new();
+    for (filter, options) in subscriptions {
+        check_topic_filter(filter.as_bytes())?;
+        entries.extend_from_slice(&build::field_len(filter.as_bytes())?);
+        entries.extend_from_slice(filter.as_bytes());
+        entries.push(options.as_u8());
+    }
+    encode_entries(0x82, version, packet_id, properties, &entries)
+}
+
+/// The common tail of SUBSCRIBE and UNSUBSCRIBE.
+pub(super) fn encode_entries(
+    first: u8,
+    version: Version,
+    packet_id: u16,
+    properties: &[u8],
+    entries: &[u8],
+) -> Result<Bytes, EncodeError> {
+    if entries.is_empty() {
+        return Err(EncodeError::Invalid(DecodeError::NoTopicFilter));
+    }
+    let len = varint::encode(properties.len())?;
+    let len = if version.is_v5() { len.as_slice() } else { &[] };
+    build::join(
+        first,
+        &[&packet_id.to_be_bytes(), len, properties, entries],
+        0,
+    )
+}
+
+/// A validated SUBACK, or an UNSUBACK, which has the same shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Suback<'a> {
+    /// The packet identifier of the request.
+    pub packet_id: u16,
+    /// The properties; empty before MQTT 5.0.
+    pub properties: Properties<'a>,
+    /// A return or reason code per topic filter of the request, in its order. Empty for an
+    /// UNSUBACK before MQTT 5.0.
+    pub codes: &'a [u8],
+}
+
+pub(crate) fn parse_suback(
+    head: Head,
+    version: Version,
+    bytes: &[u8],
+) -> Result<Suback<'_>, DecodeError> {
+    let kind = head.kind();
+    let mut reader = body(head, bytes)?;
+    let packet_id = reader.packet_id()?;
+    let properties = if version.is_v5() {
+        reader.properties(Place::Packet(kind, Direction::ToClient))?
+    } else {
+        Properties::default()
+    };
+    let codes = &bytes[reader.position()..head.total_len()];
+    if kind == Kind::Unsuback && !version.is_v5() {
+        return if codes.is_empty() {
+            Ok(Suback {
+                packet_id,
+                properties,
+                codes,
+            })
+        } else {
+            Err(DecodeError::TrailingBytes)
+        };
+    }
+    if codes.is_empty() {
+        return Err(DecodeError::Truncated);
+    }
+    let valid = |code: &u8| match (kind, version.is_v5()) {
+        (Kind::Unsuback, _) => ReasonCode::new(*code).is_valid_in_unsuback(),
+        (_, true) => ReasonCode::new(*code).is_valid_in_suback(),
+        (_, false) => matches!(code, 0..=2 | 0x80),
+    };
+    if !codes.iter().all(valid) {
+        return Err(DecodeError::InvalidReasonCode);
+    }
+    Ok(Suback {
+        packet_id,
+        properties,
+        codes,
+    })
+}
+
+/// Writes a SUBACK. Before MQTT 5.0 every failure becomes 0x80 ([MQTT-3.9.3-2] of 3.1.1).
+///
+/// # Errors
+/// [`EncodeError::PacketTooLarge`] when the packet becomes too long.
+pub fn encode_suback(
+    version: Version,
+    packet_id: u16,
+    properties: &[u8],
+    codes: &[u8],
+) -> Result<Bytes, EncodeError> {
+    let id = packet_id.to_be_bytes();
+    if version.is_v5() {
+        let len = varint::encode(properties.len())?;
+        return build::join(0x90, &[&id, len.as_slice(), properties, codes], 0);
+    }
+    let codes: Vec<u8> = codes.iter().map(|&code| code.min(0x80)).collect();
+    build::join(0x90, &[&id, &codes], 0)
+}

@@ -1,0 +1,464 @@
+//! Properties of MQTT 5.0 packets (section 2.2.2).
+
+use crate::error::{DecodeError, EncodeError};
+use crate::kind::{Direction, Kind};
+use crate::reader::{Reader, check_topic_name};
+use crate::varint;
+
+/// Where a property block stands: in a packet that travels in a direction, or in a will.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums)] // complete: section 2.2.2.2 knows packets and the will
+pub enum Place {
+    /// The property block of a packet.
+    Packet(Kind, Direction),
+    /// The will properties of CONNECT.
+    Will,
+}
+
+impl Place {
+    const fn bit(self) -> u16 {
+        match self {
+            Self::Packet(kind, _) => 1 << kind as u16,
+            Self::Will => WILL,
+        }
+    }
+}
+
+const WILL: u16 = 1; // bit 0: no packet type has the number 0
+const CONNECT: u16 = 1 << Kind::Connect as u16;
+const CONNACK: u16 = 1 << Kind::Connack as u16;
+const PUBLISH: u16 = 1 << Kind::Publish as u16;
+const SUBSCRIBE: u16 = 1 << Kind::Subscribe as u16;
+const DISCONNECT: u16 = 1 << Kind::Disconnect as u16;
+const AUTH: u16 = 1 << Kind::Auth as u16;
+/// Every packet that has properties, except those whose block is a request of the client.
+const ANSWERS: u16 = CONNACK
+    | 1 << Kind::Puback as u16
+    | 1 << Kind::Pubrec as u16
+    | 1 << Kind::Pubrel as u16
+    | 1 << Kind::Pubcomp as u16
+    | 1 << Kind::Suback as u16
+    | 1 << Kind::Unsuback as u16
+    | DISCONNECT
+    | AUTH;
+const ALL: u16 = ANSWERS | WILL | CONNECT | PUBLISH | SUBSCRIBE | 1 << Kind::Unsubscribe as u16;
+
+/// A property identifier (MQTT 5.0 table 2-4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(clippy::exhaustive_enums)] // complete: table 2-4
+#[allow(missing_docs)] // the names are the standard's
+#[repr(u8)]
+pub enum PropertyId {
+    PayloadFormatIndicator = 0x01,
+    MessageExpiryInterval = 0x02,
+    ContentType = 0x03,
+    ResponseTopic = 0x08,
+    CorrelationData = 0x09,
+    SubscriptionIdentifier = 0x0b,
+    SessionExpiryInterval = 0x11,
+    AssignedClientIdentifier = 0x12,
+    ServerKeepAlive = 0x13,
+    AuthenticationMethod = 0x15,
+    AuthenticationData = 0x16,
+    RequestProblemInformation = 0x17,
+    WillDelayInterval = 0x18,
+    RequestResponseInformation = 0x19,
+    ResponseInformation = 0x1a,
+    ServerReference = 0x1c,
+    ReasonString = 0x1f,
+    ReceiveMaximum = 0x21,
+    TopicAliasMaximum = 0x22,
+    TopicAlias = 0x23,
+    MaximumQos = 0x24,
+    RetainAvailable = 0x25,
+    UserProperty = 0x26,
+    MaximumPacketSize = 0x27,
+    WildcardSubscriptionAvailable = 0x28,
+    SubscriptionIdentifierAvailable = 0x29,
+    SharedSubscriptionAvailable = 0x2a,
+}
+
+impl PropertyId {
+    /// The identifier with this value, if there is one.
+    #[must_use]
+    pub const fn from_u8(value: u8) -> Option<Self> {
+        Some(match value {
+            0x01 => Self::PayloadFormatIndicator,
+            0x02 => Self::MessageExpiryInterval,
+            0x03 => Self::ContentType,
+            0x08 => Self::ResponseTopic,
+            0x09 => Self::CorrelationData,
+            0x0b => Self::SubscriptionIdentifier,
+            0x11 => Self::SessionExpiryInterval,
+            0x12 => Self::AssignedClientIdentifier,
+            0x13 => Self::ServerKeepAlive,
+            0x15 => Self::AuthenticationMethod,
+            0x16 => Self::AuthenticationData,
+            0x17 => Self::RequestProblemInformation,
+            0x18 => Self::WillDelayInterval,
+            0x19 => Self::RequestResponseInformation,
+            0x1a => Self::ResponseInformation,
+            0x1c => Self::ServerReference,
+            0x1f => Self::ReasonString,
+            0x21 => Self::ReceiveMaximum,
+            0x22 => Self::TopicAliasMaximum,
+            0x23 => Self::TopicAlias,
+            0x24 => Self::MaximumQos,
+            0x25 => Self::RetainAvailable,
+            0x26 => Self::UserProperty,
+            0x27 => Self::MaximumPacketSize,
+            0x28 => Self::WildcardSubscriptionAvailable,
+            0x29 => Self::SubscriptionIdentifierAvailable,
+            0x2a => Self::SharedSubscriptionAvailable,
+            _ => return None,
+        })
+    }
+
+    /// The places that may carry the property, a bit per packet type and bit 0 for the will.
+    const fn places(self) -> u16 {
+        match self {
+            Self::PayloadFormatIndicator
+            | Self::MessageExpiryInterval
+            | Self::ContentType
+            | Self::ResponseTopic
+            | Self::CorrelationData => PUBLISH | WILL,
+            Self::SubscriptionIdentifier => PUBLISH | SUBSCRIBE,
+            Self::SessionExpiryInterval => CONNECT | CONNACK | DISCONNECT,
+            Self::AuthenticationMethod | Self::AuthenticationData => CONNECT | CONNACK | AUTH,
+            Self::RequestProblemInformation | Self::RequestResponseInformation => CONNECT,
+            Self::WillDelayInterval => WILL,
+            Self::ServerReference => CONNACK | DISCONNECT,
+            Self::ReasonString => ANSWERS,
+            Self::ReceiveMaximum | Self::TopicAliasMaximum | Self::MaximumPacketSize => {
+                CONNECT | CONNACK
+            }
+            Self::TopicAlias => PUBLISH,
+            Self::UserProperty => ALL,
+            Self::AssignedClientIdentifier
+            | Self::ServerKeepAlive
+            | Self::ResponseInformation
+            | Self::MaximumQos
+            | Self::RetainAvailable
+            | Self::WildcardSubscriptionAvailable
+            | Self::SubscriptionIdentifierAvailable
+            | Self::SharedSubscriptionAvailable => CONNACK,
+        }
+    }
+
+    /// True when `place` may carry the property, the direction included.
+    #[must_use]
+    pub const fn is_allowed_in(self, place: Place) -> bool {
+        if self.places() & place.bit() == 0 {
+            return false;
+        }
+        match (self, place) {
+            // [MQTT-3.3.4-6]: only the server says which subscription matched
+            (Self::SubscriptionIdentifier, Place::Packet(Kind::Publish, direction)) => {
+                matches!(direction, Direction::ToClient)
+            }
+            // [MQTT-3.14.2-2]
+            (Self::SessionExpiryInterval, Place::Packet(Kind::Disconnect, direction)) => {
+                matches!(direction, Direction::ToServer)
+            }
+            // section 3.14.2.2.5: sent by the server
+            (Self::ServerReference, Place::Packet(Kind::Disconnect, direction)) => {
+                matches!(direction, Direction::ToClient)
+            }
+            _ => true,
+        }
+    }
+
+    /// True when the property may be given more than once.
+    const fn may_repeat(self, place: Place) -> bool {
+        match self {
+            Self::UserProperty => true,
+            Self::SubscriptionIdentifier => matches!(place, Place::Packet(Kind::Publish, _)),
+            _ => false,
+        }
+    }
+}
+
+/// The value of a property.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums)] // complete: section 1.5
+pub enum Value<'a> {
+    /// One byte.
+    Byte(u8),
+    /// A two-byte integer.
+    U16(u16),
+    /// A four-byte integer.
+    U32(u32),
+    /// A variable byte integer.
+    Varint(u32),
+    /// A UTF-8 string.
+    Str(&'a str),
+    /// Binary data.
+    Binary(&'a [u8]),
+    /// A pair of UTF-8 strings.
+    Pair(&'a str, &'a str),
+}
+
+/// One property of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Property<'a> {
+    /// Which property it is.
+    pub id: PropertyId,
+    /// Its value.
+    pub value: Value<'a>,
+    /// The bytes it occupies in the packet, identifier included.
+    pub bytes: &'a [u8],
+}
+
+/// A validated property block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Properties<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Properties<'a> {
+    /// Validates a block (without its length) in one pass: known, allowed here, of the right
+    /// type, in range, and given once.
+    ///
+    /// # Errors
+    /// Any of the property errors of [`DecodeError`], or those of its strings.
+    pub fn parse(bytes: &'a [u8], place: Place) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes, 0);
+        let mut seen = 0u64; // a bit per identifier: the largest is 0x2a
+        while !reader.is_at_end() {
+            let property = read_property(&mut reader, bytes)?;
+            if !property.id.is_allowed_in(place) {
+                return Err(DecodeError::PropertyNotAllowed);
+            }
+            let bit = 1u64 << property.id as u8;
+            if seen & bit != 0 && !property.id.may_repeat(place) {
+                return Err(DecodeError::DuplicateProperty);
+            }
+            seen |= bit;
+            check_value(property)?;
+        }
+        let has = |id: PropertyId| seen & (1u64 << id as u8) != 0;
+        if has(PropertyId::AuthenticationData) && !has(PropertyId::AuthenticationMethod) {
+            return Err(DecodeError::AuthDataWithoutMethod);
+        }
+        Ok(Self { bytes })
+    }
+
+    /// The bytes of the block, without its length.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// True when there is no property.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// The properties in the order of the packet.
+    #[must_use]
+    pub const fn iter(&self) -> PropertyIter<'a> {
+        PropertyIter {
+            reader: Reader::new(self.bytes, 0),
+            bytes: self.bytes,
+        }
+    }
+
+    /// The first property with this identifier.
+    #[must_use]
+    pub fn get(&self, id: PropertyId) -> Option<Value<'a>> {
+        if self.is_empty() {
+            return None;
+        }
+        self.iter()
+            .find(|property| property.id == id)
+            .map(|property| property.value)
+    }
+
+    /// The value of a string property.
+    #[must_use]
+    pub fn str(&self, id: PropertyId) -> Option<&'a str> {
+        match self.get(id)? {
+            Value::Str(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The value of a byte or integer property.
+    #[must_use]
+    pub fn number(&self, id: PropertyId) -> Option<u32> {
+        match self.get(id)? {
+            Value::Byte(value) => Some(value.into()),
+            Value::U16(value) => Some(value.into()),
+            Value::U32(value) | Value::Varint(value) => Some(value),
+            Value::Str(_) | Value::Binary(_) | Value::Pair(..) => None,
+        }
+    }
+
+    /// The user properties, in order.
+    pub fn user_properties(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.iter().filter_map(|property| match property.value {
+            Value::Pair(name, value) => Some((name, value)),
+            _ => None,
+        })
+    }
+}
+
+impl<'a> IntoIterator for &Properties<'a> {
+    type Item = Property<'a>;
+    type IntoIter = PropertyIter<'a>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// Iterates over a validated block; see [`Properties::iter`].
+#[derive(Clone, Debug)]
+pub struct PropertyIter<'a> {
+    reader: Reader<'a>,
+    bytes: &'a [u8],
+}
+
+impl<'a> Iterator for PropertyIter<'a> {
+    type Item = Property<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        // the block was validated, so an error cannot happen; it would end the iteration
+        if self.reader.is_at_end() {
+            None
+        } else {
+            read_property(&mut self.reader, self.bytes).ok()
+        }
+    }
+}
+
+fn read_property<'a>(
+    reader: &mut Reader<'a>,
+    bytes: &'a [u8],
+) -> Result<Property<'a>, DecodeError> {
+    let start = reader.position();
+    // an identifier is a variable byte integer, but none is above 0x7f: a second byte is either
+    // not minimal or unknown
+    let id = PropertyId::from_u8(reader.u8()?).ok_or(DecodeError::UnknownProperty)?;
+    let value = match id {
+        PropertyId::PayloadFormatIndicator
+        | PropertyId::RequestProblemInformation
+        | PropertyId::RequestResponseInformation
+        | PropertyId::MaximumQos
+        | PropertyId::RetainAvailable
+        | PropertyId::WildcardSubscriptionAvailable
+        | PropertyId::SubscriptionIdentifierAvailable
+        | PropertyId::SharedSubscriptionAvailable => Value::Byte(reader.u8()?),
+        PropertyId::ServerKeepAlive
+        | PropertyId::ReceiveMaximum
+        | PropertyId::TopicAliasMaximum
+        | PropertyId::TopicAlias => Value::U16(reader.u16()?),
+        PropertyId::MessageExpiryInterval
+        | PropertyId::SessionExpiryInterval
+        | PropertyId::WillDelayInterval
+        | PropertyId::MaximumPacketSize => Value::U32(reader.u32()?),
+        PropertyId::SubscriptionIdentifier => Value::Varint(reader.varint()?),
+        PropertyId::CorrelationData | PropertyId::AuthenticationData => {
+            Value::Binary(reader.binary()?)
+        }
+        PropertyId::ContentType
+        | PropertyId::ResponseTopic
+        | PropertyId::AssignedClientIdentifier
+        | PropertyId::AuthenticationMethod
+        | PropertyId::ResponseInformation
+        | PropertyId::ServerReference
+        | PropertyId::ReasonString => Value::Str(reader.string()?),
+        PropertyId::UserProperty => Value::Pair(reader.string()?, reader.string()?),
+    };
+    Ok(Property {
+        id,
+        value,
+        bytes: &bytes[start..reader.position()],
+    })
+}
+
+fn check_value(property: Property<'_>) -> Result<(), DecodeError> {
+    match (property.id, property.value) {
+        (_, Value::Byte(2..)) => Err(DecodeError::PropertyValue),
+        (PropertyId::TopicAlias, Value::U16(0)) => Err(DecodeError::TopicAliasZero),
+        (PropertyId::ReceiveMaximum, Value::U16(0))
+        | (PropertyId::MaximumPacketSize, Value::U32(0))
+        | (PropertyId::SubscriptionIdentifier, Value::Varint(0)) => Err(DecodeError::PropertyValue),
+        // [MQTT-3.3.2-14]
+        (PropertyId::ResponseTopic, Value::Str(topic)) => check_topic_name(topic.as_bytes()),
+        _ => Ok(()),
+    }
+}
+
+/// Writes properties into a buffer, as the packets that the proxy itself sends need them.
+#[derive(Clone, Debug, Default)]
+pub struct PropertyWriter {
+    bytes: Vec<u8>,
+}
+
+impl PropertyWriter {
+    /// An empty block.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { bytes: Vec::new() }
+    }
+
+    /// Appends a property as it stood in another packet.
+    pub fn copy(&mut self, property: &Property<'_>) -> &mut Self {
+        self.bytes.extend_from_slice(property.bytes);
+        self
+    }
+
+    /// Appends a property.
+    ///
+    /// # Errors
+    /// [`EncodeError::FieldTooLong`] for a string of more than 65,535 bytes,
+    /// [`EncodeError::PacketTooLarge`] for a number that no variable byte integer holds.
+    pub fn push(&mut self, id: PropertyId, value: Value<'_>) -> Result<&mut Self, EncodeError> {
+        let start = self.bytes.len();
+        self.bytes.push(id as u8);
+        let outcome = match value {
+            Value::Byte(byte) => {
+                self.bytes.push(byte);
+                Ok(())
+            }
+            Value::U16(number) => {
+                self.bytes.extend_from_slice(&number.to_be_bytes());
+                Ok(())
+            }
+            Value::U32(number) => {
+                self.bytes.extend_from_slice(&number.to_be_bytes());
+                Ok(())
+            }
+            Value::Varint(number) => varint::encode(number as usize)
+                .map(|encoded| self.bytes.extend_from_slice(encoded.as_slice())),
+            Value::Str(text) => self.push_field(text.as_bytes()),
+            Value::Binary(data) => self.push_field(data),
+            Value::Pair(name, value) => self
+                .push_field(name.as_bytes())
+                .and_then(|()| self.push_field(value.as_bytes())),
+        };
+        match outcome {
+            Ok(()) => Ok(self),
+            Err(error) => {
+                self.bytes.truncate(start);
+                Err(error)
+            }
+        }
+    }
+
+    fn push_field(&mut self, field: &[u8]) -> Result<(), EncodeError> {
+        let len = u16::try_from(field.len()).map_err(|_| EncodeError::FieldTooLong)?;
+        self.bytes.extend_from_slice(&len.to_be_bytes());
+        self.bytes.extend_from_slice(field);
+        Ok(())
+    }
+
+    /// The block, without its length.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}

@@ -1,0 +1,173 @@
+//! A bounded cursor over the bytes of one packet.
+
+use crate::error::DecodeError;
+use crate::property::{Place, Properties};
+use crate::topic::{self, TopicError, TopicFilter};
+use crate::varint;
+
+/// Reads fields from the front of a packet's body and never past its end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// A cursor over `bytes` that starts at offset `at`.
+    pub(crate) const fn new(bytes: &'a [u8], at: usize) -> Self {
+        Self { bytes, at }
+    }
+
+    /// Offset of the next byte from the start of the slice.
+    pub(crate) const fn position(&self) -> usize {
+        self.at
+    }
+
+    pub(crate) const fn is_at_end(&self) -> bool {
+        self.at >= self.bytes.len()
+    }
+
+    pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let taken = rest.get(..len).ok_or(DecodeError::Truncated)?;
+        self.at += len;
+        Ok(taken)
+    }
+
+    pub(crate) fn u8(&mut self) -> Result<u8, DecodeError> {
+        self.take(1).map(|bytes| bytes[0])
+    }
+
+    pub(crate) fn u16(&mut self) -> Result<u16, DecodeError> {
+        self.take(2)
+            .map(|bytes| u16::from_be_bytes([bytes[0], bytes[1]]))
+    }
+
+    pub(crate) fn u32(&mut self) -> Result<u32, DecodeError> {
+        self.take(4)
+            .map(|bytes| u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+    }
+
+    /// A variable byte integer inside a packet: it must be minimal ([MQTT-1.5.5-1]).
+    pub(crate) fn varint(&mut self) -> Result<u32, DecodeError> {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let varint = varint::read(rest)?.ok_or(DecodeError::Truncated)?;
+        if !varint.is_minimal() {
+            return Err(DecodeError::NotMinimal);
+        }
+        self.at += varint.len;
+        Ok(varint.value)
+    }
+
+    /// A packet identifier, which is never 0.
+    pub(crate) fn packet_id(&mut self) -> Result<u16, DecodeError> {
+        match self.u16()? {
+            0 => Err(DecodeError::PacketIdZero),
+            id => Ok(id),
+        }
+    }
+
+    /// Binary data with a two-byte length.
+    pub(crate) fn binary(&mut self) -> Result<&'a [u8], DecodeError> {
+        let len = self.u16()?;
+        self.take(usize::from(len))
+    }
+
+    /// A UTF-8 string ([MQTT-1.5.4-1], [MQTT-1.5.4-2]).
+    pub(crate) fn string(&mut self) -> Result<&'a str, DecodeError> {
+        text(self.binary()?)
+    }
+
+    /// A UTF-8 string that names something and therefore holds no control characters.
+    pub(crate) fn name(&mut self) -> Result<&'a str, DecodeError> {
+        let text = self.string()?;
+        if topic::has_control(text) {
+            Err(DecodeError::ControlCharacter)
+        } else {
+            Ok(text)
+        }
+    }
+
+    /// A topic name: not empty, no wildcards.
+    pub(crate) fn topic_name(&mut self) -> Result<&'a [u8], DecodeError> {
+        let bytes = self.binary()?;
+        check_topic_name(bytes)?;
+        Ok(bytes)
+    }
+
+    /// A property block with its length in front.
+    pub(crate) fn properties(&mut self, place: Place) -> Result<Properties<'a>, DecodeError> {
+        let len = self.varint()?;
+        Properties::parse(self.take(len as usize)?, place)
+    }
+
+    /// Demands that everything has been read.
+    pub(crate) const fn finish(&self) -> Result<(), DecodeError> {
+        if self.is_at_end() {
+            Ok(())
+        } else {
+            Err(DecodeError::TrailingBytes)
+        }
+    }
+}
+
+/// A string: well-formed UTF-8 without U+0000.
+pub(crate) fn text(bytes: &[u8]) -> Result<&str, DecodeError> {
+    let text = simdutf8::basic::from_utf8(bytes).map_err(|_| DecodeError::InvalidUtf8)?;
+    if bytes.contains(&0) {
+        Err(DecodeError::NulCharacter)
+    } else {
+        Ok(text)
+    }
+}
+
+/// A topic name as PUBLISH and a will carry it.
+#[inline]
+pub(crate) fn check_topic_name(bytes: &[u8]) -> Result<(), DecodeError> {
+    if topic::is_plain_name(bytes) {
+        Ok(())
+    } else {
+        check_unusual_topic_name(bytes)
+    }
+}
+
+#[cold]
+fn check_unusual_topic_name(bytes: &[u8]) -> Result<(), DecodeError> {
+    topic::validate_name(bytes)?;
+    if topic::has_control(text(bytes)?) {
+        Err(DecodeError::ControlCharacter)
+    } else {
+        Ok(())
+    }
+}
+
+/// A topic filter as SUBSCRIBE and UNSUBSCRIBE carry it. Brokers honour `$share` for clients of
+/// MQTT 3.x too, so its rules hold in every version.
+pub(crate) fn check_topic_filter(bytes: &[u8]) -> Result<&str, DecodeError> {
+    let filter = TopicFilter::from_bytes(bytes)?;
+    filter.shared()?;
+    let filter = filter.as_str();
+    if topic::has_control(filter) {
+        Err(DecodeError::ControlCharacter)
+    } else {
+        Ok(filter)
+    }
+}
+
+impl From<TopicError> for DecodeError {
+    fn from(error: TopicError) -> Self {
+        match error {
+            TopicError::Empty => Self::EmptyTopic,
+            TopicError::TooLong => Self::Truncated,
+            TopicError::IllFormed => Self::InvalidUtf8,
+            TopicError::Nul => Self::NulCharacter,
+            TopicError::WildcardInName => Self::WildcardInTopicName,
+            TopicError::MultiLevelWildcard | TopicError::SingleLevelWildcard => {
+                Self::MisplacedWildcard
+            }
+            TopicError::ShareNameEmpty
+            | TopicError::ShareNameCharacter
+            | TopicError::ShareFilterMissing => Self::SharedFilter,
+        }
+    }
+}
