@@ -1,1 +1,18 @@
-//! mproxy-admin
+#![doc = include_str!("../README.md")]
+
+mod build_info;
+mod health;
+mod http;
+mod labels;
+mod metrics;
+
+pub use build_info::BuildInfo;
+pub use health::{CheckHandle, Health, Readiness};
+pub use http::{Admin, bind, router, serve};
+pub use labels::{
+    Action, Decision, DialResult, Direction, PacketType, Reason, RefuseReason, Side, Version,
+};
+pub use metrics::{
+    ConnectionMetrics, Format, LayerMetrics, ListenerMetrics, Metrics, Traffic, TrafficCounters,
+    UpstreamConnection, UpstreamMetrics,
+};

@@ -1,0 +1,138 @@
+//! One condition of readiness and the handle by which it is written.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tracing::{info, warn};
+
+use super::Health;
+
+/// Writes the state of one check of a [`Health`]; clones write the same check.
+///
+/// Dropping the handle leaves the check as it was last written. A change of state is logged, a
+/// repetition is not, so a probe may write its result every time.
+#[derive(Clone)]
+pub struct CheckHandle {
+    health: Health,
+    index: usize,
+}
+
+impl CheckHandle {
+    pub(super) fn new(health: Health, index: usize) -> Self {
+        Self { health, index }
+    }
+
+    /// The condition holds.
+    pub fn ok(&self) {
+        self.write(State::Ok);
+    }
+
+    /// The condition does not hold, and why: one short line without a secret, for anyone who may
+    /// read `/readyz`.
+    pub fn fail(&self, why: impl fmt::Display) {
+        self.write(State::Failed(one_line(&why.to_string())));
+    }
+
+    fn write(&self, state: State) {
+        let mut checks = self.health.checks();
+        // Checks are never removed, so the index a handle was made with stays valid.
+        let Some(check) = checks.get_mut(self.index) else {
+            return;
+        };
+        if check.state == state {
+            return;
+        }
+        let failed_before = matches!(check.state, State::Failed(_));
+        check.state = state.clone();
+        let (kind, name) = (check.kind, one_line(&check.name));
+        drop(checks);
+
+        match state {
+            State::Failed(_) if failed_before => {}
+            State::Failed(error) => warn!(%kind, %name, %error, "check failed"),
+            State::Ok | State::Pending => info!(%kind, %name, "check ok"),
+        }
+    }
+}
+
+impl fmt::Debug for CheckHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CheckHandle")
+            .field("index", &self.index)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Check {
+    pub(super) kind: Kind,
+    pub(super) name: Arc<str>,
+    pub(super) state: State,
+}
+
+impl Check {
+    pub(super) fn pending(kind: Kind, name: &str) -> Self {
+        Self {
+            kind,
+            name: name.into(),
+            state: State::Pending,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Listener,
+    Upstream,
+    Other,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Listener => "listener",
+            Self::Upstream => "upstream",
+            Self::Other => "check",
+        })
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum State {
+    /// Registered, and nothing was written yet.
+    Pending,
+    Ok,
+    Failed(String),
+}
+
+/// Makes any text safe as part of one line: what could break or disguise the line is escaped, and
+/// the length is bounded.
+pub(super) fn one_line(text: &str) -> String {
+    let mut line = String::new();
+    for char in text.chars().take(MAX_TEXT_CHARS) {
+        match char {
+            // Line and paragraph separators and the bidirectional controls.
+            '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                line.extend(char.escape_unicode());
+            }
+            char if char.is_control() => line.extend(char.escape_unicode()),
+            char => line.push(char),
+        }
+    }
+    line
+}
+
+/// An operating system's error is shorter; a broker's own words may not be.
+const MAX_TEXT_CHARS: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_stays_on_one_line() {
+        assert_eq!(one_line("a\r\n[+]all ok"), "a\\u{d}\\u{a}[+]all ok");
+        assert_eq!(one_line("\u{202e}x\u{2028}"), "\\u{202e}x\\u{2028}");
+        assert_eq!(one_line(&"x".repeat(1000)).len(), MAX_TEXT_CHARS);
+    }
+}

@@ -1,0 +1,179 @@
+//! Whether this process should get traffic: what `/readyz` reports.
+//!
+//! The rest of the proxy writes facts (a listener is bound, the broker answered, draining began),
+//! and the admin port and the gauges `mproxy_listener_up`, `mproxy_upstream_up` and
+//! `mproxy_draining` read them. Nothing here probes anything by itself, and `/livez` never looks
+//! here: a broker that is down must not get the proxy restarted.
+
+mod check;
+mod readiness;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tracing::info;
+
+pub use check::CheckHandle;
+pub use readiness::Readiness;
+
+use check::{Check, Kind, State};
+
+/// The shared health of one proxy process; clones share it.
+///
+/// Ready means: at least one listener is registered, every listener and every check is ok, and the
+/// process does not drain. A check that was registered and never heard of is not ok, so that
+/// readiness waits for the first probe.
+///
+/// ```
+/// use mproxy_admin::Health;
+///
+/// let health = Health::new();
+/// let listener = health.listener("mqtt");
+/// let broker = health.upstream("broker");
+/// assert!(!health.readiness().is_ready());
+///
+/// listener.ok();
+/// broker.ok();
+/// assert!(health.readiness().is_ready());
+///
+/// broker.fail("connection refused");
+/// assert!(health.readiness().to_string().contains("[-]upstream broker: connection refused\n"));
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Health {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    draining: AtomicBool,
+    /// A handful, named by the configuration; looked up by position.
+    checks: Mutex<Vec<Check>>,
+}
+
+impl Health {
+    /// A process with nothing registered, which is not ready.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Registers a listener that is not up yet; the same name gives the same check.
+    #[must_use]
+    pub fn listener(&self, name: &str) -> CheckHandle {
+        self.register(Kind::Listener, name)
+    }
+
+    /// Registers a broker that was not reached yet; the same name gives the same check.
+    #[must_use]
+    pub fn upstream(&self, name: &str) -> CheckHandle {
+        self.register(Kind::Upstream, name)
+    }
+
+    /// Registers any other condition of readiness; the same name gives the same check.
+    #[must_use]
+    pub fn check(&self, name: &str) -> CheckHandle {
+        self.register(Kind::Other, name)
+    }
+
+    /// Records what a probe of a broker found: the short form for a caller that keeps no handle.
+    pub fn set_upstream(&self, name: &str, result: Result<(), String>) {
+        let check = self.upstream(name);
+        match result {
+            Ok(()) => check.ok(),
+            Err(error) => check.fail(&error),
+        }
+    }
+
+    /// Says whether the process drains. While it does it is not ready, but it is alive.
+    pub fn set_draining(&self, draining: bool) {
+        if self.inner.draining.swap(draining, Ordering::Relaxed) != draining {
+            info!(draining, "readiness follows the drain");
+        }
+    }
+
+    /// Whether the process drains.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.inner.draining.load(Ordering::Relaxed)
+    }
+
+    /// The state of every check at this moment.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        Readiness::new(self.is_draining(), &self.checks())
+    }
+
+    /// The listeners and whether each is up.
+    pub(crate) fn listeners(&self) -> Vec<(Arc<str>, bool)> {
+        self.states_of(Kind::Listener)
+    }
+
+    /// The brokers and whether each was reached by the last probe.
+    pub(crate) fn upstreams(&self) -> Vec<(Arc<str>, bool)> {
+        self.states_of(Kind::Upstream)
+    }
+
+    fn states_of(&self, kind: Kind) -> Vec<(Arc<str>, bool)> {
+        let checks = self.checks();
+        let wanted = checks.iter().filter(|check| check.kind == kind);
+        wanted
+            .map(|check| (Arc::clone(&check.name), check.state == State::Ok))
+            .collect()
+    }
+
+    fn register(&self, kind: Kind, name: &str) -> CheckHandle {
+        let mut checks = self.checks();
+        let known = checks
+            .iter()
+            .position(|check| check.kind == kind && &*check.name == name);
+        let index = known.unwrap_or_else(|| {
+            checks.push(Check::pending(kind, name));
+            checks.len() - 1
+        });
+        drop(checks);
+        CheckHandle::new(self.clone(), index)
+    }
+
+    fn checks(&self) -> MutexGuard<'_, Vec<Check>> {
+        // The vector is valid between any two statements, so a panic elsewhere spoils nothing.
+        self.inner
+            .checks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn same_name_is_the_same_check() {
+        let health = Health::new();
+        health.listener("mqtt").ok();
+        health.listener("mqtt").fail("gone");
+        assert_eq!(health.listeners(), [("mqtt".into(), false)]);
+        // The kinds are separate name spaces.
+        health.upstream("mqtt").ok();
+        assert_eq!(health.upstreams(), [("mqtt".into(), true)]);
+        assert_eq!(health.listeners(), [("mqtt".into(), false)]);
+    }
+
+    #[test]
+    fn nothing_registered_is_not_ready() {
+        assert!(!Health::new().readiness().is_ready());
+    }
+
+    #[test]
+    fn draining_overrides_everything_and_can_be_undone() {
+        let health = Health::new();
+        health.listener("mqtt").ok();
+        health.set_upstream("broker", Ok(()));
+        assert!(health.readiness().is_ready());
+        health.set_draining(true);
+        assert!(!health.readiness().is_ready());
+        health.set_draining(false);
+        assert!(health.readiness().is_ready());
+    }
+}

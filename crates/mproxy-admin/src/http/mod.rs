@@ -1,0 +1,60 @@
+//! The HTTP side: routes, and the server that bounds who may use them.
+//!
+//! `open` holds the routes that probes and scrapers use without credentials: they change nothing
+//! and show no traffic. Whatever shows or changes traffic belongs into a router of its own beside
+//! it, behind an authentication and `Host` check, merged in [`router`].
+
+mod open;
+mod server;
+
+use axum::Router;
+use axum::http::{HeaderValue, header};
+use axum::middleware;
+use axum::response::Response;
+
+use crate::{BuildInfo, Health, Metrics};
+
+pub use server::{bind, serve};
+
+/// What the admin port shows; clones share it.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    build: BuildInfo,
+    health: Health,
+    metrics: Metrics,
+}
+
+impl Admin {
+    /// An admin port over the given sources.
+    #[must_use]
+    pub fn new(build: BuildInfo, health: Health, metrics: Metrics) -> Self {
+        Self {
+            build,
+            health,
+            metrics,
+        }
+    }
+}
+
+/// All routes, for a caller who brings an HTTP server of its own; [`serve`] is the usual way.
+pub fn router(admin: Admin) -> Router {
+    Router::new()
+        .merge(open::router())
+        .fallback(open::not_found)
+        .method_not_allowed_fallback(open::method_not_allowed)
+        .with_state(admin)
+        .layer(middleware::map_response(protect))
+}
+
+/// Headers that hold for every answer.
+async fn protect(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    // Every answer describes one moment.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // No browser may guess that a text with names in it is a page with scripts in it.
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    response
+}

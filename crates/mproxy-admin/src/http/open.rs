@@ -1,0 +1,97 @@
+//! The routes that need no credentials: probes, metrics, version.
+
+use axum::Router;
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tracing::error;
+
+use super::Admin;
+use crate::Format;
+
+pub(super) fn router() -> Router<Admin> {
+    Router::new()
+        .route("/", get(index))
+        .route("/livez", get(live))
+        .route("/live", get(live))
+        .route("/healthz", get(live))
+        .route("/readyz", get(ready))
+        .route("/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/version", get(version))
+}
+
+async fn index() -> &'static str {
+    INDEX
+}
+
+/// Answers as long as the runtime turns. It must never look at the broker: a liveness probe that
+/// fails restarts the proxy, which cannot bring a broker back.
+async fn live() -> &'static str {
+    "ok\n"
+}
+
+async fn ready(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
+    let readiness = admin.health.readiness();
+    if !readiness.is_ready() {
+        return (StatusCode::SERVICE_UNAVAILABLE, readiness.to_string()).into_response();
+    }
+    if is_verbose(query.as_deref()) {
+        return readiness.to_string().into_response();
+    }
+    "ok\n".into_response()
+}
+
+/// Whether the query has the parameter `verbose`, with or without a value.
+fn is_verbose(query: Option<&str>) -> bool {
+    query
+        .unwrap_or_default()
+        .split('&')
+        .any(|parameter| parameter == "verbose" || parameter.starts_with("verbose="))
+}
+
+async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
+    let accept: Vec<_> = headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .collect();
+    let format = Format::negotiate(&accept.join(","));
+    // Procfs is read on the way, which must not hold up the connections of this thread.
+    let rendered = tokio::task::spawn_blocking(move || admin.metrics.render(format)).await;
+    match rendered {
+        Ok(Ok(text)) => ([(header::CONTENT_TYPE, format.content_type())], text).into_response(),
+        Ok(Err(_)) | Err(_) => {
+            error!("metrics could not be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+async fn version(State(admin): State<Admin>) -> Response {
+    match serde_json::to_string(&admin.build) {
+        Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json + "\n").into_response(),
+        Err(error) => {
+            error!(%error, "version could not be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+pub(super) async fn not_found() -> (StatusCode, String) {
+    (StatusCode::NOT_FOUND, format!("no such path\n\n{INDEX}"))
+}
+
+pub(super) async fn method_not_allowed() -> (StatusCode, &'static str) {
+    (StatusCode::METHOD_NOT_ALLOWED, "use GET or HEAD\n")
+}
+
+const INDEX: &str = "\
+mproxy admin port
+
+GET /livez     alive: 200 while the process turns (also /live, /healthz)
+GET /readyz    ready: 200, or 503 and why not; ?verbose lists every check (also /ready)
+GET /metrics   Prometheus text, or OpenMetrics by the Accept header
+GET /version   what was built, as JSON
+";

@@ -1,0 +1,181 @@
+//! The Prometheus metrics of the proxy.
+//!
+//! Three rules keep them cheap and bounded:
+//! - What is counted per packet is counted in plain integers by the session, folded a batch at a
+//!   time into the [`TrafficCounters`] of its worker, and summed only when somebody scrapes.
+//! - What is counted per connection goes through a handle whose labels were resolved once, when
+//!   the listener or the upstream was set up.
+//! - Label values are names from the configuration or variants of an enum of this crate. Client
+//!   ids, topics, user names and addresses are never labels.
+
+mod exposition;
+mod health;
+mod layer;
+mod listener;
+mod process;
+mod traffic;
+mod upstream;
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use crate::labels::{Direction, Reason};
+use crate::{BuildInfo, Health};
+
+pub use exposition::Format;
+pub use layer::LayerMetrics;
+pub use listener::{ConnectionMetrics, ListenerMetrics};
+pub use traffic::{Traffic, TrafficCounters};
+pub use upstream::{UpstreamConnection, UpstreamMetrics};
+
+/// Every metric of one proxy process; clones share them.
+///
+/// ```
+/// use std::num::NonZeroUsize;
+/// use mproxy_admin::{BuildInfo, Direction, Format, Health, Metrics, PacketType, Reason, Side};
+/// use mproxy_admin::{Traffic, Version};
+///
+/// let build = BuildInfo::new("mproxy-server", "0.1.0");
+/// let metrics = Metrics::new(&build, &Health::new(), NonZeroUsize::MIN);
+///
+/// // Once a listener, then once a connection.
+/// let listener = metrics.listener("mqtt");
+/// let mut connection = listener.accepted();
+/// connection.opened(Version::V5);
+/// connection.connack(Version::V5, "success");
+///
+/// // Once a batch of packets.
+/// let mut read = Traffic::default();
+/// read.packets[PacketType::Publish as usize] = 3;
+/// read.bytes = 420;
+/// metrics.worker(0).add(Direction::ClientToBroker, &read);
+///
+/// connection.closed(Side::Client, Reason::Disconnect);
+/// let scrape = metrics.render(Format::PrometheusText)?;
+/// assert!(scrape.contains("mproxy_connections_accepted_total{listener=\"mqtt\"} 1\n"));
+/// # Ok::<(), std::fmt::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    registry: Registry,
+    listeners: listener::Families,
+    upstreams: upstream::Families,
+    layers: Arc<layer::Layers>,
+    packet_errors: Family<PacketErrorLabels, Counter>,
+    /// One a worker thread.
+    traffic: Arc<[Arc<TrafficCounters>]>,
+}
+
+impl Metrics {
+    /// The metrics of a process with so many worker threads; readiness gauges are read from
+    /// `health` at each scrape.
+    #[must_use]
+    pub fn new(build: &BuildInfo, health: &Health, workers: NonZeroUsize) -> Self {
+        let mut registry = Registry::default();
+        let labels = build
+            .labels()
+            .map(|(key, value)| (key.into(), value.into()));
+        // The registry ends every help text with a full stop of its own.
+        registry
+            .sub_registry_with_labels(labels.into_iter())
+            .register(
+                "mproxy_build_info",
+                "Build of this process; always 1",
+                ConstGauge::new(1_u64),
+            );
+        registry.register_collector(Box::new(health::Collector::new(health.clone())));
+        let listeners = listener::Families::register(&mut registry);
+        let packet_errors = Family::default();
+        registry.register(
+            "mproxy_packet_errors",
+            "Packets that ended their connection",
+            packet_errors.clone(),
+        );
+        let upstreams = upstream::Families::register(&mut registry);
+        let traffic: Arc<[_]> = (0..workers.get())
+            .map(|_| Arc::new(TrafficCounters::default()))
+            .collect();
+        registry.register_collector(Box::new(traffic::Collector::new(Arc::clone(&traffic))));
+        let layers = Arc::new(layer::Layers::default());
+        registry.register_collector(Box::new(Arc::clone(&layers)));
+        registry.register_collector(Box::new(process::Collector::new()));
+
+        Self {
+            inner: Arc::new(Inner {
+                registry,
+                listeners,
+                upstreams,
+                layers,
+                packet_errors,
+                traffic,
+            }),
+        }
+    }
+
+    /// The counters of one listener. `name` comes from the configuration, never from the network.
+    #[must_use]
+    pub fn listener(&self, name: &str) -> ListenerMetrics {
+        ListenerMetrics::new(&self.inner.listeners, name)
+    }
+
+    /// The counters of one broker. `name` comes from the configuration, never from the network.
+    #[must_use]
+    pub fn upstream(&self, name: &str) -> UpstreamMetrics {
+        UpstreamMetrics::new(&self.inner.upstreams, name)
+    }
+
+    /// The counters of one layer. `name` comes from the configuration, never from the network.
+    #[must_use]
+    pub fn layer(&self, name: &str) -> LayerMetrics {
+        self.inner.layers.named(name)
+    }
+
+    /// The traffic counters of worker thread `index`.
+    ///
+    /// Any index is accepted: counters beyond the number of workers are shared, and the sums stay
+    /// right.
+    #[must_use]
+    pub fn worker(&self, index: usize) -> Arc<TrafficCounters> {
+        let workers = &self.inner.traffic;
+        Arc::clone(&workers[index % workers.len()])
+    }
+
+    /// Counts a packet that ended its connection.
+    pub fn packet_error(&self, direction: Direction, reason: Reason) {
+        self.inner
+            .packet_errors
+            .get_or_create(&PacketErrorLabels { direction, reason })
+            .inc();
+    }
+
+    /// Writes all metrics in the given format.
+    ///
+    /// Reads a few files under `/proc/self`; an async caller does this on a blocking thread.
+    ///
+    /// # Errors
+    /// Only if a metric cannot be written in the text format, which would be a defect of this crate.
+    pub fn render(&self, format: Format) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        text::encode(&mut text, &self.inner.registry)?;
+        Ok(format.finish(text))
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PacketErrorLabels {
+    direction: Direction,
+    reason: Reason,
+}

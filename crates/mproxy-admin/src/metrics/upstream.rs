@@ -1,0 +1,133 @@
+//! What is counted per connection to a broker.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use super::listener::{Buckets, NETWORK_SECONDS};
+use crate::labels::DialResult;
+
+/// The counters of one broker; clones share them.
+#[derive(Debug, Clone)]
+pub struct UpstreamMetrics {
+    series: Arc<Series>,
+}
+
+impl UpstreamMetrics {
+    pub(super) fn new(families: &Families, name: &str) -> Self {
+        Self {
+            series: Arc::new(Series::new(families, name)),
+        }
+    }
+
+    /// Counts an attempt to connect to the broker and the time it took.
+    pub fn dialled(&self, result: DialResult, duration: Duration) {
+        self.series.connects[result as usize].inc();
+        self.series.connect_duration.observe(duration.as_secs_f64());
+    }
+
+    /// Counts a connection as open until the answer is dropped.
+    #[must_use = "the connection counts as open until this is dropped"]
+    pub fn opened(&self) -> UpstreamConnection {
+        self.series.open.inc();
+        UpstreamConnection {
+            open: self.series.open.clone(),
+        }
+    }
+}
+
+/// One open connection to a broker; dropping it counts it out.
+pub struct UpstreamConnection {
+    open: Gauge,
+}
+
+impl Drop for UpstreamConnection {
+    fn drop(&mut self) {
+        self.open.dec();
+    }
+}
+
+impl fmt::Debug for UpstreamConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UpstreamConnection").finish_non_exhaustive()
+    }
+}
+
+/// Handles into the families with the upstream's name resolved.
+#[derive(Debug)]
+struct Series {
+    open: Gauge,
+    connects: [Counter; DialResult::ALL.len()],
+    connect_duration: Histogram,
+}
+
+impl Series {
+    fn new(families: &Families, name: &str) -> Self {
+        let name: Arc<str> = name.into();
+        let upstream = UpstreamLabels {
+            upstream: Arc::clone(&name),
+        };
+        Self {
+            open: families.open.get_or_create_owned(&upstream),
+            connects: std::array::from_fn(|i| {
+                families.connects.get_or_create_owned(&ConnectLabels {
+                    upstream: Arc::clone(&name),
+                    result: DialResult::ALL[i],
+                })
+            }),
+            connect_duration: families.connect_duration.get_or_create_owned(&upstream),
+        }
+    }
+}
+
+/// The families of all brokers.
+#[derive(Debug)]
+pub(super) struct Families {
+    open: Family<UpstreamLabels, Gauge>,
+    connects: Family<ConnectLabels, Counter>,
+    connect_duration: Family<UpstreamLabels, Histogram, Buckets>,
+}
+
+impl Families {
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        let families = Self {
+            open: Family::default(),
+            connects: Family::default(),
+            connect_duration: Family::new_with_constructor(Buckets(&NETWORK_SECONDS)),
+        };
+        registry.register(
+            "mproxy_upstream_connections",
+            "Open connections to the upstream",
+            families.open.clone(),
+        );
+        registry.register(
+            "mproxy_upstream_connects",
+            "Connection attempts to the upstream",
+            families.connects.clone(),
+        );
+        registry.register(
+            "mproxy_upstream_connect_duration_seconds",
+            "Time to connect to the upstream",
+            families.connect_duration.clone(),
+        );
+        families
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct UpstreamLabels {
+    upstream: Arc<str>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ConnectLabels {
+    upstream: Arc<str>,
+    result: DialResult,
+}
