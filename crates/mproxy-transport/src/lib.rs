@@ -1,1 +1,17 @@
-//! mproxy-transport
+#![doc = include_str!("../README.md")]
+
+mod addr;
+mod connect;
+mod listen;
+mod stream;
+mod tcp;
+mod ws;
+
+pub use self::{
+    addr::{AddrError, ClientAddr, ListenAddr, UpstreamAddr},
+    connect::{DialCause, DialError, DialOptions, Dialer, HandshakeError},
+    listen::{Accepted, Acceptor, ListenOptions, Listener},
+    stream::Stream,
+    tcp::TcpOptions,
+    ws::{Subprotocol, WsError, WsOptions, WsRequest, WsStream, WsViolation, accept_websocket},
+};

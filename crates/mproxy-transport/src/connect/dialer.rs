@@ -1,0 +1,156 @@
+//! Dialling one broker, again and again.
+
+use std::{net::SocketAddr, time::Duration};
+
+use socket2::SockRef;
+use tokio::{
+    net::{TcpStream, UnixStream, lookup_host},
+    time::{Instant, timeout, timeout_at},
+};
+
+use super::{DialCause, DialError};
+use crate::{
+    addr::{Carrier, Endpoint, UpstreamAddr},
+    stream::Stream,
+    tcp::TcpOptions,
+    ws::{Subprotocol, connect_websocket},
+};
+
+/// How to dial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DialOptions {
+    /// The time for resolving, connecting and handshakes together; 5 s by default.
+    pub connect_timeout: Duration,
+    /// Options of the socket, if it is TCP.
+    pub tcp: TcpOptions,
+}
+
+/// Opens connections to one broker.
+///
+/// ```no_run
+/// use mproxy_transport::{DialOptions, Dialer, Subprotocol};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let dialer = Dialer::new("mqtt://127.0.0.1:1883".parse()?, DialOptions::default());
+/// let stream = dialer.dial(Subprotocol::Mqtt).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Dialer {
+    addr: UpstreamAddr,
+    options: DialOptions,
+}
+
+// ===== impl DialOptions =====
+
+impl DialOptions {
+    /// Sets the time for everything together.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// Sets the options of TCP sockets.
+    #[must_use]
+    pub fn tcp(mut self, tcp: TcpOptions) -> Self {
+        self.tcp = tcp;
+        self
+    }
+}
+
+impl Default for DialOptions {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(5),
+            tcp: TcpOptions::default(),
+        }
+    }
+}
+
+// ===== impl Dialer =====
+
+impl Dialer {
+    /// A dialer for that address. Nothing is resolved or opened yet.
+    pub fn new(addr: UpstreamAddr, options: DialOptions) -> Self {
+        Self { addr, options }
+    }
+
+    /// The address to be dialled.
+    pub fn addr(&self) -> &UpstreamAddr {
+        &self.addr
+    }
+
+    /// Connects. A name's addresses are tried in the order of the resolver, each with its share
+    /// of the time that is left. `subprotocol` is what to ask a `ws://` broker for, and is unused
+    /// otherwise.
+    ///
+    /// # Errors
+    ///
+    /// When no connection comes about; the last address's error if there were several.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future abandons the attempt and closes its socket.
+    pub fn dial(
+        &self,
+        subprotocol: Subprotocol,
+    ) -> impl Future<Output = Result<Stream, DialError>> + Send {
+        // Boxed: resolver and handshake are large, and the caller's task is kept for the
+        // session's life.
+        Box::pin(async move {
+            let connect = self.connect(subprotocol);
+            let result = match timeout(self.options.connect_timeout, connect).await {
+                Ok(result) => result,
+                Err(_) => Err(DialCause::TimedOut),
+            };
+            result.map_err(|cause| DialError::new(&self.addr, cause))
+        })
+    }
+
+    async fn connect(&self, subprotocol: Subprotocol) -> Result<Stream, DialCause> {
+        let stream = match &self.addr.endpoint {
+            // A literal address must not cost a trip through the blocking pool.
+            Endpoint::Ip(addr) => self.connect_tcp(*addr).await?,
+            Endpoint::Name { host, port } => self.connect_name(host, *port).await?,
+            Endpoint::Unix(path) => UnixStream::connect(path).await?.into(),
+        };
+        match &self.addr.carrier {
+            Carrier::Plain => Ok(stream),
+            Carrier::WebSocket { path } => {
+                let authority = self.addr.endpoint.to_string();
+                Ok(connect_websocket(stream, &authority, path, subprotocol).await?)
+            }
+        }
+    }
+
+    async fn connect_name(&self, host: &str, port: u16) -> Result<Stream, DialCause> {
+        let deadline = Instant::now() + self.options.connect_timeout;
+        let addrs = lookup_host((host, port))
+            .await
+            .map_err(DialCause::Resolve)?;
+        let mut addrs: Vec<_> = addrs.collect();
+        addrs.dedup();
+        let mut last = DialCause::Resolve(std::io::ErrorKind::NotFound.into());
+        while !addrs.is_empty() {
+            // One address that swallows packets must not use up the time of those behind it.
+            let now = Instant::now();
+            let share = deadline.saturating_duration_since(now) / addrs.len() as u32;
+            let addr = addrs.remove(0);
+            match timeout_at(now + share, self.connect_tcp(addr)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(cause)) => last = cause,
+                Err(_) => last = DialCause::TimedOut,
+            }
+        }
+        Err(last)
+    }
+
+    async fn connect_tcp(&self, addr: SocketAddr) -> Result<Stream, DialCause> {
+        let stream = TcpStream::connect(addr).await?;
+        self.options.tcp.apply(SockRef::from(&stream))?;
+        Ok(stream.into())
+    }
+}

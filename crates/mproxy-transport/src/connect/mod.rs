@@ -1,0 +1,12 @@
+//! Reaching the broker.
+//!
+//! Resolve, connect, upgrade, all under one timeout. A TLS handshake would stand between the last
+//! two, where the socket is a [`Stream`](crate::Stream) already.
+
+mod dialer;
+mod error;
+
+pub use self::{
+    dialer::{DialOptions, Dialer},
+    error::{DialCause, DialError, HandshakeError},
+};

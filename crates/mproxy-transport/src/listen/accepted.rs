@@ -1,0 +1,62 @@
+//! A connection between two runtimes.
+
+use std::{io, net, os::unix};
+
+use socket2::SockRef;
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::{addr::ClientAddr, stream::Stream, tcp::TcpOptions};
+
+/// An accepted connection that no runtime knows yet: it can be sent to another thread and be
+/// registered there.
+#[derive(Debug)]
+pub struct Accepted {
+    pub(super) socket: AcceptedSocket,
+    pub(super) peer: ClientAddr,
+    pub(super) tcp: TcpOptions,
+}
+
+#[derive(Debug)]
+pub(super) enum AcceptedSocket {
+    Tcp(net::TcpStream),
+    Unix(unix::net::UnixStream),
+}
+
+impl Accepted {
+    /// Who connected.
+    pub fn peer(&self) -> ClientAddr {
+        self.peer
+    }
+
+    /// The local address of a TCP connection; `None` on a Unix socket.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the system answers.
+    pub fn local_addr(&self) -> io::Result<Option<net::SocketAddr>> {
+        match &self.socket {
+            AcceptedSocket::Tcp(socket) => socket.local_addr().map(Some),
+            AcceptedSocket::Unix(_) => Ok(None),
+        }
+    }
+
+    /// Sets the socket options and registers the connection with the runtime of the calling
+    /// thread.
+    ///
+    /// # Errors
+    ///
+    /// When the peer is gone already, or the registration fails.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime with IO enabled.
+    pub fn into_stream(self) -> io::Result<Stream> {
+        Ok(match self.socket {
+            AcceptedSocket::Tcp(socket) => {
+                self.tcp.apply(SockRef::from(&socket))?;
+                TcpStream::from_std(socket)?.into()
+            }
+            AcceptedSocket::Unix(socket) => UnixStream::from_std(socket)?.into(),
+        })
+    }
+}

@@ -1,0 +1,189 @@
+//! A bound socket that no runtime knows yet.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener, ToSocketAddrs},
+    os::unix::net::UnixListener,
+    sync::Arc,
+};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::{Acceptor, socket_file::SocketFile};
+use crate::{
+    addr::{Endpoint, ListenAddr},
+    tcp::TcpOptions,
+};
+
+/// How to listen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListenOptions {
+    /// Connections the kernel queues before they are accepted; it caps this at
+    /// `net.core.somaxconn`.
+    pub backlog: u32,
+    /// Let several sockets share the address (`SO_REUSEPORT`), each with its own queue. Off by
+    /// default: workers that share one socket through [`Listener::try_clone`] lose no connection
+    /// when one of them stops.
+    pub reuse_port: bool,
+    /// Options of the accepted TCP sockets.
+    pub tcp: TcpOptions,
+}
+
+/// A bound listening socket, TCP or Unix, not registered with any runtime.
+///
+/// A Unix socket's file is removed when the last clone (and [`Acceptor`]) is dropped.
+#[derive(Debug)]
+pub struct Listener {
+    pub(super) socket: ListenSocket,
+    pub(super) tcp: TcpOptions,
+}
+
+#[derive(Debug)]
+pub(super) enum ListenSocket {
+    Tcp(TcpListener),
+    Unix(UnixListener, Arc<SocketFile>),
+}
+
+// ===== impl ListenOptions =====
+
+impl ListenOptions {
+    /// Sets the length of the kernel's accept queue.
+    #[must_use]
+    pub fn backlog(mut self, backlog: u32) -> Self {
+        self.backlog = backlog;
+        self
+    }
+
+    /// Sets `SO_REUSEPORT`.
+    #[must_use]
+    pub fn reuse_port(mut self, reuse_port: bool) -> Self {
+        self.reuse_port = reuse_port;
+        self
+    }
+
+    /// Sets the options of accepted TCP sockets.
+    #[must_use]
+    pub fn tcp(mut self, tcp: TcpOptions) -> Self {
+        self.tcp = tcp;
+        self
+    }
+}
+
+impl Default for ListenOptions {
+    fn default() -> Self {
+        Self {
+            backlog: DEFAULT_BACKLOG,
+            reuse_port: false,
+            tcp: TcpOptions::default(),
+        }
+    }
+}
+
+// ===== impl Listener =====
+
+impl Listener {
+    /// Binds and listens.
+    ///
+    /// `[::]` accepts IPv4 too, whatever the system's default is. A host name is resolved here,
+    /// blocking, and its first address that can be bound is used. A Unix socket file that nobody
+    /// listens on any more is replaced; one that is in use is not, and neither is a file of
+    /// another kind.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the system answers, [`io::ErrorKind::AddrInUse`] above all.
+    pub fn bind(addr: &ListenAddr, options: &ListenOptions) -> io::Result<Self> {
+        let socket = match &addr.0 {
+            Endpoint::Ip(addr) => ListenSocket::Tcp(bind_tcp(*addr, options)?),
+            Endpoint::Name { host, port } => ListenSocket::Tcp(bind_first(host, *port, options)?),
+            Endpoint::Unix(path) => {
+                let (socket, file) = SocketFile::bind(path, backlog(options))?;
+                ListenSocket::Unix(socket, Arc::new(file))
+            }
+        };
+        Ok(Self {
+            socket,
+            tcp: options.tcp,
+        })
+    }
+
+    /// Another handle of the same socket: all clones take connections from one queue.
+    ///
+    /// # Errors
+    ///
+    /// When the process is out of file descriptors.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        let socket = match &self.socket {
+            ListenSocket::Tcp(socket) => ListenSocket::Tcp(socket.try_clone()?),
+            ListenSocket::Unix(socket, file) => {
+                ListenSocket::Unix(socket.try_clone()?, Arc::clone(file))
+            }
+        };
+        Ok(Self {
+            socket,
+            tcp: self.tcp,
+        })
+    }
+
+    /// The address that was bound, with the real port where 0 was asked for.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the system answers.
+    pub fn local_addr(&self) -> io::Result<ListenAddr> {
+        Ok(match &self.socket {
+            ListenSocket::Tcp(socket) => socket.local_addr()?.into(),
+            ListenSocket::Unix(_, file) => file.listen_addr(),
+        })
+    }
+
+    /// Registers the socket with the runtime of the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// When the registration fails.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime with IO enabled.
+    pub fn into_acceptor(self) -> io::Result<Acceptor> {
+        Acceptor::new(self)
+    }
+}
+
+fn bind_tcp(addr: SocketAddr, options: &ListenOptions) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    if addr.is_ipv6() {
+        // [::] means "everybody" to an operator; net.ipv6.bindv6only must not change that.
+        socket.set_only_v6(!addr.ip().is_unspecified())?;
+    }
+    // A restart must not wait for the last process's connections to leave TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    if options.reuse_port {
+        socket.set_reuse_port(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(backlog(options))?;
+    Ok(socket.into())
+}
+
+fn bind_first(host: &str, port: u16, options: &ListenOptions) -> io::Result<TcpListener> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for addr in (host, port).to_socket_addrs()? {
+        match bind_tcp(addr, options) {
+            Ok(socket) => return Ok(socket),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn backlog(options: &ListenOptions) -> i32 {
+    i32::try_from(options.backlog).unwrap_or(i32::MAX)
+}
+
+/// The kernel's own default limit (`net.core.somaxconn`) since Linux 5.4: room for a fleet that
+/// reconnects at once.
+const DEFAULT_BACKLOG: u32 = 4096;

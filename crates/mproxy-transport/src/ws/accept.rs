@@ -1,0 +1,196 @@
+//! The server's side of the handshake: one HTTP/1.1 request, answered by hyper.
+
+use std::{
+    convert::Infallible,
+    future::{poll_fn, ready},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{Method, StatusCode};
+use hyper::{
+    Request, Response,
+    body::Incoming,
+    header::{
+        ALLOW, CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+    },
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
+use tokio_tungstenite::{WebSocketStream, tungstenite::protocol::Role};
+
+use super::{
+    WsError, WsOptions, WsRequest, WsStream,
+    config::websocket_config,
+    negotiate::{Head, Refusal, negotiate},
+};
+use crate::stream::Stream;
+
+/// Takes a client through the upgrade and returns the stream inside its WebSocket, with what is
+/// worth keeping of the request. Bytes that came right behind the request are read first.
+///
+/// A request that is not served is answered with the status that says what is wrong (404, 405,
+/// 426, 403, 400, or 431 beyond 8 KiB or 100 headers) and `Connection: close`.
+///
+/// # Errors
+///
+/// When there is no WebSocket at the end; the stream is closed then, after the answer had its
+/// time to arrive.
+///
+/// # Cancel safety
+///
+/// Not cancel-safe: dropping the future closes the stream.
+pub fn accept_websocket(
+    stream: impl Into<Stream>,
+    options: &WsOptions,
+) -> impl Future<Output = Result<(Stream, WsRequest), WsError>> + Send {
+    let stream = stream.into();
+    // Boxed: an HTTP connection is large, and the caller's task is kept for the session's life.
+    Box::pin(async move {
+        if stream.is_websocket() {
+            return Err(WsError::AlreadyUpgraded);
+        }
+        match timeout(options.handshake_timeout, upgrade(stream, options)).await {
+            Ok(result) => result,
+            Err(_) => Err(WsError::TimedOut),
+        }
+    })
+}
+
+async fn upgrade(stream: Stream, options: &WsOptions) -> Result<(Stream, WsRequest), WsError> {
+    let outcome = Mutex::new(None);
+    let service = service_fn(|mut request: Request<Incoming>| {
+        let (response, result) = respond(&mut request, options);
+        *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+        ready(Ok::<_, Infallible>(response))
+    });
+    let mut connection = http1::Builder::new()
+        // One request a connection: what follows is frames, or nothing.
+        .keep_alive(false)
+        .max_buf_size(MAX_HEADER_BYTES)
+        // The timeout around the whole upgrade covers the head as well.
+        .header_read_timeout(None)
+        .serve_connection(TokioIo::new(stream), service);
+    let served = poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
+    let http1::Parts { io, read_buf, .. } = connection.into_parts();
+    let stream = io.into_inner();
+    let outcome = outcome.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let error = match (served, outcome) {
+        (Ok(()), Some(Ok(request))) => {
+            let websocket = WebSocketStream::from_partially_read(
+                stream,
+                read_buf.into(),
+                Role::Server,
+                Some(websocket_config(options.max_message_size)),
+            )
+            .await;
+            return Ok((WsStream::new(websocket).into(), request));
+        }
+        (_, Some(Err(refusal))) => WsError::Refused {
+            status: refusal.status.as_u16(),
+            reason: refusal.reason,
+        },
+        (Err(error), _) => WsError::Http(error),
+        (Ok(()), None) => WsError::Closed,
+    };
+    linger(stream).await;
+    Err(error)
+}
+
+/// The response to a request, and what comes of it.
+fn respond(
+    request: &mut Request<Incoming>,
+    options: &WsOptions,
+) -> (Response<Full<Bytes>>, Result<WsRequest, Refusal>) {
+    let head = Head {
+        method: request.method(),
+        uri: request.uri(),
+        version: request.version(),
+        headers: request.headers(),
+        is_upgrade: hyper_tungstenite::is_upgrade_request(request),
+    };
+    let subprotocol = match negotiate(head, options) {
+        Ok(subprotocol) => subprotocol,
+        Err(refusal) => return (refusal_response(refusal, options), Err(refusal)),
+    };
+    let kept = WsRequest::new(request.uri(), request.headers(), subprotocol, options);
+    // The future beside the response would give a boxed connection: the caller takes the socket
+    // itself back instead.
+    match hyper_tungstenite::upgrade(request, None) {
+        Ok((mut response, _)) => {
+            if let Some(subprotocol) = subprotocol {
+                let name = HeaderValue::from_static(subprotocol.as_str());
+                response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, name);
+            }
+            (response, Ok(kept))
+        }
+        Err(_) => {
+            let refusal = Refusal {
+                status: StatusCode::BAD_REQUEST,
+                reason: "not a websocket handshake",
+            };
+            (refusal_response(refusal, options), Err(refusal))
+        }
+    }
+}
+
+fn refusal_response(refusal: Refusal, options: &WsOptions) -> Response<Full<Bytes>> {
+    let Refusal { status, reason } = refusal;
+    let text = format!(
+        "{status}: {reason}\n\n\
+         This is an MQTT listener. Connect an MQTT client over WebSocket to the path {path}\n\
+         with the subprotocol \"mqtt\" (or \"mqttv3.1\"), for example with MQTT.js:\n\n    \
+         mqtt.connect(\"ws://HOST:PORT{path}\")\n",
+        path = options.path,
+    );
+    let mut response = Response::new(Full::from(text));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    match status {
+        StatusCode::METHOD_NOT_ALLOWED => {
+            headers.insert(ALLOW, HeaderValue::from_static(Method::GET.as_str()));
+        }
+        // RFC 9110 section 15.5.22 and RFC 6455 section 4.4.
+        StatusCode::UPGRADE_REQUIRED => {
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        }
+        _ => {}
+    }
+    response
+}
+
+/// Lets a refusal arrive: closing a socket with unread input sends a reset, which destroys the
+/// answer on its way.
+async fn linger(mut stream: Stream) {
+    let discard = async {
+        stream.shutdown().await?;
+        let mut scratch = [0; 1024];
+        let mut left = LINGER_BYTES;
+        while let Some(rest) = left.checked_sub(stream.read(&mut scratch).await?) {
+            if rest == left {
+                break;
+            }
+            left = rest;
+        }
+        std::io::Result::Ok(())
+    };
+    // The refusal is what counts; how the client takes it changes nothing.
+    let _ = timeout(LINGER_TIME, discard).await;
+}
+
+/// hyper's smallest; the usual limit of web servers, and 426 times what a client needs.
+const MAX_HEADER_BYTES: usize = 8 * 1024;
+const LINGER_BYTES: usize = 64 * 1024;
+const LINGER_TIME: Duration = Duration::from_secs(1);

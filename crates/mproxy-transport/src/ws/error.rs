@@ -1,0 +1,64 @@
+//! What goes wrong on a WebSocket: before the upgrade, and after it.
+
+use std::{borrow::Cow, io};
+
+/// A client's upgrade that failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WsError {
+    /// The request was understood, and refused with this HTTP status.
+    #[error("upgrade refused with status {status}: {reason}")]
+    Refused {
+        /// What the client was told.
+        status: u16,
+        /// Why.
+        reason: &'static str,
+    },
+    /// The upgrade took longer than
+    /// [`handshake_timeout`](super::WsOptions::handshake_timeout).
+    #[error("upgrade timed out")]
+    TimedOut,
+    /// Not HTTP/1.1, over the header limits, or cut off.
+    #[error("upgrade request failed")]
+    Http(#[source] hyper::Error),
+    /// The client went away without a request.
+    #[error("closed before the upgrade")]
+    Closed,
+    /// The stream given to the upgrade is a WebSocket already.
+    #[error("the stream is a websocket already")]
+    AlreadyUpgraded,
+}
+
+/// A violation of the WebSocket protocol by the peer, found inside an [`io::Error`] of kind
+/// [`InvalidData`](io::ErrorKind::InvalidData). The peer was sent a Close frame with the code.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("websocket violation, closed with code {code}: {detail}")]
+pub struct WsViolation {
+    code: u16,
+    detail: Cow<'static, str>,
+}
+
+impl WsViolation {
+    pub(super) fn new(code: u16, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            code,
+            detail: detail.into(),
+        }
+    }
+
+    /// The close code that was sent, RFC 6455 section 7.4.1.
+    pub fn code(&self) -> u16 {
+        self.code
+    }
+
+    /// The violation inside an error of a [`Stream`](crate::Stream), if it is one.
+    pub fn find(error: &io::Error) -> Option<&Self> {
+        error.get_ref()?.downcast_ref()
+    }
+}
+
+impl From<WsViolation> for io::Error {
+    fn from(violation: WsViolation) -> Self {
+        Self::new(io::ErrorKind::InvalidData, violation)
+    }
+}

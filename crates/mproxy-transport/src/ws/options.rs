@@ -1,0 +1,97 @@
+//! What a WebSocket listener accepts.
+
+use std::time::Duration;
+
+/// The rules for upgrade requests.
+///
+/// ```
+/// use mproxy_transport::WsOptions;
+///
+/// let options = WsOptions::default()
+///     .path("/mqtt")
+///     .origins(["https://app.example.com"])
+///     .max_message_size(1024 * 1024);
+/// # let _ = options;
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WsOptions {
+    pub(super) path: String,
+    pub(super) origins: Vec<String>,
+    pub(super) allow_missing_subprotocol: bool,
+    pub(super) handshake_timeout: Duration,
+    pub(super) max_message_size: usize,
+    pub(super) headers: Vec<String>,
+}
+
+impl WsOptions {
+    /// The one path that is served, without query; `/mqtt` by default.
+    #[must_use]
+    pub fn path(mut self, path: impl Into<String>) -> Self {
+        self.path = path.into();
+        self
+    }
+
+    /// The origins whose pages may connect, as in `https://app.example.com`; none, the default,
+    /// means any.
+    ///
+    /// This keeps out other sites' pages in browsers, which cannot lie about their origin. A
+    /// client that sends no `Origin` is not a browser, and is let through.
+    #[must_use]
+    pub fn origins<I>(mut self, origins: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: Into<String>,
+    {
+        self.origins = origins.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Serve clients that offer no subprotocol at all, against [MQTT-6.0.0-3]. Off by default.
+    /// Clients that offer only unknown ones are refused either way.
+    #[must_use]
+    pub fn allow_missing_subprotocol(mut self, allow: bool) -> Self {
+        self.allow_missing_subprotocol = allow;
+        self
+    }
+
+    /// How long the whole upgrade may take, from the first byte waited for; 10 s by default.
+    #[must_use]
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.handshake_timeout = timeout;
+        self
+    }
+
+    /// The longest WebSocket message to accept, 1 MiB by default; longer ones end the connection
+    /// with close code 1009. At least the largest MQTT packet, since clients send a packet a
+    /// message.
+    #[must_use]
+    pub fn max_message_size(mut self, bytes: usize) -> Self {
+        self.max_message_size = bytes;
+        self
+    }
+
+    /// Further request headers to keep in [`WsRequest`](super::WsRequest), such as
+    /// `authorization` or `cookie`.
+    #[must_use]
+    pub fn keep_headers<I>(mut self, names: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: Into<String>,
+    {
+        self.headers = names.into_iter().map(Into::into).collect();
+        self
+    }
+}
+
+impl Default for WsOptions {
+    fn default() -> Self {
+        Self {
+            path: "/mqtt".to_owned(),
+            origins: Vec::new(),
+            allow_missing_subprotocol: false,
+            handshake_timeout: Duration::from_secs(10),
+            max_message_size: 1024 * 1024,
+            headers: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What is kept of an upgrade request.
+
+use std::fmt;
+
+use hyper::HeaderMap;
+
+use super::{Subprotocol, WsOptions};
+
+/// The upgrade request of a client, for hooks that decide by it. Its size is bounded by the limit
+/// on request headers (8 KiB).
+///
+/// Everything in it was written by the client, [`forwarded_for`](Self::forwarded_for) too: believe
+/// that one only if the connection comes from a proxy you trust. Values with bytes outside of
+/// printable ASCII are left out.
+#[derive(Clone, PartialEq, Eq)]
+pub struct WsRequest {
+    path: Box<str>,
+    query: Option<Box<str>>,
+    subprotocol: Option<Subprotocol>,
+    headers: Box<[(Box<str>, Box<str>)]>,
+}
+
+impl WsRequest {
+    pub(super) fn new(
+        uri: &hyper::Uri,
+        headers: &HeaderMap,
+        subprotocol: Option<Subprotocol>,
+        options: &WsOptions,
+    ) -> Self {
+        let extra = options.headers.iter().map(String::as_str);
+        Self {
+            path: uri.path().into(),
+            query: uri.query().map(Into::into),
+            subprotocol,
+            headers: KEPT_HEADERS
+                .into_iter()
+                .chain(extra)
+                .filter_map(|name| Some((name.into(), joined(headers, name)?)))
+                .collect(),
+        }
+    }
+
+    /// The path that was asked for.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The query string, without the question mark.
+    pub fn query(&self) -> Option<&str> {
+        self.query.as_deref()
+    }
+
+    /// The subprotocol that was agreed on; `None` only where
+    /// [`allow_missing_subprotocol`](WsOptions::allow_missing_subprotocol) is on.
+    pub fn subprotocol(&self) -> Option<Subprotocol> {
+        self.subprotocol
+    }
+
+    /// The `Host` header.
+    pub fn host(&self) -> Option<&str> {
+        self.header("host")
+    }
+
+    /// The `Origin` header: the site whose page connects, in a browser.
+    pub fn origin(&self) -> Option<&str> {
+        self.header("origin")
+    }
+
+    /// The `User-Agent` header.
+    pub fn user_agent(&self) -> Option<&str> {
+        self.header("user-agent")
+    }
+
+    /// The `X-Forwarded-For` headers, joined with commas; see the warning above.
+    pub fn forwarded_for(&self) -> Option<&str> {
+        self.header("x-forwarded-for")
+    }
+
+    /// A header named above or in [`keep_headers`](WsOptions::keep_headers). One that came
+    /// several times is joined with commas, so that none of its values hides.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(kept, _)| kept.eq_ignore_ascii_case(name))
+            .map(|(_, value)| &**value)
+    }
+}
+
+impl fmt::Debug for WsRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Query and headers may hold credentials: names only.
+        let names: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
+        f.debug_struct("WsRequest")
+            .field("path", &self.path)
+            .field("subprotocol", &self.subprotocol)
+            .field("headers", &names)
+            .finish_non_exhaustive()
+    }
+}
+
+fn joined(headers: &HeaderMap, name: &str) -> Option<Box<str>> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next()?.to_str().ok()?;
+    let mut all = first.to_owned();
+    for value in values {
+        all.push_str(", ");
+        all.push_str(value.to_str().ok()?);
+    }
+    Some(all.into())
+}
+
+const KEPT_HEADERS: [&str; 4] = ["host", "origin", "user-agent", "x-forwarded-for"];
