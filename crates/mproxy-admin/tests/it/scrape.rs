@@ -1,0 +1,231 @@
+//! What `/metrics` says.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use mproxy_admin::{
+    Action, Decision, DialResult, Direction, Metrics, PacketType, Reason, RefuseReason, Side,
+    Traffic, Version,
+};
+
+use crate::support::Port;
+
+const OPENMETRICS: &str = "Accept: application/openmetrics-text;version=1.0.0,*/*;q=0.1\r\n";
+
+#[tokio::test]
+async fn every_family_in_the_classic_format() {
+    let port = Port::start().await;
+    feed(&port);
+    let answer = port.get("/metrics").await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(
+        answer.header("content-type"),
+        Some("text/plain; version=0.0.4; charset=utf-8")
+    );
+
+    let mut described: Vec<_> = answer
+        .body
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "))
+        .collect();
+    described.sort_unstable();
+    let mut expected = FAMILIES.to_vec();
+    expected.sort_unstable();
+    assert_eq!(described, expected);
+    for family in FAMILIES {
+        let (name, _) = family.split_once(' ').unwrap();
+        assert!(answer.body.contains(&format!("# HELP {name} ")), "{name}");
+    }
+    assert!(!answer.body.contains("# EOF"));
+    assert!(answer.body.ends_with('\n'));
+}
+
+#[tokio::test]
+async fn samples_say_what_happened() {
+    let port = Port::start().await;
+    feed(&port);
+    let body = port.get("/metrics").await.body;
+    for sample in SAMPLES {
+        assert!(
+            body.lines().any(|line| line == *sample),
+            "missing {sample} in\n{body}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn openmetrics_on_request() {
+    let port = Port::start().await;
+    feed(&port);
+    let answer = port.request("GET", "/metrics", OPENMETRICS).await;
+    assert_eq!(
+        answer.header("content-type"),
+        Some("application/openmetrics-text; version=1.0.0; charset=utf-8")
+    );
+    assert!(answer.body.ends_with("# EOF\n"));
+    assert!(answer.body.contains("# TYPE mproxy_packets counter\n"));
+    for sample in SAMPLES {
+        assert!(answer.body.lines().any(|line| line == *sample), "{sample}");
+    }
+}
+
+#[tokio::test]
+async fn label_values_are_escaped() {
+    let port = Port::start().await;
+    drop(port.metrics.upstream("a\"b\\c\nd"));
+    let body = port.get("/metrics").await.body;
+    assert!(
+        body.contains("{upstream=\"a\\\"b\\\\c\\nd\"} 0\n"),
+        "{body}"
+    );
+}
+
+/// Whoever connects, and however often, does not make the scrape grow.
+#[tokio::test]
+async fn size_does_not_follow_the_connections() {
+    let port = Port::start().await;
+    feed(&port);
+    let lines = |body: &str| body.lines().count();
+    let before = lines(&port.get("/metrics").await.body);
+    for _ in 0..100_000 {
+        one_connection(&port.metrics);
+    }
+    let after = port.get("/metrics").await.body;
+    assert_eq!(lines(&after), before);
+    assert!(after.contains("mproxy_connections_accepted_total{listener=\"mqtt\"} 100002\n"));
+}
+
+/// A session that panics is counted in, out, and as a panic, wherever its counter lived.
+#[test]
+fn panic_is_counted_once() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let port = runtime.block_on(Port::start());
+    let listener = port.metrics.listener("mqtt");
+    let inside = catch_unwind(AssertUnwindSafe(|| {
+        let mut connection = listener.accepted();
+        connection.opened(Version::V5);
+        // Unlike `panic!`, prints nothing into the test's output.
+        std::panic::resume_unwind(Box::new("hook"));
+    }));
+    assert!(inside.is_err());
+    let mut outside = listener.accepted();
+    outside.opened(Version::V5);
+    outside.panicked();
+    drop(listener.accepted());
+
+    let body = runtime.block_on(port.get("/metrics")).body;
+    for sample in [
+        "mproxy_session_panics_total{listener=\"mqtt\"} 2",
+        "mproxy_connections{listener=\"mqtt\",version=\"5\"} 0",
+        "mproxy_connections_closed_total{listener=\"mqtt\",side=\"proxy\",reason=\"internal\"} 3",
+    ] {
+        assert!(body.lines().any(|line| line == sample), "{sample}\n{body}");
+    }
+}
+
+/// Everything that can be fed, at least once.
+fn feed(port: &Port) {
+    port.health.listener("mqtt").ok();
+    port.health.upstream("broker").fail("connection refused");
+
+    let metrics = &port.metrics;
+    one_connection(metrics);
+    let listener = metrics.listener("mqtt");
+    listener.accepted().refused(RefuseReason::ConnectionLimit);
+
+    let upstream = metrics.upstream("broker");
+    upstream.dialled(DialResult::Success, Duration::from_micros(700));
+    drop(upstream.opened());
+    upstream.dialled(DialResult::Refused, Duration::from_micros(90));
+
+    let layer = metrics.layer("acl");
+    layer.decision(Action::Publish, Decision::Deny);
+    layer.decision(Action::Publish, Decision::Deny);
+    layer.modified(PacketType::Publish);
+    layer.dropped(PacketType::Publish, Reason::AclDenied);
+    layer.injected(PacketType::Puback);
+    metrics.packet_error(Direction::ClientToBroker, Reason::Malformed);
+
+    let mut traffic = Traffic::default();
+    traffic.packets[PacketType::Publish as usize] = 5;
+    traffic.bytes = 1_000;
+    traffic.publishes = [3, 2, 0];
+    traffic.stalls = 1;
+    metrics.worker(0).add(Direction::ClientToBroker, &traffic);
+    metrics.worker(1).add(Direction::ClientToBroker, &traffic);
+    metrics.worker(1).add(Direction::BrokerToClient, &traffic);
+}
+
+fn one_connection(metrics: &Metrics) {
+    let mut connection = metrics.listener("mqtt").accepted();
+    connection.opened(Version::V3_1_1);
+    connection.connack(Version::V3_1_1, "success");
+    connection.closed(Side::Client, Reason::Disconnect);
+}
+
+const SAMPLES: &[&str] = &[
+    "mproxy_build_info{version=\"1.2.3\",revision=\"abc123\",rustc=\"1.95.0\"} 1",
+    "mproxy_draining 0",
+    "mproxy_listener_up{listener=\"mqtt\"} 1",
+    "mproxy_upstream_up{upstream=\"broker\"} 0",
+    "mproxy_connections{listener=\"mqtt\",version=\"3.1.1\"} 0",
+    "mproxy_connections_accepted_total{listener=\"mqtt\"} 2",
+    "mproxy_connections_refused_total{listener=\"mqtt\",reason=\"connection_limit\"} 1",
+    "mproxy_connections_closed_total{listener=\"mqtt\",side=\"client\",reason=\"disconnect\"} 1",
+    "mproxy_connection_duration_seconds_count{listener=\"mqtt\"} 1",
+    "mproxy_connection_duration_seconds_bucket{le=\"2592000.0\",listener=\"mqtt\"} 1",
+    "mproxy_connect_duration_seconds_bucket{le=\"10.0\",listener=\"mqtt\"} 1",
+    "mproxy_connacks_total{listener=\"mqtt\",version=\"3.1.1\",reason_code=\"success\"} 1",
+    "mproxy_packets_total{direction=\"client_to_broker\",type=\"publish\"} 10",
+    "mproxy_packets_total{direction=\"broker_to_client\",type=\"publish\"} 5",
+    "mproxy_packets_total{direction=\"broker_to_client\",type=\"auth\"} 0",
+    "mproxy_packet_bytes_total{direction=\"client_to_broker\"} 2000",
+    "mproxy_publishes_total{direction=\"client_to_broker\",qos=\"0\"} 6",
+    "mproxy_publishes_total{direction=\"client_to_broker\",qos=\"2\"} 0",
+    "mproxy_backpressure_stalls_total{direction=\"client_to_broker\"} 2",
+    "mproxy_packet_errors_total{direction=\"client_to_broker\",reason=\"malformed\"} 1",
+    "mproxy_packets_modified_total{layer=\"acl\",type=\"publish\"} 1",
+    "mproxy_packets_dropped_total{layer=\"acl\",type=\"publish\",reason=\"acl_denied\"} 1",
+    "mproxy_packets_injected_total{layer=\"acl\",type=\"puback\"} 1",
+    "mproxy_auth_decisions_total{layer=\"acl\",action=\"publish\",decision=\"deny\"} 2",
+    "mproxy_upstream_connections{upstream=\"broker\"} 0",
+    "mproxy_upstream_connects_total{upstream=\"broker\",result=\"success\"} 1",
+    "mproxy_upstream_connects_total{upstream=\"broker\",result=\"timeout\"} 0",
+    "mproxy_upstream_connect_duration_seconds_count{upstream=\"broker\"} 2",
+];
+
+const FAMILIES: &[&str] = &[
+    "mproxy_auth_decisions_total counter",
+    "mproxy_backpressure_stalls_total counter",
+    "mproxy_build_info gauge",
+    "mproxy_connacks_total counter",
+    "mproxy_connect_duration_seconds histogram",
+    "mproxy_connection_duration_seconds histogram",
+    "mproxy_connections gauge",
+    "mproxy_connections_accepted_total counter",
+    "mproxy_connections_closed_total counter",
+    "mproxy_connections_refused_total counter",
+    "mproxy_draining gauge",
+    "mproxy_listener_up gauge",
+    "mproxy_packet_bytes_total counter",
+    "mproxy_packet_errors_total counter",
+    "mproxy_packets_dropped_total counter",
+    "mproxy_packets_injected_total counter",
+    "mproxy_packets_modified_total counter",
+    "mproxy_packets_total counter",
+    "mproxy_publishes_total counter",
+    "mproxy_session_panics_total counter",
+    "mproxy_upstream_connect_duration_seconds histogram",
+    "mproxy_upstream_connections gauge",
+    "mproxy_upstream_connects_total counter",
+    "mproxy_upstream_up gauge",
+    "process_cpu_seconds_total counter",
+    "process_max_fds gauge",
+    "process_open_fds gauge",
+    "process_resident_memory_bytes gauge",
+    "process_start_time_seconds gauge",
+    "process_threads gauge",
+];
