@@ -1,0 +1,193 @@
+//! The list of loads: names, sizes, and which code runs each.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::batched::Batched;
+use super::message::Shape;
+use super::{Meter, Options, Outcome, Target};
+use super::{closed, connect, idle, mix, paced, single, to_client};
+use crate::error::Error;
+use crate::wire::Version;
+
+/// A load. The README says what each is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Load {
+    /// 64 B at QoS 0, many packets a write, from the clients.
+    Batched,
+    /// 64 B at QoS 0, many packets a write, to the clients.
+    ToClient,
+    /// 64 B at QoS 0, one packet a write.
+    Single,
+    /// QoS 1, each of 64 clients waits for its answer.
+    Closed,
+    /// QoS 1, 200 clients, ten messages a second each.
+    Paced,
+    /// Connect, CONNACK, DISCONNECT.
+    Connect,
+    /// Connections that do nothing.
+    Idle,
+    /// Nothing at all: the process just after its start.
+    Base,
+    /// 16 KiB at QoS 0.
+    Large,
+    /// [`Load::Batched`] in MQTT 5 with properties.
+    V5Batched,
+    /// [`Load::Closed`] in MQTT 5 with properties.
+    V5Closed,
+    /// QoS 0, 1 and 2, both ways.
+    Mix,
+}
+
+/// What a load counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unit {
+    /// CPU time a message.
+    Message,
+    /// CPU time a connection made and ended.
+    Cycle,
+    /// Memory a connection held.
+    Connection,
+    /// Memory of the process.
+    Process,
+}
+
+impl Load {
+    /// Every load, in the order of the report.
+    pub const ALL: [Self; 12] = [
+        Self::Batched,
+        Self::ToClient,
+        Self::Single,
+        Self::Closed,
+        Self::Paced,
+        Self::Connect,
+        Self::Idle,
+        Self::Base,
+        Self::Large,
+        Self::V5Batched,
+        Self::V5Closed,
+        Self::Mix,
+    ];
+
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Batched => "batched",
+            Self::ToClient => "to-client",
+            Self::Single => "single",
+            Self::Closed => "closed",
+            Self::Paced => "paced",
+            Self::Connect => "connect",
+            Self::Idle => "idle",
+            Self::Base => "base",
+            Self::Large => "large",
+            Self::V5Batched => "v5-batched",
+            Self::V5Closed => "v5-closed",
+            Self::Mix => "mix",
+        }
+    }
+
+    /// One line for people.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Batched => "64 B QoS 0, batched, to the server",
+            Self::ToClient => "64 B QoS 0, batched, to the client",
+            Self::Single => "64 B QoS 0, one packet a write",
+            Self::Closed => "QoS 1 closed loop, 64 clients",
+            Self::Paced => "QoS 1, 200 clients, 10 a second each",
+            Self::Connect => "connect, CONNACK, disconnect",
+            Self::Idle => "idle connections",
+            Self::Base => "base memory",
+            Self::Large => "16 KiB QoS 0, to the server",
+            Self::V5Batched => "MQTT 5, 64 B QoS 0, batched, to the server",
+            Self::V5Closed => "MQTT 5, QoS 1 closed loop, 64 clients",
+            Self::Mix => "mix of QoS 0, 1 and 2, both ways, 64 clients",
+        }
+    }
+
+    /// What it counts.
+    pub fn unit(self) -> Unit {
+        match self {
+            Self::Connect => Unit::Cycle,
+            Self::Idle => Unit::Connection,
+            Self::Base => Unit::Process,
+            _ => Unit::Message,
+        }
+    }
+
+    /// Runs it.
+    ///
+    /// # Errors
+    /// When the target refuses, misbehaves, stalls or loses a message, or when the meter fails.
+    pub fn run(
+        self,
+        target: &Target,
+        options: &Options,
+        meter: &mut dyn Meter,
+    ) -> Result<Outcome, Error> {
+        let small = Shape {
+            payload: 64,
+            version: Version::V3,
+        };
+        let v5 = Shape {
+            version: Version::V5,
+            ..small
+        };
+        match self {
+            Self::Batched => Batched::SMALL.run(small, target, options, meter),
+            Self::Large => {
+                let large = Shape {
+                    payload: 16 * 1024,
+                    ..small
+                };
+                Batched::LARGE.run(large, target, options, meter)
+            }
+            Self::V5Batched => Batched::SMALL.run(v5, target, options, meter),
+            Self::ToClient => to_client::run(small, target, options, meter),
+            Self::Single => single::run(small, target, options, meter),
+            Self::Closed => closed::run(small, target, options, meter),
+            Self::V5Closed => closed::run(v5, target, options, meter),
+            Self::Paced => paced::run(small, target, options, meter),
+            Self::Connect => connect::run(target, options, meter),
+            Self::Idle => idle::run(options.idle, target, options, meter),
+            Self::Base => idle::base(meter),
+            Self::Mix => mix::run(small, target, options, meter),
+        }
+    }
+}
+
+impl fmt::Display for Load {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Load {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        Self::ALL
+            .into_iter()
+            .find(|load| load.name() == name)
+            .ok_or_else(|| Error::Unknown {
+                kind: "load",
+                name: name.to_owned(),
+                known: Self::ALL.map(Self::name).join(", "),
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_understood() {
+        for load in Load::ALL {
+            assert_eq!(load.name().parse::<Load>().unwrap(), load);
+        }
+        assert!(matches!("none".parse::<Load>(), Err(Error::Unknown { .. })));
+    }
+}

@@ -1,0 +1,97 @@
+//! The generator: loads that run against an address and say how fast it was.
+//!
+//! One thread. A load opens its connections, warms up, tells a [`Meter`] to start, runs for its
+//! time, waits until the far end has seen everything, and tells the meter to stop. So what the
+//! meter sees (the CPU time of a proxy, say) belongs to exactly the messages that are counted.
+
+mod batched;
+mod client;
+mod closed;
+mod connect;
+mod idle;
+mod kind;
+mod latency;
+mod message;
+mod mix;
+mod paced;
+mod pool;
+mod single;
+mod to_client;
+
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::net::Endpoint;
+use crate::stop::Stop;
+
+pub use kind::{Load, Unit};
+pub use latency::Percentiles;
+
+/// What a load talks to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Where to connect.
+    pub endpoint: Endpoint,
+    /// The path of the upgrade if MQTT is to be carried over WebSocket.
+    pub websocket: Option<String>,
+}
+
+/// How long and how many.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The measured time of a load that runs for a time.
+    pub duration: Duration,
+    /// Connections of the idle load.
+    pub idle: usize,
+    /// Ends the load early.
+    pub stop: Stop,
+}
+
+impl Options {
+    /// The part of a load before the measured one.
+    fn warm_up(&self) -> Duration {
+        self.duration / 5
+    }
+}
+
+/// Looks at something before and after the measured part of a load.
+pub trait Meter {
+    /// The measured part begins.
+    ///
+    /// # Errors
+    /// Whatever stops the meter from measuring; it ends the load.
+    fn start(&mut self) -> Result<(), Error>;
+
+    /// The measured part is over and everything has arrived.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    fn stop(&mut self) -> Result<(), Error>;
+}
+
+/// Measures nothing.
+#[derive(Debug, Clone, Copy, Default)]
+#[allow(clippy::exhaustive_structs)] // a unit value is all that it is
+pub struct NoMeter;
+
+impl Meter for NoMeter {
+    fn start(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn stop(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// What a load did in its measured part.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Outcome {
+    /// Messages, cycles or connections, as the load's [`Unit`] says.
+    pub count: u64,
+    /// From the start to the arrival of the last one.
+    pub elapsed: Duration,
+    /// Of the loads that wait for answers.
+    pub latency: Option<Percentiles>,
+}

@@ -1,0 +1,137 @@
+//! QoS 1 at a fixed rate: what a quiet fleet looks like. The proxy sleeps between messages, so
+//! this measures wake-ups.
+//!
+//! Open loop: a message is sent when it is due, whether or not the last one was acknowledged, and
+//! its latency counts from then. A proxy that stalls cannot hide it by slowing the generator.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::latency::Latencies;
+use super::message::Shape;
+use super::pool::Pool;
+use super::{Meter, Options, Outcome, Target};
+use crate::error::Error;
+use crate::wire::first;
+
+const CLIENTS: usize = 200;
+
+/// Between two messages of one client.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+pub(super) fn run(
+    shape: Shape,
+    target: &Target,
+    options: &Options,
+    meter: &mut dyn Meter,
+) -> Result<Outcome, Error> {
+    let mut pool = Pool::connected(target, shape.version, options, CLIENTS)?;
+    let messages: Vec<Vec<u8>> = (0..CLIENTS)
+        .map(|client| pool.prepare(&shape.publish(client, 1, 1)))
+        .collect();
+    let mut latencies = Latencies::default();
+    send_due(&mut pool, &messages, options.warm_up(), &mut latencies)?;
+    latencies.clear();
+    meter.start()?;
+    let start = Instant::now();
+    let count = send_due(&mut pool, &messages, options.duration, &mut latencies)?;
+    let elapsed = start.elapsed();
+    meter.stop()?;
+    Ok(Outcome {
+        count,
+        elapsed,
+        latency: latencies.percentiles(),
+    })
+}
+
+/// Returns the messages sent; all are acknowledged at the end.
+fn send_due(
+    pool: &mut Pool,
+    messages: &[Vec<u8>],
+    duration: Duration,
+    latencies: &mut Latencies,
+) -> Result<u64, Error> {
+    let phases = phases(messages.len());
+    let start = Instant::now();
+    let due = |sent: usize| {
+        let (client, phase) = phases[sent % phases.len()];
+        let round = u32::try_from(sent / phases.len()).unwrap_or(u32::MAX);
+        (client, start + INTERVAL * round + phase)
+    };
+    // At least one round, however short the time.
+    let total = phases.len() * (duration.as_millis() / INTERVAL.as_millis()).max(1) as usize;
+    let mut under_way = vec![VecDeque::new(); messages.len()];
+    let (mut sent, mut acknowledged) = (0, 0);
+    let mut ready = Vec::new();
+    while acknowledged < total {
+        let mut timeout = Duration::MAX;
+        while sent < total {
+            let (client, at) = due(sent);
+            timeout = at.saturating_duration_since(Instant::now());
+            if !timeout.is_zero() {
+                break;
+            }
+            pool.send(client, &messages[client])?;
+            under_way[client].push_back(at);
+            sent += 1;
+        }
+        pool.wait(timeout, &mut ready)?;
+        for event in ready.iter().filter(|event| event.readable) {
+            let mut got = 0;
+            pool.read(event.token, |frame| {
+                got += usize::from(frame.first == first::PUBACK)
+            })?;
+            let now = Instant::now();
+            let under_way = &mut under_way[event.token];
+            for at in under_way.drain(..got.min(under_way.len())) {
+                latencies.record(now - at);
+                acknowledged += 1;
+            }
+        }
+    }
+    Ok(sent as u64)
+}
+
+/// Clients in the order in which they send within an interval, and when: spread at random, but
+/// alike in every run.
+fn phases(clients: usize) -> Vec<(usize, Duration)> {
+    let mut state: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut phases: Vec<_> = (0..clients)
+        .map(|client| {
+            // An xorshift step is random enough to scatter a few hundred clients.
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (
+                client,
+                Duration::from_nanos(state % INTERVAL.as_nanos() as u64),
+            )
+        })
+        .collect();
+    phases.sort_by_key(|&(_, phase)| phase);
+    phases
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_client_has_one_place_in_the_interval() {
+        let phases = phases(CLIENTS);
+        let mut clients: Vec<usize> = phases.iter().map(|&(client, _)| client).collect();
+        clients.sort_unstable();
+        assert!(clients.into_iter().eq(0..CLIENTS));
+        assert!(phases.is_sorted_by_key(|&(_, phase)| phase));
+        assert!(phases.iter().all(|&(_, phase)| phase < INTERVAL));
+        // Neither in step nor in a clump.
+        let early = phases
+            .iter()
+            .filter(|(_, phase)| *phase < INTERVAL / 2)
+            .count();
+        assert!(
+            (70..=130).contains(&early),
+            "{early} of {CLIENTS} in the first half"
+        );
+    }
+}

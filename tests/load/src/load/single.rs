@@ -1,0 +1,23 @@
+//! QoS 0 as fast as it goes, one packet a write: what many small devices look like.
+
+use super::batched::measure_flood;
+use super::message::Shape;
+use super::pool::Pool;
+use super::{Meter, Options, Outcome, Target};
+use crate::error::Error;
+
+/// Each in turn writes one packet, so that packets of one connection are some time apart.
+const CLIENTS: usize = 64;
+
+pub(super) fn run(
+    shape: Shape,
+    target: &Target,
+    options: &Options,
+    meter: &mut dyn Meter,
+) -> Result<Outcome, Error> {
+    let mut pool = Pool::connected(target, shape.version, options, CLIENTS)?;
+    let writes: Vec<Vec<u8>> = (0..CLIENTS)
+        .map(|client| pool.prepare(&shape.publish(client, 0, 0)))
+        .collect();
+    measure_flood(&mut pool, &writes, 1, options, meter)
+}
