@@ -135,7 +135,9 @@ label! {
 }
 
 label! {
-    /// Label `reason` of `mproxy_connections_refused_total`: why no CONNECT was read.
+    /// Label `reason` of `mproxy_connections_refused_total`: why no session began.
+    ///
+    /// A connection that was let in and sent no CONNECT counts as closed, as `connect_timeout`.
     #[non_exhaustive]
     RefuseReason {
         ConnectionLimit => "connection_limit",

@@ -1,8 +1,6 @@
-//! What is counted per client connection.
+//! The families of client connections, and the handle with the labels of one listener.
 
-use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -11,6 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use super::connection::ConnectionMetrics;
 use crate::labels::{Reason, RefuseReason, Side, Version};
 
 /// The counters of one listener; clones share them.
@@ -32,128 +31,23 @@ impl ListenerMetrics {
     /// refused, closed and those that are still there.
     #[must_use = "dropping it counts the connection as closed by an internal error"]
     pub fn accepted(&self) -> ConnectionMetrics {
-        self.series.accepted.inc();
-        ConnectionMetrics {
-            series: Arc::clone(&self.series),
-            accepted_at: Instant::now(),
-            version: None,
-            ended: false,
-        }
-    }
-}
-
-/// Counts one client connection exactly once, however it ends.
-///
-/// Dropped without [`refused`](Self::refused), [`closed`](Self::closed) or
-/// [`panicked`](Self::panicked), the connection counts as closed by the proxy for the reason
-/// `internal`, and as a panic if the thread is unwinding.
-pub struct ConnectionMetrics {
-    series: Arc<Series>,
-    accepted_at: Instant,
-    /// Set while the connection is in the gauge of open connections.
-    version: Option<Version>,
-    ended: bool,
-}
-
-impl ConnectionMetrics {
-    /// The time since the connection was accepted.
-    #[must_use]
-    pub fn age(&self) -> Duration {
-        self.accepted_at.elapsed()
-    }
-
-    /// The connection's CONNECT was read: it counts as open from here on.
-    pub fn opened(&mut self, version: Version) {
-        if let Some(before) = self.version.replace(version) {
-            self.series.open[before as usize].dec();
-        }
-        self.series.open[version as usize].inc();
-    }
-
-    /// A CONNACK was sent. `reason_code` is the standard's name in snake case, as
-    /// `not_authorized`.
-    pub fn connack(&self, version: Version, reason_code: &'static str) {
-        self.series
-            .connect_duration
-            .observe(self.age().as_secs_f64());
-        self.series
-            .connacks
-            .get_or_create(&ConnackLabels {
-                listener: Arc::clone(&self.series.name),
-                version,
-                reason_code,
-            })
-            .inc();
-    }
-
-    /// The connection was refused before its CONNECT was read.
-    pub fn refused(mut self, reason: RefuseReason) {
-        self.ended = true;
-        self.series.refused[reason as usize].inc();
-    }
-
-    /// The connection was closed, by `side` and for `reason`.
-    pub fn closed(mut self, side: Side, reason: Reason) {
-        self.end(side, reason);
-    }
-
-    /// The connection ended with a panic, caught outside of it.
-    pub fn panicked(mut self) {
-        self.series.panics.inc();
-        self.end(Side::Proxy, Reason::Internal);
-    }
-
-    fn end(&mut self, side: Side, reason: Reason) {
-        self.ended = true;
-        self.series.duration.observe(self.age().as_secs_f64());
-        self.series
-            .closed
-            .get_or_create(&ClosedLabels {
-                listener: Arc::clone(&self.series.name),
-                side,
-                reason,
-            })
-            .inc();
-    }
-}
-
-impl Drop for ConnectionMetrics {
-    fn drop(&mut self) {
-        if !self.ended {
-            if std::thread::panicking() {
-                self.series.panics.inc();
-            }
-            self.end(Side::Proxy, Reason::Internal);
-        }
-        if let Some(version) = self.version {
-            self.series.open[version as usize].dec();
-        }
-    }
-}
-
-impl fmt::Debug for ConnectionMetrics {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ConnectionMetrics")
-            .field("listener", &self.series.name)
-            .field("accepted_at", &self.accepted_at)
-            .field("version", &self.version)
-            .finish_non_exhaustive()
+        ConnectionMetrics::accept(Arc::clone(&self.series))
     }
 }
 
 /// Handles into the families with the listener's name resolved.
 #[derive(Debug)]
-struct Series {
-    name: Arc<str>,
-    open: [Gauge; Version::ALL.len()],
-    accepted: Counter,
-    refused: [Counter; RefuseReason::ALL.len()],
+pub(super) struct Series {
+    pub(super) name: Arc<str>,
+    pub(super) open: [Gauge; Version::ALL.len()],
+    pub(super) accepted: Counter,
+    pub(super) refused: [Counter; RefuseReason::ALL.len()],
     // Few of the combinations ever occur, so they are made when they do.
-    closed: Family<ClosedLabels, Counter>,
-    connacks: Family<ConnackLabels, Counter>,
-    duration: Histogram,
-    connect_duration: Histogram,
-    panics: Counter,
+    pub(super) closed: Family<ClosedLabels, Counter>,
+    pub(super) connacks: Family<ConnackLabels, Counter>,
+    pub(super) duration: Histogram,
+    pub(super) connect_duration: Histogram,
+    pub(super) panics: Counter,
 }
 
 impl Series {
@@ -283,17 +177,17 @@ struct RefusedLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ClosedLabels {
-    listener: Arc<str>,
-    side: Side,
-    reason: Reason,
+pub(super) struct ClosedLabels {
+    pub(super) listener: Arc<str>,
+    pub(super) side: Side,
+    pub(super) reason: Reason,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ConnackLabels {
-    listener: Arc<str>,
-    version: Version,
-    reason_code: &'static str,
+pub(super) struct ConnackLabels {
+    pub(super) listener: Arc<str>,
+    pub(super) version: Version,
+    pub(super) reason_code: &'static str,
 }
 
 /// 1 s to 30 d: the life of a connection.

@@ -8,6 +8,7 @@
 //! - Label values are names from the configuration or variants of an enum of this crate. Client
 //!   ids, topics, user names and addresses are never labels.
 
+mod connection;
 mod exposition;
 mod health;
 mod layer;
@@ -30,9 +31,10 @@ use prometheus_client::registry::Registry;
 use crate::labels::{Direction, Reason};
 use crate::{BuildInfo, Health};
 
+pub use connection::ConnectionMetrics;
 pub use exposition::Format;
 pub use layer::LayerMetrics;
-pub use listener::{ConnectionMetrics, ListenerMetrics};
+pub use listener::ListenerMetrics;
 pub use traffic::{Traffic, TrafficCounters};
 pub use upstream::{UpstreamConnection, UpstreamMetrics};
 
