@@ -43,7 +43,7 @@ pub(crate) const fn read(bytes: &[u8]) -> Result<Option<Varint>, DecodeError> {
 
 /// The length in bytes of the minimal encoding of `value`.
 #[inline]
-pub const fn encoded_len(value: u32) -> usize {
+pub(crate) const fn encoded_len(value: u32) -> usize {
     match value {
         0..=0x7f => 1,
         0x80..=0x3fff => 2,
