@@ -1,1 +1,8 @@
-//! mproxy-layers
+//! Ready-made layers for mproxy.
+
+pub mod acl;
+mod identity;
+mod template;
+pub mod topic_map;
+
+pub use self::template::TemplateError;

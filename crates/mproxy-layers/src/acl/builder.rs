@@ -1,0 +1,338 @@
+//! From written rules to compiled ones.
+
+use std::sync::Arc;
+
+use mproxy_codec::topic::{TopicError, TopicFilter};
+use thiserror::Error;
+
+use super::{
+    Actions, Effect, Rule, RuleInfo, SessionAcl,
+    trie::{Level, MAX_LEVELS, NO_RULE, Purpose, Trie, written_out},
+};
+use crate::template::{Template, TemplateError};
+
+/// Compiled access rules. Cloning is cheap; all clones share the rules.
+///
+/// See the [module documentation](super) for what rules mean and for an example.
+#[derive(Debug, Clone)]
+pub struct Acl(pub(super) Arc<Compiled>);
+
+#[derive(Debug)]
+pub(super) struct Compiled {
+    pub(super) default: Effect,
+    pub(super) rules: Vec<RuleInfo>,
+    pub(super) trie: Trie,
+    pub(super) filters: Vec<NamedFilter>,
+    pub(super) guards: Vec<Guard>,
+    /// Whether a client's names are needed at all.
+    pub(super) placeholders: bool,
+    pub(super) judges_deliveries: bool,
+}
+
+/// A filter that a rule names: the filter itself.
+#[derive(Debug)]
+pub(super) struct NamedFilter {
+    pub(super) rule: u32,
+    pub(super) filter: Template,
+}
+
+/// A deny rule that a client needs a usable name for.
+#[derive(Debug)]
+pub(super) struct Guard {
+    pub(super) rule: u32,
+    pub(super) actions: Actions,
+    pub(super) pattern: Template,
+}
+
+impl Acl {
+    /// Starts to build rules. Until it is told otherwise, the default is to deny.
+    pub fn builder() -> AclBuilder {
+        AclBuilder {
+            compiled: Compiled {
+                default: Effect::Deny,
+                rules: Vec::new(),
+                trie: Trie::new(),
+                filters: Vec::new(),
+                guards: Vec::new(),
+                placeholders: false,
+                judges_deliveries: false,
+            },
+        }
+    }
+
+    /// Returns the rules as one client meets them.
+    ///
+    /// A missing user name is `None`; an empty client id is one that the broker is asked to assign.
+    pub fn for_client(&self, client_id: &str, username: Option<&str>) -> SessionAcl {
+        SessionAcl::new(self, client_id, username)
+    }
+
+    /// Says whether some rule is about deliveries alone, so that they have to be checked to enforce
+    /// the rules.
+    pub fn judges_deliveries(&self) -> bool {
+        self.0.judges_deliveries
+    }
+
+    /// Returns how many rules there are.
+    pub fn len(&self) -> usize {
+        self.0.rules.len()
+    }
+
+    /// Says whether there are no rules, so that the default decides everything.
+    pub fn is_empty(&self) -> bool {
+        self.0.rules.is_empty()
+    }
+}
+
+/// Builds an [`Acl`], rule by rule.
+#[derive(Debug)]
+pub struct AclBuilder {
+    compiled: Compiled,
+}
+
+impl AclBuilder {
+    /// Says what happens to that which no rule speaks about.
+    ///
+    /// Topics and filters that begin with `$` are denied all the same.
+    pub const fn default_effect(&mut self, effect: Effect) -> &mut Self {
+        self.compiled.default = effect;
+        self
+    }
+
+    /// Adds a rule after those that were added before.
+    ///
+    /// # Errors
+    ///
+    /// The rule cannot be understood, or would never say anything. It is not added then, and the
+    /// builder can be used further: to find the mistakes of other rules, not to do without this
+    /// one.
+    pub fn rule(&mut self, rule: Rule) -> Result<&mut Self, AclError> {
+        match parse(&rule) {
+            Ok(patterns) => {
+                self.compiled.add(rule, patterns);
+                Ok(self)
+            }
+            Err(problem) => Err(AclError {
+                rule: rule.info,
+                problem,
+            }),
+        }
+    }
+
+    /// Finishes the rules.
+    pub fn build(self) -> Acl {
+        Acl(Arc::new(self.compiled))
+    }
+}
+
+/// A rule that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{rule}: {problem}")]
+pub struct AclError {
+    rule: RuleInfo,
+    problem: Problem,
+}
+
+impl AclError {
+    /// Returns the rule.
+    pub const fn rule(&self) -> &RuleInfo {
+        &self.rule
+    }
+
+    /// Returns what is wrong with it.
+    pub const fn problem(&self) -> &Problem {
+        &self.problem
+    }
+}
+
+/// What is wrong with a rule.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Problem {
+    /// The rule has no actions.
+    #[error("no action is named")]
+    NoActions,
+    /// The rule has neither topics nor filters.
+    #[error("neither topics nor filters are named")]
+    NoPatterns,
+    /// The rule names filters, but not the action that has any.
+    #[error("filters are named, but not the action `subscribe`")]
+    FiltersWithoutSubscribe,
+    /// The rule names filters only, and actions that have none.
+    #[error("actions other than `subscribe` need topics, only filters are named")]
+    FiltersOnly,
+    /// A placeholder is not understood.
+    #[error("pattern `{pattern}`: {source}")]
+    Template {
+        /// The pattern as written.
+        pattern: String,
+        /// What is wrong with it.
+        source: TemplateError,
+    },
+    /// A pattern is not a topic filter.
+    #[error("pattern `{pattern}`: {source}")]
+    Topic {
+        /// The pattern as written.
+        pattern: String,
+        /// What is wrong with it.
+        source: TopicError,
+    },
+    /// A pattern begins with `$share/`.
+    #[error(
+        "pattern `{0}`: a rule names the filter in a shared subscription, without `$share/group/`"
+    )]
+    Shared(String),
+    /// A pattern has too many levels.
+    #[error("pattern `{0}` has more than 128 levels")]
+    TooDeep(String),
+}
+
+/// The patterns of one rule.
+struct Patterns {
+    topics: Vec<Pattern>,
+    filters: Vec<Pattern>,
+}
+
+struct Pattern {
+    whole: Template,
+    levels: Vec<Level>,
+    dollar: bool,
+}
+
+fn parse(rule: &Rule) -> Result<Patterns, Problem> {
+    if rule.actions.is_empty() {
+        return Err(Problem::NoActions);
+    }
+    if rule.topics.is_empty() && rule.filters.is_empty() {
+        return Err(Problem::NoPatterns);
+    }
+    if !rule.filters.is_empty() && !rule.actions.contains(Actions::SUBSCRIBE) {
+        return Err(Problem::FiltersWithoutSubscribe);
+    }
+    // Such a rule looks as if it denied publishing, and would not.
+    if rule.topics.is_empty() && rule.actions != Actions::SUBSCRIBE {
+        return Err(Problem::FiltersOnly);
+    }
+    Ok(Patterns {
+        topics: Pattern::parse_all(&rule.topics)?,
+        filters: Pattern::parse_all(&rule.filters)?,
+    })
+}
+
+impl Pattern {
+    fn parse_all(texts: &[String]) -> Result<Vec<Self>, Problem> {
+        texts.iter().map(|text| Self::parse(text)).collect()
+    }
+
+    fn parse(text: &str) -> Result<Self, Problem> {
+        let template = |text: &str, leading| {
+            Template::parse(text, leading).map_err(|source| Problem::Template {
+                pattern: text.to_owned(),
+                source,
+            })
+        };
+        template(text, true)?;
+        let text = written_out(text);
+        let whole = template(text, true)?;
+        TopicFilter::new(&whole.sample()).map_err(|source| Problem::Topic {
+            pattern: text.to_owned(),
+            source,
+        })?;
+        if text.starts_with("$share/") {
+            return Err(Problem::Shared(text.to_owned()));
+        }
+        if text.split('/').count() > MAX_LEVELS {
+            return Err(Problem::TooDeep(text.to_owned()));
+        }
+        let level = |(place, level)| {
+            Ok(match level {
+                "+" => Level::Any,
+                "#" => Level::Rest,
+                _ => Level::Text(template(level, place == 0)?),
+            })
+        };
+        let levels = text
+            .split('/')
+            .enumerate()
+            .map(level)
+            .collect::<Result<_, _>>()?;
+        let dollar = text.starts_with('$') && !text.starts_with("${");
+        Ok(Self {
+            whole,
+            levels,
+            dollar,
+        })
+    }
+}
+
+impl Compiled {
+    fn add(&mut self, rule: Rule, patterns: Patterns) {
+        // More rules than that do not fit into memory; were there one, it would share the last
+        // number.
+        let number = u32::try_from(self.rules.len())
+            .unwrap_or(NO_RULE)
+            .min(NO_RULE - 1);
+        let effect = rule.info.effect();
+        let reads = rule.actions.contains(Actions::SUBSCRIBE);
+
+        let mut purposes = Vec::new();
+        if rule.actions.contains(Actions::PUBLISH) {
+            purposes.push(Purpose::Publish);
+        }
+        if reads {
+            purposes.push(match effect {
+                Effect::Allow => Purpose::Grant,
+                Effect::Deny => Purpose::Refuse,
+            });
+        }
+        if reads || rule.actions.contains(Actions::DELIVER) {
+            purposes.push(Purpose::Deliver);
+        }
+        let judged = if reads {
+            rule.actions | Actions::DELIVER
+        } else {
+            rule.actions
+        };
+
+        for Pattern {
+            whole,
+            levels,
+            dollar,
+        } in patterns.topics
+        {
+            self.trie.insert(dollar, &levels, &purposes, number);
+            self.guard(number, effect, judged, whole);
+        }
+        for Pattern {
+            whole,
+            levels,
+            dollar,
+        } in patterns.filters
+        {
+            // Who may subscribe to it may receive what it matches; who may not may still receive it
+            // through another filter.
+            if effect == Effect::Allow {
+                self.trie
+                    .insert(dollar, &levels, &[Purpose::Deliver], number);
+            }
+            self.guard(number, effect, Actions::SUBSCRIBE, whole.clone());
+            self.filters.push(NamedFilter {
+                rule: number,
+                filter: whole,
+            });
+        }
+        self.judges_deliveries |= rule.actions.contains(Actions::DELIVER);
+        self.rules.push(rule.info);
+    }
+
+    fn guard(&mut self, rule: u32, effect: Effect, actions: Actions, pattern: Template) {
+        self.placeholders |= !pattern.is_literal();
+        if effect == Effect::Deny && !pattern.is_literal() {
+            self.guards.push(Guard {
+                rule,
+                actions,
+                pattern,
+            });
+        }
+    }
+}

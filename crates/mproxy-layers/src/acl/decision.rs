@@ -1,0 +1,86 @@
+//! What the rules say about one action.
+
+use std::fmt;
+
+use super::{Effect, RuleInfo};
+
+/// The answer to "may this client do that", with its reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decision<'a> {
+    allowed: bool,
+    cause: Cause,
+    rule: Option<&'a RuleInfo>,
+}
+
+/// Why a [`Decision`] is what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Cause {
+    /// A rule spoke about the action.
+    Rule,
+    /// A deny rule needs a client id or user name that this client does not have in a usable form.
+    UnusableName,
+    /// No rule spoke about the action.
+    Default,
+    /// No rule spoke about a topic or filter that begins with `$`.
+    Dollar,
+    /// The filter begins with `$share/` but is not a shared subscription, or is not a filter at
+    /// all.
+    Malformed,
+}
+
+impl<'a> Decision<'a> {
+    pub(super) const fn by_rule(cause: Cause, rule: &'a RuleInfo) -> Self {
+        Self {
+            allowed: matches!(rule.effect(), Effect::Allow),
+            cause,
+            rule: Some(rule),
+        }
+    }
+
+    pub(super) const fn without_rule(cause: Cause, effect: Effect) -> Self {
+        Self {
+            allowed: matches!(effect, Effect::Allow),
+            cause,
+            rule: None,
+        }
+    }
+
+    /// Says whether the client may.
+    pub const fn allowed(&self) -> bool {
+        self.allowed
+    }
+
+    /// Returns why.
+    pub const fn cause(&self) -> Cause {
+        self.cause
+    }
+
+    /// Returns the rule that decided, if one did.
+    pub const fn rule(&self) -> Option<&'a RuleInfo> {
+        self.rule
+    }
+}
+
+/// Writes a sentence for a log.
+impl fmt::Display for Decision<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.allowed {
+            "allowed by "
+        } else {
+            "denied by "
+        })?;
+        match (self.cause, self.rule) {
+            (Cause::UnusableName, Some(rule)) => {
+                write!(
+                    f,
+                    "{rule}, because this client has no usable value for its placeholder"
+                )
+            }
+            (_, Some(rule)) => write!(f, "{rule}"),
+            (Cause::Dollar, None) => f.write_str("default, because no rule names this `$` topic"),
+            (Cause::Malformed, None) => f.write_str("default, because the filter is malformed"),
+            (Cause::Rule | Cause::UnusableName | Cause::Default, None) => f.write_str("default"),
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Access rules: who may publish and read what.
+//!
+//! An [`Acl`] is an ordered list of [`Rule`]s; the first one that speaks about what a client wants
+//! to do decides, and if none does, the default does. It is compiled once and shared by all
+//! sessions; a session adds no more than its own client id and user name, which stand in for
+//! `${client_id}` and `${username}`.
+//!
+//! # Publishing
+//!
+//! A rule speaks about a PUBLISH, or a will, if one of its topic patterns matches the topic.
+//!
+//! # Subscribing
+//!
+//! A filter asks for many topics at once, so "which rule matches" is the wrong question for it. In
+//! order,
+//! * a **deny** rule speaks about a filter if one of its patterns *overlaps* it: some topic that
+//!   the filter asks for is denied;
+//! * an **allow** rule speaks about a filter if one of its patterns *covers* it: every topic that
+//!   the filter asks for is allowed;
+//! * either speaks about a filter that its `filters` name: that very filter, whatever it matches.
+//!
+//! `$share/{group}/` is taken off first. If the filter is granted, every topic it matches may be
+//! read by the rules. Proof: let rule *k* grant filter *F*, and let *F* match topic *t*. A deny
+//! rule before *k* does not overlap *F*, so it does not match *t*. Hence among the rules up to *k*
+//! only allow rules can match *t*, and *k* does, because it covers *F* (or names it, and a filter
+//! named in an allow rule allows reading what it matches). So the first rule that matches *t* is an
+//! allow rule. If *F* is granted by the default, no deny rule overlaps *F* at all, and the first
+//! rule that matches *t*, if there is one, is an allow rule again.
+//!
+//! # Deliveries
+//!
+//! A rule for `subscribe` is a rule for reading: it also judges what is delivered, wherever
+//! deliveries are checked. A rule for `deliver` judges deliveries only.
+//!
+//! # The broker's own topics
+//!
+//! A topic or filter that begins with `$` is only ever allowed by a pattern that begins with a
+//! written `$`. The default does not apply to it, so that `$queue/x`, `$exclusive/x` or
+//! `$delayed/5/x` do not lead around a rule about `x`. Who allows `$queue/#` allows everything that
+//! the broker makes reachable there.
+//!
+//! # Clients without a usable name
+//!
+//! A client id or user name that is missing, empty, or contains `/`, `+`, `#` or U+0000 fills no
+//! placeholder; at the beginning of a pattern neither does one that begins with `$`. An allow rule
+//! that would need it says nothing. A deny rule that would need it cannot know what to protect from
+//! this client, so it denies everything that it speaks about the actions of: an unusable name never
+//! gains access.
+//!
+//! # Examples
+//!
+//! ```
+//! use mproxy_layers::acl::{Acl, Actions, Rule};
+//!
+//! let mut acl = Acl::builder();
+//! acl.rule(Rule::deny(Actions::SUBSCRIBE).name("no secrets").topic("devices/+/key"))?;
+//! acl.rule(Rule::allow(Actions::PUBLISH | Actions::SUBSCRIBE).topic("devices/${client_id}/#"))?;
+//! let acl = acl.build();
+//!
+//! let mut rules = acl.for_client("d7", None);
+//! assert!(rules.decide_publish("devices/d7/up").allowed());
+//! assert!(!rules.decide_publish("devices/d8/up").allowed());
+//!
+//! assert!(rules.decide_subscribe("devices/d7/config").allowed());
+//! let denied = rules.decide_subscribe("devices/d7/#");
+//! assert_eq!(denied.to_string(), "denied by rule `no secrets`");
+//!
+//! // Nobody gains anything by choosing a strange name.
+//! assert!(!acl.for_client("+", None).decide_publish("devices/d8/up").allowed());
+//! # Ok::<(), mproxy_layers::acl::AclError>(())
+//! ```
+
+mod builder;
+mod decision;
+mod hasher;
+mod rule;
+mod session;
+mod trie;
+
+pub use self::{
+    builder::{Acl, AclBuilder, AclError, Problem},
+    decision::{Cause, Decision},
+    rule::{Action, Actions, Effect, Rule, RuleInfo},
+    session::SessionAcl,
+};

@@ -1,0 +1,207 @@
+//! What an operator writes: rules.
+
+use std::{fmt, ops::BitOr};
+
+/// Something that a client does and a rule judges.
+#[allow(clippy::exhaustive_enums)] // what an ACL can judge is complete
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// The client publishes, or leaves a will.
+    Publish,
+    /// The client subscribes.
+    Subscribe,
+    /// The broker delivers to the client.
+    Deliver,
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Publish => "publish",
+            Self::Subscribe => "subscribe",
+            Self::Deliver => "deliver",
+        })
+    }
+}
+
+/// A set of [`Action`]s.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Actions(u8);
+
+impl Actions {
+    /// No action.
+    pub const NONE: Self = Self(0);
+    /// Publishing.
+    pub const PUBLISH: Self = Self(1);
+    /// Subscribing, and with it reading.
+    pub const SUBSCRIBE: Self = Self(2);
+    /// Deliveries only.
+    pub const DELIVER: Self = Self(4);
+    /// Every action.
+    pub const ALL: Self = Self(7);
+
+    /// Says whether all of `other` are in the set.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Says whether the set is empty.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl BitOr for Actions {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl From<Action> for Actions {
+    fn from(action: Action) -> Self {
+        match action {
+            Action::Publish => Self::PUBLISH,
+            Action::Subscribe => Self::SUBSCRIBE,
+            Action::Deliver => Self::DELIVER,
+        }
+    }
+}
+
+impl FromIterator<Action> for Actions {
+    fn from_iter<I: IntoIterator<Item = Action>>(actions: I) -> Self {
+        actions
+            .into_iter()
+            .fold(Self::NONE, |set, action| set | action.into())
+    }
+}
+
+/// What a rule does about the actions it speaks about.
+#[allow(clippy::exhaustive_enums)] // there is no third way
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// It allows them.
+    Allow,
+    /// It denies them.
+    Deny,
+}
+
+/// One rule, as an operator writes it.
+///
+/// Patterns are topic filters, and may contain `${client_id}` and `${username}`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    pub(super) info: RuleInfo,
+    pub(super) actions: Actions,
+    pub(super) topics: Vec<String>,
+    pub(super) filters: Vec<String>,
+}
+
+impl Rule {
+    /// Starts a rule that allows.
+    pub const fn allow(actions: Actions) -> Self {
+        Self::new(Effect::Allow, actions)
+    }
+
+    /// Starts a rule that denies.
+    pub const fn deny(actions: Actions) -> Self {
+        Self::new(Effect::Deny, actions)
+    }
+
+    /// Starts a rule.
+    pub const fn new(effect: Effect, actions: Actions) -> Self {
+        let info = RuleInfo {
+            name: String::new(),
+            location: String::new(),
+            effect,
+        };
+        Self {
+            info,
+            actions,
+            topics: Vec::new(),
+            filters: Vec::new(),
+        }
+    }
+
+    /// Gives the rule a name for logs.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.info.name = name.into();
+        self
+    }
+
+    /// Says where the rule was written, as `file:line`.
+    #[must_use]
+    pub fn location(mut self, location: impl Into<String>) -> Self {
+        self.info.location = location.into();
+        self
+    }
+
+    /// Adds a pattern of topics that the rule speaks about.
+    #[must_use]
+    pub fn topic(mut self, pattern: impl Into<String>) -> Self {
+        self.topics.push(pattern.into());
+        self
+    }
+
+    /// Adds patterns of topics that the rule speaks about.
+    #[must_use]
+    pub fn topics<T: Into<String>>(mut self, patterns: impl IntoIterator<Item = T>) -> Self {
+        self.topics.extend(patterns.into_iter().map(Into::into));
+        self
+    }
+
+    /// Adds a filter that the rule speaks about: the filter itself, not what it matches.
+    ///
+    /// Filters that mean the same (`#` and `+/#`) are the same filter.
+    #[must_use]
+    pub fn filter(mut self, filter: impl Into<String>) -> Self {
+        self.filters.push(filter.into());
+        self
+    }
+
+    /// Adds filters that the rule speaks about: the filters themselves, not what they match.
+    #[must_use]
+    pub fn filters<T: Into<String>>(mut self, filters: impl IntoIterator<Item = T>) -> Self {
+        self.filters.extend(filters.into_iter().map(Into::into));
+        self
+    }
+}
+
+/// What is kept of a rule to explain a decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleInfo {
+    name: String,
+    location: String,
+    effect: Effect,
+}
+
+impl RuleInfo {
+    /// Returns the rule's name; empty if it has none.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns where the rule was written; empty if that is not known.
+    pub fn location(&self) -> &str {
+        &self.location
+    }
+
+    /// Returns what the rule does.
+    pub const fn effect(&self) -> Effect {
+        self.effect
+    }
+}
+
+/// Writes the name and the location, as far as the rule has them.
+impl fmt::Display for RuleInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.name.as_str(), self.location.as_str()) {
+            ("", "") => f.write_str("rule"),
+            ("", location) => write!(f, "rule at {location}"),
+            (name, "") => write!(f, "rule `{name}`"),
+            (name, location) => write!(f, "rule `{name}` at {location}"),
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! All patterns of all rules in one tree, level by level.
+//!
+//! Every pattern is a path from the root; where it ends, the tree remembers the rule. A question
+//! walks down all paths that answer it and keeps the lowest rule number, because the first rule
+//! decides. The tree is shared by all sessions: an edge may be a template, which is compared with
+//! the values of the session at hand.
+//!
+//! ```text
+//!   devices/${client_id}/#  (0)      root ── devices ──┬─ ${client_id} ── # (0)
+//!   devices/+/key           (1)                        └─ + ── key (1)
+//! ```
+//!
+//! A walk visits each node at most once and is as deep as the deepest pattern, which [`MAX_LEVELS`]
+//! bounds; nothing that a peer sends makes it deeper.
+//!
+//! `#` and `/#` are stored as `+/#` and `/+/#`, which mean the same (a topic has a first level), so
+//! that a `#` never has to be asked whether it would match the empty name. Patterns that begin with
+//! `$` live in a tree of their own: a wildcard in the first level has nothing to do with them.
+//! `[MQTT-4.7.2-1]`
+
+use std::collections::HashMap;
+
+use super::hasher::LevelHash;
+use crate::{identity::Values, template::Template};
+
+/// The most levels that a pattern may have. Deeper ones are refused when the rules are built.
+pub(super) const MAX_LEVELS: usize = 128;
+
+/// What a pattern is looked up for. One pattern may serve several.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Purpose {
+    Publish,
+    Deliver,
+    /// For an allow rule about SUBSCRIBE: does the pattern cover the filter?
+    Grant,
+    /// For a deny rule about SUBSCRIBE: does the pattern overlap the filter?
+    Refuse,
+}
+
+const PURPOSES: usize = 4;
+
+/// The number of the lowest rule for each purpose.
+#[derive(Debug, Clone, Copy)]
+struct Lowest([u32; PURPOSES]);
+
+/// No rule; higher than every rule.
+pub(super) const NO_RULE: u32 = u32::MAX;
+
+impl Lowest {
+    const NONE: Self = Self([NO_RULE; PURPOSES]);
+
+    const fn of(&self, purpose: Purpose) -> u32 {
+        self.0[purpose as usize]
+    }
+
+    fn lower(&mut self, purpose: Purpose, rule: u32) {
+        let lowest = &mut self.0[purpose as usize];
+        *lowest = rule.min(*lowest);
+    }
+}
+
+#[derive(Debug)]
+struct Node {
+    literals: HashMap<Box<[u8]>, Self, LevelHash>,
+    templates: Vec<(Template, Self)>,
+    single: Option<Box<Self>>,
+    /// Rules with a pattern that ends here.
+    here: Lowest,
+    /// Rules with a pattern that ends in `#` below this level, and so matches this level too.
+    open: Lowest,
+    /// All rules in this node and the ones below it.
+    subtree: Lowest,
+}
+
+/// The tree.
+#[derive(Debug)]
+pub(super) struct Trie {
+    plain: Node,
+    dollar: Node,
+}
+
+/// Writes out the filters whose `#` stands where there may be no level.
+pub(super) fn written_out(filter: &str) -> &str {
+    match filter {
+        "#" => "+/#",
+        "/#" => "/+/#",
+        _ => filter,
+    }
+}
+
+impl Trie {
+    pub(super) fn new() -> Self {
+        Self {
+            plain: Node::new(),
+            dollar: Node::new(),
+        }
+    }
+
+    /// Adds a pattern, given as its levels. A level that is not a wildcard is a template.
+    pub(super) fn insert(
+        &mut self,
+        dollar: bool,
+        levels: &[Level],
+        purposes: &[Purpose],
+        rule: u32,
+    ) {
+        let mut node = if dollar {
+            &mut self.dollar
+        } else {
+            &mut self.plain
+        };
+        for level in levels {
+            node.note(purposes, rule);
+            node = match level {
+                Level::Rest => {
+                    purposes
+                        .iter()
+                        .for_each(|&purpose| node.open.lower(purpose, rule));
+                    return;
+                }
+                Level::Any => node.single.get_or_insert_with(|| Box::new(Node::new())),
+                Level::Text(template) => node.child(template),
+            };
+        }
+        node.note(purposes, rule);
+        purposes
+            .iter()
+            .for_each(|&purpose| node.here.lower(purpose, rule));
+    }
+
+    /// Returns the lowest rule with a pattern that matches the topic name.
+    pub(super) fn matching(&self, purpose: Purpose, name: &[u8], values: &Values) -> u32 {
+        let mut walk = Walk {
+            purpose,
+            values,
+            best: NO_RULE,
+        };
+        walk.matching(self.root(name), Some(name));
+        walk.best
+    }
+
+    /// Returns the lowest rule with a pattern that covers the filter, which is [`written_out`].
+    pub(super) fn covering(&self, purpose: Purpose, filter: &[u8], values: &Values) -> u32 {
+        let mut walk = Walk {
+            purpose,
+            values,
+            best: NO_RULE,
+        };
+        walk.covering(self.root(filter), Some(filter));
+        walk.best
+    }
+
+    /// Returns the lowest rule with a pattern that overlaps the filter, which is [`written_out`].
+    pub(super) fn overlapping(&self, purpose: Purpose, filter: &[u8], values: &Values) -> u32 {
+        let mut walk = Walk {
+            purpose,
+            values,
+            best: NO_RULE,
+        };
+        walk.overlapping(self.root(filter), Some(filter));
+        walk.best
+    }
+
+    fn root(&self, topic: &[u8]) -> &Node {
+        if topic.first() == Some(&b'$') {
+            &self.dollar
+        } else {
+            &self.plain
+        }
+    }
+}
+
+/// One level of a pattern.
+#[derive(Debug, Clone)]
+pub(super) enum Level {
+    /// `+`
+    Any,
+    /// `#`
+    Rest,
+    /// Anything else.
+    Text(Template),
+}
+
+impl Node {
+    fn new() -> Self {
+        Self {
+            literals: HashMap::default(),
+            templates: Vec::new(),
+            single: None,
+            here: Lowest::NONE,
+            open: Lowest::NONE,
+            subtree: Lowest::NONE,
+        }
+    }
+
+    fn note(&mut self, purposes: &[Purpose], rule: u32) {
+        purposes
+            .iter()
+            .for_each(|&purpose| self.subtree.lower(purpose, rule));
+    }
+
+    /// Returns the node behind an edge, which is added if it is missing.
+    fn child(&mut self, level: &Template) -> &mut Self {
+        if level.is_literal() {
+            return self
+                .literals
+                .entry(level.sample().into_bytes().into())
+                .or_insert_with(Self::new);
+        }
+        let place = self
+            .templates
+            .iter()
+            .position(|(template, _)| template == level)
+            .unwrap_or_else(|| {
+                self.templates.push((level.clone(), Self::new()));
+                self.templates.len() - 1
+            });
+        &mut self.templates[place].1
+    }
+}
+
+struct Walk<'a> {
+    purpose: Purpose,
+    values: &'a Values,
+    best: u32,
+}
+
+impl Walk<'_> {
+    fn matching(&mut self, node: &Node, rest: Option<&[u8]>) {
+        if node.subtree.of(self.purpose) >= self.best {
+            return;
+        }
+        self.offer(node.open);
+        let Some((level, rest)) = rest.map(split_level) else {
+            return self.offer(node.here);
+        };
+        if let Some(child) = node.literals.get(level) {
+            self.matching(child, rest);
+        }
+        for (template, child) in &node.templates {
+            if template.is(level, self.values) {
+                self.matching(child, rest);
+            }
+        }
+        if let Some(child) = &node.single {
+            self.matching(child, rest);
+        }
+    }
+
+    fn covering(&mut self, node: &Node, rest: Option<&[u8]>) {
+        if node.subtree.of(self.purpose) >= self.best {
+            return;
+        }
+        self.offer(node.open);
+        match rest.map(split_level) {
+            None => self.offer(node.here),
+            // Only an open end covers an open end.
+            Some((b"#", _)) => {}
+            Some((b"+", rest)) => {
+                if let Some(child) = &node.single {
+                    self.covering(child, rest);
+                }
+            }
+            Some((level, rest)) => {
+                self.each_with(node, level, |walk, child| walk.covering(child, rest))
+            }
+        }
+    }
+
+    fn overlapping(&mut self, node: &Node, rest: Option<&[u8]>) {
+        if node.subtree.of(self.purpose) >= self.best {
+            return;
+        }
+        self.offer(node.open);
+        match rest.map(split_level) {
+            None => self.offer(node.here),
+            // Everything from here on down. A template further down that this client cannot fill
+            // may be among it; its rule is a deny rule, and then denies this client everything
+            // anyway.
+            Some((b"#", _)) => self.offer(node.subtree),
+            Some((b"+", rest)) => {
+                for child in node.literals.values() {
+                    self.overlapping(child, rest);
+                }
+                for (template, child) in &node.templates {
+                    if template.is_fillable(self.values) {
+                        self.overlapping(child, rest);
+                    }
+                }
+                if let Some(child) = &node.single {
+                    self.overlapping(child, rest);
+                }
+            }
+            Some((level, rest)) => {
+                self.each_with(node, level, |walk, child| walk.overlapping(child, rest))
+            }
+        }
+    }
+
+    /// Follows the edges that match a level without wildcards.
+    fn each_with(&mut self, node: &Node, level: &[u8], mut follow: impl FnMut(&mut Self, &Node)) {
+        if let Some(child) = node.literals.get(level) {
+            follow(self, child);
+        }
+        for (template, child) in &node.templates {
+            if template.is(level, self.values) {
+                follow(self, child);
+            }
+        }
+        if let Some(child) = &node.single {
+            follow(self, child);
+        }
+    }
+
+    fn offer(&mut self, rules: Lowest) {
+        self.best = self.best.min(rules.of(self.purpose));
+    }
+}
+
+/// Returns the first level and, if there are more, the rest behind the `/`.
+fn split_level(topic: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match topic.iter().position(|&byte| byte == b'/') {
+        Some(end) => (&topic[..end], Some(&topic[end + 1..])),
+        None => (topic, None),
+    }
+}

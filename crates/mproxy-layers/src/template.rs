@@ -1,0 +1,179 @@
+//! Text with `${client_id}` and `${username}` in it.
+
+use thiserror::Error;
+
+use crate::identity::{Placeholder, Values};
+
+/// Why a text with placeholders is not understood.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum TemplateError {
+    /// A `${` has no `}`.
+    #[error("placeholder is not closed, `}}` is missing")]
+    Unclosed,
+    /// The name between `${` and `}` is not known.
+    #[error("unknown placeholder `${{{0}}}`, known are `${{client_id}}` and `${{username}}`")]
+    Unknown(String),
+}
+
+/// A text with placeholders, parsed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Template {
+    parts: Box<[Part]>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Part {
+    Literal(Box<str>),
+    Placeholder {
+        placeholder: Placeholder,
+        leading: bool,
+    },
+}
+
+impl Template {
+    /// Parses a text. `leading` says that the text is the beginning of a topic.
+    pub(crate) fn parse(text: &str, leading: bool) -> Result<Self, TemplateError> {
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while let Some((literal, placeholder)) = rest.split_once("${") {
+            if !literal.is_empty() {
+                parts.push(Part::Literal(literal.into()));
+            }
+            let (name, after) = placeholder.split_once('}').ok_or(TemplateError::Unclosed)?;
+            let placeholder = match name {
+                "client_id" => Placeholder::ClientId,
+                "username" => Placeholder::Username,
+                _ => return Err(TemplateError::Unknown(name.to_owned())),
+            };
+            parts.push(Part::Placeholder {
+                placeholder,
+                leading: leading && parts.is_empty(),
+            });
+            rest = after;
+        }
+        if !rest.is_empty() {
+            parts.push(Part::Literal(rest.into()));
+        }
+        Ok(Self {
+            parts: parts.into(),
+        })
+    }
+
+    /// Says whether the text is the same for every client.
+    pub(crate) fn is_literal(&self) -> bool {
+        self.parts
+            .iter()
+            .all(|part| matches!(part, Part::Literal(_)))
+    }
+
+    /// Says whether this client has a usable value for each placeholder.
+    pub(crate) fn is_fillable(&self, values: &Values) -> bool {
+        self.parts.iter().all(|part| part.text(values).is_some())
+    }
+
+    /// Says whether the text, filled in for this client, is `text`; never if it cannot be filled
+    /// in.
+    pub(crate) fn is(&self, text: &[u8], values: &Values) -> bool {
+        let mut rest = text;
+        for part in &self.parts {
+            let Some(after) = part
+                .text(values)
+                .and_then(|part| rest.strip_prefix(part.as_bytes()))
+            else {
+                return false;
+            };
+            rest = after;
+        }
+        rest.is_empty()
+    }
+
+    /// Fills in the text for this client; `None` if a placeholder has no usable value.
+    pub(crate) fn fill(&self, values: &Values) -> Option<String> {
+        self.parts.iter().map(|part| part.text(values)).collect()
+    }
+
+    /// Fills in the text with a value that every placeholder could have, to check its syntax.
+    pub(crate) fn sample(&self) -> String {
+        let text = |part: &Part| match part {
+            Part::Literal(literal) => literal.to_string(),
+            Part::Placeholder { .. } => "x".to_owned(),
+        };
+        self.parts.iter().map(text).collect()
+    }
+}
+
+impl Part {
+    fn text<'a>(&'a self, values: &'a Values) -> Option<&'a str> {
+        match self {
+            Self::Literal(literal) => Some(literal),
+            Self::Placeholder {
+                placeholder,
+                leading,
+            } => values.value(*placeholder, *leading),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(text: &str, client_id: &str, username: Option<&str>) -> Option<String> {
+        Template::parse(text, true)
+            .expect("a valid template")
+            .fill(&Values::new(client_id, username))
+    }
+
+    #[test]
+    fn placeholders_are_filled_in_once() {
+        assert_eq!(
+            filled("a/${client_id}/${username}", "c", Some("u")).as_deref(),
+            Some("a/c/u")
+        );
+        assert_eq!(
+            filled("x${client_id}y", "${username}", Some("u")).as_deref(),
+            Some("x${username}y")
+        );
+        assert_eq!(filled("a/$/{x}", "c", None).as_deref(), Some("a/$/{x}"));
+        assert_eq!(filled("a/${username}", "c", None), None);
+    }
+
+    #[test]
+    fn a_leading_value_does_not_name_the_brokers_topics() {
+        assert_eq!(filled("${client_id}/#", "$SYS", None), None);
+        assert_eq!(
+            filled("a${client_id}/#", "$SYS", None).as_deref(),
+            Some("a$SYS/#")
+        );
+        assert_eq!(
+            filled("a/${client_id}/#", "$SYS", None).as_deref(),
+            Some("a/$SYS/#")
+        );
+    }
+
+    #[test]
+    fn comparing_is_filling_in() {
+        let template =
+            Template::parse("${username}-${client_id}", false).expect("a valid template");
+        let values = Values::new("c", Some("u"));
+        assert!(template.is(b"u-c", &values));
+        for other in ["", "u", "u-", "u-cc", "uu-c", "U-c", "u-c/"] {
+            assert!(!template.is(other.as_bytes(), &values), "{other}");
+        }
+        assert!(!template.is(b"-c", &Values::new("c", Some(""))));
+    }
+
+    #[test]
+    fn unknown_and_unclosed_placeholders_are_errors() {
+        assert_eq!(
+            Template::parse("a/${client_id", true),
+            Err(TemplateError::Unclosed)
+        );
+        let error = Template::parse("a/${clientid}", true).expect_err("an unknown name");
+        assert_eq!(
+            error.to_string(),
+            "unknown placeholder `${clientid}`, known are `${client_id}` and `${username}`"
+        );
+    }
+}

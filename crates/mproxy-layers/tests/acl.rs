@@ -1,0 +1,495 @@
+//! Access rules: what they say, and the known ways around them.
+
+use mproxy_layers::acl::{Acl, AclError, Actions, Cause, Effect, Problem, Rule};
+
+const ALL: Actions = Actions::ALL;
+
+fn acl(default: Effect, rules: impl IntoIterator<Item = Rule>) -> Acl {
+    let mut acl = Acl::builder();
+    acl.default_effect(default);
+    for rule in rules {
+        acl.rule(rule).expect("a valid rule");
+    }
+    acl.build()
+}
+
+fn publishes(acl: &Acl, client_id: &str, username: Option<&str>, topic: &str) -> bool {
+    acl.for_client(client_id, username)
+        .decide_publish(topic)
+        .allowed()
+}
+
+fn subscribes(acl: &Acl, filter: &str) -> bool {
+    acl.for_client("c", Some("u"))
+        .decide_subscribe(filter)
+        .allowed()
+}
+
+#[test]
+fn the_first_rule_that_speaks_decides() {
+    let acl = acl(
+        Effect::Deny,
+        [
+            Rule::allow(Actions::PUBLISH).name("first").topic("a/b"),
+            Rule::deny(Actions::PUBLISH)
+                .name("second")
+                .location("rules.toml:7")
+                .topic("a/+"),
+            Rule::allow(Actions::PUBLISH).name("third").topic("#"),
+        ],
+    );
+    let mut session = acl.for_client("c", None);
+    for (topic, allowed, rule) in [
+        ("a/b", true, "first"),
+        ("a/c", false, "second"),
+        ("b", true, "third"),
+    ] {
+        let decision = session.decide_publish(topic);
+        assert_eq!(decision.allowed(), allowed, "{topic}");
+        assert_eq!(
+            decision.rule().map(|rule| rule.name()),
+            Some(rule),
+            "{topic}"
+        );
+    }
+    assert_eq!(
+        session.decide_publish("a/c").to_string(),
+        "denied by rule `second` at rules.toml:7"
+    );
+    // Nothing is said about reading.
+    assert_eq!(session.decide_subscribe("a/b").cause(), Cause::Default);
+}
+
+#[test]
+fn without_rules_the_default_decides_except_about_dollar() {
+    let (closed, open) = (acl(Effect::Deny, []), acl(Effect::Allow, []));
+    assert!(!publishes(&closed, "c", None, "a") && !subscribes(&closed, "a"));
+    assert!(publishes(&open, "c", None, "a") && subscribes(&open, "#"));
+    for topic in ["$SYS/x", "$", "$queue/a", "$delayed/5/a", "$share/g/a"] {
+        let mut session = open.for_client("c", None);
+        assert_eq!(
+            session.decide_publish(topic).cause(),
+            Cause::Dollar,
+            "{topic}"
+        );
+        assert!(
+            !session.decide_publish(topic).allowed() && !session.decide_deliver(topic).allowed()
+        );
+    }
+}
+
+/// A filter that can read a denied topic is denied, however it is written.
+#[test]
+fn wildcards_do_not_lead_around_a_deny_rule() {
+    let acl = acl(
+        Effect::Allow,
+        [
+            Rule::deny(Actions::SUBSCRIBE).topics(["denied/#", "a/secret"]),
+            Rule::allow(Actions::SUBSCRIBE).topic("#"),
+        ],
+    );
+    for filter in [
+        "#",
+        "+/#",
+        "+",
+        "+/+",
+        "denied",
+        "denied/#",
+        "denied/x",
+        "+/x",
+        "denied/+",
+        "a/+",
+        "a/#",
+        "+/secret",
+        "a/secret/#",
+        "$share/g/denied/#",
+        "$share/g/#",
+        "$share/denied/denied/x",
+        "$share/g/a/+",
+    ] {
+        assert!(!subscribes(&acl, filter), "{filter}");
+    }
+    for filter in [
+        "a",
+        "a/b",
+        "a/b/#",
+        "a/+/b",
+        "deniedx",
+        "Denied/x",
+        "/denied",
+        "$share/denied/x",
+    ] {
+        assert!(subscribes(&acl, filter), "{filter}");
+    }
+}
+
+/// A filter is granted only if the rule covers all that it asks for.
+#[test]
+fn an_allow_rule_does_not_grant_more_than_it_covers() {
+    let acl = acl(
+        Effect::Deny,
+        [Rule::allow(Actions::SUBSCRIBE).topics(["a/+", "b/#", "x/y"])],
+    );
+    for filter in [
+        "a/+",
+        "a/x",
+        "a/",
+        "b/#",
+        "b",
+        "b/+/c",
+        "x/y",
+        "$share/g/a/+",
+        "$share/g/b",
+    ] {
+        assert!(subscribes(&acl, filter), "{filter}");
+    }
+    for filter in [
+        "a/#",
+        "a",
+        "#",
+        "+/#",
+        "+/x",
+        "a/x/y",
+        "x/+",
+        "x/#",
+        "$share/g/a/#",
+        "$share/a/x",
+    ] {
+        assert!(!subscribes(&acl, filter), "{filter}");
+    }
+}
+
+#[test]
+fn vendor_forms_are_denied_unless_a_rule_names_them() {
+    let rules = || {
+        [
+            Rule::deny(ALL).topic("denied/#"),
+            Rule::allow(ALL).topics(["#", "+/#", "+/+/+/+"]),
+        ]
+    };
+    let acl_without = acl(Effect::Allow, rules());
+    let forms = [
+        "$queue/denied/x",
+        "$exclusive/denied/x",
+        "$delayed/5/denied/x",
+        "$local/x",
+        "$oshare/g/x",
+        "$SYS/x",
+        "$share",
+    ];
+    for form in forms {
+        assert!(!publishes(&acl_without, "c", None, form), "{form}");
+        assert!(!subscribes(&acl_without, form), "{form}");
+        assert!(
+            !subscribes(&acl_without, &format!("$share/g/{form}")),
+            "{form} shared"
+        );
+    }
+    let acl_with = acl(
+        Effect::Deny,
+        rules()
+            .into_iter()
+            .chain([Rule::allow(ALL).topics(["$queue/a/#", "$SYS/#"])]),
+    );
+    assert!(subscribes(&acl_with, "$queue/a/x") && subscribes(&acl_with, "$SYS/broker/+"));
+    assert!(!subscribes(&acl_with, "$queue/denied/x") && !subscribes(&acl_with, "$queue/#"));
+    assert!(
+        !subscribes(&acl_with, "$queue/+/x") && !publishes(&acl_with, "c", None, "$queues/a/x")
+    );
+}
+
+#[test]
+fn malformed_filters_are_denied() {
+    let acl = acl(Effect::Allow, []);
+    let session = acl.for_client("c", None);
+    for filter in [
+        "",
+        "a#",
+        "a/#/b",
+        "a+",
+        "$share/g",
+        "$share/",
+        "$share//a",
+        "$share/+/a",
+        "$share/g/",
+        "a\0",
+        "$share/g/a#",
+    ] {
+        assert_eq!(
+            session.decide_subscribe(filter).cause(),
+            Cause::Malformed,
+            "{filter:?}"
+        );
+        assert!(!session.decide_subscribe(filter).allowed(), "{filter:?}");
+    }
+}
+
+/// CVE-2017-7650: a name that is a wildcard must not become one in a pattern.
+#[test]
+fn strange_names_gain_no_access() {
+    let acl = acl(
+        Effect::Deny,
+        [
+            Rule::allow(ALL).topic("clients/${client_id}/#"),
+            Rule::allow(ALL).topic("users/${username}/#"),
+            Rule::allow(ALL).topic("${username}/#"),
+        ],
+    );
+    for name in ["#", "+", "../x", "a/b", "", "b/#", "+/b", "b\0"] {
+        let mut session = acl.for_client(name, Some(name));
+        for topic in [
+            "clients/b/x",
+            "users/b/x",
+            "clients//x",
+            "users//x",
+            "users/a/b",
+            "b/x",
+            "x",
+            "/x",
+            "users/../x",
+            "a/b",
+        ] {
+            assert!(!session.decide_publish(topic).allowed(), "{name:?} {topic}");
+            assert!(!session.decide_deliver(topic).allowed(), "{name:?} {topic}");
+            assert!(
+                !session.decide_subscribe(topic).allowed(),
+                "{name:?} {topic}"
+            );
+        }
+        for filter in ["#", "users/#", "users/+/#", "clients/+/x", "+/#"] {
+            assert!(
+                !session.decide_subscribe(filter).allowed(),
+                "{name:?} {filter}"
+            );
+        }
+    }
+    // A name that looks like a placeholder or a directory is only a name.
+    assert!(
+        publishes(&acl, "c", Some("%u"), "users/%u/x")
+            && publishes(&acl, "${username}", Some("u"), "clients/${username}/x")
+    );
+    // A missing user name is not an empty one.
+    assert!(!publishes(&acl, "c", None, "users//x") && publishes(&acl, "c", None, "clients/c/x"));
+    // A leading name does not open the broker's topics, but is a name elsewhere.
+    assert!(
+        !publishes(&acl, "c", Some("$SYS"), "$SYS/x")
+            && publishes(&acl, "c", Some("$SYS"), "users/$SYS/x")
+    );
+}
+
+/// A deny rule that cannot tell what to protect from this client protects everything.
+#[test]
+fn a_deny_rule_without_a_usable_name_denies_its_actions() {
+    let acl = acl(
+        Effect::Allow,
+        [
+            Rule::allow(Actions::PUBLISH).topic("public/#"),
+            Rule::deny(Actions::PUBLISH | Actions::SUBSCRIBE)
+                .name("own keys")
+                .topic("users/${username}/key"),
+        ],
+    );
+    let mut named = acl.for_client("c", Some("u"));
+    assert!(
+        !named.decide_publish("users/u/key").allowed()
+            && named.decide_publish("users/v/key").allowed()
+    );
+    assert!(
+        !named.decide_subscribe("users/+/key").allowed()
+            && named.decide_subscribe("users/v/#").allowed()
+    );
+    for username in [None, Some(""), Some("+"), Some("u/key")] {
+        let mut session = acl.for_client("c", username);
+        assert!(
+            session.decide_publish("public/x").allowed(),
+            "rules before it still decide"
+        );
+        let decision = session.decide_publish("anything");
+        assert_eq!(
+            (decision.allowed(), decision.cause()),
+            (false, Cause::UnusableName),
+            "{username:?}"
+        );
+        assert!(decision.to_string().contains("`own keys`"), "{decision}");
+        assert_eq!(
+            session.decide_subscribe("anything").cause(),
+            Cause::UnusableName
+        );
+        assert_eq!(
+            session.decide_deliver("anything").cause(),
+            Cause::UnusableName
+        );
+    }
+}
+
+#[test]
+fn comparison_is_byte_by_byte() {
+    let acl = acl(
+        Effect::Deny,
+        [Rule::allow(ALL).topics(["a/b", "caf\u{e9}"])],
+    );
+    for topic in [
+        "A/b",
+        "a/b ",
+        " a/b",
+        "a//b",
+        "/a/b",
+        "a/b/",
+        "a",
+        "a/",
+        "cafe\u{301}",
+    ] {
+        assert!(!publishes(&acl, "c", None, topic), "{topic:?}");
+    }
+    assert!(publishes(&acl, "c", None, "a/b") && publishes(&acl, "c", None, "caf\u{e9}"));
+}
+
+/// `filters` speak about the filter itself.
+#[test]
+fn named_filters_are_not_patterns() {
+    let acl = acl(
+        Effect::Deny,
+        [
+            Rule::deny(Actions::SUBSCRIBE).filters(["#", "$SYS/#", "own/${client_id}/#"]),
+            Rule::allow(Actions::SUBSCRIBE).topics(["a/#", "own/#", "#"]),
+            Rule::allow(Actions::SUBSCRIBE).filter("$queue/jobs/+"),
+        ],
+    );
+    for filter in [
+        "#",
+        "+/#",
+        "$SYS/#",
+        "$share/g/#",
+        "own/c/#",
+        "$queue/jobs/x",
+    ] {
+        assert!(!subscribes(&acl, filter), "{filter}");
+    }
+    for filter in ["a/#", "+/+", "own/#", "own/c/+", "own/d/#", "$queue/jobs/+"] {
+        assert!(subscribes(&acl, filter), "{filter}");
+    }
+    // Who may subscribe to a named filter may receive what it matches.
+    let mut session = acl.for_client("c", None);
+    assert!(
+        session.decide_deliver("$queue/jobs/x").allowed() && !session.decide_publish("a").allowed()
+    );
+}
+
+#[test]
+fn rules_for_reading_also_judge_deliveries() {
+    let acl = acl(
+        Effect::Deny,
+        [
+            Rule::deny(Actions::DELIVER).topic("a/b"),
+            Rule::allow(Actions::SUBSCRIBE).topic("a/#"),
+            Rule::allow(Actions::PUBLISH).topic("p"),
+        ],
+    );
+    assert!(acl.judges_deliveries());
+    let mut session = acl.for_client("c", None);
+    assert!(session.decide_subscribe("a/b").allowed() && !session.decide_deliver("a/b").allowed());
+    assert!(session.decide_deliver("a/c").allowed() && !session.decide_deliver("p").allowed());
+}
+
+/// The verdict about the last topic is remembered, but for the same action and topic only.
+#[test]
+fn the_memory_of_a_session_answers_only_the_same_question() {
+    let acl = acl(
+        Effect::Deny,
+        [
+            Rule::allow(Actions::PUBLISH).topic("a/+"),
+            Rule::allow(Actions::DELIVER).topic("b"),
+        ],
+    );
+    let mut session = acl.for_client("c", None);
+    let long = format!("a/{}", "x".repeat(300));
+    for _ in 0..2 {
+        for (topic, publish, deliver) in [
+            ("a/b", true, false),
+            ("a/b", true, false),
+            ("b", false, true),
+            ("a", false, false),
+            (&long, true, false),
+        ] {
+            assert_eq!(
+                session.decide_publish(topic).allowed(),
+                publish,
+                "{topic:.5}"
+            );
+            assert_eq!(
+                session.decide_publish(topic).allowed(),
+                publish,
+                "{topic:.5}"
+            );
+            assert_eq!(
+                session.decide_deliver(topic).allowed(),
+                deliver,
+                "{topic:.5}"
+            );
+            assert_eq!(
+                session.clone().decide_deliver(topic).allowed(),
+                deliver,
+                "{topic:.5}"
+            );
+        }
+    }
+}
+
+#[test]
+fn rules_that_cannot_work_are_refused() {
+    let problem = |rule: Rule| {
+        Acl::builder()
+            .rule(rule.location("rules.toml:3"))
+            .err()
+            .map(|error| error.problem().clone())
+    };
+    assert_eq!(
+        problem(Rule::allow(Actions::NONE).topic("a")),
+        Some(Problem::NoActions)
+    );
+    assert_eq!(problem(Rule::deny(ALL)), Some(Problem::NoPatterns));
+    assert_eq!(
+        problem(Rule::deny(Actions::PUBLISH).topic("a").filter("#")),
+        Some(Problem::FiltersWithoutSubscribe)
+    );
+    assert_eq!(
+        problem(Rule::deny(ALL).filter("#")),
+        Some(Problem::FiltersOnly)
+    );
+    assert_eq!(
+        problem(Rule::deny(ALL).topic("$share/g/a")),
+        Some(Problem::Shared("$share/g/a".to_owned()))
+    );
+    assert!(matches!(
+        problem(Rule::deny(ALL).topic("a#")),
+        Some(Problem::Topic { .. })
+    ));
+    assert!(matches!(
+        problem(Rule::deny(ALL).topic("+${client_id}")),
+        Some(Problem::Topic { .. })
+    ));
+    assert!(matches!(
+        problem(Rule::deny(ALL).topic("")),
+        Some(Problem::Topic { .. })
+    ));
+    assert!(matches!(
+        problem(Rule::deny(ALL).topic("${user}/a")),
+        Some(Problem::Template { .. })
+    ));
+    assert!(matches!(
+        problem(Rule::deny(ALL).topic("${user/a")),
+        Some(Problem::Template { .. })
+    ));
+    assert!(matches!(
+        problem(Rule::deny(ALL).topic("a/".repeat(128))),
+        Some(Problem::TooDeep(_))
+    ));
+    assert_eq!(problem(Rule::deny(ALL).topic("a/".repeat(127))), None);
+    let error: AclError = Acl::builder()
+        .rule(Rule::deny(ALL).name("n").location("f:1").topic("a#"))
+        .expect_err("an error");
+    assert_eq!(
+        error.to_string(),
+        "rule `n` at f:1: pattern `a#`: `#` is not alone in the last level of the topic filter"
+    );
+}

@@ -1,0 +1,240 @@
+//! The compiled access rules against their definition, and against what a granted filter must mean.
+
+use mproxy_codec::topic::{TopicFilter, TopicName};
+use mproxy_layers::acl::{Acl, Actions, Effect, Rule};
+use proptest::prelude::*;
+
+const ALL: Actions = Actions::ALL;
+
+/// A rule as the definition needs it: patterns still as text.
+#[derive(Debug, Clone)]
+struct Written {
+    allow: bool,
+    actions: Actions,
+    topics: Vec<String>,
+    filters: Vec<String>,
+}
+
+impl Written {
+    fn rule(&self) -> Rule {
+        let effect = if self.allow {
+            Effect::Allow
+        } else {
+            Effect::Deny
+        };
+        Rule::new(effect, self.actions)
+            .topics(&self.topics)
+            .filters(&self.filters)
+    }
+
+    fn is_about(&self, action: Actions) -> bool {
+        self.actions.contains(action)
+    }
+
+    fn denies_deliveries_only(&self) -> bool {
+        !self.allow && self.is_about(Actions::DELIVER) && !self.is_about(Actions::SUBSCRIBE)
+    }
+}
+
+/// Fills in a pattern for a client, by the words of the documentation.
+fn fill(pattern: &str, client_id: &str, username: Option<&str>) -> Option<String> {
+    let mut filled = pattern.to_owned();
+    for (placeholder, value) in [("${client_id}", Some(client_id)), ("${username}", username)] {
+        if pattern.contains(placeholder) {
+            let value = value
+                .filter(|value| !value.is_empty() && !value.contains(['/', '+', '#', '\0']))?;
+            if pattern.starts_with(placeholder) && value.starts_with('$') {
+                return None;
+            }
+            filled = filled.replace(placeholder, value);
+        }
+    }
+    Some(filled)
+}
+
+/// Goes through the rules one by one.
+struct Definition<'a> {
+    rules: &'a [Written],
+    default: Effect,
+    client_id: &'a str,
+    username: Option<&'a str>,
+}
+
+impl Definition<'_> {
+    fn first(&self, topic: &str, speaks: impl Fn(&Written) -> bool) -> bool {
+        match self.rules.iter().find(|rule| speaks(rule)) {
+            Some(rule) => rule.allow,
+            None => self.default == Effect::Allow && !topic.starts_with('$'),
+        }
+    }
+
+    /// Whether some pattern of a rule holds; one that cannot be filled in holds for a deny rule.
+    fn any(
+        &self,
+        rule: &Written,
+        patterns: &[String],
+        holds: impl Fn(TopicFilter<'_>) -> bool,
+    ) -> bool {
+        patterns.iter().any(
+            |pattern| match fill(pattern, self.client_id, self.username) {
+                Some(pattern) => holds(TopicFilter::new(&pattern).expect("a valid pattern")),
+                None => !rule.allow,
+            },
+        )
+    }
+
+    fn publish(&self, topic: &str) -> bool {
+        let name = TopicName::new(topic).expect("a valid name");
+        self.first(topic, |rule| {
+            rule.is_about(Actions::PUBLISH)
+                && self.any(rule, &rule.topics, |pattern| pattern.matches(name))
+        })
+    }
+
+    fn deliver(&self, topic: &str) -> bool {
+        let name = TopicName::new(topic).expect("a valid name");
+        self.first(topic, |rule| {
+            let reads = rule.is_about(Actions::SUBSCRIBE) || rule.is_about(Actions::DELIVER);
+            reads && self.any(rule, &rule.topics, |pattern| pattern.matches(name))
+                || rule.allow && self.any(rule, &rule.filters, |filter| filter.matches(name))
+        })
+    }
+
+    fn subscribe(&self, filter: &str) -> bool {
+        let filter = TopicFilter::new(filter).expect("a valid filter");
+        let asked = filter
+            .shared()
+            .expect("well-formed")
+            .map_or(filter, |shared| shared.filter());
+        self.first(asked.as_str(), |rule| {
+            let speaks = |pattern: TopicFilter<'_>| {
+                if rule.allow {
+                    pattern.covers(asked)
+                } else {
+                    pattern.overlaps(asked)
+                }
+            };
+            let is = |named: TopicFilter<'_>| named.covers(asked) && asked.covers(named);
+            rule.is_about(Actions::SUBSCRIBE)
+                && (self.any(rule, &rule.topics, speaks) || self.any(rule, &rule.filters, is))
+        })
+    }
+}
+
+fn pattern(levels: &'static [&'static str]) -> impl Strategy<Value = String> {
+    (
+        prop::collection::vec(prop::sample::select(levels), 0..4),
+        prop::bool::weighted(0.3),
+    )
+        .prop_map(|(mut levels, open)| {
+            levels.extend(open.then_some("#"));
+            levels.join("/")
+        })
+        .prop_filter("not empty, not shared", |pattern| {
+            !pattern.is_empty() && !pattern.starts_with("$share/")
+        })
+}
+
+fn written() -> impl Strategy<Value = Written> {
+    const LEVELS: &[&str] = &[
+        "a",
+        "b",
+        "",
+        "+",
+        "$x",
+        "${client_id}",
+        "${username}",
+        "a${username}",
+        "+",
+        "a",
+    ];
+    let actions = prop::sample::select(vec![
+        Actions::PUBLISH,
+        Actions::SUBSCRIBE,
+        Actions::SUBSCRIBE,
+        Actions::DELIVER,
+        Actions::PUBLISH | Actions::SUBSCRIBE,
+        ALL,
+    ]);
+    let patterns = prop::collection::vec(pattern(LEVELS), 1..3);
+    (
+        any::<bool>(),
+        actions,
+        patterns,
+        prop::collection::vec(pattern(LEVELS), 0..2),
+    )
+        .prop_map(|(allow, actions, topics, filters)| {
+            let filters = if actions.contains(Actions::SUBSCRIBE) {
+                filters
+            } else {
+                Vec::new()
+            };
+            Written {
+                allow,
+                actions,
+                topics,
+                filters,
+            }
+        })
+}
+
+fn name() -> impl Strategy<Value = String> {
+    prop::collection::vec(
+        prop::sample::select(vec!["a", "b", "ab", "", "$x", "c", "$"]),
+        1..5,
+    )
+    .prop_map(|levels| levels.join("/"))
+    .prop_filter("not empty", |name| !name.is_empty())
+}
+
+fn asked_filter() -> impl Strategy<Value = String> {
+    const LEVELS: &[&str] = &["a", "b", "ab", "", "+", "$x", "+"];
+    (pattern(LEVELS), prop::bool::weighted(0.1)).prop_map(|(filter, shared)| {
+        if shared {
+            format!("$share/a/{filter}")
+        } else {
+            filter
+        }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(10_000))]
+
+    #[test]
+    fn decisions_follow_the_definition_and_granted_filters_are_readable(
+        rules in prop::collection::vec(written(), 0..6),
+        open in any::<bool>(),
+        client_id in prop::sample::select(vec!["a", "b", "", "+", "$x", "a/b"]),
+        username in prop::option::of(prop::sample::select(vec!["a", "b", "", "#", "$x"])),
+        names in prop::collection::vec(name(), 1..6),
+        filter in asked_filter(),
+    ) {
+        let default = if open { Effect::Allow } else { Effect::Deny };
+        let mut acl = Acl::builder();
+        acl.default_effect(default);
+        for rule in &rules {
+            acl.rule(rule.rule()).unwrap();
+        }
+        let acl = acl.build();
+        let definition = Definition { rules: &rules, default, client_id, username };
+        let mut session = acl.for_client(client_id, username);
+
+        let granted = session.decide_subscribe(&filter).allowed();
+        prop_assert_eq!(granted, definition.subscribe(&filter), "subscribe {}", filter);
+
+        let asked = TopicFilter::new(&filter).unwrap();
+        let asked = asked.shared().unwrap().map_or(asked, |shared| shared.filter());
+        for name in &names {
+            let publish = session.decide_publish(name).allowed();
+            prop_assert_eq!(publish, definition.publish(name), "publish {}", name);
+            let readable = session.decide_deliver(name).allowed();
+            prop_assert_eq!(readable, definition.deliver(name), "deliver {}", name);
+            // The deny rules for deliveries alone are not asked about subscriptions.
+            let deliver_only = rules.iter().any(Written::denies_deliveries_only);
+            if granted && !deliver_only && asked.matches(TopicName::new(name).unwrap()) {
+                prop_assert!(readable, "{} is granted, matches {}, not readable", filter, name);
+            }
+        }
+    }
+}
