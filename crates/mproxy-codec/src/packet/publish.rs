@@ -224,6 +224,13 @@ impl<'a> Publish<'a> {
         core::str::from_utf8(self.layout.topic(self.bytes)).unwrap_or_default()
     }
 
+    /// The topic name as bytes of valid UTF-8, without a second look at them.
+    #[inline]
+    #[must_use]
+    pub fn topic_bytes(&self) -> &'a [u8] {
+        self.layout.topic(self.bytes)
+    }
+
     /// The properties; empty before MQTT 5.0.
     #[must_use]
     pub fn properties(&self) -> Properties<'a> {

@@ -1,0 +1,179 @@
+//! The CONNECT stage: a service that looks at a CONNECT and answers with the session's hooks.
+
+use std::sync::OnceLock;
+use std::task::{Context, Poll};
+
+use mproxy_codec::{ConnectPacket, ReasonCode};
+use tower_service::Service;
+
+use crate::BoxError;
+use crate::context::{Identity, Peer, SessionInfo};
+use crate::hook::{Forward, Hooks};
+
+/// A CONNECT on its way through the CONNECT stage: the request of its services.
+///
+/// Will included: a will is a PUBLISH in advance, and whoever judges publications judges it here.
+#[derive(Clone, Debug)]
+pub struct Connect {
+    packet: ConnectPacket,
+    peer: Peer,
+    identity: Option<Identity>,
+    info: OnceLock<SessionInfo>,
+}
+
+impl Connect {
+    /// A CONNECT from this peer.
+    #[must_use]
+    pub const fn new(packet: ConnectPacket, peer: Peer) -> Self {
+        Self {
+            packet,
+            peer,
+            identity: None,
+            info: OnceLock::new(),
+        }
+    }
+
+    /// The packet.
+    #[must_use]
+    pub const fn packet(&self) -> &ConnectPacket {
+        &self.packet
+    }
+
+    /// The packet, to change what the broker will read.
+    pub fn packet_mut(&mut self) -> &mut ConnectPacket {
+        self.info = OnceLock::new();
+        &mut self.packet
+    }
+
+    /// Where the connection came from.
+    #[must_use]
+    pub const fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// Whom a layer found out the client to be.
+    #[must_use]
+    pub const fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
+    }
+
+    /// Tells the layers inside whom the client was found out to be.
+    pub fn set_identity(&mut self, identity: Identity) {
+        self.info = OnceLock::new();
+        self.identity = Some(identity);
+    }
+
+    /// What the session will be known as, if the CONNECT stays as it is now.
+    #[must_use]
+    pub fn info(&self) -> &SessionInfo {
+        self.info
+            .get_or_init(|| SessionInfo::new(&self.packet, &self.peer, self.identity.as_ref()))
+    }
+}
+
+/// The answer of the CONNECT stage.
+#[derive(Debug)]
+#[non_exhaustive]
+#[allow(clippy::large_enum_variant)] // moved once a connection
+pub enum Admission<U = Forward, D = Forward> {
+    /// The client is let in: `connect` goes to the broker, `hooks` see its packets.
+    Admit {
+        /// The CONNECT, perhaps changed.
+        connect: Connect,
+        /// The session's hooks.
+        hooks: Hooks<U, D>,
+    },
+    /// The client is turned away with a CONNACK.
+    Refuse(ConnectRefusal),
+}
+
+impl<U, D> Admission<U, D> {
+    /// Lets the client in.
+    #[must_use]
+    pub const fn admit(connect: Connect, hooks: Hooks<U, D>) -> Self {
+        Self::Admit { connect, hooks }
+    }
+
+    /// Turns the client away. MQTT 3.x has fewer codes and is told the nearest.
+    #[must_use]
+    pub const fn refuse(reason: ReasonCode) -> Self {
+        Self::Refuse(ConnectRefusal { reason, text: None })
+    }
+
+    /// Changes the hooks of an admitted client, as a layer does on the way out.
+    pub fn map_hooks<V, E>(
+        self,
+        map: impl FnOnce(&Connect, Hooks<U, D>) -> Hooks<V, E>,
+    ) -> Admission<V, E> {
+        match self {
+            Self::Admit { connect, hooks } => {
+                let hooks = map(&connect, hooks);
+                Admission::Admit { connect, hooks }
+            }
+            Self::Refuse(refusal) => Admission::Refuse(refusal),
+        }
+    }
+}
+
+/// Why a client is turned away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnectRefusal {
+    /// What CONNACK says.
+    pub reason: ReasonCode,
+    /// A Reason String for clients of MQTT 5.0, and for the log.
+    pub text: Option<Box<str>>,
+}
+
+impl ConnectRefusal {
+    /// A refusal without a text.
+    #[must_use]
+    pub const fn new(reason: ReasonCode) -> Self {
+        Self { reason, text: None }
+    }
+
+    /// Adds a Reason String.
+    #[must_use]
+    pub fn with_text(mut self, text: impl Into<Box<str>>) -> Self {
+        self.text = Some(text.into());
+        self
+    }
+}
+
+/// The innermost service of the CONNECT stage: admits everybody, with hooks made by a closure.
+///
+/// ```
+/// use mproxy_session::{Hooks, new_hooks};
+/// let admit_all = new_hooks(|_session| Hooks::none());
+/// # let _ = admit_all;
+/// ```
+pub const fn new_hooks<F, U, D>(make: F) -> NewHooks<F>
+where
+    F: FnMut(&SessionInfo) -> Hooks<U, D>,
+{
+    NewHooks { make }
+}
+
+/// See [`new_hooks`].
+#[derive(Clone, Copy, Debug)]
+pub struct NewHooks<F> {
+    make: F,
+}
+
+impl<F, U, D> Service<Connect> for NewHooks<F>
+where
+    F: FnMut(&SessionInfo) -> Hooks<U, D>,
+{
+    type Response = Admission<U, D>;
+    type Error = BoxError;
+    type Future = std::future::Ready<Result<Self::Response, BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, connect: Connect) -> Self::Future {
+        let hooks = (self.make)(connect.info());
+        std::future::ready(Ok(Admission::Admit { connect, hooks }))
+    }
+}

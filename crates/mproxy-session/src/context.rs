@@ -1,0 +1,186 @@
+//! Who is at the other end: what hooks may know about a connection and a session.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+
+use mproxy_codec::{ConnectPacket, Version};
+
+/// Where a connection came from.
+///
+/// ```
+/// use mproxy_session::Peer;
+/// let peer = Peer::new("mqtt").with_address("192.0.2.7:50123".parse()?);
+/// assert_eq!(peer.to_string(), "192.0.2.7:50123");
+/// # Ok::<(), std::net::AddrParseError>(())
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Peer {
+    /// The client's address; `None` for a Unix socket or an in-memory pipe.
+    pub address: Option<SocketAddr>,
+    /// The name of the listener that accepted the connection.
+    pub listener: Arc<str>,
+    /// The HTTP request that opened the WebSocket, if the connection is one.
+    pub upgrade: Option<Arc<UpgradeRequest>>,
+}
+
+impl Peer {
+    /// A peer of the listener with this name.
+    #[must_use]
+    pub fn new(listener: impl Into<Arc<str>>) -> Self {
+        Self {
+            address: None,
+            listener: listener.into(),
+            upgrade: None,
+        }
+    }
+
+    /// Sets the client's address.
+    #[must_use]
+    pub const fn with_address(mut self, address: SocketAddr) -> Self {
+        self.address = Some(address);
+        self
+    }
+
+    /// Sets the request that opened the WebSocket.
+    #[must_use]
+    pub fn with_upgrade(mut self, request: UpgradeRequest) -> Self {
+        self.upgrade = Some(Arc::new(request));
+        self
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address {
+            Some(address) => address.fmt(f),
+            None => f.write_str("unix"),
+        }
+    }
+}
+
+/// The HTTP request that opened a WebSocket. Its contents come from the client and are as
+/// trustworthy as any header.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct UpgradeRequest {
+    /// Path and query.
+    pub uri: String,
+    /// Header names in lower case and values, in order.
+    pub headers: Vec<(String, String)>,
+}
+
+impl UpgradeRequest {
+    /// A request for `uri` without headers.
+    #[must_use]
+    pub const fn new(uri: String) -> Self {
+        Self {
+            uri,
+            headers: Vec::new(),
+        }
+    }
+
+    /// The first header with this name, which is given in lower case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
+    }
+}
+
+/// Whom a layer found out the client to be, beyond what CONNECT claims.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Identity {
+    /// The authenticated name, for example a certificate's common name or a token's subject.
+    pub name: String,
+}
+
+impl Identity {
+    /// An identity with this name.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into() }
+    }
+}
+
+/// What stays the same over a session's life. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct SessionInfo(Arc<Facts>);
+
+#[derive(Debug)]
+struct Facts {
+    client_id: Box<str>,
+    assigned_client_id: OnceLock<Box<str>>,
+    user_name: Option<Box<str>>,
+    identity: Option<Identity>,
+    peer: Peer,
+    version: Version,
+    clean_start: bool,
+    keep_alive: u16,
+}
+
+impl SessionInfo {
+    pub(crate) fn new(packet: &ConnectPacket, peer: &Peer, identity: Option<&Identity>) -> Self {
+        Self(Arc::new(Facts {
+            client_id: packet.client_id().into(),
+            assigned_client_id: OnceLock::new(),
+            user_name: packet.user_name().map(Into::into),
+            identity: identity.cloned(),
+            peer: peer.clone(),
+            version: packet.version(),
+            clean_start: packet.clean_start(),
+            keep_alive: packet.keep_alive(),
+        }))
+    }
+
+    /// The client identifier: the broker's, once it has assigned one.
+    #[must_use]
+    pub fn client_id(&self) -> &str {
+        self.0.assigned_client_id.get().unwrap_or(&self.0.client_id)
+    }
+
+    pub(crate) fn assign_client_id(&self, client_id: &str) {
+        // a CONNACK comes once; a second value would be ignored
+        let _ = self.0.assigned_client_id.set(client_id.into());
+    }
+
+    /// The user name, as the hooks left it.
+    #[must_use]
+    pub fn user_name(&self) -> Option<&str> {
+        self.0.user_name.as_deref()
+    }
+
+    /// The identity that a layer established.
+    #[must_use]
+    pub fn identity(&self) -> Option<&Identity> {
+        self.0.identity.as_ref()
+    }
+
+    /// Where the connection came from.
+    #[must_use]
+    pub fn peer(&self) -> &Peer {
+        &self.0.peer
+    }
+
+    /// The protocol version.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.0.version
+    }
+
+    /// Clean Session of MQTT 3.x, Clean Start of MQTT 5.0.
+    #[must_use]
+    pub fn clean_start(&self) -> bool {
+        self.0.clean_start
+    }
+
+    /// The keep alive in seconds that the client asked for; 0 turns it off.
+    #[must_use]
+    pub fn keep_alive(&self) -> u16 {
+        self.0.keep_alive
+    }
+}

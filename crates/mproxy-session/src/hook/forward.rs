@@ -1,0 +1,32 @@
+//! The innermost packet service.
+
+use std::future::{Ready, ready};
+use std::task::{Context, Poll};
+
+use tower_service::Service;
+
+use super::{Packet, Verdict};
+use crate::BoxError;
+
+/// Forwards every packet: the service at the bottom of each packet stack.
+///
+/// Its error is [`BoxError`], so that `option_layer` and tower's timeouts compose above it.
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(clippy::exhaustive_structs)] // complete: there is nothing to configure
+pub struct Forward;
+
+impl Service<Packet> for Forward {
+    type Response = Verdict;
+    type Error = BoxError;
+    type Future = Ready<Result<Verdict, BoxError>>;
+
+    #[inline]
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    #[inline]
+    fn call(&mut self, packet: Packet) -> Self::Future {
+        ready(Ok(Verdict::Forward(packet)))
+    }
+}

@@ -1,0 +1,103 @@
+//! [`InspectLayer`]: sees packets and verdicts, changes nothing.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::{Packet, Verdict};
+
+/// Shows a closure each verdict of the services inside, with the packet as it is forwarded.
+///
+/// ```
+/// use mproxy_session::{Forward, InspectLayer, Verdict};
+/// use tower_layer::Layer;
+///
+/// let audit = InspectLayer::new(|verdict: &Verdict| {
+///     if let Verdict::Refuse(refusal) = verdict {
+///         println!("refused: {}", refusal.reason);
+///     }
+/// });
+/// let service = audit.layer(Forward);
+/// # let _ = service;
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct InspectLayer<F> {
+    look: F,
+}
+
+impl<F: FnMut(&Verdict)> InspectLayer<F> {
+    /// A layer that shows verdicts to `look`.
+    pub const fn new(look: F) -> Self {
+        Self { look }
+    }
+}
+
+impl<S, F: Clone> Layer<S> for InspectLayer<F> {
+    type Service = Inspect<S, F>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Inspect {
+            inner,
+            look: self.look.clone(),
+        }
+    }
+}
+
+/// See [`InspectLayer`].
+#[derive(Clone, Copy, Debug)]
+pub struct Inspect<S, F> {
+    inner: S,
+    look: F,
+}
+
+impl<S, F> Service<Packet> for Inspect<S, F>
+where
+    S: Service<Packet, Response = Verdict>,
+    F: FnMut(&Verdict) + Clone,
+{
+    type Response = Verdict;
+    type Error = S::Error;
+    type Future = InspectFuture<S::Future, F>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    #[inline]
+    fn call(&mut self, packet: Packet) -> Self::Future {
+        InspectFuture {
+            future: self.inner.call(packet),
+            look: self.look.clone(),
+        }
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// The response future of [`Inspect`].
+    #[derive(Debug)]
+    pub struct InspectFuture<Fut, F> {
+        #[pin]
+        future: Fut,
+        look: F,
+    }
+}
+
+impl<Fut, F, E> Future for InspectFuture<Fut, F>
+where
+    Fut: Future<Output = Result<Verdict, E>>,
+    F: FnMut(&Verdict),
+{
+    type Output = Result<Verdict, E>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let verdict = ready!(this.future.poll(cx))?;
+        (this.look)(&verdict);
+        Poll::Ready(Ok(verdict))
+    }
+}

@@ -1,0 +1,241 @@
+//! Which packets leave the fast path, and the services that see them.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use mproxy_codec::{Kind, KindSet};
+use tower_service::Service;
+
+use super::{Forward, Packet, PacketService, Verdict};
+use crate::BoxError;
+use crate::summary::Summary;
+
+/// A packet service and the packet types it is offered. All others never leave the read buffer.
+#[derive(Clone, Copy, Debug)]
+pub struct Tap<S> {
+    kinds: KindSet,
+    head_only: bool,
+    service: S,
+}
+
+impl Tap<Forward> {
+    /// Offers nothing: the direction is piped at full speed.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self {
+            kinds: KindSet::NONE,
+            head_only: true,
+            service: Forward,
+        }
+    }
+}
+
+impl<S> Tap<S> {
+    /// Offers every packet.
+    pub const fn all(service: S) -> Self {
+        Self::only(KindSet::ALL, service)
+    }
+
+    /// Offers packets of these types.
+    pub const fn only(kinds: KindSet, service: S) -> Self {
+        Self {
+            kinds,
+            head_only: false,
+            service,
+        }
+    }
+
+    /// Says that the service does not need payloads.
+    ///
+    /// A PUBLISH that is larger than the read buffer is then offered as soon as topic and
+    /// properties are there; the payload streams past afterwards and is never held in memory.
+    #[must_use]
+    pub const fn head_only(mut self) -> Self {
+        self.head_only = true;
+        self
+    }
+
+    /// The packet types that are offered.
+    #[inline]
+    #[must_use]
+    pub const fn kinds(&self) -> KindSet {
+        self.kinds
+    }
+
+    /// True when the service is content with PUBLISH packets without payload.
+    #[inline]
+    #[must_use]
+    pub const fn is_head_only(&self) -> bool {
+        self.head_only || !self.kinds.contains(Kind::Publish)
+    }
+
+    #[inline]
+    pub(crate) const fn service_mut(&mut self) -> &mut S {
+        &mut self.service
+    }
+
+    /// Puts a service around this tap that wants to see `kinds` too.
+    ///
+    /// The inner service goes on seeing only what it asked for. `head_only` says whether the new
+    /// service does without payloads; whole packets are gathered when either needs them.
+    pub fn wrap<W>(self, kinds: KindSet, head_only: bool, wrap: impl FnOnce(Self) -> W) -> Tap<W> {
+        Tap {
+            kinds: self.kinds | kinds,
+            head_only: self.is_head_only() && (head_only || !kinds.contains(Kind::Publish)),
+            service: wrap(self),
+        }
+    }
+}
+
+impl<S> Service<Packet> for Tap<S>
+where
+    S: Service<Packet, Response = Verdict>,
+    S::Error: Into<BoxError>,
+{
+    type Response = Verdict;
+    type Error = BoxError;
+    type Future = TapFuture<S::Future>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        if self.kinds.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        self.service.poll_ready(cx).map_err(Into::into)
+    }
+
+    #[inline]
+    fn call(&mut self, packet: Packet) -> Self::Future {
+        if self.kinds.contains(packet.kind()) {
+            TapFuture::Offered {
+                future: self.service.call(packet),
+            }
+        } else {
+            TapFuture::Passed {
+                packet: Some(packet),
+            }
+        }
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// The response future of a [`Tap`] that is used as a service.
+    #[project = TapFutureProj]
+    #[derive(Debug)]
+    #[allow(missing_docs, clippy::exhaustive_enums)]
+    pub enum TapFuture<F> {
+        Offered { #[pin] future: F },
+        Passed { packet: Option<Packet> },
+    }
+}
+
+impl<F, E> Future for TapFuture<F>
+where
+    F: Future<Output = Result<Verdict, E>>,
+    E: Into<BoxError>,
+{
+    type Output = Result<Verdict, BoxError>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            TapFutureProj::Offered { future } => future.poll(cx).map_err(Into::into),
+            TapFutureProj::Passed { packet } => {
+                // `None` only when polled after completion, which the contract of Future forbids
+                Poll::Ready(
+                    packet
+                        .take()
+                        .map(Verdict::Forward)
+                        .ok_or_else(|| BoxError::from("future polled after completion")),
+                )
+            }
+        }
+    }
+}
+
+/// What runs once when a session is over.
+pub(crate) type OnClose =
+    Box<dyn FnOnce(Summary) -> Pin<Box<dyn Future<Output = Summary> + Send>> + Send>;
+
+/// The hooks of one session: a tap in each direction, and what happens at the end.
+pub struct Hooks<U = Forward, D = Forward> {
+    /// Sees what the client sends.
+    pub to_server: Tap<U>,
+    /// Sees what the broker sends.
+    pub to_client: Tap<D>,
+    pub(crate) on_close: Option<OnClose>,
+}
+
+impl Hooks {
+    /// No hooks: both directions are piped at full speed.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self::new(Tap::none(), Tap::none())
+    }
+}
+
+impl<U, D> Hooks<U, D> {
+    /// Hooks in both directions.
+    pub const fn new(to_server: Tap<U>, to_client: Tap<D>) -> Self {
+        Self {
+            to_server,
+            to_client,
+            on_close: None,
+        }
+    }
+
+    /// Wraps both directions, as a layer does.
+    pub fn map<V, E>(
+        self,
+        to_server: impl FnOnce(Tap<U>) -> Tap<V>,
+        to_client: impl FnOnce(Tap<D>) -> Tap<E>,
+    ) -> Hooks<V, E> {
+        Hooks {
+            to_server: to_server(self.to_server),
+            to_client: to_client(self.to_client),
+            on_close: self.on_close,
+        }
+    }
+
+    /// Adds a notice of the session's end. It runs once, after both connections are closed, for
+    /// every admitted client; the notice added last runs first.
+    #[must_use]
+    pub fn on_close<F, Fut>(mut self, notice: F) -> Self
+    where
+        F: FnOnce(&Summary) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let earlier = self.on_close.take();
+        self.on_close = Some(Box::new(move |summary| {
+            let notice = notice(&summary);
+            Box::pin(async move {
+                notice.await;
+                match earlier {
+                    Some(earlier) => earlier(summary).await,
+                    None => summary,
+                }
+            })
+        }));
+        self
+    }
+}
+
+impl<U: PacketService, D: PacketService> Hooks<U, D> {
+    /// Does nothing; pins a type error of a long stack to the line where it is called.
+    #[must_use]
+    pub fn check(self) -> Self {
+        self
+    }
+}
+
+impl<U: fmt::Debug, D: fmt::Debug> fmt::Debug for Hooks<U, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hooks")
+            .field("to_server", &self.to_server)
+            .field("to_client", &self.to_client)
+            .field("on_close", &self.on_close.is_some())
+            .finish()
+    }
+}

@@ -1,0 +1,164 @@
+//! What is said of a connection when it is over.
+
+use std::fmt;
+use std::time::Duration;
+
+use mproxy_codec::{ReasonCode, Version};
+
+use crate::context::{Peer, SessionInfo};
+
+/// Who ended a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(clippy::exhaustive_enums)] // complete: a proxy stands between two sides
+pub enum Side {
+    /// The client.
+    Client,
+    /// The broker.
+    Upstream,
+    /// The proxy itself.
+    Proxy,
+}
+
+impl Side {
+    /// The name that logs and metrics use.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Upstream => "upstream",
+            Self::Proxy => "proxy",
+        }
+    }
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// Why a connection ended, in a vocabulary that is bounded so that metrics can count it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum CloseReason { $($(#[$doc])* $name,)* }
+
+        impl CloseReason {
+            /// The name that logs and metrics use.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The client sent DISCONNECT.
+    Disconnect = "disconnect",
+    /// The client sent DISCONNECT with Will Message.
+    DisconnectWithWill = "disconnect_with_will",
+    /// The client closed its connection without DISCONNECT.
+    Eof = "eof",
+    /// The client's connection broke.
+    Reset = "reset",
+    /// Nothing came for 1.5 times the keep alive.
+    KeepaliveTimeout = "keepalive_timeout",
+    /// No complete CONNECT came in time.
+    ConnectTimeout = "connect_timeout",
+    /// A packet was begun and not finished in time.
+    PacketTimeout = "packet_timeout",
+    /// A side did not take what was written to it in time.
+    WriteTimeout = "write_timeout",
+    /// A packet was not allowed where it came.
+    ProtocolError = "protocol_error",
+    /// A packet could not be parsed.
+    Malformed = "malformed",
+    /// A packet was larger than allowed.
+    PacketTooLarge = "packet_too_large",
+    /// The protocol version is unknown or not allowed here.
+    UnsupportedVersion = "unsupported_version",
+    /// A hook refused the CONNECT.
+    AuthDenied = "auth_denied",
+    /// A hook closed the session.
+    AclDenied = "acl_denied",
+    /// Somebody asked for the session to be closed.
+    Kicked = "kicked",
+    /// Another connection took the session over.
+    SessionTakenOver = "session_taken_over",
+    /// The proxy shuts down.
+    Drain = "drain",
+    /// The broker answered CONNECT with a refusal.
+    UpstreamRefused = "upstream_refused",
+    /// The broker sent DISCONNECT.
+    UpstreamDisconnect = "upstream_disconnect",
+    /// The broker closed its connection.
+    UpstreamEof = "upstream_eof",
+    /// The broker could not be reached.
+    UpstreamUnreachable = "upstream_unreachable",
+    /// The broker sent something that it must not send.
+    UpstreamProtocolError = "upstream_protocol_error",
+    /// A hook failed, panicked or took too long.
+    HookFailed = "hook_failed",
+    /// A defect of the proxy.
+    Internal = "internal",
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Packets and bytes of one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Traffic {
+    /// Whole packets read.
+    pub packets: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// PUBLISH packets among them.
+    pub publishes: u64,
+    /// Packets that hooks refused or discarded.
+    pub denied: u64,
+}
+
+/// What is known of a connection when it is over. Reported exactly once.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Summary {
+    /// Where the client came from.
+    pub peer: Peer,
+    /// The session; `None` when no CONNECT was admitted.
+    pub session: Option<SessionInfo>,
+    /// The version that CONNECT named, admitted or not.
+    pub version: Option<Version>,
+    /// Who ended the connection.
+    pub side: Side,
+    /// Why.
+    pub reason: CloseReason,
+    /// The reason code that was sent or received at the end.
+    pub reason_code: ReasonCode,
+    /// What the client's CONNACK said; `None` when it got none.
+    pub connack: Option<ReasonCode>,
+    /// Details for the log: the error or the statement that was broken.
+    pub detail: Option<String>,
+    /// From the first byte waited for to the last.
+    pub duration: Duration,
+    /// What the client sent.
+    pub to_server: Traffic,
+    /// What the broker sent.
+    pub to_client: Traffic,
+    /// A hook or the session itself panicked.
+    pub panicked: bool,
+}
+
+impl Summary {
+    /// True when the broker accepted the CONNECT.
+    #[must_use]
+    pub fn established(&self) -> bool {
+        self.connack == Some(ReasonCode::SUCCESS)
+    }
+}
