@@ -1,0 +1,8 @@
+//! End to end tests: the real programs, before and behind real peers.
+//!
+//! One binary with modules, so that it is linked once. What the tests run must be installed:
+//! `tests/setup.sh`.
+
+mod deploy;
+mod prometheus;
+mod tools;
