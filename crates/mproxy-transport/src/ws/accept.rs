@@ -14,7 +14,8 @@ use hyper::{
     Request, Response,
     body::Incoming,
     header::{
-        ALLOW, CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+        ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_PROTOCOL,
+        SEC_WEBSOCKET_VERSION, UPGRADE,
     },
     server::conn::http1,
     service::service_fn,
@@ -72,8 +73,6 @@ async fn upgrade(stream: Stream, options: &WsOptions) -> Result<(Stream, WsReque
         ready(Ok::<_, Infallible>(response))
     });
     let mut connection = http1::Builder::new()
-        // One request a connection: what follows is frames, or nothing.
-        .keep_alive(false)
         .max_buf_size(MAX_HEADER_BYTES)
         // The timeout around the whole upgrade covers the head as well.
         .header_read_timeout(None)
@@ -157,6 +156,8 @@ fn refusal_response(refusal: Refusal, options: &WsOptions) -> Response<Full<Byte
         CONTENT_TYPE,
         HeaderValue::from_static("text/plain; charset=utf-8"),
     );
+    // One request a connection: what follows is frames, or nothing.
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
     match status {
         StatusCode::METHOD_NOT_ALLOWED => {
             headers.insert(ALLOW, HeaderValue::from_static(Method::GET.as_str()));

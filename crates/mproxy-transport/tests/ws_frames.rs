@@ -1,0 +1,414 @@
+//! The byte stream inside the frames, against a raw client.
+
+mod support;
+
+use std::{
+    future::poll_fn,
+    io,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+};
+
+use mproxy_transport::{Stream, WsOptions, WsViolation};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+
+use support::{BINARY, CLOSE, PING, PONG, Raw, TEXT, frame, hex, open};
+
+async fn read_exact(stream: &mut Stream, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    stream.read_exact(&mut bytes).await.unwrap();
+    bytes
+}
+
+/// Reads until the violation, which is what the client is told too.
+async fn violation(stream: &mut Stream, client: &mut Raw) -> u16 {
+    let mut bytes = Vec::new();
+    let error = stream.read_to_end(&mut bytes).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    let code = WsViolation::find(&error).unwrap().code();
+    assert_eq!(client.close_code().await, code);
+    code
+}
+
+#[tokio::test]
+async fn frames_and_packets_need_not_align() {
+    let (mut stream, mut client) = open(&WsOptions::default()).await;
+    // Three packets in one frame, then one packet in three frames, the middle one empty.
+    client.send(&frame(BINARY, b"onetwothree")).await;
+    client.send(&frame(BINARY, b"fo")).await;
+    client.send(&frame(BINARY, b"")).await;
+    client.send(&frame(BINARY, b"ur")).await;
+    assert_eq!(read_exact(&mut stream, 15).await, b"onetwothreefour");
+}
+
+#[tokio::test]
+async fn fragmented_message_with_a_ping_inside() {
+    let (mut stream, mut client) = open(&WsOptions::default()).await;
+    client.send(&frame(0x02, b"frag")).await;
+    client.send(&frame(PING, b"?")).await;
+    client.send(&frame(0x80, b"ments")).await;
+    assert_eq!(read_exact(&mut stream, 9).await, b"fragments");
+    assert_eq!(client.frame().await, (PONG, b"?".to_vec()));
+}
+
+#[tokio::test]
+async fn small_reads_get_all_of_a_large_message() {
+    let (mut stream, mut client) = open(&WsOptions::default()).await;
+    let payload: Vec<u8> = (0..100_000_u32).map(|i| (i % 251) as u8).collect();
+    let frame = frame(BINARY, &payload);
+    let read = async {
+        let mut received: Vec<u8> = Vec::new();
+        let mut piece = [0; 7];
+        while received.len() < payload.len() {
+            let len = stream.read(&mut piece).await.unwrap();
+            received.extend(&piece[..len]);
+        }
+        received
+    };
+    let (received, ()) = tokio::join!(read, client.send(&frame));
+    assert_eq!(received, payload);
+}
+
+/// One read takes what many frames brought: the proxy scans and writes it as one run.
+#[tokio::test]
+async fn one_read_gathers_many_frames() {
+    let (mut stream, mut client) = open(&WsOptions::default()).await;
+    let frames: Vec<u8> = (0..50).flat_map(|_| frame(BINARY, b"0123456789")).collect();
+    client.send(&frames).await;
+    let mut buf = vec![0; 64 * 1024];
+    assert_eq!(stream.read(&mut buf).await.unwrap(), 500);
+}
+
+#[tokio::test]
+async fn each_write_is_one_binary_frame() {
+    let (mut stream, mut client) = open(&WsOptions::default()).await;
+    stream.write_all(b"one").await.unwrap();
+    assert_eq!(client.frame().await, (BINARY, b"one".to_vec()));
+    let slices = [b"tw".as_slice(), b"", b"o"].map(io::IoSlice::new);
+    assert!(stream.is_write_vectored());
+    assert_eq!(stream.write_vectored(&slices).await.unwrap(), 3);
+    assert_eq!(client.frame().await, (BINARY, b"two".to_vec()));
+    // Nothing to say is not a frame.
+    assert_eq!(stream.write(b"").await.unwrap(), 0);
+    stream.write_all(b"three").await.unwrap();
+    assert_eq!(client.frame().await, (BINARY, b"three".to_vec()));
+}
+
+#[tokio::test]
+async fn large_writes_become_bounded_frames() {
+    let (mut stream, mut client) = open(&WsOptions::default()).await;
+    let payload: Vec<u8> = (0..200_000_u32).map(|i| (i % 251) as u8).collect();
+    let read = async {
+        let mut received = Vec::new();
+        while received.len() < payload.len() {
+            let (first, piece) = client.frame().await;
+            assert_eq!(first, BINARY);
+            assert!((1..=16 * 1024).contains(&piece.len()));
+            received.extend(piece);
+        }
+        received
+    };
+    let (written, received) = tokio::join!(stream.write_all(&payload), read);
+    written.unwrap();
+    assert_eq!(received, payload);
+}
+
+/// A client that does not read stops the writer, and loses nothing when it reads again.
+#[tokio::test]
+async fn back_pressure() {
+    let (mut stream, mut client) = open(&WsOptions::default()).await;
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut written = 0_u32;
+    // Each write is its own number, so that order and loss show.
+    while let Poll::Ready(result) =
+        Pin::new(&mut stream).poll_write(&mut cx, &[&written.to_be_bytes()[..]; 1000].concat())
+    {
+        assert_eq!(result.unwrap(), 4000);
+        written += 1;
+        assert!(written < 10_000, "nothing stops the writer");
+    }
+    assert!(written > 0);
+    let read = async {
+        for number in 0..written {
+            let (first, payload) = client.frame().await;
+            assert_eq!((first, payload.len()), (BINARY, 4000));
+            assert_eq!(payload[3996..], number.to_be_bytes());
+        }
+    };
+    let (flushed, ()) = tokio::join!(stream.flush(), read);
+    flushed.unwrap();
+}
+
+/// The rest of a frame that the kernel did not take goes out while the proxy only reads.
+#[tokio::test]
+async fn reading_flushes_what_a_write_left() {
+    let (mut stream, mut client) = open(&WsOptions::default()).await;
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut written = 0;
+    while let Poll::Ready(result) = Pin::new(&mut stream).poll_write(&mut cx, &[7; 16_000]) {
+        written += result.unwrap();
+    }
+    let read = async {
+        let mut received = 0;
+        while received < written {
+            received += client.frame().await.1.len();
+        }
+        client.send(&frame(BINARY, b"done")).await;
+    };
+    let (done, ()) = tokio::join!(read_exact(&mut stream, 4), read);
+    assert_eq!(done, b"done");
+}
+
+/// Nobody writes anything, and the pong goes out all the same.
+#[tokio::test]
+async fn ping_is_answered_while_only_reading() {
+    let (mut stream, mut client) = open(&WsOptions::default()).await;
+    client.send(&frame(PING, b"are you there")).await;
+    let mut buf = [0; 16];
+    tokio::select! {
+        read = stream.read(&mut buf) => panic!("nothing was sent: {read:?}"),
+        pong = client.frame() => assert_eq!(pong, (PONG, b"are you there".to_vec())),
+    }
+    // A pong nobody asked for is no news.
+    client.send(&frame(PONG, b"unsolicited")).await;
+    client.send(&frame(BINARY, b"data")).await;
+    assert_eq!(read_exact(&mut stream, 4).await, b"data");
+}
+
+/// A flood of pings from a client that reads no pongs: data still gets through, only the socket's
+/// own buffer fills with pongs, and the last ping is answered.
+#[tokio::test]
+async fn ping_flood_keeps_the_latest_pong_only() {
+    const PINGS: u32 = 50_000;
+    let (mut stream, mut client) = open(&WsOptions::default()).await;
+    let mut flood = Vec::new();
+    for number in 0..PINGS {
+        let mut payload = vec![0; 121];
+        payload.extend(number.to_be_bytes());
+        flood.extend(frame(PING, &payload));
+    }
+    flood.extend(frame(BINARY, b"data"));
+    let (data, ()) = tokio::join!(read_exact(&mut stream, 4), client.send(&flood));
+    assert_eq!(data, b"data");
+
+    let mut pongs = 0;
+    let mut buf = [0; 16];
+    let read = async {
+        loop {
+            let (first, payload) = client.frame().await;
+            assert_eq!(first, PONG);
+            pongs += 1;
+            if payload[121..] == (PINGS - 1).to_be_bytes() {
+                break;
+            }
+        }
+    };
+    tokio::select! {
+        read = stream.read(&mut buf) => panic!("nothing more was sent: {read:?}"),
+        () = read => {}
+    }
+    assert!(pongs < PINGS / 2, "{pongs} pongs were kept");
+}
+
+/// Frames without data must not let one connection keep its thread.
+#[tokio::test]
+async fn a_flood_without_data_yields() {
+    let (mut stream, mut client) = open(&WsOptions::default()).await;
+    // T-040, doubled: 12 KB, which is there before the first poll.
+    client.send(&frame(BINARY, b"").repeat(2_000)).await;
+    let mut polls = 0;
+    let mut buf = [0; 16];
+    let data = async {
+        client.send(&frame(BINARY, b"data")).await;
+        let read = poll_fn(|cx| {
+            polls += 1;
+            let mut buf = ReadBuf::new(&mut buf);
+            Pin::new(&mut stream)
+                .poll_read(cx, &mut buf)
+                .map_ok(|()| buf.filled().len())
+        });
+        read.await.unwrap()
+    };
+    assert_eq!(data.await, 4);
+    assert!(polls >= 2_000 / 100, "only {polls} polls");
+}
+
+#[tokio::test]
+async fn text_is_refused() {
+    let (mut stream, mut client) = open(&WsOptions::default()).await;
+    client.send(&frame(BINARY, b"before")).await;
+    client.send(&frame(TEXT, b"text")).await;
+    client.send(&frame(BINARY, b"after")).await;
+    // What came before is read first, in a read of its own.
+    assert_eq!(read_exact(&mut stream, 6).await, b"before");
+    assert_eq!(violation(&mut stream, &mut client).await, 1003);
+    // Nothing comes after it, in either direction.
+    let error = stream.write(b"x").await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+    client.0.shutdown().await.unwrap();
+    assert_eq!(stream.read(&mut [0; 16]).await.unwrap(), 0);
+    drop(stream);
+    client.end().await;
+}
+
+/// Frame cases of the hostile collection, by their ids, and the close code each earns.
+#[tokio::test]
+async fn hostile_frames() {
+    let fragment = frame(0x02, b"x");
+    for (id, bytes, code) in [
+        (
+            "T-027 unmasked",
+            hex("8210100e00044d5154540402003c0002687a"),
+            1002,
+        ),
+        (
+            "T-028 RSV1",
+            hex("c29000000000100e00044d5154540402003c0002687a"),
+            1002,
+        ),
+        (
+            "T-030 continuation without a start",
+            hex("80810000000078"),
+            1002,
+        ),
+        ("T-032 fragmented ping", hex("09810000000078"), 1002),
+        (
+            "T-033 ping of 126 bytes",
+            hex(&format!("89fe007e00000000{}", "78".repeat(126))),
+            1002,
+        ),
+        (
+            "T-035 2^62 bytes",
+            hex("82ff400000000000000000000000"),
+            1009,
+        ),
+        ("2^63 bytes", hex("82ff800000000000000000000000"), 1009),
+        (
+            "one byte too many",
+            hex("82ff000000000010000100000000"),
+            1009,
+        ),
+        ("reserved data opcode", hex("83810000000078"), 1002),
+        ("reserved control opcode", hex("8b810000000078"), 1002),
+        (
+            "new message inside a message",
+            [&fragment[..], &fragment].concat(),
+            1002,
+        ),
+        ("close of one byte", hex("8881000000001e"), 1002),
+        ("text that is not UTF-8", frame(TEXT, b"\xff"), 1007),
+    ] {
+        let (mut stream, mut client) = open(&WsOptions::default()).await;
+        client.send(&frame(BINARY, b"ok")).await;
+        assert_eq!(read_exact(&mut stream, 2).await, b"ok");
+        client.send(&bytes).await;
+        assert_eq!(violation(&mut stream, &mut client).await, code, "{id}");
+    }
+}
+
+/// T-037: the code of a Close frame that must not be on the wire. It ends the connection either
+/// way.
+#[tokio::test]
+async fn forbidden_close_code_is_answered_with_1002() {
+    let (mut stream, mut client) = open(&WsOptions::default()).await;
+    client.send(&hex("88820000000003ed")).await;
+    assert_eq!(stream.read(&mut [0; 16]).await.unwrap(), 0);
+    assert_eq!(client.close_code().await, 1002);
+}
+
+/// T-038: legal, and read as if it had come in one piece.
+#[tokio::test]
+async fn packet_in_fourteen_frames() {
+    let (mut stream, mut client) = open(&WsOptions::default()).await;
+    let connect = hex("100c00044d5154540402003c0000");
+    for byte in &connect {
+        client.send(&hex("828100000000")).await;
+        client.send(&[*byte]).await;
+    }
+    assert_eq!(read_exact(&mut stream, 14).await, connect);
+}
+
+#[tokio::test]
+async fn message_size_is_bounded_over_all_fragments() {
+    let options = WsOptions::default().max_message_size(1000);
+    let (mut stream, mut client) = open(&options).await;
+    client.send(&frame(BINARY, &[1; 1000])).await;
+    assert_eq!(read_exact(&mut stream, 1000).await, [1; 1000]);
+    client.send(&frame(0x02, &[2; 600])).await;
+    client.send(&frame(0x00, &[2; 401])).await;
+    assert_eq!(violation(&mut stream, &mut client).await, 1009);
+}
+
+/// What the client sends behind its mistake is taken off the socket: closing over it would reset
+/// the connection, and the Close frame would be lost.
+#[tokio::test]
+async fn violation_discards_what_follows_up_to_a_bound() {
+    for (behind, drained) in [(60_000, true), (1_000_000, false)] {
+        let (mut stream, client) = open(&WsOptions::default()).await;
+        let (mut read, mut write) = client.0.into_split();
+        let send = async {
+            let _ = write.write_all(&frame(TEXT, b"text")).await;
+            let _ = write.write_all(&vec![0; behind]).await;
+            let _ = write.shutdown().await;
+        };
+        let serve = async move {
+            let error = stream.read(&mut [0; 16]).await.unwrap_err();
+            assert_eq!(WsViolation::find(&error).unwrap().code(), 1003);
+            stream.shutdown().await.unwrap();
+            assert_eq!(stream.read(&mut [0; 16]).await.unwrap(), 0);
+        };
+        tokio::join!(send, serve);
+        let mut answer = Vec::new();
+        let end = read.read_to_end(&mut answer).await;
+        assert_eq!(answer, [CLOSE, 2, 0x03, 0xeb]);
+        assert_eq!(end.is_ok(), drained);
+    }
+}
+
+#[tokio::test]
+async fn close_is_answered_and_reads_as_the_end() {
+    let (mut stream, mut client) = open(&WsOptions::default()).await;
+    client.send(&frame(BINARY, b"last")).await;
+    client.send(&frame(CLOSE, &1001_u16.to_be_bytes())).await;
+    let mut received = Vec::new();
+    stream.read_to_end(&mut received).await.unwrap();
+    assert_eq!(received, b"last");
+    assert_eq!(client.close_code().await, 1001);
+    let error = stream.write(b"x").await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+    // Both sides have closed: the socket may go.
+    stream.shutdown().await.unwrap();
+    client.end().await;
+}
+
+#[tokio::test]
+async fn end_without_a_close_frame_reads_as_the_end() {
+    for partial in [&b""[..], &frame(BINARY, b"cut off")[..9]] {
+        let (mut stream, mut client) = open(&WsOptions::default()).await;
+        client.send(&frame(BINARY, b"last")).await;
+        client.send(partial).await;
+        client.0.shutdown().await.unwrap();
+        let mut received = Vec::new();
+        stream.read_to_end(&mut received).await.unwrap();
+        assert_eq!(received, b"last");
+        stream.shutdown().await.unwrap();
+    }
+}
+
+/// Our Close frame is not the end of reading: the client may have sent before it saw it.
+#[tokio::test]
+async fn shutdown_sends_close_and_waits_for_the_answer() {
+    let (mut stream, mut client) = open(&WsOptions::default()).await;
+    stream.write_all(b"bye").await.unwrap();
+    stream.shutdown().await.unwrap();
+    stream.shutdown().await.unwrap();
+    assert_eq!(client.frame().await, (BINARY, b"bye".to_vec()));
+    assert_eq!(client.close_code().await, 1000);
+    client.send(&frame(BINARY, b"on its way")).await;
+    client.send(&frame(CLOSE, &1000_u16.to_be_bytes())).await;
+    let mut received = Vec::new();
+    stream.read_to_end(&mut received).await.unwrap();
+    assert_eq!(received, b"on its way");
+    stream.shutdown().await.unwrap();
+    client.end().await;
+}
