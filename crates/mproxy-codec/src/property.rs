@@ -386,8 +386,12 @@ fn check_value(property: Property<'_>) -> Result<(), DecodeError> {
         (PropertyId::ReceiveMaximum, Value::U16(0))
         | (PropertyId::MaximumPacketSize, Value::U32(0))
         | (PropertyId::SubscriptionIdentifier, Value::Varint(0)) => Err(DecodeError::PropertyValue),
-        // [MQTT-3.3.2-14]
-        (PropertyId::ResponseTopic, Value::Str(topic)) => check_topic_name(topic.as_bytes()),
+        // [MQTT-3.3.2-14]; reason code 0x90 would speak of the packet's own topic name
+        (PropertyId::ResponseTopic, Value::Str(topic)) => check_topic_name(topic.as_bytes())
+            .map_err(|error| match error {
+                DecodeError::WildcardInTopicName => DecodeError::PropertyValue,
+                error => error,
+            }),
         _ => Ok(()),
     }
 }

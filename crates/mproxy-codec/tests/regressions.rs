@@ -1,0 +1,278 @@
+//! Bugs that parsers had, a test each: those of other implementations first, then our own.
+
+use mproxy_codec::{
+    DecodeError, Direction, ReasonCode, Version, View,
+    topic::{TopicError, TopicFilter},
+};
+
+fn up(version: Version, bytes: &[u8]) -> Result<View<'_>, DecodeError> {
+    View::parse(version, Direction::ToServer, bytes).map(|view| view.expect("a whole packet"))
+}
+
+fn down(version: Version, bytes: &[u8]) -> Result<View<'_>, DecodeError> {
+    View::parse(version, Direction::ToClient, bytes).map(|view| view.expect("a whole packet"))
+}
+
+fn packet(first: u8, body: &[u8]) -> Vec<u8> {
+    let mut packet = vec![first];
+    let mut rest = body.len();
+    while rest > 127 {
+        packet.push((rest & 127) as u8 | 128);
+        rest >>= 7;
+    }
+    packet.push(rest as u8);
+    packet.extend(body);
+    packet
+}
+
+/// HAProxy read the length of a string through a signed char: from 128 bytes on, strings were
+/// refused.
+#[test]
+fn haproxy_strings_longer_than_127_bytes() {
+    for len in [127usize, 128, 129, 255, 256, 257, 32_767, 32_768, 65_535] {
+        let id = "i".repeat(len);
+        let mut body = b"\0\x04MQTT\x04\x02\0\x3c".to_vec();
+        body.extend((len as u16).to_be_bytes());
+        body.extend(id.as_bytes());
+        let bytes = packet(0x10, &body);
+        match up(Version::V311, &bytes) {
+            Ok(View::Connect(connect)) => assert_eq!(connect.client_id(), id),
+            other => panic!("{len}: {other:?}"),
+        }
+        let mut body = (len as u16).to_be_bytes().to_vec();
+        body.extend(id.as_bytes());
+        match up(Version::V311, &packet(0x30, &body)) {
+            Ok(View::Publish(publish)) => assert_eq!(publish.topic(), id),
+            other => panic!("{len}: {other:?}"),
+        }
+    }
+}
+
+/// HAProxy refused a CONNECT without a client identifier, which asks the broker for one.
+#[test]
+fn haproxy_empty_client_id() {
+    let v311 = packet(0x10, b"\0\x04MQTT\x04\x02\0\x3c\0\0");
+    assert!(
+        matches!(up(Version::V311, &v311), Ok(View::Connect(connect))
+        if connect.client_id().is_empty() && connect.clean_start())
+    );
+    let v5 = packet(0x10, b"\0\x04MQTT\x05\x00\0\x3c\0\0\0");
+    assert!(matches!(up(Version::V5, &v5), Ok(View::Connect(connect))
+        if connect.client_id().is_empty() && !connect.clean_start()));
+}
+
+/// HAProxy accepted a PUBLISH only when all its flags were set.
+#[test]
+fn haproxy_publish_flags() {
+    for flags in 0..16u8 {
+        let qos = flags >> 1 & 3;
+        let id: &[u8] = if qos == 0 { b"" } else { b"\0\x01" };
+        let bytes = packet(0x30 | flags, &[&b"\0\x01t"[..], id, b"x"].concat());
+        let expected = match flags {
+            _ if qos == 3 => Err(DecodeError::QosThree),
+            _ if flags & 8 != 0 && qos == 0 => Err(DecodeError::DupQosZero),
+            _ => Ok((flags & 8 != 0, qos, flags & 1 != 0)),
+        };
+        let seen = up(Version::V311, &bytes).map(|view| match view {
+            View::Publish(publish) => {
+                let layout = publish.layout();
+                (layout.dup(), layout.qos().as_u8(), layout.retain())
+            }
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(seen, expected, "{flags:04b}");
+    }
+}
+
+/// HAProxy marked Topic Alias Maximum as seen in the bit of another property, so that duplicates
+/// passed and pairs of different properties did not.
+#[test]
+fn haproxy_bit_of_topic_alias_maximum() {
+    let connect = |properties: &[u8]| {
+        let mut body = b"\0\x04MQTT\x05\x02\0\x3c".to_vec();
+        body.push(properties.len() as u8);
+        body.extend(properties);
+        body.extend(b"\0\x01c");
+        up(Version::V5, &packet(0x10, &body)).map(|view| view.kind())
+    };
+    assert_eq!(
+        connect(b"\x22\0\x05\x22\0\x05"),
+        Err(DecodeError::DuplicateProperty)
+    );
+    // beside every other number of CONNECT
+    let others: [&[u8]; 6] = [
+        b"\x11\0\0\0\x01",
+        b"\x17\x01",
+        b"\x19\x01",
+        b"\x21\0\x05",
+        b"\x27\0\0\0\x05",
+        b"\x15\0\x01m",
+    ];
+    for other in others {
+        assert!(
+            connect(&[b"\x22\0\x05", other].concat()).is_ok(),
+            "{other:x?}"
+        );
+        assert!(
+            connect(&[other, b"\x22\0\x05"].concat()).is_ok(),
+            "{other:x?}"
+        );
+    }
+}
+
+/// HAProxy answered an unknown property of CONNACK with "need more data" and waited for ever.
+#[test]
+fn haproxy_unknown_connack_property() {
+    let bytes = packet(0x20, b"\0\0\x02\x7e\0");
+    assert_eq!(
+        down(Version::V5, &bytes).map(|view| view.kind()),
+        Err(DecodeError::UnknownProperty)
+    );
+}
+
+/// NanoMQ read variable byte integers of five bytes (CVE-2026-21888).
+#[test]
+fn five_byte_variable_byte_integer() {
+    assert_eq!(
+        View::parse(
+            Version::V311,
+            Direction::ToServer,
+            b"\x30\x80\x80\x80\x80\x01"
+        )
+        .map(|view| view.is_some()),
+        Err(DecodeError::RemainingLength)
+    );
+    // told at the fourth byte, before a fifth arrives
+    assert_eq!(
+        View::parse(Version::V5, Direction::ToServer, b"\x10\xff\xff\xff\xff")
+            .map(|view| view.is_some()),
+        Err(DecodeError::RemainingLength)
+    );
+    // property length of PUBLISH
+    assert_eq!(
+        up(Version::V5, &packet(0x30, b"\0\x01t\x80\x80\x80\x80\x01x")).map(|view| view.kind()),
+        Err(DecodeError::RemainingLength)
+    );
+    // Subscription Identifier
+    assert_eq!(
+        up(
+            Version::V5,
+            &packet(0x82, b"\0\x01\x06\x0b\x80\x80\x80\x80\x01\0\x01a\0")
+        )
+        .map(|view| view.kind()),
+        Err(DecodeError::RemainingLength)
+    );
+}
+
+/// NanoMQ crashed on `$share/ab`, and mosquitto 2.0.11 grants it as if it were a plain filter
+/// (CVE-2025-68699).
+#[test]
+fn share_without_filter() {
+    for filter in [
+        "$share/ab",
+        "$share/",
+        "$share//a",
+        "$share/g/",
+        "$share/+/a",
+    ] {
+        for version in [Version::V31, Version::V311, Version::V5] {
+            let mut body = b"\0\x01".to_vec();
+            if version.is_v5() {
+                body.push(0);
+            }
+            body.extend((filter.len() as u16).to_be_bytes());
+            body.extend(filter.as_bytes());
+            let unsubscribe = packet(0xa2, &body);
+            body.push(0);
+            let subscribe = packet(0x82, &body);
+            for bytes in [subscribe, unsubscribe] {
+                assert_eq!(
+                    up(version, &bytes).map(|view| view.kind()),
+                    Err(DecodeError::SharedFilter),
+                    "{filter} {version}"
+                );
+            }
+        }
+    }
+    let shared = TopicFilter::new("$share/ab").map(|filter| filter.shared().map(|_| ()));
+    assert_eq!(shared, Ok(Err(TopicError::ShareFilterMissing)));
+}
+
+/// mqtt-protocol reads PINGREQ and PUBACK without skipping what is left of them, and takes the rest
+/// for the next packet: a client can hide a DISCONNECT in a PINGREQ.
+#[test]
+fn mqtt_protocol_packet_in_a_packet() {
+    for bytes in [
+        &b"\xc0\x02\xe0\x00"[..],
+        b"\x40\x04\0\x01\xe0\x00",
+        b"\xe0\x02\xc0\x00",
+        b"\x10\x10\0\x04MQTT\x04\x02\0\x3c\0\x02hz\xe0\x00",
+    ] {
+        assert_eq!(
+            up(Version::V311, bytes).map(|view| view.kind()),
+            Err(DecodeError::TrailingBytes),
+            "{bytes:x?}"
+        );
+    }
+}
+
+/// mqtt-protocol computes the payload length of a short PUBLISH below zero, and mqute-codec panics
+/// on packet identifier 0.
+#[test]
+fn short_publish() {
+    for bytes in [&b"\x30\x00"[..], b"\x30\x01\x00", b"\x32\x03\x00\x01\x61"] {
+        assert_eq!(
+            up(Version::V311, bytes).map(|view| view.kind()),
+            Err(DecodeError::Truncated),
+            "{bytes:x?}"
+        );
+    }
+    assert_eq!(
+        up(Version::V311, b"\x32\x05\x00\x01\x61\x00\x00").map(|view| view.kind()),
+        Err(DecodeError::PacketIdZero)
+    );
+}
+
+/// mqttbytes and rumqttc refuse a DISCONNECT of MQTT 5.0 without a body, and one with a reason
+/// code alone.
+#[test]
+fn short_forms_of_mqtt_5() {
+    for (bytes, reason) in [
+        (&b"\xe0\x00"[..], ReasonCode::SUCCESS),
+        (b"\xe0\x01\x04", ReasonCode::DISCONNECT_WITH_WILL),
+        (b"\xe0\x02\x00\x00", ReasonCode::SUCCESS),
+    ] {
+        match up(Version::V5, bytes) {
+            Ok(View::Disconnect(disconnect)) => assert_eq!(disconnect.reason, reason),
+            other => panic!("{bytes:x?}: {other:?}"),
+        }
+    }
+    for bytes in [
+        &b"\x40\x02\0\x01"[..],
+        b"\x40\x03\0\x01\0",
+        b"\x40\x04\0\x01\0\0",
+    ] {
+        match up(Version::V5, bytes) {
+            Ok(View::Ack(ack)) => assert_eq!((ack.packet_id, ack.reason), (1, ReasonCode::SUCCESS)),
+            other => panic!("{bytes:x?}: {other:?}"),
+        }
+    }
+}
+
+/// rumqttc slices a topic at a byte that is no character border.
+#[test]
+fn rumqttc_topic_of_two_byte_characters() {
+    let filter = TopicFilter::new("+/a").unwrap();
+    let name = mproxy_codec::topic::TopicName::new("é/a").unwrap();
+    assert!(filter.matches(name));
+}
+
+/// Ours: a wildcard in Response Topic was answered with 0x90, Topic Name invalid, which speaks of
+/// the topic that the message is published to.
+#[test]
+fn reason_of_a_wildcard_in_response_topic() {
+    let bytes = packet(0x30, b"\0\x03a/b\x06\x08\0\x03r/+x");
+    let error = up(Version::V5, &bytes).map(|view| view.kind()).unwrap_err();
+    assert_eq!(error, DecodeError::PropertyValue);
+    assert_eq!(error.reason(), ReasonCode::PROTOCOL_ERROR);
+}
