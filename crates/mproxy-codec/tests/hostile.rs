@@ -1,0 +1,267 @@
+//! Hostile and malformed packets, one per known bug of some broker, client or proxy.
+//!
+//! `data/hostile.json` says for each case what a proxy must do with the bytes. The codec judges the
+//! packets one by one; what takes the memory of a connection is listed in [`SESSION`].
+
+use std::collections::BTreeMap;
+
+use mproxy_codec::{DecodeError, Direction, Head, Version, View};
+use serde_json::Value;
+
+/// Cases whose packets are all well-formed on their own: what is wrong with them, or what is to be
+/// done, depends on what came before. The tests of the session judge these.
+const SESSION: &[(&str, &str)] = &[
+    ("C31-003", "size limit of CONNECT"),
+    ("C31-005", "first packet is not CONNECT"),
+    ("C31-006", "first packet is not CONNECT"),
+    ("C31-008", "first packet is not CONNECT"),
+    ("C31-035", "second CONNECT"),
+    ("C31-036", "second CONNECT"),
+    ("C31-060", "policy on $CONTROL"),
+    ("C31-062", "time limit of a started packet"),
+    ("C311-003", "size limit of CONNECT"),
+    ("C311-004", "first packet is not CONNECT"),
+    ("C311-006", "first packet is not CONNECT"),
+    ("C311-008", "first packet is not CONNECT"),
+    ("C311-036", "second CONNECT"),
+    ("C311-069", "policy on $CONTROL"),
+    ("C311-071", "time limit of a started packet"),
+    ("C50-004", "first packet is not CONNECT"),
+    ("C50-006", "first packet is not CONNECT"),
+    ("C50-007", "first packet is not CONNECT"),
+    ("C50-036", "second CONNECT"),
+    ("C50-037", "a hook refuses CONNECT"),
+    ("C50-100", "policy on $CONTROL"),
+    ("C50-102", "time limit of a started packet"),
+    ("C50-105", "topic alias table"),
+    ("C50-107", "topic alias table and a hook"),
+    ("C50-108", "topic alias table and a hook"),
+    ("C50-158", "session expiry interval of CONNECT"),
+    ("C50-160", "authentication method of CONNECT"),
+    ("C50-199", "a hook refuses a filter"),
+    ("C50-201", "policy on $exclusive and $delayed"),
+    ("S31-001", "first packet is not CONNACK"),
+    ("S31-005", "broker closes before CONNACK"),
+    ("S31-006", "broker closes within CONNACK"),
+    ("S31-013", "second CONNACK"),
+    ("S31-023", "size limit of the upstream"),
+    ("S31-026", "SUBACK without SUBSCRIBE"),
+    ("S31-028", "filters of the SUBSCRIBE"),
+    ("S31-031", "SUBACK without SUBSCRIBE"),
+    ("S311-005", "broker closes before CONNACK"),
+    ("S311-007", "time limit of CONNACK"),
+    ("S311-012", "nothing is relayed behind a refusal"),
+    ("S311-013", "session present against clean session"),
+    ("S311-025", "broker closes within PUBLISH"),
+    ("S311-027", "SUBACK without SUBSCRIBE"),
+    ("S311-032", "SUBACK without SUBSCRIBE"),
+    ("S50-001", "first packet is not CONNACK"),
+    ("S50-006", "broker closes within CONNACK"),
+    ("S50-013", "session present against clean start"),
+    ("S50-014", "second CONNACK"),
+    ("S50-024", "size limit of the upstream"),
+    ("S50-029", "filters of the SUBSCRIBE"),
+    ("S50-046", "policy on Server Reference"),
+    ("S50-048", "authentication method of CONNECT"),
+    ("S50-049", "Topic Alias Maximum of CONNECT"),
+    ("S50-051", "topic alias table"),
+    ("S50-056", "nothing is relayed behind DISCONNECT"),
+    ("S50-061", "Maximum Packet Size of CONNECT"),
+];
+
+/// What the data leaves to the implementation and the codec refuses.
+const REFUSED_BY_CHOICE: &[(&str, DecodeError)] = &[
+    // MQTT 3.1 says "not used" of these flags; no client is known to set them
+    ("C31-010", DecodeError::ReservedFlags),
+    ("C31-069", DecodeError::ReservedFlags),
+    ("C31-077", DecodeError::ReservedFlags),
+    ("C31-086", DecodeError::ReservedFlags),
+    ("C31-087", DecodeError::ReservedFlags),
+    ("S31-010", DecodeError::ReservedFlags),
+    ("S31-025", DecodeError::ReservedFlags),
+    ("C31-042", DecodeError::DupQosZero),
+    ("C31-021", DecodeError::WillFlagsWithoutWill),
+    // a set flag without its field must never make a field of what follows
+    ("C31-025", DecodeError::Truncated),
+    // MQTT 3.1 strings are held to the rules of 3.1.1
+    ("C31-030", DecodeError::InvalidUtf8),
+    ("C31-031", DecodeError::InvalidUtf8),
+    ("C31-052", DecodeError::InvalidUtf8),
+    ("C31-053", DecodeError::NulCharacter),
+    ("C31-103", DecodeError::InvalidUtf8),
+    ("C31-111", DecodeError::InvalidUtf8),
+    ("S31-021", DecodeError::InvalidUtf8),
+    // line breaks in a client identifier
+    ("C31-033", DecodeError::ControlCharacter),
+    ("C311-033", DecodeError::ControlCharacter),
+    // mosquitto's bridge bit changes echo and retain rules
+    ("C311-041", DecodeError::ProtocolLevel),
+    ("S31-033", DecodeError::InvalidReasonCode),
+    // a broker without MQTT 5.0 answers in the form of 3.1.1: the session expects it there
+    ("S50-033", DecodeError::InvalidReasonCode),
+];
+
+/// How far the codec comes through the bytes of a case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// All packets are whole and well-formed.
+    Read,
+    /// The last packet is not whole.
+    Incomplete,
+    Refused(DecodeError),
+}
+
+fn read(version: Version, direction: Direction, mut bytes: &[u8]) -> Outcome {
+    loop {
+        match View::parse(version, direction, bytes) {
+            Ok(Some(_)) => {
+                let head = Head::parse(bytes).expect("parsed").expect("whole");
+                bytes = &bytes[head.total_len()..];
+            }
+            Ok(None) if bytes.is_empty() => return Outcome::Read,
+            Ok(None) => return Outcome::Incomplete,
+            Err(error) => return Outcome::Refused(error),
+        }
+    }
+}
+
+/// Feeds the bytes one by one.
+fn read_slowly(version: Version, direction: Direction, bytes: &[u8]) -> Outcome {
+    let mut start = 0;
+    for end in 1..=bytes.len() {
+        match View::parse(version, direction, &bytes[start..end]) {
+            Ok(Some(_)) => start = end,
+            Ok(None) => {}
+            Err(error) => return Outcome::Refused(error),
+        }
+    }
+    if start == bytes.len() {
+        Outcome::Read
+    } else {
+        Outcome::Incomplete
+    }
+}
+
+struct Case {
+    id: String,
+    verdict: String,
+    version: Version,
+    direction: Direction,
+    bytes: Vec<u8>,
+    /// Reason codes with which MQTT 5.0 may answer.
+    reasons: Vec<u8>,
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    text.as_bytes()
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(str::from_utf8(pair).expect("ASCII"), 16).expect("hex"))
+        .collect()
+}
+
+fn bytes_of(case: &Value) -> Vec<u8> {
+    let Some(parts) = case["parts"].as_array() else {
+        return unhex(case["hex"].as_str().unwrap_or_default());
+    };
+    let part = |part: &Value| {
+        let times = part[1].as_u64().expect("a number of repetitions");
+        unhex(part[0].as_str().expect("hex")).repeat(times as usize)
+    };
+    parts.iter().flat_map(part).collect()
+}
+
+fn cases() -> Vec<Case> {
+    let cases: Vec<Value> =
+        serde_json::from_str(include_str!("data/hostile.json")).expect("valid JSON");
+    let text = |case: &Value, key| case[key].as_str().expect("a string").to_owned();
+    let reason = |code: &Value| {
+        let code = code.as_str().expect("a string").trim_start_matches("0x");
+        u8::from_str_radix(code, 16).expect("hex")
+    };
+    cases
+        .iter()
+        .map(|case| Case {
+            id: text(case, "id"),
+            verdict: text(case, "verdict"),
+            version: match text(case, "version").as_str() {
+                "3.1" => Version::V31,
+                "3.1.1" => Version::V311,
+                "5.0" => Version::V5,
+                other => panic!("version {other}"),
+            },
+            direction: match text(case, "dir").as_str() {
+                "c2s" => Direction::ToServer,
+                "s2c" => Direction::ToClient,
+                other => panic!("direction {other}"),
+            },
+            bytes: bytes_of(case),
+            reasons: case["reason_v5"]
+                .as_array()
+                .map(|codes| codes.iter().map(reason).collect())
+                .unwrap_or_default(),
+        })
+        .collect()
+}
+
+#[test]
+fn every_case_holds() {
+    let session: BTreeMap<_, _> = SESSION.iter().copied().collect();
+    let by_choice: BTreeMap<_, _> = REFUSED_BY_CHOICE.iter().copied().collect();
+    let cases = cases();
+    assert_eq!(cases.len(), 338);
+    let mut wrong = Vec::new();
+    for case in &cases {
+        let outcome = read(case.version, case.direction, &case.bytes);
+        let holds = if session.contains_key(case.id.as_str()) {
+            // else the codec alone could judge it, and would not be in the list
+            !matches!(outcome, Outcome::Refused(_))
+        } else if let Some(&error) = by_choice.get(case.id.as_str()) {
+            case.verdict != "reject" && outcome == Outcome::Refused(error)
+        } else {
+            match case.verdict.as_str() {
+                "reject" => matches!(outcome, Outcome::Refused(_)),
+                "accept" | "pass" | "policy" => outcome == Outcome::Read,
+                _ => false,
+            }
+        };
+        if !holds {
+            wrong.push(format!("{} {}: {outcome:?}", case.id, case.verdict));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    for id in session.keys().chain(by_choice.keys()) {
+        assert!(cases.iter().any(|case| case.id == *id), "no case {id}");
+    }
+}
+
+#[test]
+fn byte_by_byte_is_no_different() {
+    for case in cases() {
+        assert_eq!(
+            read_slowly(case.version, case.direction, &case.bytes),
+            read(case.version, case.direction, &case.bytes),
+            "{}",
+            case.id
+        );
+    }
+}
+
+#[test]
+fn the_reason_is_one_that_the_case_allows() {
+    let mut wrong = Vec::new();
+    for case in cases() {
+        if case.version != Version::V5 || case.reasons.is_empty() {
+            continue;
+        }
+        if let Outcome::Refused(error) = read(case.version, case.direction, &case.bytes) {
+            let reason = error.reason();
+            if !case.reasons.contains(&reason.as_u8()) {
+                wrong.push(format!(
+                    "{}: {error:?} says {reason:?}, not one of {:x?}",
+                    case.id, case.reasons
+                ));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
