@@ -1,7 +1,7 @@
 //! Bugs that parsers had, a test each: those of other implementations first, then our own.
 
 use mproxy_codec::{
-    DecodeError, Direction, ReasonCode, Version, View,
+    DecodeError, Direction, Head, ReasonCode, Version, View, normalise,
     topic::{TopicError, TopicFilter},
 };
 
@@ -275,4 +275,45 @@ fn reason_of_a_wildcard_in_response_topic() {
     let error = up(Version::V5, &bytes).map(|view| view.kind()).unwrap_err();
     assert_eq!(error, DecodeError::PropertyValue);
     assert_eq!(error.reason(), ReasonCode::PROTOCOL_ERROR);
+}
+
+/// Ours: the version that a session assumed decided whether the length of a CONNECT may be long,
+/// though the CONNECT names its own version.
+#[test]
+fn long_length_of_a_connect_that_names_its_version() {
+    let connect = |level: u8, tail: &[u8]| {
+        let mut bytes = vec![0x10, 0x80 | (10 + tail.len()) as u8, 0];
+        bytes.extend(b"\0\x04MQTT");
+        bytes.push(level);
+        bytes.extend(b"\x02\0\x3c");
+        bytes.extend(tail);
+        bytes
+    };
+    for assumed in [Version::V31, Version::V311, Version::V5] {
+        match up(assumed, &connect(4, b"\0\x01c")) {
+            Ok(View::Connect(packet)) => {
+                assert_eq!(
+                    packet.as_bytes()[..2],
+                    [0x10, 0x0d],
+                    "forwarded in short form"
+                );
+            }
+            other => panic!("{assumed}: {other:?}"),
+        }
+        assert_eq!(
+            up(assumed, &connect(5, b"\0\0\x01c")).map(|view| view.kind()),
+            Err(DecodeError::NotMinimal)
+        );
+    }
+}
+
+/// Ours: bytes of the next packet, handed over with a packet, became part of it.
+#[test]
+fn normalise_stops_at_the_end_of_the_packet() {
+    let bytes = b"\x8a\x86\x00\0\x01\0\x01a\x00\xc0\x00";
+    let head = Head::parse(bytes).unwrap().unwrap();
+    assert_eq!(
+        &normalise(head, bytes).unwrap()[..],
+        b"\x82\x06\0\x01\0\x01a\x00"
+    );
 }

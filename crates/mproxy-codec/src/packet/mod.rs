@@ -78,7 +78,8 @@ impl<'a> View<'a> {
         let Some(head) = Head::parse(bytes)? else {
             return Ok(None);
         };
-        if version.is_v5() && !head.is_minimal() {
+        // CONNECT judges its own length, by the version that it names
+        if version.is_v5() && !head.is_minimal() && head.kind() != Kind::Connect {
             return Err(DecodeError::NotMinimal);
         }
         match bytes.get(..head.total_len()) {
@@ -153,7 +154,8 @@ pub fn normalise(head: Head, packet: &[u8]) -> Result<Bytes, crate::EncodeError>
         Kind::Pubrel | Kind::Subscribe | Kind::Unsubscribe => head.first_byte() & 0xf7,
         _ => head.first_byte(),
     };
-    let body = packet.get(head.len()..).unwrap_or_default();
+    let end = packet.len().min(head.total_len());
+    let body = packet.get(head.len()..end).unwrap_or_default();
     let missing = head.remaining_len().saturating_sub(body.len());
     crate::build::join(first, &[body], missing)
 }
