@@ -1,7 +1,10 @@
 #![doc = include_str!("../README.md")]
 
+pub mod bench;
 pub mod load;
+pub mod measure;
 pub mod net;
+pub mod peer;
 pub mod sink;
 
 mod error;

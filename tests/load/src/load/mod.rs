@@ -24,6 +24,9 @@ use crate::error::Error;
 use crate::net::Endpoint;
 use crate::stop::Stop;
 
+use crate::wire::Version;
+use pool::Pool;
+
 pub use kind::{Load, Unit};
 pub use latency::Percentiles;
 
@@ -94,4 +97,15 @@ pub struct Outcome {
     pub elapsed: Duration,
     /// Of the loads that wait for answers.
     pub latency: Option<Percentiles>,
+}
+
+/// Makes one connection, waits for its CONNACK, and closes it.
+pub(crate) fn probe(target: &Target, stop: &Stop) -> Result<(), Error> {
+    let options = Options {
+        duration: Duration::ZERO,
+        idle: 0,
+        stop: stop.clone(),
+    };
+    let mut pool = Pool::connected(target, Version::V3, &options, 1)?;
+    pool.disconnect(0)
 }
