@@ -396,6 +396,16 @@ fn check_value(property: Property<'_>) -> Result<(), DecodeError> {
     }
 }
 
+/// Reads a property back that was written as `value`.
+fn check_written(bytes: &[u8], value: Value<'_>) -> Result<(), DecodeError> {
+    let mut reader = Reader::new(bytes, 0);
+    let property = read_property(&mut reader, bytes)?;
+    if !reader.is_at_end() || property.value != value {
+        return Err(DecodeError::PropertyValue);
+    }
+    check_value(property)
+}
+
 /// Writes properties into a buffer, as the packets that the proxy itself sends need them.
 #[derive(Clone, Debug, Default)]
 pub struct PropertyWriter {
@@ -415,11 +425,13 @@ impl PropertyWriter {
         self
     }
 
-    /// Appends a property.
+    /// Appends a property. What is appended can be read back: a value that does not go with the
+    /// identifier, or that no packet may carry, is refused and nothing is written.
     ///
     /// # Errors
     /// [`EncodeError::FieldTooLong`] for a string of more than 65,535 bytes,
-    /// [`EncodeError::PacketTooLarge`] for a number that no variable byte integer holds.
+    /// [`EncodeError::PacketTooLarge`] for a number that no variable byte integer holds,
+    /// [`EncodeError::Invalid`] for a value that the property cannot have.
     pub fn push(&mut self, id: PropertyId, value: Value<'_>) -> Result<&mut Self, EncodeError> {
         let start = self.bytes.len();
         self.bytes.push(id as u8);
@@ -444,7 +456,7 @@ impl PropertyWriter {
                 .push_field(name.as_bytes())
                 .and_then(|()| self.push_field(value.as_bytes())),
         };
-        match outcome {
+        match outcome.and_then(|()| Ok(check_written(&self.bytes[start..], value)?)) {
             Ok(()) => Ok(self),
             Err(error) => {
                 self.bytes.truncate(start);

@@ -1,7 +1,8 @@
 //! Bugs that parsers had, a test each: those of other implementations first, then our own.
 
 use mproxy_codec::{
-    DecodeError, Direction, Head, ReasonCode, Version, View, normalise,
+    DecodeError, Direction, EncodeError, Head, PropertyId, PropertyWriter, ReasonCode, Value,
+    Version, View, normalise,
     topic::{TopicError, TopicFilter},
 };
 
@@ -316,4 +317,68 @@ fn normalise_stops_at_the_end_of_the_packet() {
         &normalise(head, bytes).unwrap()[..],
         b"\x82\x06\0\x01\0\x01a\x00"
     );
+}
+
+/// Ours: a property could be written with a value of another type, or with a string that no
+/// packet may carry (a reason with U+0000, say), and made a packet that the receiver refuses.
+#[test]
+fn written_properties_can_be_read() {
+    use PropertyId as Id;
+    use Value as V;
+    let refused = [
+        (Id::ReasonString, V::Str("a\0b"), DecodeError::NulCharacter),
+        (
+            Id::UserProperty,
+            V::Pair("a", "\0"),
+            DecodeError::NulCharacter,
+        ),
+        (Id::ResponseTopic, V::Str("a/#"), DecodeError::PropertyValue),
+        (Id::ResponseTopic, V::Str(""), DecodeError::EmptyTopic),
+        (Id::ReceiveMaximum, V::U16(0), DecodeError::PropertyValue),
+        (Id::TopicAlias, V::U16(0), DecodeError::TopicAliasZero),
+        (Id::MaximumQos, V::Byte(2), DecodeError::PropertyValue),
+        (
+            Id::SubscriptionIdentifier,
+            V::Varint(0),
+            DecodeError::PropertyValue,
+        ),
+        // another type
+        (Id::ReceiveMaximum, V::U32(5), DecodeError::PropertyValue),
+        (Id::ReceiveMaximum, V::Byte(5), DecodeError::Truncated),
+        (
+            Id::MaximumPacketSize,
+            V::Varint(268_435_455),
+            DecodeError::PropertyValue,
+        ),
+        (
+            Id::ContentType,
+            V::Binary(b"\xff"),
+            DecodeError::InvalidUtf8,
+        ),
+        (Id::ContentType, V::Binary(b"a"), DecodeError::PropertyValue),
+        (Id::CorrelationData, V::Str("a"), DecodeError::PropertyValue),
+    ];
+    let mut writer = PropertyWriter::new();
+    writer.push(Id::ReasonString, V::Str("kept")).unwrap();
+    let before = writer.as_bytes().to_vec();
+    for (id, value, error) in refused {
+        assert_eq!(
+            writer.push(id, value).map(|_| ()),
+            Err(EncodeError::Invalid(error)),
+            "{id:?} {value:?}"
+        );
+        assert_eq!(writer.as_bytes(), before, "{id:?} {value:?}");
+    }
+    let long = "x".repeat(65_536);
+    assert_eq!(
+        writer.push(Id::ReasonString, V::Str(&long)).map(|_| ()),
+        Err(EncodeError::FieldTooLong)
+    );
+    assert_eq!(
+        writer
+            .push(Id::SubscriptionIdentifier, V::Varint(268_435_456))
+            .map(|_| ()),
+        Err(EncodeError::PacketTooLarge)
+    );
+    assert_eq!(writer.as_bytes(), before);
 }
