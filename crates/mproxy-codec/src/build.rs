@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::error::EncodeError;
+use crate::error::{DecodeError, EncodeError};
 use crate::varint;
 
 /// Joins `parts` behind a fixed header with the minimal remaining length.
@@ -21,6 +21,18 @@ pub(crate) fn join(first: u8, parts: &[&[u8]], streamed: usize) -> Result<Bytes,
         packet.put_slice(part);
     }
     Ok(packet.freeze())
+}
+
+/// A packet identifier, which is never 0.
+///
+/// # Errors
+/// [`EncodeError::Invalid`] for 0.
+pub(crate) const fn packet_id(id: u16) -> Result<[u8; 2], EncodeError> {
+    if id == 0 {
+        Err(EncodeError::Invalid(DecodeError::PacketIdZero))
+    } else {
+        Ok(id.to_be_bytes())
+    }
 }
 
 /// The two-byte length in front of a string or binary field.

@@ -1,8 +1,9 @@
 //! Bugs that parsers had, a test each: those of other implementations first, then our own.
 
 use mproxy_codec::{
-    DecodeError, Direction, EncodeError, Head, PropertyId, PropertyWriter, ReasonCode, Value,
-    Version, View, normalise,
+    DecodeError, Direction, EncodeError, Head, Kind, PropertyId, PropertyWriter, PublishEdit, QoS,
+    ReasonCode, SubscriptionOptions, Value, Version, View, encode_ack, encode_publish,
+    encode_suback, encode_subscribe, encode_unsuback, encode_unsubscribe, normalise,
     topic::{TopicError, TopicFilter},
 };
 
@@ -381,4 +382,99 @@ fn written_properties_can_be_read() {
         Err(EncodeError::PacketTooLarge)
     );
     assert_eq!(writer.as_bytes(), before);
+}
+
+fn edit(bytes: &[u8], edit: &PublishEdit<'_>) -> Result<Vec<u8>, EncodeError> {
+    match up(Version::V5, bytes) {
+        Ok(View::Publish(publish)) => publish.edit(Version::V5, edit).map(|made| made.to_vec()),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Ours: taking the alias out of a PUBLISH that has no topic name but the alias made a PUBLISH to
+/// nowhere, and so did a new property block without the alias.
+#[test]
+fn no_publish_without_topic_and_alias() {
+    let nowhere = Err(EncodeError::Invalid(DecodeError::EmptyTopic));
+    let bytes = packet(0x30, b"\0\0\x03\x23\0\x01x");
+    let without = PublishEdit::new().without_topic_alias();
+    assert_eq!(edit(&bytes, &without), nowhere);
+    assert_eq!(edit(&bytes, &PublishEdit::new().properties(b"")), nowhere);
+    assert_eq!(
+        edit(&bytes, &without.topic("a/b")),
+        Ok(packet(0x30, b"\0\x03a/b\0x"))
+    );
+    let other_alias = PublishEdit::new().properties(b"\x23\0\x02");
+    assert_eq!(
+        edit(&bytes, &other_alias),
+        Ok(packet(0x30, b"\0\0\x03\x23\0\x02x"))
+    );
+    // an alias in a new block goes too
+    assert_eq!(
+        edit(&bytes, &other_alias.topic("a").without_topic_alias()),
+        Ok(packet(0x30, b"\0\x01a\0x"))
+    );
+}
+
+/// Ours: a new property block went into the packet unread.
+#[test]
+fn edited_properties_are_validated() {
+    let bytes = packet(0x30, b"\0\x01a\0x");
+    for (block, error) in [
+        (&b"\x01\x02"[..], DecodeError::PropertyValue),
+        (b"\x01\x01\x01\x01", DecodeError::DuplicateProperty),
+        (b"\x11\0\0\0\x01", DecodeError::PropertyNotAllowed),
+        (b"\x03\0\x09a", DecodeError::Truncated),
+        (b"\x7f", DecodeError::UnknownProperty),
+    ] {
+        assert_eq!(
+            edit(&bytes, &PublishEdit::new().properties(block)),
+            Err(EncodeError::Invalid(error)),
+            "{block:x?}"
+        );
+    }
+}
+
+/// Ours: a topic that does not fit into its length was "a field runs past the end of the packet".
+#[test]
+fn too_long_is_called_too_long() {
+    let long = "t".repeat(65_536);
+    let bytes = packet(0x30, b"\0\x01a\0x");
+    let too_long = Err(EncodeError::FieldTooLong);
+    assert_eq!(edit(&bytes, &PublishEdit::new().topic(&long)), too_long);
+    let v5 = Version::V5;
+    let qos = QoS::AtMostOnce;
+    let options = SubscriptionOptions::new(qos);
+    for made in [
+        encode_publish(v5, &long, qos, 0, b"", b""),
+        encode_subscribe(v5, 1, b"", [(&*long, options)]),
+        encode_unsubscribe(v5, 1, b"", [&*long]),
+    ] {
+        assert_eq!(made.map(|made| made.to_vec()), too_long);
+    }
+}
+
+/// Ours: packet identifier 0 was written without a word, except in PUBLISH.
+#[test]
+fn packet_id_zero_is_not_written() {
+    let qos = QoS::AtLeastOnce;
+    let options = SubscriptionOptions::new(qos);
+    for version in [Version::V31, Version::V311, Version::V5] {
+        let acks = [Kind::Puback, Kind::Pubrec, Kind::Pubrel, Kind::Pubcomp]
+            .map(|kind| encode_ack(version, kind, 0, ReasonCode::SUCCESS, b""));
+        let others = [
+            encode_publish(version, "a", qos, 0, b"", b""),
+            encode_subscribe(version, 0, b"", [("a", options)]),
+            encode_unsubscribe(version, 0, b"", ["a"]),
+            encode_suback(version, 0, b"", b"\0"),
+            encode_unsuback(version, 0, b"", b"\0"),
+        ];
+        for made in acks.into_iter().chain(others) {
+            assert_eq!(
+                made,
+                Err(EncodeError::Invalid(DecodeError::PacketIdZero)),
+                "{version}"
+            );
+        }
+    }
 }

@@ -62,7 +62,8 @@ pub(crate) fn parse(
 /// Writes a PUBACK, PUBREC, PUBREL or PUBCOMP. Before MQTT 5.0 reason and properties are left out.
 ///
 /// # Errors
-/// [`EncodeError::NoSuchField`] when `kind` is none of the four.
+/// [`EncodeError::NoSuchField`] when `kind` is none of the four, [`EncodeError::Invalid`] for
+/// packet identifier 0, [`EncodeError::PacketTooLarge`] when the property block has no encoding.
 pub fn encode_ack(
     version: Version,
     kind: Kind,
@@ -75,7 +76,7 @@ pub fn encode_ack(
         Kind::Pubrel => 0x62,
         _ => return Err(EncodeError::NoSuchField),
     };
-    let id = packet_id.to_be_bytes();
+    let id = build::packet_id(packet_id)?;
     if !version.is_v5() || (reason == ReasonCode::SUCCESS && properties.is_empty()) {
         return build::join(first, &[&id], 0);
     }

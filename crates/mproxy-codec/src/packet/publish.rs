@@ -239,8 +239,7 @@ impl<'a> Publish<'a> {
             .get(self.layout.properties_at as usize..self.layout.payload_at())
             .unwrap_or_default();
         // validated when the layout was made
-        Properties::parse(block, Place::Packet(Kind::Publish, Direction::ToClient))
-            .unwrap_or_default()
+        parse_properties(block).unwrap_or_default()
     }
 
     /// The payload, `None` when the view was made without it.
@@ -261,34 +260,44 @@ impl<'a> Publish<'a> {
         let topic = edit
             .topic
             .map_or_else(|| self.layout.topic(self.bytes), str::as_bytes);
+        let topic_len = build::field_len(topic)?;
         if edit.topic.is_some() {
             check_topic_name(topic)?;
         }
-        let topic_len = build::field_len(topic)?;
         let id = self.layout.packet_id.to_be_bytes();
         let id = if self.layout.packet_id == 0 {
             &[][..]
         } else {
             &id[..]
         };
-        let own = self
+        let mut properties = self
             .bytes
             .get(self.layout.properties_at as usize..self.layout.payload_at())
             .unwrap_or_default();
-        let mut kept = PropertyWriter::new();
-        let properties = match edit.properties {
-            Some(_) if !version.is_v5() => return Err(EncodeError::NoSuchField),
-            Some(properties) => properties,
-            None if edit.drop_topic_alias && self.layout.topic_alias != 0 => {
-                for property in &self.properties() {
-                    if property.id != PropertyId::TopicAlias {
-                        kept.copy(&property);
-                    }
-                }
-                kept.as_bytes()
+        let mut has_alias = self.layout.topic_alias != 0;
+        if let Some(block) = edit.properties {
+            if !version.is_v5() {
+                return Err(EncodeError::NoSuchField);
             }
-            None => own,
-        };
+            has_alias = parse_properties(block)?
+                .get(PropertyId::TopicAlias)
+                .is_some();
+            properties = block;
+        }
+        let mut kept = PropertyWriter::new();
+        if edit.drop_topic_alias && has_alias {
+            for property in &parse_properties(properties)? {
+                if property.id != PropertyId::TopicAlias {
+                    kept.copy(&property);
+                }
+            }
+            properties = kept.as_bytes();
+            has_alias = false;
+        }
+        // nothing is left that names a topic
+        if topic.is_empty() && !has_alias {
+            return Err(EncodeError::Invalid(DecodeError::EmptyTopic));
+        }
         let block_len = varint::encode(properties.len())?;
         let block_len = if version.is_v5() {
             block_len.as_slice()
@@ -313,6 +322,11 @@ impl<'a> Publish<'a> {
             streamed,
         )
     }
+}
+
+/// Reads a property block as a PUBLISH of either direction may carry it.
+fn parse_properties(block: &[u8]) -> Result<Properties<'_>, DecodeError> {
+    Properties::parse(block, Place::Packet(Kind::Publish, Direction::ToClient))
 }
 
 /// What [`Publish::edit`] changes; `None` leaves a field as it is.
@@ -405,20 +419,19 @@ pub fn encode_publish(
     properties: &[u8],
     payload: &[u8],
 ) -> Result<Bytes, EncodeError> {
+    let topic_len = build::field_len(topic.as_bytes())?;
     check_topic_name(topic.as_bytes())?;
-    let id = packet_id.to_be_bytes();
-    let id = match (qos, packet_id) {
-        (QoS::AtMostOnce, _) => &[][..],
-        (_, 0) => return Err(EncodeError::Invalid(DecodeError::PacketIdZero)),
-        _ => &id[..],
+    let id = match qos {
+        QoS::AtMostOnce => None,
+        QoS::AtLeastOnce | QoS::ExactlyOnce => Some(build::packet_id(packet_id)?),
     };
+    let id = id.as_ref().map_or(&[][..], |id| &id[..]);
     let block_len = varint::encode(properties.len())?;
     let block_len = if version.is_v5() {
         block_len.as_slice()
     } else {
         &[]
     };
-    let topic_len = build::field_len(topic.as_bytes())?;
     build::join(
         0x30 | qos.as_u8() << 1,
         &[

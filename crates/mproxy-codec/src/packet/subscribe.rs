@@ -171,8 +171,8 @@ pub fn encode_subscribe<'a>(
 ) -> Result<Bytes, EncodeError> {
     let mut entries = Vec::new();
     for (filter, options) in subscriptions {
-        check_topic_filter(filter.as_bytes())?;
         entries.extend_from_slice(&build::field_len(filter.as_bytes())?);
+        check_topic_filter(filter.as_bytes())?;
         entries.extend_from_slice(filter.as_bytes());
         entries.push(options.as_u8());
     }
@@ -194,7 +194,7 @@ pub(super) fn encode_entries(
     let len = if version.is_v5() { len.as_slice() } else { &[] };
     build::join(
         first,
-        &[&packet_id.to_be_bytes(), len, properties, entries],
+        &[&build::packet_id(packet_id)?, len, properties, entries],
         0,
     )
 }
@@ -258,14 +258,15 @@ pub(crate) fn parse_suback(
 /// Writes a SUBACK. Before MQTT 5.0 every failure becomes 0x80 ([MQTT-3.9.3-2] of 3.1.1).
 ///
 /// # Errors
-/// [`EncodeError::PacketTooLarge`] when the packet becomes too long.
+/// [`EncodeError::Invalid`] for packet identifier 0, [`EncodeError::PacketTooLarge`] when the packet
+/// becomes too long.
 pub fn encode_suback(
     version: Version,
     packet_id: u16,
     properties: &[u8],
     codes: &[u8],
 ) -> Result<Bytes, EncodeError> {
-    let id = packet_id.to_be_bytes();
+    let id = build::packet_id(packet_id)?;
     if version.is_v5() {
         let len = varint::encode(properties.len())?;
         return build::join(0x90, &[&id, len.as_slice(), properties, codes], 0);

@@ -102,8 +102,8 @@ pub fn encode_unsubscribe<'a>(
 ) -> Result<Bytes, EncodeError> {
     let mut entries = Vec::new();
     for filter in filters {
-        check_topic_filter(filter.as_bytes())?;
         entries.extend_from_slice(&build::field_len(filter.as_bytes())?);
+        check_topic_filter(filter.as_bytes())?;
         entries.extend_from_slice(filter.as_bytes());
     }
     encode_entries(0xa2, version, packet_id, properties, &entries)
@@ -112,14 +112,15 @@ pub fn encode_unsubscribe<'a>(
 /// Writes an UNSUBACK; the codes are left out before MQTT 5.0.
 ///
 /// # Errors
-/// [`EncodeError::PacketTooLarge`] when the packet becomes too long.
+/// [`EncodeError::Invalid`] for packet identifier 0, [`EncodeError::PacketTooLarge`] when the packet
+/// becomes too long.
 pub fn encode_unsuback(
     version: Version,
     packet_id: u16,
     properties: &[u8],
     codes: &[u8],
 ) -> Result<Bytes, EncodeError> {
-    let id = packet_id.to_be_bytes();
+    let id = build::packet_id(packet_id)?;
     if !version.is_v5() {
         return build::join(0xb0, &[&id], 0);
     }
