@@ -144,11 +144,12 @@ impl ReasonCode {
         matches!(self.0, 0x00 | 0x80..=0x8a | 0x8c | 0x90 | 0x95 | 0x97 | 0x99..=0x9d | 0x9f)
     }
 
-    /// True when DISCONNECT sent by the server may carry the code (MQTT 5.0 table 3-10).
+    /// True when DISCONNECT sent by the server may carry the code (MQTT 5.0 table 3-10, and table
+    /// 2-6 for 0x8c, Bad authentication method, with which a re-authentication fails).
     #[must_use]
     pub const fn is_valid_in_server_disconnect(self) -> bool {
         matches!(self.0,
-            0x00 | 0x80..=0x83 | 0x87 | 0x89 | 0x8b | 0x8d..=0x90 | 0x93..=0xa2)
+            0x00 | 0x80..=0x83 | 0x87 | 0x89 | 0x8b..=0x90 | 0x93..=0xa2)
     }
 
     /// True when DISCONNECT sent by the client may carry the code (MQTT 5.0 table 3-10).

@@ -478,3 +478,19 @@ fn packet_id_zero_is_not_written() {
         }
     }
 }
+
+/// Ours: table 3-10 leaves 0x8c out of DISCONNECT and table 2-6 lists it there. A broker that ends
+/// a re-authentication with it was taken for a broken one, and the client was told nothing.
+#[test]
+fn disconnect_with_bad_authentication_method() {
+    match down(Version::V5, b"\xe0\x01\x8c") {
+        Ok(View::Disconnect(disconnect)) => {
+            assert_eq!(disconnect.reason, ReasonCode::BAD_AUTHENTICATION_METHOD);
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(
+        up(Version::V5, b"\xe0\x01\x8c").map(|view| view.kind()),
+        Err(DecodeError::InvalidReasonCode)
+    );
+}
