@@ -4,5 +4,7 @@
 
 mod app;
 mod config;
+#[cfg(feature = "demo")]
+mod demo;
 
 fn main() {}
