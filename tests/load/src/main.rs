@@ -169,6 +169,7 @@ fn bench(args: &BenchArgs, stop: &Stop) -> Result<bool, Error> {
         options,
     };
     let rig = Rig::start(&own, &mproxy, args.idle(), stop)?;
+    eprintln!("sink at {}", rig.sink_endpoint());
     let report = bench.run(&rig, |line| eprintln!("{line}"))?;
     print(&report.to_string())?;
     if let Some(path) = &args.json {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::batched::Batched;
 use super::message::Shape;
 use super::{Meter, Options, Outcome, Target};
-use super::{closed, connect, idle, mix, paced, single, to_client};
+use super::{closed, connect, idle, mix, paced, single, steady, to_client};
 use crate::error::Error;
 use crate::wire::Version;
 
@@ -18,8 +18,10 @@ pub enum Load {
     Batched,
     /// 64 B at QoS 0, many packets a write, to the clients.
     ToClient,
-    /// 64 B at QoS 0, one packet a write.
+    /// 64 B at QoS 0, one packet a write, as fast as it goes.
     Single,
+    /// 64 B at QoS 0, one packet a write, at a fixed rate.
+    Steady,
     /// QoS 1, each of 64 clients waits for its answer.
     Closed,
     /// QoS 1, 200 clients, ten messages a second each.
@@ -56,10 +58,11 @@ pub enum Unit {
 
 impl Load {
     /// Every load, in the order of the report.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Batched,
         Self::ToClient,
         Self::Single,
+        Self::Steady,
         Self::Closed,
         Self::Paced,
         Self::Connect,
@@ -77,6 +80,7 @@ impl Load {
             Self::Batched => "batched",
             Self::ToClient => "to-client",
             Self::Single => "single",
+            Self::Steady => "steady",
             Self::Closed => "closed",
             Self::Paced => "paced",
             Self::Connect => "connect",
@@ -95,6 +99,7 @@ impl Load {
             Self::Batched => "64 B QoS 0, batched, to the server",
             Self::ToClient => "64 B QoS 0, batched, to the client",
             Self::Single => "64 B QoS 0, one packet a write",
+            Self::Steady => "64 B QoS 0, one packet a write, 64,000 a second",
             Self::Closed => "QoS 1 closed loop, 64 clients",
             Self::Paced => "QoS 1, 200 clients, 10 a second each",
             Self::Connect => "connect, CONNACK, disconnect",
@@ -147,6 +152,7 @@ impl Load {
             Self::V5Batched => Batched::SMALL.run(v5, target, options, meter),
             Self::ToClient => to_client::run(small, target, options, meter),
             Self::Single => single::run(small, target, options, meter),
+            Self::Steady => steady::run(small, target, options, meter),
             Self::Closed => closed::run(small, target, options, meter),
             Self::V5Closed => closed::run(v5, target, options, meter),
             Self::Paced => paced::run(small, target, options, meter),

@@ -16,6 +16,7 @@ mod mix;
 mod paced;
 mod pool;
 mod single;
+mod steady;
 mod to_client;
 
 use std::time::Duration;

@@ -1,4 +1,7 @@
-//! QoS 0 as fast as it goes, one packet a write: what many small devices look like.
+//! QoS 0 as fast as it goes, one packet a write.
+//!
+//! How many packets a proxy finds in one read depends on how far it is behind, so the figures
+//! scatter; see the `steady` load for ones that do not.
 
 use super::batched::measure_flood;
 use super::message::Shape;

@@ -3,11 +3,10 @@
 //! Level-triggered, so that one `recv` an event is enough and none of them ends in `EAGAIN`; the
 //! fine time-out lets a paced load send on time.
 
-use std::fmt;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
@@ -43,25 +42,12 @@ pub(crate) struct Ready {
 }
 
 /// An epoll instance. A closed socket leaves it by itself.
-pub(crate) struct Poller {
-    epoll: OwnedFd,
-    events: Vec<Event>,
-}
-
-impl fmt::Debug for Poller {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Poller")
-            .field("epoll", &self.epoll)
-            .finish_non_exhaustive()
-    }
-}
+#[derive(Debug)]
+pub(crate) struct Poller(OwnedFd);
 
 impl Poller {
     pub(crate) fn new() -> Result<Self, Errno> {
-        Ok(Self {
-            epoll: epoll::create(CreateFlags::CLOEXEC)?,
-            events: Vec::with_capacity(EVENTS),
-        })
+        epoll::create(CreateFlags::CLOEXEC).map(Self)
     }
 
     pub(crate) fn add(
@@ -71,7 +57,7 @@ impl Poller {
         interest: Interest,
     ) -> Result<(), Errno> {
         epoll::add(
-            &self.epoll,
+            &self.0,
             source,
             EventData::new_u64(token as u64),
             interest.flags(),
@@ -85,7 +71,7 @@ impl Poller {
         interest: Interest,
     ) -> Result<(), Errno> {
         epoll::modify(
-            &self.epoll,
+            &self.0,
             source,
             EventData::new_u64(token as u64),
             interest.flags(),
@@ -93,24 +79,21 @@ impl Poller {
     }
 
     /// Replaces the content of `ready` by what is ready within `timeout`.
-    pub(crate) fn wait(&mut self, timeout: Duration, ready: &mut Vec<Ready>) -> Result<(), Errno> {
+    pub(crate) fn wait(&self, timeout: Duration, ready: &mut Vec<Ready>) -> Result<(), Errno> {
         ready.clear();
         let timeout = Timespec {
             tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: timeout.subsec_nanos().into(),
         };
-        match epoll::wait(
-            &self.epoll,
-            spare_capacity(&mut self.events),
-            Some(&timeout),
-        ) {
-            Ok(_) => {}
+        let mut events = [const { MaybeUninit::<Event>::uninit() }; EVENTS];
+        let events = match epoll::wait(&self.0, &mut events, Some(&timeout)) {
+            Ok((events, _)) => events,
             // A signal: the caller's loop looks at its stop flag.
             Err(Errno::INTR) => return Ok(()),
             Err(error) => return Err(error),
-        }
+        };
         let failed = EventFlags::ERR | EventFlags::HUP;
-        ready.extend(self.events.drain(..).map(|event| {
+        ready.extend(events.iter().map(|event| {
             // `Event` is packed on some targets: copy the fields out before using them.
             let (flags, data) = (event.flags, event.data);
             Ready {

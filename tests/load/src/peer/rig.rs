@@ -101,6 +101,11 @@ impl Rig {
         })
     }
 
+    /// Where the sink listens.
+    pub fn sink_endpoint(&self) -> &Endpoint {
+        &self.sink_endpoint
+    }
+
     /// Process id of the sink.
     pub fn sink_pid(&self) -> u32 {
         self.sink.id()
