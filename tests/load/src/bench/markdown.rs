@@ -14,6 +14,12 @@ impl fmt::Display for Report {
              round.",
             self.rounds, self.seconds, self.cpus
         )?;
+        if let Some(load) = self.load_average.filter(|load| *load > BUSY) {
+            writeln!(
+                f,
+                "\nThe machine was busy: the load average was {load:.1} before the first load."
+            )?;
+        }
         for skipped in &self.skipped {
             writeln!(f, "\nSkipped: {}, {}", skipped.peer, skipped.why)?;
         }
@@ -24,6 +30,9 @@ impl fmt::Display for Report {
         writeln!(f, "\n{met} of {all} bars met.")
     }
 }
+
+/// From this load average on, the report warns.
+const BUSY: f64 = 0.5;
 
 fn write_load(f: &mut fmt::Formatter<'_>, load: &LoadReport) -> fmt::Result {
     let has = |column: fn(&PeerReport) -> bool| load.peers.iter().any(column);

@@ -17,6 +17,9 @@ use crate::peer::{Peer, Variant};
 pub struct Report {
     /// CPUs that this process may use.
     pub cpus: usize,
+    /// Processes that wanted to run in the minute before the start, on average: more than a few
+    /// tenths mean that somebody else was measured as well.
+    pub load_average: Option<f64>,
     /// Rounds that were run.
     pub rounds: usize,
     /// Measured seconds of a load that runs for a time.
@@ -131,6 +134,7 @@ impl Report {
         });
         Self {
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
+            load_average: load_average(),
             rounds: bench.rounds,
             seconds: bench.options.duration.as_secs_f64(),
             idle_connections: bench.options.idle,
@@ -257,4 +261,9 @@ impl PeerReport {
     pub(super) fn median_of(&self, of: impl Fn(&Sample) -> Option<f64>) -> Option<f64> {
         median(self.samples.iter().filter_map(of))
     }
+}
+
+fn load_average() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/loadavg").ok()?;
+    text.split_ascii_whitespace().next()?.parse().ok()
 }
