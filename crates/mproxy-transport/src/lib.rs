@@ -9,9 +9,12 @@ mod ws;
 
 pub use self::{
     addr::{AddrError, ClientAddr, ListenAddr, UpstreamAddr},
-    connect::{DialCause, DialError, DialOptions, Dialer, HandshakeError},
+    connect::{DialCause, DialError, DialOptions, Dialer},
     listen::{Accepted, Acceptor, ListenOptions, Listener},
     stream::Stream,
     tcp::TcpOptions,
-    ws::{Subprotocol, WsError, WsOptions, WsRequest, WsStream, WsViolation, accept_websocket},
+    ws::{
+        HandshakeError, Subprotocol, WsError, WsOptions, WsRequest, WsStream, WsViolation,
+        accept_websocket,
+    },
 };

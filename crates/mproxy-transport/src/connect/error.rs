@@ -2,9 +2,7 @@
 
 use std::io;
 
-use tokio_tungstenite::tungstenite;
-
-use crate::addr::UpstreamAddr;
+use crate::{addr::UpstreamAddr, ws::HandshakeError};
 
 /// A failed dial: the address, and what went wrong.
 #[derive(Debug, thiserror::Error)]
@@ -36,11 +34,6 @@ pub enum DialCause {
     Io(io::Error),
 }
 
-/// Why a broker's WebSocket listener and this proxy did not come to terms.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct HandshakeError(Box<tungstenite::Error>);
-
 impl DialError {
     pub(super) fn new(addr: &UpstreamAddr, cause: DialCause) -> Self {
         Self {
@@ -70,8 +63,8 @@ impl From<io::Error> for DialCause {
     }
 }
 
-impl From<tungstenite::Error> for DialCause {
-    fn from(error: tungstenite::Error) -> Self {
-        Self::Handshake(HandshakeError(Box::new(error)))
+impl From<HandshakeError> for DialCause {
+    fn from(error: HandshakeError) -> Self {
+        Self::Handshake(error)
     }
 }

@@ -8,5 +8,5 @@ mod error;
 
 pub use self::{
     dialer::{DialOptions, Dialer},
-    error::{DialCause, DialError, HandshakeError},
+    error::{DialCause, DialError},
 };

@@ -25,11 +25,10 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::timeout,
 };
-use tokio_tungstenite::{WebSocketStream, tungstenite::protocol::Role};
+use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::{
     WsError, WsOptions, WsRequest, WsStream,
-    config::websocket_config,
     negotiate::{Head, Refusal, negotiate},
 };
 use crate::stream::Stream;
@@ -83,14 +82,11 @@ async fn upgrade(stream: Stream, options: &WsOptions) -> Result<(Stream, WsReque
     let outcome = outcome.into_inner().unwrap_or_else(PoisonError::into_inner);
     let error = match (served, outcome) {
         (Ok(()), Some(Ok(request))) => {
-            let websocket = WebSocketStream::from_partially_read(
-                stream,
-                read_buf.into(),
-                Role::Server,
-                Some(websocket_config(options.max_message_size)),
-            )
-            .await;
-            return Ok((WsStream::new(websocket).into(), request));
+            let size = options.max_message_size;
+            return Ok((
+                WsStream::new(stream, read_buf, Role::Server, size).into(),
+                request,
+            ));
         }
         (_, Some(Err(refusal))) => WsError::Refused {
             status: refusal.status.as_u16(),

@@ -6,18 +6,24 @@
 //!                                       |
 //!                                       +------> 101 --> the same Stream, taken back from hyper
 //!                                                        with the bytes read past the request
-//!                                                        --> WsStream (tungstenite frames)
+//!                                                        --> WsStream
 //! ```
 //!
 //! The handshake is hyper's and hyper-tungstenite's. The socket is then taken back as what it
 //! was, so that no boxed HTTP connection stays under the WebSocket for its life.
+//!
+//! Below `WsStream`, [`deframe`] reads (frame headers are tungstenite's) and [`outbox`] holds what
+//! the socket did not take. Nothing is gathered into messages, so nothing is allocated because a
+//! length field said so, and an idle connection owns no buffer.
 
 mod accept;
 mod client;
-mod config;
+mod deframe;
 mod error;
+mod mask;
 mod negotiate;
 mod options;
+mod outbox;
 mod request;
 mod stream;
 mod subprotocol;
@@ -25,6 +31,7 @@ mod subprotocol;
 pub(crate) use self::client::connect_websocket;
 pub use self::{
     accept::accept_websocket,
+    client::HandshakeError,
     error::{WsError, WsViolation},
     options::WsOptions,
     request::WsRequest,

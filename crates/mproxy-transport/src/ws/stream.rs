@@ -1,9 +1,10 @@
 //! The byte stream inside a WebSocket.
 //!
 //! Messages have no meaning here [MQTT-6.0.0-2]: their payloads are read as one stream, and each
-//! write becomes a binary frame. Control frames are answered from within `poll_read`, which is
-//! polled all the time in a proxy; what they leave unsent goes out with the next poll of any
-//! kind.
+//! write becomes a binary frame. Bytes are unmasked where the reader's buffer is, and written from
+//! where the writer's is, so that an idle connection owns no buffer. Control frames are answered
+//! from within `poll_read`, which is polled all the time in a proxy; what they leave unsent goes
+//! out with the next poll of any kind.
 
 use std::{
     io::{self, IoSlice},
@@ -11,19 +12,19 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{Buf, Bytes, BytesMut};
-use futures_util::{Sink, Stream as _};
+use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_tungstenite::{
-    WebSocketStream,
-    tungstenite::{
-        Error, Message,
-        error::ProtocolError,
-        protocol::{CloseFrame, frame::coding::CloseCode},
-    },
+use tokio_tungstenite::tungstenite::protocol::{
+    Role,
+    frame::coding::{CloseCode, Data, OpCode},
 };
 
-use super::{WsViolation, config::MAX_WRITE_FRAME};
+use super::{
+    WsViolation,
+    deframe::{Deframer, End, MAX_HEADER},
+    mask::{advance_key, apply_mask},
+    outbox::{Outbox, header, mask_key},
+};
 use crate::stream::Stream;
 
 /// A WebSocket as a byte stream: binary messages in, binary frames out.
@@ -32,155 +33,118 @@ use crate::stream::Stream;
 /// - A violation ends the stream with a [`WsViolation`], after a Close frame with its code:
 ///   1002 for the protocol, 1003 for text, 1007 for invalid UTF-8, 1009 for size. What the peer
 ///   still sends is then read and thrown away, up to 64 KiB, so that the Close frame survives.
-/// - A write takes at most 16 KiB, makes one frame of it, and waits until the frame before is
-///   with the kernel.
+/// - A read takes frames from the socket right into the buffer: a large one makes few system calls.
+/// - A write takes at most 64 KiB and makes one frame of it. What the kernel does not take of the
+///   frame is kept, and must be gone before the next write is taken.
 /// - Pings are answered with the latest pong only, whatever their number.
 /// - `poll_shutdown` sends a Close frame with code 1000. The socket itself is shut down only once
 ///   the peer has closed too, or has violated the protocol.
 #[derive(Debug)]
 pub struct WsStream {
-    inner: WebSocketStream<Stream>,
-    /// The rest of a message that did not fit the reader's buffer.
-    rest: Bytes,
+    io: Stream,
+    role: Role,
+    /// Bytes that were read from the socket before it was a WebSocket.
+    early: Bytes,
+    deframer: Deframer,
+    outbox: Outbox,
     read: ReadState,
-    /// Frames may be waiting in tungstenite's buffer.
-    unflushed: bool,
-    close_sent: bool,
 }
 
 #[derive(Debug)]
 enum ReadState {
     Open,
     /// The error is reported once everything before it was read.
-    Failed(io::Error),
+    Failed(WsViolation),
     /// After a violation: raw bytes are thrown away, this many at most.
     Discard(usize),
     Ended,
 }
 
 impl WsStream {
-    pub(super) fn new(inner: WebSocketStream<Stream>) -> Self {
+    pub(super) fn new(io: Stream, early: Bytes, role: Role, max_message_size: usize) -> Self {
         Self {
-            inner,
-            rest: Bytes::new(),
+            io,
+            role,
+            // Empty or not, it holds the buffer of the handshake.
+            early: if early.is_empty() {
+                Bytes::new()
+            } else {
+                early
+            },
+            deframer: Deframer::new(role, max_message_size),
+            outbox: Outbox::new(role),
             read: ReadState::Open,
-            unflushed: false,
-            close_sent: false,
         }
     }
 
-    /// Reads messages into `buf` until it is full or none is at hand.
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.outbox.poll_drain(cx, &mut self.io)
+    }
+
+    /// Reads frames into `buf` until there is payload in it, or an end.
     ///
     /// ## Open => (Open | Failed | Ended)
-    fn poll_fill(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<()> {
-        let before = buf.filled().len();
-        let mut idle_messages = 0;
-        while buf.remaining() > 0 {
-            let message = match Pin::new(&mut self.inner).poll_next(cx) {
-                Poll::Ready(message) => message,
-                Poll::Pending if buf.filled().len() > before => return Poll::Ready(()),
-                Poll::Pending => return Poll::Pending,
-            };
-            match message {
-                Some(Ok(Message::Binary(payload))) if !payload.is_empty() => {
-                    self.rest = payload;
-                    self.copy_rest(buf);
-                    continue;
-                }
-                // tungstenite queued the pong, and sends it when it is polled again.
-                Some(Ok(Message::Binary(_) | Message::Ping(_) | Message::Pong(_))) => {}
-                Some(Ok(Message::Text(_))) => {
-                    // [MQTT-6.0.0-1]
-                    self.fail(cx, CloseCode::Unsupported, "text instead of binary data");
-                    return Poll::Ready(());
-                }
-                Some(Ok(Message::Close(_))) => {
-                    // The answer is queued, and nothing of ours may follow it.
-                    self.close_sent = true;
-                    self.unflushed = true;
-                    self.read = ReadState::Ended;
-                    let _ = self.poll_flush_frames(cx);
-                    return Poll::Ready(());
-                }
-                Some(Ok(Message::Frame(_))) | None => {
-                    self.read = ReadState::Ended;
-                    return Poll::Ready(());
-                }
-                Some(Err(error)) => {
-                    self.read_failed(cx, error);
-                    return Poll::Ready(());
-                }
-            }
-            // Messages without data fill no buffer: without this bound a flood of them would
-            // keep the task from everything else it has to do.
-            idle_messages += 1;
-            if idle_messages == MAX_IDLE_MESSAGES {
-                if buf.filled().len() > before {
-                    return Poll::Ready(());
-                }
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-        }
-        Poll::Ready(())
-    }
-
-    fn read_failed(&mut self, cx: &mut Context<'_>, error: Error) {
-        match error {
-            Error::Io(error) => self.read = ReadState::Failed(error),
-            // A socket that ends without a Close frame; MQTT knows what an end means.
-            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)
-            | Error::ConnectionClosed
-            | Error::AlreadyClosed => self.read = ReadState::Ended,
-            Error::Capacity(error) => self.fail(cx, CloseCode::Size, error.to_string()),
-            Error::Utf8(error) => self.fail(cx, CloseCode::Invalid, error),
-            error => self.fail(cx, CloseCode::Protocol, error.to_string()),
-        }
-    }
-
-    /// Sends the Close frame of a violation, as far as the socket takes it.
-    fn fail(
+    fn poll_payload(
         &mut self,
         cx: &mut Context<'_>,
-        code: CloseCode,
-        detail: impl Into<std::borrow::Cow<'static, str>>,
-    ) {
-        let violation = WsViolation::new(code.into(), detail);
-        self.send_close(code);
-        let _ = self.poll_flush_frames(cx);
-        self.read = ReadState::Failed(violation.into());
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        for _ in 0..MAX_READS_WITHOUT_PAYLOAD {
+            let len = ready!(self.poll_raw(cx, buf.initialize_unfilled()))?;
+            if len == 0 {
+                // Without a Close frame; MQTT knows what an end means.
+                self.read = ReadState::Ended;
+                return Poll::Ready(Ok(()));
+            }
+            let raw = &mut buf.initialize_unfilled()[..len];
+            let (payload, end) = self.deframer.deframe(raw);
+            buf.advance(payload);
+            if let Some(ping) = self.deframer.take_ping() {
+                self.outbox.queue_pong(ping);
+            }
+            match end {
+                None => {}
+                Some(End::Close(code)) => {
+                    self.outbox.queue_close(code);
+                    self.read = ReadState::Ended;
+                }
+                Some(End::Violation(violation)) => {
+                    self.outbox.queue_close(Some(violation.code().into()));
+                    self.read = ReadState::Failed(violation);
+                }
+            }
+            // As far as the socket takes it; the rest goes with the next poll.
+            let _ = self.poll_drain(cx);
+            if payload > 0 || !matches!(self.read, ReadState::Open) {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
-    fn send_close(&mut self, code: CloseCode) {
-        if !std::mem::replace(&mut self.close_sent, true) {
-            let frame = CloseFrame {
-                code,
-                reason: Default::default(),
-            };
-            // Fails only when the socket is closed, or so full that the peer does not read.
-            let _ = Pin::new(&mut self.inner).start_send(Message::Close(Some(frame)));
-            self.unflushed = true;
+    /// Reads from the socket, or what was read from it before.
+    fn poll_raw(&mut self, cx: &mut Context<'_>, bytes: &mut [u8]) -> Poll<io::Result<usize>> {
+        if self.early.is_empty() {
+            let mut raw = ReadBuf::new(bytes);
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut raw))?;
+            return Poll::Ready(Ok(raw.filled().len()));
         }
-    }
-
-    fn copy_rest(&mut self, buf: &mut ReadBuf<'_>) {
-        let len = self.rest.len().min(buf.remaining());
-        buf.put_slice(&self.rest[..len]);
-        self.rest.advance(len);
-        if self.rest.is_empty() {
-            // An empty slice still holds its memory.
-            self.rest = Bytes::new();
+        let len = self.early.len().min(bytes.len());
+        self.early.copy_to_slice(&mut bytes[..len]);
+        if self.early.is_empty() {
+            self.early = Bytes::new();
         }
+        Poll::Ready(Ok(len))
     }
 
     /// ## Discard => (Discard | Ended)
     fn poll_discard(&mut self, cx: &mut Context<'_>, mut left: usize) -> Poll<io::Result<()>> {
         let mut scratch = [0; 1024];
         loop {
-            let mut scratch = ReadBuf::new(&mut scratch);
-            ready!(Pin::new(self.inner.get_mut()).poll_read(cx, &mut scratch))?;
-            left = left.saturating_sub(scratch.filled().len());
-            if scratch.filled().is_empty() || left == 0 {
+            let len = ready!(self.poll_raw(cx, &mut scratch))?;
+            left = left.saturating_sub(len);
+            if len == 0 || left == 0 {
                 self.read = ReadState::Ended;
                 return Poll::Ready(Ok(()));
             }
@@ -188,33 +152,73 @@ impl WsStream {
         }
     }
 
-    fn poll_flush_frames(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.unflushed {
-            return Poll::Ready(Ok(()));
+    /// Sends one frame with the beginning of `bufs`, from where it is.
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut slices = [IoSlice::new(&[]); MAX_SLICES + 1];
+        let mut count = 1;
+        let mut len = 0;
+        for buf in bufs.iter().filter(|buf| !buf.is_empty()).take(MAX_SLICES) {
+            let take = buf.len().min(MAX_WRITE_FRAME - len);
+            slices[count] = IoSlice::new(&buf[..take]);
+            count += 1;
+            len += take;
         }
-        let result = ready!(Pin::new(&mut self.inner).poll_flush(cx));
-        self.unflushed = false;
-        Poll::Ready(result.map_err(write_error))
+        if len == 0 {
+            return Poll::Ready(Ok(0));
+        }
+        let key = mask_key(self.role);
+        let (head, head_len) = header(OpCode::Data(Data::Binary), key, len);
+        slices[0] = IoSlice::new(&head[..head_len]);
+        let slices = &slices[..count];
+        let sent = match key {
+            None => ready!(Pin::new(&mut self.io).poll_write_vectored(cx, slices))?,
+            Some(key) => return self.poll_masked(cx, &slices[0], &slices[1..], len, key),
+        };
+        if sent == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        self.outbox.keep(slices, sent);
+        Poll::Ready(Ok(len))
     }
 
-    fn poll_send(&mut self, cx: &mut Context<'_>, frame: Bytes) -> Poll<io::Result<usize>> {
-        let len = frame.len();
-        Pin::new(&mut self.inner)
-            .start_send(Message::Binary(frame))
-            .map_err(write_error)?;
-        self.unflushed = true;
-        // Usually done at once; if not, whatever is polled next goes on with it.
-        match self.poll_flush_frames(cx) {
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(len)),
+    /// The client's side must not send from where the bytes are, because they are not ours to
+    /// mask. Small frames, which are most, are masked on the stack.
+    fn poll_masked(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &[u8],
+        payload: &[IoSlice<'_>],
+        len: usize,
+        mut key: [u8; 4],
+    ) -> Poll<io::Result<usize>> {
+        let mut small = [0; SMALL_FRAME];
+        let mut large;
+        let frame = match head.len() + len {
+            total @ ..=SMALL_FRAME => &mut small[..total],
+            total => {
+                large = vec![0; total];
+                &mut large[..]
+            }
+        };
+        let (head_copy, mut free) = frame.split_at_mut(head.len());
+        head_copy.copy_from_slice(head);
+        for slice in payload {
+            let (copy, rest) = free.split_at_mut(slice.len());
+            copy.copy_from_slice(slice);
+            apply_mask(copy, key);
+            key = advance_key(key, slice.len());
+            free = rest;
         }
-    }
-
-    fn poll_writable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.close_sent {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        let sent = ready!(Pin::new(&mut self.io).poll_write(cx, frame))?;
+        if sent == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
-        self.poll_flush_frames(cx)
+        self.outbox.keep(&[IoSlice::new(frame)], sent);
+        Poll::Ready(Ok(len))
     }
 }
 
@@ -225,26 +229,23 @@ impl AsyncRead for WsStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if let Poll::Ready(Err(error)) = this.poll_flush_frames(cx) {
-            return Poll::Ready(Err(error));
-        }
-        if !this.rest.is_empty() {
-            this.copy_rest(buf);
+        // A peer that takes nothing any more may still have sent something: the error is the
+        // writer's.
+        let _ = this.poll_drain(cx);
+        if buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
-        let before = buf.filled().len();
         if matches!(this.read, ReadState::Open) {
-            ready!(this.poll_fill(cx, buf));
-        }
-        if buf.filled().len() > before || buf.remaining() == 0 {
-            return Poll::Ready(Ok(()));
+            let before = buf.filled().len();
+            ready!(this.poll_payload(cx, buf))?;
+            if buf.filled().len() > before {
+                return Poll::Ready(Ok(()));
+            }
         }
         match std::mem::replace(&mut this.read, ReadState::Ended) {
-            ReadState::Failed(error) => {
-                if WsViolation::find(&error).is_some() {
-                    this.read = ReadState::Discard(MAX_DISCARD);
-                }
-                Poll::Ready(Err(error))
+            ReadState::Failed(violation) => {
+                this.read = ReadState::Discard(MAX_DISCARD);
+                Poll::Ready(Err(violation.into()))
             }
             ReadState::Discard(left) => {
                 this.read = ReadState::Discard(left);
@@ -261,13 +262,7 @@ impl AsyncWrite for WsStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        ready!(this.poll_writable(cx))?;
-        let len = buf.len().min(MAX_WRITE_FRAME);
-        if len == 0 {
-            return Poll::Ready(Ok(0));
-        }
-        this.poll_send(cx, Bytes::copy_from_slice(&buf[..len]))
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
@@ -276,19 +271,11 @@ impl AsyncWrite for WsStream {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        ready!(this.poll_writable(cx))?;
-        let total = bufs
-            .iter()
-            .fold(0_usize, |sum, buf| sum.saturating_add(buf.len()));
-        let mut frame = BytesMut::with_capacity(total.min(MAX_WRITE_FRAME));
-        for buf in bufs {
-            let room = MAX_WRITE_FRAME - frame.len();
-            frame.extend_from_slice(&buf[..buf.len().min(room)]);
+        if this.outbox.is_closing() {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        if frame.is_empty() {
-            return Poll::Ready(Ok(0));
-        }
-        this.poll_send(cx, frame.freeze())
+        ready!(this.poll_drain(cx))?;
+        this.poll_frame(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -296,35 +283,37 @@ impl AsyncWrite for WsStream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().poll_flush_frames(cx)
+        self.get_mut().poll_drain(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        this.send_close(CloseCode::Normal);
-        ready!(this.poll_flush_frames(cx))?;
+        this.outbox.queue_close(Some(CloseCode::Normal));
+        ready!(this.poll_drain(cx))?;
         match this.read {
             // The peer is to answer first: whoever closes the socket before that makes the other
             // side report an abnormal end.
             ReadState::Open => Poll::Ready(Ok(())),
             ReadState::Failed(_) | ReadState::Discard(_) | ReadState::Ended => {
-                Pin::new(this.inner.get_mut()).poll_shutdown(cx)
+                Pin::new(&mut this.io).poll_shutdown(cx)
             }
         }
     }
 }
 
-fn write_error(error: Error) -> io::Error {
-    match error {
-        Error::Io(error) => error,
-        // After a Close frame in either direction, or the end of the socket.
-        error => io::Error::new(io::ErrorKind::BrokenPipe, error),
-    }
-}
+/// The payload of one outgoing frame: what a connection has to keep if the socket takes none of
+/// it but its first byte.
+const MAX_WRITE_FRAME: usize = 64 * 1024;
 
-/// A read buffer (4 KiB) holds up to 680 empty frames; this many a poll is plenty for honest
-/// peers.
-const MAX_IDLE_MESSAGES: u32 = 32;
+/// Slices of one vectored write; the rest waits for the next.
+const MAX_SLICES: usize = 15;
+
+/// On the stack of the client's side while a frame is masked.
+const SMALL_FRAME: usize = 2048 + MAX_HEADER;
+
+/// Frames without data fill no buffer: without this bound a flood of them would keep the task
+/// from everything else it has to do.
+const MAX_READS_WITHOUT_PAYLOAD: u32 = 8;
 
 /// Enough for what is in flight from an honest peer when its mistake is noticed.
 const MAX_DISCARD: usize = 64 * 1024;
