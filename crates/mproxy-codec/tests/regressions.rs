@@ -494,3 +494,23 @@ fn disconnect_with_bad_authentication_method() {
         Err(DecodeError::InvalidReasonCode)
     );
 }
+
+/// Ours: properties given to an encoder were written before MQTT 5.0 too, without their length, and
+/// became payload or topic filters.
+#[test]
+fn no_properties_before_mqtt_5() {
+    let block = b"\x26\0\x01k\0\x01v";
+    let options = SubscriptionOptions::new(QoS::AtMostOnce);
+    for version in [Version::V31, Version::V311] {
+        let made = encode_publish(version, "t", QoS::AtLeastOnce, 1, block, b"p").unwrap();
+        assert_eq!(&made[..], b"\x32\x06\0\x01t\0\x01p");
+        let made = encode_subscribe(version, 1, block, [("a", options)]).unwrap();
+        assert_eq!(&made[..], b"\x82\x06\0\x01\0\x01a\0");
+        let made = encode_unsubscribe(version, 1, block, ["a"]).unwrap();
+        assert_eq!(&made[..], b"\xa2\x05\0\x01\0\x01a");
+        let made = encode_suback(version, 1, block, b"\0").unwrap();
+        assert_eq!(&made[..], b"\x90\x03\0\x01\0");
+        let made = encode_unsuback(version, 1, block, b"\0").unwrap();
+        assert_eq!(&made[..], b"\xb0\x02\0\x01");
+    }
+}

@@ -407,7 +407,7 @@ pub(crate) fn parse(
         .ok_or(DecodeError::Truncated)
 }
 
-/// Writes a QoS 0 PUBLISH or, with a packet identifier, one of a higher QoS.
+/// Writes a PUBLISH. The packet identifier is left out at QoS 0, the properties before MQTT 5.0.
 ///
 /// # Errors
 /// [`EncodeError`] when the topic name is not valid or the packet becomes too long.
@@ -427,10 +427,10 @@ pub fn encode_publish(
     };
     let id = id.as_ref().map_or(&[][..], |id| &id[..]);
     let block_len = varint::encode(properties.len())?;
-    let block_len = if version.is_v5() {
-        block_len.as_slice()
+    let (block_len, properties) = if version.is_v5() {
+        (block_len.as_slice(), properties)
     } else {
-        &[]
+        (&[][..], &[][..])
     };
     build::join(
         0x30 | qos.as_u8() << 1,

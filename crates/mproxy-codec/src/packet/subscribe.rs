@@ -159,7 +159,7 @@ pub(crate) fn parse_subscribe(
     })
 }
 
-/// Writes a SUBSCRIBE.
+/// Writes a SUBSCRIBE; the properties are left out before MQTT 5.0.
 ///
 /// # Errors
 /// [`EncodeError`] when there is no filter, one is not valid or the packet becomes too long.
@@ -191,7 +191,11 @@ pub(super) fn encode_entries(
         return Err(EncodeError::Invalid(DecodeError::NoTopicFilter));
     }
     let len = varint::encode(properties.len())?;
-    let len = if version.is_v5() { len.as_slice() } else { &[] };
+    let (len, properties) = if version.is_v5() {
+        (len.as_slice(), properties)
+    } else {
+        (&[][..], &[][..])
+    };
     build::join(
         first,
         &[&build::packet_id(packet_id)?, len, properties, entries],

@@ -90,7 +90,7 @@ pub(crate) fn parse(
     })
 }
 
-/// Writes an UNSUBSCRIBE.
+/// Writes an UNSUBSCRIBE; the properties are left out before MQTT 5.0.
 ///
 /// # Errors
 /// [`EncodeError`] when there is no filter, one is not valid or the packet becomes too long.
