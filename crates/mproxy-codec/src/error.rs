@@ -17,6 +17,9 @@ macro_rules! decode_errors {
         }
 
         impl DecodeError {
+            /// Every error, in the order of declaration: for tables and metrics labels.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
             /// The normative statement that the packet breaks, in the numbering of MQTT 5.0 where
             /// that version has it, or the section.
             #[must_use]

@@ -1,0 +1,89 @@
+//! Every error has a packet that causes it, a statement, and a reason to tell.
+
+use mproxy_codec::{DecodeError, Direction, ReasonCode, Version, View};
+
+use crate::common::{V5, V311};
+
+/// A packet that is refused with `error`; `None` for what no packet alone can cause.
+fn cause(error: DecodeError) -> Option<(Version, Direction, &'static [u8])> {
+    use DecodeError as E;
+    use Direction::{ToClient, ToServer};
+    Some(match error {
+        E::RemainingLength => (V311, ToServer, b"\xc0\xff\xff\xff\xff"),
+        E::NotMinimal => (V5, ToServer, b"\xc0\x80\x00"),
+        // the limit is the session's
+        E::PacketTooLarge => return None,
+        E::ReservedType => (V5, ToServer, b"\x00\x00"),
+        E::ReservedFlags => (V5, ToServer, b"\xc1\x00"),
+        E::WrongDirection => (V5, ToClient, b"\xc0\x00"),
+        E::Truncated => (V311, ToServer, b"\x40\x01\x00"),
+        E::TrailingBytes => (V311, ToServer, b"\xc0\x01\x00"),
+        E::InvalidUtf8 => (V311, ToServer, b"\x30\x03\x00\x01\xff"),
+        E::NulCharacter => (V311, ToServer, b"\x30\x03\x00\x01\x00"),
+        E::ControlCharacter => (V311, ToServer, b"\x30\x03\x00\x01\x0a"),
+        E::QosThree => (V311, ToServer, b"\x36\x05\x00\x01a\x00\x01"),
+        E::DupQosZero => (V311, ToServer, b"\x38\x03\x00\x01a"),
+        E::PacketIdZero => (V311, ToServer, b"\x40\x02\x00\x00"),
+        E::EmptyTopic => (V311, ToServer, b"\x30\x02\x00\x00"),
+        E::WildcardInTopicName => (V311, ToServer, b"\x30\x03\x00\x01+"),
+        E::MisplacedWildcard => (V311, ToServer, b"\x82\x07\x00\x01\x00\x02a#\x00"),
+        E::SharedFilter => (V5, ToServer, b"\x82\x0e\x00\x01\x00\x00\x08$share/g\x00"),
+        E::TopicAliasZero => (V5, ToServer, b"\x30\x07\x00\x01a\x03\x23\x00\x00"),
+        E::UnknownProperty => (V5, ToServer, b"\x30\x06\x00\x01a\x02\x7f\x00"),
+        E::PropertyNotAllowed => (V5, ToServer, b"\x30\x06\x00\x01a\x02\x24\x00"),
+        E::DuplicateProperty => (V5, ToServer, b"\x30\x08\x00\x01a\x04\x01\x00\x01\x00"),
+        E::PropertyValue => (V5, ToServer, b"\x30\x06\x00\x01a\x02\x01\x02"),
+        E::AuthDataWithoutMethod => (V5, ToServer, b"\xf0\x01\x18"),
+        E::ProtocolName => (V311, ToServer, b"\x10\x0d\0\x04mqtt\x04\x02\0\0\0\x01c"),
+        E::ProtocolLevel => (V311, ToServer, b"\x10\x0d\0\x04MQTT\x06\x02\0\0\0\x01c"),
+        E::ConnectFlagReserved => (V311, ToServer, b"\x10\x0d\0\x04MQTT\x04\x03\0\0\0\x01c"),
+        E::WillFlagsWithoutWill => (V311, ToServer, b"\x10\x0d\0\x04MQTT\x04\x22\0\0\0\x01c"),
+        E::PasswordWithoutUserName => (
+            V311,
+            ToServer,
+            b"\x10\x10\0\x04MQTT\x04\x42\0\0\0\x01c\0\x01p",
+        ),
+        E::EmptyClientId => (V311, ToServer, b"\x10\x0c\0\x04MQTT\x04\x00\0\0\0\0"),
+        E::NoTopicFilter => (V311, ToServer, b"\x82\x02\x00\x01"),
+        E::SubscriptionOptions => (V311, ToServer, b"\x82\x06\x00\x01\x00\x01a\x03"),
+        E::NoLocalShared => (V5, ToServer, b"\x82\x10\x00\x01\x00\x00\x0a$share/g/a\x04"),
+        E::InvalidReasonCode => (V311, ToClient, b"\x20\x02\x00\x06"),
+        E::ConnackFlags => (V311, ToClient, b"\x20\x02\x02\x00"),
+        E::SessionPresentOnFailure => (V311, ToClient, b"\x20\x02\x01\x05"),
+        other => panic!("no packet for {other:?}"),
+    })
+}
+
+#[test]
+fn each_has_a_packet_that_causes_it() {
+    for &error in DecodeError::ALL {
+        let Some((version, direction, bytes)) = cause(error) else {
+            continue;
+        };
+        assert_eq!(
+            View::parse(version, direction, bytes).map(|_| ()),
+            Err(error),
+            "{bytes:02x?}"
+        );
+    }
+}
+
+#[test]
+fn each_says_what_and_why() {
+    for &error in DecodeError::ALL {
+        let text = error.to_string();
+        assert!(!text.is_empty() && !text.ends_with('.'), "{text}");
+        let statement = error.statement();
+        assert!(
+            statement.starts_with("MQTT-") || statement.starts_with(|c: char| c.is_ascii_digit())
+        );
+        let reason: ReasonCode = error.reason();
+        assert!(reason.is_error(), "{error:?}");
+        assert_ne!(reason.as_str(), "unknown");
+        // it can be told after CONNACK, or it belongs to CONNECT
+        assert!(
+            reason.is_valid_in_server_disconnect() || reason.is_valid_in_connack(),
+            "{error:?}"
+        );
+    }
+}
