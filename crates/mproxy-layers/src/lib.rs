@@ -1,8 +1,16 @@
-//! Ready-made layers for mproxy.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
 
+pub mod access_log;
 pub mod acl;
+mod denials;
 mod identity;
+mod observe;
+mod printable;
 mod template;
 pub mod topic_map;
 
-pub use self::template::TemplateError;
+pub use self::{
+    observe::{Action, Observer},
+    template::TemplateError,
+};

@@ -386,7 +386,7 @@ fn rules_for_reading_also_judge_deliveries() {
         ],
     );
     assert!(acl.judges_deliveries());
-    let mut session = acl.for_client("c", None);
+    let session = acl.for_client("c", None);
     assert!(session.decide_subscribe("a/b").allowed() && !session.decide_deliver("a/b").allowed());
     assert!(session.decide_deliver("a/c").allowed() && !session.decide_deliver("p").allowed());
 }

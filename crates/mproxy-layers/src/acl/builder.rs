@@ -67,8 +67,7 @@ impl Acl {
         SessionAcl::new(self, client_id, username)
     }
 
-    /// Says whether some rule is about deliveries alone, so that they have to be checked to enforce
-    /// the rules.
+    /// Says whether some rule names deliveries, so that they have to be checked to enforce it.
     pub fn judges_deliveries(&self) -> bool {
         self.0.judges_deliveries
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Effect, RuleInfo};
+use super::RuleInfo;
 
 /// The answer to "may this client do that", with its reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,19 +30,11 @@ pub enum Cause {
 }
 
 impl<'a> Decision<'a> {
-    pub(super) const fn by_rule(cause: Cause, rule: &'a RuleInfo) -> Self {
+    pub(super) const fn new(allowed: bool, cause: Cause, rule: Option<&'a RuleInfo>) -> Self {
         Self {
-            allowed: matches!(rule.effect(), Effect::Allow),
+            allowed,
             cause,
-            rule: Some(rule),
-        }
-    }
-
-    pub(super) const fn without_rule(cause: Cause, effect: Effect) -> Self {
-        Self {
-            allowed: matches!(effect, Effect::Allow),
-            cause,
-            rule: None,
+            rule,
         }
     }
 

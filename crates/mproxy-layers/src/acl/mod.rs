@@ -73,13 +73,20 @@
 mod builder;
 mod decision;
 mod hasher;
+mod layer;
 mod rule;
 mod session;
+mod shared;
+mod to_client;
+mod to_server;
 mod trie;
 
 pub use self::{
     builder::{Acl, AclBuilder, AclError, Problem},
     decision::{Cause, Decision},
-    rule::{Action, Actions, Effect, Rule, RuleInfo},
+    layer::{AclConnect, AclLayer, OnDeny, ResponseFuture, SubscribePolicy},
+    rule::{Actions, Effect, Rule, RuleInfo},
     session::SessionAcl,
+    to_client::{AclToClient, DeliveryFuture},
+    to_server::AclToServer,
 };

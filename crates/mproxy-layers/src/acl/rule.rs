@@ -2,27 +2,7 @@
 
 use std::{fmt, ops::BitOr};
 
-/// Something that a client does and a rule judges.
-#[allow(clippy::exhaustive_enums)] // what an ACL can judge is complete
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Action {
-    /// The client publishes, or leaves a will.
-    Publish,
-    /// The client subscribes.
-    Subscribe,
-    /// The broker delivers to the client.
-    Deliver,
-}
-
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Publish => "publish",
-            Self::Subscribe => "subscribe",
-            Self::Deliver => "deliver",
-        })
-    }
-}
+use crate::Action;
 
 /// A set of [`Action`]s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -31,7 +11,7 @@ pub struct Actions(u8);
 impl Actions {
     /// No action.
     pub const NONE: Self = Self(0);
-    /// Publishing.
+    /// Publishing, and leaving a will.
     pub const PUBLISH: Self = Self(1);
     /// Subscribing, and with it reading.
     pub const SUBSCRIBE: Self = Self(2);
@@ -62,7 +42,7 @@ impl BitOr for Actions {
 impl From<Action> for Actions {
     fn from(action: Action) -> Self {
         match action {
-            Action::Publish => Self::PUBLISH,
+            Action::Publish | Action::Will => Self::PUBLISH,
             Action::Subscribe => Self::SUBSCRIBE,
             Action::Deliver => Self::DELIVER,
         }

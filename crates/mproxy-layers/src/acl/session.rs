@@ -5,11 +5,11 @@ use std::sync::Arc;
 use mproxy_codec::topic::{TopicError, TopicFilter};
 
 use super::{
-    Acl, Action, Actions, Cause, Decision, Effect,
+    Acl, Actions, Cause, Decision, Effect,
     builder::Compiled,
     trie::{NO_RULE, Purpose, written_out},
 };
-use crate::identity::Values;
+use crate::{Action, identity::Values};
 
 /// The longest topic that is remembered with its verdict: what an idle session may hold on to.
 const REMEMBERED_TOPIC: usize = 256;
@@ -18,63 +18,18 @@ const REMEMBERED_TOPIC: usize = 256;
 ///
 /// A device publishes to the same topic over and over, so the verdict about the last topic is
 /// remembered: a repeated topic costs one comparison and no lookup. A clone shares the rules and
-/// the names, and has a memory of its own; use one for each direction.
-#[derive(Debug)]
+/// the names, and has a memory of its own.
+#[derive(Debug, Clone)]
 pub struct SessionAcl {
-    client: Arc<Client>,
-    remembered: Vec<u8>,
-    verdict: Verdict,
-}
-
-#[derive(Debug)]
-struct Client {
-    acl: Arc<Compiled>,
-    values: Values,
-    /// For each action the first deny rule that this client has no usable name for.
-    barred: [u32; 3],
-}
-
-/// A decision that borrows nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Verdict {
-    rule: u32,
-    cause: Cause,
-    action: Action,
+    pub(super) client: Arc<Client>,
+    memory: Memory,
 }
 
 impl SessionAcl {
     pub(super) fn new(acl: &Acl, client_id: &str, username: Option<&str>) -> Self {
-        let acl = Arc::clone(&acl.0);
-        let values = if acl.placeholders {
-            Values::new(client_id, username)
-        } else {
-            Values::default()
-        };
-        let mut barred = [NO_RULE; 3];
-        for guard in acl
-            .guards
-            .iter()
-            .filter(|guard| !guard.pattern.is_fillable(&values))
-        {
-            for action in [Action::Publish, Action::Subscribe, Action::Deliver] {
-                if guard.actions.contains(Actions::from(action)) {
-                    let lowest = &mut barred[action as usize];
-                    *lowest = guard.rule.min(*lowest);
-                }
-            }
-        }
         Self {
-            client: Arc::new(Client {
-                acl,
-                values,
-                barred,
-            }),
-            remembered: Vec::new(),
-            verdict: Verdict {
-                rule: NO_RULE,
-                cause: Cause::Default,
-                action: Action::Publish,
-            },
+            client: Arc::new(Client::new(acl, client_id, username)),
+            memory: Memory::default(),
         }
     }
 
@@ -82,64 +37,165 @@ impl SessionAcl {
     ///
     /// `topic` is a valid topic name, with any alias resolved.
     pub fn decide_publish(&mut self, topic: impl AsRef<[u8]>) -> Decision<'_> {
-        self.decide(Action::Publish, Purpose::Publish, topic.as_ref())
+        let verdict = self.memory.judge_publish(&self.client, topic.as_ref());
+        self.client.explain(verdict)
     }
 
     /// Decides whether the client may receive what was published to a topic.
     ///
     /// `topic` is a valid topic name, with any alias resolved.
-    pub fn decide_deliver(&mut self, topic: impl AsRef<[u8]>) -> Decision<'_> {
-        self.decide(Action::Deliver, Purpose::Deliver, topic.as_ref())
+    pub fn decide_deliver(&self, topic: impl AsRef<[u8]>) -> Decision<'_> {
+        self.client
+            .explain(self.client.judge_deliver(topic.as_ref()))
     }
 
     /// Decides whether the client may subscribe to a filter, which may be a shared subscription.
     ///
     /// A filter that breaks the rules of MQTT is denied as [`Cause::Malformed`].
     pub fn decide_subscribe(&self, filter: &str) -> Decision<'_> {
-        let client = &*self.client;
-        let verdict = match inner(filter) {
-            Ok(filter) => client.judge_filter(filter),
-            Err(_) => Verdict {
-                rule: NO_RULE,
-                cause: Cause::Malformed,
-                action: Action::Subscribe,
-            },
-        };
-        client.explain(verdict)
-    }
-
-    fn decide(&mut self, action: Action, purpose: Purpose, topic: &[u8]) -> Decision<'_> {
-        let known = self.verdict.action == action && self.remembered == topic && !topic.is_empty();
-        if !known {
-            self.verdict = self.client.judge_topic(action, purpose, topic);
-            self.remembered.clear();
-            // The memory keeps its allocation, so that a device with several topics does not
-            // allocate either.
-            if topic.len() <= REMEMBERED_TOPIC {
-                self.remembered.extend_from_slice(topic);
-            }
-        }
-        self.client.explain(self.verdict)
+        self.client.explain(self.client.judge_subscribe(filter))
     }
 }
 
-impl Clone for SessionAcl {
+/// The verdict about the last topic that was published to.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    /// Empty if nothing is remembered: a topic name never is.
+    topic: Vec<u8>,
+    verdict: Verdict,
+}
+
+impl Memory {
+    #[inline]
+    pub(super) fn judge_publish(&mut self, client: &Client, topic: &[u8]) -> Verdict {
+        if topic.is_empty() || self.topic != topic {
+            self.verdict = client.judge_publish(topic);
+            // The allocation is kept, so that a device with several topics does not allocate
+            // either.
+            self.topic.clear();
+            if topic.len() <= REMEMBERED_TOPIC {
+                self.topic.extend_from_slice(topic);
+            }
+        }
+        self.verdict
+    }
+}
+
+/// The copy of a memory is a fresh one.
+impl Clone for Memory {
     fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+/// A decision that borrows nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Verdict {
+    rule: u32,
+    cause: Cause,
+    allowed: bool,
+}
+
+/// What is assumed as long as nothing was judged: no.
+impl Default for Verdict {
+    fn default() -> Self {
         Self {
-            client: Arc::clone(&self.client),
-            remembered: Vec::new(),
-            verdict: self.verdict,
+            rule: NO_RULE,
+            cause: Cause::Default,
+            allowed: false,
+        }
+    }
+}
+
+impl Verdict {
+    #[inline]
+    pub(super) const fn allowed(self) -> bool {
+        self.allowed
+    }
+
+    pub(super) const fn is_malformed(self) -> bool {
+        matches!(self.cause, Cause::Malformed)
+    }
+}
+
+/// The rules and the names of one client.
+#[derive(Debug)]
+pub(super) struct Client {
+    acl: Arc<Compiled>,
+    values: Values,
+    barred: Barred,
+}
+
+/// For each action the first deny rule that this client has no usable name for.
+#[derive(Debug, Clone, Copy)]
+struct Barred {
+    publish: u32,
+    subscribe: u32,
+    deliver: u32,
+}
+
+impl Barred {
+    fn of(&self, action: Action) -> u32 {
+        match action {
+            Action::Publish | Action::Will => self.publish,
+            Action::Subscribe => self.subscribe,
+            Action::Deliver => self.deliver,
         }
     }
 }
 
 impl Client {
-    fn judge_topic(&self, action: Action, purpose: Purpose, topic: &[u8]) -> Verdict {
-        let rule = self.acl.trie.matching(purpose, topic, &self.values);
-        self.verdict(action, rule, topic)
+    fn new(acl: &Acl, client_id: &str, username: Option<&str>) -> Self {
+        let acl = Arc::clone(&acl.0);
+        let values = if acl.placeholders {
+            Values::new(client_id, username)
+        } else {
+            Values::default()
+        };
+        let barring = |action: Action| {
+            let mut guards = acl.guards.iter();
+            // Guards are in the order of their rules.
+            let guard = guards.find(|guard| {
+                guard.actions.contains(Actions::from(action)) && !guard.pattern.is_fillable(&values)
+            });
+            guard.map_or(NO_RULE, |guard| guard.rule)
+        };
+        let barred = Barred {
+            publish: barring(Action::Publish),
+            subscribe: barring(Action::Subscribe),
+            deliver: barring(Action::Deliver),
+        };
+        Self {
+            acl,
+            values,
+            barred,
+        }
     }
 
-    fn judge_filter(&self, filter: TopicFilter<'_>) -> Verdict {
+    pub(super) fn judge_publish(&self, topic: &[u8]) -> Verdict {
+        let rule = self
+            .acl
+            .trie
+            .matching(Purpose::Publish, topic, &self.values);
+        self.verdict(Action::Publish, rule, topic)
+    }
+
+    pub(super) fn judge_deliver(&self, topic: &[u8]) -> Verdict {
+        let rule = self
+            .acl
+            .trie
+            .matching(Purpose::Deliver, topic, &self.values);
+        self.verdict(Action::Deliver, rule, topic)
+    }
+
+    pub(super) fn judge_subscribe(&self, filter: &str) -> Verdict {
+        let Ok(filter) = inner(filter) else {
+            return Verdict {
+                rule: NO_RULE,
+                cause: Cause::Malformed,
+                allowed: false,
+            };
+        };
         let filter = written_out(filter.as_str()).as_bytes();
         let trie = &self.acl.trie;
         let covering = trie.covering(Purpose::Grant, filter, &self.values);
@@ -157,32 +213,29 @@ impl Client {
         )
     }
 
+    pub(super) fn explain(&self, verdict: Verdict) -> Decision<'_> {
+        let rule = self.acl.rules.get(verdict.rule as usize);
+        Decision::new(verdict.allowed, verdict.cause, rule)
+    }
+
     fn verdict(&self, action: Action, rule: u32, topic: &[u8]) -> Verdict {
-        let barred = self.barred[action as usize];
+        let barred = self.barred.of(action);
         if barred < rule {
             return Verdict {
                 rule: barred,
                 cause: Cause::UnusableName,
-                action,
+                allowed: false,
             };
         }
-        let cause = match (rule, topic.first()) {
-            (NO_RULE, Some(b'$')) => Cause::Dollar,
-            (NO_RULE, _) => Cause::Default,
-            _ => Cause::Rule,
+        let (cause, effect) = match (self.acl.rules.get(rule as usize), topic.first()) {
+            (Some(rule), _) => (Cause::Rule, rule.effect()),
+            (None, Some(b'$')) => (Cause::Dollar, Effect::Deny),
+            (None, _) => (Cause::Default, self.acl.default),
         };
         Verdict {
             rule,
             cause,
-            action,
-        }
-    }
-
-    fn explain(&self, verdict: Verdict) -> Decision<'_> {
-        match (self.acl.rules.get(verdict.rule as usize), verdict.cause) {
-            (Some(rule), cause) => Decision::by_rule(cause, rule),
-            (None, Cause::Default) => Decision::without_rule(Cause::Default, self.acl.default),
-            (None, cause) => Decision::without_rule(cause, Effect::Deny),
+            allowed: effect == Effect::Allow,
         }
     }
 }

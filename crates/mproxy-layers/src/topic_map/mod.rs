@@ -31,6 +31,16 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod layer;
 mod prefix;
+mod properties;
+mod shared;
+mod to_client;
+mod to_server;
 
-pub use self::prefix::{MapError, PrefixError, PrefixMap, SessionMap, UnusableName};
+pub use self::{
+    layer::{ResponseFuture, TopicMapConnect, TopicMapLayer},
+    prefix::{MapError, PrefixError, PrefixMap, SessionMap, UnusableName},
+    to_client::{DeliveryFuture, TopicMapToClient},
+    to_server::TopicMapToServer,
+};

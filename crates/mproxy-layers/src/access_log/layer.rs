@@ -1,0 +1,198 @@
+//! The log as a layer of the CONNECT stage.
+
+use std::{
+    fmt,
+    future::Future,
+    ops::BitOr,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use mproxy_codec::{KindSet, ReasonCode};
+use mproxy_session::{Admission, Connect, SessionInfo, Tap};
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::{AccessLogToClient, AccessLogToServer, line};
+
+/// A set of events that are logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Events(u8);
+
+impl Events {
+    /// No event.
+    pub const NONE: Self = Self(0);
+    /// Clients that are accepted, and clients that are not.
+    pub const CONNECT: Self = Self(1);
+    /// Sessions that are over.
+    pub const DISCONNECT: Self = Self(2);
+    /// SUBSCRIBE.
+    pub const SUBSCRIBE: Self = Self(4);
+    /// UNSUBSCRIBE.
+    pub const UNSUBSCRIBE: Self = Self(8);
+    /// Layers that fail.
+    pub const ERROR: Self = Self(16);
+    /// Every event.
+    pub const ALL: Self = Self(31);
+
+    /// Says whether all of `other` are in the set.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+impl BitOr for Events {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self::ALL
+    }
+}
+
+/// Writes the [access log](super): a layer for the CONNECT stage, best the outermost.
+///
+/// See the [crate documentation](crate) for an example.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AccessLogLayer {
+    events: Events,
+}
+
+impl AccessLogLayer {
+    /// Logs all events.
+    pub const fn new() -> Self {
+        Self {
+            events: Events::ALL,
+        }
+    }
+
+    /// Logs these events only.
+    #[must_use]
+    pub const fn events(mut self, events: Events) -> Self {
+        self.events = events;
+        self
+    }
+}
+
+impl<S> Layer<S> for AccessLogLayer {
+    type Service = AccessLogConnect<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        AccessLogConnect {
+            inner,
+            events: self.events,
+        }
+    }
+}
+
+/// The service of [`AccessLogLayer`].
+#[derive(Debug, Clone)]
+pub struct AccessLogConnect<S> {
+    inner: S,
+    events: Events,
+}
+
+impl<S, U, D> Service<Connect> for AccessLogConnect<S>
+where
+    S: Service<Connect, Response = Admission<U, D>>,
+    S::Error: fmt::Display,
+{
+    type Response = Admission<AccessLogToServer<Tap<U>>, AccessLogToClient<Tap<D>>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, connect: Connect) -> Self::Future {
+        let info = connect.info().clone();
+        ResponseFuture {
+            future: self.inner.call(connect),
+            info,
+            events: self.events,
+        }
+    }
+}
+
+pin_project! {
+    /// The response future of [`AccessLogConnect`].
+    #[derive(Debug)]
+    pub struct ResponseFuture<F> {
+        #[pin]
+        future: F,
+        info: SessionInfo,
+        events: Events,
+    }
+}
+
+impl<F, U, D, E> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<Admission<U, D>, E>>,
+    E: fmt::Display,
+{
+    type Output = Result<Admission<AccessLogToServer<Tap<U>>, AccessLogToClient<Tap<D>>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let admission = ready!(this.future.poll(cx));
+        match &admission {
+            Ok(Admission::Refuse(refusal)) if this.events.contains(Events::CONNECT) => {
+                line::refused(this.info, refusal);
+            }
+            Err(error) if this.events.contains(Events::ERROR) => line::failed(this.info, error),
+            _ => {}
+        }
+        Poll::Ready(admission.map(|admission| wrap(*this.events, admission)))
+    }
+}
+
+fn wrap<U, D>(
+    events: Events,
+    admission: Admission<U, D>,
+) -> Admission<AccessLogToServer<Tap<U>>, AccessLogToClient<Tap<D>>> {
+    let logged = |event, kinds| {
+        if events.contains(event) {
+            kinds
+        } else {
+            KindSet::NONE
+        }
+    };
+    let to_server = logged(Events::SUBSCRIBE, KindSet::SUBSCRIBE)
+        | logged(Events::UNSUBSCRIBE, KindSet::UNSUBSCRIBE);
+    let to_client = logged(Events::CONNECT, KindSet::CONNACK);
+    admission.map_hooks(|connect, hooks| {
+        let info = connect.info().clone();
+        let (asking, accepted) = (info.clone(), info.clone());
+        let hooks = hooks.map(
+            |tap| {
+                tap.wrap(to_server, true, |inner| {
+                    AccessLogToServer::new(inner, asking, to_server)
+                })
+            },
+            |tap| {
+                tap.wrap(to_client, true, |inner| {
+                    AccessLogToClient::new(inner, accepted, to_client)
+                })
+            },
+        );
+        if !events.contains(Events::CONNECT) && !events.contains(Events::DISCONNECT) {
+            return hooks;
+        }
+        hooks.on_close(move |summary| {
+            let refused = summary.connack != Some(ReasonCode::SUCCESS);
+            match refused {
+                true if events.contains(Events::CONNECT) => line::refused_by_broker(&info, summary),
+                false if events.contains(Events::DISCONNECT) => line::closed(&info, summary),
+                _ => {}
+            }
+            std::future::ready(())
+        })
+    })
+}

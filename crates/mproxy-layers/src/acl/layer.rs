@@ -1,0 +1,319 @@
+//! The rules as a layer of the CONNECT stage.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use mproxy_codec::{KindSet, Properties, PropertyId, ReasonCode};
+use mproxy_session::{Admission, Connect, ConnectRefusal, Tap};
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::{
+    Acl, AclToClient, AclToServer,
+    session::{Client, Memory, Verdict},
+    shared::Shared,
+};
+use crate::{Action, Observer, denials::Denials, printable::Printable};
+
+/// What happens to a SUBSCRIBE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum SubscribePolicy {
+    /// A filter is refused unless everything it can match may be read.
+    #[default]
+    Strict,
+    /// Every filter is granted, as mosquitto does, and what may not be read is not delivered.
+    FilterDeliveries,
+}
+
+/// What happens to what is denied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum OnDeny {
+    /// The client is told, as far as its version of MQTT has words for it.
+    #[default]
+    Reject,
+    /// A PUBLISH is dropped and acknowledged as if it had arrived. A filter is refused all the
+    /// same.
+    Drop,
+    /// The session ends; except for a delivery, which the client did not ask for and is dropped.
+    Disconnect,
+}
+
+/// What an [`AclLayer`] does besides asking the rules.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Settings {
+    pub(super) subscribe: SubscribePolicy,
+    pub(super) on_deny: OnDeny,
+    pub(super) response_topics: bool,
+    pub(super) log_denials: bool,
+}
+
+/// Enforces an [`Acl`]: a layer for the CONNECT stage.
+///
+/// The client id and the user name are those that CONNECT has where the layer stands: what layers
+/// outside of it made of them, and not what layers inside of it will.
+///
+/// * A will is a PUBLISH in advance: a client whose will is denied is not let in, because the proxy
+///   never sees the broker publish it.
+/// * A PUBLISH is judged by its topic, with any topic alias resolved.
+/// * A SUBSCRIBE is judged filter by filter; the filters that are granted go on.
+/// * UNSUBSCRIBE is not judged: a device must be able to leave after the rules have changed.
+/// * Deliveries are judged if [`SubscribePolicy::FilterDeliveries`] is chosen, or some rule names
+///   them. They are judged as the layers inside left them, so that a layer sees the same topics in
+///   both directions.
+///
+/// See the [crate documentation](crate) for an example.
+#[derive(Debug, Clone)]
+pub struct AclLayer<O = ()> {
+    acl: Acl,
+    settings: Settings,
+    observer: O,
+}
+
+impl AclLayer {
+    /// Enforces these rules, strictly, and tells clients what they may not.
+    pub const fn new(acl: Acl) -> Self {
+        let settings = Settings {
+            subscribe: SubscribePolicy::Strict,
+            on_deny: OnDeny::Reject,
+            response_topics: false,
+            log_denials: true,
+        };
+        Self {
+            acl,
+            settings,
+            observer: (),
+        }
+    }
+}
+
+impl<O> AclLayer<O> {
+    /// Says what happens to a SUBSCRIBE.
+    #[must_use]
+    pub const fn subscribe_policy(mut self, policy: SubscribePolicy) -> Self {
+        self.settings.subscribe = policy;
+        self
+    }
+
+    /// Says what happens to what is denied.
+    #[must_use]
+    pub const fn on_deny(mut self, on_deny: OnDeny) -> Self {
+        self.settings.on_deny = on_deny;
+        self
+    }
+
+    /// Also judges the Response Topic of a PUBLISH or a will, as if the client published there: it
+    /// makes somebody else do so. Off until it is turned on, because devices commonly name topics
+    /// that they may only read.
+    #[must_use]
+    pub const fn check_response_topics(mut self, check: bool) -> Self {
+        self.settings.response_topics = check;
+        self
+    }
+
+    /// Says whether denials are logged. They are, until it is turned off: the first of a session at
+    /// once, then one in ten seconds with the number of the others.
+    #[must_use]
+    pub const fn log_denials(mut self, log: bool) -> Self {
+        self.settings.log_denials = log;
+        self
+    }
+
+    /// Reports decisions to an observer.
+    pub fn observer<P: Observer>(self, observer: P) -> AclLayer<P> {
+        AclLayer {
+            acl: self.acl,
+            settings: self.settings,
+            observer,
+        }
+    }
+}
+
+impl<S, O: Clone> Layer<S> for AclLayer<O> {
+    type Service = AclConnect<S, O>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        AclConnect {
+            inner,
+            layer: self.clone(),
+        }
+    }
+}
+
+/// The service of [`AclLayer`]: judges wills, and gives each session its rules.
+#[derive(Debug, Clone)]
+pub struct AclConnect<S, O = ()> {
+    inner: S,
+    layer: AclLayer<O>,
+}
+
+impl<S, U, D, O> Service<Connect> for AclConnect<S, O>
+where
+    S: Service<Connect, Response = Admission<U, D>>,
+    O: Observer,
+{
+    type Response = Admission<AclToServer<Tap<U>, O>, AclToClient<Tap<D>, O>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future, O>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, connect: Connect) -> Self::Future {
+        let packet = connect.packet();
+        let rules = self
+            .layer
+            .acl
+            .for_client(packet.client_id(), packet.user_name());
+        let state = match self.layer.judge_will(&connect, &rules.client) {
+            Ok(()) => State::Inner {
+                future: self.inner.call(connect),
+                session: Some((rules.client, self.layer.clone())),
+            },
+            Err(refusal) => State::Refused {
+                refusal: Some(refusal),
+            },
+        };
+        ResponseFuture { state }
+    }
+}
+
+impl<O: Observer> AclLayer<O> {
+    fn judge_will(&self, connect: &Connect, client: &Client) -> Result<(), ConnectRefusal> {
+        let Some(will) = connect.packet().will() else {
+            return Ok(());
+        };
+        let response_topic = response_topic(self.settings, &will.properties);
+        for topic in [will.topic].into_iter().chain(response_topic) {
+            let verdict = client.judge_publish(topic.as_bytes());
+            self.observer.decision(Action::Will, verdict.allowed());
+            if !verdict.allowed() {
+                return Err(self.refuse_will(connect, client, verdict, topic));
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse_will(
+        &self,
+        connect: &Connect,
+        client: &Client,
+        verdict: Verdict,
+        topic: &str,
+    ) -> ConnectRefusal {
+        if self.settings.log_denials {
+            Denials::default().note(
+                connect.info(),
+                Action::Will,
+                topic,
+                &client.explain(verdict),
+            );
+        }
+        let text = format!("will on topic {} is not allowed", Printable(topic));
+        ConnectRefusal::new(ReasonCode::NOT_AUTHORIZED).with_text(text)
+    }
+
+    fn wrap<U, D>(
+        self,
+        client: Arc<Client>,
+        admission: Admission<U, D>,
+    ) -> Admission<AclToServer<Tap<U>, O>, AclToClient<Tap<D>, O>> {
+        let deliveries = self.settings.subscribe == SubscribePolicy::FilterDeliveries
+            || self.acl.judges_deliveries();
+        let judged_to_server = match self.settings.subscribe {
+            SubscribePolicy::Strict => KindSet::PUBLISH | KindSet::SUBSCRIBE,
+            SubscribePolicy::FilterDeliveries => KindSet::PUBLISH,
+        };
+        let judged_to_client = if deliveries {
+            KindSet::PUBLISH
+        } else {
+            KindSet::NONE
+        };
+        admission.map_hooks(|connect, hooks| {
+            let shared = Arc::new(Shared {
+                client,
+                info: connect.info().clone(),
+                settings: self.settings,
+                observer: self.observer,
+                denials: Denials::default(),
+            });
+            let delivering = deliveries.then(|| Arc::clone(&shared));
+            hooks.map(
+                |tap| {
+                    tap.wrap(judged_to_server, true, |inner| {
+                        AclToServer::new(inner, shared, Memory::default())
+                    })
+                },
+                |tap| {
+                    tap.wrap(judged_to_client, true, |inner| {
+                        AclToClient::new(inner, delivering)
+                    })
+                },
+            )
+        })
+    }
+}
+
+/// Returns the Response Topic among these properties, if it is to be judged.
+pub(super) fn response_topic<'a>(
+    settings: Settings,
+    properties: &Properties<'a>,
+) -> Option<&'a str> {
+    if settings.response_topics {
+        properties.str(PropertyId::ResponseTopic)
+    } else {
+        None
+    }
+}
+
+pin_project! {
+    /// The response future of [`AclConnect`].
+    #[derive(Debug)]
+    pub struct ResponseFuture<F, O = ()> {
+        #[pin]
+        state: State<F, O>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    #[derive(Debug)]
+    enum State<F, O> {
+        Inner { #[pin] future: F, session: Option<(Arc<Client>, AclLayer<O>)> },
+        Refused { refusal: Option<ConnectRefusal> },
+    }
+}
+
+impl<F, U, D, E, O> Future for ResponseFuture<F, O>
+where
+    F: Future<Output = Result<Admission<U, D>, E>>,
+    O: Observer,
+{
+    type Output = Result<Admission<AclToServer<Tap<U>, O>, AclToClient<Tap<D>, O>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().state.project() {
+            StateProj::Inner { future, session } => {
+                let admission = ready!(future.poll(cx))?;
+                Poll::Ready(Ok(match session.take() {
+                    Some((client, layer)) => layer.wrap(client, admission),
+                    // Polled after completion: nobody is let in.
+                    None => Admission::refuse(ReasonCode::NOT_AUTHORIZED),
+                }))
+            }
+            StateProj::Refused { refusal } => {
+                let refusal = refusal.take();
+                let refusal =
+                    refusal.unwrap_or_else(|| ConnectRefusal::new(ReasonCode::NOT_AUTHORIZED));
+                Poll::Ready(Ok(Admission::Refuse(refusal)))
+            }
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! What both directions of one session need.
+
+use std::sync::Arc;
+
+use mproxy_codec::ReasonCode;
+use mproxy_session::SessionInfo;
+
+use super::{
+    layer::{OnDeny, Settings},
+    session::{Client, Verdict},
+};
+use crate::{Action, Observer, denials::Denials};
+
+#[derive(Debug)]
+pub(super) struct Shared<O> {
+    pub(super) client: Arc<Client>,
+    pub(super) info: SessionInfo,
+    pub(super) settings: Settings,
+    pub(super) observer: O,
+    pub(super) denials: Denials,
+}
+
+impl<O: Observer> Shared<O> {
+    /// Reports a verdict, and says what becomes of the packet; `None` if it goes on.
+    #[inline]
+    pub(super) fn settle<'a>(
+        &self,
+        action: Action,
+        verdict: Verdict,
+        topic: impl FnOnce() -> &'a str,
+    ) -> Option<mproxy_session::Verdict> {
+        self.observer.decision(action, verdict.allowed());
+        if verdict.allowed() {
+            None
+        } else {
+            Some(self.deny(action, verdict, topic()))
+        }
+    }
+
+    #[cold]
+    fn deny(&self, action: Action, verdict: Verdict, topic: &str) -> mproxy_session::Verdict {
+        if self.settings.log_denials {
+            self.denials
+                .note(&self.info, action, topic, &self.client.explain(verdict));
+        }
+        match (self.settings.on_deny, action) {
+            (OnDeny::Reject, _) => mproxy_session::Verdict::refuse(ReasonCode::NOT_AUTHORIZED),
+            (OnDeny::Drop, _) | (OnDeny::Disconnect, Action::Deliver) => {
+                mproxy_session::Verdict::Discard
+            }
+            (OnDeny::Disconnect, _) => mproxy_session::Verdict::Close(ReasonCode::NOT_AUTHORIZED),
+        }
+    }
+}

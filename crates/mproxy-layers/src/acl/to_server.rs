@@ -1,0 +1,122 @@
+//! What the client sends.
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use mproxy_codec::{Kind, ReasonCode};
+use mproxy_session::{FilterFuture, Packet, Verdict};
+use tower_service::Service;
+
+use super::{OnDeny, SubscribePolicy, layer::response_topic, session::Memory, shared::Shared};
+use crate::{Action, Observer};
+
+/// The packet service that judges what a client publishes and subscribes to.
+#[derive(Debug)]
+pub struct AclToServer<S, O = ()> {
+    inner: S,
+    shared: Arc<Shared<O>>,
+    memory: Memory,
+}
+
+impl<S, O> AclToServer<S, O> {
+    pub(super) const fn new(inner: S, shared: Arc<Shared<O>>, memory: Memory) -> Self {
+        Self {
+            inner,
+            shared,
+            memory,
+        }
+    }
+}
+
+impl<S, O> Service<Packet> for AclToServer<S, O>
+where
+    S: Service<Packet, Response = Verdict>,
+    O: Observer,
+{
+    type Response = Verdict;
+    type Error = S::Error;
+    type Future = FilterFuture<S::Future>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    #[inline]
+    fn call(&mut self, mut packet: Packet) -> Self::Future {
+        let settled = match packet.kind() {
+            Kind::Publish => self.judge_publish(&packet),
+            Kind::Subscribe if self.shared.settings.subscribe == SubscribePolicy::Strict => {
+                match self.judge_subscribe(&mut packet) {
+                    Filters::Left => None,
+                    // The session answers for filters that are all refused; nobody inside needs to
+                    // see them.
+                    Filters::NoneLeft => return FilterFuture::verdict(Verdict::Forward(packet)),
+                    Filters::Settled(verdict) => Some(verdict),
+                }
+            }
+            _ => None,
+        };
+        match settled {
+            None => FilterFuture::inner(self.inner.call(packet)),
+            Some(verdict) => FilterFuture::verdict(verdict),
+        }
+    }
+}
+
+/// What is left of a SUBSCRIBE.
+enum Filters {
+    Left,
+    NoneLeft,
+    Settled(Verdict),
+}
+
+impl<S, O: Observer> AclToServer<S, O> {
+    /// Returns what becomes of a PUBLISH that does not go on.
+    #[inline]
+    fn judge_publish(&mut self, packet: &Packet) -> Option<Verdict> {
+        let publish = packet.publish()?;
+        let shared = &self.shared;
+        if let Some(topic) = response_topic(shared.settings, &publish.properties()) {
+            let verdict = shared.client.judge_publish(topic.as_bytes());
+            if !verdict.allowed() {
+                return shared.settle(Action::Publish, verdict, || topic);
+            }
+        }
+        let verdict = self
+            .memory
+            .judge_publish(&shared.client, publish.topic_bytes());
+        shared.settle(Action::Publish, verdict, || publish.topic())
+    }
+
+    fn judge_subscribe(&self, packet: &mut Packet) -> Filters {
+        let shared = &self.shared;
+        let mut denied = None;
+        let left = packet.retain_filters(|subscription| {
+            let verdict = shared.client.judge_subscribe(subscription.filter);
+            let Some(settled) = shared.settle(Action::Subscribe, verdict, || subscription.filter)
+            else {
+                return Ok(());
+            };
+            denied = Some(settled);
+            Err(if verdict.is_malformed() {
+                ReasonCode::TOPIC_FILTER_INVALID
+            } else {
+                ReasonCode::NOT_AUTHORIZED
+            })
+        });
+        match (left, denied) {
+            // It could not be taken apart: nothing of it goes on.
+            (Err(_), _) => {
+                Filters::Settled(Verdict::refuse(ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR))
+            }
+            (Ok(_), Some(settled)) if shared.settings.on_deny == OnDeny::Disconnect => {
+                Filters::Settled(settled)
+            }
+            (Ok(0), _) => Filters::NoneLeft,
+            (Ok(_), _) => Filters::Left,
+        }
+    }
+}

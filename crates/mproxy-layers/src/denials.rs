@@ -1,0 +1,89 @@
+//! Log lines about denials, few enough to be read.
+
+use std::{
+    fmt,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use mproxy_session::SessionInfo;
+use tracing::warn;
+
+use crate::{observe::Action, printable::Printable};
+
+/// How long a session is quiet about further denials: a device that is denied tends to try again at
+/// once.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// The denials of one session: the first is logged at once, and then at most one in ten seconds,
+/// with the number of those in between. What is left over at the end is in the totals of the
+/// session.
+#[derive(Debug, Default)]
+pub(crate) struct Denials(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    logged: Option<Instant>,
+    unlogged: u64,
+}
+
+impl Denials {
+    /// Notes a denial, and logs it if it is time.
+    ///
+    /// The lock and the look at the clock are only paid for what is denied.
+    pub(crate) fn note(
+        &self,
+        session: &SessionInfo,
+        action: Action,
+        topic: &str,
+        reason: &dyn fmt::Display,
+    ) {
+        let Some(unlogged) = self.due(Instant::now()) else {
+            return;
+        };
+        warn!(
+            target: "mproxy::access",
+            event = "deny",
+            %action,
+            topic = %Printable(topic),
+            client_id = %Printable(session.client_id()),
+            user = session.user_name().map(|user| tracing::field::display(Printable(user))),
+            peer = %session.peer(),
+            listener = %session.peer().listener,
+            %reason,
+            unlogged,
+            "denied"
+        );
+    }
+
+    /// Returns how many denials went unlogged before this one, `None` if it goes unlogged itself.
+    fn due(&self, now: Instant) -> Option<u64> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if state
+            .logged
+            .is_some_and(|logged| now.saturating_duration_since(logged) < QUIET)
+        {
+            state.unlogged += 1;
+            return None;
+        }
+        state.logged = Some(now);
+        Some(std::mem::take(&mut state.unlogged))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_denial_is_logged_and_then_one_in_ten_seconds() {
+        let (denials, start) = (Denials::default(), Instant::now());
+        let due = |seconds| denials.due(start + Duration::from_secs(seconds));
+        assert_eq!(due(0), Some(0));
+        assert_eq!((due(0), due(3), due(9)), (None, None, None));
+        assert_eq!(due(10), Some(3));
+        assert_eq!(due(19), None);
+        assert_eq!(due(60), Some(1));
+        assert_eq!(due(120), Some(0));
+    }
+}

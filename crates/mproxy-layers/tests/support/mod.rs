@@ -1,0 +1,250 @@
+//! What the tests of the layers share: packets from bytes, and stacks driven by hand.
+
+#![allow(dead_code)] // each test binary uses a part of it
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+
+use bytes::Bytes;
+use mproxy_codec::{
+    ConnectPacket, Direction, Kind, PropertyId, PropertyWriter, QoS, ReasonCode,
+    SubscriptionOptions, Value, Version, encode_publish, encode_subscribe, encode_unsubscribe,
+};
+use mproxy_layers::{Action, Observer};
+use mproxy_session::{
+    Admission, BoxError, Connect, Hooks, NewHooks, Packet, Peer, SessionInfo, Tap, Verdict,
+    new_hooks,
+};
+use tower::{Service, ServiceExt};
+
+/// A CONNECT of MQTT 5.0.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Client<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) user: Option<&'a str>,
+    pub(crate) will: Option<&'a str>,
+    pub(crate) will_response_topic: Option<&'a str>,
+}
+
+impl Client<'_> {
+    pub(crate) fn connect(self) -> Connect {
+        let mut body = b"\x00\x04MQTT\x05".to_vec();
+        body.push(0x02 | u8::from(self.will.is_some()) << 2 | u8::from(self.user.is_some()) << 7);
+        body.extend([0, 60, 0]);
+        field(&mut body, self.id);
+        if let Some(topic) = self.will {
+            let properties = response_topic(self.will_response_topic);
+            body.push(u8::try_from(properties.len()).expect("few properties"));
+            body.extend(properties);
+            field(&mut body, topic);
+            field(&mut body, "gone");
+        }
+        if let Some(user) = self.user {
+            field(&mut body, user);
+        }
+        let mut frame = vec![0x10];
+        let mut length = body.len();
+        while length >= 0x80 {
+            frame.push((length & 0x7f) as u8 | 0x80);
+            length >>= 7;
+        }
+        frame.push(length as u8);
+        frame.extend(body);
+        let packet = ConnectPacket::parse(frame.into()).expect("a valid CONNECT");
+        Connect::new(packet, Peer::new("test"))
+    }
+}
+
+fn field(body: &mut Vec<u8>, text: &str) {
+    body.extend(
+        u16::try_from(text.len())
+            .expect("a short text")
+            .to_be_bytes(),
+    );
+    body.extend(text.as_bytes());
+}
+
+fn response_topic(topic: Option<&str>) -> Vec<u8> {
+    let mut properties = PropertyWriter::new();
+    if let Some(topic) = topic {
+        properties
+            .push(PropertyId::ResponseTopic, Value::Str(topic))
+            .expect("a property");
+        properties
+            .push(PropertyId::UserProperty, Value::Pair("k", "v"))
+            .expect("a property");
+    }
+    properties.as_bytes().to_vec()
+}
+
+pub(crate) fn publish(direction: Direction, topic: &str, reply_to: Option<&str>) -> Packet {
+    let properties = response_topic(reply_to);
+    let frame = encode_publish(
+        Version::V5,
+        topic,
+        QoS::AtMostOnce,
+        0,
+        &properties,
+        b"payload",
+    )
+    .expect("a PUBLISH");
+    Packet::parse(Version::V5, direction, frame).expect("a valid PUBLISH")
+}
+
+pub(crate) fn subscribe(filters: &[&str]) -> Packet {
+    let options = SubscriptionOptions::new(QoS::AtLeastOnce);
+    let filters = filters.iter().map(|filter| (*filter, options));
+    let frame = encode_subscribe(Version::V5, 7, &[], filters).expect("a SUBSCRIBE");
+    Packet::parse(Version::V5, Direction::ToServer, frame).expect("a valid SUBSCRIBE")
+}
+
+pub(crate) fn unsubscribe(filters: &[&str]) -> Packet {
+    let frame =
+        encode_unsubscribe(Version::V5, 7, &[], filters.iter().copied()).expect("an UNSUBSCRIBE");
+    Packet::parse(Version::V5, Direction::ToServer, frame).expect("a valid UNSUBSCRIBE")
+}
+
+pub(crate) fn connack(reason: u8) -> Packet {
+    let frame = Bytes::from(vec![0x20, 3, 0, reason, 0]);
+    Packet::parse(Version::V5, Direction::ToClient, frame).expect("a valid CONNACK")
+}
+
+/// The innermost service: forwards everything.
+pub(crate) fn forward_all() -> NewHooks<impl FnMut(&SessionInfo) -> Hooks + Clone> {
+    new_hooks(|_| Hooks::none())
+}
+
+/// Lets a client in.
+pub(crate) async fn admit<S, U, D>(stack: &S, client: Client<'_>) -> (Connect, Hooks<U, D>)
+where
+    S: Service<Connect, Response = Admission<U, D>, Error = BoxError> + Clone,
+{
+    match stack
+        .clone()
+        .oneshot(client.connect())
+        .await
+        .expect("an answer")
+    {
+        Admission::Admit { connect, hooks } => (connect, hooks),
+        other => panic!("not admitted: {:?}", other.map_hooks(|_, _| Hooks::none())),
+    }
+}
+
+/// Has a client refused, and returns the reason and the text.
+pub(crate) async fn refused<S, U, D>(stack: &S, client: Client<'_>) -> (ReasonCode, String)
+where
+    S: Service<Connect, Response = Admission<U, D>, Error = BoxError> + Clone,
+{
+    match stack
+        .clone()
+        .oneshot(client.connect())
+        .await
+        .expect("an answer")
+    {
+        Admission::Refuse(refusal) => (
+            refusal.reason,
+            refusal.text.map(String::from).unwrap_or_default(),
+        ),
+        _ => panic!("admitted: {client:?}"),
+    }
+}
+
+/// What became of a packet, in words that a test can compare.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The topic of a PUBLISH that goes on.
+    Publish(String),
+    /// The filters that go on.
+    Filters(Vec<String>),
+    Other,
+    Discard,
+    Refuse(ReasonCode),
+    Close(ReasonCode),
+}
+
+pub(crate) fn published(topic: &str) -> Outcome {
+    Outcome::Publish(topic.to_owned())
+}
+
+pub(crate) fn filters(filters: &[&str]) -> Outcome {
+    Outcome::Filters(filters.iter().map(|filter| (*filter).to_owned()).collect())
+}
+
+/// Sends a packet through a tap as a session does: only if it asks for its kind.
+pub(crate) async fn send<S>(tap: &mut Tap<S>, packet: Packet) -> Outcome
+where
+    S: Service<Packet, Response = Verdict, Error = BoxError>,
+{
+    outcome(
+        tap.ready()
+            .await
+            .expect("ready")
+            .call(packet)
+            .await
+            .expect("a verdict"),
+    )
+}
+
+pub(crate) fn outcome(verdict: Verdict) -> Outcome {
+    match verdict {
+        Verdict::Forward(packet) => match packet.kind() {
+            Kind::Publish => published(packet.publish().expect("a PUBLISH").topic()),
+            Kind::Subscribe => {
+                let subscribe = packet.subscribe().expect("a SUBSCRIBE");
+                Outcome::Filters(
+                    subscribe
+                        .subscriptions()
+                        .map(|entry| entry.filter.to_owned())
+                        .collect(),
+                )
+            }
+            Kind::Unsubscribe => {
+                let unsubscribe = packet.unsubscribe().expect("an UNSUBSCRIBE");
+                Outcome::Filters(unsubscribe.filters().map(str::to_owned).collect())
+            }
+            _ => Outcome::Other,
+        },
+        Verdict::Discard => Outcome::Discard,
+        Verdict::Refuse(refusal) => Outcome::Refuse(refusal.reason),
+        Verdict::Close(reason) => Outcome::Close(reason),
+        other => panic!("an unknown verdict: {other:?}"),
+    }
+}
+
+/// Counts what it is told.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Counter(Arc<Mutex<HashMap<String, u32>>>);
+
+impl Counter {
+    pub(crate) fn count(&self, what: &str) -> u32 {
+        self.0
+            .lock()
+            .expect("no panic")
+            .get(what)
+            .copied()
+            .unwrap_or_default()
+    }
+
+    fn add(&self, what: String) {
+        *self.0.lock().expect("no panic").entry(what).or_default() += 1;
+    }
+}
+
+impl Observer for Counter {
+    fn decision(&self, action: Action, allowed: bool) {
+        self.add(format!(
+            "{action} {}",
+            if allowed { "allow" } else { "deny" }
+        ));
+    }
+
+    fn modified(&self, kind: Kind) {
+        self.add(format!("{} modified", kind.as_str()));
+    }
+
+    fn dropped(&self, kind: Kind) {
+        self.add(format!("{} dropped", kind.as_str()));
+    }
+}

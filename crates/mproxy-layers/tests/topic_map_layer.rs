@@ -1,0 +1,262 @@
+//! The prefix map as a layer, alone and together with an ACL.
+
+mod support;
+
+use mproxy_codec::{Direction, PropertyId, ReasonCode};
+use mproxy_layers::{
+    acl::{Acl, AclLayer, Actions, Rule, SubscribePolicy},
+    topic_map::{PrefixMap, TopicMapLayer},
+};
+use mproxy_session::{Packet, Verdict};
+use support::{
+    Client, Counter, Outcome, admit, filters, forward_all, publish, published, refused, send,
+    subscribe, unsubscribe,
+};
+use tower::{Service, ServiceBuilder};
+
+fn layer() -> TopicMapLayer {
+    TopicMapLayer::new(PrefixMap::new("t/${username}/").expect("a valid prefix"))
+}
+
+fn device() -> Client<'static> {
+    Client {
+        id: "d7",
+        user: Some("u"),
+        ..Client::default()
+    }
+}
+
+fn up(topic: &str) -> Packet {
+    publish(Direction::ToServer, topic, None)
+}
+
+fn down(topic: &str) -> Packet {
+    publish(Direction::ToClient, topic, None)
+}
+
+#[tokio::test]
+async fn what_the_client_sends_gets_the_prefix() {
+    let counter = Counter::default();
+    let stack = ServiceBuilder::new()
+        .layer(layer().observer(counter.clone()))
+        .service(forward_all());
+    let (_, mut hooks) = admit(&stack, device()).await;
+    assert!(hooks.to_server.is_head_only() && hooks.to_client.is_head_only());
+    assert_eq!(
+        send(&mut hooks.to_server, up("a/b")).await,
+        published("t/u/a/b")
+    );
+    let asked = subscribe(&["#", "$share/g/+/a"]);
+    assert_eq!(
+        send(&mut hooks.to_server, asked).await,
+        filters(&["t/u/#", "$share/g/t/u/+/a"])
+    );
+    let asked = unsubscribe(&["#", "$share/g/+/a"]);
+    assert_eq!(
+        send(&mut hooks.to_server, asked).await,
+        filters(&["t/u/#", "$share/g/t/u/+/a"])
+    );
+    assert_eq!(
+        (
+            counter.count("publish modified"),
+            counter.count("subscribe modified")
+        ),
+        (1, 1)
+    );
+}
+
+#[tokio::test]
+async fn what_is_delivered_loses_the_prefix_or_is_dropped() {
+    let counter = Counter::default();
+    let stack = ServiceBuilder::new()
+        .layer(layer().observer(counter.clone()))
+        .service(forward_all());
+    let (_, mut hooks) = admit(&stack, device()).await;
+    assert_eq!(
+        send(&mut hooks.to_client, down("t/u/a/b")).await,
+        published("a/b")
+    );
+    for topic in ["t/u", "t/u/", "t/v/a", "a", "t/u/$SYS/a"] {
+        assert_eq!(
+            send(&mut hooks.to_client, down(topic)).await,
+            Outcome::Discard,
+            "{topic}"
+        );
+    }
+    assert_eq!(
+        (
+            counter.count("publish modified"),
+            counter.count("publish dropped")
+        ),
+        (1, 5)
+    );
+}
+
+#[tokio::test]
+async fn what_has_no_place_behind_the_prefix_is_refused() {
+    let stack = ServiceBuilder::new().layer(layer()).service(forward_all());
+    let (_, mut hooks) = admit(&stack, device()).await;
+    let longest = "a".repeat(65_535);
+    for topic in ["$SYS/a", "$queue/a", "$share/g/a", &longest] {
+        let refused = Outcome::Refuse(ReasonCode::TOPIC_NAME_INVALID);
+        assert_eq!(
+            send(&mut hooks.to_server, up(topic)).await,
+            refused,
+            "{topic:.9}"
+        );
+    }
+    let asked = subscribe(&["$SYS/#", "a", "$share/g/$SYS/#", &longest]);
+    assert_eq!(send(&mut hooks.to_server, asked).await, filters(&["t/u/a"]));
+}
+
+/// The payload and all other properties stay as they are.
+#[tokio::test]
+async fn response_topics_are_mapped_too() {
+    let stack = ServiceBuilder::new().layer(layer()).service(forward_all());
+    let (_, mut hooks) = admit(&stack, device()).await;
+    for (reply_to, expected) in [
+        ("t/u/reply", Some("reply")),
+        ("t/v/reply", None),
+        ("t/u", None),
+    ] {
+        let delivered = publish(Direction::ToClient, "t/u/a", Some(reply_to));
+        let Ok(Verdict::Forward(packet)) = hooks.to_client.call(delivered).await else {
+            panic!("not forwarded");
+        };
+        let publish = packet.publish().expect("a PUBLISH");
+        assert_eq!(
+            (publish.topic(), publish.payload()),
+            ("a", Some(&b"payload"[..]))
+        );
+        assert_eq!(
+            publish.properties().str(PropertyId::ResponseTopic),
+            expected
+        );
+        assert_eq!(
+            publish.properties().user_properties().collect::<Vec<_>>(),
+            [("k", "v")]
+        );
+    }
+    let sent = publish(Direction::ToServer, "a", Some("reply"));
+    let Ok(Verdict::Forward(packet)) = hooks.to_server.call(sent).await else {
+        panic!("not forwarded");
+    };
+    let sent = packet.publish().expect("a PUBLISH");
+    assert_eq!(
+        (sent.topic(), sent.payload()),
+        ("t/u/a", Some(&b"payload"[..]))
+    );
+    assert_eq!(
+        sent.properties().str(PropertyId::ResponseTopic),
+        Some("t/u/reply")
+    );
+    let sent = publish(Direction::ToServer, "a", Some("$SYS/reply"));
+    let refused = Outcome::Refuse(ReasonCode::TOPIC_NAME_INVALID);
+    assert_eq!(send(&mut hooks.to_server, sent).await, refused);
+}
+
+#[tokio::test]
+async fn wills_are_mapped_or_refused() {
+    let stack = ServiceBuilder::new().layer(layer()).service(forward_all());
+    let will = Client {
+        will: Some("gone"),
+        will_response_topic: Some("reply"),
+        ..device()
+    };
+    let (connect, _) = admit(&stack, will).await;
+    let mapped = connect.packet().will().expect("a will");
+    assert_eq!((mapped.topic, mapped.payload), ("t/u/gone", &b"gone"[..]));
+    assert_eq!(
+        mapped.properties.str(PropertyId::ResponseTopic),
+        Some("t/u/reply")
+    );
+    assert_eq!(
+        mapped.properties.user_properties().collect::<Vec<_>>(),
+        [("k", "v")]
+    );
+    for client in [
+        Client {
+            will: Some("$SYS/gone"),
+            ..device()
+        },
+        Client {
+            will: Some("gone"),
+            will_response_topic: Some("$SYS/reply"),
+            ..device()
+        },
+    ] {
+        assert_eq!(
+            refused(&stack, client).await.0,
+            ReasonCode::TOPIC_NAME_INVALID,
+            "{client:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn clients_without_a_usable_name_are_not_let_in() {
+    let stack = ServiceBuilder::new().layer(layer()).service(forward_all());
+    for user in [None, Some(""), Some("u/v"), Some("+"), Some("#")] {
+        let (reason, _) = refused(&stack, Client { user, ..device() }).await;
+        assert_eq!(reason, ReasonCode::NOT_AUTHORIZED, "{user:?}");
+    }
+}
+
+/// Outside of the map a layer sees the client's topics, inside of it the broker's; in both
+/// directions.
+#[tokio::test]
+async fn layers_see_the_same_topics_in_both_directions() {
+    let acl = |pattern: &str| {
+        let mut acl = Acl::builder();
+        acl.rule(Rule::allow(Actions::ALL).topic(pattern))
+            .expect("a valid rule");
+        AclLayer::new(acl.build()).subscribe_policy(SubscribePolicy::FilterDeliveries)
+    };
+    let denied = Outcome::Refuse(ReasonCode::NOT_AUTHORIZED);
+
+    let outside = ServiceBuilder::new()
+        .layer(acl("a/#"))
+        .layer(layer())
+        .service(forward_all());
+    let (_, mut hooks) = admit(
+        &outside,
+        Client {
+            will: Some("a/gone"),
+            ..device()
+        },
+    )
+    .await;
+    assert_eq!(
+        send(&mut hooks.to_server, up("a/b")).await,
+        published("t/u/a/b")
+    );
+    assert_eq!(
+        send(&mut hooks.to_client, down("t/u/a/b")).await,
+        published("a/b")
+    );
+    assert_eq!(send(&mut hooks.to_server, up("t/u/a/b")).await, denied);
+    assert_eq!(send(&mut hooks.to_client, down("t/u/b")).await, denied);
+
+    let inside = ServiceBuilder::new()
+        .layer(layer())
+        .layer(acl("t/u/a/#"))
+        .service(forward_all());
+    let (_, mut hooks) = admit(
+        &inside,
+        Client {
+            will: Some("a/gone"),
+            ..device()
+        },
+    )
+    .await;
+    assert_eq!(
+        send(&mut hooks.to_server, up("a/b")).await,
+        published("t/u/a/b")
+    );
+    assert_eq!(
+        send(&mut hooks.to_client, down("t/u/a/b")).await,
+        published("a/b")
+    );
+    assert_eq!(send(&mut hooks.to_server, up("b")).await, denied);
+    assert_eq!(send(&mut hooks.to_client, down("t/u/b")).await, denied);
+}
