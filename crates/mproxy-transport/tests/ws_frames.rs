@@ -88,6 +88,11 @@ async fn each_write_is_one_binary_frame() {
     assert!(stream.is_write_vectored());
     assert_eq!(stream.write_vectored(&slices).await.unwrap(), 3);
     assert_eq!(client.frame().await, (BINARY, b"two".to_vec()));
+    // More slices than one system call is given: the rest is for the next.
+    let many = [io::IoSlice::new(b"x"); 40];
+    let written = stream.write_vectored(&many).await.unwrap();
+    assert!((1..40).contains(&written));
+    assert_eq!(client.frame().await, (BINARY, vec![b'x'; written]));
     // Nothing to say is not a frame.
     assert_eq!(stream.write(b"").await.unwrap(), 0);
     stream.write_all(b"three").await.unwrap();
@@ -417,4 +422,20 @@ async fn shutdown_sends_close_and_waits_for_the_answer() {
     assert_eq!(received, b"on its way");
     stream.shutdown().await.unwrap();
     client.end().await;
+}
+
+/// A client that sends its last words, and a ping, and is gone: the pong fails, the words count.
+#[tokio::test]
+async fn what_a_vanished_client_sent_is_read() {
+    let (mut stream, mut client) = open(&WsOptions::default()).await;
+    client.send(&frame(PING, b"?")).await;
+    client.send(&frame(BINARY, b"last words")).await;
+    drop(client);
+    // A byte at a time, so that the failed pong comes before the data.
+    for byte in b"last words" {
+        assert_eq!(stream.read_u8().await.unwrap(), *byte);
+    }
+    let error = stream.write(b"x").await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+    assert_eq!(stream.read(&mut [0; 16]).await.unwrap(), 0);
 }

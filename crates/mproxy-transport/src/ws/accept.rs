@@ -9,9 +9,8 @@ use std::{
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::{Method, StatusCode};
 use hyper::{
-    Request, Response,
+    Method, Request, Response, StatusCode,
     body::Incoming,
     header::{
         ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_PROTOCOL,
@@ -187,7 +186,7 @@ async fn linger(mut stream: Stream) {
     let _ = timeout(LINGER_TIME, discard).await;
 }
 
-/// hyper's smallest; the usual limit of web servers, and 426 times what a client needs.
+/// hyper's smallest, and the usual limit of web servers. Its limit of 100 headers is the default.
 const MAX_HEADER_BYTES: usize = 8 * 1024;
 const LINGER_BYTES: usize = 64 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(1);
