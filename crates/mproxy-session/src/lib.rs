@@ -2,13 +2,27 @@
 #![forbid(unsafe_code)]
 
 mod admit;
+mod alias;
 mod context;
+mod control;
+mod core;
+mod error;
+mod flow;
 mod hook;
+mod ledger;
+mod limits;
+mod outbox;
+mod pipe;
+mod recorder;
+mod reply;
+mod scratch;
+mod session;
 mod summary;
 
 pub use self::{
     admit::{Admission, Connect, ConnectRefusal, NewHooks, new_hooks},
     context::{Identity, Peer, SessionInfo, UpgradeRequest},
+    control::{Control, Order},
     hook::{
         Authorize, AuthorizeFuture, AuthorizeLayer, Filter, FilterFuture, FilterLayer, Forward,
         Handler, HandlerAdmission, HandlerFuture, HandlerLayer, HandlerPackets, Hooks, Inspect,
@@ -16,6 +30,9 @@ pub use self::{
         Packet, PacketService, PublishMut, PublishRef, Refusal, Rewrite, RewriteLayer,
         SubscribeMut, Tap, TapFuture, Verdict,
     },
+    limits::{Limits, RefusedPublish, Versions},
+    recorder::{Batch, NoRecorder, Recorder},
+    session::Session,
     summary::{CloseReason, Side, Summary, Traffic},
 };
 

@@ -29,8 +29,6 @@ mod rewrite;
 mod tap;
 mod verdict;
 
-use std::future::Future;
-
 use tower_service::Service;
 
 pub(crate) use self::packet::{Entry, Parts};

@@ -1,0 +1,103 @@
+//! Topic aliases of MQTT 5.0 in one direction (section 3.3.2.3.4).
+
+use bytes::Bytes;
+use mproxy_codec::{Direction, PublishLayout};
+
+use crate::error::{End, Violation};
+
+/// What the sender bound, and what the receiver was told.
+///
+/// The two differ when a hook refuses or rewrites: the sender counts an alias as bound by a PUBLISH
+/// that the receiver never saw. An alias-only PUBLISH is judged by the sender's binding and goes on
+/// as it is only if the receiver's binding says the same.
+#[derive(Debug)]
+pub(crate) struct AliasTable {
+    direction: Direction,
+    /// What the receiver announced; larger aliases are an error.
+    maximum: u16,
+    /// Indexed by alias - 1; grows as aliases are used, never because one was announced.
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Entry {
+    bound: Option<Bytes>,
+    told: Option<Bytes>,
+}
+
+impl AliasTable {
+    pub(crate) const fn new(direction: Direction, maximum: u16) -> Self {
+        Self {
+            direction,
+            maximum,
+            entries: Vec::new(),
+        }
+    }
+
+    /// Follows a PUBLISH from its sender: binds what it binds, resolves what it uses.
+    ///
+    /// Returns the topic name that stands behind an empty one. With `remember` false (nobody looks
+    /// at topics in this direction) only the fact of the binding is kept.
+    ///
+    /// # Errors
+    /// An alias above the announced maximum, or one that is not bound.
+    pub(crate) fn receive(
+        &mut self,
+        layout: &PublishLayout,
+        bytes: &[u8],
+        remember: bool,
+    ) -> Result<Option<Bytes>, End> {
+        let Some(alias) = layout.topic_alias() else {
+            return Ok(None);
+        };
+        if alias > self.maximum {
+            return Err(End::violation(
+                self.direction,
+                Violation::TopicAliasTooLarge,
+            ));
+        }
+        let index = usize::from(alias) - 1;
+        let topic = layout.topic(bytes);
+        if topic.is_empty() {
+            let bound = self
+                .entries
+                .get(index)
+                .and_then(|entry| entry.bound.clone());
+            return match bound {
+                Some(topic) => Ok(Some(topic)),
+                None => Err(End::violation(self.direction, Violation::TopicAliasUnknown)),
+            };
+        }
+        if self.entries.len() <= index {
+            self.entries.resize(index + 1, Entry::default());
+        }
+        let entry = &mut self.entries[index];
+        if !remember {
+            entry.bound = Some(Bytes::new());
+        } else if entry.bound.as_deref() != Some(topic) {
+            entry.bound = Some(Bytes::copy_from_slice(topic));
+        }
+        Ok(None)
+    }
+
+    /// True when the receiver understands an alias-only PUBLISH as `topic`.
+    pub(crate) fn is_told(&self, alias: u16, topic: &[u8]) -> bool {
+        self.entries
+            .get(usize::from(alias).wrapping_sub(1))
+            .is_some_and(|entry| entry.told.as_deref() == Some(topic))
+    }
+
+    /// A PUBLISH that binds `alias` to `topic` goes to the receiver.
+    pub(crate) fn tell(&mut self, alias: u16, topic: &[u8]) {
+        if let Some(entry) = self.entries.get_mut(usize::from(alias).wrapping_sub(1)) {
+            if entry.told.as_deref() == Some(topic) {
+                return;
+            }
+            // the usual case shares the memory of the sender's binding
+            entry.told = match &entry.bound {
+                Some(bound) if bound == topic => Some(bound.clone()),
+                _ => Some(Bytes::copy_from_slice(topic)),
+            };
+        }
+    }
+}

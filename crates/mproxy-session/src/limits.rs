@@ -1,0 +1,112 @@
+//! The bounds of a session, and the few choices an operator has.
+
+use std::time::Duration;
+
+use mproxy_codec::Version;
+
+/// Bounds and policies of a session. Every buffer, wait and loop has one.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// From accept to the last byte of CONNECT, whole, not per byte.
+    pub connect_timeout: Duration,
+    /// The largest CONNECT in bytes: client identifier, will and credentials.
+    pub max_connect_size: usize,
+    /// How long a hook may take for one packet, CONNECT included. Longer closes the session.
+    pub hook_timeout: Duration,
+    /// From CONNECT forwarded to the broker's CONNACK.
+    pub connack_timeout: Duration,
+    /// From the first byte of a packet to its last.
+    pub packet_timeout: Duration,
+    /// How long a side may take nothing of what is written to it.
+    pub write_timeout: Duration,
+    /// How long a closed connection is read from, so that what was written last arrives.
+    pub linger: Duration,
+    /// The largest packet in bytes.
+    pub max_packet_size: usize,
+    /// After how many keep-alive intervals of silence a client is gone; the standard says 1.5.
+    pub keep_alive_grace: f64,
+    /// The protocol versions that are served.
+    pub versions: Versions,
+    /// What a client of MQTT 3.x is told when its PUBLISH is refused.
+    pub refused_publish: RefusedPublish,
+    /// How many topic aliases a tapped direction may bind; a larger announcement is lowered.
+    pub max_topic_aliases: u16,
+    /// Answers of the proxy that may wait for a side, in bytes, before the other is not read.
+    pub max_replies: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(10),
+            max_connect_size: 64 * 1024,
+            hook_timeout: Duration::from_secs(5),
+            connack_timeout: Duration::from_secs(10),
+            packet_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(60),
+            linger: Duration::from_secs(2),
+            max_packet_size: 1024 * 1024,
+            keep_alive_grace: 1.5,
+            versions: Versions::ALL,
+            refused_publish: RefusedPublish::Acknowledge,
+            max_topic_aliases: 16,
+            max_replies: 64 * 1024,
+        }
+    }
+}
+
+/// What a client of MQTT 3.x is told when its PUBLISH is refused: that version has no word for no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[allow(clippy::exhaustive_enums)] // complete: [MQTT-3.3.5-2] of 3.1.1 leaves these two
+pub enum RefusedPublish {
+    /// The PUBLISH is acknowledged and dropped; closing makes naive devices loop.
+    #[default]
+    Acknowledge,
+    /// The connection is closed.
+    Disconnect,
+}
+
+/// A set of protocol versions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Versions {
+    v31: bool,
+    v311: bool,
+    v5: bool,
+}
+
+impl Versions {
+    /// All three.
+    pub const ALL: Self = Self {
+        v31: true,
+        v311: true,
+        v5: true,
+    };
+    /// None; add with [`with`](Self::with).
+    pub const NONE: Self = Self {
+        v31: false,
+        v311: false,
+        v5: false,
+    };
+
+    /// Adds a version.
+    #[must_use]
+    pub const fn with(mut self, version: Version) -> Self {
+        match version {
+            Version::V31 => self.v31 = true,
+            Version::V311 => self.v311 = true,
+            Version::V5 => self.v5 = true,
+        }
+        self
+    }
+
+    /// True when the version is in the set.
+    #[must_use]
+    pub const fn contains(self, version: Version) -> bool {
+        match version {
+            Version::V31 => self.v31,
+            Version::V311 => self.v311,
+            Version::V5 => self.v5,
+        }
+    }
+}

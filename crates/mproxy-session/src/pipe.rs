@@ -1,0 +1,370 @@
+//! Both directions of a session in one task.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use mproxy_codec::{Direction, ReasonCode};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, Sleep};
+
+use crate::control::Control;
+use crate::core::Core;
+use crate::error::End;
+use crate::flow::{Flow, Turn, Wait};
+use crate::hook::PacketService;
+use crate::recorder::{Batch, Recorder};
+use crate::summary::{CloseReason, Side};
+
+/// Rounds of both directions before other connections of the thread get their turn. A round reads
+/// at most one scratch buffer a direction.
+const ROUNDS: usize = 4;
+
+/// The pipe between an admitted client and its broker.
+pub(crate) struct Pipe<C, S, U: PacketService, D: PacketService> {
+    pub(crate) client: C,
+    pub(crate) server: S,
+    pub(crate) to_server: Flow<U>,
+    pub(crate) to_client: Flow<D>,
+    pub(crate) core: Core,
+    pub(crate) recorder: Arc<dyn Recorder>,
+    control: Control,
+    registered: Option<Waker>,
+    timer: Option<Pin<Box<Sleep>>>,
+    waits: [(Wait, Instant); 2],
+    heard: Instant,
+    started: Instant,
+    /// When the client's side was done and the broker was told so.
+    closing: Option<Instant>,
+    server_is_shut: bool,
+    answered: bool,
+    in_hook: bool,
+}
+
+impl<C, S, U, D> Pipe<C, S, U, D>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin,
+    U: PacketService,
+    D: PacketService,
+{
+    pub(crate) fn new(
+        (client, server): (C, S),
+        (to_server, to_client): (Flow<U>, Flow<D>),
+        core: Core,
+        recorder: Arc<dyn Recorder>,
+        control: Control,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            client,
+            server,
+            to_server,
+            to_client,
+            core,
+            recorder,
+            control,
+            registered: None,
+            timer: None,
+            waits: [(Wait::Nothing, now); 2],
+            heard: now,
+            started: now,
+            closing: None,
+            server_is_shut: false,
+            answered: false,
+            in_hook: false,
+        }
+    }
+
+    /// Moves bytes until the session ends. A panic ends this session only.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(End, bool)> {
+        match catch_unwind(AssertUnwindSafe(|| self.poll_inner(cx))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(end)) => Poll::Ready((end, false)),
+            Err(_) if self.in_hook => Poll::Ready((End::hook("a hook panicked"), true)),
+            Err(_) => {
+                let end = End::told(
+                    Side::Proxy,
+                    CloseReason::Internal,
+                    ReasonCode::UNSPECIFIED_ERROR,
+                );
+                Poll::Ready((end.with_detail("the session panicked"), true))
+            }
+        }
+    }
+
+    fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if !self
+            .registered
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(cx.waker()))
+        {
+            self.registered = Some(cx.waker().clone());
+            self.control.register(cx);
+        }
+        let mut moved_any = false;
+        for _ in 0..ROUNDS {
+            if let Some(order) = self.control.order()
+                && !self.to_client.out.is_mid_packet()
+                && !self.to_server.out.is_mid_packet()
+            {
+                let mut end = End::told(Side::Proxy, order.reason, order.reason_code);
+                end.suppress_will = order.suppress_will;
+                return Poll::Ready(end);
+            }
+            let moved = match self.round(cx) {
+                Ok(moved) => moved,
+                Err(end) => return Poll::Ready(end),
+            };
+            if let Some(end) = self.finished(cx) {
+                return Poll::Ready(end);
+            }
+            if !moved {
+                return self.poll_timer(cx, moved_any);
+            }
+            moved_any = true;
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// One turn of each direction.
+    fn round(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        let tapped_to_server = self.to_server.kinds().contains(mproxy_codec::Kind::Publish);
+        let mut batch = Batch::default();
+        let mut turn = Turn {
+            core: &mut self.core,
+            reverse: &mut self.to_client.out,
+            batch: &mut batch,
+            task: cx,
+            tapped_to_server,
+            in_hook: &mut self.in_hook,
+        };
+        let up = self
+            .to_server
+            .turn(&mut self.client, &mut self.server, &mut turn);
+        record(&*self.recorder, Direction::ToServer, &batch);
+        let up = up?;
+
+        let mut batch = Batch::default();
+        let mut turn = Turn {
+            core: &mut self.core,
+            reverse: &mut self.to_server.out,
+            batch: &mut batch,
+            task: cx,
+            tapped_to_server,
+            in_hook: &mut self.in_hook,
+        };
+        let down = self
+            .to_client
+            .turn(&mut self.server, &mut self.client, &mut turn);
+        record(&*self.recorder, Direction::ToClient, &batch);
+        let connack = self.core.connack.filter(|_| !self.answered);
+        if let Some(reason) = connack {
+            self.answered = true;
+            self.recorder
+                .connack(Some(&self.core.session), self.core.version, reason);
+        }
+        let down = down?;
+
+        if std::mem::take(&mut self.to_server.heard) && self.core.keep_alive > 0 {
+            self.heard = Instant::now();
+        }
+        Ok(up || down)
+    }
+
+    /// The end of the session, if everything that was to be passed on has been.
+    fn finished(&mut self, cx: &mut Context<'_>) -> Option<End> {
+        let client_done = self.to_server.is_finished();
+        if self.to_client.is_finished() {
+            // a client that cannot be written to may have sent more before it went
+            if !self.to_client.out.is_dead() || client_done {
+                return Some(self.end());
+            }
+        }
+        if client_done && !self.server_is_shut {
+            // [MQTT-3.14.4-3]: the end of the stream, not a DISCONNECT, so that the will fires
+            match Pin::new(&mut self.server).poll_shutdown(cx) {
+                Poll::Pending => {}
+                Poll::Ready(_) => self.server_is_shut = true,
+            }
+            self.closing.get_or_insert_with(Instant::now);
+        }
+        if self.to_client.is_finished() {
+            self.closing.get_or_insert_with(Instant::now);
+        }
+        None
+    }
+
+    /// Who ended it, now that it has ended.
+    fn end(&self) -> End {
+        if let Some(end) = &self.to_server.end {
+            return (**end).clone();
+        }
+        if self.to_server.eof {
+            return End::quiet(Side::Client, CloseReason::Eof);
+        }
+        if let Some(end) = &self.to_client.end {
+            return (**end).clone();
+        }
+        if self.core.connack.is_none() {
+            return End::told(
+                Side::Upstream,
+                CloseReason::UpstreamUnreachable,
+                ReasonCode::SERVER_UNAVAILABLE,
+            )
+            .with_detail("the broker closed the connection instead of answering CONNECT");
+        }
+        End::told(
+            Side::Upstream,
+            CloseReason::UpstreamEof,
+            ReasonCode::UNSPECIFIED_ERROR,
+        )
+        .with_detail("the broker closed the connection")
+    }
+
+    /// Looks at the deadlines, which all share one timer.
+    fn poll_timer(&mut self, cx: &mut Context<'_>, moved: bool) -> Poll<End> {
+        loop {
+            let Some((deadline, what)) = self.next_deadline() else {
+                self.timer = None;
+                return Poll::Pending;
+            };
+            // woken by traffic: the timer still has the task's waker and wakes it when it is due
+            if moved
+                && self
+                    .timer
+                    .as_ref()
+                    .is_some_and(|timer| timer.deadline() <= deadline)
+            {
+                return Poll::Pending;
+            }
+            match &mut self.timer {
+                None => self.timer = Some(Box::pin(tokio::time::sleep_until(deadline))),
+                // a timer that is early costs one look; it is not moved for every packet
+                Some(timer) if timer.deadline() > deadline => timer.as_mut().reset(deadline),
+                Some(_) => {}
+            }
+            let Some(timer) = &mut self.timer else {
+                return Poll::Pending;
+            };
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if Instant::now() >= deadline {
+                return Poll::Ready(self.expired(what));
+            }
+            timer.as_mut().reset(deadline);
+        }
+    }
+
+    /// The earliest deadline and what it is for.
+    fn next_deadline(&mut self) -> Option<(Instant, Deadline)> {
+        let limits = &self.core.limits;
+        let mut earliest: Option<(Instant, Deadline)> = None;
+        let mut consider = |at: Instant, what| {
+            if earliest.is_none_or(|(other, _)| at < other) {
+                earliest = Some((at, what));
+            }
+        };
+        if let Some(closing) = self.closing {
+            consider(closing + limits.linger, Deadline::Linger);
+        }
+        if self.core.connack.is_none() {
+            consider(self.started + limits.connack_timeout, Deadline::Connack);
+        } else if self.core.keep_alive > 0 {
+            let silence =
+                Duration::from_secs(self.core.keep_alive.into()).mul_f64(limits.keep_alive_grace);
+            consider(self.heard + silence, Deadline::KeepAlive);
+        }
+        let now_waits = [
+            (self.to_server.waits_for(), self.to_server.progress()),
+            (self.to_client.waits_for(), self.to_client.progress()),
+        ];
+        for (index, (wait, progress)) in now_waits.into_iter().enumerate() {
+            let (before, since) = &mut self.waits[index];
+            if *before != wait || progress {
+                *before = wait;
+                if wait != Wait::Nothing {
+                    *since = Instant::now();
+                }
+            }
+            let direction = if index == 0 {
+                Direction::ToServer
+            } else {
+                Direction::ToClient
+            };
+            match wait {
+                Wait::Nothing => {}
+                Wait::Hook => consider(*since + limits.hook_timeout, Deadline::Hook),
+                Wait::Write => consider(*since + limits.write_timeout, Deadline::Write(direction)),
+                Wait::Packet => {
+                    consider(*since + limits.packet_timeout, Deadline::Packet(direction));
+                }
+            }
+        }
+        earliest
+    }
+
+    #[cold]
+    fn expired(&mut self, what: Deadline) -> End {
+        let proxy = |reason, code| End::told(Side::Proxy, reason, code);
+        match what {
+            Deadline::Linger => self.end(),
+            Deadline::Connack => proxy(
+                CloseReason::UpstreamUnreachable,
+                ReasonCode::SERVER_UNAVAILABLE,
+            )
+            .with_detail("the broker did not answer CONNECT in time"),
+            Deadline::KeepAlive => proxy(
+                CloseReason::KeepaliveTimeout,
+                ReasonCode::KEEP_ALIVE_TIMEOUT,
+            ),
+            Deadline::Hook => End::hook("a hook took too long"),
+            Deadline::Write(direction) => {
+                let detail = match direction {
+                    Direction::ToServer => "the broker takes no bytes",
+                    Direction::ToClient => "the client takes no bytes",
+                };
+                // who does not read is not told
+                let mut end = proxy(CloseReason::WriteTimeout, ReasonCode::UNSPECIFIED_ERROR);
+                end.tell_client = direction == Direction::ToServer;
+                end.with_detail(detail)
+            }
+            Deadline::Packet(direction) => {
+                let detail = match direction {
+                    Direction::ToServer => "the client did not finish a packet in time",
+                    Direction::ToClient => "the broker did not finish a packet in time",
+                };
+                proxy(CloseReason::PacketTimeout, ReasonCode::UNSPECIFIED_ERROR).with_detail(detail)
+            }
+        }
+    }
+}
+
+/// What a deadline is for.
+#[derive(Clone, Copy, Debug)]
+enum Deadline {
+    Linger,
+    Connack,
+    KeepAlive,
+    Hook,
+    Write(Direction),
+    Packet(Direction),
+}
+
+/// Hands a batch out, unless it is empty.
+fn record(recorder: &dyn Recorder, direction: Direction, batch: &Batch) {
+    let Batch {
+        bytes,
+        denied,
+        stalls,
+        ..
+    } = *batch;
+    if bytes > 0 || denied > 0 || stalls > 0 || batch.injected != [0; 16] {
+        recorder.record(direction, batch);
+    }
+}

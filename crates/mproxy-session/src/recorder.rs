@@ -1,0 +1,63 @@
+//! How a session's counters reach the outside: a batch at a time.
+
+use mproxy_codec::{Direction, Kind, QoS, ReasonCode, Version};
+
+use crate::context::SessionInfo;
+
+/// Receives what sessions count. Called once per read, not per packet.
+pub trait Recorder: Send + Sync + 'static {
+    /// Adds a batch to shared counters.
+    fn record(&self, direction: Direction, batch: &Batch);
+
+    /// A client is answered with a CONNACK, the broker's or the proxy's. `session` is `None` when
+    /// no CONNECT was admitted.
+    fn connack(&self, session: Option<&SessionInfo>, version: Version, reason: ReasonCode) {
+        let _ = (session, version, reason);
+    }
+}
+
+/// Counts nothing.
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(clippy::exhaustive_structs)] // complete: it does nothing
+pub struct NoRecorder;
+
+impl Recorder for NoRecorder {
+    fn record(&self, _: Direction, _: &Batch) {}
+}
+
+/// What one read brought: plain integers on the stack.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct Batch {
+    /// Packets by type number; index 0 is unused.
+    pub packets: [u32; 16],
+    /// Bytes of those packets.
+    pub bytes: u64,
+    /// PUBLISH packets forwarded, by QoS.
+    pub publishes: [u32; 3],
+    /// Packets that the proxy made itself and sent back, by type number.
+    pub injected: [u32; 16],
+    /// PUBLISH, SUBSCRIBE and other packets that hooks refused or discarded.
+    pub denied: u32,
+    /// Packets that hooks changed.
+    pub modified: u32,
+    /// The other side was slow and this one was not read.
+    pub stalls: u32,
+}
+
+impl Batch {
+    #[inline]
+    pub(crate) fn read(&mut self, kind: Kind, bytes: usize) {
+        self.packets[usize::from(kind.as_u8())] += 1;
+        self.bytes += bytes as u64;
+    }
+
+    #[inline]
+    pub(crate) fn published(&mut self, qos: QoS) {
+        self.publishes[usize::from(qos.as_u8())] += 1;
+    }
+
+    pub(crate) fn inject(&mut self, kind: Kind) {
+        self.injected[usize::from(kind.as_u8())] += 1;
+    }
+}

@@ -1,0 +1,72 @@
+//! Buffers that belong to the thread, so that an idle connection owns none.
+
+use std::cell::Cell;
+
+use bytes::BytesMut;
+
+/// Bytes read at once. A batch of this size amortises the system call to nothing; a larger one
+/// would fall out of the second-level cache.
+pub(crate) const SCRATCH_LEN: usize = 64 * 1024;
+
+thread_local! {
+    static READ: Cell<Option<BytesMut>> = const { Cell::new(None) };
+    static WRITE: Cell<Option<BytesMut>> = const { Cell::new(None) };
+}
+
+/// The thread's read buffer: initialised, [`SCRATCH_LEN`] long.
+///
+/// Whoever takes it gives it back with [`give_read`]. If a hook keeps a slice of it, it is not
+/// given back, and the next caller gets a new one.
+pub(crate) fn take_read() -> BytesMut {
+    READ.take().unwrap_or_else(|| {
+        // Split once, so that the buffer counts its references from the start: freezing it and
+        // taking it back then allocates nothing.
+        let mut buffer = BytesMut::zeroed(SCRATCH_LEN + 1);
+        drop(buffer.split_off(SCRATCH_LEN));
+        buffer
+    })
+}
+
+/// Gives the read buffer back.
+pub(crate) fn give_read(buffer: BytesMut) {
+    if buffer.len() == SCRATCH_LEN {
+        READ.set(Some(buffer));
+    }
+}
+
+/// The thread's buffer to put packets together in: empty.
+pub(crate) fn take_write() -> BytesMut {
+    WRITE.take().unwrap_or_default()
+}
+
+/// Gives the write buffer back, unless it has grown out of proportion.
+pub(crate) fn give_write(mut buffer: BytesMut) {
+    if buffer.capacity() <= 2 * SCRATCH_LEN {
+        buffer.clear();
+        WRITE.set(Some(buffer));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_comes_back_as_it_was_unless_a_slice_is_kept() {
+        let buffer = take_read();
+        let address = buffer.as_ptr();
+        let frozen = buffer.freeze();
+        drop(frozen.slice(10..20));
+        give_read(frozen.try_into_mut().unwrap());
+        let again = take_read();
+        assert_eq!(again.as_ptr(), address);
+
+        let frozen = again.freeze();
+        let kept = frozen.slice(10..20);
+        assert!(frozen.try_into_mut().is_err());
+        let other = take_read();
+        assert_ne!(other.as_ptr(), address);
+        assert_eq!(other.len(), SCRATCH_LEN);
+        assert_eq!(kept.len(), 10);
+    }
+}

@@ -1,0 +1,598 @@
+//! A connection from its first byte to its summary.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use mproxy_codec::{ConnectPacket, DecodeError, Direction, Head, Kind, ReasonCode, Version};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::{Instant, timeout};
+use tower_service::Service;
+
+use crate::BoxError;
+use crate::admit::{Admission, Connect};
+use crate::context::{Peer, SessionInfo};
+use crate::control::Control;
+use crate::core::{Core, lower_aliases};
+use crate::error::{End, Violation};
+use crate::flow::Flow;
+use crate::hook::{Hooks, OnClose, PacketService};
+use crate::limits::Limits;
+use crate::outbox::Outbox;
+use crate::pipe::Pipe;
+use crate::recorder::{NoRecorder, Recorder};
+use crate::reply::Replies;
+use crate::scratch;
+use crate::summary::{CloseReason, Side, Summary, Traffic};
+
+/// How much of a closed connection is read and thrown away, so that its peer gets what was written
+/// last instead of a reset.
+const LINGER_BYTES: usize = 64 * 1024;
+
+/// One client connection and, once it is admitted, its broker connection.
+///
+/// ```
+/// use mproxy_session::{Hooks, Peer, Session, new_hooks};
+///
+/// # async fn example(client: tokio::net::TcpStream) {
+/// let summary = Session::new(Peer::new("mqtt"))
+///     .run(client, new_hooks(|_| Hooks::none()), |_connect| {
+///         tokio::net::TcpStream::connect(("127.0.0.1", 1883))
+///     })
+///     .await;
+/// println!("{} ended it: {}", summary.side, summary.reason);
+/// # }
+/// ```
+pub struct Session {
+    peer: Peer,
+    limits: Arc<Limits>,
+    recorder: Arc<dyn Recorder>,
+    control: Control,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("peer", &self.peer)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is known of a connection before it has a pipe.
+struct Prologue<S, U, D> {
+    server: S,
+    hooks: Hooks<U, D>,
+    connect: ConnectPacket,
+    /// What the client sent behind its CONNECT.
+    rest: BytesMut,
+    session: SessionInfo,
+}
+
+/// A connection that ended before it had a pipe.
+struct Rejected {
+    end: End,
+    version: Option<Version>,
+    session: Option<SessionInfo>,
+    on_close: Option<OnClose>,
+    panicked: bool,
+}
+
+impl From<End> for Rejected {
+    fn from(end: End) -> Self {
+        Self {
+            end,
+            version: None,
+            session: None,
+            on_close: None,
+            panicked: false,
+        }
+    }
+}
+
+impl Session {
+    /// A session with default limits that counts nothing.
+    #[must_use]
+    pub fn new(peer: Peer) -> Self {
+        Self {
+            peer,
+            limits: Arc::default(),
+            recorder: Arc::new(NoRecorder),
+            control: Control::new(),
+        }
+    }
+
+    /// Sets bounds and policies.
+    #[must_use]
+    pub fn limits(mut self, limits: Arc<Limits>) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Sets who receives the counters.
+    #[must_use]
+    pub fn recorder(mut self, recorder: Arc<dyn Recorder>) -> Self {
+        self.recorder = recorder;
+        self
+    }
+
+    /// Sets the handle that can end the session.
+    #[must_use]
+    pub fn control(mut self, control: Control) -> Self {
+        self.control = control;
+        self
+    }
+
+    /// Serves the connection until it is closed, and says how it went.
+    ///
+    /// `admit` is asked about the CONNECT; only when it admits is `dial` called, to connect to the
+    /// broker. Errors and panics of hooks close this session and nothing else.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes both connections at once, without flushing and without notices.
+    pub async fn run<C, A, U, D, F, Fut, S, E>(self, client: C, admit: A, dial: F) -> Summary
+    where
+        C: AsyncRead + AsyncWrite + Unpin,
+        A: Service<Connect, Response = Admission<U, D>>,
+        A::Error: Into<BoxError>,
+        U: PacketService,
+        D: PacketService,
+        F: FnOnce(&Connect) -> Fut,
+        Fut: Future<Output = Result<S, E>>,
+        S: AsyncRead + AsyncWrite + Unpin,
+        E: fmt::Display,
+    {
+        let started = Instant::now();
+        let mut client = client;
+        // boxed, so that a session that lives long does not keep the room for its beginning
+        let prologue = Box::pin(self.prologue(&mut client, admit, dial)).await;
+        let prologue = match prologue {
+            Ok(prologue) => prologue,
+            Err(rejected) => return Box::pin(self.reject(client, rejected, started)).await,
+        };
+        let Prologue {
+            server,
+            hooks,
+            connect,
+            rest,
+            session,
+        } = prologue;
+        let mut out = Outbox::default();
+        out.push(connect.as_bytes());
+        let core = Core::new(&connect, session, self.limits);
+        drop(connect);
+        let to_server = Flow::new(Direction::ToServer, hooks.to_server, rest, out);
+        let to_client = Flow::new(
+            Direction::ToClient,
+            hooks.to_client,
+            BytesMut::new(),
+            Outbox::default(),
+        );
+        let on_close = hooks.on_close;
+        let flows = (to_server, to_client);
+        let mut pipe = Pipe::new((client, server), flows, core, self.recorder, self.control);
+        let (end, panicked) = poll_fn(|cx| pipe.poll(cx)).await;
+        let ended = Ended {
+            end,
+            panicked,
+            started,
+            peer: self.peer,
+        };
+        Box::pin(close(pipe, ended, on_close)).await
+    }
+
+    /// Reads CONNECT, asks the hooks, dials the broker; ends early when ordered to.
+    async fn prologue<C, A, U, D, F, Fut, S, E>(
+        &self,
+        client: &mut C,
+        admit: A,
+        dial: F,
+    ) -> Result<Prologue<S, U, D>, Rejected>
+    where
+        C: AsyncRead + AsyncWrite + Unpin,
+        A: Service<Connect, Response = Admission<U, D>>,
+        A::Error: Into<BoxError>,
+        F: FnOnce(&Connect) -> Fut,
+        Fut: Future<Output = Result<S, E>>,
+        E: fmt::Display,
+    {
+        let mut stage = pin!(self.stages(client, admit, dial));
+        poll_fn(|cx| {
+            self.control.register(cx);
+            if let Some(order) = self.control.order() {
+                let end = End::told(Side::Proxy, order.reason, order.reason_code);
+                return Poll::Ready(Err(end.into()));
+            }
+            catch_unwind(AssertUnwindSafe(|| stage.as_mut().poll(cx))).unwrap_or_else(|_| {
+                let mut rejected =
+                    Rejected::from(End::hook("a hook of the CONNECT stage panicked"));
+                rejected.panicked = true;
+                Poll::Ready(Err(rejected))
+            })
+        })
+        .await
+    }
+
+    async fn stages<C, A, U, D, F, Fut, S, E>(
+        &self,
+        client: &mut C,
+        mut admit: A,
+        dial: F,
+    ) -> Result<Prologue<S, U, D>, Rejected>
+    where
+        C: AsyncRead + Unpin,
+        A: Service<Connect, Response = Admission<U, D>>,
+        A::Error: Into<BoxError>,
+        F: FnOnce(&Connect) -> Fut,
+        Fut: Future<Output = Result<S, E>>,
+        E: fmt::Display,
+    {
+        let limits = &*self.limits;
+        let (packet, rest) =
+            match timeout(limits.connect_timeout, read_connect(client, limits)).await {
+                Ok(read) => read?,
+                Err(_) => {
+                    let end = End::quiet(Side::Proxy, CloseReason::ConnectTimeout);
+                    return Err(end.with_detail("no complete CONNECT came in time").into());
+                }
+            };
+        let version = packet.version();
+        let rejected = |end: End| Rejected {
+            version: Some(version),
+            ..end.into()
+        };
+        if !limits.versions.contains(version) {
+            let code = ReasonCode::UNSUPPORTED_PROTOCOL_VERSION;
+            let end = End::told(Side::Proxy, CloseReason::UnsupportedVersion, code);
+            return Err(rejected(
+                end.with_detail(format!("MQTT {version} is not served here")),
+            ));
+        }
+        let connect = Connect::new(packet, self.peer.clone());
+        let claimed = connect.info().clone();
+        let rejected = |end: End| Rejected {
+            session: Some(claimed.clone()),
+            ..rejected(end)
+        };
+        let asked = timeout(limits.hook_timeout, async {
+            poll_fn(|cx| admit.poll_ready(cx))
+                .await
+                .map_err(Into::into)?;
+            admit.call(connect).await.map_err(Into::into)
+        });
+        let admission: Admission<U, D> = match asked.await {
+            Ok(Ok(admission)) => admission,
+            Ok(Err(error)) => {
+                return Err(rejected(End::hook(format!(
+                    "a hook of the CONNECT stage failed: {error}"
+                ))));
+            }
+            Err(_) => {
+                return Err(rejected(End::hook(
+                    "a hook of the CONNECT stage took too long",
+                )));
+            }
+        };
+        let (mut connect, hooks) = match admission {
+            Admission::Admit { connect, hooks } => (connect, hooks),
+            Admission::Refuse(refusal) => {
+                let mut end = End::told(Side::Proxy, CloseReason::AuthDenied, refusal.reason);
+                end.detail = refusal.text.map(|text| Cow::Owned(text.into()));
+                return Err(rejected(end));
+            }
+        };
+        let session = connect.info().clone();
+        let server = match dial(&connect).await {
+            Ok(server) => server,
+            Err(error) => {
+                let code = ReasonCode::SERVER_UNAVAILABLE;
+                let end = End::told(Side::Upstream, CloseReason::UpstreamUnreachable, code);
+                let mut rejected = rejected(end.with_detail(error.to_string()));
+                rejected.session = Some(session);
+                rejected.on_close = hooks.on_close;
+                return Err(rejected);
+            }
+        };
+        if hooks.to_client.kinds().contains(Kind::Publish) {
+            lower_aliases(connect.packet_mut(), limits);
+        }
+        let connect = connect.packet().clone();
+        Ok(Prologue {
+            server,
+            hooks,
+            connect,
+            rest,
+            session,
+        })
+    }
+
+    /// Answers a client that is not let in, so that the answer arrives.
+    async fn reject<C>(self, client: C, rejected: Rejected, started: Instant) -> Summary
+    where
+        C: AsyncRead + AsyncWrite + Unpin,
+    {
+        let Rejected {
+            end,
+            version,
+            session,
+            on_close,
+            panicked,
+        } = rejected;
+        let mut last = BytesMut::new();
+        let mut connack = None;
+        if let (true, Some(version)) = (end.tell_client, version)
+            && let Some(packet) = Replies::new(version).connack(end.code, client_text(&end))
+        {
+            last.extend_from_slice(&packet);
+            connack = Some(end.code);
+            self.recorder.connack(session.as_ref(), version, end.code);
+        }
+        let gone = matches!(end.reason, CloseReason::Eof | CloseReason::Reset);
+        finish(
+            client,
+            last,
+            self.limits.write_timeout,
+            linger(&self.limits, !gone),
+        )
+        .await;
+        let summary = Summary {
+            peer: self.peer,
+            session,
+            version,
+            side: end.side,
+            reason: end.reason,
+            reason_code: end.code,
+            connack,
+            detail: end.detail.map(Cow::into_owned),
+            duration: started.elapsed(),
+            to_server: Traffic::default(),
+            to_client: Traffic::default(),
+            panicked,
+        };
+        notify(on_close, summary, self.limits.hook_timeout).await
+    }
+}
+
+/// How a pipe ended, on the way to its summary.
+struct Ended {
+    end: End,
+    panicked: bool,
+    started: Instant,
+    peer: Peer,
+}
+
+/// Writes what is still to be said to both sides, closes both, and reports.
+async fn close<C, S, U, D>(
+    pipe: Pipe<C, S, U, D>,
+    ended: Ended,
+    on_close: Option<OnClose>,
+) -> Summary
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin,
+    U: PacketService,
+    D: PacketService,
+{
+    let Ended {
+        end,
+        panicked,
+        started,
+        peer,
+    } = ended;
+    let Pipe {
+        client,
+        server,
+        to_server,
+        to_client,
+        core,
+        recorder,
+        ..
+    } = pipe;
+    let limits = Arc::clone(&core.limits);
+    let mut connack = core.connack;
+
+    let mut to_client_out = to_client.out;
+    if end.tell_client && !to_client_out.is_mid_packet() {
+        let text = client_text(&end);
+        let farewell = if connack.is_none() {
+            connack = Some(end.code);
+            recorder.connack(Some(&core.session), core.version, end.code);
+            core.replies.connack(end.code, text)
+        } else {
+            core.replies.disconnect(end.code, text)
+        };
+        if let Some(farewell) = farewell {
+            to_client_out.push(&farewell);
+        }
+    }
+    let mut to_server_out = to_server.out;
+    if end.suppress_will && core.is_established() && !to_server_out.is_mid_packet() {
+        to_server_out.push(&[0xe0, 0x00]);
+    }
+    let (to_server, to_client) = (
+        (to_server.traffic, to_server.eof),
+        (to_client.traffic, to_client.eof),
+    );
+    let flush = match end.reason {
+        CloseReason::WriteTimeout => limits.linger,
+        _ => limits.write_timeout,
+    };
+    tokio::join!(
+        finish(
+            client,
+            to_client_out.into_queue(),
+            flush,
+            linger(&limits, !to_server.1)
+        ),
+        finish(
+            server,
+            to_server_out.into_queue(),
+            flush,
+            linger(&limits, !to_client.1)
+        ),
+    );
+    let summary = Summary {
+        peer,
+        version: Some(core.version),
+        session: Some(core.session),
+        side: end.side,
+        reason: end.reason,
+        reason_code: end.code,
+        connack,
+        detail: end.detail.map(Cow::into_owned),
+        duration: started.elapsed(),
+        to_server: to_server.0,
+        to_client: to_client.0,
+        panicked,
+    };
+    notify(on_close, summary, limits.hook_timeout).await
+}
+
+const fn linger(limits: &Limits, is_open: bool) -> Option<Duration> {
+    if is_open { Some(limits.linger) } else { None }
+}
+
+/// The text for a client's Reason String: what it did wrong, not what is wrong with the proxy.
+fn client_text(end: &End) -> Option<&str> {
+    let own_fault = end.side == Side::Client || end.reason == CloseReason::AuthDenied;
+    end.detail.as_deref().filter(|_| own_fault)
+}
+
+/// Writes the last bytes, sends the end of the stream and then reads on for a while: closing a
+/// socket with unread input resets it, and the reset destroys what was written last.
+async fn finish<T>(mut io: T, last: BytesMut, flush: Duration, linger: Option<Duration>)
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let written = timeout(flush, async {
+        io.write_all(&last).await?;
+        io.shutdown().await
+    });
+    // an error says that the peer is gone, which is no news at the end
+    if let (Ok(Ok(())), Some(linger)) = (written.await, linger) {
+        let _ = timeout(linger, async {
+            let mut room = [0; 1024];
+            let mut left = LINGER_BYTES;
+            while left > 0 {
+                match io.read(&mut room).await {
+                    Ok(0) | Err(_) => break,
+                    Ok(read) => left = left.saturating_sub(read),
+                }
+            }
+        })
+        .await;
+    }
+}
+
+async fn notify(on_close: Option<OnClose>, summary: Summary, limit: Duration) -> Summary {
+    let Some(on_close) = on_close else {
+        return summary;
+    };
+    let copy = summary.clone();
+    let notice = catch_unwind(AssertUnwindSafe(|| on_close(copy)));
+    let Ok(mut notice) = notice else {
+        return Summary {
+            panicked: true,
+            ..summary
+        };
+    };
+    let guarded =
+        poll_fn(
+            |cx| match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut notice).poll(cx))) {
+                Ok(poll) => poll.map(Some),
+                Err(_) => Poll::Ready(None),
+            },
+        );
+    match timeout(limit, guarded).await {
+        Ok(Some(_)) | Err(_) => summary,
+        Ok(None) => Summary {
+            panicked: true,
+            ..summary
+        },
+    }
+}
+
+/// Reads up to the end of the first packet, which must be CONNECT.
+async fn read_connect<C>(
+    client: &mut C,
+    limits: &Limits,
+) -> Result<(ConnectPacket, BytesMut), Rejected>
+where
+    C: AsyncRead + Unpin,
+{
+    let mut received = BytesMut::new();
+    loop {
+        if let Some(len) = connect_len(&received, limits)?
+            && received.len() >= len
+        {
+            let frame = received.split_to(len).freeze();
+            return parse_connect(frame).map(|packet| (packet, received));
+        }
+        let read = poll_fn(|cx| {
+            let mut room = scratch::take_read();
+            let mut buffer = ReadBuf::new(&mut room);
+            let polled = Pin::new(&mut *client).poll_read(cx, &mut buffer);
+            received.extend_from_slice(buffer.filled());
+            let read = buffer.filled().len();
+            scratch::give_read(room);
+            polled.map_ok(|()| read)
+        });
+        match read.await {
+            Ok(0) => return Err(End::quiet(Side::Client, CloseReason::Eof).into()),
+            Ok(_) => {}
+            Err(error) => return Err(End::io(Side::Client, &error).into()),
+        }
+    }
+}
+
+/// The length of the CONNECT that `received` begins with, as soon as it is known.
+fn connect_len(received: &[u8], limits: &Limits) -> Result<Option<usize>, Rejected> {
+    let Some(&first) = received.first() else {
+        return Ok(None);
+    };
+    // judged by its first byte, before any length: nothing else may come first
+    if first != 0x10 && first != 0x11 {
+        return Err(untold(End::violation(
+            Direction::ToServer,
+            Violation::NotConnect,
+        )));
+    }
+    let malformed = |error| untold(End::malformed(Direction::ToServer, error));
+    if first != 0x10 {
+        return Err(malformed(DecodeError::ReservedFlags));
+    }
+    let Some(head) = Head::parse(received).map_err(malformed)? else {
+        return Ok(None);
+    };
+    if head.total_len() > limits.max_connect_size.min(limits.max_packet_size) {
+        return Err(malformed(DecodeError::PacketTooLarge));
+    }
+    Ok(Some(head.total_len()))
+}
+
+fn untold(mut end: End) -> Rejected {
+    end.tell_client = false;
+    end.into()
+}
+
+fn parse_connect(frame: Bytes) -> Result<ConnectPacket, Rejected> {
+    let version = ConnectPacket::version_of(&frame);
+    ConnectPacket::parse(frame).map_err(|error| {
+        let mut rejected = Rejected::from(End::malformed(Direction::ToServer, error));
+        rejected.version = version;
+        // MQTT 3.x has words for these two only; everything else just closes
+        let has_words = version.is_some_and(Version::is_v5)
+            || matches!(
+                error,
+                DecodeError::ProtocolLevel | DecodeError::EmptyClientId
+            );
+        rejected.end.tell_client = has_words;
+        rejected
+    })
+}
