@@ -1,10 +1,15 @@
 //! `mproxy-server`: the MQTT proxy, configured by TOML.
 
-#![allow(dead_code, unused_imports)]
-
 mod app;
+mod cli;
 mod config;
-#[cfg(feature = "demo")]
 mod demo;
+mod diagnostics;
+mod telemetry;
 
-fn main() {}
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::dispatch(cli::Cli::parse())
+}

@@ -8,6 +8,9 @@ pub(crate) trait Choice: Copy + PartialEq + 'static {
     /// Every word with its meaning, in the order in which they are shown.
     const ALL: &'static [(&'static str, Self)];
 
+    /// Words of the configuration language that this version cannot do.
+    const LATER: &'static [&'static str] = &[];
+
     /// The word for this value.
     fn word(self) -> &'static str {
         Self::ALL

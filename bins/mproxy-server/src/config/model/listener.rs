@@ -60,6 +60,7 @@ pub(crate) enum TransportName {
 
 impl Choice for TransportName {
     const ALL: &'static [(&'static str, Self)] = &[("mqtt", Self::Mqtt), ("ws", Self::Ws)];
+    const LATER: &'static [&'static str] = &["mqtts", "wss"];
 }
 
 /// The versions of MQTT.

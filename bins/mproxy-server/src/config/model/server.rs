@@ -69,4 +69,5 @@ impl Choice for LogFormat {
         ("text", Self::Text),
         ("json", Self::Json),
     ];
+    const LATER: &'static [&'static str] = &["logfmt"];
 }

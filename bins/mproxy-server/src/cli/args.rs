@@ -1,0 +1,256 @@
+//! What can be given on the command line.
+
+use crate::config::{LogFormat, LogLevel, parse};
+use crate::demo;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use std::path::PathBuf;
+
+/// An MQTT proxy: in front of any broker, with access control, WebSocket, metrics and an
+/// access log.
+///
+/// Without a command it runs the proxy; without a configuration it forwards 127.0.0.1:1884
+/// to mqtt://127.0.0.1:1883. To see something at once: mproxy-server demo
+#[derive(Debug, Parser)]
+#[command(
+    name = "mproxy-server",
+    version,
+    args_conflicts_with_subcommands = true
+)]
+#[command(max_term_width = 100, after_help = SEE, after_long_help = LONG)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+    #[command(flatten)]
+    pub(super) run: RunArgs,
+}
+
+const SEE: &str = "`mproxy-server --help` says more; `mproxy-server config default` explains \
+every key of the configuration.";
+
+const LONG: &str = "\
+Configuration:
+  A TOML file, or a directory whose *.toml files are merged in the order of their names.
+  Every key can be overridden, from the weakest to the strongest, by
+    environment   MPROXY_ADMIN__BIND=0.0.0.0:9883   MPROXY_LISTENERS__MQTT__BIND=0.0.0.0:1883
+    flag          --set admin.bind=0.0.0.0:9883     --set listeners.mqtt.bind=0.0.0.0:1883
+  Listeners are addressed by their name or index. Strings may hold ${env:NAME},
+  ${env:NAME:-default} and ${file:/run/secrets/name}.
+
+Logs:
+  Text on standard error when that is a terminal, JSON on standard output otherwise.
+  --log-level, MPROXY_LOG, RUST_LOG and the key `log.level` count in this order.
+
+Signals:
+  TERM, INT   stop accepting, send clients away within server.drain_timeout; again: at once
+
+Exit codes:
+  0 ok   1 failure   2 usage   69 broker or admin port does not answer
+  77 no permission to bind   78 configuration refused   130, 143 stopped by INT, TERM
+
+Examples:
+  mproxy-server demo
+  mproxy-server --listen 0.0.0.0:1884 --upstream mqtt://broker:1883
+  mproxy-server config default > mproxy.toml
+  mproxy-server check --config mproxy.toml && mproxy-server --config mproxy.toml";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run the proxy (the default command)
+    Run(RunArgs),
+    /// Check a configuration: syntax, keys, ACLs, ports, upstream; then exit
+    #[command(alias = "validate")]
+    Check(CheckArgs),
+    /// Run an embedded broker, the proxy and talking devices; no configuration needed
+    Demo(DemoArgs),
+    /// Print a configuration or its schema
+    #[command(subcommand, arg_required_else_help = true)]
+    Config(ConfigCommand),
+    /// Exit 0 when the running proxy is ready, 1 otherwise
+    ///
+    /// For HEALTHCHECK in images without curl: asks /readyz of the admin port.
+    Healthcheck(HealthcheckArgs),
+    /// Print completions for a shell
+    ///
+    /// For example: mproxy-server completions bash > /etc/bash_completion.d/mproxy-server
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Print the manual page, or write the pages of all commands into a directory
+    Man {
+        /// Where to write mproxy-server.1, mproxy-server-run.1 and so on
+        directory: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Print the default configuration, every key explained
+    Default,
+    /// Print the JSON schema, for editors: `#:schema ./mproxy.schema.json`
+    Schema,
+    /// Print the effective configuration as TOML: files, environment, flags and defaults
+    ///
+    /// Values that came from ${file:...} are shown as "***".
+    Show(SourceArgs),
+}
+
+/// Where the configuration comes from.
+#[derive(Clone, Debug, Args)]
+pub(super) struct SourceArgs {
+    /// Configuration file, directory of *.toml, or - for standard input
+    /// [default: /etc/mproxy/mproxy.toml if it exists, else built-in defaults]
+    #[arg(
+        short,
+        long,
+        value_name = "FILE|DIR",
+        env = "MPROXY_CONFIG",
+        hide_env_values = true
+    )]
+    pub(super) config: Option<PathBuf>,
+    /// Override one key: --set listeners.mqtt.bind=0.0.0.0:1883 (repeatable)
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(super) set: Vec<String>,
+    /// Without a file: listen here [default: 127.0.0.1:1884]
+    #[arg(long, value_name = "ADDR")]
+    pub(super) listen: Option<String>,
+    /// Without a file: forward there [default: mqtt://127.0.0.1:1883]
+    #[arg(long, value_name = "URL")]
+    pub(super) upstream: Option<String>,
+    /// Colours in messages
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub(super) color: Color,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    pub(super) source: SourceArgs,
+    /// Exit 69 when the broker cannot be reached at start
+    #[arg(long)]
+    pub(super) require_upstream: bool,
+    /// error, warn, info, debug, trace, or directives: info,mproxy_session=debug
+    /// [env: RUST_LOG if MPROXY_LOG is not set] [default: log.level]
+    #[arg(long, value_name = "FILTER", env = "MPROXY_LOG", value_parser = filter)]
+    pub(super) log_level: Option<String>,
+    /// Shape of a log line [default: log.format]
+    #[arg(long, value_name = "FMT", env = "MPROXY_LOG_FORMAT", value_parser = format_parser())]
+    pub(super) log_format: Option<LogFormat>,
+    /// Log more; repeatable
+    #[arg(short, long, action = ArgAction::Count)]
+    pub(super) verbose: u8,
+    /// Log less; repeatable
+    #[arg(short, long, action = ArgAction::Count, conflicts_with = "verbose")]
+    pub(super) quiet: u8,
+    /// Like the command `check`
+    #[arg(short = 't', long = "test", hide = true)]
+    pub(super) test: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CheckArgs {
+    #[command(flatten)]
+    pub(super) source: SourceArgs,
+    /// Look at the configuration only: no ports, no upstream; environment variables and
+    /// files that it inserts may be missing
+    #[arg(long)]
+    pub(super) no_environment: bool,
+    /// Fail when there are warnings
+    #[arg(long)]
+    pub(super) deny_warnings: bool,
+    /// How to report
+    #[arg(long, value_name = "FMT", default_value = "text")]
+    pub(super) format: ReportFormat,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DemoArgs {
+    /// Port of the proxy, 0 = any free one [default: 1884]
+    #[arg(long)]
+    port: Option<u16>,
+    /// Port of health and metrics, 0 = any free one [default: 9883]
+    #[arg(long)]
+    admin_port: Option<u16>,
+    /// Use this broker instead of the embedded one
+    #[arg(long, value_name = "URL")]
+    upstream: Option<String>,
+    /// Do not start the talking devices
+    #[arg(long)]
+    no_devices: bool,
+    /// Print the configuration of the demo and exit
+    #[arg(long)]
+    print_config: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct HealthcheckArgs {
+    /// Where the admin port of the running proxy is
+    #[arg(
+        long,
+        env = "MPROXY_ADMIN_URL",
+        default_value = "http://127.0.0.1:9883"
+    )]
+    pub(super) url: String,
+    /// How long to wait for the answer
+    #[arg(long, default_value = "2s", value_name = "DURATION")]
+    #[arg(value_parser = |text: &str| parse::<std::time::Duration>(text))]
+    pub(super) timeout: std::time::Duration,
+}
+
+/// When to colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// How `check` reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ReportFormat {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+impl RunArgs {
+    /// The same configuration, for `check`.
+    pub(super) fn into_check(self) -> CheckArgs {
+        CheckArgs {
+            source: self.source,
+            no_environment: false,
+            deny_warnings: false,
+            format: ReportFormat::Text,
+        }
+    }
+}
+
+impl DemoArgs {
+    /// What the demo is to do.
+    pub(super) fn into_options(self) -> demo::Options {
+        demo::Options {
+            port: self.port,
+            admin_port: self.admin_port,
+            upstream: self.upstream,
+            devices: !self.no_devices,
+            print_config: self.print_config,
+        }
+    }
+}
+
+fn filter(text: &str) -> Result<String, String> {
+    parse::<LogLevel>(text)
+}
+
+fn format_parser() -> impl TypedValueParser<Value = LogFormat> {
+    use crate::config::Choice;
+    let words = LogFormat::ALL.iter().map(|(word, _)| *word);
+    PossibleValuesParser::new(words)
+        .try_map(|word| LogFormat::from_word(&word).ok_or_else(|| format!("unknown format {word}")))
+}

@@ -1,0 +1,71 @@
+//! `check`.
+
+use super::Exit;
+use super::args::{CheckArgs, ReportFormat};
+use super::load::{color, load_source, source_name};
+use super::probe::probe;
+use crate::config::Config;
+use crate::diagnostics::Report;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// Checks a configuration and reports.
+pub(super) fn check(args: &CheckArgs) -> ExitCode {
+    let mut loaded = match load_source(&args.source, !args.no_environment) {
+        Ok(loaded) => loaded,
+        Err(exit) => return exit.into(),
+    };
+    if let (Some(config), false) = (&loaded.config, args.no_environment) {
+        probe(config, &mut loaded.report);
+    }
+    let report = &loaded.report;
+    let refusal = report.refusals(args.deny_warnings).map(Exit::from).max();
+    let exit = refusal.unwrap_or(Exit::Success);
+    let out = match args.format {
+        ReportFormat::Json => format!("{:#}\n", report.to_json(args.deny_warnings)),
+        ReportFormat::Text => {
+            eprint!("{}", report.render(color(args.source.color)));
+            if refusal.is_some() {
+                eprintln!("{}: configuration refused", report.tally());
+            }
+            let accepted = loaded.config.as_ref().filter(|_| refusal.is_none());
+            accepted.map_or_else(String::new, |config| summary(config, report, args))
+        }
+    };
+    match io::stdout().write_all(out.as_bytes()) {
+        Ok(()) => exit.into(),
+        Err(_) => Exit::Failure.into(),
+    }
+}
+
+fn summary(config: &Config, report: &Report, args: &CheckArgs) -> String {
+    let tally = match report.tally() {
+        none if none.is_empty() => none,
+        some => format!(", {some}"),
+    };
+    let mut out = format!("configuration ok: {}{tally}\n", source_name(&args.source));
+    for listener in &config.listeners {
+        let layers: Vec<_> = listener
+            .chain
+            .layers
+            .iter()
+            .map(|it| it.name.as_str())
+            .collect();
+        let through = match layers.is_empty() {
+            true => "without layers".to_owned(),
+            false => format!("through {}", layers.join(", ")),
+        };
+        out.push_str(&format!(
+            "  {}  {}://{} -> {} {through}\n",
+            listener.name,
+            crate::config::Choice::word(listener.transport.name()),
+            listener.bind,
+            listener.upstream.address,
+        ));
+    }
+    match config.admin.bind {
+        Some(bind) => out.push_str(&format!("  admin  http://{bind}\n")),
+        None => out.push_str("  admin  off\n"),
+    }
+    out
+}

@@ -1,0 +1,72 @@
+//! From the command line to a loaded configuration.
+
+use super::Exit;
+use super::args::{Color, SourceArgs};
+use crate::config::{Environment, Loaded, Location, Request, load};
+use std::io::{self, IsTerminal};
+use std::path::Path;
+
+/// Loads what the command line asks for.
+///
+/// # Errors
+///
+/// The flags contradict each other; this was reported.
+pub(super) fn load_source(source: &SourceArgs, resolve: bool) -> Result<Loaded, Exit> {
+    let ad_hoc = source.listen.is_some() || source.upstream.is_some();
+    if let (Some(path), true) = (&source.config, ad_hoc) {
+        eprintln!(
+            "error: --listen and --upstream are for running without a file, and `{}` is given \
+             by --config or MPROXY_CONFIG\n\
+             note: use --set listeners.NAME.bind=... and --set upstreams.NAME.address=...",
+            path.display()
+        );
+        return Err(Exit::Usage);
+    }
+    let location = match &source.config {
+        Some(path) => Location::Path(path.clone()),
+        None if ad_hoc => Location::BuiltIn,
+        None => Location::Default,
+    };
+    let request = Request {
+        location,
+        set: source.set.clone(),
+        listen: source.listen.clone(),
+        upstream: source.upstream.clone(),
+        resolve,
+    };
+    Ok(load(&request, &Environment::of_process()))
+}
+
+/// Whether what goes to standard error is coloured.
+pub(super) fn color(when: Color) -> bool {
+    match when {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => {
+            let wanted = std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty());
+            wanted && io::stderr().is_terminal()
+        }
+    }
+}
+
+/// Shows the problems, if there are any, with a summary; `Err` when they are fatal.
+pub(super) fn report(loaded: &Loaded, source: &SourceArgs) -> Result<(), Exit> {
+    let report = &loaded.report;
+    eprint!("{}", report.render(color(source.color)));
+    match report.refusals(false).map(Exit::from).max() {
+        None => Ok(()),
+        Some(exit) => {
+            eprintln!("{}: configuration refused", report.tally());
+            Err(exit)
+        }
+    }
+}
+
+/// What the configuration is called in a summary.
+pub(super) fn source_name(source: &SourceArgs) -> String {
+    match &source.config {
+        Some(path) if path == Path::new("-") => "standard input".to_owned(),
+        Some(path) => path.display().to_string(),
+        None => "defaults".to_owned(),
+    }
+}

@@ -1,0 +1,81 @@
+//! Commands that print something and end.
+
+use super::Exit;
+use super::args::{Cli, SourceArgs};
+use super::load::{load_source, report};
+use crate::config::{DEFAULT_TOML, schema as config_schema, show as show_config};
+use clap::CommandFactory;
+use clap_complete::Shell;
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+/// `config default`.
+pub(super) fn default_config() -> ExitCode {
+    print(DEFAULT_TOML.as_bytes())
+}
+
+/// `config schema`.
+pub(super) fn schema() -> ExitCode {
+    let text = format!("{:#}\n", config_schema().to_value());
+    print(text.as_bytes())
+}
+
+/// `config show`.
+pub(super) fn show(source: &SourceArgs) -> ExitCode {
+    let loaded = match load_source(source, true) {
+        Ok(loaded) => loaded,
+        Err(exit) => return exit.into(),
+    };
+    if let Err(exit) = report(&loaded, source) {
+        return exit.into();
+    }
+    match &loaded.config {
+        Some(config) => print(show_config(config, &loaded.secrets).as_bytes()),
+        None => Exit::Config.into(),
+    }
+}
+
+/// `completions`.
+pub(super) fn completions(shell: Shell) -> ExitCode {
+    let mut out = Vec::new();
+    let mut command = Cli::command();
+    clap_complete::generate(shell, &mut command, "mproxy-server", &mut out);
+    print(&out)
+}
+
+/// `man`.
+pub(super) fn manual(directory: Option<&Path>) -> ExitCode {
+    let written = match directory {
+        None => {
+            let mut out = Vec::new();
+            let rendered = clap_mangen::Man::new(Cli::command()).render(&mut out);
+            return match rendered {
+                Ok(()) => print(&out),
+                Err(error) => failed("cannot render the manual", &error),
+            };
+        }
+        Some(directory) => fs::create_dir_all(directory)
+            .and_then(|()| clap_mangen::generate_to(Cli::command(), directory)),
+    };
+    match written {
+        Ok(()) => Exit::Success.into(),
+        Err(error) => failed("cannot write the manual", &error),
+    }
+}
+
+fn print(bytes: &[u8]) -> ExitCode {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Ok(()) => Exit::Success.into(),
+        // `mproxy-server config default | head`: the reader has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Success.into(),
+        Err(error) => failed("cannot write", &error),
+    }
+}
+
+fn failed(what: &str, error: &io::Error) -> ExitCode {
+    eprintln!("error: {what}: {error}");
+    Exit::Failure.into()
+}

@@ -1,0 +1,65 @@
+//! What of a configuration can be tried out on this machine.
+
+use crate::config::{Config, Upstream, UpstreamAddress};
+use crate::diagnostics::{Class, Diagnostic, Report};
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
+
+/// Tries to listen where the proxy would, and to reach its brokers.
+///
+/// A port in use is a warning: the proxy that is running already may be the one that uses
+/// it. So is a broker that does not answer: it may be started later.
+pub(super) fn probe(config: &Config, report: &mut Report) {
+    for listener in &config.listeners {
+        let what = format!("listener `{}`", listener.name);
+        bindable(&what, listener.bind, report);
+    }
+    if let Some(bind) = config.admin.bind {
+        bindable("the admin port", bind, report);
+    }
+    for upstream in config.upstreams.values() {
+        if let Err(error) = reach(upstream) {
+            let message = format!(
+                "upstream `{}` does not answer at {}: {error}",
+                upstream.name, upstream.address
+            );
+            report.push(Diagnostic::warning(message).class(Class::Unavailable));
+        }
+    }
+}
+
+fn bindable(what: &str, address: SocketAddr, report: &mut Report) {
+    let Err(error) = TcpListener::bind(address) else {
+        return;
+    };
+    let message = format!("{what} cannot listen on {address}: {error}");
+    report.push(match error.kind() {
+        ErrorKind::PermissionDenied => Diagnostic::error(message)
+            .class(Class::Permission)
+            .note("ports below 1024 need CAP_NET_BIND_SERVICE"),
+        ErrorKind::AddrInUse => Diagnostic::warning(message)
+            .class(Class::Unavailable)
+            .note("by a running mproxy, or by something else"),
+        _ => Diagnostic::error(message).class(Class::Unavailable),
+    });
+}
+
+fn reach(upstream: &Upstream) -> io::Result<()> {
+    let (UpstreamAddress::Tcp { host, port } | UpstreamAddress::Ws { host, port, .. }) =
+        &upstream.address
+    else {
+        return match &upstream.address {
+            UpstreamAddress::Unix(path) => UnixStream::connect(path).map(drop),
+            _ => Ok(()),
+        };
+    };
+    let mut last = io::Error::new(ErrorKind::NotFound, "the name has no address");
+    for address in (host.as_str(), *port).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, upstream.connect_timeout) {
+            Ok(_) => return Ok(()),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}

@@ -1,0 +1,96 @@
+//! `[chains.NAME]` and `[layers.NAME]`.
+
+use super::{Listing, Located, Setting};
+use crate::config::model::{AccessEvent, AclAction, AclDefault, AclOnDeny, AclSubscribe};
+use crate::config::scalar::{FilterTemplate, Number, PrefixTemplate, Text};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// A list of layers.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(inline)]
+pub(crate) struct ChainFile {
+    /// Names of layers, outermost first; at most 8.
+    #[schemars(extend("default" = [], "maxItems" = 8))]
+    pub(crate) layers: Listing<Text>,
+}
+
+/// A layer. `type` decides which keys it has.
+///
+/// The reader looks at `type` first and then reads one of the variants, so that a wrong key
+/// is reported where it stands; as a tagged enum, serde would report the table's header.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+#[schemars(inline)]
+pub(crate) enum LayerFile {
+    /// One log line for each event of a session. Payloads and passwords are never logged.
+    AccessLog(AccessLogFile),
+    /// Who may publish and subscribe where. The first rule that matches decides.
+    Acl(AclFile),
+    /// A prefix before every topic at the broker; the client does not see it.
+    TopicMap(TopicMapFile),
+}
+
+/// `type = "access-log"`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(inline)]
+pub(crate) struct AccessLogFile {
+    /// Which events are logged.
+    #[schemars(extend("default" =
+        ["connect", "disconnect", "subscribe", "unsubscribe", "deny", "error"]))]
+    pub(crate) events: Listing<AccessEvent>,
+    /// With the event "publish": the share of PUBLISH packets that is logged; 0.01 = one in
+    /// a hundred.
+    #[schemars(extend("default" = 0.0))]
+    pub(crate) publish_sample: Setting<Number>,
+}
+
+/// `type = "acl"`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(inline)]
+pub(crate) struct AclFile {
+    /// What happens when no rule matches.
+    #[schemars(extend("default" = "deny"))]
+    pub(crate) default: Setting<AclDefault>,
+    /// How a subscription wider than the rules is answered. strict: refused in SUBACK;
+    /// mosquitto: accepted, and deliveries are filtered.
+    #[schemars(extend("default" = "strict"))]
+    pub(crate) subscribe: Setting<AclSubscribe>,
+    /// What a denied client is told. reject: reason code 0x87 (MQTT 5), acknowledged and
+    /// dropped (3.1.1); drop: always acknowledged and dropped; disconnect: closed.
+    #[schemars(extend("default" = "reject"))]
+    pub(crate) on_deny: Setting<AclOnDeny>,
+    /// The rules; the first that matches decides.
+    pub(crate) rules: Vec<Located<RuleFile>>,
+}
+
+/// A rule of an access control list. Has either `allow` or `deny`, and `topics` or
+/// `filters` or both.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(inline)]
+pub(crate) struct RuleFile {
+    /// What a denial is reported under.
+    pub(crate) name: Setting<Text>,
+    /// What is allowed.
+    pub(crate) allow: Listing<AclAction>,
+    /// What is denied.
+    pub(crate) deny: Listing<AclAction>,
+    /// Topics, as topic filters; ${client_id} and ${username} are filled in.
+    pub(crate) topics: Listing<FilterTemplate>,
+    /// Subscription filters, compared as they stand: "#" is the filter "#", not every topic.
+    pub(crate) filters: Listing<FilterTemplate>,
+}
+
+/// `type = "topic-map"`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(inline)]
+pub(crate) struct TopicMapFile {
+    /// What stands before the client's topics at the broker; ${client_id} and ${username}
+    /// are filled in.
+    pub(crate) prefix: Setting<PrefixTemplate>,
+}

@@ -1,0 +1,76 @@
+//! `[[listeners]]` and `[listeners.limits]`.
+
+use super::{Listing, Setting};
+use crate::config::model::{MqttVersion, Rate, TransportName};
+use crate::config::scalar::{Count, Number, Origin, Size, Text, UrlPath};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// A place where clients connect.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(inline)]
+pub(crate) struct ListenerFile {
+    /// Name in logs and metrics; unique.
+    pub(crate) name: Setting<Text>,
+    /// IP address and port; port 0 = any free one.
+    pub(crate) bind: Setting<SocketAddr>,
+    /// How MQTT arrives: over TCP, or in WebSocket frames.
+    #[schemars(extend("default" = "mqtt"))]
+    pub(crate) protocol: Setting<TransportName>,
+    /// Path of the WebSocket upgrade; ws only.
+    #[schemars(extend("default" = "/mqtt"))]
+    pub(crate) path: Setting<UrlPath>,
+    /// Values of the Origin header that are let in; ws only. Empty = any.
+    #[schemars(extend("default" = []))]
+    pub(crate) origins: Listing<Origin>,
+    /// Name of the broker. Default: the only one there is.
+    pub(crate) upstream: Setting<Text>,
+    /// Name of the chain of layers.
+    #[schemars(extend("default" = "default"))]
+    pub(crate) chain: Setting<Text>,
+    /// Versions of MQTT that are let in.
+    #[schemars(extend("default" = ["3.1", "3.1.1", "5"]))]
+    pub(crate) versions: Listing<MqttVersion>,
+    /// Bounds on what a client may take.
+    pub(crate) limits: LimitsFile,
+}
+
+/// Bounds on what a client may take.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(inline)]
+pub(crate) struct LimitsFile {
+    /// From accept to the complete CONNECT.
+    #[schemars(extend("default" = "10s"))]
+    pub(crate) connect_timeout: Setting<Duration>,
+    /// From the first byte of a packet to its last. Without it, a peer that sends a packet
+    /// one byte a minute would never be noticed: bytes arrive, so keep-alive is content.
+    #[schemars(extend("default" = "30s"))]
+    pub(crate) packet_timeout: Setting<Duration>,
+    /// How long a peer may take none of the bytes that wait for it. Without it, a client
+    /// that stopped reading would keep its session, and the broker's queue, for ever.
+    #[schemars(extend("default" = "60s"))]
+    pub(crate) write_timeout: Setting<Duration>,
+    /// Largest packet, fixed header included; at most what MQTT can say, 256MiB.
+    #[schemars(extend("default" = "1MiB"))]
+    pub(crate) max_packet_size: Setting<Size>,
+    /// Client connections on this listener. 0 = only server.max_connections counts.
+    #[schemars(extend("default" = 0))]
+    pub(crate) max_connections: Setting<Count>,
+    /// Client connections from one IP address. 0 = unlimited. Behind a load balancer all
+    /// clients share its address.
+    #[schemars(extend("default" = 0))]
+    pub(crate) max_connections_per_ip: Setting<Count>,
+    /// New connections in a time, such as "100/s". "0/s" = unlimited.
+    #[schemars(extend("default" = "0/s"))]
+    pub(crate) connection_rate: Setting<Option<Rate>>,
+    /// A client that was silent for its keep-alive times this is gone. The standard says 1.5.
+    #[schemars(extend("default" = 1.5))]
+    pub(crate) keepalive_grace: Setting<Number>,
+    /// Bytes that wait for a slow peer before the other side is no longer read.
+    #[schemars(extend("default" = "1MiB"))]
+    pub(crate) max_buffered: Setting<Size>,
+}

@@ -1,0 +1,46 @@
+//! The configuration file as serde sees it: the keys, their descriptions, their types.
+//!
+//! This is the only list of keys. The reader takes the known keys from it, the JSON schema
+//! is generated from it. Values are [`Setting`]s: unchecked, with their place in the text.
+
+mod layer;
+mod listener;
+mod server;
+mod setting;
+mod upstream;
+
+pub(crate) use layer::{AccessLogFile, AclFile, ChainFile, LayerFile, RuleFile, TopicMapFile};
+pub(crate) use listener::{LimitsFile, ListenerFile};
+pub(crate) use server::{AdminFile, LogFile, ServerFile};
+pub(crate) use setting::{Listing, Located, Raw, Setting};
+pub(crate) use upstream::UpstreamFile;
+
+use super::scalar::FormatVersion;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// Configuration of mproxy-server. Everything has a default: an empty file is a proxy from
+/// 127.0.0.1:1884 to mqtt://127.0.0.1:1883.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(title = "mproxy.toml")]
+pub(crate) struct File {
+    /// Version of the configuration format.
+    #[schemars(extend("default" = 1))]
+    pub(crate) version: Setting<FormatVersion>,
+    /// What concerns the whole process.
+    pub(crate) server: ServerFile,
+    /// Where clients connect. Without any: one named `mqtt`.
+    pub(crate) listeners: Vec<Located<ListenerFile>>,
+    /// The brokers, by name. Without any: `broker`, mqtt://127.0.0.1:1883.
+    pub(crate) upstreams: BTreeMap<String, Located<UpstreamFile>>,
+    /// Chains of layers, by name. Without any: `default`, which is empty.
+    pub(crate) chains: BTreeMap<String, Located<ChainFile>>,
+    /// Layers, by name.
+    pub(crate) layers: BTreeMap<String, Located<LayerFile>>,
+    /// Health, metrics and version over HTTP.
+    pub(crate) admin: AdminFile,
+    /// The log of the process.
+    pub(crate) log: LogFile,
+}

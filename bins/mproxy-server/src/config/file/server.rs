@@ -1,0 +1,61 @@
+//! `[server]`, `[admin]`, `[log]`.
+
+use super::Setting;
+use crate::config::model::{DrainWills, LogFormat};
+use crate::config::scalar::{AdminBind, Count, LogLevel, Text};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::time::Duration;
+
+/// What concerns the whole process.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(inline)]
+pub(crate) struct ServerFile {
+    /// Name of this proxy in its logs.
+    #[schemars(extend("default" = "${env:HOSTNAME:-mproxy}"))]
+    pub(crate) name: Setting<Text>,
+    /// Threads that carry traffic. 0 = one per CPU that the process may use; a CPU quota of
+    /// its cgroup counts.
+    #[schemars(extend("default" = 0))]
+    pub(crate) worker_threads: Setting<Count>,
+    /// Client connections of all listeners together. 0 = derived from the limit of open
+    /// files (RLIMIT_NOFILE). More are refused.
+    #[schemars(extend("default" = 0))]
+    pub(crate) max_connections: Setting<Count>,
+    /// Time between the signal to stop and the end of the process; clients are sent away
+    /// during it.
+    #[schemars(extend("default" = "30s"))]
+    pub(crate) drain_timeout: Setting<Duration>,
+    /// Whether a planned stop fires the wills of the clients.
+    #[schemars(extend("default" = "suppress"))]
+    pub(crate) drain_wills: Setting<DrainWills>,
+    /// Raise the soft limit of open files to the hard limit at start.
+    #[schemars(extend("default" = true))]
+    pub(crate) raise_fd_limit: Setting<bool>,
+}
+
+/// Health, metrics and version over HTTP.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(inline)]
+pub(crate) struct AdminFile {
+    /// Address of the admin port; empty = off. In a pod: 0.0.0.0:9883.
+    #[schemars(extend("default" = "127.0.0.1:9883"))]
+    pub(crate) bind: Setting<AdminBind>,
+}
+
+/// The log of the process.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(inline)]
+pub(crate) struct LogFile {
+    /// A level (off, error, warn, info, debug, trace) or directives such as
+    /// "info,mproxy_session=debug".
+    #[schemars(extend("default" = "info"))]
+    pub(crate) level: Setting<LogLevel>,
+    /// Shape of a line. auto = text when standard error is a terminal, json otherwise. Text
+    /// goes to standard error, JSON to standard output.
+    #[schemars(extend("default" = "auto"))]
+    pub(crate) format: Setting<LogFormat>,
+}

@@ -1,0 +1,30 @@
+//! `[upstreams.NAME]`.
+
+use super::Setting;
+use crate::config::model::UpstreamAddress;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::time::Duration;
+
+/// A broker.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(inline)]
+pub(crate) struct UpstreamFile {
+    /// mqtt://host:1883, ws://host:80/mqtt or unix:/path.
+    #[schemars(extend("default" = "mqtt://127.0.0.1:1883"))]
+    pub(crate) address: Setting<UpstreamAddress>,
+    /// For name resolution, TCP and the WebSocket hand-shake together.
+    #[schemars(extend("default" = "5s"))]
+    pub(crate) connect_timeout: Setting<Duration>,
+    /// From CONNECT forwarded to CONNACK received. A broker that accepts connections and
+    /// says nothing is down, too.
+    #[schemars(extend("default" = "10s"))]
+    pub(crate) connack_timeout: Setting<Duration>,
+    /// Send small packets at once.
+    #[schemars(extend("default" = true))]
+    pub(crate) tcp_nodelay: Setting<bool>,
+    /// Idle time before TCP asks whether the broker is still there. "0s" = never.
+    #[schemars(extend("default" = "60s"))]
+    pub(crate) tcp_keepalive: Setting<Duration>,
+}

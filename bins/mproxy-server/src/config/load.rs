@@ -1,0 +1,83 @@
+//! The way of a configuration from its texts to a [`Config`].
+
+use super::context::Context;
+use super::document::{Location, Override, Texts};
+use super::environment::Environment;
+use super::model::Config;
+use super::read::read;
+use super::validate::validate;
+use crate::diagnostics::Report;
+use std::collections::BTreeSet;
+
+/// What a configuration is to be made of.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    /// Where the files are.
+    pub(crate) location: Location,
+    /// `KEY=VALUE` from `--set`.
+    pub(crate) set: Vec<String>,
+    /// The address from `--listen`.
+    pub(crate) listen: Option<String>,
+    /// The address from `--upstream`.
+    pub(crate) upstream: Option<String>,
+    /// Whether what `${env:...}` and `${file:...}` name must be there.
+    pub(crate) resolve: bool,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    /// The configuration, unless there are errors.
+    pub(crate) config: Option<Config>,
+    /// Everything that was found wrong.
+    pub(crate) report: Report,
+    /// Keys whose values are secret.
+    pub(crate) secrets: BTreeSet<String>,
+}
+
+/// Reads and checks a configuration.
+pub(crate) fn load(request: &Request, env: &Environment) -> Loaded {
+    let mut cx = Context::default();
+    let config = config(&mut cx, request, env);
+    Loaded {
+        config: config.filter(|_| cx.report.errors() == 0),
+        report: cx.report,
+        secrets: cx.secrets,
+    }
+}
+
+fn config(cx: &mut Context, request: &Request, env: &Environment) -> Option<Config> {
+    let files = request.location.read(cx);
+    if cx.report.errors() > 0 {
+        // Without a file, everything said about the rest would be guesswork.
+        return None;
+    }
+    let overrides = overrides(cx, request, env);
+    let texts = Texts { files, overrides };
+    let root = texts.document(cx, env, request.resolve)?;
+    let file = read(cx, root);
+    Some(validate(cx, file, env))
+}
+
+fn overrides(cx: &mut Context, request: &Request, env: &Environment) -> Vec<Override> {
+    // From the weakest to the strongest: what was typed for this run wins.
+    let mut overrides = Override::from_environment(cx, env);
+    for (flag, path, value) in [
+        ("--listen", ["listeners", "mqtt", "bind"], &request.listen),
+        (
+            "--upstream",
+            ["upstreams", "broker", "address"],
+            &request.upstream,
+        ),
+    ] {
+        overrides.extend(
+            value
+                .iter()
+                .map(|it| Override::from_value(cx, flag, &path, it)),
+        );
+    }
+    for text in &request.set {
+        overrides.extend(Override::from_flag(cx, "--set", text));
+    }
+    overrides
+}

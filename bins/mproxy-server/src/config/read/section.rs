@@ -1,0 +1,154 @@
+//! One table: its keys are known, or reported.
+
+use super::fields::keys_of;
+use super::reserved::reserved;
+use crate::config::context::Context;
+use crate::config::file::{
+    AccessLogFile, AclFile, AdminFile, ChainFile, File, LimitsFile, ListenerFile, LogFile,
+    RuleFile, ServerFile, TopicMapFile, UpstreamFile,
+};
+use crate::config::scalar::{closest, quoted};
+use crate::diagnostics::Diagnostic;
+use serde::de::DeserializeOwned;
+use std::ops::Range;
+use toml::Spanned;
+use toml::de::{DeTable, Deserializer};
+
+/// A kind of table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Section {
+    Root,
+    Server,
+    Listener,
+    Limits,
+    Upstream,
+    Chain,
+    AccessLog,
+    Acl,
+    Rule,
+    TopicMap,
+    Admin,
+    Log,
+}
+
+/// A table whose keys are known.
+pub(super) trait Keys: DeserializeOwned + Default {
+    /// Which table it is.
+    const SECTION: Section;
+}
+
+/// Every section, with its header as one writes it.
+const HEADERS: [(Section, &str); 12] = [
+    (Section::Root, "the top of the file"),
+    (Section::Server, "[server]"),
+    (Section::Listener, "[[listeners]]"),
+    (Section::Limits, "[listeners.limits]"),
+    (Section::Upstream, "[upstreams.NAME]"),
+    (Section::Chain, "[chains.NAME]"),
+    (Section::AccessLog, "[layers.NAME] of type \"access-log\""),
+    (Section::Acl, "[layers.NAME] of type \"acl\""),
+    (Section::Rule, "[[layers.NAME.rules]]"),
+    (Section::TopicMap, "[layers.NAME] of type \"topic-map\""),
+    (Section::Admin, "[admin]"),
+    (Section::Log, "[log]"),
+];
+
+impl Section {
+    /// Its keys.
+    fn keys(self) -> &'static [&'static str] {
+        match self {
+            Self::Root => keys_of::<File>(),
+            Self::Server => keys_of::<ServerFile>(),
+            Self::Listener => keys_of::<ListenerFile>(),
+            Self::Limits => keys_of::<LimitsFile>(),
+            Self::Upstream => keys_of::<UpstreamFile>(),
+            Self::Chain => keys_of::<ChainFile>(),
+            Self::AccessLog => keys_of::<AccessLogFile>(),
+            Self::Acl => keys_of::<AclFile>(),
+            Self::Rule => keys_of::<RuleFile>(),
+            Self::TopicMap => keys_of::<TopicMapFile>(),
+            Self::Admin => keys_of::<AdminFile>(),
+            Self::Log => keys_of::<LogFile>(),
+        }
+    }
+}
+
+impl Context {
+    /// Reads a table. Unknown keys are reported and left out, so that they do not hide other
+    /// problems.
+    pub(super) fn section<T: Keys>(&mut self, table: Spanned<DeTable<'_>>) -> T {
+        let span = table.span();
+        let known = T::SECTION.keys();
+        let mut kept = DeTable::new();
+        for (key, value) in table.into_inner() {
+            if known.contains(&&**key.get_ref()) {
+                kept.insert(key, value);
+            } else {
+                self.unknown_key(T::SECTION, key.get_ref(), key.span());
+            }
+        }
+        match T::deserialize(Deserializer::from(Spanned::new(span.clone(), kept))) {
+            Ok(value) => value,
+            // Settings accept every value, so this is a table in the place of a value or
+            // the other way round.
+            Err(error) => {
+                let at = error.span().unwrap_or(span);
+                self.push(Diagnostic::error(error.message().to_owned()).at(at));
+                T::default()
+            }
+        }
+    }
+
+    fn unknown_key(&mut self, section: Section, key: &str, span: Range<usize>) {
+        if let Some(instead) = reserved(section, key) {
+            let message = format!("`{key}` is not available in this version");
+            return self.push(Diagnostic::error(message).at(span).label(instead));
+        }
+        let known = section.keys();
+        let mut diagnostic = Diagnostic::error(format!("unknown key `{key}`")).at(span);
+        if let Some(near) = closest(key, known.iter().copied()) {
+            diagnostic = diagnostic.label(format!("did you mean `{near}`?"));
+        } else if let Some(header) = home(key) {
+            diagnostic = diagnostic.label(format!("this key belongs into {header}"));
+        }
+        // The section of `type` is known without it; it is a key all the same.
+        let layer = matches!(
+            section,
+            Section::AccessLog | Section::Acl | Section::TopicMap
+        );
+        let also = layer.then_some("type").into_iter();
+        let keys = quoted(also.chain(known.iter().copied()));
+        self.push(diagnostic.note(format!("keys here: {keys}")));
+    }
+}
+
+/// The header of the section that a key of this name belongs to.
+fn home(key: &str) -> Option<&'static str> {
+    HEADERS
+        .iter()
+        .find(|(section, _)| section.keys().contains(&key))
+        .map(|(_, header)| *header)
+}
+
+macro_rules! sections {
+    ($($table:ty => $section:ident,)*) => {
+        $(impl Keys for $table {
+            const SECTION: Section = Section::$section;
+        })*
+    };
+}
+
+sections! {
+    File => Root,
+    ServerFile => Server,
+    ListenerFile => Listener,
+    LimitsFile => Limits,
+    UpstreamFile => Upstream,
+    ChainFile => Chain,
+    AccessLogFile => AccessLog,
+    AclFile => Acl,
+    RuleFile => Rule,
+    TopicMapFile => TopicMap,
+    AdminFile => Admin,
+    LogFile => Log,
+}

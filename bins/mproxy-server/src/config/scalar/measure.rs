@@ -1,0 +1,163 @@
+//! Durations, sizes and rates.
+
+use super::{Problem, Scalar, string};
+use crate::config::file::Raw;
+use crate::config::model::Rate;
+use bytesize::ByteSize;
+use schemars::{Schema, json_schema};
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+/// The longest duration: no timer of ours has a reason to be longer, and the sum of a point
+/// in time and a longer one may overflow.
+const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// A number of bytes.
+#[derive(Debug)]
+pub(crate) struct Size;
+
+impl Scalar for Duration {
+    type Value = Self;
+
+    fn expected() -> String {
+        "a duration such as \"30s\", \"200ms\" or \"2m\"".to_owned()
+    }
+
+    fn read(raw: &Raw, _: bool) -> Result<Self, Problem> {
+        if let Raw::Integer(number) = raw {
+            let label = format!("write it with its unit: \"{number}s\"");
+            return Err(Problem::new("a duration without a unit", label));
+        }
+        let text = string::<Self>(raw)?;
+        // A bare zero needs no unit for humantime; ask for one all the same, as for "30".
+        let has_unit = text.contains(|it: char| it.is_alphabetic());
+        match humantime::parse_duration(text) {
+            Ok(duration) if has_unit && duration <= DURATION_MAX => Ok(duration),
+            Ok(_) if has_unit => Err(Problem::new(
+                format!("duration `{text}` is too long"),
+                "at most a year",
+            )),
+            _ => Err(Problem::new(
+                format!("invalid duration `{text}`"),
+                format!("expected {}", Self::expected()),
+            )),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "examples": ["30s", "200ms", "2m"] })
+    }
+}
+
+impl Scalar for Size {
+    type Value = u64;
+
+    fn expected() -> String {
+        "a size such as \"64KiB\" or \"1MiB\"".to_owned()
+    }
+
+    fn read(raw: &Raw, _: bool) -> Result<u64, Problem> {
+        if let Raw::Integer(number) = raw {
+            let label = format!("write it with its unit: \"{number}B\"");
+            return Err(Problem::new("a size without a unit", label));
+        }
+        let text = string::<Self>(raw)?;
+        // ByteSize takes bare numbers; here they are bytes or a forgotten unit, nobody knows.
+        let has_unit = text.contains(|it: char| it.is_alphabetic());
+        match text.parse::<ByteSize>() {
+            Ok(size) if has_unit => Ok(size.as_u64()),
+            _ => Err(Problem::new(
+                format!("invalid size `{text}`"),
+                format!("expected {}", Self::expected()),
+            )),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "examples": ["64KiB", "1MiB"] })
+    }
+}
+
+impl Scalar for Option<Rate> {
+    type Value = Self;
+
+    fn expected() -> String {
+        "a rate such as \"100/s\"; \"0/s\" = unlimited".to_owned()
+    }
+
+    fn read(raw: &Raw, _: bool) -> Result<Self, Problem> {
+        let text = string::<Self>(raw)?;
+        rate(text).ok_or_else(|| {
+            Problem::new(
+                format!("invalid rate `{text}`"),
+                format!("expected {}", Self::expected()),
+            )
+        })
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[0-9]+/[smh]$" })
+    }
+}
+
+/// Reads `100/s`; `Some(None)` is a rate of zero, which stands for no limit.
+#[allow(clippy::option_option)] // the outer one says whether it is a rate at all
+fn rate(text: &str) -> Option<Option<Rate>> {
+    let (count, unit) = text.split_once('/')?;
+    let period = Duration::from_secs(match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return None,
+    });
+    let count: u32 = count.parse().ok()?;
+    Some(NonZeroU32::new(count).map(|count| Rate { count, period }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read<S: Scalar>(text: &str) -> Option<S::Value> {
+        S::read(&Raw::String(text.to_owned()), false).ok()
+    }
+
+    #[test]
+    fn durations_need_a_unit() {
+        assert_eq!(read::<Duration>("30s"), Some(Duration::from_secs(30)));
+        assert_eq!(read::<Duration>("1m 30s"), Some(Duration::from_secs(90)));
+        assert_eq!(read::<Duration>("0s"), Some(Duration::ZERO));
+        for bad in [
+            "",
+            "30",
+            "0",
+            "x",
+            "-1s",
+            "s",
+            "10y",
+            "99999999999999999999s",
+        ] {
+            assert_eq!(read::<Duration>(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes_need_a_unit() {
+        assert_eq!(read::<Size>("1MiB"), Some(1 << 20));
+        assert_eq!(read::<Size>("1500B"), Some(1500));
+        assert_eq!(read::<Size>("1 MB"), Some(1_000_000));
+        for bad in ["", "100", "-1B", "MiB", "1 MiBB"] {
+            assert_eq!(read::<Size>(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_rate_of_zero_is_no_limit() {
+        assert_eq!(read::<Option<Rate>>("0/s"), Some(None));
+        let rate = read::<Option<Rate>>("100/m").flatten().unwrap();
+        assert_eq!(rate.to_string(), "100/m");
+        for bad in ["", "100", "/s", "-1/s", "1.5/s", "1/d", "4294967296/s"] {
+            assert!(read::<Option<Rate>>(bad).is_none(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Counts, fractions and booleans.
+
+use super::{Problem, Scalar};
+use crate::config::file::Raw;
+use schemars::{Schema, json_schema};
+use std::num::NonZeroUsize;
+use std::str::FromStr;
+
+/// A whole number of which 0 means "no limit of its own".
+#[derive(Debug)]
+pub(crate) struct Count;
+
+/// The largest count: far above any machine, far below overflow.
+const COUNT_MAX: i64 = 1_000_000_000;
+
+impl Scalar for Count {
+    type Value = Option<NonZeroUsize>;
+
+    fn expected() -> String {
+        "a whole number, 0 or more".to_owned()
+    }
+
+    fn read(raw: &Raw, loose: bool) -> Result<Self::Value, Problem> {
+        let number = integer::<Self>(raw, loose)?;
+        if !(0..=COUNT_MAX).contains(&number) {
+            let message = format!("`{number}` is out of range");
+            return Err(Problem::new(message, format!("0 to {COUNT_MAX}")));
+        }
+        Ok(usize::try_from(number).ok().and_then(NonZeroUsize::new))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "integer", "minimum": 0, "maximum": COUNT_MAX })
+    }
+}
+
+/// The value of `version`.
+#[derive(Debug)]
+pub(crate) struct FormatVersion;
+
+impl Scalar for FormatVersion {
+    type Value = ();
+
+    fn expected() -> String {
+        "the number 1".to_owned()
+    }
+
+    fn read(raw: &Raw, loose: bool) -> Result<(), Problem> {
+        match integer::<Self>(raw, loose)? {
+            1 => Ok(()),
+            other => Err(Problem::new(
+                format!("version {other} of the configuration format is unknown"),
+                "this program reads version 1",
+            )),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "integer", "const": 1 })
+    }
+}
+
+/// A number that may have a fraction.
+#[derive(Debug)]
+pub(crate) struct Number;
+
+impl Scalar for Number {
+    type Value = f64;
+
+    fn expected() -> String {
+        "a number such as 1.5".to_owned()
+    }
+
+    fn read(raw: &Raw, loose: bool) -> Result<f64, Problem> {
+        match raw {
+            Raw::Float(number) => Ok(*number),
+            Raw::Integer(number) => Ok(*number as f64),
+            Raw::String(text) if loose => from_text::<Self, _>(text),
+            other => Err(Problem::mismatch(other, &Self::expected())),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "number" })
+    }
+}
+
+impl Scalar for bool {
+    type Value = Self;
+
+    fn expected() -> String {
+        "true or false, without quotes".to_owned()
+    }
+
+    fn read(raw: &Raw, loose: bool) -> Result<Self, Problem> {
+        match raw {
+            Raw::Boolean(value) => Ok(*value),
+            Raw::String(text) if loose => from_text::<Self, _>(text),
+            other => Err(Problem::mismatch(other, &Self::expected())),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "boolean" })
+    }
+}
+
+fn integer<S: Scalar>(raw: &Raw, loose: bool) -> Result<i64, Problem> {
+    match raw {
+        Raw::Integer(number) => Ok(*number),
+        Raw::String(text) if loose => from_text::<S, _>(text),
+        other => Err(Problem::mismatch(other, &S::expected())),
+    }
+}
+
+/// Reads a value that came from a place without types.
+fn from_text<S: Scalar, T: FromStr>(text: &str) -> Result<T, Problem> {
+    text.trim().parse().map_err(|_| {
+        let label = format!("expected {}", S::expected());
+        Problem::new(format!("invalid value `{text}`"), label)
+    })
+}

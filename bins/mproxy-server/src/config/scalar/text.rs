@@ -1,0 +1,189 @@
+//! Names, paths, origins and log levels.
+
+use super::{Problem, Scalar, closest, string};
+use crate::config::file::Raw;
+use schemars::{Schema, json_schema};
+use tracing_subscriber::EnvFilter;
+
+/// Any text that is not empty and fits into one line.
+#[derive(Debug)]
+pub(crate) struct Text;
+
+/// The path of a URL.
+#[derive(Debug)]
+pub(crate) struct UrlPath;
+
+/// A value of the HTTP header `Origin`.
+#[derive(Debug)]
+pub(crate) struct Origin;
+
+/// A level, or directives in the syntax of `RUST_LOG`.
+#[derive(Debug)]
+pub(crate) struct LogLevel;
+
+impl Scalar for Text {
+    type Value = String;
+
+    fn expected() -> String {
+        "a string".to_owned()
+    }
+
+    fn read(raw: &Raw, _: bool) -> Result<String, Problem> {
+        let text = string::<Self>(raw)?;
+        if text.trim().is_empty() {
+            return Err(Problem::new("empty text", "write something here"));
+        }
+        if text.contains(char::is_control) {
+            return Err(Problem::new(
+                "text with control characters",
+                "one line only",
+            ));
+        }
+        Ok(text.to_owned())
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "minLength": 1 })
+    }
+}
+
+impl Scalar for UrlPath {
+    type Value = String;
+
+    fn expected() -> String {
+        "a path such as \"/mqtt\"".to_owned()
+    }
+
+    fn read(raw: &Raw, _: bool) -> Result<String, Problem> {
+        let path = string::<Self>(raw)?;
+        if !path.starts_with('/') {
+            let message = format!("path `{path}` does not start with a slash");
+            return Err(Problem::new(message, format!("did you mean `/{path}`?")));
+        }
+        let wrong = |it: char| !it.is_ascii_graphic() || matches!(it, '?' | '#');
+        if let Some(wrong) = path.chars().find(|it| wrong(*it)) {
+            let message = format!("path `{path}` holds {wrong:?}");
+            return Err(Problem::new(
+                message,
+                "a path without query, percent-encoded",
+            ));
+        }
+        Ok(path.to_owned())
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^/[^?#\\s]*$" })
+    }
+}
+
+impl Scalar for Origin {
+    type Value = String;
+
+    fn expected() -> String {
+        "an origin such as \"https://app.example.com\"".to_owned()
+    }
+
+    fn read(raw: &Raw, _: bool) -> Result<String, Problem> {
+        let origin = string::<Self>(raw)?;
+        let invalid = |label: String| Problem::new(format!("invalid origin `{origin}`"), label);
+        if origin == "*" {
+            return Err(invalid(
+                "leave the list empty to let in any origin".to_owned(),
+            ));
+        }
+        let Some((scheme, host)) = origin.split_once("://") else {
+            return Err(invalid(format!("expected {}", Self::expected())));
+        };
+        if let Some((host, _)) = host.split_once('/') {
+            // Browsers send no path; a value with one would never be equal.
+            return Err(invalid(format!("did you mean `{scheme}://{host}`?")));
+        }
+        let graphic = origin.chars().all(|it| it.is_ascii_graphic());
+        if scheme.is_empty() || host.is_empty() || !graphic {
+            return Err(invalid(format!("expected {}", Self::expected())));
+        }
+        Ok(origin.to_ascii_lowercase())
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[^/]+://[^/]+$" })
+    }
+}
+
+impl Scalar for LogLevel {
+    type Value = String;
+
+    fn expected() -> String {
+        "`error`, `warn`, `info`, `debug` or `trace`, or directives such as \
+         \"info,mproxy_session=debug\""
+            .to_owned()
+    }
+
+    fn read(raw: &Raw, _: bool) -> Result<String, Problem> {
+        let text = string::<Self>(raw)?;
+        let refused = || format!("invalid log level `{text}`");
+        for word in text.split(',').map(str::trim) {
+            // `infoo` is a valid directive: all events of the crate of that name. Nobody
+            // means that.
+            let bare = !word.contains(['=', ':', '[']);
+            if bare && !LEVELS.contains(&word) && !word.starts_with("mproxy") {
+                let label = match closest(word, LEVELS) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("expected {}", Self::expected()),
+                };
+                return Err(Problem::new(refused(), label));
+            }
+        }
+        match EnvFilter::builder().parse(text) {
+            Ok(_) => Ok(text.to_owned()),
+            Err(error) => Err(Problem::new(refused(), error.to_string())),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "examples": LEVELS })
+    }
+}
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn label<S: Scalar>(text: &str) -> String {
+        let problem = S::read(&Raw::String(text.to_owned()), false).err();
+        problem.expect("the value is wrong").label
+    }
+
+    #[test]
+    fn a_misspelt_level_is_not_taken_for_a_crate() {
+        assert_eq!(label::<LogLevel>("infoo"), "did you mean `info`?");
+        assert_eq!(label::<LogLevel>("info,wran"), "did you mean `warn`?");
+        for good in [
+            "info",
+            "info,mproxy_session=debug",
+            "mproxy_codec",
+            "warn,[x]=info",
+        ] {
+            assert!(LogLevel::read(&Raw::String(good.to_owned()), false).is_ok());
+        }
+        assert!(LogLevel::read(&Raw::String("info,a=debugg".to_owned()), false).is_err());
+    }
+
+    #[test]
+    fn an_origin_has_no_path() {
+        assert_eq!(
+            label::<Origin>("https://a.b/"),
+            "did you mean `https://a.b`?"
+        );
+        assert!(label::<Origin>("*").starts_with("leave the list empty"));
+        assert!(label::<Origin>("a.b").starts_with("expected an origin"));
+    }
+
+    #[test]
+    fn a_path_starts_with_a_slash() {
+        assert_eq!(label::<UrlPath>("mqtt"), "did you mean `/mqtt`?");
+        assert!(UrlPath::read(&Raw::String("/a?b".to_owned()), false).is_err());
+    }
+}

@@ -1,0 +1,186 @@
+//! A configuration as TOML, defaults included, secrets hidden.
+
+use super::model::{
+    AccessLog, Acl, AclRule, Choice, Config, Layer, LayerKind, Listener, Transport, Upstream,
+};
+use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, Value, value};
+
+/// What stands in the place of a secret.
+const HIDDEN: &str = "***";
+
+/// The effective configuration.
+///
+/// `secrets` are the keys whose values came from secret files.
+pub(crate) fn show(config: &Config, secrets: &BTreeSet<String>) -> String {
+    let mut root = DocumentMut::new();
+    root["version"] = value(1);
+    root["server"] = Item::Table(server(config));
+    let listeners: ArrayOfTables = config.listeners.iter().map(listener).collect();
+    root["listeners"] = Item::ArrayOfTables(listeners);
+    let upstreams = config.upstreams.iter();
+    root["upstreams"] = named(upstreams.map(|(name, it)| (name, upstream(it))));
+    root["chains"] = named(config.chains.iter().map(|(name, chain)| {
+        let mut table = Table::new();
+        table["layers"] = strings(chain.layers.iter().map(|it| it.name.as_str()));
+        (name, table)
+    }));
+    if !config.layers.is_empty() {
+        let layers = config.layers.iter();
+        root["layers"] = named(layers.map(|(name, it)| (name, layer(it))));
+    }
+    let bind = config.admin.bind.map(|it| it.to_string());
+    root["admin"] = Item::Table(Table::from_iter([("bind", bind.unwrap_or_default())]));
+    root["log"] = Item::Table(Table::from_iter([
+        ("level", config.log.level.as_str()),
+        ("format", config.log.format.word()),
+    ]));
+    for path in secrets {
+        hide(root.as_item_mut(), path);
+    }
+    root.to_string()
+}
+
+fn server(config: &Config) -> Table {
+    let server = &config.server;
+    let mut table = Table::new();
+    table["name"] = value(&server.name);
+    table["worker_threads"] = count(server.worker_threads);
+    table["max_connections"] = count(server.max_connections);
+    table["drain_timeout"] = duration(server.drain_timeout);
+    table["drain_wills"] = value(server.drain_wills.word());
+    table["raise_fd_limit"] = value(server.raise_fd_limit);
+    table
+}
+
+fn listener(listener: &Listener) -> Table {
+    let mut table = Table::new();
+    table["name"] = value(&listener.name);
+    table["bind"] = value(listener.bind.to_string());
+    table["protocol"] = value(listener.transport.name().word());
+    if let Transport::Ws { path, origins } = &listener.transport {
+        table["path"] = value(path);
+        table["origins"] = strings(origins.iter().map(String::as_str));
+    }
+    table["upstream"] = value(&listener.upstream.name);
+    table["chain"] = value(&listener.chain.name);
+    table["versions"] = words(&listener.versions);
+    let limits = &listener.limits;
+    let mut keys = Table::new();
+    keys["connect_timeout"] = duration(limits.connect_timeout);
+    keys["packet_timeout"] = duration(limits.packet_timeout);
+    keys["write_timeout"] = duration(limits.write_timeout);
+    keys["max_packet_size"] = size(u64::from(limits.max_packet_size));
+    keys["max_connections"] = count(limits.max_connections);
+    keys["max_connections_per_ip"] = count(limits.max_connections_per_ip);
+    let rate = limits.connection_rate.map(|it| it.to_string());
+    keys["connection_rate"] = value(rate.unwrap_or_else(|| "0/s".to_owned()));
+    keys["keepalive_grace"] = value(limits.keepalive_grace);
+    keys["max_buffered"] = size(limits.max_buffered as u64);
+    table["limits"] = Item::Table(keys);
+    table
+}
+
+fn upstream(upstream: &Upstream) -> Table {
+    let mut table = Table::new();
+    table["address"] = value(upstream.address.to_string());
+    table["connect_timeout"] = duration(upstream.connect_timeout);
+    table["connack_timeout"] = duration(upstream.connack_timeout);
+    table["tcp_nodelay"] = value(upstream.tcp_nodelay);
+    table["tcp_keepalive"] = duration(upstream.tcp_keepalive.unwrap_or_default());
+    table
+}
+
+fn layer(layer: &Layer) -> Table {
+    let mut table = Table::new();
+    table["type"] = value(layer.kind.name());
+    match &layer.kind {
+        LayerKind::AccessLog(AccessLog {
+            events,
+            publish_sample,
+        }) => {
+            table["events"] = words(events);
+            table["publish_sample"] = value(*publish_sample);
+        }
+        LayerKind::Acl(acl) => access_list(&mut table, acl),
+        LayerKind::TopicMap(map) => table["prefix"] = value(map.prefix.as_str()),
+    }
+    table
+}
+
+fn access_list(table: &mut Table, acl: &Acl) {
+    table["default"] = value(acl.default.word());
+    table["subscribe"] = value(acl.subscribe.word());
+    table["on_deny"] = value(acl.on_deny.word());
+    if !acl.rules.is_empty() {
+        table["rules"] = Item::ArrayOfTables(acl.rules.iter().map(rule).collect());
+    }
+}
+
+fn rule(rule: &AclRule) -> Table {
+    let mut table = Table::new();
+    table["name"] = value(&rule.name);
+    table[if rule.allow { "allow" } else { "deny" }] = words(&rule.actions);
+    for (key, patterns) in [("topics", &rule.topics), ("filters", &rule.filters)] {
+        if !patterns.is_empty() {
+            table[key] = strings(patterns.iter().map(|it| it.as_str()));
+        }
+    }
+    table.decor_mut().set_prefix(format!("\n# {}\n", rule.at));
+    table
+}
+
+/// Replaces the value at `path`, if this program shows it at all.
+fn hide(item: &mut Item, path: &str) {
+    let mut target = item;
+    for step in path.split('.') {
+        let next = match (step.parse::<usize>(), target.is_table_like()) {
+            (Ok(index), false) => target.get_mut(index),
+            _ => target.get_mut(step),
+        };
+        let Some(next) = next else {
+            return;
+        };
+        target = next;
+    }
+    *target = value(HIDDEN);
+}
+
+fn named<'a>(tables: impl Iterator<Item = (&'a String, Table)>) -> Item {
+    let mut outer = Table::new();
+    outer.set_implicit(true);
+    for (name, table) in tables {
+        outer.insert(name, Item::Table(table));
+    }
+    Item::Table(outer)
+}
+
+fn words<T: Choice>(list: &[T]) -> Item {
+    strings(list.iter().map(|it| it.word()))
+}
+
+fn strings<'a>(list: impl Iterator<Item = &'a str>) -> Item {
+    Item::Value(Value::Array(list.collect::<Array>()))
+}
+
+fn count(number: Option<NonZeroUsize>) -> Item {
+    value(number.map_or(0, |it| i64::try_from(it.get()).unwrap_or(i64::MAX)))
+}
+
+fn duration(duration: Duration) -> Item {
+    value(humantime::format_duration(duration).to_string())
+}
+
+/// In the largest unit that says it exactly.
+fn size(bytes: u64) -> Item {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let exact = units
+        .iter()
+        .find(|(unit, _)| bytes >= *unit && bytes.is_multiple_of(*unit));
+    value(match exact {
+        Some((unit, name)) => format!("{}{name}", bytes / unit),
+        None => format!("{bytes}B"),
+    })
+}

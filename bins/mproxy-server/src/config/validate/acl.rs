@@ -1,0 +1,150 @@
+//! `type = "acl"`.
+
+use super::shadow;
+use crate::config::context::Context;
+use crate::config::file::{AclFile, Listing, Located, Raw, RuleFile};
+use crate::config::model::{
+    Acl, AclAction, AclDefault, AclOnDeny, AclRule, AclSubscribe, Template,
+};
+use crate::config::scalar::FilterTemplate;
+use crate::diagnostics::Diagnostic;
+use std::ops::Range;
+use std::path::Path;
+use toml::Spanned;
+
+/// Checks an access control list.
+pub(super) fn acl(cx: &mut Context, name: &str, keys: &AclFile, header: &Range<usize>) -> Acl {
+    let default = cx.value(&keys.default, AclDefault::Deny);
+    let mut rules = Vec::new();
+    for (index, file) in keys.rules.iter().enumerate() {
+        rules.extend(rule(cx, index, file).map(|rule| (file.span.clone(), rule)));
+    }
+    shadow::unreachable(cx, &rules);
+    let idle = match default {
+        AclDefault::Deny if keys.rules.is_empty() => Some("denies everything"),
+        AclDefault::Allow if rules.iter().all(|(_, rule)| rule.allow) => Some("denies nothing"),
+        _ => None,
+    };
+    if let (Some(what), true) = (idle, rules.len() == keys.rules.len()) {
+        let message = format!("acl `{name}` {what}");
+        let label = "add [[layers.NAME.rules]]";
+        cx.push(Diagnostic::warning(message).at(header.clone()).label(label));
+    }
+    Acl {
+        default,
+        subscribe: cx.value(&keys.subscribe, AclSubscribe::Strict),
+        on_deny: cx.value(&keys.on_deny, AclOnDeny::Reject),
+        rules: rules.into_iter().map(|(_, rule)| rule).collect(),
+    }
+}
+
+fn rule(cx: &mut Context, index: usize, file: &Located<RuleFile>) -> Option<AclRule> {
+    let keys = &file.value;
+    let name = cx.value(&keys.name, format!("rule {}", index + 1));
+    let topics = patterns(cx, &keys.topics);
+    let filters = patterns(cx, &keys.filters);
+    if keys.topics.given.is_none() && keys.filters.given.is_none() {
+        let message = format!("rule `{name}` says nothing about topics");
+        let label = "add `topics = [...]`; \"#\" stands for all";
+        cx.push(
+            Diagnostic::error(message)
+                .at(file.span.clone())
+                .label(label),
+        );
+    }
+    let (allow, listing) = match (keys.allow.span(), keys.deny.span()) {
+        (Some(_), None) => (true, &keys.allow),
+        (None, Some(_)) => (false, &keys.deny),
+        (Some(allow), Some(deny)) => {
+            let message = format!("rule `{name}` both allows and denies");
+            let error = Diagnostic::error(message)
+                .at(deny)
+                .label("make this a second rule");
+            cx.push(error.related(allow, "allowed here"));
+            return None;
+        }
+        (None, None) => {
+            let message = format!("rule `{name}` neither allows nor denies");
+            let label = "add `allow = [\"publish\", \"subscribe\"]` or `deny = [...]`";
+            cx.push(
+                Diagnostic::error(message)
+                    .at(file.span.clone())
+                    .label(label),
+            );
+            return None;
+        }
+    };
+    let actions = actions(cx, &name, listing)?;
+    if let (Some(span), None) = (keys.filters.span(), keys.topics.span())
+        && actions.len() > 1
+    {
+        // It would look like a rule about publishing, and would be none.
+        let message = format!("rule `{name}` has only filters for publishing");
+        let label = "filters are compared with those of SUBSCRIBE; add `topics`, or make two rules";
+        cx.push(Diagnostic::error(message).at(span).label(label));
+    }
+    if let Some(span) = keys.filters.span()
+        && !actions.contains(&AclAction::Subscribe)
+    {
+        let message = format!("rule `{name}` has filters, and is not about subscribing");
+        let label = "filters are compared with those of SUBSCRIBE; use `topics`";
+        cx.push(Diagnostic::error(message).at(span).label(label));
+    }
+    Some(AclRule {
+        name,
+        allow,
+        actions,
+        topics,
+        filters,
+        at: place(cx, &file.span),
+    })
+}
+
+fn actions(cx: &mut Context, rule: &str, listing: &Listing<AclAction>) -> Option<Vec<AclAction>> {
+    let given = cx.list(listing)?;
+    let mut actions: Vec<_> = given.into_iter().map(Spanned::into_inner).collect();
+    actions.sort_unstable();
+    actions.dedup();
+    if !actions.is_empty() {
+        return Some(actions);
+    }
+    // Words that are wrong were reported; an empty list was not.
+    if let Some(given) = &listing.given
+        && matches!(given.get_ref(), Raw::Array(items) if items.is_empty())
+    {
+        let message = format!("rule `{rule}` is about nothing");
+        let label = "expected \"publish\", \"subscribe\" or both";
+        cx.push(Diagnostic::error(message).at(given.span()).label(label));
+    }
+    None
+}
+
+fn patterns(cx: &mut Context, listing: &Listing<FilterTemplate>) -> Vec<Template> {
+    let Some(given) = cx.list(listing) else {
+        return Vec::new();
+    };
+    let mut patterns = Vec::new();
+    for pattern in given {
+        let span = pattern.span();
+        let pattern = pattern.into_inner();
+        for (theirs, ours) in [("%c", "${client_id}"), ("%u", "${username}")] {
+            if pattern.as_str().split('/').any(|level| level == theirs) {
+                let message = format!("`{theirs}` is taken literally");
+                let label = format!("did you mean `{ours}`?");
+                cx.push(Diagnostic::warning(message).at(span.clone()).label(label));
+            }
+        }
+        patterns.push(pattern);
+    }
+    patterns
+}
+
+/// `file:line` of a rule, without the directories.
+fn place(cx: &Context, span: &Range<usize>) -> String {
+    let Some(place) = cx.report.sources.find(span) else {
+        return String::new();
+    };
+    let name = Path::new(place.name).file_name();
+    let name = name.map_or_else(|| place.name.into(), |it| it.to_string_lossy());
+    format!("{name}:{}", place.line)
+}

@@ -1,0 +1,81 @@
+//! Checks of single values that their type alone does not make.
+
+use crate::config::scalar::Problem;
+use std::time::Duration;
+
+/// The largest packet that MQTT can express: one byte, four bytes of length, 268,435,455 of
+/// content.
+const PACKET_MAX: u64 = 268_435_460;
+
+/// The smallest limit for packets: a CONNECT with a client identifier must fit.
+const PACKET_MIN: u64 = 128;
+
+/// The smallest bound of what waits for a slow peer: less would stop a side after every read.
+const BUFFER_MIN: u64 = 4 << 10;
+
+/// The largest one: what a single connection may take of the memory.
+const BUFFER_MAX: u64 = 1 << 30;
+
+/// A time in which something must happen.
+pub(super) fn timeout(duration: &Duration) -> Result<(), Problem> {
+    match duration.is_zero() {
+        true => Err(Problem::new(
+            "a timeout of zero",
+            "nothing would ever be in time; write for how long to wait",
+        )),
+        false => Ok(()),
+    }
+}
+
+/// The idle time of TCP keep-alive, which the system counts in seconds.
+pub(super) fn tcp_keepalive(duration: &Duration) -> Result<(), Problem> {
+    match duration.is_zero() || *duration >= Duration::from_secs(1) {
+        true => Ok(()),
+        false => Err(Problem::new(
+            "a keep-alive of less than a second",
+            "at least \"1s\", or \"0s\" for never",
+        )),
+    }
+}
+
+/// The size of the largest packet.
+pub(super) fn packet_size(size: &u64) -> Result<(), Problem> {
+    within(*size, PACKET_MIN, PACKET_MAX)
+        .map_err(|it| it.note("MQTT has no packets larger than 256MiB and a few bytes"))
+}
+
+/// The bytes that wait for a slow peer.
+pub(super) fn buffer_size(size: &u64) -> Result<(), Problem> {
+    within(*size, BUFFER_MIN, BUFFER_MAX)
+}
+
+fn within(size: u64, min: u64, max: u64) -> Result<(), Problem> {
+    match size {
+        0 => Err(Problem::new("a size of zero", "nothing would ever fit")),
+        _ if size < min => Err(Problem::new("size too small", format!("at least {min}B"))),
+        _ if size > max => Err(Problem::new("size too large", format!("at most {max}B"))),
+        _ => Ok(()),
+    }
+}
+
+/// The factor on the keep-alive of clients.
+pub(super) fn keepalive_grace(factor: &f64) -> Result<(), Problem> {
+    match (1.0..=100.0).contains(factor) {
+        true => Ok(()),
+        false => Err(Problem::new(
+            format!("`{factor}` is out of range"),
+            "1.0 to 100.0; the standard says 1.5",
+        )),
+    }
+}
+
+/// A share.
+pub(super) fn share(share: &f64) -> Result<(), Problem> {
+    match (0.0..=1.0).contains(share) {
+        true => Ok(()),
+        false => Err(Problem::new(
+            format!("`{share}` is out of range"),
+            "0.0 to 1.0",
+        )),
+    }
+}

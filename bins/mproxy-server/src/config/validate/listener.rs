@@ -1,0 +1,173 @@
+//! `[[listeners]]`.
+
+use super::{Named, bounds, chain, names};
+use crate::config::context::Context;
+use crate::config::file::{LimitsFile, ListenerFile, Located};
+use crate::config::model::{
+    Chain, Choice, Limits, Listener, MqttVersion, Transport, TransportName, Upstream,
+};
+use crate::config::scalar::quoted;
+use crate::diagnostics::Diagnostic;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+use toml::Spanned;
+
+/// A listener with the place where it was written.
+pub(super) type Placed = (Range<usize>, Listener);
+
+/// Checks a listener. When what it refers to does not exist, which was reported then, it
+/// gets something else, so that the rest can be checked.
+pub(super) fn listener(
+    cx: &mut Context,
+    file: &Located<ListenerFile>,
+    upstreams: &Named<Upstream>,
+    chains: &Named<Chain>,
+) -> Option<Placed> {
+    let keys = &file.value;
+    let any_upstream = upstreams.values().map(|(it, _)| it.clone()).next();
+    let any_chain = chains.values().map(|(it, _)| it.clone()).next();
+    let protocol = cx.value(&keys.protocol, TransportName::Mqtt);
+    let name = cx.value(&keys.name, protocol.word().to_owned());
+    let port = match protocol {
+        TransportName::Mqtt => 1884,
+        TransportName::Ws => 8083,
+    };
+    let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let bind = cx.value(&keys.bind, loopback);
+    let transport = transport(cx, keys, protocol);
+    let versions = versions(cx, keys);
+    let limits = limits(cx, &keys.limits);
+    let upstream = upstream_of(cx, file, &name, upstreams);
+    let chain = chain_of(cx, file, &name, chains);
+    let listener = Listener {
+        name,
+        bind,
+        transport,
+        upstream: upstream.or(any_upstream)?,
+        chain: chain.or(any_chain)?,
+        versions,
+        limits,
+    };
+    Some((file.span.clone(), listener))
+}
+
+fn transport(cx: &mut Context, keys: &ListenerFile, protocol: TransportName) -> Transport {
+    let path = cx.value(&keys.path, "/mqtt".to_owned());
+    let origins = cx.list(&keys.origins).unwrap_or_default();
+    match protocol {
+        TransportName::Ws => Transport::Ws {
+            path,
+            origins: origins.into_iter().map(Spanned::into_inner).collect(),
+        },
+        TransportName::Mqtt => {
+            let given = [("path", keys.path.span()), ("origins", keys.origins.span())];
+            for (key, span) in given {
+                if let Some(span) = span {
+                    let message = format!("`{key}` is for WebSocket listeners");
+                    let label = "add `protocol = \"ws\"`, or remove this";
+                    cx.push(Diagnostic::error(message).at(span).label(label));
+                }
+            }
+            Transport::Mqtt
+        }
+    }
+}
+
+fn versions(cx: &mut Context, keys: &ListenerFile) -> Vec<MqttVersion> {
+    let all = || {
+        MqttVersion::ALL
+            .iter()
+            .map(|(_, version)| *version)
+            .collect()
+    };
+    let Some(given) = cx.list(&keys.versions) else {
+        return all();
+    };
+    let mut versions: Vec<_> = given.into_iter().map(Spanned::into_inner).collect();
+    versions.sort_unstable();
+    versions.dedup();
+    if let (true, Some(span)) = (versions.is_empty(), keys.versions.span()) {
+        let message = "a listener without versions lets nobody in";
+        let label = "at least one of \"3.1\", \"3.1.1\", \"5\"";
+        cx.push(Diagnostic::error(message).at(span).label(label));
+    }
+    versions
+}
+
+fn limits(cx: &mut Context, keys: &LimitsFile) -> Limits {
+    let seconds = Duration::from_secs;
+    let mebibyte = 1 << 20;
+    let packet = cx.checked(&keys.max_packet_size, mebibyte, bounds::packet_size);
+    let buffered = cx.checked(&keys.max_buffered, mebibyte, bounds::buffer_size);
+    Limits {
+        connect_timeout: cx.checked(&keys.connect_timeout, seconds(10), bounds::timeout),
+        packet_timeout: cx.checked(&keys.packet_timeout, seconds(30), bounds::timeout),
+        write_timeout: cx.checked(&keys.write_timeout, seconds(60), bounds::timeout),
+        max_packet_size: u32::try_from(packet).unwrap_or(u32::MAX),
+        max_connections: cx.value(&keys.max_connections, None),
+        max_connections_per_ip: cx.value(&keys.max_connections_per_ip, None),
+        connection_rate: cx.value(&keys.connection_rate, None),
+        keepalive_grace: cx.checked(&keys.keepalive_grace, 1.5, bounds::keepalive_grace),
+        max_buffered: usize::try_from(buffered).unwrap_or(usize::MAX),
+    }
+}
+
+fn upstream_of(
+    cx: &mut Context,
+    file: &Located<ListenerFile>,
+    listener: &str,
+    upstreams: &Named<Upstream>,
+) -> Option<Arc<Upstream>> {
+    let key = &file.value.upstream;
+    if key.given.is_none() {
+        let mut all = upstreams.values();
+        if let (Some((only, _)), None) = (all.next(), all.next()) {
+            return Some(only.clone());
+        }
+        let all = quoted(upstreams.keys().map(String::as_str));
+        let message = format!("listener `{listener}` does not say which upstream it is for");
+        let label = format!("add `upstream = \"...\"`; there are {all}");
+        cx.push(
+            Diagnostic::error(message)
+                .at(file.span.clone())
+                .label(label),
+        );
+        return None;
+    }
+    let name = cx.given(key)?;
+    let found = upstreams.get(&name).map(|(upstream, _)| upstream.clone());
+    if found.is_none() {
+        names::missing(cx, "upstream", &name, key.span()?, upstreams);
+    }
+    found
+}
+
+fn chain_of(
+    cx: &mut Context,
+    file: &Located<ListenerFile>,
+    listener: &str,
+    chains: &Named<Chain>,
+) -> Option<Arc<Chain>> {
+    let key = &file.value.chain;
+    let Some(span) = key.span() else {
+        let default = chains.get(chain::DEFAULT_NAME);
+        if default.is_none() {
+            // Without one it would run without any layer: fail closed.
+            let all = quoted(chains.keys().map(String::as_str));
+            let message = format!("listener `{listener}` does not say which chain it runs");
+            let label = format!("add `chain = \"...\"`; there are {all}");
+            let note = "only a chain named `default` would be its default";
+            let error = Diagnostic::error(message).at(file.span.clone());
+            cx.push(error.label(label).note(note));
+        }
+        return default.map(|(chain, _)| chain.clone());
+    };
+    let name = cx.given(key)?;
+    let found = chains.get(&name).map(|(chain, _)| chain.clone());
+    if found.is_none() {
+        names::missing(cx, "chain", &name, span, chains);
+    }
+    found
+}

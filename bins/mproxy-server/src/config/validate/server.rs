@@ -1,0 +1,40 @@
+//! `[server]`, `[admin]`, `[log]`.
+
+use crate::config::context::Context;
+use crate::config::environment::Environment;
+use crate::config::file::{AdminFile, LogFile, ServerFile};
+use crate::config::model::{Admin, DrainWills, Log, LogFormat, Server};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+/// The port of health and metrics.
+const ADMIN_PORT: u16 = 9883;
+
+/// Checks `[server]`.
+pub(super) fn server(cx: &mut Context, file: &ServerFile, env: &Environment) -> Server {
+    let host = env.get("HOSTNAME").filter(|it| !it.trim().is_empty());
+    Server {
+        name: cx.value(&file.name, host.unwrap_or("mproxy").to_owned()),
+        worker_threads: cx.value(&file.worker_threads, None),
+        max_connections: cx.value(&file.max_connections, None),
+        drain_timeout: cx.value(&file.drain_timeout, Duration::from_secs(30)),
+        drain_wills: cx.value(&file.drain_wills, DrainWills::Suppress),
+        raise_fd_limit: cx.value(&file.raise_fd_limit, true),
+    }
+}
+
+/// Checks `[admin]`.
+pub(super) fn admin(cx: &mut Context, file: &AdminFile) -> Admin {
+    let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN_PORT));
+    Admin {
+        bind: cx.value(&file.bind, Some(loopback)),
+    }
+}
+
+/// Checks `[log]`.
+pub(super) fn log(cx: &mut Context, file: &LogFile) -> Log {
+    Log {
+        level: cx.value(&file.level, "info".to_owned()),
+        format: cx.value(&file.format, LogFormat::Auto),
+    }
+}

@@ -1,0 +1,46 @@
+//! `[upstreams.NAME]`.
+
+use super::{Named, bounds};
+use crate::config::context::Context;
+use crate::config::file::{Located, UpstreamFile};
+use crate::config::model::{Upstream, UpstreamAddress};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The broker that there is when none was named.
+const DEFAULT_NAME: &str = "broker";
+
+/// Checks all upstreams; there is at least one afterwards.
+pub(super) fn upstreams(
+    cx: &mut Context,
+    files: &BTreeMap<String, Located<UpstreamFile>>,
+) -> Named<Upstream> {
+    let mut upstreams = Named::new();
+    for (name, file) in files {
+        let checked = upstream(cx, name, &file.value);
+        upstreams.insert(name.clone(), (Arc::new(checked), Some(file.span.clone())));
+    }
+    if upstreams.is_empty() {
+        let default = upstream(cx, DEFAULT_NAME, &UpstreamFile::default());
+        upstreams.insert(DEFAULT_NAME.to_owned(), (Arc::new(default), None));
+    }
+    upstreams
+}
+
+fn upstream(cx: &mut Context, name: &str, file: &UpstreamFile) -> Upstream {
+    let local = UpstreamAddress::Tcp {
+        host: "127.0.0.1".to_owned(),
+        port: 1883,
+    };
+    let seconds = Duration::from_secs;
+    let keepalive = cx.checked(&file.tcp_keepalive, seconds(60), bounds::tcp_keepalive);
+    Upstream {
+        name: name.to_owned(),
+        address: cx.value(&file.address, local),
+        connect_timeout: cx.checked(&file.connect_timeout, seconds(5), bounds::timeout),
+        connack_timeout: cx.checked(&file.connack_timeout, seconds(10), bounds::timeout),
+        tcp_nodelay: cx.value(&file.tcp_nodelay, true),
+        tcp_keepalive: Some(keepalive).filter(|it| !it.is_zero()),
+    }
+}

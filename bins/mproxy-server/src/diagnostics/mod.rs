@@ -1,0 +1,149 @@
+//! Problems of a configuration, told the way a compiler tells them.
+//!
+//! All problems are collected first and shown at once, each with the place it was found at.
+//! A place is a byte range in the concatenation of all [`Sources`]: files, environment
+//! variables and `--set` flags alike.
+
+mod json;
+mod render;
+mod sources;
+
+pub(crate) use sources::Sources;
+
+use std::ops::Range;
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Severity {
+    /// The configuration is refused.
+    Error,
+    /// The configuration is accepted; somebody should look at it.
+    Warning,
+}
+
+/// What kind of problem it is; decides the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// The configuration itself.
+    Config,
+    /// The system does not permit what the configuration asks for.
+    Permission,
+    /// Something that the configuration names does not answer.
+    Unavailable,
+}
+
+/// One problem.
+#[derive(Clone, Debug)]
+pub(crate) struct Diagnostic {
+    pub(crate) severity: Severity,
+    pub(crate) class: Class,
+    /// What is wrong; lower case, no full stop.
+    pub(crate) message: String,
+    /// Where; `None` when no text is to blame.
+    pub(crate) span: Option<Range<usize>>,
+    /// What stands at the caret.
+    pub(crate) label: Option<String>,
+    /// Another place that has to do with it, and why.
+    pub(crate) related: Option<(Range<usize>, String)>,
+    /// Lines below the source text.
+    pub(crate) notes: Vec<String>,
+}
+
+impl Diagnostic {
+    /// A problem that refuses the configuration.
+    pub(crate) fn error(message: impl Into<String>) -> Self {
+        Self::new(Severity::Error, message.into())
+    }
+
+    /// A problem that does not refuse the configuration.
+    pub(crate) fn warning(message: impl Into<String>) -> Self {
+        Self::new(Severity::Warning, message.into())
+    }
+
+    fn new(severity: Severity, message: String) -> Self {
+        Self {
+            severity,
+            class: Class::Config,
+            message,
+            span: None,
+            label: None,
+            related: None,
+            notes: Vec::new(),
+        }
+    }
+
+    /// Says where.
+    pub(crate) fn at(mut self, span: Range<usize>) -> Self {
+        self.span = Some(span);
+        self
+    }
+
+    /// Says something at the caret.
+    pub(crate) fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = Some(label.into());
+        self
+    }
+
+    /// Points to another place.
+    pub(crate) fn related(mut self, span: Range<usize>, label: impl Into<String>) -> Self {
+        self.related = Some((span, label.into()));
+        self
+    }
+
+    /// Adds a line below the source text.
+    pub(crate) fn note(mut self, note: impl Into<String>) -> Self {
+        self.notes.push(note.into());
+        self
+    }
+
+    /// Says what kind of problem it is.
+    pub(crate) fn class(mut self, class: Class) -> Self {
+        self.class = class;
+        self
+    }
+}
+
+/// All problems of one configuration, with the texts they point into.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Report {
+    pub(crate) sources: Sources,
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl Report {
+    /// Adds a problem.
+    pub(crate) fn push(&mut self, diagnostic: Diagnostic) {
+        self.diagnostics.push(diagnostic);
+    }
+
+    /// The problems in the order of the text they point to.
+    pub(crate) fn sorted(&self) -> Vec<&Diagnostic> {
+        let mut all: Vec<_> = self.diagnostics.iter().collect();
+        // Stable, so that problems without a place keep their order and come first.
+        all.sort_by_key(|diagnostic| diagnostic.span.as_ref().map(|span| span.start));
+        all
+    }
+
+    /// Number of errors.
+    pub(crate) fn errors(&self) -> usize {
+        self.count(Severity::Error)
+    }
+
+    /// Number of warnings.
+    pub(crate) fn warnings(&self) -> usize {
+        self.count(Severity::Warning)
+    }
+
+    /// The classes of the problems that refuse the configuration.
+    pub(crate) fn refusals(&self, deny_warnings: bool) -> impl Iterator<Item = Class> + '_ {
+        self.diagnostics
+            .iter()
+            .filter(move |it| deny_warnings || it.severity == Severity::Error)
+            .map(|it| it.class)
+    }
+
+    fn count(&self, severity: Severity) -> usize {
+        let same = |it: &&Diagnostic| it.severity == severity;
+        self.diagnostics.iter().filter(same).count()
+    }
+}

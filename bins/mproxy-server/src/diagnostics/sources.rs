@@ -1,0 +1,102 @@
+//! The texts that a configuration was read from, addressed as if they were one text.
+
+use std::ops::Range;
+
+/// Every text that a configuration was read from.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sources {
+    list: Vec<Source>,
+}
+
+/// One text.
+#[derive(Clone, Debug)]
+struct Source {
+    name: String,
+    text: String,
+    base: usize,
+    /// Given on the command line or in the environment: values are not quoted there.
+    is_override: bool,
+}
+
+/// A range of text, found.
+#[derive(Clone, Debug)]
+pub(crate) struct Place<'a> {
+    /// A file name, or what the text is called otherwise.
+    pub(crate) name: &'a str,
+    /// The whole text.
+    pub(crate) text: &'a str,
+    /// The range in it.
+    pub(crate) range: Range<usize>,
+    /// The line of its start, from 1.
+    pub(crate) line: usize,
+    /// The column of its start in characters, from 1.
+    pub(crate) column: usize,
+}
+
+impl Sources {
+    /// Adds a file; returns what is to be added to its offsets.
+    pub(crate) fn add_file(&mut self, name: String, text: String) -> usize {
+        self.add(name, text, false)
+    }
+
+    /// Adds an environment variable or a flag; returns what is to be added to its offsets.
+    pub(crate) fn add_override(&mut self, name: String, text: String) -> usize {
+        self.add(name, text, true)
+    }
+
+    fn add(&mut self, name: String, text: String, is_override: bool) -> usize {
+        // One apart, so that the end of one text is not the start of the next.
+        let base = self.list.last().map_or(0, |it| it.base + it.text.len() + 1);
+        self.list.push(Source {
+            name,
+            text,
+            base,
+            is_override,
+        });
+        base
+    }
+
+    /// Finds the text that a span points into.
+    pub(crate) fn find(&self, span: &Range<usize>) -> Option<Place<'_>> {
+        let source = self.source(span)?;
+        let start = (span.start - source.base).min(source.text.len());
+        let end = span.end.saturating_sub(source.base);
+        let end = end.clamp(start, source.text.len());
+        let before = source.text.get(..start)?;
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        Some(Place {
+            name: &source.name,
+            text: &source.text,
+            range: start..end,
+            line: before.matches('\n').count() + 1,
+            column: before.get(line_start..)?.chars().count() + 1,
+        })
+    }
+
+    /// True for a text from the command line or the environment.
+    pub(crate) fn is_override(&self, span: &Range<usize>) -> bool {
+        self.source(span).is_some_and(|source| source.is_override)
+    }
+
+    fn source(&self, span: &Range<usize>) -> Option<&Source> {
+        self.list.iter().rfind(|it| it.base <= span.start)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_found_in_the_text_they_came_from() {
+        let mut sources = Sources::default();
+        assert_eq!(sources.add_file("a.toml".into(), "x = 1\n".into()), 0);
+        let base = sources.add_override("--set".into(), "a\nbä = 2".into());
+        assert_eq!(base, 7);
+        let place = sources.find(&(base + 6..base + 7)).unwrap();
+        assert_eq!((place.name, place.line, place.column), ("--set", 2, 4));
+        assert!(sources.is_override(&(base..base)));
+        let end = sources.find(&(6..6)).unwrap();
+        assert_eq!((end.name, end.line, end.column), ("a.toml", 2, 1));
+    }
+}
