@@ -321,8 +321,9 @@ impl<H: PacketService> Flow<H> {
             Poll::Ready(outcome) => {
                 scratch::give_read(scratch);
                 if let Err(error) = outcome {
+                    let sender = self.sender();
                     self.end
-                        .get_or_insert(Box::new(End::io(self.sender(), &error)));
+                        .get_or_insert_with(|| Box::new(End::io(sender, &error)));
                 }
                 self.eof = true;
                 // a partial packet is not forwarded
@@ -435,8 +436,9 @@ impl<H: PacketService> Flow<H> {
             }
             Err(error) => {
                 self.out.kill();
+                let receiver = self.receiver();
                 self.end
-                    .get_or_insert(Box::new(End::io(self.receiver(), &error)));
+                    .get_or_insert_with(|| Box::new(End::io(receiver, &error)));
                 true
             }
         }

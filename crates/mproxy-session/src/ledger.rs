@@ -17,9 +17,9 @@ const MAX_REQUESTS: usize = 4096;
 pub(crate) struct Ledger {
     requests: Vec<Request>,
     /// QoS 2 of the client that the proxy answers itself, up to PUBREL.
-    answered: Option<Box<BTreeSet<u16>>>,
+    answered: Option<BTreeSet<u16>>,
     /// QoS 2 of the broker that the client does not get, up to PUBREL.
-    dropped: Option<Box<BTreeSet<u16>>>,
+    dropped: Option<BTreeSet<u16>>,
 }
 
 /// A SUBSCRIBE or UNSUBSCRIBE that was forwarded and not answered yet.
@@ -181,7 +181,7 @@ impl Ledger {
     }
 }
 
-fn remove(set: &mut Option<Box<BTreeSet<u16>>>, packet_id: u16) -> bool {
+fn remove(set: &mut Option<BTreeSet<u16>>, packet_id: u16) -> bool {
     let Some(ids) = set else { return false };
     let removed = ids.remove(&packet_id);
     if ids.is_empty() {

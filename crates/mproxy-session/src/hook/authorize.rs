@@ -24,8 +24,11 @@ use super::{Packet, Refusal, Verdict};
 /// let ask = AuthorizeLayer::new(|packet: Packet| async move {
 ///     let topic = packet.publish().map(|publish| publish.topic().to_owned());
 ///     match topic {
-///         Some(topic) if !allowed(topic).await => Err(Refusal::new(ReasonCode::NOT_AUTHORIZED)),
-///         _ => Ok(packet),
+///         Some(topic) => match allowed(topic).await {
+///             true => Ok(packet),
+///             false => Err(Refusal::new(ReasonCode::NOT_AUTHORIZED)),
+///         },
+///         None => Ok(packet),
 ///     }
 /// });
 /// let service = ask.layer(Forward);

@@ -577,10 +577,8 @@ async fn notify<H: Handler>(
                 handler.publish(session, &publish).await;
             }
         }
-        Kind::Connack => {
-            if packet.connack().is_some_and(|connack| connack.is_success()) {
-                handler.connect(session).await;
-            }
+        Kind::Connack if packet.connack().is_some_and(|connack| connack.is_success()) => {
+            handler.connect(session).await;
         }
         Kind::Suback | Kind::Unsuback => {
             let Some(suback) = packet.suback() else {

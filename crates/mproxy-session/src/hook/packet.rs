@@ -22,7 +22,7 @@ pub struct Packet {
     /// The topic name behind a topic alias, or the one that a hook chose.
     topic: Option<Bytes>,
     /// What hooks decided on single filters; `None` while they decided nothing.
-    entries: Option<Box<Vec<Entry>>>,
+    entries: Option<Vec<Entry>>,
 }
 
 /// One topic filter of a SUBSCRIBE or UNSUBSCRIBE whose filters hooks have touched.
@@ -352,7 +352,7 @@ impl Packet {
             frame: self.frame,
             publish: self.publish,
             topic: self.topic,
-            entries: self.entries.map(|entries| *entries),
+            entries: self.entries,
         }
     }
 
@@ -376,7 +376,7 @@ impl Packet {
                     .collect(),
                 _ => Vec::new(),
             };
-            self.entries = Some(Box::new(entries));
+            self.entries = Some(entries);
         }
         self.entries.get_or_insert_default()
     }
