@@ -56,12 +56,12 @@ pub(super) fn failed(session: &SessionInfo, error: &dyn fmt::Display) {
     }, "layer failed at CONNECT");
 }
 
-pub(super) fn asked(session: &SessionInfo, subscribe: bool, filters: &str, outcome: &str) {
-    if subscribe {
-        line!(info, "subscribe", session, { filters, outcome, }, "client subscribes");
-    } else {
-        line!(info, "unsubscribe", session, { filters, outcome, }, "client unsubscribes");
-    }
+pub(super) fn subscribes(session: &SessionInfo, filters: &str) {
+    line!(info, "subscribe", session, { filters, }, "client subscribes");
+}
+
+pub(super) fn unsubscribes(session: &SessionInfo, filters: &str) {
+    line!(info, "unsubscribe", session, { filters, }, "client unsubscribes");
 }
 
 pub(super) fn closed(session: &SessionInfo, summary: &Summary) {

@@ -8,7 +8,7 @@
 //! |---|---|---|---|
 //! | `connect` | info | the broker has accepted the client | `version`, `keep_alive` ... |
 //! | `refuse` | warn | a layer or the broker does not let a client in | `reason`, `text` ... |
-//! | `subscribe`, `unsubscribe` | info | the client has asked for it | `filters`, `outcome` |
+//! | `subscribe`, `unsubscribe` | info | the client has asked for it | `filters` |
 //! | `deny` | warn | a layer of this crate denies something | `action`, `topic`, `reason` ... |
 //! | `disconnect` | info | the session is over | `side`, `reason`, totals |
 //! | `error` | error | a layer has failed | `error` |
@@ -29,6 +29,6 @@ mod to_server;
 
 pub use self::{
     layer::{AccessLogConnect, AccessLogLayer, Events, ResponseFuture},
-    to_client::{AccessLogToClient, ConnackFuture},
-    to_server::{AccessLogToServer, SubscribeFuture},
+    to_client::AccessLogToClient,
+    to_server::AccessLogToServer,
 };

@@ -1,14 +1,9 @@
 //! What the broker answers to CONNECT.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    task::{Context, Poll, ready},
-};
+use std::task::{Context, Poll};
 
-use mproxy_codec::{Kind, KindSet};
+use mproxy_codec::KindSet;
 use mproxy_session::{Packet, SessionInfo, Verdict};
-use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::line;
@@ -33,7 +28,7 @@ where
 {
     type Response = Verdict;
     type Error = S::Error;
-    type Future = ConnackFuture<S::Future>;
+    type Future = S::Future;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
@@ -42,40 +37,19 @@ where
 
     #[inline]
     fn call(&mut self, packet: Packet) -> Self::Future {
-        let logged = packet.kind() == Kind::Connack && self.kinds.contains(Kind::Connack);
-        let info = logged.then(|| self.info.clone());
-        ConnackFuture {
-            future: self.inner.call(packet),
-            info,
+        if self.kinds.contains(packet.kind()) {
+            self.log(&packet);
         }
+        self.inner.call(packet)
     }
 }
 
-pin_project! {
-    /// The response future of [`AccessLogToClient`].
-    #[derive(Debug)]
-    pub struct ConnackFuture<F> {
-        #[pin]
-        future: F,
-        info: Option<SessionInfo>,
-    }
-}
-
-impl<F, E> Future for ConnackFuture<F>
-where
-    F: Future<Output = Result<Verdict, E>>,
-{
-    type Output = Result<Verdict, E>;
-
-    #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let verdict = ready!(this.future.poll(cx))?;
-        if let (Some(info), Verdict::Forward(packet)) = (this.info, &verdict)
-            && packet.connack().is_some_and(|connack| connack.is_success())
-        {
-            line::accepted(info);
+impl<S> AccessLogToClient<S> {
+    /// Logs a success only: a refusal is the end of the session, and logged there.
+    #[cold]
+    fn log(&self, packet: &Packet) {
+        if packet.connack().is_some_and(|connack| connack.is_success()) {
+            line::accepted(&self.info);
         }
-        Poll::Ready(Ok(verdict))
     }
 }

@@ -2,14 +2,11 @@
 
 use std::{
     fmt::Write,
-    future::Future,
-    pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
-use mproxy_codec::{Kind, KindSet};
+use mproxy_codec::KindSet;
 use mproxy_session::{Packet, SessionInfo, Verdict};
-use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::line;
@@ -38,7 +35,7 @@ where
 {
     type Response = Verdict;
     type Error = S::Error;
-    type Future = SubscribeFuture<S::Future>;
+    type Future = S::Future;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
@@ -47,47 +44,23 @@ where
 
     #[inline]
     fn call(&mut self, packet: Packet) -> Self::Future {
-        let asked = self
-            .kinds
-            .contains(packet.kind())
-            .then(|| Asked::note(&self.info, &packet));
-        SubscribeFuture {
-            future: self.inner.call(packet),
-            asked,
+        if self.kinds.contains(packet.kind()) {
+            self.log(&packet);
         }
+        self.inner.call(packet)
     }
 }
 
-/// What a client asked for, as it wrote it: layers inside may change it.
-#[derive(Debug)]
-struct Asked(Box<(SessionInfo, bool, String)>);
-
-impl Asked {
+impl<S> AccessLogToServer<S> {
+    /// Logs what the client asked for, as it wrote it: layers inside may change it.
     #[cold]
-    fn note(info: &SessionInfo, packet: &Packet) -> Self {
-        let filters = match (packet.subscribe(), packet.unsubscribe()) {
-            (Some(subscribe), _) => list(subscribe.subscriptions().map(|entry| entry.filter)),
-            (_, Some(unsubscribe)) => list(unsubscribe.filters()),
-            _ => String::new(),
-        };
-        Self(Box::new((
-            info.clone(),
-            packet.kind() == Kind::Subscribe,
-            filters,
-        )))
-    }
-
-    #[cold]
-    fn log(&self, verdict: &Verdict) {
-        let (info, subscribe, filters) = &*self.0;
-        let outcome = match verdict {
-            Verdict::Forward(_) => "forward",
-            Verdict::Discard => "discard",
-            Verdict::Refuse(_) => "refuse",
-            Verdict::Close(_) => "close",
-            _ => "other",
-        };
-        line::asked(info, *subscribe, filters, outcome);
+    fn log(&self, packet: &Packet) {
+        if let Some(subscribe) = packet.subscribe() {
+            let filters = list(subscribe.subscriptions().map(|entry| entry.filter));
+            line::subscribes(&self.info, &filters);
+        } else if let Some(unsubscribe) = packet.unsubscribe() {
+            line::unsubscribes(&self.info, &list(unsubscribe.filters()));
+        }
     }
 }
 
@@ -108,33 +81,6 @@ fn list<'a>(filters: impl Iterator<Item = &'a str>) -> String {
         let _ = write!(text, " and {more} more");
     }
     text
-}
-
-pin_project! {
-    /// The response future of [`AccessLogToServer`].
-    #[derive(Debug)]
-    pub struct SubscribeFuture<F> {
-        #[pin]
-        future: F,
-        asked: Option<Asked>,
-    }
-}
-
-impl<F, E> Future for SubscribeFuture<F>
-where
-    F: Future<Output = Result<Verdict, E>>,
-{
-    type Output = Result<Verdict, E>;
-
-    #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let verdict = ready!(this.future.poll(cx))?;
-        if let Some(asked) = this.asked {
-            asked.log(&verdict);
-        }
-        Poll::Ready(Ok(verdict))
-    }
 }
 
 #[cfg(test)]
