@@ -1,7 +1,9 @@
 //! The one error type of the tool: what was being done, and why it failed.
 
+use std::error;
 use std::io;
 use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::time::Duration;
 
 /// Why a load, a sink or a benchmark ended early.
@@ -50,15 +52,27 @@ pub enum Error {
     /// A file under `/proc` is not in the form that is expected.
     #[error("cannot make sense of {0}")]
     Proc(PathBuf),
-    /// A program that was started has ended, or never answered.
-    #[error("{program} {what}{log}")]
-    Child {
+    /// A program ended right after its start.
+    #[error("{program} ended at its start: {status}{log}")]
+    Ended {
         /// Name of the program.
         program: String,
-        /// What it did.
-        what: String,
+        /// How it ended.
+        status: ExitStatus,
         /// The end of what it printed, with a line break before it; empty if nothing.
         log: String,
+    },
+    /// A program runs but does not answer.
+    #[error("{program} did not answer within {timeout:?}{log}")]
+    Unanswered {
+        /// Name of the program.
+        program: String,
+        /// How long it was asked.
+        timeout: Duration,
+        /// The end of what it printed, with a line break before it; empty if nothing.
+        log: String,
+        /// What came of the last attempt.
+        source: Box<Self>,
     },
     /// A load or peer name that does not exist.
     #[error("no {kind} is called `{name}`; there are: {known}")]
@@ -81,6 +95,20 @@ pub enum Error {
     /// The report cannot be written as JSON.
     #[error("write the JSON report")]
     Json(#[from] serde_json::Error),
+}
+
+impl Error {
+    /// The error and its causes in one line.
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = error::Error::source(self);
+        while let Some(cause) = source {
+            text.push_str(": ");
+            text.push_str(&cause.to_string());
+            source = cause.source();
+        }
+        text
+    }
 }
 
 /// Adds "what was being done" to an [`io::Result`].

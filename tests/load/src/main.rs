@@ -2,7 +2,6 @@
 
 mod cli;
 
-use std::error::Error as _;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -50,15 +49,7 @@ fn finish(result: Result<bool, Error>) -> ExitCode {
     match result {
         Ok(true) => return ExitCode::SUCCESS,
         Ok(false) => {}
-        Err(error) => {
-            eprint!("error: {error}");
-            let mut source = error.source();
-            while let Some(cause) = source {
-                eprint!(": {cause}");
-                source = cause.source();
-            }
-            eprintln!();
-        }
+        Err(error) => eprintln!("error: {}", error.chain()),
     }
     ExitCode::FAILURE
 }

@@ -117,7 +117,11 @@ const COLUMNS: [Column; 8] = [
         cell: |peer| {
             let generator = peer.median_of(|sample| sample.generator_us);
             let sink = peer.median_of(|sample| sample.sink_us);
-            format!("{} + {}", figure(generator), figure(sink))
+            let both = generator.zip(sink);
+            both.map(|(generator, sink)| {
+                format!("{} + {}", figure(Some(generator)), figure(Some(sink)))
+            })
+            .unwrap_or_default()
         },
     },
 ];

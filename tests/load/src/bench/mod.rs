@@ -65,7 +65,7 @@ impl Bench {
                     let what = match &result {
                         Ok(sample) => sample.to_string(),
                         Err(Error::Stopped) => return Err(Error::Stopped),
-                        Err(error) => error.to_string(),
+                        Err(error) => error.chain(),
                     };
                     progress(&format!(
                         "{}/{} {load} {peer}: {what}",

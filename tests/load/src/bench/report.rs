@@ -168,7 +168,7 @@ impl Report {
         let Some(report) = report else { return };
         match result {
             Ok(sample) => report.samples.push(Sample { round, ..sample }),
-            Err(error) => report.errors.push(error.to_string()),
+            Err(error) => report.errors.push(error.chain()),
         }
     }
 

@@ -101,46 +101,52 @@ impl Child {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Calls `look` over and over until it gives something.
+    /// Calls `look` over and over until it succeeds.
     ///
     /// # Errors
-    /// When the program ends, when `timeout` is over, or when `look` fails.
-    pub(crate) fn await_some<T>(
+    /// When the program ends, when `timeout` is over, or when the caller is to stop.
+    pub(crate) fn await_answer<T>(
         &mut self,
         timeout: Duration,
-        mut look: impl FnMut(&Self) -> Result<Option<T>, Error>,
+        mut look: impl FnMut(&Self) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let end = Instant::now() + timeout;
         loop {
             if let Some(status) = self.process.try_wait().during("look after a program")? {
-                return Err(self.error(format!("ended at its start: {status}")));
+                let program = self.name.clone();
+                return Err(Error::Ended {
+                    program,
+                    status,
+                    log: self.last_words(),
+                });
             }
-            if let Some(found) = look(self)? {
-                return Ok(found);
-            }
+            let error = match look(self) {
+                Err(error) if !matches!(error, Error::Stopped) => error,
+                result => return result,
+            };
             if Instant::now() > end {
-                return Err(self.error(format!("did not answer within {timeout:?}")));
+                return Err(Error::Unanswered {
+                    program: self.name.clone(),
+                    timeout,
+                    log: self.last_words(),
+                    source: Box::new(error),
+                });
             }
             thread::park_timeout(LOOK);
         }
     }
 
-    /// An error that shows the program's last words.
-    fn error(&self, what: String) -> Error {
+    /// The end of what it printed, with a line break before it.
+    fn last_words(&self) -> String {
         let mut words = Vec::new();
-        // A log that cannot be read must not hide the error itself.
+        // A log that cannot be read must not hide the error that it would explain.
         let _ = File::open(&self.log).and_then(|mut file| file.read_to_end(&mut words));
         let from = words.len().saturating_sub(LAST_WORDS);
         let words = String::from_utf8_lossy(&words[from..]).trim().to_owned();
-        let log = if words.is_empty() {
+        if words.is_empty() {
             words
         } else {
             format!("\n{words}")
-        };
-        Error::Child {
-            program: self.name.clone(),
-            what,
-            log,
         }
     }
 

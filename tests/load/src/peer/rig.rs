@@ -82,13 +82,14 @@ impl Rig {
         let dir = TempDir::with_prefix("mproxy-load-").during("create a temporary directory")?;
         let own = launcher.to_string_lossy();
         let mut sink = Child::start(launcher, &[&own, "sink"], dir.path().join("sink.log"))?;
-        let sink_endpoint = sink.await_some(START, |sink| {
+        let sink_endpoint = sink.await_answer(START, |sink| {
             stop.check()?;
             let output = sink.output();
             let line = output
                 .strip_prefix("listening on ")
                 .and_then(|line| line.split_once('\n'));
-            line.map(|(address, _)| address.parse()).transpose()
+            // No line is no address either; it comes soon.
+            line.map_or("", |(address, _)| address).parse()
         })?;
         Ok(Self {
             launcher: launcher.to_owned(),
@@ -146,7 +147,7 @@ impl Rig {
         let mut attempt = 1;
         loop {
             match self.try_put(peer) {
-                Err(Error::Child { .. }) if attempt < ATTEMPTS => attempt += 1,
+                Err(Error::Ended { .. }) if attempt < ATTEMPTS => attempt += 1,
                 result => return result,
             }
         }
@@ -173,11 +174,8 @@ impl Rig {
             endpoint: Endpoint::loopback(port),
             websocket,
         };
-        child.await_some(START, |_| {
-            self.stop.check()?;
-            // Refused, or closed because the peer has not found the sink yet: ask again.
-            Ok(probe(&target, &self.stop).ok())
-        })?;
+        // Refused, or closed because the peer has not found the sink yet: ask again.
+        child.await_answer(START, |_| probe(&target, &self.stop))?;
         Ok(Running {
             target,
             pid: Some(child.id()),
