@@ -3,6 +3,7 @@
 mod app;
 mod cli;
 mod config;
+#[cfg(feature = "demo")]
 mod demo;
 mod diagnostics;
 mod telemetry;

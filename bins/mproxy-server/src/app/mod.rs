@@ -2,8 +2,11 @@
 
 use crate::cli::RunOptions;
 use crate::config::Config;
+#[cfg(feature = "demo")]
 use crate::demo;
+#[cfg(feature = "demo")]
 use std::error::Error;
+#[cfg(feature = "demo")]
 use std::io;
 use std::process::ExitCode;
 
@@ -16,6 +19,7 @@ pub(crate) fn run(_config: Config, _options: RunOptions) -> ExitCode {
 }
 
 /// Runs the demo.
+#[cfg(feature = "demo")]
 pub(crate) fn demo(options: demo::Options) -> ExitCode {
     let start =
         |_toml| async { Err::<demo::Running, _>(Box::<dyn Error + Send + Sync>::from(UNWIRED)) };

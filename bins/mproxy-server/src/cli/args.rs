@@ -1,11 +1,12 @@
 //! What can be given on the command line.
 
 use crate::config::{LogFormat, LogLevel, parse};
+#[cfg(feature = "demo")]
 use crate::demo;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// An MQTT proxy: in front of any broker, with access control, WebSocket, metrics and an
 /// access log.
@@ -63,6 +64,7 @@ pub(super) enum Command {
     #[command(alias = "validate")]
     Check(CheckArgs),
     /// Run an embedded broker, the proxy and talking devices; no configuration needed
+    #[cfg(feature = "demo")]
     Demo(DemoArgs),
     /// Print a configuration or its schema
     #[command(subcommand, arg_required_else_help = true)]
@@ -100,8 +102,9 @@ pub(super) enum ConfigCommand {
 /// Where the configuration comes from.
 #[derive(Clone, Debug, Args)]
 pub(super) struct SourceArgs {
-    /// Configuration file, directory of *.toml, or - for standard input
-    /// [default: /etc/mproxy/mproxy.toml if it exists, else built-in defaults]
+    /// Configuration file, directory of *.toml files, or - for standard input
+    ///
+    /// Default: /etc/mproxy/mproxy.toml if it exists, else built-in defaults.
     #[arg(
         short,
         long,
@@ -110,7 +113,9 @@ pub(super) struct SourceArgs {
         hide_env_values = true
     )]
     pub(super) config: Option<PathBuf>,
-    /// Override one key: --set listeners.mqtt.bind=0.0.0.0:1883 (repeatable)
+    /// Override one key of the configuration; repeatable
+    ///
+    /// For example: --set listeners.mqtt.bind=0.0.0.0:1883. Arrays as in TOML, or a,b,c.
     #[arg(long, value_name = "KEY=VALUE")]
     pub(super) set: Vec<String>,
     /// Without a file: listen here [default: 127.0.0.1:1884]
@@ -131,12 +136,16 @@ pub(super) struct RunArgs {
     /// Exit 69 when the broker cannot be reached at start
     #[arg(long)]
     pub(super) require_upstream: bool,
-    /// error, warn, info, debug, trace, or directives: info,mproxy_session=debug
-    /// [env: RUST_LOG if MPROXY_LOG is not set] [default: log.level]
-    #[arg(long, value_name = "FILTER", env = "MPROXY_LOG", value_parser = filter)]
+    /// What is logged: error, warn, info, debug, trace, or directives
+    /// [env: MPROXY_LOG, RUST_LOG]
+    ///
+    /// Directives choose by target: info,mproxy_session=debug. Default: log.level.
+    #[arg(long, value_name = "FILTER", value_parser = parse::<LogLevel>)]
     pub(super) log_level: Option<String>,
-    /// Shape of a log line [default: log.format]
-    #[arg(long, value_name = "FMT", env = "MPROXY_LOG_FORMAT", value_parser = format_parser())]
+    /// Shape of a log line: auto, text or json [env: MPROXY_LOG_FORMAT]
+    ///
+    /// Default: log.format.
+    #[arg(long, value_name = "FMT", value_parser = parse::<LogFormat>)]
     pub(super) log_format: Option<LogFormat>,
     /// Log more; repeatable
     #[arg(short, long, action = ArgAction::Count)]
@@ -165,6 +174,7 @@ pub(super) struct CheckArgs {
     pub(super) format: ReportFormat,
 }
 
+#[cfg(feature = "demo")]
 #[derive(Debug, Args)]
 pub(super) struct DemoArgs {
     /// Port of the proxy, 0 = any free one [default: 1884]
@@ -195,8 +205,8 @@ pub(super) struct HealthcheckArgs {
     pub(super) url: String,
     /// How long to wait for the answer
     #[arg(long, default_value = "2s", value_name = "DURATION")]
-    #[arg(value_parser = |text: &str| parse::<std::time::Duration>(text))]
-    pub(super) timeout: std::time::Duration,
+    #[arg(value_parser = parse::<Duration>)]
+    pub(super) timeout: Duration,
 }
 
 /// When to colour.
@@ -231,6 +241,7 @@ impl RunArgs {
     }
 }
 
+#[cfg(feature = "demo")]
 impl DemoArgs {
     /// What the demo is to do.
     pub(super) fn into_options(self) -> demo::Options {
@@ -242,15 +253,4 @@ impl DemoArgs {
             print_config: self.print_config,
         }
     }
-}
-
-fn filter(text: &str) -> Result<String, String> {
-    parse::<LogLevel>(text)
-}
-
-fn format_parser() -> impl TypedValueParser<Value = LogFormat> {
-    use crate::config::Choice;
-    let words = LogFormat::ALL.iter().map(|(word, _)| *word);
-    PossibleValuesParser::new(words)
-        .try_map(|word| LogFormat::from_word(&word).ok_or_else(|| format!("unknown format {word}")))
 }

@@ -27,6 +27,7 @@ pub(crate) fn dispatch(cli: Cli) -> ExitCode {
     match command {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::check(&args),
+        #[cfg(feature = "demo")]
         Command::Demo(args) => crate::app::demo(args.into_options()),
         Command::Config(ConfigCommand::Default) => print::default_config(),
         Command::Config(ConfigCommand::Schema) => print::schema(),

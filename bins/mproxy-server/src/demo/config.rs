@@ -65,6 +65,7 @@ bind = "{admin}"
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{AclDefault, Environment, LayerKind, Location, Request, load};
 
     fn config(upstream: &str) -> DemoConfig {
         DemoConfig {
@@ -91,6 +92,33 @@ mod tests {
             table["layers"]["acl"]["rules"].as_array().map(Vec::len),
             Some(2)
         );
+    }
+
+    #[test]
+    fn is_accepted_without_a_warning() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text = config("mqtt://127.0.0.1:41883").to_string();
+        std::fs::write(file.path(), text).unwrap();
+        let request = Request {
+            location: Location::Path(file.path().to_owned()),
+            set: Vec::new(),
+            listen: None,
+            upstream: None,
+            resolve: true,
+        };
+        let loaded = load(&request, &Environment::default());
+        let config = loaded.config.unwrap();
+        assert_eq!(loaded.report.warnings(), 0);
+        let chain = &config.listeners[0].chain;
+        let [_, acl] = chain.layers.as_slice() else {
+            panic!("not two layers: {chain:?}");
+        };
+        let LayerKind::Acl(acl) = &acl.kind else {
+            panic!("not an acl: {acl:?}");
+        };
+        let rules: Vec<_> = acl.rules.iter().map(|rule| rule.name.as_str()).collect();
+        assert_eq!(rules, ["demo/ is for everybody", "the rest is for nobody"]);
+        assert_eq!(acl.default, AclDefault::Deny);
     }
 
     #[test]
