@@ -76,6 +76,11 @@ impl<S> Tap<S> {
         &mut self.service
     }
 
+    /// Turns the service into another that sees the same packets.
+    pub fn map<T>(self, map: impl FnOnce(S) -> T) -> Tap<T> {
+        Tap { kinds: self.kinds, head_only: self.head_only, service: map(self.service) }
+    }
+
     /// Puts a service around this tap that wants to see `kinds` too.
     ///
     /// The inner service goes on seeing only what it asked for. `head_only` says whether the new
