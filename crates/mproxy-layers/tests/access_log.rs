@@ -2,11 +2,6 @@
 
 mod support;
 
-use std::{
-    io,
-    sync::{Arc, Mutex},
-};
-
 use mproxy_codec::{Direction, KindSet};
 use mproxy_layers::{
     access_log::{AccessLogLayer, Events},
@@ -14,44 +9,9 @@ use mproxy_layers::{
     topic_map::{PrefixMap, TopicMapLayer},
 };
 use support::{
-    Client, admit, connack, forward_all, publish, refused, send, subscribe, unsubscribe,
+    Client, admit, connack, forward_all, log::Log, publish, refused, send, subscribe, unsubscribe,
 };
 use tower::ServiceBuilder;
-use tracing::instrument::WithSubscriber;
-
-/// Collects what is logged.
-#[derive(Debug, Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    /// Runs a future and returns the lines that it logs.
-    async fn of(future: impl Future<Output = ()>) -> Vec<String> {
-        let log = Self::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .without_time()
-            .with_max_level(tracing::Level::TRACE)
-            .with_writer(move || writer.clone())
-            .finish();
-        future.with_subscriber(subscriber).await;
-        let text = String::from_utf8(log.0.lock().expect("no panic").clone()).expect("UTF-8");
-        text.lines()
-            .map(|line| line.trim_start().to_owned())
-            .collect()
-    }
-}
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("no panic").extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 fn acl() -> AclLayer {
     let mut acl = Acl::builder();

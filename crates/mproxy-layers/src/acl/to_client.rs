@@ -7,6 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use mproxy_codec::Kind;
 use mproxy_session::{Packet, Verdict};
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -84,7 +85,11 @@ where
 #[inline]
 fn judge<O: Observer>(shared: &Shared<O>, packet: Packet) -> Verdict {
     let Some(publish) = packet.publish() else {
-        return Verdict::Forward(packet);
+        return match packet.kind() {
+            // It does not let itself be taken apart.
+            Kind::Publish => Verdict::Discard,
+            _ => Verdict::Forward(packet),
+        };
     };
     let verdict = shared.client.judge_deliver(publish.topic_bytes());
     let settled = shared.settle(Action::Deliver, verdict, || publish.topic());

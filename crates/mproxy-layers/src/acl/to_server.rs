@@ -77,7 +77,9 @@ impl<S, O: Observer> AclToServer<S, O> {
     /// Returns what becomes of a PUBLISH that does not go on.
     #[inline]
     fn judge_publish(&mut self, packet: &Packet) -> Option<Verdict> {
-        let publish = packet.publish()?;
+        let Some(publish) = packet.publish() else {
+            return Some(unjudgeable());
+        };
         let shared = &self.shared;
         if let Some(topic) = response_topic(shared.settings, &publish.properties()) {
             let verdict = shared.client.judge_publish(topic.as_bytes());
@@ -107,16 +109,19 @@ impl<S, O: Observer> AclToServer<S, O> {
                 ReasonCode::NOT_AUTHORIZED
             })
         });
+        let disconnects = shared.settings.on_deny == OnDeny::Disconnect;
         match (left, denied) {
-            // It could not be taken apart: nothing of it goes on.
-            (Err(_), _) => {
-                Filters::Settled(Verdict::refuse(ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR))
-            }
-            (Ok(_), Some(settled)) if shared.settings.on_deny == OnDeny::Disconnect => {
-                Filters::Settled(settled)
-            }
+            (Err(_), _) => Filters::Settled(unjudgeable()),
+            (Ok(_), Some(settled)) if disconnects => Filters::Settled(settled),
+            (Ok(0), None) if packet.subscribe().is_none() => Filters::Settled(unjudgeable()),
             (Ok(0), _) => Filters::NoneLeft,
             (Ok(_), _) => Filters::Left,
         }
     }
+}
+
+/// What becomes of a packet that does not let itself be taken apart: nothing of it goes on.
+#[cold]
+fn unjudgeable() -> Verdict {
+    Verdict::refuse(ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR)
 }

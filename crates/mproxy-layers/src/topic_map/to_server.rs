@@ -64,7 +64,7 @@ impl<O: Observer> Shared<O> {
     /// Returns the mapped PUBLISH, or what becomes of one that cannot be mapped.
     fn map_publish(&self, mut packet: Packet) -> Result<Packet, Verdict> {
         let Some(publish) = packet.publish() else {
-            return Ok(packet);
+            return Err(refuse(EncodeError::NoSuchField));
         };
         let topic = self.map_name(publish.topic())?;
         let properties = publish.properties();

@@ -2,6 +2,8 @@
 
 #![allow(dead_code)] // each test binary uses a part of it
 
+pub(crate) mod log;
+
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
