@@ -82,8 +82,8 @@ fn topic_of(direction: Direction, frame: &[u8]) -> String {
     }
 }
 
-/// A device that is denied in every way it knows; nothing of it reaches the broker, and the log says so
-/// in a few lines.
+/// A device that is denied in every way it knows; nothing of it reaches the broker, and the log
+/// says so in a few lines.
 #[tokio::test]
 async fn nothing_denied_reaches_the_broker() {
     let mut acl = Acl::builder();
