@@ -3,6 +3,7 @@
 use crate::config::{LogFormat, LogLevel, parse};
 #[cfg(feature = "demo")]
 use crate::demo;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::path::PathBuf;
@@ -109,7 +110,7 @@ pub(super) struct SourceArgs {
         short,
         long,
         value_name = "FILE|DIR",
-        env = "MPROXY_CONFIG",
+        env = "MPROXY_CONFIG", value_parser = OsStringValueParser::new().map(PathBuf::from),
         hide_env_values = true
     )]
     pub(super) config: Option<PathBuf>,

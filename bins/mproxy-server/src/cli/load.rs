@@ -12,8 +12,13 @@ use std::path::Path;
 ///
 /// The flags contradict each other; this was reported.
 pub(super) fn load_source(source: &SourceArgs, resolve: bool) -> Result<Loaded, Exit> {
+    // A variable that is set to nothing is as good as none.
+    let config = source
+        .config
+        .as_ref()
+        .filter(|it| !it.as_os_str().is_empty());
     let ad_hoc = source.listen.is_some() || source.upstream.is_some();
-    if let (Some(path), true) = (&source.config, ad_hoc) {
+    if let (Some(path), true) = (config, ad_hoc) {
         eprintln!(
             "error: --listen and --upstream are for running without a file, and `{}` is given \
              by --config or MPROXY_CONFIG\n\
@@ -22,7 +27,7 @@ pub(super) fn load_source(source: &SourceArgs, resolve: bool) -> Result<Loaded, 
         );
         return Err(Exit::Usage);
     }
-    let location = match &source.config {
+    let location = match config {
         Some(path) => Location::Path(path.clone()),
         None if ad_hoc => Location::BuiltIn,
         None => Location::Default,
@@ -66,7 +71,7 @@ pub(super) fn report(loaded: &Loaded, source: &SourceArgs) -> Result<(), Exit> {
 pub(super) fn source_name(source: &SourceArgs) -> String {
     match &source.config {
         Some(path) if path == Path::new("-") => "standard input".to_owned(),
-        Some(path) => path.display().to_string(),
-        None => "defaults".to_owned(),
+        Some(path) if !path.as_os_str().is_empty() => path.display().to_string(),
+        _ => "defaults".to_owned(),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::args::RunArgs;
 use super::load::{color, load_source, report};
-use crate::config::Config;
+use crate::config::{Config, Environment, LogFormat, LogLevel, parse};
 use crate::telemetry::{self, Settings, Verbosity};
 use std::process::ExitCode;
 
@@ -25,7 +25,13 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
     let Some(config) = loaded.config else {
         return super::Exit::Config.into();
     };
-    let settings = log_settings(args, &config);
+    let settings = match log_settings(args, &config) {
+        Ok(settings) => settings,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return super::Exit::Usage.into();
+        }
+    };
     let guard = match telemetry::start(&settings) {
         Ok(guard) => guard,
         Err(error) => {
@@ -41,14 +47,36 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
     code
 }
 
-fn log_settings(args: &RunArgs, config: &Config) -> Settings {
-    let usual = || std::env::var("RUST_LOG").ok().filter(|it| !it.is_empty());
-    let filter = args.log_level.clone().or_else(usual);
-    let filter = filter.unwrap_or_else(|| config.log.level.clone());
+/// What counts: the flag, then the environment, then the configuration.
+///
+/// The variables are looked at here and not by the argument parser, so that a wrong one does
+/// not keep commands from working that log nothing.
+fn log_settings(args: &RunArgs, config: &Config) -> Result<Settings, String> {
+    let env = Environment::of_process();
+    let variable = |name| env.get(name).filter(|it| !it.is_empty());
+    let from_variable = |name, error| format!("{name}: {error}");
+    let filter = match (&args.log_level, variable("MPROXY_LOG")) {
+        (Some(flag), _) => flag.clone(),
+        (None, Some(text)) => {
+            parse::<LogLevel>(text).map_err(|it| from_variable("MPROXY_LOG", it))?
+        }
+        // Meant for all programs: not ours to complain about.
+        (None, None) => match variable("RUST_LOG") {
+            Some(text) => text.to_owned(),
+            None => config.log.level.clone(),
+        },
+    };
+    let format = match (args.log_format, variable("MPROXY_LOG_FORMAT")) {
+        (Some(flag), _) => flag,
+        (None, Some(text)) => {
+            parse::<LogFormat>(text).map_err(|it| from_variable("MPROXY_LOG_FORMAT", it))?
+        }
+        (None, None) => config.log.format,
+    };
     let verbosity = Verbosity(i16::from(args.verbose) - i16::from(args.quiet));
-    Settings {
+    Ok(Settings {
         filter: verbosity.apply(&filter),
-        format: args.log_format.unwrap_or(config.log.format),
+        format,
         color: color(args.source.color),
-    }
+    })
 }

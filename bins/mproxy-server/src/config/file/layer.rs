@@ -17,9 +17,8 @@ pub(crate) struct ChainFile {
 }
 
 /// A layer. `type` decides which keys it has.
-///
-/// The reader looks at `type` first and then reads one of the variants, so that a wrong key
-/// is reported where it stands; as a tagged enum, serde would report the table's header.
+// The reader looks at `type` first and then reads one of the variants, so that a wrong key
+// is reported where it stands; as a tagged enum, serde would report the table's header.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 #[schemars(inline)]

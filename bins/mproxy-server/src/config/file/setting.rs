@@ -90,6 +90,15 @@ impl<T: Scalar> JsonSchema for Setting<T> {
 // ===== impl Listing =====
 
 impl<T> Listing<T> {
+    /// True when nothing is in it, or it is not there.
+    pub(crate) fn is_empty(&self) -> bool {
+        match self.given.as_ref().map(Spanned::get_ref) {
+            Some(Raw::Array(items)) => items.is_empty(),
+            Some(_) => false,
+            None => true,
+        }
+    }
+
     /// Where the array stands.
     pub(crate) fn span(&self) -> Option<Range<usize>> {
         self.given.as_ref().map(Spanned::span)

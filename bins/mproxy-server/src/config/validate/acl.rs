@@ -2,7 +2,7 @@
 
 use super::shadow;
 use crate::config::context::Context;
-use crate::config::file::{AclFile, Listing, Located, Raw, RuleFile};
+use crate::config::file::{AclFile, Listing, Located, RuleFile};
 use crate::config::model::{
     Acl, AclAction, AclDefault, AclOnDeny, AclRule, AclSubscribe, Template,
 };
@@ -43,7 +43,7 @@ fn rule(cx: &mut Context, index: usize, file: &Located<RuleFile>) -> Option<AclR
     let name = cx.value(&keys.name, format!("rule {}", index + 1));
     let topics = patterns(cx, &keys.topics);
     let filters = patterns(cx, &keys.filters);
-    if keys.topics.given.is_none() && keys.filters.given.is_none() {
+    if keys.topics.is_empty() && keys.filters.is_empty() {
         let message = format!("rule `{name}` says nothing about topics");
         let label = "add `topics = [...]`; \"#\" stands for all";
         cx.push(
@@ -75,7 +75,7 @@ fn rule(cx: &mut Context, index: usize, file: &Located<RuleFile>) -> Option<AclR
         }
     };
     let actions = actions(cx, &name, listing)?;
-    if let (Some(span), None) = (keys.filters.span(), keys.topics.span())
+    if let (Some(span), true) = (keys.filters.span(), keys.topics.is_empty())
         && actions.len() > 1
     {
         // It would look like a rule about publishing, and would be none.
@@ -109,12 +109,10 @@ fn actions(cx: &mut Context, rule: &str, listing: &Listing<AclAction>) -> Option
         return Some(actions);
     }
     // Words that are wrong were reported; an empty list was not.
-    if let Some(given) = &listing.given
-        && matches!(given.get_ref(), Raw::Array(items) if items.is_empty())
-    {
+    if let (true, Some(span)) = (listing.is_empty(), listing.span()) {
         let message = format!("rule `{rule}` is about nothing");
         let label = "expected \"publish\", \"subscribe\" or both";
-        cx.push(Diagnostic::error(message).at(given.span()).label(label));
+        cx.push(Diagnostic::error(message).at(span).label(label));
     }
     None
 }

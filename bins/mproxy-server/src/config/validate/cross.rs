@@ -19,45 +19,35 @@ pub(super) fn distinct(
     admin_bind: &Setting<AdminBind>,
     admin: &Admin,
 ) {
-    for (index, (span, listener)) in listeners.iter().enumerate() {
-        let keys = keys_of(files, span);
-        for (other_span, other) in listeners.iter().take(index) {
-            let others = keys_of(files, other_span);
-            if listener.name == other.name {
-                let message = format!("two listeners are named `{}`", listener.name);
-                let at = keys
-                    .and_then(|it| it.name.span())
-                    .unwrap_or_else(|| span.clone());
-                let first = others.and_then(|it| it.name.span());
-                let first = first.unwrap_or_else(|| other_span.clone());
-                let error = Diagnostic::error(message)
-                    .at(at)
-                    .label("choose another name");
-                cx.push(error.related(first, "the first one"));
+    for (index, placed) in listeners.iter().enumerate() {
+        for other in listeners.iter().take(index) {
+            if placed.listener.name == other.listener.name {
+                let message = format!("two listeners are named `{}`", placed.listener.name);
+                let name = |it: &Placed| place_of(files, it, |keys| keys.name.span());
+                let error = Diagnostic::error(message).at(name(placed));
+                cx.push(
+                    error
+                        .label("choose another name")
+                        .related(name(other), "the first one"),
+                );
             }
-            if collide(listener.bind, other.bind) {
-                let message = format!("two listeners on {}", listener.bind);
-                let at = keys
-                    .and_then(|it| it.bind.span())
-                    .unwrap_or_else(|| span.clone());
-                let first = others.and_then(|it| it.bind.span());
-                let first = first.unwrap_or_else(|| other_span.clone());
-                let error = Diagnostic::error(message)
-                    .at(at)
+            let bind = placed.listener.bind;
+            if placed.addressed && other.addressed && collide(bind, other.listener.bind) {
+                let first = format!("{} listens here", other.listener.name);
+                let error = Diagnostic::error(format!("two listeners on {bind}"));
+                let error = error
+                    .at(bind_of(files, placed))
                     .label("choose another port");
-                cx.push(error.related(first, format!("{} listens here", other.name)));
+                cx.push(error.related(bind_of(files, other), first));
             }
         }
         if let Some(bind) = admin.bind
-            && collide(listener.bind, bind)
+            && placed.addressed
+            && collide(placed.listener.bind, bind)
         {
-            let message = format!("listener `{}` takes the admin port", listener.name);
-            let at = keys
-                .and_then(|it| it.bind.span())
-                .unwrap_or_else(|| span.clone());
-            let error = Diagnostic::error(message)
-                .at(at)
-                .label("choose another port");
+            let message = format!("listener `{}` takes the admin port", placed.listener.name);
+            let error = Diagnostic::error(message).at(bind_of(files, placed));
+            let error = error.label("choose another port");
             cx.push(match admin_bind.span() {
                 Some(span) => error.related(span, "the admin port"),
                 None => error.note(format!("admin.bind is {bind} by default")),
@@ -72,7 +62,7 @@ pub(super) fn loops(cx: &mut Context, listeners: &[Placed], upstreams: &Named<Up
         // A listener with a wrong reference has another upstream than was meant.
         return;
     }
-    for (span, listener) in listeners {
+    for Placed { span, listener, .. } in listeners {
         let (UpstreamAddress::Tcp { host, port } | UpstreamAddress::Ws { host, port, .. }) =
             &listener.upstream.address
         else {
@@ -109,9 +99,9 @@ pub(super) fn open_doors(
     admin_bind: &Setting<AdminBind>,
     admin: &Admin,
 ) {
-    for (span, listener) in listeners {
-        let keys = keys_of(files, span);
-        let chosen = keys.is_some_and(|it| it.chain.given.is_some());
+    for placed in listeners {
+        let listener = &placed.listener;
+        let chosen = keys_of(files, placed).is_some_and(|it| it.chain.given.is_some());
         if listener.bind.ip().is_loopback() || chosen || !listener.chain.layers.is_empty() {
             continue;
         }
@@ -119,10 +109,7 @@ pub(super) fn open_doors(
             "listener `{}` is open to other hosts and checks nothing",
             listener.name
         );
-        let at = keys
-            .and_then(|it| it.bind.span())
-            .unwrap_or_else(|| span.clone());
-        let warning = Diagnostic::warning(message).at(at);
+        let warning = Diagnostic::warning(message).at(bind_of(files, placed));
         let warning = warning.label("the broker alone decides who may do what");
         cx.push(warning.note("add `chain = \"...\"` with an acl; `chain = \"default\"` = wanted"));
     }
@@ -148,7 +135,7 @@ pub(super) fn unused(
         return;
     }
     let of = |name: fn(&Listener) -> &str| -> BTreeSet<&str> {
-        listeners.iter().map(|(_, it)| name(it)).collect()
+        listeners.iter().map(|it| name(&it.listener)).collect()
     };
     let used_upstreams = of(|it| &it.upstream.name);
     let used_chains = of(|it| &it.chain.name);
@@ -168,11 +155,23 @@ fn warn_unused<T>(cx: &mut Context, all: &Named<T>, used: &BTreeSet<&str>, what:
     }
 }
 
-fn keys_of<'a>(
-    files: &'a [Located<ListenerFile>],
-    span: &Range<usize>,
-) -> Option<&'a ListenerFile> {
-    files.iter().find(|it| it.span == *span).map(|it| &it.value)
+fn keys_of<'a>(files: &'a [Located<ListenerFile>], placed: &Placed) -> Option<&'a ListenerFile> {
+    let same = files.iter().find(|it| it.span == placed.span);
+    same.map(|it| &it.value)
+}
+
+/// Where a key of a listener stands, or where the listener does.
+fn place_of(
+    files: &[Located<ListenerFile>],
+    placed: &Placed,
+    key: impl Fn(&ListenerFile) -> Option<Range<usize>>,
+) -> Range<usize> {
+    let span = keys_of(files, placed).and_then(key);
+    span.unwrap_or_else(|| placed.span.clone())
+}
+
+fn bind_of(files: &[Located<ListenerFile>], placed: &Placed) -> Range<usize> {
+    place_of(files, placed, |keys| keys.bind.span())
 }
 
 /// True when not both can be listened on.

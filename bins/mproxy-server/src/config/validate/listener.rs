@@ -15,7 +15,13 @@ use std::time::Duration;
 use toml::Spanned;
 
 /// A listener with the place where it was written.
-pub(super) type Placed = (Range<usize>, Listener);
+#[derive(Debug)]
+pub(super) struct Placed {
+    pub(super) span: Range<usize>,
+    pub(super) listener: Listener,
+    /// False when the address is wrong and the default stands in for it.
+    pub(super) addressed: bool,
+}
 
 /// Checks a listener. When what it refers to does not exist, which was reported then, it
 /// gets something else, so that the rest can be checked.
@@ -35,7 +41,8 @@ pub(super) fn listener(
         TransportName::Ws => 8083,
     };
     let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let bind = cx.value(&keys.bind, loopback);
+    let given = cx.given(&keys.bind);
+    let addressed = given.is_some() || keys.bind.given.is_none();
     let transport = transport(cx, keys, protocol);
     let versions = versions(cx, keys);
     let limits = limits(cx, &keys.limits);
@@ -43,14 +50,18 @@ pub(super) fn listener(
     let chain = chain_of(cx, file, &name, chains);
     let listener = Listener {
         name,
-        bind,
+        bind: given.unwrap_or(loopback),
         transport,
         upstream: upstream.or(any_upstream)?,
         chain: chain.or(any_chain)?,
         versions,
         limits,
     };
-    Some((file.span.clone(), listener))
+    Some(Placed {
+        span: file.span.clone(),
+        listener,
+        addressed,
+    })
 }
 
 fn transport(cx: &mut Context, keys: &ListenerFile, protocol: TransportName) -> Transport {

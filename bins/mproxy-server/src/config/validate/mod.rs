@@ -47,7 +47,7 @@ pub(super) fn validate(cx: &mut Context, file: File, env: &Environment) -> Confi
     cross::unused(cx, &checked, &upstreams, &chains, &layers);
     Config {
         server,
-        listeners: checked.into_iter().map(|it| it.1).collect(),
+        listeners: checked.into_iter().map(|it| it.listener).collect(),
         upstreams: plain(upstreams),
         chains: plain(chains),
         layers: plain(layers),

@@ -26,9 +26,12 @@ pub(super) fn server(cx: &mut Context, file: &ServerFile, env: &Environment) -> 
 /// Checks `[admin]`.
 pub(super) fn admin(cx: &mut Context, file: &AdminFile) -> Admin {
     let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN_PORT));
-    Admin {
-        bind: cx.value(&file.bind, Some(loopback)),
-    }
+    let bind = match file.bind.given {
+        // A wrong address is none, so that nothing is said about the default in its place.
+        Some(_) => cx.given(&file.bind).flatten(),
+        None => Some(loopback),
+    };
+    Admin { bind }
 }
 
 /// Checks `[log]`.

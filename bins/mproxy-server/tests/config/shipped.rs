@@ -1,0 +1,166 @@
+//! The files in `config/`.
+
+use crate::support::{mproxy, run, shipped, shown, toml_files};
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use std::process::Stdio;
+use toml::Value;
+
+#[test]
+fn every_file_is_accepted_without_a_warning() {
+    for file in toml_files(&shipped()) {
+        let path = file.to_str().unwrap();
+        let mut command = mproxy(["check", "--no-environment", "--deny-warnings", "-c", path]);
+        let (code, stdout, stderr) = run(&mut command);
+        assert_eq!((code, stderr.as_str()), (0, ""), "{path}");
+        assert!(stdout.starts_with("configuration ok: "), "{stdout}");
+    }
+}
+
+#[test]
+fn the_default_configuration_is_the_defaults() {
+    let (code, text, _) = run(&mut mproxy(["config", "default"]));
+    assert_eq!(code, 0);
+    assert_eq!(
+        text,
+        fs::read_to_string(shipped().join("mproxy.toml")).unwrap()
+    );
+    assert_eq!(show_text(&text), show_text(""));
+    assert_eq!(show_text(""), shown(&mut mproxy(["config", "show"])));
+}
+
+#[test]
+fn the_default_configuration_says_every_default() {
+    let (_, text, _) = run(&mut mproxy(["config", "default"]));
+    let written: toml::Table = text.parse().unwrap();
+    // What is filled in is the same for every host but for the name of it.
+    let mut effective = show_text("");
+    effective["server"]["name"] = written["server"]["name"].clone();
+    let (mut written_keys, mut effective_keys) = (BTreeSet::new(), BTreeSet::new());
+    keys(&Value::Table(written), "", &mut written_keys);
+    keys(&Value::Table(effective), "", &mut effective_keys);
+    assert_eq!(written_keys, effective_keys);
+}
+
+#[test]
+fn the_examples_in_the_default_configuration_hold() {
+    let (_, text, _) = run(&mut mproxy(["config", "default"]));
+    // `#` right before a key or a table: an example. The chain is written twice.
+    let live = text.lines().map(|line| match line.strip_prefix('#') {
+        Some(rest)
+            if rest.starts_with(['[', '\''])
+                || rest.contains(" = ") && !rest.starts_with([' ', ':']) =>
+        {
+            rest
+        }
+        _ if line == "layers = []" => "",
+        _ => line,
+    });
+    let live = live.collect::<Vec<_>>().join("\n");
+    let table = show_text(&live);
+    assert_eq!(table["layers"].as_table().unwrap().len(), 3);
+    assert_eq!(table["layers"]["acl"]["rules"].as_array().unwrap().len(), 2);
+    assert_eq!(table["listeners"].as_array().unwrap().len(), 2);
+    // Every key that exists is written there.
+    let (_, schema, _) = run(&mut mproxy(["config", "schema"]));
+    let schema = serde_json::from_str(&schema).unwrap();
+    let mut names = BTreeSet::new();
+    key_names(&schema, &mut names);
+    for name in names {
+        let key = format!("{name} = ");
+        let table = [format!("[{name}"), format!(".{name}]"), format!(".{name}.")];
+        let known = live.lines().any(|it| it.starts_with(&key));
+        let known = known || table.iter().any(|it| live.contains(it));
+        assert!(known, "`{name}` is not explained in config/mproxy.toml");
+    }
+}
+
+#[test]
+fn the_schema_beside_the_files_is_the_one_of_the_binary() {
+    let (code, schema, _) = run(&mut mproxy(["config", "schema"]));
+    assert_eq!(code, 0);
+    let file = shipped().join("mproxy.schema.json");
+    if std::env::var_os("MPROXY_BLESS").is_some() {
+        fs::write(&file, &schema).unwrap();
+    }
+    assert_eq!(schema, fs::read_to_string(file).unwrap());
+}
+
+#[test]
+fn the_schema_refuses_what_it_does_not_know() {
+    let (_, schema, _) = run(&mut mproxy(["config", "schema"]));
+    let schema: serde_json::Value = serde_json::from_str(&schema).unwrap();
+    assert_eq!(
+        schema["$schema"],
+        "https://json-schema.org/draft/2020-12/schema"
+    );
+    assert_eq!(schema["type"], "object");
+    let limits = &schema["properties"]["listeners"]["items"]["properties"]["limits"];
+    assert_eq!(limits["properties"]["max_packet_size"]["default"], "1MiB");
+    let types = schema["properties"]["layers"]["additionalProperties"]["oneOf"].as_array();
+    let types = types
+        .unwrap()
+        .iter()
+        .map(|it| &it["properties"]["type"]["const"]);
+    assert!(types.eq(["access-log", "acl", "topic-map"]));
+    closed(&schema);
+}
+
+/// Asserts that every table of the schema lists all of its keys, or is a map of names.
+fn closed(schema: &serde_json::Value) {
+    match schema {
+        serde_json::Value::Object(map) => {
+            if schema["type"] == "object" {
+                let rest = &map["additionalProperties"];
+                assert!(rest == false || rest.is_object(), "{schema}");
+            }
+            map.values().for_each(closed);
+        }
+        serde_json::Value::Array(items) => items.iter().for_each(closed),
+        _ => {}
+    }
+}
+
+/// The names of all keys in a schema.
+fn key_names(schema: &serde_json::Value, names: &mut BTreeSet<String>) {
+    match schema {
+        serde_json::Value::Object(map) => {
+            if let Some(properties) = map.get("properties").and_then(|it| it.as_object()) {
+                names.extend(properties.keys().cloned());
+            }
+            map.values().for_each(|it| key_names(it, names));
+        }
+        serde_json::Value::Array(items) => items.iter().for_each(|it| key_names(it, names)),
+        _ => {}
+    }
+}
+
+/// The paths of all keys, with array elements alike.
+fn keys(value: &Value, path: &str, out: &mut BTreeSet<String>) {
+    match value {
+        Value::Table(table) => {
+            for (key, value) in table {
+                keys(value, &format!("{path}.{key}"), out);
+            }
+        }
+        Value::Array(items) if items.iter().any(Value::is_table) => {
+            items.iter().for_each(|it| keys(it, path, out));
+        }
+        _ => _ = out.insert(path.to_owned()),
+    }
+}
+
+/// The effective configuration of a text.
+fn show_text(text: &str) -> toml::Table {
+    let mut command = mproxy(["config", "show", "--config", "-"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(text.as_bytes()).unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{stderr}");
+    String::from_utf8(output.stdout).unwrap().parse().unwrap()
+}
