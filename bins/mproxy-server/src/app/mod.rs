@@ -1,40 +1,172 @@
-//! Composition of listeners, chains and upstreams.
+//! The composition root: the only place where listeners, layers, brokers, metrics and threads are
+//! put together.
+//!
+//! ```text
+//! config --compose--> tower stacks --.
+//! worker threads: accept --gate--> connection: transport, Session::run(stack, upstream) --> metrics, log
+//! main thread: signals, admin port, broker probes
+//! ```
 
-use crate::cli::RunOptions;
-use crate::config::Config;
-#[cfg(feature = "demo")]
-use crate::demo;
-#[cfg(feature = "demo")]
-use std::error::Error;
-#[cfg(feature = "demo")]
-use std::io;
+mod compose;
+mod connection;
+mod gate;
+mod link;
+mod recorder;
+mod server;
+mod upstream;
+mod worker;
+
 use std::process::ExitCode;
 
-const UNWIRED: &str = "serving is not wired in this build";
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+use self::server::{Server, StartError};
+use crate::cli::{Exit, RunOptions};
+use crate::config::Config;
+
+/// 128 and the number of the signal, as shells report it.
+const KILLED_BY_SIGNAL: u8 = 128;
 
 /// Runs the proxy until it is told to stop.
-pub(crate) fn run(_config: Config, _options: RunOptions) -> ExitCode {
-    eprintln!("mproxy-server: {UNWIRED}");
-    ExitCode::FAILURE
+pub(crate) fn run(config: &Config, options: RunOptions) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            return failed(&StartError::Other {
+                what: "cannot start the runtime",
+                error: error.into(),
+            });
+        }
+    };
+    runtime.block_on(async {
+        let server = match Server::start(config).await {
+            Ok(server) => server,
+            Err(error) => return failed(&error),
+        };
+        if options.require_upstream {
+            for upstream in &server.upstreams {
+                if let Err(error) = upstream.probe().await {
+                    tracing::error!(
+                        target: "mproxy::server",
+                        upstream = upstream.name, %error,
+                        "the broker cannot be reached, and --require-upstream is set"
+                    );
+                    return Exit::Unavailable.into();
+                }
+            }
+        }
+        let signals = match Signals::watch() {
+            Ok(signals) => signals,
+            Err(error) => {
+                return failed(&StartError::Other {
+                    what: "cannot watch for signals",
+                    error: error.into(),
+                });
+            }
+        };
+        serve(server, signals).await
+    })
+}
+
+async fn serve(server: Server, signals: Signals) -> ExitCode {
+    let (count, last) = (signals.count.clone(), signals.last);
+    if server.run(count.clone()).await {
+        return Exit::Success.into();
+    }
+    // not everybody was sent away gently: say which signal it was
+    let forced = *count.borrow() >= 2;
+    match (forced, *last.borrow()) {
+        (true, number) if number > 0 => ExitCode::from(KILLED_BY_SIGNAL + number),
+        _ => Exit::Failure.into(),
+    }
+}
+
+/// Counts the signals that ask the process to end.
+struct Signals {
+    count: watch::Receiver<u32>,
+    last: watch::Receiver<u8>,
+}
+
+impl Signals {
+    fn watch() -> std::io::Result<Self> {
+        let (count, counted) = watch::channel(0);
+        let (last, seen) = watch::channel(0);
+        let terminate = signal(SignalKind::terminate())?;
+        let interrupt = signal(SignalKind::interrupt())?;
+        for (mut stream, number) in [(terminate, 15u8), (interrupt, 2u8)] {
+            let (count, last) = (count.clone(), last.clone());
+            tokio::spawn(async move {
+                while Signal::recv(&mut stream).await.is_some() {
+                    last.send_replace(number);
+                    count.send_modify(|count| *count += 1);
+                }
+            });
+        }
+        Ok(Self {
+            count: counted,
+            last: seen,
+        })
+    }
+}
+
+fn failed(error: &StartError) -> ExitCode {
+    tracing::error!(target: "mproxy::server", %error, "cannot start");
+    match error {
+        StartError::Bind { error, .. } if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            Exit::Permission.into()
+        }
+        _ => Exit::Failure.into(),
+    }
 }
 
 /// Runs the demo.
 #[cfg(feature = "demo")]
-pub(crate) fn demo(options: demo::Options) -> ExitCode {
-    let start =
-        |_toml| async { Err::<demo::Running, _>(Box::<dyn Error + Send + Sync>::from(UNWIRED)) };
+pub(crate) fn demo(options: crate::demo::Options) -> ExitCode {
+    use std::error::Error;
+
+    use crate::demo::{self, Running};
+
+    let start = |toml: String| async move {
+        let config =
+            crate::config::from_text(&toml).map_err(Box::<dyn Error + Send + Sync>::from)?;
+        let server = Server::start(&config).await?;
+        let signals = Signals::watch()?;
+        let proxy = server
+            .addresses
+            .first()
+            .copied()
+            .ok_or("the demo has no listener")?;
+        let admin = server.admin;
+        let finished = Box::pin(serve(server, signals));
+        Ok(Running {
+            proxy,
+            admin,
+            finished,
+        })
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
         .enable_all()
         .build();
-    match runtime.map(|it| it.block_on(demo::run(options, io::stdout(), start))) {
-        Ok(Ok(code)) => code,
-        Ok(Err(error)) => {
-            eprintln!("mproxy-server: {error}");
-            ExitCode::FAILURE
-        }
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(demo::run(options, std::io::stdout(), start)),
         Err(error) => {
-            eprintln!("mproxy-server: {error}");
-            ExitCode::FAILURE
+            eprintln!("error: cannot start the runtime: {error}");
+            return ExitCode::FAILURE;
         }
-    }
+    };
+    outcome.unwrap_or_else(|error| {
+        eprint!("error: {error}");
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            eprint!(": {error}");
+            cause = error.source();
+        }
+        eprintln!();
+        ExitCode::FAILURE
+    })
 }

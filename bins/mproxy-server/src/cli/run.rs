@@ -42,7 +42,7 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
     let options = RunOptions {
         require_upstream: args.require_upstream,
     };
-    let code = crate::app::run(config, options);
+    let code = crate::app::run(&config, options);
     drop(guard);
     code
 }

@@ -46,6 +46,26 @@ pub(crate) fn load(request: &Request, env: &Environment) -> Loaded {
     }
 }
 
+/// Reads and checks a configuration that something in the process wrote: nothing of the
+/// environment counts.
+///
+/// # Errors
+///
+/// The problems, as the operator would see them.
+#[cfg(feature = "demo")]
+pub(crate) fn from_text(text: &str) -> Result<Config, String> {
+    let request = Request {
+        location: Location::Text(text.to_owned()),
+        set: Vec::new(),
+        listen: None,
+        upstream: None,
+        resolve: true,
+    };
+    let loaded = load(&request, &Environment::default());
+    let report = loaded.report;
+    loaded.config.ok_or_else(|| report.render(false))
+}
+
 fn config(cx: &mut Context, request: &Request, env: &Environment) -> Option<Config> {
     let files = request.location.read(cx);
     if cx.report.errors() > 0 {

@@ -21,6 +21,8 @@ mod validate;
 
 pub(crate) use document::Location;
 pub(crate) use environment::Environment;
+#[cfg(feature = "demo")]
+pub(crate) use load::from_text;
 pub(crate) use load::{Loaded, Request, load};
 #[allow(unused_imports)] // the whole vocabulary of a configuration, whoever uses which word
 pub(crate) use model::{

@@ -21,6 +21,9 @@ pub(crate) enum Location {
     Default,
     /// A file, a directory, or standard input when it is `-`.
     Path(PathBuf),
+    /// This text, which something in the process wrote.
+    #[cfg(feature = "demo")]
+    Text(String),
 }
 
 /// A file, read.
@@ -34,6 +37,17 @@ pub(crate) struct FileText {
 impl Location {
     /// Reads the files. What cannot be read is reported.
     pub(crate) fn read(&self, cx: &mut Context) -> Vec<FileText> {
+        #[cfg(feature = "demo")]
+        if let Self::Text(text) = self {
+            let base = cx
+                .report
+                .sources
+                .add_file("(built in)".to_owned(), text.clone());
+            return vec![FileText {
+                text: text.clone(),
+                base,
+            }];
+        }
         let mut texts = Vec::new();
         for path in self.paths(cx) {
             match read(&path) {
@@ -51,6 +65,8 @@ impl Location {
     fn paths(&self, cx: &mut Context) -> Vec<PathBuf> {
         let path = match self {
             Self::BuiltIn => return Vec::new(),
+            #[cfg(feature = "demo")]
+            Self::Text(_) => return Vec::new(),
             Self::Default if !Path::new(DEFAULT_PATH).exists() => return Vec::new(),
             Self::Default => Path::new(DEFAULT_PATH),
             Self::Path(path) => path,

@@ -1,0 +1,151 @@
+//! From the chains of the configuration to tower stacks. The one place where layers are put
+//! together.
+
+use std::sync::Arc;
+
+use mproxy_admin::Metrics;
+use mproxy_layers::access_log::{AccessLogLayer, Events};
+use mproxy_layers::acl::{Acl, AclLayer, Actions, Effect, OnDeny, Rule, SubscribePolicy};
+use mproxy_layers::topic_map::{PrefixMap, TopicMapLayer};
+use mproxy_session::BoxError;
+
+use super::link::{AnyLayer, Count};
+use crate::config::{
+    self, AccessEvent, AclAction, AclDefault, AclOnDeny, AclSubscribe, Chain, LayerKind,
+    MAX_CHAIN_LAYERS,
+};
+
+/// The layers of a chain, outermost first.
+#[derive(Clone, Debug)]
+pub(crate) enum Stack {
+    /// No layers: sessions without hooks.
+    Empty,
+    /// Up to two layers, which most chains are. Shorter stacks are smaller tasks.
+    Short([AnyLayer; 2]),
+    /// As many as a chain may have.
+    Long(Box<[AnyLayer; MAX_CHAIN_LAYERS]>),
+}
+
+/// A chain, ready for sessions.
+#[derive(Clone, Debug)]
+pub(crate) struct Composed {
+    pub(crate) stack: Stack,
+    /// An access log reports sessions, so that the server need not.
+    pub(crate) has_access_log: bool,
+}
+
+/// Composes a chain.
+///
+/// # Errors
+/// A layer whose settings do not fit together; the configuration has been validated, so this names
+/// a rule that validation let pass.
+pub(crate) fn compose(chain: &Chain, metrics: &Metrics) -> Result<Composed, BoxError> {
+    let has_access_log = chain
+        .layers
+        .iter()
+        .any(|layer| matches!(layer.kind, LayerKind::AccessLog(_)));
+    let logs_denials = access_log(chain).is_some_and(|log| log.events.contains(&AccessEvent::Deny))
+        || !has_access_log;
+    let mut layers = Vec::with_capacity(chain.layers.len());
+    for layer in &chain.layers {
+        let count = Count(Arc::new(metrics.layer(&layer.name)));
+        layers.push(match &layer.kind {
+            LayerKind::AccessLog(log) => {
+                AnyLayer::AccessLog(AccessLogLayer::new().events(events(&log.events)))
+            }
+            LayerKind::Acl(settings) => {
+                AnyLayer::Acl(acl(settings)?.log_denials(logs_denials).observer(count))
+            }
+            LayerKind::TopicMap(settings) => {
+                let map = PrefixMap::new(settings.prefix.as_str())?;
+                let layer = TopicMapLayer::new(map).log_denials(logs_denials);
+                AnyLayer::TopicMap(layer.observer(count))
+            }
+        });
+    }
+    Ok(Composed {
+        stack: stack(layers),
+        has_access_log,
+    })
+}
+
+fn stack(layers: Vec<AnyLayer>) -> Stack {
+    fn fill<const N: usize>(layers: Vec<AnyLayer>) -> [AnyLayer; N] {
+        let mut layers = layers.into_iter();
+        std::array::from_fn(|_| layers.next().unwrap_or(AnyLayer::Identity))
+    }
+    match layers.len() {
+        0 => Stack::Empty,
+        1 | 2 => Stack::Short(fill(layers)),
+        _ => Stack::Long(Box::new(fill(layers))),
+    }
+}
+
+fn access_log(chain: &Chain) -> Option<&config::AccessLog> {
+    chain.layers.iter().find_map(|layer| match &layer.kind {
+        LayerKind::AccessLog(log) => Some(log),
+        LayerKind::Acl(_) | LayerKind::TopicMap(_) => None,
+    })
+}
+
+fn events(events: &[AccessEvent]) -> Events {
+    events.iter().fold(Events::NONE, |set, event| {
+        set | match event {
+            AccessEvent::Connect => Events::CONNECT,
+            AccessEvent::Disconnect => Events::DISCONNECT,
+            AccessEvent::Subscribe => Events::SUBSCRIBE,
+            AccessEvent::Unsubscribe => Events::UNSUBSCRIBE,
+            AccessEvent::Error => Events::ERROR,
+            // denials are logged by the layers that deny
+            AccessEvent::Deny | AccessEvent::Publish => Events::NONE,
+        }
+    })
+}
+
+fn acl(settings: &config::Acl) -> Result<AclLayer, BoxError> {
+    let mut builder = Acl::builder();
+    builder.default_effect(match settings.default {
+        AclDefault::Deny => Effect::Deny,
+        AclDefault::Allow => Effect::Allow,
+    });
+    for rule in &settings.rules {
+        let effect = if rule.allow {
+            Effect::Allow
+        } else {
+            Effect::Deny
+        };
+        let texts = |templates: &[config::Template]| -> Vec<String> {
+            templates
+                .iter()
+                .map(|template| template.as_str().to_owned())
+                .collect()
+        };
+        builder.rule(
+            Rule::new(effect, actions(rule))
+                .name(&rule.name)
+                .location(&rule.at)
+                .topics(texts(&rule.topics))
+                .filters(texts(&rule.filters)),
+        )?;
+    }
+    let layer = AclLayer::new(builder.build())
+        .subscribe_policy(match settings.subscribe {
+            AclSubscribe::Strict => SubscribePolicy::Strict,
+            AclSubscribe::Mosquitto => SubscribePolicy::FilterDeliveries,
+        })
+        .on_deny(match settings.on_deny {
+            AclOnDeny::Reject => OnDeny::Reject,
+            AclOnDeny::Drop => OnDeny::Drop,
+            AclOnDeny::Disconnect => OnDeny::Disconnect,
+        });
+    Ok(layer)
+}
+
+fn actions(rule: &config::AclRule) -> Actions {
+    rule.actions.iter().fold(Actions::NONE, |set, action| {
+        set | match action {
+            AclAction::Publish => Actions::PUBLISH,
+            AclAction::Subscribe => Actions::SUBSCRIBE,
+        }
+    })
+}

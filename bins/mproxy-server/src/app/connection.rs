@@ -1,0 +1,293 @@
+//! One accepted connection, from its socket to its last log line.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use mproxy_admin::RefuseReason;
+use mproxy_session::{
+    CloseReason, Control, Hooks, Limits, Peer, Session, Summary, UpgradeRequest, new_hooks,
+};
+use mproxy_transport::{Accepted, ClientAddr, Stream, WsOptions, WsRequest, accept_websocket};
+use tower::ServiceBuilder;
+
+use super::compose::{Composed, Stack};
+use super::gate::{Gate, LineBudget, Pass};
+use super::recorder::{ConnectionRecorder, WorkerRecorder};
+use super::upstream::Upstream;
+
+/// What all connections of a listener share.
+#[derive(Debug)]
+pub(crate) struct Service {
+    pub(crate) name: Arc<str>,
+    /// `Some` for a WebSocket listener.
+    pub(crate) websocket: Option<WsOptions>,
+    pub(crate) chain: Composed,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) upstream: Arc<Upstream>,
+    pub(crate) gate: Gate,
+    pub(crate) metrics: mproxy_admin::ListenerMetrics,
+    pub(crate) refusals: LineBudget,
+    pub(crate) failures: LineBudget,
+}
+
+impl Service {
+    /// Lets an accepted connection in, or closes it at once.
+    pub(crate) fn admit(&self, address: Option<IpAddr>) -> Option<Pass> {
+        match self.gate.enter(address) {
+            Ok(pass) => Some(pass),
+            Err(reason) => {
+                self.metrics.accepted().refused(reason);
+                if let Some(suppressed) = self.refusals.line() {
+                    tracing::warn!(
+                        target: "mproxy::listener",
+                        listener = &*self.name,
+                        peer = address.map(tracing::field::display),
+                        reason = reason.as_str(),
+                        suppressed,
+                        "connection refused: raise the listener's limits if this is not an attack"
+                    );
+                }
+                None
+            }
+        }
+    }
+
+    /// Serves a connection until it is closed.
+    pub(crate) async fn serve(
+        self: Arc<Self>,
+        accepted: Accepted,
+        worker: Arc<WorkerRecorder>,
+        control: Control,
+        pass: Pass,
+    ) {
+        let metrics = self.metrics.accepted();
+        let address = accepted.peer();
+        let (stream, peer) = match self.open(accepted, address).await {
+            Ok(opened) => opened,
+            Err(reason) => {
+                metrics.refused(reason);
+                return;
+            }
+        };
+        let logs = !self.chain.has_access_log;
+        let recorder = Arc::new(ConnectionRecorder::new(worker, metrics, logs));
+        let session = Session::new(peer)
+            .limits(Arc::clone(&self.limits))
+            .recorder(Arc::clone(&recorder) as Arc<_>)
+            .control(control);
+        let summary = self.run(session, stream).await;
+        recorder.closed(&summary);
+        self.report(&summary, logs);
+        drop(pass);
+    }
+
+    /// Registers the socket and, on a WebSocket listener, does the handshake.
+    async fn open(
+        &self,
+        accepted: Accepted,
+        address: ClientAddr,
+    ) -> Result<(Stream, Peer), RefuseReason> {
+        let mut peer = Peer::new(Arc::clone(&self.name));
+        peer.address = address.socket_addr();
+        let stream = accepted.into_stream().map_err(|error| {
+            tracing::warn!(
+                target: "mproxy::listener", listener = &*self.name, peer = %peer, %error,
+                "cannot register an accepted connection"
+            );
+            RefuseReason::Internal
+        })?;
+        let Some(options) = &self.websocket else {
+            return Ok((stream, peer));
+        };
+        match accept_websocket(stream, options).await {
+            Ok((stream, request)) => Ok((stream, peer.with_upgrade(upgrade(&request)))),
+            Err(error) => {
+                if let Some(suppressed) = self.refusals.line() {
+                    tracing::info!(
+                        target: "mproxy::listener",
+                        listener = &*self.name, peer = %peer, %error, suppressed,
+                        "WebSocket handshake refused"
+                    );
+                }
+                Err(RefuseReason::WebsocketHandshake)
+            }
+        }
+    }
+
+    async fn run(&self, session: Session, stream: Stream) -> Summary {
+        let upstream = Arc::clone(&self.upstream);
+        let dial = move |connect: &mproxy_session::Connect| {
+            let version = connect.packet().version();
+            async move {
+                upstream
+                    .dial(version)
+                    .await
+                    .map(|(stream, open)| Counted { stream, open })
+            }
+        };
+        let base = new_hooks(|_| Hooks::none());
+        // a future of its own size for each kind of stack: most sessions have no layers or few
+        match &self.chain.stack {
+            Stack::Empty => Box::pin(session.run(stream, base, dial)).await,
+            Stack::Short([outer, inner]) => {
+                let admit = ServiceBuilder::new()
+                    .layer(outer)
+                    .layer(inner)
+                    .service(base);
+                Box::pin(session.run(stream, admit, dial)).await
+            }
+            Stack::Long(layers) => {
+                let [a, b, c, d, e, f, g, h] = &**layers;
+                let admit = ServiceBuilder::new()
+                    .layer(a)
+                    .layer(b)
+                    .layer(c)
+                    .layer(d)
+                    .layer(e)
+                    .layer(f)
+                    .layer(g)
+                    .layer(h)
+                    .service(base);
+                Box::pin(session.run(stream, admit, dial)).await
+            }
+        }
+    }
+
+    /// One line about the end of a connection: who, why, and what to do about it.
+    fn report(&self, summary: &Summary, logs: bool) {
+        let remedy = remedy(summary.reason);
+        let is_failure = remedy.is_some();
+        if !logs && !is_failure {
+            return;
+        }
+        let mut suppressed = 0;
+        if is_failure {
+            match self.failures.line() {
+                Some(count) => suppressed = count,
+                None => return,
+            }
+        }
+        macro_rules! line {
+            ($level:ident, $message:expr) => {
+                tracing::$level!(
+                    target: "mproxy::session",
+                    listener = &*summary.peer.listener,
+                    peer = %summary.peer,
+                    client_id = summary.session.as_ref().map(|session| session.client_id()),
+                    username = summary.session.as_ref().and_then(|session| session.user_name()),
+                    version = summary.version.map(|version| version.as_str()),
+                    side = summary.side.as_str(),
+                    reason = summary.reason.as_str(),
+                    reason_code = summary.reason_code.as_str(),
+                    detail = summary.detail.as_deref(),
+                    remedy,
+                    upstream = &*self.upstream.name,
+                    suppressed = (suppressed > 0).then_some(suppressed),
+                    duration_s = summary.duration.as_secs_f64(),
+                    packets_in = summary.to_server.packets,
+                    packets_out = summary.to_client.packets,
+                    bytes_in = summary.to_server.bytes,
+                    bytes_out = summary.to_client.bytes,
+                    denied = summary.to_server.denied + summary.to_client.denied,
+                    "{}", $message
+                )
+            };
+        }
+        let message = if summary.established() {
+            "client disconnected"
+        } else {
+            "connection closed"
+        };
+        if is_failure {
+            line!(warn, message)
+        } else {
+            line!(info, message)
+        }
+    }
+}
+
+/// What an operator can do about an end that is not a matter of course.
+const fn remedy(reason: CloseReason) -> Option<&'static str> {
+    Some(match reason {
+        CloseReason::UpstreamUnreachable => {
+            "is the broker running, and is upstreams.address right?"
+        }
+        CloseReason::UpstreamProtocolError => "the broker broke the protocol: see detail",
+        CloseReason::ProtocolError | CloseReason::Malformed => {
+            "the client broke the protocol: see detail; update it"
+        }
+        CloseReason::PacketTooLarge => "raise listeners.limits.max_packet_size if it should pass",
+        CloseReason::HookFailed => "a layer failed: see detail",
+        CloseReason::Internal => "a defect of mproxy: please report it",
+        CloseReason::WriteTimeout => "the side does not read: see detail",
+        _ => return None,
+    })
+}
+
+fn upgrade(request: &WsRequest) -> UpgradeRequest {
+    let mut uri = request.path().to_owned();
+    if let Some(query) = request.query() {
+        uri.push('?');
+        uri.push_str(query);
+    }
+    let mut upgrade = UpgradeRequest::new(uri);
+    let headers = [
+        ("host", request.host()),
+        ("origin", request.origin()),
+        ("user-agent", request.user_agent()),
+        ("x-forwarded-for", request.forwarded_for()),
+    ];
+    for (name, value) in headers {
+        if let Some(value) = value {
+            upgrade.headers.push((name.to_owned(), value.to_owned()));
+        }
+    }
+    upgrade
+}
+
+pin_project_lite::pin_project! {
+    /// A broker connection that is counted as long as it is open.
+    struct Counted {
+        #[pin]
+        stream: Stream,
+        open: mproxy_admin::UpstreamConnection,
+    }
+}
+
+impl tokio::io::AsyncRead for Counted {
+    #[inline]
+    fn poll_read(
+        self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+        buffer: &mut tokio::io::ReadBuf<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        self.project().stream.poll_read(cx, buffer)
+    }
+}
+
+impl tokio::io::AsyncWrite for Counted {
+    #[inline]
+    fn poll_write(
+        self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+        bytes: &[u8],
+    ) -> std::task::Poll<std::io::Result<usize>> {
+        self.project().stream.poll_write(cx, bytes)
+    }
+
+    #[inline]
+    fn poll_flush(
+        self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        self.project().stream.poll_flush(cx)
+    }
+
+    #[inline]
+    fn poll_shutdown(
+        self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        self.project().stream.poll_shutdown(cx)
+    }
+}

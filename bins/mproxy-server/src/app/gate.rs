@@ -1,0 +1,263 @@
+//! Who may come in: limits that cost nothing to check, before anything is read.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use mproxy_admin::RefuseReason;
+
+use crate::config::Rate;
+
+/// Counts connections against a maximum.
+#[derive(Debug)]
+pub(crate) struct Slots {
+    taken: AtomicUsize,
+    maximum: usize,
+}
+
+impl Slots {
+    pub(crate) fn new(maximum: Option<usize>) -> Arc<Self> {
+        Arc::new(Self {
+            taken: AtomicUsize::new(0),
+            maximum: maximum.unwrap_or(usize::MAX),
+        })
+    }
+
+    /// Takes a slot, unless all are taken.
+    fn take(self: &Arc<Self>) -> Option<Slot> {
+        let taken = self.taken.fetch_add(1, Ordering::Relaxed);
+        let slot = Slot(Arc::clone(self)); // gives back what was added, also when it was too much
+        (taken < self.maximum).then_some(slot)
+    }
+}
+
+/// One connection's share of [`Slots`].
+#[derive(Debug)]
+pub(crate) struct Slot(Arc<Slots>);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.taken.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The limits of one listener.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    server: Arc<Slots>,
+    listener: Arc<Slots>,
+    addresses: Option<Arc<Addresses>>,
+    bucket: Option<Mutex<Bucket>>,
+}
+
+/// What a connection holds as long as it is open.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    _server: Slot,
+    _listener: Slot,
+    _address: Option<AddressSlot>,
+}
+
+impl Gate {
+    pub(crate) fn new(
+        server: &Arc<Slots>,
+        maximum: Option<usize>,
+        per_address: Option<usize>,
+        rate: Option<Rate>,
+    ) -> Self {
+        Self {
+            server: Arc::clone(server),
+            listener: Slots::new(maximum),
+            addresses: per_address.map(|maximum| {
+                Arc::new(Addresses {
+                    maximum,
+                    open: Mutex::new(HashMap::new()),
+                })
+            }),
+            bucket: rate.map(|rate| Mutex::new(Bucket::new(rate, Instant::now()))),
+        }
+    }
+
+    /// Lets a connection in, or says why not.
+    ///
+    /// # Errors
+    /// The limit that is reached.
+    pub(crate) fn enter(&self, address: Option<IpAddr>) -> Result<Pass, RefuseReason> {
+        if let Some(bucket) = &self.bucket
+            && !lock(bucket).take(Instant::now())
+        {
+            return Err(RefuseReason::RateLimited);
+        }
+        let full = RefuseReason::ConnectionLimit;
+        let address = match (&self.addresses, address) {
+            (Some(addresses), Some(address)) => Some(addresses.take(address).ok_or(full)?),
+            _ => None,
+        };
+        Ok(Pass {
+            _server: self.server.take().ok_or(full)?,
+            _listener: self.listener.take().ok_or(full)?,
+            _address: address,
+        })
+    }
+}
+
+/// Open connections by source address. Entries go when the last connection goes, so the map is
+/// never larger than the number of connections.
+#[derive(Debug)]
+struct Addresses {
+    maximum: usize,
+    open: Mutex<HashMap<IpAddr, usize>>,
+}
+
+impl Addresses {
+    fn take(self: &Arc<Self>, address: IpAddr) -> Option<AddressSlot> {
+        let mut open = lock(&self.open);
+        let count = open.entry(address).or_insert(0);
+        if *count >= self.maximum {
+            return None;
+        }
+        *count += 1;
+        Some(AddressSlot {
+            addresses: Arc::clone(self),
+            address,
+        })
+    }
+}
+
+#[derive(Debug)]
+struct AddressSlot {
+    addresses: Arc<Addresses>,
+    address: IpAddr,
+}
+
+impl Drop for AddressSlot {
+    fn drop(&mut self) {
+        let mut open = lock(&self.addresses.open);
+        if let Some(count) = open.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// A token bucket that holds one second's worth, at least one.
+#[derive(Debug)]
+struct Bucket {
+    tokens: f64,
+    capacity: f64,
+    per_second: f64,
+    filled: Instant,
+}
+
+impl Bucket {
+    fn new(rate: Rate, now: Instant) -> Self {
+        let per_second = f64::from(rate.count.get()) / rate.period.as_secs_f64();
+        let capacity = per_second.max(1.0);
+        Self {
+            tokens: capacity,
+            capacity,
+            per_second,
+            filled: now,
+        }
+    }
+
+    fn take(&mut self, now: Instant) -> bool {
+        let passed = now.saturating_duration_since(self.filled).as_secs_f64();
+        self.tokens = passed
+            .mul_add(self.per_second, self.tokens)
+            .min(self.capacity);
+        self.filled = now;
+        if self.tokens < 1.0 {
+            return false;
+        }
+        self.tokens -= 1.0;
+        true
+    }
+}
+
+/// Lets through a few lines of a kind in each second, and counts the rest.
+#[derive(Debug)]
+pub(crate) struct LineBudget {
+    state: Mutex<(Instant, u32, u64)>,
+}
+
+/// Lines of a kind in a second.
+const LINES: u32 = 10;
+
+impl LineBudget {
+    pub(crate) fn new() -> Self {
+        Self {
+            state: Mutex::new((Instant::now(), 0, 0)),
+        }
+    }
+
+    /// `Some(n)`: write the line, and say that `n` before it were not written.
+    pub(crate) fn line(&self) -> Option<u64> {
+        let mut state = lock(&self.state);
+        let (since, written, suppressed) = &mut *state;
+        let now = Instant::now();
+        if now.saturating_duration_since(*since) >= Duration::from_secs(1) {
+            *since = now;
+            *written = 0;
+        }
+        if *written >= LINES {
+            *suppressed += 1;
+            return None;
+        }
+        *written += 1;
+        Some(std::mem::take(suppressed))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // counters stay valid whatever happened while the lock was held
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::num::NonZeroU32;
+
+    #[test]
+    fn every_limit_is_given_back() {
+        let server = Slots::new(Some(3));
+        let gate = Gate::new(&server, Some(2), Some(1), None);
+        let address = |last| Some(IpAddr::from([192, 0, 2, last]));
+        let first = gate.enter(address(1)).unwrap();
+        assert_eq!(
+            gate.enter(address(1)).unwrap_err(),
+            RefuseReason::ConnectionLimit
+        );
+        let second = gate.enter(address(2)).unwrap();
+        assert_eq!(
+            gate.enter(address(3)).unwrap_err(),
+            RefuseReason::ConnectionLimit
+        );
+        assert_eq!(server.taken.load(Ordering::Relaxed), 2);
+        drop(first);
+        let third = gate.enter(address(1)).unwrap();
+        drop((second, third));
+        assert_eq!(server.taken.load(Ordering::Relaxed), 0);
+        assert!(lock(&gate.addresses.as_ref().unwrap().open).is_empty());
+    }
+
+    #[test]
+    fn a_bucket_refills_with_time() {
+        let rate = Rate {
+            count: NonZeroU32::new(2).unwrap(),
+            period: Duration::from_secs(1),
+        };
+        let start = Instant::now();
+        let mut bucket = Bucket::new(rate, start);
+        assert!(bucket.take(start));
+        assert!(bucket.take(start));
+        assert!(!bucket.take(start));
+        assert!(!bucket.take(start + Duration::from_millis(400)));
+        assert!(bucket.take(start + Duration::from_millis(600)));
+    }
+}

@@ -1,0 +1,146 @@
+//! From a session's counters and events to metrics.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use mproxy_admin::{
+    ConnectionMetrics, Direction, LayerMetrics, PacketType, Reason, Side, Traffic, TrafficCounters,
+    Version,
+};
+use mproxy_codec::{self as codec, ReasonCode};
+use mproxy_session::{self as session, Batch, CloseReason, Recorder, SessionInfo, Summary};
+
+/// What all sessions of a worker share.
+#[derive(Debug)]
+pub(crate) struct WorkerRecorder {
+    pub(crate) traffic: Arc<TrafficCounters>,
+    /// Packets that the proxy makes itself.
+    pub(crate) own: LayerMetrics,
+}
+
+/// The recorder of one connection.
+#[derive(Debug)]
+pub(crate) struct ConnectionRecorder {
+    worker: Arc<WorkerRecorder>,
+    connection: Mutex<Option<ConnectionMetrics>>,
+    /// Whether accepted sessions are reported here.
+    logs: bool,
+}
+
+impl ConnectionRecorder {
+    pub(crate) fn new(
+        worker: Arc<WorkerRecorder>,
+        connection: ConnectionMetrics,
+        logs: bool,
+    ) -> Self {
+        Self {
+            worker,
+            connection: Mutex::new(Some(connection)),
+            logs,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<ConnectionMetrics>> {
+        self.connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts the end of the connection.
+    pub(crate) fn closed(&self, summary: &Summary) {
+        let Some(connection) = self.lock().take() else {
+            return;
+        };
+        if summary.panicked {
+            connection.panicked();
+        } else {
+            connection.closed(side(summary.side), reason(summary.reason));
+        }
+    }
+}
+
+impl Recorder for ConnectionRecorder {
+    fn record(&self, direction: codec::Direction, batch: &Batch) {
+        let direction = match direction {
+            codec::Direction::ToServer => Direction::ClientToBroker,
+            codec::Direction::ToClient => Direction::BrokerToClient,
+        };
+        let mut traffic = Traffic::default();
+        traffic.packets = batch.packets;
+        traffic.bytes = batch.bytes;
+        traffic.publishes = batch.publishes;
+        traffic.stalls = batch.stalls;
+        self.worker.traffic.add(direction, &traffic);
+        if batch.injected != [0; 16] {
+            for (code, count) in (0..).zip(batch.injected) {
+                for _ in 0..count {
+                    PacketType::from_code(code).map(|kind| self.worker.own.injected(kind));
+                }
+            }
+        }
+    }
+
+    fn connack(&self, session: Option<&SessionInfo>, version: codec::Version, reason: ReasonCode) {
+        let mut connection = self.lock();
+        let Some(connection) = &mut *connection else {
+            return;
+        };
+        let version = match version {
+            codec::Version::V31 => Version::V3_1,
+            codec::Version::V311 => Version::V3_1_1,
+            codec::Version::V5 => Version::V5,
+        };
+        connection.connack(version, reason.as_str());
+        if reason != ReasonCode::SUCCESS {
+            return;
+        }
+        connection.opened(version);
+        if let (true, Some(session)) = (self.logs, session) {
+            tracing::info!(
+                target: "mproxy::session",
+                listener = &*session.peer().listener,
+                peer = %session.peer(),
+                client_id = session.client_id(),
+                username = session.user_name(),
+                version = session.version().as_str(),
+                clean_start = session.clean_start(),
+                keep_alive_s = session.keep_alive(),
+                "client connected"
+            );
+        }
+    }
+}
+
+const fn side(side: session::Side) -> Side {
+    match side {
+        session::Side::Client => Side::Client,
+        session::Side::Upstream => Side::Upstream,
+        session::Side::Proxy => Side::Proxy,
+    }
+}
+
+/// The metrics' word for a session's end. The two vocabularies are the same but for a few finer
+/// points, which the log keeps.
+pub(crate) const fn reason(reason: CloseReason) -> Reason {
+    match reason {
+        CloseReason::Disconnect => Reason::Disconnect,
+        CloseReason::DisconnectWithWill => Reason::DisconnectWithWill,
+        CloseReason::Eof => Reason::Eof,
+        CloseReason::Reset => Reason::Reset,
+        CloseReason::KeepaliveTimeout => Reason::KeepaliveTimeout,
+        CloseReason::ConnectTimeout => Reason::ConnectTimeout,
+        CloseReason::PacketTimeout | CloseReason::WriteTimeout => Reason::Idle,
+        CloseReason::ProtocolError | CloseReason::UpstreamProtocolError => Reason::ProtocolError,
+        CloseReason::Malformed => Reason::Malformed,
+        CloseReason::PacketTooLarge => Reason::PacketTooLarge,
+        CloseReason::UnsupportedVersion => Reason::UnsupportedVersion,
+        CloseReason::AuthDenied => Reason::AuthDenied,
+        CloseReason::AclDenied => Reason::AclDenied,
+        CloseReason::Kicked => Reason::Kicked,
+        CloseReason::SessionTakenOver => Reason::SessionTakenOver,
+        CloseReason::Drain => Reason::Drain,
+        CloseReason::UpstreamRefused => Reason::UpstreamRefused,
+        CloseReason::UpstreamDisconnect | CloseReason::UpstreamEof => Reason::UpstreamEof,
+        CloseReason::UpstreamUnreachable => Reason::UpstreamUnreachable,
+        _ => Reason::Internal,
+    }
+}

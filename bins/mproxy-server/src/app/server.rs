@@ -1,0 +1,383 @@
+//! The running proxy: everything that is started from a configuration, and how it stops.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mproxy_admin::{Admin, BuildInfo, Health, Metrics};
+use mproxy_codec::Version;
+use mproxy_session::{BoxError, Limits, Order, RefusedPublish, Versions};
+use mproxy_transport::{ListenAddr, ListenOptions, Listener, WsOptions};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::compose::compose;
+use super::connection::Service;
+use super::gate::{Gate, LineBudget, Slots};
+use super::recorder::WorkerRecorder;
+use super::upstream::Upstream;
+use super::worker::{Entrance, Workers};
+use crate::config::{self, Config, DrainWills, MqttVersion, Transport};
+
+/// File descriptors that are not connections: listeners, runtimes, admin, log, and some to spare.
+const RESERVED_DESCRIPTORS: u64 = 64;
+
+/// Descriptors of a connection: one to the client, one to the broker.
+const DESCRIPTORS_PER_CONNECTION: u64 = 2;
+
+/// The largest WebSocket message; packets of a message stream through, so it costs no memory.
+const MAX_WEBSOCKET_MESSAGE: usize = 1 << 30;
+
+/// How long sessions are given to notice that they are to end when time is up.
+const LAST_CALL: Duration = Duration::from_millis(500);
+
+/// Why the proxy does not start.
+#[derive(Debug)]
+pub(crate) enum StartError {
+    /// An address that cannot be listened on.
+    Bind {
+        what: String,
+        address: SocketAddr,
+        error: std::io::Error,
+    },
+    /// Anything else.
+    Other { what: &'static str, error: BoxError },
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bind {
+                what,
+                address,
+                error,
+            } => {
+                write!(f, "{what} cannot listen on {address}: {error}")?;
+                match error.kind() {
+                    std::io::ErrorKind::AddrInUse => {
+                        f.write_str("; stop what listens there, or choose another address")
+                    }
+                    std::io::ErrorKind::PermissionDenied => {
+                        f.write_str("; ports below 1024 need CAP_NET_BIND_SERVICE")
+                    }
+                    _ => Ok(()),
+                }
+            }
+            Self::Other { what, error } => write!(f, "{what}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+fn other(what: &'static str) -> impl FnOnce(BoxError) -> StartError {
+    move |error| StartError::Other { what, error }
+}
+
+/// A proxy that listens.
+pub(crate) struct Server {
+    /// Where the listeners are, in the order of the configuration.
+    pub(crate) addresses: Vec<SocketAddr>,
+    /// Where health and metrics are.
+    pub(crate) admin: Option<SocketAddr>,
+    pub(crate) upstreams: Vec<Arc<Upstream>>,
+    health: Health,
+    workers: Workers,
+    drain_timeout: Duration,
+    suppress_wills: bool,
+    stop: CancellationToken,
+    abort: CancellationToken,
+}
+
+impl Server {
+    /// Binds everything, and only then starts to accept: a configuration that cannot be served
+    /// serves nothing.
+    ///
+    /// # Errors
+    /// What could not be started.
+    pub(crate) async fn start(config: &Config) -> Result<Self, StartError> {
+        let workers = worker_count(config);
+        let capacity = capacity(&config.server);
+        let build = build_info();
+        let health = Health::new();
+        let metrics = Metrics::new(&build, &health, workers);
+        let mut upstreams = HashMap::new();
+        for upstream in config.upstreams.values() {
+            let built = Upstream::new(upstream, &metrics)
+                .map_err(|error| other("an upstream address is not valid")(error.into()))?;
+            // not ready before the first answer
+            let _unprobed = health.upstream(&upstream.name);
+            upstreams.insert(upstream.name.clone(), Arc::new(built));
+        }
+        let slots = Slots::new(Some(capacity));
+        let mut entrances = Vec::new();
+        let mut addresses = Vec::new();
+        for listener in &config.listeners {
+            let entrance = entrance(listener, &upstreams, &slots, &metrics)?;
+            addresses.push(bound(listener, &entrance.listener)?);
+            entrances.push(entrance);
+        }
+        let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
+        let admin = match config.admin.bind {
+            Some(bind) => {
+                let bind_error = |error| StartError::Bind {
+                    what: "the admin port".to_owned(),
+                    address: bind,
+                    error,
+                };
+                let listener = mproxy_admin::bind(bind).await.map_err(bind_error)?;
+                let address = listener.local_addr().map_err(bind_error)?;
+                let admin = Admin::new(build, health.clone(), metrics.clone());
+                tokio::spawn(mproxy_admin::serve(
+                    listener,
+                    admin,
+                    abort.clone().cancelled_owned(),
+                ));
+                tracing::info!(target: "mproxy::server", %address, "admin port listening");
+                Some(address)
+            }
+            None => None,
+        };
+        let recorders = (0..workers.get())
+            .map(|index| {
+                let traffic = metrics.worker(index);
+                Arc::new(WorkerRecorder {
+                    traffic,
+                    own: metrics.layer("session"),
+                })
+            })
+            .collect();
+        let workers = Workers::start(recorders, &entrances, &stop, &abort)
+            .map_err(|error| other("cannot start the worker threads")(error.into()))?;
+        for (listener, address) in config.listeners.iter().zip(&addresses) {
+            health.listener(&listener.name).ok();
+            tracing::info!(
+                target: "mproxy::server",
+                listener = listener.name,
+                %address,
+                upstream = %listener.upstream.address,
+                chain = listener.chain.name,
+                "listening"
+            );
+        }
+        let upstreams: Vec<_> = upstreams.into_values().collect();
+        for upstream in &upstreams {
+            let (upstream, health, stop) = (Arc::clone(upstream), health.clone(), abort.clone());
+            tokio::spawn(async move { upstream.watch(health, stop).await });
+        }
+        Ok(Self {
+            addresses,
+            admin,
+            upstreams,
+            health,
+            workers,
+            drain_timeout: config.server.drain_timeout,
+            suppress_wills: config.server.drain_wills == DrainWills::Suppress,
+            stop,
+            abort,
+        })
+    }
+
+    /// Runs until the first signal, then drains; the second signal ends it at once.
+    ///
+    /// Returns true when every session ended in time.
+    pub(crate) async fn run(self, mut signals: watch::Receiver<u32>) -> bool {
+        // an error means that nobody can send a signal any more, which is as good as none
+        let _ = signals.wait_for(|count| *count >= 1).await;
+        tracing::info!(
+            target: "mproxy::server",
+            sessions = self.sessions(),
+            timeout_s = self.drain_timeout.as_secs_f64(),
+            "draining: no new connections; a second signal ends at once"
+        );
+        self.health.set_draining(true);
+        self.stop.cancel();
+        let gentle = tokio::select! {
+            () = self.drain() => true,
+            () = tokio::time::sleep(self.drain_timeout) => false,
+            _ = signals.wait_for(|count| *count >= 2) => false,
+        };
+        if !gentle {
+            let left = self.sessions();
+            tracing::warn!(
+                target: "mproxy::server", left,
+                "ending sessions that did not drain; raise server.drain_timeout if this is too soon"
+            );
+            for sessions in &self.workers.sessions {
+                sessions.close_all(Order::drain(self.suppress_wills));
+            }
+            let _ = tokio::time::timeout(LAST_CALL, self.all_ended()).await;
+        }
+        tracing::info!(target: "mproxy::server", gentle, "stopped");
+        self.abort.cancel();
+        self.workers.join();
+        gentle
+    }
+
+    fn sessions(&self) -> usize {
+        self.workers
+            .sessions
+            .iter()
+            .map(|sessions| sessions.running().len())
+            .sum()
+    }
+
+    /// Sends sessions away one after the other, so that a fleet does not come back all at once,
+    /// and waits for the last.
+    async fn drain(&self) {
+        let mut controls = Vec::new();
+        for sessions in &self.workers.sessions {
+            controls.extend(sessions.running());
+        }
+        // half of the time to spread the orders, half for the sessions to follow them; a few
+        // sessions go quickly
+        let count = u32::try_from(controls.len()).unwrap_or(u32::MAX).max(1);
+        let pause = (self.drain_timeout / 2 / count).min(Duration::from_millis(10));
+        let mut ticks = tokio::time::interval(pause.max(Duration::from_micros(1)));
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Burst);
+        let order = Order::drain(self.suppress_wills);
+        for control in controls {
+            ticks.tick().await;
+            control.close(order);
+        }
+        // those that were accepted at the last moment
+        for sessions in &self.workers.sessions {
+            sessions.close_all(order);
+        }
+        self.all_ended().await;
+    }
+
+    async fn all_ended(&self) {
+        for sessions in &self.workers.sessions {
+            sessions.wait_until_empty().await;
+        }
+    }
+}
+
+fn entrance(
+    listener: &config::Listener,
+    upstreams: &HashMap<String, Arc<Upstream>>,
+    slots: &Arc<Slots>,
+    metrics: &Metrics,
+) -> Result<Entrance, StartError> {
+    let chain = compose(&listener.chain, metrics).map_err(other("a layer is not valid"))?;
+    let upstream = upstreams
+        .get(&listener.upstream.name)
+        .cloned()
+        .ok_or_else(|| other("a listener has no upstream")("it was not configured".into()))?;
+    let limits = &listener.limits;
+    let gate = Gate::new(
+        slots,
+        limits.max_connections.map(NonZeroUsize::get),
+        limits.max_connections_per_ip.map(NonZeroUsize::get),
+        limits.connection_rate,
+    );
+    let websocket = match &listener.transport {
+        Transport::Mqtt => None,
+        Transport::Ws { path, origins } => Some(
+            WsOptions::default()
+                .path(path.as_str())
+                .origins(origins.iter().map(String::as_str))
+                .handshake_timeout(limits.connect_timeout)
+                .max_message_size(MAX_WEBSOCKET_MESSAGE),
+        ),
+    };
+    let socket = Listener::bind(&ListenAddr::from(listener.bind), &ListenOptions::default())
+        .map_err(|error| StartError::Bind {
+            what: format!("listener `{}`", listener.name),
+            address: listener.bind,
+            error,
+        })?;
+    let service = Service {
+        name: listener.name.as_str().into(),
+        websocket,
+        chain,
+        limits: Arc::new(session_limits(listener)),
+        upstream,
+        gate,
+        metrics: metrics.listener(&listener.name),
+        refusals: LineBudget::new(),
+        failures: LineBudget::new(),
+    };
+    Ok(Entrance {
+        listener: socket,
+        service: Arc::new(service),
+    })
+}
+
+fn bound(listener: &config::Listener, socket: &Listener) -> Result<SocketAddr, StartError> {
+    let address = socket.local_addr().map_err(|error| StartError::Bind {
+        what: format!("listener `{}`", listener.name),
+        address: listener.bind,
+        error,
+    })?;
+    let port = address.port().unwrap_or(listener.bind.port());
+    Ok(SocketAddr::new(listener.bind.ip(), port))
+}
+
+fn session_limits(listener: &config::Listener) -> Limits {
+    let config = &listener.limits;
+    let mut limits = Limits::default();
+    limits.connect_timeout = config.connect_timeout;
+    limits.connack_timeout = listener.upstream.connack_timeout;
+    limits.packet_timeout = config.packet_timeout;
+    limits.write_timeout = config.write_timeout;
+    limits.max_packet_size = config.max_packet_size as usize;
+    limits.keep_alive_grace = config.keepalive_grace;
+    limits.max_replies = config.max_buffered;
+    limits.refused_publish = RefusedPublish::Acknowledge;
+    limits.versions = listener
+        .versions
+        .iter()
+        .fold(Versions::NONE, |versions, version| {
+            versions.with(match version {
+                MqttVersion::V31 => Version::V31,
+                MqttVersion::V311 => Version::V311,
+                MqttVersion::V5 => Version::V5,
+            })
+        });
+    limits
+}
+
+fn worker_count(config: &Config) -> NonZeroUsize {
+    config
+        .server
+        .worker_threads
+        // respects the cgroup's CPU quota
+        .or_else(|| std::thread::available_parallelism().ok())
+        .unwrap_or(NonZeroUsize::MIN)
+}
+
+/// How many connections there may be: what is configured, but never more than there are file
+/// descriptors for, so that accepting never fails for want of one.
+fn capacity(server: &config::Server) -> usize {
+    let (soft, hard) = rlimit::Resource::NOFILE.get().unwrap_or((1024, 1024));
+    let mut limit = soft;
+    if server.raise_fd_limit && soft < hard && rlimit::Resource::NOFILE.set(hard, hard).is_ok() {
+        limit = hard;
+    }
+    let possible = limit.saturating_sub(RESERVED_DESCRIPTORS) / DESCRIPTORS_PER_CONNECTION;
+    let possible = usize::try_from(possible).unwrap_or(usize::MAX).max(1);
+    let capacity = match server.max_connections.map(NonZeroUsize::get) {
+        Some(wanted) if wanted > possible => {
+            tracing::warn!(
+                target: "mproxy::server",
+                wanted, possible, descriptors = limit,
+                "server.max_connections is more than the file descriptor limit allows: raise LimitNOFILE"
+            );
+            possible
+        }
+        Some(wanted) => wanted,
+        None => possible,
+    };
+    tracing::debug!(target: "mproxy::server", capacity, descriptors = limit, "connection capacity");
+    capacity
+}
+
+fn build_info() -> BuildInfo {
+    BuildInfo::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
+        .revision(option_env!("MPROXY_REVISION"))
+}
