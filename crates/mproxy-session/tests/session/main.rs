@@ -1,0 +1,6 @@
+//! The session between a scripted client and a scripted broker: one module a theme.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod forwarding;

@@ -1,0 +1,39 @@
+//! A session between a scripted client and a scripted broker, over memory, with a paused clock.
+//!
+//! Nothing here waits for time: the clock of the runtime is paused, so it moves only when every
+//! task waits for something, and then to the next timer. [`settle`] uses that to say "everybody has
+//! done what there was to do".
+
+#![allow(dead_code, unreachable_pub)] // each test binary uses its part
+
+pub mod frames;
+pub mod hooks;
+pub mod memory;
+pub mod pair;
+
+use std::time::Duration;
+
+#[allow(unused_imports)] // as above
+pub use self::frames::{Frames, hex};
+pub use self::pair::{Pair, Setup, admit, admit_all};
+
+/// Returns when every other task of the runtime waits.
+pub async fn settle() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
+/// Bytes as hex, for messages that a person reads.
+pub fn show(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Compares bytes and shows them as hex when they differ.
+#[track_caller]
+pub fn assert_bytes(got: &[u8], wanted: &[u8], what: &str) {
+    assert!(
+        got == wanted,
+        "{what}:\n   got {}\nwanted {}",
+        show(got),
+        show(wanted)
+    );
+}
