@@ -3,9 +3,8 @@
 use super::Exit;
 use super::args::{CheckArgs, ReportFormat};
 use super::load::{color, load_source, source_name};
-use super::probe::probe;
-use crate::config::Config;
-use crate::diagnostics::Report;
+use super::probe::{probe, shown_address};
+use crate::config::{Config, Loaded};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -16,7 +15,7 @@ pub(super) fn check(args: &CheckArgs) -> ExitCode {
         Err(exit) => return exit.into(),
     };
     if let (Some(config), false) = (&loaded.config, args.no_environment) {
-        probe(config, &mut loaded.report);
+        probe(config, &loaded.secrets, &mut loaded.report);
     }
     let report = &loaded.report;
     let refusal = report.refusals(args.deny_warnings).map(Exit::from).max();
@@ -29,7 +28,7 @@ pub(super) fn check(args: &CheckArgs) -> ExitCode {
                 eprintln!("{}: configuration refused", report.tally());
             }
             let accepted = loaded.config.as_ref().filter(|_| refusal.is_none());
-            accepted.map_or_else(String::new, |config| summary(config, report, args))
+            accepted.map_or_else(String::new, |config| summary(config, &loaded, args))
         }
     };
     match io::stdout().write_all(out.as_bytes()) {
@@ -38,8 +37,8 @@ pub(super) fn check(args: &CheckArgs) -> ExitCode {
     }
 }
 
-fn summary(config: &Config, report: &Report, args: &CheckArgs) -> String {
-    let tally = match report.tally() {
+fn summary(config: &Config, loaded: &Loaded, args: &CheckArgs) -> String {
+    let tally = match loaded.report.tally() {
         none if none.is_empty() => none,
         some => format!(", {some}"),
     };
@@ -60,7 +59,7 @@ fn summary(config: &Config, report: &Report, args: &CheckArgs) -> String {
             listener.name,
             crate::config::Choice::word(listener.transport.name()),
             listener.bind,
-            listener.upstream.address,
+            shown_address(&listener.upstream, &loaded.secrets),
         ));
     }
     match config.admin.bind {

@@ -2,6 +2,7 @@
 
 use crate::config::{Config, Upstream, UpstreamAddress};
 use crate::diagnostics::{Class, Diagnostic, Report};
+use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
@@ -10,7 +11,7 @@ use std::os::unix::net::UnixStream;
 ///
 /// A port in use is a warning: the proxy that is running already may be the one that uses
 /// it. So is a broker that does not answer: it may be started later.
-pub(super) fn probe(config: &Config, report: &mut Report) {
+pub(super) fn probe(config: &Config, secrets: &BTreeSet<String>, report: &mut Report) {
     for listener in &config.listeners {
         let what = format!("listener `{}`", listener.name);
         bindable(&what, listener.bind, report);
@@ -22,10 +23,19 @@ pub(super) fn probe(config: &Config, report: &mut Report) {
         if let Err(error) = reach(upstream) {
             let message = format!(
                 "upstream `{}` does not answer at {}: {error}",
-                upstream.name, upstream.address
+                upstream.name,
+                shown_address(upstream, secrets)
             );
             report.push(Diagnostic::warning(message).class(Class::Unavailable));
         }
+    }
+}
+
+/// The address of a broker, unless it is a secret.
+pub(super) fn shown_address(upstream: &Upstream, secrets: &BTreeSet<String>) -> String {
+    match secrets.contains(&format!("upstreams.{}.address", upstream.name)) {
+        true => "***".to_owned(),
+        false => upstream.address.to_string(),
     }
 }
 

@@ -25,6 +25,8 @@ pub(crate) struct Context {
 pub(super) enum Filled {
     /// The text that it stands for.
     Known,
+    /// Text that must not be shown.
+    Secret,
     /// Nothing: what it stands for is not to be had here. The value cannot be checked.
     Unknown,
 }
@@ -113,6 +115,12 @@ impl Context {
         }
         match T::read(raw.get_ref(), self.is_loose(&span)) {
             Ok(value) => Some(value),
+            Err(_) if self.filled.get(&span.start) == Some(&Filled::Secret) => {
+                // What is said about a value quotes it.
+                let label = format!("expected {}", T::expected());
+                self.problem(span, Problem::new("the inserted text is not valid", label));
+                None
+            }
             Err(problem) => {
                 self.problem(span, problem);
                 None

@@ -247,6 +247,31 @@ fn placeholders_are_filled_in_and_secrets_are_hidden() {
 }
 
 #[test]
+fn a_secret_that_is_wrong_is_not_quoted() {
+    let folder = folder([("secret", "hunter2"), ("a.toml", "")]);
+    let secret = folder.path().join("secret");
+    let address = format!("upstreams.broker.address=${{file:{}}}", secret.display());
+    let (code, stdout, stderr) = run(&mut mproxy(["check", "--set", &address]));
+    assert_eq!(code, 78);
+    assert!(
+        stderr.contains("error: the inserted text is not valid"),
+        "{stderr}"
+    );
+    assert!(
+        !stderr.contains("hunter2") && !stdout.contains("hunter2"),
+        "{stderr}"
+    );
+    fs::write(&secret, "unix:/nonexistent/hunter2").unwrap();
+    let (code, stdout, stderr) = run(&mut mproxy(["check", "--set", &address]));
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.contains(" -> *** "), "{stdout}");
+    assert!(
+        !stderr.contains("hunter2") && !stdout.contains("hunter2"),
+        "{stderr}"
+    );
+}
+
+#[test]
 fn without_the_environment_what_would_be_inserted_may_be_missing() {
     let text = "[[listeners]]\nbind = '${env:NOWHERE}'\n[upstreams.broker]\naddress = '${file:/nonexistent/x}'\n";
     let folder = folder([("a.toml", text)]);

@@ -67,8 +67,12 @@ impl Location {
             Self::BuiltIn => return Vec::new(),
             #[cfg(feature = "demo")]
             Self::Text(_) => return Vec::new(),
-            Self::Default if !Path::new(DEFAULT_PATH).exists() => return Vec::new(),
-            Self::Default => Path::new(DEFAULT_PATH),
+            // A file that is there and cannot be looked at is an error later, not a reason to
+            // start with defaults.
+            Self::Default => match Path::new(DEFAULT_PATH).try_exists() {
+                Ok(false) => return Vec::new(),
+                _ => Path::new(DEFAULT_PATH),
+            },
             Self::Path(path) => path,
         };
         if !path.is_dir() {

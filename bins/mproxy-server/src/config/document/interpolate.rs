@@ -87,9 +87,14 @@ impl Filler<'_> {
             };
             out.push_str(before);
             match self.part(name, path)? {
-                Part::Text(text) => out.push_str(&text),
+                Part::Text(text) => {
+                    out.push_str(&text);
+                    let filled = self.cx.filled.entry(span.start);
+                    filled.or_insert(Filled::Known);
+                }
                 Part::Secret(text) => {
                     out.push_str(&text);
+                    self.cx.filled.insert(span.start, Filled::Secret);
                     self.cx.secrets.insert(path.to_owned());
                 }
                 Part::Unknown => return Ok(None),
@@ -97,11 +102,8 @@ impl Filler<'_> {
                     out.push_str("${");
                     out.push_str(name);
                     out.push('}');
-                    rest = after;
-                    continue;
                 }
             }
-            self.cx.filled.insert(span.start, Filled::Known);
             rest = after;
         }
         out.push_str(rest);
