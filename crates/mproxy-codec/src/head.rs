@@ -21,7 +21,9 @@ pub struct Head {
     first: u8,
     kind: Kind,
     len: u8,
-    remaining: u32,
+    // a word of its own: packed into one with the bytes, it is written in parts and read as a
+    // whole, which costs more than all the rest of a scan
+    remaining: usize,
 }
 
 /// The longest fixed header: one byte of type and flags, four of length.
@@ -46,7 +48,7 @@ impl Head {
                 first,
                 kind,
                 len: length.len as u8 + 1,
-                remaining: length.value,
+                remaining: length.value as usize,
             })),
             Ok(None) => Ok(None),
             Err(error) => Err(error),
@@ -141,14 +143,14 @@ impl Head {
     #[inline]
     #[must_use]
     pub const fn remaining_len(self) -> usize {
-        self.remaining as usize
+        self.remaining
     }
 
     /// Bytes of the whole packet.
     #[inline]
     #[must_use]
     pub const fn total_len(self) -> usize {
-        self.len as usize + self.remaining as usize
+        self.len as usize + self.remaining
     }
 
     /// True when the remaining length is encoded in as few bytes as possible. MQTT 5.0 demands it
@@ -157,7 +159,7 @@ impl Head {
     #[inline]
     #[must_use]
     pub const fn is_minimal(self) -> bool {
-        self.len as usize - 1 == varint::encoded_len(self.remaining)
+        self.len as usize - 1 == varint::encoded_len(self.remaining as u32)
     }
 }
 
