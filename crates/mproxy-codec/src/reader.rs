@@ -144,6 +144,9 @@ fn check_unusual_topic_name(bytes: &[u8]) -> Result<(), DecodeError> {
 /// A topic filter as SUBSCRIBE and UNSUBSCRIBE carry it. Brokers honour `$share` for clients of
 /// MQTT 3.x too, so its rules hold in every version.
 pub(crate) fn check_topic_filter(bytes: &[u8]) -> Result<&str, DecodeError> {
+    if is_plain_filter(bytes) || is_plain_shared_filter(bytes) {
+        return core::str::from_utf8(bytes).map_err(|_| DecodeError::InvalidUtf8);
+    }
     let filter = TopicFilter::from_bytes(bytes)?;
     filter.shared()?;
     let filter = filter.as_str();
@@ -152,6 +155,37 @@ pub(crate) fn check_topic_filter(bytes: &[u8]) -> Result<&str, DecodeError> {
     } else {
         Ok(filter)
     }
+}
+
+/// Says whether these bytes are a valid topic filter of printable ASCII that does not begin with
+/// `$`, as nearly all are; `false` means only that the rules must be asked one by one.
+fn is_plain_filter(filter: &[u8]) -> bool {
+    let mut previous = b'/';
+    for (at, &byte) in filter.iter().enumerate() {
+        let next = filter.get(at + 1).copied();
+        let is_plain = match byte {
+            b'+' => previous == b'/' && matches!(next, None | Some(b'/')),
+            b'#' => previous == b'/' && next.is_none(),
+            _ => matches!(byte, b' '..=b'~'),
+        };
+        if !is_plain {
+            return false;
+        }
+        previous = byte;
+    }
+    // `$share` has rules of its own
+    !matches!(filter, [] | [b'$', ..])
+}
+
+/// The same for a shared subscription.
+fn is_plain_shared_filter(filter: &[u8]) -> bool {
+    let Some(shared) = filter.strip_prefix(b"$share/") else {
+        return false;
+    };
+    let group = shared.iter().position(|byte| *byte == b'/');
+    group.is_some_and(|end| {
+        topic::is_plain_name(&shared[..end]) && is_plain_filter(&shared[end + 1..])
+    })
 }
 
 impl From<TopicError> for DecodeError {
@@ -169,5 +203,50 @@ impl From<TopicError> for DecodeError {
             | TopicError::ShareNameCharacter
             | TopicError::ShareFilterMissing => Self::SharedFilter,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(alphabet: &[u8], len: usize) -> Vec<Vec<u8>> {
+        let mut all = vec![Vec::new()];
+        let mut longest = all.clone();
+        for _ in 0..len {
+            longest = longest
+                .iter()
+                .flat_map(|filter: &Vec<u8>| {
+                    alphabet.iter().map(|byte| [filter, &[*byte][..]].concat())
+                })
+                .collect();
+            all.extend_from_slice(&longest);
+        }
+        all
+    }
+
+    /// All filters of up to six of the bytes that matter, shared and not.
+    #[test]
+    fn the_short_way_allows_what_the_rules_allow() {
+        let mut plain = 0;
+        for tail in all(b"+#/a$\x1f\x7f\xc3", 6) {
+            let shared = [b"$share/", &tail[..]].concat();
+            for filter in [tail, shared] {
+                let by_the_rules = TopicFilter::from_bytes(&filter).and_then(|filter| {
+                    filter.shared()?;
+                    Ok(!topic::has_control(filter.as_str()))
+                });
+                if is_plain_filter(&filter) || is_plain_shared_filter(&filter) {
+                    plain += 1;
+                    assert_eq!(by_the_rules, Ok(true), "{filter:?}");
+                }
+                // what the short way leaves to the rules: `$`, and a filter within that has one
+                if by_the_rules == Ok(true) && filter[0] != b'$' {
+                    assert!(is_plain_filter(&filter), "{filter:?}");
+                }
+            }
+        }
+        assert!(plain > 1000, "{plain}");
+        assert!(!is_plain_filter(b""));
     }
 }
