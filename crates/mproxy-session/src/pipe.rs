@@ -310,7 +310,7 @@ where
     }
 
     #[cold]
-    fn expired(&mut self, what: Deadline) -> End {
+    fn expired(&self, what: Deadline) -> End {
         let proxy = |reason, code| End::told(Side::Proxy, reason, code);
         match what {
             Deadline::Linger => self.end(),

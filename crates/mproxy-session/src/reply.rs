@@ -31,11 +31,7 @@ impl Replies {
 
     /// A CONNACK that refuses.
     pub(crate) fn connack(self, reason: ReasonCode, text: Option<&str>) -> Option<Bytes> {
-        let reason = if reason.is_valid_in_connack() && reason.is_error() {
-            reason
-        } else {
-            ReasonCode::UNSPECIFIED_ERROR
-        };
+        let reason = connack_code(reason);
         // a Reason String is allowed here whatever Request Problem Information says
         self.fit(text, |properties| {
             encode_refusal(self.version, reason, properties)
@@ -114,6 +110,17 @@ impl Replies {
             }
         }
         encode(&[]).ok().filter(fits)
+    }
+}
+
+/// A code that a refusing CONNACK may carry: what the client is told is what is reported.
+pub(crate) const fn connack_code(reason: ReasonCode) -> ReasonCode {
+    match reason {
+        // words of DISCONNECT only
+        ReasonCode::SERVER_SHUTTING_DOWN => ReasonCode::SERVER_UNAVAILABLE,
+        ReasonCode::ADMINISTRATIVE_ACTION => ReasonCode::NOT_AUTHORIZED,
+        _ if reason.is_valid_in_connack() && reason.is_error() => reason,
+        _ => ReasonCode::UNSPECIFIED_ERROR,
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ use crate::limits::Limits;
 use crate::outbox::Outbox;
 use crate::pipe::Pipe;
 use crate::recorder::{NoRecorder, Recorder};
-use crate::reply::Replies;
+use crate::reply::{Replies, connack_code};
 use crate::scratch;
 use crate::summary::{CloseReason, Side, Summary, Traffic};
 
@@ -75,25 +75,21 @@ struct Prologue<S, U, D> {
     session: SessionInfo,
 }
 
-/// A connection that ended before it had a pipe.
-struct Rejected {
-    end: End,
+/// What is known of a client so far. It outlives the stages that find it out, so that a client whose
+/// hook panics, or who is sent away while the broker is dialled, is answered and reported like any
+/// other.
+#[derive(Default)]
+struct Known {
     version: Option<Version>,
     session: Option<SessionInfo>,
     on_close: Option<OnClose>,
-    panicked: bool,
 }
 
-impl From<End> for Rejected {
-    fn from(end: End) -> Self {
-        Self {
-            end,
-            version: None,
-            session: None,
-            on_close: None,
-            panicked: false,
-        }
-    }
+/// A connection that ended before it had a pipe.
+struct Rejected {
+    end: End,
+    known: Known,
+    panicked: bool,
 }
 
 impl Session {
@@ -202,21 +198,36 @@ impl Session {
         Fut: Future<Output = Result<S, E>>,
         E: fmt::Display,
     {
-        let mut stage = pin!(self.stages(client, admit, dial));
-        poll_fn(|cx| {
-            self.control.register(cx);
-            if let Some(order) = self.control.order() {
-                let end = End::told(Side::Proxy, order.reason, order.reason_code);
-                return Poll::Ready(Err(end.into()));
-            }
-            catch_unwind(AssertUnwindSafe(|| stage.as_mut().poll(cx))).unwrap_or_else(|_| {
-                let mut rejected =
-                    Rejected::from(End::hook("a hook of the CONNECT stage panicked"));
-                rejected.panicked = true;
-                Poll::Ready(Err(rejected))
+        let known = Mutex::new(Known::default());
+        let outcome = {
+            let mut stage = pin!(self.stages(client, admit, dial, &known));
+            poll_fn(|cx| {
+                self.control.register(cx);
+                if let Some(order) = self.control.order() {
+                    let end = End::told(Side::Proxy, order.reason, order.reason_code);
+                    return Poll::Ready(Err((end, false)));
+                }
+                catch_unwind(AssertUnwindSafe(|| stage.as_mut().poll(cx)))
+                    .map(|poll| poll.map_err(|end| (end, false)))
+                    .unwrap_or_else(|_| {
+                        let end = End::hook("a hook of the CONNECT stage panicked");
+                        Poll::Ready(Err((end, true)))
+                    })
             })
-        })
-        .await
+            .await
+        };
+        let known = known.into_inner().unwrap_or_else(PoisonError::into_inner);
+        match outcome {
+            Ok(mut prologue) => {
+                prologue.hooks.on_close = known.on_close;
+                Ok(prologue)
+            }
+            Err((end, panicked)) => Err(Rejected {
+                end,
+                known,
+                panicked,
+            }),
+        }
     }
 
     async fn stages<C, A, U, D, F, Fut, S, E>(
@@ -224,7 +235,8 @@ impl Session {
         client: &mut C,
         mut admit: A,
         dial: F,
-    ) -> Result<Prologue<S, U, D>, Rejected>
+        known: &Mutex<Known>,
+    ) -> Result<Prologue<S, U, D>, End>
     where
         C: AsyncRead + Unpin,
         A: Service<Connect, Response = Admission<U, D>>,
@@ -233,33 +245,24 @@ impl Session {
         Fut: Future<Output = Result<S, E>>,
         E: fmt::Display,
     {
+        let known = || known.lock().unwrap_or_else(PoisonError::into_inner);
         let limits = &*self.limits;
-        let (packet, rest) =
-            match timeout(limits.connect_timeout, read_connect(client, limits)).await {
-                Ok(read) => read?,
-                Err(_) => {
-                    let end = End::quiet(Side::Proxy, CloseReason::ConnectTimeout);
-                    return Err(end.with_detail("no complete CONNECT came in time").into());
-                }
-            };
+        let read = timeout(limits.connect_timeout, read_connect(client, limits));
+        let (frame, rest) = read.await.unwrap_or_else(|_| {
+            let end = End::quiet(Side::Proxy, CloseReason::ConnectTimeout);
+            Err(end.with_detail("no complete CONNECT came in time"))
+        })?;
+        let version = ConnectPacket::version_of(&frame);
+        known().version = version;
+        let packet = parse_connect(frame, version)?;
         let version = packet.version();
-        let rejected = |end: End| Rejected {
-            version: Some(version),
-            ..end.into()
-        };
         if !limits.versions.contains(version) {
             let code = ReasonCode::UNSUPPORTED_PROTOCOL_VERSION;
             let end = End::told(Side::Proxy, CloseReason::UnsupportedVersion, code);
-            return Err(rejected(
-                end.with_detail(format!("MQTT {version} is not served here")),
-            ));
+            return Err(end.with_detail(format!("MQTT {version} is not served here")));
         }
         let connect = Connect::new(packet, self.peer.clone());
-        let claimed = connect.info().clone();
-        let rejected = |end: End| Rejected {
-            session: Some(claimed.clone()),
-            ..rejected(end)
-        };
+        known().session = Some(connect.info().clone());
         let asked = timeout(limits.hook_timeout, async {
             poll_fn(|cx| admit.poll_ready(cx))
                 .await
@@ -269,36 +272,31 @@ impl Session {
         let admission: Admission<U, D> = match asked.await {
             Ok(Ok(admission)) => admission,
             Ok(Err(error)) => {
-                return Err(rejected(End::hook(format!(
-                    "a hook of the CONNECT stage failed: {error}"
-                ))));
+                let detail = format!("a hook of the CONNECT stage failed: {error}");
+                return Err(End::hook(detail));
             }
-            Err(_) => {
-                return Err(rejected(End::hook(
-                    "a hook of the CONNECT stage took too long",
-                )));
-            }
+            Err(_) => return Err(End::hook("a hook of the CONNECT stage took too long")),
         };
-        let (mut connect, hooks) = match admission {
+        let (mut connect, mut hooks) = match admission {
             Admission::Admit { connect, hooks } => (connect, hooks),
             Admission::Refuse(refusal) => {
-                let mut end = End::told(Side::Proxy, CloseReason::AuthDenied, refusal.reason);
+                let code = connack_code(refusal.reason);
+                let mut end = End::told(Side::Proxy, CloseReason::AuthDenied, code);
                 end.detail = refusal.text.map(|text| Cow::Owned(text.into()));
-                return Err(rejected(end));
+                return Err(end);
             }
         };
         let session = connect.info().clone();
-        let server = match dial(&connect).await {
-            Ok(server) => server,
-            Err(error) => {
-                let code = ReasonCode::SERVER_UNAVAILABLE;
-                let end = End::told(Side::Upstream, CloseReason::UpstreamUnreachable, code);
-                let mut rejected = rejected(end.with_detail(error.to_string()));
-                rejected.session = Some(session);
-                rejected.on_close = hooks.on_close;
-                return Err(rejected);
-            }
-        };
+        {
+            let mut known = known();
+            known.session = Some(session.clone());
+            known.on_close = hooks.on_close.take();
+        }
+        let server = dial(&connect).await.map_err(|error| {
+            let code = ReasonCode::SERVER_UNAVAILABLE;
+            End::told(Side::Upstream, CloseReason::UpstreamUnreachable, code)
+                .with_detail(error.to_string())
+        })?;
         if hooks.to_client.kinds().contains(Kind::Publish) {
             lower_aliases(connect.packet_mut(), limits);
         }
@@ -319,19 +317,23 @@ impl Session {
     {
         let Rejected {
             end,
+            known,
+            panicked,
+        } = rejected;
+        let Known {
             version,
             session,
             on_close,
-            panicked,
-        } = rejected;
+        } = known;
         let mut last = BytesMut::new();
         let mut connack = None;
         if let (true, Some(version)) = (end.tell_client, version)
             && let Some(packet) = Replies::new(version).connack(end.code, client_text(&end))
         {
             last.extend_from_slice(&packet);
-            connack = Some(end.code);
-            self.recorder.connack(session.as_ref(), version, end.code);
+            let code = connack_code(end.code);
+            connack = Some(code);
+            self.recorder.connack(session.as_ref(), version, code);
         }
         let gone = matches!(end.reason, CloseReason::Eof | CloseReason::Reset);
         finish(
@@ -397,13 +399,20 @@ where
     let limits = Arc::clone(&core.limits);
     let mut connack = core.connack;
 
+    let mut end = end;
+    if connack.is_none() && end.side == Side::Upstream && end.code == ReasonCode::UNSPECIFIED_ERROR
+    {
+        // whatever the broker did instead of answering CONNECT
+        end.code = ReasonCode::SERVER_UNAVAILABLE;
+    }
     let mut to_client_out = to_client.out;
     if end.tell_client && !to_client_out.is_mid_packet() {
         let text = client_text(&end);
         let farewell = if connack.is_none() {
-            connack = Some(end.code);
-            recorder.connack(Some(&core.session), core.version, end.code);
-            core.replies.connack(end.code, text)
+            let code = connack_code(end.code);
+            connack = Some(code);
+            recorder.connack(Some(&core.session), core.version, code);
+            core.replies.connack(code, text)
         } else {
             core.replies.disconnect(end.code, text)
         };
@@ -519,10 +528,7 @@ async fn notify(on_close: Option<OnClose>, summary: Summary, limit: Duration) ->
 }
 
 /// Reads up to the end of the first packet, which must be CONNECT.
-async fn read_connect<C>(
-    client: &mut C,
-    limits: &Limits,
-) -> Result<(ConnectPacket, BytesMut), Rejected>
+async fn read_connect<C>(client: &mut C, limits: &Limits) -> Result<(Bytes, BytesMut), End>
 where
     C: AsyncRead + Unpin,
 {
@@ -532,7 +538,7 @@ where
             && received.len() >= len
         {
             let frame = received.split_to(len).freeze();
-            return parse_connect(frame).map(|packet| (packet, received));
+            return Ok((frame, received));
         }
         let read = poll_fn(|cx| {
             let mut room = scratch::take_read();
@@ -544,15 +550,15 @@ where
             polled.map_ok(|()| read)
         });
         match read.await {
-            Ok(0) => return Err(End::quiet(Side::Client, CloseReason::Eof).into()),
+            Ok(0) => return Err(End::quiet(Side::Client, CloseReason::Eof)),
             Ok(_) => {}
-            Err(error) => return Err(End::io(Side::Client, &error).into()),
+            Err(error) => return Err(End::io(Side::Client, &error)),
         }
     }
 }
 
 /// The length of the CONNECT that `received` begins with, as soon as it is known.
-fn connect_len(received: &[u8], limits: &Limits) -> Result<Option<usize>, Rejected> {
+fn connect_len(received: &[u8], limits: &Limits) -> Result<Option<usize>, End> {
     let Some(&first) = received.first() else {
         return Ok(None);
     };
@@ -576,23 +582,20 @@ fn connect_len(received: &[u8], limits: &Limits) -> Result<Option<usize>, Reject
     Ok(Some(head.total_len()))
 }
 
-fn untold(mut end: End) -> Rejected {
+const fn untold(mut end: End) -> End {
     end.tell_client = false;
-    end.into()
+    end
 }
 
-fn parse_connect(frame: Bytes) -> Result<ConnectPacket, Rejected> {
-    let version = ConnectPacket::version_of(&frame);
+fn parse_connect(frame: Bytes, version: Option<Version>) -> Result<ConnectPacket, End> {
     ConnectPacket::parse(frame).map_err(|error| {
-        let mut rejected = Rejected::from(End::malformed(Direction::ToServer, error));
-        rejected.version = version;
+        let mut end = End::malformed(Direction::ToServer, error);
         // MQTT 3.x has words for these two only; everything else just closes
-        let has_words = version.is_some_and(Version::is_v5)
+        end.tell_client = version.is_some_and(Version::is_v5)
             || matches!(
                 error,
                 DecodeError::ProtocolLevel | DecodeError::EmptyClientId
             );
-        rejected.end.tell_client = has_words;
-        rejected
+        end
     })
 }

@@ -1,1 +1,644 @@
 //! CONNECT and CONNACK: who is let in, and what the others are told.
+
+use std::time::Duration;
+
+use mproxy_codec::{KindSet, PropertyId, ReasonCode, Value, Version};
+use mproxy_session::{
+    Admission, BoxError, CloseReason, Connect, ConnectRefusal, Forward, Hooks, Order, Side, Tap,
+    Versions,
+};
+use tower::service_fn;
+
+use crate::support::frames::{ConnectParts, properties};
+use crate::support::hooks::{Gate, Seen, by_topic};
+use crate::support::pair::{Dial, Stage};
+use crate::support::{Frames, Setup, admit, admit_all, hex, settle};
+
+const VERSIONS: [Version; 3] = [Version::V31, Version::V311, Version::V5];
+
+/// A CONNECT stage that turns everybody away.
+fn refuse_all(refusal: ConnectRefusal) -> impl Stage {
+    service_fn(move |_: Connect| {
+        let refusal = refusal.clone();
+        async move { Ok::<Admission, BoxError>(Admission::Refuse(refusal)) }
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_told_in_the_words_of_the_version() {
+    let cases = [
+        (Version::V31, ReasonCode::NOT_AUTHORIZED, "20 02 00 05"),
+        (Version::V311, ReasonCode::NOT_AUTHORIZED, "20 02 00 05"),
+        (Version::V5, ReasonCode::NOT_AUTHORIZED, "20 03 00 87 00"),
+        (
+            Version::V311,
+            ReasonCode::BAD_USER_NAME_OR_PASSWORD,
+            "20 02 00 04",
+        ),
+        (
+            Version::V5,
+            ReasonCode::BAD_USER_NAME_OR_PASSWORD,
+            "20 03 00 86 00",
+        ),
+        (
+            Version::V311,
+            ReasonCode::CLIENT_IDENTIFIER_NOT_VALID,
+            "20 02 00 02",
+        ),
+        (
+            Version::V5,
+            ReasonCode::CLIENT_IDENTIFIER_NOT_VALID,
+            "20 03 00 85 00",
+        ),
+        (Version::V311, ReasonCode::SERVER_BUSY, "20 02 00 03"),
+        (Version::V5, ReasonCode::SERVER_BUSY, "20 03 00 89 00"),
+        (Version::V311, ReasonCode::BANNED, "20 02 00 05"),
+        // not a code that a CONNACK may carry, and not a failure
+        (
+            Version::V5,
+            ReasonCode::PACKET_IDENTIFIER_IN_USE,
+            "20 03 00 80 00",
+        ),
+        (Version::V5, ReasonCode::SUCCESS, "20 03 00 80 00"),
+    ];
+    for (version, reason, wanted) in cases {
+        let pair = Setup::new().start(refuse_all(ConnectRefusal::new(reason)));
+        pair.client.send(&Frames(version).connect("c"));
+        pair.client.expect_plain(&hex(wanted)).await;
+        assert!(pair.client.is_ended(), "{version} {reason}");
+        assert_eq!(pair.dials(), 0, "the broker is not troubled");
+        let summary = pair.end().await;
+        assert_eq!(summary.reason, CloseReason::AuthDenied);
+        assert_eq!(summary.side, Side::Proxy);
+        assert_eq!(summary.version, Some(version));
+        assert!(!summary.established());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_text_of_a_refusal_reaches_clients_that_can_read_it() {
+    let refusal = || ConnectRefusal::new(ReasonCode::NOT_AUTHORIZED).with_text("no");
+    let pair = Setup::new().start(refuse_all(refusal()));
+    pair.client.send(&Frames(Version::V5).connect("c"));
+    pair.client
+        .expect(&hex("20 08 00 87 05 1f 00 02 6e 6f"))
+        .await;
+    let pair = Setup::new().start(refuse_all(refusal()));
+    pair.client.send(&Frames(Version::V311).connect("c"));
+    pair.client.expect_plain(&hex("20 02 00 05")).await;
+    assert_eq!(pair.end().await.detail.as_deref(), Some("no"));
+}
+
+/// A hook that fails must not let anybody in, and must not leave the client without an answer
+/// either: one that gets none tries again at once, and for ever.
+#[tokio::test(start_paused = true)]
+async fn a_connect_hook_that_fails_turns_the_client_away_with_an_answer() {
+    for (version, wanted) in [
+        (Version::V311, "20 02 00 03"),
+        (Version::V5, "20 03 00 83 00"),
+    ] {
+        let pair = Setup::new().start(service_fn(|_: Connect| async {
+            Err::<Admission, BoxError>("the database is down".into())
+        }));
+        pair.client.send(&Frames(version).connect("c"));
+        pair.client.expect_plain(&hex(wanted)).await;
+        assert_eq!(pair.dials(), 0);
+        let summary = pair.end().await;
+        assert_eq!(summary.reason, CloseReason::HookFailed);
+        assert!(
+            summary
+                .detail
+                .as_deref()
+                .is_some_and(|detail| detail.contains("database"))
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connect_hook_that_takes_too_long_turns_the_client_away() {
+    for (version, wanted) in [
+        (Version::V311, "20 02 00 03"),
+        (Version::V5, "20 03 00 83 00"),
+    ] {
+        let pair = Setup::new()
+            .limits(|limits| limits.hook_timeout = Duration::from_secs(3))
+            .start(service_fn(|_: Connect| {
+                std::future::pending::<Result<Admission, BoxError>>()
+            }));
+        pair.client.send(&Frames(version).connect("c"));
+        pair.client.expect(b"").await;
+        tokio::time::advance(Duration::from_secs(3)).await;
+        pair.client.expect_plain(&hex(wanted)).await;
+        assert_eq!(pair.end().await.reason, CloseReason::HookFailed);
+    }
+}
+
+/// Panics of the CONNECT stage closed the connection without a word: what was known of the client
+/// by then, its version above all, was lost with the future that panicked.
+#[tokio::test(start_paused = true)]
+async fn a_connect_hook_that_panics_turns_the_client_away_with_an_answer() {
+    for (version, wanted) in [
+        (Version::V311, "20 02 00 03"),
+        (Version::V5, "20 03 00 83 00"),
+    ] {
+        let pair = Setup::new().start(service_fn(|connect: Connect| async move {
+            assert_eq!(connect.packet().client_id(), "", "a hook panics on purpose");
+            Err::<Admission, BoxError>("not reached".into())
+        }));
+        pair.client.send(&Frames(version).connect("device"));
+        pair.client.expect_plain(&hex(wanted)).await;
+        let summary = pair.end().await;
+        assert_eq!(summary.reason, CloseReason::HookFailed);
+        assert!(summary.panicked);
+        assert_eq!(summary.version, Some(version));
+        assert_eq!(
+            summary.session.as_ref().map(|session| session.client_id()),
+            Some("device")
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unreachable_broker_is_told_as_unavailable() {
+    for (version, wanted) in [
+        (Version::V31, "20 02 00 03"),
+        (Version::V311, "20 02 00 03"),
+        (Version::V5, "20 03 00 88 00"),
+    ] {
+        let pair = Setup::new().dial(Dial::Refuse).start(admit_all());
+        pair.client.send(&Frames(version).connect("c"));
+        pair.client.expect_plain(&hex(wanted)).await;
+        assert!(pair.client.is_ended());
+        let summary = pair.end().await;
+        assert_eq!(summary.reason, CloseReason::UpstreamUnreachable);
+        assert_eq!(summary.side, Side::Upstream);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_broker_is_dialled_before_the_client_is_admitted() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let pair = Setup::new().start(service_fn(move |connect: Connect| {
+        let gate = held.clone();
+        async move {
+            gate.pass().await;
+            Ok::<_, BoxError>(Admission::admit(connect, Hooks::none()))
+        }
+    }));
+    settle().await;
+    assert_eq!(pair.dials(), 0, "before the first byte");
+    let connect = Frames(Version::V311).connect("c");
+    pair.client.send(&connect[..5]);
+    settle().await;
+    assert_eq!(pair.dials(), 0, "before CONNECT is whole");
+    pair.client.send(&connect[5..]);
+    settle().await;
+    assert_eq!(pair.dials(), 0, "before the hook has decided");
+    gate.open(1);
+    pair.broker.expect(&connect).await;
+    assert_eq!(pair.dials(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_that_is_not_served_is_told_so() {
+    let only_v311 = |limits: &mut mproxy_session::Limits| {
+        limits.versions = Versions::NONE.with(Version::V311);
+    };
+    for (version, wanted) in [
+        (Version::V31, "20 02 00 01"),
+        (Version::V5, "20 03 00 84 00"),
+    ] {
+        let pair = Setup::new().limits(only_v311).start(admit_all());
+        pair.client.send(&Frames(version).connect("c"));
+        pair.client.expect_plain(&hex(wanted)).await;
+        assert_eq!(pair.dials(), 0);
+        assert_eq!(pair.end().await.reason, CloseReason::UnsupportedVersion);
+    }
+    let pair = Setup::new().limits(only_v311).start(admit_all());
+    pair.client.send(&Frames(Version::V311).connect("c"));
+    assert!(!pair.broker.take().await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_level_is_answered_and_an_unknown_name_is_not() {
+    let pair = Setup::new().start(admit_all());
+    pair.client
+        .send(&hex("10 0d 00 04 4d515454 06 02 003c 0001 63"));
+    pair.client.expect_plain(&hex("20 02 00 01")).await;
+    assert_eq!(pair.end().await.reason, CloseReason::UnsupportedVersion);
+
+    let pair = Setup::new().start(admit_all());
+    pair.client
+        .send(&hex("10 0d 00 04 68747470 04 02 003c 0001 63"));
+    pair.client.expect(b"").await;
+    assert!(pair.client.is_ended());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_client_id_without_a_clean_session_is_refused_before_mqtt_5() {
+    let pair = Setup::new().start(admit_all());
+    pair.client
+        .send(&hex("10 0c 00 04 4d515454 04 00 003c 0000"));
+    pair.client.expect_plain(&hex("20 02 00 02")).await;
+    assert!(pair.client.is_ended());
+
+    let connect = hex("10 0d 00 04 4d515454 05 00 003c 00 0000");
+    let pair = Setup::new().start(admit_all());
+    pair.client.send(&connect);
+    pair.broker.expect(&connect).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_for_connect_is_for_all_of_it() {
+    let pair = Setup::new()
+        .limits(|limits| limits.connect_timeout = Duration::from_secs(10))
+        .start(admit_all());
+    settle().await;
+    // a byte every three seconds keeps no connection alive
+    for byte in &Frames(Version::V311).connect("c")[..3] {
+        pair.client.send(&[*byte]);
+        tokio::time::advance(Duration::from_secs(3)).await;
+        settle().await;
+        assert!(!pair.client.is_ended());
+    }
+    tokio::time::advance(Duration::from_secs(1)).await;
+    pair.client.expect(b"").await;
+    assert!(pair.client.is_ended());
+    assert_eq!(pair.dials(), 0);
+    assert_eq!(pair.end().await.reason, CloseReason::ConnectTimeout);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_before_connect_is_no_news() {
+    for sent in [&b""[..], b"\x10\x0d\x00"] {
+        let pair = Setup::new().start(admit_all());
+        pair.client.send(sent);
+        pair.client.finish();
+        let summary = pair.summary().await;
+        assert_eq!(
+            (summary.side, summary.reason),
+            (Side::Client, CloseReason::Eof)
+        );
+        assert!(summary.session.is_none() && summary.connack.is_none());
+    }
+    let pair = Setup::new().start(admit_all());
+    pair.client.reset();
+    assert_eq!(pair.summary().await.reason, CloseReason::Reset);
+}
+
+/// Judged by its first byte: a PUBLISH that announces 256 MiB is not waited for.
+#[tokio::test(start_paused = true)]
+async fn a_first_packet_that_is_not_connect_closes_without_a_word() {
+    for first in [0x00, 0x20, 0x30, 0x82, 0xc0, 0xe0, 0xf0, 0x16, 0x47] {
+        let pair = Setup::new().start(admit_all());
+        pair.client.send(&[first]);
+        pair.client.expect(b"").await;
+        assert!(pair.client.is_ended(), "{first:02x}");
+        assert_eq!(pair.dials(), 0);
+        assert_eq!(pair.end().await.reason, CloseReason::ProtocolError);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connect_that_is_too_large_is_refused_at_its_length() {
+    let pair = Setup::new().start(admit_all());
+    pair.client.send(&hex("10 ff ff ff 7f"));
+    pair.client.expect(b"").await;
+    assert!(pair.client.is_ended());
+    assert_eq!(pair.end().await.reason, CloseReason::PacketTooLarge);
+}
+
+/// Two CONNECT packets are an authentication bypass if the second is believed: the first as a
+/// guest, the second as somebody.
+#[tokio::test(start_paused = true)]
+async fn a_second_connect_reaches_neither_hook_nor_broker() {
+    for version in VERSIONS {
+        let f = Frames(version);
+        let asked = Seen::default();
+        let seen = asked.clone();
+        let stage = move || {
+            let seen = seen.clone();
+            service_fn(move |connect: Connect| {
+                seen.push(connect.packet().client_id());
+                async move { Ok::<_, BoxError>(Admission::admit(connect, Hooks::none())) }
+            })
+        };
+        // later
+        let pair = Setup::new().connected(version, stage()).await;
+        pair.client.send(&f.connect("admin"));
+        pair.broker.expect(b"").await;
+        assert!(pair.broker.is_ended() && pair.client.is_ended());
+        pair.client.expect_plain(&f.farewell(0x82)).await;
+        assert_eq!(asked.take(), ["c"]);
+        assert_eq!(pair.end().await.reason, CloseReason::ProtocolError);
+
+        // in the same segment
+        let pair = Setup::new().start(stage());
+        pair.client
+            .send(&[f.connect("guest"), f.connect("admin")].concat());
+        pair.broker.expect(&f.connect("guest")).await;
+        pair.broker.send(&f.connack());
+        pair.client
+            .expect_plain(&[f.connack(), f.farewell(0x82)].concat())
+            .await;
+        pair.broker.expect(b"").await;
+        assert_eq!(asked.take(), ["guest"]);
+        assert_eq!(pair.end().await.reason, CloseReason::ProtocolError);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_pipelined_behind_connect_waits_for_connack() {
+    for version in VERSIONS {
+        let f = Frames(version);
+        let seen = Seen::default();
+        let hook = by_topic(&Gate::new(), &seen);
+        let pair = Setup::new().start(admit(move |_| {
+            Hooks::new(Tap::only(KindSet::PUBLISH, hook.clone()), Tap::none())
+        }));
+        let publish = f.publish("a/b", 1, 1, b"early");
+        pair.client
+            .send(&[f.connect("c"), publish.clone()].concat());
+        pair.broker.expect(&f.connect("c")).await;
+        assert_eq!(seen.take(), [""; 0], "no hook before CONNACK");
+        pair.broker.send(&f.connack());
+        pair.broker.expect(&publish).await;
+        assert_eq!(seen.take(), ["a/b"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_pipelined_behind_a_refused_connect_is_never_processed() {
+    for version in VERSIONS {
+        let f = Frames(version);
+        let pipelined = [
+            f.connect("c"),
+            f.publish("a/b", 1, 1, b"x"),
+            f.subscribe(2, &["#"]),
+        ]
+        .concat();
+        // refused by a hook
+        let refusal = ConnectRefusal::new(ReasonCode::NOT_AUTHORIZED);
+        let pair = Setup::new().start(refuse_all(refusal.clone()));
+        pair.client.send(&pipelined);
+        assert!(pair.client.take().await.starts_with(&[0x20]));
+        assert!(pair.client.is_ended());
+        assert_eq!(pair.dials(), 0);
+        assert!(pair.end().await.to_server.packets <= 1);
+
+        // refused by the broker
+        let seen = Seen::default();
+        let hook = by_topic(&Gate::new(), &seen);
+        let pair = Setup::new().start(admit(move |_| {
+            Hooks::new(Tap::all(hook.clone()), Tap::none())
+        }));
+        pair.client.send(&pipelined);
+        pair.broker.expect(&f.connect("c")).await;
+        let code = if version.is_v5() { 0x87 } else { 5 };
+        pair.broker.send(&f.connack_with(code, &[]));
+        pair.client.expect(&f.connack_with(code, &[])).await;
+        pair.broker.expect(b"").await;
+        assert_eq!(seen.take(), [""; 0]);
+        assert_eq!(pair.end().await.reason, CloseReason::UpstreamRefused);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_of_the_broker_is_forwarded_and_then_both_are_closed() {
+    for version in VERSIONS {
+        let f = Frames(version);
+        let code = if version.is_v5() { 0x87 } else { 5 };
+        let pair = Setup::new().start(admit_all());
+        pair.client.send(&f.connect("c"));
+        pair.broker.take().await;
+        // nothing may follow a refusal, and nothing of it is passed on
+        pair.broker
+            .send(&[f.connack_with(code, &[]), f.publish("a/b", 0, 0, b"x")].concat());
+        pair.client.expect(&f.connack_with(code, &[])).await;
+        assert!(pair.client.is_ended() && pair.broker.is_ended());
+        let summary = pair.end().await;
+        assert_eq!(summary.reason, CloseReason::UpstreamRefused);
+        assert_eq!(summary.connack, Some(ReasonCode::NOT_AUTHORIZED));
+        assert!(!summary.established());
+    }
+}
+
+/// A broker without MQTT 5.0 answers in the only form it knows (section 3.1.2.2). The client must
+/// neither get what it cannot parse nor wait.
+#[tokio::test(start_paused = true)]
+async fn an_old_brokers_refusal_is_translated_for_a_client_of_mqtt_5() {
+    let pair = Setup::new().start(admit_all());
+    pair.client.send(&Frames(Version::V5).connect("c"));
+    pair.broker.take().await;
+    pair.broker.send(&hex("20 02 00 01"));
+    pair.client.expect_plain(&hex("20 03 00 84 00")).await;
+    let summary = pair.end().await;
+    assert_eq!(summary.reason, CloseReason::UpstreamRefused);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_speaks_no_connack_counts_as_unavailable() {
+    for (version, wanted) in [
+        (Version::V311, "20 02 00 03"),
+        (Version::V5, "20 03 00 88 00"),
+    ] {
+        for sent in [
+            &b"HTTP/1.1 400 Bad Request\r\n\r\n"[..],
+            b"\x30\x03\x00\x01a",
+            b"\xd0\x00",
+        ] {
+            let pair = Setup::new().start(admit_all());
+            pair.client.send(&Frames(version).connect("c"));
+            pair.broker.take().await;
+            pair.broker.send(sent);
+            pair.client.expect_plain(&hex(wanted)).await;
+            assert!(pair.broker.is_ended());
+            let summary = pair.end().await;
+            assert_eq!(summary.reason, CloseReason::UpstreamProtocolError);
+            assert_eq!(summary.side, Side::Upstream);
+        }
+        // closes, breaks, or stops in the middle
+        for broken in [false, true] {
+            let pair = Setup::new().start(admit_all());
+            pair.client.send(&Frames(version).connect("c"));
+            pair.broker.take().await;
+            pair.broker.send(b"\x20");
+            if broken {
+                pair.broker.reset()
+            } else {
+                pair.broker.finish()
+            }
+            pair.client.expect_plain(&hex(wanted)).await;
+            pair.end().await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_does_not_answer_counts_as_unavailable() {
+    for (version, wanted) in [
+        (Version::V311, "20 02 00 03"),
+        (Version::V5, "20 03 00 88 00"),
+    ] {
+        let pair = Setup::new()
+            .limits(|limits| limits.connack_timeout = Duration::from_secs(10))
+            .start(admit_all());
+        pair.client.send(&Frames(version).connect("c"));
+        pair.broker.take().await;
+        pair.broker.send(b"\x20");
+        tokio::time::advance(Duration::from_secs(9)).await;
+        pair.client.expect(b"").await;
+        tokio::time::advance(Duration::from_secs(1)).await;
+        pair.client.expect_plain(&hex(wanted)).await;
+        assert_eq!(pair.end().await.reason, CloseReason::UpstreamUnreachable);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_connack_closes_both_sides() {
+    for version in VERSIONS {
+        let f = Frames(version);
+        let pair = Setup::new().connected(version, admit_all()).await;
+        pair.broker.send(&f.connack());
+        pair.client.expect_plain(&f.farewell(0x80)).await;
+        assert!(pair.client.is_ended() && pair.broker.is_ended());
+        assert_eq!(pair.end().await.reason, CloseReason::UpstreamProtocolError);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn hooks_change_what_the_broker_reads() {
+    for version in [Version::V311, Version::V5] {
+        let f = Frames(version);
+        let pair = Setup::new().start(service_fn(|mut connect: Connect| async move {
+            connect.packet_mut().set_client_id("t1-device")?;
+            connect
+                .packet_mut()
+                .set_credentials(Some("proxy"), Some(b"secret"))?;
+            Ok::<_, BoxError>(Admission::admit(connect, Hooks::none()))
+        }));
+        pair.client.send(&f.connect("device"));
+        let wanted = f.connect_with(&ConnectParts {
+            client_id: "t1-device",
+            keep_alive: 60,
+            user_name: Some("proxy"),
+            password: Some(b"secret"),
+            ..Default::default()
+        });
+        pair.broker.expect(&wanted).await;
+        pair.broker.send(&f.connack());
+        pair.client.take().await;
+        let summary = pair.end().await;
+        let session = summary.session.expect("admitted");
+        assert_eq!(
+            (session.client_id(), session.user_name()),
+            ("t1-device", Some("proxy"))
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_assigned_client_id_is_the_sessions() {
+    let f = Frames(Version::V5);
+    let assigned = properties(&[
+        (PropertyId::AssignedClientIdentifier, Value::Str("auto-1")),
+        (PropertyId::MaximumPacketSize, Value::U32(1000)),
+    ]);
+    let pair = Setup::new().start(admit_all());
+    pair.open(&f.connect(""), &f.connack_with(0, &assigned))
+        .await;
+    let summary = pair.end().await;
+    assert_eq!(summary.session.expect("admitted").client_id(), "auto-1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn authentication_travels_before_connack_and_nothing_else_does() {
+    let f = Frames(Version::V5);
+    let method = properties(&[(PropertyId::AuthenticationMethod, Value::Str("m"))]);
+    let connect = f.connect_with(&ConnectParts {
+        client_id: "c",
+        properties: &method,
+        ..Default::default()
+    });
+    let auth = hex("f0 06 18 04 15 00 01 6d");
+    let pair = Setup::new().start(admit_all());
+    pair.client.send(&connect);
+    pair.broker.expect(&connect).await;
+    pair.broker.send(&auth);
+    pair.client.expect(&auth).await;
+    pair.client.send(&auth);
+    pair.broker.expect(&auth).await;
+    pair.client.send(&f.publish("a", 0, 0, b"too early"));
+    pair.broker.expect(b"").await;
+    pair.client.expect_plain(&hex("20 03 00 82 00")).await;
+    assert_eq!(pair.end().await.reason, CloseReason::ProtocolError);
+}
+
+#[tokio::test(start_paused = true)]
+async fn authentication_without_a_method_is_an_error_of_either_side() {
+    let auth = hex("f0 06 18 04 15 00 01 6d");
+    let pair = Setup::new().connected(Version::V5, admit_all()).await;
+    pair.client.send(&auth);
+    pair.broker.expect(b"").await;
+    pair.client.expect_plain(&hex("e0 01 82")).await;
+    assert_eq!(pair.end().await.side, Side::Client);
+
+    let pair = Setup::new().connected(Version::V5, admit_all()).await;
+    pair.broker.send(&auth);
+    pair.client.expect_plain(&hex("e0 01 80")).await;
+    assert_eq!(pair.end().await.side, Side::Upstream);
+}
+
+/// Somebody orders the session to end while a CONNECT is being decided on, or the broker dialled:
+/// the client is told, and what layers count for an admitted client is counted back.
+#[tokio::test(start_paused = true)]
+async fn an_order_to_end_is_obeyed_before_there_is_a_pipe() {
+    for (version, wanted) in [
+        (Version::V311, "20 02 00 03"),
+        (Version::V5, "20 03 00 88 00"),
+    ] {
+        let closed = Seen::default();
+        let notes = closed.clone();
+        let pair = Setup::new().dial(Dial::Hang).start(admit(move |_| {
+            let notes = notes.clone();
+            Hooks::none().on_close(move |summary| {
+                notes.push(summary.reason.as_str());
+                async {}
+            })
+        }));
+        pair.client.send(&Frames(version).connect("c"));
+        settle().await;
+        assert_eq!(pair.dials(), 1);
+        pair.control.close(Order::drain(false));
+        pair.client.expect_plain(&hex(wanted)).await;
+        assert_eq!(pair.end().await.reason, CloseReason::Drain);
+        assert_eq!(closed.take(), ["drain"]);
+    }
+    let pair = Setup::new().start(admit_all());
+    settle().await;
+    pair.control.close(Order::kick());
+    pair.client.expect(b"").await;
+    assert_eq!(pair.end().await.reason, CloseReason::Kicked);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dialer_that_panics_ends_its_own_session_only() {
+    let pair = Setup::new().dial(Dial::Panic).start(admit_all());
+    pair.client.send(&Frames(Version::V311).connect("c"));
+    pair.client.expect_plain(&hex("20 02 00 03")).await;
+    let summary = pair.end().await;
+    assert!(summary.panicked);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tapped_session_admits_like_any_other() {
+    let pair = Setup::new()
+        .connected(
+            Version::V311,
+            admit(|_| Hooks::new(Tap::all(Forward), Tap::all(Forward))),
+        )
+        .await;
+    assert!(pair.is_running());
+    assert!(pair.end().await.established());
+}

@@ -1,9 +1,8 @@
 //! Packets for scripts.
 
 use mproxy_codec::{
-    Kind, PropertyId, PropertyWriter, QoS, ReasonCode, SubscriptionOptions, Value, Version,
-    encode_ack, encode_publish, encode_suback, encode_subscribe, encode_unsuback,
-    encode_unsubscribe,
+    Head, Kind, PropertyId, PropertyWriter, QoS, ReasonCode, SubscriptionOptions, Value, Version,
+    encode_ack, encode_suback, encode_subscribe, encode_unsuback, encode_unsubscribe,
 };
 
 /// Bytes from hex; blanks are for the reader.
@@ -243,9 +242,35 @@ impl Frames {
     }
 }
 
-/// Everything that is not used by a test of its own.
-pub fn whole_publish(version: Version, topic: &str, payload: &[u8]) -> Vec<u8> {
-    encode_publish(version, topic, QoS::AtMostOnce, 0, &[], payload)
-        .expect("valid")
-        .to_vec()
+/// A stream of whole packets to a client, in which CONNACK, DISCONNECT and acknowledgements that
+/// carry nothing but a Reason String are written without it.
+pub fn without_texts(mut stream: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    while let Some(head) = Head::parse(stream).expect("a fixed header") {
+        let (whole, rest) = stream.split_at(head.total_len());
+        stream = rest;
+        // the reason code stands in front of the property length, which stands in front of 0x1f
+        let code_at = match head.kind() {
+            Kind::Disconnect => 2,
+            Kind::Connack | Kind::Puback | Kind::Pubrec => {
+                3 + usize::from(head.kind() != Kind::Connack)
+            }
+            _ => usize::MAX,
+        };
+        match whole.get(code_at..) {
+            Some([code, length, 0x1f, text @ ..])
+                if usize::from(*length) == text.len() + 1 && whole.len() < 128 =>
+            {
+                let mut body = whole[2..code_at].to_vec();
+                body.push(*code);
+                if head.kind() == Kind::Connack {
+                    body.push(0);
+                }
+                plain.extend(packet(whole[0], &body));
+            }
+            _ => plain.extend_from_slice(whole),
+        }
+    }
+    assert!(stream.is_empty(), "not a whole packet: {stream:02x?}");
+    plain
 }

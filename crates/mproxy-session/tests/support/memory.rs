@@ -255,6 +255,16 @@ impl Wire {
         }
     }
 
+    /// As [`expect`](Self::expect) for a client, with Reason Strings left out.
+    #[track_caller]
+    pub fn expect_plain<'a>(&'a self, wanted: &'a [u8]) -> impl Future<Output = ()> + 'a {
+        let caller = std::panic::Location::caller();
+        async move {
+            let got = super::frames::without_texts(&self.take().await);
+            super::assert_bytes(&got, wanted, &format!("wire at {caller}"));
+        }
+    }
+
     /// True when the session has ended its stream, or dropped the connection.
     pub fn is_ended(&self) -> bool {
         lock(&self.outward).ended

@@ -162,6 +162,17 @@ impl Pair {
     }
 }
 
+/// A CONNECT stage without packet hooks, for the types of tests.
+pub trait Stage:
+    Service<Connect, Response = Admission, Error = BoxError, Future: Send> + Send + 'static
+{
+}
+
+impl<S> Stage for S where
+    S: Service<Connect, Response = Admission, Error = BoxError, Future: Send> + Send + 'static
+{
+}
+
 /// Admits everybody with these hooks.
 pub fn admit<F, U, D>(make: F) -> NewHooks<F>
 where
