@@ -88,34 +88,15 @@ pub(crate) enum AnyConnect<S> {
     Identity(S),
 }
 
-/// The packet stacks that [`AnyConnect`] answers with, for an inner stack `U` or `D`.
-type ToServer<U> = AnyPackets<
-    AclToServer<Tap<U>, Count>,
-    TopicMapToServer<Tap<U>, Count>,
-    AccessLogToServer<Tap<U>>,
-    U,
->;
-type ToClient<D> = AnyPackets<
-    AclToClient<Tap<D>, Count>,
-    TopicMapToClient<Tap<D>, Count>,
-    AccessLogToClient<Tap<D>>,
-    D,
->;
-
 impl<S, U, D> Service<Connect> for AnyConnect<S>
 where
     S: Service<Connect, Response = Admission<U, D>, Error = BoxError>,
     U: PacketService,
     D: PacketService,
 {
-    type Response = Admission<ToServer<U>, ToClient<D>>;
+    type Response = Admission<AnyToServer<U>, AnyToClient<D>>;
     type Error = BoxError;
-    type Future = AnyFuture<
-        <AclConnect<S, Count> as Service<Connect>>::Future,
-        <TopicMapConnect<S, Count> as Service<Connect>>::Future,
-        <AccessLogConnect<S> as Service<Connect>>::Future,
-        S::Future,
-    >;
+    type Future = AnyFuture<S, U, D>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         match self {
@@ -144,49 +125,45 @@ where
     }
 }
 
+/// The future of a CONNECT-stage service.
+type ConnectFuture<S> = <S as Service<Connect>>::Future;
+
 pin_project! {
-    /// A future of one of the layers.
+    /// The future of [`AnyConnect`].
+    ///
+    /// Like all types here it is generic in what is inside and nothing else: a stack's type then
+    /// grows by one name a layer, where a parameter for each variant would quadruple it.
     #[project = AnyFutureProj]
-    pub(crate) enum AnyFuture<A, T, L, I> {
-        Acl { #[pin] future: A },
-        TopicMap { #[pin] future: T },
-        AccessLog { #[pin] future: L },
-        Identity { #[pin] future: I },
+    pub(crate) enum AnyFuture<S, U, D>
+    where
+        S: Service<Connect, Response = Admission<U, D>, Error = BoxError>,
+    {
+        Acl { #[pin] future: ConnectFuture<AclConnect<S, Count>> },
+        TopicMap { #[pin] future: ConnectFuture<TopicMapConnect<S, Count>> },
+        AccessLog { #[pin] future: ConnectFuture<AccessLogConnect<S>> },
+        Identity { #[pin] future: ConnectFuture<S> },
     }
 }
 
-/// Puts the hooks of one layer into the common type.
+/// Puts the hooks of one layer into the common types.
 macro_rules! common {
     ($admission:expr, $variant:ident) => {
         $admission.map_hooks(|_, hooks| {
             hooks.map(
-                |tap| tap.map(AnyPackets::$variant),
-                |tap| tap.map(AnyPackets::$variant),
+                |tap| tap.map(AnyToServer::$variant),
+                |tap| tap.map(AnyToClient::$variant),
             )
         })
     };
 }
 
-impl<A, T, L, I, U, D> Future for AnyFuture<A, T, L, I>
+impl<S, U, D> Future for AnyFuture<S, U, D>
 where
-    A: Future<
-        Output = Result<
-            Admission<AclToServer<Tap<U>, Count>, AclToClient<Tap<D>, Count>>,
-            BoxError,
-        >,
-    >,
-    T: Future<
-        Output = Result<
-            Admission<TopicMapToServer<Tap<U>, Count>, TopicMapToClient<Tap<D>, Count>>,
-            BoxError,
-        >,
-    >,
-    L: Future<
-        Output = Result<Admission<AccessLogToServer<Tap<U>>, AccessLogToClient<Tap<D>>>, BoxError>,
-    >,
-    I: Future<Output = Result<Admission<U, D>, BoxError>>,
+    S: Service<Connect, Response = Admission<U, D>, Error = BoxError>,
+    U: PacketService,
+    D: PacketService,
 {
-    type Output = Result<Admission<ToServer<U>, ToClient<D>>, BoxError>;
+    type Output = Result<Admission<AnyToServer<U>, AnyToClient<D>>, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         Poll::Ready(Ok(match self.project() {
@@ -198,84 +175,96 @@ where
     }
 }
 
-/// A packet stack whose outermost layer is one of those that exist.
-#[derive(Debug)]
-pub(crate) enum AnyPackets<A, T, L, I> {
-    Acl(A),
-    TopicMap(T),
-    AccessLog(L),
-    Identity(I),
-}
+/// The future of a packet service.
+type PacketFuture<S> = <S as Service<Packet>>::Future;
 
-impl<A, T, L, I> Service<Packet> for AnyPackets<A, T, L, I>
-where
-    A: Service<Packet, Response = Verdict, Error = BoxError>,
-    T: Service<Packet, Response = Verdict, Error = BoxError>,
-    L: Service<Packet, Response = Verdict, Error = BoxError>,
-    I: Service<Packet, Response = Verdict>,
-    I::Error: Into<BoxError>,
-{
-    type Response = Verdict;
-    type Error = BoxError;
-    type Future = VerdictFuture<A::Future, T::Future, L::Future, I::Future>;
-
-    #[inline]
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        match self {
-            Self::Acl(service) => service.poll_ready(cx),
-            Self::TopicMap(service) => service.poll_ready(cx),
-            Self::AccessLog(service) => service.poll_ready(cx),
-            Self::Identity(service) => service.poll_ready(cx).map_err(Into::into),
+/// A packet stack of one direction whose outermost layer is one of those that exist, and its
+/// future.
+macro_rules! any_packets {
+    ($packets:ident, $future:ident, $project:ident, $acl:ident, $topic_map:ident, $log:ident) => {
+        #[derive(Debug)]
+        pub(crate) enum $packets<I> {
+            Acl($acl<Tap<I>, Count>),
+            TopicMap($topic_map<Tap<I>, Count>),
+            AccessLog($log<Tap<I>>),
+            Identity(I),
         }
-    }
 
-    #[inline]
-    fn call(&mut self, packet: Packet) -> Self::Future {
-        match self {
-            Self::Acl(service) => VerdictFuture::Acl {
-                future: service.call(packet),
-            },
-            Self::TopicMap(service) => VerdictFuture::TopicMap {
-                future: service.call(packet),
-            },
-            Self::AccessLog(service) => VerdictFuture::AccessLog {
-                future: service.call(packet),
-            },
-            Self::Identity(service) => VerdictFuture::Identity {
-                future: service.call(packet),
-            },
+        impl<I: PacketService> Service<Packet> for $packets<I> {
+            type Response = Verdict;
+            type Error = BoxError;
+            type Future = $future<I>;
+
+            // not inlined: the layers inside would be copied into each of the arms, and into the
+            // arms of the arms
+            #[inline(never)]
+            fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+                match self {
+                    Self::Acl(service) => service.poll_ready(cx),
+                    Self::TopicMap(service) => service.poll_ready(cx),
+                    Self::AccessLog(service) => service.poll_ready(cx),
+                    Self::Identity(service) => service.poll_ready(cx).map_err(Into::into),
+                }
+            }
+
+            #[inline(never)]
+            fn call(&mut self, packet: Packet) -> Self::Future {
+                match self {
+                    Self::Acl(service) => $future::Acl {
+                        future: service.call(packet),
+                    },
+                    Self::TopicMap(service) => $future::TopicMap {
+                        future: service.call(packet),
+                    },
+                    Self::AccessLog(service) => $future::AccessLog {
+                        future: service.call(packet),
+                    },
+                    Self::Identity(service) => $future::Identity {
+                        future: service.call(packet),
+                    },
+                }
+            }
         }
-    }
-}
 
-pin_project! {
-    /// The response future of [`AnyPackets`].
-    #[project = VerdictFutureProj]
-    pub(crate) enum VerdictFuture<A, T, L, I> {
-        Acl { #[pin] future: A },
-        TopicMap { #[pin] future: T },
-        AccessLog { #[pin] future: L },
-        Identity { #[pin] future: I },
-    }
-}
-
-impl<A, T, L, I, E> Future for VerdictFuture<A, T, L, I>
-where
-    A: Future<Output = Result<Verdict, BoxError>>,
-    T: Future<Output = Result<Verdict, BoxError>>,
-    L: Future<Output = Result<Verdict, BoxError>>,
-    I: Future<Output = Result<Verdict, E>>,
-    E: Into<BoxError>,
-{
-    type Output = Result<Verdict, BoxError>;
-
-    #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project() {
-            VerdictFutureProj::Acl { future } => future.poll(cx),
-            VerdictFutureProj::TopicMap { future } => future.poll(cx),
-            VerdictFutureProj::AccessLog { future } => future.poll(cx),
-            VerdictFutureProj::Identity { future } => future.poll(cx).map_err(Into::into),
+        pin_project! {
+            #[project = $project]
+            pub(crate) enum $future<I: PacketService> {
+                Acl { #[pin] future: PacketFuture<$acl<Tap<I>, Count>> },
+                TopicMap { #[pin] future: PacketFuture<$topic_map<Tap<I>, Count>> },
+                AccessLog { #[pin] future: PacketFuture<$log<Tap<I>>> },
+                Identity { #[pin] future: PacketFuture<I> },
+            }
         }
-    }
+
+        impl<I: PacketService> Future for $future<I> {
+            type Output = Result<Verdict, BoxError>;
+
+            #[inline(never)]
+            fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+                match self.project() {
+                    $project::Acl { future } => future.poll(cx),
+                    $project::TopicMap { future } => future.poll(cx),
+                    $project::AccessLog { future } => future.poll(cx),
+                    $project::Identity { future } => future.poll(cx).map_err(Into::into),
+                }
+            }
+        }
+    };
 }
+
+any_packets!(
+    AnyToServer,
+    AnyToServerFuture,
+    AnyToServerProj,
+    AclToServer,
+    TopicMapToServer,
+    AccessLogToServer
+);
+any_packets!(
+    AnyToClient,
+    AnyToClientFuture,
+    AnyToClientProj,
+    AclToClient,
+    TopicMapToClient,
+    AccessLogToClient
+);
