@@ -80,6 +80,15 @@ impl AliasTable {
         Ok(None)
     }
 
+    /// A PUBLISH is not forwarded although nobody remembers topics in this direction: what its alias
+    /// stands for at the receiver is not known any more.
+    pub(crate) fn unbind(&mut self, layout: &PublishLayout) {
+        let index = layout.topic_alias().map(|alias| usize::from(alias) - 1);
+        if let Some(entry) = index.and_then(|index| self.entries.get_mut(index)) {
+            *entry = Entry::default();
+        }
+    }
+
     /// True when the receiver understands an alias-only PUBLISH as `topic`.
     pub(crate) fn is_told(&self, alias: u16, topic: &[u8]) -> bool {
         self.entries

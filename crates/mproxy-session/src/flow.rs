@@ -607,6 +607,10 @@ impl<H: PacketService> Flow<H> {
         self.traffic.publishes += 1;
         self.traffic.bytes += len as u64;
 
+        let topic = match turn.core.aliases(direction) {
+            Some(aliases) => aliases.receive(&layout, bytes, tapped)?,
+            None => None,
+        };
         // A repetition of a PUBLISH that the proxy has answered itself [MQTT-4.3.3-2]: it is
         // answered again and reaches neither hooks nor broker.
         if direction == Direction::ToServer
@@ -620,13 +624,12 @@ impl<H: PacketService> Flow<H> {
                 .ack(Kind::Pubrec, id, ReasonCode::SUCCESS, None);
             return Ok((self.answer_with(answer, left, turn), len));
         }
-        let topic = match turn.core.aliases(direction) {
-            Some(aliases) => aliases.receive(&layout, bytes, tapped)?,
-            None => None,
-        };
         let undeliverable = total > turn.core.receiver_max_packet(direction)
             || wants_payload && !whole && too_large_to_gather;
         if undeliverable {
+            if let (false, Some(aliases)) = (tapped, turn.core.aliases(direction)) {
+                aliases.unbind(&layout);
+            }
             let next = self.refuse_publish(&layout, left, Outcome::TooLarge, turn)?;
             return Ok((next, len));
         }
@@ -972,9 +975,13 @@ impl<H: PacketService> Flow<H> {
             self.book(offered.kind, &parts.frame, request, Some(&parts), turn)?;
             return Ok(Next::Replace(parts.frame));
         };
-        let layout = self.settle_alias(&mut parts, layout, turn)?;
+        let (layout, told) = self.settle_alias(&mut parts, layout, turn)?;
         if layout.total_len() > turn.core.receiver_max_packet(self.direction) {
             return self.refuse_publish(&layout, offered.left, Outcome::TooLarge, turn);
+        }
+        // not before it is sure that the packet goes
+        if let (Some(alias), Some(aliases)) = (told, turn.core.aliases(self.direction)) {
+            aliases.tell(alias, layout.topic(&parts.frame));
         }
         turn.batch.published(layout.qos());
         self.begin_stream(offered.left, true, None);
@@ -983,30 +990,29 @@ impl<H: PacketService> Flow<H> {
 
     /// Makes sure that the receiver understands the topic alias of a PUBLISH as the sender meant
     /// it: an alias that it was not told stands for nothing, or for something else.
+    ///
+    /// Returns the alias that the packet, once it is sent, binds to its topic.
     fn settle_alias(
         &self,
         parts: &mut Parts,
         layout: PublishLayout,
         turn: &mut Turn<'_, '_>,
-    ) -> Result<PublishLayout, End> {
+    ) -> Result<(PublishLayout, Option<u16>), End> {
         let direction = self.direction;
         let version = turn.core.version;
         let (Some(alias), Some(aliases)) = (layout.topic_alias(), turn.core.aliases(direction))
         else {
-            return Ok(layout);
+            return Ok((layout, None));
         };
-        let written = layout.topic(&parts.frame);
-        if !written.is_empty() {
-            aliases.tell(alias, written);
-            return Ok(layout);
+        if !layout.topic(&parts.frame).is_empty() {
+            return Ok((layout, Some(alias)));
         }
         let Some(topic) = parts.topic.clone() else {
-            return Ok(layout);
+            return Ok((layout, None));
         };
         if aliases.is_told(alias, &topic) {
-            return Ok(layout);
+            return Ok((layout, None));
         }
-        aliases.tell(alias, &topic);
         let topic = core::str::from_utf8(&topic).unwrap_or_default();
         let edit = PublishEdit::new().topic(topic);
         let frame = Publish::new(layout, &parts.frame)
@@ -1014,7 +1020,7 @@ impl<H: PacketService> Flow<H> {
             .map_err(internal)?;
         let layout = relayout(&frame, turn.core, direction)?;
         parts.frame = frame;
-        Ok(layout)
+        Ok((layout, Some(alias)))
     }
 
     /// A packet that does not go to its receiver.

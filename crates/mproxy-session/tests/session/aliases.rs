@@ -1,0 +1,450 @@
+//! Topic aliases: hooks judge the topic that is meant, and the receiver reads the topic that was
+//! judged.
+
+use mproxy_codec::{KindSet, PropertyId, Value, Version};
+use mproxy_session::{BoxError, CloseReason, Forward, Hooks, Packet, Tap, Verdict};
+use tower::service_fn;
+
+use crate::support::frames::{ConnectParts, properties};
+use crate::support::hooks::{Gate, Seen, by_topic};
+use crate::support::{Frames, Pair, Setup, admit, admit_all};
+
+const F: Frames = Frames(Version::V5);
+const NOTHING: [u8; 0] = [];
+
+/// Which way a test looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Up,
+    Down,
+}
+
+const WAYS: [Way; 2] = [Way::Up, Way::Down];
+
+/// A session in which both sides have announced a Topic Alias Maximum of 4.
+struct Aliased {
+    pair: Pair,
+    seen: Seen,
+    way: Way,
+}
+
+impl Aliased {
+    async fn tapped(way: Way) -> Self {
+        let seen = Seen::default();
+        let hook = by_topic(&Gate::new(), &seen);
+        let pair = Setup::new().start(admit(move |_| {
+            let tap = || Tap::only(KindSet::PUBLISH, hook.clone());
+            Hooks::new(tap(), tap())
+        }));
+        Self::open(pair, seen, way).await
+    }
+
+    async fn untapped(way: Way) -> Self {
+        Self::open(Setup::new().start(admit_all()), Seen::default(), way).await
+    }
+
+    async fn open(pair: Pair, seen: Seen, way: Way) -> Self {
+        let maximum = properties(&[
+            (PropertyId::MaximumPacketSize, Value::U32(1000)),
+            (PropertyId::TopicAliasMaximum, Value::U16(4)),
+        ]);
+        let connect = F.connect_with(&ConnectParts {
+            client_id: "c",
+            properties: &maximum,
+            ..Default::default()
+        });
+        pair.open(&connect, &F.connack_with(0, &maximum)).await;
+        Self { pair, seen, way }
+    }
+
+    /// Sends and says what the receiver gets.
+    async fn passes(&self, sent: &[u8], received: &[u8]) {
+        let (from, to) = match self.way {
+            Way::Up => (&self.pair.client, &self.pair.broker),
+            Way::Down => (&self.pair.broker, &self.pair.client),
+        };
+        from.send(sent);
+        to.expect(received).await;
+        from.expect(&NOTHING).await;
+    }
+
+    /// Sends what must end the session, and says what a guilty client is told.
+    async fn closes(self, sent: &[u8], code: u8) {
+        match self.way {
+            Way::Up => self.pair.client.send(sent),
+            Way::Down => self.pair.broker.send(sent),
+        }
+        self.pair.broker.expect(&NOTHING).await;
+        // a client is not blamed for its broker
+        let code = if self.way == Way::Up { code } else { 0x80 };
+        self.pair.client.expect_plain(&F.farewell(code)).await;
+        assert!(self.pair.client.is_ended() && self.pair.broker.is_ended());
+        let reason = self.pair.end().await.reason;
+        assert!(
+            matches!(
+                reason,
+                CloseReason::ProtocolError | CloseReason::UpstreamProtocolError
+            ),
+            "{reason}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_alias_only_publish_passes_as_it_is_when_the_receiver_knows_the_alias() {
+    for way in WAYS {
+        for aliased in [Aliased::untapped(way).await, Aliased::tapped(way).await] {
+            aliased
+                .passes(&F.aliased("a/b", 1, b"1"), &F.aliased("a/b", 1, b"1"))
+                .await;
+            aliased
+                .passes(&F.aliased("", 1, b"2"), &F.aliased("", 1, b"2"))
+                .await;
+            aliased
+                .passes(&F.aliased("a/c", 1, b"3"), &F.aliased("a/c", 1, b"3"))
+                .await;
+            aliased
+                .passes(&F.aliased("", 1, b"4"), &F.aliased("", 1, b"4"))
+                .await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn hooks_see_the_topic_behind_an_alias() {
+    for way in WAYS {
+        let aliased = Aliased::tapped(way).await;
+        aliased
+            .passes(&F.aliased("a/b", 1, b"1"), &F.aliased("a/b", 1, b"1"))
+            .await;
+        aliased
+            .passes(&F.aliased("", 1, b"2"), &F.aliased("", 1, b"2"))
+            .await;
+        assert_eq!(aliased.seen.take(), ["a/b", "a/b"]);
+    }
+}
+
+/// The sender counts an alias as bound by a PUBLISH that the receiver never saw.
+#[tokio::test(start_paused = true)]
+async fn an_alias_bound_by_a_refused_publish_is_judged_by_what_it_was_bound_to() {
+    for way in WAYS {
+        let aliased = Aliased::tapped(way).await;
+        aliased
+            .passes(&F.aliased("denied/t", 1, b"1"), &NOTHING)
+            .await;
+        aliased.passes(&F.aliased("", 1, b"2"), &NOTHING).await;
+        assert_eq!(aliased.seen.take(), ["denied/t", "denied/t"]);
+    }
+}
+
+/// Forwarded as it is, the third PUBLISH would be delivered to "ok/t", with the receiver's binding.
+#[tokio::test(start_paused = true)]
+async fn an_alias_bound_anew_by_a_refused_publish_is_not_delivered_to_the_old_topic() {
+    for way in WAYS {
+        let aliased = Aliased::tapped(way).await;
+        aliased
+            .passes(&F.aliased("ok/t", 1, b"1"), &F.aliased("ok/t", 1, b"1"))
+            .await;
+        aliased
+            .passes(&F.aliased("denied/t", 1, b"2"), &NOTHING)
+            .await;
+        aliased.passes(&F.aliased("", 1, b"3"), &NOTHING).await;
+        assert_eq!(aliased.seen.take(), ["ok/t", "denied/t", "denied/t"]);
+    }
+}
+
+/// A hook that changes its mind: what was refused with the binding is allowed without it.
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_the_receiver_was_not_told_is_written_out() {
+    for way in WAYS {
+        let mut asked = 0;
+        let hook = service_fn(move |packet: Packet| {
+            asked += 1;
+            let first = asked == 1;
+            async move {
+                Ok::<_, BoxError>(if first {
+                    Verdict::Discard
+                } else {
+                    Verdict::Forward(packet)
+                })
+            }
+        });
+        let pair = Setup::new().start(admit(move |_| {
+            let tap = || Tap::only(KindSet::PUBLISH, hook.clone());
+            Hooks::new(tap(), tap())
+        }));
+        let aliased = Aliased::open(pair, Seen::default(), way).await;
+        aliased.passes(&F.aliased("a/b", 3, b"1"), &NOTHING).await;
+        aliased
+            .passes(&F.aliased("", 3, b"2"), &F.aliased("a/b", 3, b"2"))
+            .await;
+        // now the receiver has been told
+        aliased
+            .passes(&F.aliased("", 3, b"3"), &F.aliased("", 3, b"3"))
+            .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rewritten_topic_is_rewritten_behind_its_alias_too() {
+    for way in WAYS {
+        let aliased = Aliased::tapped(way).await;
+        aliased
+            .passes(&F.aliased("from/t", 1, b"1"), &F.aliased("to/t", 1, b"1"))
+            .await;
+        aliased
+            .passes(&F.aliased("", 1, b"2"), &F.aliased("to/t", 1, b"2"))
+            .await;
+        aliased
+            .passes(&F.aliased("plain", 1, b"3"), &F.aliased("plain", 1, b"3"))
+            .await;
+        aliased
+            .passes(&F.aliased("", 1, b"4"), &F.aliased("", 1, b"4"))
+            .await;
+        assert_eq!(aliased.seen.take(), ["from/t", "from/t", "plain", "plain"]);
+    }
+}
+
+/// A hook that rewrites the binding PUBLISH only: the alias stands for different topics at the two
+/// ends, so the one that is meant is written out.
+#[tokio::test(start_paused = true)]
+async fn a_binding_that_was_rewritten_is_not_used_for_a_topic_that_is_not() {
+    for way in WAYS {
+        let mut asked = 0;
+        let hook = service_fn(move |mut packet: Packet| {
+            asked += 1;
+            let first = asked == 1;
+            async move {
+                if first {
+                    packet.set_topic("elsewhere")?;
+                }
+                Ok::<_, BoxError>(Verdict::Forward(packet))
+            }
+        });
+        let pair = Setup::new().start(admit(move |_| {
+            let tap = || Tap::only(KindSet::PUBLISH, hook.clone());
+            Hooks::new(tap(), tap())
+        }));
+        let aliased = Aliased::open(pair, Seen::default(), way).await;
+        aliased
+            .passes(&F.aliased("a/b", 1, b"1"), &F.aliased("elsewhere", 1, b"1"))
+            .await;
+        aliased
+            .passes(&F.aliased("", 1, b"2"), &F.aliased("a/b", 1, b"2"))
+            .await;
+        aliased
+            .passes(&F.aliased("", 1, b"3"), &F.aliased("", 1, b"3"))
+            .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unbound_alias_is_a_protocol_error() {
+    for way in WAYS {
+        Aliased::untapped(way)
+            .await
+            .closes(&F.aliased("", 1, b"x"), 0x82)
+            .await;
+        Aliased::tapped(way)
+            .await
+            .closes(&F.aliased("", 1, b"x"), 0x82)
+            .await;
+        // one that another alias was bound next to
+        let aliased = Aliased::tapped(way).await;
+        aliased
+            .passes(&F.aliased("a", 3, b"x"), &F.aliased("a", 3, b"x"))
+            .await;
+        aliased.closes(&F.aliased("", 2, b"x"), 0x82).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_alias_of_zero_or_above_the_maximum_is_invalid() {
+    for way in WAYS {
+        for alias in [5, 65_535] {
+            Aliased::untapped(way)
+                .await
+                .closes(&F.aliased("a", alias, b"x"), 0x94)
+                .await;
+            Aliased::tapped(way)
+                .await
+                .closes(&F.aliased("a", alias, b"x"), 0x94)
+                .await;
+        }
+        let zero = F.publish_with("a", 0, 0, &[0x23, 0, 0], b"x");
+        Aliased::untapped(way).await.closes(&zero, 0x94).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_an_announced_maximum_there_are_no_aliases() {
+    let pair = Setup::new().connected(Version::V5, admit_all()).await;
+    Aliased {
+        pair,
+        seen: Seen::default(),
+        way: Way::Up,
+    }
+    .closes(&F.aliased("a", 1, b"x"), 0x94)
+    .await;
+    let pair = Setup::new().connected(Version::V5, admit_all()).await;
+    Aliased {
+        pair,
+        seen: Seen::default(),
+        way: Way::Down,
+    }
+    .closes(&F.aliased("a", 1, b"x"), 0x94)
+    .await;
+}
+
+/// 65,535 aliases of 65,535 bytes are 4 GiB a connection: a direction that remembers topics
+/// announces fewer.
+#[tokio::test(start_paused = true)]
+async fn a_tapped_direction_announces_fewer_aliases() {
+    let announced = |maximum| {
+        properties(&[
+            (PropertyId::TopicAliasMaximum, Value::U16(maximum)),
+            (PropertyId::UserProperty, Value::Pair("k", "v")),
+        ])
+    };
+    let connect = |maximum| {
+        F.connect_with(&ConnectParts {
+            client_id: "c",
+            properties: &announced(maximum),
+            ..Default::default()
+        })
+    };
+    // a property that is lowered moves to the end
+    let lowered = |maximum| {
+        properties(&[
+            (PropertyId::UserProperty, Value::Pair("k", "v")),
+            (PropertyId::TopicAliasMaximum, Value::U16(maximum)),
+        ])
+    };
+    let pair = Setup::new()
+        .limits(|limits| limits.max_topic_aliases = 2)
+        .start(admit(|_| {
+            Hooks::new(
+                Tap::only(KindSet::PUBLISH, Forward),
+                Tap::only(KindSet::PUBLISH, Forward),
+            )
+        }));
+    pair.client.send(&connect(10));
+    let wanted = F.connect_with(&ConnectParts {
+        client_id: "c",
+        properties: &lowered(2),
+        ..Default::default()
+    });
+    pair.broker.expect(&wanted).await;
+    pair.broker.send(&F.connack_with(0, &announced(10)));
+    let wanted = F.connack_with(
+        0,
+        &properties(&[
+            (PropertyId::UserProperty, Value::Pair("k", "v")),
+            (PropertyId::MaximumPacketSize, Value::U32(1024 * 1024)),
+            (PropertyId::TopicAliasMaximum, Value::U16(2)),
+        ]),
+    );
+    pair.client.expect(&wanted).await;
+    let aliased = Aliased {
+        pair,
+        seen: Seen::default(),
+        way: Way::Up,
+    };
+    aliased
+        .passes(&F.aliased("a", 2, b"x"), &F.aliased("a", 2, b"x"))
+        .await;
+    aliased.closes(&F.aliased("a", 3, b"x"), 0x94).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_untapped_direction_announces_what_the_sides_announced() {
+    let maximum = properties(&[(PropertyId::TopicAliasMaximum, Value::U16(1000))]);
+    let connect = F.connect_with(&ConnectParts {
+        client_id: "c",
+        properties: &maximum,
+        ..Default::default()
+    });
+    let pair = Setup::new().start(admit_all());
+    pair.client.send(&connect);
+    pair.broker.expect(&connect).await;
+    let connack = properties(&[
+        (PropertyId::MaximumPacketSize, Value::U32(500)),
+        (PropertyId::TopicAliasMaximum, Value::U16(1000)),
+    ]);
+    pair.broker.send(&F.connack_with(0, &connack));
+    pair.client.expect(&F.connack_with(0, &connack)).await;
+    let aliased = Aliased {
+        pair,
+        seen: Seen::default(),
+        way: Way::Up,
+    };
+    aliased
+        .passes(&F.aliased("a", 1000, b"x"), &F.aliased("a", 1000, b"x"))
+        .await;
+}
+
+/// The binding was noted as told to the receiver before the size of the rewritten packet was looked
+/// at: the PUBLISH was thrown away, and the next one went on with an alias that meant nothing to the
+/// broker, which closes the connection for it.
+#[tokio::test(start_paused = true)]
+async fn an_alias_of_a_publish_that_became_too_large_is_not_told() {
+    for way in WAYS {
+        let mut asked = 0;
+        let hook = service_fn(move |mut packet: Packet| {
+            asked += 1;
+            let first = asked == 1;
+            async move {
+                if first {
+                    packet.set_payload(&[0; 2000])?;
+                }
+                Ok::<_, BoxError>(Verdict::Forward(packet))
+            }
+        });
+        let pair = Setup::new().start(admit(move |_| {
+            let tap = || Tap::only(KindSet::PUBLISH, hook.clone());
+            Hooks::new(tap(), tap())
+        }));
+        let aliased = Aliased::open(pair, Seen::default(), way).await;
+        aliased.passes(&F.aliased("a/b", 1, b"1"), &NOTHING).await;
+        aliased
+            .passes(&F.aliased("", 1, b"2"), &F.aliased("a/b", 1, b"2"))
+            .await;
+    }
+}
+
+/// In a direction that nobody looks at only the fact of a binding is kept. When a PUBLISH that binds
+/// is thrown away for its size, what the alias means at the receiver is not known any more, so the
+/// alias counts as unbound: forwarded, the next PUBLISH would be delivered to the old topic.
+#[tokio::test(start_paused = true)]
+async fn an_alias_bound_by_a_publish_that_is_too_large_is_unbound_where_nobody_looks() {
+    for way in WAYS {
+        let aliased = Aliased::untapped(way).await;
+        aliased
+            .passes(&F.aliased("ok/t", 1, b"1"), &F.aliased("ok/t", 1, b"1"))
+            .await;
+        aliased
+            .passes(&F.aliased("other/t", 1, &[0; 2000]), &NOTHING)
+            .await;
+        aliased.closes(&F.aliased("", 1, b"3"), 0x82).await;
+    }
+}
+
+/// A repetition of a PUBLISH that was answered here is not judged again, but it binds its alias as
+/// the sender counts it.
+#[tokio::test(start_paused = true)]
+async fn a_repeated_publish_binds_its_alias() {
+    let aliased = Aliased::tapped(Way::Up).await;
+    let alias = properties(&[(PropertyId::TopicAlias, Value::U16(1))]);
+    aliased
+        .pair
+        .client
+        .send(&F.publish("dropped/t", 2, 5, b"x"));
+    aliased.pair.client.expect(&F.pubrec(5)).await;
+    aliased
+        .pair
+        .client
+        .send(&F.publish_with("dropped/t", 2, 5, &alias, b"x"));
+    aliased.pair.client.expect(&F.pubrec(5)).await;
+    aliased.passes(&F.aliased("", 1, b"2"), &NOTHING).await;
+    assert_eq!(aliased.seen.take(), ["dropped/t", "dropped/t"]);
+}
