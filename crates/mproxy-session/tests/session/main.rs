@@ -6,4 +6,5 @@ mod support;
 mod aliases;
 mod connect;
 mod forwarding;
+mod ordering;
 mod verdicts;
