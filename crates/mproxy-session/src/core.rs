@@ -166,11 +166,15 @@ impl Core {
                 Ok(aliases) => writer.push(PropertyId::TopicAliasMaximum, Value::U16(aliases)),
             })
             .and_then(|writer| connack.with_properties(self.version, writer.as_bytes()));
-        // a client that takes only tiny packets is better off with the broker's own CONNACK than
-        // with none
-        Ok(written
+        let written = written
             .ok()
-            .filter(|packet| packet.len() <= self.replies.max_packet_size as usize))
+            .filter(|packet| packet.len() <= self.replies.max_packet_size as usize);
+        if written.is_none() {
+            // A client that takes only tiny packets is better off with the broker's own CONNACK
+            // than with none, and is held to what that one says.
+            self.to_server_aliases = table(self.version, Direction::ToServer, offered);
+        }
+        Ok(written)
     }
 }
 

@@ -80,8 +80,10 @@ pub(crate) struct Flow<H: PacketService> {
     pub(crate) traffic: Traffic,
     /// Bytes came since somebody looked.
     pub(crate) heard: bool,
-    /// Whole packets or bytes of a payload moved since somebody looked.
+    /// Whole packets or bytes of a payload came since somebody looked.
     progressed: bool,
+    /// The receiver took bytes since somebody looked.
+    taken: bool,
     stalled: bool,
 }
 
@@ -188,6 +190,7 @@ impl<H: PacketService> Flow<H> {
             },
             heard: false,
             progressed: false,
+            taken: false,
             stalled: false,
         }
     }
@@ -209,9 +212,20 @@ impl<H: PacketService> Flow<H> {
         }
     }
 
-    /// True when something moved since the last call.
-    pub(crate) const fn progress(&mut self) -> bool {
-        std::mem::replace(&mut self.progressed, false)
+    /// True when, since the last call, that happened for which this direction waits.
+    pub(crate) fn progress(&mut self, wait: Wait) -> bool {
+        let progressed = std::mem::take(&mut self.progressed);
+        let taken = std::mem::take(&mut self.taken);
+        if wait == Wait::Write {
+            taken
+        } else {
+            progressed
+        }
+    }
+
+    /// True when the sender is listened to: whatever it sends is heard at once.
+    pub(crate) fn is_listening(&self) -> bool {
+        !self.is_hooked() && !self.stalled && !self.eof && self.end.is_none()
     }
 
     const fn is_hooked(&self) -> bool {
@@ -334,7 +348,7 @@ impl<H: PacketService> Flow<H> {
         if self.gather {
             self.input.extend_from_slice(&scratch[..read]);
             scratch::give_read(scratch);
-            if self.missing() == 0 || self.may_stream() {
+            if self.missing() == 0 || self.may_stream(turn.core.limits.max_packet_size) {
                 self.scan_input(writer, turn)?;
             }
             return Ok(true);
@@ -402,13 +416,15 @@ impl<H: PacketService> Flow<H> {
         }
     }
 
-    /// True when the packet at the front of `input` need not be gathered whole.
-    fn may_stream(&self) -> bool {
-        let is_publish = self
-            .input
-            .first()
-            .is_some_and(|first| first >> 4 == Kind::Publish.as_u8());
-        is_publish && (!self.tap.kinds().contains(Kind::Publish) || self.tap.is_head_only())
+    /// True when the packet at the front of `input` need not, or must not, be gathered whole.
+    fn may_stream(&self, max_packet_size: usize) -> bool {
+        let Ok(Some(head)) = Head::parse(&self.input) else {
+            return false;
+        };
+        head.kind() == Kind::Publish
+            && (!self.tap.kinds().contains(Kind::Publish)
+                || self.tap.is_head_only()
+                || head.total_len() > max_packet_size)
     }
 
     fn write<W: AsyncWrite + Unpin>(&mut self, writer: &mut W, cx: &mut Context<'_>) -> bool {
@@ -422,7 +438,7 @@ impl<H: PacketService> Flow<H> {
         run: &[u8],
         cx: &mut Context<'_>,
     ) {
-        let written = self.out.write_through(writer, run, cx).map(|()| true);
+        let written = self.out.write_through(writer, run, cx);
         self.wrote(written);
     }
 
@@ -431,7 +447,7 @@ impl<H: PacketService> Flow<H> {
     fn wrote(&mut self, written: io::Result<bool>) -> bool {
         match written {
             Ok(moved) => {
-                self.progressed |= moved;
+                self.taken |= moved;
                 moved
             }
             Err(error) => {
@@ -502,7 +518,9 @@ impl<H: PacketService> Flow<H> {
                 return Err(malformed(DecodeError::NotMinimal));
             }
             let total = head.total_len();
-            if direction == Direction::ToServer && total > turn.core.limits.max_packet_size {
+            // a PUBLISH of the broker is not gathered if it is larger
+            let may_be_larger = direction == Direction::ToClient && kind == Kind::Publish;
+            if total > turn.core.limits.max_packet_size && !may_be_larger {
                 return Err(malformed(DecodeError::PacketTooLarge));
             }
             let (next, consumed) = if kind == Kind::Publish {
@@ -590,6 +608,10 @@ impl<H: PacketService> Flow<H> {
         let layout = PublishLayout::parse(head, version, direction, bytes)
             .map_err(|error| End::malformed(direction, error))?;
         let Some(layout) = layout else {
+            // topic and properties are held until they are whole
+            if bytes.len() > turn.core.limits.max_packet_size {
+                return Err(End::malformed(direction, DecodeError::PacketTooLarge));
+            }
             return Ok((Next::Incomplete, 0));
         };
         let total = layout.total_len();

@@ -78,7 +78,7 @@ impl Outbox {
     }
 
     /// Writes a run straight from the read buffer when nothing is queued in front of it, and
-    /// queues what the other side does not take.
+    /// queues what the other side does not take. True when something was written.
     ///
     /// # Errors
     /// Those of the writer.
@@ -87,9 +87,9 @@ impl Outbox {
         writer: &mut W,
         run: &[u8],
         cx: &mut Context<'_>,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         if self.dead {
-            return Ok(());
+            return Ok(false);
         }
         let mut rest = run;
         while self.queue.is_empty() && !rest.is_empty() {
@@ -102,12 +102,13 @@ impl Outbox {
                 Poll::Pending => break,
             }
         }
+        let written = rest.len() < run.len();
         self.push(rest);
         if self.queue.is_empty() {
-            self.flush(writer, cx)
-        } else {
-            self.write(writer, cx).map(drop)
+            self.flush(writer, cx)?;
+            return Ok(written);
         }
+        Ok(self.write(writer, cx)? || written)
     }
 
     /// Writes what is queued, as far as the other side takes it. True when something was written.

@@ -165,6 +165,8 @@ where
         let connack = self.core.connack.filter(|_| !self.answered);
         if let Some(reason) = connack {
             self.answered = true;
+            // the client may have waited for it before it said anything
+            self.heard = Instant::now();
             self.recorder
                 .connack(Some(&self.core.session), self.core.version, reason);
         }
@@ -275,14 +277,15 @@ where
         }
         if self.core.connack.is_none() {
             consider(self.started + limits.connack_timeout, Deadline::Connack);
-        } else if self.core.keep_alive > 0 {
+        } else if self.core.keep_alive > 0 && self.to_server.is_listening() {
             let silence =
                 Duration::from_secs(self.core.keep_alive.into()).mul_f64(limits.keep_alive_grace);
             consider(self.heard + silence, Deadline::KeepAlive);
         }
+        let waits = [self.to_server.waits_for(), self.to_client.waits_for()];
         let now_waits = [
-            (self.to_server.waits_for(), self.to_server.progress()),
-            (self.to_client.waits_for(), self.to_client.progress()),
+            (waits[0], self.to_server.progress(waits[0])),
+            (waits[1], self.to_client.progress(waits[1])),
         ];
         for (index, (wait, progress)) in now_waits.into_iter().enumerate() {
             let (before, since) = &mut self.waits[index];

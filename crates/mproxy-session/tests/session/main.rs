@@ -6,5 +6,6 @@ mod support;
 mod aliases;
 mod connect;
 mod forwarding;
+mod limits;
 mod ordering;
 mod verdicts;
