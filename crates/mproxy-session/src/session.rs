@@ -132,7 +132,44 @@ impl Session {
     ///
     /// # Cancel safety
     /// Dropping the future closes both connections at once, without flushing and without notices.
-    pub async fn run<C, A, U, D, F, Fut, S, E>(self, client: C, admit: A, dial: F) -> Summary
+    pub fn run<C, A, U, D, F, Fut, S, E>(
+        self,
+        client: C,
+        admit: A,
+        dial: F,
+    ) -> impl Future<Output = Summary>
+    where
+        C: AsyncRead + AsyncWrite + Unpin,
+        A: Service<Connect, Response = Admission<U, D>>,
+        A::Error: Into<BoxError>,
+        U: PacketService,
+        D: PacketService,
+        F: FnOnce(&Connect) -> Fut,
+        Fut: Future<Output = Result<S, E>>,
+        S: AsyncRead + AsyncWrite + Unpin,
+        E: fmt::Display,
+    {
+        // The beginning, the pipe and the end are boxed one by one: a session that lives long
+        // keeps no room for its beginning and its end.
+        let opening = Box::pin(self.open(client, admit, dial));
+        async move {
+            let opened = opening.await;
+            let mut live = match opened {
+                Ok(live) => live,
+                Err(summary) => return *summary,
+            };
+            let (end, panicked) = poll_fn(|cx| live.pipe.poll(cx)).await;
+            Box::pin(close(live, end, panicked)).await
+        }
+    }
+
+    /// Brings a connection to the point where it has a pipe, or to its end.
+    async fn open<C, A, U, D, F, Fut, S, E>(
+        self,
+        mut client: C,
+        admit: A,
+        dial: F,
+    ) -> Result<Box<Live<C, S, U, D>>, Box<Summary>>
     where
         C: AsyncRead + AsyncWrite + Unpin,
         A: Service<Connect, Response = Admission<U, D>>,
@@ -145,42 +182,33 @@ impl Session {
         E: fmt::Display,
     {
         let started = Instant::now();
-        let mut client = client;
-        // boxed, so that a session that lives long does not keep the room for its beginning
-        let prologue = Box::pin(self.prologue(&mut client, admit, dial)).await;
-        let prologue = match prologue {
-            Ok(prologue) => prologue,
-            Err(rejected) => return Box::pin(self.reject(client, rejected, started)).await,
-        };
         let Prologue {
             server,
             hooks,
             connect,
             rest,
             session,
-        } = prologue;
+        } = match self.prologue(&mut client, admit, dial).await {
+            Ok(prologue) => prologue,
+            Err(rejected) => return Err(Box::new(self.reject(client, rejected, started).await)),
+        };
         let mut out = Outbox::default();
         out.push(connect.as_bytes());
         let core = Core::new(&connect, session, self.limits);
-        drop(connect);
-        let to_server = Flow::new(Direction::ToServer, hooks.to_server, rest, out);
-        let to_client = Flow::new(
-            Direction::ToClient,
-            hooks.to_client,
-            BytesMut::new(),
-            Outbox::default(),
+        let flows = (
+            Flow::new(Direction::ToServer, hooks.to_server, rest, out),
+            Flow::new(
+                Direction::ToClient,
+                hooks.to_client,
+                BytesMut::new(),
+                Outbox::default(),
+            ),
         );
-        let on_close = hooks.on_close;
-        let flows = (to_server, to_client);
-        let mut pipe = Pipe::new((client, server), flows, core, self.recorder, self.control);
-        let (end, panicked) = poll_fn(|cx| pipe.poll(cx)).await;
-        let ended = Ended {
-            end,
-            panicked,
+        Ok(Box::new(Live {
+            pipe: Pipe::new((client, server), flows, core, self.recorder, self.control),
+            on_close: hooks.on_close,
             started,
-            peer: self.peer,
-        };
-        Box::pin(close(pipe, ended, on_close)).await
+        }))
     }
 
     /// Reads CONNECT, asks the hooks, dials the broker; ends early when ordered to.
@@ -361,32 +389,26 @@ impl Session {
     }
 }
 
-/// How a pipe ended, on the way to its summary.
-struct Ended {
-    end: End,
-    panicked: bool,
+/// A connection whose CONNECT was admitted.
+struct Live<C, S, U: PacketService, D: PacketService> {
+    pipe: Pipe<C, S, U, D>,
+    on_close: Option<OnClose>,
     started: Instant,
-    peer: Peer,
 }
 
 /// Writes what is still to be said to both sides, closes both, and reports.
-async fn close<C, S, U, D>(
-    pipe: Pipe<C, S, U, D>,
-    ended: Ended,
-    on_close: Option<OnClose>,
-) -> Summary
+async fn close<C, S, U, D>(live: Box<Live<C, S, U, D>>, end: End, panicked: bool) -> Summary
 where
     C: AsyncRead + AsyncWrite + Unpin,
     S: AsyncRead + AsyncWrite + Unpin,
     U: PacketService,
     D: PacketService,
 {
-    let Ended {
-        end,
-        panicked,
+    let Live {
+        pipe,
+        on_close,
         started,
-        peer,
-    } = ended;
+    } = *live;
     let Pipe {
         client,
         server,
@@ -447,7 +469,7 @@ where
         ),
     );
     let summary = Summary {
-        peer,
+        peer: core.session.peer().clone(),
         version: Some(core.version),
         session: Some(core.session),
         side: end.side,

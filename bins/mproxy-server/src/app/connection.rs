@@ -1,13 +1,18 @@
 //! One accepted connection, from its socket to its last log line.
 
+use std::future::Future;
+use std::io;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use mproxy_admin::RefuseReason;
 use mproxy_session::{
     CloseReason, Control, Hooks, Limits, Peer, Session, Summary, UpgradeRequest, new_hooks,
 };
-use mproxy_transport::{Accepted, ClientAddr, Stream, WsOptions, WsRequest, accept_websocket};
+use mproxy_transport::{Accepted, Stream, WsOptions, WsRequest, accept_websocket};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tower::ServiceBuilder;
 
 use super::compose::{Composed, Stack};
@@ -61,8 +66,8 @@ impl Service {
         pass: Pass,
     ) {
         let metrics = self.metrics.accepted();
-        let address = accepted.peer();
-        let (stream, peer) = match self.open(accepted, address).await {
+        let opened = self.open(accepted).await;
+        let (stream, peer) = match opened {
             Ok(opened) => opened,
             Err(reason) => {
                 metrics.refused(reason);
@@ -71,24 +76,23 @@ impl Service {
         };
         let logs = !self.chain.has_access_log;
         let recorder = Arc::new(ConnectionRecorder::new(worker, metrics, logs));
-        let session = Session::new(peer)
-            .limits(Arc::clone(&self.limits))
-            .recorder(Arc::clone(&recorder) as Arc<_>)
-            .control(control);
-        let summary = self.run(session, stream).await;
+        let running = {
+            let session = Session::new(peer)
+                .limits(Arc::clone(&self.limits))
+                .recorder(Arc::clone(&recorder) as Arc<_>)
+                .control(control);
+            self.run(session, stream)
+        };
+        let summary = running.await;
         recorder.closed(&summary);
         self.report(&summary, logs);
         drop(pass);
     }
 
     /// Registers the socket and, on a WebSocket listener, does the handshake.
-    async fn open(
-        &self,
-        accepted: Accepted,
-        address: ClientAddr,
-    ) -> Result<(Stream, Peer), RefuseReason> {
+    async fn open(&self, accepted: Accepted) -> Result<(Stream, Peer), RefuseReason> {
         let mut peer = Peer::new(Arc::clone(&self.name));
-        peer.address = address.socket_addr();
+        peer.address = accepted.peer().socket_addr();
         let stream = accepted.into_stream().map_err(|error| {
             tracing::warn!(
                 target: "mproxy::listener", listener = &*self.name, peer = %peer, %error,
@@ -114,7 +118,13 @@ impl Service {
         }
     }
 
-    async fn run(&self, session: Session, stream: Stream) -> Summary {
+    /// Runs the session with its stack of layers. The three kinds of stack make three types of
+    /// session; their futures are small, because a session boxes what is large.
+    fn run(
+        &self,
+        session: Session,
+        stream: Stream,
+    ) -> impl Future<Output = Summary> + Send + use<> {
         let upstream = Arc::clone(&self.upstream);
         let dial = move |connect: &mproxy_session::Connect| {
             let version = connect.packet().version();
@@ -126,15 +136,18 @@ impl Service {
             }
         };
         let base = new_hooks(|_| Hooks::none());
-        // a future of its own size for each kind of stack: most sessions have no layers or few
         match &self.chain.stack {
-            Stack::Empty => Box::pin(session.run(stream, base, dial)).await,
+            Stack::Empty => Running::Empty {
+                future: session.run(stream, base, dial),
+            },
             Stack::Short([outer, inner]) => {
                 let admit = ServiceBuilder::new()
                     .layer(outer)
                     .layer(inner)
                     .service(base);
-                Box::pin(session.run(stream, admit, dial)).await
+                Running::Short {
+                    future: session.run(stream, admit, dial),
+                }
             }
             Stack::Long(layers) => {
                 let [a, b, c, d, e, f, g, h] = &**layers;
@@ -148,7 +161,9 @@ impl Service {
                     .layer(g)
                     .layer(h)
                     .service(base);
-                Box::pin(session.run(stream, admit, dial)).await
+                Running::Long {
+                    future: session.run(stream, admit, dial),
+                }
             }
         }
     }
@@ -246,6 +261,33 @@ fn upgrade(request: &WsRequest) -> UpgradeRequest {
 }
 
 pin_project_lite::pin_project! {
+    /// A session with one of three kinds of stack.
+    #[project = RunningProj]
+    enum Running<E, S, L> {
+        Empty { #[pin] future: E },
+        Short { #[pin] future: S },
+        Long { #[pin] future: L },
+    }
+}
+
+impl<E, S, L, O> Future for Running<E, S, L>
+where
+    E: Future<Output = O>,
+    S: Future<Output = O>,
+    L: Future<Output = O>,
+{
+    type Output = O;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<O> {
+        match self.project() {
+            RunningProj::Empty { future } => future.poll(cx),
+            RunningProj::Short { future } => future.poll(cx),
+            RunningProj::Long { future } => future.poll(cx),
+        }
+    }
+}
+
+pin_project_lite::pin_project! {
     /// A broker connection that is counted as long as it is open.
     struct Counted {
         #[pin]
@@ -254,40 +296,34 @@ pin_project_lite::pin_project! {
     }
 }
 
-impl tokio::io::AsyncRead for Counted {
+impl AsyncRead for Counted {
     #[inline]
     fn poll_read(
-        self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-        buffer: &mut tokio::io::ReadBuf<'_>,
-    ) -> std::task::Poll<std::io::Result<()>> {
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         self.project().stream.poll_read(cx, buffer)
     }
 }
 
-impl tokio::io::AsyncWrite for Counted {
+impl AsyncWrite for Counted {
     #[inline]
     fn poll_write(
-        self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
         bytes: &[u8],
-    ) -> std::task::Poll<std::io::Result<usize>> {
+    ) -> Poll<io::Result<usize>> {
         self.project().stream.poll_write(cx, bytes)
     }
 
     #[inline]
-    fn poll_flush(
-        self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<std::io::Result<()>> {
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.project().stream.poll_flush(cx)
     }
 
     #[inline]
-    fn poll_shutdown(
-        self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<std::io::Result<()>> {
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.project().stream.poll_shutdown(cx)
     }
 }
