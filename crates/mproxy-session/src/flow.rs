@@ -31,8 +31,8 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes, BytesMut};
 use mproxy_codec::{
-    DecodeError, Direction, Head, Kind, Publish, PublishEdit, PublishLayout, QoS, ReasonCode, View,
-    encode_suback, encode_unsuback, normalise,
+    DecodeError, Direction, Head, Kind, Publish, PublishEdit, PublishLayout, PublishRun, QoS,
+    ReasonCode, View, encode_suback, encode_unsuback, normalise,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -145,6 +145,8 @@ pub(crate) struct Turn<'a, 'b> {
     pub(crate) task: &'a mut Context<'b>,
     /// Hooks see publications of the client.
     pub(crate) tapped_to_server: bool,
+    /// The session is to end: what was read is finished, nothing new is begun.
+    pub(crate) ordered: bool,
     /// Set while a hook runs, so that a panic is blamed on the right party.
     pub(crate) in_hook: &'a mut bool,
 }
@@ -232,6 +234,11 @@ impl<H: PacketService> Flow<H> {
         !matches!(self.hook, Hook::Idle)
     }
 
+    /// True while packets that were read are not through the hooks.
+    pub(crate) fn holds_packets(&self) -> bool {
+        self.is_hooked() || self.rescan && !self.input.is_empty()
+    }
+
     /// True when nothing of this direction is left to do: the sender is done and everything it
     /// sent has been written.
     pub(crate) fn is_finished(&self) -> bool {
@@ -297,7 +304,7 @@ impl<H: PacketService> Flow<H> {
                 return Ok(true);
             }
         }
-        if self.eof {
+        if self.eof || turn.ordered && self.stream.is_none() {
             return Ok(moved);
         }
         let read = self.read(reader, writer, turn)?;
@@ -317,10 +324,11 @@ impl<H: PacketService> Flow<H> {
     {
         let mut scratch = scratch::take_read();
         let start = if self.gather { 0 } else { self.input.len() };
-        let end = if self.gather {
-            self.missing().min(SCRATCH_LEN)
-        } else {
-            SCRATCH_LEN
+        let end = match &self.stream {
+            _ if self.gather => self.missing().min(SCRATCH_LEN),
+            // up to the border, and not into the next packet
+            Some(stream) if turn.ordered => stream.left.min(SCRATCH_LEN),
+            _ => SCRATCH_LEN,
         };
         scratch[..start].copy_from_slice(&self.input[..start]);
         let mut buffer = ReadBuf::new(&mut scratch[start..end]);
@@ -508,6 +516,11 @@ impl<H: PacketService> Flow<H> {
                 continue;
             }
             let bytes = &buffer[*at..filled];
+            let ordinary = self.skip_ordinary(bytes, turn);
+            if ordinary > 0 {
+                *at += ordinary;
+                continue;
+            }
             let malformed = |error| End::malformed(direction, error);
             let kind = Head::check_first_byte(bytes[0], version, direction).map_err(malformed)?;
             turn.core.check_phase(direction, kind)?;
@@ -547,6 +560,30 @@ impl<H: PacketService> Flow<H> {
             }
         }
         Ok(())
+    }
+
+    /// Finds the run of packets about which there is nothing to say and nobody to ask. Returns its
+    /// length in bytes.
+    #[inline]
+    fn skip_ordinary(&mut self, bytes: &[u8], turn: &mut Turn<'_, '_>) -> usize {
+        let core = &*turn.core;
+        if self.tap.kinds().contains(Kind::Publish)
+            || !core.is_established()
+            || core.ledger.answers_locally()
+        {
+            return 0;
+        }
+        let own_limit = match self.direction {
+            Direction::ToServer => core.limits.max_packet_size,
+            Direction::ToClient => usize::MAX,
+        };
+        let max_packet = core.receiver_max_packet(self.direction).min(own_limit);
+        let run = PublishRun::scan(bytes, core.version, max_packet);
+        turn.batch.read_run(&run);
+        self.traffic.packets += u64::from(run.packets());
+        self.traffic.publishes += u64::from(run.packets());
+        self.traffic.bytes += run.len() as u64;
+        run.len()
     }
 
     /// Takes up to `available` bytes of the payload that streams through.

@@ -107,15 +107,17 @@ where
         }
         let mut moved_any = false;
         for _ in 0..ROUNDS {
-            if let Some(order) = self.control.order()
+            let order = self.control.order();
+            if let Some(order) = order
                 && !self.to_client.out.is_mid_packet()
                 && !self.to_server.out.is_mid_packet()
+                && !self.to_client.holds_packets()
             {
                 let mut end = End::told(Side::Proxy, order.reason, order.reason_code);
                 end.suppress_will = order.suppress_will;
                 return Poll::Ready(end);
             }
-            let moved = match self.round(cx) {
+            let moved = match self.round(cx, order.is_some()) {
                 Ok(moved) => moved,
                 Err(end) => return Poll::Ready(end),
             };
@@ -132,7 +134,7 @@ where
     }
 
     /// One turn of each direction.
-    fn round(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+    fn round(&mut self, cx: &mut Context<'_>, ordered: bool) -> Result<bool, End> {
         let tapped_to_server = self.to_server.kinds().contains(mproxy_codec::Kind::Publish);
         let mut batch = Batch::default();
         let mut turn = Turn {
@@ -141,6 +143,7 @@ where
             batch: &mut batch,
             task: cx,
             tapped_to_server,
+            ordered,
             in_hook: &mut self.in_hook,
         };
         let up = self
@@ -156,6 +159,7 @@ where
             batch: &mut batch,
             task: cx,
             tapped_to_server,
+            ordered,
             in_hook: &mut self.in_hook,
         };
         let down = self
@@ -204,7 +208,11 @@ where
     /// Who ended it, now that it has ended.
     fn end(&self) -> End {
         if let Some(end) = &self.to_server.end {
-            return (**end).clone();
+            return match &self.to_client.end {
+                // a broker that could not be written to has said why
+                Some(last_word) if end.side == Side::Upstream => (**last_word).clone(),
+                _ => (**end).clone(),
+            };
         }
         if self.to_server.eof {
             return End::quiet(Side::Client, CloseReason::Eof);

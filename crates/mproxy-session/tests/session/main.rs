@@ -4,6 +4,7 @@
 mod support;
 
 mod aliases;
+mod closing;
 mod connect;
 mod forwarding;
 mod limits;

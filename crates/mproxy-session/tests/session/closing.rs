@@ -1,0 +1,406 @@
+//! Last words, and who hears them.
+
+use std::io;
+use std::time::Duration;
+
+use mproxy_codec::{KindSet, ReasonCode, Version};
+use mproxy_session::{CloseReason, Hooks, Order, Side, Tap};
+
+use crate::support::hooks::{Gate, Seen, by_topic};
+use crate::support::{Frames, Setup, admit, admit_all, hex, settle};
+
+const VERSIONS: [Version; 3] = [Version::V31, Version::V311, Version::V5];
+
+#[tokio::test(start_paused = true)]
+async fn disconnect_is_forwarded_and_then_the_upstream_ends() {
+    for version in VERSIONS {
+        let f = Frames(version);
+        let pair = Setup::new().connected(version, admit_all()).await;
+        pair.client
+            .send(&[f.publish("a", 0, 0, b"x"), f.disconnect()].concat());
+        pair.broker
+            .expect(&[f.publish("a", 0, 0, b"x"), f.disconnect()].concat())
+            .await;
+        assert!(pair.broker.is_ended());
+        pair.broker.finish();
+        pair.client.expect(b"").await;
+        let summary = pair.summary().await;
+        assert_eq!(
+            (summary.side, summary.reason),
+            (Side::Client, CloseReason::Disconnect)
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_follows_disconnect_is_not_forwarded() {
+    for version in VERSIONS {
+        let f = Frames(version);
+        let pair = Setup::new().connected(version, admit_all()).await;
+        pair.client
+            .send(&[f.disconnect(), f.publish("a", 0, 0, b"x")].concat());
+        pair.broker.expect(&f.disconnect()).await;
+        pair.client.send(&f.publish("a", 0, 0, b"x"));
+        pair.broker.expect(b"").await;
+        assert_eq!(pair.end().await.reason, CloseReason::Disconnect);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disconnect_with_will_keeps_its_reason() {
+    let pair = Setup::new().connected(Version::V5, admit_all()).await;
+    pair.client.send(&hex("e0 01 04"));
+    pair.broker.expect(&hex("e0 01 04")).await;
+    let summary = pair.end().await;
+    assert_eq!(summary.reason, CloseReason::DisconnectWithWill);
+    assert_eq!(summary.reason_code, ReasonCode::DISCONNECT_WITH_WILL);
+}
+
+/// No DISCONNECT may be made up: the broker publishes the will of a client that is lost.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_lost_is_not_excused() {
+    for version in VERSIONS {
+        let f = Frames(version);
+        for broken in [false, true] {
+            let pair = Setup::new().connected(version, admit_all()).await;
+            pair.client
+                .send(&[f.publish("a", 1, 1, b"x"), vec![0x30, 10]].concat());
+            settle().await;
+            if broken {
+                pair.client.reset()
+            } else {
+                pair.client.finish()
+            }
+            // everything whole, nothing partial, and the end at once
+            pair.broker.expect(&f.publish("a", 1, 1, b"x")).await;
+            assert!(pair.broker.is_ended());
+            let summary = pair.end().await;
+            let reason = if broken {
+                CloseReason::Reset
+            } else {
+                CloseReason::Eof
+            };
+            assert_eq!((summary.side, summary.reason), (Side::Client, reason));
+        }
+    }
+}
+
+/// A client may end its stream and still read: what the broker has for it arrives.
+#[tokio::test(start_paused = true)]
+async fn a_half_closed_client_still_gets_what_the_broker_sends() {
+    let f = Frames(Version::V311);
+    let pair = Setup::new().connected(Version::V311, admit_all()).await;
+    pair.client.send(&f.publish("a", 1, 1, b"x"));
+    pair.client.finish();
+    pair.broker.expect(&f.publish("a", 1, 1, b"x")).await;
+    pair.broker.send(&f.puback(1));
+    pair.client.expect(&f.puback(1)).await;
+    pair.broker.finish();
+    settle().await;
+    assert!(pair.client.is_ended());
+    assert_eq!(pair.summary().await.reason, CloseReason::Eof);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_does_not_close_in_its_turn_is_waited_for_briefly() {
+    let f = Frames(Version::V311);
+    let pair = Setup::new()
+        .limits(|limits| limits.linger = Duration::from_secs(2))
+        .connected(Version::V311, admit_all())
+        .await;
+    pair.client.send(&f.disconnect());
+    pair.client.finish();
+    settle().await;
+    tokio::time::advance(Duration::from_secs(5)).await;
+    let summary = tokio::time::timeout(Duration::from_secs(5), pair.summary()).await;
+    assert_eq!(
+        summary.expect("ended by itself").reason,
+        CloseReason::Disconnect
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_broker_sent_before_it_closed_arrives_before_the_farewell() {
+    for version in VERSIONS {
+        let f = Frames(version);
+        let pair = Setup::new().connected(version, admit_all()).await;
+        let deliveries = f.publish("a", 0, 0, &[0; 500]).repeat(300);
+        pair.client.set_capacity(1000);
+        pair.broker.send(&deliveries);
+        pair.broker.finish();
+        settle().await;
+        pair.client.set_capacity(usize::MAX);
+        pair.client
+            .expect_plain(&[deliveries, f.farewell(0x80)].concat())
+            .await;
+        assert!(pair.client.is_ended());
+        let summary = pair.end().await;
+        assert_eq!(
+            (summary.side, summary.reason),
+            (Side::Upstream, CloseReason::UpstreamEof)
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_dies_is_told_without_a_partial_packet() {
+    for version in VERSIONS {
+        let f = Frames(version);
+        let pair = Setup::new().connected(version, admit_all()).await;
+        let delivery = f.publish("a", 0, 0, &[0; 500]);
+        pair.broker
+            .send(&[delivery.clone(), delivery[..100].to_vec()].concat());
+        settle().await;
+        pair.broker.reset();
+        pair.client
+            .expect_plain(&[delivery, f.farewell(0x80)].concat())
+            .await;
+        assert!(pair.client.is_ended());
+        assert_eq!(pair.end().await.reason, CloseReason::UpstreamEof);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_brokers_own_disconnect_is_the_last_word() {
+    let f = Frames(Version::V5);
+    for (code, reason) in [
+        (0x8e, CloseReason::SessionTakenOver),
+        (0x8b, CloseReason::UpstreamDisconnect),
+        (0x9d, CloseReason::UpstreamDisconnect),
+    ] {
+        let pair = Setup::new().connected(Version::V5, admit_all()).await;
+        pair.broker
+            .send(&[f.farewell(code), f.publish("a", 0, 0, b"x")].concat());
+        pair.client.expect(&f.farewell(code)).await;
+        assert!(pair.client.is_ended() && pair.broker.is_ended());
+        pair.broker.expect(b"").await;
+        let summary = pair.end().await;
+        assert_eq!((summary.side, summary.reason), (Side::Upstream, reason));
+        assert_eq!(summary.reason_code.as_u8(), code);
+    }
+}
+
+/// A server of MQTT 3 has no DISCONNECT.
+#[tokio::test(start_paused = true)]
+async fn a_disconnect_of_a_broker_of_mqtt_3_is_an_error() {
+    for version in [Version::V31, Version::V311] {
+        let pair = Setup::new().connected(version, admit_all()).await;
+        pair.broker.send(&hex("e0 00"));
+        pair.client.expect(b"").await;
+        assert!(pair.client.is_ended() && pair.broker.is_ended());
+        assert_eq!(pair.end().await.reason, CloseReason::UpstreamProtocolError);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_says_goodbye_and_may_keep_wills_from_being_published() {
+    for version in VERSIONS {
+        let f = Frames(version);
+        for suppress in [true, false] {
+            let pair = Setup::new().connected(version, admit_all()).await;
+            pair.control.close(Order::drain(suppress));
+            pair.client.expect(&f.farewell(0x8b)).await;
+            pair.broker
+                .expect(if suppress { &[0xe0, 0] } else { &[] })
+                .await;
+            assert!(pair.client.is_ended() && pair.broker.is_ended());
+            let summary = pair.end().await;
+            assert_eq!(
+                (summary.side, summary.reason),
+                (Side::Proxy, CloseReason::Drain)
+            );
+        }
+        let pair = Setup::new().connected(version, admit_all()).await;
+        pair.control.close(Order::kick());
+        pair.control.close(Order::drain(true));
+        pair.client.expect(&f.farewell(0x98)).await;
+        pair.broker.expect(b"").await;
+        assert_eq!(
+            pair.end().await.reason,
+            CloseReason::Kicked,
+            "the first order counts"
+        );
+    }
+}
+
+/// What has been read is passed on before the goodbye: an acknowledgement that the proxy has taken
+/// from the broker exists nowhere else.
+#[tokio::test(start_paused = true)]
+async fn a_drain_flushes_what_has_arrived() {
+    for version in VERSIONS {
+        let f = Frames(version);
+        let pair = Setup::new().connected(version, admit_all()).await;
+        pair.client.set_capacity(100);
+        let acks: Vec<u8> = (1..=1000).flat_map(|id| f.puback(id)).collect();
+        pair.broker.send(&acks);
+        settle().await;
+        pair.control.close(Order::drain(false));
+        settle().await;
+        pair.client.set_capacity(usize::MAX);
+        pair.client.expect(&[acks, f.farewell(0x8b)].concat()).await;
+    }
+}
+
+/// The same when a hook holds what was read: what stands behind the packet it decides on had been
+/// read from the broker and was thrown away by the order.
+#[tokio::test(start_paused = true)]
+async fn a_drain_waits_for_the_hook_that_holds_what_the_broker_sent() {
+    for version in VERSIONS {
+        let f = Frames(version);
+        let gate = Gate::new();
+        let hook = by_topic(&gate, &Seen::default());
+        let pair = Setup::new()
+            .connected(
+                version,
+                admit(move |_| Hooks::new(Tap::none(), Tap::only(KindSet::PUBLISH, hook.clone()))),
+            )
+            .await;
+        let sent = [f.publish("held/1", 0, 0, b"x"), f.puback(7)].concat();
+        pair.broker.send(&sent);
+        settle().await;
+        pair.control.close(Order::drain(false));
+        pair.client.expect(b"").await;
+        gate.open(1);
+        pair.client.expect(&[sent, f.farewell(0x8b)].concat()).await;
+        assert_eq!(pair.end().await.reason, CloseReason::Drain);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_waits_for_the_border_of_a_packet_that_streams() {
+    for up in [true, false] {
+        let f = Frames(Version::V5);
+        let pair = Setup::new().connected(Version::V5, admit_all()).await;
+        let publish = f.publish("a", 0, 0, &vec![7; 200_000]);
+        let (from, to) = if up {
+            (&pair.client, &pair.broker)
+        } else {
+            (&pair.broker, &pair.client)
+        };
+        from.send(&publish[..100_000]);
+        to.expect(&publish[..100_000]).await;
+        pair.control.close(Order::drain(true));
+        to.expect(b"").await;
+        assert!(!to.is_ended());
+        from.send(&publish[100_000..]);
+        let last = if up { hex("e0 00") } else { f.farewell(0x8b) };
+        to.expect(&[&publish[100_000..], &last].concat()).await;
+        assert_eq!(pair.end().await.reason, CloseReason::Drain);
+    }
+}
+
+/// Large packets one behind the other: reads end inside of one, so that between two reads there is
+/// never a border, and the order was never obeyed.
+#[tokio::test(start_paused = true)]
+async fn an_order_is_obeyed_in_a_flood_of_large_packets() {
+    let f = Frames(Version::V5);
+    let pair = Setup::new().connected(Version::V5, admit_all()).await;
+    let publish = f.publish("a", 0, 0, &vec![7; 100_000]);
+    pair.client.send(&publish.repeat(1000));
+    pair.broker.set_capacity(10_000);
+    settle().await;
+    pair.control.close(Order::drain(true));
+    settle().await;
+    pair.broker.set_capacity(usize::MAX);
+    let received = pair.broker.take().await;
+    let (whole, goodbye) = received.split_at(received.len() - 2);
+    assert!(
+        whole.len().is_multiple_of(publish.len()),
+        "{} bytes",
+        whole.len()
+    );
+    assert!(whole.len() < 10 * publish.len());
+    assert_eq!(goodbye, [0xe0, 0]);
+    assert_eq!(pair.end().await.reason, CloseReason::Drain);
+}
+
+/// Closing with unread input resets a TCP connection, and the reset destroys what was written last:
+/// a refused client that had pipelined its first packets never saw the refusal. The proxy ends its
+/// own stream and reads on for a while.
+#[tokio::test(start_paused = true)]
+async fn a_refused_client_is_read_to_its_end() {
+    for version in VERSIONS {
+        let f = Frames(version);
+        let pair = Setup::new()
+            .limits(|limits| limits.versions = mproxy_session::Versions::NONE)
+            .start(admit_all());
+        pair.client
+            .send(&[f.connect("c"), f.publish("a", 0, 0, &[0; 30_000])].concat());
+        assert!(!pair.client.take().await.is_empty());
+        assert!(pair.client.is_ended());
+        assert!(pair.is_running(), "reads on");
+        assert_eq!(pair.client.unread(), 0);
+        pair.client.finish();
+        settle().await;
+        assert!(!pair.is_running());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn lingering_ends_by_time_and_by_size() {
+    let f = Frames(Version::V5);
+    let setup = || {
+        Setup::new().limits(|limits| {
+            limits.versions = mproxy_session::Versions::NONE;
+            limits.linger = Duration::from_secs(2);
+        })
+    };
+    let pair = setup().start(admit_all());
+    pair.client.send(&f.connect("c"));
+    settle().await;
+    assert!(pair.is_running());
+    tokio::time::advance(Duration::from_secs(2)).await;
+    settle().await;
+    assert!(!pair.is_running());
+
+    let pair = setup().start(admit_all());
+    pair.client.send(&f.connect("c"));
+    settle().await;
+    pair.client.send(&vec![0; 1_000_000]);
+    settle().await;
+    assert!(!pair.is_running());
+    assert!(pair.client.unread() > 900_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_protocol_error_arrives_although_the_client_keeps_sending() {
+    let f = Frames(Version::V5);
+    let pair = Setup::new().connected(Version::V5, admit_all()).await;
+    let good = f.publish("a", 0, 0, b"x");
+    pair.client
+        .send(&[good.clone(), hex("20 03 00 00 00"), good.repeat(100)].concat());
+    pair.client.expect_plain(&f.farewell(0x82)).await;
+    // what stood before the error was forwarded, however the reads were cut
+    pair.broker.expect(&good).await;
+    assert!(pair.broker.is_ended());
+    assert_eq!(pair.end().await.reason, CloseReason::ProtocolError);
+}
+
+/// A client whose connection cannot be written to any more may have sent more before it went.
+#[tokio::test(start_paused = true)]
+async fn what_a_client_sent_before_it_went_away_is_forwarded() {
+    let f = Frames(Version::V311);
+    let pair = Setup::new().connected(Version::V311, admit_all()).await;
+    pair.client.fail_writes(io::ErrorKind::BrokenPipe);
+    pair.broker.send(&f.publish("a", 0, 0, b"x"));
+    settle().await;
+    let last = [f.publish("b", 1, 1, b"y"), f.disconnect()].concat();
+    pair.client.send(&last);
+    pair.client.finish();
+    pair.broker.expect(&last).await;
+    assert!(pair.broker.is_ended());
+    pair.end().await;
+}
+
+/// A broker that cannot be written to may have something to say, a DISCONNECT above all.
+#[tokio::test(start_paused = true)]
+async fn what_a_broker_sent_before_it_went_away_is_forwarded() {
+    let f = Frames(Version::V5);
+    let pair = Setup::new().connected(Version::V5, admit_all()).await;
+    pair.broker.fail_writes(io::ErrorKind::BrokenPipe);
+    pair.client.send(&f.publish("a", 0, 0, b"x"));
+    settle().await;
+    pair.broker.send(&f.farewell(0x8e));
+    pair.client.expect(&f.farewell(0x8e)).await;
+    assert_eq!(pair.end().await.side, Side::Upstream);
+}
