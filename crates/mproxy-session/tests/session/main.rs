@@ -4,9 +4,12 @@
 mod support;
 
 mod aliases;
+mod backpressure;
 mod closing;
 mod connect;
 mod forwarding;
 mod limits;
 mod ordering;
+mod panics;
+mod streaming;
 mod verdicts;

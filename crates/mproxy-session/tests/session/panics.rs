@@ -1,0 +1,154 @@
+//! A hook that panics ends its own session and no other.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use mproxy_codec::{KindSet, Version};
+use mproxy_session::{BoxError, CloseReason, FilterLayer, Forward, Hooks, Packet, Tap, Verdict};
+use tower::{Layer, Service};
+
+use crate::support::hooks::{Gate, Seen, by_topic};
+use crate::support::{Frames, Pair, Setup, admit, admit_all, settle};
+
+const F: Frames = Frames(Version::V5);
+
+/// Where a service panics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Ready,
+    Call,
+    Future,
+    FutureDrop,
+}
+
+/// Panics at its place.
+#[derive(Clone, Copy)]
+struct Panicking(Place);
+
+impl Service<Packet> for Panicking {
+    type Response = Verdict;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Verdict, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        assert_ne!(self.0, Place::Ready, "on purpose");
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, packet: Packet) -> Self::Future {
+        let place = self.0;
+        assert_ne!(place, Place::Call, "on purpose");
+        struct Bomb(bool);
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                assert!(!self.0, "on purpose");
+            }
+        }
+        Box::pin(async move {
+            let _bomb = Bomb(place == Place::FutureDrop);
+            assert_ne!(place, Place::Future, "on purpose");
+            Ok(Verdict::Forward(packet))
+        })
+    }
+}
+
+async fn ends_alone(pair: Pair, up: bool) {
+    let other = Setup::new().connected(Version::V311, admit_all()).await;
+    let side = if up { &pair.client } else { &pair.broker };
+    side.send(&F.publish("panicked/t", 1, 1, b"x"));
+    pair.client.expect_plain(&F.farewell(0x83)).await;
+    pair.broker.expect(b"").await;
+    assert!(pair.client.is_ended() && pair.broker.is_ended());
+    let summary = pair.end().await;
+    assert_eq!(summary.reason, CloseReason::HookFailed, "{summary:?}");
+    assert!(summary.panicked);
+    other.client.send(&F.pingreq());
+    other.broker.expect(&F.pingreq()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_packet_hook_that_panics_ends_its_own_session_only() {
+    for place in [Place::Ready, Place::Call, Place::Future, Place::FutureDrop] {
+        for up in [true, false] {
+            let pair = Setup::new()
+                .connected(
+                    Version::V5,
+                    admit(move |_| {
+                        let tap = || Tap::only(KindSet::PUBLISH, Panicking(place));
+                        Hooks::new(tap(), tap())
+                    }),
+                )
+                .await;
+            ends_alone(pair, up).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn closures_and_hooks_that_have_waited_are_no_different() {
+    let judge = FilterLayer::new(|packet: &Packet| {
+        assert!(packet.publish().is_none(), "on purpose");
+        Ok(())
+    });
+    let pair = Setup::new()
+        .connected(
+            Version::V5,
+            admit(move |_| Hooks::new(Tap::all(judge.layer(Forward)), Tap::none())),
+        )
+        .await;
+    ends_alone(pair, true).await;
+
+    let hook = by_topic(&Gate::new(), &Seen::default());
+    let pair = Setup::new()
+        .connected(
+            Version::V5,
+            admit(move |_| Hooks::new(Tap::all(hook.clone()), Tap::none())),
+        )
+        .await;
+    pair.client.send(&F.publish("slow/t", 0, 0, b"x"));
+    settle().await;
+    tokio::time::advance(std::time::Duration::from_secs(2)).await;
+    pair.broker.expect(&F.publish("slow/t", 0, 0, b"x")).await;
+    ends_alone(pair, true).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_notice_that_panics_does_not_lose_the_summary() {
+    for in_future in [true, false] {
+        let pair = Setup::new()
+            .connected(
+                Version::V311,
+                admit(move |_| {
+                    Hooks::none().on_close(move |_| {
+                        assert!(in_future, "on purpose");
+                        async { panic!("on purpose") }
+                    })
+                }),
+            )
+            .await;
+        pair.client.send(&F.disconnect());
+        let summary = pair.end().await;
+        assert_eq!(summary.reason, CloseReason::Disconnect);
+        assert!(summary.panicked);
+    }
+}
+
+/// Memory and threads: ten thousand panics leave nothing behind that would stop the next session.
+#[tokio::test(start_paused = true)]
+async fn many_panics_leave_a_working_thread() {
+    std::panic::set_hook(Box::new(|_| {}));
+    for _ in 0..300 {
+        let pair = Setup::new()
+            .connected(
+                Version::V311,
+                admit(|_| Hooks::new(Tap::all(Panicking(Place::Call)), Tap::none())),
+            )
+            .await;
+        pair.client.send(&F.pingreq());
+        assert!(pair.end().await.panicked);
+    }
+    let _ = std::panic::take_hook();
+    let pair = Setup::new().connected(Version::V311, admit_all()).await;
+    pair.client.send(&F.pingreq());
+    pair.broker.expect(&F.pingreq()).await;
+}
