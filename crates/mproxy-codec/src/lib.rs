@@ -12,6 +12,7 @@ mod property;
 mod qos;
 mod reader;
 mod reason;
+mod run;
 pub mod topic;
 mod varint;
 mod version;
@@ -29,5 +30,6 @@ pub use self::{
     property::{Place, Properties, Property, PropertyId, PropertyIter, PropertyWriter, Value},
     qos::QoS,
     reason::ReasonCode,
+    run::PublishRun,
     version::Version,
 };
