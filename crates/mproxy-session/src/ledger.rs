@@ -158,6 +158,12 @@ impl Ledger {
         self.answered.get_or_insert_default().insert(packet_id);
     }
 
+    /// True when there is a QoS 2 PUBLISH that the proxy has answered itself.
+    #[inline]
+    pub(crate) const fn answers_locally(&self) -> bool {
+        self.answered.is_some()
+    }
+
     /// True when the proxy has answered a QoS 2 PUBLISH with this identifier itself.
     pub(crate) fn is_answered_locally(&self, packet_id: u16) -> bool {
         self.answered

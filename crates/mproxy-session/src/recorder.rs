@@ -1,6 +1,6 @@
 //! How a session's counters reach the outside: a batch at a time.
 
-use mproxy_codec::{Direction, Kind, QoS, ReasonCode, Version};
+use mproxy_codec::{Direction, Kind, PublishRun, QoS, ReasonCode, Version};
 
 use crate::context::SessionInfo;
 
@@ -50,6 +50,16 @@ impl Batch {
     pub(crate) fn read(&mut self, kind: Kind, bytes: usize) {
         self.packets[usize::from(kind.as_u8())] += 1;
         self.bytes += bytes as u64;
+    }
+
+    /// Counts a run of PUBLISH packets that are forwarded as they are.
+    #[inline]
+    pub(crate) fn read_run(&mut self, run: &PublishRun) {
+        self.packets[usize::from(Kind::Publish.as_u8())] += run.packets();
+        self.bytes += run.len() as u64;
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            self.publishes[usize::from(qos.as_u8())] += run.of_qos(qos);
+        }
     }
 
     #[inline]

@@ -78,7 +78,11 @@ impl<S> Tap<S> {
 
     /// Turns the service into another that sees the same packets.
     pub fn map<T>(self, map: impl FnOnce(S) -> T) -> Tap<T> {
-        Tap { kinds: self.kinds, head_only: self.head_only, service: map(self.service) }
+        Tap {
+            kinds: self.kinds,
+            head_only: self.head_only,
+            service: map(self.service),
+        }
     }
 
     /// Puts a service around this tap that wants to see `kinds` too.
