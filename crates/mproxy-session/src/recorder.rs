@@ -10,7 +10,7 @@ pub trait Recorder: Send + Sync + 'static {
     fn record(&self, direction: Direction, batch: &Batch);
 
     /// A client is answered with a CONNACK, the broker's or the proxy's. `session` is `None` when
-    /// no CONNECT was admitted.
+    /// no CONNECT could be read.
     fn connack(&self, session: Option<&SessionInfo>, version: Version, reason: ReasonCode) {
         let _ = (session, version, reason);
     }

@@ -26,7 +26,7 @@ use crate::hook::{Hooks, OnClose, PacketService};
 use crate::limits::Limits;
 use crate::outbox::Outbox;
 use crate::pipe::Pipe;
-use crate::recorder::{NoRecorder, Recorder};
+use crate::recorder::{Batch, NoRecorder, Recorder};
 use crate::reply::{Replies, connack_code};
 use crate::scratch;
 use crate::summary::{CloseReason, Side, Summary, Traffic};
@@ -73,6 +73,7 @@ struct Prologue<S, U, D> {
     /// What the client sent behind its CONNECT.
     rest: BytesMut,
     session: SessionInfo,
+    received: Traffic,
 }
 
 /// What is known of a client so far. It outlives the stages that find it out, so that a client whose
@@ -83,6 +84,8 @@ struct Known {
     version: Option<Version>,
     session: Option<SessionInfo>,
     on_close: Option<OnClose>,
+    /// The CONNECT, once it has come.
+    received: Traffic,
 }
 
 /// A connection that ended before it had a pipe.
@@ -188,6 +191,7 @@ impl Session {
             connect,
             rest,
             session,
+            received,
         } = match self.prologue(&mut client, admit, dial).await {
             Ok(prologue) => prologue,
             Err(rejected) => return Err(Box::new(self.reject(client, rejected, started).await)),
@@ -195,8 +199,10 @@ impl Session {
         let mut out = Outbox::default();
         out.push(connect.as_bytes());
         let core = Core::new(&connect, session, self.limits);
+        let mut to_server = Flow::new(Direction::ToServer, hooks.to_server, rest, out);
+        to_server.traffic = received;
         let flows = (
-            Flow::new(Direction::ToServer, hooks.to_server, rest, out),
+            to_server,
             Flow::new(
                 Direction::ToClient,
                 hooks.to_client,
@@ -248,6 +254,7 @@ impl Session {
         match outcome {
             Ok(mut prologue) => {
                 prologue.hooks.on_close = known.on_close;
+                prologue.received = known.received;
                 Ok(prologue)
             }
             Err((end, panicked)) => Err(Rejected {
@@ -281,7 +288,15 @@ impl Session {
             Err(end.with_detail("no complete CONNECT came in time"))
         })?;
         let version = ConnectPacket::version_of(&frame);
-        known().version = version;
+        {
+            let mut batch = Batch::default();
+            batch.read(Kind::Connect, frame.len());
+            self.recorder.record(Direction::ToServer, &batch);
+            let mut known = known();
+            known.version = version;
+            known.received.packets = 1;
+            known.received.bytes = frame.len() as u64;
+        }
         let packet = parse_connect(frame, version)?;
         let version = packet.version();
         if !limits.versions.contains(version) {
@@ -335,6 +350,7 @@ impl Session {
             connect,
             rest,
             session,
+            received: Traffic::default(),
         })
     }
 
@@ -352,6 +368,7 @@ impl Session {
             version,
             session,
             on_close,
+            received,
         } = known;
         let mut last = BytesMut::new();
         let mut connack = None;
@@ -381,7 +398,7 @@ impl Session {
             connack,
             detail: end.detail.map(Cow::into_owned),
             duration: started.elapsed(),
-            to_server: Traffic::default(),
+            to_server: received,
             to_client: Traffic::default(),
             panicked,
         };

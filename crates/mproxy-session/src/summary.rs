@@ -131,7 +131,7 @@ pub struct Traffic {
 pub struct Summary {
     /// Where the client came from.
     pub peer: Peer,
-    /// The session; `None` when no CONNECT was admitted.
+    /// The session, as far as CONNECT and the hooks said; `None` when no CONNECT was read.
     pub session: Option<SessionInfo>,
     /// The version that CONNECT named, admitted or not.
     pub version: Option<Version>,
@@ -147,7 +147,7 @@ pub struct Summary {
     pub detail: Option<String>,
     /// From the first byte waited for to the last.
     pub duration: Duration,
-    /// What the client sent.
+    /// What the client sent, CONNECT included.
     pub to_server: Traffic,
     /// What the broker sent.
     pub to_client: Traffic,

@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::mem;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
@@ -95,7 +96,8 @@ pub trait Handler: Send + Sync + 'static {
         async {}
     }
 
-    /// A SUBSCRIBE was answered: each filter that the client asked for with the code it gets.
+    /// A SUBSCRIBE was answered: each filter that the client asked for with the code it gets. Filters
+    /// are named as they were when [`auth_subscribe`](Self::auth_subscribe) saw them.
     fn subscribe(
         &self,
         session: &SessionInfo,
@@ -425,8 +427,14 @@ where
     }
 }
 
-/// Requests of the client that wait for their SUBACK or UNSUBACK, as the client wrote them.
-type Requests = Arc<Mutex<HashMap<(Kind, u16), Vec<String>>>>;
+/// What the services of both directions and the notice of the end share.
+#[derive(Debug, Default)]
+struct Shared {
+    /// The broker accepted the client, and the handler was told.
+    connected: AtomicBool,
+    /// Requests of the client that wait for their SUBACK or UNSUBACK.
+    requests: Mutex<HashMap<(Kind, u16), Vec<String>>>,
+}
 
 fn wrap_hooks<H, U, D>(
     handler: &Arc<H>,
@@ -436,10 +444,10 @@ fn wrap_hooks<H, U, D>(
 where
     H: Handler,
 {
-    let requests = Requests::default();
+    let shared = Arc::new(Shared::default());
     let session = connect.info().clone();
-    let wrap_up = HandlerPackets::maker(handler, &session, &requests);
-    let wrap_down = HandlerPackets::maker(handler, &session, &requests);
+    let wrap_up = HandlerPackets::maker(handler, &session, &shared);
+    let wrap_down = HandlerPackets::maker(handler, &session, &shared);
     let up = KindSet::PUBLISH | KindSet::SUBSCRIBE | KindSet::UNSUBSCRIBE;
     let down = KindSet::CONNACK | KindSet::SUBACK | KindSet::UNSUBACK;
     let handler = Arc::clone(handler);
@@ -451,7 +459,9 @@ where
         .on_close(move |summary| {
             let summary = summary.clone();
             async move {
-                if let (true, Some(session)) = (summary.established(), &summary.session) {
+                // not whether the client got its CONNACK: who was told of one is told of the other
+                let connected = shared.connected.load(Ordering::Relaxed);
+                if let (true, Some(session)) = (connected, &summary.session) {
                     handler.disconnect(session, &summary).await;
                 }
             }
@@ -464,7 +474,7 @@ pub struct HandlerPackets<S, H> {
     inner: S,
     handler: Arc<H>,
     session: SessionInfo,
-    requests: Requests,
+    shared: Arc<Shared>,
 }
 
 impl<S: Clone, H> Clone for HandlerPackets<S, H> {
@@ -473,7 +483,7 @@ impl<S: Clone, H> Clone for HandlerPackets<S, H> {
             inner: self.inner.clone(),
             handler: Arc::clone(&self.handler),
             session: self.session.clone(),
-            requests: Arc::clone(&self.requests),
+            shared: Arc::clone(&self.shared),
         }
     }
 }
@@ -482,16 +492,16 @@ impl<S, H> HandlerPackets<S, H> {
     fn maker(
         handler: &Arc<H>,
         session: &SessionInfo,
-        requests: &Requests,
+        shared: &Arc<Shared>,
     ) -> impl FnOnce(S) -> Self + use<S, H> {
         let handler = Arc::clone(handler);
         let session = session.clone();
-        let requests = Arc::clone(requests);
+        let shared = Arc::clone(shared);
         move |inner| Self {
             inner,
             handler,
             session,
-            requests,
+            shared,
         }
     }
 }
@@ -514,19 +524,19 @@ where
         let mut inner = mem::replace(&mut self.inner, clone);
         let handler = Arc::clone(&self.handler);
         let session = self.session.clone();
-        let requests = Arc::clone(&self.requests);
+        let shared = Arc::clone(&self.shared);
         Box::pin(async move {
-            if let Err(refusal) = authorize(&*handler, &session, &mut packet, &requests).await? {
+            if let Err(refusal) = authorize(&*handler, &session, &mut packet, &shared).await? {
                 return Ok(Verdict::Refuse(refusal));
             }
             let request = request_key(&packet);
             let verdict = inner.call(packet).await.map_err(Into::into)?;
             match &verdict {
                 Verdict::Forward(packet) if !packet.is_refused() => {
-                    notify(&*handler, &session, packet, &requests).await;
+                    notify(&*handler, &session, packet, &shared).await;
                 }
                 // no answer of the broker will come for it
-                _ => forget(&requests, request),
+                _ => forget(&shared, request),
             }
             Ok(verdict)
         })
@@ -537,7 +547,7 @@ async fn authorize<H: Handler>(
     handler: &H,
     session: &SessionInfo,
     packet: &mut Packet,
-    requests: &Requests,
+    shared: &Shared,
 ) -> Result<Result<(), Refusal>, BoxError> {
     match packet.kind() {
         Kind::Publish => {
@@ -552,25 +562,20 @@ async fn authorize<H: Handler>(
             let Some(mut subscribe) = SubscribeMut::of_packet(packet) else {
                 return Ok(Ok(()));
             };
-            remember(requests, packet);
+            remember(shared, packet);
             if let Err(refusal) = handler.auth_subscribe(session, &mut subscribe).await {
-                forget(requests, request_key(packet));
+                forget(shared, request_key(packet));
                 return Ok(Err(refusal));
             }
             subscribe.apply(packet)?;
         }
-        Kind::Unsubscribe => remember(requests, packet),
+        Kind::Unsubscribe => remember(shared, packet),
         _ => {}
     }
     Ok(Ok(()))
 }
 
-async fn notify<H: Handler>(
-    handler: &H,
-    session: &SessionInfo,
-    packet: &Packet,
-    requests: &Requests,
-) {
+async fn notify<H: Handler>(handler: &H, session: &SessionInfo, packet: &Packet, shared: &Shared) {
     match packet.kind() {
         Kind::Publish => {
             if let Some(publish) = PublishMut::of_packet(packet) {
@@ -578,6 +583,7 @@ async fn notify<H: Handler>(
             }
         }
         Kind::Connack if packet.connack().is_some_and(|connack| connack.is_success()) => {
+            shared.connected.store(true, Ordering::Relaxed);
             handler.connect(session).await;
         }
         Kind::Suback | Kind::Unsuback => {
@@ -589,7 +595,7 @@ async fn notify<H: Handler>(
             } else {
                 Kind::Unsubscribe
             };
-            let filters = lock(requests)
+            let filters = lock(&shared.requests)
                 .remove(&(request, suback.packet_id))
                 .unwrap_or_default();
             // an UNSUBACK before MQTT 5.0 has no codes: all is well
@@ -608,24 +614,16 @@ async fn notify<H: Handler>(
     }
 }
 
-fn remember(requests: &Requests, packet: &Packet) {
+fn remember(shared: &Shared, packet: &Packet) {
     let Some(key) = request_key(packet) else {
         return;
     };
-    let filters = match (packet.subscribe(), packet.unsubscribe()) {
-        (Some(subscribe), _) => subscribe
-            .subscriptions()
-            .map(|entry| entry.filter.to_owned())
-            .collect(),
-        (None, Some(unsubscribe)) => unsubscribe.filters().map(str::to_owned).collect(),
-        (None, None) => return,
-    };
-    lock(requests).insert(key, filters);
+    lock(&shared.requests).insert(key, packet.requested_filters());
 }
 
-fn forget(requests: &Requests, key: Option<(Kind, u16)>) {
+fn forget(shared: &Shared, key: Option<(Kind, u16)>) {
     if let Some(key) = key {
-        lock(requests).remove(&key);
+        lock(&shared.requests).remove(&key);
     }
 }
 

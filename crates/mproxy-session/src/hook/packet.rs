@@ -338,6 +338,25 @@ impl Packet {
             .is_some_and(|entries| entries.iter().all(|e| e.refused.is_some()))
     }
 
+    /// The filters that the client asked for, those included that hooks have refused: what the codes
+    /// of its SUBACK or UNSUBACK stand for, one by one.
+    pub(crate) fn requested_filters(&self) -> Vec<String> {
+        if let Some(entries) = &self.entries {
+            let asked = entries.iter().filter(|entry| !entry.added);
+            return asked.map(|entry| entry.filter.clone()).collect();
+        }
+        match self.view() {
+            Some(View::Subscribe(subscribe)) => subscribe
+                .subscriptions()
+                .map(|subscription| subscription.filter.to_owned())
+                .collect(),
+            Some(View::Unsubscribe(unsubscribe)) => {
+                unsubscribe.filters().map(str::to_owned).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     fn left(&self) -> usize {
         self.entries.as_ref().map_or(0, |entries| {
             entries

@@ -1,0 +1,217 @@
+//! What is reported: once, and with numbers that are true.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use mproxy_codec::{Direction, Kind, KindSet, ReasonCode, Version};
+use mproxy_session::{Batch, CloseReason, Hooks, Recorder, SessionInfo, Tap};
+
+use crate::support::hooks::{Gate, Seen, by_topic};
+use crate::support::{Frames, Pair, Setup, admit, settle};
+
+const F: Frames = Frames(Version::V5);
+
+/// Adds batches up.
+#[derive(Default)]
+struct Counts {
+    batches: [Batch; 2],
+    connacks: Vec<(Option<String>, Version, ReasonCode)>,
+}
+
+#[derive(Clone, Default)]
+struct Counting(Arc<Mutex<Counts>>);
+
+impl Recorder for Counting {
+    fn record(&self, direction: Direction, batch: &Batch) {
+        let mut counts = self.0.lock().expect("not poisoned");
+        let sum = &mut counts.batches[usize::from(direction == Direction::ToClient)];
+        for kind in 0..16 {
+            sum.packets[kind] += batch.packets[kind];
+            sum.injected[kind] += batch.injected[kind];
+        }
+        for qos in 0..3 {
+            sum.publishes[qos] += batch.publishes[qos];
+        }
+        sum.bytes += batch.bytes;
+        sum.denied += batch.denied;
+        sum.modified += batch.modified;
+        sum.stalls += batch.stalls;
+    }
+
+    fn connack(&self, session: Option<&SessionInfo>, version: Version, reason: ReasonCode) {
+        let client_id = session.map(|session| session.client_id().to_owned());
+        self.0
+            .lock()
+            .expect("not poisoned")
+            .connacks
+            .push((client_id, version, reason));
+    }
+}
+
+async fn counted() -> (Pair, Counting, Seen) {
+    let counting = Counting::default();
+    let closed = Seen::default();
+    let hook = by_topic(&Gate::new(), &Seen::default());
+    let notes = closed.clone();
+    let pair = Setup::new()
+        .recorder(Arc::new(counting.clone()))
+        .connected(
+            Version::V5,
+            admit(move |_| {
+                let notes = notes.clone();
+                let tap = || Tap::only(KindSet::PUBLISH, hook.clone());
+                Hooks::new(tap(), tap()).on_close(move |summary| {
+                    notes.push(summary.reason.as_str());
+                    async {}
+                })
+            }),
+        )
+        .await;
+    (pair, counting, closed)
+}
+
+fn of(counts: &[u32; 16], kind: Kind) -> u32 {
+    counts[usize::from(kind.as_u8())]
+}
+
+#[tokio::test(start_paused = true)]
+async fn counters_are_true() {
+    for chunk in [1, usize::MAX] {
+        let (pair, counting, closed) = counted().await;
+        pair.client.set_chunks([], chunk);
+        pair.broker.set_chunks([], chunk);
+        let up = [
+            F.publish("a", 0, 0, b"1"),
+            F.publish("a", 1, 1, b"2"),
+            F.publish("a", 2, 2, b"3"),
+            F.publish("denied/x", 1, 3, b"4"),
+            F.publish("dropped/x", 0, 0, b"5"),
+            F.publish("from/x", 0, 0, b"6"),
+            F.pingreq(),
+            F.disconnect(),
+        ];
+        let down = [
+            F.publish("a", 0, 0, b"1"),
+            F.publish("denied/x", 1, 3, b"4"),
+            F.pingresp(),
+        ];
+        pair.broker.send(&down.concat());
+        settle().await;
+        pair.client.send(&up.concat());
+        settle().await;
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let summary = pair.end().await;
+        assert_eq!(summary.reason, CloseReason::Disconnect);
+        assert!(summary.established() && !summary.panicked);
+        assert!(summary.duration >= Duration::from_secs(1));
+
+        // CONNECT and CONNACK are packets too
+        let connect = F.connect("c").len();
+        let connack = F.connack().len();
+        let to_server = summary.to_server;
+        assert_eq!(to_server.packets, 9);
+        assert_eq!(to_server.bytes, (connect + up.concat().len()) as u64);
+        assert_eq!((to_server.publishes, to_server.denied), (6, 2));
+        let to_client = summary.to_client;
+        assert_eq!(to_client.packets, 4);
+        assert_eq!(to_client.bytes, (connack + down.concat().len()) as u64);
+        assert_eq!((to_client.publishes, to_client.denied), (2, 1));
+
+        let counts = counting.0.lock().expect("not poisoned");
+        let [up_sum, down_sum] = &counts.batches;
+        assert_eq!(of(&up_sum.packets, Kind::Connect), 1);
+        assert_eq!(of(&up_sum.packets, Kind::Publish), 6);
+        assert_eq!(of(&up_sum.packets, Kind::Pingreq), 1);
+        assert_eq!(of(&up_sum.packets, Kind::Disconnect), 1);
+        assert_eq!(up_sum.bytes, to_server.bytes);
+        assert_eq!(up_sum.publishes, [2, 1, 1], "forwarded ones");
+        assert_eq!((up_sum.denied, up_sum.modified), (2, 1));
+        assert_eq!(of(&up_sum.injected, Kind::Puback), 1);
+        assert_eq!(of(&down_sum.packets, Kind::Connack), 1);
+        assert_eq!(of(&down_sum.packets, Kind::Publish), 2);
+        assert_eq!(down_sum.bytes, to_client.bytes);
+        assert_eq!(down_sum.publishes, [1, 0, 0]);
+        assert_eq!(
+            (down_sum.denied, of(&down_sum.injected, Kind::Puback)),
+            (1, 1)
+        );
+        assert_eq!(
+            counts.connacks,
+            [(Some("c".to_owned()), Version::V5, ReasonCode::SUCCESS)]
+        );
+        assert_eq!(closed.take(), ["disconnect"], "reported once");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_side_that_was_not_read_is_counted_once_each_time() {
+    let (pair, counting, _) = counted().await;
+    pair.broker.set_capacity(10);
+    pair.client.send(&F.publish("a", 0, 0, &[0; 1000]));
+    settle().await;
+    pair.broker.set_capacity(usize::MAX);
+    pair.broker.take().await;
+    pair.broker.set_capacity(10);
+    pair.client.send(&F.publish("a", 0, 0, &[0; 1000]));
+    settle().await;
+    let stalls = counting.0.lock().expect("not poisoned").batches[0].stalls;
+    assert_eq!(stalls, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_not_let_in_is_reported_too() {
+    let counting = Counting::default();
+    let pair = Setup::new()
+        .recorder(Arc::new(counting.clone()))
+        .dial(crate::support::pair::Dial::Refuse)
+        .start(crate::support::admit_all());
+    pair.client.send(&F.connect("device"));
+    pair.client.take().await;
+    let summary = pair.end().await;
+    assert_eq!(
+        summary.session.as_ref().map(|session| session.client_id()),
+        Some("device")
+    );
+    assert_eq!(summary.peer.to_string(), "unix");
+    assert_eq!(summary.connack, Some(ReasonCode::SERVER_UNAVAILABLE));
+    assert_eq!(
+        (summary.to_server.packets, summary.to_client.packets),
+        (1, 0)
+    );
+    let counts = counting.0.lock().expect("not poisoned");
+    assert_eq!(
+        counts.connacks,
+        [(
+            Some("device".to_owned()),
+            Version::V5,
+            ReasonCode::SERVER_UNAVAILABLE
+        )]
+    );
+    assert_eq!(of(&counts.batches[0].packets, Kind::Connect), 1);
+}
+
+/// Notices of several layers: the one added last, which is the outermost, runs first.
+#[tokio::test(start_paused = true)]
+async fn notices_run_from_the_outside_in_and_once_each() {
+    let closed = Seen::default();
+    let notes = closed.clone();
+    let pair = Setup::new()
+        .connected(
+            Version::V311,
+            admit(move |_| {
+                let (inner, outer) = (notes.clone(), notes.clone());
+                Hooks::none()
+                    .on_close(move |_| {
+                        inner.push("inner");
+                        async {}
+                    })
+                    .on_close(move |_| {
+                        outer.push("outer");
+                        async {}
+                    })
+            }),
+        )
+        .await;
+    pair.end().await;
+    assert_eq!(closed.take(), ["outer", "inner"]);
+}
