@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mproxy_codec::{
-    Connack, ConnectPacket, Direction, Kind, PropertyId, PropertyWriter, ReasonCode, Value, Version,
+    Connack, ConnectPacket, Direction, Disconnect, Kind, PropertyId, PropertyWriter, ReasonCode,
+    Value, Version,
 };
 
 use crate::alias::AliasTable;
@@ -29,6 +30,8 @@ pub(crate) struct Core {
     /// Seconds of keep alive in force; 0 is off.
     pub(crate) keep_alive: u16,
     clean_start: bool,
+    /// CONNECT asked for a session that ends with the connection.
+    session_ends: bool,
     /// The broker's Maximum Packet Size.
     server_max_packet: u32,
     to_server_aliases: Option<Box<AliasTable>>,
@@ -57,6 +60,10 @@ impl Core {
             authenticates: properties.get(PropertyId::AuthenticationMethod).is_some(),
             keep_alive: packet.keep_alive(),
             clean_start: packet.clean_start(),
+            session_ends: properties
+                .number(PropertyId::SessionExpiryInterval)
+                .unwrap_or(0)
+                == 0,
             server_max_packet: u32::MAX,
             to_server_aliases: None,
             to_client_aliases: table(version, Direction::ToClient, maximum),
@@ -88,6 +95,24 @@ impl Core {
             (_, true, _) => return Ok(()),
         };
         Err(End::violation(direction, violation))
+    }
+
+    /// Refuses a DISCONNECT of the client that makes a session outlive its connection after CONNECT
+    /// said that it does not: the broker would keep what nobody accounted for.
+    ///
+    /// # Errors
+    /// The violation.
+    pub(crate) fn check_disconnect(&self, disconnect: &Disconnect<'_>) -> Result<(), End> {
+        let expiry = disconnect
+            .properties
+            .number(PropertyId::SessionExpiryInterval);
+        if self.session_ends && expiry.is_some_and(|seconds| seconds > 0) {
+            return Err(End::violation(
+                Direction::ToServer,
+                Violation::SessionExpiryRaised,
+            ));
+        }
+        Ok(())
     }
 
     pub(crate) fn aliases(&mut self, direction: Direction) -> Option<&mut AliasTable> {

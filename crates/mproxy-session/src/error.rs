@@ -24,6 +24,8 @@ pub(crate) enum Violation {
     BeforeConnack,
     #[error("AUTH without an authentication method in CONNECT [MQTT-4.12.0-6]")]
     AuthWithoutMethod,
+    #[error("session expiry is raised from 0 by DISCONNECT, section 3.14.2.2.2")]
+    SessionExpiryRaised,
     #[error("topic alias is larger than the announced maximum [MQTT-3.3.2-9]")]
     TopicAliasTooLarge,
     #[error("topic alias is not bound to a topic name, section 3.3.2.3.4")]

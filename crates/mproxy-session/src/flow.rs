@@ -807,6 +807,9 @@ impl<H: PacketService> Flow<H> {
                     }
                 }
             }
+            View::Disconnect(disconnect) if direction == Direction::ToServer => {
+                turn.core.check_disconnect(disconnect)?;
+            }
             View::Connack(connack) => {
                 let tapped = turn.tapped_to_server;
                 instead = turn.core.receive_connack(connack, tapped)?;

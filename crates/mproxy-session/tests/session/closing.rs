@@ -3,9 +3,10 @@
 use std::io;
 use std::time::Duration;
 
-use mproxy_codec::{KindSet, ReasonCode, Version};
+use mproxy_codec::{KindSet, PropertyId, ReasonCode, Value, Version};
 use mproxy_session::{CloseReason, Hooks, Order, Side, Tap};
 
+use crate::support::frames::{ConnectParts, packet, properties};
 use crate::support::hooks::{Gate, Seen, by_topic};
 use crate::support::{Frames, Setup, admit, admit_all, hex, settle};
 
@@ -403,4 +404,37 @@ async fn what_a_broker_sent_before_it_went_away_is_forwarded() {
     pair.broker.send(&f.farewell(0x8e));
     pair.client.expect(&f.farewell(0x8e)).await;
     assert_eq!(pair.end().await.side, Side::Upstream);
+}
+
+/// A session that CONNECT said ends with the connection cannot be kept by DISCONNECT (section
+/// 3.14.2.2.2); one that is kept may be kept for longer or shorter.
+#[tokio::test(start_paused = true)]
+async fn a_session_expiry_is_not_raised_from_zero() {
+    let f = Frames(Version::V5);
+    let expiry = |seconds| properties(&[(PropertyId::SessionExpiryInterval, Value::U32(seconds))]);
+    let disconnect = |seconds| packet(0xe0, &[&[0, 5][..], &expiry(seconds)].concat());
+    for (asked, then, allowed) in [
+        (None, 60, false),
+        (Some(0), 60, false),
+        (None, 0, true),
+        (Some(5), 60, true),
+    ] {
+        let asked = asked.map(expiry).unwrap_or_default();
+        let connect = f.connect_with(&ConnectParts {
+            client_id: "c",
+            properties: &asked,
+            ..Default::default()
+        });
+        let pair = Setup::new().start(admit_all());
+        pair.open(&connect, &f.connack()).await;
+        pair.client.send(&disconnect(then));
+        if allowed {
+            pair.broker.expect(&disconnect(then)).await;
+            pair.client.expect(b"").await;
+        } else {
+            pair.broker.expect(b"").await;
+            pair.client.expect_plain(&f.farewell(0x82)).await;
+        }
+        assert!(pair.broker.is_ended());
+    }
 }

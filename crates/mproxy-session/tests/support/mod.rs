@@ -13,8 +13,8 @@ pub mod pair;
 
 use std::time::Duration;
 
-#[allow(unused_imports)] // as above
 pub use self::frames::{Frames, hex};
+#[allow(unused_imports)] // as above
 pub use self::pair::{Pair, Setup, admit, admit_all};
 
 /// Returns when every other task of the runtime waits.
@@ -22,18 +22,27 @@ pub async fn settle() {
     tokio::time::sleep(Duration::from_millis(1)).await;
 }
 
-/// Bytes as hex, for messages that a person reads.
+/// Bytes as hex, for messages that a person reads: the first of them.
 pub fn show(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let hex: String = bytes
+        .iter()
+        .take(48)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("{hex} ({} bytes)", bytes.len())
 }
 
-/// Compares bytes and shows them as hex when they differ.
+/// Compares bytes and shows them as hex, from a little before where they differ.
 #[track_caller]
 pub fn assert_bytes(got: &[u8], wanted: &[u8], what: &str) {
-    assert!(
-        got == wanted,
-        "{what}:\n   got {}\nwanted {}",
-        show(got),
-        show(wanted)
+    if got == wanted {
+        return;
+    }
+    let same = got.iter().zip(wanted).take_while(|(a, b)| a == b).count();
+    let from = same.saturating_sub(8);
+    panic!(
+        "{what}, from byte {from}:\n   got {}\nwanted {}",
+        show(&got[from..]),
+        show(&wanted[from..])
     );
 }

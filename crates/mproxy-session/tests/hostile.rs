@@ -1,0 +1,490 @@
+//! Hostile and malformed bytes, one case per known bug of some broker, client or proxy.
+//!
+//! The data (of the codec's tests) says for each case in which state the bytes come, from which
+//! side, and what a proxy must do. The codec judges packets one by one; here a whole session does,
+//! once with the bytes in one piece and once byte by byte.
+
+mod support;
+
+use std::time::Duration;
+
+use mproxy_codec::{
+    ConnectPacket, Direction, Head, Kind, KindSet, PropertyId, ReasonCode, Subscription, Value,
+    Version, View, topic::TopicFilter,
+};
+use mproxy_session::{
+    Admission, BoxError, Connect, ConnectRefusal, FilterLayer, Forward, Hooks, OnSubscribeLayer,
+    Packet, Refusal, Tap,
+};
+use serde_json::Value as Json;
+use support::frames::properties;
+use support::{Frames, Pair, Setup, hex, show};
+use tower::{Layer, ServiceBuilder, service_fn};
+
+/// Cases that do not hold yet, with the reason.
+const NOT_YET: &[(&str, &str)] = &[];
+
+/// Cases after whose bytes the broker closes or breaks its connection.
+const BROKER_CLOSES: &[&str] = &["S31-005", "S31-006", "S311-005", "S311-025", "S50-006"];
+
+struct Case {
+    id: String,
+    state: String,
+    verdict: String,
+    version: Version,
+    direction: Direction,
+    bytes: Vec<u8>,
+    /// Reason codes with which MQTT 5.0 may answer.
+    reasons: Vec<u8>,
+    /// The CONNECT of the session, where it is not the usual one.
+    before: Option<Vec<u8>>,
+}
+
+fn cases() -> Vec<Case> {
+    let cases: Vec<Json> =
+        serde_json::from_str(include_str!("../../mproxy-codec/tests/data/hostile.json"))
+            .expect("valid JSON");
+    let text = |case: &Json, key| case[key].as_str().expect("a string").to_owned();
+    let bytes = |case: &Json| match case["parts"].as_array() {
+        None => hex(case["hex"].as_str().unwrap_or_default()),
+        Some(parts) => parts
+            .iter()
+            .flat_map(|part| {
+                let times = part[1].as_u64().expect("a number of repetitions");
+                let times = usize::try_from(times).expect("a number that fits");
+                hex(part[0].as_str().expect("hex")).repeat(times)
+            })
+            .collect(),
+    };
+    let reason = |code: &Json| hex(code.as_str().expect("a string").trim_start_matches("0x"))[0];
+    cases
+        .iter()
+        .map(|case| Case {
+            id: text(case, "id"),
+            state: text(case, "state"),
+            verdict: text(case, "verdict"),
+            version: match text(case, "version").as_str() {
+                "3.1" => Version::V31,
+                "3.1.1" => Version::V311,
+                "5.0" => Version::V5,
+                other => panic!("version {other}"),
+            },
+            direction: match text(case, "dir").as_str() {
+                "c2s" => Direction::ToServer,
+                "s2c" => Direction::ToClient,
+                other => panic!("direction {other}"),
+            },
+            bytes: bytes(case),
+            reasons: case["reason_v5"]
+                .as_array()
+                .map(|codes| codes.iter().map(reason).collect())
+                .unwrap_or_default(),
+            before: case["pre"][0].as_str().map(hex),
+        })
+        .collect()
+}
+
+/// How a case is played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// Without hooks, in one piece.
+    Bare,
+    /// With hooks in both directions, in one piece.
+    Hooked,
+    /// With hooks in both directions, byte by byte.
+    Dripped,
+}
+
+/// Refuses what is below "denied/", also for a group that shares it, and the user "denied".
+fn start(form: Form) -> Pair {
+    if form == Form::Bare {
+        return Setup::new().start(support::admit_all());
+    }
+    let publish = |packet: &Packet| match packet.publish() {
+        Some(publish) if is_denied(publish.topic()) => {
+            Err(Refusal::new(ReasonCode::NOT_AUTHORIZED))
+        }
+        _ => Ok(()),
+    };
+    let subscribe = |entry: Subscription<'_>| {
+        let shared = TopicFilter::new(entry.filter).and_then(TopicFilter::shared);
+        let filter = match shared {
+            Ok(Some(shared)) => shared.filter().as_str(),
+            _ => entry.filter,
+        };
+        if is_denied(filter) {
+            Err(ReasonCode::NOT_AUTHORIZED)
+        } else {
+            Ok(())
+        }
+    };
+    Setup::new().start(service_fn(move |connect: Connect| async move {
+        if connect.packet().user_name() == Some("denied") {
+            let refusal = ConnectRefusal::new(ReasonCode::NOT_AUTHORIZED);
+            return Ok::<_, BoxError>(Admission::Refuse(refusal));
+        }
+        let up = ServiceBuilder::new()
+            .layer(FilterLayer::new(publish))
+            .layer(OnSubscribeLayer::new(subscribe))
+            .service(Forward);
+        let down = FilterLayer::new(publish).layer(Forward);
+        let kinds = KindSet::PUBLISH | KindSet::SUBSCRIBE;
+        let hooks = Hooks::new(Tap::only(kinds, up), Tap::only(KindSet::PUBLISH, down));
+        Ok(Admission::admit(connect, hooks))
+    }))
+}
+
+fn is_denied(topic: &str) -> bool {
+    topic == "denied" || topic.starts_with("denied/")
+}
+
+/// What arrived where, once nothing moves any more.
+struct Outcome {
+    client: Vec<u8>,
+    broker: Vec<u8>,
+    client_ended: bool,
+    broker_ended: bool,
+    dials: usize,
+}
+
+impl Outcome {
+    async fn of(pair: &Pair) -> Self {
+        let broker = pair.broker.take().await;
+        let client = pair.client.take().await;
+        Self {
+            client,
+            broker,
+            client_ended: pair.client.is_ended(),
+            broker_ended: pair.broker.is_ended(),
+            dials: pair.dials(),
+        }
+    }
+
+    fn closed(&self) -> bool {
+        self.client_ended && (self.dials == 0 || self.broker_ended)
+    }
+}
+
+/// Brings a session into the state of the case.
+async fn prepare(case: &Case, form: Form) -> Pair {
+    let f = Frames(case.version);
+    let pair = start(form);
+    if case.state != "new" {
+        let connect = case.before.clone().unwrap_or_else(|| {
+            // as the data says: clean, keep alive 60, no properties
+            f.connect("hz")
+        });
+        pair.client.send(&connect);
+        assert_eq!(pair.broker.take().await, connect, "{}", case.id);
+    }
+    if case.state == "connected" || case.state == "subscribing" {
+        // no Topic Alias Maximum but where the case is about aliases
+        let maximum = properties(&[
+            (PropertyId::MaximumPacketSize, Value::U32(0x8_0000)),
+            (PropertyId::TopicAliasMaximum, Value::U16(10)),
+        ]);
+        pair.broker.send(&f.connack_with(0, &maximum));
+        assert!(!pair.client.take().await.is_empty(), "{}", case.id);
+    }
+    if case.state == "subscribing" {
+        let subscribe = f.subscribe(1, &["a/b"]);
+        pair.client.send(&subscribe);
+        assert_eq!(pair.broker.take().await, subscribe);
+    }
+    pair
+}
+
+/// True when all of `bytes` is whole packets in the form that a strict proxy forwards.
+fn is_strict(version: Version, direction: Direction, mut bytes: &[u8]) -> bool {
+    while !bytes.is_empty() {
+        let Ok(Some(head)) = Head::parse(bytes) else {
+            return false;
+        };
+        let Some(packet) = bytes.get(..head.total_len()) else {
+            return false;
+        };
+        let valid = match head.kind() {
+            Kind::Connect => ConnectPacket::parse(packet.to_vec().into()).is_ok(),
+            _ => matches!(View::parse(version, direction, packet), Ok(Some(_))),
+        };
+        // DUP of MQTT 3.1 on anything but PUBLISH is not passed on
+        let lax = head.kind() != Kind::Publish && head.first_byte() & 0x08 != 0;
+        if !valid || lax || !head.is_minimal() {
+            return false;
+        }
+        bytes = &bytes[head.total_len()..];
+    }
+    true
+}
+
+/// The reason codes of the CONNACK and DISCONNECT packets in what a client got.
+fn reasons(version: Version, mut bytes: &[u8]) -> Vec<u8> {
+    let mut reasons = Vec::new();
+    while let Ok(Some(view)) = View::parse(version, Direction::ToClient, bytes) {
+        match view {
+            View::Connack(connack) => reasons.push(connack.reason(version).as_u8()),
+            View::Disconnect(disconnect) => reasons.push(disconnect.reason.as_u8()),
+            _ => {}
+        }
+        let head = Head::parse(bytes).expect("parsed").expect("whole");
+        bytes = &bytes[head.total_len()..];
+    }
+    reasons
+}
+
+/// Plays a case and says what is wrong with how it went.
+async fn play(case: &Case, form: Form) -> Result<(), String> {
+    let f = Frames(case.version);
+    let pair = prepare(case, form).await;
+    let up = case.direction == Direction::ToServer;
+    let from = if up { &pair.client } else { &pair.broker };
+    if form == Form::Dripped {
+        from.set_chunks([], 1);
+    }
+    from.send(&case.bytes);
+    let mut outcome = Outcome::of(&pair).await;
+    if BROKER_CLOSES.contains(&case.id.as_str()) {
+        if case.id == "S311-025" {
+            pair.broker.reset()
+        } else {
+            pair.broker.finish()
+        }
+        let rest = Outcome::of(&pair).await;
+        outcome = Outcome {
+            client: [outcome.client, rest.client].concat(),
+            ..rest
+        };
+    }
+    let received = if up { &outcome.broker } else { &outcome.client };
+    let holds = |condition: bool, what: &str| {
+        if condition {
+            return Ok(());
+        }
+        Err(format!(
+            "{} {form:?} {} {}: {what}; client got {} ended {}, broker got {} ended {}",
+            case.id,
+            case.state,
+            case.verdict,
+            show(&outcome.client),
+            outcome.client_ended,
+            show(&outcome.broker),
+            outcome.broker_ended,
+        ))
+    };
+    match case.verdict.as_str() {
+        "reject" => {
+            holds(outcome.closed(), "both sides are closed")?;
+            holds(outcome.broker.is_empty(), "nothing reaches the broker")?;
+            if case.state == "new" {
+                holds(outcome.dials == 0, "the broker is not dialled")?;
+            }
+            // the answer to a level that nobody knows is that of 3.1.1
+            let unknown_level = case.state == "new" && outcome.client == hex("20 02 00 01");
+            holds(
+                unknown_level
+                    || is_strict(case.version, Direction::ToClient, &outcome.client)
+                        && reasons(case.version, &outcome.client)
+                            .iter()
+                            .all(|code| *code >= 0x80),
+                "the client gets a refusal or nothing",
+            )?;
+            let told = reasons(case.version, &outcome.client);
+            if case.version.is_v5() && up && !case.reasons.is_empty() {
+                let allowed = told.iter().all(|code| case.reasons.contains(code));
+                holds(allowed, "the reason is one that the case allows")?;
+            }
+        }
+        "accept" | "pass" if case.state == "new" => {
+            holds(
+                outcome.broker == case.bytes,
+                "CONNECT is forwarded unchanged",
+            )?;
+            pair.broker.send(&f.connack());
+            holds(
+                pair.client.take().await == f.connack(),
+                "CONNACK is forwarded",
+            )?;
+            stays_up(&pair, f, &holds).await?;
+        }
+        "accept" | "pass" => {
+            holds(*received == case.bytes, "forwarded unchanged")?;
+            stays_up(&pair, f, &holds).await?;
+        }
+        "policy" if outcome.closed() => {
+            let other = if up { &outcome.broker } else { &Vec::new() };
+            holds(other.is_empty(), "nothing of what is refused is forwarded")?;
+            holds(
+                is_strict(case.version, Direction::ToClient, &outcome.client),
+                "a valid refusal",
+            )?;
+        }
+        "policy" => {
+            // one that announces 256 MiB streams where nobody wants to see its payload
+            let streams = case.bytes.starts_with(&[0x30, 0xff, 0xff, 0xff]);
+            let strict = is_strict(case.version, case.direction, received);
+            holds(
+                strict || streams && *received == case.bytes,
+                "what is forwarded is strict",
+            )?;
+            if case.state == "connected" && !streams {
+                stays_up(&pair, f, &holds).await?;
+            }
+        }
+        "wait" => {
+            holds(
+                outcome.broker.is_empty() && outcome.client.is_empty(),
+                "nothing is forwarded",
+            )?;
+            holds(!outcome.closed(), "waits")?;
+            tokio::time::advance(Duration::from_secs(90)).await;
+            let later = Outcome::of(&pair).await;
+            holds(
+                later.closed() && later.broker.is_empty(),
+                "closed by the time-out",
+            )?;
+            holds(
+                is_strict(case.version, Direction::ToClient, &later.client),
+                "a valid refusal",
+            )?;
+        }
+        "reject_second" => {
+            let first = Head::parse(&case.bytes)
+                .expect("valid")
+                .expect("whole")
+                .total_len();
+            holds(
+                outcome.broker == case.bytes[..first],
+                "only the first CONNECT is forwarded",
+            )?;
+            pair.broker.send(&f.connack());
+            let later = Outcome::of(&pair).await;
+            holds(
+                later.broker.is_empty(),
+                "the second never reaches the broker",
+            )?;
+            holds(later.closed(), "both sides are closed")?;
+            let wanted: &[u8] = if case.version.is_v5() {
+                &[0, 0x82]
+            } else {
+                &[0]
+            };
+            holds(
+                reasons(case.version, &later.client) == wanted,
+                "0x82 after CONNACK",
+            )?;
+        }
+        "reject_hook" => {
+            holds(outcome.dials == 0 && outcome.client_ended, "turned away")?;
+            let told = reasons(case.version, &outcome.client);
+            holds(
+                told.len() == 1 && case.reasons.contains(&told[0]),
+                "with a CONNACK",
+            )?;
+        }
+        "hook_refuse_both" => {
+            holds(outcome.broker.is_empty(), "nothing reaches the broker")?;
+            let answers = hex("40 03 0001 87 40 03 0002 87");
+            holds(outcome.client == answers, "both are answered with 0x87")?;
+            stays_up(&pair, f, &holds).await?;
+        }
+        "hook_refuse_last" => {
+            let first = Head::parse(&case.bytes)
+                .expect("valid")
+                .expect("whole")
+                .total_len();
+            holds(
+                outcome.broker == case.bytes[..first],
+                "only the first is forwarded",
+            )?;
+            holds(outcome.client.is_empty(), "QoS 0 is dropped in silence")?;
+            stays_up(&pair, f, &holds).await?;
+        }
+        "hook_refuse" => {
+            holds(outcome.broker.is_empty(), "nothing reaches the broker")?;
+            holds(outcome.client == f.suback(1, &[0x87]), "SUBACK 0x87")?;
+            stays_up(&pair, f, &holds).await?;
+        }
+        "forward_then_close" => {
+            let first = Head::parse(&case.bytes)
+                .expect("valid")
+                .expect("whole")
+                .total_len();
+            // the answer of a broker without MQTT 5.0 is translated
+            let translated = case.id == "S50-033" && reasons(case.version, received) == [0x84];
+            holds(
+                *received == case.bytes[..first] || translated,
+                "the first packet is relayed",
+            )?;
+            holds(outcome.closed(), "both sides are closed")?;
+        }
+        "discard" => {
+            holds(
+                outcome.client.is_empty() && outcome.broker.is_empty(),
+                "not sent",
+            )?;
+            stays_up(&pair, f, &holds).await?;
+        }
+        other => return Err(format!("{}: verdict {other} is not known", case.id)),
+    }
+    Ok(())
+}
+
+/// PINGREQ and PINGRESP still go from end to end.
+async fn stays_up(
+    pair: &Pair,
+    f: Frames,
+    holds: &impl Fn(bool, &str) -> Result<(), String>,
+) -> Result<(), String> {
+    pair.client.send(&f.pingreq());
+    holds(
+        pair.broker.take().await == f.pingreq(),
+        "stays up: PINGREQ passes",
+    )?;
+    pair.broker.send(&f.pingresp());
+    holds(
+        pair.client.take().await == f.pingresp(),
+        "stays up: PINGRESP passes",
+    )
+}
+
+async fn play_all(form: Form) {
+    let cases = cases();
+    assert_eq!(cases.len(), 338);
+    for (id, _) in NOT_YET {
+        assert!(cases.iter().any(|case| case.id == *id), "no case {id}");
+    }
+    let mut wrong = Vec::new();
+    for case in &cases {
+        if form == Form::Bare && case.verdict.contains("hook") {
+            continue;
+        }
+        let expected = !NOT_YET.iter().any(|(id, _)| *id == case.id);
+        match play(case, form).await {
+            Ok(()) if expected => {}
+            Ok(()) => wrong.push(format!("{} holds now", case.id)),
+            Err(_) if !expected => {}
+            Err(what) => wrong.push(what),
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} cases:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_case_holds_without_hooks() {
+    play_all(Form::Bare).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_case_holds_with_hooks() {
+    play_all(Form::Hooked).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_case_holds_byte_by_byte() {
+    play_all(Form::Dripped).await;
+}
