@@ -3,6 +3,8 @@
 //! One binary with modules, so that it is linked once. What the tests run must be installed:
 //! `tests/setup.sh`.
 
+use mproxy_tests::tools;
+
 mod deploy;
+mod matrix;
 mod prometheus;
-mod tools;

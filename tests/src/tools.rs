@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The top of the repository.
-pub(crate) fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
     tests
         .parent()
@@ -20,7 +20,7 @@ pub(crate) fn root() -> &'static Path {
 ///
 /// # Panics
 /// If it is not installed.
-pub(crate) fn tool(name: &str) -> PathBuf {
+pub fn tool(name: &str) -> PathBuf {
     let own = ["target/tools/bin", "target/tools/venv/bin"].map(|dir| root().join(dir));
     let path = env::var_os("PATH").unwrap_or_default();
     // Debian keeps servers where the PATH of most users does not look.
@@ -35,7 +35,7 @@ pub(crate) fn tool(name: &str) -> PathBuf {
 
 /// How a run of a program ended.
 #[derive(Debug)]
-pub(crate) struct Run {
+pub struct Run {
     command: String,
     success: bool,
     stdout: String,
@@ -44,14 +44,14 @@ pub(crate) struct Run {
 
 impl Run {
     /// Runs a program to its end, with `file` as its last argument.
-    pub(crate) fn on_file(name: &str, args: &[&str], file: &Path) -> Self {
+    pub fn on_file(name: &str, args: &[&str], file: &Path) -> Self {
         let mut command = Command::new(tool(name));
         command.args(args).arg(file);
         Self::finish(command, "")
     }
 
     /// Runs a program to its end, with `input` as its standard input.
-    pub(crate) fn on_input(name: &str, args: &[&str], input: &str) -> Self {
+    pub fn on_input(name: &str, args: &[&str], input: &str) -> Self {
         let mut command = Command::new(tool(name));
         command.args(args);
         Self::finish(command, input)
@@ -83,14 +83,14 @@ impl Run {
 
     /// Asserts that the program was content, and gives what it printed.
     #[track_caller]
-    pub(crate) fn accepts(self) -> String {
+    pub fn accepts(self) -> String {
         assert!(self.success, "refused:\n{}", self.report());
         self.stdout
     }
 
     /// Asserts that the program failed and said why.
     #[track_caller]
-    pub(crate) fn refuses(self, why: &str) {
+    pub fn refuses(self, why: &str) {
         let said = self.stdout.contains(why) || self.stderr.contains(why);
         assert!(
             !self.success && said,

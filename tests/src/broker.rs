@@ -1,0 +1,78 @@
+//! A broker that does what the test says.
+
+use std::net::SocketAddr;
+
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::deadline::within;
+use crate::link::Link;
+use crate::wire::Packet;
+
+/// Accepts connections, and nothing else of its own accord.
+#[derive(Debug)]
+pub struct FakeBroker {
+    listener: TcpListener,
+    addr: SocketAddr,
+}
+
+impl FakeBroker {
+    /// Listens on a free port.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub async fn bind() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await;
+        let listener = listener.expect("there is a free port");
+        let addr = listener.local_addr().expect("it is bound");
+        Self { listener, addr }
+    }
+
+    /// For the key `address` of an upstream.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("mqtt://{}", self.addr)
+    }
+
+    /// The next connection on which something is said, before it is read. Others are probes of the
+    /// proxy, which asks whether the broker is there.
+    ///
+    /// # Panics
+    /// If none comes.
+    #[track_caller]
+    pub fn session(&self) -> impl Future<Output = Link> {
+        within("a session at the broker", async {
+            loop {
+                let stream = self.connection().await;
+                if matches!(stream.peek(&mut [0]).await, Ok(1..)) {
+                    return Link::over(stream);
+                }
+            }
+        })
+    }
+
+    /// Accepts the next session with a CONNACK of success; gives its CONNECT too.
+    ///
+    /// # Panics
+    /// If none comes.
+    pub async fn accept(&self) -> (Link, Packet) {
+        let mut link = self.session().await;
+        let connect = link.accept().await;
+        (link, connect)
+    }
+
+    /// The next connection, whatever it is for.
+    ///
+    /// # Panics
+    /// If the listener breaks.
+    pub async fn connection(&self) -> TcpStream {
+        let (stream, _) = self.listener.accept().await.expect("the listener is sound");
+        stream
+    }
+
+    /// Nobody listens from now on; the address stays free of other tests as long as connections are
+    /// open.
+    #[must_use]
+    pub fn close(self) -> SocketAddr {
+        self.addr
+    }
+}

@@ -1,0 +1,359 @@
+//! One end of a connection: bytes in, bytes out.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::{Bytes, Message as Frame};
+use tokio_tungstenite::{WebSocketStream, client_async};
+
+use crate::deadline::within;
+use crate::wire::{Connect, DISCONNECT, Message, PINGREQ, PINGRESP, Packet, Version, connack};
+
+/// A connection of a client, or of a broker that a test plays.
+#[derive(Debug)]
+pub struct Link {
+    io: Io,
+    received: Vec<u8>,
+    version: Version,
+}
+
+#[derive(Debug)]
+enum Io {
+    Tcp(TcpStream),
+    Ws(Box<WebSocketStream<TcpStream>>),
+}
+
+/// How a connection ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// Closed after a whole packet.
+    Clean,
+    /// Closed within a packet, of which this came.
+    Partial(Vec<u8>),
+}
+
+/// The most that is read at once.
+const READ: usize = 64 * 1024;
+
+impl Link {
+    /// Connects over TCP.
+    ///
+    /// # Panics
+    /// If nobody listens.
+    pub async fn tcp(addr: SocketAddr) -> Self {
+        let stream = within("a connection", TcpStream::connect(addr)).await;
+        Self::over(stream.unwrap_or_else(|error| panic!("{addr}: {error}")))
+    }
+
+    /// Connects over WebSocket, with the subprotocol `mqtt`.
+    ///
+    /// # Panics
+    /// If nobody listens, or the upgrade is refused.
+    pub async fn ws(addr: SocketAddr) -> Self {
+        let stream = within("a connection", TcpStream::connect(addr)).await;
+        let stream = stream.unwrap_or_else(|error| panic!("{addr}: {error}"));
+        let request = format!("ws://{addr}/mqtt").into_client_request();
+        let mut request = request.expect("a URL");
+        let protocol = HeaderValue::from_static("mqtt");
+        request
+            .headers_mut()
+            .insert("Sec-WebSocket-Protocol", protocol);
+        let (stream, _) = within("the upgrade", client_async(request, stream))
+            .await
+            .unwrap_or_else(|error| panic!("{addr}: {error}"));
+        Self::with(Io::Ws(Box::new(stream)))
+    }
+
+    /// Uses a connection that exists.
+    #[must_use]
+    pub fn over(stream: TcpStream) -> Self {
+        // a test that sends two packets means two packets
+        stream.set_nodelay(true).expect("a TCP connection");
+        Self::with(Io::Tcp(stream))
+    }
+
+    fn with(io: Io) -> Self {
+        Self {
+            io,
+            received: Vec::new(),
+            version: Version::V311,
+        }
+    }
+
+    /// The version that CONNECT named.
+    #[must_use]
+    pub const fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Says in which version messages are to be read.
+    pub const fn speak(&mut self, version: Version) {
+        self.version = version;
+    }
+
+    /// Sends CONNECT and waits for the CONNACK.
+    ///
+    /// # Panics
+    /// If it is not accepted.
+    pub async fn connect(&mut self, connect: &Connect) -> Packet {
+        self.version = connect.version();
+        self.send(&connect.bytes()).await;
+        let answer = self.packet().await;
+        assert!(
+            answer.kind() == 2 && answer.body()[1] == 0,
+            "not accepted: {answer:?}"
+        );
+        answer
+    }
+
+    /// Connects over TCP as a client with a clean session.
+    ///
+    /// # Panics
+    /// If it is not accepted.
+    pub async fn client(addr: SocketAddr, version: Version, client_id: &str) -> Self {
+        let mut link = Self::tcp(addr).await;
+        link.connect(&Connect::new(version, client_id)).await;
+        link
+    }
+
+    /// Sends bytes, in one WebSocket frame if there are frames.
+    ///
+    /// # Panics
+    /// If they are not taken.
+    pub async fn send(&mut self, bytes: &[u8]) {
+        let sent = within("bytes to be taken", self.try_send(bytes)).await;
+        assert!(sent, "the connection broke");
+    }
+
+    /// Sends bytes, however long it takes; says whether they were taken.
+    pub async fn try_send(&mut self, bytes: &[u8]) -> bool {
+        match &mut self.io {
+            Io::Tcp(stream) => stream.write_all(bytes).await.is_ok(),
+            Io::Ws(stream) => {
+                let frame = Frame::Binary(Bytes::copy_from_slice(bytes));
+                stream.send(frame).await.is_ok()
+            }
+        }
+    }
+
+    /// Reads once: false at the end, and when the connection breaks.
+    async fn fill(&mut self) -> bool {
+        match &mut self.io {
+            Io::Tcp(stream) => {
+                self.received.reserve(READ);
+                matches!(stream.read_buf(&mut self.received).await, Ok(1..))
+            }
+            Io::Ws(stream) => loop {
+                match stream.next().await {
+                    Some(Ok(Frame::Binary(bytes))) => {
+                        self.received.extend_from_slice(&bytes);
+                        return true;
+                    }
+                    Some(Ok(Frame::Text(text))) => panic!("a text frame: {text}"),
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => return false,
+                }
+            },
+        }
+    }
+
+    async fn take(&mut self) -> Option<Packet> {
+        loop {
+            if let Some(packet) = Packet::take(&mut self.received) {
+                return Some(packet);
+            }
+            if !self.fill().await {
+                return None;
+            }
+        }
+    }
+
+    /// Waits for a packet.
+    ///
+    /// # Panics
+    /// If none comes.
+    #[track_caller]
+    pub fn packet(&mut self) -> impl Future<Output = Packet> {
+        let packet = within("a packet", self.take());
+        async { packet.await.expect("a packet before the end") }
+    }
+
+    /// Waits for a packet or the end of the connection.
+    ///
+    /// # Panics
+    /// If neither comes.
+    #[track_caller]
+    pub fn packet_or_end(&mut self) -> impl Future<Output = Option<Packet>> {
+        within("a packet or the end", self.take())
+    }
+
+    /// Asserts that the next packet is this one.
+    ///
+    /// # Panics
+    /// If it is another.
+    #[track_caller]
+    pub fn expect(&mut self, bytes: &[u8]) -> impl Future<Output = ()> {
+        let caller = std::panic::Location::caller();
+        let packet = within("a packet", self.take());
+        async move {
+            let packet = packet.await;
+            let received = packet.as_ref().map(Packet::bytes);
+            let shown = packet.as_ref();
+            assert!(
+                received == Some(bytes),
+                "{caller}: expected {bytes:02x?}, got {shown:02x?}"
+            );
+        }
+    }
+
+    /// Waits for a message.
+    ///
+    /// # Panics
+    /// If something else comes.
+    #[track_caller]
+    pub fn message(&mut self) -> impl Future<Output = Message> {
+        let version = self.version;
+        let packet = self.packet();
+        async move { Message::of(&packet.await, version) }
+    }
+
+    /// Subscribes and waits for the grant.
+    ///
+    /// # Panics
+    /// If it is not granted.
+    pub async fn subscribe(&mut self, filter: &str, qos: u8) {
+        let version = self.version;
+        let request = crate::wire::subscribe(version, 0x5ab5, &[(filter, qos)]);
+        self.send(&request).await;
+        let grant = crate::wire::suback(version, 0x5ab5, &[qos]);
+        self.expect(&grant).await;
+    }
+
+    /// Asserts that nothing has come and nothing is on its way: a PINGREQ comes back first.
+    ///
+    /// # Panics
+    /// If something else does.
+    pub async fn silent(&mut self) {
+        self.send(&PINGREQ).await;
+        self.expect(&PINGRESP).await;
+    }
+
+    /// Waits for the end of the connection, whatever comes before it.
+    ///
+    /// # Panics
+    /// If it stays open.
+    #[track_caller]
+    pub fn rest(mut self) -> impl Future<Output = (Vec<Packet>, Rest)> {
+        within("the end of the connection", async move {
+            let mut packets = Vec::new();
+            while let Some(packet) = self.take().await {
+                packets.push(packet);
+            }
+            let rest = match self.received {
+                rest if rest.is_empty() => Rest::Clean,
+                rest => Rest::Partial(rest),
+            };
+            (packets, rest)
+        })
+    }
+
+    /// Asserts that the connection ends, and that nothing comes before.
+    ///
+    /// # Panics
+    /// If something comes, or it stays open.
+    #[track_caller]
+    pub fn closed(self) -> impl Future<Output = ()> {
+        let caller = std::panic::Location::caller();
+        let rest = self.rest();
+        async move { assert_eq!(rest.await, (Vec::new(), Rest::Clean), "{caller}") }
+    }
+
+    /// Takes leave as a client: DISCONNECT, then the end.
+    ///
+    /// # Panics
+    /// If the other side does not end too.
+    pub async fn leave(mut self) {
+        self.send(&DISCONNECT).await;
+        self.closed().await;
+    }
+
+    /// Breaks the connection off: the other side sees a reset.
+    ///
+    /// # Panics
+    /// If the system does not do it.
+    pub fn reset(self) {
+        let stream = match self.io {
+            Io::Tcp(stream) => stream,
+            Io::Ws(stream) => stream.into_inner(),
+        };
+        let now = Some(Duration::ZERO);
+        socket2::SockRef::from(&stream)
+            .set_linger(now)
+            .expect("a socket lingers as it is told");
+    }
+
+    /// The connection, and what was received and not yet looked at.
+    ///
+    /// # Panics
+    /// If it is a WebSocket.
+    #[must_use]
+    pub fn into_tcp(self) -> (TcpStream, Vec<u8>) {
+        match self.io {
+            Io::Tcp(stream) => (stream, self.received),
+            Io::Ws(_) => panic!("a WebSocket"),
+        }
+    }
+
+    /// The frames beneath.
+    ///
+    /// # Panics
+    /// If it is no WebSocket.
+    pub fn frames(&mut self) -> &mut WebSocketStream<TcpStream> {
+        match &mut self.io {
+            Io::Tcp(_) => panic!("no WebSocket"),
+            Io::Ws(stream) => stream,
+        }
+    }
+
+    /// As a broker: answers the CONNECT that is to come.
+    ///
+    /// # Panics
+    /// If something else comes.
+    pub async fn accept(&mut self) -> Packet {
+        let connect = self.packet().await;
+        assert_eq!(connect.kind(), 1, "no CONNECT: {connect:?}");
+        self.version = version_of(&connect);
+        self.send(&connack(self.version, 0)).await;
+        connect
+    }
+}
+
+fn version_of(connect: &Packet) -> Version {
+    let name = usize::from(connect.body()[1]);
+    match connect.body()[2 + name] {
+        3 => Version::V31,
+        4 => Version::V311,
+        5 => Version::V5,
+        level => panic!("no version of MQTT has the level {level}"),
+    }
+}
+
+/// Reads and forgets, until the end: the number of bytes.
+///
+/// # Panics
+/// If the connection breaks.
+pub async fn drain(mut io: impl AsyncRead + AsyncWrite + Unpin) -> u64 {
+    let mut room = vec![0; 1 << 20];
+    let mut total = 0;
+    loop {
+        match io.read(&mut room).await.expect("an orderly end") {
+            0 => return total,
+            read => total += read as u64,
+        }
+    }
+}

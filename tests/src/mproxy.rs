@@ -1,0 +1,405 @@
+//! The proxy: the real binary, as an operator starts it.
+
+use std::collections::HashMap;
+use std::env;
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command as StdCommand;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use crate::deadline::until;
+use crate::http;
+use crate::process::Process;
+use crate::tools::root;
+
+/// The path of the binary: what `MPROXY_SERVER` names, or what cargo builds now, as optimized as
+/// the tests are.
+///
+/// # Panics
+/// If it does not build.
+pub fn server_binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| env::var_os("MPROXY_SERVER").map_or_else(build, PathBuf::from))
+}
+
+fn build() -> PathBuf {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let mut command = StdCommand::new(cargo);
+    command
+        .args([
+            "build",
+            "--package",
+            "mproxy-server",
+            "--bin",
+            "mproxy-server",
+        ])
+        .args(["--message-format", "json-render-diagnostics"])
+        .current_dir(root());
+    if !cfg!(debug_assertions) {
+        command.arg("--release");
+    }
+    let output = command.output().expect("cargo runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}\n{errors}");
+    let messages = String::from_utf8_lossy(&output.stdout);
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .unwrap_or_else(|| panic!("{command:?} named no executable\n{errors}"))
+}
+
+/// What a proxy is to be started with.
+#[derive(Debug)]
+pub struct Setup {
+    config: String,
+    args: Vec<OsString>,
+    wrapper: Vec<OsString>,
+    env: Vec<(OsString, OsString)>,
+    log_level: &'static str,
+}
+
+impl Setup {
+    /// One listener, `mqtt`, before one broker, `broker`; the admin port is on. Everything has a
+    /// port of its own.
+    #[must_use]
+    pub fn before(upstream: &str) -> Self {
+        Self::new(&format!(
+            "[[listeners]]\nname = \"mqtt\"\nbind = \"127.0.0.1:0\"\n\
+             [upstreams.broker]\naddress = \"{upstream}\"\n\
+             [admin]\nbind = \"127.0.0.1:0\"\n"
+        ))
+    }
+
+    /// This configuration.
+    #[must_use]
+    pub fn new(config: &str) -> Self {
+        Self {
+            config: config.to_owned(),
+            args: Vec::new(),
+            wrapper: Vec::new(),
+            env: Vec::new(),
+            log_level: "info",
+        }
+    }
+
+    /// More of the configuration: tables.
+    #[must_use]
+    pub fn toml(mut self, more: &str) -> Self {
+        self.config.push_str(more);
+        self
+    }
+
+    /// A second listener, `ws`, for WebSocket.
+    #[must_use]
+    pub fn websocket(self) -> Self {
+        self.toml("[[listeners]]\nname = \"ws\"\nbind = \"127.0.0.1:0\"\nprotocol = \"ws\"\n")
+    }
+
+    /// One key.
+    #[must_use]
+    pub fn set(mut self, key: &str, value: &str) -> Self {
+        self.args.push("--set".into());
+        self.args.push(format!("{key}={value}").into());
+        self
+    }
+
+    /// A limit of the listener `mqtt`.
+    #[must_use]
+    pub fn limit(self, key: &str, value: &str) -> Self {
+        self.set(&format!("listeners.mqtt.limits.{key}"), value)
+    }
+
+    /// How much is logged.
+    #[must_use]
+    pub const fn log_level(mut self, level: &'static str) -> Self {
+        self.log_level = level;
+        self
+    }
+
+    /// A variable of the environment, which is empty otherwise.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// Runs it by another program, which is followed by the command line as it would be.
+    #[must_use]
+    pub fn by<const N: usize>(mut self, wrapper: [&str; N]) -> Self {
+        self.wrapper = wrapper.iter().map(OsString::from).collect();
+        self
+    }
+
+    /// Starts it, and does not wait.
+    ///
+    /// # Panics
+    /// If the system does not start it.
+    #[must_use]
+    pub fn spawn(self) -> (Process, TempDir) {
+        let dir = TempDir::new().expect("a temporary folder can be made");
+        let file = dir.path().join("mproxy.toml");
+        fs::write(&file, &self.config).expect("the temporary folder is ours");
+        let mut line = self.wrapper;
+        line.push(server_binary().into());
+        let mut command = Command::new(&line[0]);
+        command
+            .args(&line[1..])
+            .arg("--config")
+            .arg(&file)
+            .args(["--log-format", "json", "--log-level", self.log_level])
+            .args(self.args)
+            .env_clear()
+            .envs(self.env)
+            .current_dir(dir.path());
+        (Process::spawn(command), dir)
+    }
+
+    /// Starts it, and waits until it listens.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub async fn start(self) -> Mproxy {
+        let count = self.config.matches("[[listeners]]").count();
+        let (process, dir) = self.spawn();
+        Mproxy::listening(process, dir, count).await
+    }
+}
+
+/// A running proxy.
+#[derive(Debug)]
+pub struct Mproxy {
+    process: Process,
+    listeners: HashMap<String, SocketAddr>,
+    admin: Option<SocketAddr>,
+    _dir: TempDir,
+}
+
+impl Mproxy {
+    /// One listener before one broker, and nothing else.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub async fn before(upstream: &str) -> Self {
+        Setup::before(upstream).start().await
+    }
+
+    async fn listening(process: Process, dir: TempDir, mut count: usize) -> Self {
+        let mut listeners = HashMap::new();
+        let mut admin = None;
+        // the lines about listeners come last
+        let last = process.line("it to listen", |line| {
+            count -= usize::from(line.contains("\"message\":\"listening\""));
+            count == 0
+        });
+        last.await;
+        for line in process.lines() {
+            let Ok(event) = serde_json::from_str::<Value>(&line) else {
+                continue;
+            };
+            let address = || {
+                let address = event["address"].as_str().expect("an address");
+                address.parse().expect("an address")
+            };
+            match event["message"].as_str() {
+                Some("listening") => {
+                    let name = event["listener"].as_str().expect("a name");
+                    listeners.insert(name.to_owned(), address());
+                }
+                Some("admin port listening") => admin = Some(address()),
+                _ => {}
+            }
+        }
+        Self {
+            process,
+            listeners,
+            admin,
+            _dir: dir,
+        }
+    }
+
+    /// Where the listener `mqtt` is.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.listener("mqtt")
+    }
+
+    /// Where a listener is.
+    ///
+    /// # Panics
+    /// If there is none of that name.
+    #[must_use]
+    pub fn listener(&self, name: &str) -> SocketAddr {
+        let addr = self.listeners.get(name);
+        *addr.unwrap_or_else(|| panic!("no listener {name}: {:?}", self.listeners))
+    }
+
+    /// Where health and metrics are.
+    ///
+    /// # Panics
+    /// If they are off.
+    #[must_use]
+    pub fn admin(&self) -> SocketAddr {
+        self.admin.expect("the admin port is on")
+    }
+
+    /// The process.
+    #[must_use]
+    pub const fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// The number of the process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Every event that was logged so far.
+    ///
+    /// # Panics
+    /// If a line is no JSON: then somebody wrote a line of their own into the log.
+    #[must_use]
+    pub fn events(&self) -> Vec<Value> {
+        let lines = self.process.lines();
+        let parsed = lines.iter().map(|line| {
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line:?}"))
+        });
+        parsed.collect()
+    }
+
+    /// Waits for an event in the log, which may be there already.
+    ///
+    /// # Panics
+    /// If it does not come.
+    #[track_caller]
+    pub fn event(
+        &self,
+        what: impl Display,
+        mut wanted: impl FnMut(&Value) -> bool,
+    ) -> impl Future<Output = Value> {
+        let line = self.process.line(what, move |line| {
+            serde_json::from_str(line).is_ok_and(|event| wanted(&event))
+        });
+        async { serde_json::from_str(&line.await).expect("it was parsed") }
+    }
+
+    /// Waits for the line about the end of a client's session.
+    ///
+    /// # Panics
+    /// If it does not come.
+    #[track_caller]
+    pub fn end_of(&self, client_id: &str) -> impl Future<Output = Value> {
+        let client_id = client_id.to_owned();
+        self.event(format!("the end of {client_id}"), move |event| {
+            event["client_id"] == client_id.as_str() && event["side"].is_string()
+        })
+    }
+
+    /// What it counts.
+    ///
+    /// # Panics
+    /// If it does not answer.
+    pub async fn metrics(&self) -> Metrics {
+        let answer = http::get(self.admin(), "/metrics").await;
+        assert_eq!(answer.status, 200, "{}", answer.head);
+        Metrics(answer.body)
+    }
+
+    /// Waits until a sample, as [`Metrics::sum`] names it, has a value.
+    ///
+    /// # Panics
+    /// If it does not get it.
+    pub async fn metric(&self, sample: &str, value: f64) {
+        until(format!("{sample} = {value}"), async || {
+            let found = self.metrics().await.sum(sample);
+            ((found - value).abs() < f64::EPSILON).then_some(())
+        })
+        .await;
+    }
+
+    /// Asks whether it is ready.
+    ///
+    /// # Panics
+    /// If it does not answer.
+    pub async fn ready(&self) -> (u16, String) {
+        let answer = http::get(self.admin(), "/readyz?verbose").await;
+        (answer.status, answer.body)
+    }
+
+    /// Waits until it is ready, or until it is not.
+    ///
+    /// # Panics
+    /// If it stays as it is.
+    pub async fn until_ready(&self, ready: bool) -> String {
+        let status = if ready { 200 } else { 503 };
+        until(format!("readiness {status}"), async || {
+            let (found, body) = self.ready().await;
+            (found == status).then_some(body)
+        })
+        .await
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    /// Waits for its end: the exit code.
+    ///
+    /// # Panics
+    /// If it runs on.
+    pub async fn code(&mut self, patience: Duration) -> i32 {
+        self.process.code(patience).await
+    }
+
+    /// Waits for its end: the exit code and all it said.
+    ///
+    /// # Panics
+    /// If it runs on.
+    pub async fn ended(self) -> (i32, String) {
+        self.process.ended().await
+    }
+}
+
+/// One scrape.
+#[derive(Clone, Debug)]
+pub struct Metrics(pub String);
+
+impl Metrics {
+    /// The sum over all samples of a family that have these labels: `family` or
+    /// `family{name="value",...}`, in any order; 0 if there is none.
+    ///
+    /// # Panics
+    /// If a value is no number.
+    #[must_use]
+    pub fn sum(&self, sample: &str) -> f64 {
+        let (family, labels) = sample.split_once('{').unwrap_or((sample, "}"));
+        let wanted: Vec<_> = labels
+            .trim_end_matches('}')
+            .split(',')
+            .filter(|label| !label.is_empty())
+            .collect();
+        let lines = self.0.lines().filter(|line| !line.starts_with('#'));
+        lines
+            .filter_map(|line| line.rsplit_once(' '))
+            .filter(|(name, _)| {
+                let (found, labels) = name.split_once('{').unwrap_or((name, ""));
+                found == family && wanted.iter().all(|label| labels.contains(label))
+            })
+            .map(|(_, value)| value.parse::<f64>().expect("a number"))
+            .sum()
+    }
+}
