@@ -8,3 +8,4 @@ use mproxy_tests::tools;
 mod deploy;
 mod matrix;
 mod prometheus;
+mod sessions;
