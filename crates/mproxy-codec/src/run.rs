@@ -1,5 +1,6 @@
 //! Runs of PUBLISH packets about which there is nothing to say.
 
+use crate::packet::PublishLayout;
 use crate::qos::QoS;
 use crate::topic;
 use crate::version::Version;
@@ -36,16 +37,15 @@ impl PublishRun {
     #[must_use]
     pub fn scan(bytes: &[u8], version: Version, max_packet: usize) -> Self {
         let mut run = Self::default();
-        let properties = usize::from(version.is_v5());
         let mut rest = bytes;
-        while let Some((len, qos)) = ordinary(rest, properties) {
-            if len > max_packet {
+        while let Some(layout) = PublishLayout::ordinary(rest, version) {
+            if layout.total_len() > max_packet {
                 break;
             }
-            rest = rest.get(len..).unwrap_or_default();
+            rest = rest.get(layout.total_len()..).unwrap_or_default();
             run.packets += 1;
-            run.at_least_once += u32::from(qos & 1);
-            run.exactly_once += u32::from(qos >> 1);
+            run.at_least_once += u32::from(layout.first >> 1 & 1);
+            run.exactly_once += u32::from(layout.first >> 2 & 1);
         }
         run.len = bytes.len() - rest.len();
         run
@@ -84,41 +84,58 @@ impl PublishRun {
     }
 }
 
-/// The length and QoS of the ordinary PUBLISH at the front of `bytes`, if there is one.
-/// `properties` is the length of an empty property block: 1 in MQTT 5.0, 0 before.
-#[inline(always)]
-fn ordinary(bytes: &[u8], properties: usize) -> Option<(usize, u8)> {
-    let [first, low, high, ..] = *bytes else {
-        return None;
-    };
-    if first >> 4 != 3 || VALID_FLAGS >> (first & 0x0f) & 1 == 0 {
-        return None;
-    }
-    let (head, remaining) = if low < 0x80 {
-        (2, usize::from(low))
-    } else if high.wrapping_sub(1) < 0x7f {
-        // two bytes, of which the second is neither 0, which would not be minimal, nor followed
-        (3, usize::from(low & 0x7f) | usize::from(high) << 7)
-    } else {
-        return None;
-    };
-    let body = bytes.get(head..head + remaining)?;
-    let (topic_len, body) = body.split_first_chunk::<2>()?;
-    let (topic, body) = body.split_at_checked(usize::from(u16::from_be_bytes(*topic_len)))?;
-    let qos = first >> 1 & 3;
-    let body = if qos == 0 {
-        body
-    } else {
-        let (id, body) = body.split_first_chunk::<2>()?;
-        if *id == [0, 0] {
+impl PublishLayout {
+    /// The layout of the ordinary PUBLISH (see [`PublishRun`]) at the front of `bytes`; `None` says
+    /// only that [`parse`](Self::parse) must decide.
+    #[inline(always)]
+    #[must_use]
+    pub fn ordinary(bytes: &[u8], version: Version) -> Option<Self> {
+        let [first, low, high, ..] = *bytes else {
+            return None;
+        };
+        if first >> 4 != 3 || VALID_FLAGS >> (first & 0x0f) & 1 == 0 {
             return None;
         }
-        body
-    };
-    if properties != 0 && *body.first()? != 0 {
-        return None;
+        let (head_len, remaining) = if low < 0x80 {
+            (2, usize::from(low))
+        } else if high.wrapping_sub(1) < 0x7f {
+            // two bytes, of which the second is neither 0, which would not be minimal, nor followed
+            (3, usize::from(low & 0x7f) | usize::from(high) << 7)
+        } else {
+            return None;
+        };
+        let body = bytes.get(head_len..head_len + remaining)?;
+        let (topic_len, rest) = body.split_first_chunk::<2>()?;
+        let topic_len = u16::from_be_bytes(*topic_len);
+        let (topic, mut rest) = rest.split_at_checked(usize::from(topic_len))?;
+        let mut packet_id = 0;
+        if first & 0b0110 != 0 {
+            let (id, behind) = rest.split_first_chunk::<2>()?;
+            packet_id = u16::from_be_bytes(*id);
+            if packet_id == 0 {
+                return None;
+            }
+            rest = behind;
+        }
+        if version.is_v5() {
+            let (0, payload) = rest.split_first()? else {
+                return None;
+            };
+            rest = payload;
+        }
+        let total = (head_len + remaining) as u32;
+        let payload_at = total - rest.len() as u32;
+        topic::is_plain_name(topic).then_some(Self {
+            total,
+            properties_at: payload_at,
+            payload_at,
+            packet_id,
+            topic_len,
+            topic_alias: 0,
+            first,
+            head_len: head_len as u8,
+        })
     }
-    topic::is_plain_name(topic).then_some((head + remaining, qos))
 }
 
 #[cfg(test)]
@@ -147,6 +164,10 @@ mod tests {
                     let view = View::parse(version, Direction::ToServer, &packet);
                     let is_publish = matches!(view, Ok(Some(View::Publish(_))));
                     assert_eq!(run.packets() == 1, is_publish, "{packet:02x?} {version}");
+                    if let Ok(Some(View::Publish(publish))) = view {
+                        let layout = PublishLayout::ordinary(&packet, version);
+                        assert_eq!(layout, Some(*publish.layout()), "{packet:02x?} {version}");
+                    }
                     assert_eq!(run.len(), if is_publish { packet.len() } else { 0 });
                 }
             }

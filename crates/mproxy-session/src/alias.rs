@@ -1,6 +1,7 @@
 //! Topic aliases of MQTT 5.0 in one direction (section 3.3.2.3.4).
 
-use bytes::Bytes;
+use std::sync::Arc;
+
 use mproxy_codec::{Direction, PublishLayout};
 
 use crate::error::{End, Violation};
@@ -21,8 +22,8 @@ pub(crate) struct AliasTable {
 
 #[derive(Debug, Default, Clone)]
 struct Entry {
-    bound: Option<Bytes>,
-    told: Option<Bytes>,
+    bound: Option<Arc<[u8]>>,
+    told: Option<Arc<[u8]>>,
 }
 
 impl AliasTable {
@@ -46,7 +47,7 @@ impl AliasTable {
         layout: &PublishLayout,
         bytes: &[u8],
         remember: bool,
-    ) -> Result<Option<Bytes>, End> {
+    ) -> Result<Option<Arc<[u8]>>, End> {
         let Some(alias) = layout.topic_alias() else {
             return Ok(None);
         };
@@ -73,9 +74,9 @@ impl AliasTable {
         }
         let entry = &mut self.entries[index];
         if !remember {
-            entry.bound = Some(Bytes::new());
+            entry.bound = Some(Arc::default());
         } else if entry.bound.as_deref() != Some(topic) {
-            entry.bound = Some(Bytes::copy_from_slice(topic));
+            entry.bound = Some(Arc::from(topic));
         }
         Ok(None)
     }
@@ -104,8 +105,8 @@ impl AliasTable {
             }
             // the usual case shares the memory of the sender's binding
             entry.told = match &entry.bound {
-                Some(bound) if bound == topic => Some(bound.clone()),
-                _ => Some(Bytes::copy_from_slice(topic)),
+                Some(bound) if **bound == *topic => Some(bound.clone()),
+                _ => Some(Arc::from(topic)),
             };
         }
     }

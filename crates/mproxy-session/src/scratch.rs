@@ -4,8 +4,8 @@ use std::cell::Cell;
 
 use bytes::BytesMut;
 
-/// Bytes read at once. A batch of this size amortises the system call to nothing; a larger one
-/// would fall out of the second-level cache.
+/// The size of the thread's read buffer: the most that is read at once, and the largest packet that
+/// is never streamed.
 pub(crate) const SCRATCH_LEN: usize = 64 * 1024;
 
 thread_local! {

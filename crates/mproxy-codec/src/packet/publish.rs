@@ -22,14 +22,14 @@ use crate::version::Version;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PublishLayout {
-    total: u32,
-    properties_at: u32,
-    payload_at: u32,
-    packet_id: u16,
-    topic_len: u16,
-    topic_alias: u16,
-    first: u8,
-    head_len: u8,
+    pub(crate) total: u32,
+    pub(crate) properties_at: u32,
+    pub(crate) payload_at: u32,
+    pub(crate) packet_id: u16,
+    pub(crate) topic_len: u16,
+    pub(crate) topic_alias: u16,
+    pub(crate) first: u8,
+    pub(crate) head_len: u8,
 }
 
 impl PublishLayout {

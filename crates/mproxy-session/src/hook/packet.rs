@@ -1,6 +1,7 @@
 //! A packet as hooks see it.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use mproxy_codec::{
@@ -20,10 +21,13 @@ pub struct Packet {
     direction: Direction,
     publish: Option<PublishLayout>,
     /// The topic name behind a topic alias, or the one that a hook chose.
-    topic: Option<Bytes>,
+    topic: Option<Arc<[u8]>>,
     /// What hooks decided on single filters; `None` while they decided nothing.
-    entries: Option<Vec<Entry>>,
+    entries: Option<Box<Entries>>,
 }
+
+/// Boxed as one: a packet is moved from layer to layer, and hardly any has entries.
+struct Entries(Vec<Entry>);
 
 /// One topic filter of a SUBSCRIBE or UNSUBSCRIBE whose filters hooks have touched.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +47,7 @@ impl Packet {
         direction: Direction,
         frame: Bytes,
         publish: Option<PublishLayout>,
-        topic: Option<Bytes>,
+        topic: Option<Arc<[u8]>>,
     ) -> Self {
         Self {
             frame,
@@ -119,7 +123,7 @@ impl Packet {
         let view = Publish::new(layout, &self.frame);
         Some(PublishRef {
             view,
-            topic: self.topic.as_ref(),
+            topic: self.topic.as_deref(),
         })
     }
 
@@ -335,14 +339,14 @@ impl Packet {
     pub(crate) fn is_refused(&self) -> bool {
         self.entries
             .as_ref()
-            .is_some_and(|entries| entries.iter().all(|e| e.refused.is_some()))
+            .is_some_and(|entries| entries.0.iter().all(|e| e.refused.is_some()))
     }
 
     /// The filters that the client asked for, those included that hooks have refused: what the codes
     /// of its SUBACK or UNSUBACK stand for, one by one.
     pub(crate) fn requested_filters(&self) -> Vec<String> {
         if let Some(entries) = &self.entries {
-            let asked = entries.iter().filter(|entry| !entry.added);
+            let asked = entries.0.iter().filter(|entry| !entry.added);
             return asked.map(|entry| entry.filter.clone()).collect();
         }
         match self.view() {
@@ -360,10 +364,17 @@ impl Packet {
     fn left(&self) -> usize {
         self.entries.as_ref().map_or(0, |entries| {
             entries
+                .0
                 .iter()
                 .filter(|entry| entry.refused.is_none())
                 .count()
         })
+    }
+
+    /// True for the packet as it was offered: the very bytes, and nothing decided on filters.
+    #[inline]
+    pub(crate) fn is_untouched(&self, address: usize, len: usize) -> bool {
+        self.frame.as_ptr().addr() == address && self.frame.len() == len && self.entries.is_none()
     }
 
     pub(crate) fn into_parts(self) -> Parts {
@@ -371,7 +382,7 @@ impl Packet {
             frame: self.frame,
             publish: self.publish,
             topic: self.topic,
-            entries: self.entries,
+            entries: self.entries.map(|entries| entries.0),
         }
     }
 
@@ -395,9 +406,12 @@ impl Packet {
                     .collect(),
                 _ => Vec::new(),
             };
-            self.entries = Some(entries);
+            self.entries = Some(Box::new(Entries(entries)));
         }
-        self.entries.get_or_insert_default()
+        &mut self
+            .entries
+            .get_or_insert_with(|| Box::new(Entries(Vec::new())))
+            .0
     }
 
     /// Writes the packet anew from its entries. With none left the bytes stay as they are: an
@@ -410,7 +424,7 @@ impl Packet {
         let Some(entries) = &self.entries else {
             return Ok(left);
         };
-        let kept = || entries.iter().filter(|entry| entry.refused.is_none());
+        let kept = || entries.0.iter().filter(|entry| entry.refused.is_none());
         let frame = match self.view() {
             Some(View::Subscribe(subscribe)) => encode_subscribe(
                 self.version,
@@ -448,7 +462,7 @@ impl fmt::Debug for Packet {
 pub(crate) struct Parts {
     pub(crate) frame: Bytes,
     pub(crate) publish: Option<PublishLayout>,
-    pub(crate) topic: Option<Bytes>,
+    pub(crate) topic: Option<Arc<[u8]>>,
     pub(crate) entries: Option<Vec<Entry>>,
 }
 
@@ -456,7 +470,7 @@ pub(crate) struct Parts {
 #[derive(Clone, Copy, Debug)]
 pub struct PublishRef<'a> {
     view: Publish<'a>,
-    topic: Option<&'a Bytes>,
+    topic: Option<&'a [u8]>,
 }
 
 impl<'a> PublishRef<'a> {
