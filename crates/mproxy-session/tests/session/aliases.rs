@@ -170,7 +170,7 @@ async fn a_topic_that_the_receiver_was_not_told_is_written_out() {
             }
         });
         let pair = Setup::new().start(admit(move |_| {
-            let tap = || Tap::only(KindSet::PUBLISH, hook.clone());
+            let tap = || Tap::only(KindSet::PUBLISH, hook);
             Hooks::new(tap(), tap())
         }));
         let aliased = Aliased::open(pair, Seen::default(), way).await;
@@ -222,7 +222,7 @@ async fn a_binding_that_was_rewritten_is_not_used_for_a_topic_that_is_not() {
             }
         });
         let pair = Setup::new().start(admit(move |_| {
-            let tap = || Tap::only(KindSet::PUBLISH, hook.clone());
+            let tap = || Tap::only(KindSet::PUBLISH, hook);
             Hooks::new(tap(), tap())
         }));
         let aliased = Aliased::open(pair, Seen::default(), way).await;
@@ -401,7 +401,7 @@ async fn an_alias_of_a_publish_that_became_too_large_is_not_told() {
             }
         });
         let pair = Setup::new().start(admit(move |_| {
-            let tap = || Tap::only(KindSet::PUBLISH, hook.clone());
+            let tap = || Tap::only(KindSet::PUBLISH, hook);
             Hooks::new(tap(), tap())
         }));
         let aliased = Aliased::open(pair, Seen::default(), way).await;

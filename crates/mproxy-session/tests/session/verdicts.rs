@@ -301,7 +301,9 @@ async fn a_partly_refused_subscribe_is_answered_in_the_clients_order() {
     for version in VERSIONS {
         let f = Frames(version);
         let no = refused(version);
-        let cases: [(&[&str], &[&str], &[u8], &[u8]); 4] = [
+        // asked, forwarded, granted, merged
+        type Case<'a> = (&'a [&'a str], &'a [&'a str], &'a [u8], &'a [u8]);
+        let cases: [Case<'_>; 4] = [
             (&["denied/1", "a", "b"], &["a", "b"], &[1, 2], &[no, 1, 2]),
             (&["a", "denied/1", "b"], &["a", "b"], &[1, 2], &[1, no, 2]),
             (
@@ -601,7 +603,7 @@ async fn a_delivery_that_a_hook_made_too_large_is_acknowledged_instead() {
         Ok::<_, BoxError>(Verdict::Forward(packet))
     });
     let pair = Setup::new().start(admit(move |_| {
-        Hooks::new(Tap::none(), Tap::only(KindSet::PUBLISH, hook.clone()))
+        Hooks::new(Tap::none(), Tap::only(KindSet::PUBLISH, hook))
     }));
     let small = properties(&[(PropertyId::MaximumPacketSize, Value::U32(60))]);
     let connect = f.connect_with(&ConnectParts {
@@ -626,7 +628,7 @@ async fn a_publish_that_a_hook_made_too_large_for_the_broker_is_refused() {
         Ok::<_, BoxError>(Verdict::Forward(packet))
     });
     let pair = Setup::new().start(admit(move |_| {
-        Hooks::new(Tap::only(KindSet::PUBLISH, hook.clone()), Tap::none())
+        Hooks::new(Tap::only(KindSet::PUBLISH, hook), Tap::none())
     }));
     let small = properties(&[(PropertyId::MaximumPacketSize, Value::U32(60))]);
     pair.open(&f.connect("c"), &f.connack_with(0, &small)).await;

@@ -13,6 +13,7 @@ pub mod pair;
 
 use std::time::Duration;
 
+#[allow(unused_imports)] // as above
 pub use self::frames::{Frames, hex};
 #[allow(unused_imports)] // as above
 pub use self::pair::{Pair, Setup, admit, admit_all};

@@ -181,7 +181,10 @@ where
     new_hooks(make)
 }
 
+/// Makes no hooks.
+pub type NoHooks = fn(&SessionInfo) -> Hooks<Forward, Forward>;
+
 /// Admits everybody without hooks.
-pub fn admit_all() -> NewHooks<fn(&SessionInfo) -> Hooks<Forward, Forward>> {
+pub fn admit_all() -> NewHooks<NoHooks> {
     new_hooks(|_| Hooks::none())
 }

@@ -1,0 +1,146 @@
+//! What the ends are told to say.
+
+use proptest::prelude::*;
+
+/// What becomes of a publication or a topic filter: its first level says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    Allowed,
+    Denied,
+    Dropped,
+    Renamed,
+    /// Allowed after a gate was opened.
+    Held,
+    /// Denied after a gate was opened.
+    HeldDenied,
+}
+
+impl What {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Allowed,
+        Self::Denied,
+        Self::Dropped,
+        Self::Renamed,
+        Self::Held,
+        Self::HeldDenied,
+    ];
+
+    pub(crate) const fn level(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Denied => "denied",
+            Self::Dropped => "dropped",
+            Self::Renamed => "from",
+            Self::Held => "held",
+            Self::HeldDenied => "held-denied",
+        }
+    }
+
+    pub(crate) fn of(topic: &str) -> Self {
+        let level = topic.split('/').next();
+        Self::ALL
+            .into_iter()
+            .find(|what| Some(what.level()) == level)
+            .unwrap_or(Self::Allowed)
+    }
+
+    pub(crate) fn renamed(self, topic: &str) -> Option<String> {
+        (self == Self::Renamed).then(|| topic.replacen("from", "to-another", 1))
+    }
+
+    pub(crate) const fn is_forwarded(self) -> bool {
+        matches!(self, Self::Allowed | Self::Renamed | Self::Held)
+    }
+
+    pub(crate) const fn is_refused(self) -> bool {
+        matches!(self, Self::Denied | Self::HeldDenied)
+    }
+}
+
+/// How a publication uses topic aliases.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Alias {
+    None,
+    Bind(u16),
+    Use(u16),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Say {
+    Publish {
+        what: What,
+        name: u8,
+        qos: u8,
+        alias: Alias,
+        payload: usize,
+    },
+    Subscribe(Vec<What>),
+    Unsubscribe(Vec<What>),
+    Ping,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Client(Vec<Say>),
+    Broker(Vec<Say>),
+    OpenUp(usize),
+    OpenDown(usize),
+}
+
+fn what() -> impl Strategy<Value = What> {
+    prop_oneof![
+        4 => Just(What::Allowed),
+        3 => Just(What::Denied),
+        2 => Just(What::Dropped),
+        3 => Just(What::Renamed),
+        1 => Just(What::Held),
+        1 => Just(What::HeldDenied),
+    ]
+}
+
+fn publish(aliases: bool) -> impl Strategy<Value = Say> {
+    let numbers = 1..=super::peer::ALIASES;
+    let alias = if aliases {
+        prop_oneof![
+            2 => Just(Alias::None),
+            2 => numbers.clone().prop_map(Alias::Bind),
+            3 => numbers.prop_map(Alias::Use),
+        ]
+        .boxed()
+    } else {
+        Just(Alias::None).boxed()
+    };
+    let payload = prop_oneof![9 => 0_usize..40, 1 => 100_usize..400];
+    (what(), 0_u8..3, 0_u8..3, alias, payload).prop_map(|(what, name, qos, alias, payload)| {
+        Say::Publish {
+            what,
+            name,
+            qos,
+            alias,
+            payload,
+        }
+    })
+}
+
+/// Requests never wait for a gate: a filter is allowed, renamed or denied.
+fn filters() -> impl Strategy<Value = Vec<What>> {
+    let filter = prop_oneof![Just(What::Allowed), Just(What::Denied), Just(What::Renamed)];
+    prop::collection::vec(filter, 1..6)
+}
+
+/// Up to sixty steps of up to four packets.
+pub(crate) fn script(aliases: bool) -> impl Strategy<Value = Vec<Step>> {
+    let client = prop_oneof![
+        6 => publish(aliases),
+        2 => filters().prop_map(Say::Subscribe),
+        1 => filters().prop_map(Say::Unsubscribe),
+        1 => Just(Say::Ping),
+    ];
+    let step = prop_oneof![
+        5 => prop::collection::vec(client, 1..5).prop_map(Step::Client),
+        4 => prop::collection::vec(publish(aliases), 1..5).prop_map(Step::Broker),
+        2 => (1_usize..4).prop_map(Step::OpenUp),
+        2 => (1_usize..4).prop_map(Step::OpenDown),
+    ];
+    prop::collection::vec(step, 1..60)
+}
