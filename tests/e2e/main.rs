@@ -6,6 +6,7 @@
 use mproxy_tests::tools;
 
 mod deploy;
+mod faults;
 mod matrix;
 mod prometheus;
 mod sessions;

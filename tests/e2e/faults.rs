@@ -1,0 +1,449 @@
+//! What breaks around the proxy: brokers that are not there, sides that end in the middle of a
+//! packet, sides that do not read.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use mproxy_tests::wire::{Connect, Publish, Version, connack, puback, subscribe};
+use mproxy_tests::{
+    FakeBroker, Link, Mosquitto, Mproxy, Rest, Setup, Stopped, drain, memory, until,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// An address at which nobody listens, and nobody begins to: a socket holds it that does not accept.
+struct Nowhere {
+    _socket: socket2::Socket,
+    addr: SocketAddr,
+}
+
+impl Nowhere {
+    fn new() -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        let socket = socket.expect("a socket can be made");
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        socket.bind(&any.into()).expect("there is a free port");
+        let addr = socket.local_addr().expect("it is bound");
+        let addr = addr.as_socket().expect("an IP address");
+        Self {
+            _socket: socket,
+            addr,
+        }
+    }
+
+    fn url(&self) -> String {
+        format!("mqtt://{}", self.addr)
+    }
+}
+
+/// What a client is told when the broker cannot be reached.
+fn unavailable(version: Version) -> Vec<u8> {
+    connack(version, if version.is_v5() { 0x88 } else { 3 })
+}
+
+async fn refused(addr: SocketAddr, version: Version) -> Duration {
+    let mut link = Link::tcp(addr).await;
+    let since = Instant::now();
+    link.send(&Connect::new(version, "early").bytes()).await;
+    link.expect(&unavailable(version)).await;
+    let waited = since.elapsed();
+    link.closed().await;
+    waited
+}
+
+#[tokio::test]
+async fn without_a_broker_clients_are_told_at_once() {
+    let nowhere = Nowhere::new();
+    let mproxy = Setup::before(&nowhere.url()).websocket().start().await;
+    for version in Version::ALL {
+        let waited = refused(mproxy.addr(), version).await;
+        assert!(waited < Duration::from_secs(1), "{waited:?}");
+    }
+    let mut link = Link::ws(mproxy.listener("ws")).await;
+    link.send(&Connect::new(Version::V5, "early").bytes()).await;
+    link.expect(&unavailable(Version::V5)).await;
+    link.closed().await;
+
+    let end = mproxy.end_of("early").await;
+    assert_eq!(end["reason"], "upstream_unreachable");
+    assert_eq!(end["upstream"], "broker");
+    assert!(
+        end["detail"]
+            .as_str()
+            .is_some_and(|it| it.contains("refused")),
+        "{end}"
+    );
+    assert!(
+        end["remedy"]
+            .as_str()
+            .is_some_and(|it| it.contains("upstreams.address")),
+        "{end}"
+    );
+    let unavailable = "mproxy_connacks_total{reason_code=\"server_unavailable\"}";
+    mproxy.metric(unavailable, 4.0).await;
+}
+
+/// The system takes a connection as long as the queue of a listener has room, so that the queue is
+/// filled first: what comes then is not answered at all.
+#[tokio::test]
+async fn a_broker_that_swallows_packets_costs_the_time_out_and_no_more() {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)
+        .expect("a socket can be made");
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    socket.bind(&any.into()).expect("there is a free port");
+    socket.listen(0).expect("it is bound");
+    let addr = socket.local_addr().expect("it is bound");
+    let addr = addr.as_socket().expect("an IP address");
+    let mut queue = Vec::new();
+    while let Ok(Ok(stream)) =
+        tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(addr)).await
+    {
+        queue.push(stream);
+    }
+
+    let mproxy = Setup::before(&format!("mqtt://{addr}"))
+        .set("upstreams.broker.connect_timeout", "300ms")
+        .start()
+        .await;
+    for version in Version::ALL {
+        let waited = refused(mproxy.addr(), version).await;
+        let expected = Duration::from_millis(300)..Duration::from_secs(5);
+        assert!(expected.contains(&waited), "{waited:?}");
+    }
+    let dials = mproxy.metrics().await;
+    assert!(dials.sum("mproxy_upstream_connects_total{result=\"timeout\"}") >= 3.0);
+}
+
+/// It takes the connection and then says nothing, or something else than CONNACK.
+#[tokio::test]
+async fn a_broker_that_does_not_answer_connect_as_a_broker_is_none() {
+    let broker = FakeBroker::bind().await;
+    let mproxy = Setup::before(&broker.url())
+        .set("upstreams.broker.connack_timeout", "200ms")
+        .start()
+        .await;
+    let answers: [&[u8]; 6] = [
+        b"",
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        &[0xd0, 0x00],             // PINGRESP first
+        &[0x30, 0x03, 0, 1, b'a'], // PUBLISH first
+        &[0x20, 0x02, 0x02, 0x00], // reserved bits
+        &[0xff, 0xff, 0xff, 0xff],
+    ];
+    for version in Version::ALL {
+        for answer in answers {
+            let mut client = Link::tcp(mproxy.addr()).await;
+            client.send(&Connect::new(version, "c").bytes()).await;
+            let mut server = broker.session().await;
+            server.packet().await;
+            server.send(answer).await;
+            client.expect(&unavailable(version)).await;
+            client.closed().await;
+            server.closed().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_by_the_broker_is_passed_on_as_it_is() {
+    let broker = FakeBroker::bind().await;
+    let mproxy = Mproxy::before(&broker.url()).await;
+    for version in Version::ALL {
+        let code = if version.is_v5() { 0x86 } else { 4 };
+        let mut client = Link::tcp(mproxy.addr()).await;
+        let client_id = format!("stranger-{version:?}");
+        client
+            .send(&Connect::new(version, &client_id).bytes())
+            .await;
+        let mut server = broker.session().await;
+        server.packet().await;
+        server.send(&connack(version, code)).await;
+        client.expect(&connack(version, code)).await;
+        client.closed().await;
+        server.closed().await;
+        let end = mproxy.end_of(&client_id).await;
+        assert_eq!(end["reason"], "upstream_refused", "{end}");
+    }
+}
+
+/// Both sides of one session.
+async fn session(mproxy: &Mproxy, broker: &FakeBroker, version: Version) -> (Link, Link) {
+    let client = Link::client(mproxy.addr(), version, "c");
+    let (client, (server, _)) = tokio::join!(client, broker.accept());
+    (client, server)
+}
+
+/// The broker ends, or breaks, between packets and in the middle of one, of which the head has
+/// passed already because it is large. Never does the client get a packet that is not whole as if
+/// it was one, and in no case a word of the proxy's inside of it.
+#[tokio::test]
+async fn a_broker_that_dies_never_leaves_half_a_packet_at_the_client() {
+    let broker = FakeBroker::bind().await;
+    let mproxy = Mproxy::before(&broker.url()).await;
+    let whole = Publish::new(Version::V5, "t").bytes("whole");
+    for reset in [false, true] {
+        let end = |server: Link| if reset { server.reset() } else { drop(server) };
+
+        // between packets: MQTT 5 has a word for it
+        let (mut client, mut server) = session(&mproxy, &broker, Version::V5).await;
+        server.send(&whole).await;
+        client.expect(&whole).await;
+        end(server);
+        let (packets, rest) = client.rest().await;
+        assert_eq!((packets.len(), rest), (1, Rest::Clean), "{packets:?}");
+        assert_eq!(packets[0].first(), 0xe0);
+
+        for version in Version::ALL {
+            // in a small one: not a byte of it
+            let small = Publish::new(version, "t").bytes([7; 1000]);
+            for cut in [1, 2, 3, 10, small.len() - 1] {
+                let (mut client, mut server) = session(&mproxy, &broker, version).await;
+                let first = Publish::new(version, "t").bytes("first");
+                server.send(&first).await;
+                client.expect(&first).await;
+                server.send(&small[..cut]).await;
+                end(server);
+                let (packets, rest) = client.rest().await;
+                assert_eq!(rest, Rest::Clean, "cut at {cut}");
+                assert!(packets.iter().all(|it| it.first() == 0xe0), "{packets:?}");
+            }
+
+            // in a large one, which was on its way before its end was there
+            let large = Publish::new(version, "t").bytes(vec![7; 900_000]);
+            let (client, mut server) = session(&mproxy, &broker, version).await;
+            server.send(&large[..500_000]).await;
+            end(server);
+            let (packets, rest) = client.rest().await;
+            match rest {
+                // nothing of it, and perhaps a word about it
+                Rest::Clean => assert!(packets.iter().all(|it| it.first() == 0xe0), "{packets:?}"),
+                // or what came of it, and nothing behind that
+                Rest::Partial(part) => {
+                    assert!(packets.is_empty(), "{packets:?}");
+                    assert!(large.starts_with(&part), "{} bytes", part.len());
+                }
+            }
+        }
+    }
+}
+
+/// The same in the other direction: a client that dies in the middle of a packet.
+#[tokio::test]
+async fn a_client_that_dies_never_leaves_half_a_packet_at_the_broker() {
+    let broker = FakeBroker::bind().await;
+    let mproxy = Mproxy::before(&broker.url()).await;
+    for version in Version::ALL {
+        for reset in [false, true] {
+            let small = Publish::new(version, "t").qos(1, 9).bytes([7; 1000]);
+            for cut in [1, 2, 3, 10, small.len() - 1] {
+                let (mut client, mut server) = session(&mproxy, &broker, version).await;
+                let first = Publish::new(version, "t").qos(1, 8).bytes("first");
+                client.send(&first).await;
+                server.expect(&first).await;
+                client.send(&small[..cut]).await;
+                if reset {
+                    client.reset()
+                } else {
+                    drop(client)
+                }
+                // no DISCONNECT either: the will is to be published
+                server.closed().await;
+            }
+
+            let large = Publish::new(version, "t").qos(1, 9).bytes(vec![7; 900_000]);
+            let (mut client, server) = session(&mproxy, &broker, version).await;
+            client.send(&large[..500_000]).await;
+            if reset {
+                client.reset()
+            } else {
+                drop(client)
+            }
+            let (packets, rest) = server.rest().await;
+            assert!(packets.is_empty(), "{packets:?}");
+            if let Rest::Partial(part) = rest {
+                assert!(large.starts_with(&part), "{} bytes", part.len());
+            }
+        }
+    }
+}
+
+/// A real broker that is stopped under its clients and comes back.
+#[tokio::test]
+async fn clients_are_sent_away_when_the_broker_stops_and_let_in_when_it_is_back() {
+    let broker = Mosquitto::start().await;
+    let mproxy = Mproxy::before(&broker.url()).await;
+    mproxy.until_ready(true).await;
+    let mut clients = Vec::new();
+    for version in Version::ALL {
+        let mut link = Link::tcp(mproxy.addr()).await;
+        let connect = Connect::new(version, &format!("{version:?}")).persistent();
+        link.connect(&connect).await;
+        link.subscribe("t", 1).await;
+        clients.push((link, connect));
+    }
+    let stopped: Stopped = broker.stop().await;
+    for (link, connect) in &mut clients {
+        let old = std::mem::replace(link, Link::tcp(mproxy.addr()).await);
+        let (packets, rest) = old.rest().await;
+        assert_eq!(rest, Rest::Clean);
+        let told = packets.iter().any(|packet| packet.first() == 0xe0);
+        assert_eq!(told, connect.version().is_v5(), "{packets:?}");
+        link.send(&connect.bytes()).await;
+        link.expect(&unavailable(connect.version())).await;
+    }
+    mproxy.until_ready(false).await;
+
+    let broker = stopped.start().await;
+    mproxy.until_ready(true).await;
+    let mut publisher = Link::client(broker.addr(), Version::V311, "publisher").await;
+    for (link, connect) in &mut clients {
+        *link = Link::tcp(mproxy.addr()).await;
+        link.connect(connect).await;
+        let hello = Publish::new(Version::V311, "t").qos(1, 5).bytes("hello");
+        publisher.send(&hello).await;
+        publisher.expect(&puback(5)).await;
+        assert_eq!(link.message().await.text(), "hello");
+    }
+}
+
+/// One side sends 100 MB, the other reads nothing of it: the proxy keeps what it may, and no more.
+/// When the other side reads again, all of it arrives.
+#[tokio::test]
+async fn a_side_that_does_not_read_costs_a_bounded_amount_of_memory() {
+    const MESSAGE: usize = 64 * 1024;
+    const MESSAGES: usize = 1_600;
+    let broker = FakeBroker::bind().await;
+    let mproxy = Mproxy::before(&broker.url()).await;
+    for to_client in [false, true] {
+        let (client, server) = session(&mproxy, &broker, Version::V311).await;
+        let before = memory::pss_kib(mproxy.id());
+        let (mut from, to) = if to_client {
+            (server, client)
+        } else {
+            (client, server)
+        };
+        let message = Publish::new(Version::V311, "t").bytes(vec![7; MESSAGE]);
+        let bytes = message.len() * MESSAGES;
+        let sending = tokio::spawn(async move {
+            for _ in 0..MESSAGES {
+                assert!(from.try_send(&message).await, "the connection broke");
+            }
+            from
+        });
+        // it stops reading: nothing is taken off the connections any more
+        let counted = if to_client {
+            "mproxy_backpressure_stalls_total{direction=\"broker_to_client\"}"
+        } else {
+            "mproxy_backpressure_stalls_total{direction=\"client_to_broker\"}"
+        };
+        until("a stall", async || {
+            (mproxy.metrics().await.sum(counted) >= 1.0).then_some(())
+        })
+        .await;
+        let (mut stream, received) = to.into_tcp();
+        assert!(received.is_empty());
+        let mut last = 0;
+        until("the proxy to be at rest", async || {
+            let ticks = memory::cpu_ticks(mproxy.id());
+            let rests = std::mem::replace(&mut last, ticks) == ticks && !sending.is_finished();
+            rests.then_some(())
+        })
+        .await;
+        let grown = memory::pss_kib(mproxy.id()).saturating_sub(before);
+        assert!(grown < 2 * 1024, "to_client: {to_client}, {grown} KiB");
+
+        let mut received = 0;
+        let mut room = vec![0; 1 << 20];
+        while received < bytes {
+            match stream.read(&mut room).await.expect("the rest arrives") {
+                0 => panic!("{received} of {bytes} bytes"),
+                read => received += read,
+            }
+        }
+        assert_eq!(received, bytes);
+        drop(sending.await.expect("everything was taken"));
+    }
+    let grown = memory::peak_kib(mproxy.id());
+    assert!(grown < 48 * 1024, "{grown} KiB at most");
+}
+
+/// 64 clients, each of which publishes 64 MiB at the same time: they pass under an `acl` that looks
+/// at their topics, and are not gathered anywhere.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_payloads_pass_under_an_acl_without_being_gathered() {
+    const CLIENTS: usize = 64;
+    const PAYLOAD: usize = 64 << 20;
+    let broker = FakeBroker::bind().await;
+    let mproxy = Setup::before(&broker.url())
+        .limit("max_packet_size", "65MiB")
+        .toml(
+            "[chains.default]\nlayers = [\"acl\"]\n[layers.acl]\ntype = \"acl\"\n\
+             [[layers.acl.rules]]\nname = \"own\"\nallow = [\"publish\"]\n\
+             topics = [\"devices/${client_id}/#\"]\n",
+        )
+        .start()
+        .await;
+    let addr = mproxy.addr();
+    let mut pairs = Vec::new();
+    for number in 0..CLIENTS {
+        let client_id = format!("d{number}");
+        let client = Link::client(addr, Version::V311, &client_id);
+        let (client, (server, _)) = tokio::join!(client, broker.accept());
+        pairs.push((number, client.into_tcp().0, server.into_tcp().0));
+    }
+    let chunk: std::sync::Arc<[u8]> = vec![0x55; 1 << 20].into();
+    let mut transfers = tokio::task::JoinSet::new();
+    for (number, mut client, server) in pairs {
+        // every second one goes where it may not, and is thrown away
+        let allowed = number % 2 == 0;
+        let topic = match allowed {
+            true => format!("devices/d{number}/image"),
+            false => "devices/d0/image".to_owned(),
+        };
+        let head = Publish::new(Version::V311, &topic).qos(1, 1).head(PAYLOAD);
+        let expected = if allowed { head.len() + PAYLOAD } else { 0 };
+        let chunk = chunk.clone();
+        transfers.spawn(async move {
+            let sending = async {
+                client.write_all(&head).await.expect("taken");
+                for _ in 0..PAYLOAD / chunk.len() {
+                    client.write_all(&chunk).await.expect("taken");
+                }
+                if !allowed {
+                    // acknowledged as if it had arrived: MQTT 3.1.1 has no other word
+                    let mut answer = [0; 4];
+                    client.read_exact(&mut answer).await.expect("a PUBACK");
+                    assert_eq!(answer, [0x40, 2, 0, 1]);
+                }
+                client.write_all(&[0xe0, 0]).await.expect("taken");
+                client.shutdown().await.expect("an orderly end");
+            };
+            let ((), received) = tokio::join!(sending, drain(server));
+            assert_eq!(received, expected as u64 + 2);
+        });
+    }
+    while let Some(ended) = transfers.join_next().await {
+        ended.expect("everything passed");
+    }
+    let (peak, now) = (memory::peak_kib(mproxy.id()), memory::pss_kib(mproxy.id()));
+    assert!(peak < 64 * 1024, "{peak} KiB at most, {now} KiB now");
+}
+
+/// A SUBSCRIBE that the broker never answers is nobody's business but the client's: nothing of the
+/// session waits for it.
+#[tokio::test]
+async fn what_the_broker_does_not_answer_holds_up_nothing() {
+    let broker = FakeBroker::bind().await;
+    let mproxy = Mproxy::before(&broker.url()).await;
+    let (mut client, mut server) = session(&mproxy, &broker, Version::V311).await;
+    let unanswered = subscribe(Version::V311, 1, &[("a", 0)]);
+    client.send(&unanswered).await;
+    server.expect(&unanswered).await;
+    for number in 0..100 {
+        let message = Publish::new(Version::V311, "t").bytes(number.to_string());
+        client.send(&message).await;
+        server.expect(&message).await;
+        server.send(&message).await;
+        client.expect(&message).await;
+    }
+}
