@@ -46,6 +46,13 @@ pub trait Observer: Clone + Send + Sync + 'static {
         let _ = (action, allowed);
     }
 
+    /// A layer has judged an action as often as this, with the same outcome.
+    fn decisions(&self, action: Action, allowed: bool, count: u32) {
+        for _ in 0..count {
+            self.decision(action, allowed);
+        }
+    }
+
     /// A layer has changed a packet.
     fn modified(&self, kind: Kind) {
         let _ = kind;

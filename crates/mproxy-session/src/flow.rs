@@ -635,15 +635,27 @@ impl<H: PacketService> Flow<H> {
         (version, max_packet): (Version, usize),
         turn: &mut Turn<'_, '_>,
     ) -> Result<Option<(Next, usize)>, End> {
-        while let Some(layout) = PublishLayout::ordinary(&buffer[*at..filled], version) {
+        let mut repeated = 0;
+        let outcome = loop {
+            let bytes = &buffer[*at..filled];
+            let Some(layout) = PublishLayout::ordinary(bytes, version) else {
+                break Ok(None);
+            };
             let len = layout.total_len();
             if len > max_packet {
-                break;
+                break Ok(None);
             }
             turn.batch.read(Kind::Publish, len);
             self.traffic.packets += 1;
             self.traffic.publishes += 1;
             self.traffic.bytes += len as u64;
+            let memo = self.tap.memo_mut();
+            if memo.is_some_and(|memo| memo.knows(bytes[0], layout.topic(bytes))) {
+                turn.batch.published(layout.qos());
+                repeated += 1;
+                *at += len;
+                continue;
+            }
             let frame = self.slice(buffer, *at..*at + len);
             let offered = Offered::publish(&frame, layout, 0);
             let packet = Packet::new(
@@ -654,22 +666,32 @@ impl<H: PacketService> Flow<H> {
                 Some(layout),
                 None,
             );
-            match self.ask(packet, &offered, turn)? {
+            let verdict = match self.ask(packet, &offered, turn) {
+                Ok(verdict) => verdict,
+                Err(end) => break Err(end),
+            };
+            match verdict {
                 // hooks that wait get a copy: the same bytes go from the run
                 Poll::Ready(Verdict::Forward(packet))
                     if packet.is_untouched(offered.address, len) =>
                 {
                     turn.batch.published(layout.qos());
+                    if let Some(memo) = self.tap.memo_mut() {
+                        memo.remember(bytes[0], layout.topic(bytes));
+                    }
                     *at += len;
                 }
                 Poll::Ready(verdict) => {
-                    let next = self.settle(verdict, &offered, turn)?;
-                    return Ok(Some((as_run(next, &buffer[*at..*at + len]), len)));
+                    let next = self.settle(verdict, &offered, turn);
+                    break next.map(|next| Some((as_run(next, &bytes[..len]), len)));
                 }
-                Poll::Pending => return Ok(Some((Next::Pending, len))),
+                Poll::Pending => break Ok(Some((Next::Pending, len))),
             }
+        };
+        if let Some(memo) = self.tap.memo_mut() {
+            memo.tell(repeated);
         }
-        Ok(None)
+        outcome
     }
 
     /// Takes up to `available` bytes of the payload that streams through.

@@ -29,6 +29,10 @@ pub(crate) struct Count(pub(crate) Arc<LayerMetrics>);
 
 impl Observer for Count {
     fn decision(&self, action: layers::Action, allowed: bool) {
+        self.decisions(action, allowed, 1);
+    }
+
+    fn decisions(&self, action: layers::Action, allowed: bool, count: u32) {
         let action = match action {
             layers::Action::Publish => Action::Publish,
             layers::Action::Subscribe => Action::Subscribe,
@@ -40,7 +44,7 @@ impl Observer for Count {
         } else {
             Decision::Deny
         };
-        self.0.decision(action, decision);
+        self.0.decisions(action, decision, count);
     }
 
     fn modified(&self, kind: Kind) {

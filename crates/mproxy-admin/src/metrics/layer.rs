@@ -25,6 +25,12 @@ impl LayerMetrics {
         inc(&self.shard().decisions[action as usize][decision as usize]);
     }
 
+    /// Counts a decision that was taken this often.
+    pub fn decisions(&self, action: Action, decision: Decision, count: u32) {
+        let counter = &self.shard().decisions[action as usize][decision as usize];
+        counter.fetch_add(count.into(), Ordering::Relaxed);
+    }
+
     /// Counts a packet that the layer changed.
     pub fn modified(&self, packet: PacketType) {
         inc(&self.shard().modified[packet as usize]);

@@ -245,9 +245,12 @@ impl<O: Observer> AclLayer<O> {
                 denials: Denials::default(),
             });
             let delivering = deliveries.then(|| Arc::clone(&shared));
+            let observer = shared.observer.clone();
+            // the rules look at nothing else, and they do not change in the life of a session
+            let repeated = move |count| observer.decisions(Action::Publish, true, count);
             hooks.map(
                 |tap| {
-                    tap.wrap(judged_to_server, true, |inner| {
+                    tap.wrap_remembered(judged_to_server, true, repeated, |inner| {
                         AclToServer::new(inner, shared, Memory::default())
                     })
                 },

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mproxy_codec::ReasonCode;
+use mproxy_codec::{Kind, ReasonCode};
 use mproxy_session::SessionInfo;
 
 use super::{
@@ -42,6 +42,10 @@ impl<O: Observer> Shared<O> {
         if self.settings.log_denials {
             self.denials
                 .note(&self.info, action, topic, &self.client.explain(verdict));
+        }
+        // a filter is taken out of its packet, and a will refuses a CONNECT: nothing is dropped
+        if matches!(action, Action::Publish | Action::Deliver) {
+            self.observer.dropped(Kind::Publish);
         }
         match (self.settings.on_deny, action) {
             (OnDeny::Reject, _) => mproxy_session::Verdict::refuse(ReasonCode::NOT_AUTHORIZED),

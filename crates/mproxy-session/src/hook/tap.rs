@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use mproxy_codec::{Kind, KindSet};
@@ -13,10 +14,11 @@ use crate::BoxError;
 use crate::summary::Summary;
 
 /// A packet service and the packet types it is offered. All others never leave the read buffer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Tap<S> {
     kinds: KindSet,
     head_only: bool,
+    memo: Option<Box<Memo>>,
     service: S,
 }
 
@@ -27,6 +29,7 @@ impl Tap<Forward> {
         Self {
             kinds: KindSet::NONE,
             head_only: true,
+            memo: None,
             service: Forward,
         }
     }
@@ -43,6 +46,7 @@ impl<S> Tap<S> {
         Self {
             kinds,
             head_only: false,
+            memo: None,
             service,
         }
     }
@@ -81,6 +85,7 @@ impl<S> Tap<S> {
         Tap {
             kinds: self.kinds,
             head_only: self.head_only,
+            memo: self.memo,
             service: map(self.service),
         }
     }
@@ -89,12 +94,106 @@ impl<S> Tap<S> {
     ///
     /// The inner service goes on seeing only what it asked for. `head_only` says whether the new
     /// service does without payloads; whole packets are gathered when either needs them.
-    pub fn wrap<W>(self, kinds: KindSet, head_only: bool, wrap: impl FnOnce(Self) -> W) -> Tap<W> {
+    pub fn wrap<W>(
+        mut self,
+        kinds: KindSet,
+        head_only: bool,
+        wrap: impl FnOnce(Self) -> W,
+    ) -> Tap<W> {
+        let memo = self.memo.take();
         Tap {
             kinds: self.kinds | kinds,
             head_only: self.is_head_only() && (head_only || !kinds.contains(Kind::Publish)),
+            memo: memo.filter(|_| !kinds.contains(Kind::Publish)),
             service: wrap(self),
         }
+    }
+
+    /// Puts a service around this tap whose verdict on a PUBLISH need not be asked for twice.
+    ///
+    /// That is a promise: for the life of the session, the verdict on a PUBLISH without properties
+    /// depends on its topic name, QoS and RETAIN flag alone, and a PUBLISH that is forwarded is not
+    /// changed. Devices repeat themselves; while one publishes to the topic that was last forwarded,
+    /// its packets stay in the read buffer, and `repeated` is told how many there were, once a read.
+    /// If a service inside makes no such promise, every packet is offered.
+    pub fn wrap_remembered<W>(
+        mut self,
+        kinds: KindSet,
+        head_only: bool,
+        repeated: impl Fn(u32) + Send + Sync + 'static,
+        wrap: impl FnOnce(Self) -> W,
+    ) -> Tap<W> {
+        let inner = self.memo.take();
+        let memo = match inner {
+            None if self.kinds.contains(Kind::Publish) => None,
+            None => Some(Memo::new(repeated)),
+            Some(inner) => Some(Memo::new(move |count| {
+                inner.tell(count);
+                repeated(count);
+            })),
+        };
+        let mut tap = self.wrap(kinds, head_only, wrap);
+        tap.memo = memo.map(Box::new);
+        tap
+    }
+
+    /// What is remembered of the last PUBLISH, if every service promised that it may be.
+    #[inline]
+    pub(crate) fn memo_mut(&mut self) -> Option<&mut Memo> {
+        self.memo.as_deref_mut()
+    }
+}
+
+/// The last PUBLISH that was forwarded as it came.
+#[derive(Clone)]
+pub(crate) struct Memo {
+    repeated: Arc<dyn Fn(u32) + Send + Sync>,
+    /// QoS and RETAIN as they stand in the first byte.
+    flags: u8,
+    topic: Vec<u8>,
+}
+
+impl Memo {
+    /// Longer topic names are not remembered: the memory is the session's for as long as it lives.
+    const MAX_TOPIC: usize = 256;
+
+    fn new(repeated: impl Fn(u32) + Send + Sync + 'static) -> Self {
+        Self {
+            repeated: Arc::new(repeated),
+            flags: 0,
+            topic: Vec::new(),
+        }
+    }
+
+    /// True when a PUBLISH with this first byte and topic name needs no second verdict.
+    #[inline]
+    pub(crate) fn knows(&self, first: u8, topic: &[u8]) -> bool {
+        // DUP says nothing that a verdict may depend on
+        self.flags == first & 0b0111 && self.topic == topic
+    }
+
+    /// Remembers a PUBLISH that was forwarded as it came.
+    pub(crate) fn remember(&mut self, first: u8, topic: &[u8]) {
+        self.topic.clear();
+        if topic.len() <= Self::MAX_TOPIC {
+            self.flags = first & 0b0111;
+            self.topic.extend_from_slice(topic);
+        }
+    }
+
+    /// Tells the services how many packets they were not asked about.
+    pub(crate) fn tell(&self, count: u32) {
+        if count > 0 {
+            (self.repeated)(count);
+        }
+    }
+}
+
+impl fmt::Debug for Memo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memo")
+            .field("topic_len", &self.topic.len())
+            .finish_non_exhaustive()
     }
 }
 
