@@ -104,6 +104,8 @@ where
         {
             self.registered = Some(cx.waker().clone());
             self.control.register(cx);
+            // what wakes the task that polled before would not wake this one
+            self.timer = None;
         }
         let mut moved_any = false;
         for _ in 0..ROUNDS {

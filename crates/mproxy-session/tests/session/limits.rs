@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use mproxy_codec::{KindSet, PropertyId, Value, Version};
-use mproxy_session::{CloseReason, Forward, Hooks, Side, Tap};
+use mproxy_session::{CloseReason, Forward, Hooks, Peer, Session, Side, Tap};
 
 use crate::support::frames::{ConnectParts, packet, properties};
 use crate::support::hooks::{Gate, Seen, by_topic};
+use crate::support::memory::connection;
 use crate::support::{Frames, Pair, Setup, admit, admit_all, settle};
 
 const VERSIONS: [Version; 3] = [Version::V31, Version::V311, Version::V5];
@@ -323,14 +324,15 @@ async fn a_packet_of_the_broker_that_must_be_gathered_is_bounded() {
             packets.push([&head[..], &[0x26, 0, 1, b'k', 0, 1, b'v'].repeat(150)].concat());
         }
         for sent in packets {
-            for tap in [
-                Tap::none(),
-                Tap::all(Forward),
-                Tap::all(Forward).head_only(),
-            ] {
+            let taps: [fn() -> Tap<Forward>; 3] = [
+                Tap::none,
+                || Tap::all(Forward),
+                || Tap::all(Forward).head_only(),
+            ];
+            for tap in taps {
                 let pair = Setup::new()
                     .limits(|limits| limits.max_packet_size = 1000)
-                    .connected(version, admit(move |_| Hooks::new(Tap::none(), tap)))
+                    .connected(version, admit(move |_| Hooks::new(Tap::none(), tap())))
                     .await;
                 pair.broker.send(&sent);
                 pair.client.expect_plain(&f.farewell(0x80)).await;
@@ -401,4 +403,38 @@ async fn requests_that_wait_for_an_answer_are_bounded() {
     pair.broker.take().await;
     pair.client.expect_plain(&f.farewell(0x97)).await;
     assert_eq!(pair.end().await.reason, CloseReason::ProtocolError);
+}
+
+/// The future of a session is polled by whoever holds it: first within another future, say, and then
+/// as a task of its own. The timer went on waking the task that had polled first.
+#[tokio::test(start_paused = true)]
+async fn a_session_may_move_from_task_to_task() {
+    let (client_socket, client) = connection();
+    let (server_socket, broker) = connection();
+    let f = Frames(Version::V311);
+    let mut session = Box::pin(Session::new(Peer::new("test")).run(
+        client_socket,
+        admit_all(),
+        move |_| std::future::ready(Ok::<_, std::convert::Infallible>(server_socket)),
+    ));
+    client.send(&f.connect("c"));
+    broker.send(&f.connack());
+    // here it gets as far as a timer for keep alive
+    for _ in 0..10 {
+        let polled = tokio::time::timeout(Duration::from_millis(10), &mut session).await;
+        assert!(polled.is_err(), "it goes on");
+    }
+    assert_eq!(client.drain(), f.connack());
+    let running = tokio::spawn(session);
+    // traffic, so that the new task does not look at its timers only because it is new
+    client.send(&f.pingreq());
+    settle().await;
+    assert!(broker.drain().ends_with(&f.pingreq()));
+    tokio::time::advance(Duration::from_secs(91)).await;
+    settle().await;
+    assert!(client.is_ended(), "90 seconds of silence");
+    client.finish();
+    broker.finish();
+    let summary = running.await.expect("a summary");
+    assert_eq!(summary.reason, CloseReason::KeepaliveTimeout);
 }

@@ -7,6 +7,7 @@ mod aliases;
 mod backpressure;
 mod closing;
 mod connect;
+mod cuts;
 mod forwarding;
 mod handler;
 mod limits;

@@ -637,3 +637,51 @@ async fn a_publish_that_a_hook_made_too_large_for_the_broker_is_refused() {
     pair.broker.expect(&NOTHING).await;
     pair.client.expect_plain(&hex("40 03 0007 97")).await;
 }
+
+/// What a hook makes of a packet is checked like what a client sends: a topic with a wildcard, one of
+/// 70,000 bytes, a filter that is none. A hook that reports the error is a hook that failed.
+#[tokio::test(start_paused = true)]
+async fn a_hook_that_makes_nonsense_fails_closed() {
+    let long = "x".repeat(70_000);
+    for topic in ["a/#", "+", "", "a\0b", &long] {
+        for version in VERSIONS {
+            let f = Frames(version);
+            let topic = topic.to_owned();
+            let hook = service_fn(move |mut packet: Packet| {
+                let topic = topic.clone();
+                async move {
+                    packet.set_topic(&topic)?;
+                    Ok::<_, BoxError>(Verdict::Forward(packet))
+                }
+            });
+            let pair = Setup::new()
+                .connected(
+                    version,
+                    admit(move |_| {
+                        Hooks::new(Tap::only(KindSet::PUBLISH, hook.clone()), Tap::none())
+                    }),
+                )
+                .await;
+            pair.client.send(&f.publish("a", 1, 1, b"x"));
+            pair.broker.expect(&NOTHING).await;
+            pair.client.expect_plain(&f.farewell(0x83)).await;
+            assert_eq!(pair.end().await.reason, CloseReason::HookFailed);
+        }
+    }
+    for filter in ["a/#/b", "a+", "", "$share/g"] {
+        let f = Frames(Version::V5);
+        let hook = service_fn(move |mut packet: Packet| async move {
+            packet.map_filters(|_| Ok(Some(filter.to_owned())))?;
+            Ok::<_, BoxError>(Verdict::Forward(packet))
+        });
+        let pair = Setup::new()
+            .connected(
+                Version::V5,
+                admit(move |_| Hooks::new(Tap::only(KindSet::SUBSCRIBE, hook), Tap::none())),
+            )
+            .await;
+        pair.client.send(&f.subscribe(1, &["a"]));
+        pair.broker.expect(&NOTHING).await;
+        pair.client.expect_plain(&f.farewell(0x83)).await;
+    }
+}
