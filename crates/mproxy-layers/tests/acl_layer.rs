@@ -63,9 +63,10 @@ async fn publications_are_judged() {
     assert_eq!(
         (
             counter.count("publish allow"),
-            counter.count("publish deny")
+            counter.count("publish deny"),
+            counter.count("publish dropped")
         ),
-        (4, 5)
+        (4, 5, 5)
     );
 }
 
@@ -203,9 +204,10 @@ async fn the_mosquitto_way_grants_filters_and_judges_deliveries() {
     assert_eq!(
         (
             counter.count("deliver allow"),
-            counter.count("deliver deny")
+            counter.count("deliver deny"),
+            counter.count("publish dropped")
         ),
-        (1, 3)
+        (1, 3, 3)
     );
     assert_eq!(send(&mut hooks.to_server, up("d8/a")).await, DENIED);
 }
