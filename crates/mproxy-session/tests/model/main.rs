@@ -31,14 +31,16 @@ fn hook(gate: &Gate) -> impl PacketService + Clone + use<> {
     service_fn(move |mut packet: Packet| {
         let gate = gate.clone();
         async move {
-            let Some(topic) = packet.publish().map(|publish| publish.topic().to_owned()) else {
+            let Some(publish) = packet.publish() else {
                 packet.map_filters(|filter| match What::of(filter) {
                     What::Denied => Err(ReasonCode::NOT_AUTHORIZED),
                     what => Ok(what.renamed(filter)),
                 })?;
                 return Ok::<_, BoxError>(Verdict::Forward(packet));
             };
-            let what = What::of(&topic);
+            let topic = publish.topic().to_owned();
+            let payload = publish.payload().unwrap_or_default();
+            let what = What::of_publication(&topic, payload);
             if matches!(what, What::Held | What::HeldDenied) {
                 gate.pass().await;
             }
@@ -48,7 +50,7 @@ fn hook(gate: &Gate) -> impl PacketService + Clone + use<> {
             Ok(match what {
                 What::Denied | What::HeldDenied => Verdict::refuse(ReasonCode::NOT_AUTHORIZED),
                 What::Dropped => Verdict::Discard,
-                What::Allowed | What::Renamed | What::Held => Verdict::Forward(packet),
+                _ => Verdict::Forward(packet),
             })
         }
     })

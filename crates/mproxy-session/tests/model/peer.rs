@@ -143,10 +143,10 @@ impl Peer {
             }
             Alias::None => (topic.clone(), topic, Vec::new()),
         };
-        let what = What::of(&topic);
         self.sequence += 1;
         let mut bytes = self.sequence.to_be_bytes().to_vec();
         bytes.resize(4 + payload, b'.');
+        let what = What::of_publication(&topic, &bytes);
         let id = if qos > 0 { self.free_id() } else { 0 };
         match qos {
             1 => drop(self.flights.insert(id, Flight::Puback(what))),

@@ -13,16 +13,23 @@ pub(crate) enum What {
     Held,
     /// Denied after a gate was opened.
     HeldDenied,
+    /// Denied when the publication's number is odd: hooks change their minds, and an alias that was
+    /// bound by a refused publication is then used by one that is not.
+    Fickle,
+    /// Renamed when the publication's number is odd.
+    Moody,
 }
 
 impl What {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Allowed,
         Self::Denied,
         Self::Dropped,
         Self::Renamed,
         Self::Held,
         Self::HeldDenied,
+        Self::Fickle,
+        Self::Moody,
     ];
 
     pub(crate) const fn level(self) -> &'static str {
@@ -33,6 +40,8 @@ impl What {
             Self::Renamed => "from",
             Self::Held => "held",
             Self::HeldDenied => "held-denied",
+            Self::Fickle => "fickle",
+            Self::Moody => "moody",
         }
     }
 
@@ -44,8 +53,19 @@ impl What {
             .unwrap_or(Self::Allowed)
     }
 
+    /// What becomes of the publication with this payload, which begins with its number.
+    pub(crate) fn of_publication(topic: &str, payload: &[u8]) -> Self {
+        let odd = payload.get(3).is_some_and(|byte| byte % 2 == 1);
+        match (Self::of(topic), odd) {
+            (Self::Fickle, true) => Self::Denied,
+            (Self::Moody, true) => Self::Renamed,
+            (Self::Fickle | Self::Moody, false) => Self::Allowed,
+            (what, _) => what,
+        }
+    }
+
     pub(crate) fn renamed(self, topic: &str) -> Option<String> {
-        (self == Self::Renamed).then(|| topic.replacen("from", "to-another", 1))
+        (self == Self::Renamed).then(|| format!("to/{topic}"))
     }
 
     pub(crate) const fn is_forwarded(self) -> bool {
@@ -95,6 +115,8 @@ fn what() -> impl Strategy<Value = What> {
         3 => Just(What::Renamed),
         1 => Just(What::Held),
         1 => Just(What::HeldDenied),
+        3 => Just(What::Fickle),
+        2 => Just(What::Moody),
     ]
 }
 
