@@ -5,8 +5,11 @@
 
 use mproxy_tests::tools;
 
+mod access_log;
+mod acl;
 mod deploy;
 mod faults;
 mod matrix;
 mod prometheus;
 mod sessions;
+mod topic_map;

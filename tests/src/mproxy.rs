@@ -73,11 +73,17 @@ impl Setup {
     /// port of its own.
     #[must_use]
     pub fn before(upstream: &str) -> Self {
-        Self::new(&format!(
+        Self::new(&Self::head(upstream))
+    }
+
+    /// The configuration of [`before`](Self::before).
+    #[must_use]
+    pub fn head(upstream: &str) -> String {
+        format!(
             "[[listeners]]\nname = \"mqtt\"\nbind = \"127.0.0.1:0\"\n\
              [upstreams.broker]\naddress = \"{upstream}\"\n\
              [admin]\nbind = \"127.0.0.1:0\"\n"
-        ))
+        )
     }
 
     /// This configuration.

@@ -1,0 +1,288 @@
+//! What is written down of a session: who, what and why; each event on a line of its own, whatever
+//! names people give themselves; and never a password.
+
+use mproxy_tests::wire::{Connect, Publish, Version, field, frame, subscribe, unsubscribe};
+use mproxy_tests::{FakeBroker, Link, Mosquitto, Setup, http};
+use serde_json::Value;
+
+const LOGGED: &str = r##"
+[chains.default]
+layers = ["log", "acl"]
+[layers.log]
+type = "access-log"
+[layers.acl]
+type = "acl"
+[[layers.acl.rules]]
+name = "nobody reads everything"
+deny = ["subscribe"]
+filters = ["#"]
+[[layers.acl.rules]]
+name = "devices own their subtree"
+allow = ["publish", "subscribe"]
+topics = ["devices/${client_id}/#"]
+"##;
+
+fn event(kind: &str) -> impl FnMut(&Value) -> bool {
+    let kind = kind.to_owned();
+    move |event| event["event"] == kind.as_str()
+}
+
+#[tokio::test]
+async fn the_events_of_a_session_say_who_and_what_and_why() {
+    let broker = Mosquitto::start().await;
+    let mproxy = Setup::before(&broker.url()).toml(LOGGED).start().await;
+    let version = Version::V5;
+    let mut client = Link::tcp(mproxy.addr()).await;
+    let connect = Connect::new(version, "d7")
+        .credentials("alice", "secret")
+        .keep_alive(60);
+    client.connect(&connect).await;
+    client
+        .send(&subscribe(version, 1, &[("devices/d7/a", 1), ("#", 0)]))
+        .await;
+    assert_eq!(client.packet().await.kind(), 9);
+    client
+        .send(&unsubscribe(version, 2, &["devices/d7/a"]))
+        .await;
+    assert_eq!(client.packet().await.kind(), 11);
+    client
+        .send(
+            &Publish::new(version, "devices/d7/up")
+                .qos(1, 3)
+                .bytes("hello"),
+        )
+        .await;
+    assert_eq!(client.packet().await.kind(), 4);
+    for id in 4..=9 {
+        client
+            .send(&Publish::new(version, "admin/x").qos(1, id).bytes("hello"))
+            .await;
+        client.expect(&[0x40, 3, 0, id as u8, 0x87]).await;
+    }
+    client.leave().await;
+    let end = mproxy.event("disconnect", event("disconnect")).await;
+
+    let connect = mproxy.event("connect", event("connect")).await;
+    let subscribed = mproxy.event("subscribe", event("subscribe")).await;
+    let unsubscribed = mproxy.event("unsubscribe", event("unsubscribe")).await;
+    let denials: Vec<_> = mproxy.events().into_iter().filter(event("deny")).collect();
+    for line in [&connect, &subscribed, &unsubscribed, &end]
+        .into_iter()
+        .chain(&denials)
+    {
+        assert_eq!(line["target"], "mproxy::access", "{line}");
+        assert_eq!(line["client_id"], "d7", "{line}");
+        assert_eq!(line["user"], "alice", "{line}");
+        assert_eq!(line["listener"], "mqtt", "{line}");
+        let peer = line["peer"].as_str().unwrap_or_default();
+        assert!(peer.starts_with("127.0.0.1:"), "{line}");
+    }
+    assert_eq!(
+        (&connect["version"], &connect["keep_alive"]),
+        (&"5".into(), &60.into())
+    );
+    assert_eq!(unsubscribed["filters"], "devices/d7/a");
+    let filters = subscribed["filters"].as_str().expect("filters");
+    assert!(
+        filters.contains("devices/d7/a") && filters.contains('#'),
+        "{filters}"
+    );
+
+    // the first denial at once, and no flood of further ones; each says by which rule
+    let [denial] = &denials[..] else {
+        panic!("{} denials: {denials:?}", denials.len());
+    };
+    assert_eq!(
+        (&denial["action"], &denial["topic"]),
+        (&"subscribe".into(), &"#".into())
+    );
+    let reason = denial["reason"].as_str().expect("a reason");
+    assert!(reason.contains("nobody reads everything"), "{reason}");
+    assert!(reason.contains("mproxy.toml:"), "{reason}");
+    assert_eq!(denial["level"], "WARN");
+
+    for (key, value) in [
+        ("side", Value::from("client")),
+        ("reason", "disconnect".into()),
+        ("reason_code", "success".into()),
+        // CONNECT, SUBSCRIBE, UNSUBSCRIBE, seven PUBLISH, DISCONNECT
+        ("packets_to_server", 11.into()),
+        ("denied", 6.into()),
+    ] {
+        assert_eq!(end[key], value, "{key} of {end}");
+    }
+}
+
+#[tokio::test]
+async fn a_denial_names_the_line_of_its_rule() {
+    let broker = FakeBroker::bind().await;
+    let mproxy = Setup::before(&broker.url()).toml(LOGGED).start().await;
+    let (mut client, _server) = tokio::join!(
+        Link::client(mproxy.addr(), Version::V5, "d7"),
+        broker.accept()
+    );
+    client.send(&subscribe(Version::V5, 1, &[("#", 0)])).await;
+    assert_eq!(client.packet().await.kind(), 9);
+    let denial = mproxy.event("deny", event("deny")).await;
+    let reason = denial["reason"].as_str().expect("a reason");
+    // of the file as it was written: four lines before what is above, of which the rule is the ninth
+    let number: usize = reason
+        .split("mproxy.toml:")
+        .nth(1)
+        .and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next())
+        .and_then(|digits| digits.parse().ok())
+        .unwrap_or_else(|| panic!("no line in {reason}"));
+    let file = format!("{}{LOGGED}", Setup::head(&broker.url()));
+    let line = file.lines().nth(number - 1).expect("a line of the file");
+    assert!(
+        line == "[[layers.acl.rules]]" || line.contains("nobody reads everything"),
+        "line {number} is {line}"
+    );
+}
+
+/// Client ids, user names, topics and filters are somebody else's text.
+#[tokio::test]
+async fn no_name_writes_a_line_of_its_own() {
+    let broker = FakeBroker::bind().await;
+    let mproxy = Setup::before(&broker.url()).toml(LOGGED).start().await;
+    let evil = [
+        "a\r\n{\"level\":\"ERROR\",\"message\":\"fake\"}",
+        "b\u{1b}[2J\u{7}\u{8}",
+        "c\u{2028}\u{2029}\u{85}",
+        "d\u{202e}\u{feff}\u{200b}",
+        "\"},{\"",
+    ];
+    let mut connected = 0;
+    for (number, name) in evil.iter().enumerate() {
+        let version = Version::V5;
+        let mut client = Link::tcp(mproxy.addr()).await;
+        let connect = Connect::new(version, name)
+            .username(name)
+            .will(name, "", 0, false);
+        client.send(&connect.bytes()).await;
+        // a will that is denied, or a name that is not taken at all
+        client.rest().await;
+        let mut client = Link::tcp(mproxy.addr()).await;
+        client
+            .send(
+                &Connect::new(version, &format!("plain{number}"))
+                    .username(name)
+                    .bytes(),
+            )
+            .await;
+        let serving = async {
+            let mut server = broker.session().await;
+            server.accept().await;
+            server
+        };
+        tokio::select! {
+            answer = client.packet_or_end() => {
+                // refused before the broker heard of it
+                assert!(answer.is_none_or(|it| it.body()[1] > 0));
+                continue;
+            }
+            mut server = serving => {
+                connected += 1;
+                assert_eq!(client.packet().await.body()[1], 0);
+                client.send(&Publish::new(version, name).bytes("")).await;
+                client.send(&subscribe(version, 1, &[(name, 0)])).await;
+                client.packet_or_end().await;
+                server.speak(version);
+            }
+        }
+    }
+    // whatever was let in is in the log, each event as one line of JSON without control characters
+    let events = mproxy.events();
+    assert!(
+        events
+            .iter()
+            .filter(|it| it["target"] == "mproxy::access")
+            .count()
+            >= connected
+    );
+    assert!(events.iter().all(|event| event["message"] != "fake"));
+    for line in mproxy.process().lines() {
+        let odd = |c: char| c.is_control() || "\u{2028}\u{2029}\u{202e}\u{feff}".contains(c);
+        assert!(!line.contains(odd), "{line:?}");
+        assert!(line.len() < 4096, "{} bytes", line.len());
+    }
+}
+
+/// The canary: a password that is looked for everywhere afterwards. Payloads and the bytes of
+/// authentication are secrets as well.
+#[tokio::test]
+async fn secrets_are_never_written_down_at_any_level() {
+    let canary = "hunter2-CANARY";
+    let broker = Mosquitto::start().await;
+    let mproxy = Setup::before(&broker.url())
+        .toml(LOGGED)
+        .websocket()
+        .log_level("trace")
+        .start()
+        .await;
+    for version in Version::ALL {
+        for websocket in [false, true] {
+            let link = async || {
+                if websocket {
+                    Link::ws(mproxy.listener("ws")).await
+                } else {
+                    Link::tcp(mproxy.addr()).await
+                }
+            };
+            let connect = Connect::new(version, "d7").credentials("alice", canary);
+
+            // a whole session, with refusals
+            let mut client = link().await;
+            client
+                .connect(&connect.clone().will("devices/d7/will", canary, 1, false))
+                .await;
+            for topic in ["devices/d7/up", "admin/x"] {
+                client
+                    .send(&Publish::new(version, topic).qos(1, 1).bytes(canary))
+                    .await;
+                assert_eq!(client.packet().await.kind(), 4);
+            }
+            client.send(&subscribe(version, 2, &[("#", 0)])).await;
+            assert_eq!(client.packet().await.kind(), 9);
+            client.leave().await;
+
+            // sessions that are refused: by the rules, and because something is wrong
+            let mut client = link().await;
+            client
+                .send(&connect.clone().will("admin/x", canary, 1, false).bytes())
+                .await;
+            client.rest().await;
+            let mut bytes = connect.bytes();
+            bytes.extend(frame(0x10, canary.as_bytes()));
+            let mut client = link().await;
+            client.send(&bytes).await;
+            client.rest().await;
+            let mut client = link().await;
+            let mut malformed = field("MQTT");
+            malformed.extend([4, 0xff, 0, 0]);
+            malformed.extend([field("c"), field(canary), field(canary)].concat());
+            client.send(&frame(0x10, &malformed)).await;
+            client.rest().await;
+        }
+        // enhanced authentication: mosquitto knows no method, and says so
+        if version.is_v5() {
+            let data = [&[0x15][..], &field("PLAIN"), &[0x16], &field(canary)].concat();
+            let mut client = Link::tcp(mproxy.addr()).await;
+            client
+                .send(&Connect::new(version, "d8").properties(&data).bytes())
+                .await;
+            client.rest().await;
+        }
+    }
+    mproxy.end_of("d8").await;
+    let log = mproxy.process().lines().join("\n");
+    assert!(
+        log.contains("alice") && log.contains("DEBUG"),
+        "there is a log:\n{log}"
+    );
+    assert!(!log.contains(canary), "{log}");
+    for path in ["/metrics", "/readyz?verbose", "/version", "/"] {
+        let answer = http::get(mproxy.admin(), path).await;
+        assert!(!answer.body.contains(canary), "{path}: {}", answer.body);
+    }
+}
