@@ -74,7 +74,7 @@ pub(crate) struct Flow<H: PacketService> {
     /// not keep the thread's buffer.
     hook_waits: bool,
     /// The payload of a PUBLISH that streams through or is thrown away.
-    stream: Option<Stream>,
+    stream: Option<Box<Stream>>,
     /// What is to be written to this direction's receiver.
     pub(crate) out: Outbox,
     /// The sender has closed.
@@ -1330,11 +1330,11 @@ impl<H: PacketService> Flow<H> {
         if forward {
             self.out.begin_packet();
         }
-        self.stream = Some(Stream {
+        self.stream = Some(Box::new(Stream {
             left,
             forward,
             answer,
-        });
+        }));
     }
 }
 

@@ -16,10 +16,16 @@ const MAX_REQUESTS: usize = 4096;
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     requests: Vec<Request>,
-    /// QoS 2 of the client that the proxy answers itself, up to PUBREL.
-    answered: Option<BTreeSet<u16>>,
-    /// QoS 2 of the broker that the client does not get, up to PUBREL.
-    dropped: Option<BTreeSet<u16>>,
+    handshakes: Option<Box<Handshakes>>,
+}
+
+/// QoS 2 hand-shakes that the proxy finishes itself, by packet identifier, up to PUBREL.
+#[derive(Debug, Default)]
+struct Handshakes {
+    /// Begun by the client.
+    answered: BTreeSet<u16>,
+    /// Begun by the broker, for deliveries that the client does not get.
+    dropped: BTreeSet<u16>,
 }
 
 /// A SUBSCRIBE or UNSUBSCRIBE that was forwarded and not answered yet.
@@ -155,45 +161,57 @@ impl Ledger {
 
     /// Remembers a QoS 2 PUBLISH of the client that the proxy answers itself.
     pub(crate) fn answer_locally(&mut self, packet_id: u16) {
-        self.answered.get_or_insert_default().insert(packet_id);
+        self.handshakes
+            .get_or_insert_default()
+            .answered
+            .insert(packet_id);
     }
 
-    /// True when there is a QoS 2 PUBLISH that the proxy has answered itself.
+    /// True when there may be a QoS 2 PUBLISH that the proxy has answered itself.
     #[inline]
     pub(crate) const fn answers_locally(&self) -> bool {
-        self.answered.is_some()
+        self.handshakes.is_some()
     }
 
     /// True when the proxy has answered a QoS 2 PUBLISH with this identifier itself.
     pub(crate) fn is_answered_locally(&self, packet_id: u16) -> bool {
-        self.answered
+        self.handshakes
             .as_ref()
-            .is_some_and(|answered| answered.contains(&packet_id))
+            .is_some_and(|handshakes| handshakes.answered.contains(&packet_id))
     }
 
     /// The client releases an identifier; true when the proxy answers that itself.
     pub(crate) fn release(&mut self, packet_id: u16) -> bool {
-        remove(&mut self.answered, packet_id)
+        self.finish(|handshakes| &mut handshakes.answered, packet_id)
     }
 
     /// Remembers a QoS 2 delivery that the client does not get.
     pub(crate) fn drop_delivery(&mut self, packet_id: u16) {
-        self.dropped.get_or_insert_default().insert(packet_id);
+        self.handshakes
+            .get_or_insert_default()
+            .dropped
+            .insert(packet_id);
     }
 
     /// The broker releases an identifier; true when the client has not heard of it.
     pub(crate) fn release_delivery(&mut self, packet_id: u16) -> bool {
-        remove(&mut self.dropped, packet_id)
+        self.finish(|handshakes| &mut handshakes.dropped, packet_id)
     }
-}
 
-fn remove(set: &mut Option<BTreeSet<u16>>, packet_id: u16) -> bool {
-    let Some(ids) = set else { return false };
-    let removed = ids.remove(&packet_id);
-    if ids.is_empty() {
-        *set = None;
+    fn finish(
+        &mut self,
+        side: impl FnOnce(&mut Handshakes) -> &mut BTreeSet<u16>,
+        packet_id: u16,
+    ) -> bool {
+        let Some(handshakes) = &mut self.handshakes else {
+            return false;
+        };
+        let finished = side(handshakes).remove(&packet_id);
+        if handshakes.answered.is_empty() && handshakes.dropped.is_empty() {
+            self.handshakes = None;
+        }
+        finished
     }
-    removed
 }
 
 #[cfg(test)]
@@ -241,6 +259,6 @@ mod tests {
         assert!(ledger.is_answered_locally(5));
         assert!(ledger.release(5));
         assert!(!ledger.release(5));
-        assert!(ledger.answered.is_none(), "an empty set owns no memory");
+        assert!(ledger.handshakes.is_none(), "an empty set owns no memory");
     }
 }

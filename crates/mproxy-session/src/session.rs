@@ -576,6 +576,10 @@ where
         if let Some(len) = connect_len(&received, limits)?
             && received.len() >= len
         {
+            if received.len() == len {
+                // nothing behind it: the session keeps no buffer
+                return Ok((received.freeze(), BytesMut::new()));
+            }
             let frame = received.split_to(len).freeze();
             return Ok((frame, received));
         }

@@ -58,35 +58,48 @@ impl Service {
     }
 
     /// Serves a connection until it is closed.
-    pub(crate) async fn serve(
+    pub(crate) fn serve(
         self: Arc<Self>,
         accepted: Accepted,
         worker: Arc<WorkerRecorder>,
         control: Control,
-        pass: Pass,
-    ) {
+    ) -> impl Future<Output = ()> + Send {
+        // boxed: what it takes to begin is given back when the session runs
+        let beginning = Box::pin(Arc::clone(&self).begin(accepted, worker, control));
+        async move {
+            if let Some((running, recorder)) = beginning.await {
+                let summary = running.await;
+                recorder.closed(&summary);
+                self.report(&summary);
+            }
+        }
+    }
+
+    /// Brings a connection to the point where its session can run.
+    async fn begin(
+        self: Arc<Self>,
+        accepted: Accepted,
+        worker: Arc<WorkerRecorder>,
+        control: Control,
+    ) -> Option<(
+        impl Future<Output = Summary> + Send + use<>,
+        Arc<ConnectionRecorder>,
+    )> {
         let metrics = self.metrics.accepted();
-        let opened = self.open(accepted).await;
-        let (stream, peer) = match opened {
+        let (stream, peer) = match self.open(accepted).await {
             Ok(opened) => opened,
             Err(reason) => {
                 metrics.refused(reason);
-                return;
+                return None;
             }
         };
         let logs = !self.chain.has_access_log;
         let recorder = Arc::new(ConnectionRecorder::new(worker, metrics, logs));
-        let running = {
-            let session = Session::new(peer)
-                .limits(Arc::clone(&self.limits))
-                .recorder(Arc::clone(&recorder) as Arc<_>)
-                .control(control);
-            self.run(session, stream)
-        };
-        let summary = running.await;
-        recorder.closed(&summary);
-        self.report(&summary, logs);
-        drop(pass);
+        let session = Session::new(peer)
+            .limits(Arc::clone(&self.limits))
+            .recorder(Arc::clone(&recorder) as Arc<_>)
+            .control(control);
+        Some((self.run(session, stream), recorder))
     }
 
     /// Registers the socket and, on a WebSocket listener, does the handshake.
@@ -169,7 +182,8 @@ impl Service {
     }
 
     /// One line about the end of a connection: who, why, and what to do about it.
-    fn report(&self, summary: &Summary, logs: bool) {
+    fn report(&self, summary: &Summary) {
+        let logs = !self.chain.has_access_log;
         let remedy = remedy(summary.reason);
         let is_failure = remedy.is_some();
         if !logs && !is_failure {

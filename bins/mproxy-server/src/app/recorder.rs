@@ -72,8 +72,11 @@ impl Recorder for ConnectionRecorder {
         self.worker.traffic.add(direction, &traffic);
         if batch.injected != [0; 16] {
             for (code, count) in (0..).zip(batch.injected) {
+                let Some(kind) = PacketType::from_code(code) else {
+                    continue;
+                };
                 for _ in 0..count {
-                    PacketType::from_code(code).map(|kind| self.worker.own.injected(kind));
+                    self.worker.own.injected(kind);
                 }
             }
         }

@@ -314,7 +314,7 @@ fn bound(listener: &config::Listener, socket: &Listener) -> Result<SocketAddr, S
         address: listener.bind,
         error,
     })?;
-    let port = address.port().unwrap_or(listener.bind.port());
+    let port = address.port().unwrap_or_else(|| listener.bind.port());
     Ok(SocketAddr::new(listener.bind.ip(), port))
 }
 

@@ -3,10 +3,13 @@
 //! A connection is served where it was accepted, or handed once to the worker with the fewest, and
 //! never moves again: no wake-up crosses threads afterwards.
 
+use std::future::Future;
 use std::io;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::thread::{self, JoinHandle};
 
 use mproxy_session::{Control, Order};
@@ -296,11 +299,29 @@ impl Worker {
         let control = Control::new();
         let entered = self.sessions.enter(control.clone());
         let counted = Counted(Arc::clone(self));
-        let serving = service.serve(accepted, Arc::clone(&self.recorder), control, pass);
-        tokio::spawn(async move {
-            serving.await;
-            drop((entered, counted));
+        let serving = service.serve(accepted, Arc::clone(&self.recorder), control);
+        tokio::spawn(Serving {
+            serving,
+            held: (entered, counted, pass),
         });
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// A connection that is served, and what it holds until it is over. Not an async block: that
+    /// would keep room for the future twice.
+    struct Serving<F> {
+        #[pin]
+        serving: F,
+        held: (Entered, Counted, super::gate::Pass),
+    }
+}
+
+impl<F: Future<Output = ()>> Future for Serving<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.project().serving.poll(cx)
     }
 }
 
