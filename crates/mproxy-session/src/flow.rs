@@ -1046,8 +1046,7 @@ impl<H: PacketService> Flow<H> {
         turn: &mut Turn<'_, '_>,
     ) -> Result<Poll<Verdict>, End> {
         *turn.in_hook = true;
-        let service = self.tap.service_mut();
-        match service.poll_ready(turn.task) {
+        match self.tap.poll_ready_for(packet.kind(), turn.task) {
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(error)) => return Err(hook_failed(error.into())),
             Poll::Pending => {
@@ -1058,7 +1057,7 @@ impl<H: PacketService> Flow<H> {
             }
         }
         let slot = self.future.get_or_insert_with(|| Box::pin(None));
-        slot.as_mut().set(Some(service.call(packet)));
+        slot.as_mut().set(Some(self.tap.service_mut().call(packet)));
         let polled = self.poll_future(turn.task);
         *turn.in_hook = false;
         match polled {

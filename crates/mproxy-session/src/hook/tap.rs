@@ -1,5 +1,6 @@
 //! Which packets leave the fast path, and the services that see them.
 
+use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -13,12 +14,20 @@ use super::{Forward, Packet, PacketService, Verdict};
 use crate::BoxError;
 use crate::summary::Summary;
 
+thread_local! {
+    /// The type of the packet for which a stack is being made ready. `poll_ready` is not told, and a
+    /// tap inside a stack must not take a permit for a packet that it will not see.
+    static IN_HAND: Cell<Option<Kind>> = const { Cell::new(None) };
+}
+
 /// A packet service and the packet types it is offered. All others never leave the read buffer.
 #[derive(Clone, Debug)]
 pub struct Tap<S> {
     kinds: KindSet,
     head_only: bool,
     memo: Option<Box<Memo>>,
+    /// The service has taps inside that see fewer packets.
+    nested: bool,
     service: S,
 }
 
@@ -30,6 +39,7 @@ impl Tap<Forward> {
             kinds: KindSet::NONE,
             head_only: true,
             memo: None,
+            nested: false,
             service: Forward,
         }
     }
@@ -47,6 +57,7 @@ impl<S> Tap<S> {
             kinds,
             head_only: false,
             memo: None,
+            nested: false,
             service,
         }
     }
@@ -80,12 +91,14 @@ impl<S> Tap<S> {
         &mut self.service
     }
 
-    /// Turns the service into another that sees the same packets.
+    /// Turns the service into another that sees the same packets and decides the same: puts it into
+    /// a box or an enum, say. To add a service of its own mind, [`wrap`](Self::wrap) it.
     pub fn map<T>(self, map: impl FnOnce(S) -> T) -> Tap<T> {
         Tap {
             kinds: self.kinds,
             head_only: self.head_only,
             memo: self.memo,
+            nested: self.nested,
             service: map(self.service),
         }
     }
@@ -105,6 +118,7 @@ impl<S> Tap<S> {
             kinds: self.kinds | kinds,
             head_only: self.is_head_only() && (head_only || !kinds.contains(Kind::Publish)),
             memo: memo.filter(|_| !kinds.contains(Kind::Publish)),
+            nested: self.nested || !self.kinds.is_empty() && self.kinds | kinds != self.kinds,
             service: wrap(self),
         }
     }
@@ -135,6 +149,31 @@ impl<S> Tap<S> {
         let mut tap = self.wrap(kinds, head_only, wrap);
         tap.memo = memo.map(Box::new);
         tap
+    }
+
+    /// Makes the service ready for a packet of this type.
+    #[inline]
+    pub(crate) fn poll_ready_for(
+        &mut self,
+        kind: Kind,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), S::Error>>
+    where
+        S: Service<Packet>,
+    {
+        if !self.nested {
+            return self.service.poll_ready(cx);
+        }
+        /// Also when a hook panics.
+        struct Reset;
+        impl Drop for Reset {
+            fn drop(&mut self) {
+                IN_HAND.set(None);
+            }
+        }
+        IN_HAND.set(Some(kind));
+        let _reset = Reset;
+        self.service.poll_ready(cx)
     }
 
     /// What is remembered of the last PUBLISH, if every service promised that it may be.
@@ -208,7 +247,8 @@ where
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        if self.kinds.is_empty() {
+        let in_hand = IN_HAND.get();
+        if self.kinds.is_empty() || in_hand.is_some_and(|kind| !self.kinds.contains(kind)) {
             return Poll::Ready(Ok(()));
         }
         self.service.poll_ready(cx).map_err(Into::into)

@@ -6,7 +6,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use mproxy_codec::{Kind, KindSet, Version};
-use mproxy_session::{AuthorizeLayer, BoxError, CloseReason, Forward, Hooks, Packet, Tap, Verdict};
+use mproxy_session::{
+    AuthorizeLayer, BoxError, CloseReason, FilterLayer, Forward, Hooks, Packet, Tap, Verdict,
+};
 use tower::limit::{ConcurrencyLimitLayer, GlobalConcurrencyLimitLayer};
 use tower::{Layer, Service};
 
@@ -242,6 +244,32 @@ async fn a_permit_is_not_taken_while_waiting_for_the_network() {
     gate.open(3);
     for pair in &pairs {
         pair.broker.expect(&held).await;
+    }
+}
+
+/// A hook inside another layer is made ready only for packets that it sees. It used to be made ready
+/// for every packet that the layer sees, so that a SUBSCRIBE took the permit of a limit on PUBLISH,
+/// which the session then kept until its next PUBLISH came.
+#[tokio::test(start_paused = true)]
+async fn a_permit_is_not_taken_for_a_packet_that_the_hook_does_not_see() {
+    let one = GlobalConcurrencyLimitLayer::new(1);
+    let stack = || {
+        let layer = one.clone();
+        admit(move |_| {
+            let inside = Tap::only(KindSet::PUBLISH, layer.layer(Forward));
+            let around = inside.wrap(KindSet::SUBSCRIBE, true, |inside| {
+                FilterLayer::new(|_: &Packet| Ok(())).layer(inside)
+            });
+            Hooks::new(around, Tap::none())
+        })
+    };
+    let idle = Setup::new().connected(Version::V311, stack()).await;
+    idle.client.send(&F.subscribe(1, &["a"]));
+    idle.broker.expect(&F.subscribe(1, &["a"])).await;
+    let busy = Setup::new().connected(Version::V311, stack()).await;
+    for publish in [F.publish("a", 0, 0, b"1"), F.publish("a", 0, 0, b"2")] {
+        busy.client.send(&publish);
+        busy.broker.expect(&publish).await;
     }
 }
 
