@@ -20,6 +20,9 @@ pub mod memory;
 pub mod tools;
 pub mod wire;
 
+#[cfg(doctest)]
+pub mod readme;
+
 mod broker;
 mod deadline;
 mod link;

@@ -1,0 +1,10 @@
+//! What is written is true: the commands and configurations of README.md are run, what it links to
+//! is there, and nothing in the repository belongs to one machine only.
+//!
+//! The Rust of README.md is compiled as a documentation example of this crate's library.
+
+mod commands;
+mod markdown;
+mod readme;
+mod repository;
+mod shell;

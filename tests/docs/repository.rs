@@ -1,0 +1,111 @@
+//! What must hold for every file of the repository.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use mproxy_tests::tools::{Run, root};
+
+use crate::markdown::{links, read};
+
+/// The files that are tracked, as paths below the root.
+fn tracked() -> Vec<PathBuf> {
+    let output = Command::new("git")
+        .args(["ls-files", "-z"])
+        .current_dir(root())
+        .output()
+        .expect("git is installed");
+    assert!(output.status.success(), "{output:?}");
+    let names = String::from_utf8(output.stdout).expect("file names are UTF-8");
+    let paths = names.split_terminator('\0').map(PathBuf::from);
+    // somebody may be about to remove one
+    paths.filter(|path| root().join(path).exists()).collect()
+}
+
+/// Text files with their contents.
+fn texts() -> impl Iterator<Item = (PathBuf, String)> {
+    tracked().into_iter().filter_map(|path| {
+        let bytes = std::fs::read(root().join(&path)).ok()?;
+        Some((path, String::from_utf8(bytes).ok()?))
+    })
+}
+
+/// Put together here, so that this file is no hit.
+fn joined(parts: &[[&str; 2]]) -> Vec<String> {
+    parts.iter().map(|parts| parts.concat()).collect()
+}
+
+#[test]
+fn no_registry_is_named() {
+    // packages are named, and come from wherever their tools are told to look
+    let hosts = joined(&[
+        ["crates", ".io"],
+        ["pypi", ".org"],
+        ["pythonhosted", ".org"],
+        ["npmjs", "."],
+        ["deb.debian", ".org"],
+        ["security.debian", ".org"],
+        ["proxy.golang", ".org"],
+    ]);
+    for (path, text) in texts() {
+        // cargo writes where a package came from
+        if path.ends_with("Cargo.lock") {
+            continue;
+        }
+        for host in &hosts {
+            assert!(!text.contains(host), "{}: {host}", path.display());
+        }
+    }
+}
+
+#[test]
+fn no_path_belongs_to_one_machine() {
+    let mut paths = joined(&[
+        ["/ro", "ot/"],
+        ["/ho", "me/"],
+        ["/Us", "ers/"],
+        ["/work", "/main"],
+        ["/work", "/shared"],
+    ]);
+    paths.push(format!("{}/", root().display()));
+    for (path, text) in texts() {
+        for machine in &paths {
+            assert!(!text.contains(machine), "{}: {machine}", path.display());
+        }
+    }
+}
+
+#[test]
+fn every_link_of_a_document_leads_somewhere() {
+    for path in tracked() {
+        if path.extension().is_none_or(|it| it != "md") {
+            continue;
+        }
+        let file = root().join(&path);
+        let folder = file.parent().expect("a file is in a folder");
+        for link in links(&read(&file)) {
+            // what is neither is the name of an item, which rustdoc looks up
+            let is_path = link.contains(['/', '.']);
+            assert!(
+                !is_path || folder.join(link).exists(),
+                "{}: {link}",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn the_workflows_are_what_their_reader_expects() {
+    let args = ["--builtin-schema", "vendor.github-workflows"];
+    let file = root().join(".github/workflows/ci.yml");
+    Run::on_file("check-jsonschema", &args, &file).accepts();
+}
+
+/// Who finds a hole reads what counts as one, and where to say so.
+#[test]
+fn the_security_policy_has_what_a_reporter_needs() {
+    let text = read(&root().join("SECURITY.md"));
+    for word in ["Threat model", "private", "90 days", "10 KiB", "10 times"] {
+        assert!(text.contains(word), "{word}");
+    }
+}
