@@ -133,10 +133,9 @@ async fn a_notice_that_panics_does_not_lose_the_summary() {
     }
 }
 
-/// Memory and threads: ten thousand panics leave nothing behind that would stop the next session.
+/// Buffers of the thread are lost with a panic, and made anew: the next session does not notice.
 #[tokio::test(start_paused = true)]
 async fn many_panics_leave_a_working_thread() {
-    std::panic::set_hook(Box::new(|_| {}));
     for _ in 0..300 {
         let pair = Setup::new()
             .connected(
@@ -147,7 +146,6 @@ async fn many_panics_leave_a_working_thread() {
         pair.client.send(&F.pingreq());
         assert!(pair.end().await.panicked);
     }
-    let _ = std::panic::take_hook();
     let pair = Setup::new().connected(Version::V311, admit_all()).await;
     pair.client.send(&F.pingreq());
     pair.broker.expect(&F.pingreq()).await;
