@@ -22,11 +22,16 @@ const RULES: usize = 100;
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
-    let (Some(what), Some(packets)) = (args.next(), args.next().and_then(|n| n.parse().ok())) else {
+    let (Some(what), Some(packets)) = (args.next(), args.next().and_then(|n| n.parse().ok()))
+    else {
         eprintln!("usage: pump scan|layout|off|acl|forward PACKETS [3.1.1|5]");
         return ExitCode::from(2);
     };
-    let version = if args.next().as_deref() == Some("5") { Version::V5 } else { Version::V311 };
+    let version = if args.next().as_deref() == Some("5") {
+        Version::V5
+    } else {
+        Version::V311
+    };
     let moved = match what.as_str() {
         "scan" => scan(packets, version, false),
         "layout" => scan(packets, version, true),
@@ -37,7 +42,11 @@ fn main() -> ExitCode {
         }
     };
     println!("{moved} packets");
-    if moved == packets { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if moved == packets {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 /// One PUBLISH.
@@ -61,10 +70,14 @@ fn scan(packets: usize, version: Version, layout: bool) -> usize {
         let mut at = 0;
         while at < batch.len() && seen < packets {
             let bytes = std::hint::black_box(&batch[at..]);
-            let Ok(Some(head)) = Head::parse(bytes) else { return seen };
+            let Ok(Some(head)) = Head::parse(bytes) else {
+                return seen;
+            };
             if layout {
                 let parsed = PublishLayout::parse(head, version, Direction::ToServer, bytes);
-                let Ok(Some(layout)) = parsed else { return seen };
+                let Ok(Some(layout)) = parsed else {
+                    return seen;
+                };
                 std::hint::black_box(layout);
             }
             at += head.total_len();
@@ -80,21 +93,32 @@ fn pump(what: &str, packets: usize, version: Version) -> usize {
     let broker = Feed::broker(version);
     let session = Session::new(Peer::new("pump"));
     let dial = |_: &mproxy_session::Connect| std::future::ready(Ok::<_, io::Error>(broker));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build();
     let Ok(runtime) = runtime else { return 0 };
     let summary: Summary = runtime.block_on(async {
         match what {
             "acl" => {
                 let layer = AclLayer::new(rules());
-                session.run(client, layer.layer(new_hooks(|_| Hooks::none())), dial).await
+                session
+                    .run(client, layer.layer(new_hooks(|_| Hooks::none())), dial)
+                    .await
             }
             "forward" => {
                 let hooks = new_hooks(|_| {
-                    Hooks::new(Tap::only(KindSet::PUBLISH, Forward).head_only(), Tap::none())
+                    Hooks::new(
+                        Tap::only(KindSet::PUBLISH, Forward).head_only(),
+                        Tap::none(),
+                    )
                 });
                 session.run(client, hooks, dial).await
             }
-            _ => session.run(client, new_hooks(|_| Hooks::none()), dial).await,
+            _ => {
+                session
+                    .run(client, new_hooks(|_| Hooks::none()), dial)
+                    .await
+            }
         }
     });
     summary.to_server.publishes as usize
@@ -107,7 +131,8 @@ fn rules() -> Acl {
         let rule = Rule::allow(Actions::PUBLISH).topic(format!("plants/{index}/+/status"));
         acl.rule(rule).expect("a valid pattern");
     }
-    acl.rule(Rule::allow(Actions::PUBLISH).topic("devices/#")).expect("a valid pattern");
+    acl.rule(Rule::allow(Actions::PUBLISH).topic("devices/#"))
+        .expect("a valid pattern");
     acl.build()
 }
 
@@ -131,13 +156,26 @@ impl Feed {
         first[1] = (first.len() - 2) as u8;
         let batch = publish(version);
         let left = packets * batch.len();
-        Self { first, batch: batch.repeat(2048), at: 0, left }
+        Self {
+            first,
+            batch: batch.repeat(2048),
+            at: 0,
+            left,
+        }
     }
 
     fn broker(version: Version) -> Self {
-        let connack: &[u8] =
-            if version.is_v5() { &[0x20, 3, 0, 0, 0] } else { &[0x20, 2, 0, 0] };
-        Self { first: connack.to_vec(), batch: Vec::new(), at: 0, left: 0 }
+        let connack: &[u8] = if version.is_v5() {
+            &[0x20, 3, 0, 0, 0]
+        } else {
+            &[0x20, 2, 0, 0]
+        };
+        Self {
+            first: connack.to_vec(),
+            batch: Vec::new(),
+            at: 0,
+            left: 0,
+        }
     }
 }
 
@@ -154,10 +192,17 @@ impl AsyncRead for Feed {
         }
         if self.batch.is_empty() {
             // the broker says nothing more; it closes when the client is done
-            return if self.at > 0 { Poll::Ready(Ok(())) } else { Poll::Pending };
+            return if self.at > 0 {
+                Poll::Ready(Ok(()))
+            } else {
+                Poll::Pending
+            };
         }
         let from = self.at % self.batch.len();
-        let len = buffer.remaining().min(self.left).min(self.batch.len() - from);
+        let len = buffer
+            .remaining()
+            .min(self.left)
+            .min(self.batch.len() - from);
         buffer.put_slice(&self.batch[from..from + len]);
         self.at += len;
         self.left -= len;
