@@ -80,10 +80,16 @@ fn other(what: &'static str) -> impl FnOnce(BoxError) -> StartError {
 /// A proxy that listens.
 pub(crate) struct Server {
     /// Where the listeners are, in the order of the configuration.
-    #[cfg_attr(not(feature = "demo"), expect(dead_code, reason = "only the demo asks"))]
+    #[cfg_attr(
+        not(feature = "demo"),
+        expect(dead_code, reason = "only the demo asks")
+    )]
     pub(crate) addresses: Vec<SocketAddr>,
     /// Where health and metrics are.
-    #[cfg_attr(not(feature = "demo"), expect(dead_code, reason = "only the demo asks"))]
+    #[cfg_attr(
+        not(feature = "demo"),
+        expect(dead_code, reason = "only the demo asks")
+    )]
     pub(crate) admin: Option<SocketAddr>,
     pub(crate) upstreams: Vec<Arc<Upstream>>,
     health: Health,
