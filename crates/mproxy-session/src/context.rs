@@ -116,7 +116,8 @@ struct Facts {
     client_id: Box<str>,
     assigned_client_id: OnceLock<Box<str>>,
     user_name: Option<Box<str>>,
-    identity: Option<Identity>,
+    /// Boxed: few sessions have one.
+    identity: Option<Box<Identity>>,
     peer: Peer,
     version: Version,
     clean_start: bool,
@@ -129,7 +130,7 @@ impl SessionInfo {
             client_id: packet.client_id().into(),
             assigned_client_id: OnceLock::new(),
             user_name: packet.user_name().map(Into::into),
-            identity: identity.cloned(),
+            identity: identity.cloned().map(Box::new),
             peer: peer.clone(),
             version: packet.version(),
             clean_start: packet.clean_start(),
@@ -157,7 +158,7 @@ impl SessionInfo {
     /// The identity that a layer established.
     #[must_use]
     pub fn identity(&self) -> Option<&Identity> {
-        self.0.identity.as_ref()
+        self.0.identity.as_deref()
     }
 
     /// Where the connection came from.

@@ -39,6 +39,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::BoxError;
 use crate::core::Core;
 use crate::error::End;
+use crate::held::Held;
 use crate::hook::{Packet, PacketService, Parts, Refusal, Tap, Verdict};
 use crate::ledger::Answer;
 use crate::limits::RefusedPublish;
@@ -65,7 +66,7 @@ pub(crate) struct Flow<H: PacketService> {
     /// The hook's future, in a box that is reused from packet to packet.
     future: Option<Pin<Box<Option<H::Future>>>>,
     /// Bytes read and not consumed: a partial packet, or what follows one that a hook holds.
-    input: BytesMut,
+    input: Held,
     /// `input` may hold whole packets: scan it before reading.
     rescan: bool,
     /// The next read continues `input` instead of starting from the scratch buffer.
@@ -182,19 +183,14 @@ pub(crate) enum Wait {
 }
 
 impl<H: PacketService> Flow<H> {
-    pub(crate) const fn new(
-        direction: Direction,
-        tap: Tap<H>,
-        input: BytesMut,
-        out: Outbox,
-    ) -> Self {
+    pub(crate) fn new(direction: Direction, tap: Tap<H>, input: BytesMut, out: Outbox) -> Self {
         Self {
             direction,
             tap,
             hook: Hook::Idle,
             future: None,
             rescan: true,
-            input,
+            input: Held::new(input),
             gather: false,
             hook_waits: false,
             stream: None,
@@ -369,12 +365,12 @@ impl<H: PacketService> Flow<H> {
                 }
                 self.eof = true;
                 // a partial packet is not forwarded
-                self.input = BytesMut::new();
+                drop(self.input.take());
                 return Ok(true);
             }
         }
         if self.gather {
-            self.input.extend_from_slice(&scratch[..read]);
+            self.input.extend(&scratch[..read], BytesMut::new);
             scratch::give_read(scratch);
             if self.missing() == 0 || self.may_stream(turn.core.limits.max_packet_size) {
                 self.scan_input(writer, turn)?;
@@ -390,10 +386,9 @@ impl<H: PacketService> Flow<H> {
         if let Ok(consumed) = outcome {
             let rest = &buffer[consumed..filled];
             if rest.is_empty() {
-                self.input = BytesMut::new();
+                drop(self.input.take());
             } else {
-                self.input.clear();
-                self.input.extend_from_slice(rest);
+                self.input.replace(rest);
                 self.choose_gather(read);
             }
         }
@@ -409,17 +404,17 @@ impl<H: PacketService> Flow<H> {
         writer: &mut W,
         turn: &mut Turn<'_, '_>,
     ) -> Result<(), End> {
-        let buffer = std::mem::take(&mut self.input).freeze();
+        let buffer = self.input.take().freeze();
         let scan = self.scan(&buffer, buffer.len(), turn)?;
         self.write_through(writer, &buffer[scan.run], turn.task);
         if scan.consumed < buffer.len() {
-            self.input = match buffer.try_into_mut() {
+            self.input = Held::new(match buffer.try_into_mut() {
                 Ok(mut rest) => {
                     rest.advance(scan.consumed);
                     rest
                 }
                 Err(shared) => BytesMut::from(&shared[scan.consumed..]),
-            };
+            });
         }
         self.choose_gather(SCRATCH_LEN);
         Ok(())

@@ -8,6 +8,7 @@ mod control;
 mod core;
 mod error;
 mod flow;
+mod held;
 mod hook;
 mod ledger;
 mod limits;

@@ -4,9 +4,10 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use tokio::io::AsyncWrite;
 
+use crate::held::Held;
 use crate::scratch;
 
 /// Bytes waiting for one side: forwarded packets and the proxy's own, in the order in which they
@@ -16,7 +17,7 @@ use crate::scratch;
 /// `held` for the packet border (own packets stand between packets, never inside one).
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    queue: BytesMut,
+    queue: Held,
     held: Option<Box<BytesMut>>,
     /// The last byte that was queued or written is inside a packet.
     mid_packet: bool,
@@ -44,10 +45,7 @@ impl Outbox {
         if bytes.is_empty() || self.dead {
             return;
         }
-        if self.queue.capacity() == 0 {
-            self.queue = scratch::take_write();
-        }
-        self.queue.extend_from_slice(bytes);
+        self.queue.extend(bytes, scratch::take_write);
     }
 
     /// Queues a packet of the proxy's own: now, or when the packet border comes.
@@ -137,11 +135,11 @@ impl Outbox {
         self.needs_flush = true;
         let written = before - self.queue.len();
         if self.queue.is_empty() {
-            scratch::give_write(std::mem::take(&mut self.queue));
+            scratch::give_write(self.queue.take());
         } else if self.queue.capacity() > 4 * self.queue.len() {
             // a blocked connection keeps what it needs, not the thread's buffer
-            let rest = BytesMut::from(&self.queue[..]);
-            scratch::give_write(std::mem::replace(&mut self.queue, rest));
+            let rest = Held::new(BytesMut::from(&self.queue[..]));
+            scratch::give_write(std::mem::replace(&mut self.queue, rest).take());
         }
         self.flush(writer, cx)?;
         Ok(written > 0)
@@ -172,7 +170,7 @@ impl Outbox {
     }
 
     /// Takes the queue, for the last write of a connection.
-    pub(crate) fn into_queue(self) -> BytesMut {
-        self.queue
+    pub(crate) fn into_queue(mut self) -> BytesMut {
+        self.queue.take()
     }
 }

@@ -1,6 +1,7 @@
 //! Both directions of a session in one task.
 
 use std::future::Future;
+use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -34,11 +35,14 @@ pub(crate) struct Pipe<C, S, U: PacketService, D: PacketService> {
     control: Control,
     registered: Option<Waker>,
     timer: Option<Pin<Box<Sleep>>>,
-    waits: [(Wait, Instant); 2],
-    heard: Instant,
     started: Instant,
+    /// What each direction waits for, and since when.
+    waits: [Wait; 2],
+    since: [Moment; 2],
+    /// When the client was heard last.
+    heard: Moment,
     /// When the client's side was done and the broker was told so.
-    closing: Option<Instant>,
+    closing: Option<Moment>,
     server_is_shut: bool,
     answered: bool,
     in_hook: bool,
@@ -58,7 +62,6 @@ where
         recorder: Arc<dyn Recorder>,
         control: Control,
     ) -> Self {
-        let now = Instant::now();
         Self {
             client,
             server,
@@ -69,9 +72,10 @@ where
             control,
             registered: None,
             timer: None,
-            waits: [(Wait::Nothing, now); 2],
-            heard: now,
-            started: now,
+            started: Instant::now(),
+            waits: [Wait::Nothing; 2],
+            since: [Moment::START; 2],
+            heard: Moment::START,
             closing: None,
             server_is_shut: false,
             answered: false,
@@ -172,14 +176,14 @@ where
         if let Some(reason) = connack {
             self.answered = true;
             // the client may have waited for it before it said anything
-            self.heard = Instant::now();
+            self.heard = Moment::now(self.started);
             self.recorder
                 .connack(Some(&self.core.session), self.core.version, reason);
         }
         let down = down?;
 
         if std::mem::take(&mut self.to_server.heard) && self.core.keep_alive > 0 {
-            self.heard = Instant::now();
+            self.heard = Moment::now(self.started);
         }
         Ok(up || down)
     }
@@ -199,10 +203,12 @@ where
                 Poll::Pending => {}
                 Poll::Ready(_) => self.server_is_shut = true,
             }
-            self.closing.get_or_insert_with(Instant::now);
+            self.closing
+                .get_or_insert_with(|| Moment::now(self.started));
         }
         if self.to_client.is_finished() {
-            self.closing.get_or_insert_with(Instant::now);
+            self.closing
+                .get_or_insert_with(|| Moment::now(self.started));
         }
         None
     }
@@ -283,14 +289,14 @@ where
             }
         };
         if let Some(closing) = self.closing {
-            consider(closing + limits.linger, Deadline::Linger);
+            consider(closing.after(self.started, limits.linger), Deadline::Linger);
         }
         if self.core.connack.is_none() {
             consider(self.started + limits.connack_timeout, Deadline::Connack);
         } else if self.core.keep_alive > 0 && self.to_server.is_listening() {
             let silence =
                 Duration::from_secs(self.core.keep_alive.into()).mul_f64(limits.keep_alive_grace);
-            consider(self.heard + silence, Deadline::KeepAlive);
+            consider(self.heard.after(self.started, silence), Deadline::KeepAlive);
         }
         let waits = [self.to_server.waits_for(), self.to_client.waits_for()];
         let now_waits = [
@@ -298,11 +304,10 @@ where
             (waits[1], self.to_client.progress(waits[1])),
         ];
         for (index, (wait, progress)) in now_waits.into_iter().enumerate() {
-            let (before, since) = &mut self.waits[index];
-            if *before != wait || progress {
-                *before = wait;
+            if self.waits[index] != wait || progress {
+                self.waits[index] = wait;
                 if wait != Wait::Nothing {
-                    *since = Instant::now();
+                    self.since[index] = Moment::now(self.started);
                 }
             }
             let direction = if index == 0 {
@@ -310,14 +315,13 @@ where
             } else {
                 Direction::ToClient
             };
-            match wait {
-                Wait::Nothing => {}
-                Wait::Hook => consider(*since + limits.hook_timeout, Deadline::Hook),
-                Wait::Write => consider(*since + limits.write_timeout, Deadline::Write(direction)),
-                Wait::Packet => {
-                    consider(*since + limits.packet_timeout, Deadline::Packet(direction));
-                }
-            }
+            let (limit, what) = match wait {
+                Wait::Nothing => continue,
+                Wait::Hook => (limits.hook_timeout, Deadline::Hook),
+                Wait::Write => (limits.write_timeout, Deadline::Write(direction)),
+                Wait::Packet => (limits.packet_timeout, Deadline::Packet(direction)),
+            };
+            consider(self.since[index].after(self.started, limit), what);
         }
         earliest
     }
@@ -355,6 +359,25 @@ where
                 proxy(CloseReason::PacketTimeout, ReasonCode::UNSPECIFIED_ERROR).with_detail(detail)
             }
         }
+    }
+}
+
+/// A point in time, as milliseconds since the pipe began: half the size of an `Instant`, of which a
+/// pipe would have five.
+#[derive(Clone, Copy, Debug)]
+struct Moment(NonZeroU64);
+
+impl Moment {
+    const START: Self = Self(NonZeroU64::MIN);
+
+    fn now(start: Instant) -> Self {
+        let passed = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Self(NonZeroU64::MIN.saturating_add(passed))
+    }
+
+    /// The instant that lies `duration` after this one.
+    fn after(self, start: Instant, duration: Duration) -> Instant {
+        start + Duration::from_millis(self.0.get() - 1) + duration
     }
 }
 

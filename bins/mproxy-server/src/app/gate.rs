@@ -57,7 +57,8 @@ pub(crate) struct Gate {
 pub(crate) struct Pass {
     _server: Slot,
     _listener: Slot,
-    _address: Option<AddressSlot>,
+    /// Boxed: few listeners count by address.
+    _address: Option<Box<AddressSlot>>,
 }
 
 impl Gate {
@@ -92,7 +93,9 @@ impl Gate {
         }
         let full = RefuseReason::ConnectionLimit;
         let address = match (&self.addresses, address) {
-            (Some(addresses), Some(address)) => Some(addresses.take(address).ok_or(full)?),
+            (Some(addresses), Some(address)) => {
+                Some(Box::new(addresses.take(address).ok_or(full)?))
+            }
             _ => None,
         };
         Ok(Pass {

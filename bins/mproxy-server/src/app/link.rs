@@ -154,8 +154,8 @@ macro_rules! common {
     ($admission:expr, $variant:ident) => {
         $admission.map_hooks(|_, hooks| {
             hooks.map(
-                |tap| tap.map(AnyToServer::$variant),
-                |tap| tap.map(AnyToClient::$variant),
+                |tap| tap.convert(AnyToServer::$variant),
+                |tap| tap.convert(AnyToClient::$variant),
             )
         })
     };

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mproxy_admin::{
-    ConnectionMetrics, Direction, LayerMetrics, PacketType, Reason, Side, Traffic, TrafficCounters,
+    ConnectionMetrics, Direction, LayerMetrics, Metrics, PacketType, Reason, Side, Traffic, TrafficCounters,
     Version,
 };
 use mproxy_codec::{self as codec, ReasonCode};
@@ -15,6 +15,8 @@ pub(crate) struct WorkerRecorder {
     pub(crate) traffic: Arc<TrafficCounters>,
     /// Packets that the proxy makes itself.
     pub(crate) own: LayerMetrics,
+    /// For what happens rarely.
+    pub(crate) metrics: Metrics,
 }
 
 /// The recorder of one connection.
@@ -54,6 +56,10 @@ impl ConnectionRecorder {
             connection.panicked();
         } else {
             connection.closed(side(summary.side), reason(summary.reason));
+        }
+        if let Some(direction) = wrong_packet(summary) {
+            let reason = reason(summary.reason);
+            self.worker.metrics.packet_error(direction, reason);
         }
     }
 }
@@ -118,6 +124,22 @@ const fn side(side: session::Side) -> Side {
         session::Side::Client => Side::Client,
         session::Side::Upstream => Side::Upstream,
         session::Side::Proxy => Side::Proxy,
+    }
+}
+
+/// The direction of the packet that ended a session, if one did because it was wrong.
+fn wrong_packet(summary: &Summary) -> Option<Direction> {
+    let is_wrong = matches!(
+        summary.reason,
+        CloseReason::ProtocolError
+            | CloseReason::UpstreamProtocolError
+            | CloseReason::Malformed
+            | CloseReason::PacketTooLarge
+    );
+    match summary.side {
+        session::Side::Client if is_wrong => Some(Direction::ClientToBroker),
+        session::Side::Upstream if is_wrong => Some(Direction::BrokerToClient),
+        _ => None,
     }
 }
 

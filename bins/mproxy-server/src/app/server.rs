@@ -155,6 +155,7 @@ impl Server {
                 Arc::new(WorkerRecorder {
                     traffic,
                     own: metrics.layer("session"),
+                    metrics: metrics.clone(),
                 })
             })
             .collect();

@@ -91,15 +91,24 @@ impl<S> Tap<S> {
         &mut self.service
     }
 
-    /// Turns the service into another that sees the same packets and decides the same: puts it into
-    /// a box or an enum, say. To add a service of its own mind, [`wrap`](Self::wrap) it.
-    pub fn map<T>(self, map: impl FnOnce(S) -> T) -> Tap<T> {
+    /// Turns the service into another that sees the same packets.
+    ///
+    /// A promise that verdicts may be remembered ([`wrap_remembered`](Self::wrap_remembered)) is not
+    /// kept: the new service may have a mind of its own.
+    pub fn map<T>(mut self, map: impl FnOnce(S) -> T) -> Tap<T> {
+        self.memo = None;
+        self.convert(map)
+    }
+
+    /// Puts the service into another type that decides the same, a box or an enum: what was
+    /// promised of it still holds.
+    pub fn convert<T>(self, convert: impl FnOnce(S) -> T) -> Tap<T> {
         Tap {
             kinds: self.kinds,
             head_only: self.head_only,
             memo: self.memo,
             nested: self.nested,
-            service: map(self.service),
+            service: convert(self.service),
         }
     }
 
