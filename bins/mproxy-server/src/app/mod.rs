@@ -43,6 +43,16 @@ pub(crate) fn run(config: &Config, options: RunOptions) -> ExitCode {
         }
     };
     runtime.block_on(async {
+        // before anybody can know that the proxy runs: a signal that comes early drains too
+        let signals = match Signals::watch() {
+            Ok(signals) => signals,
+            Err(error) => {
+                return failed(&StartError::Other {
+                    what: "cannot watch for signals",
+                    error: error.into(),
+                });
+            }
+        };
         let server = match Server::start(config).await {
             Ok(server) => server,
             Err(error) => return failed(&error),
@@ -59,15 +69,6 @@ pub(crate) fn run(config: &Config, options: RunOptions) -> ExitCode {
                 }
             }
         }
-        let signals = match Signals::watch() {
-            Ok(signals) => signals,
-            Err(error) => {
-                return failed(&StartError::Other {
-                    what: "cannot watch for signals",
-                    error: error.into(),
-                });
-            }
-        };
         serve(server, signals).await
     })
 }
@@ -133,8 +134,8 @@ pub(crate) fn demo(options: crate::demo::Options) -> ExitCode {
     let start = |toml: String| async move {
         let config =
             crate::config::from_text(&toml).map_err(Box::<dyn Error + Send + Sync>::from)?;
-        let server = Server::start(&config).await?;
         let signals = Signals::watch()?;
+        let server = Server::start(&config).await?;
         let proxy = server
             .addresses
             .first()
