@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mproxy_admin::{
-    ConnectionMetrics, Direction, LayerMetrics, Metrics, PacketType, Reason, Side, Traffic, TrafficCounters,
-    Version,
+    ConnectionMetrics, Direction, LayerMetrics, Metrics, PacketType, Reason, Side, Traffic,
+    TrafficCounters, Version,
 };
 use mproxy_codec::{self as codec, ReasonCode};
 use mproxy_session::{self as session, Batch, CloseReason, Recorder, SessionInfo, Summary};
