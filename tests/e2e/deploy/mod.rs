@@ -17,6 +17,8 @@ use tempfile::TempDir;
 
 use crate::tools::root;
 
+pub(crate) use self::grafana::assert_monitored;
+
 /// A file or folder of `deploy/`.
 fn deployed(path: &str) -> PathBuf {
     root().join("deploy").join(path)

@@ -1,0 +1,197 @@
+//! The end of the proxy: what a signal does to clients, to the broker, and to the probes.
+
+use std::time::{Duration, Instant};
+
+use mproxy_tests::wire::{Connect, DISCONNECT, Publish, Version, puback};
+use mproxy_tests::{FakeBroker, Link, Mosquitto, Mproxy, Rest, Setup, http};
+use rustix::process::Signal;
+use tokio::net::TcpStream;
+
+/// Server shutting down.
+const SHUTTING_DOWN: [u8; 3] = [0xe0, 1, 0x8b];
+
+/// What "at once" may mean, far below what any time-out of the proxy allows.
+const SOON: Duration = Duration::from_secs(5);
+
+async fn session(mproxy: &Mproxy, broker: &FakeBroker, version: Version) -> (Link, Link) {
+    let client = Link::client(mproxy.addr(), version, "c");
+    let (client, (server, _)) = tokio::join!(client, broker.accept());
+    (client, server)
+}
+
+#[tokio::test]
+async fn a_signal_sends_everybody_away_gently() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let broker = FakeBroker::bind().await;
+        let mut mproxy = Setup::before(&broker.url()).websocket().start().await;
+        let mut sessions = Vec::new();
+        for version in Version::ALL {
+            sessions.push((version, session(&mproxy, &broker, version).await));
+            let mut client = Link::ws(mproxy.listener("ws")).await;
+            let connect = Connect::new(version, "ws");
+            let (_, (server, _)) = tokio::join!(client.connect(&connect), broker.accept());
+            sessions.push((version, (client, server)));
+        }
+        // what has arrived from the broker is delivered before anything else is said
+        for (version, (client, server)) in &mut sessions {
+            let request = Publish::new(*version, "t").qos(1, 1).bytes("last");
+            client.send(&request).await;
+            server.expect(&request).await;
+            server.send(&puback(1)).await;
+            client.expect(&puback(1)).await;
+        }
+        mproxy.signal(signal);
+        for (version, (mut client, server)) in sessions {
+            if version.is_v5() {
+                client.expect(&SHUTTING_DOWN).await;
+            }
+            client.closed().await;
+            // a planned end is no accident: no will is published for it
+            let (packets, rest) = server.rest().await;
+            let packets: Vec<_> = packets.iter().map(|packet| packet.bytes()).collect();
+            assert_eq!((&*packets, rest), (&[&DISCONNECT[..]][..], Rest::Clean));
+        }
+        assert_eq!(mproxy.code(SOON).await, 0);
+        let drained = mproxy
+            .events()
+            .into_iter()
+            .filter(|it| it["reason"] == "drain");
+        assert_eq!(drained.count(), 6);
+    }
+}
+
+/// With a real broker: nobody's will is published, unless it is asked for.
+#[tokio::test]
+async fn wills_are_published_by_a_drain_only_when_that_is_wanted() {
+    let broker = Mosquitto::start().await;
+    let mut observer = Link::client(broker.addr(), Version::V5, "observer").await;
+    observer.subscribe("#", 0).await;
+    for publish in [false, true] {
+        let policy = if publish { "publish" } else { "suppress" };
+        let setup = Setup::before(&broker.url()).set("server.drain_wills", policy);
+        let mut mproxy = setup.start().await;
+        let mut clients = Vec::new();
+        for version in Version::ALL {
+            let client_id = format!("{version:?}");
+            let mut link = Link::tcp(mproxy.addr()).await;
+            link.connect(&Connect::new(version, &client_id).will("will", &client_id, 0, false))
+                .await;
+            clients.push(link);
+        }
+        mproxy.signal(Signal::TERM);
+        for client in clients {
+            client.rest().await;
+        }
+        assert_eq!(mproxy.code(SOON).await, 0);
+        let mut wills = Vec::new();
+        if publish {
+            for _ in Version::ALL {
+                let will = observer.message().await;
+                assert_eq!(will.topic, "will");
+                wills.push(will.text().to_owned());
+            }
+            wills.sort();
+            assert_eq!(wills, ["V31", "V311", "V5"]);
+        }
+        observer.silent().await;
+    }
+}
+
+/// A client that does not leave holds the drain up, for a while: that is when the probes are looked
+/// at, and when a second signal comes.
+#[tokio::test]
+async fn while_it_drains_it_is_alive_and_not_ready_and_lets_nobody_in() {
+    let broker = FakeBroker::bind().await;
+    let setup = Setup::before(&broker.url()).websocket();
+    let mut mproxy = setup.limit("write_timeout", "60s").start().await;
+    mproxy.until_ready(true).await;
+    let (client, mut server) = session(&mproxy, &broker, Version::V5).await;
+    // it reads nothing, so that there is always something left to be said to it
+    let message = Publish::new(Version::V5, "t").bytes(vec![7; 100_000]);
+    let offering = tokio::spawn(async move { while server.try_send(&message).await {} });
+    mproxy.metric("mproxy_connections", 1.0).await;
+    mproxy_tests::until("a stall", async || {
+        let stalls = mproxy
+            .metrics()
+            .await
+            .sum("mproxy_backpressure_stalls_total");
+        (stalls >= 1.0).then_some(())
+    })
+    .await;
+
+    mproxy.signal(Signal::TERM);
+    let body = mproxy.until_ready(false).await;
+    assert!(body.contains("drain"), "{body}");
+    assert_eq!(http::get(mproxy.admin(), "/livez").await.status, 200);
+    mproxy.metric("mproxy_draining", 1.0).await;
+    for listener in ["mqtt", "ws"] {
+        let refused = TcpStream::connect(mproxy.listener(listener)).await;
+        assert!(refused.is_err(), "{listener} lets somebody in");
+    }
+
+    let since = Instant::now();
+    mproxy.signal(Signal::TERM);
+    // as a shell says it: ended by SIGTERM
+    assert_eq!(mproxy.code(SOON).await, 128 + 15);
+    assert!(since.elapsed() < SOON);
+    offering.await.expect("the connection broke");
+    drop(client);
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_leave_is_left_when_the_time_is_up() {
+    let broker = FakeBroker::bind().await;
+    let setup = Setup::before(&broker.url()).set("server.drain_timeout", "300ms");
+    let mut mproxy = setup.start().await;
+    let (_stays, mut server) = session(&mproxy, &broker, Version::V5).await;
+    let message = Publish::new(Version::V5, "t").bytes(vec![7; 100_000]);
+    let offering = tokio::spawn(async move { while server.try_send(&message).await {} });
+    mproxy_tests::until("a stall", async || {
+        let stalls = mproxy
+            .metrics()
+            .await
+            .sum("mproxy_backpressure_stalls_total");
+        (stalls >= 1.0).then_some(())
+    })
+    .await;
+    mproxy.signal(Signal::TERM);
+    // not everybody was sent away gently, and whoever asks is told so
+    assert_eq!(mproxy.code(SOON).await, 1);
+    let left = mproxy
+        .event("who was left", |event| event["left"] == 1)
+        .await;
+    assert_eq!(left["level"], "WARN");
+    offering.await.expect("the connection broke");
+}
+
+/// Clients that are about to say who they are are told to come back, in words of their version.
+#[tokio::test]
+async fn a_client_that_waits_for_its_connack_is_told_that_the_server_is_not_available() {
+    for version in Version::ALL {
+        let broker = FakeBroker::bind().await;
+        let mut mproxy = Mproxy::before(&broker.url()).await;
+        let mut client = Link::tcp(mproxy.addr()).await;
+        client.send(&Connect::new(version, "early").bytes()).await;
+        let mut server = broker.session().await;
+        server.packet().await;
+        // and one that has not said anything
+        let silent = Link::tcp(mproxy.addr()).await;
+        mproxy
+            .metric("mproxy_connections_accepted_total", 2.0)
+            .await;
+        mproxy.signal(Signal::TERM);
+        let (packets, rest) = client.rest().await;
+        assert_eq!((packets.len(), rest), (1, Rest::Clean), "{packets:?}");
+        assert_eq!(packets[0].kind(), 2, "{packets:?}");
+        let code = packets[0].body()[1];
+        let expected: &[u8] = if version.is_v5() {
+            &[0x88, 0x89, 0x8b]
+        } else {
+            &[3]
+        };
+        assert!(expected.contains(&code), "{version:?}: {packets:?}");
+        silent.closed().await;
+        drop(server);
+        assert_eq!(mproxy.code(SOON).await, 0);
+    }
+}

@@ -1,0 +1,420 @@
+//! Bounds that keep one client from harming the others, each reached.
+
+use std::fs;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use mproxy_tests::wire::{Connect, Publish, Version, connack, frame};
+use mproxy_tests::{FakeBroker, Link, Mosquitto, Mproxy, Rest, Setup, memory, until};
+use tokio::net::{TcpSocket, TcpStream};
+
+/// The text of `key` in a packet or line is not looked at; that a connection ends is.
+async fn turned_away(addr: SocketAddr) {
+    Link::tcp(addr).await.closed().await;
+}
+
+const REFUSED: &str = "mproxy_connections_refused_total{reason=\"connection_limit\"}";
+
+#[tokio::test]
+async fn no_more_clients_than_a_listener_and_the_server_take() {
+    let broker = Mosquitto::start().await;
+    for key in [
+        "listeners.mqtt.limits.max_connections",
+        "server.max_connections",
+    ] {
+        let mproxy = Setup::before(&broker.url()).set(key, "2").start().await;
+        let one = Link::client(mproxy.addr(), Version::V5, "one").await;
+        // a connection counts before it says anything
+        let two = Link::tcp(mproxy.addr()).await;
+        mproxy
+            .metric("mproxy_connections_accepted_total", 2.0)
+            .await;
+        turned_away(mproxy.addr()).await;
+        mproxy.metric(REFUSED, 1.0).await;
+        // a place is free as soon as somebody has left
+        one.leave().await;
+        let ended = "mproxy_connections_closed_total{reason=\"disconnect\"}";
+        mproxy.metric(ended, 1.0).await;
+        let three = until("a free place", async || {
+            let mut link = Link::tcp(mproxy.addr()).await;
+            link.speak(Version::V5);
+            let asked = link
+                .try_send(&Connect::new(Version::V5, "three").bytes())
+                .await;
+            let answer = link.packet_or_end().await;
+            (asked && answer.is_some()).then_some(link)
+        })
+        .await;
+        drop((two, three));
+    }
+}
+
+#[tokio::test]
+async fn no_more_clients_of_one_address_than_it_may_have() {
+    let broker = Mosquitto::start().await;
+    let setup = Setup::before(&broker.url()).set("listeners.mqtt.bind", "[::]:0");
+    let mproxy = setup.limit("max_connections_per_ip", "1").start().await;
+    let port = mproxy.addr().port();
+    let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
+
+    let _first = Link::client(v4, Version::V311, "first").await;
+    turned_away(v4).await;
+    // another address of this host, and the same port by IPv6
+    let socket = TcpSocket::new_v4().expect("a socket can be made");
+    socket
+        .bind(SocketAddr::from(([127, 0, 0, 2], 0)))
+        .expect("all of 127/8 is this host");
+    let mut second = Link::over(socket.connect(v4).await.expect("it listens"));
+    second.connect(&Connect::new(Version::V311, "second")).await;
+    let _third = Link::client(v6, Version::V311, "third").await;
+    turned_away(v6).await;
+    mproxy.metric(REFUSED, 2.0).await;
+
+    // an IPv4 address is called by its own name on a socket for both
+    let connected = |client_id: &'static str| {
+        mproxy.event(client_id, move |event| {
+            event["client_id"] == client_id && event["message"] == "client connected"
+        })
+    };
+    for (client_id, start) in [
+        ("first", "127.0.0.1:"),
+        ("second", "127.0.0.2:"),
+        ("third", "[::1]:"),
+    ] {
+        let event = connected(client_id).await;
+        let peer = event["peer"].as_str().expect("a peer");
+        assert!(peer.starts_with(start), "{event}");
+    }
+}
+
+#[tokio::test]
+async fn no_faster_than_the_rate() {
+    let broker = Mosquitto::start().await;
+    let mproxy = Setup::before(&broker.url())
+        .limit("connection_rate", "1/h")
+        .start()
+        .await;
+    let mut first = Link::client(mproxy.addr(), Version::V5, "first").await;
+    for _ in 0..100 {
+        turned_away(mproxy.addr()).await;
+    }
+    let refused = "mproxy_connections_refused_total{reason=\"rate_limited\"}";
+    mproxy.metric(refused, 100.0).await;
+    first.silent().await;
+    // a flood of connections is no flood of lines
+    let lines = mproxy
+        .events()
+        .into_iter()
+        .filter(|it| it["reason"] == "rate_limited");
+    let count = lines.count();
+    assert!((1..=50).contains(&count), "{count} lines");
+}
+
+/// The time is for all of CONNECT, not for each byte of it, and nobody dials the broker before.
+#[tokio::test]
+async fn whoever_does_not_say_who_they_are_is_sent_away() {
+    let broker = FakeBroker::bind().await;
+    let setup = Setup::before(&broker.url())
+        .websocket()
+        .limit("connect_timeout", "500ms");
+    let mproxy = setup
+        .set("listeners.ws.limits.connect_timeout", "500ms")
+        .start()
+        .await;
+    let since = Instant::now();
+    let silent = Link::tcp(mproxy.addr()).await;
+    let silent_http = Link::tcp(mproxy.listener("ws")).await;
+    let silent_ws = Link::ws(mproxy.listener("ws")).await;
+    let mut dripping = Link::tcp(mproxy.addr()).await;
+    let connect = Connect::new(Version::V5, &"x".repeat(1000)).bytes();
+    let dripped = async {
+        let mut ticks = tokio::time::interval(Duration::from_millis(50));
+        for byte in connect {
+            ticks.tick().await;
+            if !dripping.try_send(&[byte]).await {
+                return;
+            }
+        }
+        panic!("nobody cared");
+    };
+    tokio::join!(
+        silent.closed(),
+        silent_http.rest(),
+        silent_ws.closed(),
+        dripped
+    );
+    let waited = since.elapsed();
+    assert!(
+        (Duration::from_millis(450)..Duration::from_secs(5)).contains(&waited),
+        "{waited:?}"
+    );
+    let timed_out = "mproxy_connections_closed_total{reason=\"connect_timeout\"}";
+    mproxy.metric(timed_out, 3.0).await;
+
+    // the one session that the broker hears of is this one; what else came were probes, which end
+    let (_client, (mut server, _)) = tokio::join!(
+        Link::client(mproxy.addr(), Version::V311, "c"),
+        broker.accept()
+    );
+    server.send(&[0xd0, 0]).await;
+}
+
+/// Judged by the length that is announced, before a byte of the rest has come, and before there is
+/// room for it.
+#[tokio::test]
+async fn a_packet_that_is_too_large_ends_its_session_at_its_length() {
+    let broker = FakeBroker::bind().await;
+    let mproxy = Setup::before(&broker.url())
+        .limit("max_packet_size", "1KiB")
+        .start()
+        .await;
+    for version in Version::ALL {
+        let mut client = Link::tcp(mproxy.addr()).await;
+        client.send(&Connect::new(version, "c").bytes()).await;
+        let mut server = broker.session().await;
+        server.accept().await;
+        let answer = client.packet().await;
+        if version.is_v5() {
+            // who knows the limit can keep to it: Maximum Packet Size
+            assert!(
+                answer.bytes().windows(5).any(|it| it == [0x27, 0, 0, 4, 0]),
+                "{answer:?}"
+            );
+        }
+        let head = 2 + 3 + usize::from(version.is_v5());
+        let fits = Publish::new(version, "t").bytes(vec![7; 1024 - head - 1]);
+        assert_eq!(fits.len(), 1024);
+        client.send(&fits).await;
+        server.expect(&fits).await;
+        client.send(&[0x30, 0xff, 0xff, 0xff, 0x7f]).await;
+        let (packets, rest) = client.rest().await;
+        let told: Vec<_> = packets
+            .iter()
+            .map(|it| (it.first(), it.body()[0]))
+            .collect();
+        let expected: &[(u8, u8)] = if version.is_v5() {
+            &[(0xe0, 0x95)]
+        } else {
+            &[]
+        };
+        assert_eq!((&*told, rest), (expected, Rest::Clean));
+        server.closed().await;
+    }
+    // nor as the first packet of all
+    let mut client = Link::tcp(mproxy.addr()).await;
+    client.send(&[0x10, 0xff, 0xff, 0xff, 0x7f]).await;
+    client.closed().await;
+}
+
+/// 1,000 clients that announce the largest packet there is cost next to nothing.
+#[tokio::test]
+async fn a_length_reserves_no_memory() {
+    let broker = FakeBroker::bind().await;
+    let mproxy = Setup::before(&broker.url())
+        .limit("max_packet_size", "256MiB")
+        .start()
+        .await;
+    let (mut client, (mut server, _)) = tokio::join!(
+        Link::client(mproxy.addr(), Version::V311, "c"),
+        broker.accept()
+    );
+    let before = memory::pss_kib(mproxy.id());
+    let mut links = Vec::new();
+    for _ in 0..500 {
+        let mut link = Link::tcp(mproxy.addr()).await;
+        // the head of a CONNECT; refused, because no CONNECT is that long
+        link.send(&[0x10, 0xff, 0xff, 0xff, 0x7f]).await;
+        links.push(link);
+    }
+    for link in links {
+        link.closed().await;
+    }
+    client
+        .send(&[0x30, 0xff, 0xff, 0xff, 0x3f, 0, 1, b't'])
+        .await;
+    server.send(&[0xd0, 0]).await;
+    client.expect(&[0xd0, 0]).await;
+    let grown = memory::pss_kib(mproxy.id()).saturating_sub(before);
+    assert!(grown < 4 * 1024, "{grown} KiB");
+}
+
+#[tokio::test]
+async fn silence_longer_than_the_keep_alive_is_an_end() {
+    let broker = FakeBroker::bind().await;
+    let mproxy = Mproxy::before(&broker.url()).await;
+    for version in [Version::V311, Version::V5] {
+        let mut client = Link::tcp(mproxy.addr()).await;
+        let connect = Connect::new(version, "c").keep_alive(1);
+        let (_, (server, _)) = tokio::join!(client.connect(&connect), broker.accept());
+        let since = Instant::now();
+        let (packets, rest) = client.rest().await;
+        let waited = since.elapsed();
+        assert!((1400..5000).contains(&waited.as_millis()), "{waited:?}");
+        let told: Vec<_> = packets
+            .iter()
+            .map(|it| (it.first(), it.body()[0]))
+            .collect();
+        let expected: &[(u8, u8)] = if version.is_v5() {
+            &[(0xe0, 0x8d)]
+        } else {
+            &[]
+        };
+        assert_eq!((&*told, rest), (expected, Rest::Clean));
+        // the will is to be published: nothing says goodbye in the client's name
+        server.closed().await;
+    }
+}
+
+/// A packet that is begun must be finished: bytes alone are no sign of life.
+#[tokio::test]
+async fn a_packet_that_is_not_finished_ends_its_session() {
+    let broker = FakeBroker::bind().await;
+    let mproxy = Setup::before(&broker.url())
+        .limit("packet_timeout", "300ms")
+        .start()
+        .await;
+    let (mut client, (mut server, _)) = tokio::join!(
+        Link::client(mproxy.addr(), Version::V5, "c"),
+        broker.accept()
+    );
+    // between packets there is all the time in the world
+    let whole = Publish::new(Version::V5, "t").bytes("x");
+    client.send(&whole).await;
+    server.expect(&whole).await;
+    client.send(&whole[..4]).await;
+    let (packets, rest) = client.rest().await;
+    assert!(packets.iter().all(|it| it.first() == 0xe0), "{packets:?}");
+    assert_eq!(rest, Rest::Clean);
+    server.closed().await;
+    assert_eq!(mproxy.end_of("c").await["reason"], "packet_timeout");
+}
+
+/// A client that takes nothing for a while is gone, though its PINGREQs still come: without that,
+/// it would keep its session and its queue for ever.
+#[tokio::test]
+async fn a_client_that_does_not_read_is_given_up() {
+    let broker = FakeBroker::bind().await;
+    let mproxy = Setup::before(&broker.url())
+        .limit("write_timeout", "500ms")
+        .start()
+        .await;
+    let (mut client, (mut server, _)) = tokio::join!(
+        Link::client(mproxy.addr(), Version::V311, "c"),
+        broker.accept()
+    );
+    let message = Publish::new(Version::V311, "t").bytes(vec![7; 100_000]);
+    let offering = async { while server.try_send(&message).await {} };
+    let pinging = async {
+        let mut ticks = tokio::time::interval(Duration::from_millis(100));
+        while client.try_send(&[0xc0, 0]).await {
+            ticks.tick().await;
+        }
+    };
+    tokio::join!(offering, pinging);
+    let end = mproxy.end_of("c").await;
+    assert_eq!(end["reason"], "write_timeout", "{end}");
+}
+
+#[tokio::test]
+async fn versions_that_are_not_served_are_told_so() {
+    let broker = FakeBroker::bind().await;
+    let setup = Setup::before(&broker.url());
+    let only = setup
+        .set("listeners.mqtt.versions", "[\"3.1.1\"]")
+        .start()
+        .await;
+    for version in [Version::V31, Version::V5] {
+        let mut client = Link::tcp(only.addr()).await;
+        client.send(&Connect::new(version, "c").bytes()).await;
+        let code = if version.is_v5() { 0x84 } else { 1 };
+        let answer = client.packet().await;
+        assert_eq!((answer.kind(), answer.body()[1]), (2, code), "{answer:?}");
+        client.closed().await;
+    }
+    // a version of the future, in words of the past
+    let mut body = vec![0, 4];
+    body.extend(b"MQTT\x06\x02\x00\x00\x00\x00\x01c");
+    let mut client = Link::tcp(only.addr()).await;
+    client.send(&frame(0x10, &body)).await;
+    client.expect(&connack(Version::V311, 1)).await;
+    client.closed().await;
+}
+
+/// More connections than there are descriptors: the proxy waits for free ones without spinning, and
+/// without a line for each try, and goes on when there are.
+#[tokio::test]
+async fn without_descriptors_it_waits_and_goes_on() {
+    const DESCRIPTORS: usize = 48;
+    let broker = Mosquitto::start().await;
+    let mproxy = Setup::before(&broker.url())
+        .by([
+            mproxy_tests::tools::tool("prlimit").to_str().expect("text"),
+            "--nofile=48:48",
+        ])
+        .start()
+        .await;
+    let open = || {
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", mproxy.id()));
+        descriptors.expect("the process runs").count()
+    };
+    // the admin port takes connections too, and nothing is asked on these
+    let mut held = Vec::new();
+    until("the last descriptor", async || {
+        held.push(
+            TcpStream::connect(mproxy.admin())
+                .await
+                .expect("it listens"),
+        );
+        (open() >= DESCRIPTORS).then_some(())
+    })
+    .await;
+    // more wait, for a descriptor that is free for a moment
+    for _ in 0..10 {
+        held.push(
+            TcpStream::connect(mproxy.admin())
+                .await
+                .expect("it listens"),
+        );
+    }
+
+    let mut late = Link::tcp(mproxy.addr()).await;
+    late.send(&Connect::new(Version::V311, "late").bytes())
+        .await;
+    let exhausted = |suppressed: bool| {
+        mproxy.event("a word about it", move |event| {
+            let message = event["message"].as_str().unwrap_or_default();
+            message.starts_with("cannot accept") && (event["suppressed"] != 0) == suppressed
+        })
+    };
+    // the first try says it at once; then it is said once a second, with the number of tries
+    let watched = async {
+        exhausted(false).await;
+        let ticks = memory::cpu_ticks(mproxy.id());
+        exhausted(true).await;
+        memory::cpu_ticks(mproxy.id()) - ticks
+    };
+    let ticks = watched.await;
+    // of a second, a twentieth
+    assert!(ticks <= 5, "{ticks} ticks");
+    let lines = mproxy.process().lines();
+    let lines = lines
+        .iter()
+        .filter(|line| line.contains("cannot accept"))
+        .count();
+    assert!(lines <= 8, "{lines} lines");
+
+    drop(held);
+    // it is answered, and if it was too early for the broker, the next one is let in
+    assert_eq!(late.packet().await.kind(), 2);
+    drop(late);
+    until("a client that is let in", async || {
+        let mut link = Link::tcp(mproxy.addr()).await;
+        let asked = link
+            .try_send(&Connect::new(Version::V311, "next").bytes())
+            .await;
+        let answer = link.packet_or_end().await;
+        (asked && answer.is_some_and(|it| it.body()[1] == 0)).then_some(())
+    })
+    .await;
+}

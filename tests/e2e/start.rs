@@ -1,0 +1,139 @@
+//! How the proxy starts, and how it does not.
+
+use std::fs;
+
+use mproxy_tests::wire::Version;
+use mproxy_tests::{FakeBroker, Link, Mosquitto, Mproxy, Process, Setup, server_binary};
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use crate::tools::root;
+
+fn command<const N: usize>(args: [&str; N]) -> Command {
+    let mut command = Command::new(server_binary());
+    command.args(args).env_clear();
+    command
+}
+
+#[tokio::test]
+async fn two_flags_are_enough() {
+    let broker = Mosquitto::start().await;
+    let mut command = command(["--listen", "127.0.0.1:0", "--upstream", &broker.url()]);
+    command.args(["--set", "admin.bind=", "--log-format", "json"]);
+    let process = Process::spawn(command);
+    let line = process
+        .line("its address", |it| it.contains("\"listening\""))
+        .await;
+    let event: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+    let addr = event["address"].as_str().expect("an address");
+    let addr = addr.parse().expect("an address");
+    Link::client(addr, Version::V5, "c").await.leave().await;
+    process.signal(rustix::process::Signal::TERM);
+    assert_eq!(process.ended().await.0, 0);
+}
+
+#[tokio::test]
+async fn one_socket_serves_both_kinds_of_ip() {
+    let broker = Mosquitto::start().await;
+    let setup = Setup::before(&broker.url()).set("listeners.mqtt.bind", "[::]:0");
+    let mproxy = setup.start().await;
+    let port = mproxy.addr().port();
+    for host in ["127.0.0.1", "[::1]"] {
+        let addr = format!("{host}:{port}").parse().expect("an address");
+        Link::client(addr, Version::V311, "c").await.leave().await;
+    }
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_named_and_nothing_starts() {
+    let broker = FakeBroker::bind().await;
+    let first = Mproxy::before(&broker.url()).await;
+    for (key, taken) in [
+        ("listeners.mqtt.bind", first.addr()),
+        ("admin.bind", first.admin()),
+    ] {
+        let taken = taken.to_string();
+        let (process, _dir) = Setup::before(&broker.url()).set(key, &taken).spawn();
+        let (code, output) = process.ended().await;
+        assert_eq!(code, 1, "{output}");
+        assert!(
+            output.contains(&taken) && output.contains("Address already in use"),
+            "{output}"
+        );
+        assert!(!output.contains("\"listening\""), "{output}");
+    }
+}
+
+#[tokio::test]
+async fn mistakes_have_exit_codes_of_their_own() {
+    // of the command line
+    let (code, _) = Process::run(command(["--no-such-flag"])).await;
+    assert_eq!(code, 2);
+
+    // of the configuration: all of them, each with its place
+    let mistakes = "[[listeners]]\nname = \"mqtt\"\nbnid = \"127.0.0.1:0\"\nupstream = \"brokre\"\n\
+                    [upstreams.broker]\naddress = \"mqtt://127.0.0.1:1883\"\n";
+    let (process, _dir) = Setup::new(mistakes).spawn();
+    let (code, output) = process.ended().await;
+    assert_eq!(code, 78, "{output}");
+    for part in [
+        "mproxy.toml:3",
+        "did you mean `bind`",
+        "mproxy.toml:4",
+        "brokre",
+        "^^^^",
+    ] {
+        assert!(output.contains(part), "no {part}:\n{output}");
+    }
+
+    // of the surroundings
+    let nobody = FakeBroker::bind().await.close();
+    let mut command = command(["--listen", "127.0.0.1:0", "--set", "admin.bind="]);
+    command.args([
+        "--upstream",
+        &format!("mqtt://{nobody}"),
+        "--require-upstream",
+    ]);
+    assert_eq!(Process::run(command).await.0, 69);
+}
+
+/// What deployments ship is a configuration that the binary takes.
+#[tokio::test]
+async fn configurations_of_deployments_are_accepted() {
+    let files = [
+        "docker/mproxy.toml",
+        "kustomize/components/sidecar/mproxy.toml",
+    ];
+    for file in files {
+        let path = root().join("deploy").join(file);
+        let mut check = command(["check", "--no-environment", "--config"]);
+        check.arg(&path);
+        let (code, output) = Process::run(check).await;
+        assert_eq!(code, 0, "{output}");
+
+        // and one with a mistake is not
+        let dir = TempDir::new().expect("a temporary folder can be made");
+        let wrong = dir.path().join("mproxy.toml");
+        let text = fs::read_to_string(&path).expect("it was just read");
+        fs::write(&wrong, text.replacen("drain_timeout", "drain_timeuot", 1)).expect("ours");
+        let mut check = command(["check", "--no-environment", "--config"]);
+        check.arg(&wrong);
+        let (code, output) = Process::run(check).await;
+        assert_eq!(code, 78, "{output}");
+    }
+}
+
+/// Passwords of others do not belong on a command line, and what is there is not taken for one.
+#[tokio::test]
+async fn variables_and_flags_override_the_file() {
+    let broker = Mosquitto::start().await;
+    let nobody = FakeBroker::bind().await.close();
+    let mproxy = Setup::before(&format!("mqtt://{nobody}"))
+        .env("MPROXY_UPSTREAMS__BROKER__ADDRESS", &broker.url())
+        .start()
+        .await;
+    Link::client(mproxy.addr(), Version::V5, "c")
+        .await
+        .leave()
+        .await;
+}

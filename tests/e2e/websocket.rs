@@ -1,0 +1,291 @@
+//! MQTT over WebSocket, at the edges of both: upgrades that are none, frames that are not packets.
+
+use futures_util::{SinkExt, StreamExt};
+use mproxy_tests::wire::{Connect, PINGREQ, PINGRESP, Publish, Version, connack};
+use mproxy_tests::{FakeBroker, Link, Mosquitto, Mproxy, Setup, http, within};
+use rustix::process::Signal;
+use tokio::io::AsyncReadExt;
+use tokio_tungstenite::tungstenite::Message as Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+
+const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
+const UPGRADE: &str = "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n";
+const MQTT: &str = "Sec-WebSocket-Protocol: mqtt\r\n";
+
+async fn start(broker: &str) -> Mproxy {
+    Setup::before(broker)
+        .websocket()
+        .set("listeners.ws.path", "/mqtt")
+        .set("listeners.ws.origins", "[\"https://app.example.com\"]")
+        .start()
+        .await
+}
+
+/// The answer to a request that must not become a WebSocket.
+async fn refusal(mproxy: &Mproxy, line: &str, headers: &[&str]) -> http::Answer {
+    let addr = mproxy.listener("ws");
+    let request = format!(
+        "{line} HTTP/1.1\r\nHost: {addr}\r\n{}\r\n",
+        headers.concat()
+    );
+    http::request(addr, &request).await
+}
+
+#[tokio::test]
+async fn what_is_no_upgrade_for_mqtt_is_told_what_it_should_be() {
+    let broker = FakeBroker::bind().await;
+    let mproxy = start(&broker.url()).await;
+    let elsewhere = "Origin: https://evil.example.com\r\n";
+    for (line, headers, status, why) in [
+        // somebody with a browser, or a probe
+        ("GET /mqtt", &[][..], 426, "websocket"),
+        ("GET /", &[UPGRADE, KEY, MQTT][..], 404, "path"),
+        // the path as it is, and not what begins like it
+        ("GET /mqtt/", &[UPGRADE, KEY, MQTT], 404, "path"),
+        ("GET /mqttx", &[UPGRADE, KEY, MQTT], 404, "path"),
+        ("POST /mqtt", &[UPGRADE, KEY, MQTT], 405, "GET"),
+        ("GET /mqtt", &[UPGRADE, MQTT], 426, "version"),
+        ("GET /mqtt", &[UPGRADE, KEY], 400, "mqtt"),
+        (
+            "GET /mqtt",
+            &[UPGRADE, KEY, "Sec-WebSocket-Protocol: chat\r\n"],
+            400,
+            "mqtt",
+        ),
+        ("GET /mqtt", &[UPGRADE, KEY, MQTT, elsewhere], 403, "origin"),
+        (
+            "GET /mqtt",
+            &[UPGRADE, KEY, MQTT, "Origin: null\r\n"],
+            403,
+            "origin",
+        ),
+        (
+            "GET /mqtt",
+            &[UPGRADE, KEY, MQTT, "Content-Length: 4\r\n"],
+            400,
+            "body",
+        ),
+    ] {
+        let answer = refusal(&mproxy, line, headers).await;
+        assert_eq!(answer.status, status, "{line} {headers:?}: {answer:?}");
+        assert!(answer.body.contains(why), "{line} {headers:?}: {answer:?}");
+        assert!(
+            answer
+                .head
+                .to_ascii_lowercase()
+                .contains("connection: close"),
+            "{answer:?}"
+        );
+    }
+    let plain = refusal(&mproxy, "GET /mqtt", &[]).await;
+    assert!(
+        plain
+            .head
+            .to_ascii_lowercase()
+            .contains("upgrade: websocket"),
+        "{plain:?}"
+    );
+    let refused = "mproxy_connections_refused_total{reason=\"websocket_handshake\"}";
+    mproxy.metric(refused, 12.0).await;
+
+    // something that never ends
+    let endless = format!("GET /mqtt HTTP/1.1\r\nX: {}", "x".repeat(1 << 20));
+    let mut link = Link::tcp(mproxy.listener("ws")).await;
+    link.try_send(endless.as_bytes()).await;
+    let (packets, _) = link.rest().await;
+    assert!(
+        packets.iter().all(|it| it.bytes().starts_with(b"H")),
+        "{packets:?}"
+    );
+}
+
+/// The subprotocol is one that was offered, `mqtt` before `mqttv3.1`; extensions are not agreed on.
+#[tokio::test]
+async fn the_answer_names_what_was_offered() {
+    let broker = FakeBroker::bind().await;
+    let mproxy = start(&broker.url()).await;
+    for (offered, chosen) in [
+        ("mqtt", "mqtt"),
+        ("mqttv3.1", "mqttv3.1"),
+        ("mqttv3.1, mqtt", "mqtt"),
+        ("chat, mqttv3.1", "mqttv3.1"),
+    ] {
+        let addr = mproxy.listener("ws");
+        let request = format!(
+            "GET /mqtt HTTP/1.1\r\nHost: {addr}\r\n{UPGRADE}{KEY}\
+             Sec-WebSocket-Protocol: {offered}\r\nOrigin: https://app.example.com\r\n\
+             Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n"
+        );
+        // no WebSocket library here: what matters are the bytes
+        let mut link = Link::tcp(addr).await;
+        link.send(request.as_bytes()).await;
+        // a masked Close frame, so that the connection ends
+        link.send(&[0x88, 0x80, 1, 2, 3, 4]).await;
+        let (mut stream, mut text) = link.into_tcp();
+        let read = stream.read_to_end(&mut text);
+        within("the end", read).await.expect("an orderly end");
+        let text = String::from_utf8_lossy(&text).to_ascii_lowercase();
+        assert!(text.starts_with("http/1.1 101 "), "{text}");
+        let protocol = format!("sec-websocket-protocol: {chosen}\r\n");
+        assert!(text.contains(&protocol), "{offered}: {text}");
+        assert!(
+            text.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=\r\n"),
+            "{text}"
+        );
+        assert!(!text.contains("extensions"), "{text}");
+    }
+}
+
+/// The broker is asked for the name that belongs to the client's version.
+#[tokio::test]
+async fn a_broker_behind_websocket_is_asked_for_the_clients_subprotocol() {
+    let broker = FakeBroker::bind().await;
+    let url = broker.url().replace("mqtt://", "ws://") + "/some/where?x=1";
+    let mproxy = Mproxy::before(&url).await;
+    for (version, name) in [
+        (Version::V31, "mqttv3.1"),
+        (Version::V311, "mqtt"),
+        (Version::V5, "mqtt"),
+    ] {
+        let mut client = Link::tcp(mproxy.addr()).await;
+        client.send(&Connect::new(version, "c").bytes()).await;
+        let mut asked = Vec::new();
+        let asking = async {
+            // the probes of the proxy ask too, for 3.1.1
+            loop {
+                let mut stream = broker.connection().await;
+                let mut text = Vec::new();
+                while !text.ends_with(b"\r\n\r\n")
+                    && matches!(stream.read_buf(&mut text).await, Ok(1..))
+                {}
+                asked.push(String::from_utf8_lossy(&text).to_ascii_lowercase());
+            }
+        };
+        // it goes away instead of answering
+        let code = if version.is_v5() { 0x88 } else { 3 };
+        let answer = connack(version, code);
+        tokio::select! {
+            () = client.expect(&answer) => {}
+            () = asking => {}
+        }
+        client.closed().await;
+        let name = format!("sec-websocket-protocol: {name}\r\n");
+        let request = asked.iter().find(|text| text.contains(&name));
+        let request = request.unwrap_or_else(|| panic!("no {name} in {asked:?}"));
+        assert!(
+            request.starts_with("get /some/where?x=1 http/1.1\r\n"),
+            "{request}"
+        );
+    }
+}
+
+/// Frames are a stream of bytes: packets need not begin or end where they do.
+#[tokio::test]
+async fn packets_and_frames_need_not_fit_each_other() {
+    let broker = Mosquitto::start().await;
+    let mproxy = start(&broker.url()).await;
+    let mut link = Link::ws(mproxy.listener("ws")).await;
+    // a byte a frame, with empty frames and pings between
+    for byte in Connect::new(Version::V5, "c").bytes() {
+        link.send(&[byte]).await;
+        link.send(&[]).await;
+        let ping = Frame::Ping(vec![byte].into());
+        link.frames().send(ping).await.expect("it is taken");
+    }
+    assert_eq!(link.packet().await.kind(), 2);
+    link.speak(Version::V5);
+    link.subscribe("t", 0).await;
+    // many packets in a frame
+    let mut many = Vec::new();
+    for number in 0..100 {
+        many.extend(Publish::new(Version::V5, "t").bytes(number.to_string()));
+    }
+    many.extend(PINGREQ);
+    link.send(&many).await;
+    let mut received = 0;
+    loop {
+        let packet = link.packet().await;
+        if packet.bytes() == PINGRESP {
+            break;
+        }
+        received += 1;
+    }
+    // the answer to PINGREQ may overtake none of what the broker had to deliver before it
+    while received < 100 {
+        link.message().await;
+        received += 1;
+    }
+}
+
+#[tokio::test]
+async fn frames_that_mqtt_does_not_have_end_the_connection_with_a_word() {
+    let broker = FakeBroker::bind().await;
+    let mproxy = start(&broker.url()).await;
+    let connected = async || {
+        let mut link = Link::ws(mproxy.listener("ws")).await;
+        let connect = Connect::new(Version::V311, "c");
+        let (_, (server, _)) = tokio::join!(link.connect(&connect), broker.accept());
+        (link, server)
+    };
+
+    // a text frame, whatever is in it
+    let (mut link, server) = connected().await;
+    link.frames()
+        .send(Frame::Text("hello".into()))
+        .await
+        .expect("it is taken");
+    let close = within("the end", link.frames().next()).await;
+    let Some(Ok(Frame::Close(Some(close)))) = close else {
+        panic!("no Close frame: {close:?}");
+    };
+    assert_eq!(close.code, CloseCode::Unsupported);
+    server.closed().await;
+
+    // a ping is answered, also between CONNECT and whatever follows
+    let (mut link, _server) = connected().await;
+    link.frames()
+        .send(Frame::Ping("x".into()))
+        .await
+        .expect("it is taken");
+    let pong = within("a pong", link.frames().next()).await;
+    assert!(
+        matches!(&pong, Some(Ok(Frame::Pong(it))) if &**it == b"x"),
+        "{pong:?}"
+    );
+
+    // a Close frame is answered, and is no DISCONNECT: the will is published
+    let (mut link, server) = connected().await;
+    link.frames()
+        .send(Frame::Close(None))
+        .await
+        .expect("it is taken");
+    let close = within("the end", link.frames().next()).await;
+    assert!(matches!(close, Some(Ok(Frame::Close(_)))), "{close:?}");
+    server.closed().await;
+}
+
+/// Whoever is sent away gets a Close frame, and not the silence that browsers call 1006.
+#[tokio::test]
+async fn the_end_is_said_in_frames_too() {
+    let broker = FakeBroker::bind().await;
+    let mproxy = start(&broker.url()).await;
+    let mut sessions = Vec::new();
+    for version in Version::ALL {
+        let mut link = Link::ws(mproxy.listener("ws")).await;
+        let connect = Connect::new(version, "c");
+        let (_, server) = tokio::join!(link.connect(&connect), broker.accept());
+        sessions.push((version, link, server));
+    }
+    mproxy.signal(Signal::TERM);
+    for (version, mut link, _server) in sessions {
+        if version.is_v5() {
+            link.expect(&[0xe0, 1, 0x8b]).await;
+        }
+        let close = within("the end", link.frames().next()).await;
+        assert!(
+            matches!(close, Some(Ok(Frame::Close(_)))),
+            "{version:?}: {close:?}"
+        );
+    }
+    assert_eq!(mproxy.ended().await.0, 0);
+}
