@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use mproxy_tests::wire::{
-    Connect, Publish, Version, puback, pubcomp, pubrec, pubrel, suback, subscribe,
+    Connect, DISCONNECT, Publish, Version, puback, pubcomp, pubrec, pubrel, suback, subscribe,
 };
 use mproxy_tests::{FakeBroker, Link, Mosquitto, Mproxy, Process, Setup, http, server_binary};
 use tokio::process::Command;
@@ -131,7 +131,10 @@ async fn traffic_is_counted_at_once_and_exactly() {
         );
     }
 
-    client.leave().await;
+    client.send(&DISCONNECT).await;
+    server.expect(&DISCONNECT).await;
+    drop(server);
+    client.closed().await;
     mproxy.metric("mproxy_connections", 0.0).await;
     mproxy.metric("mproxy_upstream_connections", 0.0).await;
     let closed = "mproxy_connections_closed_total{side=\"client\",reason=\"disconnect\"}";

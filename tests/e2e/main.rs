@@ -7,6 +7,7 @@ use mproxy_tests::tools;
 
 mod access_log;
 mod acl;
+mod defects;
 mod demo;
 mod deploy;
 mod drain;

@@ -175,7 +175,7 @@ impl Setup {
     /// # Panics
     /// If it does not.
     pub async fn start(self) -> Mproxy {
-        let count = self.config.matches("[[listeners]]").count();
+        let count = self.config.matches("[[listeners]]").count().max(1);
         let (process, dir) = self.spawn();
         Mproxy::listening(process, dir, count).await
     }
