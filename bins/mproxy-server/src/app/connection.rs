@@ -5,7 +5,7 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use mproxy_admin::RefuseReason;
 use mproxy_session::{
@@ -66,12 +66,9 @@ impl Service {
     ) -> impl Future<Output = ()> + Send {
         // boxed: what it takes to begin is given back when the session runs
         let beginning = Box::pin(Arc::clone(&self).begin(accepted, worker, control));
-        async move {
-            if let Some((running, recorder)) = beginning.await {
-                let summary = running.await;
-                recorder.closed(&summary);
-                self.report(&summary);
-            }
+        Serve {
+            service: self,
+            stage: Stage::Beginning { beginning },
         }
     }
 
@@ -272,6 +269,52 @@ fn upgrade(request: &WsRequest) -> UpgradeRequest {
         }
     }
     upgrade
+}
+
+pin_project_lite::pin_project! {
+    /// A connection on its way. Not an async block: that would keep room for its session twice, and
+    /// this is what an idle connection consists of.
+    struct Serve<B, R> {
+        service: Arc<Service>,
+        #[pin]
+        stage: Stage<B, R>,
+    }
+}
+
+pin_project_lite::pin_project! {
+    #[project = StageProj]
+    enum Stage<B, R> {
+        Beginning { beginning: Pin<Box<B>> },
+        Running { #[pin] running: R, recorder: Arc<ConnectionRecorder> },
+    }
+}
+
+impl<B, R> Future for Serve<B, R>
+where
+    B: Future<Output = Option<(R, Arc<ConnectionRecorder>)>>,
+    R: Future<Output = Summary>,
+{
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        loop {
+            match this.stage.as_mut().project() {
+                StageProj::Beginning { beginning } => {
+                    let Some((running, recorder)) = ready!(beginning.as_mut().poll(cx)) else {
+                        return Poll::Ready(());
+                    };
+                    this.stage.set(Stage::Running { running, recorder });
+                }
+                StageProj::Running { running, recorder } => {
+                    let summary = ready!(running.poll(cx));
+                    recorder.closed(&summary);
+                    this.service.report(&summary);
+                    return Poll::Ready(());
+                }
+            }
+        }
+    }
 }
 
 pin_project_lite::pin_project! {
