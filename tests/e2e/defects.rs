@@ -544,12 +544,12 @@ async fn nothing_is_left_of_sessions_that_are_over() {
         round().await;
     }
     idle(before).await;
-    let memory = mproxy_tests::memory::pss_kib(mproxy.id());
+    let memory = mproxy_tests::memory::used_kib(mproxy.id());
     for _ in 0..10 {
         round().await;
     }
     idle(before).await;
-    let grown = mproxy_tests::memory::pss_kib(mproxy.id()).saturating_sub(memory);
+    let grown = mproxy_tests::memory::used_kib(mproxy.id()).saturating_sub(memory);
     assert!(grown < 1024, "{grown} KiB");
 }
 

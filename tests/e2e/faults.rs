@@ -316,7 +316,7 @@ async fn a_side_that_does_not_read_costs_a_bounded_amount_of_memory() {
     let mproxy = Mproxy::before(&broker.url()).await;
     for to_client in [false, true] {
         let (client, server) = session(&mproxy, &broker, Version::V311).await;
-        let before = memory::pss_kib(mproxy.id());
+        let before = memory::used_kib(mproxy.id());
         let (mut from, to) = if to_client {
             (server, client)
         } else {
@@ -349,7 +349,7 @@ async fn a_side_that_does_not_read_costs_a_bounded_amount_of_memory() {
             rests.then_some(())
         })
         .await;
-        let grown = memory::pss_kib(mproxy.id()).saturating_sub(before);
+        let grown = memory::used_kib(mproxy.id()).saturating_sub(before);
         assert!(grown < 2 * 1024, "to_client: {to_client}, {grown} KiB");
 
         let mut received = 0;
@@ -425,7 +425,7 @@ async fn large_payloads_pass_under_an_acl_without_being_gathered() {
     while let Some(ended) = transfers.join_next().await {
         ended.expect("everything passed");
     }
-    let (peak, now) = (memory::peak_kib(mproxy.id()), memory::pss_kib(mproxy.id()));
+    let (peak, now) = (memory::peak_kib(mproxy.id()), memory::used_kib(mproxy.id()));
     assert!(peak < 64 * 1024, "{peak} KiB at most, {now} KiB now");
 }
 

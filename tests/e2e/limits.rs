@@ -219,7 +219,7 @@ async fn a_length_reserves_no_memory() {
         Link::client(mproxy.addr(), Version::V311, "c"),
         broker.accept()
     );
-    let before = memory::pss_kib(mproxy.id());
+    let before = memory::used_kib(mproxy.id());
     let mut links = Vec::new();
     for _ in 0..500 {
         let mut link = Link::tcp(mproxy.addr()).await;
@@ -235,7 +235,7 @@ async fn a_length_reserves_no_memory() {
         .await;
     server.send(&[0xd0, 0]).await;
     client.expect(&[0xd0, 0]).await;
-    let grown = memory::pss_kib(mproxy.id()).saturating_sub(before);
+    let grown = memory::used_kib(mproxy.id()).saturating_sub(before);
     assert!(grown < 4 * 1024, "{grown} KiB");
 }
 

@@ -2,13 +2,14 @@
 
 use std::fs;
 
-/// The memory that is a process's own share, in KiB.
+/// The memory that a process has allocated and uses, in KiB. The pages of its binary do not count:
+/// they are shared with whatever other test runs the same one, for as long as that runs.
 ///
 /// # Panics
 /// If there is no such process.
 #[must_use]
-pub fn pss_kib(pid: u32) -> u64 {
-    field(&format!("/proc/{pid}/smaps_rollup"), "Pss:")
+pub fn used_kib(pid: u32) -> u64 {
+    field(&format!("/proc/{pid}/smaps_rollup"), "Pss_Anon:")
 }
 
 /// The most that was resident at any time, in KiB.
