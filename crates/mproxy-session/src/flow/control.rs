@@ -1,0 +1,191 @@
+//! Every packet but PUBLISH: always whole, and booked when it goes to its receiver.
+
+use bytes::Bytes;
+use mproxy_codec::{Direction, Head, Kind, ReasonCode, View, encode_suback, encode_unsuback};
+
+use super::offer::{Offered, as_run};
+use super::{Flow, Next, Turn, internal};
+use crate::error::End;
+use crate::hook::{Packet, PacketService, Parts};
+use crate::ledger::Answer;
+use crate::summary::{CloseReason, Side};
+
+impl<H: PacketService> Flow<H> {
+    /// Handles any whole packet but PUBLISH.
+    pub(super) fn control(
+        &mut self,
+        head: Head,
+        buffer: &Bytes,
+        at: usize,
+        turn: &mut Turn<'_, '_>,
+    ) -> Result<Next, End> {
+        let direction = self.direction;
+        let version = turn.core.version;
+        let kind = head.kind();
+        let range = at..at + head.total_len();
+        let packet = &buffer[range.clone()];
+        turn.batch.read(kind, packet.len());
+        self.traffic.packets += 1;
+        self.traffic.bytes += packet.len() as u64;
+        // a broker that knows no MQTT 5.0 answers in the form of 3.1.1 (section 3.1.2.2)
+        if kind == Kind::Connack && version.is_v5() && matches!(packet, [0x20, 2, 0, 1..=5]) {
+            let code = ReasonCode::UNSUPPORTED_PROTOCOL_VERSION;
+            return Err(
+                End::told(Side::Upstream, CloseReason::UpstreamRefused, code)
+                    .with_detail("the broker does not speak MQTT 5.0"),
+            );
+        }
+        let view = View::of_whole(head, version, direction, packet)
+            .map_err(|error| End::malformed(direction, error))?;
+        let mut request = (0, 0);
+        let mut instead = None;
+        match &view {
+            View::Ack(ack) if kind == Kind::Pubrel => {
+                let own = match direction {
+                    Direction::ToServer => turn.core.ledger.release(ack.packet_id),
+                    Direction::ToClient => turn.core.ledger.release_delivery(ack.packet_id),
+                };
+                if own {
+                    let replies = turn.core.replies;
+                    let id = ack.packet_id;
+                    let answer = replies.ack(Kind::Pubcomp, id, ReasonCode::SUCCESS, None);
+                    return Ok(self.answer_with(answer, 0, turn));
+                }
+            }
+            View::Subscribe(subscribe) => {
+                request = (subscribe.packet_id(), subscribe.len());
+                turn.core.ledger.check_free(request.0)?;
+            }
+            View::Unsubscribe(unsubscribe) => {
+                request = (unsubscribe.packet_id(), unsubscribe.len());
+                turn.core.ledger.check_free(request.0)?;
+            }
+            View::Suback(suback) | View::Unsuback(suback) => {
+                let asked = if kind == Kind::Suback {
+                    Kind::Subscribe
+                } else {
+                    Kind::Unsubscribe
+                };
+                let has_codes = kind == Kind::Suback || version.is_v5();
+                let id = suback.packet_id;
+                match turn
+                    .core
+                    .ledger
+                    .answer(asked, id, suback.codes, has_codes)?
+                {
+                    Answer::AsIs => {}
+                    Answer::Unknown => return Ok(Next::Drop),
+                    Answer::Codes(codes) => {
+                        let properties = suback.properties.as_bytes();
+                        let merged = if kind == Kind::Suback {
+                            encode_suback(version, id, properties, &codes)
+                        } else {
+                            encode_unsuback(version, id, properties, &codes)
+                        };
+                        instead = Some(merged.map_err(internal)?);
+                    }
+                }
+            }
+            View::Disconnect(disconnect) if direction == Direction::ToServer => {
+                turn.core.check_disconnect(disconnect)?;
+            }
+            View::Connack(connack) => {
+                let tapped = turn.tapped_to_server;
+                instead = turn.core.receive_connack(connack, tapped)?;
+            }
+            _ => {}
+        }
+        let lax = !head.is_minimal() || head.first_byte() & 0x08 != 0;
+        if instead.is_none() && lax {
+            instead = Some(self.normalised(head, packet)?);
+        }
+        if self.tap.kinds().contains(kind) {
+            let frame = match &instead {
+                Some(frame) => frame.clone(),
+                None => self.slice(buffer, range.clone()),
+            };
+            let address = frame.as_ptr().addr();
+            let offered = Offered {
+                kind,
+                address,
+                len: frame.len(),
+                publish: None,
+                request,
+                left: 0,
+            };
+            let packet = Packet::new(kind, version, direction, frame, None, None);
+            let next = self.offer(packet, offered, turn)?;
+            return Ok(as_run(next, &buffer[range]));
+        }
+        self.book(
+            kind,
+            instead.as_deref().unwrap_or(packet),
+            request,
+            None,
+            turn,
+        )?;
+        Ok(instead.map_or(Next::Pass, Next::Replace))
+    }
+
+    /// Takes note of a packet other than PUBLISH that goes to its receiver.
+    pub(super) fn book(
+        &mut self,
+        kind: Kind,
+        frame: &[u8],
+        request: (u16, usize),
+        parts: Option<&Parts>,
+        turn: &mut Turn<'_, '_>,
+    ) -> Result<(), End> {
+        match kind {
+            Kind::Subscribe | Kind::Unsubscribe => {
+                let entries = parts.and_then(|parts| parts.entries.as_deref());
+                let forwarded = entries.map_or(request.1, |entries| {
+                    entries
+                        .iter()
+                        .filter(|entry| entry.refused.is_none())
+                        .count()
+                });
+                turn.core
+                    .ledger
+                    .request(kind, request.0, forwarded, entries)?;
+            }
+            Kind::Connack | Kind::Disconnect => {
+                let version = turn.core.version;
+                let view = View::parse(version, self.direction, frame)
+                    .map_err(|error| End::malformed(self.direction, error))?;
+                match view {
+                    Some(View::Connack(connack)) => {
+                        let reason = connack.reason(version);
+                        turn.core.connack = Some(reason);
+                        if !connack.is_success() {
+                            let mut end = End::quiet(Side::Upstream, CloseReason::UpstreamRefused);
+                            end.code = reason;
+                            self.end = Some(Box::new(end));
+                        }
+                    }
+                    Some(View::Disconnect(disconnect)) => {
+                        self.end = Some(Box::new(self.disconnected(disconnect.reason)));
+                    }
+                    _ => {}
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn disconnected(&self, reason: ReasonCode) -> End {
+        let mut end = match (self.direction, reason) {
+            (Direction::ToServer, ReasonCode::DISCONNECT_WITH_WILL) => {
+                End::quiet(Side::Client, CloseReason::DisconnectWithWill)
+            }
+            (Direction::ToServer, _) => End::quiet(Side::Client, CloseReason::Disconnect),
+            (Direction::ToClient, ReasonCode::SESSION_TAKEN_OVER) => {
+                End::quiet(Side::Upstream, CloseReason::SessionTakenOver)
+            }
+            (Direction::ToClient, _) => End::quiet(Side::Upstream, CloseReason::UpstreamDisconnect),
+        };
+        end.code = reason;
+        end
+    }
+}

@@ -1,0 +1,211 @@
+//! One direction of a session: bytes in, packets found and judged, bytes out.
+//!
+//! ```text
+//! read --> scratch buffer (the thread's) --> scan: head, validate, book
+//!                                              |-- untapped: stays in the run of original bytes
+//!                                              |-- tapped: Packet -> hooks -> Verdict
+//!                                              |      unchanged: stays in the run
+//!                                              |      changed, refused, dropped: breaks the run
+//!                                              `-- incomplete: kept with the connection
+//! run ---------------------------------------> one write
+//! ```
+//!
+//! Rules of the hot path, to which a patch is held:
+//!
+//! 1. No allocation, lock, clock read, log call, formatting or virtual call per packet in steady
+//!    state.
+//! 2. An idle connection owns no buffer: reads go to the thread's scratch buffer, only a partial
+//!    packet stays.
+//! 3. One read, a scan of all whole packets, one write of the untouched run.
+//! 4. While the other side is slow this side is not read.
+//! 5. Counters are plain integers, handed out a batch at a time.
+//! 6. `poll_ready` of a hook is called only with a packet in hand.
+//! 7. Nothing is allocated because a length field said so, only as bytes arrive.
+//! 8. A PUBLISH larger than the scratch buffer streams through, unless a hook wants its payload.
+
+mod control;
+mod offer;
+mod publish;
+mod refuse;
+mod scan;
+mod stream;
+mod turn;
+
+use std::pin::Pin;
+
+use bytes::{Bytes, BytesMut};
+use mproxy_codec::{Direction, Head, ReasonCode, normalise};
+
+pub(crate) use self::turn::Turn;
+use self::{offer::Hook, stream::Stream};
+use crate::error::End;
+use crate::held::Held;
+use crate::hook::{PacketService, Tap};
+use crate::outbox::Outbox;
+use crate::summary::{CloseReason, Side, Traffic};
+
+/// One direction of a session.
+pub(crate) struct Flow<H: PacketService> {
+    direction: Direction,
+    tap: Tap<H>,
+    hook: Hook,
+    /// The hook's future, in a box that is reused from packet to packet.
+    future: Option<Pin<Box<Option<H::Future>>>>,
+    /// Bytes read and not consumed: a partial packet, or what follows one that a hook holds.
+    input: Held,
+    /// `input` may hold whole packets: scan it before reading.
+    rescan: bool,
+    /// The next read continues `input` instead of starting from the scratch buffer.
+    gather: bool,
+    /// A hook of this direction has waited before: its packets are copied, so that the wait does
+    /// not keep the thread's buffer.
+    hook_waits: bool,
+    /// The payload of a PUBLISH that streams through or is thrown away.
+    stream: Option<Box<Stream>>,
+    /// What is to be written to this direction's receiver.
+    pub(crate) out: Outbox,
+    /// The sender has closed.
+    pub(crate) eof: bool,
+    /// The sender has said its last word.
+    pub(crate) end: Option<Box<End>>,
+    pub(crate) traffic: Traffic,
+    /// Bytes came since somebody looked.
+    pub(crate) heard: bool,
+    /// Whole packets or bytes of a payload came since somebody looked.
+    progressed: bool,
+    /// The receiver took bytes since somebody looked.
+    taken: bool,
+    stalled: bool,
+}
+
+/// What a direction waits for, with a deadline each.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Wait {
+    /// Nothing that has a deadline.
+    Nothing,
+    /// A hook's verdict.
+    Hook,
+    /// The receiver to take bytes.
+    Write,
+    /// The sender to finish a packet.
+    Packet,
+}
+
+/// What becomes of a packet.
+enum Next {
+    /// It stays in the run.
+    Pass,
+    /// These bytes go instead.
+    Replace(Bytes),
+    /// Nothing goes.
+    Drop,
+    /// The hooks have not decided.
+    Pending,
+    /// It is not complete.
+    Incomplete,
+}
+
+impl<H: PacketService> Flow<H> {
+    pub(crate) fn new(direction: Direction, tap: Tap<H>, input: BytesMut, out: Outbox) -> Self {
+        Self {
+            direction,
+            tap,
+            hook: Hook::Idle,
+            future: None,
+            rescan: true,
+            input: Held::new(input),
+            gather: false,
+            hook_waits: false,
+            stream: None,
+            out,
+            eof: false,
+            end: None,
+            traffic: Traffic {
+                packets: 0,
+                bytes: 0,
+                publishes: 0,
+                denied: 0,
+            },
+            heard: false,
+            progressed: false,
+            taken: false,
+            stalled: false,
+        }
+    }
+
+    pub(crate) const fn kinds(&self) -> mproxy_codec::KindSet {
+        self.tap.kinds()
+    }
+
+    /// What this direction waits for.
+    pub(crate) fn waits_for(&self) -> Wait {
+        if self.is_hooked() {
+            Wait::Hook
+        } else if !self.out.is_empty() {
+            Wait::Write
+        } else if self.stream.is_some() || !self.input.is_empty() && !self.rescan {
+            Wait::Packet
+        } else {
+            Wait::Nothing
+        }
+    }
+
+    /// True when, since the last call, that happened for which this direction waits.
+    pub(crate) fn progress(&mut self, wait: Wait) -> bool {
+        let progressed = std::mem::take(&mut self.progressed);
+        let taken = std::mem::take(&mut self.taken);
+        if wait == Wait::Write {
+            taken
+        } else {
+            progressed
+        }
+    }
+
+    /// True when the sender is listened to: whatever it sends is heard at once.
+    pub(crate) fn is_listening(&self) -> bool {
+        !self.is_hooked() && !self.stalled && !self.eof && self.end.is_none()
+    }
+
+    const fn is_hooked(&self) -> bool {
+        !matches!(self.hook, Hook::Idle)
+    }
+
+    /// True while packets that were read are not through the hooks.
+    pub(crate) fn holds_packets(&self) -> bool {
+        self.is_hooked() || self.rescan && !self.input.is_empty()
+    }
+
+    /// True when nothing of this direction is left to do: the sender is done and everything it
+    /// sent has been written.
+    pub(crate) fn is_finished(&self) -> bool {
+        (self.eof || self.end.is_some()) && !self.is_hooked() && self.out.is_empty()
+    }
+
+    const fn sender(&self) -> Side {
+        match self.direction {
+            Direction::ToServer => Side::Client,
+            Direction::ToClient => Side::Upstream,
+        }
+    }
+
+    const fn receiver(&self) -> Side {
+        match self.direction {
+            Direction::ToServer => Side::Upstream,
+            Direction::ToClient => Side::Client,
+        }
+    }
+
+    fn normalised(&self, head: Head, bytes: &[u8]) -> Result<Bytes, End> {
+        normalise(head, bytes).map_err(internal)
+    }
+}
+
+#[cold]
+fn internal(error: mproxy_codec::EncodeError) -> End {
+    End::told(
+        Side::Proxy,
+        CloseReason::Internal,
+        ReasonCode::UNSPECIFIED_ERROR,
+    )
+    .with_detail(error.to_string())
+}

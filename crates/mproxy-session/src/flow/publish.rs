@@ -1,0 +1,159 @@
+//! PUBLISH, in either direction: the only packet that may be too large to gather, and the only one
+//! with topic aliases.
+
+use bytes::Bytes;
+use mproxy_codec::{
+    DecodeError, Direction, Head, Kind, Publish, PublishEdit, PublishLayout, QoS, ReasonCode,
+};
+
+use super::offer::{Offered, as_run};
+use super::refuse::Outcome;
+use super::{Flow, Next, Turn, internal};
+use crate::core::Core;
+use crate::error::End;
+use crate::hook::{Packet, PacketService, Parts};
+use crate::scratch::SCRATCH_LEN;
+
+impl<H: PacketService> Flow<H> {
+    /// Handles a PUBLISH, of which the payload may still be on its way.
+    pub(super) fn publish(
+        &mut self,
+        head: Head,
+        buffer: &Bytes,
+        at: usize,
+        filled: usize,
+        turn: &mut Turn<'_, '_>,
+    ) -> Result<(Next, usize), End> {
+        let direction = self.direction;
+        let version = turn.core.version;
+        let bytes = &buffer[at..filled];
+        let layout = PublishLayout::parse(head, version, direction, bytes)
+            .map_err(|error| End::malformed(direction, error))?;
+        let Some(layout) = layout else {
+            // topic and properties are held until they are whole
+            if bytes.len() > turn.core.limits.max_packet_size {
+                return Err(End::malformed(direction, DecodeError::PacketTooLarge));
+            }
+            return Ok((Next::Incomplete, 0));
+        };
+        let total = layout.total_len();
+        let tapped = self.tap.kinds().contains(Kind::Publish);
+        let whole = bytes.len() >= total;
+        let wants_payload = tapped && !self.tap.is_head_only();
+        let too_large_to_gather = total > turn.core.limits.max_packet_size;
+        if !whole && (total <= SCRATCH_LEN || wants_payload && !too_large_to_gather) {
+            return Ok((Next::Incomplete, 0));
+        }
+        let len = if whole { total } else { layout.payload_at() };
+        let left = total - len;
+        turn.batch.read(Kind::Publish, len);
+        self.traffic.packets += 1;
+        self.traffic.publishes += 1;
+        self.traffic.bytes += len as u64;
+
+        let topic = match turn.core.aliases(direction) {
+            Some(aliases) => aliases.receive(&layout, bytes, tapped)?,
+            None => None,
+        };
+        // A repetition of a PUBLISH that the proxy has answered itself [MQTT-4.3.3-2]: it is
+        // answered again and reaches neither hooks nor broker.
+        if direction == Direction::ToServer
+            && layout.qos() == QoS::ExactlyOnce
+            && let Some(id) = layout.packet_id()
+            && turn.core.ledger.is_answered_locally(id)
+        {
+            let answer = turn
+                .core
+                .replies
+                .ack(Kind::Pubrec, id, ReasonCode::SUCCESS, None);
+            return Ok((self.answer_with(answer, left, turn), len));
+        }
+        let undeliverable = total > turn.core.receiver_max_packet(direction)
+            || wants_payload && !whole && too_large_to_gather;
+        if undeliverable {
+            if let (false, Some(aliases)) = (tapped, turn.core.aliases(direction)) {
+                aliases.unbind(&layout);
+            }
+            let next = self.refuse_publish(&layout, left, Outcome::TooLarge, turn)?;
+            return Ok((next, len));
+        }
+        if !tapped && head.is_minimal() {
+            turn.batch.published(layout.qos());
+            self.begin_stream(left, true, None);
+            return Ok((Next::Pass, len));
+        }
+        let frame = if head.is_minimal() {
+            self.slice(buffer, at..at + len)
+        } else {
+            self.normalised(head, &bytes[..len])?
+        };
+        if !tapped {
+            turn.batch.published(layout.qos());
+            self.begin_stream(left, true, None);
+            return Ok((Next::Replace(frame), len));
+        }
+        let layout = if head.is_minimal() {
+            layout
+        } else {
+            relayout(&frame, turn.core, direction)?
+        };
+        let offered = Offered::publish(&frame, layout, left);
+        let packet = Packet::new(
+            Kind::Publish,
+            version,
+            direction,
+            frame,
+            Some(layout),
+            topic,
+        );
+        let next = self.offer(packet, offered, turn)?;
+        Ok((as_run(next, &buffer[at..at + len]), len))
+    }
+
+    /// Makes sure that the receiver understands the topic alias of a PUBLISH as the sender meant
+    /// it: an alias that it was not told stands for nothing, or for something else.
+    ///
+    /// Returns the alias that the packet, once it is sent, binds to its topic.
+    pub(super) fn settle_alias(
+        &self,
+        parts: &mut Parts,
+        layout: PublishLayout,
+        turn: &mut Turn<'_, '_>,
+    ) -> Result<(PublishLayout, Option<u16>), End> {
+        let direction = self.direction;
+        let version = turn.core.version;
+        let (Some(alias), Some(aliases)) = (layout.topic_alias(), turn.core.aliases(direction))
+        else {
+            return Ok((layout, None));
+        };
+        if !layout.topic(&parts.frame).is_empty() {
+            return Ok((layout, Some(alias)));
+        }
+        let Some(topic) = parts.topic.clone() else {
+            return Ok((layout, None));
+        };
+        if aliases.is_told(alias, &topic) {
+            return Ok((layout, None));
+        }
+        let topic = core::str::from_utf8(&topic).unwrap_or_default();
+        let edit = PublishEdit::new().topic(topic);
+        let frame = Publish::new(layout, &parts.frame)
+            .edit(version, &edit)
+            .map_err(internal)?;
+        let layout = relayout(&frame, turn.core, direction)?;
+        parts.frame = frame;
+        Ok((layout, Some(alias)))
+    }
+}
+
+fn relayout(frame: &[u8], core: &Core, direction: Direction) -> Result<PublishLayout, End> {
+    let malformed = |error| End::malformed(direction, error);
+    let head = Head::parse(frame)
+        .map_err(malformed)?
+        .ok_or(DecodeError::Truncated);
+    let head = head.map_err(malformed)?;
+    PublishLayout::parse(head, core.version, direction, frame)
+        .map_err(malformed)?
+        .ok_or(DecodeError::Truncated)
+        .map_err(malformed)
+}

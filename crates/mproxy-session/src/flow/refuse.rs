@@ -1,0 +1,182 @@
+//! Packets that do not go to their receiver: what their sender is answered instead.
+
+use bytes::Bytes;
+use mproxy_codec::{Direction, Kind, PublishLayout, QoS, ReasonCode};
+
+use super::offer::Offered;
+use super::{Flow, Next, Turn};
+use crate::error::End;
+use crate::hook::{Packet, PacketService, Refusal};
+use crate::limits::RefusedPublish;
+use crate::reply::request_code;
+use crate::summary::{CloseReason, Side};
+
+/// Why a packet does not go to its receiver.
+#[derive(Clone, Copy)]
+pub(super) enum Outcome<'a> {
+    Refused(&'a Refusal),
+    Discarded,
+    TooLarge,
+}
+
+impl Outcome<'_> {
+    const fn reason(&self) -> ReasonCode {
+        match self {
+            Self::Refused(refusal) => refusal.reason,
+            Self::Discarded => ReasonCode::NOT_AUTHORIZED,
+            Self::TooLarge => ReasonCode::QUOTA_EXCEEDED,
+        }
+    }
+
+    fn text(&self) -> Option<&str> {
+        match self {
+            Self::Refused(refusal) => refusal.text.as_deref(),
+            Self::Discarded => None,
+            Self::TooLarge => Some("larger than the receiver's maximum packet size"),
+        }
+    }
+
+    const fn is_told(&self) -> bool {
+        !matches!(self, Self::Discarded)
+    }
+}
+
+impl<H: PacketService> Flow<H> {
+    /// A packet that does not go to its receiver.
+    pub(super) fn refuse(
+        &mut self,
+        offered: &Offered,
+        outcome: Outcome<'_>,
+        turn: &mut Turn<'_, '_>,
+    ) -> Result<Next, End> {
+        if let Some(layout) = &offered.publish {
+            return self.refuse_publish(layout, offered.left, outcome, turn);
+        }
+        self.denied(turn);
+        match offered.kind {
+            Kind::Subscribe | Kind::Unsubscribe => {
+                let (id, count) = offered.request;
+                let code = request_code(offered.kind, outcome.reason());
+                let codes = vec![code; count];
+                let answer = turn
+                    .core
+                    .replies
+                    .request(offered.kind, id, &codes, outcome.text());
+                Ok(self.answer_with(answer, 0, turn))
+            }
+            Kind::Connack => {
+                // the client must not be left without an answer
+                Err(
+                    End::told(Side::Proxy, CloseReason::AuthDenied, outcome.reason())
+                        .with_detail("a hook refused the broker's CONNACK"),
+                )
+            }
+            _ => Ok(Next::Drop),
+        }
+    }
+
+    /// A SUBSCRIBE or UNSUBSCRIBE of which every filter was refused is answered, not forwarded:
+    /// an empty one must not exist [MQTT-3.8.3-2].
+    pub(super) fn refuse_filters(
+        &mut self,
+        packet: Packet,
+        offered: &Offered,
+        turn: &mut Turn<'_, '_>,
+    ) -> Result<Next, End> {
+        self.denied(turn);
+        let entries = packet.into_parts().entries.unwrap_or_default();
+        let codes: Vec<u8> = entries
+            .iter()
+            .filter(|entry| !entry.added)
+            .filter_map(|entry| entry.refused)
+            .map(|reason| request_code(offered.kind, reason))
+            .collect();
+        let answer = turn
+            .core
+            .replies
+            .request(offered.kind, offered.request.0, &codes, None);
+        Ok(self.answer_with(answer, 0, turn))
+    }
+
+    /// A PUBLISH that does not go to its receiver: its sender is answered as if it had, or told.
+    pub(super) fn refuse_publish(
+        &mut self,
+        layout: &PublishLayout,
+        left: usize,
+        outcome: Outcome<'_>,
+        turn: &mut Turn<'_, '_>,
+    ) -> Result<Next, End> {
+        self.denied(turn);
+        let replies = turn.core.replies;
+        let Some(id) = layout.packet_id() else {
+            return Ok(self.answer_with(None, left, turn));
+        };
+        let kind = if layout.qos() == QoS::AtLeastOnce {
+            Kind::Puback
+        } else {
+            Kind::Pubrec
+        };
+        // A delivery is acknowledged, or the broker would wait for ever. Success, not a failure
+        // code: of a shared subscription that would discard the message for all [MQTT-4.8.2-6].
+        if self.direction == Direction::ToClient {
+            if kind == Kind::Pubrec {
+                turn.core.ledger.drop_delivery(id);
+            }
+            let answer = replies.ack(kind, id, ReasonCode::SUCCESS, None);
+            return Ok(self.answer_with(answer, left, turn));
+        }
+        let tells = turn.core.version.is_v5() && outcome.is_told();
+        if tells {
+            let reason = outcome.reason();
+            let reason = if reason.is_error() {
+                reason
+            } else {
+                ReasonCode::NOT_AUTHORIZED
+            };
+            let answer = replies.ack(kind, id, reason, outcome.text());
+            return Ok(self.answer_with(answer, left, turn));
+        }
+        let policy = turn.core.limits.refused_publish;
+        if outcome.is_told() && policy == RefusedPublish::Disconnect {
+            return Err(
+                End::told(Side::Proxy, CloseReason::AclDenied, outcome.reason())
+                    .with_detail("PUBLISH refused and the policy is to disconnect"),
+            );
+        }
+        if kind == Kind::Pubrec {
+            turn.core.ledger.answer_locally(id);
+        }
+        let answer = replies.ack(kind, id, ReasonCode::SUCCESS, None);
+        Ok(self.answer_with(answer, left, turn))
+    }
+
+    fn denied(&mut self, turn: &mut Turn<'_, '_>) {
+        turn.batch.denied += 1;
+        self.traffic.denied += 1;
+    }
+
+    /// Answers the sender, after the rest of its payload has been thrown away.
+    pub(super) fn answer_with(
+        &mut self,
+        answer: Option<Bytes>,
+        left: usize,
+        turn: &mut Turn<'_, '_>,
+    ) -> Next {
+        if left > 0 {
+            self.begin_stream(left, false, answer);
+        } else if let Some(answer) = answer {
+            reply(turn, &answer);
+        }
+        Next::Drop
+    }
+}
+
+pub(super) fn reply(turn: &mut Turn<'_, '_>, packet: &Bytes) {
+    if let Some(kind) = packet
+        .first()
+        .and_then(|first| Kind::from_first_byte(*first))
+    {
+        turn.batch.inject(kind);
+    }
+    turn.reverse.push_reply(packet);
+}

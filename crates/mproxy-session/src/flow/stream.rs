@@ -1,0 +1,75 @@
+//! Payloads that are not gathered: a PUBLISH larger than the scratch buffer passes through, or is
+//! thrown away, as its bytes come.
+
+use bytes::Bytes;
+
+use super::refuse::reply;
+use super::{Flow, Turn};
+use crate::hook::PacketService;
+
+pub(super) struct Stream {
+    pub(super) left: usize,
+    forward: bool,
+    /// What the sender is told when the payload has been thrown away.
+    answer: Option<Bytes>,
+}
+
+impl<H: PacketService> Flow<H> {
+    pub(super) fn begin_stream(&mut self, left: usize, forward: bool, answer: Option<Bytes>) {
+        if left == 0 {
+            return;
+        }
+        if forward {
+            self.out.begin_packet();
+        }
+        self.stream = Some(Box::new(Stream {
+            left,
+            forward,
+            answer,
+        }));
+    }
+
+    /// Takes up to `available` bytes of the payload that streams through.
+    pub(super) fn skip_payload(&mut self, available: usize, turn: &mut Turn<'_, '_>) -> usize {
+        let Some(stream) = &mut self.stream else {
+            return 0;
+        };
+        let taken = stream.left.min(available);
+        stream.left -= taken;
+        turn.batch.bytes += taken as u64;
+        self.traffic.bytes += taken as u64;
+        taken
+    }
+
+    /// The bytes `from..at` were payload: they stay in the run or are cut out of it. Ends the
+    /// streaming once all of it has passed.
+    pub(super) fn end_stream(
+        &mut self,
+        buffer: &Bytes,
+        run: &mut usize,
+        from: usize,
+        at: usize,
+        turn: &mut Turn<'_, '_>,
+    ) {
+        let Some(stream) = &mut self.stream else {
+            return;
+        };
+        if !stream.forward {
+            self.out.push(&buffer[*run..from]);
+            *run = at;
+        }
+        if stream.left > 0 {
+            return;
+        }
+        if stream.forward {
+            if self.out.has_held() {
+                self.out.push(&buffer[*run..at]);
+                *run = at;
+            }
+            self.out.end_packet();
+        } else if let Some(answer) = stream.answer.take() {
+            reply(turn, &answer);
+        }
+        self.stream = None;
+    }
+}

@@ -1,0 +1,257 @@
+//! One round of work of a direction: writes, a scan, a read. How much is read at once, and whether a
+//! partial packet is copied in front of the next read or gathered where it is, is decided here.
+//! Rules named by number are those of [the folder](super).
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, BytesMut};
+use mproxy_codec::{Direction, Head, Kind};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::Flow;
+use crate::core::Core;
+use crate::error::End;
+use crate::held::Held;
+use crate::hook::PacketService;
+use crate::outbox::Outbox;
+use crate::recorder::Batch;
+use crate::scratch::{self, SCRATCH_LEN};
+
+/// Up to this size a partial packet is copied in front of the next read, so that one read still
+/// brings many packets; above, only as long as reads are large compared with it. Fed byte by byte,
+/// a packet costs time linear in its size.
+const CHEAP_COPY: usize = 4096;
+
+/// Bytes read at once, unless packets are large. What is scanned and written on then stays in the
+/// first-level cache; twice as much costs half as much again for a 64-byte packet.
+const READ_LEN: usize = 32 * 1024;
+
+/// What a direction works with while it is polled.
+pub(crate) struct Turn<'a, 'b> {
+    pub(crate) core: &'a mut Core,
+    /// The outbox towards this direction's sender: answers of the proxy.
+    pub(crate) reverse: &'a mut Outbox,
+    pub(crate) batch: &'a mut Batch,
+    pub(crate) task: &'a mut Context<'b>,
+    /// Hooks see publications of the client.
+    pub(crate) tapped_to_server: bool,
+    /// The session is to end: what was read is finished, nothing new is begun.
+    pub(crate) ordered: bool,
+    /// Set while a hook runs, so that a panic is blamed on the right party.
+    pub(crate) in_hook: &'a mut bool,
+}
+
+impl<H: PacketService> Flow<H> {
+    /// Does one round of work: writes, settles a hook, scans, reads once. True when something
+    /// moved, so that another round may be worth it.
+    ///
+    /// # Errors
+    /// The end of the session.
+    pub(crate) fn turn<R, W>(
+        &mut self,
+        reader: &mut R,
+        writer: &mut W,
+        turn: &mut Turn<'_, '_>,
+    ) -> Result<bool, End>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        let mut moved = self.write(writer, turn.task);
+        if self.is_hooked() {
+            match self.resume(turn)? {
+                Poll::Pending => return Ok(moved),
+                Poll::Ready(()) => moved = true,
+            }
+            self.write(writer, turn.task);
+        }
+        // rule 4; answers of the proxy to this sender count as well
+        if !self.out.is_empty() || turn.reverse.len() > turn.core.limits.max_replies {
+            if !self.stalled {
+                self.stalled = true;
+                turn.batch.stalls += 1;
+            }
+            return Ok(moved);
+        }
+        self.stalled = false;
+        let paused = self.direction == Direction::ToServer
+            && !turn.core.is_established()
+            && !turn.core.authenticates;
+        if self.end.is_some() || paused {
+            return Ok(moved);
+        }
+        if self.rescan {
+            self.rescan = false;
+            if !self.input.is_empty() {
+                self.scan_input(writer, turn)?;
+                return Ok(true);
+            }
+        }
+        if self.eof || turn.ordered && self.stream.is_none() {
+            return Ok(moved);
+        }
+        let read = self.read(reader, writer, turn)?;
+        Ok(moved || read)
+    }
+
+    /// Reads once and handles what came. True when bytes or the end came.
+    fn read<R, W>(
+        &mut self,
+        reader: &mut R,
+        writer: &mut W,
+        turn: &mut Turn<'_, '_>,
+    ) -> Result<bool, End>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        let mut scratch = scratch::take_read();
+        let start = if self.gather { 0 } else { self.input.len() };
+        let end = match &self.stream {
+            _ if self.gather => self.missing().min(SCRATCH_LEN),
+            // up to the border, and not into the next packet
+            Some(stream) if turn.ordered => stream.left.min(SCRATCH_LEN),
+            // packets this large cost more in system calls than in cache misses
+            Some(_) => SCRATCH_LEN,
+            None if start > CHEAP_COPY => SCRATCH_LEN,
+            None => READ_LEN,
+        };
+        scratch[..start].copy_from_slice(&self.input[..start]);
+        let mut buffer = ReadBuf::new(&mut scratch[start..end]);
+        let polled = Pin::new(reader).poll_read(turn.task, &mut buffer);
+        let read = buffer.filled().len();
+        match polled {
+            Poll::Pending => {
+                scratch::give_read(scratch);
+                return Ok(false);
+            }
+            Poll::Ready(Ok(())) if read > 0 => self.heard = true,
+            Poll::Ready(outcome) => {
+                scratch::give_read(scratch);
+                if let Err(error) = outcome {
+                    let sender = self.sender();
+                    self.end
+                        .get_or_insert_with(|| Box::new(End::io(sender, &error)));
+                }
+                self.eof = true;
+                // a partial packet is not forwarded
+                drop(self.input.take());
+                return Ok(true);
+            }
+        }
+        if self.gather {
+            self.input.extend(&scratch[..read], BytesMut::new);
+            scratch::give_read(scratch);
+            if self.missing() == 0 || self.may_stream(turn.core.limits.max_packet_size) {
+                self.scan_input(writer, turn)?;
+            }
+            return Ok(true);
+        }
+        let filled = start + read;
+        let buffer = scratch.freeze();
+        let outcome = self.scan(&buffer, filled, turn).map(|scan| {
+            self.write_through(writer, &buffer[scan.run], turn.task);
+            scan.consumed
+        });
+        if let Ok(consumed) = outcome {
+            let rest = &buffer[consumed..filled];
+            if rest.is_empty() {
+                drop(self.input.take());
+            } else {
+                self.input.replace(rest);
+                self.choose_gather(read);
+            }
+        }
+        if let Ok(scratch) = buffer.try_into_mut() {
+            scratch::give_read(scratch);
+        }
+        outcome.map(|_| true)
+    }
+
+    /// Scans what the connection itself holds.
+    fn scan_input<W: AsyncWrite + Unpin>(
+        &mut self,
+        writer: &mut W,
+        turn: &mut Turn<'_, '_>,
+    ) -> Result<(), End> {
+        let buffer = self.input.take().freeze();
+        let scan = self.scan(&buffer, buffer.len(), turn)?;
+        self.write_through(writer, &buffer[scan.run], turn.task);
+        if scan.consumed < buffer.len() {
+            self.input = Held::new(match buffer.try_into_mut() {
+                Ok(mut rest) => {
+                    rest.advance(scan.consumed);
+                    rest
+                }
+                Err(shared) => BytesMut::from(&shared[scan.consumed..]),
+            });
+        }
+        self.choose_gather(SCRATCH_LEN);
+        Ok(())
+    }
+
+    /// Decides how the next read continues a partial packet; see [`CHEAP_COPY`].
+    fn choose_gather(&mut self, read: usize) {
+        let held = self.input.len();
+        self.gather = match Head::parse(&self.input) {
+            Ok(Some(head)) if !self.rescan => {
+                head.total_len() > SCRATCH_LEN || held > CHEAP_COPY && read < held / 2
+            }
+            _ => false,
+        };
+    }
+
+    /// Bytes that the packet at the front of `input` lacks.
+    fn missing(&self) -> usize {
+        match Head::parse(&self.input) {
+            Ok(Some(head)) => head.total_len().saturating_sub(self.input.len()),
+            _ => 0,
+        }
+    }
+
+    /// True when the packet at the front of `input` need not, or must not, be gathered whole.
+    fn may_stream(&self, max_packet_size: usize) -> bool {
+        let Ok(Some(head)) = Head::parse(&self.input) else {
+            return false;
+        };
+        head.kind() == Kind::Publish
+            && (!self.tap.kinds().contains(Kind::Publish)
+                || self.tap.is_head_only()
+                || head.total_len() > max_packet_size)
+    }
+
+    fn write<W: AsyncWrite + Unpin>(&mut self, writer: &mut W, cx: &mut Context<'_>) -> bool {
+        let written = self.out.write(writer, cx);
+        self.wrote(written)
+    }
+
+    fn write_through<W: AsyncWrite + Unpin>(
+        &mut self,
+        writer: &mut W,
+        run: &[u8],
+        cx: &mut Context<'_>,
+    ) {
+        let written = self.out.write_through(writer, run, cx);
+        self.wrote(written);
+    }
+
+    /// A side that cannot be written to may still have something to say: the other direction goes
+    /// on until it has.
+    fn wrote(&mut self, written: io::Result<bool>) -> bool {
+        match written {
+            Ok(moved) => {
+                self.taken |= moved;
+                moved
+            }
+            Err(error) => {
+                self.out.kill();
+                let receiver = self.receiver();
+                self.end
+                    .get_or_insert_with(|| Box::new(End::io(receiver, &error)));
+                true
+            }
+        }
+    }
+}
