@@ -1,0 +1,237 @@
+//! The end of a connection: the last words to both sides, the closing so that they arrive, and the
+//! report.
+
+use std::borrow::Cow;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use mproxy_codec::ReasonCode;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, timeout};
+
+use super::{Known, Live, Rejected, Session};
+use crate::error::End;
+use crate::hook::{OnClose, PacketService};
+use crate::limits::Limits;
+use crate::pipe::Pipe;
+use crate::reply::{Replies, connack_code};
+use crate::summary::{CloseReason, Side, Summary, Traffic};
+
+/// How much of a closed connection is read and thrown away, so that its peer gets what was written
+/// last instead of a reset.
+const LINGER_BYTES: usize = 64 * 1024;
+
+impl Session {
+    /// Answers a client that is not let in, so that the answer arrives.
+    pub(super) async fn reject<C>(self, client: C, rejected: Rejected, started: Instant) -> Summary
+    where
+        C: AsyncRead + AsyncWrite + Unpin,
+    {
+        let Rejected {
+            end,
+            known,
+            panicked,
+        } = rejected;
+        let Known {
+            version,
+            session,
+            on_close,
+            received,
+        } = known;
+        let mut last = BytesMut::new();
+        let mut connack = None;
+        if let (true, Some(version)) = (end.tell_client, version)
+            && let Some(packet) = Replies::new(version).connack(end.code, client_text(&end))
+        {
+            last.extend_from_slice(&packet);
+            let code = connack_code(end.code);
+            connack = Some(code);
+            self.recorder.connack(session.as_ref(), version, code);
+        }
+        let gone = matches!(end.reason, CloseReason::Eof | CloseReason::Reset);
+        finish(
+            client,
+            last,
+            self.limits.write_timeout,
+            linger(&self.limits, !gone),
+        )
+        .await;
+        let summary = Summary {
+            peer: self.peer,
+            session,
+            version,
+            side: end.side,
+            reason: end.reason,
+            reason_code: end.code,
+            connack,
+            detail: end.detail.map(Cow::into_owned),
+            duration: started.elapsed(),
+            to_server: received,
+            to_client: Traffic::default(),
+            panicked,
+        };
+        notify(on_close, summary, self.limits.hook_timeout).await
+    }
+}
+
+/// Writes what is still to be said to both sides, closes both, and reports.
+pub(super) async fn close<C, S, U, D>(
+    live: Box<Live<C, S, U, D>>,
+    end: End,
+    panicked: bool,
+) -> Summary
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin,
+    U: PacketService,
+    D: PacketService,
+{
+    let Live {
+        pipe,
+        on_close,
+        started,
+    } = *live;
+    let Pipe {
+        client,
+        server,
+        to_server,
+        to_client,
+        core,
+        recorder,
+        ..
+    } = pipe;
+    let limits = Arc::clone(&core.limits);
+    let mut connack = core.connack;
+
+    let mut end = end;
+    if connack.is_none() && end.side == Side::Upstream && end.code == ReasonCode::UNSPECIFIED_ERROR
+    {
+        // whatever the broker did instead of answering CONNECT
+        end.code = ReasonCode::SERVER_UNAVAILABLE;
+    }
+    let mut to_client_out = to_client.out;
+    if end.tell_client && !to_client_out.is_mid_packet() {
+        let text = client_text(&end);
+        let farewell = if connack.is_none() {
+            let code = connack_code(end.code);
+            connack = Some(code);
+            recorder.connack(Some(&core.session), core.version, code);
+            core.replies.connack(code, text)
+        } else {
+            core.replies.disconnect(end.code, text)
+        };
+        if let Some(farewell) = farewell {
+            to_client_out.push(&farewell);
+        }
+    }
+    let mut to_server_out = to_server.out;
+    if end.suppress_will && core.is_established() && !to_server_out.is_mid_packet() {
+        to_server_out.push(&[0xe0, 0x00]);
+    }
+    let (to_server, to_client) = (
+        (to_server.traffic, to_server.eof),
+        (to_client.traffic, to_client.eof),
+    );
+    let flush = match end.reason {
+        CloseReason::WriteTimeout => limits.linger,
+        _ => limits.write_timeout,
+    };
+    tokio::join!(
+        finish(
+            client,
+            to_client_out.into_queue(),
+            flush,
+            linger(&limits, !to_server.1)
+        ),
+        finish(
+            server,
+            to_server_out.into_queue(),
+            flush,
+            linger(&limits, !to_client.1)
+        ),
+    );
+    let summary = Summary {
+        peer: core.session.peer().clone(),
+        version: Some(core.version),
+        session: Some(core.session),
+        side: end.side,
+        reason: end.reason,
+        reason_code: end.code,
+        connack,
+        detail: end.detail.map(Cow::into_owned),
+        duration: started.elapsed(),
+        to_server: to_server.0,
+        to_client: to_client.0,
+        panicked,
+    };
+    notify(on_close, summary, limits.hook_timeout).await
+}
+
+const fn linger(limits: &Limits, is_open: bool) -> Option<Duration> {
+    if is_open { Some(limits.linger) } else { None }
+}
+
+/// The text for a client's Reason String: what it did wrong, not what is wrong with the proxy.
+fn client_text(end: &End) -> Option<&str> {
+    let own_fault = end.side == Side::Client || end.reason == CloseReason::AuthDenied;
+    end.detail.as_deref().filter(|_| own_fault)
+}
+
+/// Writes the last bytes, sends the end of the stream and then reads on for a while: closing a
+/// socket with unread input resets it, and the reset destroys what was written last.
+async fn finish<T>(mut io: T, last: BytesMut, flush: Duration, linger: Option<Duration>)
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let written = timeout(flush, async {
+        io.write_all(&last).await?;
+        io.shutdown().await
+    });
+    // an error says that the peer is gone, which is no news at the end
+    if let (Ok(Ok(())), Some(linger)) = (written.await, linger) {
+        let _ = timeout(linger, async {
+            let mut room = [0; 1024];
+            let mut left = LINGER_BYTES;
+            while left > 0 {
+                match io.read(&mut room).await {
+                    Ok(0) | Err(_) => break,
+                    Ok(read) => left = left.saturating_sub(read),
+                }
+            }
+        })
+        .await;
+    }
+}
+
+async fn notify(on_close: Option<OnClose>, summary: Summary, limit: Duration) -> Summary {
+    let Some(on_close) = on_close else {
+        return summary;
+    };
+    let copy = summary.clone();
+    let notice = catch_unwind(AssertUnwindSafe(|| on_close(copy)));
+    let Ok(mut notice) = notice else {
+        return Summary {
+            panicked: true,
+            ..summary
+        };
+    };
+    let guarded =
+        poll_fn(
+            |cx| match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut notice).poll(cx))) {
+                Ok(poll) => poll.map(Some),
+                Err(_) => Poll::Ready(None),
+            },
+        );
+    match timeout(limit, guarded).await {
+        Ok(Some(_)) | Err(_) => summary,
+        Ok(None) => Summary {
+            panicked: true,
+            ..summary
+        },
+    }
+}
