@@ -15,6 +15,7 @@ mod faults;
 mod health;
 mod limits;
 mod matrix;
+mod memory;
 mod prometheus;
 mod sessions;
 mod start;

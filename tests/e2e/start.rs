@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use mproxy_tests::wire::Version;
+use mproxy_tests::wire::{Connect, Publish, Version};
 use mproxy_tests::{FakeBroker, Link, Mosquitto, Mproxy, Process, Setup, server_binary};
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -136,4 +136,56 @@ async fn variables_and_flags_override_the_file() {
         .await
         .leave()
         .await;
+}
+
+/// What is configured for one listener is for that one only.
+#[tokio::test]
+async fn each_listener_has_a_broker_and_a_chain_of_its_own() {
+    let (open, closed) = (FakeBroker::bind().await, FakeBroker::bind().await);
+    let config = format!(
+        r#"
+[[listeners]]
+name = "open"
+bind = "127.0.0.1:0"
+upstream = "one"
+chain = "free"
+[[listeners]]
+name = "closed"
+bind = "127.0.0.1:0"
+upstream = "two"
+chain = "nobody"
+versions = ["5"]
+[upstreams.one]
+address = "{}"
+[upstreams.two]
+address = "{}"
+[chains.free]
+[chains.nobody]
+layers = ["acl"]
+[layers.acl]
+type = "acl"
+[admin]
+bind = "127.0.0.1:0"
+"#,
+        open.url(),
+        closed.url()
+    );
+    let mproxy = Setup::new(&config).start().await;
+    let message = Publish::new(Version::V5, "t").qos(1, 1).bytes("x");
+    let (mut client, (mut server, _)) = tokio::join!(
+        Link::client(mproxy.listener("open"), Version::V5, "c"),
+        open.accept()
+    );
+    client.send(&message).await;
+    server.expect(&message).await;
+    let (mut client, (server, _)) = tokio::join!(
+        Link::client(mproxy.listener("closed"), Version::V5, "c"),
+        closed.accept()
+    );
+    client.send(&message).await;
+    client.expect(&[0x40, 3, 0, 1, 0x87]).await;
+    drop(server);
+    let mut old = Link::tcp(mproxy.listener("closed")).await;
+    old.send(&Connect::new(Version::V311, "c").bytes()).await;
+    old.expect(&[0x20, 2, 0, 1]).await;
 }
