@@ -43,7 +43,7 @@ pub(crate) struct Pipe<C, S, U: PacketService, D: PacketService> {
     heard: Moment,
     /// When the client's side was done and the broker was told so.
     closing: Option<Moment>,
-    server_is_shut: bool,
+    pub(crate) server_is_shut: bool,
     answered: bool,
     in_hook: bool,
 }

@@ -22,7 +22,7 @@ use super::recorder::WorkerRecorder;
 
 /// How many connections more than the idlest worker one may have before it hands new ones over.
 /// Handing over costs a wake-up of another thread; a difference this small costs less.
-const IMBALANCE: usize = 4;
+const IMBALANCE: usize = 8;
 
 /// Connections on their way from one worker to another. When the other does not keep up, the one
 /// that accepted keeps them.

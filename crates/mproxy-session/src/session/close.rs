@@ -103,6 +103,7 @@ where
         to_client,
         core,
         recorder,
+        server_is_shut,
         ..
     } = pipe;
     let limits = Arc::clone(&core.limits);
@@ -141,20 +142,27 @@ where
         CloseReason::WriteTimeout => limits.linger,
         _ => limits.write_timeout,
     };
-    tokio::join!(
-        finish(
-            client,
-            to_client_out.into_queue(),
-            flush,
-            linger(&limits, !to_server.1)
-        ),
-        finish(
-            server,
-            to_server_out.into_queue(),
-            flush,
-            linger(&limits, !to_client.1)
-        ),
+    // a client that has disconnected has nothing more to say that closing could answer with a reset
+    let client_is_open = !to_server.1
+        && !matches!(
+            end.reason,
+            CloseReason::Disconnect | CloseReason::DisconnectWithWill
+        );
+    let closing_client = finish(
+        client,
+        to_client_out.into_queue(),
+        flush,
+        linger(&limits, client_is_open),
     );
+    if server_is_shut && to_client.1 {
+        // both have said that they are done
+        drop(server);
+        closing_client.await;
+    } else {
+        let last = to_server_out.into_queue();
+        let linger = linger(&limits, !to_client.1);
+        tokio::join!(closing_client, finish(server, last, flush, linger));
+    }
     let summary = Summary {
         peer: core.session.peer().clone(),
         version: Some(core.version),
