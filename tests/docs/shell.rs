@@ -4,10 +4,12 @@
 //! 1883, 1884 and 9883 stand for free ones, and programs are the ones that were built for the tests.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command as StdCommand;
 
 use mproxy_tests::tools::{root, tool};
 use mproxy_tests::{Mosquitto, Process, server_binary};
+use serde_json::Value;
 use tokio::process::Command;
 
 use crate::markdown::{read, without_numbers};
@@ -51,7 +53,16 @@ impl Shell {
         let words = words(&line.command);
         let words: Vec<_> = words.iter().map(String::as_str).collect();
         match words.as_slice() {
-            ["cargo", "run", "-p", "mproxy-server", "--", "demo"] => self.demo(line).await,
+            [
+                "cargo",
+                "run",
+                "-p",
+                package @ "mproxy-server",
+                "--",
+                "demo",
+            ] => {
+                self.demo(what_cargo_runs(package), line).await;
+            }
             ["mproxy-server", "check", args @ ..] => {
                 let mut command = Command::new(server_binary());
                 command.arg("check").args(args);
@@ -107,8 +118,8 @@ impl Shell {
         addr.port()
     }
 
-    async fn demo(&mut self, line: &Line) {
-        let mut command = Command::new(server_binary());
+    async fn demo(&mut self, program: PathBuf, line: &Line) {
+        let mut command = Command::new(program);
         command.args(["demo", "--port", "0", "--admin-port", "0"]);
         let process = spawn(command);
         let found = process.line("the proxy's address", |line| line.contains("proxy  "));
@@ -151,6 +162,39 @@ impl Shell {
         self.proxy = Some((process, addr.parse().expect("an address")));
         self.broker = Some(broker);
     }
+}
+
+/// The program that `cargo run` finds in a package, built beside the proxy. Asking cargo itself to
+/// run it would build it again, with the features that it alone asks for.
+fn what_cargo_runs(package: &str) -> PathBuf {
+    let cargo = |args: &[&str]| {
+        let mut command = StdCommand::new(env!("CARGO"));
+        let output = command.args(args).current_dir(root()).output();
+        let output = output.expect("cargo runs");
+        assert!(output.status.success(), "{args:?}: {output:?}");
+        output.stdout
+    };
+    let metadata = cargo(&["metadata", "--no-deps", "--format-version", "1"]);
+    let metadata: Value = serde_json::from_slice(&metadata).expect("it is JSON");
+    let mut packages = metadata["packages"].as_array().into_iter().flatten();
+    let found = packages.find(|found| found["name"] == package);
+    let found = found.expect("the package is there");
+    let programs: Vec<_> = found["targets"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|target| target["kind"][0] == "bin")
+        .collect();
+    let program = match programs.as_slice() {
+        [program] => &program["name"],
+        _ => &found["default_run"],
+    };
+    let program = program.as_str().expect("cargo knows which one to run");
+    let path = server_binary().with_file_name(program);
+    if !path.exists() {
+        cargo(&["build", "--package", package]);
+    }
+    path
 }
 
 /// Words as a shell splits them, with single quotes.
