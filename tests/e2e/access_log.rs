@@ -140,6 +140,46 @@ async fn a_denial_names_the_line_of_its_rule() {
     );
 }
 
+#[tokio::test]
+async fn a_share_of_what_a_client_publishes_is_logged() {
+    let sampled = LOGGED.replace(
+        "type = \"access-log\"",
+        "type = \"access-log\"\nevents = [\"publish\", \"disconnect\"]\npublish_sample = 0.5",
+    );
+    let broker = Mosquitto::start().await;
+    let mproxy = Setup::before(&broker.url()).toml(&sampled).start().await;
+    let version = Version::V5;
+    let mut client = Link::tcp(mproxy.addr()).await;
+    client.connect(&Connect::new(version, "d7")).await;
+    for id in 1..=6 {
+        let topic = format!("devices/d7/{id}");
+        let packet = Publish::new(version, &topic).qos(1, id);
+        client.send(&packet.bytes("hello")).await;
+        assert_eq!(client.packet().await.kind(), 4);
+    }
+    client.leave().await;
+    mproxy.end_of("d7").await;
+    let events = mproxy.events();
+    let published: Vec<_> = events
+        .iter()
+        .filter(|it| it["event"] == "publish")
+        .collect();
+    let topics: Vec<_> = published.iter().map(|it| &it["topic"]).collect();
+    assert_eq!(topics, ["devices/d7/2", "devices/d7/4", "devices/d7/6"]);
+    for line in published {
+        assert_eq!(line["target"], "mproxy::access", "{line}");
+        for (key, value) in [
+            ("client_id", Value::from("d7")),
+            ("listener", "mqtt".into()),
+            ("qos", 1.into()),
+            ("retain", false.into()),
+            ("bytes", 5.into()),
+        ] {
+            assert_eq!(line[key], value, "{key} of {line}");
+        }
+    }
+}
+
 /// Client ids, user names, topics and filters are somebody else's text.
 #[tokio::test]
 async fn no_name_writes_a_line_of_its_own() {

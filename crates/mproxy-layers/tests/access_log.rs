@@ -2,14 +2,16 @@
 
 mod support;
 
-use mproxy_codec::{Direction, KindSet};
+use mproxy_codec::{Direction, Kind, KindSet, PublishEdit, QoS, Version, encode_publish};
 use mproxy_layers::{
     access_log::{AccessLogLayer, Events},
-    acl::{Acl, AclLayer, Actions, Rule},
+    acl::{Acl, AclLayer, Actions, OnDeny, Rule},
     topic_map::{PrefixMap, TopicMapLayer},
 };
+use mproxy_session::Packet;
 use support::{
-    Client, admit, connack, forward_all, log::Log, publish, refused, send, subscribe, unsubscribe,
+    Client, Outcome, admit, connack, forward_all, log::Log, publish, published, refused, send,
+    subscribe, unsubscribe,
 };
 use tower::ServiceBuilder;
 
@@ -249,5 +251,174 @@ async fn only_chosen_events_are_logged_and_tapped() {
     assert_eq!(
         (hooks.to_server.kinds(), hooks.to_client.kinds()),
         (KindSet::NONE, KindSet::NONE)
+    );
+}
+
+/// Logs a share of PUBLISH and nothing else.
+fn sampled(share: f64) -> AccessLogLayer {
+    AccessLogLayer::new()
+        .events(Events::PUBLISH)
+        .publish_sample(share)
+}
+
+/// Publishes from one session to these topics, and returns what is logged.
+async fn published_to(log: AccessLogLayer, topics: &[String]) -> Vec<String> {
+    Log::of(async {
+        let stack = ServiceBuilder::new().layer(log).service(forward_all());
+        let (_, mut hooks) = admit(&stack, device()).await;
+        for topic in topics {
+            let packet = publish(Direction::ToServer, topic, None);
+            assert_eq!(send(&mut hooks.to_server, packet).await, published(topic));
+        }
+    })
+    .await
+}
+
+fn numbered(count: u32) -> Vec<String> {
+    (1..=count).map(|number| format!("d7/{number}.")).collect()
+}
+
+#[tokio::test]
+async fn a_publish_is_logged_as_the_client_wrote_it() {
+    let lines = Log::of(async {
+        let map = TopicMapLayer::new(PrefixMap::new("tenants/").expect("a valid prefix"));
+        let stack = ServiceBuilder::new()
+            .layer(sampled(1.0))
+            .layer(acl())
+            .layer(map)
+            .service(forward_all());
+        let (_, mut hooks) = admit(&stack, device()).await;
+        let frame = encode_publish(Version::V5, "d7/a", QoS::AtLeastOnce, 9, &[], b"secret")
+            .expect("a PUBLISH");
+        let mut packet =
+            Packet::parse(Version::V5, Direction::ToServer, frame).expect("a valid PUBLISH");
+        packet
+            .edit_publish(&PublishEdit::new().retain(true))
+            .expect("a flag to set");
+        for packet in [packet, publish(Direction::ToServer, "d7/b", Some("d7/r"))] {
+            assert!(matches!(
+                send(&mut hooks.to_server, packet).await,
+                Outcome::Publish(topic) if topic.starts_with("tenants/d7/")
+            ));
+        }
+    })
+    .await;
+    let line = |fields: &str| {
+        format!(
+            "INFO mproxy::access: client publishes event=\"publish\" client_id=d7 user=u peer=unix \
+             listener=test {fields}"
+        )
+    };
+    let expected = [
+        line("topic=d7/a qos=1 retain=true bytes=6"),
+        line("topic=d7/b qos=0 retain=false bytes=7"),
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[tokio::test]
+async fn the_sample_is_the_share_of_each_session() {
+    for (share, expected) in [
+        (1.0, vec![1, 2, 3, 4, 5, 6]),
+        (0.5, vec![2, 4, 6]),
+        (0.2, vec![5]),
+        (0.1, vec![]),
+        (0.0, vec![]),
+    ] {
+        let log = sampled(share);
+        // the same again: sessions do not count on from one another
+        for _ in 0..2 {
+            let lines = published_to(log, &numbered(6)).await;
+            assert_eq!(lines.len(), expected.len(), "{share}: {lines:#?}");
+            for (line, number) in lines.iter().zip(&expected) {
+                assert!(line.contains(&format!("topic=d7/{number}. ")), "{line}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn publish_is_tapped_for_a_sample_only() {
+    for (log, tapped) in [
+        (AccessLogLayer::new(), false),
+        (sampled(0.0), false),
+        (sampled(-1.0), false),
+        (sampled(f64::NAN), false),
+        (sampled(1.0).events(Events::SUBSCRIBE), false),
+        (sampled(0.01), true),
+        (AccessLogLayer::new().publish_sample(0.01), true),
+        (sampled(0.01).events(Events::ALL), true),
+    ] {
+        let stack = ServiceBuilder::new().layer(log).service(forward_all());
+        let (_, hooks) = admit(&stack, device()).await;
+        let taps = hooks.to_server.kinds().contains(Kind::Publish);
+        assert_eq!(taps, tapped, "{log:?}");
+        assert!(hooks.to_server.is_head_only(), "{log:?}");
+        assert!(!hooks.to_client.kinds().contains(Kind::Publish), "{log:?}");
+    }
+    // others look at each PUBLISH, which does not make it part of a sample
+    let lines = Log::of(async {
+        let log = sampled(1.0).events(Events::SUBSCRIBE);
+        let stack = ServiceBuilder::new()
+            .layer(log)
+            .layer(acl())
+            .service(forward_all());
+        let (_, mut hooks) = admit(&stack, device()).await;
+        let packet = publish(Direction::ToServer, "d7/a", None);
+        assert_eq!(send(&mut hooks.to_server, packet).await, published("d7/a"));
+    })
+    .await;
+    assert_eq!(lines, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_refused_publish_is_logged_as_denied_only() {
+    for on_deny in [OnDeny::Reject, OnDeny::Drop, OnDeny::Disconnect] {
+        let lines = Log::of(async {
+            let stack = ServiceBuilder::new()
+                .layer(sampled(1.0))
+                .layer(acl().on_deny(on_deny))
+                .service(forward_all());
+            let (_, mut hooks) = admit(&stack, device()).await;
+            let refused = publish(Direction::ToServer, "d8/a", None);
+            assert!(!matches!(
+                send(&mut hooks.to_server, refused).await,
+                Outcome::Publish(_)
+            ));
+            let allowed = publish(Direction::ToServer, "d7/a", None);
+            assert_eq!(send(&mut hooks.to_server, allowed).await, published("d7/a"));
+        })
+        .await;
+        assert_eq!(lines.len(), 2, "{on_deny:?}: {lines:#?}");
+        assert!(
+            lines[0].contains("event=\"deny\" action=publish topic=d8/a"),
+            "{}",
+            lines[0]
+        );
+        assert!(
+            lines[1].contains("event=\"publish\"") && lines[1].contains("topic=d7/a"),
+            "{}",
+            lines[1]
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_topic_of_a_publish_is_escaped_and_cut() {
+    let topics = [
+        "d7/x\u{2028}INFO mproxy::access: fake\u{202e}\\".to_owned(),
+        "y".repeat(60_000),
+    ];
+    let lines = published_to(sampled(1.0), &topics).await;
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+    assert!(
+        lines[0].contains("topic=d7/x\\u{2028}INFO mproxy::access: fake\\u{202e}\\\\ qos=0"),
+        "{}",
+        lines[0]
+    );
+    assert!(
+        lines[1].len() < 1024 && lines[1].contains("yyy… qos=0"),
+        "{}",
+        lines[1]
     );
 }

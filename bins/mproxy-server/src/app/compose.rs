@@ -50,9 +50,11 @@ pub(crate) fn compose(chain: &Chain, metrics: &Metrics) -> Result<Composed, BoxE
     for layer in &chain.layers {
         let count = Count(Arc::new(metrics.layer(&layer.name)));
         layers.push(match &layer.kind {
-            LayerKind::AccessLog(log) => {
-                AnyLayer::AccessLog(AccessLogLayer::new().events(events(&log.events)))
-            }
+            LayerKind::AccessLog(log) => AnyLayer::AccessLog(
+                AccessLogLayer::new()
+                    .events(events(&log.events))
+                    .publish_sample(log.publish_sample),
+            ),
             LayerKind::Acl(settings) => {
                 AnyLayer::Acl(acl(settings)?.log_denials(logs_denials).observer(count))
             }
@@ -95,9 +97,10 @@ fn events(events: &[AccessEvent]) -> Events {
             AccessEvent::Disconnect => Events::DISCONNECT,
             AccessEvent::Subscribe => Events::SUBSCRIBE,
             AccessEvent::Unsubscribe => Events::UNSUBSCRIBE,
+            AccessEvent::Publish => Events::PUBLISH,
             AccessEvent::Error => Events::ERROR,
             // denials are logged by the layers that deny
-            AccessEvent::Deny | AccessEvent::Publish => Events::NONE,
+            AccessEvent::Deny => Events::NONE,
         }
     })
 }

@@ -14,7 +14,7 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{AccessLogToClient, AccessLogToServer, line};
+use super::{AccessLogToClient, AccessLogToServer, line, sample::Sample};
 
 /// A set of events that are logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,8 +33,10 @@ impl Events {
     pub const UNSUBSCRIBE: Self = Self(8);
     /// Layers that fail.
     pub const ERROR: Self = Self(16);
+    /// PUBLISH of the client: [the share](AccessLogLayer::publish_sample) that is asked for.
+    pub const PUBLISH: Self = Self(32);
     /// Every event.
-    pub const ALL: Self = Self(31);
+    pub const ALL: Self = Self(63);
 
     /// Says whether all of `other` are in the set.
     pub const fn contains(self, other: Self) -> bool {
@@ -62,13 +64,15 @@ impl Default for Events {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AccessLogLayer {
     events: Events,
+    sample: Sample,
 }
 
 impl AccessLogLayer {
-    /// Logs all events.
+    /// Logs all events, but no PUBLISH before a [share](Self::publish_sample) is named.
     pub const fn new() -> Self {
         Self {
             events: Events::ALL,
+            sample: Sample::NONE,
         }
     }
 
@@ -76,6 +80,20 @@ impl AccessLogLayer {
     #[must_use]
     pub const fn events(mut self, events: Events) -> Self {
         self.events = events;
+        self
+    }
+
+    /// Logs this share of the PUBLISH packets of a client, if [`Events::PUBLISH`] is logged at all:
+    /// none with 0.0, the default, every hundredth of a session with 0.01, all with 1.0.
+    ///
+    /// A value out of this range counts as the nearest in it, and one that is not a number as 0.0.
+    /// Those that a layer inside refuses are counted, but not logged.
+    ///
+    /// A session with a share above 0.0 looks at each PUBLISH of the client; with 0.0 they stay in
+    /// the read buffer unless another layer asks for them.
+    #[must_use]
+    pub const fn publish_sample(mut self, share: f64) -> Self {
+        self.sample = Sample::new(share);
         self
     }
 }
@@ -87,6 +105,7 @@ impl<S> Layer<S> for AccessLogLayer {
         AccessLogConnect {
             inner,
             events: self.events,
+            sample: self.sample,
         }
     }
 }
@@ -96,6 +115,7 @@ impl<S> Layer<S> for AccessLogLayer {
 pub struct AccessLogConnect<S> {
     inner: S,
     events: Events,
+    sample: Sample,
 }
 
 impl<S, U, D> Service<Connect> for AccessLogConnect<S>
@@ -117,6 +137,7 @@ where
             future: self.inner.call(connect),
             info,
             events: self.events,
+            sample: self.sample,
         }
     }
 }
@@ -129,6 +150,7 @@ pin_project! {
         future: F,
         info: SessionInfo,
         events: Events,
+        sample: Sample,
     }
 }
 
@@ -149,12 +171,13 @@ where
             Err(error) if this.events.contains(Events::ERROR) => line::failed(this.info, error),
             _ => {}
         }
-        Poll::Ready(admission.map(|admission| wrap(*this.events, admission)))
+        Poll::Ready(admission.map(|admission| wrap(*this.events, *this.sample, admission)))
     }
 }
 
 fn wrap<U, D>(
     events: Events,
+    sample: Sample,
     admission: Admission<U, D>,
 ) -> Admission<AccessLogToServer<Tap<U>>, AccessLogToClient<Tap<D>>> {
     let logged = |event, kinds| {
@@ -164,8 +187,19 @@ fn wrap<U, D>(
             KindSet::NONE
         }
     };
+    let sample = if events.contains(Events::PUBLISH) {
+        sample
+    } else {
+        Sample::NONE
+    };
+    let publish = if sample.is_none() {
+        KindSet::NONE
+    } else {
+        KindSet::PUBLISH
+    };
     let to_server = logged(Events::SUBSCRIBE, KindSet::SUBSCRIBE)
-        | logged(Events::UNSUBSCRIBE, KindSet::UNSUBSCRIBE);
+        | logged(Events::UNSUBSCRIBE, KindSet::UNSUBSCRIBE)
+        | publish;
     let to_client = logged(Events::CONNECT, KindSet::CONNACK);
     admission.map_hooks(|connect, hooks| {
         let info = connect.info().clone();
@@ -173,7 +207,7 @@ fn wrap<U, D>(
         let hooks = hooks.map(
             |tap| {
                 tap.wrap(to_server, true, |inner| {
-                    AccessLogToServer::new(inner, asking, to_server)
+                    AccessLogToServer::new(inner, asking, to_server, sample)
                 })
             },
             |tap| {

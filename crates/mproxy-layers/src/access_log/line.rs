@@ -4,8 +4,9 @@ use std::fmt;
 
 use mproxy_codec::ReasonCode;
 use mproxy_session::{ConnectRefusal, SessionInfo, Summary};
-use tracing::{error, info, warn};
+use tracing::{Level, enabled, error, info, warn};
 
+use super::publish::Published;
 use crate::printable::Printable;
 
 /// Writes one line, with the fields that every line has.
@@ -62,6 +63,20 @@ pub(super) fn subscribes(session: &SessionInfo, filters: &str) {
 
 pub(super) fn unsubscribes(session: &SessionInfo, filters: &str) {
     line!(info, "unsubscribe", session, { filters, }, "client unsubscribes");
+}
+
+/// Says whether anybody reads what [`published`] writes.
+pub(super) fn is_published_read() -> bool {
+    enabled!(target: "mproxy::access", Level::INFO)
+}
+
+pub(super) fn published(publish: &Published) {
+    line!(info, "publish", publish.session, {
+        topic = %publish.topic,
+        qos = publish.qos.as_u8(),
+        retain = publish.retain,
+        bytes = publish.bytes,
+    }, "client publishes");
 }
 
 pub(super) fn closed(session: &SessionInfo, summary: &Summary) {

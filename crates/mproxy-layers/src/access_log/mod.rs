@@ -9,6 +9,7 @@
 //! | `connect` | info | the broker has accepted the client | `version`, `keep_alive` ... |
 //! | `refuse` | warn | a layer or the broker does not let a client in | `reason`, `text` ... |
 //! | `subscribe`, `unsubscribe` | info | the client has asked for it | `filters` |
+//! | `publish` | info | a sampled PUBLISH goes on | `topic`, `qos`, `retain`, `bytes` |
 //! | `deny` | warn | a layer of this crate denies something | `action`, `topic`, `reason` ... |
 //! | `disconnect` | info | the session is over | `side`, `reason`, totals |
 //! | `error` | error | a layer has failed | `error` |
@@ -17,6 +18,9 @@
 //! device tries. Every denial, also that of a layer of somebody else, is counted in `denied` of the
 //! `disconnect` line.
 //!
+//! PUBLISH is logged only for who asks for a [sample](AccessLogLayer::publish_sample). What is in it
+//! but refused by a layer inside is not logged as `publish`; `bytes` is the length of the payload.
+//!
 //! Payloads, properties and passwords are never logged. What a peer has chosen (client id, user,
 //! topics) is cut to a bounded length, and what is not printable in it is escaped.
 //!
@@ -24,11 +28,14 @@
 
 mod layer;
 mod line;
+mod publish;
+mod sample;
 mod to_client;
 mod to_server;
 
 pub use self::{
     layer::{AccessLogConnect, AccessLogLayer, Events, ResponseFuture},
+    publish::ToServerFuture,
     to_client::AccessLogToClient,
     to_server::AccessLogToServer,
 };

@@ -5,27 +5,37 @@ use std::{
     task::{Context, Poll},
 };
 
-use mproxy_codec::KindSet;
+use mproxy_codec::{Kind, KindSet};
 use mproxy_session::{Packet, SessionInfo, Verdict};
 use tower_service::Service;
 
-use super::line;
+use super::{
+    line,
+    publish::{Published, ToServerFuture},
+    sample::Sample,
+};
 use crate::printable::Printable;
 
 /// The most filters of one packet in a line: a SUBSCRIBE may have a hundred thousand.
 const FILTERS: usize = 4;
 
-/// The packet service that logs SUBSCRIBE and UNSUBSCRIBE.
+/// The packet service that logs SUBSCRIBE and UNSUBSCRIBE, and a share of PUBLISH.
 #[derive(Debug)]
 pub struct AccessLogToServer<S> {
     inner: S,
     info: SessionInfo,
     kinds: KindSet,
+    sample: Sample,
 }
 
 impl<S> AccessLogToServer<S> {
-    pub(super) const fn new(inner: S, info: SessionInfo, kinds: KindSet) -> Self {
-        Self { inner, info, kinds }
+    pub(super) const fn new(inner: S, info: SessionInfo, kinds: KindSet, sample: Sample) -> Self {
+        Self {
+            inner,
+            info,
+            kinds,
+            sample,
+        }
     }
 }
 
@@ -35,7 +45,7 @@ where
 {
     type Response = Verdict;
     type Error = S::Error;
-    type Future = S::Future;
+    type Future = ToServerFuture<S::Future>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
@@ -44,10 +54,17 @@ where
 
     #[inline]
     fn call(&mut self, packet: Packet) -> Self::Future {
-        if self.kinds.contains(packet.kind()) {
-            self.log(&packet);
-        }
-        self.inner.call(packet)
+        let published = match packet.kind() {
+            Kind::Publish if self.sample.picks() => Published::of(&self.info, &packet),
+            Kind::Publish => None,
+            kind => {
+                if self.kinds.contains(kind) {
+                    self.log(&packet);
+                }
+                None
+            }
+        };
+        ToServerFuture::new(self.inner.call(packet), published)
     }
 }
 

@@ -41,4 +41,5 @@ impl Choice for AccessEvent {
         ("deny", Self::Deny),
         ("error", Self::Error),
     ];
+    const LATER: &'static [&'static str] = &["deliver"];
 }
