@@ -153,17 +153,12 @@ impl Process {
     /// If it does not end in time.
     pub async fn ended(mut self) -> (i32, String) {
         let code = self.code(PATIENCE).await;
-        // both outputs are read to their ends
-        let mut count = self.lines.count.clone();
-        within("the end of the output", async {
-            while count.changed().await.is_ok() {}
-        })
-        .await;
         let text = self.lines.lock().join("\n");
         (code, text)
     }
 
     /// Waits for the end, no longer than `patience`: the exit code, as in [`ended`](Self::ended).
+    /// After that [`lines`](Self::lines) has all that was printed.
     ///
     /// # Panics
     /// If it does not end in time.
@@ -174,6 +169,12 @@ impl Process {
             panic!("{} runs after {patience:?}\n{}", self.name, self.printed())
         });
         let status = status.expect("a child can be waited for");
+        // both outputs are read to their ends
+        let mut count = self.lines.count.clone();
+        within("the end of the output", async {
+            while count.changed().await.is_ok() {}
+        })
+        .await;
         let signal = || 128 + status.signal().expect("a code or a signal");
         status.code().unwrap_or_else(signal)
     }
