@@ -38,7 +38,7 @@ impl fmt::Display for Banner {
         writeln!(
             f,
             "  denied?    mosquitto_pub -V 5 -q 1 -p {port} -t secret/x -m hi      \
-             (0x87; the metrics count it)"
+             (0x87; the acl refuses it)"
         )?;
         writeln!(
             f,
@@ -65,7 +65,7 @@ mod tests {
   proxy      mqtt://127.0.0.1:1884
   metrics    http://127.0.0.1:9883/metrics
   try        mosquitto_sub -p 1884 -t 'demo/#' -v      mosquitto_pub -p 1884 -t demo/hello -m hi
-  denied?    mosquitto_pub -V 5 -q 1 -p 1884 -t secret/x -m hi      (0x87; the metrics count it)
+  denied?    mosquitto_pub -V 5 -q 1 -p 1884 -t secret/x -m hi      (0x87; the acl refuses it)
   config     mproxy-server demo --print-config > mproxy.toml
   stop       Ctrl-C
 ";
