@@ -296,6 +296,26 @@ impl<'a> Properties<'a> {
         }
     }
 
+    /// A copy of the block without the properties that have one of these identifiers.
+    ///
+    /// ```
+    /// use mproxy_codec::{Direction, Kind, Place, Properties, PropertyId};
+    /// let place = Place::Packet(Kind::Publish, Direction::ToServer);
+    /// let block = Properties::parse(b"\x01\x01\x23\x00\x07", place)?;
+    /// assert_eq!(block.without(&[PropertyId::TopicAlias]).as_bytes(), b"\x01\x01");
+    /// # Ok::<(), mproxy_codec::DecodeError>(())
+    /// ```
+    #[must_use]
+    pub fn without(&self, ids: &[PropertyId]) -> PropertyWriter {
+        let mut writer = PropertyWriter::new();
+        for property in self {
+            if !ids.contains(&property.id) {
+                writer.copy(&property);
+            }
+        }
+        writer
+    }
+
     /// The user properties, in order.
     pub fn user_properties(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.iter().filter_map(|property| match property.value {

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mproxy_codec::{
-    Connack, ConnectPacket, Direction, Disconnect, Kind, PropertyId, PropertyWriter, ReasonCode,
-    Value, Version,
+    Connack, ConnectPacket, Direction, Disconnect, Kind, PropertyId, ReasonCode, Value, Version,
 };
 
 use crate::alias::AliasTable;
@@ -177,13 +176,8 @@ impl Core {
         if aliases == offered && size == self.server_max_packet {
             return Ok(None);
         }
-        let mut writer = PropertyWriter::new();
-        for property in &properties {
-            match property.id {
-                PropertyId::TopicAliasMaximum | PropertyId::MaximumPacketSize => {}
-                _ => drop(writer.copy(&property)),
-            }
-        }
+        let mut writer =
+            properties.without(&[PropertyId::TopicAliasMaximum, PropertyId::MaximumPacketSize]);
         let written = writer
             .push(PropertyId::MaximumPacketSize, Value::U32(size))
             .and_then(|writer| match u16::try_from(aliases) {
@@ -221,12 +215,9 @@ pub(crate) fn lower_aliases(packet: &mut ConnectPacket, limits: &Limits) {
     if announced <= u32::from(limits.max_topic_aliases) {
         return;
     }
-    let mut writer = PropertyWriter::new();
-    for property in &packet.properties() {
-        if property.id != PropertyId::TopicAliasMaximum {
-            writer.copy(&property);
-        }
-    }
+    let mut writer = packet
+        .properties()
+        .without(&[PropertyId::TopicAliasMaximum]);
     let lowered = match limits.max_topic_aliases {
         0 => Ok(&mut writer),
         maximum => writer.push(PropertyId::TopicAliasMaximum, Value::U16(maximum)),

@@ -6,7 +6,7 @@ use crate::build;
 use crate::error::{DecodeError, EncodeError};
 use crate::head::Head;
 use crate::kind::{Direction, Kind};
-use crate::property::{Place, Properties, PropertyId, PropertyWriter, Value};
+use crate::property::{Place, Properties, PropertyId, Value};
 use crate::qos::QoS;
 use crate::reader::{Reader, check_topic_name};
 use crate::varint;
@@ -284,13 +284,9 @@ impl<'a> Publish<'a> {
                 .is_some();
             properties = block;
         }
-        let mut kept = PropertyWriter::new();
+        let kept;
         if edit.drop_topic_alias && has_alias {
-            for property in &parse_properties(properties)? {
-                if property.id != PropertyId::TopicAlias {
-                    kept.copy(&property);
-                }
-            }
+            kept = parse_properties(properties)?.without(&[PropertyId::TopicAlias]);
             properties = kept.as_bytes();
             has_alias = false;
         }
@@ -335,7 +331,7 @@ fn parse_properties(block: &[u8]) -> Result<Properties<'_>, DecodeError> {
 pub struct PublishEdit<'a> {
     /// The new topic name.
     pub topic: Option<&'a str>,
-    /// The new property block, without its length ([`PropertyWriter::as_bytes`]).
+    /// The new property block, without its length ([`PropertyWriter::as_bytes`](crate::PropertyWriter::as_bytes)).
     pub properties: Option<&'a [u8]>,
     /// Takes the Topic Alias out, so that the topic name alone counts.
     pub drop_topic_alias: bool,

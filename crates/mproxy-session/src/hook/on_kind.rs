@@ -97,7 +97,7 @@ pub(crate) trait Judge {
 }
 
 #[derive(Clone, Copy, Debug)]
-#[allow(unnameable_types)]
+#[allow(unnameable_types)] // a parameter of `OnKind` that nobody need write down
 pub struct OnPublish<F>(F);
 
 impl<F> Judge for OnPublish<F>
@@ -110,7 +110,7 @@ where
 }
 
 #[derive(Clone, Copy, Debug)]
-#[allow(unnameable_types)]
+#[allow(unnameable_types)] // a parameter of `OnKind` that nobody need write down
 pub struct OnSubscribe<F>(F);
 
 impl<F> Judge for OnSubscribe<F>

@@ -281,7 +281,7 @@ pin_project_lite::pin_project! {
     /// The response future of a [`Tap`] that is used as a service.
     #[project = TapFutureProj]
     #[derive(Debug)]
-    #[allow(missing_docs, clippy::exhaustive_enums)]
+    #[allow(missing_docs, clippy::exhaustive_enums)] // how the future works, not for matching on
     pub enum TapFuture<F> {
         Offered { #[pin] future: F },
         Passed { packet: Option<Packet> },
