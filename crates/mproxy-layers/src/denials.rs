@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -18,8 +18,10 @@ const QUIET: Duration = Duration::from_secs(10);
 /// The denials of one session: the first is logged at once, and then at most one in ten seconds,
 /// with the number of those in between. What is left over at the end is in the totals of the
 /// session.
+///
+/// Boxed: hardly any session has one.
 #[derive(Debug, Default)]
-pub(crate) struct Denials(Mutex<State>);
+pub(crate) struct Denials(OnceLock<Box<Mutex<State>>>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -58,7 +60,8 @@ impl Denials {
 
     /// Returns how many denials went unlogged before this one, `None` if it goes unlogged itself.
     fn due(&self, now: Instant) -> Option<u64> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.0.get_or_init(Box::default);
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
         if state
             .logged
             .is_some_and(|logged| now.saturating_duration_since(logged) < QUIET)

@@ -23,6 +23,12 @@ pub(crate) struct Values {
 }
 
 impl Values {
+    /// Those of a client that has no usable name.
+    pub(crate) const NONE: Self = Self {
+        client_id: None,
+        username: None,
+    };
+
     pub(crate) fn new(client_id: &str, username: Option<&str>) -> Self {
         Self {
             client_id: usable(client_id),

@@ -113,10 +113,12 @@ pub struct SessionInfo(Arc<Facts>);
 
 #[derive(Debug)]
 struct Facts {
-    client_id: Box<str>,
-    assigned_client_id: OnceLock<Box<str>>,
-    user_name: Option<Box<str>>,
-    /// Boxed: few sessions have one.
+    /// The client identifier and, behind it, the user name: one allocation for both.
+    names: Box<str>,
+    client_id_len: u16,
+    has_user_name: bool,
+    /// Boxed, as the next: few sessions have one.
+    assigned_client_id: OnceLock<Box<Assigned>>,
     identity: Option<Box<Identity>>,
     peer: Peer,
     version: Version,
@@ -124,12 +126,19 @@ struct Facts {
     keep_alive: u16,
 }
 
+/// A client identifier that the broker chose.
+#[derive(Debug)]
+struct Assigned(Box<str>);
+
 impl SessionInfo {
     pub(crate) fn new(packet: &ConnectPacket, peer: &Peer, identity: Option<&Identity>) -> Self {
+        let (client_id, user_name) = (packet.client_id(), packet.user_name());
         Self(Arc::new(Facts {
-            client_id: packet.client_id().into(),
+            names: [client_id, user_name.unwrap_or_default()].concat().into(),
+            // as long as a field of a packet can be
+            client_id_len: u16::try_from(client_id.len()).unwrap_or(u16::MAX),
+            has_user_name: user_name.is_some(),
             assigned_client_id: OnceLock::new(),
-            user_name: packet.user_name().map(Into::into),
             identity: identity.cloned().map(Box::new),
             peer: peer.clone(),
             version: packet.version(),
@@ -141,18 +150,27 @@ impl SessionInfo {
     /// The client identifier: the broker's, once it has assigned one.
     #[must_use]
     pub fn client_id(&self) -> &str {
-        self.0.assigned_client_id.get().unwrap_or(&self.0.client_id)
+        match self.0.assigned_client_id.get() {
+            Some(assigned) => &assigned.0,
+            None => self.names().0,
+        }
     }
 
     pub(crate) fn assign_client_id(&self, client_id: &str) {
         // a CONNACK comes once; a second value would be ignored
-        let _ = self.0.assigned_client_id.set(client_id.into());
+        let assigned = Box::new(Assigned(client_id.into()));
+        let _ = self.0.assigned_client_id.set(assigned);
+    }
+
+    fn names(&self) -> (&str, &str) {
+        let names = self.0.names.split_at_checked(self.0.client_id_len.into());
+        names.unwrap_or_default()
     }
 
     /// The user name, as the hooks left it.
     #[must_use]
     pub fn user_name(&self) -> Option<&str> {
-        self.0.user_name.as_deref()
+        self.0.has_user_name.then_some(self.names().1)
     }
 
     /// The identity that a layer established.

@@ -59,6 +59,8 @@ pub(crate) struct End {
     pub(crate) tell_client: bool,
     /// The broker is told to forget the will.
     pub(crate) suppress_will: bool,
+    /// A hook or the session itself panicked.
+    pub(crate) panicked: bool,
 }
 
 impl End {
@@ -72,6 +74,7 @@ impl End {
             detail: None,
             tell_client: false,
             suppress_will: false,
+            panicked: false,
         }
     }
 
@@ -84,11 +87,17 @@ impl End {
             detail: None,
             tell_client: true,
             suppress_will: false,
+            panicked: false,
         }
     }
 
     pub(crate) fn with_detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
         self.detail = Some(detail.into());
+        self
+    }
+
+    pub(crate) const fn panicked(mut self) -> Self {
+        self.panicked = true;
         self
     }
 

@@ -11,21 +11,24 @@ use crate::hook::Entry;
 /// subscriptions without waiting; nobody has this many.
 const MAX_REQUESTS: usize = 4096;
 
-/// Packet identifiers and requests that are under way. Everything in it is empty, and owns no
-/// memory, in a session in which nothing is pending.
+/// Packet identifiers and requests that are under way. One word, and no memory, in a session in which
+/// nothing is.
 #[derive(Debug, Default)]
-pub(crate) struct Ledger {
+pub(crate) struct Ledger(Option<Box<Pending>>);
+
+#[derive(Debug, Default)]
+struct Pending {
     requests: Vec<Request>,
-    handshakes: Option<Box<Handshakes>>,
+    /// QoS 2 hand-shakes that the client began and the proxy finishes itself, up to PUBREL.
+    answered: BTreeSet<u16>,
+    /// QoS 2 hand-shakes that the broker began, for deliveries that the client does not get.
+    dropped: BTreeSet<u16>,
 }
 
-/// QoS 2 hand-shakes that the proxy finishes itself, by packet identifier, up to PUBREL.
-#[derive(Debug, Default)]
-struct Handshakes {
-    /// Begun by the client.
-    answered: BTreeSet<u16>,
-    /// Begun by the broker, for deliveries that the client does not get.
-    dropped: BTreeSet<u16>,
+impl Pending {
+    fn is_empty(&self) -> bool {
+        self.requests.is_empty() && self.answered.is_empty() && self.dropped.is_empty()
+    }
 }
 
 /// A SUBSCRIBE or UNSUBSCRIBE that was forwarded and not answered yet.
@@ -72,7 +75,8 @@ impl Ledger {
         forwarded: usize,
         entries: Option<&[Entry]>,
     ) -> Result<(), End> {
-        if self.requests.len() >= MAX_REQUESTS {
+        let requests = &mut self.0.get_or_insert_default().requests;
+        if requests.len() >= MAX_REQUESTS {
             return Err(End::violation(
                 Direction::ToServer,
                 Violation::TooManyRequests,
@@ -89,7 +93,7 @@ impl Ledger {
                 .collect()
         });
         let forwarded = u32::try_from(forwarded).unwrap_or(u32::MAX);
-        self.requests.push(Request {
+        requests.push(Request {
             kind,
             packet_id,
             forwarded,
@@ -103,11 +107,11 @@ impl Ledger {
     /// # Errors
     /// It is.
     pub(crate) fn check_free(&self, packet_id: u16) -> Result<(), End> {
-        if self
-            .requests
-            .iter()
-            .any(|request| request.packet_id == packet_id)
-        {
+        let is_used = self.0.as_ref().is_some_and(|pending| {
+            let mut requests = pending.requests.iter();
+            requests.any(|request| request.packet_id == packet_id)
+        });
+        if is_used {
             return Err(End::violation(
                 Direction::ToServer,
                 Violation::PacketIdInUse,
@@ -127,17 +131,15 @@ impl Ledger {
         codes: &[u8],
         has_codes: bool,
     ) -> Result<Answer, End> {
-        let found = self
-            .requests
-            .iter()
-            .position(|pending| pending.kind == request && pending.packet_id == packet_id);
-        let Some(found) = found else {
+        let request = self.finish(|pending| {
+            let mut requests = pending.requests.iter();
+            let found = requests
+                .position(|pending| pending.kind == request && pending.packet_id == packet_id)?;
+            Some(pending.requests.remove(found))
+        });
+        let Some(request) = request else {
             return Ok(Answer::Unknown);
         };
-        let request = self.requests.remove(found);
-        if self.requests.is_empty() {
-            self.requests = Vec::new();
-        }
         if !has_codes {
             return Ok(Answer::AsIs);
         }
@@ -161,56 +163,50 @@ impl Ledger {
 
     /// Remembers a QoS 2 PUBLISH of the client that the proxy answers itself.
     pub(crate) fn answer_locally(&mut self, packet_id: u16) {
-        self.handshakes
-            .get_or_insert_default()
-            .answered
-            .insert(packet_id);
+        let pending = self.0.get_or_insert_default();
+        pending.answered.insert(packet_id);
     }
 
     /// True when there may be a QoS 2 PUBLISH that the proxy has answered itself.
     #[inline]
-    pub(crate) const fn answers_locally(&self) -> bool {
-        self.handshakes.is_some()
+    pub(crate) fn answers_locally(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|pending| !pending.answered.is_empty())
     }
 
     /// True when the proxy has answered a QoS 2 PUBLISH with this identifier itself.
     pub(crate) fn is_answered_locally(&self, packet_id: u16) -> bool {
-        self.handshakes
+        self.0
             .as_ref()
-            .is_some_and(|handshakes| handshakes.answered.contains(&packet_id))
+            .is_some_and(|pending| pending.answered.contains(&packet_id))
     }
 
     /// The client releases an identifier; true when the proxy answers that itself.
     pub(crate) fn release(&mut self, packet_id: u16) -> bool {
-        self.finish(|handshakes| &mut handshakes.answered, packet_id)
+        self.finish(|pending| pending.answered.remove(&packet_id).then_some(()))
+            .is_some()
     }
 
     /// Remembers a QoS 2 delivery that the client does not get.
     pub(crate) fn drop_delivery(&mut self, packet_id: u16) {
-        self.handshakes
-            .get_or_insert_default()
-            .dropped
-            .insert(packet_id);
+        let pending = self.0.get_or_insert_default();
+        pending.dropped.insert(packet_id);
     }
 
     /// The broker releases an identifier; true when the client has not heard of it.
     pub(crate) fn release_delivery(&mut self, packet_id: u16) -> bool {
-        self.finish(|handshakes| &mut handshakes.dropped, packet_id)
+        self.finish(|pending| pending.dropped.remove(&packet_id).then_some(()))
+            .is_some()
     }
 
-    fn finish(
-        &mut self,
-        side: impl FnOnce(&mut Handshakes) -> &mut BTreeSet<u16>,
-        packet_id: u16,
-    ) -> bool {
-        let Some(handshakes) = &mut self.handshakes else {
-            return false;
-        };
-        let finished = side(handshakes).remove(&packet_id);
-        if handshakes.answered.is_empty() && handshakes.dropped.is_empty() {
-            self.handshakes = None;
+    /// Takes out what is finished, and gives the memory back with the last of it.
+    fn finish<T>(&mut self, take: impl FnOnce(&mut Pending) -> Option<T>) -> Option<T> {
+        let taken = take(self.0.as_mut()?);
+        if self.0.as_ref().is_some_and(|pending| pending.is_empty()) {
+            self.0 = None;
         }
-        finished
+        taken
     }
 }
 
@@ -259,6 +255,6 @@ mod tests {
         assert!(ledger.is_answered_locally(5));
         assert!(ledger.release(5));
         assert!(!ledger.release(5));
-        assert!(ledger.handshakes.is_none(), "an empty set owns no memory");
+        assert!(ledger.0.is_none(), "an empty ledger owns no memory");
     }
 }

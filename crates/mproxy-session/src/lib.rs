@@ -28,7 +28,7 @@ pub use self::{
         Authorize, AuthorizeFuture, AuthorizeLayer, Filter, FilterFuture, FilterLayer, Forward,
         Handler, HandlerAdmission, HandlerFuture, HandlerLayer, HandlerPackets, Hooks, Inspect,
         InspectFuture, InspectLayer, OnKind, OnKindFuture, OnPublishLayer, OnSubscribeLayer,
-        Packet, PacketService, PublishMut, PublishRef, Refusal, Rewrite, RewriteLayer,
+        Packet, PacketService, PublishMut, PublishRef, Refusal, Repeated, Rewrite, RewriteLayer,
         SubscribeMut, Tap, TapFuture, Verdict,
     },
     limits::{Limits, RefusedPublish, Versions},

@@ -1,11 +1,11 @@
 //! Both directions of a session in one task.
 
 use std::future::Future;
-use std::num::NonZeroU64;
+use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use mproxy_codec::{Direction, ReasonCode};
@@ -33,19 +33,20 @@ pub(crate) struct Pipe<C, S, U: PacketService, D: PacketService> {
     pub(crate) core: Core,
     pub(crate) recorder: Arc<dyn Recorder>,
     control: Control,
-    registered: Option<Waker>,
+    /// Which waker the control has.
+    registered: usize,
     timer: Option<Pin<Box<Sleep>>>,
-    started: Instant,
+    /// When the connection was accepted.
+    pub(crate) started: Instant,
     /// What each direction waits for, and since when.
     waits: [Wait; 2],
     since: [Moment; 2],
-    /// When the client was heard last.
+    /// When the client was heard last; before CONNACK, when the broker's time to answer began.
     heard: Moment,
     /// When the client's side was done and the broker was told so.
     closing: Option<Moment>,
     pub(crate) server_is_shut: bool,
     answered: bool,
-    in_hook: bool,
 }
 
 impl<C, S, U, D> Pipe<C, S, U, D>
@@ -61,7 +62,9 @@ where
         core: Core,
         recorder: Arc<dyn Recorder>,
         control: Control,
+        started: Instant,
     ) -> Self {
+        let begun = Moment::now(started);
         Self {
             client,
             server,
@@ -70,43 +73,32 @@ where
             core,
             recorder,
             control,
-            registered: None,
+            registered: 0,
             timer: None,
-            started: Instant::now(),
+            started,
             waits: [Wait::Nothing; 2],
-            since: [Moment::START; 2],
-            heard: Moment::START,
+            since: [begun; 2],
+            heard: begun,
             closing: None,
             server_is_shut: false,
             answered: false,
-            in_hook: false,
         }
     }
 
     /// Moves bytes until the session ends. A panic ends this session only.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(End, bool)> {
-        match catch_unwind(AssertUnwindSafe(|| self.poll_inner(cx))) {
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(end)) => Poll::Ready((end, false)),
-            Err(_) if self.in_hook => Poll::Ready((End::hook("a hook panicked"), true)),
-            Err(_) => {
-                let end = End::told(
-                    Side::Proxy,
-                    CloseReason::Internal,
-                    ReasonCode::UNSPECIFIED_ERROR,
-                );
-                Poll::Ready((end.with_detail("the session panicked"), true))
-            }
-        }
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        catch_unwind(AssertUnwindSafe(|| self.poll_inner(cx))).unwrap_or_else(|_| {
+            let code = ReasonCode::UNSPECIFIED_ERROR;
+            let end = End::told(Side::Proxy, CloseReason::Internal, code);
+            Poll::Ready(end.with_detail("the session panicked").panicked())
+        })
     }
 
     fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        if !self
-            .registered
-            .as_ref()
-            .is_some_and(|waker| waker.will_wake(cx.waker()))
-        {
-            self.registered = Some(cx.waker().clone());
+        // the control keeps the waker, and so nobody else can have its address
+        let waker = cx.waker().data().addr();
+        if self.registered != waker {
+            self.registered = waker;
             self.control.register(cx);
             // what wakes the task that polled before would not wake this one
             self.timer = None;
@@ -150,7 +142,6 @@ where
             task: cx,
             tapped_to_server,
             ordered,
-            in_hook: &mut self.in_hook,
         };
         let up = self
             .to_server
@@ -166,7 +157,6 @@ where
             task: cx,
             tapped_to_server,
             ordered,
-            in_hook: &mut self.in_hook,
         };
         let down = self
             .to_client
@@ -292,7 +282,10 @@ where
             consider(closing.after(self.started, limits.linger), Deadline::Linger);
         }
         if self.core.connack.is_none() {
-            consider(self.started + limits.connack_timeout, Deadline::Connack);
+            consider(
+                self.heard.after(self.started, limits.connack_timeout),
+                Deadline::Connack,
+            );
         } else if self.core.keep_alive > 0 && self.to_server.is_listening() {
             let silence =
                 Duration::from_secs(self.core.keep_alive.into()).mul_f64(limits.keep_alive_grace);
@@ -362,22 +355,24 @@ where
     }
 }
 
-/// A point in time, as milliseconds since the pipe began: half the size of an `Instant`, of which a
-/// pipe would have five.
+/// A point in time, as hundredths of a second since the session began, rounded up, for more than a
+/// year: a quarter of the size of an `Instant`, of which a pipe would have four more.
 #[derive(Clone, Copy, Debug)]
-struct Moment(NonZeroU64);
+struct Moment(NonZeroU32);
 
 impl Moment {
-    const START: Self = Self(NonZeroU64::MIN);
+    const UNIT: u32 = 10;
 
     fn now(start: Instant) -> Self {
-        let passed = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Self(NonZeroU64::MIN.saturating_add(passed))
+        let passed = start.elapsed().as_millis().div_ceil(Self::UNIT.into());
+        let passed = u32::try_from(passed).unwrap_or(u32::MAX);
+        Self(NonZeroU32::MIN.saturating_add(passed))
     }
 
     /// The instant that lies `duration` after this one.
     fn after(self, start: Instant, duration: Duration) -> Instant {
-        start + Duration::from_millis(self.0.get() - 1) + duration
+        let passed = u64::from(self.0.get() - 1) * u64::from(Self::UNIT);
+        start + Duration::from_millis(passed) + duration
     }
 }
 

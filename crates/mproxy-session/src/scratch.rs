@@ -1,6 +1,8 @@
 //! Buffers that belong to the thread, so that an idle connection owns none.
 
+use std::any::Any;
 use std::cell::Cell;
+use std::pin::Pin;
 
 use bytes::BytesMut;
 
@@ -11,6 +13,8 @@ pub(crate) const SCRATCH_LEN: usize = 64 * 1024;
 thread_local! {
     static READ: Cell<Option<BytesMut>> = const { Cell::new(None) };
     static WRITE: Cell<Option<BytesMut>> = const { Cell::new(None) };
+    /// A [`Shelf`], of the type that was needed last.
+    static SHELF: Cell<Option<Box<dyn Any>>> = const { Cell::new(None) };
 }
 
 /// The thread's read buffer: initialised, [`SCRATCH_LEN`] long.
@@ -45,6 +49,26 @@ pub(crate) fn give_write(mut buffer: BytesMut) {
         buffer.clear();
         WRITE.set(Some(buffer));
     }
+}
+
+/// A pinned place for the future of a hook.
+pub(crate) type FutureBox<F> = Pin<Box<Option<F>>>;
+
+/// Where the thread keeps an empty [`FutureBox`] between two packets. A connection owns one only
+/// while a hook waits.
+pub(crate) type Shelf<F> = Box<Option<FutureBox<F>>>;
+
+/// The thread's shelf, on which there may be a box. Whoever takes it gives it back.
+#[inline]
+pub(crate) fn take_shelf<F: 'static>() -> Shelf<F> {
+    let shelf = SHELF.take().and_then(|shelf| shelf.downcast().ok());
+    shelf.unwrap_or_default()
+}
+
+/// Gives the shelf back.
+#[inline]
+pub(crate) fn give_shelf<F: 'static>(shelf: Shelf<F>) {
+    SHELF.set(Some(shelf));
 }
 
 #[cfg(test)]

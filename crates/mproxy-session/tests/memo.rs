@@ -38,9 +38,9 @@ async fn run(seen: &Seen, promise: bool, version: u8, packets: &[&[u8]]) -> Vec<
                 Ok(())
             }
         });
-        let count = move |count| {
+        let count = Arc::new(move |count: u32| {
             repeated.fetch_add(count, Ordering::Relaxed);
-        };
+        });
         let tap = if promise {
             Tap::none().wrap_remembered(KindSet::PUBLISH, true, count, |inner| judge.layer(inner))
         } else {
@@ -148,7 +148,9 @@ async fn a_service_inside_that_makes_no_promise_is_asked_about_every_packet() {
     });
     let tap = Tap::only(KindSet::PUBLISH, inner.layer(Forward));
     let outer = FilterLayer::new(|_: &Packet| Ok(()));
-    let tap = tap.wrap_remembered(KindSet::PUBLISH, true, |_| {}, |inner| outer.layer(inner));
+    let tap = tap.wrap_remembered(KindSet::PUBLISH, true, Arc::new(|_: u32| {}), |inner| {
+        outer.layer(inner)
+    });
     let tap = Arc::new(Mutex::new(Some(tap)));
     let (mut client, proxy_client) = tokio::io::duplex(1 << 16);
     let (proxy_server, mut broker) = tokio::io::duplex(1 << 16);

@@ -9,27 +9,15 @@ use mproxy_layers::acl::{Acl, AclLayer, Actions, Effect, OnDeny, Rule, Subscribe
 use mproxy_layers::topic_map::{PrefixMap, TopicMapLayer};
 use mproxy_session::BoxError;
 
-use super::link::{AnyLayer, Count};
+use super::link::{self, AnyLayer, Count};
 use crate::config::{
     self, AccessEvent, AclAction, AclDefault, AclOnDeny, AclSubscribe, Chain, LayerKind,
-    MAX_CHAIN_LAYERS,
 };
-
-/// The layers of a chain, outermost first.
-#[derive(Clone, Debug)]
-pub(crate) enum Stack {
-    /// No layers: sessions without hooks.
-    Empty,
-    /// Up to two layers, which most chains are. Shorter stacks are smaller tasks.
-    Short([AnyLayer; 2]),
-    /// As many as a chain may have.
-    Long(Box<[AnyLayer; MAX_CHAIN_LAYERS]>),
-}
 
 /// A chain, ready for sessions.
 #[derive(Clone, Debug)]
 pub(crate) struct Composed {
-    pub(crate) stack: Stack,
+    pub(crate) chain: link::Chain,
     /// An access log reports sessions, so that the server need not.
     pub(crate) has_access_log: bool,
 }
@@ -66,21 +54,9 @@ pub(crate) fn compose(chain: &Chain, metrics: &Metrics) -> Result<Composed, BoxE
         });
     }
     Ok(Composed {
-        stack: stack(layers),
+        chain: link::Chain::new(layers),
         has_access_log,
     })
-}
-
-fn stack(layers: Vec<AnyLayer>) -> Stack {
-    fn fill<const N: usize>(layers: Vec<AnyLayer>) -> [AnyLayer; N] {
-        let mut layers = layers.into_iter();
-        std::array::from_fn(|_| layers.next().unwrap_or(AnyLayer::Identity))
-    }
-    match layers.len() {
-        0 => Stack::Empty,
-        1 | 2 => Stack::Short(fill(layers)),
-        _ => Stack::Long(Box::new(fill(layers))),
-    }
 }
 
 fn access_log(chain: &Chain) -> Option<&config::AccessLog> {

@@ -13,9 +13,8 @@ use mproxy_session::{
 };
 use mproxy_transport::{Accepted, Stream, WsOptions, WsRequest, accept_websocket};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tower::ServiceBuilder;
 
-use super::compose::{Composed, Stack};
+use super::compose::Composed;
 use super::gate::{Gate, LineBudget, Pass};
 use super::recorder::{ConnectionRecorder, WorkerRecorder};
 use super::upstream::Upstream;
@@ -128,8 +127,8 @@ impl Service {
         }
     }
 
-    /// Runs the session with its stack of layers. The three kinds of stack make three types of
-    /// session; their futures are small, because a session boxes what is large.
+    /// Runs the session with its chain of layers. Sessions without one are a type of their own, in
+    /// which nothing is asked; the futures of both are small, because a session boxes what is large.
     fn run(
         &self,
         session: Session,
@@ -145,35 +144,14 @@ impl Service {
                     .map(|(stream, open)| Counted { stream, open })
             }
         };
-        let base = new_hooks(|_| Hooks::none());
-        match &self.chain.stack {
-            Stack::Empty => Running::Empty {
-                future: session.run(stream, base, dial),
-            },
-            Stack::Short([outer, inner]) => {
-                let admit = ServiceBuilder::new()
-                    .layer(outer)
-                    .layer(inner)
-                    .service(base);
-                Running::Short {
-                    future: session.run(stream, admit, dial),
-                }
+        let chain = &self.chain.chain;
+        if chain.is_empty() {
+            Running::Bare {
+                future: session.run(stream, new_hooks(|_| Hooks::none()), dial),
             }
-            Stack::Long(layers) => {
-                let [a, b, c, d, e, f, g, h] = &**layers;
-                let admit = ServiceBuilder::new()
-                    .layer(a)
-                    .layer(b)
-                    .layer(c)
-                    .layer(d)
-                    .layer(e)
-                    .layer(f)
-                    .layer(g)
-                    .layer(h)
-                    .service(base);
-                Running::Long {
-                    future: session.run(stream, admit, dial),
-                }
+        } else {
+            Running::Hooked {
+                future: session.run(stream, chain.clone(), dial),
             }
         }
     }
@@ -318,28 +296,25 @@ where
 }
 
 pin_project_lite::pin_project! {
-    /// A session with one of three kinds of stack.
+    /// A session, with layers or without.
     #[project = RunningProj]
-    enum Running<E, S, L> {
-        Empty { #[pin] future: E },
-        Short { #[pin] future: S },
-        Long { #[pin] future: L },
+    enum Running<B, H> {
+        Bare { #[pin] future: B },
+        Hooked { #[pin] future: H },
     }
 }
 
-impl<E, S, L, O> Future for Running<E, S, L>
+impl<B, H, O> Future for Running<B, H>
 where
-    E: Future<Output = O>,
-    S: Future<Output = O>,
-    L: Future<Output = O>,
+    B: Future<Output = O>,
+    H: Future<Output = O>,
 {
     type Output = O;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<O> {
         match self.project() {
-            RunningProj::Empty { future } => future.poll(cx),
-            RunningProj::Short { future } => future.poll(cx),
-            RunningProj::Long { future } => future.poll(cx),
+            RunningProj::Bare { future } => future.poll(cx),
+            RunningProj::Hooked { future } => future.poll(cx),
         }
     }
 }

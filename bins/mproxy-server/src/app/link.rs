@@ -1,27 +1,29 @@
 //! Layers chosen by the configuration, as one type.
 //!
-//! A chain in the configuration is a list; a tower stack is a type. An enum over the layers that
-//! exist turns the one into the other without a box per packet: `AnyLayer` is a layer like any
-//! other, and a stack of them is composed by `ServiceBuilder`.
+//! A chain in the configuration is a list; a tower stack is a type. [`Chain`] turns the one into the
+//! other by recursion: it is a service whose layers are real tower layers around the rest of the
+//! chain, and the packet services that they make hold the rest behind a box of its own size. So a
+//! session pays for the layers it has, and all chains, however long, are one type to the compiler.
+//!
+//! ```text
+//! Chain[acl, map]            = AclLayer.layer(Chain[map])           the CONNECT stage
+//! ToServer::Acl(Box<Acl<Tap<ToServer::TopicMap(Box<..>)>>>)         what a session holds
+//! ```
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker};
 
 use mproxy_admin::{Action, Decision, LayerMetrics, PacketType, Reason};
 use mproxy_codec::Kind;
-use mproxy_layers::access_log::{
-    AccessLogConnect, AccessLogLayer, AccessLogToClient, AccessLogToServer,
-};
-use mproxy_layers::acl::{AclConnect, AclLayer, AclToClient, AclToServer};
-use mproxy_layers::topic_map::{
-    TopicMapConnect, TopicMapLayer, TopicMapToClient, TopicMapToServer,
-};
+use mproxy_layers::access_log::{AccessLogLayer, AccessLogToClient, AccessLogToServer};
+use mproxy_layers::acl::{AclLayer, AclToClient, AclToServer};
+use mproxy_layers::topic_map::{TopicMapLayer, TopicMapToClient, TopicMapToServer};
 use mproxy_layers::{self as layers, Observer};
-use mproxy_session::{Admission, BoxError, Connect, Packet, PacketService, Tap, Verdict};
-use pin_project_lite::pin_project;
-use tower::{Layer, Service};
+use mproxy_session::{Admission, BoxError, Connect, Hooks, Packet, Tap, Verdict};
+use tower::{Layer, Service, ServiceExt};
 
 /// Counts what a layer does.
 #[derive(Clone, Debug)]
@@ -66,208 +68,194 @@ pub(crate) enum AnyLayer {
     Acl(AclLayer<Count>),
     TopicMap(TopicMapLayer<Count>),
     AccessLog(AccessLogLayer),
-    /// Fills a stack up to its length.
-    Identity,
 }
 
-impl<S> Layer<S> for AnyLayer {
-    type Service = AnyConnect<S>;
+/// The layers of a chain, outermost first, as a service of the CONNECT stage.
+#[derive(Clone, Debug)]
+pub(crate) struct Chain {
+    layers: Arc<[AnyLayer]>,
+    /// The first layer that this service has: the layers outside of it have been passed.
+    from: usize,
+}
 
-    fn layer(&self, inner: S) -> AnyConnect<S> {
-        match self {
-            Self::Acl(layer) => AnyConnect::Acl(layer.layer(inner)),
-            Self::TopicMap(layer) => AnyConnect::TopicMap(layer.layer(inner)),
-            Self::AccessLog(layer) => AnyConnect::AccessLog(layer.layer(inner)),
-            Self::Identity => AnyConnect::Identity(inner),
+impl Chain {
+    pub(crate) fn new(layers: Vec<AnyLayer>) -> Self {
+        Self {
+            layers: layers.into(),
+            from: 0,
         }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.layers.is_empty()
     }
 }
 
-/// The CONNECT-stage service of [`AnyLayer`].
-#[derive(Clone, Debug)]
-pub(crate) enum AnyConnect<S> {
-    Acl(AclConnect<S, Count>),
-    TopicMap(TopicMapConnect<S, Count>),
-    AccessLog(AccessLogConnect<S>),
-    Identity(S),
-}
-
-impl<S, U, D> Service<Connect> for AnyConnect<S>
-where
-    S: Service<Connect, Response = Admission<U, D>, Error = BoxError>,
-    U: PacketService,
-    D: PacketService,
-{
-    type Response = Admission<AnyToServer<U>, AnyToClient<D>>;
+impl Service<Connect> for Chain {
+    type Response = Admission<ToServer, ToClient>;
     type Error = BoxError;
-    type Future = AnyFuture<S, U, D>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        match self {
-            Self::Acl(service) => service.poll_ready(cx),
-            Self::TopicMap(service) => service.poll_ready(cx),
-            Self::AccessLog(service) => service.poll_ready(cx),
-            Self::Identity(service) => service.poll_ready(cx),
-        }
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, connect: Connect) -> Self::Future {
-        match self {
-            Self::Acl(service) => AnyFuture::Acl {
-                future: service.call(connect),
-            },
-            Self::TopicMap(service) => AnyFuture::TopicMap {
-                future: service.call(connect),
-            },
-            Self::AccessLog(service) => AnyFuture::AccessLog {
-                future: service.call(connect),
-            },
-            Self::Identity(service) => AnyFuture::Identity {
-                future: service.call(connect),
-            },
+        let inner = Self {
+            layers: Arc::clone(&self.layers),
+            from: self.from + 1,
+        };
+        match self.layers.get(self.from) {
+            Some(AnyLayer::Acl(layer)) => {
+                let admitted = layer.layer(inner).oneshot(connect);
+                Box::pin(async { Ok(packed(admitted.await?, ToServer::Acl, ToClient::Acl)) })
+            }
+            Some(AnyLayer::TopicMap(layer)) => {
+                let admitted = layer.layer(inner).oneshot(connect);
+                Box::pin(async {
+                    Ok(packed(
+                        admitted.await?,
+                        ToServer::TopicMap,
+                        ToClient::TopicMap,
+                    ))
+                })
+            }
+            Some(AnyLayer::AccessLog(layer)) => {
+                let admitted = layer.layer(inner).oneshot(connect);
+                Box::pin(async {
+                    Ok(packed(
+                        admitted.await?,
+                        ToServer::AccessLog,
+                        ToClient::AccessLog,
+                    ))
+                })
+            }
+            None => {
+                let hooks = Hooks::none().map(
+                    |tap| tap.convert(|_| ToServer::Forward),
+                    |tap| tap.convert(|_| ToClient::Forward),
+                );
+                Box::pin(std::future::ready(Ok(Admission::admit(connect, hooks))))
+            }
         }
     }
 }
 
-/// The future of a CONNECT-stage service.
-type ConnectFuture<S> = <S as Service<Connect>>::Future;
+/// Puts the packet services of one layer into the common types.
+fn packed<U, D>(
+    admission: Admission<U, D>,
+    to_server: impl FnOnce(Box<U>) -> ToServer,
+    to_client: impl FnOnce(Box<D>) -> ToClient,
+) -> Admission<ToServer, ToClient> {
+    fn pack<S, T>(tap: Tap<S>, into: impl FnOnce(Box<S>) -> T, forward: T) -> Tap<T> {
+        if tap.kinds().is_empty() {
+            // a service that is offered nothing need not be kept
+            return Tap::none().convert(|_| forward);
+        }
+        tap.convert(|service| into(Box::new(service)))
+    }
+    admission.map_hooks(|_, hooks| {
+        hooks.map(
+            |tap| pack(tap, to_server, ToServer::Forward),
+            |tap| pack(tap, to_client, ToClient::Forward),
+        )
+    })
+}
 
-pin_project! {
-    /// The future of [`AnyConnect`].
-    ///
-    /// Like all types here it is generic in what is inside and nothing else: a stack's type then
-    /// grows by one name a layer, where a parameter for each variant would quadruple it.
-    #[project = AnyFutureProj]
-    pub(crate) enum AnyFuture<S, U, D>
+/// The verdict of a packet stack: there at once, unless a layer waits.
+///
+/// A stack is polled when it is called, and only what is not ready then is put into a box; it is
+/// polled again with a waker that counts. So layers that do not wait cost no allocation.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// `None` once it was given.
+    Ready(Option<Result<Verdict, BoxError>>),
+    Waiting(Waiting),
+}
+
+/// A verdict that is not there yet.
+pub(crate) struct Waiting(Pin<Box<dyn Future<Output = Result<Verdict, BoxError>> + Send>>);
+
+impl fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waiting").finish_non_exhaustive()
+    }
+}
+
+impl Answer {
+    fn of<F>(mut future: F) -> Self
     where
-        S: Service<Connect, Response = Admission<U, D>, Error = BoxError>,
+        F: Future<Output = Result<Verdict, BoxError>> + Unpin + Send + 'static,
     {
-        Acl { #[pin] future: ConnectFuture<AclConnect<S, Count>> },
-        TopicMap { #[pin] future: ConnectFuture<TopicMapConnect<S, Count>> },
-        AccessLog { #[pin] future: ConnectFuture<AccessLogConnect<S>> },
-        Identity { #[pin] future: ConnectFuture<S> },
+        match Pin::new(&mut future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(verdict) => Self::Ready(Some(verdict)),
+            Poll::Pending => Self::Waiting(Waiting(Box::pin(future))),
+        }
     }
 }
 
-/// Puts the hooks of one layer into the common types.
-macro_rules! common {
-    ($admission:expr, $variant:ident) => {
-        $admission.map_hooks(|_, hooks| {
-            hooks.map(
-                |tap| tap.convert(AnyToServer::$variant),
-                |tap| tap.convert(AnyToClient::$variant),
-            )
-        })
-    };
-}
+impl Future for Answer {
+    type Output = Result<Verdict, BoxError>;
 
-impl<S, U, D> Future for AnyFuture<S, U, D>
-where
-    S: Service<Connect, Response = Admission<U, D>, Error = BoxError>,
-    U: PacketService,
-    D: PacketService,
-{
-    type Output = Result<Admission<AnyToServer<U>, AnyToClient<D>>, BoxError>;
-
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(Ok(match self.project() {
-            AnyFutureProj::Acl { future } => common!(ready!(future.poll(cx))?, Acl),
-            AnyFutureProj::TopicMap { future } => common!(ready!(future.poll(cx))?, TopicMap),
-            AnyFutureProj::AccessLog { future } => common!(ready!(future.poll(cx))?, AccessLog),
-            AnyFutureProj::Identity { future } => common!(ready!(future.poll(cx))?, Identity),
-        }))
+        match self.get_mut() {
+            // polled after completion, which the contract of Future forbids: discarding is safe
+            Self::Ready(verdict) => Poll::Ready(verdict.take().unwrap_or(Ok(Verdict::Discard))),
+            Self::Waiting(Waiting(future)) => future.as_mut().poll(cx),
+        }
     }
 }
 
-/// The future of a packet service.
-type PacketFuture<S> = <S as Service<Packet>>::Future;
-
-/// A packet stack of one direction whose outermost layer is one of those that exist, and its
-/// future.
-macro_rules! any_packets {
-    ($packets:ident, $future:ident, $project:ident, $acl:ident, $topic_map:ident, $log:ident) => {
+/// A packet stack of one direction.
+macro_rules! packets {
+    ($(#[$doc:meta])* $packets:ident, $acl:ident, $topic_map:ident, $log:ident) => {
+        $(#[$doc])*
         #[derive(Debug)]
-        pub(crate) enum $packets<I> {
-            Acl($acl<Tap<I>, Count>),
-            TopicMap($topic_map<Tap<I>, Count>),
-            AccessLog($log<Tap<I>>),
-            Identity(I),
+        pub(crate) enum $packets {
+            /// The end of the chain.
+            Forward,
+            Acl(Box<$acl<Tap<$packets>, Count>>),
+            TopicMap(Box<$topic_map<Tap<$packets>, Count>>),
+            AccessLog(Box<$log<Tap<$packets>>>),
         }
 
-        impl<I: PacketService> Service<Packet> for $packets<I> {
+        impl Service<Packet> for $packets {
             type Response = Verdict;
             type Error = BoxError;
-            type Future = $future<I>;
+            type Future = Answer;
 
-            // not inlined: the layers inside would be copied into each of the arms, and into the
-            // arms of the arms
-            #[inline(never)]
             fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
                 match self {
+                    Self::Forward => Poll::Ready(Ok(())),
                     Self::Acl(service) => service.poll_ready(cx),
                     Self::TopicMap(service) => service.poll_ready(cx),
                     Self::AccessLog(service) => service.poll_ready(cx),
-                    Self::Identity(service) => service.poll_ready(cx).map_err(Into::into),
                 }
             }
 
-            #[inline(never)]
-            fn call(&mut self, packet: Packet) -> Self::Future {
+            fn call(&mut self, packet: Packet) -> Answer {
                 match self {
-                    Self::Acl(service) => $future::Acl {
-                        future: service.call(packet),
-                    },
-                    Self::TopicMap(service) => $future::TopicMap {
-                        future: service.call(packet),
-                    },
-                    Self::AccessLog(service) => $future::AccessLog {
-                        future: service.call(packet),
-                    },
-                    Self::Identity(service) => $future::Identity {
-                        future: service.call(packet),
-                    },
-                }
-            }
-        }
-
-        pin_project! {
-            #[project = $project]
-            pub(crate) enum $future<I: PacketService> {
-                Acl { #[pin] future: PacketFuture<$acl<Tap<I>, Count>> },
-                TopicMap { #[pin] future: PacketFuture<$topic_map<Tap<I>, Count>> },
-                AccessLog { #[pin] future: PacketFuture<$log<Tap<I>>> },
-                Identity { #[pin] future: PacketFuture<I> },
-            }
-        }
-
-        impl<I: PacketService> Future for $future<I> {
-            type Output = Result<Verdict, BoxError>;
-
-            #[inline(never)]
-            fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-                match self.project() {
-                    $project::Acl { future } => future.poll(cx),
-                    $project::TopicMap { future } => future.poll(cx),
-                    $project::AccessLog { future } => future.poll(cx),
-                    $project::Identity { future } => future.poll(cx).map_err(Into::into),
+                    Self::Forward => Answer::Ready(Some(Ok(Verdict::Forward(packet)))),
+                    Self::Acl(service) => Answer::of(service.call(packet)),
+                    Self::TopicMap(service) => Answer::of(service.call(packet)),
+                    Self::AccessLog(service) => Answer::of(service.call(packet)),
                 }
             }
         }
     };
 }
 
-any_packets!(
-    AnyToServer,
-    AnyToServerFuture,
-    AnyToServerProj,
+packets!(
+    /// What sees the packets of a client: the outermost layer of a chain, with the rest inside.
+    ToServer,
     AclToServer,
     TopicMapToServer,
     AccessLogToServer
 );
-any_packets!(
-    AnyToClient,
-    AnyToClientFuture,
-    AnyToClientProj,
+packets!(
+    /// What sees the packets of a broker: the outermost layer of a chain, with the rest inside.
+    ToClient,
     AclToClient,
     TopicMapToClient,
     AccessLogToClient

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::{
     Actions, Effect, Rule, RuleInfo, SessionAcl,
+    session::Client,
     trie::{Level, MAX_LEVELS, NO_RULE, Purpose, Trie, written_out},
 };
 use crate::template::{Template, TemplateError};
@@ -64,7 +65,7 @@ impl Acl {
     ///
     /// A missing user name is `None`; an empty client id is one that the broker is asked to assign.
     pub fn for_client(&self, client_id: &str, username: Option<&str>) -> SessionAcl {
-        SessionAcl::new(self, client_id, username)
+        SessionAcl::new(Client::new(self, client_id, username))
     }
 
     /// Says whether some rule names deliveries, so that they have to be checked to enforce it.

@@ -168,14 +168,11 @@ where
 
     fn call(&mut self, connect: Connect) -> Self::Future {
         let packet = connect.packet();
-        let rules = self
-            .layer
-            .acl
-            .for_client(packet.client_id(), packet.user_name());
-        let state = match self.layer.judge_will(&connect, &rules.client) {
+        let client = Client::new(&self.layer.acl, packet.client_id(), packet.user_name());
+        let state = match self.layer.judge_will(&connect, &client) {
             Ok(()) => State::Inner {
                 future: self.inner.call(connect),
-                session: Some((rules.client, self.layer.clone())),
+                session: Some((client, self.layer.clone())),
             },
             Err(refusal) => State::Refused {
                 refusal: Some(refusal),
@@ -222,7 +219,7 @@ impl<O: Observer> AclLayer<O> {
 
     fn wrap<U, D>(
         self,
-        client: Arc<Client>,
+        client: Client,
         admission: Admission<U, D>,
     ) -> Admission<AclToServer<Tap<U>, O>, AclToClient<Tap<D>, O>> {
         let deliveries = self.settings.subscribe == SubscribePolicy::FilterDeliveries
@@ -245,9 +242,7 @@ impl<O: Observer> AclLayer<O> {
                 denials: Denials::default(),
             });
             let delivering = deliveries.then(|| Arc::clone(&shared));
-            let observer = shared.observer.clone();
-            // the rules look at nothing else, and they do not change in the life of a session
-            let repeated = move |count| observer.decisions(Action::Publish, true, count);
+            let repeated = Arc::clone(&shared);
             hooks.map(
                 |tap| {
                     tap.wrap_remembered(judged_to_server, true, repeated, |inner| {
@@ -289,7 +284,7 @@ pin_project! {
     #[project = StateProj]
     #[derive(Debug)]
     enum State<F, O> {
-        Inner { #[pin] future: F, session: Option<(Arc<Client>, AclLayer<O>)> },
+        Inner { #[pin] future: F, session: Option<(Client, AclLayer<O>)> },
         Refused { refusal: Option<ConnectRefusal> },
     }
 }

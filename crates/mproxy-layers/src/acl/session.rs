@@ -21,14 +21,14 @@ const REMEMBERED_TOPIC: usize = 256;
 /// the names, and has a memory of its own.
 #[derive(Debug, Clone)]
 pub struct SessionAcl {
-    pub(super) client: Arc<Client>,
+    client: Arc<Client>,
     memory: Memory,
 }
 
 impl SessionAcl {
-    pub(super) fn new(acl: &Acl, client_id: &str, username: Option<&str>) -> Self {
+    pub(super) fn new(client: Client) -> Self {
         Self {
-            client: Arc::new(Client::new(acl, client_id, username)),
+            client: Arc::new(client),
             memory: Memory::default(),
         }
     }
@@ -58,8 +58,20 @@ impl SessionAcl {
 }
 
 /// The verdict about the last topic that was published to.
+///
+/// Nothing is remembered of the first topic: most devices have but one, about which the session asks
+/// no second time ([`wrap_remembered`](mproxy_session::Tap::wrap_remembered)), and their idle
+/// sessions need no memory here.
 #[derive(Debug, Default)]
-pub(super) struct Memory {
+pub(super) enum Memory {
+    #[default]
+    Unasked,
+    Asked,
+    Last(Box<Remembered>),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Remembered {
     /// Empty if nothing is remembered: a topic name never is.
     topic: Vec<u8>,
     verdict: Verdict,
@@ -68,6 +80,25 @@ pub(super) struct Memory {
 impl Memory {
     #[inline]
     pub(super) fn judge_publish(&mut self, client: &Client, topic: &[u8]) -> Verdict {
+        match self {
+            Self::Last(last) => last.judge_publish(client, topic),
+            Self::Asked => {
+                let mut last = Box::new(Remembered::default());
+                let verdict = last.judge_publish(client, topic);
+                *self = Self::Last(last);
+                verdict
+            }
+            Self::Unasked => {
+                *self = Self::Asked;
+                client.judge_publish(topic)
+            }
+        }
+    }
+}
+
+impl Remembered {
+    #[inline]
+    fn judge_publish(&mut self, client: &Client, topic: &[u8]) -> Verdict {
         if topic.is_empty() || self.topic != topic {
             self.verdict = client.judge_publish(topic);
             // The allocation is kept, so that a device with several topics does not allocate
@@ -122,7 +153,8 @@ impl Verdict {
 #[derive(Debug)]
 pub(super) struct Client {
     acl: Arc<Compiled>,
-    values: Values,
+    /// `None` if no rule needs a name.
+    values: Option<Box<Values>>,
     barred: Barred,
 }
 
@@ -145,18 +177,17 @@ impl Barred {
 }
 
 impl Client {
-    fn new(acl: &Acl, client_id: &str, username: Option<&str>) -> Self {
+    pub(super) fn new(acl: &Acl, client_id: &str, username: Option<&str>) -> Self {
         let acl = Arc::clone(&acl.0);
-        let values = if acl.placeholders {
-            Values::new(client_id, username)
-        } else {
-            Values::default()
-        };
+        let values = acl
+            .placeholders
+            .then(|| Box::new(Values::new(client_id, username)));
         let barring = |action: Action| {
             let mut guards = acl.guards.iter();
             // Guards are in the order of their rules.
             let guard = guards.find(|guard| {
-                guard.actions.contains(Actions::from(action)) && !guard.pattern.is_fillable(&values)
+                guard.actions.contains(Actions::from(action))
+                    && !guard.pattern.is_fillable(names(&values))
             });
             guard.map_or(NO_RULE, |guard| guard.rule)
         };
@@ -176,7 +207,7 @@ impl Client {
         let rule = self
             .acl
             .trie
-            .matching(Purpose::Publish, topic, &self.values);
+            .matching(Purpose::Publish, topic, names(&self.values));
         self.verdict(Action::Publish, rule, topic)
     }
 
@@ -184,7 +215,7 @@ impl Client {
         let rule = self
             .acl
             .trie
-            .matching(Purpose::Deliver, topic, &self.values);
+            .matching(Purpose::Deliver, topic, names(&self.values));
         self.verdict(Action::Deliver, rule, topic)
     }
 
@@ -197,14 +228,14 @@ impl Client {
             };
         };
         let filter = written_out(filter.as_str()).as_bytes();
-        let trie = &self.acl.trie;
-        let covering = trie.covering(Purpose::Grant, filter, &self.values);
-        let overlapping = trie.overlapping(Purpose::Refuse, filter, &self.values);
+        let (trie, values) = (&self.acl.trie, names(&self.values));
+        let covering = trie.covering(Purpose::Grant, filter, values);
+        let overlapping = trie.overlapping(Purpose::Refuse, filter, values);
         let naming = self
             .acl
             .filters
             .iter()
-            .find(|named| named.filter.is(filter, &self.values));
+            .find(|named| named.filter.is(filter, values));
         let naming = naming.map_or(NO_RULE, |named| named.rule);
         self.verdict(
             Action::Subscribe,
@@ -238,6 +269,10 @@ impl Client {
             allowed: effect == Effect::Allow,
         }
     }
+}
+
+fn names(values: &Option<Box<Values>>) -> &Values {
+    values.as_deref().unwrap_or(const { &Values::NONE })
 }
 
 /// Returns the filter that decides what a subscription reads.

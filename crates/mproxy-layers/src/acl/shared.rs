@@ -1,9 +1,7 @@
 //! What both directions of one session need.
 
-use std::sync::Arc;
-
 use mproxy_codec::{Kind, ReasonCode};
-use mproxy_session::SessionInfo;
+use mproxy_session::{Repeated, SessionInfo};
 
 use super::{
     layer::{OnDeny, Settings},
@@ -13,11 +11,19 @@ use crate::{Action, Observer, denials::Denials};
 
 #[derive(Debug)]
 pub(super) struct Shared<O> {
-    pub(super) client: Arc<Client>,
+    pub(super) client: Client,
     pub(super) info: SessionInfo,
     pub(super) settings: Settings,
     pub(super) observer: O,
     pub(super) denials: Denials,
+}
+
+/// The rules look at nothing but topic, QoS and RETAIN, and they do not change in the life of a
+/// session.
+impl<O: Observer> Repeated for Shared<O> {
+    fn repeated(&self, count: u32) {
+        self.observer.decisions(Action::Publish, true, count);
+    }
 }
 
 impl<O: Observer> Shared<O> {

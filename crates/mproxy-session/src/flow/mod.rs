@@ -31,13 +31,11 @@ mod scan;
 mod stream;
 mod turn;
 
-use std::pin::Pin;
-
 use bytes::{Bytes, BytesMut};
 use mproxy_codec::{Direction, Head, ReasonCode, normalise};
 
 pub(crate) use self::turn::Turn;
-use self::{offer::Hook, stream::Stream};
+use self::{offer::Hooked, stream::Stream};
 use crate::error::End;
 use crate::held::Held;
 use crate::hook::{PacketService, Tap};
@@ -48,9 +46,7 @@ use crate::summary::{CloseReason, Side, Traffic};
 pub(crate) struct Flow<H: PacketService> {
     direction: Direction,
     tap: Tap<H>,
-    hook: Hook,
-    /// The hook's future, in a box that is reused from packet to packet.
-    future: Option<Pin<Box<Option<H::Future>>>>,
+    hook: Option<Box<Hooked<H::Future>>>,
     /// Bytes read and not consumed: a partial packet, or what follows one that a hook holds.
     input: Held,
     /// `input` may hold whole packets: scan it before reading.
@@ -110,8 +106,7 @@ impl<H: PacketService> Flow<H> {
         Self {
             direction,
             tap,
-            hook: Hook::Idle,
-            future: None,
+            hook: None,
             rescan: true,
             input: Held::new(input),
             gather: false,
@@ -167,7 +162,7 @@ impl<H: PacketService> Flow<H> {
     }
 
     const fn is_hooked(&self) -> bool {
-        !matches!(self.hook, Hook::Idle)
+        self.hook.is_some()
     }
 
     /// True while packets that were read are not through the hooks.

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -12,14 +13,19 @@ use super::{Flow, Next, Turn};
 use crate::BoxError;
 use crate::error::End;
 use crate::hook::{Packet, PacketService, Verdict};
+use crate::scratch::{self, FutureBox};
 use crate::summary::{CloseReason, Side};
 
-/// A packet that is with the hooks.
-pub(super) enum Hook {
-    Idle,
+/// A packet that is with the hooks, which have not decided.
+pub(super) struct Hooked<F> {
+    offered: Offered,
+    at: At<F>,
+}
+
+enum At<F> {
     /// The service was not ready.
-    Waiting(Box<(Packet, Offered)>),
-    Running(Box<Offered>),
+    Waiting(Packet),
+    Running(FutureBox<F>),
 }
 
 /// What must be known of an offered packet when its verdict comes.
@@ -80,69 +86,62 @@ impl<H: PacketService> Flow<H> {
         offered: &Offered,
         turn: &mut Turn<'_, '_>,
     ) -> Result<Poll<Verdict>, End> {
-        *turn.in_hook = true;
-        match self.tap.poll_ready_for(packet.kind(), turn.task) {
+        let tap = &mut self.tap;
+        match guarded(|| tap.poll_ready_for(packet.kind(), turn.task))? {
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(error)) => return Err(hook_failed(error.into())),
             Poll::Pending => {
-                *turn.in_hook = false;
-                self.hook_waits = true;
-                self.hook = Hook::Waiting(Box::new((packet, *offered)));
+                self.hold(*offered, At::Waiting(packet));
                 return Ok(Poll::Pending);
             }
         }
-        let slot = self.future.get_or_insert_with(|| Box::pin(None));
-        slot.as_mut().set(Some(self.tap.service_mut().call(packet)));
-        let polled = self.poll_future(turn.task);
-        *turn.in_hook = false;
-        match polled {
-            Poll::Ready(verdict) => verdict.map(Poll::Ready),
+        let mut shelf = scratch::take_shelf();
+        let mut slot = shelf.take().unwrap_or_else(|| Box::pin(None));
+        let polled = guarded(|| {
+            slot.as_mut().set(Some(tap.service_mut().call(packet)));
+            poll_slot(&mut slot, turn.task)
+        });
+        let verdict = match polled? {
+            Poll::Ready(verdict) => {
+                *shelf = Some(slot);
+                verdict.map(Poll::Ready)
+            }
             Poll::Pending => {
-                self.hook_waits = true;
-                self.hook = Hook::Running(Box::new(*offered));
+                self.hold(*offered, At::Running(slot));
                 Ok(Poll::Pending)
             }
-        }
+        };
+        scratch::give_shelf(shelf);
+        verdict
     }
 
-    #[inline]
-    fn poll_future(&mut self, cx: &mut Context<'_>) -> Poll<Result<Verdict, End>> {
-        let Some(slot) = &mut self.future else {
-            return Poll::Ready(Err(End::hook("a hook lost its future")));
-        };
-        let Some(future) = slot.as_mut().as_pin_mut() else {
-            return Poll::Ready(Err(End::hook("a hook lost its future")));
-        };
-        let verdict = std::task::ready!(future.poll(cx));
-        slot.as_mut().set(None);
-        Poll::Ready(verdict.map_err(|error| hook_failed(error.into())))
+    #[cold]
+    fn hold(&mut self, offered: Offered, at: At<H::Future>) {
+        self.hook_waits = true;
+        self.hook = Some(Box::new(Hooked { offered, at }));
     }
 
     /// Goes on with the packet that the hooks hold.
     pub(super) fn resume(&mut self, turn: &mut Turn<'_, '_>) -> Result<Poll<()>, End> {
-        let next = match std::mem::replace(&mut self.hook, Hook::Idle) {
-            Hook::Idle => return Ok(Poll::Ready(())),
-            Hook::Waiting(held) => {
-                let (packet, offered) = *held;
-                self.offer(packet, offered, turn)?
-            }
-            Hook::Running(offered) => {
-                *turn.in_hook = true;
-                let polled = self.poll_future(turn.task);
-                *turn.in_hook = false;
-                match polled {
-                    Poll::Ready(verdict) => self.settle(verdict?, &offered, turn)?,
-                    Poll::Pending => {
-                        self.hook = Hook::Running(offered);
-                        return Ok(Poll::Pending);
-                    }
-                }
-            }
+        let Some(mut hooked) = self.hook.take() else {
+            return Ok(Poll::Ready(()));
         };
-        if self.is_hooked() {
+        let offered = hooked.offered;
+        let polled = match hooked.at {
+            At::Waiting(packet) => self.ask(packet, &offered, turn)?,
+            At::Running(mut slot) => match guarded(|| poll_slot(&mut slot, turn.task))? {
+                Poll::Ready(verdict) => Poll::Ready(verdict?),
+                Poll::Pending => {
+                    hooked.at = At::Running(slot);
+                    self.hook = Some(hooked);
+                    Poll::Pending
+                }
+            },
+        };
+        let Poll::Ready(verdict) = polled else {
             return Ok(Poll::Pending);
-        }
-        if let Next::Replace(frame) = next {
+        };
+        if let Next::Replace(frame) = self.settle(verdict, &offered, turn)? {
             self.out.push(&frame);
         }
         self.rescan = true;
@@ -211,6 +210,25 @@ pub(super) fn as_run(next: Next, original: &[u8]) -> Next {
         // hooks that wait get a copy: the same bytes may as well go from the run
         next => next,
     }
+}
+
+fn poll_slot<F, E>(slot: &mut FutureBox<F>, cx: &mut Context<'_>) -> Poll<Result<Verdict, End>>
+where
+    F: Future<Output = Result<Verdict, E>>,
+    E: Into<BoxError>,
+{
+    let Some(future) = slot.as_mut().as_pin_mut() else {
+        return Poll::Ready(Err(End::hook("a hook lost its future")));
+    };
+    let verdict = std::task::ready!(future.poll(cx));
+    slot.as_mut().set(None);
+    Poll::Ready(verdict.map_err(|error| hook_failed(error.into())))
+}
+
+/// Runs what a hook does. If that panics the session ends as for any packet that may not pass: what
+/// stood before it in the same read goes on.
+fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, End> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|_| End::hook("a hook panicked").panicked())
 }
 
 #[cold]

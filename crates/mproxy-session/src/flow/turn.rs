@@ -39,8 +39,6 @@ pub(crate) struct Turn<'a, 'b> {
     pub(crate) tapped_to_server: bool,
     /// The session is to end: what was read is finished, nothing new is begun.
     pub(crate) ordered: bool,
-    /// Set while a hook runs, so that a panic is blamed on the right party.
-    pub(crate) in_hook: &'a mut bool,
 }
 
 impl<H: PacketService> Flow<H> {

@@ -45,7 +45,7 @@ pub use self::{
     on_kind::{OnKind, OnKindFuture, OnPublishLayer, OnSubscribeLayer},
     packet::{Packet, PublishRef},
     rewrite::{Rewrite, RewriteLayer},
-    tap::{Hooks, Tap, TapFuture},
+    tap::{Hooks, Repeated, Tap, TapFuture},
     verdict::{Refusal, Verdict},
 };
 use crate::BoxError;

@@ -143,17 +143,17 @@ impl<S> Tap<S> {
         mut self,
         kinds: KindSet,
         head_only: bool,
-        repeated: impl Fn(u32) + Send + Sync + 'static,
+        repeated: Arc<dyn Repeated>,
         wrap: impl FnOnce(Self) -> W,
     ) -> Tap<W> {
         let inner = self.memo.take();
         let memo = match inner {
             None if self.kinds.contains(Kind::Publish) => None,
             None => Some(Memo::new(repeated)),
-            Some(inner) => Some(Memo::new(move |count| {
+            Some(inner) => Some(Memo::new(Arc::new(move |count| {
                 inner.tell(count);
-                repeated(count);
-            })),
+                repeated.repeated(count);
+            }))),
         };
         let mut tap = self.wrap(kinds, head_only, wrap);
         tap.memo = memo.map(Box::new);
@@ -192,24 +192,36 @@ impl<S> Tap<S> {
     }
 }
 
+/// Is told how many packets were forwarded because a verdict is remembered
+/// ([`Tap::wrap_remembered`]); closures are, and whatever a layer shares between its services.
+pub trait Repeated: Send + Sync + 'static {
+    /// So many packets like the last one were forwarded. On the hot path: must neither wait nor log.
+    fn repeated(&self, count: u32);
+}
+
+impl<F: Fn(u32) + Send + Sync + 'static> Repeated for F {
+    fn repeated(&self, count: u32) {
+        self(count);
+    }
+}
+
 /// The last PUBLISH that was forwarded as it came.
 #[derive(Clone)]
 pub(crate) struct Memo {
-    repeated: Arc<dyn Fn(u32) + Send + Sync>,
-    /// QoS and RETAIN as they stand in the first byte.
-    flags: u8,
-    topic: Vec<u8>,
+    repeated: Arc<dyn Repeated>,
+    /// QoS and RETAIN as they stand in the first byte, then the topic name. Empty while nothing is
+    /// remembered.
+    known: Vec<u8>,
 }
 
 impl Memo {
     /// Longer topic names are not remembered: the memory is the session's for as long as it lives.
     const MAX_TOPIC: usize = 256;
 
-    fn new(repeated: impl Fn(u32) + Send + Sync + 'static) -> Self {
+    fn new(repeated: Arc<dyn Repeated>) -> Self {
         Self {
-            repeated: Arc::new(repeated),
-            flags: 0,
-            topic: Vec::new(),
+            repeated,
+            known: Vec::new(),
         }
     }
 
@@ -217,22 +229,24 @@ impl Memo {
     #[inline]
     pub(crate) fn knows(&self, first: u8, topic: &[u8]) -> bool {
         // DUP says nothing that a verdict may depend on
-        self.flags == first & 0b0111 && self.topic == topic
+        let known = self.known.split_first();
+        known.is_some_and(|(flags, known)| *flags == first & 0b0111 && known == topic)
     }
 
     /// Remembers a PUBLISH that was forwarded as it came.
     pub(crate) fn remember(&mut self, first: u8, topic: &[u8]) {
-        self.topic.clear();
+        self.known.clear();
         if topic.len() <= Self::MAX_TOPIC {
-            self.flags = first & 0b0111;
-            self.topic.extend_from_slice(topic);
+            self.known.reserve_exact(1 + topic.len());
+            self.known.push(first & 0b0111);
+            self.known.extend_from_slice(topic);
         }
     }
 
     /// Tells the services how many packets they were not asked about.
     pub(crate) fn tell(&self, count: u32) {
         if count > 0 {
-            (self.repeated)(count);
+            self.repeated.repeated(count);
         }
     }
 }
@@ -240,7 +254,7 @@ impl Memo {
 impl fmt::Debug for Memo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Memo")
-            .field("topic_len", &self.topic.len())
+            .field("known_len", &self.known.len())
             .finish_non_exhaustive()
     }
 }

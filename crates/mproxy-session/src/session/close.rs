@@ -32,11 +32,7 @@ impl Session {
     where
         C: AsyncRead + AsyncWrite + Unpin,
     {
-        let Rejected {
-            end,
-            known,
-            panicked,
-        } = rejected;
+        let Rejected { end, known } = rejected;
         let Known {
             version,
             session,
@@ -73,29 +69,21 @@ impl Session {
             duration: started.elapsed(),
             to_server: received,
             to_client: Traffic::default(),
-            panicked,
+            panicked: end.panicked,
         };
         notify(on_close, summary, self.limits.hook_timeout).await
     }
 }
 
 /// Writes what is still to be said to both sides, closes both, and reports.
-pub(super) async fn close<C, S, U, D>(
-    live: Box<Live<C, S, U, D>>,
-    end: End,
-    panicked: bool,
-) -> Summary
+pub(super) async fn close<C, S, U, D>(live: Box<Live<C, S, U, D>>, end: End) -> Summary
 where
     C: AsyncRead + AsyncWrite + Unpin,
     S: AsyncRead + AsyncWrite + Unpin,
     U: PacketService,
     D: PacketService,
 {
-    let Live {
-        pipe,
-        on_close,
-        started,
-    } = *live;
+    let Live { pipe, on_close } = *live;
     let Pipe {
         client,
         server,
@@ -103,6 +91,7 @@ where
         to_client,
         core,
         recorder,
+        started,
         server_is_shut,
         ..
     } = pipe;
@@ -175,7 +164,7 @@ where
         duration: started.elapsed(),
         to_server: to_server.0,
         to_client: to_client.0,
-        panicked,
+        panicked: end.panicked,
     };
     notify(on_close, summary, limits.hook_timeout).await
 }

@@ -91,14 +91,12 @@ struct Known {
 struct Rejected {
     end: End,
     known: Known,
-    panicked: bool,
 }
 
 /// A connection whose CONNECT was admitted.
 struct Live<C, S, U: PacketService, D: PacketService> {
     pipe: Pipe<C, S, U, D>,
     on_close: Option<OnClose>,
-    started: Instant,
 }
 
 impl Session {
@@ -167,8 +165,8 @@ impl Session {
                 Ok(live) => live,
                 Err(summary) => return *summary,
             };
-            let (end, panicked) = poll_fn(|cx| live.pipe.poll(cx)).await;
-            Box::pin(close(live, end, panicked)).await
+            let end = poll_fn(|cx| live.pipe.poll(cx)).await;
+            Box::pin(close(live, end)).await
         }
     }
 
@@ -217,9 +215,15 @@ impl Session {
             ),
         );
         Ok(Box::new(Live {
-            pipe: Pipe::new((client, server), flows, core, self.recorder, self.control),
+            pipe: Pipe::new(
+                (client, server),
+                flows,
+                core,
+                self.recorder,
+                self.control,
+                started,
+            ),
             on_close: hooks.on_close,
-            started,
         }))
     }
 
@@ -245,14 +249,12 @@ impl Session {
                 self.control.register(cx);
                 if let Some(order) = self.control.order() {
                     let end = End::told(Side::Proxy, order.reason, order.reason_code);
-                    return Poll::Ready(Err((end, false)));
+                    return Poll::Ready(Err(end));
                 }
-                catch_unwind(AssertUnwindSafe(|| stage.as_mut().poll(cx)))
-                    .map(|poll| poll.map_err(|end| (end, false)))
-                    .unwrap_or_else(|_| {
-                        let end = End::hook("a hook of the CONNECT stage panicked");
-                        Poll::Ready(Err((end, true)))
-                    })
+                catch_unwind(AssertUnwindSafe(|| stage.as_mut().poll(cx))).unwrap_or_else(|_| {
+                    let end = End::hook("a hook of the CONNECT stage panicked");
+                    Poll::Ready(Err(end.panicked()))
+                })
             })
             .await
         };
@@ -263,11 +265,7 @@ impl Session {
                 prologue.received = known.received;
                 Ok(prologue)
             }
-            Err((end, panicked)) => Err(Rejected {
-                end,
-                known,
-                panicked,
-            }),
+            Err(end) => Err(Rejected { end, known }),
         }
     }
 

@@ -150,3 +150,38 @@ async fn many_panics_leave_a_working_thread() {
     pair.client.send(&F.pingreq());
     pair.broker.expect(&F.pingreq()).await;
 }
+
+/// A panic used to be caught around the whole pipe, and what had been found in the same read before
+/// the packet that caused it went with it: publications of QoS 0 that a client had sent, and that no
+/// hook had anything against, were lost.
+#[tokio::test(start_paused = true)]
+async fn what_stood_before_a_packet_that_panics_a_hook_is_forwarded() {
+    let pair = Setup::new()
+        .connected(
+            Version::V5,
+            admit(|_| {
+                let fragile = FilterLayer::new(|packet: &Packet| {
+                    let topic = packet.publish().map(|publish| publish.topic().to_owned());
+                    assert_ne!(topic.as_deref(), Some("bad"), "on purpose");
+                    Ok(())
+                });
+                Hooks::new(
+                    Tap::only(KindSet::PUBLISH, fragile.layer(Forward)),
+                    Tap::none(),
+                )
+            }),
+        )
+        .await;
+    let before = [
+        F.publish("good/1", 0, 0, b"x"),
+        F.publish("good/2", 1, 7, b"y"),
+    ]
+    .concat();
+    let read = [&before[..], &F.publish("bad", 0, 0, b"z")].concat();
+    pair.client.send(&read);
+    pair.broker.expect(&before).await;
+    pair.client.expect_plain(&F.farewell(0x83)).await;
+    let summary = pair.end().await;
+    assert!(summary.panicked);
+    assert_eq!(summary.reason, CloseReason::HookFailed, "{summary:?}");
+}
