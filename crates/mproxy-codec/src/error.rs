@@ -79,7 +79,9 @@ decode_errors! {
     /// A property identifier that does not exist.
     UnknownProperty, MALFORMED_PACKET, "2.2.2.2", "unknown property";
     /// A property that this packet may not carry.
-    PropertyNotAllowed, PROTOCOL_ERROR, "2.2.2.2", "property is not allowed in this packet";
+    PropertyNotAllowed, MALFORMED_PACKET, "2.2.2.2", "property is not allowed in this packet";
+    /// A Subscription Identifier in a PUBLISH of a client.
+    SubscriptionIdFromClient, PROTOCOL_ERROR, "MQTT-3.3.4-6", "a client's PUBLISH has a subscription identifier";
     /// A property that may be there once is there twice.
     DuplicateProperty, PROTOCOL_ERROR, "2.2.2.2", "property is given twice";
     /// A property value outside its range.

@@ -216,6 +216,16 @@ pub struct Properties<'a> {
     bytes: &'a [u8],
 }
 
+/// Why a property may not stand where it does.
+const fn not_allowed(id: PropertyId, place: Place) -> DecodeError {
+    match (id, place) {
+        (PropertyId::SubscriptionIdentifier, Place::Packet(Kind::Publish, Direction::ToServer)) => {
+            DecodeError::SubscriptionIdFromClient
+        }
+        _ => DecodeError::PropertyNotAllowed,
+    }
+}
+
 impl<'a> Properties<'a> {
     /// Validates a block (without its length) in one pass: known, allowed here, of the right
     /// type, in range, and given once.
@@ -228,7 +238,7 @@ impl<'a> Properties<'a> {
         while !reader.is_at_end() {
             let property = read_property(&mut reader, bytes)?;
             if !property.id.is_allowed_in(place) {
-                return Err(DecodeError::PropertyNotAllowed);
+                return Err(not_allowed(property.id, place));
             }
             let bit = 1u64 << property.id as u8;
             if seen & bit != 0 && !property.id.may_repeat(place) {
@@ -442,6 +452,12 @@ impl PropertyWriter {
     /// Appends a property as it stood in another packet.
     pub fn copy(&mut self, property: &Property<'_>) -> &mut Self {
         self.bytes.extend_from_slice(property.bytes);
+        self
+    }
+
+    /// Appends all properties of another block.
+    pub fn append(&mut self, other: &Self) -> &mut Self {
+        self.bytes.extend_from_slice(&other.bytes);
         self
     }
 

@@ -277,6 +277,15 @@ impl ConnectPacket {
         Ok(())
     }
 
+    /// Replaces the keep alive, in seconds; 0 turns it off.
+    ///
+    /// # Errors
+    /// None in practice; [`EncodeError`] for symmetry with the other setters.
+    pub fn set_keep_alive(&mut self, seconds: u16) -> Result<(), EncodeError> {
+        *self = self.with(|fields| fields.keep_alive = seconds)?;
+        Ok(())
+    }
+
     /// Replaces the will's topic name.
     ///
     /// # Errors

@@ -265,7 +265,7 @@ impl<'a> Publish<'a> {
             check_topic_name(topic)?;
         }
         let id = self.layout.packet_id.to_be_bytes();
-        let id = if self.layout.packet_id == 0 {
+        let id = if self.layout.packet_id == 0 || edit.at_most_once {
             &[][..]
         } else {
             &id[..]
@@ -300,11 +300,13 @@ impl<'a> Publish<'a> {
         } else {
             &[]
         };
-        let first = if edit.retain.unwrap_or_else(|| self.layout.retain()) {
-            self.layout.first | 1
-        } else {
-            self.layout.first & !1
-        };
+        let mut first = self.layout.first & !1;
+        if edit.retain.unwrap_or_else(|| self.layout.retain()) {
+            first |= 1;
+        }
+        if edit.at_most_once {
+            first &= !0b1110; // DUP too [MQTT-3.3.1-2]
+        }
         let (payload, streamed) = match (edit.payload, self.payload()) {
             (Some(payload), Some(_)) => (payload, 0),
             // the payload is already on its way
@@ -339,6 +341,8 @@ pub struct PublishEdit<'a> {
     pub retain: Option<bool>,
     /// The new payload.
     pub payload: Option<&'a [u8]>,
+    /// Makes it QoS 0: without packet identifier and DUP.
+    pub at_most_once: bool,
 }
 
 impl<'a> PublishEdit<'a> {
@@ -351,6 +355,7 @@ impl<'a> PublishEdit<'a> {
             drop_topic_alias: false,
             retain: None,
             payload: None,
+            at_most_once: false,
         }
     }
 
@@ -379,6 +384,14 @@ impl<'a> PublishEdit<'a> {
     #[must_use]
     pub const fn retain(mut self, retain: bool) -> Self {
         self.retain = Some(retain);
+        self
+    }
+
+    /// Makes it QoS 0: a weaker promise than its sender asked for. Raising is not offered: it would
+    /// take a packet identifier of one's own.
+    #[must_use]
+    pub const fn at_most_once(mut self) -> Self {
+        self.at_most_once = true;
         self
     }
 

@@ -31,6 +31,7 @@ fn cause(error: DecodeError) -> Option<(Version, Direction, &'static [u8])> {
         E::TopicAliasZero => (V5, ToServer, b"\x30\x07\x00\x01a\x03\x23\x00\x00"),
         E::UnknownProperty => (V5, ToServer, b"\x30\x06\x00\x01a\x02\x7f\x00"),
         E::PropertyNotAllowed => (V5, ToServer, b"\x30\x06\x00\x01a\x02\x24\x00"),
+        E::SubscriptionIdFromClient => (V5, ToServer, b"\x30\x06\x00\x01a\x02\x0b\x01"),
         E::DuplicateProperty => (V5, ToServer, b"\x30\x08\x00\x01a\x04\x01\x00\x01\x00"),
         E::PropertyValue => (V5, ToServer, b"\x30\x06\x00\x01a\x02\x01\x02"),
         E::AuthDataWithoutMethod => (V5, ToServer, b"\xf0\x01\x18"),

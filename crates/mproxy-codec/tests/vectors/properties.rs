@@ -37,6 +37,8 @@ fn each_where_table_2_4_lists_it() {
             let expected = if row.stands_in(place) {
                 allowed += 1;
                 Ok(())
+            } else if place == Place::Packet(Kind::Publish, Direction::ToServer) && row.id == 0x0b {
+                Err(DecodeError::SubscriptionIdFromClient)
             } else {
                 Err(DecodeError::PropertyNotAllowed)
             };

@@ -219,7 +219,7 @@ fn subscription_identifiers() {
         &[(
             "by a client",
             b"\0\x01a\x02\x0b\x01x",
-            DecodeError::PropertyNotAllowed,
+            DecodeError::SubscriptionIdFromClient,
         )],
     );
     refused_down(
