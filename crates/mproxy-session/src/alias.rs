@@ -18,7 +18,16 @@ pub(crate) struct AliasTable {
     maximum: u16,
     /// Indexed by alias - 1; grows as aliases are used, never because one was announced.
     entries: Vec<Entry>,
+    /// Bytes of all topic names, however they are shared.
+    bytes: usize,
 }
+
+/// Bytes of topic names that the aliases of one direction may stand for, on each side: devices alias
+/// a few short names.
+const MAX_BYTES: usize = 64 * 1024;
+
+/// The longest name of a hook's choice that is remembered as told.
+const MAX_TOLD: usize = 4 * 1024;
 
 #[derive(Debug, Default, Clone)]
 struct Entry {
@@ -32,6 +41,7 @@ impl AliasTable {
             direction,
             maximum,
             entries: Vec::new(),
+            bytes: 0,
         }
     }
 
@@ -41,7 +51,8 @@ impl AliasTable {
     /// at topics in this direction) only the fact of the binding is kept.
     ///
     /// # Errors
-    /// An alias above the announced maximum, or one that is not bound.
+    /// An alias above the announced maximum, one that is not bound, or names that are too long
+    /// together.
     pub(crate) fn receive(
         &mut self,
         layout: &PublishLayout,
@@ -76,6 +87,11 @@ impl AliasTable {
         if !remember {
             entry.bound = Some(Arc::default());
         } else if entry.bound.as_deref() != Some(topic) {
+            let replaced = entry.bound.as_deref().map_or(0, <[u8]>::len);
+            self.bytes = self.bytes - replaced + topic.len();
+            if self.bytes > MAX_BYTES {
+                return Err(End::violation(self.direction, Violation::TopicAliasMemory));
+            }
             entry.bound = Some(Arc::from(topic));
         }
         Ok(None)
@@ -86,6 +102,7 @@ impl AliasTable {
     pub(crate) fn unbind(&mut self, layout: &PublishLayout) {
         let index = layout.topic_alias().map(|alias| usize::from(alias) - 1);
         if let Some(entry) = index.and_then(|index| self.entries.get_mut(index)) {
+            self.bytes -= entry.bound.as_deref().map_or(0, <[u8]>::len);
             *entry = Entry::default();
         }
     }
@@ -106,6 +123,8 @@ impl AliasTable {
             // the usual case shares the memory of the sender's binding
             entry.told = match &entry.bound {
                 Some(bound) if **bound == *topic => Some(bound.clone()),
+                // not remembered, so written out again each time
+                _ if topic.len() > MAX_TOLD => None,
                 _ => Some(Arc::from(topic)),
             };
         }

@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mproxy_codec::{
-    Connack, ConnectPacket, Direction, Disconnect, Kind, PropertyId, ReasonCode, Value, Version,
+    Auth, Connack, ConnectPacket, Direction, Disconnect, Kind, Properties, PropertyId,
+    PropertyWriter, QoS, ReasonCode, Value, Version,
 };
 
 use crate::alias::AliasTable;
 use crate::context::SessionInfo;
 use crate::error::{End, Violation};
 use crate::ledger::Ledger;
-use crate::limits::Limits;
+use crate::limits::{Limits, ServerReference};
 use crate::reply::Replies;
+use crate::summary::{CloseReason, Side};
 
 /// The state that belongs to the session rather than to one of its directions.
 #[derive(Debug)]
@@ -24,11 +26,21 @@ pub(crate) struct Core {
     pub(crate) ledger: Ledger,
     /// The client's CONNACK, once it was forwarded.
     pub(crate) connack: Option<ReasonCode>,
-    /// Enhanced authentication is in use: AUTH may travel, also before CONNACK.
-    pub(crate) authenticates: bool,
+    /// The Authentication Method of CONNECT: AUTH may travel, also before CONNACK.
+    method: Option<Box<Method>>,
+    /// AUTH went to and fro since somebody looked.
+    pub(crate) exchanged: bool,
     /// Seconds of keep alive in force; 0 is off.
     pub(crate) keep_alive: u16,
+    /// What the client must be told, because it asked for a longer one.
+    told_keep_alive: Option<u16>,
     clean_start: bool,
+    /// The broker has a session from an earlier connection.
+    pub(crate) is_resumed: bool,
+    /// How many publications above QoS 0 of the client may wait for an answer.
+    receive_maximum: u16,
+    /// How many do.
+    in_flight: u16,
     /// CONNECT asked for a session that ends with the connection.
     session_ends: bool,
     /// The broker's Maximum Packet Size.
@@ -37,28 +49,43 @@ pub(crate) struct Core {
     to_client_aliases: Option<Box<AliasTable>>,
 }
 
+/// An Authentication Method.
+#[derive(Debug)]
+struct Method(Box<str>);
+
+/// What the hooks of a session mean for what is announced to its client.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hooked {
+    /// By how many bytes they lengthen a PUBLISH of the client at most.
+    pub(crate) growth: u16,
+    /// There are some, and none of them looks at AUTH.
+    pub(crate) blind_to_auth: bool,
+}
+
 impl Core {
     /// The state of a session whose CONNECT was admitted.
     pub(crate) fn new(packet: &ConnectPacket, session: SessionInfo, limits: Arc<Limits>) -> Self {
         let version = packet.version();
         let properties = packet.properties();
-        let mut replies = Replies::new(version);
-        if let Some(size) = properties.number(PropertyId::MaximumPacketSize) {
-            replies.max_packet_size = size;
-        }
-        replies.problem_information =
-            properties.number(PropertyId::RequestProblemInformation) != Some(0);
         let maximum = properties
             .number(PropertyId::TopicAliasMaximum)
             .unwrap_or(0);
         Self {
             version,
-            replies,
+            replies: Replies::for_client(packet),
             ledger: Ledger::default(),
             connack: None,
-            authenticates: properties.get(PropertyId::AuthenticationMethod).is_some(),
-            keep_alive: packet.keep_alive(),
+            method: properties
+                .str(PropertyId::AuthenticationMethod)
+                .map(|method| Box::new(Method(method.into()))),
+            exchanged: false,
+            keep_alive: limited_keep_alive(packet.keep_alive(), &limits),
+            told_keep_alive: (packet.keep_alive() != session.keep_alive())
+                .then_some(packet.keep_alive()),
             clean_start: packet.clean_start(),
+            is_resumed: false,
+            receive_maximum: u16::MAX,
+            in_flight: 0,
             session_ends: properties
                 .number(PropertyId::SessionExpiryInterval)
                 .unwrap_or(0)
@@ -86,7 +113,7 @@ impl Core {
         let violation = match (direction, self.is_established(), kind) {
             (Direction::ToServer, _, Kind::Connect) => Violation::SecondConnect,
             (Direction::ToClient, true, Kind::Connack) => Violation::SecondConnack,
-            (_, _, Kind::Auth) if !self.authenticates => Violation::AuthWithoutMethod,
+            (_, _, Kind::Auth) if self.method.is_none() => Violation::AuthWithoutMethod,
             (Direction::ToServer, false, Kind::Auth | Kind::Disconnect)
             | (Direction::ToClient, false, Kind::Auth | Kind::Connack) => return Ok(()),
             (Direction::ToServer, false, _) => Violation::BeforeConnack,
@@ -94,6 +121,80 @@ impl Core {
             (_, true, _) => return Ok(()),
         };
         Err(End::violation(direction, violation))
+    }
+
+    /// True when enhanced authentication is in use.
+    pub(crate) const fn authenticates(&self) -> bool {
+        self.method.is_some()
+    }
+
+    /// Refuses AUTH with another method than CONNECT's, and re-authentication that no hook sees: who
+    /// the hooks take the client for would not be who the broker does.
+    ///
+    /// # Errors
+    /// The violation, or the end of the session.
+    pub(crate) fn check_auth(
+        &mut self,
+        direction: Direction,
+        auth: &Auth<'_>,
+        hooked: Hooked,
+    ) -> Result<(), End> {
+        // the short form says success and nothing else
+        let is_short = auth.reason == ReasonCode::SUCCESS && auth.properties.is_empty();
+        if !is_short {
+            self.check_method(direction, &auth.properties)?;
+        }
+        if self.connack.is_none() {
+            self.exchanged = true;
+        } else if direction == Direction::ToServer && hooked.blind_to_auth {
+            let code = ReasonCode::BAD_AUTHENTICATION_METHOD;
+            let end = End::told(Side::Proxy, CloseReason::AuthDenied, code);
+            return Err(end.with_detail("re-authentication, and no hook of the session sees AUTH"));
+        }
+        Ok(())
+    }
+
+    fn check_method(&self, direction: Direction, properties: &Properties<'_>) -> Result<(), End> {
+        let method = properties.str(PropertyId::AuthenticationMethod);
+        if method == self.method.as_ref().map(|method| &*method.0) {
+            return Ok(());
+        }
+        Err(End::violation(direction, Violation::AuthMethod))
+    }
+
+    /// Counts publications above QoS 0 that the client sends; `false`, and none is counted, when
+    /// they are more than the broker has said that it takes.
+    #[inline]
+    pub(crate) fn begin_flights(&mut self, count: u32) -> bool {
+        if self.receive_maximum == u16::MAX {
+            return true;
+        }
+        match u16::try_from(u32::from(self.in_flight) + count) {
+            Ok(in_flight) if in_flight <= self.receive_maximum => {
+                self.in_flight = in_flight;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The same for one, as an error of the client.
+    ///
+    /// # Errors
+    /// It is one too many.
+    #[inline]
+    pub(crate) fn begin_flight(&mut self, direction: Direction, qos: QoS) -> Result<(), End> {
+        if direction == Direction::ToClient || qos == QoS::AtMostOnce || self.begin_flights(1) {
+            return Ok(());
+        }
+        Err(End::violation(direction, Violation::ReceiveMaximum))
+    }
+
+    /// The client is answered as to one of them. An answer to a PUBREL of an earlier connection
+    /// counts for nothing (section 4.9).
+    #[inline]
+    pub(crate) const fn end_flight(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
     }
 
     /// Refuses a DISCONNECT of the client that makes a session outlive its connection after CONNECT
@@ -131,15 +232,15 @@ impl Core {
 
     /// Takes note of the broker's CONNACK and lowers what it offers to what the proxy keeps.
     ///
-    /// `tapped` says that hooks see publications of the client, whose aliases are then remembered.
     /// Returns the CONNACK to send instead, if one must be.
     ///
     /// # Errors
-    /// The broker has a session although a clean one was asked for.
+    /// The broker has a session although a clean one was asked for, or another authentication
+    /// method.
     pub(crate) fn receive_connack(
         &mut self,
         connack: &Connack<'_>,
-        tapped: bool,
+        hooked: Hooked,
     ) -> Result<Option<Bytes>, End> {
         if connack.session_present && self.clean_start {
             return Err(End::violation(
@@ -147,53 +248,101 @@ impl Core {
                 Violation::UnexpectedSession,
             ));
         }
-        if !self.version.is_v5() || !connack.is_success() {
+        self.is_resumed = connack.session_present;
+        if !self.version.is_v5() {
             return Ok(None);
         }
         let properties = connack.properties;
+        let mut replaced = Vec::new();
+        if self.strips_reference(&properties) {
+            replaced.push(PropertyId::ServerReference);
+        }
+        let stripped = replaced.len();
+        let mut own = PropertyWriter::new();
+        if connack.is_success() {
+            self.check_method(Direction::ToClient, &properties)?;
+            self.receive_offer(&properties, hooked, &mut replaced, &mut own);
+        }
+        if replaced.is_empty() {
+            return Ok(None);
+        }
+        let write = |left_out: &[PropertyId], own: &PropertyWriter| {
+            let mut properties = properties.without(left_out);
+            properties.append(own);
+            let packet = connack.with_properties(self.version, properties.as_bytes());
+            packet
+                .ok()
+                .filter(|packet| packet.len() <= self.replies.max_packet_size as usize)
+        };
+        let written = write(&replaced, &own).or_else(|| {
+            // [MQTT-3.2.2-19]: texts are left out before the limit is broken
+            replaced.extend([PropertyId::ReasonString, PropertyId::UserProperty]);
+            write(&replaced, &own)
+        });
+        if written.is_some() {
+            return Ok(written);
+        }
+        // A client that takes only tiny packets is better off with the broker's own CONNACK than
+        // with none, and is held to what that one says.
+        let offered = properties.number(PropertyId::TopicAliasMaximum);
+        self.to_server_aliases = table(self.version, Direction::ToServer, offered.unwrap_or(0));
+        Ok(write(&replaced[..stripped], &PropertyWriter::new()))
+    }
+
+    /// Takes note of what the broker's CONNACK offers. What is announced must be what is enforced
+    /// [MQTT-3.2.2-15], so the lower values are told: `own` in the place of those of `replaced`.
+    fn receive_offer(
+        &mut self,
+        properties: &Properties<'_>,
+        hooked: Hooked,
+        replaced: &mut Vec<PropertyId>,
+        own: &mut PropertyWriter,
+    ) {
         if let Some(client_id) = properties.str(PropertyId::AssignedClientIdentifier) {
             self.session.assign_client_id(client_id);
         }
-        if let Some(seconds) = properties.number(PropertyId::ServerKeepAlive) {
-            self.keep_alive = u16::try_from(seconds).unwrap_or(u16::MAX);
-        }
-        if let Some(size) = properties.number(PropertyId::MaximumPacketSize) {
-            self.server_max_packet = size;
-        }
-        let offered = properties
-            .number(PropertyId::TopicAliasMaximum)
-            .unwrap_or(0);
-        let aliases = if tapped {
-            offered.min(self.limits.max_topic_aliases.into())
-        } else {
-            offered
+        let number = |id| properties.number(id);
+        let short = |number: u32| u16::try_from(number).unwrap_or(u16::MAX);
+        let mut replace = |id, value| {
+            // numbers of the right type: nothing that could be refused
+            if own.push(id, value).is_ok() {
+                replaced.push(id);
+            }
         };
-        self.to_server_aliases = table(self.version, Direction::ToServer, aliases);
-        let limit = u32::try_from(self.limits.max_packet_size).unwrap_or(u32::MAX);
-        let size = self.server_max_packet.min(limit);
 
-        // [MQTT-3.2.2-15]: what is announced is what is enforced, so the lower limit is told
-        if aliases == offered && size == self.server_max_packet {
-            return Ok(None);
+        let theirs = number(PropertyId::ServerKeepAlive).map(short);
+        let seconds = [theirs, self.told_keep_alive].into_iter().flatten().min();
+        if let Some(seconds) = seconds {
+            self.keep_alive = seconds;
+            if theirs != Some(seconds) {
+                replace(PropertyId::ServerKeepAlive, Value::U16(seconds));
+            }
         }
-        let mut writer =
-            properties.without(&[PropertyId::TopicAliasMaximum, PropertyId::MaximumPacketSize]);
-        let written = writer
-            .push(PropertyId::MaximumPacketSize, Value::U32(size))
-            .and_then(|writer| match u16::try_from(aliases) {
-                Ok(0) | Err(_) => Ok(writer),
-                Ok(aliases) => writer.push(PropertyId::TopicAliasMaximum, Value::U16(aliases)),
-            })
-            .and_then(|writer| connack.with_properties(self.version, writer.as_bytes()));
-        let written = written
-            .ok()
-            .filter(|packet| packet.len() <= self.replies.max_packet_size as usize);
-        if written.is_none() {
-            // A client that takes only tiny packets is better off with the broker's own CONNACK
-            // than with none, and is held to what that one says.
-            self.to_server_aliases = table(self.version, Direction::ToServer, offered);
+
+        self.receive_maximum = number(PropertyId::ReceiveMaximum).map_or(u16::MAX, short);
+
+        let theirs = number(PropertyId::MaximumPacketSize);
+        let limit = u32::try_from(self.limits.max_packet_size).unwrap_or(u32::MAX);
+        self.server_max_packet = theirs.unwrap_or(u32::MAX);
+        let size = theirs.map_or(limit, |size| {
+            limit.min(size.saturating_sub(hooked.growth.into()).max(1))
+        });
+        if theirs != Some(size) {
+            replace(PropertyId::MaximumPacketSize, Value::U32(size));
         }
-        Ok(written)
+
+        let theirs = short(number(PropertyId::TopicAliasMaximum).unwrap_or(0));
+        let aliases = theirs.min(self.limits.max_topic_aliases);
+        self.to_server_aliases = table(self.version, Direction::ToServer, aliases.into());
+        if theirs != aliases {
+            replace(PropertyId::TopicAliasMaximum, Value::U16(aliases));
+        }
+    }
+
+    /// True when there is a Server Reference that the client is not to have.
+    pub(crate) fn strips_reference(&self, properties: &Properties<'_>) -> bool {
+        self.limits.server_reference == ServerReference::Strip
+            && properties.get(PropertyId::ServerReference).is_some()
     }
 }
 
@@ -204,6 +353,26 @@ fn table(version: Version, direction: Direction, maximum: u32) -> Option<Box<Ali
     version
         .is_v5()
         .then(|| Box::new(AliasTable::new(direction, maximum)))
+}
+
+/// The keep alive that is enforced for a client that asked for this one.
+const fn limited_keep_alive(asked: u16, limits: &Limits) -> u16 {
+    match (asked, limits.max_keep_alive) {
+        (asked, 0) => asked,
+        (0, maximum) => maximum,
+        (asked, maximum) if asked > maximum => maximum,
+        (asked, _) => asked,
+    }
+}
+
+/// Lowers the keep alive that a CONNECT of MQTT 5.0 asks for to what is allowed: the client will be
+/// told. Earlier versions have no word for it, and the broker is left to what the client thinks.
+pub(crate) fn lower_keep_alive(packet: &mut ConnectPacket, limits: &Limits) {
+    let seconds = limited_keep_alive(packet.keep_alive(), limits);
+    if packet.version().is_v5() && seconds != packet.keep_alive() {
+        // two bytes more or less make no packet invalid
+        let _ = packet.set_keep_alive(seconds);
+    }
 }
 
 /// Lowers the Topic Alias Maximum that a CONNECT announces to what a tapped direction remembers.

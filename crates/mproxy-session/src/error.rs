@@ -30,6 +30,12 @@ pub(crate) enum Violation {
     TopicAliasTooLarge,
     #[error("topic alias is not bound to a topic name, section 3.3.2.3.4")]
     TopicAliasUnknown,
+    #[error("the topic names behind the topic aliases are too long together")]
+    TopicAliasMemory,
+    #[error("more publications than the receive maximum wait for an answer [MQTT-3.3.4-7]")]
+    ReceiveMaximum,
+    #[error("not the authentication method of CONNECT [MQTT-4.12.0-5]")]
+    AuthMethod,
     #[error("packet identifier is in use by a request that is not answered [MQTT-2.2.1-3]")]
     PacketIdInUse,
     #[error("too many requests wait for an answer")]
@@ -42,7 +48,8 @@ impl Violation {
     const fn reason(self) -> ReasonCode {
         match self {
             Self::TopicAliasTooLarge => ReasonCode::TOPIC_ALIAS_INVALID,
-            Self::TooManyRequests => ReasonCode::QUOTA_EXCEEDED,
+            Self::TooManyRequests | Self::TopicAliasMemory => ReasonCode::QUOTA_EXCEEDED,
+            Self::ReceiveMaximum => ReasonCode::RECEIVE_MAXIMUM_EXCEEDED,
             _ => ReasonCode::PROTOCOL_ERROR,
         }
     }

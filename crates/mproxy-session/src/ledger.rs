@@ -1,7 +1,8 @@
 //! What a session remembers of packets that are not finished, so that no hook has to.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use mproxy_codec::{Direction, Kind, ReasonCode};
 
 use crate::error::{End, Violation};
@@ -23,11 +24,17 @@ struct Pending {
     answered: BTreeSet<u16>,
     /// QoS 2 hand-shakes that the broker began, for deliveries that the client does not get.
     dropped: BTreeSet<u16>,
+    /// QoS 2 hand-shakes from an earlier connection that the proxy ends at the broker, and what the
+    /// client is answered when that is done.
+    recalled: BTreeMap<u16, Option<Bytes>>,
 }
 
 impl Pending {
     fn is_empty(&self) -> bool {
-        self.requests.is_empty() && self.answered.is_empty() && self.dropped.is_empty()
+        self.requests.is_empty()
+            && self.answered.is_empty()
+            && self.dropped.is_empty()
+            && self.recalled.is_empty()
     }
 }
 
@@ -172,7 +179,7 @@ impl Ledger {
     pub(crate) fn answers_locally(&self) -> bool {
         self.0
             .as_ref()
-            .is_some_and(|pending| !pending.answered.is_empty())
+            .is_some_and(|pending| !pending.answered.is_empty() || !pending.recalled.is_empty())
     }
 
     /// True when the proxy has answered a QoS 2 PUBLISH with this identifier itself.
@@ -198,6 +205,26 @@ impl Ledger {
     pub(crate) fn release_delivery(&mut self, packet_id: u16) -> bool {
         self.finish(|pending| pending.dropped.remove(&packet_id).then_some(()))
             .is_some()
+    }
+
+    /// The broker is asked to end a hand-shake of an earlier connection; `answer` is what the client
+    /// gets when it has.
+    pub(crate) fn recall(&mut self, packet_id: u16, answer: Option<Bytes>) {
+        let pending = self.0.get_or_insert_default();
+        pending.recalled.insert(packet_id, answer);
+    }
+
+    /// True while the broker has not ended a hand-shake that it was asked to end.
+    pub(crate) fn is_recalled(&self, packet_id: u16) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|pending| pending.recalled.contains_key(&packet_id))
+    }
+
+    /// The broker completes a hand-shake. `Some` when it was the proxy that asked for it, with what
+    /// the client is answered.
+    pub(crate) fn complete_recall(&mut self, packet_id: u16) -> Option<Option<Bytes>> {
+        self.finish(|pending| pending.recalled.remove(&packet_id))
     }
 
     /// Takes out what is finished, and gives the memory back with the last of it.

@@ -31,7 +31,7 @@ pub use self::{
         Packet, PacketService, PublishMut, PublishRef, Refusal, Repeated, Rewrite, RewriteLayer,
         SubscribeMut, Tap, TapFuture, Verdict,
     },
-    limits::{Limits, RefusedPublish, Versions},
+    limits::{Limits, RefusedPublish, ServerReference, Versions},
     recorder::{Batch, NoRecorder, Recorder},
     session::Session,
     summary::{CloseReason, Side, Summary, Traffic},

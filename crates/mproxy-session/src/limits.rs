@@ -26,6 +26,15 @@ pub struct Limits {
     pub max_packet_size: usize,
     /// After how many keep-alive intervals of silence a client is gone; the standard says 1.5.
     pub keep_alive_grace: f64,
+    /// The longest keep alive in seconds; 0 leaves it to the client. Who asks for more, or for none,
+    /// holds a connection for as long without saying a word.
+    ///
+    /// A client of MQTT 5.0 is told by Server Keep Alive, and the broker gets the lower value. MQTT
+    /// 3.x has no word for it: such a client is closed after [`keep_alive_grace`](Self::keep_alive_grace)
+    /// times this silence.
+    pub max_keep_alive: u16,
+    /// What becomes of a Server Reference with which the broker sends a client elsewhere.
+    pub server_reference: ServerReference,
     /// The protocol versions that are served.
     pub versions: Versions,
     /// What a client of MQTT 3.x is told when its PUBLISH is refused.
@@ -48,6 +57,8 @@ impl Default for Limits {
             linger: Duration::from_secs(2),
             max_packet_size: 1024 * 1024,
             keep_alive_grace: 1.5,
+            max_keep_alive: 0,
+            server_reference: ServerReference::Strip,
             versions: Versions::ALL,
             refused_publish: RefusedPublish::Acknowledge,
             max_topic_aliases: 16,
@@ -65,6 +76,19 @@ pub enum RefusedPublish {
     Acknowledge,
     /// The connection is closed.
     Disconnect,
+}
+
+/// What becomes of a Server Reference in a CONNACK or DISCONNECT of the broker (MQTT 5.0, section
+/// 4.11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[allow(clippy::exhaustive_enums)] // complete: it goes on or it does not
+pub enum ServerReference {
+    /// It is taken out: an address behind the proxy is of no use before it, and a client that could
+    /// reach it would walk around the proxy.
+    #[default]
+    Strip,
+    /// It goes to the client.
+    Pass,
 }
 
 /// A set of protocol versions.

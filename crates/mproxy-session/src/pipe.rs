@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use mproxy_codec::{Direction, ReasonCode};
+use mproxy_codec::{Direction, Kind, ReasonCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 
 use crate::control::Control;
-use crate::core::Core;
+use crate::core::{Core, Hooked};
 use crate::error::End;
 use crate::flow::{Flow, Turn, Wait};
 use crate::hook::PacketService;
@@ -133,14 +133,18 @@ where
 
     /// One turn of each direction.
     fn round(&mut self, cx: &mut Context<'_>, ordered: bool) -> Result<bool, End> {
-        let tapped_to_server = self.to_server.kinds().contains(mproxy_codec::Kind::Publish);
+        let (to_server, to_client) = (self.to_server.tap().kinds(), self.to_client.tap().kinds());
+        let hooked = Hooked {
+            growth: self.to_server.tap().growth(),
+            blind_to_auth: !(to_server | to_client).is_empty() && !to_server.contains(Kind::Auth),
+        };
         let mut batch = Batch::default();
         let mut turn = Turn {
             core: &mut self.core,
             reverse: &mut self.to_client.out,
             batch: &mut batch,
             task: cx,
-            tapped_to_server,
+            hooked,
             ordered,
         };
         let up = self
@@ -155,7 +159,7 @@ where
             reverse: &mut self.to_server.out,
             batch: &mut batch,
             task: cx,
-            tapped_to_server,
+            hooked,
             ordered,
         };
         let down = self
@@ -172,7 +176,8 @@ where
         }
         let down = down?;
 
-        if std::mem::take(&mut self.to_server.heard) && self.core.keep_alive > 0 {
+        let heard = std::mem::take(&mut self.to_server.heard) && self.core.keep_alive > 0;
+        if heard && self.answered || std::mem::take(&mut self.core.exchanged) {
             self.heard = Moment::now(self.started);
         }
         Ok(up || down)
@@ -246,7 +251,7 @@ where
                 && self
                     .timer
                     .as_ref()
-                    .is_some_and(|timer| timer.deadline() <= deadline)
+                    .is_some_and(|timer| timer.deadline() <= deadline && !timer.is_elapsed())
             {
                 return Poll::Pending;
             }

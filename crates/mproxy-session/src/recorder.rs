@@ -39,6 +39,8 @@ pub struct Batch {
     pub injected: [u32; 16],
     /// PUBLISH, SUBSCRIBE and other packets that hooks refused or discarded.
     pub denied: u32,
+    /// PUBLISH packets that do not go on because they are larger than their receiver takes.
+    pub too_large: u32,
     /// Packets that hooks changed.
     pub modified: u32,
     /// The other side was slow and this one was not read.

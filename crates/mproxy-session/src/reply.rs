@@ -5,8 +5,8 @@
 
 use bytes::Bytes;
 use mproxy_codec::{
-    EncodeError, Kind, PropertyId, PropertyWriter, ReasonCode, Value, Version, encode_ack,
-    encode_disconnect, encode_refusal, encode_suback, encode_unsuback,
+    ConnectPacket, EncodeError, Kind, PropertyId, PropertyWriter, ReasonCode, Value, Version,
+    encode_ack, encode_disconnect, encode_refusal, encode_suback, encode_unsuback,
 };
 
 /// Makes packets for a client, from what its CONNECT said of it.
@@ -26,6 +26,19 @@ impl Replies {
             version,
             max_packet_size: u32::MAX,
             problem_information: true,
+        }
+    }
+
+    /// For a client whose CONNECT could be read.
+    pub(crate) fn for_client(packet: &ConnectPacket) -> Self {
+        let properties = packet.properties();
+        Self {
+            version: packet.version(),
+            max_packet_size: properties
+                .number(PropertyId::MaximumPacketSize)
+                .unwrap_or(u32::MAX),
+            problem_information: properties.number(PropertyId::RequestProblemInformation)
+                != Some(0),
         }
     }
 
@@ -130,7 +143,9 @@ pub(crate) const fn request_code(request: Kind, reason: ReasonCode) -> u8 {
         Kind::Subscribe => reason.is_valid_in_suback(),
         _ => reason.is_valid_in_unsuback(),
     };
-    if valid && reason.is_error() {
+    // no refusal, but an answer to who asks to be rid of what it never had
+    let is_none = matches!(reason, ReasonCode::NO_SUBSCRIPTION_EXISTED);
+    if valid && (reason.is_error() || is_none) {
         reason.as_u8()
     } else {
         ReasonCode::NOT_AUTHORIZED.as_u8()

@@ -1,7 +1,10 @@
 //! Every packet but PUBLISH: always whole, and booked when it goes to its receiver.
 
 use bytes::Bytes;
-use mproxy_codec::{Direction, Head, Kind, ReasonCode, View, encode_suback, encode_unsuback};
+use mproxy_codec::{
+    Direction, Head, Kind, PropertyId, ReasonCode, Version, View, encode_disconnect, encode_suback,
+    encode_unsuback,
+};
 
 use super::offer::{Offered, as_run};
 use super::{Flow, Next, Turn, internal};
@@ -40,12 +43,33 @@ impl<H: PacketService> Flow<H> {
         let mut request = (0, 0);
         let mut instead = None;
         match &view {
+            View::Ack(ack) if kind == Kind::Pubcomp && direction == Direction::ToClient => {
+                if let Some(answer) = turn.core.ledger.complete_recall(ack.packet_id) {
+                    let Some(answer) = answer else {
+                        return Ok(Next::Drop);
+                    };
+                    if is_last_word(&answer, version) {
+                        turn.core.end_flight();
+                    }
+                    turn.batch.inject(Kind::Pubrec);
+                    return Ok(Next::Replace(answer));
+                }
+                turn.core.end_flight();
+            }
+            View::Ack(ack) if direction == Direction::ToClient && kind != Kind::Pubrel => {
+                if kind == Kind::Puback || ack.reason.is_error() {
+                    turn.core.end_flight();
+                }
+            }
             View::Ack(ack) if kind == Kind::Pubrel => {
                 let own = match direction {
                     Direction::ToServer => turn.core.ledger.release(ack.packet_id),
                     Direction::ToClient => turn.core.ledger.release_delivery(ack.packet_id),
                 };
                 if own {
+                    if direction == Direction::ToServer {
+                        turn.core.end_flight();
+                    }
                     let replies = turn.core.replies;
                     let id = ack.packet_id;
                     let answer = replies.ack(Kind::Pubcomp, id, ReasonCode::SUCCESS, None);
@@ -89,9 +113,16 @@ impl<H: PacketService> Flow<H> {
             View::Disconnect(disconnect) if direction == Direction::ToServer => {
                 turn.core.check_disconnect(disconnect)?;
             }
+            View::Disconnect(disconnect) if turn.core.strips_reference(&disconnect.properties) => {
+                let properties = disconnect
+                    .properties
+                    .without(&[PropertyId::ServerReference]);
+                let stripped = encode_disconnect(version, disconnect.reason, properties.as_bytes());
+                instead = Some(stripped.map_err(internal)?);
+            }
+            View::Auth(auth) => turn.core.check_auth(direction, auth, turn.hooked)?,
             View::Connack(connack) => {
-                let tapped = turn.tapped_to_server;
-                instead = turn.core.receive_connack(connack, tapped)?;
+                instead = turn.core.receive_connack(connack, turn.hooked)?;
             }
             _ => {}
         }
@@ -188,4 +219,9 @@ impl<H: PacketService> Flow<H> {
         end.code = reason;
         end
     }
+}
+
+/// True for an answer after which the client owes no PUBREL: a PUBREC that says no.
+fn is_last_word(answer: &[u8], version: Version) -> bool {
+    version.is_v5() && answer.get(4).is_some_and(|reason| *reason >= 0x80)
 }

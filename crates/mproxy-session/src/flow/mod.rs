@@ -128,8 +128,8 @@ impl<H: PacketService> Flow<H> {
         }
     }
 
-    pub(crate) const fn kinds(&self) -> mproxy_codec::KindSet {
-        self.tap.kinds()
+    pub(crate) const fn tap(&self) -> &Tap<H> {
+        &self.tap
     }
 
     /// What this direction waits for.

@@ -6,10 +6,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use mproxy_codec::{Kind, PublishLayout};
+use mproxy_codec::{
+    Direction, Kind, PropertyId, PropertyWriter, PublishEdit, PublishLayout, QoS, ReasonCode, Value,
+};
+use tokio::time::Instant;
 
-use super::refuse::Outcome;
-use super::{Flow, Next, Turn};
+use super::refuse::{Outcome, reply};
+use super::{Flow, Next, Turn, internal};
 use crate::BoxError;
 use crate::error::End;
 use crate::hook::{Packet, PacketService, Verdict};
@@ -19,6 +22,8 @@ use crate::summary::{CloseReason, Side};
 /// A packet that is with the hooks, which have not decided.
 pub(super) struct Hooked<F> {
     offered: Offered,
+    /// When they were first asked.
+    since: Instant,
     at: At<F>,
 }
 
@@ -118,7 +123,11 @@ impl<H: PacketService> Flow<H> {
     #[cold]
     fn hold(&mut self, offered: Offered, at: At<H::Future>) {
         self.hook_waits = true;
-        self.hook = Some(Box::new(Hooked { offered, at }));
+        self.hook = Some(Box::new(Hooked {
+            offered,
+            since: Instant::now(),
+            at,
+        }));
     }
 
     /// Goes on with the packet that the hooks hold.
@@ -126,7 +135,7 @@ impl<H: PacketService> Flow<H> {
         let Some(mut hooked) = self.hook.take() else {
             return Ok(Poll::Ready(()));
         };
-        let offered = hooked.offered;
+        let (offered, since) = (hooked.offered, hooked.since);
         let polled = match hooked.at {
             At::Waiting(packet) => self.ask(packet, &offered, turn)?,
             At::Running(mut slot) => match guarded(|| poll_slot(&mut slot, turn.task))? {
@@ -139,8 +148,12 @@ impl<H: PacketService> Flow<H> {
             },
         };
         let Poll::Ready(verdict) = polled else {
+            if let Some(hooked) = &mut self.hook {
+                hooked.since = since;
+            }
             return Ok(Poll::Pending);
         };
+        let verdict = aged(verdict, since)?;
         if let Next::Replace(frame) = self.settle(verdict, &offered, turn)? {
             self.out.push(&frame);
         }
@@ -181,6 +194,11 @@ impl<H: PacketService> Flow<H> {
             turn.batch.modified += 1;
         }
         let Some(layout) = parts.publish else {
+            let is_request = matches!(offered.kind, Kind::Subscribe | Kind::Unsubscribe);
+            let maximum = turn.core.receiver_max_packet(self.direction);
+            if is_request && !unchanged && parts.frame.len() > maximum {
+                return self.refuse(offered, Outcome::TooLarge, turn);
+            }
             let request = (offered.request.0, offered.request.1);
             self.book(offered.kind, &parts.frame, request, Some(&parts), turn)?;
             return Ok(Next::Replace(parts.frame));
@@ -194,9 +212,70 @@ impl<H: PacketService> Flow<H> {
             aliases.tell(alias, layout.topic(&parts.frame));
         }
         turn.batch.published(layout.qos());
-        self.begin_stream(offered.left, true, None);
+        let answer = match offered.publish {
+            Some(asked) if asked.qos() != layout.qos() => self.answer_lowered(&asked, turn),
+            _ => None,
+        };
+        match answer {
+            Some(answer) if offered.left == 0 => reply(turn, &answer),
+            answer => self.begin_stream(offered.left, true, answer),
+        }
         Ok(Next::Replace(parts.frame))
     }
+
+    /// The answer to the sender of a PUBLISH that a hook made QoS 0: its receiver will not answer.
+    fn answer_lowered(&self, asked: &PublishLayout, turn: &mut Turn<'_, '_>) -> Option<Bytes> {
+        let id = asked.packet_id()?;
+        let core = &mut *turn.core;
+        let kind = match (asked.qos(), self.direction) {
+            (QoS::ExactlyOnce, Direction::ToServer) => {
+                core.ledger.answer_locally(id);
+                Kind::Pubrec
+            }
+            (QoS::ExactlyOnce, Direction::ToClient) => {
+                core.ledger.drop_delivery(id);
+                Kind::Pubrec
+            }
+            (_, Direction::ToServer) => {
+                core.end_flight();
+                Kind::Puback
+            }
+            (_, Direction::ToClient) => Kind::Puback,
+        };
+        core.replies.ack(kind, id, ReasonCode::SUCCESS, None)
+    }
+}
+
+/// A publication that a hook held back is as much older when it goes on; one that has expired
+/// meanwhile does not, and its sender need not know. [MQTT-3.3.2-5, 3.3.2-6]
+fn aged(verdict: Verdict, since: Instant) -> Result<Verdict, End> {
+    let Verdict::Forward(mut packet) = verdict else {
+        return Ok(verdict);
+    };
+    let waited = u32::try_from(since.elapsed().as_secs()).unwrap_or(u32::MAX);
+    let Some(properties) = packet.publish().map(|publish| publish.properties()) else {
+        return Ok(Verdict::Forward(packet));
+    };
+    let Some(expiry) = properties.number(PropertyId::MessageExpiryInterval) else {
+        return Ok(Verdict::Forward(packet));
+    };
+    if waited == 0 {
+        return Ok(Verdict::Forward(packet));
+    }
+    let Some(left) = expiry.checked_sub(waited).filter(|left| *left > 0) else {
+        return Ok(Verdict::Discard);
+    };
+    let mut aged = PropertyWriter::new();
+    for property in &properties {
+        if property.id == PropertyId::MessageExpiryInterval {
+            aged.push(property.id, Value::U32(left)).map_err(internal)?;
+        } else {
+            aged.copy(&property);
+        }
+    }
+    let edit = PublishEdit::new().properties(aged.as_bytes());
+    packet.edit_publish(&edit).map_err(internal)?;
+    Ok(Verdict::Forward(packet))
 }
 
 /// A packet that comes back as it was stays in the run.

@@ -60,6 +60,13 @@ impl<H: PacketService> Flow<H> {
         if direction == Direction::ToServer
             && layout.qos() == QoS::ExactlyOnce
             && let Some(id) = layout.packet_id()
+            && turn.core.ledger.is_recalled(id)
+        {
+            return Ok((self.answer_with(None, left, turn), len)); // the answer is on its way
+        }
+        if direction == Direction::ToServer
+            && layout.qos() == QoS::ExactlyOnce
+            && let Some(id) = layout.packet_id()
             && turn.core.ledger.is_answered_locally(id)
         {
             let answer = turn
@@ -68,6 +75,7 @@ impl<H: PacketService> Flow<H> {
                 .ack(Kind::Pubrec, id, ReasonCode::SUCCESS, None);
             return Ok((self.answer_with(answer, left, turn), len));
         }
+        turn.core.begin_flight(direction, layout.qos())?;
         let undeliverable = total > turn.core.receiver_max_packet(direction)
             || wants_payload && !whole && too_large_to_gather;
         if undeliverable {

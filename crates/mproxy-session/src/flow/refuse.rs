@@ -1,10 +1,10 @@
 //! Packets that do not go to their receiver: what their sender is answered instead.
 
 use bytes::Bytes;
-use mproxy_codec::{Direction, Kind, PublishLayout, QoS, ReasonCode};
+use mproxy_codec::{Direction, Kind, PublishLayout, QoS, ReasonCode, encode_ack};
 
 use super::offer::Offered;
-use super::{Flow, Next, Turn};
+use super::{Flow, Next, Turn, internal};
 use crate::error::End;
 use crate::hook::{Packet, PacketService, Refusal};
 use crate::limits::RefusedPublish;
@@ -56,7 +56,14 @@ impl<H: PacketService> Flow<H> {
         match offered.kind {
             Kind::Subscribe | Kind::Unsubscribe => {
                 let (id, count) = offered.request;
-                let code = request_code(offered.kind, outcome.reason());
+                let reason = match (outcome, offered.kind) {
+                    // UNSUBACK has no word for it
+                    (Outcome::TooLarge, Kind::Unsubscribe) => {
+                        ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR
+                    }
+                    (outcome, _) => outcome.reason(),
+                };
+                let code = request_code(offered.kind, reason);
                 let codes = vec![code; count];
                 let answer = turn
                     .core
@@ -107,6 +114,7 @@ impl<H: PacketService> Flow<H> {
         turn: &mut Turn<'_, '_>,
     ) -> Result<Next, End> {
         self.denied(turn);
+        turn.batch.too_large += u32::from(matches!(outcome, Outcome::TooLarge));
         let replies = turn.core.replies;
         let Some(id) = layout.packet_id() else {
             return Ok(self.answer_with(None, left, turn));
@@ -126,28 +134,53 @@ impl<H: PacketService> Flow<H> {
             return Ok(self.answer_with(answer, left, turn));
         }
         let tells = turn.core.version.is_v5() && outcome.is_told();
-        if tells {
+        let policy = turn.core.limits.refused_publish;
+        if !tells && outcome.is_told() && policy == RefusedPublish::Disconnect {
+            return Err(
+                End::told(Side::Proxy, CloseReason::AclDenied, outcome.reason())
+                    .with_detail("PUBLISH refused and the policy is to disconnect"),
+            );
+        }
+        let answer = if tells {
             let reason = outcome.reason();
             let reason = if reason.is_error() {
                 reason
             } else {
                 ReasonCode::NOT_AUTHORIZED
             };
-            let answer = replies.ack(kind, id, reason, outcome.text());
-            return Ok(self.answer_with(answer, left, turn));
-        }
-        let policy = turn.core.limits.refused_publish;
-        if outcome.is_told() && policy == RefusedPublish::Disconnect {
-            return Err(
-                End::told(Side::Proxy, CloseReason::AclDenied, outcome.reason())
-                    .with_detail("PUBLISH refused and the policy is to disconnect"),
-            );
-        }
-        if kind == Kind::Pubrec {
+            replies.ack(kind, id, reason, outcome.text())
+        } else {
+            replies.ack(kind, id, ReasonCode::SUCCESS, None)
+        };
+        if kind == Kind::Pubrec && !tells {
             turn.core.ledger.answer_locally(id);
         }
-        let answer = replies.ack(kind, id, ReasonCode::SUCCESS, None);
+        if kind == Kind::Pubrec && layout.dup() && turn.core.is_resumed {
+            return self.recall(id, answer, left, turn);
+        }
+        if kind == Kind::Puback || tells {
+            turn.core.end_flight();
+        }
         Ok(self.answer_with(answer, left, turn))
+    }
+
+    /// Refuses a QoS 2 PUBLISH that was sent before, on an earlier connection of the session: the
+    /// broker may have taken it then, and would take the next message with this identifier for a
+    /// repetition, acknowledge it and throw it away. So the hand-shake is ended there first, and the
+    /// client is answered when it is. [MQTT-4.3.3-2]
+    fn recall(
+        &mut self,
+        id: u16,
+        answer: Option<Bytes>,
+        left: usize,
+        turn: &mut Turn<'_, '_>,
+    ) -> Result<Next, End> {
+        turn.core.ledger.recall(id, answer);
+        self.begin_stream(left, false, None);
+        let version = turn.core.version;
+        let release = encode_ack(version, Kind::Pubrel, id, ReasonCode::SUCCESS, &[]);
+        turn.batch.inject(Kind::Pubrel);
+        release.map(Next::Replace).map_err(internal)
     }
 
     fn denied(&mut self, turn: &mut Turn<'_, '_>) {

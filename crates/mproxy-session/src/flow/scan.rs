@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::task::Poll;
 
 use bytes::Bytes;
-use mproxy_codec::{DecodeError, Direction, Head, Kind, PublishLayout, PublishRun, Version};
+use mproxy_codec::{DecodeError, Direction, Head, Kind, PublishLayout, PublishRun, QoS, Version};
 
 use super::offer::{Offered, as_run};
 use super::{Flow, Next, Turn};
@@ -149,6 +149,10 @@ impl<H: PacketService> Flow<H> {
             return self.offer_ordinary(buffer, at, filled, (version, max_packet), turn);
         }
         let run = PublishRun::scan(&buffer[*at..filled], version, max_packet);
+        let answered = run.of_qos(QoS::AtLeastOnce) + run.of_qos(QoS::ExactlyOnce);
+        if self.direction == Direction::ToServer && !turn.core.begin_flights(answered) {
+            return Ok(None); // one by one, up to the one too many
+        }
         turn.batch.read_run(&run);
         self.traffic.packets += u64::from(run.packets());
         self.traffic.publishes += u64::from(run.packets());
@@ -175,6 +179,9 @@ impl<H: PacketService> Flow<H> {
             let len = layout.total_len();
             if len > max_packet {
                 break Ok(None);
+            }
+            if let Err(end) = turn.core.begin_flight(self.direction, layout.qos()) {
+                break Err(end);
             }
             turn.batch.read(Kind::Publish, len);
             self.traffic.packets += 1;

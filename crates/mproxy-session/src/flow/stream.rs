@@ -10,7 +10,7 @@ use crate::hook::PacketService;
 pub(super) struct Stream {
     pub(super) left: usize,
     forward: bool,
-    /// What the sender is told when the payload has been thrown away.
+    /// What the sender is told when the payload has passed.
     answer: Option<Bytes>,
 }
 
@@ -67,7 +67,8 @@ impl<H: PacketService> Flow<H> {
                 *run = at;
             }
             self.out.end_packet();
-        } else if let Some(answer) = stream.answer.take() {
+        }
+        if let Some(answer) = stream.answer.take() {
             reply(turn, &answer);
         }
         self.stream = None;

@@ -11,7 +11,7 @@ use mproxy_codec::{Direction, Head, Kind};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Flow;
-use crate::core::Core;
+use crate::core::{Core, Hooked};
 use crate::error::End;
 use crate::held::Held;
 use crate::hook::PacketService;
@@ -35,8 +35,8 @@ pub(crate) struct Turn<'a, 'b> {
     pub(crate) reverse: &'a mut Outbox,
     pub(crate) batch: &'a mut Batch,
     pub(crate) task: &'a mut Context<'b>,
-    /// Hooks see publications of the client.
-    pub(crate) tapped_to_server: bool,
+    /// What the session's hooks mean for what is announced.
+    pub(crate) hooked: Hooked,
     /// The session is to end: what was read is finished, nothing new is begun.
     pub(crate) ordered: bool,
 }
@@ -76,7 +76,7 @@ impl<H: PacketService> Flow<H> {
         self.stalled = false;
         let paused = self.direction == Direction::ToServer
             && !turn.core.is_established()
-            && !turn.core.authenticates;
+            && !turn.core.authenticates();
         if self.end.is_some() || paused {
             return Ok(moved);
         }

@@ -311,6 +311,37 @@ impl Packet {
         }
     }
 
+    /// Lowers the maximum QoS of topic filters of a SUBSCRIBE: the broker then grants no more, and
+    /// the SUBACK says so. A QoS above the one asked for is not asked for. [MQTT-3.8.4-8]
+    ///
+    /// # Errors
+    /// [`EncodeError`] only when the packet cannot be written, which the size of the original rules
+    /// out.
+    pub fn lower_qos(
+        &mut self,
+        mut maximum: impl FnMut(Subscription<'_>) -> QoS,
+    ) -> Result<(), EncodeError> {
+        let Some(subscribe) = self.subscribe() else {
+            return Ok(());
+        };
+        let maxima: Vec<_> = subscribe
+            .subscriptions()
+            .map(|entry| (entry.options.qos(), maximum(entry)))
+            .collect();
+        if self.is_refused() || maxima.iter().all(|(asked, maximum)| asked <= maximum) {
+            return Ok(());
+        }
+        let mut maxima = maxima.into_iter();
+        for entry in self.entries_mut() {
+            if entry.refused.is_none()
+                && let Some((asked, maximum)) = maxima.next()
+            {
+                entry.options = entry.options.with_qos(asked.min(maximum));
+            }
+        }
+        self.rebuild().map(drop)
+    }
+
     /// Adds a topic filter to a SUBSCRIBE. The client does not hear of it: its SUBACK answers only
     /// what it asked for.
     ///

@@ -28,6 +28,8 @@ pub struct Tap<S> {
     memo: Option<Box<Memo>>,
     /// The service has taps inside that see fewer packets.
     nested: bool,
+    /// By how many bytes the services lengthen a PUBLISH at most.
+    growth: u16,
     service: S,
 }
 
@@ -40,6 +42,7 @@ impl Tap<Forward> {
             head_only: true,
             memo: None,
             nested: false,
+            growth: 0,
             service: Forward,
         }
     }
@@ -58,6 +61,7 @@ impl<S> Tap<S> {
             head_only: false,
             memo: None,
             nested: false,
+            growth: 0,
             service,
         }
     }
@@ -70,6 +74,21 @@ impl<S> Tap<S> {
     pub const fn head_only(mut self) -> Self {
         self.head_only = true;
         self
+    }
+
+    /// Says that the service lengthens a PUBLISH, by so many bytes at most.
+    ///
+    /// The client is then told a Maximum Packet Size that leaves room for it, so that what it may
+    /// send is not too large for the broker in the end. [MQTT-3.2.2-15]
+    #[must_use]
+    pub fn grows(mut self, bytes: usize) -> Self {
+        let bytes = u16::try_from(bytes).unwrap_or(u16::MAX);
+        self.growth = self.growth.saturating_add(bytes);
+        self
+    }
+
+    pub(crate) const fn growth(&self) -> u16 {
+        self.growth
     }
 
     /// The packet types that are offered.
@@ -108,6 +127,7 @@ impl<S> Tap<S> {
             head_only: self.head_only,
             memo: self.memo,
             nested: self.nested,
+            growth: self.growth,
             service: convert(self.service),
         }
     }
@@ -128,6 +148,7 @@ impl<S> Tap<S> {
             head_only: self.is_head_only() && (head_only || !kinds.contains(Kind::Publish)),
             memo: memo.filter(|_| !kinds.contains(Kind::Publish)),
             nested: self.nested || !self.kinds.is_empty() && self.kinds | kinds != self.kinds,
+            growth: self.growth,
             service: wrap(self),
         }
     }

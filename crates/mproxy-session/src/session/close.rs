@@ -35,6 +35,7 @@ impl Session {
         let Rejected { end, known } = rejected;
         let Known {
             version,
+            replies,
             session,
             on_close,
             received,
@@ -42,7 +43,9 @@ impl Session {
         let mut last = BytesMut::new();
         let mut connack = None;
         if let (true, Some(version)) = (end.tell_client, version)
-            && let Some(packet) = Replies::new(version).connack(end.code, client_text(&end))
+            && let Some(packet) = replies
+                .unwrap_or_else(|| Replies::new(version))
+                .connack(end.code, client_text(&end))
         {
             last.extend_from_slice(&packet);
             let code = connack_code(end.code);

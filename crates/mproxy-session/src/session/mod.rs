@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 
 use bytes::BytesMut;
-use mproxy_codec::{ConnectPacket, Direction, Kind, ReasonCode, Version};
+use mproxy_codec::{ConnectPacket, Direction, Kind, PropertyId, ReasonCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout};
 use tower_service::Service;
@@ -23,7 +23,7 @@ use crate::BoxError;
 use crate::admit::{Admission, Connect};
 use crate::context::{Peer, SessionInfo};
 use crate::control::Control;
-use crate::core::{Core, lower_aliases};
+use crate::core::{Core, lower_aliases, lower_keep_alive};
 use crate::error::End;
 use crate::flow::Flow;
 use crate::hook::{Hooks, OnClose, PacketService};
@@ -31,7 +31,7 @@ use crate::limits::Limits;
 use crate::outbox::Outbox;
 use crate::pipe::Pipe;
 use crate::recorder::{Batch, NoRecorder, Recorder};
-use crate::reply::connack_code;
+use crate::reply::{Replies, connack_code};
 use crate::summary::{CloseReason, Side, Summary, Traffic};
 
 /// One client connection and, once it is admitted, its broker connection.
@@ -81,10 +81,38 @@ struct Prologue<S, U, D> {
 #[derive(Default)]
 struct Known {
     version: Option<Version>,
+    /// What the client can be told, once its CONNECT could be read.
+    replies: Option<Replies>,
     session: Option<SessionInfo>,
     on_close: Option<OnClose>,
     /// The CONNECT, once it has come.
     received: Traffic,
+}
+
+/// Who a client of enhanced authentication said that it is. A hook that puts other credentials into
+/// the CONNECT and leaves the method has the broker authenticate somebody else than it did itself
+/// (section 4.12).
+struct Claim(Option<ConnectPacket>);
+
+impl Claim {
+    fn of(packet: &ConnectPacket) -> Self {
+        Self(has_method(packet).then(|| packet.clone()))
+    }
+
+    fn is_contradicted_by(&self, packet: &ConnectPacket) -> bool {
+        self.0.as_ref().is_some_and(|claimed| {
+            let same = claimed.user_name() == packet.user_name()
+                && claimed.password() == packet.password();
+            has_method(packet) && !same
+        })
+    }
+}
+
+fn has_method(packet: &ConnectPacket) -> bool {
+    packet
+        .properties()
+        .get(PropertyId::AuthenticationMethod)
+        .is_some()
 }
 
 /// A connection that ended before it had a pipe.
@@ -309,7 +337,12 @@ impl Session {
             return Err(end.with_detail(format!("MQTT {version} is not served here")));
         }
         let connect = Connect::new(packet, self.peer.clone());
-        known().session = Some(connect.info().clone());
+        {
+            let mut known = known();
+            known.replies = Some(Replies::for_client(connect.packet()));
+            known.session = Some(connect.info().clone());
+        }
+        let claimed = Claim::of(connect.packet());
         let asked = timeout(limits.hook_timeout, async {
             poll_fn(|cx| admit.poll_ready(cx))
                 .await
@@ -339,14 +372,20 @@ impl Session {
             known.session = Some(session.clone());
             known.on_close = hooks.on_close.take();
         }
+        if claimed.is_contradicted_by(connect.packet()) {
+            let code = ReasonCode::BAD_AUTHENTICATION_METHOD;
+            let end = End::told(Side::Proxy, CloseReason::AuthDenied, code);
+            return Err(
+                end.with_detail("a hook replaced credentials beside an authentication method")
+            );
+        }
         let server = dial(&connect).await.map_err(|error| {
             let code = ReasonCode::SERVER_UNAVAILABLE;
             End::told(Side::Upstream, CloseReason::UpstreamUnreachable, code)
                 .with_detail(error.to_string())
         })?;
-        if hooks.to_client.kinds().contains(Kind::Publish) {
-            lower_aliases(connect.packet_mut(), limits);
-        }
+        lower_aliases(connect.packet_mut(), limits);
+        lower_keep_alive(connect.packet_mut(), limits);
         let connect = connect.packet().clone();
         Ok(Prologue {
             server,

@@ -36,16 +36,17 @@ impl Aliased {
             let tap = || Tap::only(KindSet::PUBLISH, hook.clone());
             Hooks::new(tap(), tap())
         }));
-        Self::open(pair, seen, way).await
+        Self::open(pair, seen, way, 1000).await
     }
 
     async fn untapped(way: Way) -> Self {
-        Self::open(Setup::new().start(admit_all()), Seen::default(), way).await
+        let pair = Setup::new().start(admit_all());
+        Self::open(pair, Seen::default(), way, 1000).await
     }
 
-    async fn open(pair: Pair, seen: Seen, way: Way) -> Self {
+    async fn open(pair: Pair, seen: Seen, way: Way, size: u32) -> Self {
         let maximum = properties(&[
-            (PropertyId::MaximumPacketSize, Value::U32(1000)),
+            (PropertyId::MaximumPacketSize, Value::U32(size)),
             (PropertyId::TopicAliasMaximum, Value::U16(4)),
         ]);
         let connect = F.connect_with(&ConnectParts {
@@ -173,7 +174,7 @@ async fn a_topic_that_the_receiver_was_not_told_is_written_out() {
             let tap = || Tap::only(KindSet::PUBLISH, hook);
             Hooks::new(tap(), tap())
         }));
-        let aliased = Aliased::open(pair, Seen::default(), way).await;
+        let aliased = Aliased::open(pair, Seen::default(), way, 1000).await;
         aliased.passes(&F.aliased("a/b", 3, b"1"), &NOTHING).await;
         aliased
             .passes(&F.aliased("", 3, b"2"), &F.aliased("a/b", 3, b"2"))
@@ -225,7 +226,7 @@ async fn a_binding_that_was_rewritten_is_not_used_for_a_topic_that_is_not() {
             let tap = || Tap::only(KindSet::PUBLISH, hook);
             Hooks::new(tap(), tap())
         }));
-        let aliased = Aliased::open(pair, Seen::default(), way).await;
+        let aliased = Aliased::open(pair, Seen::default(), way, 1000).await;
         aliased
             .passes(&F.aliased("a/b", 1, b"1"), &F.aliased("elsewhere", 1, b"1"))
             .await;
@@ -356,30 +357,39 @@ async fn a_tapped_direction_announces_fewer_aliases() {
     aliased.closes(&F.aliased("a", 3, b"x"), 0x94).await;
 }
 
+/// Nobody looks at topics, but the proxy notes which aliases are bound: 65,535 of them would be 2 MiB
+/// a connection.
 #[tokio::test(start_paused = true)]
-async fn an_untapped_direction_announces_what_the_sides_announced() {
-    let maximum = properties(&[(PropertyId::TopicAliasMaximum, Value::U16(1000))]);
-    let connect = F.connect_with(&ConnectParts {
-        client_id: "c",
-        properties: &maximum,
-        ..Default::default()
-    });
+async fn an_untapped_direction_announces_no_more_aliases_than_a_tapped_one() {
+    let maximum = |maximum| properties(&[(PropertyId::TopicAliasMaximum, Value::U16(maximum))]);
+    let connect = |maximum: &[u8]| {
+        F.connect_with(&ConnectParts {
+            client_id: "c",
+            properties: maximum,
+            ..Default::default()
+        })
+    };
+    let connack = |maximum| {
+        F.connack_with(
+            0,
+            &properties(&[
+                (PropertyId::MaximumPacketSize, Value::U32(500)),
+                (PropertyId::TopicAliasMaximum, Value::U16(maximum)),
+            ]),
+        )
+    };
     let pair = Setup::new().start(admit_all());
-    pair.client.send(&connect);
-    pair.broker.expect(&connect).await;
-    let connack = properties(&[
-        (PropertyId::MaximumPacketSize, Value::U32(500)),
-        (PropertyId::TopicAliasMaximum, Value::U16(1000)),
-    ]);
-    pair.broker.send(&F.connack_with(0, &connack));
-    pair.client.expect(&F.connack_with(0, &connack)).await;
+    pair.client.send(&connect(&maximum(1000)));
+    pair.broker.expect(&connect(&maximum(16))).await;
+    pair.broker.send(&connack(1000));
+    pair.client.expect(&connack(16)).await;
     let aliased = Aliased {
         pair,
         seen: Seen::default(),
         way: Way::Up,
     };
     aliased
-        .passes(&F.aliased("a", 1000, b"x"), &F.aliased("a", 1000, b"x"))
+        .passes(&F.aliased("a", 16, b"x"), &F.aliased("a", 16, b"x"))
         .await;
 }
 
@@ -404,7 +414,7 @@ async fn an_alias_of_a_publish_that_became_too_large_is_not_told() {
             let tap = || Tap::only(KindSet::PUBLISH, hook);
             Hooks::new(tap(), tap())
         }));
-        let aliased = Aliased::open(pair, Seen::default(), way).await;
+        let aliased = Aliased::open(pair, Seen::default(), way, 1000).await;
         aliased.passes(&F.aliased("a/b", 1, b"1"), &NOTHING).await;
         aliased
             .passes(&F.aliased("", 1, b"2"), &F.aliased("a/b", 1, b"2"))
@@ -447,4 +457,25 @@ async fn a_repeated_publish_binds_its_alias() {
     aliased.pair.client.expect(&F.pubrec(5)).await;
     aliased.passes(&F.aliased("", 1, b"2"), &NOTHING).await;
     assert_eq!(aliased.seen.take(), ["dropped/t", "dropped/t"]);
+}
+
+/// 16 aliases of 65,535 bytes each would be a mebibyte that a session may hold on to.
+#[tokio::test(start_paused = true)]
+async fn names_behind_aliases_are_bounded_together() {
+    for way in WAYS {
+        let pair = Setup::new().start(admit(move |_| {
+            let tap = || Tap::only(KindSet::PUBLISH, Forward);
+            Hooks::new(tap(), tap())
+        }));
+        let aliased = Aliased::open(pair, Seen::default(), way, 100_000).await;
+        let publish = |letter: &str, alias| F.aliased(&letter.repeat(30_000), alias, b"x");
+        for (alias, letter) in [(1, "a"), (2, "b")] {
+            aliased
+                .passes(&publish(letter, alias), &publish(letter, alias))
+                .await;
+        }
+        // one in the place of another takes no more room
+        aliased.passes(&publish("c", 2), &publish("c", 2)).await;
+        aliased.closes(&publish("d", 3), 0x97).await;
+    }
 }

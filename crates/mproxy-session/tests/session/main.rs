@@ -4,6 +4,8 @@
 mod support;
 
 mod aliases;
+mod announced;
+mod authentication;
 mod backpressure;
 mod closing;
 mod connect;
@@ -11,8 +13,11 @@ mod cuts;
 mod forwarding;
 mod handler;
 mod limits;
+mod lowered;
 mod ordering;
 mod panics;
+mod quota;
+mod recall;
 mod streaming;
 mod summary;
 mod tower;

@@ -7,7 +7,7 @@ use mproxy_session::{
 };
 use tower::service_fn;
 
-use crate::support::frames::{ConnectParts, properties};
+use crate::support::frames::{ConnectParts, packet, properties};
 use crate::support::hooks::{Gate, Seen, by_topic};
 use crate::support::{Frames, Pair, Setup, admit, hex};
 
@@ -684,4 +684,61 @@ async fn a_hook_that_makes_nonsense_fails_closed() {
         pair.broker.expect(&NOTHING).await;
         pair.client.expect_plain(&f.farewell(0x83)).await;
     }
+}
+
+/// Only a PUBLISH used to be measured again after the hooks: the broker got a SUBSCRIBE larger than
+/// it takes, and closed the connection for it.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_a_hook_made_too_large_for_the_broker_is_refused() {
+    let longer = service_fn(|mut packet: Packet| async move {
+        packet.map_filters(|filter| Ok(Some(filter.repeat(200))))?;
+        Ok::<_, BoxError>(Verdict::Forward(packet))
+    });
+    let f = Frames(Version::V5);
+    let pair = Setup::new().start(admit(move |_| {
+        let kinds = KindSet::SUBSCRIBE | KindSet::UNSUBSCRIBE;
+        Hooks::new(Tap::only(kinds, longer), Tap::none())
+    }));
+    let size = properties(&[(PropertyId::MaximumPacketSize, Value::U32(300))]);
+    pair.open(&f.connect("c"), &f.connack_with(0, &size)).await;
+    pair.client.send(&f.subscribe(7, &["a", "b"]));
+    let answer = without_properties(&pair.client.take().await);
+    assert_eq!(answer, f.suback(7, &[0x97, 0x97]));
+    pair.client.send(&f.unsubscribe(8, &["a", "b"]));
+    let answer = without_properties(&pair.client.take().await);
+    assert_eq!(answer, f.unsuback(8, &[0x83, 0x83]));
+    pair.broker.expect(b"").await;
+    // one that fits goes on
+    pair.client.send(&f.subscribe(9, &["a"]));
+    pair.broker
+        .expect(&f.subscribe(9, &[&"a".repeat(200)]))
+        .await;
+}
+
+/// A SUBACK or UNSUBACK without its Reason String.
+fn without_properties(answer: &[u8]) -> Vec<u8> {
+    let length = usize::from(answer[4]);
+    packet(
+        answer[0],
+        &[&answer[2..4], &[0], &answer[5 + length..]].concat(),
+    )
+}
+
+/// 0x11 is no refusal, and was replaced by 0x87 where no filter was left.
+#[tokio::test(start_paused = true)]
+async fn who_unsubscribes_from_what_it_never_had_is_told_so() {
+    let refuse = service_fn(|mut packet: Packet| async move {
+        packet.map_filters(|_| Err(ReasonCode::NO_SUBSCRIPTION_EXISTED))?;
+        Ok::<_, BoxError>(Verdict::Forward(packet))
+    });
+    let f = Frames(Version::V5);
+    let pair = Setup::new()
+        .connected(
+            Version::V5,
+            admit(move |_| Hooks::new(Tap::only(KindSet::UNSUBSCRIBE, refuse), Tap::none())),
+        )
+        .await;
+    pair.client.send(&f.unsubscribe(8, &["a", "b"]));
+    pair.client.expect(&f.unsuback(8, &[0x11, 0x11])).await;
+    pair.broker.expect(b"").await;
 }
