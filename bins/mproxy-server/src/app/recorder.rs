@@ -76,6 +76,11 @@ impl Recorder for ConnectionRecorder {
         traffic.publishes = batch.publishes;
         traffic.stalls = batch.stalls;
         self.worker.traffic.add(direction, &traffic);
+        for _ in 0..batch.too_large {
+            self.worker
+                .own
+                .dropped(PacketType::Publish, Reason::PacketTooLarge);
+        }
         if batch.injected != [0; 16] {
             for (code, count) in (0..).zip(batch.injected) {
                 let Some(kind) = PacketType::from_code(code) else {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use mproxy_admin::{Admin, BuildInfo, Health, Metrics};
 use mproxy_codec::Version;
-use mproxy_session::{BoxError, Limits, Order, RefusedPublish, Versions};
+use mproxy_session::{BoxError, Limits, Order, RefusedPublish, ServerReference, Versions};
 use mproxy_transport::{ListenAddr, ListenOptions, Listener, WsOptions};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -336,6 +336,11 @@ fn session_limits(listener: &config::Listener) -> Limits {
     limits.write_timeout = config.write_timeout;
     limits.max_packet_size = config.max_packet_size as usize;
     limits.keep_alive_grace = config.keepalive_grace;
+    limits.max_keep_alive = config.max_keepalive;
+    limits.server_reference = match listener.server_reference {
+        config::ServerReference::Strip => ServerReference::Strip,
+        config::ServerReference::Pass => ServerReference::Pass,
+    };
     limits.max_replies = config.max_buffered;
     limits.refused_publish = RefusedPublish::Acknowledge;
     limits.versions = listener

@@ -28,8 +28,8 @@ pub(crate) use load::{Loaded, Request, load};
 pub(crate) use model::{
     AccessEvent, AccessLog, Acl, AclAction, AclDefault, AclOnDeny, AclRule, AclSubscribe, Admin,
     Chain, Choice, Config, DrainWills, Layer, LayerKind, Limits, Listener, Log, LogFormat,
-    MAX_CHAIN_LAYERS, MqttVersion, Placeholder, Rate, Server, Template, TopicMap, Transport,
-    TransportName, Upstream, UpstreamAddress,
+    MAX_CHAIN_LAYERS, MqttVersion, Placeholder, Rate, Server, ServerReference, Template, TopicMap,
+    Transport, TransportName, Upstream, UpstreamAddress,
 };
 pub(crate) use scalar::{LogLevel, parse};
 pub(crate) use show::show;

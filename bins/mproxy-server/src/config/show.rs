@@ -67,6 +67,7 @@ fn listener(listener: &Listener) -> Table {
     table["upstream"] = value(&listener.upstream.name);
     table["chain"] = value(&listener.chain.name);
     table["versions"] = words(&listener.versions);
+    table["server_reference"] = value(listener.server_reference.word());
     let limits = &listener.limits;
     let mut keys = Table::new();
     keys["connect_timeout"] = duration(limits.connect_timeout);
@@ -78,6 +79,8 @@ fn listener(listener: &Listener) -> Table {
     let rate = limits.connection_rate.map(|it| it.to_string());
     keys["connection_rate"] = value(rate.unwrap_or_else(|| "0/s".to_owned()));
     keys["keepalive_grace"] = value(limits.keepalive_grace);
+    let longest = Duration::from_secs(limits.max_keepalive.into());
+    keys["max_keepalive"] = duration(longest);
     keys["max_buffered"] = size(limits.max_buffered as u64);
     table["limits"] = Item::Table(keys);
     table

@@ -1,7 +1,7 @@
 //! `[[listeners]]` and `[listeners.limits]`.
 
 use super::{Listing, Setting};
-use crate::config::model::{MqttVersion, Rate, TransportName};
+use crate::config::model::{MqttVersion, Rate, ServerReference, TransportName};
 use crate::config::scalar::{Count, Number, Origin, Size, Text, UrlPath};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -34,6 +34,10 @@ pub(crate) struct ListenerFile {
     /// Versions of MQTT that are let in.
     #[schemars(extend("default" = ["3.1", "3.1.1", "5"]))]
     pub(crate) versions: Listing<MqttVersion>,
+    /// What becomes of a Server Reference with which the broker sends a client elsewhere
+    /// (MQTT 5).
+    #[schemars(extend("default" = "strip"))]
+    pub(crate) server_reference: Setting<ServerReference>,
     /// Bounds on what a client may take.
     pub(crate) limits: LimitsFile,
 }
@@ -70,6 +74,10 @@ pub(crate) struct LimitsFile {
     /// A client that was silent for its keep-alive times this is gone. The standard says 1.5.
     #[schemars(extend("default" = 1.5))]
     pub(crate) keepalive_grace: Setting<Number>,
+    /// Longest keep-alive; "0s" = as the client asks. MQTT 5 clients are told (Server Keep
+    /// Alive), others are closed after keepalive_grace times this silence.
+    #[schemars(extend("default" = "0s"))]
+    pub(crate) max_keepalive: Setting<Duration>,
     /// Bytes that wait for a slow peer before the other side is no longer read.
     #[schemars(extend("default" = "1MiB"))]
     pub(crate) max_buffered: Setting<Size>,

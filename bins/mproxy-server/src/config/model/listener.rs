@@ -21,6 +21,8 @@ pub(crate) struct Listener {
     pub(crate) chain: Arc<Chain>,
     /// The versions of MQTT that are let in; at least one, in ascending order.
     pub(crate) versions: Vec<MqttVersion>,
+    /// What becomes of a Server Reference of the broker.
+    pub(crate) server_reference: ServerReference,
     /// Bounds on what a client may take.
     pub(crate) limits: Limits,
 }
@@ -79,6 +81,19 @@ impl Choice for MqttVersion {
         &[("3.1", Self::V31), ("3.1.1", Self::V311), ("5", Self::V5)];
 }
 
+/// What becomes of a Server Reference with which the broker sends a client elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ServerReference {
+    /// It is taken out: an address behind the proxy is of no use before it.
+    Strip,
+    /// It goes to the client.
+    Pass,
+}
+
+impl Choice for ServerReference {
+    const ALL: &'static [(&'static str, Self)] = &[("strip", Self::Strip), ("pass", Self::Pass)];
+}
+
 /// Bounds on what a client may take.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Limits {
@@ -98,6 +113,8 @@ pub(crate) struct Limits {
     pub(crate) connection_rate: Option<Rate>,
     /// A client is silent for its keep-alive times this: it is gone. At least 1.
     pub(crate) keepalive_grace: f64,
+    /// The longest keep-alive in seconds; 0 = as the client asks.
+    pub(crate) max_keepalive: u16,
     /// Bytes that wait for a slow peer before the other side is not read any more.
     pub(crate) max_buffered: usize,
 }

@@ -17,7 +17,9 @@ pub(crate) use access_log::{AccessEvent, AccessLog};
 pub(crate) use acl::{Acl, AclAction, AclDefault, AclOnDeny, AclRule, AclSubscribe};
 pub(crate) use choice::Choice;
 pub(crate) use layer::{Chain, Layer, LayerKind, MAX_CHAIN_LAYERS, TopicMap};
-pub(crate) use listener::{Limits, Listener, MqttVersion, Transport, TransportName};
+pub(crate) use listener::{
+    Limits, Listener, MqttVersion, ServerReference, Transport, TransportName,
+};
 pub(crate) use rate::Rate;
 pub(crate) use server::{Admin, DrainWills, Log, LogFormat, Server};
 pub(crate) use template::{Placeholder, Template};

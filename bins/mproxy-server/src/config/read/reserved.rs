@@ -43,11 +43,6 @@ const RESERVED: &[(Section, &str, &str)] = &[
     ),
     (
         Section::Limits,
-        "max_keepalive",
-        "remove it; keep-alive is passed on as it is",
-    ),
-    (
-        Section::Limits,
         "idle_buffer",
         "remove it; an idle connection keeps no buffer",
     ),

@@ -58,6 +58,18 @@ fn within(size: u64, min: u64, max: u64) -> Result<(), Problem> {
     }
 }
 
+/// The longest keep-alive of clients, zero for none.
+pub(super) fn keepalive(longest: &Duration) -> Result<(), Problem> {
+    let fits = longest.subsec_nanos() == 0 && u16::try_from(longest.as_secs()).is_ok();
+    match fits {
+        true => Ok(()),
+        false => Err(Problem::new(
+            "MQTT has no such keep-alive",
+            "whole seconds, at most 65535s; \"0s\" leaves it to the client",
+        )),
+    }
+}
+
 /// The factor on the keep-alive of clients.
 pub(super) fn keepalive_grace(factor: &f64) -> Result<(), Problem> {
     match (1.0..=100.0).contains(factor) {

@@ -4,7 +4,8 @@ use super::{Named, bounds, chain, names};
 use crate::config::context::Context;
 use crate::config::file::{LimitsFile, ListenerFile, Located};
 use crate::config::model::{
-    Chain, Choice, Limits, Listener, MqttVersion, Transport, TransportName, Upstream,
+    Chain, Choice, Limits, Listener, MqttVersion, ServerReference, Transport, TransportName,
+    Upstream,
 };
 use crate::config::scalar::quoted;
 use crate::diagnostics::Diagnostic;
@@ -55,6 +56,7 @@ pub(super) fn listener(
         upstream: upstream.or(any_upstream)?,
         chain: chain.or(any_chain)?,
         versions,
+        server_reference: cx.value(&keys.server_reference, ServerReference::Strip),
         limits,
     };
     Some(Placed {
@@ -112,6 +114,7 @@ fn limits(cx: &mut Context, keys: &LimitsFile) -> Limits {
     let mebibyte = 1 << 20;
     let packet = cx.checked(&keys.max_packet_size, mebibyte, bounds::packet_size);
     let buffered = cx.checked(&keys.max_buffered, mebibyte, bounds::buffer_size);
+    let keepalive = cx.checked(&keys.max_keepalive, Duration::ZERO, bounds::keepalive);
     Limits {
         connect_timeout: cx.checked(&keys.connect_timeout, seconds(10), bounds::timeout),
         packet_timeout: cx.checked(&keys.packet_timeout, seconds(30), bounds::timeout),
@@ -121,6 +124,7 @@ fn limits(cx: &mut Context, keys: &LimitsFile) -> Limits {
         max_connections_per_ip: cx.value(&keys.max_connections_per_ip, None),
         connection_rate: cx.value(&keys.connection_rate, None),
         keepalive_grace: cx.checked(&keys.keepalive_grace, 1.5, bounds::keepalive_grace),
+        max_keepalive: u16::try_from(keepalive.as_secs()).unwrap_or(u16::MAX),
         max_buffered: usize::try_from(buffered).unwrap_or(usize::MAX),
     }
 }
