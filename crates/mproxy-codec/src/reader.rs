@@ -201,7 +201,9 @@ impl From<TopicError> for DecodeError {
             }
             TopicError::ShareNameEmpty
             | TopicError::ShareNameCharacter
-            | TopicError::ShareFilterMissing => Self::SharedFilter,
+            | TopicError::ShareFilterMissing
+            // no packet is refused for a form that only some brokers know
+            | TopicError::DelaySeconds => Self::SharedFilter,
         }
     }
 }

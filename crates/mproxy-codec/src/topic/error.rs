@@ -39,6 +39,9 @@ pub enum TopicError {
     /// A shared subscription ends after its share name.
     #[error("shared subscription has no topic filter")]
     ShareFilterMissing,
+    /// The delay in `$delayed/seconds/topic` is not a number of seconds.
+    #[error("delay is not a number of seconds")]
+    DelaySeconds,
 }
 
 impl TopicError {
@@ -57,6 +60,8 @@ impl TopicError {
             Self::SingleLevelWildcard => "MQTT-4.7.1-3",
             Self::ShareNameEmpty => "MQTT-4.8.2-1",
             Self::ShareNameCharacter | Self::ShareFilterMissing => "MQTT-4.8.2-2",
+            // no standard knows the form: what begins with `$` is the broker's to define
+            Self::DelaySeconds => "MQTT-4.7.2-1",
         }
     }
 
@@ -72,7 +77,8 @@ impl TopicError {
             | Self::Nul
             | Self::ShareNameEmpty
             | Self::ShareNameCharacter
-            | Self::ShareFilterMissing => self.statement_v3(),
+            | Self::ShareFilterMissing
+            | Self::DelaySeconds => self.statement_v3(),
         }
     }
 }

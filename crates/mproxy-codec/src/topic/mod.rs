@@ -37,6 +37,7 @@
 //! [mqtt-protocol]: https://docs.rs/mqtt-protocol
 
 mod control;
+mod dialect;
 mod error;
 mod filter;
 mod name;
@@ -46,6 +47,7 @@ mod shared;
 
 pub use self::{
     control::has_control,
+    dialect::{Dialect, FilterForm, FilterParts, NameParts},
     error::TopicError,
     filter::TopicFilter,
     name::{TopicName, validate_name},

@@ -61,9 +61,14 @@ impl<'a> SharedFilter<'a> {
     /// The filter starts with `$share/`, but the share name or the filter behind it is missing or
     /// invalid.
     pub fn parse(filter: TopicFilter<'a>) -> Result<Option<Self>, TopicError> {
-        let Some(shared) = filter.as_str().strip_prefix(PREFIX) else {
-            return Ok(None);
-        };
+        match filter.as_str().strip_prefix(PREFIX) {
+            Some(shared) => Self::parse_rest(shared).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Takes `{group}/{filter}` apart.
+    pub(super) fn parse_rest(shared: &'a str) -> Result<Self, TopicError> {
         let (group, rest) = shared
             .split_once('/')
             .map_or((shared, None), |(group, rest)| (group, Some(rest)));
@@ -75,7 +80,7 @@ impl<'a> SharedFilter<'a> {
         }
         match rest {
             None | Some("") => Err(TopicError::ShareFilterMissing),
-            Some(rest) => Self::new(group, TopicFilter::new(rest)?).map(Some),
+            Some(rest) => Self::new(group, TopicFilter::new(rest)?),
         }
     }
 
