@@ -1,8 +1,8 @@
 //! The layer `acl`, from its configuration to the bytes on both wires.
 
 use mproxy_tests::wire::{
-    Connect, Publish, Version, connack, frame, puback, pubcomp, pubrec, pubrel, suback, subscribe,
-    unsubscribe,
+    Connect, Publish, Version, connack, field, frame, puback, pubcomp, pubrec, pubrel, suback,
+    subscribe, unsubscribe,
 };
 use mproxy_tests::{FakeBroker, Link, Mosquitto, Mproxy, Rest, Setup};
 
@@ -83,6 +83,62 @@ async fn a_will_that_may_not_be_published_is_refused_at_connect() {
 
     let denied = "mproxy_auth_decisions_total{layer=\"acl\",action=\"will\",decision=\"deny\"}";
     mproxy.metric(denied, 6.0).await;
+}
+
+/// Devices in the field have wills that cannot be changed: they may come in all the same.
+#[tokio::test]
+async fn a_denied_will_may_be_stripped_instead() {
+    let broker = FakeBroker::bind().await;
+    let setup = rules(&broker.url()).set("layers.acl.will", "strip");
+    let mproxy = setup.start().await;
+    for version in Version::ALL {
+        let plain = Connect::new(version, "d7").credentials("alice", "secret");
+        for (topic, kept) in [("devices/d8/up", false), ("devices/d7/gone", true)] {
+            let with_will = plain.clone().will(topic, "boo", 2, true);
+            let mut client = Link::tcp(mproxy.addr()).await;
+            let (_, (_, connect)) = tokio::join!(client.connect(&with_will), broker.accept());
+            let expected = if kept { &with_will } else { &plain };
+            assert_eq!(connect.bytes(), expected.bytes(), "{version:?} {topic}");
+        }
+    }
+    let denied = "mproxy_auth_decisions_total{layer=\"acl\",action=\"will\",decision=\"deny\"}";
+    mproxy.metric(denied, 3.0).await;
+
+    // and a real broker has nothing to publish when the client is gone
+    let broker = Mosquitto::start().await;
+    let setup = rules(&broker.url()).set("layers.acl.will", "strip");
+    let mproxy = setup.start().await;
+    for version in Version::ALL {
+        let mut observer = Link::client(broker.addr(), version, "observer").await;
+        observer.subscribe("#", 0).await;
+        for topic in ["devices/d8/gone", "devices/d7/gone"] {
+            let connect = Connect::new(version, "d7").will(topic, topic, 0, false);
+            let mut client = Link::tcp(mproxy.addr()).await;
+            client.connect(&connect).await;
+            client.reset();
+        }
+        assert_eq!(observer.message().await.text(), "devices/d7/gone");
+    }
+}
+
+/// A Response Topic makes somebody else publish there.
+#[tokio::test]
+async fn response_topics_are_judged_on_demand() {
+    let broker = FakeBroker::bind().await;
+    let setup = rules(&broker.url()).set("layers.acl.check_response_topics", "true");
+    let mproxy = setup.start().await;
+    let (mut client, mut server) = session(&mproxy, &broker, Version::V5).await;
+    let asking = |topic: &str| {
+        let reply = [&[0x08][..], &field(topic)].concat();
+        Publish::new(Version::V5, "devices/d7/ask")
+            .qos(1, 5)
+            .properties(&reply)
+    };
+    client.send(&asking("devices/d8/answer").bytes("")).await;
+    client.expect(&[0x40, 3, 0, 5, 0x87]).await;
+    let own = asking("devices/d7/answer").bytes("");
+    client.send(&own).await;
+    server.expect(&own).await;
 }
 
 #[tokio::test]

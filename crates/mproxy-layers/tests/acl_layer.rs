@@ -3,7 +3,7 @@
 mod support;
 
 use mproxy_codec::{Direction, KindSet, ReasonCode};
-use mproxy_layers::acl::{Acl, AclLayer, Actions, OnDeny, Rule, SubscribePolicy};
+use mproxy_layers::acl::{Acl, AclLayer, Actions, DeniedWill, OnDeny, Rule, SubscribePolicy};
 use support::{
     Client, Counter, Outcome, admit, connack, filters, forward_all, publish, published, refused,
     send, subscribe, unsubscribe,
@@ -261,4 +261,37 @@ async fn what_happens_to_the_denied_can_be_chosen() {
         let (_, mut hooks) = admit(&stack, device()).await;
         assert_eq!(send(&mut hooks.to_client, down("d8/a")).await, delivery);
     }
+}
+
+/// The client comes in, its will does not; the broker hears of neither the topic nor the flags.
+#[tokio::test]
+async fn a_denied_will_may_be_taken_out_instead() {
+    let counter = Counter::default();
+    let layer = AclLayer::new(rules())
+        .denied_will(DeniedWill::Strip)
+        .check_response_topics(true);
+    let stack = ServiceBuilder::new()
+        .layer(layer.observer(counter.clone()))
+        .service(forward_all());
+    let plain = device().connect();
+    for (topic, reply, kept) in [
+        ("d8/gone", None, false),
+        ("d7/gone", Some("d8/reply"), false),
+        ("d7/gone", Some("d7/reply"), true),
+        ("d7/gone", None, true),
+    ] {
+        let client = Client {
+            will: Some(topic),
+            will_response_topic: reply,
+            ..device()
+        };
+        let (connect, _) = admit(&stack, client).await;
+        let (before, after) = (client.connect(), connect.packet().as_bytes());
+        let expected = if kept { &before } else { &plain };
+        assert_eq!(after, expected.packet().as_bytes(), "{topic} {reply:?}");
+    }
+    assert_eq!(
+        (counter.count("will allow"), counter.count("will deny")),
+        (4, 2)
+    );
 }

@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use mproxy_admin::Metrics;
 use mproxy_layers::access_log::{AccessLogLayer, Events};
-use mproxy_layers::acl::{Acl, AclLayer, Actions, Effect, OnDeny, Rule, SubscribePolicy};
+use mproxy_layers::acl::{
+    Acl, AclLayer, Actions, DeniedWill, Effect, OnDeny, Rule, SubscribePolicy,
+};
 use mproxy_layers::topic_map::{PrefixMap, TopicMapLayer};
 use mproxy_session::BoxError;
 
 use super::link::{self, AnyLayer, Count};
 use crate::config::{
-    self, AccessEvent, AclAction, AclDefault, AclOnDeny, AclSubscribe, Chain, LayerKind,
+    self, AccessEvent, AclAction, AclDefault, AclOnDeny, AclSubscribe, AclWill, Chain, LayerKind,
 };
 
 /// A chain, ready for sessions.
@@ -116,7 +118,12 @@ fn acl(settings: &config::Acl) -> Result<AclLayer, BoxError> {
             AclOnDeny::Reject => OnDeny::Reject,
             AclOnDeny::Drop => OnDeny::Drop,
             AclOnDeny::Disconnect => OnDeny::Disconnect,
-        });
+        })
+        .denied_will(match settings.will {
+            AclWill::Refuse => DeniedWill::Refuse,
+            AclWill::Strip => DeniedWill::Strip,
+        })
+        .check_response_topics(settings.check_response_topics);
     Ok(layer)
 }
 

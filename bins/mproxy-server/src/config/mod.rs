@@ -26,8 +26,8 @@ pub(crate) use load::from_text;
 pub(crate) use load::{Loaded, Request, load};
 #[allow(unused_imports)] // the whole vocabulary of a configuration, whoever uses which word
 pub(crate) use model::{
-    AccessEvent, AccessLog, Acl, AclAction, AclDefault, AclOnDeny, AclRule, AclSubscribe, Admin,
-    Chain, Choice, Config, DrainWills, Layer, LayerKind, Limits, Listener, Log, LogFormat,
+    AccessEvent, AccessLog, Acl, AclAction, AclDefault, AclOnDeny, AclRule, AclSubscribe, AclWill,
+    Admin, Chain, Choice, Config, DrainWills, Layer, LayerKind, Limits, Listener, Log, LogFormat,
     MAX_CHAIN_LAYERS, MqttVersion, Placeholder, Rate, Server, ServerReference, Template, TopicMap,
     Transport, TransportName, Upstream, UpstreamAddress,
 };

@@ -117,6 +117,8 @@ fn access_list(table: &mut Table, acl: &Acl) {
     table["default"] = value(acl.default.word());
     table["subscribe"] = value(acl.subscribe.word());
     table["on_deny"] = value(acl.on_deny.word());
+    table["will"] = value(acl.will.word());
+    table["check_response_topics"] = value(acl.check_response_topics);
     if !acl.rules.is_empty() {
         table["rules"] = Item::ArrayOfTables(acl.rules.iter().map(rule).collect());
     }

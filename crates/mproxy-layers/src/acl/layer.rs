@@ -45,11 +45,23 @@ pub enum OnDeny {
     Disconnect,
 }
 
+/// What happens to a client whose will is denied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum DeniedWill {
+    /// The client is not let in.
+    #[default]
+    Refuse,
+    /// The client is let in without its will, which it is not told: MQTT has no word for it.
+    Strip,
+}
+
 /// What an [`AclLayer`] does besides asking the rules.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Settings {
     pub(super) subscribe: SubscribePolicy,
     pub(super) on_deny: OnDeny,
+    pub(super) will: DeniedWill,
     pub(super) response_topics: bool,
     pub(super) log_denials: bool,
 }
@@ -60,7 +72,7 @@ pub(super) struct Settings {
 /// outside of it made of them, and not what layers inside of it will.
 ///
 /// * A will is a PUBLISH in advance: a client whose will is denied is not let in, because the proxy
-///   never sees the broker publish it.
+///   never sees the broker publish it; or, with [`DeniedWill::Strip`], it is let in without.
 /// * A PUBLISH is judged by its topic, with any topic alias resolved.
 /// * A SUBSCRIBE is judged filter by filter; the filters that are granted go on.
 /// * UNSUBSCRIBE is not judged: a device must be able to leave after the rules have changed.
@@ -82,6 +94,7 @@ impl AclLayer {
         let settings = Settings {
             subscribe: SubscribePolicy::Strict,
             on_deny: OnDeny::Reject,
+            will: DeniedWill::Refuse,
             response_topics: false,
             log_denials: true,
         };
@@ -105,6 +118,13 @@ impl<O> AclLayer<O> {
     #[must_use]
     pub const fn on_deny(mut self, on_deny: OnDeny) -> Self {
         self.settings.on_deny = on_deny;
+        self
+    }
+
+    /// Says what happens to a client whose will is denied.
+    #[must_use]
+    pub const fn denied_will(mut self, will: DeniedWill) -> Self {
+        self.settings.will = will;
         self
     }
 
@@ -166,10 +186,10 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, connect: Connect) -> Self::Future {
+    fn call(&mut self, mut connect: Connect) -> Self::Future {
         let packet = connect.packet();
         let client = Client::new(&self.layer.acl, packet.client_id(), packet.user_name());
-        let state = match self.layer.judge_will(&connect, &client) {
+        let state = match self.layer.judge_will(&mut connect, &client) {
             Ok(()) => State::Inner {
                 future: self.inner.call(connect),
                 session: Some((client, self.layer.clone())),
@@ -183,22 +203,31 @@ where
 }
 
 impl<O: Observer> AclLayer<O> {
-    fn judge_will(&self, connect: &Connect, client: &Client) -> Result<(), ConnectRefusal> {
+    /// Judges the will, if there is one; one that is denied and not a reason to refuse the client
+    /// is taken out.
+    fn judge_will(&self, connect: &mut Connect, client: &Client) -> Result<(), ConnectRefusal> {
         let Some(will) = connect.packet().will() else {
             return Ok(());
         };
         let response_topic = response_topic(self.settings, &will.properties);
-        for topic in [will.topic].into_iter().chain(response_topic) {
+        let denied = [Some(will.topic), response_topic];
+        let denied = denied.into_iter().flatten().find_map(|topic| {
             let verdict = client.judge_publish(topic.as_bytes());
             self.observer.decision(Action::Will, verdict.allowed());
-            if !verdict.allowed() {
-                return Err(self.refuse_will(connect, client, verdict, topic));
-            }
+            (!verdict.allowed()).then_some((topic, verdict))
+        });
+        let Some((topic, verdict)) = denied else {
+            return Ok(());
+        };
+        let refusal = self.deny_will(connect, client, verdict, topic);
+        match self.settings.will {
+            DeniedWill::Refuse => Err(refusal),
+            // what cannot be taken out is not let in
+            DeniedWill::Strip => connect.packet_mut().remove_will().map_err(|_| refusal),
         }
-        Ok(())
     }
 
-    fn refuse_will(
+    fn deny_will(
         &self,
         connect: &Connect,
         client: &Client,

@@ -1,7 +1,7 @@
 //! `[chains.NAME]` and `[layers.NAME]`.
 
 use super::{Listing, Located, Setting};
-use crate::config::model::{AccessEvent, AclAction, AclDefault, AclOnDeny, AclSubscribe};
+use crate::config::model::{AccessEvent, AclAction, AclDefault, AclOnDeny, AclSubscribe, AclWill};
 use crate::config::scalar::{FilterTemplate, Number, PrefixTemplate, Text};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -62,6 +62,13 @@ pub(crate) struct AclFile {
     /// dropped (3.1.1); drop: always acknowledged and dropped; disconnect: closed.
     #[schemars(extend("default" = "reject"))]
     pub(crate) on_deny: Setting<AclOnDeny>,
+    /// What becomes of a client whose will is denied. refuse: it is not let in; strip: it is,
+    /// without its will.
+    #[schemars(extend("default" = "refuse"))]
+    pub(crate) will: Setting<AclWill>,
+    /// Judge Response Topics (MQTT 5) as if the client published there itself.
+    #[schemars(extend("default" = false))]
+    pub(crate) check_response_topics: Setting<bool>,
     /// The rules; the first that matches decides.
     pub(crate) rules: Vec<Located<RuleFile>>,
 }

@@ -11,6 +11,10 @@ pub(crate) struct Acl {
     pub(crate) subscribe: AclSubscribe,
     /// What a client is told when it is denied.
     pub(crate) on_deny: AclOnDeny,
+    /// What becomes of a client whose will is denied.
+    pub(crate) will: AclWill,
+    /// Whether Response Topics are judged, too.
+    pub(crate) check_response_topics: bool,
     /// The rules, in the order in which they are asked.
     pub(crate) rules: Vec<AclRule>,
 }
@@ -90,4 +94,18 @@ impl Choice for AclOnDeny {
         ("drop", Self::Drop),
         ("disconnect", Self::Disconnect),
     ];
+}
+
+/// What becomes of a client whose will is denied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AclWill {
+    /// It is not let in.
+    Refuse,
+    /// It is let in without its will.
+    Strip,
+}
+
+impl Choice for AclWill {
+    const ALL: &'static [(&'static str, Self)] =
+        &[("refuse", Self::Refuse), ("strip", Self::Strip)];
 }

@@ -14,7 +14,7 @@ mod template;
 mod upstream;
 
 pub(crate) use access_log::{AccessEvent, AccessLog};
-pub(crate) use acl::{Acl, AclAction, AclDefault, AclOnDeny, AclRule, AclSubscribe};
+pub(crate) use acl::{Acl, AclAction, AclDefault, AclOnDeny, AclRule, AclSubscribe, AclWill};
 pub(crate) use choice::Choice;
 pub(crate) use layer::{Chain, Layer, LayerKind, MAX_CHAIN_LAYERS, TopicMap};
 pub(crate) use listener::{

@@ -4,7 +4,7 @@ use super::shadow;
 use crate::config::context::Context;
 use crate::config::file::{AclFile, Listing, Located, RuleFile};
 use crate::config::model::{
-    Acl, AclAction, AclDefault, AclOnDeny, AclRule, AclSubscribe, Template,
+    Acl, AclAction, AclDefault, AclOnDeny, AclRule, AclSubscribe, AclWill, Template,
 };
 use crate::config::scalar::FilterTemplate;
 use crate::diagnostics::Diagnostic;
@@ -34,6 +34,8 @@ pub(super) fn acl(cx: &mut Context, name: &str, keys: &AclFile, header: &Range<u
         default,
         subscribe: cx.value(&keys.subscribe, AclSubscribe::Strict),
         on_deny: cx.value(&keys.on_deny, AclOnDeny::Reject),
+        will: cx.value(&keys.will, AclWill::Refuse),
+        check_response_topics: cx.value(&keys.check_response_topics, false),
         rules: rules.into_iter().map(|(_, rule)| rule).collect(),
     }
 }
