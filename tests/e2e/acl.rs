@@ -510,3 +510,64 @@ async fn nothing_of_what_is_denied_reaches_a_real_broker() {
         }
     }
 }
+
+/// The forms of topics that some brokers know beyond the standard: refused unless they are named,
+/// and then judged by what they are about.
+#[tokio::test]
+async fn a_vendors_forms_lead_around_no_rule() {
+    let broker = FakeBroker::bind().await;
+    let forms = [
+        "$queue/devices/d8/#",
+        "$exclusive/devices/d8/x",
+        "$oshare/g/devices/d8/x",
+        "$queue/#",
+        "$local/devices/d7/x",
+    ];
+    let own = [
+        "$queue/devices/d7/#",
+        "$exclusive/devices/d7/x",
+        "$oshare/g/devices/d7/x",
+    ];
+    let plain = rules(&broker.url()).start().await;
+    for version in Version::ALL {
+        let no = if version.is_v5() { 0x87 } else { 0x80 };
+        let (mut client, mut server) = session(&plain, &broker, version).await;
+        for filter in forms.into_iter().chain(own) {
+            client.send(&subscribe(version, 3, &[(filter, 0)])).await;
+            client.expect(&suback(version, 3, &[no])).await;
+        }
+        for topic in ["$delayed/5/devices/d7/up", "$delayed/5/devices/d8/up"] {
+            client.send(&Publish::new(version, topic).bytes("no")).await;
+        }
+        nothing_before_a_fence(&mut client, &mut server).await;
+    }
+
+    let setup = rules(&broker.url()).set("layers.acl.vendor", "queue,exclusive,delayed,oshare");
+    let named = setup.start().await;
+    for version in Version::ALL {
+        let no = if version.is_v5() { 0x87 } else { 0x80 };
+        let (mut client, mut server) = session(&named, &broker, version).await;
+        for filter in forms {
+            client.send(&subscribe(version, 3, &[(filter, 0)])).await;
+            client.expect(&suback(version, 3, &[no])).await;
+        }
+        for filter in own {
+            let request = subscribe(version, 4, &[(filter, 0)]);
+            client.send(&request).await;
+            server.expect(&request).await;
+            server.send(&suback(version, 4, &[0])).await;
+            client.expect(&suback(version, 4, &[0])).await;
+        }
+        for topic in ["$delayed/5/devices/d8/up", "$delayed/x/devices/d7/up"] {
+            client.send(&Publish::new(version, topic).bytes("no")).await;
+        }
+        let delayed = Publish::new(version, "$delayed/5/devices/d7/up").bytes("yes");
+        client.send(&delayed).await;
+        server.expect(&delayed).await;
+    }
+    // a will is a PUBLISH in advance in this form, too
+    let mut client = Link::tcp(named.addr()).await;
+    let will = Connect::new(Version::V311, "d7").will("$delayed/5/devices/d8/up", "", 0, false);
+    client.send(&will.bytes()).await;
+    expect_refusal(&mut client, Version::V311).await;
+}

@@ -1,5 +1,6 @@
 //! Access rules: what they say, and the known ways around them.
 
+use mproxy_codec::topic::Dialect;
 use mproxy_layers::acl::{Acl, AclError, Actions, Cause, Effect, Problem, Rule};
 
 const ALL: Actions = Actions::ALL;
@@ -492,4 +493,87 @@ fn rules_that_cannot_work_are_refused() {
         error.to_string(),
         "rule `n` at f:1: pattern `a#`: `#` is not alone in the last level of the topic filter"
     );
+}
+
+/// To a broker that knows them, these forms are about the topic inside: what holds for that one
+/// holds for them, to allow and to deny.
+#[test]
+fn forms_of_the_dialect_are_judged_by_what_they_are_about() {
+    let rules = |dialect| {
+        let mut acl = Acl::builder();
+        acl.default_effect(Effect::Allow).dialect(dialect);
+        let denied = Actions::PUBLISH | Actions::SUBSCRIBE;
+        for rule in [
+            Rule::deny(denied).topic("denied/#"),
+            Rule::deny(Actions::SUBSCRIBE).filter("#"),
+        ] {
+            acl.rule(rule).expect("a valid rule");
+        }
+        acl.build().for_client("c", None)
+    };
+    let mut all = rules(Dialect::ALL);
+    for (topic, allowed) in [
+        ("$delayed/5/denied/x", false),
+        ("$delayed/5/denied", false),
+        ("$delayed/0/a", true),
+        ("$delayed/5/$SYS/a", false),
+        ("$delayed/5/$delayed/5/a", false),
+        ("$delayed/5/$delayed/5/denied/x", false),
+        ("$delayed/a/x", false),
+        ("$delayed/5", false),
+        ("$queue/a", false),
+        ("$local/a", false),
+    ] {
+        assert_eq!(all.decide_publish(topic).allowed(), allowed, "{topic}");
+    }
+    for (filter, allowed) in [
+        ("$queue/denied/#", false),
+        ("$queue/#", false),
+        ("$queue/+/x", false),
+        ("$queue/a/#", true),
+        ("$exclusive/denied/x", false),
+        ("$exclusive/a", true),
+        ("$oshare/g/denied/x", false),
+        ("$oshare/g/a", true),
+        ("$share/g/denied/x", false),
+        ("$share/g/a", true),
+        ("$share/g/$queue/a", false),
+        ("$queue/$exclusive/a", false),
+        ("$queue/", false),
+        ("$oshare/g", false),
+        ("$delayed/5/a", false),
+        ("$local/a", false),
+    ] {
+        assert_eq!(all.decide_subscribe(filter).allowed(), allowed, "{filter}");
+    }
+
+    let mut none = rules(Dialect::NONE);
+    for filter in ["$queue/a", "$exclusive/a", "$oshare/g/a", "$local/a"] {
+        assert!(!none.decide_subscribe(filter).allowed(), "{filter}");
+    }
+    assert!(!none.decide_publish("$delayed/5/a").allowed());
+    assert!(none.decide_subscribe("$share/g/a").allowed());
+
+    let mut some = rules(Dialect::QUEUE);
+    assert!(some.decide_subscribe("$queue/a").allowed());
+    assert!(!some.decide_subscribe("$exclusive/a").allowed());
+    assert!(!some.decide_publish("$delayed/5/a").allowed());
+}
+
+/// A rule about the form would never be asked, and a denial in it would deny nothing.
+#[test]
+fn rules_do_not_name_forms_of_the_dialect() {
+    let problem = |dialect, pattern: &str| {
+        let mut acl = Acl::builder();
+        acl.dialect(dialect);
+        let rule = Rule::deny(Actions::SUBSCRIBE).topic(pattern);
+        acl.rule(rule).err().map(|error| error.problem().clone())
+    };
+    for pattern in ["$queue/#", "$delayed/+/denied/#"] {
+        assert_eq!(
+            problem(Dialect::ALL, pattern),
+            Some(Problem::Form(pattern.to_owned()))
+        );
+        assert_eq!(problem(Dialect::OSHARE, pattern), None);
+    }
 }

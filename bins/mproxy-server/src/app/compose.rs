@@ -85,6 +85,7 @@ fn events(events: &[AccessEvent]) -> Events {
 
 fn acl(settings: &config::Acl) -> Result<AclLayer, BoxError> {
     let mut builder = Acl::builder();
+    builder.dialect(config::VendorForm::dialect(&settings.vendor));
     builder.default_effect(match settings.default {
         AclDefault::Deny => Effect::Deny,
         AclDefault::Allow => Effect::Allow,

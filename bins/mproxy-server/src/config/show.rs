@@ -119,6 +119,7 @@ fn access_list(table: &mut Table, acl: &Acl) {
     table["on_deny"] = value(acl.on_deny.word());
     table["will"] = value(acl.will.word());
     table["check_response_topics"] = value(acl.check_response_topics);
+    table["vendor"] = words(&acl.vendor);
     if !acl.rules.is_empty() {
         table["rules"] = Item::ArrayOfTables(acl.rules.iter().map(rule).collect());
     }

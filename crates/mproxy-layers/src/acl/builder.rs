@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mproxy_codec::topic::{TopicError, TopicFilter};
+use mproxy_codec::topic::{Dialect, TopicError, TopicFilter};
 use thiserror::Error;
 
 use super::{
@@ -21,6 +21,7 @@ pub struct Acl(pub(super) Arc<Compiled>);
 #[derive(Debug)]
 pub(super) struct Compiled {
     pub(super) default: Effect,
+    pub(super) dialect: Dialect,
     pub(super) rules: Vec<RuleInfo>,
     pub(super) trie: Trie,
     pub(super) filters: Vec<NamedFilter>,
@@ -51,6 +52,7 @@ impl Acl {
         AclBuilder {
             compiled: Compiled {
                 default: Effect::Deny,
+                dialect: Dialect::NONE,
                 rules: Vec::new(),
                 trie: Trie::new(),
                 filters: Vec::new(),
@@ -99,6 +101,16 @@ impl AclBuilder {
         self
     }
 
+    /// Says which forms of topics the broker knows beside those of the standard. Named here,
+    /// `$queue/f`, `$exclusive/f`, `$oshare/g/f` and `$delayed/5/t` are judged by what they are
+    /// about, `f` and `t`; otherwise they are topics of the broker's own like any other.
+    ///
+    /// To be said before the rules, of which none may name such a form.
+    pub const fn dialect(&mut self, dialect: Dialect) -> &mut Self {
+        self.compiled.dialect = dialect;
+        self
+    }
+
     /// Adds a rule after those that were added before.
     ///
     /// # Errors
@@ -107,7 +119,7 @@ impl AclBuilder {
     /// builder can be used further: to find the mistakes of other rules, not to do without this
     /// one.
     pub fn rule(&mut self, rule: Rule) -> Result<&mut Self, AclError> {
-        match parse(&rule) {
+        match parse(&rule, self.compiled.dialect) {
             Ok(patterns) => {
                 self.compiled.add(rule, patterns);
                 Ok(self)
@@ -182,6 +194,11 @@ pub enum Problem {
         "pattern `{0}`: a rule names the filter in a shared subscription, without `$share/group/`"
     )]
     Shared(String),
+    /// A pattern begins with a form that the [dialect](AclBuilder::dialect) has.
+    #[error(
+        "pattern `{0}`: a rule names the topic in a form like this one, without what is before"
+    )]
+    Form(String),
     /// A pattern has too many levels.
     #[error("pattern `{0}` has more than 128 levels")]
     TooDeep(String),
@@ -199,7 +216,7 @@ struct Pattern {
     dollar: bool,
 }
 
-fn parse(rule: &Rule) -> Result<Patterns, Problem> {
+fn parse(rule: &Rule, dialect: Dialect) -> Result<Patterns, Problem> {
     if rule.actions.is_empty() {
         return Err(Problem::NoActions);
     }
@@ -214,17 +231,20 @@ fn parse(rule: &Rule) -> Result<Patterns, Problem> {
         return Err(Problem::FiltersOnly);
     }
     Ok(Patterns {
-        topics: Pattern::parse_all(&rule.topics)?,
-        filters: Pattern::parse_all(&rule.filters)?,
+        topics: Pattern::parse_all(&rule.topics, dialect)?,
+        filters: Pattern::parse_all(&rule.filters, dialect)?,
     })
 }
 
 impl Pattern {
-    fn parse_all(texts: &[String]) -> Result<Vec<Self>, Problem> {
-        texts.iter().map(|text| Self::parse(text)).collect()
+    fn parse_all(texts: &[String], dialect: Dialect) -> Result<Vec<Self>, Problem> {
+        texts
+            .iter()
+            .map(|text| Self::parse(text, dialect))
+            .collect()
     }
 
-    fn parse(text: &str) -> Result<Self, Problem> {
+    fn parse(text: &str, dialect: Dialect) -> Result<Self, Problem> {
         let template = |text: &str, leading| {
             Template::parse(text, leading).map_err(|source| Problem::Template {
                 pattern: text.to_owned(),
@@ -240,6 +260,10 @@ impl Pattern {
         })?;
         if text.starts_with("$share/") {
             return Err(Problem::Shared(text.to_owned()));
+        }
+        // It would never be asked: a denial in it would deny nothing.
+        if Dialect::of(text).is_some_and(|form| dialect.contains(form)) {
+            return Err(Problem::Form(text.to_owned()));
         }
         if text.split('/').count() > MAX_LEVELS {
             return Err(Problem::TooDeep(text.to_owned()));

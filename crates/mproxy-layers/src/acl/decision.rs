@@ -25,7 +25,7 @@ pub enum Cause {
     /// No rule spoke about a topic or filter that begins with `$`.
     Dollar,
     /// The filter begins with `$share/` but is not a shared subscription, or is not a filter at
-    /// all.
+    /// all; or the same of a form of the broker's dialect.
     Malformed,
 }
 
@@ -71,7 +71,7 @@ impl fmt::Display for Decision<'_> {
             }
             (_, Some(rule)) => write!(f, "{rule}"),
             (Cause::Dollar, None) => f.write_str("default, because no rule names this `$` topic"),
-            (Cause::Malformed, None) => f.write_str("default, because the filter is malformed"),
+            (Cause::Malformed, None) => f.write_str("default, because the topic is malformed"),
             (Cause::Rule | Cause::UnusableName | Cause::Default, None) => f.write_str("default"),
         }
     }

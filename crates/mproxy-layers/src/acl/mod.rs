@@ -37,7 +37,9 @@
 //! A topic or filter that begins with `$` is only ever allowed by a pattern that begins with a
 //! written `$`. The default does not apply to it, so that `$queue/x`, `$exclusive/x` or
 //! `$delayed/5/x` do not lead around a rule about `x`. Who allows `$queue/#` allows everything that
-//! the broker makes reachable there.
+//! the broker makes reachable there. To allow such forms as far as the rules allow what they are
+//! about, name the [dialect](AclBuilder::dialect) of the broker: `$delayed/5/x` is judged as `x` then,
+//! and rules cannot speak about the form itself. A form within a form is denied.
 //!
 //! # Clients without a usable name
 //!

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mproxy_codec::topic::{TopicError, TopicFilter};
+use mproxy_codec::topic::{Dialect, FilterParts, NameParts, TopicError, TopicFilter, TopicName};
 
 use super::{
     Acl, Actions, Cause, Decision, Effect,
@@ -139,6 +139,12 @@ impl Default for Verdict {
 }
 
 impl Verdict {
+    const MALFORMED: Self = Self {
+        rule: NO_RULE,
+        cause: Cause::Malformed,
+        allowed: false,
+    };
+
     #[inline]
     pub(super) const fn allowed(self) -> bool {
         self.allowed
@@ -204,6 +210,9 @@ impl Client {
     }
 
     pub(super) fn judge_publish(&self, topic: &[u8]) -> Verdict {
+        let Ok(topic) = published(topic, self.acl.dialect) else {
+            return Verdict::MALFORMED;
+        };
         let rule = self
             .acl
             .trie
@@ -220,12 +229,8 @@ impl Client {
     }
 
     pub(super) fn judge_subscribe(&self, filter: &str) -> Verdict {
-        let Ok(filter) = inner(filter) else {
-            return Verdict {
-                rule: NO_RULE,
-                cause: Cause::Malformed,
-                allowed: false,
-            };
+        let Ok(filter) = inner(filter, self.acl.dialect) else {
+            return Verdict::MALFORMED;
         };
         let filter = written_out(filter.as_str()).as_bytes();
         let (trie, values) = (&self.acl.trie, names(&self.values));
@@ -276,7 +281,16 @@ fn names(values: &Option<Box<Values>>) -> &Values {
 }
 
 /// Returns the filter that decides what a subscription reads.
-fn inner(filter: &str) -> Result<TopicFilter<'_>, TopicError> {
-    let filter = TopicFilter::new(filter)?;
-    Ok(filter.shared()?.map_or(filter, |shared| shared.filter()))
+fn inner(filter: &str, dialect: Dialect) -> Result<TopicFilter<'_>, TopicError> {
+    Ok(FilterParts::parse(TopicFilter::new(filter)?, dialect)?.filter)
+}
+
+/// Returns the topic that subscribers will see.
+#[inline]
+fn published(topic: &[u8], dialect: Dialect) -> Result<&[u8], TopicError> {
+    if topic.first() != Some(&b'$') || dialect.is_empty() {
+        return Ok(topic);
+    }
+    let parts = NameParts::parse(TopicName::from_bytes(topic)?, dialect)?;
+    Ok(parts.name.as_str().as_bytes())
 }

@@ -1,7 +1,9 @@
 //! `[chains.NAME]` and `[layers.NAME]`.
 
 use super::{Listing, Located, Setting};
-use crate::config::model::{AccessEvent, AclAction, AclDefault, AclOnDeny, AclSubscribe, AclWill};
+use crate::config::model::{
+    AccessEvent, AclAction, AclDefault, AclOnDeny, AclSubscribe, AclWill, VendorForm,
+};
 use crate::config::scalar::{FilterTemplate, Number, PrefixTemplate, Text};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -26,7 +28,7 @@ pub(crate) enum LayerFile {
     /// One log line for each event of a session. Payloads and passwords are never logged.
     AccessLog(AccessLogFile),
     /// Who may publish and subscribe where. The first rule that matches decides.
-    Acl(AclFile),
+    Acl(Box<AclFile>),
     /// A prefix before every topic at the broker; the client does not see it.
     TopicMap(TopicMapFile),
 }
@@ -69,6 +71,10 @@ pub(crate) struct AclFile {
     /// Judge Response Topics (MQTT 5) as if the client published there itself.
     #[schemars(extend("default" = false))]
     pub(crate) check_response_topics: Setting<bool>,
+    /// Forms beyond the standard that the broker knows; they are judged by the topic inside.
+    /// Others are refused.
+    #[schemars(extend("default" = []))]
+    pub(crate) vendor: Listing<VendorForm>,
     /// The rules; the first that matches decides.
     pub(crate) rules: Vec<Located<RuleFile>>,
 }

@@ -1,6 +1,6 @@
 //! `type = "acl"`: who may publish and subscribe where.
 
-use super::{Choice, Template};
+use super::{Choice, Template, VendorForm};
 
 /// The settings of an access control list; the first rule that matches decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub(crate) struct Acl {
     pub(crate) will: AclWill,
     /// Whether Response Topics are judged, too.
     pub(crate) check_response_topics: bool,
+    /// The forms of topics that are judged by what is inside; sorted, each once.
+    pub(crate) vendor: Vec<VendorForm>,
     /// The rules, in the order in which they are asked.
     pub(crate) rules: Vec<AclRule>,
 }

@@ -12,6 +12,7 @@ mod rate;
 mod server;
 mod template;
 mod upstream;
+mod vendor;
 
 pub(crate) use access_log::{AccessEvent, AccessLog};
 pub(crate) use acl::{Acl, AclAction, AclDefault, AclOnDeny, AclRule, AclSubscribe, AclWill};
@@ -24,6 +25,7 @@ pub(crate) use rate::Rate;
 pub(crate) use server::{Admin, DrainWills, Log, LogFormat, Server};
 pub(crate) use template::{Placeholder, Template};
 pub(crate) use upstream::{Upstream, UpstreamAddress};
+pub(crate) use vendor::VendorForm;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

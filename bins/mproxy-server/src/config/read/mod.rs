@@ -70,10 +70,10 @@ fn layer(cx: &mut Context, mut table: Table<'_>) -> Option<LayerFile> {
                 span: it.span(),
                 value: cx.section::<RuleFile>(it),
             });
-            LayerFile::Acl(AclFile {
+            LayerFile::Acl(Box::new(AclFile {
                 rules: rules.collect(),
                 ..cx.section(table)
-            })
+            }))
         }
     })
 }

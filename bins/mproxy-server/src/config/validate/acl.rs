@@ -4,10 +4,11 @@ use super::shadow;
 use crate::config::context::Context;
 use crate::config::file::{AclFile, Listing, Located, RuleFile};
 use crate::config::model::{
-    Acl, AclAction, AclDefault, AclOnDeny, AclRule, AclSubscribe, AclWill, Template,
+    Acl, AclAction, AclDefault, AclOnDeny, AclRule, AclSubscribe, AclWill, Template, VendorForm,
 };
 use crate::config::scalar::FilterTemplate;
 use crate::diagnostics::Diagnostic;
+use mproxy_codec::topic::Dialect;
 use std::ops::Range;
 use std::path::Path;
 use toml::Spanned;
@@ -15,9 +16,10 @@ use toml::Spanned;
 /// Checks an access control list.
 pub(super) fn acl(cx: &mut Context, name: &str, keys: &AclFile, header: &Range<usize>) -> Acl {
     let default = cx.value(&keys.default, AclDefault::Deny);
+    let vendor = vendor_forms(cx, &keys.vendor);
     let mut rules = Vec::new();
     for (index, file) in keys.rules.iter().enumerate() {
-        rules.extend(rule(cx, index, file).map(|rule| (file.span.clone(), rule)));
+        rules.extend(rule(cx, index, file, &vendor).map(|rule| (file.span.clone(), rule)));
     }
     shadow::unreachable(cx, &rules);
     let idle = match default {
@@ -36,15 +38,30 @@ pub(super) fn acl(cx: &mut Context, name: &str, keys: &AclFile, header: &Range<u
         on_deny: cx.value(&keys.on_deny, AclOnDeny::Reject),
         will: cx.value(&keys.will, AclWill::Refuse),
         check_response_topics: cx.value(&keys.check_response_topics, false),
+        vendor,
         rules: rules.into_iter().map(|(_, rule)| rule).collect(),
     }
 }
 
-fn rule(cx: &mut Context, index: usize, file: &Located<RuleFile>) -> Option<AclRule> {
+/// The forms of topics in a list, each once.
+pub(super) fn vendor_forms(cx: &mut Context, listing: &Listing<VendorForm>) -> Vec<VendorForm> {
+    let given = cx.list(listing).unwrap_or_default();
+    let mut forms: Vec<_> = given.into_iter().map(Spanned::into_inner).collect();
+    forms.sort_unstable();
+    forms.dedup();
+    forms
+}
+
+fn rule(
+    cx: &mut Context,
+    index: usize,
+    file: &Located<RuleFile>,
+    vendor: &[VendorForm],
+) -> Option<AclRule> {
     let keys = &file.value;
     let name = cx.value(&keys.name, format!("rule {}", index + 1));
-    let topics = patterns(cx, &keys.topics);
-    let filters = patterns(cx, &keys.filters);
+    let topics = patterns(cx, &keys.topics, vendor);
+    let filters = patterns(cx, &keys.filters, vendor);
     if keys.topics.is_empty() && keys.filters.is_empty() {
         let message = format!("rule `{name}` says nothing about topics");
         let label = "add `topics = [...]`; \"#\" stands for all";
@@ -119,7 +136,12 @@ fn actions(cx: &mut Context, rule: &str, listing: &Listing<AclAction>) -> Option
     None
 }
 
-fn patterns(cx: &mut Context, listing: &Listing<FilterTemplate>) -> Vec<Template> {
+fn patterns(
+    cx: &mut Context,
+    listing: &Listing<FilterTemplate>,
+    vendor: &[VendorForm],
+) -> Vec<Template> {
+    let dialect = VendorForm::dialect(vendor);
     let Some(given) = cx.list(listing) else {
         return Vec::new();
     };
@@ -133,6 +155,13 @@ fn patterns(cx: &mut Context, listing: &Listing<FilterTemplate>) -> Vec<Template
                 let label = format!("did you mean `{ours}`?");
                 cx.push(Diagnostic::warning(message).at(span.clone()).label(label));
             }
+        }
+        if Dialect::of(pattern.as_str()).is_some_and(|form| dialect.contains(form)) {
+            // It would never be asked: a denial in it would deny nothing.
+            let message = format!("`{pattern}` is judged by the topic inside");
+            let label = "leave out what is before it, or the form out of `vendor`";
+            cx.push(Diagnostic::error(message).at(span).label(label));
+            continue;
         }
         patterns.push(pattern);
     }
