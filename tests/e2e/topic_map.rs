@@ -3,7 +3,8 @@
 
 use mproxy_tests::clients::{MosquittoSub, mosquitto_pub};
 use mproxy_tests::wire::{
-    Connect, Message, Publish, Version, connack, field, suback, subscribe, unsubscribe,
+    Connect, Message, Publish, Version, connack, field, frame, properties, suback, subscribe,
+    unsubscribe,
 };
 use mproxy_tests::{FakeBroker, Link, Mosquitto, Mproxy, Setup};
 
@@ -183,7 +184,7 @@ async fn packets_are_changed_in_their_topics_and_nowhere_else() {
         let asked = [("a/#", 1), ("$share/g/+/b", 2), ("+", 0)];
         let mapped = [
             ("tenants/acme/a/#", 1),
-            ("$share/g/tenants/acme/+/b", 2),
+            ("$share/acme:g/tenants/acme/+/b", 2),
             ("tenants/acme/+", 0),
         ];
         client.send(&subscribe(version, 3, &asked)).await;
@@ -369,4 +370,225 @@ prefix = "tenants/${username}/"
     outside.subscribe("tenants/acme/#", 0).await;
     acme.send(&Publish::new(version, "open/y").bytes("")).await;
     assert_eq!(outside.message().await.topic, "tenants/acme/open/y");
+}
+
+const RULES: &str = r#"
+[chains.default]
+layers = ["map"]
+[layers.map]
+type = "topic-map"
+prefix = "tenants/${username}/"
+vendor = ["queue", "exclusive", "delayed", "oshare"]
+[layers.map.super]
+usernames = ["ops"]
+[[layers.map.rules]]
+from = "news/"
+to = "public/news/"
+shared = true
+[[layers.map.rules]]
+from = "devices/"
+to = "fleet/${username}/"
+"#;
+
+async fn admitted(mproxy: &Mproxy, broker: &FakeBroker, connect: &Connect) -> (Link, Link) {
+    let mut client = Link::tcp(mproxy.addr()).await;
+    let (_, (server, _)) = tokio::join!(client.connect(connect), broker.accept());
+    (client, server)
+}
+
+/// Each topic goes where its rule says, there and back; what several rules are about at once is
+/// refused.
+#[tokio::test]
+async fn rules_take_topics_to_different_places() {
+    let broker = FakeBroker::bind().await;
+    let mproxy = Setup::before(&broker.url()).toml(RULES).start().await;
+    for version in Version::ALL {
+        let acme = Connect::new(version, "a").username("acme");
+        let (mut client, mut server) = admitted(&mproxy, &broker, &acme).await;
+        for (inside, outside) in [
+            ("devices/7/up", "fleet/acme/7/up"),
+            ("devices", "fleet/acme"),
+            ("news/today", "public/news/today"),
+            ("other", "tenants/acme/other"),
+        ] {
+            let inside = Publish::new(version, inside).bytes("x");
+            let outside = Publish::new(version, outside).bytes("x");
+            client.send(&inside).await;
+            server.expect(&outside).await;
+            server.send(&outside).await;
+            client.expect(&inside).await;
+        }
+        // holes in the map, and other people's places
+        for topic in [
+            "tenants/acme/devices/7",
+            "tenants/acme/news/x",
+            "fleet/other/7/up",
+            "public",
+            "devices/7/up",
+        ] {
+            server.send(&Publish::new(version, topic).bytes("no")).await;
+        }
+        let fence = [0xd0, 0];
+        server.send(&fence).await;
+        client.expect(&fence).await;
+
+        let no = if version.is_v5() { 0x8f } else { 0x80 };
+        let asked = [
+            ("devices/#", 0),
+            ("#", 0),
+            ("+/x", 0),
+            ("news/+", 0),
+            ("$share/g/news/#", 0),
+            ("other/#", 0),
+        ];
+        let mapped = [
+            ("fleet/acme/#", 0),
+            ("public/news/+", 0),
+            ("$share/acme:g/public/news/#", 0),
+            ("tenants/acme/other/#", 0),
+        ];
+        client.send(&subscribe(version, 3, &asked)).await;
+        server.expect(&subscribe(version, 3, &mapped)).await;
+        server.send(&suback(version, 3, &[0, 0, 0, 0])).await;
+        client
+            .expect(&suback(version, 3, &[0, no, no, 0, 0, 0]))
+            .await;
+        let asked = asked.map(|(filter, _)| filter);
+        client.send(&unsubscribe(version, 4, &asked)).await;
+        let mapped = mapped.map(|(filter, _)| filter);
+        server.expect(&unsubscribe(version, 4, &mapped)).await;
+
+        // the broker's forms, with the topic inside in its place
+        let asked = [
+            ("$queue/devices/#", 0),
+            ("$exclusive/x", 0),
+            ("$oshare/g/x", 0),
+            ("$queue/news/#", 0),
+            ("$local/x", 0),
+            ("$queue/$SYS/#", 0),
+        ];
+        let mapped = [
+            ("$queue/fleet/acme/#", 0),
+            ("$exclusive/tenants/acme/x", 0),
+            ("$oshare/acme:g/tenants/acme/x", 0),
+        ];
+        client.send(&subscribe(version, 5, &asked)).await;
+        server.expect(&subscribe(version, 5, &mapped)).await;
+        let delayed = Publish::new(version, "$delayed/5/devices/7").bytes("late");
+        client.send(&delayed).await;
+        let delayed = Publish::new(version, "$delayed/5/fleet/acme/7").bytes("late");
+        server.expect(&delayed).await;
+
+        // a will is a topic like any other
+        let will = |topic: &str| acme.clone().will(topic, "bye", 0, false);
+        let mut mortal = Link::tcp(mproxy.addr()).await;
+        let will_inside = will("devices/gone");
+        let (_, (_, connect)) = tokio::join!(mortal.connect(&will_inside), broker.accept());
+        assert_eq!(connect.bytes(), will("fleet/acme/gone").bytes());
+
+        // and who sees everything sees it as it is
+        let ops = Connect::new(version, "o")
+            .username("ops")
+            .will("$SYS/x", "", 0, false);
+        let mut operator = Link::tcp(mproxy.addr()).await;
+        let (_, (mut server, connect)) = tokio::join!(operator.connect(&ops), broker.accept());
+        assert_eq!(connect.bytes(), ops.bytes());
+        let request = subscribe(version, 6, &[("#", 0), ("$share/g/tenants/#", 0)]);
+        operator.send(&request).await;
+        server.expect(&request).await;
+        let message = Publish::new(version, "tenants/acme/x").bytes("");
+        server.send(&message).await;
+        operator.expect(&message).await;
+    }
+}
+
+/// Two tenants and an operator at a real broker.
+#[tokio::test]
+async fn tenants_share_neither_topics_nor_groups_but_what_is_shared() {
+    let broker = Mosquitto::start().await;
+    let mproxy = Setup::before(&broker.url()).toml(RULES).start().await;
+    for version in Version::ALL {
+        let mut ops = tenant(&mproxy, version, "o", "ops").await;
+        ops.subscribe("#", 0).await;
+        let mut acme = tenant(&mproxy, version, "a", "acme").await;
+        let mut other = tenant(&mproxy, version, "b", "other").await;
+        acme.subscribe("devices/#", 0).await;
+        other.subscribe("devices/#", 0).await;
+        acme.send(&Publish::new(version, "devices/7").bytes("1"))
+            .await;
+        assert_eq!(ops.message().await.topic, "fleet/acme/7");
+        assert_eq!(acme.message().await.topic, "devices/7");
+        other.silent().await;
+
+        // the same group, the same filter, and yet each tenant gets every message
+        if version.is_v5() {
+            for link in [&mut acme, &mut other] {
+                link.subscribe("$share/readers/news/#", 0).await;
+            }
+            for number in 0..4_u8 {
+                let news = Publish::new(version, "public/news/today").bytes([number]);
+                ops.send(&news).await;
+                for link in [&mut acme, &mut other] {
+                    let message = link.message().await;
+                    assert_eq!(
+                        (&*message.topic, &*message.payload),
+                        ("news/today", &[number][..])
+                    );
+                }
+            }
+        }
+        for link in [acme, other] {
+            link.leave().await;
+        }
+    }
+}
+
+/// The broker says below what it answers: the client must be told in its own words, or not at all.
+#[tokio::test]
+async fn response_information_is_mapped_back_or_left_out() {
+    let broker = FakeBroker::bind().await;
+    let mproxy = tenants(&broker.url()).start().await;
+    for (information, expected) in [
+        ("tenants/acme/answers/", Some("answers/")),
+        ("tenants/other/answers/", None),
+        ("answers/", None),
+    ] {
+        let mut client = Link::tcp(mproxy.addr()).await;
+        // Request Response Information, Topic Alias Maximum
+        let connect = Connect::new(Version::V5, "c").username("acme");
+        let connect = connect.properties(&[0x19, 1]);
+        client.send(&connect.bytes()).await;
+        let mut server = broker.session().await;
+        assert_eq!(server.packet().await.kind(), 1);
+        let packet_size = [0x27, 0, 0, 0x40, 0];
+        let connack = |information: Option<&str>| {
+            let mut block = vec![0x21, 0, 20];
+            if let Some(information) = information {
+                block.push(0x1a);
+                block.extend(field(information));
+            }
+            block.extend(packet_size);
+            frame(0x20, &[&[0, 0][..], &properties(&block)].concat())
+        };
+        server.send(&connack(Some(information))).await;
+        client.expect(&connack(expected)).await;
+    }
+}
+
+/// Without its own option the group is left as it is.
+#[tokio::test]
+async fn groups_may_be_left_alone() {
+    let broker = FakeBroker::bind().await;
+    let setup = tenants(&broker.url()).set("layers.tenant.group_prefix", "false");
+    let mproxy = setup.start().await;
+    for version in Version::ALL {
+        let acme = Connect::new(version, "a").username("acme");
+        let (mut client, mut server) = admitted(&mproxy, &broker, &acme).await;
+        client
+            .send(&subscribe(version, 3, &[("$share/g/a", 0)]))
+            .await;
+        server
+            .expect(&subscribe(version, 3, &[("$share/g/tenants/acme/a", 0)]))
+            .await;
+    }
 }

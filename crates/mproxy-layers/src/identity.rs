@@ -1,12 +1,89 @@
-//! Who the client says it is, as far as a rule or a prefix may use it.
+//! Who the client is, as far as a rule or a topic may use it.
+
+use mproxy_session::{Connect, Identity};
+
+/// What a client is called: by itself, and by who checked that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Names<'a> {
+    pub(crate) client_id: &'a str,
+    pub(crate) username: Option<&'a str>,
+    pub(crate) common_name: Option<&'a str>,
+}
+
+impl<'a> Names<'a> {
+    /// A client id, which may be empty, and a user name.
+    pub const fn new(client_id: &'a str, username: Option<&'a str>) -> Self {
+        Self {
+            client_id,
+            username,
+            common_name: None,
+        }
+    }
+
+    /// Adds the common name of a client certificate that was verified.
+    #[must_use]
+    pub const fn common_name(mut self, name: &'a str) -> Self {
+        self.common_name = Some(name);
+        self
+    }
+
+    /// The names in a CONNECT, and in the [identity](Connect::identity) that a layer outside found
+    /// out.
+    pub fn of(connect: &'a Connect) -> Self {
+        let packet = connect.packet();
+        Self {
+            client_id: packet.client_id(),
+            username: packet.user_name(),
+            common_name: connect.identity().map(name),
+        }
+    }
+}
+
+fn name(identity: &Identity) -> &str {
+    &identity.name
+}
 
 /// A name for a value that differs from client to client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Placeholder {
-    /// `${client_id}`
-    ClientId,
     /// `${username}`
     Username,
+    /// `${client_id}`
+    ClientId,
+    /// `${cn}`
+    CommonName,
+}
+
+impl Placeholder {
+    pub(crate) const ALL: [Self; 3] = [Self::Username, Self::ClientId, Self::CommonName];
+
+    /// The placeholder that is written like this, between `${` and `}`.
+    pub(crate) fn from_word(word: &str) -> Option<Self> {
+        Some(match word {
+            "username" => Self::Username,
+            "client_id" => Self::ClientId,
+            "cn" => Self::CommonName,
+            _ => return None,
+        })
+    }
+
+    /// The placeholder as it is written.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Username => "${username}",
+            Self::ClientId => "${client_id}",
+            Self::CommonName => "${cn}",
+        }
+    }
+
+    /// What it stands for.
+    pub(crate) const fn what(self) -> &'static str {
+        match self {
+            Self::Username => "user name",
+            Self::ClientId => "client id",
+            Self::CommonName => "common name",
+        }
+    }
 }
 
 /// The values of one client that may stand in for placeholders.
@@ -20,6 +97,7 @@ pub(crate) enum Placeholder {
 pub(crate) struct Values {
     client_id: Option<Box<str>>,
     username: Option<Box<str>>,
+    common_name: Option<Box<str>>,
 }
 
 impl Values {
@@ -27,12 +105,14 @@ impl Values {
     pub(crate) const NONE: Self = Self {
         client_id: None,
         username: None,
+        common_name: None,
     };
 
-    pub(crate) fn new(client_id: &str, username: Option<&str>) -> Self {
+    pub(crate) fn new(names: Names<'_>) -> Self {
         Self {
-            client_id: usable(client_id),
-            username: username.and_then(usable),
+            client_id: usable(names.client_id),
+            username: names.username.and_then(usable),
+            common_name: names.common_name.and_then(usable),
         }
     }
 
@@ -44,6 +124,7 @@ impl Values {
         let value = match placeholder {
             Placeholder::ClientId => self.client_id.as_deref(),
             Placeholder::Username => self.username.as_deref(),
+            Placeholder::CommonName => self.common_name.as_deref(),
         };
         value.filter(|value| !(leading && value.starts_with('$')))
     }
@@ -61,33 +142,37 @@ mod tests {
     #[test]
     fn values_that_are_not_a_piece_of_one_level_are_unusable() {
         for value in ["", "#", "+", "a/b", "../x", "/", "a#", "+a", "a\0b"] {
-            let values = Values::new(value, Some(value));
-            assert_eq!(
-                values.value(Placeholder::ClientId, false),
-                None,
-                "{value:?}"
-            );
-            assert_eq!(
-                values.value(Placeholder::Username, false),
-                None,
-                "{value:?}"
-            );
+            let values = Values::new(Names::new(value, Some(value)).common_name(value));
+            for placeholder in Placeholder::ALL {
+                assert_eq!(values.value(placeholder, false), None, "{value:?}");
+            }
         }
-        assert_eq!(
-            Values::new("c", None).value(Placeholder::Username, false),
-            None
-        );
+        let values = Values::new(Names::new("c", None));
+        for placeholder in [Placeholder::Username, Placeholder::CommonName] {
+            assert_eq!(values.value(placeholder, false), None);
+        }
     }
 
     #[test]
     fn other_values_are_taken_byte_for_byte() {
         for value in ["c", "..", "%u", "${username}", "A b ", "é", "e\u{301}"] {
-            let values = Values::new(value, None);
-            assert_eq!(
-                values.value(Placeholder::ClientId, true),
-                Some(value).filter(|value| !value.starts_with('$'))
-            );
-            assert_eq!(values.value(Placeholder::ClientId, false), Some(value));
+            let values = Values::new(Names::new(value, Some(value)).common_name(value));
+            for placeholder in Placeholder::ALL {
+                assert_eq!(
+                    values.value(placeholder, true),
+                    Some(value).filter(|value| !value.starts_with('$'))
+                );
+                assert_eq!(values.value(placeholder, false), Some(value));
+            }
         }
+    }
+
+    #[test]
+    fn placeholders_are_known_by_their_words() {
+        for placeholder in Placeholder::ALL {
+            let word = placeholder.name().trim_matches(['$', '{', '}']);
+            assert_eq!(Placeholder::from_word(word), Some(placeholder));
+        }
+        assert_eq!(Placeholder::from_word("clientid"), None);
     }
 }

@@ -11,6 +11,7 @@ mod template;
 pub mod topic_map;
 
 pub use self::{
+    identity::Names,
     observe::{Action, Observer},
     template::TemplateError,
 };

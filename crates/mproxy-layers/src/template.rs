@@ -1,4 +1,4 @@
-//! Text with `${client_id}` and `${username}` in it.
+//! Text with `${client_id}`, `${username}` and `${cn}` in it.
 
 use thiserror::Error;
 
@@ -12,7 +12,9 @@ pub enum TemplateError {
     #[error("placeholder is not closed, `}}` is missing")]
     Unclosed,
     /// The name between `${` and `}` is not known.
-    #[error("unknown placeholder `${{{0}}}`, known are `${{client_id}}` and `${{username}}`")]
+    #[error(
+        "unknown placeholder `${{{0}}}`, known are `${{client_id}}`, `${{username}}` and `${{cn}}`"
+    )]
     Unknown(String),
 }
 
@@ -20,6 +22,13 @@ pub enum TemplateError {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Template {
     parts: Box<[Part]>,
+}
+
+/// A piece of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Piece<'a> {
+    Literal(&'a str),
+    Placeholder(Placeholder),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -41,11 +50,8 @@ impl Template {
                 parts.push(Part::Literal(literal.into()));
             }
             let (name, after) = placeholder.split_once('}').ok_or(TemplateError::Unclosed)?;
-            let placeholder = match name {
-                "client_id" => Placeholder::ClientId,
-                "username" => Placeholder::Username,
-                _ => return Err(TemplateError::Unknown(name.to_owned())),
-            };
+            let placeholder = Placeholder::from_word(name)
+                .ok_or_else(|| TemplateError::Unknown(name.to_owned()))?;
             parts.push(Part::Placeholder {
                 placeholder,
                 leading: leading && parts.is_empty(),
@@ -65,6 +71,23 @@ impl Template {
         self.parts
             .iter()
             .all(|part| matches!(part, Part::Literal(_)))
+    }
+
+    /// Returns what the text consists of.
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = Piece<'_>> {
+        self.parts.iter().map(|part| match part {
+            Part::Literal(text) => Piece::Literal(text),
+            Part::Placeholder { placeholder, .. } => Piece::Placeholder(*placeholder),
+        })
+    }
+
+    /// Returns the first placeholder for which this client has no usable value.
+    pub(crate) fn missing(&self, values: &Values) -> Option<Placeholder> {
+        let mut missing = self.parts.iter().filter(|part| part.text(values).is_none());
+        missing.find_map(|part| match part {
+            Part::Literal(_) => None,
+            Part::Placeholder { placeholder, .. } => Some(*placeholder),
+        })
     }
 
     /// Says whether this client has a usable value for each placeholder.
@@ -118,11 +141,14 @@ impl Part {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Names;
 
     fn filled(text: &str, client_id: &str, username: Option<&str>) -> Option<String> {
         Template::parse(text, true)
             .expect("a valid template")
-            .fill(&Values::new(client_id, username))
+            .fill(&Values::new(
+                Names::new(client_id, username).common_name("n"),
+            ))
     }
 
     #[test]
@@ -131,6 +157,7 @@ mod tests {
             filled("a/${client_id}/${username}", "c", Some("u")).as_deref(),
             Some("a/c/u")
         );
+        assert_eq!(filled("${cn}/a", "c", None).as_deref(), Some("n/a"));
         assert_eq!(
             filled("x${client_id}y", "${username}", Some("u")).as_deref(),
             Some("x${username}y")
@@ -156,12 +183,12 @@ mod tests {
     fn comparing_is_filling_in() {
         let template =
             Template::parse("${username}-${client_id}", false).expect("a valid template");
-        let values = Values::new("c", Some("u"));
+        let values = Values::new(Names::new("c", Some("u")));
         assert!(template.is(b"u-c", &values));
         for other in ["", "u", "u-", "u-cc", "uu-c", "U-c", "u-c/"] {
             assert!(!template.is(other.as_bytes(), &values), "{other}");
         }
-        assert!(!template.is(b"-c", &Values::new("c", Some(""))));
+        assert!(!template.is(b"-c", &Values::new(Names::new("c", Some("")))));
     }
 
     #[test]
@@ -173,7 +200,7 @@ mod tests {
         let error = Template::parse("a/${clientid}", true).expect_err("an unknown name");
         assert_eq!(
             error.to_string(),
-            "unknown placeholder `${clientid}`, known are `${client_id}` and `${username}`"
+            "unknown placeholder `${clientid}`, known are `${client_id}`, `${username}` and `${cn}`"
         );
     }
 }

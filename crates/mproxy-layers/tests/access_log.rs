@@ -6,7 +6,7 @@ use mproxy_codec::{Direction, Kind, KindSet, PublishEdit, QoS, Version, encode_p
 use mproxy_layers::{
     access_log::{AccessLogLayer, Events},
     acl::{Acl, AclLayer, Actions, OnDeny, Rule},
-    topic_map::{PrefixMap, TopicMapLayer},
+    topic_map::{TopicMap, TopicMapLayer},
 };
 use mproxy_session::Packet;
 use support::{
@@ -83,7 +83,7 @@ async fn a_session_is_logged_line_by_line() {
 #[tokio::test]
 async fn refused_clients_are_logged() {
     let lines = Log::of(async {
-        let map = TopicMapLayer::new(PrefixMap::new("${username}/").expect("a valid prefix"));
+        let map = TopicMapLayer::new(TopicMap::prefix("${username}/").expect("a valid prefix"));
         let stack = ServiceBuilder::new()
             .layer(AccessLogLayer::new())
             .layer(acl())
@@ -281,7 +281,7 @@ fn numbered(count: u32) -> Vec<String> {
 #[tokio::test]
 async fn a_publish_is_logged_as_the_client_wrote_it() {
     let lines = Log::of(async {
-        let map = TopicMapLayer::new(PrefixMap::new("tenants/").expect("a valid prefix"));
+        let map = TopicMapLayer::new(TopicMap::prefix("tenants/").expect("a valid prefix"));
         let stack = ServiceBuilder::new()
             .layer(sampled(1.0))
             .layer(acl())

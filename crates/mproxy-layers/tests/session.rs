@@ -10,7 +10,7 @@ use mproxy_codec::{
 use mproxy_layers::{
     access_log::AccessLogLayer,
     acl::{Acl, AclLayer, Actions, Rule},
-    topic_map::{PrefixMap, TopicMapLayer},
+    topic_map::{TopicMap, TopicMapLayer},
 };
 use mproxy_session::{Peer, Session};
 use support::{Client, forward_all, log::Log};
@@ -94,7 +94,7 @@ async fn nothing_denied_reaches_the_broker() {
         .layer(AccessLogLayer::new())
         .layer(AclLayer::new(acl.build()))
         .layer(TopicMapLayer::new(
-            PrefixMap::new("t/${username}/").expect("a valid prefix"),
+            TopicMap::prefix("t/${username}/").expect("a valid prefix"),
         ))
         .service(forward_all());
 
@@ -154,7 +154,7 @@ async fn nothing_denied_reaches_the_broker() {
         client
             .write(&encode_subscribe(Version::V5, 7, &[], asked).expect("a SUBSCRIBE"))
             .await;
-        let granted = ["t/u/d7/x", "$share/g/t/u/d7/+"].map(|filter| (filter, options));
+        let granted = ["t/u/d7/x", "$share/u:g/t/u/d7/+"].map(|filter| (filter, options));
         let expected = encode_subscribe(Version::V5, 7, &[], granted).expect("a SUBSCRIBE");
         assert_eq!(broker.read().await, expected);
         broker.write(&[0x90, 5, 0, 7, 0, 1, 0]).await;

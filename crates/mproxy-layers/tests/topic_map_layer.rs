@@ -1,21 +1,21 @@
-//! The prefix map as a layer, alone and together with an ACL.
+//! The map as a layer, alone and together with an ACL.
 
 mod support;
 
-use mproxy_codec::{Direction, PropertyId, ReasonCode};
+use mproxy_codec::{Direction, PropertyId, PropertyWriter, ReasonCode, Value, Version};
 use mproxy_layers::{
     acl::{Acl, AclLayer, Actions, Rule, SubscribePolicy},
-    topic_map::{PrefixMap, TopicMapLayer},
+    topic_map::{MapRule, TopicMap, TopicMapLayer},
 };
-use mproxy_session::{Packet, Verdict};
+use mproxy_session::{Admission, Identity, Packet, Verdict};
 use support::{
     Client, Counter, Outcome, admit, filters, forward_all, publish, published, refused, send,
     subscribe, unsubscribe,
 };
-use tower::{Service, ServiceBuilder};
+use tower::{Service, ServiceBuilder, ServiceExt};
 
 fn layer() -> TopicMapLayer {
-    TopicMapLayer::new(PrefixMap::new("t/${username}/").expect("a valid prefix"))
+    TopicMapLayer::new(TopicMap::prefix("t/${username}/").expect("a valid prefix"))
 }
 
 fn device() -> Client<'static> {
@@ -49,12 +49,12 @@ async fn what_the_client_sends_gets_the_prefix() {
     let asked = subscribe(&["#", "$share/g/+/a"]);
     assert_eq!(
         send(&mut hooks.to_server, asked).await,
-        filters(&["t/u/#", "$share/g/t/u/+/a"])
+        filters(&["t/u/#", "$share/u:g/t/u/+/a"])
     );
     let asked = unsubscribe(&["#", "$share/g/+/a"]);
     assert_eq!(
         send(&mut hooks.to_server, asked).await,
-        filters(&["t/u/#", "$share/g/t/u/+/a"])
+        filters(&["t/u/#", "$share/u:g/t/u/+/a"])
     );
     assert_eq!(
         (
@@ -259,4 +259,116 @@ async fn layers_see_the_same_topics_in_both_directions() {
     );
     assert_eq!(send(&mut hooks.to_server, up("b")).await, denied);
     assert_eq!(send(&mut hooks.to_client, down("t/u/b")).await, denied);
+}
+
+/// Response Information is the broker's word for a place below which the client is answered.
+#[tokio::test]
+async fn response_information_is_mapped_back_or_left_out() {
+    let stack = ServiceBuilder::new().layer(layer()).service(forward_all());
+    let (_, mut hooks) = admit(&stack, device()).await;
+    for (information, expected) in [
+        ("t/u/answers/", Some("answers/")),
+        ("t/u/answers/d7", Some("answers/d7")),
+        ("t/v/answers/", None),
+        ("t/u/", None),
+        ("t/u", None),
+        ("t/u/$SYS/", None),
+        ("", None),
+    ] {
+        let mut properties = PropertyWriter::new();
+        for (id, value) in [
+            (PropertyId::ReceiveMaximum, Value::U16(20)),
+            (PropertyId::ResponseInformation, Value::Str(information)),
+            (PropertyId::UserProperty, Value::Pair("k", "v")),
+        ] {
+            properties.push(id, value).expect("a property");
+        }
+        let block = properties.as_bytes();
+        let length = u8::try_from(block.len()).expect("few properties");
+        let frame = [&[0x20, length + 3, 1, 0, length], block].concat();
+        let packet = Packet::parse(Version::V5, Direction::ToClient, frame.into());
+        let packet = packet.expect("a valid CONNACK");
+        let Ok(Verdict::Forward(packet)) = hooks.to_client.call(packet).await else {
+            panic!("not forwarded");
+        };
+        let connack = packet.connack().expect("a CONNACK");
+        assert!(connack.session_present && connack.is_success());
+        let properties = connack.properties;
+        let found = properties.str(PropertyId::ResponseInformation);
+        assert_eq!(found, expected, "{information}");
+        assert_eq!(properties.number(PropertyId::ReceiveMaximum), Some(20));
+        assert_eq!(
+            properties.user_properties().collect::<Vec<_>>(),
+            [("k", "v")]
+        );
+    }
+}
+
+/// To a client that sees the broker as it is, nothing is changed, and no packet leaves the fast path.
+#[tokio::test]
+async fn super_clients_are_not_mapped() {
+    let map = TopicMap::builder()
+        .rule(MapRule::new("", "t/${username}/"))
+        .super_usernames(["ops"])
+        .super_client_ids(["console"]);
+    let map = map.build().expect("a map");
+    let stack = ServiceBuilder::new()
+        .layer(TopicMapLayer::new(map))
+        .service(forward_all());
+    for (id, user) in [
+        ("x", Some("ops")),
+        ("console", Some("u")),
+        ("console", None),
+    ] {
+        let client = Client {
+            id,
+            user,
+            will: Some("$SYS/gone"),
+            will_response_topic: Some("t/u/answers"),
+        };
+        let (connect, hooks) = admit(&stack, client).await;
+        assert_eq!(connect.packet(), client.connect().packet());
+        assert!(hooks.to_server.kinds().is_empty() && hooks.to_client.kinds().is_empty());
+    }
+    for (id, user) in [
+        ("ops", Some("u")),
+        ("x", Some("console")),
+        ("x", Some("Ops")),
+    ] {
+        let client = Client {
+            id,
+            user,
+            will: Some("gone"),
+            ..Client::default()
+        };
+        let (connect, _) = admit(&stack, client).await;
+        let will = connect.packet().will().expect("a will");
+        assert_eq!(will.topic, format!("t/{}/gone", user.unwrap_or_default()));
+    }
+}
+
+/// Layers outside say who a client is.
+#[tokio::test]
+async fn a_common_name_comes_from_the_identity() {
+    let map = TopicMap::prefix("t/${cn}/").expect("a valid prefix");
+    let stack = ServiceBuilder::new()
+        .layer(TopicMapLayer::new(map))
+        .service(forward_all());
+    let (reason, text) = refused(&stack, device()).await;
+    assert_eq!(reason, ReasonCode::NOT_AUTHORIZED);
+    assert_eq!(text, "client has no common name that can stand in a topic");
+    for (name, topic) in [("device.7", Some("t/device.7/gone")), ("#", None)] {
+        let mut connect = Client {
+            will: Some("gone"),
+            ..device()
+        }
+        .connect();
+        connect.set_identity(Identity::new(name));
+        match stack.clone().oneshot(connect).await.expect("an answer") {
+            Admission::Admit { connect, .. } => {
+                assert_eq!(connect.packet().will().map(|will| will.topic), topic);
+            }
+            _ => assert_eq!(topic, None),
+        }
+    }
 }

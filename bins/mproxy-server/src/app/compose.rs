@@ -8,7 +8,7 @@ use mproxy_layers::access_log::{AccessLogLayer, Events};
 use mproxy_layers::acl::{
     Acl, AclLayer, Actions, DeniedWill, Effect, OnDeny, Rule, SubscribePolicy,
 };
-use mproxy_layers::topic_map::{PrefixMap, TopicMapLayer};
+use mproxy_layers::topic_map::TopicMapLayer;
 use mproxy_session::BoxError;
 
 use super::link::{self, AnyLayer, Count};
@@ -49,8 +49,7 @@ pub(crate) fn compose(chain: &Chain, metrics: &Metrics) -> Result<Composed, BoxE
                 AnyLayer::Acl(acl(settings)?.log_denials(logs_denials).observer(count))
             }
             LayerKind::TopicMap(settings) => {
-                let map = PrefixMap::new(settings.prefix.as_str())?;
-                let layer = TopicMapLayer::new(map).log_denials(logs_denials);
+                let layer = TopicMapLayer::new(settings.compile()?).log_denials(logs_denials);
                 AnyLayer::TopicMap(layer.observer(count))
             }
         });

@@ -29,7 +29,7 @@ pub(crate) use model::{
     AccessEvent, AccessLog, Acl, AclAction, AclDefault, AclOnDeny, AclRule, AclSubscribe, AclWill,
     Admin, Chain, Choice, Config, DrainWills, Layer, LayerKind, Limits, Listener, Log, LogFormat,
     MAX_CHAIN_LAYERS, MqttVersion, Placeholder, Rate, Server, ServerReference, Template, TopicMap,
-    Transport, TransportName, Upstream, UpstreamAddress, VendorForm,
+    TopicMapRule, Transport, TransportName, Upstream, UpstreamAddress, VendorForm,
 };
 pub(crate) use scalar::{LogLevel, parse};
 pub(crate) use show::show;

@@ -1,7 +1,8 @@
 //! A configuration as TOML, defaults included, secrets hidden.
 
 use super::model::{
-    AccessLog, Acl, AclRule, Choice, Config, Layer, LayerKind, Listener, Transport, Upstream,
+    AccessLog, Acl, AclRule, Choice, Config, Layer, LayerKind, Listener, TopicMap, TopicMapRule,
+    Transport, Upstream,
 };
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
@@ -108,7 +109,7 @@ fn layer(layer: &Layer) -> Table {
             table["publish_sample"] = value(*publish_sample);
         }
         LayerKind::Acl(acl) => access_list(&mut table, acl),
-        LayerKind::TopicMap(map) => table["prefix"] = value(map.prefix.as_str()),
+        LayerKind::TopicMap(map) => topic_map(&mut table, map),
     }
     table
 }
@@ -123,6 +124,29 @@ fn access_list(table: &mut Table, acl: &Acl) {
     if !acl.rules.is_empty() {
         table["rules"] = Item::ArrayOfTables(acl.rules.iter().map(rule).collect());
     }
+}
+
+fn topic_map(table: &mut Table, map: &TopicMap) {
+    if let Some(prefix) = &map.prefix {
+        table["prefix"] = value(prefix.as_str());
+    }
+    table["vendor"] = words(&map.vendor);
+    table["group_prefix"] = value(map.group_prefix);
+    let mut clients = Table::new();
+    clients["usernames"] = strings(map.super_usernames.iter().map(String::as_str));
+    clients["client_ids"] = strings(map.super_client_ids.iter().map(String::as_str));
+    table["super"] = Item::Table(clients);
+    if !map.rules.is_empty() {
+        table["rules"] = Item::ArrayOfTables(map.rules.iter().map(map_rule).collect());
+    }
+}
+
+fn map_rule(rule: &TopicMapRule) -> Table {
+    let mut table = Table::new();
+    table["from"] = value(rule.from.as_str());
+    table["to"] = value(rule.to.as_str());
+    table["shared"] = value(rule.shared);
+    table
 }
 
 fn rule(rule: &AclRule) -> Table {

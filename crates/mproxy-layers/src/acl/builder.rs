@@ -10,7 +10,10 @@ use super::{
     session::Client,
     trie::{Level, MAX_LEVELS, NO_RULE, Purpose, Trie, written_out},
 };
-use crate::template::{Template, TemplateError};
+use crate::{
+    identity::Names,
+    template::{Template, TemplateError},
+};
 
 /// Compiled access rules. Cloning is cheap; all clones share the rules.
 ///
@@ -67,7 +70,12 @@ impl Acl {
     ///
     /// A missing user name is `None`; an empty client id is one that the broker is asked to assign.
     pub fn for_client(&self, client_id: &str, username: Option<&str>) -> SessionAcl {
-        SessionAcl::new(Client::new(self, client_id, username))
+        self.for_names(Names::new(client_id, username))
+    }
+
+    /// Returns the rules as a client with these names meets them.
+    pub fn for_names(&self, names: Names<'_>) -> SessionAcl {
+        SessionAcl::new(Client::new(self, names))
     }
 
     /// Says whether some rule names deliveries, so that they have to be checked to enforce it.

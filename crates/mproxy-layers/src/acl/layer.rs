@@ -18,7 +18,7 @@ use super::{
     session::{Client, Memory, Verdict},
     shared::Shared,
 };
-use crate::{Action, Observer, denials::Denials, printable::Printable};
+use crate::{Action, Names, Observer, denials::Denials, printable::Printable};
 
 /// What happens to a SUBSCRIBE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -187,8 +187,7 @@ where
     }
 
     fn call(&mut self, mut connect: Connect) -> Self::Future {
-        let packet = connect.packet();
-        let client = Client::new(&self.layer.acl, packet.client_id(), packet.user_name());
+        let client = Client::new(&self.layer.acl, Names::of(&connect));
         let state = match self.layer.judge_will(&mut connect, &client) {
             Ok(()) => State::Inner {
                 future: self.inner.call(connect),

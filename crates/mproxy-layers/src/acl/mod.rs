@@ -2,8 +2,8 @@
 //!
 //! An [`Acl`] is an ordered list of [`Rule`]s; the first one that speaks about what a client wants
 //! to do decides, and if none does, the default does. It is compiled once and shared by all
-//! sessions; a session adds no more than its own client id and user name, which stand in for
-//! `${client_id}` and `${username}`.
+//! sessions; a session adds no more than its own names, which stand in for `${client_id}`,
+//! `${username}` and, if a layer outside verified a certificate, `${cn}`.
 //!
 //! # Publishing
 //!
@@ -43,7 +43,7 @@
 //!
 //! # Clients without a usable name
 //!
-//! A client id or user name that is missing, empty, or contains `/`, `+`, `#` or U+0000 fills no
+//! A client id, user name or common name that is missing, empty, or contains `/`, `+`, `#` or U+0000 fills no
 //! placeholder; at the beginning of a pattern neither does one that begins with `$`. An allow rule
 //! that would need it says nothing. A deny rule that would need it cannot know what to protect from
 //! this client, so it denies everything that it speaks about the actions of: an unusable name never

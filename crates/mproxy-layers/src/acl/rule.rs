@@ -69,7 +69,7 @@ pub enum Effect {
 
 /// One rule, as an operator writes it.
 ///
-/// Patterns are topic filters, and may contain `${client_id}` and `${username}`.
+/// Patterns are topic filters, and may contain `${client_id}`, `${username}` and `${cn}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
     pub(super) info: RuleInfo,

@@ -9,7 +9,10 @@ use super::{
     builder::Compiled,
     trie::{NO_RULE, Purpose, written_out},
 };
-use crate::{Action, identity::Values};
+use crate::{
+    Action,
+    identity::{Names, Values},
+};
 
 /// The longest topic that is remembered with its verdict: what an idle session may hold on to.
 const REMEMBERED_TOPIC: usize = 256;
@@ -183,11 +186,9 @@ impl Barred {
 }
 
 impl Client {
-    pub(super) fn new(acl: &Acl, client_id: &str, username: Option<&str>) -> Self {
+    pub(super) fn new(acl: &Acl, of: Names<'_>) -> Self {
         let acl = Arc::clone(&acl.0);
-        let values = acl
-            .placeholders
-            .then(|| Box::new(Values::new(client_id, username)));
+        let values = acl.placeholders.then(|| Box::new(Values::new(of)));
         let barring = |action: Action| {
             let mut guards = acl.guards.iter();
             // Guards are in the order of their rules.

@@ -7,32 +7,32 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use mproxy_codec::{EncodeError, KindSet, PropertyId, ReasonCode};
+use mproxy_codec::{EncodeError, KindSet, PropertyId, ReasonCode, Version};
 use mproxy_session::{Admission, Connect, ConnectRefusal, Tap};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
-    MapError, PrefixMap, SessionMap, TopicMapToClient, TopicMapToServer, properties, shared::Shared,
+    MapError, SessionMap, TopicMap, TopicMapToClient, TopicMapToServer, properties, shared::Shared,
 };
-use crate::{Action, Observer, denials::Denials, printable::Printable};
+use crate::{Action, Names, Observer, denials::Denials, printable::Printable};
 
-/// Puts a prefix in front of every topic of a client: a layer for the CONNECT stage.
+/// Maps the topics of a client, and maps them back: a layer for the CONNECT stage.
 ///
 /// Layers outside of it see the topics of the client, layers inside of it those of the broker, in
 /// both directions. See the [module documentation](super) for what does not pass, and the [crate
 /// documentation](crate) for an example.
 #[derive(Debug, Clone)]
 pub struct TopicMapLayer<O = ()> {
-    map: PrefixMap,
+    map: TopicMap,
     log_denials: bool,
     observer: O,
 }
 
 impl TopicMapLayer {
-    /// Maps topics by this prefix.
-    pub const fn new(map: PrefixMap) -> Self {
+    /// Maps topics like this.
+    pub const fn new(map: TopicMap) -> Self {
         Self {
             map,
             log_denials: true,
@@ -42,7 +42,7 @@ impl TopicMapLayer {
 }
 
 impl<O> TopicMapLayer<O> {
-    /// Says whether topics that have no place behind the prefix are logged. They are, until it is
+    /// Says whether topics that have no place in the map are logged. They are, until it is
     /// turned off: the first of a session at once, then one in ten seconds with the number of the
     /// others.
     #[must_use]
@@ -72,7 +72,7 @@ impl<S, O: Clone> Layer<S> for TopicMapLayer<O> {
     }
 }
 
-/// The service of [`TopicMapLayer`]: maps wills, and gives each session its prefix.
+/// The service of [`TopicMapLayer`]: maps wills, and gives each session its map.
 #[derive(Debug, Clone)]
 pub struct TopicMapConnect<S, O = ()> {
     inner: S,
@@ -107,16 +107,17 @@ where
 }
 
 impl<O: Observer> TopicMapLayer<O> {
-    fn map_connect(&self, connect: &mut Connect) -> Result<SessionMap, ConnectRefusal> {
-        let packet = connect.packet();
-        let map = self
-            .map
-            .for_client(packet.client_id(), packet.user_name())
-            .map_err(|error| {
-                ConnectRefusal::new(ReasonCode::NOT_AUTHORIZED).with_text(error.to_string())
-            })?;
-        let Some(will) = packet.will() else {
-            return Ok(map);
+    /// Returns the client's map, `None` if it sees the broker as it is.
+    fn map_connect(&self, connect: &mut Connect) -> Result<Option<SessionMap>, ConnectRefusal> {
+        let names = Names::of(connect);
+        if self.map.is_super(names) {
+            return Ok(None);
+        }
+        let map = self.map.for_client(names).map_err(|error| {
+            ConnectRefusal::new(ReasonCode::NOT_AUTHORIZED).with_text(error.to_string())
+        })?;
+        let Some(will) = connect.packet().will() else {
+            return Ok(Some(map));
         };
         let mapped = match map.map_name(will.topic) {
             Ok(mapped) => mapped,
@@ -132,10 +133,8 @@ impl<O: Observer> TopicMapLayer<O> {
                 let response = map
                     .map_name(topic)
                     .map_err(|error| refuse_will(topic, error))?;
-                Some(
-                    properties::with_response_topic(&will.properties, Some(&response))
-                        .map_err(refuse)?,
-                )
+                let id = PropertyId::ResponseTopic;
+                Some(properties::with_text(&will.properties, id, Some(&response)).map_err(refuse)?)
             }
             None => None,
         };
@@ -146,33 +145,38 @@ impl<O: Observer> TopicMapLayer<O> {
                 .set_will_properties(properties.as_bytes())
                 .map_err(refuse)?;
         }
-        Ok(map)
+        Ok(Some(map))
     }
 
     fn wrap<U, D>(
         self,
-        map: SessionMap,
+        map: Option<SessionMap>,
         admission: Admission<U, D>,
     ) -> Admission<TopicMapToServer<Tap<U>, O>, TopicMapToClient<Tap<D>, O>> {
-        const TO_SERVER: KindSet = KindSet::PUBLISH
-            .union(KindSet::SUBSCRIBE)
-            .union(KindSet::UNSUBSCRIBE);
         admission.map_hooks(|connect, hooks| {
-            let shared = Arc::new(Shared {
-                map,
-                info: connect.info().clone(),
-                observer: self.observer,
-                denials: self.log_denials.then(Denials::default),
+            let (to_server, to_client) = match (&map, connect.packet().version()) {
+                (None, _) => (KindSet::NONE, KindSet::NONE),
+                // Response Information is there
+                (Some(_), Version::V5) => (TO_SERVER, KindSet::PUBLISH | KindSet::CONNACK),
+                (Some(_), _) => (TO_SERVER, KindSet::PUBLISH),
+            };
+            let shared = map.map(|map| {
+                Arc::new(Shared {
+                    map,
+                    info: connect.info().clone(),
+                    observer: self.observer,
+                    denials: self.log_denials.then(Denials::default),
+                })
             });
-            let delivering = Arc::clone(&shared);
+            let delivering = shared.clone();
             hooks.map(
                 |tap| {
-                    tap.wrap(TO_SERVER, true, |inner| {
+                    tap.wrap(to_server, true, |inner| {
                         TopicMapToServer::new(inner, shared)
                     })
                 },
                 |tap| {
-                    tap.wrap(KindSet::PUBLISH, true, |inner| {
+                    tap.wrap(to_client, true, |inner| {
                         TopicMapToClient::new(inner, delivering)
                     })
                 },
@@ -180,6 +184,11 @@ impl<O: Observer> TopicMapLayer<O> {
         })
     }
 }
+
+/// What a client sends with a topic in it.
+const TO_SERVER: KindSet = KindSet::PUBLISH
+    .union(KindSet::SUBSCRIBE)
+    .union(KindSet::UNSUBSCRIBE);
 
 fn refuse_will(topic: &str, error: MapError) -> ConnectRefusal {
     let text = format!("will on topic {}: {error}", Printable(topic));
@@ -204,7 +213,7 @@ pin_project! {
     #[project = StateProj]
     #[derive(Debug)]
     enum State<F, O> {
-        Inner { #[pin] future: F, session: Option<(SessionMap, TopicMapLayer<O>)> },
+        Inner { #[pin] future: F, session: Option<(Option<SessionMap>, TopicMapLayer<O>)> },
         Refused { refusal: Option<ConnectRefusal> },
     }
 }

@@ -1,22 +1,24 @@
-//! The one property that holds a topic.
+//! The properties that hold a topic.
 
 use mproxy_codec::{EncodeError, Properties, PropertyId, PropertyWriter, Value};
 
-/// Copies properties, with another Response Topic in the place of the one they have, or without it.
-pub(super) fn with_response_topic(
+/// Copies properties, with another text in the place of the one that this property has, or without
+/// it.
+pub(super) fn with_text(
     properties: &Properties<'_>,
-    response_topic: Option<&str>,
+    id: PropertyId,
+    text: Option<&str>,
 ) -> Result<PropertyWriter, EncodeError> {
     let mut writer = PropertyWriter::new();
     for property in properties {
-        match (property.id, response_topic) {
-            (PropertyId::ResponseTopic, Some(topic)) => {
-                writer.push(PropertyId::ResponseTopic, Value::Str(topic))?;
-            }
-            (PropertyId::ResponseTopic, None) => {}
-            _ => {
+        match text {
+            _ if property.id != id => {
                 writer.copy(&property);
             }
+            Some(text) => {
+                writer.push(id, Value::Str(text))?;
+            }
+            None => {}
         }
     }
     Ok(writer)

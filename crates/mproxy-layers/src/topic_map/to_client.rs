@@ -1,4 +1,4 @@
-//! What is delivered to the client loses the prefix.
+//! What is delivered to the client is mapped back.
 
 use std::{
     future::Future,
@@ -7,7 +7,9 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use mproxy_codec::{EncodeError, Kind, Properties, PropertyId, PropertyWriter, PublishEdit};
+use mproxy_codec::{
+    EncodeError, Kind, Properties, PropertyId, PropertyWriter, PublishEdit, ReasonCode,
+};
 use mproxy_session::{Packet, Verdict};
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -21,11 +23,12 @@ use crate::Observer;
 #[derive(Debug)]
 pub struct TopicMapToClient<S, O = ()> {
     inner: S,
-    shared: Arc<Shared<O>>,
+    /// `None` for a client that sees the broker as it is.
+    shared: Option<Arc<Shared<O>>>,
 }
 
 impl<S, O> TopicMapToClient<S, O> {
-    pub(super) const fn new(inner: S, shared: Arc<Shared<O>>) -> Self {
+    pub(super) const fn new(inner: S, shared: Option<Arc<Shared<O>>>) -> Self {
         Self { inner, shared }
     }
 }
@@ -48,7 +51,7 @@ where
     fn call(&mut self, packet: Packet) -> Self::Future {
         DeliveryFuture {
             future: self.inner.call(packet),
-            shared: Arc::clone(&self.shared),
+            shared: self.shared.clone(),
         }
     }
 }
@@ -59,7 +62,7 @@ pin_project! {
     pub struct DeliveryFuture<F, O = ()> {
         #[pin]
         future: F,
-        shared: Arc<Shared<O>>,
+        shared: Option<Arc<Shared<O>>>,
     }
 }
 
@@ -73,11 +76,14 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        Poll::Ready(Ok(match ready!(this.future.poll(cx))? {
-            Verdict::Forward(packet) if packet.kind() == Kind::Publish => {
-                this.shared.unmap_publish(packet)
-            }
-            verdict => verdict,
+        let verdict = ready!(this.future.poll(cx))?;
+        Poll::Ready(Ok(match (this.shared, verdict) {
+            (Some(shared), Verdict::Forward(packet)) => match packet.kind() {
+                Kind::Publish => shared.unmap_publish(packet),
+                Kind::Connack => shared.unmap_connack(packet),
+                _ => Verdict::Forward(packet),
+            },
+            (_, verdict) => verdict,
         }))
     }
 }
@@ -97,9 +103,30 @@ impl<O: Observer> Shared<O> {
             }
         }
     }
+
+    /// The Response Information is where the client shall be answered: a topic of the broker's, or
+    /// the beginning of one. If the client has no name for it, it is not told.
+    fn unmap_connack(&self, mut packet: Packet) -> Verdict {
+        const ID: PropertyId = PropertyId::ResponseInformation;
+        let Some(connack) = packet.connack() else {
+            return Verdict::Forward(packet);
+        };
+        let Some(information) = connack.properties.str(ID) else {
+            return Verdict::Forward(packet);
+        };
+        let unmapped = self.map.unmap_name(information);
+        let written = properties::with_text(&connack.properties, ID, unmapped.as_deref());
+        match written.and_then(|written| packet.set_properties(written.as_bytes())) {
+            Ok(()) => {
+                self.observer.modified(Kind::Connack);
+                Verdict::Forward(packet)
+            }
+            Err(_) => Verdict::Close(ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR),
+        }
+    }
 }
 
-/// Takes the prefix off; `false` if the client must not see the packet.
+/// Maps the topics back; `false` if the client must not see the packet.
 fn unmap(map: &SessionMap, packet: &mut Packet) -> Result<bool, EncodeError> {
     let Some(publish) = packet.publish() else {
         return Ok(false);
@@ -107,7 +134,7 @@ fn unmap(map: &SessionMap, packet: &mut Packet) -> Result<bool, EncodeError> {
     let Some(topic) = map.unmap_name(publish.topic()) else {
         return Ok(false);
     };
-    let topic = topic.to_owned();
+    let topic = topic.into_owned();
     let properties = unmap_response_topic(map, &publish.properties())?;
     let mut edit = PublishEdit::new().topic(&topic);
     if let Some(properties) = &properties {
@@ -117,7 +144,7 @@ fn unmap(map: &SessionMap, packet: &mut Packet) -> Result<bool, EncodeError> {
     Ok(true)
 }
 
-/// Takes the prefix off the Response Topic as well. One that the client has no name for is left
+/// Maps the Response Topic back as well. One that the client has no name for is left
 /// out, as the client could not publish there; `None` if there is none.
 fn unmap_response_topic(
     map: &SessionMap,
@@ -126,5 +153,6 @@ fn unmap_response_topic(
     let Some(topic) = properties.str(PropertyId::ResponseTopic) else {
         return Ok(None);
     };
-    properties::with_response_topic(properties, map.unmap_name(topic)).map(Some)
+    let topic = map.unmap_name(topic);
+    properties::with_text(properties, PropertyId::ResponseTopic, topic.as_deref()).map(Some)
 }

@@ -1,4 +1,4 @@
-//! What the client sends gets the prefix.
+//! What the client sends is mapped.
 
 use std::{
     sync::Arc,
@@ -16,11 +16,12 @@ use crate::{Action, Observer};
 #[derive(Debug)]
 pub struct TopicMapToServer<S, O = ()> {
     inner: S,
-    shared: Arc<Shared<O>>,
+    /// `None` for a client that sees the broker as it is.
+    shared: Option<Arc<Shared<O>>>,
 }
 
 impl<S, O> TopicMapToServer<S, O> {
-    pub(super) const fn new(inner: S, shared: Arc<Shared<O>>) -> Self {
+    pub(super) const fn new(inner: S, shared: Option<Arc<Shared<O>>>) -> Self {
         Self { inner, shared }
     }
 }
@@ -42,18 +43,21 @@ where
     #[inline]
     fn call(&mut self, packet: Packet) -> Self::Future {
         let kind = packet.kind();
+        let Some(shared) = &self.shared else {
+            return FilterFuture::inner(self.inner.call(packet));
+        };
         let mapped = match kind {
-            Kind::Publish => self.shared.map_publish(packet),
-            Kind::Subscribe | Kind::Unsubscribe => self.shared.map_filters(packet),
+            Kind::Publish => shared.map_publish(packet),
+            Kind::Subscribe | Kind::Unsubscribe => shared.map_filters(packet),
             _ => return FilterFuture::inner(self.inner.call(packet)),
         };
         match mapped {
             Ok(packet) => {
-                self.shared.observer.modified(kind);
+                shared.observer.modified(kind);
                 FilterFuture::inner(self.inner.call(packet))
             }
             Err(verdict) => {
-                self.shared.observer.dropped(kind);
+                shared.observer.dropped(kind);
                 FilterFuture::verdict(verdict)
             }
         }
@@ -71,7 +75,8 @@ impl<O: Observer> Shared<O> {
         let properties = match properties.str(PropertyId::ResponseTopic) {
             Some(topic) => {
                 let topic = self.map_name(topic)?;
-                Some(properties::with_response_topic(&properties, Some(&topic)).map_err(refuse)?)
+                let id = PropertyId::ResponseTopic;
+                Some(properties::with_text(&properties, id, Some(&topic)).map_err(refuse)?)
             }
             None => None,
         };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mproxy_codec::{
-    Ack, Auth, Connack, Direction, Disconnect, EncodeError, Head, Kind, Properties, Publish,
+    Ack, Auth, Connack, Direction, Disconnect, EncodeError, Head, Kind, Place, Properties, Publish,
     PublishEdit, PublishLayout, QoS, ReasonCode, Suback, Subscribe, Subscription,
     SubscriptionOptions, Unsubscribe, Version, View, encode_subscribe, encode_unsubscribe,
 };
@@ -239,6 +239,38 @@ impl Packet {
     /// As [`edit_publish`](Self::edit_publish).
     pub fn set_payload(&mut self, payload: &[u8]) -> Result<(), EncodeError> {
         self.edit_publish(&PublishEdit::new().payload(payload))
+    }
+
+    /// Replaces the property block of a PUBLISH, SUBSCRIBE, UNSUBSCRIBE or CONNACK
+    /// ([`PropertyWriter::as_bytes`](mproxy_codec::PropertyWriter::as_bytes)) and leaves all other
+    /// bytes as they are.
+    ///
+    /// # Errors
+    /// [`EncodeError::NoSuchField`] for other packets and before MQTT 5.0; [`EncodeError`] when the
+    /// block is not valid in such a packet, or makes it too long.
+    pub fn set_properties(&mut self, properties: &[u8]) -> Result<(), EncodeError> {
+        if self.publish.is_some() {
+            return self.edit_publish(&PublishEdit::new().properties(properties));
+        }
+        if !self.version.is_v5() {
+            return Err(EncodeError::NoSuchField);
+        }
+        let place = Place::Packet(self.kind, self.direction);
+        Properties::parse(properties, place).map_err(EncodeError::Invalid)?;
+        self.frame = match self.view() {
+            Some(View::Connack(connack)) => connack.with_properties(self.version, properties)?,
+            Some(View::Subscribe(subscribe)) => {
+                let filters = subscribe.subscriptions();
+                let filters = filters.map(|entry| (entry.filter, entry.options));
+                encode_subscribe(self.version, subscribe.packet_id(), properties, filters)?
+            }
+            Some(View::Unsubscribe(unsubscribe)) => {
+                let (id, filters) = (unsubscribe.packet_id(), unsubscribe.filters());
+                encode_unsubscribe(self.version, id, properties, filters)?
+            }
+            _ => return Err(EncodeError::NoSuchField),
+        };
+        Ok(())
     }
 
     /// Judges each topic filter of a SUBSCRIBE: an `Err` refuses that filter alone, with this code

@@ -1,10 +1,10 @@
 //! `[chains.NAME]` and `[layers.NAME]`.
 
-use super::{Listing, Located, Setting};
+use super::{Listing, Located, Setting, TopicMapFile};
 use crate::config::model::{
     AccessEvent, AclAction, AclDefault, AclOnDeny, AclSubscribe, AclWill, VendorForm,
 };
-use crate::config::scalar::{FilterTemplate, Number, PrefixTemplate, Text};
+use crate::config::scalar::{FilterTemplate, Number, Text};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -29,8 +29,8 @@ pub(crate) enum LayerFile {
     AccessLog(AccessLogFile),
     /// Who may publish and subscribe where. The first rule that matches decides.
     Acl(Box<AclFile>),
-    /// A prefix before every topic at the broker; the client does not see it.
-    TopicMap(TopicMapFile),
+    /// The client's topics in another place at the broker; the client does not see it.
+    TopicMap(Box<TopicMapFile>),
 }
 
 /// `type = "access-log"`.
@@ -91,18 +91,8 @@ pub(crate) struct RuleFile {
     pub(crate) allow: Listing<AclAction>,
     /// What is denied.
     pub(crate) deny: Listing<AclAction>,
-    /// Topics, as topic filters; ${client_id} and ${username} are filled in.
+    /// Topics, as topic filters; ${client_id}, ${username} and ${cn} are filled in.
     pub(crate) topics: Listing<FilterTemplate>,
     /// Subscription filters, compared as they stand: "#" is the filter "#", not every topic.
     pub(crate) filters: Listing<FilterTemplate>,
-}
-
-/// `type = "topic-map"`.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-#[schemars(inline)]
-pub(crate) struct TopicMapFile {
-    /// What stands before the client's topics at the broker; ${client_id} and ${username}
-    /// are filled in.
-    pub(crate) prefix: Setting<PrefixTemplate>,
 }

@@ -7,12 +7,14 @@ mod layer;
 mod listener;
 mod server;
 mod setting;
+mod topic_map;
 mod upstream;
 
-pub(crate) use layer::{AccessLogFile, AclFile, ChainFile, LayerFile, RuleFile, TopicMapFile};
+pub(crate) use layer::{AccessLogFile, AclFile, ChainFile, LayerFile, RuleFile};
 pub(crate) use listener::{LimitsFile, ListenerFile};
 pub(crate) use server::{AdminFile, LogFile, ServerFile};
 pub(crate) use setting::{Listing, Located, Raw, Setting};
+pub(crate) use topic_map::{MapRuleFile, SuperFile, TopicMapFile};
 pub(crate) use upstream::UpstreamFile;
 
 use super::scalar::FormatVersion;

@@ -1,6 +1,6 @@
 //! `[chains.NAME]` and `[layers.NAME]`: what packets pass on their way.
 
-use super::{AccessLog, Acl, Template};
+use super::{AccessLog, Acl, TopicMap};
 use std::sync::Arc;
 
 /// The most layers that one chain may hold.
@@ -35,7 +35,7 @@ pub(crate) enum LayerKind {
     AccessLog(AccessLog),
     /// `type = "acl"`: who may publish and subscribe where.
     Acl(Acl),
-    /// `type = "topic-map"`: a prefix before every topic, invisible to the client.
+    /// `type = "topic-map"`: topics of the client in another place at the broker.
     TopicMap(TopicMap),
 }
 
@@ -48,11 +48,4 @@ impl LayerKind {
             Self::TopicMap(_) => "topic-map",
         }
     }
-}
-
-/// `type = "topic-map"`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct TopicMap {
-    /// What stands before the client's topics at the broker; not empty, no wildcards.
-    pub(crate) prefix: Template,
 }

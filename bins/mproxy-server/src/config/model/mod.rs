@@ -11,19 +11,21 @@ mod listener;
 mod rate;
 mod server;
 mod template;
+mod topic_map;
 mod upstream;
 mod vendor;
 
 pub(crate) use access_log::{AccessEvent, AccessLog};
 pub(crate) use acl::{Acl, AclAction, AclDefault, AclOnDeny, AclRule, AclSubscribe, AclWill};
 pub(crate) use choice::Choice;
-pub(crate) use layer::{Chain, Layer, LayerKind, MAX_CHAIN_LAYERS, TopicMap};
+pub(crate) use layer::{Chain, Layer, LayerKind, MAX_CHAIN_LAYERS};
 pub(crate) use listener::{
     Limits, Listener, MqttVersion, ServerReference, Transport, TransportName,
 };
 pub(crate) use rate::Rate;
 pub(crate) use server::{Admin, DrainWills, Log, LogFormat, Server};
 pub(crate) use template::{Placeholder, Template};
+pub(crate) use topic_map::{TopicMap, TopicMapRule};
 pub(crate) use upstream::{Upstream, UpstreamAddress};
 pub(crate) use vendor::VendorForm;
 

@@ -1,4 +1,4 @@
-//! Strings with `${client_id}` and `${username}` in them, filled in for each session.
+//! Strings with placeholders, `${username}` and the like, in them, filled in for each session.
 
 use super::Choice;
 use std::fmt;
@@ -32,9 +32,14 @@ pub(crate) enum Placeholder {
     ClientId,
     /// The user name of the session.
     Username,
+    /// The common name of the verified certificate of the client.
+    CommonName,
 }
 
 impl Choice for Placeholder {
-    const ALL: &'static [(&'static str, Self)] =
-        &[("client_id", Self::ClientId), ("username", Self::Username)];
+    const ALL: &'static [(&'static str, Self)] = &[
+        ("client_id", Self::ClientId),
+        ("username", Self::Username),
+        ("cn", Self::CommonName),
+    ];
 }

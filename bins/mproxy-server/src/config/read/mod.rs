@@ -9,8 +9,8 @@ pub(crate) use section::Section;
 use self::reserved::reserved_type;
 use super::context::Context;
 use super::file::{
-    AccessLogFile, AclFile, ChainFile, File, LayerFile, ListenerFile, Located, RuleFile,
-    TopicMapFile, UpstreamFile,
+    AccessLogFile, AclFile, ChainFile, File, LayerFile, ListenerFile, Located, MapRuleFile,
+    RuleFile, SuperFile, TopicMapFile, UpstreamFile,
 };
 use super::scalar::{closest, quoted};
 use crate::diagnostics::Diagnostic;
@@ -63,15 +63,19 @@ fn layer(cx: &mut Context, mut table: Table<'_>) -> Option<LayerFile> {
     let kind = layer_type(cx, &mut table)?;
     Some(match &*kind {
         "access-log" => LayerFile::AccessLog(cx.section::<AccessLogFile>(table)),
-        "topic-map" => LayerFile::TopicMap(cx.section::<TopicMapFile>(table)),
+        "topic-map" => {
+            let super_clients = cx.take_table(&mut table, "super");
+            let rules = cx.located::<MapRuleFile>(&mut table, "rules");
+            LayerFile::TopicMap(Box::new(TopicMapFile {
+                rules,
+                super_clients: cx.optional::<SuperFile>(super_clients),
+                ..cx.section(table)
+            }))
+        }
         _ => {
-            let rules = cx.take_tables(&mut table, "rules");
-            let rules = rules.into_iter().map(|it| Located {
-                span: it.span(),
-                value: cx.section::<RuleFile>(it),
-            });
+            let rules = cx.located::<RuleFile>(&mut table, "rules");
             LayerFile::Acl(Box::new(AclFile {
-                rules: rules.collect(),
+                rules,
                 ..cx.section(table)
             }))
         }
@@ -139,6 +143,16 @@ impl Context {
     /// Reads a table that may be missing.
     fn optional<T: Keys>(&mut self, table: Option<Table<'_>>) -> T {
         table.map_or_else(T::default, |it| self.section(it))
+    }
+
+    /// Reads the tables of `[[key]]` in a table, each with its place.
+    fn located<T: Keys>(&mut self, table: &mut Table<'_>, key: &str) -> Vec<Located<T>> {
+        let tables = self.take_tables(table, key).into_iter();
+        let located = tables.map(|it| Located {
+            span: it.span(),
+            value: self.section(it),
+        });
+        located.collect()
     }
 
     /// Takes `[key]` out of a table.

@@ -5,7 +5,7 @@ use super::reserved::reserved;
 use crate::config::context::Context;
 use crate::config::file::{
     AccessLogFile, AclFile, AdminFile, ChainFile, File, LimitsFile, ListenerFile, LogFile,
-    RuleFile, ServerFile, TopicMapFile, UpstreamFile,
+    MapRuleFile, RuleFile, ServerFile, SuperFile, TopicMapFile, UpstreamFile,
 };
 use crate::config::scalar::{closest, quoted};
 use crate::diagnostics::Diagnostic;
@@ -27,6 +27,8 @@ pub(crate) enum Section {
     Acl,
     Rule,
     TopicMap,
+    MapRule,
+    Super,
     Admin,
     Log,
 }
@@ -38,7 +40,7 @@ pub(super) trait Keys: DeserializeOwned + Default {
 }
 
 /// Every section, with its header as one writes it.
-const HEADERS: [(Section, &str); 12] = [
+const HEADERS: [(Section, &str); 14] = [
     (Section::Root, "the top of the file"),
     (Section::Server, "[server]"),
     (Section::Listener, "[[listeners]]"),
@@ -49,6 +51,11 @@ const HEADERS: [(Section, &str); 12] = [
     (Section::Acl, "[layers.NAME] of type \"acl\""),
     (Section::Rule, "[[layers.NAME.rules]]"),
     (Section::TopicMap, "[layers.NAME] of type \"topic-map\""),
+    (
+        Section::MapRule,
+        "[[layers.NAME.rules]] of a layer of type \"topic-map\"",
+    ),
+    (Section::Super, "[layers.NAME.super]"),
     (Section::Admin, "[admin]"),
     (Section::Log, "[log]"),
 ];
@@ -67,6 +74,8 @@ impl Section {
             Self::Acl => keys_of::<AclFile>(),
             Self::Rule => keys_of::<RuleFile>(),
             Self::TopicMap => keys_of::<TopicMapFile>(),
+            Self::MapRule => keys_of::<MapRuleFile>(),
+            Self::Super => keys_of::<SuperFile>(),
             Self::Admin => keys_of::<AdminFile>(),
             Self::Log => keys_of::<LogFile>(),
         }
@@ -149,6 +158,8 @@ sections! {
     AclFile => Acl,
     RuleFile => Rule,
     TopicMapFile => TopicMap,
+    MapRuleFile => MapRule,
+    SuperFile => Super,
     AdminFile => Admin,
     LogFile => Log,
 }

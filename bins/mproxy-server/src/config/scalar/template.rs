@@ -49,6 +49,10 @@ impl Scalar for FilterTemplate {
     }
 }
 
+/// The start of topic names, with placeholders, or nothing.
+#[derive(Debug)]
+pub(crate) struct StartTemplate;
+
 impl Scalar for PrefixTemplate {
     type Value = Template;
 
@@ -85,6 +89,25 @@ impl Scalar for PrefixTemplate {
     }
 }
 
+impl Scalar for StartTemplate {
+    type Value = Template;
+
+    fn expected() -> String {
+        "the start of a topic such as \"devices/\", or \"\"".to_owned()
+    }
+
+    fn read(raw: &Raw, loose: bool) -> Result<Template, Problem> {
+        match string::<Self>(raw)? {
+            "" => Ok(Template::new(String::new())),
+            _ => PrefixTemplate::read(raw, loose),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string" })
+    }
+}
+
 /// `text` with something that is no wildcard in the place of each placeholder, so that it can
 /// be checked and compared as a topic.
 ///
@@ -104,6 +127,7 @@ pub(crate) fn opaque(text: &str) -> Result<String, Problem> {
             // Private use: no topic that somebody wrote down holds these.
             Some(Placeholder::ClientId) => '\u{e000}',
             Some(Placeholder::Username) => '\u{e001}',
+            Some(Placeholder::CommonName) => '\u{e002}',
             None => return Err(unknown(name)),
         });
         rest = after;
@@ -115,7 +139,8 @@ pub(crate) fn opaque(text: &str) -> Result<String, Problem> {
 fn unknown(name: &str) -> Problem {
     let known = Placeholder::ALL.iter().map(|(word, _)| *word);
     let message = format!("unknown placeholder `${{{name}}}`");
-    let all = quoted(["${client_id}", "${username}"]);
+    let all: Vec<_> = known.clone().map(|word| format!("${{{word}}}")).collect();
+    let all = quoted(all.iter().map(String::as_str));
     match closest(name, known) {
         Some(near) => Problem::new(message, format!("did you mean `${{{near}}}`?")),
         None => Problem::new(message, format!("expected one of {all}")),
@@ -141,7 +166,10 @@ mod tests {
     fn wrong_placeholders_and_filters() {
         for (text, label) in [
             ("a/${clientid}", "did you mean `${client_id}`?"),
-            ("a/${ip}", "expected one of `${client_id}`, `${username}`"),
+            (
+                "a/${ip}",
+                "expected one of `${client_id}`, `${username}`, `${cn}`",
+            ),
             ("a/${client_id", "expected `}`"),
         ] {
             assert_eq!(filter(text).unwrap_err().label, label);

@@ -1,6 +1,6 @@
 //! `type = "acl"`.
 
-use super::shadow;
+use super::{placeholders, shadow};
 use crate::config::context::Context;
 use crate::config::file::{AclFile, Listing, Located, RuleFile};
 use crate::config::model::{
@@ -156,6 +156,7 @@ fn patterns(
                 cx.push(Diagnostic::warning(message).at(span.clone()).label(label));
             }
         }
+        placeholders::check(cx, &pattern, &span);
         if Dialect::of(pattern.as_str()).is_some_and(|form| dialect.contains(form)) {
             // It would never be asked: a denial in it would deny nothing.
             let message = format!("`{pattern}` is judged by the topic inside");

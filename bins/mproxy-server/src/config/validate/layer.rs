@@ -1,12 +1,11 @@
 //! `[layers.NAME]`.
 
-use super::{Named, acl, bounds};
+use super::{Named, acl, bounds, topic_map};
 use crate::config::context::Context;
-use crate::config::file::{AccessLogFile, LayerFile, Located, TopicMapFile};
-use crate::config::model::{AccessEvent, AccessLog, Layer, LayerKind, TopicMap};
+use crate::config::file::{AccessLogFile, LayerFile, Located};
+use crate::config::model::{AccessEvent, AccessLog, Layer, LayerKind};
 use crate::diagnostics::Diagnostic;
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 use toml::Spanned;
 
@@ -31,7 +30,9 @@ pub(super) fn layers(
         let kind = match &file.value {
             LayerFile::AccessLog(keys) => Some(LayerKind::AccessLog(access_log(cx, keys))),
             LayerFile::Acl(keys) => Some(LayerKind::Acl(acl::acl(cx, name, keys, &file.span))),
-            LayerFile::TopicMap(keys) => topic_map(cx, keys, &file.span).map(LayerKind::TopicMap),
+            LayerFile::TopicMap(keys) => {
+                topic_map::topic_map(cx, keys, &file.span).map(LayerKind::TopicMap)
+            }
         };
         let Some(kind) = kind else {
             cx.untyped.insert(name.clone());
@@ -72,14 +73,4 @@ fn access_log(cx: &mut Context, keys: &AccessLogFile) -> AccessLog {
         events,
         publish_sample,
     }
-}
-
-fn topic_map(cx: &mut Context, keys: &TopicMapFile, header: &Range<usize>) -> Option<TopicMap> {
-    if keys.prefix.given.is_none() {
-        let message = "a topic-map without `prefix`";
-        let label = "add, for example, `prefix = \"tenants/${username}/\"`";
-        cx.push(Diagnostic::error(message).at(header.clone()).label(label));
-        return None;
-    }
-    cx.given(&keys.prefix).map(|prefix| TopicMap { prefix })
 }

@@ -8,8 +8,10 @@ mod cross;
 mod layer;
 mod listener;
 mod names;
+mod placeholders;
 mod server;
 mod shadow;
+mod topic_map;
 mod upstream;
 
 use super::context::Context;

@@ -1,0 +1,58 @@
+//! `[layers.NAME]` of type `topic-map`.
+
+use super::{Listing, Located, Setting};
+use crate::config::model::VendorForm;
+use crate::config::scalar::{PrefixTemplate, StartTemplate, Text};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// `type = "topic-map"`. Has `prefix` or `rules` or both.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(inline)]
+pub(crate) struct TopicMapFile {
+    /// What stands before the client's topics at the broker; ${username}, ${client_id} and ${cn}
+    /// are filled in. With rules: before the topics that no rule is about.
+    pub(crate) prefix: Setting<PrefixTemplate>,
+    /// Forms beyond the standard that the broker knows; the topic inside is mapped. Others are
+    /// refused.
+    #[schemars(extend("default" = []))]
+    pub(crate) vendor: Listing<VendorForm>,
+    /// Put the groups of shared subscriptions under the tenant: `acme:workers`.
+    #[schemars(extend("default" = true))]
+    pub(crate) group_prefix: Setting<bool>,
+    /// Clients that are not mapped: they see the broker as it is, all tenants included.
+    #[serde(rename = "super")]
+    pub(crate) super_clients: SuperFile,
+    /// The first that a topic begins with replaces that.
+    pub(crate) rules: Vec<Located<MapRuleFile>>,
+}
+
+/// Clients that are not mapped.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(inline)]
+pub(crate) struct SuperFile {
+    /// By user name.
+    #[schemars(extend("default" = []))]
+    pub(crate) usernames: Listing<Text>,
+    /// By client id, which anybody can claim.
+    #[schemars(extend("default" = []))]
+    pub(crate) client_ids: Listing<Text>,
+}
+
+/// A rule of a topic map.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(inline)]
+pub(crate) struct MapRuleFile {
+    /// What topics begin with at the client, whole levels: "devices/" is `devices` and what is
+    /// below; "" is everything.
+    pub(crate) from: Setting<StartTemplate>,
+    /// What they begin with at the broker instead; ${username}, ${client_id} and ${cn} are filled
+    /// in.
+    pub(crate) to: Setting<StartTemplate>,
+    /// All clients meet there, although other rules keep them apart.
+    #[schemars(extend("default" = false))]
+    pub(crate) shared: Setting<bool>,
+}

@@ -1,0 +1,55 @@
+//! `type = "topic-map"`: where the client's topics are at the broker.
+
+use super::{Template, VendorForm};
+use mproxy_layers::topic_map::{self, MapRule, TopicMapError};
+
+/// The settings of a topic map, of which it is known that it can be undone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TopicMap {
+    /// What replaces what; the first rule that a topic begins with counts.
+    pub(crate) rules: Vec<TopicMapRule>,
+    /// What stands before all topics that no rule is about.
+    pub(crate) prefix: Option<Template>,
+    /// User names of clients that see the broker as it is.
+    pub(crate) super_usernames: Vec<String>,
+    /// Client ids of clients that see the broker as it is.
+    pub(crate) super_client_ids: Vec<String>,
+    /// The forms of topics in which the topic inside is mapped; sorted, each once.
+    pub(crate) vendor: Vec<VendorForm>,
+    /// Whether groups of shared subscriptions are put under the tenant.
+    pub(crate) group_prefix: bool,
+}
+
+/// What topics begin with at the client, and what at the broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TopicMapRule {
+    /// At the client; literal.
+    pub(crate) from: Template,
+    /// At the broker.
+    pub(crate) to: Template,
+    /// Whether all clients meet there.
+    pub(crate) shared: bool,
+}
+
+impl TopicMap {
+    /// Compiles the map. The prefix is its last rule.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be undone.
+    pub(crate) fn compile(&self) -> Result<topic_map::TopicMap, TopicMapError> {
+        let mut map = topic_map::TopicMap::builder();
+        for rule in &self.rules {
+            let rule = MapRule::new(rule.from.as_str(), rule.to.as_str()).shared(rule.shared);
+            map = map.rule(rule);
+        }
+        if let Some(prefix) = &self.prefix {
+            map = map.rule(MapRule::new("", prefix.as_str()));
+        }
+        map.dialect(VendorForm::dialect(&self.vendor))
+            .tenant_groups(self.group_prefix)
+            .super_usernames(self.super_usernames.iter().map(String::as_str))
+            .super_client_ids(self.super_client_ids.iter().map(String::as_str))
+            .build()
+    }
+}

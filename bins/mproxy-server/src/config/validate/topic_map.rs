@@ -1,0 +1,125 @@
+//! `type = "topic-map"`.
+
+use super::acl::vendor_forms;
+use super::placeholders;
+use crate::config::context::Context;
+use crate::config::file::{Listing, Located, MapRuleFile, Setting, TopicMapFile};
+use crate::config::model::{Template, TopicMap, TopicMapRule};
+use crate::config::scalar::{Scalar, Text};
+use crate::diagnostics::Diagnostic;
+use mproxy_layers::topic_map::{MapProblem, TopicMapError};
+use std::ops::Range;
+use toml::Spanned;
+
+/// Checks a topic map, and that it can be undone.
+pub(super) fn topic_map(
+    cx: &mut Context,
+    keys: &TopicMapFile,
+    header: &Range<usize>,
+) -> Option<TopicMap> {
+    if keys.prefix.given.is_none() && keys.rules.is_empty() {
+        let message = "a topic-map without `prefix` and without `rules`";
+        let label = "add, for example, `prefix = \"tenants/${username}/\"`";
+        cx.push(Diagnostic::error(message).at(header.clone()).label(label));
+        return None;
+    }
+    let mut rules = Vec::new();
+    for file in &keys.rules {
+        rules.extend(rule(cx, file));
+    }
+    let prefix = template(cx, &keys.prefix);
+    let complete =
+        rules.len() == keys.rules.len() && prefix.is_some() == keys.prefix.given.is_some();
+    let map = TopicMap {
+        rules,
+        prefix,
+        super_usernames: texts(cx, &keys.super_clients.usernames),
+        super_client_ids: texts(cx, &keys.super_clients.client_ids),
+        vendor: vendor_forms(cx, &keys.vendor),
+        group_prefix: cx.value(&keys.group_prefix, true),
+    };
+    // what is missing was reported, and may be what makes the rest right
+    if complete && let Err(error) = map.compile() {
+        report(cx, keys, &error, header);
+        return None;
+    }
+    complete.then_some(map)
+}
+
+fn rule(cx: &mut Context, file: &Located<MapRuleFile>) -> Option<TopicMapRule> {
+    let keys = &file.value;
+    for (key, given) in [("from", &keys.from.given), ("to", &keys.to.given)] {
+        if given.is_none() {
+            let message = format!("a rule of a topic-map without `{key}`");
+            let label =
+                "add, for example, `from = \"devices/\"` and `to = \"${username}/devices/\"`";
+            let error = Diagnostic::error(message).at(file.span.clone());
+            cx.push(error.label(label));
+        }
+    }
+    let (from, to) = (template(cx, &keys.from), template(cx, &keys.to));
+    Some(TopicMapRule {
+        from: from?,
+        to: to?,
+        shared: cx.value(&keys.shared, false),
+    })
+}
+
+/// A value with placeholders; whether each can have a value is looked at.
+fn template<T: Scalar<Value = Template>>(
+    cx: &mut Context,
+    setting: &Setting<T>,
+) -> Option<Template> {
+    let template = cx.given(setting)?;
+    if let Some(span) = setting.span() {
+        placeholders::check(cx, &template, &span);
+    }
+    Some(template)
+}
+
+fn texts(cx: &mut Context, listing: &Listing<Text>) -> Vec<String> {
+    let given = cx.list(listing).unwrap_or_default();
+    given.into_iter().map(Spanned::into_inner).collect()
+}
+
+/// Says why the rules are no map, and what to write instead.
+fn report(cx: &mut Context, keys: &TopicMapFile, error: &TopicMapError, header: &Range<usize>) {
+    let from = |number: usize| keys.rules.get(number).and_then(|it| it.value.from.span());
+    let to = |number: usize| match keys.rules.get(number) {
+        Some(rule) => rule.value.to.span(),
+        None => keys.prefix.span(),
+    };
+    let (place, label) = match error.problem() {
+        MapProblem::Ambiguous { .. } => (to, "give each placeholder a level of its own"),
+        MapProblem::Repeated { .. } => (to, "once is enough"),
+        MapProblem::NotShared(_) => (to, "add a placeholder, or `shared = true`"),
+        MapProblem::Shared(_) => (to, "leave out `shared`"),
+        MapProblem::Collision(_) => (to, "put it somewhere else"),
+        MapProblem::TooMany => (to, "at most 64"),
+        MapProblem::FromPlaceholder(_) => {
+            let span = from(error.rule()).unwrap_or_else(|| header.clone());
+            let label = "write what clients write";
+            let error = Diagnostic::error(error.to_string()).at(span);
+            return cx.push(error.label(label));
+        }
+        MapProblem::Unreachable { .. } => {
+            let place = |number| from(number).or_else(|| keys.prefix.span());
+            let span = place(error.rule()).unwrap_or_else(|| header.clone());
+            let report = Diagnostic::error(error.to_string()).at(span);
+            let report = report.label("put it before the other one, or leave it out");
+            let other = error.other().and_then(place);
+            return cx.push(match other {
+                Some(other) => report.related(other, "the first match wins"),
+                None => report,
+            });
+        }
+        // what is wrong with one value alone was reported before
+        _ => (to, "not a map of topics"),
+    };
+    let span = place(error.rule()).unwrap_or_else(|| header.clone());
+    let report = Diagnostic::error(error.to_string()).at(span).label(label);
+    cx.push(match error.other().and_then(to) {
+        Some(other) => report.related(other, "the other rule"),
+        None => report,
+    });
+}

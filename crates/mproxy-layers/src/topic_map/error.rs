@@ -1,0 +1,180 @@
+//! Why rules are not a map, and why a topic cannot be mapped.
+
+use std::fmt;
+
+use mproxy_codec::topic::TopicError;
+use thiserror::Error;
+
+use crate::template::TemplateError;
+
+/// Rules that are not a map.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{problem}")]
+pub struct TopicMapError {
+    pub(super) rule: usize,
+    pub(super) other: Option<usize>,
+    pub(super) problem: MapProblem,
+}
+
+impl TopicMapError {
+    /// Returns the number of the rule that cannot be used, from 0.
+    pub const fn rule(&self) -> usize {
+        self.rule
+    }
+
+    /// Returns the number of the rule that it cannot be used beside.
+    pub const fn other(&self) -> Option<usize> {
+        self.other
+    }
+
+    /// Returns what is wrong with it.
+    pub const fn problem(&self) -> &MapProblem {
+        &self.problem
+    }
+}
+
+/// What is wrong with a rule.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum MapProblem {
+    /// There are no rules, or only an empty prefix.
+    #[error("nothing is mapped")]
+    Empty,
+    /// There are more rules than a map takes.
+    #[error("more than 64 rules")]
+    TooMany,
+    /// A placeholder is not understood.
+    #[error(transparent)]
+    Template(TemplateError),
+    /// A text is not the beginning of a topic.
+    #[error("`{text}`: {source}")]
+    Topic {
+        /// The text as written.
+        text: String,
+        /// What is wrong with it.
+        source: TopicError,
+    },
+    /// A text begins with `$`.
+    #[error("`{0}` begins with `$`, which is the broker's own")]
+    Dollar(String),
+    /// A text does not end with `/`.
+    #[error("`{0}` does not end with `/`")]
+    NoSlash(String),
+    /// What is replaced has a placeholder.
+    #[error("`{0}` is what every client says, and has no placeholders")]
+    FromPlaceholder(String),
+    /// A placeholder stands twice in one text.
+    #[error("`{placeholder}` is twice in `{to}`, once is enough")]
+    Repeated {
+        /// The text as written.
+        to: String,
+        /// The placeholder.
+        placeholder: &'static str,
+    },
+    /// Two placeholders stand in one level, so that different clients may have the same topics.
+    #[error(
+        "`{to}` does not keep clients apart: one with {one}, and another with {other}, would both \
+         publish to `{topic}`"
+    )]
+    Ambiguous {
+        /// The text as written.
+        to: String,
+        /// The names of one client.
+        one: String,
+        /// The names of the other.
+        other: String,
+        /// The topic that both have at the broker.
+        topic: String,
+    },
+    /// An earlier rule speaks about everything that this one does.
+    #[error("the rule is never asked: an earlier one is about `{earlier}#`")]
+    Unreachable {
+        /// What the earlier rule replaces.
+        earlier: String,
+    },
+    /// The rule has no placeholder, although others have.
+    #[error(
+        "`{0}` is the same for every client, while other rules keep them apart; if all are to meet \
+         there, say that it is shared"
+    )]
+    NotShared(String),
+    /// The rule is shared and has a placeholder.
+    #[error("`{0}` differs from client to client, and cannot be shared")]
+    Shared(String),
+    /// Two different topics would become one.
+    #[error("{0}")]
+    Collision(Box<Collision>),
+}
+
+/// A counter-example: two topics that would become one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Collision {
+    /// A client and a topic of it.
+    pub one: Named,
+    /// Another client, or the same, and another topic.
+    pub other: Named,
+    /// What both would be at the broker.
+    pub topic: String,
+}
+
+/// A topic of some client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Named {
+    /// The names that make the client one for which this holds; empty if it holds for all.
+    pub client: String,
+    /// The topic as the client calls it.
+    pub topic: String,
+}
+
+impl fmt::Display for Collision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { one, other, topic } = self;
+        if one.client == other.client {
+            write!(f, "`{}` and {other}", one.topic)?;
+        } else {
+            write!(f, "{one} and {other}")?;
+        }
+        write!(f, " would both be `{topic}` at the broker")
+    }
+}
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` of ", self.topic)?;
+        match self.client.as_str() {
+            "" => f.write_str("any client"),
+            names => write!(f, "a client with {names}"),
+        }
+    }
+}
+
+/// A client that has no place in the map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("client has no {missing} that can stand in a topic")]
+pub struct UnusableName {
+    pub(super) missing: &'static str,
+}
+
+/// Why a topic cannot be mapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum MapError {
+    /// The topic begins with `$`.
+    #[error("topic begins with `$`, which has no place in the map")]
+    Dollar,
+    /// No rule speaks about the topic, or about all that the filter matches.
+    #[error("no rule of the topic map speaks about it")]
+    Unmapped,
+    /// Several rules speak about what the filter matches, and none could take its place.
+    #[error("several rules of the topic map speak about what the filter matches")]
+    Spans,
+    /// A `$queue/` or `$exclusive/` subscription to what tenants share would be shared with the
+    /// others.
+    #[error("tenants would share the subscription")]
+    SharedForm,
+    /// The topic is not valid, or would be too long.
+    #[error(transparent)]
+    Topic(#[from] TopicError),
+}

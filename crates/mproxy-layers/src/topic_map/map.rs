@@ -1,0 +1,428 @@
+//! The map itself, without any packets.
+
+use std::{borrow::Cow, sync::Arc};
+
+use mproxy_codec::topic::{
+    Dialect, FilterForm, FilterParts, MAX_TOPIC_LENGTH, NameParts, TopicError, TopicFilter,
+    TopicName,
+};
+
+use super::{
+    MapRule,
+    error::{MapError, MapProblem, TopicMapError, UnusableName},
+    proof,
+    rule::{Rule, join, strip},
+};
+use crate::identity::{Names, Placeholder, Values};
+
+/// The most rules that a map has: a topic is compared with one after the other.
+const MAX_RULES: usize = 64;
+
+/// A map of topics that may differ from client to client. Cloning is cheap.
+///
+/// See the [module documentation](super) for an example.
+#[derive(Debug, Clone)]
+pub struct TopicMap(Arc<Compiled>);
+
+#[derive(Debug)]
+struct Compiled {
+    rules: Vec<Rule>,
+    /// What makes a client one of a tenant.
+    tenant: Vec<Placeholder>,
+    settings: Settings,
+}
+
+#[derive(Debug, Clone)]
+struct Settings {
+    dialect: Dialect,
+    tenant_groups: bool,
+    super_usernames: Vec<Box<str>>,
+    super_client_ids: Vec<Box<str>>,
+}
+
+impl TopicMap {
+    /// Puts a prefix in front of every topic: a map with one rule, about all topics.
+    ///
+    /// # Errors
+    ///
+    /// As for [`TopicMapBuilder::build`].
+    pub fn prefix(prefix: &str) -> Result<Self, TopicMapError> {
+        if prefix.is_empty() {
+            return Err(refused(0, None, MapProblem::Empty));
+        }
+        Self::builder().rule(MapRule::new("", prefix)).build()
+    }
+
+    /// Starts to build a map.
+    pub const fn builder() -> TopicMapBuilder {
+        TopicMapBuilder {
+            rules: Vec::new(),
+            settings: Settings {
+                dialect: Dialect::NONE,
+                tenant_groups: true,
+                super_usernames: Vec::new(),
+                super_client_ids: Vec::new(),
+            },
+        }
+    }
+
+    /// Says whether a client is one that sees the broker as it is.
+    pub fn is_super(&self, names: Names<'_>) -> bool {
+        let settings = &self.0.settings;
+        let named = |names: &[Box<str>], name: &str| names.iter().any(|it| **it == *name);
+        named(&settings.super_client_ids, names.client_id)
+            || names
+                .username
+                .is_some_and(|name| named(&settings.super_usernames, name))
+    }
+
+    /// Returns the map of one client.
+    ///
+    /// # Errors
+    ///
+    /// The client has no usable value for a placeholder; it must not be let in.
+    pub fn for_client(&self, names: Names<'_>) -> Result<SessionMap, UnusableName> {
+        let values = Values::new(names);
+        let fill = |rule: &Rule| {
+            rule.to
+                .fill(&values)
+                .map(String::into_boxed_str)
+                .ok_or_else(|| UnusableName {
+                    missing: rule.to.missing(&values).map_or("name", Placeholder::what),
+                })
+        };
+        let to = self.0.rules.iter().map(fill).collect::<Result<_, _>>()?;
+        let mut group = String::new();
+        if self.0.settings.tenant_groups {
+            for &placeholder in &self.0.tenant {
+                let value = values.value(placeholder, false).unwrap_or_default();
+                group.push_str(&value.replace('%', "%25").replace(':', "%3A"));
+                group.push(':');
+            }
+        }
+        Ok(SessionMap {
+            map: self.clone(),
+            to,
+            group: group.into(),
+        })
+    }
+}
+
+/// Builds a [`TopicMap`], rule by rule.
+#[derive(Debug, Clone)]
+pub struct TopicMapBuilder {
+    rules: Vec<MapRule>,
+    settings: Settings,
+}
+
+impl TopicMapBuilder {
+    /// Adds a rule after those that were added before. The first that a topic begins with is the one
+    /// that replaces; what no rule speaks about is refused.
+    #[must_use]
+    pub fn rule(mut self, rule: MapRule) -> Self {
+        self.rules.push(rule);
+        self
+    }
+
+    /// Says which forms of topics the broker knows beside those of the standard. In them, the topic
+    /// inside is mapped; others are refused.
+    #[must_use]
+    pub const fn dialect(mut self, dialect: Dialect) -> Self {
+        self.settings.dialect = dialect;
+        self
+    }
+
+    /// Says whether the groups of shared subscriptions are kept apart from tenant to tenant. They
+    /// are, until it is turned off.
+    #[must_use]
+    pub const fn tenant_groups(mut self, apart: bool) -> Self {
+        self.settings.tenant_groups = apart;
+        self
+    }
+
+    /// Lets clients with these user names see the broker as it is.
+    #[must_use]
+    pub fn super_usernames<T: Into<String>>(mut self, names: impl IntoIterator<Item = T>) -> Self {
+        let names = names.into_iter().map(|name| name.into().into_boxed_str());
+        self.settings.super_usernames.extend(names);
+        self
+    }
+
+    /// Lets clients with these client ids see the broker as it is.
+    #[must_use]
+    pub fn super_client_ids<T: Into<String>>(mut self, ids: impl IntoIterator<Item = T>) -> Self {
+        let ids = ids.into_iter().map(|id| id.into().into_boxed_str());
+        self.settings.super_client_ids.extend(ids);
+        self
+    }
+
+    /// Finishes the map, and proves that it can be undone.
+    ///
+    /// # Errors
+    ///
+    /// A rule cannot be understood or would never be asked, or two topics would become one at the
+    /// broker; the error has an example.
+    pub fn build(self) -> Result<TopicMap, TopicMapError> {
+        if self.rules.is_empty() {
+            return Err(refused(0, None, MapProblem::Empty));
+        }
+        if self.rules.len() > MAX_RULES {
+            return Err(refused(MAX_RULES, None, MapProblem::TooMany));
+        }
+        let parse =
+            |(number, rule)| Rule::parse(rule).map_err(|problem| refused(number, None, problem));
+        let rules = self.rules.iter().enumerate().map(parse);
+        let rules = rules.collect::<Result<Vec<_>, _>>()?;
+        let apart = rules.iter().any(Rule::differs);
+        for (number, (rule, written)) in rules.iter().zip(&self.rules).enumerate() {
+            let earlier = rules.get(..number).unwrap_or_default();
+            if let Some(other) = earlier
+                .iter()
+                .position(|it| rule.from.starts_with(&*it.from))
+            {
+                let earlier = earlier[other].from.to_string();
+                let problem = MapProblem::Unreachable { earlier };
+                return Err(refused(number, Some(other), problem));
+            }
+            if rule.shared && rule.differs() {
+                return Err(refused(
+                    number,
+                    None,
+                    MapProblem::Shared(written.to.clone()),
+                ));
+            }
+            if apart && !rule.shared && !rule.differs() {
+                let problem = MapProblem::NotShared(written.to.clone());
+                return Err(refused(number, None, problem));
+            }
+            for other in 0..number {
+                if let Some(collision) = proof::collision(&rules, other, number) {
+                    let problem = MapProblem::Collision(Box::new(collision));
+                    return Err(refused(number, Some(other), problem));
+                }
+            }
+        }
+        Ok(TopicMap(Arc::new(Compiled {
+            tenant: tenant(&rules),
+            rules,
+            settings: self.settings,
+        })))
+    }
+}
+
+const fn refused(rule: usize, other: Option<usize>, problem: MapProblem) -> TopicMapError {
+    TopicMapError {
+        rule,
+        other,
+        problem,
+    }
+}
+
+/// What makes a client one of a tenant: the placeholders that all rules have in common, or all that
+/// there are if there is none in common. Rules that are shared have no say.
+fn tenant(rules: &[Rule]) -> Vec<Placeholder> {
+    let apart = || rules.iter().filter(|rule| rule.differs());
+    let of = |common: bool| -> Vec<Placeholder> {
+        let has = |it: Placeholder| {
+            let mut rules = apart().map(|rule| rule.placeholders().any(|other| other == it));
+            if common {
+                rules.all(|has| has)
+            } else {
+                rules.any(|has| has)
+            }
+        };
+        Placeholder::ALL.into_iter().filter(|it| has(*it)).collect()
+    };
+    if apart().next().is_none() {
+        return Vec::new();
+    }
+    match of(true) {
+        none if none.is_empty() => of(false),
+        common => common,
+    }
+}
+
+/// The map of one client. Cloning is cheap enough for once a session, and no more.
+#[derive(Debug, Clone)]
+pub struct SessionMap {
+    map: TopicMap,
+    /// What each rule replaces by.
+    to: Box<[Box<str>]>,
+    /// What stands before the client's groups.
+    group: Box<str>,
+}
+
+impl SessionMap {
+    fn rules(&self) -> impl Iterator<Item = (&Rule, &str)> {
+        let to = self.to.iter().map(|to| &**to);
+        self.map.0.rules.iter().zip(to)
+    }
+
+    fn dialect(&self) -> Dialect {
+        self.map.0.settings.dialect
+    }
+
+    /// Returns how many bytes longer than the client's a topic of the broker may be.
+    pub fn growth(&self) -> usize {
+        let longer = self
+            .rules()
+            .map(|(rule, to)| to.len().saturating_sub(rule.from.len()));
+        longer.max().unwrap_or_default()
+    }
+
+    /// Returns the broker's name for a topic that the client names.
+    ///
+    /// # Errors
+    ///
+    /// No rule speaks about the name, or it begins with `$` and is no form of the dialect, or would
+    /// be too long.
+    pub fn map_name(&self, name: &str) -> Result<String, MapError> {
+        if !name.starts_with('$') {
+            return self.map_plain_name(name);
+        }
+        let parts = NameParts::parse(TopicName::new(name)?, self.dialect())?;
+        let Some(delay) = parts.delay else {
+            return Err(MapError::Dollar);
+        };
+        let mapped = self.map_plain_name(parts.name.as_str())?;
+        checked(format!("$delayed/{delay}/{mapped}"))
+    }
+
+    fn map_plain_name(&self, name: &str) -> Result<String, MapError> {
+        if name.starts_with('$') {
+            return Err(MapError::Dollar);
+        }
+        let mut rules = self.rules();
+        let mapped = rules.find_map(|(rule, to)| Some(join(to, strip(name, &rule.from)?)));
+        let mapped = mapped.flatten().ok_or(MapError::Unmapped)?;
+        if mapped.starts_with('$') {
+            return Err(MapError::Dollar);
+        }
+        checked(mapped)
+    }
+
+    /// Returns the client's name for a topic of the broker, `None` if the client must not see it.
+    pub fn unmap_name<'a>(&self, name: &'a str) -> Option<Cow<'a, str>> {
+        self.rules().enumerate().find_map(|(number, (rule, to))| {
+            let rest = strip(name, to)?;
+            let name = match rest {
+                Some(rest) if rule.from.is_empty() => Cow::Borrowed(rest),
+                rest => Cow::Owned(join(&rule.from, rest)?),
+            };
+            let usable = !name.is_empty() && !name.starts_with('$');
+            // what an earlier rule takes elsewhere did not come from here
+            let own = || proof::owner(&self.map.0.rules, &name) == Some(number);
+            (usable && own()).then_some(name)
+        })
+    }
+
+    /// Returns the broker's filter for one that the client subscribes to or unsubscribes from.
+    ///
+    /// A filter belongs to the first rule that it begins with, as a topic does, and is mapped as if
+    /// it were one. That is right if every rule that speaks about some of what it matches would do
+    /// the same, and otherwise it is refused. So a filter that is mapped matches, at the broker, what
+    /// the topics become that it matches here, and of the topics of this map nothing else. Two
+    /// filters do not become one: those of one rule differ in what follows, and for those of two
+    /// rules the [proof](super) for topics holds, in which a filter is a topic with other levels.
+    ///
+    /// # Errors
+    ///
+    /// The filter is not valid, no rule or no single one speaks about what it matches, it begins with
+    /// `$` and is no form of the dialect, or it would be too long.
+    pub fn map_filter(&self, filter: &str) -> Result<String, MapError> {
+        let parts = FilterParts::parse(TopicFilter::new(filter)?, self.dialect())?;
+        let (number, inner) = self.map_plain_filter(parts.filter)?;
+        let grouped;
+        let form = match parts.form {
+            FilterForm::Plain => return checked(inner),
+            FilterForm::Shared { group } => {
+                grouped = [&self.group, group].concat();
+                FilterForm::Shared { group: &grouped }
+            }
+            FilterForm::OrderedShared { group } => {
+                grouped = [&self.group, group].concat();
+                FilterForm::OrderedShared { group: &grouped }
+            }
+            form if self.map.0.rules.get(number).is_some_and(|it| it.shared) => {
+                // there is no group to tell the tenants apart by
+                let apart = self.map.0.settings.tenant_groups;
+                if apart && !self.map.0.tenant.is_empty() {
+                    return Err(MapError::SharedForm);
+                }
+                form
+            }
+            form => form,
+        };
+        checked(format!("{form}{inner}"))
+    }
+
+    /// Returns the mapped filter, and the rule that did it.
+    fn map_plain_filter(&self, filter: TopicFilter<'_>) -> Result<(usize, String), MapError> {
+        if filter.is_dollar() {
+            return Err(MapError::Dollar);
+        }
+        let text = filter.as_str();
+        let own = self
+            .rules()
+            .enumerate()
+            .find_map(|(number, (rule, to))| Some((number, rule, to, strip(text, &rule.from)?)));
+        let Some((number, rule, to, rest)) = own else {
+            return Err(MapError::Unmapped);
+        };
+        if filter.has_wildcard() && !self.agree(number, (rule, to), filter) {
+            return Err(MapError::Spans);
+        }
+        let mapped = join(to, rest).ok_or(MapError::Unmapped)?;
+        if mapped.starts_with('$') {
+            return Err(MapError::Dollar);
+        }
+        Ok((number, mapped))
+    }
+
+    /// Says whether all rules that speak about something that the filter matches do what its own rule
+    /// does. Only earlier rules may do something else: what is left for later ones is nothing.
+    fn agree(&self, number: usize, own: (&Rule, &str), filter: TopicFilter<'_>) -> bool {
+        let earlier = || self.rules().take(number);
+        earlier().enumerate().all(|(at, (rule, to))| {
+            let Some(more) = rule.from.strip_prefix(&*own.0.from) else {
+                return true;
+            };
+            to.strip_prefix(own.1) == Some(more)
+                || meet(filter, &rule.from).is_none_or(|meeting| {
+                    let mut before = earlier().take(at);
+                    before.any(|(before, _)| strip(&meeting, &before.from).is_some())
+                })
+        })
+    }
+}
+
+/// Returns the filter that matches what `filter` matches below `beginning`.
+fn meet(filter: TopicFilter<'_>, beginning: &str) -> Option<String> {
+    let whole = format!("{beginning}#");
+    if !TopicFilter::new(&whole).ok()?.overlaps(filter) {
+        return None;
+    }
+    let mut levels: Vec<&str> = beginning.split_terminator('/').collect();
+    let mut own = filter.levels();
+    for _ in 0..levels.len() {
+        // `#` stands for the rest of the beginning and everything below
+        match own.next() {
+            Some("#") => {
+                levels.push("#");
+                return Some(levels.join("/"));
+            }
+            Some(_) => {}
+            // the beginning itself, which `#` at its end matches too
+            None => return Some(levels.join("/")),
+        }
+    }
+    levels.extend(own);
+    Some(levels.join("/"))
+}
+
+fn checked(topic: String) -> Result<String, MapError> {
+    if topic.len() > MAX_TOPIC_LENGTH {
+        return Err(TopicError::TooLong.into());
+    }
+    Ok(topic)
+}
