@@ -114,15 +114,15 @@ impl ConnectPacket {
     /// Validates one whole packet.
     ///
     /// MQTT 3.1 and 3.1.1 do not forbid an over-long remaining length, and MQTT 3.1 disregards
-    /// connect flag 0: such a packet is accepted and normalised, so that the broker reads the same
-    /// fields from it as the proxy.
+    /// connect flag 0 and uses no flags of the fixed header: such a packet is accepted and
+    /// normalised, so that the broker reads the same fields from it as the proxy.
     ///
     /// # Errors
     /// Any [`DecodeError`] of a CONNECT; [`DecodeError::ProtocolLevel`] and
     /// [`DecodeError::ProtocolName`] are told apart so that the client can be answered.
     pub fn parse(frame: Bytes) -> Result<Self, DecodeError> {
         let head = Head::parse(&frame)?.ok_or(DecodeError::Truncated)?;
-        if head.first_byte() != 0x10 {
+        if head.kind() != Kind::Connect {
             return Err(DecodeError::ReservedFlags);
         }
         if frame.len() != head.total_len() {
@@ -130,7 +130,11 @@ impl ConnectPacket {
         }
         let layout = parse_layout(head, &frame)?;
         let packet = Self { frame, layout };
-        if head.is_minimal() && layout.flags & FLAG_RESERVED == 0 {
+        let has_flags = head.first_byte() != 0x10;
+        if has_flags && layout.version != Version::V31 {
+            return Err(DecodeError::ReservedFlags);
+        }
+        if head.is_minimal() && !has_flags && layout.flags & FLAG_RESERVED == 0 {
             return Ok(packet);
         }
         if layout.version.is_v5() {

@@ -355,8 +355,21 @@ fn broken() {
         assert_eq!(&parse(&long).as_bytes()[..], bytes);
     }
     refused_up(V5, 0x10, &[("empty", b"", DecodeError::Truncated)]);
+    // MQTT 3.1 uses no flags of the fixed header and forbids none; what is forwarded has none
+    for flags in 1..16 {
+        for version in ALL {
+            let plain = connect(version, 0x02, b"\0\x01c");
+            let mut flagged = plain.clone();
+            flagged[0] |= flags;
+            let seen = ConnectPacket::parse(flagged.into());
+            match version {
+                V31 => assert_eq!(seen.map(|packet| packet.as_bytes().to_vec()), Ok(plain)),
+                _ => assert_eq!(seen.map(|_| ()), Err(DecodeError::ReservedFlags)),
+            }
+        }
+    }
     assert_eq!(
-        ConnectPacket::parse(b"\x11\0".to_vec().into()).map(|_| ()),
+        ConnectPacket::parse(b"\x20\0".to_vec().into()).map(|_| ()),
         Err(DecodeError::ReservedFlags)
     );
     assert_eq!(

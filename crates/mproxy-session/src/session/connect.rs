@@ -12,6 +12,9 @@ use crate::limits::Limits;
 use crate::scratch;
 use crate::summary::{CloseReason, Side};
 
+/// How the protocol name of MQTT 3.1 stands in a CONNECT.
+const V31_NAME: &[u8] = b"\0\x06MQIsdp";
+
 /// Reads up to the end of the first packet, which must be CONNECT.
 pub(super) async fn read_connect<C>(
     client: &mut C,
@@ -55,19 +58,21 @@ fn connect_len(received: &[u8], limits: &Limits) -> Result<Option<usize>, End> {
         return Ok(None);
     };
     // judged by its first byte, before any length: nothing else may come first
-    if first != 0x10 && first != 0x11 {
+    if first & 0xf0 != 0x10 {
         return Err(untold(End::violation(
             Direction::ToServer,
             Violation::NotConnect,
         )));
     }
     let malformed = |error| untold(End::malformed(Direction::ToServer, error));
-    if first != 0x10 {
-        return Err(malformed(DecodeError::ReservedFlags));
-    }
     let Some(head) = Head::parse(received).map_err(malformed)? else {
         return Ok(None);
     };
+    // only MQTT 3.1, which is known by its name, has no use for flags and does not forbid them
+    let name = received.get(head.len()..).unwrap_or_default();
+    if first != 0x10 && !(V31_NAME.starts_with(name) || name.starts_with(V31_NAME)) {
+        return Err(malformed(DecodeError::ReservedFlags));
+    }
     if head.total_len() > limits.max_connect_size.min(limits.max_packet_size) {
         return Err(malformed(DecodeError::PacketTooLarge));
     }

@@ -290,7 +290,7 @@ async fn a_client_that_leaves_before_connect_is_no_news() {
 /// Judged by its first byte: a PUBLISH that announces 256 MiB is not waited for.
 #[tokio::test(start_paused = true)]
 async fn a_first_packet_that_is_not_connect_closes_without_a_word() {
-    for first in [0x00, 0x20, 0x30, 0x82, 0xc0, 0xe0, 0xf0, 0x16, 0x47] {
+    for first in [0x00, 0x20, 0x30, 0x82, 0xc0, 0xe0, 0xf0, 0x47] {
         let pair = Setup::new().start(admit_all());
         pair.client.send(&[first]);
         pair.client.expect(b"").await;
@@ -298,6 +298,12 @@ async fn a_first_packet_that_is_not_connect_closes_without_a_word() {
         assert_eq!(pair.dials(), 0);
         assert_eq!(pair.end().await.reason, CloseReason::ProtocolError);
     }
+    // TLS, on a port that has none: might be a CONNECT of MQTT 3.1 with flags, for two bytes more
+    let pair = Setup::new().start(admit_all());
+    pair.client.send(&[0x16, 0x03, 0x01]);
+    pair.client.expect(b"").await;
+    assert!(pair.client.is_ended());
+    assert_eq!(pair.end().await.reason, CloseReason::Malformed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -641,4 +647,30 @@ async fn a_tapped_session_admits_like_any_other() {
         .await;
     assert!(pair.is_running());
     assert!(pair.end().await.established());
+}
+
+/// MQTT 3.1 uses no flags of the fixed header and forbids none. Of any other version such a packet is
+/// closed on as soon as its name is known, however it comes.
+#[tokio::test(start_paused = true)]
+async fn flags_of_a_connect_are_forgiven_in_mqtt_3_1_only() {
+    for version in [Version::V31, Version::V311, Version::V5] {
+        let frames = Frames(version);
+        let plain = frames.connect("c");
+        let mut flagged = plain.clone();
+        flagged[0] = 0x14;
+        for pieces in [1, 2, plain.len()] {
+            let pair = Setup::new().start(admit_all());
+            for piece in flagged.chunks(pieces) {
+                pair.client.send(piece);
+                settle().await;
+            }
+            if version == Version::V31 {
+                pair.broker.expect(&plain).await;
+            } else {
+                pair.client.expect(b"").await;
+                assert_eq!(pair.dials(), 0);
+                assert_eq!(pair.end().await.reason, CloseReason::Malformed);
+            }
+        }
+    }
 }
