@@ -284,11 +284,23 @@ impl<'a> Publish<'a> {
                 .is_some();
             properties = block;
         }
-        let kept;
+        let mut left_out = Vec::new();
         if edit.drop_topic_alias && has_alias {
-            kept = parse_properties(properties)?.without(&[PropertyId::TopicAlias]);
-            properties = kept.as_bytes();
+            left_out.push(PropertyId::TopicAlias);
             has_alias = false;
+        }
+        // a payload that is no text must not be announced as one (section 3.3.2.3.2)
+        if let Some(payload) = edit.payload
+            && version.is_v5()
+            && core::str::from_utf8(payload).is_err()
+            && parse_properties(properties)?.number(PropertyId::PayloadFormatIndicator) == Some(1)
+        {
+            left_out.push(PropertyId::PayloadFormatIndicator);
+        }
+        let kept;
+        if !left_out.is_empty() {
+            kept = parse_properties(properties)?.without(&left_out);
+            properties = kept.as_bytes();
         }
         // nothing is left that names a topic
         if topic.is_empty() && !has_alias {
@@ -339,7 +351,7 @@ pub struct PublishEdit<'a> {
     pub drop_topic_alias: bool,
     /// The new RETAIN flag.
     pub retain: Option<bool>,
-    /// The new payload.
+    /// The new payload. One that is not UTF-8 is not announced as text.
     pub payload: Option<&'a [u8]>,
     /// Makes it QoS 0: without packet identifier and DUP.
     pub at_most_once: bool,

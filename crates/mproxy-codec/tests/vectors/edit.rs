@@ -46,7 +46,22 @@ fn one_field_at_a_time() {
     );
     assert_eq!(
         edit(V5, &bytes, NEW.payload(b"\0\xff")),
-        Ok(packet(0x3b, b"\0\x01t\0\x07\x05\x01\x01\x23\0\x02\0\xff"))
+        // no text, and not announced as such
+        Ok(packet(0x3b, b"\0\x01t\0\x07\x03\x23\0\x02\0\xff"))
+    );
+    let bytes_of_any_kind = packet(0x30, b"\0\x01t\x02\x01\0payload");
+    assert_eq!(
+        edit(V5, &bytes_of_any_kind, NEW.payload(b"\xff")),
+        Ok(packet(0x30, b"\0\x01t\x02\x01\0\xff"))
+    );
+    // without packet identifier and DUP, RETAIN stays
+    assert_eq!(
+        edit(V5, &bytes, NEW.at_most_once()),
+        Ok(packet(0x31, b"\0\x01t\x05\x01\x01\x23\0\x02payload"))
+    );
+    assert_eq!(
+        edit(V5, &bytes_of_any_kind, NEW.at_most_once()),
+        Ok(bytes_of_any_kind)
     );
     assert_eq!(
         edit(V5, &bytes, NEW.properties(b"")),
