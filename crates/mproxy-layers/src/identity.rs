@@ -27,6 +27,15 @@ impl<'a> Names<'a> {
         self
     }
 
+    /// Returns a name as it is, however it was chosen.
+    pub(crate) const fn get(self, placeholder: Placeholder) -> Option<&'a str> {
+        match placeholder {
+            Placeholder::Username => self.username,
+            Placeholder::ClientId => Some(self.client_id),
+            Placeholder::CommonName => self.common_name,
+        }
+    }
+
     /// The names in a CONNECT, and in the [identity](Connect::identity) that a layer outside found
     /// out.
     pub fn of(connect: &'a Connect) -> Self {

@@ -3,6 +3,7 @@
 
 pub mod access_log;
 pub mod acl;
+pub mod client_id;
 mod denials;
 mod identity;
 mod observe;

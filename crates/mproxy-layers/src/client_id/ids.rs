@@ -1,0 +1,346 @@
+//! The rules about client ids, without any packets.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::pattern::{Pattern, PatternError, Unusable};
+use crate::identity::Names;
+
+/// Which client ids a client may use.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Require(Kind);
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+enum Kind {
+    #[default]
+    Any,
+    /// The user name alone is enough, too.
+    Prefix(Pattern, Pattern),
+    Template(Pattern),
+}
+
+impl Require {
+    /// Every id.
+    pub const ANY: Self = Self(Kind::Any);
+
+    /// The user name.
+    pub fn equals_username() -> Self {
+        Self(Kind::Template(Pattern::username()))
+    }
+
+    /// The user name, or what begins with it and this separator.
+    ///
+    /// # Errors
+    ///
+    /// The separator is empty, so that the id `ab` could be one of `a` and of `ab`.
+    pub fn prefix_username(separator: &str) -> Result<Self, PatternError> {
+        // the template is only asked about ids with a separator, which the name itself has not
+        let longer = Pattern::prefix(&["${username}", separator].concat())?;
+        Ok(Self(Kind::Prefix(Pattern::username(), longer)))
+    }
+
+    /// What looks like this: `${username}` and `${cn}` stand for those of the client, one `*` for
+    /// anything that is not empty.
+    ///
+    /// # Errors
+    ///
+    /// The text is not understood, or an id would not tell whose it is.
+    pub fn template(text: &str) -> Result<Self, PatternError> {
+        Pattern::template(text).map(Kind::Template).map(Self)
+    }
+
+    /// Says whether what is required is the same of all clients, so that no id is anybody's.
+    pub fn names_nobody(&self) -> bool {
+        match &self.0 {
+            Kind::Any => true,
+            Kind::Prefix(..) => false,
+            Kind::Template(pattern) => pattern.names_nobody(),
+        }
+    }
+
+    fn allows(&self, names: Names<'_>) -> Result<bool, Unusable> {
+        let id = names.client_id;
+        match &self.0 {
+            Kind::Any => Ok(true),
+            Kind::Prefix(name, longer) => {
+                Ok(longer.matches(names, id)? || name.matches(names, id)?)
+            }
+            Kind::Template(pattern) => pattern.matches(names, id),
+        }
+    }
+
+    /// Returns an id that is allowed, made of something random.
+    fn generate(&self, names: Names<'_>, random: &str) -> Result<String, Unusable> {
+        match &self.0 {
+            Kind::Any => Ok(random.to_owned()),
+            Kind::Prefix(_, pattern) | Kind::Template(pattern) => pattern.fill(names, random),
+        }
+    }
+}
+
+/// What holds for client ids. Cloning is cheap.
+///
+/// See the [module documentation](super) for an example.
+#[derive(Debug, Clone)]
+pub struct ClientIds(Arc<Rules>);
+
+#[derive(Debug)]
+struct Rules {
+    require: Require,
+    prefix: Option<Pattern>,
+    generate: bool,
+}
+
+/// Builds [`ClientIds`].
+#[derive(Debug, Clone, Default)]
+pub struct ClientIdsBuilder {
+    require: Require,
+    prefix: Option<String>,
+    generate: bool,
+}
+
+impl ClientIdsBuilder {
+    /// Says which ids a client may use: until it is told otherwise, every one.
+    #[must_use]
+    pub fn require(mut self, require: Require) -> Self {
+        self.require = require;
+        self
+    }
+
+    /// Puts this before the id on the way to the broker; `${username}` and `${cn}` stand for those of
+    /// the client.
+    #[must_use]
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = Some(prefix.into());
+        self
+    }
+
+    /// Says whether a client without an id gets one from the proxy. It gets one from the broker,
+    /// until it is turned on.
+    #[must_use]
+    pub const fn generate(mut self, generate: bool) -> Self {
+        self.generate = generate;
+        self
+    }
+
+    /// Finishes the rules.
+    ///
+    /// # Errors
+    ///
+    /// The prefix is not understood, or would make one client of two.
+    pub fn build(self) -> Result<ClientIds, PatternError> {
+        let prefix = self.prefix.as_deref().map(Pattern::prefix).transpose()?;
+        Ok(ClientIds(Arc::new(Rules {
+            require: self.require,
+            prefix,
+            generate: self.generate,
+        })))
+    }
+}
+
+/// Why a client is not let in under its id.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct NotOwned(String);
+
+impl From<Unusable> for NotOwned {
+    fn from(unusable: Unusable) -> Self {
+        Self(match unusable {
+            Unusable::Missing(name) => {
+                format!("a client without a {} has no client id here", name.what())
+            }
+            Unusable::Separator(name, separator) => format!(
+                "{} contains `{separator}`, which ends it in a client id",
+                name.what()
+            ),
+        })
+    }
+}
+
+/// What a client is to be called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Called {
+    /// At the broker.
+    pub(super) at_broker: String,
+    /// By itself; empty if the broker assigns an id.
+    pub(super) itself: String,
+    /// What stands before the id of this client at the broker.
+    pub(super) prefix: String,
+}
+
+impl ClientIds {
+    /// Starts to build rules.
+    pub fn builder() -> ClientIdsBuilder {
+        ClientIdsBuilder::default()
+    }
+
+    /// Decides whether a client may use its id.
+    ///
+    /// # Errors
+    ///
+    /// Says why it may not.
+    pub fn check(&self, names: Names<'_>) -> Result<(), NotOwned> {
+        self.call(names, "").map(drop)
+    }
+
+    /// Returns what the client is to be called; `random` is what an id is made of that it does not
+    /// have.
+    pub(super) fn call(&self, names: Names<'_>, random: &str) -> Result<Called, NotOwned> {
+        let rules = &*self.0;
+        let itself = if names.client_id.is_empty() && rules.generate {
+            rules.require.generate(names, random)?
+        } else if rules.require.allows(names)? {
+            names.client_id.to_owned()
+        } else {
+            return Err(NotOwned("client id belongs to somebody else".to_owned()));
+        };
+        let prefix = match &rules.prefix {
+            Some(prefix) => prefix.fill(names, "")?,
+            None => String::new(),
+        };
+        let at_broker = match itself.as_str() {
+            // every client without an id would be the same one
+            "" => String::new(),
+            id => [&prefix, id].concat(),
+        };
+        Ok(Called {
+            at_broker,
+            itself,
+            prefix,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names<'a>(id: &'a str, username: &'a str) -> Names<'a> {
+        Names::new(id, Some(username).filter(|name| !name.is_empty()))
+    }
+
+    fn ids(require: Require) -> ClientIds {
+        let ids = ClientIds::builder().require(require);
+        ids.build().expect("no prefix")
+    }
+
+    #[test]
+    fn what_is_required_is_checked() {
+        let equals = ids(Require::equals_username());
+        for (id, username, allowed) in [
+            ("acme", "acme", true),
+            ("a/b+c", "a/b+c", true),
+            ("Acme", "acme", false),
+            ("acme2", "acme", false),
+            ("", "acme", false),
+            ("", "", false),
+            ("acme", "", false),
+        ] {
+            assert_eq!(
+                equals.check(names(id, username)).is_ok(),
+                allowed,
+                "{id} {username}"
+            );
+        }
+        let prefix = ids(Require::prefix_username("-").expect("a pattern"));
+        for (id, username, allowed) in [
+            ("acme", "acme", true),
+            ("acme-7", "acme", true),
+            ("acme-7-8", "acme", true),
+            ("acme7", "acme", false),
+            ("acme-", "acme", false),
+            ("acme-7", "acm", false),
+            ("acme-7", "acme-7", false),
+            ("acme-7-8", "acme-7", false),
+            ("", "acme", false),
+        ] {
+            assert_eq!(
+                prefix.check(names(id, username)).is_ok(),
+                allowed,
+                "{id} {username}"
+            );
+        }
+        assert!(Require::prefix_username("").is_err());
+        for (require, nobody) in [
+            (Require::ANY, true),
+            (Require::template("dev-*").expect("a pattern"), true),
+            (Require::template("${cn}").expect("a pattern"), false),
+        ] {
+            assert_eq!(require.names_nobody(), nobody);
+        }
+    }
+
+    #[test]
+    fn a_prefix_makes_two_users_ids_different() {
+        let ids = ClientIds::builder().prefix("${username}:").build();
+        let ids = ids.expect("a prefix");
+        let at_broker = |id: &str, username: &str| {
+            ids.call(names(id, username), "r")
+                .map(|called| called.at_broker)
+                .ok()
+        };
+        assert_eq!(at_broker("x", "acme").as_deref(), Some("acme:x"));
+        assert_eq!(
+            at_broker("acme:x", "other").as_deref(),
+            Some("other:acme:x")
+        );
+        // the broker assigns one
+        assert_eq!(at_broker("", "acme").as_deref(), Some(""));
+        for username in ["", "acme:x", ":"] {
+            assert_eq!(at_broker("x", username), None, "{username}");
+        }
+        for prefix in ["${username}", "", "${client_id}:", "*:"] {
+            assert!(
+                ClientIds::builder().prefix(prefix).build().is_err(),
+                "{prefix}"
+            );
+        }
+    }
+
+    #[test]
+    fn generated_ids_are_ones_that_are_required() {
+        for (require, itself) in [
+            (Require::ANY, "r"),
+            (Require::equals_username(), "acme"),
+            (Require::prefix_username("-").expect("a pattern"), "acme-r"),
+            (
+                Require::template("x*y${username}").expect("a pattern"),
+                "xryacme",
+            ),
+        ] {
+            let ids = ClientIds::builder()
+                .require(require)
+                .prefix("${username}:")
+                .generate(true);
+            let ids = ids.build().expect("a prefix");
+            let called = ids.call(names("", "acme"), "r").expect("an id");
+            assert_eq!(called.itself, itself);
+            assert_eq!(called.at_broker, format!("acme:{itself}"));
+            // and the client may come back with it
+            let again = ids.call(names(itself, "acme"), "s");
+            assert_eq!(again, Ok(called));
+        }
+    }
+
+    #[test]
+    fn refusals_say_why() {
+        let ids = ids(Require::prefix_username("-").expect("a pattern"));
+        for (id, username, expected) in [
+            ("x", "acme", "client id belongs to somebody else"),
+            (
+                "x",
+                "",
+                "a client without a user name has no client id here",
+            ),
+            (
+                "x",
+                "a-b",
+                "user name contains `-`, which ends it in a client id",
+            ),
+        ] {
+            let error = ids.check(names(id, username)).expect_err("no id");
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+}

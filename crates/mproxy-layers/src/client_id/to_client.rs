@@ -1,0 +1,147 @@
+//! What the client is told about its id.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use mproxy_codec::{
+    Connack, EncodeError, Kind, PropertyId, PropertyWriter, ReasonCode, Value, Version,
+};
+use mproxy_session::{Packet, Verdict};
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+/// The packet service that tells a client its id, as the client is to call itself.
+#[derive(Debug)]
+pub struct ClientIdToClient<S> {
+    inner: S,
+    /// `None` if there is nothing to tell, and once it was told: a CONNACK comes once.
+    told: Option<Box<Told>>,
+}
+
+/// What becomes of the Assigned Client Identifier.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) id: Id,
+    /// The client's Maximum Packet Size.
+    pub(super) max_packet_size: usize,
+}
+
+#[derive(Debug)]
+pub(super) enum Id {
+    /// The proxy has generated the id.
+    Generated(Box<str>),
+    /// What the broker assigns loses this prefix, if it has it.
+    Without(Box<str>),
+}
+
+impl<S> ClientIdToClient<S> {
+    pub(super) const fn new(inner: S, told: Option<Box<Told>>) -> Self {
+        Self { inner, told }
+    }
+}
+
+impl<S> Service<Packet> for ClientIdToClient<S>
+where
+    S: Service<Packet, Response = Verdict>,
+{
+    type Response = Verdict;
+    type Error = S::Error;
+    type Future = ConnackFuture<S::Future>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    #[inline]
+    fn call(&mut self, packet: Packet) -> Self::Future {
+        let told = match packet.kind() {
+            Kind::Connack => self.told.take(),
+            _ => None,
+        };
+        ConnackFuture {
+            future: self.inner.call(packet),
+            told,
+        }
+    }
+}
+
+pin_project! {
+    /// The response future of [`ClientIdToClient`].
+    #[derive(Debug)]
+    pub struct ConnackFuture<F> {
+        #[pin]
+        future: F,
+        told: Option<Box<Told>>,
+    }
+}
+
+impl<F, E> Future for ConnackFuture<F>
+where
+    F: Future<Output = Result<Verdict, E>>,
+{
+    type Output = Result<Verdict, E>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let verdict = ready!(this.future.poll(cx))?;
+        Poll::Ready(Ok(match (this.told, verdict) {
+            (Some(told), Verdict::Forward(mut packet)) => match told.tell(&mut packet) {
+                Ok(()) => Verdict::Forward(packet),
+                Err(_) => Verdict::Close(ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR),
+            },
+            (_, verdict) => verdict,
+        }))
+    }
+}
+
+impl Told {
+    fn tell(&self, packet: &mut Packet) -> Result<(), EncodeError> {
+        let Some(connack) = packet.connack().filter(Connack::is_success) else {
+            return Ok(());
+        };
+        let assigned = connack.properties.str(PropertyId::AssignedClientIdentifier);
+        let id = match &self.id {
+            Id::Generated(id) => &**id,
+            Id::Without(prefix) => {
+                match assigned.and_then(|assigned| assigned.strip_prefix(&**prefix)) {
+                    Some(id) if !id.is_empty() => id,
+                    // the broker has its own way of naming
+                    _ => return Ok(()),
+                }
+            }
+        };
+        let mut written = write(&connack, id, &[])?;
+        // [MQTT-3.2.2-19], [MQTT-3.2.2-20]
+        let long = connack.with_properties(Version::V5, written.as_bytes())?;
+        if long.len() > self.max_packet_size {
+            written = write(
+                &connack,
+                id,
+                &[PropertyId::ReasonString, PropertyId::UserProperty],
+            )?;
+        }
+        packet.set_properties(written.as_bytes())
+    }
+}
+
+/// Copies the properties of a CONNACK with another Assigned Client Identifier, and without some.
+fn write(
+    connack: &Connack<'_>,
+    id: &str,
+    without: &[PropertyId],
+) -> Result<PropertyWriter, EncodeError> {
+    let mut writer = PropertyWriter::new();
+    for property in &connack.properties {
+        let replaced = property.id == PropertyId::AssignedClientIdentifier;
+        if !replaced && !without.contains(&property.id) {
+            writer.copy(&property);
+        }
+    }
+    writer.push(PropertyId::AssignedClientIdentifier, Value::Str(id))?;
+    Ok(writer)
+}
