@@ -8,6 +8,7 @@ mod denials;
 mod identity;
 mod observe;
 mod printable;
+pub mod property_edit;
 mod template;
 pub mod topic_map;
 

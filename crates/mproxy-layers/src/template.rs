@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::identity::{Placeholder, Values};
+use crate::identity::{Names, Placeholder, Values};
 
 /// Why a text with placeholders is not understood.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -116,6 +116,19 @@ impl Template {
         self.parts.iter().map(|part| part.text(values)).collect()
     }
 
+    /// Fills in the text with names as they are, for a place where they mean nothing but themselves;
+    /// `None` if one is missing or empty.
+    pub(crate) fn text(&self, names: Names<'_>) -> Option<String> {
+        let text = |part: &Part| match part {
+            Part::Literal(literal) => Some(literal.to_string()),
+            Part::Placeholder { placeholder, .. } => {
+                let name = names.get(*placeholder).filter(|name| !name.is_empty());
+                name.map(str::to_owned)
+            }
+        };
+        self.parts.iter().map(text).collect()
+    }
+
     /// Fills in the text with a value that every placeholder could have, to check its syntax.
     pub(crate) fn sample(&self) -> String {
         let text = |part: &Part| match part {
@@ -141,7 +154,6 @@ impl Part {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Names;
 
     fn filled(text: &str, client_id: &str, username: Option<&str>) -> Option<String> {
         Template::parse(text, true)
@@ -189,6 +201,14 @@ mod tests {
             assert!(!template.is(other.as_bytes(), &values), "{other}");
         }
         assert!(!template.is(b"-c", &Values::new(Names::new("c", Some("")))));
+    }
+
+    #[test]
+    fn names_stand_for_themselves_where_they_mean_nothing_else() {
+        let template = Template::parse("<${username}>", false).expect("a valid template");
+        let text = |username| template.text(Names::new("c", username));
+        assert_eq!(text(Some("a/#")).as_deref(), Some("<a/#>"));
+        assert_eq!((text(Some("")), text(None)), (None, None));
     }
 
     #[test]

@@ -1,0 +1,99 @@
+//! What the client sends.
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use mproxy_codec::{EncodeError, Kind, Properties, ReasonCode};
+use mproxy_session::{FilterFuture, Packet, Verdict};
+use tower_service::Service;
+
+use super::edits::ClientEdits;
+use crate::Observer;
+
+/// What a direction of a session needs.
+#[derive(Debug)]
+pub(super) struct Shared<O> {
+    pub(super) edits: ClientEdits,
+    pub(super) observer: O,
+}
+
+/// The packet service that edits what a client publishes and subscribes to.
+#[derive(Debug)]
+pub struct PropertyEditToServer<S, O = ()> {
+    inner: S,
+    /// `None` if nothing is edited.
+    shared: Option<Arc<Shared<O>>>,
+}
+
+impl<S, O> PropertyEditToServer<S, O> {
+    pub(super) const fn new(inner: S, shared: Option<Arc<Shared<O>>>) -> Self {
+        Self { inner, shared }
+    }
+}
+
+impl<S, O> Service<Packet> for PropertyEditToServer<S, O>
+where
+    S: Service<Packet, Response = Verdict>,
+    O: Observer,
+{
+    type Response = Verdict;
+    type Error = S::Error;
+    type Future = FilterFuture<S::Future>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    #[inline]
+    fn call(&mut self, mut packet: Packet) -> Self::Future {
+        let Some(shared) = &self.shared else {
+            return FilterFuture::inner(self.inner.call(packet));
+        };
+        match shared.edit(&mut packet) {
+            Ok(()) => FilterFuture::inner(self.inner.call(packet)),
+            Err(error) => {
+                shared.observer.dropped(packet.kind());
+                FilterFuture::verdict(refuse(error))
+            }
+        }
+    }
+}
+
+impl<O: Observer> Shared<O> {
+    /// Edits the packet, if it is one that is edited.
+    pub(super) fn edit(&self, packet: &mut Packet) -> Result<(), EncodeError> {
+        let edited = match packet.kind() {
+            Kind::Publish => packet
+                .publish()
+                .map(|publish| self.edits.edit(&publish.properties())),
+            Kind::Subscribe => packet
+                .subscribe()
+                .map(|subscribe| self.edits.edit(&subscribe.properties())),
+            _ => return Ok(()),
+        };
+        // a packet that does not let itself be taken apart could have anything in it
+        let Some(edited) = edited.ok_or(EncodeError::NoSuchField)? else {
+            return Ok(());
+        };
+        packet.set_properties(edited.as_bytes())?;
+        self.observer.modified(packet.kind());
+        Ok(())
+    }
+
+    /// Returns edited properties of a CONNECT or a will, `None` if they are the same.
+    pub(super) fn edited(&self, properties: &Properties<'_>) -> Option<Vec<u8>> {
+        let edited = self.edits.edit(properties)?;
+        Some(edited.as_bytes().to_vec())
+    }
+}
+
+/// The packet would be too large, or, against all expectation, not valid.
+fn refuse(error: EncodeError) -> Verdict {
+    Verdict::refuse(match error {
+        EncodeError::PacketTooLarge | EncodeError::FieldTooLong => ReasonCode::QUOTA_EXCEEDED,
+        _ => ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR,
+    })
+}
