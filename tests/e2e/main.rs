@@ -7,6 +7,7 @@ use mproxy_tests::tools;
 
 mod access_log;
 mod acl;
+mod client_id;
 mod defects;
 mod demo;
 mod deploy;
@@ -17,6 +18,7 @@ mod limits;
 mod matrix;
 mod memory;
 mod prometheus;
+mod property_edit;
 mod sessions;
 mod start;
 mod topic_map;

@@ -8,6 +8,8 @@ use mproxy_layers::access_log::{AccessLogLayer, Events};
 use mproxy_layers::acl::{
     Acl, AclLayer, Actions, DeniedWill, Effect, OnDeny, Rule, SubscribePolicy,
 };
+use mproxy_layers::client_id::ClientIdLayer;
+use mproxy_layers::property_edit::PropertyEditLayer;
 use mproxy_layers::topic_map::TopicMapLayer;
 use mproxy_session::BoxError;
 
@@ -48,6 +50,14 @@ pub(crate) fn compose(chain: &Chain, metrics: &Metrics) -> Result<Composed, BoxE
             LayerKind::Acl(settings) => {
                 AnyLayer::Acl(acl(settings)?.log_denials(logs_denials).observer(count))
             }
+            LayerKind::ClientId(settings) => {
+                AnyLayer::ClientId(ClientIdLayer::new(settings.compile()?))
+            }
+            LayerKind::PropertyEdit(settings) => {
+                let (up, down) = (&settings.to_server, &settings.to_client);
+                let layer = PropertyEditLayer::new(up.compile()?, down.compile()?);
+                AnyLayer::PropertyEdit(layer.observer(count))
+            }
             LayerKind::TopicMap(settings) => {
                 let layer = TopicMapLayer::new(settings.compile()?).log_denials(logs_denials);
                 AnyLayer::TopicMap(layer.observer(count))
@@ -63,7 +73,10 @@ pub(crate) fn compose(chain: &Chain, metrics: &Metrics) -> Result<Composed, BoxE
 fn access_log(chain: &Chain) -> Option<&config::AccessLog> {
     chain.layers.iter().find_map(|layer| match &layer.kind {
         LayerKind::AccessLog(log) => Some(log),
-        LayerKind::Acl(_) | LayerKind::TopicMap(_) => None,
+        LayerKind::Acl(_)
+        | LayerKind::TopicMap(_)
+        | LayerKind::ClientId(_)
+        | LayerKind::PropertyEdit(_) => None,
     })
 }
 

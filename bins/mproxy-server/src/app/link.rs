@@ -20,6 +20,8 @@ use mproxy_admin::{Action, Decision, LayerMetrics, PacketType, Reason};
 use mproxy_codec::Kind;
 use mproxy_layers::access_log::{AccessLogLayer, AccessLogToClient, AccessLogToServer};
 use mproxy_layers::acl::{AclLayer, AclToClient, AclToServer};
+use mproxy_layers::client_id::{ClientIdLayer, ClientIdToClient};
+use mproxy_layers::property_edit::{PropertyEditLayer, PropertyEditToClient, PropertyEditToServer};
 use mproxy_layers::topic_map::{TopicMapLayer, TopicMapToClient, TopicMapToServer};
 use mproxy_layers::{self as layers, Observer};
 use mproxy_session::{Admission, BoxError, Connect, Hooks, Packet, Tap, Verdict};
@@ -68,6 +70,8 @@ pub(crate) enum AnyLayer {
     Acl(AclLayer<Count>),
     TopicMap(TopicMapLayer<Count>),
     AccessLog(AccessLogLayer),
+    ClientId(ClientIdLayer),
+    PropertyEdit(PropertyEditLayer<Count>),
 }
 
 /// The layers of a chain, outermost first, as a service of the CONNECT stage.
@@ -130,6 +134,28 @@ impl Service<Connect> for Chain {
                     ))
                 })
             }
+            Some(AnyLayer::ClientId(layer)) => {
+                let admitted = layer.layer(inner).oneshot(connect);
+                Box::pin(async {
+                    // it looks at nothing that the client sends
+                    Ok(admitted.await?.map_hooks(|_, hooks| {
+                        hooks.map(
+                            |tap| tap,
+                            |tap| pack(tap, ToClient::ClientId, ToClient::Forward),
+                        )
+                    }))
+                })
+            }
+            Some(AnyLayer::PropertyEdit(layer)) => {
+                let admitted = layer.layer(inner).oneshot(connect);
+                Box::pin(async {
+                    Ok(packed(
+                        admitted.await?,
+                        ToServer::PropertyEdit,
+                        ToClient::PropertyEdit,
+                    ))
+                })
+            }
             None => {
                 let hooks = Hooks::none().map(
                     |tap| tap.convert(|_| ToServer::Forward),
@@ -147,19 +173,21 @@ fn packed<U, D>(
     to_server: impl FnOnce(Box<U>) -> ToServer,
     to_client: impl FnOnce(Box<D>) -> ToClient,
 ) -> Admission<ToServer, ToClient> {
-    fn pack<S, T>(tap: Tap<S>, into: impl FnOnce(Box<S>) -> T, forward: T) -> Tap<T> {
-        if tap.kinds().is_empty() {
-            // a service that is offered nothing need not be kept
-            return Tap::none().convert(|_| forward);
-        }
-        tap.convert(|service| into(Box::new(service)))
-    }
     admission.map_hooks(|_, hooks| {
         hooks.map(
             |tap| pack(tap, to_server, ToServer::Forward),
             |tap| pack(tap, to_client, ToClient::Forward),
         )
     })
+}
+
+/// Puts a packet service into the common type of its direction.
+fn pack<S, T>(tap: Tap<S>, into: impl FnOnce(Box<S>) -> T, forward: T) -> Tap<T> {
+    if tap.kinds().is_empty() {
+        // a service that is offered nothing need not be kept
+        return Tap::none().convert(|_| forward);
+    }
+    tap.convert(|service| into(Box::new(service)))
 }
 
 /// The verdict of a packet stack: there at once, unless a layer waits.
@@ -207,17 +235,15 @@ impl Future for Answer {
     }
 }
 
-/// A packet stack of one direction.
+/// A packet stack of one direction: the layers that look at it.
 macro_rules! packets {
-    ($(#[$doc:meta])* $packets:ident, $acl:ident, $topic_map:ident, $log:ident) => {
+    ($(#[$doc:meta])* $packets:ident { $($layer:ident($service:ty),)* }) => {
         $(#[$doc])*
         #[derive(Debug)]
         pub(crate) enum $packets {
             /// The end of the chain.
             Forward,
-            Acl(Box<$acl<Tap<$packets>, Count>>),
-            TopicMap(Box<$topic_map<Tap<$packets>, Count>>),
-            AccessLog(Box<$log<Tap<$packets>>>),
+            $($layer(Box<$service>),)*
         }
 
         impl Service<Packet> for $packets {
@@ -228,18 +254,14 @@ macro_rules! packets {
             fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
                 match self {
                     Self::Forward => Poll::Ready(Ok(())),
-                    Self::Acl(service) => service.poll_ready(cx),
-                    Self::TopicMap(service) => service.poll_ready(cx),
-                    Self::AccessLog(service) => service.poll_ready(cx),
+                    $(Self::$layer(service) => service.poll_ready(cx),)*
                 }
             }
 
             fn call(&mut self, packet: Packet) -> Answer {
                 match self {
                     Self::Forward => Answer::Ready(Some(Ok(Verdict::Forward(packet)))),
-                    Self::Acl(service) => Answer::of(service.call(packet)),
-                    Self::TopicMap(service) => Answer::of(service.call(packet)),
-                    Self::AccessLog(service) => Answer::of(service.call(packet)),
+                    $(Self::$layer(service) => Answer::of(service.call(packet)),)*
                 }
             }
         }
@@ -248,15 +270,20 @@ macro_rules! packets {
 
 packets!(
     /// What sees the packets of a client: the outermost layer of a chain, with the rest inside.
-    ToServer,
-    AclToServer,
-    TopicMapToServer,
-    AccessLogToServer
+    ToServer {
+        Acl(AclToServer<Tap<ToServer>, Count>),
+        TopicMap(TopicMapToServer<Tap<ToServer>, Count>),
+        AccessLog(AccessLogToServer<Tap<ToServer>>),
+        PropertyEdit(PropertyEditToServer<Tap<ToServer>, Count>),
+    }
 );
 packets!(
     /// What sees the packets of a broker: the outermost layer of a chain, with the rest inside.
-    ToClient,
-    AclToClient,
-    TopicMapToClient,
-    AccessLogToClient
+    ToClient {
+        Acl(AclToClient<Tap<ToClient>, Count>),
+        TopicMap(TopicMapToClient<Tap<ToClient>, Count>),
+        AccessLog(AccessLogToClient<Tap<ToClient>>),
+        ClientId(ClientIdToClient<Tap<ToClient>>),
+        PropertyEdit(PropertyEditToClient<Tap<ToClient>, Count>),
+    }
 );

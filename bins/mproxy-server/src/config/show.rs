@@ -1,8 +1,8 @@
 //! A configuration as TOML, defaults included, secrets hidden.
 
 use super::model::{
-    AccessLog, Acl, AclRule, Choice, Config, Layer, LayerKind, Listener, TopicMap, TopicMapRule,
-    Transport, Upstream,
+    AccessLog, Acl, AclRule, Choice, ClientId, ClientIdRequire, Config, Layer, LayerKind, Listener,
+    PropertyEdits, TopicMap, TopicMapRule, Transport, Upstream,
 };
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
@@ -110,6 +110,13 @@ fn layer(layer: &Layer) -> Table {
         }
         LayerKind::Acl(acl) => access_list(&mut table, acl),
         LayerKind::TopicMap(map) => topic_map(&mut table, map),
+        LayerKind::ClientId(ids) => client_id(&mut table, ids),
+        LayerKind::PropertyEdit(edits) => {
+            property_edits(&mut table, &edits.to_server);
+            let mut to_client = Table::new();
+            property_edits(&mut to_client, &edits.to_client);
+            table["to_client"] = Item::Table(to_client);
+        }
     }
     table
 }
@@ -138,6 +145,33 @@ fn topic_map(table: &mut Table, map: &TopicMap) {
     table["super"] = Item::Table(clients);
     if !map.rules.is_empty() {
         table["rules"] = Item::ArrayOfTables(map.rules.iter().map(map_rule).collect());
+    }
+}
+
+fn client_id(table: &mut Table, ids: &ClientId) {
+    table["require"] = value(ids.require.word());
+    match ids.require {
+        ClientIdRequire::PrefixUsername => table["separator"] = value(&ids.separator),
+        ClientIdRequire::Template | ClientIdRequire::Any | ClientIdRequire::EqualsUsername => {}
+    }
+    for (key, template) in [("template", &ids.template), ("prefix", &ids.prefix)] {
+        if let Some(template) = template {
+            table[key] = value(template.as_str());
+        }
+    }
+    table["generate"] = value(ids.generate);
+}
+
+fn property_edits(table: &mut Table, edits: &PropertyEdits) {
+    table["strip"] = strings(edits.strip.iter().map(String::as_str));
+    for (key, properties) in [("set", &edits.set), ("add", &edits.add)] {
+        let mut named = Table::new();
+        for (name, template) in properties {
+            named[name] = value(template.as_str());
+        }
+        if !named.is_empty() {
+            table[key] = Item::Table(named);
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! `[chains.NAME]` and `[layers.NAME]`.
 
-use super::{Listing, Located, Setting, TopicMapFile};
+use super::{ClientIdFile, Listing, Located, PropertyEditFile, Setting, TopicMapFile};
 use crate::config::model::{
     AccessEvent, AclAction, AclDefault, AclOnDeny, AclSubscribe, AclWill, VendorForm,
 };
@@ -31,6 +31,10 @@ pub(crate) enum LayerFile {
     Acl(Box<AclFile>),
     /// The client's topics in another place at the broker; the client does not see it.
     TopicMap(Box<TopicMapFile>),
+    /// Who may use which client id, and what the broker sees of it.
+    ClientId(Box<ClientIdFile>),
+    /// User Properties of MQTT 5 that are taken out or appended.
+    PropertyEdit(Box<PropertyEditFile>),
 }
 
 /// `type = "access-log"`.

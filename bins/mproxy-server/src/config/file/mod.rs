@@ -3,15 +3,19 @@
 //! This is the only list of keys. The reader takes the known keys from it, the JSON schema
 //! is generated from it. Values are [`Setting`]s: unchecked, with their place in the text.
 
+mod client_id;
 mod layer;
 mod listener;
+mod property_edit;
 mod server;
 mod setting;
 mod topic_map;
 mod upstream;
 
+pub(crate) use client_id::ClientIdFile;
 pub(crate) use layer::{AccessLogFile, AclFile, ChainFile, LayerFile, RuleFile};
 pub(crate) use listener::{LimitsFile, ListenerFile};
+pub(crate) use property_edit::{PropertyEditFile, ToClientFile};
 pub(crate) use server::{AdminFile, LogFile, ServerFile};
 pub(crate) use setting::{Listing, Located, Raw, Setting};
 pub(crate) use topic_map::{MapRuleFile, SuperFile, TopicMapFile};

@@ -1,6 +1,6 @@
 //! `[chains.NAME]` and `[layers.NAME]`: what packets pass on their way.
 
-use super::{AccessLog, Acl, TopicMap};
+use super::{AccessLog, Acl, ClientId, PropertyEdit, TopicMap};
 use std::sync::Arc;
 
 /// The most layers that one chain may hold.
@@ -37,6 +37,10 @@ pub(crate) enum LayerKind {
     Acl(Acl),
     /// `type = "topic-map"`: topics of the client in another place at the broker.
     TopicMap(TopicMap),
+    /// `type = "client-id"`: who may use which client id.
+    ClientId(ClientId),
+    /// `type = "property-edit"`: User Properties that are taken out or appended.
+    PropertyEdit(PropertyEdit),
 }
 
 impl LayerKind {
@@ -46,6 +50,8 @@ impl LayerKind {
             Self::AccessLog(_) => "access-log",
             Self::Acl(_) => "acl",
             Self::TopicMap(_) => "topic-map",
+            Self::ClientId(_) => "client-id",
+            Self::PropertyEdit(_) => "property-edit",
         }
     }
 }

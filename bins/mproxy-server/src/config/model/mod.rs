@@ -6,8 +6,10 @@
 mod access_log;
 mod acl;
 mod choice;
+mod client_id;
 mod layer;
 mod listener;
+mod property_edit;
 mod rate;
 mod server;
 mod template;
@@ -18,10 +20,12 @@ mod vendor;
 pub(crate) use access_log::{AccessEvent, AccessLog};
 pub(crate) use acl::{Acl, AclAction, AclDefault, AclOnDeny, AclRule, AclSubscribe, AclWill};
 pub(crate) use choice::Choice;
+pub(crate) use client_id::{ClientId, ClientIdRequire};
 pub(crate) use layer::{Chain, Layer, LayerKind, MAX_CHAIN_LAYERS};
 pub(crate) use listener::{
     Limits, Listener, MqttVersion, ServerReference, Transport, TransportName,
 };
+pub(crate) use property_edit::{PropertyEdit, PropertyEdits};
 pub(crate) use rate::Rate;
 pub(crate) use server::{Admin, DrainWills, Log, LogFormat, Server};
 pub(crate) use template::{Placeholder, Template};

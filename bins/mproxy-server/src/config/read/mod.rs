@@ -9,8 +9,8 @@ pub(crate) use section::Section;
 use self::reserved::reserved_type;
 use super::context::Context;
 use super::file::{
-    AccessLogFile, AclFile, ChainFile, File, LayerFile, ListenerFile, Located, MapRuleFile,
-    RuleFile, SuperFile, TopicMapFile, UpstreamFile,
+    AccessLogFile, AclFile, ChainFile, ClientIdFile, File, LayerFile, ListenerFile, Located,
+    MapRuleFile, PropertyEditFile, RuleFile, SuperFile, ToClientFile, TopicMapFile, UpstreamFile,
 };
 use super::scalar::{closest, quoted};
 use crate::diagnostics::Diagnostic;
@@ -21,7 +21,13 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// The values of `type` in `[layers.NAME]`.
-const LAYER_TYPES: [&str; 3] = ["access-log", "acl", "topic-map"];
+const LAYER_TYPES: [&str; 5] = [
+    "access-log",
+    "acl",
+    "topic-map",
+    "client-id",
+    "property-edit",
+];
 
 type Table<'t> = Spanned<DeTable<'t>>;
 
@@ -69,6 +75,14 @@ fn layer(cx: &mut Context, mut table: Table<'_>) -> Option<LayerFile> {
             LayerFile::TopicMap(Box::new(TopicMapFile {
                 rules,
                 super_clients: cx.optional::<SuperFile>(super_clients),
+                ..cx.section(table)
+            }))
+        }
+        "client-id" => LayerFile::ClientId(Box::new(cx.section::<ClientIdFile>(table))),
+        "property-edit" => {
+            let to_client = cx.take_table(&mut table, "to_client");
+            LayerFile::PropertyEdit(Box::new(PropertyEditFile {
+                to_client: cx.optional::<ToClientFile>(to_client),
                 ..cx.section(table)
             }))
         }

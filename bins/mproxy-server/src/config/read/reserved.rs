@@ -100,7 +100,6 @@ const LAYER_TYPES: &[&str] = &[
     "dynsec",
     "exhook",
     "opentelemetry",
-    "property-edit",
     "quota",
     "rate-limit",
     "schema",

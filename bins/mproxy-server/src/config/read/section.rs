@@ -4,8 +4,9 @@ use super::fields::keys_of;
 use super::reserved::reserved;
 use crate::config::context::Context;
 use crate::config::file::{
-    AccessLogFile, AclFile, AdminFile, ChainFile, File, LimitsFile, ListenerFile, LogFile,
-    MapRuleFile, RuleFile, ServerFile, SuperFile, TopicMapFile, UpstreamFile,
+    AccessLogFile, AclFile, AdminFile, ChainFile, ClientIdFile, File, LimitsFile, ListenerFile,
+    LogFile, MapRuleFile, PropertyEditFile, RuleFile, ServerFile, SuperFile, ToClientFile,
+    TopicMapFile, UpstreamFile,
 };
 use crate::config::scalar::{closest, quoted};
 use crate::diagnostics::Diagnostic;
@@ -29,6 +30,9 @@ pub(crate) enum Section {
     TopicMap,
     MapRule,
     Super,
+    ClientId,
+    PropertyEdit,
+    ToClient,
     Admin,
     Log,
 }
@@ -40,7 +44,7 @@ pub(super) trait Keys: DeserializeOwned + Default {
 }
 
 /// Every section, with its header as one writes it.
-const HEADERS: [(Section, &str); 14] = [
+const HEADERS: [(Section, &str); 17] = [
     (Section::Root, "the top of the file"),
     (Section::Server, "[server]"),
     (Section::Listener, "[[listeners]]"),
@@ -56,6 +60,12 @@ const HEADERS: [(Section, &str); 14] = [
         "[[layers.NAME.rules]] of a layer of type \"topic-map\"",
     ),
     (Section::Super, "[layers.NAME.super]"),
+    (Section::ClientId, "[layers.NAME] of type \"client-id\""),
+    (
+        Section::PropertyEdit,
+        "[layers.NAME] of type \"property-edit\"",
+    ),
+    (Section::ToClient, "[layers.NAME.to_client]"),
     (Section::Admin, "[admin]"),
     (Section::Log, "[log]"),
 ];
@@ -76,6 +86,9 @@ impl Section {
             Self::TopicMap => keys_of::<TopicMapFile>(),
             Self::MapRule => keys_of::<MapRuleFile>(),
             Self::Super => keys_of::<SuperFile>(),
+            Self::ClientId => keys_of::<ClientIdFile>(),
+            Self::PropertyEdit => keys_of::<PropertyEditFile>(),
+            Self::ToClient => keys_of::<ToClientFile>(),
             Self::Admin => keys_of::<AdminFile>(),
             Self::Log => keys_of::<LogFile>(),
         }
@@ -123,7 +136,11 @@ impl Context {
         // The section of `type` is known without it; it is a key all the same.
         let layer = matches!(
             section,
-            Section::AccessLog | Section::Acl | Section::TopicMap
+            Section::AccessLog
+                | Section::Acl
+                | Section::TopicMap
+                | Section::ClientId
+                | Section::PropertyEdit
         );
         let also = layer.then_some("type").into_iter();
         let keys = quoted(also.chain(known.iter().copied()));
@@ -160,6 +177,9 @@ sections! {
     TopicMapFile => TopicMap,
     MapRuleFile => MapRule,
     SuperFile => Super,
+    ClientIdFile => ClientId,
+    PropertyEditFile => PropertyEdit,
+    ToClientFile => ToClient,
     AdminFile => Admin,
     LogFile => Log,
 }

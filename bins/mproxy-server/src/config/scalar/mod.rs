@@ -14,7 +14,7 @@ mod text;
 pub(crate) use address::AdminBind;
 pub(crate) use measure::Size;
 pub(crate) use number::{Count, FormatVersion, Number};
-pub(crate) use template::{FilterTemplate, PrefixTemplate, StartTemplate, opaque};
+pub(crate) use template::{FilterTemplate, PrefixTemplate, StartTemplate, TextTemplate, opaque};
 pub(crate) use text::{LogLevel, Origin, Text, UrlPath};
 
 use super::file::Raw;

@@ -49,6 +49,10 @@ impl Scalar for FilterTemplate {
     }
 }
 
+/// Any text that fits into one line, with placeholders.
+#[derive(Debug)]
+pub(crate) struct TextTemplate;
+
 /// The start of topic names, with placeholders, or nothing.
 #[derive(Debug)]
 pub(crate) struct StartTemplate;
@@ -101,6 +105,28 @@ impl Scalar for StartTemplate {
             "" => Ok(Template::new(String::new())),
             _ => PrefixTemplate::read(raw, loose),
         }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string" })
+    }
+}
+
+impl Scalar for TextTemplate {
+    type Value = Template;
+
+    fn expected() -> String {
+        "a text such as \"${username}\"".to_owned()
+    }
+
+    fn read(raw: &Raw, _: bool) -> Result<Template, Problem> {
+        let text = string::<Self>(raw)?;
+        opaque(text)?;
+        if text.contains(char::is_control) {
+            let message = "text with control characters";
+            return Err(Problem::new(message, "one line only"));
+        }
+        Ok(Template::new(text.to_owned()))
     }
 
     fn schema() -> Schema {

@@ -1,6 +1,6 @@
 //! `[layers.NAME]`.
 
-use super::{Named, acl, bounds, topic_map};
+use super::{Named, acl, bounds, client_id, property_edit, topic_map};
 use crate::config::context::Context;
 use crate::config::file::{AccessLogFile, LayerFile, Located};
 use crate::config::model::{AccessEvent, AccessLog, Layer, LayerKind};
@@ -32,6 +32,13 @@ pub(super) fn layers(
             LayerFile::Acl(keys) => Some(LayerKind::Acl(acl::acl(cx, name, keys, &file.span))),
             LayerFile::TopicMap(keys) => {
                 topic_map::topic_map(cx, keys, &file.span).map(LayerKind::TopicMap)
+            }
+            LayerFile::ClientId(keys) => {
+                client_id::client_id(cx, keys, &file.span).map(LayerKind::ClientId)
+            }
+            LayerFile::PropertyEdit(keys) => {
+                let edits = property_edit::property_edit(cx, keys, &file.span);
+                Some(LayerKind::PropertyEdit(edits))
             }
         };
         let Some(kind) = kind else {

@@ -4,11 +4,13 @@
 mod acl;
 mod bounds;
 mod chain;
+mod client_id;
 mod cross;
 mod layer;
 mod listener;
 mod names;
 mod placeholders;
+mod property_edit;
 mod server;
 mod shadow;
 mod topic_map;

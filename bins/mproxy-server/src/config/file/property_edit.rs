@@ -1,0 +1,38 @@
+//! `[layers.NAME]` of type `property-edit`.
+
+use super::{Listing, Setting};
+use crate::config::scalar::{Text, TextTemplate};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// `type = "property-edit"`: what is done to User Properties of MQTT 5 that clients send.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(inline)]
+pub(crate) struct PropertyEditFile {
+    /// Names of properties that are taken out.
+    #[schemars(extend("default" = []))]
+    pub(crate) strip: Listing<Text>,
+    /// Properties that take the place of all others of their name; ${username}, ${client_id} and
+    /// ${cn} are filled in.
+    pub(crate) set: BTreeMap<String, Setting<TextTemplate>>,
+    /// Properties that are appended, whatever else there is.
+    pub(crate) add: BTreeMap<String, Setting<TextTemplate>>,
+    /// The same for what clients receive.
+    pub(crate) to_client: ToClientFile,
+}
+
+/// What is done to User Properties that clients receive.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(inline)]
+pub(crate) struct ToClientFile {
+    /// Names of properties that are taken out.
+    #[schemars(extend("default" = []))]
+    pub(crate) strip: Listing<Text>,
+    /// Properties that take the place of all others of their name.
+    pub(crate) set: BTreeMap<String, Setting<TextTemplate>>,
+    /// Properties that are appended, whatever else there is.
+    pub(crate) add: BTreeMap<String, Setting<TextTemplate>>,
+}
