@@ -201,3 +201,32 @@ async fn a_subscriber_reads_who_sent_a_message() {
     let message = reader.message().await;
     assert_eq!((message.text(), &message.properties), ("x", &stamped()));
 }
+
+/// The client is told of packets that leave room for what is added, so that a message that it may send
+/// is not too large for the broker in the end.
+#[tokio::test]
+async fn the_broker_is_never_sent_more_than_it_takes() {
+    let broker = FakeBroker::bind().await;
+    let mproxy = stamp(&broker.url()).start().await;
+    let mut client = Link::tcp(mproxy.addr()).await;
+    let connect = Connect::new(Version::V5, "d7").username("acme");
+    client.send(&connect.bytes()).await;
+    let mut server = broker.session().await;
+    server.packet().await;
+    server
+        .send(&frame(0x20, &[0, 0, 5, 0x27, 0, 0, 1, 0]))
+        .await;
+    let answer = client.packet().await;
+    let added = pairs(&[("x-client", "d7"), ("x-tenant", "acme"), ("via", "mproxy")]);
+    let size = u32::try_from(256 - added.len() - 6).expect("a small number");
+    assert_eq!(answer.body()[4..], size.to_be_bytes());
+    // the largest that it may send
+    let publish = Publish::new(Version::V5, "a");
+    let largest = size as usize - publish.bytes("").len() - 1;
+    let largest = publish.bytes("x".repeat(largest));
+    client.send(&largest).await;
+    server.speak(Version::V5);
+    let packet = server.packet().await;
+    assert_eq!(packet.kind(), 3);
+    assert!(packet.bytes().len() <= 256, "{packet:?}");
+}

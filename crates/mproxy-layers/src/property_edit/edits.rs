@@ -110,6 +110,15 @@ pub(super) struct ClientEdits {
 }
 
 impl ClientEdits {
+    /// Returns how many bytes longer a packet may become, the lengths in front of its properties
+    /// included, which may grow from one byte to four each.
+    pub(super) const fn growth(&self) -> usize {
+        match self.append.len() {
+            0 => 0,
+            append => append + 6,
+        }
+    }
+
     /// Returns the edited properties, `None` if they are the same.
     pub(super) fn edit(&self, properties: &Properties<'_>) -> Option<PropertyWriter> {
         let strip = &self.edits.0.strip;
@@ -219,6 +228,8 @@ mod tests {
     #[test]
     fn what_has_nothing_to_strip_is_not_touched() {
         let edits = Edits::builder().strip("x-secret").build();
+        let growth = |edits: &Edits| edits.for_client(CLIENT).map(|edits| edits.growth());
+        assert_eq!(growth(&edits), Ok(0));
         assert_eq!(edited(&edits, CLIENT, &[("a", "x-secret")]), None);
         assert_eq!(
             edited(&edits, CLIENT, &[("x-secret", "a")]),

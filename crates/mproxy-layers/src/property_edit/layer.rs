@@ -197,12 +197,14 @@ impl<O> Session<O> {
         };
         let to_server = kinds(&self.to_server, KindSet::PUBLISH | KindSet::SUBSCRIBE);
         let to_client = kinds(&self.to_client, KindSet::PUBLISH);
+        let growth = self.to_server.as_ref().map_or(0, |it| it.edits.growth());
         admission.map_hooks(|_, hooks| {
             hooks.map(
                 |tap| {
                     tap.wrap(to_server, true, |inner| {
                         PropertyEditToServer::new(inner, self.to_server)
                     })
+                    .grows(growth)
                 },
                 |tap| {
                     tap.wrap(to_client, true, |inner| {

@@ -160,6 +160,11 @@ impl<O: Observer> TopicMapLayer<O> {
                 (Some(_), Version::V5) => (TO_SERVER, KindSet::PUBLISH | KindSet::CONNACK),
                 (Some(_), _) => (TO_SERVER, KindSet::PUBLISH),
             };
+            // the topic name and the Response Topic, and the lengths before them
+            let growth = map.as_ref().map_or(0, |map| match map.growth() {
+                0 => 0,
+                growth => 2 * growth + LENGTHS,
+            });
             let shared = map.map(|map| {
                 Arc::new(Shared {
                     map,
@@ -174,6 +179,7 @@ impl<O: Observer> TopicMapLayer<O> {
                     tap.wrap(to_server, true, |inner| {
                         TopicMapToServer::new(inner, shared)
                     })
+                    .grows(growth)
                 },
                 |tap| {
                     tap.wrap(to_client, true, |inner| {
@@ -184,6 +190,10 @@ impl<O: Observer> TopicMapLayer<O> {
         })
     }
 }
+
+/// How many bytes the Remaining Length and the length of the properties may grow by: from one to four,
+/// each.
+const LENGTHS: usize = 6;
 
 /// What a client sends with a topic in it.
 const TO_SERVER: KindSet = KindSet::PUBLISH
