@@ -18,6 +18,7 @@ mod ordering;
 mod panics;
 mod quota;
 mod recall;
+mod recordings;
 mod streaming;
 mod summary;
 mod tower;

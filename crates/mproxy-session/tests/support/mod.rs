@@ -10,6 +10,7 @@ pub mod frames;
 pub mod hooks;
 pub mod memory;
 pub mod pair;
+pub mod recording;
 
 use std::time::Duration;
 
