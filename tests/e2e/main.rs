@@ -19,6 +19,7 @@ mod matrix;
 mod memory;
 mod prometheus;
 mod property_edit;
+mod recordings;
 mod sessions;
 mod start;
 mod topic_map;

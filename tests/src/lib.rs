@@ -17,6 +17,9 @@
 pub mod clients;
 pub mod http;
 pub mod memory;
+pub mod raw;
+#[path = "../../crates/mproxy-session/tests/support/recording.rs"]
+pub mod recording;
 pub mod tools;
 pub mod wire;
 
@@ -24,6 +27,7 @@ pub mod wire;
 pub mod readme;
 
 mod broker;
+mod chance;
 mod deadline;
 mod link;
 mod mosquitto;
@@ -31,6 +35,7 @@ mod mproxy;
 mod process;
 
 pub use self::broker::FakeBroker;
+pub use self::chance::Chance;
 pub use self::deadline::{PATIENCE, until, within};
 pub use self::link::{Link, Rest, drain};
 pub use self::mosquitto::{Mosquitto, Stopped, WsBridge};
