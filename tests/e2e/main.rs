@@ -15,6 +15,7 @@ mod drain;
 mod faults;
 mod health;
 mod limits;
+mod loss;
 mod matrix;
 mod memory;
 mod prometheus;

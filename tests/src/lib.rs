@@ -15,6 +15,7 @@
 //! installs it.
 
 pub mod clients;
+pub mod durable;
 pub mod http;
 pub mod memory;
 pub mod raw;
@@ -29,6 +30,7 @@ pub mod readme;
 mod broker;
 mod chance;
 mod deadline;
+mod forwarder;
 mod link;
 mod mosquitto;
 mod mproxy;
@@ -37,6 +39,7 @@ mod process;
 pub use self::broker::FakeBroker;
 pub use self::chance::Chance;
 pub use self::deadline::{PATIENCE, until, within};
+pub use self::forwarder::{Fault, Forwarder};
 pub use self::link::{Link, Rest, drain};
 pub use self::mosquitto::{Mosquitto, Stopped, WsBridge};
 pub use self::mproxy::{Metrics, Mproxy, Setup, server_binary};

@@ -50,6 +50,12 @@ impl Link {
         Self::over(stream.unwrap_or_else(|error| panic!("{addr}: {error}")))
     }
 
+    /// Connects over TCP, if somebody listens.
+    pub async fn try_tcp(addr: SocketAddr) -> Option<Self> {
+        let stream = within("a connection", TcpStream::connect(addr)).await;
+        stream.ok().map(Self::over)
+    }
+
     /// Connects over WebSocket, with the subprotocol `mqtt`.
     ///
     /// # Panics

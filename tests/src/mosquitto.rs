@@ -21,7 +21,16 @@ pub struct Mosquitto {
     process: Process,
     addr: SocketAddr,
     dir: TempDir,
+    config: &'static str,
 }
+
+/// It says everything that it does.
+const TALKATIVE: &str = "log_type all\n";
+
+/// It takes whatever comes, and says nothing of single packets. The number of messages in flight has
+/// no bound because version 2.0.11 lets new ones overtake those that wait behind it.
+const FOR_LOAD: &str = "log_type error\nlog_type warning\nlog_type information\n\
+max_queued_messages 0\nmax_inflight_messages 0\n";
 
 impl Mosquitto {
     /// Starts one that lets everybody in.
@@ -29,25 +38,42 @@ impl Mosquitto {
     /// # Panics
     /// If it does not start.
     pub async fn start() -> Self {
+        Self::with(TALKATIVE).await
+    }
+
+    /// Starts one that drops no message because there are too many.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub async fn for_load() -> Self {
+        Self::with(FOR_LOAD).await
+    }
+
+    async fn with(config: &'static str) -> Self {
         let dir = TempDir::new().expect("a temporary folder can be made");
         for _ in 0..TRIES {
             // mosquitto does not say which port it got, so that it is told one: a free one
             let free = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr());
             let addr = free.expect("there is a free port");
-            if let Some(process) = Self::run(&dir, addr).await {
-                return Self { process, addr, dir };
+            if let Some(process) = Self::run(&dir, addr, config).await {
+                return Self {
+                    process,
+                    addr,
+                    dir,
+                    config,
+                };
             }
         }
         panic!("no port stayed free for mosquitto");
     }
 
     /// `None` when the port is taken.
-    async fn run(dir: &TempDir, addr: SocketAddr) -> Option<Process> {
+    async fn run(dir: &TempDir, addr: SocketAddr, config: &str) -> Option<Process> {
         let path = dir.path().display();
         let config = format!(
             "listener {} 127.0.0.1\nlistener 0 {path}/socket\nallow_anonymous true\n\
              persistence true\npersistence_location {path}/\nuser root\n\
-             log_dest stderr\nlog_type all\n",
+             log_dest stderr\n{config}",
             addr.port()
         );
         let file = dir.path().join("mosquitto.conf");
@@ -99,6 +125,7 @@ impl Mosquitto {
         Stopped {
             addr: self.addr,
             dir: self.dir,
+            config: self.config,
         }
     }
 }
@@ -108,6 +135,7 @@ impl Mosquitto {
 pub struct Stopped {
     addr: SocketAddr,
     dir: TempDir,
+    config: &'static str,
 }
 
 impl Stopped {
@@ -116,12 +144,13 @@ impl Stopped {
     /// # Panics
     /// If somebody has taken its port.
     pub async fn start(self) -> Mosquitto {
-        let Self { addr, dir } = self;
-        let process = Mosquitto::run(&dir, addr).await;
+        let Self { addr, dir, config } = self;
+        let process = Mosquitto::run(&dir, addr, config).await;
         Mosquitto {
             process: process.expect("the port is free"),
             addr,
             dir,
+            config,
         }
     }
 }

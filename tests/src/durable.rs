@@ -1,0 +1,433 @@
+//! Clients that do not give up: they connect again whenever a connection ends, and take their
+//! session up where it was, as the standard tells clients to whose messages matter.
+//!
+//! Publishers count. Of what they send, subscribers know what must come next, so that a loss, a
+//! duplicate and a wrong order are seen as soon as they happen:
+//!
+//! - QoS 1: each number follows the one before it, or has been there already;
+//! - QoS 2: each number follows the one before it.
+//!
+//! A broker that does not keep to this by itself is held to less: [`Promise`].
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::deadline::within;
+use crate::link::Link;
+use crate::wire::{
+    Connect, Message, PINGREQ, Packet, Publish, Version, puback, pubcomp, pubrec, pubrel,
+};
+
+/// Messages of one publisher that wait for an acknowledgement.
+const WINDOW: usize = 6;
+
+/// Before a client that was refused comes again.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// How long without an acknowledgement nothing moves.
+const STILL: Duration = Duration::from_millis(100);
+
+/// Publishers, subscribers, and where they find the broker.
+#[derive(Debug)]
+pub struct Load {
+    address: watch::Sender<SocketAddr>,
+    enough: watch::Sender<bool>,
+    last: watch::Sender<Option<Counts>>,
+    acknowledged: watch::Receiver<u64>,
+    publishers: JoinSet<(Key, Key, u32, u32)>,
+    subscribers: JoinSet<u64>,
+}
+
+/// What a broker keeps to when nothing is in front of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promise {
+    /// Nothing is lost, nothing of QoS 2 comes twice, nothing comes out of order.
+    Everything,
+    /// Nothing is lost.
+    NoLoss,
+}
+
+/// A publisher and a QoS.
+type Key = (usize, u8);
+
+/// The last number of each.
+type Counts = HashMap<Key, u32>;
+
+/// What came of a load.
+#[derive(Clone, Copy, Debug)]
+pub struct Outcome {
+    /// Messages that the broker acknowledged.
+    pub acknowledged: u64,
+    /// Deliveries that had been there already.
+    pub repeated: u64,
+}
+
+impl Load {
+    /// Starts clients, of MQTT 3.1.1 and 5.0 in turns, at `address`. Every subscriber gets every
+    /// message.
+    ///
+    /// # Panics
+    /// If they cannot connect.
+    pub async fn start(
+        address: SocketAddr,
+        publishers: usize,
+        subscribers: usize,
+        promise: Promise,
+    ) -> Self {
+        let (address, place) = watch::channel(address);
+        let (enough, stop) = watch::channel(false);
+        let (last, target) = watch::channel(None);
+        let (counter, acknowledged) = watch::channel(0);
+        let mut load = Self {
+            address,
+            enough,
+            last,
+            acknowledged,
+            publishers: JoinSet::new(),
+            subscribers: JoinSet::new(),
+        };
+        let version = |number: usize| [Version::V311, Version::V5][number % 2];
+        for number in 0..subscribers {
+            let connect = Connect::new(version(number), &format!("subscriber-{number}"));
+            let mut subscriber = Subscriber {
+                session: Session::new(connect, place.clone()),
+                promise,
+                seen: Counts::new(),
+                early: BTreeSet::new(),
+                unreleased: BTreeSet::new(),
+                repeated: 0,
+            };
+            // before anything is published
+            let mut link = within("a session", subscriber.session.connect()).await;
+            link.subscribe("count/+/1", 1).await;
+            link.subscribe("count/+/2", 2).await;
+            let target = target.clone();
+            load.subscribers.spawn(subscriber.run(link, target));
+        }
+        for number in 0..publishers {
+            let connect = Connect::new(version(number), &format!("publisher-{number}"));
+            let publisher = Publisher {
+                number,
+                session: Session::new(connect, place.clone()),
+                waiting: VecDeque::new(),
+                next: [1, 1],
+                id: 0,
+            };
+            let (stop, counter) = (stop.clone(), counter.clone());
+            load.publishers.spawn(publisher.run(stop, counter));
+        }
+        load
+    }
+
+    /// From now on the broker is found here.
+    pub fn moved(&self, address: SocketAddr) {
+        self.address.send_replace(address);
+    }
+
+    /// Waits until so many more messages are acknowledged.
+    ///
+    /// # Panics
+    /// If they are not: nothing moves any more.
+    pub async fn progress(&mut self, messages: u64) {
+        let target = *self.acknowledged.borrow() + messages;
+        let mut acknowledged = self.acknowledged.clone();
+        tokio::select! {
+            reached = within("progress", acknowledged.wait_for(|it| *it >= target)) => {
+                reached.expect("the publishers are there");
+            }
+            // only a failure ends them before they are told to
+            ended = self.publishers.join_next() => panic!("a publisher ended: {ended:?}"),
+            ended = self.subscribers.join_next() => panic!("a subscriber ended: {ended:?}"),
+        }
+    }
+
+    /// Waits until nothing is acknowledged any more.
+    pub async fn stalled(&mut self) {
+        let mut acknowledged = self.acknowledged.clone();
+        while tokio::time::timeout(STILL, acknowledged.changed())
+            .await
+            .is_ok()
+        {}
+    }
+
+    /// No more messages: waits until every message is acknowledged, and has arrived everywhere.
+    ///
+    /// # Panics
+    /// If one is lost.
+    pub async fn finish(mut self) -> Outcome {
+        self.enough.send_replace(true);
+        let mut last = Counts::new();
+        while let Some(ended) = within("the publishers", self.publishers.join_next()).await {
+            let (one, two, first, second) = ended.expect("a publisher does not fail");
+            last.extend([(one, first), (two, second)]);
+        }
+        self.last.send_replace(Some(last));
+        let mut repeated = 0;
+        while let Some(ended) = within("the subscribers", self.subscribers.join_next()).await {
+            repeated += ended.expect("a subscriber gets everything");
+        }
+        Outcome {
+            acknowledged: *self.acknowledged.borrow(),
+            repeated,
+        }
+    }
+}
+
+/// A session at the broker, and the way there.
+#[derive(Debug)]
+struct Session {
+    connect: Connect,
+    place: watch::Receiver<SocketAddr>,
+    /// The broker has said once that it has it.
+    exists: bool,
+}
+
+impl Session {
+    fn new(connect: Connect, place: watch::Receiver<SocketAddr>) -> Self {
+        Self {
+            connect: connect.persistent(),
+            place,
+            exists: false,
+        }
+    }
+
+    /// Connects, however often it takes.
+    async fn connect(&mut self) -> Link {
+        loop {
+            let address = *self.place.borrow();
+            if let Some(mut link) = Link::try_tcp(address).await {
+                link.speak(self.connect.version());
+                if link.try_send(&self.connect.bytes()).await
+                    && let Some(connack) = link.packet_or_end().await
+                    && connack.body()[1] == 0
+                {
+                    let present = connack.body()[0] == 1;
+                    assert!(present || !self.exists, "the broker has lost a session");
+                    self.exists = true;
+                    return link;
+                }
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Publisher {
+    number: usize,
+    session: Session,
+    waiting: VecDeque<Waiting>,
+    /// The next number with QoS 1, and with QoS 2.
+    next: [u32; 2],
+    id: u16,
+}
+
+/// A message that was sent and is not yet acknowledged to its end.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    id: u16,
+    qos: u8,
+    number: u32,
+    /// PUBREC came: the message must not be sent again.
+    received: bool,
+}
+
+impl Publisher {
+    async fn run(
+        mut self,
+        enough: watch::Receiver<bool>,
+        acknowledged: watch::Sender<u64>,
+    ) -> (Key, Key, u32, u32) {
+        loop {
+            let mut link = self.session.connect().await;
+            self.talk(&mut link, &enough, &acknowledged).await;
+            if *enough.borrow() && self.waiting.is_empty() {
+                let [one, two] = self.next;
+                return ((self.number, 1), (self.number, 2), one - 1, two - 1);
+            }
+        }
+    }
+
+    /// Until the connection ends, or everything is said.
+    async fn talk(
+        &mut self,
+        link: &mut Link,
+        enough: &watch::Receiver<bool>,
+        acknowledged: &watch::Sender<u64>,
+    ) {
+        // in the order in which they were sent first [MQTT-4.6.0-1]
+        let again: Vec<_> = self.waiting.iter().copied().collect();
+        for waiting in again {
+            let bytes = if waiting.received {
+                pubrel(waiting.id)
+            } else {
+                self.bytes(waiting, true)
+            };
+            if !link.try_send(&bytes).await {
+                return;
+            }
+        }
+        loop {
+            while self.waiting.len() < WINDOW && !*enough.borrow() {
+                let waiting = self.next();
+                self.waiting.push_back(waiting);
+                if !link.try_send(&self.bytes(waiting, false)).await {
+                    return;
+                }
+            }
+            if self.waiting.is_empty() {
+                return;
+            }
+            let Some(packet) = link.packet_or_end().await else {
+                return;
+            };
+            if packet.kind() == 14 {
+                return;
+            }
+            succeeded(&packet);
+            let at = self.waiting.iter().position(|it| it.id == packet.id());
+            let at = at.unwrap_or_else(|| panic!("nobody waits for {packet:?}"));
+            let waiting = &mut self.waiting[at];
+            match (packet.kind(), waiting.qos) {
+                (5, 2) => {
+                    waiting.received = true;
+                    if !link.try_send(&pubrel(packet.id())).await {
+                        return;
+                    }
+                }
+                (4, 1) | (7, 2) => {
+                    self.waiting.remove(at);
+                    acknowledged.send_modify(|count| *count += 1);
+                }
+                _ => panic!("{packet:?} for {waiting:?}"),
+            }
+        }
+    }
+
+    /// QoS 1 and 2 in turns.
+    fn next(&mut self) -> Waiting {
+        let [one, two] = &mut self.next;
+        let (qos, number) = if *one <= *two { (1, one) } else { (2, two) };
+        let waiting = *number;
+        *number += 1;
+        self.id = self.id % 1000 + 1;
+        Waiting {
+            id: self.id,
+            qos,
+            number: waiting,
+            received: false,
+        }
+    }
+
+    fn bytes(&self, waiting: Waiting, again: bool) -> Vec<u8> {
+        let topic = format!("count/{}/{}", self.number, waiting.qos);
+        let version = self.session.connect.version();
+        let publish = Publish::new(version, &topic).qos(waiting.qos, waiting.id);
+        let publish = if again { publish.dup() } else { publish };
+        publish.bytes(waiting.number.to_string())
+    }
+}
+
+/// An acknowledgement may have a reason; it is to be none for a failure.
+fn succeeded(packet: &Packet) {
+    let reason = packet.body().get(2).copied().unwrap_or(0);
+    assert!(reason < 0x80, "{packet:?}");
+}
+
+#[derive(Debug)]
+struct Subscriber {
+    session: Session,
+    promise: Promise,
+    /// Up to where everything came.
+    seen: Counts,
+    /// What came before its turn.
+    early: BTreeSet<(Key, u32)>,
+    /// Of QoS 2, what came and was not released: if it comes again, it is no other message.
+    unreleased: BTreeSet<u16>,
+    repeated: u64,
+}
+
+impl Subscriber {
+    async fn run(mut self, link: Link, mut target: watch::Receiver<Option<Counts>>) -> u64 {
+        let mut link = link;
+        loop {
+            if self.listen(&mut link, &mut target).await {
+                return self.repeated;
+            }
+            link = self.session.connect().await;
+        }
+    }
+
+    /// Until the connection ends (false), or everything has come and nothing else (true).
+    async fn listen(
+        &mut self,
+        link: &mut Link,
+        target: &mut watch::Receiver<Option<Counts>>,
+    ) -> bool {
+        let mut asked = false;
+        loop {
+            let complete = target.borrow_and_update().as_ref() == Some(&self.seen);
+            if complete && !asked {
+                // whatever is still on its way comes before the answer
+                asked = true;
+                if !link.try_send(&PINGREQ).await {
+                    return false;
+                }
+            }
+            let packet = tokio::select! {
+                packet = link.packet_or_end() => packet,
+                changed = target.changed() => {
+                    changed.expect("the load is there");
+                    continue;
+                }
+            };
+            let Some(packet) = packet else { return false };
+            let answer = match packet.kind() {
+                3 => self.receive(&packet),
+                6 => {
+                    self.unreleased.remove(&packet.id());
+                    pubcomp(packet.id())
+                }
+                13 => return true,
+                14 => return false,
+                _ => panic!("{packet:?}"),
+            };
+            if !link.try_send(&answer).await {
+                return false;
+            }
+        }
+    }
+
+    fn receive(&mut self, packet: &Packet) -> Vec<u8> {
+        let message = Message::of(packet, self.session.connect.version());
+        let mut topic = message.topic.split('/').skip(1);
+        let publisher = topic.next().and_then(|it| it.parse().ok());
+        let key = (publisher.expect("a number"), message.qos);
+        let number: u32 = message.text().parse().expect("a number");
+        let fresh = message.qos == 1 || self.unreleased.insert(message.id);
+        if fresh {
+            let seen = self.seen.entry(key).or_insert(0);
+            if number == *seen + 1 {
+                *seen = number;
+                while self.early.remove(&(key, *seen + 1)) {
+                    *seen += 1;
+                }
+            } else {
+                let allowed =
+                    self.promise == Promise::NoLoss || message.qos == 1 && number <= *seen;
+                assert!(allowed, "{number} after {seen}, publisher and QoS {key:?}");
+                let repeated = number <= *seen || !self.early.insert((key, number));
+                self.repeated += u64::from(repeated);
+            }
+        }
+        if message.qos == 1 {
+            puback(message.id)
+        } else {
+            pubrec(message.id)
+        }
+    }
+}
