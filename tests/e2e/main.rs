@@ -25,3 +25,4 @@ mod sessions;
 mod start;
 mod topic_map;
 mod websocket;
+mod wills;
