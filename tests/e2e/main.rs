@@ -18,6 +18,7 @@ mod limits;
 mod loss;
 mod matrix;
 mod memory;
+mod peers;
 mod prometheus;
 mod property_edit;
 mod recordings;

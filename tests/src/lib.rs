@@ -18,6 +18,7 @@ pub mod clients;
 pub mod durable;
 pub mod http;
 pub mod memory;
+pub mod peers;
 pub mod raw;
 #[path = "../../crates/mproxy-session/tests/support/recording.rs"]
 pub mod recording;
