@@ -2,6 +2,7 @@
 
 use mproxy_tests::wire::{
     Connect, Message, Publish, Version, connack, field, frame, properties, suback, subscribe,
+    user_property,
 };
 use mproxy_tests::{FakeBroker, Link, Mosquitto, Mproxy, Setup};
 
@@ -246,4 +247,76 @@ async fn nobody_takes_over_the_session_of_another() {
             end.leave().await;
         }
     }
+}
+
+/// Inside, a client is who the layers outside made of it: in rules, in stamps, in topics; and CONNACK
+/// comes back through all of them.
+#[tokio::test]
+async fn layers_inside_know_a_client_by_its_new_id() {
+    let broker = FakeBroker::bind().await;
+    let mproxy = Setup::before(&broker.url())
+        .toml(
+            r#"
+[chains.default]
+layers = ["log", "ids", "stamp", "acl", "tenant"]
+[layers.log]
+type = "access-log"
+[layers.ids]
+type = "client-id"
+prefix = "${username}:"
+generate = true
+[layers.stamp]
+type = "property-edit"
+set = { "x-client" = "${client_id}" }
+[layers.acl]
+type = "acl"
+[[layers.acl.rules]]
+allow = ["publish", "subscribe"]
+topics = ["${client_id}/#"]
+[layers.tenant]
+type = "topic-map"
+prefix = "tenants/${username}/"
+"#,
+        )
+        .start()
+        .await;
+    for version in Version::ALL {
+        let connect = Connect::new(version, "7").username("acme");
+        let mut client = Link::tcp(mproxy.addr()).await;
+        let (_, (mut server, _)) = tokio::join!(client.connect(&connect), broker.accept());
+        client
+            .send(&Publish::new(version, "7/up").bytes("no"))
+            .await;
+        client
+            .send(&Publish::new(version, "acme:7/up").bytes("yes"))
+            .await;
+        let stamp = user_property("x-client", "acme:7");
+        let mut stamped = Publish::new(version, "tenants/acme/acme:7/up");
+        if version.is_v5() {
+            stamped = stamped.properties(&stamp);
+        }
+        server.expect(&stamped.bytes("yes")).await;
+        server
+            .send(&Publish::new(version, "tenants/acme/acme:7/down").bytes("x"))
+            .await;
+        assert_eq!(client.message().await.topic, "acme:7/down");
+    }
+    let mut client = Link::tcp(mproxy.addr()).await;
+    let nameless = Connect::new(Version::V5, "").username("acme");
+    client.send(&nameless.bytes()).await;
+    let mut server = broker.session().await;
+    assert_eq!(server.packet().await.kind(), 1);
+    let block = [&[0x1a][..], &field("tenants/acme/answers"), &[0x13, 0, 9]].concat();
+    server
+        .send(&frame(0x20, &[&[0, 0][..], &properties(&block)].concat()))
+        .await;
+    let answer = client.packet().await;
+    let told = [&[0x1a][..], &field("answers"), &[0x13, 0, 9]].concat();
+    let body = answer.body();
+    assert!(body[3..].starts_with(&told), "{answer:?}");
+    let rest = &body[3 + told.len()..];
+    assert!(
+        rest.windows(10).any(|id| id == b"\x12\0\x27mproxy-"),
+        "{answer:?}"
+    );
 }
