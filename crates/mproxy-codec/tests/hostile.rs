@@ -3,10 +3,13 @@
 //! `data/hostile.json` says for each case what a proxy must do with the bytes. The codec judges the
 //! packets one by one; what takes the memory of a connection is listed in [`SESSION`].
 
+#[path = "data/hostile.rs"]
+mod data;
+
 use std::collections::BTreeMap;
 
+use data::{Case, Cut, Sender};
 use mproxy_codec::{DecodeError, Direction, Head, Version, View};
-use serde_json::Value;
 
 /// Cases whose packets are all well-formed on their own: what is wrong with them, or what is to be
 /// done, depends on what came before. The tests of the session judge these.
@@ -125,14 +128,20 @@ fn read(version: Version, direction: Direction, mut bytes: &[u8]) -> Outcome {
     }
 }
 
-/// Feeds the bytes one by one.
-fn read_slowly(version: Version, direction: Direction, bytes: &[u8]) -> Outcome {
-    let mut start = 0;
-    for end in 1..=bytes.len() {
-        match View::parse(version, direction, &bytes[start..end]) {
-            Ok(Some(_)) => start = end,
-            Ok(None) => {}
-            Err(error) => return Outcome::Refused(error),
+/// Feeds the bytes in pieces, as they come from a network.
+fn read_cut(version: Version, direction: Direction, bytes: &[u8], cut: Cut) -> Outcome {
+    let (mut start, mut end) = (0, 0);
+    for size in cut.sizes(bytes.len()) {
+        end += size;
+        loop {
+            match View::parse(version, direction, &bytes[start..end]) {
+                Ok(Some(_)) => {
+                    let head = Head::parse(&bytes[start..end]).expect("parsed");
+                    start += head.expect("whole").total_len();
+                }
+                Ok(None) => break,
+                Err(error) => return Outcome::Refused(error),
+            }
         }
     }
     if start == bytes.len() {
@@ -142,76 +151,27 @@ fn read_slowly(version: Version, direction: Direction, bytes: &[u8]) -> Outcome 
     }
 }
 
-struct Case {
-    id: String,
-    verdict: String,
-    version: Version,
-    direction: Direction,
-    bytes: Vec<u8>,
-    /// Reason codes with which MQTT 5.0 may answer.
-    reasons: Vec<u8>,
+const fn direction(case: &Case) -> Direction {
+    match case.sender {
+        Sender::Client => Direction::ToServer,
+        Sender::Broker => Direction::ToClient,
+    }
 }
 
-fn unhex(text: &str) -> Vec<u8> {
-    text.as_bytes()
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(str::from_utf8(pair).expect("ASCII"), 16).expect("hex"))
-        .collect()
-}
-
-fn bytes_of(case: &Value) -> Vec<u8> {
-    let Some(parts) = case["parts"].as_array() else {
-        return unhex(case["hex"].as_str().unwrap_or_default());
-    };
-    let part = |part: &Value| {
-        let times = part[1].as_u64().expect("a number of repetitions");
-        unhex(part[0].as_str().expect("hex")).repeat(times as usize)
-    };
-    parts.iter().flat_map(part).collect()
-}
-
-fn cases() -> Vec<Case> {
-    let cases: Vec<Value> =
-        serde_json::from_str(include_str!("data/hostile.json")).expect("valid JSON");
-    let text = |case: &Value, key| case[key].as_str().expect("a string").to_owned();
-    let reason = |code: &Value| {
-        let code = code.as_str().expect("a string").trim_start_matches("0x");
-        u8::from_str_radix(code, 16).expect("hex")
-    };
-    cases
-        .iter()
-        .map(|case| Case {
-            id: text(case, "id"),
-            verdict: text(case, "verdict"),
-            version: match text(case, "version").as_str() {
-                "3.1" => Version::V31,
-                "3.1.1" => Version::V311,
-                "5.0" => Version::V5,
-                other => panic!("version {other}"),
-            },
-            direction: match text(case, "dir").as_str() {
-                "c2s" => Direction::ToServer,
-                "s2c" => Direction::ToClient,
-                other => panic!("direction {other}"),
-            },
-            bytes: bytes_of(case),
-            reasons: case["reason_v5"]
-                .as_array()
-                .map(|codes| codes.iter().map(reason).collect())
-                .unwrap_or_default(),
-        })
-        .collect()
+fn version(case: &Case) -> Version {
+    let mut all = [Version::V31, Version::V311, Version::V5].into_iter();
+    all.find(|version| version.level() == case.level)
+        .expect("a version")
 }
 
 #[test]
 fn every_case_holds() {
     let session: BTreeMap<_, _> = SESSION.iter().copied().collect();
     let by_choice: BTreeMap<_, _> = REFUSED_BY_CHOICE.iter().copied().collect();
-    let cases = cases();
-    assert_eq!(cases.len(), 338);
+    let cases = data::mqtt();
     let mut wrong = Vec::new();
     for case in &cases {
-        let outcome = read(case.version, case.direction, &case.bytes);
+        let outcome = read(version(case), direction(case), &case.bytes);
         let holds = if session.contains_key(case.id.as_str()) {
             // else the codec alone could judge it, and would not be in the list
             !matches!(outcome, Outcome::Refused(_))
@@ -235,25 +195,29 @@ fn every_case_holds() {
 }
 
 #[test]
-fn byte_by_byte_is_no_different() {
-    for case in cases() {
-        assert_eq!(
-            read_slowly(case.version, case.direction, &case.bytes),
-            read(case.version, case.direction, &case.bytes),
-            "{}",
-            case.id
-        );
+fn no_cut_makes_a_difference() {
+    let random = std::iter::repeat_with(Cut::random).take(20);
+    for cut in random.chain([Cut::ByteByByte]) {
+        for case in data::mqtt() {
+            let (version, direction) = (version(&case), direction(&case));
+            assert_eq!(
+                read_cut(version, direction, &case.bytes, cut),
+                read(version, direction, &case.bytes),
+                "{} {cut:?}",
+                case.id
+            );
+        }
     }
 }
 
 #[test]
 fn the_reason_is_one_that_the_case_allows() {
     let mut wrong = Vec::new();
-    for case in cases() {
-        if case.version != Version::V5 || case.reasons.is_empty() {
+    for case in data::mqtt() {
+        if !version(&case).is_v5() || case.reasons.is_empty() {
             continue;
         }
-        if let Outcome::Refused(error) = read(case.version, case.direction, &case.bytes) {
+        if let Outcome::Refused(error) = read(Version::V5, direction(&case), &case.bytes) {
             let reason = error.reason();
             if !case.reasons.contains(&reason.as_u8()) {
                 wrong.push(format!(

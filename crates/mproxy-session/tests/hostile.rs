@@ -2,12 +2,16 @@
 //!
 //! The data (of the codec's tests) says for each case in which state the bytes come, from which
 //! side, and what a proxy must do. The codec judges packets one by one; here a whole session does,
-//! once with the bytes in one piece and once byte by byte.
+//! with the bytes in one piece, byte by byte and in random pieces.
 
 mod support;
 
+#[path = "../../mproxy-codec/tests/data/hostile.rs"]
+mod data;
+
 use std::time::Duration;
 
+use data::{Case, Cut, Sender};
 use mproxy_codec::{
     ConnectPacket, Direction, Head, Kind, KindSet, PropertyId, ReasonCode, Subscription, Value,
     Version, View, topic::TopicFilter,
@@ -16,7 +20,6 @@ use mproxy_session::{
     Admission, BoxError, Connect, ConnectRefusal, FilterLayer, Forward, Hooks, OnSubscribeLayer,
     Packet, Refusal, Tap,
 };
-use serde_json::Value as Json;
 use support::frames::properties;
 use support::{Frames, Pair, Setup, hex, show};
 use tower::{Layer, ServiceBuilder, service_fn};
@@ -27,61 +30,27 @@ const NOT_YET: &[(&str, &str)] = &[];
 /// Cases after whose bytes the broker closes or breaks its connection.
 const BROKER_CLOSES: &[&str] = &["S31-005", "S31-006", "S311-005", "S311-025", "S50-006"];
 
-struct Case {
-    id: String,
-    state: String,
-    verdict: String,
-    version: Version,
-    direction: Direction,
-    bytes: Vec<u8>,
-    /// Reason codes with which MQTT 5.0 may answer.
-    reasons: Vec<u8>,
-    /// The CONNECT of the session, where it is not the usual one.
-    before: Option<Vec<u8>>,
+/// Cases of another protocol on a listener for MQTT, with what the session takes them for.
+fn strangers() -> impl Iterator<Item = Case> {
+    let cases = data::transport().into_iter();
+    cases.filter(|case| case.state == "tcp").map(|case| Case {
+        state: "new".to_owned(),
+        level: Version::V311.level(),
+        ..case
+    })
 }
 
-fn cases() -> Vec<Case> {
-    let cases: Vec<Json> =
-        serde_json::from_str(include_str!("../../mproxy-codec/tests/data/hostile.json"))
-            .expect("valid JSON");
-    let text = |case: &Json, key| case[key].as_str().expect("a string").to_owned();
-    let bytes = |case: &Json| match case["parts"].as_array() {
-        None => hex(case["hex"].as_str().unwrap_or_default()),
-        Some(parts) => parts
-            .iter()
-            .flat_map(|part| {
-                let times = part[1].as_u64().expect("a number of repetitions");
-                let times = usize::try_from(times).expect("a number that fits");
-                hex(part[0].as_str().expect("hex")).repeat(times)
-            })
-            .collect(),
-    };
-    let reason = |code: &Json| hex(code.as_str().expect("a string").trim_start_matches("0x"))[0];
-    cases
-        .iter()
-        .map(|case| Case {
-            id: text(case, "id"),
-            state: text(case, "state"),
-            verdict: text(case, "verdict"),
-            version: match text(case, "version").as_str() {
-                "3.1" => Version::V31,
-                "3.1.1" => Version::V311,
-                "5.0" => Version::V5,
-                other => panic!("version {other}"),
-            },
-            direction: match text(case, "dir").as_str() {
-                "c2s" => Direction::ToServer,
-                "s2c" => Direction::ToClient,
-                other => panic!("direction {other}"),
-            },
-            bytes: bytes(case),
-            reasons: case["reason_v5"]
-                .as_array()
-                .map(|codes| codes.iter().map(reason).collect())
-                .unwrap_or_default(),
-            before: case["pre"][0].as_str().map(hex),
-        })
-        .collect()
+const fn direction(case: &Case) -> Direction {
+    match case.sender {
+        Sender::Client => Direction::ToServer,
+        Sender::Broker => Direction::ToClient,
+    }
+}
+
+fn version(case: &Case) -> Version {
+    let mut all = [Version::V31, Version::V311, Version::V5].into_iter();
+    all.find(|version| version.level() == case.level)
+        .expect("a version")
 }
 
 /// How a case is played.
@@ -91,8 +60,8 @@ enum Form {
     Bare,
     /// With hooks in both directions, in one piece.
     Hooked,
-    /// With hooks in both directions, byte by byte.
-    Dripped,
+    /// With hooks in both directions, in pieces.
+    Cut(Cut),
 }
 
 /// Refuses what is below "denied/", also for a group that shares it, and the user "denied".
@@ -167,7 +136,7 @@ impl Outcome {
 
 /// Brings a session into the state of the case.
 async fn prepare(case: &Case, form: Form) -> Pair {
-    let f = Frames(case.version);
+    let f = Frames(version(case));
     let pair = start(form);
     if case.state != "new" {
         let connect = case.before.clone().unwrap_or_else(|| {
@@ -234,12 +203,12 @@ fn reasons(version: Version, mut bytes: &[u8]) -> Vec<u8> {
 
 /// Plays a case and says what is wrong with how it went.
 async fn play(case: &Case, form: Form) -> Result<(), String> {
-    let f = Frames(case.version);
+    let f = Frames(version(case));
     let pair = prepare(case, form).await;
-    let up = case.direction == Direction::ToServer;
+    let up = case.sender == Sender::Client;
     let from = if up { &pair.client } else { &pair.broker };
-    if form == Form::Dripped {
-        from.set_chunks([], 1);
+    if let Form::Cut(cut) = form {
+        from.set_chunks(cut.sizes(case.bytes.len()), usize::MAX);
     }
     from.send(&case.bytes);
     let mut outcome = Outcome::of(&pair).await;
@@ -282,14 +251,14 @@ async fn play(case: &Case, form: Form) -> Result<(), String> {
             let unknown_level = case.state == "new" && outcome.client == hex("20 02 00 01");
             holds(
                 unknown_level
-                    || is_strict(case.version, Direction::ToClient, &outcome.client)
-                        && reasons(case.version, &outcome.client)
+                    || is_strict(version(case), Direction::ToClient, &outcome.client)
+                        && reasons(version(case), &outcome.client)
                             .iter()
                             .all(|code| *code >= 0x80),
                 "the client gets a refusal or nothing",
             )?;
-            let told = reasons(case.version, &outcome.client);
-            if case.version.is_v5() && up && !case.reasons.is_empty() {
+            let told = reasons(version(case), &outcome.client);
+            if version(case).is_v5() && up && !case.reasons.is_empty() {
                 let allowed = told.iter().all(|code| case.reasons.contains(code));
                 holds(allowed, "the reason is one that the case allows")?;
             }
@@ -314,14 +283,14 @@ async fn play(case: &Case, form: Form) -> Result<(), String> {
             let other = if up { &outcome.broker } else { &Vec::new() };
             holds(other.is_empty(), "nothing of what is refused is forwarded")?;
             holds(
-                is_strict(case.version, Direction::ToClient, &outcome.client),
+                is_strict(version(case), Direction::ToClient, &outcome.client),
                 "a valid refusal",
             )?;
         }
         "policy" => {
             // one that announces 256 MiB streams where nobody wants to see its payload
             let streams = case.bytes.starts_with(&[0x30, 0xff, 0xff, 0xff]);
-            let strict = is_strict(case.version, case.direction, received);
+            let strict = is_strict(version(case), direction(case), received);
             holds(
                 strict || streams && *received == case.bytes,
                 "what is forwarded is strict",
@@ -343,7 +312,7 @@ async fn play(case: &Case, form: Form) -> Result<(), String> {
                 "closed by the time-out",
             )?;
             holds(
-                is_strict(case.version, Direction::ToClient, &later.client),
+                is_strict(version(case), Direction::ToClient, &later.client),
                 "a valid refusal",
             )?;
         }
@@ -363,19 +332,19 @@ async fn play(case: &Case, form: Form) -> Result<(), String> {
                 "the second never reaches the broker",
             )?;
             holds(later.closed(), "both sides are closed")?;
-            let wanted: &[u8] = if case.version.is_v5() {
+            let wanted: &[u8] = if version(case).is_v5() {
                 &[0, 0x82]
             } else {
                 &[0]
             };
             holds(
-                reasons(case.version, &later.client) == wanted,
+                reasons(version(case), &later.client) == wanted,
                 "0x82 after CONNACK",
             )?;
         }
         "reject_hook" => {
             holds(outcome.dials == 0 && outcome.client_ended, "turned away")?;
-            let told = reasons(case.version, &outcome.client);
+            let told = reasons(version(case), &outcome.client);
             holds(
                 told.len() == 1 && case.reasons.contains(&told[0]),
                 "with a CONNACK",
@@ -410,7 +379,7 @@ async fn play(case: &Case, form: Form) -> Result<(), String> {
                 .expect("whole")
                 .total_len();
             // the answer of a broker without MQTT 5.0 is translated
-            let translated = case.id == "S50-033" && reasons(case.version, received) == [0x84];
+            let translated = case.id == "S50-033" && reasons(version(case), received) == [0x84];
             holds(
                 *received == case.bytes[..first] || translated,
                 "the first packet is relayed",
@@ -448,8 +417,7 @@ async fn stays_up(
 }
 
 async fn play_all(form: Form) {
-    let cases = cases();
-    assert_eq!(cases.len(), 338);
+    let cases: Vec<_> = data::mqtt().into_iter().chain(strangers()).collect();
     for (id, _) in NOT_YET {
         assert!(cases.iter().any(|case| case.id == *id), "no case {id}");
     }
@@ -486,5 +454,12 @@ async fn every_case_holds_with_hooks() {
 
 #[tokio::test(start_paused = true)]
 async fn every_case_holds_byte_by_byte() {
-    play_all(Form::Dripped).await;
+    play_all(Form::Cut(Cut::ByteByByte)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_case_holds_in_random_pieces() {
+    for cut in std::iter::repeat_with(Cut::random).take(3) {
+        play_all(Form::Cut(cut)).await;
+    }
 }

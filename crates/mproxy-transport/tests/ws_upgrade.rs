@@ -266,7 +266,6 @@ async fn malformed_requests_are_refused() {
             b"\x10\x0e\x00\x04MQTT\x04\x02\x00\x3c\x00\x02hz\r\n\r\n",
             "400",
         ),
-        // T-002
         (&hex("16030100050100000103"), "400"),
         (many_headers.as_bytes(), "431"),
         (long_header.as_bytes(), "431"),
@@ -288,60 +287,6 @@ async fn malformed_requests_are_refused() {
             status,
             "{request:02x?}: {response}"
         );
-    }
-}
-
-/// T-020: the header's end never comes, and the limit ends the matter.
-#[tokio::test]
-async fn endless_header_is_cut_off() {
-    let mut request = request_with("").into_bytes();
-    request.truncate(request.len() - 2);
-    request.extend(b"X-A: ");
-    request.resize(128 * 1024, b'a');
-    let (response, result) = answer(&request, &WsOptions::default()).await;
-    assert!(response.starts_with("HTTP/1.1 431 "), "{response}");
-    assert!(matches!(result, Err(WsError::Http(_))), "{result:?}");
-}
-
-/// Upgrade cases of the hostile collection, by their ids.
-#[tokio::test]
-async fn hostile_upgrades() {
-    let head = "474554202f6d71747420485454502f312e310d0a486f73743a20780d0a557067726164653a2077656273\
-                6f636b65740d0a436f6e6e656374696f6e3a20557067726164650d0a5365632d576562536f636b65742d\
-                4b65793a206447686c49484e68625842735a5342756232356a5a513d3d0d0a5365632d576562536f636b\
-                65742d56657273696f6e3a203133";
-    let v12 = head.strip_suffix("33").unwrap().to_owned() + "32";
-    let mqtt = "0d0a5365632d576562536f636b65742d50726f746f636f6c3a206d717474";
-    let listed = WsOptions::default().origins(["https://app.example.com"]);
-    let any = WsOptions::default();
-    for (id, bytes, options, status) in [
-        ("T-015", format!("{head}0d0a0d0a"), &any, "400"),
-        (
-            "T-017",
-            format!("{head}0d0a5365632d576562536f636b65742d50726f746f636f6c3a20666f6f2c206d7174740d0a0d0a"),
-            &any,
-            "101",
-        ),
-        ("T-018", format!("{v12}{mqtt}0d0a0d0a"), &any, "426"),
-        ("T-022", format!("{head}{mqtt}fffe0d0a0d0a"), &any, "400"),
-        (
-            "T-023",
-            format!("{head}{mqtt}0d0a4f726967696e3a2068747470733a2f2f6576696c2e6578616d706c650d0a0d0a"),
-            &listed,
-            "403",
-        ),
-        (
-            "T-025",
-            "474554202f6d71747420485454502f312e310a486f73743a20780a557067726164653a20776562736f636b\
-             65740a5472616e736665722d456e636f64696e673a206368756e6b65640a0a"
-                .to_owned(),
-            &any,
-            "426",
-        ),
-    ] {
-        let (response, result) = answer(&hex(&bytes), options).await;
-        assert_eq!(&response[9..12], status, "{id}: {response}");
-        assert_eq!(result.is_ok(), status == "101", "{id}");
     }
 }
 
