@@ -14,6 +14,7 @@ mod deploy;
 mod drain;
 mod faults;
 mod health;
+mod hostile;
 mod limits;
 mod loss;
 mod matrix;

@@ -60,6 +60,28 @@ impl FakeBroker {
         (link, connect)
     }
 
+    /// For the key `address` of an upstream: the same by way of WebSocket, for
+    /// [`ws_session`](Self::ws_session).
+    #[must_use]
+    pub fn ws_url(&self) -> String {
+        format!("ws://{}/mqtt", self.addr)
+    }
+
+    /// The next connection over WebSocket on which something is said. Others are probes.
+    ///
+    /// # Panics
+    /// If none comes.
+    #[track_caller]
+    pub fn ws_session(&self) -> impl Future<Output = Link> {
+        within("a session at the broker", async {
+            loop {
+                if let Some(link) = Link::upgraded(self.connection().await).await {
+                    return link;
+                }
+            }
+        })
+    }
+
     /// The next connection, whatever it is for.
     ///
     /// # Panics

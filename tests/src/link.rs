@@ -7,9 +7,10 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
+use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 use tokio_tungstenite::tungstenite::{Bytes, Message as Frame};
-use tokio_tungstenite::{WebSocketStream, client_async};
+use tokio_tungstenite::{WebSocketStream, accept_hdr_async, client_async};
 
 use crate::deadline::within;
 use crate::wire::{Connect, DISCONNECT, Message, PINGREQ, PINGRESP, Packet, Version, connack};
@@ -63,6 +64,7 @@ impl Link {
     pub async fn ws(addr: SocketAddr) -> Self {
         let stream = within("a connection", TcpStream::connect(addr)).await;
         let stream = stream.unwrap_or_else(|error| panic!("{addr}: {error}"));
+        stream.set_nodelay(true).expect("a TCP connection");
         let request = format!("ws://{addr}/mqtt").into_client_request();
         let mut request = request.expect("a URL");
         let protocol = HeaderValue::from_static("mqtt");
@@ -73,6 +75,23 @@ impl Link {
             .await
             .unwrap_or_else(|error| panic!("{addr}: {error}"));
         Self::with(Io::Ws(Box::new(stream)))
+    }
+
+    /// As a server: answers the upgrade to a WebSocket and waits until something is said. `None`
+    /// when the connection ends before that.
+    pub(crate) async fn upgraded(stream: TcpStream) -> Option<Self> {
+        stream.set_nodelay(true).ok()?;
+        #[allow(clippy::result_large_err)] // the signature is tungstenite's
+        let choose = |request: &Request, mut response: Response| {
+            let name = HeaderName::from_static("sec-websocket-protocol");
+            if let Some(offered) = request.headers().get(&name) {
+                response.headers_mut().insert(name, offered.clone());
+            }
+            Ok(response)
+        };
+        let stream = accept_hdr_async(stream, choose).await.ok()?;
+        let mut link = Self::with(Io::Ws(Box::new(stream)));
+        link.fill().await.then_some(link)
     }
 
     /// Uses a connection that exists.
