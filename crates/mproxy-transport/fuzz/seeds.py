@@ -1,0 +1,52 @@
+#!/usr/bin/env python3
+"""Writes a seed corpus for each target from the hostile cases of the codec's tests."""
+
+import hashlib
+import json
+import pathlib
+
+here = pathlib.Path(__file__).resolve().parent
+cases = json.loads((here / "../../mproxy-codec/tests/data/hostile.json").read_text())
+
+
+def packet(case):
+    if "parts" in case:
+        return b"".join(bytes.fromhex(part) * times for part, times in case["parts"])
+    return bytes.fromhex(case.get("hex", ""))
+
+
+def put(target, data):
+    folder = here / "corpus" / target
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / hashlib.sha1(data).hexdigest()).write_bytes(data)
+
+
+def frame(first, payload, key=b"\x37\xfa\x21\x3d"):
+    size = len(payload)
+    head = bytes([size]) if size < 126 else b"\x7e" + size.to_bytes(2, "big")
+    head = bytes([first, head[0] | (0x80 if key else 0)]) + head[1:] + key
+    return head + bytes(byte ^ key[at % 4] if key else byte for at, byte in enumerate(payload))
+
+
+REQUEST = (b"GET /mqtt HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n"
+           b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n")
+for lines in [b"", b"Sec-WebSocket-Protocol: mqtt\r\n", b"Sec-WebSocket-Protocol: chat, mqttv3.1\r\n",
+              b"Sec-WebSocket-Protocol: mqtt\r\nOrigin: null\r\n", b"Content-Length: 3\r\n",
+              b"Sec-WebSocket-Protocol: mqtt\r\nTransfer-Encoding: chunked\r\n",
+              b"Sec-WebSocket-Protocol: mqtt\r\nSec-WebSocket-Extensions: permessage-deflate\r\n"]:
+    for cut in (b"\xff\xff", b"\x04\x10"):
+        put("upgrade", cut + REQUEST + lines + b"\r\n" + frame(0x82, b"early"))
+for case in cases:
+    data = packet(case)
+    if len(data) > 4096:
+        continue
+    if case["state"] in ("ws", "tcp"):
+        put("upgrade", b"\xff\xff" + data)
+    elif case["state"] == "ws_open":
+        put("frames", b"\x00\x01\x07\x03" + data)
+    elif case["dir"] != "transport" and data:
+        put("frames", b"\x00\x01\x07\x03" + frame(0x82, data))
+for select, key in ((0, b"\x37\xfa\x21\x3d"), (1, b"")):
+    parts = [frame(0x02, b"frag", key), frame(0x89, b"ping", key), frame(0x80, b"ment", key),
+             frame(0x82, b"x" * 300, key), frame(0x8a, b"", key), frame(0x88, b"\x03\xe8bye", key)]
+    put("frames", bytes([select, 2, 5, 9]) + b"".join(parts))
