@@ -33,6 +33,7 @@ for case in cases:
     select = bytes([versions[case["version"]] * 2 + (case["dir"] == "s2c")])
     put("head", data)
     put("packet", select + data)
+    put("encode", select + data)
     put("stream", select + b"\x03\x01\x05\x02" + data + data)
     if data[0] >> 4 in (1, 3) and len(data) < 200:  # CONNECT, PUBLISH
         for field in FIELDS:

@@ -1,0 +1,45 @@
+#!/usr/bin/env python3
+"""Writes a seed corpus for each target: the known ways around rules, and the topics of the hostile
+cases of the codec's tests."""
+
+import hashlib
+import json
+import pathlib
+
+here = pathlib.Path(__file__).resolve().parent
+cases = json.loads((here / "../../mproxy-codec/tests/data/hostile.json").read_text())
+
+TOPICS = ["a", "a/b", "a/secret", "denied/x", "a//b", "/", "/a", "$SYS/x", "users/u/key", "caf\u00e9"]
+FILTERS = ["#", "+/#", "/#", "+", "a/+", "a/#", "+/secret", "$share/g/denied/#", "$share/g/a/+",
+           "$queue/a", "$SYS/#", "denied/+", "users/+/key", "a/b"]
+NAMES = [("c", "=u"), ("#", "=+"), ("", ""), ("a/b", "="), ("$SYS", "=$share")]
+# effect and actions are bits of the letter: 8 deny, 4 deliver, 2 subscribe, 1 publish
+RULES = ["gdenied/#\noa/secret", "o${username}/#\nga/+", "gusers/${username}/#\nc#", "od/#\ng#\nn+/x",
+         "o/#\ng+/+", "k$SYS/#\ng$SYS/a/#", "nusers/${client_id}/key"]
+PREFIXES = ["t/", "tenants/${username}/", "${client_id}/", "/", "a//"]
+
+
+def put(target, text):
+    folder = here / "corpus" / target
+    folder.mkdir(parents=True, exist_ok=True)
+    data = text.encode()
+    (folder / hashlib.sha1(data).hexdigest()).write_bytes(data)
+
+
+found = set()
+for case in cases:
+    data = bytes.fromhex(case.get("hex", ""))
+    for word in data.split(b"\0"):
+        # the byte before is the end of the length
+        if b"/" in word[1:] and len(word) < 60 and word[1:].isascii():
+            found.add(word[1:].decode().split("\n")[0])
+for rules in RULES:
+    for client_id, username in NAMES:
+        for topic in TOPICS:
+            for filter in FILTERS:
+                put("acl", "\n".join([client_id, username, topic, filter, rules]))
+for prefix in PREFIXES:
+    for client_id, username in NAMES:
+        for topic in TOPICS[:6] + sorted(found)[::40]:
+            for filter in FILTERS[::3]:
+                put("prefix", "\n".join([prefix, client_id, username, filter, topic]))
