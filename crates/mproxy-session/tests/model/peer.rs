@@ -13,10 +13,10 @@ pub(crate) const ALIASES: u16 = 3;
 /// A publication of this end that is not finished.
 #[derive(Debug)]
 enum Flight {
-    /// QoS 1, waiting for PUBACK.
-    Puback(What),
-    /// QoS 2, waiting for PUBREC.
-    Pubrec(What),
+    /// QoS 1, waiting for PUBACK with this reason.
+    Puback(u8),
+    /// QoS 2, waiting for PUBREC with this reason.
+    Pubrec(u8),
     /// QoS 2, waiting for PUBCOMP.
     Pubcomp,
 }
@@ -148,9 +148,10 @@ impl Peer {
         bytes.resize(4 + payload, b'.');
         let what = What::of_publication(&topic, &bytes);
         let id = if qos > 0 { self.free_id() } else { 0 };
+        let reason = self.reason(what, &bytes);
         match qos {
-            1 => drop(self.flights.insert(id, Flight::Puback(what))),
-            2 => drop(self.flights.insert(id, Flight::Pubrec(what))),
+            1 => drop(self.flights.insert(id, Flight::Puback(reason))),
+            2 => drop(self.flights.insert(id, Flight::Pubrec(reason))),
             _ => {}
         }
         if what.is_forwarded() {
@@ -219,12 +220,16 @@ impl Peer {
                     "in order, and nothing refused"
                 );
                 let id = publish.layout().packet_id().unwrap_or(0);
+                let reason = self.opinion(publish.payload().expect("whole"));
                 match qos {
                     QoS::AtMostOnce => Vec::new(),
-                    QoS::AtLeastOnce => f.puback(id),
+                    QoS::AtLeastOnce => f.ack(Kind::Puback, id, reason),
                     QoS::ExactlyOnce => {
-                        assert!(self.received.insert(id), "identifier {id} is in use");
-                        f.pubrec(id)
+                        assert!(!self.received.contains(&id), "identifier {id} is in use");
+                        if reason < 0x80 {
+                            self.received.insert(id);
+                        }
+                        f.ack(Kind::Pubrec, id, reason)
                     }
                 }
             }
@@ -261,12 +266,12 @@ impl Peer {
         }
         let flight = self.flights.remove(&id);
         match (kind, flight) {
-            (Kind::Puback, Some(Flight::Puback(what))) => {
-                assert_eq!(code, self.code_of(what));
+            (Kind::Puback, Some(Flight::Puback(reason))) => {
+                assert_eq!(code, reason);
                 Vec::new()
             }
-            (Kind::Pubrec, Some(Flight::Pubrec(what))) => {
-                assert_eq!(code, self.code_of(what));
+            (Kind::Pubrec, Some(Flight::Pubrec(reason))) => {
+                assert_eq!(code, reason);
                 if code >= 0x80 {
                     return Vec::new();
                 }
@@ -281,10 +286,26 @@ impl Peer {
         }
     }
 
-    /// A client of MQTT 5.0 is told what was refused; a broker hears of success only.
-    fn code_of(&self, what: What) -> u8 {
+    /// How the other end answers a publication, which begins with its number: it does not want each
+    /// one, and only in MQTT 5.0 can it say so.
+    fn opinion(&self, payload: &[u8]) -> u8 {
+        let unwanted = payload.get(3).is_some_and(|byte| byte % 7 == 3);
+        if self.f.0.is_v5() && unwanted {
+            0x97
+        } else {
+            0
+        }
+    }
+
+    /// With which reason a publication of this end is answered. A client of MQTT 5.0 is told what
+    /// was refused; a broker hears of success only.
+    fn reason(&self, what: What, payload: &[u8]) -> u8 {
         let told = self.f.0.is_v5() && self.direction == Direction::ToServer;
-        if told && what.is_refused() { 0x87 } else { 0 }
+        match what {
+            _ if what.is_forwarded() => self.opinion(payload),
+            _ if told && what.is_refused() => 0x87,
+            _ => 0,
+        }
     }
 
     fn answered(&mut self, suback: bool, id: u16, codes: &[u8]) {
