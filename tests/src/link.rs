@@ -198,6 +198,17 @@ impl Link {
         }
     }
 
+    /// Waits for the first bytes of a packet, which need not be whole.
+    ///
+    /// # Panics
+    /// If none come.
+    pub async fn begin(&mut self) {
+        while self.received.is_empty() {
+            let more = within("the first bytes of a packet", self.fill()).await;
+            assert!(more, "the end instead of a packet");
+        }
+    }
+
     /// Waits for a packet.
     ///
     /// # Panics

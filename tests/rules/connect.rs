@@ -1,0 +1,2 @@
+//! Empty.
+pub(crate) const TESTS: &[crate::registry::Registered] = &[];

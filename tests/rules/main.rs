@@ -1,0 +1,32 @@
+//! What the standards oblige a proxy to do, rule by rule, on the wire.
+//!
+//! [`catalogue`] lists the rules and the versions in which they apply. Every test names the rules
+//! that it holds the real binary to, and is run once for each version that it names; [`registry`]
+//! compares the two without running anything, and holds `tests/RULES.md` to the result.
+//!
+//! ```text
+//! catalogue: rule, wording, versions ---.
+//! modules: tests! { name [r62 r66] in v5 } --> registry --> a rule without a test fails
+//! open: what the proxy does not do yet -'              `--> RULES.md
+//! ```
+//!
+//! A test is called `module::name::rules::version`: `-E 'test(::r62::)'` runs what there is for a
+//! rule.
+
+#[macro_use]
+mod registry;
+mod catalogue;
+mod ground;
+mod open;
+mod packets;
+
+mod alias;
+mod auth;
+mod connect;
+mod deliver;
+mod framing;
+mod life;
+mod publish;
+mod sizes;
+mod subscribe;
+mod websocket;

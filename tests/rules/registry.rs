@@ -1,0 +1,367 @@
+//! Which test holds the proxy to which rule, known without running any.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use mproxy_tests::tools::root;
+use mproxy_tests::wire::Version;
+use tokio::time::timeout;
+
+use crate::catalogue::{ELSEWHERE, RULES};
+use crate::open::OPEN;
+
+/// Declares the tests of a module and registers them: `name [rules] in versions;`, where versions
+/// are `all`, `v3`, `v5` or a list. Each name is that of a function that takes the version.
+macro_rules! tests {
+    ($($name:ident [$($rule:ident)+] in $versions:tt;)+) => {
+        /// The tests of this module.
+        pub(crate) const TESTS: &[crate::registry::Registered] = &[$(
+            crate::registry::Registered {
+                module: module_path!(),
+                name: stringify!($name),
+                rules: &[$(stringify!($rule)),+],
+                versions: tests!(@versions $versions),
+            }
+        ),+];
+        $(mod $name {
+            use super::*;
+            tests!(@nest $name [$($rule)+] $versions);
+        })+
+    };
+    (@versions all) => { tests!(@versions [v31 v311 v5]) };
+    (@versions v3) => { tests!(@versions [v31 v311]) };
+    (@versions v5) => { tests!(@versions [v5]) };
+    (@versions [$($version:ident)+]) => { &[$(stringify!($version)),+] };
+    (@nest $name:ident [$rule:ident $($rest:ident)*] $versions:tt) => {
+        mod $rule {
+            use super::*;
+            tests!(@nest $name [$($rest)*] $versions);
+        }
+    };
+    (@nest $name:ident [] all) => { tests!(@nest $name [] [v31 v311 v5]); };
+    (@nest $name:ident [] v3) => { tests!(@nest $name [] [v31 v311]); };
+    (@nest $name:ident [] v5) => { tests!(@nest $name [] [v5]); };
+    (@nest $name:ident [] [$($version:ident)+]) => {
+        $(
+            #[tokio::test]
+            async fn $version() {
+                let version = crate::registry::version(stringify!($version));
+                crate::registry::run(TESTS, stringify!($name), version, $name(version)).await;
+            }
+        )+
+    };
+}
+
+/// A test as its module declares it.
+#[derive(Debug)]
+pub(crate) struct Registered {
+    pub(crate) module: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) rules: &'static [&'static str],
+    pub(crate) versions: &'static [&'static str],
+}
+
+impl Registered {
+    /// `module::name`.
+    fn path(&self) -> String {
+        let module = self.module.rsplit("::").next().unwrap_or_default();
+        format!("{module}::{}", self.name)
+    }
+}
+
+/// All modules with tests.
+const MODULES: [&[Registered]; 10] = [
+    crate::framing::TESTS,
+    crate::life::TESTS,
+    crate::connect::TESTS,
+    crate::publish::TESTS,
+    crate::alias::TESTS,
+    crate::subscribe::TESTS,
+    crate::deliver::TESTS,
+    crate::sizes::TESTS,
+    crate::auth::TESTS,
+    crate::websocket::TESTS,
+];
+
+/// The versions by the names that tests have.
+const VERSIONS: [(&str, Version); 3] = [
+    ("v31", Version::V31),
+    ("v311", Version::V311),
+    ("v5", Version::V5),
+];
+
+/// How long a test may take of which it is known that it fails.
+const OPEN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The variable that has [`the_table_is_up_to_date`] write the table.
+const WRITE: &str = "MPROXY_WRITE_RULES";
+
+pub(crate) fn version(name: &str) -> Version {
+    let found = VERSIONS.iter().find(|(known, _)| *known == name);
+    found.expect("a version of the list").1
+}
+
+fn version_name(version: Version) -> &'static str {
+    let found = VERSIONS.iter().find(|(_, known)| *known == version);
+    found.expect("a version of the list").0
+}
+
+/// Runs a test. One that is on the list of what is open must fail: what works leaves the list.
+pub(crate) async fn run(
+    tests: &[Registered],
+    name: &str,
+    version: Version,
+    test: impl Future<Output = ()>,
+) {
+    let registered = tests.iter().find(|test| test.name == name);
+    let path = registered.expect("the test is registered").path();
+    if !is_open(&path, version_name(version)) {
+        return test.await;
+    }
+    let ended = timeout(OPEN_PATIENCE, AssertUnwindSafe(test).catch_unwind()).await;
+    assert!(
+        !matches!(ended, Ok(Ok(()))),
+        "{path} passes with {version:?}: take it off the list in tests/rules/open.rs"
+    );
+}
+
+/// Whether a test is known to fail with a version.
+fn is_open(path: &str, version: &str) -> bool {
+    OPEN.iter()
+        .any(|open| open.test == Some(path) && open.versions.contains(&version))
+}
+
+/// Something that is tested, in one version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Duty {
+    rule: u8,
+    version: &'static str,
+}
+
+fn number(rule: &str) -> u8 {
+    let digits = rule.strip_prefix('r').and_then(|it| it.parse().ok());
+    digits.unwrap_or_else(|| panic!("`{rule}` is not called like a rule"))
+}
+
+/// What is tested and where; with the tests of which it is known that they fail, or without.
+fn tested(with_open: bool) -> BTreeMap<Duty, Vec<String>> {
+    let mut tested = BTreeMap::<_, Vec<_>>::new();
+    for test in MODULES.into_iter().flatten() {
+        for (&rule, &version) in test
+            .rules
+            .iter()
+            .flat_map(|rule| test.versions.iter().map(move |version| (rule, version)))
+        {
+            if with_open || !is_open(&test.path(), version) {
+                let rule = number(rule);
+                let tests = tested.entry(Duty { rule, version }).or_default();
+                tests.push(test.path());
+            }
+        }
+    }
+    for test in ELSEWHERE {
+        for &rule in test.rules {
+            for &version in test.versions {
+                let tests = tested.entry(Duty { rule, version }).or_default();
+                tests.push(format!("{}: {}", test.file, test.name));
+            }
+        }
+    }
+    tested
+}
+
+#[test]
+fn the_rules_are_numbered_without_a_gap() {
+    let numbers = RULES.iter().map(|rule| rule.number);
+    assert!(numbers.eq(1..=127));
+    for rule in RULES {
+        assert!(!rule.versions.is_empty(), "R{} never applies", rule.number);
+        let known = |version| VERSIONS.iter().any(|(known, _)| known == version);
+        assert!(rule.versions.iter().all(known), "R{}", rule.number);
+        assert!(!rule.text.contains('|'), "R{}", rule.number);
+    }
+}
+
+/// Neither a rule without a test, nor a test for a rule where the catalogue says that it does not
+/// apply.
+#[test]
+fn every_rule_is_tested() {
+    let tested = tested(false);
+    let mut wrong = Vec::new();
+    for rule in RULES {
+        for version in rule.versions {
+            let duty = Duty {
+                rule: rule.number,
+                version,
+            };
+            let open = OPEN
+                .iter()
+                .any(|open| open.rule == rule.number && open.versions.contains(version));
+            if !open && !tested.contains_key(&duty) {
+                wrong.push(format!("R{} has no test with {version}", rule.number));
+            }
+        }
+    }
+    for (duty, tests) in &tested {
+        let rule = RULES.iter().find(|rule| rule.number == duty.rule);
+        if !rule.is_some_and(|rule| rule.versions.contains(&duty.version)) {
+            wrong.push(format!(
+                "no rule R{} with {}: {tests:?}",
+                duty.rule, duty.version
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// What is said to be open names a test that is there and that belongs to the rule.
+#[test]
+fn what_is_open_exists() {
+    let tested = tested(true);
+    for open in OPEN {
+        assert!(!open.why.is_empty() && !open.why.contains('|'), "{open:?}");
+        let Some(path) = open.test else {
+            continue;
+        };
+        for &version in open.versions {
+            let rule = open.rule;
+            let tests = tested.get(&Duty { rule, version });
+            assert!(
+                tests.is_some_and(|tests| tests.iter().any(|test| test == path)),
+                "{open:?}: no such test"
+            );
+        }
+    }
+}
+
+/// Rules that only a library can be held to are tested in its crate: the tests must be there.
+#[test]
+fn tests_elsewhere_exist() {
+    for test in ELSEWHERE {
+        let file = root().join(test.file);
+        let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file:?}: {error}"));
+        let lines: Vec<_> = text.lines().map(str::trim).collect();
+        let name = format!("fn {}()", test.name);
+        let at = lines.iter().position(|line| line.contains(&name));
+        let at = at.unwrap_or_else(|| panic!("{} has no test {}", test.file, test.name));
+        let above = &lines[at.saturating_sub(3)..at];
+        assert!(
+            above
+                .iter()
+                .any(|line| line.starts_with("#[") && line.contains("test")),
+            "{} in {} is no test",
+            test.name,
+            test.file
+        );
+        assert!(
+            !above.iter().any(|line| line.starts_with("#[ignore")),
+            "{} in {} is not run",
+            test.name,
+            test.file
+        );
+        let (_, body) = text.split_once(&name).expect("it was found");
+        let body = body.split("\n}\n").next().unwrap_or_default();
+        for version in test.versions {
+            let named = format!("Version::{}", version.to_uppercase());
+            assert!(
+                body.contains("in VERSIONS") || body.contains(&named),
+                "{} in {} says nothing of {named}",
+                test.name,
+                test.file
+            );
+        }
+    }
+}
+
+fn table() -> String {
+    let tested = tested(false);
+    let mut table = String::from(
+        "# The rules of MQTT for a proxy, and their tests\n\n\
+         Written by the tests; see [rules/main.rs](rules/main.rs). After a change:\n\n\
+         ```sh\n",
+    );
+    let _ = writeln!(
+        table,
+        "{WRITE}=1 cargo nextest run -p mproxy-tests -E 'test(the_table_is_up_to_date)'\n```\n"
+    );
+    table.push_str(
+        "Tests without a file are in [rules](rules), as `module::name`. A version in parentheses\n\
+         behind a test is the only one that it is for.\n\n",
+    );
+    let open = RULES
+        .iter()
+        .filter(|rule| OPEN.iter().any(|open| open.rule == rule.number))
+        .count();
+    let _ = writeln!(
+        table,
+        "{} rules, of which {open} are open in part or as a whole.\n",
+        RULES.len()
+    );
+    table.push_str("| rule | what a proxy does | versions | tests |\n|---|---|---|---|\n");
+    for rule in RULES {
+        let mut tests = BTreeMap::<_, Vec<_>>::new();
+        for version in rule.versions {
+            let duty = Duty {
+                rule: rule.number,
+                version,
+            };
+            for test in tested.get(&duty).into_iter().flatten() {
+                tests.entry(test).or_default().push(*version);
+            }
+        }
+        let mut cells: Vec<_> = tests
+            .iter()
+            .map(|(test, versions)| {
+                if versions == rule.versions {
+                    format!("`{test}`")
+                } else {
+                    format!("`{test}` ({})", shown(versions))
+                }
+            })
+            .collect();
+        for open in OPEN.iter().filter(|open| open.rule == rule.number) {
+            let test = open.test.map(|test| format!(" (`{test}`)"));
+            let test = test.unwrap_or_default();
+            cells.push(format!(
+                "**open** ({}): {}{test}",
+                shown(open.versions),
+                open.why
+            ));
+        }
+        let (number, text) = (rule.number, rule.text);
+        let _ = writeln!(
+            table,
+            "| R{number} | {text} | {} | {} |",
+            shown(rule.versions),
+            cells.join("<br>")
+        );
+    }
+    table
+}
+
+fn shown(versions: &[&str]) -> String {
+    let names = versions.iter().map(|version| match *version {
+        "v31" => "3.1",
+        "v311" => "3.1.1",
+        _ => "5.0",
+    });
+    names.collect::<Vec<_>>().join(", ")
+}
+
+#[test]
+fn the_table_is_up_to_date() {
+    let file = root().join("tests/RULES.md");
+    let table = table();
+    if std::env::var_os(WRITE).is_some() {
+        fs::write(&file, &table).expect("the repository can be written to");
+    }
+    let found = fs::read_to_string(&file).unwrap_or_default();
+    assert!(
+        found == table,
+        "tests/RULES.md is not what the tests say; write it with {WRITE}=1"
+    );
+}
