@@ -116,7 +116,12 @@ impl Ground {
     /// Asserts that the broker has heard of nobody so far: the next session is that of a client
     /// that comes now.
     pub(crate) async fn nobody_before(&self, version: Version) {
-        let mut late = self.link("mqtt", version).await;
+        self.nobody_before_at("mqtt", version).await;
+    }
+
+    /// The same, at another listener.
+    pub(crate) async fn nobody_before_at(&self, listener: &str, version: Version) {
+        let mut late = self.link(listener, version).await;
         let connect = Connect::new(version, "late");
         late.send(&connect.bytes()).await;
         let mut server = self.broker.session().await;

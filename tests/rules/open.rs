@@ -18,8 +18,34 @@ pub(crate) const OPEN: &[Open] = &[fails(
     "framing::a_property_in_the_wrong_packet_is_malformed",
     V5,
     "told as a protocol error, 0x82, and not as malformed, 0x81",
-)];
+)    fails(
+        39,
+        "life::a_keep_alive_of_its_own_is_told_and_enforced",
+        V5,
+        "there is no `max_keepalive`",
+    ),
+    fails(
+        39,
+        "life::a_keep_alive_of_its_own_is_enforced",
+        V3,
+        "there is no `max_keepalive`",
+    ),
+    fails(
+        40,
+        "life::authentication_gives_connack_time",
+        V5,
+        "AUTH does not give CONNACK more time",
+    ),
+    fails(
+        40,
+        "life::a_packet_that_drips_in_has_a_time",
+        ALL,
+        "a deadline is not seen when it passes just as bytes come, as long as more of them come",
+    ),
+];
 
+const ALL: &[&str] = &["v31", "v311", "v5"];
+const V3: &[&str] = &["v31", "v311"];
 const V5: &[&str] = &["v5"];
 
 const fn fails(

@@ -1,10 +1,11 @@
 //! One end of a connection: bytes in, bytes out.
 
 use std::net::SocketAddr;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
@@ -196,6 +197,22 @@ impl Link {
                 return None;
             }
         }
+    }
+
+    /// Whether nothing has come: nothing that is here already, whether it was read or not.
+    ///
+    /// # Panics
+    /// If it is a WebSocket.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        let Io::Tcp(stream) = &self.io else {
+            panic!("a WebSocket");
+        };
+        // a poll that is not repeated: nobody is to be woken
+        let mut task = Context::from_waker(Waker::noop());
+        let mut room = [0];
+        let peeked = stream.poll_peek(&mut task, &mut ReadBuf::new(&mut room));
+        self.received.is_empty() && peeked.is_pending()
     }
 
     /// Waits for the first bytes of a packet, which need not be whole.
