@@ -67,7 +67,10 @@ async fn nothing_but_connect_begins_a_session(version: Version) {
 async fn a_second_connect_is_heard_by_nobody(version: Version) {
     let ground = Ground::new().await;
     for listener in ["mqtt", "acl", "map"] {
-        for second in [client(version), Connect::new(version, "admin").username("root")] {
+        for second in [
+            client(version),
+            Connect::new(version, "admin").username("root"),
+        ] {
             let (mut client, server) = ground.pair(listener, version).await;
             client.send(&second.bytes()).await;
             both_end(client, server, &[0x82]).await;
@@ -150,7 +153,8 @@ async fn what_stands_behind_connect_waits(version: Version) {
 
 async fn what_stands_behind_connect_is_bounded(version: Version) {
     const PATIENCE: &str = "2s";
-    let ground = Ground::with(|setup| setup.set("upstreams.broker.connack_timeout", PATIENCE)).await;
+    let ground =
+        Ground::with(|setup| setup.set("upstreams.broker.connack_timeout", PATIENCE)).await;
     let (mut link, server) = ground.asked("mqtt", &client(version)).await;
     let message = Publish::new(version, "t").bytes(vec![7; 100_000]);
     let mut taken = 0;
@@ -213,9 +217,7 @@ async fn a_refusal_is_the_last_word(version: Version) {
         for &code in codes {
             let (link, mut server) = ground.asked(listener, &client(version)).await;
             let more = Publish::new(version, "t").bytes("x");
-            server
-                .send(&[connack(version, code), more].concat())
-                .await;
+            server.send(&[connack(version, code), more].concat()).await;
             turned_away(link, Some(code), &[code]).await;
             server.closed().await;
         }
@@ -323,12 +325,20 @@ async fn a_refusal_arrives_whatever_was_sent_behind(version: Version) {
     let (error, _server) = ground.pair("mqtt", version).await;
     for (mut link, bytes, answer) in [
         (refusal, hello, &[0x20][..]),
-        (error, vec![0x00], if version.is_v5() { &[0xe0] } else { &[] }),
+        (
+            error,
+            vec![0x00],
+            if version.is_v5() { &[0xe0] } else { &[] },
+        ),
     ] {
         link.send(&bytes).await;
         link.send(&rubbish).await;
         // this late there would be nothing left to read
-        let ended = if answer == [0x20] { "auth_denied" } else { "malformed" };
+        let ended = if answer == [0x20] {
+            "auth_denied"
+        } else {
+            "malformed"
+        };
         let (mut stream, mut received) = link.into_tcp();
         stream.shutdown().await.expect("it is open");
         ground
@@ -499,7 +509,9 @@ async fn codes_are_those_of_the_tables(version: Version) {
                 0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8a, 0x8c, 0x90, 0x95,
                 0x97, 0x99, 0x9a, 0x9b, 0x9c, 0x9d, 0x9f,
             ],
-            &[0x01, 0x04, 0x18, 0x7f, 0x8b, 0x8d, 0x8e, 0x91, 0x93, 0xa0, 0xa2, 0xff],
+            &[
+                0x01, 0x04, 0x18, 0x7f, 0x8b, 0x8d, 0x8e, 0x91, 0x93, 0xa0, 0xa2, 0xff,
+            ],
         )
     } else {
         (&[1, 2, 3, 4, 5], &[6, 0x80, 0x87, 0xff])
@@ -597,7 +609,11 @@ async fn pings_go_from_end_to_end(version: Version) {
         let (mut link, mut server) = ground.pair(listener, version).await;
         up(&mut link, &mut server, &PINGREQ, &PINGREQ).await;
         // not answered in the broker's name
-        let topic = if listener == "map" { "tenants/acme/t" } else { "t" };
+        let topic = if listener == "map" {
+            "tenants/acme/t"
+        } else {
+            "t"
+        };
         let message = Publish::new(version, topic).bytes("x");
         server.send(&message).await;
         assert_eq!(link.packet().await.kind(), 3);
@@ -635,7 +651,11 @@ async fn a_keep_alive_of_its_own_is_told_and_enforced(version: Version) {
         let answer = accepted(&[0x13, high, low]);
         let (_link, _server, connack) = ground.open("mqtt", &hello, &answer).await;
         let property = [0x13, 0, told];
-        let count = connack.body().windows(3).filter(|it| *it == property).count();
+        let count = connack
+            .body()
+            .windows(3)
+            .filter(|it| *it == property)
+            .count();
         assert_eq!(count, 1, "{connack:?}");
     }
     let ground = Ground::with(|setup| setup.limit("max_keepalive", "1s")).await;

@@ -12,13 +12,34 @@ pub(crate) struct Open {
     pub(crate) why: &'static str,
 }
 
+const ALL: &[&str] = &["v31", "v311", "v5"];
+const V3: &[&str] = &["v31", "v311"];
+const V5: &[&str] = &["v5"];
+
+const fn fails(
+    rule: u8,
+    test: &'static str,
+    versions: &'static [&'static str],
+    why: &'static str,
+) -> Open {
+    let test = Some(test);
+    Open {
+        rule,
+        test,
+        versions,
+        why,
+    }
+}
+
 /// See the [module](self).
-pub(crate) const OPEN: &[Open] = &[fails(
-    14,
-    "framing::a_property_in_the_wrong_packet_is_malformed",
-    V5,
-    "told as a protocol error, 0x82, and not as malformed, 0x81",
-)    fails(
+pub(crate) const OPEN: &[Open] = &[
+    fails(
+        14,
+        "framing::a_property_in_the_wrong_packet_is_malformed",
+        V5,
+        "told as a protocol error, 0x82, and not as malformed, 0x81",
+    ),
+    fails(
         39,
         "life::a_keep_alive_of_its_own_is_told_and_enforced",
         V5,
@@ -40,25 +61,6 @@ pub(crate) const OPEN: &[Open] = &[fails(
         40,
         "life::a_packet_that_drips_in_has_a_time",
         ALL,
-        "a deadline is not seen when it passes just as bytes come, as long as more of them come",
+        "a deadline that passes just as bytes come is not seen as long as more of them come",
     ),
 ];
-
-const ALL: &[&str] = &["v31", "v311", "v5"];
-const V3: &[&str] = &["v31", "v311"];
-const V5: &[&str] = &["v5"];
-
-const fn fails(
-    rule: u8,
-    test: &'static str,
-    versions: &'static [&'static str],
-    why: &'static str,
-) -> Open {
-    let test = Some(test);
-    Open {
-        rule,
-        test,
-        versions,
-        why,
-    }
-}
