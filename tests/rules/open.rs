@@ -63,4 +63,28 @@ pub(crate) const OPEN: &[Open] = &[
         ALL,
         "a deadline that passes just as bytes come is not seen as long as more of them come",
     ),
+    fails(
+        56,
+        "connect::a_refusal_does_not_outgrow_its_client",
+        V5,
+        "a refusal has its text although the client takes no packet of that size",
+    ),
+    fails(
+        58,
+        "connect::other_servers_are_not_named",
+        V5,
+        "Server Reference passes",
+    ),
+    fails(
+        58,
+        "connect::other_servers_are_named_where_that_is_wanted",
+        V5,
+        "there is no `server_reference`",
+    ),
+    fails(
+        59,
+        "connect::response_information_is_mapped_or_kept",
+        V5,
+        "Response Information passes with its prefix",
+    ),
 ];

@@ -21,6 +21,7 @@ struct Will {
     payload: Vec<u8>,
     qos: u8,
     retain: bool,
+    properties: Vec<u8>,
 }
 
 impl Connect {
@@ -71,6 +72,7 @@ impl Connect {
             payload: payload.as_bytes().to_vec(),
             qos,
             retain,
+            properties: Vec::new(),
         });
         self
     }
@@ -86,6 +88,17 @@ impl Connect {
     #[must_use]
     pub fn username(mut self, username: &str) -> Self {
         self.username = Some(username.as_bytes().to_vec());
+        self
+    }
+
+    /// Properties of the will, in 5.0; there must be a will.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[must_use]
+    pub fn will_properties(mut self, properties: &[u8]) -> Self {
+        let will = self.will.as_mut().expect("a will");
+        will.properties.extend_from_slice(properties);
         self
     }
 
@@ -118,7 +131,9 @@ impl Connect {
         }
         body.extend(field(&self.client_id));
         if let Some(will) = &self.will {
-            body.extend_from_slice(self.version.no_properties());
+            if self.version.is_v5() {
+                body.extend(properties(&will.properties));
+            }
             body.extend(field(&will.topic));
             body.extend(field(&will.payload));
         }
