@@ -13,6 +13,7 @@ pub(crate) struct Open {
 }
 
 const ALL: &[&str] = &["v31", "v311", "v5"];
+const LATER: &[&str] = &["v311", "v5"];
 const V3: &[&str] = &["v31", "v311"];
 const V5: &[&str] = &["v5"];
 
@@ -26,6 +27,15 @@ const fn fails(
     Open {
         rule,
         test,
+        versions,
+        why,
+    }
+}
+
+const fn missing(rule: u8, versions: &'static [&'static str], why: &'static str) -> Open {
+    Open {
+        rule,
+        test: None,
         versions,
         why,
     }
@@ -87,4 +97,37 @@ pub(crate) const OPEN: &[Open] = &[
         V5,
         "Response Information passes with its prefix",
     ),
+    fails(
+        67,
+        "publish::a_resumed_exchange_is_ended_at_the_broker_first",
+        LATER,
+        "the client is told that the identifier is free, and the broker is not",
+    ),
+    fails(
+        71,
+        "publish::the_receive_maximum_is_enforced",
+        V5,
+        "more passes than the broker has announced",
+    ),
+    missing(74, ALL, "hooks cannot lower the QoS"),
+    missing(75, ALL, "hooks cannot clear RETAIN"),
+    fails(
+        79,
+        "publish::time_that_a_publish_was_held_is_subtracted",
+        V5,
+        "nothing is subtracted",
+    ),
+    fails(
+        79,
+        "publish::an_expired_publish_is_dropped_and_acknowledged",
+        V5,
+        "nothing expires here",
+    ),
+    fails(
+        87,
+        "alias::tables_are_bounded_in_bytes",
+        V5,
+        "they are bounded in number only",
+    ),
+    missing(98, ALL, "hooks cannot lower the QoS of a subscription"),
 ];
