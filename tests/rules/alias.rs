@@ -299,6 +299,7 @@ async fn aliases_end_with_their_connection(_: Version) {
         old.send(&aliased("t", 1).bytes("x")).await;
         old_server.message().await;
         // the same client, while the old connection is there and after it
+        let mut old = Some((old, old_server));
         for _ in 0..2 {
             let (mut link, server) = pair(&ground, listener).await;
             link.send(&aliased("", 1).bytes("x")).await;
@@ -306,10 +307,9 @@ async fn aliases_end_with_their_connection(_: Version) {
             let (link, mut server) = pair(&ground, listener).await;
             server.send(&aliased("", 1).bytes("x")).await;
             both_end(link, server, &[0x80]).await;
-            old_server = {
-                drop(old_server);
-                pair(&ground, listener).await.1
-            };
+            if let Some((mut link, mut server)) = old.take() {
+                fence(&mut link, &mut server).await;
+            }
         }
     }
 }

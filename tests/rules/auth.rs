@@ -1,2 +1,198 @@
-//! Empty.
-pub(crate) const TESTS: &[crate::registry::Registered] = &[];
+//! Enhanced authentication of MQTT 5.0.
+
+use mproxy_tests::wire::{
+    Connect, DISCONNECT, PINGREQ, Publish, Version, connack, field, frame, properties,
+};
+
+use crate::ground::{Ground, both_end, client, down, fence, sent_away, turned_away, up};
+use crate::packets::accepted;
+
+tests! {
+    authentication_passes_both_ways [r120] in v5;
+    nothing_else_comes_before_connack [r120] in v5;
+    without_a_method_there_is_no_authentication [r121] in v5;
+    the_method_is_the_same_everywhere [r122] in v5;
+    a_new_authentication_passes [r123] in v5;
+    a_new_authentication_is_refused_where_hooks_would_miss_it [r123] in v5;
+    codes_have_a_direction [r124] in v5;
+}
+
+/// An Authentication Method with data.
+fn block(method: &str, data: &[u8]) -> Vec<u8> {
+    [&[0x15][..], &field(method), &[0x16], &field(data)].concat()
+}
+
+fn auth(code: u8, method: &str) -> Vec<u8> {
+    let block = properties(&block(method, &[0, 0xff, code]));
+    frame(0xf0, &[&[code][..], &block].concat())
+}
+
+fn hello(method: &str) -> Connect {
+    client(Version::V5).properties(&block(method, b"first"))
+}
+
+const HERE: [&str; 3] = ["mqtt", "acl", "map"];
+
+async fn authentication_passes_both_ways(_: Version) {
+    let ground = Ground::new().await;
+    for listener in HERE {
+        let (mut link, mut server) = ground.asked(listener, &hello("m")).await;
+        for _ in 0..3 {
+            down(&mut link, &mut server, &auth(0x18, "m"), &auth(0x18, "m")).await;
+            up(&mut link, &mut server, &auth(0x18, "m"), &auth(0x18, "m")).await;
+        }
+        server.send(&accepted(&block("m", b"last"))).await;
+        let connack = link.packet().await;
+        let told = block("m", b"last");
+        assert!(
+            connack.body().windows(told.len()).any(|it| it == told),
+            "{connack:?}"
+        );
+        fence(&mut link, &mut server).await;
+        // refused in the middle of it
+        let (mut link, mut server) = ground.asked(listener, &hello("m")).await;
+        down(&mut link, &mut server, &auth(0x18, "m"), &auth(0x18, "m")).await;
+        server.send(&connack_of(0x87)).await;
+        turned_away(link, None, &[0x87]).await;
+        server.closed().await;
+    }
+}
+
+fn connack_of(code: u8) -> Vec<u8> {
+    connack(Version::V5, code)
+}
+
+async fn nothing_else_comes_before_connack(version: Version) {
+    let ground = Ground::new().await;
+    for listener in HERE {
+        for early in [
+            Publish::new(version, "t").bytes("x"),
+            PINGREQ.to_vec(),
+            mproxy_tests::wire::subscribe(version, 1, &[("t", 0)]),
+            mproxy_tests::wire::puback(1),
+        ] {
+            // behind CONNECT, and behind AUTH
+            let mut link = ground.link(listener, version).await;
+            link.send(&[hello("m").bytes(), early.clone()].concat())
+                .await;
+            let mut server = ground.broker.session().await;
+            server.expect(&hello("m").bytes()).await;
+            turned_away(link, None, &[0x82]).await;
+            server.closed().await;
+            let (mut link, mut server) = ground.asked(listener, &hello("m")).await;
+            down(&mut link, &mut server, &auth(0x18, "m"), &auth(0x18, "m")).await;
+            link.send(&early).await;
+            turned_away(link, None, &[0x82]).await;
+            server.closed().await;
+        }
+        // DISCONNECT may
+        let (mut link, mut server) = ground.asked(listener, &hello("m")).await;
+        up(&mut link, &mut server, &DISCONNECT, &DISCONNECT).await;
+        server.closed().await;
+    }
+}
+
+async fn without_a_method_there_is_no_authentication(version: Version) {
+    let ground = Ground::new().await;
+    for listener in HERE {
+        for auth in [auth(0x18, "m"), auth(0x19, "m"), vec![0xf0, 0]] {
+            let (mut link, server) = ground.pair(listener, version).await;
+            link.send(&auth).await;
+            both_end(link, server, &[0x82]).await;
+            let (link, mut server) = ground.pair(listener, version).await;
+            server.send(&auth).await;
+            both_end(link, server, &[0x80]).await;
+            let (link, mut server) = ground.asked(listener, &client(version)).await;
+            server.send(&auth).await;
+            turned_away(link, None, &[0x88]).await;
+            server.closed().await;
+        }
+    }
+}
+
+async fn the_method_is_the_same_everywhere(_: Version) {
+    let ground = Ground::new().await;
+    for listener in ["mqtt", "acl"] {
+        // the client's fault
+        let (mut link, mut server) = ground.asked(listener, &hello("m")).await;
+        down(&mut link, &mut server, &auth(0x18, "m"), &auth(0x18, "m")).await;
+        link.send(&auth(0x18, "other")).await;
+        turned_away(link, None, &[0x82]).await;
+        server.closed().await;
+        // the broker's
+        for answer in [auth(0x18, "other"), accepted(&block("other", b""))] {
+            let (link, mut server) = ground.asked(listener, &hello("m")).await;
+            server.send(&answer).await;
+            turned_away(link, None, &[0x88, 0x80]).await;
+            server.closed().await;
+        }
+        // a method nobody asked for
+        let (link, mut server) = ground.asked(listener, &client(Version::V5)).await;
+        server.send(&accepted(&block("m", b""))).await;
+        turned_away(link, None, &[0x88, 0x80]).await;
+        server.closed().await;
+    }
+    // later
+    let answer = accepted(&block("m", b""));
+    let (mut link, server, _) = ground.open("mqtt", &hello("m"), &answer).await;
+    link.send(&auth(0x19, "other")).await;
+    both_end(link, server, &[0x82]).await;
+    let (mut link, mut server, _) = ground.open("mqtt", &hello("m"), &answer).await;
+    up(&mut link, &mut server, &auth(0x19, "m"), &auth(0x19, "m")).await;
+    server.send(&auth(0x18, "other")).await;
+    both_end(link, server, &[0x80]).await;
+}
+
+async fn a_new_authentication_passes(version: Version) {
+    let ground = Ground::new().await;
+    let answer = accepted(&block("m", b""));
+    let (mut link, mut server, _) = ground.open("mqtt", &hello("m"), &answer).await;
+    for _ in 0..2 {
+        up(&mut link, &mut server, &auth(0x19, "m"), &auth(0x19, "m")).await;
+        // other things go on meanwhile
+        let publish = Publish::new(version, "t").bytes("x");
+        up(&mut link, &mut server, &publish, &publish).await;
+        down(&mut link, &mut server, &auth(0x18, "m"), &auth(0x18, "m")).await;
+        up(&mut link, &mut server, &auth(0x18, "m"), &auth(0x18, "m")).await;
+        down(&mut link, &mut server, &auth(0x00, "m"), &auth(0x00, "m")).await;
+    }
+    // one that fails
+    up(&mut link, &mut server, &auth(0x19, "m"), &auth(0x19, "m")).await;
+    server.send(&[0xe0, 1, 0x87]).await;
+    sent_away(link, &[0x87]).await;
+    server.closed().await;
+}
+
+/// The client would be somebody else, and the rules would be those of who it was.
+async fn a_new_authentication_is_refused_where_hooks_would_miss_it(_: Version) {
+    let ground = Ground::new().await;
+    for listener in ["acl", "map"] {
+        let answer = accepted(&block("m", b""));
+        let (mut link, server, _) = ground.open(listener, &hello("m"), &answer).await;
+        link.send(&auth(0x19, "m")).await;
+        both_end(link, server, &[0x8c]).await;
+    }
+}
+
+async fn codes_have_a_direction(version: Version) {
+    let ground = Ground::new().await;
+    for listener in ["mqtt", "acl"] {
+        for code in [0x00, 0x01, 0x17, 0x1a, 0x80, 0x87, 0xff] {
+            let (mut link, mut server) = ground.asked(listener, &hello("m")).await;
+            down(&mut link, &mut server, &auth(0x18, "m"), &auth(0x18, "m")).await;
+            link.send(&auth(code, "m")).await;
+            turned_away(link, None, &[0x81, 0x82]).await;
+            server.closed().await;
+        }
+        for code in [0x19, 0x01, 0x17, 0x80, 0x87, 0xff] {
+            let (link, mut server) = ground.asked(listener, &hello("m")).await;
+            server.send(&auth(code, "m")).await;
+            turned_away(link, None, &[0x88]).await;
+            server.closed().await;
+            let answer = connack(version, 0);
+            let (link, mut server, _) = ground.open(listener, &hello("m"), &answer).await;
+            server.send(&auth(code, "m")).await;
+            both_end(link, server, &[0x80]).await;
+        }
+    }
+}

@@ -130,4 +130,45 @@ pub(crate) const OPEN: &[Open] = &[
         "they are bounded in number only",
     ),
     missing(98, ALL, "hooks cannot lower the QoS of a subscription"),
+    fails(
+        100,
+        "subscribe::what_was_never_subscribed_is_told_so",
+        V5,
+        "0x87 in place of 0x11 when no filter of an UNSUBSCRIBE is left",
+    ),
+    fails(
+        115,
+        "sizes::a_delivery_that_is_too_large_is_counted",
+        V5,
+        "it is dropped and not counted",
+    ),
+    fails(
+        117,
+        "sizes::what_changes_may_add_is_announced",
+        V5,
+        "the broker's maximum is announced as it is",
+    ),
+    fails(
+        117,
+        "sizes::a_changed_subscribe_that_is_too_large_is_refused",
+        V5,
+        "a SUBSCRIBE or UNSUBSCRIBE goes on that is larger than the broker takes",
+    ),
+    fails(
+        122,
+        "auth::the_method_is_the_same_everywhere",
+        V5,
+        "methods are not compared",
+    ),
+    missing(
+        122,
+        V5,
+        "hooks that replace credentials do not refuse a method",
+    ),
+    fails(
+        123,
+        "auth::a_new_authentication_is_refused_where_hooks_would_miss_it",
+        V5,
+        "it passes",
+    ),
 ];

@@ -1,2 +1,741 @@
-//! Empty.
-pub(crate) const TESTS: &[crate::registry::Registered] = &[];
+//! SUBSCRIBE, UNSUBSCRIBE and their answers.
+
+use mproxy_tests::Mosquitto;
+use mproxy_tests::wire::{
+    PINGREQ, Publish, Version, field, frame, properties, suback, subscribe, unsubscribe,
+    user_property,
+};
+use mproxy_tests::{Link, Setup};
+
+use crate::ground::{Ground, PREFIX, both_end, client, down, fence, up};
+use crate::packets::no_properties;
+
+tests! {
+    a_request_is_whole [r90] in all;
+    a_filter_is_one [r91] in all;
+    some_filters_are_refused [r92] in all;
+    an_answer_has_as_many_codes [r92] in all;
+    all_filters_are_refused [r93] in all;
+    a_refused_filter_of_3_1_is_answered [r94] in [v31];
+    a_delivery_may_come_before_its_grant [r95] in all;
+    identifiers_in_use_are_not_used_again [r96] in all;
+    requests_without_an_answer_are_bounded [r96] in all;
+    one_malformed_filter_spoils_all [r97] in all;
+    different_filters_stay_different [r99] in all;
+    leaving_one_filter_leaves_no_other [r99 r100] in all;
+    everybody_may_leave [r100] in all;
+    what_was_never_subscribed_is_told_so [r100] in v5;
+    a_client_sees_topics_of_its_own [r101] in all;
+    a_prefix_hides_dollar_topics [r102] in all;
+    a_shared_subscription_is_judged_by_its_filter [r103] in all;
+    a_malformed_shared_subscription_is_none [r103] in all;
+    vendor_forms_lead_around_no_rule [r104] in all;
+    no_local_is_not_for_shared_subscriptions [r105] in v5;
+    a_wider_filter_is_refused [r106] in all;
+    a_subscription_identifier_is_one [r107] in v5;
+}
+
+/// A refusal in SUBACK.
+fn no(version: Version) -> u8 {
+    if version.is_v5() { 0x87 } else { 0x80 }
+}
+
+fn unsuback(version: Version, id: u16, codes: &[u8]) -> Vec<u8> {
+    let mut packet = suback(version, id, if version.is_v5() { codes } else { &[] });
+    packet[0] = 0xb0;
+    packet
+}
+
+async fn a_request_is_whole(version: Version) {
+    let ground = Ground::new().await;
+    let none = no_properties(version);
+    let mut wrong = vec![
+        subscribe(version, 1, &[]),
+        unsubscribe(version, 1, &[]),
+        subscribe(version, 0, &[("t", 0)]),
+        unsubscribe(version, 0, &["t"]),
+        // a filter without options
+        frame(0x82, &[&[0, 1][..], none, &field("t")].concat()),
+        frame(
+            0x82,
+            &[&[0, 1][..], none, &field("t"), &[0], &field("u")].concat(),
+        ),
+    ];
+    // QoS 3, and bits that are reserved
+    let options: &[u8] = if version.is_v5() {
+        &[0x03, 0x30, 0x40, 0x80, 0xc0]
+    } else {
+        &[0x03, 0x04, 0x08, 0x10, 0x80]
+    };
+    for &options in options {
+        if version == Version::V31 && options > 3 {
+            continue; // not looked at in MQTT 3.1
+        }
+        wrong.push(subscribe(version, 1, &[("t", options)]));
+        wrong.push(subscribe(version, 1, &[("t", 0), ("u", options)]));
+    }
+    for listener in ["mqtt", "acl"] {
+        for packet in &wrong {
+            let (mut link, server) = ground.pair(listener, version).await;
+            link.send(packet).await;
+            both_end(link, server, &[0x81, 0x82]).await;
+        }
+        if version.is_v5() {
+            // all options that there are
+            let (mut link, mut server) = ground.pair(listener, version).await;
+            let options = [("a", 0x01), ("b", 0x2e), ("c", 0x10), ("d", 0x08)];
+            let request = subscribe(version, 1, &options);
+            up(&mut link, &mut server, &request, &request).await;
+        }
+    }
+}
+
+const NO_FILTERS: [&str; 12] = [
+    "", "a#", "#a", "a/#/b", "#/", "##", "a+", "+a", "a/b+/c", "a/++", "a\0b", "#/+",
+];
+
+async fn a_filter_is_one(version: Version) {
+    let ground = Ground::new().await;
+    for listener in ["mqtt", "acl", "map"] {
+        for filter in NO_FILTERS {
+            for first in [0x82, 0xa2] {
+                let packet = if first == 0x82 {
+                    subscribe(version, 1, &[(filter, 0)])
+                } else {
+                    unsubscribe(version, 1, &[filter])
+                };
+                let (mut link, mut server) = ground.pair(listener, version).await;
+                link.send(&packet).await;
+                link.send(&PINGREQ).await;
+                // nothing of it is forwarded; 5.0 may tell instead of closing
+                if let Some(next) = server.packet_or_end().await {
+                    assert!(version.is_v5(), "{filter:?}: {next:?}");
+                    assert_eq!(next.bytes(), PINGREQ, "{filter:?}");
+                    let answer = link.packet().await;
+                    assert_eq!(answer.body().last(), Some(&0x8f), "{filter:?}: {answer:?}");
+                } else {
+                    drop(server);
+                    crate::ground::sent_away(link, &[0x81, 0x82, 0x8f]).await;
+                }
+            }
+        }
+    }
+    // those that look odd and are none of these
+    let odd = [
+        ("/", 0),
+        ("//", 0),
+        ("+", 0),
+        ("/+/", 0),
+        ("+/#", 0),
+        (" ", 0),
+        ("#", 0),
+    ];
+    let (mut link, mut server) = ground.pair("mqtt", version).await;
+    let request = subscribe(version, 1, &odd);
+    up(&mut link, &mut server, &request, &request).await;
+}
+
+async fn some_filters_are_refused(version: Version) {
+    let ground = Ground::new().await;
+    let no = no(version);
+    let block = if version.is_v5() {
+        [&[0x0b, 5][..], &user_property("n", "v")].concat()
+    } else {
+        Vec::new()
+    };
+    let request = |filters: &[(&str, u8)]| {
+        let mut body = vec![0, 9];
+        if version.is_v5() {
+            body.extend(properties(&block));
+        }
+        for (filter, options) in filters {
+            body.extend(field(filter));
+            body.push(*options);
+        }
+        frame(0x82, &body)
+    };
+    let (a, b, c) = (("a/#", 2), ("b", 1), ("c", 0));
+    let (x, y) = (("denied/x", 2), ("denied/y", 0));
+    let (mut link, mut server) = ground.pair("acl", version).await;
+    for (asked, left, granted, merged) in [
+        (vec![x, a], vec![a], vec![2], vec![no, 2]),
+        (vec![a, x], vec![a], vec![1], vec![1, no]),
+        (
+            vec![a, x, b, y, c],
+            vec![a, b, c],
+            vec![2, 0x80, 0],
+            vec![2, no, 0x80, no, 0],
+        ),
+        (vec![x, y, b], vec![b], vec![0x80], vec![no, no, 0x80]),
+        (vec![a, b], vec![a, b], vec![0, 1], vec![0, 1]),
+        (vec![x, a, x], vec![a], vec![1], vec![no, 1, no]),
+    ] {
+        up(&mut link, &mut server, &request(&asked), &request(&left)).await;
+        let (granted, merged) = (suback(version, 9, &granted), suback(version, 9, &merged));
+        down(&mut link, &mut server, &granted, &merged).await;
+    }
+    // several that wait, answered in another order, with texts
+    let ids = [1, 2, 3];
+    for id in ids {
+        let asked = subscribe(version, id, &[x, a, b]);
+        let left = subscribe(version, id, &[a, b]);
+        up(&mut link, &mut server, &asked, &left).await;
+    }
+    for (id, codes) in [(3, [0, 1]), (1, [1, 2]), (2, [2, 0])] {
+        let merged = suback(version, id, &[no, codes[0], codes[1]]);
+        down(
+            &mut link,
+            &mut server,
+            &suback(version, id, &codes),
+            &merged,
+        )
+        .await;
+    }
+    if version.is_v5() {
+        let asked = subscribe(version, 4, &[x, a]);
+        let left = subscribe(version, 4, &[a]);
+        up(&mut link, &mut server, &asked, &left).await;
+        let answer = |codes: &[u8]| {
+            let block =
+                properties(&[&[0x1f][..], &field("why"), &user_property("n", "v")].concat());
+            frame(0x90, &[&[0, 4][..], &block, codes].concat())
+        };
+        down(&mut link, &mut server, &answer(&[1]), &answer(&[no, 1])).await;
+    }
+}
+
+async fn an_answer_has_as_many_codes(version: Version) {
+    let ground = Ground::new().await;
+    for listener in ["mqtt", "acl"] {
+        for codes in [&[][..], &[0], &[0, 0, 0]] {
+            let (mut link, mut server) = ground.pair(listener, version).await;
+            let asked = subscribe(version, 1, &[("a", 0), ("denied/x", 0), ("b", 0)]);
+            let left = subscribe(version, 1, &[("a", 0), ("b", 0)]);
+            let sent = if listener == "acl" { &asked } else { &left };
+            up(&mut link, &mut server, sent, &left).await;
+            server.send(&suback(version, 1, codes)).await;
+            both_end(link, server, &[0x80]).await;
+        }
+    }
+}
+
+async fn all_filters_are_refused(version: Version) {
+    let ground = Ground::new().await;
+    let (mut link, mut server) = ground.pair("acl", version).await;
+    for count in [1, 2, 100] {
+        let filters: Vec<_> = (0..count)
+            .map(|number| format!("denied/{number}"))
+            .collect();
+        let filters: Vec<_> = filters.iter().map(|filter| (&**filter, 1)).collect();
+        link.send(&subscribe(version, 7, &filters)).await;
+        let codes = vec![no(version); count];
+        link.expect(&suback(version, 7, &codes)).await;
+        fence(&mut link, &mut server).await;
+    }
+    // the identifier is free
+    let request = subscribe(version, 7, &[("t", 0)]);
+    up(&mut link, &mut server, &request, &request).await;
+}
+
+async fn a_refused_filter_of_3_1_is_answered(version: Version) {
+    let ground = Ground::new().await;
+    let (mut link, mut server) = ground.pair("acl", version).await;
+    for qos in 0..3 {
+        link.send(&subscribe(version, 7, &[("denied/x", qos)]))
+            .await;
+        let answer = link.packet().await;
+        let told: Vec<_> = [0x80, qos].map(|code| suback(version, 7, &[code])).to_vec();
+        assert!(told.contains(&answer.bytes().to_vec()), "{answer:?}");
+        fence(&mut link, &mut server).await;
+    }
+}
+
+async fn a_delivery_may_come_before_its_grant(version: Version) {
+    let ground = Ground::new().await;
+    let (mut link, mut server) = ground.pair("acl", version).await;
+    let asked = subscribe(version, 1, &[("t", 1), ("denied/x", 1)]);
+    let left = subscribe(version, 1, &[("t", 1)]);
+    up(&mut link, &mut server, &asked, &left).await;
+    for qos in 0..3 {
+        let early = Publish::new(version, "t")
+            .qos(qos, 1)
+            .retain()
+            .bytes("early");
+        down(&mut link, &mut server, &early, &early).await;
+    }
+    let merged = suback(version, 1, &[1, no(version)]);
+    down(&mut link, &mut server, &suback(version, 1, &[1]), &merged).await;
+}
+
+async fn identifiers_in_use_are_not_used_again(version: Version) {
+    let ground = Ground::new().await;
+    let first = [
+        subscribe(version, 7, &[("a", 0)]),
+        unsubscribe(version, 7, &["a"]),
+    ];
+    for listener in ["mqtt", "acl"] {
+        for first in &first {
+            for second in [
+                subscribe(version, 7, &[("b", 0)]),
+                unsubscribe(version, 7, &["b"]),
+            ] {
+                let (mut link, mut server) = ground.pair(listener, version).await;
+                up(&mut link, &mut server, first, first).await;
+                link.send(&second).await;
+                both_end(link, server, &[0x82, 0x91]).await;
+            }
+        }
+        // an answer frees it; one that nobody waits for is nobody's
+        let (mut link, mut server) = ground.pair(listener, version).await;
+        for _ in 0..2 {
+            up(&mut link, &mut server, &first[0], &first[0]).await;
+            let other = suback(version, 8, &[1]);
+            server.send(&other).await;
+            server.send(&suback(version, 7, &[0])).await;
+            let mut answer = link.packet().await;
+            if answer.bytes() == other {
+                answer = link.packet().await;
+            }
+            assert_eq!(answer.bytes(), suback(version, 7, &[0]));
+        }
+        // nor is the answer to something else
+        up(&mut link, &mut server, &first[1], &first[1]).await;
+        server.send(&suback(version, 7, &[0])).await;
+        let answer = unsuback(version, 7, &[0]);
+        server.send(&answer).await;
+        let mut next = link.packet().await;
+        if next.kind() == 9 {
+            next = link.packet().await;
+        }
+        assert_eq!(next.bytes(), answer);
+    }
+}
+
+async fn requests_without_an_answer_are_bounded(version: Version) {
+    let ground = Ground::new().await;
+    let (mut link, server) = ground.pair("mqtt", version).await;
+    let (mut io, _) = server.into_tcp();
+    let swallow = async {
+        let mut room = vec![0; 65_536];
+        while !matches!(
+            tokio::io::AsyncReadExt::read(&mut io, &mut room).await,
+            Ok(0) | Err(_)
+        ) {}
+    };
+    let flood = async {
+        for id in 1..=20_000 {
+            if !link.try_send(&subscribe(version, id, &[("t", 0)])).await {
+                break;
+            }
+        }
+        link
+    };
+    // it ends by itself, or 20,000 requests are kept
+    let (link, ()) = tokio::join!(flood, mproxy_tests::within("the end", swallow));
+    let (packets, _) = link.rest().await;
+    if version.is_v5() {
+        let told: Vec<_> = packets
+            .iter()
+            .map(|it| (it.first(), it.body()[0]))
+            .collect();
+        assert!(told.is_empty() || told == [(0xe0, 0x97)], "{packets:?}");
+    } else {
+        assert!(packets.is_empty(), "{packets:?}");
+    }
+}
+
+async fn one_malformed_filter_spoils_all(version: Version) {
+    let ground = Ground::new().await;
+    for listener in ["mqtt", "acl", "map"] {
+        for filters in [
+            [("good", 0), ("a#", 0)],
+            [("a#", 0), ("good", 0)],
+            [("good", 0), ("good", 3)],
+        ] {
+            let (mut link, server) = ground.pair(listener, version).await;
+            link.send(&subscribe(version, 1, &filters)).await;
+            both_end(link, server, &[0x81, 0x82, 0x8f]).await;
+        }
+        let (mut link, server) = ground.pair(listener, version).await;
+        link.send(&unsubscribe(version, 1, &["good", "a#"])).await;
+        both_end(link, server, &[0x81, 0x82, 0x8f]).await;
+    }
+}
+
+async fn different_filters_stay_different(version: Version) {
+    let ground = Ground::new().await;
+    let (mut link, mut server) = ground.pair("map", version).await;
+    let filters = [
+        "a",
+        "/a",
+        "a/",
+        "A",
+        "a/a",
+        "tenants/acme/a",
+        "+",
+        "#",
+        "/#",
+        "+/a",
+        "a/#",
+        "a/+",
+        "$share/g/a",
+        "$share/h/a",
+        "$share/g/#",
+        " a",
+    ];
+    let asked: Vec<_> = filters.iter().map(|filter| (*filter, 0)).collect();
+    link.send(&subscribe(version, 1, &asked)).await;
+    let request = server.packet().await;
+    let mut body = &request.body()[2 + no_properties(version).len()..];
+    let mut mapped = std::collections::BTreeSet::new();
+    while !body.is_empty() {
+        let len = usize::from(u16::from_be_bytes([body[0], body[1]]));
+        let filter = String::from_utf8(body[2..2 + len].to_vec()).expect("text");
+        assert!(filter.contains(PREFIX), "{filter}");
+        assert!(mapped.insert(filter), "{request:?}");
+        body = &body[3 + len..];
+    }
+    assert_eq!(mapped.len(), filters.len());
+}
+
+/// The settings of these tests before a real broker.
+async fn before(broker: &Mosquitto) -> mproxy_tests::Mproxy {
+    Setup::before(&broker.url())
+        .toml(
+            "[chains.default]\nlayers = [\"map\"]\n[layers.map]\ntype = \"topic-map\"\n\
+             prefix = \"tenants/${username}/\"\n",
+        )
+        .start()
+        .await
+}
+
+async fn leaving_one_filter_leaves_no_other(version: Version) {
+    let broker = Mosquitto::start().await;
+    let mproxy = before(&broker).await;
+    let mut link = Link::tcp(mproxy.addr()).await;
+    link.connect(&client(version)).await;
+    for filter in ["a", "a/", "/a", "+/b"] {
+        link.subscribe(filter, 0).await;
+    }
+    link.send(&unsubscribe(version, 9, &["a"])).await;
+    let answer = link.packet().await;
+    assert_eq!(answer.bytes(), unsuback(version, 9, &[0]));
+    let mut publisher = Link::client(broker.addr(), version, "publisher").await;
+    for topic in ["a", "a/", "/a", "x/b", "a"] {
+        let topic = format!("{PREFIX}{topic}");
+        publisher
+            .send(&Publish::new(version, &topic).bytes("x"))
+            .await;
+    }
+    for topic in ["a/", "/a", "x/b"] {
+        assert_eq!(link.message().await.topic, topic);
+    }
+    publisher.silent().await;
+    link.silent().await;
+}
+
+async fn everybody_may_leave(version: Version) {
+    let ground = Ground::new().await;
+    let (mut link, mut server) = ground.pair("acl", version).await;
+    let request = unsubscribe(version, 7, &["denied/x", "t", "#"]);
+    up(&mut link, &mut server, &request, &request).await;
+    let answer = unsuback(version, 7, &[0, 0x11, 0]);
+    down(&mut link, &mut server, &answer, &answer).await;
+
+    let (mut link, mut server) = ground.pair("map", version).await;
+    let filters = ["a", "a/", "+/b", "#", "$share/g/c", "caf\u{e9}"];
+    let mapped = ["a", "a/", "+/b", "#", "", "caf\u{e9}"].map(|it| format!("{PREFIX}{it}"));
+    let mut mapped: Vec<_> = mapped.iter().map(|filter| &**filter).collect();
+    mapped[4] = "$share/g/tenants/acme/c";
+    let asked: Vec<_> = filters.iter().map(|filter| (*filter, 1)).collect();
+    let both: Vec<_> = mapped.iter().map(|filter| (*filter, 1)).collect();
+    up(
+        &mut link,
+        &mut server,
+        &subscribe(version, 8, &asked),
+        &subscribe(version, 8, &both),
+    )
+    .await;
+    up(
+        &mut link,
+        &mut server,
+        &unsubscribe(version, 9, &filters),
+        &unsubscribe(version, 9, &mapped),
+    )
+    .await;
+}
+
+async fn what_was_never_subscribed_is_told_so(version: Version) {
+    let ground = Ground::new().await;
+    let (mut link, mut server) = ground.pair("map", version).await;
+    // a filter that has no place behind a prefix was not subscribed to either
+    up(
+        &mut link,
+        &mut server,
+        &unsubscribe(version, 7, &["$SYS/#", "a", "$x"]),
+        &unsubscribe(version, 7, &["tenants/acme/a"]),
+    )
+    .await;
+    server.send(&unsuback(version, 7, &[0])).await;
+    link.expect(&unsuback(version, 7, &[0x11, 0, 0x11])).await;
+    link.send(&unsubscribe(version, 8, &["$SYS/#"])).await;
+    link.expect(&unsuback(version, 8, &[0x11])).await;
+    fence(&mut link, &mut server).await;
+}
+
+async fn a_client_sees_topics_of_its_own(version: Version) {
+    let ground = Ground::new().await;
+    let (mut link, mut server) = ground.pair("map", version).await;
+    for topic in [
+        "other",
+        "tenants",
+        "tenants/other/t",
+        "tenants/acm/t",
+        "tenants/acmee/t",
+        "Tenants/acme/t",
+        "/tenants/acme/t",
+    ] {
+        server.send(&Publish::new(version, topic).bytes("no")).await;
+        let publish = Publish::new(version, topic).qos(1, 7);
+        server.send(&publish.bytes("no")).await;
+        server.expect(&mproxy_tests::wire::puback(7)).await;
+    }
+    fence(&mut link, &mut server).await;
+    for topic in ["t", "tenants/acme/t", "/", "a/b/", "caf\u{e9}"] {
+        let mapped = Publish::new(version, &format!("{PREFIX}{topic}")).bytes("yes");
+        let own = Publish::new(version, topic).bytes("yes");
+        down(&mut link, &mut server, &mapped, &own).await;
+        up(&mut link, &mut server, &own, &mapped).await;
+    }
+}
+
+async fn a_prefix_hides_dollar_topics(version: Version) {
+    let ground = Ground::new().await;
+    let (mut link, mut server) = ground.pair("map", version).await;
+    let asked = subscribe(version, 1, &[("#", 0), ("+/a", 0)]);
+    let mapped = subscribe(
+        version,
+        1,
+        &[("tenants/acme/#", 0), ("tenants/acme/+/a", 0)],
+    );
+    up(&mut link, &mut server, &asked, &mapped).await;
+    // what `#` matches behind a prefix, and must not
+    for topic in [
+        "tenants/acme",
+        "tenants/acme/",
+        "tenants/acme/$SYS/a",
+        "tenants/acme/$x",
+    ] {
+        server.send(&Publish::new(version, topic).bytes("no")).await;
+    }
+    fence(&mut link, &mut server).await;
+    // and nobody gets there
+    for topic in ["$SYS/a", "$x"] {
+        link.send(&Publish::new(version, topic).bytes("no")).await;
+        fence(&mut link, &mut server).await;
+    }
+    link.send(&subscribe(version, 2, &[("$SYS/#", 0)])).await;
+    assert!(link.packet().await.body().last() >= Some(&0x80));
+    fence(&mut link, &mut server).await;
+}
+
+async fn a_shared_subscription_is_judged_by_its_filter(version: Version) {
+    let ground = Ground::new().await;
+    let (mut link, mut server) = ground.pair("acl", version).await;
+    for filter in [
+        "$share/g/denied/x",
+        "$share/denied/denied/#",
+        "$share/g/#",
+        "$share/g/+/x",
+    ] {
+        link.send(&subscribe(version, 1, &[(filter, 0)])).await;
+        link.expect(&suback(version, 1, &[no(version)])).await;
+        fence(&mut link, &mut server).await;
+    }
+    // the group is no topic
+    let request = subscribe(version, 1, &[("$share/denied/t", 0)]);
+    up(&mut link, &mut server, &request, &request).await;
+    let (mut link, mut server) = ground.pair("map", version).await;
+    let asked = subscribe(version, 1, &[("$share/g/t/#", 0), ("$share/g//t", 0)]);
+    let mapped = [
+        ("$share/g/tenants/acme/t/#", 0),
+        ("$share/g/tenants/acme//t", 0),
+    ];
+    up(
+        &mut link,
+        &mut server,
+        &asked,
+        &subscribe(version, 1, &mapped),
+    )
+    .await;
+    // what comes by it is a topic like any other
+    let mapped = Publish::new(version, "tenants/acme/t/1").bytes("x");
+    let own = Publish::new(version, "t/1").bytes("x");
+    down(&mut link, &mut server, &mapped, &own).await;
+}
+
+async fn a_malformed_shared_subscription_is_none(version: Version) {
+    let ground = Ground::new().await;
+    for listener in ["mqtt", "acl", "map"] {
+        for filter in [
+            "$share/g",
+            "$share/",
+            "$share/g/",
+            "$share//t",
+            "$share/+/t",
+            "$share/g#/t",
+        ] {
+            let (mut link, mut server) = ground.pair(listener, version).await;
+            link.send(&subscribe(version, 1, &[(filter, 0)])).await;
+            link.send(&PINGREQ).await;
+            if let Some(next) = server.packet_or_end().await {
+                assert_eq!(next.bytes(), PINGREQ, "{listener} {filter}");
+                let answer = link.packet().await;
+                let code = answer.body().last().copied();
+                let codes = if version.is_v5() {
+                    [0x8f, 0x87]
+                } else {
+                    [0x80; 2]
+                };
+                assert!(codes.map(Some).contains(&code), "{filter}: {answer:?}");
+            } else {
+                drop(server);
+                crate::ground::sent_away(link, &[0x81, 0x82, 0x8f]).await;
+            }
+        }
+    }
+}
+
+async fn vendor_forms_lead_around_no_rule(version: Version) {
+    let ground = Ground::new().await;
+    let (mut link, mut server) = ground.pair("acl", version).await;
+    for filter in [
+        "$queue/denied/x",
+        "$queue/#",
+        "$exclusive/denied/x",
+        "$local/denied/#",
+        "$oshare/g/denied/x",
+        "$shared/denied/x",
+        "$share/g/$queue/denied/x",
+        "$share/g/$exclusive/denied/x",
+    ] {
+        link.send(&subscribe(version, 1, &[(filter, 0)])).await;
+        link.send(&PINGREQ).await;
+        let next = server.packet().await;
+        assert_eq!(next.bytes(), PINGREQ, "{filter}");
+        link.expect(&suback(version, 1, &[no(version)])).await;
+    }
+    for topic in [
+        "$delayed/5/denied/x",
+        "$delayed/5/$delayed/5/denied/x",
+        "$local/denied/x",
+    ] {
+        link.send(&Publish::new(version, topic).bytes("no")).await;
+        link.send(&PINGREQ).await;
+        let next = server.packet().await;
+        assert_eq!(next.bytes(), PINGREQ, "{topic}");
+    }
+    // nor do they have a place behind a prefix
+    let (mut link, mut server) = ground.pair("map", version).await;
+    for filter in [
+        "$queue/t",
+        "$exclusive/t",
+        "$oshare/g/t",
+        "$share/g/$queue/t",
+    ] {
+        link.send(&subscribe(version, 1, &[(filter, 0)])).await;
+        assert!(link.packet().await.body().last() >= Some(&0x80));
+    }
+    link.send(&Publish::new(version, "$delayed/5/t").bytes("no"))
+        .await;
+    fence(&mut link, &mut server).await;
+}
+
+async fn no_local_is_not_for_shared_subscriptions(version: Version) {
+    let ground = Ground::new().await;
+    for listener in ["mqtt", "acl", "map"] {
+        for filters in [
+            &[("$share/g/t", 0x04)][..],
+            &[("t", 0x04), ("$share/g/t", 0x05)],
+        ] {
+            let (mut link, server) = ground.pair(listener, version).await;
+            link.send(&subscribe(version, 1, filters)).await;
+            both_end(link, server, &[0x82]).await;
+        }
+    }
+}
+
+async fn a_wider_filter_is_refused(version: Version) {
+    let ground = Ground::with(|setup| {
+        setup.toml(
+            "[[layers.acl.rules]]\nname = \"one\"\ndeny = [\"subscribe\"]\ntopics = [\"a/secret\"]\n",
+        )
+    })
+    .await;
+    let (mut link, mut server) = ground.pair("acl", version).await;
+    for filter in [
+        "#",
+        "+/#",
+        "+/+",
+        "+/x",
+        "denied/#",
+        "denied/+",
+        "denied",
+        "denied/+/b",
+        "a/#",
+        "a/+",
+        "+/secret",
+        "a/secret",
+        "a/secret/#",
+    ] {
+        link.send(&subscribe(version, 1, &[(filter, 0)])).await;
+        link.send(&PINGREQ).await;
+        let next = server.packet().await;
+        assert_eq!(next.bytes(), PINGREQ, "{filter}");
+        link.expect(&suback(version, 1, &[no(version)])).await;
+    }
+    for filter in [
+        "a",
+        "a/b",
+        "a/+/c",
+        "b/#",
+        "b/+",
+        "+",
+        "a/secret/x",
+        "+/+/c/d/e",
+    ] {
+        let request = subscribe(version, 1, &[(filter, 0)]);
+        link.send(&request).await;
+        if filter.starts_with("+/+") {
+            // denied/# is in it
+            link.expect(&suback(version, 1, &[no(version)])).await;
+            continue;
+        }
+        if filter == "+" {
+            // `denied/#` matches `denied`, and so does this
+            link.expect(&suback(version, 1, &[no(version)])).await;
+            continue;
+        }
+        server.expect(&request).await;
+        let answer = suback(version, 1, &[0]);
+        down(&mut link, &mut server, &answer, &answer).await;
+    }
+}
+
+async fn a_subscription_identifier_is_one(version: Version) {
+    let ground = Ground::new().await;
+    let request = |block: &[u8]| {
+        let parts = [&[0, 1][..], &properties(block), &field("t"), &[0]];
+        frame(0x82, &parts.concat())
+    };
+    for listener in ["mqtt", "acl", "map"] {
+        for block in [&[0x0b, 0][..], &[0x0b, 1, 0x0b, 2], &[0x0b, 1, 0x0b, 1]] {
+            let (mut link, server) = ground.pair(listener, version).await;
+            link.send(&request(block)).await;
+            both_end(link, server, &[0x82]).await;
+        }
+    }
+    let (mut link, mut server) = ground.pair("acl", version).await;
+    let largest = request(&[0x0b, 0xff, 0xff, 0xff, 0x7f]);
+    up(&mut link, &mut server, &largest, &largest).await;
+}
