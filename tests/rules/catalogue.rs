@@ -618,12 +618,46 @@ const fn elsewhere(
     }
 }
 
-const HANDLER: &str = "crates/mproxy-session/tests/session/handler.rs";
+impl Elsewhere {
+    /// What the table calls it.
+    pub(crate) fn path(&self) -> String {
+        format!("{}: {}", self.file, self.name)
+    }
+}
+
+const SESSION: &str = "crates/mproxy-session/tests/session/rules.rs";
 
 /// See [`Elsewhere`].
-pub(crate) const ELSEWHERE: &[Elsewhere] = &[elsewhere(
-    HANDLER,
-    "credentials_can_be_added_and_removed",
-    &[42, 54],
-    LATER,
-)];
+pub(crate) const ELSEWHERE: &[Elsewhere] = &[
+    elsewhere(
+        SESSION,
+        "no_publish_overtakes_one_that_a_hook_holds",
+        &[70],
+        ALL,
+    ),
+    elsewhere(
+        SESSION,
+        "a_hook_that_waits_starves_no_keep_alive",
+        &[38, 73],
+        V5,
+    ),
+    elsewhere(
+        SESSION,
+        "a_hook_that_waits_starves_no_keep_alive",
+        &[38],
+        V3,
+    ),
+    elsewhere(
+        SESSION,
+        "hooks_replace_credentials_within_their_bounds",
+        &[42, 54],
+        ALL,
+    ),
+    elsewhere(
+        SESSION,
+        "a_rewritten_payload_has_its_own_length",
+        &[76],
+        ALL,
+    ),
+    elsewhere(SESSION, "a_rewritten_payload_has_its_own_format", &[76], V5),
+];

@@ -70,6 +70,8 @@ async fn a_second_connect_is_heard_by_nobody(version: Version) {
         for second in [
             client(version),
             Connect::new(version, "admin").username("root"),
+            // with something to judge
+            client(version).will("denied/w", "", 0, false),
         ] {
             let (mut client, server) = ground.pair(listener, version).await;
             client.send(&second.bytes()).await;
@@ -86,6 +88,9 @@ async fn a_second_connect_is_heard_by_nobody(version: Version) {
         both_end(link, server, &[0x82]).await;
     }
     ground.nobody_before(version).await;
+    let metrics = ground.mproxy.metrics().await;
+    let judged = metrics.sum("mproxy_auth_decisions_total{action=\"will\"}");
+    assert!(judged < 0.5, "a hook has seen it");
 }
 
 async fn a_broker_answers_with_connack(version: Version) {

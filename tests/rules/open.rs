@@ -112,6 +112,12 @@ pub(crate) const OPEN: &[Open] = &[
     missing(74, ALL, "hooks cannot lower the QoS"),
     missing(75, ALL, "hooks cannot clear RETAIN"),
     fails(
+        76,
+        "crates/mproxy-session/tests/session/rules.rs: a_rewritten_payload_has_its_own_format",
+        V5,
+        "Payload Format Indicator 1 stays when a hook writes a payload that is no text",
+    ),
+    fails(
         79,
         "publish::time_that_a_publish_was_held_is_subtracted",
         V5,

@@ -166,8 +166,11 @@ fn tested(with_open: bool) -> BTreeMap<Duty, Vec<String>> {
     for test in ELSEWHERE {
         for &rule in test.rules {
             for &version in test.versions {
+                if !with_open && is_open(&test.path(), version) {
+                    continue;
+                }
                 let tests = tested.entry(Duty { rule, version }).or_default();
-                tests.push(format!("{}: {}", test.file, test.name));
+                tests.push(test.path());
             }
         }
     }
@@ -263,6 +266,13 @@ fn tests_elsewhere_exist() {
             test.name,
             test.file
         );
+        // one that is known to fail says so itself, and no other does
+        let fails = above.iter().any(|line| line.starts_with("#[should_panic"));
+        let open = test
+            .versions
+            .iter()
+            .all(|version| is_open(&test.path(), version));
+        assert_eq!(fails, open, "{} in {}", test.name, test.file);
         let (_, body) = text.split_once(&name).expect("it was found");
         let body = body.split("\n}\n").next().unwrap_or_default();
         for version in test.versions {

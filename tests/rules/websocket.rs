@@ -1,7 +1,7 @@
 //! MQTT in WebSocket frames.
 
 use futures_util::{SinkExt, StreamExt};
-use mproxy_tests::wire::{PINGREQ, PINGRESP, Packet, Publish, Version, connack};
+use mproxy_tests::wire::{PINGREQ, Packet, Publish, Version, connack};
 use mproxy_tests::{FakeBroker, Link, Mproxy, http, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

@@ -19,6 +19,7 @@ mod panics;
 mod quota;
 mod recall;
 mod recordings;
+mod rules;
 mod streaming;
 mod summary;
 mod tower;
