@@ -10,7 +10,7 @@ tests! {
     an_alias_is_within_what_was_announced [r81] in v5;
     an_empty_topic_stands_for_one [r82] in v5;
     a_rule_sees_the_topic_behind_an_alias [r83] in v5;
-    an_alias_of_a_refused_publish_is_known [r84] in v5;
+    an_alias_of_a_refused_publish_is_known [r84 r86] in v5;
     an_alias_that_was_bound_anew_means_the_new_topic [r85] in v5;
     an_alias_means_the_same_on_both_sides [r86] in v5;
     tables_are_bounded_in_number [r87] in v5;
