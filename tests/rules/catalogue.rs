@@ -625,6 +625,8 @@ impl Elsewhere {
     }
 }
 
+const LOWERED: &str = "crates/mproxy-session/tests/session/lowered.rs";
+const AUTHENTICATION: &str = "crates/mproxy-session/tests/session/authentication.rs";
 const SESSION: &str = "crates/mproxy-session/tests/session/rules.rs";
 
 /// See [`Elsewhere`].
@@ -660,4 +662,24 @@ pub(crate) const ELSEWHERE: &[Elsewhere] = &[
         ALL,
     ),
     elsewhere(SESSION, "a_rewritten_payload_has_its_own_format", &[76], V5),
+    elsewhere(
+        LOWERED,
+        "a_publish_that_is_made_qos_0_is_answered_by_the_proxy",
+        &[74],
+        ALL,
+    ),
+    elsewhere(LOWERED, "retain_is_one_bit_and_nothing_else", &[75], ALL),
+    elsewhere(LOWERED, "what_a_hook_holds_back_grows_older", &[79], V5),
+    elsewhere(
+        LOWERED,
+        "a_subscription_is_lowered_and_never_raised",
+        &[98],
+        ALL,
+    ),
+    elsewhere(
+        AUTHENTICATION,
+        "credentials_of_a_hook_beside_a_method_let_nobody_in",
+        &[122],
+        V5,
+    ),
 ];

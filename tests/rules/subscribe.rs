@@ -446,7 +446,7 @@ async fn everybody_may_leave(version: Version) {
     let filters = ["a", "a/", "+/b", "#", "$share/g/c", "caf\u{e9}"];
     let mapped = ["a", "a/", "+/b", "#", "", "caf\u{e9}"].map(|it| format!("{PREFIX}{it}"));
     let mut mapped: Vec<_> = mapped.iter().map(|filter| &**filter).collect();
-    mapped[4] = "$share/g/tenants/acme/c";
+    mapped[4] = "$share/acme:g/tenants/acme/c";
     let asked: Vec<_> = filters.iter().map(|filter| (*filter, 1)).collect();
     let both: Vec<_> = mapped.iter().map(|filter| (*filter, 1)).collect();
     up(
@@ -558,8 +558,8 @@ async fn a_shared_subscription_is_judged_by_its_filter(version: Version) {
     let (mut link, mut server) = ground.pair("map", version).await;
     let asked = subscribe(version, 1, &[("$share/g/t/#", 0), ("$share/g//t", 0)]);
     let mapped = [
-        ("$share/g/tenants/acme/t/#", 0),
-        ("$share/g/tenants/acme//t", 0),
+        ("$share/acme:g/tenants/acme/t/#", 0),
+        ("$share/acme:g/tenants/acme//t", 0),
     ];
     up(
         &mut link,
