@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use mproxy_codec::{
-    Direction, Head, Kind, PropertyId, ReasonCode, Version, View, encode_disconnect, encode_suback,
-    encode_unsuback,
+    Ack, Direction, Head, Kind, PropertyId, ReasonCode, Version, View, encode_disconnect,
+    encode_suback, encode_unsuback,
 };
 
 use super::offer::{Offered, as_run};
@@ -43,37 +43,9 @@ impl<H: PacketService> Flow<H> {
         let mut request = (0, 0);
         let mut instead = None;
         match &view {
-            View::Ack(ack) if kind == Kind::Pubcomp && direction == Direction::ToClient => {
-                if let Some(answer) = turn.core.ledger.complete_recall(ack.packet_id) {
-                    let Some(answer) = answer else {
-                        return Ok(Next::Drop);
-                    };
-                    if is_last_word(&answer, version) {
-                        turn.core.end_flight();
-                    }
-                    turn.batch.inject(Kind::Pubrec);
-                    return Ok(Next::Replace(answer));
-                }
-                turn.core.end_flight();
-            }
-            View::Ack(ack) if direction == Direction::ToClient && kind != Kind::Pubrel => {
-                if kind == Kind::Puback || ack.reason.is_error() {
-                    turn.core.end_flight();
-                }
-            }
-            View::Ack(ack) if kind == Kind::Pubrel => {
-                let own = match direction {
-                    Direction::ToServer => turn.core.ledger.release(ack.packet_id),
-                    Direction::ToClient => turn.core.ledger.release_delivery(ack.packet_id),
-                };
-                if own {
-                    if direction == Direction::ToServer {
-                        turn.core.end_flight();
-                    }
-                    let replies = turn.core.replies;
-                    let id = ack.packet_id;
-                    let answer = replies.ack(Kind::Pubcomp, id, ReasonCode::SUCCESS, None);
-                    return Ok(self.answer_with(answer, 0, turn));
+            View::Ack(ack) => {
+                if let Some(next) = self.acknowledge(ack, turn) {
+                    return Ok(next);
                 }
             }
             View::Subscribe(subscribe) => {
@@ -156,6 +128,53 @@ impl<H: PacketService> Flow<H> {
             turn,
         )?;
         Ok(instead.map_or(Next::Pass, Next::Replace))
+    }
+
+    /// Takes note of an acknowledgement. `Some` when it belongs to a hand-shake that the proxy began
+    /// or finishes itself, and does not go on.
+    fn acknowledge(&mut self, ack: &Ack<'_>, turn: &mut Turn<'_, '_>) -> Option<Next> {
+        let core = &mut *turn.core;
+        let id = ack.packet_id;
+        match (ack.kind, self.direction) {
+            (Kind::Pubrel, direction) => {
+                let own = match direction {
+                    Direction::ToServer => core.ledger.release(id),
+                    Direction::ToClient => core.ledger.release_delivery(id),
+                };
+                if !own {
+                    return None;
+                }
+                if direction == Direction::ToServer {
+                    core.end_flight();
+                }
+                let replies = core.replies;
+                let answer = replies.ack(Kind::Pubcomp, id, ReasonCode::SUCCESS, None);
+                Some(self.answer_with(answer, 0, turn))
+            }
+            (Kind::Pubcomp, Direction::ToClient) => {
+                let Some(answer) = core.ledger.complete_recall(id) else {
+                    core.end_flight();
+                    return None;
+                };
+                let Some(answer) = answer else {
+                    return Some(Next::Drop);
+                };
+                if is_last_word(&answer, core.version) {
+                    core.end_flight();
+                }
+                turn.batch.inject(Kind::Pubrec);
+                Some(Next::Replace(answer))
+            }
+            (Kind::Puback, Direction::ToClient) => {
+                core.end_flight();
+                None
+            }
+            (_, Direction::ToClient) if ack.reason.is_error() => {
+                core.end_flight();
+                None
+            }
+            _ => None,
+        }
     }
 
     /// Takes note of a packet other than PUBLISH that goes to its receiver.
