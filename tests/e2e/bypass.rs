@@ -558,6 +558,33 @@ async fn a41_a_subscription_that_nobody_asked_about() {
     }
 }
 
+/// A request says where it wants its answer, and somebody else would publish that.
+#[tokio::test]
+async fn a46_a_response_topic_that_is_denied() {
+    let broker = FakeBroker::bind().await;
+    let setup = Setup::before(&broker.url()).websocket().toml(RULES);
+    let mproxy = setup
+        .set("layers.acl.check_response_topics", "true")
+        .start()
+        .await;
+    let rig = Rig { broker, mproxy };
+    for way in ways(V5) {
+        let (mut client, mut server) = rig.session(way, &way.connect("d7")).await;
+        let request = |topic: &str| {
+            let answer_to = [&[0x08][..], &field(topic)].concat();
+            way.publish("open/request").qos(1, 9).properties(&answer_to)
+        };
+        for topic in ["denied/x", "open/secret", "devices/d8/x", "$SYS/x"] {
+            client.send(&request(topic).bytes("no")).await;
+            client.expect(&REFUSED).await;
+        }
+        assert!(nothing_arrives(&mut client, &mut server).await.is_empty());
+        let allowed = request("devices/d7/answers").bytes("yes");
+        client.send(&allowed).await;
+        server.expect(&allowed).await;
+    }
+}
+
 /// All of it before a broker that would obey: whoever listens to everything hears what is allowed.
 #[tokio::test]
 async fn no_trick_reaches_a_real_broker() {
