@@ -411,7 +411,7 @@ async fn a36_a_name_that_means_something_in_a_filter() {
             let topics = [
                 "devices/d8/up",
                 "devices/a/b/up",
-                "users/root/x",
+                "users/admin/x",
                 "devices//x",
                 "users//x",
             ];

@@ -29,6 +29,7 @@ const BROKER_CLOSES: &[&str] = &["S31-005", "S31-006", "S311-005", "S311-025", "
 
 /// Cases that are forwarded in another form: the packet, without what the sender may not say.
 const NORMALISED: &[(&str, &[u8])] = &[
+    ("C31-010", b"\x10\x10\0\x06MQIsdp\x03\x02\0\x3c\0\x02hz"),
     ("C31-011", b"\x10\x10\0\x06MQIsdp\x03\x02\0\x3c\0\x02hz"),
     ("C311-072", b"\x30\x06\0\x03a/bx"),
 ];

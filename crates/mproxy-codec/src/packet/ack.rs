@@ -40,6 +40,10 @@ pub(crate) fn parse(
     if version.is_v5() && !reader.is_at_end() {
         reason = ReasonCode::new(reader.u8()?);
         let valid = match kind {
+            // section 3.4.2.1 does not list it, and mosquitto answers a PUBLISH with it
+            Kind::Puback | Kind::Pubrec if direction == Direction::ToClient => {
+                reason.is_valid_in_puback() || reason == ReasonCode::PACKET_TOO_LARGE
+            }
             Kind::Puback | Kind::Pubrec => reason.is_valid_in_puback(),
             _ => reason.is_valid_in_pubrel(),
         };

@@ -292,6 +292,7 @@ impl<'a> Publish<'a> {
         // a payload that is no text must not be announced as one (section 3.3.2.3.2)
         if let Some(payload) = edit.payload
             && version.is_v5()
+            && edit.payload != self.payload()
             && core::str::from_utf8(payload).is_err()
             && parse_properties(properties)?.number(PropertyId::PayloadFormatIndicator) == Some(1)
         {

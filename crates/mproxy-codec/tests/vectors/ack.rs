@@ -163,3 +163,18 @@ fn encoding_for_3_leaves_the_reason_out() {
     );
     assert_eq!(&made.unwrap()[..], b"\x70\x03\0\x09\x92");
 }
+
+/// mosquitto acknowledges a PUBLISH above its limit with 0x95, which section 3.4.2.1 does not list.
+/// Taken for malformed, it cost the client its session; a client that says it is told so.
+#[test]
+fn a_broker_may_say_that_a_packet_is_too_large() {
+    for first in [0x40, 0x50] {
+        let bytes = packet(first, b"\0\x01\x95");
+        match down(V5, &bytes) {
+            Ok(View::Ack(ack)) => assert_eq!(ack.reason, ReasonCode::PACKET_TOO_LARGE),
+            other => panic!("{other:?}"),
+        }
+        let seen = up(V5, &bytes).map(|view| view.kind());
+        assert_eq!(seen, Err(DecodeError::InvalidReasonCode));
+    }
+}
