@@ -1,5 +1,6 @@
 //! What both directions of a session share: version, negotiated limits, and pending business.
 
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,7 +20,6 @@ use crate::summary::{CloseReason, Side};
 /// The state that belongs to the session rather than to one of its directions.
 #[derive(Debug)]
 pub(crate) struct Core {
-    pub(crate) version: Version,
     pub(crate) limits: Arc<Limits>,
     pub(crate) replies: Replies,
     pub(crate) session: SessionInfo,
@@ -28,13 +28,10 @@ pub(crate) struct Core {
     pub(crate) connack: Option<ReasonCode>,
     /// The Authentication Method of CONNECT: AUTH may travel, also before CONNACK.
     method: Option<Box<Method>>,
-    /// AUTH went to and fro since somebody looked.
-    pub(crate) exchanged: bool,
     /// Seconds of keep alive in force; 0 is off.
     pub(crate) keep_alive: u16,
     /// What the client must be told, because it asked for a longer one.
-    told_keep_alive: Option<u16>,
-    clean_start: bool,
+    told_keep_alive: Option<NonZeroU16>,
     /// The broker has a session from an earlier connection.
     pub(crate) is_resumed: bool,
     /// How many publications above QoS 0 of the client may wait for an answer.
@@ -71,18 +68,15 @@ impl Core {
             .number(PropertyId::TopicAliasMaximum)
             .unwrap_or(0);
         Self {
-            version,
             replies: Replies::for_client(packet),
             ledger: Ledger::default(),
             connack: None,
             method: properties
                 .str(PropertyId::AuthenticationMethod)
                 .map(|method| Box::new(Method(method.into()))),
-            exchanged: false,
             keep_alive: limited_keep_alive(packet.keep_alive(), &limits),
-            told_keep_alive: (packet.keep_alive() != session.keep_alive())
-                .then_some(packet.keep_alive()),
-            clean_start: packet.clean_start(),
+            told_keep_alive: NonZeroU16::new(packet.keep_alive())
+                .filter(|told| told.get() != session.keep_alive()),
             is_resumed: false,
             receive_maximum: u16::MAX,
             in_flight: 0,
@@ -96,6 +90,11 @@ impl Core {
             session,
             limits,
         }
+    }
+
+    #[inline]
+    pub(crate) const fn version(&self) -> Version {
+        self.replies.version
     }
 
     /// True once the broker's CONNACK said success.
@@ -134,7 +133,7 @@ impl Core {
     /// # Errors
     /// The violation, or the end of the session.
     pub(crate) fn check_auth(
-        &mut self,
+        &self,
         direction: Direction,
         auth: &Auth<'_>,
         hooked: Hooked,
@@ -144,9 +143,7 @@ impl Core {
         if !is_short {
             self.check_method(direction, &auth.properties)?;
         }
-        if self.connack.is_none() {
-            self.exchanged = true;
-        } else if direction == Direction::ToServer && hooked.blind_to_auth {
+        if self.connack.is_some() && direction == Direction::ToServer && hooked.blind_to_auth {
             let code = ReasonCode::BAD_AUTHENTICATION_METHOD;
             let end = End::told(Side::Proxy, CloseReason::AuthDenied, code);
             return Err(end.with_detail("re-authentication, and no hook of the session sees AUTH"));
@@ -242,14 +239,14 @@ impl Core {
         connack: &Connack<'_>,
         hooked: Hooked,
     ) -> Result<Option<Bytes>, End> {
-        if connack.session_present && self.clean_start {
+        if connack.session_present && self.session.clean_start() {
             return Err(End::violation(
                 Direction::ToClient,
                 Violation::UnexpectedSession,
             ));
         }
         self.is_resumed = connack.session_present;
-        if !self.version.is_v5() {
+        if !self.version().is_v5() {
             return Ok(None);
         }
         let properties = connack.properties;
@@ -266,13 +263,12 @@ impl Core {
         if replaced.is_empty() {
             return Ok(None);
         }
+        let (version, maximum) = (self.version(), self.replies.max_packet_size as usize);
         let write = |left_out: &[PropertyId], own: &PropertyWriter| {
             let mut properties = properties.without(left_out);
             properties.append(own);
-            let packet = connack.with_properties(self.version, properties.as_bytes());
-            packet
-                .ok()
-                .filter(|packet| packet.len() <= self.replies.max_packet_size as usize)
+            let packet = connack.with_properties(version, properties.as_bytes());
+            packet.ok().filter(|packet| packet.len() <= maximum)
         };
         let written = write(&replaced, &own).or_else(|| {
             // [MQTT-3.2.2-19]: texts are left out before the limit is broken
@@ -285,7 +281,7 @@ impl Core {
         // A client that takes only tiny packets is better off with the broker's own CONNACK than
         // with none, and is held to what that one says.
         let offered = properties.number(PropertyId::TopicAliasMaximum);
-        self.to_server_aliases = table(self.version, Direction::ToServer, offered.unwrap_or(0));
+        self.to_server_aliases = table(self.version(), Direction::ToServer, offered.unwrap_or(0));
         Ok(write(&replaced[..stripped], &PropertyWriter::new()))
     }
 
@@ -311,7 +307,8 @@ impl Core {
         };
 
         let theirs = number(PropertyId::ServerKeepAlive).map(short);
-        let seconds = [theirs, self.told_keep_alive].into_iter().flatten().min();
+        let told = self.told_keep_alive.map(NonZeroU16::get);
+        let seconds = [theirs, told].into_iter().flatten().min();
         if let Some(seconds) = seconds {
             self.keep_alive = seconds;
             if theirs != Some(seconds) {
@@ -333,7 +330,7 @@ impl Core {
 
         let theirs = short(number(PropertyId::TopicAliasMaximum).unwrap_or(0));
         let aliases = theirs.min(self.limits.max_topic_aliases);
-        self.to_server_aliases = table(self.version, Direction::ToServer, aliases.into());
+        self.to_server_aliases = table(self.version(), Direction::ToServer, aliases.into());
         if theirs != aliases {
             replace(PropertyId::TopicAliasMaximum, Value::U16(aliases));
         }

@@ -172,12 +172,14 @@ where
             // the client may have waited for it before it said anything
             self.heard = Moment::now(self.started);
             self.recorder
-                .connack(Some(&self.core.session), self.core.version, reason);
+                .connack(Some(&self.core.session), self.core.version(), reason);
         }
         let down = down?;
 
         let heard = std::mem::take(&mut self.to_server.heard) && self.core.keep_alive > 0;
-        if heard && self.answered || std::mem::take(&mut self.core.exchanged) {
+        let exchanged = std::mem::take(&mut self.to_server.exchanged)
+            | std::mem::take(&mut self.to_client.exchanged);
+        if heard && self.answered || exchanged {
             self.heard = Moment::now(self.started);
         }
         Ok(up || down)

@@ -163,7 +163,13 @@ impl Verdict {
 pub(super) struct Client {
     acl: Arc<Compiled>,
     /// `None` if no rule needs a name.
-    values: Option<Box<Values>>,
+    named: Option<Box<Named>>,
+}
+
+/// What rules with placeholders are to one client.
+#[derive(Debug)]
+struct Named {
+    values: Values,
     barred: Barred,
 }
 
@@ -188,25 +194,31 @@ impl Barred {
 impl Client {
     pub(super) fn new(acl: &Acl, of: Names<'_>) -> Self {
         let acl = Arc::clone(&acl.0);
-        let values = acl.placeholders.then(|| Box::new(Values::new(of)));
-        let barring = |action: Action| {
-            let mut guards = acl.guards.iter();
-            // Guards are in the order of their rules.
-            let guard = guards.find(|guard| {
-                guard.actions.contains(Actions::from(action))
-                    && !guard.pattern.is_fillable(names(&values))
-            });
-            guard.map_or(NO_RULE, |guard| guard.rule)
-        };
-        let barred = Barred {
-            publish: barring(Action::Publish),
-            subscribe: barring(Action::Subscribe),
-            deliver: barring(Action::Deliver),
-        };
-        Self {
-            acl,
-            values,
-            barred,
+        let named = acl.placeholders.then(|| {
+            let values = Values::new(of);
+            let barring = |action: Action| {
+                let mut guards = acl.guards.iter();
+                // Guards are in the order of their rules.
+                let guard = guards.find(|guard| {
+                    guard.actions.contains(Actions::from(action))
+                        && !guard.pattern.is_fillable(&values)
+                });
+                guard.map_or(NO_RULE, |guard| guard.rule)
+            };
+            let barred = Barred {
+                publish: barring(Action::Publish),
+                subscribe: barring(Action::Subscribe),
+                deliver: barring(Action::Deliver),
+            };
+            Box::new(Named { values, barred })
+        });
+        Self { acl, named }
+    }
+
+    fn values(&self) -> &Values {
+        match &self.named {
+            Some(named) => &named.values,
+            None => const { &Values::NONE },
         }
     }
 
@@ -217,7 +229,7 @@ impl Client {
         let rule = self
             .acl
             .trie
-            .matching(Purpose::Publish, topic, names(&self.values));
+            .matching(Purpose::Publish, topic, self.values());
         self.verdict(Action::Publish, rule, topic)
     }
 
@@ -225,7 +237,7 @@ impl Client {
         let rule = self
             .acl
             .trie
-            .matching(Purpose::Deliver, topic, names(&self.values));
+            .matching(Purpose::Deliver, topic, self.values());
         self.verdict(Action::Deliver, rule, topic)
     }
 
@@ -234,7 +246,7 @@ impl Client {
             return Verdict::MALFORMED;
         };
         let filter = written_out(filter.as_str()).as_bytes();
-        let (trie, values) = (&self.acl.trie, names(&self.values));
+        let (trie, values) = (&self.acl.trie, self.values());
         let covering = trie.covering(Purpose::Grant, filter, values);
         let overlapping = trie.overlapping(Purpose::Refuse, filter, values);
         let naming = self
@@ -256,7 +268,8 @@ impl Client {
     }
 
     fn verdict(&self, action: Action, rule: u32, topic: &[u8]) -> Verdict {
-        let barred = self.barred.of(action);
+        let named = self.named.as_ref();
+        let barred = named.map_or(NO_RULE, |named| named.barred.of(action));
         if barred < rule {
             return Verdict {
                 rule: barred,
@@ -275,10 +288,6 @@ impl Client {
             allowed: effect == Effect::Allow,
         }
     }
-}
-
-fn names(values: &Option<Box<Values>>) -> &Values {
-    values.as_deref().unwrap_or(const { &Values::NONE })
 }
 
 /// Returns the filter that decides what a subscription reads.

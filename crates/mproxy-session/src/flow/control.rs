@@ -23,7 +23,7 @@ impl<H: PacketService> Flow<H> {
         turn: &mut Turn<'_, '_>,
     ) -> Result<Next, End> {
         let direction = self.direction;
-        let version = turn.core.version;
+        let version = turn.core.version();
         let kind = head.kind();
         let range = at..at + head.total_len();
         let packet = &buffer[range.clone()];
@@ -92,7 +92,10 @@ impl<H: PacketService> Flow<H> {
                 let stripped = encode_disconnect(version, disconnect.reason, properties.as_bytes());
                 instead = Some(stripped.map_err(internal)?);
             }
-            View::Auth(auth) => turn.core.check_auth(direction, auth, turn.hooked)?,
+            View::Auth(auth) => {
+                turn.core.check_auth(direction, auth, turn.hooked)?;
+                self.exchanged = turn.core.connack.is_none();
+            }
             View::Connack(connack) => {
                 instead = turn.core.receive_connack(connack, turn.hooked)?;
             }
@@ -159,7 +162,7 @@ impl<H: PacketService> Flow<H> {
                 let Some(answer) = answer else {
                     return Some(Next::Drop);
                 };
-                if is_last_word(&answer, core.version) {
+                if is_last_word(&answer, core.version()) {
                     core.end_flight();
                 }
                 turn.batch.inject(Kind::Pubrec);
@@ -200,7 +203,7 @@ impl<H: PacketService> Flow<H> {
                     .request(kind, request.0, forwarded, entries)?;
             }
             Kind::Connack | Kind::Disconnect => {
-                let version = turn.core.version;
+                let version = turn.core.version();
                 let view = View::parse(version, self.direction, frame)
                     .map_err(|error| End::malformed(self.direction, error))?;
                 match view {

@@ -72,6 +72,8 @@ pub(crate) struct Flow<H: PacketService> {
     /// The receiver took bytes since somebody looked.
     taken: bool,
     stalled: bool,
+    /// AUTH passed, before CONNACK, since somebody looked.
+    pub(crate) exchanged: bool,
 }
 
 /// What a direction waits for, with a deadline each.
@@ -125,6 +127,7 @@ impl<H: PacketService> Flow<H> {
             progressed: false,
             taken: false,
             stalled: false,
+            exchanged: false,
         }
     }
 

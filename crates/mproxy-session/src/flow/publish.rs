@@ -25,7 +25,7 @@ impl<H: PacketService> Flow<H> {
         turn: &mut Turn<'_, '_>,
     ) -> Result<(Next, usize), End> {
         let direction = self.direction;
-        let version = turn.core.version;
+        let version = turn.core.version();
         let bytes = &buffer[at..filled];
         let layout = PublishLayout::parse(head, version, direction, bytes)
             .map_err(|error| End::malformed(direction, error))?;
@@ -129,7 +129,7 @@ impl<H: PacketService> Flow<H> {
         turn: &mut Turn<'_, '_>,
     ) -> Result<(PublishLayout, Option<u16>), End> {
         let direction = self.direction;
-        let version = turn.core.version;
+        let version = turn.core.version();
         let (Some(alias), Some(aliases)) = (layout.topic_alias(), turn.core.aliases(direction))
         else {
             return Ok((layout, None));
@@ -160,7 +160,7 @@ fn relayout(frame: &[u8], core: &Core, direction: Direction) -> Result<PublishLa
         .map_err(malformed)?
         .ok_or(DecodeError::Truncated);
     let head = head.map_err(malformed)?;
-    PublishLayout::parse(head, core.version, direction, frame)
+    PublishLayout::parse(head, core.version(), direction, frame)
         .map_err(malformed)?
         .ok_or(DecodeError::Truncated)
         .map_err(malformed)

@@ -133,7 +133,7 @@ impl<H: PacketService> Flow<H> {
             let answer = replies.ack(kind, id, ReasonCode::SUCCESS, None);
             return Ok(self.answer_with(answer, left, turn));
         }
-        let tells = turn.core.version.is_v5() && outcome.is_told();
+        let tells = turn.core.version().is_v5() && outcome.is_told();
         let policy = turn.core.limits.refused_publish;
         if !tells && outcome.is_told() && policy == RefusedPublish::Disconnect {
             return Err(
@@ -177,7 +177,7 @@ impl<H: PacketService> Flow<H> {
     ) -> Result<Next, End> {
         turn.core.ledger.recall(id, answer);
         self.begin_stream(left, false, None);
-        let version = turn.core.version;
+        let version = turn.core.version();
         let release = encode_ack(version, Kind::Pubrel, id, ReasonCode::SUCCESS, &[]);
         turn.batch.inject(Kind::Pubrel);
         release.map(Next::Replace).map_err(internal)

@@ -98,7 +98,7 @@ impl<H: PacketService> Flow<H> {
         turn: &mut Turn<'_, '_>,
     ) -> Result<(Next, usize), End> {
         let direction = self.direction;
-        let version = turn.core.version;
+        let version = turn.core.version();
         let bytes = &buffer[at..filled];
         let malformed = |error| End::malformed(direction, error);
         let kind = Head::check_first_byte(bytes[0], version, direction).map_err(malformed)?;
@@ -144,7 +144,7 @@ impl<H: PacketService> Flow<H> {
             Direction::ToClient => usize::MAX,
         };
         let max_packet = core.receiver_max_packet(self.direction).min(own_limit);
-        let version = core.version;
+        let version = core.version();
         if self.tap.kinds().contains(Kind::Publish) {
             return self.offer_ordinary(buffer, at, filled, (version, max_packet), turn);
         }

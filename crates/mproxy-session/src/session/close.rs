@@ -113,7 +113,7 @@ where
         let farewell = if connack.is_none() {
             let code = connack_code(end.code);
             connack = Some(code);
-            recorder.connack(Some(&core.session), core.version, code);
+            recorder.connack(Some(&core.session), core.version(), code);
             core.replies.connack(code, text)
         } else {
             core.replies.disconnect(end.code, text)
@@ -157,7 +157,7 @@ where
     }
     let summary = Summary {
         peer: core.session.peer().clone(),
-        version: Some(core.version),
+        version: Some(core.version()),
         session: Some(core.session),
         side: end.side,
         reason: end.reason,
@@ -169,7 +169,7 @@ where
         to_client: to_client.0,
         panicked: end.panicked,
     };
-    notify(on_close, summary, limits.hook_timeout).await
+    notify(on_close.map(|notice| *notice), summary, limits.hook_timeout).await
 }
 
 const fn linger(limits: &Limits, is_open: bool) -> Option<Duration> {

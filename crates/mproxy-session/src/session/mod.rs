@@ -124,7 +124,8 @@ struct Rejected {
 /// A connection whose CONNECT was admitted.
 struct Live<C, S, U: PacketService, D: PacketService> {
     pipe: Pipe<C, S, U, D>,
-    on_close: Option<OnClose>,
+    /// Boxed once more, to be one word: few sessions have one.
+    on_close: Option<Box<OnClose>>,
 }
 
 impl Session {
@@ -251,7 +252,7 @@ impl Session {
                 self.control,
                 started,
             ),
-            on_close: hooks.on_close,
+            on_close: hooks.on_close.map(Box::new),
         }))
     }
 
