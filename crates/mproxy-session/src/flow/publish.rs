@@ -56,24 +56,20 @@ impl<H: PacketService> Flow<H> {
             None => None,
         };
         // A repetition of a PUBLISH that the proxy has answered itself [MQTT-4.3.3-2]: it is
-        // answered again and reaches neither hooks nor broker.
+        // answered again, unless the answer is on its way, and reaches neither hooks nor broker.
         if direction == Direction::ToServer
             && layout.qos() == QoS::ExactlyOnce
             && let Some(id) = layout.packet_id()
-            && turn.core.ledger.is_recalled(id)
         {
-            return Ok((self.answer_with(None, left, turn), len)); // the answer is on its way
-        }
-        if direction == Direction::ToServer
-            && layout.qos() == QoS::ExactlyOnce
-            && let Some(id) = layout.packet_id()
-            && turn.core.ledger.is_answered_locally(id)
-        {
-            let answer = turn
-                .core
-                .replies
-                .ack(Kind::Pubrec, id, ReasonCode::SUCCESS, None);
-            return Ok((self.answer_with(answer, left, turn), len));
+            let core = &*turn.core;
+            if core.ledger.is_recalled(id) {
+                return Ok((self.answer_with(None, left, turn), len));
+            }
+            if core.ledger.is_answered_locally(id) {
+                let replies = core.replies;
+                let answer = replies.ack(Kind::Pubrec, id, ReasonCode::SUCCESS, None);
+                return Ok((self.answer_with(answer, left, turn), len));
+            }
         }
         turn.core.begin_flight(direction, layout.qos())?;
         let undeliverable = total > turn.core.receiver_max_packet(direction)
