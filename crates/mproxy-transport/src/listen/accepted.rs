@@ -2,10 +2,9 @@
 
 use std::{io, net, os::unix};
 
-use socket2::SockRef;
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::{addr::ClientAddr, stream::Stream, tcp::TcpOptions};
+use crate::{addr::ClientAddr, stream::Stream};
 
 /// An accepted connection that no runtime knows yet: it can be sent to another thread and be
 /// registered there.
@@ -13,7 +12,6 @@ use crate::{addr::ClientAddr, stream::Stream, tcp::TcpOptions};
 pub struct Accepted {
     pub(super) socket: AcceptedSocket,
     pub(super) peer: ClientAddr,
-    pub(super) tcp: TcpOptions,
 }
 
 #[derive(Debug)]
@@ -40,22 +38,18 @@ impl Accepted {
         }
     }
 
-    /// Sets the socket options and registers the connection with the runtime of the calling
-    /// thread.
+    /// Registers the connection with the runtime of the calling thread.
     ///
     /// # Errors
     ///
-    /// When the peer is gone already, or the registration fails.
+    /// When the registration fails.
     ///
     /// # Panics
     ///
     /// Outside a tokio runtime with IO enabled.
     pub fn into_stream(self) -> io::Result<Stream> {
         Ok(match self.socket {
-            AcceptedSocket::Tcp(socket) => {
-                self.tcp.apply(SockRef::from(&socket))?;
-                TcpStream::from_std(socket)?.into()
-            }
+            AcceptedSocket::Tcp(socket) => TcpStream::from_std(socket)?.into(),
             AcceptedSocket::Unix(socket) => UnixStream::from_std(socket)?.into(),
         })
     }

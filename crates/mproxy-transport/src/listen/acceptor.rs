@@ -17,16 +17,12 @@ use super::{
     Accepted, Listener, accepted::AcceptedSocket, backoff::Backoff, listener::ListenSocket,
     socket_file::SocketFile,
 };
-use crate::{
-    addr::{ClientAddr, ListenAddr},
-    tcp::TcpOptions,
-};
+use crate::addr::{ClientAddr, ListenAddr};
 
 /// A listening socket registered with a runtime.
 #[derive(Debug)]
 pub struct Acceptor {
     socket: Socket,
-    tcp: TcpOptions,
     /// Outlives a cancelled `accept`, so that a caller in a `select!` loop backs off as well.
     backoff: Mutex<Backoff>,
 }
@@ -49,7 +45,6 @@ impl Acceptor {
         };
         Ok(Self {
             socket,
-            tcp: listener.tcp,
             backoff: Mutex::new(Backoff::new(Instant::now())),
         })
     }
@@ -88,11 +83,7 @@ impl Acceptor {
             let error = match self.accept_once().await {
                 Ok((socket, peer)) => {
                     self.with_backoff(Backoff::succeeded);
-                    return Ok(Accepted {
-                        socket,
-                        peer,
-                        tcp: self.tcp,
-                    });
+                    return Ok(Accepted { socket, peer });
                 }
                 Err(error) => error,
             };

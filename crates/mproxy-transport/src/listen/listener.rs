@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::{Acceptor, socket_file::SocketFile};
 use crate::{
@@ -36,7 +36,6 @@ pub struct ListenOptions {
 #[derive(Debug)]
 pub struct Listener {
     pub(super) socket: ListenSocket,
-    pub(super) tcp: TcpOptions,
 }
 
 #[derive(Debug)]
@@ -102,10 +101,7 @@ impl Listener {
                 ListenSocket::Unix(socket, Arc::new(file))
             }
         };
-        Ok(Self {
-            socket,
-            tcp: options.tcp,
-        })
+        Ok(Self { socket })
     }
 
     /// Another handle of the same socket: all clones take connections from one queue.
@@ -120,10 +116,7 @@ impl Listener {
                 ListenSocket::Unix(socket.try_clone()?, Arc::clone(file))
             }
         };
-        Ok(Self {
-            socket,
-            tcp: self.tcp,
-        })
+        Ok(Self { socket })
     }
 
     /// The address that was bound, with the real port where 0 was asked for.
@@ -163,6 +156,8 @@ fn bind_tcp(addr: SocketAddr, options: &ListenOptions) -> io::Result<TcpListener
     if options.reuse_port {
         socket.set_reuse_port(true)?;
     }
+    // Accepted sockets inherit them, which saves the system calls at each connection.
+    options.tcp.apply(SockRef::from(&socket))?;
     socket.set_nonblocking(true)?;
     socket.bind(&addr.into())?;
     socket.listen(backlog(options))?;
