@@ -626,6 +626,7 @@ impl Elsewhere {
 }
 
 const LOWERED: &str = "crates/mproxy-session/tests/session/lowered.rs";
+const EXPIRY: &str = "crates/mproxy-session/tests/session/expiry.rs";
 const AUTHENTICATION: &str = "crates/mproxy-session/tests/session/authentication.rs";
 const SESSION: &str = "crates/mproxy-session/tests/session/rules.rs";
 
@@ -669,7 +670,25 @@ pub(crate) const ELSEWHERE: &[Elsewhere] = &[
         ALL,
     ),
     elsewhere(LOWERED, "retain_is_one_bit_and_nothing_else", &[75], ALL),
-    elsewhere(LOWERED, "what_a_hook_holds_back_grows_older", &[79], V5),
+    elsewhere(EXPIRY, "what_a_hook_holds_back_grows_older", &[79], V5),
+    elsewhere(
+        EXPIRY,
+        "what_stands_behind_a_held_packet_grows_older_too",
+        &[79],
+        V5,
+    ),
+    elsewhere(
+        EXPIRY,
+        "what_waits_for_a_slow_receiver_grows_older",
+        &[79],
+        V5,
+    ),
+    elsewhere(
+        EXPIRY,
+        "what_expires_while_it_waits_is_dropped_and_acknowledged",
+        &[79],
+        V5,
+    ),
     elsewhere(
         LOWERED,
         "a_subscription_is_lowered_and_never_raised",

@@ -7,7 +7,7 @@
 //! ```text
 //! catalogue: rule, wording, versions ---.
 //! modules: tests! { name [r62 r66] in v5 } --> registry --> a rule without a test fails
-//! open: what the proxy does not do yet -'              `--> RULES.md
+//!                                                      `--> RULES.md
 //! ```
 //!
 //! A test is called `module::name::rules::version`: `-E 'test(::r62::)'` runs what there is for a
@@ -17,7 +17,6 @@
 mod registry;
 mod catalogue;
 mod ground;
-mod open;
 mod packets;
 
 mod alias;

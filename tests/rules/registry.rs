@@ -3,16 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
-use std::panic::AssertUnwindSafe;
-use std::time::Duration;
 
-use futures_util::FutureExt;
 use mproxy_tests::tools::root;
 use mproxy_tests::wire::Version;
-use tokio::time::timeout;
 
 use crate::catalogue::{ELSEWHERE, RULES};
-use crate::open::OPEN;
 
 /// Declares the tests of a module and registers them: `name [rules] in versions;`, where versions
 /// are `all`, `v3`, `v5` or a list. Each name is that of a function that takes the version.
@@ -50,7 +45,7 @@ macro_rules! tests {
             #[tokio::test]
             async fn $version() {
                 let version = crate::registry::version(stringify!($version));
-                crate::registry::run(TESTS, stringify!($name), version, $name(version)).await;
+                $name(version).await;
             }
         )+
     };
@@ -94,45 +89,12 @@ const VERSIONS: [(&str, Version); 3] = [
     ("v5", Version::V5),
 ];
 
-/// How long a test may take of which it is known that it fails.
-const OPEN_PATIENCE: Duration = Duration::from_secs(5);
-
 /// The variable that has [`the_table_is_up_to_date`] write the table.
 const WRITE: &str = "MPROXY_WRITE_RULES";
 
 pub(crate) fn version(name: &str) -> Version {
     let found = VERSIONS.iter().find(|(known, _)| *known == name);
     found.expect("a version of the list").1
-}
-
-fn version_name(version: Version) -> &'static str {
-    let found = VERSIONS.iter().find(|(_, known)| *known == version);
-    found.expect("a version of the list").0
-}
-
-/// Runs a test. One that is on the list of what is open must fail: what works leaves the list.
-pub(crate) async fn run(
-    tests: &[Registered],
-    name: &str,
-    version: Version,
-    test: impl Future<Output = ()>,
-) {
-    let registered = tests.iter().find(|test| test.name == name);
-    let path = registered.expect("the test is registered").path();
-    if !is_open(&path, version_name(version)) {
-        return test.await;
-    }
-    let ended = timeout(OPEN_PATIENCE, AssertUnwindSafe(test).catch_unwind()).await;
-    assert!(
-        !matches!(ended, Ok(Ok(()))),
-        "{path} passes with {version:?}: take it off the list in tests/rules/open.rs"
-    );
-}
-
-/// Whether a test is known to fail with a version.
-fn is_open(path: &str, version: &str) -> bool {
-    OPEN.iter()
-        .any(|open| open.test == Some(path) && open.versions.contains(&version))
 }
 
 /// Something that is tested, in one version.
@@ -147,8 +109,8 @@ fn number(rule: &str) -> u8 {
     digits.unwrap_or_else(|| panic!("`{rule}` is not called like a rule"))
 }
 
-/// What is tested and where; with the tests of which it is known that they fail, or without.
-fn tested(with_open: bool) -> BTreeMap<Duty, Vec<String>> {
+/// What is tested and where.
+fn tested() -> BTreeMap<Duty, Vec<String>> {
     let mut tested = BTreeMap::<_, Vec<_>>::new();
     for test in MODULES.into_iter().flatten() {
         for (&rule, &version) in test
@@ -156,19 +118,14 @@ fn tested(with_open: bool) -> BTreeMap<Duty, Vec<String>> {
             .iter()
             .flat_map(|rule| test.versions.iter().map(move |version| (rule, version)))
         {
-            if with_open || !is_open(&test.path(), version) {
-                let rule = number(rule);
-                let tests = tested.entry(Duty { rule, version }).or_default();
-                tests.push(test.path());
-            }
+            let rule = number(rule);
+            let tests = tested.entry(Duty { rule, version }).or_default();
+            tests.push(test.path());
         }
     }
     for test in ELSEWHERE {
         for &rule in test.rules {
             for &version in test.versions {
-                if !with_open && is_open(&test.path(), version) {
-                    continue;
-                }
                 let tests = tested.entry(Duty { rule, version }).or_default();
                 tests.push(test.path());
             }
@@ -193,7 +150,7 @@ fn the_rules_are_numbered_without_a_gap() {
 /// apply.
 #[test]
 fn every_rule_is_tested() {
-    let tested = tested(false);
+    let tested = tested();
     let mut wrong = Vec::new();
     for rule in RULES {
         for version in rule.versions {
@@ -201,10 +158,7 @@ fn every_rule_is_tested() {
                 rule: rule.number,
                 version,
             };
-            let open = OPEN
-                .iter()
-                .any(|open| open.rule == rule.number && open.versions.contains(version));
-            if !open && !tested.contains_key(&duty) {
+            if !tested.contains_key(&duty) {
                 wrong.push(format!("R{} has no test with {version}", rule.number));
             }
         }
@@ -219,26 +173,6 @@ fn every_rule_is_tested() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-}
-
-/// What is said to be open names a test that is there and that belongs to the rule.
-#[test]
-fn what_is_open_exists() {
-    let tested = tested(true);
-    for open in OPEN {
-        assert!(!open.why.is_empty() && !open.why.contains('|'), "{open:?}");
-        let Some(path) = open.test else {
-            continue;
-        };
-        for &version in open.versions {
-            let rule = open.rule;
-            let tests = tested.get(&Duty { rule, version });
-            assert!(
-                tests.is_some_and(|tests| tests.iter().any(|test| test == path)),
-                "{open:?}: no such test"
-            );
-        }
-    }
 }
 
 /// Rules that only a library can be held to are tested in its crate: the tests must be there.
@@ -266,13 +200,6 @@ fn tests_elsewhere_exist() {
             test.name,
             test.file
         );
-        // one that is known to fail says so itself, and no other does
-        let fails = above.iter().any(|line| line.starts_with("#[should_panic"));
-        let open = test
-            .versions
-            .iter()
-            .all(|version| is_open(&test.path(), version));
-        assert_eq!(fails, open, "{} in {}", test.name, test.file);
         let (_, body) = text.split_once(&name).expect("it was found");
         let body = body.split("\n}\n").next().unwrap_or_default();
         for version in test.versions {
@@ -291,7 +218,7 @@ fn tests_elsewhere_exist() {
 }
 
 fn table() -> String {
-    let tested = tested(false);
+    let tested = tested();
     let mut table = String::from(
         "# The rules of MQTT for a proxy, and their tests\n\n\
          Written by the tests; see [rules/main.rs](rules/main.rs). After a change:\n\n\
@@ -305,15 +232,7 @@ fn table() -> String {
         "Tests without a file are in [rules](rules), as `module::name`. A version in parentheses\n\
          behind a test is the only one that it is for.\n\n",
     );
-    let open = RULES
-        .iter()
-        .filter(|rule| OPEN.iter().any(|open| open.rule == rule.number))
-        .count();
-    let _ = writeln!(
-        table,
-        "{} rules, of which {open} are open in part or as a whole.\n",
-        RULES.len()
-    );
+    let _ = writeln!(table, "{} rules.\n", RULES.len());
     table.push_str("| rule | what a proxy does | versions | tests |\n|---|---|---|---|\n");
     for rule in RULES {
         let mut tests = BTreeMap::<_, Vec<_>>::new();
@@ -326,7 +245,7 @@ fn table() -> String {
                 tests.entry(test).or_default().push(*version);
             }
         }
-        let mut cells: Vec<_> = tests
+        let cells: Vec<_> = tests
             .iter()
             .map(|(test, versions)| {
                 if versions == rule.versions {
@@ -336,15 +255,6 @@ fn table() -> String {
                 }
             })
             .collect();
-        for open in OPEN.iter().filter(|open| open.rule == rule.number) {
-            let test = open.test.map(|test| format!(" (`{test}`)"));
-            let test = test.unwrap_or_default();
-            cells.push(format!(
-                "**open** ({}): {}{test}",
-                shown(open.versions),
-                open.why
-            ));
-        }
         let (number, text) = (rule.number, rule.text);
         let _ = writeln!(
             table,

@@ -114,6 +114,7 @@ label! {
         ProtocolError => "protocol_error",
         Malformed => "malformed",
         PacketTooLarge => "packet_too_large",
+        MessageExpired => "message_expired",
         UnsupportedVersion => "unsupported_version",
         AuthDenied => "auth_denied",
         AclDenied => "acl_denied",

@@ -84,26 +84,35 @@ impl AliasTable {
             self.entries.resize(index + 1, Entry::default());
         }
         let entry = &mut self.entries[index];
-        if !remember {
-            entry.bound = Some(Arc::default());
-        } else if entry.bound.as_deref() != Some(topic) {
+        let name = if remember { topic } else { &[] };
+        if entry.bound.as_deref() != Some(name) {
             let replaced = entry.bound.as_deref().map_or(0, <[u8]>::len);
-            self.bytes = self.bytes - replaced + topic.len();
+            self.bytes = self.bytes - replaced + name.len();
             if self.bytes > MAX_BYTES {
                 return Err(End::violation(self.direction, Violation::TopicAliasMemory));
             }
-            entry.bound = Some(Arc::from(topic));
+            entry.bound = Some(Arc::from(name));
         }
         Ok(None)
     }
 
-    /// A PUBLISH is not forwarded although nobody remembers topics in this direction: what its alias
-    /// stands for at the receiver is not known any more.
-    pub(crate) fn unbind(&mut self, layout: &PublishLayout) {
-        let index = layout.topic_alias().map(|alias| usize::from(alias) - 1);
-        if let Some(entry) = index.and_then(|index| self.entries.get_mut(index)) {
-            self.bytes -= entry.bound.as_deref().map_or(0, <[u8]>::len);
-            *entry = Entry::default();
+    /// A PUBLISH with an alias, and `topic` if it has one, does not go to the receiver after all,
+    /// which so does not learn what the alias stands for. Where nobody looks at topics this is the
+    /// one that must be remembered, or, when there is no room, cannot be used.
+    pub(crate) fn take_back(&mut self, alias: u16, topic: &[u8]) {
+        let entry = self.entries.get_mut(usize::from(alias).wrapping_sub(1));
+        let Some(entry) = entry.filter(|_| !topic.is_empty()) else {
+            return;
+        };
+        entry.told = None;
+        if !entry.bound.as_deref().is_some_and(<[u8]>::is_empty) {
+            return;
+        }
+        if self.bytes + topic.len() > MAX_BYTES {
+            entry.bound = None;
+        } else {
+            self.bytes += topic.len();
+            entry.bound = Some(Arc::from(topic));
         }
     }
 

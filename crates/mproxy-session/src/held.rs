@@ -2,48 +2,55 @@
 
 use std::ops::Deref;
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
+use tokio::time::Instant;
 
-/// A buffer of which a connection has several and mostly needs none: empty, it is one word.
+/// A buffer that a connection mostly does not need: empty, it is one word.
 #[derive(Debug, Default)]
-pub(crate) struct Held(Option<Box<BytesMut>>);
+pub(crate) struct Held(Option<Box<Content>>);
+
+#[derive(Debug, Default)]
+struct Content {
+    bytes: BytesMut,
+    since: Option<Instant>,
+}
 
 impl Held {
     /// Holds these bytes.
     pub(crate) fn new(bytes: BytesMut) -> Self {
-        Self((!bytes.is_empty()).then(|| Box::new(bytes)))
+        let content = Content { bytes, since: None };
+        Self((!content.bytes.is_empty()).then(|| Box::new(content)))
     }
 
     /// Takes the bytes.
     pub(crate) fn take(&mut self) -> BytesMut {
-        self.0.take().map_or_else(BytesMut::new, |bytes| *bytes)
+        self.0.take().map_or_else(BytesMut::new, |held| held.bytes)
     }
 
-    /// Appends to the buffer, which `make` provides if there is none.
-    #[inline]
-    pub(crate) fn extend(&mut self, bytes: &[u8], make: impl FnOnce() -> BytesMut) {
-        self.0
-            .get_or_insert_with(|| Box::new(make()))
-            .extend_from_slice(bytes);
+    /// Appends to the buffer.
+    pub(crate) fn extend(&mut self, bytes: &[u8]) {
+        let held = self.0.get_or_insert_default();
+        held.bytes.extend_from_slice(bytes);
     }
 
     /// Holds these bytes instead.
     pub(crate) fn replace(&mut self, bytes: &[u8]) {
-        let buffer = self.0.get_or_insert_default();
-        buffer.clear();
-        buffer.extend_from_slice(bytes);
+        let held = self.0.get_or_insert_default();
+        held.since = None;
+        held.bytes.clear();
+        held.bytes.extend_from_slice(bytes);
     }
 
-    /// Forgets the first `count` bytes.
-    pub(crate) fn advance(&mut self, count: usize) {
-        if let Some(buffer) = &mut self.0 {
-            buffer.advance(count);
+    /// Since when the packets in it wait, if they do.
+    pub(crate) fn since(&self) -> Option<Instant> {
+        self.0.as_ref().and_then(|held| held.since)
+    }
+
+    /// The packets in it, if there are any, wait since then.
+    pub(crate) fn wait_since(&mut self, since: Instant) {
+        if let Some(held) = &mut self.0 {
+            held.since = Some(since);
         }
-    }
-
-    /// How many bytes the buffer has room for.
-    pub(crate) fn capacity(&self) -> usize {
-        self.0.as_ref().map_or(0, |buffer| buffer.capacity())
     }
 }
 
@@ -52,6 +59,6 @@ impl Deref for Held {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        self.0.as_deref().map_or(&[], |buffer| buffer)
+        self.0.as_deref().map_or(&[], |held| &held.bytes)
     }
 }

@@ -3,11 +3,13 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
+use mproxy_codec::Head;
 use tokio::io::AsyncWrite;
+use tokio::time::Instant;
 
-use crate::held::Held;
 use crate::scratch;
 
 /// Bytes waiting for one side: forwarded packets and the proxy's own, in the order in which they
@@ -17,23 +19,47 @@ use crate::scratch;
 /// `held` for the packet border (own packets stand between packets, never inside one).
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    queue: Held,
+    queue: Option<Box<Queue>>,
     held: Option<Box<BytesMut>>,
     /// The last byte that was queued or written is inside a packet.
     mid_packet: bool,
     needs_flush: bool,
     /// The side is gone: what is pushed is thrown away.
     dead: bool,
+    /// Messages in it may expire.
+    ages: bool,
+}
+
+/// What waits; never empty.
+#[derive(Debug)]
+struct Queue {
+    bytes: BytesMut,
+    /// Where the first packet begins of which nothing is written yet.
+    border: usize,
+    /// Since when the receiver takes no more.
+    since: Option<Instant>,
 }
 
 impl Outbox {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+    /// An empty one. `ages` says that messages may expire in it, which takes some bookkeeping.
+    pub(crate) fn new(ages: bool) -> Self {
+        Self {
+            ages,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.queue.is_none()
+    }
+
+    fn queued(&self) -> &[u8] {
+        self.queue.as_ref().map_or(&[], |queue| &queue.bytes)
     }
 
     /// Bytes waiting, held ones included.
     pub(crate) fn len(&self) -> usize {
-        self.queue.len() + self.held.as_ref().map_or(0, |held| held.len())
+        self.queued().len() + self.held.as_ref().map_or(0, |held| held.len())
     }
 
     pub(crate) const fn is_mid_packet(&self) -> bool {
@@ -45,7 +71,14 @@ impl Outbox {
         if bytes.is_empty() || self.dead {
             return;
         }
-        self.queue.extend(bytes, scratch::take_write);
+        let queue = self.queue.get_or_insert_with(|| {
+            Box::new(Queue {
+                bytes: scratch::take_write(),
+                border: 0,
+                since: None,
+            })
+        });
+        queue.bytes.extend_from_slice(bytes);
     }
 
     /// Queues a packet of the proxy's own: now, or when the packet border comes.
@@ -75,8 +108,40 @@ impl Outbox {
         self.held.is_some()
     }
 
+    /// The first `inside` bytes of the queue belong to a packet that was begun before.
+    pub(crate) fn begins_inside(&mut self, inside: usize) {
+        if let Some(queue) = &mut self.queue {
+            queue.border = inside;
+        }
+    }
+
+    /// Takes those packets that have waited for a second or longer and of which nothing is written,
+    /// and says how many seconds they have grown older. They, or what is left of them, are to be put
+    /// back.
+    pub(crate) fn take_aged(&mut self) -> Option<(BytesMut, u32)> {
+        let queue = self.queue.as_mut().filter(|_| self.ages)?;
+        let since = queue.since?;
+        let seconds = since.elapsed().as_secs();
+        if seconds == 0 {
+            return None;
+        }
+        queue.since = Some(since + Duration::from_secs(seconds));
+        let border = queue.border.min(queue.bytes.len());
+        let packets = queue.bytes.split_off(border);
+        Some((packets, u32::try_from(seconds).unwrap_or(u32::MAX)))
+    }
+
+    /// Puts back what is left of packets that were taken.
+    pub(crate) fn put_back(&mut self, packets: &[u8]) {
+        self.push(packets);
+        if self.queued().is_empty() {
+            self.queue = None;
+        }
+    }
+
     /// Writes a run straight from the read buffer when nothing is queued in front of it, and
-    /// queues what the other side does not take. True when something was written.
+    /// queues what the other side does not take. The first `inside` bytes of the run belong to a
+    /// packet that was begun before. True when something was written.
     ///
     /// # Errors
     /// Those of the writer.
@@ -84,29 +149,36 @@ impl Outbox {
         &mut self,
         writer: &mut W,
         run: &[u8],
+        inside: usize,
         cx: &mut Context<'_>,
     ) -> io::Result<bool> {
         if self.dead {
             return Ok(false);
         }
-        let mut rest = run;
-        while self.queue.is_empty() && !rest.is_empty() {
-            match Pin::new(&mut *writer).poll_write(cx, rest)? {
+        if !self.is_empty() {
+            self.push(run);
+            return self.write(writer, cx);
+        }
+        let mut done = 0;
+        while done < run.len() {
+            match Pin::new(&mut *writer).poll_write(cx, &run[done..])? {
                 Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(written) => {
                     self.needs_flush = true;
-                    rest = rest.get(written..).unwrap_or_default();
+                    done += written;
                 }
                 Poll::Pending => break,
             }
         }
-        let written = rest.len() < run.len();
-        self.push(rest);
-        if self.queue.is_empty() {
-            self.flush(writer, cx)?;
-            return Ok(written);
+        self.push(&run[done..]);
+        if self.ages
+            && let Some(queue) = &mut self.queue
+        {
+            queue.since = Some(Instant::now());
+            queue.border = border_behind(run, inside, done) - done;
         }
-        Ok(self.write(writer, cx)? || written)
+        self.flush(writer, cx)?;
+        Ok(done > 0)
     }
 
     /// Writes what is queued, as far as the other side takes it. True when something was written.
@@ -118,31 +190,37 @@ impl Outbox {
         writer: &mut W,
         cx: &mut Context<'_>,
     ) -> io::Result<bool> {
-        if self.queue.is_empty() {
+        let Some(queue) = &mut self.queue else {
             if self.needs_flush {
                 self.flush(writer, cx)?;
             }
             return Ok(false);
-        }
-        let before = self.queue.len();
-        while !self.queue.is_empty() {
-            match Pin::new(&mut *writer).poll_write(cx, &self.queue)? {
+        };
+        let mut done = 0;
+        while done < queue.bytes.len() {
+            match Pin::new(&mut *writer).poll_write(cx, &queue.bytes[done..])? {
                 Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(written) => self.queue.advance(written),
+                Poll::Ready(written) => done += written,
                 Poll::Pending => break,
             }
         }
         self.needs_flush = true;
-        let written = before - self.queue.len();
-        if self.queue.is_empty() {
-            scratch::give_write(self.queue.take());
-        } else if self.queue.capacity() > 4 * self.queue.len() {
-            // a blocked connection keeps what it needs, not the thread's buffer
-            let rest = Held::new(BytesMut::from(&self.queue[..]));
-            scratch::give_write(std::mem::replace(&mut self.queue, rest).take());
+        if done < queue.bytes.len() {
+            if self.ages {
+                queue.since.get_or_insert_with(Instant::now);
+                queue.border = border_behind(&queue.bytes, queue.border, done) - done;
+            }
+            queue.bytes.advance(done);
+            if queue.bytes.capacity() > 4 * queue.bytes.len() {
+                // a blocked connection keeps what it needs, not the thread's buffer
+                let rest = BytesMut::from(&queue.bytes[..]);
+                scratch::give_write(std::mem::replace(&mut queue.bytes, rest));
+            }
+        } else if let Some(queue) = self.queue.take() {
+            scratch::give_write(queue.bytes);
         }
         self.flush(writer, cx)?;
-        Ok(written > 0)
+        Ok(done > 0)
     }
 
     fn flush<W: AsyncWrite + Unpin>(
@@ -171,6 +249,22 @@ impl Outbox {
 
     /// Takes the queue, for the last write of a connection.
     pub(crate) fn into_queue(mut self) -> BytesMut {
-        self.queue.take()
+        self.queue
+            .take()
+            .map_or_else(BytesMut::new, |queue| queue.bytes)
     }
+}
+
+/// The first packet border at or behind `at`, given one. It lies behind the bytes when their last
+/// packet is not whole.
+fn border_behind(bytes: &[u8], border: usize, at: usize) -> usize {
+    let mut border = border;
+    while border < at {
+        match bytes.get(border..).map(Head::parse) {
+            Some(Ok(Some(head))) => border = border.saturating_add(head.total_len()),
+            // heads are queued whole; where there is none, nothing is known to begin
+            _ => return usize::MAX,
+        }
+    }
+    border
 }

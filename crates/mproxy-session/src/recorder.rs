@@ -41,6 +41,8 @@ pub struct Batch {
     pub denied: u32,
     /// PUBLISH packets that do not go on because they are larger than their receiver takes.
     pub too_large: u32,
+    /// PUBLISH packets whose Message Expiry Interval ended while a hook or a slow receiver held them.
+    pub expired: u32,
     /// Packets that hooks changed.
     pub modified: u32,
     /// The other side was slow and this one was not read.

@@ -76,10 +76,13 @@ impl Recorder for ConnectionRecorder {
         traffic.publishes = batch.publishes;
         traffic.stalls = batch.stalls;
         self.worker.traffic.add(direction, &traffic);
-        for _ in 0..batch.too_large {
-            self.worker
-                .own
-                .dropped(PacketType::Publish, Reason::PacketTooLarge);
+        for (count, reason) in [
+            (batch.too_large, Reason::PacketTooLarge),
+            (batch.expired, Reason::MessageExpired),
+        ] {
+            for _ in 0..count {
+                self.worker.own.dropped(PacketType::Publish, reason);
+            }
         }
         if batch.injected != [0; 16] {
             for (code, count) in (0..).zip(batch.injected) {

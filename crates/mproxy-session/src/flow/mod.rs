@@ -23,6 +23,7 @@
 //! 7. Nothing is allocated because a length field said so, only as bytes arrive.
 //! 8. A PUBLISH larger than the scratch buffer streams through, unless a hook wants its payload.
 
+mod aged;
 mod control;
 mod offer;
 mod publish;
@@ -31,7 +32,7 @@ mod scan;
 mod stream;
 mod turn;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use mproxy_codec::{Direction, Head, ReasonCode, normalise};
 
 pub(crate) use self::turn::Turn;
@@ -104,13 +105,13 @@ enum Next {
 }
 
 impl<H: PacketService> Flow<H> {
-    pub(crate) fn new(direction: Direction, tap: Tap<H>, input: BytesMut, out: Outbox) -> Self {
+    pub(crate) fn new(direction: Direction, tap: Tap<H>, input: Held, out: Outbox) -> Self {
         Self {
             direction,
             tap,
             hook: None,
             rescan: true,
-            input: Held::new(input),
+            input,
             gather: false,
             hook_waits: false,
             stream: None,

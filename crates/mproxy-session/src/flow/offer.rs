@@ -6,13 +6,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use mproxy_codec::{
-    Direction, Kind, PropertyId, PropertyWriter, PublishEdit, PublishLayout, QoS, ReasonCode, Value,
-};
+use mproxy_codec::{Direction, Kind, PublishLayout, QoS, ReasonCode};
 use tokio::time::Instant;
 
 use super::refuse::{Outcome, reply};
-use super::{Flow, Next, Turn, internal};
+use super::{Flow, Next, Turn};
 use crate::BoxError;
 use crate::error::End;
 use crate::hook::{Packet, PacketService, Verdict};
@@ -22,8 +20,8 @@ use crate::summary::{CloseReason, Side};
 /// A packet that is with the hooks, which have not decided.
 pub(super) struct Hooked<F> {
     offered: Offered,
-    /// When they were first asked.
-    since: Instant,
+    /// When they were first asked, or since when the packet waited to be shown to them.
+    pub(super) since: Instant,
     at: At<F>,
 }
 
@@ -78,7 +76,10 @@ impl<H: PacketService> Flow<H> {
         turn: &mut Turn<'_, '_>,
     ) -> Result<Next, End> {
         match self.ask(packet, &offered, turn)? {
-            Poll::Ready(verdict) => self.settle(verdict, &offered, turn),
+            Poll::Ready(verdict) => match turn.behind {
+                Some(since) => self.settle_aged(verdict, since, &offered, turn),
+                None => self.settle(verdict, &offered, turn),
+            },
             Poll::Pending => Ok(Next::Pending),
         }
     }
@@ -96,7 +97,7 @@ impl<H: PacketService> Flow<H> {
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(error)) => return Err(hook_failed(error.into())),
             Poll::Pending => {
-                self.hold(*offered, At::Waiting(packet));
+                self.hold(*offered, At::Waiting(packet), turn);
                 return Ok(Poll::Pending);
             }
         }
@@ -112,7 +113,7 @@ impl<H: PacketService> Flow<H> {
                 verdict.map(Poll::Ready)
             }
             Poll::Pending => {
-                self.hold(*offered, At::Running(slot));
+                self.hold(*offered, At::Running(slot), turn);
                 Ok(Poll::Pending)
             }
         };
@@ -121,11 +122,11 @@ impl<H: PacketService> Flow<H> {
     }
 
     #[cold]
-    fn hold(&mut self, offered: Offered, at: At<H::Future>) {
+    fn hold(&mut self, offered: Offered, at: At<H::Future>, turn: &Turn<'_, '_>) {
         self.hook_waits = true;
         self.hook = Some(Box::new(Hooked {
             offered,
-            since: Instant::now(),
+            since: turn.behind.unwrap_or_else(Instant::now),
             at,
         }));
     }
@@ -153,8 +154,7 @@ impl<H: PacketService> Flow<H> {
             }
             return Ok(Poll::Pending);
         };
-        let verdict = aged(verdict, since)?;
-        if let Next::Replace(frame) = self.settle(verdict, &offered, turn)? {
+        if let Next::Replace(frame) = self.settle_aged(verdict, since, &offered, turn)? {
             self.out.push(&frame);
         }
         self.rescan = true;
@@ -244,38 +244,6 @@ impl<H: PacketService> Flow<H> {
         };
         core.replies.ack(kind, id, ReasonCode::SUCCESS, None)
     }
-}
-
-/// A publication that a hook held back is as much older when it goes on; one that has expired
-/// meanwhile does not, and its sender need not know. [MQTT-3.3.2-5, 3.3.2-6]
-fn aged(verdict: Verdict, since: Instant) -> Result<Verdict, End> {
-    let Verdict::Forward(mut packet) = verdict else {
-        return Ok(verdict);
-    };
-    let waited = u32::try_from(since.elapsed().as_secs()).unwrap_or(u32::MAX);
-    let Some(properties) = packet.publish().map(|publish| publish.properties()) else {
-        return Ok(Verdict::Forward(packet));
-    };
-    let Some(expiry) = properties.number(PropertyId::MessageExpiryInterval) else {
-        return Ok(Verdict::Forward(packet));
-    };
-    if waited == 0 {
-        return Ok(Verdict::Forward(packet));
-    }
-    let Some(left) = expiry.checked_sub(waited).filter(|left| *left > 0) else {
-        return Ok(Verdict::Discard);
-    };
-    let mut aged = PropertyWriter::new();
-    for property in &properties {
-        if property.id == PropertyId::MessageExpiryInterval {
-            aged.push(property.id, Value::U32(left)).map_err(internal)?;
-        } else {
-            aged.copy(&property);
-        }
-    }
-    let edit = PublishEdit::new().properties(aged.as_bytes());
-    packet.edit_publish(&edit).map_err(internal)?;
-    Ok(Verdict::Forward(packet))
 }
 
 /// A packet that comes back as it was stays in the run.

@@ -11,7 +11,7 @@ use super::refuse::Outcome;
 use super::{Flow, Next, Turn, internal};
 use crate::core::Core;
 use crate::error::End;
-use crate::hook::{Packet, PacketService, Parts};
+use crate::hook::{Packet, PacketService, Parts, Verdict};
 use crate::scratch::SCRATCH_LEN;
 
 impl<H: PacketService> Flow<H> {
@@ -75,31 +75,27 @@ impl<H: PacketService> Flow<H> {
         let undeliverable = total > turn.core.receiver_max_packet(direction)
             || wants_payload && !whole && too_large_to_gather;
         if undeliverable {
-            if let (false, Some(aliases)) = (tapped, turn.core.aliases(direction)) {
-                aliases.unbind(&layout);
+            if let (false, Some(alias), Some(aliases)) =
+                (tapped, layout.topic_alias(), turn.core.aliases(direction))
+            {
+                aliases.take_back(alias, layout.topic(bytes));
             }
             let next = self.refuse_publish(&layout, left, Outcome::TooLarge, turn)?;
             return Ok((next, len));
         }
-        if !tapped && head.is_minimal() {
+        // where nobody looks, most bindings are kept without the name
+        let topic = topic.filter(|topic| !topic.is_empty());
+        if !tapped && topic.is_none() && head.is_minimal() && turn.behind.is_none() {
             turn.batch.published(layout.qos());
             self.begin_stream(left, true, None);
             return Ok((Next::Pass, len));
         }
-        let frame = if head.is_minimal() {
-            self.slice(buffer, at..at + len)
+        let (frame, layout) = if head.is_minimal() {
+            (self.slice(buffer, at..at + len), layout)
         } else {
-            self.normalised(head, &bytes[..len])?
-        };
-        if !tapped {
-            turn.batch.published(layout.qos());
-            self.begin_stream(left, true, None);
-            return Ok((Next::Replace(frame), len));
-        }
-        let layout = if head.is_minimal() {
-            layout
-        } else {
-            relayout(&frame, turn.core, direction)?
+            let frame = self.normalised(head, &bytes[..len])?;
+            let layout = relayout(&frame, turn.core, direction)?;
+            (frame, layout)
         };
         let offered = Offered::publish(&frame, layout, left);
         let packet = Packet::new(
@@ -110,8 +106,12 @@ impl<H: PacketService> Flow<H> {
             Some(layout),
             topic,
         );
-        let next = self.offer(packet, offered, turn)?;
-        Ok((as_run(next, &buffer[at..at + len]), len))
+        let next = match turn.behind {
+            _ if tapped => self.offer(packet, offered, turn),
+            Some(since) => self.settle_aged(Verdict::Forward(packet), since, &offered, turn),
+            None => self.settle(Verdict::Forward(packet), &offered, turn),
+        };
+        Ok((as_run(next?, &buffer[at..at + len]), len))
     }
 
     /// Makes sure that the receiver understands the topic alias of a PUBLISH as the sender meant

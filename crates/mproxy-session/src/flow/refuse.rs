@@ -16,6 +16,7 @@ use crate::summary::{CloseReason, Side};
 pub(super) enum Outcome<'a> {
     Refused(&'a Refusal),
     Discarded,
+    Expired,
     TooLarge,
 }
 
@@ -23,7 +24,7 @@ impl Outcome<'_> {
     const fn reason(&self) -> ReasonCode {
         match self {
             Self::Refused(refusal) => refusal.reason,
-            Self::Discarded => ReasonCode::NOT_AUTHORIZED,
+            Self::Discarded | Self::Expired => ReasonCode::NOT_AUTHORIZED,
             Self::TooLarge => ReasonCode::QUOTA_EXCEEDED,
         }
     }
@@ -31,13 +32,13 @@ impl Outcome<'_> {
     fn text(&self) -> Option<&str> {
         match self {
             Self::Refused(refusal) => refusal.text.as_deref(),
-            Self::Discarded => None,
+            Self::Discarded | Self::Expired => None,
             Self::TooLarge => Some("larger than the receiver's maximum packet size"),
         }
     }
 
     const fn is_told(&self) -> bool {
-        !matches!(self, Self::Discarded)
+        !matches!(self, Self::Discarded | Self::Expired)
     }
 }
 
@@ -113,7 +114,10 @@ impl<H: PacketService> Flow<H> {
         outcome: Outcome<'_>,
         turn: &mut Turn<'_, '_>,
     ) -> Result<Next, End> {
-        self.denied(turn);
+        match outcome {
+            Outcome::Expired => turn.batch.expired += 1,
+            _ => self.denied(turn),
+        }
         turn.batch.too_large += u32::from(matches!(outcome, Outcome::TooLarge));
         let replies = turn.core.replies;
         let Some(id) = layout.packet_id() else {

@@ -15,6 +15,8 @@ use crate::hook::{Packet, PacketService, Verdict};
 /// What a scan left: the untouched run that is not queued yet, and how far it came.
 pub(super) struct Scan {
     pub(super) run: Range<usize>,
+    /// Bytes at the front of the run that belong to a packet which was begun in an earlier one.
+    pub(super) inside: usize,
     pub(super) consumed: usize,
 }
 
@@ -29,9 +31,14 @@ impl<H: PacketService> Flow<H> {
     ) -> Result<Scan, End> {
         let mut scan = Scan {
             run: 0..0,
+            inside: self.to_forward(),
             consumed: 0,
         };
+        let nothing_queued = self.out.is_empty();
         let outcome = self.scan_packets(buffer, filled, &mut scan.run, turn);
+        if nothing_queued {
+            self.out.begins_inside(scan.inside);
+        }
         if self.is_hooked() {
             self.rescan = true;
         }

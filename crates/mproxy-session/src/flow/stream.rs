@@ -11,7 +11,7 @@ pub(super) struct Stream {
     pub(super) left: usize,
     forward: bool,
     /// What the sender is told when the payload has passed.
-    answer: Option<Bytes>,
+    pub(super) answer: Option<Bytes>,
 }
 
 impl<H: PacketService> Flow<H> {
@@ -27,6 +27,14 @@ impl<H: PacketService> Flow<H> {
             forward,
             answer,
         }));
+    }
+
+    /// Bytes of the payload that streams through which are still to be forwarded.
+    pub(super) fn to_forward(&self) -> usize {
+        match &self.stream {
+            Some(stream) if stream.forward => stream.left,
+            _ => 0,
+        }
     }
 
     /// Takes up to `available` bytes of the payload that streams through.

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use bytes::{Buf, BytesMut};
 use mproxy_codec::{Direction, Head, Kind};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 
 use super::Flow;
 use crate::core::{Core, Hooked};
@@ -34,6 +35,8 @@ pub(crate) struct Turn<'a, 'b> {
     /// The outbox towards this direction's sender: answers of the proxy.
     pub(crate) reverse: &'a mut Outbox,
     pub(crate) batch: &'a mut Batch,
+    /// Since when what is scanned has waited here, if it has.
+    pub(crate) behind: Option<Instant>,
     pub(crate) task: &'a mut Context<'b>,
     /// What the session's hooks mean for what is announced.
     pub(crate) hooked: Hooked,
@@ -57,6 +60,7 @@ impl<H: PacketService> Flow<H> {
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
     {
+        self.age_queue(turn)?;
         let mut moved = self.write(writer, turn.task);
         if self.is_hooked() {
             match self.resume(turn)? {
@@ -140,7 +144,7 @@ impl<H: PacketService> Flow<H> {
             }
         }
         if self.gather {
-            self.input.extend(&scratch[..read], BytesMut::new);
+            self.input.extend(&scratch[..read]);
             scratch::give_read(scratch);
             if self.missing() == 0 || self.may_stream(turn.core.limits.max_packet_size) {
                 self.scan_input(writer, turn)?;
@@ -150,7 +154,7 @@ impl<H: PacketService> Flow<H> {
         let filled = start + read;
         let buffer = scratch.freeze();
         let outcome = self.scan(&buffer, filled, turn).map(|scan| {
-            self.write_through(writer, &buffer[scan.run], turn.task);
+            self.write_through(writer, &buffer[scan.run], scan.inside, turn.task);
             scan.consumed
         });
         if let Ok(consumed) = outcome {
@@ -159,6 +163,7 @@ impl<H: PacketService> Flow<H> {
                 drop(self.input.take());
             } else {
                 self.input.replace(rest);
+                self.input_waits();
                 self.choose_gather(read);
             }
         }
@@ -174,9 +179,12 @@ impl<H: PacketService> Flow<H> {
         writer: &mut W,
         turn: &mut Turn<'_, '_>,
     ) -> Result<(), End> {
+        turn.behind = self.input.since();
         let buffer = self.input.take().freeze();
-        let scan = self.scan(&buffer, buffer.len(), turn)?;
-        self.write_through(writer, &buffer[scan.run], turn.task);
+        let scan = self.scan(&buffer, buffer.len(), turn);
+        turn.behind = None;
+        let scan = scan?;
+        self.write_through(writer, &buffer[scan.run], scan.inside, turn.task);
         if scan.consumed < buffer.len() {
             self.input = Held::new(match buffer.try_into_mut() {
                 Ok(mut rest) => {
@@ -186,8 +194,16 @@ impl<H: PacketService> Flow<H> {
                 Err(shared) => BytesMut::from(&shared[scan.consumed..]),
             });
         }
+        self.input_waits();
         self.choose_gather(SCRATCH_LEN);
         Ok(())
+    }
+
+    /// What stands behind a packet that the hooks hold waits as long as that.
+    fn input_waits(&mut self) {
+        if let Some(hooked) = &self.hook {
+            self.input.wait_since(hooked.since);
+        }
     }
 
     /// Decides how the next read continues a partial packet; see [`CHEAP_COPY`].
@@ -229,9 +245,10 @@ impl<H: PacketService> Flow<H> {
         &mut self,
         writer: &mut W,
         run: &[u8],
+        inside: usize,
         cx: &mut Context<'_>,
     ) {
-        let written = self.out.write_through(writer, run, cx);
+        let written = self.out.write_through(writer, run, inside, cx);
         self.wrote(written);
     }
 

@@ -26,6 +26,7 @@ use crate::control::Control;
 use crate::core::{Core, lower_aliases, lower_keep_alive};
 use crate::error::End;
 use crate::flow::Flow;
+use crate::held::Held;
 use crate::hook::{Hooks, OnClose, PacketService};
 use crate::limits::Limits;
 use crate::outbox::Outbox;
@@ -73,6 +74,8 @@ struct Prologue<S, U, D> {
     rest: BytesMut,
     session: SessionInfo,
     received: Traffic,
+    /// When the CONNECT, and `rest` with it, had come.
+    received_at: Instant,
 }
 
 /// What is known of a client so far. It outlives the stages that find it out, so that a client whose
@@ -225,22 +228,26 @@ impl Session {
             rest,
             session,
             received,
+            received_at,
         } = match self.prologue(&mut client, admit, dial).await {
             Ok(prologue) => prologue,
             Err(rejected) => return Err(Box::new(self.reject(client, rejected, started).await)),
         };
-        let mut out = Outbox::default();
+        let ages = connect.version().is_v5();
+        let mut out = Outbox::new(ages);
         out.push(connect.as_bytes());
         let core = Core::new(&connect, session, self.limits);
-        let mut to_server = Flow::new(Direction::ToServer, hooks.to_server, rest, out);
+        let mut input = Held::new(rest);
+        input.wait_since(received_at);
+        let mut to_server = Flow::new(Direction::ToServer, hooks.to_server, input, out);
         to_server.traffic = received;
         let flows = (
             to_server,
             Flow::new(
                 Direction::ToClient,
                 hooks.to_client,
-                BytesMut::new(),
-                Outbox::default(),
+                Held::default(),
+                Outbox::new(ages),
             ),
         );
         Ok(Box::new(Live {
@@ -320,6 +327,7 @@ impl Session {
             let end = End::quiet(Side::Proxy, CloseReason::ConnectTimeout);
             Err(end.with_detail("no complete CONNECT came in time"))
         })?;
+        let received_at = Instant::now();
         let version = ConnectPacket::version_of(&frame);
         {
             let mut batch = Batch::default();
@@ -395,6 +403,7 @@ impl Session {
             rest,
             session,
             received: Traffic::default(),
+            received_at,
         })
     }
 }

@@ -1,16 +1,9 @@
-//! Hooks that lower what a packet asks for: the QoS of a PUBLISH, RETAIN, the QoS of a subscription;
-//! and what time does to a publication that a hook holds.
+//! Hooks that lower what a packet asks for: the QoS of a PUBLISH, RETAIN, the QoS of a subscription.
 
-use std::time::Duration;
-
-use mproxy_codec::{
-    KindSet, PropertyId, PublishEdit, QoS, SubscriptionOptions, Value, Version, encode_subscribe,
-};
+use mproxy_codec::{KindSet, PublishEdit, QoS, SubscriptionOptions, Version, encode_subscribe};
 use mproxy_session::{Hooks, Packet, RewriteLayer, Tap};
 use tower::Layer;
 
-use crate::support::frames::properties;
-use crate::support::hooks::{Gate, Seen, by_topic};
 use crate::support::{Frames, Pair, Setup, admit};
 
 const ALL: [Frames; 3] = [
@@ -125,56 +118,5 @@ async fn a_subscription_is_lowered_and_never_raised() {
         pair.broker.expect(&subscribe(QoS::AtMostOnce)).await;
         pair.broker.send(&frames.suback(9, &[0, 1]));
         pair.client.expect(&frames.suback(9, &[0, 1])).await;
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_a_hook_holds_back_grows_older() {
-    let frames = Frames(Version::V5);
-    let gate = Gate::new();
-    let hook = gate.clone();
-    let pair = Setup::new()
-        .limits(|limits| limits.hook_timeout = Duration::from_secs(60))
-        .connected(
-            Version::V5,
-            admit(move |_| {
-                let hook = || by_topic(&hook, &Seen::default());
-                Hooks::new(
-                    Tap::only(KindSet::PUBLISH, hook()),
-                    Tap::only(KindSet::PUBLISH, hook()),
-                )
-            }),
-        )
-        .await;
-    let publish = |topic: &str, qos, seconds| {
-        let expiry = properties(&[
-            (PropertyId::UserProperty, Value::Pair("a", "b")),
-            (PropertyId::MessageExpiryInterval, Value::U32(seconds)),
-            (PropertyId::ContentType, Value::Str("c")),
-        ]);
-        frames.publish_with(topic, qos, 7, &expiry, b"x")
-    };
-    for (from, to) in [(&pair.client, &pair.broker), (&pair.broker, &pair.client)] {
-        // held for less than a second, for more, and for as long as it may live
-        from.send(&publish("held/t", 1, 10));
-        tokio::time::sleep(Duration::from_millis(900)).await;
-        gate.open(1);
-        to.expect(&publish("held/t", 1, 10)).await;
-        from.send(&publish("held/t", 1, 10));
-        tokio::time::sleep(Duration::from_millis(3_900)).await;
-        gate.open(1);
-        to.expect(&publish("held/t", 1, 7)).await;
-        for (qos, answer) in [(1, frames.puback(7)), (2, frames.pubrec(7))] {
-            from.send(&publish("held/t", qos, 10));
-            tokio::time::sleep(Duration::from_secs(11)).await;
-            gate.open(1);
-            to.expect(b"").await;
-            from.expect(&answer).await;
-        }
-        from.send(&frames.pubrel(7));
-        from.expect(&frames.pubcomp(7)).await;
-        // a hook that decides at once costs no time
-        from.send(&publish("t", 1, 10));
-        to.expect(&publish("t", 1, 10)).await;
     }
 }

@@ -10,6 +10,7 @@ mod backpressure;
 mod closing;
 mod connect;
 mod cuts;
+mod expiry;
 mod forwarding;
 mod handler;
 mod limits;

@@ -1,0 +1,186 @@
+//! Messages grow older here as anywhere: Message Expiry Interval counts on while a hook, or a
+//! receiver that does not read, holds a PUBLISH. [MQTT-3.3.2-5], [MQTT-3.3.2-6]
+
+use std::collections::BTreeMap;
+
+use bytes::{Bytes, BytesMut};
+use mproxy_codec::{
+    EncodeError, Head, Kind, Properties, PropertyId, PropertyWriter, Publish, PublishEdit,
+    PublishLayout, Value,
+};
+use tokio::time::Instant;
+
+use super::offer::Offered;
+use super::refuse::Outcome;
+use super::{Flow, Next, Turn, internal};
+use crate::error::End;
+use crate::hook::{PacketService, Verdict};
+
+/// Topic names of PUBLISH packets that bound an alias and are dropped.
+type Lost = BTreeMap<u16, Bytes>;
+
+/// What is left of a message's time after some seconds.
+enum Left {
+    Unlimited,
+    Seconds(u32),
+    Nothing,
+}
+
+impl Left {
+    fn after(seconds: u32, properties: &Properties<'_>) -> Self {
+        match properties.number(PropertyId::MessageExpiryInterval) {
+            None => Self::Unlimited,
+            Some(expiry) => match expiry.saturating_sub(seconds) {
+                0 => Self::Nothing,
+                left => Self::Seconds(left),
+            },
+        }
+    }
+}
+
+impl<H: PacketService> Flow<H> {
+    /// Settles the verdict on a packet that waits since then.
+    pub(super) fn settle_aged(
+        &mut self,
+        mut verdict: Verdict,
+        since: Instant,
+        offered: &Offered,
+        turn: &mut Turn<'_, '_>,
+    ) -> Result<Next, End> {
+        let seconds = u32::try_from(since.elapsed().as_secs()).unwrap_or(u32::MAX);
+        if seconds > 0
+            && let Verdict::Forward(packet) = &mut verdict
+            && let Some(publish) = packet.publish()
+        {
+            let properties = publish.properties();
+            match Left::after(seconds, &properties) {
+                Left::Unlimited => {}
+                Left::Seconds(left) => {
+                    let aged = expiring_in(left, &properties).map_err(internal)?;
+                    let edit = PublishEdit::new().properties(aged.as_bytes());
+                    packet.edit_publish(&edit).map_err(internal)?;
+                }
+                Left::Nothing => return self.refuse(offered, Outcome::Expired, turn),
+            }
+        }
+        self.settle(verdict, offered, turn)
+    }
+
+    /// Lets the packets that the receiver has left waiting grow older, and drops those that have
+    /// expired.
+    pub(super) fn age_queue(&mut self, turn: &mut Turn<'_, '_>) -> Result<(), End> {
+        let Some((packets, seconds)) = self.out.take_aged() else {
+            return Ok(());
+        };
+        let mut kept = BytesMut::with_capacity(packets.len());
+        let mut lost = Lost::new();
+        let mut rest = packets.freeze();
+        while let Ok(Some(head)) = Head::parse(&rest) {
+            let packet = rest.split_to(head.total_len().min(rest.len()));
+            match self.age(head, &packet, seconds, &mut lost, turn)? {
+                Next::Replace(frame) => kept.extend_from_slice(&frame),
+                Next::Drop => {}
+                _ => kept.extend_from_slice(&packet),
+            }
+        }
+        kept.extend_from_slice(&rest);
+        self.out.put_back(&kept);
+        if self.out.is_mid_packet() && self.to_forward() == 0 {
+            self.out.end_packet();
+        }
+        if let Some(aliases) = turn.core.aliases(self.direction) {
+            for (alias, topic) in lost {
+                aliases.take_back(alias, &topic);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a queued packet so many seconds older. The last one may lack payload that is still to
+    /// come.
+    fn age(
+        &mut self,
+        head: Head,
+        packet: &Bytes,
+        seconds: u32,
+        lost: &mut Lost,
+        turn: &mut Turn<'_, '_>,
+    ) -> Result<Next, End> {
+        let version = turn.core.version();
+        if head.kind() != Kind::Publish {
+            return Ok(Next::Pass);
+        }
+        let Ok(Some(layout)) = PublishLayout::parse(head, version, self.direction, packet) else {
+            return Ok(Next::Pass);
+        };
+        let (front, payload) = packet.split_at(layout.payload_at());
+        let publish = Publish::new(layout, front);
+        let properties = publish.properties();
+        let own_topic = Some(packet.slice_ref(layout.topic(packet))).filter(|it| !it.is_empty());
+        let missing = layout
+            .topic_alias()
+            .and_then(|alias| lost.remove(&alias))
+            .filter(|_| own_topic.is_none());
+        let left = Left::after(seconds, &properties);
+        let aged;
+        let mut edit = PublishEdit::new();
+        let mut outcome = Outcome::Expired;
+        if let Some(topic) = &missing {
+            edit = edit.topic(str::from_utf8(topic).unwrap_or_default());
+        }
+        match left {
+            Left::Unlimited if missing.is_none() => return Ok(Next::Pass),
+            Left::Unlimited => {}
+            Left::Seconds(left) => {
+                aged = expiring_in(left, &properties).map_err(internal)?;
+                edit = edit.properties(aged.as_bytes());
+            }
+            Left::Nothing => {}
+        }
+        if !matches!(left, Left::Nothing) {
+            let frame = publish.edit(version, &edit).map_err(internal)?;
+            let growth = frame.len().saturating_sub(front.len());
+            if layout.total_len() + growth <= turn.core.receiver_max_packet(self.direction) {
+                return Ok(Next::Replace([&frame[..], payload].concat().into()));
+            }
+            outcome = Outcome::TooLarge;
+        }
+        if let (Some(alias), Some(topic)) = (layout.topic_alias(), own_topic.or(missing)) {
+            lost.insert(alias, topic);
+        }
+        self.drop_queued(&layout, packet.len(), outcome, turn)
+    }
+
+    /// Drops a queued PUBLISH of which so many bytes have come.
+    fn drop_queued(
+        &mut self,
+        layout: &PublishLayout,
+        queued: usize,
+        outcome: Outcome<'_>,
+        turn: &mut Turn<'_, '_>,
+    ) -> Result<Next, End> {
+        let left = layout.total_len() - queued;
+        // its sender may have to be told something already, when the rest has come
+        let answer = match left {
+            0 => None,
+            _ => self.stream.take().and_then(|stream| stream.answer),
+        };
+        let next = self.refuse_publish(layout, left, outcome, turn)?;
+        if let (Some(answer), Some(stream)) = (answer, &mut self.stream) {
+            stream.answer = Some(answer);
+        }
+        Ok(next)
+    }
+}
+
+fn expiring_in(seconds: u32, properties: &Properties<'_>) -> Result<PropertyWriter, EncodeError> {
+    let mut aged = PropertyWriter::new();
+    for property in properties {
+        if property.id == PropertyId::MessageExpiryInterval {
+            aged.push(property.id, Value::U32(seconds))?;
+        } else {
+            aged.copy(&property);
+        }
+    }
+    Ok(aged)
+}
