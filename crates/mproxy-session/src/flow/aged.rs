@@ -116,39 +116,34 @@ impl<H: PacketService> Flow<H> {
         let (front, payload) = packet.split_at(layout.payload_at());
         let publish = Publish::new(layout, front);
         let properties = publish.properties();
-        let own_topic = Some(packet.slice_ref(layout.topic(packet))).filter(|it| !it.is_empty());
+        let topic = Some(packet.slice_ref(layout.topic(packet))).filter(|it| !it.is_empty());
         let missing = layout
             .topic_alias()
             .and_then(|alias| lost.remove(&alias))
-            .filter(|_| own_topic.is_none());
-        let left = Left::after(seconds, &properties);
-        let aged;
+            .filter(|_| topic.is_none());
+        let aged = match Left::after(seconds, &properties) {
+            Left::Unlimited if missing.is_none() => return Ok(Next::Pass),
+            Left::Unlimited => None,
+            Left::Seconds(left) => Some(expiring_in(left, &properties).map_err(internal)?),
+            Left::Nothing => {
+                note_lost(lost, &layout, topic.or(missing));
+                return self.drop_queued(&layout, packet.len(), Outcome::Expired, turn);
+            }
+        };
         let mut edit = PublishEdit::new();
-        let mut outcome = Outcome::Expired;
+        if let Some(aged) = &aged {
+            edit = edit.properties(aged.as_bytes());
+        }
         if let Some(topic) = &missing {
             edit = edit.topic(str::from_utf8(topic).unwrap_or_default());
         }
-        match left {
-            Left::Unlimited if missing.is_none() => return Ok(Next::Pass),
-            Left::Unlimited => {}
-            Left::Seconds(left) => {
-                aged = expiring_in(left, &properties).map_err(internal)?;
-                edit = edit.properties(aged.as_bytes());
-            }
-            Left::Nothing => {}
+        let frame = publish.edit(version, &edit).map_err(internal)?;
+        let growth = frame.len().saturating_sub(front.len());
+        if layout.total_len() + growth > turn.core.receiver_max_packet(self.direction) {
+            note_lost(lost, &layout, topic.or(missing));
+            return self.drop_queued(&layout, packet.len(), Outcome::TooLarge, turn);
         }
-        if !matches!(left, Left::Nothing) {
-            let frame = publish.edit(version, &edit).map_err(internal)?;
-            let growth = frame.len().saturating_sub(front.len());
-            if layout.total_len() + growth <= turn.core.receiver_max_packet(self.direction) {
-                return Ok(Next::Replace([&frame[..], payload].concat().into()));
-            }
-            outcome = Outcome::TooLarge;
-        }
-        if let (Some(alias), Some(topic)) = (layout.topic_alias(), own_topic.or(missing)) {
-            lost.insert(alias, topic);
-        }
-        self.drop_queued(&layout, packet.len(), outcome, turn)
+        Ok(Next::Replace([&frame[..], payload].concat().into()))
     }
 
     /// Drops a queued PUBLISH of which so many bytes have come.
@@ -170,6 +165,13 @@ impl<H: PacketService> Flow<H> {
             stream.answer = Some(answer);
         }
         Ok(next)
+    }
+}
+
+/// The receiver does not learn from this PUBLISH what its alias stands for.
+fn note_lost(lost: &mut Lost, layout: &PublishLayout, topic: Option<Bytes>) {
+    if let (Some(alias), Some(topic)) = (layout.topic_alias(), topic) {
+        lost.insert(alias, topic);
     }
 }
 
