@@ -27,9 +27,10 @@ pub use self::{
     hook::{
         Authorize, AuthorizeFuture, AuthorizeLayer, Filter, FilterFuture, FilterLayer, Forward,
         Handler, HandlerAdmission, HandlerFuture, HandlerLayer, HandlerPackets, Hooks, Inspect,
-        InspectFuture, InspectLayer, OnKind, OnKindFuture, OnPublishLayer, OnSubscribeLayer,
-        Packet, PacketService, PublishMut, PublishRef, Refusal, Repeated, Rewrite, RewriteLayer,
-        SubscribeMut, Tap, TapFuture, Verdict,
+        InspectFuture, InspectLayer, JudgeConnect, OnConnect, OnConnectFuture, OnConnectLayer,
+        OnKind, OnKindFuture, OnPublishLayer, OnSubscribeLayer, Packet, PacketService, PublishMut,
+        PublishRef, Refusal, Repeated, Review, ReviewFuture, ReviewLayer, Reviewer, Rewrite,
+        RewriteLayer, SubscribeMut, Tap, TapFuture, Verdict, WrapHooks,
     },
     limits::{Limits, RefusedPublish, ServerReference, Versions},
     recorder::{Batch, NoRecorder, Recorder},

@@ -13,9 +13,10 @@
 //! |---|---|---|
 //! | say yes or no | [`FilterLayer`] | no |
 //! | change a packet | [`RewriteLayer`] | no |
+//! | decide about what the services inside forward | [`ReviewLayer`] | no |
 //! | look | [`InspectLayer`] | no |
 //! | say yes or no, after asking somebody | [`AuthorizeLayer`] | yes; boxes only then |
-//! | one packet type | [`OnPublishLayer`], [`OnSubscribeLayer`] | no |
+//! | one packet type | [`OnPublishLayer`], [`OnSubscribeLayer`], [`OnConnectLayer`] | no |
 //! | all of it, as callbacks | [`HandlerLayer`] | yes |
 
 mod authorize;
@@ -23,8 +24,10 @@ mod filter;
 mod forward;
 mod handler;
 mod inspect;
+mod on_connect;
 mod on_kind;
 mod packet;
+mod review;
 mod rewrite;
 mod tap;
 mod verdict;
@@ -42,8 +45,10 @@ pub use self::{
         SubscribeMut,
     },
     inspect::{Inspect, InspectFuture, InspectLayer},
+    on_connect::{JudgeConnect, OnConnect, OnConnectFuture, OnConnectLayer, WrapHooks},
     on_kind::{OnKind, OnKindFuture, OnPublishLayer, OnSubscribeLayer},
     packet::{Packet, PublishRef},
+    review::{Review, ReviewFuture, ReviewLayer, Reviewer},
     rewrite::{Rewrite, RewriteLayer},
     tap::{Hooks, Repeated, Tap, TapFuture},
     verdict::{Refusal, Verdict},

@@ -1,0 +1,236 @@
+//! [`OnConnectLayer`]: a closure for CONNECT.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use mproxy_codec::ReasonCode;
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::Hooks;
+use crate::admit::{Admission, Connect, ConnectRefusal};
+
+/// Asks a closure about each CONNECT: a layer of the CONNECT stage.
+///
+/// The closure may change the CONNECT, and refuses it with an `Err`. With an `Ok` the services inside
+/// are asked, and if they admit the client, what is in the `Ok` [wraps](WrapHooks) the hooks that
+/// they answer with; `()` leaves them alone.
+///
+/// ```
+/// use mproxy_codec::ReasonCode;
+/// use mproxy_session::{Connect, ConnectRefusal, Hooks, OnConnectLayer, new_hooks};
+/// use tower_layer::Layer;
+///
+/// let named = OnConnectLayer::new(|connect: &mut Connect| match connect.packet().user_name() {
+///     Some(_) => Ok(()),
+///     None => Err(ConnectRefusal::new(ReasonCode::BAD_USER_NAME_OR_PASSWORD)),
+/// });
+/// let admit = named.layer(new_hooks(|_| Hooks::none()));
+/// # let _ = admit;
+/// ```
+///
+/// A layer with a name of its own is a [`JudgeConnect`], and has [`OnConnect`] for its service:
+///
+/// ```
+/// use mproxy_codec::{KindSet, ReasonCode};
+/// use mproxy_session::{
+///     Connect, ConnectRefusal, Filter, FilterLayer, Hooks, JudgeConnect, OnConnect, Packet, Refusal,
+///     Tap, WrapHooks, new_hooks,
+/// };
+/// use tower_layer::Layer;
+///
+/// /// Clients only read.
+/// #[derive(Clone, Copy)]
+/// struct ReadOnlyLayer;
+///
+/// impl<S> Layer<S> for ReadOnlyLayer {
+///     type Service = OnConnect<S, Self>;
+///
+///     fn layer(&self, inner: S) -> Self::Service {
+///         OnConnect::new(inner, *self)
+///     }
+/// }
+///
+/// impl JudgeConnect for ReadOnlyLayer {
+///     type Wrap = Self;
+///
+///     fn judge(&mut self, connect: &mut Connect) -> Result<Self, ConnectRefusal> {
+///         // a will is a publication in advance
+///         match connect.packet().will() {
+///             Some(_) => Err(ConnectRefusal::new(ReasonCode::NOT_AUTHORIZED)),
+///             None => Ok(*self),
+///         }
+///     }
+/// }
+///
+/// type Judge = fn(&Packet) -> Result<(), Refusal>;
+///
+/// impl<U, D> WrapHooks<U, D> for ReadOnlyLayer {
+///     type ToServer = Filter<Tap<U>, Judge>;
+///     type ToClient = D;
+///
+///     fn wrap(self, _: &Connect, hooks: Hooks<U, D>) -> Hooks<Self::ToServer, D> {
+///         let never: Judge = |_| Err(Refusal::new(ReasonCode::NOT_AUTHORIZED));
+///         let never = FilterLayer::new(never);
+///         hooks.map(
+///             |tap| tap.wrap(KindSet::PUBLISH, true, |inner| never.layer(inner)),
+///             |tap| tap,
+///         )
+///     }
+/// }
+///
+/// let admit = ReadOnlyLayer.layer(new_hooks(|_| Hooks::none()));
+/// # fn is_service<S: tower_service::Service<Connect>>(_: S) {}
+/// # is_service(admit);
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct OnConnectLayer<J> {
+    judge: J,
+}
+
+impl<J: JudgeConnect> OnConnectLayer<J> {
+    /// A layer that asks `judge`.
+    pub const fn new(judge: J) -> Self {
+        Self { judge }
+    }
+}
+
+impl<S, J: Clone> Layer<S> for OnConnectLayer<J> {
+    type Service = OnConnect<S, J>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        OnConnect::new(inner, self.judge.clone())
+    }
+}
+
+/// Decides about a CONNECT on its way inward: closures do, and layers with a name of their own.
+pub trait JudgeConnect {
+    /// What wraps the hooks of the client, if the services inside admit it: mostly a [`WrapHooks`]
+    /// for all of them.
+    type Wrap;
+
+    /// Looks at a CONNECT, and may change it.
+    ///
+    /// # Errors
+    /// The client is turned away, and the services inside are not asked.
+    fn judge(&mut self, connect: &mut Connect) -> Result<Self::Wrap, ConnectRefusal>;
+}
+
+impl<F, W> JudgeConnect for F
+where
+    F: FnMut(&mut Connect) -> Result<W, ConnectRefusal>,
+{
+    type Wrap = W;
+
+    fn judge(&mut self, connect: &mut Connect) -> Result<W, ConnectRefusal> {
+        self(connect)
+    }
+}
+
+/// Puts packet services around those of a client that is admitted. `()` leaves them as they are.
+pub trait WrapHooks<U, D> {
+    /// The packet service of what the client sends.
+    type ToServer;
+    /// The packet service of what the broker sends.
+    type ToClient;
+
+    /// Wraps the hooks; the CONNECT is as the services inside left it.
+    fn wrap(self, connect: &Connect, hooks: Hooks<U, D>) -> Hooks<Self::ToServer, Self::ToClient>;
+}
+
+impl<U, D> WrapHooks<U, D> for () {
+    type ToServer = U;
+    type ToClient = D;
+
+    fn wrap(self, _: &Connect, hooks: Hooks<U, D>) -> Hooks<U, D> {
+        hooks
+    }
+}
+
+/// The service of [`OnConnectLayer`], and of layers that do as it does.
+#[derive(Clone, Copy, Debug)]
+pub struct OnConnect<S, J> {
+    inner: S,
+    judge: J,
+}
+
+impl<S, J> OnConnect<S, J> {
+    /// Asks `judge`, and then `inner`.
+    pub const fn new(inner: S, judge: J) -> Self {
+        Self { inner, judge }
+    }
+}
+
+impl<S, J, U, D> Service<Connect> for OnConnect<S, J>
+where
+    S: Service<Connect, Response = Admission<U, D>>,
+    J: JudgeConnect,
+    J::Wrap: WrapHooks<U, D>,
+{
+    type Response =
+        Admission<<J::Wrap as WrapHooks<U, D>>::ToServer, <J::Wrap as WrapHooks<U, D>>::ToClient>;
+    type Error = S::Error;
+    type Future = OnConnectFuture<S::Future, J::Wrap>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut connect: Connect) -> Self::Future {
+        OnConnectFuture {
+            state: match self.judge.judge(&mut connect) {
+                Ok(wrap) => State::Inner {
+                    future: self.inner.call(connect),
+                    wrap,
+                },
+                Err(refusal) => State::Refused { refusal },
+            },
+        }
+    }
+}
+
+pin_project! {
+    /// The response future of [`OnConnect`].
+    #[derive(Debug)]
+    pub struct OnConnectFuture<F, W> {
+        #[pin]
+        state: State<F, W>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    #[project_replace = StateOwned]
+    #[derive(Debug)]
+    enum State<F, W> {
+        Inner { #[pin] future: F, wrap: W },
+        Refused { refusal: ConnectRefusal },
+        Done,
+    }
+}
+
+impl<F, W, U, D, E> Future for OnConnectFuture<F, W>
+where
+    F: Future<Output = Result<Admission<U, D>, E>>,
+    W: WrapHooks<U, D>,
+{
+    type Output = Result<Admission<W::ToServer, W::ToClient>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        let admission = match state.as_mut().project() {
+            StateProj::Inner { future, .. } => Some(ready!(future.poll(cx))?),
+            StateProj::Refused { .. } | StateProj::Done => None,
+        };
+        Poll::Ready(Ok(match (state.project_replace(State::Done), admission) {
+            (StateOwned::Inner { wrap, .. }, Some(admission)) => {
+                admission.map_hooks(|connect, hooks| wrap.wrap(connect, hooks))
+            }
+            (StateOwned::Refused { refusal }, _) => Admission::Refuse(refusal),
+            // polled after completion: nobody is let in
+            _ => Admission::refuse(ReasonCode::NOT_AUTHORIZED),
+        }))
+    }
+}

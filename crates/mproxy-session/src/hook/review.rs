@@ -1,0 +1,143 @@
+//! [`ReviewLayer`]: decides after the services inside.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::{Packet, Verdict};
+
+/// Asks the services inside first, and lets a closure decide about what they forward.
+///
+/// The other layers look at a packet on its way inward. That is the order for what a client sends,
+/// and the wrong one for what is delivered to it: there the layers inside, which are nearer to the
+/// broker, come first, so that a layer sees the same topics in both directions. What is not
+/// forwarded inside is not shown.
+///
+/// ```
+/// use mproxy_codec::KindSet;
+/// use mproxy_session::{Forward, Packet, ReviewLayer, Tap, Verdict};
+/// use tower_layer::Layer;
+///
+/// let no_secrets = ReviewLayer::new(|packet: Packet| {
+///     match packet.publish() {
+///         Some(publish) if publish.topic().starts_with("secret/") => Verdict::Discard,
+///         _ => Verdict::Forward(packet),
+///     }
+/// });
+/// let tap = Tap::only(KindSet::PUBLISH, no_secrets.layer(Forward)).head_only();
+/// # let _ = tap;
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct ReviewLayer<F> {
+    decide: F,
+}
+
+impl<F> ReviewLayer<F>
+where
+    F: Fn(Packet) -> Verdict + Clone,
+{
+    /// A layer that asks `decide`.
+    pub const fn new(decide: F) -> Self {
+        Self { decide }
+    }
+}
+
+impl<S, F: Clone> Layer<S> for ReviewLayer<F> {
+    type Service = Review<S, F>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Review {
+            inner,
+            decide: self.decide.clone(),
+        }
+    }
+}
+
+/// See [`ReviewLayer`].
+#[derive(Clone, Copy, Debug)]
+pub struct Review<S, F> {
+    inner: S,
+    decide: F,
+}
+
+impl<S, F> Service<Packet> for Review<S, F>
+where
+    S: Service<Packet, Response = Verdict>,
+    F: Fn(Packet) -> Verdict + Clone,
+{
+    type Response = Verdict;
+    type Error = S::Error;
+    type Future = ReviewFuture<S::Future, F>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    #[inline]
+    fn call(&mut self, packet: Packet) -> Self::Future {
+        ReviewFuture::new(self.inner.call(packet), Some(self.decide.clone()))
+    }
+}
+
+/// Decides about a packet that the services inside have forwarded: closures do, and whatever a layer
+/// shares between its services.
+pub trait Reviewer {
+    /// Returns what becomes of the packet.
+    fn review(&self, packet: Packet) -> Verdict;
+}
+
+impl<F: Fn(Packet) -> Verdict> Reviewer for F {
+    #[inline]
+    fn review(&self, packet: Packet) -> Verdict {
+        self(packet)
+    }
+}
+
+impl<R: Reviewer> Reviewer for Arc<R> {
+    #[inline]
+    fn review(&self, packet: Packet) -> Verdict {
+        R::review(self, packet)
+    }
+}
+
+pin_project! {
+    /// The response future of [`Review`], and of packet services that ask inside first as it does.
+    #[derive(Debug)]
+    pub struct ReviewFuture<F, R> {
+        #[pin]
+        future: F,
+        reviewer: Option<R>,
+    }
+}
+
+impl<F, R> ReviewFuture<F, R> {
+    /// Waits for the inner service, and asks the reviewer, if there is one, about what is forwarded.
+    #[inline]
+    pub const fn new(future: F, reviewer: Option<R>) -> Self {
+        Self { future, reviewer }
+    }
+}
+
+impl<F, R, E> Future for ReviewFuture<F, R>
+where
+    F: Future<Output = Result<Verdict, E>>,
+    R: Reviewer,
+{
+    type Output = Result<Verdict, E>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let verdict = ready!(this.future.poll(cx))?;
+        Poll::Ready(Ok(match (this.reviewer, verdict) {
+            (Some(reviewer), Verdict::Forward(packet)) => reviewer.review(packet),
+            (_, verdict) => verdict,
+        }))
+    }
+}
