@@ -35,7 +35,6 @@ mod to_server;
 
 pub use self::{
     layer::{AccessLogConnect, AccessLogLayer, Events, ResponseFuture},
-    publish::ToServerFuture,
     to_client::AccessLogToClient,
-    to_server::AccessLogToServer,
+    to_server::{AccessLogToServer, ToServerFuture},
 };

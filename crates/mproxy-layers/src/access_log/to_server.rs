@@ -6,14 +6,10 @@ use std::{
 };
 
 use mproxy_codec::{Kind, KindSet};
-use mproxy_session::{Packet, SessionInfo, Verdict};
+use mproxy_session::{Packet, ReviewFuture, SessionInfo, Verdict};
 use tower_service::Service;
 
-use super::{
-    line,
-    publish::{Published, ToServerFuture},
-    sample::Sample,
-};
+use super::{line, publish::Published, sample::Sample};
 use crate::printable::Printable;
 
 /// The most filters of one packet in a line: a SUBSCRIBE may have a hundred thousand.
@@ -64,9 +60,13 @@ where
                 None
             }
         };
-        ToServerFuture::new(self.inner.call(packet), published)
+        ReviewFuture::new(self.inner.call(packet), published)
     }
 }
+
+/// The response future of [`AccessLogToServer`]: a PUBLISH is logged if it goes on.
+// what is logged is boxed: it is rare, and all futures are as large as the largest
+pub type ToServerFuture<F> = ReviewFuture<F, Box<Published>>;
 
 impl<S> AccessLogToServer<S> {
     /// Logs what the client asked for, as it wrote it: layers inside may change it.

@@ -1,17 +1,12 @@
 //! The rules as a layer of the CONNECT stage.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-};
+use std::sync::Arc;
 
 use mproxy_codec::{KindSet, Properties, PropertyId, ReasonCode};
-use mproxy_session::{Admission, Connect, ConnectRefusal, Tap};
-use pin_project_lite::pin_project;
+use mproxy_session::{
+    Connect, ConnectRefusal, Hooks, JudgeConnect, OnConnect, OnConnectFuture, Tap, WrapHooks,
+};
 use tower_layer::Layer;
-use tower_service::Service;
 
 use super::{
     Acl, AclToClient, AclToServer,
@@ -159,47 +154,15 @@ impl<S, O: Clone> Layer<S> for AclLayer<O> {
     type Service = AclConnect<S, O>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        AclConnect {
-            inner,
-            layer: self.clone(),
-        }
+        OnConnect::new(inner, self.clone())
     }
 }
 
 /// The service of [`AclLayer`]: judges wills, and gives each session its rules.
-#[derive(Debug, Clone)]
-pub struct AclConnect<S, O = ()> {
-    inner: S,
-    layer: AclLayer<O>,
-}
+pub type AclConnect<S, O = ()> = OnConnect<S, AclLayer<O>>;
 
-impl<S, U, D, O> Service<Connect> for AclConnect<S, O>
-where
-    S: Service<Connect, Response = Admission<U, D>>,
-    O: Observer,
-{
-    type Response = Admission<AclToServer<Tap<U>, O>, AclToClient<Tap<D>, O>>;
-    type Error = S::Error;
-    type Future = ResponseFuture<S::Future, O>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut connect: Connect) -> Self::Future {
-        let client = Client::new(&self.layer.acl, Names::of(&connect));
-        let state = match self.layer.judge_will(&mut connect, &client) {
-            Ok(()) => State::Inner {
-                future: self.inner.call(connect),
-                session: Some((client, self.layer.clone())),
-            },
-            Err(refusal) => State::Refused {
-                refusal: Some(refusal),
-            },
-        };
-        ResponseFuture { state }
-    }
-}
+/// The response future of [`AclConnect`].
+pub type ResponseFuture<F, O = ()> = OnConnectFuture<F, Session<O>>;
 
 impl<O: Observer> AclLayer<O> {
     /// Judges the will, if there is one; one that is denied and not a reason to refuse the client
@@ -244,46 +207,67 @@ impl<O: Observer> AclLayer<O> {
         let text = format!("will on topic {} is not allowed", Printable(topic));
         ConnectRefusal::new(ReasonCode::NOT_AUTHORIZED).with_text(text)
     }
+}
 
-    fn wrap<U, D>(
-        self,
-        client: Client,
-        admission: Admission<U, D>,
-    ) -> Admission<AclToServer<Tap<U>, O>, AclToClient<Tap<D>, O>> {
-        let deliveries = self.settings.subscribe == SubscribePolicy::FilterDeliveries
-            || self.acl.judges_deliveries();
-        let judged_to_server = match self.settings.subscribe {
+/// What a session is given.
+#[derive(Debug)]
+#[allow(unnameable_types)] // a parameter of futures that nobody need write down
+pub struct Session<O> {
+    client: Client,
+    layer: AclLayer<O>,
+}
+
+impl<O: Observer> JudgeConnect for AclLayer<O> {
+    type Wrap = Session<O>;
+
+    fn judge(&mut self, connect: &mut Connect) -> Result<Session<O>, ConnectRefusal> {
+        let client = Client::new(&self.acl, Names::of(connect));
+        self.judge_will(connect, &client)?;
+        Ok(Session {
+            client,
+            layer: self.clone(),
+        })
+    }
+}
+
+impl<U, D, O: Observer> WrapHooks<U, D> for Session<O> {
+    type ToServer = AclToServer<Tap<U>, O>;
+    type ToClient = AclToClient<Tap<D>, O>;
+
+    fn wrap(self, connect: &Connect, hooks: Hooks<U, D>) -> Hooks<Self::ToServer, Self::ToClient> {
+        let Self { client, layer } = self;
+        let judged_to_server = match layer.settings.subscribe {
             SubscribePolicy::Strict => KindSet::PUBLISH | KindSet::SUBSCRIBE,
             SubscribePolicy::FilterDeliveries => KindSet::PUBLISH,
         };
+        let deliveries = layer.settings.subscribe == SubscribePolicy::FilterDeliveries
+            || layer.acl.judges_deliveries();
         let judged_to_client = if deliveries {
             KindSet::PUBLISH
         } else {
             KindSet::NONE
         };
-        admission.map_hooks(|connect, hooks| {
-            let shared = Arc::new(Shared {
-                client,
-                info: connect.info().clone(),
-                settings: self.settings,
-                observer: self.observer,
-                denials: Denials::default(),
-            });
-            let delivering = deliveries.then(|| Arc::clone(&shared));
-            let repeated = Arc::clone(&shared);
-            hooks.map(
-                |tap| {
-                    tap.wrap_remembered(judged_to_server, true, repeated, |inner| {
-                        AclToServer::new(inner, shared, Memory::default())
-                    })
-                },
-                |tap| {
-                    tap.wrap(judged_to_client, true, |inner| {
-                        AclToClient::new(inner, delivering)
-                    })
-                },
-            )
-        })
+        let shared = Arc::new(Shared {
+            client,
+            info: connect.info().clone(),
+            settings: layer.settings,
+            observer: layer.observer,
+            denials: Denials::default(),
+        });
+        let delivering = deliveries.then(|| Arc::clone(&shared));
+        let repeated = Arc::clone(&shared);
+        hooks.map(
+            |tap| {
+                tap.wrap_remembered(judged_to_server, true, repeated, |inner| {
+                    AclToServer::new(inner, shared, Memory::default())
+                })
+            },
+            |tap| {
+                tap.wrap(judged_to_client, true, |inner| {
+                    AclToClient::new(inner, delivering)
+                })
+            },
+        )
     }
 }
 
@@ -296,50 +280,5 @@ pub(super) fn response_topic<'a>(
         properties.str(PropertyId::ResponseTopic)
     } else {
         None
-    }
-}
-
-pin_project! {
-    /// The response future of [`AclConnect`].
-    #[derive(Debug)]
-    pub struct ResponseFuture<F, O = ()> {
-        #[pin]
-        state: State<F, O>,
-    }
-}
-
-pin_project! {
-    #[project = StateProj]
-    #[derive(Debug)]
-    enum State<F, O> {
-        Inner { #[pin] future: F, session: Option<(Client, AclLayer<O>)> },
-        Refused { refusal: Option<ConnectRefusal> },
-    }
-}
-
-impl<F, U, D, E, O> Future for ResponseFuture<F, O>
-where
-    F: Future<Output = Result<Admission<U, D>, E>>,
-    O: Observer,
-{
-    type Output = Result<Admission<AclToServer<Tap<U>, O>, AclToClient<Tap<D>, O>>, E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().state.project() {
-            StateProj::Inner { future, session } => {
-                let admission = ready!(future.poll(cx))?;
-                Poll::Ready(Ok(match session.take() {
-                    Some((client, layer)) => layer.wrap(client, admission),
-                    // Polled after completion: nobody is let in.
-                    None => Admission::refuse(ReasonCode::NOT_AUTHORIZED),
-                }))
-            }
-            StateProj::Refused { refusal } => {
-                let refusal = refusal.take();
-                let refusal =
-                    refusal.unwrap_or_else(|| ConnectRefusal::new(ReasonCode::NOT_AUTHORIZED));
-                Poll::Ready(Ok(Admission::Refuse(refusal)))
-            }
-        }
     }
 }

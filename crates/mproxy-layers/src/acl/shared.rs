@@ -9,8 +9,10 @@ use super::{
 };
 use crate::{Action, Observer, denials::Denials};
 
+/// The rules of a session, and what reports are about.
 #[derive(Debug)]
-pub(super) struct Shared<O> {
+#[allow(unnameable_types)] // a parameter of futures that nobody need write down
+pub struct Shared<O> {
     pub(super) client: Client,
     pub(super) info: SessionInfo,
     pub(super) settings: Settings,

@@ -1,15 +1,12 @@
 //! What the broker delivers.
 
 use std::{
-    future::Future,
-    pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use mproxy_codec::Kind;
-use mproxy_session::{Packet, Verdict};
-use pin_project_lite::pin_project;
+use mproxy_session::{Packet, ReviewFuture, Reviewer, Verdict};
 use tower_service::Service;
 
 use super::shared::Shared;
@@ -47,51 +44,25 @@ where
 
     #[inline]
     fn call(&mut self, packet: Packet) -> Self::Future {
-        DeliveryFuture {
-            future: self.inner.call(packet),
-            shared: self.shared.clone(),
-        }
+        ReviewFuture::new(self.inner.call(packet), self.shared.clone())
     }
 }
 
-pin_project! {
-    /// The response future of [`AclToClient`].
-    #[derive(Debug)]
-    pub struct DeliveryFuture<F, O = ()> {
-        #[pin]
-        future: F,
-        shared: Option<Arc<Shared<O>>>,
-    }
-}
+/// The response future of [`AclToClient`].
+pub type DeliveryFuture<F, O = ()> = ReviewFuture<F, Arc<Shared<O>>>;
 
-impl<F, E, O> Future for DeliveryFuture<F, O>
-where
-    F: Future<Output = Result<Verdict, E>>,
-    O: Observer,
-{
-    type Output = Result<Verdict, E>;
-
+impl<O: Observer> Reviewer for Shared<O> {
     #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let verdict = ready!(this.future.poll(cx))?;
-        Poll::Ready(Ok(match (this.shared, verdict) {
-            (Some(shared), Verdict::Forward(packet)) => judge(shared, packet),
-            (_, verdict) => verdict,
-        }))
-    }
-}
-
-#[inline]
-fn judge<O: Observer>(shared: &Shared<O>, packet: Packet) -> Verdict {
-    let Some(publish) = packet.publish() else {
-        return match packet.kind() {
-            // It does not let itself be taken apart.
-            Kind::Publish => Verdict::Discard,
-            _ => Verdict::Forward(packet),
+    fn review(&self, packet: Packet) -> Verdict {
+        let Some(publish) = packet.publish() else {
+            return match packet.kind() {
+                // It does not let itself be taken apart.
+                Kind::Publish => Verdict::Discard,
+                _ => Verdict::Forward(packet),
+            };
         };
-    };
-    let verdict = shared.client.judge_deliver(publish.topic_bytes());
-    let settled = shared.settle(Action::Deliver, verdict, || publish.topic());
-    settled.unwrap_or(Verdict::Forward(packet))
+        let verdict = self.client.judge_deliver(publish.topic_bytes());
+        let settled = self.settle(Action::Deliver, verdict, || publish.topic());
+        settled.unwrap_or(Verdict::Forward(packet))
+    }
 }

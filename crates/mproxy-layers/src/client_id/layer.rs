@@ -1,16 +1,10 @@
 //! The rules as a layer of the CONNECT stage.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    task::{Context, Poll, ready},
-};
-
 use mproxy_codec::{KindSet, PropertyId, ReasonCode};
-use mproxy_session::{Admission, Connect, ConnectRefusal, Tap};
-use pin_project_lite::pin_project;
+use mproxy_session::{
+    Connect, ConnectRefusal, Hooks, JudgeConnect, OnConnect, OnConnectFuture, Tap, WrapHooks,
+};
 use tower_layer::Layer;
-use tower_service::Service;
 
 use super::{
     ClientIdToClient, ClientIds,
@@ -75,92 +69,41 @@ impl<S> Layer<S> for ClientIdLayer {
     type Service = ClientIdConnect<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        ClientIdConnect {
-            inner,
-            layer: self.clone(),
-        }
+        OnConnect::new(inner, self.clone())
     }
 }
 
 /// The service of [`ClientIdLayer`].
-#[derive(Debug, Clone)]
-pub struct ClientIdConnect<S> {
-    inner: S,
-    layer: ClientIdLayer,
+pub type ClientIdConnect<S> = OnConnect<S, ClientIdLayer>;
+
+/// The response future of [`ClientIdConnect`].
+pub type ResponseFuture<F> = OnConnectFuture<F, Telling>;
+
+/// What the client has to be told, if anything.
+#[derive(Debug)]
+#[allow(unnameable_types)] // a parameter of futures that nobody need write down
+pub struct Telling(Option<Box<Told>>);
+
+impl JudgeConnect for ClientIdLayer {
+    type Wrap = Telling;
+
+    fn judge(&mut self, connect: &mut Connect) -> Result<Telling, ConnectRefusal> {
+        self.rename(connect).map(Telling)
+    }
 }
 
-impl<S, U, D> Service<Connect> for ClientIdConnect<S>
-where
-    S: Service<Connect, Response = Admission<U, D>>,
-{
-    type Response = Admission<U, ClientIdToClient<Tap<D>>>;
-    type Error = S::Error;
-    type Future = ResponseFuture<S::Future>;
+impl<U, D> WrapHooks<U, D> for Telling {
+    type ToServer = U;
+    type ToClient = ClientIdToClient<Tap<D>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut connect: Connect) -> Self::Future {
-        let state = match self.layer.rename(&mut connect) {
-            Ok(told) => State::Inner {
-                future: self.inner.call(connect),
-                told,
-            },
-            Err(refusal) => State::Refused {
-                refusal: Some(refusal),
-            },
+    fn wrap(self, _: &Connect, hooks: Hooks<U, D>) -> Hooks<U, Self::ToClient> {
+        let kinds = match &self.0 {
+            Some(_) => KindSet::CONNACK,
+            None => KindSet::NONE,
         };
-        ResponseFuture { state }
-    }
-}
-
-pin_project! {
-    /// The response future of [`ClientIdConnect`].
-    #[derive(Debug)]
-    pub struct ResponseFuture<F> {
-        #[pin]
-        state: State<F>,
-    }
-}
-
-pin_project! {
-    #[project = StateProj]
-    #[derive(Debug)]
-    enum State<F> {
-        Inner { #[pin] future: F, told: Option<Box<Told>> },
-        Refused { refusal: Option<ConnectRefusal> },
-    }
-}
-
-impl<F, U, D, E> Future for ResponseFuture<F>
-where
-    F: Future<Output = Result<Admission<U, D>, E>>,
-{
-    type Output = Result<Admission<U, ClientIdToClient<Tap<D>>>, E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().state.project() {
-            StateProj::Inner { future, told } => {
-                let admission = ready!(future.poll(cx))?;
-                let told = told.take();
-                let kinds = match &told {
-                    Some(_) => KindSet::CONNACK,
-                    None => KindSet::NONE,
-                };
-                Poll::Ready(Ok(admission.map_hooks(|_, hooks| {
-                    hooks.map(
-                        |tap| tap,
-                        |tap| tap.wrap(kinds, true, |inner| ClientIdToClient::new(inner, told)),
-                    )
-                })))
-            }
-            StateProj::Refused { refusal } => {
-                let refusal = refusal.take().unwrap_or_else(|| {
-                    ConnectRefusal::new(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID)
-                });
-                Poll::Ready(Ok(Admission::Refuse(refusal)))
-            }
-        }
+        hooks.map(
+            |tap| tap,
+            |tap| tap.wrap(kinds, true, |inner| ClientIdToClient::new(inner, self.0)),
+        )
     }
 }

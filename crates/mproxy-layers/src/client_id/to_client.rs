@@ -1,16 +1,11 @@
 //! What the client is told about its id.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    task::{Context, Poll, ready},
-};
+use std::task::{Context, Poll};
 
 use mproxy_codec::{
     Connack, EncodeError, Kind, PropertyId, PropertyWriter, ReasonCode, Value, Version,
 };
-use mproxy_session::{Packet, Verdict};
-use pin_project_lite::pin_project;
+use mproxy_session::{Packet, ReviewFuture, Reviewer, Verdict};
 use tower_service::Service;
 
 /// The packet service that tells a client its id, as the client is to call itself.
@@ -23,7 +18,8 @@ pub struct ClientIdToClient<S> {
 
 /// What becomes of the Assigned Client Identifier.
 #[derive(Debug)]
-pub(super) struct Told {
+#[allow(unnameable_types)] // a parameter of futures that nobody need write down
+pub struct Told {
     pub(super) id: Id,
     /// The client's Maximum Packet Size.
     pub(super) max_packet_size: usize,
@@ -62,40 +58,20 @@ where
             Kind::Connack => self.told.take(),
             _ => None,
         };
-        ConnackFuture {
-            future: self.inner.call(packet),
-            told,
-        }
+        ReviewFuture::new(self.inner.call(packet), told)
     }
 }
 
-pin_project! {
-    /// The response future of [`ClientIdToClient`].
-    #[derive(Debug)]
-    pub struct ConnackFuture<F> {
-        #[pin]
-        future: F,
-        told: Option<Box<Told>>,
-    }
-}
+/// The response future of [`ClientIdToClient`].
+pub type ConnackFuture<F> = ReviewFuture<F, Box<Told>>;
 
-impl<F, E> Future for ConnackFuture<F>
-where
-    F: Future<Output = Result<Verdict, E>>,
-{
-    type Output = Result<Verdict, E>;
-
+impl Reviewer for Box<Told> {
     #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let verdict = ready!(this.future.poll(cx))?;
-        Poll::Ready(Ok(match (this.told, verdict) {
-            (Some(told), Verdict::Forward(mut packet)) => match told.tell(&mut packet) {
-                Ok(()) => Verdict::Forward(packet),
-                Err(_) => Verdict::Close(ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR),
-            },
-            (_, verdict) => verdict,
-        }))
+    fn review(&self, mut packet: Packet) -> Verdict {
+        match self.tell(&mut packet) {
+            Ok(()) => Verdict::Forward(packet),
+            Err(_) => Verdict::Close(ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR),
+        }
     }
 }
 

@@ -1,17 +1,12 @@
 //! The edits as a layer of the CONNECT stage.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-};
+use std::sync::Arc;
 
 use mproxy_codec::{EncodeError, KindSet, ReasonCode};
-use mproxy_session::{Admission, Connect, ConnectRefusal, Tap};
-use pin_project_lite::pin_project;
+use mproxy_session::{
+    Connect, ConnectRefusal, Hooks, JudgeConnect, OnConnect, OnConnectFuture, Tap, WrapHooks,
+};
 use tower_layer::Layer;
-use tower_service::Service;
 
 use super::{Edits, PropertyEditToClient, PropertyEditToServer, to_server::Shared};
 use crate::{Names, Observer};
@@ -50,7 +45,8 @@ impl<O> PropertyEditLayer<O> {
 
 /// The edits of one session.
 #[derive(Debug)]
-struct Session<O> {
+#[allow(unnameable_types)] // a parameter of futures that nobody need write down
+pub struct Session<O> {
     to_server: Option<Arc<Shared<O>>>,
     to_client: Option<Arc<Shared<O>>>,
 }
@@ -97,100 +93,31 @@ impl<S, O: Clone> Layer<S> for PropertyEditLayer<O> {
     type Service = PropertyEditConnect<S, O>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        PropertyEditConnect {
-            inner,
-            layer: self.clone(),
-        }
+        OnConnect::new(inner, self.clone())
     }
 }
 
 /// The service of [`PropertyEditLayer`].
-#[derive(Debug, Clone)]
-pub struct PropertyEditConnect<S, O = ()> {
-    inner: S,
-    layer: PropertyEditLayer<O>,
-}
+pub type PropertyEditConnect<S, O = ()> = OnConnect<S, PropertyEditLayer<O>>;
 
-impl<S, U, D, O> Service<Connect> for PropertyEditConnect<S, O>
-where
-    S: Service<Connect, Response = Admission<U, D>>,
-    O: Observer,
-{
-    type Response = Admission<PropertyEditToServer<Tap<U>, O>, PropertyEditToClient<Tap<D>, O>>;
-    type Error = S::Error;
-    type Future = ResponseFuture<S::Future, O>;
+/// The response future of [`PropertyEditConnect`].
+pub type ResponseFuture<F, O = ()> = OnConnectFuture<F, Session<O>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
+impl<O: Observer> JudgeConnect for PropertyEditLayer<O> {
+    type Wrap = Session<O>;
 
-    fn call(&mut self, mut connect: Connect) -> Self::Future {
-        let state = match self.layer.edit_connect(&mut connect) {
-            Ok(session) => State::Inner {
-                future: self.inner.call(connect),
-                session: Some(session),
-            },
-            Err(error) => State::Refused {
-                refusal: Some(
-                    ConnectRefusal::new(ReasonCode::PACKET_TOO_LARGE).with_text(error.to_string()),
-                ),
-            },
-        };
-        ResponseFuture { state }
+    fn judge(&mut self, connect: &mut Connect) -> Result<Session<O>, ConnectRefusal> {
+        self.edit_connect(connect).map_err(|error| {
+            ConnectRefusal::new(ReasonCode::PACKET_TOO_LARGE).with_text(error.to_string())
+        })
     }
 }
 
-pin_project! {
-    /// The response future of [`PropertyEditConnect`].
-    #[derive(Debug)]
-    pub struct ResponseFuture<F, O = ()> {
-        #[pin]
-        state: State<F, O>,
-    }
-}
+impl<U, D, O> WrapHooks<U, D> for Session<O> {
+    type ToServer = PropertyEditToServer<Tap<U>, O>;
+    type ToClient = PropertyEditToClient<Tap<D>, O>;
 
-pin_project! {
-    #[project = StateProj]
-    #[derive(Debug)]
-    enum State<F, O> {
-        Inner { #[pin] future: F, session: Option<Session<O>> },
-        Refused { refusal: Option<ConnectRefusal> },
-    }
-}
-
-impl<F, U, D, E, O> Future for ResponseFuture<F, O>
-where
-    F: Future<Output = Result<Admission<U, D>, E>>,
-    O: Observer,
-{
-    type Output =
-        Result<Admission<PropertyEditToServer<Tap<U>, O>, PropertyEditToClient<Tap<D>, O>>, E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().state.project() {
-            StateProj::Inner { future, session } => {
-                let admission = ready!(future.poll(cx))?;
-                Poll::Ready(Ok(match session.take() {
-                    Some(session) => session.wrap(admission),
-                    // Polled after completion: nobody is let in.
-                    None => Admission::refuse(ReasonCode::NOT_AUTHORIZED),
-                }))
-            }
-            StateProj::Refused { refusal } => {
-                let refusal = refusal
-                    .take()
-                    .unwrap_or_else(|| ConnectRefusal::new(ReasonCode::PACKET_TOO_LARGE));
-                Poll::Ready(Ok(Admission::Refuse(refusal)))
-            }
-        }
-    }
-}
-
-impl<O> Session<O> {
-    fn wrap<U, D>(
-        self,
-        admission: Admission<U, D>,
-    ) -> Admission<PropertyEditToServer<Tap<U>, O>, PropertyEditToClient<Tap<D>, O>> {
+    fn wrap(self, _: &Connect, hooks: Hooks<U, D>) -> Hooks<Self::ToServer, Self::ToClient> {
         let kinds = |edits: &Option<_>, kinds| match edits {
             Some(_) => kinds,
             None => KindSet::NONE,
@@ -198,20 +125,18 @@ impl<O> Session<O> {
         let to_server = kinds(&self.to_server, KindSet::PUBLISH | KindSet::SUBSCRIBE);
         let to_client = kinds(&self.to_client, KindSet::PUBLISH);
         let growth = self.to_server.as_ref().map_or(0, |it| it.edits.growth());
-        admission.map_hooks(|_, hooks| {
-            hooks.map(
-                |tap| {
-                    tap.wrap(to_server, true, |inner| {
-                        PropertyEditToServer::new(inner, self.to_server)
-                    })
-                    .grows(growth)
-                },
-                |tap| {
-                    tap.wrap(to_client, true, |inner| {
-                        PropertyEditToClient::new(inner, self.to_client)
-                    })
-                },
-            )
-        })
+        hooks.map(
+            |tap| {
+                tap.wrap(to_server, true, |inner| {
+                    PropertyEditToServer::new(inner, self.to_server)
+                })
+                .grows(growth)
+            },
+            |tap| {
+                tap.wrap(to_client, true, |inner| {
+                    PropertyEditToClient::new(inner, self.to_client)
+                })
+            },
+        )
     }
 }

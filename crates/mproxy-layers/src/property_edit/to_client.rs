@@ -1,14 +1,11 @@
 //! What the broker delivers.
 
 use std::{
-    future::Future,
-    pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
-use mproxy_session::{Packet, Verdict};
-use pin_project_lite::pin_project;
+use mproxy_session::{Packet, ReviewFuture, Reviewer, Verdict};
 use tower_service::Service;
 
 use super::to_server::Shared;
@@ -46,44 +43,23 @@ where
 
     #[inline]
     fn call(&mut self, packet: Packet) -> Self::Future {
-        DeliveryFuture {
-            future: self.inner.call(packet),
-            shared: self.shared.clone(),
-        }
+        ReviewFuture::new(self.inner.call(packet), self.shared.clone())
     }
 }
 
-pin_project! {
-    /// The response future of [`PropertyEditToClient`].
-    #[derive(Debug)]
-    pub struct DeliveryFuture<F, O = ()> {
-        #[pin]
-        future: F,
-        shared: Option<Arc<Shared<O>>>,
-    }
-}
+/// The response future of [`PropertyEditToClient`].
+pub type DeliveryFuture<F, O = ()> = ReviewFuture<F, Arc<Shared<O>>>;
 
-impl<F, E, O> Future for DeliveryFuture<F, O>
-where
-    F: Future<Output = Result<Verdict, E>>,
-    O: Observer,
-{
-    type Output = Result<Verdict, E>;
-
+impl<O: Observer> Reviewer for Shared<O> {
     #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let verdict = ready!(this.future.poll(cx))?;
-        Poll::Ready(Ok(match (this.shared, verdict) {
-            (Some(shared), Verdict::Forward(mut packet)) => match shared.edit(&mut packet) {
-                Ok(()) => Verdict::Forward(packet),
-                // what must not be seen is not delivered
-                Err(_) => {
-                    shared.observer.dropped(packet.kind());
-                    Verdict::Discard
-                }
-            },
-            (_, verdict) => verdict,
-        }))
+    fn review(&self, mut packet: Packet) -> Verdict {
+        match self.edit(&mut packet) {
+            Ok(()) => Verdict::Forward(packet),
+            // what must not be seen is not delivered
+            Err(_) => {
+                self.observer.dropped(packet.kind());
+                Verdict::Discard
+            }
+        }
     }
 }

@@ -14,7 +14,8 @@ use crate::Observer;
 
 /// What a direction of a session needs.
 #[derive(Debug)]
-pub(super) struct Shared<O> {
+#[allow(unnameable_types)] // a parameter of futures that nobody need write down
+pub struct Shared<O> {
     pub(super) edits: ClientEdits,
     pub(super) observer: O,
 }

@@ -1,17 +1,12 @@
 //! The map as a layer of the CONNECT stage.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-};
+use std::sync::Arc;
 
 use mproxy_codec::{EncodeError, KindSet, PropertyId, ReasonCode, Version};
-use mproxy_session::{Admission, Connect, ConnectRefusal, Tap};
-use pin_project_lite::pin_project;
+use mproxy_session::{
+    Connect, ConnectRefusal, Hooks, JudgeConnect, OnConnect, OnConnectFuture, Tap, WrapHooks,
+};
 use tower_layer::Layer;
-use tower_service::Service;
 
 use super::{
     MapError, SessionMap, TopicMap, TopicMapToClient, TopicMapToServer, properties, shared::Shared,
@@ -65,46 +60,15 @@ impl<S, O: Clone> Layer<S> for TopicMapLayer<O> {
     type Service = TopicMapConnect<S, O>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        TopicMapConnect {
-            inner,
-            layer: self.clone(),
-        }
+        OnConnect::new(inner, self.clone())
     }
 }
 
 /// The service of [`TopicMapLayer`]: maps wills, and gives each session its map.
-#[derive(Debug, Clone)]
-pub struct TopicMapConnect<S, O = ()> {
-    inner: S,
-    layer: TopicMapLayer<O>,
-}
+pub type TopicMapConnect<S, O = ()> = OnConnect<S, TopicMapLayer<O>>;
 
-impl<S, U, D, O> Service<Connect> for TopicMapConnect<S, O>
-where
-    S: Service<Connect, Response = Admission<U, D>>,
-    O: Observer,
-{
-    type Response = Admission<TopicMapToServer<Tap<U>, O>, TopicMapToClient<Tap<D>, O>>;
-    type Error = S::Error;
-    type Future = ResponseFuture<S::Future, O>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut connect: Connect) -> Self::Future {
-        let state = match self.layer.map_connect(&mut connect) {
-            Ok(map) => State::Inner {
-                future: self.inner.call(connect),
-                session: Some((map, self.layer.clone())),
-            },
-            Err(refusal) => State::Refused {
-                refusal: Some(refusal),
-            },
-        };
-        ResponseFuture { state }
-    }
-}
+/// The response future of [`TopicMapConnect`].
+pub type ResponseFuture<F, O = ()> = OnConnectFuture<F, Session<O>>;
 
 impl<O: Observer> TopicMapLayer<O> {
     /// Returns the client's map, `None` if it sees the broker as it is.
@@ -147,47 +111,66 @@ impl<O: Observer> TopicMapLayer<O> {
         }
         Ok(Some(map))
     }
+}
 
-    fn wrap<U, D>(
-        self,
-        map: Option<SessionMap>,
-        admission: Admission<U, D>,
-    ) -> Admission<TopicMapToServer<Tap<U>, O>, TopicMapToClient<Tap<D>, O>> {
-        admission.map_hooks(|connect, hooks| {
-            let (to_server, to_client) = match (&map, connect.packet().version()) {
-                (None, _) => (KindSet::NONE, KindSet::NONE),
-                // Response Information is there
-                (Some(_), Version::V5) => (TO_SERVER, KindSet::PUBLISH | KindSet::CONNACK),
-                (Some(_), _) => (TO_SERVER, KindSet::PUBLISH),
-            };
-            // the topic name and the Response Topic, and the lengths before them
-            let growth = map.as_ref().map_or(0, |map| match map.growth() {
-                0 => 0,
-                growth => 2 * growth + LENGTHS,
-            });
-            let shared = map.map(|map| {
-                Arc::new(Shared {
-                    map,
-                    info: connect.info().clone(),
-                    observer: self.observer,
-                    denials: self.log_denials.then(Denials::default),
-                })
-            });
-            let delivering = shared.clone();
-            hooks.map(
-                |tap| {
-                    tap.wrap(to_server, true, |inner| {
-                        TopicMapToServer::new(inner, shared)
-                    })
-                    .grows(growth)
-                },
-                |tap| {
-                    tap.wrap(to_client, true, |inner| {
-                        TopicMapToClient::new(inner, delivering)
-                    })
-                },
-            )
+/// What a session is given: its map, `None` if it sees the broker as it is.
+#[derive(Debug)]
+#[allow(unnameable_types)] // a parameter of futures that nobody need write down
+pub struct Session<O> {
+    map: Option<SessionMap>,
+    layer: TopicMapLayer<O>,
+}
+
+impl<O: Observer> JudgeConnect for TopicMapLayer<O> {
+    type Wrap = Session<O>;
+
+    fn judge(&mut self, connect: &mut Connect) -> Result<Session<O>, ConnectRefusal> {
+        Ok(Session {
+            map: self.map_connect(connect)?,
+            layer: self.clone(),
         })
+    }
+}
+
+impl<U, D, O> WrapHooks<U, D> for Session<O> {
+    type ToServer = TopicMapToServer<Tap<U>, O>;
+    type ToClient = TopicMapToClient<Tap<D>, O>;
+
+    fn wrap(self, connect: &Connect, hooks: Hooks<U, D>) -> Hooks<Self::ToServer, Self::ToClient> {
+        let Self { map, layer } = self;
+        let (to_server, to_client) = match (&map, connect.packet().version()) {
+            (None, _) => (KindSet::NONE, KindSet::NONE),
+            // Response Information is there
+            (Some(_), Version::V5) => (TO_SERVER, KindSet::PUBLISH | KindSet::CONNACK),
+            (Some(_), _) => (TO_SERVER, KindSet::PUBLISH),
+        };
+        // the topic name and the Response Topic, and the lengths before them
+        let growth = map.as_ref().map_or(0, |map| match map.growth() {
+            0 => 0,
+            growth => 2 * growth + LENGTHS,
+        });
+        let shared = map.map(|map| {
+            Arc::new(Shared {
+                map,
+                info: connect.info().clone(),
+                observer: layer.observer,
+                denials: layer.log_denials.then(Denials::default),
+            })
+        });
+        let delivering = shared.clone();
+        hooks.map(
+            |tap| {
+                tap.wrap(to_server, true, |inner| {
+                    TopicMapToServer::new(inner, shared)
+                })
+                .grows(growth)
+            },
+            |tap| {
+                tap.wrap(to_client, true, |inner| {
+                    TopicMapToClient::new(inner, delivering)
+                })
+            },
+        )
     }
 }
 
@@ -208,49 +191,4 @@ fn refuse_will(topic: &str, error: MapError) -> ConnectRefusal {
 /// The mapped will does not fit into a CONNECT.
 fn refuse(error: EncodeError) -> ConnectRefusal {
     ConnectRefusal::new(ReasonCode::PACKET_TOO_LARGE).with_text(error.to_string())
-}
-
-pin_project! {
-    /// The response future of [`TopicMapConnect`].
-    #[derive(Debug)]
-    pub struct ResponseFuture<F, O = ()> {
-        #[pin]
-        state: State<F, O>,
-    }
-}
-
-pin_project! {
-    #[project = StateProj]
-    #[derive(Debug)]
-    enum State<F, O> {
-        Inner { #[pin] future: F, session: Option<(Option<SessionMap>, TopicMapLayer<O>)> },
-        Refused { refusal: Option<ConnectRefusal> },
-    }
-}
-
-impl<F, U, D, E, O> Future for ResponseFuture<F, O>
-where
-    F: Future<Output = Result<Admission<U, D>, E>>,
-    O: Observer,
-{
-    type Output = Result<Admission<TopicMapToServer<Tap<U>, O>, TopicMapToClient<Tap<D>, O>>, E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().state.project() {
-            StateProj::Inner { future, session } => {
-                let admission = ready!(future.poll(cx))?;
-                Poll::Ready(Ok(match session.take() {
-                    Some((map, layer)) => layer.wrap(map, admission),
-                    // Polled after completion: nobody is let in.
-                    None => Admission::refuse(ReasonCode::NOT_AUTHORIZED),
-                }))
-            }
-            StateProj::Refused { refusal } => {
-                let refusal = refusal.take();
-                let refusal =
-                    refusal.unwrap_or_else(|| ConnectRefusal::new(ReasonCode::NOT_AUTHORIZED));
-                Poll::Ready(Ok(Admission::Refuse(refusal)))
-            }
-        }
-    }
 }

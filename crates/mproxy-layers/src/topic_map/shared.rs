@@ -7,8 +7,10 @@ use mproxy_session::SessionInfo;
 use super::SessionMap;
 use crate::{Action, denials::Denials};
 
+/// The map of a session, and what reports are about.
 #[derive(Debug)]
-pub(super) struct Shared<O> {
+#[allow(unnameable_types)] // a parameter of futures that nobody need write down
+pub struct Shared<O> {
     pub(super) map: SessionMap,
     pub(super) info: SessionInfo,
     pub(super) observer: O,

@@ -1,17 +1,14 @@
 //! What is delivered to the client is mapped back.
 
 use std::{
-    future::Future,
-    pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use mproxy_codec::{
     EncodeError, Kind, Properties, PropertyId, PropertyWriter, PublishEdit, ReasonCode,
 };
-use mproxy_session::{Packet, Verdict};
-use pin_project_lite::pin_project;
+use mproxy_session::{Packet, ReviewFuture, Reviewer, Verdict};
 use tower_service::Service;
 
 use super::{SessionMap, properties, shared::Shared};
@@ -49,42 +46,21 @@ where
 
     #[inline]
     fn call(&mut self, packet: Packet) -> Self::Future {
-        DeliveryFuture {
-            future: self.inner.call(packet),
-            shared: self.shared.clone(),
-        }
+        ReviewFuture::new(self.inner.call(packet), self.shared.clone())
     }
 }
 
-pin_project! {
-    /// The response future of [`TopicMapToClient`].
-    #[derive(Debug)]
-    pub struct DeliveryFuture<F, O = ()> {
-        #[pin]
-        future: F,
-        shared: Option<Arc<Shared<O>>>,
-    }
-}
+/// The response future of [`TopicMapToClient`].
+pub type DeliveryFuture<F, O = ()> = ReviewFuture<F, Arc<Shared<O>>>;
 
-impl<F, E, O> Future for DeliveryFuture<F, O>
-where
-    F: Future<Output = Result<Verdict, E>>,
-    O: Observer,
-{
-    type Output = Result<Verdict, E>;
-
+impl<O: Observer> Reviewer for Shared<O> {
     #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let verdict = ready!(this.future.poll(cx))?;
-        Poll::Ready(Ok(match (this.shared, verdict) {
-            (Some(shared), Verdict::Forward(packet)) => match packet.kind() {
-                Kind::Publish => shared.unmap_publish(packet),
-                Kind::Connack => shared.unmap_connack(packet),
-                _ => Verdict::Forward(packet),
-            },
-            (_, verdict) => verdict,
-        }))
+    fn review(&self, packet: Packet) -> Verdict {
+        match packet.kind() {
+            Kind::Publish => self.unmap_publish(packet),
+            Kind::Connack => self.unmap_connack(packet),
+            _ => Verdict::Forward(packet),
+        }
     }
 }
 
