@@ -1,0 +1,242 @@
+//! What hooks decide on single topic filters of a SUBSCRIBE or UNSUBSCRIBE.
+
+use mproxy_codec::{
+    EncodeError, Kind, QoS, ReasonCode, Subscription, SubscriptionOptions, View, encode_subscribe,
+    encode_unsubscribe,
+};
+
+use super::Packet;
+
+/// Boxed as one: a packet is moved from layer to layer, and hardly any has entries.
+pub(super) struct Entries(pub(super) Vec<Entry>);
+
+/// One topic filter of a SUBSCRIBE or UNSUBSCRIBE whose filters hooks have touched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    filter: String,
+    options: SubscriptionOptions,
+    pub(crate) refused: Option<ReasonCode>,
+    /// Added by a hook: the client did not ask for it and must not hear of it.
+    pub(crate) added: bool,
+}
+
+impl Packet {
+    /// Judges each topic filter of a SUBSCRIBE: an `Err` refuses that filter alone, with this code
+    /// in the SUBACK. Filters that an outer hook refused are not shown.
+    ///
+    /// Returns how many filters are left to forward.
+    ///
+    /// # Errors
+    /// [`EncodeError`] only when the remaining packet cannot be written, which the size of the
+    /// original rules out.
+    pub fn retain_filters(
+        &mut self,
+        mut judge: impl FnMut(Subscription<'_>) -> Result<(), ReasonCode>,
+    ) -> Result<usize, EncodeError> {
+        let Some(subscribe) = self.subscribe() else {
+            return Ok(0);
+        };
+        if self.is_refused() {
+            return Ok(0);
+        }
+        let verdicts: Vec<_> = subscribe
+            .subscriptions()
+            .map(|entry| judge(entry).err())
+            .collect();
+        if verdicts.iter().all(Option::is_none) {
+            return Ok(verdicts.len());
+        }
+        let mut verdicts = verdicts.into_iter();
+        for entry in self.entries_mut() {
+            if entry.refused.is_none() {
+                entry.refused = verdicts.next().flatten();
+            }
+        }
+        self.rebuild()
+    }
+
+    /// Replaces topic filters of a SUBSCRIBE or UNSUBSCRIBE: `Ok(None)` leaves a filter as it is,
+    /// an `Err` refuses it.
+    ///
+    /// Returns how many filters are left to forward.
+    ///
+    /// # Errors
+    /// [`EncodeError`] when a new filter is not valid or the packet becomes too long.
+    pub fn map_filters(
+        &mut self,
+        mut map: impl FnMut(&str) -> Result<Option<String>, ReasonCode>,
+    ) -> Result<usize, EncodeError> {
+        if !matches!(self.kind, Kind::Subscribe | Kind::Unsubscribe) || self.is_refused() {
+            return Ok(0);
+        }
+        let mut changed = false;
+        let entries = self.entries_mut();
+        for entry in entries.iter_mut().filter(|entry| entry.refused.is_none()) {
+            match map(&entry.filter) {
+                Ok(None) => {}
+                Ok(Some(filter)) => {
+                    changed = true;
+                    entry.filter = filter;
+                }
+                Err(reason) => {
+                    changed = true;
+                    entry.refused = Some(reason);
+                }
+            }
+        }
+        if changed {
+            self.rebuild()
+        } else {
+            Ok(self.left())
+        }
+    }
+
+    /// Lowers the maximum QoS of topic filters of a SUBSCRIBE: the broker then grants no more, and
+    /// the SUBACK says so. A QoS above the one asked for is not asked for. [MQTT-3.8.4-8]
+    ///
+    /// # Errors
+    /// [`EncodeError`] only when the packet cannot be written, which the size of the original rules
+    /// out.
+    pub fn lower_qos(
+        &mut self,
+        mut maximum: impl FnMut(Subscription<'_>) -> QoS,
+    ) -> Result<(), EncodeError> {
+        let Some(subscribe) = self.subscribe() else {
+            return Ok(());
+        };
+        let maxima: Vec<_> = subscribe
+            .subscriptions()
+            .map(|entry| (entry.options.qos(), maximum(entry)))
+            .collect();
+        if self.is_refused() || maxima.iter().all(|(asked, maximum)| asked <= maximum) {
+            return Ok(());
+        }
+        let mut maxima = maxima.into_iter();
+        for entry in self.entries_mut() {
+            if entry.refused.is_none()
+                && let Some((asked, maximum)) = maxima.next()
+            {
+                entry.options = entry.options.with_qos(asked.min(maximum));
+            }
+        }
+        self.rebuild().map(drop)
+    }
+
+    /// Adds a topic filter to a SUBSCRIBE. The client does not hear of it: its SUBACK answers only
+    /// what it asked for.
+    ///
+    /// # Errors
+    /// [`EncodeError::NoSuchField`] when this is no SUBSCRIBE; [`EncodeError`] when the filter is
+    /// not valid or the packet becomes too long.
+    pub fn add_filter(
+        &mut self,
+        filter: &str,
+        options: SubscriptionOptions,
+    ) -> Result<(), EncodeError> {
+        if self.kind != Kind::Subscribe {
+            return Err(EncodeError::NoSuchField);
+        }
+        let entry = Entry {
+            filter: filter.to_owned(),
+            options,
+            refused: None,
+            added: true,
+        };
+        self.entries_mut().push(entry);
+        self.rebuild().map(drop)
+    }
+
+    /// True when hooks have refused every filter that the client asked for and added none.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.entries
+            .as_ref()
+            .is_some_and(|entries| entries.0.iter().all(|e| e.refused.is_some()))
+    }
+
+    /// The filters that the client asked for, those included that hooks have refused: what the codes
+    /// of its SUBACK or UNSUBACK stand for, one by one.
+    pub(crate) fn requested_filters(&self) -> Vec<String> {
+        if let Some(entries) = &self.entries {
+            let asked = entries.0.iter().filter(|entry| !entry.added);
+            return asked.map(|entry| entry.filter.clone()).collect();
+        }
+        match self.view() {
+            Some(View::Subscribe(subscribe)) => subscribe
+                .subscriptions()
+                .map(|subscription| subscription.filter.to_owned())
+                .collect(),
+            Some(View::Unsubscribe(unsubscribe)) => {
+                unsubscribe.filters().map(str::to_owned).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn left(&self) -> usize {
+        self.entries.as_ref().map_or(0, |entries| {
+            entries
+                .0
+                .iter()
+                .filter(|entry| entry.refused.is_none())
+                .count()
+        })
+    }
+
+    fn entries_mut(&mut self) -> &mut Vec<Entry> {
+        if self.entries.is_none() {
+            let options = SubscriptionOptions::new(QoS::AtMostOnce);
+            let entry = |filter: &str, options| Entry {
+                filter: filter.to_owned(),
+                options,
+                refused: None,
+                added: false,
+            };
+            let entries = match self.view() {
+                Some(View::Subscribe(subscribe)) => subscribe
+                    .subscriptions()
+                    .map(|subscription| entry(subscription.filter, subscription.options))
+                    .collect(),
+                Some(View::Unsubscribe(unsubscribe)) => unsubscribe
+                    .filters()
+                    .map(|filter| entry(filter, options))
+                    .collect(),
+                _ => Vec::new(),
+            };
+            self.entries = Some(Box::new(Entries(entries)));
+        }
+        &mut self
+            .entries
+            .get_or_insert_with(|| Box::new(Entries(Vec::new())))
+            .0
+    }
+
+    /// Writes the packet anew from its entries. With none left the bytes stay as they are: an
+    /// empty SUBSCRIBE must not exist.
+    fn rebuild(&mut self) -> Result<usize, EncodeError> {
+        let left = self.left();
+        if left == 0 {
+            return Ok(0);
+        }
+        let Some(entries) = &self.entries else {
+            return Ok(left);
+        };
+        let kept = || entries.0.iter().filter(|entry| entry.refused.is_none());
+        let frame = match self.view() {
+            Some(View::Subscribe(subscribe)) => encode_subscribe(
+                self.version,
+                subscribe.packet_id(),
+                subscribe.properties().as_bytes(),
+                kept().map(|entry| (entry.filter.as_str(), entry.options)),
+            )?,
+            Some(View::Unsubscribe(unsubscribe)) => encode_unsubscribe(
+                self.version,
+                unsubscribe.packet_id(),
+                unsubscribe.properties().as_bytes(),
+                kept().map(|entry| entry.filter.as_str()),
+            )?,
+            _ => return Err(EncodeError::NoSuchField),
+        };
+        self.frame = frame;
+        Ok(left)
+    }
+}
