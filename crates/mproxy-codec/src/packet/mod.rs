@@ -7,6 +7,7 @@ mod connect;
 mod disconnect;
 mod ping;
 mod publish;
+mod request;
 mod subscribe;
 mod unsubscribe;
 

@@ -3,13 +3,13 @@
 use bytes::Bytes;
 
 use super::publish::body;
+use super::request::{self, Request, request_accessors};
 use crate::build;
 use crate::error::{DecodeError, EncodeError};
 use crate::head::Head;
 use crate::kind::{Direction, Kind};
 use crate::property::{Place, Properties};
 use crate::qos::QoS;
-use crate::reader::{Reader, check_topic_filter};
 use crate::reason::ReasonCode;
 use crate::varint;
 use crate::version::Version;
@@ -78,46 +78,16 @@ pub struct Subscription<'a> {
 
 /// A validated SUBSCRIBE.
 #[derive(Clone, Copy, Debug)]
-pub struct Subscribe<'a> {
-    packet_id: u16,
-    properties: Properties<'a>,
-    entries: &'a [u8],
-    count: u32,
-}
+pub struct Subscribe<'a>(Request<'a>);
+
+request_accessors!(Subscribe, "a SUBSCRIBE");
 
 impl<'a> Subscribe<'a> {
-    /// The packet identifier.
-    #[must_use]
-    pub const fn packet_id(&self) -> u16 {
-        self.packet_id
-    }
-
-    /// The properties; empty before MQTT 5.0.
-    #[must_use]
-    pub const fn properties(&self) -> Properties<'a> {
-        self.properties
-    }
-
-    /// How many topic filters there are, at least one.
-    #[must_use]
-    pub const fn len(&self) -> usize {
-        self.count as usize
-    }
-
-    /// Never: a SUBSCRIBE has at least one topic filter.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
     /// The topic filters with their options, in order.
     pub fn subscriptions(&self) -> impl Iterator<Item = Subscription<'a>> + use<'a> {
-        let mut reader = Reader::new(self.entries, 0);
+        let mut reader = self.0.reader();
         core::iter::from_fn(move || {
-            if reader.is_at_end() {
-                return None;
-            }
-            // validated: neither of the two reads can fail
+            // validated: neither of the two reads can fail but at the end
             let filter = reader.string().ok()?;
             let options = SubscriptionOptions(reader.u8().ok()?);
             Some(Subscription { filter, options })
@@ -130,33 +100,15 @@ pub(crate) fn parse_subscribe(
     version: Version,
     bytes: &[u8],
 ) -> Result<Subscribe<'_>, DecodeError> {
-    let mut reader = body(head, bytes)?;
-    let packet_id = reader.packet_id()?;
-    let properties = if version.is_v5() {
-        reader.properties(Place::Packet(Kind::Subscribe, Direction::ToServer))?
-    } else {
-        Properties::default()
-    };
-    let entries = &bytes[reader.position()..head.total_len()];
-    let mut count = 0;
-    while !reader.is_at_end() {
-        let filter = check_topic_filter(reader.binary()?)?;
+    let request = Request::parse(head, version, bytes, |filter, reader| {
         let options = SubscriptionOptions::parse(reader.u8()?, version)?;
         // [MQTT-3.8.3-4]
         if options.no_local() && filter.starts_with("$share/") {
             return Err(DecodeError::NoLocalShared);
         }
-        count += 1;
-    }
-    if count == 0 {
-        return Err(DecodeError::NoTopicFilter);
-    }
-    Ok(Subscribe {
-        packet_id,
-        properties,
-        entries,
-        count,
-    })
+        Ok(())
+    })?;
+    Ok(Subscribe(request))
 }
 
 /// Writes a SUBSCRIBE; the properties are left out before MQTT 5.0.
@@ -171,36 +123,10 @@ pub fn encode_subscribe<'a>(
 ) -> Result<Bytes, EncodeError> {
     let mut entries = Vec::new();
     for (filter, options) in subscriptions {
-        entries.extend_from_slice(&build::field_len(filter.as_bytes())?);
-        check_topic_filter(filter.as_bytes())?;
-        entries.extend_from_slice(filter.as_bytes());
+        request::push_filter(&mut entries, filter)?;
         entries.push(options.as_u8());
     }
-    encode_entries(0x82, version, packet_id, properties, &entries)
-}
-
-/// The common tail of SUBSCRIBE and UNSUBSCRIBE.
-pub(super) fn encode_entries(
-    first: u8,
-    version: Version,
-    packet_id: u16,
-    properties: &[u8],
-    entries: &[u8],
-) -> Result<Bytes, EncodeError> {
-    if entries.is_empty() {
-        return Err(EncodeError::Invalid(DecodeError::NoTopicFilter));
-    }
-    let len = varint::encode(properties.len())?;
-    let (len, properties) = if version.is_v5() {
-        (len.as_slice(), properties)
-    } else {
-        (&[][..], &[][..])
-    };
-    build::join(
-        first,
-        &[&build::packet_id(packet_id)?, len, properties, entries],
-        0,
-    )
+    request::encode(0x82, version, packet_id, properties, &entries)
 }
 
 /// A validated SUBACK, or an UNSUBACK, which has the same shape.

@@ -3,61 +3,26 @@
 
 use bytes::Bytes;
 
-use super::publish::body;
-use super::subscribe::encode_entries;
+use super::request::{self, Request, request_accessors};
 use crate::build;
 use crate::error::{DecodeError, EncodeError};
 use crate::head::Head;
-use crate::kind::{Direction, Kind};
-use crate::property::{Place, Properties};
-use crate::reader::{Reader, check_topic_filter};
+use crate::property::Properties;
 use crate::varint;
 use crate::version::Version;
 
 /// A validated UNSUBSCRIBE.
 #[derive(Clone, Copy, Debug)]
-pub struct Unsubscribe<'a> {
-    packet_id: u16,
-    properties: Properties<'a>,
-    entries: &'a [u8],
-    count: u32,
-}
+pub struct Unsubscribe<'a>(Request<'a>);
+
+request_accessors!(Unsubscribe, "an UNSUBSCRIBE");
 
 impl<'a> Unsubscribe<'a> {
-    /// The packet identifier.
-    #[must_use]
-    pub const fn packet_id(&self) -> u16 {
-        self.packet_id
-    }
-
-    /// The properties; empty before MQTT 5.0.
-    #[must_use]
-    pub const fn properties(&self) -> Properties<'a> {
-        self.properties
-    }
-
-    /// How many topic filters there are, at least one.
-    #[must_use]
-    pub const fn len(&self) -> usize {
-        self.count as usize
-    }
-
-    /// Never: an UNSUBSCRIBE has at least one topic filter.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
     /// The topic filters, in order.
     pub fn filters(&self) -> impl Iterator<Item = &'a str> + use<'a> {
-        let mut reader = Reader::new(self.entries, 0);
-        core::iter::from_fn(move || {
-            if reader.is_at_end() {
-                None
-            } else {
-                reader.string().ok()
-            }
-        })
+        let mut reader = self.0.reader();
+        // validated: a read fails at the end only
+        core::iter::from_fn(move || reader.string().ok())
     }
 }
 
@@ -66,28 +31,7 @@ pub(crate) fn parse(
     version: Version,
     bytes: &[u8],
 ) -> Result<Unsubscribe<'_>, DecodeError> {
-    let mut reader = body(head, bytes)?;
-    let packet_id = reader.packet_id()?;
-    let properties = if version.is_v5() {
-        reader.properties(Place::Packet(Kind::Unsubscribe, Direction::ToServer))?
-    } else {
-        Properties::default()
-    };
-    let entries = &bytes[reader.position()..head.total_len()];
-    let mut count = 0;
-    while !reader.is_at_end() {
-        check_topic_filter(reader.binary()?)?;
-        count += 1;
-    }
-    if count == 0 {
-        return Err(DecodeError::NoTopicFilter);
-    }
-    Ok(Unsubscribe {
-        packet_id,
-        properties,
-        entries,
-        count,
-    })
+    Request::parse(head, version, bytes, |_, _| Ok(())).map(Unsubscribe)
 }
 
 /// Writes an UNSUBSCRIBE; the properties are left out before MQTT 5.0.
@@ -102,11 +46,9 @@ pub fn encode_unsubscribe<'a>(
 ) -> Result<Bytes, EncodeError> {
     let mut entries = Vec::new();
     for filter in filters {
-        entries.extend_from_slice(&build::field_len(filter.as_bytes())?);
-        check_topic_filter(filter.as_bytes())?;
-        entries.extend_from_slice(filter.as_bytes());
+        request::push_filter(&mut entries, filter)?;
     }
-    encode_entries(0xa2, version, packet_id, properties, &entries)
+    request::encode(0xa2, version, packet_id, properties, &entries)
 }
 
 /// Writes an UNSUBACK; the codes are left out before MQTT 5.0.

@@ -1,0 +1,126 @@
+//! What SUBSCRIBE and UNSUBSCRIBE have in common: an entry for each topic filter, behind the packet
+//! identifier and the properties.
+
+use bytes::Bytes;
+
+use super::publish::body;
+use crate::build;
+use crate::error::{DecodeError, EncodeError};
+use crate::head::Head;
+use crate::kind::Direction;
+use crate::property::{Place, Properties};
+use crate::reader::{Reader, check_topic_filter};
+use crate::varint;
+use crate::version::Version;
+
+/// A validated SUBSCRIBE or UNSUBSCRIBE.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Request<'a> {
+    pub(super) packet_id: u16,
+    pub(super) properties: Properties<'a>,
+    entries: &'a [u8],
+    pub(super) count: u32,
+}
+
+impl<'a> Request<'a> {
+    /// Validates a packet; `validate` takes what stands behind a topic filter.
+    pub(super) fn parse(
+        head: Head,
+        version: Version,
+        bytes: &'a [u8],
+        validate: impl Fn(&str, &mut Reader<'a>) -> Result<(), DecodeError>,
+    ) -> Result<Self, DecodeError> {
+        let mut reader = body(head, bytes)?;
+        let packet_id = reader.packet_id()?;
+        let properties = if version.is_v5() {
+            reader.properties(Place::Packet(head.kind(), Direction::ToServer))?
+        } else {
+            Properties::default()
+        };
+        let entries = &bytes[reader.position()..head.total_len()];
+        let mut count = 0;
+        while !reader.is_at_end() {
+            let filter = check_topic_filter(reader.binary()?)?;
+            validate(filter, &mut reader)?;
+            count += 1;
+        }
+        if count == 0 {
+            return Err(DecodeError::NoTopicFilter);
+        }
+        Ok(Self {
+            packet_id,
+            properties,
+            entries,
+            count,
+        })
+    }
+
+    /// The entries, to be read one by one until the reader is at its end.
+    pub(super) const fn reader(&self) -> Reader<'a> {
+        Reader::new(self.entries, 0)
+    }
+}
+
+/// The accessors of a view that wraps a [`Request`].
+macro_rules! request_accessors {
+    ($view:ident, $packet:literal) => {
+        impl<'a> $view<'a> {
+            /// The packet identifier.
+            #[must_use]
+            pub const fn packet_id(&self) -> u16 {
+                self.0.packet_id
+            }
+
+            /// The properties; empty before MQTT 5.0.
+            #[must_use]
+            pub const fn properties(&self) -> Properties<'a> {
+                self.0.properties
+            }
+
+            /// How many topic filters there are, at least one.
+            #[must_use]
+            pub const fn len(&self) -> usize {
+                self.0.count as usize
+            }
+
+            #[doc = concat!("Never: ", $packet, " has at least one topic filter.")]
+            #[must_use]
+            pub const fn is_empty(&self) -> bool {
+                self.0.count == 0
+            }
+        }
+    };
+}
+pub(super) use request_accessors;
+
+/// Appends a topic filter to the entries of a packet that is written.
+pub(super) fn push_filter(entries: &mut Vec<u8>, filter: &str) -> Result<(), EncodeError> {
+    entries.extend_from_slice(&build::field_len(filter.as_bytes())?);
+    check_topic_filter(filter.as_bytes())?;
+    entries.extend_from_slice(filter.as_bytes());
+    Ok(())
+}
+
+/// Writes a packet with these entries.
+pub(super) fn encode(
+    first: u8,
+    version: Version,
+    packet_id: u16,
+    properties: &[u8],
+    entries: &[u8],
+) -> Result<Bytes, EncodeError> {
+    if entries.is_empty() {
+        return Err(EncodeError::Invalid(DecodeError::NoTopicFilter));
+    }
+    let len = varint::encode(properties.len())?;
+    let (len, properties) = if version.is_v5() {
+        (len.as_slice(), properties)
+    } else {
+        (&[][..], &[][..])
+    };
+    build::join(
+        first,
+        &[&build::packet_id(packet_id)?, len, properties, entries],
+        0,
+    )
+}
