@@ -129,7 +129,8 @@ where
     }
 }
 
-/// Puts packet services around those of a client that is admitted. `()` leaves them as they are.
+/// Puts packet services around those of a client that is admitted: closures do, and `()` leaves them as
+/// they are.
 pub trait WrapHooks<U, D> {
     /// The packet service of what the client sends.
     type ToServer;
@@ -146,6 +147,18 @@ impl<U, D> WrapHooks<U, D> for () {
 
     fn wrap(self, _: &Connect, hooks: Hooks<U, D>) -> Hooks<U, D> {
         hooks
+    }
+}
+
+impl<F, U, D, V, E> WrapHooks<U, D> for F
+where
+    F: FnOnce(&Connect, Hooks<U, D>) -> Hooks<V, E>,
+{
+    type ToServer = V;
+    type ToClient = E;
+
+    fn wrap(self, connect: &Connect, hooks: Hooks<U, D>) -> Hooks<V, E> {
+        self(connect, hooks)
     }
 }
 

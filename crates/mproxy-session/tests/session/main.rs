@@ -13,6 +13,7 @@ mod cuts;
 mod expiry;
 mod forwarding;
 mod handler;
+mod layers;
 mod limits;
 mod lowered;
 mod ordering;
