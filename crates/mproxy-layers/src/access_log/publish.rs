@@ -8,7 +8,7 @@ use crate::printable::Printable;
 
 /// What the line says: the PUBLISH as the client wrote it, for layers inside may change it.
 #[derive(Debug)]
-#[allow(unnameable_types)] // a parameter of futures that nobody need write down
+#[allow(unnameable_types)] // a parameter of types that nobody need write down
 pub struct Published {
     pub(super) session: SessionInfo,
     /// Printable, and as long as a line allows.

@@ -211,7 +211,7 @@ impl<O: Observer> AclLayer<O> {
 
 /// What a session is given.
 #[derive(Debug)]
-#[allow(unnameable_types)] // a parameter of futures that nobody need write down
+#[allow(unnameable_types)] // a parameter of types that nobody need write down
 pub struct Session<O> {
     client: Client,
     layer: AclLayer<O>,

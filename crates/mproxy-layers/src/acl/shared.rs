@@ -11,7 +11,7 @@ use crate::{Action, Observer, denials::Denials};
 
 /// The rules of a session, and what reports are about.
 #[derive(Debug)]
-#[allow(unnameable_types)] // a parameter of futures that nobody need write down
+#[allow(unnameable_types)] // a parameter of types that nobody need write down
 pub struct Shared<O> {
     pub(super) client: Client,
     pub(super) info: SessionInfo,

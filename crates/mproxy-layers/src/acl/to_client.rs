@@ -1,13 +1,9 @@
 //! What the broker delivers.
 
-use std::{
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::sync::Arc;
 
 use mproxy_codec::Kind;
-use mproxy_session::{Packet, ReviewFuture, Reviewer, Verdict};
-use tower_service::Service;
+use mproxy_session::{Packet, Review, ReviewFuture, Reviewer, Verdict};
 
 use super::shared::Shared;
 use crate::{Action, Observer};
@@ -15,38 +11,7 @@ use crate::{Action, Observer};
 /// The packet service that judges what is delivered to a client.
 ///
 /// It asks the services inside first, and judges what they forward.
-#[derive(Debug)]
-pub struct AclToClient<S, O = ()> {
-    inner: S,
-    /// `None` if deliveries are not judged.
-    shared: Option<Arc<Shared<O>>>,
-}
-
-impl<S, O> AclToClient<S, O> {
-    pub(super) const fn new(inner: S, shared: Option<Arc<Shared<O>>>) -> Self {
-        Self { inner, shared }
-    }
-}
-
-impl<S, O> Service<Packet> for AclToClient<S, O>
-where
-    S: Service<Packet, Response = Verdict>,
-    O: Observer,
-{
-    type Response = Verdict;
-    type Error = S::Error;
-    type Future = DeliveryFuture<S::Future, O>;
-
-    #[inline]
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    #[inline]
-    fn call(&mut self, packet: Packet) -> Self::Future {
-        ReviewFuture::new(self.inner.call(packet), self.shared.clone())
-    }
-}
+pub type AclToClient<S, O = ()> = Review<S, Arc<Shared<O>>>;
 
 /// The response future of [`AclToClient`].
 pub type DeliveryFuture<F, O = ()> = ReviewFuture<F, Arc<Shared<O>>>;

@@ -81,7 +81,7 @@ pub type ResponseFuture<F> = OnConnectFuture<F, Telling>;
 
 /// What the client has to be told, if anything.
 #[derive(Debug)]
-#[allow(unnameable_types)] // a parameter of futures that nobody need write down
+#[allow(unnameable_types)] // a parameter of types that nobody need write down
 pub struct Telling(Option<Box<Told>>);
 
 impl JudgeConnect for ClientIdLayer {

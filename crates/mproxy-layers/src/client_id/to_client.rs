@@ -18,7 +18,7 @@ pub struct ClientIdToClient<S> {
 
 /// What becomes of the Assigned Client Identifier.
 #[derive(Debug)]
-#[allow(unnameable_types)] // a parameter of futures that nobody need write down
+#[allow(unnameable_types)] // a parameter of types that nobody need write down
 pub struct Told {
     pub(super) id: Id,
     /// The client's Maximum Packet Size.

@@ -45,7 +45,7 @@ impl<O> PropertyEditLayer<O> {
 
 /// The edits of one session.
 #[derive(Debug)]
-#[allow(unnameable_types)] // a parameter of futures that nobody need write down
+#[allow(unnameable_types)] // a parameter of types that nobody need write down
 pub struct Session<O> {
     to_server: Option<Arc<Shared<O>>>,
     to_client: Option<Arc<Shared<O>>>,

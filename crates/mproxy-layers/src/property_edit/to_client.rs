@@ -1,12 +1,8 @@
 //! What the broker delivers.
 
-use std::{
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::sync::Arc;
 
-use mproxy_session::{Packet, ReviewFuture, Reviewer, Verdict};
-use tower_service::Service;
+use mproxy_session::{Packet, Review, ReviewFuture, Reviewer, Verdict};
 
 use super::to_server::Shared;
 use crate::Observer;
@@ -14,38 +10,7 @@ use crate::Observer;
 /// The packet service that edits what is delivered to a client.
 ///
 /// It asks the services inside first, and edits what they forward.
-#[derive(Debug)]
-pub struct PropertyEditToClient<S, O = ()> {
-    inner: S,
-    /// `None` if nothing is edited.
-    shared: Option<Arc<Shared<O>>>,
-}
-
-impl<S, O> PropertyEditToClient<S, O> {
-    pub(super) const fn new(inner: S, shared: Option<Arc<Shared<O>>>) -> Self {
-        Self { inner, shared }
-    }
-}
-
-impl<S, O> Service<Packet> for PropertyEditToClient<S, O>
-where
-    S: Service<Packet, Response = Verdict>,
-    O: Observer,
-{
-    type Response = Verdict;
-    type Error = S::Error;
-    type Future = DeliveryFuture<S::Future, O>;
-
-    #[inline]
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    #[inline]
-    fn call(&mut self, packet: Packet) -> Self::Future {
-        ReviewFuture::new(self.inner.call(packet), self.shared.clone())
-    }
-}
+pub type PropertyEditToClient<S, O = ()> = Review<S, Arc<Shared<O>>>;
 
 /// The response future of [`PropertyEditToClient`].
 pub type DeliveryFuture<F, O = ()> = ReviewFuture<F, Arc<Shared<O>>>;

@@ -14,7 +14,7 @@ use crate::Observer;
 
 /// What a direction of a session needs.
 #[derive(Debug)]
-#[allow(unnameable_types)] // a parameter of futures that nobody need write down
+#[allow(unnameable_types)] // a parameter of types that nobody need write down
 pub struct Shared<O> {
     pub(super) edits: ClientEdits,
     pub(super) observer: O,

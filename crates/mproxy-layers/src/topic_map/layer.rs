@@ -115,7 +115,7 @@ impl<O: Observer> TopicMapLayer<O> {
 
 /// What a session is given: its map, `None` if it sees the broker as it is.
 #[derive(Debug)]
-#[allow(unnameable_types)] // a parameter of futures that nobody need write down
+#[allow(unnameable_types)] // a parameter of types that nobody need write down
 pub struct Session<O> {
     map: Option<SessionMap>,
     layer: TopicMapLayer<O>,

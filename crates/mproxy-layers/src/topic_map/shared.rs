@@ -9,7 +9,7 @@ use crate::{Action, denials::Denials};
 
 /// The map of a session, and what reports are about.
 #[derive(Debug)]
-#[allow(unnameable_types)] // a parameter of futures that nobody need write down
+#[allow(unnameable_types)] // a parameter of types that nobody need write down
 pub struct Shared<O> {
     pub(super) map: SessionMap,
     pub(super) info: SessionInfo,

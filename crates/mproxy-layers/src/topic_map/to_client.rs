@@ -1,15 +1,11 @@
 //! What is delivered to the client is mapped back.
 
-use std::{
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::sync::Arc;
 
 use mproxy_codec::{
     EncodeError, Kind, Properties, PropertyId, PropertyWriter, PublishEdit, ReasonCode,
 };
-use mproxy_session::{Packet, ReviewFuture, Reviewer, Verdict};
-use tower_service::Service;
+use mproxy_session::{Packet, Review, ReviewFuture, Reviewer, Verdict};
 
 use super::{SessionMap, properties, shared::Shared};
 use crate::Observer;
@@ -17,38 +13,7 @@ use crate::Observer;
 /// The packet service that un-maps what is delivered to a client.
 ///
 /// It asks the services inside first, and un-maps what they forward.
-#[derive(Debug)]
-pub struct TopicMapToClient<S, O = ()> {
-    inner: S,
-    /// `None` for a client that sees the broker as it is.
-    shared: Option<Arc<Shared<O>>>,
-}
-
-impl<S, O> TopicMapToClient<S, O> {
-    pub(super) const fn new(inner: S, shared: Option<Arc<Shared<O>>>) -> Self {
-        Self { inner, shared }
-    }
-}
-
-impl<S, O> Service<Packet> for TopicMapToClient<S, O>
-where
-    S: Service<Packet, Response = Verdict>,
-    O: Observer,
-{
-    type Response = Verdict;
-    type Error = S::Error;
-    type Future = DeliveryFuture<S::Future, O>;
-
-    #[inline]
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    #[inline]
-    fn call(&mut self, packet: Packet) -> Self::Future {
-        ReviewFuture::new(self.inner.call(packet), self.shared.clone())
-    }
-}
+pub type TopicMapToClient<S, O = ()> = Review<S, Arc<Shared<O>>>;
 
 /// The response future of [`TopicMapToClient`].
 pub type DeliveryFuture<F, O = ()> = ReviewFuture<F, Arc<Shared<O>>>;

@@ -51,28 +51,32 @@ impl<S, F: Clone> Layer<S> for ReviewLayer<F> {
     type Service = Review<S, F>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Review {
-            inner,
-            decide: self.decide.clone(),
-        }
+        Review::new(inner, Some(self.decide.clone()))
     }
 }
 
-/// See [`ReviewLayer`].
+/// The service of [`ReviewLayer`], and of layers that do as it does.
 #[derive(Clone, Copy, Debug)]
-pub struct Review<S, F> {
+pub struct Review<S, R> {
     inner: S,
-    decide: F,
+    reviewer: Option<R>,
 }
 
-impl<S, F> Service<Packet> for Review<S, F>
+impl<S, R> Review<S, R> {
+    /// Asks `inner`, and then the reviewer, if there is one.
+    pub const fn new(inner: S, reviewer: Option<R>) -> Self {
+        Self { inner, reviewer }
+    }
+}
+
+impl<S, R> Service<Packet> for Review<S, R>
 where
     S: Service<Packet, Response = Verdict>,
-    F: Fn(Packet) -> Verdict + Clone,
+    R: Reviewer + Clone,
 {
     type Response = Verdict;
     type Error = S::Error;
-    type Future = ReviewFuture<S::Future, F>;
+    type Future = ReviewFuture<S::Future, R>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
@@ -81,7 +85,7 @@ where
 
     #[inline]
     fn call(&mut self, packet: Packet) -> Self::Future {
-        ReviewFuture::new(self.inner.call(packet), Some(self.decide.clone()))
+        ReviewFuture::new(self.inner.call(packet), self.reviewer.clone())
     }
 }
 

@@ -82,7 +82,7 @@ async fn a_closure_refuses_and_changes_a_connect() {
     ] {
         let f = Frames(version);
         let stage = OnConnectLayer::new(named).layer(admit_all());
-        let pair = Setup::new().start(stage.clone());
+        let pair = Setup::new().start(stage);
         pair.client.send(&f.connect("c"));
         pair.client.expect_plain(&hex(refused)).await;
         assert_eq!(pair.dials(), 0, "the broker is not troubled");
