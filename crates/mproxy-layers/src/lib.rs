@@ -11,6 +11,7 @@ mod printable;
 pub mod property_edit;
 mod template;
 pub mod topic_map;
+mod unwritable;
 
 pub use self::{
     identity::Names,

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use mproxy_codec::{EncodeError, KindSet, ReasonCode};
+use mproxy_codec::{EncodeError, KindSet};
 use mproxy_session::{
     Connect, ConnectRefusal, Hooks, JudgeConnect, OnConnect, OnConnectFuture, Tap, WrapHooks,
 };
 use tower_layer::Layer;
 
 use super::{Edits, PropertyEditToClient, PropertyEditToServer, to_server::Shared};
-use crate::{Names, Observer};
+use crate::{Names, Observer, unwritable};
 
 /// Edits User Properties: a layer for the CONNECT stage.
 ///
@@ -107,9 +107,8 @@ impl<O: Observer> JudgeConnect for PropertyEditLayer<O> {
     type Wrap = Session<O>;
 
     fn judge(&mut self, connect: &mut Connect) -> Result<Session<O>, ConnectRefusal> {
-        self.edit_connect(connect).map_err(|error| {
-            ConnectRefusal::new(ReasonCode::PACKET_TOO_LARGE).with_text(error.to_string())
-        })
+        self.edit_connect(connect)
+            .map_err(unwritable::refuse_connect)
     }
 }
 

@@ -5,12 +5,12 @@ use std::{
     task::{Context, Poll},
 };
 
-use mproxy_codec::{EncodeError, Kind, Properties, ReasonCode};
+use mproxy_codec::{EncodeError, Kind, Properties};
 use mproxy_session::{FilterFuture, Packet, Verdict};
 use tower_service::Service;
 
 use super::edits::ClientEdits;
-use crate::Observer;
+use crate::{Observer, unwritable};
 
 /// What a direction of a session needs.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ where
             Ok(()) => FilterFuture::inner(self.inner.call(packet)),
             Err(error) => {
                 shared.observer.dropped(packet.kind());
-                FilterFuture::verdict(refuse(error))
+                FilterFuture::verdict(unwritable::refuse(error))
             }
         }
     }
@@ -89,12 +89,4 @@ impl<O: Observer> Shared<O> {
         let edited = self.edits.edit(properties)?;
         Some(edited.as_bytes().to_vec())
     }
-}
-
-/// The packet would be too large, or, against all expectation, not valid.
-fn refuse(error: EncodeError) -> Verdict {
-    Verdict::refuse(match error {
-        EncodeError::PacketTooLarge | EncodeError::FieldTooLong => ReasonCode::QUOTA_EXCEEDED,
-        _ => ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR,
-    })
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mproxy_codec::{EncodeError, KindSet, PropertyId, ReasonCode, Version};
+use mproxy_codec::{KindSet, PropertyId, ReasonCode, Version};
 use mproxy_session::{
     Connect, ConnectRefusal, Hooks, JudgeConnect, OnConnect, OnConnectFuture, Tap, WrapHooks,
 };
@@ -11,7 +11,9 @@ use tower_layer::Layer;
 use super::{
     MapError, SessionMap, TopicMap, TopicMapToClient, TopicMapToServer, properties, shared::Shared,
 };
-use crate::{Action, Names, Observer, denials::Denials, printable::Printable};
+use crate::{
+    Action, Names, Observer, denials::Denials, printable::Printable, unwritable::refuse_connect,
+};
 
 /// Maps the topics of a client, and maps them back: a layer for the CONNECT stage.
 ///
@@ -98,16 +100,19 @@ impl<O: Observer> TopicMapLayer<O> {
                     .map_name(topic)
                     .map_err(|error| refuse_will(topic, error))?;
                 let id = PropertyId::ResponseTopic;
-                Some(properties::with_text(&will.properties, id, Some(&response)).map_err(refuse)?)
+                Some(
+                    properties::with_text(&will.properties, id, Some(&response))
+                        .map_err(refuse_connect)?,
+                )
             }
             None => None,
         };
         let packet = connect.packet_mut();
-        packet.set_will_topic(&mapped).map_err(refuse)?;
+        packet.set_will_topic(&mapped).map_err(refuse_connect)?;
         if let Some(properties) = properties {
             packet
                 .set_will_properties(properties.as_bytes())
-                .map_err(refuse)?;
+                .map_err(refuse_connect)?;
         }
         Ok(Some(map))
     }
@@ -186,9 +191,4 @@ const TO_SERVER: KindSet = KindSet::PUBLISH
 fn refuse_will(topic: &str, error: MapError) -> ConnectRefusal {
     let text = format!("will on topic {}: {error}", Printable(topic));
     ConnectRefusal::new(ReasonCode::TOPIC_NAME_INVALID).with_text(text)
-}
-
-/// The mapped will does not fit into a CONNECT.
-fn refuse(error: EncodeError) -> ConnectRefusal {
-    ConnectRefusal::new(ReasonCode::PACKET_TOO_LARGE).with_text(error.to_string())
 }

@@ -10,7 +10,7 @@ use mproxy_session::{FilterFuture, Packet, Verdict};
 use tower_service::Service;
 
 use super::{properties, shared::Shared};
-use crate::{Action, Observer};
+use crate::{Action, Observer, unwritable::refuse};
 
 /// The packet service that maps what a client publishes, subscribes to and unsubscribes from.
 #[derive(Debug)]
@@ -116,12 +116,4 @@ impl<O: Observer> Shared<O> {
             Err(error) => Err(refuse(error)),
         }
     }
-}
-
-/// The mapped packet would be too large, or, against all expectation, not valid.
-fn refuse(error: EncodeError) -> Verdict {
-    Verdict::refuse(match error {
-        EncodeError::PacketTooLarge | EncodeError::FieldTooLong => ReasonCode::QUOTA_EXCEEDED,
-        _ => ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR,
-    })
 }
