@@ -98,7 +98,7 @@ impl Chain {
 impl Service<Connect> for Chain {
     type Response = Admission<ToServer, ToClient>;
     type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+    type Future = Admitting;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
@@ -110,52 +110,27 @@ impl Service<Connect> for Chain {
             from: self.from + 1,
         };
         match self.layers.get(self.from) {
-            Some(AnyLayer::Acl(layer)) => {
-                let admitted = layer.layer(inner).oneshot(connect);
-                Box::pin(async { Ok(packed(admitted.await?, ToServer::Acl, ToClient::Acl)) })
-            }
-            Some(AnyLayer::TopicMap(layer)) => {
-                let admitted = layer.layer(inner).oneshot(connect);
-                Box::pin(async {
-                    Ok(packed(
-                        admitted.await?,
-                        ToServer::TopicMap,
-                        ToClient::TopicMap,
-                    ))
+            Some(AnyLayer::Acl(layer)) => enter(layer, inner, connect, |admission| {
+                packed(admission, ToServer::Acl, ToClient::Acl)
+            }),
+            Some(AnyLayer::TopicMap(layer)) => enter(layer, inner, connect, |admission| {
+                packed(admission, ToServer::TopicMap, ToClient::TopicMap)
+            }),
+            Some(AnyLayer::AccessLog(layer)) => enter(layer, inner, connect, |admission| {
+                packed(admission, ToServer::AccessLog, ToClient::AccessLog)
+            }),
+            Some(AnyLayer::ClientId(layer)) => enter(layer, inner, connect, |admission| {
+                // it looks at nothing that the client sends
+                admission.map_hooks(|_, hooks| {
+                    hooks.map(
+                        |tap| tap,
+                        |tap| pack(tap, ToClient::ClientId, ToClient::Forward),
+                    )
                 })
-            }
-            Some(AnyLayer::AccessLog(layer)) => {
-                let admitted = layer.layer(inner).oneshot(connect);
-                Box::pin(async {
-                    Ok(packed(
-                        admitted.await?,
-                        ToServer::AccessLog,
-                        ToClient::AccessLog,
-                    ))
-                })
-            }
-            Some(AnyLayer::ClientId(layer)) => {
-                let admitted = layer.layer(inner).oneshot(connect);
-                Box::pin(async {
-                    // it looks at nothing that the client sends
-                    Ok(admitted.await?.map_hooks(|_, hooks| {
-                        hooks.map(
-                            |tap| tap,
-                            |tap| pack(tap, ToClient::ClientId, ToClient::Forward),
-                        )
-                    }))
-                })
-            }
-            Some(AnyLayer::PropertyEdit(layer)) => {
-                let admitted = layer.layer(inner).oneshot(connect);
-                Box::pin(async {
-                    Ok(packed(
-                        admitted.await?,
-                        ToServer::PropertyEdit,
-                        ToClient::PropertyEdit,
-                    ))
-                })
-            }
+            }),
+            Some(AnyLayer::PropertyEdit(layer)) => enter(layer, inner, connect, |admission| {
+                packed(admission, ToServer::PropertyEdit, ToClient::PropertyEdit)
+            }),
             None => {
                 let hooks = Hooks::none().map(
                     |tap| tap.convert(|_| ToServer::Forward),
@@ -165,6 +140,26 @@ impl Service<Connect> for Chain {
             }
         }
     }
+}
+
+/// The answer of a chain.
+type Admitting =
+    Pin<Box<dyn Future<Output = Result<Admission<ToServer, ToClient>, BoxError>> + Send>>;
+
+/// Asks a layer about a client, with the rest of the chain inside.
+fn enter<L, U, D>(
+    layer: &L,
+    inner: Chain,
+    connect: Connect,
+    pack: impl FnOnce(Admission<U, D>) -> Admission<ToServer, ToClient> + Send + 'static,
+) -> Admitting
+where
+    L: Layer<Chain>,
+    L::Service: Service<Connect, Response = Admission<U, D>, Error = BoxError, Future: Send>,
+    L::Service: Send + 'static,
+{
+    let admitted = layer.layer(inner).oneshot(connect);
+    Box::pin(async { Ok(pack(admitted.await?)) })
 }
 
 /// Puts the packet services of one layer into the common types.
