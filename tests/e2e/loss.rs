@@ -1,8 +1,8 @@
 //! Nothing that was acknowledged is lost, nothing of QoS 2 comes twice, and no publisher's messages
 //! change places, whatever breaks: the proxy, the broker, or a line.
 //!
-//! Each test makes a few faults. With `MPROXY_FAULTS=all` they are 200 kills and 100 of everything
-//! else, which takes longer than the runner allows:
+//! Each test makes a few faults. `MPROXY_FAULTS` is the number to make instead, or `all`: 200 kills
+//! and 100 of everything else, which takes longer than the runner allows:
 //!
 //! ```sh
 //! MPROXY_FAULTS=all cargo test -p mproxy-tests --test e2e -- loss:: --test-threads 1 --nocapture
@@ -11,18 +11,22 @@
 use std::env;
 use std::time::Duration;
 
-use mproxy_tests::durable::{Load, Promise};
-use mproxy_tests::{Chance, Forwarder, Mosquitto, Mproxy, Setup};
+use mproxy_tests::durable::{Load, Outcome, Promise};
+use mproxy_tests::{Chance, Forwarder, Haproxy, Mosquitto, Mproxy, Setup};
 use rustix::process::Signal;
 
 const PUBLISHERS: usize = 50;
 const SUBSCRIBERS: usize = 10;
 
-/// `few`, or `many` if the environment asks for it.
-fn faults(few: usize, many: usize) -> usize {
+/// The most faults of one kind in the ordinary run.
+const FEW: usize = 20;
+
+/// `few`, or what the environment asks for.
+fn faults(few: usize, all: usize) -> usize {
     match env::var("MPROXY_FAULTS").as_deref() {
-        Ok("all") => many,
-        _ => few,
+        Ok("all") => all,
+        Ok(number) => number.parse().expect("MPROXY_FAULTS is a number or `all`"),
+        Err(_) => few,
     }
 }
 
@@ -36,9 +40,10 @@ async fn start(upstream: &str) -> Mproxy {
         .await
 }
 
-async fn finish(load: Load, faults: usize) {
+async fn finish(load: Load, faults: usize) -> Outcome {
     let outcome = load.finish().await;
     println!("{faults} faults, {outcome:?}");
+    outcome
 }
 
 #[tokio::test]
@@ -54,6 +59,25 @@ async fn nothing_is_lost_when_the_proxy_is_killed() {
         mproxy.ended().await;
         mproxy = start(&broker.url()).await;
         load.moved(mproxy.addr());
+    }
+    finish(load, kills).await;
+}
+
+/// What the broker and the clients make of the same kills when a proxy has nothing to do with it: one
+/// that knows no MQTT. With the same `MPROXY_SEED`, the numbers that both tests print can be compared.
+#[tokio::test]
+async fn nothing_is_lost_when_haproxy_is_killed() {
+    let kills = faults(2, 200);
+    let mut chance = Chance::new();
+    let broker = Mosquitto::for_load().await;
+    let mut haproxy = Haproxy::before(broker.addr()).await;
+    let mut load = Load::start(haproxy.addr(), PUBLISHERS, SUBSCRIBERS, Promise::Everything).await;
+    for _ in 0..kills {
+        load.progress(chance.below(400) as u64).await;
+        haproxy.process().signal(Signal::KILL);
+        haproxy.ended().await;
+        haproxy = Haproxy::before(broker.addr()).await;
+        load.moved(haproxy.addr());
     }
     finish(load, kills).await;
 }
@@ -75,11 +99,12 @@ async fn nothing_is_lost_when_the_broker_stops() {
     finish(load, stops).await;
 }
 
+/// No connection breaks, so that nothing comes twice either, of QoS 1 no more than of QoS 2.
 #[tokio::test]
 async fn nothing_is_lost_when_the_broker_stands_still() {
     let stops = faults(3, 100);
-    // the fault is the time: 5 s if there is time
-    let stands = Duration::from_secs(if stops > 3 { 5 } else { 0 });
+    // the fault is the time: 5 s if there is time, else until nobody gets an answer any more
+    let stands = Duration::from_secs(if stops > FEW { 5 } else { 0 });
     let mut chance = Chance::new();
     let broker = Mosquitto::for_load().await;
     let mproxy = start(&broker.url()).await;
@@ -91,12 +116,13 @@ async fn nothing_is_lost_when_the_broker_stands_still() {
         tokio::time::sleep(stands).await;
         broker.process().signal(Signal::CONT);
     }
-    finish(load, stops).await;
+    let outcome = finish(load, stops).await;
+    assert_eq!((outcome.repeated, outcome.released), (0, 0));
 }
 
 #[tokio::test]
 async fn nothing_is_lost_when_lines_to_the_proxy_break() {
-    let breaks = faults(20, 100);
+    let breaks = faults(FEW, 100);
     let broker = Mosquitto::for_load().await;
     let mproxy = start(&broker.url()).await;
     let line = Forwarder::before(mproxy.addr(), breaks, Chance::new()).await;
@@ -106,7 +132,7 @@ async fn nothing_is_lost_when_lines_to_the_proxy_break() {
 
 #[tokio::test]
 async fn nothing_is_lost_when_lines_to_the_broker_break() {
-    let breaks = faults(20, 100);
+    let breaks = faults(FEW, 100);
     let broker = Mosquitto::for_load().await;
     let line = Forwarder::before(broker.addr(), breaks, Chance::new()).await;
     let mproxy = start(&format!("mqtt://{}", line.addr())).await;

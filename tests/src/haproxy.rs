@@ -1,0 +1,73 @@
+//! A proxy that knows no MQTT, to tell what is the doing of a proxy that does.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio::process::Command;
+
+use crate::deadline::until;
+use crate::process::Process;
+use crate::tools::tool;
+
+/// An `HAProxy` that forwards TCP.
+#[derive(Debug)]
+pub struct Haproxy {
+    process: Process,
+    addr: SocketAddr,
+    _dir: TempDir,
+}
+
+impl Haproxy {
+    /// Starts one before a broker, and waits until it listens.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub async fn before(broker: SocketAddr) -> Self {
+        let dir = TempDir::new().expect("a temporary folder can be made");
+        // it has to be told a port: a free one
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr());
+        let addr = free.expect("there is a free port");
+        let config = format!(
+            "global\n nbthread 2\n\
+             defaults\n mode tcp\n timeout connect 5s\n timeout client 1h\n timeout server 1h\n\
+             listen mqtt\n bind {addr}\n server broker {broker}\n"
+        );
+        let file = dir.path().join("haproxy.cfg");
+        fs::write(&file, config).expect("the temporary folder is ours");
+        let mut command = Command::new(tool("haproxy"));
+        command.arg("-db").arg("-f").arg(file);
+        let process = Process::spawn(command);
+        // says nothing when it is ready
+        until("HAProxy to listen", async || {
+            TcpStream::connect(addr).await.ok().map(drop)
+        })
+        .await;
+        Self {
+            process,
+            addr,
+            _dir: dir,
+        }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The process.
+    #[must_use]
+    pub const fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Waits for its end: the exit code and all it said.
+    ///
+    /// # Panics
+    /// If it runs on.
+    pub async fn ended(self) -> (i32, String) {
+        self.process.ended().await
+    }
+}
