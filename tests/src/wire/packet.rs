@@ -21,6 +21,18 @@ pub(super) fn length(mut len: usize) -> Vec<u8> {
     }
 }
 
+/// The length that `bytes` begin with, and what stands behind it.
+pub(super) fn read_length(bytes: &[u8]) -> (usize, &[u8]) {
+    let mut len = 0;
+    for (index, &byte) in bytes.iter().enumerate().take(4) {
+        len |= usize::from(byte & 0x7f) << (7 * index);
+        if byte < 0x80 {
+            return (len, &bytes[index + 1..]);
+        }
+    }
+    panic!("no length: {bytes:02x?}");
+}
+
 /// One whole packet, as it was received.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Packet {

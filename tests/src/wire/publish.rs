@@ -1,6 +1,6 @@
 //! PUBLISH.
 
-use super::packet::length;
+use super::packet::{length, read_length};
 use super::{Packet, Version, field, properties};
 
 /// A message on its way.
@@ -116,9 +116,8 @@ impl Message {
         }
         let mut block: &[u8] = &[];
         if version.is_v5() {
-            // tests have short properties only
-            assert!(rest[0] < 0x80, "long properties: {packet:?}");
-            (block, rest) = rest[1..].split_at(usize::from(rest[0]));
+            let (len, behind) = read_length(rest);
+            (block, rest) = behind.split_at(len);
         }
         Self {
             topic: String::from_utf8(topic.to_vec()).expect("a topic is text"),
