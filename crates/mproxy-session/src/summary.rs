@@ -117,7 +117,7 @@ impl fmt::Display for CloseReason {
 pub struct Traffic {
     /// Whole packets read.
     pub packets: u64,
-    /// Bytes of them.
+    /// Bytes of them; before there is one, of what should have become CONNECT.
     pub bytes: u64,
     /// PUBLISH packets among them.
     pub publishes: u64,

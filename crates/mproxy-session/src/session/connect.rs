@@ -15,10 +15,12 @@ use crate::summary::{CloseReason, Side};
 /// How the protocol name of MQTT 3.1 stands in a CONNECT.
 const V31_NAME: &[u8] = b"\0\x06MQIsdp";
 
-/// Reads up to the end of the first packet, which must be CONNECT.
+/// Reads up to the end of the first packet, which must be CONNECT. Tells `came` how many bytes there
+/// are, for whoever reports a connection on which it is never whole.
 pub(super) async fn read_connect<C>(
     client: &mut C,
     limits: &Limits,
+    came: impl Fn(usize),
 ) -> Result<(Bytes, BytesMut), End>
 where
     C: AsyncRead + Unpin,
@@ -46,7 +48,7 @@ where
         });
         match read.await {
             Ok(0) => return Err(End::quiet(Side::Client, CloseReason::Eof)),
-            Ok(_) => {}
+            Ok(_) => came(received.len()),
             Err(error) => return Err(End::io(Side::Client, &error)),
         }
     }

@@ -88,7 +88,7 @@ struct Known {
     replies: Option<Replies>,
     session: Option<SessionInfo>,
     on_close: Option<OnClose>,
-    /// The CONNECT, once it has come.
+    /// The CONNECT, as far as it has come.
     received: Traffic,
 }
 
@@ -322,7 +322,8 @@ impl Session {
     {
         let known = || known.lock().unwrap_or_else(PoisonError::into_inner);
         let limits = &*self.limits;
-        let read = timeout(limits.connect_timeout, read_connect(client, limits));
+        let came = |bytes: usize| known().received.bytes = bytes as u64;
+        let read = timeout(limits.connect_timeout, read_connect(client, limits, came));
         let (frame, rest) = read.await.unwrap_or_else(|_| {
             let end = End::quiet(Side::Proxy, CloseReason::ConnectTimeout);
             Err(end.with_detail("no complete CONNECT came in time"))

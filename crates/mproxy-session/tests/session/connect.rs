@@ -266,7 +266,9 @@ async fn the_deadline_for_connect_is_for_all_of_it() {
     pair.client.expect(b"").await;
     assert!(pair.client.is_ended());
     assert_eq!(pair.dials(), 0);
-    assert_eq!(pair.end().await.reason, CloseReason::ConnectTimeout);
+    let summary = pair.end().await;
+    assert_eq!(summary.reason, CloseReason::ConnectTimeout);
+    assert_eq!((summary.to_server.packets, summary.to_server.bytes), (0, 3));
 }
 
 #[tokio::test(start_paused = true)]
@@ -281,6 +283,9 @@ async fn a_client_that_leaves_before_connect_is_no_news() {
             (Side::Client, CloseReason::Eof)
         );
         assert!(summary.session.is_none() && summary.connack.is_none());
+        // a client that said nothing and one that said half of it are told apart
+        let came = (summary.to_server.packets, summary.to_server.bytes);
+        assert_eq!(came, (0, sent.len() as u64));
     }
     let pair = Setup::new().start(admit_all());
     pair.client.reset();
@@ -296,7 +301,9 @@ async fn a_first_packet_that_is_not_connect_closes_without_a_word() {
         pair.client.expect(b"").await;
         assert!(pair.client.is_ended(), "{first:02x}");
         assert_eq!(pair.dials(), 0);
-        assert_eq!(pair.end().await.reason, CloseReason::ProtocolError);
+        let summary = pair.end().await;
+        assert_eq!(summary.reason, CloseReason::ProtocolError);
+        assert_eq!((summary.to_server.packets, summary.to_server.bytes), (0, 1));
     }
     // TLS, on a port that has none: might be a CONNECT of MQTT 3.1 with flags, for two bytes more
     let pair = Setup::new().start(admit_all());
