@@ -32,6 +32,9 @@ const TALKATIVE: &str = "log_type all\n";
 const FOR_LOAD: &str = "log_type error\nlog_type warning\nlog_type information\n\
 max_queued_messages 0\nmax_inflight_messages 0\n";
 
+/// For the listener that stands last in the configuration, the Unix socket.
+const UP_TO_QOS_1: &str = "log_type all\nmax_qos 1\n";
+
 impl Mosquitto {
     /// Starts one that lets everybody in.
     ///
@@ -47,6 +50,14 @@ impl Mosquitto {
     /// If it does not start.
     pub async fn for_load() -> Self {
         Self::with(FOR_LOAD).await
+    }
+
+    /// Starts one that takes no QoS 2 by way of its Unix socket.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub async fn up_to_qos_1() -> Self {
+        Self::with(UP_TO_QOS_1).await
     }
 
     async fn with(config: &'static str) -> Self {

@@ -2,6 +2,11 @@
 //! over TCP and WebSocket and in every version that has it: not a byte of what is denied reaches the
 //! broker.
 
+mod deliveries;
+mod identities;
+mod resent;
+mod wills;
+
 use mproxy_tests::wire::{
     Connect, PINGREQ, PINGRESP, Packet, Publish, Version, connack, field, frame, puback, pubcomp,
     pubrec, pubrel, suback, subscribe, user_property,
@@ -78,21 +83,31 @@ impl Way {
 
 impl Rig {
     async fn start() -> Self {
+        Self::with(|setup| setup.toml(RULES)).await
+    }
+
+    /// With other layers.
+    async fn with(change: impl FnOnce(Setup) -> Setup) -> Self {
         let broker = FakeBroker::bind().await;
-        let setup = Setup::before(&broker.url()).websocket().toml(RULES);
-        let mproxy = setup.start().await;
+        let setup = Setup::before(&broker.url()).websocket();
+        let mproxy = change(setup).start().await;
         Self { broker, mproxy }
     }
 
     /// A session, with Topic Alias Maximum 10 in MQTT 5.0.
     async fn session(&self, way: Way, connect: &Connect) -> (Link, Link) {
+        self.answered(way, connect, &accepted(way)).await
+    }
+
+    /// The same, with another CONNACK of success.
+    async fn answered(&self, way: Way, connect: &Connect, answer: &[u8]) -> (Link, Link) {
         let mut client = way.link(&self.mproxy).await;
         client.speak(way.version);
         client.send(&connect.bytes()).await;
         let mut server = self.broker.session().await;
         server.speak(way.version);
         server.expect(&connect.bytes()).await;
-        server.send(&accepted(way)).await;
+        server.send(answer).await;
         assert_eq!(client.packet().await.body()[1], 0, "{way:?}");
         (client, server)
     }
@@ -129,6 +144,33 @@ async fn nothing_arrives(client: &mut Link, server: &mut Link) -> Vec<Packet> {
             packet => heard.push(packet),
         }
     }
+}
+
+/// A Response Topic.
+fn answer_to(topic: &str) -> Vec<u8> {
+    [&[0x08][..], &field(topic)].concat()
+}
+
+/// Asserts that a client is not let in, with these codes in MQTT 3 and 5, and that its connection
+/// ends.
+async fn turned_away(client: Link, way: Way, codes: [u8; 2]) {
+    let (packets, _) = client.rest().await;
+    let told: Vec<_> = packets.iter().map(|it| (it.kind(), it.body()[1])).collect();
+    let code = codes[usize::from(way.version.is_v5())];
+    assert_eq!(told, [(2, code)], "{way:?}");
+}
+
+/// A client at a real broker that hears everything.
+async fn observer(broker: &Mosquitto) -> Link {
+    let mut link = Link::client(broker.addr(), Version::V5, "observer").await;
+    link.subscribe("#", 0).await;
+    link
+}
+
+/// Asserts that the next thing that anybody publishes is this.
+async fn heard(observer: &mut Link, topic: &str, payload: &str) {
+    let message = observer.message().await;
+    assert_eq!((&*message.topic, message.text()), (topic, payload));
 }
 
 /// Both ends are closed; the broker gets nothing more.
@@ -191,34 +233,6 @@ async fn a31_a_publish_behind_a_connect_that_is_refused() {
         );
         rig.nothing_before_a_fence().await;
     }
-}
-
-#[tokio::test]
-async fn a32_a_will_on_a_denied_topic() {
-    let rig = Rig::start().await;
-    for way in ways(ALL) {
-        for topic in [
-            "denied/x",
-            "open/secret",
-            "devices/other/x",
-            "$SYS/x",
-            "$delayed/1/open/x",
-        ] {
-            for (qos, retain) in [(0, false), (1, true), (2, false)] {
-                let connect = way.connect("d7").will(topic, "no", qos, retain);
-                let mut client = way.link(&rig.mproxy).await;
-                client.send(&connect.bytes()).await;
-                let (packets, _) = client.rest().await;
-                let code = packets[0].body()[1];
-                let wanted = if way.version.is_v5() { 0x87 } else { 5 };
-                assert_eq!((packets[0].kind(), code), (2, wanted), "{way:?} {topic}");
-            }
-        }
-        let own = way.connect("d7").will("devices/d7/x", "yes", 1, true);
-        let (client, _server) = rig.session(way, &own).await;
-        drop(client);
-    }
-    rig.nothing_before_a_fence().await;
 }
 
 fn aliased(way: Way, topic: &str, alias: u16) -> Publish {
@@ -505,74 +519,19 @@ async fn a38_names_that_look_the_same() {
     }
 }
 
-/// A proxy sees no subscription that was made before, or past it. Where deliveries are judged, it
-/// need not.
-#[tokio::test]
-async fn a41_a_subscription_that_nobody_asked_about() {
-    let broker = Mosquitto::start().await;
-    let setup = Setup::before(&broker.url()).websocket().toml(RULES);
-    let mproxy = setup.set("layers.acl.subscribe", "mosquitto").start().await;
-    let mut publisher = Link::client(broker.addr(), Version::V5, "publisher").await;
-    for way in ways(ALL) {
-        let client_id = format!("reader-{:?}-{}", way.version, way.ws);
-        let connect = way.connect(&client_id).persistent();
-        // made where no rule is asked, and then left
-        let mut before = Link::tcp(broker.addr()).await;
-        before.connect(&connect).await;
-        before.subscribe("#", 1).await;
-        before.leave().await;
-        let own = format!("devices/{client_id}/down");
-        // more of what is denied than a broker has in flight for one client
-        for number in 0..40 {
-            let topic = if number % 2 == 0 {
-                "denied/x"
-            } else {
-                "open/secret"
-            };
-            let secret = Publish::new(Version::V5, topic).qos(1, 1).bytes("no");
-            publisher.send(&secret).await;
-            publisher.packet().await;
-        }
-        publisher
-            .send(&Publish::new(Version::V5, &own).qos(1, 1).bytes("yes"))
-            .await;
-        publisher.packet().await;
-
-        let mut client = way.link(&mproxy).await;
-        let answer = client.connect(&connect).await;
-        let present = way.version != Version::V31;
-        assert_eq!(answer.body()[0] == 1, present, "{way:?}: {answer:?}");
-        let message = client.message().await;
-        assert_eq!((&*message.topic, message.text()), (&*own, "yes"), "{way:?}");
-        client.send(&puback(message.id)).await;
-        // and while it listens
-        publisher
-            .send(&Publish::new(Version::V5, "denied/x").bytes("no"))
-            .await;
-        publisher
-            .send(&Publish::new(Version::V5, &own).bytes("yes"))
-            .await;
-        let message = client.message().await;
-        assert_eq!((&*message.topic, message.text()), (&*own, "yes"), "{way:?}");
-        client.leave().await;
-    }
-}
-
 /// A request says where it wants its answer, and somebody else would publish that.
 #[tokio::test]
 async fn a46_a_response_topic_that_is_denied() {
-    let broker = FakeBroker::bind().await;
-    let setup = Setup::before(&broker.url()).websocket().toml(RULES);
-    let mproxy = setup
-        .set("layers.acl.check_response_topics", "true")
-        .start()
-        .await;
-    let rig = Rig { broker, mproxy };
+    let checked = |setup: Setup| {
+        let setup = setup.toml(RULES);
+        setup.set("layers.acl.check_response_topics", "true")
+    };
+    let rig = Rig::with(checked).await;
     for way in ways(V5) {
         let (mut client, mut server) = rig.session(way, &way.connect("d7")).await;
         let request = |topic: &str| {
-            let answer_to = [&[0x08][..], &field(topic)].concat();
-            way.publish("open/request").qos(1, 9).properties(&answer_to)
+            let publish = way.publish("open/request").qos(1, 9);
+            publish.properties(&answer_to(topic))
         };
         for topic in ["denied/x", "open/secret", "devices/d8/x", "$SYS/x"] {
             client.send(&request(topic).bytes("no")).await;
@@ -591,8 +550,7 @@ async fn no_trick_reaches_a_real_broker() {
     let broker = Mosquitto::start().await;
     let setup = Setup::before(&broker.url()).websocket().toml(RULES);
     let mproxy = setup.start().await;
-    let mut observer = Link::client(broker.addr(), Version::V5, "observer").await;
-    observer.subscribe("#", 0).await;
+    let mut observer = observer(&broker).await;
     for way in ways(ALL) {
         let allowed = way.publish("open/fence").bytes(format!("{way:?}"));
         // whose will must not be published
