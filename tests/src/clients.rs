@@ -88,6 +88,15 @@ pub async fn mosquitto_pub(addr: SocketAddr, version: Version, args: &[&str]) ->
     Process::run(mosquitto("mosquitto_pub", addr, version, args)).await
 }
 
+/// Runs `mosquitto_sub` to its end, for which the arguments have to provide: the exit code and what
+/// it printed.
+///
+/// # Panics
+/// If it does not end.
+pub async fn mosquitto_sub(addr: SocketAddr, version: Version, args: &[&str]) -> (i32, String) {
+    Process::run(mosquitto("mosquitto_sub", addr, version, args)).await
+}
+
 /// A running `mosquitto_sub`.
 #[derive(Debug)]
 pub struct MosquittoSub(Process);

@@ -4,6 +4,7 @@
 //! Each broker is first tried directly, at the same time and by the same client. What it does not
 //! do then is listed here with its reason, and must not work through the proxy either.
 
+mod programs;
 mod rumqttc;
 
 use std::collections::BTreeMap;
@@ -94,6 +95,14 @@ impl Subject {
         let (broker, proxy) = (self.addr, mproxy.addr());
         let output = rumqttc::run(broker, proxy, &versions, &FEATURES, &self.names()).await;
         self.compare("rumqttc", &versions, &WAYS[..2], &output);
+        // and two that know no WebSocket
+        let output = programs::run(broker, proxy, self.versions, &FEATURES, &self.names()).await;
+        self.compare(
+            "mosquitto_pub, mosquitto_sub",
+            self.versions,
+            &WAYS[..2],
+            &output,
+        );
         let metrics = mproxy.metrics().await;
         assert!(metrics.sum("mproxy_session_panics_total") < 0.5);
     }
