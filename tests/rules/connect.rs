@@ -2,11 +2,11 @@
 
 use mproxy_tests::Rest;
 use mproxy_tests::wire::{
-    Connect, DISCONNECT, Publish, Version, connack, field, frame, properties, subscribe,
+    Connect, DISCONNECT, Packet, Publish, Version, connack, field, frame, properties, subscribe,
     user_property,
 };
 
-use crate::ground::{Ground, PREFIX, both_end, client, fence, turned_away, up};
+use crate::ground::{Ground, PLACES, PREFIX, both_end, client, fence, turned_away, up};
 use crate::packets::{accepted, connect, no_properties};
 
 tests! {
@@ -14,11 +14,20 @@ tests! {
     fields_are_those_that_are_flagged [r42] in all;
     client_identifiers_of_all_lengths_pass [r43] in all;
     an_empty_client_identifier_stays_empty [r44] in [v311 v5];
+    an_empty_client_identifier_gets_no_prefix [r44] in [v311 v5];
+    an_identifier_is_made_up_where_that_is_wanted [r44] in [v311 v5];
+    a_client_identifier_that_was_made_up_is_told [r45] in v5;
     an_assigned_client_identifier_is_the_sessions [r45] in v5;
+    an_assigned_client_identifier_loses_its_prefix [r45] in v5;
     no_client_becomes_another [r46] in all;
+    a_prefix_keeps_clients_apart [r46] in all;
+    an_identifier_says_whose_it_is [r46] in all;
     sessions_are_the_brokers [r47] in all;
     an_expiry_is_not_raised_from_zero [r47] in v5;
     a_will_is_a_publish [r48] in all;
+    a_denied_will_is_taken_out_where_that_is_wanted [r48] in all;
+    a_will_goes_where_rules_of_the_map_say [r48] in all;
+    answers_to_a_will_are_judged_where_that_is_wanted [r48] in v5;
     a_will_topic_is_a_topic_name [r49] in all;
     a_will_keeps_its_properties [r50] in v5;
     user_properties_keep_their_order [r51] in v5;
@@ -181,6 +190,105 @@ async fn an_empty_client_identifier_stays_empty(version: Version) {
     ground.nobody_before(version).await;
 }
 
+/// A listener `ids` with the layer `client-id`.
+async fn ids(keys: &str) -> Ground {
+    Ground::with(|setup| {
+        setup.toml(&format!(
+            "[[listeners]]\nname = \"ids\"\nbind = \"127.0.0.1:0\"\nchain = \"ids\"\n\
+             [chains.ids]\nlayers = [\"ids\"]\n[layers.ids]\ntype = \"client-id\"\n{keys}\n"
+        ))
+    })
+    .await
+}
+
+/// The values of Assigned Client Identifier in a CONNACK that has no other strings.
+fn assigned(connack: &Packet) -> Vec<String> {
+    let block = &connack.body()[3..];
+    let places = (0..block.len()).filter(|at| block[*at] == 0x12 && block.len() > at + 2);
+    let fields = places.map(|at| {
+        let len = usize::from(u16::from_be_bytes([block[at + 1], block[at + 2]]));
+        block.get(at + 3..at + 3 + len)
+    });
+    let texts = fields.flatten().filter_map(|it| str::from_utf8(it).ok());
+    texts.map(str::to_owned).collect()
+}
+
+/// Who has none is told apart by the broker; `acme:` would be one client.
+async fn an_empty_client_identifier_gets_no_prefix(version: Version) {
+    let ground = ids("prefix = \"${username}:\"").await;
+    let hello = Connect::new(version, "").username("acme");
+    ground.open_as("ids", &hello, &hello).await;
+}
+
+/// Lets a client in for whom an identifier is made up: what the broker knows it by, and what the
+/// client was told. It leaves again, and the log knows it by the same name.
+async fn made_up(ground: &Ground, version: Version) -> (String, Packet) {
+    let hello = Connect::new(version, "").username("acme");
+    let mut client = ground.link("ids", version).await;
+    client.send(&hello.bytes()).await;
+    let mut server = ground.broker.session().await;
+    let packet = server.packet().await;
+    // behind the fixed part, and in 5.0 no properties
+    let id = &packet.body()[10 + no_properties(version).len()..];
+    let len = usize::from(u16::from_be_bytes([id[0], id[1]]));
+    let id = str::from_utf8(&id[2..2 + len]).expect("an identifier is text");
+    // the rest is the client's
+    let named = Connect::new(version, id).username("acme");
+    assert_eq!(packet.bytes(), named.bytes());
+    server.send(&connack(version, 0)).await;
+    let answer = client.packet().await;
+    client.send(&DISCONNECT).await;
+    drop((client, server));
+    ground.mproxy.end_of(id).await;
+    (id.to_owned(), answer)
+}
+
+async fn an_identifier_is_made_up_where_that_is_wanted(version: Version) {
+    let ground = ids("prefix = \"${username}:\"\ngenerate = true").await;
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..3 {
+        let (id, answer) = made_up(&ground, version).await;
+        assert!(id.starts_with("acme:") && id.len() > 5, "{id}");
+        assert_eq!(answer.body()[..2], [0, 0]);
+        assert!(seen.insert(id));
+    }
+    // it would never find its session again
+    if version == Version::V311 {
+        let mut link = ground.link("ids", version).await;
+        let hello = Connect::new(version, "").username("acme").persistent();
+        link.send(&hello.bytes()).await;
+        turned_away(link, Some(2), &[]).await;
+        ground.nobody_before(version).await;
+    }
+}
+
+async fn a_client_identifier_that_was_made_up_is_told(version: Version) {
+    let ground = ids("prefix = \"${username}:\"\ngenerate = true").await;
+    let (id, answer) = made_up(&ground, version).await;
+    let own = id.strip_prefix("acme:").expect("the prefix");
+    assert_eq!(assigned(&answer), [own]);
+}
+
+async fn an_assigned_client_identifier_loses_its_prefix(version: Version) {
+    let ground = ids("prefix = \"${username}:\"").await;
+    for (there, here) in [
+        ("acme:auto-1", "auto-1"),
+        ("acme:acme:1", "acme:1"),
+        // none of the client's
+        ("other:auto-1", "other:auto-1"),
+        ("auto-1", "auto-1"),
+    ] {
+        let property = |id: &str| [&[0x12][..], &field(id)].concat();
+        let hello = Connect::new(version, "").username("acme");
+        let mut client = ground.link("ids", version).await;
+        client.send(&hello.bytes()).await;
+        let mut server = ground.broker.session().await;
+        server.expect(&hello.bytes()).await;
+        server.send(&accepted(&property(there))).await;
+        assert_eq!(assigned(&client.packet().await), [here]);
+    }
+}
+
 async fn an_assigned_client_identifier_is_the_sessions(version: Version) {
     let ground = Ground::new().await;
     for listener in ["mqtt", "acl", "map"] {
@@ -199,7 +307,7 @@ async fn an_assigned_client_identifier_is_the_sessions(version: Version) {
     }
 }
 
-/// Rewriting client identifiers is not on; names that mean something elsewhere must not mean it.
+/// Names that mean something elsewhere must not mean it.
 async fn no_client_becomes_another(version: Version) {
     let ground = Ground::with(|setup| {
         setup.toml(
@@ -245,6 +353,82 @@ async fn no_client_becomes_another(version: Version) {
         link.send(&hello.bytes()).await;
         let connect = ground.broker.session().await.packet().await;
         assert!(seen.insert(connect.bytes().to_vec()), "{client_id}");
+    }
+}
+
+async fn a_prefix_keeps_clients_apart(version: Version) {
+    let ground = ids("prefix = \"${username}:\"").await;
+    let mut seen = std::collections::BTreeSet::new();
+    for user in ["acme", "acme-1", "a", "caf\u{e9}"] {
+        for id in [
+            "1",
+            "acme:1",
+            ":1",
+            "cme:1",
+            "1:1",
+            "-1:1",
+            "#",
+            "caf\u{e9}",
+        ] {
+            let hello = |id: &str| Connect::new(version, id).username(user);
+            let (_, _, connack) = ground
+                .open_as("ids", &hello(id), &hello(&format!("{user}:{id}")))
+                .await;
+            assert_eq!(connack.body()[1], 0);
+            assert!(seen.insert(format!("{user}:{id}")), "{user} {id}");
+        }
+    }
+    // whose prefix could be a part of another's, or is none
+    for hello in [
+        Connect::new(version, "1").username("acme:1"),
+        Connect::new(version, "1").username(""),
+        Connect::new(version, "1"),
+    ] {
+        let mut link = ground.link("ids", version).await;
+        link.send(&hello.bytes()).await;
+        turned_away(link, Some(2), &[0x85]).await;
+    }
+    ground.nobody_before(version).await;
+}
+
+async fn an_identifier_says_whose_it_is(version: Version) {
+    for (keys, own, others) in [
+        (
+            "require = \"equals-username\"",
+            &["acme"][..],
+            &["acme-1", "Acme", "other", "acm"][..],
+        ),
+        (
+            "require = \"prefix-username\"",
+            &["acme", "acme-1", "acme-1-2"],
+            &["acme1", "Acme-1", "other-1", "acm-1", "-1"],
+        ),
+        (
+            "require = \"template\"\ntemplate = \"dev-${username}-*\"",
+            &["dev-acme-1"],
+            &[
+                "dev-acme-",
+                "dev-acme",
+                "dev-other-1",
+                "acme-1",
+                "dev-Acme-1",
+            ],
+        ),
+    ] {
+        let ground = ids(keys).await;
+        for id in others {
+            let mut link = ground.link("ids", version).await;
+            let hello = Connect::new(version, id).username("acme");
+            link.send(&hello.bytes()).await;
+            turned_away(link, Some(2), &[0x85]).await;
+        }
+        for id in own {
+            let mut link = ground.link("ids", version).await;
+            link.send(&Connect::new(version, id).bytes()).await;
+            turned_away(link, Some(2), &[0x85]).await;
+            let hello = Connect::new(version, id).username("acme");
+            ground.open_as("ids", &hello, &hello).await;
+        }
     }
 }
 
@@ -345,6 +529,80 @@ async fn a_will_is_a_publish(version: Version) {
         turned_away(link, Some(5), &[0x87, 0x90]).await;
     }
     ground.nobody_before(version).await;
+}
+
+async fn a_denied_will_is_taken_out_where_that_is_wanted(version: Version) {
+    let ground = Ground::with(|setup| {
+        let setup = setup.set("layers.acl.will", "strip");
+        setup.set("layers.acl.check_response_topics", "true")
+    })
+    .await;
+    let block = if version.is_v5() {
+        [&[0x08][..], &field("denied/answers")].concat()
+    } else {
+        Vec::new()
+    };
+    for hello in [
+        client(version),
+        client(version).credentials("acme", "secret"),
+        client(version).persistent(),
+    ] {
+        for (qos, retain) in [(0, false), (1, true), (2, false)] {
+            let denied = hello.clone().will("denied/will", "bye", qos, retain);
+            ground.open_as("acl", &denied, &hello).await;
+            let allowed = hello.clone().will("will", "bye", qos, retain);
+            ground.open_as("acl", &allowed, &allowed).await;
+            // as a whole, or not at all
+            let answered = allowed.will_properties(&block);
+            let left = if version.is_v5() { &hello } else { &answered };
+            ground.open_as("acl", &answered, left).await;
+        }
+    }
+}
+
+async fn a_will_goes_where_rules_of_the_map_say(version: Version) {
+    let ground = Ground::with(|setup| setup.toml(PLACES)).await;
+    for (topic, there) in [
+        ("devices/7/gone", "fleet/acme/7/gone"),
+        ("devices", "fleet/acme"),
+        ("news/gone", "public/news/gone"),
+        ("gone", "tenants/acme/gone"),
+    ] {
+        let mortal = |topic: &str| {
+            let hello = client(version).will(topic, "bye", 1, true);
+            let block = [&[0x08][..], &field(topic)].concat();
+            if version.is_v5() {
+                hello.will_properties(&block)
+            } else {
+                hello
+            }
+        };
+        ground
+            .open_as("places", &mortal(topic), &mortal(there))
+            .await;
+    }
+    for topic in ["$SYS/x", "$queue/devices/x"] {
+        let mut link = ground.link("places", version).await;
+        let hello = client(version).will(topic, "bye", 1, true);
+        link.send(&hello.bytes()).await;
+        turned_away(link, Some(5), &[0x87, 0x90]).await;
+    }
+    ground.nobody_before(version).await;
+}
+
+async fn answers_to_a_will_are_judged_where_that_is_wanted(version: Version) {
+    let ground = Ground::with(|setup| setup.set("layers.acl.check_response_topics", "true")).await;
+    let mortal = |topic: &str| {
+        let block = [&[0x08][..], &field(topic)].concat();
+        let hello = client(version).will("will", "bye", 1, false);
+        hello.will_properties(&block)
+    };
+    let mut link = ground.link("acl", version).await;
+    link.send(&mortal("denied/x").bytes()).await;
+    turned_away(link, None, &[0x87]).await;
+    ground.nobody_before(version).await;
+    let allowed = mortal("answers");
+    ground.open_as("acl", &allowed, &allowed).await;
 }
 
 async fn a_will_topic_is_a_topic_name(version: Version) {

@@ -50,6 +50,28 @@ type = "topic-map"
 prefix = "tenants/${username}/"
 "##;
 
+/// One more listener, `places`, whose topics go to different places: below `fleet/acme/`, to
+/// `public/news/` with everybody, and below the prefix.
+pub(crate) const PLACES: &str = r#"
+[[listeners]]
+name = "places"
+bind = "127.0.0.1:0"
+chain = "places"
+[chains.places]
+layers = ["places"]
+[layers.places]
+type = "topic-map"
+prefix = "tenants/${username}/"
+vendor = ["queue", "exclusive", "delayed", "oshare"]
+[[layers.places.rules]]
+from = "news/"
+to = "public/news/"
+shared = true
+[[layers.places.rules]]
+from = "devices/"
+to = "fleet/${username}/"
+"#;
+
 /// The prefix of the clients of [`Ground`], where there is one.
 pub(crate) const PREFIX: &str = "tenants/acme/";
 
@@ -100,6 +122,26 @@ impl Ground {
         let connack = client.packet().await;
         assert_eq!(connack.kind(), 2, "no CONNACK: {connack:?}");
         (client, server, connack)
+    }
+
+    /// A client that sends this CONNECT, of which the broker gets that one, and accepts it; what the
+    /// client got.
+    pub(crate) async fn open_as(
+        &self,
+        listener: &str,
+        sent: &Connect,
+        received: &Connect,
+    ) -> (Link, Link, Packet) {
+        let version = sent.version();
+        let mut client = self.link(listener, version).await;
+        client.send(&sent.bytes()).await;
+        let mut server = self.broker.session().await;
+        server.speak(version);
+        server.expect(&received.bytes()).await;
+        server.send(&connack(version, 0)).await;
+        let answer = client.packet().await;
+        assert_eq!(answer.kind(), 2, "no CONNACK: {answer:?}");
+        (client, server, answer)
     }
 
     /// A client whose CONNECT the broker has read and not answered.

@@ -2,12 +2,12 @@
 
 use mproxy_tests::Mosquitto;
 use mproxy_tests::wire::{
-    PINGREQ, Publish, Version, field, frame, properties, suback, subscribe, unsubscribe,
-    user_property,
+    PINGREQ, Publish, Version, field, frame, properties, puback, pubcomp, pubrec, pubrel, suback,
+    subscribe, unsubscribe, user_property,
 };
 use mproxy_tests::{Link, Setup};
 
-use crate::ground::{Ground, PREFIX, both_end, client, down, fence, up};
+use crate::ground::{Ground, PLACES, PREFIX, both_end, client, down, fence, up};
 use crate::packets::no_properties;
 
 tests! {
@@ -22,14 +22,21 @@ tests! {
     requests_without_an_answer_are_bounded [r96] in all;
     one_malformed_filter_spoils_all [r97] in all;
     different_filters_stay_different [r99] in all;
+    filters_of_different_places_stay_different [r99] in all;
     leaving_one_filter_leaves_no_other [r99 r100] in all;
     everybody_may_leave [r100] in all;
     what_was_never_subscribed_is_told_so [r100] in v5;
+    every_place_is_left_as_it_was_entered [r100] in all;
     a_client_sees_topics_of_its_own [r101] in all;
+    a_client_sees_the_places_that_are_its_own [r101] in all;
     a_prefix_hides_dollar_topics [r102] in all;
+    every_place_hides_dollar_topics [r102] in all;
     a_shared_subscription_is_judged_by_its_filter [r103] in all;
+    a_group_is_the_tenants_where_that_is_wanted [r103] in all;
+    a_shared_subscription_goes_where_its_filter_goes [r103] in all;
     a_malformed_shared_subscription_is_none [r103] in all;
     vendor_forms_lead_around_no_rule [r104] in all;
+    vendor_forms_that_are_known_are_judged_and_mapped [r104] in all;
     no_local_is_not_for_shared_subscriptions [r105] in v5;
     a_wider_filter_is_refused [r106] in all;
     a_subscription_identifier_is_one [r107] in v5;
@@ -398,6 +405,66 @@ async fn different_filters_stay_different(version: Version) {
     assert_eq!(mapped.len(), filters.len());
 }
 
+/// SUBSCRIBE to each filter by itself, and what the broker gets; `None` where it gets nothing.
+const FILTERS: [(&str, Option<&str>); 14] = [
+    ("devices/#", Some("fleet/acme/#")),
+    ("devices/+/up", Some("fleet/acme/+/up")),
+    ("devices", Some("fleet/acme")),
+    ("devices/", Some("fleet/acme/")),
+    ("news/#", Some("public/news/#")),
+    ("news/today", Some("public/news/today")),
+    ("other/#", Some("tenants/acme/other/#")),
+    ("devicesx/#", Some("tenants/acme/devicesx/#")),
+    ("Devices/7", Some("tenants/acme/Devices/7")),
+    ("/devices/7", Some("tenants/acme//devices/7")),
+    // parts of which would be in different places
+    ("#", None),
+    ("+/7", None),
+    ("+", None),
+    ("+/#", None),
+];
+
+async fn filters_of_different_places_stay_different(version: Version) {
+    let ground = Ground::with(|setup| setup.toml(PLACES)).await;
+    let (mut link, mut server) = ground.pair("places", version).await;
+    let mut seen = std::collections::BTreeSet::new();
+    for (asked, mapped) in FILTERS {
+        let request = subscribe(version, 1, &[(asked, 1)]);
+        let Some(mapped) = mapped else {
+            link.send(&request).await;
+            let codes = if version.is_v5() { 0x8f } else { 0x80 };
+            link.expect(&suback(version, 1, &[codes])).await;
+            fence(&mut link, &mut server).await;
+            continue;
+        };
+        let wanted = subscribe(version, 1, &[(mapped, 1)]);
+        up(&mut link, &mut server, &request, &wanted).await;
+        let grant = suback(version, 1, &[1]);
+        down(&mut link, &mut server, &grant, &grant).await;
+        assert!(seen.insert(mapped), "{mapped}");
+    }
+}
+
+async fn every_place_is_left_as_it_was_entered(version: Version) {
+    let ground = Ground::with(|setup| setup.toml(PLACES)).await;
+    let (mut link, mut server) = ground.pair("places", version).await;
+    let mapped: Vec<_> = FILTERS.iter().filter_map(|(_, mapped)| *mapped).collect();
+    let asked = FILTERS.map(|(asked, _)| asked);
+    up(
+        &mut link,
+        &mut server,
+        &unsubscribe(version, 5, &asked),
+        &unsubscribe(version, 5, &mapped),
+    )
+    .await;
+    // nobody was ever there
+    server
+        .send(&unsuback(version, 5, &vec![0; mapped.len()]))
+        .await;
+    let codes = FILTERS.map(|(_, mapped)| if mapped.is_some() { 0 } else { 0x11 });
+    link.expect(&unsuback(version, 5, &codes)).await;
+}
+
 /// The settings of these tests before a real broker.
 async fn before(broker: &Mosquitto) -> mproxy_tests::Mproxy {
     Setup::before(&broker.url())
@@ -498,7 +565,7 @@ async fn a_client_sees_topics_of_its_own(version: Version) {
         server.send(&Publish::new(version, topic).bytes("no")).await;
         let publish = Publish::new(version, topic).qos(1, 7);
         server.send(&publish.bytes("no")).await;
-        server.expect(&mproxy_tests::wire::puback(7)).await;
+        server.expect(&puback(7)).await;
     }
     fence(&mut link, &mut server).await;
     for topic in ["t", "tenants/acme/t", "/", "a/b/", "caf\u{e9}"] {
@@ -506,6 +573,135 @@ async fn a_client_sees_topics_of_its_own(version: Version) {
         let own = Publish::new(version, topic).bytes("yes");
         down(&mut link, &mut server, &mapped, &own).await;
         up(&mut link, &mut server, &own, &mapped).await;
+    }
+}
+
+async fn a_client_sees_the_places_that_are_its_own(version: Version) {
+    let ground = Ground::with(|setup| setup.toml(PLACES)).await;
+    let (mut link, mut server) = ground.pair("places", version).await;
+    for topic in [
+        "fleet/other/7",
+        "fleet/acm/7",
+        "fleet",
+        "public",
+        "public/newspaper",
+        "devices/7",
+        "news/7",
+        // where no topic of the client's goes: these would come back as others
+        "tenants/acme/devices/7",
+        "tenants/acme/devices",
+        "tenants/acme/news/7",
+        "tenants/other/x",
+    ] {
+        server.send(&Publish::new(version, topic).bytes("no")).await;
+        let publish = Publish::new(version, topic).qos(1, 7);
+        server.send(&publish.bytes("no")).await;
+        server.expect(&puback(7)).await;
+        let publish = Publish::new(version, topic).qos(2, 8);
+        server.send(&publish.bytes("no")).await;
+        server.expect(&pubrec(8)).await;
+        server.send(&pubrel(8)).await;
+        server.expect(&pubcomp(8)).await;
+    }
+    fence(&mut link, &mut server).await;
+    for (own, mapped) in [
+        ("devices/7/up", "fleet/acme/7/up"),
+        ("devices", "fleet/acme"),
+        ("devices/devices/7", "fleet/acme/devices/7"),
+        ("news/news/7", "public/news/news/7"),
+        ("news", "public/news"),
+        ("fleet/acme/7", "tenants/acme/fleet/acme/7"),
+        ("public/news/7", "tenants/acme/public/news/7"),
+        ("devicesx", "tenants/acme/devicesx"),
+    ] {
+        let mapped = Publish::new(version, mapped).bytes("yes");
+        let own = Publish::new(version, own).bytes("yes");
+        up(&mut link, &mut server, &own, &mapped).await;
+        down(&mut link, &mut server, &mapped, &own).await;
+    }
+}
+
+async fn every_place_hides_dollar_topics(version: Version) {
+    let ground = Ground::with(|setup| setup.toml(PLACES)).await;
+    let (mut link, mut server) = ground.pair("places", version).await;
+    for topic in [
+        "tenants/acme/$SYS/a",
+        "tenants/acme/$x",
+        "tenants/acme",
+        "tenants/acme/",
+    ] {
+        server.send(&Publish::new(version, topic).bytes("no")).await;
+    }
+    for topic in ["$SYS/a", "$x", "$fleet/acme/7"] {
+        server.send(&Publish::new(version, topic).bytes("no")).await;
+        link.send(&Publish::new(version, topic).bytes("no")).await;
+        link.send(&subscribe(version, 2, &[(topic, 0)])).await;
+        assert!(link.packet().await.body().last() >= Some(&0x80), "{topic}");
+    }
+    fence(&mut link, &mut server).await;
+    // below a name of its own a `$` is a letter
+    for (own, mapped) in [
+        ("devices/$x", "fleet/acme/$x"),
+        ("news/$SYS/x", "public/news/$SYS/x"),
+    ] {
+        let mapped = Publish::new(version, mapped).bytes("yes");
+        let own = Publish::new(version, own).bytes("yes");
+        up(&mut link, &mut server, &own, &mapped).await;
+        down(&mut link, &mut server, &mapped, &own).await;
+    }
+}
+
+async fn a_shared_subscription_goes_where_its_filter_goes(version: Version) {
+    let ground = Ground::with(|setup| setup.toml(PLACES)).await;
+    let (mut link, mut server) = ground.pair("places", version).await;
+    for (asked, mapped) in [
+        ("$share/g/devices/#", "$share/acme:g/fleet/acme/#"),
+        ("$share/g/news/+", "$share/acme:g/public/news/+"),
+        ("$share/devices/x", "$share/acme:devices/tenants/acme/x"),
+        ("$share/g//devices", "$share/acme:g/tenants/acme//devices"),
+    ] {
+        let request = subscribe(version, 1, &[(asked, 1)]);
+        let wanted = subscribe(version, 1, &[(mapped, 1)]);
+        up(&mut link, &mut server, &request, &wanted).await;
+        let grant = suback(version, 1, &[1]);
+        down(&mut link, &mut server, &grant, &grant).await;
+        let request = unsubscribe(version, 2, &[asked]);
+        up(
+            &mut link,
+            &mut server,
+            &request,
+            &unsubscribe(version, 2, &[mapped]),
+        )
+        .await;
+        let answer = unsuback(version, 2, &[0]);
+        down(&mut link, &mut server, &answer, &answer).await;
+    }
+    for filter in ["$share/g/#", "$share/g/+/7", "$share/g/$SYS/#"] {
+        link.send(&subscribe(version, 3, &[(filter, 0)])).await;
+        assert!(link.packet().await.body().last() >= Some(&0x80), "{filter}");
+    }
+    fence(&mut link, &mut server).await;
+}
+
+async fn a_group_is_the_tenants_where_that_is_wanted(version: Version) {
+    for (kept, group) in [("true", "acme:g"), ("false", "g")] {
+        let ground = Ground::with(|setup| setup.set("layers.map.group_prefix", kept)).await;
+        let (mut link, mut server) = ground.pair("map", version).await;
+        let mapped = format!("$share/{group}/tenants/acme/t");
+        up(
+            &mut link,
+            &mut server,
+            &subscribe(version, 1, &[("$share/g/t", 0)]),
+            &subscribe(version, 1, &[(&mapped, 0)]),
+        )
+        .await;
+        up(
+            &mut link,
+            &mut server,
+            &unsubscribe(version, 2, &["$share/g/t"]),
+            &unsubscribe(version, 2, &[&mapped]),
+        )
+        .await;
     }
 }
 
@@ -649,6 +845,55 @@ async fn vendor_forms_lead_around_no_rule(version: Version) {
     link.send(&Publish::new(version, "$delayed/5/t").bytes("no"))
         .await;
     fence(&mut link, &mut server).await;
+}
+
+async fn vendor_forms_that_are_known_are_judged_and_mapped(version: Version) {
+    let ground = Ground::with(|setup| {
+        let known = "[\"queue\", \"exclusive\", \"delayed\", \"oshare\"]";
+        setup.toml(PLACES).set("layers.acl.vendor", known)
+    })
+    .await;
+    let (mut link, mut server) = ground.pair("acl", version).await;
+    for denied in ["denied/x", "denied/#", "#", "+/x", "$queue/t", "$SYS/x"] {
+        for form in ["$queue", "$exclusive", "$oshare/g"] {
+            let filter = format!("{form}/{denied}");
+            link.send(&subscribe(version, 1, &[(&filter, 0)])).await;
+            let code = link.packet().await.body().last().copied();
+            assert!(code >= Some(0x80), "{filter}");
+        }
+    }
+    for topic in ["$delayed/5/denied/x", "$delayed/5/$delayed/5/denied/x"] {
+        link.send(&Publish::new(version, topic).bytes("no")).await;
+    }
+    fence(&mut link, &mut server).await;
+    for filter in ["$queue/t", "$exclusive/t", "$oshare/denied/t"] {
+        let request = subscribe(version, 1, &[(filter, 0)]);
+        up(&mut link, &mut server, &request, &request).await;
+        let grant = suback(version, 1, &[0]);
+        down(&mut link, &mut server, &grant, &grant).await;
+    }
+    let delayed = Publish::new(version, "$delayed/5/t").bytes("yes");
+    up(&mut link, &mut server, &delayed, &delayed).await;
+
+    let (mut link, mut server) = ground.pair("places", version).await;
+    for (asked, mapped) in [
+        ("$queue/devices/#", "$queue/fleet/acme/#"),
+        ("$exclusive/x", "$exclusive/tenants/acme/x"),
+        ("$oshare/g/news/#", "$oshare/acme:g/public/news/#"),
+    ] {
+        let request = subscribe(version, 1, &[(asked, 0)]);
+        let wanted = subscribe(version, 1, &[(mapped, 0)]);
+        up(&mut link, &mut server, &request, &wanted).await;
+        let grant = suback(version, 1, &[0]);
+        down(&mut link, &mut server, &grant, &grant).await;
+    }
+    for filter in ["$queue/#", "$local/x", "$queue/$SYS/x", "$exclusive/+/x"] {
+        link.send(&subscribe(version, 1, &[(filter, 0)])).await;
+        assert!(link.packet().await.body().last() >= Some(&0x80), "{filter}");
+    }
+    let own = Publish::new(version, "$delayed/5/devices/7").bytes("yes");
+    let mapped = Publish::new(version, "$delayed/5/fleet/acme/7").bytes("yes");
+    up(&mut link, &mut server, &own, &mapped).await;
 }
 
 async fn no_local_is_not_for_shared_subscriptions(version: Version) {
