@@ -63,6 +63,14 @@ impl Link {
     /// # Panics
     /// If nobody listens, or the upgrade is refused.
     pub async fn ws(addr: SocketAddr) -> Self {
+        Self::ws_with(addr, &[]).await
+    }
+
+    /// The same, with more headers.
+    ///
+    /// # Panics
+    /// If nobody listens, or the upgrade is refused.
+    pub async fn ws_with(addr: SocketAddr, headers: &[(&'static str, &'static str)]) -> Self {
         let stream = within("a connection", TcpStream::connect(addr)).await;
         let stream = stream.unwrap_or_else(|error| panic!("{addr}: {error}"));
         stream.set_nodelay(true).expect("a TCP connection");
@@ -72,6 +80,10 @@ impl Link {
         request
             .headers_mut()
             .insert("Sec-WebSocket-Protocol", protocol);
+        for (name, value) in headers {
+            let value = HeaderValue::from_static(value);
+            request.headers_mut().insert(*name, value);
+        }
         let (stream, _) = within("the upgrade", client_async(request, stream))
             .await
             .unwrap_or_else(|error| panic!("{addr}: {error}"));

@@ -11,7 +11,8 @@ use mproxy_tests::wire::{
     Connect, PINGREQ, PINGRESP, Packet, Publish, Version, connack, field, frame, puback, pubcomp,
     pubrec, pubrel, suback, subscribe, user_property,
 };
-use mproxy_tests::{FakeBroker, Link, Mosquitto, Mproxy, Rest, Setup};
+use mproxy_tests::{FakeBroker, Link, Mosquitto, Mproxy, Rest, Setup, within};
+use tokio::io::AsyncReadExt;
 
 const RULES: &str = r##"
 [chains.default]
@@ -542,6 +543,88 @@ async fn a46_a_response_topic_that_is_denied() {
         client.send(&allowed).await;
         server.expect(&allowed).await;
     }
+
+    let broker = Mosquitto::start().await;
+    let mproxy = checked(Setup::before(&broker.url()).websocket());
+    let mproxy = mproxy.start().await;
+    let mut observer = observer(&broker).await;
+    for way in ways(V5) {
+        let mut client = way.link(&mproxy).await;
+        client.connect(&way.connect("d7")).await;
+        // the longer the block, the better something might be hidden in it
+        let padding = user_property("padding", &"x".repeat(200));
+        for topic in ["denied/x", "devices/d8/x", "devices/d7/answers"] {
+            let block = [&padding[..], &answer_to(topic)].concat();
+            let request = way.publish("open/request").properties(&block);
+            client.send(&request.bytes(topic)).await;
+        }
+        let message = observer.message().await;
+        assert_eq!(message.text(), "devices/d7/answers", "{way:?}");
+        let own = [padding, answer_to("devices/d7/answers")].concat();
+        assert_eq!(message.properties.len(), own.len());
+    }
+    observer.silent().await;
+}
+
+/// A header that says where a client comes from, on a listener where nobody may say so: no CONNECT.
+#[tokio::test]
+async fn a44_an_address_that_a_client_claims() {
+    let rig = Rig::start().await;
+    let v1 = b"PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\n".to_vec();
+    let unknown = b"PROXY UNKNOWN\r\n".to_vec();
+    let v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x0a\0\0\x01\x0a\0\0\x02\0\x01\0\x02".to_vec();
+    let local = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0".to_vec();
+    for way in ways(ALL) {
+        for header in [&v1, &unknown, &v2, &local] {
+            // as part of the stream; what stands before an upgrade is no HTTP either
+            let mut client = way.link(&rig.mproxy).await;
+            let connect = way.connect("d7").bytes();
+            client.send(&[&header[..], &connect].concat()).await;
+            assert!(client.rest().await.0.is_empty(), "{way:?} {header:02x?}");
+        }
+    }
+    for header in [v1, unknown, v2, local] {
+        let mut client = Link::tcp(rig.mproxy.listener("ws")).await;
+        let upgrade = b"GET /mqtt HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\
+            Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n";
+        client.send(&[&header[..], upgrade].concat()).await;
+        let (mut stream, _) = client.into_tcp();
+        let mut answer = Vec::new();
+        // an end or a reset
+        let _ = within("the end", stream.read_to_end(&mut answer)).await;
+        assert!(!answer.starts_with(b"HTTP/1.1 101"), "{answer:?}");
+    }
+    rig.nothing_before_a_fence().await;
+}
+
+/// The same in words of HTTP, which are nobody's but the client's.
+#[tokio::test]
+async fn a45_an_address_that_a_header_claims() {
+    let rig = Rig::start().await;
+    let claims = [
+        ("X-Forwarded-For", "10.9.8.7"),
+        ("X-Real-IP", "10.9.8.7"),
+        ("Forwarded", "for=10.9.8.7"),
+        ("True-Client-IP", "10.9.8.7"),
+    ];
+    for version in ALL {
+        let client_id = format!("claims-{version:?}");
+        let connect = Connect::new(version, &client_id);
+        let mut client = Link::ws_with(rig.mproxy.listener("ws"), &claims).await;
+        client.send(&connect.bytes()).await;
+        let mut server = rig.broker.session().await;
+        server.expect(&connect.bytes()).await;
+        server.send(&connack(version, 0)).await;
+        assert_eq!(client.packet().await.body()[1], 0);
+        drop((client, server));
+        let event = rig.mproxy.end_of(&client_id).await;
+        let peer = event["peer"].as_str().expect("an address");
+        assert!(peer.starts_with("127.0.0.1:"), "{event}");
+    }
+    let events = rig.mproxy.events();
+    let told = events.iter().any(|it| it.to_string().contains("10.9.8.7"));
+    assert!(!told, "{events:?}");
 }
 
 /// All of it before a broker that would obey: whoever listens to everything hears what is allowed.
