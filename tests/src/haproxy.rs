@@ -11,6 +11,9 @@ use crate::deadline::until;
 use crate::process::Process;
 use crate::tools::tool;
 
+/// How often another port is tried when somebody was faster.
+const TRIES: usize = 5;
+
 /// An `HAProxy` that forwards TCP.
 #[derive(Debug)]
 pub struct Haproxy {
@@ -25,10 +28,20 @@ impl Haproxy {
     /// # Panics
     /// If it does not.
     pub async fn before(broker: SocketAddr) -> Self {
+        for _ in 0..TRIES {
+            // it has to be told a port: a free one
+            let free = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr());
+            let addr = free.expect("there is a free port");
+            if let Some(haproxy) = Self::run(addr, broker).await {
+                return haproxy;
+            }
+        }
+        panic!("no port stayed free for HAProxy");
+    }
+
+    /// `None` when the port is taken.
+    async fn run(addr: SocketAddr, broker: SocketAddr) -> Option<Self> {
         let dir = TempDir::new().expect("a temporary folder can be made");
-        // it has to be told a port: a free one
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr());
-        let addr = free.expect("there is a free port");
         let config = format!(
             "global\n nbthread 2\n\
              defaults\n mode tcp\n timeout connect 5s\n timeout client 1h\n timeout server 1h\n\
@@ -39,16 +52,18 @@ impl Haproxy {
         let mut command = Command::new(tool("haproxy"));
         command.arg("-db").arg("-f").arg(file);
         let process = Process::spawn(command);
-        // says nothing when it is ready
-        until("HAProxy to listen", async || {
-            TcpStream::connect(addr).await.ok().map(drop)
-        })
-        .await;
-        Self {
+        // says something when it cannot listen, and nothing when it does
+        let listens = until("HAProxy to listen", async || {
+            if process.lines().iter().any(|it| it.contains("annot bind")) {
+                return Some(false);
+            }
+            TcpStream::connect(addr).await.ok().map(|_| true)
+        });
+        listens.await.then_some(Self {
             process,
             addr,
             _dir: dir,
-        }
+        })
     }
 
     /// Where it listens.
