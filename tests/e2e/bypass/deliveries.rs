@@ -4,7 +4,7 @@
 use mproxy_tests::wire::{
     Connect, Publish, Version, puback, pubcomp, pubrec, pubrel, suback, subscribe, unsubscribe,
 };
-use mproxy_tests::{Link, Mosquitto, Setup};
+use mproxy_tests::{Link, Mosquitto, Mproxy, Setup};
 
 use super::{ALL, RULES, Rig, Way, nothing_arrives, ways};
 
@@ -14,6 +14,11 @@ const MANY: usize = 40;
 /// Rules for deliveries too.
 fn judged(setup: Setup) -> Setup {
     setup.toml(RULES).set("layers.acl.subscribe", "mosquitto")
+}
+
+/// Rules for subscriptions, which say all there is to say about deliveries.
+fn strict(setup: Setup) -> Setup {
+    setup.toml(RULES)
 }
 
 /// A client's topics below a prefix.
@@ -82,13 +87,20 @@ async fn a41_deliveries_that_nobody_asked_for() {
     }
 }
 
-/// A proxy sees no subscription that was made before, or past it. Where deliveries are judged, it
-/// need not.
+/// A proxy sees no subscription that was made before, or past it. At first only `subscribe =
+/// "mosquitto"` judged what such a one brings, and with strict rules a client that resumed its
+/// session was given everything.
 #[tokio::test]
 async fn a41_a_subscription_that_nobody_asked_about() {
-    let broker = Mosquitto::start().await;
-    let mproxy = judged(Setup::before(&broker.url()).websocket());
-    let mproxy = mproxy.start().await;
+    for rules in [judged, strict] {
+        let broker = Mosquitto::start().await;
+        let mproxy = rules(Setup::before(&broker.url()).websocket());
+        let mproxy = mproxy.start().await;
+        resumes_past_the_rules(&broker, &mproxy).await;
+    }
+}
+
+async fn resumes_past_the_rules(broker: &Mosquitto, mproxy: &Mproxy) {
     let mut publisher = Link::client(broker.addr(), Version::V5, "publisher").await;
     for way in ways(ALL) {
         let client_id = format!("reader-{:?}-{}", way.version, way.ws);
@@ -115,7 +127,7 @@ async fn a41_a_subscription_that_nobody_asked_about() {
             .await;
         publisher.packet().await;
 
-        let mut client = way.link(&mproxy).await;
+        let mut client = way.link(mproxy).await;
         let answer = client.connect(&connect).await;
         let present = way.version != Version::V31;
         assert_eq!(answer.body()[0] == 1, present, "{way:?}: {answer:?}");
@@ -206,8 +218,8 @@ async fn a41_retained_messages_of_topics_that_are_denied_by_now() {
     }
 }
 
-/// Rules that are asked about filters only know of no subscription that was made before. They do not
-/// let it be made again, and let everybody leave it, which ends it.
+/// A subscription from before the rules cannot be made again, and everybody may leave it, which
+/// ends it.
 #[tokio::test]
 async fn a41_strict_rules_renew_no_subscription() {
     let broker = Mosquitto::start().await;

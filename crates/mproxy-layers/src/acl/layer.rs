@@ -71,8 +71,9 @@ pub(super) struct Settings {
 /// * A PUBLISH is judged by its topic, with any topic alias resolved.
 /// * A SUBSCRIBE is judged filter by filter; the filters that are granted go on.
 /// * UNSUBSCRIBE is not judged: a device must be able to leave after the rules have changed.
-/// * Deliveries are judged if [`SubscribePolicy::FilterDeliveries`] is chosen, or some rule names
-///   them. They are judged as the layers inside left them, so that a layer sees the same topics in
+/// * Deliveries are judged if [`SubscribePolicy::FilterDeliveries`] is chosen, if some rule names
+///   them, or if the client may resume a session (Clean Start 0), of which nobody knows what rules
+///   its subscriptions were made under. They are judged as the layers inside left them, so that a layer sees the same topics in
 ///   both directions.
 ///
 /// See the [crate documentation](crate) for an example.
@@ -241,7 +242,9 @@ impl<U, D, O: Observer> WrapHooks<U, D> for Session<O> {
             SubscribePolicy::FilterDeliveries => KindSet::PUBLISH,
         };
         let deliveries = layer.settings.subscribe == SubscribePolicy::FilterDeliveries
-            || layer.acl.judges_deliveries();
+            || layer.acl.judges_deliveries()
+            // its subscriptions may be from before the rules, or made past them
+            || !connect.info().clean_start();
         let judged_to_client = if deliveries {
             KindSet::PUBLISH
         } else {
