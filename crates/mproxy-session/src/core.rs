@@ -13,7 +13,7 @@ use crate::alias::AliasTable;
 use crate::context::SessionInfo;
 use crate::error::{End, Violation};
 use crate::ledger::Ledger;
-use crate::limits::{Limits, ServerReference};
+use crate::limits::{LARGEST_PACKET, Limits, ServerReference};
 use crate::reply::Replies;
 use crate::summary::{CloseReason, Side};
 
@@ -42,6 +42,8 @@ pub(crate) struct Core {
     session_ends: bool,
     /// The broker's Maximum Packet Size.
     server_max_packet: u32,
+    /// What the client was told of it, and what the proxy takes itself.
+    client_max_packet: u32,
     to_server_aliases: Option<Box<AliasTable>>,
     to_client_aliases: Option<Box<AliasTable>>,
 }
@@ -85,6 +87,7 @@ impl Core {
                 .unwrap_or(0)
                 == 0,
             server_max_packet: u32::MAX,
+            client_max_packet: own_max_packet(&limits),
             to_server_aliases: None,
             to_client_aliases: table(version, Direction::ToClient, maximum),
             session,
@@ -227,6 +230,16 @@ impl Core {
         }
     }
 
+    /// The largest packet that the sender in this direction may send: a client is held to what it
+    /// was told [MQTT-3.2.2-15].
+    #[inline]
+    pub(crate) fn sender_max_packet(&self, direction: Direction) -> usize {
+        match direction {
+            Direction::ToServer => self.client_max_packet as usize,
+            Direction::ToClient => self.limits.max_packet_size,
+        }
+    }
+
     /// Takes note of the broker's CONNACK and lowers what it offers to what the proxy keeps.
     ///
     /// Returns the CONNACK to send instead, if one must be.
@@ -282,11 +295,13 @@ impl Core {
         // with none, and is held to what that one says.
         let offered = properties.number(PropertyId::TopicAliasMaximum);
         self.to_server_aliases = table(self.version(), Direction::ToServer, offered.unwrap_or(0));
+        self.client_max_packet = own_max_packet(&self.limits).min(self.server_max_packet);
         Ok(write(&replaced[..stripped], &PropertyWriter::new()))
     }
 
     /// Takes note of what the broker's CONNACK offers. What is announced must be what is enforced
     /// [MQTT-3.2.2-15], so the lower values are told: `own` in the place of those of `replaced`.
+    /// Where nothing is lowered nothing is written, and the client gets the broker's own bytes.
     fn receive_offer(
         &mut self,
         properties: &Properties<'_>,
@@ -318,13 +333,14 @@ impl Core {
 
         self.receive_maximum = number(PropertyId::ReceiveMaximum).map_or(u16::MAX, short);
 
-        let theirs = number(PropertyId::MaximumPacketSize);
-        let limit = u32::try_from(self.limits.max_packet_size).unwrap_or(u32::MAX);
-        self.server_max_packet = theirs.unwrap_or(u32::MAX);
-        let size = theirs.map_or(limit, |size| {
-            limit.min(size.saturating_sub(hooked.growth.into()).max(1))
-        });
-        if theirs != Some(size) {
+        let theirs = number(PropertyId::MaximumPacketSize).unwrap_or(u32::MAX);
+        self.server_max_packet = theirs;
+        // a broker that says nothing takes whatever MQTT can express
+        let theirs = theirs.min(LARGEST_PACKET);
+        let room = theirs.saturating_sub(hooked.growth.into()).max(1);
+        let size = room.min(own_max_packet(&self.limits));
+        self.client_max_packet = size;
+        if size < theirs {
             replace(PropertyId::MaximumPacketSize, Value::U32(size));
         }
 
@@ -350,6 +366,11 @@ fn table(version: Version, direction: Direction, maximum: u32) -> Option<Box<Ali
     version
         .is_v5()
         .then(|| Box::new(AliasTable::new(direction, maximum)))
+}
+
+/// The largest packet that the proxy takes from a client.
+fn own_max_packet(limits: &Limits) -> u32 {
+    u32::try_from(limits.max_packet_size).map_or(LARGEST_PACKET, |size| size.min(LARGEST_PACKET))
 }
 
 /// The keep alive that is enforced for a client that asked for this one.

@@ -23,6 +23,10 @@ pub struct Limits {
     /// How long a closed connection is read from, so that what was written last arrives.
     pub linger: Duration,
     /// The largest packet in bytes.
+    ///
+    /// A client of MQTT 5.0 is told, unless the broker takes no more either. From
+    /// [`Limits::NO_PACKET_LIMIT`] up it is no limit: then there is nothing to tell, and the
+    /// broker's CONNACK goes to the client as it is.
     pub max_packet_size: usize,
     /// After how many keep-alive intervals of silence a client is gone; the standard says 1.5.
     pub keep_alive_grace: f64,
@@ -43,6 +47,12 @@ pub struct Limits {
     pub max_topic_aliases: u16,
     /// Answers of the proxy that may wait for a side, in bytes, before the other is not read.
     pub max_replies: usize,
+}
+
+impl Limits {
+    /// A [`max_packet_size`](Self::max_packet_size) that no packet exceeds: one byte, four bytes of
+    /// length, and the 268,435,455 bytes that they can say.
+    pub const NO_PACKET_LIMIT: usize = LARGEST_PACKET as usize;
 }
 
 impl Default for Limits {
@@ -66,6 +76,9 @@ impl Default for Limits {
         }
     }
 }
+
+/// The largest packet that MQTT can express.
+pub(crate) const LARGEST_PACKET: u32 = 268_435_460;
 
 /// What a client of MQTT 3.x is told when its PUBLISH is refused: that version has no word for no.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

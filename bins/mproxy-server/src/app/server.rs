@@ -327,6 +327,16 @@ fn bound(listener: &config::Listener, socket: &Listener) -> Result<SocketAddr, S
     Ok(SocketAddr::new(listener.bind.ip(), port))
 }
 
+/// The largest packet of a session. 256MiB, and the largest Remaining Length, a byte less, are what
+/// people write for MQTT's maximum: the few bytes that a packet has besides are not refused for it.
+fn packet_limit(size: u32) -> usize {
+    const LARGEST_REMAINING_LENGTH: u32 = (256 << 20) - 1;
+    match size {
+        LARGEST_REMAINING_LENGTH.. => Limits::NO_PACKET_LIMIT,
+        size => size as usize,
+    }
+}
+
 fn session_limits(listener: &config::Listener) -> Limits {
     let config = &listener.limits;
     let mut limits = Limits::default();
@@ -334,7 +344,7 @@ fn session_limits(listener: &config::Listener) -> Limits {
     limits.connack_timeout = listener.upstream.connack_timeout;
     limits.packet_timeout = config.packet_timeout;
     limits.write_timeout = config.write_timeout;
-    limits.max_packet_size = config.max_packet_size as usize;
+    limits.max_packet_size = packet_limit(config.max_packet_size);
     limits.keep_alive_grace = config.keepalive_grace;
     limits.max_keep_alive = config.max_keepalive;
     limits.server_reference = match listener.server_reference {

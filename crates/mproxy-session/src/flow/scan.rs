@@ -119,7 +119,7 @@ impl<H: PacketService> Flow<H> {
         let total = head.total_len();
         // a PUBLISH of the broker is not gathered if it is larger
         let may_be_larger = direction == Direction::ToClient && kind == Kind::Publish;
-        if total > turn.core.limits.max_packet_size && !may_be_larger {
+        if total > turn.core.sender_max_packet(direction) && !may_be_larger {
             return Err(malformed(DecodeError::PacketTooLarge));
         }
         if kind == Kind::Publish {
@@ -147,7 +147,7 @@ impl<H: PacketService> Flow<H> {
             return Ok(None);
         }
         let own_limit = match self.direction {
-            Direction::ToServer => core.limits.max_packet_size,
+            Direction::ToServer => core.sender_max_packet(Direction::ToServer),
             Direction::ToClient => usize::MAX,
         };
         let max_packet = core.receiver_max_packet(self.direction).min(own_limit);

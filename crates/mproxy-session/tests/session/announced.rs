@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use mproxy_codec::{KindSet, PropertyId, ReasonCode, Value, Version, encode_disconnect};
-use mproxy_session::{CloseReason, Forward, Hooks, ServerReference, Tap};
+use mproxy_session::{
+    BoxError, CloseReason, Forward, Hooks, Limits, Packet, ServerReference, Tap, Verdict,
+};
+use tower::service_fn;
 
-use crate::support::frames::{ConnectParts, properties};
+use crate::support::frames::{ConnectParts, packet, properties};
+use crate::support::hooks::{Gate, Seen, by_topic};
 use crate::support::{Frames, Setup, admit, admit_all};
 
 const F: Frames = Frames(Version::V5);
@@ -20,6 +24,169 @@ fn connect(frames: Frames, keep_alive: u16) -> Vec<u8> {
         keep_alive,
         ..Default::default()
     })
+}
+
+/// With the limits that lower nothing, the client gets the broker's CONNACK byte for byte, whatever
+/// is in it and in whatever order: no property is written that the broker did not write, and none is
+/// written anew. One limit that is lower is told, and changes nothing else.
+#[tokio::test(start_paused = true)]
+async fn where_nothing_is_lowered_the_connack_is_the_brokers_own() {
+    let told = [
+        (PropertyId::UserProperty, Value::Pair("a", "1")),
+        (PropertyId::TopicAliasMaximum, Value::U16(10)),
+        (PropertyId::AssignedClientIdentifier, Value::Str("c1")),
+        (PropertyId::ReceiveMaximum, Value::U16(20)),
+        (PropertyId::SessionExpiryInterval, Value::U32(7)),
+        (PropertyId::ServerKeepAlive, Value::U16(60)),
+        (PropertyId::UserProperty, Value::Pair("a", "2")),
+        (PropertyId::MaximumQos, Value::Byte(1)),
+        (PropertyId::RetainAvailable, Value::Byte(0)),
+    ];
+    let with = |bytes| [&told[..], &[size(bytes)]].concat();
+    let announcements = [
+        vec![],
+        told.to_vec(),
+        with(1),
+        with(0x10_0000),
+        // the largest Remaining Length, the largest packet, and what MQTT cannot express
+        with(268_435_455),
+        with(268_435_460),
+        with(u32::MAX),
+    ];
+    for own in [Limits::NO_PACKET_LIMIT, usize::MAX] {
+        for announced in &announcements {
+            for hooked in [false, true] {
+                let tap = move || match hooked {
+                    true => Tap::all(Forward),
+                    false => Tap::none(),
+                };
+                let pair = Setup::new()
+                    .limits(|limits| limits.max_packet_size = own)
+                    .start(admit(move |_| Hooks::new(tap(), tap())));
+                pair.client.send(&connect(F, 60));
+                pair.broker.expect(&connect(F, 60)).await;
+                let connack = F.connack_with(0, &properties(announced));
+                pair.broker.send(&connack);
+                pair.client.expect(&connack).await;
+            }
+        }
+    }
+    // each of what may be lower, alone
+    type Lower = fn(&mut Limits);
+    let lower: [(Lower, _); 3] = [
+        (|it| it.max_packet_size = 1000, size(1000)),
+        (
+            |it| it.max_topic_aliases = 2,
+            (PropertyId::TopicAliasMaximum, Value::U16(2)),
+        ),
+        (
+            |it| it.max_keep_alive = 50,
+            (PropertyId::ServerKeepAlive, Value::U16(50)),
+        ),
+    ];
+    for (lower, written) in lower {
+        let pair = Setup::new()
+            .limits(|limits| {
+                limits.max_packet_size = Limits::NO_PACKET_LIMIT;
+                lower(limits);
+            })
+            .start(admit_all());
+        pair.client.send(&connect(F, 60));
+        assert!(!pair.broker.take().await.is_empty());
+        pair.broker.send(&F.connack_with(0, &properties(&told)));
+        let kept = told.iter().filter(|(id, _)| *id != written.0);
+        let wanted: Vec<_> = kept.chain([&written]).copied().collect();
+        pair.client
+            .expect(&F.connack_with(0, &properties(&wanted)))
+            .await;
+    }
+}
+
+/// A client is held to the Maximum Packet Size that it was told, at the length of the packet and
+/// whatever that is: the broker neither gets it nor has to close the connection itself. Such a
+/// PUBLISH used to be refused, or dropped, as if the proxy had made it too large.
+#[tokio::test(start_paused = true)]
+async fn a_client_is_held_to_the_maximum_packet_size_that_it_was_told() {
+    // what the broker takes, what hooks may add, what the client is told
+    for (theirs, growth, told) in [(1000, 0, 1000), (1000, 40, 960), (9000, 0, 5000)] {
+        let publish = |qos, len: usize| {
+            let head = F.publish("a", qos, 7, &[0; 200]).len() - 200;
+            F.publish("a", qos, 7, &vec![0; len - head])
+        };
+        let larger = |first| packet(first, &vec![0; told - 2]);
+        let offences = [
+            publish(0, told + 1),
+            publish(1, told + 1),
+            publish(2, told + 1),
+            larger(0x82),
+            larger(0xa2),
+            larger(0x40),
+        ];
+        for (hooked, offence) in offences.iter().flat_map(|it| [(false, it), (true, it)]) {
+            let seen = Seen::default();
+            let hook = by_topic(&Gate::new(), &seen);
+            let pair = Setup::new()
+                .limits(|limits| limits.max_packet_size = 5000)
+                .start(admit(move |_| {
+                    let kinds = if hooked { KindSet::ALL } else { KindSet::NONE };
+                    let tap = Tap::only(kinds, hook.clone()).grows(growth);
+                    Hooks::new(tap, Tap::none())
+                }));
+            pair.client.send(&F.connect("c"));
+            pair.broker.expect(&F.connect("c")).await;
+            pair.broker
+                .send(&F.connack_with(0, &properties(&[size(theirs)])));
+            let announced = u32::try_from(told).expect("small");
+            pair.client
+                .expect(&F.connack_with(0, &properties(&[size(announced)])))
+                .await;
+            // as large as may be
+            let largest = publish(1, told);
+            assert_eq!((largest.len(), offence.len()), (told, told + 1));
+            pair.client.send(&largest);
+            pair.broker.expect(&largest).await;
+            seen.take();
+            // one byte more, of which only the length is there
+            pair.client.send(&offence[..3]);
+            pair.client.expect_plain(&F.farewell(0x95)).await;
+            // no DISCONNECT: the broker is to publish the will
+            pair.broker.expect(b"").await;
+            assert!(pair.client.is_ended() && pair.broker.is_ended());
+            assert_eq!(pair.end().await.reason, CloseReason::PacketTooLarge);
+            assert_eq!(seen.take(), [""; 0]);
+        }
+    }
+}
+
+/// A PUBLISH that is as large as the client was told it may be, and larger than the broker takes by
+/// what the proxy did to it, is no fault of the client: it is refused, and the session goes on.
+#[tokio::test(start_paused = true)]
+async fn a_publish_that_only_the_proxy_made_too_large_does_not_end_the_session() {
+    let longer = service_fn(|mut packet: Packet| async move {
+        let topic = packet.publish().map(|it| it.topic().to_owned());
+        packet.set_topic(&format!("tenant/{}", topic.unwrap_or_default()))?;
+        Ok::<_, BoxError>(Verdict::Forward(packet))
+    });
+    let pair = Setup::new().start(admit(move |_| {
+        Hooks::new(Tap::only(KindSet::PUBLISH, longer), Tap::none())
+    }));
+    let connack = F.connack_with(0, &properties(&[size(100)]));
+    pair.open(&F.connect("c"), &connack).await;
+    for (qos, refused) in [(0, None), (1, Some(0x40)), (2, Some(0x50))] {
+        let head = F.publish("t", qos, 7, b"").len();
+        let publish = F.publish("t", qos, 7, &vec![0; 100 - head]);
+        assert_eq!(publish.len(), 100);
+        pair.client.send(&publish);
+        pair.broker.expect(b"").await;
+        if let Some(first) = refused {
+            pair.client.expect_plain(&[first, 3, 0, 7, 0x97]).await;
+        }
+        let fits = F.publish("t", qos, 7, &vec![0; 100 - head - "tenant/".len()]);
+        let longer = F.publish("tenant/t", qos, 7, &vec![0; 100 - head - "tenant/".len()]);
+        pair.client.send(&fits);
+        pair.broker.expect(&longer).await;
+    }
+    assert!(pair.is_running());
 }
 
 #[tokio::test(start_paused = true)]
@@ -152,6 +319,19 @@ async fn room_for_what_hooks_add_is_taken_off_the_maximum_packet_size() {
             .expect(&F.connack_with(0, &properties(&[size(told)])))
             .await;
     }
+    // off the proxy's own where that is the largest there is, and the broker says nothing
+    let pair = Setup::new()
+        .limits(|limits| limits.max_packet_size = Limits::NO_PACKET_LIMIT)
+        .start(admit(|_| {
+            let tap = Tap::only(KindSet::PUBLISH, Forward).grows(40);
+            Hooks::new(tap, Tap::none())
+        }));
+    pair.client.send(&F.connect("c"));
+    pair.broker.expect(&F.connect("c")).await;
+    pair.broker.send(&F.connack_with(0, &[]));
+    pair.client
+        .expect(&F.connack_with(0, &properties(&[size(268_435_420)])))
+        .await;
 }
 
 /// The Reason String of the broker used to stay, and the limits that the proxy had to tell were left

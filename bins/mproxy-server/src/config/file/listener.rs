@@ -58,7 +58,9 @@ pub(crate) struct LimitsFile {
     /// that stopped reading would keep its session, and the broker's queue, for ever.
     #[schemars(extend("default" = "60s"))]
     pub(crate) write_timeout: Setting<Duration>,
-    /// Largest packet, fixed header included; at most what MQTT can say, 256MiB.
+    /// Largest packet, fixed header included; at most what MQTT can say, 256MiB. MQTT 5 clients
+    /// are told (Maximum Packet Size) if the broker takes larger ones; with 256MiB there is
+    /// nothing to tell, and they get the broker's CONNACK byte for byte.
     #[schemars(extend("default" = "1MiB"))]
     pub(crate) max_packet_size: Setting<Size>,
     /// Client connections on this listener. 0 = only server.max_connections counts.
