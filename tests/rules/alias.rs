@@ -1,7 +1,7 @@
 //! Topic aliases of MQTT 5.0, in both directions.
 
 use mproxy_tests::Link;
-use mproxy_tests::wire::{PINGREQ, PINGRESP, Publish, Version, connack, puback};
+use mproxy_tests::wire::{PINGREQ, PINGRESP, Publish, Version, connack, field, puback};
 
 use crate::ground::{Ground, PREFIX, both_end, client, down, fence, up};
 use crate::packets::accepted;
@@ -116,17 +116,24 @@ async fn a_rule_sees_the_topic_behind_an_alias(_: Version) {
 }
 
 /// By a rule that allows the topic for a client but not each of its payloads it would be seen at
-/// once; here the PUBLISH is refused because it is too large for the broker.
+/// once; here the PUBLISH is refused for its Response Topic.
 async fn an_alias_of_a_refused_publish_is_known(version: Version) {
-    let ground = Ground::new().await;
+    let ground = Ground::with(|setup| {
+        let setup = setup.set("chains.map.layers", "[\"acl\", \"map\"]");
+        setup.set("layers.acl.check_response_topics", "true")
+    })
+    .await;
     for (listener, prefix) in [("acl", ""), ("map", PREFIX)] {
-        let answer = accepted(&[0x22, 0, 10, 0x27, 0, 0, 0, 100]);
+        let answer = accepted(&[0x22, 0, 10]);
         let (mut link, mut server, _) = ground.open(listener, &client(version), &answer).await;
-        link.send(&aliased("t", 1).bytes([7; 95])).await;
+        // refused for where it wants to be answered, not for its topic
+        let answers = [&[0x23, 0, 1, 0x08][..], &field("denied/x")].concat();
+        let asks = Publish::new(version, "t").qos(1, 7).properties(&answers);
+        link.send(&asks.bytes("no")).await;
         let answer = link.packet().await;
         assert_eq!(
             (answer.first(), answer.body()[2]),
-            (0x40, 0x97),
+            (0x40, 0x87),
             "{answer:?}"
         );
         fence(&mut link, &mut server).await;

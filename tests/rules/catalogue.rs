@@ -297,7 +297,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule(
         55,
         V5,
-        "offers the client the lower of the broker's limits and its own, and enforces what it offers",
+        "offers the client the lower of the broker's limits and its own, and enforces what it offers; a CONNACK that offers no more is forwarded byte for byte",
     ),
     rule(
         56,
@@ -552,7 +552,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule(
         117,
         V5,
-        "announces what its own changes leave of the broker's Maximum Packet Size, and refuses what they make too large",
+        "announces what its own changes leave of the broker's Maximum Packet Size, refuses what they make too large, and closes who sends more than was announced",
     ),
     rule(
         118,
@@ -627,6 +627,7 @@ impl Elsewhere {
 
 const LOWERED: &str = "crates/mproxy-session/tests/session/lowered.rs";
 const EXPIRY: &str = "crates/mproxy-session/tests/session/expiry.rs";
+const ANNOUNCED: &str = "crates/mproxy-session/tests/session/announced.rs";
 const AUTHENTICATION: &str = "crates/mproxy-session/tests/session/authentication.rs";
 const SESSION: &str = "crates/mproxy-session/tests/session/rules.rs";
 
@@ -694,6 +695,12 @@ pub(crate) const ELSEWHERE: &[Elsewhere] = &[
         "a_subscription_is_lowered_and_never_raised",
         &[98],
         ALL,
+    ),
+    elsewhere(
+        ANNOUNCED,
+        "a_publish_that_only_the_proxy_made_too_large_does_not_end_the_session",
+        &[117],
+        V5,
     ),
     elsewhere(
         AUTHENTICATION,
