@@ -7,6 +7,7 @@ use mproxy_codec::{Direction, Kind, ReasonCode};
 
 use crate::error::{End, Violation};
 use crate::hook::Entry;
+use crate::reply::request_code;
 
 /// How many SUBSCRIBE and UNSUBSCRIBE may wait for their answer. Devices send long lists of
 /// subscriptions without waiting; nobody has this many.
@@ -161,7 +162,7 @@ impl Ledger {
         for slot in &merge {
             match slot {
                 Slot::Broker => merged.extend(broker.next()),
-                Slot::Own(reason) => merged.push(reason.as_u8()),
+                Slot::Own(reason) => merged.push(request_code(request.kind, *reason)),
                 Slot::Skip => drop(broker.next()),
             }
         }

@@ -1,11 +1,14 @@
 //! What each verdict puts on the wire, to both sides, for each packet type, QoS and version.
 
-use mproxy_codec::SubscriptionOptions;
-use mproxy_codec::{Direction, Kind, KindSet, PropertyId, QoS, ReasonCode, Value, Version};
-use mproxy_session::{
-    BoxError, CloseReason, Hooks, Packet, PacketService, RefusedPublish, Side, Tap, Verdict,
+use mproxy_codec::{
+    Direction, Kind, KindSet, PropertyId, QoS, ReasonCode, Subscription, SubscriptionOptions,
+    Value, Version,
 };
-use tower::service_fn;
+use mproxy_session::{
+    BoxError, CloseReason, Forward, Hooks, OnSubscribeLayer, Packet, PacketService, RefusedPublish,
+    Side, Tap, Verdict,
+};
+use tower::{Layer, service_fn};
 
 use crate::support::frames::{ConnectParts, packet, properties};
 use crate::support::hooks::{Gate, Seen, by_topic};
@@ -364,6 +367,54 @@ async fn a_wholly_refused_subscribe_is_answered_here() {
         up!(pair, f.subscribe(6, &["dropped/1", "a"]) => NOTHING, f.suback(6, &[no, no]));
         // the identifier is free again
         up!(pair, f.subscribe(5, &["a"]) => f.subscribe(5, &["a"]), NOTHING);
+    }
+}
+
+/// Which no it is is the hook's choice, for a filter and for the whole packet: whatever a SUBACK can
+/// carry. MQTT 3.x knows one.
+#[tokio::test(start_paused = true)]
+async fn a_hook_chooses_the_code_of_a_refused_filter() {
+    fn code(filter: &str) -> Option<ReasonCode> {
+        let code = u8::from_str_radix(filter.strip_prefix("no/")?, 16).ok()?;
+        Some(ReasonCode::new(code))
+    }
+    let asked = ["no/80", "no/83", "no/87", "no/8f", "no/91", "no/97"];
+    let asked = [&asked[..], &["no/9e", "no/a1", "no/a2", "no/8c", "no/00"]].concat();
+    // the last two are no refusals that a SUBACK could carry
+    let told = [
+        0x80, 0x83, 0x87, 0x8f, 0x91, 0x97, 0x9e, 0xa1, 0xa2, 0x87, 0x87,
+    ];
+    for version in VERSIONS {
+        let f = Frames(version);
+        let told = told.map(|code| if version.is_v5() { code } else { 0x80 });
+        let judge = |entry: Subscription<'_>| code(entry.filter).map_or(Ok(()), Err);
+        let each = OnSubscribeLayer::new(judge).layer(Forward);
+        let pair = Setup::new()
+            .connected(
+                version,
+                admit(move |_| Hooks::new(Tap::all(each), Tap::none())),
+            )
+            .await;
+        up!(pair, f.subscribe(5, &asked) => NOTHING, f.suback(5, &told));
+        let more = [&asked[..], &["a"]].concat();
+        up!(pair, f.subscribe(6, &more) => f.subscribe(6, &["a"]), NOTHING);
+        let merged = [&told[..], &[1]].concat();
+        down!(pair, f.suback(6, &[1]) => f.suback(6, &merged), NOTHING);
+
+        let whole = service_fn(|packet: Packet| async move {
+            let first = packet.subscribe().and_then(|it| it.subscriptions().next());
+            let code = first.and_then(|entry| code(entry.filter));
+            Ok::<_, BoxError>(code.map_or(Verdict::Forward(packet), Verdict::refuse))
+        });
+        let pair = Setup::new()
+            .connected(
+                version,
+                admit(move |_| Hooks::new(Tap::only(KindSet::SUBSCRIBE, whole), Tap::none())),
+            )
+            .await;
+        for (filter, told) in asked.iter().zip(told) {
+            up!(pair, f.subscribe(7, &[filter, "a"]) => NOTHING, f.suback(7, &[told, told]));
+        }
     }
 }
 

@@ -37,6 +37,9 @@ impl SubscribeMut {
     }
 
     /// Refuses one filter. A position that does not exist is ignored.
+    ///
+    /// The reason is what SUBACK says for it; MQTT 3.x has one word only, 0x80. One that SUBACK cannot
+    /// say is told as 0x87 Not authorized.
     pub fn refuse(&mut self, position: usize, reason: ReasonCode) {
         if let Some(refused) = self.refused.get_mut(position) {
             *refused = Some(reason);

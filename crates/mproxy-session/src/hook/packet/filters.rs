@@ -22,7 +22,8 @@ pub(crate) struct Entry {
 
 impl Packet {
     /// Judges each topic filter of a SUBSCRIBE: an `Err` refuses that filter alone, with this code
-    /// in the SUBACK. Filters that an outer hook refused are not shown.
+    /// in the SUBACK, 0x80 in MQTT 3.x. A code that no SUBACK carries becomes 0x87 Not authorized.
+    /// Filters that an outer hook refused are not shown.
     ///
     /// Returns how many filters are left to forward.
     ///
