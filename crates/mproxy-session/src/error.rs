@@ -111,7 +111,12 @@ impl End {
     /// A packet that could not be parsed.
     #[cold]
     pub(crate) fn malformed(direction: Direction, error: DecodeError) -> Self {
-        let detail = format!("{error} [{}]", error.statement());
+        let statement = match (direction, error) {
+            // the codec names the limit of a client; this is what CONNACK told it of the server's
+            (Direction::ToServer, DecodeError::PacketTooLarge) => "MQTT-3.2.2-15",
+            (_, error) => error.statement(),
+        };
+        let detail = format!("{error} [{statement}]");
         let reason = match (direction, error) {
             (Direction::ToClient, _) => CloseReason::UpstreamProtocolError,
             (Direction::ToServer, DecodeError::PacketTooLarge) => CloseReason::PacketTooLarge,

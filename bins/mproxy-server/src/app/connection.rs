@@ -220,7 +220,9 @@ const fn remedy(reason: CloseReason) -> Option<&'static str> {
         CloseReason::ProtocolError | CloseReason::Malformed => {
             "the client broke the protocol: see detail; update it"
         }
-        CloseReason::PacketTooLarge => "raise listeners.limits.max_packet_size if it should pass",
+        CloseReason::PacketTooLarge => {
+            "raise listeners.limits.max_packet_size, or the broker's own limit, if it should pass"
+        }
         CloseReason::HookFailed => "a layer failed: see detail",
         CloseReason::Internal => "a defect of mproxy: please report it",
         CloseReason::WriteTimeout => "the side does not read: see detail",
