@@ -16,7 +16,9 @@ NAMES = [("c", "=u"), ("#", "=+"), ("", ""), ("a/b", "="), ("$SYS", "=$share")]
 # effect and actions are bits of the letter: 8 deny, 4 deliver, 2 subscribe, 1 publish
 RULES = ["gdenied/#\noa/secret", "o${username}/#\nga/+", "gusers/${username}/#\nc#", "od/#\ng#\nn+/x",
          "o/#\ng+/+", "k$SYS/#\ng$SYS/a/#", "nusers/${client_id}/key"]
-PREFIXES = ["t/", "tenants/${username}/", "${client_id}/", "/", "a//"]
+MAPS = [">t/", ">tenants/${username}/", ">${client_id}/", ">/", ">a//", "news/!public/\n>t/${username}/",
+        "a/>x/\nb/>y/\n/>/", "a/b/>a/\na/>b/", ">${username}/${client_id}/", "a/>a/${client_id}/\n>t/a-${username}/",
+        "a/b/>t/${username}/b/\na/>t/${username}/a/", ">${username}${client_id}/"]
 
 
 def put(target, text):
@@ -38,8 +40,12 @@ for rules in RULES:
         for topic in TOPICS:
             for filter in FILTERS:
                 put("acl", "\n".join([client_id, username, topic, filter, rules]))
-for prefix in PREFIXES:
-    for client_id, username in NAMES:
-        for topic in TOPICS[:6] + sorted(found)[::40]:
-            for filter in FILTERS[::3]:
-                put("prefix", "\n".join([prefix, client_id, username, filter, topic]))
+OTHERS = [("c", "u"), ("u", "c"), ("c:d", "%"), ("a/b", "+")]
+DOLLARS = ["$queue/a/#", "$oshare/g/a", "$delayed/5/a", "$exclusive/+", "$share/c:g/#"]
+for rules in MAPS:
+    for at, (username, client_id) in enumerate(OTHERS):
+        other = OTHERS[at - 1]
+        for topic in TOPICS[:6] + sorted(found)[::80]:
+            for filter in FILTERS[::3] + DOLLARS:
+                lines = ["$" if filter in DOLLARS else "", username, client_id, *other, filter, topic, rules]
+                put("map", "\n".join(lines))
