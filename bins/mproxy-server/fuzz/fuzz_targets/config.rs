@@ -45,7 +45,10 @@ fuzz_target!(|data: &[u8]| {
     }
     let loaded = read(text);
     assert_eq!(loaded.config.is_some(), loaded.report.errors() == 0);
-    loaded.report.render(false);
+    // drawing costs more than all the rest, and a blank more is the same text in another eighth
+    if data.len().is_multiple_of(8) {
+        loaded.report.render(false);
+    }
     loaded.report.to_json(true);
     let Some(config) = loaded.config else {
         return;
