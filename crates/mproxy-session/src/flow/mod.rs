@@ -54,6 +54,9 @@ pub(crate) struct Flow<H: PacketService> {
     rescan: bool,
     /// The next read continues `input` instead of starting from the scratch buffer.
     gather: bool,
+    /// `input` begins with a PUBLISH that lacks nothing but payload: it is not looked at again before
+    /// it is whole.
+    judged: bool,
     /// A hook of this direction has waited before: its packets are copied, so that the wait does
     /// not keep the thread's buffer.
     hook_waits: bool,
@@ -113,6 +116,7 @@ impl<H: PacketService> Flow<H> {
             rescan: true,
             input,
             gather: false,
+            judged: false,
             hook_waits: false,
             stream: None,
             out,

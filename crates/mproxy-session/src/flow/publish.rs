@@ -42,6 +42,7 @@ impl<H: PacketService> Flow<H> {
         let wants_payload = tapped && !self.tap.is_head_only();
         let too_large_to_gather = total > turn.core.limits.max_packet_size;
         if !whole && (total <= SCRATCH_LEN || wants_payload && !too_large_to_gather) {
+            self.judged = true;
             return Ok((Next::Incomplete, 0));
         }
         let len = if whole { total } else { layout.payload_at() };

@@ -35,6 +35,7 @@ impl<H: PacketService> Flow<H> {
             consumed: 0,
         };
         let nothing_queued = self.out.is_empty();
+        self.judged = false;
         let outcome = self.scan_packets(buffer, filled, &mut scan.run, turn);
         if nothing_queued {
             self.out.begins_inside(scan.inside);

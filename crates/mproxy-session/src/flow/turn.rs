@@ -21,8 +21,9 @@ use crate::recorder::Batch;
 use crate::scratch::{self, SCRATCH_LEN};
 
 /// Up to this size a partial packet is copied in front of the next read, so that one read still
-/// brings many packets; above, only as long as reads are large compared with it. Fed byte by byte,
-/// a packet costs time linear in its size.
+/// brings many packets; above, only as long as reads are large compared with it. So is a PUBLISH of
+/// any size that lacks only payload, because each look at it goes through its properties. Fed byte
+/// by byte, a packet costs time linear in its size.
 const CHEAP_COPY: usize = 4096;
 
 /// Bytes read at once, unless packets are large. What is scanned and written on then stays in the
@@ -146,7 +147,8 @@ impl<H: PacketService> Flow<H> {
         if self.gather {
             self.input.extend(&scratch[..read]);
             scratch::give_read(scratch);
-            if self.missing() == 0 || self.may_stream(turn.core.limits.max_packet_size) {
+            let max_packet_size = turn.core.limits.max_packet_size;
+            if self.missing() == 0 || !self.judged && self.may_stream(max_packet_size) {
                 self.scan_input(writer, turn)?;
             }
             return Ok(true);
@@ -209,9 +211,10 @@ impl<H: PacketService> Flow<H> {
     /// Decides how the next read continues a partial packet; see [`CHEAP_COPY`].
     fn choose_gather(&mut self, read: usize) {
         let held = self.input.len();
+        let dear = held > CHEAP_COPY || self.judged;
         self.gather = match Head::parse(&self.input) {
             Ok(Some(head)) if !self.rescan => {
-                head.total_len() > SCRATCH_LEN || held > CHEAP_COPY && read < held / 2
+                head.total_len() > SCRATCH_LEN || dear && read < held / 2
             }
             _ => false,
         };

@@ -40,6 +40,37 @@ async fn feed(pair: &Pair, up: bool, packet: &[u8]) -> (Vec<u8>, usize) {
     (received, held)
 }
 
+/// A look at an unfinished PUBLISH goes through all of its properties. Whoever sends them, and then
+/// the payload byte by byte, would otherwise buy as many looks as there is payload.
+#[tokio::test(start_paused = true)]
+async fn a_publish_that_lacks_only_payload_is_not_looked_at_before_it_is_whole() {
+    let taps = [
+        Tap::none(),
+        Tap::all(Forward),
+        Tap::all(Forward).head_only(),
+    ];
+    for (properties, tap) in [40, 2_000, 20_000].into_iter().zip(taps) {
+        let hooks = admit(move |_| Hooks::new(tap.clone(), Tap::none()));
+        let pair = Setup::new().connected(Version::V5, hooks).await;
+        let block = [0x26, 0, 1, b'k', 0, 1, b'v'].repeat(properties / 7);
+        let f = Frames(Version::V5);
+        let publish = f.publish_with("a/b", 0, 0, &block, &payload(500));
+        let (head, rest) = publish.split_at(publish.len() - 500);
+        pair.client.send(head);
+        settle().await;
+        for (at, byte) in rest.iter().enumerate() {
+            pair.client.send(&[*byte]);
+            settle().await;
+            let missing = rest.len() - at - 1;
+            if missing > 0 {
+                assert_eq!(pair.client.room(), missing, "the packet is gathered");
+            }
+        }
+        assert_bytes(&pair.broker.take().await, &publish, "received");
+        pair.end().await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_untapped_publish_streams_through() {
     for version in VERSIONS {

@@ -71,11 +71,12 @@ pub struct ConnectParts<'a> {
 impl Frames {
     fn with_properties(self, body: &mut Vec<u8>, properties: &[u8]) {
         if self.0.is_v5() {
-            assert!(
-                properties.len() < 128,
-                "a longer block takes a longer length"
-            );
-            body.push(u8::try_from(properties.len()).expect("short"));
+            let mut len = properties.len();
+            while len > 127 {
+                body.push(u8::try_from(len % 128).expect("below 128") | 128);
+                len /= 128;
+            }
+            body.push(u8::try_from(len).expect("below 128"));
             body.extend_from_slice(properties);
         }
     }

@@ -28,6 +28,8 @@ struct Lane {
     writer: Option<Waker>,
     /// The most bytes that ever waited.
     peak: usize,
+    /// How many bytes the last read had room for.
+    room: usize,
 }
 
 impl Default for Lane {
@@ -44,6 +46,7 @@ impl Default for Lane {
             reader: None,
             writer: None,
             peak: 0,
+            room: 0,
         }
     }
 }
@@ -87,6 +90,7 @@ impl AsyncRead for Socket {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let mut lane = lock(&self.inward);
+        lane.room = buffer.remaining();
         if lane.bytes.is_empty() {
             if let Some(kind) = lane.read_error {
                 return Poll::Ready(Err(kind.into()));
@@ -172,6 +176,11 @@ impl Wire {
         let mut lane = lock(&self.inward);
         lane.bytes.extend_from_slice(bytes);
         Lane::wake(&mut lane.reader);
+    }
+
+    /// How many bytes the session's last read had room for.
+    pub fn room(&self) -> usize {
+        lock(&self.inward).room
     }
 
     /// Ends the stream towards the session; the other direction stays open.
