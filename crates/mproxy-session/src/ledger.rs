@@ -1,6 +1,6 @@
 //! What a session remembers of packets that are not finished, so that no hook has to.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 
 use bytes::Bytes;
 use mproxy_codec::{Direction, Kind, ReasonCode};
@@ -20,7 +20,8 @@ pub(crate) struct Ledger(Option<Box<Pending>>);
 
 #[derive(Debug, Default)]
 struct Pending {
-    requests: Vec<Request>,
+    /// SUBSCRIBE and UNSUBSCRIBE that were forwarded, by packet identifier.
+    requests: BTreeMap<u16, Request>,
     /// QoS 2 hand-shakes that the client began and the proxy finishes itself, up to PUBREL.
     answered: BTreeSet<u16>,
     /// QoS 2 hand-shakes that the broker began, for deliveries that the client does not get.
@@ -43,7 +44,6 @@ impl Pending {
 #[derive(Debug)]
 struct Request {
     kind: Kind,
-    packet_id: u16,
     forwarded: u32,
     /// How the answer is to be merged; `None` when it goes to the client as it comes.
     merge: Option<Box<[Slot]>>,
@@ -101,12 +101,12 @@ impl Ledger {
                 .collect()
         });
         let forwarded = u32::try_from(forwarded).unwrap_or(u32::MAX);
-        requests.push(Request {
+        let request = Request {
             kind,
-            packet_id,
             forwarded,
             merge,
-        });
+        };
+        requests.insert(packet_id, request);
         Ok(())
     }
 
@@ -115,11 +115,8 @@ impl Ledger {
     /// # Errors
     /// It is.
     pub(crate) fn check_free(&self, packet_id: u16) -> Result<(), End> {
-        let is_used = self.0.as_ref().is_some_and(|pending| {
-            let mut requests = pending.requests.iter();
-            requests.any(|request| request.packet_id == packet_id)
-        });
-        if is_used {
+        let pending = self.0.as_ref();
+        if pending.is_some_and(|pending| pending.requests.contains_key(&packet_id)) {
             return Err(End::violation(
                 Direction::ToServer,
                 Violation::PacketIdInUse,
@@ -139,11 +136,11 @@ impl Ledger {
         codes: &[u8],
         has_codes: bool,
     ) -> Result<Answer, End> {
-        let request = self.finish(|pending| {
-            let mut requests = pending.requests.iter();
-            let found = requests
-                .position(|pending| pending.kind == request && pending.packet_id == packet_id)?;
-            Some(pending.requests.remove(found))
+        let request = self.finish(|pending| match pending.requests.entry(packet_id) {
+            btree_map::Entry::Occupied(found) if found.get().kind == request => {
+                Some(found.remove())
+            }
+            _ => None,
         });
         let Some(request) = request else {
             return Ok(Answer::Unknown);
