@@ -7,7 +7,7 @@ mod support;
 use libfuzzer_sys::fuzz_target;
 use mproxy_codec::{ConnectPacket, Publish, PublishEdit, View};
 use support::from_view;
-use support::model::{Body, Connect, Packet, Props};
+use support::model::{Body, Connect, Packet, Props, Value};
 use support::{field, read, select};
 
 /// What of the model an operation may change is made equal on both sides.
@@ -96,6 +96,12 @@ fn rewrite_publish(
     }
     if operation & 2 != 0 {
         edit = edit.payload(new);
+        // a payload that is no text is not announced as one
+        if before.payload != new && str::from_utf8(new).is_err() {
+            before
+                .props
+                .retain(|property| *property != (1, Value::Byte(1)));
+        }
         before.payload = new.to_vec();
     }
     if operation & 4 != 0 {
