@@ -19,7 +19,7 @@ fn forget(connect: &mut Connect, operation: u8) {
         2 => connect.password = None,
         3 => (connect.user_name, connect.password) = (None, None),
         4 => connect.props = none(),
-        5 | 6 | 7 => {
+        5..=7 => {
             if let Some(will) = &mut connect.will {
                 match operation {
                     5 => will.topic.clear(),

@@ -59,13 +59,11 @@ fn by_definition(
     let name = TopicName::new(topic).expect("checked");
     for rule in rules.iter().filter(|rule| speaks(rule)) {
         match &rule.pattern {
-            Some(pattern) => {
-                if TopicFilter::new(pattern).is_ok_and(|filter| filter.matches(name)) {
-                    return allows(rule.effect);
-                }
+            Some(pattern) if TopicFilter::new(pattern).is_ok_and(|filter| filter.matches(name)) => {
+                return allows(rule.effect);
             }
             None if rule.effect == Effect::Deny => return false,
-            None => {}
+            _ => {}
         }
     }
     allows(default) && !topic.starts_with('$')
