@@ -230,6 +230,17 @@ impl Core {
         }
     }
 
+    /// The largest PUBLISH of the sender's own making that goes to the receiver. mosquitto 2.0 counts
+    /// without the first byte: what it so takes to fit is for its client to judge, as it would be
+    /// without a proxy, and not to be lost here.
+    #[inline]
+    pub(crate) const fn untouched_max_packet(&self, direction: Direction) -> usize {
+        match direction {
+            Direction::ToServer => self.receiver_max_packet(direction),
+            Direction::ToClient => self.receiver_max_packet(direction).saturating_add(1),
+        }
+    }
+
     /// The largest packet that the sender in this direction may send: a client is held to what it
     /// was told [MQTT-3.2.2-15].
     #[inline]

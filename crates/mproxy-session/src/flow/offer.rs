@@ -188,8 +188,9 @@ impl<H: PacketService> Flow<H> {
             return self.refuse_filters(packet, offered, turn);
         }
         let mut parts = packet.into_parts();
-        let unchanged =
-            parts.frame.as_ptr().addr() == offered.address && parts.frame.len() == offered.len;
+        let is_as_it_was =
+            |frame: &Bytes| frame.as_ptr().addr() == offered.address && frame.len() == offered.len;
+        let unchanged = is_as_it_was(&parts.frame);
         if !unchanged {
             turn.batch.modified += 1;
         }
@@ -204,7 +205,12 @@ impl<H: PacketService> Flow<H> {
             return Ok(Next::Replace(parts.frame));
         };
         let (layout, told) = self.settle_alias(&mut parts, layout, turn)?;
-        if layout.total_len() > turn.core.receiver_max_packet(self.direction) {
+        let maximum = if is_as_it_was(&parts.frame) {
+            turn.core.untouched_max_packet(self.direction)
+        } else {
+            turn.core.receiver_max_packet(self.direction)
+        };
+        if layout.total_len() > maximum {
             return self.refuse_publish(&layout, offered.left, Outcome::TooLarge, turn);
         }
         // not before it is sure that the packet goes

@@ -73,7 +73,7 @@ impl<H: PacketService> Flow<H> {
             }
         }
         turn.core.begin_flight(direction, layout.qos())?;
-        let undeliverable = total > turn.core.receiver_max_packet(direction)
+        let undeliverable = total > turn.core.untouched_max_packet(direction)
             || wants_payload && !whole && too_large_to_gather;
         if undeliverable {
             if let (false, Some(alias), Some(aliases)) =

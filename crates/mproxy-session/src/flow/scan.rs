@@ -151,7 +151,7 @@ impl<H: PacketService> Flow<H> {
             Direction::ToServer => core.sender_max_packet(Direction::ToServer),
             Direction::ToClient => usize::MAX,
         };
-        let max_packet = core.receiver_max_packet(self.direction).min(own_limit);
+        let max_packet = core.untouched_max_packet(self.direction).min(own_limit);
         let version = core.version();
         if self.tap.kinds().contains(Kind::Publish) {
             return self.offer_ordinary(buffer, at, filled, (version, max_packet), turn);
