@@ -88,7 +88,7 @@ impl<H: PacketService> Flow<H> {
         if self.rescan {
             self.rescan = false;
             if !self.input.is_empty() {
-                self.scan_input(writer, turn)?;
+                self.scan_input(SCRATCH_LEN, writer, turn)?;
                 return Ok(true);
             }
         }
@@ -149,7 +149,7 @@ impl<H: PacketService> Flow<H> {
             scratch::give_read(scratch);
             let max_packet_size = turn.core.limits.max_packet_size;
             if self.missing() == 0 || !self.judged && self.may_stream(max_packet_size) {
-                self.scan_input(writer, turn)?;
+                self.scan_input(read, writer, turn)?;
             }
             return Ok(true);
         }
@@ -175,9 +175,10 @@ impl<H: PacketService> Flow<H> {
         outcome.map(|_| true)
     }
 
-    /// Scans what the connection itself holds.
+    /// Scans what the connection itself holds, to which the last read added `read` bytes.
     fn scan_input<W: AsyncWrite + Unpin>(
         &mut self,
+        read: usize,
         writer: &mut W,
         turn: &mut Turn<'_, '_>,
     ) -> Result<(), End> {
@@ -197,7 +198,7 @@ impl<H: PacketService> Flow<H> {
             });
         }
         self.input_waits();
-        self.choose_gather(SCRATCH_LEN);
+        self.choose_gather(read);
         Ok(())
     }
 
