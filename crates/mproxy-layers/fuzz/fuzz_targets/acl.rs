@@ -18,7 +18,7 @@ struct Written {
     pattern: Option<String>,
 }
 
-const PLACEHOLDERS: [&str; 2] = ["${client_id}", "${username}"];
+const PLACEHOLDERS: [&str; 3] = ["${client_id}", "${username}", "${cn}"];
 
 /// The value of a placeholder, if it can stand in a pattern.
 fn usable(value: Option<&str>) -> Option<&str> {
@@ -34,8 +34,11 @@ fn filled(pattern: &str, client_id: &str, username: Option<&str>) -> Option<Stri
         rest = &rest[at..];
         let (placeholder, value) = if rest.starts_with(PLACEHOLDERS[0]) {
             (PLACEHOLDERS[0], Some(client_id))
-        } else {
+        } else if rest.starts_with(PLACEHOLDERS[1]) {
             (PLACEHOLDERS[1], username)
+        } else {
+            // no client here has a certificate
+            (PLACEHOLDERS[2], None)
         };
         out.push_str(usable(value)?);
         rest = &rest[placeholder.len()..];

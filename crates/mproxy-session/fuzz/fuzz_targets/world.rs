@@ -175,6 +175,8 @@ struct End {
     /// What was sent and hooks were not asked about, as far as is known.
     unasked: VecDeque<Item>,
     received: Trace,
+    /// What came before this end sent a CONNECT that is one.
+    early: Vec<u8>,
     /// What has come and wants an answer.
     unanswered: VecDeque<Item>,
     /// How many packets of a kind and identifier may still come.
@@ -195,6 +197,7 @@ impl End {
             sent: Trace::new(version, direction).early(),
             unasked: VecDeque::new(),
             received: Trace::new(version, direction.opposite()),
+            early: Vec::new(),
             unanswered: VecDeque::new(),
             credit: BTreeMap::new(),
             rogue: false,
@@ -275,10 +278,13 @@ impl End {
         if bytes.is_empty() {
             return false;
         }
+        if self.connects == 0 {
+            self.early.extend_from_slice(&bytes);
+        }
         let items = match self.received.take(&bytes) {
             Ok(items) => items,
             // the refusal of a CONNECT that is none, in what it seems to speak
-            Err(_) if self.connects == 0 && is_refusal(&bytes) => return true,
+            Err(_) if self.connects == 0 && is_refusal(&self.early) => return true,
             Err((_, error)) => panic!("{who} got what is malformed: {error:?}, in {bytes:02x?}"),
         };
         for item in items {
