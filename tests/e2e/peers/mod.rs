@@ -4,6 +4,7 @@
 //! Each broker is first tried directly, at the same time and by the same client. What it does not
 //! do then is listed here with its reason, and must not work through the proxy either.
 
+mod cases;
 mod programs;
 mod rumqttc;
 
@@ -93,10 +94,10 @@ impl Subject {
         let versions = self.versions.iter().copied().filter(|it| *it != "3.1");
         let versions: Vec<_> = versions.collect();
         let (broker, proxy) = (self.addr, mproxy.addr());
-        let output = rumqttc::run(broker, proxy, &versions, &FEATURES, &self.names()).await;
+        let output = rumqttc::run(broker, proxy, &versions, &self.names()).await;
         self.compare("rumqttc", &versions, &WAYS[..2], &output);
         // and two that know no WebSocket
-        let output = programs::run(broker, proxy, self.versions, &FEATURES, &self.names()).await;
+        let output = programs::run(broker, proxy, self.versions, &self.names()).await;
         self.compare(
             "mosquitto_pub, mosquitto_sub",
             self.versions,

@@ -1,19 +1,20 @@
 //! `mosquitto_pub` and `mosquitto_sub`: the same as the scripts of `tests/clients`, with programs that
 //! are run anew for everything that they do.
 
-use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures_util::{FutureExt, StreamExt, stream};
+use futures_util::FutureExt;
 use mproxy_tests::clients::{MosquittoSub, mosquitto_pub, mosquitto_sub};
 use mproxy_tests::wire::Version;
 use rustix::process::Signal;
 use tempfile::NamedTempFile;
 use tokio::time::timeout;
+
+use super::cases::{self, Case};
 
 /// How long is waited for what a broker does not do.
 const SHORT: Duration = Duration::from_secs(2);
@@ -21,56 +22,29 @@ const SHORT: Duration = Duration::from_secs(2);
 /// How many cases are tried at a time: each is some programs.
 const AT_ONCE: usize = 8;
 
-struct Case<'a> {
-    name: &'a str,
+struct Attempt<'a> {
+    case: &'a Case<'a>,
     version: Version,
-    way: &'a str,
-    feature: &'a str,
-    addr: SocketAddr,
-    broker: SocketAddr,
-    number: usize,
     /// Names of the clients so far.
     clients: AtomicUsize,
 }
 
-/// A line for each case, as the scripts print them.
+/// A line for each case.
 pub(super) async fn run(
     broker: SocketAddr,
     proxy: SocketAddr,
     versions: &[&str],
-    features: &[&str],
     cannot: &str,
 ) -> String {
-    let mut cases = Vec::new();
-    for name in versions {
-        for (way, addr) in [("direct", broker), ("tcp", proxy)] {
-            for feature in features {
-                cases.push(Case {
-                    name,
-                    version: version(name),
-                    way,
-                    feature,
-                    addr,
-                    broker,
-                    number: cases.len(),
-                    clients: AtomicUsize::new(0),
-                });
-            }
-        }
-    }
-    let results: Vec<_> = stream::iter(&cases)
-        .map(|case| case.result(cannot))
-        .buffered(AT_ONCE)
-        .collect()
-        .await;
-    let mut output = String::new();
-    for (case, result) in cases.iter().zip(results) {
-        let Case {
-            name, way, feature, ..
-        } = case;
-        writeln!(output, "{name} {way} {feature}: {result}").expect("strings are writable");
-    }
-    output
+    let attempt = async |case: &Case<'_>| {
+        let attempt = Attempt {
+            case,
+            version: version(case.version),
+            clients: AtomicUsize::new(0),
+        };
+        attempt.result().await
+    };
+    cases::run(broker, proxy, versions, cannot, AT_ONCE, attempt).await
 }
 
 fn version(name: &str) -> Version {
@@ -81,37 +55,30 @@ fn version(name: &str) -> Version {
     }
 }
 
-impl Case<'_> {
-    async fn result(&self, cannot: &str) -> &'static str {
-        let listed = |name: String| cannot.split(',').any(|it| it == name);
-        if listed(format!("!{}", self.feature)) {
-            return "not tried";
-        }
-        let attempt = AssertUnwindSafe(self.attempt()).catch_unwind();
-        let ended = if listed(self.feature.to_owned()) {
+impl Attempt<'_> {
+    async fn result(&self) -> Result<(), String> {
+        let attempt = AssertUnwindSafe(self.run()).catch_unwind();
+        let ended = if self.case.is_doubtful {
             timeout(SHORT, attempt).await
         } else {
             Ok(attempt.await)
         };
         match ended {
-            Ok(Ok(())) => "ok",
+            Ok(Ok(())) => Ok(()),
             // what was wrong has been printed
-            Ok(Err(_)) => "failed",
-            Err(_) => "not in time",
+            Ok(Err(_)) => Err("failed".to_owned()),
+            Err(_) => Err("not in time".to_owned()),
         }
     }
 
     fn label(&self) -> String {
-        let Self {
-            name, way, feature, ..
-        } = self;
-        format!("mq/{name}/{way}/{feature}").replace('.', "")
+        self.case.label("mq")
     }
 
     /// 23 letters are the most in MQTT 3.1.
     fn client_id(&self) -> String {
         let client = self.clients.fetch_add(1, Ordering::Relaxed);
-        format!("mq{}-{client}", self.number)
+        format!("mq{}-{client}", self.case.number)
     }
 
     async fn subscriber(&self, addr: SocketAddr, qos: &str, args: &[&str]) -> MosquittoSub {
@@ -131,14 +98,14 @@ impl Case<'_> {
     fn directions(&self) -> [(SocketAddr, SocketAddr, String); 2] {
         let label = self.label();
         [
-            (self.addr, self.broker, format!("{label}/up")),
-            (self.broker, self.addr, format!("{label}/down")),
+            (self.case.addr, self.case.broker, format!("{label}/up")),
+            (self.case.broker, self.case.addr, format!("{label}/down")),
         ]
     }
 
-    async fn attempt(&self) {
+    async fn run(&self) {
         let label = self.label();
-        match self.feature {
+        match self.case.feature {
             "qos0" => self.both_ways("0", &["-m", "hi"], "2 6869").await,
             "qos1" => self.both_ways("1", &["-m", "hi"], "2 6869").await,
             "qos2" => self.both_ways("2", &["-m", "hi"], "2 6869").await,
@@ -154,8 +121,10 @@ impl Case<'_> {
             "long_topic" => {
                 let filter = format!("{label}/#");
                 let topic = format!("{label}/{}", "t".repeat(65_534 - label.len()));
-                let service = self.subscriber(self.broker, "1", &["-t", &filter]).await;
-                self.publish(self.addr, "1", &["-t", &topic, "-m", "x"])
+                let service = self
+                    .subscriber(self.case.broker, "1", &["-t", &filter])
+                    .await;
+                self.publish(self.case.addr, "1", &["-t", &topic, "-m", "x"])
                     .await;
                 service.message(&format!("{topic} 1 0 1 78")).await;
             }
@@ -165,31 +134,37 @@ impl Case<'_> {
                     let topic = ["-t", "nothing", "--will-topic", &label];
                     [&topic[..], &["--will-qos", "1", "--will-payload", text]].concat()
                 };
-                let service = self.subscriber(self.broker, "1", &["-t", &label]).await;
+                let service = self
+                    .subscriber(self.case.broker, "1", &["-t", &label])
+                    .await;
                 // one that has subscribed and leaves
                 let id = self.client_id();
                 let leaves = [&["-i", &id, "-E"], &will("no")[..]].concat();
-                let (code, output) = mosquitto_sub(self.addr, self.version, &leaves).await;
+                let (code, output) = mosquitto_sub(self.case.addr, self.version, &leaves).await;
                 assert_eq!(code, 0, "{label}: {output}");
-                let dies = self.subscriber(self.addr, "1", &will("will")).await;
+                let dies = self.subscriber(self.case.addr, "1", &will("will")).await;
                 dies.process().signal(Signal::KILL);
                 let message = format!("{label} 1 0 4 77696c6c");
                 service.message(&message).await;
                 assert_eq!(service.messages(), [message]);
             }
             "takeover" => {
-                let old = self.subscriber(self.addr, "1", &["-t", "nothing"]).await;
-                let service = self.subscriber(self.broker, "1", &["-t", &label]).await;
+                let old = self
+                    .subscriber(self.case.addr, "1", &["-t", "nothing"])
+                    .await;
+                let service = self
+                    .subscriber(self.case.broker, "1", &["-t", &label])
+                    .await;
                 let args = [
                     "-i",
-                    &format!("mq{}-0", self.number),
+                    &format!("mq{}-0", self.case.number),
                     "-q",
                     "1",
                     "-t",
                     &label,
                 ];
                 let args = [&args[..], &["-m", "new"]].concat();
-                let (code, output) = mosquitto_pub(self.addr, self.version, &args).await;
+                let (code, output) = mosquitto_pub(self.case.addr, self.version, &args).await;
                 assert_eq!(code, 0, "{label}: {output}");
                 service.message(&format!("{label} 1 0 3 6e6577")).await;
                 // the old one comes back after a second; in 5.0 not if it is told that it was sent away,
@@ -205,13 +180,13 @@ impl Case<'_> {
             "unsubscribe" => {
                 let [gone, fence] = ["gone", "fence"].map(|name| format!("{label}/{name}"));
                 let args = ["-t", &gone, "-t", &fence, "-U", &gone];
-                let device = self.subscriber(self.addr, "1", &args).await;
+                let device = self.subscriber(self.case.addr, "1", &args).await;
                 device
                     .process()
                     .line("UNSUBACK", |line| line.contains("received UNSUBACK"))
                     .await;
                 for topic in [&gone, &fence] {
-                    self.publish(self.broker, "1", &["-t", topic, "-m", "x"])
+                    self.publish(self.case.broker, "1", &["-t", topic, "-m", "x"])
                         .await;
                 }
                 let message = format!("{fence} 1 0 1 78");
@@ -225,13 +200,13 @@ impl Case<'_> {
                     args.extend(["-x", "60"]);
                 }
                 let once = [&args[..], &["-E"]].concat();
-                let (code, output) = mosquitto_sub(self.addr, self.version, &once).await;
+                let (code, output) = mosquitto_sub(self.case.addr, self.version, &once).await;
                 assert_eq!(code, 0, "{label}: {output}");
                 for number in ["0", "1", "2"] {
-                    self.publish(self.broker, "1", &["-t", &label, "-m", number])
+                    self.publish(self.case.broker, "1", &["-t", &label, "-m", number])
                         .await;
                 }
-                let device = MosquittoSub::start(self.addr, self.version, &args).await;
+                let device = MosquittoSub::start(self.case.addr, self.version, &args).await;
                 let all = [0, 1, 2].map(|number| format!("{label} 1 0 1 3{number}"));
                 device.message(&all[2]).await;
                 assert_eq!(device.messages(), all);

@@ -3,16 +3,16 @@
 //!
 //! Over TCP only: what it needs for WebSocket is a second `tungstenite` and a TLS.
 
-use std::fmt::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use rumqttc::v5::mqttbytes::{QoS as QoS5, v5 as packets5};
 use rumqttc::{AsyncClient, Event, LastWill, MqttOptions, Outgoing, Packet, QoS, v5};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+
+use super::cases::{self, Case};
 
 /// How long something is waited for that is to happen, and that is not.
 const PATIENCE: Duration = Duration::from_secs(25);
@@ -64,82 +64,32 @@ impl Drop for Device {
     }
 }
 
-struct Case<'a> {
-    version: &'a str,
-    way: &'a str,
-    feature: &'a str,
-    addr: SocketAddr,
-    broker: SocketAddr,
-    number: usize,
-    patience: Duration,
+struct Attempt<'a> {
+    case: &'a Case<'a>,
 }
 
-/// A line for each case, as the scripts print them.
+/// A line for each case.
 pub(super) async fn run(
     broker: SocketAddr,
     proxy: SocketAddr,
     versions: &[&str],
-    features: &[&str],
     cannot: &str,
 ) -> String {
-    let mut cases = Vec::new();
-    for version in versions {
-        for (way, addr) in [("direct", broker), ("tcp", proxy)] {
-            for feature in features {
-                let slow = cannot.split(',').any(|name| name == *feature);
-                cases.push(Case {
-                    version,
-                    way,
-                    feature,
-                    addr,
-                    broker,
-                    number: cases.len(),
-                    patience: if slow { SHORT } else { PATIENCE },
-                });
-            }
-        }
-    }
-    let results = join_all(cases.iter().map(async |case| {
-        if cannot
-            .split(',')
-            .any(|name| name.strip_prefix('!') == Some(case.feature))
-        {
-            return Err("not tried".to_owned());
-        }
-        case.attempt().await
-    }))
-    .await;
-    let mut output = String::new();
-    for (case, result) in cases.iter().zip(results) {
-        let result = result.map_or_else(|error| error.replace('\n', " "), |()| "ok".to_owned());
-        let Case {
-            version,
-            way,
-            feature,
-            ..
-        } = case;
-        writeln!(output, "{version} {way} {feature}: {result}").expect("strings are writable");
-    }
-    output
+    let attempt = async |case: &Case<'_>| Attempt { case }.run().await;
+    cases::run(broker, proxy, versions, cannot, usize::MAX, attempt).await
 }
 
-impl Case<'_> {
+impl Attempt<'_> {
     fn label(&self) -> String {
-        let Self {
-            version,
-            way,
-            feature,
-            ..
-        } = self;
-        format!("rs/{version}/{way}/{feature}").replace('.', "")
+        self.case.label("rs")
     }
 
     async fn device(&self) -> Result<Device, String> {
-        self.client("device", self.addr, None, false).await
+        self.client("device", self.case.addr, None, false).await
     }
 
     async fn service(&self) -> Result<Device, String> {
-        self.client("service", self.broker, None, false).await
+        self.client("service", self.case.broker, None, false).await
     }
 
     async fn client(
@@ -149,9 +99,9 @@ impl Case<'_> {
         will: Option<&str>,
         keep: bool,
     ) -> Result<Device, String> {
-        let id = format!("rs{}-{name}", self.number);
+        let id = format!("rs{}-{name}", self.case.number);
         let (sender, seen) = mpsc::channel(EVENTS);
-        let (client, pump) = if self.version == "5" {
+        let (client, pump) = if self.case.version == "5" {
             five(id, addr, will, keep, self.label(), sender)
         } else {
             three(id, addr, will, keep, self.label(), sender)
@@ -161,7 +111,11 @@ impl Case<'_> {
             seen,
             early: Vec::new(),
             pump,
-            patience: self.patience,
+            patience: if self.case.is_doubtful {
+                SHORT
+            } else {
+                PATIENCE
+            },
             present: false,
         };
         let connected = device.wait("CONNACK", |it| matches!(it, Seen::Connected { .. }));
@@ -169,9 +123,9 @@ impl Case<'_> {
         Ok(device)
     }
 
-    async fn attempt(&self) -> Outcome {
+    async fn run(&self) -> Outcome {
         let label = self.label();
-        match self.feature {
+        match self.case.feature {
             "qos0" => self.both_ways(0, b"\0\xff").await,
             "qos1" => self.both_ways(1, b"\0\xff").await,
             "qos2" => self.both_ways(2, b"\0\xff").await,
@@ -189,9 +143,14 @@ impl Case<'_> {
             "will" => {
                 let mut service = self.service().await?;
                 service.subscribe(&label, 1).await?;
-                let leaves = self.client("leaves", self.addr, Some("no"), false).await?;
+                let leaves = self
+                    .client("leaves", self.case.addr, Some("no"), false)
+                    .await?;
                 leaves.leave().await?;
-                drop(self.client("dies", self.addr, Some("will"), false).await?);
+                drop(
+                    self.client("dies", self.case.addr, Some("will"), false)
+                        .await?,
+                );
                 service.expect(&label, 1, false, b"will").await
             }
             "takeover" => {
@@ -213,14 +172,14 @@ impl Case<'_> {
                 device.expect(&fence, 1, false, b"x").await
             }
             "persistent" => {
-                let mut away = self.client("device", self.addr, None, true).await?;
+                let mut away = self.client("device", self.case.addr, None, true).await?;
                 let mut service = self.service().await?;
                 away.subscribe(&label, 1).await?;
                 away.leave().await?;
                 for number in [b"0", b"1", b"2"] {
                     service.publish(&label, 1, false, number).await?;
                 }
-                let mut device = self.client("device", self.addr, None, true).await?;
+                let mut device = self.client("device", self.case.addr, None, true).await?;
                 for number in [b"0", b"1", b"2"] {
                     device.expect(&label, 1, false, number).await?;
                 }
