@@ -56,6 +56,11 @@ impl Offered {
             left,
         }
     }
+
+    /// True for the frame that was offered, as it was.
+    fn is(&self, frame: &[u8]) -> bool {
+        frame.as_ptr().addr() == self.address && frame.len() == self.len
+    }
 }
 
 impl<H: PacketService> Flow<H> {
@@ -188,9 +193,7 @@ impl<H: PacketService> Flow<H> {
             return self.refuse_filters(packet, offered, turn);
         }
         let mut parts = packet.into_parts();
-        let is_as_it_was =
-            |frame: &Bytes| frame.as_ptr().addr() == offered.address && frame.len() == offered.len;
-        let unchanged = is_as_it_was(&parts.frame);
+        let unchanged = offered.is(&parts.frame);
         if !unchanged {
             turn.batch.modified += 1;
         }
@@ -205,7 +208,7 @@ impl<H: PacketService> Flow<H> {
             return Ok(Next::Replace(parts.frame));
         };
         let (layout, told) = self.settle_alias(&mut parts, layout, turn)?;
-        let maximum = if is_as_it_was(&parts.frame) {
+        let maximum = if offered.is(&parts.frame) {
             turn.core.untouched_max_packet(self.direction)
         } else {
             turn.core.receiver_max_packet(self.direction)
