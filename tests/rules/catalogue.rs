@@ -87,7 +87,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule(
         11,
         ALL,
-        "refuses control characters and noncharacters in names, topics and filters",
+        "refuses control characters and noncharacters in names, topics and filters, or passes them on",
     ),
     rule(
         12,

@@ -4,9 +4,9 @@ use mproxy_tests::wire::{
     Connect, DISCONNECT, PINGREQ, PINGRESP, Publish, Version, connack, field, frame, properties,
     puback, pubcomp, pubrec, pubrel, suback, subscribe, unsubscribe, user_property,
 };
-use mproxy_tests::{Link, memory};
+use mproxy_tests::{Link, Setup, memory};
 
-use crate::ground::{Ground, both_end, client, down, fence, sent_away, turned_away, up};
+use crate::ground::{Ground, PREFIX, both_end, client, down, fence, sent_away, turned_away, up};
 use crate::packets::{PROPERTIES, accepted, ack, body, connect, swap};
 
 tests! {
@@ -23,6 +23,7 @@ tests! {
     strings_of_a_broker_are_utf_8_without_nul [r8 r9] in all;
     a_byte_order_mark_is_a_character [r10] in all;
     names_have_no_control_characters [r11] in all;
+    control_characters_go_on_where_that_is_wanted [r11] in all;
     topics_are_bytes [r12] in all;
     binary_is_no_text [r13] in all;
     properties_of_a_client_belong_where_they_are [r14] in v5;
@@ -511,21 +512,23 @@ async fn a_byte_order_mark_is_a_character(version: Version) {
     }
 }
 
+/// Four bytes with a character that the standard discourages.
+const CONTROLS: [&[u8; 4]; 7] = [
+    b"a\x01bc",
+    b"a\x1fbc",
+    b"a\x7fbc",
+    b"a\xc2\x80b",
+    b"a\xc2\x9fb",
+    b"a\xef\xbf\xbe",    // U+FFFE
+    b"\xf0\x9f\xbf\xbf", // U+1FFFF
+];
+
 /// As a receiver may do, and as it is better: they end up in logs and on terminals.
 async fn names_have_no_control_characters(version: Version) {
     let ground = Ground::new().await;
-    let controls: [&[u8; 4]; 7] = [
-        b"a\x01bc",
-        b"a\x1fbc",
-        b"a\x7fbc",
-        b"a\xc2\x80b",
-        b"a\xc2\x9fb",
-        b"a\xef\xbf\xbe",    // U+FFFE
-        b"\xf0\x9f\xbf\xbf", // U+1FFFF
-    ];
     let names = marked_connects(version).into_iter().take(3);
     for marked in names {
-        for text in controls {
+        for text in CONTROLS {
             let mut link = ground.link("mqtt", version).await;
             link.send(&swap(&marked, MARK, text)).await;
             turned_away(link, None, &[0x81, 0x85]).await;
@@ -533,11 +536,110 @@ async fn names_have_no_control_characters(version: Version) {
     }
     ground.nobody_before(version).await;
     for marked in marked_to_server(version).into_iter().take(3) {
-        for (number, text) in controls.into_iter().enumerate() {
+        for (number, text) in CONTROLS.into_iter().enumerate() {
             let (mut client, server) = ground.pair(LISTENERS[number % 2], version).await;
             client.send(&swap(&marked, MARK, text)).await;
             both_end(client, server, &[0x81, 0x90]).await;
         }
+    }
+    for marked in marked_publishes(version) {
+        for (number, text) in CONTROLS.into_iter().enumerate() {
+            for from_client in [true, false] {
+                let (mut client, mut server) = ground.pair(LISTENERS[number % 2], version).await;
+                let sender = if from_client {
+                    &mut client
+                } else {
+                    &mut server
+                };
+                sender.send(&swap(&marked, MARK, text)).await;
+                both_end(client, server, &[0x80, 0x81, 0x90]).await;
+            }
+        }
+    }
+}
+
+/// PUBLISH with a mark as topic name, and as Response Topic.
+fn marked_publishes(version: Version) -> Vec<Vec<u8>> {
+    let mut marked = vec![Publish::new(version, "MaRk").bytes("x")];
+    if version.is_v5() {
+        let block = [&[0x08][..], &field("MaRk")].concat();
+        marked.push(Publish::new(version, "t").properties(&block).bytes("x"));
+    }
+    marked
+}
+
+/// Some devices have them in their names, and some brokers do not mind. Whether somebody looks at
+/// the packets or changes them makes no difference.
+async fn control_characters_go_on_where_that_is_wanted(version: Version) {
+    let ground = Ground::with(|setup| {
+        let listeners = ["mqtt", "acl", "map"];
+        let pass = |setup: Setup, name: &str| {
+            setup.set(&format!("listeners.{name}.control_characters"), "pass")
+        };
+        listeners.into_iter().fold(setup, pass)
+    })
+    .await;
+    for marked in marked_connects(version) {
+        for text in CONTROLS {
+            let sent = swap(&marked, MARK, text);
+            let mut link = ground.link("mqtt", version).await;
+            link.send(&sent).await;
+            ground.broker.session().await.expect(&sent).await;
+        }
+    }
+    for listener in LISTENERS {
+        for text in CONTROLS {
+            for marked in marked_to_server(version) {
+                let (mut client, mut server) = ground.pair(listener, version).await;
+                let sent = swap(&marked, MARK, text);
+                up(&mut client, &mut server, &sent, &sent).await;
+            }
+            let (mut client, mut server) = ground.pair(listener, version).await;
+            for marked in marked_publishes(version) {
+                let sent = swap(&marked, MARK, text);
+                down(&mut client, &mut server, &sent, &sent).await;
+            }
+        }
+    }
+    for text in CONTROLS {
+        let name = str::from_utf8(text).expect("a name");
+        let mapped_name = format!("{PREFIX}{name}");
+        let (mut client, mut server) = ground.pair("map", version).await;
+        let own = Publish::new(version, name).bytes("x");
+        let mapped = Publish::new(version, &mapped_name).bytes("x");
+        up(&mut client, &mut server, &own, &mapped).await;
+        down(&mut client, &mut server, &mapped, &own).await;
+        let filters = |prefix: &str| {
+            [("a", 0), (name, 1)].map(|(filter, qos)| (format!("{prefix}{filter}"), qos))
+        };
+        let [own, mapped] = ["", PREFIX].map(|prefix| {
+            let filters = filters(prefix);
+            let filters: Vec<_> = filters.iter().map(|(name, qos)| (&**name, *qos)).collect();
+            subscribe(version, 1, &filters)
+        });
+        up(&mut client, &mut server, &own, &mapped).await;
+        if version.is_v5() {
+            let response = [&[0x08][..], &field(name)].concat();
+            let own = Publish::new(version, "t").properties(&response).bytes("x");
+            let response = [&[0x08][..], &field(&mapped_name)].concat();
+            let mapped = Publish::new(version, &format!("{PREFIX}t"));
+            let mapped = mapped.properties(&response).bytes("x");
+            up(&mut client, &mut server, &own, &mapped).await;
+            // and an alias that is bound to one
+            let aliases = [0x22, 0, 10];
+            let hello = self::client(version).properties(&aliases);
+            let answer = accepted(&aliases);
+            let (mut client, mut server, _) = ground.open("map", &hello, &answer).await;
+            for topic in [name, ""] {
+                let alias = Publish::new(version, topic).properties(&[0x23, 0, 1]);
+                client.send(&alias.bytes("x")).await;
+                assert_eq!(server.message().await.topic, mapped_name);
+            }
+        }
+    }
+    // and a log line is one line
+    for line in ground.mproxy.process().lines() {
+        assert!(!line.contains(char::is_control), "{line:?}");
     }
 }
 

@@ -58,7 +58,8 @@ decode_errors! {
     InvalidUtf8, MALFORMED_PACKET, "MQTT-1.5.4-1", "string is not well-formed UTF-8";
     /// A string holds U+0000.
     NulCharacter, MALFORMED_PACKET, "MQTT-1.5.4-2", "string contains U+0000";
-    /// A string that names something holds a control character or a noncharacter.
+    /// A string that names something holds a control character or a noncharacter, and whoever reads
+    /// it refuses those; see [`View::has_control`](crate::View::has_control).
     ControlCharacter, MALFORMED_PACKET, "1.5.4", "string contains a control character or a noncharacter";
     /// QoS bits 11.
     QosThree, MALFORMED_PACKET, "MQTT-3.3.1-4", "QoS 3";

@@ -214,6 +214,7 @@ pub struct Property<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Properties<'a> {
     bytes: &'a [u8],
+    has_control: bool,
 }
 
 /// Why a property may not stand where it does.
@@ -235,6 +236,7 @@ impl<'a> Properties<'a> {
     pub fn parse(bytes: &'a [u8], place: Place) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes, 0);
         let mut seen = 0u64; // a bit per identifier: the largest is 0x2a
+        let mut has_control = false;
         while !reader.is_at_end() {
             let property = read_property(&mut reader, bytes)?;
             if !property.id.is_allowed_in(place) {
@@ -245,13 +247,18 @@ impl<'a> Properties<'a> {
                 return Err(DecodeError::DuplicateProperty);
             }
             seen |= bit;
-            check_value(property)?;
+            has_control |= check_value(property)?;
         }
         let has = |id: PropertyId| seen & (1u64 << id as u8) != 0;
         if has(PropertyId::AuthenticationData) && !has(PropertyId::AuthenticationMethod) {
             return Err(DecodeError::AuthDataWithoutMethod);
         }
-        Ok(Self { bytes })
+        Ok(Self { bytes, has_control })
+    }
+
+    /// True when the Response Topic holds a control character.
+    pub(crate) const fn has_control(&self) -> bool {
+        self.has_control
     }
 
     /// The bytes of the block, without its length.
@@ -409,7 +416,8 @@ fn read_property<'a>(
     })
 }
 
-fn check_value(property: Property<'_>) -> Result<(), DecodeError> {
+/// Judges a value. Returns whether it is a topic name that holds a control character.
+fn check_value(property: Property<'_>) -> Result<bool, DecodeError> {
     match (property.id, property.value) {
         (_, Value::Byte(2..)) => Err(DecodeError::PropertyValue),
         (PropertyId::TopicAlias, Value::U16(0)) => Err(DecodeError::TopicAliasZero),
@@ -422,7 +430,7 @@ fn check_value(property: Property<'_>) -> Result<(), DecodeError> {
                 DecodeError::WildcardInTopicName => DecodeError::PropertyValue,
                 error => error,
             }),
-        _ => Ok(()),
+        _ => Ok(false),
     }
 }
 
@@ -433,7 +441,7 @@ fn check_written(bytes: &[u8], value: Value<'_>) -> Result<(), DecodeError> {
     if !reader.is_at_end() || property.value != value {
         return Err(DecodeError::PropertyValue);
     }
-    check_value(property)
+    check_value(property).map(|_| ())
 }
 
 /// Writes properties into a buffer, as the packets that the proxy itself sends need them.

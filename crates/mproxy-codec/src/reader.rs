@@ -10,12 +10,22 @@ use crate::varint;
 pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
+    has_control: bool,
 }
 
 impl<'a> Reader<'a> {
     /// A cursor over `bytes` that starts at offset `at`.
     pub(crate) const fn new(bytes: &'a [u8], at: usize) -> Self {
-        Self { bytes, at }
+        Self {
+            bytes,
+            at,
+            has_control: false,
+        }
+    }
+
+    /// True when a name, a topic or a filter that was read holds a control character.
+    pub(crate) const fn has_control(&self) -> bool {
+        self.has_control
     }
 
     /// Offset of the next byte from the start of the slice.
@@ -78,27 +88,32 @@ impl<'a> Reader<'a> {
         text(self.binary()?)
     }
 
-    /// A UTF-8 string that names something and therefore holds no control characters.
+    /// A UTF-8 string that names something.
     pub(crate) fn name(&mut self) -> Result<&'a str, DecodeError> {
         let text = self.string()?;
-        if topic::has_control(text) {
-            Err(DecodeError::ControlCharacter)
-        } else {
-            Ok(text)
-        }
+        self.has_control |= topic::has_control(text);
+        Ok(text)
     }
 
     /// A topic name: not empty, no wildcards.
     pub(crate) fn topic_name(&mut self) -> Result<&'a [u8], DecodeError> {
         let bytes = self.binary()?;
-        check_topic_name(bytes)?;
+        self.has_control |= check_topic_name(bytes)?;
         Ok(bytes)
+    }
+
+    pub(crate) fn topic_filter(&mut self) -> Result<&'a str, DecodeError> {
+        let (filter, has_control) = check_topic_filter(self.binary()?)?;
+        self.has_control |= has_control;
+        Ok(filter)
     }
 
     /// A property block with its length in front.
     pub(crate) fn properties(&mut self, place: Place) -> Result<Properties<'a>, DecodeError> {
         let len = self.varint()?;
-        Properties::parse(self.take(len as usize)?, place)
+        let properties = Properties::parse(self.take(len as usize)?, place)?;
+        self.has_control |= properties.has_control();
+        Ok(properties)
     }
 
     /// Demands that everything has been read.
@@ -121,40 +136,34 @@ pub(crate) fn text(bytes: &[u8]) -> Result<&str, DecodeError> {
     }
 }
 
-/// A topic name as PUBLISH and a will carry it.
+/// A topic name as PUBLISH and a will carry it. Returns whether it holds a control character.
 #[inline]
-pub(crate) fn check_topic_name(bytes: &[u8]) -> Result<(), DecodeError> {
+pub(crate) fn check_topic_name(bytes: &[u8]) -> Result<bool, DecodeError> {
     if topic::is_plain_name(bytes) {
-        Ok(())
+        Ok(false)
     } else {
         check_unusual_topic_name(bytes)
     }
 }
 
 #[cold]
-fn check_unusual_topic_name(bytes: &[u8]) -> Result<(), DecodeError> {
+fn check_unusual_topic_name(bytes: &[u8]) -> Result<bool, DecodeError> {
     topic::validate_name(bytes)?;
-    if topic::has_control(text(bytes)?) {
-        Err(DecodeError::ControlCharacter)
-    } else {
-        Ok(())
-    }
+    Ok(topic::has_control(text(bytes)?))
 }
 
 /// A topic filter as SUBSCRIBE and UNSUBSCRIBE carry it. Brokers honour `$share` for clients of
-/// MQTT 3.x too, so its rules hold in every version.
-pub(crate) fn check_topic_filter(bytes: &[u8]) -> Result<&str, DecodeError> {
+/// MQTT 3.x too, so its rules hold in every version. Returns also whether it holds a control
+/// character.
+pub(crate) fn check_topic_filter(bytes: &[u8]) -> Result<(&str, bool), DecodeError> {
     if is_plain_filter(bytes) || is_plain_shared_filter(bytes) {
-        return core::str::from_utf8(bytes).map_err(|_| DecodeError::InvalidUtf8);
+        let filter = core::str::from_utf8(bytes).map_err(|_| DecodeError::InvalidUtf8)?;
+        return Ok((filter, false));
     }
     let filter = TopicFilter::from_bytes(bytes)?;
     filter.shared()?;
     let filter = filter.as_str();
-    if topic::has_control(filter) {
-        Err(DecodeError::ControlCharacter)
-    } else {
-        Ok(filter)
-    }
+    Ok((filter, topic::has_control(filter)))
 }
 
 /// Says whether these bytes are a valid topic filter of printable ASCII that does not begin with

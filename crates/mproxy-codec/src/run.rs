@@ -134,6 +134,7 @@ impl PublishLayout {
             topic_alias: 0,
             first,
             head_len: head_len as u8,
+            has_control: false,
         })
     }
 }

@@ -114,9 +114,21 @@ enum Outcome {
     Refused(DecodeError),
 }
 
+/// As a receiver that refuses control characters, which it may.
+fn parse(
+    version: Version,
+    direction: Direction,
+    bytes: &[u8],
+) -> Result<Option<View<'_>>, DecodeError> {
+    match View::parse(version, direction, bytes) {
+        Ok(Some(view)) if view.has_control() => Err(DecodeError::ControlCharacter),
+        parsed => parsed,
+    }
+}
+
 fn read(version: Version, direction: Direction, mut bytes: &[u8]) -> Outcome {
     loop {
-        match View::parse(version, direction, bytes) {
+        match parse(version, direction, bytes) {
             Ok(Some(_)) => {
                 let head = Head::parse(bytes).expect("parsed").expect("whole");
                 bytes = &bytes[head.total_len()..];
@@ -134,7 +146,7 @@ fn read_cut(version: Version, direction: Direction, bytes: &[u8], cut: Cut) -> O
     for size in cut.sizes(bytes.len()) {
         end += size;
         loop {
-            match View::parse(version, direction, &bytes[start..end]) {
+            match parse(version, direction, &bytes[start..end]) {
                 Ok(Some(_)) => {
                     let head = Head::parse(&bytes[start..end]).expect("parsed");
                     start += head.expect("whole").total_len();

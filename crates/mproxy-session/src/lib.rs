@@ -32,7 +32,7 @@ pub use self::{
         PublishRef, Refusal, Repeated, Review, ReviewFuture, ReviewLayer, Reviewer, Rewrite,
         RewriteLayer, SubscribeMut, Tap, TapFuture, Verdict, WrapHooks,
     },
-    limits::{Limits, RefusedPublish, ServerReference, Versions},
+    limits::{ControlCharacters, Limits, RefusedPublish, ServerReference, Versions},
     recorder::{Batch, NoRecorder, Recorder},
     session::Session,
     summary::{CloseReason, Side, Summary, Traffic},

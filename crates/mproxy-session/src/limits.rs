@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mproxy_codec::Version;
+use mproxy_codec::{DecodeError, Version};
 
 /// Bounds and policies of a session. Every buffer, wait and loop has one.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +39,8 @@ pub struct Limits {
     pub max_keep_alive: u16,
     /// What becomes of a Server Reference with which the broker sends a client elsewhere.
     pub server_reference: ServerReference,
+    /// What becomes of a packet in which a name, a topic or a topic filter holds control characters.
+    pub control_characters: ControlCharacters,
     /// The protocol versions that are served.
     pub versions: Versions,
     /// What a client of MQTT 3.x is told when its PUBLISH is refused.
@@ -69,6 +71,7 @@ impl Default for Limits {
             keep_alive_grace: 1.5,
             max_keep_alive: 0,
             server_reference: ServerReference::Strip,
+            control_characters: ControlCharacters::Refuse,
             versions: Versions::ALL,
             refused_publish: RefusedPublish::Acknowledge,
             max_topic_aliases: 16,
@@ -102,6 +105,32 @@ pub enum ServerReference {
     Strip,
     /// It goes to the client.
     Pass,
+}
+
+/// What becomes of a packet in which a client identifier, a user name, a topic name or a topic
+/// filter holds a [control character](mproxy_codec::topic::has_control): a receiver may refuse it
+/// (MQTT 3.1.1, section 1.5.3; MQTT 5.0, section 1.5.4). Hooks cannot bring them into a packet that
+/// has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[allow(clippy::exhaustive_enums)] // complete: it goes on or it does not
+pub enum ControlCharacters {
+    /// It ends the session of whoever sent it: such names are for confusing whoever reads a log or
+    /// a screen, and not every receiver takes them.
+    #[default]
+    Refuse,
+    /// It goes on.
+    Pass,
+}
+
+impl ControlCharacters {
+    /// Judges a packet that is valid apart from this.
+    pub(crate) fn check(self, has_control: bool) -> Result<(), DecodeError> {
+        if has_control && self == Self::Refuse {
+            Err(DecodeError::ControlCharacter)
+        } else {
+            Ok(())
+        }
+    }
 }
 
 /// A set of protocol versions.

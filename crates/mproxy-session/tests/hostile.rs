@@ -173,8 +173,12 @@ fn is_strict(version: Version, direction: Direction, mut bytes: &[u8]) -> bool {
             return false;
         };
         let valid = match head.kind() {
-            Kind::Connect => ConnectPacket::parse(packet.to_vec().into()).is_ok(),
-            _ => matches!(View::parse(version, direction, packet), Ok(Some(_))),
+            Kind::Connect => ConnectPacket::parse(packet.to_vec().into())
+                .is_ok_and(|connect| !connect.has_control()),
+            _ => matches!(
+                View::parse(version, direction, packet),
+                Ok(Some(view)) if !view.has_control()
+            ),
         };
         // DUP of MQTT 3.1 on anything but PUBLISH is not passed on
         let lax = head.kind() != Kind::Publish && head.first_byte() & 0x08 != 0;

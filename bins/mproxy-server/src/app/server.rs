@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use mproxy_admin::{Admin, BuildInfo, Health, Metrics};
 use mproxy_codec::Version;
-use mproxy_session::{BoxError, Limits, Order, RefusedPublish, ServerReference, Versions};
+use mproxy_session::{
+    BoxError, ControlCharacters, Limits, Order, RefusedPublish, ServerReference, Versions,
+};
 use mproxy_transport::{ListenAddr, ListenOptions, Listener, WsOptions};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -350,6 +352,10 @@ fn session_limits(listener: &config::Listener) -> Limits {
     limits.server_reference = match listener.server_reference {
         config::ServerReference::Strip => ServerReference::Strip,
         config::ServerReference::Pass => ServerReference::Pass,
+    };
+    limits.control_characters = match listener.control_characters {
+        config::ControlCharacters::Refuse => ControlCharacters::Refuse,
+        config::ControlCharacters::Pass => ControlCharacters::Pass,
     };
     limits.max_replies = config.max_buffered;
     limits.refused_publish = RefusedPublish::Acknowledge;

@@ -69,6 +69,7 @@ fn listener(listener: &Listener) -> Table {
     table["chain"] = value(&listener.chain.name);
     table["versions"] = words(&listener.versions);
     table["server_reference"] = value(listener.server_reference.word());
+    table["control_characters"] = value(listener.control_characters.word());
     let limits = &listener.limits;
     let mut keys = Table::new();
     keys["connect_timeout"] = duration(limits.connect_timeout);

@@ -27,7 +27,8 @@ const FLAG_USER_NAME: u8 = 0x80;
 /// A CONNECT: its bytes, validated, and where the fields are.
 ///
 /// Setters replace one field and leave all other bytes as they were; what they make is validated
-/// like what came from the network. `Debug` shows neither password nor will payload.
+/// like what came from the network, and has control characters in names and topics only if there
+/// were some before. `Debug` shows neither password nor will payload.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ConnectPacket {
     frame: Bytes,
@@ -57,6 +58,7 @@ struct Layout {
     will: Option<WillLayout>,
     user_name: Option<Span>,
     password: Option<Span>,
+    has_control: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -202,6 +204,13 @@ impl ConnectPacket {
     #[must_use]
     pub fn password(&self) -> Option<&[u8]> {
         self.layout.password.map(|span| self.slice(span))
+    }
+
+    /// True when the client identifier, the user name, or the will's topic or Response Topic holds
+    /// a [control character](crate::topic::has_control).
+    #[must_use]
+    pub const fn has_control(&self) -> bool {
+        self.layout.has_control
     }
 
     /// The properties; empty before MQTT 5.0.
@@ -350,7 +359,11 @@ impl ConnectPacket {
     fn with<'a>(&'a self, edit: impl FnOnce(&mut Fields<'a>)) -> Result<Self, EncodeError> {
         let mut fields = self.fields();
         edit(&mut fields);
-        Ok(Self::parse(fields.join(self.layout.version)?)?)
+        let made = Self::parse(fields.join(self.layout.version)?)?;
+        if made.has_control() && !self.has_control() {
+            return Err(EncodeError::Invalid(DecodeError::ControlCharacter));
+        }
+        Ok(made)
     }
 
     fn fields(&self) -> Fields<'_> {
@@ -516,6 +529,7 @@ fn parse_layout(head: Head, frame: &[u8]) -> Result<Layout, DecodeError> {
         will,
         user_name,
         password,
+        has_control: reader.has_control(),
     })
 }
 

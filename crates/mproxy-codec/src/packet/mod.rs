@@ -65,6 +65,8 @@ impl<'a> View<'a> {
     /// # Ok::<(), mproxy_codec::DecodeError>(())
     /// ```
     ///
+    /// What the standard only discourages is no error: see [`has_control`](Self::has_control).
+    ///
     /// # Errors
     /// Whatever the packet breaks. Type, direction and flags are judged by the first byte alone.
     pub fn parse(
@@ -121,6 +123,19 @@ impl<'a> View<'a> {
                 disconnect::parse_disconnect(head, version, direction, packet).map(Self::Disconnect)
             }
             Kind::Auth => disconnect::parse_auth(head, direction, packet).map(Self::Auth),
+        }
+    }
+
+    /// True when a string that names something (client, user, topic or topic filter) holds a
+    /// [control character](crate::topic::has_control), which a receiver may refuse.
+    #[must_use]
+    pub const fn has_control(&self) -> bool {
+        match self {
+            Self::Connect(connect) => connect.has_control(),
+            Self::Publish(publish) => publish.layout().has_control,
+            Self::Subscribe(subscribe) => subscribe.has_control(),
+            Self::Unsubscribe(unsubscribe) => unsubscribe.has_control(),
+            _ => false,
         }
     }
 

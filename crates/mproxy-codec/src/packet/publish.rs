@@ -30,6 +30,7 @@ pub struct PublishLayout {
     pub(crate) topic_alias: u16,
     pub(crate) first: u8,
     pub(crate) head_len: u8,
+    pub(crate) has_control: bool,
 }
 
 impl PublishLayout {
@@ -76,6 +77,7 @@ impl PublishLayout {
         };
         let mut properties_at = at;
         let mut topic_alias = 0;
+        let mut has_control = false;
         if version.is_v5() {
             let upper = bytes.len().min(total);
             let Some(block) = varint::read(&bytes[at..upper])? else {
@@ -101,11 +103,12 @@ impl PublishLayout {
                 if let Some(Value::U16(alias)) = properties.get(PropertyId::TopicAlias) {
                     topic_alias = alias;
                 }
+                has_control = properties.has_control();
             }
         }
         // an empty topic name is legal only where an alias stands in for it (section 3.3.2.3.4)
         if topic_len != 0 || topic_alias == 0 {
-            check_topic_name(topic)?;
+            has_control |= check_topic_name(topic)?;
         }
         Ok(Some(Self {
             total: total as u32,
@@ -116,7 +119,16 @@ impl PublishLayout {
             topic_alias,
             first: head.first_byte(),
             head_len: head.len() as u8,
+            has_control,
         }))
+    }
+
+    /// True when the topic name or the Response Topic holds a [control
+    /// character](crate::topic::has_control).
+    #[inline]
+    #[must_use]
+    pub const fn has_control(&self) -> bool {
+        self.has_control
     }
 
     /// Bytes of the whole packet.

@@ -20,6 +20,7 @@ pub(super) struct Request<'a> {
     pub(super) properties: Properties<'a>,
     entries: &'a [u8],
     pub(super) count: u32,
+    pub(super) has_control: bool,
 }
 
 impl<'a> Request<'a> {
@@ -40,7 +41,7 @@ impl<'a> Request<'a> {
         let entries = &bytes[reader.position()..head.total_len()];
         let mut count = 0;
         while !reader.is_at_end() {
-            let filter = check_topic_filter(reader.binary()?)?;
+            let filter = reader.topic_filter()?;
             validate(filter, &mut reader)?;
             count += 1;
         }
@@ -52,6 +53,7 @@ impl<'a> Request<'a> {
             properties,
             entries,
             count,
+            has_control: reader.has_control(),
         })
     }
 
@@ -81,6 +83,12 @@ macro_rules! request_accessors {
             #[must_use]
             pub const fn len(&self) -> usize {
                 self.0.count as usize
+            }
+
+            /// True when a topic filter holds a [control character](crate::topic::has_control).
+            #[must_use]
+            pub const fn has_control(&self) -> bool {
+                self.0.has_control
             }
 
             #[doc = concat!("Never: ", $packet, " has at least one topic filter.")]

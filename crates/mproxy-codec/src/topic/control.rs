@@ -4,8 +4,8 @@
 ///
 /// The standard discourages U+0001 to U+001F, U+007F to U+009F and the noncharacters, and lets a
 /// receiver close the connection over them (section 1.5.3 of MQTT 3.1.1, 1.5.4 of 5.0). Whether to
-/// do so is policy, so this is a question of its own and not part of the validation. U+0000 counts
-/// as a control character.
+/// do so is policy, so this is a question of its own and not part of the validation: see
+/// [`View::has_control`](crate::View::has_control). U+0000 counts as a control character.
 ///
 /// # Examples
 ///

@@ -55,6 +55,13 @@ fn refused(bytes: &[u8], error: DecodeError, what: &str) {
     );
 }
 
+fn has_control(bytes: &[u8], expected: bool, what: &str) {
+    let packet = parse(bytes);
+    assert_eq!(packet.has_control(), expected, "{what}: {bytes:02x?}");
+    let view = up(V5, bytes).map(|view| view.has_control());
+    assert_eq!(view, Ok(expected), "{what}: {bytes:02x?}");
+}
+
 #[test]
 fn the_least() {
     for version in ALL {
@@ -206,13 +213,14 @@ fn client_ids() {
         ] {
             let bytes = connect(version, 0x02, &field(id.as_bytes()));
             assert_eq!(parse(&bytes).client_id(), id);
+            has_control(&bytes, false, "client id");
         }
         for (id, error) in BAD_STRINGS {
             refused(&connect(version, 0x02, &field(id)), *error, "client id");
         }
         for id in BAD_NAMES {
             let bytes = connect(version, 0x02, &field(id.as_bytes()));
-            refused(&bytes, DecodeError::ControlCharacter, "client id");
+            has_control(&bytes, true, "client id");
         }
     }
     for (version, flags, legal) in [
@@ -247,11 +255,7 @@ fn user_names_and_passwords() {
             refused(&with_name(name), *error, "user name");
         }
         for name in BAD_NAMES {
-            refused(
-                &with_name(name.as_bytes()),
-                DecodeError::ControlCharacter,
-                "user name",
-            );
+            has_control(&with_name(name.as_bytes()), true, "user name");
         }
         // a password is any bytes
         for password in [&b""[..], b"\0", b"\xff\xfe", &[7; 65_535]] {
@@ -289,12 +293,14 @@ fn wills() {
             refused(&with_topic(topic), *error, "will topic");
         }
         for topic in BAD_NAMES {
-            refused(
-                &with_topic(topic.as_bytes()),
-                DecodeError::ControlCharacter,
-                "will topic",
-            );
+            has_control(&with_topic(topic.as_bytes()), true, "will topic");
         }
+    }
+    for (response, expected) in [("r", false), ("r\n", true)] {
+        let property = [&b"\x08"[..], &field(response.as_bytes())].concat();
+        let block = [&[property.len() as u8][..], &property].concat();
+        let payload = [b"\0\x01c", &block[..], b"\0\x01w\0\0"].concat();
+        has_control(&connect(V5, 0x06, &payload), expected, "Response Topic");
     }
     for (block, error) in [
         (&b"\x02\x01\x02"[..], DecodeError::PropertyValue),

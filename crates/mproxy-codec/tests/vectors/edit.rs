@@ -121,7 +121,6 @@ fn bad_fields() {
         ("", DecodeError::EmptyTopic),
         ("a/#", DecodeError::WildcardInTopicName),
         ("\0", DecodeError::NulCharacter),
-        ("\r\n", DecodeError::ControlCharacter),
     ] {
         assert_eq!(
             edit(V5, &bytes, NEW.topic(topic)),

@@ -11,8 +11,8 @@ fn cause(error: DecodeError) -> Option<(Version, Direction, &'static [u8])> {
     Some(match error {
         E::RemainingLength => (V311, ToServer, b"\xc0\xff\xff\xff\xff"),
         E::NotMinimal => (V5, ToServer, b"\xc0\x80\x00"),
-        // the limit is the session's
-        E::PacketTooLarge => return None,
+        // the limit and the policy are the session's
+        E::PacketTooLarge | E::ControlCharacter => return None,
         E::ReservedType => (V5, ToServer, b"\x00\x00"),
         E::ReservedFlags => (V5, ToServer, b"\xc1\x00"),
         E::WrongDirection => (V5, ToClient, b"\xc0\x00"),
@@ -20,7 +20,6 @@ fn cause(error: DecodeError) -> Option<(Version, Direction, &'static [u8])> {
         E::TrailingBytes => (V311, ToServer, b"\xc0\x01\x00"),
         E::InvalidUtf8 => (V311, ToServer, b"\x30\x03\x00\x01\xff"),
         E::NulCharacter => (V311, ToServer, b"\x30\x03\x00\x01\x00"),
-        E::ControlCharacter => (V311, ToServer, b"\x30\x03\x00\x01\x0a"),
         E::QosThree => (V311, ToServer, b"\x36\x05\x00\x01a\x00\x01"),
         E::DupQosZero => (V311, ToServer, b"\x38\x03\x00\x01a"),
         E::PacketIdZero => (V311, ToServer, b"\x40\x02\x00\x00"),

@@ -76,6 +76,10 @@ impl Trace {
         let mut at = 0;
         loop {
             match View::parse(self.version, self.direction, &input[at..]) {
+                Ok(Some(view)) if view.has_control() => {
+                    self.over = true;
+                    return Err((items, DecodeError::ControlCharacter));
+                }
                 Ok(Some(view)) => {
                     let head = Head::parse(&input[at..]).expect("read").expect("whole");
                     at += head.total_len();
@@ -126,6 +130,9 @@ impl Trace {
             return None;
         }
         let layout = PublishLayout::parse(head, self.version, self.direction, input).ok()??;
+        if layout.has_control() {
+            return None;
+        }
         Some(Publish::new(layout, &input[..layout.payload_at()]))
     }
 

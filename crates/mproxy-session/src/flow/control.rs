@@ -38,8 +38,10 @@ impl<H: PacketService> Flow<H> {
                     .with_detail("the broker does not speak MQTT 5.0"),
             );
         }
-        let view = View::of_whole(head, version, direction, packet)
-            .map_err(|error| End::malformed(direction, error))?;
+        let malformed = |error| End::malformed(direction, error);
+        let view = View::of_whole(head, version, direction, packet).map_err(malformed)?;
+        let controls = turn.core.limits.control_characters;
+        controls.check(view.has_control()).map_err(malformed)?;
         let mut request = (0, 0);
         let mut instead = None;
         match &view {

@@ -27,15 +27,17 @@ impl<H: PacketService> Flow<H> {
         let direction = self.direction;
         let version = turn.core.version();
         let bytes = &buffer[at..filled];
-        let layout = PublishLayout::parse(head, version, direction, bytes)
-            .map_err(|error| End::malformed(direction, error))?;
+        let malformed = |error| End::malformed(direction, error);
+        let layout = PublishLayout::parse(head, version, direction, bytes).map_err(malformed)?;
         let Some(layout) = layout else {
             // topic and properties are held until they are whole
             if bytes.len() > turn.core.limits.max_packet_size {
-                return Err(End::malformed(direction, DecodeError::PacketTooLarge));
+                return Err(malformed(DecodeError::PacketTooLarge));
             }
             return Ok((Next::Incomplete, 0));
         };
+        let controls = turn.core.limits.control_characters;
+        controls.check(layout.has_control()).map_err(malformed)?;
         let total = layout.total_len();
         let tapped = self.tap.kinds().contains(Kind::Publish);
         let whole = bytes.len() >= total;

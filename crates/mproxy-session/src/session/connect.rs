@@ -8,7 +8,7 @@ use mproxy_codec::{ConnectPacket, DecodeError, Direction, Head, Version};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::error::{End, Violation};
-use crate::limits::Limits;
+use crate::limits::{ControlCharacters, Limits};
 use crate::scratch;
 use crate::summary::{CloseReason, Side};
 
@@ -86,8 +86,16 @@ const fn untold(mut end: End) -> End {
     end
 }
 
-pub(super) fn parse_connect(frame: Bytes, version: Option<Version>) -> Result<ConnectPacket, End> {
-    ConnectPacket::parse(frame).map_err(|error| {
+pub(super) fn parse_connect(
+    frame: Bytes,
+    version: Option<Version>,
+    controls: ControlCharacters,
+) -> Result<ConnectPacket, End> {
+    let packet = ConnectPacket::parse(frame).and_then(|packet| {
+        controls.check(packet.has_control())?;
+        Ok(packet)
+    });
+    packet.map_err(|error| {
         let mut end = End::malformed(Direction::ToServer, error);
         // MQTT 3.x has words for these two only; everything else just closes
         end.tell_client = version.is_some_and(Version::is_v5)

@@ -339,7 +339,7 @@ impl Session {
             known.received.packets = 1;
             known.received.bytes = frame.len() as u64;
         }
-        let packet = parse_connect(frame, version)?;
+        let packet = parse_connect(frame, version, limits.control_characters)?;
         let version = packet.version();
         if !limits.versions.contains(version) {
             let code = ReasonCode::UNSUPPORTED_PROTOCOL_VERSION;

@@ -1,7 +1,7 @@
 //! `[[listeners]]` and `[listeners.limits]`.
 
 use super::{Listing, Setting};
-use crate::config::model::{MqttVersion, Rate, ServerReference, TransportName};
+use crate::config::model::{ControlCharacters, MqttVersion, Rate, ServerReference, TransportName};
 use crate::config::scalar::{Count, Number, Origin, Size, Text, UrlPath};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -38,6 +38,10 @@ pub(crate) struct ListenerFile {
     /// (MQTT 5).
     #[schemars(extend("default" = "strip"))]
     pub(crate) server_reference: Setting<ServerReference>,
+    /// What becomes of a packet with control characters in a client identifier, a user name, a
+    /// topic or a topic filter.
+    #[schemars(extend("default" = "refuse"))]
+    pub(crate) control_characters: Setting<ControlCharacters>,
     /// Bounds on what a client may take.
     pub(crate) limits: LimitsFile,
 }

@@ -23,6 +23,8 @@ pub(crate) struct Listener {
     pub(crate) versions: Vec<MqttVersion>,
     /// What becomes of a Server Reference of the broker.
     pub(crate) server_reference: ServerReference,
+    /// What becomes of a packet with control characters in a name, a topic or a topic filter.
+    pub(crate) control_characters: ControlCharacters,
     /// Bounds on what a client may take.
     pub(crate) limits: Limits,
 }
@@ -92,6 +94,19 @@ pub(crate) enum ServerReference {
 
 impl Choice for ServerReference {
     const ALL: &'static [(&'static str, Self)] = &[("strip", Self::Strip), ("pass", Self::Pass)];
+}
+
+/// What becomes of a packet with control characters in a name, a topic or a topic filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ControlCharacters {
+    /// It ends the session.
+    Refuse,
+    /// It goes on.
+    Pass,
+}
+
+impl Choice for ControlCharacters {
+    const ALL: &'static [(&'static str, Self)] = &[("refuse", Self::Refuse), ("pass", Self::Pass)];
 }
 
 /// Bounds on what a client may take.

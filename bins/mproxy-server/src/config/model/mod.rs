@@ -23,7 +23,7 @@ pub(crate) use choice::Choice;
 pub(crate) use client_id::{ClientId, ClientIdRequire};
 pub(crate) use layer::{Chain, Layer, LayerKind, MAX_CHAIN_LAYERS};
 pub(crate) use listener::{
-    Limits, Listener, MqttVersion, ServerReference, Transport, TransportName,
+    ControlCharacters, Limits, Listener, MqttVersion, ServerReference, Transport, TransportName,
 };
 pub(crate) use property_edit::{PropertyEdit, PropertyEdits};
 pub(crate) use rate::Rate;

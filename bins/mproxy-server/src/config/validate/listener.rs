@@ -4,8 +4,8 @@ use super::{Named, bounds, chain, names};
 use crate::config::context::Context;
 use crate::config::file::{LimitsFile, ListenerFile, Located};
 use crate::config::model::{
-    Chain, Choice, Limits, Listener, MqttVersion, ServerReference, Transport, TransportName,
-    Upstream,
+    Chain, Choice, ControlCharacters, Limits, Listener, MqttVersion, ServerReference, Transport,
+    TransportName, Upstream,
 };
 use crate::config::scalar::quoted;
 use crate::diagnostics::Diagnostic;
@@ -57,6 +57,7 @@ pub(super) fn listener(
         chain: chain.or(any_chain)?,
         versions,
         server_reference: cx.value(&keys.server_reference, ServerReference::Strip),
+        control_characters: cx.value(&keys.control_characters, ControlCharacters::Refuse),
         limits,
     };
     Some(Placed {

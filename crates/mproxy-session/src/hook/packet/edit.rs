@@ -1,7 +1,9 @@
-//! How hooks change the fields of a packet: all other bytes stay as they are.
+//! How hooks change the fields of a packet: all other bytes stay as they are. They bring no control
+//! characters into a packet that has none.
 
+use mproxy_codec::topic::has_control;
 use mproxy_codec::{
-    EncodeError, Head, Place, Properties, Publish, PublishEdit, PublishLayout, View,
+    DecodeError, EncodeError, Head, Place, Properties, Publish, PublishEdit, PublishLayout, View,
     encode_subscribe, encode_unsubscribe,
 };
 
@@ -14,7 +16,7 @@ impl Packet {
     /// [`EncodeError::NoSuchField`] when this is no PUBLISH, or when a payload is to be replaced
     /// that is already streaming past; [`EncodeError`] when a value is not valid.
     pub fn edit_publish(&mut self, edit: &PublishEdit<'_>) -> Result<(), EncodeError> {
-        let layout = self.publish.ok_or(EncodeError::NoSuchField)?;
+        let layout_before = self.publish.ok_or(EncodeError::NoSuchField)?;
         let mut edit = *edit;
         let resolved;
         // the alias stood for a topic that the other side may not know: write it out
@@ -22,13 +24,20 @@ impl Packet {
             resolved = topic.clone();
             edit.topic = core::str::from_utf8(&resolved).ok();
         }
-        let frame = Publish::new(layout, &self.frame).edit(self.version, &edit)?;
+        let frame = Publish::new(layout_before, &self.frame).edit(self.version, &edit)?;
         let head = Head::parse(&frame)
             .map_err(EncodeError::Invalid)?
             .ok_or(EncodeError::NoSuchField)?;
         let layout = PublishLayout::parse(head, self.version, self.direction, &frame)
             .map_err(EncodeError::Invalid)?
             .ok_or(EncodeError::NoSuchField)?;
+        let had_control = || {
+            let topic = self.topic.as_deref().map(core::str::from_utf8);
+            layout_before.has_control() || matches!(topic, Some(Ok(topic)) if has_control(topic))
+        };
+        if layout.has_control() && !had_control() {
+            return Err(EncodeError::Invalid(DecodeError::ControlCharacter));
+        }
         self.topic = None;
         self.publish = Some(layout);
         self.frame = frame;

@@ -1,8 +1,9 @@
 //! What hooks decide on single topic filters of a SUBSCRIBE or UNSUBSCRIBE.
 
+use mproxy_codec::topic::has_control;
 use mproxy_codec::{
-    EncodeError, Kind, QoS, ReasonCode, Subscription, SubscriptionOptions, View, encode_subscribe,
-    encode_unsubscribe,
+    DecodeError, EncodeError, Kind, QoS, ReasonCode, Subscription, SubscriptionOptions, View,
+    encode_subscribe, encode_unsubscribe,
 };
 
 use super::Packet;
@@ -237,6 +238,10 @@ impl Packet {
             )?,
             _ => return Err(EncodeError::NoSuchField),
         };
+        let had_control = || self.view().is_some_and(|view| view.has_control());
+        if kept().any(|entry| has_control(&entry.filter)) && !had_control() {
+            return Err(EncodeError::Invalid(DecodeError::ControlCharacter));
+        }
         self.frame = frame;
         Ok(left)
     }
