@@ -623,6 +623,18 @@ fn some_rules() -> impl Strategy<Value = Vec<MapRule>> {
 
 const CLIENTS: [(&str, &str); 5] = [("u", "c"), ("v", "c"), ("a", "c"), ("a", "a"), ("ac", "b")];
 
+/// The property below asked for more than is promised, and failed once in many runs: here `#` would
+/// match all that it should, but only because one rule puts things where another finds them.
+#[test]
+fn a_filter_is_mapped_if_all_that_it_matches_is_mapped_alike() {
+    let map = rules(&[("a/b/a/", "a/b/a/"), ("a/b/", "")]).expect("a map");
+    let map = map.for_client(USER).expect("usable names");
+    assert_eq!(map.map_filter("a/b/#"), Err(MapError::Spans));
+    assert_eq!(map.map_filter("a/b/+/x"), Err(MapError::Spans));
+    assert_eq!(map.map_filter("a/b/c/#").as_deref(), Ok("c/#"));
+    assert_eq!(map.map_filter("a/b/a/#").as_deref(), Ok("a/b/a/#"));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -707,14 +719,18 @@ proptest! {
             .collect();
         let mut seen = HashMap::new();
         for filter in &filters {
-            // what it would be if it were a topic, and whether that is right
+            // only if its rule would do something else with what it matches
             let Ok(mapped) = one.map_filter(filter) else {
-                let alone = names.iter().filter(|(topic, _)| matches(filter, topic));
-                let own = defined(&written, CLIENTS[0], filter);
-                let right = own.is_some_and(|own| {
-                    alone.clone().all(|(_, name)| matches(&own, name))
+                let by = |rule: &MapRule, topic: &str| {
+                    defined(std::slice::from_ref(rule), CLIENTS[0], topic)
+                };
+                let mut alone = names.iter().filter(|(topic, _)| matches(filter, topic));
+                let mapped = defined(&written, CLIENTS[0], filter);
+                let own = mapped.and_then(|_| written.iter().find(|it| by(it, filter).is_some()));
+                let alike = own.is_some_and(|own| {
+                    alone.all(|(topic, name)| by(own, topic).as_ref() == Some(name))
                 });
-                prop_assert!(!right, "{} is refused without need", filter);
+                prop_assert!(!alike, "{} is refused without need", filter);
                 continue;
             };
             prop_assert!(seen.insert(mapped.clone(), filter).is_none(), "two filters: {}", mapped);
