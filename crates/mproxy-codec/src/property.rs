@@ -1,5 +1,7 @@
 //! Properties of MQTT 5.0 packets (section 2.2.2).
 
+use core::iter;
+
 use crate::error::{DecodeError, EncodeError};
 use crate::kind::{Direction, Kind};
 use crate::reader::{Reader, check_topic_name};
@@ -42,6 +44,18 @@ const ANSWERS: u16 = CONNACK
     | DISCONNECT
     | AUTH;
 const ALL: u16 = ANSWERS | WILL | CONNECT | PUBLISH | SUBSCRIBE | 1 << Kind::Unsubscribe as u16;
+
+/// The types of values; see [`Value`].
+#[derive(Clone, Copy)]
+enum Shape {
+    Byte,
+    U16,
+    U32,
+    Varint,
+    Binary,
+    Str,
+    Pair,
+}
 
 /// A property identifier (MQTT 5.0 table 2-4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -112,6 +126,38 @@ impl PropertyId {
             0x2a => Self::SharedSubscriptionAvailable,
             _ => return None,
         })
+    }
+
+    /// The type of the value.
+    const fn shape(self) -> Shape {
+        match self {
+            Self::PayloadFormatIndicator
+            | Self::RequestProblemInformation
+            | Self::RequestResponseInformation
+            | Self::MaximumQos
+            | Self::RetainAvailable
+            | Self::WildcardSubscriptionAvailable
+            | Self::SubscriptionIdentifierAvailable
+            | Self::SharedSubscriptionAvailable => Shape::Byte,
+            Self::ServerKeepAlive
+            | Self::ReceiveMaximum
+            | Self::TopicAliasMaximum
+            | Self::TopicAlias => Shape::U16,
+            Self::MessageExpiryInterval
+            | Self::SessionExpiryInterval
+            | Self::WillDelayInterval
+            | Self::MaximumPacketSize => Shape::U32,
+            Self::SubscriptionIdentifier => Shape::Varint,
+            Self::CorrelationData | Self::AuthenticationData => Shape::Binary,
+            Self::ContentType
+            | Self::ResponseTopic
+            | Self::AssignedClientIdentifier
+            | Self::AuthenticationMethod
+            | Self::ResponseInformation
+            | Self::ServerReference
+            | Self::ReasonString => Shape::Str,
+            Self::UserProperty => Shape::Pair,
+        }
     }
 
     /// The places that may carry the property, a bit per packet type and bit 0 for the will.
@@ -214,7 +260,6 @@ pub struct Property<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Properties<'a> {
     bytes: &'a [u8],
-    has_control: bool,
 }
 
 /// Why a property may not stand where it does.
@@ -234,6 +279,11 @@ impl<'a> Properties<'a> {
     /// # Errors
     /// Any of the property errors of [`DecodeError`], or those of its strings.
     pub fn parse(bytes: &'a [u8], place: Place) -> Result<Self, DecodeError> {
+        Self::judge(bytes, place).map(|(properties, _)| properties)
+    }
+
+    /// The same; says also whether the Response Topic holds a control character.
+    pub(crate) fn judge(bytes: &'a [u8], place: Place) -> Result<(Self, bool), DecodeError> {
         let mut reader = Reader::new(bytes, 0);
         let mut seen = 0u64; // a bit per identifier: the largest is 0x2a
         let mut has_control = false;
@@ -253,12 +303,12 @@ impl<'a> Properties<'a> {
         if has(PropertyId::AuthenticationData) && !has(PropertyId::AuthenticationMethod) {
             return Err(DecodeError::AuthDataWithoutMethod);
         }
-        Ok(Self { bytes, has_control })
+        Ok((Self { bytes }, has_control))
     }
 
-    /// True when the Response Topic holds a control character.
-    pub(crate) const fn has_control(&self) -> bool {
-        self.has_control
+    /// A block that was validated before.
+    pub(crate) const fn validated(bytes: &'a [u8]) -> Self {
+        Self { bytes }
     }
 
     /// The bytes of the block, without its length.
@@ -285,12 +335,21 @@ impl<'a> Properties<'a> {
     /// The first property with this identifier.
     #[must_use]
     pub fn get(&self, id: PropertyId) -> Option<Value<'a>> {
-        if self.is_empty() {
-            return None;
-        }
-        self.iter()
-            .find(|property| property.id == id)
-            .map(|property| property.value)
+        let (_, bytes) = self.raw().find(|(other, _)| *other == id)?;
+        let property = read_property(&mut Reader::new(bytes, 0), bytes);
+        property.ok().map(|property| property.value)
+    }
+
+    /// The properties by their bytes, none of which is looked at more than it takes to find the next.
+    fn raw(&self) -> impl Iterator<Item = (PropertyId, &'a [u8])> {
+        let bytes = self.bytes;
+        let mut reader = Reader::new(bytes, 0);
+        iter::from_fn(move || {
+            let start = reader.position();
+            let id = PropertyId::from_u8(reader.u8().ok()?)?;
+            skip_value(id, &mut reader).ok()?;
+            Some((id, bytes.get(start..reader.position())?))
+        })
     }
 
     /// The value of a string property.
@@ -325,10 +384,8 @@ impl<'a> Properties<'a> {
     #[must_use]
     pub fn without(&self, ids: &[PropertyId]) -> PropertyWriter {
         let mut writer = PropertyWriter::new();
-        for property in self {
-            if !ids.contains(&property.id) {
-                writer.copy(&property);
-            }
+        for (_, bytes) in self.raw().filter(|(id, _)| !ids.contains(id)) {
+            writer.bytes.extend_from_slice(bytes);
         }
         writer
     }
@@ -379,41 +436,31 @@ fn read_property<'a>(
     // an identifier is a variable byte integer, but none is above 0x7f: a second byte is either
     // not minimal or unknown
     let id = PropertyId::from_u8(reader.u8()?).ok_or(DecodeError::UnknownProperty)?;
-    let value = match id {
-        PropertyId::PayloadFormatIndicator
-        | PropertyId::RequestProblemInformation
-        | PropertyId::RequestResponseInformation
-        | PropertyId::MaximumQos
-        | PropertyId::RetainAvailable
-        | PropertyId::WildcardSubscriptionAvailable
-        | PropertyId::SubscriptionIdentifierAvailable
-        | PropertyId::SharedSubscriptionAvailable => Value::Byte(reader.u8()?),
-        PropertyId::ServerKeepAlive
-        | PropertyId::ReceiveMaximum
-        | PropertyId::TopicAliasMaximum
-        | PropertyId::TopicAlias => Value::U16(reader.u16()?),
-        PropertyId::MessageExpiryInterval
-        | PropertyId::SessionExpiryInterval
-        | PropertyId::WillDelayInterval
-        | PropertyId::MaximumPacketSize => Value::U32(reader.u32()?),
-        PropertyId::SubscriptionIdentifier => Value::Varint(reader.varint()?),
-        PropertyId::CorrelationData | PropertyId::AuthenticationData => {
-            Value::Binary(reader.binary()?)
-        }
-        PropertyId::ContentType
-        | PropertyId::ResponseTopic
-        | PropertyId::AssignedClientIdentifier
-        | PropertyId::AuthenticationMethod
-        | PropertyId::ResponseInformation
-        | PropertyId::ServerReference
-        | PropertyId::ReasonString => Value::Str(reader.string()?),
-        PropertyId::UserProperty => Value::Pair(reader.string()?, reader.string()?),
+    let value = match id.shape() {
+        Shape::Byte => Value::Byte(reader.u8()?),
+        Shape::U16 => Value::U16(reader.u16()?),
+        Shape::U32 => Value::U32(reader.u32()?),
+        Shape::Varint => Value::Varint(reader.varint()?),
+        Shape::Binary => Value::Binary(reader.binary()?),
+        Shape::Str => Value::Str(reader.string()?),
+        Shape::Pair => Value::Pair(reader.string()?, reader.string()?),
     };
     Ok(Property {
         id,
         value,
         bytes: &bytes[start..reader.position()],
     })
+}
+
+fn skip_value(id: PropertyId, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+    match id.shape() {
+        Shape::Byte => reader.take(1).map(drop),
+        Shape::U16 => reader.take(2).map(drop),
+        Shape::U32 => reader.take(4).map(drop),
+        Shape::Varint => reader.varint().map(drop),
+        Shape::Binary | Shape::Str => reader.binary().map(drop),
+        Shape::Pair => reader.binary().and_then(|_| reader.binary()).map(drop),
+    }
 }
 
 /// Judges a value. Returns whether it is a topic name that holds a control character.

@@ -111,8 +111,8 @@ impl<'a> Reader<'a> {
     /// A property block with its length in front.
     pub(crate) fn properties(&mut self, place: Place) -> Result<Properties<'a>, DecodeError> {
         let len = self.varint()?;
-        let properties = Properties::parse(self.take(len as usize)?, place)?;
-        self.has_control |= properties.has_control();
+        let (properties, has_control) = Properties::judge(self.take(len as usize)?, place)?;
+        self.has_control |= has_control;
         Ok(properties)
     }
 

@@ -216,8 +216,7 @@ impl ConnectPacket {
     /// The properties; empty before MQTT 5.0.
     #[must_use]
     pub fn properties(&self) -> Properties<'_> {
-        let place = Place::Packet(Kind::Connect, Direction::ToServer);
-        Properties::parse(self.slice(self.layout.properties), place).unwrap_or_default()
+        Properties::validated(self.slice(self.layout.properties))
     }
 
     /// The will.
@@ -229,8 +228,7 @@ impl ConnectPacket {
             payload: self.slice(will.payload),
             qos: QoS::from_bits(self.layout.flags >> WILL_QOS_SHIFT).ok()?,
             retain: self.layout.flags & FLAG_WILL_RETAIN != 0,
-            properties: Properties::parse(self.slice(will.properties), Place::Will)
-                .unwrap_or_default(),
+            properties: Properties::validated(self.slice(will.properties)),
         })
     }
 

@@ -99,11 +99,12 @@ impl PublishLayout {
                 let Some(block) = bytes.get(properties_at..at) else {
                     return Ok(None);
                 };
-                let properties = Properties::parse(block, Place::Packet(Kind::Publish, direction))?;
+                let place = Place::Packet(Kind::Publish, direction);
+                let (properties, control) = Properties::judge(block, place)?;
+                has_control = control;
                 if let Some(Value::U16(alias)) = properties.get(PropertyId::TopicAlias) {
                     topic_alias = alias;
                 }
-                has_control = properties.has_control();
             }
         }
         // an empty topic name is legal only where an alias stands in for it (section 3.3.2.3.4)
@@ -250,8 +251,8 @@ impl<'a> Publish<'a> {
             .bytes
             .get(self.layout.properties_at as usize..self.layout.payload_at())
             .unwrap_or_default();
-        // validated when the layout was made
-        parse_properties(block).unwrap_or_default()
+        // when the layout was made
+        Properties::validated(block)
     }
 
     /// The payload, `None` when the view was made without it.
@@ -306,13 +307,14 @@ impl<'a> Publish<'a> {
             && version.is_v5()
             && edit.payload != self.payload()
             && core::str::from_utf8(payload).is_err()
-            && parse_properties(properties)?.number(PropertyId::PayloadFormatIndicator) == Some(1)
+            && Properties::validated(properties).number(PropertyId::PayloadFormatIndicator)
+                == Some(1)
         {
             left_out.push(PropertyId::PayloadFormatIndicator);
         }
         let kept;
         if !left_out.is_empty() {
-            kept = parse_properties(properties)?.without(&left_out);
+            kept = Properties::validated(properties).without(&left_out);
             properties = kept.as_bytes();
         }
         // nothing is left that names a topic
