@@ -24,7 +24,6 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::timeout,
 };
-use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::{
     WsError, WsOptions, WsRequest, WsStream,
@@ -82,10 +81,7 @@ async fn upgrade(stream: Stream, options: &WsOptions) -> Result<(Stream, WsReque
     let error = match (served, outcome) {
         (Ok(()), Some(Ok(request))) => {
             let size = options.max_message_size;
-            return Ok((
-                WsStream::new(stream, read_buf, Role::Server, size).into(),
-                request,
-            ));
+            return Ok((WsStream::server(stream, read_buf, size).into(), request));
         }
         (_, Some(Err(refusal))) => WsError::Refused {
             status: refusal.status.as_u16(),

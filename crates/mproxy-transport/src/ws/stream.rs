@@ -40,8 +40,8 @@ use crate::stream::Stream;
 /// - `poll_shutdown` sends a Close frame with code 1000. The socket itself is shut down only once
 ///   the peer has closed too, or has violated the protocol.
 #[derive(Debug)]
-pub struct WsStream {
-    io: Stream,
+pub struct WsStream<S = Stream> {
+    io: S,
     role: Role,
     /// Bytes that were read from the socket before it was a WebSocket.
     early: Bytes,
@@ -60,8 +60,15 @@ enum ReadState {
     Ended,
 }
 
-impl WsStream {
-    pub(super) fn new(io: Stream, early: Bytes, role: Role, max_message_size: usize) -> Self {
+impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
+    /// The server's side of a WebSocket whose handshake another made, with what came behind it.
+    ///
+    /// A message is refused as soon as it is larger than `max_message_size` bytes.
+    pub fn server(io: S, early: Bytes, max_message_size: usize) -> Self {
+        Self::new(io, early, Role::Server, max_message_size)
+    }
+
+    pub(super) fn new(io: S, early: Bytes, role: Role, max_message_size: usize) -> Self {
         Self {
             io,
             role,
@@ -222,7 +229,7 @@ impl WsStream {
     }
 }
 
-impl AsyncRead for WsStream {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for WsStream<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -256,7 +263,7 @@ impl AsyncRead for WsStream {
     }
 }
 
-impl AsyncWrite for WsStream {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WsStream<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

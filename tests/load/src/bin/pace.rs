@@ -14,10 +14,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use bytes::Bytes;
 use mproxy_codec::{KindSet, ReasonCode};
 use mproxy_session::{
     BoxError, Connect, Hooks, Limits, Packet, PacketService, Peer, Session, Tap, Verdict, new_hooks,
 };
+use mproxy_transport::WsStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tower::service_fn;
 
@@ -67,12 +69,14 @@ struct Play {
     broker: Vec<Vec<u8>>,
     /// It is the broker whose stream is looked at, and who closes.
     broker_speaks: bool,
+    /// What the client sends is frames.
+    websocket: bool,
     /// So much has come before an end says more than its first packet.
     waits_for: usize,
 }
 
 /// Those of the client, then those of the broker.
-const STREAMS: [&str; 26] = [
+const STREAMS: [&str; 28] = [
     "connect",
     "connect-will",
     "publish",
@@ -84,6 +88,8 @@ const STREAMS: [&str; 26] = [
     "publish-qos1",
     "publish-qos2",
     "publish-alias",
+    "websocket",
+    "websocket-bytes",
     "puback",
     "puback-small",
     "pubrel",
@@ -111,12 +117,14 @@ fn play(stream: &str, refused: bool, size: usize) -> Option<Play> {
         client: vec![plain.clone(), stream],
         broker: vec![accepted.clone()],
         broker_speaks: false,
+        websocket: false,
         waits_for: 0,
     };
     let from_broker = |stream: Vec<u8>| Play {
         client: vec![plain.clone()],
         broker: vec![accepted.clone(), stream],
         broker_speaks: true,
+        websocket: false,
         waits_for: 0,
     };
     // the request comes as one piece
@@ -129,6 +137,7 @@ fn play(stream: &str, refused: bool, size: usize) -> Option<Play> {
         client: vec![connect],
         broker: vec![accepted.clone()],
         broker_speaks: false,
+        websocket: false,
         waits_for: 0,
     };
     let many = |make: &dyn Fn(u16) -> Vec<u8>| {
@@ -167,6 +176,12 @@ fn play(stream: &str, refused: bool, size: usize) -> Option<Play> {
                 publish(0, &[], if id < 9 { b"a/b" } else { b"" }, &alias, 0)
             }))
         },
+        // one frame, and a frame a byte
+        "websocket" => over_websocket(publish(0, &[], b"a/b", &[], size), size),
+        "websocket-bytes" => {
+            let frame = masked(b"x").len();
+            over_websocket(publish(0, &[], b"a/b", &[], size / frame), 1)
+        }
         "puback" => from_client(with_properties(0x40)),
         "puback-small" => from_client(many(&|id| packet(0x40, &[&id.to_be_bytes()]))),
         "pubrel" => from_client(with_properties(0x62)),
@@ -176,7 +191,7 @@ fn play(stream: &str, refused: bool, size: usize) -> Option<Play> {
         }
         // so many that not too many wait for an answer
         "subscribe-small" => from_client(many(&|id| {
-            let filters = [0, 3, b'a', b'/', b'b', 0].repeat(4);
+            let filters = [0, 3, b'a', b'/', b'b', 0].repeat(16);
             packet(0x82, &[&id.to_be_bytes(), &[0], &filters])
         })),
         "unsubscribe" => {
@@ -193,6 +208,7 @@ fn play(stream: &str, refused: bool, size: usize) -> Option<Play> {
                 ],
                 broker: vec![packet(0x20, &[&[0, 0], &block(&method)])],
                 broker_speaks: false,
+                websocket: false,
                 waits_for: 0,
             }
         }
@@ -202,6 +218,7 @@ fn play(stream: &str, refused: bool, size: usize) -> Option<Play> {
             client: vec![plain],
             broker: vec![packet(0x20, &[&[0, 0], &block(&user_properties(size))])],
             broker_speaks: true,
+            websocket: false,
             waits_for: 0,
         },
         "publish-to-client" => from_broker(mixed()),
@@ -218,6 +235,35 @@ fn play(stream: &str, refused: bool, size: usize) -> Option<Play> {
         }
         _ => return None,
     })
+}
+
+/// Frames of a client with so much of the stream each.
+fn over_websocket(stream: Vec<u8>, piece: usize) -> Play {
+    Play {
+        client: vec![
+            masked(&connect(&[], &[])),
+            stream.chunks(piece).flat_map(masked).collect(),
+        ],
+        broker: vec![packet(0x20, &[&[0, 0, 0]])],
+        broker_speaks: false,
+        websocket: true,
+        waits_for: 0,
+    }
+}
+
+/// A binary frame of a client (RFC 6455, section 5.2). The mask must look as if it did something.
+fn masked(payload: &[u8]) -> Vec<u8> {
+    let key = [1, 2, 3, 4];
+    let length = match u16::try_from(payload.len()) {
+        Ok(short @ ..=125) => vec![0x80 | short as u8],
+        Ok(medium) => [&[0x80 | 126][..], &medium.to_be_bytes()].concat(),
+        Err(_) => [&[0x80 | 127][..], &(payload.len() as u64).to_be_bytes()].concat(),
+    };
+    let payload = payload
+        .iter()
+        .zip(key.iter().cycle())
+        .map(|(it, key)| it ^ key);
+    [&[0x82][..], &length, &key, &payload.collect::<Vec<_>>()].concat()
 }
 
 fn packet(first: u8, parts: &[&[u8]]) -> Vec<u8> {
@@ -328,6 +374,7 @@ fn run(play: Play, hooks: &str, read: usize, write: usize) -> Result<[usize; 2],
         moved: Rc::clone(&moved),
         got: Rc::default(),
     };
+    let websocket = play.websocket;
     let client = end(play.client, !play.broker_speaks);
     let broker = end(play.broker, play.broker_speaks);
     let got = [&broker, &client].map(|end| Rc::clone(&end.got));
@@ -342,6 +389,11 @@ fn run(play: Play, hooks: &str, read: usize, write: usize) -> Result<[usize; 2],
     // for its clock only: the session is polled by hand
     let runtime = runtime.map_err(|error| error.to_string())?;
     let _entered = runtime.enter();
+    let client: Box<dyn Io> = if websocket {
+        Box::new(WsStream::server(client, Bytes::new(), MAX_PACKET))
+    } else {
+        Box::new(client)
+    };
     let mut session = pin!(session.run(client, admit, dial));
     let mut context = Context::from_waker(Waker::noop());
     let mut idle = 0;
@@ -382,6 +434,9 @@ struct End {
     moved: Rc<Cell<usize>>,
     got: Rc<Cell<usize>>,
 }
+
+trait Io: AsyncRead + AsyncWrite + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Unpin> Io for T {}
 
 impl AsyncRead for End {
     fn poll_read(
