@@ -47,24 +47,39 @@ async fn finish(load: Load, faults: usize) -> Outcome {
 }
 
 #[tokio::test]
-async fn nothing_is_lost_when_the_proxy_is_killed() {
-    let kills = faults(6, 200);
+async fn nothing_is_lost_and_nothing_comes_twice_when_the_proxy_is_killed() {
+    let outcome = killed(faults(6, 200), Load::resumed).await;
+    assert_eq!(outcome.released, 0, "messages of QoS 2 that came twice");
+}
+
+/// Kills also while sessions are taken up. mosquitto 2.0.11 forgets then which messages of QoS 2 were
+/// released: a PUBREL that it is about to send again when the connection breaks is a PUBLISH at the
+/// next (its `db__message_reconnect_reset_outgoing` tells one of two such states only). Nothing is
+/// lost.
+#[tokio::test]
+async fn nothing_is_lost_when_the_proxy_is_killed_again_and_again() {
+    killed(faults(6, 200), async |_| ()).await;
+}
+
+/// Kills the proxy, each time when `ready` is over and then a few more messages are acknowledged.
+async fn killed(kills: usize, ready: impl AsyncFn(&mut Load)) -> Outcome {
     let mut chance = Chance::new();
     let broker = Mosquitto::for_load().await;
     let mut mproxy = start(&broker.url()).await;
     let mut load = Load::start(mproxy.addr(), PUBLISHERS, SUBSCRIBERS, Promise::Everything).await;
     for _ in 0..kills {
+        ready(&mut load).await;
         load.progress(chance.below(400) as u64).await;
         mproxy.signal(Signal::KILL);
         mproxy.ended().await;
         mproxy = start(&broker.url()).await;
         load.moved(mproxy.addr());
     }
-    finish(load, kills).await;
+    finish(load, kills).await
 }
 
 /// What the broker and the clients make of the same kills when a proxy has nothing to do with it: one
-/// that knows no MQTT. With the same `MPROXY_SEED`, the numbers that both tests print can be compared.
+/// that knows no MQTT.
 #[tokio::test]
 async fn nothing_is_lost_when_haproxy_is_killed() {
     let kills = faults(2, 200);

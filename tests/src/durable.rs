@@ -50,6 +50,8 @@ pub struct Load {
     enough: watch::Sender<bool>,
     last: watch::Sender<Option<Counts>>,
     acknowledged: watch::Receiver<u64>,
+    /// Where each subscriber has its session back.
+    back: watch::Receiver<HashMap<usize, SocketAddr>>,
     publishers: JoinSet<(Key, Key, u32, u32)>,
     subscribers: JoinSet<Outcome>,
 }
@@ -97,11 +99,13 @@ impl Load {
         let (last, target) = watch::channel(None);
         let (counter, acknowledged) = watch::channel(0);
         let (deliveries, delivered) = watch::channel(0);
+        let (comers, back) = watch::channel(HashMap::new());
         let mut load = Self {
             address,
             enough,
             last,
             acknowledged,
+            back,
             publishers: JoinSet::new(),
             subscribers: JoinSet::new(),
         };
@@ -109,6 +113,7 @@ impl Load {
         for number in 0..subscribers {
             let connect = Connect::new(version(number), &format!("subscriber-{number}"));
             let mut subscriber = Subscriber {
+                number,
                 session: Session::new(connect, place.clone()),
                 promise,
                 seen: Counts::new(),
@@ -116,6 +121,7 @@ impl Load {
                 unreleased: BTreeSet::new(),
                 outcome: Outcome::default(),
                 delivered: deliveries.clone(),
+                back: comers.clone(),
             };
             // before anything is published
             let link = within("subscriptions", subscriber.subscribe()).await;
@@ -143,6 +149,23 @@ impl Load {
     /// From now on the broker is found here.
     pub fn moved(&self, address: SocketAddr) {
         self.address.send_replace(address);
+    }
+
+    /// Waits until every subscriber has its session back, where the broker is found now: what it had
+    /// not acknowledged was sent again.
+    ///
+    /// # Panics
+    /// If one has not.
+    pub async fn resumed(&mut self) {
+        let mut back = self.back.clone();
+        let (address, subscribers) = (*self.address.borrow(), self.subscribers.len());
+        let all = |back: &HashMap<_, _>| back.values().filter(|it| **it == address).count();
+        tokio::select! {
+            all = within("sessions", back.wait_for(|it| all(it) == subscribers)) => {
+                all.expect("the subscribers are there");
+            }
+            ended = self.subscribers.join_next() => panic!("a subscriber ended: {ended:?}"),
+        }
     }
 
     /// Waits until so many more messages are acknowledged.
@@ -199,6 +222,8 @@ impl Load {
 struct Session {
     connect: Connect,
     place: watch::Receiver<SocketAddr>,
+    /// Where it connected last.
+    at: Option<SocketAddr>,
     /// The broker has said once that it has it.
     exists: bool,
 }
@@ -208,6 +233,7 @@ impl Session {
         Self {
             connect: connect.persistent(),
             place,
+            at: None,
             exists: false,
         }
     }
@@ -225,6 +251,7 @@ impl Session {
                     let present = connack.body()[0] == 1;
                     assert!(present || !self.exists, "the broker has lost a session");
                     self.exists = true;
+                    self.at = Some(address);
                     return link;
                 }
             }
@@ -360,6 +387,7 @@ fn succeeded(packet: &Packet) {
 
 #[derive(Debug)]
 struct Subscriber {
+    number: usize,
     session: Session,
     promise: Promise,
     /// Up to where everything came.
@@ -370,6 +398,7 @@ struct Subscriber {
     unreleased: BTreeSet<u16>,
     outcome: Outcome,
     delivered: watch::Sender<u64>,
+    back: watch::Sender<HashMap<usize, SocketAddr>>,
 }
 
 impl Subscriber {
@@ -405,12 +434,13 @@ impl Subscriber {
         link: &mut Link,
         target: &mut watch::Receiver<Option<Counts>>,
     ) -> bool {
-        let mut asked = false;
+        // whatever is on its way comes before the answer: first what the session had, in the end all
+        let mut asked = 0;
+        let mut answered = 0;
         loop {
             let complete = target.borrow_and_update().as_ref() == Some(&self.seen);
-            if complete && !asked {
-                // whatever is still on its way comes before the answer
-                asked = true;
+            if asked == 0 || asked == 1 && complete {
+                asked += 1;
                 if !link.try_send(&PINGREQ).await {
                     return false;
                 }
@@ -429,6 +459,14 @@ impl Subscriber {
                 6 => {
                     self.unreleased.remove(&packet.id());
                     pubcomp(packet.id())
+                }
+                13 if answered == 0 => {
+                    answered = 1;
+                    let (number, place) = (self.number, self.session.at);
+                    self.back.send_modify(|back| {
+                        back.extend(place.map(|place| (number, place)));
+                    });
+                    continue;
                 }
                 13 => return true,
                 14 => return false,
