@@ -32,7 +32,7 @@ pub(crate) use model::{
     PropertyEdit, PropertyEdits, Rate, Server, ServerReference, Template, TopicMap, TopicMapRule,
     Transport, TransportName, Upstream, UpstreamAddress, VendorForm,
 };
-pub(crate) use scalar::{LogLevel, parse};
+pub(crate) use scalar::{LogLevel, log_filter, parse};
 pub(crate) use show::show;
 
 /// The default configuration with every key explained.

@@ -20,12 +20,12 @@ pub(crate) use filter::Verbosity;
 use self::layer::LineLayer;
 use self::line::Style;
 use self::queue::Queue;
-use crate::config::LogFormat;
+use crate::config::{LogFormat, log_filter};
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
+use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
-use tracing_subscriber::{EnvFilter, Layer};
 
 /// How to log.
 #[derive(Clone, Debug)]
@@ -67,7 +67,7 @@ pub(crate) fn start(settings: &Settings) -> Result<Guard, TryInitError> {
         false => Queue::start(io::stdout(), style),
     };
     // Directives were checked where they came from; what is left over is not worth a refusal.
-    let filter = EnvFilter::builder().parse_lossy(&settings.filter);
+    let filter = log_filter().parse_lossy(&settings.filter);
     let lines = LineLayer::new(style, queue.clone()).with_filter(filter);
     tracing_subscriber::registry().with(lines).try_init()?;
     Ok(Guard { queue })

@@ -15,7 +15,7 @@ pub(crate) use address::AdminBind;
 pub(crate) use measure::Size;
 pub(crate) use number::{Count, FormatVersion, Number};
 pub(crate) use template::{FilterTemplate, PrefixTemplate, StartTemplate, TextTemplate, opaque};
-pub(crate) use text::{LogLevel, Origin, Text, UrlPath};
+pub(crate) use text::{LogLevel, Origin, Text, UrlPath, log_filter};
 
 use super::file::Raw;
 use schemars::Schema;

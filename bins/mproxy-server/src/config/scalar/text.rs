@@ -3,7 +3,7 @@
 use super::{Problem, Scalar, closest, string};
 use crate::config::file::Raw;
 use schemars::{Schema, json_schema};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{Builder, EnvFilter};
 
 /// Any text that is not empty and fits into one line.
 #[derive(Debug)]
@@ -134,7 +134,7 @@ impl Scalar for LogLevel {
                 return Err(Problem::new(refused(), label));
             }
         }
-        match EnvFilter::builder().parse(text) {
+        match log_filter().parse(text) {
             Ok(_) => Ok(text.to_owned()),
             Err(error) => Err(Problem::new(refused(), error.to_string())),
         }
@@ -143,6 +143,13 @@ impl Scalar for LogLevel {
     fn schema() -> Schema {
         json_schema!({ "type": "string", "examples": LEVELS })
     }
+}
+
+/// Reads the directives of a log level.
+///
+/// Values of fields in them are text, not regular expressions: those are not compiled in linear time.
+pub(crate) fn log_filter() -> Builder {
+    EnvFilter::builder().with_regex(false)
 }
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
@@ -154,6 +161,15 @@ mod tests {
     fn label<S: Scalar>(text: &str) -> String {
         let problem = S::read(&Raw::String(text.to_owned()), false).err();
         problem.expect("the value is wrong").label
+    }
+
+    /// Found by the fuzzer: values of fields were compiled as regular expressions, which took some of
+    /// them minutes.
+    #[test]
+    fn the_value_of_a_field_is_no_regular_expression() {
+        let directive = format!("[span{{field={}=*{}}}]", ".".repeat(70), ".".repeat(10));
+        let level = LogLevel::read(&Raw::String(directive.clone()), false);
+        assert_eq!(level.ok(), Some(directive));
     }
 
     #[test]
