@@ -142,7 +142,7 @@ fn play(stream: &str, refused: bool, size: usize) -> Option<Play> {
     };
     let many = |make: &dyn Fn(u16) -> Vec<u8>| {
         let mut stream = Vec::new();
-        for id in 1.. {
+        for id in (1..=u16::MAX).cycle() {
             if stream.len() >= size {
                 break;
             }
