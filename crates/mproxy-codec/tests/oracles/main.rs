@@ -6,5 +6,6 @@
 mod support;
 
 mod mqtt_protocol;
+mod mutated;
 mod rmqtt;
 mod rmqtt_v5;
