@@ -48,7 +48,9 @@ fn asks_for_mqtt(request: &[u8]) -> bool {
         })
     };
     let first: Vec<_> = lines[0].split(' ').collect();
-    matches!(&*first, ["get", path, "http/1.1"] if path.split('?').next() == Some("/mqtt"))
+    // hyper takes a fragment off, which no client should send
+    let is_path = |target: &str| target.split(['?', '#']).next() == Some("/mqtt");
+    matches!(&*first, ["get", target, "http/1.1"] if is_path(target))
         && header("upgrade", "websocket")
         && header("connection", "upgrade")
         && header("sec-websocket-version", "13")
