@@ -4,7 +4,7 @@ use core::iter;
 
 use crate::error::{DecodeError, EncodeError};
 use crate::kind::{Direction, Kind};
-use crate::reader::{Reader, check_topic_name};
+use crate::reader::{Reader, check_text, check_topic_name};
 use crate::varint;
 
 /// Where a property block stands: in a packet that travels in a direction, or in a will.
@@ -262,6 +262,22 @@ pub struct Properties<'a> {
     bytes: &'a [u8],
 }
 
+/// What there is in a block.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Found {
+    /// A bit for each identifier: the largest is 0x2a.
+    ids: u64,
+    /// The Response Topic holds a control character.
+    pub(crate) has_control: bool,
+}
+
+impl Found {
+    #[inline]
+    pub(crate) const fn has(self, id: PropertyId) -> bool {
+        self.ids & 1 << id as u8 != 0
+    }
+}
+
 /// Why a property may not stand where it does.
 const fn not_allowed(id: PropertyId, place: Place) -> DecodeError {
     match (id, place) {
@@ -282,28 +298,27 @@ impl<'a> Properties<'a> {
         Self::judge(bytes, place).map(|(properties, _)| properties)
     }
 
-    /// The same; says also whether the Response Topic holds a control character.
-    pub(crate) fn judge(bytes: &'a [u8], place: Place) -> Result<(Self, bool), DecodeError> {
+    /// The same; says also what there is.
+    pub(crate) fn judge(bytes: &'a [u8], place: Place) -> Result<(Self, Found), DecodeError> {
         let mut reader = Reader::new(bytes, 0);
-        let mut seen = 0u64; // a bit per identifier: the largest is 0x2a
-        let mut has_control = false;
+        let mut found = Found::default();
         while !reader.is_at_end() {
-            let property = read_property(&mut reader, bytes)?;
-            if !property.id.is_allowed_in(place) {
-                return Err(not_allowed(property.id, place));
+            let id = read_id(&mut reader)?;
+            let raw = read_raw(id, &mut reader)?;
+            if !id.is_allowed_in(place) {
+                return Err(not_allowed(id, place));
             }
-            let bit = 1u64 << property.id as u8;
-            if seen & bit != 0 && !property.id.may_repeat(place) {
+            if found.has(id) && !id.may_repeat(place) {
                 return Err(DecodeError::DuplicateProperty);
             }
-            seen |= bit;
-            has_control |= check_value(property)?;
+            found.ids |= 1 << id as u8;
+            found.has_control |= check_value(id, raw)?;
         }
-        let has = |id: PropertyId| seen & (1u64 << id as u8) != 0;
-        if has(PropertyId::AuthenticationData) && !has(PropertyId::AuthenticationMethod) {
+        if found.has(PropertyId::AuthenticationData) && !found.has(PropertyId::AuthenticationMethod)
+        {
             return Err(DecodeError::AuthDataWithoutMethod);
         }
-        Ok((Self { bytes }, has_control))
+        Ok((Self { bytes }, found))
     }
 
     /// A block that was validated before.
@@ -428,14 +443,18 @@ impl<'a> Iterator for PropertyIter<'a> {
     }
 }
 
+fn read_id(reader: &mut Reader<'_>) -> Result<PropertyId, DecodeError> {
+    // an identifier is a variable byte integer, but none is above 0x7f: a second byte is either
+    // not minimal or unknown
+    PropertyId::from_u8(reader.u8()?).ok_or(DecodeError::UnknownProperty)
+}
+
 fn read_property<'a>(
     reader: &mut Reader<'a>,
     bytes: &'a [u8],
 ) -> Result<Property<'a>, DecodeError> {
     let start = reader.position();
-    // an identifier is a variable byte integer, but none is above 0x7f: a second byte is either
-    // not minimal or unknown
-    let id = PropertyId::from_u8(reader.u8()?).ok_or(DecodeError::UnknownProperty)?;
+    let id = read_id(reader)?;
     let value = match id.shape() {
         Shape::Byte => Value::Byte(reader.u8()?),
         Shape::U16 => Value::U16(reader.u16()?),
@@ -463,20 +482,59 @@ fn skip_value(id: PropertyId, reader: &mut Reader<'_>) -> Result<(), DecodeError
     }
 }
 
+/// As much of a value as is needed to judge it.
+#[derive(Clone, Copy)]
+enum Raw<'a> {
+    Number(u32),
+    Text(&'a [u8]),
+    /// Of the right type, and nothing more is asked of it.
+    Other,
+}
+
+/// Reads a value, which is of the right type; a string is well-formed.
+fn read_raw<'a>(id: PropertyId, reader: &mut Reader<'a>) -> Result<Raw<'a>, DecodeError> {
+    Ok(match id.shape() {
+        Shape::Byte => Raw::Number(reader.u8()?.into()),
+        Shape::U16 => Raw::Number(reader.u16()?.into()),
+        Shape::U32 => Raw::Number(reader.u32()?),
+        Shape::Varint => Raw::Number(reader.varint()?),
+        Shape::Binary => {
+            reader.binary()?;
+            Raw::Other
+        }
+        Shape::Str => {
+            let bytes = reader.binary()?;
+            check_text(bytes)?;
+            Raw::Text(bytes)
+        }
+        Shape::Pair => {
+            check_text(reader.binary()?)?;
+            check_text(reader.binary()?)?;
+            Raw::Other
+        }
+    })
+}
+
 /// Judges a value. Returns whether it is a topic name that holds a control character.
-fn check_value(property: Property<'_>) -> Result<bool, DecodeError> {
-    match (property.id, property.value) {
-        (_, Value::Byte(2..)) => Err(DecodeError::PropertyValue),
-        (PropertyId::TopicAlias, Value::U16(0)) => Err(DecodeError::TopicAliasZero),
-        (PropertyId::ReceiveMaximum, Value::U16(0))
-        | (PropertyId::MaximumPacketSize, Value::U32(0))
-        | (PropertyId::SubscriptionIdentifier, Value::Varint(0)) => Err(DecodeError::PropertyValue),
+fn check_value(id: PropertyId, raw: Raw<'_>) -> Result<bool, DecodeError> {
+    match (id, raw) {
+        (PropertyId::TopicAlias, Raw::Number(0)) => Err(DecodeError::TopicAliasZero),
+        (
+            PropertyId::ReceiveMaximum
+            | PropertyId::MaximumPacketSize
+            | PropertyId::SubscriptionIdentifier,
+            Raw::Number(0),
+        ) => Err(DecodeError::PropertyValue),
+        (_, Raw::Number(2..)) if matches!(id.shape(), Shape::Byte) => {
+            Err(DecodeError::PropertyValue)
+        }
         // [MQTT-3.3.2-14]; reason code 0x90 would speak of the packet's own topic name
-        (PropertyId::ResponseTopic, Value::Str(topic)) => check_topic_name(topic.as_bytes())
-            .map_err(|error| match error {
+        (PropertyId::ResponseTopic, Raw::Text(topic)) => {
+            check_topic_name(topic).map_err(|error| match error {
                 DecodeError::WildcardInTopicName => DecodeError::PropertyValue,
                 error => error,
-            }),
+            })
+        }
         _ => Ok(false),
     }
 }
@@ -488,7 +546,9 @@ fn check_written(bytes: &[u8], value: Value<'_>) -> Result<(), DecodeError> {
     if !reader.is_at_end() || property.value != value {
         return Err(DecodeError::PropertyValue);
     }
-    check_value(property).map(|_| ())
+    let mut reader = Reader::new(bytes, 1);
+    let raw = read_raw(property.id, &mut reader)?;
+    check_value(property.id, raw).map(drop)
 }
 
 /// Writes properties into a buffer, as the packets that the proxy itself sends need them.

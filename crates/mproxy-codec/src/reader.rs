@@ -111,8 +111,8 @@ impl<'a> Reader<'a> {
     /// A property block with its length in front.
     pub(crate) fn properties(&mut self, place: Place) -> Result<Properties<'a>, DecodeError> {
         let len = self.varint()?;
-        let (properties, has_control) = Properties::judge(self.take(len as usize)?, place)?;
-        self.has_control |= has_control;
+        let (properties, found) = Properties::judge(self.take(len as usize)?, place)?;
+        self.has_control |= found.has_control;
         Ok(properties)
     }
 
@@ -134,6 +134,30 @@ pub(crate) fn text(bytes: &[u8]) -> Result<&str, DecodeError> {
     } else {
         Ok(text)
     }
+}
+
+/// The same, without the string. Most are ASCII, which takes no more than a look at eight bytes at a
+/// time.
+#[inline]
+pub(crate) fn check_text(bytes: &[u8]) -> Result<(), DecodeError> {
+    if is_ascii_without_nul(bytes) {
+        Ok(())
+    } else {
+        text(bytes).map(drop)
+    }
+}
+
+#[inline]
+fn is_ascii_without_nul(bytes: &[u8]) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x80 * ONES;
+    let (words, rest) = bytes.as_chunks();
+    // a borrow sets the high bit of the lowest byte that is 0, and of others only above one
+    let suspects = words.iter().fold(0, |suspects, word| {
+        let word = u64::from_le_bytes(*word);
+        suspects | word | word.wrapping_sub(ONES)
+    });
+    suspects & HIGH == 0 && rest.iter().all(|byte| matches!(byte, 1..=0x7f))
 }
 
 /// A topic name as PUBLISH and a will carry it. Returns whether it holds a control character.
@@ -234,6 +258,25 @@ mod tests {
             all.extend_from_slice(&longest);
         }
         all
+    }
+
+    #[test]
+    fn the_short_way_to_a_text_sees_every_byte_at_every_place() {
+        for length in 0..20 {
+            for place in 0..length {
+                for byte in 0..=u8::MAX {
+                    let mut bytes = vec![b'a'; length];
+                    bytes[place] = byte;
+                    let expected = matches!(byte, 1..=0x7f);
+                    assert_eq!(is_ascii_without_nul(&bytes), expected, "{bytes:02x?}");
+                    // 1 is the smallest, and takes nothing from its neighbours
+                    bytes.fill(1);
+                    bytes[place] = byte;
+                    assert_eq!(is_ascii_without_nul(&bytes), expected, "{bytes:02x?}");
+                }
+            }
+        }
+        assert!(is_ascii_without_nul(b""));
     }
 
     /// All filters of up to six of the bytes that matter, shared and not.

@@ -100,9 +100,11 @@ impl PublishLayout {
                     return Ok(None);
                 };
                 let place = Place::Packet(Kind::Publish, direction);
-                let (properties, control) = Properties::judge(block, place)?;
-                has_control = control;
-                if let Some(Value::U16(alias)) = properties.get(PropertyId::TopicAlias) {
+                let (properties, found) = Properties::judge(block, place)?;
+                has_control = found.has_control;
+                if found.has(PropertyId::TopicAlias)
+                    && let Some(Value::U16(alias)) = properties.get(PropertyId::TopicAlias)
+                {
                     topic_alias = alias;
                 }
             }

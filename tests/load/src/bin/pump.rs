@@ -17,6 +17,9 @@ use tower::Layer;
 /// 64 bytes of payload, a topic of 20 bytes, QoS 0: the packet of the `batched` load.
 const TOPIC: &[u8] = b"devices/0001/readings";
 
+/// Message Expiry Interval and a User Property: those of the `v5-batched` load.
+const PROPERTIES: &[u8] = b"\x02\x00\x00\x0e\x10\x26\x00\x05trace\x00\x0800f067aa";
+
 /// Rules of the access list; the last one allows.
 const RULES: usize = 100;
 
@@ -24,18 +27,19 @@ fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
     let (Some(what), Some(packets)) = (args.next(), args.next().and_then(|n| n.parse().ok()))
     else {
-        eprintln!("usage: pump scan|layout|off|acl|forward PACKETS [3.1.1|5]");
+        eprintln!("usage: pump scan|layout|off|acl|forward PACKETS [3.1.1|5|5-properties]");
         return ExitCode::from(2);
     };
-    let version = if args.next().as_deref() == Some("5") {
-        Version::V5
-    } else {
-        Version::V311
+    let (version, properties) = match args.next().as_deref() {
+        Some("5") => (Version::V5, &[][..]),
+        Some("5-properties") => (Version::V5, PROPERTIES),
+        _ => (Version::V311, &[][..]),
     };
+    let packet = publish(version, properties);
     let moved = match what.as_str() {
-        "scan" => scan(packets, version, false),
-        "layout" => scan(packets, version, true),
-        "off" | "acl" | "forward" => pump(&what, packets, version),
+        "scan" => scan(packets, version, &packet, false),
+        "layout" => scan(packets, version, &packet, true),
+        "off" | "acl" | "forward" => pump(&what, packets, version, &packet),
         other => {
             eprintln!("pump: no such run: {other}");
             return ExitCode::from(2);
@@ -50,12 +54,13 @@ fn main() -> ExitCode {
 }
 
 /// One PUBLISH.
-fn publish(version: Version) -> Vec<u8> {
+fn publish(version: Version, properties: &[u8]) -> Vec<u8> {
     let mut packet = vec![0x30, 0];
     packet.extend_from_slice(&[0, TOPIC.len() as u8]);
     packet.extend_from_slice(TOPIC);
     if version.is_v5() {
-        packet.push(0);
+        packet.push(properties.len() as u8);
+        packet.extend_from_slice(properties);
     }
     packet.extend_from_slice(&[b'x'; 64]);
     packet[1] = (packet.len() - 2) as u8;
@@ -63,8 +68,8 @@ fn publish(version: Version) -> Vec<u8> {
 }
 
 /// The codec alone: heads, or heads and everything in front of the payload.
-fn scan(packets: usize, version: Version, layout: bool) -> usize {
-    let batch = publish(version).repeat(512);
+fn scan(packets: usize, version: Version, packet: &[u8], layout: bool) -> usize {
+    let batch = packet.repeat(512);
     let mut seen = 0;
     while seen < packets {
         let mut at = 0;
@@ -88,8 +93,8 @@ fn scan(packets: usize, version: Version, layout: bool) -> usize {
 }
 
 /// A session over a client that sends `packets` packets and a broker that takes them.
-fn pump(what: &str, packets: usize, version: Version) -> usize {
-    let client = Feed::client(packets, version);
+fn pump(what: &str, packets: usize, version: Version, packet: &[u8]) -> usize {
+    let client = Feed::client(packets, version, packet);
     let broker = Feed::broker(version);
     let session = Session::new(Peer::new("pump"));
     let dial = |_: &mproxy_session::Connect| std::future::ready(Ok::<_, io::Error>(broker));
@@ -145,7 +150,7 @@ struct Feed {
 }
 
 impl Feed {
-    fn client(packets: usize, version: Version) -> Self {
+    fn client(packets: usize, version: Version, packet: &[u8]) -> Self {
         let mut first = vec![0x10, 0, 0, 4];
         first.extend_from_slice(b"MQTT");
         first.extend_from_slice(&[version.level(), 2, 0, 0]);
@@ -154,13 +159,11 @@ impl Feed {
         }
         first.extend_from_slice(&[0, 1, b'c']);
         first[1] = (first.len() - 2) as u8;
-        let batch = publish(version);
-        let left = packets * batch.len();
         Self {
             first,
-            batch: batch.repeat(2048),
+            batch: packet.repeat(2048),
             at: 0,
-            left,
+            left: packets * packet.len(),
         }
     }
 
