@@ -148,7 +148,7 @@ pub(crate) fn check_text(bytes: &[u8]) -> Result<(), DecodeError> {
 }
 
 #[inline]
-fn is_ascii_without_nul(bytes: &[u8]) -> bool {
+pub(crate) fn is_ascii_without_nul(bytes: &[u8]) -> bool {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x80 * ONES;
     let (words, rest) = bytes.as_chunks();

@@ -1,15 +1,19 @@
 //! Runs of PUBLISH packets about which there is nothing to say.
 
 use crate::packet::PublishLayout;
+use crate::property::PropertyId;
 use crate::qos::QoS;
+use crate::reader::is_ascii_without_nul;
 use crate::topic;
 use crate::version::Version;
 
 /// The longest run of whole, ordinary PUBLISH packets at the front of a buffer.
 ///
 /// Ordinary is what nearly every PUBLISH is: valid, with a plain topic name (ASCII, no control
-/// characters), without properties, shorter than 16 KiB. Such packets are forwarded as they are, so
-/// finding where the run ends is all that there is to do, and this does it in one tight loop. What
+/// characters), shorter than 16 KiB, and with no properties but Payload Format Indicator, Message
+/// Expiry Interval, Content Type, Correlation Data and User Properties. Such packets are forwarded as
+/// they are, so finding where the run ends is all that there is to do, and this does it in one tight
+/// loop. What
 /// ends a run is not judged here: [`View::parse`](crate::View::parse) says whether it is another
 /// packet, an unusual one, an incomplete one or none at all.
 ///
@@ -117,18 +121,25 @@ impl PublishLayout {
             }
             rest = behind;
         }
-        if version.is_v5() {
-            let (0, payload) = rest.split_first()? else {
-                return None;
-            };
-            rest = payload;
-        }
         let total = (head_len + remaining) as u32;
-        let payload_at = total - rest.len() as u32;
+        let mut properties_at = total - rest.len() as u32;
+        if version.is_v5() {
+            let (&length, behind) = rest.split_first()?;
+            properties_at += 1;
+            rest = behind;
+            if length > 0 {
+                let (block, payload) = rest.split_at_checked(usize::from(length))?;
+                // the length of a longer one takes two bytes
+                if length >= 0x80 || !is_ordinary_block(block) {
+                    return None;
+                }
+                rest = payload;
+            }
+        }
         topic::is_plain_name(topic).then_some(Self {
             total,
-            properties_at: payload_at,
-            payload_at,
+            properties_at,
+            payload_at: total - rest.len() as u32,
             packet_id,
             topic_len,
             topic_alias: 0,
@@ -137,6 +148,61 @@ impl PublishLayout {
             has_control: false,
         })
     }
+}
+
+/// Says whether a block is valid and has such properties only as mean nothing to a proxy that
+/// forwards them: no Topic Alias, no Response Topic, and nothing that one side only may say.
+fn is_ordinary_block(block: &[u8]) -> bool {
+    let mut rest = block;
+    let mut seen = 0_u16; // a bit for each identifier, none of which is above 9
+    while let Some((&id, value)) = rest.split_first() {
+        let behind = match id {
+            PAYLOAD_FORMAT_INDICATOR => match value {
+                [0 | 1, behind @ ..] => Some(behind),
+                _ => None,
+            },
+            MESSAGE_EXPIRY_INTERVAL => value.get(4..),
+            CONTENT_TYPE => behind_text(value),
+            CORRELATION_DATA => split_field(value).map(|(_, behind)| behind),
+            USER_PROPERTY => {
+                rest = match behind_text(value).and_then(behind_text) {
+                    Some(behind) => behind,
+                    None => return false,
+                };
+                continue;
+            }
+            _ => None,
+        };
+        let Some(behind) = behind else {
+            return false;
+        };
+        let bit = 1 << id;
+        if seen & bit != 0 {
+            return false;
+        }
+        seen |= bit;
+        rest = behind;
+    }
+    true
+}
+
+const PAYLOAD_FORMAT_INDICATOR: u8 = PropertyId::PayloadFormatIndicator as u8;
+const MESSAGE_EXPIRY_INTERVAL: u8 = PropertyId::MessageExpiryInterval as u8;
+const CONTENT_TYPE: u8 = PropertyId::ContentType as u8;
+const CORRELATION_DATA: u8 = PropertyId::CorrelationData as u8;
+const USER_PROPERTY: u8 = PropertyId::UserProperty as u8;
+
+#[inline]
+fn split_field(value: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, behind) = value.split_first_chunk()?;
+    behind.split_at_checked(usize::from(u16::from_be_bytes(*length)))
+}
+
+/// What follows a string of ASCII.
+#[inline]
+fn behind_text(value: &[u8]) -> Option<&[u8]> {
+    let (text, behind) = split_field(value)?;
+    is_ascii_without_nul(text).then_some(behind)
 }
 
 #[cfg(test)]
@@ -173,6 +239,73 @@ mod tests {
                 }
             }
         }
+    }
+
+    const ORDINARY: [PropertyId; 4] = [
+        PropertyId::PayloadFormatIndicator,
+        PropertyId::MessageExpiryInterval,
+        PropertyId::ContentType,
+        PropertyId::UserProperty,
+    ];
+
+    /// All blocks of one property or two, of each kind, valid and not: what is in a run must mean the
+    /// same to a view, in either direction.
+    #[test]
+    fn properties_of_a_run_are_those_that_the_view_accepts() {
+        let properties: [&[u8]; 24] = [
+            b"",
+            b"\x01\x00",
+            b"\x01\x01",
+            b"\x01\x02",
+            b"\x02\x00\x00\x00\x07",
+            b"\x02\x00\x00\x00",
+            b"\x03\x00\x00",
+            b"\x03\x00\x0atext/plain",
+            b"\x03\x00\x02\xc3\xa9",
+            b"\x03\x00\x02a\x00",
+            b"\x03\x00\x02\xc3(",
+            b"\x03\x00\x0btext/plain",
+            b"\x09\x00\x02\xff\x00",
+            b"\x09\x00\x03\xff\x00",
+            b"\x26\x00\x01k\x00\x09a value.\n",
+            b"\x26\x00\x00\x00\x00",
+            b"\x26\x00\x01k\x00\x02v",
+            b"\x26\x00\x01\x00\x00\x01v",
+            b"\x08\x00\x01r",
+            b"\x0b\x01",
+            b"\x23\x00\x01",
+            b"\x11\x00\x00\x00\x01",
+            b"\x7f",
+            b"\x00",
+        ];
+        let mut ordinary = 0;
+        for one in properties {
+            for other in properties {
+                let block = [one, other].concat();
+                let mut packet = vec![0x30, 0, 0, 1, b't', block.len() as u8];
+                packet.extend(&block);
+                packet.extend(b"payload");
+                packet[1] = packet.len() as u8 - 2;
+                let layout = PublishLayout::ordinary(&packet, Version::V5);
+                for direction in [Direction::ToServer, Direction::ToClient] {
+                    let view = View::parse(Version::V5, direction, &packet);
+                    let publish = match view {
+                        Ok(Some(View::Publish(publish))) => Some(publish),
+                        _ => None,
+                    };
+                    let is_ordinary = publish.as_ref().is_some_and(|publish| {
+                        publish.properties().iter().all(|property| {
+                            ORDINARY.contains(&property.id) && property.bytes.is_ascii()
+                                || property.id == PropertyId::CorrelationData
+                        })
+                    });
+                    let expected = publish.filter(|_| is_ordinary).map(|it| *it.layout());
+                    assert_eq!(layout, expected, "{packet:02x?}");
+                }
+                ordinary += u32::from(layout.is_some());
+            }
+        }
+        assert!(ordinary > 50, "{ordinary}");
     }
 
     #[test]

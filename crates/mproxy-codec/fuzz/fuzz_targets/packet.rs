@@ -47,6 +47,11 @@ fuzz_target!(|data: &[u8]| {
             _ => Ok(None),
         };
         let last = layout(bytes);
+        // the short way comes to the same
+        if let Some(ordinary) = PublishLayout::ordinary(bytes, version) {
+            assert_eq!(last, Ok(Some(ordinary)));
+            assert!(!ordinary.has_control());
+        }
         for len in 0..end {
             match layout(&bytes[..len]) {
                 Ok(None) => {}

@@ -147,6 +147,10 @@ impl<H: PacketService> Flow<H> {
         if !core.is_established() || core.ledger.answers_locally() {
             return Ok(None);
         }
+        // what waited may have grown older
+        if turn.behind.is_some() && core.version().is_v5() {
+            return Ok(None);
+        }
         let own_limit = match self.direction {
             Direction::ToServer => core.sender_max_packet(Direction::ToServer),
             Direction::ToClient => usize::MAX,
