@@ -1,11 +1,12 @@
 //! What a layer counts, which may be once a packet.
 //!
 //! A layer is shared by all workers, so its counters are split into shards and a thread adds to
-//! its own: no lock, no look-up and, up to [`SHARDS`] threads, no contended cache line.
+//! its own, made when it is first needed: no lock, no look-up and, up to [`SHARDS`] threads, no
+//! contended cache line.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use prometheus_client::collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet};
@@ -47,7 +48,8 @@ impl LayerMetrics {
     }
 
     fn shard(&self) -> &Shard {
-        &self.layer.shards[OWN_SHARD.with(|shard| *shard)]
+        let own = OWN_SHARD.with(|shard| *shard);
+        self.layer.shards[own].get_or_init(Box::default)
     }
 }
 
@@ -169,13 +171,15 @@ fn pairs<A: Copy, B: Copy>(
 #[derive(Debug)]
 struct Layer {
     name: String,
-    shards: Box<[Shard; SHARDS]>,
+    /// Those in use.
+    shards: [OnceLock<Box<Shard>>; SHARDS],
 }
 
 impl Layer {
     fn sum(&self, counter: impl Fn(&Shard) -> &AtomicU64) -> u64 {
-        let counters = self.shards.iter().map(counter);
-        counters
+        let shards = self.shards.iter().filter_map(OnceLock::get);
+        shards
+            .map(|shard| counter(shard))
             .map(|counter| counter.load(Ordering::Relaxed))
             .fold(0, u64::wrapping_add)
     }
