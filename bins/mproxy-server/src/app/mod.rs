@@ -149,8 +149,7 @@ pub(crate) fn demo(options: crate::demo::Options) -> ExitCode {
             finished,
         })
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     let outcome = match runtime {
