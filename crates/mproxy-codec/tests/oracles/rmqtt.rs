@@ -1,11 +1,13 @@
 //! rmqtt-codec 0.3 for MQTT 3.1 and 3.1.1.
 
+use std::fmt::Debug;
+
 use bytes::BytesMut;
 use mproxy_codec::{Kind, Version};
 use proptest::prelude::*;
 use rmqtt_codec::types::Publish as Seen;
 use rmqtt_codec::v3::{Codec, Connect as SeenConnect, Packet as V3, SubscribeReturnCode};
-use tokio_util::codec::Decoder as _;
+use tokio_util::codec::Decoder;
 
 use crate::support::model::{Body, Connect, Packet, Publish, Will};
 use crate::support::strategies;
@@ -41,15 +43,25 @@ fn connect(packet: SeenConnect) -> Connect {
     }
 }
 
-pub(crate) fn read(version: Version, bytes: &[u8]) -> Result<Body, String> {
+/// Reads one packet, and nothing is left over.
+pub(crate) fn decode<C>(mut codec: C, bytes: &[u8]) -> Result<C::Item, String>
+where
+    C: Decoder<Error: Debug>,
+{
     let mut buffer = BytesMut::from(bytes);
-    let packet = Codec::default().decode(&mut buffer);
-    let (packet, _) = packet
+    let packet = codec.decode(&mut buffer);
+    let packet = packet
         .map_err(|error| format!("{error:?}"))?
         .ok_or("not whole")?;
-    if !buffer.is_empty() {
-        return Err("left over".to_owned());
+    if buffer.is_empty() {
+        Ok(packet)
+    } else {
+        Err("left over".to_owned())
     }
+}
+
+pub(crate) fn read(version: Version, bytes: &[u8]) -> Result<Body, String> {
+    let (packet, _) = decode(Codec::default(), bytes)?;
     let ack = |kind, id: std::num::NonZeroU16| Body::Ack {
         kind,
         id: id.into(),

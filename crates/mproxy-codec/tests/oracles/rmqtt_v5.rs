@@ -10,7 +10,7 @@ use rmqtt_codec::v5::{
 };
 use tokio_util::codec::Decoder as _;
 
-use super::rmqtt::publish;
+use super::rmqtt::{decode, publish};
 use crate::support::model::{Body, Connect, Packet, Props, Value, Will};
 use crate::support::{from_view, strategies};
 
@@ -147,14 +147,7 @@ fn options(options: SubscriptionOptions) -> u8 {
 }
 
 pub(crate) fn read(bytes: &[u8]) -> Result<Body, String> {
-    let mut buffer = BytesMut::from(bytes);
-    let packet = Codec::default().decode(&mut buffer);
-    let (packet, _) = packet
-        .map_err(|error| format!("{error:?}"))?
-        .ok_or("not whole")?;
-    if !buffer.is_empty() {
-        return Err("left over".to_owned());
-    }
+    let (packet, _) = decode(Codec::default(), bytes)?;
     macro_rules! ack {
         ($kind:ident, $ack:ident) => {
             Body::Ack {
