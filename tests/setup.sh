@@ -32,6 +32,7 @@ debian_packages=(
     "systemd              systemd-analyze"
     "tshark               tshark"
     "shellcheck           shellcheck"
+    "g++                  g++"
     "procps               /bin/kill"
     "ca-certificates      /etc/ssl/certs/ca-certificates.crt"
     "nodejs               node"
