@@ -436,7 +436,7 @@ impl Subscriber {
     ) -> bool {
         // whatever is on its way comes before the answer: first what the session had, in the end all
         let mut asked = 0;
-        let mut answered = 0;
+        let mut resumed = false;
         loop {
             let complete = target.borrow_and_update().as_ref() == Some(&self.seen);
             if asked == 0 || asked == 1 && complete {
@@ -460,8 +460,8 @@ impl Subscriber {
                     self.unreleased.remove(&packet.id());
                     pubcomp(packet.id())
                 }
-                13 if answered == 0 => {
-                    answered = 1;
+                13 if !resumed => {
+                    resumed = true;
                     let (number, place) = (self.number, self.session.at);
                     self.back.send_modify(|back| {
                         back.extend(place.map(|place| (number, place)));
