@@ -305,6 +305,7 @@ impl<'a> Properties<'a> {
         while !reader.is_at_end() {
             let id = read_id(&mut reader)?;
             let raw = read_raw(id, &mut reader)?;
+            raw.check_strings()?;
             if !id.is_allowed_in(place) {
                 return Err(not_allowed(id, place));
             }
@@ -362,7 +363,7 @@ impl<'a> Properties<'a> {
         iter::from_fn(move || {
             let start = reader.position();
             let id = PropertyId::from_u8(reader.u8().ok()?)?;
-            skip_value(id, &mut reader).ok()?;
+            read_raw(id, &mut reader).ok()?;
             Some((id, bytes.get(start..reader.position())?))
         })
     }
@@ -471,47 +472,34 @@ fn read_property<'a>(
     })
 }
 
-fn skip_value(id: PropertyId, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
-    match id.shape() {
-        Shape::Byte => reader.take(1).map(drop),
-        Shape::U16 => reader.take(2).map(drop),
-        Shape::U32 => reader.take(4).map(drop),
-        Shape::Varint => reader.varint().map(drop),
-        Shape::Binary | Shape::Str => reader.binary().map(drop),
-        Shape::Pair => reader.binary().and_then(|_| reader.binary()).map(drop),
-    }
-}
-
-/// As much of a value as is needed to judge it.
+/// A value of the right type, of which no string has been looked at.
 #[derive(Clone, Copy)]
 enum Raw<'a> {
     Number(u32),
+    Binary,
     Text(&'a [u8]),
-    /// Of the right type, and nothing more is asked of it.
-    Other,
+    Pair(&'a [u8], &'a [u8]),
 }
 
-/// Reads a value, which is of the right type; a string is well-formed.
+impl Raw<'_> {
+    fn check_strings(self) -> Result<(), DecodeError> {
+        match self {
+            Self::Number(_) | Self::Binary => Ok(()),
+            Self::Text(text) => check_text(text),
+            Self::Pair(name, value) => check_text(name).and_then(|()| check_text(value)),
+        }
+    }
+}
+
 fn read_raw<'a>(id: PropertyId, reader: &mut Reader<'a>) -> Result<Raw<'a>, DecodeError> {
     Ok(match id.shape() {
         Shape::Byte => Raw::Number(reader.u8()?.into()),
         Shape::U16 => Raw::Number(reader.u16()?.into()),
         Shape::U32 => Raw::Number(reader.u32()?),
         Shape::Varint => Raw::Number(reader.varint()?),
-        Shape::Binary => {
-            reader.binary()?;
-            Raw::Other
-        }
-        Shape::Str => {
-            let bytes = reader.binary()?;
-            check_text(bytes)?;
-            Raw::Text(bytes)
-        }
-        Shape::Pair => {
-            check_text(reader.binary()?)?;
-            check_text(reader.binary()?)?;
-            Raw::Other
-        }
+        Shape::Binary => reader.binary().map(|_| Raw::Binary)?,
+        Shape::Str => Raw::Text(reader.binary()?),
+        Shape::Pair => Raw::Pair(reader.binary()?, reader.binary()?),
     })
 }
 

@@ -13,9 +13,8 @@ use crate::version::Version;
 /// characters), shorter than 16 KiB, and with no properties but Payload Format Indicator, Message
 /// Expiry Interval, Content Type, Correlation Data and User Properties. Such packets are forwarded as
 /// they are, so finding where the run ends is all that there is to do, and this does it in one tight
-/// loop. What
-/// ends a run is not judged here: [`View::parse`](crate::View::parse) says whether it is another
-/// packet, an unusual one, an incomplete one or none at all.
+/// loop. What ends a run is not judged here: [`View::parse`](crate::View::parse) says whether it is
+/// another packet, an unusual one, an incomplete one or none at all.
 ///
 /// ```
 /// use mproxy_codec::{PublishRun, Version};
