@@ -1,9 +1,10 @@
 //! What can be wrong with a packet, the statement that says so, and what the wire is told.
 
 use crate::reason::ReasonCode;
+use crate::version::Version;
 
 macro_rules! decode_errors {
-    ($($(#[$doc:meta])* $name:ident, $reason:ident, $statement:literal, $text:literal;)*) => {
+    ($($(#[$doc:meta])* $name:ident, $reason:ident, $v5:literal, $v311:literal, $v31:literal, $text:literal;)*) => {
         /// A packet that breaks the standard.
         ///
         /// An incomplete packet is not an error: the scanner says `Ok(None)` and wants more bytes.
@@ -20,11 +21,16 @@ macro_rules! decode_errors {
             /// Every error, in the order of declaration: for tables and metrics labels.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
-            /// The normative statement that the packet breaks, in the numbering of MQTT 5.0 where
-            /// that version has it, or the section.
+            /// The normative statement of this version that the packet breaks, or the section where
+            /// there is no statement. MQTT 3.1 has sections only; what exists only in MQTT 5.0 has
+            /// the number of that version.
             #[must_use]
-            pub const fn statement(self) -> &'static str {
-                match self { $(Self::$name => $statement,)* }
+            pub const fn statement(self, version: Version) -> &'static str {
+                match version {
+                    Version::V5 => match self { $(Self::$name => $v5,)* },
+                    Version::V311 => match self { $(Self::$name => $v311,)* },
+                    Version::V31 => match self { $(Self::$name => $v31,)* },
+                }
             }
 
             /// What the other side is told: the reason code of the DISCONNECT or CONNACK that ends
@@ -39,80 +45,80 @@ macro_rules! decode_errors {
 
 decode_errors! {
     /// The fourth length byte asks for a fifth.
-    RemainingLength, MALFORMED_PACKET, "MQTT-1.5.5-1", "variable byte integer does not end within four bytes";
+    RemainingLength, MALFORMED_PACKET, "MQTT-1.5.5-1", "2.2.3", "2.1", "variable byte integer does not end within four bytes";
     /// A variable byte integer uses more bytes than needed.
-    NotMinimal, MALFORMED_PACKET, "MQTT-1.5.5-1", "variable byte integer is not minimal";
+    NotMinimal, MALFORMED_PACKET, "MQTT-1.5.5-1", "2.2.3", "2.1", "variable byte integer is not minimal";
     /// The packet is larger than the limit in force.
-    PacketTooLarge, PACKET_TOO_LARGE, "MQTT-3.1.2-24", "packet is larger than the maximum packet size";
+    PacketTooLarge, PACKET_TOO_LARGE, "MQTT-3.1.2-24", "2.2.3", "2.1", "packet is larger than the maximum packet size";
     /// Packet type 0, or AUTH before MQTT 5.0.
-    ReservedType, MALFORMED_PACKET, "2.1.2", "reserved packet type";
+    ReservedType, MALFORMED_PACKET, "2.1.2", "2.2.1", "2.1", "reserved packet type";
     /// Flag bits of the fixed header that must have a fixed value.
-    ReservedFlags, MALFORMED_PACKET, "MQTT-2.1.3-1", "reserved flags of the fixed header are set wrongly";
+    ReservedFlags, MALFORMED_PACKET, "MQTT-2.1.3-1", "MQTT-2.2.2-2", "2.1", "reserved flags of the fixed header are set wrongly";
     /// The packet type does not travel in this direction.
-    WrongDirection, PROTOCOL_ERROR, "2.1.2", "packet type is not allowed in this direction";
+    WrongDirection, PROTOCOL_ERROR, "2.1.2", "2.2.1", "2.1", "packet type is not allowed in this direction";
     /// A field runs past the end of the packet.
-    Truncated, MALFORMED_PACKET, "1.2 malformed packet", "a field runs past the end of the packet";
+    Truncated, MALFORMED_PACKET, "1.2 malformed packet", "MQTT-4.8.0-1", "2.1", "a field runs past the end of the packet";
     /// Bytes are left over after the last field.
-    TrailingBytes, MALFORMED_PACKET, "1.2 malformed packet", "bytes are left over after the last field";
+    TrailingBytes, MALFORMED_PACKET, "1.2 malformed packet", "MQTT-4.8.0-1", "2.1", "bytes are left over after the last field";
     /// A string is not UTF-8.
-    InvalidUtf8, MALFORMED_PACKET, "MQTT-1.5.4-1", "string is not well-formed UTF-8";
+    InvalidUtf8, MALFORMED_PACKET, "MQTT-1.5.4-1", "MQTT-1.5.3-1", "2.5", "string is not well-formed UTF-8";
     /// A string holds U+0000.
-    NulCharacter, MALFORMED_PACKET, "MQTT-1.5.4-2", "string contains U+0000";
+    NulCharacter, MALFORMED_PACKET, "MQTT-1.5.4-2", "MQTT-1.5.3-2", "2.5", "string contains U+0000";
     /// A string that names something holds a control character or a noncharacter, and whoever reads
     /// it refuses those; see [`View::has_control`](crate::View::has_control).
-    ControlCharacter, MALFORMED_PACKET, "1.5.4", "string contains a control character or a noncharacter";
+    ControlCharacter, MALFORMED_PACKET, "1.5.4", "1.5.3", "2.5", "string contains a control character or a noncharacter";
     /// QoS bits 11.
-    QosThree, MALFORMED_PACKET, "MQTT-3.3.1-4", "QoS 3";
+    QosThree, MALFORMED_PACKET, "MQTT-3.3.1-4", "MQTT-3.3.1-4", "2.1", "QoS 3";
     /// DUP on a QoS 0 PUBLISH.
-    DupQosZero, MALFORMED_PACKET, "MQTT-3.3.1-2", "DUP is set on a QoS 0 PUBLISH";
+    DupQosZero, MALFORMED_PACKET, "MQTT-3.3.1-2", "MQTT-3.3.1-2", "2.1", "DUP is set on a QoS 0 PUBLISH";
     /// Packet identifier 0.
-    PacketIdZero, PROTOCOL_ERROR, "MQTT-2.2.1-3", "packet identifier is 0";
+    PacketIdZero, PROTOCOL_ERROR, "MQTT-2.2.1-3", "MQTT-2.3.1-1", "2.4", "packet identifier is 0";
     /// A zero-length topic name without a topic alias, or a zero-length topic filter.
-    EmptyTopic, PROTOCOL_ERROR, "MQTT-4.7.3-1", "topic is empty";
+    EmptyTopic, PROTOCOL_ERROR, "MQTT-4.7.3-1", "MQTT-4.7.3-1", "Appendix A", "topic is empty";
     /// A topic name with `+` or `#`.
-    WildcardInTopicName, TOPIC_NAME_INVALID, "MQTT-3.3.2-2", "topic name contains a wildcard";
+    WildcardInTopicName, TOPIC_NAME_INVALID, "MQTT-3.3.2-2", "MQTT-3.3.2-2", "3.3", "topic name contains a wildcard";
     /// A wildcard that does not stand alone in its level, or `#` that is not last.
-    MisplacedWildcard, TOPIC_FILTER_INVALID, "MQTT-4.7.1-1", "wildcard of the topic filter is misplaced";
+    MisplacedWildcard, TOPIC_FILTER_INVALID, "MQTT-4.7.1-1", "MQTT-4.7.1-2", "Appendix A", "wildcard of the topic filter is misplaced";
     /// `$share` without a group or without a filter.
-    SharedFilter, TOPIC_FILTER_INVALID, "MQTT-4.8.2-1", "shared subscription is not $share/group/filter";
+    SharedFilter, TOPIC_FILTER_INVALID, "MQTT-4.8.2-1", "MQTT-4.8.2-1", "MQTT-4.8.2-1", "shared subscription is not $share/group/filter";
     /// Topic alias 0.
-    TopicAliasZero, TOPIC_ALIAS_INVALID, "MQTT-3.3.2-8", "topic alias is 0";
+    TopicAliasZero, TOPIC_ALIAS_INVALID, "MQTT-3.3.2-8", "MQTT-3.3.2-8", "MQTT-3.3.2-8", "topic alias is 0";
     /// A property identifier that does not exist.
-    UnknownProperty, MALFORMED_PACKET, "2.2.2.2", "unknown property";
+    UnknownProperty, MALFORMED_PACKET, "2.2.2.2", "2.2.2.2", "2.2.2.2", "unknown property";
     /// A property that this packet may not carry.
-    PropertyNotAllowed, MALFORMED_PACKET, "2.2.2.2", "property is not allowed in this packet";
+    PropertyNotAllowed, MALFORMED_PACKET, "2.2.2.2", "2.2.2.2", "2.2.2.2", "property is not allowed in this packet";
     /// A Subscription Identifier in a PUBLISH of a client.
-    SubscriptionIdFromClient, PROTOCOL_ERROR, "MQTT-3.3.4-6", "a client's PUBLISH has a subscription identifier";
+    SubscriptionIdFromClient, PROTOCOL_ERROR, "MQTT-3.3.4-6", "MQTT-3.3.4-6", "MQTT-3.3.4-6", "a client's PUBLISH has a subscription identifier";
     /// A property that may be there once is there twice.
-    DuplicateProperty, PROTOCOL_ERROR, "2.2.2.2", "property is given twice";
+    DuplicateProperty, PROTOCOL_ERROR, "2.2.2.2", "2.2.2.2", "2.2.2.2", "property is given twice";
     /// A property value outside its range.
-    PropertyValue, PROTOCOL_ERROR, "2.2.2.2", "property value is out of range";
+    PropertyValue, PROTOCOL_ERROR, "2.2.2.2", "2.2.2.2", "2.2.2.2", "property value is out of range";
     /// Authentication Data without Authentication Method.
-    AuthDataWithoutMethod, PROTOCOL_ERROR, "3.1.2.11.10", "authentication data without an authentication method";
+    AuthDataWithoutMethod, PROTOCOL_ERROR, "3.1.2.11.10", "3.1.2.11.10", "3.1.2.11.10", "authentication data without an authentication method";
     /// The protocol name is neither `MQTT` nor `MQIsdp`.
-    ProtocolName, UNSUPPORTED_PROTOCOL_VERSION, "MQTT-3.1.2-1", "unknown protocol name";
+    ProtocolName, UNSUPPORTED_PROTOCOL_VERSION, "MQTT-3.1.2-1", "MQTT-3.1.2-1", "3.1", "unknown protocol name";
     /// The protocol level is not one that goes with the name.
-    ProtocolLevel, UNSUPPORTED_PROTOCOL_VERSION, "MQTT-3.1.2-2", "unsupported protocol level";
+    ProtocolLevel, UNSUPPORTED_PROTOCOL_VERSION, "MQTT-3.1.2-2", "MQTT-3.1.2-2", "3.1", "unsupported protocol level";
     /// Bit 0 of the connect flags.
-    ConnectFlagReserved, MALFORMED_PACKET, "MQTT-3.1.2-3", "reserved connect flag is set";
+    ConnectFlagReserved, MALFORMED_PACKET, "MQTT-3.1.2-3", "MQTT-3.1.2-3", "3.1", "reserved connect flag is set";
     /// Will QoS or will retain without a will.
-    WillFlagsWithoutWill, MALFORMED_PACKET, "MQTT-3.1.2-11", "will QoS or will retain is set without a will";
+    WillFlagsWithoutWill, MALFORMED_PACKET, "MQTT-3.1.2-11", "MQTT-3.1.2-11", "3.1", "will QoS or will retain is set without a will";
     /// A password without a user name, before MQTT 5.0.
-    PasswordWithoutUserName, MALFORMED_PACKET, "MQTT-3.1.2-22", "password without a user name";
+    PasswordWithoutUserName, MALFORMED_PACKET, "MQTT-3.1.2-22", "MQTT-3.1.2-22", "3.1", "password without a user name";
     /// An empty client identifier where none may be assigned.
-    EmptyClientId, CLIENT_IDENTIFIER_NOT_VALID, "MQTT-3.1.3-8", "client identifier is empty but the session is to be kept";
+    EmptyClientId, CLIENT_IDENTIFIER_NOT_VALID, "MQTT-3.1.3-8", "MQTT-3.1.3-8", "3.1", "client identifier is empty but the session is to be kept";
     /// SUBSCRIBE or UNSUBSCRIBE without a topic filter.
-    NoTopicFilter, PROTOCOL_ERROR, "MQTT-3.8.3-2", "no topic filter";
+    NoTopicFilter, PROTOCOL_ERROR, "MQTT-3.8.3-2", "MQTT-3.8.3-3", "3.8", "no topic filter";
     /// Reserved bits or values of the subscription options.
-    SubscriptionOptions, PROTOCOL_ERROR, "MQTT-3.8.3-5", "reserved subscription options are set";
+    SubscriptionOptions, PROTOCOL_ERROR, "MQTT-3.8.3-5", "MQTT-3-8.3-4", "3.8", "reserved subscription options are set";
     /// No Local on a shared subscription.
-    NoLocalShared, PROTOCOL_ERROR, "MQTT-3.8.3-4", "No Local is set on a shared subscription";
+    NoLocalShared, PROTOCOL_ERROR, "MQTT-3.8.3-4", "MQTT-3.8.3-4", "MQTT-3.8.3-4", "No Local is set on a shared subscription";
     /// A reason code that this packet may not carry.
-    InvalidReasonCode, PROTOCOL_ERROR, "2.4", "reason code is not allowed in this packet";
+    InvalidReasonCode, PROTOCOL_ERROR, "2.4", "MQTT-3.9.3-2", "3.9", "reason code is not allowed in this packet";
     /// Reserved bits of the connect acknowledge flags.
-    ConnackFlags, MALFORMED_PACKET, "MQTT-3.2.2-1", "reserved connect acknowledge flags are set";
+    ConnackFlags, MALFORMED_PACKET, "MQTT-3.2.2-1", "3.2.2.1", "3.2", "reserved connect acknowledge flags are set";
     /// Session Present together with a failure.
-    SessionPresentOnFailure, PROTOCOL_ERROR, "MQTT-3.2.2-6", "session present is set on a refusal";
+    SessionPresentOnFailure, PROTOCOL_ERROR, "MQTT-3.2.2-6", "MQTT-3.2.2-4", "3.2", "session present is set on a refusal";
 }
 
 /// A packet that cannot be built from the given fields.

@@ -21,6 +21,8 @@ pub struct Head {
     first: u8,
     kind: Kind,
     len: u8,
+    /// The first byte on the wire was another one.
+    repaired: bool,
     // a word of its own: packed into one with the bytes, it is written in parts and read as a
     // whole, which costs more than all the rest of a scan
     remaining: usize,
@@ -48,6 +50,7 @@ impl Head {
                 first,
                 kind,
                 len: length.len as u8 + 1,
+                repaired: false,
                 remaining: length.value as usize,
             })),
             Ok(None) => Ok(None),
@@ -118,7 +121,18 @@ impl Head {
         self.kind
     }
 
-    /// The first byte as it stood on the wire: type and flags.
+    /// The same head with the flags of a first byte that was
+    /// [repaired](crate::tolerance::first_byte).
+    #[inline]
+    #[must_use]
+    pub const fn with_first_byte(mut self, first: u8) -> Self {
+        self.repaired |= self.first != first;
+        self.first = first;
+        self
+    }
+
+    /// The first byte, type and flags: as it stood on the wire, or
+    /// [repaired](Self::with_first_byte).
     #[inline]
     #[must_use]
     pub const fn first_byte(self) -> u8 {
@@ -160,6 +174,16 @@ impl Head {
     #[must_use]
     pub const fn is_minimal(self) -> bool {
         self.len as usize - 1 == varint::encoded_len(self.remaining as u32)
+    }
+}
+
+impl Head {
+    /// True when the bytes on the wire can go on as they came: the remaining length is minimal and
+    /// the first byte was not repaired. Otherwise [`normalise`](crate::normalise) writes the packet.
+    #[inline]
+    #[must_use]
+    pub const fn is_verbatim(self) -> bool {
+        self.is_minimal() && !self.repaired
     }
 }
 

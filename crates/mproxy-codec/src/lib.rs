@@ -5,6 +5,7 @@
 
 mod build;
 mod error;
+mod foreign;
 mod head;
 mod kind;
 mod packet;
@@ -13,19 +14,22 @@ mod qos;
 mod reader;
 mod reason;
 mod run;
+pub mod tolerance;
 pub mod topic;
 mod varint;
 mod version;
 
 pub use self::{
     error::{DecodeError, EncodeError},
+    foreign::Foreign,
     head::{Head, MAX_HEAD_LEN},
     kind::{Direction, Kind, KindSet},
     packet::{
-        Ack, Auth, Connack, ConnectPacket, Disconnect, PINGREQ, PINGRESP, Publish, PublishEdit,
-        PublishLayout, Suback, Subscribe, Subscription, SubscriptionOptions, Unsubscribe, View,
-        Will, encode_ack, encode_auth, encode_disconnect, encode_publish, encode_refusal,
-        encode_suback, encode_subscribe, encode_unsuback, encode_unsubscribe, normalise,
+        Ack, Auth, Connack, ConnectGlimpse, ConnectPacket, Disconnect, PINGREQ, PINGRESP, Publish,
+        PublishEdit, PublishLayout, Suback, Subscribe, Subscription, SubscriptionOptions,
+        Unsubscribe, View, Will, encode_ack, encode_auth, encode_disconnect, encode_publish,
+        encode_refusal, encode_suback, encode_subscribe, encode_unsuback, encode_unsubscribe,
+        normalise,
     },
     property::{Place, Properties, Property, PropertyId, PropertyIter, PropertyWriter, Value},
     qos::QoS,

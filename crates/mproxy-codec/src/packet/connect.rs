@@ -12,17 +12,24 @@ use crate::head::Head;
 use crate::kind::{Direction, Kind};
 use crate::property::{Place, Properties};
 use crate::qos::QoS;
+use crate::reader::Reader;
 use crate::varint;
 use crate::version::Version;
 
 const FLAG_RESERVED: u8 = 0x01;
 const FLAG_CLEAN: u8 = 0x02;
-const FLAG_WILL: u8 = 0x04;
+pub(crate) const FLAG_WILL: u8 = 0x04;
 const WILL_QOS_SHIFT: u8 = 3;
 const FLAG_WILL_QOS: u8 = 0x18;
 const FLAG_WILL_RETAIN: u8 = 0x20;
 const FLAG_PASSWORD: u8 = 0x40;
 const FLAG_USER_NAME: u8 = 0x80;
+
+/// The flags that describe a will.
+pub(crate) const WILL_FLAGS: u8 = FLAG_WILL_QOS | FLAG_WILL_RETAIN;
+
+/// With this bit in its protocol level a mosquitto bridge says that it is one.
+const LEVEL_BRIDGE: u8 = 0x80;
 
 /// A CONNECT: its bytes, validated, and where the fields are.
 ///
@@ -51,6 +58,7 @@ impl Span {
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Layout {
     version: Version,
+    is_bridge: bool,
     flags: u8,
     keep_alive: u16,
     properties: Span,
@@ -130,7 +138,7 @@ impl ConnectPacket {
         if frame.len() != head.total_len() {
             return Err(DecodeError::TrailingBytes);
         }
-        let layout = parse_layout(head, &frame)?;
+        let layout = parse_layout(head, &frame, &mut "")?;
         let packet = Self { frame, layout };
         let has_flags = head.first_byte() != 0x10;
         if has_flags && layout.version != Version::V31 {
@@ -145,19 +153,22 @@ impl ConnectPacket {
         let mut fields = packet.fields();
         fields.flags &= !FLAG_RESERVED;
         fields
-            .join(layout.version)
+            .join(&layout)
             .map_err(|_| DecodeError::PacketTooLarge)
             .and_then(Self::parse)
     }
 
-    /// The version that a CONNECT names, as far as it can be read: in its form a refusal is
-    /// written. MQTT 3.1.1 when the name is right but the level is unknown.
+    /// The version in whose form a refusal of this CONNECT is written, if the protocol name is one
+    /// of MQTT's.
+    ///
+    /// A level above 5 is a later MQTT, which knows the form of MQTT 5.0; other unknown levels get
+    /// that of MQTT 3.1.1 ([MQTT-3.1.2-2]).
     #[must_use]
     pub fn version_of(frame: &[u8]) -> Option<Version> {
         let head = Head::parse(frame).ok()??;
         let rest = frame.get(head.len()..)?;
         match rest {
-            [0, 4, b'M', b'Q', b'T', b'T', 5, ..] => Some(Version::V5),
+            [0, 4, b'M', b'Q', b'T', b'T', 5..=0x7f, ..] => Some(Version::V5),
             [0, 4, b'M', b'Q', b'T', b'T', ..] => Some(Version::V311),
             [0, 6, b'M', b'Q', b'I', b's', b'd', b'p', ..] => Some(Version::V31),
             _ => None,
@@ -174,6 +185,13 @@ impl ConnectPacket {
     #[must_use]
     pub const fn version(&self) -> Version {
         self.layout.version
+    }
+
+    /// True for a mosquitto bridge: bit 7 of its protocol level is set (0x83, 0x84). The broker does
+    /// not send its own messages back to it, and leaves RETAIN as it was. The bit goes on as it came.
+    #[must_use]
+    pub const fn is_bridge(&self) -> bool {
+        self.layout.is_bridge
     }
 
     /// The keep alive in seconds; 0 turns it off.
@@ -357,7 +375,7 @@ impl ConnectPacket {
     fn with<'a>(&'a self, edit: impl FnOnce(&mut Fields<'a>)) -> Result<Self, EncodeError> {
         let mut fields = self.fields();
         edit(&mut fields);
-        let made = Self::parse(fields.join(self.layout.version)?)?;
+        let made = Self::parse(fields.join(&self.layout)?)?;
         if made.has_control() && !self.has_control() {
             return Err(EncodeError::Invalid(DecodeError::ControlCharacter));
         }
@@ -390,6 +408,78 @@ impl ConnectPacket {
     }
 }
 
+/// What can be read of a CONNECT that is not valid, or not whole: who it was, for a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnectGlimpse<'a> {
+    /// The protocol level byte, whatever it is.
+    pub level: Option<u8>,
+    /// The client identifier.
+    pub client_id: Option<&'a str>,
+    /// The user name.
+    pub user_name: Option<&'a str>,
+    /// The field at which the first error was found, in the standard's words; `None` when there is
+    /// no error as far as the bytes go.
+    pub field: Option<&'static str>,
+}
+
+impl<'a> ConnectGlimpse<'a> {
+    /// Reads what can be read; `bytes` begin with the first byte of the packet and may end anywhere.
+    ///
+    /// ```
+    /// use mproxy_codec::ConnectGlimpse;
+    /// // reserved connect flag
+    /// let glimpse = ConnectGlimpse::of(b"\x10\x0d\0\x04MQTT\x04\x03\0\x3c\0\x01c");
+    /// assert_eq!((glimpse.level, glimpse.client_id), (Some(4), Some("c")));
+    /// assert_eq!(glimpse.field, Some("connect flags"));
+    /// ```
+    #[must_use]
+    pub fn of(bytes: &'a [u8]) -> Self {
+        let mut glimpse = Self::default();
+        let Ok(Some(head)) = Head::parse(bytes) else {
+            return glimpse;
+        };
+        if bytes.len() >= head.total_len() {
+            let mut field = "";
+            let parsed = parse_layout(head, bytes, &mut field);
+            glimpse.field = parsed.is_err().then_some(field);
+        }
+        let packet = bytes.get(..head.total_len()).unwrap_or(bytes);
+        // whatever cannot be read is what the glimpse lacks
+        let _ = glimpse.read(Reader::new(packet, head.len()));
+        glimpse
+    }
+
+    fn read(&mut self, mut reader: Reader<'a>) -> Result<(), DecodeError> {
+        let name = reader.binary()?;
+        if !matches!(name, b"MQTT" | b"MQIsdp") {
+            return Ok(());
+        }
+        let level = reader.u8()?;
+        self.level = Some(level);
+        let flags = reader.u8()?;
+        reader.u16()?;
+        let skip_properties = |reader: &mut Reader<'a>| {
+            if level != Version::V5.level() {
+                return Ok(());
+            }
+            let len = reader.varint()?;
+            reader.take(len as usize).map(drop)
+        };
+        skip_properties(&mut reader)?;
+        self.client_id = Some(reader.string()?);
+        if flags & FLAG_WILL != 0 {
+            skip_properties(&mut reader)?;
+            reader.binary()?;
+            reader.binary()?;
+        }
+        if flags & FLAG_USER_NAME != 0 {
+            self.user_name = Some(reader.string()?);
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Debug for ConnectPacket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConnectPacket")
@@ -405,13 +495,14 @@ impl fmt::Debug for ConnectPacket {
 }
 
 impl Fields<'_> {
-    fn join(&self, version: Version) -> Result<Bytes, EncodeError> {
-        let v5 = version.is_v5();
-        let name: &[u8] = match version {
-            Version::V31 => b"\0\x06MQIsdp\x03",
-            Version::V311 => b"\0\x04MQTT\x04",
-            Version::V5 => b"\0\x04MQTT\x05",
+    /// Writes a packet of the version and the protocol level of `like`.
+    fn join(&self, like: &Layout) -> Result<Bytes, EncodeError> {
+        let v5 = like.version.is_v5();
+        let name: &[u8] = match like.version {
+            Version::V31 => b"\0\x06MQIsdp",
+            Version::V311 | Version::V5 => b"\0\x04MQTT",
         };
+        let bridge = if like.is_bridge { LEVEL_BRIDGE } else { 0 };
         let mut flags = self.flags & !(FLAG_USER_NAME | FLAG_PASSWORD);
         if self.user_name.is_some() {
             flags |= FLAG_USER_NAME;
@@ -421,6 +512,7 @@ impl Fields<'_> {
         }
         let mut packet = Vec::with_capacity(64);
         packet.extend_from_slice(name);
+        packet.push(like.version.level() | bridge);
         packet.push(flags);
         packet.extend_from_slice(&self.keep_alive.to_be_bytes());
         let push_block = |packet: &mut Vec<u8>, block: &[u8]| -> Result<(), EncodeError> {
@@ -451,20 +543,38 @@ impl Fields<'_> {
     }
 }
 
-fn parse_layout(head: Head, frame: &[u8]) -> Result<Layout, DecodeError> {
+/// Where the connect flags of a CONNECT of MQTT 3.1 are, and what they are.
+pub(crate) fn v31_flags(frame: &[u8]) -> Option<(usize, u8)> {
+    let head = Head::parse(frame).ok()??;
+    let rest = frame.get(head.len()..)?;
+    match *rest.strip_prefix(b"\0\x06MQIsdp")? {
+        [0x03 | 0x83, flags, ..] => Some((head.len() + 9, flags)),
+        _ => None,
+    }
+}
+
+/// Validates; `field` follows, so that it names the field at which an error was found.
+fn parse_layout(head: Head, frame: &[u8], field: &mut &'static str) -> Result<Layout, DecodeError> {
+    *field = "protocol name";
     let mut reader = body(head, frame)?;
     let name = reader.binary()?;
+    *field = "protocol level";
     let level = reader.u8()?;
-    let version = match (name, level) {
+    let version = match (name, level & !LEVEL_BRIDGE) {
         (b"MQIsdp", 3) => Version::V31,
         (b"MQTT", 4) => Version::V311,
-        (b"MQTT", 5) => Version::V5,
+        (b"MQTT", 5) if level == 5 => Version::V5,
         (b"MQIsdp" | b"MQTT", _) => return Err(DecodeError::ProtocolLevel),
-        _ => return Err(DecodeError::ProtocolName),
+        _ => {
+            *field = "protocol name";
+            return Err(DecodeError::ProtocolName);
+        }
     };
     let v5 = version.is_v5();
+    *field = "connect flags";
     let flags = reader.u8()?;
     check_flags(flags, version)?;
+    *field = "keep alive";
     let keep_alive = reader.u16()?;
     // the reader stands behind a field of this length when the closure is called
     let span = |end: usize, len: usize| Span {
@@ -473,11 +583,13 @@ fn parse_layout(head: Head, frame: &[u8]) -> Result<Layout, DecodeError> {
     };
     let empty = Span { start: 0, end: 0 };
     let properties = if v5 {
+        *field = "properties";
         let block = reader.properties(Place::Packet(Kind::Connect, Direction::ToServer))?;
         span(reader.position(), block.as_bytes().len())
     } else {
         empty
     };
+    *field = "client identifier";
     let id = reader.name()?;
     // section 3.1.3.1: MQTT 3.1 wants an identifier, [MQTT-3.1.3-7] of 3.1.1 a clean session
     // without one, MQTT 5.0 assigns one
@@ -491,13 +603,16 @@ fn parse_layout(head: Head, frame: &[u8]) -> Result<Layout, DecodeError> {
         None
     } else {
         let properties = if v5 {
+            *field = "will properties";
             let block = reader.properties(Place::Will)?;
             span(reader.position(), block.as_bytes().len())
         } else {
             empty
         };
+        *field = "will topic";
         let topic = reader.topic_name()?.len();
         let topic = span(reader.position(), topic);
+        *field = "will payload";
         let payload = reader.binary()?.len();
         Some(WillLayout {
             properties,
@@ -508,18 +623,22 @@ fn parse_layout(head: Head, frame: &[u8]) -> Result<Layout, DecodeError> {
     let user_name = if flags & FLAG_USER_NAME == 0 {
         None
     } else {
+        *field = "user name";
         let len = reader.name()?.len();
         Some(span(reader.position(), len))
     };
     let password = if flags & FLAG_PASSWORD == 0 {
         None
     } else {
+        *field = "password";
         let len = reader.binary()?.len();
         Some(span(reader.position(), len))
     };
+    *field = "end of the packet";
     reader.finish()?;
     Ok(Layout {
         version,
+        is_bridge: level & LEVEL_BRIDGE != 0,
         flags,
         keep_alive,
         properties,

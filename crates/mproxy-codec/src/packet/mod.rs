@@ -3,7 +3,7 @@
 
 mod ack;
 mod connack;
-mod connect;
+pub(crate) mod connect;
 mod disconnect;
 mod ping;
 mod publish;
@@ -16,7 +16,7 @@ use bytes::Bytes;
 pub use self::{
     ack::{Ack, encode_ack},
     connack::{Connack, encode_refusal},
-    connect::{ConnectPacket, Will},
+    connect::{ConnectGlimpse, ConnectPacket, Will},
     disconnect::{Auth, Disconnect, encode_auth, encode_disconnect},
     ping::{PINGREQ, PINGRESP},
     publish::{Publish, PublishEdit, PublishLayout, encode_publish},
@@ -159,8 +159,8 @@ impl<'a> View<'a> {
     }
 }
 
-/// Writes `packet` with the shortest possible remaining length and without DUP on PUBREL,
-/// SUBSCRIBE and UNSUBSCRIBE: what MQTT 3.1 is lax about and later versions are not.
+/// Writes `packet` with the first byte of `head`, the shortest possible remaining length and without
+/// DUP on PUBREL, SUBSCRIBE and UNSUBSCRIBE: what MQTT 3.1 is lax about and later versions are not.
 ///
 /// # Errors
 /// [`EncodeError::PacketTooLarge`](crate::EncodeError::PacketTooLarge), which a packet that was
