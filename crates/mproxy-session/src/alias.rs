@@ -1,5 +1,6 @@
 //! Topic aliases of MQTT 5.0 in one direction (section 3.3.2.3.4).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mproxy_codec::{Direction, PublishLayout};
@@ -16,15 +17,22 @@ pub(crate) struct AliasTable {
     direction: Direction,
     /// What the receiver announced; larger aliases are an error.
     maximum: u16,
-    /// Indexed by alias - 1; grows as aliases are used, never because one was announced.
-    entries: Vec<Entry>,
-    /// Bytes of all topic names, however they are shared.
+    /// The names behind aliases, where hooks look at topics. Where nobody does, only the names of
+    /// aliases that were bound by a PUBLISH which did not go on.
+    entries: BTreeMap<u16, Entry>,
+    /// Bytes of all topic names, however they are shared, and of their entries.
     bytes: usize,
+    /// Where nobody looks at topics: which aliases are bound, a bit each. Grows as aliases are used,
+    /// never because one was announced.
+    bound: Vec<u64>,
 }
 
 /// Bytes of topic names that the aliases of one direction may stand for, on each side: devices alias
 /// a few short names.
 const MAX_BYTES: usize = 64 * 1024;
+
+/// What an entry takes beside its name.
+const ENTRY_BYTES: usize = 64;
 
 /// The longest name of a hook's choice that is remembered as told.
 const MAX_TOLD: usize = 4 * 1024;
@@ -40,15 +48,17 @@ impl AliasTable {
         Self {
             direction,
             maximum,
-            entries: Vec::new(),
+            entries: BTreeMap::new(),
             bytes: 0,
+            bound: Vec::new(),
         }
     }
 
     /// Follows a PUBLISH from its sender: binds what it binds, resolves what it uses.
     ///
-    /// Returns the topic name that stands behind an empty one. With `remember` false (nobody looks
-    /// at topics in this direction) only the fact of the binding is kept.
+    /// Returns the topic name that stands behind an empty one, if the receiver may not know it. With
+    /// `remember` false (nobody looks at topics in this direction) only the fact of the binding is
+    /// kept.
     ///
     /// # Errors
     /// An alias above the announced maximum, one that is not bound, or names that are too long
@@ -68,30 +78,22 @@ impl AliasTable {
                 Violation::TopicAliasTooLarge,
             ));
         }
-        let index = usize::from(alias) - 1;
         let topic = layout.topic(bytes);
         if topic.is_empty() {
-            let bound = self
-                .entries
-                .get(index)
-                .and_then(|entry| entry.bound.clone());
-            return match bound {
+            let entry = self.entries.get(&alias);
+            return match entry.and_then(|entry| entry.bound.clone()) {
                 Some(topic) => Ok(Some(topic)),
+                None if self.is_bound(alias) => Ok(None),
                 None => Err(End::violation(self.direction, Violation::TopicAliasUnknown)),
             };
         }
-        if self.entries.len() <= index {
-            self.entries.resize(index + 1, Entry::default());
-        }
-        let entry = &mut self.entries[index];
-        let name = if remember { topic } else { &[] };
-        if entry.bound.as_deref() != Some(name) {
-            let replaced = entry.bound.as_deref().map_or(0, <[u8]>::len);
-            self.bytes = self.bytes - replaced + name.len();
-            if self.bytes > MAX_BYTES {
+        if remember {
+            if !self.bind(alias, topic) {
                 return Err(End::violation(self.direction, Violation::TopicAliasMemory));
             }
-            entry.bound = Some(Arc::from(name));
+        } else {
+            self.forget(alias);
+            self.set_bound(alias, true);
         }
         Ok(None)
     }
@@ -100,32 +102,66 @@ impl AliasTable {
     /// which so does not learn what the alias stands for. Where nobody looks at topics this is the
     /// one that must be remembered, or, when there is no room, cannot be used.
     pub(crate) fn take_back(&mut self, alias: u16, topic: &[u8]) {
-        let entry = self.entries.get_mut(usize::from(alias).wrapping_sub(1));
-        let Some(entry) = entry.filter(|_| !topic.is_empty()) else {
-            return;
-        };
-        entry.told = None;
-        if !entry.bound.as_deref().is_some_and(<[u8]>::is_empty) {
-            return;
+        if let Some(entry) = self.entries.get_mut(&alias) {
+            entry.told = None;
         }
-        if self.bytes + topic.len() > MAX_BYTES {
-            entry.bound = None;
+        if !topic.is_empty() && self.is_bound(alias) {
+            self.set_bound(alias, false);
+            // without room it is unknown from here on, rather than another topic
+            let _ = self.bind(alias, topic);
+        }
+    }
+
+    /// Remembers what an alias stands for; `false` when there is no room.
+    fn bind(&mut self, alias: u16, topic: &[u8]) -> bool {
+        let entry = self.entries.get(&alias);
+        let bound = entry.and_then(|entry| entry.bound.as_deref());
+        if bound == Some(topic) {
+            return true;
+        }
+        let replaced = bound.map_or(0, |name| name.len() + ENTRY_BYTES);
+        let bytes = self.bytes - replaced + topic.len() + ENTRY_BYTES;
+        if bytes > MAX_BYTES {
+            return false;
+        }
+        self.bytes = bytes;
+        self.entries.entry(alias).or_default().bound = Some(Arc::from(topic));
+        true
+    }
+
+    fn forget(&mut self, alias: u16) {
+        if let Some(Entry { bound, .. }) = self.entries.remove(&alias) {
+            self.bytes -= bound.map_or(0, |name| name.len() + ENTRY_BYTES);
+        }
+    }
+
+    fn is_bound(&self, alias: u16) -> bool {
+        let (word, bit) = place(alias);
+        self.bound.get(word).is_some_and(|bits| bits & bit != 0)
+    }
+
+    fn set_bound(&mut self, alias: u16, is_bound: bool) {
+        let (word, bit) = place(alias);
+        if self.bound.len() <= word {
+            self.bound.resize(word + 1, 0);
+        }
+        if is_bound {
+            self.bound[word] |= bit;
         } else {
-            self.bytes += topic.len();
-            entry.bound = Some(Arc::from(topic));
+            self.bound[word] &= !bit;
         }
     }
 
     /// True when the receiver understands an alias-only PUBLISH as `topic`.
     pub(crate) fn is_told(&self, alias: u16, topic: &[u8]) -> bool {
         self.entries
-            .get(usize::from(alias).wrapping_sub(1))
+            .get(&alias)
             .is_some_and(|entry| entry.told.as_deref() == Some(topic))
     }
 
     /// A PUBLISH that binds `alias` to `topic` goes to the receiver.
     pub(crate) fn tell(&mut self, alias: u16, topic: &[u8]) {
-        if let Some(entry) = self.entries.get_mut(usize::from(alias).wrapping_sub(1)) {
+        if let Some(entry) = self.entries.get_mut(&alias) {
             if entry.told.as_deref() == Some(topic) {
                 return;
             }
@@ -137,5 +173,74 @@ impl AliasTable {
                 _ => Some(Arc::from(topic)),
             };
         }
+    }
+}
+
+/// The word and the bit of an alias.
+const fn place(alias: u16) -> (usize, u64) {
+    (alias as usize / 64, 1 << (alias % 64))
+}
+
+#[cfg(test)]
+mod tests {
+    use mproxy_codec::{Head, Version};
+
+    use super::*;
+
+    fn receive(table: &mut AliasTable, alias: u16, topic: &str) -> Result<Option<String>, End> {
+        let [high, low] = alias.to_be_bytes();
+        let mut packet = vec![0x30, 0, 0, topic.len() as u8];
+        packet.extend(topic.as_bytes());
+        packet.extend([3, 0x23, high, low]);
+        packet[1] = packet.len() as u8 - 2;
+        let head = Head::parse(&packet).unwrap().unwrap();
+        let layout = PublishLayout::parse(head, Version::V5, Direction::ToServer, &packet);
+        let layout = layout.unwrap().unwrap();
+        let name = table.receive(&layout, &packet, false)?;
+        Ok(name.map(|name| String::from_utf8_lossy(&name).into_owned()))
+    }
+
+    /// Where nobody looks at topics, all 65,535 aliases cost a bit each: a client that uses them
+    /// must see what it would see from the broker.
+    #[test]
+    fn without_hooks_an_alias_is_a_bit() {
+        let mut table = AliasTable::new(Direction::ToServer, u16::MAX);
+        for alias in 1..=u16::MAX {
+            assert!(
+                receive(&mut table, alias, "").is_err(),
+                "{alias} is not bound"
+            );
+            assert_eq!(receive(&mut table, alias, "t").unwrap(), None);
+            assert_eq!(receive(&mut table, alias, "").unwrap(), None);
+        }
+        assert!(table.entries.is_empty());
+        assert_eq!(table.bound.len() * 8, 8192);
+        let mut table = AliasTable::new(Direction::ToServer, 10);
+        assert!(receive(&mut table, 11, "t").is_err(), "above the maximum");
+    }
+
+    /// The receiver did not learn it, so the name goes along with the next use; if there are too
+    /// many of them, the alias is unknown, and never stands for what it stood for before.
+    #[test]
+    fn an_alias_of_a_dropped_publish_is_remembered_or_unknown() {
+        let mut table = AliasTable::new(Direction::ToServer, u16::MAX);
+        receive(&mut table, 1, "before").unwrap();
+        receive(&mut table, 1, "dropped").unwrap();
+        table.take_back(1, b"dropped");
+        assert_eq!(
+            receive(&mut table, 1, "").unwrap().as_deref(),
+            Some("dropped")
+        );
+        table.tell(1, b"dropped");
+        assert!(table.is_told(1, b"dropped"));
+        receive(&mut table, 1, "after").unwrap();
+        assert_eq!(receive(&mut table, 1, "").unwrap(), None);
+        for alias in 2..=3000 {
+            receive(&mut table, alias, "t").unwrap();
+            table.take_back(alias, b"t");
+        }
+        assert!(table.bytes <= MAX_BYTES);
+        assert!(receive(&mut table, 3000, "").is_err());
+        assert!(receive(&mut table, 2, "").is_ok());
     }
 }

@@ -122,6 +122,7 @@ struct Facts {
     identity: Option<Box<Identity>>,
     peer: Peer,
     version: Version,
+    is_bridge: bool,
     clean_start: bool,
     keep_alive: u16,
 }
@@ -142,6 +143,7 @@ impl SessionInfo {
             identity: identity.cloned().map(Box::new),
             peer: peer.clone(),
             version: packet.version(),
+            is_bridge: packet.is_bridge(),
             clean_start: packet.clean_start(),
             keep_alive: packet.keep_alive(),
         }))
@@ -189,6 +191,12 @@ impl SessionInfo {
     #[must_use]
     pub fn version(&self) -> Version {
         self.0.version
+    }
+
+    /// True for a [bridge](ConnectPacket::is_bridge) of mosquitto.
+    #[must_use]
+    pub fn is_bridge(&self) -> bool {
+        self.0.is_bridge
     }
 
     /// Clean Session of MQTT 3.x, Clean Start of MQTT 5.0.

@@ -7,7 +7,8 @@ use std::task::{Context, Waker};
 
 use mproxy_codec::ReasonCode;
 
-use crate::summary::CloseReason;
+use crate::error::End;
+use crate::summary::{CloseReason, Side};
 
 /// An order to end a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,10 +20,14 @@ pub struct Order {
     pub reason_code: ReasonCode,
     /// True: the broker gets a DISCONNECT, so that the client's will is not published.
     pub suppress_will: bool,
+    /// True: the client is told, by a DISCONNECT of MQTT 5.0, or by a CONNACK while it has none.
+    /// False: its connection is closed, as by a network that failed, and it comes back.
+    pub notice: bool,
 }
 
 impl Order {
-    /// The proxy shuts down: 0x8B, server shutting down.
+    /// The proxy shuts down. The client is not told: some take DISCONNECT as final and never come
+    /// back. With [`with_notice`](Self::with_notice) it is: 0x8B, server shutting down.
     #[must_use]
     pub const fn drain(suppress_will: bool) -> Self {
         let reason_code = ReasonCode::SERVER_SHUTTING_DOWN;
@@ -30,7 +35,15 @@ impl Order {
             reason: CloseReason::Drain,
             reason_code,
             suppress_will,
+            notice: false,
         }
+    }
+
+    /// Tells the client.
+    #[must_use]
+    pub const fn with_notice(mut self) -> Self {
+        self.notice = true;
+        self
     }
 
     /// An administrator wants the client gone: 0x98, administrative action.
@@ -41,7 +54,17 @@ impl Order {
             reason: CloseReason::Kicked,
             reason_code,
             suppress_will: false,
+            notice: true,
         }
+    }
+}
+
+impl From<Order> for End {
+    fn from(order: Order) -> Self {
+        let mut end = Self::told(Side::Proxy, order.reason, order.reason_code);
+        end.tell_client = order.notice;
+        end.suppress_will = order.suppress_will;
+        end
     }
 }
 

@@ -1,19 +1,20 @@
 //! What both directions of a session share: version, negotiated limits, and pending business.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use mproxy_codec::{
-    Auth, Connack, ConnectPacket, Direction, Disconnect, Kind, Properties, PropertyId,
-    PropertyWriter, QoS, ReasonCode, Value, Version,
+    Auth, Connack, ConnectPacket, Direction, Disconnect, Foreign, Kind, Properties, PropertyId,
+    PropertyWriter, PublishLayout, ReasonCode, Value, Version,
 };
 
 use crate::alias::AliasTable;
 use crate::context::SessionInfo;
-use crate::error::{End, Violation};
+use crate::error::{Bound, End, Violation};
 use crate::ledger::Ledger;
-use crate::limits::{LARGEST_PACKET, Limits, ServerReference};
+use crate::limits::{Conformance, LARGEST_PACKET, Limits, ReceiveMaximum, ServerReference};
 use crate::reply::Replies;
 use crate::summary::{CloseReason, Side};
 
@@ -34,15 +35,14 @@ pub(crate) struct Core {
     told_keep_alive: Option<NonZeroU16>,
     /// The broker has a session from an earlier connection.
     pub(crate) is_resumed: bool,
-    /// How many publications above QoS 0 of the client may wait for an answer.
-    receive_maximum: u16,
-    /// How many do.
-    in_flight: u16,
+    /// Publications of the client that wait for an answer, where their number is limited.
+    flights: Option<Box<Flights>>,
     /// CONNECT asked for a session that ends with the connection.
     session_ends: bool,
     /// The broker's Maximum Packet Size.
     server_max_packet: u32,
-    /// What the client was told of it, and what the proxy takes itself.
+    /// The largest packet that is taken from the client: the proxy's own limit, or what the client
+    /// was told where that is less than the broker said.
     client_max_packet: u32,
     to_server_aliases: Option<Box<AliasTable>>,
     to_client_aliases: Option<Box<AliasTable>>,
@@ -52,11 +52,21 @@ pub(crate) struct Core {
 #[derive(Debug)]
 struct Method(Box<str>);
 
+/// The identifiers of publications above QoS 0 that wait for an answer: a repetition of one of them
+/// is not one more [MQTT-3.3.4-7].
+#[derive(Debug)]
+struct Flights {
+    maximum: u16,
+    waiting: BTreeSet<u16>,
+}
+
 /// What the hooks of a session mean for what is announced to its client.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hooked {
     /// By how many bytes they lengthen a PUBLISH of the client at most.
     pub(crate) growth: u16,
+    /// They look at the PUBLISH packets of the client: the topics behind its aliases are remembered.
+    pub(crate) follow_aliases: bool,
     /// There are some, and none of them looks at AUTH.
     pub(crate) blind_to_auth: bool,
 }
@@ -80,8 +90,7 @@ impl Core {
             told_keep_alive: NonZeroU16::new(packet.keep_alive())
                 .filter(|told| told.get() != session.keep_alive()),
             is_resumed: false,
-            receive_maximum: u16::MAX,
-            in_flight: 0,
+            flights: None,
             session_ends: properties
                 .number(PropertyId::SessionExpiryInterval)
                 .unwrap_or(0)
@@ -125,6 +134,17 @@ impl Core {
         Err(End::violation(direction, violation))
     }
 
+    /// The same end, or a better account of it: what a broker says first may be another protocol.
+    #[cold]
+    pub(crate) fn not_connack(&self, direction: Direction, bytes: &[u8], end: End) -> End {
+        match Foreign::recognise(bytes) {
+            Some(foreign) if direction == Direction::ToClient && self.connack.is_none() => {
+                End::foreign(direction, foreign)
+            }
+            _ => end,
+        }
+    }
+
     /// True when enhanced authentication is in use.
     pub(crate) const fn authenticates(&self) -> bool {
         self.method.is_some()
@@ -162,39 +182,46 @@ impl Core {
         Err(End::violation(direction, Violation::AuthMethod))
     }
 
-    /// Counts publications above QoS 0 that the client sends; `false`, and none is counted, when
-    /// they are more than the broker has said that it takes.
     #[inline]
-    pub(crate) fn begin_flights(&mut self, count: u32) -> bool {
-        if self.receive_maximum == u16::MAX {
-            return true;
-        }
-        match u16::try_from(u32::from(self.in_flight) + count) {
-            Ok(in_flight) if in_flight <= self.receive_maximum => {
-                self.in_flight = in_flight;
-                true
-            }
-            _ => false,
-        }
+    pub(crate) fn is_strict(&self) -> bool {
+        self.limits.conformance == Conformance::Strict
     }
 
-    /// The same for one, as an error of the client.
+    /// True when publications of the client are counted: then each one has to be looked at.
+    #[inline]
+    pub(crate) const fn counts_flights(&self) -> bool {
+        self.flights.is_some()
+    }
+
+    /// Counts a publication above QoS 0 of the client.
     ///
     /// # Errors
-    /// It is one too many.
+    /// It is one more than the broker has said that it takes.
     #[inline]
-    pub(crate) fn begin_flight(&mut self, direction: Direction, qos: QoS) -> Result<(), End> {
-        if direction == Direction::ToClient || qos == QoS::AtMostOnce || self.begin_flights(1) {
+    pub(crate) fn begin_flight(
+        &mut self,
+        direction: Direction,
+        layout: &PublishLayout,
+    ) -> Result<(), End> {
+        let (Some(flights), Some(id), Direction::ToServer) =
+            (&mut self.flights, layout.packet_id(), direction)
+        else {
             return Ok(());
+        };
+        flights.waiting.insert(id);
+        if flights.waiting.len() > usize::from(flights.maximum) {
+            return Err(End::violation(direction, Violation::ReceiveMaximum));
         }
-        Err(End::violation(direction, Violation::ReceiveMaximum))
+        Ok(())
     }
 
     /// The client is answered as to one of them. An answer to a PUBREL of an earlier connection
     /// counts for nothing (section 4.9).
     #[inline]
-    pub(crate) const fn end_flight(&mut self) {
-        self.in_flight = self.in_flight.saturating_sub(1);
+    pub(crate) fn end_flight(&mut self, packet_id: u16) {
+        if let Some(flights) = &mut self.flights {
+            flights.waiting.remove(&packet_id);
+        }
     }
 
     /// Refuses a DISCONNECT of the client that makes a session outlive its connection after CONNECT
@@ -230,24 +257,66 @@ impl Core {
         }
     }
 
-    /// The largest PUBLISH of the sender's own making that goes to the receiver. mosquitto 2.0 counts
-    /// without the first byte: what it so takes to fit is for its client to judge, as it would be
-    /// without a proxy, and not to be lost here.
+    /// The largest PUBLISH of the sender's own making that goes to the receiver. Both sides know each
+    /// other's limits, and judge them as they would without a proxy. To the letter it is the
+    /// receiver's maximum; mosquitto 2.0 counts without the first byte, and what it so takes to fit
+    /// is for its client to judge.
     #[inline]
-    pub(crate) const fn untouched_max_packet(&self, direction: Direction) -> usize {
+    pub(crate) fn untouched_max_packet(&self, direction: Direction) -> usize {
         match direction {
+            _ if !self.is_strict() => usize::MAX,
             Direction::ToServer => self.receiver_max_packet(direction),
             Direction::ToClient => self.receiver_max_packet(direction).saturating_add(1),
         }
     }
 
-    /// The largest packet that the sender in this direction may send: a client is held to what it
-    /// was told [MQTT-3.2.2-15].
+    /// The largest PUBLISH that the sender in this direction may send. Those of the broker are not
+    /// gathered, and have no limit.
     #[inline]
-    pub(crate) fn sender_max_packet(&self, direction: Direction) -> usize {
+    pub(crate) const fn sender_max_packet(&self, direction: Direction) -> usize {
         match direction {
             Direction::ToServer => self.client_max_packet as usize,
-            Direction::ToClient => self.limits.max_packet_size,
+            Direction::ToClient => usize::MAX,
+        }
+    }
+
+    /// Refuses a packet that is larger than its sender may send: a client is held to the proxy's own
+    /// limit, and to what CONNACK told it [MQTT-3.2.2-15]; what must be in memory whole has one more.
+    ///
+    /// # Errors
+    /// It is larger.
+    #[inline]
+    pub(crate) fn check_size(
+        &self,
+        direction: Direction,
+        kind: Kind,
+        size: usize,
+    ) -> Result<(), End> {
+        let is_held = kind != Kind::Publish && size > self.limits.max_held_packet;
+        if size <= self.sender_max_packet(direction) && !is_held {
+            return Ok(());
+        }
+        let bound = if is_held {
+            self.held_bound()
+        } else if size > self.limits.max_packet_size {
+            Bound {
+                name: "max_packet_size",
+                value: self.limits.max_packet_size,
+            }
+        } else {
+            Bound {
+                name: "the broker's Maximum Packet Size",
+                value: self.client_max_packet as usize,
+            }
+        };
+        Err(End::too_large(direction, kind.as_str(), size, bound))
+    }
+
+    /// The limit of what is held in memory.
+    pub(crate) fn held_bound(&self) -> Bound {
+        Bound {
+            name: "max_held_packet",
+            value: self.limits.max_held_packet,
         }
     }
 
@@ -281,7 +350,10 @@ impl Core {
         let stripped = replaced.len();
         let mut own = PropertyWriter::new();
         if connack.is_success() {
-            self.check_method(Direction::ToClient, &properties)?;
+            let names_method = properties.get(PropertyId::AuthenticationMethod).is_some();
+            if names_method || self.is_strict() {
+                self.check_method(Direction::ToClient, &properties)?;
+            }
             self.receive_offer(&properties, hooked, &mut replaced, &mut own);
         }
         if replaced.is_empty() {
@@ -306,7 +378,7 @@ impl Core {
         // with none, and is held to what that one says.
         let offered = properties.number(PropertyId::TopicAliasMaximum);
         self.to_server_aliases = table(self.version(), Direction::ToServer, offered.unwrap_or(0));
-        self.client_max_packet = own_max_packet(&self.limits).min(self.server_max_packet);
+        self.client_max_packet = own_max_packet(&self.limits);
         Ok(write(&replaced[..stripped], &PropertyWriter::new()))
     }
 
@@ -342,7 +414,14 @@ impl Core {
             }
         }
 
-        self.receive_maximum = number(PropertyId::ReceiveMaximum).map_or(u16::MAX, short);
+        let maximum = number(PropertyId::ReceiveMaximum).map_or(u16::MAX, short);
+        // there are no more identifiers than that
+        if maximum < u16::MAX && self.limits.receive_maximum == ReceiveMaximum::Enforce {
+            self.flights = Some(Box::new(Flights {
+                maximum,
+                waiting: BTreeSet::new(),
+            }));
+        }
 
         let theirs = number(PropertyId::MaximumPacketSize).unwrap_or(u32::MAX);
         self.server_max_packet = theirs;
@@ -350,13 +429,20 @@ impl Core {
         let theirs = theirs.min(LARGEST_PACKET);
         let room = theirs.saturating_sub(hooked.growth.into()).max(1);
         let size = room.min(own_max_packet(&self.limits));
-        self.client_max_packet = size;
         if size < theirs {
             replace(PropertyId::MaximumPacketSize, Value::U32(size));
         }
+        // what the broker itself announced, it judges itself
+        if size < theirs || self.limits.conformance == Conformance::Strict {
+            self.client_max_packet = size;
+        }
 
         let theirs = short(number(PropertyId::TopicAliasMaximum).unwrap_or(0));
-        let aliases = theirs.min(self.limits.max_topic_aliases);
+        let aliases = if hooked.follow_aliases {
+            theirs.min(self.limits.max_topic_aliases)
+        } else {
+            theirs
+        };
         self.to_server_aliases = table(self.version(), Direction::ToServer, aliases.into());
         if theirs != aliases {
             replace(PropertyId::TopicAliasMaximum, Value::U16(aliases));

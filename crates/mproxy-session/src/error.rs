@@ -3,56 +3,81 @@
 use std::borrow::Cow;
 use std::io;
 
-use mproxy_codec::{DecodeError, Direction, ReasonCode};
+use mproxy_codec::{DecodeError, Direction, Foreign, ReasonCode, Version};
 
+use crate::limits::{Conformance, Limits, WhenUnreachable};
 use crate::summary::{CloseReason, Side};
 
-/// A rule of the protocol that a packet broke by when it came, not by how it looked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Violation {
-    #[error("the first packet is not CONNECT [MQTT-3.1.0-1]")]
-    NotConnect,
-    #[error("second CONNECT [MQTT-3.1.0-2]")]
-    SecondConnect,
-    #[error("the broker's first packet is not CONNACK [MQTT-3.2.0-1]")]
-    NotConnack,
-    #[error("second CONNACK [MQTT-3.2.0-2]")]
-    SecondConnack,
-    #[error("session present although a clean session was asked for [MQTT-3.2.2-2]")]
-    UnexpectedSession,
-    #[error("only AUTH or DISCONNECT may come before CONNACK [MQTT-3.1.2-30]")]
-    BeforeConnack,
-    #[error("AUTH without an authentication method in CONNECT [MQTT-4.12.0-6]")]
-    AuthWithoutMethod,
-    #[error("session expiry is raised from 0 by DISCONNECT, section 3.14.2.2.2")]
-    SessionExpiryRaised,
-    #[error("topic alias is larger than the announced maximum [MQTT-3.3.2-9]")]
-    TopicAliasTooLarge,
-    #[error("topic alias is not bound to a topic name, section 3.3.2.3.4")]
-    TopicAliasUnknown,
-    #[error("the topic names behind the topic aliases are too long together")]
-    TopicAliasMemory,
-    #[error("more publications than the receive maximum wait for an answer [MQTT-3.3.4-7]")]
-    ReceiveMaximum,
-    #[error("not the authentication method of CONNECT [MQTT-4.12.0-5]")]
-    AuthMethod,
-    #[error("packet identifier is in use by a request that is not answered [MQTT-2.2.1-3]")]
-    PacketIdInUse,
-    #[error("too many requests wait for an answer")]
-    TooManyRequests,
-    #[error("the answer has another number of codes than the request had filters [MQTT-3.9.3-1]")]
-    CodeCount,
+macro_rules! violations {
+    ($($name:ident, $v5:literal, $v311:literal, $v31:literal, $text:literal;)*) => {
+        /// A rule of the protocol that a packet broke by when it came, not by how it looked.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+        pub(crate) enum Violation {
+            $(#[error($text)] $name,)*
+        }
+
+        impl Violation {
+            /// The statement of this version that was broken, or the section.
+            const fn statement(self, version: Version) -> &'static str {
+                match version {
+                    Version::V5 => match self { $(Self::$name => $v5,)* },
+                    Version::V311 => match self { $(Self::$name => $v311,)* },
+                    Version::V31 => match self { $(Self::$name => $v31,)* },
+                }
+            }
+        }
+    };
+}
+
+violations! {
+    NotConnect, "MQTT-3.1.0-1", "MQTT-3.1.0-1", "3.1", "the first packet is not CONNECT";
+    SecondConnect, "MQTT-3.1.0-2", "MQTT-3.1.0-2", "3.1", "second CONNECT";
+    NotConnack, "MQTT-3.2.0-1", "MQTT-3.2.0-1", "3.2", "the broker's first packet is not CONNACK";
+    SecondConnack, "MQTT-3.2.0-2", "3.2", "3.2", "second CONNACK";
+    UnexpectedSession, "MQTT-3.2.2-2", "MQTT-3.2.2-1", "3.2", "session present although a clean session was asked for";
+    BeforeConnack, "MQTT-3.1.2-30", "3.1.4", "3.1", "only AUTH or DISCONNECT may come before CONNACK";
+    AuthWithoutMethod, "MQTT-4.12.0-6", "2.2.1", "2.1", "AUTH without an authentication method in CONNECT";
+    SessionExpiryRaised, "3.14.2.2.2", "3.14", "3.14", "session expiry is raised from 0 by DISCONNECT";
+    TopicAliasTooLarge, "MQTT-3.3.2-9", "3.3", "3.3", "topic alias is larger than the announced maximum";
+    TopicAliasUnknown, "3.3.2.3.4", "3.3", "3.3", "topic alias is not bound to a topic name";
+    TopicAliasMemory, "3.3.2.3.4", "3.3", "3.3", "the topic names behind the topic aliases are too long together";
+    ReceiveMaximum, "MQTT-3.3.4-7", "3.3", "3.3", "more publications than the receive maximum wait for an answer";
+    AuthMethod, "MQTT-4.12.0-5", "2.2.1", "2.1", "not the authentication method of CONNECT";
+    CodeCount, "MQTT-3.9.3-1", "MQTT-3.9.3-1", "3.9", "the answer has another number of codes than the request had filters";
 }
 
 impl Violation {
     const fn reason(self) -> ReasonCode {
         match self {
             Self::TopicAliasTooLarge => ReasonCode::TOPIC_ALIAS_INVALID,
-            Self::TooManyRequests | Self::TopicAliasMemory => ReasonCode::QUOTA_EXCEEDED,
+            Self::TopicAliasMemory => ReasonCode::QUOTA_EXCEEDED,
             Self::ReceiveMaximum => ReasonCode::RECEIVE_MAXIMUM_EXCEEDED,
             _ => ReasonCode::PROTOCOL_ERROR,
         }
     }
+}
+
+/// The rule that a packet broke. Which statement says so depends on the session's version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rule {
+    Format(DecodeError),
+    Order(Violation),
+}
+
+impl Rule {
+    const fn statement(self, version: Version) -> &'static str {
+        match self {
+            Self::Format(error) => error.statement(version),
+            Self::Order(violation) => violation.statement(version),
+        }
+    }
+}
+
+/// A [`Limits`] field, by its name, and the value that a packet exceeded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bound {
+    pub(crate) name: &'static str,
+    pub(crate) value: usize,
 }
 
 /// The end of a session: who, why, what the wire is told, and the details for the log.
@@ -62,7 +87,12 @@ pub(crate) struct End {
     pub(crate) reason: CloseReason,
     pub(crate) code: ReasonCode,
     pub(crate) detail: Option<Cow<'static, str>>,
-    /// Whether the client still has to hear of it: a CONNACK or DISCONNECT with `code`.
+    rule: Option<Rule>,
+    /// The field of [`Limits`] that ended it: another value would have let it go on.
+    pub(crate) limit: Option<&'static str>,
+    /// Another protocol that came where MQTT is spoken.
+    pub(crate) foreign: Option<Foreign>,
+    /// Whether there is something to tell the client: see [`End::tells`].
     pub(crate) tell_client: bool,
     /// The broker is told to forget the will.
     pub(crate) suppress_will: bool,
@@ -73,33 +103,35 @@ pub(crate) struct End {
 impl End {
     /// An end that the client is not told: it knows, or cannot hear.
     pub(crate) const fn quiet(side: Side, reason: CloseReason) -> Self {
-        let code = ReasonCode::SUCCESS;
         Self {
             side,
             reason,
-            code,
+            code: ReasonCode::SUCCESS,
             detail: None,
+            rule: None,
+            limit: None,
+            foreign: None,
             tell_client: false,
             suppress_will: false,
             panicked: false,
         }
     }
 
-    /// An end that the client is told.
+    /// An end that the client is told, if [policy](Self::tells) lets it be.
     pub(crate) const fn told(side: Side, reason: CloseReason, code: ReasonCode) -> Self {
-        Self {
-            side,
-            reason,
-            code,
-            detail: None,
-            tell_client: true,
-            suppress_will: false,
-            panicked: false,
-        }
+        let mut end = Self::quiet(side, reason);
+        end.code = code;
+        end.tell_client = true;
+        end
     }
 
     pub(crate) fn with_detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
         self.detail = Some(detail.into());
+        self
+    }
+
+    pub(crate) const fn with_limit(mut self, limit: &'static str) -> Self {
+        self.limit = Some(limit);
         self
     }
 
@@ -108,15 +140,48 @@ impl End {
         self
     }
 
+    /// Says whether the client hears of this end from the proxy: a CONNACK while it has none
+    /// (`answered` is false), a DISCONNECT afterwards.
+    ///
+    /// The proxy speaks in its own voice when a layer refused, when the client broke the protocol,
+    /// and on an operator's order. For everything else the client sees what it would see from the
+    /// broker: the end of the connection. Many clients take a CONNACK or DISCONNECT with an error as
+    /// final and never come back.
+    pub(crate) fn tells(&self, answered: bool, limits: &Limits) -> bool {
+        if !self.tell_client {
+            return false;
+        }
+        match (self.side, self.reason) {
+            (Side::Upstream, _) | (_, CloseReason::UpstreamUnreachable) => {
+                !answered && limits.when_unreachable == WhenUnreachable::Connack
+            }
+            // brokers close such a client without a word, and so does a cable
+            (
+                Side::Proxy,
+                CloseReason::KeepaliveTimeout
+                | CloseReason::PacketTimeout
+                | CloseReason::WriteTimeout
+                | CloseReason::Internal,
+            ) => limits.conformance == Conformance::Strict,
+            _ => true,
+        }
+    }
+
+    /// The detail for the log and for Reason Strings, with the statement that was broken.
+    pub(crate) fn describe(&self, version: Option<Version>) -> Option<String> {
+        let detail = self.detail.as_deref()?;
+        Some(match self.rule {
+            Some(rule) => {
+                let statement = rule.statement(version.unwrap_or(Version::V311));
+                format!("{detail} [{statement}]")
+            }
+            None => detail.to_owned(),
+        })
+    }
+
     /// A packet that could not be parsed.
     #[cold]
     pub(crate) fn malformed(direction: Direction, error: DecodeError) -> Self {
-        let statement = match (direction, error) {
-            // the codec names the limit of a client; this is what CONNACK told it of the server's
-            (Direction::ToServer, DecodeError::PacketTooLarge) => "MQTT-3.2.2-15",
-            (_, error) => error.statement(),
-        };
-        let detail = format!("{error} [{statement}]");
         let reason = match (direction, error) {
             (Direction::ToClient, _) => CloseReason::UpstreamProtocolError,
             (Direction::ToServer, DecodeError::PacketTooLarge) => CloseReason::PacketTooLarge,
@@ -128,7 +193,29 @@ impl End {
             }
             (Direction::ToServer, _) => CloseReason::ProtocolError,
         };
-        Self::guilty(direction, reason, error.reason()).with_detail(detail)
+        let mut end = Self::guilty(direction, reason, error.reason());
+        end.rule = Some(Rule::Format(error));
+        end.limit = match error {
+            DecodeError::ControlCharacter => Some("control_characters"),
+            DecodeError::DupQosZero
+            | DecodeError::WillFlagsWithoutWill
+            | DecodeError::SessionPresentOnFailure => Some("conformance"),
+            _ => None,
+        };
+        end.with_detail(error.to_string())
+    }
+
+    /// A packet of `size` bytes that is larger than a limit allows.
+    #[cold]
+    pub(crate) fn too_large(direction: Direction, what: &str, size: usize, bound: Bound) -> Self {
+        let mut end = Self::malformed(direction, DecodeError::PacketTooLarge);
+        let Bound { name, value } = bound;
+        // the statement is about what CONNACK announced, which this need not be
+        end.rule = None;
+        end.limit = Some(name);
+        end.with_detail(format!(
+            "{what} of {size} bytes is larger than {name} allows: {value} bytes"
+        ))
     }
 
     /// A packet that was not allowed when it came.
@@ -138,17 +225,48 @@ impl End {
             Direction::ToServer => CloseReason::ProtocolError,
             Direction::ToClient => CloseReason::UpstreamProtocolError,
         };
-        Self::guilty(direction, reason, violation.reason()).with_detail(violation.to_string())
+        let mut end = Self::guilty(direction, reason, violation.reason());
+        end.rule = Some(Rule::Order(violation));
+        end.limit = match violation {
+            Violation::ReceiveMaximum => Some("receive_maximum"),
+            Violation::UnexpectedSession => Some("conformance"),
+            _ => None,
+        };
+        end.with_detail(violation.to_string())
     }
 
     const fn guilty(direction: Direction, reason: CloseReason, code: ReasonCode) -> Self {
         match direction {
             Direction::ToServer => Self::told(Side::Client, reason, code),
-            // the client did nothing wrong: it is told that something else failed
+            // the client did nothing wrong: if it is told, that something else failed
             Direction::ToClient => {
                 Self::told(Side::Upstream, reason, ReasonCode::UNSPECIFIED_ERROR)
             }
         }
+    }
+
+    /// Another protocol than MQTT: what came first from a side.
+    #[cold]
+    pub(crate) fn foreign(direction: Direction, foreign: Foreign) -> Self {
+        let mut end = match direction {
+            Direction::ToServer => Self::quiet(Side::Client, CloseReason::ProtocolError),
+            Direction::ToClient => Self::told(
+                Side::Upstream,
+                CloseReason::UpstreamUnreachable,
+                ReasonCode::SERVER_UNAVAILABLE,
+            ),
+        };
+        end.foreign = Some(foreign);
+        end.with_detail(match direction {
+            Direction::ToServer => format!("{foreign} instead of CONNECT"),
+            Direction::ToClient => format!("the broker answers CONNECT with {foreign}"),
+        })
+    }
+
+    /// The broker cannot be reached, or does not answer CONNECT.
+    pub(crate) fn unreachable(detail: impl Into<Cow<'static, str>>) -> Self {
+        let code = ReasonCode::SERVER_UNAVAILABLE;
+        Self::told(Side::Upstream, CloseReason::UpstreamUnreachable, code).with_detail(detail)
     }
 
     /// A hook that failed, panicked or took too long.
@@ -161,16 +279,16 @@ impl End {
     /// The connection to a side broke.
     #[cold]
     pub(crate) fn io(side: Side, error: &io::Error) -> Self {
-        let end = match (side, error.kind()) {
+        let reason = match (side, error.kind()) {
             // a transport reports a breach of its own framing, WebSocket's for example, this way
-            (Side::Client, io::ErrorKind::InvalidData) => Self::quiet(side, CloseReason::Malformed),
-            (Side::Client, _) => Self::quiet(side, CloseReason::Reset),
-            (_, _) => Self::told(
-                side,
-                CloseReason::UpstreamEof,
-                ReasonCode::UNSPECIFIED_ERROR,
-            ),
+            (Side::Client, io::ErrorKind::InvalidData) => CloseReason::Malformed,
+            (Side::Client, _) => CloseReason::Reset,
+            (_, _) => CloseReason::UpstreamEof,
         };
-        end.with_detail(error.to_string())
+        let mut end = Self::quiet(side, reason).with_detail(error.to_string());
+        if side != Side::Client {
+            end.code = ReasonCode::UNSPECIFIED_ERROR;
+        }
+        end
     }
 }

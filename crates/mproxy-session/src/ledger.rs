@@ -9,9 +9,16 @@ use crate::error::{End, Violation};
 use crate::hook::Entry;
 use crate::reply::request_code;
 
-/// How many SUBSCRIBE and UNSUBSCRIBE may wait for their answer. Devices send long lists of
-/// subscriptions without waiting; nobody has this many.
-const MAX_REQUESTS: usize = 4096;
+/// Memory, in bytes, for SUBSCRIBE and UNSUBSCRIBE that wait for their answer: about 4,000 small
+/// ones. Devices send long lists of subscriptions without waiting; a client that has sent more is
+/// not read until answers have made room.
+const MAX_COST: usize = 256 * 1024;
+
+/// What a request takes beside the codes of its answer.
+const REQUEST_COST: usize = 64;
+
+/// How many requests of one identifier are compared with an answer.
+const LOOK_AHEAD: usize = 16;
 
 /// Packet identifiers and requests that are under way. One word, and no memory, in a session in which
 /// nothing is.
@@ -20,8 +27,15 @@ pub(crate) struct Ledger(Option<Box<Pending>>);
 
 #[derive(Debug, Default)]
 struct Pending {
-    /// SUBSCRIBE and UNSUBSCRIBE that were forwarded, by packet identifier.
-    requests: BTreeMap<u16, Request>,
+    /// SUBSCRIBE and UNSUBSCRIBE. A client may use an identifier again before it is answered, MQTT
+    /// 3.1 even tells it to: answers belong to the oldest request of their type and identifier.
+    requests: BTreeMap<RequestKey, Request>,
+    /// Requests so far: they are told apart, and in order, by it.
+    count: u32,
+    /// What `requests` cost.
+    cost: usize,
+    /// Answers of the proxy that an earlier answer was in the way of.
+    due: Vec<Bytes>,
     /// QoS 2 hand-shakes that the client began and the proxy finishes itself, up to PUBREL.
     answered: BTreeSet<u16>,
     /// QoS 2 hand-shakes that the broker began, for deliveries that the client does not get.
@@ -31,22 +45,94 @@ struct Pending {
     recalled: BTreeMap<u16, Option<Bytes>>,
 }
 
+/// Packet type, packet identifier, and which of several.
+type RequestKey = (Kind, u16, u32);
+
 impl Pending {
     fn is_empty(&self) -> bool {
         self.requests.is_empty()
+            && self.due.is_empty()
             && self.answered.is_empty()
             && self.dropped.is_empty()
             && self.recalled.is_empty()
     }
+
+    fn add(&mut self, kind: Kind, packet_id: u16, request: Request) {
+        self.cost += request.cost();
+        self.count = self.count.wrapping_add(1);
+        let key = (kind, packet_id, self.count);
+        self.requests.insert(key, request);
+    }
+
+    /// The requests of this type and identifier, the oldest first.
+    fn of(&self, kind: Kind, packet_id: u16) -> btree_map::Range<'_, RequestKey, Request> {
+        self.requests
+            .range((kind, packet_id, 0)..=(kind, packet_id, u32::MAX))
+    }
+
+    /// Takes the request that an answer with so many codes belongs to: the oldest, or a later one if
+    /// the broker has left the oldest unanswered. The proxy's own answers that follow are due.
+    fn take_answered(
+        &mut self,
+        kind: Kind,
+        packet_id: u16,
+        received: Option<usize>,
+    ) -> Option<Request> {
+        let target = self
+            .of(kind, packet_id)
+            .take(LOOK_AHEAD)
+            .find(|(_, request)| request.answers_to(received))
+            .map(|(key, _)| *key);
+        let mut found = None;
+        while let Some((&key, request)) = self.of(kind, packet_id).next() {
+            if found.is_some() && !matches!(request, Request::Refused(_)) {
+                break;
+            }
+            match self.remove(&key) {
+                Some(Request::Refused(answer)) => self.due.push(answer),
+                request if target.is_none_or(|target| target == key) => found = request,
+                _ => {}
+            }
+        }
+        found
+    }
+
+    fn remove(&mut self, key: &RequestKey) -> Option<Request> {
+        let request = self.requests.remove(key)?;
+        self.cost -= request.cost();
+        Some(request)
+    }
 }
 
-/// A SUBSCRIBE or UNSUBSCRIBE that was forwarded and not answered yet.
+/// A SUBSCRIBE or UNSUBSCRIBE of which the client does not have the answer.
 #[derive(Debug)]
-struct Request {
-    kind: Kind,
-    forwarded: u32,
-    /// How the answer is to be merged; `None` when it goes to the client as it comes.
-    merge: Option<Box<[Slot]>>,
+enum Request {
+    /// It went to the broker.
+    Forwarded {
+        /// Codes that its answer will have.
+        codes: u32,
+        /// How the answer is to be merged; `None` when it goes to the client as it comes.
+        merge: Option<Box<[Slot]>>,
+    },
+    /// It was refused, while an earlier one of its type and identifier was at the broker.
+    Refused(Bytes),
+}
+
+impl Request {
+    fn cost(&self) -> usize {
+        REQUEST_COST
+            + match self {
+                Self::Forwarded { merge, .. } => merge.as_ref().map_or(0, |it| size_of_val(&**it)),
+                Self::Refused(answer) => answer.len(),
+            }
+    }
+
+    fn answers_to(&self, received: Option<usize>) -> bool {
+        match self {
+            Self::Forwarded { codes, .. } => received.is_none_or(|count| count == *codes as usize),
+            Self::Refused(_) => false,
+        }
+    }
 }
 
 /// One code of a merged answer.
@@ -60,11 +146,9 @@ enum Slot {
     Skip,
 }
 
-/// What becomes of an answer to a request.
+/// An answer of the broker to a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// Nobody waits for it.
-    Unknown,
     /// It goes to the client as it is.
     AsIs,
     /// It goes to the client with these codes.
@@ -73,23 +157,13 @@ pub(crate) enum Answer {
 
 impl Ledger {
     /// A request goes to the broker.
-    ///
-    /// # Errors
-    /// Its packet identifier is in use by another request, or too many are pending.
     pub(crate) fn request(
         &mut self,
         kind: Kind,
         packet_id: u16,
         forwarded: usize,
         entries: Option<&[Entry]>,
-    ) -> Result<(), End> {
-        let requests = &mut self.0.get_or_insert_default().requests;
-        if requests.len() >= MAX_REQUESTS {
-            return Err(End::violation(
-                Direction::ToServer,
-                Violation::TooManyRequests,
-            ));
-        }
+    ) {
         let merge = entries.map(|entries| {
             entries
                 .iter()
@@ -100,32 +174,42 @@ impl Ledger {
                 })
                 .collect()
         });
-        let forwarded = u32::try_from(forwarded).unwrap_or(u32::MAX);
-        let request = Request {
-            kind,
-            forwarded,
-            merge,
-        };
-        requests.insert(packet_id, request);
-        Ok(())
+        let codes = u32::try_from(forwarded).unwrap_or(u32::MAX);
+        let request = Request::Forwarded { codes, merge };
+        let pending = self.0.get_or_insert_default();
+        pending.add(kind, packet_id, request);
     }
 
-    /// Refuses a packet identifier that is in use by a pending request.
-    ///
-    /// # Errors
-    /// It is.
-    pub(crate) fn check_free(&self, packet_id: u16) -> Result<(), End> {
-        let pending = self.0.as_ref();
-        if pending.is_some_and(|pending| pending.requests.contains_key(&packet_id)) {
-            return Err(End::violation(
-                Direction::ToServer,
-                Violation::PacketIdInUse,
-            ));
+    /// True when so many requests are under way that no more are taken.
+    pub(crate) fn is_full(&self) -> bool {
+        self.cost() >= MAX_COST
+    }
+
+    /// True when, after that, enough of them are answered.
+    pub(crate) fn has_room(&self) -> bool {
+        self.cost() <= MAX_COST / 2
+    }
+
+    fn cost(&self) -> usize {
+        self.0.as_ref().map_or(0, |pending| pending.cost)
+    }
+
+    /// The proxy answers a request itself. The answer comes back if it can be sent at once; it waits
+    /// as long as the broker has an earlier request of this type and identifier, so that the client
+    /// gets its answers in order.
+    pub(crate) fn refuse(&mut self, kind: Kind, packet_id: u16, answer: Bytes) -> Option<Bytes> {
+        match &mut self.0 {
+            Some(pending) if pending.of(kind, packet_id).next().is_some() => {
+                pending.add(kind, packet_id, Request::Refused(answer));
+                None
+            }
+            _ => Some(answer),
         }
-        Ok(())
     }
 
-    /// The broker answers a request.
+    /// The broker answers a request, with these codes if answers of this type have any. `strict`
+    /// says that an answer with another number of codes than any request had filters is an error
+    /// in any case; otherwise only where it was to be merged.
     ///
     /// # Errors
     /// The answer has another number of codes than the request had filters.
@@ -133,25 +217,22 @@ impl Ledger {
         &mut self,
         request: Kind,
         packet_id: u16,
-        codes: &[u8],
-        has_codes: bool,
+        codes: Option<&[u8]>,
+        strict: bool,
     ) -> Result<Answer, End> {
-        let request = self.finish(|pending| match pending.requests.entry(packet_id) {
-            btree_map::Entry::Occupied(found) if found.get().kind == request => {
-                Some(found.remove())
-            }
-            _ => None,
-        });
-        let Some(request) = request else {
-            return Ok(Answer::Unknown);
-        };
-        if !has_codes {
+        let received = codes.map(<[u8]>::len);
+        let found = self.finish(|pending| pending.take_answered(request, packet_id, received));
+        // one that nobody waits for is between the broker and the client
+        let Some(Request::Forwarded { codes: sent, merge }) = found else {
             return Ok(Answer::AsIs);
-        }
-        if codes.len() != request.forwarded as usize {
+        };
+        let Some(codes) = codes else {
+            return Ok(Answer::AsIs);
+        };
+        if codes.len() != sent as usize && (strict || merge.is_some()) {
             return Err(End::violation(Direction::ToClient, Violation::CodeCount));
         }
-        let Some(merge) = request.merge else {
+        let Some(merge) = merge else {
             return Ok(Answer::AsIs);
         };
         let mut broker = codes.iter().copied();
@@ -159,11 +240,19 @@ impl Ledger {
         for slot in &merge {
             match slot {
                 Slot::Broker => merged.extend(broker.next()),
-                Slot::Own(reason) => merged.push(request_code(request.kind, *reason)),
+                Slot::Own(reason) => merged.push(request_code(request, *reason)),
                 Slot::Skip => drop(broker.next()),
             }
         }
         Ok(Answer::Codes(merged))
+    }
+
+    /// Takes the answers of the proxy that can be sent now, in order.
+    pub(crate) fn take_due(&mut self) -> Option<Vec<Bytes>> {
+        self.finish(|pending| {
+            let due = std::mem::take(&mut pending.due);
+            (!due.is_empty()).then_some(due)
+        })
     }
 
     /// Remembers a QoS 2 PUBLISH of the client that the proxy answers itself.
@@ -237,40 +326,94 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
+    use mproxy_codec::{QoS, SubscriptionOptions};
+
     use super::*;
+
+    fn entry(is_refused: bool) -> Entry {
+        Entry {
+            filter: "f".into(),
+            options: SubscriptionOptions::new(QoS::AtMostOnce),
+            refused: is_refused.then_some(ReasonCode::NOT_AUTHORIZED),
+            added: false,
+        }
+    }
+
+    fn answer(ledger: &mut Ledger, kind: Kind, id: u16, codes: &[u8]) -> Result<Answer, End> {
+        ledger.answer(kind, id, Some(codes), false)
+    }
 
     #[test]
     fn answers_find_their_request() {
         let mut ledger = Ledger::default();
-        ledger.request(Kind::Subscribe, 7, 2, None).unwrap();
-        ledger.request(Kind::Unsubscribe, 8, 1, None).unwrap();
-        assert!(ledger.check_free(7).is_err());
-        assert!(ledger.check_free(9).is_ok());
-        let answer = ledger.answer(Kind::Subscribe, 8, &[0], true).unwrap();
-        assert_eq!(answer, Answer::Unknown, "8 is an UNSUBSCRIBE");
+        ledger.request(Kind::Subscribe, 7, 2, None);
+        ledger.request(Kind::Unsubscribe, 8, 1, None);
+        let cost = ledger.cost();
+        let other = answer(&mut ledger, Kind::Subscribe, 8, &[0]).unwrap();
+        assert_eq!(other, Answer::AsIs);
+        assert_eq!(ledger.cost(), cost, "8 is an UNSUBSCRIBE");
+        let found = answer(&mut ledger, Kind::Subscribe, 7, &[0, 1]).unwrap();
+        assert_eq!((found, ledger.cost()), (Answer::AsIs, cost / 2));
+        let strict = ledger.answer(Kind::Unsubscribe, 8, Some(&[0, 0]), true);
+        assert!(strict.is_err(), "one code too many");
+        assert!(ledger.0.is_none(), "an empty ledger owns no memory");
+    }
+
+    /// One identifier for everything, as some clients do it: each answer belongs to the oldest
+    /// request of its type, and an answer of the proxy waits for its turn.
+    #[test]
+    fn an_identifier_may_be_used_again() {
+        let mut ledger = Ledger::default();
+        ledger.request(Kind::Subscribe, 42, 1, None);
+        ledger.request(Kind::Subscribe, 42, 1, Some(&[entry(true), entry(false)]));
+        ledger.request(Kind::Unsubscribe, 42, 1, None);
+        let refused = Bytes::from_static(b"refused");
+        assert_eq!(ledger.refuse(Kind::Subscribe, 42, refused.clone()), None);
         assert_eq!(
-            ledger.answer(Kind::Subscribe, 7, &[0, 1], true).unwrap(),
+            ledger.refuse(Kind::Subscribe, 43, refused.clone()),
+            Some(refused.clone())
+        );
+        assert_eq!(
+            answer(&mut ledger, Kind::Subscribe, 42, &[1]).unwrap(),
             Answer::AsIs
         );
+        assert_eq!(ledger.take_due(), None);
+        let merged = answer(&mut ledger, Kind::Subscribe, 42, &[2]).unwrap();
+        assert_eq!(merged, Answer::Codes(vec![0x87, 2]));
+        assert_eq!(ledger.take_due(), Some(vec![refused]));
+        answer(&mut ledger, Kind::Unsubscribe, 42, &[0]).unwrap();
+        assert!(ledger.0.is_none());
+    }
+
+    /// A broker that answers a repeated request once only must not shift all later answers.
+    #[test]
+    fn a_request_without_an_answer_is_not_in_the_way() {
+        let mut ledger = Ledger::default();
+        ledger.request(Kind::Subscribe, 1, 3, None);
+        ledger.request(Kind::Subscribe, 1, 0, Some(&[entry(true)]));
+        ledger.request(Kind::Subscribe, 1, 1, None);
         assert_eq!(
-            ledger.answer(Kind::Subscribe, 7, &[0, 1], true).unwrap(),
-            Answer::Unknown
+            answer(&mut ledger, Kind::Subscribe, 1, &[0]).unwrap(),
+            Answer::AsIs
         );
-        assert!(
-            ledger.answer(Kind::Unsubscribe, 8, &[0, 0], true).is_err(),
-            "one code too many"
-        );
+        assert!(ledger.0.is_none());
     }
 
     #[test]
-    fn requests_are_bounded() {
+    fn requests_are_bounded_and_answers_make_room() {
         let mut ledger = Ledger::default();
-        for id in 0..MAX_REQUESTS {
-            ledger
-                .request(Kind::Subscribe, u16::try_from(id).unwrap() + 1, 1, None)
-                .unwrap();
+        let mut count = 0;
+        while !ledger.is_full() {
+            ledger.request(Kind::Subscribe, 1, 1, None);
+            count += 1;
         }
-        assert!(ledger.request(Kind::Subscribe, 60_000, 1, None).is_err());
+        assert_eq!(count, MAX_COST / REQUEST_COST);
+        answer(&mut ledger, Kind::Subscribe, 1, &[0]).unwrap();
+        assert!(!ledger.is_full() && !ledger.has_room());
+        while !ledger.has_room() {
+            answer(&mut ledger, Kind::Subscribe, 1, &[0]).unwrap();
+        }
+        assert!(ledger.cost() > 0);
     }
 
     #[test]

@@ -32,10 +32,13 @@ pub use self::{
         PublishRef, Refusal, Repeated, Review, ReviewFuture, ReviewLayer, Reviewer, Rewrite,
         RewriteLayer, SubscribeMut, Tap, TapFuture, Verdict, WrapHooks,
     },
-    limits::{ControlCharacters, Limits, RefusedPublish, ServerReference, Versions},
+    limits::{
+        Bridges, Conformance, ControlCharacters, Limits, ReceiveMaximum, RefusedPublish,
+        ServerReference, Versions, WhenUnreachable,
+    },
     recorder::{Batch, NoRecorder, Recorder},
     session::Session,
-    summary::{CloseReason, Side, Summary, Traffic},
+    summary::{CloseReason, Glimpse, Side, Summary, Traffic},
 };
 
 /// A boxed error, as tower's own layers use it.

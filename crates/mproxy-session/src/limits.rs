@@ -8,7 +8,8 @@ use mproxy_codec::{DecodeError, Version};
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// From accept to the last byte of CONNECT, whole, not per byte.
+    /// From accept to the last byte of CONNECT, whole, not per byte: modems driven by AT commands
+    /// take seconds.
     pub connect_timeout: Duration,
     /// The largest CONNECT in bytes: client identifier, will and credentials.
     pub max_connect_size: usize,
@@ -16,19 +17,35 @@ pub struct Limits {
     pub hook_timeout: Duration,
     /// From CONNECT forwarded to the broker's CONNACK.
     pub connack_timeout: Duration,
-    /// From the first byte of a packet to its last.
+    /// How long a side may take for the next 512 bytes of a packet, or for its end.
     pub packet_timeout: Duration,
     /// How long a side may take nothing of what is written to it.
     pub write_timeout: Duration,
     /// How long a closed connection is read from, so that what was written last arrives.
     pub linger: Duration,
-    /// The largest packet in bytes.
+    /// The largest packet of a client in bytes; [`Limits::NO_PACKET_LIMIT`], the default, sets none.
     ///
-    /// A client of MQTT 5.0 is told, unless the broker takes no more either. From
-    /// [`Limits::NO_PACKET_LIMIT`] up it is no limit: then there is nothing to tell, and the
-    /// broker's CONNACK goes to the client as it is.
+    /// A client of MQTT 5.0 is told a smaller value, unless the broker takes no more either. Without
+    /// a limit the broker's CONNACK goes to the client as it is. A large PUBLISH streams through and
+    /// costs no memory.
     pub max_packet_size: usize,
+    /// The largest packet in bytes that must be in memory whole: SUBSCRIBE, UNSUBSCRIBE, everything
+    /// else but PUBLISH, and a PUBLISH of which a hook wants to read the payload. A PUBLISH that
+    /// is larger, and whose payload a hook wants, is refused.
+    pub max_held_packet: usize,
+    /// How strictly the standard is kept where a slip has one meaning only.
+    pub conformance: Conformance,
+    /// Whether mosquitto bridges are let in that say so in their protocol level.
+    pub bridges: Bridges,
+    /// Who keeps a client to the Receive Maximum that the broker announced.
+    pub receive_maximum: ReceiveMaximum,
+    /// What a client sees when the broker does not answer its CONNECT.
+    pub when_unreachable: WhenUnreachable,
     /// After how many keep-alive intervals of silence a client is gone; the standard says 1.5.
+    ///
+    /// The broker judges the keep alive that the client told it. Unless
+    /// [`max_keep_alive`](Self::max_keep_alive) or [`Conformance::Strict`] makes it the proxy's own,
+    /// the proxy waits 30 seconds longer, so that the broker is the first to close.
     pub keep_alive_grace: f64,
     /// The longest keep alive in seconds; 0 leaves it to the client. Who asks for more, or for none,
     /// holds a connection for as long without saying a word.
@@ -60,14 +77,19 @@ impl Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connect_timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(30),
             max_connect_size: 64 * 1024,
             hook_timeout: Duration::from_secs(5),
             connack_timeout: Duration::from_secs(10),
             packet_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(60),
             linger: Duration::from_secs(2),
-            max_packet_size: 1024 * 1024,
+            max_packet_size: Self::NO_PACKET_LIMIT,
+            max_held_packet: 1024 * 1024,
+            conformance: Conformance::Tolerant,
+            bridges: Bridges::Pass,
+            receive_maximum: ReceiveMaximum::Pass,
+            when_unreachable: WhenUnreachable::Close,
             keep_alive_grace: 1.5,
             max_keep_alive: 0,
             server_reference: ServerReference::Strip,
@@ -82,6 +104,56 @@ impl Default for Limits {
 
 /// The largest packet that MQTT can express.
 pub(crate) const LARGEST_PACKET: u32 = 268_435_460;
+
+/// How strictly the standard is kept where a slip has one meaning only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[allow(clippy::exhaustive_enums)] // complete: a slip is repaired or it is an error
+pub enum Conformance {
+    /// What a client would have seen from the broker is what it sees. Small slips that no two
+    /// readers understand differently are [repaired](mproxy_codec::tolerance) on the way; a side
+    /// that vanished or is stuck is closed without a DISCONNECT. Everything else that breaks the
+    /// standard ends the session, as in [`Strict`](Self::Strict).
+    #[default]
+    Tolerant,
+    /// The standard to the letter.
+    Strict,
+}
+
+/// Whether mosquitto bridges are let in: they set bit 7 of the protocol level (0x83, 0x84), and the
+/// broker treats them as bridges because of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[allow(clippy::exhaustive_enums)] // complete: they are let in or not
+pub enum Bridges {
+    /// They are clients like any other. The bit goes to the broker as it came, and hooks see it:
+    /// [`SessionInfo::is_bridge`](crate::SessionInfo::is_bridge).
+    #[default]
+    Pass,
+    /// They are refused with return code 1, after which mosquitto tries again without the bit.
+    Refuse,
+}
+
+/// Who keeps a client of MQTT 5.0 to the broker's Receive Maximum (section 3.2.2.3.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[allow(clippy::exhaustive_enums)] // complete: the broker does it or the proxy
+pub enum ReceiveMaximum {
+    /// The broker, which announced it.
+    #[default]
+    Pass,
+    /// The proxy: one PUBLISH too many ends the session with 0x93. A repetition of one that waits
+    /// for its answer is not one more.
+    Enforce,
+}
+
+/// What a client sees when the broker cannot be reached, stays silent, or closes before CONNACK.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[allow(clippy::exhaustive_enums)] // complete: it is told or not
+pub enum WhenUnreachable {
+    /// Its connection is closed, as if it had connected to the broker itself; it tries again.
+    #[default]
+    Close,
+    /// A CONNACK with 3 (MQTT 3.x) or 0x88 (MQTT 5.0), which some clients take as final.
+    Connack,
+}
 
 /// What a client of MQTT 3.x is told when its PUBLISH is refused: that version has no word for no.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

@@ -24,6 +24,11 @@ use crate::summary::{CloseReason, Side};
 /// at most one scratch buffer a direction.
 const ROUNDS: usize = 4;
 
+/// How much longer than the standard's time a silent client is left to the broker, which judges the
+/// keep alive that it was told. Brokers look every now and then: mosquitto every 5 seconds, EMQX
+/// every 30.
+const BROKER_FIRST: Duration = Duration::from_secs(30);
+
 /// The pipe between an admitted client and its broker.
 pub(crate) struct Pipe<C, S, U: PacketService, D: PacketService> {
     pub(crate) client: C,
@@ -111,9 +116,7 @@ where
                 && !self.to_server.out.is_mid_packet()
                 && !self.to_client.holds_packets()
             {
-                let mut end = End::told(Side::Proxy, order.reason, order.reason_code);
-                end.suppress_will = order.suppress_will;
-                return Poll::Ready(end);
+                return Poll::Ready(order.into());
             }
             let moved = match self.round(cx, order.is_some()) {
                 Ok(moved) => moved,
@@ -136,6 +139,7 @@ where
         let (to_server, to_client) = (self.to_server.tap().kinds(), self.to_client.tap().kinds());
         let hooked = Hooked {
             growth: self.to_server.tap().growth(),
+            follow_aliases: to_server.contains(Kind::Publish),
             blind_to_auth: !(to_server | to_client).is_empty() && !to_server.contains(Kind::Auth),
         };
         let mut batch = Batch::default();
@@ -217,30 +221,36 @@ where
         if let Some(end) = &self.to_server.end {
             return match &self.to_client.end {
                 // a broker that could not be written to has said why
-                Some(last_word) if end.side == Side::Upstream => (**last_word).clone(),
-                _ => (**end).clone(),
+                Some(last_word) if end.side == Side::Upstream => self.ended(last_word),
+                _ => self.ended(end),
             };
         }
         if self.to_server.eof {
             return End::quiet(Side::Client, CloseReason::Eof);
         }
         if let Some(end) = &self.to_client.end {
-            return (**end).clone();
+            return self.ended(end);
         }
         if self.core.connack.is_none() {
-            return End::told(
-                Side::Upstream,
-                CloseReason::UpstreamUnreachable,
-                ReasonCode::SERVER_UNAVAILABLE,
-            )
-            .with_detail("the broker closed the connection instead of answering CONNECT");
+            return End::unreachable(
+                "the broker closed the connection instead of answering CONNECT",
+            );
         }
-        End::told(
-            Side::Upstream,
-            CloseReason::UpstreamEof,
-            ReasonCode::UNSPECIFIED_ERROR,
-        )
-        .with_detail("the broker closed the connection")
+        let mut end = End::quiet(Side::Upstream, CloseReason::UpstreamEof);
+        end.code = ReasonCode::UNSPECIFIED_ERROR;
+        end.with_detail("the broker closed the connection")
+    }
+
+    /// A direction's end. A connection to the broker that breaks before CONNACK is a broker that does
+    /// not answer, however it breaks.
+    fn ended(&self, end: &End) -> End {
+        if end.reason == CloseReason::UpstreamEof && self.core.connack.is_none() {
+            let error = end.detail.as_deref().unwrap_or_default();
+            return End::unreachable(format!(
+                "the broker reset the connection instead of answering CONNECT: {error}"
+            ));
+        }
+        end.clone()
     }
 
     /// Looks at the deadlines, which all share one timer.
@@ -298,6 +308,8 @@ where
         } else if self.core.keep_alive > 0 && self.to_server.is_listening() {
             let silence =
                 Duration::from_secs(self.core.keep_alive.into()).mul_f64(limits.keep_alive_grace);
+            let is_own = limits.max_keep_alive > 0 || self.core.is_strict();
+            let silence = silence + if is_own { Duration::ZERO } else { BROKER_FIRST };
             consider(self.heard.after(self.started, silence), Deadline::KeepAlive);
         }
         let waits = [self.to_server.waits_for(), self.to_client.waits_for()];
@@ -333,16 +345,16 @@ where
         let proxy = |reason, code| End::told(Side::Proxy, reason, code);
         match what {
             Deadline::Linger => self.end(),
-            Deadline::Connack => proxy(
-                CloseReason::UpstreamUnreachable,
-                ReasonCode::SERVER_UNAVAILABLE,
-            )
-            .with_detail("the broker did not answer CONNECT in time"),
+            Deadline::Connack => {
+                let mut end = End::unreachable("the broker did not answer CONNECT in time");
+                end.side = Side::Proxy;
+                end.with_limit("connack_timeout")
+            }
             Deadline::KeepAlive => proxy(
                 CloseReason::KeepaliveTimeout,
                 ReasonCode::KEEP_ALIVE_TIMEOUT,
             ),
-            Deadline::Hook => End::hook("a hook took too long"),
+            Deadline::Hook => End::hook("a hook took too long").with_limit("hook_timeout"),
             Deadline::Write(direction) => {
                 let detail = match direction {
                     Direction::ToServer => "the broker takes no bytes",
@@ -351,14 +363,16 @@ where
                 // who does not read is not told
                 let mut end = proxy(CloseReason::WriteTimeout, ReasonCode::UNSPECIFIED_ERROR);
                 end.tell_client = direction == Direction::ToServer;
-                end.with_detail(detail)
+                end.with_detail(detail).with_limit("write_timeout")
             }
             Deadline::Packet(direction) => {
                 let detail = match direction {
                     Direction::ToServer => "the client did not finish a packet in time",
                     Direction::ToClient => "the broker did not finish a packet in time",
                 };
-                proxy(CloseReason::PacketTimeout, ReasonCode::UNSPECIFIED_ERROR).with_detail(detail)
+                proxy(CloseReason::PacketTimeout, ReasonCode::UNSPECIFIED_ERROR)
+                    .with_detail(detail)
+                    .with_limit("packet_timeout")
             }
         }
     }

@@ -71,6 +71,14 @@ impl Batch {
         self.publishes[usize::from(qos.as_u8())] += 1;
     }
 
+    /// Counts a packet that the proxy made, by its first byte.
+    pub(crate) fn inject_packet(&mut self, packet: &[u8]) {
+        let first = packet.first().copied().unwrap_or_default();
+        if let Some(kind) = Kind::from_first_byte(first) {
+            self.inject(kind);
+        }
+    }
+
     pub(crate) fn inject(&mut self, kind: Kind) {
         self.injected[usize::from(kind.as_u8())] += 1;
     }

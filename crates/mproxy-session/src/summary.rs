@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use mproxy_codec::{ReasonCode, Version};
+use mproxy_codec::{ConnectGlimpse, Foreign, ReasonCode, Version};
 
 use crate::context::{Peer, SessionInfo};
 
@@ -125,6 +125,33 @@ pub struct Traffic {
     pub denied: u64,
 }
 
+/// What could be read of a CONNECT that was not let in because it was not valid, not of a version
+/// that is served, or never whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Glimpse {
+    /// The protocol level byte.
+    pub level: Option<u8>,
+    /// The client identifier.
+    pub client_id: Option<String>,
+    /// The user name.
+    pub user_name: Option<String>,
+    /// The field at which the error was found, in the standard's words.
+    pub field: Option<&'static str>,
+}
+
+impl Glimpse {
+    pub(crate) fn of(bytes: &[u8]) -> Box<Self> {
+        let glimpse = ConnectGlimpse::of(bytes);
+        Box::new(Self {
+            level: glimpse.level,
+            client_id: glimpse.client_id.map(str::to_owned),
+            user_name: glimpse.user_name.map(str::to_owned),
+            field: glimpse.field,
+        })
+    }
+}
+
 /// What is known of a connection when it is over. Reported exactly once.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -145,6 +172,13 @@ pub struct Summary {
     pub connack: Option<ReasonCode>,
     /// Details for the log: the error or the statement that was broken.
     pub detail: Option<String>,
+    /// The field of [`Limits`](crate::Limits) that ended it, by its name: with another value it
+    /// would have gone on.
+    pub limit: Option<&'static str>,
+    /// Another protocol than MQTT, which a side spoke.
+    pub foreign: Option<Foreign>,
+    /// What could be read of a CONNECT that did not become a [`session`](Self::session).
+    pub glimpse: Option<Box<Glimpse>>,
     /// From the first byte waited for to the last.
     pub duration: Duration,
     /// What the client sent, CONNECT included.

@@ -71,11 +71,13 @@ pub(crate) struct Flow<H: PacketService> {
     pub(crate) traffic: Traffic,
     /// Bytes came since somebody looked.
     pub(crate) heard: bool,
-    /// Whole packets or bytes of a payload came since somebody looked.
+    /// Whole packets, bytes of a payload, or a good part of a packet came since somebody looked.
     progressed: bool,
     /// The receiver took bytes since somebody looked.
     taken: bool,
     stalled: bool,
+    /// The next packet is a request, and too many of them wait for the broker's answer.
+    blocked: bool,
     /// AUTH passed, before CONNACK, since somebody looked.
     pub(crate) exchanged: bool,
 }
@@ -105,6 +107,8 @@ enum Next {
     Pending,
     /// It is not complete.
     Incomplete,
+    /// It stays in the input until answers to earlier requests have made room.
+    Blocked,
 }
 
 impl<H: PacketService> Flow<H> {
@@ -132,6 +136,7 @@ impl<H: PacketService> Flow<H> {
             progressed: false,
             taken: false,
             stalled: false,
+            blocked: false,
             exchanged: false,
         }
     }
@@ -166,7 +171,7 @@ impl<H: PacketService> Flow<H> {
 
     /// True when the sender is listened to: whatever it sends is heard at once.
     pub(crate) fn is_listening(&self) -> bool {
-        !self.is_hooked() && !self.stalled && !self.eof && self.end.is_none()
+        !self.is_hooked() && !self.stalled && !self.blocked && !self.eof && self.end.is_none()
     }
 
     const fn is_hooked(&self) -> bool {

@@ -162,6 +162,7 @@ impl<H: PacketService> Flow<H> {
         if let Next::Replace(frame) = self.settle_aged(verdict, since, &offered, turn)? {
             self.out.push(&frame);
         }
+        self.follow_up(turn);
         self.rescan = true;
         Ok(Poll::Ready(()))
     }
@@ -246,7 +247,7 @@ impl<H: PacketService> Flow<H> {
                 Kind::Pubrec
             }
             (_, Direction::ToServer) => {
-                core.end_flight();
+                core.end_flight(id);
                 Kind::Puback
             }
             (_, Direction::ToClient) => Kind::Puback,

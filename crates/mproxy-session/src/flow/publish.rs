@@ -31,8 +31,10 @@ impl<H: PacketService> Flow<H> {
         let layout = PublishLayout::parse(head, version, direction, bytes).map_err(malformed)?;
         let Some(layout) = layout else {
             // topic and properties are held until they are whole
-            if bytes.len() > turn.core.limits.max_packet_size {
-                return Err(malformed(DecodeError::PacketTooLarge));
+            if bytes.len() > turn.core.limits.max_held_packet {
+                let what = "what stands before the payload of a publish";
+                let bound = turn.core.held_bound();
+                return Err(End::too_large(direction, what, bytes.len(), bound));
             }
             return Ok((Next::Incomplete, 0));
         };
@@ -42,7 +44,7 @@ impl<H: PacketService> Flow<H> {
         let tapped = self.tap.kinds().contains(Kind::Publish);
         let whole = bytes.len() >= total;
         let wants_payload = tapped && !self.tap.is_head_only();
-        let too_large_to_gather = total > turn.core.limits.max_packet_size;
+        let too_large_to_gather = total > turn.core.limits.max_held_packet;
         if !whole && (total <= SCRATCH_LEN || wants_payload && !too_large_to_gather) {
             self.judged = true;
             return Ok((Next::Incomplete, 0));
@@ -74,7 +76,7 @@ impl<H: PacketService> Flow<H> {
                 return Ok((self.answer_with(answer, left, turn), len));
             }
         }
-        turn.core.begin_flight(direction, layout.qos())?;
+        turn.core.begin_flight(direction, &layout)?;
         let undeliverable = total > turn.core.untouched_max_packet(direction)
             || wants_payload && !whole && too_large_to_gather;
         if undeliverable {
@@ -88,12 +90,12 @@ impl<H: PacketService> Flow<H> {
         }
         // where nobody looks, most bindings are kept without the name
         let topic = topic.filter(|topic| !topic.is_empty());
-        if !tapped && topic.is_none() && head.is_minimal() && turn.behind.is_none() {
+        if !tapped && topic.is_none() && head.is_verbatim() && turn.behind.is_none() {
             turn.batch.published(layout.qos());
             self.begin_stream(left, true, None);
             return Ok((Next::Pass, len));
         }
-        let (frame, layout) = if head.is_minimal() {
+        let (frame, layout) = if head.is_verbatim() {
             (self.slice(buffer, at..at + len), layout)
         } else {
             let frame = self.normalised(head, &bytes[..len])?;

@@ -70,7 +70,7 @@ impl<H: PacketService> Flow<H> {
                     .core
                     .replies
                     .request(offered.kind, id, &codes, outcome.text());
-                Ok(self.answer_with(answer, 0, turn))
+                Ok(Self::answer_request(offered, answer, turn))
             }
             Kind::Connack => {
                 // the client must not be left without an answer
@@ -103,7 +103,18 @@ impl<H: PacketService> Flow<H> {
             .core
             .replies
             .request(offered.kind, offered.request.0, &codes, None);
-        Ok(self.answer_with(answer, 0, turn))
+        Ok(Self::answer_request(offered, answer, turn))
+    }
+
+    /// Answers a request that is not forwarded: in its turn, if earlier ones with its identifier
+    /// are at the broker.
+    fn answer_request(offered: &Offered, answer: Option<Bytes>, turn: &mut Turn<'_, '_>) -> Next {
+        let ledger = &mut turn.core.ledger;
+        let answer = answer.and_then(|it| ledger.refuse(offered.kind, offered.request.0, it));
+        if let Some(answer) = answer {
+            reply(turn, &answer);
+        }
+        Next::Drop
     }
 
     /// A PUBLISH that does not go to its receiver: its sender is answered as if it had, or told.
@@ -163,7 +174,7 @@ impl<H: PacketService> Flow<H> {
             return self.recall(id, answer, left, turn);
         }
         if kind == Kind::Puback || tells {
-            turn.core.end_flight();
+            turn.core.end_flight(id);
         }
         Ok(self.answer_with(answer, left, turn))
     }
@@ -209,11 +220,6 @@ impl<H: PacketService> Flow<H> {
 }
 
 pub(super) fn reply(turn: &mut Turn<'_, '_>, packet: &Bytes) {
-    if let Some(kind) = packet
-        .first()
-        .and_then(|first| Kind::from_first_byte(*first))
-    {
-        turn.batch.inject(kind);
-    }
+    turn.batch.inject_packet(packet);
     turn.reverse.push_reply(packet);
 }

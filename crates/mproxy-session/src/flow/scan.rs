@@ -5,7 +5,9 @@ use std::ops::Range;
 use std::task::Poll;
 
 use bytes::Bytes;
-use mproxy_codec::{DecodeError, Direction, Head, Kind, PublishLayout, PublishRun, QoS, Version};
+use mproxy_codec::{
+    DecodeError, Direction, Head, Kind, PublishLayout, PublishRun, Version, tolerance,
+};
 
 use super::offer::{Offered, as_run};
 use super::{Flow, Next, Turn};
@@ -40,7 +42,7 @@ impl<H: PacketService> Flow<H> {
         if nothing_queued {
             self.out.begins_inside(scan.inside);
         }
-        if self.is_hooked() {
+        if self.is_hooked() || self.blocked {
             self.rescan = true;
         }
         if outcome.is_err() || !self.out.is_empty() {
@@ -80,6 +82,11 @@ impl<H: PacketService> Flow<H> {
             match next {
                 Next::Pass => *at += consumed,
                 Next::Incomplete => break,
+                Next::Blocked => {
+                    self.blocked = true;
+                    turn.batch.stalls += 1;
+                    break;
+                }
                 Next::Replace(frame) => {
                     self.out.push(&buffer[*run..*at]);
                     self.out.push(&frame);
@@ -91,6 +98,11 @@ impl<H: PacketService> Flow<H> {
                     *at += consumed;
                     *run = *at;
                 }
+            }
+            if let Some(answers) = self.due_answers(turn) {
+                self.out.push(&buffer[*run..*at]);
+                *run = *at;
+                self.send_due(&answers, turn);
             }
         }
         Ok(())
@@ -109,26 +121,61 @@ impl<H: PacketService> Flow<H> {
         let version = turn.core.version();
         let bytes = &buffer[at..filled];
         let malformed = |error| End::malformed(direction, error);
-        let kind = Head::check_first_byte(bytes[0], version, direction).map_err(malformed)?;
-        turn.core.check_phase(direction, kind)?;
+        let first = if turn.core.is_strict() {
+            bytes[0]
+        } else {
+            tolerance::first_byte(bytes[0], version)
+        };
+        let kind = match Head::check_first_byte(first, version, direction) {
+            Ok(kind) => kind,
+            Err(error) => return Err(turn.core.not_connack(direction, bytes, malformed(error))),
+        };
+        if let Err(end) = turn.core.check_phase(direction, kind) {
+            return Err(turn.core.not_connack(direction, bytes, end));
+        }
         let Some(head) = Head::parse(bytes).map_err(malformed)? else {
             return Ok((Next::Incomplete, 0));
         };
+        let head = head.with_first_byte(first);
         if version.is_v5() && !head.is_minimal() {
             return Err(malformed(DecodeError::NotMinimal));
         }
         let total = head.total_len();
-        // a PUBLISH of the broker is not gathered if it is larger
-        let may_be_larger = direction == Direction::ToClient && kind == Kind::Publish;
-        if total > turn.core.sender_max_packet(direction) && !may_be_larger {
-            return Err(malformed(DecodeError::PacketTooLarge));
-        }
+        turn.core.check_size(direction, kind, total)?;
+        let is_request = matches!(kind, Kind::Subscribe | Kind::Unsubscribe);
         if kind == Kind::Publish {
             self.publish(head, buffer, at, filled, turn)
+        } else if is_request && turn.core.ledger.is_full() {
+            Ok((Next::Blocked, 0))
         } else if bytes.len() < total {
             Ok((Next::Incomplete, 0))
         } else {
             Ok((self.control(head, buffer, at, turn)?, total))
+        }
+    }
+
+    /// The proxy's own answers to requests that may follow what was just handled.
+    #[inline]
+    fn due_answers(&self, turn: &mut Turn<'_, '_>) -> Option<Vec<Bytes>> {
+        if self.direction == Direction::ToServer || self.is_hooked() {
+            return None;
+        }
+        turn.core.ledger.take_due()
+    }
+
+    /// Queues them for the client, to which this direction leads.
+    #[cold]
+    fn send_due(&mut self, answers: &[Bytes], turn: &mut Turn<'_, '_>) {
+        for answer in answers {
+            turn.batch.inject_packet(answer);
+            self.out.push(answer);
+        }
+    }
+
+    /// The same behind a packet that hooks have held.
+    pub(super) fn follow_up(&mut self, turn: &mut Turn<'_, '_>) {
+        if let Some(answers) = self.due_answers(turn) {
+            self.send_due(&answers, turn);
         }
     }
 
@@ -151,20 +198,17 @@ impl<H: PacketService> Flow<H> {
         if turn.behind.is_some() && core.version().is_v5() {
             return Ok(None);
         }
-        let own_limit = match self.direction {
-            Direction::ToServer => core.sender_max_packet(Direction::ToServer),
-            Direction::ToClient => usize::MAX,
-        };
-        let max_packet = core.untouched_max_packet(self.direction).min(own_limit);
+        let max_packet = core
+            .untouched_max_packet(self.direction)
+            .min(core.sender_max_packet(self.direction));
         let version = core.version();
         if self.tap.kinds().contains(Kind::Publish) {
             return self.offer_ordinary(buffer, at, filled, (version, max_packet), turn);
         }
-        let run = PublishRun::scan(&buffer[*at..filled], version, max_packet);
-        let answered = run.of_qos(QoS::AtLeastOnce) + run.of_qos(QoS::ExactlyOnce);
-        if self.direction == Direction::ToServer && !turn.core.begin_flights(answered) {
+        if core.counts_flights() && self.direction == Direction::ToServer {
             return Ok(None); // one by one, up to the one too many
         }
+        let run = PublishRun::scan(&buffer[*at..filled], version, max_packet);
         turn.batch.read_run(&run);
         self.traffic.packets += u64::from(run.packets());
         self.traffic.publishes += u64::from(run.packets());
@@ -192,7 +236,7 @@ impl<H: PacketService> Flow<H> {
             if len > max_packet {
                 break Ok(None);
             }
-            if let Err(end) = turn.core.begin_flight(self.direction, layout.qos()) {
+            if let Err(end) = turn.core.begin_flight(self.direction, &layout) {
                 break Err(end);
             }
             turn.batch.read(Kind::Publish, len);

@@ -30,6 +30,11 @@ const CHEAP_COPY: usize = 4096;
 /// first-level cache; twice as much costs half as much again for a 64-byte packet.
 const READ_LEN: usize = 32 * 1024;
 
+/// So many bytes more of a packet count as progress: a modem of 1,000 bytes a second needs a minute
+/// for a packet of 60 KB, and is alive. A peer that only pretends to send one is found by sending
+/// less than this within the time for a packet.
+const PROGRESS: usize = 512;
+
 /// What a direction works with while it is polled.
 pub(crate) struct Turn<'a, 'b> {
     pub(crate) core: &'a mut Core,
@@ -79,6 +84,12 @@ impl<H: PacketService> Flow<H> {
             return Ok(moved);
         }
         self.stalled = false;
+        if self.blocked {
+            if !turn.core.ledger.has_room() {
+                return Ok(moved);
+            }
+            self.blocked = false;
+        }
         let paused = self.direction == Direction::ToServer
             && !turn.core.is_established()
             && !turn.core.authenticates();
@@ -145,10 +156,11 @@ impl<H: PacketService> Flow<H> {
             }
         }
         if self.gather {
+            self.grew(self.input.len(), self.input.len() + read);
             self.input.extend(&scratch[..read]);
             scratch::give_read(scratch);
-            let max_packet_size = turn.core.limits.max_packet_size;
-            if self.missing() == 0 || !self.judged && self.may_stream(max_packet_size) {
+            let max_held = turn.core.limits.max_held_packet;
+            if self.missing() == 0 || !self.judged && self.may_stream(max_held) {
                 self.scan_input(read, writer, turn)?;
             }
             return Ok(true);
@@ -164,8 +176,11 @@ impl<H: PacketService> Flow<H> {
             if rest.is_empty() {
                 drop(self.input.take());
             } else {
+                if consumed == 0 {
+                    self.grew(start, rest.len());
+                }
                 self.input.replace(rest);
-                self.input_waits();
+                self.input_waits(None);
                 self.choose_gather(read);
             }
         }
@@ -175,6 +190,13 @@ impl<H: PacketService> Flow<H> {
         outcome.map(|_| true)
     }
 
+    /// Notes progress of a packet of which there are more bytes than before.
+    const fn grew(&mut self, before: usize, now: usize) {
+        if before / PROGRESS != now / PROGRESS {
+            self.progressed = true;
+        }
+    }
+
     /// Scans what the connection itself holds, to which the last read added `read` bytes.
     fn scan_input<W: AsyncWrite + Unpin>(
         &mut self,
@@ -182,7 +204,8 @@ impl<H: PacketService> Flow<H> {
         writer: &mut W,
         turn: &mut Turn<'_, '_>,
     ) -> Result<(), End> {
-        turn.behind = self.input.since();
+        let waited = self.input.since();
+        turn.behind = waited;
         let buffer = self.input.take().freeze();
         let scan = self.scan(&buffer, buffer.len(), turn);
         turn.behind = None;
@@ -197,15 +220,18 @@ impl<H: PacketService> Flow<H> {
                 Err(shared) => BytesMut::from(&shared[scan.consumed..]),
             });
         }
-        self.input_waits();
+        self.input_waits(waited);
         self.choose_gather(read);
         Ok(())
     }
 
-    /// What stands behind a packet that the hooks hold waits as long as that.
-    fn input_waits(&mut self) {
+    /// What stands behind a packet that the hooks hold waits as long as that; what stands behind a
+    /// request that waits itself, from now on.
+    fn input_waits(&mut self, waited: Option<Instant>) {
         if let Some(hooked) = &self.hook {
             self.input.wait_since(hooked.since);
+        } else if self.blocked {
+            self.input.wait_since(waited.unwrap_or_else(Instant::now));
         }
     }
 
@@ -230,14 +256,14 @@ impl<H: PacketService> Flow<H> {
     }
 
     /// True when the packet at the front of `input` need not, or must not, be gathered whole.
-    fn may_stream(&self, max_packet_size: usize) -> bool {
+    fn may_stream(&self, max_held: usize) -> bool {
         let Ok(Some(head)) = Head::parse(&self.input) else {
             return false;
         };
         head.kind() == Kind::Publish
             && (!self.tap.kinds().contains(Kind::Publish)
                 || self.tap.is_head_only()
-                || head.total_len() > max_packet_size)
+                || head.total_len() > max_held)
     }
 
     fn write<W: AsyncWrite + Unpin>(&mut self, writer: &mut W, cx: &mut Context<'_>) -> bool {

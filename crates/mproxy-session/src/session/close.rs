@@ -1,7 +1,6 @@
 //! The end of a connection: the last words to both sides, the closing so that they arrive, and the
 //! report.
 
-use std::borrow::Cow;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -39,13 +38,15 @@ impl Session {
             session,
             on_close,
             received,
+            glimpse,
         } = known;
+        let detail = end.describe(version);
         let mut last = BytesMut::new();
         let mut connack = None;
-        if let (true, Some(version)) = (end.tell_client, version)
+        if let (true, Some(version)) = (end.tells(false, &self.limits), version)
             && let Some(packet) = replies
                 .unwrap_or_else(|| Replies::new(version))
-                .connack(end.code, client_text(&end))
+                .connack(end.code, client_text(&end, detail.as_deref()))
         {
             last.extend_from_slice(&packet);
             let code = connack_code(end.code);
@@ -62,13 +63,16 @@ impl Session {
         .await;
         let summary = Summary {
             peer: self.peer,
-            session,
             version,
             side: end.side,
             reason: end.reason,
             reason_code: end.code,
             connack,
-            detail: end.detail.map(Cow::into_owned),
+            detail,
+            limit: end.limit,
+            foreign: end.foreign,
+            glimpse: glimpse.filter(|_| session.is_none()),
+            session,
             duration: started.elapsed(),
             to_server: received,
             to_client: Traffic::default(),
@@ -108,8 +112,9 @@ where
         end.code = ReasonCode::SERVER_UNAVAILABLE;
     }
     let mut to_client_out = to_client.out;
-    if end.tell_client && !to_client_out.is_mid_packet() {
-        let text = client_text(&end);
+    let detail = end.describe(Some(core.version()));
+    if end.tells(connack.is_some(), &limits) && !to_client_out.is_mid_packet() {
+        let text = client_text(&end, detail.as_deref());
         let farewell = if connack.is_none() {
             let code = connack_code(end.code);
             connack = Some(code);
@@ -163,7 +168,10 @@ where
         reason: end.reason,
         reason_code: end.code,
         connack,
-        detail: end.detail.map(Cow::into_owned),
+        detail,
+        limit: end.limit,
+        foreign: end.foreign,
+        glimpse: None,
         duration: started.elapsed(),
         to_server: to_server.0,
         to_client: to_client.0,
@@ -177,9 +185,14 @@ const fn linger(limits: &Limits, is_open: bool) -> Option<Duration> {
 }
 
 /// The text for a client's Reason String: what it did wrong, not what is wrong with the proxy.
-fn client_text(end: &End) -> Option<&str> {
-    let own_fault = end.side == Side::Client || end.reason == CloseReason::AuthDenied;
-    end.detail.as_deref().filter(|_| own_fault)
+fn client_text<'a>(end: &End, detail: Option<&'a str>) -> Option<&'a str> {
+    let own_fault = match end.reason {
+        CloseReason::AuthDenied => true,
+        // in a version that the client may read otherwise: no more than must be
+        CloseReason::UnsupportedVersion => false,
+        _ => end.side == Side::Client,
+    };
+    detail.filter(|_| own_fault)
 }
 
 /// Writes the last bytes, sends the end of the stream and then reads on for a while: closing a

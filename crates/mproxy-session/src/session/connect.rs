@@ -2,53 +2,59 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
-use mproxy_codec::{ConnectPacket, DecodeError, Direction, Head, Version};
+use mproxy_codec::{
+    ConnectPacket, DecodeError, Direction, Foreign, Head, Kind, ReasonCode, Version, tolerance,
+};
 use tokio::io::{AsyncRead, ReadBuf};
 
-use crate::error::{End, Violation};
-use crate::limits::{ControlCharacters, Limits};
+use crate::error::{Bound, End, Violation};
+use crate::limits::{Bridges, Conformance, Limits};
 use crate::scratch;
 use crate::summary::{CloseReason, Side};
 
 /// How the protocol name of MQTT 3.1 stands in a CONNECT.
 const V31_NAME: &[u8] = b"\0\x06MQIsdp";
 
-/// Reads up to the end of the first packet, which must be CONNECT. Tells `came` how many bytes there
-/// are, for whoever reports a connection on which it is never whole.
+/// Reads up to the end of the first packet, which must be CONNECT, into `received`: whoever reports
+/// a connection on which it is never whole looks there. Returns the packet; what came behind it
+/// stays.
 pub(super) async fn read_connect<C>(
     client: &mut C,
     limits: &Limits,
-    came: impl Fn(usize),
-) -> Result<(Bytes, BytesMut), End>
+    received: &Mutex<BytesMut>,
+) -> Result<Bytes, End>
 where
     C: AsyncRead + Unpin,
 {
-    let mut received = BytesMut::new();
+    let received = || received.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
-        if let Some(len) = connect_len(&received, limits)?
-            && received.len() >= len
         {
-            if received.len() == len {
-                // nothing behind it: the session keeps no buffer
-                return Ok((received.freeze(), BytesMut::new()));
+            let mut received = received();
+            if let Some(len) = connect_len(&received, limits)?
+                && received.len() >= len
+            {
+                if received.len() == len {
+                    // nothing behind it: the session keeps no buffer
+                    return Ok(std::mem::take(&mut *received).freeze());
+                }
+                return Ok(received.split_to(len).freeze());
             }
-            let frame = received.split_to(len).freeze();
-            return Ok((frame, received));
         }
         let read = poll_fn(|cx| {
             let mut room = scratch::take_read();
             let mut buffer = ReadBuf::new(&mut room);
             let polled = Pin::new(&mut *client).poll_read(cx, &mut buffer);
-            received.extend_from_slice(buffer.filled());
+            received().extend_from_slice(buffer.filled());
             let read = buffer.filled().len();
             scratch::give_read(room);
             polled.map_ok(|()| read)
         });
         match read.await {
             Ok(0) => return Err(End::quiet(Side::Client, CloseReason::Eof)),
-            Ok(_) => came(received.len()),
+            Ok(_) => {}
             Err(error) => return Err(End::io(Side::Client, &error)),
         }
     }
@@ -59,6 +65,9 @@ fn connect_len(received: &[u8], limits: &Limits) -> Result<Option<usize>, End> {
     let Some(&first) = received.first() else {
         return Ok(None);
     };
+    if let Some(foreign) = Foreign::recognise(received) {
+        return Err(End::foreign(Direction::ToServer, foreign));
+    }
     // judged by its first byte, before any length: nothing else may come first
     if first & 0xf0 != 0x10 {
         return Err(untold(End::violation(
@@ -75,10 +84,23 @@ fn connect_len(received: &[u8], limits: &Limits) -> Result<Option<usize>, End> {
     if first != 0x10 && !(V31_NAME.starts_with(name) || name.starts_with(V31_NAME)) {
         return Err(malformed(DecodeError::ReservedFlags));
     }
-    if head.total_len() > limits.max_connect_size.min(limits.max_packet_size) {
-        return Err(malformed(DecodeError::PacketTooLarge));
+    let bound = if limits.max_packet_size < limits.max_connect_size {
+        Bound {
+            name: "max_packet_size",
+            value: limits.max_packet_size,
+        }
+    } else {
+        Bound {
+            name: "max_connect_size",
+            value: limits.max_connect_size,
+        }
+    };
+    let size = head.total_len();
+    if size > bound.value {
+        let end = End::too_large(Direction::ToServer, Kind::Connect.as_str(), size, bound);
+        return Err(untold(end));
     }
-    Ok(Some(head.total_len()))
+    Ok(Some(size))
 }
 
 const fn untold(mut end: End) -> End {
@@ -89,9 +111,14 @@ const fn untold(mut end: End) -> End {
 pub(super) fn parse_connect(
     frame: Bytes,
     version: Option<Version>,
-    controls: ControlCharacters,
+    limits: &Limits,
 ) -> Result<ConnectPacket, End> {
+    let frame = match limits.conformance {
+        Conformance::Tolerant => tolerance::connect(frame),
+        Conformance::Strict => frame,
+    };
     let packet = ConnectPacket::parse(frame).and_then(|packet| {
+        let controls = limits.control_characters;
         controls.check(packet.has_control())?;
         Ok(packet)
     });
@@ -105,4 +132,22 @@ pub(super) fn parse_connect(
             );
         end
     })
+}
+
+impl Limits {
+    /// Lets in what is served here.
+    pub(super) fn admit(&self, packet: ConnectPacket) -> Result<ConnectPacket, End> {
+        let version = packet.version();
+        let (detail, limit) = if !self.versions.contains(version) {
+            (format!("MQTT {version} is not served here"), "versions")
+        } else if packet.is_bridge() && self.bridges == Bridges::Refuse {
+            let detail = "a mosquitto bridge: bit 7 of its protocol level is set";
+            (detail.to_owned(), "bridges")
+        } else {
+            return Ok(packet);
+        };
+        let code = ReasonCode::UNSUPPORTED_PROTOCOL_VERSION;
+        let end = End::told(Side::Proxy, CloseReason::UnsupportedVersion, code);
+        Err(end.with_detail(detail).with_limit(limit))
+    }
 }

@@ -33,7 +33,7 @@ use crate::outbox::Outbox;
 use crate::pipe::Pipe;
 use crate::recorder::{Batch, NoRecorder, Recorder};
 use crate::reply::{Replies, connack_code};
-use crate::summary::{CloseReason, Side, Summary, Traffic};
+use crate::summary::{CloseReason, Glimpse, Side, Summary, Traffic};
 
 /// One client connection and, once it is admitted, its broker connection.
 ///
@@ -90,6 +90,7 @@ struct Known {
     on_close: Option<OnClose>,
     /// The CONNECT, as far as it has come.
     received: Traffic,
+    glimpse: Option<Box<Glimpse>>,
 }
 
 /// Who a client of enhanced authentication said that it is. A hook that puts other credentials into
@@ -284,8 +285,7 @@ impl Session {
             poll_fn(|cx| {
                 self.control.register(cx);
                 if let Some(order) = self.control.order() {
-                    let end = End::told(Side::Proxy, order.reason, order.reason_code);
-                    return Poll::Ready(Err(end));
+                    return Poll::Ready(Err(order.into()));
                 }
                 catch_unwind(AssertUnwindSafe(|| stage.as_mut().poll(cx))).unwrap_or_else(|_| {
                     let end = End::hook("a hook of the CONNECT stage panicked");
@@ -322,11 +322,23 @@ impl Session {
     {
         let known = || known.lock().unwrap_or_else(PoisonError::into_inner);
         let limits = &*self.limits;
-        let came = |bytes: usize| known().received.bytes = bytes as u64;
-        let read = timeout(limits.connect_timeout, read_connect(client, limits, came));
-        let (frame, rest) = read.await.unwrap_or_else(|_| {
+        let received = Mutex::new(BytesMut::new());
+        let read = timeout(
+            limits.connect_timeout,
+            read_connect(client, limits, &received),
+        );
+        let read = read.await.unwrap_or_else(|_| {
             let end = End::quiet(Side::Proxy, CloseReason::ConnectTimeout);
-            Err(end.with_detail("no complete CONNECT came in time"))
+            let end = end.with_detail("no complete CONNECT came in time");
+            Err(end.with_limit("connect_timeout"))
+        });
+        let rest = received
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        let frame = read.inspect_err(|_| {
+            let mut known = known();
+            known.received.bytes = rest.len() as u64;
+            known.glimpse = Some(Glimpse::of(&rest));
         })?;
         let received_at = Instant::now();
         let version = ConnectPacket::version_of(&frame);
@@ -339,13 +351,19 @@ impl Session {
             known.received.packets = 1;
             known.received.bytes = frame.len() as u64;
         }
-        let packet = parse_connect(frame, version, limits.control_characters)?;
-        let version = packet.version();
-        if !limits.versions.contains(version) {
-            let code = ReasonCode::UNSUPPORTED_PROTOCOL_VERSION;
-            let end = End::told(Side::Proxy, CloseReason::UnsupportedVersion, code);
-            return Err(end.with_detail(format!("MQTT {version} is not served here")));
-        }
+        let glimpse = frame.clone();
+        let packet = parse_connect(frame, version, limits)
+            .and_then(|packet| limits.admit(packet))
+            .inspect_err(|_| known().glimpse = Some(Glimpse::of(&glimpse)))?;
+        drop(glimpse);
+        tracing::debug!(
+            target: "mproxy::session",
+            listener = &*self.peer.listener,
+            peer = %self.peer,
+            client_id = packet.client_id(),
+            version = packet.version().as_str(),
+            "CONNECT read"
+        );
         let connect = Connect::new(packet, self.peer.clone());
         {
             let mut known = known();
@@ -389,12 +407,22 @@ impl Session {
                 end.with_detail("a hook replaced credentials beside an authentication method")
             );
         }
-        let server = dial(&connect).await.map_err(|error| {
-            let code = ReasonCode::SERVER_UNAVAILABLE;
-            End::told(Side::Upstream, CloseReason::UpstreamUnreachable, code)
-                .with_detail(error.to_string())
-        })?;
-        lower_aliases(connect.packet_mut(), limits);
+        let transition = |transition: &'static str| {
+            tracing::debug!(
+                target: "mproxy::session",
+                listener = &*self.peer.listener,
+                peer = %self.peer,
+                client_id = session.client_id(),
+                "{transition}"
+            );
+        };
+        transition("admitted");
+        let dialled = dial(&connect).await;
+        let server = dialled.map_err(|error| End::unreachable(error.to_string()))?;
+        transition("broker dialled, CONNECT forwarded");
+        if hooks.to_client.kinds().contains(Kind::Publish) {
+            lower_aliases(connect.packet_mut(), limits);
+        }
         lower_keep_alive(connect.packet_mut(), limits);
         let connect = connect.packet().clone();
         Ok(Prologue {

@@ -14,8 +14,8 @@ pub(super) struct Entries(pub(super) Vec<Entry>);
 /// One topic filter of a SUBSCRIBE or UNSUBSCRIBE whose filters hooks have touched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
-    filter: String,
-    options: SubscriptionOptions,
+    pub(crate) filter: String,
+    pub(crate) options: SubscriptionOptions,
     pub(crate) refused: Option<ReasonCode>,
     /// Added by a hook: the client did not ask for it and must not hear of it.
     pub(crate) added: bool,
