@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::compose::Composed;
 use super::gate::{Gate, LineBudget, Pass};
 use super::recorder::{ConnectionRecorder, WorkerRecorder};
+use super::remedy::remedy;
 use super::upstream::Upstream;
 
 /// What all connections of a listener share.
@@ -157,11 +158,24 @@ impl Service {
     }
 
     /// One line about the end of a connection: who, why, and what to do about it.
+    ///
+    /// An access log reports the clients that its chain has seen. Those that were turned away before
+    /// are reported here in any case, and so is every failure.
     fn report(&self, summary: &Summary) {
-        let logs = !self.chain.has_access_log;
-        let remedy = remedy(summary.reason);
+        let unseen = summary.session.is_none();
+        if is_probe(summary) {
+            tracing::debug!(
+                target: "mproxy::session",
+                listener = &*summary.peer.listener,
+                peer = %summary.peer,
+                reason = summary.reason.as_str(),
+                "connection without a byte"
+            );
+            return;
+        }
+        let remedy = remedy(summary);
         let is_failure = remedy.is_some();
-        if !logs && !is_failure {
+        if self.chain.has_access_log && !is_failure && !unseen {
             return;
         }
         let mut suppressed = 0;
@@ -171,15 +185,26 @@ impl Service {
                 None => return,
             }
         }
+        let glimpse = summary.glimpse.as_deref();
+        let session = summary.session.as_ref();
+        let client_id = session.map(|session| session.client_id());
+        let username = session.and_then(|session| session.user_name());
+        // the form of a refusal is not the version of a client that nobody understands
+        let level = glimpse.and_then(|it| it.level);
+        let version = summary
+            .version
+            .filter(|version| level.is_none_or(|level| level & 0x7f == version.level()));
         macro_rules! line {
             ($level:ident, $message:expr) => {
                 tracing::$level!(
                     target: "mproxy::session",
                     listener = &*summary.peer.listener,
                     peer = %summary.peer,
-                    client_id = summary.session.as_ref().map(|session| session.client_id()),
-                    username = summary.session.as_ref().and_then(|session| session.user_name()),
-                    version = summary.version.map(|version| version.as_str()),
+                    client_id = client_id.or(glimpse.and_then(|it| it.client_id.as_deref())),
+                    username = username.or(glimpse.and_then(|it| it.user_name.as_deref())),
+                    version = version.map(|version| version.as_str()),
+                    protocol_level = level.map(|level| format!("{level:#04x}")),
+                    field = glimpse.and_then(|it| it.field),
                     side = summary.side.as_str(),
                     reason = summary.reason.as_str(),
                     reason_code = summary.reason_code.as_str(),
@@ -199,6 +224,8 @@ impl Service {
         }
         let message = if summary.established() {
             "client disconnected"
+        } else if unseen && is_failure {
+            "connection refused"
         } else {
             "connection closed"
         };
@@ -210,24 +237,13 @@ impl Service {
     }
 }
 
-/// What an operator can do about an end that is not a matter of course.
-const fn remedy(reason: CloseReason) -> Option<&'static str> {
-    Some(match reason {
-        CloseReason::UpstreamUnreachable => {
-            "is the broker running, and is upstreams.address right?"
-        }
-        CloseReason::UpstreamProtocolError => "the broker broke the protocol: see detail",
-        CloseReason::ProtocolError | CloseReason::Malformed => {
-            "the client broke the protocol: see detail; update it"
-        }
-        CloseReason::PacketTooLarge => {
-            "raise listeners.limits.max_packet_size, or the broker's own limit, if it should pass"
-        }
-        CloseReason::HookFailed => "a layer failed: see detail",
-        CloseReason::Internal => "a defect of mproxy: please report it",
-        CloseReason::WriteTimeout => "the side does not read: see detail",
-        _ => return None,
-    })
+/// A connection on which nothing came: the check of a load balancer, mostly.
+fn is_probe(summary: &Summary) -> bool {
+    let by_itself = matches!(
+        summary.reason,
+        CloseReason::Eof | CloseReason::Reset | CloseReason::ConnectTimeout
+    );
+    by_itself && summary.session.is_none() && summary.to_server.bytes == 0
 }
 
 fn upgrade(request: &WsRequest) -> UpgradeRequest {

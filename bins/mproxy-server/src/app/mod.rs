@@ -12,6 +12,7 @@ mod connection;
 mod gate;
 mod link;
 mod recorder;
+mod remedy;
 mod server;
 mod upstream;
 mod worker;

@@ -10,7 +10,8 @@ use std::time::Duration;
 use mproxy_admin::{Admin, BuildInfo, Health, Metrics};
 use mproxy_codec::Version;
 use mproxy_session::{
-    BoxError, ControlCharacters, Limits, Order, RefusedPublish, ServerReference, Versions,
+    BoxError, Bridges, Conformance, ControlCharacters, Limits, Order, ReceiveMaximum,
+    RefusedPublish, ServerReference, Versions, WhenUnreachable,
 };
 use mproxy_transport::{ListenAddr, ListenOptions, Listener, WsOptions};
 use tokio::sync::watch;
@@ -22,7 +23,7 @@ use super::gate::{Gate, LineBudget, Slots};
 use super::recorder::WorkerRecorder;
 use super::upstream::Upstream;
 use super::worker::{Entrance, Workers};
-use crate::config::{self, Config, DrainWills, MqttVersion, Transport};
+use crate::config::{self, Config, DrainNotice, DrainWills, MqttVersion, Transport};
 
 /// File descriptors that are not connections: listeners, runtimes, admin, log, and some to spare.
 const RESERVED_DESCRIPTORS: u64 = 64;
@@ -97,7 +98,8 @@ pub(crate) struct Server {
     health: Health,
     workers: Workers,
     drain_timeout: Duration,
-    suppress_wills: bool,
+    /// How sessions are sent away.
+    drain_order: Order,
     stop: CancellationToken,
     abort: CancellationToken,
 }
@@ -186,7 +188,7 @@ impl Server {
             health,
             workers,
             drain_timeout: config.server.drain_timeout,
-            suppress_wills: config.server.drain_wills == DrainWills::Suppress,
+            drain_order: drain_order(&config.server),
             stop,
             abort,
         })
@@ -218,7 +220,7 @@ impl Server {
                 "ending sessions that did not drain; raise server.drain_timeout if this is too soon"
             );
             for sessions in &self.workers.sessions {
-                sessions.close_all(Order::drain(self.suppress_wills));
+                sessions.close_all(self.drain_order);
             }
             let _ = tokio::time::timeout(LAST_CALL, self.all_ended()).await;
         }
@@ -249,7 +251,7 @@ impl Server {
         let pause = (self.drain_timeout / 2 / count).min(Duration::from_millis(10));
         let mut ticks = tokio::time::interval(pause.max(Duration::from_micros(1)));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Burst);
-        let order = Order::drain(self.suppress_wills);
+        let order = self.drain_order;
         for control in controls {
             ticks.tick().await;
             control.close(order);
@@ -347,6 +349,24 @@ fn session_limits(listener: &config::Listener) -> Limits {
     limits.packet_timeout = config.packet_timeout;
     limits.write_timeout = config.write_timeout;
     limits.max_packet_size = packet_limit(config.max_packet_size);
+    limits.max_connect_size = config.max_connect_size;
+    limits.max_held_packet = config.max_held_packet;
+    limits.conformance = match listener.conformance {
+        config::Conformance::Tolerant => Conformance::Tolerant,
+        config::Conformance::Strict => Conformance::Strict,
+    };
+    limits.bridges = match listener.bridges {
+        config::Bridges::Pass => Bridges::Pass,
+        config::Bridges::Refuse => Bridges::Refuse,
+    };
+    limits.receive_maximum = match listener.receive_maximum {
+        config::ReceiveMaximum::Pass => ReceiveMaximum::Pass,
+        config::ReceiveMaximum::Enforce => ReceiveMaximum::Enforce,
+    };
+    limits.when_unreachable = match listener.upstream.when_unreachable {
+        config::WhenUnreachable::Close => WhenUnreachable::Close,
+        config::WhenUnreachable::Connack => WhenUnreachable::Connack,
+    };
     limits.keep_alive_grace = config.keepalive_grace;
     limits.max_keep_alive = config.max_keepalive;
     limits.server_reference = match listener.server_reference {
@@ -357,7 +377,7 @@ fn session_limits(listener: &config::Listener) -> Limits {
         config::ControlCharacters::Refuse => ControlCharacters::Refuse,
         config::ControlCharacters::Pass => ControlCharacters::Pass,
     };
-    limits.max_replies = config.max_buffered;
+    limits.max_replies = config.max_replies;
     limits.refused_publish = RefusedPublish::Acknowledge;
     limits.versions = listener
         .versions
@@ -370,6 +390,14 @@ fn session_limits(listener: &config::Listener) -> Limits {
             })
         });
     limits
+}
+
+fn drain_order(server: &config::Server) -> Order {
+    let order = Order::drain(server.drain_wills == DrainWills::Suppress);
+    match server.drain_notice {
+        DrainNotice::None => order,
+        DrainNotice::Disconnect => order.with_notice(),
+    }
 }
 
 fn worker_count(config: &Config) -> NonZeroUsize {

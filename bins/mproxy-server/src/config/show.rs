@@ -52,6 +52,7 @@ fn server(config: &Config) -> Table {
     table["max_connections"] = count(server.max_connections);
     table["drain_timeout"] = duration(server.drain_timeout);
     table["drain_wills"] = value(server.drain_wills.word());
+    table["drain_notice"] = value(server.drain_notice.word());
     table["raise_fd_limit"] = value(server.raise_fd_limit);
     table
 }
@@ -68,6 +69,9 @@ fn listener(listener: &Listener) -> Table {
     table["upstream"] = value(&listener.upstream.name);
     table["chain"] = value(&listener.chain.name);
     table["versions"] = words(&listener.versions);
+    table["conformance"] = value(listener.conformance.word());
+    table["bridges"] = value(listener.bridges.word());
+    table["receive_maximum"] = value(listener.receive_maximum.word());
     table["server_reference"] = value(listener.server_reference.word());
     table["control_characters"] = value(listener.control_characters.word());
     let limits = &listener.limits;
@@ -76,6 +80,8 @@ fn listener(listener: &Listener) -> Table {
     keys["packet_timeout"] = duration(limits.packet_timeout);
     keys["write_timeout"] = duration(limits.write_timeout);
     keys["max_packet_size"] = size(u64::from(limits.max_packet_size));
+    keys["max_connect_size"] = size(limits.max_connect_size as u64);
+    keys["max_held_packet"] = size(limits.max_held_packet as u64);
     keys["max_connections"] = count(limits.max_connections);
     keys["max_connections_per_ip"] = count(limits.max_connections_per_ip);
     let rate = limits.connection_rate.map(|it| it.to_string());
@@ -83,7 +89,7 @@ fn listener(listener: &Listener) -> Table {
     keys["keepalive_grace"] = value(limits.keepalive_grace);
     let longest = Duration::from_secs(limits.max_keepalive.into());
     keys["max_keepalive"] = duration(longest);
-    keys["max_buffered"] = size(limits.max_buffered as u64);
+    keys["max_replies"] = size(limits.max_replies as u64);
     table["limits"] = Item::Table(keys);
     table
 }
@@ -95,6 +101,7 @@ fn upstream(upstream: &Upstream) -> Table {
     table["connack_timeout"] = duration(upstream.connack_timeout);
     table["tcp_nodelay"] = value(upstream.tcp_nodelay);
     table["tcp_keepalive"] = duration(upstream.tcp_keepalive.unwrap_or_default());
+    table["when_unreachable"] = value(upstream.when_unreachable.word());
     table
 }
 

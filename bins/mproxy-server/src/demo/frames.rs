@@ -6,8 +6,7 @@ use bytes::{Bytes, BytesMut};
 use mproxy_codec::{DecodeError, Direction, Head, Version};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-/// The largest packet that either end reads: the proxy's default `max_packet_size`, and room for
-/// what a layer may add to it.
+/// The largest packet that either end reads. Nobody sends larger ones in a demo.
 pub(super) const MAX_PACKET_LEN: usize = 2 * 1024 * 1024;
 
 /// Room made for a read; a larger packet makes the buffer grow as its bytes arrive.

@@ -32,7 +32,7 @@ fn the_environment_overrides_the_file_and_flags_override_the_environment() {
 fn listeners_are_addressed_by_name_and_by_index() {
     let file = shipped().join("websocket.toml");
     let mut command = mproxy(["config", "show", "--set", "listeners.ws.bind=[::1]:1"]);
-    command.args(["--set", "listeners.0.limits.max_buffered=\"2MiB\""]);
+    command.args(["--set", "listeners.0.limits.max_replies=\"2MiB\""]);
     command.args(["--set", "listeners.mqtt.versions=[\"5\"]"]);
     command.env("MPROXY_CONFIG", file);
     command.env("MPROXY_LISTENERS__MQTT__BIND", "127.0.0.1:2");
@@ -40,7 +40,7 @@ fn listeners_are_addressed_by_name_and_by_index() {
     let table = shown(&mut command);
     let [mqtt, ws] = [&table["listeners"][0], &table["listeners"][1]];
     assert_eq!(mqtt["bind"].as_str(), Some("127.0.0.1:2"));
-    assert_eq!(mqtt["limits"]["max_buffered"].as_str(), Some("2MiB"));
+    assert_eq!(mqtt["limits"]["max_replies"].as_str(), Some("2MiB"));
     assert_eq!(mqtt["versions"].as_array().unwrap().len(), 1);
     assert_eq!(ws["bind"].as_str(), Some("[::1]:1"));
     assert_eq!(ws["versions"].as_array().unwrap().len(), 2);

@@ -97,7 +97,7 @@ fn the_schema_refuses_what_it_does_not_know() {
     );
     assert_eq!(schema["type"], "object");
     let limits = &schema["properties"]["listeners"]["items"]["properties"]["limits"];
-    assert_eq!(limits["properties"]["max_packet_size"]["default"], "1MiB");
+    assert_eq!(limits["properties"]["max_packet_size"]["default"], "256MiB");
     let types = schema["properties"]["layers"]["additionalProperties"]["oneOf"].as_array();
     let types = types
         .unwrap()

@@ -1,7 +1,10 @@
 //! `[[listeners]]` and `[listeners.limits]`.
 
 use super::{Listing, Setting};
-use crate::config::model::{ControlCharacters, MqttVersion, Rate, ServerReference, TransportName};
+use crate::config::model::{
+    Bridges, Conformance, ControlCharacters, MqttVersion, Rate, ReceiveMaximum, ServerReference,
+    TransportName,
+};
 use crate::config::scalar::{Count, Number, Origin, Size, Text, UrlPath};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -34,6 +37,19 @@ pub(crate) struct ListenerFile {
     /// Versions of MQTT that are let in.
     #[schemars(extend("default" = ["3.1", "3.1.1", "5"]))]
     pub(crate) versions: Listing<MqttVersion>,
+    /// How strictly the standard is kept. tolerant: small slips that have one meaning only are
+    /// repaired on the way, so that what works with the broker works through mproxy. strict: to
+    /// the letter.
+    #[schemars(extend("default" = "tolerant"))]
+    pub(crate) conformance: Setting<Conformance>,
+    /// Whether mosquitto bridges, which say so in their protocol level, are let in. pass: as clients
+    /// like any other. refuse: with return code 1, after which they come back as plain clients.
+    #[schemars(extend("default" = "pass"))]
+    pub(crate) bridges: Setting<Bridges>,
+    /// Who keeps MQTT 5 clients to the Receive Maximum that the broker announced. pass: the
+    /// broker. enforce: mproxy, with DISCONNECT 0x93.
+    #[schemars(extend("default" = "pass"))]
+    pub(crate) receive_maximum: Setting<ReceiveMaximum>,
     /// What becomes of a Server Reference with which the broker sends a client elsewhere
     /// (MQTT 5).
     #[schemars(extend("default" = "strip"))]
@@ -51,22 +67,29 @@ pub(crate) struct ListenerFile {
 #[serde(default, deny_unknown_fields)]
 #[schemars(inline)]
 pub(crate) struct LimitsFile {
-    /// From accept to the complete CONNECT.
-    #[schemars(extend("default" = "10s"))]
+    /// From accept to the complete CONNECT. Modems are slow.
+    #[schemars(extend("default" = "30s"))]
     pub(crate) connect_timeout: Setting<Duration>,
-    /// From the first byte of a packet to its last. Without it, a peer that sends a packet
-    /// one byte a minute would never be noticed: bytes arrive, so keep-alive is content.
+    /// How long a peer may take for the next 512 bytes of a packet, or for its end. Keep-alive
+    /// cannot catch a peer that sends one byte a minute, because bytes keep arriving. This does.
     #[schemars(extend("default" = "30s"))]
     pub(crate) packet_timeout: Setting<Duration>,
     /// How long a peer may take none of the bytes that wait for it. Without it, a client
     /// that stopped reading would keep its session, and the broker's queue, for ever.
     #[schemars(extend("default" = "60s"))]
     pub(crate) write_timeout: Setting<Duration>,
-    /// Largest packet, fixed header included; at most what MQTT can say, 256MiB. MQTT 5 clients
-    /// are told (Maximum Packet Size) if the broker takes larger ones; with 256MiB there is
-    /// nothing to tell, and they get the broker's CONNACK byte for byte.
-    #[schemars(extend("default" = "1MiB"))]
+    /// Largest packet of a client, fixed header included. 256MiB, which is what MQTT can say, sets
+    /// no limit: clients get the broker's CONNACK byte for byte. A smaller one is told to MQTT 5
+    /// clients (Maximum Packet Size). A large PUBLISH streams through and takes no memory.
+    #[schemars(extend("default" = "256MiB"))]
     pub(crate) max_packet_size: Setting<Size>,
+    /// Largest CONNECT: client identifier, will, user name and password.
+    #[schemars(extend("default" = "64KiB"))]
+    pub(crate) max_connect_size: Setting<Size>,
+    /// Largest packet that must be in memory whole: SUBSCRIBE, UNSUBSCRIBE and other packets but
+    /// PUBLISH, and a PUBLISH whose payload a layer reads.
+    #[schemars(extend("default" = "1MiB"))]
+    pub(crate) max_held_packet: Setting<Size>,
     /// Client connections on this listener. 0 = only server.max_connections counts.
     #[schemars(extend("default" = 0))]
     pub(crate) max_connections: Setting<Count>,
@@ -77,14 +100,17 @@ pub(crate) struct LimitsFile {
     /// New connections in a time, such as "100/s". "0/s" = unlimited.
     #[schemars(extend("default" = "0/s"))]
     pub(crate) connection_rate: Setting<Option<Rate>>,
-    /// A client that was silent for its keep-alive times this is gone. The standard says 1.5.
+    /// A client that was silent for its keep-alive times this is gone. The standard says 1.5. The
+    /// broker judges first: mproxy closes such a client 30 seconds later, or at once with
+    /// max_keepalive or conformance = "strict".
     #[schemars(extend("default" = 1.5))]
     pub(crate) keepalive_grace: Setting<Number>,
     /// Longest keep-alive; "0s" = as the client asks. MQTT 5 clients are told (Server Keep
     /// Alive), others are closed after keepalive_grace times this silence.
     #[schemars(extend("default" = "0s"))]
     pub(crate) max_keepalive: Setting<Duration>,
-    /// Bytes that wait for a slow peer before the other side is no longer read.
-    #[schemars(extend("default" = "1MiB"))]
-    pub(crate) max_buffered: Setting<Size>,
+    /// Bytes of mproxy's own answers (refused packets) that may wait for a client that does not read
+    /// them, before mproxy stops reading that client.
+    #[schemars(extend("default" = "64KiB"))]
+    pub(crate) max_replies: Setting<Size>,
 }

@@ -1,7 +1,7 @@
 //! `[server]`, `[admin]`, `[log]`.
 
 use super::Setting;
-use crate::config::model::{DrainWills, LogFormat};
+use crate::config::model::{DrainNotice, DrainWills, LogFormat};
 use crate::config::scalar::{AdminBind, Count, LogLevel, Text};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -30,6 +30,10 @@ pub(crate) struct ServerFile {
     /// Whether a planned stop fires the wills of the clients.
     #[schemars(extend("default" = "suppress"))]
     pub(crate) drain_wills: Setting<DrainWills>,
+    /// Whether a planned stop is told to the clients. none: their connections are closed, and they
+    /// come back. disconnect: MQTT 5 clients get DISCONNECT 0x8B first, which some take as final.
+    #[schemars(extend("default" = "none"))]
+    pub(crate) drain_notice: Setting<DrainNotice>,
     /// Raise the soft limit of open files to the hard limit at start.
     #[schemars(extend("default" = true))]
     pub(crate) raise_fd_limit: Setting<bool>,

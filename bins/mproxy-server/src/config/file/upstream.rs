@@ -1,7 +1,7 @@
 //! `[upstreams.NAME]`.
 
 use super::Setting;
-use crate::config::model::UpstreamAddress;
+use crate::config::model::{UpstreamAddress, WhenUnreachable};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::time::Duration;
@@ -27,4 +27,9 @@ pub(crate) struct UpstreamFile {
     /// Idle time before TCP asks whether the broker is still there. "0s" = never.
     #[schemars(extend("default" = "60s"))]
     pub(crate) tcp_keepalive: Setting<Duration>,
+    /// What a client sees when the broker cannot be reached or does not answer its CONNECT. close:
+    /// its connection is closed, and it tries again. connack: CONNACK 3, or 0x88 in MQTT 5, which
+    /// some clients take as final.
+    #[schemars(extend("default" = "close"))]
+    pub(crate) when_unreachable: Setting<WhenUnreachable>,
 }

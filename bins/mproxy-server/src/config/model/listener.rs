@@ -21,6 +21,12 @@ pub(crate) struct Listener {
     pub(crate) chain: Arc<Chain>,
     /// The versions of MQTT that are let in; at least one, in ascending order.
     pub(crate) versions: Vec<MqttVersion>,
+    /// How strictly the standard is kept.
+    pub(crate) conformance: Conformance,
+    /// Whether mosquitto bridges are let in.
+    pub(crate) bridges: Bridges,
+    /// Who keeps clients to the broker's Receive Maximum.
+    pub(crate) receive_maximum: ReceiveMaximum,
     /// What becomes of a Server Reference of the broker.
     pub(crate) server_reference: ServerReference,
     /// What becomes of a packet with control characters in a name, a topic or a topic filter.
@@ -83,6 +89,47 @@ impl Choice for MqttVersion {
         &[("3.1", Self::V31), ("3.1.1", Self::V311), ("5", Self::V5)];
 }
 
+/// How strictly the standard is kept where a slip has one meaning only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Conformance {
+    /// Small slips are repaired on the way.
+    Tolerant,
+    /// The standard to the letter.
+    Strict,
+}
+
+impl Choice for Conformance {
+    const ALL: &'static [(&'static str, Self)] =
+        &[("tolerant", Self::Tolerant), ("strict", Self::Strict)];
+}
+
+/// Whether mosquitto bridges are let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bridges {
+    /// As clients like any other; the broker sees that they are bridges.
+    Pass,
+    /// They are refused, and come back as plain clients.
+    Refuse,
+}
+
+impl Choice for Bridges {
+    const ALL: &'static [(&'static str, Self)] = &[("pass", Self::Pass), ("refuse", Self::Refuse)];
+}
+
+/// Who keeps clients to the Receive Maximum that the broker announced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReceiveMaximum {
+    /// The broker.
+    Pass,
+    /// The proxy.
+    Enforce,
+}
+
+impl Choice for ReceiveMaximum {
+    const ALL: &'static [(&'static str, Self)] =
+        &[("pass", Self::Pass), ("enforce", Self::Enforce)];
+}
+
 /// What becomes of a Server Reference with which the broker sends a client elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ServerReference {
@@ -114,12 +161,16 @@ impl Choice for ControlCharacters {
 pub(crate) struct Limits {
     /// From accept to the complete CONNECT.
     pub(crate) connect_timeout: Duration,
-    /// From the first byte of a packet to its last.
+    /// How long a peer may take for the next 512 bytes of a packet, or for its end.
     pub(crate) packet_timeout: Duration,
     /// How long a peer may refuse to take bytes that wait for it.
     pub(crate) write_timeout: Duration,
-    /// The largest packet, fixed header included.
+    /// The largest packet of a client, fixed header included.
     pub(crate) max_packet_size: u32,
+    /// The largest CONNECT.
+    pub(crate) max_connect_size: usize,
+    /// The largest packet that must be in memory whole.
+    pub(crate) max_held_packet: usize,
     /// Client connections on this listener; `None` = only the limit of the process counts.
     pub(crate) max_connections: Option<NonZeroUsize>,
     /// Client connections from one IP address; `None` = unlimited.
@@ -130,6 +181,6 @@ pub(crate) struct Limits {
     pub(crate) keepalive_grace: f64,
     /// The longest keep-alive in seconds; 0 = as the client asks.
     pub(crate) max_keepalive: u16,
-    /// Bytes that wait for a slow peer before the other side is not read any more.
-    pub(crate) max_buffered: usize,
+    /// Bytes of the proxy's own answers that wait for a slow peer before it is not read any more.
+    pub(crate) max_replies: usize,
 }

@@ -23,14 +23,15 @@ pub(crate) use choice::Choice;
 pub(crate) use client_id::{ClientId, ClientIdRequire};
 pub(crate) use layer::{Chain, Layer, LayerKind, MAX_CHAIN_LAYERS};
 pub(crate) use listener::{
-    ControlCharacters, Limits, Listener, MqttVersion, ServerReference, Transport, TransportName,
+    Bridges, Conformance, ControlCharacters, Limits, Listener, MqttVersion, ReceiveMaximum,
+    ServerReference, Transport, TransportName,
 };
 pub(crate) use property_edit::{PropertyEdit, PropertyEdits};
 pub(crate) use rate::Rate;
-pub(crate) use server::{Admin, DrainWills, Log, LogFormat, Server};
+pub(crate) use server::{Admin, DrainNotice, DrainWills, Log, LogFormat, Server};
 pub(crate) use template::{Placeholder, Template};
 pub(crate) use topic_map::{TopicMap, TopicMapRule};
-pub(crate) use upstream::{Upstream, UpstreamAddress};
+pub(crate) use upstream::{Upstream, UpstreamAddress, WhenUnreachable};
 pub(crate) use vendor::VendorForm;
 
 use std::collections::BTreeMap;

@@ -18,6 +18,8 @@ pub(crate) struct Server {
     pub(crate) drain_timeout: Duration,
     /// What a planned shutdown does to the wills of the clients.
     pub(crate) drain_wills: DrainWills,
+    /// Whether a planned shutdown is told to the clients.
+    pub(crate) drain_notice: DrainNotice,
     /// Whether the soft limit of open files is raised to the hard limit at start.
     pub(crate) raise_fd_limit: bool,
 }
@@ -34,6 +36,20 @@ pub(crate) enum DrainWills {
 impl Choice for DrainWills {
     const ALL: &'static [(&'static str, Self)] =
         &[("suppress", Self::Suppress), ("publish", Self::Publish)];
+}
+
+/// Whether a planned shutdown is told to the clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DrainNotice {
+    /// Their connections are closed.
+    None,
+    /// Those of MQTT 5 get DISCONNECT 0x8B first.
+    Disconnect,
+}
+
+impl Choice for DrainNotice {
+    const ALL: &'static [(&'static str, Self)] =
+        &[("none", Self::None), ("disconnect", Self::Disconnect)];
 }
 
 /// Health, metrics and version over HTTP.

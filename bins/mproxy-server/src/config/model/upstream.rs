@@ -1,5 +1,6 @@
 //! `[upstreams.NAME]`: the brokers.
 
+use super::Choice;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
@@ -20,6 +21,22 @@ pub(crate) struct Upstream {
     pub(crate) tcp_nodelay: bool,
     /// Idle time before TCP asks whether the broker is still there; `None` = never.
     pub(crate) tcp_keepalive: Option<Duration>,
+    /// What clients see when it does not answer their CONNECT.
+    pub(crate) when_unreachable: WhenUnreachable,
+}
+
+/// What clients see when the broker does not answer their CONNECT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WhenUnreachable {
+    /// Their connection is closed.
+    Close,
+    /// A CONNACK: 3, or 0x88 in MQTT 5.
+    Connack,
+}
+
+impl Choice for WhenUnreachable {
+    const ALL: &'static [(&'static str, Self)] =
+        &[("close", Self::Close), ("connack", Self::Connack)];
 }
 
 /// Where a broker is, and how MQTT is carried there.

@@ -13,10 +13,26 @@ pub(super) fn reserved(section: Section, key: &str) -> Option<&'static str> {
         .map(|(_, _, instead)| *instead)
 }
 
+/// How a key that had another name is written now, and what it means.
+pub(super) fn renamed(section: Section, key: &str) -> Option<(&'static str, &'static str)> {
+    RENAMED
+        .iter()
+        .find(|(place, name, ..)| *place == section && *name == key)
+        .map(|(_, _, now, note)| (*now, *note))
+}
+
 /// True for a layer type that does not exist yet.
 pub(super) fn reserved_type(name: &str) -> bool {
     LAYER_TYPES.contains(&name)
 }
+
+/// Section, old key, how it is written now, and what it means.
+const RENAMED: &[(Section, &str, &str, &str)] = &[(
+    Section::Limits,
+    "max_buffered",
+    "max_replies",
+    "it limits mproxy's own answers that wait for a client, not what is forwarded",
+)];
 
 /// Section, key, and what to do instead.
 const RESERVED: &[(Section, &str, &str)] = &[

@@ -1,7 +1,7 @@
 //! One table: its keys are known, or reported.
 
 use super::fields::keys_of;
-use super::reserved::reserved;
+use super::reserved::{renamed, reserved};
 use crate::config::context::Context;
 use crate::config::file::{
     AccessLogFile, AclFile, AdminFile, ChainFile, ClientIdFile, File, LimitsFile, ListenerFile,
@@ -122,6 +122,11 @@ impl Context {
     }
 
     fn unknown_key(&mut self, section: Section, key: &str, span: Range<usize>) {
+        if let Some(now) = renamed(section, key) {
+            let message = format!("`{key}` has another name now");
+            let diagnostic = Diagnostic::error(message).at(span);
+            return self.push(diagnostic.label(format!("write `{}`", now.0)).note(now.1));
+        }
         if let Some(instead) = reserved(section, key) {
             let message = format!("`{key}` is not available in this version");
             return self.push(Diagnostic::error(message).at(span).label(instead));

@@ -10,6 +10,9 @@ const PACKET_MAX: u64 = 268_435_460;
 /// The smallest limit for packets: a CONNECT with a client identifier must fit.
 const PACKET_MIN: u64 = 128;
 
+/// The largest limit for CONNECT.
+const CONNECT_MAX: u64 = 1 << 20;
+
 /// The smallest bound of what waits for a slow peer: less would stop a side after every read.
 const BUFFER_MIN: u64 = 4 << 10;
 
@@ -42,6 +45,12 @@ pub(super) fn tcp_keepalive(duration: &Duration) -> Result<(), Problem> {
 pub(super) fn packet_size(size: &u64) -> Result<(), Problem> {
     within(*size, PACKET_MIN, PACKET_MAX)
         .map_err(|it| it.note("MQTT has no packets larger than 256MiB and a few bytes"))
+}
+
+/// The size of the largest CONNECT: it is held for a client that nobody knows yet.
+pub(super) fn connect_size(size: &u64) -> Result<(), Problem> {
+    within(*size, PACKET_MIN, CONNECT_MAX)
+        .map_err(|it| it.note("five fields of 64 KiB, and properties, are all there can be"))
 }
 
 /// The bytes that wait for a slow peer.

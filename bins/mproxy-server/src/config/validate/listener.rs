@@ -4,8 +4,8 @@ use super::{Named, bounds, chain, names};
 use crate::config::context::Context;
 use crate::config::file::{LimitsFile, ListenerFile, Located};
 use crate::config::model::{
-    Chain, Choice, ControlCharacters, Limits, Listener, MqttVersion, ServerReference, Transport,
-    TransportName, Upstream,
+    Bridges, Chain, Choice, Conformance, ControlCharacters, Limits, Listener, MqttVersion,
+    ReceiveMaximum, ServerReference, Transport, TransportName, Upstream,
 };
 use crate::config::scalar::quoted;
 use crate::diagnostics::Diagnostic;
@@ -56,6 +56,9 @@ pub(super) fn listener(
         upstream: upstream.or(any_upstream)?,
         chain: chain.or(any_chain)?,
         versions,
+        conformance: cx.value(&keys.conformance, Conformance::Tolerant),
+        bridges: cx.value(&keys.bridges, Bridges::Pass),
+        receive_maximum: cx.value(&keys.receive_maximum, ReceiveMaximum::Pass),
         server_reference: cx.value(&keys.server_reference, ServerReference::Strip),
         control_characters: cx.value(&keys.control_characters, ControlCharacters::Refuse),
         limits,
@@ -112,21 +115,26 @@ fn versions(cx: &mut Context, keys: &ListenerFile) -> Vec<MqttVersion> {
 
 fn limits(cx: &mut Context, keys: &LimitsFile) -> Limits {
     let seconds = Duration::from_secs;
-    let mebibyte = 1 << 20;
-    let packet = cx.checked(&keys.max_packet_size, mebibyte, bounds::packet_size);
-    let buffered = cx.checked(&keys.max_buffered, mebibyte, bounds::buffer_size);
+    let (kibibyte, mebibyte) = (1 << 10, 1 << 20);
+    let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
+    let packet = cx.checked(&keys.max_packet_size, 256 * mebibyte, bounds::packet_size);
+    let connect = cx.checked(&keys.max_connect_size, 64 * kibibyte, bounds::connect_size);
+    let held = cx.checked(&keys.max_held_packet, mebibyte, bounds::packet_size);
+    let replies = cx.checked(&keys.max_replies, 64 * kibibyte, bounds::buffer_size);
     let keepalive = cx.checked(&keys.max_keepalive, Duration::ZERO, bounds::keepalive);
     Limits {
-        connect_timeout: cx.checked(&keys.connect_timeout, seconds(10), bounds::timeout),
+        connect_timeout: cx.checked(&keys.connect_timeout, seconds(30), bounds::timeout),
         packet_timeout: cx.checked(&keys.packet_timeout, seconds(30), bounds::timeout),
         write_timeout: cx.checked(&keys.write_timeout, seconds(60), bounds::timeout),
         max_packet_size: u32::try_from(packet).unwrap_or(u32::MAX),
+        max_connect_size: bytes(connect),
+        max_held_packet: bytes(held),
         max_connections: cx.value(&keys.max_connections, None),
         max_connections_per_ip: cx.value(&keys.max_connections_per_ip, None),
         connection_rate: cx.value(&keys.connection_rate, None),
         keepalive_grace: cx.checked(&keys.keepalive_grace, 1.5, bounds::keepalive_grace),
         max_keepalive: u16::try_from(keepalive.as_secs()).unwrap_or(u16::MAX),
-        max_buffered: usize::try_from(buffered).unwrap_or(usize::MAX),
+        max_replies: bytes(replies),
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::config::context::Context;
 use crate::config::environment::Environment;
 use crate::config::file::{AdminFile, LogFile, ServerFile};
-use crate::config::model::{Admin, DrainWills, Log, LogFormat, Server};
+use crate::config::model::{Admin, DrainNotice, DrainWills, Log, LogFormat, Server};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ pub(super) fn server(cx: &mut Context, file: &ServerFile, env: &Environment) -> 
         max_connections: cx.value(&file.max_connections, None),
         drain_timeout: cx.value(&file.drain_timeout, Duration::from_secs(30)),
         drain_wills: cx.value(&file.drain_wills, DrainWills::Suppress),
+        drain_notice: cx.value(&file.drain_notice, DrainNotice::None),
         raise_fd_limit: cx.value(&file.raise_fd_limit, true),
     }
 }

@@ -3,7 +3,7 @@
 use super::{Named, bounds};
 use crate::config::context::Context;
 use crate::config::file::{Located, UpstreamFile};
-use crate::config::model::{Upstream, UpstreamAddress};
+use crate::config::model::{Upstream, UpstreamAddress, WhenUnreachable};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,5 +42,6 @@ fn upstream(cx: &mut Context, name: &str, file: &UpstreamFile) -> Upstream {
         connack_timeout: cx.checked(&file.connack_timeout, seconds(10), bounds::timeout),
         tcp_nodelay: cx.value(&file.tcp_nodelay, true),
         tcp_keepalive: Some(keepalive).filter(|it| !it.is_zero()),
+        when_unreachable: cx.value(&file.when_unreachable, WhenUnreachable::Close),
     }
 }

@@ -213,7 +213,7 @@ async fn what_it_cannot_do_it_says() {
     for (connect, connack) in [
         (
             &b"\x10\x0d\0\x04MQTT\x06\x02\0\0\0\x01b"[..],
-            &b"\x20\x02\0\x01"[..],
+            &b"\x20\x03\0\x84\0"[..],
         ),
         // authentication method "m"
         (
