@@ -114,13 +114,14 @@ impl Recorder for ConnectionRecorder {
         if let (true, Some(session)) = (self.logs, session) {
             tracing::info!(
                 target: "mproxy::session",
+                event = "connect",
                 listener = &*session.peer().listener,
                 peer = %session.peer(),
                 client_id = session.client_id(),
                 username = session.user_name(),
                 version = session.version().as_str(),
-                clean_start = session.clean_start(),
                 keep_alive_s = session.keep_alive(),
+                clean_start = session.clean_start(),
                 "client connected"
             );
         }
