@@ -124,7 +124,7 @@ impl Service {
             Ok((stream, request)) => Ok((stream, peer.with_upgrade(upgrade(&request)))),
             Err(error) => {
                 if let Some(suppressed) = self.refusals.line() {
-                    tracing::info!(
+                    tracing::warn!(
                         target: "mproxy::listener",
                         event = "refuse",
                         listener = &*self.name,

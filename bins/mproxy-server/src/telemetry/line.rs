@@ -21,10 +21,9 @@ pub(super) enum Style {
 /// Names that a JSON line has of its own.
 const RESERVED: [&str; 4] = ["ts", "level", "target", "message"];
 
-/// Target, message and event of the line that says how many lines are missing.
+/// Target and message of the line that says how many lines are missing.
 const LOG: &str = "mproxy::log";
 const LOST: &str = "log lines not written: the reader of the log is too slow";
-const SUPPRESS: &str = "suppress";
 
 impl Style {
     /// Appends a line with its end. The event's own fields come first, those of the spans
@@ -95,12 +94,12 @@ impl Style {
                 let level = level(Level::WARN, color);
                 writeln!(
                     out,
-                    "{now} {level} {LOG}: {LOST} event={SUPPRESS} suppressed={count}"
+                    "{now} {level} {LOG}: {LOST} event=suppress suppressed={count}"
                 )
             }
             Self::Json => writeln!(
                 out,
-                r#"{{"ts":"{now}","level":"WARN","target":"{LOG}","message":"{LOST}","event":"{SUPPRESS}","suppressed":{count}}}"#
+                r#"{{"ts":"{now}","level":"WARN","target":"{LOG}","message":"{LOST}","event":"suppress","suppressed":{count}}}"#
             ),
         };
     }
