@@ -123,6 +123,8 @@ async fn no_faster_than_the_rate() {
     first.silent().await;
     let per_second = 1.0 / 3600.0;
     says_which(&mproxy, "listeners.mqtt.limits.connection_rate", per_second).await;
+    let refused = mproxy.event("the rate", |event| event["detail"] == "1/h");
+    refused.await;
     // a flood of connections is no flood of lines
     let lines = mproxy
         .events()

@@ -38,7 +38,7 @@ impl Service {
     pub(crate) fn admit(&self, client: &ClientAddr) -> Option<Pass> {
         match self.gate.enter(client.ip()) {
             Ok(pass) => Some(pass),
-            Err(Refused { limit, value }) => {
+            Err(Refused { limit, value, rate }) => {
                 let reason = limit.reason();
                 self.metrics.accepted().refused(reason);
                 if let Some(suppressed) = self.refusals.line() {
@@ -48,6 +48,7 @@ impl Service {
                         listener = &*self.name,
                         peer = client.socket_addr().map(tracing::field::display),
                         reason = reason.as_str(),
+                        detail = rate.map(tracing::field::display),
                         limit = limit.key(&self.name),
                         value,
                         remedy = limit.remedy(),

@@ -68,6 +68,8 @@ pub(crate) struct Refused {
     pub(crate) limit: Limit,
     /// The most connections, or the most new connections per second.
     pub(crate) value: f64,
+    /// The rate as it was configured: two a minute are hard to tell from 0.033 per second.
+    pub(crate) rate: Option<Rate>,
 }
 
 /// Counts connections against a maximum.
@@ -152,6 +154,7 @@ impl Gate {
                 return Err(Refused {
                     limit: Limit::Rate,
                     value: bucket.per_second,
+                    rate: Some(bucket.rate),
                 });
             }
         }
@@ -159,6 +162,7 @@ impl Gate {
             move || Refused {
                 limit,
                 value: maximum as f64,
+                rate: None,
             }
         };
         let address = match (&self.addresses, address) {
@@ -226,6 +230,7 @@ impl Drop for AddressSlot {
 /// A token bucket that holds one second's worth, at least one.
 #[derive(Debug)]
 struct Bucket {
+    rate: Rate,
     tokens: f64,
     capacity: f64,
     per_second: f64,
@@ -237,6 +242,7 @@ impl Bucket {
         let per_second = f64::from(rate.count.get()) / rate.period.as_secs_f64();
         let capacity = per_second.max(1.0);
         Self {
+            rate,
             tokens: capacity,
             capacity,
             per_second,
