@@ -1,9 +1,11 @@
 //! What is written is true: the commands and configurations of README.md are run, what it links to
-//! is there, and nothing in the repository belongs to one machine only.
+//! is there, the tables of docs/logs.md are those of the program, and nothing in the repository belongs to one machine only.
 //!
 //! The Rust of README.md is compiled as a documentation example of this crate's library.
 
 mod commands;
+mod log_lines;
+mod log_tables;
 mod markdown;
 mod readme;
 mod repository;

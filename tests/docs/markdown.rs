@@ -67,6 +67,30 @@ pub(crate) fn links(text: &str) -> Vec<&str> {
         .collect()
 }
 
+/// The cells of the table in a section of a text whose first column has this name, without its head.
+pub(crate) fn table(text: &str, first: &str) -> Vec<Vec<String>> {
+    let head = format!("| {first} |");
+    let rows: Vec<_> = text
+        .lines()
+        .skip_while(|line| !line.starts_with(&head))
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| {
+            let line = line.trim_start_matches("| ").trim_end_matches(" |");
+            line.split(" | ")
+                .map(|cell| cell.trim().to_owned())
+                .collect()
+        })
+        .collect();
+    assert!(!rows.is_empty(), "no table of {first}");
+    rows
+}
+
+/// What is in backticks in a text.
+pub(crate) fn quoted(text: &str) -> Vec<&str> {
+    text.split('`').skip(1).step_by(2).collect()
+}
+
 /// A text in which every number is the same number: ports, times and measurements differ from one
 /// run to the next.
 pub(crate) fn without_numbers(text: &str) -> String {
@@ -90,6 +114,15 @@ fn blocks_have_a_section_and_a_language() {
     let expected = [("One", "sh", "a\n"), ("Two", "toml", "## no heading\n")];
     let expected = expected.map(|(a, b, c)| (a.to_owned(), b.to_owned(), c.to_owned()));
     assert_eq!(found, expected);
+}
+
+#[test]
+fn tables_have_rows_of_cells() {
+    let text = "x\n| a | b |\n|---|---|\n| `c`, `d` | e |\n| f | |\n\n| g |\n";
+    let rows = table(text, "a");
+    assert_eq!(rows[0], ["`c`, `d`", "e"]);
+    assert_eq!(rows.len(), 2);
+    assert_eq!(quoted(&rows[0][0]), ["c", "d"]);
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn tracked() -> Vec<PathBuf> {
 }
 
 /// Text files with their contents.
-fn texts() -> impl Iterator<Item = (PathBuf, String)> {
+pub(crate) fn texts() -> impl Iterator<Item = (PathBuf, String)> {
     tracked().into_iter().filter_map(|path| {
         let bytes = std::fs::read(root().join(&path)).ok()?;
         Some((path, String::from_utf8(bytes).ok()?))

@@ -150,7 +150,9 @@ impl Shell {
         }
         command.args(["--set", "admin.bind=127.0.0.1:0", "--log-format", "text"]);
         let process = spawn(command);
-        let found = process.line("it to listen", |line| line.contains("listening listener="));
+        let found = process.line("it to listen", |line| {
+            line.contains("listening event=listen listener=")
+        });
         let found = found.await;
         let addr = found
             .split(' ')

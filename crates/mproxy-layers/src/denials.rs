@@ -9,7 +9,7 @@ use std::{
 use mproxy_session::SessionInfo;
 use tracing::warn;
 
-use crate::{observe::Action, printable::Printable};
+use crate::{cut::cut, observe::Action};
 
 /// How long a session is quiet about further denials: a device that is denied tends to try again at
 /// once.
@@ -26,7 +26,7 @@ pub(crate) struct Denials(OnceLock<Box<Mutex<State>>>);
 #[derive(Debug, Default)]
 struct State {
     logged: Option<Instant>,
-    unlogged: u64,
+    suppressed: u64,
 }
 
 impl Denials {
@@ -38,27 +38,28 @@ impl Denials {
         session: &SessionInfo,
         action: Action,
         topic: &str,
-        reason: &dyn fmt::Display,
+        why: &dyn fmt::Display,
     ) {
-        let Some(unlogged) = self.due(Instant::now()) else {
+        let Some(suppressed) = self.due(Instant::now()) else {
             return;
         };
         warn!(
             target: "mproxy::access",
             event = "deny",
-            %action,
-            topic = %Printable(topic),
-            client_id = %Printable(session.client_id()),
-            user = session.user_name().map(|user| tracing::field::display(Printable(user))),
+            listener = &*session.peer().listener,
             peer = %session.peer(),
-            listener = %session.peer().listener,
-            %reason,
-            unlogged,
+            client_id = &*cut(session.client_id()),
+            username = session.user_name().map(cut).as_deref(),
+            version = session.version().as_str(),
+            action = action.as_str(),
+            topic = &*cut(topic),
+            detail = &*cut(&why.to_string()),
+            suppressed = (suppressed > 0).then_some(suppressed),
             "denied"
         );
     }
 
-    /// Returns how many denials went unlogged before this one, `None` if it goes unlogged itself.
+    /// Returns how many denials before this one were not logged, `None` if this one is not logged either.
     fn due(&self, now: Instant) -> Option<u64> {
         let state = self.0.get_or_init(Box::default);
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -66,11 +67,11 @@ impl Denials {
             .logged
             .is_some_and(|logged| now.saturating_duration_since(logged) < QUIET)
         {
-            state.unlogged += 1;
+            state.suppressed += 1;
             return None;
         }
         state.logged = Some(now);
-        Some(std::mem::take(&mut state.unlogged))
+        Some(std::mem::take(&mut state.suppressed))
     }
 }
 

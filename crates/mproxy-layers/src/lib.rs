@@ -4,10 +4,10 @@
 pub mod access_log;
 pub mod acl;
 pub mod client_id;
+mod cut;
 mod denials;
 mod identity;
 mod observe;
-mod printable;
 pub mod property_edit;
 mod template;
 pub mod topic_map;

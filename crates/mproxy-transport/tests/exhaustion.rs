@@ -10,7 +10,7 @@ use tracing::{
     span,
 };
 
-/// Passes the fields of each warning of this crate on.
+/// Passes the fields of each warning of a listener on.
 struct Warnings {
     lines: Mutex<mpsc::Sender<String>>,
     arrived: &'static Notify,
@@ -18,7 +18,7 @@ struct Warnings {
 
 impl Subscriber for Warnings {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target().starts_with("mproxy_transport")
+        metadata.target() == "mproxy::listener"
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
@@ -75,7 +75,7 @@ async fn accept_waits_for_file_descriptors_and_recovers() {
     }
     let warning = warnings.recv().unwrap();
     assert!(warning.contains("waiting for resources"), "{warning}");
-    assert!(warning.contains("suppressed=0"), "{warning}");
+    assert!(!warning.contains("suppressed"), "{warning}");
     // The cancelled accept above left the wait behind; this one goes on with it, in silence.
     tokio::select! {
         biased;

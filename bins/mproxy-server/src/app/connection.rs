@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::io;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -11,11 +10,11 @@ use mproxy_admin::RefuseReason;
 use mproxy_session::{
     CloseReason, Control, Hooks, Limits, Peer, Session, Summary, UpgradeRequest, new_hooks,
 };
-use mproxy_transport::{Accepted, Stream, WsOptions, WsRequest, accept_websocket};
+use mproxy_transport::{Accepted, ClientAddr, Stream, WsOptions, WsRequest, accept_websocket};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::compose::Composed;
-use super::gate::{Gate, LineBudget, Pass};
+use super::gate::{Gate, LineBudget, Pass, Refused};
 use super::recorder::{ConnectionRecorder, WorkerRecorder};
 use super::remedy::remedy;
 use super::upstream::Upstream;
@@ -37,19 +36,25 @@ pub(crate) struct Service {
 
 impl Service {
     /// Lets an accepted connection in, or closes it at once.
-    pub(crate) fn admit(&self, address: Option<IpAddr>) -> Option<Pass> {
-        match self.gate.enter(address) {
+    pub(crate) fn admit(&self, client: &ClientAddr) -> Option<Pass> {
+        match self.gate.enter(client.ip()) {
             Ok(pass) => Some(pass),
-            Err(reason) => {
+            Err(Refused { limit, value, rate }) => {
+                let reason = limit.reason();
                 self.metrics.accepted().refused(reason);
                 if let Some(suppressed) = self.refusals.line() {
                     tracing::warn!(
                         target: "mproxy::listener",
+                        event = "refuse",
                         listener = &*self.name,
-                        peer = address.map(tracing::field::display),
+                        peer = client.socket_addr().map(tracing::field::display),
                         reason = reason.as_str(),
-                        suppressed,
-                        "connection refused: raise the listener's limits if this is not an attack"
+                        detail = rate.map(tracing::field::display),
+                        limit = limit.key(&self.name),
+                        value,
+                        remedy = limit.remedy(),
+                        suppressed = (suppressed > 0).then_some(suppressed),
+                        "connection refused: a limit is reached"
                     );
                 }
                 None
@@ -90,6 +95,11 @@ impl Service {
                 return None;
             }
         };
+        tracing::debug!(
+            target: "mproxy::session",
+            listener = &*self.name, peer = %peer,
+            "accepted"
+        );
         let logs = !self.chain.has_access_log;
         let recorder = Arc::new(ConnectionRecorder::new(worker, metrics, logs));
         let session = Session::new(peer)
@@ -105,7 +115,11 @@ impl Service {
         peer.address = accepted.peer().socket_addr();
         let stream = accepted.into_stream().map_err(|error| {
             tracing::warn!(
-                target: "mproxy::listener", listener = &*self.name, peer = %peer, %error,
+                target: "mproxy::listener",
+                event = "error",
+                listener = &*self.name,
+                peer = %peer,
+                detail = %error,
                 "cannot register an accepted connection"
             );
             RefuseReason::Internal
@@ -117,9 +131,14 @@ impl Service {
             Ok((stream, request)) => Ok((stream, peer.with_upgrade(upgrade(&request)))),
             Err(error) => {
                 if let Some(suppressed) = self.refusals.line() {
-                    tracing::info!(
+                    tracing::warn!(
                         target: "mproxy::listener",
-                        listener = &*self.name, peer = %peer, %error, suppressed,
+                        event = "refuse",
+                        listener = &*self.name,
+                        peer = %peer,
+                        reason = RefuseReason::WebsocketHandshake.as_str(),
+                        detail = &error as &(dyn std::error::Error + 'static),
+                        suppressed = (suppressed > 0).then_some(suppressed),
                         "WebSocket handshake refused"
                     );
                 }
@@ -194,10 +213,18 @@ impl Service {
         let version = summary
             .version
             .filter(|version| level.is_none_or(|level| level & 0x7f == version.level()));
+        let (event, message) = if summary.established() {
+            ("disconnect", "client disconnected")
+        } else if unseen && is_failure {
+            ("refuse", "connection refused")
+        } else {
+            ("refuse", "connection closed")
+        };
         macro_rules! line {
             ($level:ident, $message:expr) => {
                 tracing::$level!(
                     target: "mproxy::session",
+                    event,
                     listener = &*summary.peer.listener,
                     peer = %summary.peer,
                     client_id = client_id.or(glimpse.and_then(|it| it.client_id.as_deref())),
@@ -210,25 +237,18 @@ impl Service {
                     reason_code = summary.reason_code.as_str(),
                     detail = summary.detail.as_deref(),
                     remedy,
+                    duration_s = summary.duration.as_secs_f64(),
+                    packets_to_server = summary.to_server.packets,
+                    packets_to_client = summary.to_client.packets,
+                    bytes_to_server = summary.to_server.bytes,
+                    bytes_to_client = summary.to_client.bytes,
+                    denied = summary.to_server.denied + summary.to_client.denied,
                     upstream = &*self.upstream.name,
                     suppressed = (suppressed > 0).then_some(suppressed),
-                    duration_s = summary.duration.as_secs_f64(),
-                    packets_in = summary.to_server.packets,
-                    packets_out = summary.to_client.packets,
-                    bytes_in = summary.to_server.bytes,
-                    bytes_out = summary.to_client.bytes,
-                    denied = summary.to_server.denied + summary.to_client.denied,
                     "{}", $message
                 )
             };
         }
-        let message = if summary.established() {
-            "client disconnected"
-        } else if unseen && is_failure {
-            "connection refused"
-        } else {
-            "connection closed"
-        };
         if is_failure {
             line!(warn, message)
         } else {

@@ -10,6 +10,68 @@ use mproxy_admin::RefuseReason;
 
 use crate::config::Rate;
 
+/// A limit that a connection would exceed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Limit {
+    /// Connections of all listeners.
+    Server,
+    /// Connections of the listener.
+    Listener,
+    /// Connections from the client's address.
+    Address,
+    /// New connections in a time.
+    Rate,
+}
+
+impl Limit {
+    /// The label that metrics have for it.
+    pub(crate) const fn reason(self) -> RefuseReason {
+        match self {
+            Self::Server | Self::Listener | Self::Address => RefuseReason::ConnectionLimit,
+            Self::Rate => RefuseReason::RateLimited,
+        }
+    }
+
+    /// The key that sets it, as `--set` takes it.
+    pub(crate) fn key(self, listener: &str) -> String {
+        let key = match self {
+            Self::Server => return "server.max_connections".to_owned(),
+            Self::Listener => "max_connections",
+            Self::Address => "max_connections_per_ip",
+            Self::Rate => "connection_rate",
+        };
+        format!("listeners.{listener}.limits.{key}")
+    }
+
+    /// What an operator can do about it.
+    pub(crate) const fn remedy(self) -> &'static str {
+        match self {
+            Self::Server => {
+                "if these are your clients, raise this key, and the limit of file descriptors \
+                 (LimitNOFILE, ulimit -n): a connection needs two"
+            }
+            Self::Listener => "if these are your clients, raise this key",
+            Self::Address => {
+                "if these are your clients behind one address, as of a NAT, a load balancer or a \
+                 TLS terminator, raise or remove this key"
+            }
+            Self::Rate => {
+                "if these are your clients, raise this key; after a restart all of them come at once"
+            }
+        }
+    }
+}
+
+/// Why a connection is not let in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Refused {
+    pub(crate) limit: Limit,
+    /// The most connections, or the most new connections per second.
+    pub(crate) value: f64,
+    /// The rate as it was configured: two a minute are hard to tell from 0.033 per second.
+    pub(crate) rate: Option<Rate>,
+}
+
 /// Counts connections against a maximum.
 #[derive(Debug)]
 pub(crate) struct Slots {
@@ -85,22 +147,40 @@ impl Gate {
     ///
     /// # Errors
     /// The limit that is reached.
-    pub(crate) fn enter(&self, address: Option<IpAddr>) -> Result<Pass, RefuseReason> {
-        if let Some(bucket) = &self.bucket
-            && !lock(bucket).take(Instant::now())
-        {
-            return Err(RefuseReason::RateLimited);
+    pub(crate) fn enter(&self, address: Option<IpAddr>) -> Result<Pass, Refused> {
+        if let Some(bucket) = &self.bucket {
+            let mut bucket = lock(bucket);
+            if !bucket.take(Instant::now()) {
+                return Err(Refused {
+                    limit: Limit::Rate,
+                    value: bucket.per_second,
+                    rate: Some(bucket.rate),
+                });
+            }
         }
-        let full = RefuseReason::ConnectionLimit;
+        let full = |limit, maximum: usize| {
+            move || Refused {
+                limit,
+                value: maximum as f64,
+                rate: None,
+            }
+        };
         let address = match (&self.addresses, address) {
             (Some(addresses), Some(address)) => {
-                Some(Box::new(addresses.take(address).ok_or(full)?))
+                let slot = addresses.take(address);
+                let slot = slot.ok_or_else(full(Limit::Address, addresses.maximum))?;
+                Some(Box::new(slot))
             }
             _ => None,
         };
+        let (server, listener) = (&self.server, &self.listener);
         Ok(Pass {
-            _server: self.server.take().ok_or(full)?,
-            _listener: self.listener.take().ok_or(full)?,
+            _server: server
+                .take()
+                .ok_or_else(full(Limit::Server, server.maximum))?,
+            _listener: listener
+                .take()
+                .ok_or_else(full(Limit::Listener, listener.maximum))?,
             _address: address,
         })
     }
@@ -150,6 +230,7 @@ impl Drop for AddressSlot {
 /// A token bucket that holds one second's worth, at least one.
 #[derive(Debug)]
 struct Bucket {
+    rate: Rate,
     tokens: f64,
     capacity: f64,
     per_second: f64,
@@ -161,6 +242,7 @@ impl Bucket {
         let per_second = f64::from(rate.count.get()) / rate.period.as_secs_f64();
         let capacity = per_second.max(1.0);
         Self {
+            rate,
             tokens: capacity,
             capacity,
             per_second,
@@ -232,21 +314,52 @@ mod tests {
         let gate = Gate::new(&server, Some(2), Some(1), None);
         let address = |last| Some(IpAddr::from([192, 0, 2, last]));
         let first = gate.enter(address(1)).unwrap();
-        assert_eq!(
-            gate.enter(address(1)).unwrap_err(),
-            RefuseReason::ConnectionLimit
-        );
+        let refused = |last| {
+            let refused = gate.enter(address(last)).unwrap_err();
+            (refused.limit, refused.value)
+        };
+        assert_eq!(refused(1), (Limit::Address, 1.0));
         let second = gate.enter(address(2)).unwrap();
-        assert_eq!(
-            gate.enter(address(3)).unwrap_err(),
-            RefuseReason::ConnectionLimit
-        );
+        assert_eq!(refused(3), (Limit::Listener, 2.0));
         assert_eq!(server.taken.load(Ordering::Relaxed), 2);
         drop(first);
         let third = gate.enter(address(1)).unwrap();
-        drop((second, third));
+        let other = Gate::new(&server, None, None, None);
+        let last = other.enter(None).unwrap();
+        let full = other.enter(None).unwrap_err();
+        assert_eq!((full.limit, full.value), (Limit::Server, 3.0));
+        drop((second, third, last));
         assert_eq!(server.taken.load(Ordering::Relaxed), 0);
         assert!(lock(&gate.addresses.as_ref().unwrap().open).is_empty());
+    }
+
+    /// "connection_limit" alone made an operator guess between three keys.
+    #[test]
+    fn a_limit_is_named_by_its_key() {
+        for (limit, key, reason) in [
+            (
+                Limit::Server,
+                "server.max_connections",
+                RefuseReason::ConnectionLimit,
+            ),
+            (
+                Limit::Listener,
+                "listeners.mqtt.limits.max_connections",
+                RefuseReason::ConnectionLimit,
+            ),
+            (
+                Limit::Address,
+                "listeners.mqtt.limits.max_connections_per_ip",
+                RefuseReason::ConnectionLimit,
+            ),
+            (
+                Limit::Rate,
+                "listeners.mqtt.limits.connection_rate",
+                RefuseReason::RateLimited,
+            ),
+        ] {
+            assert_eq!((limit.key("mqtt").as_str(), limit.reason()), (key, reason));
+        }
     }
 
     #[test]

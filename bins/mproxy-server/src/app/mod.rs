@@ -62,8 +62,10 @@ pub(crate) fn run(config: &Config, options: RunOptions) -> ExitCode {
             for upstream in &server.upstreams {
                 if let Err(error) = upstream.probe().await {
                     tracing::error!(
-                        target: "mproxy::server",
-                        upstream = upstream.name, %error,
+                        target: "mproxy::upstream",
+                        event = "error",
+                        detail = %error,
+                        upstream = upstream.name,
                         "the broker cannot be reached, and --require-upstream is set"
                     );
                     return Exit::Unavailable.into();
@@ -116,7 +118,7 @@ impl Signals {
 }
 
 fn failed(error: &StartError) -> ExitCode {
-    tracing::error!(target: "mproxy::server", %error, "cannot start");
+    tracing::error!(target: "mproxy::server", event = "error", detail = %error, "cannot start");
     match error {
         StartError::Bind { error, .. } if error.kind() == std::io::ErrorKind::PermissionDenied => {
             Exit::Permission.into()

@@ -107,6 +107,16 @@ impl Recorder for ConnectionRecorder {
             codec::Version::V5 => Version::V5,
         };
         connection.connack(version, reason.as_str());
+        if let Some(session) = session {
+            tracing::debug!(
+                target: "mproxy::session",
+                listener = &*session.peer().listener,
+                peer = %session.peer(),
+                client_id = session.client_id(),
+                reason_code = reason.as_str(),
+                "CONNACK"
+            );
+        }
         if reason != ReasonCode::SUCCESS {
             return;
         }
@@ -114,13 +124,14 @@ impl Recorder for ConnectionRecorder {
         if let (true, Some(session)) = (self.logs, session) {
             tracing::info!(
                 target: "mproxy::session",
+                event = "connect",
                 listener = &*session.peer().listener,
                 peer = %session.peer(),
                 client_id = session.client_id(),
                 username = session.user_name(),
                 version = session.version().as_str(),
-                clean_start = session.clean_start(),
                 keep_alive_s = session.keep_alive(),
+                clean_start = session.clean_start(),
                 "client connected"
             );
         }

@@ -148,7 +148,12 @@ impl Server {
                     admin,
                     abort.clone().cancelled_owned(),
                 ));
-                tracing::info!(target: "mproxy::server", %address, "admin port listening");
+                tracing::info!(
+                    target: "mproxy::server",
+                    event = "listen",
+                    %address,
+                    "admin port listening"
+                );
                 Some(address)
             }
             None => None,
@@ -169,10 +174,12 @@ impl Server {
             health.listener(&listener.name).ok();
             tracing::info!(
                 target: "mproxy::server",
+                event = "listen",
                 listener = listener.name,
                 %address,
-                upstream = %listener.upstream.address,
                 chain = listener.chain.name,
+                upstream = listener.upstream.name,
+                upstream_address = %listener.upstream.address,
                 "listening"
             );
         }
@@ -202,6 +209,7 @@ impl Server {
         let _ = signals.wait_for(|count| *count >= 1).await;
         tracing::info!(
             target: "mproxy::server",
+            event = "drain",
             sessions = self.sessions(),
             timeout_s = self.drain_timeout.as_secs_f64(),
             "draining: no new connections; a second signal ends at once"
@@ -216,7 +224,9 @@ impl Server {
         if !gentle {
             let left = self.sessions();
             tracing::warn!(
-                target: "mproxy::server", left,
+                target: "mproxy::server",
+                event = "drain",
+                sessions = left,
                 "ending sessions that did not drain; raise server.drain_timeout if this is too soon"
             );
             for sessions in &self.workers.sessions {
@@ -224,7 +234,7 @@ impl Server {
             }
             let _ = tokio::time::timeout(LAST_CALL, self.all_ended()).await;
         }
-        tracing::info!(target: "mproxy::server", gentle, "stopped");
+        tracing::info!(target: "mproxy::server", event = "stop", gentle, "stopped");
         self.abort.cancel();
         self.workers.join();
         gentle
@@ -423,7 +433,11 @@ fn capacity(server: &config::Server) -> usize {
         Some(wanted) if wanted > possible => {
             tracing::warn!(
                 target: "mproxy::server",
-                wanted, possible, descriptors = limit,
+                event = "limit",
+                limit = "server.max_connections",
+                value = wanted,
+                capacity = possible,
+                descriptors = limit,
                 "server.max_connections is more than the file descriptor limit allows: raise LimitNOFILE"
             );
             possible

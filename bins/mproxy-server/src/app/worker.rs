@@ -5,7 +5,6 @@
 
 use std::future::Future;
 use std::io;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -209,7 +208,11 @@ impl Workers {
     pub(crate) fn join(self) {
         for thread in self.threads {
             if thread.join().is_err() {
-                tracing::error!(target: "mproxy::server", "a worker panicked: please report it");
+                tracing::error!(
+                    target: "mproxy::server",
+                    event = "error",
+                    "a worker panicked: please report it"
+                );
             }
         }
     }
@@ -257,7 +260,10 @@ async fn accept(worker: Arc<Worker>, loads: Arc<[Arc<Load>]>, entrance: Entrance
         Ok(acceptor) => acceptor,
         Err(error) => {
             tracing::error!(
-                target: "mproxy::listener", listener = &*service.name, %error,
+                target: "mproxy::listener",
+                event = "error",
+                listener = &*service.name,
+                detail = %error,
                 "cannot accept connections"
             );
             return;
@@ -268,14 +274,16 @@ async fn accept(worker: Arc<Worker>, loads: Arc<[Arc<Load>]>, entrance: Entrance
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::error!(
-                    target: "mproxy::listener", listener = &*service.name, %error,
+                    target: "mproxy::listener",
+                    event = "error",
+                    listener = &*service.name,
+                    detail = %error,
                     "the listener is broken and accepts no more: restart mproxy"
                 );
                 return;
             }
         };
-        let address: Option<IpAddr> = accepted.peer().ip();
-        let Some(pass) = service.admit(address) else {
+        let Some(pass) = service.admit(&accepted.peer()) else {
             continue;
         };
         let idlest = loads

@@ -140,7 +140,8 @@ pub(super) struct RunArgs {
     /// What is logged: error, warn, info, debug, trace, or directives
     /// [env: MPROXY_LOG, RUST_LOG]
     ///
-    /// Directives choose by target: info,mproxy_session=debug. Default: log.level.
+    /// Directives choose by target: info,mproxy::session=debug. docs/logs.md lists the
+    /// targets. Default: log.level.
     #[arg(long, value_name = "FILTER", value_parser = parse::<LogLevel>)]
     pub(super) log_level: Option<String>,
     /// Shape of a log line: auto, text or json [env: MPROXY_LOG_FORMAT]

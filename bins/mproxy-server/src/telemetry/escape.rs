@@ -62,40 +62,51 @@ pub(super) fn json(out: &mut String, text: &str) {
     out.push('"');
 }
 
-/// Formats what is given to it up to a limit, and only counts the rest.
+/// What stands for the rest of a value.
+const ELLIPSIS: char = '…';
+
+/// Formats what is given to it up to a limit, and drops the rest.
 #[derive(Debug)]
 pub(super) struct Cut {
     text: String,
     limit: usize,
-    lost: usize,
+    is_full: bool,
 }
 
 impl Cut {
-    /// Formats at most `limit` bytes of `value`.
+    /// Formats at most `limit` bytes of `value`, with an ellipsis at the end if that is not all.
+    ///
+    /// A value that was cut before, at the same length or above, ends as it would have done if it
+    /// had not been.
     pub(super) fn format(value: impl fmt::Display, limit: usize) -> String {
         let mut cut = Self {
             text: String::new(),
             limit,
-            lost: 0,
+            is_full: false,
         };
         // Writing cannot fail; a `Display` that says so has said all it had to say.
         let _ = write!(cut, "{value}");
-        if cut.lost > 0 {
-            let _ = write!(cut.text, "...(+{})", cut.lost);
-        }
         cut.text
     }
 }
 
 impl Write for Cut {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let room = match self.lost {
-            0 => self.limit - self.text.len(),
-            _ => 0,
-        };
-        let end = text.floor_char_boundary(room);
-        self.text.push_str(&text[..end]);
-        self.lost += text.len() - end;
+        if self.is_full {
+            return Ok(());
+        }
+        if self.text.len() + text.len() <= self.limit {
+            self.text.push_str(text);
+            return Ok(());
+        }
+        self.is_full = true;
+        let end = self.limit.saturating_sub(ELLIPSIS.len_utf8());
+        match end.checked_sub(self.text.len()) {
+            Some(room) => self.text.push_str(&text[..text.floor_char_boundary(room)]),
+            // what is there must make room for the ellipsis
+            None => self.text.truncate(self.text.floor_char_boundary(end)),
+        }
+        self.text.push(ELLIPSIS);
         Ok(())
     }
 }
@@ -134,9 +145,17 @@ mod tests {
 
     #[test]
     fn long_values_are_cut_between_characters() {
-        assert_eq!(Cut::format("abc", 3), "abc");
-        assert_eq!(Cut::format("abcd", 3), "abc...(+1)");
-        assert_eq!(Cut::format("aää", 4), "aä...(+2)");
-        assert_eq!(Cut::format(format_args!("{}{}", "ää", "a"), 3), "ä...(+3)");
+        assert_eq!(Cut::format("abcde", 5), "abcde");
+        assert_eq!(Cut::format("abcdef", 5), "ab…");
+        assert_eq!(Cut::format("aäbcd", 5), "a…");
+        assert_eq!(
+            Cut::format(format_args!("{}{}{}", "abcd", "ef", "g"), 5),
+            "ab…"
+        );
+        // pieces that end in the room of the ellipsis, or in the middle of a character before it
+        assert_eq!(Cut::format(format_args!("{}{}", "aä", "efg"), 5), "a…");
+        assert_eq!(Cut::format(format_args!("{}{}", "abä", "ef"), 5), "ab…");
+        assert_eq!(Cut::format("abcdef…", 9), "abcdef…");
+        assert_eq!(Cut::format("abcdef…", 8), "abcde…");
     }
 }

@@ -8,8 +8,15 @@ use tracing::field::{Field, Visit};
 /// to a person.
 const TEXT_LIMIT: usize = 256;
 
-/// The most bytes of a value in JSON, where a program may want all of a topic.
+/// The most bytes of a value in JSON: a list of topic filters fits.
 const JSON_LIMIT: usize = 4096;
+
+/// The most bytes of a name in JSON. The layers of mproxy-layers cut at the same length, so that a
+/// name reads the same in their lines and in those of the server.
+const JSON_NAME_LIMIT: usize = 512;
+
+/// The fields that hold one name that a client chose.
+const NAMES: [&str; 3] = ["client_id", "username", "topic"];
 
 /// The field that holds the text of an event.
 const MESSAGE: &str = "message";
@@ -28,7 +35,7 @@ pub(super) enum Value {
 pub(super) struct Fields {
     pub(super) message: String,
     pub(super) list: Vec<(&'static str, Value)>,
-    limit: usize,
+    json: bool,
 }
 
 impl Fields {
@@ -37,13 +44,21 @@ impl Fields {
         Self {
             message: String::new(),
             list: Vec::new(),
-            limit: if json { JSON_LIMIT } else { TEXT_LIMIT },
+            json,
         }
     }
 
     /// True when a field of this name is there.
     pub(super) fn contains(&self, name: &str) -> bool {
         self.list.iter().any(|(it, _)| *it == name)
+    }
+
+    fn limit(&self, name: &str) -> usize {
+        match self.json {
+            true if NAMES.contains(&name) => JSON_NAME_LIMIT,
+            true => JSON_LIMIT,
+            false => TEXT_LIMIT,
+        }
     }
 
     fn literal(&mut self, field: &Field, value: impl ToString) {
@@ -54,7 +69,8 @@ impl Fields {
         if field.name() == MESSAGE {
             self.message = Cut::format(value, JSON_LIMIT);
         } else {
-            self.set(field, Value::Text(Cut::format(value, self.limit)));
+            let limit = self.limit(field.name());
+            self.set(field, Value::Text(Cut::format(value, limit)));
         }
     }
 

@@ -21,6 +21,10 @@ pub(super) enum Style {
 /// Names that a JSON line has of its own.
 const RESERVED: [&str; 4] = ["ts", "level", "target", "message"];
 
+/// Target and message of the line that says how many lines are missing.
+const LOG: &str = "mproxy::log";
+const LOST: &str = "log lines not written: the reader of the log is too slow";
+
 impl Style {
     /// Appends a line with its end. The event's own fields come first, those of the spans
     /// around it after them, the innermost first; of fields with one name, the first counts.
@@ -82,17 +86,20 @@ impl Style {
         }
     }
 
-    /// Says that lines were dropped.
+    /// Says that lines were not written, with what [`write`](Self::write) would say of an event.
     pub(super) fn write_dropped(self, out: &mut String, count: u64) {
         let now = humantime::format_rfc3339_millis(SystemTime::now());
         let _ = match self {
             Self::Text { color } => {
                 let level = level(Level::WARN, color);
-                writeln!(out, "{now} {level} mproxy: log lines dropped count={count}")
+                writeln!(
+                    out,
+                    "{now} {level} {LOG}: {LOST} event=suppress suppressed={count}"
+                )
             }
             Self::Json => writeln!(
                 out,
-                r#"{{"ts":"{now}","level":"WARN","target":"mproxy","message":"log lines dropped","count":{count}}}"#
+                r#"{{"ts":"{now}","level":"WARN","target":"{LOG}","message":"{LOST}","event":"suppress","suppressed":{count}}}"#
             ),
         };
     }

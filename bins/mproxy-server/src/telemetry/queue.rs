@@ -128,7 +128,7 @@ mod tests {
         drop(queue);
         let text: String = lines.try_iter().collect();
         assert!(
-            text.contains(r#""message":"log lines dropped","count":1"#),
+            text.contains(r#","event":"suppress","suppressed":1"#),
             "{}",
             text.len()
         );

@@ -38,10 +38,10 @@ fn logged(style: Style, events: impl FnOnce()) -> Vec<String> {
 const HOSTILE: &str = "dev\r\n2026-01-01T00:00:00.000Z  INFO x: ok\u{1b}[2J\u{2028}\u{202e}\" a=b";
 
 fn hostile_events() {
-    let span = tracing::info_span!("session", client_id = HOSTILE, user = %HOSTILE);
+    let span = tracing::info_span!("session", client_id = HOSTILE, username = %HOSTILE);
     let _entered = span.enter();
     tracing::info!(topic = ?HOSTILE, reason = %HOSTILE, "closed by {HOSTILE}");
-    tracing::warn!(target: "mproxy", count = 3, ok = true, share = 0.5, "next");
+    tracing::warn!(target: "mproxy", suppressed = 3, ok = true, share = 0.5, "next");
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn a_hostile_value_stays_one_line_of_text() {
         assert!(line.contains(r#"client_id="dev\u{d}\u{a}2026"#), "{line}");
     }
     assert!(lines[0].contains(r" INFO mproxy_server::telemetry::tests: closed by dev\u{d}\u{a}"));
-    assert!(lines[1].contains(" WARN mproxy: next count=3 ok=true share=0.5 client_id="));
+    assert!(lines[1].contains(" WARN mproxy: next suppressed=3 ok=true share=0.5 client_id="));
 }
 
 #[test]
@@ -70,14 +70,14 @@ fn a_hostile_value_stays_one_string_of_json() {
         );
         let json: serde_json::Value = serde_json::from_str(line).unwrap();
         assert_eq!(json["client_id"], HOSTILE);
-        assert_eq!(json["user"], HOSTILE);
+        assert_eq!(json["username"], HOSTILE);
         assert!(json["ts"].as_str().unwrap().ends_with('Z'));
     }
     let json: serde_json::Value = serde_json::from_str(&lines[1]).unwrap();
     assert_eq!(json["level"], "WARN");
     assert_eq!(json["target"], "mproxy");
     assert_eq!(json["message"], "next");
-    assert_eq!(json["count"], 3);
+    assert_eq!(json["suppressed"], 3);
     assert_eq!(json["ok"], true);
 }
 
@@ -87,8 +87,28 @@ fn a_long_value_is_cut_in_text() {
     let lines = logged(Style::Text { color: false }, || {
         tracing::info!(client_id = long.as_str(), "connected");
     });
-    let shown = format!("client_id={}...(+99744)", "x".repeat(256));
+    let shown = format!("client_id={}…", "x".repeat(253));
     assert!(lines[0].ends_with(&shown), "{}", lines[0].len());
+}
+
+/// Layers cut names at 512 bytes, and what comes from the server itself is cut here: an id of more
+/// than that read differently in the lines of one client.
+#[test]
+fn a_name_that_was_cut_before_reads_as_one_that_was_not() {
+    let name = "é".repeat(1000);
+    let cut_before = format!("{}…", "é".repeat(254));
+    let lines = logged(Style::Json, || {
+        tracing::info!(client_id = name.as_str(), "x");
+        tracing::info!(client_id = cut_before.as_str(), "x");
+        tracing::info!(filters = name.as_str(), "x");
+    });
+    let values: Vec<serde_json::Value> = lines
+        .iter()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(values[0]["client_id"], cut_before);
+    assert_eq!(values[1]["client_id"], cut_before);
+    assert_eq!(values[2]["filters"], name);
 }
 
 #[test]

@@ -49,8 +49,17 @@ impl CheckHandle {
 
         match state {
             State::Failed(_) if failed_before => {}
-            State::Failed(error) => warn!(%kind, %name, %error, "check failed"),
-            State::Ok | State::Pending => info!(%kind, %name, "check ok"),
+            State::Failed(detail) => warn!(
+                target: "mproxy::health",
+                event = "check",
+                %kind,
+                %name,
+                %detail,
+                "check failed"
+            ),
+            State::Ok | State::Pending => {
+                info!(target: "mproxy::health", event = "check", %kind, %name, "check ok");
+            }
         }
     }
 }

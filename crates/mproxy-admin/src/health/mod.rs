@@ -88,7 +88,12 @@ impl Health {
     /// Says whether the process drains. While it does it is not ready, but it is alive.
     pub fn set_draining(&self, draining: bool) {
         if self.inner.draining.swap(draining, Ordering::Relaxed) != draining {
-            info!(draining, "readiness follows the drain");
+            info!(
+                target: "mproxy::health",
+                event = "drain",
+                draining,
+                "readiness follows the drain"
+            );
         }
     }
 

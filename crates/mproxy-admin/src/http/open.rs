@@ -63,7 +63,7 @@ async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
     match rendered {
         Ok(Ok(text)) => ([(header::CONTENT_TYPE, format.content_type())], text).into_response(),
         Ok(Err(_)) | Err(_) => {
-            error!("metrics could not be written");
+            error!(target: "mproxy::admin", event = "error", "metrics could not be written");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
@@ -73,7 +73,12 @@ async fn version(State(admin): State<Admin>) -> Response {
     match serde_json::to_string(&admin.build) {
         Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json + "\n").into_response(),
         Err(error) => {
-            error!(%error, "version could not be written");
+            error!(
+                target: "mproxy::admin",
+                event = "error",
+                detail = %error,
+                "version could not be written"
+            );
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }

@@ -63,7 +63,7 @@ pub async fn serve(listener: TcpListener, admin: Admin, shutdown: impl Future<Ou
     // What is left is ended by dropping it.
     let finished = async { while connections.tasks.join_next().await.is_some() {} };
     if timeout(SHUTDOWN_GRACE, finished).await.is_err() {
-        debug!("admin connections cut off at shutdown");
+        debug!(target: "mproxy::admin", "admin connections cut off at shutdown");
     }
 }
 
@@ -78,7 +78,12 @@ async fn accept(listener: &TcpListener, failures: &mut u32) -> TcpStream {
             Err(error) => {
                 // Out of file descriptors, mostly: retrying at once would spin and flood the log.
                 if *failures == 0 {
-                    warn!(%error, "admin port cannot accept, trying on");
+                    warn!(
+                        target: "mproxy::admin",
+                        event = "error",
+                        detail = %error,
+                        "admin port cannot accept, trying on"
+                    );
                 }
                 *failures = failures.saturating_add(1);
                 sleep(ACCEPT_PAUSE).await;
@@ -107,8 +112,10 @@ async fn connection(stream: TcpStream, router: Router, mut stopped: watch::Recei
     };
     match timeout(CONNECTION_DEADLINE, served).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => debug!(%error, "admin connection failed"),
-        Err(_) => debug!("admin connection took too long"),
+        Ok(Err(error)) => {
+            debug!(target: "mproxy::admin", detail = %error, "admin connection failed");
+        }
+        Err(_) => debug!(target: "mproxy::admin", "admin connection took too long"),
     }
 }
 

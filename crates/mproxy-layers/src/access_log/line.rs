@@ -2,23 +2,24 @@
 
 use std::fmt;
 
-use mproxy_codec::ReasonCode;
-use mproxy_session::{ConnectRefusal, SessionInfo, Summary};
+use mproxy_session::{CloseReason, ConnectRefusal, SessionInfo, Side, Summary};
 use tracing::{Level, enabled, error, info, warn};
 
 use super::publish::Published;
-use crate::printable::Printable;
+use crate::cut::cut;
 
-/// Writes one line, with the fields that every line has.
+/// Writes one line, with the fields that every line has. The server's own lines name and order
+/// theirs in the same way: docs/logs.md has all of them.
 macro_rules! line {
-    ($level:ident, $event:literal, $session:expr, { $($fields:tt)* }, $message:literal) => {
+    ($level:ident, event = $event:literal, $session:expr, { $($fields:tt)* }, $message:literal) => {
         $level!(
             target: "mproxy::access",
             event = $event,
-            client_id = %Printable($session.client_id()),
-            user = $session.user_name().map(|user| tracing::field::display(Printable(user))),
+            listener = &*$session.peer().listener,
             peer = %$session.peer(),
-            listener = %$session.peer().listener,
+            client_id = &*cut($session.client_id()),
+            username = $session.user_name().map(cut).as_deref(),
+            version = $session.version().as_str(),
             $($fields)*
             $message
         )
@@ -26,43 +27,43 @@ macro_rules! line {
 }
 
 pub(super) fn accepted(session: &SessionInfo) {
-    line!(info, "connect", session, {
-        version = %session.version(),
+    line!(info, event = "connect", session, {
+        keep_alive_s = session.keep_alive(),
         clean_start = session.clean_start(),
-        keep_alive = session.keep_alive(),
     }, "client connected");
 }
 
 pub(super) fn refused(session: &SessionInfo, refusal: &ConnectRefusal) {
-    line!(warn, "refuse", session, {
-        version = %session.version(),
-        reason = refusal.reason.as_str(),
-        text = refusal.text.as_deref().map(|text| tracing::field::display(Printable(text))),
+    line!(warn, event = "refuse", session, {
+        side = Side::Proxy.as_str(),
+        reason = CloseReason::AuthDenied.as_str(),
+        reason_code = refusal.reason.as_str(),
+        detail = refusal.text.as_deref().map(cut).as_deref(),
     }, "client refused");
 }
 
 pub(super) fn refused_by_broker(session: &SessionInfo, summary: &Summary) {
-    line!(warn, "refuse", session, {
-        version = %session.version(),
+    line!(warn, event = "refuse", session, {
         side = summary.side.as_str(),
         reason = summary.reason.as_str(),
-        connack = summary.connack.map(ReasonCode::as_str),
-        text = summary.detail.as_deref().map(|text| tracing::field::display(Printable(text))),
+        reason_code = summary.reason_code.as_str(),
+        detail = summary.detail.as_deref().map(cut).as_deref(),
+        duration_s = summary.duration.as_secs_f64(),
     }, "client not connected");
 }
 
 pub(super) fn failed(session: &SessionInfo, error: &dyn fmt::Display) {
-    line!(error, "error", session, {
-        error = %Printable(&error.to_string()),
+    line!(error, event = "error", session, {
+        detail = &*cut(&error.to_string()),
     }, "layer failed at CONNECT");
 }
 
 pub(super) fn subscribes(session: &SessionInfo, filters: &str) {
-    line!(info, "subscribe", session, { filters, }, "client subscribes");
+    line!(info, event = "subscribe", session, { filters, }, "client subscribes");
 }
 
 pub(super) fn unsubscribes(session: &SessionInfo, filters: &str) {
-    line!(info, "unsubscribe", session, { filters, }, "client unsubscribes");
+    line!(info, event = "unsubscribe", session, { filters, }, "client unsubscribes");
 }
 
 /// Says whether anybody reads what [`published`] writes.
@@ -71,8 +72,8 @@ pub(super) fn is_published_read() -> bool {
 }
 
 pub(super) fn published(publish: &Published) {
-    line!(info, "publish", publish.session, {
-        topic = %publish.topic,
+    line!(info, event = "publish", publish.session, {
+        topic = &*publish.topic,
         qos = publish.qos.as_u8(),
         retain = publish.retain,
         bytes = publish.bytes,
@@ -80,15 +81,15 @@ pub(super) fn published(publish: &Published) {
 }
 
 pub(super) fn closed(session: &SessionInfo, summary: &Summary) {
-    line!(info, "disconnect", session, {
+    line!(info, event = "disconnect", session, {
         side = summary.side.as_str(),
         reason = summary.reason.as_str(),
         reason_code = summary.reason_code.as_str(),
-        text = summary.detail.as_deref().map(|text| tracing::field::display(Printable(text))),
-        duration_ms = u64::try_from(summary.duration.as_millis()).unwrap_or(u64::MAX),
+        detail = summary.detail.as_deref().map(cut).as_deref(),
+        duration_s = summary.duration.as_secs_f64(),
         packets_to_server = summary.to_server.packets,
-        bytes_to_server = summary.to_server.bytes,
         packets_to_client = summary.to_client.packets,
+        bytes_to_server = summary.to_server.bytes,
         bytes_to_client = summary.to_client.bytes,
         denied = summary.to_server.denied + summary.to_client.denied,
         panicked = summary.panicked,

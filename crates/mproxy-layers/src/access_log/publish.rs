@@ -4,14 +4,14 @@ use mproxy_codec::QoS;
 use mproxy_session::{Packet, Reviewer, SessionInfo, Verdict};
 
 use super::line;
-use crate::printable::Printable;
+use crate::cut::cut;
 
 /// What the line says: the PUBLISH as the client wrote it, for layers inside may change it.
 #[derive(Debug)]
 #[allow(unnameable_types)] // a parameter of types that nobody need write down
 pub struct Published {
     pub(super) session: SessionInfo,
-    /// Printable, and as long as a line allows.
+    /// As long as a line allows.
     pub(super) topic: String,
     pub(super) qos: QoS,
     pub(super) retain: bool,
@@ -29,7 +29,7 @@ impl Published {
         let publish = packet.publish()?;
         Some(Box::new(Self {
             session: session.clone(),
-            topic: Printable(publish.topic()).to_string(),
+            topic: cut(publish.topic()).into_owned(),
             qos: publish.qos(),
             retain: publish.retain(),
             bytes: publish.payload_len(),

@@ -10,7 +10,7 @@ use mproxy_session::{Packet, ReviewFuture, SessionInfo, Verdict};
 use tower_service::Service;
 
 use super::{line, publish::Published, sample::Sample};
-use crate::printable::Printable;
+use crate::cut::cut;
 
 /// The most filters of one packet in a line: a SUBSCRIBE may have a hundred thousand.
 const FILTERS: usize = 4;
@@ -88,13 +88,14 @@ fn list<'a>(filters: impl Iterator<Item = &'a str>) -> String {
     for (place, filter) in filters.enumerate() {
         if place < FILTERS {
             let separator = if place == 0 { "" } else { " " };
-            // Writing to a string does not fail.
-            let _ = write!(text, "{separator}{}", Printable(filter));
+            text.push_str(separator);
+            text.push_str(&cut(filter));
         } else {
             more += 1;
         }
     }
     if more > 0 {
+        // Writing to a string does not fail.
         let _ = write!(text, " and {more} more");
     }
     text

@@ -13,7 +13,7 @@ use super::{
     session::{Client, Memory, Verdict},
     shared::Shared,
 };
-use crate::{Action, Names, Observer, denials::Denials, printable::Printable};
+use crate::{Action, Names, Observer, cut::cut, denials::Denials};
 
 /// What happens to a SUBSCRIBE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -205,7 +205,7 @@ impl<O: Observer> AclLayer<O> {
                 &client.explain(verdict),
             );
         }
-        let text = format!("will on topic {} is not allowed", Printable(topic));
+        let text = format!("will on topic {} is not allowed", cut(topic));
         ConnectRefusal::new(ReasonCode::NOT_AUTHORIZED).with_text(text)
     }
 }

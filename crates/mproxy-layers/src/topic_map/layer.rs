@@ -11,9 +11,7 @@ use tower_layer::Layer;
 use super::{
     MapError, SessionMap, TopicMap, TopicMapToClient, TopicMapToServer, properties, shared::Shared,
 };
-use crate::{
-    Action, Names, Observer, denials::Denials, printable::Printable, unwritable::refuse_connect,
-};
+use crate::{Action, Names, Observer, cut::cut, denials::Denials, unwritable::refuse_connect};
 
 /// Maps the topics of a client, and maps them back: a layer for the CONNECT stage.
 ///
@@ -189,6 +187,6 @@ const TO_SERVER: KindSet = KindSet::PUBLISH
     .union(KindSet::UNSUBSCRIBE);
 
 fn refuse_will(topic: &str, error: MapError) -> ConnectRefusal {
-    let text = format!("will on topic {}: {error}", Printable(topic));
+    let text = format!("will on topic {}: {error}", cut(topic));
     ConnectRefusal::new(ReasonCode::TOPIC_NAME_INVALID).with_text(text)
 }

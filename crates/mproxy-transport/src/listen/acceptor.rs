@@ -93,9 +93,11 @@ impl Acceptor {
                     let report = self.with_backoff(|backoff| backoff.failed(Instant::now()));
                     if let Some(report) = report {
                         warn!(
-                            %error,
-                            suppressed = report.suppressed,
-                            retry_in_ms = report.delay.as_millis() as u64,
+                            target: "mproxy::listener",
+                            event = "error",
+                            detail = %error,
+                            retry_in_s = report.delay.as_secs_f64(),
+                            suppressed = (report.suppressed > 0).then_some(report.suppressed),
                             "cannot accept connections: waiting for resources"
                         );
                     }

@@ -55,7 +55,7 @@ pub(crate) struct AdminFile {
 #[schemars(inline)]
 pub(crate) struct LogFile {
     /// A level (off, error, warn, info, debug, trace) or directives such as
-    /// "info,mproxy_session=debug".
+    /// "info,mproxy::session=debug".
     #[schemars(extend("default" = "info"))]
     pub(crate) level: Setting<LogLevel>,
     /// Shape of a line. auto = text when standard error is a terminal, json otherwise. Text

@@ -115,7 +115,7 @@ impl Scalar for LogLevel {
 
     fn expected() -> String {
         "`error`, `warn`, `info`, `debug` or `trace`, or directives such as \
-         \"info,mproxy_session=debug\""
+         \"info,mproxy::session=debug\""
             .to_owned()
     }
 
@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(label::<LogLevel>("info,wran"), "did you mean `warn`?");
         for good in [
             "info",
-            "info,mproxy_session=debug",
+            "info,mproxy::session=debug",
             "mproxy_codec",
             "warn,[x]=info",
         ] {
