@@ -94,7 +94,10 @@ impl Upstream {
             } else {
                 RETRY_INTERVAL
             };
-            health.set_upstream(&self.name, outcome);
+            match outcome {
+                Ok(()) => health.upstream(&self.name).ok(),
+                Err(why) => health.upstream(&self.name).fail(why),
+            }
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}
