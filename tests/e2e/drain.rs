@@ -104,7 +104,7 @@ async fn while_it_drains_it_is_alive_and_not_ready_and_lets_nobody_in() {
     let broker = FakeBroker::bind().await;
     let setup = Setup::before(&broker.url()).websocket();
     let mut mproxy = setup.limit("write_timeout", "60s").start().await;
-    mproxy.until_ready(true).await;
+    tokio::join!(mproxy.until_ready(true), broker.probed());
     let (client, mut server) = session(&mproxy, &broker, Version::V5).await;
     // it reads nothing, so that there is always something left to be said to it
     let message = Publish::new(Version::V5, "t").bytes(vec![7; 100_000]);

@@ -89,8 +89,8 @@ impl Service {
                 return None;
             }
         };
-        let logs = !self.chain.has_access_log;
-        let recorder = Arc::new(ConnectionRecorder::new(worker, metrics, logs));
+        let recorder = ConnectionRecorder::new(worker, metrics, Arc::clone(&self));
+        let recorder = Arc::new(recorder);
         let session = Session::new(peer)
             .limits(Arc::clone(&self.limits))
             .recorder(Arc::clone(&recorder) as Arc<_>)
@@ -289,6 +289,7 @@ where
                 StageProj::Running { running, recorder } => {
                     let summary = ready!(running.poll(cx));
                     recorder.closed(&summary);
+                    this.service.upstream.closed(&summary);
                     this.service.report(&summary);
                     return Poll::Ready(());
                 }

@@ -59,11 +59,11 @@ pub(crate) fn run(config: &Config, options: RunOptions) -> ExitCode {
         };
         if options.require_upstream {
             for upstream in &server.upstreams {
-                if let Err(error) = upstream.probe().await {
+                if let Err(error) = upstream.require().await {
                     tracing::error!(
                         target: "mproxy::server",
-                        upstream = upstream.name, %error,
-                        "the broker cannot be reached, and --require-upstream is set"
+                        upstream = upstream.name, %error, remedy = error.remedy,
+                        "the broker does not serve clients, and --require-upstream is set"
                     );
                     return Exit::Unavailable.into();
                 }

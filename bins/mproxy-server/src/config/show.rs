@@ -95,6 +95,10 @@ fn upstream(upstream: &Upstream) -> Table {
     table["connack_timeout"] = duration(upstream.connack_timeout);
     table["tcp_nodelay"] = value(upstream.tcp_nodelay);
     table["tcp_keepalive"] = duration(upstream.tcp_keepalive.unwrap_or_default());
+    let mut health = Table::new();
+    health["check"] = value(upstream.health.check.word());
+    health["interval"] = duration(upstream.health.interval);
+    table["health"] = Item::Table(health);
     table
 }
 

@@ -7,6 +7,9 @@ use tracing::{info, warn};
 
 use super::Health;
 
+/// What log filters call these lines.
+const TARGET: &str = "mproxy::health";
+
 /// Writes the state of one check of a [`Health`]; clones write the same check.
 ///
 /// Dropping the handle leaves the check as it was last written. A check that begins to fail or to
@@ -64,6 +67,7 @@ impl CheckHandle {
         match state {
             State::Failed(_) if failed_before => {}
             State::Failed(error) => warn!(
+                target: TARGET,
                 upstream,
                 listener,
                 check,
@@ -72,7 +76,7 @@ impl CheckHandle {
                 "not ready: {}",
                 kind.fails()
             ),
-            State::Ok => info!(upstream, listener, check, "{}", kind.holds()),
+            State::Ok => info!(target: TARGET, upstream, listener, check, "{}", kind.holds()),
             State::Skipped(_) | State::Pending => {}
         }
     }

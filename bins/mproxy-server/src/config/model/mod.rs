@@ -30,7 +30,7 @@ pub(crate) use rate::Rate;
 pub(crate) use server::{Admin, DrainWills, Log, LogFormat, Server};
 pub(crate) use template::{Placeholder, Template};
 pub(crate) use topic_map::{TopicMap, TopicMapRule};
-pub(crate) use upstream::{Upstream, UpstreamAddress};
+pub(crate) use upstream::{HealthCheck, Upstream, UpstreamAddress, UpstreamHealth};
 pub(crate) use vendor::VendorForm;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,6 @@
 //! `[upstreams.NAME]`: the brokers.
 
+use super::Choice;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
@@ -20,6 +21,36 @@ pub(crate) struct Upstream {
     pub(crate) tcp_nodelay: bool,
     /// Idle time before TCP asks whether the broker is still there; `None` = never.
     pub(crate) tcp_keepalive: Option<Duration>,
+    /// How readiness learns whether the broker serves clients.
+    pub(crate) health: UpstreamHealth,
+}
+
+/// `[upstreams.NAME.health]`: how readiness learns whether a broker serves clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct UpstreamHealth {
+    /// What the broker must do.
+    pub(crate) check: HealthCheck,
+    /// How often a connection is tried, or the longest pause between attempts that fail.
+    pub(crate) interval: Duration,
+}
+
+/// What a broker must do to count as healthy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HealthCheck {
+    /// Nothing: it is not looked at.
+    Off,
+    /// Accept connections.
+    Tcp,
+    /// Answer CONNECT with CONNACK.
+    Session,
+}
+
+impl Choice for HealthCheck {
+    const ALL: &'static [(&'static str, Self)] = &[
+        ("off", Self::Off),
+        ("tcp", Self::Tcp),
+        ("session", Self::Session),
+    ];
 }
 
 /// Where a broker is, and how MQTT is carried there.
