@@ -8,7 +8,7 @@ use tracing::{info, warn};
 use super::Health;
 
 /// What log filters call these lines.
-const TARGET: &str = "mproxy::health";
+pub(super) const TARGET: &str = "mproxy::health";
 
 /// Writes the state of one check of a [`Health`]; clones write the same check.
 ///

@@ -16,7 +16,7 @@ use tracing::info;
 pub use check::CheckHandle;
 pub use readiness::Readiness;
 
-use check::{Check, Kind, State};
+use check::{Check, Kind, State, TARGET};
 
 /// The shared health of one proxy process; clones share it.
 ///
@@ -86,7 +86,7 @@ impl Health {
     /// Says whether the process drains. While it does it is not ready, but it is alive.
     pub fn set_draining(&self, draining: bool) {
         if self.inner.draining.swap(draining, Ordering::Relaxed) != draining {
-            info!(draining, "readiness follows the drain");
+            info!(target: TARGET, draining, "readiness follows the drain");
         }
     }
 
