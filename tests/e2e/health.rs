@@ -1,48 +1,11 @@
-//! What the admin port says about a running proxy, while something happens that it speaks about.
-
-use std::net::SocketAddr;
+//! What the admin port counts. Readiness has a file of its own.
 
 use mproxy_tests::wire::{
     Connect, DISCONNECT, Publish, Version, puback, pubcomp, pubrec, pubrel, suback, subscribe,
 };
-use mproxy_tests::{FakeBroker, Link, Mosquitto, Mproxy, Process, Setup, http, server_binary};
-use tokio::process::Command;
+use mproxy_tests::{FakeBroker, Link, Mosquitto, Mproxy, Setup};
 
 use crate::deploy::assert_monitored;
-
-async fn healthcheck(admin: SocketAddr) -> i32 {
-    let mut command = Command::new(server_binary());
-    command
-        .args(["healthcheck", "--url", &format!("http://{admin}")])
-        .env_clear();
-    Process::run(command).await.0
-}
-
-#[tokio::test]
-async fn ready_as_long_as_there_is_a_broker_and_alive_without() {
-    let broker = Mosquitto::start().await;
-    let mproxy = Mproxy::before(&broker.url()).await;
-    mproxy.until_ready(true).await;
-    assert_eq!(healthcheck(mproxy.admin()).await, 0);
-    mproxy
-        .metric("mproxy_upstream_up{upstream=\"broker\"}", 1.0)
-        .await;
-
-    let stopped = broker.stop().await;
-    let body = mproxy.until_ready(false).await;
-    assert!(
-        body.contains("broker") && body.contains("refused"),
-        "{body}"
-    );
-    assert_eq!(healthcheck(mproxy.admin()).await, 1);
-    assert_eq!(http::get(mproxy.admin(), "/livez").await.status, 200);
-    mproxy
-        .metric("mproxy_upstream_up{upstream=\"broker\"}", 0.0)
-        .await;
-
-    let _broker = stopped.start().await;
-    mproxy.until_ready(true).await;
-}
 
 /// Counted when it has happened, and not when a session ends.
 #[tokio::test]

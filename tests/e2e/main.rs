@@ -23,6 +23,7 @@ mod memory;
 mod peers;
 mod prometheus;
 mod property_edit;
+mod readiness;
 mod recordings;
 mod sessions;
 mod start;

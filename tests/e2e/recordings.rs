@@ -133,7 +133,8 @@ impl Stage {
             listener(Route::FromWs, "upstream = \"broker\"\nprotocol = \"ws\""),
             listener(Route::ToWs, "upstream = \"ws-broker\""),
             format!("[upstreams.broker]\naddress = \"{}\"\n", broker.url()),
-            format!("[upstreams.ws-broker]\naddress = \"{ws_url}/mqtt\"\n"),
+            // the bytes of a session are all that comes here
+            format!("[upstreams.ws-broker]\naddress = \"{ws_url}/mqtt\"\nhealth.check = \"off\"\n"),
             "[chains.default]\nlayers = []\n".to_owned(),
             "[chains.checked]\nlayers = [\"log\", \"acl\"]\n".to_owned(),
             "[layers.log]\ntype = \"access-log\"\n".to_owned(),

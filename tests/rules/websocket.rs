@@ -1,7 +1,7 @@
 //! MQTT in WebSocket frames.
 
 use futures_util::{SinkExt, StreamExt};
-use mproxy_tests::wire::{PINGREQ, Packet, Publish, Version, connack};
+use mproxy_tests::wire::{PINGREQ, PROBE, Packet, Publish, Version, connack};
 use mproxy_tests::{FakeBroker, Link, Mproxy, http, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -84,16 +84,16 @@ async fn accept(
             }
             Ok(response)
         };
-        if let Ok(mut stream) = accept_hdr_async(stream, name).await {
-            // a probe goes away again
-            tokio::select! {
-                first = stream.next() => {
-                    if let Some(Ok(Frame::Binary(bytes))) = first {
-                        assert_eq!(bytes[0], 0x10);
-                        return (stream, asked);
-                    }
-                }
+        if let Ok(mut stream) = accept_hdr_async(stream, name).await
+            && let Some(Ok(Frame::Binary(bytes))) = stream.next().await
+        {
+            if *bytes != PROBE {
+                assert_eq!(bytes[0], 0x10);
+                return (stream, asked);
             }
+            let answer = Frame::Binary(connack(Version::V311, 0).into());
+            // it may have gone
+            let _ = stream.send(answer).await;
         }
     }
 }

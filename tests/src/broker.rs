@@ -6,7 +6,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::deadline::within;
 use crate::link::Link;
-use crate::wire::Packet;
+use crate::wire::{PROBE, Packet};
 
 /// Accepts connections, and nothing else of its own accord.
 #[derive(Debug)]
@@ -33,8 +33,8 @@ impl FakeBroker {
         format!("mqtt://{}", self.addr)
     }
 
-    /// The next connection on which something is said, before it is read. Others are probes of the
-    /// proxy, which asks whether the broker is there.
+    /// The next connection on which something is said, before it is read. Probes of the proxy, which
+    /// asks whether the broker is there, are answered and not given.
     ///
     /// # Panics
     /// If none comes.
@@ -43,11 +43,31 @@ impl FakeBroker {
         within("a session at the broker", async {
             loop {
                 let stream = self.connection().await;
-                if matches!(stream.peek(&mut [0]).await, Ok(1..)) {
+                if is_probe(&stream).await {
+                    Link::over(stream).answer_probe().await;
+                } else if matches!(stream.peek(&mut [0]).await, Ok(1..)) {
                     return Link::over(stream);
                 }
             }
         })
+    }
+
+    /// Answers the next probe of the proxy.
+    ///
+    /// # Panics
+    /// If none comes, or something else does.
+    pub async fn probed(&self) {
+        let stream = within("a probe", self.connection()).await;
+        assert!(is_probe(&stream).await, "no probe");
+        Link::over(stream).answer_probe().await;
+    }
+
+    /// Whether nobody has connected but those that were accepted.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        // asks the system: the runtime may not have heard of a connection yet
+        let next = socket2::SockRef::from(&self.listener).accept();
+        next.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
     }
 
     /// Accepts the next session with a CONNACK of success; gives its CONNECT too.
@@ -67,7 +87,7 @@ impl FakeBroker {
         format!("ws://{}/mqtt", self.addr)
     }
 
-    /// The next connection over WebSocket on which something is said. Others are probes.
+    /// The next connection over WebSocket on which something is said. Probes are answered.
     ///
     /// # Panics
     /// If none comes.
@@ -75,8 +95,10 @@ impl FakeBroker {
     pub fn ws_session(&self) -> impl Future<Output = Link> {
         within("a session at the broker", async {
             loop {
-                if let Some(link) = Link::upgraded(self.connection().await).await {
-                    return link;
+                match Link::upgraded(self.connection().await).await {
+                    Some(link) if link.is_probe() => link.answer_probe().await,
+                    Some(link) => return link,
+                    None => {}
                 }
             }
         })
@@ -96,5 +118,19 @@ impl FakeBroker {
     #[must_use]
     pub fn close(self) -> SocketAddr {
         self.addr
+    }
+}
+
+/// Whether the proxy itself is there; nothing is read.
+async fn is_probe(stream: &TcpStream) -> bool {
+    let mut room = [0; PROBE.len()];
+    loop {
+        match stream.peek(&mut room).await {
+            Ok(len @ 1..) if len < PROBE.len() && PROBE.starts_with(&room[..len]) => {
+                tokio::task::yield_now().await;
+            }
+            Ok(len) => return room[..len] == PROBE,
+            Err(_) => return false,
+        }
     }
 }

@@ -112,7 +112,7 @@ impl Line {
         for stream in [&near, &far] {
             stream.set_nodelay(true).expect("a TCP connection");
         }
-        // those that only ask whether somebody listens use no fault up
+        // one that says nothing uses no fault up
         if !matches!(near.peek(&mut [0]).await, Ok(1..)) {
             return;
         }

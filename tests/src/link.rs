@@ -14,7 +14,9 @@ use tokio_tungstenite::tungstenite::{Bytes, Message as Frame};
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async, client_async};
 
 use crate::deadline::within;
-use crate::wire::{Connect, DISCONNECT, Message, PINGREQ, PINGRESP, Packet, Version, connack};
+use crate::wire::{
+    Connect, DISCONNECT, Message, PINGREQ, PINGRESP, PROBE, Packet, Version, connack,
+};
 
 /// A connection of a client, or of a broker that a test plays.
 #[derive(Debug)]
@@ -383,6 +385,17 @@ impl Link {
             Io::Tcp(_) => panic!("no WebSocket"),
             Io::Ws(stream) => stream,
         }
+    }
+
+    /// Whether what was received is a probe of the proxy.
+    pub(crate) fn is_probe(&self) -> bool {
+        self.received == PROBE
+    }
+
+    /// As a broker: lets a probe of the proxy in. It may have gone.
+    pub(crate) async fn answer_probe(mut self) {
+        self.take().await;
+        self.try_send(&connack(Version::V311, 0)).await;
     }
 
     /// As a broker: answers the CONNECT that is to come.

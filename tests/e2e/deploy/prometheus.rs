@@ -53,6 +53,16 @@ fn rules_fire_when_they_should() {
             "MproxyUpstreamDown",
         ),
         (
+            "{reason=\"upstream_unreachable\"}",
+            "",
+            "MproxyClientsUnanswered",
+        ),
+        (
+            "{reason_code!=\"success\"}",
+            "{reason_code=\"not_authorized\"}",
+            "MproxyConnacksRefused",
+        ),
+        (
             " unless on (job, instance) mproxy_draining == 1",
             "",
             "MproxyListenerDown",

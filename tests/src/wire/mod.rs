@@ -125,5 +125,8 @@ pub const PINGREQ: [u8; 2] = [0xc0, 0];
 /// PINGRESP.
 pub const PINGRESP: [u8; 2] = [0xd0, 0];
 
+/// The CONNECT with which the proxy asks whether the broker answers.
+pub const PROBE: [u8; 14] = *b"\x10\x0c\0\x04MQTT\x04\x02\0\x0a\0\0";
+
 /// DISCONNECT: normal.
 pub const DISCONNECT: [u8; 2] = [0xe0, 0];

@@ -100,8 +100,8 @@ impl Service {
             listener = &*self.name, peer = %peer,
             "accepted"
         );
-        let logs = !self.chain.has_access_log;
-        let recorder = Arc::new(ConnectionRecorder::new(worker, metrics, logs));
+        let recorder = ConnectionRecorder::new(worker, metrics, Arc::clone(&self));
+        let recorder = Arc::new(recorder);
         let session = Session::new(peer)
             .limits(Arc::clone(&self.limits))
             .recorder(Arc::clone(&recorder) as Arc<_>)
@@ -325,6 +325,7 @@ where
                 StageProj::Running { running, recorder } => {
                     let summary = ready!(running.poll(cx));
                     recorder.closed(&summary);
+                    this.service.upstream.closed(&summary);
                     this.service.report(&summary);
                     return Poll::Ready(());
                 }

@@ -60,13 +60,13 @@ pub(crate) fn run(config: &Config, options: RunOptions) -> ExitCode {
         };
         if options.require_upstream {
             for upstream in &server.upstreams {
-                if let Err(error) = upstream.probe().await {
+                if let Err(error) = upstream.require().await {
                     tracing::error!(
                         target: "mproxy::upstream",
                         event = "error",
                         detail = %error,
                         upstream = upstream.name,
-                        "the broker cannot be reached, and --require-upstream is set"
+                        "the broker does not serve clients, and --require-upstream is set"
                     );
                     return Exit::Unavailable.into();
                 }

@@ -9,6 +9,8 @@ use mproxy_admin::{
 use mproxy_codec::{self as codec, ReasonCode};
 use mproxy_session::{self as session, Batch, CloseReason, Recorder, SessionInfo, Summary};
 
+use super::connection::Service;
+
 /// What all sessions of a worker share.
 #[derive(Debug)]
 pub(crate) struct WorkerRecorder {
@@ -24,20 +26,20 @@ pub(crate) struct WorkerRecorder {
 pub(crate) struct ConnectionRecorder {
     worker: Arc<WorkerRecorder>,
     connection: Mutex<Option<ConnectionMetrics>>,
-    /// Whether accepted sessions are reported here.
-    logs: bool,
+    /// Where the client came in.
+    service: Arc<Service>,
 }
 
 impl ConnectionRecorder {
     pub(crate) fn new(
         worker: Arc<WorkerRecorder>,
         connection: ConnectionMetrics,
-        logs: bool,
+        service: Arc<Service>,
     ) -> Self {
         Self {
             worker,
             connection: Mutex::new(Some(connection)),
-            logs,
+            service,
         }
     }
 
@@ -118,10 +120,13 @@ impl Recorder for ConnectionRecorder {
             );
         }
         if reason != ReasonCode::SUCCESS {
+            // the broker's or the proxy's own: the end of the session tells
             return;
         }
         connection.opened(version);
-        if let (true, Some(session)) = (self.logs, session) {
+        self.service.upstream.answered();
+        let logs = !self.service.chain.has_access_log;
+        if let (true, Some(session)) = (logs, session) {
             tracing::info!(
                 target: "mproxy::session",
                 event = "connect",

@@ -118,10 +118,8 @@ impl Server {
         let metrics = Metrics::new(&build, &health, workers);
         let mut upstreams = HashMap::new();
         for upstream in config.upstreams.values() {
-            let built = Upstream::new(upstream, &metrics)
+            let built = Upstream::new(upstream, &metrics, &health)
                 .map_err(|error| other("an upstream address is not valid")(error.into()))?;
-            // not ready before the first answer
-            let _unprobed = health.upstream(&upstream.name);
             upstreams.insert(upstream.name.clone(), Arc::new(built));
         }
         let slots = Slots::new(Some(capacity));
@@ -183,15 +181,10 @@ impl Server {
                 "listening"
             );
         }
-        let upstreams: Vec<_> = upstreams.into_values().collect();
-        for upstream in &upstreams {
-            let (upstream, health, stop) = (Arc::clone(upstream), health.clone(), abort.clone());
-            tokio::spawn(async move { upstream.watch(health, stop).await });
-        }
         Ok(Self {
             addresses,
             admin,
-            upstreams,
+            upstreams: upstreams.into_values().collect(),
             health,
             workers,
             drain_timeout: config.server.drain_timeout,
@@ -205,6 +198,10 @@ impl Server {
     ///
     /// Returns true when every session ended in time.
     pub(crate) async fn run(self, mut signals: watch::Receiver<u32>) -> bool {
+        for upstream in &self.upstreams {
+            let (upstream, stop) = (Arc::clone(upstream), self.abort.clone());
+            tokio::spawn(async move { upstream.watch(stop).await });
+        }
         // an error means that nobody can send a signal any more, which is as good as none
         let _ = signals.wait_for(|count| *count >= 1).await;
         tracing::info!(

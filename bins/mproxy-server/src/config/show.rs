@@ -102,6 +102,10 @@ fn upstream(upstream: &Upstream) -> Table {
     table["tcp_nodelay"] = value(upstream.tcp_nodelay);
     table["tcp_keepalive"] = duration(upstream.tcp_keepalive.unwrap_or_default());
     table["when_unreachable"] = value(upstream.when_unreachable.word());
+    let mut health = Table::new();
+    health["check"] = value(upstream.health.check.word());
+    health["interval"] = duration(upstream.health.interval);
+    table["health"] = Item::Table(health);
     table
 }
 

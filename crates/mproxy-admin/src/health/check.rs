@@ -9,8 +9,8 @@ use super::Health;
 
 /// Writes the state of one check of a [`Health`]; clones write the same check.
 ///
-/// Dropping the handle leaves the check as it was last written. A change of state is logged, a
-/// repetition is not, so a probe may write its result every time.
+/// Dropping the handle leaves the check as it was last written. A check that begins to fail or to
+/// hold is logged, a repetition is not, so a probe may write its result every time.
 #[derive(Clone)]
 pub struct CheckHandle {
     health: Health,
@@ -24,16 +24,27 @@ impl CheckHandle {
 
     /// The condition holds.
     pub fn ok(&self) {
-        self.write(State::Ok);
+        self.write(State::Ok, None);
     }
 
     /// The condition does not hold, and why: one short line without a secret, for anyone who may
     /// read `/readyz`.
     pub fn fail(&self, why: impl fmt::Display) {
-        self.write(State::Failed(one_line(&why.to_string())));
+        self.write(State::Failed(one_line(&why.to_string())), None);
     }
 
-    fn write(&self, state: State) {
+    /// Like [`fail`](Self::fail), with what an operator can do about it, for the log.
+    pub fn fail_with(&self, why: impl fmt::Display, remedy: &str) {
+        self.write(State::Failed(one_line(&why.to_string())), Some(remedy));
+    }
+
+    /// Whether the condition holds cannot be found out, because another check fails. Such a check
+    /// does not pass; nothing is logged, because the other check was.
+    pub fn skip(&self, why: impl fmt::Display) {
+        self.write(State::Skipped(one_line(&why.to_string())), None);
+    }
+
+    fn write(&self, state: State, remedy: Option<&str>) {
         let mut checks = self.health.checks();
         // Checks are never removed, so the index a handle was made with stays valid.
         let Some(check) = checks.get_mut(self.index) else {
@@ -47,19 +58,32 @@ impl CheckHandle {
         let (kind, name) = (check.kind, one_line(&check.name));
         drop(checks);
 
+        let is = |wanted: &[Kind]| wanted.contains(&kind).then_some(&*name);
+        let upstream = is(&[Kind::Upstream, Kind::Connack]);
+        let (listener, check) = (is(&[Kind::Listener]), is(&[Kind::Other]));
         match state {
             State::Failed(_) if failed_before => {}
             State::Failed(detail) => warn!(
                 target: "mproxy::health",
                 event = "check",
-                %kind,
-                %name,
-                %detail,
-                "check failed"
+                listener,
+                check,
+                detail,
+                remedy,
+                upstream,
+                "not ready: {}",
+                kind.fails()
             ),
-            State::Ok | State::Pending => {
-                info!(target: "mproxy::health", event = "check", %kind, %name, "check ok");
-            }
+            State::Ok => info!(
+                target: "mproxy::health",
+                event = "check",
+                listener,
+                check,
+                upstream,
+                "{}",
+                kind.holds()
+            ),
+            State::Skipped(_) | State::Pending => {}
         }
     }
 }
@@ -92,8 +116,33 @@ impl Check {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Listener,
+    /// A broker can be connected to.
     Upstream,
+    /// A broker answers CONNECT.
+    Connack,
     Other,
+}
+
+impl Kind {
+    /// What the log says of a check that holds.
+    const fn holds(self) -> &'static str {
+        match self {
+            Self::Listener => "the listener accepts connections",
+            Self::Upstream => "the broker can be reached",
+            Self::Connack => "the broker answers CONNECT",
+            Self::Other => "the check passes",
+        }
+    }
+
+    /// What the log says of a check that does not.
+    const fn fails(self) -> &'static str {
+        match self {
+            Self::Listener => "the listener accepts no connections",
+            Self::Upstream => "the broker cannot be reached",
+            Self::Connack => "the broker does not answer CONNECT",
+            Self::Other => "the check fails",
+        }
+    }
 }
 
 impl fmt::Display for Kind {
@@ -101,6 +150,7 @@ impl fmt::Display for Kind {
         f.write_str(match self {
             Self::Listener => "listener",
             Self::Upstream => "upstream",
+            Self::Connack => "connack",
             Self::Other => "check",
         })
     }
@@ -112,6 +162,8 @@ pub(super) enum State {
     Pending,
     Ok,
     Failed(String),
+    /// Another check fails, so this one could not be looked at.
+    Skipped(String),
 }
 
 /// Makes any text safe as part of one line: what could break or disguise the line is escaped, and

@@ -70,19 +70,17 @@ impl Health {
         self.register(Kind::Upstream, name)
     }
 
+    /// Registers that a broker answers CONNECT, which is not known yet; the same name gives the same
+    /// check. The gauge `mproxy_upstream_up` of the broker is 1 only if this check passes, too.
+    #[must_use]
+    pub fn connack(&self, name: &str) -> CheckHandle {
+        self.register(Kind::Connack, name)
+    }
+
     /// Registers any other condition of readiness; the same name gives the same check.
     #[must_use]
     pub fn check(&self, name: &str) -> CheckHandle {
         self.register(Kind::Other, name)
-    }
-
-    /// Records what a probe of a broker found: the short form for a caller that keeps no handle.
-    pub fn set_upstream(&self, name: &str, result: Result<(), String>) {
-        let check = self.upstream(name);
-        match result {
-            Ok(()) => check.ok(),
-            Err(error) => check.fail(&error),
-        }
     }
 
     /// Says whether the process drains. While it does it is not ready, but it is alive.
@@ -111,20 +109,28 @@ impl Health {
 
     /// The listeners and whether each is up.
     pub(crate) fn listeners(&self) -> Vec<(Arc<str>, bool)> {
-        self.states_of(Kind::Listener)
+        self.states_of(&[Kind::Listener])
     }
 
-    /// The brokers and whether each was reached by the last probe.
+    /// The brokers and whether each can be reached and, if that is checked, answers CONNECT.
     pub(crate) fn upstreams(&self) -> Vec<(Arc<str>, bool)> {
-        self.states_of(Kind::Upstream)
+        self.states_of(&[Kind::Upstream, Kind::Connack])
     }
 
-    fn states_of(&self, kind: Kind) -> Vec<(Arc<str>, bool)> {
-        let checks = self.checks();
-        let wanted = checks.iter().filter(|check| check.kind == kind);
-        wanted
-            .map(|check| (Arc::clone(&check.name), check.state == State::Ok))
-            .collect()
+    /// The names that have checks of these kinds, and whether all of them pass.
+    fn states_of(&self, kinds: &[Kind]) -> Vec<(Arc<str>, bool)> {
+        let mut states: Vec<(Arc<str>, bool)> = Vec::new();
+        for check in &*self.checks() {
+            if !kinds.contains(&check.kind) {
+                continue;
+            }
+            let passes = check.state == State::Ok;
+            match states.iter_mut().find(|(name, _)| *name == check.name) {
+                Some((_, all)) => *all &= passes,
+                None => states.push((Arc::clone(&check.name), passes)),
+            }
+        }
+        states
     }
 
     fn register(&self, kind: Kind, name: &str) -> CheckHandle {
@@ -165,6 +171,21 @@ mod tests {
         assert_eq!(health.listeners(), [("mqtt".into(), false)]);
     }
 
+    /// A broker that accepts connections and answers no CONNECT was up: every client was refused,
+    /// and no alert fired.
+    #[test]
+    fn a_broker_that_does_not_answer_connect_is_not_up() {
+        let health = Health::new();
+        health.upstream("broker").ok();
+        health.connack("broker").fail("timed out");
+        assert_eq!(health.upstreams(), [("broker".into(), false)]);
+        health.connack("broker").ok();
+        assert_eq!(health.upstreams(), [("broker".into(), true)]);
+        health.connack("broker").skip("no connection");
+        health.upstream("broker").fail("connection refused");
+        assert_eq!(health.upstreams(), [("broker".into(), false)]);
+    }
+
     #[test]
     fn nothing_registered_is_not_ready() {
         assert!(!Health::new().readiness().is_ready());
@@ -174,7 +195,7 @@ mod tests {
     fn draining_overrides_everything_and_can_be_undone() {
         let health = Health::new();
         health.listener("mqtt").ok();
-        health.set_upstream("broker", Ok(()));
+        health.upstream("broker").ok();
         assert!(health.readiness().is_ready());
         health.set_draining(true);
         assert!(!health.readiness().is_ready());

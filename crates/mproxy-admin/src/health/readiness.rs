@@ -24,7 +24,9 @@ impl Readiness {
         }
         for check in checks {
             let name = match check.kind {
-                Kind::Listener | Kind::Upstream => format!("{} {}", check.kind, check.name),
+                Kind::Listener | Kind::Upstream | Kind::Connack => {
+                    format!("{} {}", check.kind, check.name)
+                }
                 Kind::Other => check.name.to_string(),
             };
             let name = one_line(&name);
@@ -34,6 +36,7 @@ impl Readiness {
                 State::Ok => report.ok(&name),
                 State::Pending => report.failed(&name, "not checked yet"),
                 State::Failed(why) => report.failed(&name, why),
+                State::Skipped(why) => report.failed(&name, &format!("not checked: {why}")),
             }
         }
         if draining {
@@ -97,12 +100,14 @@ mod tests {
         health
             .upstream("broker")
             .fail("connection refused (3 of 3)");
+        health.connack("broker").skip("no connection");
         let _pending = health.check("auth backend");
         health.set_draining(true);
         assert_eq!(
             health.readiness().to_string(),
             "[-]listener ws: address in use\n\
              [-]upstream broker: connection refused (3 of 3)\n\
+             [-]connack broker: not checked: no connection\n\
              [-]auth backend: not checked yet\n\
              [-]draining\n\
              readyz check failed\n"

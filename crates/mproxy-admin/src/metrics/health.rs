@@ -41,7 +41,7 @@ impl collector::Collector for Collector {
             &mut encoder,
             (
                 "mproxy_upstream_up",
-                "1 while the upstream passes its health check.",
+                "1 while the upstream passes its health checks.",
             ),
             "upstream",
             &self.health.upstreams(),

@@ -41,6 +41,12 @@ impl UpstreamMetrics {
             open: self.series.open.clone(),
         }
     }
+
+    /// How many connections to the broker are open.
+    #[must_use]
+    pub fn open(&self) -> u64 {
+        u64::try_from(self.series.open.get()).unwrap_or(0)
+    }
 }
 
 /// One open connection to a broker; dropping it counts it out.

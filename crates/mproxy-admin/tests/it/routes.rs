@@ -39,8 +39,7 @@ async fn ready_when_listeners_and_broker_are() {
         );
     }
 
-    port.health
-        .set_upstream("broker", Err("connection refused".to_owned()));
+    port.health.upstream("broker").fail("connection refused");
     let answer = port.get("/readyz").await;
     assert_eq!(answer.status, 503);
     assert!(
@@ -49,7 +48,7 @@ async fn ready_when_listeners_and_broker_are() {
             .contains("[-]upstream broker: connection refused\n")
     );
 
-    port.health.set_upstream("broker", Ok(()));
+    port.health.upstream("broker").ok();
     port.get("/readyz").await.assert(200, "ok\n");
 }
 

@@ -19,7 +19,7 @@ pub(crate) use property_edit::{PropertyEditFile, ToClientFile};
 pub(crate) use server::{AdminFile, LogFile, ServerFile};
 pub(crate) use setting::{Listing, Located, Raw, Setting};
 pub(crate) use topic_map::{MapRuleFile, SuperFile, TopicMapFile};
-pub(crate) use upstream::UpstreamFile;
+pub(crate) use upstream::{HealthFile, UpstreamFile};
 
 use super::scalar::FormatVersion;
 use schemars::JsonSchema;

@@ -1,7 +1,7 @@
 //! `[upstreams.NAME]`.
 
 use super::Setting;
-use crate::config::model::{UpstreamAddress, WhenUnreachable};
+use crate::config::model::{HealthCheck, UpstreamAddress, WhenUnreachable};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::time::Duration;
@@ -32,4 +32,22 @@ pub(crate) struct UpstreamFile {
     /// some clients take as final.
     #[schemars(extend("default" = "close"))]
     pub(crate) when_unreachable: Setting<WhenUnreachable>,
+    /// How mproxy finds out whether the broker serves clients, for /readyz.
+    pub(crate) health: HealthFile,
+}
+
+/// How mproxy finds out whether the broker serves clients, for /readyz.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(inline)]
+pub(crate) struct HealthFile {
+    /// "session": the broker must answer CONNECT; mproxy sends one of its own at start and when
+    /// clients get no answer. "tcp": the broker must accept a connection every `interval`.
+    /// "off": /readyz does not look at the broker.
+    #[schemars(extend("default" = "session"))]
+    pub(crate) check: Setting<HealthCheck>,
+    /// "tcp": time between two connections. "session": longest time between two attempts while
+    /// the broker does not answer.
+    #[schemars(extend("default" = "5s"))]
+    pub(crate) interval: Setting<Duration>,
 }

@@ -31,7 +31,9 @@ pub(crate) use rate::Rate;
 pub(crate) use server::{Admin, DrainNotice, DrainWills, Log, LogFormat, Server};
 pub(crate) use template::{Placeholder, Template};
 pub(crate) use topic_map::{TopicMap, TopicMapRule};
-pub(crate) use upstream::{Upstream, UpstreamAddress, WhenUnreachable};
+pub(crate) use upstream::{
+    HealthCheck, Upstream, UpstreamAddress, UpstreamHealth, WhenUnreachable,
+};
 pub(crate) use vendor::VendorForm;
 
 use std::collections::BTreeMap;

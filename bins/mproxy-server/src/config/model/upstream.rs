@@ -23,6 +23,8 @@ pub(crate) struct Upstream {
     pub(crate) tcp_keepalive: Option<Duration>,
     /// What clients see when it does not answer their CONNECT.
     pub(crate) when_unreachable: WhenUnreachable,
+    /// How readiness learns whether the broker serves clients.
+    pub(crate) health: UpstreamHealth,
 }
 
 /// What clients see when the broker does not answer their CONNECT.
@@ -37,6 +39,34 @@ pub(crate) enum WhenUnreachable {
 impl Choice for WhenUnreachable {
     const ALL: &'static [(&'static str, Self)] =
         &[("close", Self::Close), ("connack", Self::Connack)];
+}
+
+/// `[upstreams.NAME.health]`: how readiness learns whether a broker serves clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct UpstreamHealth {
+    /// What the broker must do.
+    pub(crate) check: HealthCheck,
+    /// How often a connection is tried, or the longest pause between attempts that fail.
+    pub(crate) interval: Duration,
+}
+
+/// What a broker must do to count as healthy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HealthCheck {
+    /// Nothing: it is not looked at.
+    Off,
+    /// Accept connections.
+    Tcp,
+    /// Answer CONNECT with CONNACK.
+    Session,
+}
+
+impl Choice for HealthCheck {
+    const ALL: &'static [(&'static str, Self)] = &[
+        ("off", Self::Off),
+        ("tcp", Self::Tcp),
+        ("session", Self::Session),
+    ];
 }
 
 /// Where a broker is, and how MQTT is carried there.

@@ -9,8 +9,9 @@ pub(crate) use section::Section;
 use self::reserved::reserved_type;
 use super::context::Context;
 use super::file::{
-    AccessLogFile, AclFile, ChainFile, ClientIdFile, File, LayerFile, ListenerFile, Located,
-    MapRuleFile, PropertyEditFile, RuleFile, SuperFile, ToClientFile, TopicMapFile, UpstreamFile,
+    AccessLogFile, AclFile, ChainFile, ClientIdFile, File, HealthFile, LayerFile, ListenerFile,
+    Located, MapRuleFile, PropertyEditFile, RuleFile, SuperFile, ToClientFile, TopicMapFile,
+    UpstreamFile,
 };
 use super::scalar::{closest, quoted};
 use crate::diagnostics::Diagnostic;
@@ -46,7 +47,7 @@ pub(super) fn read(cx: &mut Context, mut root: Table<'_>) -> File {
     File {
         server: cx.optional(server),
         listeners: listeners.into_iter().map(|it| listener(cx, it)).collect(),
-        upstreams: named(cx, upstreams, |cx, it| Some(cx.section::<UpstreamFile>(it))),
+        upstreams: named(cx, upstreams, |cx, it| Some(upstream(cx, it))),
         chains: named(cx, chains, |cx, it| Some(cx.section::<ChainFile>(it))),
         layers: named(cx, layers, layer),
         admin: cx.optional(admin),
@@ -63,6 +64,14 @@ fn listener(cx: &mut Context, mut table: Table<'_>) -> Located<ListenerFile> {
         ..cx.section(table)
     };
     Located { span, value }
+}
+
+fn upstream(cx: &mut Context, mut table: Table<'_>) -> UpstreamFile {
+    let health = cx.take_table(&mut table, "health");
+    UpstreamFile {
+        health: cx.optional::<HealthFile>(health),
+        ..cx.section(table)
+    }
 }
 
 fn layer(cx: &mut Context, mut table: Table<'_>) -> Option<LayerFile> {

@@ -73,11 +73,6 @@ const RESERVED: &[(Section, &str, &str)] = &[
         "remove it; credentials are passed on",
     ),
     (
-        Section::Upstream,
-        "health",
-        "remove it; /readyz of the admin port looks at the broker",
-    ),
-    (
         Section::AccessLog,
         "output",
         "remove it; lines go to the log of the process",

@@ -4,9 +4,9 @@ use super::fields::keys_of;
 use super::reserved::{renamed, reserved};
 use crate::config::context::Context;
 use crate::config::file::{
-    AccessLogFile, AclFile, AdminFile, ChainFile, ClientIdFile, File, LimitsFile, ListenerFile,
-    LogFile, MapRuleFile, PropertyEditFile, RuleFile, ServerFile, SuperFile, ToClientFile,
-    TopicMapFile, UpstreamFile,
+    AccessLogFile, AclFile, AdminFile, ChainFile, ClientIdFile, File, HealthFile, LimitsFile,
+    ListenerFile, LogFile, MapRuleFile, PropertyEditFile, RuleFile, ServerFile, SuperFile,
+    ToClientFile, TopicMapFile, UpstreamFile,
 };
 use crate::config::scalar::{closest, quoted};
 use crate::diagnostics::Diagnostic;
@@ -23,6 +23,7 @@ pub(crate) enum Section {
     Listener,
     Limits,
     Upstream,
+    Health,
     Chain,
     AccessLog,
     Acl,
@@ -44,12 +45,13 @@ pub(super) trait Keys: DeserializeOwned + Default {
 }
 
 /// Every section, with its header as one writes it.
-const HEADERS: [(Section, &str); 17] = [
+const HEADERS: [(Section, &str); 18] = [
     (Section::Root, "the top of the file"),
     (Section::Server, "[server]"),
     (Section::Listener, "[[listeners]]"),
     (Section::Limits, "[listeners.limits]"),
     (Section::Upstream, "[upstreams.NAME]"),
+    (Section::Health, "[upstreams.NAME.health]"),
     (Section::Chain, "[chains.NAME]"),
     (Section::AccessLog, "[layers.NAME] of type \"access-log\""),
     (Section::Acl, "[layers.NAME] of type \"acl\""),
@@ -79,6 +81,7 @@ impl Section {
             Self::Listener => keys_of::<ListenerFile>(),
             Self::Limits => keys_of::<LimitsFile>(),
             Self::Upstream => keys_of::<UpstreamFile>(),
+            Self::Health => keys_of::<HealthFile>(),
             Self::Chain => keys_of::<ChainFile>(),
             Self::AccessLog => keys_of::<AccessLogFile>(),
             Self::Acl => keys_of::<AclFile>(),
@@ -175,6 +178,7 @@ sections! {
     ListenerFile => Listener,
     LimitsFile => Limits,
     UpstreamFile => Upstream,
+    HealthFile => Health,
     ChainFile => Chain,
     AccessLogFile => AccessLog,
     AclFile => Acl,

@@ -19,6 +19,9 @@ const BUFFER_MIN: u64 = 4 << 10;
 /// The largest one: what a single connection may take of the memory.
 const BUFFER_MAX: u64 = 1 << 30;
 
+/// The shortest time between two health checks of a broker: each is a connection that it logs.
+const HEALTH_INTERVAL_MIN: Duration = Duration::from_millis(100);
+
 /// A time in which something must happen.
 pub(super) fn timeout(duration: &Duration) -> Result<(), Problem> {
     match duration.is_zero() {
@@ -38,6 +41,17 @@ pub(super) fn tcp_keepalive(duration: &Duration) -> Result<(), Problem> {
             "a keep-alive of less than a second",
             "at least \"1s\", or \"0s\" for never",
         )),
+    }
+}
+
+/// The time between two health checks of a broker.
+pub(super) fn health_interval(interval: &Duration) -> Result<(), Problem> {
+    match *interval < HEALTH_INTERVAL_MIN {
+        true => Err(Problem::new(
+            "a health check more than ten times a second",
+            "at least \"100ms\"; check = \"off\" for no check at all",
+        )),
+        false => Ok(()),
     }
 }
 

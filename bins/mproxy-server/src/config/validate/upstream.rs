@@ -2,8 +2,10 @@
 
 use super::{Named, bounds};
 use crate::config::context::Context;
-use crate::config::file::{Located, UpstreamFile};
-use crate::config::model::{Upstream, UpstreamAddress, WhenUnreachable};
+use crate::config::file::{HealthFile, Located, UpstreamFile};
+use crate::config::model::{
+    HealthCheck, Upstream, UpstreamAddress, UpstreamHealth, WhenUnreachable,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,5 +45,14 @@ fn upstream(cx: &mut Context, name: &str, file: &UpstreamFile) -> Upstream {
         tcp_nodelay: cx.value(&file.tcp_nodelay, true),
         tcp_keepalive: Some(keepalive).filter(|it| !it.is_zero()),
         when_unreachable: cx.value(&file.when_unreachable, WhenUnreachable::Close),
+        health: health(cx, &file.health),
+    }
+}
+
+fn health(cx: &mut Context, file: &HealthFile) -> UpstreamHealth {
+    let interval = Duration::from_secs(5);
+    UpstreamHealth {
+        check: cx.value(&file.check, HealthCheck::Session),
+        interval: cx.checked(&file.interval, interval, bounds::health_interval),
     }
 }

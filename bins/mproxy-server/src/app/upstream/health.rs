@@ -1,0 +1,346 @@
+//! Whether a broker serves clients: what sessions and probes report goes in, when to probe and what
+//! readiness says comes out. Pure: it opens no sockets and reads no clock.
+//!
+//! ```text
+//!             probe or session answered
+//!  Unknown ------------------------------> Up <--------------------.
+//!     |                                    | a session fails:      | probe or session answered
+//!     | probe failed                       | one probe, at once    |
+//!     '--------------> Down <--------------'                       |
+//!                       | probes, less and less often              |
+//!                       '------------------------------------------'
+//! ```
+
+use std::time::{Duration, Instant};
+
+use super::probe::Failure;
+
+/// How many CONNECTs in a row without CONNACK raise a doubt.
+///
+/// Clients cannot make the proxy unready: a CONNECT at which the broker closes the connection is
+/// sent as often as one likes, so it starts a probe, and the probe decides.
+const DOUBTFUL: u32 = 3;
+
+/// The first pause after a probe that failed, and the least time between two probes.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What a session tells about its broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The broker sent CONNACK, whatever it said.
+    Answered,
+    /// The broker could not be connected to.
+    Unreachable,
+    /// The broker was connected to, and no CONNACK came.
+    Unanswered,
+    /// The broker closed the connection of a client that it had let in, and it was the last one.
+    LastClosed,
+}
+
+/// What is known about a broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Neither a session nor a probe has ended yet.
+    Unknown,
+    /// It serves clients.
+    Up,
+    /// It does not, as a probe found out.
+    Down(Failure),
+}
+
+/// The health of one broker.
+#[derive(Debug)]
+pub(super) struct BrokerHealth {
+    /// Whether CONNACK counts (`check = "session"`), or only that a connection opens ("tcp").
+    asks: bool,
+    interval: Duration,
+    verdict: Verdict,
+    /// When to probe; `None` while a probe runs, and while there is no reason to.
+    due: Option<Instant>,
+    probing: bool,
+    last_probe: Option<Instant>,
+    /// Probes that failed in a row.
+    failures: u32,
+    /// CONNECTs of clients in a row without CONNACK.
+    unanswered: u32,
+}
+
+impl BrokerHealth {
+    /// Nothing is known, so the first probe is due.
+    pub(super) fn new(asks: bool, interval: Duration, now: Instant) -> Self {
+        Self {
+            asks,
+            interval,
+            verdict: Verdict::Unknown,
+            due: Some(now),
+            probing: false,
+            last_probe: None,
+            failures: 0,
+            unanswered: 0,
+        }
+    }
+
+    /// What is known.
+    pub(super) fn verdict(&self) -> &Verdict {
+        &self.verdict
+    }
+
+    /// When to probe; `None` for not before something happens.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Whether a probe runs whose result still matters.
+    pub(super) fn is_probing(&self) -> bool {
+        self.probing
+    }
+
+    /// How many CONNECTs of clients had no CONNACK, if they are enough to be worth a word.
+    pub(super) fn unanswered(&self) -> Option<u32> {
+        Some(self.unanswered).filter(|count| *count >= DOUBTFUL)
+    }
+
+    /// A session reports. True when this changes what there is to do or to say.
+    pub(super) fn session(&mut self, outcome: Outcome, now: Instant) -> bool {
+        match outcome {
+            Outcome::Answered => {
+                let is_news = self.probing
+                    || self.verdict != Verdict::Up
+                    || (self.asks && self.due.is_some());
+                self.up(now);
+                is_news
+            }
+            Outcome::Unreachable | Outcome::LastClosed => self.doubt(now),
+            Outcome::Unanswered => {
+                self.unanswered = self.unanswered.saturating_add(1);
+                self.asks && self.unanswered >= DOUBTFUL && self.doubt(now)
+            }
+        }
+    }
+
+    /// A probe begins.
+    pub(super) fn probe(&mut self, now: Instant) {
+        self.probing = true;
+        self.last_probe = Some(now);
+        self.due = None;
+    }
+
+    /// The probe has ended. It no longer matters if a session was answered meanwhile.
+    pub(super) fn probed(&mut self, result: Result<(), Failure>, now: Instant) {
+        if !self.probing {
+            return;
+        }
+        match result {
+            Ok(()) => self.up(now),
+            Err(failure) => {
+                self.probing = false;
+                self.verdict = Verdict::Down(failure);
+                self.due = Some(now + self.pause());
+                self.failures = self.failures.saturating_add(1);
+            }
+        }
+    }
+
+    fn up(&mut self, now: Instant) {
+        self.verdict = Verdict::Up;
+        self.probing = false;
+        self.failures = 0;
+        self.unanswered = 0;
+        // a broker that is asked although nothing is wrong writes a line each time
+        self.due = (!self.asks).then(|| now + self.interval);
+    }
+
+    /// Moves the next probe forward. While the broker is down, probes follow each other anyway.
+    fn doubt(&mut self, now: Instant) -> bool {
+        if self.verdict != Verdict::Up || self.probing {
+            return false;
+        }
+        let soonest = self.last_probe.map_or(now, |last| now.max(last + PAUSE));
+        if self.due.is_some_and(|due| due <= soonest) {
+            return false;
+        }
+        self.due = Some(soonest);
+        true
+    }
+
+    /// A second, then twice as long each time, up to the interval.
+    fn pause(&self) -> Duration {
+        PAUSE
+            .saturating_mul(2u32.saturating_pow(self.failures))
+            .min(self.interval)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_secs(5);
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn failure() -> Failure {
+        Failure::unanswered("closed", "see its log")
+    }
+
+    /// A broker that has answered its first probe, and the time after that.
+    fn up(asks: bool) -> (BrokerHealth, Instant) {
+        let now = Instant::now();
+        let mut health = BrokerHealth::new(asks, INTERVAL, now);
+        assert_eq!(health.due(), Some(now));
+        health.probe(now);
+        health.probed(Ok(()), now);
+        (health, now + 10 * SECOND)
+    }
+
+    #[test]
+    fn nothing_is_known_before_the_first_answer() {
+        let now = Instant::now();
+        let mut health = BrokerHealth::new(true, INTERVAL, now);
+        assert_eq!(*health.verdict(), Verdict::Unknown);
+        // clients that fail say nothing that the probe would not say
+        assert!(!health.session(Outcome::Unreachable, now));
+        assert_eq!(health.due(), Some(now));
+        health.probe(now);
+        assert!(health.is_probing());
+        health.probed(Ok(()), now);
+        assert_eq!(*health.verdict(), Verdict::Up);
+    }
+
+    /// mosquitto logged two lines for each probe: 24 a minute, with no client at all.
+    #[test]
+    fn a_broker_that_has_answered_is_left_alone() {
+        let (mut health, now) = up(true);
+        assert_eq!(health.due(), None);
+        assert!(!health.session(Outcome::Answered, now));
+        assert_eq!(health.due(), None);
+    }
+
+    #[test]
+    fn a_failed_dial_and_the_last_connection_closed_are_doubts() {
+        for outcome in [Outcome::Unreachable, Outcome::LastClosed] {
+            let (mut health, now) = up(true);
+            assert!(health.session(outcome, now));
+            assert_eq!(health.due(), Some(now));
+            assert_eq!(*health.verdict(), Verdict::Up, "the probe decides");
+            // the next one finds the probe on its way
+            assert!(!health.session(outcome, now));
+        }
+    }
+
+    #[test]
+    fn three_connects_in_a_row_without_connack_are_a_doubt() {
+        let (mut health, now) = up(true);
+        for _ in 0..2 {
+            assert!(!health.session(Outcome::Unanswered, now));
+        }
+        health.session(Outcome::Answered, now);
+        for _ in 0..2 {
+            assert!(!health.session(Outcome::Unanswered, now));
+        }
+        assert_eq!((health.due(), health.unanswered()), (None, None));
+        assert!(health.session(Outcome::Unanswered, now));
+        assert_eq!((health.due(), health.unanswered()), (Some(now), Some(3)));
+        assert_eq!(*health.verdict(), Verdict::Up);
+    }
+
+    #[test]
+    fn a_client_alone_cannot_make_a_broker_unhealthy_that_answers_probes() {
+        let (mut health, mut now) = up(true);
+        let mut probes = 0;
+        for _ in 0..10 {
+            health.session(Outcome::Unanswered, now);
+            if health.due().is_some_and(|due| due <= now) {
+                health.probe(now);
+                health.probed(Ok(()), now);
+                probes += 1;
+            }
+            assert_eq!(*health.verdict(), Verdict::Up);
+            now += SECOND;
+        }
+        assert_eq!(probes, 3);
+    }
+
+    /// Nor can it make the proxy connect to the broker more than once a second.
+    #[test]
+    fn doubts_that_follow_each_other_make_one_probe_a_second() {
+        let (mut health, now) = up(true);
+        health.session(Outcome::Unreachable, now);
+        health.probe(now);
+        health.probed(Ok(()), now);
+        let soon = now + SECOND / 10;
+        assert!(health.session(Outcome::Unreachable, soon));
+        assert_eq!(health.due(), Some(now + SECOND));
+    }
+
+    #[test]
+    fn probes_that_fail_follow_each_other_up_to_the_interval() {
+        let (mut health, mut now) = up(true);
+        health.session(Outcome::LastClosed, now);
+        for pause in [1, 2, 4, 5, 5] {
+            assert_eq!(health.due(), Some(now));
+            health.probe(now);
+            health.probed(Err(failure()), now);
+            assert_eq!(*health.verdict(), Verdict::Down(failure()));
+            now += pause * SECOND;
+        }
+        health.probe(now);
+        health.probed(Ok(()), now);
+        assert_eq!(health.due(), None);
+        // it begins anew
+        health.session(Outcome::LastClosed, now + 10 * SECOND);
+        health.probe(now + 10 * SECOND);
+        health.probed(Err(failure()), now + 10 * SECOND);
+        assert_eq!(health.due(), Some(now + 11 * SECOND));
+    }
+
+    #[test]
+    fn a_session_that_is_answered_ends_the_probing_at_once() {
+        let (mut health, now) = up(true);
+        health.session(Outcome::LastClosed, now);
+        health.probe(now);
+        health.probed(Err(failure()), now);
+        health.probe(now + SECOND);
+        assert!(health.session(Outcome::Answered, now + SECOND));
+        assert!(!health.is_probing());
+        assert_eq!(*health.verdict(), Verdict::Up);
+        // what the probe says now is old
+        health.probed(Err(failure()), now + 2 * SECOND);
+        assert_eq!(*health.verdict(), Verdict::Up);
+        assert_eq!(health.due(), None);
+    }
+
+    #[test]
+    fn a_doubt_goes_when_a_session_is_answered_first() {
+        let (mut health, now) = up(true);
+        health.session(Outcome::Unreachable, now);
+        assert!(health.session(Outcome::Answered, now));
+        assert_eq!(health.due(), None);
+    }
+
+    #[test]
+    fn connections_are_tried_every_interval_unless_a_session_had_one() {
+        let (mut health, now) = up(false);
+        assert_eq!(health.due(), Some(now - 10 * SECOND + INTERVAL));
+        assert!(!health.session(Outcome::Answered, now));
+        assert_eq!(health.due(), Some(now + INTERVAL));
+        // CONNACK is not what is checked
+        for _ in 0..5 {
+            assert!(!health.session(Outcome::Unanswered, now));
+        }
+        assert_eq!(health.due(), Some(now + INTERVAL));
+        assert!(health.session(Outcome::Unreachable, now));
+        assert_eq!(health.due(), Some(now));
+    }
+
+    #[test]
+    fn a_short_interval_is_the_pause_from_the_beginning() {
+        let now = Instant::now();
+        let short = Duration::from_millis(200);
+        let mut health = BrokerHealth::new(true, short, now);
+        for _ in 0..100 {
+            health.probe(now);
+            health.probed(Err(failure()), now);
+            assert_eq!(health.due(), Some(now + short));
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! The brokers: how they are dialled, and whether they serve clients.
+
+mod health;
+mod probe;
+mod session;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use mproxy_admin::{CheckHandle, DialResult, Health, Metrics, UpstreamConnection, UpstreamMetrics};
+use mproxy_codec::Version;
+use mproxy_session::Summary;
+use mproxy_transport::{
+    AddrError, DialCause, DialError, DialOptions, Dialer, Stream, Subprotocol, TcpOptions,
+};
+use tokio::sync::Notify;
+use tokio::time::sleep_until;
+use tokio_util::sync::CancellationToken;
+
+use self::health::{BrokerHealth, Outcome, Verdict};
+pub(crate) use self::probe::Failure;
+use crate::config::{self, HealthCheck};
+
+/// A broker, for all sessions.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    pub(crate) name: String,
+    dialer: Dialer,
+    metrics: UpstreamMetrics,
+    /// How long a probe waits for CONNACK.
+    limit: Duration,
+    /// `None`: nobody looks.
+    watched: Option<Watched>,
+}
+
+/// A broker whose health is looked at.
+#[derive(Debug)]
+struct Watched {
+    health: Mutex<BrokerHealth>,
+    /// Sessions have changed what is to be done.
+    changed: Notify,
+    reached: CheckHandle,
+    /// `None`: a connection is enough.
+    answers: Option<CheckHandle>,
+}
+
+impl Upstream {
+    /// Prepares to dial a broker. Unless its health is off, it is not ready before it was heard of.
+    ///
+    /// # Errors
+    /// An address that the transport does not take; the configuration has checked it before.
+    pub(crate) fn new(
+        config: &config::Upstream,
+        metrics: &Metrics,
+        health: &Health,
+    ) -> Result<Self, AddrError> {
+        let tcp = TcpOptions::default()
+            .nodelay(config.tcp_nodelay)
+            .keepalive(config.tcp_keepalive);
+        let options = DialOptions::default()
+            .connect_timeout(config.connect_timeout)
+            .tcp(tcp);
+        Ok(Self {
+            name: config.name.clone(),
+            dialer: Dialer::new(config.address.to_string().parse()?, options),
+            metrics: metrics.upstream(&config.name),
+            limit: probe::limit(config.health.interval),
+            watched: Watched::new(config, health),
+        })
+    }
+
+    /// Connects to the broker for a session.
+    ///
+    /// # Errors
+    /// Why it cannot be reached.
+    pub(crate) async fn dial(
+        &self,
+        version: Version,
+    ) -> Result<(Stream, UpstreamConnection), DialError> {
+        let subprotocol = match version {
+            Version::V31 => Subprotocol::MqttV31,
+            Version::V311 | Version::V5 => Subprotocol::Mqtt,
+        };
+        let started = Instant::now();
+        let outcome = self.dialer.dial(subprotocol).await;
+        let result = match &outcome {
+            Ok(_) => DialResult::Success,
+            Err(error) => match error.cause() {
+                DialCause::Refused => DialResult::Refused,
+                DialCause::TimedOut => DialResult::Timeout,
+                DialCause::Resolve(_) => DialResult::Unreachable,
+                DialCause::Handshake(_) => DialResult::WebsocketHandshake,
+                _ => DialResult::Error,
+            },
+        };
+        self.metrics.dialled(result, started.elapsed());
+        if outcome.is_err() {
+            self.report(Outcome::Unreachable);
+        }
+        Ok((outcome?, self.metrics.opened()))
+    }
+
+    /// A session got CONNACK from the broker.
+    pub(crate) fn answered(&self) {
+        self.report(Outcome::Answered);
+    }
+
+    /// A session is over, and its connection to the broker is closed.
+    pub(crate) fn closed(&self, summary: &Summary) {
+        if let Some(outcome) = session::outcome(summary, || self.metrics.open() == 0) {
+            self.report(outcome);
+        }
+    }
+
+    fn report(&self, outcome: Outcome) {
+        let Some(watched) = &self.watched else {
+            return;
+        };
+        if watched.lock().session(outcome, Instant::now()) {
+            watched.changed.notify_one();
+        }
+    }
+
+    /// Asks the broker once, and takes the answer for readiness.
+    ///
+    /// # Errors
+    /// Why it does not serve clients.
+    pub(crate) async fn require(&self) -> Result<(), Failure> {
+        let Some(watched) = &self.watched else {
+            return Ok(self.dialer.dial(Subprotocol::Mqtt).await.map(drop)?);
+        };
+        watched.lock().probe(Instant::now());
+        let result = self.probe(watched).await;
+        watched.lock().probed(result.clone(), Instant::now());
+        result
+    }
+
+    /// Keeps readiness informed until it is told to stop.
+    pub(crate) async fn watch(&self, stop: CancellationToken) {
+        if let Some(watched) = &self.watched {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = self.keep_informed(watched) => {}
+            }
+        }
+    }
+
+    async fn keep_informed(&self, watched: &Watched) {
+        loop {
+            watched.publish();
+            let due = watched.lock().due();
+            match due {
+                None => watched.changed.notified().await,
+                Some(due) if due > Instant::now() => tokio::select! {
+                    () = watched.changed.notified() => {}
+                    () = sleep_until(due.into()) => {}
+                },
+                Some(_) => {
+                    watched.lock().probe(Instant::now());
+                    tokio::select! {
+                        result = self.probe(watched) => {
+                            watched.lock().probed(result, Instant::now());
+                        }
+                        () = watched.answered() => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Connects, and asks for a CONNACK if that is what is checked. Not counted: metrics of dials are
+    /// about clients.
+    async fn probe(&self, watched: &Watched) -> Result<(), Failure> {
+        let stream = self.dialer.dial(Subprotocol::Mqtt).await?;
+        let result = match &watched.answers {
+            Some(_) => probe::ask(stream, self.limit).await,
+            None => Ok(()),
+        };
+        let failure = result.as_ref().err();
+        tracing::debug!(
+            target: "mproxy::health",
+            upstream = self.name,
+            error = failure.map(tracing::field::display),
+            "probed"
+        );
+        result
+    }
+}
+
+impl Watched {
+    fn new(config: &config::Upstream, health: &Health) -> Option<Self> {
+        let asks = match config.health.check {
+            HealthCheck::Off => return None,
+            HealthCheck::Tcp => false,
+            HealthCheck::Session => true,
+        };
+        let interval = config.health.interval;
+        Some(Self {
+            health: Mutex::new(BrokerHealth::new(asks, interval, Instant::now())),
+            changed: Notify::new(),
+            reached: health.upstream(&config.name),
+            answers: asks.then(|| health.connack(&config.name)),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BrokerHealth> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until a session makes the probe that is under way superfluous.
+    async fn answered(&self) {
+        while self.lock().is_probing() {
+            self.changed.notified().await;
+        }
+    }
+
+    /// Writes what is known where `/readyz` and the metrics read it.
+    fn publish(&self) {
+        let (verdict, unanswered) = {
+            let health = self.lock();
+            (health.verdict().clone(), health.unanswered())
+        };
+        let answers = self.answers.as_ref();
+        match verdict {
+            Verdict::Unknown => {}
+            Verdict::Up => {
+                self.reached.ok();
+                answers.inspect(|it| it.ok());
+            }
+            Verdict::Down(failure) if failure.is_reached => {
+                self.reached.ok();
+                let why = match unanswered {
+                    Some(count) => format!("{count} CONNECTs in a row without CONNACK: {failure}"),
+                    None => failure.to_string(),
+                };
+                answers.inspect(|it| it.fail_with(why, failure.remedy));
+            }
+            Verdict::Down(failure) => {
+                self.reached.fail_with(&failure, failure.remedy);
+                answers.inspect(|it| it.skip("no connection"));
+            }
+        }
+    }
+}

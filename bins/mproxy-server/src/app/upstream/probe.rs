@@ -1,0 +1,238 @@
+//! A CONNECT of the proxy's own: does the broker answer?
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use mproxy_codec::Foreign;
+use mproxy_transport::{DialCause, DialError};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
+
+/// MQTT 3.1.1, clean session, keep alive 10 s, no client identifier: what every broker can read, and
+/// what leaves nothing behind. Whether the broker lets it in does not matter.
+const CONNECT: [u8; 14] = *b"\x10\x0c\0\x04MQTT\x04\x02\0\x0a\0\0";
+
+/// DISCONNECT.
+const DISCONNECT: [u8; 2] = [0xe0, 0];
+
+/// Type and length of the first packet, and enough to tell other protocols apart.
+const ENOUGH: usize = 4;
+
+/// Why a broker does not serve clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// Whether the broker could be connected to.
+    pub(super) is_reached: bool,
+    why: String,
+    /// What an operator can do.
+    pub(crate) remedy: &'static str,
+}
+
+impl Failure {
+    /// The broker was connected to and does not speak MQTT.
+    pub(super) fn unanswered(why: impl Into<String>, remedy: &'static str) -> Self {
+        Self {
+            is_reached: true,
+            why: why.into(),
+            remedy,
+        }
+    }
+}
+
+/// Short: it is part of a line that says which broker this is about.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+impl From<DialError> for Failure {
+    fn from(error: DialError) -> Self {
+        Self {
+            is_reached: false,
+            remedy: match error.cause() {
+                DialCause::Refused => "start the broker, or correct upstreams.NAME.address",
+                DialCause::TimedOut => {
+                    "check upstreams.NAME.address, and that no firewall stands between"
+                }
+                DialCause::Resolve(_) => "correct the host name in upstreams.NAME.address",
+                DialCause::Handshake(_) => {
+                    "check that upstreams.NAME.address is a WebSocket listener, with the right path"
+                }
+                _ => "see the error",
+            },
+            why: error.to_string(),
+        }
+    }
+}
+
+/// How long the broker may take to answer. A busy broker with a slow authentication is given a few
+/// seconds; a long interval does not make a stopped one go unnoticed.
+pub(super) fn limit(interval: Duration) -> Duration {
+    interval.clamp(Duration::from_secs(1), Duration::from_secs(5))
+}
+
+/// Sends CONNECT, waits for any CONNACK, and takes leave.
+///
+/// # Errors
+/// What came instead, if anything.
+pub(super) async fn ask<S>(mut stream: S, limit: Duration) -> Result<(), Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let answer = timeout(limit, exchange(&mut stream)).await;
+    let code = answer.unwrap_or_else(|_| {
+        let limit = humantime::format_duration(limit);
+        Err(Failure::unanswered(
+            format!("accepts connections and answers no CONNECT within {limit}"),
+            "the broker is stopped, overloaded, or waits for another protocol: see its log",
+        ))
+    })?;
+    // an error says that the broker was faster
+    let _ = timeout(limit, async {
+        if code == 0 {
+            stream.write_all(&DISCONNECT).await?;
+        }
+        stream.shutdown().await
+    })
+    .await;
+    Ok(())
+}
+
+/// The return code of the CONNACK.
+async fn exchange<S>(stream: &mut S) -> Result<u8, Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    // what could not be written may have been answered all the same: a refusal before CONNECT
+    let written = async {
+        stream.write_all(&CONNECT).await?;
+        stream.flush().await
+    };
+    let mut end = written.await.err();
+    let mut room = [0; 64];
+    let mut len = 0;
+    while len < ENOUGH {
+        match stream.read(&mut room[len..]).await {
+            Ok(0) => break,
+            Ok(read) => len += read,
+            Err(error) => {
+                end = Some(error);
+                break;
+            }
+        }
+    }
+    match room[..len] {
+        [0x20, length, _, code, ..] if length >= 2 => Ok(code),
+        [] => Err(closed(end.as_ref())),
+        ref other => Err(recognise(other)),
+    }
+}
+
+/// OpenSSL, for one, closes the connection without an alert when it does not like the first bytes.
+fn closed(error: Option<&io::Error>) -> Failure {
+    let how = error.map_or_else(String::new, |error| format!(": {error}"));
+    Failure::unanswered(
+        format!("closes the connection instead of answering CONNECT{how}"),
+        "a TLS port behind mqtt://? see the broker's log; for a broker that does not answer unknown \
+         clients set upstreams.NAME.health.check = \"tcp\"",
+    )
+}
+
+/// Names what is no CONNACK by its first bytes.
+fn recognise(bytes: &[u8]) -> Failure {
+    if let Some(foreign) = Foreign::recognise(bytes) {
+        let why = format!("answers CONNECT with {foreign}");
+        return Failure::unanswered(why, foreign.upstream_remedy());
+    }
+    let shown: Vec<_> = bytes.iter().take(8).map(|it| format!("{it:02x}")).collect();
+    Failure::unanswered(
+        format!("answers CONNECT with `{}`, not CONNACK", shown.join(" ")),
+        "check that upstreams.NAME.address is an MQTT broker",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    /// What is said of a broker that reads CONNECT, sends this and closes; and what it read
+    /// afterwards.
+    async fn told(answer: &[u8]) -> (Result<(), String>, Vec<u8>) {
+        let (near, mut far) = tokio::io::duplex(64);
+        let broker = async move {
+            let mut connect = [0; CONNECT.len()];
+            far.read_exact(&mut connect).await.unwrap();
+            assert_eq!(connect, CONNECT);
+            far.write_all(answer).await.unwrap();
+            far.shutdown().await.unwrap();
+            let mut rest = Vec::new();
+            far.read_to_end(&mut rest).await.unwrap();
+            rest
+        };
+        let (asked, rest) = tokio::join!(ask(near, LIMIT), broker);
+        let asked = asked.map_err(|failure| {
+            assert!(failure.is_reached && !failure.remedy.is_empty());
+            failure.to_string()
+        });
+        (asked, rest)
+    }
+
+    #[tokio::test]
+    async fn any_connack_is_an_answer() {
+        assert_eq!(told(b"\x20\x02\0\0").await, (Ok(()), vec![0xe0, 0]));
+        // refused: nobody is there to take leave
+        for code in 1..=5 {
+            assert_eq!(told(&[0x20, 2, 0, code]).await, (Ok(()), vec![]));
+        }
+        // of a broker that knows MQTT 5 only
+        assert_eq!(told(b"\x20\x03\0\x84\0").await, (Ok(()), vec![]));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_connack_is_named() {
+        for (answer, name) in [
+            (&b""[..], "closes the connection"),
+            (b"\x15\x03\x01\0\x02\x02\x46", "with a TLS alert"),
+            (b"HTTP/1.1 400 Bad Request\r\n", "with an HTTP response"),
+            (b"SSH-2.0-x\r\n", "with SSH"),
+            (b"* OK IMAP4rev1", "`2a 20 4f 4b 20 49 4d 41`, not CONNACK"),
+            (b"\x20\x02", "`20 02`, not CONNACK"),
+            (b"\x20\0\0\0", "`20 00 00 00`, not CONNACK"),
+        ] {
+            let told = told(answer).await.0.unwrap_err();
+            assert!(told.contains(name), "{told}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_may_come_byte_by_byte() {
+        let (near, mut far) = tokio::io::duplex(1);
+        let broker = async move {
+            far.read_exact(&mut [0; CONNECT.len()]).await.unwrap();
+            far.write_all(b"\x20\x02\0\0").await.unwrap();
+            far.read_exact(&mut [0; 2]).await.unwrap();
+        };
+        let (asked, ()) = tokio::join!(ask(near, LIMIT), broker);
+        assert_eq!(asked, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_broker_that_says_nothing_is_given_up() {
+        let (near, _far) = tokio::io::duplex(64);
+        let told = ask(near, Duration::from_millis(20)).await.unwrap_err();
+        let told = told.to_string();
+        assert!(told.ends_with("answers no CONNECT within 20ms"), "{told}");
+    }
+
+    #[test]
+    fn the_time_to_answer_follows_the_interval_within_reason() {
+        for (interval, expected) in [(100, 1000), (2000, 2000), (60_000, 5000)] {
+            let interval = Duration::from_millis(interval);
+            assert_eq!(limit(interval), Duration::from_millis(expected));
+        }
+    }
+}
