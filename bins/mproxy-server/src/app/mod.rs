@@ -10,6 +10,7 @@
 mod compose;
 mod connection;
 mod gate;
+mod handshake;
 mod link;
 mod recorder;
 mod server;

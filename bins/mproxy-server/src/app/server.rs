@@ -288,10 +288,15 @@ fn entrance(
     );
     let websocket = match &listener.transport {
         Transport::Mqtt => None,
-        Transport::Ws { path, origins } => Some(
+        Transport::Ws {
+            paths,
+            origins,
+            max_header_size,
+        } => Some(
             WsOptions::default()
-                .path(path.as_str())
+                .paths(paths.iter().map(String::as_str))
                 .origins(origins.iter().map(String::as_str))
+                .max_header_size(*max_header_size)
                 .handshake_timeout(limits.connect_timeout)
                 .max_message_size(MAX_WEBSOCKET_MESSAGE),
         ),

@@ -26,8 +26,10 @@ use tokio::{
 };
 
 use super::{
-    WsError, WsOptions, WsRequest, WsStream,
-    negotiate::{Head, Refusal, negotiate},
+    WsCause, WsError, WsOptions, WsRefusal, WsRequest, WsStream,
+    error::Asked,
+    negotiate::{Head, asked, negotiate},
+    observed::{Beginning, Observed},
 };
 use crate::stream::Stream;
 
@@ -35,7 +37,7 @@ use crate::stream::Stream;
 /// worth keeping of the request. Bytes that came right behind the request are read first.
 ///
 /// A request that is not served is answered with the status that says what is wrong (404, 405,
-/// 426, 403, 400, or 431 beyond 8 KiB or 100 headers) and `Connection: close`.
+/// 426, 403, 400, or 431 for a head that is too large) and `Connection: close`.
 ///
 /// # Errors
 ///
@@ -53,12 +55,10 @@ pub fn accept_websocket(
     // Boxed: an HTTP connection is large, and the caller's task is kept for the session's life.
     Box::pin(async move {
         if stream.is_websocket() {
-            return Err(WsError::AlreadyUpgraded);
+            let nothing = Beginning::default();
+            return Err(WsError::new(WsCause::AlreadyUpgraded, nothing, None));
         }
-        match timeout(options.handshake_timeout, upgrade(stream, options)).await {
-            Ok(result) => result,
-            Err(_) => Err(WsError::TimedOut),
-        }
+        upgrade(stream, options).await
     })
 }
 
@@ -70,50 +70,58 @@ async fn upgrade(stream: Stream, options: &WsOptions) -> Result<(Stream, WsReque
         ready(Ok::<_, Infallible>(response))
     });
     let mut connection = http1::Builder::new()
-        .max_buf_size(MAX_HEADER_BYTES)
+        .max_buf_size(options.max_header_size.max(MIN_HEADER_BYTES))
+        .max_headers(MAX_HEADERS)
         // The timeout around the whole upgrade covers the head as well.
         .header_read_timeout(None)
-        .serve_connection(TokioIo::new(stream), service);
-    let served = poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
+        .serve_connection(TokioIo::new(Observed::new(stream)), service);
+    let serving = poll_fn(|cx| connection.poll_without_shutdown(cx));
+    // Inside of the future, so that what had come until then is still there to look at.
+    let served = timeout(options.handshake_timeout, serving).await;
     let http1::Parts { io, read_buf, .. } = connection.into_parts();
-    let stream = io.into_inner();
+    let (stream, beginning) = io.into_inner().into_parts();
     let outcome = outcome.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let error = match (served, outcome) {
-        (Ok(()), Some(Ok(request))) => {
+    let (cause, asked) = match (served, outcome) {
+        (Ok(Ok(())), Some(Ok(request))) => {
             let size = options.max_message_size;
             return Ok((WsStream::server(stream, read_buf, size).into(), request));
         }
-        (_, Some(Err(refusal))) => WsError::Refused {
-            status: refusal.status.as_u16(),
-            reason: refusal.reason,
-        },
-        (Err(error), _) => WsError::Http(error),
-        (Ok(()), None) => WsError::Closed,
+        (_, Some(Err((refusal, asked)))) => (WsCause::Refused(refusal), Some(asked)),
+        (Err(_), _) => {
+            // A client that has not sent its request waits for no answer.
+            return Err(WsError::new(WsCause::TimedOut, beginning, None));
+        }
+        (Ok(Err(error)), _) if error.is_parse_too_large() => (WsCause::TooLarge(error), None),
+        (Ok(served), _) => {
+            let cause = match (beginning.failure(), served) {
+                // Before the first byte, the HTTP library takes it for an end.
+                (Some(error), _) => WsCause::Io(error),
+                (None, Err(error)) => WsCause::Http(error),
+                (None, Ok(())) => WsCause::Closed,
+            };
+            (cause, None)
+        }
     };
     linger(stream).await;
-    Err(error)
+    Err(WsError::new(cause, beginning, asked))
 }
 
-/// The response to a request, and what comes of it.
+/// What came of a request: what is kept of it, or why it was refused.
+type Outcome = Result<WsRequest, (WsRefusal, Asked)>;
+
+/// The response to a request, and its outcome.
 fn respond(
     request: &mut Request<Incoming>,
     options: &WsOptions,
-) -> (Response<Full<Bytes>>, Result<WsRequest, Refusal>) {
-    let head = Head {
-        method: request.method(),
-        uri: request.uri(),
-        version: request.version(),
-        headers: request.headers(),
-        is_upgrade: hyper_tungstenite::is_upgrade_request(request),
-    };
-    let subprotocol = match negotiate(head, options) {
+) -> (Response<Full<Bytes>>, Outcome) {
+    let subprotocol = match negotiate(head(request), options) {
         Ok(subprotocol) => subprotocol,
-        Err(refusal) => return (refusal_response(refusal, options), Err(refusal)),
+        Err(refusal) => return refuse(refusal, request, options),
     };
     let kept = WsRequest::new(request.uri(), request.headers(), subprotocol, options);
     // The future beside the response would give a boxed connection: the caller takes the socket
     // itself back instead.
-    match hyper_tungstenite::upgrade(request, None) {
+    match hyper_tungstenite::upgrade(&mut *request, None) {
         Ok((mut response, _)) => {
             if let Some(subprotocol) = subprotocol {
                 let name = HeaderValue::from_static(subprotocol.as_str());
@@ -121,24 +129,39 @@ fn respond(
             }
             (response, Ok(kept))
         }
-        Err(_) => {
-            let refusal = Refusal {
-                status: StatusCode::BAD_REQUEST,
-                reason: "not a websocket handshake",
-            };
-            (refusal_response(refusal, options), Err(refusal))
-        }
+        // Only a missing key or version, which were there.
+        Err(_) => refuse(WsRefusal::NotAnUpgrade, request, options),
     }
 }
 
-fn refusal_response(refusal: Refusal, options: &WsOptions) -> Response<Full<Bytes>> {
-    let Refusal { status, reason } = refusal;
+fn head(request: &Request<Incoming>) -> Head<'_> {
+    Head {
+        method: request.method(),
+        uri: request.uri(),
+        version: request.version(),
+        headers: request.headers(),
+        is_upgrade: hyper_tungstenite::is_upgrade_request(request),
+    }
+}
+
+fn refuse(
+    refusal: WsRefusal,
+    request: &Request<Incoming>,
+    options: &WsOptions,
+) -> (Response<Full<Bytes>>, Outcome) {
+    let asked = asked(head(request));
+    (refusal_response(refusal, options), Err((refusal, asked)))
+}
+
+fn refusal_response(refusal: WsRefusal, options: &WsOptions) -> Response<Full<Bytes>> {
+    let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
     let text = format!(
-        "{status}: {reason}\n\n\
-         This is an MQTT listener. Connect an MQTT client over WebSocket to the path {path}\n\
+        "{status}: {refusal}\n\n\
+         This is an MQTT listener. Connect an MQTT client over WebSocket {paths},\n\
          with the subprotocol \"mqtt\" (or \"mqttv3.1\"), for example with MQTT.js:\n\n    \
-         mqtt.connect(\"ws://HOST:PORT{path}\")\n",
-        path = options.path,
+         mqtt.connect(\"ws://HOST:PORT{example}\")\n",
+        paths = options.paths.hint(),
+        example = options.paths.example(),
     );
     let mut response = Response::new(Full::from(text));
     *response.status_mut() = status;
@@ -182,7 +205,9 @@ async fn linger(mut stream: Stream) {
     let _ = timeout(LINGER_TIME, discard).await;
 }
 
-/// hyper's smallest, and the usual limit of web servers. Its limit of 100 headers is the default.
-const MAX_HEADER_BYTES: usize = 8 * 1024;
+/// hyper's smallest.
+const MIN_HEADER_BYTES: usize = 8 * 1024;
+/// Twice what hyper and most web servers take: gateways before the proxy add their own.
+const MAX_HEADERS: usize = 200;
 const LINGER_BYTES: usize = 64 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(1);

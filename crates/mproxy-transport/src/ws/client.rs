@@ -17,7 +17,7 @@ use tokio_tungstenite::tungstenite::{
     protocol::Role,
 };
 
-use super::{Subprotocol, WsStream};
+use super::{Subprotocol, WsStream, error::Sources};
 use crate::stream::Stream;
 
 /// Why a broker's WebSocket listener and this proxy did not come to terms.
@@ -25,7 +25,7 @@ use crate::stream::Stream;
 #[non_exhaustive]
 pub enum HandshakeError {
     /// The answer is not HTTP/1.1, too large, or cut off.
-    #[error("no HTTP answer: {0}")]
+    #[error("no HTTP answer: {}", Sources(.0))]
     Http(hyper::Error),
     /// The request was answered, but not with an upgrade.
     #[error("the answer is {0}, not 101")]
@@ -125,8 +125,8 @@ fn lists(headers: &HeaderMap, name: HeaderName, wanted: &str) -> bool {
         .any(|value| value.trim().eq_ignore_ascii_case(wanted))
 }
 
-/// The same for answers as for requests.
-const MAX_HEADER_BYTES: usize = 8 * 1024;
+/// The default for requests.
+const MAX_HEADER_BYTES: usize = 16 * 1024;
 
 /// A message of a broker may hold any number of packets, and none of it is buffered: the bound is
 /// that of one MQTT packet (256 MiB), below which no broker can be wrong.

@@ -22,19 +22,23 @@ mod deframe;
 mod error;
 mod mask;
 mod negotiate;
+mod observed;
 mod options;
 mod outbox;
+mod paths;
 mod request;
 mod stream;
 mod subprotocol;
+mod violation;
 
 pub(crate) use self::client::connect_websocket;
 pub use self::{
     accept::accept_websocket,
     client::HandshakeError,
-    error::{WsError, WsViolation},
+    error::{WsCause, WsError, WsRefusal},
     options::WsOptions,
     request::WsRequest,
     stream::WsStream,
     subprotocol::Subprotocol,
+    violation::WsViolation,
 };

@@ -20,12 +20,16 @@ pub(crate) struct ListenerFile {
     /// How MQTT arrives: over TCP, or in WebSocket frames.
     #[schemars(extend("default" = "mqtt"))]
     pub(crate) protocol: Setting<TransportName>,
-    /// Path of the WebSocket upgrade; ws only.
-    #[schemars(extend("default" = "/mqtt"))]
-    pub(crate) path: Setting<UrlPath>,
+    /// Paths of the WebSocket upgrade; ws only. Empty = any. "/tenant/*" is every path that begins
+    /// with /tenant/.
+    #[schemars(extend("default" = []))]
+    pub(crate) paths: Listing<UrlPath>,
     /// Values of the Origin header that are let in; ws only. Empty = any.
     #[schemars(extend("default" = []))]
     pub(crate) origins: Listing<Origin>,
+    /// Largest head of an upgrade request, cookies and all; ws only. 8KiB to 1MiB.
+    #[schemars(extend("default" = "16KiB"))]
+    pub(crate) max_header_size: Setting<Size>,
     /// Name of the broker. Default: the only one there is.
     pub(crate) upstream: Setting<Text>,
     /// Name of the chain of layers.

@@ -36,10 +36,12 @@ pub(crate) enum Transport {
     Mqtt,
     /// MQTT in binary WebSocket frames.
     Ws {
-        /// The path that is upgraded; starts with a slash.
-        path: String,
+        /// The paths that are upgraded, each exact or a prefix with `/*` at its end; empty = any.
+        paths: Vec<String>,
         /// The `Origin` header values that are let in; empty = any.
         origins: Vec<String>,
+        /// The largest head of an upgrade request.
+        max_header_size: usize,
     },
 }
 

@@ -13,10 +13,21 @@ pub(super) fn reserved(section: Section, key: &str) -> Option<&'static str> {
         .map(|(_, _, instead)| *instead)
 }
 
+/// What to write instead of a key that has another name now, with the value that it had.
+pub(super) fn renamed(section: Section, key: &str, value: Option<&str>) -> Option<String> {
+    RENAMED
+        .iter()
+        .find(|(place, name, _)| *place == section && *name == key)
+        .map(|(.., instead)| instead.replace("{}", value.unwrap_or("...")))
+}
+
 /// True for a layer type that does not exist yet.
 pub(super) fn reserved_type(name: &str) -> bool {
     LAYER_TYPES.contains(&name)
 }
+
+/// Section, key, and how it is written now.
+const RENAMED: &[(Section, &str, &str)] = &[(Section::Listener, "path", "paths = [\"{}\"]")];
 
 /// Section, key, and what to do instead.
 const RESERVED: &[(Section, &str, &str)] = &[

@@ -1,7 +1,7 @@
 //! One table: its keys are known, or reported.
 
 use super::fields::keys_of;
-use super::reserved::reserved;
+use super::reserved::{renamed, reserved};
 use crate::config::context::Context;
 use crate::config::file::{
     AccessLogFile, AclFile, AdminFile, ChainFile, ClientIdFile, File, LimitsFile, ListenerFile,
@@ -106,7 +106,8 @@ impl Context {
             if known.contains(&&**key.get_ref()) {
                 kept.insert(key, value);
             } else {
-                self.unknown_key(T::SECTION, key.get_ref(), key.span());
+                let value = value.get_ref().as_str();
+                self.unknown_key(T::SECTION, key.get_ref(), value, key.span());
             }
         }
         match T::deserialize(Deserializer::from(Spanned::new(span.clone(), kept))) {
@@ -121,17 +122,29 @@ impl Context {
         }
     }
 
-    fn unknown_key(&mut self, section: Section, key: &str, span: Range<usize>) {
+    fn unknown_key(
+        &mut self,
+        section: Section,
+        key: &str,
+        value: Option<&str>,
+        span: Range<usize>,
+    ) {
+        if let Some(instead) = renamed(section, key, value) {
+            let message = format!("`{key}` has another name now");
+            let label = format!("write `{instead}`");
+            return self.push(Diagnostic::error(message).at(span).label(label));
+        }
         if let Some(instead) = reserved(section, key) {
             let message = format!("`{key}` is not available in this version");
             return self.push(Diagnostic::error(message).at(span).label(instead));
         }
         let known = section.keys();
         let mut diagnostic = Diagnostic::error(format!("unknown key `{key}`")).at(span);
-        if let Some(near) = closest(key, known.iter().copied()) {
-            diagnostic = diagnostic.label(format!("did you mean `{near}`?"));
-        } else if let Some(header) = home(key) {
+        // A key of another section was not misspelt.
+        if let Some(header) = home(key) {
             diagnostic = diagnostic.label(format!("this key belongs into {header}"));
+        } else if let Some(near) = closest(key, known.iter().copied()) {
+            diagnostic = diagnostic.label(format!("did you mean `{near}`?"));
         }
         // The section of `type` is known without it; it is a key all the same.
         let layer = matches!(

@@ -16,6 +16,12 @@ const BUFFER_MIN: u64 = 4 << 10;
 /// The largest one: what a single connection may take of the memory.
 const BUFFER_MAX: u64 = 1 << 30;
 
+/// The smallest limit for the head of an HTTP request that the HTTP library takes.
+const HEADER_MIN: u64 = 8 << 10;
+
+/// The largest one: what a connection may take of the memory before it is a session.
+const HEADER_MAX: u64 = 1 << 20;
+
 /// A time in which something must happen.
 pub(super) fn timeout(duration: &Duration) -> Result<(), Problem> {
     match duration.is_zero() {
@@ -47,6 +53,11 @@ pub(super) fn packet_size(size: &u64) -> Result<(), Problem> {
 /// The bytes that wait for a slow peer.
 pub(super) fn buffer_size(size: &u64) -> Result<(), Problem> {
     within(*size, BUFFER_MIN, BUFFER_MAX)
+}
+
+/// The head of an upgrade request.
+pub(super) fn header_size(size: &u64) -> Result<(), Problem> {
+    within(*size, HEADER_MIN, HEADER_MAX)
 }
 
 fn within(size: u64, min: u64, max: u64) -> Result<(), Problem> {

@@ -68,15 +68,21 @@ pub(super) fn listener(
 }
 
 fn transport(cx: &mut Context, keys: &ListenerFile, protocol: TransportName) -> Transport {
-    let path = cx.value(&keys.path, "/mqtt".to_owned());
+    let paths = cx.list(&keys.paths).unwrap_or_default();
     let origins = cx.list(&keys.origins).unwrap_or_default();
+    let header = cx.checked(&keys.max_header_size, 16 << 10, bounds::header_size);
     match protocol {
         TransportName::Ws => Transport::Ws {
-            path,
+            paths: paths.into_iter().map(Spanned::into_inner).collect(),
             origins: origins.into_iter().map(Spanned::into_inner).collect(),
+            max_header_size: usize::try_from(header).unwrap_or(usize::MAX),
         },
         TransportName::Mqtt => {
-            let given = [("path", keys.path.span()), ("origins", keys.origins.span())];
+            let given = [
+                ("paths", keys.paths.span()),
+                ("origins", keys.origins.span()),
+                ("max_header_size", keys.max_header_size.span()),
+            ];
             for (key, span) in given {
                 if let Some(span) = span {
                     let message = format!("`{key}` is for WebSocket listeners");
