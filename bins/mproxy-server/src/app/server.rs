@@ -12,7 +12,7 @@ use mproxy_codec::Version;
 use mproxy_session::{
     BoxError, ControlCharacters, Limits, Order, RefusedPublish, ServerReference, Versions,
 };
-use mproxy_transport::{ListenAddr, ListenOptions, Listener, WsOptions};
+use mproxy_transport::{ListenAddr, ListenOptions, Listener, TcpOptions, WsOptions};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -301,12 +301,15 @@ fn entrance(
                 .max_message_size(MAX_WEBSOCKET_MESSAGE),
         ),
     };
-    let socket = Listener::bind(&ListenAddr::from(listener.bind), &ListenOptions::default())
-        .map_err(|error| StartError::Bind {
+    let tcp = TcpOptions::default().keepalive(listener.tcp_keepalive);
+    let options = ListenOptions::default().tcp(tcp);
+    let socket = Listener::bind(&ListenAddr::from(listener.bind), &options).map_err(|error| {
+        StartError::Bind {
             what: format!("listener `{}`", listener.name),
             address: listener.bind,
             error,
-        })?;
+        }
+    })?;
     let service = Service {
         name: listener.name.as_str().into(),
         websocket,

@@ -71,6 +71,7 @@ fn listener(listener: &Listener) -> Table {
         table["origins"] = strings(origins.iter().map(String::as_str));
         table["max_header_size"] = size(*max_header_size as u64);
     }
+    table["tcp_keepalive"] = duration(listener.tcp_keepalive.unwrap_or_default());
     table["upstream"] = value(&listener.upstream.name);
     table["chain"] = value(&listener.chain.name);
     table["versions"] = words(&listener.versions);

@@ -30,6 +30,10 @@ pub(crate) struct ListenerFile {
     /// Largest head of an upgrade request, cookies and all; ws only. 8KiB to 1MiB.
     #[schemars(extend("default" = "16KiB"))]
     pub(crate) max_header_size: Setting<Size>,
+    /// Idle time before TCP asks whether the client is still there; one that vanished is found
+    /// after about twice this time. "0s" = never.
+    #[schemars(extend("default" = "60s"))]
+    pub(crate) tcp_keepalive: Setting<Duration>,
     /// Name of the broker. Default: the only one there is.
     pub(crate) upstream: Setting<Text>,
     /// Name of the chain of layers.

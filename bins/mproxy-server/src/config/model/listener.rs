@@ -15,6 +15,8 @@ pub(crate) struct Listener {
     pub(crate) bind: SocketAddr,
     /// How MQTT arrives here.
     pub(crate) transport: Transport,
+    /// Idle time before TCP asks whether the client is still there; `None` = never.
+    pub(crate) tcp_keepalive: Option<Duration>,
     /// The broker that its clients are connected to.
     pub(crate) upstream: Arc<Upstream>,
     /// The layers that its packets pass.

@@ -22,6 +22,9 @@ const HEADER_MIN: u64 = 8 << 10;
 /// The largest one: what a connection may take of the memory before it is a session.
 const HEADER_MAX: u64 = 1 << 20;
 
+/// The longest idle time that Linux takes, `MAX_TCP_KEEPIDLE`.
+const TCP_KEEPALIVE_MAX: Duration = Duration::from_secs(32_767);
+
 /// A time in which something must happen.
 pub(super) fn timeout(duration: &Duration) -> Result<(), Problem> {
     match duration.is_zero() {
@@ -35,11 +38,17 @@ pub(super) fn timeout(duration: &Duration) -> Result<(), Problem> {
 
 /// The idle time of TCP keep-alive, which the system counts in seconds.
 pub(super) fn tcp_keepalive(duration: &Duration) -> Result<(), Problem> {
-    match duration.is_zero() || *duration >= Duration::from_secs(1) {
-        true => Ok(()),
-        false => Err(Problem::new(
+    if !duration.is_zero() && *duration < Duration::from_secs(1) {
+        return Err(Problem::new(
             "a keep-alive of less than a second",
             "at least \"1s\", or \"0s\" for never",
+        ));
+    }
+    match *duration > TCP_KEEPALIVE_MAX {
+        false => Ok(()),
+        true => Err(Problem::new(
+            "TCP has no keep-alive as long as this",
+            "at most 32767s (about 9h), or \"0s\" for never",
         )),
     }
 }

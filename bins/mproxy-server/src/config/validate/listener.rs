@@ -47,12 +47,15 @@ pub(super) fn listener(
     let transport = transport(cx, keys, protocol);
     let versions = versions(cx, keys);
     let limits = limits(cx, &keys.limits);
+    let minute = Duration::from_secs(60);
+    let keepalive = cx.checked(&keys.tcp_keepalive, minute, bounds::tcp_keepalive);
     let upstream = upstream_of(cx, file, &name, upstreams);
     let chain = chain_of(cx, file, &name, chains);
     let listener = Listener {
         name,
         bind: given.unwrap_or(loopback),
         transport,
+        tcp_keepalive: Some(keepalive).filter(|it| !it.is_zero()),
         upstream: upstream.or(any_upstream)?,
         chain: chain.or(any_chain)?,
         versions,
