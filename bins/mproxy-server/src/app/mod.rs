@@ -22,6 +22,7 @@ use std::process::ExitCode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
+pub(crate) use self::server::listen_address;
 use self::server::{Server, StartError};
 use crate::cli::{Exit, RunOptions};
 use crate::config::Config;
@@ -140,7 +141,7 @@ pub(crate) fn demo(options: crate::demo::Options) -> ExitCode {
         let proxy = server
             .addresses
             .first()
-            .copied()
+            .and_then(crate::config::Bind::tcp)
             .ok_or("the demo has no listener")?;
         let admin = server.admin;
         let finished = Box::pin(serve(server, signals));

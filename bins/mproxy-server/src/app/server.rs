@@ -22,7 +22,7 @@ use super::gate::{Gate, LineBudget, Slots};
 use super::recorder::WorkerRecorder;
 use super::upstream::Upstream;
 use super::worker::{Entrance, Workers};
-use crate::config::{self, Config, DrainWills, MqttVersion, Transport};
+use crate::config::{self, Bind, Config, DrainWills, MqttVersion, Transport};
 
 /// File descriptors that are not connections: listeners, runtimes, admin, log, and some to spare.
 const RESERVED_DESCRIPTORS: u64 = 64;
@@ -42,7 +42,7 @@ pub(crate) enum StartError {
     /// An address that cannot be listened on.
     Bind {
         what: String,
-        address: SocketAddr,
+        address: Bind,
         error: std::io::Error,
     },
     /// Anything else.
@@ -62,9 +62,11 @@ impl fmt::Display for StartError {
                     std::io::ErrorKind::AddrInUse => {
                         f.write_str("; stop what listens there, or choose another address")
                     }
-                    std::io::ErrorKind::PermissionDenied => {
-                        f.write_str("; ports below 1024 need CAP_NET_BIND_SERVICE")
-                    }
+                    std::io::ErrorKind::PermissionDenied => f.write_str(match address {
+                        Bind::Tcp(_) => "; ports below 1024 need CAP_NET_BIND_SERVICE",
+                        Bind::Unix(_) => "; mproxy must be allowed to write to the folder",
+                    }),
+                    std::io::ErrorKind::NotFound => f.write_str("; create the folder"),
                     _ => Ok(()),
                 }
             }
@@ -86,7 +88,7 @@ pub(crate) struct Server {
         not(feature = "demo"),
         expect(dead_code, reason = "only the demo asks")
     )]
-    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) addresses: Vec<Bind>,
     /// Where health and metrics are.
     #[cfg_attr(
         not(feature = "demo"),
@@ -135,7 +137,7 @@ impl Server {
             Some(bind) => {
                 let bind_error = |error| StartError::Bind {
                     what: "the admin port".to_owned(),
-                    address: bind,
+                    address: bind.into(),
                     error,
                 };
                 let listener = mproxy_admin::bind(bind).await.map_err(bind_error)?;
@@ -303,13 +305,9 @@ fn entrance(
     };
     let tcp = TcpOptions::default().keepalive(listener.tcp_keepalive);
     let options = ListenOptions::default().tcp(tcp);
-    let socket = Listener::bind(&ListenAddr::from(listener.bind), &options).map_err(|error| {
-        StartError::Bind {
-            what: format!("listener `{}`", listener.name),
-            address: listener.bind,
-            error,
-        }
-    })?;
+    let socket = listen_address(&listener.bind)
+        .and_then(|address| Listener::bind(&address, &options))
+        .map_err(|error| cannot_bind(listener, error))?;
     let service = Service {
         name: listener.name.as_str().into(),
         websocket,
@@ -327,14 +325,32 @@ fn entrance(
     })
 }
 
-fn bound(listener: &config::Listener, socket: &Listener) -> Result<SocketAddr, StartError> {
-    let address = socket.local_addr().map_err(|error| StartError::Bind {
+/// The address of the configuration as the transport takes it.
+pub(crate) fn listen_address(bind: &Bind) -> std::io::Result<ListenAddr> {
+    match bind {
+        Bind::Tcp(address) => Ok(ListenAddr::from(*address)),
+        Bind::Unix(_) => bind.to_string().parse().map_err(std::io::Error::other),
+    }
+}
+
+/// The address of a listener, with the real port where 0 was asked for.
+fn bound(listener: &config::Listener, socket: &Listener) -> Result<Bind, StartError> {
+    let Bind::Tcp(wanted) = &listener.bind else {
+        return Ok(listener.bind.clone());
+    };
+    let address = socket
+        .local_addr()
+        .map_err(|error| cannot_bind(listener, error))?;
+    let port = address.port().unwrap_or_else(|| wanted.port());
+    Ok(SocketAddr::new(wanted.ip(), port).into())
+}
+
+fn cannot_bind(listener: &config::Listener, error: std::io::Error) -> StartError {
+    StartError::Bind {
         what: format!("listener `{}`", listener.name),
-        address: listener.bind,
+        address: listener.bind.clone(),
         error,
-    })?;
-    let port = address.port().unwrap_or_else(|| listener.bind.port());
-    Ok(SocketAddr::new(listener.bind.ip(), port))
+    }
 }
 
 /// The largest packet of a session. 256MiB, and the largest Remaining Length, a byte less, are what

@@ -27,8 +27,8 @@ pub(crate) use load::{Loaded, Request, load};
 #[allow(unused_imports)] // the whole vocabulary of a configuration, whoever uses which word
 pub(crate) use model::{
     AccessEvent, AccessLog, Acl, AclAction, AclDefault, AclOnDeny, AclRule, AclSubscribe, AclWill,
-    Admin, Chain, Choice, ClientId, ClientIdRequire, Config, ControlCharacters, DrainWills, Layer,
-    LayerKind, Limits, Listener, Log, LogFormat, MAX_CHAIN_LAYERS, MqttVersion, Placeholder,
+    Admin, Bind, Chain, Choice, ClientId, ClientIdRequire, Config, ControlCharacters, DrainWills,
+    Layer, LayerKind, Limits, Listener, Log, LogFormat, MAX_CHAIN_LAYERS, MqttVersion, Placeholder,
     PropertyEdit, PropertyEdits, Rate, Server, ServerReference, Template, TopicMap, TopicMapRule,
     Transport, TransportName, Upstream, UpstreamAddress, VendorForm,
 };

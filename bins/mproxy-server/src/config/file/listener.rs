@@ -1,11 +1,12 @@
 //! `[[listeners]]` and `[listeners.limits]`.
 
 use super::{Listing, Setting};
-use crate::config::model::{ControlCharacters, MqttVersion, Rate, ServerReference, TransportName};
+use crate::config::model::{
+    Bind, ControlCharacters, MqttVersion, Rate, ServerReference, TransportName,
+};
 use crate::config::scalar::{Count, Number, Origin, Size, Text, UrlPath};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 /// A place where clients connect.
@@ -15,8 +16,8 @@ use std::time::Duration;
 pub(crate) struct ListenerFile {
     /// Name in logs and metrics; unique.
     pub(crate) name: Setting<Text>,
-    /// IP address and port; port 0 = any free one.
-    pub(crate) bind: Setting<SocketAddr>,
+    /// IP address and port (0 = any free one), or unix:/path for a Unix socket.
+    pub(crate) bind: Setting<Bind>,
     /// How MQTT arrives: over TCP, or in WebSocket frames.
     #[schemars(extend("default" = "mqtt"))]
     pub(crate) protocol: Setting<TransportName>,
@@ -79,7 +80,7 @@ pub(crate) struct LimitsFile {
     #[schemars(extend("default" = 0))]
     pub(crate) max_connections: Setting<Count>,
     /// Client connections from one IP address. 0 = unlimited. Behind a load balancer all
-    /// clients share its address.
+    /// clients share its address; on a Unix socket they have none.
     #[schemars(extend("default" = 0))]
     pub(crate) max_connections_per_ip: Setting<Count>,
     /// New connections in a time, such as "100/s". "0/s" = unlimited.

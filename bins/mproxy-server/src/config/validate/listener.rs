@@ -4,8 +4,8 @@ use super::{Named, bounds, chain, names};
 use crate::config::context::Context;
 use crate::config::file::{LimitsFile, ListenerFile, Located};
 use crate::config::model::{
-    Chain, Choice, ControlCharacters, Limits, Listener, MqttVersion, ServerReference, Transport,
-    TransportName, Upstream,
+    Bind, Chain, Choice, ControlCharacters, Limits, Listener, MqttVersion, ServerReference,
+    Transport, TransportName, Upstream,
 };
 use crate::config::scalar::quoted;
 use crate::diagnostics::Diagnostic;
@@ -41,7 +41,7 @@ pub(super) fn listener(
         TransportName::Mqtt => 1884,
         TransportName::Ws => 8083,
     };
-    let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let loopback = Bind::from(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     let given = cx.given(&keys.bind);
     let addressed = given.is_some() || keys.bind.given.is_none();
     let transport = transport(cx, keys, protocol);
@@ -51,9 +51,19 @@ pub(super) fn listener(
     let keepalive = cx.checked(&keys.tcp_keepalive, minute, bounds::tcp_keepalive);
     let upstream = upstream_of(cx, file, &name, upstreams);
     let chain = chain_of(cx, file, &name, chains);
+    let bind = given.unwrap_or(loopback);
+    if let (Bind::Unix(_), Some(_), Some(span)) = (
+        &bind,
+        limits.max_connections_per_ip,
+        keys.limits.max_connections_per_ip.span(),
+    ) {
+        let message = "max_connections_per_ip does nothing on a Unix socket";
+        let label = "its clients have no address; use max_connections";
+        cx.push(Diagnostic::warning(message).at(span).label(label));
+    }
     let listener = Listener {
         name,
-        bind: given.unwrap_or(loopback),
+        bind,
         transport,
         tcp_keepalive: Some(keepalive).filter(|it| !it.is_zero()),
         upstream: upstream.or(any_upstream)?,
