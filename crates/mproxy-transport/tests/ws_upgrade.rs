@@ -12,22 +12,24 @@ use tokio::{
 
 use support::{BINARY, KEY, Raw, answer, frame, hex, request, request_with};
 
+/// The names are spelt as in RFC 6455, and as mosquitto spells them. ESP32 devices look for
+/// "Sec-WebSocket-Accept" as it stands; with the lower case that the HTTP library writes they gave up
+/// and came again, for ever.
 #[tokio::test]
 async fn switches_protocols() {
     let (response, result) = answer(request().as_bytes(), &WsOptions::default()).await;
     let (head, body) = response.split_once("\r\n\r\n").unwrap();
     let mut lines = head.lines();
     assert_eq!(lines.next(), Some("HTTP/1.1 101 Switching Protocols"));
-    let lines: Vec<_> = lines.map(str::to_ascii_lowercase).collect();
-    for line in [
-        "connection: upgrade",
-        "upgrade: websocket",
+    let lines: Vec<_> = lines.collect();
+    let expected = [
+        "Upgrade: websocket",
+        "Connection: Upgrade",
         // The answer to the key of RFC 6455 section 1.3.
-        "sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=",
-        "sec-websocket-protocol: mqtt",
-    ] {
-        assert!(lines.contains(&line.to_owned()), "{line}: {lines:?}");
-    }
+        "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=",
+        "Sec-WebSocket-Protocol: mqtt",
+    ];
+    assert_eq!(lines, expected);
     // A byte of a body would be read as a frame.
     assert_eq!(body, "");
     let (stream, request) = result.unwrap();
@@ -59,8 +61,8 @@ async fn one_offered_subprotocol_is_chosen() {
     ] {
         let request = request_with(lines);
         let (response, result) = answer(request.as_bytes(), &WsOptions::default()).await;
-        let line = format!("sec-websocket-protocol: {chosen}\r\n");
-        assert_eq!(response.matches("sec-websocket-protocol").count(), 1);
+        let line = format!("Sec-WebSocket-Protocol: {chosen}\r\n");
+        assert_eq!(response.matches("Sec-WebSocket-Protocol").count(), 1);
         assert!(response.contains(&line), "{lines:?}: {response}");
         assert_eq!(result.unwrap().1.subprotocol(), Some(chosen));
     }
@@ -71,7 +73,7 @@ async fn missing_subprotocol_is_served_only_on_request() {
     let lenient = WsOptions::default().allow_missing_subprotocol(true);
     let (response, result) = answer(request_with("").as_bytes(), &lenient).await;
     assert!(response.starts_with("HTTP/1.1 101 "));
-    assert!(!response.contains("sec-websocket-protocol"));
+    assert!(!response.contains("Sec-WebSocket-Protocol"));
     assert_eq!(result.unwrap().1.subprotocol(), None);
 
     // Offering something else is not "offering none".
@@ -178,9 +180,9 @@ async fn other_requests_hear_what_is_wrong() {
             426,
             "sec-websocket-version: 13",
         ),
-        (swap(KEY, "short"), 400, "connection: close"),
+        (swap(KEY, ""), 400, "connection: close"),
         (
-            swap(KEY, "dGhlIHNhbXBsZSBub25jZ!=="),
+            swap(KEY, &format!("{KEY}\r\nSec-WebSocket-Key: {KEY}")),
             400,
             "connection: close",
         ),
@@ -260,6 +262,9 @@ async fn other_spellings_of_a_good_request_are_served() {
         swap("Sec-WebSocket-", "sec-websocket-"),
         swap("Version: 13", "Version:  13 "),
         swap("Host: x\r\n", ""),
+        // No base64 of 16 bytes
+        swap(KEY, "short"),
+        swap(KEY, "dGhlIHNhbXBsZSBub25jZQ"),
         good.replace("\r\n", "\n"),
         add("Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"),
         add("Sec-WebSocket-Protocol: "),
@@ -273,7 +278,10 @@ async fn other_spellings_of_a_good_request_are_served() {
     ] {
         let (response, _) = answer(request.as_bytes(), &WsOptions::default()).await;
         assert!(response.starts_with("HTTP/1.1 101 "), "{request}{response}");
-        assert!(!response.contains("sec-websocket-extensions"), "{response}");
+        assert!(
+            !response.to_ascii_lowercase().contains("extensions"),
+            "{response}"
+        );
     }
 }
 

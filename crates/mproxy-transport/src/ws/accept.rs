@@ -2,33 +2,32 @@
 
 use std::{
     convert::Infallible,
-    future::{poll_fn, ready},
+    future::{pending, poll_fn, ready},
     sync::{Mutex, PoisonError},
+    task::Poll,
     time::Duration,
 };
 
 use bytes::Bytes;
+use futures_util::future::Either;
 use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
     body::Incoming,
-    header::{
-        ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_PROTOCOL,
-        SEC_WEBSOCKET_VERSION, UPGRADE,
-    },
+    header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_VERSION, UPGRADE},
     server::conn::http1,
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::{
     WsCause, WsError, WsOptions, WsRefusal, WsRequest, WsStream,
-    error::Asked,
-    negotiate::{Head, asked, negotiate},
+    negotiate::{Head, Terms, asked, negotiate},
     observed::{Beginning, Observed},
 };
 use crate::stream::Stream;
@@ -63,36 +62,62 @@ pub fn accept_websocket(
 }
 
 async fn upgrade(stream: Stream, options: &WsOptions) -> Result<(Stream, WsRequest), WsError> {
+    let deadline = Instant::now() + options.handshake_timeout;
     let outcome = Mutex::new(None);
-    let service = service_fn(|mut request: Request<Incoming>| {
-        let (response, result) = respond(&mut request, options);
-        *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
-        ready(Ok::<_, Infallible>(response))
+    let outcome = || outcome.lock().unwrap_or_else(PoisonError::into_inner);
+    let service = service_fn(|request: Request<Incoming>| {
+        match agree(&request, options) {
+            Ok(agreed) => {
+                *outcome() = Some(Ok(agreed));
+                // Not answered by the HTTP library: see `switching_protocols`.
+                Either::Left(pending())
+            }
+            Err(refusal) => {
+                *outcome() = Some(Err((refusal, asked(head(&request)))));
+                let answer = refusal_response(refusal, options);
+                Either::Right(ready(Ok::<_, Infallible>(answer)))
+            }
+        }
     });
     let mut connection = http1::Builder::new()
         .max_buf_size(options.max_header_size.max(MIN_HEADER_BYTES))
         .max_headers(MAX_HEADERS)
-        // The timeout around the whole upgrade covers the head as well.
+        // The deadline of the whole upgrade covers the head as well.
         .header_read_timeout(None)
         .serve_connection(TokioIo::new(Observed::new(stream)), service);
-    let serving = poll_fn(|cx| connection.poll_without_shutdown(cx));
+    let serving = poll_fn(|cx| {
+        let polled = connection.poll_without_shutdown(cx);
+        match &*outcome() {
+            Some(Ok(_)) => Poll::Ready(Ok(())),
+            _ => polled,
+        }
+    });
     // Inside of the future, so that what had come until then is still there to look at.
-    let served = timeout(options.handshake_timeout, serving).await;
+    let served = timeout_at(deadline, serving).await;
+    let outcome = outcome().take();
     let http1::Parts { io, read_buf, .. } = connection.into_parts();
-    let (stream, beginning) = io.into_inner().into_parts();
-    let outcome = outcome.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let (mut stream, beginning) = io.into_inner().into_parts();
     let (cause, asked) = match (served, outcome) {
-        (Ok(Ok(())), Some(Ok(request))) => {
-            let size = options.max_message_size;
-            return Ok((WsStream::server(stream, read_buf, size).into(), request));
+        (_, Some(Ok(agreed))) => {
+            let answer = switching_protocols(&agreed);
+            let cause = match timeout_at(deadline, stream.write_all(answer.as_bytes())).await {
+                Ok(Ok(())) => {
+                    let size = options.max_message_size;
+                    let stream = WsStream::server(stream, read_buf, size).into();
+                    return Ok((stream, agreed.request));
+                }
+                Ok(Err(error)) => WsCause::Io(error),
+                Err(_) => WsCause::TimedOut,
+            };
+            return Err(WsError::new(cause, beginning, None));
         }
         (_, Some(Err((refusal, asked)))) => (WsCause::Refused(refusal), Some(asked)),
-        (Err(_), _) => {
+        (Err(_), None) => {
             // A client that has not sent its request waits for no answer.
             return Err(WsError::new(WsCause::TimedOut, beginning, None));
         }
-        (Ok(Err(error)), _) if error.is_parse_too_large() => (WsCause::TooLarge(error), None),
-        (Ok(served), _) => {
+        (Ok(Err(error)), None) if error.is_parse_too_large() => (WsCause::TooLarge(error), None),
+        (Ok(served), None) => {
             let cause = match (beginning.failure(), served) {
                 // Before the first byte, the HTTP library takes it for an end.
                 (Some(error), _) => WsCause::Io(error),
@@ -106,32 +131,19 @@ async fn upgrade(stream: Stream, options: &WsOptions) -> Result<(Stream, WsReque
     Err(WsError::new(cause, beginning, asked))
 }
 
-/// What came of a request: what is kept of it, or why it was refused.
-type Outcome = Result<WsRequest, (WsRefusal, Asked)>;
+/// What client and server agreed on.
+struct Agreed {
+    /// The answer to the client's key.
+    accept: String,
+    request: WsRequest,
+}
 
-/// The response to a request, and its outcome.
-fn respond(
-    request: &mut Request<Incoming>,
-    options: &WsOptions,
-) -> (Response<Full<Bytes>>, Outcome) {
-    let subprotocol = match negotiate(head(request), options) {
-        Ok(subprotocol) => subprotocol,
-        Err(refusal) => return refuse(refusal, request, options),
-    };
-    let kept = WsRequest::new(request.uri(), request.headers(), subprotocol, options);
-    // The future beside the response would give a boxed connection: the caller takes the socket
-    // itself back instead.
-    match hyper_tungstenite::upgrade(&mut *request, None) {
-        Ok((mut response, _)) => {
-            if let Some(subprotocol) = subprotocol {
-                let name = HeaderValue::from_static(subprotocol.as_str());
-                response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, name);
-            }
-            (response, Ok(kept))
-        }
-        // Only a missing key or version, which were there.
-        Err(_) => refuse(WsRefusal::NotAnUpgrade, request, options),
-    }
+fn agree(request: &Request<Incoming>, options: &WsOptions) -> Result<Agreed, WsRefusal> {
+    let Terms { subprotocol, key } = negotiate(head(request), options)?;
+    Ok(Agreed {
+        accept: derive_accept_key(key),
+        request: WsRequest::new(request.uri(), request.headers(), subprotocol, options),
+    })
 }
 
 fn head(request: &Request<Incoming>) -> Head<'_> {
@@ -140,17 +152,26 @@ fn head(request: &Request<Incoming>) -> Head<'_> {
         uri: request.uri(),
         version: request.version(),
         headers: request.headers(),
-        is_upgrade: hyper_tungstenite::is_upgrade_request(request),
     }
 }
 
-fn refuse(
-    refusal: WsRefusal,
-    request: &Request<Incoming>,
-    options: &WsOptions,
-) -> (Response<Full<Bytes>>, Outcome) {
-    let asked = asked(head(request));
-    (refusal_response(refusal, options), Err((refusal, asked)))
+/// The answer to an upgrade, in the spelling of RFC 6455.
+///
+/// Names of headers have no case, but clients of some ESP32 toolkits look for
+/// "Sec-WebSocket-Accept" and find nothing in the lower case that the HTTP library writes.
+fn switching_protocols(agreed: &Agreed) -> String {
+    let mut answer = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {}\r\n",
+        agreed.accept
+    );
+    if let Some(subprotocol) = agreed.request.subprotocol() {
+        answer.push_str("Sec-WebSocket-Protocol: ");
+        answer.push_str(subprotocol.as_str());
+        answer.push_str("\r\n");
+    }
+    answer.push_str("\r\n");
+    answer
 }
 
 fn refusal_response(refusal: WsRefusal, options: &WsOptions) -> Response<Full<Bytes>> {

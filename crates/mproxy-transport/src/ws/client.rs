@@ -4,11 +4,11 @@ use bytes::Bytes;
 use futures_util::future::join;
 use http_body_util::Empty;
 use hyper::{
-    HeaderMap, Request, Response, StatusCode,
+    Request, Response, StatusCode,
     client::conn::http1,
     header::{
-        CONNECTION, HOST, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS,
-        SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+        CONNECTION, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
+        SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
     },
 };
 use hyper_util::rt::TokioIo;
@@ -17,7 +17,7 @@ use tokio_tungstenite::tungstenite::{
     protocol::Role,
 };
 
-use super::{Subprotocol, WsStream, error::Sources};
+use super::{Subprotocol, WsStream, error::Sources, negotiate::lists};
 use crate::stream::Stream;
 
 /// Why a broker's WebSocket listener and this proxy did not come to terms.
@@ -113,16 +113,6 @@ fn check<B>(
         (Some(name), None) if name.as_bytes() == subprotocol.as_str().as_bytes() => Ok(()),
         _ => Err(HandshakeError::Subprotocol(subprotocol)),
     }
-}
-
-/// Whether one of the comma-separated values is this one.
-fn lists(headers: &HeaderMap, name: HeaderName, wanted: &str) -> bool {
-    headers
-        .get_all(name)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|value| value.trim().eq_ignore_ascii_case(wanted))
 }
 
 /// The default for requests.

@@ -60,7 +60,7 @@ pub enum WsRefusal {
     NotAnUpgrade,
     /// Status 426: the WebSocket version is not 13.
     Version,
-    /// Status 400: `Sec-WebSocket-Key` is missing or malformed.
+    /// Status 400: `Sec-WebSocket-Key` is missing, empty, or there twice.
     Key,
     /// Status 400: the request announces a body.
     Body,
@@ -159,7 +159,7 @@ impl fmt::Display for WsRefusal {
             Self::HttpVersion => "the request is HTTP/1.0, in which nothing can be upgraded",
             Self::NotAnUpgrade => "not a websocket upgrade",
             Self::Version => "the websocket version is not 13",
-            Self::Key => "sec-websocket-key is missing or malformed",
+            Self::Key => "sec-websocket-key is missing, empty, or there twice",
             Self::Body => "an upgrade request has no body",
             Self::Origin => "the origin is not in the allow list",
             Self::Subprotocol => "neither mqtt nor mqttv3.1 is offered as subprotocol",

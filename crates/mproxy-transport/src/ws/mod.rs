@@ -9,8 +9,8 @@
 //!                                                        --> WsStream
 //! ```
 //!
-//! The handshake is hyper's and hyper-tungstenite's. The socket is then taken back as what it
-//! was, so that no boxed HTTP connection stays under the WebSocket for its life.
+//! The request is read by hyper, and so are refusals written. The socket is then taken back as what
+//! it was, so that no boxed HTTP connection stays under the WebSocket for its life.
 //!
 //! Below `WsStream`, [`deframe`] reads (frame headers are tungstenite's) and [`outbox`] holds what
 //! the socket did not take. Nothing is gathered into messages, so nothing is allocated because a

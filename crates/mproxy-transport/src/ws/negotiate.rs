@@ -6,8 +6,8 @@
 use hyper::{
     HeaderMap, Method, Uri, Version,
     header::{
-        CONTENT_LENGTH, HeaderName, ORIGIN, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
-        SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING,
+        CONNECTION, CONTENT_LENGTH, HeaderName, ORIGIN, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+        SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
     },
 };
 
@@ -20,16 +20,19 @@ pub(super) struct Head<'a> {
     pub(super) uri: &'a Uri,
     pub(super) version: Version,
     pub(super) headers: &'a HeaderMap,
-    /// Whether `Connection` and `Upgrade` ask for a WebSocket.
-    pub(super) is_upgrade: bool,
 }
 
-/// Agrees on a subprotocol, or says why not. The order matters to the client: it hears first
+/// What an upgrade that is served comes to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms<'a> {
+    pub(super) subprotocol: Option<Subprotocol>,
+    /// The client's key, to be answered.
+    pub(super) key: &'a [u8],
+}
+
+/// Agrees on an upgrade, or says why not. The order matters to the client: it hears first
 /// about what it would have to change first.
-pub(super) fn negotiate(
-    head: Head<'_>,
-    options: &WsOptions,
-) -> Result<Option<Subprotocol>, WsRefusal> {
+pub(super) fn negotiate<'a>(head: Head<'a>, options: &WsOptions) -> Result<Terms<'a>, WsRefusal> {
     if !options.paths.serve(head.uri.path()) {
         return Err(WsRefusal::Path);
     }
@@ -40,15 +43,16 @@ pub(super) fn negotiate(
     if head.version < Version::HTTP_11 {
         return Err(WsRefusal::HttpVersion);
     }
-    if !head.is_upgrade {
+    if !lists(head.headers, CONNECTION, "upgrade") || !lists(head.headers, UPGRADE, "websocket") {
         return Err(WsRefusal::NotAnUpgrade);
     }
     if single(head.headers, SEC_WEBSOCKET_VERSION) != Some(b"13") {
         return Err(WsRefusal::Version);
     }
-    if !single(head.headers, SEC_WEBSOCKET_KEY).is_some_and(is_websocket_key) {
-        return Err(WsRefusal::Key);
-    }
+    // Only to be answered: what it holds makes no difference, and some devices send fewer bytes
+    // than the 16 of RFC 6455.
+    let key = single(head.headers, SEC_WEBSOCKET_KEY).filter(|key| !key.is_empty());
+    let key = key.ok_or(WsRefusal::Key)?;
     // A body in front of the frames is how a request is smuggled past a front proxy.
     let has_length = head.headers.contains_key(CONTENT_LENGTH)
         && single(head.headers, CONTENT_LENGTH) != Some(b"0");
@@ -58,7 +62,8 @@ pub(super) fn negotiate(
     if !origin_allowed(head.headers, &options.origins) {
         return Err(WsRefusal::Origin);
     }
-    choose_subprotocol(head.headers, options.allow_missing_subprotocol)
+    let subprotocol = choose_subprotocol(head.headers, options.allow_missing_subprotocol)?;
+    Ok(Terms { subprotocol, key })
 }
 
 /// What is worth telling an operator about a request that is refused.
@@ -119,14 +124,14 @@ fn single(headers: &HeaderMap, name: HeaderName) -> Option<&[u8]> {
     values.next().is_none().then(|| value.as_bytes())
 }
 
-/// 16 bytes in base64, RFC 6455 section 4.2.1: 22 characters and two of padding.
-fn is_websocket_key(key: &[u8]) -> bool {
-    key.strip_suffix(b"==").is_some_and(|digits| {
-        digits.len() == 22
-            && digits
-                .iter()
-                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/'))
-    })
+/// Whether one of the comma-separated values is this one.
+pub(super) fn lists(headers: &HeaderMap, name: HeaderName, wanted: &str) -> bool {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|value| value.trim().eq_ignore_ascii_case(wanted))
 }
 
 /// A header's values for the log, joined and cut; `None` if there is none.
