@@ -206,7 +206,7 @@ async fn whoever_does_not_say_who_they_are_is_sent_away() {
         "{waited:?}"
     );
     let timed_out = "mproxy_connections_closed_total{reason=\"connect_timeout\"}";
-    mproxy.metric(timed_out, 3.0).await;
+    mproxy.metric(timed_out, 4.0).await;
 
     // the one session that the broker hears of is this one; what else came were probes, which end
     let (_client, (mut server, _)) = tokio::join!(

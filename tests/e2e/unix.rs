@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use mproxy_tests::wire::{Connect, Publish, Version};
-use mproxy_tests::{Link, Mosquitto, Setup, http, server_binary};
+use mproxy_tests::{Link, Mosquitto, Process, Setup, http, server_binary, tools};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -61,6 +61,31 @@ async fn clients_come_by_unix_sockets_too() {
     });
     assert_eq!(line.await["peer"], "unix");
     assert_eq!(http::get(mproxy.admin(), "/readyz").await.status, 200);
+}
+
+/// The same with programs that were written by others.
+#[tokio::test]
+async fn mosquitto_pub_and_mosquitto_sub_come_by_unix_sockets() {
+    let broker = Mosquitto::start().await;
+    let dir = TempDir::new().expect("a temporary folder can be made");
+    let mproxy = listeners(&broker.url(), dir.path()).start().await;
+    let program = |name: &str, args: &[&str]| {
+        let mut command = tokio::process::Command::new(tools::tool(name));
+        command
+            .arg("--unix")
+            .arg(mproxy.unix_listener("mqtt"))
+            .args(args);
+        command
+    };
+    let publish = program(
+        "mosquitto_pub",
+        &["-V", "5", "-q", "2", "-r", "-t", "t", "-m", "hi"],
+    );
+    let (code, output) = Process::run(publish).await;
+    assert_eq!(code, 0, "{output}");
+    let subscribe = program("mosquitto_sub", &["-q", "1", "-t", "t", "-C", "1"]);
+    let (code, output) = Process::run(subscribe).await;
+    assert_eq!((code, output.trim()), (0, "hi"));
 }
 
 /// The file is there as long as the listener is, and one that a killed process left is replaced.

@@ -54,7 +54,7 @@ pub enum WsRefusal {
     Path,
     /// Status 405: the method is not GET.
     Method,
-    /// Status 426: the request is HTTP/1.0, in which nothing can be upgraded.
+    /// Status 426: the request is HTTP 1.0, which cannot be upgraded.
     HttpVersion,
     /// Status 426: the request does not ask for an upgrade to WebSocket.
     NotAnUpgrade,
@@ -156,7 +156,7 @@ impl fmt::Display for WsRefusal {
         f.write_str(match self {
             Self::Path => "the path is not served here",
             Self::Method => "the method is not GET",
-            Self::HttpVersion => "the request is HTTP/1.0, in which nothing can be upgraded",
+            Self::HttpVersion => "the request is HTTP 1.0, which cannot be upgraded",
             Self::NotAnUpgrade => "not a websocket upgrade",
             Self::Version => "the websocket version is not 13",
             Self::Key => "sec-websocket-key is missing, empty, or there twice",
