@@ -1,6 +1,7 @@
 //! Listeners on Unix sockets: for clients and TLS terminators on the same host.
 
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
@@ -9,6 +10,7 @@ use mproxy_tests::wire::{Connect, Publish, Version};
 use mproxy_tests::{Link, Mosquitto, Process, Setup, http, server_binary, tools};
 use rustix::process::Signal;
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 
 /// A listener on a socket of that name in the folder, and one for WebSocket.
 fn listeners(broker: &str, dir: &Path) -> Setup {
@@ -118,6 +120,28 @@ async fn the_file_of_a_socket_is_removed_and_a_stale_one_replaced() {
     mproxy.signal(Signal::TERM);
     assert_eq!(mproxy.ended().await.0, 0);
     assert_eq!(files(), 0, "both are removed");
+}
+
+/// A start that is given up leaves no file behind, either.
+#[tokio::test]
+async fn the_file_is_removed_when_the_broker_is_required_and_not_there() {
+    let dir = TempDir::new().expect("a temporary folder can be made");
+    let path = dir.path().join("mqtt.sock");
+    // nobody listens there, and nobody else can
+    let taken = TcpSocket::new_v4().expect("a socket can be made");
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    taken.bind(any).expect("there is a free port");
+    let port = taken.local_addr().expect("it is bound").port();
+    let mut command = tokio::process::Command::new(server_binary());
+    command
+        .args(["--require-upstream", "--set", "admin.bind="])
+        .args(["--upstream", &format!("mqtt://127.0.0.1:{port}")])
+        .args(["--listen", &format!("unix:{}", path.display())])
+        .env_clear();
+    let (code, said) = Process::run(command).await;
+    assert_eq!(code, 69, "{said}");
+    assert!(said.contains("\"message\":\"listening\""), "{said}");
+    assert!(!path.exists());
 }
 
 /// What the command line offers for addresses works for sockets: the flag, and `check`, which must

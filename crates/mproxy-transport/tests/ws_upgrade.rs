@@ -13,8 +13,8 @@ use tokio::{
 use support::{BINARY, KEY, Raw, answer, frame, hex, request, request_with};
 
 /// The names are spelt as in RFC 6455, and as mosquitto spells them. ESP32 devices look for
-/// "Sec-WebSocket-Accept" as it stands; with the lower case that the HTTP library writes they gave up
-/// and came again, for ever.
+/// "Sec-WebSocket-Accept" as it stands. They did not find it in the lower case of the HTTP library,
+/// gave up, and tried again forever.
 #[tokio::test]
 async fn switches_protocols() {
     let (response, result) = answer(request().as_bytes(), &WsOptions::default()).await;

@@ -225,8 +225,6 @@ impl Server {
             let _ = tokio::time::timeout(LAST_CALL, self.all_ended()).await;
         }
         tracing::info!(target: "mproxy::server", gentle, "stopped");
-        self.abort.cancel();
-        self.workers.join();
         gentle
     }
 
@@ -267,6 +265,14 @@ impl Server {
         for sessions in &self.workers.sessions {
             sessions.wait_until_empty().await;
         }
+    }
+}
+
+impl Drop for Server {
+    /// Ends the threads: what they hold is given back, the files of Unix sockets among it.
+    fn drop(&mut self) {
+        self.abort.cancel();
+        self.workers.join();
     }
 }
 
