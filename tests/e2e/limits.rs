@@ -134,6 +134,62 @@ async fn no_faster_than_the_rate() {
     assert!((1..=50).contains(&count), "{count} lines");
 }
 
+/// The timer of a TCP connection of this host as the kernel has it: its kind, 2 for keep-alive, and
+/// the hundredths of a second until it ends.
+fn timer(local: u16, remote: u16) -> (u8, u64) {
+    let table = fs::read_to_string("/proc/net/tcp").expect("Linux has it");
+    let port = |address: &str| {
+        let (_, port) = address.split_once(':').expect("a port");
+        u16::from_str_radix(port, 16).expect("a port")
+    };
+    let row = table.lines().skip(1).find_map(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let ends = (port(fields[1]), port(fields[2]));
+        (ends == (local, remote)).then(|| fields[5].to_owned())
+    });
+    let row = row.unwrap_or_else(|| panic!("no connection of {local} with {remote}: {table}"));
+    let (kind, left) = row.split_once(':').expect("a kind and a time");
+    (
+        kind.parse().expect("a number"),
+        u64::from_str_radix(left, 16).expect("a number"),
+    )
+}
+
+/// A client with a keep-alive of 0 that lost its power was never noticed: its session, and its place
+/// under `max_connections`, stayed for good. The kernel looks after it, on both kinds of listener,
+/// as it does towards the broker.
+#[tokio::test]
+async fn the_kernel_looks_after_silent_clients() {
+    let broker = FakeBroker::bind().await;
+    for (keepalive, seconds) in [(None, 60), (Some("7s"), 7), (Some("0s"), 0)] {
+        let mut setup = Setup::before(&broker.url()).websocket();
+        for listener in ["mqtt", "ws"] {
+            if let Some(keepalive) = keepalive {
+                let key = format!("listeners.{listener}.tcp_keepalive");
+                setup = setup.set(&key, keepalive);
+            }
+        }
+        let mproxy = setup.start().await;
+        for listener in ["mqtt", "ws"] {
+            let client = TcpSocket::new_v4().expect("a socket can be made");
+            client
+                .bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+                .expect("there is a free port");
+            let port = client.local_addr().expect("it is bound").port();
+            let addr = mproxy.listener(listener);
+            let _client = client.connect(addr).await.expect("it listens");
+            let (kind, left) = timer(addr.port(), port);
+            if seconds == 0 {
+                assert_eq!(kind, 0, "{listener}");
+            } else {
+                assert_eq!(kind, 2, "{listener}");
+                let whole = seconds * 100;
+                assert!((whole / 2..=whole).contains(&left), "{listener}: {left}");
+            }
+        }
+    }
+}
+
 /// The time is for all of CONNECT, not for each byte of it, and nobody dials the broker before.
 #[tokio::test]
 async fn whoever_does_not_say_who_they_are_is_sent_away() {
@@ -173,7 +229,7 @@ async fn whoever_does_not_say_who_they_are_is_sent_away() {
         "{waited:?}"
     );
     let timed_out = "mproxy_connections_closed_total{reason=\"connect_timeout\"}";
-    mproxy.metric(timed_out, 3.0).await;
+    mproxy.metric(timed_out, 4.0).await;
 
     // the one session that the broker hears of is this one; what else came were probes, which end
     let (_client, (mut server, _)) = tokio::join!(

@@ -28,5 +28,6 @@ mod recordings;
 mod sessions;
 mod start;
 mod topic_map;
+mod unix;
 mod websocket;
 mod wills;

@@ -5,6 +5,7 @@ use mproxy_tests::wire::{Connect, PINGREQ, PINGRESP, Publish, Version, connack};
 use mproxy_tests::{FakeBroker, Link, Mosquitto, Mproxy, Setup, http, within};
 use rustix::process::Signal;
 use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message as Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
@@ -15,7 +16,7 @@ const MQTT: &str = "Sec-WebSocket-Protocol: mqtt\r\n";
 async fn start(broker: &str) -> Mproxy {
     Setup::before(broker)
         .websocket()
-        .set("listeners.ws.path", "/mqtt")
+        .set("listeners.ws.paths", "[\"/mqtt\"]")
         .set("listeners.ws.origins", "[\"https://app.example.com\"]")
         .start()
         .await
@@ -31,6 +32,8 @@ async fn refusal(mproxy: &Mproxy, line: &str, headers: &[&str]) -> http::Answer 
     http::request(addr, &request).await
 }
 
+/// The answer and the log both say what to change. An operator who reads "400" alone has to guess
+/// which of a thousand clients asked for what.
 #[tokio::test]
 async fn what_is_no_upgrade_for_mqtt_is_told_what_it_should_be() {
     let broker = FakeBroker::bind().await;
@@ -87,6 +90,39 @@ async fn what_is_no_upgrade_for_mqtt_is_told_what_it_should_be() {
     );
     let refused = "mproxy_connections_refused_total{reason=\"websocket_handshake\"}";
     mproxy.metric(refused, 12.0).await;
+    for (error, path, offered, origin, remedy) in [
+        (
+            "status 404",
+            "/mqttx",
+            Some("mqtt"),
+            None,
+            "listeners.paths",
+        ),
+        (
+            "status 403",
+            "/mqtt",
+            Some("mqtt"),
+            Some("null"),
+            "listeners.origins",
+        ),
+        ("status 400", "/mqtt", Some("chat"), None, "subprotocol"),
+        ("status 426", "/mqtt", None, None, "health checks"),
+    ] {
+        let line = mproxy.event(format!("a line about {error}"), |event| {
+            let says =
+                |field: &str, part: &str| event[field].as_str().is_some_and(|it| it.contains(part));
+            event["level"] == "WARN"
+                && event["message"] == "WebSocket handshake refused"
+                && event["reason"] == "websocket_handshake"
+                && event["listener"] == "ws"
+                && says("error", error)
+                && says("remedy", remedy)
+                && event["path"] == path
+                && event["offered"].as_str() == offered
+                && event["origin"].as_str() == origin
+        });
+        line.await;
+    }
 
     // something that never ends
     let endless = format!("GET /mqtt HTTP/1.1\r\nX: {}", "x".repeat(1 << 20));
@@ -97,6 +133,107 @@ async fn what_is_no_upgrade_for_mqtt_is_told_what_it_should_be() {
         packets.iter().all(|it| it.bytes().starts_with(b"H")),
         "{packets:?}"
     );
+}
+
+/// Load balancers look whether the port is open, scanners too, and browsers open connections that
+/// they may need. 300 of them were 300 lines and 300 refusals, which fed an alert.
+#[tokio::test]
+async fn a_connection_without_a_byte_is_not_refused() {
+    let broker = FakeBroker::bind().await;
+    let mproxy = Setup::before(&broker.url())
+        .websocket()
+        .set("listeners.ws.limits.connect_timeout", "500ms")
+        .log_level("debug")
+        .start()
+        .await;
+    let connected = async || {
+        let stream = TcpStream::connect(mproxy.listener("ws")).await;
+        stream.expect("it listens")
+    };
+    drop(connected().await);
+    let reset = connected().await;
+    reset.set_zero_linger().expect("a TCP connection");
+    drop(reset);
+    let _silent = connected().await;
+    for (side, reason) in [
+        ("client", "eof"),
+        ("client", "reset"),
+        ("proxy", "connect_timeout"),
+    ] {
+        let ended = format!(
+            "mproxy_connections_closed_total{{listener=\"ws\",side=\"{side}\",reason=\"{reason}\"}}"
+        );
+        mproxy.metric(&ended, 1.0).await;
+        let line = mproxy.event(reason, |event| {
+            event["reason"] == reason && event["listener"] == "ws"
+        });
+        let line = line.await;
+        assert_eq!(line["level"], "DEBUG", "{line}");
+        assert_eq!(line["side"], side, "{line}");
+    }
+    let metrics = mproxy.metrics().await;
+    assert!(metrics.sum("mproxy_connections_refused_total") < 0.5);
+
+    // a byte is a beginning, and then it is a request that did not come
+    let mut link = Link::tcp(mproxy.listener("ws")).await;
+    link.send(b"G").await;
+    link.closed().await;
+    mproxy
+        .metric(
+            "mproxy_connections_refused_total{reason=\"websocket_handshake\"}",
+            1.0,
+        )
+        .await;
+    let line = mproxy.event("a line", |event| event["reason"] == "websocket_handshake");
+    let line = line.await;
+    assert_eq!(line["level"], "WARN", "{line}");
+    let remedy = line["remedy"].as_str();
+    assert!(
+        remedy.is_some_and(|it| it.contains("connect_timeout")),
+        "{line}"
+    );
+}
+
+/// What mosquitto's listener serves is served by default: any path (MQTT.js asks for `/`), and
+/// cookies of a size that single sign-on makes. Each is a session, and not only an upgrade.
+#[tokio::test]
+async fn what_brokers_serve_is_served_by_default() {
+    let broker = Mosquitto::start().await;
+    let mproxy = Setup::before(&broker.url()).websocket().start().await;
+    let addr = mproxy.listener("ws");
+    let cookie = format!("Cookie: sso={}\r\n", "c".repeat(8 * 1024));
+    for (target, more) in [
+        ("/", ""),
+        ("/ws", ""),
+        ("/mqtt/", ""),
+        ("/mqtt?token=1", ""),
+        ("http://broker.example.com/mqtt", ""),
+        ("/mqtt", "Sec-WebSocket-Protocol: mqttv3.1\r\n"),
+        ("/mqtt", "Sec-WebSocket-Extensions: permessage-deflate\r\n"),
+        ("/mqtt", "Expect: 100-continue\r\n"),
+        ("/mqtt", cookie.as_str()),
+    ] {
+        let request =
+            format!("GET {target} HTTP/1.1\r\nHost: {addr}\r\n{UPGRADE}{KEY}{MQTT}{more}\r\n");
+        let mut link = Link::tcp(addr).await;
+        link.send(request.as_bytes()).await;
+        // CONNECT in a masked frame, right behind the request; the mask is nothing but zeros
+        let connect = Connect::new(Version::V311, "c").bytes();
+        let len = u8::try_from(connect.len()).expect("it is short");
+        link.send(&[&[0x82, 0x80 | len, 0, 0, 0, 0][..], &connect].concat())
+            .await;
+        let (mut stream, mut answer) = link.into_tcp();
+        let connack = [&[0x82, 4][..], &connack(Version::V311, 0)].concat();
+        let reading = async {
+            while !answer.ends_with(&connack) {
+                if stream.read_buf(&mut answer).await.expect("it is open") == 0 {
+                    panic!("{target} {more}: {}", String::from_utf8_lossy(&answer));
+                }
+            }
+        };
+        within("a CONNACK", reading).await;
+        assert!(answer.starts_with(b"HTTP/1.1 101 "), "{target}");
+    }
 }
 
 /// The subprotocol is one that was offered, `mqtt` before `mqttv3.1`; extensions are not agreed on.

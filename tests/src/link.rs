@@ -1,12 +1,13 @@
 //! One end of a connection: bytes in, bytes out.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
@@ -30,6 +31,8 @@ pub struct Link {
 enum Io {
     Tcp(TcpStream),
     Ws(Box<WebSocketStream<TcpStream>>),
+    Unix(UnixStream),
+    UnixWs(Box<WebSocketStream<UnixStream>>),
 }
 
 /// How a connection ended.
@@ -60,6 +63,23 @@ impl Link {
         stream.ok().map(Self::over)
     }
 
+    /// Connects over a Unix socket.
+    ///
+    /// # Panics
+    /// If nobody listens.
+    pub async fn unix(path: &Path) -> Self {
+        Self::with(Io::Unix(unix(path).await))
+    }
+
+    /// Connects over WebSocket over a Unix socket.
+    ///
+    /// # Panics
+    /// If nobody listens, or the upgrade is refused.
+    pub async fn unix_ws(path: &Path) -> Self {
+        let stream = upgrade("localhost", &[], unix(path).await).await;
+        Self::with(Io::UnixWs(Box::new(stream)))
+    }
+
     /// Connects over WebSocket, with the subprotocol `mqtt`.
     ///
     /// # Panics
@@ -76,19 +96,7 @@ impl Link {
         let stream = within("a connection", TcpStream::connect(addr)).await;
         let stream = stream.unwrap_or_else(|error| panic!("{addr}: {error}"));
         stream.set_nodelay(true).expect("a TCP connection");
-        let request = format!("ws://{addr}/mqtt").into_client_request();
-        let mut request = request.expect("a URL");
-        let protocol = HeaderValue::from_static("mqtt");
-        request
-            .headers_mut()
-            .insert("Sec-WebSocket-Protocol", protocol);
-        for (name, value) in headers {
-            let value = HeaderValue::from_static(value);
-            request.headers_mut().insert(*name, value);
-        }
-        let (stream, _) = within("the upgrade", client_async(request, stream))
-            .await
-            .unwrap_or_else(|error| panic!("{addr}: {error}"));
+        let stream = upgrade(&addr.to_string(), headers, stream).await;
         Self::with(Io::Ws(Box::new(stream)))
     }
 
@@ -174,31 +182,19 @@ impl Link {
     pub async fn try_send(&mut self, bytes: &[u8]) -> bool {
         match &mut self.io {
             Io::Tcp(stream) => stream.write_all(bytes).await.is_ok(),
-            Io::Ws(stream) => {
-                let frame = Frame::Binary(Bytes::copy_from_slice(bytes));
-                stream.send(frame).await.is_ok()
-            }
+            Io::Unix(stream) => stream.write_all(bytes).await.is_ok(),
+            Io::Ws(stream) => stream.send(binary(bytes)).await.is_ok(),
+            Io::UnixWs(stream) => stream.send(binary(bytes)).await.is_ok(),
         }
     }
 
     /// Reads once: false at the end, and when the connection breaks.
     async fn fill(&mut self) -> bool {
         match &mut self.io {
-            Io::Tcp(stream) => {
-                self.received.reserve(READ);
-                matches!(stream.read_buf(&mut self.received).await, Ok(1..))
-            }
-            Io::Ws(stream) => loop {
-                match stream.next().await {
-                    Some(Ok(Frame::Binary(bytes))) => {
-                        self.received.extend_from_slice(&bytes);
-                        return true;
-                    }
-                    Some(Ok(Frame::Text(text))) => panic!("a text frame: {text}"),
-                    Some(Ok(_)) => {}
-                    Some(Err(_)) | None => return false,
-                }
-            },
+            Io::Tcp(stream) => fill(stream, &mut self.received).await,
+            Io::Unix(stream) => fill(stream, &mut self.received).await,
+            Io::Ws(stream) => fill_frame(stream, &mut self.received).await,
+            Io::UnixWs(stream) => fill_frame(stream, &mut self.received).await,
         }
     }
 
@@ -216,11 +212,11 @@ impl Link {
     /// Whether nothing has come: nothing that is here already, whether it was read or not.
     ///
     /// # Panics
-    /// If it is a WebSocket.
+    /// If it is not plain TCP.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         let Io::Tcp(stream) = &self.io else {
-            panic!("a WebSocket");
+            panic!("not plain TCP");
         };
         // a poll that is not repeated: nobody is to be woken
         let mut task = Context::from_waker(Waker::noop());
@@ -352,11 +348,12 @@ impl Link {
     /// Breaks the connection off: the other side sees a reset.
     ///
     /// # Panics
-    /// If the system does not do it.
+    /// If the system does not do it, or it is a Unix socket, which knows no reset.
     pub fn reset(self) {
         let stream = match self.io {
             Io::Tcp(stream) => stream,
             Io::Ws(stream) => stream.into_inner(),
+            Io::Unix(_) | Io::UnixWs(_) => panic!("a Unix socket"),
         };
         let now = Some(Duration::ZERO);
         socket2::SockRef::from(&stream)
@@ -367,23 +364,23 @@ impl Link {
     /// The connection, and what was received and not yet looked at.
     ///
     /// # Panics
-    /// If it is a WebSocket.
+    /// If it is not plain TCP.
     #[must_use]
     pub fn into_tcp(self) -> (TcpStream, Vec<u8>) {
         match self.io {
             Io::Tcp(stream) => (stream, self.received),
-            Io::Ws(_) => panic!("a WebSocket"),
+            _ => panic!("not plain TCP"),
         }
     }
 
     /// The frames beneath.
     ///
     /// # Panics
-    /// If it is no WebSocket.
+    /// If it is no WebSocket over TCP.
     pub fn frames(&mut self) -> &mut WebSocketStream<TcpStream> {
         match &mut self.io {
-            Io::Tcp(_) => panic!("no WebSocket"),
             Io::Ws(stream) => stream,
+            _ => panic!("no WebSocket over TCP"),
         }
     }
 
@@ -408,6 +405,58 @@ impl Link {
         self.version = version_of(&connect);
         self.send(&connack(self.version, 0)).await;
         connect
+    }
+}
+
+async fn unix(path: &Path) -> UnixStream {
+    let stream = within("a connection", UnixStream::connect(path)).await;
+    stream.unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Upgrades to WebSocket, with the subprotocol `mqtt`.
+async fn upgrade<S: AsyncRead + AsyncWrite + Unpin>(
+    host: &str,
+    headers: &[(&'static str, &'static str)],
+    stream: S,
+) -> WebSocketStream<S> {
+    let request = format!("ws://{host}/mqtt").into_client_request();
+    let mut request = request.expect("a URL");
+    let protocol = HeaderValue::from_static("mqtt");
+    request
+        .headers_mut()
+        .insert("Sec-WebSocket-Protocol", protocol);
+    for (name, value) in headers {
+        let value = HeaderValue::from_static(value);
+        request.headers_mut().insert(*name, value);
+    }
+    let upgraded = within("the upgrade", client_async(request, stream)).await;
+    let (stream, _) = upgraded.unwrap_or_else(|error| panic!("{host}: {error}"));
+    stream
+}
+
+fn binary(bytes: &[u8]) -> Frame {
+    Frame::Binary(Bytes::copy_from_slice(bytes))
+}
+
+async fn fill(stream: &mut (impl AsyncRead + Unpin), received: &mut Vec<u8>) -> bool {
+    received.reserve(READ);
+    matches!(stream.read_buf(received).await, Ok(1..))
+}
+
+async fn fill_frame<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut WebSocketStream<S>,
+    received: &mut Vec<u8>,
+) -> bool {
+    loop {
+        match stream.next().await {
+            Some(Ok(Frame::Binary(bytes))) => {
+                received.extend_from_slice(&bytes);
+                return true;
+            }
+            Some(Ok(Frame::Text(text))) => panic!("a text frame: {text}"),
+            Some(Ok(_)) => {}
+            Some(Err(_)) | None => return false,
+        }
     }
 }
 

@@ -185,7 +185,8 @@ impl Setup {
 #[derive(Debug)]
 pub struct Mproxy {
     process: Process,
-    listeners: HashMap<String, SocketAddr>,
+    /// By name: `host:port`, or `unix:/path`.
+    listeners: HashMap<String, String>,
     admin: Option<SocketAddr>,
     _dir: TempDir,
 }
@@ -212,16 +213,15 @@ impl Mproxy {
             let Ok(event) = serde_json::from_str::<Value>(&line) else {
                 continue;
             };
-            let address = || {
-                let address = event["address"].as_str().expect("an address");
-                address.parse().expect("an address")
-            };
+            let address = || event["address"].as_str().expect("an address");
             match event["message"].as_str() {
                 Some("listening") => {
                     let name = event["listener"].as_str().expect("a name");
-                    listeners.insert(name.to_owned(), address());
+                    listeners.insert(name.to_owned(), address().to_owned());
                 }
-                Some("admin port listening") => admin = Some(address()),
+                Some("admin port listening") => {
+                    admin = Some(address().parse().expect("a TCP address"));
+                }
                 _ => {}
             }
         }
@@ -242,11 +242,28 @@ impl Mproxy {
     /// Where a listener is.
     ///
     /// # Panics
-    /// If there is none of that name.
+    /// If there is none of that name, or it is on a Unix socket.
     #[must_use]
     pub fn listener(&self, name: &str) -> SocketAddr {
+        let addr = self.address(name);
+        addr.parse()
+            .unwrap_or_else(|error| panic!("{name} is at {addr}: {error}"))
+    }
+
+    /// Where a listener on a Unix socket is.
+    ///
+    /// # Panics
+    /// If there is none of that name, or it is at a TCP address.
+    #[must_use]
+    pub fn unix_listener(&self, name: &str) -> PathBuf {
+        let addr = self.address(name);
+        let path = addr.strip_prefix("unix:");
+        path.unwrap_or_else(|| panic!("{name} is at {addr}")).into()
+    }
+
+    fn address(&self, name: &str) -> &str {
         let addr = self.listeners.get(name);
-        *addr.unwrap_or_else(|| panic!("no listener {name}: {:?}", self.listeners))
+        addr.unwrap_or_else(|| panic!("no listener {name}: {:?}", self.listeners))
     }
 
     /// Where health and metrics are.

@@ -14,7 +14,7 @@ pub use self::{
     stream::Stream,
     tcp::TcpOptions,
     ws::{
-        HandshakeError, Subprotocol, WsError, WsOptions, WsRequest, WsStream, WsViolation,
-        accept_websocket,
+        HandshakeError, Subprotocol, WsCause, WsError, WsOptions, WsRefusal, WsRequest, WsStream,
+        WsViolation, accept_websocket,
     },
 };

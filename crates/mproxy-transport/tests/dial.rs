@@ -71,7 +71,7 @@ async fn websocket_with_either_subprotocol() {
         let (listener, port) = listener().await;
         let serve = async {
             let (socket, _) = listener.accept().await.unwrap();
-            let options = WsOptions::default().path("/x/mqtt");
+            let options = WsOptions::default().paths(["/x/mqtt"]);
             accept_websocket(socket, &options).await.unwrap()
         };
         let dialer = dialer(&format!("ws://127.0.0.1:{port}/x/mqtt?a=b"));

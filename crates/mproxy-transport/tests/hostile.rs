@@ -116,7 +116,7 @@ async fn every_upgrade_is_answered() {
             assert_eq!(answer.get(9..12), Some(status), "{context}");
             assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{context}");
             assert_eq!(result.is_ok(), status == "101", "{context}");
-            let agreed = "\r\nsec-websocket-protocol: mqtt\r\n";
+            let agreed = "\r\nSec-WebSocket-Protocol: mqtt\r\n";
             assert_eq!(answer.contains(agreed), status == "101", "{context}");
         }
     }

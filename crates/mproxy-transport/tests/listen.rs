@@ -1,8 +1,9 @@
 //! Listening and accepting, TCP and Unix.
 
-use std::{io, net::SocketAddr, os::unix::net::UnixListener, path::Path};
+use std::{io, net::SocketAddr, os::unix::net::UnixListener, path::Path, time::Duration};
 
 use mproxy_transport::{ClientAddr, ListenAddr, ListenOptions, Listener, Stream, TcpOptions};
+use socket2::SockRef;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, UnixStream},
@@ -48,31 +49,51 @@ async fn tcp_echo_with_half_close() {
     assert_echo(client, accepted.into_stream().unwrap()).await;
 }
 
+/// The socket of a connection that a listener with these options accepts.
+async fn accepted(tcp: TcpOptions) -> TcpStream {
+    let options = ListenOptions::default().tcp(tcp);
+    let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap(), &options).unwrap();
+    let port = port(&listener);
+    let acceptor = listener.into_acceptor().unwrap();
+    let _client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let stream = acceptor.accept().await.unwrap().into_stream().unwrap();
+    let Stream::Tcp(stream) = stream else {
+        panic!("not TCP: {stream:?}");
+    };
+    stream
+}
+
 #[tokio::test]
 async fn accepted_sockets_get_their_options() {
-    for (tcp, nodelay, keepalive) in [
-        (TcpOptions::default(), true, false),
-        (TcpOptions::default().nodelay(false), false, false),
-        (
-            TcpOptions::default().keepalive(Some(std::time::Duration::from_secs(60))),
-            true,
-            true,
-        ),
-    ] {
-        let options = ListenOptions::default().tcp(tcp);
-        let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap(), &options).unwrap();
-        let port = port(&listener);
-        let acceptor = listener.into_acceptor().unwrap();
-        let _client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-        let stream = acceptor.accept().await.unwrap().into_stream().unwrap();
-        let Stream::Tcp(stream) = stream else {
-            panic!("not TCP: {stream:?}");
-        };
+    for nodelay in [true, false] {
+        let stream = accepted(TcpOptions::default().nodelay(nodelay)).await;
         assert_eq!(stream.nodelay().unwrap(), nodelay);
-        assert_eq!(
-            socket2::SockRef::from(&stream).keepalive().unwrap(),
-            keepalive
-        );
+        assert!(!SockRef::from(&stream).keepalive().unwrap());
+    }
+}
+
+/// A client without a keep alive of its own that loses its power says nothing more. With the
+/// system's values (75 s between probes, 9 of them) it would hold its session for 11 minutes after
+/// the idle time; here it is found after about twice the idle time. An idle time that the kernel
+/// does not take must not fail the socket.
+#[tokio::test]
+async fn accepted_sockets_ask_for_a_silent_peer() {
+    let hour = 3_600;
+    for (idle, seconds, interval, probes) in [
+        (Duration::from_secs(60), 60, 12, 5),
+        (Duration::from_secs(10), 10, 2, 5),
+        (Duration::from_secs(9), 9, 2, 5),
+        (Duration::from_secs(3), 3, 1, 3),
+        (Duration::from_millis(1), 1, 1, 1),
+        (Duration::from_secs(24 * hour), 32_767, 6_553, 5),
+    ] {
+        let stream = accepted(TcpOptions::default().keepalive(Some(idle))).await;
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap());
+        let time = Duration::from_secs;
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), time(seconds));
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), time(interval));
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), probes);
     }
 }
 

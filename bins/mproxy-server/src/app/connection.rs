@@ -6,15 +6,18 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use mproxy_admin::RefuseReason;
+use mproxy_admin::{Reason, RefuseReason, Side};
 use mproxy_session::{
     CloseReason, Control, Hooks, Limits, Peer, Session, Summary, UpgradeRequest, new_hooks,
 };
-use mproxy_transport::{Accepted, ClientAddr, Stream, WsOptions, WsRequest, accept_websocket};
+use mproxy_transport::{
+    Accepted, ClientAddr, Stream, WsError, WsOptions, WsRequest, accept_websocket,
+};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::compose::Composed;
 use super::gate::{Gate, LineBudget, Pass, Refused};
+use super::handshake;
 use super::recorder::{ConnectionRecorder, WorkerRecorder};
 use super::remedy::remedy;
 use super::upstream::Upstream;
@@ -90,8 +93,12 @@ impl Service {
         let metrics = self.metrics.accepted();
         let (stream, peer) = match self.open(accepted).await {
             Ok(opened) => opened,
-            Err(reason) => {
+            Err(Unopened::Refused(reason)) => {
                 metrics.refused(reason);
+                return None;
+            }
+            Err(Unopened::Unused(side, reason)) => {
+                metrics.closed(side, reason);
                 return None;
             }
         };
@@ -110,7 +117,7 @@ impl Service {
     }
 
     /// Registers the socket and, on a WebSocket listener, does the handshake.
-    async fn open(&self, accepted: Accepted) -> Result<(Stream, Peer), RefuseReason> {
+    async fn open(&self, accepted: Accepted) -> Result<(Stream, Peer), Unopened> {
         let mut peer = Peer::new(Arc::clone(&self.name));
         peer.address = accepted.peer().socket_addr();
         let stream = accepted.into_stream().map_err(|error| {
@@ -122,29 +129,49 @@ impl Service {
                 detail = %error,
                 "cannot register an accepted connection"
             );
-            RefuseReason::Internal
+            Unopened::Refused(RefuseReason::Internal)
         })?;
         let Some(options) = &self.websocket else {
             return Ok((stream, peer));
         };
         match accept_websocket(stream, options).await {
             Ok((stream, request)) => Ok((stream, peer.with_upgrade(upgrade(&request)))),
-            Err(error) => {
-                if let Some(suppressed) = self.refusals.line() {
-                    tracing::warn!(
-                        target: "mproxy::listener",
-                        event = "refuse",
-                        listener = &*self.name,
-                        peer = %peer,
-                        reason = RefuseReason::WebsocketHandshake.as_str(),
-                        detail = &error as &(dyn std::error::Error + 'static),
-                        suppressed = (suppressed > 0).then_some(suppressed),
-                        "WebSocket handshake refused"
-                    );
-                }
-                Err(RefuseReason::WebsocketHandshake)
-            }
+            Err(error) => Err(self.not_upgraded(&peer, &error)),
         }
+    }
+
+    /// One line about a handshake that failed.
+    fn not_upgraded(&self, peer: &Peer, error: &WsError) -> Unopened {
+        if let Some((side, reason)) = handshake::unused(error) {
+            tracing::debug!(
+                target: "mproxy::listener",
+                event = "disconnect",
+                listener = &*self.name,
+                peer = %peer,
+                side = side.as_str(),
+                reason = reason.as_str(),
+                "connection closed: the client sent nothing"
+            );
+            return Unopened::Unused(side, reason);
+        }
+        if let Some(suppressed) = self.refusals.line() {
+            let (detail, remedy) = handshake::account(error);
+            tracing::warn!(
+                target: "mproxy::listener",
+                event = "refuse",
+                listener = &*self.name,
+                peer = %peer,
+                path = error.path(),
+                offered = error.offered(),
+                origin = error.origin(),
+                reason = RefuseReason::WebsocketHandshake.as_str(),
+                detail,
+                remedy,
+                suppressed = (suppressed > 0).then_some(suppressed),
+                "WebSocket handshake refused"
+            );
+        }
+        Unopened::Refused(RefuseReason::WebsocketHandshake)
     }
 
     /// Runs the session with its chain of layers. Sessions without one are a type of their own, in
@@ -264,6 +291,14 @@ fn is_probe(summary: &Summary) -> bool {
         CloseReason::Eof | CloseReason::Reset | CloseReason::ConnectTimeout
     );
     by_itself && summary.session.is_none() && summary.to_server.bytes == 0
+}
+
+/// Why an accepted connection got no session.
+enum Unopened {
+    /// It was refused.
+    Refused(RefuseReason),
+    /// The client went away, or its time was up, without a byte.
+    Unused(Side, Reason),
 }
 
 fn upgrade(request: &WsRequest) -> UpgradeRequest {

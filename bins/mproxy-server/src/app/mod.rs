@@ -10,6 +10,7 @@
 mod compose;
 mod connection;
 mod gate;
+mod handshake;
 mod link;
 mod recorder;
 mod remedy;
@@ -22,6 +23,7 @@ use std::process::ExitCode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
+pub(crate) use self::server::listen_address;
 use self::server::{Server, StartError};
 use crate::cli::{Exit, RunOptions};
 use crate::config::Config;
@@ -142,7 +144,7 @@ pub(crate) fn demo(options: crate::demo::Options) -> ExitCode {
         let proxy = server
             .addresses
             .first()
-            .copied()
+            .and_then(crate::config::Bind::tcp)
             .ok_or("the demo has no listener")?;
         let admin = server.admin;
         let finished = Box::pin(serve(server, signals));

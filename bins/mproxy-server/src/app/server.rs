@@ -13,7 +13,7 @@ use mproxy_session::{
     BoxError, Bridges, Conformance, ControlCharacters, Limits, Order, ReceiveMaximum,
     RefusedPublish, ServerReference, Versions, WhenUnreachable,
 };
-use mproxy_transport::{ListenAddr, ListenOptions, Listener, WsOptions};
+use mproxy_transport::{ListenAddr, ListenOptions, Listener, TcpOptions, WsOptions};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -23,7 +23,7 @@ use super::gate::{Gate, LineBudget, Slots};
 use super::recorder::WorkerRecorder;
 use super::upstream::Upstream;
 use super::worker::{Entrance, Workers};
-use crate::config::{self, Config, DrainNotice, DrainWills, MqttVersion, Transport};
+use crate::config::{self, Bind, Config, DrainNotice, DrainWills, MqttVersion, Transport};
 
 /// File descriptors that are not connections: listeners, runtimes, admin, log, and some to spare.
 const RESERVED_DESCRIPTORS: u64 = 64;
@@ -43,7 +43,7 @@ pub(crate) enum StartError {
     /// An address that cannot be listened on.
     Bind {
         what: String,
-        address: SocketAddr,
+        address: Bind,
         error: std::io::Error,
     },
     /// Anything else.
@@ -63,9 +63,11 @@ impl fmt::Display for StartError {
                     std::io::ErrorKind::AddrInUse => {
                         f.write_str("; stop what listens there, or choose another address")
                     }
-                    std::io::ErrorKind::PermissionDenied => {
-                        f.write_str("; ports below 1024 need CAP_NET_BIND_SERVICE")
-                    }
+                    std::io::ErrorKind::PermissionDenied => f.write_str(match address {
+                        Bind::Tcp(_) => "; ports below 1024 need CAP_NET_BIND_SERVICE",
+                        Bind::Unix(_) => "; mproxy must be allowed to write to the folder",
+                    }),
+                    std::io::ErrorKind::NotFound => f.write_str("; create the folder"),
                     _ => Ok(()),
                 }
             }
@@ -87,7 +89,7 @@ pub(crate) struct Server {
         not(feature = "demo"),
         expect(dead_code, reason = "only the demo asks")
     )]
-    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) addresses: Vec<Bind>,
     /// Where health and metrics are.
     #[cfg_attr(
         not(feature = "demo"),
@@ -135,7 +137,7 @@ impl Server {
             Some(bind) => {
                 let bind_error = |error| StartError::Bind {
                     what: "the admin port".to_owned(),
-                    address: bind,
+                    address: bind.into(),
                     error,
                 };
                 let listener = mproxy_admin::bind(bind).await.map_err(bind_error)?;
@@ -232,8 +234,6 @@ impl Server {
             let _ = tokio::time::timeout(LAST_CALL, self.all_ended()).await;
         }
         tracing::info!(target: "mproxy::server", event = "stop", gentle, "stopped");
-        self.abort.cancel();
-        self.workers.join();
         gentle
     }
 
@@ -277,6 +277,14 @@ impl Server {
     }
 }
 
+impl Drop for Server {
+    /// Ends the threads: what they hold is given back, the files of Unix sockets among it.
+    fn drop(&mut self) {
+        self.abort.cancel();
+        self.workers.join();
+    }
+}
+
 fn entrance(
     listener: &config::Listener,
     upstreams: &HashMap<String, Arc<Upstream>>,
@@ -297,20 +305,24 @@ fn entrance(
     );
     let websocket = match &listener.transport {
         Transport::Mqtt => None,
-        Transport::Ws { path, origins } => Some(
+        Transport::Ws {
+            paths,
+            origins,
+            max_header_size,
+        } => Some(
             WsOptions::default()
-                .path(path.as_str())
+                .paths(paths.iter().map(String::as_str))
                 .origins(origins.iter().map(String::as_str))
+                .max_header_size(*max_header_size)
                 .handshake_timeout(limits.connect_timeout)
                 .max_message_size(MAX_WEBSOCKET_MESSAGE),
         ),
     };
-    let socket = Listener::bind(&ListenAddr::from(listener.bind), &ListenOptions::default())
-        .map_err(|error| StartError::Bind {
-            what: format!("listener `{}`", listener.name),
-            address: listener.bind,
-            error,
-        })?;
+    let tcp = TcpOptions::default().keepalive(listener.tcp_keepalive);
+    let options = ListenOptions::default().tcp(tcp);
+    let socket = listen_address(&listener.bind)
+        .and_then(|address| Listener::bind(&address, &options))
+        .map_err(|error| cannot_bind(listener, error))?;
     let service = Service {
         name: listener.name.as_str().into(),
         websocket,
@@ -328,14 +340,32 @@ fn entrance(
     })
 }
 
-fn bound(listener: &config::Listener, socket: &Listener) -> Result<SocketAddr, StartError> {
-    let address = socket.local_addr().map_err(|error| StartError::Bind {
+/// The address of the configuration as the transport takes it.
+pub(crate) fn listen_address(bind: &Bind) -> std::io::Result<ListenAddr> {
+    match bind {
+        Bind::Tcp(address) => Ok(ListenAddr::from(*address)),
+        Bind::Unix(_) => bind.to_string().parse().map_err(std::io::Error::other),
+    }
+}
+
+/// The address of a listener, with the real port where 0 was asked for.
+fn bound(listener: &config::Listener, socket: &Listener) -> Result<Bind, StartError> {
+    let Bind::Tcp(wanted) = &listener.bind else {
+        return Ok(listener.bind.clone());
+    };
+    let address = socket
+        .local_addr()
+        .map_err(|error| cannot_bind(listener, error))?;
+    let port = address.port().unwrap_or_else(|| wanted.port());
+    Ok(SocketAddr::new(wanted.ip(), port).into())
+}
+
+fn cannot_bind(listener: &config::Listener, error: std::io::Error) -> StartError {
+    StartError::Bind {
         what: format!("listener `{}`", listener.name),
-        address: listener.bind,
+        address: listener.bind.clone(),
         error,
-    })?;
-    let port = address.port().unwrap_or_else(|| listener.bind.port());
-    Ok(SocketAddr::new(listener.bind.ip(), port))
+    }
 }
 
 /// The largest packet of a session. 256MiB, and the largest Remaining Length, a byte less, are what

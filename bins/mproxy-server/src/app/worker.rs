@@ -205,8 +205,8 @@ impl Workers {
     }
 
     /// Waits for the threads, which end after `abort`.
-    pub(crate) fn join(self) {
-        for thread in self.threads {
+    pub(crate) fn join(&mut self) {
+        for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!(
                     target: "mproxy::server",

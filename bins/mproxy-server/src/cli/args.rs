@@ -119,7 +119,7 @@ pub(super) struct SourceArgs {
     /// For example: --set listeners.mqtt.bind=0.0.0.0:1883. Arrays as in TOML, or a,b,c.
     #[arg(long, value_name = "KEY=VALUE")]
     pub(super) set: Vec<String>,
-    /// Without a file: listen here [default: 127.0.0.1:1884]
+    /// Without a file: listen here, IP:PORT or unix:/path [default: 127.0.0.1:1884]
     #[arg(long, value_name = "ADDR")]
     pub(super) listen: Option<String>,
     /// Without a file: forward there [default: mqtt://127.0.0.1:1883]

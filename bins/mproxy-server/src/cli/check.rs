@@ -4,7 +4,7 @@ use super::Exit;
 use super::args::{CheckArgs, ReportFormat};
 use super::load::{color, load_source, source_name};
 use super::probe::{probe, shown_address};
-use crate::config::{Config, Loaded};
+use crate::config::{Bind, Choice, Config, Loaded};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -54,11 +54,14 @@ fn summary(config: &Config, loaded: &Loaded, args: &CheckArgs) -> String {
             true => "without layers".to_owned(),
             false => format!("through {}", layers.join(", ")),
         };
+        let protocol = Choice::word(listener.transport.name());
+        let at = match &listener.bind {
+            Bind::Tcp(address) => format!("{protocol}://{address}"),
+            bind @ Bind::Unix(_) => format!("{protocol} over {bind}"),
+        };
         out.push_str(&format!(
-            "  {}  {}://{} -> {} {through}\n",
+            "  {}  {at} -> {} {through}\n",
             listener.name,
-            crate::config::Choice::word(listener.transport.name()),
-            listener.bind,
             shown_address(&listener.upstream, &loaded.secrets),
         ));
     }

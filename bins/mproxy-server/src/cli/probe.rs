@@ -1,10 +1,12 @@
 //! What of a configuration can be tried out on this machine.
 
-use crate::config::{Config, Upstream, UpstreamAddress};
+use crate::app::listen_address;
+use crate::config::{Bind, Config, Upstream, UpstreamAddress};
 use crate::diagnostics::{Class, Diagnostic, Report};
+use mproxy_transport::{ListenOptions, Listener};
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{TcpListener, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 
 /// Tries to listen where the proxy would, and to reach its brokers.
@@ -14,10 +16,10 @@ use std::os::unix::net::UnixStream;
 pub(super) fn probe(config: &Config, secrets: &BTreeSet<String>, report: &mut Report) {
     for listener in &config.listeners {
         let what = format!("listener `{}`", listener.name);
-        bindable(&what, listener.bind, report);
+        bindable(&what, &listener.bind, report);
     }
     if let Some(bind) = config.admin.bind {
-        bindable("the admin port", bind, report);
+        bindable("the admin port", &bind.into(), report);
     }
     for upstream in config.upstreams.values() {
         if let Err(error) = reach(upstream) {
@@ -39,15 +41,27 @@ pub(super) fn shown_address(upstream: &Upstream, secrets: &BTreeSet<String>) -> 
     }
 }
 
-fn bindable(what: &str, address: SocketAddr, report: &mut Report) {
-    let Err(error) = TcpListener::bind(address) else {
+fn bindable(what: &str, address: &Bind, report: &mut Report) {
+    let bound = match address {
+        Bind::Tcp(address) => TcpListener::bind(address).map(drop),
+        // Like the proxy: a file that nobody listens on is replaced, and removed again.
+        Bind::Unix(_) => listen_address(address)
+            .and_then(|it| Listener::bind(&it, &ListenOptions::default()))
+            .map(drop),
+    };
+    let Err(error) = bound else {
         return;
     };
     let message = format!("{what} cannot listen on {address}: {error}");
     report.push(match error.kind() {
-        ErrorKind::PermissionDenied => Diagnostic::error(message)
-            .class(Class::Permission)
-            .note("ports below 1024 need CAP_NET_BIND_SERVICE"),
+        ErrorKind::PermissionDenied => {
+            Diagnostic::error(message)
+                .class(Class::Permission)
+                .note(match address {
+                    Bind::Tcp(_) => "ports below 1024 need CAP_NET_BIND_SERVICE",
+                    Bind::Unix(_) => "mproxy must be allowed to write to the folder",
+                })
+        }
         ErrorKind::AddrInUse => Diagnostic::warning(message)
             .class(Class::Unavailable)
             .note("by a running mproxy, or by something else"),

@@ -27,7 +27,7 @@ pub(crate) use load::{Loaded, Request, load};
 #[allow(unused_imports)] // the whole vocabulary of a configuration, whoever uses which word
 pub(crate) use model::{
     AccessEvent, AccessLog, Acl, AclAction, AclDefault, AclOnDeny, AclRule, AclSubscribe, AclWill,
-    Admin, Bridges, Chain, Choice, ClientId, ClientIdRequire, Config, Conformance,
+    Admin, Bind, Bridges, Chain, Choice, ClientId, ClientIdRequire, Config, Conformance,
     ControlCharacters, DrainNotice, DrainWills, HealthCheck, Layer, LayerKind, Limits, Listener,
     Log, LogFormat, MAX_CHAIN_LAYERS, MqttVersion, Placeholder, PropertyEdit, PropertyEdits, Rate,
     ReceiveMaximum, Server, ServerReference, Template, TopicMap, TopicMapRule, Transport,

@@ -62,10 +62,17 @@ fn listener(listener: &Listener) -> Table {
     table["name"] = value(&listener.name);
     table["bind"] = value(listener.bind.to_string());
     table["protocol"] = value(listener.transport.name().word());
-    if let Transport::Ws { path, origins } = &listener.transport {
-        table["path"] = value(path);
+    if let Transport::Ws {
+        paths,
+        origins,
+        max_header_size,
+    } = &listener.transport
+    {
+        table["paths"] = strings(paths.iter().map(String::as_str));
         table["origins"] = strings(origins.iter().map(String::as_str));
+        table["max_header_size"] = size(*max_header_size as u64);
     }
+    table["tcp_keepalive"] = duration(listener.tcp_keepalive.unwrap_or_default());
     table["upstream"] = value(&listener.upstream.name);
     table["chain"] = value(&listener.chain.name);
     table["versions"] = words(&listener.versions);

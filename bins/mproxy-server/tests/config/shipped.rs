@@ -18,6 +18,19 @@ fn every_file_is_accepted_without_a_warning() {
     }
 }
 
+/// Of 130 browsers, 30 were refused: behind the TLS terminator that they need, all of them have its
+/// address, and a limit for each address was one for all.
+#[test]
+fn the_example_for_browsers_lets_them_in_through_a_tls_terminator() {
+    let text = fs::read_to_string(shipped().join("websocket.toml")).unwrap();
+    let table = show_text(&text);
+    for listener in table["listeners"].as_array().unwrap() {
+        let limits = &listener["limits"];
+        assert_eq!(limits["max_connections_per_ip"].as_integer(), Some(0));
+        assert_eq!(limits["connection_rate"].as_str(), Some("0/s"));
+    }
+}
+
 #[test]
 fn the_default_configuration_is_the_defaults() {
     let (code, text, _) = run(&mut mproxy(["config", "default"]));

@@ -88,7 +88,9 @@ async fn play(cut: [u8; 2], request: &[u8]) {
         }
         answer
     };
-    let options = WsOptions::default();
+    let options = WsOptions::default()
+        .paths(["/mqtt"])
+        .max_header_size(MAX_HEAD);
     let (answer, result) = tokio::join!(talk, accept_websocket(server, &options));
     let answer = String::from_utf8(answer).expect("the answer is text");
     let served = answer.starts_with("HTTP/1.1 101 ");

@@ -2,12 +2,12 @@
 
 #[path = "../../src/ws/deframe.rs"]
 mod deframe;
-#[path = "../../src/ws/error.rs"]
-mod error;
 #[path = "../../src/ws/mask.rs"]
 mod mask;
+#[path = "../../src/ws/violation.rs"]
+mod violation;
 
-pub use self::error::WsViolation;
+pub use self::violation::WsViolation;
 
 use tokio_tungstenite::tungstenite::protocol::Role;
 

@@ -1,20 +1,23 @@
-//! The server's side of the handshake: one HTTP/1.1 request, answered by hyper.
+//! The server's side of the handshake: one HTTP/1.1 request, read by hyper and judged by
+//! hyper-tungstenite.
 
 use std::{
     convert::Infallible,
-    future::{poll_fn, ready},
+    future::{pending, poll_fn, ready},
     sync::{Mutex, PoisonError},
+    task::Poll,
     time::Duration,
 };
 
 use bytes::Bytes;
+use futures_util::future::Either;
 use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
     body::Incoming,
     header::{
-        ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_PROTOCOL,
-        SEC_WEBSOCKET_VERSION, UPGRADE,
+        ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_VERSION,
+        UPGRADE,
     },
     server::conn::http1,
     service::service_fn,
@@ -22,12 +25,13 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 
 use super::{
-    WsError, WsOptions, WsRequest, WsStream,
-    negotiate::{Head, Refusal, negotiate},
+    WsCause, WsError, WsOptions, WsRefusal, WsRequest, WsStream,
+    negotiate::{Head, asked, negotiate},
+    observed::{Beginning, Observed},
 };
 use crate::stream::Stream;
 
@@ -35,7 +39,7 @@ use crate::stream::Stream;
 /// worth keeping of the request. Bytes that came right behind the request are read first.
 ///
 /// A request that is not served is answered with the status that says what is wrong (404, 405,
-/// 426, 403, 400, or 431 beyond 8 KiB or 100 headers) and `Connection: close`.
+/// 426, 403, 400, or 431 for a head that is too large) and `Connection: close`.
 ///
 /// # Errors
 ///
@@ -53,92 +57,142 @@ pub fn accept_websocket(
     // Boxed: an HTTP connection is large, and the caller's task is kept for the session's life.
     Box::pin(async move {
         if stream.is_websocket() {
-            return Err(WsError::AlreadyUpgraded);
+            let nothing = Beginning::default();
+            return Err(WsError::new(WsCause::AlreadyUpgraded, nothing, None));
         }
-        match timeout(options.handshake_timeout, upgrade(stream, options)).await {
-            Ok(result) => result,
-            Err(_) => Err(WsError::TimedOut),
-        }
+        upgrade(stream, options).await
     })
 }
 
 async fn upgrade(stream: Stream, options: &WsOptions) -> Result<(Stream, WsRequest), WsError> {
+    let deadline = Instant::now() + options.handshake_timeout;
     let outcome = Mutex::new(None);
+    let outcome = || outcome.lock().unwrap_or_else(PoisonError::into_inner);
     let service = service_fn(|mut request: Request<Incoming>| {
-        let (response, result) = respond(&mut request, options);
-        *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
-        ready(Ok::<_, Infallible>(response))
+        match agree(&mut request, options) {
+            Ok(agreed) => {
+                *outcome() = Some(Ok(agreed));
+                // Not answered by the HTTP library: see `switching_protocols`.
+                Either::Left(pending())
+            }
+            Err(refusal) => {
+                *outcome() = Some(Err((refusal, asked(head(&request)))));
+                let answer = refusal_response(refusal, options);
+                Either::Right(ready(Ok::<_, Infallible>(answer)))
+            }
+        }
     });
     let mut connection = http1::Builder::new()
-        .max_buf_size(MAX_HEADER_BYTES)
-        // The timeout around the whole upgrade covers the head as well.
+        .max_buf_size(options.max_header_size.max(MIN_HEADER_BYTES))
+        .max_headers(MAX_HEADERS)
+        // The deadline of the whole upgrade covers the head as well.
         .header_read_timeout(None)
-        .serve_connection(TokioIo::new(stream), service);
-    let served = poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
-    let http1::Parts { io, read_buf, .. } = connection.into_parts();
-    let stream = io.into_inner();
-    let outcome = outcome.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let error = match (served, outcome) {
-        (Ok(()), Some(Ok(request))) => {
-            let size = options.max_message_size;
-            return Ok((WsStream::server(stream, read_buf, size).into(), request));
+        .serve_connection(TokioIo::new(Observed::new(stream)), service);
+    let serving = poll_fn(|cx| {
+        let polled = connection.poll_without_shutdown(cx);
+        match &*outcome() {
+            Some(Ok(_)) => Poll::Ready(Ok(())),
+            _ => polled,
         }
-        (_, Some(Err(refusal))) => WsError::Refused {
-            status: refusal.status.as_u16(),
-            reason: refusal.reason,
-        },
-        (Err(error), _) => WsError::Http(error),
-        (Ok(()), None) => WsError::Closed,
+    });
+    // Inside of the future, so that what had come until then is still there to look at.
+    let served = timeout_at(deadline, serving).await;
+    let outcome = outcome().take();
+    let http1::Parts { io, read_buf, .. } = connection.into_parts();
+    let (mut stream, beginning) = io.into_inner().into_parts();
+    let (cause, asked) = match (served, outcome) {
+        (_, Some(Ok(agreed))) => {
+            let answer = switching_protocols(&agreed);
+            let cause = match timeout_at(deadline, stream.write_all(answer.as_bytes())).await {
+                Ok(Ok(())) => {
+                    let size = options.max_message_size;
+                    let stream = WsStream::server(stream, read_buf, size).into();
+                    return Ok((stream, agreed.request));
+                }
+                Ok(Err(error)) => WsCause::Io(error),
+                Err(_) => WsCause::TimedOut,
+            };
+            return Err(WsError::new(cause, beginning, None));
+        }
+        (_, Some(Err((refusal, asked)))) => (WsCause::Refused(refusal), Some(asked)),
+        (Err(_), None) => {
+            // A client that has not sent its request waits for no answer.
+            return Err(WsError::new(WsCause::TimedOut, beginning, None));
+        }
+        (Ok(Err(error)), None) if error.is_parse_too_large() => (WsCause::TooLarge(error), None),
+        (Ok(served), None) => {
+            let cause = match (beginning.failure(), served) {
+                // Before the first byte, the HTTP library takes it for an end.
+                (Some(error), _) => WsCause::Io(error),
+                (None, Err(error)) => WsCause::Http(error),
+                (None, Ok(())) => WsCause::Closed,
+            };
+            (cause, None)
+        }
     };
     linger(stream).await;
-    Err(error)
+    Err(WsError::new(cause, beginning, asked))
 }
 
-/// The response to a request, and what comes of it.
-fn respond(
-    request: &mut Request<Incoming>,
-    options: &WsOptions,
-) -> (Response<Full<Bytes>>, Result<WsRequest, Refusal>) {
-    let head = Head {
+/// What client and server agreed on.
+struct Agreed {
+    /// The answer to the client's key.
+    accept: HeaderValue,
+    request: WsRequest,
+}
+
+fn agree(request: &mut Request<Incoming>, options: &WsOptions) -> Result<Agreed, WsRefusal> {
+    let subprotocol = negotiate(head(request), options)?;
+    let kept = WsRequest::new(request.uri(), request.headers(), subprotocol, options);
+    // The future beside the response would give a boxed connection: the caller takes the socket
+    // itself back instead.
+    let (mut response, _) =
+        hyper_tungstenite::upgrade(request, None).map_err(|_| WsRefusal::Key)?;
+    let accept = response.headers_mut().remove(SEC_WEBSOCKET_ACCEPT);
+    Ok(Agreed {
+        accept: accept.ok_or(WsRefusal::Key)?,
+        request: kept,
+    })
+}
+
+fn head(request: &Request<Incoming>) -> Head<'_> {
+    Head {
         method: request.method(),
         uri: request.uri(),
         version: request.version(),
         headers: request.headers(),
         is_upgrade: hyper_tungstenite::is_upgrade_request(request),
-    };
-    let subprotocol = match negotiate(head, options) {
-        Ok(subprotocol) => subprotocol,
-        Err(refusal) => return (refusal_response(refusal, options), Err(refusal)),
-    };
-    let kept = WsRequest::new(request.uri(), request.headers(), subprotocol, options);
-    // The future beside the response would give a boxed connection: the caller takes the socket
-    // itself back instead.
-    match hyper_tungstenite::upgrade(request, None) {
-        Ok((mut response, _)) => {
-            if let Some(subprotocol) = subprotocol {
-                let name = HeaderValue::from_static(subprotocol.as_str());
-                response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, name);
-            }
-            (response, Ok(kept))
-        }
-        Err(_) => {
-            let refusal = Refusal {
-                status: StatusCode::BAD_REQUEST,
-                reason: "not a websocket handshake",
-            };
-            (refusal_response(refusal, options), Err(refusal))
-        }
     }
 }
 
-fn refusal_response(refusal: Refusal, options: &WsOptions) -> Response<Full<Bytes>> {
-    let Refusal { status, reason } = refusal;
+/// The answer to an upgrade, in the spelling of RFC 6455.
+///
+/// Names of headers have no case, but clients of some ESP32 toolkits look for
+/// "Sec-WebSocket-Accept" and find nothing in the lower case that the HTTP library writes.
+fn switching_protocols(agreed: &Agreed) -> String {
+    let mut answer = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {}\r\n",
+        agreed.accept.to_str().unwrap_or_default()
+    );
+    if let Some(subprotocol) = agreed.request.subprotocol() {
+        answer.push_str("Sec-WebSocket-Protocol: ");
+        answer.push_str(subprotocol.as_str());
+        answer.push_str("\r\n");
+    }
+    answer.push_str("\r\n");
+    answer
+}
+
+fn refusal_response(refusal: WsRefusal, options: &WsOptions) -> Response<Full<Bytes>> {
+    let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
     let text = format!(
-        "{status}: {reason}\n\n\
-         This is an MQTT listener. Connect an MQTT client over WebSocket to the path {path}\n\
+        "{status}: {refusal}\n\n\
+         This is an MQTT listener. Connect an MQTT client over WebSocket {paths},\n\
          with the subprotocol \"mqtt\" (or \"mqttv3.1\"), for example with MQTT.js:\n\n    \
-         mqtt.connect(\"ws://HOST:PORT{path}\")\n",
-        path = options.path,
+         mqtt.connect(\"ws://HOST:PORT{example}\")\n",
+        paths = options.paths.hint(),
+        example = options.paths.example(),
     );
     let mut response = Response::new(Full::from(text));
     *response.status_mut() = status;
@@ -182,7 +236,9 @@ async fn linger(mut stream: Stream) {
     let _ = timeout(LINGER_TIME, discard).await;
 }
 
-/// hyper's smallest, and the usual limit of web servers. Its limit of 100 headers is the default.
-const MAX_HEADER_BYTES: usize = 8 * 1024;
+/// hyper's smallest.
+const MIN_HEADER_BYTES: usize = 8 * 1024;
+/// Twice what hyper and most web servers take: gateways before the proxy add their own.
+const MAX_HEADERS: usize = 200;
 const LINGER_BYTES: usize = 64 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(1);

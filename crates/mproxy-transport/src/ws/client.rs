@@ -4,11 +4,11 @@ use bytes::Bytes;
 use futures_util::future::join;
 use http_body_util::Empty;
 use hyper::{
-    HeaderMap, Request, Response, StatusCode,
+    Request, Response, StatusCode,
     client::conn::http1,
     header::{
-        CONNECTION, HOST, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS,
-        SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+        CONNECTION, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
+        SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
     },
 };
 use hyper_util::rt::TokioIo;
@@ -17,7 +17,7 @@ use tokio_tungstenite::tungstenite::{
     protocol::Role,
 };
 
-use super::{Subprotocol, WsStream};
+use super::{Subprotocol, WsStream, error::Sources, negotiate::lists};
 use crate::stream::Stream;
 
 /// Why a broker's WebSocket listener and this proxy did not come to terms.
@@ -25,7 +25,7 @@ use crate::stream::Stream;
 #[non_exhaustive]
 pub enum HandshakeError {
     /// The answer is not HTTP/1.1, too large, or cut off.
-    #[error("no HTTP answer: {0}")]
+    #[error("no HTTP answer: {}", Sources(.0))]
     Http(hyper::Error),
     /// The request was answered, but not with an upgrade.
     #[error("the answer is {0}, not 101")]
@@ -115,18 +115,8 @@ fn check<B>(
     }
 }
 
-/// Whether one of the comma-separated values is this one.
-fn lists(headers: &HeaderMap, name: HeaderName, wanted: &str) -> bool {
-    headers
-        .get_all(name)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|value| value.trim().eq_ignore_ascii_case(wanted))
-}
-
-/// The same for answers as for requests.
-const MAX_HEADER_BYTES: usize = 8 * 1024;
+/// The default for requests.
+const MAX_HEADER_BYTES: usize = 16 * 1024;
 
 /// A message of a broker may hold any number of packets, and none of it is buffered: the bound is
 /// that of one MQTT packet (256 MiB), below which no broker can be wrong.

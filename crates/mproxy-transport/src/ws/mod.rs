@@ -9,8 +9,8 @@
 //!                                                        --> WsStream
 //! ```
 //!
-//! The handshake is hyper's and hyper-tungstenite's. The socket is then taken back as what it
-//! was, so that no boxed HTTP connection stays under the WebSocket for its life.
+//! The request is read by hyper, and so are refusals written. The socket is then taken back as what
+//! it was, so that no boxed HTTP connection stays under the WebSocket for its life.
 //!
 //! Below `WsStream`, [`deframe`] reads (frame headers are tungstenite's) and [`outbox`] holds what
 //! the socket did not take. Nothing is gathered into messages, so nothing is allocated because a
@@ -22,19 +22,23 @@ mod deframe;
 mod error;
 mod mask;
 mod negotiate;
+mod observed;
 mod options;
 mod outbox;
+mod paths;
 mod request;
 mod stream;
 mod subprotocol;
+mod violation;
 
 pub(crate) use self::client::connect_websocket;
 pub use self::{
     accept::accept_websocket,
     client::HandshakeError,
-    error::{WsError, WsViolation},
+    error::{WsCause, WsError, WsRefusal},
     options::WsOptions,
     request::WsRequest,
     stream::WsStream,
     subprotocol::Subprotocol,
+    violation::WsViolation,
 };

@@ -4,14 +4,14 @@
 //! and never unwrapped.
 
 use hyper::{
-    HeaderMap, Method, StatusCode, Uri, Version,
+    HeaderMap, Method, Uri, Version,
     header::{
         CONTENT_LENGTH, HeaderName, ORIGIN, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
         SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING,
     },
 };
 
-use super::{Subprotocol, WsOptions};
+use super::{Subprotocol, WsOptions, WsRefusal, error::Asked};
 
 /// The head of a request.
 #[derive(Debug, Clone, Copy)]
@@ -24,65 +24,64 @@ pub(super) struct Head<'a> {
     pub(super) is_upgrade: bool,
 }
 
-/// A request that is not served, and what the client is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Refusal {
-    pub(super) status: StatusCode,
-    pub(super) reason: &'static str,
-}
-
-/// Agrees on a subprotocol, or says why not. The order matters to the client: it hears first
+/// Agrees on an upgrade, or says why not. The order matters to the client: it hears first
 /// about what it would have to change first.
 pub(super) fn negotiate(
     head: Head<'_>,
     options: &WsOptions,
-) -> Result<Option<Subprotocol>, Refusal> {
-    if head.uri.path() != options.path {
-        return refuse(StatusCode::NOT_FOUND, "no such path");
+) -> Result<Option<Subprotocol>, WsRefusal> {
+    if !options.paths.serve(head.uri.path()) {
+        return Err(WsRefusal::Path);
     }
     if head.method != Method::GET {
-        return refuse(StatusCode::METHOD_NOT_ALLOWED, "the method is not GET");
+        return Err(WsRefusal::Method);
     }
-    if !head.is_upgrade || head.version < Version::HTTP_11 {
-        return refuse(StatusCode::UPGRADE_REQUIRED, "not a websocket upgrade");
+    // RFC 9110 section 7.8: `Upgrade` means nothing in HTTP/1.0.
+    if head.version < Version::HTTP_11 {
+        return Err(WsRefusal::HttpVersion);
+    }
+    if !head.is_upgrade {
+        return Err(WsRefusal::NotAnUpgrade);
     }
     if single(head.headers, SEC_WEBSOCKET_VERSION) != Some(b"13") {
-        return refuse(
-            StatusCode::UPGRADE_REQUIRED,
-            "the websocket version is not 13",
-        );
+        return Err(WsRefusal::Version);
     }
-    if !single(head.headers, SEC_WEBSOCKET_KEY).is_some_and(is_websocket_key) {
-        return refuse(
-            StatusCode::BAD_REQUEST,
-            "sec-websocket-key is missing or malformed",
-        );
+    // Only to be answered: what it holds makes no difference, and some devices send fewer bytes
+    // than the 16 of RFC 6455.
+    if single(head.headers, SEC_WEBSOCKET_KEY).is_none_or(<[u8]>::is_empty) {
+        return Err(WsRefusal::Key);
     }
     // A body in front of the frames is how a request is smuggled past a front proxy.
     let has_length = head.headers.contains_key(CONTENT_LENGTH)
         && single(head.headers, CONTENT_LENGTH) != Some(b"0");
     if has_length || head.headers.contains_key(TRANSFER_ENCODING) {
-        return refuse(StatusCode::BAD_REQUEST, "an upgrade request has no body");
+        return Err(WsRefusal::Body);
     }
     if !origin_allowed(head.headers, &options.origins) {
-        return refuse(StatusCode::FORBIDDEN, "the origin is not in the allow list");
+        return Err(WsRefusal::Origin);
     }
     choose_subprotocol(head.headers, options.allow_missing_subprotocol)
+}
+
+/// What is worth telling an operator about a request that is refused.
+pub(super) fn asked(head: Head<'_>) -> Asked {
+    Asked {
+        path: cut(head.uri.path()),
+        offered: shown(head.headers, SEC_WEBSOCKET_PROTOCOL),
+        origin: shown(head.headers, ORIGIN),
+    }
 }
 
 /// [MQTT-6.0.0-3], [MQTT-6.0.0-4]: one of the offered names is answered, `mqtt` if it is offered.
 fn choose_subprotocol(
     headers: &HeaderMap,
     allow_missing: bool,
-) -> Result<Option<Subprotocol>, Refusal> {
+) -> Result<Option<Subprotocol>, WsRefusal> {
     let mut chosen = None;
     let mut offered = false;
     for value in headers.get_all(SEC_WEBSOCKET_PROTOCOL) {
         let Ok(names) = value.to_str() else {
-            return refuse(
-                StatusCode::BAD_REQUEST,
-                "sec-websocket-protocol is not ASCII",
-            );
+            return Err(WsRefusal::Subprotocol);
         };
         offered = true;
         for subprotocol in names
@@ -97,10 +96,7 @@ fn choose_subprotocol(
     match chosen {
         Some(subprotocol) => Ok(Some(subprotocol)),
         None if !offered && allow_missing => Ok(None),
-        None => refuse(
-            StatusCode::BAD_REQUEST,
-            "neither mqtt nor mqttv3.1 is offered",
-        ),
+        None => Err(WsRefusal::Subprotocol),
     }
 }
 
@@ -125,16 +121,36 @@ fn single(headers: &HeaderMap, name: HeaderName) -> Option<&[u8]> {
     values.next().is_none().then(|| value.as_bytes())
 }
 
-/// 16 bytes in base64, RFC 6455 section 4.2.1: 22 characters and two of padding.
-fn is_websocket_key(key: &[u8]) -> bool {
-    key.strip_suffix(b"==").is_some_and(|digits| {
-        digits.len() == 22
-            && digits
-                .iter()
-                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/'))
-    })
+/// Whether one of the comma-separated values is this one.
+pub(super) fn lists(headers: &HeaderMap, name: HeaderName, wanted: &str) -> bool {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|value| value.trim().eq_ignore_ascii_case(wanted))
 }
 
-fn refuse<T>(status: StatusCode, reason: &'static str) -> Result<T, Refusal> {
-    Err(Refusal { status, reason })
+/// A header's values for the log, joined and cut; `None` if there is none.
+fn shown(headers: &HeaderMap, name: HeaderName) -> Option<Box<str>> {
+    let mut values = headers.get_all(name).iter();
+    let mut all = String::from_utf8_lossy(values.next()?.as_bytes()).into_owned();
+    for value in values {
+        if all.len() > SHOWN_BYTES {
+            break;
+        }
+        all.push_str(", ");
+        all.push_str(&String::from_utf8_lossy(value.as_bytes()));
+    }
+    Some(cut(&all))
 }
+
+fn cut(text: &str) -> Box<str> {
+    match text.get(..text.floor_char_boundary(SHOWN_BYTES)) {
+        Some(beginning) if beginning.len() < text.len() => format!("{beginning}\u{2026}").into(),
+        _ => text.into(),
+    }
+}
+
+/// How much of a path or a header is kept for the log: a client must not fill it.
+const SHOWN_BYTES: usize = 128;

@@ -2,32 +2,43 @@
 
 use std::time::Duration;
 
+use super::paths::Paths;
+
 /// The rules for upgrade requests.
 ///
 /// ```
 /// use mproxy_transport::WsOptions;
 ///
 /// let options = WsOptions::default()
-///     .path("/mqtt")
+///     .paths(["/mqtt", "/tenant/*"])
 ///     .origins(["https://app.example.com"])
 ///     .max_message_size(1024 * 1024);
 /// # let _ = options;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WsOptions {
-    pub(super) path: String,
+    pub(super) paths: Paths,
     pub(super) origins: Vec<String>,
     pub(super) allow_missing_subprotocol: bool,
     pub(super) handshake_timeout: Duration,
+    pub(super) max_header_size: usize,
     pub(super) max_message_size: usize,
     pub(super) headers: Vec<String>,
 }
 
 impl WsOptions {
-    /// The one path that is served, without query; `/mqtt` by default.
+    /// The paths that are served; none, the default, means any, as MQTT brokers have it.
+    ///
+    /// A path is exact, or ends with `/*`: `/tenant/*` is every path that begins with `/tenant/`,
+    /// so `/tenant/x`, `/tenant/x/y` and `/tenant/`, but not `/tenant`. A path is compared with
+    /// the one of the request as it came, without its query, and with no percent-encoding undone.
     #[must_use]
-    pub fn path(mut self, path: impl Into<String>) -> Self {
-        self.path = path.into();
+    pub fn paths<I>(mut self, paths: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: Into<String>,
+    {
+        self.paths = Paths::new(paths);
         self
     }
 
@@ -61,6 +72,15 @@ impl WsOptions {
         self
     }
 
+    /// The largest head of an upgrade request, 16 KiB by default and 8 KiB at least; larger ones
+    /// are answered with status 431. Large cookies of the page's site are what fills it. It may
+    /// hold 200 headers.
+    #[must_use]
+    pub fn max_header_size(mut self, bytes: usize) -> Self {
+        self.max_header_size = bytes;
+        self
+    }
+
     /// The longest WebSocket message to accept, 1 MiB by default; longer ones end the connection
     /// with close code 1009. At least the largest MQTT packet, since clients send a packet a
     /// message.
@@ -86,10 +106,11 @@ impl WsOptions {
 impl Default for WsOptions {
     fn default() -> Self {
         Self {
-            path: "/mqtt".to_owned(),
+            paths: Paths::default(),
             origins: Vec::new(),
             allow_missing_subprotocol: false,
             handshake_timeout: Duration::from_secs(10),
+            max_header_size: 16 * 1024,
             max_message_size: 1024 * 1024,
             headers: Vec::new(),
         }

@@ -7,7 +7,7 @@ use hyper::HeaderMap;
 use super::{Subprotocol, WsOptions};
 
 /// The upgrade request of a client, for hooks that decide by it. Its size is bounded by the limit
-/// on request headers (8 KiB).
+/// on request headers ([`max_header_size`](WsOptions::max_header_size)).
 ///
 /// Everything in it was written by the client, [`forwarded_for`](Self::forwarded_for) too: believe
 /// that one only if the connection comes from a proxy you trust. Values with bytes outside of

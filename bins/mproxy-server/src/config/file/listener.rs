@@ -2,13 +2,12 @@
 
 use super::{Listing, Setting};
 use crate::config::model::{
-    Bridges, Conformance, ControlCharacters, MqttVersion, Rate, ReceiveMaximum, ServerReference,
-    TransportName,
+    Bind, Bridges, Conformance, ControlCharacters, MqttVersion, Rate, ReceiveMaximum,
+    ServerReference, TransportName,
 };
 use crate::config::scalar::{Count, Number, Origin, Size, Text, UrlPath};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 /// A place where clients connect.
@@ -18,17 +17,25 @@ use std::time::Duration;
 pub(crate) struct ListenerFile {
     /// Name in logs and metrics; unique.
     pub(crate) name: Setting<Text>,
-    /// IP address and port; port 0 = any free one.
-    pub(crate) bind: Setting<SocketAddr>,
+    /// IP address and port (0 = any free one), or unix:/path for a Unix socket.
+    pub(crate) bind: Setting<Bind>,
     /// How MQTT arrives: over TCP, or in WebSocket frames.
     #[schemars(extend("default" = "mqtt"))]
     pub(crate) protocol: Setting<TransportName>,
-    /// Path of the WebSocket upgrade; ws only.
-    #[schemars(extend("default" = "/mqtt"))]
-    pub(crate) path: Setting<UrlPath>,
+    /// Paths of the WebSocket upgrade; ws only. Empty = any. "/tenant/*" is every path that begins
+    /// with /tenant/.
+    #[schemars(extend("default" = []))]
+    pub(crate) paths: Listing<UrlPath>,
     /// Values of the Origin header that are let in; ws only. Empty = any.
     #[schemars(extend("default" = []))]
     pub(crate) origins: Listing<Origin>,
+    /// Largest head of an upgrade request, cookies and all; ws only. 8KiB to 1MiB.
+    #[schemars(extend("default" = "16KiB"))]
+    pub(crate) max_header_size: Setting<Size>,
+    /// Idle time before TCP asks whether the client is still there; one that vanished is found
+    /// after about twice this time. "0s" = never.
+    #[schemars(extend("default" = "60s"))]
+    pub(crate) tcp_keepalive: Setting<Duration>,
     /// Name of the broker. Default: the only one there is.
     pub(crate) upstream: Setting<Text>,
     /// Name of the chain of layers.
@@ -94,7 +101,7 @@ pub(crate) struct LimitsFile {
     #[schemars(extend("default" = 0))]
     pub(crate) max_connections: Setting<Count>,
     /// Client connections from one IP address. 0 = unlimited. Behind a load balancer all
-    /// clients share its address.
+    /// clients share its address; on a Unix socket they have none.
     #[schemars(extend("default" = 0))]
     pub(crate) max_connections_per_ip: Setting<Count>,
     /// New connections in a time, such as "100/s". "0/s" = unlimited.

@@ -24,7 +24,8 @@ pub(crate) struct UpstreamFile {
     /// Send small packets at once.
     #[schemars(extend("default" = true))]
     pub(crate) tcp_nodelay: Setting<bool>,
-    /// Idle time before TCP asks whether the broker is still there. "0s" = never.
+    /// Idle time before TCP asks whether the broker is still there; one that vanished is found
+    /// after about twice this time. "0s" = never.
     #[schemars(extend("default" = "60s"))]
     pub(crate) tcp_keepalive: Setting<Duration>,
     /// What a client sees when the broker cannot be reached or does not answer its CONNECT. close:

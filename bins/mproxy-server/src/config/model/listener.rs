@@ -1,7 +1,6 @@
 //! `[[listeners]]`: where clients connect, and what is asked of them.
 
-use super::{Chain, Choice, Rate, Upstream};
-use std::net::SocketAddr;
+use super::{Bind, Chain, Choice, Rate, Upstream};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +10,12 @@ use std::time::Duration;
 pub(crate) struct Listener {
     /// Its name in logs and metrics; unique.
     pub(crate) name: String,
-    /// The address it listens on; unique unless the port is 0.
-    pub(crate) bind: SocketAddr,
+    /// The address it listens on; unique unless it is a TCP port of 0.
+    pub(crate) bind: Bind,
     /// How MQTT arrives here.
     pub(crate) transport: Transport,
+    /// Idle time before TCP asks whether the client is still there; `None` = never.
+    pub(crate) tcp_keepalive: Option<Duration>,
     /// The broker that its clients are connected to.
     pub(crate) upstream: Arc<Upstream>,
     /// The layers that its packets pass.
@@ -42,10 +43,12 @@ pub(crate) enum Transport {
     Mqtt,
     /// MQTT in binary WebSocket frames.
     Ws {
-        /// The path that is upgraded; starts with a slash.
-        path: String,
+        /// The paths that are upgraded, each exact or a prefix with `/*` at its end; empty = any.
+        paths: Vec<String>,
         /// The `Origin` header values that are let in; empty = any.
         origins: Vec<String>,
+        /// The largest head of an upgrade request.
+        max_header_size: usize,
     },
 }
 
@@ -173,7 +176,8 @@ pub(crate) struct Limits {
     pub(crate) max_held_packet: usize,
     /// Client connections on this listener; `None` = only the limit of the process counts.
     pub(crate) max_connections: Option<NonZeroUsize>,
-    /// Client connections from one IP address; `None` = unlimited.
+    /// Client connections from one IP address, which those of a Unix socket have not; `None` =
+    /// unlimited.
     pub(crate) max_connections_per_ip: Option<NonZeroUsize>,
     /// New connections; `None` = unlimited.
     pub(crate) connection_rate: Option<Rate>,

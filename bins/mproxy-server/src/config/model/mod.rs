@@ -5,6 +5,7 @@
 
 mod access_log;
 mod acl;
+mod bind;
 mod choice;
 mod client_id;
 mod layer;
@@ -19,6 +20,7 @@ mod vendor;
 
 pub(crate) use access_log::{AccessEvent, AccessLog};
 pub(crate) use acl::{Acl, AclAction, AclDefault, AclOnDeny, AclRule, AclSubscribe, AclWill};
+pub(crate) use bind::Bind;
 pub(crate) use choice::Choice;
 pub(crate) use client_id::{ClientId, ClientIdRequire};
 pub(crate) use layer::{Chain, Layer, LayerKind, MAX_CHAIN_LAYERS};

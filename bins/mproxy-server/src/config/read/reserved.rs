@@ -13,12 +13,16 @@ pub(super) fn reserved(section: Section, key: &str) -> Option<&'static str> {
         .map(|(_, _, instead)| *instead)
 }
 
-/// How a key that had another name is written now, and what it means.
-pub(super) fn renamed(section: Section, key: &str) -> Option<(&'static str, &'static str)> {
+/// How a key that has another name now is written, with the value that it had, and what it means.
+pub(super) fn renamed(
+    section: Section,
+    key: &str,
+    value: Option<&str>,
+) -> Option<(String, &'static str)> {
     RENAMED
         .iter()
         .find(|(place, name, ..)| *place == section && *name == key)
-        .map(|(_, _, now, note)| (*now, *note))
+        .map(|(.., now, note)| (now.replace("{}", value.unwrap_or("...")), *note))
 }
 
 /// True for a layer type that does not exist yet.
@@ -26,13 +30,21 @@ pub(super) fn reserved_type(name: &str) -> bool {
     LAYER_TYPES.contains(&name)
 }
 
-/// Section, old key, how it is written now, and what it means.
-const RENAMED: &[(Section, &str, &str, &str)] = &[(
-    Section::Limits,
-    "max_buffered",
-    "max_replies",
-    "it limits mproxy's own answers that wait for a client, not what is forwarded",
-)];
+/// Section, key, how it is written now, and what it means.
+const RENAMED: &[(Section, &str, &str, &str)] = &[
+    (
+        Section::Listener,
+        "path",
+        "paths = [\"{}\"]",
+        "without the key any path is served",
+    ),
+    (
+        Section::Limits,
+        "max_buffered",
+        "max_replies = \"{}\"",
+        "it limits mproxy's own answers that wait for a client, not what is forwarded",
+    ),
+];
 
 /// Section, key, and what to do instead.
 const RESERVED: &[(Section, &str, &str)] = &[

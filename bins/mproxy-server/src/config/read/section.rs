@@ -109,7 +109,8 @@ impl Context {
             if known.contains(&&**key.get_ref()) {
                 kept.insert(key, value);
             } else {
-                self.unknown_key(T::SECTION, key.get_ref(), key.span());
+                let value = value.get_ref().as_str();
+                self.unknown_key(T::SECTION, key.get_ref(), value, key.span());
             }
         }
         match T::deserialize(Deserializer::from(Spanned::new(span.clone(), kept))) {
@@ -124,11 +125,18 @@ impl Context {
         }
     }
 
-    fn unknown_key(&mut self, section: Section, key: &str, span: Range<usize>) {
-        if let Some(now) = renamed(section, key) {
+    fn unknown_key(
+        &mut self,
+        section: Section,
+        key: &str,
+        value: Option<&str>,
+        span: Range<usize>,
+    ) {
+        if let Some((instead, note)) = renamed(section, key, value) {
             let message = format!("`{key}` has another name now");
-            let diagnostic = Diagnostic::error(message).at(span);
-            return self.push(diagnostic.label(format!("write `{}`", now.0)).note(now.1));
+            let label = format!("write `{instead}`");
+            let diagnostic = Diagnostic::error(message).at(span).label(label);
+            return self.push(diagnostic.note(note));
         }
         if let Some(instead) = reserved(section, key) {
             let message = format!("`{key}` is not available in this version");
@@ -136,10 +144,11 @@ impl Context {
         }
         let known = section.keys();
         let mut diagnostic = Diagnostic::error(format!("unknown key `{key}`")).at(span);
-        if let Some(near) = closest(key, known.iter().copied()) {
-            diagnostic = diagnostic.label(format!("did you mean `{near}`?"));
-        } else if let Some(header) = home(key) {
+        // A key of another section was not misspelt.
+        if let Some(header) = home(key) {
             diagnostic = diagnostic.label(format!("this key belongs into {header}"));
+        } else if let Some(near) = closest(key, known.iter().copied()) {
+            diagnostic = diagnostic.label(format!("did you mean `{near}`?"));
         }
         // The section of `type` is known without it; it is a key all the same.
         let layer = matches!(

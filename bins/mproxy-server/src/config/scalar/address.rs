@@ -2,7 +2,7 @@
 
 use super::{Problem, Scalar, string};
 use crate::config::file::Raw;
-use crate::config::model::UpstreamAddress;
+use crate::config::model::{Bind, UpstreamAddress};
 use schemars::{Schema, json_schema};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -16,9 +16,38 @@ const WS_PORT: u16 = 80;
 /// The path that brokers agree on.
 const WS_PATH: &str = "/mqtt";
 
+/// The longest path of a Unix socket: the kernel's field has 108 bytes with the zero at its end.
+const UNIX_PATH_MAX: usize = 107;
+
 /// An address to listen on, or nothing.
 #[derive(Debug)]
 pub(crate) struct AdminBind;
+
+impl Scalar for Bind {
+    type Value = Self;
+
+    fn expected() -> String {
+        "an address such as \"0.0.0.0:1884\", \"[::]:1884\" or \"unix:/path\"".to_owned()
+    }
+
+    fn read(raw: &Raw, _: bool) -> Result<Self, Problem> {
+        let text = string::<Self>(raw)?;
+        match text.strip_prefix("unix:") {
+            Some(path) => unix_path(text, path).map(Self::Unix),
+            None => match text.parse() {
+                Ok(address) => Ok(Self::Tcp(address)),
+                Err(_) => Err(invalid_bind(text, &Self::expected())),
+            },
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({
+            "type": "string",
+            "examples": ["0.0.0.0:1884", "[::]:1884", "unix:/run/mproxy/mqtt.sock"]
+        })
+    }
+}
 
 impl Scalar for SocketAddr {
     type Value = Self;
@@ -29,7 +58,8 @@ impl Scalar for SocketAddr {
 
     fn read(raw: &Raw, _: bool) -> Result<Self, Problem> {
         let text = string::<Self>(raw)?;
-        text.parse().map_err(|_| invalid_bind(text))
+        text.parse()
+            .map_err(|_| invalid_bind(text, &Self::expected()))
     }
 
     fn schema() -> Schema {
@@ -73,11 +103,7 @@ impl Scalar for UpstreamAddress {
         }
         let invalid = |label: &str| Problem::new(format!("invalid address `{text}`"), label);
         if let Some(path) = text.strip_prefix("unix:") {
-            let path = path.strip_prefix("//").unwrap_or(path);
-            return match path.starts_with('/') {
-                true => Ok(Self::Unix(PathBuf::from(path))),
-                false => Err(invalid("the path of a socket starts with a slash")),
-            };
+            return unix_path(text, path).map(Self::Unix);
         }
         let Some((scheme, rest)) = text.split_once("://") else {
             return Err(invalid(&format!("did you mean `mqtt://{text}`?")));
@@ -157,13 +183,40 @@ fn host_port(authority: &str, default: u16) -> Result<(String, u16), &'static st
     Ok((host.to_owned(), port))
 }
 
+/// The path of a Unix socket; `text` is the whole value.
+fn unix_path(text: &str, path: &str) -> Result<PathBuf, Problem> {
+    // Some tools write unix:///run/x.
+    let path = path.strip_prefix("//").unwrap_or(path);
+    let invalid = |label: String| Problem::new(format!("invalid address `{text}`"), label);
+    if !path.starts_with('/') {
+        return Err(invalid(
+            "the path of a socket starts with a slash".to_owned(),
+        ));
+    }
+    if path.ends_with('/') || path.contains(char::is_control) {
+        return Err(invalid("not the path of a file".to_owned()));
+    }
+    match path.len() > UNIX_PATH_MAX {
+        true => Err(invalid(format!(
+            "the path of a socket has at most {UNIX_PATH_MAX} bytes"
+        ))),
+        false => Ok(PathBuf::from(path)),
+    }
+}
+
 /// Says what was probably meant by something that is no address to listen on.
-fn invalid_bind(text: &str) -> Problem {
+fn invalid_bind(text: &str, expected: &str) -> Problem {
     if text.starts_with("unix:") || text.starts_with("systemd:") {
         let (kind, _) = text.split_once(':').unwrap_or((text, ""));
         return Problem::new(
             format!("listening on `{kind}:` is not available in this version"),
-            format!("expected {}", SocketAddr::expected()),
+            format!("expected {expected}"),
+        );
+    }
+    if text.starts_with('/') && Bind::expected() == expected {
+        return Problem::new(
+            format!("invalid address `{text}`"),
+            format!("did you mean `unix:{text}`?"),
         );
     }
     let bare = text.split_once("://").map_or(text, |(_, rest)| rest);
@@ -179,7 +232,7 @@ fn invalid_bind(text: &str) -> Problem {
     };
     let label = match meant.parse::<SocketAddr>() {
         Ok(_) => format!("did you mean `{meant}`?"),
-        Err(_) => format!("expected {}", SocketAddr::expected()),
+        Err(_) => format!("expected {expected}"),
     };
     let problem = Problem::new(format!("invalid address `{text}`"), label);
     match host.starts_with(|it: char| it.is_ascii_alphabetic()) && meant == text {
@@ -198,8 +251,14 @@ mod tests {
             .map_err(|it| it.label)
     }
 
-    fn bind(text: &str) -> Result<SocketAddr, String> {
-        SocketAddr::read(&Raw::String(text.to_owned()), false).map_err(|it| it.label)
+    fn bind(text: &str) -> Result<String, String> {
+        Bind::read(&Raw::String(text.to_owned()), false)
+            .map(|it| it.to_string())
+            .map_err(|it| it.label)
+    }
+
+    fn admin(text: &str) -> Result<SocketAddr, String> {
+        SocketAddr::read(&Raw::String(text.to_owned()), false).map_err(|it| it.message)
     }
 
     #[test]
@@ -264,9 +323,32 @@ mod tests {
                 .unwrap_err()
                 .starts_with("expected an address")
         );
-        assert_eq!(
-            bind("[::]:0"),
-            Ok(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)))
-        );
+    }
+
+    #[test]
+    fn addresses_to_listen_on() {
+        for (text, full) in [
+            ("[::]:0", "[::]:0"),
+            ("127.0.0.1:1884", "127.0.0.1:1884"),
+            ("unix:/run/mproxy/mqtt.sock", "unix:/run/mproxy/mqtt.sock"),
+            ("unix:///run/a.sock", "unix:/run/a.sock"),
+        ] {
+            assert_eq!(bind(text).as_deref(), Ok(full));
+        }
+        let longest = format!("unix:/{}", "a".repeat(UNIX_PATH_MAX - 1));
+        assert_eq!(bind(&longest).as_deref(), Ok(&*longest));
+        for (text, label) in [
+            (format!("{longest}a"), "the path of a socket has at most"),
+            ("unix:a.sock".to_owned(), "the path of a socket starts"),
+            ("unix:".to_owned(), "the path of a socket starts"),
+            ("unix:/".to_owned(), "not the path of a file"),
+            ("/run/a.sock".to_owned(), "did you mean `unix:/run/a.sock`?"),
+            ("systemd:mqtt".to_owned(), "expected an address"),
+        ] {
+            let told = bind(&text).unwrap_err();
+            assert!(told.starts_with(label), "{text}: {told}");
+        }
+        let told = admin("unix:/run/a.sock").unwrap_err();
+        assert!(told.contains("not available in this version"), "{told}");
     }
 }

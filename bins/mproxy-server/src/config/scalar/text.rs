@@ -9,7 +9,7 @@ use tracing_subscriber::filter::{Builder, EnvFilter};
 #[derive(Debug)]
 pub(crate) struct Text;
 
-/// The path of a URL.
+/// The path of a URL, or all that begin with one: `/tenant/*`.
 #[derive(Debug)]
 pub(crate) struct UrlPath;
 
@@ -68,11 +68,24 @@ impl Scalar for UrlPath {
                 "a path without query, percent-encoded",
             ));
         }
+        let exact = path.strip_suffix("/*").unwrap_or(path);
+        if exact.contains('*') {
+            let message = format!("path `{path}` holds a star that is not its last level");
+            let label = match path.strip_suffix('*') {
+                Some(prefix) if !prefix.contains('*') => format!("did you mean `{prefix}/*`?"),
+                _ => "a star stands at the end only: \"/tenant/*\"".to_owned(),
+            };
+            return Err(Problem::new(message, label));
+        }
         Ok(path.to_owned())
     }
 
     fn schema() -> Schema {
-        json_schema!({ "type": "string", "pattern": "^/[^?#\\s]*$" })
+        json_schema!({
+            "type": "string",
+            "pattern": "^/([^?#*\\s]*|([^?#*\\s]*/)?\\*)$",
+            "examples": ["/mqtt", "/tenant/*"]
+        })
     }
 }
 
@@ -201,5 +214,20 @@ mod tests {
     fn a_path_starts_with_a_slash() {
         assert_eq!(label::<UrlPath>("mqtt"), "did you mean `/mqtt`?");
         assert!(UrlPath::read(&Raw::String("/a?b".to_owned()), false).is_err());
+    }
+
+    #[test]
+    fn a_star_is_the_last_level_of_a_path() {
+        for good in ["/", "/mqtt", "/mqtt/", "/*", "/a/b/*"] {
+            let path = UrlPath::read(&Raw::String(good.to_owned()), false);
+            assert_eq!(path.as_deref(), Ok(good));
+        }
+        assert_eq!(label::<UrlPath>("/mqtt*"), "did you mean `/mqtt/*`?");
+        for wrong in ["/*/x", "/a*b", "/*/*", "/**"] {
+            assert!(
+                label::<UrlPath>(wrong).starts_with("a star stands"),
+                "{wrong}"
+            );
+        }
     }
 }

@@ -22,6 +22,15 @@ const BUFFER_MAX: u64 = 1 << 30;
 /// The shortest time between two health checks of a broker: each is a connection that it logs.
 const HEALTH_INTERVAL_MIN: Duration = Duration::from_millis(100);
 
+/// The smallest limit for the head of an HTTP request that the HTTP library takes.
+const HEADER_MIN: u64 = 8 << 10;
+
+/// The largest one: what a connection may take of the memory before it is a session.
+const HEADER_MAX: u64 = 1 << 20;
+
+/// The longest idle time that Linux takes, `MAX_TCP_KEEPIDLE`.
+const TCP_KEEPALIVE_MAX: Duration = Duration::from_secs(32_767);
+
 /// A time in which something must happen.
 pub(super) fn timeout(duration: &Duration) -> Result<(), Problem> {
     match duration.is_zero() {
@@ -35,11 +44,17 @@ pub(super) fn timeout(duration: &Duration) -> Result<(), Problem> {
 
 /// The idle time of TCP keep-alive, which the system counts in seconds.
 pub(super) fn tcp_keepalive(duration: &Duration) -> Result<(), Problem> {
-    match duration.is_zero() || *duration >= Duration::from_secs(1) {
-        true => Ok(()),
-        false => Err(Problem::new(
+    if !duration.is_zero() && *duration < Duration::from_secs(1) {
+        return Err(Problem::new(
             "a keep-alive of less than a second",
             "at least \"1s\", or \"0s\" for never",
+        ));
+    }
+    match *duration > TCP_KEEPALIVE_MAX {
+        false => Ok(()),
+        true => Err(Problem::new(
+            "TCP has no keep-alive as long as this",
+            "at most 32767s (about 9h), or \"0s\" for never",
         )),
     }
 }
@@ -70,6 +85,11 @@ pub(super) fn connect_size(size: &u64) -> Result<(), Problem> {
 /// The bytes that wait for a slow peer.
 pub(super) fn buffer_size(size: &u64) -> Result<(), Problem> {
     within(*size, BUFFER_MIN, BUFFER_MAX)
+}
+
+/// The head of an upgrade request.
+pub(super) fn header_size(size: &u64) -> Result<(), Problem> {
+    within(*size, HEADER_MIN, HEADER_MAX)
 }
 
 fn within(size: u64, min: u64, max: u64) -> Result<(), Problem> {

@@ -4,11 +4,11 @@ use super::Named;
 use super::listener::Placed;
 use crate::config::context::Context;
 use crate::config::file::{ListenerFile, Located, Setting};
-use crate::config::model::{Admin, Chain, Layer, Listener, Upstream, UpstreamAddress};
+use crate::config::model::{Admin, Bind, Chain, Layer, Listener, Upstream, UpstreamAddress};
 use crate::config::scalar::AdminBind;
 use crate::diagnostics::Diagnostic;
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 
 /// Listeners have distinct names and addresses, and the admin port another one.
@@ -31,19 +31,20 @@ pub(super) fn distinct(
                         .related(name(other), "the first one"),
                 );
             }
-            let bind = placed.listener.bind;
-            if placed.addressed && other.addressed && collide(bind, other.listener.bind) {
+            let bind = &placed.listener.bind;
+            if placed.addressed && other.addressed && collide(bind, &other.listener.bind) {
                 let first = format!("{} listens here", other.listener.name);
                 let error = Diagnostic::error(format!("two listeners on {bind}"));
-                let error = error
-                    .at(bind_of(files, placed))
-                    .label("choose another port");
+                let error = error.at(bind_of(files, placed)).label(match bind {
+                    Bind::Tcp(_) => "choose another port",
+                    Bind::Unix(_) => "choose another path",
+                });
                 cx.push(error.related(bind_of(files, other), first));
             }
         }
         if let Some(bind) = admin.bind
             && placed.addressed
-            && collide(placed.listener.bind, bind)
+            && collide(&placed.listener.bind, &bind.into())
         {
             let message = format!("listener `{}` takes the admin port", placed.listener.name);
             let error = Diagnostic::error(message).at(bind_of(files, placed));
@@ -63,17 +64,7 @@ pub(super) fn loops(cx: &mut Context, listeners: &[Placed], upstreams: &Named<Up
         return;
     }
     for Placed { span, listener, .. } in listeners {
-        let (UpstreamAddress::Tcp { host, port } | UpstreamAddress::Ws { host, port, .. }) =
-            &listener.upstream.address
-        else {
-            continue;
-        };
-        let ip = match host.as_str() {
-            "localhost" => Some(IpAddr::from(Ipv4Addr::LOCALHOST)),
-            other => other.parse().ok(),
-        };
-        let own = ip.is_some_and(|ip| reaches(SocketAddr::new(ip, *port), listener.bind));
-        if !own {
+        if !reaches(&listener.upstream.address, &listener.bind) {
             continue;
         }
         let name = &listener.upstream.name;
@@ -102,7 +93,7 @@ pub(super) fn open_doors(
     for placed in listeners {
         let listener = &placed.listener;
         let chosen = keys_of(files, placed).is_some_and(|it| it.chain.given.is_some());
-        if listener.bind.ip().is_loopback() || chosen || !listener.chain.layers.is_empty() {
+        if !listener.bind.is_open() || chosen || !listener.chain.layers.is_empty() {
             continue;
         }
         let message = format!(
@@ -175,15 +166,33 @@ fn bind_of(files: &[Located<ListenerFile>], placed: &Placed) -> Range<usize> {
 }
 
 /// True when not both can be listened on.
-fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+fn collide(a: &Bind, b: &Bind) -> bool {
+    let (Bind::Tcp(a), Bind::Tcp(b)) = (a, b) else {
+        return a == b;
+    };
     let any = a.ip().is_unspecified() || b.ip().is_unspecified();
     let same = a.ip() == b.ip() || (any && a.is_ipv4() == b.is_ipv4());
     same && a.port() == b.port() && a.port() != 0
 }
 
 /// True when a connection to `to` from this machine arrives at `bind`.
-fn reaches(to: SocketAddr, bind: SocketAddr) -> bool {
-    let local = to.ip().is_loopback() || to.ip().is_unspecified();
-    let same = to.ip() == bind.ip() || (local && bind.ip().is_unspecified());
-    same && to.port() == bind.port()
+fn reaches(to: &UpstreamAddress, bind: &Bind) -> bool {
+    match (to, bind) {
+        (UpstreamAddress::Unix(to), Bind::Unix(path)) => to == path,
+        (
+            UpstreamAddress::Tcp { host, port } | UpstreamAddress::Ws { host, port, .. },
+            Bind::Tcp(bind),
+        ) => {
+            let ip = match host.as_str() {
+                "localhost" => Some(IpAddr::from(Ipv4Addr::LOCALHOST)),
+                other => other.parse().ok(),
+            };
+            ip.is_some_and(|ip| {
+                let local = ip.is_loopback() || ip.is_unspecified();
+                let same = ip == bind.ip() || (local && bind.ip().is_unspecified());
+                same && *port == bind.port()
+            })
+        }
+        _ => false,
+    }
 }

@@ -4,7 +4,7 @@ use super::{Named, bounds, chain, names};
 use crate::config::context::Context;
 use crate::config::file::{LimitsFile, ListenerFile, Located};
 use crate::config::model::{
-    Bridges, Chain, Choice, Conformance, ControlCharacters, Limits, Listener, MqttVersion,
+    Bind, Bridges, Chain, Choice, Conformance, ControlCharacters, Limits, Listener, MqttVersion,
     ReceiveMaximum, ServerReference, Transport, TransportName, Upstream,
 };
 use crate::config::scalar::quoted;
@@ -41,18 +41,31 @@ pub(super) fn listener(
         TransportName::Mqtt => 1884,
         TransportName::Ws => 8083,
     };
-    let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let loopback = Bind::from(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     let given = cx.given(&keys.bind);
     let addressed = given.is_some() || keys.bind.given.is_none();
     let transport = transport(cx, keys, protocol);
     let versions = versions(cx, keys);
     let limits = limits(cx, &keys.limits);
+    let minute = Duration::from_secs(60);
+    let keepalive = cx.checked(&keys.tcp_keepalive, minute, bounds::tcp_keepalive);
     let upstream = upstream_of(cx, file, &name, upstreams);
     let chain = chain_of(cx, file, &name, chains);
+    let bind = given.unwrap_or(loopback);
+    if let (Bind::Unix(_), Some(_), Some(span)) = (
+        &bind,
+        limits.max_connections_per_ip,
+        keys.limits.max_connections_per_ip.span(),
+    ) {
+        let message = "max_connections_per_ip does nothing on a Unix socket";
+        let label = "its clients have no address; use max_connections";
+        cx.push(Diagnostic::warning(message).at(span).label(label));
+    }
     let listener = Listener {
         name,
-        bind: given.unwrap_or(loopback),
+        bind,
         transport,
+        tcp_keepalive: Some(keepalive).filter(|it| !it.is_zero()),
         upstream: upstream.or(any_upstream)?,
         chain: chain.or(any_chain)?,
         versions,
@@ -71,15 +84,21 @@ pub(super) fn listener(
 }
 
 fn transport(cx: &mut Context, keys: &ListenerFile, protocol: TransportName) -> Transport {
-    let path = cx.value(&keys.path, "/mqtt".to_owned());
+    let paths = cx.list(&keys.paths).unwrap_or_default();
     let origins = cx.list(&keys.origins).unwrap_or_default();
+    let header = cx.checked(&keys.max_header_size, 16 << 10, bounds::header_size);
     match protocol {
         TransportName::Ws => Transport::Ws {
-            path,
+            paths: paths.into_iter().map(Spanned::into_inner).collect(),
             origins: origins.into_iter().map(Spanned::into_inner).collect(),
+            max_header_size: usize::try_from(header).unwrap_or(usize::MAX),
         },
         TransportName::Mqtt => {
-            let given = [("path", keys.path.span()), ("origins", keys.origins.span())];
+            let given = [
+                ("paths", keys.paths.span()),
+                ("origins", keys.origins.span()),
+                ("max_header_size", keys.max_header_size.span()),
+            ];
             for (key, span) in given {
                 if let Some(span) = span {
                     let message = format!("`{key}` is for WebSocket listeners");

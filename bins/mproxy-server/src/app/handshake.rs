@@ -1,0 +1,89 @@
+//! What an operator can do about WebSocket handshakes that fail.
+
+use mproxy_admin::{Reason, Side};
+use mproxy_codec::{ConnectGlimpse, Foreign};
+use mproxy_transport::{WsCause, WsError, WsRefusal};
+
+/// How a connection ended that sent no byte: it asked for nothing, so that nothing was refused.
+/// The words are those of a session that gets no byte. `None` for every other failure.
+pub(super) fn unused(error: &WsError) -> Option<(Side, Reason)> {
+    if error.received() > 0 {
+        return None;
+    }
+    match error.cause() {
+        WsCause::Closed => Some((Side::Client, Reason::Eof)),
+        WsCause::Io(_) => Some((Side::Client, Reason::Reset)),
+        WsCause::TimedOut => Some((Side::Proxy, Reason::ConnectTimeout)),
+        _ => None,
+    }
+}
+
+/// What happened, with its causes, and what to change.
+pub(super) fn account(error: &WsError) -> (String, Option<&'static str>) {
+    if let Some((what, remedy)) = other_protocol(error.first_bytes()) {
+        return (what, Some(remedy));
+    }
+    (error.to_string(), remedy(error.cause()))
+}
+
+/// What else than HTTP the first bytes of a client are, and what to do about it.
+fn other_protocol(first: &[u8]) -> Option<(String, &'static str)> {
+    match Foreign::recognise(first) {
+        Some(Foreign::HttpRequest) => None,
+        Some(foreign) => Some((
+            format!("{foreign} instead of a WebSocket handshake"),
+            foreign.remedy(),
+        )),
+        None => ConnectGlimpse::of(first).level.map(|_| {
+            (
+                "a CONNECT without WebSocket".to_owned(),
+                "let the client connect by WebSocket, or to a listener with protocol = \"mqtt\"",
+            )
+        }),
+    }
+}
+
+/// What to change, and where.
+const fn remedy(cause: &WsCause) -> Option<&'static str> {
+    Some(match cause {
+        WsCause::Refused(refusal) => return refused(*refusal),
+        WsCause::TimedOut => {
+            "the client began a request and did not finish it: check the network, or raise \
+             listeners.limits.connect_timeout"
+        }
+        WsCause::TooLarge(_) => {
+            "raise listeners.max_header_size, or make the cookies of the page's site smaller; 200 \
+             headers are the limit"
+        }
+        WsCause::Http(_) => {
+            "the client does not speak HTTP/1.1, or gave up: connect with an MQTT client over \
+             WebSocket"
+        }
+        _ => return None,
+    })
+}
+
+const fn refused(refusal: WsRefusal) -> Option<&'static str> {
+    Some(match refusal {
+        WsRefusal::Path => {
+            "add the path to listeners.paths, or set one that is there at the client; paths = [] \
+             serves any"
+        }
+        WsRefusal::Origin => {
+            "add the origin to listeners.origins if its pages may connect; origins = [] lets in any"
+        }
+        WsRefusal::Subprotocol => "set the subprotocol \"mqtt\" at the client",
+        WsRefusal::HttpVersion => {
+            "a gateway before mproxy speaks HTTP/1.0: set HTTP/1.1 there, in nginx \
+             `proxy_http_version 1.1`"
+        }
+        WsRefusal::Method | WsRefusal::NotAnUpgrade => {
+            "not an MQTT client, or a gateway before mproxy removes the Connection and Upgrade \
+             headers; health checks belong to /readyz of the admin port"
+        }
+        WsRefusal::Version | WsRefusal::Key | WsRefusal::Body => {
+            "the client's request is not a WebSocket handshake of RFC 6455: update the client"
+        }
+        _ => return None,
+    })
+}
