@@ -153,7 +153,7 @@ async fn not_ready_before_a_port_that_answers_in_tls() {
             link.send(b"\x15\x03\x03\0\x02\x02\x46").await;
         }
     };
-    let why = "[-]connack broker: answers in TLS: a TLS port behind mqtt://\n";
+    let why = "[-]connack broker: answers CONNECT with a TLS alert\n";
     let (status, body) = tokio::select! {
         told = until_told(&mproxy, why) => told,
         () = answering => unreachable!("it answers for ever"),

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use mproxy_tests::wire::{Connect, Message, Publish, Version, field, frame, puback};
-use mproxy_tests::{FakeBroker, Link, Mosquitto, Mproxy, Rest, Setup};
+use mproxy_tests::{FakeBroker, Link, Mosquitto, Mproxy, Setup};
 
 /// A client that sees everything that is published, at the broker.
 async fn observer(broker: &Mosquitto) -> Link {
@@ -126,6 +126,8 @@ async fn messages_wait_for_a_session_that_is_away() {
     }
 }
 
+/// mosquitto 2.0.11 does not say why it closes the old connection. A DISCONNECT 0x80 that the proxy
+/// said in its place made a take-over look like an error.
 #[tokio::test]
 async fn a_session_is_taken_over_by_its_clients_next_connection() {
     let broker = Mosquitto::start().await;
@@ -136,18 +138,7 @@ async fn a_session_is_taken_over_by_its_clients_next_connection() {
         let mut old = Link::client(mproxy.addr(), version, &client_id).await;
         old.subscribe("mine", 0).await;
         let mut new = Link::client(mproxy.addr(), version, &client_id).await;
-        let (packets, rest) = old.rest().await;
-        assert_eq!(rest, Rest::Clean);
-        let farewell: Vec<_> = packets.iter().map(|packet| packet.bytes()).collect();
-        match version {
-            // mosquitto 2.0.11 does not say why; that is all that can be told
-            Version::V5 => {
-                assert_eq!(farewell.len(), 1, "{packets:?}");
-                assert_eq!((packets[0].kind(), packets[0].body()[0]), (14, 0x80));
-            }
-            // these have no DISCONNECT from a server
-            Version::V31 | Version::V311 => assert!(farewell.is_empty(), "{packets:?}"),
-        }
+        old.closed().await;
         let end = mproxy.end_of(&client_id).await;
         assert_eq!(end["side"], "upstream", "{end}");
         // the new one works

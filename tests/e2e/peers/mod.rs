@@ -135,7 +135,8 @@ impl Subject {
         }
     }
 
-    /// Versions that it does not speak are refused by it, and not by the proxy: in the same words.
+    /// Versions that it does not speak are refused by it, and not by the proxy: in the same bytes, or
+    /// by a connection that is closed.
     async fn refuses_other_versions(&self) {
         let mproxy = self.proxy().await;
         for (version, name) in [
@@ -147,19 +148,13 @@ impl Subject {
                 let mut link = Link::tcp(addr).await;
                 link.send(&Connect::new(version, "stranger").bytes()).await;
                 let packet = link.packet_or_end().await;
-                packet.map(|packet| packet.body()[1])
+                packet.map(|packet| packet.bytes().to_vec())
             };
             let (direct, proxied) = (answer(self.addr).await, answer(mproxy.addr()).await);
-            assert_eq!(direct == Some(0), self.versions.contains(&name), "{name}");
-            // a broker that only closes is one that cannot be reached, and a refusal in the words of
-            // MQTT 3 is put into those of the client
-            let expected = match (direct, version.is_v5()) {
-                (Some(1), true) => 0x84,
-                (Some(code), _) => code,
-                (None, true) => 0x88,
-                (None, false) => 3,
-            };
-            assert_eq!(proxied, Some(expected), "{name}: {direct:?}");
+            let accepted = direct.as_ref().is_some_and(|it| it[3] == 0);
+            assert_eq!(accepted, self.versions.contains(&name), "{name}");
+            // also a refusal in the words of MQTT 3 to a client of MQTT 5
+            assert_eq!(proxied, direct, "{name}");
         }
     }
 }
