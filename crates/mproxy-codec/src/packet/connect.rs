@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::publish::body;
 use crate::build;
 use crate::error::{DecodeError, EncodeError};
+use crate::foreign::Foreign;
 use crate::head::Head;
 use crate::kind::{Direction, Kind};
 use crate::property::{Place, Properties};
@@ -439,6 +440,10 @@ impl<'a> ConnectGlimpse<'a> {
         let Ok(Some(head)) = Head::parse(bytes) else {
             return glimpse;
         };
+        // a TLS handshake begins with 0x16, so like a CONNECT; it has none of these fields either
+        if head.kind() != Kind::Connect || Foreign::recognise(bytes).is_some() {
+            return glimpse;
+        }
         if bytes.len() >= head.total_len() {
             let mut field = "";
             let parsed = parse_layout(head, bytes, &mut field);
