@@ -25,6 +25,7 @@ mod prometheus;
 mod property_edit;
 mod readiness;
 mod recordings;
+mod refusals;
 mod sessions;
 mod start;
 mod topic_map;
