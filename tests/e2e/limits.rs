@@ -4,8 +4,12 @@ use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use mproxy_tests::wire::{Connect, PINGREQ, PINGRESP, Publish, Version, connack, field, frame};
-use mproxy_tests::{FakeBroker, Link, Mosquitto, Mproxy, Rest, Setup, memory, until};
+use mproxy_tests::wire::{
+    Connect, Message, PINGREQ, PINGRESP, Publish, Version, connack, field, frame,
+};
+use mproxy_tests::{
+    FakeBroker, Link, Mosquitto, Mproxy, Process, Rest, Setup, memory, server_binary, until,
+};
 use tokio::net::{TcpSocket, TcpStream};
 
 /// The text of `key` in a packet or line is not looked at; that a connection ends is.
@@ -284,6 +288,88 @@ async fn a_packet_that_is_too_large_ends_its_session_at_its_length() {
     let mut client = Link::tcp(mproxy.addr()).await;
     client.send(&[0x10, 0xff, 0xff, 0xff, 0x7f]).await;
     client.closed().await;
+}
+
+/// Firmware and pictures. The limit was 1 MiB, which no broker has: such a client was closed, and came
+/// back with the same packet for ever.
+#[tokio::test]
+async fn a_publish_of_five_megabytes_passes_by_default() {
+    const PAYLOAD: usize = 5_000_000;
+    const ACL: &str = "[chains.default]\nlayers = [\"acl\"]\n[layers.acl]\ntype = \"acl\"\n\
+        [[layers.acl.rules]]\nname = \"all\"\nallow = [\"publish\", \"subscribe\"]\n\
+        topics = [\"#\"]\n";
+    let broker = Mosquitto::start().await;
+    for layers in ["", ACL] {
+        let setup = Setup::before(&broker.url()).toml(layers).websocket();
+        let mproxy = setup.start().await;
+        for version in Version::ALL {
+            for websocket in [false, true] {
+                let mut client = if websocket {
+                    Link::ws(mproxy.listener("ws")).await
+                } else {
+                    Link::tcp(mproxy.addr()).await
+                };
+                let answer = client.connect(&Connect::new(version, "c")).await;
+                if version.is_v5() {
+                    // what mosquitto says, byte for byte: Topic Alias Maximum, Receive Maximum
+                    let mut direct = Link::tcp(broker.addr()).await;
+                    let direct = direct.connect(&Connect::new(version, "direct")).await;
+                    assert_eq!(answer.bytes(), direct.bytes());
+                }
+                client.subscribe("firmware", 1).await;
+                let payload = vec![0xa5; PAYLOAD];
+                let image = Publish::new(version, "firmware").qos(1, 7);
+                client.send(&image.bytes(&payload)).await;
+                // its own message may come before the answer
+                let mut left = (true, true);
+                while left.0 || left.1 {
+                    let packet = client.packet().await;
+                    match packet.kind() {
+                        4 => {
+                            assert_eq!(packet.id(), 7);
+                            left.0 = false;
+                        }
+                        _ => {
+                            let message = Message::of(&packet, version);
+                            assert!(message.payload == payload, "{version:?}");
+                            left.1 = false;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Modems that are driven by AT commands take twelve seconds from TCP to CONNECT; ten were allowed.
+#[tokio::test]
+async fn a_slow_modem_has_half_a_minute() {
+    let dir = tempfile::TempDir::new().expect("a temporary folder can be made");
+    let mut command = tokio::process::Command::new(server_binary());
+    command
+        .args(["config", "show"])
+        .current_dir(dir.path())
+        .env_clear();
+    let (code, shown) = Process::run(command).await;
+    assert_eq!(code, 0, "{shown}");
+    for line in [
+        "connect_timeout = \"30s\"",
+        "max_packet_size = \"256MiB\"",
+        "max_connect_size = \"64KiB\"",
+        "max_held_packet = \"1MiB\"",
+        "max_replies = \"64KiB\"",
+        "conformance = \"tolerant\"",
+        "bridges = \"pass\"",
+        "receive_maximum = \"pass\"",
+        "when_unreachable = \"close\"",
+        "drain_notice = \"none\"",
+        "tcp_keepalive = \"1m\"",
+    ] {
+        assert!(
+            shown.lines().any(|it| it.starts_with(line)),
+            "{line}: {shown}"
+        );
+    }
 }
 
 /// 1,000 clients that announce the largest packet there is cost next to nothing.

@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 
-use mproxy_tests::wire::{Connect, Publish, Version};
-use mproxy_tests::{FakeBroker, Link, Setup, drain, memory, until};
+use mproxy_tests::wire::{Connect, PINGREQ, PINGRESP, Publish, Version, suback, subscribe};
+use mproxy_tests::{FakeBroker, Link, Mosquitto, Setup, drain, memory, until, within};
+use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// One side sends 100 MB, the other reads nothing of it: the proxy keeps what it may, and no more.
@@ -165,4 +166,75 @@ async fn session(addr: SocketAddr, broker: &FakeBroker) -> (Link, Link) {
     let client = Link::client(addr, Version::V311, "c");
     let (client, (server, _)) = tokio::join!(client, broker.accept());
     (client, server)
+}
+
+/// The largest gateways subscribe to each topic by a packet of its own, all at once: 5,000 of them were
+/// one too many, the connection was lost, and the next one too, for good.
+#[tokio::test]
+async fn twenty_thousand_subscribes_at_once_are_granted() {
+    const REQUESTS: u16 = 20_000;
+    const ACL: &str = "[chains.default]\nlayers = [\"acl\"]\n[layers.acl]\ntype = \"acl\"\n\
+        [[layers.acl.rules]]\nname = \"all\"\nallow = [\"subscribe\"]\ntopics = [\"s/#\"]\n";
+    let broker = Mosquitto::for_load().await;
+    for (layers, version, stopped) in [
+        ("", Version::V311, false),
+        (ACL, Version::V311, false),
+        ("", Version::V5, false),
+        (ACL, Version::V5, false),
+        // what a broker does not answer waits, at its client in the end
+        ("", Version::V311, true),
+        (ACL, Version::V311, true),
+        (ACL, Version::V5, true),
+    ] {
+        let mproxy = Setup::before(&broker.url()).toml(layers).start().await;
+        let requests: Vec<_> = (1..=REQUESTS)
+            .flat_map(|id| subscribe(version, id, &[(&format!("s/{id}"), 1)]))
+            .collect();
+        let answers: Vec<_> = (1..=REQUESTS)
+            .flat_map(|id| suback(version, id, &[1]))
+            .collect();
+        let requests = [&requests[..], &PINGREQ].concat();
+        let answers = [&answers[..], &PINGRESP].concat();
+        let mut client = Link::client(mproxy.addr(), version, "gateway").await;
+        client.silent().await;
+        // the peak from here on: that of the start is higher
+        let peak = format!("/proc/{}/clear_refs", mproxy.id());
+        std::fs::write(peak, "5").expect("the process is ours");
+        let before = memory::peak_kib(mproxy.id());
+        let (stream, received) = client.into_tcp();
+        assert!(received.is_empty());
+        let (mut read, mut write) = stream.into_split();
+        if stopped {
+            broker.process().signal(Signal::STOP);
+        }
+        let sending = write.write_all(&requests);
+        let mut granted = vec![0; answers.len()];
+        let resuming = async {
+            let mut last = 0;
+            until("the proxy to be at rest", async || {
+                let ticks = memory::cpu_ticks(mproxy.id());
+                let rests = std::mem::replace(&mut last, ticks) == ticks;
+                rests.then_some(())
+            })
+            .await;
+            if stopped {
+                broker.process().signal(Signal::CONT);
+            }
+        };
+        let both = async {
+            let answering = read.read_exact(&mut granted);
+            let (sent, answered, ()) = tokio::join!(sending, answering, resuming);
+            sent.expect("all of them are taken");
+            answered.expect("all of them are answered");
+        };
+        within("the grants", both).await;
+        // each of them, in order, and the PINGREQ behind them
+        assert!(granted == answers, "{version:?} {layers:?}");
+        let grown = memory::peak_kib(mproxy.id()) - before;
+        println!(
+            "{version:?}, layers: {}, stopped: {stopped}: {grown} KiB",
+            !layers.is_empty()
+        );
+        assert!(grown < 2 * 1024, "{version:?} {layers:?}: {grown} KiB");
+    }
 }
