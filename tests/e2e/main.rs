@@ -29,6 +29,7 @@ mod refusals;
 mod sessions;
 mod start;
 mod topic_map;
+mod transparent;
 mod unix;
 mod websocket;
 mod wills;
