@@ -249,18 +249,18 @@ impl End {
     #[cold]
     pub(crate) fn foreign(direction: Direction, foreign: Foreign) -> Self {
         let mut end = match direction {
-            Direction::ToServer => Self::quiet(Side::Client, CloseReason::ProtocolError),
-            Direction::ToClient => Self::told(
-                Side::Upstream,
-                CloseReason::UpstreamUnreachable,
-                ReasonCode::SERVER_UNAVAILABLE,
-            ),
+            // it would not understand
+            Direction::ToServer => {
+                let mut end = Self::quiet(Side::Client, CloseReason::ProtocolError);
+                end.code = ReasonCode::PROTOCOL_ERROR;
+                end.with_detail(format!("{foreign} instead of CONNECT"))
+            }
+            Direction::ToClient => {
+                Self::unreachable(format!("the broker answers CONNECT with {foreign}"))
+            }
         };
         end.foreign = Some(foreign);
-        end.with_detail(match direction {
-            Direction::ToServer => format!("{foreign} instead of CONNECT"),
-            Direction::ToClient => format!("the broker answers CONNECT with {foreign}"),
-        })
+        end
     }
 
     /// The broker cannot be reached, or does not answer CONNECT.
