@@ -12,7 +12,7 @@ use mproxy_codec::{
 
 use crate::alias::AliasTable;
 use crate::context::SessionInfo;
-use crate::error::{Bound, End, Violation};
+use crate::error::{End, Limit, Violation};
 use crate::ledger::Ledger;
 use crate::limits::{Conformance, LARGEST_PACKET, Limits, ReceiveMaximum, ServerReference};
 use crate::reply::Replies;
@@ -203,6 +203,15 @@ impl Core {
         direction: Direction,
         layout: &PublishLayout,
     ) -> Result<(), End> {
+        if self.counts_flights() {
+            self.count_flight(direction, layout)
+        } else {
+            Ok(())
+        }
+    }
+
+    #[cold]
+    fn count_flight(&mut self, direction: Direction, layout: &PublishLayout) -> Result<(), End> {
         let (Some(flights), Some(id), Direction::ToServer) =
             (&mut self.flights, layout.packet_id(), direction)
         else {
@@ -296,28 +305,14 @@ impl Core {
         if size <= self.sender_max_packet(direction) && !is_held {
             return Ok(());
         }
-        let bound = if is_held {
-            self.held_bound()
+        let limit = if is_held {
+            (Limit::MaxHeldPacket, self.limits.max_held_packet)
         } else if size > self.limits.max_packet_size {
-            Bound {
-                name: "max_packet_size",
-                value: self.limits.max_packet_size,
-            }
+            (Limit::MaxPacketSize, self.limits.max_packet_size)
         } else {
-            Bound {
-                name: "the broker's Maximum Packet Size",
-                value: self.client_max_packet as usize,
-            }
+            (Limit::Announced, self.client_max_packet as usize)
         };
-        Err(End::too_large(direction, kind.as_str(), size, bound))
-    }
-
-    /// The limit of what is held in memory.
-    pub(crate) fn held_bound(&self) -> Bound {
-        Bound {
-            name: "max_held_packet",
-            value: self.limits.max_held_packet,
-        }
+        Err(End::too_large(direction, kind.as_str(), size, limit))
     }
 
     /// Takes note of the broker's CONNACK and lowers what it offers to what the proxy keeps.

@@ -119,7 +119,11 @@ async fn another_method_in_connack_is_an_error_of_the_broker() {
 #[tokio::test(start_paused = true)]
 async fn each_auth_begins_the_time_for_connack_anew() {
     for choice in UNREACHABLE {
-        let pair = waiting_with(Setup::new().when_unreachable(choice)).await;
+        let setup = Setup::new().limits(|limits| {
+            limits.connack_timeout = Duration::from_secs(10);
+            limits.when_unreachable = choice;
+        });
+        let pair = waiting_with(setup).await;
         for _ in 0..5 {
             tokio::time::sleep(Duration::from_secs(8)).await;
             pair.broker.send(&auth(0x18, "m"));
