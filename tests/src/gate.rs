@@ -1,4 +1,4 @@
-//! A way to a server that can be shut.
+//! A TCP forwarder that can be shut and opened again.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,8 +9,8 @@ use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::port::Port;
 
-/// Forwards TCP and nothing else: what a proxy is to be like. It can be shut, so that connections are
-/// refused as if nobody listened, and opened again at the same address.
+/// Forwards TCP and nothing else, as a cable would. When it is shut, connections are refused, as if no
+/// server listened; it can be opened again at the same address.
 #[derive(Debug)]
 pub struct Gate {
     port: Port,
@@ -20,7 +20,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Opens one before a server.
+    /// Opens one in front of a server.
     pub async fn before(target: SocketAddr) -> Self {
         let mut gate = Self {
             port: Port::reserve(),
@@ -54,7 +54,7 @@ impl Gate {
         }));
     }
 
-    /// Refuses new connections; those that there are stay.
+    /// Refuses new connections; open ones stay.
     pub async fn shut(&mut self) {
         if let Some(accepting) = self.accepting.take() {
             accepting.abort();
@@ -63,7 +63,7 @@ impl Gate {
         }
     }
 
-    /// Refuses new connections, and ends those that there are.
+    /// Refuses new connections, and closes the open ones.
     pub async fn cut(&mut self) {
         self.shut().await;
         for connection in lock(&self.carrying).drain(..) {
@@ -84,8 +84,8 @@ fn lock(carrying: &Mutex<Vec<AbortHandle>>) -> std::sync::MutexGuard<'_, Vec<Abo
     carrying.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Until the server ends the connection. When the client does, what the server says after that is still
-/// delivered.
+/// Forwards until the server closes the connection. After the client closed its side, the client still
+/// gets what the server sends.
 async fn carry(near: TcpStream, target: SocketAddr) {
     let Ok(far) = TcpStream::connect(target).await else {
         return;

@@ -1,12 +1,12 @@
-//! Ports that programs can leave and come back to.
+//! Ports for programs that are stopped and started again.
 
 use std::net::SocketAddr;
 
 use socket2::{Domain, Socket, Type};
 
-/// A free port of loopback that stays free of others as long as this value lives: a socket is bound
-/// to it that never listens. A program that sets `SO_REUSEADDR`, as servers do, can listen there, end,
-/// and listen again; while it does not, connections are refused.
+/// A port of loopback that the system gives to nobody else while this value lives, because a socket is
+/// bound to it. That socket never listens, so a server that sets `SO_REUSEADDR` can listen there, stop,
+/// and listen again. Meanwhile connections are refused.
 #[derive(Debug)]
 pub struct Port {
     _socket: Socket,

@@ -120,7 +120,8 @@ impl Process {
         within(what, search)
     }
 
-    /// Waits until the lines so far are `enough`, no longer than `patience`: false if they never are.
+    /// Waits until `enough` accepts the lines so far: false if it does not within `patience`, or before
+    /// the program ends.
     pub async fn lines_are(
         &self,
         patience: Duration,
