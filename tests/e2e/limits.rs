@@ -354,6 +354,7 @@ async fn a_slow_modem_has_half_a_minute() {
     assert_eq!(code, 0, "{shown}");
     for line in [
         "connect_timeout = \"30s\"",
+        "connack_timeout = \"30s\"",
         "max_packet_size = \"256MiB\"",
         "max_connect_size = \"64KiB\"",
         "max_held_packet = \"1MiB\"",

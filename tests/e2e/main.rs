@@ -9,6 +9,7 @@ mod access_log;
 mod acl;
 mod bypass;
 mod client_id;
+mod clients;
 mod defects;
 mod demo;
 mod deploy;

@@ -350,7 +350,8 @@ fn protocols() -> Vec<Case> {
         detail,
         remedy,
     };
-    let (end_tls, no_proxy) = ("end TLS", "turn the PROXY protocol off");
+    let end_tls = "a TLS client at a plain port: end TLS before mproxy";
+    let no_proxy = "turn the PROXY protocol off in the load balancer";
     let no_ws = "to a listener with protocol = \"mqtt\"";
     vec![
         at_mqtt("TLS", TLS, "a TLS handshake instead of CONNECT", end_tls),

@@ -10,7 +10,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How often something is looked at that cannot be waited for.
-const GLANCE: Duration = Duration::from_millis(10);
+pub(crate) const GLANCE: Duration = Duration::from_millis(10);
 
 /// Waits for `future`.
 ///

@@ -1,7 +1,7 @@
 //! A real broker, and a WebSocket in front of it.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use rustix::process::Signal;
@@ -9,19 +9,17 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::clients::node_script;
+use crate::port::Port;
 use crate::process::Process;
 use crate::tools::tool;
-
-/// How often another port is tried when somebody was faster.
-const TRIES: usize = 5;
 
 /// A mosquitto with a folder, a TCP port and a Unix socket of its own.
 #[derive(Debug)]
 pub struct Mosquitto {
     process: Process,
-    addr: SocketAddr,
+    port: Port,
     dir: TempDir,
-    config: &'static str,
+    config: String,
 }
 
 /// It says everything that it does.
@@ -34,6 +32,15 @@ max_queued_messages 0\nmax_inflight_messages 0\n";
 
 /// For the listener that stands last in the configuration, the Unix socket.
 const UP_TO_QOS_1: &str = "log_type all\nmax_qos 1\n";
+
+/// It lets in nobody but the user [`USER`].
+const GUARDED: &str = "log_type all\nallow_anonymous false\npassword_file FOLDER/passwords\n";
+
+/// The user that [`Mosquitto::guarded`] lets in.
+pub const USER: &str = "device";
+
+/// The password of [`USER`].
+pub const PASSWORD: &str = "secret";
 
 impl Mosquitto {
     /// Starts one that lets everybody in.
@@ -60,54 +67,70 @@ impl Mosquitto {
         Self::with(UP_TO_QOS_1).await
     }
 
-    async fn with(config: &'static str) -> Self {
+    /// Starts one that lets in [`USER`] with [`PASSWORD`], and nobody else.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub async fn guarded() -> Self {
         let dir = TempDir::new().expect("a temporary folder can be made");
-        for _ in 0..TRIES {
-            // mosquitto does not say which port it got, so that it is told one: a free one
-            let free = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr());
-            let addr = free.expect("there is a free port");
-            if let Some(process) = Self::run(&dir, addr, config).await {
-                return Self {
-                    process,
-                    addr,
-                    dir,
-                    config,
-                };
-            }
-        }
-        panic!("no port stayed free for mosquitto");
+        let mut command = Command::new(tool("mosquitto_passwd"));
+        command
+            .arg("-b")
+            .arg("-c")
+            .arg(dir.path().join("passwords"));
+        let (code, output) = Process::run({
+            command.args([USER, PASSWORD]);
+            command
+        })
+        .await;
+        assert_eq!(code, 0, "{output}");
+        Self::run(Port::reserve(), dir, GUARDED.to_owned()).await
     }
 
-    /// `None` when the port is taken.
-    async fn run(dir: &TempDir, addr: SocketAddr, config: &str) -> Option<Process> {
+    /// Starts one with more lines of configuration.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub async fn with(config: &str) -> Self {
+        let dir = TempDir::new().expect("a temporary folder can be made");
+        Self::run(Port::reserve(), dir, config.to_owned()).await
+    }
+
+    async fn run(port: Port, dir: TempDir, config: String) -> Self {
         let path = dir.path().display();
-        let config = format!(
+        let more = config.replace("FOLDER", &path.to_string());
+        let text = format!(
             "listener {} 127.0.0.1\nlistener 0 {path}/socket\nallow_anonymous true\n\
              persistence true\npersistence_location {path}/\nuser root\n\
-             log_dest stderr\n{config}",
-            addr.port()
+             log_dest stderr\n{more}",
+            port.addr().port()
         );
         let file = dir.path().join("mosquitto.conf");
-        fs::write(&file, config).expect("the temporary folder is ours");
+        fs::write(&file, text).expect("the temporary folder is ours");
         let mut command = Command::new(tool("mosquitto"));
         command.arg("-c").arg(file);
         let process = Process::spawn(command);
-        let line = process.line("it to start", |line| {
-            line.ends_with(" running") || line.contains("Address already in use")
-        });
-        line.await.ends_with(" running").then_some(process)
+        process
+            .line("it to start", |line| line.ends_with(" running"))
+            .await;
+        Self {
+            process,
+            port,
+            dir,
+            config,
+        }
     }
 
     /// Where it listens.
     #[must_use]
     pub const fn addr(&self) -> SocketAddr {
-        self.addr
+        self.port.addr()
     }
 
     /// For the key `address` of an upstream.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("mqtt://{}", self.addr)
+        format!("mqtt://{}", self.addr())
     }
 
     /// The same, by way of the Unix socket.
@@ -134,7 +157,7 @@ impl Mosquitto {
         self.process.signal(Signal::TERM);
         self.process.ended().await;
         Stopped {
-            addr: self.addr,
+            port: self.port,
             dir: self.dir,
             config: self.config,
         }
@@ -144,25 +167,18 @@ impl Mosquitto {
 /// A mosquitto that was ended, and can come back.
 #[derive(Debug)]
 pub struct Stopped {
-    addr: SocketAddr,
+    port: Port,
     dir: TempDir,
-    config: &'static str,
+    config: String,
 }
 
 impl Stopped {
     /// Starts it again, where it was.
     ///
     /// # Panics
-    /// If somebody has taken its port.
+    /// If it does not start.
     pub async fn start(self) -> Mosquitto {
-        let Self { addr, dir, config } = self;
-        let process = Mosquitto::run(&dir, addr, config).await;
-        Mosquitto {
-            process: process.expect("the port is free"),
-            addr,
-            dir,
-            config,
-        }
+        Mosquitto::run(self.port, self.dir, self.config).await
     }
 }
 
@@ -175,13 +191,25 @@ pub struct WsBridge {
 }
 
 impl WsBridge {
-    /// Starts one before a mosquitto.
+    /// Starts one before a mosquitto, at the path `/mqtt`.
     ///
     /// # Panics
     /// If it does not start.
     pub async fn before(broker: &Mosquitto) -> Self {
+        Self::start(broker, &["/mqtt"]).await
+    }
+
+    /// Starts one that takes any path.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub async fn at_any_path(broker: &Mosquitto) -> Self {
+        Self::start(broker, &[]).await
+    }
+
+    async fn start(broker: &Mosquitto, path: &[&str]) -> Self {
         let mut command = node_script("ws_bridge.js");
-        command.arg(broker.addr().port().to_string());
+        command.arg(broker.addr().port().to_string()).args(path);
         let process = Process::spawn(command);
         let line = process.line("its port", |line| line.starts_with("listening "));
         let line = line.await;
@@ -190,6 +218,12 @@ impl WsBridge {
             addr: SocketAddr::from(([127, 0, 0, 1], port.parse().expect("a port"))),
             _process: process,
         }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn addr(&self) -> SocketAddr {
+        self.addr
     }
 
     /// For the key `address` of an upstream.

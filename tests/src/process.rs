@@ -9,9 +9,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-use crate::deadline::{PATIENCE, within};
+use crate::deadline::{GLANCE, PATIENCE, within};
 
 /// A running program whose every line is kept; killed, if it still runs, with this value.
 #[derive(Debug)]
@@ -120,6 +120,31 @@ impl Process {
         within(what, search)
     }
 
+    /// Waits until `enough` accepts the lines so far: false if it does not within `patience`, or before
+    /// the program ends.
+    pub async fn lines_are(
+        &self,
+        patience: Duration,
+        mut enough: impl FnMut(&[String]) -> bool,
+    ) -> bool {
+        let mut count = self.lines.count.clone();
+        let waiting = async {
+            loop {
+                count.borrow_and_update();
+                if enough(&self.lines.lock()) {
+                    return true;
+                }
+                // at the end of the output nothing more comes
+                if count.changed().await.is_err() {
+                    return enough(&self.lines.lock());
+                }
+                // all lines are looked at, which is not worth it for each of many
+                sleep(GLANCE).await;
+            }
+        };
+        timeout(patience, waiting).await.unwrap_or(false)
+    }
+
     /// Everything that it printed so far.
     pub fn lines(&self) -> Vec<String> {
         self.lines.lock().clone()
@@ -130,10 +155,17 @@ impl Process {
     /// # Panics
     /// If it was closed.
     pub async fn write(&mut self, bytes: &[u8]) {
-        let stdin = self.stdin.as_mut().expect("the input is open");
+        assert!(self.try_write(bytes).await, "the program reads its input");
+    }
+
+    /// Writes to its standard input: false if that was closed.
+    pub async fn try_write(&mut self, bytes: &[u8]) -> bool {
+        let Some(stdin) = self.stdin.as_mut() else {
+            return false;
+        };
         within("input to be read", stdin.write_all(bytes))
             .await
-            .expect("the program reads its input");
+            .is_ok()
     }
 
     /// Sends a signal.

@@ -69,10 +69,10 @@ impl Foreign {
     pub const fn remedy(self) -> &'static str {
         match self {
             Self::Tls => {
-                "end TLS in front of mproxy (a load balancer, stunnel), or let the client connect \
-                 without TLS"
+                "a TLS client at a plain port: end TLS before mproxy (a load balancer, stunnel), or \
+                 let the client connect without TLS"
             }
-            Self::TlsAlert => "the client expects TLS: end TLS in front of mproxy",
+            Self::TlsAlert => "a TLS client at a plain port: end TLS before mproxy",
             Self::ProxyProtocol => {
                 "turn the PROXY protocol off in the load balancer for this port (send-proxy, \
                  proxy_protocol)"

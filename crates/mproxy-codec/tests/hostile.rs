@@ -97,8 +97,6 @@ const REFUSED_BY_CHOICE: &[(&str, DecodeError)] = &[
     // line breaks in a client identifier
     ("C31-033", DecodeError::ControlCharacter),
     ("C311-033", DecodeError::ControlCharacter),
-    // mosquitto's bridge bit changes echo and retain rules
-    ("C311-041", DecodeError::ProtocolLevel),
     ("S31-033", DecodeError::InvalidReasonCode),
     // a broker without MQTT 5.0 answers in the form of 3.1.1: the session expects it there
     ("S50-033", DecodeError::InvalidReasonCode),

@@ -3,14 +3,16 @@
 #[allow(dead_code)] // each test binary uses a part of it
 mod support;
 
+use bytes::Bytes;
 use mproxy_codec::{
-    DecodeError, Direction, Head, Kind, PublishEdit, PublishLayout, QoS, ReasonCode, Version, View,
-    encode_ack, encode_auth, encode_disconnect, encode_publish, encode_refusal, encode_suback,
-    encode_subscribe, encode_unsuback, encode_unsubscribe, normalise,
+    ConnectGlimpse, ConnectPacket, DecodeError, Direction, Head, Kind, PublishEdit, PublishLayout,
+    QoS, ReasonCode, Version, View, encode_ack, encode_auth, encode_disconnect, encode_publish,
+    encode_refusal, encode_suback, encode_subscribe, encode_unsuback, encode_unsubscribe,
+    normalise, tolerance,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::sample::Index;
+use proptest::sample::{Index, select};
 use support::model::{Body, Packet};
 use support::{from_view, strategies};
 
@@ -171,6 +173,100 @@ fn publish_layout(
     }
 }
 
+/// A packet with the first byte that a tolerant receiver reads in its place.
+fn with_repaired_first_byte(version: Version, bytes: &[u8]) -> Vec<u8> {
+    let mut repaired = bytes.to_vec();
+    repaired[0] = tolerance::first_byte(bytes[0], version);
+    repaired
+}
+
+/// True for what MQTT 3.1 allows and nobody passes on: DUP of a repeated request. To repair it is no
+/// more than to normalise it.
+fn is_dup_of_a_request(version: Version, first: u8) -> bool {
+    let kind = Kind::from_first_byte(first);
+    let requests = [Kind::Pubrel, Kind::Subscribe, Kind::Unsubscribe];
+    version == Version::V31
+        && first & 0x0f == 0x0a
+        && kind.is_some_and(|kind| requests.contains(&kind))
+}
+
+/// What is repaired is valid afterwards, or not valid for a reason that has nothing to do with the
+/// slip; what is valid is not touched; and a second repair finds nothing.
+fn check_repairs(version: Version, direction: Direction, bytes: &[u8]) {
+    let before = View::parse(version, direction, bytes);
+    let repaired = with_repaired_first_byte(version, bytes);
+    let after = View::parse(version, direction, &repaired);
+    if before.is_ok() && !is_dup_of_a_request(version, bytes[0]) {
+        assert_eq!(repaired, bytes);
+    }
+    assert_eq!(with_repaired_first_byte(version, &repaired), repaired);
+    assert_ne!(after.as_ref().err(), Some(&DecodeError::DupQosZero));
+    if version == Version::V31 {
+        assert_ne!(after.as_ref().err(), Some(&DecodeError::ReservedFlags));
+    }
+
+    let frame = Bytes::copy_from_slice(bytes);
+    let before = ConnectPacket::parse(frame.clone());
+    let repaired = tolerance::connect(frame.clone());
+    if before.is_ok() {
+        assert_eq!(repaired, frame);
+    }
+    assert_eq!(tolerance::connect(repaired.clone()), repaired);
+    if repaired != frame {
+        // will QoS 3 without a will is two slips in one
+        let slips = [DecodeError::WillFlagsWithoutWill, DecodeError::QosThree];
+        let before = before.map(drop).expect_err("it was repaired");
+        let after = ConnectPacket::parse(repaired).map(drop);
+        if slips.contains(&before) {
+            assert!(after.is_ok() || after.is_err_and(|error| !slips.contains(&error)));
+        } else {
+            assert_eq!(after, Err(before));
+        }
+    }
+
+    if direction == Direction::ToServer || Kind::from_first_byte(bytes[0]) != Some(Kind::Connack) {
+        return;
+    }
+    let before = View::parse(version, direction, bytes).map(|view| view.is_some());
+    assert!(before != Ok(true) || tolerance::connack(bytes, false).is_none());
+    for clean in [false, true] {
+        let Some(repaired) = tolerance::connack(bytes, clean) else {
+            continue;
+        };
+        assert_eq!(tolerance::connack(&repaired, clean), None);
+        let after = View::parse(version, direction, &repaired);
+        match (before, after) {
+            (Ok(true), Ok(Some(View::Connack(connack)))) => assert!(!connack.session_present),
+            (Ok(false), Ok(None)) => {}
+            (Ok(_), after) => panic!("no error before, and then {after:?}"),
+            (Err(DecodeError::SessionPresentOnFailure), after) => {
+                assert_ne!(after.err(), Some(DecodeError::SessionPresentOnFailure));
+            }
+            (Err(error), after) => assert_eq!(after.map(drop), Err(error)),
+        }
+    }
+}
+
+/// A valid packet in which only what is repaired is wrong, with whether anything is.
+fn slipped() -> impl Strategy<Value = (Packet, Vec<u8>)> {
+    (strategies::packet(), any::<u8>()).prop_map(|(packet, noise)| {
+        let mut bytes = packet.bytes();
+        match (&packet.body, packet.version) {
+            (Body::Publish(publish), _) if publish.qos == 0 => bytes[0] |= noise & 0x08,
+            (Body::Publish(_), _) => {}
+            (Body::Connect(connect), Version::V31) => {
+                let flags = Head::parse(&bytes).unwrap().unwrap().len() + 9;
+                if connect.will.is_none() {
+                    bytes[flags] |= noise & 0x38;
+                }
+            }
+            (_, Version::V31) => bytes[0] = bytes[0] & 0xf0 | noise & 0x0f,
+            _ => {}
+        }
+        (packet, bytes)
+    })
+}
+
 /// Once the layout is known or the packet refused, no further byte changes that.
 fn check_layout_of_prefixes(version: Version, direction: Direction, bytes: &[u8]) {
     let last = publish_layout(version, direction, bytes);
@@ -299,6 +395,40 @@ proptest! {
         prop_assert_eq!(moved, expected.bytes());
     }
 
+    /// What a log line says of a client that was not let in: as much as has come, and nothing else.
+    #[test]
+    fn a_glimpse_says_what_the_packet_says(
+        (version, connect) in strategies::version().prop_flat_map(|version| {
+            (Just(version), strategies::connect(version))
+        }),
+        noise in any::<(Index, u8)>(),
+    ) {
+        let direction = Direction::ToServer;
+        let packet = Packet { version, direction, body: Body::Connect(connect) };
+        let bytes = packet.bytes();
+        let Body::Connect(connect) = &packet.body else { unreachable!() };
+        for len in 0..=bytes.len() {
+            let glimpse = ConnectGlimpse::of(&bytes[..len]);
+            prop_assert!(glimpse.level.is_none_or(|level| level == version.level()));
+            prop_assert!(glimpse.client_id.is_none_or(|id| id == connect.client_id));
+            prop_assert!(glimpse.user_name.is_none() || glimpse.user_name == connect.user_name.as_deref());
+            prop_assert_eq!(glimpse.field, None);
+        }
+        let whole = ConnectGlimpse::of(&bytes);
+        prop_assert_eq!(whole.client_id, Some(&*connect.client_id));
+        prop_assert_eq!(whole.user_name, connect.user_name.as_deref());
+        // a field is named for what is whole and wrong, and for nothing else
+        let mut broken = bytes.clone();
+        broken[noise.0.index(bytes.len())] ^= noise.1;
+        let head = Head::parse(&broken).ok().flatten();
+        if head.is_some_and(|head| head.kind() == Kind::Connect && head.total_len() == broken.len()) {
+            let has_flags = broken[0] != 0x10;
+            let parsed = ConnectPacket::parse(broken.clone().into());
+            let named = ConnectGlimpse::of(&broken).field.is_some();
+            prop_assert!(named == parsed.is_err() || has_flags, "{broken:02x?}");
+        }
+    }
+
     #[test]
     fn a_connect_setter_changes_its_field_only(
         (version, before, other) in strategies::version().prop_flat_map(|version| {
@@ -312,7 +442,7 @@ proptest! {
             body: Body::Connect(connect.clone()),
         };
         let mut edited =
-            mproxy_codec::ConnectPacket::parse(of(&before).bytes().into()).unwrap();
+            ConnectPacket::parse(of(&before).bytes().into()).unwrap();
         let mut expected = before.clone();
         let legal = version == Version::V5
             || !other.client_id.is_empty()
@@ -352,6 +482,46 @@ proptest! {
     #[test]
     fn mutated_packets_are_refused_or_mean_one_thing((version, direction, bytes) in mutated()) {
         check_accepted(version, direction, &bytes);
+    }
+
+    #[test]
+    fn a_slip_is_repaired_and_the_packet_means_what_was_meant((packet, bytes) in slipped()) {
+        let (version, direction) = (packet.version, packet.direction);
+        let repaired = with_repaired_first_byte(version, &bytes);
+        let repaired = tolerance::connect(repaired.into());
+        prop_assert_eq!(&repaired[..], &packet.bytes()[..]);
+        // the head of the bytes as they came writes the same
+        let head = Head::parse(&bytes).unwrap().unwrap();
+        let first = tolerance::first_byte(bytes[0], version);
+        let head = head.with_first_byte(first);
+        prop_assert_eq!(head.is_verbatim(), first == bytes[0]);
+        if head.kind() != Kind::Connect {
+            prop_assert_eq!(&normalise(head, &bytes).unwrap()[..], &packet.bytes()[..]);
+        }
+        check_repairs(version, direction, &bytes);
+    }
+
+    #[test]
+    fn what_is_repaired_is_valid_or_wrong_in_another_way((version, direction, bytes) in mutated()) {
+        check_repairs(version, direction, &bytes);
+    }
+
+    #[test]
+    fn repaired_noise_is_valid_or_wrong_in_another_way(
+        front in select(vec![
+            &b""[..],
+            b"\0\x06MQIsdp\x03",
+            b"\0\x06MQIsdp\x83",
+            b"\0\x04MQTT\x04",
+        ]),
+        first in prop_oneof![any::<u8>(), Just(0x10), Just(0x20)],
+        bytes in vec(prop_oneof![0..8u8, any::<u8>()], 0..40),
+        version in strategies::version(),
+        direction in strategies::direction(),
+    ) {
+        let body = [front, &bytes].concat();
+        let packet = [&[first, body.len() as u8], &body[..]].concat();
+        check_repairs(version, direction, &packet);
     }
 
     #[test]

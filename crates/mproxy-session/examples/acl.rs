@@ -10,10 +10,21 @@ use std::sync::Arc;
 use mproxy_codec::topic::TopicFilter;
 use mproxy_codec::{KindSet, ReasonCode, Subscription};
 use mproxy_session::{
-    BoxError, Forward, Hooks, NoRecorder, OnPublishLayer, OnSubscribeLayer, PublishRef, Refusal,
-    SessionInfo, Tap, new_hooks,
+    BoxError, Connect, ConnectRefusal, Forward, Hooks, NoRecorder, OnConnectLayer, OnPublishLayer,
+    OnSubscribeLayer, PublishRef, Refusal, SessionInfo, Tap, new_hooks,
 };
-use tower::ServiceBuilder;
+use tower::{Layer, ServiceBuilder};
+
+/// A will is a publication in advance: nobody asks the hooks when the broker publishes it.
+fn own_will(connect: &mut Connect) -> Result<(), ConnectRefusal> {
+    let own = format!("devices/{}/", connect.packet().client_id());
+    match connect.packet().will() {
+        Some(will) if !will.topic.starts_with(&own) => {
+            Err(ConnectRefusal::new(ReasonCode::NOT_AUTHORIZED).with_text("not your topic"))
+        }
+        _ => Ok(()),
+    }
+}
 
 fn hooks(session: &SessionInfo) -> Hooks<impl mproxy_session::PacketService + use<>, Forward> {
     let own = format!("devices/{}/", session.client_id());
@@ -51,5 +62,6 @@ fn hooks(session: &SessionInfo) -> Hooks<impl mproxy_session::PacketService + us
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
-    common::serve(new_hooks(hooks), Arc::new(NoRecorder)).await
+    let admit = OnConnectLayer::new(own_will).layer(new_hooks(hooks));
+    common::serve(admit, Arc::new(NoRecorder)).await
 }

@@ -47,6 +47,13 @@ async fn admit(
         let refusal = ConnectRefusal::new(ReasonCode::BAD_USER_NAME_OR_PASSWORD);
         return Ok(Admission::Refuse(refusal));
     };
+    // a will is a publication in advance
+    let will = connect.packet().will().map(|will| will.topic.to_owned());
+    if let Some(topic) = will
+        && !backend.may_publish(&identity, &topic).await
+    {
+        return Ok(Admission::refuse(ReasonCode::NOT_AUTHORIZED));
+    }
     // the password was for us: the broker need not know it
     connect.packet_mut().set_password(None)?;
     connect.set_identity(identity.clone());

@@ -32,7 +32,8 @@ for case in cases:
     if case["dir"] == "transport" or not data or len(data) > 4096:
         continue
     from_client = case["dir"] == "c2s"
-    for flags in range(0, 8, 2):
+    # hooks that want heads only, refusals that disconnect, to the letter, and all other choices
+    for flags in (0, 2, 4, 6, 8, 26, 32):
         start = bytes([versions[case["version"]], flags | (case["state"] == "new"), 10])
         put(start + raw(from_client, data) + ANSWERS)
         # byte by byte, with time between
@@ -43,7 +44,7 @@ for case in cases:
 PUBLISH = [bytes([0x10, 0, level, 1, qos, 3, alias, 5]) for level in range(10)
            for qos in range(3) for alias in (0, 1, 9)]
 for version in range(3):
-    for flags in (0, 2):
+    for flags in (0, 2, 8, 26, 32):
         start = bytes([version, flags, 10])
         for publish in PUBLISH:
             from_broker = bytes([0x90]) + publish[1:]
@@ -51,3 +52,10 @@ for version in range(3):
             put(start + publish + from_broker + release + ANSWERS * 2 + publish + ANSWERS)
         subscribe = bytes([0x10, 6, 2, 4, 0, 1, 3, 0])
         put(start + subscribe + ANSWERS + bytes([0x10, 8]) + subscribe[2:] + ANSWERS)
+        # one identifier again and again, then the answers
+        put(start + subscribe * 4 + ANSWERS * 4)
+        # DUP at QoS 0 in both directions, flags that MQTT 3.1 does not use, a drain with a notice
+        slip = bytes([0, 0, 1, 0x81, 3, 0, 5])
+        put(start + bytes([0x10]) + slip + bytes([0x90]) + slip + ANSWERS)
+        for unused in range(16):
+            put(start + bytes([0x10, 14, unused, 1, 1, 3]) + ANSWERS + bytes([10]))

@@ -1,6 +1,5 @@
 //! What both directions of a session share: version, negotiated limits, and pending business.
 
-use std::collections::BTreeSet;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
@@ -12,7 +11,8 @@ use mproxy_codec::{
 
 use crate::alias::AliasTable;
 use crate::context::SessionInfo;
-use crate::error::{Bound, End, Violation};
+use crate::error::{End, Limit, Violation};
+use crate::flights::Flights;
 use crate::ledger::Ledger;
 use crate::limits::{Conformance, LARGEST_PACKET, Limits, ReceiveMaximum, ServerReference};
 use crate::reply::Replies;
@@ -51,14 +51,6 @@ pub(crate) struct Core {
 /// An Authentication Method.
 #[derive(Debug)]
 struct Method(Box<str>);
-
-/// The identifiers of publications above QoS 0 that wait for an answer: a repetition of one of them
-/// is not one more [MQTT-3.3.4-7].
-#[derive(Debug)]
-struct Flights {
-    maximum: u16,
-    waiting: BTreeSet<u16>,
-}
 
 /// What the hooks of a session mean for what is announced to its client.
 #[derive(Clone, Copy, Debug)]
@@ -193,7 +185,7 @@ impl Core {
         self.flights.is_some()
     }
 
-    /// Counts a publication above QoS 0 of the client.
+    /// Counts a publication above QoS 0 of the client, if they are counted.
     ///
     /// # Errors
     /// It is one more than the broker has said that it takes.
@@ -203,24 +195,17 @@ impl Core {
         direction: Direction,
         layout: &PublishLayout,
     ) -> Result<(), End> {
-        let (Some(flights), Some(id), Direction::ToServer) =
-            (&mut self.flights, layout.packet_id(), direction)
-        else {
-            return Ok(());
-        };
-        flights.waiting.insert(id);
-        if flights.waiting.len() > usize::from(flights.maximum) {
-            return Err(End::violation(direction, Violation::ReceiveMaximum));
+        match &mut self.flights {
+            Some(flights) if direction == Direction::ToServer => flights.begin(layout),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
-    /// The client is answered as to one of them. An answer to a PUBREL of an earlier connection
-    /// counts for nothing (section 4.9).
+    /// The client is answered as to one of them.
     #[inline]
     pub(crate) fn end_flight(&mut self, packet_id: u16) {
         if let Some(flights) = &mut self.flights {
-            flights.waiting.remove(&packet_id);
+            flights.end(packet_id);
         }
     }
 
@@ -296,28 +281,14 @@ impl Core {
         if size <= self.sender_max_packet(direction) && !is_held {
             return Ok(());
         }
-        let bound = if is_held {
-            self.held_bound()
+        let limit = if is_held {
+            (Limit::MaxHeldPacket, self.limits.max_held_packet)
         } else if size > self.limits.max_packet_size {
-            Bound {
-                name: "max_packet_size",
-                value: self.limits.max_packet_size,
-            }
+            (Limit::MaxPacketSize, self.limits.max_packet_size)
         } else {
-            Bound {
-                name: "the broker's Maximum Packet Size",
-                value: self.client_max_packet as usize,
-            }
+            (Limit::Announced, self.client_max_packet as usize)
         };
-        Err(End::too_large(direction, kind.as_str(), size, bound))
-    }
-
-    /// The limit of what is held in memory.
-    pub(crate) fn held_bound(&self) -> Bound {
-        Bound {
-            name: "max_held_packet",
-            value: self.limits.max_held_packet,
-        }
+        Err(End::too_large(direction, kind.as_str(), size, limit))
     }
 
     /// Takes note of the broker's CONNACK and lowers what it offers to what the proxy keeps.
@@ -417,10 +388,7 @@ impl Core {
         let maximum = number(PropertyId::ReceiveMaximum).map_or(u16::MAX, short);
         // there are no more identifiers than that
         if maximum < u16::MAX && self.limits.receive_maximum == ReceiveMaximum::Enforce {
-            self.flights = Some(Box::new(Flights {
-                maximum,
-                waiting: BTreeSet::new(),
-            }));
+            self.flights = Some(Box::new(Flights::new(maximum)));
         }
 
         let theirs = number(PropertyId::MaximumPacketSize).unwrap_or(u32::MAX);

@@ -57,27 +57,54 @@ impl Violation {
     }
 }
 
-/// The rule that a packet broke. Which statement says so depends on the session's version.
+/// What lies behind an end, beyond its reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Rule {
+enum Cause {
+    None,
+    /// A rule that a packet broke by how it looked. Which statement says so depends on the
+    /// session's version.
     Format(DecodeError),
+    /// A rule that a packet broke by when it came.
     Order(Violation),
+    /// Another protocol that came where MQTT is spoken.
+    Foreign(Foreign),
+    Limit(Limit),
 }
 
-impl Rule {
-    const fn statement(self, version: Version) -> &'static str {
-        match self {
-            Self::Format(error) => error.statement(version),
-            Self::Order(violation) => violation.statement(version),
-        }
+/// A field of [`Limits`]: with another value the session would have gone on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Limit {
+    Bridges,
+    ConnackTimeout,
+    ConnectTimeout,
+    HookTimeout,
+    MaxConnectSize,
+    MaxHeldPacket,
+    MaxPacketSize,
+    /// Not the proxy's: what the broker announced, or less.
+    Announced,
+    PacketTimeout,
+    Versions,
+    WriteTimeout,
+}
+
+impl Limit {
+    /// The name of the field; `None` when it is the broker's.
+    const fn field(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Bridges => "bridges",
+            Self::ConnackTimeout => "connack_timeout",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::HookTimeout => "hook_timeout",
+            Self::MaxConnectSize => "max_connect_size",
+            Self::MaxHeldPacket => "max_held_packet",
+            Self::MaxPacketSize => "max_packet_size",
+            Self::Announced => return None,
+            Self::PacketTimeout => "packet_timeout",
+            Self::Versions => "versions",
+            Self::WriteTimeout => "write_timeout",
+        })
     }
-}
-
-/// A [`Limits`] field, by its name, and the value that a packet exceeded.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Bound {
-    pub(crate) name: &'static str,
-    pub(crate) value: usize,
 }
 
 /// The end of a session: who, why, what the wire is told, and the details for the log.
@@ -87,11 +114,7 @@ pub(crate) struct End {
     pub(crate) reason: CloseReason,
     pub(crate) code: ReasonCode,
     pub(crate) detail: Option<Cow<'static, str>>,
-    rule: Option<Rule>,
-    /// The field of [`Limits`] that ended it: another value would have let it go on.
-    pub(crate) limit: Option<&'static str>,
-    /// Another protocol that came where MQTT is spoken.
-    pub(crate) foreign: Option<Foreign>,
+    cause: Cause,
     /// Whether there is something to tell the client: see [`End::tells`].
     pub(crate) tell_client: bool,
     /// The broker is told to forget the will.
@@ -108,9 +131,7 @@ impl End {
             reason,
             code: ReasonCode::SUCCESS,
             detail: None,
-            rule: None,
-            limit: None,
-            foreign: None,
+            cause: Cause::None,
             tell_client: false,
             suppress_will: false,
             panicked: false,
@@ -130,8 +151,8 @@ impl End {
         self
     }
 
-    pub(crate) const fn with_limit(mut self, limit: &'static str) -> Self {
-        self.limit = Some(limit);
+    pub(crate) const fn with_limit(mut self, limit: Limit) -> Self {
+        self.cause = Cause::Limit(limit);
         self
     }
 
@@ -170,13 +191,37 @@ impl End {
     /// The detail for the log and for Reason Strings, with the statement that was broken.
     pub(crate) fn describe(&self, version: Option<Version>) -> Option<String> {
         let detail = self.detail.as_deref()?;
-        Some(match self.rule {
-            Some(rule) => {
-                let statement = rule.statement(version.unwrap_or(Version::V311));
-                format!("{detail} [{statement}]")
+        let version = version.unwrap_or(Version::V311);
+        let statement = match self.cause {
+            Cause::Format(error) => error.statement(version),
+            Cause::Order(violation) => violation.statement(version),
+            Cause::None | Cause::Foreign(_) | Cause::Limit(_) => return Some(detail.to_owned()),
+        };
+        Some(format!("{detail} [{statement}]"))
+    }
+
+    /// The field of [`Limits`] that ended it, by its name.
+    pub(crate) fn limit(&self, version: Option<Version>) -> Option<&'static str> {
+        match self.cause {
+            Cause::Limit(limit) => limit.field(),
+            Cause::Format(DecodeError::ControlCharacter) => Some("control_characters"),
+            // slips that are repaired otherwise: see the codec's `tolerance`
+            Cause::Format(DecodeError::WillFlagsWithoutWill | DecodeError::ReservedFlags) => {
+                (version == Some(Version::V31)).then_some("conformance")
             }
-            None => detail.to_owned(),
-        })
+            Cause::Format(DecodeError::DupQosZero | DecodeError::SessionPresentOnFailure)
+            | Cause::Order(Violation::UnexpectedSession) => Some("conformance"),
+            Cause::Order(Violation::ReceiveMaximum) => Some("receive_maximum"),
+            _ => None,
+        }
+    }
+
+    /// Another protocol that came where MQTT is spoken.
+    pub(crate) const fn foreign_protocol(&self) -> Option<Foreign> {
+        match self.cause {
+            Cause::Foreign(foreign) => Some(foreign),
+            _ => None,
+        }
     }
 
     /// A packet that could not be parsed.
@@ -194,28 +239,25 @@ impl End {
             (Direction::ToServer, _) => CloseReason::ProtocolError,
         };
         let mut end = Self::guilty(direction, reason, error.reason());
-        end.rule = Some(Rule::Format(error));
-        end.limit = match error {
-            DecodeError::ControlCharacter => Some("control_characters"),
-            DecodeError::DupQosZero
-            | DecodeError::WillFlagsWithoutWill
-            | DecodeError::SessionPresentOnFailure => Some("conformance"),
-            _ => None,
-        };
+        end.cause = Cause::Format(error);
         end.with_detail(error.to_string())
     }
 
     /// A packet of `size` bytes that is larger than a limit allows.
     #[cold]
-    pub(crate) fn too_large(direction: Direction, what: &str, size: usize, bound: Bound) -> Self {
-        let mut end = Self::malformed(direction, DecodeError::PacketTooLarge);
-        let Bound { name, value } = bound;
-        // the statement is about what CONNACK announced, which this need not be
-        end.rule = None;
-        end.limit = Some(name);
-        end.with_detail(format!(
-            "{what} of {size} bytes is larger than {name} allows: {value} bytes"
-        ))
+    pub(crate) fn too_large(
+        direction: Direction,
+        what: &str,
+        size: usize,
+        (limit, value): (Limit, usize),
+    ) -> Self {
+        let name = limit.field().unwrap_or("what CONNACK announced");
+        // no statement: it would be about what CONNACK announced, which this need not be
+        Self::malformed(direction, DecodeError::PacketTooLarge)
+            .with_limit(limit)
+            .with_detail(format!(
+                "{what} of {size} bytes is larger than {name} allows: {value} bytes"
+            ))
     }
 
     /// A packet that was not allowed when it came.
@@ -226,12 +268,7 @@ impl End {
             Direction::ToClient => CloseReason::UpstreamProtocolError,
         };
         let mut end = Self::guilty(direction, reason, violation.reason());
-        end.rule = Some(Rule::Order(violation));
-        end.limit = match violation {
-            Violation::ReceiveMaximum => Some("receive_maximum"),
-            Violation::UnexpectedSession => Some("conformance"),
-            _ => None,
-        };
+        end.cause = Cause::Order(violation);
         end.with_detail(violation.to_string())
     }
 
@@ -249,18 +286,18 @@ impl End {
     #[cold]
     pub(crate) fn foreign(direction: Direction, foreign: Foreign) -> Self {
         let mut end = match direction {
-            Direction::ToServer => Self::quiet(Side::Client, CloseReason::ProtocolError),
-            Direction::ToClient => Self::told(
-                Side::Upstream,
-                CloseReason::UpstreamUnreachable,
-                ReasonCode::SERVER_UNAVAILABLE,
-            ),
+            // it would not understand
+            Direction::ToServer => {
+                let mut end = Self::quiet(Side::Client, CloseReason::ProtocolError);
+                end.code = ReasonCode::PROTOCOL_ERROR;
+                end.with_detail(format!("{foreign} instead of CONNECT"))
+            }
+            Direction::ToClient => {
+                Self::unreachable(format!("the broker answers CONNECT with {foreign}"))
+            }
         };
-        end.foreign = Some(foreign);
-        end.with_detail(match direction {
-            Direction::ToServer => format!("{foreign} instead of CONNECT"),
-            Direction::ToClient => format!("the broker answers CONNECT with {foreign}"),
-        })
+        end.cause = Cause::Foreign(foreign);
+        end
     }
 
     /// The broker cannot be reached, or does not answer CONNECT.

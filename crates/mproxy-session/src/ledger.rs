@@ -9,12 +9,12 @@ use crate::error::{End, Violation};
 use crate::hook::Entry;
 use crate::reply::request_code;
 
-/// Memory, in bytes, for SUBSCRIBE and UNSUBSCRIBE that wait for their answer: about 4,000 small
-/// ones. Devices send long lists of subscriptions without waiting; a client that has sent more is
+/// Memory, in bytes, for SUBSCRIBE and UNSUBSCRIBE that wait for their answer, here and in hooks that
+/// remember their filters: about 2,500 small ones. Devices send long lists of subscriptions without waiting; a client that has sent more is
 /// not read until answers have made room.
 const MAX_COST: usize = 256 * 1024;
 
-/// What a request takes beside the codes of its answer.
+/// What a request takes beside its own bytes and the codes of its answer.
 const REQUEST_COST: usize = 64;
 
 /// How many requests of one identifier are compared with an answer.
@@ -36,6 +36,8 @@ struct Pending {
     cost: usize,
     /// Answers of the proxy that an earlier answer was in the way of.
     due: Vec<Bytes>,
+    /// The broker answered a request since somebody looked.
+    answered_some: bool,
     /// QoS 2 hand-shakes that the client began and the proxy finishes itself, up to PUBREL.
     answered: BTreeSet<u16>,
     /// QoS 2 hand-shakes that the broker began, for deliveries that the client does not get.
@@ -83,6 +85,7 @@ impl Pending {
             .take(LOOK_AHEAD)
             .find(|(_, request)| request.answers_to(received))
             .map(|(key, _)| *key);
+        self.answered_some = true;
         let mut found = None;
         while let Some((&key, request)) = self.of(kind, packet_id).next() {
             if found.is_some() && !matches!(request, Request::Refused(_)) {
@@ -111,6 +114,8 @@ enum Request {
     Forwarded {
         /// Codes that its answer will have.
         codes: u32,
+        /// Its bytes.
+        size: u32,
         /// How the answer is to be merged; `None` when it goes to the client as it comes.
         merge: Option<Box<[Slot]>>,
     },
@@ -122,7 +127,9 @@ impl Request {
     fn cost(&self) -> usize {
         REQUEST_COST
             + match self {
-                Self::Forwarded { merge, .. } => merge.as_ref().map_or(0, |it| size_of_val(&**it)),
+                Self::Forwarded { merge, size, .. } => {
+                    *size as usize + merge.as_ref().map_or(0, |it| size_of_val(&**it))
+                }
                 Self::Refused(answer) => answer.len(),
             }
     }
@@ -146,6 +153,16 @@ enum Slot {
     Skip,
 }
 
+impl Slot {
+    const fn of(entry: &Entry) -> Self {
+        match (entry.refused, entry.added) {
+            (Some(reason), _) => Self::Own(reason),
+            (None, true) => Self::Skip,
+            (None, false) => Self::Broker,
+        }
+    }
+}
+
 /// An answer of the broker to a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
@@ -156,26 +173,24 @@ pub(crate) enum Answer {
 }
 
 impl Ledger {
-    /// A request goes to the broker.
+    /// A request of `size` bytes goes to the broker, with so many filters.
     pub(crate) fn request(
         &mut self,
         kind: Kind,
         packet_id: u16,
-        forwarded: usize,
+        (forwarded, size): (usize, usize),
         entries: Option<&[Entry]>,
     ) {
-        let merge = entries.map(|entries| {
-            entries
-                .iter()
-                .map(|entry| match (entry.refused, entry.added) {
-                    (Some(reason), _) => Slot::Own(reason),
-                    (None, true) => Slot::Skip,
-                    (None, false) => Slot::Broker,
-                })
-                .collect()
-        });
-        let codes = u32::try_from(forwarded).unwrap_or(u32::MAX);
-        let request = Request::Forwarded { codes, merge };
+        let merge = entries
+            .map(|entries| entries.iter().map(Slot::of).collect::<Box<_>>())
+            // hooks that looked and left the answer as it will be
+            .filter(|slots| slots.iter().any(|slot| *slot != Slot::Broker));
+        let request = Request::Forwarded {
+            // a packet has neither more filters nor more bytes
+            codes: u32::try_from(forwarded).unwrap_or(u32::MAX),
+            size: u32::try_from(size).unwrap_or(u32::MAX),
+            merge,
+        };
         let pending = self.0.get_or_insert_default();
         pending.add(kind, packet_id, request);
     }
@@ -188,6 +203,12 @@ impl Ledger {
     /// True when, after that, enough of them are answered.
     pub(crate) fn has_room(&self) -> bool {
         self.cost() <= MAX_COST / 2
+    }
+
+    /// True when the broker has answered a request since the last call.
+    pub(crate) fn take_progress(&mut self) -> bool {
+        let pending = self.0.as_mut();
+        pending.is_none_or(|pending| std::mem::take(&mut pending.answered_some))
     }
 
     fn cost(&self) -> usize {
@@ -223,7 +244,10 @@ impl Ledger {
         let received = codes.map(<[u8]>::len);
         let found = self.finish(|pending| pending.take_answered(request, packet_id, received));
         // one that nobody waits for is between the broker and the client
-        let Some(Request::Forwarded { codes: sent, merge }) = found else {
+        let Some(Request::Forwarded {
+            codes: sent, merge, ..
+        }) = found
+        else {
             return Ok(Answer::AsIs);
         };
         let Some(codes) = codes else {
@@ -346,8 +370,8 @@ mod tests {
     #[test]
     fn answers_find_their_request() {
         let mut ledger = Ledger::default();
-        ledger.request(Kind::Subscribe, 7, 2, None);
-        ledger.request(Kind::Unsubscribe, 8, 1, None);
+        ledger.request(Kind::Subscribe, 7, (2, 10), None);
+        ledger.request(Kind::Unsubscribe, 8, (1, 10), None);
         let cost = ledger.cost();
         let other = answer(&mut ledger, Kind::Subscribe, 8, &[0]).unwrap();
         assert_eq!(other, Answer::AsIs);
@@ -364,9 +388,14 @@ mod tests {
     #[test]
     fn an_identifier_may_be_used_again() {
         let mut ledger = Ledger::default();
-        ledger.request(Kind::Subscribe, 42, 1, None);
-        ledger.request(Kind::Subscribe, 42, 1, Some(&[entry(true), entry(false)]));
-        ledger.request(Kind::Unsubscribe, 42, 1, None);
+        ledger.request(Kind::Subscribe, 42, (1, 10), None);
+        ledger.request(
+            Kind::Subscribe,
+            42,
+            (1, 10),
+            Some(&[entry(true), entry(false)]),
+        );
+        ledger.request(Kind::Unsubscribe, 42, (1, 10), None);
         let refused = Bytes::from_static(b"refused");
         assert_eq!(ledger.refuse(Kind::Subscribe, 42, refused.clone()), None);
         assert_eq!(
@@ -389,9 +418,9 @@ mod tests {
     #[test]
     fn a_request_without_an_answer_is_not_in_the_way() {
         let mut ledger = Ledger::default();
-        ledger.request(Kind::Subscribe, 1, 3, None);
-        ledger.request(Kind::Subscribe, 1, 0, Some(&[entry(true)]));
-        ledger.request(Kind::Subscribe, 1, 1, None);
+        ledger.request(Kind::Subscribe, 1, (3, 10), None);
+        ledger.request(Kind::Subscribe, 1, (0, 10), Some(&[entry(true)]));
+        ledger.request(Kind::Subscribe, 1, (1, 10), None);
         assert_eq!(
             answer(&mut ledger, Kind::Subscribe, 1, &[0]).unwrap(),
             Answer::AsIs
@@ -404,10 +433,10 @@ mod tests {
         let mut ledger = Ledger::default();
         let mut count = 0;
         while !ledger.is_full() {
-            ledger.request(Kind::Subscribe, 1, 1, None);
+            ledger.request(Kind::Subscribe, 1, (1, 64), None);
             count += 1;
         }
-        assert_eq!(count, MAX_COST / REQUEST_COST);
+        assert_eq!(count, MAX_COST / (64 + REQUEST_COST));
         answer(&mut ledger, Kind::Subscribe, 1, &[0]).unwrap();
         assert!(!ledger.is_full() && !ledger.has_room());
         while !ledger.has_room() {

@@ -7,6 +7,7 @@ mod context;
 mod control;
 mod core;
 mod error;
+mod flights;
 mod flow;
 mod held;
 mod hook;

@@ -80,7 +80,7 @@ impl Default for Limits {
             connect_timeout: Duration::from_secs(30),
             max_connect_size: 64 * 1024,
             hook_timeout: Duration::from_secs(5),
-            connack_timeout: Duration::from_secs(10),
+            connack_timeout: Duration::from_secs(30),
             packet_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(60),
             linger: Duration::from_secs(2),

@@ -14,7 +14,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::control::Control;
 use crate::core::{Core, Hooked};
-use crate::error::End;
+use crate::error::{End, Limit};
 use crate::flow::{Flow, Turn, Wait};
 use crate::hook::PacketService;
 use crate::recorder::{Batch, Recorder};
@@ -313,8 +313,9 @@ where
             consider(self.heard.after(self.started, silence), Deadline::KeepAlive);
         }
         let waits = [self.to_server.waits_for(), self.to_client.waits_for()];
+        let answered = waits[0] == Wait::Answers && self.core.ledger.take_progress();
         let now_waits = [
-            (waits[0], self.to_server.progress(waits[0])),
+            (waits[0], self.to_server.progress(waits[0]) || answered),
             (waits[1], self.to_client.progress(waits[1])),
         ];
         for (index, (wait, progress)) in now_waits.into_iter().enumerate() {
@@ -334,6 +335,7 @@ where
                 Wait::Hook => (limits.hook_timeout, Deadline::Hook),
                 Wait::Write => (limits.write_timeout, Deadline::Write(direction)),
                 Wait::Packet => (limits.packet_timeout, Deadline::Packet(direction)),
+                Wait::Answers => (limits.write_timeout, Deadline::Answers),
             };
             consider(self.since[index].after(self.started, limit), what);
         }
@@ -348,13 +350,13 @@ where
             Deadline::Connack => {
                 let mut end = End::unreachable("the broker did not answer CONNECT in time");
                 end.side = Side::Proxy;
-                end.with_limit("connack_timeout")
+                end.with_limit(Limit::ConnackTimeout)
             }
             Deadline::KeepAlive => proxy(
                 CloseReason::KeepaliveTimeout,
                 ReasonCode::KEEP_ALIVE_TIMEOUT,
             ),
-            Deadline::Hook => End::hook("a hook took too long").with_limit("hook_timeout"),
+            Deadline::Hook => End::hook("a hook took too long").with_limit(Limit::HookTimeout),
             Deadline::Write(direction) => {
                 let detail = match direction {
                     Direction::ToServer => "the broker takes no bytes",
@@ -363,7 +365,14 @@ where
                 // who does not read is not told
                 let mut end = proxy(CloseReason::WriteTimeout, ReasonCode::UNSPECIFIED_ERROR);
                 end.tell_client = direction == Direction::ToServer;
-                end.with_detail(detail).with_limit("write_timeout")
+                end.with_detail(detail).with_limit(Limit::WriteTimeout)
+            }
+            // it is stuck, and the client cannot be heard behind it
+            Deadline::Answers => {
+                let code = ReasonCode::UNSPECIFIED_ERROR;
+                proxy(CloseReason::WriteTimeout, code)
+                    .with_detail("the broker answers no SUBSCRIBE and UNSUBSCRIBE")
+                    .with_limit(Limit::WriteTimeout)
             }
             Deadline::Packet(direction) => {
                 let detail = match direction {
@@ -372,7 +381,7 @@ where
                 };
                 proxy(CloseReason::PacketTimeout, ReasonCode::UNSPECIFIED_ERROR)
                     .with_detail(detail)
-                    .with_limit("packet_timeout")
+                    .with_limit(Limit::PacketTimeout)
             }
         }
     }
@@ -408,6 +417,7 @@ enum Deadline {
     Hook,
     Write(Direction),
     Packet(Direction),
+    Answers,
 }
 
 /// Hands a batch out, unless it is empty.

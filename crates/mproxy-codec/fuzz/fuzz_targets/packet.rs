@@ -1,11 +1,14 @@
-//! A packet is refused, or means the same in its own bytes, in canonical form and normalised.
+//! A packet is refused, or means the same in its own bytes, in canonical form and normalised; and
+//! slips are repaired so that nothing valid changes.
 #![no_main]
 
 #[allow(dead_code, unreachable_pub)] // each target uses a part of it
 mod support;
 
 use libfuzzer_sys::fuzz_target;
-use mproxy_codec::{Head, PublishLayout, View, normalise};
+use mproxy_codec::{
+    ConnectGlimpse, ConnectPacket, Head, PublishLayout, Version, View, normalise, tolerance,
+};
 use support::{read, select};
 
 fuzz_target!(|data: &[u8]| {
@@ -30,6 +33,17 @@ fuzz_target!(|data: &[u8]| {
         };
         let again = read(seen.version, direction, &forwarded).expect("forwarded");
         assert_eq!(again.as_ref().map(|(again, _)| again), Some(seen));
+    }
+    if let Some(&first) = bytes.first() {
+        let repaired = tolerance::first_byte(first, version);
+        // DUP of a request of MQTT 3.1 is allowed, and not passed on
+        let dup = version == Version::V31 && first & 0x0f == 0x0a && first >> 4 != 3;
+        assert!(repaired == first || dup || whole.is_err());
+        assert_eq!(tolerance::first_byte(repaired, version), repaired);
+        let connect = tolerance::connect(bytes.to_vec().into());
+        assert!(connect == bytes || ConnectPacket::parse(bytes.to_vec().into()).is_err());
+        assert_eq!(tolerance::connect(connect.clone()), connect);
+        let _ = ConnectGlimpse::of(bytes);
     }
     // what a prefix says is what the whole says
     let end = bytes.len().min(64);

@@ -8,12 +8,10 @@ use bytes::Bytes;
 use super::publish::body;
 use crate::build;
 use crate::error::{DecodeError, EncodeError};
-use crate::foreign::Foreign;
 use crate::head::Head;
 use crate::kind::{Direction, Kind};
 use crate::property::{Place, Properties};
 use crate::qos::QoS;
-use crate::reader::Reader;
 use crate::varint;
 use crate::version::Version;
 
@@ -24,7 +22,7 @@ const WILL_QOS_SHIFT: u8 = 3;
 const FLAG_WILL_QOS: u8 = 0x18;
 const FLAG_WILL_RETAIN: u8 = 0x20;
 const FLAG_PASSWORD: u8 = 0x40;
-const FLAG_USER_NAME: u8 = 0x80;
+pub(super) const FLAG_USER_NAME: u8 = 0x80;
 
 /// The flags that describe a will.
 pub(crate) const WILL_FLAGS: u8 = FLAG_WILL_QOS | FLAG_WILL_RETAIN;
@@ -57,7 +55,7 @@ impl Span {
 
 /// Spans of contents, without the lengths in front of them.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Layout {
+pub(super) struct Layout {
     version: Version,
     is_bridge: bool,
     flags: u8,
@@ -409,82 +407,6 @@ impl ConnectPacket {
     }
 }
 
-/// What can be read of a CONNECT that is not valid, or not whole: who it was, for a log line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ConnectGlimpse<'a> {
-    /// The protocol level byte, whatever it is.
-    pub level: Option<u8>,
-    /// The client identifier.
-    pub client_id: Option<&'a str>,
-    /// The user name.
-    pub user_name: Option<&'a str>,
-    /// The field at which the first error was found, in the standard's words; `None` when there is
-    /// no error as far as the bytes go.
-    pub field: Option<&'static str>,
-}
-
-impl<'a> ConnectGlimpse<'a> {
-    /// Reads what can be read; `bytes` begin with the first byte of the packet and may end anywhere.
-    ///
-    /// ```
-    /// use mproxy_codec::ConnectGlimpse;
-    /// // reserved connect flag
-    /// let glimpse = ConnectGlimpse::of(b"\x10\x0d\0\x04MQTT\x04\x03\0\x3c\0\x01c");
-    /// assert_eq!((glimpse.level, glimpse.client_id), (Some(4), Some("c")));
-    /// assert_eq!(glimpse.field, Some("connect flags"));
-    /// ```
-    #[must_use]
-    pub fn of(bytes: &'a [u8]) -> Self {
-        let mut glimpse = Self::default();
-        let Ok(Some(head)) = Head::parse(bytes) else {
-            return glimpse;
-        };
-        // a TLS handshake begins with 0x16, so like a CONNECT; it has none of these fields either
-        if head.kind() != Kind::Connect || Foreign::recognise(bytes).is_some() {
-            return glimpse;
-        }
-        if bytes.len() >= head.total_len() {
-            let mut field = "";
-            let parsed = parse_layout(head, bytes, &mut field);
-            glimpse.field = parsed.is_err().then_some(field);
-        }
-        let packet = bytes.get(..head.total_len()).unwrap_or(bytes);
-        // whatever cannot be read is what the glimpse lacks
-        let _ = glimpse.read(Reader::new(packet, head.len()));
-        glimpse
-    }
-
-    fn read(&mut self, mut reader: Reader<'a>) -> Result<(), DecodeError> {
-        let name = reader.binary()?;
-        if !matches!(name, b"MQTT" | b"MQIsdp") {
-            return Ok(());
-        }
-        let level = reader.u8()?;
-        self.level = Some(level);
-        let flags = reader.u8()?;
-        reader.u16()?;
-        let skip_properties = |reader: &mut Reader<'a>| {
-            if level != Version::V5.level() {
-                return Ok(());
-            }
-            let len = reader.varint()?;
-            reader.take(len as usize).map(drop)
-        };
-        skip_properties(&mut reader)?;
-        self.client_id = Some(reader.string()?);
-        if flags & FLAG_WILL != 0 {
-            skip_properties(&mut reader)?;
-            reader.binary()?;
-            reader.binary()?;
-        }
-        if flags & FLAG_USER_NAME != 0 {
-            self.user_name = Some(reader.string()?);
-        }
-        Ok(())
-    }
-}
-
 impl fmt::Debug for ConnectPacket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConnectPacket")
@@ -559,7 +481,11 @@ pub(crate) fn v31_flags(frame: &[u8]) -> Option<(usize, u8)> {
 }
 
 /// Validates; `field` follows, so that it names the field at which an error was found.
-fn parse_layout(head: Head, frame: &[u8], field: &mut &'static str) -> Result<Layout, DecodeError> {
+pub(super) fn parse_layout(
+    head: Head,
+    frame: &[u8],
+    field: &mut &'static str,
+) -> Result<Layout, DecodeError> {
     *field = "protocol name";
     let mut reader = body(head, frame)?;
     let name = reader.binary()?;

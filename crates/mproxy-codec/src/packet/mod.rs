@@ -5,6 +5,7 @@ mod ack;
 mod connack;
 pub(crate) mod connect;
 mod disconnect;
+mod glimpse;
 mod ping;
 mod publish;
 mod request;
@@ -16,8 +17,9 @@ use bytes::Bytes;
 pub use self::{
     ack::{Ack, encode_ack},
     connack::{Connack, encode_refusal},
-    connect::{ConnectGlimpse, ConnectPacket, Will},
+    connect::{ConnectPacket, Will},
     disconnect::{Auth, Disconnect, encode_auth, encode_disconnect},
+    glimpse::ConnectGlimpse,
     ping::{PINGREQ, PINGRESP},
     publish::{Publish, PublishEdit, PublishLayout, encode_publish},
     subscribe::{

@@ -174,10 +174,14 @@ fn protocol_names_and_levels() {
         (&b"MQTT"[..], 3, DecodeError::ProtocolLevel),
         (b"MQTT", 0, DecodeError::ProtocolLevel),
         (b"MQTT", 6, DecodeError::ProtocolLevel),
-        (b"MQTT", 0x84, DecodeError::ProtocolLevel),
+        // bit 7 is mosquitto's, for 3.1 and 3.1.1 only
+        (b"MQTT", 0x83, DecodeError::ProtocolLevel),
+        (b"MQTT", 0x85, DecodeError::ProtocolLevel),
+        (b"MQTT", 0xff, DecodeError::ProtocolLevel),
         (b"MQIsdp", 4, DecodeError::ProtocolLevel),
         (b"MQIsdp", 5, DecodeError::ProtocolLevel),
-        (b"MQIsdp", 0x83, DecodeError::ProtocolLevel),
+        (b"MQIsdp", 0x84, DecodeError::ProtocolLevel),
+        (b"mqtt", 0x84, DecodeError::ProtocolName),
         (b"mqtt", 4, DecodeError::ProtocolName),
         (b"", 4, DecodeError::ProtocolName),
         (b"MQTTX", 4, DecodeError::ProtocolName),
@@ -187,18 +191,42 @@ fn protocol_names_and_levels() {
         let body = [&field(name)[..], &[level], b"\x02\0\x3c\0\x01c"].concat();
         refused(&packet(0x10, &body), error, "name and level");
     }
-    assert_eq!(
-        ConnectPacket::version_of(b"\x10\x10\0\x04MQTT\x06"),
-        Some(V311)
-    );
-    assert_eq!(
-        ConnectPacket::version_of(b"\x10\x10\0\x06MQIsdp\x09"),
-        Some(V31)
-    );
+    // in whose form the level is refused: a later MQTT knows that of 5.0
+    for (level, version) in [(5, V5), (6, V5), (0x7f, V5)] {
+        let front = [&b"\x10\x10\0\x04MQTT"[..], &[level]].concat();
+        assert_eq!(ConnectPacket::version_of(&front), Some(version));
+    }
+    for level in [0, 3, 4, 0x80, 0x84, 0x85, 0xff] {
+        let front = [&b"\x10\x10\0\x04MQTT"[..], &[level]].concat();
+        assert_eq!(ConnectPacket::version_of(&front), Some(V311));
+        let front = [&b"\x10\x10\0\x06MQIsdp"[..], &[level]].concat();
+        assert_eq!(ConnectPacket::version_of(&front), Some(V31));
+    }
     assert_eq!(ConnectPacket::version_of(b"\x10\x10\0\x04mqtt\x04"), None);
     assert_eq!(ConnectPacket::version_of(b"\x10\x10\0\x04MQT"), None);
     assert_eq!(ConnectPacket::version_of(b"\x10"), None);
     assert_eq!(ConnectPacket::version_of(b"\x00\x00"), None);
+}
+
+/// C11: a mosquitto bridge sets bit 7 of its level, and the broker treats it as a bridge because of
+/// it: it must neither be refused nor lose the bit when a field is set.
+#[test]
+fn the_bit_of_a_bridge_is_kept() {
+    for (name, level, version) in [(&b"MQIsdp"[..], 0x83, V31), (b"MQTT", 0x84, V311)] {
+        let body = [&field(name)[..], &[level], b"\x02\0\x3c\0\x01c"].concat();
+        let bytes = packet(0x10, &body);
+        let mut bridge = parse(&bytes);
+        assert!(bridge.is_bridge());
+        assert_eq!((bridge.version(), bridge.client_id()), (version, "c"));
+        assert_eq!(bridge.as_bytes(), &bytes[..]);
+        bridge.set_client_id("other").unwrap();
+        let body = [&field(name)[..], &[level], b"\x02\0\x3c\0\x05other"].concat();
+        assert_eq!(bridge.as_bytes(), &packet(0x10, &body)[..]);
+        assert!(bridge.is_bridge());
+
+        let body = [&field(name)[..], &[level & 0x7f], b"\x02\0\x3c\0\x01c"].concat();
+        assert!(!parse(&packet(0x10, &body)).is_bridge());
+    }
 }
 
 #[test]

@@ -73,10 +73,16 @@ fn each_says_what_and_why() {
     for &error in DecodeError::ALL {
         let text = error.to_string();
         assert!(!text.is_empty() && !text.ends_with('.'), "{text}");
-        let statement = error.statement();
-        assert!(
-            statement.starts_with("MQTT-") || statement.starts_with(|c: char| c.is_ascii_digit())
-        );
+        for version in [Version::V31, Version::V311, Version::V5] {
+            let statement = error.statement(version);
+            assert!(
+                ["MQTT-", "Appendix"]
+                    .iter()
+                    .any(|it| statement.starts_with(it))
+                    || statement.starts_with(|c: char| c.is_ascii_digit()),
+                "{error:?} {statement}"
+            );
+        }
         let reason: ReasonCode = error.reason();
         assert!(reason.is_error(), "{error:?}");
         assert_ne!(reason.as_str(), "unknown");
@@ -85,5 +91,41 @@ fn each_says_what_and_why() {
             reason.is_valid_in_server_disconnect() || reason.is_valid_in_connack(),
             "{error:?}"
         );
+    }
+}
+
+/// A log line about a client of 3.1.1 once quoted statements of MQTT 5.0, which that client's
+/// developers do not find in their standard.
+#[test]
+fn statements_are_those_of_the_version() {
+    for (error, v5, v311, v31) in [
+        (
+            DecodeError::PacketIdZero,
+            "MQTT-2.2.1-3",
+            "MQTT-2.3.1-1",
+            "2.4",
+        ),
+        (
+            DecodeError::ReservedFlags,
+            "MQTT-2.1.3-1",
+            "MQTT-2.2.2-2",
+            "2.1",
+        ),
+        (
+            DecodeError::InvalidUtf8,
+            "MQTT-1.5.4-1",
+            "MQTT-1.5.3-1",
+            "2.5",
+        ),
+        (
+            DecodeError::NoTopicFilter,
+            "MQTT-3.8.3-2",
+            "MQTT-3.8.3-3",
+            "3.8",
+        ),
+    ] {
+        assert_eq!(error.statement(Version::V5), v5);
+        assert_eq!(error.statement(Version::V311), v311);
+        assert_eq!(error.statement(Version::V31), v31);
     }
 }

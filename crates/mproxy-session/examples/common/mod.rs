@@ -47,13 +47,19 @@ where
                 .recorder(recorder)
                 .run(client, admit, |_| TcpStream::connect(broker))
                 .await;
-            let client_id = summary
-                .session
-                .as_ref()
-                .map_or("", |session| session.client_id());
+            // of a client that was not let in, as much as could be read
+            let glimpse = summary.glimpse.as_ref();
+            let client_id = match &summary.session {
+                Some(session) => session.client_id(),
+                None => glimpse
+                    .and_then(|it| it.client_id.as_deref())
+                    .unwrap_or_default(),
+            };
             println!(
-                "{address} {client_id:?}: {} ended it, {}",
-                summary.side, summary.reason
+                "{address} {client_id:?}: {} ended it, {} {}",
+                summary.side,
+                summary.reason,
+                summary.detail.as_deref().unwrap_or_default()
             );
         });
     }

@@ -30,6 +30,14 @@ pub(crate) struct Script {
     pub(crate) head_only: bool,
     /// Whether the refused PUBLISH of MQTT 3.x closes the session.
     pub(crate) disconnect: bool,
+    /// Whether the standard is kept to the letter; otherwise slips are repaired.
+    pub(crate) strict: bool,
+    /// Whether the proxy keeps the client to the Receive Maximum of the broker.
+    pub(crate) enforce: bool,
+    /// Whether a client is told that its broker does not answer.
+    pub(crate) tells: bool,
+    /// Receive Maximum of both ends.
+    pub(crate) receive_maximum: u16,
     /// Topic Alias Maximum of both ends.
     pub(crate) aliases: u16,
     pub(crate) ops: Vec<Op>,
@@ -52,8 +60,10 @@ pub(crate) enum Op {
     Reset(bool),
     /// Milliseconds.
     Advance(u32),
-    /// The process sends the client away.
-    Stop,
+    /// The process sends the client away, and may tell it.
+    Stop {
+        told: bool,
+    },
 }
 
 /// A packet that is well-formed, and need not be right.
@@ -64,6 +74,7 @@ pub(crate) enum Say {
         name: u8,
         qos: u8,
         id: u8,
+        /// At QoS 0 a slip.
         dup: bool,
         /// With 0, none; from 8 on without the topic.
         alias: u8,
@@ -77,11 +88,14 @@ pub(crate) enum Say {
     Connack(u8),
     Suback(u8, Vec<u8>),
     Disconnect,
+    /// The same with these flags of the first byte turned over: of MQTT 3.1 a slip, of later versions
+    /// an error.
+    Flags(u8, Box<Self>),
 }
 
 impl Arbitrary<'_> for Script {
     fn arbitrary(u: &mut Unstructured<'_>) -> Result<Self> {
-        let [version, flags, aliases]: [u8; 3] = u.arbitrary()?;
+        let [version, flags, maxima]: [u8; 3] = u.arbitrary()?;
         let mut ops = Vec::new();
         while !u.is_empty() && ops.len() < MAX_OPS {
             ops.push(u.arbitrary()?);
@@ -91,7 +105,11 @@ impl Arbitrary<'_> for Script {
             connected: flags & 1 == 0,
             head_only: flags & 2 != 0,
             disconnect: flags & 4 != 0,
-            aliases: u16::from(aliases % 20),
+            strict: flags & 8 != 0,
+            enforce: flags & 16 != 0,
+            tells: flags & 32 != 0,
+            receive_maximum: 1 + u16::from(maxima / 20),
+            aliases: u16::from(maxima % 20),
             ops,
         })
     }
@@ -117,7 +135,7 @@ impl Arbitrary<'_> for Op {
             7 => Self::Reset(client),
             8 => Self::Advance(u.arbitrary::<u16>()?.into()),
             9 => Self::Advance(u.arbitrary::<u32>()? % 200_000),
-            10 => Self::Stop,
+            10 => Self::Stop { told: client },
             11..=15 => Self::Answer(client, u.arbitrary()?),
             _ => Self::Say(client, u.arbitrary()?),
         })
@@ -150,6 +168,19 @@ impl Arbitrary<'_> for Say {
             11 => Self::Connack(u.arbitrary()?),
             12 => Self::Suback(u.arbitrary()?, short(u)?),
             13 => Self::Disconnect,
+            14 => {
+                let flags = u.arbitrary::<u8>()? & 0x0f;
+                let ack = [u.arbitrary()?, u.arbitrary()?, u.arbitrary()?];
+                Self::Flags(
+                    flags,
+                    Box::new(match flags % 4 {
+                        0 => Self::Ping,
+                        1 => Self::Disconnect,
+                        2 => Self::Subscribe(ack[0], ack[1..].to_vec()),
+                        _ => Self::Ack(ack[0], ack[1], ack[2]),
+                    }),
+                )
+            }
             _ => Self::Ack(u.arbitrary()?, u.arbitrary()?, u.arbitrary()?),
         })
     }

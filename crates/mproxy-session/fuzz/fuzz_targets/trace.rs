@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use mproxy_codec::{DecodeError, Direction, Head, Kind, Publish, PublishLayout, Version, View};
+use bytes::Bytes;
+use mproxy_codec::{
+    DecodeError, Direction, Head, Kind, Publish, PublishLayout, Version, View, tolerance,
+};
 
 /// What of a packet the rules are about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +47,8 @@ pub(crate) struct Trace {
     told: bool,
     /// Nothing that comes now means anything.
     over: bool,
+    /// Slips are repaired before they are read.
+    repairs: bool,
 }
 
 impl Trace {
@@ -56,7 +61,14 @@ impl Trace {
             heads: false,
             told: false,
             over: false,
+            repairs: false,
         }
+    }
+
+    /// Reads as a receiver that repairs slips, if it is one.
+    pub(crate) const fn repairing(mut self, repairs: bool) -> Self {
+        self.repairs = repairs;
+        self
     }
 
     /// Tells of a PUBLISH as soon as its head is there.
@@ -75,6 +87,16 @@ impl Trace {
         let mut input = std::mem::take(&mut self.input);
         let mut at = 0;
         loop {
+            self.repair(&mut input, at);
+            // the refusal of a broker that knows no MQTT 5.0, after which nothing comes
+            if self.version.is_v5()
+                && self.direction == Direction::ToClient
+                && matches!(input[at..], [0x20, 2, 0, 1..=5, ..])
+            {
+                self.over = true;
+                items.push(Item::Other(Kind::Connack));
+                return Ok(items);
+            }
             match View::parse(self.version, self.direction, &input[at..]) {
                 Ok(Some(view)) if view.has_control() => {
                     self.over = true;
@@ -121,6 +143,25 @@ impl Trace {
         input.drain(..at);
         self.input = input;
         Ok(items)
+    }
+
+    /// Repairs the packet at `at`, as far as it has come.
+    fn repair(&self, input: &mut [u8], at: usize) {
+        let Some(&first) = input.get(at).filter(|_| self.repairs) else {
+            return;
+        };
+        if Kind::from_first_byte(first) != Some(Kind::Connect) {
+            input[at] = tolerance::first_byte(first, self.version);
+            return;
+        }
+        // flags of the first byte are for the parser of CONNECT, which forgives them of MQTT 3.1
+        let head = Head::parse(&input[at..]).ok().flatten();
+        if let Some(end) = head.map(|head| at + head.total_len())
+            && end <= input.len()
+        {
+            let connect = tolerance::connect(Bytes::copy_from_slice(&input[at..end]));
+            input[at..end].copy_from_slice(&connect);
+        }
     }
 
     /// The head of a PUBLISH whose payload is on its way.

@@ -10,7 +10,12 @@
 //! - what arrives is well-formed, and is what hooks let pass, in order, and nothing else: no byte
 //!   of a refused packet;
 //! - an acknowledgement arrives at most once for each packet that wants one, whoever made it;
-//! - SUBACK and UNSUBACK have a code for each filter, and a refusal where hooks refused.
+//! - SUBACK and UNSUBACK of one identifier come in the order of the requests, have a code for each
+//!   filter, and a refusal where hooks refused.
+//!
+//! Slips are repaired unless the session is strict: what is sent is read as it is meant, and what
+//! arrives has none. A client gets no DISCONNECT but the broker's, unless it or a hook is to blame,
+//! or an order or a strict session has it told; and the same of a CONNACK.
 //!
 //! Nothing panics, nothing spins, and once both ends are gone the session ends, and closes both.
 
@@ -24,8 +29,9 @@ use std::time::Duration;
 
 use mproxy_codec::{Direction, Kind, KindSet, PropertyId, ReasonCode, Value, Version};
 use mproxy_session::{
-    BoxError, CloseReason, Control, Hooks, Limits, Order, Packet, PacketService, Peer,
-    RefusedPublish, Session, Summary, Tap, Verdict, new_hooks,
+    BoxError, CloseReason, Conformance, Control, Hooks, Limits, Order, Packet, PacketService, Peer,
+    ReceiveMaximum, RefusedPublish, Session, Side, Summary, Tap, Verdict, WhenUnreachable,
+    new_hooks,
 };
 use tower::service_fn;
 
@@ -185,16 +191,25 @@ struct End {
     rogue: bool,
     /// CONNECT packets that were sent, and the version known; or that have come.
     connects: usize,
+    /// What has come of these: to the client from the broker, or from the proxy in its place.
+    connacks: usize,
+    disconnects: usize,
+    /// What was sent of these.
+    sent_connacks: usize,
+    sent_disconnects: usize,
     is_gone: bool,
 }
 
 impl End {
-    fn new(wire: Wire, version: Version, direction: Direction) -> Self {
+    fn new(wire: Wire, script: &Script, direction: Direction) -> Self {
+        let version = script.version;
         Self {
             wire,
             gate: Gate::new(),
             court: Shared::default(),
-            sent: Trace::new(version, direction).early(),
+            sent: Trace::new(version, direction)
+                .repairing(!script.strict)
+                .early(),
             unasked: VecDeque::new(),
             received: Trace::new(version, direction.opposite()),
             early: Vec::new(),
@@ -202,6 +217,10 @@ impl End {
             credit: BTreeMap::new(),
             rogue: false,
             connects: 0,
+            connacks: 0,
+            disconnects: 0,
+            sent_connacks: 0,
+            sent_disconnects: 0,
             is_gone: false,
         }
     }
@@ -247,7 +266,10 @@ impl End {
             }
             match item {
                 Item::Answer { kind, id, .. } => *other.credit.entry((kind, id)).or_default() += 1,
-                Item::Other(_) => {}
+                Item::Other(kind) => {
+                    self.sent_connacks += usize::from(kind == Kind::Connack);
+                    self.sent_disconnects += usize::from(kind == Kind::Disconnect);
+                }
                 asked => self.unasked.push_back(asked),
             }
         }
@@ -322,6 +344,8 @@ impl End {
                     }
                 }
                 Item::Other(Kind::Connect) => self.connects += 1,
+                Item::Other(Kind::Connack) => self.connacks += 1,
+                Item::Other(Kind::Disconnect) => self.disconnects += 1,
                 Item::Other(_) => {}
             }
         }
@@ -378,6 +402,8 @@ pub(crate) struct World<'a, F> {
     client: End,
     broker: End,
     control: Control,
+    /// Whether the first order, if there was one, was to tell the client.
+    told: Option<bool>,
     frames: Frames,
 }
 
@@ -386,11 +412,20 @@ impl World<'_, ()> {
     pub(crate) async fn play(script: &Script) {
         let (client_socket, client) = connection();
         let (broker_socket, broker) = connection();
-        let client = End::new(client, script.version, Direction::ToServer);
-        let broker = End::new(broker, script.version, Direction::ToClient);
+        let client = End::new(client, script, Direction::ToServer);
+        let broker = End::new(broker, script, Direction::ToClient);
         let mut limits = Limits::default();
         if script.disconnect {
             limits.refused_publish = RefusedPublish::Disconnect;
+        }
+        if script.strict {
+            limits.conformance = Conformance::Strict;
+        }
+        if script.enforce {
+            limits.receive_maximum = ReceiveMaximum::Enforce;
+        }
+        if script.tells {
+            limits.when_unreachable = WhenUnreachable::Connack;
         }
         let control = Control::new();
         let (up, down) = (
@@ -422,6 +457,7 @@ impl World<'_, ()> {
             client,
             broker,
             control,
+            told: None,
             frames: Frames(script.version),
         };
         if script.connected {
@@ -432,6 +468,7 @@ impl World<'_, ()> {
             world.settle();
         }
         world.end().await;
+        world.check_voice(script);
     }
 }
 
@@ -484,6 +521,10 @@ impl<F: Future<Output = Summary>> World<'_, F> {
         let maximum = properties(&[
             (PropertyId::MaximumPacketSize, Value::U32(0x8_0000)),
             (PropertyId::TopicAliasMaximum, Value::U16(script.aliases)),
+            (
+                PropertyId::ReceiveMaximum,
+                Value::U16(script.receive_maximum),
+            ),
         ]);
         let connect = self.frames.connect_with(&ConnectParts {
             client_id: "c",
@@ -540,7 +581,13 @@ impl<F: Future<Output = Summary>> World<'_, F> {
             Op::Advance(milliseconds) => {
                 tokio::time::advance(Duration::from_millis((*milliseconds).into())).await;
             }
-            Op::Stop => self.control.close(Order::drain(true)),
+            Op::Stop { told } => {
+                // the first order counts
+                let told = *self.told.get_or_insert(*told);
+                let order = Order::drain(true);
+                let order = if told { order.with_notice() } else { order };
+                self.control.close(order);
+            }
         }
     }
 
@@ -619,6 +666,11 @@ impl<F: Future<Output = Summary>> World<'_, F> {
                 f.suback(id(*number), if codes.is_empty() { &[0] } else { &codes })
             }
             Say::Disconnect => f.disconnect(),
+            Say::Flags(flags, say) => {
+                let mut packet = self.say(client, say);
+                packet[0] ^= flags;
+                packet
+            }
         }
     }
 
@@ -651,6 +703,30 @@ impl<F: Future<Output = Summary>> World<'_, F> {
             } => f.pingresp(),
             _ => Vec::new(),
         }
+    }
+
+    /// The proxy speaks in its own voice where a hook refused, where the client broke the protocol,
+    /// and on an order that says so.
+    fn check_voice(&self, script: &Script) {
+        let summary = self.summary.as_ref().expect("the session ended");
+        let speaks = match (summary.side, summary.reason) {
+            (Side::Upstream, _) | (_, CloseReason::UpstreamUnreachable) => false,
+            (_, CloseReason::Drain) => self.told == Some(true),
+            (
+                Side::Proxy,
+                CloseReason::KeepaliveTimeout
+                | CloseReason::PacketTimeout
+                | CloseReason::WriteTimeout,
+            ) => script.strict,
+            _ => true,
+        };
+        let (client, broker) = (&self.client, &self.broker);
+        let own_disconnect = client.disconnects > broker.sent_disconnects;
+        assert!(speaks || !own_disconnect, "DISCONNECT after {summary:?}");
+        // of a broker that failed before CONNACK, where it is to be told
+        let speaks = speaks || script.tells && summary.side != Side::Client;
+        let own_connack = client.connacks > broker.sent_connacks;
+        assert!(speaks || !own_connack, "CONNACK after {summary:?}");
     }
 
     /// Both ends go: nothing must hold the session any longer than its limits.

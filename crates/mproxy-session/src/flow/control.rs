@@ -30,14 +30,18 @@ impl<H: PacketService> Flow<H> {
         turn.batch.read(kind, packet.len());
         self.traffic.packets += 1;
         self.traffic.bytes += packet.len() as u64;
-        // a broker that knows no MQTT 5.0 answers in the form of 3.1.1 (section 3.1.2.2), which is
+        // a broker that knows no MQTT 5.0 refuses in the form of 3.1.1 (section 3.1.2.2), which is
         // for the client to understand
-        if kind == Kind::Connack && version.is_v5() && matches!(packet, [0x20, 2, 0, 1..=5]) {
+        if version.is_v5()
+            && matches!(packet, [0x20, 2, 0, 1..=5])
+            && let Ok(View::Connack(connack)) =
+                View::of_whole(head, Version::V311, direction, packet)
+        {
             let mut end = End::quiet(Side::Upstream, CloseReason::UpstreamRefused);
-            end.code = ReasonCode::UNSUPPORTED_PROTOCOL_VERSION;
+            end.code = connack.reason(Version::V311);
             turn.core.connack = Some(end.code);
             self.end = Some(Box::new(
-                end.with_detail("the broker does not speak MQTT 5.0"),
+                end.with_detail("refused in the form of MQTT 3.1.1"),
             ));
             return Ok(Next::Pass);
         }
@@ -207,9 +211,8 @@ impl<H: PacketService> Flow<H> {
                 });
                 // where nobody changes requests, their answers pass as they come
                 if self.tap.kinds().contains(kind) || turn.core.is_strict() {
-                    turn.core
-                        .ledger
-                        .request(kind, request.0, forwarded, entries);
+                    let sizes = (forwarded, frame.len());
+                    turn.core.ledger.request(kind, request.0, sizes, entries);
                 }
             }
             Kind::Connack | Kind::Disconnect => {

@@ -93,6 +93,8 @@ pub(crate) enum Wait {
     Write,
     /// The sender to finish a packet.
     Packet,
+    /// The broker to answer requests, of which too many are under way.
+    Answers,
 }
 
 /// What becomes of a packet.
@@ -151,6 +153,8 @@ impl<H: PacketService> Flow<H> {
             Wait::Hook
         } else if !self.out.is_empty() {
             Wait::Write
+        } else if self.blocked {
+            Wait::Answers
         } else if self.stream.is_some() || !self.input.is_empty() && !self.rescan {
             Wait::Packet
         } else {

@@ -10,7 +10,7 @@ use super::offer::{Offered, as_run};
 use super::refuse::Outcome;
 use super::{Flow, Next, Turn, internal};
 use crate::core::Core;
-use crate::error::End;
+use crate::error::{End, Limit};
 use crate::hook::{Packet, PacketService, Parts, Verdict};
 use crate::scratch::SCRATCH_LEN;
 
@@ -33,8 +33,8 @@ impl<H: PacketService> Flow<H> {
             // topic and properties are held until they are whole
             if bytes.len() > turn.core.limits.max_held_packet {
                 let what = "what stands before the payload of a publish";
-                let bound = turn.core.held_bound();
-                return Err(End::too_large(direction, what, bytes.len(), bound));
+                let limit = (Limit::MaxHeldPacket, turn.core.limits.max_held_packet);
+                return Err(End::too_large(direction, what, bytes.len(), limit));
             }
             return Ok((Next::Incomplete, 0));
         };

@@ -69,8 +69,8 @@ impl Session {
             reason_code: end.code,
             connack,
             detail,
-            limit: end.limit,
-            foreign: end.foreign,
+            limit: end.limit(version),
+            foreign: end.foreign_protocol(),
             glimpse: glimpse.filter(|_| session.is_none()),
             session,
             duration: started.elapsed(),
@@ -112,7 +112,8 @@ where
         end.code = ReasonCode::SERVER_UNAVAILABLE;
     }
     let mut to_client_out = to_client.out;
-    let detail = end.describe(Some(core.version()));
+    let version = core.version();
+    let detail = end.describe(Some(version));
     if end.tells(connack.is_some(), &limits) && !to_client_out.is_mid_packet() {
         let text = client_text(&end, detail.as_deref());
         let farewell = if connack.is_none() {
@@ -162,15 +163,15 @@ where
     }
     let summary = Summary {
         peer: core.session.peer().clone(),
-        version: Some(core.version()),
+        version: Some(version),
         session: Some(core.session),
         side: end.side,
         reason: end.reason,
         reason_code: end.code,
         connack,
         detail,
-        limit: end.limit,
-        foreign: end.foreign,
+        limit: end.limit(Some(version)),
+        foreign: end.foreign_protocol(),
         glimpse: None,
         duration: started.elapsed(),
         to_server: to_server.0,

@@ -10,7 +10,7 @@ use mproxy_codec::{
 };
 use tokio::io::{AsyncRead, ReadBuf};
 
-use crate::error::{Bound, End, Violation};
+use crate::error::{End, Limit, Violation};
 use crate::limits::{Bridges, Conformance, Limits};
 use crate::scratch;
 use crate::summary::{CloseReason, Side};
@@ -84,20 +84,14 @@ fn connect_len(received: &[u8], limits: &Limits) -> Result<Option<usize>, End> {
     if first != 0x10 && !(V31_NAME.starts_with(name) || name.starts_with(V31_NAME)) {
         return Err(malformed(DecodeError::ReservedFlags));
     }
-    let bound = if limits.max_packet_size < limits.max_connect_size {
-        Bound {
-            name: "max_packet_size",
-            value: limits.max_packet_size,
-        }
+    let limit = if limits.max_packet_size < limits.max_connect_size {
+        (Limit::MaxPacketSize, limits.max_packet_size)
     } else {
-        Bound {
-            name: "max_connect_size",
-            value: limits.max_connect_size,
-        }
+        (Limit::MaxConnectSize, limits.max_connect_size)
     };
     let size = head.total_len();
-    if size > bound.value {
-        let end = End::too_large(Direction::ToServer, Kind::Connect.as_str(), size, bound);
+    if size > limit.1 {
+        let end = End::too_large(Direction::ToServer, Kind::Connect.as_str(), size, limit);
         return Err(untold(end));
     }
     Ok(Some(size))
@@ -139,10 +133,11 @@ impl Limits {
     pub(super) fn admit(&self, packet: ConnectPacket) -> Result<ConnectPacket, End> {
         let version = packet.version();
         let (detail, limit) = if !self.versions.contains(version) {
-            (format!("MQTT {version} is not served here"), "versions")
+            let detail = format!("MQTT {version} is not served here");
+            (detail, Limit::Versions)
         } else if packet.is_bridge() && self.bridges == Bridges::Refuse {
             let detail = "a mosquitto bridge: bit 7 of its protocol level is set";
-            (detail.to_owned(), "bridges")
+            (detail.to_owned(), Limit::Bridges)
         } else {
             return Ok(packet);
         };

@@ -24,7 +24,7 @@ use crate::admit::{Admission, Connect};
 use crate::context::{Peer, SessionInfo};
 use crate::control::Control;
 use crate::core::{Core, lower_aliases, lower_keep_alive};
-use crate::error::End;
+use crate::error::{End, Limit};
 use crate::flow::Flow;
 use crate::held::Held;
 use crate::hook::{Hooks, OnClose, PacketService};
@@ -330,7 +330,7 @@ impl Session {
         let read = read.await.unwrap_or_else(|_| {
             let end = End::quiet(Side::Proxy, CloseReason::ConnectTimeout);
             let end = end.with_detail("no complete CONNECT came in time");
-            Err(end.with_limit("connect_timeout"))
+            Err(end.with_limit(Limit::ConnectTimeout))
         });
         let rest = received
             .into_inner()

@@ -28,8 +28,9 @@ pub(crate) struct Peer {
     /// The direction in which this end sends.
     direction: Direction,
     flights: BTreeMap<u16, Flight>,
-    /// Requests that wait for an answer: a SUBSCRIBE or not, and the filters.
-    requests: BTreeMap<u16, (bool, Vec<What>)>,
+    /// Requests that wait for an answer, by type, a SUBSCRIBE or not, and identifier; the oldest
+    /// first.
+    requests: BTreeMap<(bool, u16), VecDeque<Vec<What>>>,
     /// What this end has bound its aliases to.
     bound: BTreeMap<u16, String>,
     /// What the other end's aliases were bound to, as far as this end was told.
@@ -92,7 +93,11 @@ impl Peer {
 
     fn free_id(&self) -> u16 {
         (1..=u16::MAX)
-            .find(|id| !self.flights.contains_key(id) && !self.requests.contains_key(id))
+            .find(|id| {
+                let requests = [true, false].map(|subscribe| (subscribe, *id));
+                !self.flights.contains_key(id)
+                    && !requests.iter().any(|key| self.requests.contains_key(key))
+            })
             .expect("a free identifier")
     }
 
@@ -111,17 +116,37 @@ impl Peer {
                 qos,
                 alias,
                 payload,
+                slips,
             } => {
                 let topic = format!("{}/{name}", what.level());
-                self.publish(topic, *qos, *alias, *payload, other)
+                let mut publish = self.publish(topic, *qos, *alias, *payload, other);
+                if *slips && *qos == 0 {
+                    publish[0] |= 0x08;
+                }
+                publish
             }
-            Say::Subscribe(filters) => self.request(true, filters),
-            Say::Unsubscribe(filters) => self.request(false, filters),
-            Say::Ping => {
+            Say::Request {
+                subscribe,
+                filters,
+                id,
+                slips,
+            } => {
+                let request = self.request(*subscribe, filters, *id);
+                self.with_flags(request, *slips)
+            }
+            Say::Ping { slips } => {
                 self.pings += 1;
-                self.f.pingreq()
+                self.with_flags(self.f.pingreq(), *slips)
             }
         }
+    }
+
+    /// The packet with flags that MQTT 3.1, and no later version, does not use.
+    fn with_flags(&self, mut packet: Vec<u8>, slips: bool) -> Vec<u8> {
+        if slips && self.f.0 == Version::V31 {
+            packet[0] ^= 0x0f;
+        }
+        packet
     }
 
     fn publish(
@@ -162,9 +187,10 @@ impl Peer {
         self.f.publish_with(&written, qos, id, &block, &bytes)
     }
 
-    fn request(&mut self, subscribe: bool, filters: &[What]) -> Vec<u8> {
-        let id = self.free_id();
-        self.requests.insert(id, (subscribe, filters.to_vec()));
+    fn request(&mut self, subscribe: bool, filters: &[What], id: Option<u16>) -> Vec<u8> {
+        let id = id.unwrap_or_else(|| self.free_id());
+        let waiting = self.requests.entry((subscribe, id)).or_default();
+        waiting.push_back(filters.to_vec());
         let names: Vec<String> = filters
             .iter()
             .enumerate()
@@ -309,8 +335,11 @@ impl Peer {
     }
 
     fn answered(&mut self, suback: bool, id: u16, codes: &[u8]) {
-        let (subscribe, filters) = self.requests.remove(&id).expect("a request");
-        assert_eq!(suback, subscribe);
+        let waiting = self.requests.get_mut(&(suback, id)).expect("a request");
+        let filters = waiting.pop_front().expect("a request");
+        if waiting.is_empty() {
+            self.requests.remove(&(suback, id));
+        }
         if !suback && !self.f.0.is_v5() {
             return;
         }

@@ -85,6 +85,7 @@ pub(crate) enum Alias {
     Use(u16),
 }
 
+/// A packet; where it slips, with flags that a tolerant receiver does not look at.
 #[derive(Clone, Debug)]
 pub(crate) enum Say {
     Publish {
@@ -93,10 +94,18 @@ pub(crate) enum Say {
         qos: u8,
         alias: Alias,
         payload: usize,
+        slips: bool,
     },
-    Subscribe(Vec<What>),
-    Unsubscribe(Vec<What>),
-    Ping,
+    Request {
+        subscribe: bool,
+        filters: Vec<What>,
+        /// An identifier that is used whether or not a request with it is under way.
+        id: Option<u16>,
+        slips: bool,
+    },
+    Ping {
+        slips: bool,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -133,15 +142,16 @@ fn publish(aliases: bool) -> impl Strategy<Value = Say> {
         Just(Alias::None).boxed()
     };
     let payload = prop_oneof![9 => 0_usize..40, 1 => 100_usize..400];
-    (what(), 0_u8..3, 0_u8..3, alias, payload).prop_map(|(what, name, qos, alias, payload)| {
-        Say::Publish {
+    (what(), 0_u8..3, 0_u8..3, alias, payload, slips()).prop_map(
+        |(what, name, qos, alias, payload, slips)| Say::Publish {
             what,
             name,
             qos,
             alias,
             payload,
-        }
-    })
+            slips,
+        },
+    )
 }
 
 /// Requests never wait for a gate: a filter is allowed, renamed or denied.
@@ -150,13 +160,28 @@ fn filters() -> impl Strategy<Value = Vec<What>> {
     prop::collection::vec(filter, 1..6)
 }
 
+/// Some clients use an identifier for everything, whether it is answered or not.
+fn request() -> impl Strategy<Value = Say> {
+    let id = prop_oneof![1 => Just(None), 2 => (1_u16..4).prop_map(Some)];
+    let subscribe = prop::bool::weighted(0.66);
+    (subscribe, filters(), id, slips()).prop_map(|(subscribe, filters, id, slips)| Say::Request {
+        subscribe,
+        filters,
+        id,
+        slips,
+    })
+}
+
+fn slips() -> impl Strategy<Value = bool> {
+    prop::bool::weighted(0.2)
+}
+
 /// Up to sixty steps of up to four packets.
 pub(crate) fn script(aliases: bool) -> impl Strategy<Value = Vec<Step>> {
     let client = prop_oneof![
         6 => publish(aliases),
-        2 => filters().prop_map(Say::Subscribe),
-        1 => filters().prop_map(Say::Unsubscribe),
-        1 => Just(Say::Ping),
+        3 => request(),
+        1 => slips().prop_map(|slips| Say::Ping { slips }),
     ];
     let step = prop_oneof![
         5 => prop::collection::vec(client, 1..5).prop_map(Step::Client),

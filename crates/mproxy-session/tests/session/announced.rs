@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use mproxy_codec::{KindSet, PropertyId, ReasonCode, Value, Version, encode_disconnect};
 use mproxy_session::{
-    BoxError, CloseReason, Forward, Hooks, Limits, Packet, ServerReference, Tap, Verdict,
+    BoxError, CloseReason, Conformance, Forward, Hooks, Limits, Packet, ServerReference, Tap,
+    Verdict,
 };
 use tower::service_fn;
 
 use crate::support::frames::{ConnectParts, packet, properties};
 use crate::support::hooks::{Gate, Seen, by_topic};
-use crate::support::{Frames, Setup, admit, admit_all};
+use crate::support::{CONFORMANCES, Frames, Setup, admit, admit_all};
 
 const F: Frames = Frames(Version::V5);
 
@@ -73,42 +74,65 @@ async fn where_nothing_is_lowered_the_connack_is_the_brokers_own() {
     }
     // each of what may be lower, alone
     type Lower = fn(&mut Limits);
-    let lower: [(Lower, _); 3] = [
-        (|it| it.max_packet_size = 1000, size(1000)),
+    let fewer_aliases: Lower = |it| it.max_topic_aliases = 2;
+    // whether hooks look at the client's PUBLISH, the limit, and what is written because of it
+    let lower: [(bool, Lower, _); 5] = [
+        (false, |it| it.max_packet_size = 1000, Some(size(1000))),
+        (true, |it| it.max_packet_size = 1000, Some(size(1000))),
         (
-            |it| it.max_topic_aliases = 2,
-            (PropertyId::TopicAliasMaximum, Value::U16(2)),
+            true,
+            fewer_aliases,
+            Some((PropertyId::TopicAliasMaximum, Value::U16(2))),
         ),
+        // aliases cost nothing where nobody looks
+        (false, fewer_aliases, None),
         (
+            false,
             |it| it.max_keep_alive = 50,
-            (PropertyId::ServerKeepAlive, Value::U16(50)),
+            Some((PropertyId::ServerKeepAlive, Value::U16(50))),
         ),
     ];
-    for (lower, written) in lower {
+    for (hooked, lower, written) in lower {
+        let tap = move || match hooked {
+            true => Tap::only(KindSet::PUBLISH, Forward),
+            false => Tap::none(),
+        };
         let pair = Setup::new()
-            .limits(|limits| {
-                limits.max_packet_size = Limits::NO_PACKET_LIMIT;
-                lower(limits);
-            })
-            .start(admit_all());
+            .limits(lower)
+            .start(admit(move |_| Hooks::new(tap(), Tap::none())));
         pair.client.send(&connect(F, 60));
         assert!(!pair.broker.take().await.is_empty());
         pair.broker.send(&F.connack_with(0, &properties(&told)));
-        let kept = told.iter().filter(|(id, _)| *id != written.0);
-        let wanted: Vec<_> = kept.chain([&written]).copied().collect();
+        let kept = |(id, _): &&(PropertyId, _)| written.is_none_or(|it| it.0 != *id);
+        let kept = told.iter().filter(kept).copied();
+        let wanted: Vec<_> = kept.chain(written).collect();
         pair.client
             .expect(&F.connack_with(0, &properties(&wanted)))
             .await;
     }
 }
 
-/// A client is held to the Maximum Packet Size that it was told, at the length of the packet and
-/// whatever that is: the broker neither gets it nor has to close the connection itself. Such a
-/// PUBLISH used to be refused, or dropped, as if the proxy had made it too large.
+/// A client is held to the Maximum Packet Size that the proxy told it, at the length of the packet
+/// and whatever that is: the broker neither gets it nor has to close the connection itself. Such a
+/// PUBLISH used to be refused, or dropped, as if the proxy had made it too large. What the broker
+/// itself told the client, the broker judges; to the letter the proxy does that, too.
 #[tokio::test(start_paused = true)]
 async fn a_client_is_held_to_the_maximum_packet_size_that_it_was_told() {
-    // what the broker takes, what hooks may add, what the client is told
-    for (theirs, growth, told) in [(1000, 0, 1000), (1000, 40, 960), (9000, 0, 5000)] {
+    // what the broker takes, what hooks may add, what the client is told, and which limit it breaks,
+    // if it is held to one: the proxy's own by its name, or what CONNACK said
+    let announced = Some(None);
+    for (conformance, theirs, growth, told, limit) in [
+        (Conformance::Tolerant, 1000, 0, 1000, None),
+        (Conformance::Strict, 1000, 0, 1000, announced),
+        (Conformance::Tolerant, 1000, 40, 960, announced),
+        (
+            Conformance::Tolerant,
+            9000,
+            0,
+            5000,
+            Some(Some("max_packet_size")),
+        ),
+    ] {
         let publish = |qos, len: usize| {
             let head = F.publish("a", qos, 7, &[0; 200]).len() - 200;
             F.publish("a", qos, 7, &vec![0; len - head])
@@ -126,6 +150,7 @@ async fn a_client_is_held_to_the_maximum_packet_size_that_it_was_told() {
             let seen = Seen::default();
             let hook = by_topic(&Gate::new(), &seen);
             let pair = Setup::new()
+                .conformance(conformance)
                 .limits(|limits| limits.max_packet_size = 5000)
                 .start(admit(move |_| {
                     let kinds = if hooked { KindSet::ALL } else { KindSet::NONE };
@@ -148,11 +173,23 @@ async fn a_client_is_held_to_the_maximum_packet_size_that_it_was_told() {
             seen.take();
             // one byte more, of which only the length is there
             pair.client.send(&offence[..3]);
+            let Some(limit) = limit else {
+                pair.client.expect(b"").await;
+                assert!(pair.is_running(), "it waits for the rest");
+                if offence[0] >> 4 == 3 {
+                    pair.client.send(&offence[3..]);
+                    pair.broker.expect(offence).await;
+                    pair.client.expect(b"").await;
+                }
+                continue;
+            };
             pair.client.expect_plain(&F.farewell(0x95)).await;
             // no DISCONNECT: the broker is to publish the will
             pair.broker.expect(b"").await;
             assert!(pair.client.is_ended() && pair.broker.is_ended());
-            assert_eq!(pair.end().await.reason, CloseReason::PacketTooLarge);
+            let summary = pair.end().await;
+            assert_eq!(summary.reason, CloseReason::PacketTooLarge);
+            assert_eq!(summary.limit, limit);
             assert_eq!(seen.take(), [""; 0]);
         }
     }
@@ -193,7 +230,7 @@ async fn a_publish_that_only_the_proxy_made_too_large_does_not_end_the_session()
 async fn a_longer_keep_alive_than_allowed_is_lowered_on_both_sides() {
     let keep_alive = |seconds| (PropertyId::ServerKeepAlive, Value::U16(seconds));
     // asked for, sent on, the broker's own, told
-    for (asked, sent, theirs, told) in [
+    for (conformance, (asked, sent, theirs, told)) in [
         (0, 100, None, Some(100)),
         (65_535, 100, None, Some(100)),
         (100, 100, None, None),
@@ -201,8 +238,12 @@ async fn a_longer_keep_alive_than_allowed_is_lowered_on_both_sides() {
         (0, 100, Some(40), Some(40)),
         (0, 100, Some(400), Some(100)),
         (30, 30, Some(400), Some(400)),
-    ] {
+    ]
+    .into_iter()
+    .flat_map(|case| CONFORMANCES.map(|it| (it, case)))
+    {
         let pair = Setup::new()
+            .conformance(conformance)
             .limits(|limits| limits.max_keep_alive = 100)
             .start(admit_all());
         pair.client.send(&connect(F, asked));
@@ -220,7 +261,14 @@ async fn a_longer_keep_alive_than_allowed_is_lowered_on_both_sides() {
         wait(f64::from(enforced) * 1.5 - 1.0).await;
         assert!(pair.is_running(), "{asked} {theirs:?}");
         wait(2.0).await;
-        pair.client.expect_plain(&F.farewell(0x8d)).await;
+        // 0x8d is for the letter: some clients do not come back after it
+        let farewell = match conformance {
+            Conformance::Tolerant => Vec::new(),
+            Conformance::Strict => F.farewell(0x8d),
+        };
+        pair.client.expect_plain(&farewell).await;
+        assert!(pair.client.is_ended());
+        assert_eq!(pair.end().await.reason, CloseReason::KeepaliveTimeout);
     }
 }
 
@@ -344,7 +392,10 @@ async fn texts_of_a_connack_are_left_out_before_limits_are() {
         ..Default::default()
     });
     let pair = Setup::new()
-        .limits(|limits| limits.max_keep_alive = 100)
+        .limits(|limits| {
+            limits.max_keep_alive = 100;
+            limits.max_packet_size = 0x10_0000;
+        })
         .start(admit_all());
     pair.client.send(&connect);
     assert!(!pair.broker.take().await.is_empty());

@@ -4,13 +4,27 @@ use std::io;
 use std::time::Duration;
 
 use mproxy_codec::{KindSet, PropertyId, ReasonCode, Value, Version};
-use mproxy_session::{CloseReason, Hooks, Order, Side, Tap};
+use mproxy_session::{CloseReason, Conformance, Hooks, Order, Side, Tap, WhenUnreachable};
 
 use crate::support::frames::{ConnectParts, packet, properties};
 use crate::support::hooks::{Gate, Seen, by_topic};
-use crate::support::{Frames, Setup, admit, admit_all, hex, settle};
+use crate::support::{CONFORMANCES, Frames, Setup, admit, admit_all, hex, settle};
 
 const VERSIONS: [Version; 3] = [Version::V31, Version::V311, Version::V5];
+
+fn versions_and_conformances() -> impl Iterator<Item = (Version, Conformance)> {
+    let both = |version| CONFORMANCES.map(|conformance| (version, conformance));
+    VERSIONS.into_iter().flat_map(both)
+}
+
+/// What a client hears of a drain, and the order of one that is told or not.
+fn drain(f: Frames, suppress: bool, told: bool) -> (Order, Vec<u8>) {
+    let order = Order::drain(suppress);
+    match told {
+        true => (order.with_notice(), f.farewell(0x8b)),
+        false => (order, Vec::new()),
+    }
+}
 
 #[tokio::test(start_paused = true)]
 async fn disconnect_is_forwarded_and_then_the_upstream_ends() {
@@ -121,19 +135,18 @@ async fn a_broker_that_does_not_close_in_its_turn_is_waited_for_briefly() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_broker_sent_before_it_closed_arrives_before_the_farewell() {
-    for version in VERSIONS {
+async fn what_the_broker_sent_before_it_closed_arrives_before_the_end() {
+    for (version, conformance) in versions_and_conformances() {
         let f = Frames(version);
-        let pair = Setup::new().connected(version, admit_all()).await;
+        let setup = Setup::new().conformance(conformance);
+        let pair = setup.connected(version, admit_all()).await;
         let deliveries = f.publish("a", 0, 0, &[0; 500]).repeat(300);
         pair.client.set_capacity(1000);
         pair.broker.send(&deliveries);
         pair.broker.finish();
         settle().await;
         pair.client.set_capacity(usize::MAX);
-        pair.client
-            .expect_plain(&[deliveries, f.farewell(0x80)].concat())
-            .await;
+        pair.client.expect(&deliveries).await;
         assert!(pair.client.is_ended());
         let summary = pair.end().await;
         assert_eq!(
@@ -143,21 +156,27 @@ async fn what_the_broker_sent_before_it_closed_arrives_before_the_farewell() {
     }
 }
 
+/// C2, C4: a broker that stops, or that closes the connection of a session which another took over,
+/// closes without a word. mproxy made a DISCONNECT 0x80 of it, after which libmosquitto and others
+/// never connect again. The client sees what it would see without a proxy, strict or not.
 #[tokio::test(start_paused = true)]
-async fn a_broker_that_dies_is_told_without_a_partial_packet() {
-    for version in VERSIONS {
+async fn a_broker_that_dies_leaves_no_word_and_no_partial_packet() {
+    for (version, conformance) in versions_and_conformances() {
         let f = Frames(version);
-        let pair = Setup::new().connected(version, admit_all()).await;
+        let setup = Setup::new()
+            .conformance(conformance)
+            .when_unreachable(WhenUnreachable::Connack);
+        let pair = setup.connected(version, admit_all()).await;
         let delivery = f.publish("a", 0, 0, &[0; 500]);
         pair.broker
             .send(&[delivery.clone(), delivery[..100].to_vec()].concat());
         settle().await;
         pair.broker.reset();
-        pair.client
-            .expect_plain(&[delivery, f.farewell(0x80)].concat())
-            .await;
+        pair.client.expect(&delivery).await;
         assert!(pair.client.is_ended());
-        assert_eq!(pair.end().await.reason, CloseReason::UpstreamEof);
+        let summary = pair.end().await;
+        assert_eq!(summary.reason, CloseReason::UpstreamEof);
+        assert_eq!(summary.connack, Some(ReasonCode::SUCCESS));
     }
 }
 
@@ -193,14 +212,18 @@ async fn a_disconnect_of_a_broker_of_mqtt_3_is_an_error() {
     }
 }
 
+/// C3: after a restart of mproxy clients of MQTT 5 did not come back, because they take DISCONNECT
+/// 0x8B as final. A drain closes without a word, unless the operator wants the word.
 #[tokio::test(start_paused = true)]
-async fn a_drain_says_goodbye_and_may_keep_wills_from_being_published() {
-    for version in VERSIONS {
+async fn a_drain_may_say_goodbye_and_may_keep_wills_from_being_published() {
+    for (version, conformance) in versions_and_conformances() {
         let f = Frames(version);
-        for suppress in [true, false] {
-            let pair = Setup::new().connected(version, admit_all()).await;
-            pair.control.close(Order::drain(suppress));
-            pair.client.expect(&f.farewell(0x8b)).await;
+        let setup = || Setup::new().conformance(conformance);
+        for (suppress, told) in [(true, false), (false, false), (true, true), (false, true)] {
+            let pair = setup().connected(version, admit_all()).await;
+            let (order, farewell) = drain(f, suppress, told);
+            pair.control.close(order);
+            pair.client.expect(&farewell).await;
             pair.broker
                 .expect(if suppress { &[0xe0, 0] } else { &[] })
                 .await;
@@ -211,7 +234,7 @@ async fn a_drain_says_goodbye_and_may_keep_wills_from_being_published() {
                 (Side::Proxy, CloseReason::Drain)
             );
         }
-        let pair = Setup::new().connected(version, admit_all()).await;
+        let pair = setup().connected(version, admit_all()).await;
         pair.control.close(Order::kick());
         pair.control.close(Order::drain(true));
         pair.client.expect(&f.farewell(0x98)).await;
@@ -230,15 +253,18 @@ async fn a_drain_says_goodbye_and_may_keep_wills_from_being_published() {
 async fn a_drain_flushes_what_has_arrived() {
     for version in VERSIONS {
         let f = Frames(version);
-        let pair = Setup::new().connected(version, admit_all()).await;
-        pair.client.set_capacity(100);
-        let acks: Vec<u8> = (1..=1000).flat_map(|id| f.puback(id)).collect();
-        pair.broker.send(&acks);
-        settle().await;
-        pair.control.close(Order::drain(false));
-        settle().await;
-        pair.client.set_capacity(usize::MAX);
-        pair.client.expect(&[acks, f.farewell(0x8b)].concat()).await;
+        for told in [false, true] {
+            let (order, farewell) = drain(f, false, told);
+            let pair = Setup::new().connected(version, admit_all()).await;
+            pair.client.set_capacity(100);
+            let acks: Vec<u8> = (1..=1000).flat_map(|id| f.puback(id)).collect();
+            pair.broker.send(&acks);
+            settle().await;
+            pair.control.close(order);
+            settle().await;
+            pair.client.set_capacity(usize::MAX);
+            pair.client.expect(&[acks, farewell].concat()).await;
+        }
     }
 }
 
@@ -246,8 +272,10 @@ async fn a_drain_flushes_what_has_arrived() {
 /// read from the broker and was thrown away by the order.
 #[tokio::test(start_paused = true)]
 async fn a_drain_waits_for_the_hook_that_holds_what_the_broker_sent() {
-    for version in VERSIONS {
+    let both = |version| [(version, false), (version, true)];
+    for (version, told) in VERSIONS.into_iter().flat_map(both) {
         let f = Frames(version);
+        let (order, farewell) = drain(f, false, told);
         let gate = Gate::new();
         let hook = by_topic(&gate, &Seen::default());
         let pair = Setup::new()
@@ -259,19 +287,20 @@ async fn a_drain_waits_for_the_hook_that_holds_what_the_broker_sent() {
         let sent = [f.publish("held/1", 0, 0, b"x"), f.puback(7)].concat();
         pair.broker.send(&sent);
         settle().await;
-        pair.control.close(Order::drain(false));
+        pair.control.close(order);
         pair.client.expect(b"").await;
         gate.open(1);
-        pair.client.expect(&[sent, f.farewell(0x8b)].concat()).await;
+        pair.client.expect(&[sent, farewell].concat()).await;
         assert_eq!(pair.end().await.reason, CloseReason::Drain);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_order_waits_for_the_border_of_a_packet_that_streams() {
-    for up in [true, false] {
+    for (up, told) in [(true, false), (false, false), (true, true), (false, true)] {
         let f = Frames(Version::V5);
         let pair = Setup::new().connected(Version::V5, admit_all()).await;
+        let (order, farewell) = drain(f, true, told);
         let publish = f.publish("a", 0, 0, &vec![7; 200_000]);
         let (from, to) = if up {
             (&pair.client, &pair.broker)
@@ -280,11 +309,11 @@ async fn an_order_waits_for_the_border_of_a_packet_that_streams() {
         };
         from.send(&publish[..100_000]);
         to.expect(&publish[..100_000]).await;
-        pair.control.close(Order::drain(true));
+        pair.control.close(order);
         to.expect(b"").await;
         assert!(!to.is_ended());
         from.send(&publish[100_000..]);
-        let last = if up { hex("e0 00") } else { f.farewell(0x8b) };
+        let last = if up { hex("e0 00") } else { farewell };
         to.expect(&[&publish[100_000..], &last].concat()).await;
         assert_eq!(pair.end().await.reason, CloseReason::Drain);
     }

@@ -1,8 +1,8 @@
 //! Receive Maximum: how many publications of a client may wait for an answer (MQTT 5.0, sections
-//! 3.3.4 and 4.9).
+//! 3.3.4 and 4.9). The broker announced it and judges it, unless the proxy is told to.
 
 use mproxy_codec::{Kind, KindSet, PropertyId, Value, Version};
-use mproxy_session::{CloseReason, Hooks, Side, Tap};
+use mproxy_session::{CloseReason, Hooks, ReceiveMaximum, Side, Tap};
 
 use crate::support::frames::properties;
 use crate::support::hooks::{Gate, Seen, by_topic};
@@ -20,15 +20,21 @@ fn connack(maximum: u16) -> Vec<u8> {
     )
 }
 
-/// A session without hooks, or with hooks that look at every publication of the client.
+/// A session without hooks, or with hooks that look at every publication of the client, in which
+/// the proxy counts.
 async fn pair(maximum: u16, hooked: bool) -> Pair {
+    pair_with(maximum, hooked, ReceiveMaximum::Enforce).await
+}
+
+async fn pair_with(maximum: u16, hooked: bool, policy: ReceiveMaximum) -> Pair {
+    let setup = Setup::new().limits(|limits| limits.receive_maximum = policy);
     let pair = if hooked {
-        Setup::new().start(admit(|_| {
+        setup.start(admit(|_| {
             let hook = by_topic(&Gate::new(), &Seen::default());
             Hooks::new(Tap::only(KindSet::PUBLISH, hook), Tap::none())
         }))
     } else {
-        Setup::new().start(admit_all())
+        setup.start(admit_all())
     };
     pair.open(&F.connect("c"), &connack(maximum)).await;
     pair
@@ -56,6 +62,46 @@ async fn one_more_than_the_receive_maximum_ends_the_session() {
         assert_eq!(summary.reason, CloseReason::ProtocolError, "{summary:?}");
         assert_eq!(summary.side, Side::Client);
         assert_eq!(summary.reason_code.as_u8(), 0x93);
+        assert_eq!(summary.limit, Some("receive_maximum"));
+    }
+}
+
+/// C5: a client wrote 21 publications at once to a mosquitto that takes 20, as its MQTT 5.0 client
+/// library does, and mosquitto answers all of them. mproxy counted, sent 0x93 and had the will
+/// published. C6: a mosquitto bridge with 300 queued messages never came to an end of them. The
+/// broker announced its Receive Maximum, and the broker judges it.
+#[tokio::test(start_paused = true)]
+async fn more_than_the_receive_maximum_is_for_the_broker_to_judge() {
+    for hooked in [false, true] {
+        let pair = pair_with(20, hooked, ReceiveMaximum::Pass).await;
+        let sent: Vec<u8> = (1..=300)
+            .flat_map(|id| F.publish("rm/x", 1, id, b"0"))
+            .collect();
+        pair.client.send(&sent);
+        pair.broker.expect(&sent).await;
+        let answers: Vec<u8> = (1..=300).flat_map(|id| F.puback(id)).collect();
+        pair.broker.send(&answers);
+        pair.client.expect(&answers).await;
+        assert!(pair.is_running());
+    }
+}
+
+/// A repetition (DUP) of a publication that waits for its answer is the same publication: a client
+/// that repeats after a time-out used to be closed with 0x93 for it.
+#[tokio::test(start_paused = true)]
+async fn a_repetition_is_not_one_more() {
+    for hooked in [false, true] {
+        let pair = pair(2, hooked).await;
+        for _ in 0..5 {
+            let first = F.publish("t", 1, 1, b"x");
+            let second = F.publish("t", 2, 2, b"x");
+            let both = [first, second].map(Frames::again).concat();
+            pair.client.send(&both);
+            pair.broker.expect(&both).await;
+        }
+        pair.client.send(&publications(3..=3));
+        pair.broker.expect(b"").await;
+        pair.client.expect_plain(&F.farewell(0x93)).await;
     }
 }
 

@@ -270,7 +270,7 @@ async fn a_delivery_too_large_to_gather_is_acknowledged_instead() {
         let seen = Seen::default();
         let hook = by_topic(&Gate::new(), &seen);
         let pair = Setup::new()
-            .limits(|limits| limits.max_packet_size = 100_000)
+            .limits(|limits| limits.max_held_packet = 100_000)
             .connected(
                 version,
                 admit(move |_| Hooks::new(Tap::none(), Tap::only(KindSet::PUBLISH, hook.clone()))),

@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mproxy_codec::{Direction, Kind, KindSet, ReasonCode, Version};
-use mproxy_session::{Batch, CloseReason, Hooks, Recorder, SessionInfo, Tap};
+use mproxy_session::{Batch, CloseReason, Hooks, Recorder, SessionInfo, Tap, WhenUnreachable};
 
 use crate::support::hooks::{Gate, Seen, by_topic};
-use crate::support::{Frames, Pair, Setup, admit, settle};
+use crate::support::{Frames, Pair, Setup, UNREACHABLE, admit, settle};
 
 const F: Frames = Frames(Version::V5);
 
@@ -160,34 +160,38 @@ async fn a_side_that_was_not_read_is_counted_once_each_time() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_is_not_let_in_is_reported_too() {
-    let counting = Counting::default();
-    let pair = Setup::new()
-        .recorder(Arc::new(counting.clone()))
-        .dial(crate::support::pair::Dial::Refuse)
-        .start(crate::support::admit_all());
-    pair.client.send(&F.connect("device"));
-    pair.client.take().await;
-    let summary = pair.end().await;
-    assert_eq!(
-        summary.session.as_ref().map(|session| session.client_id()),
-        Some("device")
-    );
-    assert_eq!(summary.peer.to_string(), "unix");
-    assert_eq!(summary.connack, Some(ReasonCode::SERVER_UNAVAILABLE));
-    assert_eq!(
-        (summary.to_server.packets, summary.to_client.packets),
-        (1, 0)
-    );
-    let counts = counting.0.lock().expect("not poisoned");
-    assert_eq!(
-        counts.connacks,
-        [(
-            Some("device".to_owned()),
-            Version::V5,
-            ReasonCode::SERVER_UNAVAILABLE
-        )]
-    );
-    assert_eq!(of(&counts.batches[0].packets, Kind::Connect), 1);
+    for choice in UNREACHABLE {
+        let counting = Counting::default();
+        let pair = Setup::new()
+            .when_unreachable(choice)
+            .recorder(Arc::new(counting.clone()))
+            .dial(crate::support::pair::Dial::Refuse)
+            .start(crate::support::admit_all());
+        pair.client.send(&F.connect("device"));
+        pair.client.take().await;
+        let summary = pair.end().await;
+        assert_eq!(
+            summary.session.as_ref().map(|session| session.client_id()),
+            Some("device")
+        );
+        assert_eq!(summary.glimpse, None, "all of the CONNECT is known");
+        assert_eq!(summary.peer.to_string(), "unix");
+        // a CONNACK is reported and counted when the client gets one
+        let unavailable = ReasonCode::SERVER_UNAVAILABLE;
+        let told = match choice {
+            WhenUnreachable::Close => None,
+            WhenUnreachable::Connack => Some(unavailable),
+        };
+        assert_eq!((summary.connack, summary.reason_code), (told, unavailable));
+        assert_eq!(
+            (summary.to_server.packets, summary.to_client.packets),
+            (1, 0)
+        );
+        let counts = counting.0.lock().expect("not poisoned");
+        let connacks = told.map(|code| (Some("device".to_owned()), Version::V5, code));
+        assert_eq!(counts.connacks, connacks.into_iter().collect::<Vec<_>>());
+        assert_eq!(of(&counts.batches[0].packets, Kind::Connect), 1);
+    }
 }
 
 /// Notices of several layers: the one added last, which is the outermost, runs first.

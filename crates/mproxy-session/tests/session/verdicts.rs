@@ -5,14 +5,14 @@ use mproxy_codec::{
     Value, Version,
 };
 use mproxy_session::{
-    BoxError, CloseReason, Forward, Hooks, OnSubscribeLayer, Packet, PacketService, RefusedPublish,
-    Side, Tap, Verdict,
+    BoxError, CloseReason, Conformance, Forward, Hooks, OnSubscribeLayer, Packet, PacketService,
+    RefusedPublish, Side, Tap, Verdict,
 };
 use tower::{Layer, service_fn};
 
 use crate::support::frames::{ConnectParts, packet, properties};
 use crate::support::hooks::{Gate, Seen, by_topic};
-use crate::support::{Frames, Pair, Setup, admit, hex};
+use crate::support::{CONFORMANCES, Frames, Pair, Setup, admit, admit_all, hex};
 
 const VERSIONS: [Version; 3] = [Version::V31, Version::V311, Version::V5];
 const V3: [Version; 2] = [Version::V31, Version::V311];
@@ -286,8 +286,12 @@ fn by_filter() -> impl PacketService + Clone {
 }
 
 async fn filtered(version: Version) -> Pair {
+    filtered_with(version, Setup::new()).await
+}
+
+async fn filtered_with(version: Version, setup: Setup) -> Pair {
     let kinds = KindSet::SUBSCRIBE | KindSet::UNSUBSCRIBE;
-    Setup::new()
+    setup
         .connected(
             version,
             admit(move |_| Hooks::new(Tap::only(kinds, by_filter()), Tap::none())),
@@ -492,49 +496,87 @@ async fn a_refused_unsubscribe_is_answered() {
     }
 }
 
+/// An answer that cannot be merged is an error of the broker. One that has nothing to be merged with
+/// passes: how many codes it has is between the broker and the client, unless strict.
 #[tokio::test(start_paused = true)]
-async fn an_answer_with_the_wrong_number_of_codes_closes_both_sides() {
+async fn an_answer_with_the_wrong_number_of_codes_closes_both_sides_where_it_is_merged() {
     for version in VERSIONS {
         let f = Frames(version);
-        for codes in [&[1_u8][..], &[1, 1, 1]] {
-            let pair = filtered(version).await;
+        for (codes, conformance) in [&[1_u8][..], &[1, 1, 1]]
+            .into_iter()
+            .flat_map(|codes| CONFORMANCES.map(|it| (codes, it)))
+        {
+            let pair = filtered_with(version, Setup::new().conformance(conformance)).await;
             pair.client.send(&f.subscribe(5, &["a", "denied/1", "b"]));
             pair.broker.take().await;
             pair.broker.send(&f.suback(5, codes));
-            pair.client.expect_plain(&f.farewell(0x80)).await;
+            pair.client.expect(b"").await;
             assert!(pair.client.is_ended() && pair.broker.is_ended());
             assert_eq!(pair.end().await.reason, CloseReason::UpstreamProtocolError);
+
+            // all filters allowed, and no hooks at all
+            let setup = || Setup::new().conformance(conformance);
+            let allows = || {
+                let hook = OnSubscribeLayer::new(|_: Subscription<'_>| Ok(())).layer(Forward);
+                Hooks::new(Tap::only(KindSet::SUBSCRIBE, hook), Tap::none())
+            };
+            let tapped = setup().connected(version, admit(move |_| allows())).await;
+            let untapped = setup().connected(version, admit_all()).await;
+            for pair in [tapped, untapped] {
+                up!(pair, f.subscribe(5, &["a", "b"]) => f.subscribe(5, &["a", "b"]), NOTHING);
+                pair.broker.send(&f.suback(5, codes));
+                if conformance == Conformance::Tolerant {
+                    pair.client.expect(&f.suback(5, codes)).await;
+                    assert!(pair.is_running());
+                } else {
+                    pair.client.expect(b"").await;
+                    assert_eq!(pair.end().await.reason, CloseReason::UpstreamProtocolError);
+                }
+            }
         }
     }
 }
 
+/// A topic map that leaves a filter as it is, or gives it another name, has nothing to add to the
+/// codes and none to take away: the answer passes as it comes, whatever the number of its codes.
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_nobody_waits_for_is_dropped() {
+async fn an_answer_whose_codes_stay_as_they_are_is_not_merged() {
     for version in VERSIONS {
         let f = Frames(version);
-        let pair = filtered(version).await;
-        pair.client.send(&f.subscribe(5, &["denied/1", "a"]));
-        pair.broker.take().await;
-        down!(pair, f.suback(6, &[1]) => NOTHING, NOTHING);
-        let codes: &[u8] = if version.is_v5() { &[0] } else { &[] };
-        down!(pair, f.unsuback(5, codes) => NOTHING, NOTHING);
-        down!(pair, f.suback(5, &[1]) => f.suback(5, &[refused(version), 1]), NOTHING);
-        down!(pair, f.suback(5, &[1]) => NOTHING, NOTHING);
+        for (asked, mapped) in [("a", "a"), ("from/a", "to/a")] {
+            let pair = filtered(version).await;
+            let (asked, mapped) = ([asked, "b"], [mapped, "b"]);
+            up!(pair, f.subscribe(5, &asked) => f.subscribe(5, &mapped), NOTHING);
+            down!(pair, f.suback(5, &[1]) => f.suback(5, &[1]), NOTHING);
+            assert!(pair.is_running());
+        }
     }
 }
 
-/// Two requests under one identifier cannot both be answered: the newer one does not win.
+/// What a broker answers to nothing that is known, a repeated request of an earlier connection for
+/// one, is between it and the client. It used to be dropped.
 #[tokio::test(start_paused = true)]
-async fn an_identifier_in_use_by_a_request_is_an_error_of_the_client() {
-    for version in VERSIONS {
+async fn an_answer_to_no_known_request_passes() {
+    for (version, conformance) in VERSIONS
+        .into_iter()
+        .flat_map(|version| CONFORMANCES.map(|it| (version, it)))
+    {
         let f = Frames(version);
-        let pair = filtered(version).await;
-        pair.client.send(&f.subscribe(5, &["a"]));
-        pair.broker.expect(&f.subscribe(5, &["a"])).await;
-        pair.client.send(&f.unsubscribe(5, &["a"]));
-        pair.broker.expect(&NOTHING).await;
-        pair.client.expect_plain(&f.farewell(0x82)).await;
-        assert_eq!(pair.end().await.reason, CloseReason::ProtocolError);
+        let codes: &[u8] = if version.is_v5() { &[0] } else { &[] };
+        let setup = || Setup::new().conformance(conformance);
+        let pair = filtered_with(version, setup()).await;
+        pair.client.send(&f.subscribe(5, &["denied/1", "a"]));
+        pair.broker.take().await;
+        down!(pair, f.suback(6, &[1]) => f.suback(6, &[1]), NOTHING);
+        down!(pair, f.unsuback(5, codes) => f.unsuback(5, codes), NOTHING);
+        down!(pair, f.suback(5, &[1]) => f.suback(5, &[refused(version), 1]), NOTHING);
+        down!(pair, f.suback(5, &[1]) => f.suback(5, &[1]), NOTHING);
+        assert!(pair.is_running());
+
+        let pair = setup().connected(version, admit_all()).await;
+        down!(pair, f.suback(6, &[1]) => f.suback(6, &[1]), NOTHING);
+        down!(pair, f.unsuback(5, codes) => f.unsuback(5, codes), NOTHING);
+        assert!(pair.is_running());
     }
 }
 

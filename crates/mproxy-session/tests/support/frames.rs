@@ -121,8 +121,7 @@ impl Frames {
         packet(0x10, &body)
     }
 
-    /// CONNACK of success, as a broker sends it. That of MQTT 5.0 names a Maximum Packet Size below
-    /// the proxy's own, so that it is forwarded unchanged.
+    /// CONNACK of success, as a broker sends it. That of MQTT 5.0 names a Maximum Packet Size: 512 KiB.
     pub fn connack(self) -> Vec<u8> {
         self.connack_with(
             0,

@@ -14,10 +14,18 @@ pub mod recording;
 
 use std::time::Duration;
 
+use mproxy_session::{Conformance, WhenUnreachable};
+
 #[allow(unused_imports)] // as above
 pub use self::frames::{Frames, hex};
 #[allow(unused_imports)] // as above
 pub use self::pair::{Pair, Setup, admit, admit_all};
+
+/// Every value of the key `conformance`.
+pub const CONFORMANCES: [Conformance; 2] = [Conformance::Tolerant, Conformance::Strict];
+
+/// Every value of the key `when_unreachable`.
+pub const UNREACHABLE: [WhenUnreachable; 2] = [WhenUnreachable::Close, WhenUnreachable::Connack];
 
 /// Returns when every other task of the runtime waits.
 pub async fn settle() {

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mproxy_codec::Version;
 use mproxy_session::{
-    Admission, BoxError, Connect, Control, Forward, Hooks, Limits, NewHooks, PacketService, Peer,
-    Recorder, Session, SessionInfo, Summary, new_hooks,
+    Admission, BoxError, Conformance, Connect, Control, Forward, Hooks, Limits, NewHooks,
+    PacketService, Peer, Recorder, Session, SessionInfo, Summary, WhenUnreachable, new_hooks,
 };
 use tokio::task::JoinHandle;
 use tower_service::Service;
@@ -43,6 +43,19 @@ impl Setup {
     pub fn limits(mut self, set: impl FnOnce(&mut Limits)) -> Self {
         set(&mut self.limits);
         self
+    }
+
+    /// The standard to the letter.
+    pub fn strict(self) -> Self {
+        self.conformance(Conformance::Strict)
+    }
+
+    pub fn conformance(self, conformance: Conformance) -> Self {
+        self.limits(|limits| limits.conformance = conformance)
+    }
+
+    pub fn when_unreachable(self, choice: WhenUnreachable) -> Self {
+        self.limits(|limits| limits.when_unreachable = choice)
     }
 
     pub fn recorder(mut self, recorder: Arc<dyn Recorder>) -> Self {

@@ -19,7 +19,7 @@ pub(crate) struct UpstreamFile {
     pub(crate) connect_timeout: Setting<Duration>,
     /// From CONNECT forwarded to CONNACK received. A broker that accepts connections and
     /// says nothing is down, too.
-    #[schemars(extend("default" = "10s"))]
+    #[schemars(extend("default" = "30s"))]
     pub(crate) connack_timeout: Setting<Duration>,
     /// Send small packets at once.
     #[schemars(extend("default" = true))]

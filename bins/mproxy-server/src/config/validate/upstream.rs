@@ -41,7 +41,7 @@ fn upstream(cx: &mut Context, name: &str, file: &UpstreamFile) -> Upstream {
         name: name.to_owned(),
         address: cx.value(&file.address, local),
         connect_timeout: cx.checked(&file.connect_timeout, seconds(5), bounds::timeout),
-        connack_timeout: cx.checked(&file.connack_timeout, seconds(10), bounds::timeout),
+        connack_timeout: cx.checked(&file.connack_timeout, seconds(30), bounds::timeout),
         tcp_nodelay: cx.value(&file.tcp_nodelay, true),
         tcp_keepalive: Some(keepalive).filter(|it| !it.is_zero()),
         when_unreachable: cx.value(&file.when_unreachable, WhenUnreachable::Close),

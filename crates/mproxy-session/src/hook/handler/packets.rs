@@ -139,7 +139,9 @@ async fn notify<H: Handler>(handler: &H, session: &SessionInfo, packet: &Packet,
             } else {
                 Kind::Unsubscribe
             };
-            let filters = shared.take((request, suback.packet_id));
+            let Some(filters) = shared.take((request, suback.packet_id)) else {
+                return;
+            };
             // an UNSUBACK before MQTT 5.0 has no codes: all is well
             let codes = suback.codes.iter().copied().map(ReasonCode::new);
             let codes: Vec<_> = filters

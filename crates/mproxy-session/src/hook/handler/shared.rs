@@ -1,6 +1,6 @@
 //! What a handler's services of both directions know of one session.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -16,8 +16,9 @@ pub(super) type Request = (Kind, u16);
 pub(super) struct Shared {
     /// The broker accepted the client, and the handler was told.
     connected: AtomicBool,
-    /// Requests of the client that wait for their SUBACK or UNSUBACK.
-    requests: Mutex<HashMap<Request, Vec<String>>>,
+    /// Filters of the client's requests that wait for their SUBACK or UNSUBACK: the oldest first,
+    /// for a client may use an identifier again before it is answered.
+    requests: Mutex<HashMap<Request, VecDeque<Vec<String>>>>,
 }
 
 impl Shared {
@@ -32,23 +33,39 @@ impl Shared {
     /// Remembers the filters of a request until it is answered.
     pub(super) fn remember(&self, packet: &Packet) {
         if let Some(request) = request_of(packet) {
-            self.requests().insert(request, packet.requested_filters());
+            let mut requests = self.requests();
+            let waiting = requests.entry(request).or_default();
+            waiting.push_back(packet.requested_filters());
         }
     }
 
-    /// Returns the filters of a request, once.
-    pub(super) fn take(&self, request: Request) -> Vec<String> {
-        self.requests().remove(&request).unwrap_or_default()
+    /// Returns the filters of the oldest request, once; `None` for an answer that nobody asked for.
+    pub(super) fn take(&self, request: Request) -> Option<Vec<String>> {
+        self.remove(request, VecDeque::pop_front)
     }
 
-    /// No answer of the broker will come for it.
+    /// No answer of the broker will come for the request that was remembered last.
     pub(super) fn forget(&self, request: Option<Request>) {
         if let Some(request) = request {
-            self.requests().remove(&request);
+            self.remove(request, VecDeque::pop_back);
         }
     }
 
-    fn requests(&self) -> MutexGuard<'_, HashMap<Request, Vec<String>>> {
+    fn remove(
+        &self,
+        request: Request,
+        pop: impl FnOnce(&mut VecDeque<Vec<String>>) -> Option<Vec<String>>,
+    ) -> Option<Vec<String>> {
+        let mut requests = self.requests();
+        let waiting = requests.get_mut(&request)?;
+        let filters = pop(waiting);
+        if waiting.is_empty() {
+            requests.remove(&request);
+        }
+        filters
+    }
+
+    fn requests(&self) -> MutexGuard<'_, HashMap<Request, VecDeque<Vec<String>>>> {
         // nothing panics while the lock is held, and the map stays valid if something does
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,0 +1,49 @@
+//! Publications of a client that wait for an answer, where the proxy holds it to the broker's Receive
+//! Maximum (MQTT 5.0, section 3.2.2.3.3).
+
+use std::collections::BTreeSet;
+
+use mproxy_codec::{Direction, PublishLayout};
+
+use crate::error::{End, Violation};
+
+/// The packet identifiers of publications above QoS 0 that wait for an answer.
+#[derive(Debug)]
+pub(crate) struct Flights {
+    maximum: u16,
+    waiting: BTreeSet<u16>,
+}
+
+impl Flights {
+    /// None waits, and so many may.
+    pub(crate) const fn new(maximum: u16) -> Self {
+        Self {
+            maximum,
+            waiting: BTreeSet::new(),
+        }
+    }
+
+    /// Counts a PUBLISH, unless it repeats one that waits.
+    ///
+    /// # Errors
+    /// It is one too many [MQTT-3.3.4-7].
+    #[cold]
+    pub(crate) fn begin(&mut self, layout: &PublishLayout) -> Result<(), End> {
+        if let Some(id) = layout.packet_id() {
+            self.waiting.insert(id);
+        }
+        if self.waiting.len() > usize::from(self.maximum) {
+            return Err(End::violation(
+                Direction::ToServer,
+                Violation::ReceiveMaximum,
+            ));
+        }
+        Ok(())
+    }
+
+    /// A PUBLISH is answered. An answer to a PUBREL of an earlier connection counts for nothing
+    /// (section 4.9).
+    pub(crate) fn end(&mut self, packet_id: u16) {
+        self.waiting.remove(&packet_id);
+    }
+}
