@@ -7,64 +7,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use mproxy_admin::{Reason, RefuseReason, Side};
-use mproxy_session::{
-    CloseReason, Control, Hooks, Limits, Peer, Session, Summary, UpgradeRequest, new_hooks,
-};
-use mproxy_transport::{
-    Accepted, ClientAddr, Stream, WsError, WsOptions, WsRequest, accept_websocket,
-};
+use mproxy_session::{Control, Hooks, Peer, Session, Summary, UpgradeRequest, new_hooks};
+use mproxy_transport::{Accepted, Stream, WsError, WsRequest, accept_websocket};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::compose::Composed;
-use super::gate::{Gate, LineBudget, Pass, Refused};
 use super::handshake;
 use super::recorder::{ConnectionRecorder, WorkerRecorder};
-use super::remedy::remedy;
-use super::upstream::Upstream;
-
-/// What all connections of a listener share.
-#[derive(Debug)]
-pub(crate) struct Service {
-    pub(crate) name: Arc<str>,
-    /// `Some` for a WebSocket listener.
-    pub(crate) websocket: Option<WsOptions>,
-    pub(crate) chain: Composed,
-    pub(crate) limits: Arc<Limits>,
-    pub(crate) upstream: Arc<Upstream>,
-    pub(crate) gate: Gate,
-    pub(crate) metrics: mproxy_admin::ListenerMetrics,
-    pub(crate) refusals: LineBudget,
-    pub(crate) failures: LineBudget,
-}
+use super::service::Service;
 
 impl Service {
-    /// Lets an accepted connection in, or closes it at once.
-    pub(crate) fn admit(&self, client: &ClientAddr) -> Option<Pass> {
-        match self.gate.enter(client.ip()) {
-            Ok(pass) => Some(pass),
-            Err(Refused { limit, value, rate }) => {
-                let reason = limit.reason();
-                self.metrics.accepted().refused(reason);
-                if let Some(suppressed) = self.refusals.line() {
-                    tracing::warn!(
-                        target: "mproxy::listener",
-                        event = "refuse",
-                        listener = &*self.name,
-                        peer = client.socket_addr().map(tracing::field::display),
-                        reason = reason.as_str(),
-                        detail = rate.map(tracing::field::display),
-                        limit = limit.key(&self.name),
-                        value,
-                        remedy = limit.remedy(),
-                        suppressed = (suppressed > 0).then_some(suppressed),
-                        "connection refused: a limit is reached"
-                    );
-                }
-                None
-            }
-        }
-    }
-
     /// Serves a connection until it is closed.
     pub(crate) fn serve(
         self: Arc<Self>,
@@ -202,95 +153,6 @@ impl Service {
             }
         }
     }
-
-    /// One line about the end of a connection: who, why, and what to do about it.
-    ///
-    /// An access log reports the clients that its chain has seen. Those that were turned away before
-    /// are reported here in any case, and so is every failure.
-    fn report(&self, summary: &Summary) {
-        let unseen = summary.session.is_none();
-        if is_probe(summary) {
-            tracing::debug!(
-                target: "mproxy::session",
-                listener = &*summary.peer.listener,
-                peer = %summary.peer,
-                reason = summary.reason.as_str(),
-                "connection without a byte"
-            );
-            return;
-        }
-        let remedy = remedy(summary);
-        let is_failure = remedy.is_some();
-        if self.chain.has_access_log && !is_failure && !unseen {
-            return;
-        }
-        let mut suppressed = 0;
-        if is_failure {
-            match self.failures.line() {
-                Some(count) => suppressed = count,
-                None => return,
-            }
-        }
-        let glimpse = summary.glimpse.as_deref();
-        let session = summary.session.as_ref();
-        let client_id = session.map(|session| session.client_id());
-        let username = session.and_then(|session| session.user_name());
-        // the form of a refusal is not the version of a client that nobody understands
-        let level = glimpse.and_then(|it| it.level);
-        let version = summary
-            .version
-            .filter(|version| level.is_none_or(|level| level & 0x7f == version.level()));
-        let (event, message) = if summary.established() {
-            ("disconnect", "client disconnected")
-        } else if unseen && is_failure {
-            ("refuse", "connection refused")
-        } else {
-            ("refuse", "connection closed")
-        };
-        macro_rules! line {
-            ($level:ident, $message:expr) => {
-                tracing::$level!(
-                    target: "mproxy::session",
-                    event,
-                    listener = &*summary.peer.listener,
-                    peer = %summary.peer,
-                    client_id = client_id.or(glimpse.and_then(|it| it.client_id.as_deref())),
-                    username = username.or(glimpse.and_then(|it| it.user_name.as_deref())),
-                    version = version.map(|version| version.as_str()),
-                    protocol_level = level.map(|level| format!("{level:#04x}")),
-                    field = glimpse.and_then(|it| it.field),
-                    side = summary.side.as_str(),
-                    reason = summary.reason.as_str(),
-                    reason_code = summary.reason_code.as_str(),
-                    detail = summary.detail.as_deref(),
-                    remedy,
-                    duration_s = summary.duration.as_secs_f64(),
-                    packets_to_server = summary.to_server.packets,
-                    packets_to_client = summary.to_client.packets,
-                    bytes_to_server = summary.to_server.bytes,
-                    bytes_to_client = summary.to_client.bytes,
-                    denied = summary.to_server.denied + summary.to_client.denied,
-                    upstream = &*self.upstream.name,
-                    suppressed = (suppressed > 0).then_some(suppressed),
-                    "{}", $message
-                )
-            };
-        }
-        if is_failure {
-            line!(warn, message)
-        } else {
-            line!(info, message)
-        }
-    }
-}
-
-/// A connection on which nothing came: the check of a load balancer, mostly.
-fn is_probe(summary: &Summary) -> bool {
-    let by_itself = matches!(
-        summary.reason,
-        CloseReason::Eof | CloseReason::Reset | CloseReason::ConnectTimeout
-    );
-    by_itself && summary.session.is_none() && summary.to_server.bytes == 0
 }
 
 /// Why an accepted connection got no session.

@@ -14,7 +14,9 @@ mod handshake;
 mod link;
 mod recorder;
 mod remedy;
+mod report;
 mod server;
+mod service;
 mod upstream;
 mod worker;
 

@@ -9,7 +9,7 @@ use mproxy_admin::{
 use mproxy_codec::{self as codec, ReasonCode};
 use mproxy_session::{self as session, Batch, CloseReason, Recorder, SessionInfo, Summary};
 
-use super::connection::Service;
+use super::service::Service;
 
 /// What all sessions of a worker share.
 #[derive(Debug)]

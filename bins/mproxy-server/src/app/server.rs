@@ -18,9 +18,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::compose::compose;
-use super::connection::Service;
 use super::gate::{Gate, LineBudget, Slots};
 use super::recorder::WorkerRecorder;
+use super::service::Service;
 use super::upstream::Upstream;
 use super::worker::{Entrance, Workers};
 use crate::config::{self, Bind, Config, DrainNotice, DrainWills, MqttVersion, Transport};

@@ -17,8 +17,8 @@ use mproxy_transport::{Accepted, Listener};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::Service;
 use super::recorder::WorkerRecorder;
+use super::service::Service;
 
 /// How many connections more than the idlest worker one may have before it hands new ones over.
 /// Handing over costs a wake-up of another thread; a difference this small costs less.

@@ -1,0 +1,54 @@
+//! What a listener is made of, for the connections that it accepts.
+
+use std::sync::Arc;
+
+use mproxy_session::Limits;
+use mproxy_transport::{ClientAddr, WsOptions};
+
+use super::compose::Composed;
+use super::gate::{Gate, LineBudget, Pass, Refused};
+use super::upstream::Upstream;
+
+/// What all connections of a listener share.
+#[derive(Debug)]
+pub(crate) struct Service {
+    pub(crate) name: Arc<str>,
+    /// `Some` for a WebSocket listener.
+    pub(crate) websocket: Option<WsOptions>,
+    pub(crate) chain: Composed,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) upstream: Arc<Upstream>,
+    pub(crate) gate: Gate,
+    pub(crate) metrics: mproxy_admin::ListenerMetrics,
+    pub(crate) refusals: LineBudget,
+    pub(crate) failures: LineBudget,
+}
+
+impl Service {
+    /// Lets an accepted connection in, or closes it at once.
+    pub(crate) fn admit(&self, client: &ClientAddr) -> Option<Pass> {
+        match self.gate.enter(client.ip()) {
+            Ok(pass) => Some(pass),
+            Err(Refused { limit, value, rate }) => {
+                let reason = limit.reason();
+                self.metrics.accepted().refused(reason);
+                if let Some(suppressed) = self.refusals.line() {
+                    tracing::warn!(
+                        target: "mproxy::listener",
+                        event = "refuse",
+                        listener = &*self.name,
+                        peer = client.socket_addr().map(tracing::field::display),
+                        reason = reason.as_str(),
+                        detail = rate.map(tracing::field::display),
+                        limit = limit.key(&self.name),
+                        value,
+                        remedy = limit.remedy(),
+                        suppressed = (suppressed > 0).then_some(suppressed),
+                        "connection refused: a limit is reached"
+                    );
+                }
+                None
+            }
+        }
+    }
+}
