@@ -10,9 +10,11 @@ use mproxy_tests::wire::Version;
 use crate::catalogue::{ELSEWHERE, RULES};
 
 /// Declares the tests of a module and registers them: `name [rules] in versions;`, where versions
-/// are `all`, `v3`, `v5` or a list. Each name is that of a function that takes the version.
+/// are `all`, `v3`, `v5` or a list. Each name is that of a function that takes the version. Each is
+/// run with both values of the key `conformance`, which [`Ground`](crate::ground::Ground) sets.
+/// `by [keys]` behind the versions names the other keys of which the test tries every value.
 macro_rules! tests {
-    ($($name:ident [$($rule:ident)+] in $versions:tt;)+) => {
+    ($($name:ident [$($rule:ident)+] in $versions:tt $(by [$($key:ident)+])?;)+) => {
         /// The tests of this module.
         pub(crate) const TESTS: &[crate::registry::Registered] = &[$(
             crate::registry::Registered {
@@ -20,6 +22,8 @@ macro_rules! tests {
                 name: stringify!($name),
                 rules: &[$(stringify!($rule)),+],
                 versions: tests!(@versions $versions),
+                keys: &[$($(stringify!($key)),+)?],
+                source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../", file!())),
             }
         ),+];
         $(mod $name {
@@ -41,13 +45,21 @@ macro_rules! tests {
     (@nest $name:ident [] v3) => { tests!(@nest $name [] [v31 v311]); };
     (@nest $name:ident [] v5) => { tests!(@nest $name [] [v5]); };
     (@nest $name:ident [] [$($version:ident)+]) => {
-        $(
-            #[tokio::test]
-            async fn $version() {
-                let version = crate::registry::version(stringify!($version));
-                $name(version).await;
-            }
-        )+
+        tests!(@run $name tolerant Tolerant [$($version)+]);
+        tests!(@run $name strict Strict [$($version)+]);
+    };
+    (@run $name:ident $conformance:ident $value:ident [$($version:ident)+]) => {
+        mod $conformance {
+            use super::*;
+            $(
+                #[tokio::test]
+                async fn $version() {
+                    crate::ground::Conformance::$value.choose();
+                    let version = crate::registry::version(stringify!($version));
+                    $name(version).await;
+                }
+            )+
+        }
     };
 }
 
@@ -58,6 +70,10 @@ pub(crate) struct Registered {
     pub(crate) name: &'static str,
     pub(crate) rules: &'static [&'static str],
     pub(crate) versions: &'static [&'static str],
+    /// Keys of which it tries every value, beside `conformance`.
+    pub(crate) keys: &'static [&'static str],
+    /// The file that it is in.
+    pub(crate) source: &'static str,
 }
 
 impl Registered {
@@ -173,6 +189,22 @@ fn every_rule_is_tested() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// A test that says that it tries every value of a key uses the key by its name.
+#[test]
+fn keys_are_used_where_they_are_named() {
+    for test in MODULES.into_iter().flatten() {
+        let name = format!("fn {}(", test.name);
+        let (_, body) = test.source.split_once(&name).expect("the function");
+        let body = body.split("\n}\n").next().unwrap_or_default();
+        for key in test.keys {
+            // `WhenUnreachable` sets the key of its name
+            let has_type = *key == "when_unreachable" && body.contains("WhenUnreachable::BOTH");
+            let named = body.contains(key) || *key == "drain_notice" && body.contains("NOTICES");
+            assert!(named || has_type, "{} does not set {key}", test.path());
+        }
+    }
 }
 
 /// Rules that only a library can be held to are tested in its crate: the tests must be there.
