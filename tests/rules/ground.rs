@@ -324,8 +324,8 @@ pub(crate) fn both_close(client: Link, server: Link) -> impl Future<Output = ()>
     let client = client.closed();
     let server = server.closed();
     async move {
-        client.await;
-        server.await;
+        // behind a goodbye, the proxy waits for the broker to close first
+        tokio::join!(client, server);
     }
 }
 
