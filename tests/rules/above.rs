@@ -54,7 +54,7 @@ pub(crate) const CHOICES: &[Choice] = &[
     },
     Choice {
         name: "T4",
-        what: "a side is silent within a packet, or does not read",
+        what: "a side is silent within a packet",
         default: "closed without a word",
         key: CONFORMANCE,
         other: "`\"strict\"`: DISCONNECT 0x80 to a client of 5.0",

@@ -43,6 +43,7 @@ tests! {
     a_keep_alive_of_its_own_is_told_and_enforced [r39] in v5;
     a_keep_alive_of_its_own_is_enforced [r39] in v3;
     a_keep_alive_of_the_client_is_the_brokers_to_judge [r39] in all;
+    a_client_that_its_broker_forgot_ends_half_a_minute_later [r39] in v5;
     connect_has_a_time [r40] in all;
     connack_and_packets_have_a_time [r40] in all by [when_unreachable];
     a_packet_that_drips_in_has_a_time [r40] in all;
@@ -844,6 +845,24 @@ async fn a_keep_alive_of_the_client_is_the_brokers_to_judge(version: Version) {
             link.closed().await;
         }
     }
+}
+
+/// A broker that judges nothing must not keep a vanished client for ever.
+async fn a_client_that_its_broker_forgot_ends_half_a_minute_later(version: Version) {
+    if strict() {
+        return; // it ends at 1.5 times its keep alive: see above
+    }
+    let ground = Ground::new().await;
+    let hello = client(version).keep_alive(1);
+    let answer = connack(version, 0);
+    let (link, server, _) = ground.open("mqtt", &hello, &answer).await;
+    let since = Instant::now();
+    let mut ticks = interval(Duration::from_secs(25));
+    ticks.tick().await;
+    ticks.tick().await;
+    both_close(link, server).await;
+    let waited = since.elapsed();
+    assert!((31_400..40_000).contains(&waited.as_millis()), "{waited:?}");
 }
 
 /// Before, there is none: it happens.

@@ -404,7 +404,9 @@ fn choices(table: &mut String) {
     );
     for choice in CHOICES {
         let rules: Vec<_> = choice.rules.iter().map(|rule| format!("R{rule}")).collect();
-        let key = choice.key.map_or("-".to_owned(), |key| format!("`{key}`"));
+        let key = choice
+            .key
+            .map_or_else(|| "-".to_owned(), |key| format!("`{key}`"));
         let other = if choice.other.is_empty() {
             "-"
         } else {
