@@ -4,17 +4,20 @@ use mproxy_tests::wire::{
     Connect, DISCONNECT, PINGREQ, Publish, Version, connack, field, frame, properties,
 };
 
-use crate::ground::{Ground, both_end, client, down, fence, sent_away, turned_away, up};
+use crate::ground::{
+    Ground, WhenUnreachable, both_close, both_end, client, down, fence, sent_away, strict,
+    turned_away, up,
+};
 use crate::packets::accepted;
 
 tests! {
     authentication_passes_both_ways [r120] in v5;
     nothing_else_comes_before_connack [r120] in v5;
-    without_a_method_there_is_no_authentication [r121] in v5;
-    the_method_is_the_same_everywhere [r122] in v5;
+    without_a_method_there_is_no_authentication [r121] in v5 by [when_unreachable];
+    the_method_is_the_same_everywhere [r122] in v5 by [when_unreachable];
     a_new_authentication_passes [r123] in v5;
     a_new_authentication_is_refused_where_hooks_would_miss_it [r123] in v5;
-    codes_have_a_direction [r124] in v5;
+    codes_have_a_direction [r124] in v5 by [when_unreachable];
 }
 
 /// An Authentication Method with data.
@@ -93,25 +96,33 @@ async fn nothing_else_comes_before_connack(version: Version) {
 }
 
 async fn without_a_method_there_is_no_authentication(version: Version) {
-    let ground = Ground::new().await;
-    for listener in HERE {
-        for auth in [auth(0x18, "m"), auth(0x19, "m"), vec![0xf0, 0]] {
-            let (mut link, server) = ground.pair(listener, version).await;
-            link.send(&auth).await;
-            both_end(link, server, &[0x82]).await;
-            let (link, mut server) = ground.pair(listener, version).await;
-            server.send(&auth).await;
-            both_end(link, server, &[0x80]).await;
-            let (link, mut server) = ground.asked(listener, &client(version)).await;
-            server.send(&auth).await;
-            turned_away(link, None, &[0x88]).await;
-            server.closed().await;
+    for value in WhenUnreachable::BOTH {
+        let ground = Ground::when_unreachable(value).await;
+        for listener in HERE {
+            for auth in [auth(0x18, "m"), auth(0x19, "m"), vec![0xf0, 0]] {
+                let (mut link, server) = ground.pair(listener, version).await;
+                link.send(&auth).await;
+                both_end(link, server, &[0x82]).await;
+                let (link, mut server) = ground.pair(listener, version).await;
+                server.send(&auth).await;
+                both_close(link, server).await;
+                let (link, mut server) = ground.asked(listener, &client(version)).await;
+                server.send(&auth).await;
+                value.unavailable(link).await;
+                server.closed().await;
+            }
         }
     }
 }
 
 async fn the_method_is_the_same_everywhere(_: Version) {
-    let ground = Ground::new().await;
+    for value in WhenUnreachable::BOTH {
+        let ground = Ground::when_unreachable(value).await;
+        the_method_is_the_same_before(&ground, value).await;
+    }
+}
+
+async fn the_method_is_the_same_before(ground: &Ground, value: WhenUnreachable) {
     for listener in ["mqtt", "acl"] {
         // the client's fault
         let (mut link, mut server) = ground.asked(listener, &hello("m")).await;
@@ -123,14 +134,23 @@ async fn the_method_is_the_same_everywhere(_: Version) {
         for answer in [auth(0x18, "other"), accepted(&block("other", b""))] {
             let (link, mut server) = ground.asked(listener, &hello("m")).await;
             server.send(&answer).await;
-            turned_away(link, None, &[0x88, 0x80]).await;
+            value.unavailable(link).await;
             server.closed().await;
         }
         // a method nobody asked for
         let (link, mut server) = ground.asked(listener, &client(Version::V5)).await;
         server.send(&accepted(&block("m", b""))).await;
-        turned_away(link, None, &[0x88, 0x80]).await;
+        value.unavailable(link).await;
         server.closed().await;
+        // none at the end, though it is the same: the client may judge that
+        let (mut link, mut server) = ground.asked(listener, &hello("m")).await;
+        server.send(&accepted(&[])).await;
+        if strict() {
+            value.unavailable(link).await;
+        } else {
+            link.expect(&accepted(&[])).await;
+            fence(&mut link, &mut server).await;
+        }
     }
     // later
     let answer = accepted(&block("m", b""));
@@ -140,7 +160,7 @@ async fn the_method_is_the_same_everywhere(_: Version) {
     let (mut link, mut server, _) = ground.open("mqtt", &hello("m"), &answer).await;
     up(&mut link, &mut server, &auth(0x19, "m"), &auth(0x19, "m")).await;
     server.send(&auth(0x18, "other")).await;
-    both_end(link, server, &[0x80]).await;
+    both_close(link, server).await;
 }
 
 async fn a_new_authentication_passes(version: Version) {
@@ -175,7 +195,13 @@ async fn a_new_authentication_is_refused_where_hooks_would_miss_it(_: Version) {
 }
 
 async fn codes_have_a_direction(_: Version) {
-    let ground = Ground::new().await;
+    for value in WhenUnreachable::BOTH {
+        let ground = Ground::when_unreachable(value).await;
+        codes_have_a_direction_before(&ground, value).await;
+    }
+}
+
+async fn codes_have_a_direction_before(ground: &Ground, value: WhenUnreachable) {
     for listener in ["mqtt", "acl"] {
         for code in [0x00, 0x01, 0x17, 0x1a, 0x80, 0x87, 0xff] {
             let (mut link, mut server) = ground.asked(listener, &hello("m")).await;
@@ -187,12 +213,12 @@ async fn codes_have_a_direction(_: Version) {
         for code in [0x19, 0x01, 0x17, 0x80, 0x87, 0xff] {
             let (link, mut server) = ground.asked(listener, &hello("m")).await;
             server.send(&auth(code, "m")).await;
-            turned_away(link, None, &[0x88]).await;
+            value.unavailable(link).await;
             server.closed().await;
             let answer = accepted(&block("m", b""));
             let (link, mut server, _) = ground.open(listener, &hello("m"), &answer).await;
             server.send(&auth(code, "m")).await;
-            both_end(link, server, &[0x80]).await;
+            both_close(link, server).await;
         }
     }
 }

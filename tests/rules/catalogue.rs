@@ -56,7 +56,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule(
         4,
         ALL,
-        "refuses wrong reserved flags; DUP of a repeated PUBREL, SUBSCRIBE or UNSUBSCRIBE of 3.1 is not forwarded",
+        "refuses wrong reserved flags; those that 3.1 does not use are put right, or refused by a strict proxy, and DUP of a repeated PUBREL, SUBSCRIBE or UNSUBSCRIBE of 3.1 is not forwarded",
     ),
     rule(
         5,
@@ -155,12 +155,12 @@ pub(crate) const RULES: &[Rule] = &[
     rule(
         26,
         ALL,
-        "never says that there is a session together with a refusal, nor lets the broker do so",
+        "never says that there is a session together with a refusal; that of a broker is cleared, or the broker is of no use to a strict proxy",
     ),
     rule(
         27,
         ALL,
-        "answers in the format of the client's version; versions that are not served are told so, other protocols are not answered",
+        "answers in the format of the client's version, and later ones in that of 5.0; versions that are not served are told so, other protocols are not answered; bridges are clients, or refused where that is wanted",
     ),
     rule(
         28,
@@ -195,7 +195,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule(
         34,
         ALL,
-        "closes the broker's side without DISCONNECT when it ends a session; when it is stopped, as configured",
+        "closes the broker's side without DISCONNECT when it ends a session; when it is stopped, both sides as configured",
     ),
     rule(
         35,
@@ -220,7 +220,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule(
         39,
         ALL,
-        "keeps a keep alive of its own: told to the client (5.0), or enforced (3.x)",
+        "keeps a keep alive of its own, told to the client (5.0) or enforced (3.x); the client's own is the broker's to judge, or a strict proxy's",
     ),
     rule(
         40,
@@ -231,7 +231,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule(
         41,
         ALL,
-        "refuses connect flags that are reserved or contradict each other",
+        "refuses connect flags that are reserved or contradict each other; will flags without a will are put right in 3.1, or refused by a strict proxy",
     ),
     rule(
         42,
@@ -261,7 +261,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule(
         47,
         ALL,
-        "passes clean start, session expiry and session present unchanged; DISCONNECT cannot raise an expiry of 0",
+        "passes clean start, session expiry and session present unchanged, but for a session that a client asked not to have; DISCONNECT cannot raise an expiry of 0",
     ),
     rule(
         48,
@@ -307,7 +307,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule(
         57,
         V5,
-        "understands an old broker that answers in the format of 3.1.1",
+        "passes the refusal of an old broker that answers in the format of 3.1.1",
     ),
     rule(
         58,
@@ -323,7 +323,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule(
         60,
         ALL,
-        "refuses QoS 3, DUP with QoS 0 (not defined in 3.1), and packet identifiers that are 0 or missing",
+        "refuses QoS 3 and packet identifiers that are 0 or missing; clears DUP with QoS 0, or refuses it if strict",
     ),
     rule(
         61,
@@ -366,7 +366,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule(
         71,
         V5,
-        "enforces the Receive Maximum that the client was told",
+        "leaves the Receive Maximum that the client was told to the broker, or enforces it where that is wanted",
     ),
     rule(
         72,
@@ -435,7 +435,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule(
         87,
         V5,
-        "bounds its tables of aliases in number and in bytes",
+        "bounds its tables of aliases in number and in bytes; where nobody looks at messages it keeps none",
     ),
     rule(88, V5, "forgets aliases with their connection"),
     rule(
@@ -473,7 +473,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule(
         96,
         ALL,
-        "refuses an identifier that is in use, bounds what waits for an answer, and drops answers that nobody waits for",
+        "forwards requests whose identifier is in use and answers them in order; bounds what waits for an answer by not reading",
     ),
     rule(
         97,
@@ -521,7 +521,11 @@ pub(crate) const RULES: &[Rule] = &[
         "acknowledges a delivery in the client's name that it drops, to the end of the exchange",
     ),
     rule(109, ALL, "keeps the broker's packet identifiers"),
-    rule(110, ALL, "passes DUP and RETAIN as they came"),
+    rule(
+        110,
+        ALL,
+        "passes DUP and RETAIN as they came, but for DUP with QoS 0",
+    ),
     rule(
         111,
         ALL,
@@ -542,7 +546,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule(
         115,
         V5,
-        "delivers nothing larger than the client takes, also after expanding an alias; it is acknowledged instead",
+        "delivers nothing that it made larger than the client takes, also by expanding an alias, and nothing larger at all if strict; it is acknowledged instead",
     ),
     rule(
         116,
@@ -552,7 +556,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule(
         117,
         V5,
-        "announces what its own changes leave of the broker's Maximum Packet Size, refuses what they make too large, and closes who sends more than was announced",
+        "announces what its own changes leave of the broker's Maximum Packet Size, refuses what they make too large, and closes a client that sends more than mproxy announced, or the broker did to a strict proxy",
     ),
     rule(
         118,
@@ -562,7 +566,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule(
         119,
         ALL,
-        "announces its own maximum packet size (5.0) and enforces it, for CONNECT a smaller one",
+        "announces its own maximum packet size (5.0), if it has one, and enforces it; for CONNECT there is a smaller one",
     ),
     // authentication
     rule(

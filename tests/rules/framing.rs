@@ -6,32 +6,37 @@ use mproxy_tests::wire::{
 };
 use mproxy_tests::{Link, Setup, memory};
 
-use crate::ground::{Ground, PREFIX, both_end, client, down, fence, sent_away, turned_away, up};
+use crate::ground::{
+    Ground, PREFIX, WhenUnreachable, both_close, both_end, client, down, fence, sent_away, strict,
+    turned_away, up,
+};
 use crate::packets::{PROPERTIES, accepted, ack, body, connect, swap};
 
 tests! {
-    a_length_is_judged_when_it_is_complete [r1] in all;
+    a_length_is_judged_when_it_is_complete [r1] in all by [max_packet_size];
     a_length_reserves_nothing [r1] in all;
     lengths_are_as_short_as_they_can_be [r2] in all;
     what_is_no_connect_ends_at_its_first_byte [r3 r5 r19] in all;
     a_first_byte_of_a_client_is_judged_alone [r3 r4 r5 r6] in all;
     a_first_byte_of_a_broker_is_judged_alone [r3 r4 r5 r6] in all;
     dup_of_other_packets_is_not_forwarded [r4] in [v31];
+    flags_that_3_1_does_not_use_are_repaired [r3 r4] in [v31];
+    dup_of_qos_0_is_repaired [r3 r60] in all;
     a_body_of_a_client_is_used_up [r7] in all;
-    a_body_of_a_broker_is_used_up [r7] in all;
+    a_body_of_a_broker_is_used_up [r7] in all by [when_unreachable];
     strings_of_a_client_are_utf_8_without_nul [r8 r9] in all;
-    strings_of_a_broker_are_utf_8_without_nul [r8 r9] in all;
+    strings_of_a_broker_are_utf_8_without_nul [r8 r9] in all by [when_unreachable];
     a_byte_order_mark_is_a_character [r10] in all;
     names_have_no_control_characters [r11] in all;
     control_characters_go_on_where_that_is_wanted [r11] in all;
     topics_are_bytes [r12] in all;
     binary_is_no_text [r13] in all;
     properties_of_a_client_belong_where_they_are [r14] in v5;
-    properties_of_a_broker_belong_where_they_are [r14] in v5;
+    properties_of_a_broker_belong_where_they_are [r14] in v5 by [when_unreachable];
     a_property_in_the_wrong_packet_is_malformed [r14] in v5;
-    a_property_comes_once [r14] in v5;
-    properties_have_a_length [r15] in v5;
-    an_unknown_property_is_not_waited_for [r16] in v5;
+    a_property_comes_once [r14] in v5 by [when_unreachable];
+    properties_have_a_length [r15] in v5 by [when_unreachable];
+    an_unknown_property_is_not_waited_for [r16] in v5 by [when_unreachable];
     what_is_forwarded_is_what_came [r17] in all;
     own_packets_wait_for_the_end_of_a_large_one [r18] in all;
 }
@@ -51,20 +56,31 @@ async fn a_length_is_judged_when_it_is_complete(version: Version) {
             client.send(&[first, 0xff, 0xff, 0xff, 0xff]).await;
             both_end(client, server, &[0x81]).await;
         }
-        // larger than it may be: judged although nothing of it is there
+        // what must be whole and is larger than it may be: judged although nothing of it is there
+        let (mut client, server) = ground.pair(listener, version).await;
+        client.send(&[0x82, 0xff, 0xff, 0xff, 0x7f]).await;
+        both_end(client, server, &[0x95]).await;
+        // a PUBLISH streams, and has no limit unless one is set
+        let (mut client, mut server) = ground.pair(listener, version).await;
+        client.send(&[0x30, 0xff, 0xff, 0xff, 0x7f]).await;
+        client.send(&[0, 1]).await;
+        down(&mut client, &mut server, &PINGRESP, &PINGRESP).await;
+        let (client, mut server) = ground.pair(listener, version).await;
+        server.send(&[0x90, 0xff, 0xff, 0xff, 0xff]).await;
+        both_close(client, server).await;
+    }
+    let ground = Ground::with(|setup| setup.set_listeners("limits.max_packet_size", "1MiB")).await;
+    for listener in LISTENERS {
         let (mut client, server) = ground.pair(listener, version).await;
         client.send(&[0x30, 0xff, 0xff, 0xff, 0x7f]).await;
         both_end(client, server, &[0x95]).await;
-        let (client, mut server) = ground.pair(listener, version).await;
-        server.send(&[0x90, 0xff, 0xff, 0xff, 0xff]).await;
-        both_end(client, server, &[0x80]).await;
     }
 }
 
 async fn a_length_reserves_nothing(version: Version) {
     let ground = Ground::with(|setup| {
-        let setup = setup.limit("max_packet_size", "256MiB");
-        setup.set("listeners.acl.limits.max_packet_size", "256MiB")
+        let setup = setup.set_listeners("limits.max_packet_size", "256MiB");
+        setup.set_listeners("limits.max_held_packet", "256MiB")
     })
     .await;
     let mut pairs = Vec::new();
@@ -132,7 +148,7 @@ async fn lengths_are_as_short_as_they_can_be(version: Version) {
         for packet in &to_client {
             let (client, mut server) = ground.pair(listener, version).await;
             server.send(&longer(packet)).await;
-            both_end(client, server, &[0x80]).await;
+            both_close(client, server).await;
         }
         // the length of properties, an identifier of a property, a Subscription Identifier
         let inside = [
@@ -183,7 +199,7 @@ async fn what_is_no_connect_ends_at_its_first_byte(version: Version) {
     ground.nobody_before(version).await;
 }
 
-/// The first bytes that may come from a side, in a version.
+/// The first bytes that may come from a side, in a version and with the conformance of the test.
 fn allowed(version: Version, from_client: bool) -> Vec<u8> {
     let mut allowed = vec![0x40, 0x50, 0x62, 0x70];
     // PUBLISH: DUP goes with QoS 1 and 2 only
@@ -193,11 +209,24 @@ fn allowed(version: Version, from_client: bool) -> Vec<u8> {
     } else {
         allowed.extend([0x90, 0xb0, 0xd0]);
     }
+    if !strict() {
+        // DUP with QoS 0
+        allowed.extend([0x38, 0x39]);
+    }
     match version {
+        // flags that are not used there
+        Version::V31 if !strict() => {
+            let own: &[u8] = if from_client {
+                &[0x80, 0xa0, 0xc0, 0xe0]
+            } else {
+                &[0x90, 0xb0, 0xd0]
+            };
+            for kind in [0x40, 0x50, 0x60, 0x70].iter().chain(own) {
+                allowed.extend(*kind..=kind | 0x0f);
+            }
+        }
         Version::V31 => {
             allowed.push(0x6a);
-            // MQTT 3.1 says nothing of DUP with QoS 0
-            allowed.extend([0x38, 0x39]);
             if from_client {
                 allowed.extend([0x8a, 0xaa]);
             }
@@ -234,8 +263,8 @@ async fn a_first_byte_of_a_broker_is_judged_alone(version: Version) {
         let listener = LISTENERS[usize::from(first & 1)];
         let (client, mut server) = ground.pair(listener, version).await;
         server.send(&[first]).await;
-        // it is not the client who did something wrong
-        both_end(client, server, &[0x80]).await;
+        // it is not the client that did something wrong
+        both_close(client, server).await;
     }
 }
 
@@ -255,6 +284,83 @@ async fn dup_of_other_packets_is_not_forwarded(version: Version) {
         let mut again = pubrel(1);
         again[0] |= 0x08;
         down(&mut client, &mut server, &again, &pubrel(1)).await;
+    }
+}
+
+/// Every flag nibble of every packet that a side may send in MQTT 3.1: "not used" there, so a
+/// receiver does not look. A client that says goodbye with `E1 00` has said goodbye.
+async fn flags_that_3_1_does_not_use_are_repaired(version: Version) {
+    let ground = Ground::new().await;
+    let both = [puback(1), pubrec(2), pubrel(3), pubcomp(4)];
+    let mut to_server = both.to_vec();
+    to_server.extend([
+        subscribe(version, 5, &[("t", 1)]),
+        unsubscribe(version, 6, &["t"]),
+        PINGREQ.to_vec(),
+        DISCONNECT.to_vec(),
+    ]);
+    let mut to_client = both.to_vec();
+    to_client.extend([
+        suback(version, 5, &[1]),
+        vec![0xb0, 2, 0, 6],
+        PINGRESP.to_vec(),
+    ]);
+    for listener in LISTENERS {
+        for (packets, from_client) in [(&to_server, true), (&to_client, false)] {
+            for packet in packets {
+                for flags in 0..16 {
+                    let (mut client, mut server) = ground.pair(listener, version).await;
+                    let mut flagged = packet.clone();
+                    flagged[0] = packet[0] & 0xf0 | flags;
+                    let is_dup = packet[0] & 0x0f == 2 && flags == 0x0a;
+                    let passes = !strict() || flagged == *packet || is_dup;
+                    let (sender, receiver) = if from_client {
+                        (&mut client, &mut server)
+                    } else {
+                        (&mut server, &mut client)
+                    };
+                    if passes {
+                        up(sender, receiver, &flagged, packet).await;
+                    } else {
+                        sender.send(&flagged).await;
+                        both_close(client, server).await;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// In both directions, whatever stands before and behind it: the bit is cleared, nothing else.
+async fn dup_of_qos_0_is_repaired(version: Version) {
+    let ground = Ground::new().await;
+    let publish = |payload: usize| Publish::new(version, "t").bytes(vec![7; payload]);
+    let flagged = |packet: &[u8], flags: u8| [&[packet[0] | flags][..], &packet[1..]].concat();
+    for listener in ["mqtt", "acl", "read"] {
+        for from_client in [true, false] {
+            // alone, with RETAIN, empty, and so large that it streams
+            for (size, flags) in [(1, 0x08), (1, 0x09), (0, 0x08), (200_000, 0x08)] {
+                let (mut client, mut server) = ground.pair(listener, version).await;
+                let (sender, receiver) = if from_client {
+                    (&mut client, &mut server)
+                } else {
+                    (&mut server, &mut client)
+                };
+                let right = flagged(&publish(size), flags & 1);
+                let before = Publish::new(version, "t").qos(1, 7).dup().bytes("before");
+                let sent = [&before[..], &flagged(&publish(size), flags), &before].concat();
+                sender.send(&sent).await;
+                receiver.expect(&before).await;
+                if !strict() {
+                    receiver.expect(&right).await;
+                    receiver.expect(&before).await;
+                } else if from_client {
+                    both_end(client, server, &[0x81]).await;
+                } else {
+                    both_close(client, server).await;
+                }
+            }
+        }
     }
 }
 
@@ -345,13 +451,16 @@ async fn a_body_of_a_broker_is_used_up(version: Version) {
     for (number, wrong) in wrong.into_iter().enumerate() {
         let (client, mut server) = ground.pair(LISTENERS[number % 2], version).await;
         server.send(&wrong).await;
-        both_end(client, server, &[0x80]).await;
+        both_close(client, server).await;
     }
-    for wrong in off_by_one(&connack(version, 0)) {
-        let (link, mut server) = ground.asked("mqtt", &client(version)).await;
-        server.send(&wrong).await;
-        turned_away(link, Some(3), &[0x88]).await;
-        server.closed().await;
+    for value in WhenUnreachable::BOTH {
+        let ground = Ground::when_unreachable(value).await;
+        for wrong in off_by_one(&connack(version, 0)) {
+            let (link, mut server) = ground.asked("mqtt", &client(version)).await;
+            server.send(&wrong).await;
+            value.unavailable(link).await;
+            server.closed().await;
+        }
     }
 }
 
@@ -477,19 +586,22 @@ async fn strings_of_a_broker_are_utf_8_without_nul(version: Version) {
         for (number, text) in NO_TEXT.into_iter().enumerate() {
             let (client, mut server) = ground.pair(LISTENERS[number % 2], version).await;
             server.send(&swap(&marked, MARK, text)).await;
-            both_end(client, server, &[0x80]).await;
+            both_close(client, server).await;
         }
     }
     if !version.is_v5() {
         return;
     }
-    for id in [0x12, 0x1a, 0x1c, 0x1f] {
-        for text in NO_TEXT {
-            let answer = accepted(&[&[id][..], &field("MaRk")].concat());
-            let (link, mut server) = ground.asked("mqtt", &client(version)).await;
-            server.send(&swap(&answer, MARK, text)).await;
-            turned_away(link, None, &[0x88]).await;
-            server.closed().await;
+    for value in WhenUnreachable::BOTH {
+        let ground = Ground::when_unreachable(value).await;
+        for id in [0x12, 0x1a, 0x1c, 0x1f] {
+            for text in NO_TEXT {
+                let answer = accepted(&[&[id][..], &field("MaRk")].concat());
+                let (link, mut server) = ground.asked("mqtt", &client(version)).await;
+                server.send(&swap(&answer, MARK, text)).await;
+                value.unavailable(link).await;
+                server.closed().await;
+            }
         }
     }
 }
@@ -552,7 +664,11 @@ async fn names_have_no_control_characters(version: Version) {
                     &mut server
                 };
                 sender.send(&swap(&marked, MARK, text)).await;
-                both_end(client, server, &[0x80, 0x81, 0x90]).await;
+                if from_client {
+                    both_end(client, server, &[0x81]).await;
+                } else {
+                    both_close(client, server).await;
+                }
             }
         }
     }
@@ -820,8 +936,23 @@ async fn properties_of_a_client_belong_where_they_are(_: Version) {
 }
 
 async fn properties_of_a_broker_belong_where_they_are(version: Version) {
-    let ground = Ground::new().await;
-    for place in "Apksud".chars() {
+    for value in WhenUnreachable::BOTH {
+        let ground = Ground::when_unreachable(value).await;
+        let places = match value {
+            WhenUnreachable::Close => "Apksud",
+            WhenUnreachable::Connack => "A",
+        };
+        properties_of_a_broker(version, &ground, value, places).await;
+    }
+}
+
+async fn properties_of_a_broker(
+    version: Version,
+    ground: &Ground,
+    value: WhenUnreachable,
+    places: &str,
+) {
+    for place in places.chars() {
         let unknown = [(&[0x7f, 0][..], ""), (&[0x2b, 0], ""), (&[0x26, 0, 1], "")];
         for (property, places) in PROPERTIES.into_iter().chain(unknown) {
             let allowed = places.contains(place);
@@ -836,13 +967,12 @@ async fn properties_of_a_broker_belong_where_they_are(version: Version) {
             let (mut link, mut server) = ground.asked("mqtt", &hello).await;
             if place == 'A' {
                 server.send(&packet).await;
-                let answer = link.packet().await;
-                let code = if allowed { 0 } else { 0x88 };
-                assert_eq!(
-                    (answer.kind(), answer.body()[1]),
-                    (2, code),
-                    "{property:02x?}"
-                );
+                if allowed {
+                    let answer = link.packet().await;
+                    assert_eq!(answer.body()[1], 0, "{property:02x?}: {answer:?}");
+                } else {
+                    value.unavailable(link).await;
+                }
                 continue;
             }
             server.send(&connack(version, 0)).await;
@@ -860,7 +990,7 @@ async fn properties_of_a_broker_belong_where_they_are(version: Version) {
             } else if allowed {
                 link.expect(&packet).await;
             } else {
-                both_end(link, server, &[0x80]).await;
+                both_close(link, server).await;
             }
         }
     }
@@ -884,9 +1014,17 @@ async fn a_property_in_the_wrong_packet_is_malformed(version: Version) {
 }
 
 async fn a_property_comes_once(version: Version) {
-    let ground = Ground::new().await;
+    for value in WhenUnreachable::BOTH {
+        let ground = Ground::when_unreachable(value).await;
+        a_property_comes_once_before(version, &ground, value).await;
+    }
+}
+
+async fn a_property_comes_once_before(version: Version, ground: &Ground, value: WhenUnreachable) {
     for (property, places) in PROPERTIES {
-        for place in places.chars() {
+        // only CONNACK has to do with that key
+        let others = value == WhenUnreachable::Close;
+        for place in places.chars().filter(|place| others || *place == 'A') {
             let mut block = company(place, property);
             block.extend(property);
             let packet = with_properties(place, &block);
@@ -895,13 +1033,12 @@ async fn a_property_comes_once(version: Version) {
                 let hello = client(version);
                 let (mut link, mut server) = ground.asked("mqtt", &hello).await;
                 server.send(&packet).await;
-                let answer = link.packet().await;
-                let code = if may { 0 } else { 0x88 };
-                assert_eq!(
-                    (answer.kind(), answer.body()[1]),
-                    (2, code),
-                    "{property:02x?}"
-                );
+                if may {
+                    let answer = link.packet().await;
+                    assert_eq!(answer.body()[1], 0, "{property:02x?}: {answer:?}");
+                } else {
+                    value.unavailable(link).await;
+                }
             } else if "psud".contains(place) {
                 let hello = client(version).properties(&[0x22, 0, 9]);
                 let answer = connack(version, 0);
@@ -916,14 +1053,14 @@ async fn a_property_comes_once(version: Version) {
                 if may {
                     link.expect(&packet).await;
                 } else {
-                    both_end(link, server, &[0x80]).await;
+                    both_close(link, server).await;
                 }
             } else if matches!(place, 'C' | 'W') && !may {
                 let mut link = ground.link("mqtt", version).await;
                 link.send(&packet).await;
                 turned_away(link, None, &[0x82]).await;
             } else {
-                match passes_up(&ground, place, &packet).await {
+                match passes_up(ground, place, &packet).await {
                     Ok(()) => assert!(may, "{property:02x?} twice in {place}"),
                     Err((client, server)) => {
                         assert!(!may, "{property:02x?} twice in {place}");
@@ -953,10 +1090,13 @@ async fn properties_have_a_length(version: Version) {
         client.send(&wrong).await;
         both_end(client, server, &[0x81, 0x82]).await;
     }
-    let (link, mut server) = ground.asked("mqtt", &client(version)).await;
-    server.send(&[0x20, 2, 0, 0]).await;
-    turned_away(link, None, &[0x88]).await;
-    server.closed().await;
+    for value in WhenUnreachable::BOTH {
+        let ground = Ground::when_unreachable(value).await;
+        let (link, mut server) = ground.asked("mqtt", &client(version)).await;
+        server.send(&[0x20, 2, 0, 0]).await;
+        value.unavailable(link).await;
+        server.closed().await;
+    }
     for first in [0x90, 0xb0] {
         let (mut link, mut server) = ground.pair("mqtt", version).await;
         let request = if first == 0x90 {
@@ -966,7 +1106,7 @@ async fn properties_have_a_length(version: Version) {
         };
         up(&mut link, &mut server, &request, &request).await;
         server.send(&frame(first, &[0, 1])).await;
-        both_end(link, server, &[0x80]).await;
+        both_close(link, server).await;
     }
     // these may leave it out, and the reason with it
     let (mut client, mut server) = ground.pair("acl", version).await;
@@ -982,10 +1122,13 @@ async fn properties_have_a_length(version: Version) {
 async fn an_unknown_property_is_not_waited_for(version: Version) {
     let ground = Ground::new().await;
     for block in [&[0x7f][..], &[0x7f, 0, 0, 0], &[0x21, 0, 9, 0x04]] {
-        let (link, mut server) = ground.asked("mqtt", &client(version)).await;
-        server.send(&accepted(block)).await;
-        turned_away(link, None, &[0x88]).await;
-        server.closed().await;
+        for value in WhenUnreachable::BOTH {
+            let ground = Ground::when_unreachable(value).await;
+            let (link, mut server) = ground.asked("mqtt", &client(version)).await;
+            server.send(&accepted(block)).await;
+            value.unavailable(link).await;
+            server.closed().await;
+        }
         // in a CONNECT, where more may follow
         let mut link = ground.link("mqtt", version).await;
         link.send(&Connect::new(version, "c").properties(block).bytes())

@@ -1,5 +1,7 @@
 //! The proxy between a client and a broker of the test: where all rules are tried.
 
+use std::cell::Cell;
+
 use mproxy_tests::wire::{Connect, PINGREQ, PINGRESP, Packet, Version, connack};
 use mproxy_tests::{FakeBroker, Link, Mproxy, Rest, Setup};
 
@@ -75,6 +77,81 @@ to = "fleet/${username}/"
 /// The prefix of the clients of [`Ground`], where there is one.
 pub(crate) const PREFIX: &str = "tenants/acme/";
 
+thread_local! {
+    /// That of the test that runs in this thread.
+    static CONFORMANCE: Cell<Conformance> = const { Cell::new(Conformance::Tolerant) };
+}
+
+/// The key `conformance` of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Conformance {
+    /// The default.
+    Tolerant,
+    Strict,
+}
+
+impl Conformance {
+    /// What [`Ground`] sets in this test from now on.
+    pub(crate) fn choose(self) {
+        CONFORMANCE.set(self);
+    }
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tolerant => "tolerant",
+            Self::Strict => "strict",
+        }
+    }
+}
+
+/// Whether this test runs with `conformance = "strict"`.
+pub(crate) fn strict() -> bool {
+    CONFORMANCE.get() == Conformance::Strict
+}
+
+/// Has the listeners of a proxy keep the standard as this test wants it.
+pub(crate) fn conforming(setup: Setup) -> Setup {
+    setup.set_listeners("conformance", CONFORMANCE.get().as_str())
+}
+
+/// The key `when_unreachable` of an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WhenUnreachable {
+    /// The default.
+    Close,
+    Connack,
+}
+
+impl WhenUnreachable {
+    pub(crate) const BOTH: [Self; 2] = [Self::Close, Self::Connack];
+
+    /// Sets it.
+    pub(crate) fn when_unreachable(self, setup: Setup) -> Setup {
+        let value = match self {
+            Self::Close => "close",
+            Self::Connack => "connack",
+        };
+        setup.set("upstreams.broker.when_unreachable", value)
+    }
+
+    /// Asserts that a client which waits for its CONNACK is closed because the broker is of no use:
+    /// without a word, or with the code for it.
+    #[track_caller]
+    pub(crate) fn unavailable(self, client: Link) -> impl Future<Output = ()> {
+        let caller = std::panic::Location::caller();
+        let told: &[&[u8]] = match (self, client.version().is_v5()) {
+            (Self::Close, _) => &[],
+            (Self::Connack, true) => &[&[0x20, 3, 0, 0x88, 0]],
+            (Self::Connack, false) => &[&[0x20, 2, 0, 3]],
+        };
+        async move {
+            let (packets, rest) = client.rest().await;
+            let packets: Vec<_> = packets.iter().map(Packet::bytes).collect();
+            assert_eq!((&*packets, rest), (told, Rest::Clean), "{caller}: {self:?}");
+        }
+    }
+}
+
 /// A running proxy and its broker.
 #[derive(Debug)]
 pub(crate) struct Ground {
@@ -87,11 +164,16 @@ impl Ground {
         Self::with(|setup| setup).await
     }
 
+    /// With a value of the key `when_unreachable`.
+    pub(crate) async fn when_unreachable(value: WhenUnreachable) -> Self {
+        Self::with(|setup| value.when_unreachable(setup)).await
+    }
+
     /// With other settings.
     pub(crate) async fn with(change: impl FnOnce(Setup) -> Setup) -> Self {
         let broker = FakeBroker::bind().await;
         let setup = Setup::before(&broker.url()).toml(LISTENERS);
-        let mproxy = change(setup).start().await;
+        let mproxy = conforming(change(setup)).start().await;
         Self { mproxy, broker }
     }
 
@@ -197,8 +279,8 @@ pub(crate) async fn down(client: &mut Link, server: &mut Link, sent: &[u8], rece
     up(server, client, sent, received).await;
 }
 
-/// Asserts that a client that is in is sent away: in 5.0 with one of these reasons, before that
-/// without a word.
+/// Asserts that a client that is in is sent away for what it did: in 5.0 with this reason, or one of
+/// these, before that without a word.
 #[track_caller]
 pub(crate) fn sent_away(client: Link, codes: &[u8]) -> impl Future<Output = ()> {
     let caller = std::panic::Location::caller();
@@ -231,6 +313,40 @@ pub(crate) fn both_end(client: Link, server: Link, codes: &[u8]) -> impl Future<
     let server = server.closed();
     async move {
         client.await;
+        server.await;
+    }
+}
+
+/// Asserts that both sides are closed without a word: neither is told what the other did, nor by
+/// whom.
+#[track_caller]
+pub(crate) fn both_close(client: Link, server: Link) -> impl Future<Output = ()> {
+    let client = client.closed();
+    let server = server.closed();
+    async move {
+        // behind a goodbye, the proxy waits for the broker to close first
+        tokio::join!(client, server);
+    }
+}
+
+/// Asserts that both sides are closed because the proxy lost patience: a strict one tells the client
+/// in 5.0.
+#[track_caller]
+pub(crate) fn both_time_out(client: Link, server: Link, code: u8) -> impl Future<Output = ()> {
+    let caller = std::panic::Location::caller();
+    let told: Vec<_> = if strict() && client.version().is_v5() {
+        vec![(0xe0, code)]
+    } else {
+        Vec::new()
+    };
+    let server = server.closed();
+    async move {
+        let (packets, rest) = client.rest().await;
+        let said: Vec<_> = packets
+            .iter()
+            .map(|it| (it.first(), it.body().first().copied().unwrap_or(0)))
+            .collect();
+        assert_eq!((said, rest), (told, Rest::Clean), "{caller}");
         server.await;
     }
 }

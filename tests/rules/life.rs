@@ -10,38 +10,44 @@ use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::interval;
 
-use crate::ground::{Ground, both_end, client, down, fence, sent_away, turned_away, up};
+use crate::ground::{
+    Ground, WhenUnreachable, both_close, both_end, both_time_out, client, down, fence, sent_away,
+    strict, turned_away, up,
+};
 use crate::packets::{accepted, connect, no_properties};
 
 tests! {
     nothing_but_connect_begins_a_session [r19] in all;
     a_second_connect_is_heard_by_nobody [r20] in all;
-    a_broker_answers_with_connack [r21] in all;
+    a_broker_answers_with_connack [r21] in all by [when_unreachable];
     a_second_connack_ends_both_sides [r22] in all;
     what_stands_behind_connect_waits [r23] in all;
     what_stands_behind_connect_is_bounded [r23] in all;
     what_stands_behind_a_refused_connect_was_never_said [r24] in all;
     a_refusal_is_the_last_word [r25] in all;
-    no_refusal_has_a_session [r26] in all;
+    no_refusal_has_a_session [r26] in all by [when_unreachable];
     an_answer_is_in_the_clients_format [r27] in all;
-    disconnect_is_for_those_who_know_it [r28] in all;
+    a_bridge_is_a_client [r27] in v3 by [bridges];
+    disconnect_is_for_those_who_know_it [r28] in all by [when_unreachable drain_notice];
     a_refusal_arrives_whatever_was_sent_behind [r29] in all;
     what_came_before_the_end_of_a_client_is_forwarded [r30] in all;
     what_came_before_the_end_of_a_broker_is_delivered [r31] in all;
     disconnect_is_the_last_word [r32] in all;
     a_lost_client_is_not_excused [r33] in all;
     an_error_is_no_goodbye [r34] in all;
-    a_stop_says_goodbye_as_configured [r34] in all;
-    codes_are_those_of_the_tables [r35] in all;
-    two_connections_of_one_client_are_told_apart [r36] in all;
+    a_stop_says_goodbye_as_configured [r34] in all by [drain_notice];
+    codes_are_those_of_the_tables [r35] in all by [when_unreachable];
+    two_connections_of_one_client_are_told_apart [r36] in all by [drain_notice];
     the_brokers_side_ends_before_the_client_is_back [r37] in all;
     pings_go_from_end_to_end [r38] in all;
     a_keep_alive_of_its_own_is_told_and_enforced [r39] in v5;
     a_keep_alive_of_its_own_is_enforced [r39] in v3;
+    a_keep_alive_of_the_client_is_the_brokers_to_judge [r39] in all;
+    a_client_that_its_broker_forgot_ends_half_a_minute_later [r39] in v5;
     connect_has_a_time [r40] in all;
-    connack_and_packets_have_a_time [r40] in all;
+    connack_and_packets_have_a_time [r40] in all by [when_unreachable];
     a_packet_that_drips_in_has_a_time [r40] in all;
-    authentication_gives_connack_time [r40] in v5;
+    authentication_gives_connack_time [r40] in v5 by [when_unreachable];
 }
 
 async fn nothing_but_connect_begins_a_session(version: Version) {
@@ -94,7 +100,6 @@ async fn a_second_connect_is_heard_by_nobody(version: Version) {
 }
 
 async fn a_broker_answers_with_connack(version: Version) {
-    let ground = Ground::new().await;
     let answers: [&[u8]; 7] = [
         &PINGRESP,
         &[0x30, 3, 0, 1, b't'],
@@ -104,17 +109,38 @@ async fn a_broker_answers_with_connack(version: Version) {
         &[0xe0, 0],
         b"HTTP/1.1 400 Bad Request\r\n\r\n",
     ];
-    for listener in ["mqtt", "acl"] {
-        for answer in answers {
+    for value in WhenUnreachable::BOTH {
+        let ground = Ground::when_unreachable(value).await;
+        for listener in ["mqtt", "acl"] {
+            for answer in answers {
+                let (link, mut server) = ground.asked(listener, &client(version)).await;
+                server.send(answer).await;
+                value.unavailable(link).await;
+                server.closed().await;
+            }
+            // or not at all
+            for reset in [false, true] {
+                let (link, server) = ground.asked(listener, &client(version)).await;
+                if reset {
+                    server.reset();
+                } else {
+                    drop(server);
+                }
+                value.unavailable(link).await;
+            }
+            // or within its answer
             let (link, mut server) = ground.asked(listener, &client(version)).await;
-            server.send(answer).await;
-            turned_away(link, Some(3), &[0x88]).await;
-            server.closed().await;
+            server.send(&connack(version, 0)[..3]).await;
+            drop(server);
+            value.unavailable(link).await;
         }
-        // or not at all
-        let (link, server) = ground.asked(listener, &client(version)).await;
-        drop(server);
-        turned_away(link, Some(3), &[0x88]).await;
+        // nobody listens any more
+        let Ground { mproxy, broker } = ground;
+        let _address = broker.close();
+        let mut link = Link::tcp(mproxy.addr()).await;
+        link.speak(version);
+        link.send(&client(version).bytes()).await;
+        value.unavailable(link).await;
     }
 }
 
@@ -124,7 +150,7 @@ async fn a_second_connack_ends_both_sides(version: Version) {
         for code in [0, if version.is_v5() { 0x87 } else { 5 }] {
             let (client, mut server) = ground.pair(listener, version).await;
             server.send(&connack(version, code)).await;
-            both_end(client, server, &[0x80]).await;
+            both_close(client, server).await;
         }
     }
 }
@@ -230,27 +256,33 @@ async fn a_refusal_is_the_last_word(version: Version) {
 }
 
 async fn no_refusal_has_a_session(version: Version) {
-    let ground = Ground::new().await;
     let code = if version.is_v5() { 0x87 } else { 5 };
-    // the broker's: the flags are 0 or 1, and 0 in a refusal
-    for (flags, code) in [(1, code), (2, 0), (0x80, 0), (0xff, code)] {
-        let answer = frame(0x20, &[&[flags, code][..], no_properties(version)].concat());
-        let hello = client(version).persistent();
-        let (link, mut server) = ground.asked("mqtt", &hello).await;
-        server.send(&answer).await;
-        turned_away(link, Some(3), &[0x88]).await;
+    let answer = |flags, code| frame(0x20, &[&[flags, code][..], no_properties(version)].concat());
+    let hello = client(version).persistent();
+    for value in WhenUnreachable::BOTH {
+        let ground = Ground::when_unreachable(value).await;
+        // the broker's: the flags are 0 or 1, and 0 in a refusal
+        for (flags, code) in [(2, 0), (0x80, 0), (0xff, code), (3, code)] {
+            let (link, mut server) = ground.asked("mqtt", &hello).await;
+            server.send(&answer(flags, code)).await;
+            value.unavailable(link).await;
+            server.closed().await;
+        }
+        let (mut link, mut server) = ground.asked("mqtt", &hello).await;
+        server.send(&answer(1, code)).await;
+        if strict() {
+            value.unavailable(link).await;
+        } else {
+            // one that has slipped in says no all the same
+            link.expect(&answer(0, code)).await;
+            link.closed().await;
+        }
         server.closed().await;
+        // its own, to the byte
+        let (link, server) = ground.asked("mqtt", &hello).await;
+        drop(server);
+        value.unavailable(link).await;
     }
-    // its own, to the byte
-    let (mut link, server) = ground.asked("mqtt", &client(version).persistent()).await;
-    drop(server);
-    link.expect(&if version.is_v5() {
-        vec![0x20, 3, 0, 0x88, 0]
-    } else {
-        vec![0x20, 2, 0, 3]
-    })
-    .await;
-    link.closed().await;
 }
 
 async fn an_answer_is_in_the_clients_format(version: Version) {
@@ -260,22 +292,25 @@ async fn an_answer_is_in_the_clients_format(version: Version) {
         Version::V5 => "[\"3.1\", \"3.1.1\"]",
     };
     let ground = Ground::with(|setup| setup.set("listeners.mqtt.versions", only)).await;
+    const OLD: &[u8] = &[0x20, 2, 0, 1];
+    const NEW: &[u8] = &[0x20, 3, 0, 0x84, 0];
     let mut link = ground.link("mqtt", version).await;
     link.send(&client(version).bytes()).await;
-    turned_away(link, Some(1), &[0x84]).await;
+    link.expect(if version.is_v5() { NEW } else { OLD }).await;
+    link.closed().await;
 
-    // levels of which nobody knows, and those that only go with another name
-    let (name, wrong): (&[u8], &[u8]) = match version {
-        Version::V31 => (b"\0\x06MQIsdp", &[0, 1, 2, 4, 5, 6, 0x83]),
-        Version::V311 | Version::V5 => (b"\0\x04MQTT", &[0, 1, 2, 3, 6, 7, 0x84, 0xff]),
+    // every level of which nobody knows, or that only goes with another name: a later MQTT knows
+    // the form of 5.0, and nothing else does
+    let (name, known): (&[u8], &[u8]) = match version {
+        Version::V31 => (b"\0\x06MQIsdp", &[3, 0x83]),
+        Version::V311 | Version::V5 => (b"\0\x04MQTT", &[4, 5, 0x84]),
     };
-    for &level in wrong {
+    for level in (0..=255).filter(|level| !known.contains(level)) {
         let body = [name, &[level, 2, 0, 0], b"\0\x01c"].concat();
         let mut link = ground.link("acl", version).await;
         link.send(&frame(0x10, &body)).await;
-        let answer = link.packet().await;
-        let told: [&[u8]; 2] = [&[0x20, 2, 0, 1], &[0x20, 3, 0, 0x84, 0]];
-        assert!(told.contains(&answer.bytes()), "level {level}: {answer:?}");
+        let is_later = version != Version::V31 && (6..=0x7f).contains(&level);
+        link.expect(if is_later { NEW } else { OLD }).await;
         link.closed().await;
     }
     // another protocol
@@ -296,6 +331,68 @@ async fn an_answer_is_in_the_clients_format(version: Version) {
     ground.nobody_before_at("acl", version).await;
 }
 
+/// A CONNECT with mosquitto's bridge bit in its level.
+fn bridge(hello: &Connect) -> Vec<u8> {
+    let mut bytes = hello.bytes();
+    let at = 4 + usize::from(bytes[3]);
+    bytes[at] |= 0x80;
+    bytes
+}
+
+/// mosquitto bridges say that they are bridges: the broker then sends nothing back to where it came
+/// from, and leaves RETAIN as it is. Refused, they come back as plain clients, and every message goes
+/// round. The bit is no way around a layer.
+async fn a_bridge_is_a_client(version: Version) {
+    let ground = Ground::new().await;
+    let will = client(version).will("w", "bye", 1, true);
+    for hello in [client(version), client(version).persistent(), will] {
+        for listener in ["mqtt", "acl", "map"] {
+            let mut link = ground.link(listener, version).await;
+            link.send(&bridge(&hello)).await;
+            let mut server = ground.broker.session().await;
+            let connect = server.packet().await;
+            let level = 2 + usize::from(connect.body()[1]);
+            assert_eq!(connect.body()[level] & 0x80, 0x80, "{connect:?}");
+            let mapped = client(version).will("tenants/acme/w", "bye", 1, true);
+            let has_will = hello.bytes().len() > client(version).bytes().len();
+            let sent = if listener == "map" && has_will {
+                &mapped
+            } else {
+                &hello
+            };
+            assert_eq!(connect.bytes(), bridge(sent));
+            server.send(&connack(version, 0)).await;
+            link.expect(&connack(version, 0)).await;
+            fence(&mut link, &mut server).await;
+            let request = subscribe(version, 1, &[("denied/#", 0)]);
+            if listener == "acl" {
+                link.send(&request).await;
+                link.expect(&[0x90, 3, 0, 1, 0x80]).await;
+                fence(&mut link, &mut server).await;
+            }
+        }
+    }
+    let mut link = ground.link("acl", version).await;
+    link.send(&bridge(&client(version).will("denied/w", "", 0, false)))
+        .await;
+    turned_away(link, Some(5), &[]).await;
+    ground.nobody_before(version).await;
+
+    let ground = Ground::with(|setup| setup.set_listeners("bridges", "refuse")).await;
+    for listener in ["mqtt", "acl"] {
+        let mut link = ground.link(listener, version).await;
+        link.send(&bridge(&client(version))).await;
+        link.expect(&[0x20, 2, 0, 1]).await;
+        link.closed().await;
+    }
+    ground.nobody_before(version).await;
+    let line = ground.mproxy.event("what to do", |event| {
+        let remedy = event["remedy"].as_str();
+        remedy.is_some_and(|remedy| remedy.contains("bridges"))
+    });
+    assert_eq!(line.await["level"], "WARN");
+}
+
 /// A server of MQTT 3 has no DISCONNECT, and none has one before CONNACK.
 async fn disconnect_is_for_those_who_know_it(version: Version) {
     let ground = Ground::new().await;
@@ -304,21 +401,43 @@ async fn disconnect_is_for_those_who_know_it(version: Version) {
     // an identifier that ends behind the packet
     link.send(&connect(version, 0x02, &[], &[b"\0\x02c"])).await;
     turned_away(link, None, &[0x81]).await;
-    let (mut link, server) = ground.asked("mqtt", &client(version)).await;
-    link.send(&Publish::new(version, "t").bytes("x")).await;
-    drop(server);
-    turned_away(link, Some(3), &[0x82, 0x88]).await;
+    for value in WhenUnreachable::BOTH {
+        let ground = Ground::when_unreachable(value).await;
+        let (mut link, server) = ground.asked("mqtt", &client(version)).await;
+        link.send(&Publish::new(version, "t").bytes("x")).await;
+        drop(server);
+        value.unavailable(link).await;
+    }
     // and behind it
     let (mut client_link, server) = ground.pair("mqtt", version).await;
     client_link.send(&[0x00]).await;
     both_end(client_link, server, &[0x81]).await;
 
-    // the end of the process, for one who is in and one who is not yet
-    let (waiting, _waiting_server) = ground.asked("mqtt", &client(version)).await;
-    let (inside, _inside_server) = ground.pair("mqtt", version).await;
-    ground.mproxy.signal(Signal::TERM);
-    sent_away(inside, &[0x8b]).await;
-    turned_away(waiting, Some(3), &[0x88]).await;
+    // the end of the process, for a client that is in and one that is not yet
+    for notice in NOTICES {
+        let ground = Ground::with(|setup| setup.set("server.drain_notice", notice)).await;
+        let (waiting, _waiting_server) = ground.asked("mqtt", &client(version)).await;
+        let (inside, _inside_server) = ground.pair("mqtt", version).await;
+        ground.mproxy.signal(Signal::TERM);
+        drained(inside, notice).await;
+        if notice == "none" {
+            waiting.closed().await;
+        } else {
+            WhenUnreachable::Connack.unavailable(waiting).await;
+        }
+    }
+}
+
+/// The values of `server.drain_notice`, the default first.
+const NOTICES: [&str; 2] = ["none", "disconnect"];
+
+/// Asserts that a client that is in is sent away by a stop.
+async fn drained(client: Link, notice: &str) {
+    if notice == "none" {
+        client.closed().await;
+    } else {
+        sent_away(client, &[0x8b]).await;
+    }
 }
 
 /// A close with unread input resets the connection, and a reset takes with it what is on its way.
@@ -414,8 +533,13 @@ async fn what_came_before_the_end_of_a_broker_is_delivered(version: Version) {
         for message in &messages {
             client_link.expect(message).await;
         }
-        // nothing but a word about it
-        sent_away(client_link, &[0x80, 0x88, 0x8b, 0x9c]).await;
+        // and no word about it: that of the broker would have come
+        client_link.closed().await;
+        // nor half a packet
+        let (client_link, mut server) = ground.pair(listener, version).await;
+        server.send(&messages[0][..100]).await;
+        drop(server);
+        client_link.closed().await;
     }
     // nobody has dialled in the name of those clients
     ground.nobody_before(version).await;
@@ -481,30 +605,36 @@ async fn an_error_is_no_goodbye(version: Version) {
     .await;
     let hello = || client(version).will("will", "bye", 1, false);
     let denied = Publish::new(version, "denied/x").bytes("x");
-    for (listener, bytes, codes) in [
-        ("mqtt", &[0x00][..], &[0x81][..]),
-        // the rest does not come
-        ("mqtt", &[0x30, 9], &[0x80]),
-        ("acl", &denied, &[0x87]),
-    ] {
+    for (listener, bytes, code) in [("mqtt", &[0x00][..], 0x81), ("acl", &denied, 0x87)] {
         let answer = connack(version, 0);
         let (mut link, server, _) = ground.open(listener, &hello(), &answer).await;
         link.send(bytes).await;
-        both_end(link, server, codes).await;
+        both_end(link, server, &[code]).await;
     }
+    // the rest does not come
+    let answer = connack(version, 0);
+    let (mut link, server, _) = ground.open("mqtt", &hello(), &answer).await;
+    link.send(&[0x30, 9]).await;
+    both_time_out(link, server, 0x80).await;
 }
 
 async fn a_stop_says_goodbye_as_configured(version: Version) {
-    for (wills, goodbye) in [("suppress", &[0xe0, 0][..]), ("publish", &[])] {
-        let ground = Ground::with(|setup| setup.set("server.drain_wills", wills)).await;
-        let hello = client(version).will("will", "bye", 1, false);
-        let answer = connack(version, 0);
-        let (link, server, _) = ground.open("mqtt", &hello, &answer).await;
-        ground.mproxy.signal(Signal::TERM);
-        sent_away(link, &[0x8b]).await;
-        let (packets, rest) = server.rest().await;
-        let bytes: Vec<_> = packets.iter().flat_map(|it| it.bytes().to_vec()).collect();
-        assert_eq!((&*bytes, rest), (goodbye, Rest::Clean), "{wills}");
+    for notice in NOTICES {
+        for (wills, goodbye) in [("suppress", &[0xe0, 0][..]), ("publish", &[])] {
+            let ground = Ground::with(|setup| {
+                let setup = setup.set("server.drain_wills", wills);
+                setup.set("server.drain_notice", notice)
+            })
+            .await;
+            let hello = client(version).will("will", "bye", 1, false);
+            let answer = connack(version, 0);
+            let (link, server, _) = ground.open("mqtt", &hello, &answer).await;
+            ground.mproxy.signal(Signal::TERM);
+            drained(link, notice).await;
+            let (packets, rest) = server.rest().await;
+            let bytes: Vec<_> = packets.iter().flat_map(|it| it.bytes().to_vec()).collect();
+            assert_eq!((&*bytes, rest), (goodbye, Rest::Clean), "{wills}");
+        }
     }
 }
 
@@ -529,11 +659,14 @@ async fn codes_are_those_of_the_tables(version: Version) {
         server.send(&connack(version, code)).await;
         turned_away(link, Some(code), &[code]).await;
     }
-    for &code in bad {
-        let (link, mut server) = ground.asked("mqtt", &client(version)).await;
-        server.send(&connack(version, code)).await;
-        turned_away(link, Some(3), &[0x88]).await;
-        server.closed().await;
+    for value in WhenUnreachable::BOTH {
+        let ground = Ground::when_unreachable(value).await;
+        for &code in bad {
+            let (link, mut server) = ground.asked("mqtt", &client(version)).await;
+            server.send(&connack(version, code)).await;
+            value.unavailable(link).await;
+            server.closed().await;
+        }
     }
     if !version.is_v5() {
         return;
@@ -557,29 +690,44 @@ async fn codes_are_those_of_the_tables(version: Version) {
         if server_may {
             link.expect(&[0xe0, 1, code]).await;
         } else {
-            both_end(link, server, &[0x80]).await;
+            both_close(link, server).await;
         }
     }
 }
 
 async fn two_connections_of_one_client_are_told_apart(version: Version) {
-    let ground = Ground::new().await;
-    let (old, mut old_server) = ground.pair("acl", version).await;
-    let (mut new, mut new_server) = ground.pair("acl", version).await;
-    fence(&mut new, &mut new_server).await;
-    // the broker ends the old one
-    if version.is_v5() {
-        old_server.send(&[0xe0, 1, 0x8e]).await;
+    for notice in NOTICES {
+        let ground = Ground::with(|setup| setup.set("server.drain_notice", notice)).await;
+        // the broker ends the old one, and says so or does not: mosquitto 2.0.11 just closes
+        for is_told in [false, version.is_v5()] {
+            let (old, mut old_server) = ground.pair("acl", version).await;
+            let (mut new, mut new_server) = ground.pair("acl", version).await;
+            fence(&mut new, &mut new_server).await;
+            if is_told {
+                old_server.send(&[0xe0, 1, 0x8e]).await;
+                drop(old_server);
+                sent_away(old, &[0x8e]).await;
+            } else {
+                drop(old_server);
+                old.closed().await;
+            }
+            ground.mproxy.metric("mproxy_connections", 1.0).await;
+            fence(&mut new, &mut new_server).await;
+            new.send(&DISCONNECT).await;
+            new_server.expect(&DISCONNECT).await;
+            new_server.closed().await;
+        }
+        let (old, old_server) = ground.pair("acl", version).await;
+        let (new, mut new_server) = ground.pair("acl", version).await;
+        drop(old_server);
+        old.closed().await;
+        ground.mproxy.metric("mproxy_connections", 1.0).await;
+        // the new one is still known: it hears of the end, and its will is taken back
+        ground.mproxy.signal(Signal::TERM);
+        drained(new, notice).await;
+        new_server.expect(&DISCONNECT).await;
+        new_server.closed().await;
     }
-    drop(old_server);
-    sent_away(old, &[0x8e, 0x80]).await;
-    ground.mproxy.metric("mproxy_connections", 1.0).await;
-    fence(&mut new, &mut new_server).await;
-    // the new one is still known: it is told of the end, and its will is taken back
-    ground.mproxy.signal(Signal::TERM);
-    sent_away(new, &[0x8b]).await;
-    new_server.expect(&DISCONNECT).await;
-    new_server.closed().await;
 }
 
 async fn the_brokers_side_ends_before_the_client_is_back(version: Version) {
@@ -669,9 +817,52 @@ async fn a_keep_alive_of_its_own_is_told_and_enforced(version: Version) {
     let ground = Ground::with(|setup| setup.limit("max_keepalive", "1s")).await;
     let (link, server) = ground.pair("mqtt", version).await;
     let since = Instant::now();
-    both_end(link, server, &[0x8d]).await;
+    both_time_out(link, server, 0x8d).await;
     let waited = since.elapsed();
     assert!((1400..5000).contains(&waited.as_millis()), "{waited:?}");
+}
+
+/// A broker that wants to wait longer may: it has told the client what it keeps. A tolerant proxy
+/// looks half a minute later whether there is still a connection for nothing.
+async fn a_keep_alive_of_the_client_is_the_brokers_to_judge(version: Version) {
+    let ground = Ground::new().await;
+    let hello = client(version).keep_alive(1);
+    for listener in ["mqtt", "acl"] {
+        let answer = connack(version, 0);
+        let (mut link, mut server, _) = ground.open(listener, &hello, &answer).await;
+        let since = Instant::now();
+        if strict() {
+            both_time_out(link, server, 0x8d).await;
+            let waited = since.elapsed();
+            assert!((1400..5000).contains(&waited.as_millis()), "{waited:?}");
+        } else {
+            let mut ticks = interval(Duration::from_millis(2500));
+            ticks.tick().await;
+            ticks.tick().await;
+            fence(&mut link, &mut server).await;
+            // the broker closes: so is the client's side, without a word
+            drop(server);
+            link.closed().await;
+        }
+    }
+}
+
+/// A broker that judges nothing must not keep a vanished client for ever.
+async fn a_client_that_its_broker_forgot_ends_half_a_minute_later(version: Version) {
+    if strict() {
+        return; // it ends at 1.5 times its keep alive: see above
+    }
+    let ground = Ground::new().await;
+    let hello = client(version).keep_alive(1);
+    let answer = connack(version, 0);
+    let (link, server, _) = ground.open("mqtt", &hello, &answer).await;
+    let since = Instant::now();
+    let mut ticks = interval(Duration::from_secs(25));
+    ticks.tick().await;
+    ticks.tick().await;
+    both_close(link, server).await;
+    let waited = since.elapsed();
+    assert!((31_400..40_000).contains(&waited.as_millis()), "{waited:?}");
 }
 
 /// Before, there is none: it happens.
@@ -686,7 +877,7 @@ async fn a_keep_alive_of_its_own_is_enforced(version: Version) {
         server.send(&connack(version, 0)).await;
         link.expect(&connack(version, 0)).await;
         let since = Instant::now();
-        both_end(link, server, &[]).await;
+        both_time_out(link, server, 0x8d).await;
         let waited = since.elapsed();
         assert!((1400..5000).contains(&waited.as_millis()), "{waited:?}");
     }
@@ -723,21 +914,24 @@ async fn connect_has_a_time(version: Version) {
 }
 
 async fn connack_and_packets_have_a_time(version: Version) {
-    let ground = Ground::with(|setup| {
-        let setup = setup.set("upstreams.broker.connack_timeout", "300ms");
-        setup.limit("packet_timeout", "300ms")
-    })
-    .await;
-    let (link, server) = ground.asked("mqtt", &client(version)).await;
-    turned_away(link, Some(3), &[0x88]).await;
-    server.closed().await;
+    let ground = Ground::with(|setup| setup.limit("packet_timeout", "300ms")).await;
     let (mut link, server) = ground.pair("mqtt", version).await;
     link.send(&Publish::new(version, "t").bytes([7; 1000])[..9])
         .await;
-    both_end(link, server, &[0x80]).await;
+    both_time_out(link, server, 0x80).await;
     let (link, mut server) = ground.pair("mqtt", version).await;
     server.send(&[0x90, 5]).await;
-    both_end(link, server, &[0x80]).await;
+    both_time_out(link, server, 0x80).await;
+    for value in WhenUnreachable::BOTH {
+        let ground = Ground::with(|setup| {
+            let setup = value.when_unreachable(setup);
+            setup.set("upstreams.broker.connack_timeout", "300ms")
+        })
+        .await;
+        let (link, server) = ground.asked("mqtt", &client(version)).await;
+        value.unavailable(link).await;
+        server.closed().await;
+    }
 }
 
 /// Bytes are no sign of life, at whatever time they come.
@@ -772,7 +966,17 @@ async fn a_packet_that_drips_in_has_a_time(version: Version) {
 }
 
 async fn authentication_gives_connack_time(version: Version) {
-    let ground = Ground::with(|setup| setup.set("upstreams.broker.connack_timeout", "600ms")).await;
+    for value in WhenUnreachable::BOTH {
+        let ground = Ground::with(|setup| {
+            let setup = value.when_unreachable(setup);
+            setup.set("upstreams.broker.connack_timeout", "600ms")
+        })
+        .await;
+        authentication_takes_longer(version, &ground, value).await;
+    }
+}
+
+async fn authentication_takes_longer(version: Version, ground: &Ground, value: WhenUnreachable) {
     let hello = client(version).properties(b"\x15\0\x01m");
     let (mut link, mut server) = ground.asked("mqtt", &hello).await;
     let auth = frame(0xf0, b"\x18\x04\x15\0\x01m");
@@ -789,6 +993,6 @@ async fn authentication_gives_connack_time(version: Version) {
         }
     }
     // and then no longer
-    turned_away(link, None, &[0x88]).await;
+    value.unavailable(link).await;
     server.closed().await;
 }

@@ -2,12 +2,15 @@
 
 use mproxy_tests::Mosquitto;
 use mproxy_tests::wire::{
-    PINGREQ, Publish, Version, field, frame, properties, puback, pubcomp, pubrec, pubrel, suback,
-    subscribe, unsubscribe, user_property,
+    PINGREQ, PINGRESP, Publish, Version, field, frame, properties, puback, pubcomp, pubrec, pubrel,
+    suback, subscribe, unsubscribe, user_property,
 };
 use mproxy_tests::{Link, Setup};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::ground::{Ground, PLACES, PREFIX, both_end, client, down, fence, up};
+use crate::ground::{
+    Ground, PLACES, PREFIX, both_close, both_end, client, conforming, down, fence, strict, up,
+};
 use crate::packets::no_properties;
 
 tests! {
@@ -18,7 +21,7 @@ tests! {
     all_filters_are_refused [r93] in all;
     a_refused_filter_of_3_1_is_answered [r94] in [v31];
     a_delivery_may_come_before_its_grant [r95] in all;
-    identifiers_in_use_are_not_used_again [r96] in all;
+    identifiers_in_use_are_answered_in_order [r96] in all;
     requests_without_an_answer_are_bounded [r96] in all;
     one_malformed_filter_spoils_all [r97] in all;
     different_filters_stay_different [r99] in all;
@@ -213,15 +216,25 @@ async fn some_filters_are_refused(version: Version) {
 
 async fn an_answer_has_as_many_codes(version: Version) {
     let ground = Ground::new().await;
-    for listener in ["mqtt", "acl"] {
+    let asked = subscribe(version, 1, &[("a", 0), ("denied/x", 0), ("b", 0)]);
+    let left = subscribe(version, 1, &[("a", 0), ("b", 0)]);
+    for (listener, sent, is_merged) in [
+        ("mqtt", &left, false),
+        ("acl", &left, false),
+        ("acl", &asked, true),
+    ] {
         for codes in [&[][..], &[0], &[0, 0, 0]] {
             let (mut link, mut server) = ground.pair(listener, version).await;
-            let asked = subscribe(version, 1, &[("a", 0), ("denied/x", 0), ("b", 0)]);
-            let left = subscribe(version, 1, &[("a", 0), ("b", 0)]);
-            let sent = if listener == "acl" { &asked } else { &left };
             up(&mut link, &mut server, sent, &left).await;
-            server.send(&suback(version, 1, codes)).await;
-            both_end(link, server, &[0x80]).await;
+            let answer = suback(version, 1, codes);
+            if is_merged || strict() || codes.is_empty() {
+                server.send(&answer).await;
+                both_close(link, server).await;
+            } else {
+                // between the two: nothing has to be put into it
+                down(&mut link, &mut server, &answer, &answer).await;
+                fence(&mut link, &mut server).await;
+            }
         }
     }
 }
@@ -274,80 +287,131 @@ async fn a_delivery_may_come_before_its_grant(version: Version) {
     down(&mut link, &mut server, &suback(version, 1, &[1]), &merged).await;
 }
 
-async fn identifiers_in_use_are_not_used_again(version: Version) {
+/// MQTT 3.1 tells a client to repeat a SUBSCRIBE, and many programs use one identifier for all: each
+/// is forwarded, and each answer is that of the oldest request of its type and identifier.
+async fn identifiers_in_use_are_answered_in_order(version: Version) {
     let ground = Ground::new().await;
-    let first = [
-        subscribe(version, 7, &[("a", 0)]),
-        unsubscribe(version, 7, &["a"]),
-    ];
+    let no = no(version);
+    let sub = |filters: &[(&str, u8)]| subscribe(version, 7, filters);
     for listener in ["mqtt", "acl"] {
-        for first in &first {
-            for second in [
-                subscribe(version, 7, &[("b", 0)]),
-                unsubscribe(version, 7, &["b"]),
-            ] {
-                let (mut link, mut server) = ground.pair(listener, version).await;
-                up(&mut link, &mut server, first, first).await;
-                link.send(&second).await;
-                both_end(link, server, &[0x82, 0x91]).await;
-            }
-        }
-        // an answer frees it; one that nobody waits for is nobody's
+        // of both types, pipelined: answers by type, whichever comes first
         let (mut link, mut server) = ground.pair(listener, version).await;
-        for _ in 0..2 {
-            up(&mut link, &mut server, &first[0], &first[0]).await;
-            let other = suback(version, 8, &[1]);
-            server.send(&other).await;
-            server.send(&suback(version, 7, &[0])).await;
-            let mut answer = link.packet().await;
-            if answer.bytes() == other {
-                answer = link.packet().await;
-            }
-            assert_eq!(answer.bytes(), suback(version, 7, &[0]));
+        let requests = [
+            sub(&[("a", 1)]),
+            unsubscribe(version, 7, &["a"]),
+            sub(&[("a", 1)]),
+            sub(&[("b", 0), ("c", 2)]),
+            unsubscribe(version, 7, &["b"]),
+        ];
+        link.send(&requests.concat()).await;
+        for request in &requests {
+            server.expect(request).await;
         }
-        // nor is the answer to something else
-        up(&mut link, &mut server, &first[1], &first[1]).await;
-        server.send(&suback(version, 7, &[0])).await;
-        let answer = unsuback(version, 7, &[0]);
-        server.send(&answer).await;
-        let mut next = link.packet().await;
-        if next.kind() == 9 {
-            next = link.packet().await;
+        for answer in [
+            unsuback(version, 7, &[0]),
+            suback(version, 7, &[1]),
+            suback(version, 7, &[0x80]),
+            unsuback(version, 7, &[0x11]),
+            suback(version, 7, &[0, 2]),
+        ] {
+            down(&mut link, &mut server, &answer, &answer).await;
         }
-        assert_eq!(next.bytes(), answer);
+        // one that nobody waits for is between the broker and the client
+        let other = suback(version, 8, &[1]);
+        down(&mut link, &mut server, &other, &other).await;
+        let other = unsuback(version, 7, &[0]);
+        down(&mut link, &mut server, &other, &other).await;
+        fence(&mut link, &mut server).await;
     }
+    // refused in part, as a whole and not at all: in order, and never ahead of an earlier one
+    let (mut link, mut server) = ground.pair("acl", version).await;
+    let requests = [
+        sub(&[("a", 1), ("denied/x", 1)]),
+        sub(&[("denied/x", 1)]),
+        sub(&[("denied/x", 1), ("b", 0)]),
+        sub(&[("c", 2)]),
+        sub(&[("denied/y", 0), ("denied/z", 0)]),
+    ];
+    link.send(&requests.concat()).await;
+    for forwarded in [[("a", 1)], [("b", 0)], [("c", 2)]] {
+        server.expect(&sub(&forwarded)).await;
+    }
+    down(&mut link, &mut server, &PINGRESP, &PINGRESP).await;
+    let answers: Vec<_> = [1, 0, 2]
+        .iter()
+        .map(|code| suback(version, 7, &[*code]))
+        .collect();
+    server.send(&answers.concat()).await;
+    for codes in [&[1, no][..], &[no], &[no, 0], &[2], &[no, no]] {
+        link.expect(&suback(version, 7, codes)).await;
+    }
+    fence(&mut link, &mut server).await;
 }
 
+/// Devices subscribe to a long list at once. What waits for its answer is bounded, and a client that
+/// has sent more is not read until there is room: it gets all of its grants.
 async fn requests_without_an_answer_are_bounded(version: Version) {
+    const COUNT: u16 = 20_000;
     let ground = Ground::new().await;
-    let (mut link, server) = ground.pair("mqtt", version).await;
-    let (mut io, _) = server.into_tcp();
-    let swallow = async {
-        let mut room = vec![0; 65_536];
-        while !matches!(
-            tokio::io::AsyncReadExt::read(&mut io, &mut room).await,
-            Ok(0) | Err(_)
-        ) {}
-    };
-    let flood = async {
-        for id in 1..=20_000 {
-            if !link.try_send(&subscribe(version, id, &[("t", 0)])).await {
+    for listener in ["mqtt", "acl", "map"] {
+        let (link, server) = ground.pair(listener, version).await;
+        let (mut link, _) = link.into_tcp();
+        let (mut server, _) = server.into_tcp();
+        let before = mproxy_tests::memory::used_kib(ground.mproxy.id());
+        let requests: Vec<u8> = (1..=COUNT)
+            .flat_map(|id| subscribe(version, id, &[("t", 1)]))
+            .collect();
+        let answers: Vec<u8> = (1..=COUNT)
+            .flat_map(|id| suback(version, id, &[1]))
+            .collect();
+        let (mut granted, mut sent) = link.split();
+        let client = async {
+            let mut received = vec![0; answers.len()];
+            let (written, read) =
+                tokio::join!(sent.write_all(&requests), granted.read_exact(&mut received));
+            written.expect("it is taken");
+            read.expect("all of it comes");
+            assert!(received == answers, "other grants");
+        };
+        let broker = async {
+            let prefix = if listener == "map" { PREFIX } else { "" };
+            let one = subscribe(version, 1, &[(&format!("{prefix}t"), 1)]);
+            let mut request = vec![0; one.len()];
+            for (id, answer) in (1..=COUNT).zip(answers.chunks(answers.len() / usize::from(COUNT)))
+            {
+                server.read_exact(&mut request).await.expect("a request");
+                assert_eq!(request[2..4], id.to_be_bytes());
+                server.write_all(answer).await.expect("it is taken");
+            }
+        };
+        mproxy_tests::within("all grants", async { tokio::join!(client, broker) }).await;
+        let grown = mproxy_tests::memory::used_kib(ground.mproxy.id()).saturating_sub(before);
+        assert!(grown < 8 * 1024, "{grown} KiB at {listener}");
+    }
+    // nor is more kept when the broker does not answer
+    for listener in ["mqtt", "acl"] {
+        let (link, server) = ground.pair(listener, version).await;
+        let (link, _) = link.into_tcp();
+        let _server = server;
+        let before = mproxy_tests::memory::used_kib(ground.mproxy.id());
+        let requests: Vec<u8> = (1..=COUNT)
+            .flat_map(|id| subscribe(version, id, &[("t", 1)]))
+            .collect();
+        // as much as the way there takes; the client is not sent away for it
+        let mut taken = 0;
+        while let Ok(written) = link.try_write(&requests[taken..]) {
+            taken += written;
+            if taken == requests.len() {
                 break;
             }
         }
-        link
-    };
-    // it ends by itself, or 20,000 requests are kept
-    let (link, ()) = tokio::join!(flood, mproxy_tests::within("the end", swallow));
-    let (packets, _) = link.rest().await;
-    if version.is_v5() {
-        let told: Vec<_> = packets
-            .iter()
-            .map(|it| (it.first(), it.body()[0]))
-            .collect();
-        assert!(told.is_empty() || told == [(0xe0, 0x97)], "{packets:?}");
-    } else {
-        assert!(packets.is_empty(), "{packets:?}");
+        let (mut other, mut other_server) = ground.pair(listener, version).await;
+        fence(&mut other, &mut other_server).await;
+        let grown = mproxy_tests::memory::used_kib(ground.mproxy.id()).saturating_sub(before);
+        assert!(grown < 8 * 1024, "{grown} KiB at {listener}");
+        let mut room = [0];
+        let nothing = link.try_read(&mut room);
+        assert!(nothing.is_err_and(|it| it.kind() == std::io::ErrorKind::WouldBlock));
     }
 }
 
@@ -467,13 +531,11 @@ async fn every_place_is_left_as_it_was_entered(version: Version) {
 
 /// The settings of these tests before a real broker.
 async fn before(broker: &Mosquitto) -> mproxy_tests::Mproxy {
-    Setup::before(&broker.url())
-        .toml(
-            "[chains.default]\nlayers = [\"map\"]\n[layers.map]\ntype = \"topic-map\"\n\
-             prefix = \"tenants/${username}/\"\n",
-        )
-        .start()
-        .await
+    let setup = Setup::before(&broker.url()).toml(
+        "[chains.default]\nlayers = [\"map\"]\n[layers.map]\ntype = \"topic-map\"\n\
+         prefix = \"tenants/${username}/\"\n",
+    );
+    conforming(setup).start().await
 }
 
 async fn leaving_one_filter_leaves_no_other(version: Version) {

@@ -2,7 +2,7 @@
 
 use futures_util::{SinkExt, StreamExt};
 use mproxy_tests::wire::{PINGREQ, PROBE, Packet, Publish, Version, connack};
-use mproxy_tests::{FakeBroker, Link, Mproxy, http, within};
+use mproxy_tests::{FakeBroker, Link, Mproxy, Setup, http, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message as Frame;
@@ -11,15 +11,15 @@ use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
 
-use crate::ground::{Ground, client, down, fence, turned_away, up};
+use crate::ground::{Ground, WhenUnreachable, client, conforming, down, fence, up};
 
 tests! {
     text_is_refused [r125] in all;
-    text_of_a_broker_is_refused [r125] in all;
+    text_of_a_broker_is_refused [r125] in all by [when_unreachable];
     frames_are_a_stream_of_bytes [r126] in all;
     bytes_behind_the_upgrade_are_not_lost [r126] in all;
     a_subprotocol_is_offered_and_named [r127] in all;
-    a_broker_is_asked_for_the_subprotocol [r127] in all;
+    a_broker_is_asked_for_the_subprotocol [r127] in all by [when_unreachable];
 }
 
 async fn connected(ground: &Ground, version: Version) -> (Link, Link) {
@@ -55,10 +55,10 @@ async fn text_is_refused(version: Version) {
 }
 
 /// A proxy before a broker that is a WebSocket server.
-async fn behind() -> (Mproxy, FakeBroker) {
+async fn behind(value: WhenUnreachable) -> (Mproxy, FakeBroker) {
     let broker = FakeBroker::bind().await;
-    let url = broker.url().replace("mqtt://", "ws://") + "/mqtt";
-    (Mproxy::before(&url).await, broker)
+    let setup = value.when_unreachable(Setup::before(&broker.ws_url()));
+    (conforming(setup).start().await, broker)
 }
 
 /// Accepts the upgrade of a session, and not that of a probe: answers with this subprotocol, or
@@ -99,16 +99,18 @@ async fn accept(
 }
 
 async fn text_of_a_broker_is_refused(version: Version) {
-    let (mproxy, broker) = behind().await;
-    let mut link = Link::tcp(mproxy.addr()).await;
-    link.speak(version);
-    link.send(&client(version).bytes()).await;
-    let (mut server, _) = within("a session", accept(&broker, None)).await;
-    let text = Frame::Text("\u{20}\u{2}".into());
-    server.send(text).await.expect("it is taken");
-    turned_away(link, Some(3), &[0x88]).await;
-    let end = within("the end", server.next()).await;
-    assert!(!matches!(end, Some(Ok(Frame::Binary(_)))), "{end:?}");
+    for value in WhenUnreachable::BOTH {
+        let (mproxy, broker) = behind(value).await;
+        let mut link = Link::tcp(mproxy.addr()).await;
+        link.speak(version);
+        link.send(&client(version).bytes()).await;
+        let (mut server, _) = within("a session", accept(&broker, None)).await;
+        let text = Frame::Text("\u{20}\u{2}".into());
+        server.send(text).await.expect("it is taken");
+        value.unavailable(link).await;
+        let end = within("the end", server.next()).await;
+        assert!(!matches!(end, Some(Ok(Frame::Binary(_)))), "{end:?}");
+    }
 }
 
 async fn frames_are_a_stream_of_bytes(version: Version) {
@@ -268,7 +270,13 @@ async fn a_subprotocol_is_offered_and_named(version: Version) {
 }
 
 async fn a_broker_is_asked_for_the_subprotocol(version: Version) {
-    let (mproxy, broker) = behind().await;
+    for value in WhenUnreachable::BOTH {
+        a_broker_is_asked(version, value).await;
+    }
+}
+
+async fn a_broker_is_asked(version: Version, value: WhenUnreachable) {
+    let (mproxy, broker) = behind(value).await;
     let name = if version == Version::V31 {
         "mqttv3.1"
     } else {
@@ -296,7 +304,7 @@ async fn a_broker_is_asked_for_the_subprotocol(version: Version) {
         link.speak(version);
         link.send(&client(version).bytes()).await;
         tokio::select! {
-            () = turned_away(link, Some(3), &[0x88]) => {}
+            () = value.unavailable(link) => {}
             (_, asked) = accept(&broker, Some(answer)) => panic!("CONNECT was sent: {asked}"),
         }
     }

@@ -27,6 +27,16 @@ impl FakeBroker {
         Self { listener, addr }
     }
 
+    /// Listens where another one was, which has [closed](Self::close).
+    ///
+    /// # Panics
+    /// If somebody is there.
+    pub async fn bind_at(addr: SocketAddr) -> Self {
+        let listener = TcpListener::bind(addr).await;
+        let listener = listener.unwrap_or_else(|error| panic!("{addr}: {error}"));
+        Self { listener, addr }
+    }
+
     /// For the key `address` of an upstream.
     #[must_use]
     pub fn url(&self) -> String {

@@ -119,6 +119,26 @@ impl Setup {
         self
     }
 
+    /// One key of every listener.
+    ///
+    /// # Panics
+    /// If a listener has no name.
+    #[must_use]
+    pub fn set_listeners(self, key: &str, value: &str) -> Self {
+        let tables: Vec<_> = self.config.split("[[listeners]]").skip(1).collect();
+        let names: Vec<_> = tables
+            .into_iter()
+            .map(|table| {
+                let (_, name) = table.split_once("name = \"").expect("a name");
+                let (name, _) = name.split_once('"').expect("the end of a name");
+                name.to_owned()
+            })
+            .collect();
+        names.iter().fold(self, |setup, name| {
+            setup.set(&format!("listeners.{name}.{key}"), value)
+        })
+    }
+
     /// A limit of the listener `mqtt`.
     #[must_use]
     pub fn limit(self, key: &str, value: &str) -> Self {
