@@ -232,9 +232,19 @@ fn live_unix_socket_and_other_files_are_left_alone() {
     let _listener = UnixListener::bind(&live).unwrap();
     let file = dir.path().join("file");
     std::fs::write(&file, "data").unwrap();
-    for path in [&live, &file] {
+    // "address already in use" sent operators to look for a program that listens on a file
+    for (path, kind, text) in [
+        (&live, io::ErrorKind::AddrInUse, "in use"),
+        (&file, io::ErrorKind::AlreadyExists, "file of this name"),
+        (
+            &dir.path().into(),
+            io::ErrorKind::AlreadyExists,
+            "folder of this name",
+        ),
+    ] {
         let error = Listener::bind(&unix(path), &ListenOptions::default()).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.to_string().contains(text), "{error}");
         assert!(path.exists());
     }
     assert_eq!(std::fs::read(&file).unwrap(), b"data");

@@ -27,7 +27,10 @@ impl SocketFile {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
         match socket.bind(&addr) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_stale(path, &addr)? => {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                if !is_stale(path, &addr)? {
+                    return Err(error);
+                }
                 fs::remove_file(path)?;
                 socket.bind(&addr)?;
             }
@@ -57,10 +60,18 @@ impl Drop for SocketFile {
     }
 }
 
-/// Whether the path is a socket on which nobody listens.
+/// Whether the socket at the path is one on which nobody listens.
+///
+/// # Errors
+/// What is there is no socket: it must not be removed, and nobody listens there who could be stopped.
 fn is_stale(path: &Path, addr: &SockAddr) -> io::Result<bool> {
-    if !fs::symlink_metadata(path)?.file_type().is_socket() {
-        return Ok(false);
+    let kind = fs::symlink_metadata(path)?.file_type();
+    if !kind.is_socket() {
+        let what = if kind.is_dir() { "folder" } else { "file" };
+        return Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            format!("there is a {what} of this name, which is not a socket"),
+        ));
     }
     let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     // A listener whose queue is full answers "would block", which is a sign of life.

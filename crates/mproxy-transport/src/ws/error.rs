@@ -76,6 +76,7 @@ pub(super) struct Asked {
     pub(super) path: Box<str>,
     pub(super) offered: Option<Box<str>>,
     pub(super) origin: Option<Box<str>>,
+    pub(super) is_upgrade: bool,
 }
 
 // ===== impl WsError =====
@@ -118,6 +119,11 @@ impl WsError {
     /// The `Origin` headers of a refused request, joined with commas.
     pub fn origin(&self) -> Option<&str> {
         self.0.asked.as_ref()?.origin.as_deref()
+    }
+
+    /// Whether a refused request asked for a WebSocket at all, whatever it was refused for.
+    pub fn is_upgrade(&self) -> bool {
+        self.0.asked.as_ref().is_some_and(|asked| asked.is_upgrade)
     }
 }
 

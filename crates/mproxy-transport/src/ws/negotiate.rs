@@ -69,6 +69,7 @@ pub(super) fn asked(head: Head<'_>) -> Asked {
         path: cut(head.uri.path()),
         offered: shown(head.headers, SEC_WEBSOCKET_PROTOCOL),
         origin: shown(head.headers, ORIGIN),
+        is_upgrade: head.is_upgrade,
     }
 }
 
