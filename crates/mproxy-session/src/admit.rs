@@ -97,7 +97,7 @@ impl<U, D> Admission<U, D> {
     /// Turns the client away. MQTT 3.x has fewer codes and is told the nearest.
     #[must_use]
     pub const fn refuse(reason: ReasonCode) -> Self {
-        Self::Refuse(ConnectRefusal { reason, text: None })
+        Self::Refuse(ConnectRefusal::new(reason))
     }
 
     /// Changes the hooks of an admitted client, as a layer does on the way out.
@@ -123,19 +123,32 @@ pub struct ConnectRefusal {
     pub reason: ReasonCode,
     /// A Reason String for clients of MQTT 5.0, and for the log.
     pub text: Option<Box<str>>,
+    /// Who refused and by which rule: for the log only, the client is not told.
+    pub by: Option<Box<str>>,
 }
 
 impl ConnectRefusal {
     /// A refusal without a text.
     #[must_use]
     pub const fn new(reason: ReasonCode) -> Self {
-        Self { reason, text: None }
+        Self {
+            reason,
+            text: None,
+            by: None,
+        }
     }
 
     /// Adds a Reason String.
     #[must_use]
     pub fn with_text(mut self, text: impl Into<Box<str>>) -> Self {
         self.text = Some(text.into());
+        self
+    }
+
+    /// Names who refused and by which rule, for the log.
+    #[must_use]
+    pub fn with_origin(mut self, by: impl Into<Box<str>>) -> Self {
+        self.by = Some(by.into());
         self
     }
 }

@@ -69,6 +69,11 @@ enum Cause {
     /// Another protocol that came where MQTT is spoken.
     Foreign(Foreign),
     Limit(Limit),
+    /// A layer that refused CONNECT. The client is told only so many bytes of the detail: the rest
+    /// says which layer it was, and why.
+    Layer {
+        told: u16,
+    },
 }
 
 /// A field of [`Limits`]: with another value the session would have gone on.
@@ -151,6 +156,32 @@ impl End {
         self
     }
 
+    /// What a layer said when it refused CONNECT, and for the log who it was.
+    pub(crate) fn refused(mut self, text: Option<Box<str>>, by: Option<&str>) -> Self {
+        let mut detail = text.map(String::from).unwrap_or_default();
+        let told = u16::try_from(detail.len()).unwrap_or(u16::MAX);
+        self.cause = Cause::Layer { told };
+        if let Some(by) = by {
+            if !detail.is_empty() {
+                detail.push_str(": ");
+            }
+            detail.push_str(by);
+        }
+        self.detail = (!detail.is_empty()).then_some(Cow::Owned(detail));
+        self
+    }
+
+    /// The part of the detail that the client may be told; `None` if there is nothing to say.
+    pub(crate) fn told_of<'a>(&self, detail: &'a str) -> Option<&'a str> {
+        match self.cause {
+            Cause::Layer { told } => {
+                let told = &detail[..detail.floor_char_boundary(usize::from(told))];
+                Some(told).filter(|told| !told.is_empty())
+            }
+            _ => Some(detail),
+        }
+    }
+
     pub(crate) const fn with_limit(mut self, limit: Limit) -> Self {
         self.cause = Cause::Limit(limit);
         self
@@ -195,7 +226,9 @@ impl End {
         let statement = match self.cause {
             Cause::Format(error) => error.statement(version),
             Cause::Order(violation) => violation.statement(version),
-            Cause::None | Cause::Foreign(_) | Cause::Limit(_) => return Some(detail.to_owned()),
+            Cause::None | Cause::Foreign(_) | Cause::Limit(_) | Cause::Layer { .. } => {
+                return Some(detail.to_owned());
+            }
         };
         Some(format!("{detail} [{statement}]"))
     }

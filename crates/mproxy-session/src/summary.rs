@@ -179,6 +179,8 @@ pub struct Summary {
     pub foreign: Option<Foreign>,
     /// What could be read of a CONNECT that did not become a [`session`](Self::session).
     pub glimpse: Option<Box<Glimpse>>,
+    /// The broker was connected to, and CONNECT went to it.
+    pub dialled: bool,
     /// From the first byte waited for to the last.
     pub duration: Duration,
     /// What the client sent, CONNECT included.

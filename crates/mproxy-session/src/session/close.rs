@@ -73,6 +73,7 @@ impl Session {
             foreign: end.foreign_protocol(),
             glimpse: glimpse.filter(|_| session.is_none()),
             session,
+            dialled: false,
             duration: started.elapsed(),
             to_server: received,
             to_client: Traffic::default(),
@@ -173,6 +174,7 @@ where
         limit: end.limit(Some(version)),
         foreign: end.foreign_protocol(),
         glimpse: None,
+        dialled: true,
         duration: started.elapsed(),
         to_server: to_server.0,
         to_client: to_client.0,
@@ -193,7 +195,9 @@ fn client_text<'a>(end: &End, detail: Option<&'a str>) -> Option<&'a str> {
         CloseReason::UnsupportedVersion => false,
         _ => end.side == Side::Client,
     };
-    detail.filter(|_| own_fault)
+    detail
+        .filter(|_| own_fault)
+        .and_then(|detail| end.told_of(detail))
 }
 
 /// Writes the last bytes, sends the end of the stream and then reads on for a while: closing a

@@ -3,7 +3,6 @@
 mod close;
 mod connect;
 
-use std::borrow::Cow;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -389,9 +388,8 @@ impl Session {
             Admission::Admit { connect, hooks } => (connect, hooks),
             Admission::Refuse(refusal) => {
                 let code = connack_code(refusal.reason);
-                let mut end = End::told(Side::Proxy, CloseReason::AuthDenied, code);
-                end.detail = refusal.text.map(|text| Cow::Owned(text.into()));
-                return Err(end);
+                let end = End::told(Side::Proxy, CloseReason::AuthDenied, code);
+                return Err(end.refused(refusal.text, refusal.by.as_deref()));
             }
         };
         let session = connect.info().clone();

@@ -75,6 +75,29 @@ async fn a_refusal_is_told_in_the_words_of_the_version() {
     }
 }
 
+/// The log did not say which of several layers had refused, and the only text that reached it was one
+/// that the client is told as well.
+#[tokio::test(start_paused = true)]
+async fn who_refused_is_for_the_log_and_not_for_the_client() {
+    let by = "layer `ids`";
+    let refusal = || ConnectRefusal::new(ReasonCode::NOT_AUTHORIZED).with_origin(by);
+    for (refusal, wire, detail) in [
+        (refusal(), "20 03 00 87 00", "layer `ids`"),
+        (
+            refusal().with_text("no"),
+            "20 08 00 87 05 1f 00 02 6e 6f",
+            "no: layer `ids`",
+        ),
+    ] {
+        let pair = Setup::new().start(refuse_all(refusal));
+        pair.client.send(&Frames(Version::V5).connect("c"));
+        pair.client.expect(&hex(wire)).await;
+        let summary = pair.end().await;
+        assert_eq!(summary.detail.as_deref(), Some(detail));
+        assert!(!summary.dialled);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_text_of_a_refusal_reaches_clients_that_can_read_it() {
     let refusal = || ConnectRefusal::new(ReasonCode::NOT_AUTHORIZED).with_text("no");

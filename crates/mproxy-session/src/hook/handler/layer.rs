@@ -110,6 +110,7 @@ where
                     let refusal = ConnectRefusal {
                         reason: refusal.reason,
                         text: refusal.text,
+                        by: None,
                     };
                     return Ok(Admission::Refuse(refusal));
                 }
