@@ -134,6 +134,32 @@ async fn refused_clients_are_logged() {
     );
 }
 
+/// A server that has a line with a remedy for each refused client had two for it, and the two had
+/// different levels and texts.
+#[tokio::test]
+async fn refused_clients_are_left_to_another_line() {
+    let lines = Log::of(async {
+        let map = TopicMapLayer::new(TopicMap::prefix("${username}/").expect("a valid prefix"));
+        let stack = ServiceBuilder::new()
+            .layer(AccessLogLayer::new().refusals(false))
+            .layer(map)
+            .service(forward_all());
+        refused(
+            &stack,
+            Client {
+                user: None,
+                ..device()
+            },
+        )
+        .await;
+        let (_, mut hooks) = admit(&stack, device()).await;
+        send(&mut hooks.to_client, connack(0)).await;
+    })
+    .await;
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    assert!(lines[0].contains("event=\"connect\""), "{lines:#?}");
+}
+
 #[tokio::test]
 async fn strangers_cannot_write_lines_of_their_own() {
     // The codec refuses control characters; these are printed by nobody and move what is printed.

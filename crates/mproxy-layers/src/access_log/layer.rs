@@ -61,9 +61,10 @@ impl Default for Events {
 /// Writes the [access log](super): a layer for the CONNECT stage, best the outermost.
 ///
 /// See the [crate documentation](crate) for an example.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct AccessLogLayer {
     events: Events,
+    refusals: bool,
     sample: Sample,
 }
 
@@ -72,6 +73,7 @@ impl AccessLogLayer {
     pub const fn new() -> Self {
         Self {
             events: Events::ALL,
+            refusals: true,
             sample: Sample::NONE,
         }
     }
@@ -80,6 +82,14 @@ impl AccessLogLayer {
     #[must_use]
     pub const fn events(mut self, events: Events) -> Self {
         self.events = events;
+        self
+    }
+
+    /// Says whether clients that are not let in have a line: they have, until it is turned off, if
+    /// [`Events::CONNECT`] is logged. Turn it off where something else has a line for each of them.
+    #[must_use]
+    pub const fn refusals(mut self, refusals: bool) -> Self {
+        self.refusals = refusals;
         self
     }
 
@@ -98,6 +108,12 @@ impl AccessLogLayer {
     }
 }
 
+impl Default for AccessLogLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<S> Layer<S> for AccessLogLayer {
     type Service = AccessLogConnect<S>;
 
@@ -105,6 +121,7 @@ impl<S> Layer<S> for AccessLogLayer {
         AccessLogConnect {
             inner,
             events: self.events,
+            refusals: self.refusals,
             sample: self.sample,
         }
     }
@@ -115,6 +132,7 @@ impl<S> Layer<S> for AccessLogLayer {
 pub struct AccessLogConnect<S> {
     inner: S,
     events: Events,
+    refusals: bool,
     sample: Sample,
 }
 
@@ -137,6 +155,7 @@ where
             future: self.inner.call(connect),
             info,
             events: self.events,
+            refusals: self.refusals,
             sample: self.sample,
         }
     }
@@ -150,6 +169,7 @@ pin_project! {
         future: F,
         info: SessionInfo,
         events: Events,
+        refusals: bool,
         sample: Sample,
     }
 }
@@ -164,19 +184,20 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let admission = ready!(this.future.poll(cx));
+        let refusals = *this.refusals && this.events.contains(Events::CONNECT);
         match &admission {
-            Ok(Admission::Refuse(refusal)) if this.events.contains(Events::CONNECT) => {
-                line::refused(this.info, refusal);
-            }
+            Ok(Admission::Refuse(refusal)) if refusals => line::refused(this.info, refusal),
             Err(error) if this.events.contains(Events::ERROR) => line::failed(this.info, error),
             _ => {}
         }
-        Poll::Ready(admission.map(|admission| wrap(*this.events, *this.sample, admission)))
+        let (events, sample) = (*this.events, *this.sample);
+        Poll::Ready(admission.map(|admission| wrap(events, refusals, sample, admission)))
     }
 }
 
 fn wrap<U, D>(
     events: Events,
+    refusals: bool,
     sample: Sample,
     admission: Admission<U, D>,
 ) -> Admission<AccessLogToServer<Tap<U>>, AccessLogToClient<Tap<D>>> {
@@ -216,13 +237,13 @@ fn wrap<U, D>(
                 })
             },
         );
-        if !events.contains(Events::CONNECT) && !events.contains(Events::DISCONNECT) {
+        if !refusals && !events.contains(Events::DISCONNECT) {
             return hooks;
         }
         hooks.on_close(move |summary| {
             let refused = summary.connack != Some(ReasonCode::SUCCESS);
             match refused {
-                true if events.contains(Events::CONNECT) => line::refused_by_broker(&info, summary),
+                true if refusals => line::not_connected(&info, summary),
                 false if events.contains(Events::DISCONNECT) => line::closed(&info, summary),
                 _ => {}
             }

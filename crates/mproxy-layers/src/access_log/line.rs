@@ -42,14 +42,33 @@ pub(super) fn refused(session: &SessionInfo, refusal: &ConnectRefusal) {
     }, "client refused");
 }
 
-pub(super) fn refused_by_broker(session: &SessionInfo, summary: &Summary) {
-    line!(warn, event = "refuse", session, {
-        side = summary.side.as_str(),
-        reason = summary.reason.as_str(),
-        reason_code = summary.reason_code.as_str(),
-        detail = summary.detail.as_deref().map(cut).as_deref(),
-        duration_s = summary.duration.as_secs_f64(),
-    }, "client not connected");
+/// A session that ended before CONNACK: the client was refused, unless it went away by itself.
+pub(super) fn not_connected(session: &SessionInfo, summary: &Summary) {
+    macro_rules! ended {
+        ($level:ident, $message:literal) => {
+            line!($level, event = "refuse", session, {
+                side = summary.side.as_str(),
+                reason = summary.reason.as_str(),
+                reason_code = summary.reason_code.as_str(),
+                detail = summary.detail.as_deref().map(cut).as_deref(),
+                duration_s = summary.duration.as_secs_f64(),
+            }, $message)
+        };
+    }
+    match summary.side {
+        Side::Client
+            if matches!(
+                summary.reason,
+                CloseReason::Eof
+                    | CloseReason::Reset
+                    | CloseReason::Disconnect
+                    | CloseReason::DisconnectWithWill
+            ) =>
+        {
+            ended!(info, "connection closed before CONNACK");
+        }
+        _ => ended!(warn, "client refused"),
+    }
 }
 
 pub(super) fn failed(session: &SessionInfo, error: &dyn fmt::Display) {

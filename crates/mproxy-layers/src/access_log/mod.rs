@@ -7,7 +7,7 @@
 //! | `event` | level | when | further fields |
 //! |---|---|---|---|
 //! | `connect` | info | the broker has accepted the client | `keep_alive_s`, `clean_start` |
-//! | `refuse` | warn | a layer or the broker does not let a client in | `side`, `reason`, `reason_code`, `detail` ... |
+//! | `refuse` | warn, info | a layer or the broker does not let a client in (warn), or it left before that | `side`, `reason`, `reason_code`, `detail` ... |
 //! | `subscribe`, `unsubscribe` | info | the client has asked for it | `filters` |
 //! | `publish` | info | a sampled PUBLISH goes on | `topic`, `qos`, `retain`, `bytes` |
 //! | `deny` | warn | a layer of this crate denies something | `action`, `topic`, `detail`, `suppressed` |
