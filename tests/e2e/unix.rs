@@ -179,3 +179,41 @@ async fn check_and_listen_know_unix_sockets() {
     assert_ne!(code, Some(0), "{text}");
     assert!(text.contains("No such file or directory"), "{text}");
 }
+
+/// `unix:/etc/passwd` passed `check` as something that a running mproxy uses, and at start it was
+/// "Address already in use; stop what listens there". A folder that is not there was "create the
+/// folder", without saying which.
+#[tokio::test]
+async fn what_is_in_the_way_of_a_socket_is_named() {
+    let dir = TempDir::new().expect("a temporary folder can be made");
+    let file = dir.path().join("notes.txt");
+    fs::write(&file, "mine").expect("the temporary folder is ours");
+    let missing = dir.path().join("missing");
+    let create = format!("create the folder {}", missing.display());
+    for (path, parts) in [
+        (&file, ["a file of this name", "choose another path"]),
+        (
+            &dir.path().into(),
+            ["a folder of this name", "choose another path"],
+        ),
+        (
+            &missing.join("mqtt.sock"),
+            ["No such file or directory", &create],
+        ),
+    ] {
+        let listen = format!("unix:{}", path.display());
+        for (command, expected) in [("check", 69), ("run", 1)] {
+            let mut program = tokio::process::Command::new(server_binary());
+            program
+                .args([command, "--set", "admin.bind=", "--listen", &listen])
+                .env_clear();
+            let (code, said) = Process::run(program).await;
+            assert_eq!(code, expected, "{command}: {said}");
+            for part in parts {
+                assert!(said.contains(part), "{command}: no {part:?}: {said}");
+            }
+            assert!(!said.contains("in use"), "{command}: {said}");
+        }
+    }
+    assert_eq!(fs::read(&file).expect("it is there"), b"mine");
+}

@@ -25,8 +25,8 @@ use std::process::ExitCode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-pub(crate) use self::server::listen_address;
 use self::server::{Server, StartError};
+pub(crate) use self::server::{bind_advice, listen_address};
 use crate::cli::{Exit, RunOptions};
 use crate::config::Config;
 

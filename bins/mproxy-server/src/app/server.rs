@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,16 +60,14 @@ impl fmt::Display for StartError {
                 error,
             } => {
                 write!(f, "{what} cannot listen on {address}: {error}")?;
-                match error.kind() {
-                    std::io::ErrorKind::AddrInUse => {
+                match (error.kind(), address) {
+                    (std::io::ErrorKind::AddrInUse, _) => {
                         f.write_str("; stop what listens there, or choose another address")
                     }
-                    std::io::ErrorKind::PermissionDenied => f.write_str(match address {
-                        Bind::Tcp(_) => "; ports below 1024 need CAP_NET_BIND_SERVICE",
-                        Bind::Unix(_) => "; mproxy must be allowed to write to the folder",
-                    }),
-                    std::io::ErrorKind::NotFound => f.write_str("; create the folder"),
-                    _ => Ok(()),
+                    (_, address) => match bind_advice(address, error) {
+                        Some(advice) => write!(f, "; {advice}"),
+                        None => Ok(()),
+                    },
                 }
             }
             Self::Other { what, error } => write!(f, "{what}: {error}"),
@@ -77,6 +76,24 @@ impl fmt::Display for StartError {
 }
 
 impl std::error::Error for StartError {}
+
+/// What to do about an address that cannot be bound, if nothing else has it.
+pub(crate) fn bind_advice(address: &Bind, error: &std::io::Error) -> Option<String> {
+    use std::io::ErrorKind::{AlreadyExists, NotFound, PermissionDenied};
+    Some(match (error.kind(), address) {
+        (PermissionDenied, Bind::Tcp(_)) => "ports below 1024 need CAP_NET_BIND_SERVICE".to_owned(),
+        (PermissionDenied, Bind::Unix(path)) => {
+            format!("mproxy must be allowed to write to {}", folder(path))
+        }
+        (NotFound, Bind::Unix(path)) => format!("create the folder {}", folder(path)),
+        (AlreadyExists, Bind::Unix(_)) => "choose another path".to_owned(),
+        _ => return None,
+    })
+}
+
+fn folder(path: &Path) -> std::path::Display<'_> {
+    path.parent().unwrap_or(path).display()
+}
 
 fn other(what: &'static str) -> impl FnOnce(BoxError) -> StartError {
     move |error| StartError::Other { what, error }

@@ -1,6 +1,6 @@
 //! What of a configuration can be tried out on this machine.
 
-use crate::app::listen_address;
+use crate::app::{bind_advice, listen_address};
 use crate::config::{Bind, Config, Upstream, UpstreamAddress};
 use crate::diagnostics::{Class, Diagnostic, Report};
 use mproxy_transport::{ListenOptions, Listener};
@@ -53,19 +53,16 @@ fn bindable(what: &str, address: &Bind, report: &mut Report) {
         return;
     };
     let message = format!("{what} cannot listen on {address}: {error}");
-    report.push(match error.kind() {
-        ErrorKind::PermissionDenied => {
-            Diagnostic::error(message)
-                .class(Class::Permission)
-                .note(match address {
-                    Bind::Tcp(_) => "ports below 1024 need CAP_NET_BIND_SERVICE",
-                    Bind::Unix(_) => "mproxy must be allowed to write to the folder",
-                })
-        }
+    let diagnostic = match error.kind() {
+        ErrorKind::PermissionDenied => Diagnostic::error(message).class(Class::Permission),
         ErrorKind::AddrInUse => Diagnostic::warning(message)
             .class(Class::Unavailable)
             .note("by a running mproxy, or by something else"),
         _ => Diagnostic::error(message).class(Class::Unavailable),
+    };
+    report.push(match bind_advice(address, &error) {
+        Some(advice) => diagnostic.note(advice),
+        None => diagnostic,
     });
 }
 

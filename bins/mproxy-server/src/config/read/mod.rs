@@ -37,18 +37,18 @@ type Named<'t> = (String, Range<usize>, Table<'t>);
 
 /// Reads the whole document.
 pub(super) fn read(cx: &mut Context, mut root: Table<'_>) -> File {
-    let server = cx.take_table(&mut root, "server");
-    let listeners = cx.take_tables(&mut root, "listeners");
+    let server = cx.take_table(&mut root, "server", "[server]");
+    let listeners = cx.take_tables(&mut root, "listeners", "[[listeners]]");
     let upstreams = cx.take_named(&mut root, "upstreams");
     let chains = cx.take_named(&mut root, "chains");
     let layers = cx.take_named(&mut root, "layers");
-    let admin = cx.take_table(&mut root, "admin");
-    let log = cx.take_table(&mut root, "log");
+    let admin = cx.take_table(&mut root, "admin", "[admin]");
+    let log = cx.take_table(&mut root, "log", "[log]");
     File {
         server: cx.optional(server),
         listeners: listeners.into_iter().map(|it| listener(cx, it)).collect(),
-        upstreams: named(cx, upstreams, |cx, it| Some(upstream(cx, it))),
-        chains: named(cx, chains, |cx, it| Some(cx.section::<ChainFile>(it))),
+        upstreams: named(cx, upstreams, |cx, name, it| Some(upstream(cx, name, it))),
+        chains: named(cx, chains, |cx, _, it| Some(cx.section::<ChainFile>(it))),
         layers: named(cx, layers, layer),
         admin: cx.optional(admin),
         log: cx.optional(log),
@@ -58,7 +58,7 @@ pub(super) fn read(cx: &mut Context, mut root: Table<'_>) -> File {
 
 fn listener(cx: &mut Context, mut table: Table<'_>) -> Located<ListenerFile> {
     let span = table.span();
-    let limits = cx.take_table(&mut table, "limits");
+    let limits = cx.take_table(&mut table, "limits", Section::Limits.header());
     let value = ListenerFile {
         limits: cx.optional(limits),
         ..cx.section(table)
@@ -66,21 +66,28 @@ fn listener(cx: &mut Context, mut table: Table<'_>) -> Located<ListenerFile> {
     Located { span, value }
 }
 
-fn upstream(cx: &mut Context, mut table: Table<'_>) -> UpstreamFile {
-    let health = cx.take_table(&mut table, "health");
+fn upstream(cx: &mut Context, name: &str, mut table: Table<'_>) -> UpstreamFile {
+    let mut header = format!("[upstreams.{name}.health]");
+    let given = table.get_ref().get("health").map(Spanned::get_ref);
+    if let Some(check) = given.and_then(DeValue::as_str) {
+        header += &format!(" with `check = \"{check}\"`");
+    }
+    let health = cx.take_table(&mut table, "health", &header);
     UpstreamFile {
         health: cx.optional::<HealthFile>(health),
         ..cx.section(table)
     }
 }
 
-fn layer(cx: &mut Context, mut table: Table<'_>) -> Option<LayerFile> {
+fn layer(cx: &mut Context, name: &str, mut table: Table<'_>) -> Option<LayerFile> {
     let kind = layer_type(cx, &mut table)?;
+    let rules_header = format!("[[layers.{name}.rules]]");
     Some(match &*kind {
         "access-log" => LayerFile::AccessLog(cx.section::<AccessLogFile>(table)),
         "topic-map" => {
-            let super_clients = cx.take_table(&mut table, "super");
-            let rules = cx.located::<MapRuleFile>(&mut table, "rules");
+            let super_clients =
+                cx.take_table(&mut table, "super", &format!("[layers.{name}.super]"));
+            let rules = cx.located::<MapRuleFile>(&mut table, "rules", &rules_header);
             LayerFile::TopicMap(Box::new(TopicMapFile {
                 rules,
                 super_clients: cx.optional::<SuperFile>(super_clients),
@@ -89,14 +96,18 @@ fn layer(cx: &mut Context, mut table: Table<'_>) -> Option<LayerFile> {
         }
         "client-id" => LayerFile::ClientId(Box::new(cx.section::<ClientIdFile>(table))),
         "property-edit" => {
-            let to_client = cx.take_table(&mut table, "to_client");
+            let to_client = cx.take_table(
+                &mut table,
+                "to_client",
+                &format!("[layers.{name}.to_client]"),
+            );
             LayerFile::PropertyEdit(Box::new(PropertyEditFile {
                 to_client: cx.optional::<ToClientFile>(to_client),
                 ..cx.section(table)
             }))
         }
         _ => {
-            let rules = cx.located::<RuleFile>(&mut table, "rules");
+            let rules = cx.located::<RuleFile>(&mut table, "rules", &rules_header);
             LayerFile::Acl(Box::new(AclFile {
                 rules,
                 ..cx.section(table)
@@ -150,11 +161,11 @@ fn layer_type(cx: &mut Context, table: &mut Table<'_>) -> Option<String> {
 fn named<'t, T>(
     cx: &mut Context,
     tables: Vec<Named<'t>>,
-    mut read: impl FnMut(&mut Context, Table<'t>) -> Option<T>,
+    mut read: impl FnMut(&mut Context, &str, Table<'t>) -> Option<T>,
 ) -> BTreeMap<String, Located<T>> {
     let mut out = BTreeMap::new();
     for (name, span, table) in tables {
-        match read(cx, table) {
+        match read(cx, &name, table) {
             Some(value) => _ = out.insert(name, Located { span, value }),
             None => _ = cx.untyped.insert(name),
         }
@@ -169,8 +180,13 @@ impl Context {
     }
 
     /// Reads the tables of `[[key]]` in a table, each with its place.
-    fn located<T: Keys>(&mut self, table: &mut Table<'_>, key: &str) -> Vec<Located<T>> {
-        let tables = self.take_tables(table, key).into_iter();
+    fn located<T: Keys>(
+        &mut self,
+        table: &mut Table<'_>,
+        key: &str,
+        header: &str,
+    ) -> Vec<Located<T>> {
+        let tables = self.take_tables(table, key, header).into_iter();
         let located = tables.map(|it| Located {
             span: it.span(),
             value: self.section(it),
@@ -178,18 +194,28 @@ impl Context {
         located.collect()
     }
 
-    /// Takes `[key]` out of a table.
-    fn take_table<'t>(&mut self, table: &mut Table<'t>, key: &str) -> Option<Table<'t>> {
+    /// Takes the table of a key out of a table; `header` is how one writes it.
+    fn take_table<'t>(
+        &mut self,
+        table: &mut Table<'t>,
+        key: &str,
+        header: &str,
+    ) -> Option<Table<'t>> {
         let value = table.get_mut().remove(key)?;
-        self.table(value, &format!("write it as [{key}]"))
+        self.table(value, &format!("write it as {header}"))
     }
 
     /// Takes `[[key]]` out of a table.
-    fn take_tables<'t>(&mut self, table: &mut Table<'t>, key: &str) -> Vec<Table<'t>> {
+    fn take_tables<'t>(
+        &mut self,
+        table: &mut Table<'t>,
+        key: &str,
+        header: &str,
+    ) -> Vec<Table<'t>> {
         let Some(value) = table.get_mut().remove(key) else {
             return Vec::new();
         };
-        let hint = format!("write it as [[{key}]]");
+        let hint = format!("write it as {header}");
         let span = value.span();
         let DeValue::Array(items) = value.into_inner() else {
             self.push(

@@ -73,6 +73,23 @@ const HEADERS: [(Section, &str); 18] = [
 ];
 
 impl Section {
+    /// Its header as one writes it.
+    pub(super) fn header(self) -> &'static str {
+        HEADERS
+            .iter()
+            .find(|(section, _)| *section == self)
+            .map_or("", |(_, header)| *header)
+    }
+
+    /// The section whose keys are easily written into this one: a listener's and its limits'.
+    const fn neighbour(self) -> Option<Self> {
+        match self {
+            Self::Listener => Some(Self::Limits),
+            Self::Limits => Some(Self::Listener),
+            _ => None,
+        }
+    }
+
     /// Its keys.
     fn keys(self) -> &'static [&'static str] {
         match self {
@@ -138,7 +155,17 @@ impl Context {
             let diagnostic = Diagnostic::error(message).at(span).label(label);
             return self.push(diagnostic.note(note));
         }
-        if let Some(instead) = reserved(section, key) {
+        let neighbour = section.neighbour();
+        let moved = neighbour.and_then(|it| Some((it, renamed(it, key, value)?)));
+        if let Some((there, (instead, note))) = moved {
+            let message = format!("`{key}` has another name now, and another place");
+            let label = format!("write `{instead}` in {}", there.header());
+            let diagnostic = Diagnostic::error(message).at(span).label(label);
+            return self.push(diagnostic.note(note));
+        }
+        let instead = reserved(section, key)
+            .or_else(|| neighbour.and_then(|neighbour| reserved(neighbour, key)));
+        if let Some(instead) = instead {
             let message = format!("`{key}` is not available in this version");
             return self.push(Diagnostic::error(message).at(span).label(instead));
         }

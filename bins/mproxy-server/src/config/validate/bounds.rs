@@ -95,9 +95,25 @@ pub(super) fn header_size(size: &u64) -> Result<(), Problem> {
 fn within(size: u64, min: u64, max: u64) -> Result<(), Problem> {
     match size {
         0 => Err(Problem::new("a size of zero", "nothing would ever fit")),
-        _ if size < min => Err(Problem::new("size too small", format!("at least {min}B"))),
-        _ if size > max => Err(Problem::new("size too large", format!("at most {max}B"))),
+        _ if size < min => Err(Problem::new(
+            "size too small",
+            format!("at least {}", shown(min)),
+        )),
+        _ if size > max => Err(Problem::new(
+            "size too large",
+            format!("at most {}", shown(max)),
+        )),
         _ => Ok(()),
+    }
+}
+
+/// In the unit in which one writes it.
+fn shown(size: u64) -> String {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let exact = units.iter().find(|(unit, _)| size.is_multiple_of(*unit));
+    match exact {
+        Some((unit, name)) => format!("{}{name}", size / unit),
+        None => format!("{size}B"),
     }
 }
 

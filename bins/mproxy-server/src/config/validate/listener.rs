@@ -124,6 +124,10 @@ fn versions(cx: &mut Context, keys: &ListenerFile) -> Vec<MqttVersion> {
     let mut versions: Vec<_> = given.into_iter().map(Spanned::into_inner).collect();
     versions.sort_unstable();
     versions.dedup();
+    if versions.is_empty() && !keys.versions.is_empty() {
+        // what is in it was reported: it is wrong, and not missing
+        return all();
+    }
     if let (true, Some(span)) = (versions.is_empty(), keys.versions.span()) {
         let message = "a listener without versions lets nobody in";
         let label = "at least one of \"3.1\", \"3.1.1\", \"5\"";
