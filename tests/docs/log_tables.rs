@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use mproxy_admin::RefuseReason;
+use mproxy_admin::{Reason, RefuseReason};
 use mproxy_tests::tools::root;
 
 use crate::markdown::{quoted, read, table};
@@ -175,5 +175,29 @@ fn every_reason_is_explained() {
         // of connections that were refused before a session began
         let known = RefuseReason::ALL.iter().any(|it| it.as_str() == other);
         assert!(known, "{other} is no reason");
+    }
+}
+
+/// `idle` of the metrics was in no document: an operator who was paged for it found no line with it.
+#[test]
+fn every_reason_is_a_label_of_the_metrics_or_has_one() {
+    let reasons = column("reason", 0);
+    let coarser = table(&logs(), "in the metrics");
+    assert!(!coarser.is_empty());
+    let is_label = |name: &str| Reason::ALL.iter().any(|it| it.as_str() == name);
+    for row in &coarser {
+        for label in quoted(&row[0]) {
+            assert!(is_label(label), "{label} is not a label");
+        }
+        for reason in quoted(&row[1]) {
+            assert!(reasons.iter().any(|it| it == reason), "{reason}");
+        }
+    }
+    for reason in &reasons {
+        let is_refusal = RefuseReason::ALL.iter().any(|it| it.as_str() == reason);
+        let is_coarser = coarser
+            .iter()
+            .any(|row| quoted(&row[1]).iter().any(|it| it == reason));
+        assert!(is_label(reason) || is_refusal || is_coarser, "{reason}");
     }
 }

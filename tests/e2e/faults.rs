@@ -110,7 +110,7 @@ async fn without_a_broker(unreachable: Unreachable) {
     assert!(
         end["remedy"]
             .as_str()
-            .is_some_and(|it| it.contains("upstreams.address")),
+            .is_some_and(|it| it.contains("upstreams.broker.address")),
         "{end}"
     );
     // what was not said is not counted

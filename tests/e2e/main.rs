@@ -26,6 +26,7 @@ mod prometheus;
 mod property_edit;
 mod readiness;
 mod recordings;
+mod refusal_lines;
 mod refusals;
 mod sessions;
 mod start;

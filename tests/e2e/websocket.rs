@@ -96,14 +96,14 @@ async fn what_is_no_upgrade_for_mqtt_is_told_what_it_should_be() {
             "/mqttx",
             Some("mqtt"),
             None,
-            "listeners.paths",
+            "listeners.ws.paths",
         ),
         (
             "status 403",
             "/mqtt",
             Some("mqtt"),
             Some("null"),
-            "listeners.origins",
+            "listeners.ws.origins",
         ),
         ("status 400", "/mqtt", Some("chat"), None, "subprotocol"),
         ("status 426", "/mqtt", None, None, "health checks"),
@@ -133,6 +133,29 @@ async fn what_is_no_upgrade_for_mqtt_is_told_what_it_should_be() {
         packets.iter().all(|it| it.bytes().starts_with(b"H")),
         "{packets:?}"
     );
+}
+
+/// A health check asks for `/`, at a listener with `paths = ["/mqtt"]`. To add the path was the remedy;
+/// an operator who did got 426 for 404.
+#[tokio::test]
+async fn a_request_without_an_upgrade_has_a_remedy_that_helps() {
+    let broker = FakeBroker::bind().await;
+    let mproxy = start(&broker.url()).await;
+    for (headers, remedy) in [
+        (&[][..], "health checks belong to /readyz"),
+        (&[UPGRADE, KEY, MQTT], "add the path to listeners.ws.paths"),
+    ] {
+        let answer = refusal(&mproxy, "GET /", headers).await;
+        assert_eq!(answer.status, 404, "{answer:?}");
+        let line = mproxy.event(remedy, |event| {
+            let says = |field: &str, part: &str| {
+                let text = event[field].as_str();
+                text.is_some_and(|it| it.contains(part))
+            };
+            says("detail", "status 404") && says("remedy", remedy)
+        });
+        line.await;
+    }
 }
 
 /// Load balancers look whether the port is open, scanners too, and browsers open connections that
@@ -189,7 +212,7 @@ async fn a_connection_without_a_byte_is_not_refused() {
     assert_eq!(line["level"], "WARN", "{line}");
     let remedy = line["remedy"].as_str();
     assert!(
-        remedy.is_some_and(|it| it.contains("connect_timeout")),
+        remedy.is_some_and(|it| it.contains("listeners.ws.limits.connect_timeout")),
         "{line}"
     );
 }

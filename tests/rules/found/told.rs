@@ -36,12 +36,8 @@ const HERE: [Place; 4] = [
 ];
 
 /// The line about a connection that ended before CONNACK: the only one, and a warning with a remedy.
-/// An access-log layer has one of its own about clients that it has seen.
 async fn refusal(ground: &Ground, listener: &str) -> Value {
-    let is_it = |event: &Value| {
-        let is_own = event["target"] == "mproxy::session";
-        is_own && event["event"] == "refuse" && event["listener"] == listener
-    };
+    let is_it = |event: &Value| event["event"] == "refuse" && event["listener"] == listener;
     let line = ground.mproxy.event("a line about it", is_it).await;
     assert_eq!(line["level"], "WARN", "{line}");
     let remedy = line["remedy"].as_str().unwrap_or_default();

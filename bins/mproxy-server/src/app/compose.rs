@@ -13,16 +13,17 @@ use mproxy_layers::property_edit::PropertyEditLayer;
 use mproxy_layers::topic_map::TopicMapLayer;
 use mproxy_session::BoxError;
 
-use super::link::{self, AnyLayer, Count};
+use super::link::{self, AnyLayer, Count, NamedLayer};
 use crate::config::{
-    self, AccessEvent, AclAction, AclDefault, AclOnDeny, AclSubscribe, AclWill, Chain, LayerKind,
+    self, AccessEvent, AclAction, AclDefault, AclOnDeny, AclSubscribe, AclWill, Chain,
+    ClientIdRequire, LayerKind,
 };
 
 /// A chain, ready for sessions.
 #[derive(Clone, Debug)]
 pub(crate) struct Composed {
     pub(crate) chain: link::Chain,
-    /// An access log reports sessions, so that the server need not.
+    /// An access log reports the sessions of clients that are let in, so that the server need not.
     pub(crate) has_access_log: bool,
 }
 
@@ -41,10 +42,12 @@ pub(crate) fn compose(chain: &Chain, metrics: &Metrics) -> Result<Composed, BoxE
     let mut layers = Vec::with_capacity(chain.layers.len());
     for layer in &chain.layers {
         let count = Count(Arc::new(metrics.layer(&layer.name)));
-        layers.push(match &layer.kind {
+        let any = match &layer.kind {
             LayerKind::AccessLog(log) => AnyLayer::AccessLog(
                 AccessLogLayer::new()
                     .events(events(&log.events))
+                    // the server's own line has what to do about it, and is there without this layer
+                    .refusals(false)
                     .publish_sample(log.publish_sample),
             ),
             LayerKind::Acl(settings) => {
@@ -62,12 +65,42 @@ pub(crate) fn compose(chain: &Chain, metrics: &Metrics) -> Result<Composed, BoxE
                 let layer = TopicMapLayer::new(settings.compile()?).log_denials(logs_denials);
                 AnyLayer::TopicMap(layer.observer(count))
             }
+        };
+        layers.push(NamedLayer {
+            what: what(layer).into(),
+            layer: any,
         });
     }
     Ok(Composed {
         chain: link::Chain::new(layers),
         has_access_log,
     })
+}
+
+/// What the log calls a layer that refuses clients: its name, its type, and what it requires.
+fn what(layer: &config::Layer) -> String {
+    let name = &layer.name;
+    let rule = match &layer.kind {
+        LayerKind::ClientId(settings) => match (settings.require, &settings.template) {
+            (ClientIdRequire::Any, _) => "client-id".to_owned(),
+            (ClientIdRequire::EqualsUsername, _) => {
+                "client-id, require = equals-username".to_owned()
+            }
+            (ClientIdRequire::PrefixUsername, _) => format!(
+                "client-id, require = prefix-username, separator = {}",
+                settings.separator
+            ),
+            (ClientIdRequire::Template, template) => format!(
+                "client-id, require = template, template = {}",
+                template.as_ref().map_or("", config::Template::as_str)
+            ),
+        },
+        LayerKind::Acl(_) => "acl".to_owned(),
+        LayerKind::TopicMap(_) => "topic-map".to_owned(),
+        LayerKind::PropertyEdit(_) => "property-edit".to_owned(),
+        LayerKind::AccessLog(_) => "access-log".to_owned(),
+    };
+    format!("layer `{name}` ({rule})")
 }
 
 fn access_log(chain: &Chain) -> Option<&config::AccessLog> {

@@ -107,6 +107,7 @@ impl Service {
         }
         if let Some(suppressed) = self.refusals.line() {
             let (detail, remedy) = handshake::account(error);
+            let remedy = remedy.map(|remedy| self.names().fill(remedy));
             tracing::warn!(
                 target: "mproxy::listener",
                 event = "refuse",

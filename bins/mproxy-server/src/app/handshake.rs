@@ -23,7 +23,7 @@ pub(super) fn account(error: &WsError) -> (String, Option<&'static str>) {
     if let Some((what, remedy)) = other_protocol(error.first_bytes()) {
         return (what, Some(remedy));
     }
-    (error.to_string(), remedy(error.cause()))
+    (error.to_string(), remedy(error))
 }
 
 /// What else than HTTP the first bytes of a client are, and what to do about it.
@@ -43,17 +43,21 @@ fn other_protocol(first: &[u8]) -> Option<(String, &'static str)> {
     }
 }
 
-/// What to change, and where.
-const fn remedy(cause: &WsCause) -> Option<&'static str> {
-    Some(match cause {
+/// What to change, and where; `NAME` is the listener's.
+fn remedy(error: &WsError) -> Option<&'static str> {
+    Some(match error.cause() {
+        // no path would let it in: a health check asks for `/` because it knows no other
+        WsCause::Refused(WsRefusal::Path) if !error.is_upgrade() => {
+            return refused(WsRefusal::NotAnUpgrade);
+        }
         WsCause::Refused(refusal) => return refused(*refusal),
         WsCause::TimedOut => {
             "the client began a request and did not finish it: check the network, or raise \
-             listeners.limits.connect_timeout"
+             listeners.NAME.limits.connect_timeout"
         }
         WsCause::TooLarge(_) => {
-            "raise listeners.max_header_size, or make the cookies of the page's site smaller; 200 \
-             headers are the limit"
+            "raise listeners.NAME.max_header_size, or make the cookies of the page's site smaller; \
+             200 headers are the limit"
         }
         WsCause::Http(_) => {
             "the client does not speak HTTP/1.1, or gave up: connect with an MQTT client over \
@@ -66,11 +70,12 @@ const fn remedy(cause: &WsCause) -> Option<&'static str> {
 const fn refused(refusal: WsRefusal) -> Option<&'static str> {
     Some(match refusal {
         WsRefusal::Path => {
-            "add the path to listeners.paths, or set one that is there at the client; paths = [] \
-             serves any"
+            "add the path to listeners.NAME.paths, or set one that is there at the client; paths = \
+             [] serves any"
         }
         WsRefusal::Origin => {
-            "add the origin to listeners.origins if its pages may connect; origins = [] lets in any"
+            "add the origin to listeners.NAME.origins if its pages may connect; origins = [] lets \
+             in any"
         }
         WsRefusal::Subprotocol => "set the subprotocol \"mqtt\" at the client",
         WsRefusal::HttpVersion => {

@@ -74,16 +74,24 @@ pub(crate) enum AnyLayer {
     PropertyEdit(PropertyEditLayer<Count>),
 }
 
+/// A layer and what the log calls it.
+#[derive(Clone, Debug)]
+pub(crate) struct NamedLayer {
+    /// Its name, its type and the rule by which it refuses clients.
+    pub(crate) what: Arc<str>,
+    pub(crate) layer: AnyLayer,
+}
+
 /// The layers of a chain, outermost first, as a service of the CONNECT stage.
 #[derive(Clone, Debug)]
 pub(crate) struct Chain {
-    layers: Arc<[AnyLayer]>,
+    layers: Arc<[NamedLayer]>,
     /// The first layer that this service has: the layers outside of it have been passed.
     from: usize,
 }
 
 impl Chain {
-    pub(crate) fn new(layers: Vec<AnyLayer>) -> Self {
+    pub(crate) fn new(layers: Vec<NamedLayer>) -> Self {
         Self {
             layers: layers.into(),
             from: 0,
@@ -109,17 +117,24 @@ impl Service<Connect> for Chain {
             layers: Arc::clone(&self.layers),
             from: self.from + 1,
         };
-        match self.layers.get(self.from) {
-            Some(AnyLayer::Acl(layer)) => enter(layer, inner, connect, |admission| {
+        let Some(NamedLayer { what, layer }) = self.layers.get(self.from) else {
+            let hooks = Hooks::none().map(
+                |tap| tap.convert(|_| ToServer::Forward),
+                |tap| tap.convert(|_| ToClient::Forward),
+            );
+            return Box::pin(std::future::ready(Ok(Admission::admit(connect, hooks))));
+        };
+        match layer {
+            AnyLayer::Acl(layer) => enter(layer, what, inner, connect, |admission| {
                 packed(admission, ToServer::Acl, ToClient::Acl)
             }),
-            Some(AnyLayer::TopicMap(layer)) => enter(layer, inner, connect, |admission| {
+            AnyLayer::TopicMap(layer) => enter(layer, what, inner, connect, |admission| {
                 packed(admission, ToServer::TopicMap, ToClient::TopicMap)
             }),
-            Some(AnyLayer::AccessLog(layer)) => enter(layer, inner, connect, |admission| {
+            AnyLayer::AccessLog(layer) => enter(layer, what, inner, connect, |admission| {
                 packed(admission, ToServer::AccessLog, ToClient::AccessLog)
             }),
-            Some(AnyLayer::ClientId(layer)) => enter(layer, inner, connect, |admission| {
+            AnyLayer::ClientId(layer) => enter(layer, what, inner, connect, |admission| {
                 // it looks at nothing that the client sends
                 admission.map_hooks(|_, hooks| {
                     hooks.map(
@@ -128,16 +143,9 @@ impl Service<Connect> for Chain {
                     )
                 })
             }),
-            Some(AnyLayer::PropertyEdit(layer)) => enter(layer, inner, connect, |admission| {
+            AnyLayer::PropertyEdit(layer) => enter(layer, what, inner, connect, |admission| {
                 packed(admission, ToServer::PropertyEdit, ToClient::PropertyEdit)
             }),
-            None => {
-                let hooks = Hooks::none().map(
-                    |tap| tap.convert(|_| ToServer::Forward),
-                    |tap| tap.convert(|_| ToClient::Forward),
-                );
-                Box::pin(std::future::ready(Ok(Admission::admit(connect, hooks))))
-            }
         }
     }
 }
@@ -146,9 +154,11 @@ impl Service<Connect> for Chain {
 type Admitting =
     Pin<Box<dyn Future<Output = Result<Admission<ToServer, ToClient>, BoxError>> + Send>>;
 
-/// Asks a layer about a client, with the rest of the chain inside.
+/// Asks a layer about a client, with the rest of the chain inside. A refusal passes the layers outside
+/// of the one that refused: the first that sees it is named in it.
 fn enter<L, U, D>(
     layer: &L,
+    what: &Arc<str>,
     inner: Chain,
     connect: Connect,
     pack: impl FnOnce(Admission<U, D>) -> Admission<ToServer, ToClient> + Send + 'static,
@@ -159,7 +169,14 @@ where
     L::Service: Send + 'static,
 {
     let admitted = layer.layer(inner).oneshot(connect);
-    Box::pin(async { Ok(pack(admitted.await?)) })
+    let what = Arc::clone(what);
+    Box::pin(async move {
+        let mut admission = admitted.await?;
+        if let Admission::Refuse(refusal) = &mut admission {
+            refusal.by.get_or_insert_with(|| (&*what).into());
+        }
+        Ok(pack(admission))
+    })
 }
 
 /// Puts the packet services of one layer into the common types.

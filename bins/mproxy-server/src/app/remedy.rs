@@ -1,8 +1,32 @@
 //! What an operator can do about the end of a connection that is not a matter of course.
 
+use mproxy_codec::ReasonCode;
 use mproxy_session::{CloseReason, Side, Summary};
 
-/// The remedy; `None` for an end that needs none.
+/// What a listener and its broker are called in the configuration.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Names<'a> {
+    pub(crate) listener: &'a str,
+    pub(crate) upstream: &'a str,
+}
+
+impl Names<'_> {
+    /// Puts the names where a remedy has `NAME`, so that its keys are keys that `--set` takes.
+    pub(crate) fn fill(self, remedy: &str) -> String {
+        let remedy = remedy.replace("listeners.NAME.", &format!("listeners.{}.", self.listener));
+        fill_upstream(&remedy, self.upstream)
+    }
+}
+
+/// Puts the name of a broker where a remedy has `NAME`.
+pub(super) fn fill_upstream(remedy: &str, name: &str) -> String {
+    remedy.replace("upstreams.NAME.", &format!("upstreams.{name}."))
+}
+
+/// The remedy, with `NAME` for the names; `None` for an end that needs none.
+///
+/// Every client that is refused gets one. A client that went away by itself, was sent away by an
+/// operator or was drained gets none.
 pub(crate) fn remedy(summary: &Summary) -> Option<&'static str> {
     if let Some(foreign) = summary.foreign {
         return Some(match summary.side {
@@ -10,78 +34,181 @@ pub(crate) fn remedy(summary: &Summary) -> Option<&'static str> {
             _ => foreign.remedy(),
         });
     }
+    if is_unused_websocket(summary) {
+        return Some(
+            "the client opened a WebSocket and sent no CONNECT: it is not an MQTT client, or a \
+             gateway before mproxy holds its frames back",
+        );
+    }
     summary
         .limit
         .and_then(of_limit)
         .or_else(|| of_reason(summary))
 }
 
+/// A client whose time was up after it had opened a WebSocket.
+fn is_unused_websocket(summary: &Summary) -> bool {
+    summary.reason == CloseReason::ConnectTimeout
+        && summary.peer.upgrade.is_some()
+        && summary.to_server.bytes == 0
+}
+
 /// The key whose other value would have let it go on.
 fn of_limit(limit: &str) -> Option<&'static str> {
     Some(match limit {
         "bridges" => {
-            "set listeners.bridges = \"pass\" to let mosquitto bridges in, or try_private = false \
-             in the bridge's mosquitto.conf"
+            "set listeners.NAME.bridges = \"pass\" to let mosquitto bridges in, or try_private = \
+             false in the bridge's mosquitto.conf"
         }
         "conformance" => {
-            "set listeners.conformance = \"tolerant\", or update the side that sent it"
+            "set listeners.NAME.conformance = \"tolerant\", or update the side that sent it"
         }
         "connack_timeout" => {
-            "is the broker stopped or overloaded? raise upstreams.connack_timeout if it only needs \
-             longer"
+            "is the broker stopped or overloaded? raise upstreams.NAME.connack_timeout if it only \
+             needs longer"
         }
         "connect_timeout" => {
-            "a client that is slow needs a longer listeners.limits.connect_timeout; one that sends \
-             something else than MQTT is at the wrong port"
+            "a client that is slow needs a longer listeners.NAME.limits.connect_timeout; one that \
+             sends something else than MQTT is at the wrong port"
         }
         "control_characters" => {
-            "set listeners.control_characters = \"pass\" if such names are meant, or change the name"
+            "set listeners.NAME.control_characters = \"pass\" if such names are meant, or change \
+             the name"
         }
         "hook_timeout" => "a layer waits too long: look at what it asks",
         "max_connect_size" => {
-            "raise listeners.limits.max_connect_size if this client should get in"
+            "raise listeners.NAME.limits.max_connect_size if this client should get in"
         }
-        "max_held_packet" => "raise listeners.limits.max_held_packet if this packet should pass",
-        "max_packet_size" => "raise listeners.limits.max_packet_size if this packet should pass",
+        "max_held_packet" => {
+            "raise listeners.NAME.limits.max_held_packet if this packet should pass"
+        }
+        "max_packet_size" => {
+            "raise listeners.NAME.limits.max_packet_size if this packet should pass"
+        }
         "packet_timeout" => {
-            "the side named in detail is stuck; raise listeners.limits.packet_timeout if its \
+            "the side named in detail is stuck; raise listeners.NAME.limits.packet_timeout if its \
              network is only slow"
         }
         "receive_maximum" => {
-            "set listeners.receive_maximum = \"pass\" to leave it to the broker, or update the client"
+            "set listeners.NAME.receive_maximum = \"pass\" to leave it to the broker, or update \
+             the client"
         }
-        "versions" => "add the version to listeners.versions if this client should get in",
+        "versions" => "add the version to listeners.NAME.versions if this client should get in",
         "write_timeout" => {
-            "the side named in detail does not read; raise listeners.limits.write_timeout if its \
-             network is only slow"
+            "the side named in detail does not read; raise listeners.NAME.limits.write_timeout if \
+             its network is only slow"
         }
         _ => return None,
     })
 }
 
 fn of_reason(summary: &Summary) -> Option<&'static str> {
-    Some(match (summary.reason, summary.side) {
-        (CloseReason::UpstreamUnreachable, _) => {
-            "is the broker running, and is upstreams.address right?"
+    Some(match summary.reason {
+        // OpenSSL, for one, closes the connection without an alert when it does not like the first
+        // bytes
+        CloseReason::UpstreamUnreachable if summary.dialled => {
+            "is upstreams.NAME.address a port that expects TLS, or is the broker full? see the \
+             broker's log"
         }
-        (CloseReason::UpstreamProtocolError, _) => {
+        CloseReason::UpstreamUnreachable => {
+            "is the broker running, and is upstreams.NAME.address right?"
+        }
+        CloseReason::UpstreamProtocolError => {
             "the broker broke the protocol as detail says: update it, or report it with this line"
         }
-        (CloseReason::UnsupportedVersion, _) => {
+        CloseReason::UnsupportedVersion => {
             "mproxy speaks MQTT 3.1, 3.1.1 and 5: update the client, or check its protocol setting"
         }
-        (CloseReason::PacketTooLarge, _) => {
+        CloseReason::PacketTooLarge => {
             "the packet is larger than the broker takes: raise the broker's own limit, or send less"
         }
-        (CloseReason::ProtocolError | CloseReason::Malformed, _) => {
+        CloseReason::ProtocolError | CloseReason::Malformed => {
             "the client broke the protocol as detail says: update it, or report it with this line"
         }
-        (CloseReason::ConnectTimeout, _) => "raise listeners.limits.connect_timeout",
-        (CloseReason::HookFailed, _) => "a layer failed as detail says: look at what it asks",
-        (CloseReason::Internal, _) => "a defect of mproxy: please report it with this line",
-        (CloseReason::WriteTimeout | CloseReason::PacketTimeout, _) => {
+        CloseReason::ConnectTimeout => "raise listeners.NAME.limits.connect_timeout",
+        CloseReason::HookFailed => "a layer failed as detail says: look at what it asks",
+        CloseReason::Internal => "a defect of mproxy: please report it with this line",
+        CloseReason::WriteTimeout | CloseReason::PacketTimeout => {
             "the side named in detail is stuck"
+        }
+        CloseReason::UpstreamRefused => by_broker(summary.connack),
+        CloseReason::AuthDenied => by_layer(summary.connack),
+        _ if summary.established() => return None,
+        CloseReason::AclDenied => "change the rule of the layer that denied, or the client",
+        CloseReason::UpstreamEof | CloseReason::UpstreamDisconnect => "see the broker's log",
+        CloseReason::KeepaliveTimeout => {
+            "the client sent nothing while it waited for CONNACK: look at the broker and the \
+             client's network"
         }
         _ => return None,
     })
+}
+
+/// What to do about a broker that does not let a client in.
+const fn by_broker(connack: Option<ReasonCode>) -> &'static str {
+    match connack {
+        Some(ReasonCode::NOT_AUTHORIZED | ReasonCode::BAD_USER_NAME_OR_PASSWORD) => {
+            "are the client's user name and password those that the broker has? see the broker's \
+             users, and its log"
+        }
+        Some(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID) => {
+            "change the client id, or let the broker take it: see its log"
+        }
+        _ => "reason_code is the broker's answer: see its log for the cause",
+    }
+}
+
+/// What to do about a layer that does not let a client in.
+const fn by_layer(connack: Option<ReasonCode>) -> &'static str {
+    match connack {
+        Some(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID) => {
+            "change the client's id or user name so that they fit together, or the layer that \
+             detail names"
+        }
+        _ => "change the client, or the rule of the layer that detail names",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Remedies said `raise listeners.limits.connect_timeout`, which is not a key: `--set` wants to
+    /// know which listener.
+    #[test]
+    fn every_key_has_the_name_of_its_listener_or_broker() {
+        let names = Names {
+            listener: "mqtt",
+            upstream: "site",
+        };
+        for limit in [
+            "bridges",
+            "conformance",
+            "connack_timeout",
+            "connect_timeout",
+            "control_characters",
+            "hook_timeout",
+            "max_connect_size",
+            "max_held_packet",
+            "max_packet_size",
+            "packet_timeout",
+            "receive_maximum",
+            "versions",
+            "write_timeout",
+        ] {
+            let remedy = names.fill(of_limit(limit).unwrap_or_default());
+            assert!(!remedy.is_empty(), "{limit}");
+            assert!(!remedy.contains("NAME"), "{limit}: {remedy}");
+            let keys = remedy
+                .split(|c: char| !(c.is_ascii_alphanumeric() || "._".contains(c)))
+                .filter(|word| word.starts_with("listeners.") || word.starts_with("upstreams."));
+            for key in keys {
+                assert!(
+                    key.starts_with("listeners.mqtt.") || key.starts_with("upstreams.site."),
+                    "{key}"
+                );
+                assert!(key.ends_with(limit), "{key} for {limit}");
+            }
+        }
+    }
 }

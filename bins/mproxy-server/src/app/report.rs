@@ -1,17 +1,16 @@
 //! The last line of a connection.
 
-use mproxy_session::{CloseReason, Summary};
+use mproxy_session::{CloseReason, Summary, UpgradeRequest};
 
-use super::remedy::remedy;
+use super::remedy::{Names, remedy};
 use super::service::Service;
 
 impl Service {
     /// One line about the end of a connection: who, why, and what to do about it.
     ///
-    /// An access log reports the clients that its chain has seen. Those that were turned away before
-    /// are reported here in any case, and so is every failure.
+    /// An access log reports the sessions of clients that were let in. Those that were not are
+    /// reported here in any case, and so is every failure.
     pub(super) fn report(&self, summary: &Summary) {
-        let unseen = summary.session.is_none();
         if is_probe(summary) {
             tracing::debug!(
                 target: "mproxy::session",
@@ -24,7 +23,7 @@ impl Service {
         }
         let remedy = remedy(summary);
         let is_failure = remedy.is_some();
-        if self.chain.has_access_log && !is_failure && !unseen {
+        if self.chain.has_access_log && !is_failure && summary.established() {
             return;
         }
         let mut suppressed = 0;
@@ -34,6 +33,7 @@ impl Service {
                 None => return,
             }
         }
+        let remedy = remedy.map(|remedy| self.names().fill(remedy));
         let glimpse = summary.glimpse.as_deref();
         let session = summary.session.as_ref();
         let client_id = session.map(|session| session.client_id());
@@ -43,13 +43,13 @@ impl Service {
         let version = summary
             .version
             .filter(|version| level.is_none_or(|level| level & 0x7f == version.level()));
-        let (event, message) = if summary.established() {
-            ("disconnect", "client disconnected")
-        } else if unseen && is_failure {
-            ("refuse", "connection refused")
-        } else {
-            ("refuse", "connection closed")
+        let (event, message) = match (summary.established(), is_failure) {
+            (true, _) => ("disconnect", "client disconnected"),
+            (false, true) => ("refuse", "client refused"),
+            (false, false) => ("refuse", "connection closed before CONNACK"),
         };
+        let upgrade = summary.peer.upgrade.as_deref();
+        let upgrade = upgrade.filter(|_| !summary.established());
         macro_rules! line {
             ($level:ident, $message:expr) => {
                 tracing::$level!(
@@ -62,11 +62,13 @@ impl Service {
                     version = version.map(|version| version.as_str()),
                     protocol_level = level.map(|level| format!("{level:#04x}")),
                     field = glimpse.and_then(|it| it.field),
+                    path = upgrade.map(path),
+                    origin = upgrade.and_then(|it| it.header("origin")),
                     side = summary.side.as_str(),
                     reason = summary.reason.as_str(),
                     reason_code = summary.reason_code.as_str(),
                     detail = summary.detail.as_deref(),
-                    remedy,
+                    remedy = remedy.as_deref(),
                     duration_s = summary.duration.as_secs_f64(),
                     packets_to_server = summary.to_server.packets,
                     packets_to_client = summary.to_client.packets,
@@ -87,11 +89,31 @@ impl Service {
     }
 }
 
-/// A connection on which nothing came: the check of a load balancer, mostly.
+impl Service {
+    /// The names that remedies need.
+    pub(super) fn names(&self) -> Names<'_> {
+        Names {
+            listener: &self.name,
+            upstream: &self.upstream.name,
+        }
+    }
+}
+
+/// The path that a WebSocket client asked for. Its query may hold a token.
+fn path(upgrade: &UpgradeRequest) -> &str {
+    let uri = &*upgrade.uri;
+    uri.split_once('?').map_or(uri, |(path, _)| path)
+}
+
+/// A connection on which nothing came, not even the request for a WebSocket: the check of a load
+/// balancer, mostly.
 fn is_probe(summary: &Summary) -> bool {
     let by_itself = matches!(
         summary.reason,
         CloseReason::Eof | CloseReason::Reset | CloseReason::ConnectTimeout
     );
-    by_itself && summary.session.is_none() && summary.to_server.bytes == 0
+    by_itself
+        && summary.session.is_none()
+        && summary.to_server.bytes == 0
+        && summary.peer.upgrade.is_none()
 }

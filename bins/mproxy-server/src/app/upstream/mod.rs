@@ -147,7 +147,7 @@ impl Upstream {
 
     async fn keep_informed(&self, watched: &Watched) {
         loop {
-            watched.publish();
+            watched.publish(&self.name);
             let due = watched.lock().due();
             match due {
                 None => watched.changed.notified().await,
@@ -215,7 +215,7 @@ impl Watched {
     }
 
     /// Writes what is known where `/readyz` and the metrics read it.
-    fn publish(&self) {
+    fn publish(&self, name: &str) {
         let (verdict, unanswered) = {
             let health = self.lock();
             (health.verdict().clone(), health.unanswered())
@@ -233,10 +233,10 @@ impl Watched {
                     Some(count) => format!("{count} CONNECTs in a row without CONNACK: {failure}"),
                     None => failure.to_string(),
                 };
-                answers.inspect(|it| it.fail_with(why, failure.remedy));
+                answers.inspect(|it| it.fail_with(why, &failure.remedy_for(name)));
             }
             Verdict::Down(failure) => {
-                self.reached.fail_with(&failure, failure.remedy);
+                self.reached.fail_with(&failure, &failure.remedy_for(name));
                 answers.inspect(|it| it.skip("no connection"));
             }
         }

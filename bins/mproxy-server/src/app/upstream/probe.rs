@@ -9,6 +9,8 @@ use mproxy_transport::{DialCause, DialError};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
+use crate::app::remedy;
+
 /// MQTT 3.1.1, clean session, keep alive 10 s, no client identifier: what every broker can read, and
 /// what leaves nothing behind. Whether the broker lets it in does not matter.
 const CONNECT: [u8; 14] = *b"\x10\x0c\0\x04MQTT\x04\x02\0\x0a\0\0";
@@ -37,6 +39,11 @@ impl Failure {
             why: why.into(),
             remedy,
         }
+    }
+
+    /// What an operator can do, with the keys of the broker of this name.
+    pub(super) fn remedy_for(&self, name: &str) -> String {
+        remedy::fill_upstream(self.remedy, name)
     }
 }
 
