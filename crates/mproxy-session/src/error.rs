@@ -188,6 +188,19 @@ impl End {
         }
     }
 
+    /// The reason code of the packet by which a side ended the session; `None` for every other end.
+    pub(crate) fn received(&self) -> Option<ReasonCode> {
+        let by_packet = matches!(
+            self.reason,
+            CloseReason::Disconnect
+                | CloseReason::DisconnectWithWill
+                | CloseReason::SessionTakenOver
+                | CloseReason::UpstreamDisconnect
+                | CloseReason::UpstreamRefused
+        );
+        (by_packet && self.side != Side::Proxy).then_some(self.code)
+    }
+
     /// The detail for the log and for Reason Strings, with the statement that was broken.
     pub(crate) fn describe(&self, version: Option<Version>) -> Option<String> {
         let detail = self.detail.as_deref()?;
@@ -209,7 +222,11 @@ impl End {
             Cause::Format(DecodeError::WillFlagsWithoutWill | DecodeError::ReservedFlags) => {
                 (version == Some(Version::V31)).then_some("conformance")
             }
-            Cause::Format(DecodeError::DupQosZero | DecodeError::SessionPresentOnFailure)
+            Cause::Format(
+                DecodeError::DupQosZero
+                | DecodeError::NoLocalShared
+                | DecodeError::SessionPresentOnFailure,
+            )
             | Cause::Order(Violation::UnexpectedSession) => Some("conformance"),
             Cause::Order(Violation::ReceiveMaximum) => Some("receive_maximum"),
             _ => None,

@@ -166,8 +166,9 @@ pub struct Summary {
     pub side: Side,
     /// Why.
     pub reason: CloseReason,
-    /// The reason code that was sent or received at the end.
-    pub reason_code: ReasonCode,
+    /// The reason code of the CONNACK or DISCONNECT with which it ended, as it was sent or received;
+    /// `None` when it ended without a word.
+    pub reason_code: Option<ReasonCode>,
     /// What the client's CONNACK said; `None` when it got none.
     pub connack: Option<ReasonCode>,
     /// Details for the log: the error or the statement that was broken.

@@ -1,5 +1,6 @@
 //! The last line of a connection.
 
+use mproxy_codec::ReasonCode;
 use mproxy_session::{CloseReason, Summary};
 
 use super::remedy::remedy;
@@ -64,7 +65,7 @@ impl Service {
                     field = glimpse.and_then(|it| it.field),
                     side = summary.side.as_str(),
                     reason = summary.reason.as_str(),
-                    reason_code = summary.reason_code.as_str(),
+                    reason_code = summary.reason_code.map(ReasonCode::as_str),
                     detail = summary.detail.as_deref(),
                     remedy,
                     duration_s = summary.duration.as_secs_f64(),

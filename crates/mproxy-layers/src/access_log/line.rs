@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use mproxy_codec::ReasonCode;
 use mproxy_session::{CloseReason, ConnectRefusal, SessionInfo, Side, Summary};
 use tracing::{Level, enabled, error, info, warn};
 
@@ -46,7 +47,7 @@ pub(super) fn refused_by_broker(session: &SessionInfo, summary: &Summary) {
     line!(warn, event = "refuse", session, {
         side = summary.side.as_str(),
         reason = summary.reason.as_str(),
-        reason_code = summary.reason_code.as_str(),
+        reason_code = summary.reason_code.map(ReasonCode::as_str),
         detail = summary.detail.as_deref().map(cut).as_deref(),
         duration_s = summary.duration.as_secs_f64(),
     }, "client not connected");
@@ -84,7 +85,7 @@ pub(super) fn closed(session: &SessionInfo, summary: &Summary) {
     line!(info, event = "disconnect", session, {
         side = summary.side.as_str(),
         reason = summary.reason.as_str(),
-        reason_code = summary.reason_code.as_str(),
+        reason_code = summary.reason_code.map(ReasonCode::as_str),
         detail = summary.detail.as_deref().map(cut).as_deref(),
         duration_s = summary.duration.as_secs_f64(),
         packets_to_server = summary.to_server.packets,
