@@ -12,6 +12,7 @@ use crate::head::Head;
 use crate::kind::{Direction, Kind};
 use crate::property::{Place, Properties};
 use crate::qos::QoS;
+use crate::topic;
 use crate::varint;
 use crate::version::Version;
 
@@ -21,7 +22,7 @@ pub(crate) const FLAG_WILL: u8 = 0x04;
 const WILL_QOS_SHIFT: u8 = 3;
 const FLAG_WILL_QOS: u8 = 0x18;
 const FLAG_WILL_RETAIN: u8 = 0x20;
-const FLAG_PASSWORD: u8 = 0x40;
+pub(super) const FLAG_PASSWORD: u8 = 0x40;
 pub(super) const FLAG_USER_NAME: u8 = 0x80;
 
 /// The flags that describe a will.
@@ -73,6 +74,34 @@ struct WillLayout {
     properties: Span,
     topic: Span,
     payload: Span,
+}
+
+impl Layout {
+    pub(super) const fn is_v5(&self) -> bool {
+        self.version.is_v5()
+    }
+
+    /// The field that holds the first control character, in the standard's words.
+    pub(super) fn control_field(&self, frame: &[u8]) -> Option<&'static str> {
+        if !self.has_control {
+            return None;
+        }
+        let bytes = |span: Span| frame.get(span.range()).unwrap_or_default();
+        let in_name = |span: Span| str::from_utf8(bytes(span)).is_ok_and(topic::has_control);
+        let in_properties = |span: Span| {
+            Properties::judge(bytes(span), Place::Will).is_ok_and(|(_, found)| found.has_control)
+        };
+        if in_name(self.client_id) {
+            return Some("client identifier");
+        }
+        if self.will.is_some_and(|will| in_properties(will.properties)) {
+            return Some("will properties");
+        }
+        if self.will.is_some_and(|will| in_name(will.topic)) {
+            return Some("will topic");
+        }
+        Some("user name")
+    }
 }
 
 /// The will of a CONNECT: a PUBLISH in advance.
