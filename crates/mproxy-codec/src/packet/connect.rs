@@ -156,8 +156,9 @@ impl ConnectPacket {
     /// normalised, so that the broker reads the same fields from it as the proxy.
     ///
     /// # Errors
-    /// Any [`DecodeError`] of a CONNECT; [`DecodeError::ProtocolLevel`] and
-    /// [`DecodeError::ProtocolName`] are told apart so that the client can be answered.
+    /// Any [`DecodeError`] of a CONNECT; [`DecodeError::ProtocolName`] is told apart from
+    /// [`DecodeError::ProtocolLevel`] and [`DecodeError::ProtocolMismatch`] so that the client can be
+    /// answered.
     pub fn parse(frame: Bytes) -> Result<Self, DecodeError> {
         let head = Head::parse(&frame)?.ok_or(DecodeError::Truncated)?;
         if head.kind() != Kind::Connect {
@@ -524,6 +525,8 @@ pub(super) fn parse_layout(
         (b"MQIsdp", 3) => Version::V31,
         (b"MQTT", 4) => Version::V311,
         (b"MQTT", 5) if level == 5 => Version::V5,
+        (b"MQTT", 3) | (b"MQIsdp", 4) => return Err(DecodeError::ProtocolMismatch),
+        (b"MQIsdp", 5) if level == 5 => return Err(DecodeError::ProtocolMismatch),
         (b"MQIsdp" | b"MQTT", _) => return Err(DecodeError::ProtocolLevel),
         _ => {
             *field = "protocol name";
@@ -570,7 +573,7 @@ pub(super) fn parse_layout(
             empty
         };
         *field = "will topic";
-        let topic = reader.topic_name()?.len();
+        let topic = reader.topic_name().map_err(of_will)?.len();
         let topic = span(reader.position(), topic);
         *field = "will payload";
         let payload = reader.binary()?.len();
@@ -610,16 +613,28 @@ pub(super) fn parse_layout(
     })
 }
 
+/// What is wrong with a topic name, said of a will.
+const fn of_will(error: DecodeError) -> DecodeError {
+    match error {
+        DecodeError::WildcardInTopicName => DecodeError::WildcardInWillTopic,
+        error => error,
+    }
+}
+
 const fn check_flags(flags: u8, version: Version) -> Result<(), DecodeError> {
     // MQTT 3.1 section 3.1 disregards the bit
     if flags & FLAG_RESERVED != 0 && !matches!(version, Version::V31) {
         return Err(DecodeError::ConnectFlagReserved);
     }
-    if flags & FLAG_WILL_QOS == FLAG_WILL_QOS {
-        return Err(DecodeError::QosThree);
-    }
-    if flags & FLAG_WILL == 0 && flags & (FLAG_WILL_QOS | FLAG_WILL_RETAIN) != 0 {
-        return Err(DecodeError::WillFlagsWithoutWill);
+    if flags & FLAG_WILL == 0 {
+        if flags & FLAG_WILL_QOS != 0 {
+            return Err(DecodeError::WillQosWithoutWill);
+        }
+        if flags & FLAG_WILL_RETAIN != 0 {
+            return Err(DecodeError::WillRetainWithoutWill);
+        }
+    } else if flags & FLAG_WILL_QOS == FLAG_WILL_QOS {
+        return Err(DecodeError::WillQosThree);
     }
     if flags & FLAG_PASSWORD != 0 && flags & FLAG_USER_NAME == 0 && !version.is_v5() {
         return Err(DecodeError::PasswordWithoutUserName);
