@@ -219,9 +219,11 @@ impl End {
             Cause::Limit(limit) => limit.field(),
             Cause::Format(DecodeError::ControlCharacter) => Some("control_characters"),
             // slips that are repaired otherwise: see the codec's `tolerance`
-            Cause::Format(DecodeError::WillFlagsWithoutWill | DecodeError::ReservedFlags) => {
-                (version == Some(Version::V31)).then_some("conformance")
-            }
+            Cause::Format(
+                DecodeError::WillQosWithoutWill
+                | DecodeError::WillRetainWithoutWill
+                | DecodeError::ReservedFlags,
+            ) => (version == Some(Version::V31)).then_some("conformance"),
             Cause::Format(
                 DecodeError::DupQosZero
                 | DecodeError::NoLocalShared
@@ -231,6 +233,11 @@ impl End {
             Cause::Order(Violation::ReceiveMaximum) => Some("receive_maximum"),
             _ => None,
         }
+    }
+
+    /// True for a packet that is valid apart from a control character.
+    pub(crate) fn is_control_character(&self) -> bool {
+        self.cause == Cause::Format(DecodeError::ControlCharacter)
     }
 
     /// Another protocol that came where MQTT is spoken.
@@ -247,9 +254,12 @@ impl End {
         let reason = match (direction, error) {
             (Direction::ToClient, _) => CloseReason::UpstreamProtocolError,
             (Direction::ToServer, DecodeError::PacketTooLarge) => CloseReason::PacketTooLarge,
-            (Direction::ToServer, DecodeError::ProtocolLevel | DecodeError::ProtocolName) => {
-                CloseReason::UnsupportedVersion
-            }
+            (
+                Direction::ToServer,
+                DecodeError::ProtocolLevel
+                | DecodeError::ProtocolMismatch
+                | DecodeError::ProtocolName,
+            ) => CloseReason::UnsupportedVersion,
             (Direction::ToServer, error) if error.reason() == ReasonCode::MALFORMED_PACKET => {
                 CloseReason::Malformed
             }
