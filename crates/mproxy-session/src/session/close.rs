@@ -53,6 +53,7 @@ impl Session {
             connack = Some(code);
             self.recorder.connack(session.as_ref(), version, code);
         }
+        self.recorder.ending(end.side, end.reason);
         let gone = matches!(end.reason, CloseReason::Eof | CloseReason::Reset);
         finish(
             client,
@@ -91,6 +92,7 @@ where
     D: PacketService,
 {
     let Live { pipe, on_close } = *live;
+    pipe.recorder.ending(end.side, end.reason);
     let Pipe {
         client,
         server,
