@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use mproxy_tests::wire::{Connect, Version};
+use mproxy_tests::wire::{Connect, PROBE, Version, connack};
 use mproxy_tests::{
     FakeBroker, Link, Mosquitto, Mproxy, Process, Setup, http, server_binary, tools::tool, until,
 };
@@ -199,14 +199,88 @@ async fn not_ready_while_a_stopped_broker_answers_no_client() {
     for _ in 0..3 {
         turned_away(&mproxy).await;
     }
-    let body = mproxy.until_ready(false).await;
+    // a probe may have been faster than the third of them: the next one says it
     let why = "[-]connack broker: 3 CONNECTs in a row without CONNACK: \
                accepts connections and answers no CONNECT within 1s\n";
-    assert!(body.contains(why), "{body}");
+    let (status, body) = until_told(&mproxy, why).await;
+    assert_eq!(status, 503, "{body}");
     mproxy.metric(UP, 0.0).await;
     broker.process().signal(Signal::CONT);
     mproxy.until_ready(true).await;
     mproxy.metric(UP, 1.0).await;
+}
+
+/// With the defaults four of four clients hung behind a stopped broker, and `/readyz` was ok for 37
+/// seconds: nothing had failed before `connack_timeout` was over, and a failure counted only when the
+/// closing of its connection was over, too. Clients that wait are reason enough to ask.
+#[tokio::test]
+async fn not_ready_while_clients_wait_for_a_broker_that_hangs() {
+    let broker = FakeBroker::bind().await;
+    let setup = Setup::before(&broker.url()).set("upstreams.broker.health.interval", "500ms");
+    let mproxy = setup.start().await;
+    tokio::join!(mproxy.until_ready(true), broker.probed());
+    let mut clients = Vec::new();
+    for number in 0..4 {
+        let mut client = Link::tcp(mproxy.addr()).await;
+        let connect = Connect::new(Version::V311, &format!("c{number}"));
+        client.send(&connect.bytes()).await;
+        clients.push(client);
+    }
+    // from now on the broker accepts connections and says nothing
+    let (mut probes, mut sessions) = (Vec::new(), Vec::new());
+    while sessions.len() < 4 || probes.is_empty() {
+        let mut link = Link::over(broker.connection().await);
+        let connect = link.packet().await;
+        if connect.bytes() == PROBE {
+            probes.push(link);
+        } else {
+            sessions.push(link);
+        }
+    }
+    let body = mproxy.until_ready(false).await;
+    let why = "[-]connack broker: accepts connections and answers no CONNECT within 1s\n";
+    assert!(body.contains(why), "{body}");
+    mproxy.metric(UP, 0.0).await;
+    // none of them has failed: they have half a minute
+    assert!(clients.iter().all(Link::is_idle));
+    let dials = "mproxy_upstream_connects_total";
+    mproxy.metric(dials, 4.0).await;
+    // the first CONNACK says that the broker is back
+    sessions[0].send(&connack(Version::V311, 0)).await;
+    mproxy.until_ready(true).await;
+}
+
+/// Clients that wait are nothing to a check that does not ask for CONNACK.
+#[tokio::test]
+async fn clients_that_wait_ask_nothing_of_a_broker_that_is_not_asked() {
+    for (check, lines) in [("tcp", "[+]upstream broker ok\n"), ("off", "")] {
+        let broker = FakeBroker::bind().await;
+        let setup = impatient(&broker.url()).set("upstreams.broker.health.check", check);
+        let mproxy = setup.start().await;
+        let accepting = async {
+            // everything that says a word is a client
+            let (mut words, mut held) = (0, Vec::new());
+            while words < 4 {
+                let stream = broker.connection().await;
+                if matches!(stream.peek(&mut [0]).await, Ok(1..)) {
+                    let mut session = Link::over(stream);
+                    assert_ne!(session.packet().await.bytes(), PROBE, "{check}");
+                    held.push(session);
+                    words += 1;
+                }
+            }
+        };
+        let clients = async {
+            for _ in 0..4 {
+                turned_away(&mproxy).await;
+            }
+        };
+        tokio::join!(accepting, clients);
+        let (status, body) = mproxy.ready().await;
+        assert_eq!(status, 200, "{check}: {body}");
+        let expected = format!("[+]listeners ok\n{lines}[+]not draining ok\nreadyz check passed\n");
+        assert_eq!(body, expected);
+    }
 }
 
 /// A client can make a broker close its connection as often as it likes.

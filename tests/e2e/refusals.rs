@@ -96,14 +96,14 @@ const TOO_LARGE: (&str, &str) = ("reason", "packet_too_large");
 
 /// Versions that nobody speaks, or nobody here.
 fn versions() -> Vec<Case> {
-    let unknown = |name, level, answer, line| Case {
+    let unknown = |name, level, payload: &[&[u8]], answer, line| Case {
         name,
         listener: "",
-        bytes: connect("MQTT", level, 2, &[&field("p")]),
+        bytes: connect("MQTT", level, 2, payload),
         answer: Answer::Is(answer),
         line,
         detail: "unsupported protocol level [MQTT-3.1.2-2]",
-        remedy: "mproxy speaks MQTT 3.1, 3.1.1 and 5",
+        remedy: "mproxy speaks MQTT 3.1",
     };
     let not_served = |name, listener, bytes, answer, line, detail| Case {
         name,
@@ -123,14 +123,14 @@ fn versions() -> Vec<Case> {
         detail: "a mosquitto bridge",
         remedy: "try_private = false",
     };
-    let foreign_name = |name, protocol| Case {
+    let foreign_name = |name, protocol, detail| Case {
         name,
         listener: "",
         bytes: connect(protocol, 4, 2, &[&field("p")]),
         answer: NOTHING,
         line: &[UNSUPPORTED, ("field", "protocol name")],
-        detail: "unknown protocol name [MQTT-3.1.2-1]",
-        remedy: "mproxy speaks MQTT 3.1, 3.1.1 and 5",
+        detail,
+        remedy: "mproxy speaks MQTT 3.1 (name MQIsdp, level 3)",
     };
     const LEVEL: (&str, &str) = ("field", "protocol level");
     const P: (&str, &str) = ("client_id", "p");
@@ -138,18 +138,23 @@ fn versions() -> Vec<Case> {
         unknown(
             "a level of the future",
             0x06,
+            &[&[0], &field("p")],
             &[0x20, 3, 0, 0x84, 0],
             &[UNSUPPORTED, ("protocol_level", "0x06"), P, LEVEL],
         ),
-        unknown(
-            "the level of 3.1 under the name of 3.1.1",
-            0x03,
-            &[0x20, 2, 0, 1],
-            &[UNSUPPORTED, ("protocol_level", "0x03"), P, LEVEL],
-        ),
+        Case {
+            name: "the level of 3.1 under the name of 3.1.1",
+            listener: "",
+            bytes: connect("MQTT", 3, 2, &[&field("p")]),
+            answer: Answer::Is(&[0x20, 2, 0, 1]),
+            line: &[UNSUPPORTED, ("protocol_level", "0x03"), P, LEVEL],
+            detail: "protocol name \"MQTT\" and level 0x03 do not go together [MQTT-3.1.2-2]",
+            remedy: "check its protocol setting",
+        },
         unknown(
             "a level that is none",
             0xff,
+            &[&field("p")],
             &[0x20, 2, 0, 1],
             &[UNSUPPORTED, ("protocol_level", "0xff"), P, LEVEL],
         ),
@@ -210,8 +215,16 @@ fn versions() -> Vec<Case> {
                 ("client_id", "c00000"),
             ],
         ),
-        foreign_name("a name that is not MQTT", "MQTTX"),
-        foreign_name("a name in small letters", "mqtt"),
+        foreign_name(
+            "a name that is not MQTT",
+            "AMQP\n",
+            "unknown protocol name \"AMQP\\n\" [MQTT-3.1.2-1]",
+        ),
+        foreign_name(
+            "a name in small letters",
+            "mqtt",
+            "unknown protocol name \"mqtt\" [MQTT-3.1.2-1]",
+        ),
     ]
 }
 
@@ -312,6 +325,35 @@ fn connects() -> Vec<Case> {
             ],
             "string is not well-formed UTF-8 [MQTT-1.5.3-1]",
         ),
+        wrong(
+            "will QoS 3",
+            connect("MQTT", 4, 0x1e, &[&field("c2"), &field("w"), &field("")]),
+            NOTHING,
+            &[
+                MALFORMED,
+                ("protocol_level", "0x04"),
+                ("version", "3.1.1"),
+                ("client_id", "c2"),
+                ("field", "connect flags"),
+            ],
+            "will QoS is 3 [MQTT-3.1.2-14]",
+        ),
+        Case {
+            name: "a user name with a control character",
+            listener: "",
+            bytes: connect("MQTT", 4, 0x82, &[&field("c2"), &field("b\x07")]),
+            answer: NOTHING,
+            line: &[
+                MALFORMED,
+                ("protocol_level", "0x04"),
+                ("version", "3.1.1"),
+                ("client_id", "c2"),
+                ("username", "b\x07"),
+                ("field", "user name"),
+            ],
+            detail: "string contains a control character",
+            remedy: "listeners.NAME.control_characters",
+        },
         // of a packet that is no CONNECT no field of CONNECT is named
         wrong(
             "PUBLISH first",

@@ -67,7 +67,7 @@ decode_errors! {
     /// A string that names something holds a control character or a noncharacter, and whoever reads
     /// it refuses those; see [`View::has_control`](crate::View::has_control).
     ControlCharacter, MALFORMED_PACKET, "1.5.4", "1.5.3", "2.5", "string contains a control character or a noncharacter";
-    /// QoS bits 11.
+    /// QoS bits 11 of a PUBLISH.
     QosThree, MALFORMED_PACKET, "MQTT-3.3.1-4", "MQTT-3.3.1-4", "2.1", "QoS 3";
     /// DUP on a QoS 0 PUBLISH.
     DupQosZero, MALFORMED_PACKET, "MQTT-3.3.1-2", "MQTT-3.3.1-2", "2.1", "DUP is set on a QoS 0 PUBLISH";
@@ -75,7 +75,7 @@ decode_errors! {
     PacketIdZero, PROTOCOL_ERROR, "MQTT-2.2.1-3", "MQTT-2.3.1-1", "2.4", "packet identifier is 0";
     /// A zero-length topic name without a topic alias, or a zero-length topic filter.
     EmptyTopic, PROTOCOL_ERROR, "MQTT-4.7.3-1", "MQTT-4.7.3-1", "Appendix A", "topic is empty";
-    /// A topic name with `+` or `#`.
+    /// The topic name of a PUBLISH with `+` or `#`.
     WildcardInTopicName, TOPIC_NAME_INVALID, "MQTT-3.3.2-2", "MQTT-3.3.2-2", "3.3", "topic name contains a wildcard";
     /// A wildcard that does not stand alone in its level, or `#` that is not last.
     MisplacedWildcard, TOPIC_FILTER_INVALID, "MQTT-4.7.1-1", "MQTT-4.7.1-2", "Appendix A", "wildcard of the topic filter is misplaced";
@@ -97,16 +97,25 @@ decode_errors! {
     AuthDataWithoutMethod, PROTOCOL_ERROR, "3.1.2.11.10", "3.1.2.11.10", "3.1.2.11.10", "authentication data without an authentication method";
     /// The protocol name is neither `MQTT` nor `MQIsdp`.
     ProtocolName, UNSUPPORTED_PROTOCOL_VERSION, "MQTT-3.1.2-1", "MQTT-3.1.2-1", "3.1", "unknown protocol name";
-    /// The protocol level is not one that goes with the name.
+    /// The protocol level is one that no version supported here has.
     ProtocolLevel, UNSUPPORTED_PROTOCOL_VERSION, "MQTT-3.1.2-2", "MQTT-3.1.2-2", "3.1", "unsupported protocol level";
+    /// The protocol name is that of one version, and the level that of another: `MQTT` with 3, or
+    /// `MQIsdp` with 4 or 5.
+    ProtocolMismatch, UNSUPPORTED_PROTOCOL_VERSION, "MQTT-3.1.2-2", "MQTT-3.1.2-2", "3.1", "protocol name and level do not go together";
     /// Bit 0 of the connect flags.
     ConnectFlagReserved, MALFORMED_PACKET, "MQTT-3.1.2-3", "MQTT-3.1.2-3", "3.1", "reserved connect flag is set";
-    /// Will QoS or will retain without a will.
-    WillFlagsWithoutWill, MALFORMED_PACKET, "MQTT-3.1.2-11", "MQTT-3.1.2-11", "3.1", "will QoS or will retain is set without a will";
+    /// Will QoS without a will.
+    WillQosWithoutWill, MALFORMED_PACKET, "MQTT-3.1.2-11", "MQTT-3.1.2-13", "3.1", "will QoS is set without a will";
+    /// Will retain without a will.
+    WillRetainWithoutWill, MALFORMED_PACKET, "MQTT-3.1.2-13", "MQTT-3.1.2-15", "3.1", "will retain is set without a will";
+    /// Will QoS bits 11.
+    WillQosThree, MALFORMED_PACKET, "MQTT-3.1.2-12", "MQTT-3.1.2-14", "3.1", "will QoS is 3";
+    /// A will topic with `+` or `#`.
+    WildcardInWillTopic, TOPIC_NAME_INVALID, "MQTT-4.7.0-1", "MQTT-4.7.1-1", "Appendix A", "will topic contains a wildcard";
     /// A password without a user name, before MQTT 5.0.
-    PasswordWithoutUserName, MALFORMED_PACKET, "MQTT-3.1.2-22", "MQTT-3.1.2-22", "3.1", "password without a user name";
+    PasswordWithoutUserName, MALFORMED_PACKET, "3.1.2.9", "MQTT-3.1.2-22", "3.1", "password without a user name";
     /// An empty client identifier where none may be assigned.
-    EmptyClientId, CLIENT_IDENTIFIER_NOT_VALID, "MQTT-3.1.3-8", "MQTT-3.1.3-8", "3.1", "client identifier is empty but the session is to be kept";
+    EmptyClientId, CLIENT_IDENTIFIER_NOT_VALID, "3.1.3.1", "MQTT-3.1.3-8", "3.1", "client identifier is empty, which MQTT 3.1 forbids, and 3.1.1 without a clean session";
     /// SUBSCRIBE or UNSUBSCRIBE without a topic filter.
     NoTopicFilter, PROTOCOL_ERROR, "MQTT-3.8.3-2", "MQTT-3.8.3-3", "3.8", "no topic filter";
     /// Reserved bits or values of the subscription options.

@@ -83,7 +83,7 @@ const REFUSED_BY_CHOICE: &[(&str, DecodeError)] = &[
     ("S31-010", DecodeError::ReservedFlags),
     ("S31-025", DecodeError::ReservedFlags),
     ("C31-042", DecodeError::DupQosZero),
-    ("C31-021", DecodeError::WillFlagsWithoutWill),
+    ("C31-021", DecodeError::WillQosWithoutWill),
     // a set flag without its field must never make a field of what follows
     ("C31-025", DecodeError::Truncated),
     // MQTT 3.1 strings are held to the rules of 3.1.1

@@ -219,6 +219,19 @@ impl End {
         }
     }
 
+    /// The reason code of the packet by which a side ended the session; `None` for every other end.
+    pub(crate) fn received(&self) -> Option<ReasonCode> {
+        let by_packet = matches!(
+            self.reason,
+            CloseReason::Disconnect
+                | CloseReason::DisconnectWithWill
+                | CloseReason::SessionTakenOver
+                | CloseReason::UpstreamDisconnect
+                | CloseReason::UpstreamRefused
+        );
+        (by_packet && self.side != Side::Proxy).then_some(self.code)
+    }
+
     /// The detail for the log and for Reason Strings, with the statement that was broken.
     pub(crate) fn describe(&self, version: Option<Version>) -> Option<String> {
         let detail = self.detail.as_deref()?;
@@ -239,14 +252,25 @@ impl End {
             Cause::Limit(limit) => limit.field(),
             Cause::Format(DecodeError::ControlCharacter) => Some("control_characters"),
             // slips that are repaired otherwise: see the codec's `tolerance`
-            Cause::Format(DecodeError::WillFlagsWithoutWill | DecodeError::ReservedFlags) => {
-                (version == Some(Version::V31)).then_some("conformance")
-            }
-            Cause::Format(DecodeError::DupQosZero | DecodeError::SessionPresentOnFailure)
+            Cause::Format(
+                DecodeError::WillQosWithoutWill
+                | DecodeError::WillRetainWithoutWill
+                | DecodeError::ReservedFlags,
+            ) => (version == Some(Version::V31)).then_some("conformance"),
+            Cause::Format(
+                DecodeError::DupQosZero
+                | DecodeError::NoLocalShared
+                | DecodeError::SessionPresentOnFailure,
+            )
             | Cause::Order(Violation::UnexpectedSession) => Some("conformance"),
             Cause::Order(Violation::ReceiveMaximum) => Some("receive_maximum"),
             _ => None,
         }
+    }
+
+    /// True for a packet that is valid apart from a control character.
+    pub(crate) fn is_control_character(&self) -> bool {
+        self.cause == Cause::Format(DecodeError::ControlCharacter)
     }
 
     /// Another protocol that came where MQTT is spoken.
@@ -263,9 +287,12 @@ impl End {
         let reason = match (direction, error) {
             (Direction::ToClient, _) => CloseReason::UpstreamProtocolError,
             (Direction::ToServer, DecodeError::PacketTooLarge) => CloseReason::PacketTooLarge,
-            (Direction::ToServer, DecodeError::ProtocolLevel | DecodeError::ProtocolName) => {
-                CloseReason::UnsupportedVersion
-            }
+            (
+                Direction::ToServer,
+                DecodeError::ProtocolLevel
+                | DecodeError::ProtocolMismatch
+                | DecodeError::ProtocolName,
+            ) => CloseReason::UnsupportedVersion,
             (Direction::ToServer, error) if error.reason() == ReasonCode::MALFORMED_PACKET => {
                 CloseReason::Malformed
             }

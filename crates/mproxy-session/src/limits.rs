@@ -17,7 +17,8 @@ pub struct Limits {
     pub hook_timeout: Duration,
     /// From CONNECT forwarded to the broker's CONNACK.
     pub connack_timeout: Duration,
-    /// How long a side may take for the next 512 bytes of a packet, or for its end.
+    /// How long a side may take for the next 512 bytes of a packet, or for its end. Not less than a
+    /// gap in radio coverage that the broker bears: 1.5 times the usual keep alive of 60 seconds.
     pub packet_timeout: Duration,
     /// How long a side may take nothing of what is written to it.
     pub write_timeout: Duration,
@@ -81,8 +82,8 @@ impl Default for Limits {
             max_connect_size: 64 * 1024,
             hook_timeout: Duration::from_secs(5),
             connack_timeout: Duration::from_secs(30),
-            packet_timeout: Duration::from_secs(30),
-            write_timeout: Duration::from_secs(60),
+            packet_timeout: Duration::from_secs(120),
+            write_timeout: Duration::from_secs(120),
             linger: Duration::from_secs(2),
             max_packet_size: Self::NO_PACKET_LIMIT,
             max_held_packet: 1024 * 1024,

@@ -29,6 +29,10 @@ const ROUNDS: usize = 4;
 /// every 30.
 const BROKER_FIRST: Duration = Duration::from_secs(30);
 
+/// How long an [order](crate::Order) waits for the end of a packet that is on its way, so that it need
+/// not be sent again. A client that never ends it must not hold up a drain.
+const ORDER_PATIENCE: Duration = Duration::from_secs(5);
+
 /// The pipe between an admitted client and its broker.
 pub(crate) struct Pipe<C, S, U: PacketService, D: PacketService> {
     pub(crate) client: C,
@@ -111,12 +115,15 @@ where
         let mut moved_any = false;
         for _ in 0..ROUNDS {
             let order = self.control.order();
-            if let Some(order) = order
-                && !self.to_client.out.is_mid_packet()
-                && !self.to_server.out.is_mid_packet()
-                && !self.to_client.holds_packets()
-            {
-                return Poll::Ready(order.into());
+            if let Some(order) = order {
+                if !self.to_client.out.is_mid_packet()
+                    && !self.to_server.out.is_mid_packet()
+                    && !self.to_client.holds_packets()
+                {
+                    return Poll::Ready(order.into());
+                }
+                self.closing
+                    .get_or_insert_with(|| Moment::now(self.started));
             }
             let moved = match self.round(cx, order.is_some()) {
                 Ok(moved) => moved,
@@ -298,7 +305,11 @@ where
             }
         };
         if let Some(closing) = self.closing {
-            consider(closing.after(self.started, limits.linger), Deadline::Linger);
+            let patience = match self.control.order() {
+                Some(_) => ORDER_PATIENCE,
+                None => limits.linger,
+            };
+            consider(closing.after(self.started, patience), Deadline::Linger);
         }
         if self.core.connack.is_none() {
             consider(
@@ -346,7 +357,10 @@ where
     fn expired(&self, what: Deadline) -> End {
         let proxy = |reason, code| End::told(Side::Proxy, reason, code);
         match what {
-            Deadline::Linger => self.end(),
+            Deadline::Linger => match self.control.order() {
+                Some(order) => order.into(),
+                None => self.end(),
+            },
             Deadline::Connack => {
                 let mut end = End::unreachable("the broker did not answer CONNECT in time");
                 end.side = Side::Proxy;

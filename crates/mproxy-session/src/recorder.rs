@@ -3,6 +3,7 @@
 use mproxy_codec::{Direction, Kind, PublishRun, QoS, ReasonCode, Version};
 
 use crate::context::SessionInfo;
+use crate::summary::{CloseReason, Side};
 
 /// Receives what sessions count. Called once per read, not per packet.
 pub trait Recorder: Send + Sync + 'static {
@@ -13,6 +14,13 @@ pub trait Recorder: Send + Sync + 'static {
     /// no CONNECT could be read.
     fn connack(&self, session: Option<&SessionInfo>, version: Version, reason: ReasonCode) {
         let _ = (session, version, reason);
+    }
+
+    /// The session ends. Called once, before the last words are written and both sides are closed;
+    /// the [`Summary`](crate::Summary) comes when that is done, which takes up to
+    /// [`Limits::linger`](crate::Limits::linger) longer where a side is silent.
+    fn ending(&self, side: Side, reason: CloseReason) {
+        let _ = (side, reason);
     }
 }
 

@@ -56,11 +56,7 @@ impl Replies {
         if !self.version.is_v5() {
             return None;
         }
-        let reason = if reason.is_valid_in_server_disconnect() {
-            reason
-        } else {
-            ReasonCode::UNSPECIFIED_ERROR
-        };
+        let reason = disconnect_code(reason);
         self.fit(text, |properties| {
             encode_disconnect(self.version, reason, properties)
         })
@@ -134,6 +130,15 @@ pub(crate) const fn connack_code(reason: ReasonCode) -> ReasonCode {
         ReasonCode::ADMINISTRATIVE_ACTION => ReasonCode::NOT_AUTHORIZED,
         _ if reason.is_valid_in_connack() && reason.is_error() => reason,
         _ => ReasonCode::UNSPECIFIED_ERROR,
+    }
+}
+
+/// A code that a DISCONNECT to a client may carry.
+pub(crate) const fn disconnect_code(reason: ReasonCode) -> ReasonCode {
+    if reason.is_valid_in_server_disconnect() {
+        reason
+    } else {
+        ReasonCode::UNSPECIFIED_ERROR
     }
 }
 

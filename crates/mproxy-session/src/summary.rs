@@ -6,6 +6,7 @@ use std::time::Duration;
 use mproxy_codec::{ConnectGlimpse, Foreign, ReasonCode, Version};
 
 use crate::context::{Peer, SessionInfo};
+use crate::error::End;
 
 /// Who ended a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -130,24 +131,27 @@ pub struct Traffic {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Glimpse {
-    /// The protocol level byte.
+    /// The protocol level byte, if the protocol name is one of MQTT's.
     pub level: Option<u8>,
-    /// The client identifier.
+    /// The client identifier, if it is known where it stands.
     pub client_id: Option<String>,
     /// The user name.
     pub user_name: Option<String>,
-    /// The field at which the error was found, in the standard's words.
+    /// The field at which the error was found, in the standard's words: of a CONNECT that is refused
+    /// for a control character, the one that holds the first.
     pub field: Option<&'static str>,
 }
 
 impl Glimpse {
-    pub(crate) fn of(bytes: &[u8]) -> Box<Self> {
+    /// What is left of a CONNECT that `end` kept out.
+    pub(crate) fn of(bytes: &[u8], end: &End) -> Box<Self> {
         let glimpse = ConnectGlimpse::of(bytes);
+        let control_field = glimpse.control_field.filter(|_| end.is_control_character());
         Box::new(Self {
             level: glimpse.level,
             client_id: glimpse.client_id.map(str::to_owned),
             user_name: glimpse.user_name.map(str::to_owned),
-            field: glimpse.field,
+            field: glimpse.field.or(control_field),
         })
     }
 }
@@ -166,8 +170,9 @@ pub struct Summary {
     pub side: Side,
     /// Why.
     pub reason: CloseReason,
-    /// The reason code that was sent or received at the end.
-    pub reason_code: ReasonCode,
+    /// The reason code of the CONNACK or DISCONNECT with which it ended, as it was sent or received;
+    /// `None` when it ended without a word.
+    pub reason_code: Option<ReasonCode>,
     /// What the client's CONNACK said; `None` when it got none.
     pub connack: Option<ReasonCode>,
     /// Details for the log: the error or the statement that was broken.

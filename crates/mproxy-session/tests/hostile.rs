@@ -9,15 +9,13 @@ mod support;
 #[path = "../../mproxy-codec/tests/data/hostile.rs"]
 mod data;
 
-use std::time::Duration;
-
 use data::{Case, Cut, Sender};
 use mproxy_codec::{
     ConnectPacket, Direction, Head, Kind, KindSet, PropertyId, ReasonCode, Subscription, Value,
     Version, View, topic::TopicFilter,
 };
 use mproxy_session::{
-    Admission, BoxError, Conformance, Connect, ConnectRefusal, FilterLayer, Forward, Hooks,
+    Admission, BoxError, Conformance, Connect, ConnectRefusal, FilterLayer, Forward, Hooks, Limits,
     OnSubscribeLayer, Packet, Refusal, Tap,
 };
 use support::frames::properties;
@@ -44,6 +42,11 @@ const TOLERANT: &[(&str, Repaired)] = &[
     // will QoS without a will
     (
         "C31-021",
+        Repaired::As("10 10 0006 4d5149736470 03 02 003c 0002 687a"),
+    ),
+    // a user name that is announced and missing
+    (
+        "C31-025",
         Repaired::As("10 10 0006 4d5149736470 03 02 003c 0002 687a"),
     ),
     // DUP at QoS 0
@@ -401,7 +404,7 @@ async fn play(case: &Case, form: Form, pair: Pair, outcome: Outcome) -> Result<(
                 "nothing is forwarded",
             )?;
             holds(!outcome.closed(), "waits")?;
-            tokio::time::advance(Duration::from_secs(90)).await;
+            tokio::time::advance(Limits::default().packet_timeout * 2).await;
             let later = Outcome::of(&pair).await;
             holds(
                 later.closed() && later.broker.is_empty(),

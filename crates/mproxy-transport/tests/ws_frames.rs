@@ -264,7 +264,7 @@ async fn hostile_frames() {
         ("2^63 bytes", hex("82ff800000000000000000000000"), 1009),
         (
             "one byte too many",
-            hex("82ff000000000010000100000000"),
+            hex("82ff000000004000000100000000"),
             1009,
         ),
         ("reserved data opcode", hex("83810000000078"), 1002),
@@ -299,6 +299,21 @@ async fn message_size_is_bounded_over_all_fragments() {
     client.send(&frame(0x02, &[2; 600])).await;
     client.send(&frame(0x00, &[2; 401])).await;
     assert_eq!(violation(&mut stream, &mut client).await, 1009);
+}
+
+/// The default was 1 MiB, while the session of the same library knows no limit for a packet: a
+/// client of whoever set neither was closed with 1009 in the middle of a larger PUBLISH. Of a message
+/// that streams, a length takes no memory.
+#[tokio::test]
+async fn the_largest_packet_fits_into_a_message_by_default() {
+    let header = |len: u64| [&[BINARY, 0x80 | 127][..], &len.to_be_bytes(), &[0; 4]].concat();
+    let largest_packet = 5 + 0x0fff_ffff;
+    for len in [largest_packet, 1 << 30] {
+        let (mut stream, mut client) = open(&WsOptions::default()).await;
+        client.send(&header(len)).await;
+        client.send(b"the beginning").await;
+        assert_eq!(read_exact(&mut stream, 13).await, b"the beginning");
+    }
 }
 
 /// What the client sends behind its mistake is taken off the socket: closing over it would reset

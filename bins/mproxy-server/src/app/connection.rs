@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use mproxy_admin::{Reason, RefuseReason, Side};
 use mproxy_session::{Control, Hooks, Peer, Session, Summary, UpgradeRequest, new_hooks};
-use mproxy_transport::{Accepted, Stream, WsError, WsRequest, accept_websocket};
+use mproxy_transport::{Accepted, DialError, Stream, WsError, WsRequest, accept_websocket};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::handshake;
@@ -64,7 +64,7 @@ impl Service {
             .limits(Arc::clone(&self.limits))
             .recorder(Arc::clone(&recorder) as Arc<_>)
             .control(control);
-        Some((self.run(session, stream), recorder))
+        Some((self.run(session, stream, &recorder), recorder))
     }
 
     /// Registers the socket and, on a WebSocket listener, does the handshake.
@@ -132,15 +132,16 @@ impl Service {
         &self,
         session: Session,
         stream: Stream,
+        recorder: &Arc<ConnectionRecorder>,
     ) -> impl Future<Output = Summary> + Send + use<> {
         let upstream = Arc::clone(&self.upstream);
+        let recorder = Arc::clone(recorder);
         let dial = move |connect: &mproxy_session::Connect| {
             let version = connect.packet().version();
             async move {
-                upstream
-                    .dial(version)
-                    .await
-                    .map(|(stream, open)| Counted { stream, open })
+                let (stream, open) = upstream.dial(version).await?;
+                recorder.dialled();
+                Ok::<_, DialError>(Counted { stream, open })
             }
         };
         let chain = &self.chain.chain;

@@ -10,6 +10,7 @@ use mproxy_codec::{self as codec, ReasonCode};
 use mproxy_session::{self as session, Batch, CloseReason, Recorder, SessionInfo, Summary};
 
 use super::service::Service;
+use super::upstream::Waiting;
 
 /// What all sessions of a worker share.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub(crate) struct WorkerRecorder {
 pub(crate) struct ConnectionRecorder {
     worker: Arc<WorkerRecorder>,
     connection: Mutex<Option<ConnectionMetrics>>,
+    /// As long as the client waits for CONNACK; boxed, because most have theirs.
+    waiting: Mutex<Option<Box<Waiting>>>,
     /// Where the client came in.
     service: Arc<Service>,
 }
@@ -39,6 +42,7 @@ impl ConnectionRecorder {
         Self {
             worker,
             connection: Mutex::new(Some(connection)),
+            waiting: Mutex::new(None),
             service,
         }
     }
@@ -47,6 +51,15 @@ impl ConnectionRecorder {
         self.connection
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Option<Box<Waiting>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The broker is dialled, and its CONNACK is what comes next.
+    pub(crate) fn dialled(&self) {
+        *self.waiting() = Some(Box::new(self.service.upstream.wait()));
     }
 
     /// Counts the end of the connection.
@@ -125,6 +138,7 @@ impl Recorder for ConnectionRecorder {
         }
         connection.opened(version);
         self.service.upstream.answered();
+        self.waiting().take();
         let logs = !self.service.chain.has_access_log;
         if let (true, Some(session)) = (logs, session) {
             tracing::info!(
@@ -140,6 +154,12 @@ impl Recorder for ConnectionRecorder {
                 "client connected"
             );
         }
+    }
+
+    fn ending(&self, side: session::Side, reason: CloseReason) {
+        let waiting = self.waiting().take();
+        let upstream = &self.service.upstream;
+        upstream.ending(side, reason, waiting.as_deref());
     }
 }
 

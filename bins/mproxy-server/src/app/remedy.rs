@@ -117,7 +117,8 @@ fn of_reason(summary: &Summary) -> Option<&'static str> {
             "the broker broke the protocol as detail says: update it, or report it with this line"
         }
         CloseReason::UnsupportedVersion => {
-            "mproxy speaks MQTT 3.1, 3.1.1 and 5: update the client, or check its protocol setting"
+            "mproxy speaks MQTT 3.1 (name MQIsdp, level 3), 3.1.1 (MQTT, 4) and 5 (MQTT, 5): update \
+             the client, or check its protocol setting"
         }
         CloseReason::PacketTooLarge => {
             "the packet is larger than the broker takes: raise the broker's own limit, or send less"

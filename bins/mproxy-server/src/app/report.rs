@@ -1,5 +1,6 @@
 //! The last line of a connection.
 
+use mproxy_codec::ReasonCode;
 use mproxy_session::{CloseReason, Summary, UpgradeRequest};
 
 use super::remedy::{Names, remedy};
@@ -66,7 +67,7 @@ impl Service {
                     origin = upgrade.and_then(|it| it.header("origin")),
                     side = summary.side.as_str(),
                     reason = summary.reason.as_str(),
-                    reason_code = summary.reason_code.as_str(),
+                    reason_code = summary.reason_code.map(ReasonCode::as_str),
                     detail = summary.detail.as_deref(),
                     remedy = remedy.as_deref(),
                     duration_s = summary.duration.as_secs_f64(),

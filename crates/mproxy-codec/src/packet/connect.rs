@@ -12,6 +12,7 @@ use crate::head::Head;
 use crate::kind::{Direction, Kind};
 use crate::property::{Place, Properties};
 use crate::qos::QoS;
+use crate::topic;
 use crate::varint;
 use crate::version::Version;
 
@@ -21,8 +22,8 @@ pub(crate) const FLAG_WILL: u8 = 0x04;
 const WILL_QOS_SHIFT: u8 = 3;
 const FLAG_WILL_QOS: u8 = 0x18;
 const FLAG_WILL_RETAIN: u8 = 0x20;
-const FLAG_PASSWORD: u8 = 0x40;
-pub(super) const FLAG_USER_NAME: u8 = 0x80;
+pub(crate) const FLAG_PASSWORD: u8 = 0x40;
+pub(crate) const FLAG_USER_NAME: u8 = 0x80;
 
 /// The flags that describe a will.
 pub(crate) const WILL_FLAGS: u8 = FLAG_WILL_QOS | FLAG_WILL_RETAIN;
@@ -73,6 +74,34 @@ struct WillLayout {
     properties: Span,
     topic: Span,
     payload: Span,
+}
+
+impl Layout {
+    pub(super) const fn is_v5(&self) -> bool {
+        self.version.is_v5()
+    }
+
+    /// The field that holds the first control character, in the standard's words.
+    pub(super) fn control_field(&self, frame: &[u8]) -> Option<&'static str> {
+        if !self.has_control {
+            return None;
+        }
+        let bytes = |span: Span| frame.get(span.range()).unwrap_or_default();
+        let in_name = |span: Span| str::from_utf8(bytes(span)).is_ok_and(topic::has_control);
+        let in_properties = |span: Span| {
+            Properties::judge(bytes(span), Place::Will).is_ok_and(|(_, found)| found.has_control)
+        };
+        if in_name(self.client_id) {
+            return Some("client identifier");
+        }
+        if self.will.is_some_and(|will| in_properties(will.properties)) {
+            return Some("will properties");
+        }
+        if self.will.is_some_and(|will| in_name(will.topic)) {
+            return Some("will topic");
+        }
+        Some("user name")
+    }
 }
 
 /// The will of a CONNECT: a PUBLISH in advance.
@@ -127,8 +156,9 @@ impl ConnectPacket {
     /// normalised, so that the broker reads the same fields from it as the proxy.
     ///
     /// # Errors
-    /// Any [`DecodeError`] of a CONNECT; [`DecodeError::ProtocolLevel`] and
-    /// [`DecodeError::ProtocolName`] are told apart so that the client can be answered.
+    /// Any [`DecodeError`] of a CONNECT; [`DecodeError::ProtocolName`] is told apart from
+    /// [`DecodeError::ProtocolLevel`] and [`DecodeError::ProtocolMismatch`] so that the client can be
+    /// answered.
     pub fn parse(frame: Bytes) -> Result<Self, DecodeError> {
         let head = Head::parse(&frame)?.ok_or(DecodeError::Truncated)?;
         if head.kind() != Kind::Connect {
@@ -495,6 +525,8 @@ pub(super) fn parse_layout(
         (b"MQIsdp", 3) => Version::V31,
         (b"MQTT", 4) => Version::V311,
         (b"MQTT", 5) if level == 5 => Version::V5,
+        (b"MQTT", 3) | (b"MQIsdp", 4) => return Err(DecodeError::ProtocolMismatch),
+        (b"MQIsdp", 5) if level == 5 => return Err(DecodeError::ProtocolMismatch),
         (b"MQIsdp" | b"MQTT", _) => return Err(DecodeError::ProtocolLevel),
         _ => {
             *field = "protocol name";
@@ -541,7 +573,7 @@ pub(super) fn parse_layout(
             empty
         };
         *field = "will topic";
-        let topic = reader.topic_name()?.len();
+        let topic = reader.topic_name().map_err(of_will)?.len();
         let topic = span(reader.position(), topic);
         *field = "will payload";
         let payload = reader.binary()?.len();
@@ -581,16 +613,28 @@ pub(super) fn parse_layout(
     })
 }
 
+/// What is wrong with a topic name, said of a will.
+const fn of_will(error: DecodeError) -> DecodeError {
+    match error {
+        DecodeError::WildcardInTopicName => DecodeError::WildcardInWillTopic,
+        error => error,
+    }
+}
+
 const fn check_flags(flags: u8, version: Version) -> Result<(), DecodeError> {
     // MQTT 3.1 section 3.1 disregards the bit
     if flags & FLAG_RESERVED != 0 && !matches!(version, Version::V31) {
         return Err(DecodeError::ConnectFlagReserved);
     }
-    if flags & FLAG_WILL_QOS == FLAG_WILL_QOS {
-        return Err(DecodeError::QosThree);
-    }
-    if flags & FLAG_WILL == 0 && flags & (FLAG_WILL_QOS | FLAG_WILL_RETAIN) != 0 {
-        return Err(DecodeError::WillFlagsWithoutWill);
+    if flags & FLAG_WILL == 0 {
+        if flags & FLAG_WILL_QOS != 0 {
+            return Err(DecodeError::WillQosWithoutWill);
+        }
+        if flags & FLAG_WILL_RETAIN != 0 {
+            return Err(DecodeError::WillRetainWithoutWill);
+        }
+    } else if flags & FLAG_WILL_QOS == FLAG_WILL_QOS {
+        return Err(DecodeError::WillQosThree);
     }
     if flags & FLAG_PASSWORD != 0 && flags & FLAG_USER_NAME == 0 && !version.is_v5() {
         return Err(DecodeError::PasswordWithoutUserName);

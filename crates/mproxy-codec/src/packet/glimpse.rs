@@ -1,18 +1,21 @@
 //! What is left of a CONNECT that cannot be let in.
 
-use super::connect::{FLAG_USER_NAME, FLAG_WILL, parse_layout};
+use super::connect::{FLAG_PASSWORD, FLAG_USER_NAME, FLAG_WILL, parse_layout};
 use crate::error::DecodeError;
 use crate::foreign::Foreign;
 use crate::head::Head;
-use crate::kind::Kind;
 use crate::reader::Reader;
-use crate::version::Version;
+
+/// How the protocol name of MQTT 3.1 stands in a CONNECT.
+const V31_NAME: &[u8] = b"\0\x06MQIsdp";
 
 /// What can be read of a CONNECT that is not valid, or not whole: who it was, for a log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectGlimpse<'a> {
-    /// The protocol level byte, whatever it is.
+    /// The protocol name, whatever it is.
+    pub protocol_name: Option<&'a [u8]>,
+    /// The protocol level byte, whatever it is, if the name is one of MQTT's.
     pub level: Option<u8>,
     /// The client identifier.
     pub client_id: Option<&'a str>,
@@ -21,6 +24,46 @@ pub struct ConnectGlimpse<'a> {
     /// The field at which the first error was found, in the standard's words; `None` when there is
     /// no error as far as the bytes go.
     pub field: Option<&'static str>,
+    /// The field with the first control character of a CONNECT that is valid apart from this.
+    /// Whoever reads it may refuse it: see
+    /// [`DecodeError::ControlCharacter`](crate::DecodeError::ControlCharacter).
+    pub control_field: Option<&'static str>,
+}
+
+/// How the fields behind the protocol level are laid out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// Without properties, as in MQTT 3.1 and 3.1.1.
+    V3,
+    /// With properties, as in MQTT 5.0.
+    V5,
+}
+
+impl Form {
+    /// The form of a level that somebody speaks; bit 7 is that of mosquitto's bridges.
+    const fn of(name: &[u8], level: u8) -> Option<Self> {
+        match (name, level) {
+            (b"MQTT", 5) => Some(Self::V5),
+            (_, 3 | 4 | 0x83 | 0x84) => Some(Self::V3),
+            _ => None,
+        }
+    }
+
+    /// The form in which a client of any other level is answered: see
+    /// [`version_of`](super::ConnectPacket::version_of).
+    const fn of_answer(name: &[u8], level: u8) -> Self {
+        match (name, level) {
+            (b"MQTT", 5..=0x7f) => Self::V5,
+            _ => Self::V3,
+        }
+    }
+
+    const fn other(self) -> Self {
+        match self {
+            Self::V3 => Self::V5,
+            Self::V5 => Self::V3,
+        }
+    }
 }
 
 impl<'a> ConnectGlimpse<'a> {
@@ -36,35 +79,83 @@ impl<'a> ConnectGlimpse<'a> {
     #[must_use]
     pub fn of(bytes: &'a [u8]) -> Self {
         let mut glimpse = Self::default();
-        let Ok(Some(head)) = Head::parse(bytes) else {
+        // a TLS handshake begins with 0x16, so like a CONNECT; it has none of these fields
+        let is_connect = bytes.first().is_some_and(|first| first & 0xf0 == 0x10)
+            && Foreign::recognise(bytes).is_none();
+        if !is_connect {
             return glimpse;
+        }
+        let head = match Head::parse(bytes) {
+            Ok(Some(head)) => head,
+            Ok(None) => return glimpse,
+            Err(_) => {
+                glimpse.field = Some("remaining length");
+                return glimpse;
+            }
         };
-        // a TLS handshake begins with 0x16, so like a CONNECT; it has none of these fields either
-        if head.kind() != Kind::Connect || Foreign::recognise(bytes).is_some() {
-            return glimpse;
+        let whole = bytes.get(..head.total_len());
+        let rest = bytes.get(head.len()..).unwrap_or_default();
+        // only MQTT 3.1, which is known by its name, has no use for these flags
+        let may_be_v31 = V31_NAME.starts_with(rest) || rest.starts_with(V31_NAME);
+        if head.first_byte() != 0x10 && !may_be_v31 {
+            glimpse.field = Some("fixed header");
+        } else if let Some(packet) = whole {
+            glimpse.judge(head, packet);
         }
-        if bytes.len() >= head.total_len() {
-            let mut field = "";
-            let parsed = parse_layout(head, bytes, &mut field);
-            glimpse.field = parsed.is_err().then_some(field);
-        }
-        let packet = bytes.get(..head.total_len()).unwrap_or(bytes);
         // whatever cannot be read is what the glimpse lacks
-        let _ = glimpse.read(Reader::new(packet, head.len()));
+        let reader = Reader::new(whole.unwrap_or(bytes), head.len());
+        let _ = glimpse.read(reader, whole.is_some());
         glimpse
     }
 
-    fn read(&mut self, mut reader: Reader<'a>) -> Result<(), DecodeError> {
+    /// Finds the first error of a packet that is whole.
+    fn judge(&mut self, head: Head, packet: &[u8]) {
+        let mut field = "";
+        match parse_layout(head, packet, &mut field) {
+            Err(_) => self.field = Some(field),
+            Ok(layout) if layout.is_v5() && !head.is_minimal() => {
+                self.field = Some("remaining length");
+            }
+            Ok(layout) => self.control_field = layout.control_field(packet),
+        }
+    }
+
+    fn read(&mut self, mut reader: Reader<'a>, is_whole: bool) -> Result<(), DecodeError> {
         let name = reader.binary()?;
+        self.protocol_name = Some(name);
         if !matches!(name, b"MQTT" | b"MQIsdp") {
             return Ok(());
         }
         let level = reader.u8()?;
         self.level = Some(level);
+        if let Some(form) = Form::of(name, level) {
+            return self.read_fields(reader, form);
+        }
+        let likely = Form::of_answer(name, level);
+        if !is_whole {
+            return match likely {
+                Form::V5 => self.read_fields(reader, likely),
+                Form::V3 => Ok(()),
+            };
+        }
+        // a form that nobody knows: a false name is worse than none, so only a form counts that
+        // fills the packet to its last byte
+        for form in [likely, likely.other()] {
+            let mut guess = *self;
+            if guess.read_fields(reader, form).is_ok() {
+                *self = guess;
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads field by field, up to the end of the packet.
+    fn read_fields(&mut self, mut reader: Reader<'a>, form: Form) -> Result<(), DecodeError> {
         let flags = reader.u8()?;
         reader.u16()?;
         let skip_properties = |reader: &mut Reader<'a>| {
-            if level != Version::V5.level() {
+            if form == Form::V3 {
                 return Ok(());
             }
             let len = reader.varint()?;
@@ -80,6 +171,9 @@ impl<'a> ConnectGlimpse<'a> {
         if flags & FLAG_USER_NAME != 0 {
             self.user_name = Some(reader.string()?);
         }
-        Ok(())
+        if flags & FLAG_PASSWORD != 0 {
+            reader.binary()?;
+        }
+        reader.finish()
     }
 }

@@ -56,7 +56,7 @@ const KNOWN: &[(&str, Says, &str)] = &[
     (MQTT_PROTOCOL, Ours("NulCharacter"), NOT_CHECKED),
     (MQTT_PROTOCOL, Ours("PacketIdZero"), NOT_CHECKED),
     (MQTT_PROTOCOL, Ours("PasswordWithoutUserName"), NOT_CHECKED),
-    (MQTT_PROTOCOL, Ours("QosThree"), "of a will"),
+    (MQTT_PROTOCOL, Ours("WillQosThree"), NOT_CHECKED),
     (MQTT_PROTOCOL, Ours("SessionPresentOnFailure"), NOT_CHECKED),
     (MQTT_PROTOCOL, Ours("SharedFilter"), SHARED),
     (
@@ -64,7 +64,8 @@ const KNOWN: &[(&str, Says, &str)] = &[
         Ours("Truncated"),
         "a field that is longer than the packet is cut at its end",
     ),
-    (MQTT_PROTOCOL, Ours("WillFlagsWithoutWill"), NOT_CHECKED),
+    (MQTT_PROTOCOL, Ours("WillQosWithoutWill"), NOT_CHECKED),
+    (MQTT_PROTOCOL, Ours("WillRetainWithoutWill"), NOT_CHECKED),
     (MQTT_PROTOCOL, Ours("WrongDirection"), DIRECTION),
     (RMQTT, Theirs("ConnectReservedFlagSet"), BIT_0_OF_3_1),
     (RMQTT, Theirs("UnsupportedPacketType"), DUP_OF_3_1),
@@ -93,6 +94,7 @@ const KNOWN: &[(&str, Says, &str)] = &[
     (RMQTT, Ours("TrailingBytes"), LEFT_OVER),
     (RMQTT, Ours("Truncated"), "a SUBACK without codes"),
     (RMQTT, Ours("WildcardInTopicName"), NOT_CHECKED),
+    (RMQTT, Ours("WildcardInWillTopic"), NOT_CHECKED),
     (RMQTT, Ours("WrongDirection"), DIRECTION),
     (
         RMQTT_V5,
@@ -114,7 +116,6 @@ const KNOWN: &[(&str, Says, &str)] = &[
         "whoever sends it, and AUTH may say anything",
     ),
     (RMQTT_V5, Ours("MisplacedWildcard"), NOT_CHECKED),
-    (RMQTT_V5, Ours("NoLocalShared"), NOT_CHECKED),
     (
         RMQTT_V5,
         Ours("NotMinimal"),
@@ -123,7 +124,6 @@ const KNOWN: &[(&str, Says, &str)] = &[
     (RMQTT_V5, Ours("NulCharacter"), NOT_CHECKED),
     (RMQTT_V5, Ours("PropertyNotAllowed"), DIRECTION),
     (RMQTT_V5, Ours("PropertyValue"), NOT_CHECKED),
-    (RMQTT_V5, Ours("QosThree"), "of a will that is not there"),
     (RMQTT_V5, Ours("SessionPresentOnFailure"), NOT_CHECKED),
     (RMQTT_V5, Ours("SharedFilter"), SHARED),
     (RMQTT_V5, Ours("SubscriptionIdFromClient"), DIRECTION),
@@ -134,7 +134,9 @@ const KNOWN: &[(&str, Says, &str)] = &[
         "a SUBACK or UNSUBACK without codes",
     ),
     (RMQTT_V5, Ours("WildcardInTopicName"), NOT_CHECKED),
-    (RMQTT_V5, Ours("WillFlagsWithoutWill"), NOT_CHECKED),
+    (RMQTT_V5, Ours("WildcardInWillTopic"), NOT_CHECKED),
+    (RMQTT_V5, Ours("WillQosWithoutWill"), NOT_CHECKED),
+    (RMQTT_V5, Ours("WillRetainWithoutWill"), NOT_CHECKED),
     (RMQTT_V5, Ours("WrongDirection"), DIRECTION),
 ];
 

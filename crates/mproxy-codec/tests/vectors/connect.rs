@@ -131,10 +131,12 @@ fn flags() {
             }
             let expected = if flags & 1 != 0 && version != V31 {
                 Err(DecodeError::ConnectFlagReserved)
+            } else if !will && flags & 0x18 != 0 {
+                Err(DecodeError::WillQosWithoutWill)
+            } else if !will && flags & 0x20 != 0 {
+                Err(DecodeError::WillRetainWithoutWill)
             } else if flags & 0x18 == 0x18 {
-                Err(DecodeError::QosThree)
-            } else if !will && flags & 0x38 != 0 {
-                Err(DecodeError::WillFlagsWithoutWill)
+                Err(DecodeError::WillQosThree)
             } else if flags & 0xc0 == 0x40 && version != V5 {
                 Err(DecodeError::PasswordWithoutUserName)
             } else {
@@ -171,16 +173,18 @@ fn reserved_flag_of_3_1() {
 #[test]
 fn protocol_names_and_levels() {
     for (name, level, error) in [
-        (&b"MQTT"[..], 3, DecodeError::ProtocolLevel),
+        (&b"MQTT"[..], 3, DecodeError::ProtocolMismatch),
         (b"MQTT", 0, DecodeError::ProtocolLevel),
         (b"MQTT", 6, DecodeError::ProtocolLevel),
         // bit 7 is mosquitto's, for 3.1 and 3.1.1 only
-        (b"MQTT", 0x83, DecodeError::ProtocolLevel),
+        (b"MQTT", 0x83, DecodeError::ProtocolMismatch),
         (b"MQTT", 0x85, DecodeError::ProtocolLevel),
         (b"MQTT", 0xff, DecodeError::ProtocolLevel),
-        (b"MQIsdp", 4, DecodeError::ProtocolLevel),
-        (b"MQIsdp", 5, DecodeError::ProtocolLevel),
-        (b"MQIsdp", 0x84, DecodeError::ProtocolLevel),
+        (b"MQIsdp", 4, DecodeError::ProtocolMismatch),
+        (b"MQIsdp", 5, DecodeError::ProtocolMismatch),
+        (b"MQIsdp", 0x84, DecodeError::ProtocolMismatch),
+        (b"MQIsdp", 0x85, DecodeError::ProtocolLevel),
+        (b"MQIsdp", 6, DecodeError::ProtocolLevel),
         (b"mqtt", 0x84, DecodeError::ProtocolName),
         (b"mqtt", 4, DecodeError::ProtocolName),
         (b"", 4, DecodeError::ProtocolName),
@@ -314,7 +318,7 @@ fn wills() {
         refused(&with_topic(b""), DecodeError::EmptyTopic, "will topic");
         refused(
             &with_topic(b"w/+"),
-            DecodeError::WildcardInTopicName,
+            DecodeError::WildcardInWillTopic,
             "will topic",
         );
         for (topic, error) in BAD_STRINGS {

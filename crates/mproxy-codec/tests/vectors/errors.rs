@@ -1,8 +1,8 @@
 //! Every error has a packet that causes it, a statement, and a reason to tell.
 
-use mproxy_codec::{DecodeError, Direction, ReasonCode, Version, View};
+use mproxy_codec::{ConnectPacket, DecodeError, Direction, ReasonCode, Version, View};
 
-use crate::common::{V5, V311};
+use crate::common::{V5, V311, packet};
 
 /// A packet that is refused with `error`; `None` for what no packet alone can cause.
 fn cause(error: DecodeError) -> Option<(Version, Direction, &'static [u8])> {
@@ -11,8 +11,8 @@ fn cause(error: DecodeError) -> Option<(Version, Direction, &'static [u8])> {
     Some(match error {
         E::RemainingLength => (V311, ToServer, b"\xc0\xff\xff\xff\xff"),
         E::NotMinimal => (V5, ToServer, b"\xc0\x80\x00"),
-        // the limit and the policy are the session's
-        E::PacketTooLarge | E::ControlCharacter => return None,
+        // the limit and the policies are the session's
+        E::PacketTooLarge | E::ControlCharacter | E::NoLocalShared => return None,
         E::ReservedType => (V5, ToServer, b"\x00\x00"),
         E::ReservedFlags => (V5, ToServer, b"\xc1\x00"),
         E::WrongDirection => (V5, ToClient, b"\xc0\x00"),
@@ -36,8 +36,16 @@ fn cause(error: DecodeError) -> Option<(Version, Direction, &'static [u8])> {
         E::AuthDataWithoutMethod => (V5, ToServer, b"\xf0\x01\x18"),
         E::ProtocolName => (V311, ToServer, b"\x10\x0d\0\x04mqtt\x04\x02\0\0\0\x01c"),
         E::ProtocolLevel => (V311, ToServer, b"\x10\x0d\0\x04MQTT\x06\x02\0\0\0\x01c"),
+        E::ProtocolMismatch => (V311, ToServer, b"\x10\x0d\0\x04MQTT\x03\x02\0\0\0\x01c"),
         E::ConnectFlagReserved => (V311, ToServer, b"\x10\x0d\0\x04MQTT\x04\x03\0\0\0\x01c"),
-        E::WillFlagsWithoutWill => (V311, ToServer, b"\x10\x0d\0\x04MQTT\x04\x22\0\0\0\x01c"),
+        E::WillQosWithoutWill => (V311, ToServer, b"\x10\x0d\0\x04MQTT\x04\x0a\0\0\0\x01c"),
+        E::WillRetainWithoutWill => (V311, ToServer, b"\x10\x0d\0\x04MQTT\x04\x22\0\0\0\x01c"),
+        E::WillQosThree => (V311, ToServer, b"\x10\x0d\0\x04MQTT\x04\x1e\0\0\0\x01c"),
+        E::WildcardInWillTopic => (
+            V311,
+            ToServer,
+            b"\x10\x12\0\x04MQTT\x04\x06\0\0\0\x01c\0\x01+\0\0",
+        ),
         E::PasswordWithoutUserName => (
             V311,
             ToServer,
@@ -46,7 +54,6 @@ fn cause(error: DecodeError) -> Option<(Version, Direction, &'static [u8])> {
         E::EmptyClientId => (V311, ToServer, b"\x10\x0c\0\x04MQTT\x04\x00\0\0\0\0"),
         E::NoTopicFilter => (V311, ToServer, b"\x82\x02\x00\x01"),
         E::SubscriptionOptions => (V311, ToServer, b"\x82\x06\x00\x01\x00\x01a\x03"),
-        E::NoLocalShared => (V5, ToServer, b"\x82\x10\x00\x01\x00\x00\x0a$share/g/a\x04"),
         E::InvalidReasonCode => (V311, ToClient, b"\x20\x02\x00\x06"),
         E::ConnackFlags => (V311, ToClient, b"\x20\x02\x02\x00"),
         E::SessionPresentOnFailure => (V311, ToClient, b"\x20\x02\x01\x05"),
@@ -127,5 +134,61 @@ fn statements_are_those_of_the_version() {
         assert_eq!(error.statement(Version::V5), v5);
         assert_eq!(error.statement(Version::V311), v311);
         assert_eq!(error.statement(Version::V31), v31);
+    }
+}
+
+/// A will QoS of 3 and a will topic `w/#` were refused with the statements about PUBLISH, and
+/// retain without a will with that about QoS: whoever looked the number up read about another
+/// packet, or another bit.
+#[test]
+fn a_connect_is_refused_with_statements_about_connect() {
+    let connect = |version: Version, flags: u8| {
+        let (level, block): (u8, &[u8]) = match version {
+            Version::V5 => (5, b"\0"),
+            _ => (4, b""),
+        };
+        let topic: &[u8] = if flags & 4 == 0 {
+            b""
+        } else {
+            b"\0\x03w/#\0\0"
+        };
+        let will_block = if flags & 4 == 0 { b"" } else { block };
+        let front = [b"\0\x04MQTT", &[level, flags, 0, 60][..], block, b"\0\x01c"].concat();
+        packet(0x10, &[&front[..], will_block, topic].concat())
+    };
+    for (flags, what, v5, v311) in [
+        (0x1e, "will QoS is 3", "MQTT-3.1.2-12", "MQTT-3.1.2-14"),
+        (
+            0x06,
+            "will topic contains a wildcard",
+            "MQTT-4.7.0-1",
+            "MQTT-4.7.1-1",
+        ),
+        (
+            0x0a,
+            "will QoS is set without a will",
+            "MQTT-3.1.2-11",
+            "MQTT-3.1.2-13",
+        ),
+        // no QoS at all without a will
+        (
+            0x1a,
+            "will QoS is set without a will",
+            "MQTT-3.1.2-11",
+            "MQTT-3.1.2-13",
+        ),
+        (
+            0x22,
+            "will retain is set without a will",
+            "MQTT-3.1.2-13",
+            "MQTT-3.1.2-15",
+        ),
+    ] {
+        for (version, statement) in [(Version::V5, v5), (Version::V311, v311)] {
+            let bytes = connect(version, flags);
+            let error = ConnectPacket::parse(bytes.into()).expect_err("it is not valid");
+            assert_eq!(error.to_string(), what);
+            assert_eq!(error.statement(version), statement, "{what}, {version}");
+        }
     }
 }

@@ -12,6 +12,7 @@ mod connect;
 mod disconnect;
 mod edit;
 mod errors;
+mod glimpse;
 mod head;
 mod ping;
 mod properties;

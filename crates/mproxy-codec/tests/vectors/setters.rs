@@ -274,7 +274,7 @@ fn what_is_not_valid_changes_nothing() {
             nul,
         );
         check_refused(version, |packet| packet.set_will_topic("\0"), nul);
-        let wildcard = invalid(DecodeError::WildcardInTopicName);
+        let wildcard = invalid(DecodeError::WildcardInWillTopic);
         check_refused(version, |packet| packet.set_will_topic("a/#"), wildcard);
         check_refused(
             version,

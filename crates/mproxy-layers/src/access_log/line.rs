@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use mproxy_codec::ReasonCode;
 use mproxy_session::{CloseReason, ConnectRefusal, SessionInfo, Side, Summary};
 use tracing::{Level, enabled, error, info, warn};
 
@@ -49,7 +50,7 @@ pub(super) fn not_connected(session: &SessionInfo, summary: &Summary) {
             line!($level, event = "refuse", session, {
                 side = summary.side.as_str(),
                 reason = summary.reason.as_str(),
-                reason_code = summary.reason_code.as_str(),
+                reason_code = summary.reason_code.map(ReasonCode::as_str),
                 detail = summary.detail.as_deref().map(cut).as_deref(),
                 duration_s = summary.duration.as_secs_f64(),
             }, $message)
@@ -103,7 +104,7 @@ pub(super) fn closed(session: &SessionInfo, summary: &Summary) {
     line!(info, event = "disconnect", session, {
         side = summary.side.as_str(),
         reason = summary.reason.as_str(),
-        reason_code = summary.reason_code.as_str(),
+        reason_code = summary.reason_code.map(ReasonCode::as_str),
         detail = summary.detail.as_deref().map(cut).as_deref(),
         duration_s = summary.duration.as_secs_f64(),
         packets_to_server = summary.to_server.packets,

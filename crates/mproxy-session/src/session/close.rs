@@ -18,7 +18,7 @@ use crate::error::End;
 use crate::hook::{OnClose, PacketService};
 use crate::limits::Limits;
 use crate::pipe::Pipe;
-use crate::reply::{Replies, connack_code};
+use crate::reply::{Replies, connack_code, disconnect_code};
 use crate::summary::{CloseReason, Side, Summary, Traffic};
 
 /// How much of a closed connection is read and thrown away, so that its peer gets what was written
@@ -53,6 +53,7 @@ impl Session {
             connack = Some(code);
             self.recorder.connack(session.as_ref(), version, code);
         }
+        self.recorder.ending(end.side, end.reason);
         let gone = matches!(end.reason, CloseReason::Eof | CloseReason::Reset);
         finish(
             client,
@@ -66,7 +67,7 @@ impl Session {
             version,
             side: end.side,
             reason: end.reason,
-            reason_code: end.code,
+            reason_code: connack,
             connack,
             detail,
             limit: end.limit(version),
@@ -92,6 +93,7 @@ where
     D: PacketService,
 {
     let Live { pipe, on_close } = *live;
+    pipe.recorder.ending(end.side, end.reason);
     let Pipe {
         client,
         server,
@@ -112,21 +114,22 @@ where
         // whatever the broker did instead of answering CONNECT
         end.code = ReasonCode::SERVER_UNAVAILABLE;
     }
+    let mut reason_code = end.received();
     let mut to_client_out = to_client.out;
     let version = core.version();
     let detail = end.describe(Some(version));
     if end.tells(connack.is_some(), &limits) && !to_client_out.is_mid_packet() {
         let text = client_text(&end, detail.as_deref());
-        let farewell = if connack.is_none() {
-            let code = connack_code(end.code);
-            connack = Some(code);
-            recorder.connack(Some(&core.session), core.version(), code);
-            core.replies.connack(code, text)
-        } else {
-            core.replies.disconnect(end.code, text)
-        };
-        if let Some(farewell) = farewell {
-            to_client_out.push(&farewell);
+        if connack.is_none() {
+            if let Some(packet) = core.replies.connack(end.code, text) {
+                to_client_out.push(&packet);
+                reason_code = Some(connack_code(end.code));
+                connack = reason_code;
+                recorder.connack(Some(&core.session), version, connack_code(end.code));
+            }
+        } else if let Some(packet) = core.replies.disconnect(end.code, text) {
+            to_client_out.push(&packet);
+            reason_code = Some(disconnect_code(end.code));
         }
     }
     let mut to_server_out = to_server.out;
@@ -168,7 +171,7 @@ where
         session: Some(core.session),
         side: end.side,
         reason: end.reason,
-        reason_code: end.code,
+        reason_code,
         connack,
         detail,
         limit: end.limit(Some(version)),

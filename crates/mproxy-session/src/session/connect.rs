@@ -6,7 +6,8 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use mproxy_codec::{
-    ConnectPacket, DecodeError, Direction, Foreign, Head, Kind, ReasonCode, Version, tolerance,
+    ConnectGlimpse, ConnectPacket, DecodeError, Direction, Foreign, Head, Kind, ReasonCode,
+    Version, tolerance,
 };
 use tokio::io::{AsyncRead, ReadBuf};
 
@@ -17,6 +18,9 @@ use crate::summary::{CloseReason, Side};
 
 /// How the protocol name of MQTT 3.1 stands in a CONNECT.
 const V31_NAME: &[u8] = b"\0\x06MQIsdp";
+
+/// How many bytes of an unknown protocol name are shown in a log: a client must not fill it.
+const SHOWN_NAME: usize = 32;
 
 /// Reads up to the end of the first packet, which must be CONNECT, into `received`: whoever reports
 /// a connection on which it is never whole looks there. Returns the packet; what came behind it
@@ -103,41 +107,73 @@ const fn untold(mut end: End) -> End {
 }
 
 pub(super) fn parse_connect(
-    frame: Bytes,
+    frame: &Bytes,
     version: Option<Version>,
     limits: &Limits,
 ) -> Result<ConnectPacket, End> {
-    let frame = match limits.conformance {
-        Conformance::Tolerant => tolerance::connect(frame),
-        Conformance::Strict => frame,
-    };
-    let packet = ConnectPacket::parse(frame).and_then(|packet| {
+    let packet = ConnectPacket::parse(frame.clone()).and_then(|packet| {
         let controls = limits.control_characters;
         controls.check(packet.has_control())?;
         Ok(packet)
     });
     packet.map_err(|error| {
         let mut end = End::malformed(Direction::ToServer, error);
-        // MQTT 3.x has words for these two only; everything else just closes
+        if let Some(detail) = protocol_detail(error, frame) {
+            end = end.with_detail(detail);
+        }
+        // MQTT 3.x has words for these only; everything else just closes
         end.tell_client = version.is_some_and(Version::is_v5)
             || matches!(
                 error,
-                DecodeError::ProtocolLevel | DecodeError::EmptyClientId
+                DecodeError::ProtocolLevel
+                    | DecodeError::ProtocolMismatch
+                    | DecodeError::EmptyClientId
             );
         end
     })
 }
 
+/// What is wrong with a protocol name, with the name as it came: no other field of a log line has it.
+#[cold]
+fn protocol_detail(error: DecodeError, frame: &[u8]) -> Option<String> {
+    let glimpse = ConnectGlimpse::of(frame);
+    let name = glimpse.protocol_name?;
+    let (shown, more) = match name.get(..SHOWN_NAME) {
+        Some(beginning) if beginning.len() < name.len() => (beginning, "\u{2026}"),
+        _ => (name, ""),
+    };
+    let name = format!("protocol name \"{}{more}\"", shown.escape_ascii());
+    match (error, glimpse.level) {
+        (DecodeError::ProtocolName, _) => Some(format!("unknown {name}")),
+        (DecodeError::ProtocolMismatch, Some(level)) => {
+            Some(format!("{name} and level {level:#04x} do not go together"))
+        }
+        _ => None,
+    }
+}
+
 impl Limits {
+    /// A CONNECT without the slips that are repaired here.
+    pub(super) fn repair(&self, frame: Bytes) -> Bytes {
+        match self.conformance {
+            Conformance::Tolerant => tolerance::connect(frame),
+            Conformance::Strict => frame,
+        }
+    }
+
     /// Lets in what is served here.
     pub(super) fn admit(&self, packet: ConnectPacket) -> Result<ConnectPacket, End> {
         let version = packet.version();
-        let (detail, limit) = if !self.versions.contains(version) {
+        let is_served = self.versions.contains(version);
+        let (detail, limit) = if packet.is_bridge() && self.bridges == Bridges::Refuse {
+            let mut detail = "a mosquitto bridge: bit 7 of its protocol level is set".to_owned();
+            if !is_served {
+                detail.push_str(&format!("; nor is MQTT {version} served here"));
+            }
+            (detail, Limit::Bridges)
+        } else if !is_served {
             let detail = format!("MQTT {version} is not served here");
             (detail, Limit::Versions)
-        } else if packet.is_bridge() && self.bridges == Bridges::Refuse {
-            let detail = "a mosquitto bridge: bit 7 of its protocol level is set";
-            (detail.to_owned(), Limit::Bridges)
         } else {
             return Ok(packet);
         };

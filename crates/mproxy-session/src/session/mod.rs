@@ -334,10 +334,10 @@ impl Session {
         let rest = received
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
-        let frame = read.inspect_err(|_| {
+        let frame = read.inspect_err(|end| {
             let mut known = known();
             known.received.bytes = rest.len() as u64;
-            known.glimpse = Some(Glimpse::of(&rest));
+            known.glimpse = Some(Glimpse::of(&rest, end));
         })?;
         let received_at = Instant::now();
         let version = ConnectPacket::version_of(&frame);
@@ -350,11 +350,11 @@ impl Session {
             known.received.packets = 1;
             known.received.bytes = frame.len() as u64;
         }
-        let glimpse = frame.clone();
-        let packet = parse_connect(frame, version, limits)
+        let frame = limits.repair(frame);
+        let packet = parse_connect(&frame, version, limits)
             .and_then(|packet| limits.admit(packet))
-            .inspect_err(|_| known().glimpse = Some(Glimpse::of(&glimpse)))?;
-        drop(glimpse);
+            .inspect_err(|end| known().glimpse = Some(Glimpse::of(&frame, end)))?;
+        drop(frame);
         tracing::debug!(
             target: "mproxy::session",
             listener = &*self.peer.listener,

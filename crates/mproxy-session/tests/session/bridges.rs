@@ -112,3 +112,26 @@ async fn a_bridge_of_a_version_that_is_not_served_is_refused() {
         assert_eq!(pair.end().await.limit, Some("versions"));
     }
 }
+
+/// With `bridges = "refuse"` and `versions = ["5"]`, a bridge of MQTT 3.1.1 was said to need its
+/// version served. Whoever added it found the bridge refused for being one.
+#[tokio::test(start_paused = true)]
+async fn a_bridge_that_is_not_wanted_is_refused_as_one_whatever_its_version() {
+    for (version, level) in LEVELS {
+        let pair = Setup::new()
+            .limits(|limits| {
+                limits.bridges = Bridges::Refuse;
+                limits.versions = mproxy_session::Versions::NONE.with(Version::V5);
+            })
+            .start(admit_all());
+        pair.client.send(&connect(version, level, "bridge"));
+        pair.client.expect(&hex("20 02 00 01")).await;
+        let summary = pair.end().await;
+        assert_eq!(summary.limit, Some("bridges"));
+        let detail = format!(
+            "a mosquitto bridge: bit 7 of its protocol level is set; nor is MQTT {version} served \
+             here"
+        );
+        assert_eq!(summary.detail, Some(detail));
+    }
+}

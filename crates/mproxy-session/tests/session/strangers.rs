@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use mproxy_codec::{Foreign, Version};
-use mproxy_session::{CloseReason, Glimpse, Side, Summary, Versions};
+use mproxy_session::{CloseReason, ControlCharacters, Glimpse, Side, Summary, Versions};
 
-use crate::support::frames::ConnectParts;
+use crate::support::frames::{ConnectParts, packet, string};
 use crate::support::{Frames, Pair, Setup, admit_all, hex, settle};
 
 /// O2: a TLS client, a load balancer with the PROXY protocol and a health check by HTTP were called
@@ -206,4 +206,134 @@ async fn a_session_has_no_glimpse() {
     let pair = Setup::new().connected(Version::V311, admit_all()).await;
     let summary = pair.end().await;
     assert!(summary.session.is_some() && summary.glimpse.is_none());
+}
+
+/// A level 6 CONNECT in the form of MQTT 5.0, in which it is answered, was read in that of 3.1.1: the
+/// summary had an empty client identifier, which the client had not sent, and no user name.
+#[tokio::test(start_paused = true)]
+async fn a_client_of_a_later_mqtt_says_who_it_was() {
+    for properties in ["00", "05 11 0000003c"] {
+        let pair = Setup::new().start(admit_all());
+        let body = format!("0004 4d515454 06 82 003c {properties} 0004 64657636 0002 7536")
+            .replace(' ', "");
+        let length = body.len() / 2;
+        pair.client.send(&hex(&format!("10 {length:02x} {body}")));
+        pair.client.expect_plain(&hex("20 03 00 84 00")).await;
+        let (summary, glimpse) = refused(pair).await;
+        assert_eq!(summary.reason, CloseReason::UnsupportedVersion);
+        let detail = "unsupported protocol level [MQTT-3.1.2-2]";
+        assert_eq!(summary.detail.as_deref(), Some(detail));
+        let wanted = (Some(6), Some("dev6"), Some("u6"), Some("protocol level"));
+        assert_eq!(parts(&glimpse), wanted);
+    }
+}
+
+/// The user name `b\x07` was refused without a word about which field it was; and where names with
+/// control characters may pass, no field is wrong with a client that is refused for its version.
+#[tokio::test(start_paused = true)]
+async fn the_field_with_a_control_character_is_named() {
+    for (id, user, field) in [
+        ("dv1", "b\x07", "user name"),
+        ("dv1\n", "b\x07", "client identifier"),
+    ] {
+        for (version, told) in [(Version::V311, ""), (Version::V5, "20 03 00 81 00")] {
+            let connect = Frames(version).connect_with(&ConnectParts {
+                client_id: id,
+                user_name: Some(user),
+                ..Default::default()
+            });
+            let pair = Setup::new().start(admit_all());
+            pair.client.send(&connect);
+            pair.client.expect_plain(&hex(told)).await;
+            let (summary, glimpse) = refused(pair).await;
+            assert_eq!(summary.limit, Some("control_characters"));
+            let wanted = (Some(version.level()), Some(id), Some(user), Some(field));
+            assert_eq!(parts(&glimpse), wanted);
+
+            let pair = Setup::new()
+                .limits(|limits| {
+                    limits.control_characters = ControlCharacters::Pass;
+                    limits.versions = Versions::NONE;
+                })
+                .start(admit_all());
+            pair.client.send(&connect);
+            pair.client.take().await;
+            let (summary, glimpse) = refused(pair).await;
+            assert_eq!(summary.limit, Some("versions"));
+            assert_eq!(glimpse.field, None);
+        }
+    }
+}
+
+/// What is repaired is not wrong: will retain without a will, which MQTT 3.1 does not forbid, was
+/// named as the field of a CONNECT that was refused for another.
+#[tokio::test(start_paused = true)]
+async fn a_field_that_is_repaired_is_not_named() {
+    for (id, limit, field) in [
+        ("c\n", "control_characters", Some("client identifier")),
+        ("c", "versions", None),
+    ] {
+        let pair = Setup::new()
+            .limits(|limits| limits.versions = Versions::NONE.with(Version::V5))
+            .start(admit_all());
+        let body = [&string("MQIsdp")[..], &[3, 0x22, 0, 60], &string(id)].concat();
+        pair.client.send(&packet(0x10, &body));
+        pair.client.take().await;
+        let (summary, glimpse) = refused(pair).await;
+        assert_eq!(summary.limit, Some(limit));
+        assert_eq!(parts(&glimpse), (Some(3), Some(id), None, field));
+    }
+}
+
+/// A client that calls its protocol `mqtt` had a line that said "unknown protocol name", and not
+/// which. It is told nothing, so what the name holds harms nobody; a log line must not break at it,
+/// nor be filled with it.
+#[tokio::test(start_paused = true)]
+async fn an_unknown_protocol_name_is_shown() {
+    let long = "x".repeat(200);
+    let cut = format!("{}\u{2026}", &long[..32]);
+    for (name, shown) in [
+        ("mqtt", "mqtt"),
+        ("AMQP\n", "AMQP\\n"),
+        ("", ""),
+        ("\"é\0", "\\\"\\xc3\\xa9\\x00"),
+        (&long, &cut),
+    ] {
+        let pair = Setup::new().start(admit_all());
+        let body = [&string(name)[..], &[4, 2, 0, 60], &string("c")].concat();
+        pair.client.send(&packet(0x10, &body));
+        pair.client.expect(b"").await;
+        assert!(pair.client.is_ended());
+        let (summary, glimpse) = refused(pair).await;
+        assert_eq!(summary.reason, CloseReason::UnsupportedVersion);
+        let detail = format!("unknown protocol name \"{shown}\" [MQTT-3.1.2-1]");
+        assert_eq!(summary.detail, Some(detail));
+        assert_eq!(parts(&glimpse), (None, None, None, Some("protocol name")));
+    }
+}
+
+/// `MQTT` with level 3 was "unsupported protocol level" beside `protocol_level=0x03`, which is that
+/// of MQTT 3.1 and supported. What is wrong is the name that came with it.
+#[tokio::test(start_paused = true)]
+async fn a_level_with_the_name_of_another_version_is_called_that() {
+    for (name, level, statement) in [
+        ("MQTT", 3, "MQTT-3.1.2-2"),
+        ("MQTT", 0x83, "MQTT-3.1.2-2"),
+        ("MQIsdp", 4, "3.1"),
+        ("MQIsdp", 0x84, "3.1"),
+        ("MQIsdp", 5, "3.1"),
+    ] {
+        let pair = Setup::new().start(admit_all());
+        let body = [&string(name)[..], &[level, 2, 0, 60], &string("c")].concat();
+        pair.client.send(&packet(0x10, &body));
+        pair.client.expect_plain(&hex("20 02 00 01")).await;
+        let (summary, glimpse) = refused(pair).await;
+        assert_eq!(summary.reason, CloseReason::UnsupportedVersion);
+        let detail = format!(
+            "protocol name \"{name}\" and level {level:#04x} do not go together [{statement}]"
+        );
+        assert_eq!(summary.detail, Some(detail));
+        let wanted = (Some(level), Some("c"), None, Some("protocol level"));
+        assert_eq!(parts(&glimpse), wanted);
+    }
 }

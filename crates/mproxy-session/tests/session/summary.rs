@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mproxy_codec::{Direction, Kind, KindSet, ReasonCode, Version};
-use mproxy_session::{Batch, CloseReason, Hooks, Recorder, SessionInfo, Tap, WhenUnreachable};
+use mproxy_session::{
+    Batch, CloseReason, Hooks, Recorder, SessionInfo, Side, Tap, WhenUnreachable,
+};
 
 use crate::support::hooks::{Gate, Seen, by_topic};
 use crate::support::{Frames, Pair, Setup, UNREACHABLE, admit, settle};
@@ -16,6 +18,7 @@ const F: Frames = Frames(Version::V5);
 struct Counts {
     batches: [Batch; 2],
     connacks: Vec<(Option<String>, Version, ReasonCode)>,
+    endings: Vec<(Side, CloseReason)>,
 }
 
 #[derive(Clone, Default)]
@@ -45,6 +48,11 @@ impl Recorder for Counting {
             .expect("not poisoned")
             .connacks
             .push((client_id, version, reason));
+    }
+
+    fn ending(&self, side: Side, reason: CloseReason) {
+        let mut counts = self.0.lock().expect("not poisoned");
+        counts.endings.push((side, reason));
     }
 }
 
@@ -139,6 +147,7 @@ async fn counters_are_true() {
             counts.connacks,
             [(Some("c".to_owned()), Version::V5, ReasonCode::SUCCESS)]
         );
+        assert_eq!(counts.endings, [(Side::Client, CloseReason::Disconnect)]);
         assert_eq!(closed.take(), ["disconnect"], "reported once");
     }
 }
@@ -182,7 +191,7 @@ async fn a_client_that_is_not_let_in_is_reported_too() {
             WhenUnreachable::Close => None,
             WhenUnreachable::Connack => Some(unavailable),
         };
-        assert_eq!((summary.connack, summary.reason_code), (told, unavailable));
+        assert_eq!((summary.connack, summary.reason_code), (told, told));
         assert_eq!(
             (summary.to_server.packets, summary.to_client.packets),
             (1, 0)
@@ -191,7 +200,32 @@ async fn a_client_that_is_not_let_in_is_reported_too() {
         let connacks = told.map(|code| (Some("device".to_owned()), Version::V5, code));
         assert_eq!(counts.connacks, connacks.into_iter().collect::<Vec<_>>());
         assert_eq!(of(&counts.batches[0].packets, Kind::Connect), 1);
+        assert_eq!(counts.endings, [(summary.side, summary.reason)]);
     }
+}
+
+/// A stopped broker does not close its connections, so a session that it fails is over only two
+/// seconds after its client was sent away. Whether the broker is well must be known sooner.
+#[tokio::test(start_paused = true)]
+async fn the_end_is_told_before_the_closing_is_over() {
+    let counting = Counting::default();
+    let pair = Setup::new()
+        .recorder(Arc::new(counting.clone()))
+        .limits(|limits| limits.connack_timeout = Duration::from_secs(10))
+        .start(crate::support::admit_all());
+    pair.client.send(&F.connect("c"));
+    pair.broker.take().await;
+    let endings = || counting.0.lock().expect("not poisoned").endings.clone();
+    tokio::time::advance(Duration::from_secs(9)).await;
+    settle().await;
+    assert_eq!(endings(), []);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    settle().await;
+    let told = [(Side::Proxy, CloseReason::UpstreamUnreachable)];
+    assert_eq!(endings(), told);
+    assert!(pair.client.is_ended() && pair.is_running());
+    pair.end().await;
+    assert_eq!(endings(), told, "told once");
 }
 
 /// Notices of several layers: the one added last, which is the outermost, runs first.

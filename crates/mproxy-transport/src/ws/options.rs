@@ -81,9 +81,11 @@ impl WsOptions {
         self
     }
 
-    /// The longest WebSocket message to accept, 1 MiB by default; longer ones end the connection
-    /// with close code 1009. At least the largest MQTT packet, since clients send a packet a
-    /// message.
+    /// The longest WebSocket message to accept, 1 GiB by default; longer ones end the connection
+    /// with close code 1009. At least the largest MQTT packet that is served, since clients send a
+    /// packet a message; the largest that MQTT can say has 256 MiB.
+    ///
+    /// No memory depends on it: a message streams through, whatever its length.
     #[must_use]
     pub fn max_message_size(mut self, bytes: usize) -> Self {
         self.max_message_size = bytes;
@@ -111,8 +113,11 @@ impl Default for WsOptions {
             allow_missing_subprotocol: false,
             handshake_timeout: Duration::from_secs(10),
             max_header_size: 16 * 1024,
-            max_message_size: 1024 * 1024,
+            max_message_size: MAX_MESSAGE_SIZE,
             headers: Vec::new(),
         }
     }
 }
+
+/// Whoever speaks MQTT is below it, and a length beyond it is an error of its sender.
+const MAX_MESSAGE_SIZE: usize = 1 << 30;

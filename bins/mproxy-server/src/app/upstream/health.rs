@@ -4,8 +4,8 @@
 //! ```text
 //!             probe or session answered
 //!  Unknown ------------------------------> Up <--------------------.
-//!     |                                    | a session fails:      | probe or session answered
-//!     | probe failed                       | one probe, at once    |
+//!     |                                    | a session fails, or   | probe or session answered
+//!     | probe failed                       | waits: one probe      |
 //!     '--------------> Down <--------------'                       |
 //!                       | probes, less and less often              |
 //!                       '------------------------------------------'
@@ -57,12 +57,18 @@ pub(super) struct BrokerHealth {
     verdict: Verdict,
     /// When to probe; `None` while a probe runs, and while there is no reason to.
     due: Option<Instant>,
+    /// What [`due`](Self::due) said last: until then nobody looks, unless told to.
+    alarm: Option<Instant>,
     probing: bool,
     last_probe: Option<Instant>,
     /// Probes that failed in a row.
     failures: u32,
     /// CONNECTs of clients in a row without CONNACK.
     unanswered: u32,
+    /// Sessions that wait for CONNACK.
+    waiting: u32,
+    /// Since when some session has waited and none was answered; `None` when none waits.
+    silent_since: Option<Instant>,
 }
 
 impl BrokerHealth {
@@ -73,10 +79,13 @@ impl BrokerHealth {
             interval,
             verdict: Verdict::Unknown,
             due: Some(now),
+            alarm: None,
             probing: false,
             last_probe: None,
             failures: 0,
             unanswered: 0,
+            waiting: 0,
+            silent_since: None,
         }
     }
 
@@ -86,8 +95,9 @@ impl BrokerHealth {
     }
 
     /// When to probe; `None` for not before something happens.
-    pub(super) fn due(&self) -> Option<Instant> {
-        self.due
+    pub(super) fn due(&mut self) -> Option<Instant> {
+        self.alarm = self.due.into_iter().chain(self.silence()).min();
+        self.alarm
     }
 
     /// Whether a probe runs whose result still matters.
@@ -98,6 +108,22 @@ impl BrokerHealth {
     /// How many CONNECTs of clients had no CONNACK, if they are enough to be worth a word.
     pub(super) fn unanswered(&self) -> Option<u32> {
         Some(self.unanswered).filter(|count| *count >= DOUBTFUL)
+    }
+
+    /// The CONNECT of a client was sent. True when there is to be a probe sooner than was said before.
+    pub(super) fn wait(&mut self, now: Instant) -> bool {
+        self.waiting = self.waiting.saturating_add(1);
+        self.silent_since.get_or_insert(now);
+        self.silence()
+            .is_some_and(|due| self.alarm.is_none_or(|alarm| due < alarm))
+    }
+
+    /// A client has its CONNACK, or waits no longer.
+    pub(super) fn waited(&mut self) {
+        self.waiting = self.waiting.saturating_sub(1);
+        if self.waiting == 0 {
+            self.silent_since = None;
+        }
     }
 
     /// A session reports. True when this changes what there is to do or to say.
@@ -123,6 +149,7 @@ impl BrokerHealth {
         self.probing = true;
         self.last_probe = Some(now);
         self.due = None;
+        self.alarm = None;
     }
 
     /// The probe has ended. It no longer matters if a session was answered meanwhile.
@@ -146,6 +173,8 @@ impl BrokerHealth {
         self.probing = false;
         self.failures = 0;
         self.unanswered = 0;
+        // whoever still waits has a broker that answers others
+        self.silent_since = (self.waiting > 0).then_some(now);
         // a broker that is asked although nothing is wrong writes a line each time
         self.due = (!self.asks).then(|| now + self.interval);
     }
@@ -155,12 +184,25 @@ impl BrokerHealth {
         if self.verdict != Verdict::Up || self.probing {
             return false;
         }
-        let soonest = self.last_probe.map_or(now, |last| now.max(last + PAUSE));
+        let soonest = self.after_pause(now);
         if self.due.is_some_and(|due| due <= soonest) {
             return false;
         }
         self.due = Some(soonest);
         true
+    }
+
+    /// When sessions will have waited so long that the broker itself is to be asked. A stopped broker
+    /// lets clients wait until `connack_timeout` before any of them fails.
+    fn silence(&self) -> Option<Instant> {
+        let asks = self.asks && self.verdict == Verdict::Up && !self.probing;
+        let since = self.silent_since.filter(|_| asks)?;
+        Some(self.after_pause(since + self.interval))
+    }
+
+    /// This time, unless the last probe was shortly before.
+    fn after_pause(&self, at: Instant) -> Instant {
+        self.last_probe.map_or(at, |last| at.max(last + PAUSE))
     }
 
     /// A second, then twice as long each time, up to the interval.
@@ -241,6 +283,75 @@ mod tests {
         assert!(health.session(Outcome::Unanswered, now));
         assert_eq!((health.due(), health.unanswered()), (Some(now), Some(3)));
         assert_eq!(*health.verdict(), Verdict::Up);
+    }
+
+    /// Behind a stopped broker all clients hung, and readiness held for 37 seconds: the first of them
+    /// failed when `connack_timeout` was over, and until then nothing was wrong.
+    #[test]
+    fn a_broker_that_lets_sessions_wait_is_asked() {
+        let (mut health, now) = up(true);
+        assert!(health.wait(now));
+        assert_eq!(health.due(), Some(now + INTERVAL));
+        // the time of the first counts, and the watch is set already
+        assert!(!health.wait(now + SECOND));
+        health.waited();
+        assert_eq!(health.due(), Some(now + INTERVAL));
+        health.probe(now + INTERVAL);
+        assert_eq!(health.due(), None);
+        let failed = now + INTERVAL + SECOND;
+        health.probed(Err(failure()), failed);
+        assert_eq!(*health.verdict(), Verdict::Down(failure()));
+        // from now on as after any failure
+        assert!(!health.wait(failed));
+        assert_eq!(health.due(), Some(failed + SECOND));
+    }
+
+    #[test]
+    fn nobody_asks_while_sessions_are_answered() {
+        let (mut health, mut now) = up(true);
+        health.wait(now);
+        assert_eq!(health.due(), Some(now + INTERVAL));
+        // one waits all the time, and others come and are let in
+        for _ in 0..10 {
+            now += SECOND;
+            // the alarm that is set is early enough
+            assert!(!health.wait(now));
+            assert!(!health.session(Outcome::Answered, now));
+            health.waited();
+            let due = health.due().expect("one waits");
+            assert_eq!(due, now + INTERVAL);
+        }
+        health.waited();
+        assert_eq!(health.due(), None);
+    }
+
+    /// A broker may keep one client waiting for reasons of its own.
+    #[test]
+    fn a_session_that_waits_makes_one_probe_an_interval() {
+        let (mut health, mut now) = up(true);
+        health.wait(now);
+        for _ in 0..3 {
+            now += INTERVAL;
+            assert_eq!(health.due(), Some(now));
+            health.probe(now);
+            health.probed(Ok(()), now);
+            assert_eq!(*health.verdict(), Verdict::Up);
+        }
+    }
+
+    /// Each session is two or three calls; waking the task that watches would be dearer.
+    #[test]
+    fn sessions_wake_the_watch_once_an_interval_at_most() {
+        let (mut health, now) = up(true);
+        assert_eq!(health.due(), None);
+        assert!(health.wait(now));
+        health.due();
+        for ms in 1..100 {
+            let now = now + Duration::from_millis(ms);
+            assert!(!health.session(Outcome::Answered, now));
+            health.waited();
+            assert!(!health.wait(now));
+        }
     }
 
     #[test]
@@ -324,6 +435,7 @@ mod tests {
         assert!(!health.session(Outcome::Answered, now));
         assert_eq!(health.due(), Some(now + INTERVAL));
         // CONNACK is not what is checked
+        assert!(!health.wait(now));
         for _ in 0..5 {
             assert!(!health.session(Outcome::Unanswered, now));
         }

@@ -4,12 +4,12 @@ mod health;
 mod probe;
 mod session;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use mproxy_admin::{CheckHandle, DialResult, Health, Metrics, UpstreamConnection, UpstreamMetrics};
 use mproxy_codec::Version;
-use mproxy_session::Summary;
+use mproxy_session::{CloseReason, Side, Summary};
 use mproxy_transport::{
     AddrError, DialCause, DialError, DialOptions, Dialer, Stream, Subprotocol, TcpOptions,
 };
@@ -100,6 +100,28 @@ impl Upstream {
         Ok((outcome?, self.metrics.opened()))
     }
 
+    /// A session waits for CONNACK as long as the answer is kept.
+    pub(crate) fn wait(self: &Arc<Self>) -> Waiting {
+        let now = Instant::now();
+        if let Some(watched) = &self.watched
+            && watched.lock().wait(now)
+        {
+            watched.changed.notify_one();
+        }
+        Waiting {
+            upstream: Arc::clone(self),
+            since: now,
+        }
+    }
+
+    /// A session ends; `waiting` if it still waits for CONNACK.
+    pub(crate) fn ending(&self, side: Side, reason: CloseReason, waiting: Option<&Waiting>) {
+        let waited = waiting.map(|it| it.since.elapsed());
+        if let Some(outcome) = session::ending(side, reason, waited) {
+            self.report(outcome);
+        }
+    }
+
     /// A session got CONNACK from the broker.
     pub(crate) fn answered(&self) {
         self.report(Outcome::Answered);
@@ -107,8 +129,8 @@ impl Upstream {
 
     /// A session is over, and its connection to the broker is closed.
     pub(crate) fn closed(&self, summary: &Summary) {
-        if let Some(outcome) = session::outcome(summary, || self.metrics.open() == 0) {
-            self.report(outcome);
+        if session::was_closed(summary) && self.metrics.open() == 0 {
+            self.report(Outcome::LastClosed);
         }
     }
 
@@ -184,6 +206,21 @@ impl Upstream {
             "probed"
         );
         result
+    }
+}
+
+/// A session that waits for CONNACK.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    upstream: Arc<Upstream>,
+    since: Instant,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(watched) = &self.upstream.watched {
+            watched.lock().waited();
+        }
     }
 }
 

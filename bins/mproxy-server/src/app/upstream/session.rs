@@ -10,46 +10,23 @@ use super::health::Outcome;
 /// give up sooner than `connack_timeout` does.
 const WAITED: Duration = Duration::from_secs(1);
 
-/// What matters of a summary.
-#[derive(Clone, Copy, Debug)]
-struct End {
-    side: Side,
-    reason: CloseReason,
-    /// The broker let the client in.
-    established: bool,
-    /// CONNECT was read.
-    connected: bool,
-    duration: Duration,
-}
-
-/// What a session that is over tells; `is_last` says whether no other connection to the broker is
-/// open.
-pub(super) fn outcome(summary: &Summary, is_last: impl FnOnce() -> bool) -> Option<Outcome> {
-    End {
-        side: summary.side,
-        reason: summary.reason,
-        established: summary.established(),
-        connected: summary.session.is_some(),
-        duration: summary.duration,
-    }
-    .outcome(is_last)
-}
-
-impl End {
-    fn outcome(self, is_last: impl FnOnce() -> bool) -> Option<Outcome> {
-        use CloseReason::{Eof, Reset, UpstreamRefused, UpstreamUnreachable};
-        match (self.side, self.reason) {
-            // its recorder has told that it was answered
-            (Side::Upstream, _) if self.established => is_last().then_some(Outcome::LastClosed),
-            _ if self.established => None,
-            (_, UpstreamRefused) => Some(Outcome::Answered),
-            (Side::Upstream, _) | (_, UpstreamUnreachable) => Some(Outcome::Unanswered),
-            (Side::Client, Eof | Reset) if self.connected && self.duration >= WAITED => {
-                Some(Outcome::Unanswered)
-            }
-            _ => None,
+/// What a session that ends tells; `waited` is how long it has waited for CONNACK, if it still does.
+/// When the broker has let it in, its recorder has told that it was answered.
+pub(super) fn ending(side: Side, reason: CloseReason, waited: Option<Duration>) -> Option<Outcome> {
+    use CloseReason::{Eof, Reset, UpstreamRefused, UpstreamUnreachable};
+    match (side, reason, waited) {
+        (_, UpstreamRefused, _) => Some(Outcome::Answered),
+        (Side::Upstream, _, Some(_)) | (_, UpstreamUnreachable, Some(_)) => {
+            Some(Outcome::Unanswered)
         }
+        (Side::Client, Eof | Reset, Some(waited)) if waited >= WAITED => Some(Outcome::Unanswered),
+        _ => None,
     }
+}
+
+/// Whether the broker has let the client in and then closed its connection.
+pub(super) fn was_closed(summary: &Summary) -> bool {
+    summary.side == Side::Upstream && summary.established()
 }
 
 #[cfg(test)]
@@ -61,52 +38,32 @@ mod tests {
         use CloseReason as R;
         use Side::{Client, Proxy, Upstream};
         let (answered, unanswered) = (Some(Outcome::Answered), Some(Outcome::Unanswered));
-        for (side, reason, established, expected) in [
-            (Upstream, R::UpstreamRefused, false, answered),
-            (Upstream, R::UpstreamUnreachable, false, unanswered),
-            (Upstream, R::UpstreamEof, false, unanswered),
-            (Upstream, R::UpstreamProtocolError, false, unanswered),
-            (Proxy, R::UpstreamUnreachable, false, unanswered),
-            (Upstream, R::UpstreamEof, true, Some(Outcome::LastClosed)),
-            (Client, R::Disconnect, true, None),
-            (Client, R::Eof, true, None),
-            (Proxy, R::Drain, true, None),
-            (Proxy, R::AuthDenied, false, None),
-            (Proxy, R::ConnectTimeout, false, None),
-            (Client, R::Malformed, false, None),
+        let short = Some(WAITED / 2);
+        for (side, reason, waited, expected) in [
+            (Upstream, R::UpstreamRefused, None, answered),
+            (Upstream, R::UpstreamUnreachable, short, unanswered),
+            (Upstream, R::UpstreamEof, short, unanswered),
+            (Upstream, R::UpstreamProtocolError, short, unanswered),
+            (Proxy, R::UpstreamUnreachable, short, unanswered),
+            // no connection: whoever dialled has told
+            (Upstream, R::UpstreamUnreachable, None, None),
+            // after CONNACK
+            (Upstream, R::UpstreamEof, None, None),
+            (Client, R::Disconnect, None, None),
+            (Client, R::Eof, None, None),
+            (Proxy, R::Drain, None, None),
+            // not the broker's doing
+            (Proxy, R::Drain, short, None),
+            (Proxy, R::AuthDenied, None, None),
+            (Proxy, R::ConnectTimeout, None, None),
+            (Client, R::Malformed, short, None),
             // a client that left: too soon to say anything, or after it had waited
-            (Client, R::Eof, false, None),
+            (Client, R::Eof, short, None),
+            (Client, R::Eof, Some(WAITED), unanswered),
+            (Client, R::Reset, Some(WAITED), unanswered),
         ] {
-            let end = End {
-                side,
-                reason,
-                established,
-                connected: true,
-                duration: WAITED / 2,
-            };
-            assert_eq!(end.outcome(|| true), expected, "{end:?}");
+            let outcome = ending(side, reason, waited);
+            assert_eq!(outcome, expected, "{side} {reason} {waited:?}");
         }
-        let mut gave_up = End {
-            side: Client,
-            reason: R::Eof,
-            established: false,
-            connected: true,
-            duration: WAITED,
-        };
-        assert_eq!(gave_up.outcome(|| false), unanswered);
-        gave_up.connected = false;
-        assert_eq!(gave_up.outcome(|| false), None);
-    }
-
-    #[test]
-    fn a_closed_connection_among_others_tells_nothing() {
-        let end = End {
-            side: Side::Upstream,
-            reason: CloseReason::UpstreamEof,
-            established: true,
-            connected: true,
-            duration: WAITED,
-        };
-        assert_eq!(end.outcome(|| false), None);
     }
 }

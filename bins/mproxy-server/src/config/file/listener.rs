@@ -79,11 +79,11 @@ pub(crate) struct LimitsFile {
     pub(crate) connect_timeout: Setting<Duration>,
     /// How long a peer may take for the next 512 bytes of a packet, or for its end. Keep-alive
     /// cannot catch a peer that sends one byte a minute, because bytes keep arriving. This does.
-    #[schemars(extend("default" = "30s"))]
+    #[schemars(extend("default" = "120s"))]
     pub(crate) packet_timeout: Setting<Duration>,
     /// How long a peer may take none of the bytes that wait for it. Without it, a client
     /// that stopped reading would keep its session, and the broker's queue, for ever.
-    #[schemars(extend("default" = "60s"))]
+    #[schemars(extend("default" = "120s"))]
     pub(crate) write_timeout: Setting<Duration>,
     /// Largest packet of a client, fixed header included. 256MiB, which is what MQTT can say, sets
     /// no limit: clients get the broker's CONNACK byte for byte. A smaller one is told to MQTT 5

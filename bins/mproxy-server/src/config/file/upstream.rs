@@ -43,12 +43,12 @@ pub(crate) struct UpstreamFile {
 #[schemars(inline)]
 pub(crate) struct HealthFile {
     /// "session": the broker must answer CONNECT; mproxy sends one of its own at start and when
-    /// clients get no answer. "tcp": the broker must accept a connection every `interval`.
+    /// clients get no answer or wait for it. "tcp": the broker must accept a connection every `interval`.
     /// "off": /readyz does not look at the broker.
     #[schemars(extend("default" = "session"))]
     pub(crate) check: Setting<HealthCheck>,
-    /// "tcp": time between two connections. "session": longest time between two attempts while
-    /// the broker does not answer.
+    /// "tcp": time between two connections. "session": how long clients wait before mproxy asks
+    /// the broker, and the longest time between two attempts while it does not answer.
     #[schemars(extend("default" = "5s"))]
     pub(crate) interval: Setting<Duration>,
 }
