@@ -147,8 +147,8 @@ fn limits(cx: &mut Context, keys: &LimitsFile) -> Limits {
     let keepalive = cx.checked(&keys.max_keepalive, Duration::ZERO, bounds::keepalive);
     Limits {
         connect_timeout: cx.checked(&keys.connect_timeout, seconds(30), bounds::timeout),
-        packet_timeout: cx.checked(&keys.packet_timeout, seconds(30), bounds::timeout),
-        write_timeout: cx.checked(&keys.write_timeout, seconds(60), bounds::timeout),
+        packet_timeout: cx.checked(&keys.packet_timeout, seconds(120), bounds::timeout),
+        write_timeout: cx.checked(&keys.write_timeout, seconds(120), bounds::timeout),
         max_packet_size: u32::try_from(packet).unwrap_or(u32::MAX),
         max_connect_size: bytes(connect),
         max_held_packet: bytes(held),
