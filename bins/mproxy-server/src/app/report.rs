@@ -88,9 +88,7 @@ impl Service {
             line!(info, message)
         }
     }
-}
 
-impl Service {
     /// The names that remedies need.
     pub(super) fn names(&self) -> Names<'_> {
         Names {
