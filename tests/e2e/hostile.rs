@@ -54,11 +54,6 @@ const TOLERANT: &[(&str, Repaired)] = &[
         "C31-021",
         Repaired::As(b"\x10\x10\0\x06MQIsdp\x03\x02\0\x3c\0\x02hz"),
     ),
-    // a user name that is announced and missing
-    (
-        "C31-025",
-        Repaired::As(b"\x10\x10\0\x06MQIsdp\x03\x02\0\x3c\0\x02hz"),
-    ),
     // DUP at QoS 0
     ("C31-042", Repaired::As(b"\x30\x06\0\x03a/bx")),
     // flags that MQTT 3.1 does not use

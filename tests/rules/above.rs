@@ -94,7 +94,7 @@ pub(crate) const CHOICES: &[Choice] = &[
     },
     Choice {
         name: "T9",
-        what: "flag bits that MQTT 3.1 does not use, and flags of a will or of credentials that are missing there",
+        what: "flag bits that MQTT 3.1 does not use, and will flags without a will there",
         default: "they are put right, and the packet goes on; `E1 00` is a DISCONNECT",
         key: CONFORMANCE,
         other: "`\"strict\"`: closed",
@@ -163,13 +163,5 @@ pub(crate) const CHOICES: &[Choice] = &[
         key: None,
         other: "",
         rules: &[57],
-    },
-    Choice {
-        name: "T18",
-        what: "No Local on a shared subscription",
-        default: "it passes: the broker judges it",
-        key: CONFORMANCE,
-        other: "`\"strict\"`: closed, with DISCONNECT 0x82",
-        rules: &[105],
     },
 ];

@@ -503,11 +503,7 @@ pub(crate) const RULES: &[Rule] = &[
         "judges and maps the filter inside of a shared subscription; malformed ones are refused",
     ),
     rule(104, ALL, "lets no vendor's `$` form around a rule"),
-    rule(
-        105,
-        V5,
-        "leaves No Local on a shared subscription to the broker, or refuses it if strict",
-    ),
+    rule(105, V5, "refuses No Local on a shared subscription"),
     rule(
         106,
         ALL,

@@ -9,15 +9,13 @@
 //! | DUP on a PUBLISH of QoS 0 | the bit is cleared |
 //! | MQTT 3.1: flag bits of the fixed header that are "not used" there, in any packet but PUBLISH | the standard's own value |
 //! | MQTT 3.1: will QoS or will retain without a will | the bits are cleared |
-//! | MQTT 3.1: a flag of a user name or password that is missing at the end of CONNECT | the flag is cleared |
 //! | Session Present in a CONNACK to a client that asked for a clean session, or in a refusal | the bit is cleared |
 
 use bytes::{Bytes, BytesMut};
 
 use crate::head::Head;
 use crate::kind::Kind;
-use crate::packet::connect::{self, FLAG_PASSWORD, FLAG_USER_NAME, FLAG_WILL, WILL_FLAGS};
-use crate::reader::Reader;
+use crate::packet::connect::{self, WILL_FLAGS};
 use crate::version::Version;
 
 /// The first byte of a packet as it is meant.
@@ -43,51 +41,17 @@ pub const fn first_byte(first: u8, version: Version) -> u8 {
     }
 }
 
-/// The bytes of a CONNECT of MQTT 3.1 whose flags announce what is there and no more: no will QoS and
-/// will retain without a will, no user name and password that are missing. All other bytes come back
-/// as they are.
+/// The bytes of a CONNECT without will QoS and will retain where MQTT 3.1 has no will; all other
+/// bytes come back as they are.
 #[must_use]
 pub fn connect(frame: Bytes) -> Bytes {
     let Some((at, flags)) = connect::v31_flags(&frame) else {
         return frame;
     };
-    let mut meant = flags;
-    if flags & FLAG_WILL == 0 {
-        meant &= !WILL_FLAGS;
-    }
-    // section 3.1: the remaining length takes precedence over these flags, for the sake of clients
-    // that are older than them
-    if flags & (FLAG_USER_NAME | FLAG_PASSWORD) != 0 {
-        meant &= !missing_credentials(&frame, at, flags).unwrap_or_default();
-    }
-    if meant == flags {
+    if flags & connect::FLAG_WILL != 0 || flags & WILL_FLAGS == 0 {
         return frame;
     }
-    with_byte(&frame, at, meant)
-}
-
-/// The flags of credentials that the packet ends before; `None` when it is cut elsewhere.
-fn missing_credentials(frame: &[u8], flags_at: usize, flags: u8) -> Option<u8> {
-    let len = Head::parse(frame).ok()??.total_len();
-    // the flags, the keep alive, the client identifier
-    let mut reader = Reader::new(frame.get(..len)?, flags_at + 3);
-    reader.binary().ok()?;
-    if flags & FLAG_WILL != 0 {
-        reader.binary().ok()?;
-        reader.binary().ok()?;
-    }
-    let mut missing = 0;
-    for flag in [FLAG_USER_NAME, FLAG_PASSWORD] {
-        if flags & flag == 0 {
-            continue;
-        }
-        if reader.is_at_end() {
-            missing |= flag;
-        } else {
-            reader.binary().ok()?;
-        }
-    }
-    Some(missing)
+    with_byte(&frame, at, flags & !WILL_FLAGS)
 }
 
 /// A CONNACK without Session Present where there cannot be a session: `clean` says that the client
@@ -163,48 +127,6 @@ mod tests {
         for short in 0..v311.len() {
             let _ = connect(v311.slice(..short));
         }
-    }
-
-    /// Clients of MQTT 3.1 may announce a user name that does not come, and mosquitto lets them in.
-    #[test]
-    fn credentials_that_are_missing_are_not_announced() {
-        let will = &b"\0\x01w\0\x01m"[..];
-        for (flags, rest, repaired) in [
-            (0x82, &b""[..], 0x02),
-            (0xc2, b"", 0x02),
-            (0xc2, b"\0\x01u", 0x82),
-            (0xc2, b"\0\x01u\0\x01p", 0xc2),
-            (0xc2, b"\0\0", 0x82),
-            // a field that is begun is cut, and stays an error
-            (0xc2, b"\0", 0xc2),
-            (0x82, b"\0\x02u", 0x82),
-        ] {
-            for (flags, repaired, will) in [
-                (flags, repaired, &b""[..]),
-                (flags | 0x04, repaired | 0x04, will),
-                (flags | 0x10, repaired, &b""[..]),
-            ] {
-                let body = [
-                    b"\0\x06MQIsdp\x03",
-                    &[flags, 0, 60][..],
-                    b"\0\x01c",
-                    will,
-                    rest,
-                ];
-                let body = body.concat();
-                let len = u8::try_from(body.len()).unwrap();
-                let made = connect(Bytes::from([&[0x10, len][..], &body].concat()));
-                let cut = repaired == flags && rest.len() % 3 != 0;
-                let wanted = if cut { flags & !0x10 } else { repaired };
-                assert_eq!(made[11], wanted, "{flags:02x} {rest:02x?}");
-                assert_eq!(
-                    ConnectPacket::parse(made).is_err(),
-                    rest == b"\0" || rest == b"\0\x02u"
-                );
-            }
-        }
-        let v311 = Bytes::from_static(b"\x10\x0d\0\x04MQTT\x04\x82\0\x3c\0\x01c");
-        assert_eq!(connect(v311.clone()), v311, "an error there");
     }
 
     #[test]

@@ -257,11 +257,7 @@ impl End {
                 | DecodeError::WillRetainWithoutWill
                 | DecodeError::ReservedFlags,
             ) => (version == Some(Version::V31)).then_some("conformance"),
-            Cause::Format(
-                DecodeError::DupQosZero
-                | DecodeError::NoLocalShared
-                | DecodeError::SessionPresentOnFailure,
-            )
+            Cause::Format(DecodeError::DupQosZero | DecodeError::SessionPresentOnFailure)
             | Cause::Order(Violation::UnexpectedSession) => Some("conformance"),
             Cause::Order(Violation::ReceiveMaximum) => Some("receive_maximum"),
             _ => None,

@@ -44,11 +44,6 @@ const TOLERANT: &[(&str, Repaired)] = &[
         "C31-021",
         Repaired::As("10 10 0006 4d5149736470 03 02 003c 0002 687a"),
     ),
-    // a user name that is announced and missing
-    (
-        "C31-025",
-        Repaired::As("10 10 0006 4d5149736470 03 02 003c 0002 687a"),
-    ),
     // DUP at QoS 0
     ("C31-042", Repaired::As("30 06 0003 612f62 78")),
     // flags that MQTT 3.1 does not use

@@ -163,32 +163,6 @@ async fn what_3_1_does_not_use_is_cleared(version: Version) {
             let said = Said::new(&ground, place, version, &found, &answer, &[]).await;
             assert_eq!((said.connect, said.connack), (hello(version), answer));
         }
-        // credentials that are announced and missing: the text of 3.1 lets the length decide
-        for (found, meant) in [
-            (
-                "101400064d51497364700382003c0006633030303030",
-                hello(version),
-            ),
-            (
-                "101400064d514973647003c2003c0006633030303030",
-                hello(version),
-            ),
-            (
-                "101700064d514973647003c2003c0006633030303030000175",
-                hex("101700064d51497364700382003c0006633030303030000175"),
-            ),
-        ] {
-            let found = hex(found);
-            if strict() {
-                let mut client = link(&ground.mproxy, place, version).await;
-                place.0.send(&mut client, &found).await;
-                client.closed().await;
-                continue;
-            }
-            let answer = connack(version, 0);
-            let said = Said::new(&ground, place, version, &found, &answer, &[]).await;
-            assert_eq!((said.connect, said.connack), (meant, answer));
-        }
     }
 }
 

@@ -22,8 +22,8 @@ pub(crate) const FLAG_WILL: u8 = 0x04;
 const WILL_QOS_SHIFT: u8 = 3;
 const FLAG_WILL_QOS: u8 = 0x18;
 const FLAG_WILL_RETAIN: u8 = 0x20;
-pub(crate) const FLAG_PASSWORD: u8 = 0x40;
-pub(crate) const FLAG_USER_NAME: u8 = 0x80;
+pub(super) const FLAG_PASSWORD: u8 = 0x40;
+pub(super) const FLAG_USER_NAME: u8 = 0x80;
 
 /// The flags that describe a will.
 pub(crate) const WILL_FLAGS: u8 = FLAG_WILL_QOS | FLAG_WILL_RETAIN;

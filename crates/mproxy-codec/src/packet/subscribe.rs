@@ -93,16 +93,6 @@ impl<'a> Subscribe<'a> {
             Some(Subscription { filter, options })
         })
     }
-
-    /// True when No Local is set on a shared subscription, which MQTT 5.0 forbids [MQTT-3.8.3-4].
-    ///
-    /// Every reader understands it alike and some brokers grant it, so that it is no error of the
-    /// parser: a strict receiver answers with [`DecodeError::NoLocalShared`].
-    #[must_use]
-    pub fn has_no_local_shared(&self) -> bool {
-        self.subscriptions()
-            .any(|entry| entry.options.no_local() && entry.filter.starts_with("$share/"))
-    }
 }
 
 pub(crate) fn parse_subscribe(
@@ -110,8 +100,13 @@ pub(crate) fn parse_subscribe(
     version: Version,
     bytes: &[u8],
 ) -> Result<Subscribe<'_>, DecodeError> {
-    let request = Request::parse(head, version, bytes, |_, reader| {
-        SubscriptionOptions::parse(reader.u8()?, version).map(drop)
+    let request = Request::parse(head, version, bytes, |filter, reader| {
+        let options = SubscriptionOptions::parse(reader.u8()?, version)?;
+        // [MQTT-3.8.3-4]
+        if options.no_local() && filter.starts_with("$share/") {
+            return Err(DecodeError::NoLocalShared);
+        }
+        Ok(())
     })?;
     Ok(Subscribe(request))
 }

@@ -116,6 +116,7 @@ const KNOWN: &[(&str, Says, &str)] = &[
         "whoever sends it, and AUTH may say anything",
     ),
     (RMQTT_V5, Ours("MisplacedWildcard"), NOT_CHECKED),
+    (RMQTT_V5, Ours("NoLocalShared"), NOT_CHECKED),
     (
         RMQTT_V5,
         Ours("NotMinimal"),

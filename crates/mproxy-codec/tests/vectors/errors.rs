@@ -11,8 +11,8 @@ fn cause(error: DecodeError) -> Option<(Version, Direction, &'static [u8])> {
     Some(match error {
         E::RemainingLength => (V311, ToServer, b"\xc0\xff\xff\xff\xff"),
         E::NotMinimal => (V5, ToServer, b"\xc0\x80\x00"),
-        // the limit and the policies are the session's
-        E::PacketTooLarge | E::ControlCharacter | E::NoLocalShared => return None,
+        // the limit and the policy are the session's
+        E::PacketTooLarge | E::ControlCharacter => return None,
         E::ReservedType => (V5, ToServer, b"\x00\x00"),
         E::ReservedFlags => (V5, ToServer, b"\xc1\x00"),
         E::WrongDirection => (V5, ToClient, b"\xc0\x00"),
@@ -54,6 +54,7 @@ fn cause(error: DecodeError) -> Option<(Version, Direction, &'static [u8])> {
         E::EmptyClientId => (V311, ToServer, b"\x10\x0c\0\x04MQTT\x04\x00\0\0\0\0"),
         E::NoTopicFilter => (V311, ToServer, b"\x82\x02\x00\x01"),
         E::SubscriptionOptions => (V311, ToServer, b"\x82\x06\x00\x01\x00\x01a\x03"),
+        E::NoLocalShared => (V5, ToServer, b"\x82\x10\x00\x01\x00\x00\x0a$share/g/a\x04"),
         E::InvalidReasonCode => (V311, ToClient, b"\x20\x02\x00\x06"),
         E::ConnackFlags => (V311, ToClient, b"\x20\x02\x02\x00"),
         E::SessionPresentOnFailure => (V311, ToClient, b"\x20\x02\x01\x05"),

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use mproxy_codec::{
-    Ack, DecodeError, Direction, Head, Kind, PropertyId, ReasonCode, Version, View,
-    encode_disconnect, encode_suback, encode_unsuback, tolerance,
+    Ack, Direction, Head, Kind, PropertyId, ReasonCode, Version, View, encode_disconnect,
+    encode_suback, encode_unsuback, tolerance,
 };
 
 use super::offer::{Offered, as_run};
@@ -64,9 +64,6 @@ impl<H: PacketService> Flow<H> {
                 }
             }
             View::Subscribe(subscribe) => {
-                if turn.core.is_strict() && subscribe.has_no_local_shared() {
-                    return Err(malformed(DecodeError::NoLocalShared));
-                }
                 request = (subscribe.packet_id(), subscribe.len());
             }
             View::Unsubscribe(unsubscribe) => {
