@@ -61,6 +61,7 @@ async fn run(version: &str, is_through: bool) -> Vec<String> {
         at_far,
         transcript: Vec::new(),
         is_complete: true,
+        fences: 0,
     };
     play.is_up(1).await;
     play.retain("kept/live").await;
@@ -120,6 +121,7 @@ struct Play {
     at_far: Service,
     transcript: Vec<String>,
     is_complete: bool,
+    fences: usize,
 }
 
 impl Play {
@@ -150,7 +152,8 @@ impl Play {
     async fn received(&mut self, when: &str, at_near: usize, at_far: usize) {
         // whenever it subscribes, a bridge gets what is retained, and passes it on: how often depends on
         // what came first
-        let is_new = |message: &String| !message.contains("/kept/");
+        let is_new =
+            |message: &String| !message.contains("/kept/") && !message.starts_with("fence/");
         let patience = self.patience();
         let mut messages = [Vec::new(), Vec::new()];
         let [near, far] = &mut messages;
@@ -163,7 +166,10 @@ impl Play {
             self.is_complete &= seen.len() >= count;
         }
         // there, back, and there again: whatever was on its way is ahead of it
-        for (fence, is_back) in [("fence/1", false), ("fence/2", true), ("fence/3", false)] {
+        for is_back in [false, true, false] {
+            // a name of its own: one that was on its way when the way broke comes twice
+            self.fences += 1;
+            let fence = &*format!("fence/{}", self.fences);
             let from = if is_back {
                 &mut self.at_far
             } else {
