@@ -104,7 +104,7 @@ fn listener(out: &mut String, name: &str, port: u16, protocol: &str) {
         ),
     );
     if protocol == "ws" {
-        push(out, format_args!("path = \"{PATH}\"\n"));
+        push(out, format_args!("paths = [\"{PATH}\"]\n"));
     }
 }
 
