@@ -344,8 +344,7 @@ impl End {
         let mut end = match direction {
             // it would not understand
             Direction::ToServer => {
-                let mut end = Self::quiet(Side::Client, CloseReason::ProtocolError);
-                end.code = ReasonCode::PROTOCOL_ERROR;
+                let end = Self::quiet(Side::Client, CloseReason::ProtocolError);
                 end.with_detail(format!("{foreign} instead of CONNECT"))
             }
             Direction::ToClient => {
@@ -378,10 +377,6 @@ impl End {
             (Side::Client, _) => CloseReason::Reset,
             (_, _) => CloseReason::UpstreamEof,
         };
-        let mut end = Self::quiet(side, reason).with_detail(error.to_string());
-        if side != Side::Client {
-            end.code = ReasonCode::UNSPECIFIED_ERROR;
-        }
-        end
+        Self::quiet(side, reason).with_detail(error.to_string())
     }
 }

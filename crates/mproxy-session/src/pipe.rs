@@ -243,9 +243,8 @@ where
                 "the broker closed the connection instead of answering CONNECT",
             );
         }
-        let mut end = End::quiet(Side::Upstream, CloseReason::UpstreamEof);
-        end.code = ReasonCode::UNSPECIFIED_ERROR;
-        end.with_detail("the broker closed the connection")
+        End::quiet(Side::Upstream, CloseReason::UpstreamEof)
+            .with_detail("the broker closed the connection")
     }
 
     /// A direction's end. A connection to the broker that breaks before CONNACK is a broker that does

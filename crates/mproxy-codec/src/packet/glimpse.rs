@@ -25,7 +25,7 @@ pub struct ConnectGlimpse<'a> {
     /// no error as far as the bytes go.
     pub field: Option<&'static str>,
     /// The field with the first control character of a CONNECT that is valid apart from this.
-    /// Whoever reads it may refuse it: see
+    /// A receiver may refuse it: see
     /// [`DecodeError::ControlCharacter`](crate::DecodeError::ControlCharacter).
     pub control_field: Option<&'static str>,
 }

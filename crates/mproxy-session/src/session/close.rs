@@ -123,9 +123,10 @@ where
         if connack.is_none() {
             if let Some(packet) = core.replies.connack(end.code, text) {
                 to_client_out.push(&packet);
-                reason_code = Some(connack_code(end.code));
-                connack = reason_code;
-                recorder.connack(Some(&core.session), version, connack_code(end.code));
+                let code = connack_code(end.code);
+                recorder.connack(Some(&core.session), version, code);
+                connack = Some(code);
+                reason_code = connack;
             }
         } else if let Some(packet) = core.replies.disconnect(end.code, text) {
             to_client_out.push(&packet);

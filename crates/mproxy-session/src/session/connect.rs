@@ -22,8 +22,8 @@ const V31_NAME: &[u8] = b"\0\x06MQIsdp";
 /// How many bytes of an unknown protocol name are shown in a log: a client must not fill it.
 const SHOWN_NAME: usize = 32;
 
-/// Reads up to the end of the first packet, which must be CONNECT, into `received`: whoever reports
-/// a connection on which it is never whole looks there. Returns the packet; what came behind it
+/// Reads up to the end of the first packet, which must be CONNECT, into `received`, where the
+/// report of a connection on which it is never whole finds what came. Returns the packet; what came behind it
 /// stays.
 pub(super) async fn read_connect<C>(
     client: &mut C,

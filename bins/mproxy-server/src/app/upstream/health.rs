@@ -173,7 +173,7 @@ impl BrokerHealth {
         self.probing = false;
         self.failures = 0;
         self.unanswered = 0;
-        // whoever still waits has a broker that answers others
+        // those that still wait have a broker that answers others
         self.silent_since = (self.waiting > 0).then_some(now);
         // a broker that is asked although nothing is wrong writes a line each time
         self.due = (!self.asks).then(|| now + self.interval);

@@ -45,7 +45,7 @@ mod tests {
             (Upstream, R::UpstreamEof, short, unanswered),
             (Upstream, R::UpstreamProtocolError, short, unanswered),
             (Proxy, R::UpstreamUnreachable, short, unanswered),
-            // no connection: whoever dialled has told
+            // no connection: the dial has told
             (Upstream, R::UpstreamUnreachable, None, None),
             // after CONNACK
             (Upstream, R::UpstreamEof, None, None),
