@@ -448,10 +448,12 @@ async fn a_refusal_arrives_whatever_was_sent_behind(version: Version) {
         (&refused[..], Some(0x20)),
         (&[0x00], version.is_v5().then_some(0xe0)),
     ] {
-        let mut link = if answer == Some(0x20) {
-            ground.link("acl", version).await
+        // a broker that left first would be why, and the client would be told nothing
+        let (mut link, _server) = if answer == Some(0x20) {
+            (ground.link("acl", version).await, None)
         } else {
-            ground.pair("mqtt", version).await.0
+            let (link, server) = ground.pair("mqtt", version).await;
+            (link, Some(server))
         };
         link.send(bytes).await;
         let (mut stream, mut received) = link.into_tcp();
