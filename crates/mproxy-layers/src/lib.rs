@@ -12,9 +12,11 @@ pub mod property_edit;
 mod template;
 pub mod topic_map;
 mod unwritable;
+mod will;
 
 pub use self::{
     identity::Names,
     observe::{Action, Observer},
     template::TemplateError,
+    will::DeniedWill,
 };

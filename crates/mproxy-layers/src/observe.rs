@@ -3,6 +3,7 @@
 use std::fmt;
 
 use mproxy_codec::Kind;
+use mproxy_session::Refusal;
 
 /// Something that a client, or the broker for it, does, and a layer judges.
 #[allow(clippy::exhaustive_enums)] // complete: what carries a topic
@@ -41,6 +42,11 @@ impl fmt::Display for Action {
 /// The methods are called on the path of every packet: they must be cheap, and neither wait nor
 /// log. Each does nothing unless it is implemented; `()` is the observer that ignores everything.
 pub trait Observer: Clone + Send + Sync + 'static {
+    /// What the log calls the layer, in the line of a client that it turns away for its will.
+    fn layer(&self) -> Option<&str> {
+        None
+    }
+
     /// A layer has judged an action; for a SUBSCRIBE, one filter.
     fn decision(&self, action: Action, allowed: bool) {
         let _ = (action, allowed);
@@ -65,3 +71,11 @@ pub trait Observer: Clone + Send + Sync + 'static {
 }
 
 impl Observer for () {}
+
+/// Names the layer that refuses.
+pub(crate) fn of_layer(observer: &impl Observer, refusal: Refusal) -> Refusal {
+    match observer.layer() {
+        Some(layer) => refusal.with_origin(layer),
+        None => refusal,
+    }
+}

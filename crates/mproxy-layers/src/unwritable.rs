@@ -2,14 +2,11 @@
 //! against all expectation, not valid. It must not go on as it was.
 
 use mproxy_codec::{EncodeError, ReasonCode};
-use mproxy_session::{ConnectRefusal, Verdict};
+use mproxy_session::{ConnectRefusal, HeadOnly, Verdict};
 
 /// Of what a client sends.
-pub(crate) fn refuse(error: EncodeError) -> Verdict {
-    Verdict::refuse(match error {
-        EncodeError::PacketTooLarge | EncodeError::FieldTooLong => ReasonCode::QUOTA_EXCEEDED,
-        _ => ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR,
-    })
+pub(crate) fn refuse(error: EncodeError) -> Verdict<HeadOnly> {
+    Verdict::Refuse(error.into())
 }
 
 /// Of a CONNECT.

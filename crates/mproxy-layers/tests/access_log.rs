@@ -110,7 +110,7 @@ async fn refused_clients_are_logged() {
         send(&mut hooks.to_client, connack(0x87)).await;
     })
     .await;
-    assert_eq!(lines.len(), 3, "{lines:#?}");
+    assert_eq!(lines.len(), 2, "{lines:#?}");
     assert!(
         lines[0].contains("event=\"deny\"")
             && lines[0].contains("client_id=\"d7\"")
@@ -119,18 +119,10 @@ async fn refused_clients_are_logged() {
         lines[0]
     );
     assert!(
-        lines[1].ends_with(
-            "side=\"proxy\" reason=\"auth_denied\" reason_code=\"not_authorized\" \
-             detail=\"will on topic d8/a is not allowed\""
-        ),
+        lines[1].contains("client refused event=\"refuse\"")
+            && lines[1].contains("client_id=\"d7\" version="),
         "{}",
         lines[1]
-    );
-    assert!(
-        lines[2].contains("client refused event=\"refuse\"")
-            && lines[2].contains("client_id=\"d7\" version="),
-        "{}",
-        lines[2]
     );
 }
 
@@ -196,7 +188,7 @@ async fn strangers_cannot_write_lines_of_their_own() {
         }
     })
     .await;
-    assert_eq!(lines.len(), 10, "{lines:#?}");
+    assert_eq!(lines.len(), 8, "{lines:#?}");
     for line in lines {
         assert!(line.len() <= 4096, "{} bytes", line.len());
         assert!(
@@ -237,7 +229,7 @@ async fn payloads_are_never_logged() {
         }
     })
     .await;
-    assert_eq!(lines.len(), 3);
+    assert_eq!(lines.len(), 2);
     for line in lines {
         assert!(
             !line.contains("payload") && !line.contains("gone") && !line.contains("k="),

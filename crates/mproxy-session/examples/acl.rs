@@ -10,28 +10,17 @@ use std::sync::Arc;
 use mproxy_codec::topic::TopicFilter;
 use mproxy_codec::{KindSet, ReasonCode, Subscription};
 use mproxy_session::{
-    BoxError, Connect, ConnectRefusal, Forward, Hooks, NoRecorder, OnConnectLayer, OnPublishLayer,
-    OnSubscribeLayer, PublishRef, Refusal, SessionInfo, Tap, new_hooks,
+    BoxError, Forward, Hooks, NoRecorder, OnPublishLayer, OnSubscribeLayer, PacketService, Refusal,
+    SessionInfo, Tap, new_hooks,
 };
-use tower::{Layer, ServiceBuilder};
+use tower::ServiceBuilder;
 
-/// A will is a publication in advance: nobody asks the hooks when the broker publishes it.
-fn own_will(connect: &mut Connect) -> Result<(), ConnectRefusal> {
-    let own = format!("devices/{}/", connect.packet().client_id());
-    match connect.packet().will() {
-        Some(will) if !will.topic.starts_with(&own) => {
-            Err(ConnectRefusal::new(ReasonCode::NOT_AUTHORIZED).with_text("not your topic"))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn hooks(session: &SessionInfo) -> Hooks<impl mproxy_session::PacketService + use<>, Forward> {
+fn hooks(session: SessionInfo) -> Hooks<impl PacketService, Forward> {
     let own = format!("devices/{}/", session.client_id());
     let own_filter = format!("{own}#");
-    let publish = OnPublishLayer::new(move |publish: PublishRef<'_>| {
-        // the topic behind an alias is what is judged, and a publication of a megabyte is judged
-        // by its head
+    let publish = OnPublishLayer::heads(move |publish| {
+        // the topic behind an alias is what is judged, a publication of a megabyte is judged by its
+        // head, and a will is judged before the client is let in
         if publish.topic().starts_with(&own) {
             Ok(())
         } else {
@@ -62,6 +51,5 @@ fn hooks(session: &SessionInfo) -> Hooks<impl mproxy_session::PacketService + us
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
-    let admit = OnConnectLayer::new(own_will).layer(new_hooks(hooks));
-    common::serve(admit, Arc::new(NoRecorder)).await
+    common::serve(new_hooks(hooks), Arc::new(NoRecorder)).await
 }

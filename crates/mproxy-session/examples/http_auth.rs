@@ -14,13 +14,13 @@ use std::time::Duration;
 
 use mproxy_codec::{KindSet, ReasonCode};
 use mproxy_session::{
-    Admission, AuthorizeLayer, BoxError, Connect, ConnectRefusal, Forward, Hooks, Identity,
-    NoRecorder, Packet, Refusal, Tap,
+    AuthenticateLayer, AuthorizeLayer, BoxError, Connect, ConnectRefusal, Forward, Hooks, Identity,
+    NoRecorder, PacketHead, PacketService, Refusal, RefuseErrorsLayer, SessionInfo, Tap, new_hooks,
 };
-use tower::{ServiceBuilder, service_fn};
+use tower::ServiceBuilder;
 
 /// Stands for an authentication service on the network.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 struct Backend;
 
 impl Backend {
@@ -35,55 +35,55 @@ impl Backend {
     }
 }
 
-async fn admit(
-    backend: Backend,
-    mut connect: Connect,
-) -> Result<Admission<impl mproxy_session::PacketService, Forward>, BoxError> {
+/// Who is it? The answer is for the layers inside, and the password was for us: the broker need not
+/// know it.
+async fn login(backend: Backend, mut connect: Connect) -> Result<Connect, ConnectRefusal> {
     let (user, password) = (connect.packet().user_name(), connect.packet().password());
     let login = backend
         .login(user.unwrap_or_default(), password.unwrap_or_default())
         .await;
     let Some(identity) = login else {
-        let refusal = ConnectRefusal::new(ReasonCode::BAD_USER_NAME_OR_PASSWORD);
-        return Ok(Admission::Refuse(refusal));
+        return Err(ConnectRefusal::new(ReasonCode::BAD_USER_NAME_OR_PASSWORD));
     };
-    // a will is a publication in advance
-    let will = connect.packet().will().map(|will| will.topic.to_owned());
-    if let Some(topic) = will
-        && !backend.may_publish(&identity, &topic).await
-    {
-        return Ok(Admission::refuse(ReasonCode::NOT_AUTHORIZED));
+    let without = connect.packet_mut().set_password(None);
+    without.map_err(Refusal::from)?;
+    connect.set_identity(identity);
+    Ok(connect)
+}
+
+/// May it publish there? Its will is asked about as well, before it is let in.
+async fn judge(
+    backend: Backend,
+    session: SessionInfo,
+    packet: PacketHead,
+) -> Result<PacketHead, Refusal> {
+    let topic = packet.publish().map(|publish| publish.topic().to_owned());
+    match (topic, session.identity()) {
+        (Some(topic), Some(who)) if backend.may_publish(who, &topic).await => Ok(packet),
+        _ => Err(Refusal::new(ReasonCode::NOT_AUTHORIZED)),
     }
-    // the password was for us: the broker need not know it
-    connect.packet_mut().set_password(None)?;
-    connect.set_identity(identity.clone());
-    let ask = AuthorizeLayer::new(move |packet: Packet| {
-        let (backend, identity) = (backend.clone(), identity.clone());
-        async move {
-            let topic = packet.publish().map(|publish| publish.topic().to_owned());
-            match topic {
-                Some(topic) if !backend.may_publish(&identity, &topic).await => {
-                    Err(Refusal::new(ReasonCode::NOT_AUTHORIZED))
-                }
-                _ => Ok(packet),
-            }
-        }
-    });
+}
+
+fn hooks(session: SessionInfo) -> Hooks<impl PacketService, Forward> {
+    let ask = AuthorizeLayer::heads(move |packet| judge(Backend, session.clone(), packet));
     let stack = ServiceBuilder::new()
+        // who is not answered in time is refused, and stays
+        .layer(RefuseErrorsLayer::new())
         .timeout(Duration::from_secs(1))
         .layer(ask)
         .service(Forward);
-    let hooks = Hooks::new(Tap::only(KindSet::PUBLISH, stack).head_only(), Tap::none());
-    Ok(Admission::admit(connect, hooks))
+    Hooks::new(Tap::only(KindSet::PUBLISH, stack).head_only(), Tap::none())
 }
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
     let stage = ServiceBuilder::new()
+        .layer(RefuseErrorsLayer::new())
         .load_shed()
         // all connections together: a slow backend is not asked more at once
         .layer(tower::limit::GlobalConcurrencyLimitLayer::new(64))
         .timeout(Duration::from_secs(2))
-        .service(service_fn(|connect| admit(Backend, connect)));
+        .layer(AuthenticateLayer::new(|connect| login(Backend, connect)))
+        .service(new_hooks(hooks));
     common::serve(stage, Arc::new(NoRecorder)).await
 }

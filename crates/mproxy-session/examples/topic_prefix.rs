@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use mproxy_codec::{EncodeError, KindSet, ReasonCode};
 use mproxy_session::{
-    Admission, BoxError, Connect, FilterLayer, Forward, Hooks, NoRecorder, Packet, PacketService,
-    Refusal, RewriteLayer, Tap,
+    Admission, BoxError, Connect, FilterLayer, Forward, Hooks, NoRecorder, PacketHead,
+    PacketService, Refusal, RewriteLayer, Tap,
 };
 use tower::{ServiceBuilder, service_fn};
 
-/// `a/b` becomes `prefix/a/b`; a group that shares `a/b` goes on sharing it.
-fn add(prefix: &str, packet: &mut Packet) -> Result<(), EncodeError> {
+/// `a/b` becomes `prefix/a/b`, in a PUBLISH and in a will, which is one in advance; a group that shares `a/b` goes on sharing it.
+fn add(prefix: &str, packet: &mut PacketHead) -> Result<(), EncodeError> {
     if let Some(topic) = packet
         .publish()
         .map(|publish| format!("{prefix}/{}", publish.topic()))
@@ -42,15 +42,15 @@ fn add(prefix: &str, packet: &mut Packet) -> Result<(), EncodeError> {
 fn hooks(prefix: &str) -> Hooks<impl PacketService + use<>, impl PacketService + use<>> {
     let own = format!("{prefix}/");
     let prefix = prefix.to_owned();
-    let up = RewriteLayer::new(move |packet: &mut Packet| add(&prefix, packet));
+    let up = RewriteLayer::heads(move |packet| add(&prefix, packet));
     let up = ServiceBuilder::new().layer(up).service(Forward);
     // `prefix/#` matches `prefix` itself, which has no name inside
     let inside = own.clone();
-    let outside = FilterLayer::new(move |packet: &Packet| match packet.publish() {
+    let outside = FilterLayer::heads(move |packet| match packet.publish() {
         Some(publish) if publish.topic().len() > inside.len() => Ok(()),
         _ => Err(Refusal::new(ReasonCode::NOT_AUTHORIZED)),
     });
-    let strip = RewriteLayer::new(move |packet: &mut Packet| {
+    let strip = RewriteLayer::heads(move |packet| {
         let topic = packet.publish().map(|publish| publish.topic().to_owned());
         match topic.as_deref().and_then(|topic| topic.strip_prefix(&own)) {
             Some(topic) => packet.set_topic(topic),
@@ -69,20 +69,12 @@ fn hooks(prefix: &str) -> Hooks<impl PacketService + use<>, impl PacketService +
 }
 
 async fn admit(
-    mut connect: Connect,
+    connect: Connect,
 ) -> Result<Admission<impl PacketService, impl PacketService>, BoxError> {
     let prefix = match connect.packet().user_name() {
         Some(name) if !name.is_empty() && !name.contains(['/', '+', '#', '$']) => name.to_owned(),
         _ => return Ok(Admission::refuse(ReasonCode::BAD_USER_NAME_OR_PASSWORD)),
     };
-    // a will is a publication in advance
-    if let Some(topic) = connect
-        .packet()
-        .will()
-        .map(|will| format!("{prefix}/{}", will.topic))
-    {
-        connect.packet_mut().set_will_topic(&topic)?;
-    }
     Ok(Admission::admit(connect, hooks(&prefix)))
 }
 

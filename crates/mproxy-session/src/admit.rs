@@ -1,34 +1,40 @@
 //! The CONNECT stage: a service that looks at a CONNECT and answers with the session's hooks.
 
+use std::error::Error;
+use std::fmt;
 use std::sync::OnceLock;
 use std::task::{Context, Poll};
 
+use http::Extensions;
 use mproxy_codec::{ConnectPacket, ReasonCode};
 use tower_service::Service;
 
 use crate::BoxError;
 use crate::context::{Identity, Peer, SessionInfo};
-use crate::hook::{Forward, Hooks};
+use crate::hook::{Forward, Hooks, Refusal, display};
 
 /// A CONNECT on its way through the CONNECT stage: the request of its services.
 ///
-/// Will included: a will is a PUBLISH in advance, and whoever judges publications judges it here.
+/// Will included. It need not be judged here: a will is a PUBLISH in advance, and is offered to the
+/// hooks as one ([`Packet::is_will`](crate::Packet::is_will)).
 #[derive(Clone, Debug)]
 pub struct Connect {
     packet: ConnectPacket,
     peer: Peer,
     identity: Option<Identity>,
+    extensions: Extensions,
     info: OnceLock<SessionInfo>,
 }
 
 impl Connect {
     /// A CONNECT from this peer.
     #[must_use]
-    pub const fn new(packet: ConnectPacket, peer: Peer) -> Self {
+    pub fn new(packet: ConnectPacket, peer: Peer) -> Self {
         Self {
             packet,
             peer,
             identity: None,
+            extensions: Extensions::new(),
             info: OnceLock::new(),
         }
     }
@@ -61,6 +67,18 @@ impl Connect {
     pub fn set_identity(&mut self, identity: Identity) {
         self.info = OnceLock::new();
         self.identity = Some(identity);
+    }
+
+    /// What layers outside have put here.
+    #[must_use]
+    pub const fn extensions(&self) -> &Extensions {
+        &self.extensions
+    }
+
+    /// Where a layer puts what those inside of it are to know, a value of each type: whom a token
+    /// speaks for, which tenant it is.
+    pub const fn extensions_mut(&mut self) -> &mut Extensions {
+        &mut self.extensions
     }
 
     /// What the session will be known as, if the CONNECT stays as it is now.
@@ -116,6 +134,13 @@ impl<U, D> Admission<U, D> {
 }
 
 /// Why a client is turned away.
+///
+/// It is an error, too: a service of the CONNECT stage that fails with one, or with an error of which
+/// it is the [source](Error::source), refuses the client.
+///
+/// # What the client is told
+/// A code that no CONNACK carries becomes 0x87 Not authorized. MQTT 3.x has five codes, and is told the
+/// nearest. [`Summary::reason_code`](crate::Summary::reason_code) says what was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectRefusal {
@@ -153,6 +178,27 @@ impl ConnectRefusal {
     }
 }
 
+impl fmt::Display for ConnectRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        display(f, self.reason, self.text.as_deref(), self.by.as_deref())
+    }
+}
+
+impl Error for ConnectRefusal {}
+
+impl From<ReasonCode> for ConnectRefusal {
+    fn from(reason: ReasonCode) -> Self {
+        Self::new(reason)
+    }
+}
+
+impl From<Refusal> for ConnectRefusal {
+    fn from(refusal: Refusal) -> Self {
+        let Refusal { reason, text, by } = refusal;
+        Self { reason, text, by }
+    }
+}
+
 /// The innermost service of the CONNECT stage: admits everybody, with hooks made by a closure.
 ///
 /// ```
@@ -162,7 +208,7 @@ impl ConnectRefusal {
 /// ```
 pub const fn new_hooks<F, U, D>(make: F) -> NewHooks<F>
 where
-    F: FnMut(&SessionInfo) -> Hooks<U, D>,
+    F: FnMut(SessionInfo) -> Hooks<U, D>,
 {
     NewHooks { make }
 }
@@ -175,7 +221,7 @@ pub struct NewHooks<F> {
 
 impl<F, U, D> Service<Connect> for NewHooks<F>
 where
-    F: FnMut(&SessionInfo) -> Hooks<U, D>,
+    F: FnMut(SessionInfo) -> Hooks<U, D>,
 {
     type Response = Admission<U, D>;
     type Error = BoxError;
@@ -186,7 +232,7 @@ where
     }
 
     fn call(&mut self, connect: Connect) -> Self::Future {
-        let hooks = (self.make)(connect.info());
+        let hooks = (self.make)(connect.info().clone());
         std::future::ready(Ok(Admission::Admit { connect, hooks }))
     }
 }

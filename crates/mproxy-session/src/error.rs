@@ -1,11 +1,14 @@
 //! Why a pipe stops, before it becomes a summary.
 
+use std::any::Any;
 use std::borrow::Cow;
-use std::io;
+use std::{fmt, io};
 
 use mproxy_codec::{DecodeError, Direction, Foreign, ReasonCode, Version};
 
+use crate::admit::ConnectRefusal;
 use crate::limits::{Conformance, Limits, WhenUnreachable};
+use crate::reply::connack_code;
 use crate::summary::{CloseReason, Side};
 
 macro_rules! violations {
@@ -57,6 +60,9 @@ impl Violation {
     }
 }
 
+/// The longest message of a panic that a line shows, in bytes.
+const SHOWN_PANIC: usize = 200;
+
 /// What lies behind an end, beyond its reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cause {
@@ -89,6 +95,7 @@ pub(crate) enum Limit {
     /// Not the proxy's: what the broker announced, or less.
     Announced,
     PacketTimeout,
+    PermitTimeout,
     Versions,
     WriteTimeout,
 }
@@ -106,6 +113,7 @@ impl Limit {
             Self::MaxPacketSize => "max_packet_size",
             Self::Announced => return None,
             Self::PacketTimeout => "packet_timeout",
+            Self::PermitTimeout => "permit_timeout",
             Self::Versions => "versions",
             Self::WriteTimeout => "write_timeout",
         })
@@ -366,6 +374,38 @@ impl End {
     pub(crate) fn hook(detail: impl Into<Cow<'static, str>>) -> Self {
         let code = ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR;
         Self::told(Side::Proxy, CloseReason::HookFailed, code).with_detail(detail)
+    }
+
+    /// A defect of the proxy.
+    #[cold]
+    pub(crate) fn internal(detail: impl Into<Cow<'static, str>>) -> Self {
+        let code = ReasonCode::UNSPECIFIED_ERROR;
+        Self::told(Side::Proxy, CloseReason::Internal, code).with_detail(detail)
+    }
+
+    /// The hooks turn a client away.
+    #[cold]
+    pub(crate) fn denied(refusal: ConnectRefusal) -> Self {
+        let ConnectRefusal { reason, text, by } = refusal;
+        let code = connack_code(reason);
+        Self::told(Side::Proxy, CloseReason::AuthDenied, code).refused(text, by.as_deref())
+    }
+
+    /// A hook panicked over a packet.
+    #[cold]
+    pub(crate) fn panic(what: impl fmt::Display, panic: &(dyn Any + Send)) -> Self {
+        let message = panic
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        Self::hook(match message {
+            Some(message) => {
+                let end = message.floor_char_boundary(SHOWN_PANIC);
+                format!("a hook panicked over {what}: {}", &message[..end])
+            }
+            None => format!("a hook panicked over {what}"),
+        })
+        .panicked()
     }
 
     /// The connection to a side broke.

@@ -21,21 +21,26 @@ mod scratch;
 mod session;
 mod summary;
 
+pub use http::Extensions;
+
 pub use self::{
     admit::{Admission, Connect, ConnectRefusal, NewHooks, new_hooks},
     context::{Identity, Peer, SessionInfo, UpgradeRequest},
     control::{Control, Order},
     hook::{
-        Authorize, AuthorizeFuture, AuthorizeLayer, Filter, FilterFuture, FilterLayer, Forward,
-        Handler, HandlerAdmission, HandlerFuture, HandlerLayer, HandlerPackets, Hooks, Inspect,
-        InspectFuture, InspectLayer, JudgeConnect, OnConnect, OnConnectFuture, OnConnectLayer,
-        OnKind, OnKindFuture, OnPublishLayer, OnSubscribeLayer, Packet, PacketService, PublishMut,
-        PublishRef, Refusal, Repeated, Review, ReviewFuture, ReviewLayer, Reviewer, Rewrite,
-        RewriteLayer, SubscribeMut, Tap, TapFuture, Verdict, WrapHooks,
+        Authenticate, AuthenticateConnect, AuthenticateFuture, AuthenticateLayer, Authorize,
+        AuthorizeFuture, AuthorizeLayer, AuthorizePacket, BoxPacketFuture, BoxPacketService,
+        Filter, FilterFuture, FilterLayer, Forward, Handler, HandlerAdmission, HandlerFuture,
+        HandlerLayer, HandlerPackets, HeadOnly, Heads, HeadsFuture, Hooks, Inspect, InspectFuture,
+        InspectLayer, JudgeConnect, OnConnect, OnConnectFuture, OnConnectLayer, OnKind,
+        OnKindFuture, OnPublishLayer, OnSubscribeLayer, Packet, PacketHead, PacketService,
+        PublishMut, PublishRef, Refusal, RefuseErrors, RefuseErrorsFuture, RefuseErrorsLayer,
+        Repeated, Review, ReviewFuture, ReviewLayer, Reviewer, Rewrite, RewriteLayer, SubscribeMut,
+        Tap, TapFuture, Verdict, Whole, WrapHooks,
     },
     limits::{
         Bridges, Conformance, ControlCharacters, Limits, ReceiveMaximum, RefusedPublish,
-        ServerReference, Versions, WhenUnreachable,
+        RefusedWill, ServerReference, Versions, WhenUnreachable,
     },
     recorder::{Batch, NoRecorder, Recorder},
     session::Session,

@@ -4,103 +4,121 @@ use std::time::Duration;
 
 use mproxy_codec::{DecodeError, Version};
 
-/// Bounds and policies of a session. Every buffer, wait and loop has one.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Limits {
+macro_rules! limits {
+    ($($(#[$doc:meta])* $name:ident: $type:ty = $default:expr;)*) => {
+        /// Bounds and policies of a session. Every buffer, wait and loop has one.
+        ///
+        /// ```
+        /// use std::time::Duration;
+        /// use mproxy_session::{Conformance, Limits};
+        ///
+        /// let limits = Limits::default()
+        ///     .hook_timeout(Duration::from_secs(1))
+        ///     .conformance(Conformance::Strict);
+        /// # let _ = limits;
+        /// ```
+        #[derive(Clone, Debug, PartialEq)]
+        #[non_exhaustive]
+        pub struct Limits {
+            $(
+                $(#[$doc])*
+                #[doc = concat!("\n\nDefault: `", stringify!($default), "`.")]
+                pub $name: $type,
+            )*
+        }
+
+        /// Each field has a setter of its name.
+        impl Limits {
+            $(
+                #[doc = concat!("Sets [`", stringify!($name), "`](field@Self::", stringify!($name), ").")]
+                #[must_use]
+                pub const fn $name(mut self, $name: $type) -> Self {
+                    self.$name = $name;
+                    self
+                }
+            )*
+        }
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Self { $($name: $default,)* }
+            }
+        }
+    };
+}
+
+limits! {
     /// From accept to the last byte of CONNECT, whole, not per byte: modems driven by AT commands
     /// take seconds.
-    pub connect_timeout: Duration,
+    connect_timeout: Duration = Duration::from_secs(30);
     /// The largest CONNECT in bytes: client identifier, will and credentials.
-    pub max_connect_size: usize,
+    max_connect_size: usize = 64 * 1024;
     /// How long a hook may take for one packet, CONNECT included. Longer closes the session.
-    pub hook_timeout: Duration,
+    hook_timeout: Duration = Duration::from_secs(5);
+    /// How long a hook may make a packet wait before it takes it: the time in which `poll_ready` of
+    /// its service is pending, because a rate or a number is used up. The side that sent the packet is
+    /// not read meanwhile. Longer closes the session; `None` is as long as it takes.
+    permit_timeout: Option<Duration> = None;
     /// From CONNECT forwarded to the broker's CONNACK.
-    pub connack_timeout: Duration,
+    connack_timeout: Duration = Duration::from_secs(30);
     /// How long a side may take for the next 512 bytes of a packet, or for its end. Not less than a
     /// gap in radio coverage that the broker bears: 1.5 times the usual keep alive of 60 seconds.
-    pub packet_timeout: Duration,
+    packet_timeout: Duration = Duration::from_secs(120);
     /// How long a side may take nothing of what is written to it.
-    pub write_timeout: Duration,
+    write_timeout: Duration = Duration::from_secs(120);
     /// How long a closed connection is read from, so that what was written last arrives.
-    pub linger: Duration,
+    linger: Duration = Duration::from_secs(2);
     /// The largest packet of a client in bytes; [`Limits::NO_PACKET_LIMIT`], the default, sets none.
     ///
     /// A client of MQTT 5.0 is told a smaller value, unless the broker takes no more either. Without
     /// a limit the broker's CONNACK goes to the client as it is. A large PUBLISH streams through and
     /// costs no memory.
-    pub max_packet_size: usize,
+    max_packet_size: usize = Self::NO_PACKET_LIMIT;
     /// The largest packet in bytes that must be in memory whole: SUBSCRIBE, UNSUBSCRIBE, everything
     /// else but PUBLISH, and a PUBLISH of which a hook wants to read the payload. A PUBLISH that
     /// is larger, and whose payload a hook wants, is refused.
-    pub max_held_packet: usize,
+    max_held_packet: usize = 1024 * 1024;
     /// How strictly the standard is kept where a slip has one meaning only.
-    pub conformance: Conformance,
+    conformance: Conformance = Conformance::Tolerant;
     /// Whether mosquitto bridges are let in that say so in their protocol level.
-    pub bridges: Bridges,
+    bridges: Bridges = Bridges::Pass;
     /// Who keeps a client to the Receive Maximum that the broker announced.
-    pub receive_maximum: ReceiveMaximum,
+    receive_maximum: ReceiveMaximum = ReceiveMaximum::Pass;
     /// What a client sees when the broker does not answer its CONNECT.
-    pub when_unreachable: WhenUnreachable,
+    when_unreachable: WhenUnreachable = WhenUnreachable::Close;
     /// After how many keep-alive intervals of silence a client is gone; the standard says 1.5.
     ///
     /// The broker judges the keep alive that the client told it. Unless
-    /// [`max_keep_alive`](Self::max_keep_alive) or [`Conformance::Strict`] makes it the proxy's own,
+    /// [`max_keep_alive`](field@Self::max_keep_alive) or [`Conformance::Strict`] makes it the proxy's own,
     /// the proxy waits 30 seconds longer, so that the broker is the first to close.
-    pub keep_alive_grace: f64,
+    keep_alive_grace: f64 = 1.5;
     /// The longest keep alive in seconds; 0 leaves it to the client. Who asks for more, or for none,
     /// holds a connection for as long without saying a word.
     ///
     /// A client of MQTT 5.0 is told by Server Keep Alive, and the broker gets the lower value. MQTT
-    /// 3.x has no word for it: such a client is closed after [`keep_alive_grace`](Self::keep_alive_grace)
+    /// 3.x has no word for it: such a client is closed after [`keep_alive_grace`](field@Self::keep_alive_grace)
     /// times this silence.
-    pub max_keep_alive: u16,
+    max_keep_alive: u16 = 0;
     /// What becomes of a Server Reference with which the broker sends a client elsewhere.
-    pub server_reference: ServerReference,
+    server_reference: ServerReference = ServerReference::Strip;
     /// What becomes of a packet in which a name, a topic or a topic filter holds control characters.
-    pub control_characters: ControlCharacters,
+    control_characters: ControlCharacters = ControlCharacters::Refuse;
     /// The protocol versions that are served.
-    pub versions: Versions,
+    versions: Versions = Versions::ALL;
     /// What a client of MQTT 3.x is told when its PUBLISH is refused.
-    pub refused_publish: RefusedPublish,
+    refused_publish: RefusedPublish = RefusedPublish::Acknowledge;
+    /// What happens to a client whose will is refused by its hooks.
+    refused_will: RefusedWill = RefusedWill::RefuseClient;
     /// How many topic aliases a tapped direction may bind; a larger announcement is lowered.
-    pub max_topic_aliases: u16,
+    max_topic_aliases: u16 = 16;
     /// Answers of the proxy that may wait for a side, in bytes, before the other is not read.
-    pub max_replies: usize,
+    max_replies: usize = 64 * 1024;
 }
 
 impl Limits {
-    /// A [`max_packet_size`](Self::max_packet_size) that no packet exceeds: one byte, four bytes of
+    /// A [`max_packet_size`](field@Self::max_packet_size) that no packet exceeds: one byte, four bytes of
     /// length, and the 268,435,455 bytes that they can say.
     pub const NO_PACKET_LIMIT: usize = LARGEST_PACKET as usize;
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connect_timeout: Duration::from_secs(30),
-            max_connect_size: 64 * 1024,
-            hook_timeout: Duration::from_secs(5),
-            connack_timeout: Duration::from_secs(30),
-            packet_timeout: Duration::from_secs(120),
-            write_timeout: Duration::from_secs(120),
-            linger: Duration::from_secs(2),
-            max_packet_size: Self::NO_PACKET_LIMIT,
-            max_held_packet: 1024 * 1024,
-            conformance: Conformance::Tolerant,
-            bridges: Bridges::Pass,
-            receive_maximum: ReceiveMaximum::Pass,
-            when_unreachable: WhenUnreachable::Close,
-            keep_alive_grace: 1.5,
-            max_keep_alive: 0,
-            server_reference: ServerReference::Strip,
-            control_characters: ControlCharacters::Refuse,
-            versions: Versions::ALL,
-            refused_publish: RefusedPublish::Acknowledge,
-            max_topic_aliases: 16,
-            max_replies: 64 * 1024,
-        }
-    }
 }
 
 /// The largest packet that MQTT can express.
@@ -154,6 +172,17 @@ pub enum WhenUnreachable {
     Close,
     /// A CONNACK with 3 (MQTT 3.x) or 0x88 (MQTT 5.0), which some clients take as final.
     Connack,
+}
+
+/// What happens to a client whose will is refused by its hooks: the broker must not publish it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[allow(clippy::exhaustive_enums)] // complete: the client comes in with its will, without, or not
+pub enum RefusedWill {
+    /// The client is turned away, with the hook's reason.
+    #[default]
+    RefuseClient,
+    /// The client is let in without its will, which it is not told: MQTT has no word for it.
+    Strip,
 }
 
 /// What a client of MQTT 3.x is told when its PUBLISH is refused: that version has no word for no.

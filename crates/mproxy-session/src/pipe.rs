@@ -343,6 +343,10 @@ where
             let (limit, what) = match wait {
                 Wait::Nothing => continue,
                 Wait::Hook => (limits.hook_timeout, Deadline::Hook),
+                Wait::Permit => match limits.permit_timeout {
+                    Some(limit) => (limit, Deadline::Permit),
+                    None => continue,
+                },
                 Wait::Write => (limits.write_timeout, Deadline::Write(direction)),
                 Wait::Packet => (limits.packet_timeout, Deadline::Packet(direction)),
                 Wait::Answers => (limits.write_timeout, Deadline::Answers),
@@ -369,6 +373,8 @@ where
                 CloseReason::KeepaliveTimeout,
                 ReasonCode::KEEP_ALIVE_TIMEOUT,
             ),
+            Deadline::Permit => End::hook("the hooks had no permit for a packet in time")
+                .with_limit(Limit::PermitTimeout),
             Deadline::Hook => End::hook("a hook took too long").with_limit(Limit::HookTimeout),
             Deadline::Write(direction) => {
                 let detail = match direction {
@@ -428,6 +434,7 @@ enum Deadline {
     Connack,
     KeepAlive,
     Hook,
+    Permit,
     Write(Direction),
     Packet(Direction),
     Answers,

@@ -25,7 +25,7 @@ async fn run(seen: &Seen, promise: bool, version: u8, packets: &[&[u8]]) -> Vec<
     let admit = new_hooks(move |_| {
         let asked = Arc::clone(&hooks_seen.asked);
         let repeated = Arc::clone(&hooks_seen.repeated);
-        let judge = FilterLayer::new(move |packet: &Packet| {
+        let judge = FilterLayer::heads(move |packet| {
             let topic = packet
                 .publish()
                 .map(|p| p.topic().to_owned())
@@ -42,9 +42,9 @@ async fn run(seen: &Seen, promise: bool, version: u8, packets: &[&[u8]]) -> Vec<
             repeated.fetch_add(count, Ordering::Relaxed);
         });
         let tap = if promise {
-            Tap::none().wrap_remembered(KindSet::PUBLISH, true, count, |inner| judge.layer(inner))
+            Tap::none().wrap_remembered(KindSet::PUBLISH, count, |inner| judge.layer(inner))
         } else {
-            Tap::none().wrap(KindSet::PUBLISH, true, |inner| judge.layer(inner))
+            Tap::none().wrap_heads(KindSet::PUBLISH, |inner| judge.layer(inner))
         };
         Hooks::new(tap, Tap::none())
     });
@@ -147,8 +147,8 @@ async fn a_service_inside_that_makes_no_promise_is_asked_about_every_packet() {
         Ok(())
     });
     let tap = Tap::only(KindSet::PUBLISH, inner.layer(Forward));
-    let outer = FilterLayer::new(|_: &Packet| Ok(()));
-    let tap = tap.wrap_remembered(KindSet::PUBLISH, true, Arc::new(|_: u32| {}), |inner| {
+    let outer = FilterLayer::heads(|_| Ok(()));
+    let tap = tap.wrap_remembered(KindSet::PUBLISH, Arc::new(|_: u32| {}), |inner| {
         outer.layer(inner)
     });
     let tap = Arc::new(Mutex::new(Some(tap)));

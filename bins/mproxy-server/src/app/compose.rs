@@ -1,13 +1,10 @@
 //! From the chains of the configuration to tower stacks. The one place where layers are put
 //! together.
 
-use std::sync::Arc;
-
 use mproxy_admin::Metrics;
+use mproxy_layers::DeniedWill;
 use mproxy_layers::access_log::{AccessLogLayer, Events};
-use mproxy_layers::acl::{
-    Acl, AclLayer, Actions, DeniedWill, Effect, OnDeny, Rule, SubscribePolicy,
-};
+use mproxy_layers::acl::{Acl, AclLayer, Actions, Effect, OnDeny, Rule, SubscribePolicy};
 use mproxy_layers::client_id::ClientIdLayer;
 use mproxy_layers::property_edit::PropertyEditLayer;
 use mproxy_layers::topic_map::TopicMapLayer;
@@ -15,8 +12,8 @@ use mproxy_session::BoxError;
 
 use super::link::{self, AnyLayer, Count, NamedLayer};
 use crate::config::{
-    self, AccessEvent, AclAction, AclDefault, AclOnDeny, AclSubscribe, AclWill, Chain,
-    ClientIdRequire, LayerKind,
+    self, AccessEvent, AclAction, AclDefault, AclOnDeny, AclSubscribe, Chain, ClientIdRequire,
+    LayerKind,
 };
 
 /// A chain, ready for sessions.
@@ -41,7 +38,8 @@ pub(crate) fn compose(chain: &Chain, metrics: &Metrics) -> Result<Composed, BoxE
         || !has_access_log;
     let mut layers = Vec::with_capacity(chain.layers.len());
     for layer in &chain.layers {
-        let count = Count(Arc::new(metrics.layer(&layer.name)));
+        let what = what(layer);
+        let count = Count::new(metrics.layer(&layer.name), &what);
         let any = match &layer.kind {
             LayerKind::AccessLog(log) => AnyLayer::AccessLog(
                 AccessLogLayer::new()
@@ -62,12 +60,14 @@ pub(crate) fn compose(chain: &Chain, metrics: &Metrics) -> Result<Composed, BoxE
                 AnyLayer::PropertyEdit(layer.observer(count))
             }
             LayerKind::TopicMap(settings) => {
-                let layer = TopicMapLayer::new(settings.compile()?).log_denials(logs_denials);
+                let layer = TopicMapLayer::new(settings.compile()?)
+                    .denied_will(denied_will(settings.will))
+                    .log_denials(logs_denials);
                 AnyLayer::TopicMap(layer.observer(count))
             }
         };
         layers.push(NamedLayer {
-            what: what(layer).into(),
+            what: what.into(),
             layer: any,
         });
     }
@@ -165,12 +165,16 @@ fn acl(settings: &config::Acl) -> Result<AclLayer, BoxError> {
             AclOnDeny::Drop => OnDeny::Drop,
             AclOnDeny::Disconnect => OnDeny::Disconnect,
         })
-        .denied_will(match settings.will {
-            AclWill::Refuse => DeniedWill::Refuse,
-            AclWill::Strip => DeniedWill::Strip,
-        })
+        .denied_will(denied_will(settings.will))
         .check_response_topics(settings.check_response_topics);
     Ok(layer)
+}
+
+const fn denied_will(will: config::DeniedWill) -> DeniedWill {
+    match will {
+        config::DeniedWill::Refuse => DeniedWill::Refuse,
+        config::DeniedWill::Strip => DeniedWill::Strip,
+    }
 }
 
 fn actions(rule: &config::AclRule) -> Actions {

@@ -24,14 +24,32 @@ use mproxy_layers::client_id::{ClientIdLayer, ClientIdToClient};
 use mproxy_layers::property_edit::{PropertyEditLayer, PropertyEditToClient, PropertyEditToServer};
 use mproxy_layers::topic_map::{TopicMapLayer, TopicMapToClient, TopicMapToServer};
 use mproxy_layers::{self as layers, Observer};
-use mproxy_session::{Admission, BoxError, Connect, Hooks, Packet, Tap, Verdict};
+use mproxy_session::{Admission, BoxError, Connect, Heads, Hooks, Packet, Tap, Verdict};
 use tower::{Layer, Service, ServiceExt};
 
 /// Counts what a layer does.
 #[derive(Clone, Debug)]
-pub(crate) struct Count(pub(crate) Arc<LayerMetrics>);
+pub(crate) struct Count(Arc<Counted>);
+
+/// What is counted of a layer, and what the log calls it.
+#[derive(Debug)]
+struct Counted {
+    metrics: LayerMetrics,
+    what: Box<str>,
+}
+
+impl Count {
+    pub(crate) fn new(metrics: LayerMetrics, what: &str) -> Self {
+        let what = what.into();
+        Self(Arc::new(Counted { metrics, what }))
+    }
+}
 
 impl Observer for Count {
+    fn layer(&self) -> Option<&str> {
+        Some(&self.0.what)
+    }
+
     fn decision(&self, action: layers::Action, allowed: bool) {
         self.decisions(action, allowed, 1);
     }
@@ -48,18 +66,18 @@ impl Observer for Count {
         } else {
             Decision::Deny
         };
-        self.0.decisions(action, decision, count);
+        self.0.metrics.decisions(action, decision, count);
     }
 
     fn modified(&self, kind: Kind) {
         if let Some(kind) = PacketType::from_code(kind.as_u8()) {
-            self.0.modified(kind);
+            self.0.metrics.modified(kind);
         }
     }
 
     fn dropped(&self, kind: Kind) {
         if let Some(kind) = PacketType::from_code(kind.as_u8()) {
-            self.0.dropped(kind, Reason::AclDenied);
+            self.0.metrics.dropped(kind, Reason::AclDenied);
         }
     }
 }
@@ -283,19 +301,19 @@ macro_rules! packets {
 packets!(
     /// What sees the packets of a client: the outermost layer of a chain, with the rest inside.
     ToServer {
-        Acl(AclToServer<Tap<ToServer>, Count>),
-        TopicMap(TopicMapToServer<Tap<ToServer>, Count>),
-        AccessLog(AccessLogToServer<Tap<ToServer>>),
-        PropertyEdit(PropertyEditToServer<Tap<ToServer>, Count>),
+        Acl(Heads<AclToServer<Tap<ToServer>, Count>>),
+        TopicMap(Heads<TopicMapToServer<Tap<ToServer>, Count>>),
+        AccessLog(Heads<AccessLogToServer<Tap<ToServer>>>),
+        PropertyEdit(Heads<PropertyEditToServer<Tap<ToServer>, Count>>),
     }
 );
 packets!(
     /// What sees the packets of a broker: the outermost layer of a chain, with the rest inside.
     ToClient {
-        Acl(AclToClient<Tap<ToClient>, Count>),
-        TopicMap(TopicMapToClient<Tap<ToClient>, Count>),
-        AccessLog(AccessLogToClient<Tap<ToClient>>),
-        ClientId(ClientIdToClient<Tap<ToClient>>),
-        PropertyEdit(PropertyEditToClient<Tap<ToClient>, Count>),
+        Acl(Heads<AclToClient<Tap<ToClient>, Count>>),
+        TopicMap(Heads<TopicMapToClient<Tap<ToClient>, Count>>),
+        AccessLog(Heads<AccessLogToClient<Tap<ToClient>>>),
+        ClientId(Heads<ClientIdToClient<Tap<ToClient>>>),
+        PropertyEdit(Heads<PropertyEditToClient<Tap<ToClient>, Count>>),
     }
 );

@@ -156,6 +156,7 @@ fn topic_map(table: &mut Table, map: &TopicMap) {
     if let Some(prefix) = &map.prefix {
         table["prefix"] = value(prefix.as_str());
     }
+    table["will"] = value(map.will.word());
     table["vendor"] = words(&map.vendor);
     table["group_prefix"] = value(map.group_prefix);
     let mut clients = Table::new();

@@ -375,6 +375,30 @@ impl ConnectPacket {
         Ok(())
     }
 
+    /// Replaces the will, all of it. Its properties are those of a will
+    /// ([`Place::Will`](crate::Place::Will)), and are left out before MQTT 5.0.
+    ///
+    /// # Errors
+    /// [`EncodeError::NoSuchField`] without a will; [`EncodeError`] when a field is not valid.
+    pub fn set_will(&mut self, will: &Will<'_>) -> Result<(), EncodeError> {
+        if self.layout.will.is_none() {
+            return Err(EncodeError::NoSuchField);
+        }
+        *self = self.with(|fields| {
+            fields.will = Some(WillFields {
+                properties: will.properties.as_bytes(),
+                topic: will.topic.as_bytes(),
+                payload: will.payload,
+            });
+            fields.flags &= !(FLAG_WILL_QOS | FLAG_WILL_RETAIN);
+            fields.flags |= will.qos.as_u8() << FLAG_WILL_QOS.trailing_zeros();
+            if will.retain {
+                fields.flags |= FLAG_WILL_RETAIN;
+            }
+        })?;
+        Ok(())
+    }
+
     /// Takes the will out, if there is one.
     ///
     /// # Errors
@@ -401,7 +425,10 @@ impl ConnectPacket {
         })
     }
 
-    fn with<'a>(&'a self, edit: impl FnOnce(&mut Fields<'a>)) -> Result<Self, EncodeError> {
+    fn with<'a, 'b>(&'a self, edit: impl FnOnce(&mut Fields<'b>)) -> Result<Self, EncodeError>
+    where
+        'a: 'b,
+    {
         let mut fields = self.fields();
         edit(&mut fields);
         let made = Self::parse(fields.join(&self.layout)?)?;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use mproxy_codec::{KindSet, ReasonCode};
-use mproxy_session::{Admission, Connect, SessionInfo, Tap};
+use mproxy_session::{Admission, Connect, Heads, SessionInfo, Tap};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -141,7 +141,7 @@ where
     S: Service<Connect, Response = Admission<U, D>>,
     S::Error: fmt::Display,
 {
-    type Response = Admission<AccessLogToServer<Tap<U>>, AccessLogToClient<Tap<D>>>;
+    type Response = Admission<Heads<AccessLogToServer<Tap<U>>>, Heads<AccessLogToClient<Tap<D>>>>;
     type Error = S::Error;
     type Future = ResponseFuture<S::Future>;
 
@@ -179,7 +179,8 @@ where
     F: Future<Output = Result<Admission<U, D>, E>>,
     E: fmt::Display,
 {
-    type Output = Result<Admission<AccessLogToServer<Tap<U>>, AccessLogToClient<Tap<D>>>, E>;
+    type Output =
+        Result<Admission<Heads<AccessLogToServer<Tap<U>>>, Heads<AccessLogToClient<Tap<D>>>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
@@ -200,7 +201,7 @@ fn wrap<U, D>(
     refusals: bool,
     sample: Sample,
     admission: Admission<U, D>,
-) -> Admission<AccessLogToServer<Tap<U>>, AccessLogToClient<Tap<D>>> {
+) -> Admission<Heads<AccessLogToServer<Tap<U>>>, Heads<AccessLogToClient<Tap<D>>>> {
     let logged = |event, kinds| {
         if events.contains(event) {
             kinds
@@ -227,12 +228,12 @@ fn wrap<U, D>(
         let (asking, accepted) = (info.clone(), info.clone());
         let hooks = hooks.map(
             |tap| {
-                tap.wrap(to_server, true, |inner| {
+                tap.wrap_heads(to_server, |inner| {
                     AccessLogToServer::new(inner, asking, to_server, sample)
                 })
             },
             |tap| {
-                tap.wrap(to_client, true, |inner| {
+                tap.wrap_heads(to_client, |inner| {
                     AccessLogToClient::new(inner, accepted, to_client)
                 })
             },

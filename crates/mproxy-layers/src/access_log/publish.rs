@@ -1,7 +1,7 @@
 //! A PUBLISH that is logged once it is known to go on.
 
 use mproxy_codec::QoS;
-use mproxy_session::{Packet, Reviewer, SessionInfo, Verdict};
+use mproxy_session::{HeadOnly, PacketHead, Reviewer, SessionInfo, Verdict};
 
 use super::line;
 use crate::cut::cut;
@@ -22,7 +22,7 @@ pub struct Published {
 impl Published {
     /// Takes down what is in a PUBLISH, if somebody listens.
     #[cold]
-    pub(super) fn of(session: &SessionInfo, packet: &Packet) -> Option<Box<Self>> {
+    pub(super) fn of(session: &SessionInfo, packet: &PacketHead) -> Option<Box<Self>> {
         if !line::is_published_read() {
             return None;
         }
@@ -37,9 +37,9 @@ impl Published {
     }
 }
 
-impl Reviewer for Box<Published> {
+impl Reviewer<HeadOnly> for Box<Published> {
     #[inline]
-    fn review(&self, packet: Packet) -> Verdict {
+    fn review(&self, packet: PacketHead) -> Verdict<HeadOnly> {
         line::published(self);
         Verdict::Forward(packet)
     }

@@ -3,7 +3,7 @@
 use std::task::{Context, Poll};
 
 use mproxy_codec::KindSet;
-use mproxy_session::{Packet, SessionInfo, Verdict};
+use mproxy_session::{HeadOnly, PacketHead, SessionInfo, Verdict};
 use tower_service::Service;
 
 use super::line;
@@ -22,11 +22,11 @@ impl<S> AccessLogToClient<S> {
     }
 }
 
-impl<S> Service<Packet> for AccessLogToClient<S>
+impl<S> Service<PacketHead> for AccessLogToClient<S>
 where
-    S: Service<Packet, Response = Verdict>,
+    S: Service<PacketHead, Response = Verdict<HeadOnly>>,
 {
-    type Response = Verdict;
+    type Response = Verdict<HeadOnly>;
     type Error = S::Error;
     type Future = S::Future;
 
@@ -36,7 +36,7 @@ where
     }
 
     #[inline]
-    fn call(&mut self, packet: Packet) -> Self::Future {
+    fn call(&mut self, packet: PacketHead) -> Self::Future {
         if self.kinds.contains(packet.kind()) {
             self.log(&packet);
         }
@@ -47,7 +47,7 @@ where
 impl<S> AccessLogToClient<S> {
     /// Logs a success only: a refusal is the end of the session, and logged there.
     #[cold]
-    fn log(&self, packet: &Packet) {
+    fn log(&self, packet: &PacketHead) {
         if packet.connack().is_some_and(|connack| connack.is_success()) {
             line::accepted(&self.info);
         }

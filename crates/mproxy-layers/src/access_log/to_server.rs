@@ -6,7 +6,7 @@ use std::{
 };
 
 use mproxy_codec::{Kind, KindSet};
-use mproxy_session::{Packet, ReviewFuture, SessionInfo, Verdict};
+use mproxy_session::{HeadOnly, PacketHead, ReviewFuture, SessionInfo, Verdict};
 use tower_service::Service;
 
 use super::{line, publish::Published, sample::Sample};
@@ -35,11 +35,11 @@ impl<S> AccessLogToServer<S> {
     }
 }
 
-impl<S> Service<Packet> for AccessLogToServer<S>
+impl<S> Service<PacketHead> for AccessLogToServer<S>
 where
-    S: Service<Packet, Response = Verdict>,
+    S: Service<PacketHead, Response = Verdict<HeadOnly>>,
 {
-    type Response = Verdict;
+    type Response = Verdict<HeadOnly>;
     type Error = S::Error;
     type Future = ToServerFuture<S::Future>;
 
@@ -49,8 +49,10 @@ where
     }
 
     #[inline]
-    fn call(&mut self, packet: Packet) -> Self::Future {
+    fn call(&mut self, packet: PacketHead) -> Self::Future {
         let published = match packet.kind() {
+            // a will is not published yet, and belongs to the line of its CONNECT
+            Kind::Publish if packet.is_will() => None,
             Kind::Publish if self.sample.picks() => Published::of(&self.info, &packet),
             Kind::Publish => None,
             kind => {
@@ -71,7 +73,7 @@ pub type ToServerFuture<F> = ReviewFuture<F, Box<Published>>;
 impl<S> AccessLogToServer<S> {
     /// Logs what the client asked for, as it wrote it: layers inside may change it.
     #[cold]
-    fn log(&self, packet: &Packet) {
+    fn log(&self, packet: &PacketHead) {
         if let Some(subscribe) = packet.subscribe() {
             let filters = list(subscribe.subscriptions().map(|entry| entry.filter));
             line::subscribes(&self.info, &filters);

@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use mproxy_codec::{KindSet, Properties, PropertyId, ReasonCode};
+use mproxy_codec::{KindSet, Properties, PropertyId};
 use mproxy_session::{
-    Connect, ConnectRefusal, Hooks, JudgeConnect, OnConnect, OnConnectFuture, Tap, WrapHooks,
+    Connect, ConnectRefusal, Heads, Hooks, JudgeConnect, OnConnect, OnConnectFuture, Tap, WrapHooks,
 };
 use tower_layer::Layer;
 
 use super::{
     Acl, AclToClient, AclToServer,
-    session::{Client, Memory, Verdict},
+    session::{Client, Memory},
     shared::Shared,
 };
-use crate::{Action, Names, Observer, cut::cut, denials::Denials};
+use crate::{DeniedWill, Names, Observer, denials::Denials};
 
 /// What happens to a SUBSCRIBE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,17 +38,6 @@ pub enum OnDeny {
     Drop,
     /// The session ends; except for a delivery, which the client did not ask for and is dropped.
     Disconnect,
-}
-
-/// What happens to a client whose will is denied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum DeniedWill {
-    /// The client is not let in.
-    #[default]
-    Refuse,
-    /// The client is let in without its will, which it is not told: MQTT has no word for it.
-    Strip,
 }
 
 /// What an [`AclLayer`] does besides asking the rules.
@@ -159,56 +148,11 @@ impl<S, O: Clone> Layer<S> for AclLayer<O> {
     }
 }
 
-/// The service of [`AclLayer`]: judges wills, and gives each session its rules.
+/// The service of [`AclLayer`]: gives each session its rules.
 pub type AclConnect<S, O = ()> = OnConnect<S, AclLayer<O>>;
 
 /// The response future of [`AclConnect`].
 pub type ResponseFuture<F, O = ()> = OnConnectFuture<F, Session<O>>;
-
-impl<O: Observer> AclLayer<O> {
-    /// Judges the will, if there is one; one that is denied and not a reason to refuse the client
-    /// is taken out.
-    fn judge_will(&self, connect: &mut Connect, client: &Client) -> Result<(), ConnectRefusal> {
-        let Some(will) = connect.packet().will() else {
-            return Ok(());
-        };
-        let response_topic = response_topic(self.settings, &will.properties);
-        let denied = [Some(will.topic), response_topic];
-        let denied = denied.into_iter().flatten().find_map(|topic| {
-            let verdict = client.judge_publish(topic.as_bytes());
-            self.observer.decision(Action::Will, verdict.allowed());
-            (!verdict.allowed()).then_some((topic, verdict))
-        });
-        let Some((topic, verdict)) = denied else {
-            return Ok(());
-        };
-        let refusal = self.deny_will(connect, client, verdict, topic);
-        match self.settings.will {
-            DeniedWill::Refuse => Err(refusal),
-            // what cannot be taken out is not let in
-            DeniedWill::Strip => connect.packet_mut().remove_will().map_err(|_| refusal),
-        }
-    }
-
-    fn deny_will(
-        &self,
-        connect: &Connect,
-        client: &Client,
-        verdict: Verdict,
-        topic: &str,
-    ) -> ConnectRefusal {
-        if self.settings.log_denials {
-            Denials::default().note(
-                connect.info(),
-                Action::Will,
-                topic,
-                &client.explain(verdict),
-            );
-        }
-        let text = format!("will on topic {} is not allowed", cut(topic));
-        ConnectRefusal::new(ReasonCode::NOT_AUTHORIZED).with_text(text)
-    }
-}
 
 /// What a session is given.
 #[derive(Debug)]
@@ -222,18 +166,16 @@ impl<O: Observer> JudgeConnect for AclLayer<O> {
     type Wrap = Session<O>;
 
     fn judge(&mut self, connect: &mut Connect) -> Result<Session<O>, ConnectRefusal> {
-        let client = Client::new(&self.acl, Names::of(connect));
-        self.judge_will(connect, &client)?;
         Ok(Session {
-            client,
+            client: Client::new(&self.acl, Names::of(connect)),
             layer: self.clone(),
         })
     }
 }
 
 impl<U, D, O: Observer> WrapHooks<U, D> for Session<O> {
-    type ToServer = AclToServer<Tap<U>, O>;
-    type ToClient = AclToClient<Tap<D>, O>;
+    type ToServer = Heads<AclToServer<Tap<U>, O>>;
+    type ToClient = Heads<AclToClient<Tap<D>, O>>;
 
     fn wrap(self, connect: &Connect, hooks: Hooks<U, D>) -> Hooks<Self::ToServer, Self::ToClient> {
         let Self { client, layer } = self;
@@ -261,12 +203,12 @@ impl<U, D, O: Observer> WrapHooks<U, D> for Session<O> {
         let repeated = Arc::clone(&shared);
         hooks.map(
             |tap| {
-                tap.wrap_remembered(judged_to_server, true, repeated, |inner| {
+                tap.wrap_remembered(judged_to_server, repeated, |inner| {
                     AclToServer::new(inner, shared, Memory::default())
                 })
             },
             |tap| {
-                tap.wrap(judged_to_client, true, |inner| {
+                tap.wrap_heads(judged_to_client, |inner| {
                     AclToClient::new(inner, delivering)
                 })
             },

@@ -86,7 +86,7 @@ mod trie;
 pub use self::{
     builder::{Acl, AclBuilder, AclError, Problem},
     decision::{Cause, Decision},
-    layer::{AclConnect, AclLayer, DeniedWill, OnDeny, ResponseFuture, SubscribePolicy},
+    layer::{AclConnect, AclLayer, OnDeny, ResponseFuture, SubscribePolicy},
     rule::{Actions, Effect, Rule, RuleInfo},
     session::SessionAcl,
     to_client::{AclToClient, DeliveryFuture},

@@ -1,13 +1,13 @@
 //! What both directions of one session need.
 
 use mproxy_codec::{Kind, ReasonCode};
-use mproxy_session::{Repeated, SessionInfo};
+use mproxy_session::{HeadOnly, Refusal, Repeated, SessionInfo};
 
 use super::{
     layer::{OnDeny, Settings},
     session::{Client, Verdict},
 };
-use crate::{Action, Observer, denials::Denials};
+use crate::{Action, DeniedWill, Observer, cut::cut, denials::Denials, observe::of_layer};
 
 /// The rules of a session, and what reports are about.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl<O: Observer> Shared<O> {
         action: Action,
         verdict: Verdict,
         topic: impl FnOnce() -> &'a str,
-    ) -> Option<mproxy_session::Verdict> {
+    ) -> Option<mproxy_session::Verdict<HeadOnly>> {
         self.observer.decision(action, verdict.allowed());
         if verdict.allowed() {
             None
@@ -46,7 +46,12 @@ impl<O: Observer> Shared<O> {
     }
 
     #[cold]
-    fn deny(&self, action: Action, verdict: Verdict, topic: &str) -> mproxy_session::Verdict {
+    fn deny(
+        &self,
+        action: Action,
+        verdict: Verdict,
+        topic: &str,
+    ) -> mproxy_session::Verdict<HeadOnly> {
         if self.settings.log_denials {
             self.denials
                 .note(&self.info, action, topic, &self.client.explain(verdict));
@@ -54,6 +59,16 @@ impl<O: Observer> Shared<O> {
         // a filter is taken out of its packet, and a will refuses a CONNECT: nothing is dropped
         if matches!(action, Action::Publish | Action::Deliver) {
             self.observer.dropped(Kind::Publish);
+        }
+        if action == Action::Will {
+            return match self.settings.will {
+                DeniedWill::Refuse => {
+                    let text = format!("will on topic {} is not allowed", cut(topic));
+                    let refusal = Refusal::new(ReasonCode::NOT_AUTHORIZED).with_text(text);
+                    mproxy_session::Verdict::Refuse(of_layer(&self.observer, refusal))
+                }
+                DeniedWill::Strip => mproxy_session::Verdict::Discard,
+            };
         }
         match (self.settings.on_deny, action) {
             (OnDeny::Reject, _) => mproxy_session::Verdict::refuse(ReasonCode::NOT_AUTHORIZED),

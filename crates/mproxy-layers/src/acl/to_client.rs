@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mproxy_codec::Kind;
-use mproxy_session::{Packet, Review, ReviewFuture, Reviewer, Verdict};
+use mproxy_session::{HeadOnly, PacketHead, Review, ReviewFuture, Reviewer, Verdict};
 
 use super::shared::Shared;
 use crate::{Action, Observer};
@@ -16,9 +16,9 @@ pub type AclToClient<S, O = ()> = Review<S, Arc<Shared<O>>>;
 /// The response future of [`AclToClient`].
 pub type DeliveryFuture<F, O = ()> = ReviewFuture<F, Arc<Shared<O>>>;
 
-impl<O: Observer> Reviewer for Shared<O> {
+impl<O: Observer> Reviewer<HeadOnly> for Shared<O> {
     #[inline]
-    fn review(&self, packet: Packet) -> Verdict {
+    fn review(&self, packet: PacketHead) -> Verdict<HeadOnly> {
         let Some(publish) = packet.publish() else {
             return match packet.kind() {
                 // It does not let itself be taken apart.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use mproxy_codec::{Kind, ReasonCode};
-use mproxy_session::{FilterFuture, Packet, Verdict};
+use mproxy_session::{FilterFuture, HeadOnly, PacketHead, Verdict};
 use tower_service::Service;
 
 use super::{OnDeny, SubscribePolicy, layer::response_topic, session::Memory, shared::Shared};
@@ -30,14 +30,14 @@ impl<S, O> AclToServer<S, O> {
     }
 }
 
-impl<S, O> Service<Packet> for AclToServer<S, O>
+impl<S, O> Service<PacketHead> for AclToServer<S, O>
 where
-    S: Service<Packet, Response = Verdict>,
+    S: Service<PacketHead, Response = Verdict<HeadOnly>>,
     O: Observer,
 {
-    type Response = Verdict;
+    type Response = Verdict<HeadOnly>;
     type Error = S::Error;
-    type Future = FilterFuture<S::Future>;
+    type Future = FilterFuture<S::Future, HeadOnly>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
@@ -45,7 +45,7 @@ where
     }
 
     #[inline]
-    fn call(&mut self, mut packet: Packet) -> Self::Future {
+    fn call(&mut self, mut packet: PacketHead) -> Self::Future {
         let settled = match packet.kind() {
             Kind::Publish => self.judge_publish(&packet),
             Kind::Subscribe if self.shared.settings.subscribe == SubscribePolicy::Strict => {
@@ -70,30 +70,35 @@ where
 enum Filters {
     Left,
     NoneLeft,
-    Settled(Verdict),
+    Settled(Verdict<HeadOnly>),
 }
 
 impl<S, O: Observer> AclToServer<S, O> {
-    /// Returns what becomes of a PUBLISH that does not go on.
+    /// Returns the verdict on a PUBLISH that does not go on. A will is one, in advance.
     #[inline]
-    fn judge_publish(&mut self, packet: &Packet) -> Option<Verdict> {
+    fn judge_publish(&mut self, packet: &PacketHead) -> Option<Verdict<HeadOnly>> {
         let Some(publish) = packet.publish() else {
             return Some(unjudgeable());
         };
         let shared = &self.shared;
+        let action = if packet.is_will() {
+            Action::Will
+        } else {
+            Action::Publish
+        };
         if let Some(topic) = response_topic(shared.settings, &publish.properties()) {
             let verdict = shared.client.judge_publish(topic.as_bytes());
             if !verdict.allowed() {
-                return shared.settle(Action::Publish, verdict, || topic);
+                return shared.settle(action, verdict, || topic);
             }
         }
         let verdict = self
             .memory
             .judge_publish(&shared.client, publish.topic_bytes());
-        shared.settle(Action::Publish, verdict, || publish.topic())
+        shared.settle(action, verdict, || publish.topic())
     }
 
-    fn judge_subscribe(&self, packet: &mut Packet) -> Filters {
+    fn judge_subscribe(&self, packet: &mut PacketHead) -> Filters {
         let shared = &self.shared;
         let mut denied = None;
         let left = packet.retain_filters(|subscription| {
@@ -120,8 +125,8 @@ impl<S, O: Observer> AclToServer<S, O> {
     }
 }
 
-/// What becomes of a packet that does not let itself be taken apart: nothing of it goes on.
+/// The verdict on a packet that does not let itself be taken apart: nothing of it goes on.
 #[cold]
-fn unjudgeable() -> Verdict {
+fn unjudgeable() -> Verdict<HeadOnly> {
     Verdict::refuse(ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR)
 }

@@ -2,7 +2,7 @@
 
 use mproxy_codec::{KindSet, PropertyId, ReasonCode};
 use mproxy_session::{
-    Connect, ConnectRefusal, Hooks, JudgeConnect, OnConnect, OnConnectFuture, Tap, WrapHooks,
+    Connect, ConnectRefusal, Heads, Hooks, JudgeConnect, OnConnect, OnConnectFuture, Tap, WrapHooks,
 };
 use tower_layer::Layer;
 
@@ -94,7 +94,7 @@ impl JudgeConnect for ClientIdLayer {
 
 impl<U, D> WrapHooks<U, D> for Telling {
     type ToServer = U;
-    type ToClient = ClientIdToClient<Tap<D>>;
+    type ToClient = Heads<ClientIdToClient<Tap<D>>>;
 
     fn wrap(self, _: &Connect, hooks: Hooks<U, D>) -> Hooks<U, Self::ToClient> {
         let kinds = match &self.0 {
@@ -103,7 +103,7 @@ impl<U, D> WrapHooks<U, D> for Telling {
         };
         hooks.map(
             |tap| tap,
-            |tap| tap.wrap(kinds, true, |inner| ClientIdToClient::new(inner, self.0)),
+            |tap| tap.wrap_heads(kinds, |inner| ClientIdToClient::new(inner, self.0)),
         )
     }
 }

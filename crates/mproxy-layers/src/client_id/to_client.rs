@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use mproxy_codec::{
     Connack, EncodeError, Kind, PropertyId, PropertyWriter, ReasonCode, Value, Version,
 };
-use mproxy_session::{Packet, ReviewFuture, Reviewer, Verdict};
+use mproxy_session::{HeadOnly, PacketHead, ReviewFuture, Reviewer, Verdict};
 use tower_service::Service;
 
 /// The packet service that tells a client its id, as the client is to call itself.
@@ -39,11 +39,11 @@ impl<S> ClientIdToClient<S> {
     }
 }
 
-impl<S> Service<Packet> for ClientIdToClient<S>
+impl<S> Service<PacketHead> for ClientIdToClient<S>
 where
-    S: Service<Packet, Response = Verdict>,
+    S: Service<PacketHead, Response = Verdict<HeadOnly>>,
 {
-    type Response = Verdict;
+    type Response = Verdict<HeadOnly>;
     type Error = S::Error;
     type Future = ConnackFuture<S::Future>;
 
@@ -53,7 +53,7 @@ where
     }
 
     #[inline]
-    fn call(&mut self, packet: Packet) -> Self::Future {
+    fn call(&mut self, packet: PacketHead) -> Self::Future {
         let told = match packet.kind() {
             Kind::Connack => self.told.take(),
             _ => None,
@@ -65,9 +65,9 @@ where
 /// The response future of [`ClientIdToClient`].
 pub type ConnackFuture<F> = ReviewFuture<F, Box<Told>>;
 
-impl Reviewer for Box<Told> {
+impl Reviewer<HeadOnly> for Box<Told> {
     #[inline]
-    fn review(&self, mut packet: Packet) -> Verdict {
+    fn review(&self, mut packet: PacketHead) -> Verdict<HeadOnly> {
         match self.tell(&mut packet) {
             Ok(()) => Verdict::Forward(packet),
             Err(_) => Verdict::Close(ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR),
@@ -76,7 +76,7 @@ impl Reviewer for Box<Told> {
 }
 
 impl Told {
-    fn tell(&self, packet: &mut Packet) -> Result<(), EncodeError> {
+    fn tell(&self, packet: &mut PacketHead) -> Result<(), EncodeError> {
         let Some(connack) = packet.connack().filter(Connack::is_success) else {
             return Ok(());
         };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mproxy_codec::{EncodeError, KindSet};
 use mproxy_session::{
-    Connect, ConnectRefusal, Hooks, JudgeConnect, OnConnect, OnConnectFuture, Tap, WrapHooks,
+    Connect, ConnectRefusal, Heads, Hooks, JudgeConnect, OnConnect, OnConnectFuture, Tap, WrapHooks,
 };
 use tower_layer::Layer;
 
@@ -52,7 +52,7 @@ pub struct Session<O> {
 }
 
 impl<O: Observer> PropertyEditLayer<O> {
-    /// Edits the CONNECT and its will.
+    /// Edits the CONNECT.
     fn edit_connect(&self, connect: &mut Connect) -> Result<Session<O>, EncodeError> {
         if !connect.packet().version().is_v5() {
             return Ok(Session {
@@ -77,13 +77,8 @@ impl<O: Observer> PropertyEditLayer<O> {
             return Ok(session);
         };
         let own = edits.edited(&connect.packet().properties());
-        let will = connect.packet().will();
-        let will = will.and_then(|will| edits.edited(&will.properties));
         if let Some(properties) = own {
             connect.packet_mut().set_properties(&properties)?;
-        }
-        if let Some(properties) = will {
-            connect.packet_mut().set_will_properties(&properties)?;
         }
         Ok(session)
     }
@@ -113,8 +108,8 @@ impl<O: Observer> JudgeConnect for PropertyEditLayer<O> {
 }
 
 impl<U, D, O> WrapHooks<U, D> for Session<O> {
-    type ToServer = PropertyEditToServer<Tap<U>, O>;
-    type ToClient = PropertyEditToClient<Tap<D>, O>;
+    type ToServer = Heads<PropertyEditToServer<Tap<U>, O>>;
+    type ToClient = Heads<PropertyEditToClient<Tap<D>, O>>;
 
     fn wrap(self, _: &Connect, hooks: Hooks<U, D>) -> Hooks<Self::ToServer, Self::ToClient> {
         let kinds = |edits: &Option<_>, kinds| match edits {
@@ -126,13 +121,13 @@ impl<U, D, O> WrapHooks<U, D> for Session<O> {
         let growth = self.to_server.as_ref().map_or(0, |it| it.edits.growth());
         hooks.map(
             |tap| {
-                tap.wrap(to_server, true, |inner| {
+                tap.wrap_heads(to_server, |inner| {
                     PropertyEditToServer::new(inner, self.to_server)
                 })
                 .grows(growth)
             },
             |tap| {
-                tap.wrap(to_client, true, |inner| {
+                tap.wrap_heads(to_client, |inner| {
                     PropertyEditToClient::new(inner, self.to_client)
                 })
             },

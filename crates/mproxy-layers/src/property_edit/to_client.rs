@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mproxy_session::{Packet, Review, ReviewFuture, Reviewer, Verdict};
+use mproxy_session::{HeadOnly, PacketHead, Review, ReviewFuture, Reviewer, Verdict};
 
 use super::to_server::Shared;
 use crate::Observer;
@@ -15,9 +15,9 @@ pub type PropertyEditToClient<S, O = ()> = Review<S, Arc<Shared<O>>>;
 /// The response future of [`PropertyEditToClient`].
 pub type DeliveryFuture<F, O = ()> = ReviewFuture<F, Arc<Shared<O>>>;
 
-impl<O: Observer> Reviewer for Shared<O> {
+impl<O: Observer> Reviewer<HeadOnly> for Shared<O> {
     #[inline]
-    fn review(&self, mut packet: Packet) -> Verdict {
+    fn review(&self, mut packet: PacketHead) -> Verdict<HeadOnly> {
         match self.edit(&mut packet) {
             Ok(()) => Verdict::Forward(packet),
             // what must not be seen is not delivered

@@ -6,7 +6,7 @@ use std::{
 };
 
 use mproxy_codec::{EncodeError, Kind, Properties};
-use mproxy_session::{FilterFuture, Packet, Verdict};
+use mproxy_session::{FilterFuture, HeadOnly, PacketHead, Verdict};
 use tower_service::Service;
 
 use super::edits::ClientEdits;
@@ -34,14 +34,14 @@ impl<S, O> PropertyEditToServer<S, O> {
     }
 }
 
-impl<S, O> Service<Packet> for PropertyEditToServer<S, O>
+impl<S, O> Service<PacketHead> for PropertyEditToServer<S, O>
 where
-    S: Service<Packet, Response = Verdict>,
+    S: Service<PacketHead, Response = Verdict<HeadOnly>>,
     O: Observer,
 {
-    type Response = Verdict;
+    type Response = Verdict<HeadOnly>;
     type Error = S::Error;
-    type Future = FilterFuture<S::Future>;
+    type Future = FilterFuture<S::Future, HeadOnly>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
@@ -49,7 +49,7 @@ where
     }
 
     #[inline]
-    fn call(&mut self, mut packet: Packet) -> Self::Future {
+    fn call(&mut self, mut packet: PacketHead) -> Self::Future {
         let Some(shared) = &self.shared else {
             return FilterFuture::inner(self.inner.call(packet));
         };
@@ -65,7 +65,7 @@ where
 
 impl<O: Observer> Shared<O> {
     /// Edits the packet, if it is one that is edited.
-    pub(super) fn edit(&self, packet: &mut Packet) -> Result<(), EncodeError> {
+    pub(super) fn edit(&self, packet: &mut PacketHead) -> Result<(), EncodeError> {
         let edited = match packet.kind() {
             Kind::Publish => packet
                 .publish()
@@ -80,11 +80,13 @@ impl<O: Observer> Shared<O> {
             return Ok(());
         };
         packet.set_properties(edited.as_bytes())?;
-        self.observer.modified(packet.kind());
+        if !packet.is_will() {
+            self.observer.modified(packet.kind());
+        }
         Ok(())
     }
 
-    /// Returns edited properties of a CONNECT or a will, `None` if they are the same.
+    /// Returns edited properties of a CONNECT, `None` if they are the same.
     pub(super) fn edited(&self, properties: &Properties<'_>) -> Option<Vec<u8>> {
         let edited = self.edits.edit(properties)?;
         Some(edited.as_bytes().to_vec())

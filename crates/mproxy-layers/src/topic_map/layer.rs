@@ -2,16 +2,14 @@
 
 use std::sync::Arc;
 
-use mproxy_codec::{KindSet, PropertyId, ReasonCode, Version};
+use mproxy_codec::{KindSet, ReasonCode, Version};
 use mproxy_session::{
-    Connect, ConnectRefusal, Hooks, JudgeConnect, OnConnect, OnConnectFuture, Tap, WrapHooks,
+    Connect, ConnectRefusal, Heads, Hooks, JudgeConnect, OnConnect, OnConnectFuture, Tap, WrapHooks,
 };
 use tower_layer::Layer;
 
-use super::{
-    MapError, SessionMap, TopicMap, TopicMapToClient, TopicMapToServer, properties, shared::Shared,
-};
-use crate::{Action, Names, Observer, cut::cut, denials::Denials, unwritable::refuse_connect};
+use super::{SessionMap, TopicMap, TopicMapToClient, TopicMapToServer, shared::Shared};
+use crate::{DeniedWill, Names, Observer, denials::Denials};
 
 /// Maps the topics of a client, and maps them back: a layer for the CONNECT stage.
 ///
@@ -21,6 +19,7 @@ use crate::{Action, Names, Observer, cut::cut, denials::Denials, unwritable::ref
 #[derive(Debug, Clone)]
 pub struct TopicMapLayer<O = ()> {
     map: TopicMap,
+    will: DeniedWill,
     log_denials: bool,
     observer: O,
 }
@@ -30,6 +29,7 @@ impl TopicMapLayer {
     pub const fn new(map: TopicMap) -> Self {
         Self {
             map,
+            will: DeniedWill::Refuse,
             log_denials: true,
             observer: (),
         }
@@ -37,6 +37,14 @@ impl TopicMapLayer {
 }
 
 impl<O> TopicMapLayer<O> {
+    /// Says what happens to a client whose will has no place in the map. It is turned away, until this
+    /// is said: the will of a mosquitto bridge that notifies the broker, for one, begins with `$SYS`.
+    #[must_use]
+    pub const fn denied_will(mut self, will: DeniedWill) -> Self {
+        self.will = will;
+        self
+    }
+
     /// Says whether topics that have no place in the map are logged. They are, until it is
     /// turned off: the first of a session at once, then one in ten seconds with the number of the
     /// others.
@@ -50,6 +58,7 @@ impl<O> TopicMapLayer<O> {
     pub fn observer<P: Observer>(self, observer: P) -> TopicMapLayer<P> {
         TopicMapLayer {
             map: self.map,
+            will: self.will,
             log_denials: self.log_denials,
             observer,
         }
@@ -64,7 +73,7 @@ impl<S, O: Clone> Layer<S> for TopicMapLayer<O> {
     }
 }
 
-/// The service of [`TopicMapLayer`]: maps wills, and gives each session its map.
+/// The service of [`TopicMapLayer`]: gives each session its map.
 pub type TopicMapConnect<S, O = ()> = OnConnect<S, TopicMapLayer<O>>;
 
 /// The response future of [`TopicMapConnect`].
@@ -72,47 +81,15 @@ pub type ResponseFuture<F, O = ()> = OnConnectFuture<F, Session<O>>;
 
 impl<O: Observer> TopicMapLayer<O> {
     /// Returns the client's map, `None` if it sees the broker as it is.
-    fn map_connect(&self, connect: &mut Connect) -> Result<Option<SessionMap>, ConnectRefusal> {
+    fn map_connect(&self, connect: &Connect) -> Result<Option<SessionMap>, ConnectRefusal> {
         let names = Names::of(connect);
         if self.map.is_super(names) {
             return Ok(None);
         }
-        let map = self.map.for_client(names).map_err(|error| {
+        let map = self.map.for_client(names);
+        map.map(Some).map_err(|error| {
             ConnectRefusal::new(ReasonCode::NOT_AUTHORIZED).with_text(error.to_string())
-        })?;
-        let Some(will) = connect.packet().will() else {
-            return Ok(Some(map));
-        };
-        let mapped = match map.map_name(will.topic) {
-            Ok(mapped) => mapped,
-            Err(error) => {
-                if self.log_denials {
-                    Denials::default().note(connect.info(), Action::Will, will.topic, &error);
-                }
-                return Err(refuse_will(will.topic, error));
-            }
-        };
-        let properties = match will.properties.str(PropertyId::ResponseTopic) {
-            Some(topic) => {
-                let response = map
-                    .map_name(topic)
-                    .map_err(|error| refuse_will(topic, error))?;
-                let id = PropertyId::ResponseTopic;
-                Some(
-                    properties::with_text(&will.properties, id, Some(&response))
-                        .map_err(refuse_connect)?,
-                )
-            }
-            None => None,
-        };
-        let packet = connect.packet_mut();
-        packet.set_will_topic(&mapped).map_err(refuse_connect)?;
-        if let Some(properties) = properties {
-            packet
-                .set_will_properties(properties.as_bytes())
-                .map_err(refuse_connect)?;
-        }
-        Ok(Some(map))
+        })
     }
 }
 
@@ -136,8 +113,8 @@ impl<O: Observer> JudgeConnect for TopicMapLayer<O> {
 }
 
 impl<U, D, O> WrapHooks<U, D> for Session<O> {
-    type ToServer = TopicMapToServer<Tap<U>, O>;
-    type ToClient = TopicMapToClient<Tap<D>, O>;
+    type ToServer = Heads<TopicMapToServer<Tap<U>, O>>;
+    type ToClient = Heads<TopicMapToClient<Tap<D>, O>>;
 
     fn wrap(self, connect: &Connect, hooks: Hooks<U, D>) -> Hooks<Self::ToServer, Self::ToClient> {
         let Self { map, layer } = self;
@@ -156,6 +133,7 @@ impl<U, D, O> WrapHooks<U, D> for Session<O> {
             Arc::new(Shared {
                 map,
                 info: connect.info().clone(),
+                will: layer.will,
                 observer: layer.observer,
                 denials: layer.log_denials.then(Denials::default),
             })
@@ -163,16 +141,10 @@ impl<U, D, O> WrapHooks<U, D> for Session<O> {
         let delivering = shared.clone();
         hooks.map(
             |tap| {
-                tap.wrap(to_server, true, |inner| {
-                    TopicMapToServer::new(inner, shared)
-                })
-                .grows(growth)
+                tap.wrap_heads(to_server, |inner| TopicMapToServer::new(inner, shared))
+                    .grows(growth)
             },
-            |tap| {
-                tap.wrap(to_client, true, |inner| {
-                    TopicMapToClient::new(inner, delivering)
-                })
-            },
+            |tap| tap.wrap_heads(to_client, |inner| TopicMapToClient::new(inner, delivering)),
         )
     }
 }
@@ -185,8 +157,3 @@ const LENGTHS: usize = 6;
 const TO_SERVER: KindSet = KindSet::PUBLISH
     .union(KindSet::SUBSCRIBE)
     .union(KindSet::UNSUBSCRIBE);
-
-fn refuse_will(topic: &str, error: MapError) -> ConnectRefusal {
-    let text = format!("will on topic {}: {error}", cut(topic));
-    ConnectRefusal::new(ReasonCode::TOPIC_NAME_INVALID).with_text(text)
-}

@@ -5,7 +5,7 @@ use std::fmt;
 use mproxy_session::SessionInfo;
 
 use super::SessionMap;
-use crate::{Action, denials::Denials};
+use crate::{Action, DeniedWill, denials::Denials};
 
 /// The map of a session, and what reports are about.
 #[derive(Debug)]
@@ -13,6 +13,7 @@ use crate::{Action, denials::Denials};
 pub struct Shared<O> {
     pub(super) map: SessionMap,
     pub(super) info: SessionInfo,
+    pub(super) will: DeniedWill,
     pub(super) observer: O,
     /// `None` if denials are not logged.
     pub(super) denials: Option<Denials>,

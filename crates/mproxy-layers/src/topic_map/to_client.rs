@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mproxy_codec::{
     EncodeError, Kind, Properties, PropertyId, PropertyWriter, PublishEdit, ReasonCode,
 };
-use mproxy_session::{Packet, Review, ReviewFuture, Reviewer, Verdict};
+use mproxy_session::{HeadOnly, PacketHead, Review, ReviewFuture, Reviewer, Verdict};
 
 use super::{SessionMap, properties, shared::Shared};
 use crate::Observer;
@@ -18,9 +18,9 @@ pub type TopicMapToClient<S, O = ()> = Review<S, Arc<Shared<O>>>;
 /// The response future of [`TopicMapToClient`].
 pub type DeliveryFuture<F, O = ()> = ReviewFuture<F, Arc<Shared<O>>>;
 
-impl<O: Observer> Reviewer for Shared<O> {
+impl<O: Observer> Reviewer<HeadOnly> for Shared<O> {
     #[inline]
-    fn review(&self, packet: Packet) -> Verdict {
+    fn review(&self, packet: PacketHead) -> Verdict<HeadOnly> {
         match packet.kind() {
             Kind::Publish => self.unmap_publish(packet),
             Kind::Connack => self.unmap_connack(packet),
@@ -32,7 +32,7 @@ impl<O: Observer> Reviewer for Shared<O> {
 impl<O: Observer> Shared<O> {
     /// A delivery that has no name for the client is dropped, and the broker believes that it
     /// arrived.
-    fn unmap_publish(&self, mut packet: Packet) -> Verdict {
+    fn unmap_publish(&self, mut packet: PacketHead) -> Verdict<HeadOnly> {
         match unmap(&self.map, &mut packet) {
             Ok(true) => {
                 self.observer.modified(Kind::Publish);
@@ -47,7 +47,7 @@ impl<O: Observer> Shared<O> {
 
     /// The Response Information is where the client shall be answered: a topic of the broker's, or
     /// the beginning of one. If the client has no name for it, it is not told.
-    fn unmap_connack(&self, mut packet: Packet) -> Verdict {
+    fn unmap_connack(&self, mut packet: PacketHead) -> Verdict<HeadOnly> {
         const ID: PropertyId = PropertyId::ResponseInformation;
         let Some(connack) = packet.connack() else {
             return Verdict::Forward(packet);
@@ -68,7 +68,7 @@ impl<O: Observer> Shared<O> {
 }
 
 /// Maps the topics back; `false` if the client must not see the packet.
-fn unmap(map: &SessionMap, packet: &mut Packet) -> Result<bool, EncodeError> {
+fn unmap(map: &SessionMap, packet: &mut PacketHead) -> Result<bool, EncodeError> {
     let Some(publish) = packet.publish() else {
         return Ok(false);
     };

@@ -6,11 +6,11 @@ use std::{
 };
 
 use mproxy_codec::{EncodeError, Kind, PropertyId, PublishEdit, ReasonCode};
-use mproxy_session::{FilterFuture, Packet, Verdict};
+use mproxy_session::{FilterFuture, HeadOnly, PacketHead, Refusal, Verdict};
 use tower_service::Service;
 
 use super::{properties, shared::Shared};
-use crate::{Action, Observer, unwritable::refuse};
+use crate::{Action, DeniedWill, Observer, cut::cut, observe::of_layer, unwritable::refuse};
 
 /// The packet service that maps what a client publishes, subscribes to and unsubscribes from.
 #[derive(Debug)]
@@ -26,14 +26,14 @@ impl<S, O> TopicMapToServer<S, O> {
     }
 }
 
-impl<S, O> Service<Packet> for TopicMapToServer<S, O>
+impl<S, O> Service<PacketHead> for TopicMapToServer<S, O>
 where
-    S: Service<Packet, Response = Verdict>,
+    S: Service<PacketHead, Response = Verdict<HeadOnly>>,
     O: Observer,
 {
-    type Response = Verdict;
+    type Response = Verdict<HeadOnly>;
     type Error = S::Error;
-    type Future = FilterFuture<S::Future>;
+    type Future = FilterFuture<S::Future, HeadOnly>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
@@ -41,8 +41,8 @@ where
     }
 
     #[inline]
-    fn call(&mut self, packet: Packet) -> Self::Future {
-        let kind = packet.kind();
+    fn call(&mut self, packet: PacketHead) -> Self::Future {
+        let (kind, is_will) = (packet.kind(), packet.is_will());
         let Some(shared) = &self.shared else {
             return FilterFuture::inner(self.inner.call(packet));
         };
@@ -52,6 +52,9 @@ where
             _ => return FilterFuture::inner(self.inner.call(packet)),
         };
         match mapped {
+            // what is counted are packets, and a will is part of one
+            Ok(packet) if is_will => FilterFuture::inner(self.inner.call(packet)),
+            Err(verdict) if is_will => FilterFuture::verdict(verdict),
             Ok(packet) => {
                 shared.observer.modified(kind);
                 FilterFuture::inner(self.inner.call(packet))
@@ -65,16 +68,17 @@ where
 }
 
 impl<O: Observer> Shared<O> {
-    /// Returns the mapped PUBLISH, or what becomes of one that cannot be mapped.
-    fn map_publish(&self, mut packet: Packet) -> Result<Packet, Verdict> {
+    /// Returns the mapped PUBLISH or will, or the verdict on one that cannot be mapped.
+    fn map_publish(&self, mut packet: PacketHead) -> Result<PacketHead, Verdict<HeadOnly>> {
         let Some(publish) = packet.publish() else {
             return Err(refuse(EncodeError::NoSuchField));
         };
-        let topic = self.map_name(publish.topic())?;
+        let is_will = packet.is_will();
+        let topic = self.map_name(publish.topic(), is_will)?;
         let properties = publish.properties();
         let properties = match properties.str(PropertyId::ResponseTopic) {
             Some(topic) => {
-                let topic = self.map_name(topic)?;
+                let topic = self.map_name(topic, is_will)?;
                 let id = PropertyId::ResponseTopic;
                 Some(properties::with_text(&properties, id, Some(&topic)).map_err(refuse)?)
             }
@@ -88,16 +92,24 @@ impl<O: Observer> Shared<O> {
         Ok(packet)
     }
 
-    fn map_name(&self, name: &str) -> Result<String, Verdict> {
+    fn map_name(&self, name: &str, is_will: bool) -> Result<String, Verdict<HeadOnly>> {
         self.map.map_name(name).map_err(|error| {
-            self.note(Action::Publish, name, &error);
-            Verdict::refuse(ReasonCode::TOPIC_NAME_INVALID)
+            if !is_will {
+                self.note(Action::Publish, name, &error);
+                return Verdict::refuse(ReasonCode::TOPIC_NAME_INVALID);
+            }
+            self.note(Action::Will, name, &error);
+            if self.will == DeniedWill::Strip {
+                return Verdict::Discard;
+            }
+            let text = format!("will on topic {}: {error}", cut(name));
+            let refusal = Refusal::new(ReasonCode::TOPIC_NAME_INVALID).with_text(text);
+            Verdict::Refuse(of_layer(&self.observer, refusal))
         })
     }
 
-    /// Returns the mapped SUBSCRIBE or UNSUBSCRIBE, or what becomes of one of which nothing is
-    /// left.
-    fn map_filters(&self, mut packet: Packet) -> Result<Packet, Verdict> {
+    /// Returns the mapped SUBSCRIBE or UNSUBSCRIBE, or the verdict on one of which nothing is left.
+    fn map_filters(&self, mut packet: PacketHead) -> Result<PacketHead, Verdict<HeadOnly>> {
         let kind = packet.kind();
         let left = packet.map_filters(|filter| match self.map.map_filter(filter) {
             Ok(mapped) => Ok(Some(mapped)),

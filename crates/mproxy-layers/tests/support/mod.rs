@@ -114,21 +114,42 @@ pub(crate) fn connack(reason: u8) -> Packet {
 }
 
 /// The innermost service: forwards everything.
-pub(crate) fn forward_all() -> NewHooks<impl FnMut(&SessionInfo) -> Hooks + Clone> {
+pub(crate) fn forward_all() -> NewHooks<impl FnMut(SessionInfo) -> Hooks + Clone> {
     new_hooks(|_| Hooks::none())
+}
+
+/// Asks a stack about a client, and then its hooks about the will, as a session does.
+pub(crate) async fn ask<S, U, D>(stack: &S, connect: Connect) -> Admission<U, D>
+where
+    S: Service<Connect, Response = Admission<U, D>, Error = BoxError> + Clone,
+    U: Service<Packet, Response = Verdict, Error = BoxError>,
+{
+    let admission = stack.clone().oneshot(connect).await;
+    let (mut connect, mut hooks) = match admission.expect("an answer") {
+        Admission::Admit { connect, hooks } => (connect, hooks),
+        refused => return refused,
+    };
+    let will = Packet::of_will(connect.packet()).expect("a PUBLISH");
+    let offered = will.filter(|_| hooks.to_server.kinds().contains(Kind::Publish));
+    if let Some(will) = offered {
+        let verdict = (&mut hooks.to_server).oneshot(will).await;
+        match verdict.expect("a verdict") {
+            Verdict::Forward(will) => will.write_will(connect.packet_mut()).expect("a will"),
+            Verdict::Discard => connect.packet_mut().remove_will().expect("a CONNECT"),
+            Verdict::Refuse(refusal) => return Admission::Refuse(refusal.into()),
+            other => panic!("{other:?} on a will"),
+        }
+    }
+    Admission::admit(connect, hooks)
 }
 
 /// Lets a client in.
 pub(crate) async fn admit<S, U, D>(stack: &S, client: Client<'_>) -> (Connect, Hooks<U, D>)
 where
     S: Service<Connect, Response = Admission<U, D>, Error = BoxError> + Clone,
+    U: Service<Packet, Response = Verdict, Error = BoxError>,
 {
-    match stack
-        .clone()
-        .oneshot(client.connect())
-        .await
-        .expect("an answer")
-    {
+    match ask(stack, client.connect()).await {
         Admission::Admit { connect, hooks } => (connect, hooks),
         other => panic!("not admitted: {:?}", other.map_hooks(|_, _| Hooks::none())),
     }
@@ -138,13 +159,9 @@ where
 pub(crate) async fn refused<S, U, D>(stack: &S, client: Client<'_>) -> (ReasonCode, String)
 where
     S: Service<Connect, Response = Admission<U, D>, Error = BoxError> + Clone,
+    U: Service<Packet, Response = Verdict, Error = BoxError>,
 {
-    match stack
-        .clone()
-        .oneshot(client.connect())
-        .await
-        .expect("an answer")
-    {
+    match ask(stack, client.connect()).await {
         Admission::Refuse(refusal) => (
             refusal.reason,
             refusal.text.map(String::from).unwrap_or_default(),
@@ -179,14 +196,7 @@ pub(crate) async fn send<S>(tap: &mut Tap<S>, packet: Packet) -> Outcome
 where
     S: Service<Packet, Response = Verdict, Error = BoxError>,
 {
-    outcome(
-        tap.ready()
-            .await
-            .expect("ready")
-            .call(packet)
-            .await
-            .expect("a verdict"),
-    )
+    outcome(tap.oneshot(packet).await.expect("a verdict"))
 }
 
 pub(crate) fn outcome(verdict: Verdict) -> Outcome {

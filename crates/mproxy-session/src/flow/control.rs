@@ -59,6 +59,7 @@ impl<H: PacketService> Flow<H> {
         let mut instead = None;
         match &view {
             View::Ack(ack) => {
+                request.0 = ack.packet_id;
                 if let Some(next) = self.acknowledge(ack, turn) {
                     return Ok(next);
                 }
@@ -77,6 +78,7 @@ impl<H: PacketService> Flow<H> {
                 };
                 let has_codes = kind == Kind::Suback || version.is_v5();
                 let id = suback.packet_id;
+                request.0 = id;
                 let codes = has_codes.then_some(suback.codes);
                 let strict = turn.core.is_strict();
                 match turn.core.ledger.answer(asked, id, codes, strict)? {
@@ -121,15 +123,7 @@ impl<H: PacketService> Flow<H> {
                 Some(frame) => frame.clone(),
                 None => self.slice(buffer, range.clone()),
             };
-            let address = frame.as_ptr().addr();
-            let offered = Offered {
-                kind,
-                address,
-                len: frame.len(),
-                publish: None,
-                request,
-                left: 0,
-            };
+            let offered = Offered::other(direction, kind, &frame, request);
             let packet = Packet::new(kind, version, direction, frame, None, None);
             let next = self.offer(packet, offered, turn)?;
             return Ok(as_run(next, &buffer[range]));

@@ -89,6 +89,8 @@ pub(crate) enum Wait {
     Nothing,
     /// A hook's verdict.
     Hook,
+    /// A hook to take a packet.
+    Permit,
     /// The receiver to take bytes.
     Write,
     /// The sender to finish a packet.
@@ -149,8 +151,8 @@ impl<H: PacketService> Flow<H> {
 
     /// What this direction waits for.
     pub(crate) fn waits_for(&self) -> Wait {
-        if self.is_hooked() {
-            Wait::Hook
+        if let Some(hooked) = &self.hook {
+            hooked.waits_for()
         } else if !self.out.is_empty() {
             Wait::Write
         } else if self.blocked {

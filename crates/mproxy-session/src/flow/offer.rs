@@ -1,5 +1,6 @@
 //! Packets and the hooks: a packet is offered, waited for if need be, and its verdict settled.
 
+use std::fmt;
 use std::future::Future;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,10 +11,10 @@ use mproxy_codec::{Direction, Kind, PublishLayout, QoS, ReasonCode};
 use tokio::time::Instant;
 
 use super::refuse::{Outcome, reply};
-use super::{Flow, Next, Turn};
+use super::{Flow, Next, Turn, Wait};
 use crate::BoxError;
 use crate::error::End;
-use crate::hook::{Packet, PacketService, Verdict};
+use crate::hook::{Packet, PacketService, Refusal, Verdict};
 use crate::scratch::{self, FutureBox};
 use crate::summary::{CloseReason, Side};
 
@@ -25,6 +26,42 @@ pub(super) struct Hooked<F> {
     at: At<F>,
 }
 
+/// A packet as a line of the log names it.
+struct Named {
+    kind: Kind,
+    direction: Direction,
+    id: Option<u16>,
+}
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.kind.fmt(f)?;
+        if let Some(id) = self.id {
+            write!(f, " {id}")?;
+        }
+        f.write_str(match self.direction {
+            Direction::ToServer => " of the client",
+            Direction::ToClient => " of the broker",
+        })
+    }
+}
+
+impl fmt::Display for Offered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.named().fmt(f)
+    }
+}
+
+impl<F> Hooked<F> {
+    /// What the direction waits for.
+    pub(super) const fn waits_for(&self) -> Wait {
+        match self.at {
+            At::Waiting(_) => Wait::Permit,
+            At::Running(_) => Wait::Hook,
+        }
+    }
+}
+
 enum At<F> {
     /// The service was not ready.
     Waiting(Packet),
@@ -32,28 +69,115 @@ enum At<F> {
 }
 
 /// What must be known of an offered packet when its verdict comes.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Offered {
     pub(super) kind: Kind,
+    direction: Direction,
     /// Where the frame was and how long: the same afterwards means unchanged.
     pub(super) address: usize,
     pub(super) len: usize,
     pub(super) publish: Option<PublishLayout>,
-    /// Packet identifier and number of filters of a SUBSCRIBE or UNSUBSCRIBE.
+    /// Packet identifier, 0 if there is none, and number of filters of a SUBSCRIBE or UNSUBSCRIBE.
     pub(super) request: (u16, usize),
     /// Payload bytes that are still to come.
     pub(super) left: usize,
+    /// The frame of a packet that goes to its receiver whatever the hooks say; empty of the others.
+    pub(super) kept: Bytes,
 }
 
 impl Offered {
-    pub(super) fn publish(frame: &Bytes, layout: PublishLayout, left: usize) -> Self {
+    pub(super) fn publish(
+        direction: Direction,
+        frame: &Bytes,
+        layout: PublishLayout,
+        left: usize,
+    ) -> Self {
         Self {
             kind: Kind::Publish,
+            direction,
             address: frame.as_ptr().addr(),
             len: frame.len(),
             publish: Some(layout),
             request: (0, 0),
             left,
+            kept: Bytes::new(),
+        }
+    }
+
+    /// Any other packet.
+    pub(super) fn other(
+        direction: Direction,
+        kind: Kind,
+        frame: &Bytes,
+        request: (u16, usize),
+    ) -> Self {
+        let is_answered = matches!(
+            kind,
+            Kind::Subscribe | Kind::Unsubscribe | Kind::Connack | Kind::Auth
+        );
+        Self {
+            kind,
+            direction,
+            address: frame.as_ptr().addr(),
+            len: frame.len(),
+            publish: None,
+            request,
+            left: 0,
+            kept: if is_answered {
+                Bytes::new()
+            } else {
+                frame.clone()
+            },
+        }
+    }
+
+    /// The packet identifier.
+    fn packet_id(&self) -> Option<u16> {
+        match &self.publish {
+            Some(layout) => layout.packet_id(),
+            None => Some(self.request.0).filter(|id| *id > 0),
+        }
+    }
+
+    /// Makes sure that what hooks forward is what they were offered, changed or not: its sender waits
+    /// for the answer to this packet, and its receiver must not get another.
+    fn check(&self, packet: &Packet) -> Result<(), End> {
+        let forwarded = Named {
+            kind: packet.kind(),
+            direction: packet.direction(),
+            id: packet.packet_id(),
+        };
+        let id = self.packet_id();
+        // a hook may make a PUBLISH one of QoS 0
+        let lowered = self.publish.is_some() && forwarded.id.is_none();
+        let same = forwarded.kind == self.kind
+            && forwarded.direction == self.direction
+            && !packet.is_will()
+            && (forwarded.id == id || lowered);
+        if !same {
+            let what = if packet.is_will() { "a will, " } else { "" };
+            return Err(End::hook(format!(
+                "a hook forwarded {what}{forwarded} in place of {self}"
+            )));
+        }
+        // the payload that is on its way follows this head
+        let fits = match packet.publish() {
+            Some(publish) => publish.is_followed_by(self.left),
+            None => self.publish.is_none(),
+        };
+        if fits {
+            return Ok(());
+        }
+        Err(End::hook(format!(
+            "a hook forwarded another payload than that of {self}"
+        )))
+    }
+
+    fn named(&self) -> Named {
+        Named {
+            kind: self.kind,
+            direction: self.direction,
+            id: self.packet_id(),
         }
     }
 
@@ -98,19 +222,19 @@ impl<H: PacketService> Flow<H> {
         turn: &mut Turn<'_, '_>,
     ) -> Result<Poll<Verdict>, End> {
         let tap = &mut self.tap;
-        match guarded(|| tap.poll_ready_for(packet.kind(), turn.task))? {
+        match guarded(offered, || tap.poll_ready_for(packet.kind(), turn.task))? {
             Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(error)) => return Err(hook_failed(error.into())),
+            Poll::Ready(Err(error)) => return failed(offered, error.into()).map(Poll::Ready),
             Poll::Pending => {
-                self.hold(*offered, At::Waiting(packet), turn);
+                self.hold(offered.clone(), At::Waiting(packet), turn);
                 return Ok(Poll::Pending);
             }
         }
         let mut shelf = scratch::take_shelf();
         let mut slot = shelf.take().unwrap_or_else(|| Box::pin(None));
-        let polled = guarded(|| {
+        let polled = guarded(offered, || {
             slot.as_mut().set(Some(tap.service_mut().call(packet)));
-            poll_slot(&mut slot, turn.task)
+            poll_slot(&mut slot, offered, turn.task)
         });
         let verdict = match polled? {
             Poll::Ready(verdict) => {
@@ -118,7 +242,7 @@ impl<H: PacketService> Flow<H> {
                 verdict.map(Poll::Ready)
             }
             Poll::Pending => {
-                self.hold(*offered, At::Running(slot), turn);
+                self.hold(offered.clone(), At::Running(slot), turn);
                 Ok(Poll::Pending)
             }
         };
@@ -141,17 +265,19 @@ impl<H: PacketService> Flow<H> {
         let Some(mut hooked) = self.hook.take() else {
             return Ok(Poll::Ready(()));
         };
-        let (offered, since) = (hooked.offered, hooked.since);
+        let (offered, since) = (hooked.offered.clone(), hooked.since);
         let polled = match hooked.at {
             At::Waiting(packet) => self.ask(packet, &offered, turn)?,
-            At::Running(mut slot) => match guarded(|| poll_slot(&mut slot, turn.task))? {
-                Poll::Ready(verdict) => Poll::Ready(verdict?),
-                Poll::Pending => {
-                    hooked.at = At::Running(slot);
-                    self.hook = Some(hooked);
-                    Poll::Pending
+            At::Running(mut slot) => {
+                match guarded(&offered, || poll_slot(&mut slot, &offered, turn.task))? {
+                    Poll::Ready(verdict) => Poll::Ready(verdict?),
+                    Poll::Pending => {
+                        hooked.at = At::Running(slot);
+                        self.hook = Some(hooked);
+                        Poll::Pending
+                    }
                 }
-            },
+            }
         };
         let Poll::Ready(verdict) = polled else {
             if let Some(hooked) = &mut self.hook {
@@ -193,11 +319,12 @@ impl<H: PacketService> Flow<H> {
         if packet.is_refused() {
             return self.refuse_filters(packet, offered, turn);
         }
-        let mut parts = packet.into_parts();
-        let unchanged = offered.is(&parts.frame);
+        let unchanged = packet.is_untouched(offered.address, offered.len);
         if !unchanged {
+            offered.check(&packet)?;
             turn.batch.modified += 1;
         }
+        let mut parts = packet.into_parts();
         let Some(layout) = parts.publish else {
             let is_request = matches!(offered.kind, Kind::Subscribe | Kind::Unsubscribe);
             let maximum = turn.core.receiver_max_packet(self.direction);
@@ -269,7 +396,11 @@ pub(super) fn as_run(next: Next, original: &[u8]) -> Next {
     }
 }
 
-fn poll_slot<F, E>(slot: &mut FutureBox<F>, cx: &mut Context<'_>) -> Poll<Result<Verdict, End>>
+fn poll_slot<F, E>(
+    slot: &mut FutureBox<F>,
+    offered: &Offered,
+    cx: &mut Context<'_>,
+) -> Poll<Result<Verdict, End>>
 where
     F: Future<Output = Result<Verdict, E>>,
     E: Into<BoxError>,
@@ -279,16 +410,18 @@ where
     };
     let verdict = std::task::ready!(future.poll(cx));
     slot.as_mut().set(None);
-    Poll::Ready(verdict.map_err(|error| hook_failed(error.into())))
+    Poll::Ready(verdict.or_else(|error| failed(offered, error.into())))
 }
 
 /// Runs what a hook does. If that panics the session ends as for any packet that may not pass: what
 /// stood before it in the same read goes on.
-fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, End> {
-    catch_unwind(AssertUnwindSafe(run)).map_err(|_| End::hook("a hook panicked").panicked())
+fn guarded<T>(offered: &Offered, run: impl FnOnce() -> T) -> Result<T, End> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| End::panic(offered, &*panic))
 }
 
+/// What a hook that failed decided: an error that is a refusal is one.
 #[cold]
-fn hook_failed(error: BoxError) -> End {
-    End::hook(format!("a hook failed: {error}"))
+fn failed(offered: &Offered, error: BoxError) -> Result<Verdict, End> {
+    let refusal = Refusal::in_error(&*error).map(Verdict::Refuse);
+    refusal.ok_or_else(|| End::hook(format!("a hook failed over {offered}: {error}")))
 }

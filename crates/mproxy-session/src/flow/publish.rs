@@ -102,7 +102,7 @@ impl<H: PacketService> Flow<H> {
             let layout = relayout(&frame, turn.core, direction)?;
             (frame, layout)
         };
-        let offered = Offered::publish(&frame, layout, left);
+        let offered = Offered::publish(direction, &frame, layout, left);
         let packet = Packet::new(
             Kind::Publish,
             version,

@@ -53,9 +53,9 @@ impl<H: PacketService> Flow<H> {
         if let Some(layout) = &offered.publish {
             return self.refuse_publish(layout, offered.left, outcome, turn);
         }
-        self.denied(turn);
         match offered.kind {
             Kind::Subscribe | Kind::Unsubscribe => {
+                self.denied(turn);
                 let (id, count) = offered.request;
                 let reason = match (outcome, offered.kind) {
                     // UNSUBACK has no word for it
@@ -73,13 +73,28 @@ impl<H: PacketService> Flow<H> {
                 Ok(Self::answer_request(offered, answer, turn))
             }
             Kind::Connack => {
+                self.denied(turn);
                 // the client must not be left without an answer
                 Err(
                     End::told(Side::Proxy, CloseReason::AuthDenied, outcome.reason())
                         .with_detail("a hook refused the broker's CONNACK"),
                 )
             }
-            _ => Ok(Next::Drop),
+            // who the client is now is not known to be who it was
+            Kind::Auth => {
+                self.denied(turn);
+                Err(
+                    End::told(Side::Proxy, CloseReason::AuthDenied, outcome.reason())
+                        .with_detail("a hook refused an AUTH"),
+                )
+            }
+            // nobody can answer it in the place of its receiver: a lost DISCONNECT is a will that
+            // is published, a lost PUBACK a message that comes again
+            _ => {
+                let frame = offered.kept.clone();
+                self.book(offered.kind, &frame, offered.request, None, turn)?;
+                Ok(Next::Replace(frame))
+            }
         }
     }
 

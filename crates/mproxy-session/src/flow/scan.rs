@@ -251,7 +251,7 @@ impl<H: PacketService> Flow<H> {
                 continue;
             }
             let frame = self.slice(buffer, *at..*at + len);
-            let offered = Offered::publish(&frame, layout, 0);
+            let offered = Offered::publish(self.direction, &frame, layout, 0);
             let packet = Packet::new(
                 Kind::Publish,
                 version,

@@ -1,18 +1,20 @@
 //! [`AuthorizeLayer`]: yes or no after asking somebody.
 
+use std::fmt;
 use std::future::Future;
-use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{Packet, Refusal, Verdict};
+use super::inner::{Inner, Reserved};
+use super::{Packet, PacketHead, Refusal, Verdict, Whole};
 
-/// Asks an asynchronous closure about each packet: `Ok(packet)` goes inward, `Err` refuses.
+/// Asks somebody about each packet, and waits for the answer: `Ok(packet)` goes inward, `Err` refuses.
 ///
-/// The closure answers with a future that is boxed once; the packet's own service is not.
+/// Nothing is boxed, and the services inside need not be `Clone`.
 ///
 /// ```
 /// use mproxy_session::{AuthorizeLayer, Forward, Packet, Refusal};
@@ -34,97 +36,162 @@ use super::{Packet, Refusal, Verdict};
 /// let service = ask.layer(Forward);
 /// # let _ = service;
 /// ```
+///
+/// A layer with a name of its own, which a library can write down, asks an [`AuthorizePacket`]:
+///
+/// ```
+/// use std::future::{Ready, ready};
+/// use mproxy_session::{Authorize, AuthorizePacket, Packet, Refusal};
+/// use mproxy_codec::ReasonCode;
+/// use tower_layer::Layer;
+///
+/// #[derive(Clone, Copy)]
+/// struct QuietLayer;
+///
+/// impl<S> Layer<S> for QuietLayer {
+///     type Service = Authorize<S, Self>;
+///
+///     fn layer(&self, inner: S) -> Self::Service {
+///         Authorize::new(inner, *self)
+///     }
+/// }
+///
+/// impl<P> AuthorizePacket<P> for QuietLayer {
+///     type Future = Ready<Result<Packet<P>, Refusal>>;
+///
+///     fn authorize(&mut self, packet: Packet<P>) -> Self::Future {
+///         ready(match packet.publish() {
+///             Some(_) => Err(Refusal::new(ReasonCode::NOT_AUTHORIZED)),
+///             None => Ok(packet),
+///         })
+///     }
+/// }
+/// # let _ = QuietLayer.layer(mproxy_session::Forward);
+/// ```
 #[derive(Clone, Copy, Debug)]
-pub struct AuthorizeLayer<F> {
-    ask: F,
+pub struct AuthorizeLayer<A> {
+    authorize: A,
 }
 
-impl<F, Fut> AuthorizeLayer<F>
-where
-    F: FnMut(Packet) -> Fut,
-    Fut: Future<Output = Result<Packet, Refusal>> + Send + 'static,
-{
-    /// A layer that asks `ask`.
-    pub const fn new(ask: F) -> Self {
-        Self { ask }
+impl<A> AuthorizeLayer<A> {
+    /// A layer that asks `authorize` about whole packets.
+    pub const fn new(authorize: A) -> Self
+    where
+        A: AuthorizePacket,
+    {
+        Self { authorize }
+    }
+
+    /// A layer that asks `authorize` about packets without payload, for a
+    /// [`head_only`](crate::Tap::head_only) tap.
+    pub const fn heads<Fut>(authorize: A) -> Self
+    where
+        A: FnMut(PacketHead) -> Fut,
+        Fut: Future<Output = Result<PacketHead, Refusal>>,
+    {
+        Self { authorize }
     }
 }
 
-impl<S, F: Clone> Layer<S> for AuthorizeLayer<F> {
-    type Service = Authorize<S, F>;
+impl<S, A: Clone> Layer<S> for AuthorizeLayer<A> {
+    type Service = Authorize<S, A>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Authorize {
-            inner,
-            ask: self.ask.clone(),
+        Authorize::new(inner, self.authorize.clone())
+    }
+}
+
+/// Decides about a packet on its way inward, and may wait: closures do, and layers with a name of
+/// their own.
+pub trait AuthorizePacket<P = Whole> {
+    /// The decision: the packet, perhaps changed, or why it is refused.
+    type Future: Future<Output = Result<Packet<P>, Refusal>>;
+
+    /// Looks at a packet. What comes behind it in the same direction waits until this has answered.
+    fn authorize(&mut self, packet: Packet<P>) -> Self::Future;
+}
+
+impl<F, Fut, P> AuthorizePacket<P> for F
+where
+    F: FnMut(Packet<P>) -> Fut,
+    Fut: Future<Output = Result<Packet<P>, Refusal>>,
+{
+    type Future = Fut;
+
+    fn authorize(&mut self, packet: Packet<P>) -> Fut {
+        self(packet)
+    }
+}
+
+/// The service of [`AuthorizeLayer`], and of layers that do as it does.
+#[derive(Clone, Debug)]
+pub struct Authorize<S, A> {
+    inner: Inner<S>,
+    authorize: A,
+}
+
+impl<S, A> Authorize<S, A> {
+    /// Asks `authorize`, and then `inner`.
+    pub fn new(inner: S, authorize: A) -> Self {
+        Self {
+            inner: Inner::new(inner),
+            authorize,
         }
     }
 }
 
-/// See [`AuthorizeLayer`].
-#[derive(Clone, Copy, Debug)]
-pub struct Authorize<S, F> {
-    inner: S,
-    ask: F,
-}
-
-impl<S, F, Fut> Service<Packet> for Authorize<S, F>
+impl<S, A, P> Service<Packet<P>> for Authorize<S, A>
 where
-    S: Service<Packet, Response = Verdict> + Clone,
-    F: FnMut(Packet) -> Fut,
-    Fut: Future<Output = Result<Packet, Refusal>> + Send + 'static,
+    S: Service<Packet<P>, Response = Verdict<P>>,
+    A: AuthorizePacket<P>,
 {
-    type Response = Verdict;
+    type Response = Verdict<P>;
     type Error = S::Error;
-    type Future = AuthorizeFuture<S>;
+    type Future = AuthorizeFuture<S, A::Future, S::Future>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, packet: Packet) -> Self::Future {
-        // the service that was made ready must be the one that is called
-        let clone = self.inner.clone();
-        let inner = mem::replace(&mut self.inner, clone);
+    fn call(&mut self, packet: Packet<P>) -> Self::Future {
         AuthorizeFuture {
             state: State::Asking {
-                answer: Box::pin((self.ask)(packet)),
-                inner,
+                answer: self.authorize.authorize(packet),
+                inner: self.inner.reserve(),
             },
         }
     }
 }
 
-type Answer = Pin<Box<dyn Future<Output = Result<Packet, Refusal>> + Send>>;
-
-pin_project_lite::pin_project! {
+pin_project! {
     /// The response future of [`Authorize`].
-    pub struct AuthorizeFuture<S: Service<Packet>> {
+    pub struct AuthorizeFuture<S, A, F> {
         #[pin]
-        state: State<S, S::Future>,
+        state: State<S, A, F>,
     }
 }
 
-pin_project_lite::pin_project! {
+pin_project! {
     #[project = StateProj]
-    enum State<S, F> {
-        Asking { answer: Answer, inner: S },
+    enum State<S, A, F> {
+        Asking { #[pin] answer: A, inner: Reserved<S> },
         Inner { #[pin] future: F },
     }
 }
 
-impl<S> Future for AuthorizeFuture<S>
+impl<S, A, P> Future for AuthorizeFuture<S, A, S::Future>
 where
-    S: Service<Packet, Response = Verdict>,
+    S: Service<Packet<P>, Response = Verdict<P>>,
+    A: Future<Output = Result<Packet<P>, Refusal>>,
 {
-    type Output = Result<Verdict, S::Error>;
+    type Output = Result<Verdict<P>, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         loop {
             match this.state.as_mut().project() {
-                StateProj::Asking { answer, inner } => match ready!(answer.as_mut().poll(cx)) {
+                StateProj::Asking { answer, inner } => match ready!(answer.poll(cx)) {
                     Ok(packet) => {
                         let future = inner.call(packet);
                         this.state.set(State::Inner { future });
@@ -137,8 +204,8 @@ where
     }
 }
 
-impl<S: Service<Packet>> std::fmt::Debug for AuthorizeFuture<S> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl<S, A, F> fmt::Debug for AuthorizeFuture<S, A, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AuthorizeFuture").finish_non_exhaustive()
     }
 }

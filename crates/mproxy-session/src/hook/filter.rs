@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{Packet, Refusal, Verdict};
+use super::{Packet, PacketHead, Refusal, Verdict, Whole};
 
 /// Asks a closure about each packet: `Ok(())` lets it go inward, `Err` refuses it.
 ///
@@ -18,7 +18,8 @@ use super::{Packet, Refusal, Verdict};
 /// use mproxy_codec::{KindSet, ReasonCode};
 /// use tower_layer::Layer;
 ///
-/// let no_secrets = FilterLayer::new(|packet: &mproxy_session::Packet| {
+/// // it needs no payload, and so does not make the session wait for one
+/// let no_secrets = FilterLayer::heads(|packet| {
 ///     match packet.publish() {
 ///         Some(publish) if publish.topic().starts_with("secret/") =>
 ///             Err(Refusal::new(ReasonCode::NOT_AUTHORIZED)),
@@ -33,12 +34,21 @@ pub struct FilterLayer<F> {
     judge: F,
 }
 
-impl<F> FilterLayer<F>
-where
-    F: FnMut(&Packet) -> Result<(), Refusal>,
-{
-    /// A layer that asks `judge`.
-    pub const fn new(judge: F) -> Self {
+impl<F> FilterLayer<F> {
+    /// A layer that asks `judge` about whole packets.
+    pub const fn new(judge: F) -> Self
+    where
+        F: FnMut(&Packet) -> Result<(), Refusal>,
+    {
+        Self { judge }
+    }
+
+    /// A layer that asks `judge` about packets without payload, for a
+    /// [`head_only`](crate::Tap::head_only) tap.
+    pub const fn heads(judge: F) -> Self
+    where
+        F: FnMut(&PacketHead) -> Result<(), Refusal>,
+    {
         Self { judge }
     }
 }
@@ -61,14 +71,14 @@ pub struct Filter<S, F> {
     judge: F,
 }
 
-impl<S, F> Service<Packet> for Filter<S, F>
+impl<S, F, P> Service<Packet<P>> for Filter<S, F>
 where
-    S: Service<Packet, Response = Verdict>,
-    F: FnMut(&Packet) -> Result<(), Refusal>,
+    S: Service<Packet<P>, Response = Verdict<P>>,
+    F: FnMut(&Packet<P>) -> Result<(), Refusal>,
 {
-    type Response = Verdict;
+    type Response = Verdict<P>;
     type Error = S::Error;
-    type Future = FilterFuture<S::Future>;
+    type Future = FilterFuture<S::Future, P>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
@@ -76,7 +86,7 @@ where
     }
 
     #[inline]
-    fn call(&mut self, packet: Packet) -> Self::Future {
+    fn call(&mut self, packet: Packet<P>) -> Self::Future {
         match (self.judge)(&packet) {
             Ok(()) => FilterFuture::inner(self.inner.call(packet)),
             Err(refusal) => FilterFuture::verdict(Verdict::Refuse(refusal)),
@@ -87,22 +97,22 @@ where
 pin_project_lite::pin_project! {
     /// A verdict that is ready, or the inner service's future.
     #[derive(Debug)]
-    pub struct FilterFuture<F> {
+    pub struct FilterFuture<F, P = Whole> {
         #[pin]
-        state: State<F>,
+        state: State<F, P>,
     }
 }
 
 pin_project_lite::pin_project! {
     #[project = StateProj]
     #[derive(Debug)]
-    enum State<F> {
+    enum State<F, P> {
         Inner { #[pin] future: F },
-        Verdict { verdict: Option<Verdict> },
+        Verdict { verdict: Option<Verdict<P>> },
     }
 }
 
-impl<F> FilterFuture<F> {
+impl<F, P> FilterFuture<F, P> {
     /// Waits for the inner service.
     #[inline]
     pub const fn inner(future: F) -> Self {
@@ -114,7 +124,7 @@ impl<F> FilterFuture<F> {
     /// Is ready with a verdict.
     #[inline]
     #[must_use]
-    pub const fn verdict(verdict: Verdict) -> Self {
+    pub const fn verdict(verdict: Verdict<P>) -> Self {
         Self {
             state: State::Verdict {
                 verdict: Some(verdict),
@@ -123,11 +133,11 @@ impl<F> FilterFuture<F> {
     }
 }
 
-impl<F, E> Future for FilterFuture<F>
+impl<F, E, P> Future for FilterFuture<F, P>
 where
-    F: Future<Output = Result<Verdict, E>>,
+    F: Future<Output = Result<Verdict<P>, E>>,
 {
-    type Output = Result<Verdict, E>;
+    type Output = Result<Verdict<P>, E>;
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {

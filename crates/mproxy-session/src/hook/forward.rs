@@ -15,10 +15,10 @@ use crate::BoxError;
 #[allow(clippy::exhaustive_structs)] // complete: there is nothing to configure
 pub struct Forward;
 
-impl Service<Packet> for Forward {
-    type Response = Verdict;
+impl<P> Service<Packet<P>> for Forward {
+    type Response = Verdict<P>;
     type Error = BoxError;
-    type Future = Ready<Result<Verdict, BoxError>>;
+    type Future = Ready<Result<Verdict<P>, BoxError>>;
 
     #[inline]
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
@@ -26,7 +26,7 @@ impl Service<Packet> for Forward {
     }
 
     #[inline]
-    fn call(&mut self, packet: Packet) -> Self::Future {
+    fn call(&mut self, packet: Packet<P>) -> Self::Future {
         ready(Ok(Verdict::Forward(packet)))
     }
 }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{Packet, Verdict};
+use super::{HeadOnly, Packet, Verdict};
 
 /// Shows a closure each verdict of the services inside, with the packet as it is forwarded.
 ///
@@ -28,9 +28,21 @@ pub struct InspectLayer<F> {
     look: F,
 }
 
-impl<F: FnMut(&Verdict)> InspectLayer<F> {
-    /// A layer that shows verdicts to `look`.
-    pub const fn new(look: F) -> Self {
+impl<F> InspectLayer<F> {
+    /// A layer that shows verdicts on whole packets to `look`.
+    pub const fn new(look: F) -> Self
+    where
+        F: FnMut(&Verdict),
+    {
+        Self { look }
+    }
+
+    /// A layer that shows verdicts on packets without payload to `look`, for a
+    /// [`head_only`](crate::Tap::head_only) tap.
+    pub const fn heads(look: F) -> Self
+    where
+        F: FnMut(&Verdict<HeadOnly>),
+    {
         Self { look }
     }
 }
@@ -53,12 +65,12 @@ pub struct Inspect<S, F> {
     look: F,
 }
 
-impl<S, F> Service<Packet> for Inspect<S, F>
+impl<S, F, P> Service<Packet<P>> for Inspect<S, F>
 where
-    S: Service<Packet, Response = Verdict>,
-    F: FnMut(&Verdict) + Clone,
+    S: Service<Packet<P>, Response = Verdict<P>>,
+    F: FnMut(&Verdict<P>) + Clone,
 {
-    type Response = Verdict;
+    type Response = Verdict<P>;
     type Error = S::Error;
     type Future = InspectFuture<S::Future, F>;
 
@@ -68,7 +80,7 @@ where
     }
 
     #[inline]
-    fn call(&mut self, packet: Packet) -> Self::Future {
+    fn call(&mut self, packet: Packet<P>) -> Self::Future {
         InspectFuture {
             future: self.inner.call(packet),
             look: self.look.clone(),
@@ -86,12 +98,12 @@ pin_project_lite::pin_project! {
     }
 }
 
-impl<Fut, F, E> Future for InspectFuture<Fut, F>
+impl<Fut, F, E, P> Future for InspectFuture<Fut, F>
 where
-    Fut: Future<Output = Result<Verdict, E>>,
-    F: FnMut(&Verdict),
+    Fut: Future<Output = Result<Verdict<P>, E>>,
+    F: FnMut(&Verdict<P>),
 {
-    type Output = Result<Verdict, E>;
+    type Output = Result<Verdict<P>, E>;
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {

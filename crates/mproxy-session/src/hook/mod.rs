@@ -15,18 +15,26 @@
 //! | change a packet | [`RewriteLayer`] | no |
 //! | decide about what the services inside forward | [`ReviewLayer`] | no |
 //! | look | [`InspectLayer`] | no |
-//! | say yes or no, after asking somebody | [`AuthorizeLayer`] | yes; boxes only then |
+//! | say yes or no, after asking somebody | [`AuthorizeLayer`] | yes |
 //! | one packet type | [`OnPublishLayer`], [`OnSubscribeLayer`], [`OnConnectLayer`] | no |
+//! | who a client is, after asking somebody | [`AuthenticateLayer`] | yes |
+//! | refuse where a service inside fails | [`RefuseErrorsLayer`] | as that one |
+//! | a stack chosen at run time | [`BoxPacketService`] | as what is inside |
 //! | all of it, as callbacks | [`HandlerLayer`] | yes |
 
+mod authenticate;
 mod authorize;
+mod boxed;
 mod filter;
 mod forward;
 mod handler;
+mod heads;
+mod inner;
 mod inspect;
 mod on_connect;
 mod on_kind;
 mod packet;
+mod refuse_errors;
 mod review;
 mod rewrite;
 mod tap;
@@ -36,18 +44,23 @@ use tower_service::Service;
 
 pub(crate) use self::packet::{Entry, Parts};
 pub(crate) use self::tap::OnClose;
+pub(crate) use self::verdict::display;
 pub use self::{
-    authorize::{Authorize, AuthorizeFuture, AuthorizeLayer},
+    authenticate::{Authenticate, AuthenticateConnect, AuthenticateFuture, AuthenticateLayer},
+    authorize::{Authorize, AuthorizeFuture, AuthorizeLayer, AuthorizePacket},
+    boxed::{BoxPacketFuture, BoxPacketService},
     filter::{Filter, FilterFuture, FilterLayer},
     forward::Forward,
     handler::{
         Handler, HandlerAdmission, HandlerFuture, HandlerLayer, HandlerPackets, PublishMut,
         SubscribeMut,
     },
+    heads::{Heads, HeadsFuture},
     inspect::{Inspect, InspectFuture, InspectLayer},
     on_connect::{JudgeConnect, OnConnect, OnConnectFuture, OnConnectLayer, WrapHooks},
     on_kind::{OnKind, OnKindFuture, OnPublishLayer, OnSubscribeLayer},
-    packet::{Packet, PublishRef},
+    packet::{HeadOnly, Packet, PacketHead, PublishRef, Whole},
+    refuse_errors::{RefuseErrors, RefuseErrorsFuture, RefuseErrorsLayer},
     review::{Review, ReviewFuture, ReviewLayer, Reviewer},
     rewrite::{Rewrite, RewriteLayer},
     tap::{Hooks, Repeated, Tap, TapFuture},
@@ -56,14 +69,16 @@ pub use self::{
 use crate::BoxError;
 
 /// A packet stack: shorthand for the bounds, implemented for every service that meets them.
-pub trait PacketService:
-    Service<Packet, Response = Verdict, Error: Into<BoxError>, Future: Send + 'static> + Send + 'static
+pub trait PacketService<P = Whole>:
+    Service<Packet<P>, Response = Verdict<P>, Error: Into<BoxError>, Future: Send + 'static>
+    + Send
+    + 'static
 {
 }
 
-impl<S> PacketService for S
+impl<S, P> PacketService<P> for S
 where
-    S: Service<Packet, Response = Verdict> + Send + 'static,
+    S: Service<Packet<P>, Response = Verdict<P>> + Send + 'static,
     S::Error: Into<BoxError>,
     S::Future: Send + 'static,
 {

@@ -2,20 +2,20 @@
 
 use std::task::{Context, Poll};
 
-use mproxy_codec::{Kind, ReasonCode, Subscription};
+use mproxy_codec::{Kind, KindSet, ReasonCode, Subscription};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{FilterFuture, Packet, PublishRef, Refusal, Verdict};
+use super::{FilterFuture, HeadOnly, Packet, PublishRef, Refusal, Verdict, Whole};
 
 /// Asks a closure about each PUBLISH; everything else passes.
 ///
 /// ```
-/// use mproxy_session::{Forward, OnPublishLayer, PublishRef, Refusal};
+/// use mproxy_session::{Forward, OnPublishLayer, Refusal};
 /// use mproxy_codec::ReasonCode;
 /// use tower_layer::Layer;
 ///
-/// let small = OnPublishLayer::new(|publish: PublishRef<'_>| {
+/// let small = OnPublishLayer::heads(|publish| {
 ///     if publish.payload_len() > 1024 { Err(Refusal::new(ReasonCode::QUOTA_EXCEEDED)) } else { Ok(()) }
 /// });
 /// # let _ = small.layer(Forward);
@@ -25,12 +25,21 @@ pub struct OnPublishLayer<F> {
     judge: F,
 }
 
-impl<F> OnPublishLayer<F>
-where
-    F: FnMut(PublishRef<'_>) -> Result<(), Refusal>,
-{
-    /// A layer that asks `judge`.
-    pub const fn new(judge: F) -> Self {
+impl<F> OnPublishLayer<F> {
+    /// A layer that asks `judge` about whole packets.
+    pub const fn new(judge: F) -> Self
+    where
+        F: FnMut(PublishRef<'_>) -> Result<(), Refusal>,
+    {
+        Self { judge }
+    }
+
+    /// A layer that asks `judge` about packets without payload, for a
+    /// [`head_only`](crate::Tap::head_only) tap.
+    pub const fn heads(judge: F) -> Self
+    where
+        F: FnMut(PublishRef<'_, HeadOnly>) -> Result<(), Refusal>,
+    {
         Self { judge }
     }
 }
@@ -92,19 +101,19 @@ pub struct OnKind<S, J> {
 }
 
 /// What a closure for one packet type says about any packet.
-pub(crate) trait Judge {
-    fn judge(&mut self, packet: &mut Packet) -> Result<(), Refusal>;
+pub(crate) trait Judge<P> {
+    fn judge(&mut self, packet: &mut Packet<P>) -> Result<(), Refusal>;
 }
 
 #[derive(Clone, Copy, Debug)]
 #[allow(unnameable_types)] // a parameter of `OnKind` that nobody need write down
 pub struct OnPublish<F>(F);
 
-impl<F> Judge for OnPublish<F>
+impl<F, P> Judge<P> for OnPublish<F>
 where
-    F: FnMut(PublishRef<'_>) -> Result<(), Refusal>,
+    F: FnMut(PublishRef<'_, P>) -> Result<(), Refusal>,
 {
-    fn judge(&mut self, packet: &mut Packet) -> Result<(), Refusal> {
+    fn judge(&mut self, packet: &mut Packet<P>) -> Result<(), Refusal> {
         packet.publish().map_or(Ok(()), &mut self.0)
     }
 }
@@ -113,30 +122,28 @@ where
 #[allow(unnameable_types)] // a parameter of `OnKind` that nobody need write down
 pub struct OnSubscribe<F>(F);
 
-impl<F> Judge for OnSubscribe<F>
+impl<F, P> Judge<P> for OnSubscribe<F>
 where
     F: FnMut(Subscription<'_>) -> Result<(), ReasonCode>,
 {
-    fn judge(&mut self, packet: &mut Packet) -> Result<(), Refusal> {
+    fn judge(&mut self, packet: &mut Packet<P>) -> Result<(), Refusal> {
         if packet.kind() != Kind::Subscribe {
             return Ok(());
         }
-        match packet.retain_filters(&mut self.0) {
-            Ok(_) => Ok(()),
-            Err(_) => Err(Refusal::new(ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR)),
-        }
+        packet.retain_filters(&mut self.0)?;
+        Ok(())
     }
 }
 
 #[allow(private_bounds)] // the closures are public, how they are called is not
-impl<S, J> Service<Packet> for OnKind<S, J>
+impl<S, J, P> Service<Packet<P>> for OnKind<S, J>
 where
-    S: Service<Packet, Response = Verdict>,
-    J: Judge,
+    S: Service<Packet<P>, Response = Verdict<P>>,
+    J: Judge<P>,
 {
-    type Response = Verdict;
+    type Response = Verdict<P>;
     type Error = S::Error;
-    type Future = OnKindFuture<S::Future>;
+    type Future = OnKindFuture<S::Future, P>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
@@ -144,7 +151,7 @@ where
     }
 
     #[inline]
-    fn call(&mut self, mut packet: Packet) -> Self::Future {
+    fn call(&mut self, mut packet: Packet<P>) -> Self::Future {
         match self.judge.judge(&mut packet) {
             Ok(()) => FilterFuture::inner(self.inner.call(packet)),
             Err(refusal) => FilterFuture::verdict(Verdict::Refuse(refusal)),
@@ -153,4 +160,27 @@ where
 }
 
 /// The response future of [`OnKind`].
-pub type OnKindFuture<F> = FilterFuture<F>;
+pub type OnKindFuture<F, P = Whole> = FilterFuture<F, P>;
+
+/// Makes sure that no [`OnPublishLayer`] or [`OnSubscribeLayer`] stands in a stack of type `S` that is
+/// not offered what it judges: it would never be asked, and let all pass. A tower service has nothing
+/// else to be asked about what is inside of it than its type.
+///
+/// # Panics
+/// If one does.
+#[track_caller]
+pub(super) fn assert_offered<S>(kinds: KindSet) {
+    let stack = std::any::type_name::<S>();
+    for (name, layer, kind) in [
+        (PUBLISH, "OnPublishLayer", Kind::Publish),
+        (SUBSCRIBE, "OnSubscribeLayer", Kind::Subscribe),
+    ] {
+        assert!(
+            kinds.contains(kind) || !stack.contains(name),
+            "an {layer} stands in a tap that does not offer {kind}: it would never be asked"
+        );
+    }
+}
+
+const PUBLISH: &str = concat!(module_path!(), "::OnPublish<");
+const SUBSCRIBE: &str = concat!(module_path!(), "::OnSubscribe<");

@@ -9,7 +9,7 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{Packet, Verdict};
+use super::{HeadOnly, Packet, PacketHead, Verdict, Whole};
 
 /// Asks the services inside first, and lets a closure decide about what they forward.
 ///
@@ -20,10 +20,10 @@ use super::{Packet, Verdict};
 ///
 /// ```
 /// use mproxy_codec::KindSet;
-/// use mproxy_session::{Forward, Packet, ReviewLayer, Tap, Verdict};
+/// use mproxy_session::{Forward, ReviewLayer, Tap, Verdict};
 /// use tower_layer::Layer;
 ///
-/// let no_secrets = ReviewLayer::new(|packet: Packet| {
+/// let no_secrets = ReviewLayer::heads(|packet| {
 ///     match packet.publish() {
 ///         Some(publish) if publish.topic().starts_with("secret/") => Verdict::Discard,
 ///         _ => Verdict::Forward(packet),
@@ -37,12 +37,21 @@ pub struct ReviewLayer<F> {
     decide: F,
 }
 
-impl<F> ReviewLayer<F>
-where
-    F: Fn(Packet) -> Verdict + Clone,
-{
-    /// A layer that asks `decide`.
-    pub const fn new(decide: F) -> Self {
+impl<F> ReviewLayer<F> {
+    /// A layer that asks `decide` about whole packets.
+    pub const fn new(decide: F) -> Self
+    where
+        F: Fn(Packet) -> Verdict + Clone,
+    {
+        Self { decide }
+    }
+
+    /// A layer that asks `decide` about packets without payload, for a
+    /// [`head_only`](crate::Tap::head_only) tap.
+    pub const fn heads(decide: F) -> Self
+    where
+        F: Fn(PacketHead) -> Verdict<HeadOnly> + Clone,
+    {
         Self { decide }
     }
 }
@@ -69,12 +78,12 @@ impl<S, R> Review<S, R> {
     }
 }
 
-impl<S, R> Service<Packet> for Review<S, R>
+impl<S, R, P> Service<Packet<P>> for Review<S, R>
 where
-    S: Service<Packet, Response = Verdict>,
-    R: Reviewer + Clone,
+    S: Service<Packet<P>, Response = Verdict<P>>,
+    R: Reviewer<P> + Clone,
 {
-    type Response = Verdict;
+    type Response = Verdict<P>;
     type Error = S::Error;
     type Future = ReviewFuture<S::Future, R>;
 
@@ -84,28 +93,28 @@ where
     }
 
     #[inline]
-    fn call(&mut self, packet: Packet) -> Self::Future {
+    fn call(&mut self, packet: Packet<P>) -> Self::Future {
         ReviewFuture::new(self.inner.call(packet), self.reviewer.clone())
     }
 }
 
 /// Decides about a packet that the services inside have forwarded: closures do, and whatever a layer
 /// shares between its services.
-pub trait Reviewer {
-    /// Returns what becomes of the packet.
-    fn review(&self, packet: Packet) -> Verdict;
+pub trait Reviewer<P = Whole> {
+    /// Decides about the packet.
+    fn review(&self, packet: Packet<P>) -> Verdict<P>;
 }
 
-impl<F: Fn(Packet) -> Verdict> Reviewer for F {
+impl<P, F: Fn(Packet<P>) -> Verdict<P>> Reviewer<P> for F {
     #[inline]
-    fn review(&self, packet: Packet) -> Verdict {
+    fn review(&self, packet: Packet<P>) -> Verdict<P> {
         self(packet)
     }
 }
 
-impl<R: Reviewer> Reviewer for Arc<R> {
+impl<P, R: Reviewer<P>> Reviewer<P> for Arc<R> {
     #[inline]
-    fn review(&self, packet: Packet) -> Verdict {
+    fn review(&self, packet: Packet<P>) -> Verdict<P> {
         R::review(self, packet)
     }
 }
@@ -128,12 +137,12 @@ impl<F, R> ReviewFuture<F, R> {
     }
 }
 
-impl<F, R, E> Future for ReviewFuture<F, R>
+impl<F, R, E, P> Future for ReviewFuture<F, R>
 where
-    F: Future<Output = Result<Verdict, E>>,
-    R: Reviewer,
+    F: Future<Output = Result<Verdict<P>, E>>,
+    R: Reviewer<P>,
 {
-    type Output = Result<Verdict, E>;
+    type Output = Result<Verdict<P>, E>;
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {

@@ -2,15 +2,15 @@
 
 use std::task::{Context, Poll};
 
-use mproxy_codec::{EncodeError, ReasonCode};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{FilterFuture, Packet, Verdict};
+use super::{FilterFuture, Packet, PacketHead, Refusal, Verdict};
 
 /// Lets a closure change each packet on its way inward.
 ///
-/// An error of the closure refuses the packet: a change that cannot be made must not be skipped.
+/// An error of the closure refuses the packet: a change that cannot be made must not be skipped. It
+/// may be a [`Refusal`] or what becomes one, as an [`EncodeError`](mproxy_codec::EncodeError) does.
 ///
 /// ```
 /// use mproxy_session::{Forward, Packet, RewriteLayer};
@@ -30,12 +30,23 @@ pub struct RewriteLayer<F> {
     change: F,
 }
 
-impl<F> RewriteLayer<F>
-where
-    F: FnMut(&mut Packet) -> Result<(), EncodeError>,
-{
-    /// A layer that calls `change`.
-    pub const fn new(change: F) -> Self {
+impl<F> RewriteLayer<F> {
+    /// A layer that calls `change` with whole packets.
+    pub const fn new<E>(change: F) -> Self
+    where
+        F: FnMut(&mut Packet) -> Result<(), E>,
+        E: Into<Refusal>,
+    {
+        Self { change }
+    }
+
+    /// A layer that calls `change` with packets without payload, for a
+    /// [`head_only`](crate::Tap::head_only) tap.
+    pub const fn heads<E>(change: F) -> Self
+    where
+        F: FnMut(&mut PacketHead) -> Result<(), E>,
+        E: Into<Refusal>,
+    {
         Self { change }
     }
 }
@@ -58,14 +69,15 @@ pub struct Rewrite<S, F> {
     change: F,
 }
 
-impl<S, F> Service<Packet> for Rewrite<S, F>
+impl<S, F, P, E> Service<Packet<P>> for Rewrite<S, F>
 where
-    S: Service<Packet, Response = Verdict>,
-    F: FnMut(&mut Packet) -> Result<(), EncodeError>,
+    S: Service<Packet<P>, Response = Verdict<P>>,
+    F: FnMut(&mut Packet<P>) -> Result<(), E>,
+    E: Into<Refusal>,
 {
-    type Response = Verdict;
+    type Response = Verdict<P>;
     type Error = S::Error;
-    type Future = FilterFuture<S::Future>;
+    type Future = FilterFuture<S::Future, P>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
@@ -73,12 +85,10 @@ where
     }
 
     #[inline]
-    fn call(&mut self, mut packet: Packet) -> Self::Future {
+    fn call(&mut self, mut packet: Packet<P>) -> Self::Future {
         match (self.change)(&mut packet) {
             Ok(()) => FilterFuture::inner(self.inner.call(packet)),
-            Err(_) => {
-                FilterFuture::verdict(Verdict::refuse(ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR))
-            }
+            Err(refusal) => FilterFuture::verdict(Verdict::Refuse(refusal.into())),
         }
     }
 }

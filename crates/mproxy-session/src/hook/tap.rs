@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use mproxy_codec::{Kind, KindSet};
 use tower_service::Service;
 
-use super::{Forward, Packet, PacketService, Verdict};
+use super::{Forward, Heads, Packet, PacketHead, PacketService, Verdict, Whole, on_kind};
 use crate::BoxError;
 use crate::summary::Summary;
 
@@ -50,12 +50,19 @@ impl Tap<Forward> {
 
 impl<S> Tap<S> {
     /// Offers every packet.
-    pub const fn all(service: S) -> Self {
+    pub fn all(service: S) -> Self {
         Self::only(KindSet::ALL, service)
     }
 
     /// Offers packets of these types.
-    pub const fn only(kinds: KindSet, service: S) -> Self {
+    ///
+    /// # Panics
+    /// If the service has an [`OnPublishLayer`](crate::OnPublishLayer) or
+    /// [`OnSubscribeLayer`](crate::OnSubscribeLayer) in it that would never be asked, because the
+    /// packets that it judges are not among them. (It is found by the name of the service's type: one
+    /// behind a `dyn` is not.)
+    pub fn only(kinds: KindSet, service: S) -> Self {
+        on_kind::assert_offered::<S>(kinds);
         Self {
             kinds,
             head_only: false,
@@ -66,14 +73,19 @@ impl<S> Tap<S> {
         }
     }
 
-    /// Says that the service does not need payloads.
+    /// Says that the service does not need payloads: it is a service of [`PacketHead`]s, which have
+    /// none.
     ///
     /// A PUBLISH that is larger than the read buffer is then offered as soon as topic and
     /// properties are there; the payload streams past afterwards and is never held in memory.
     #[must_use]
-    pub const fn head_only(mut self) -> Self {
-        self.head_only = true;
-        self
+    pub fn head_only(self) -> Tap<Heads<S>>
+    where
+        S: Service<PacketHead>,
+    {
+        let mut tap = self.convert(Heads::new);
+        tap.head_only = true;
+        tap
     }
 
     /// Says that the service lengthens a PUBLISH, by so many bytes at most.
@@ -98,7 +110,7 @@ impl<S> Tap<S> {
         self.kinds
     }
 
-    /// True when the service is content with PUBLISH packets without payload.
+    /// True when the service does without the payload of a PUBLISH.
     #[inline]
     #[must_use]
     pub const fn is_head_only(&self) -> bool {
@@ -114,7 +126,11 @@ impl<S> Tap<S> {
     ///
     /// A promise that verdicts may be remembered ([`wrap_remembered`](Self::wrap_remembered)) is not
     /// kept: the new service may have a mind of its own.
+    ///
+    /// # Panics
+    /// As [`only`](Self::only).
     pub fn map<T>(mut self, map: impl FnOnce(S) -> T) -> Tap<T> {
+        on_kind::assert_offered::<T>(self.kinds);
         self.memo = None;
         self.convert(map)
     }
@@ -132,16 +148,34 @@ impl<S> Tap<S> {
         }
     }
 
-    /// Puts a service around this tap that wants to see `kinds` too.
+    /// Puts a service around this tap that wants to see whole packets of `kinds` too.
     ///
-    /// The inner service goes on seeing only what it asked for. `head_only` says whether the new
-    /// service does without payloads; whole packets are gathered when either needs them.
-    pub fn wrap<W>(
+    /// The new service is offered what the inner one is offered as well, and passes it on; the inner
+    /// service goes on seeing only what it asked for.
+    ///
+    /// # Panics
+    /// As [`only`](Self::only).
+    pub fn wrap<W>(self, kinds: KindSet, wrap: impl FnOnce(Self) -> W) -> Tap<W> {
+        self.wrapped(kinds, false, wrap)
+    }
+
+    /// Puts a service around this tap that wants to see packets of `kinds` too, and does without
+    /// payloads: it is a service of [`PacketHead`]s. Whole packets are gathered when the inner one
+    /// needs them.
+    ///
+    /// # Panics
+    /// As [`only`](Self::only).
+    pub fn wrap_heads<W>(self, kinds: KindSet, wrap: impl FnOnce(Self) -> W) -> Tap<Heads<W>> {
+        self.wrapped(kinds, true, |inner| Heads::new(wrap(inner)))
+    }
+
+    fn wrapped<W>(
         mut self,
         kinds: KindSet,
         head_only: bool,
         wrap: impl FnOnce(Self) -> W,
     ) -> Tap<W> {
+        on_kind::assert_offered::<W>(self.kinds | kinds);
         let memo = self.memo.take();
         Tap {
             kinds: self.kinds | kinds,
@@ -153,7 +187,8 @@ impl<S> Tap<S> {
         }
     }
 
-    /// Puts a service around this tap whose verdict on a PUBLISH need not be asked for twice.
+    /// Puts a service around this tap, as [`wrap_heads`](Self::wrap_heads) does, whose verdict on a
+    /// PUBLISH need not be asked for twice.
     ///
     /// That is a promise: for the life of the session, the verdict on a PUBLISH without properties
     /// depends on its topic name, QoS and RETAIN flag alone, and a PUBLISH that is forwarded is not
@@ -163,10 +198,9 @@ impl<S> Tap<S> {
     pub fn wrap_remembered<W>(
         mut self,
         kinds: KindSet,
-        head_only: bool,
         repeated: Arc<dyn Repeated>,
         wrap: impl FnOnce(Self) -> W,
-    ) -> Tap<W> {
+    ) -> Tap<Heads<W>> {
         let inner = self.memo.take();
         let memo = match inner {
             None if self.kinds.contains(Kind::Publish) => None,
@@ -176,7 +210,7 @@ impl<S> Tap<S> {
                 repeated.repeated(count);
             }))),
         };
-        let mut tap = self.wrap(kinds, head_only, wrap);
+        let mut tap = self.wrap_heads(kinds, wrap);
         tap.memo = memo.map(Box::new);
         tap
     }
@@ -280,14 +314,14 @@ impl fmt::Debug for Memo {
     }
 }
 
-impl<S> Service<Packet> for Tap<S>
+impl<S, P> Service<Packet<P>> for Tap<S>
 where
     S: Service<Packet, Response = Verdict>,
     S::Error: Into<BoxError>,
 {
-    type Response = Verdict;
+    type Response = Verdict<P>;
     type Error = BoxError;
-    type Future = TapFuture<S::Future>;
+    type Future = TapFuture<S::Future, P>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
@@ -299,15 +333,19 @@ where
     }
 
     #[inline]
-    fn call(&mut self, packet: Packet) -> Self::Future {
-        if self.kinds.contains(packet.kind()) {
-            TapFuture::Offered {
-                future: self.service.call(packet),
-            }
-        } else {
-            TapFuture::Passed {
+    fn call(&mut self, packet: Packet<P>) -> Self::Future {
+        if !self.kinds.contains(packet.kind()) {
+            return TapFuture::Passed {
                 packet: Some(packet),
-            }
+            };
+        }
+        // The tap that is asked first gathers what any inside of it needs. One that is not asked
+        // through it must not be shown an empty payload.
+        if !self.head_only && !packet.is_whole() {
+            return TapFuture::Passed { packet: None };
+        }
+        TapFuture::Offered {
+            future: self.service.call(packet.cast()),
         }
     }
 }
@@ -317,30 +355,33 @@ pin_project_lite::pin_project! {
     #[project = TapFutureProj]
     #[derive(Debug)]
     #[allow(missing_docs, clippy::exhaustive_enums)] // how the future works, not for matching on
-    pub enum TapFuture<F> {
+    pub enum TapFuture<F, P = Whole> {
         Offered { #[pin] future: F },
-        Passed { packet: Option<Packet> },
+        Passed { packet: Option<Packet<P>> },
     }
 }
 
-impl<F, E> Future for TapFuture<F>
+impl<F, E, P> Future for TapFuture<F, P>
 where
     F: Future<Output = Result<Verdict, E>>,
     E: Into<BoxError>,
 {
-    type Output = Result<Verdict, BoxError>;
+    type Output = Result<Verdict<P>, BoxError>;
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {
-            TapFutureProj::Offered { future } => future.poll(cx).map_err(Into::into),
+            TapFutureProj::Offered { future } => {
+                let verdict = future.poll(cx).map_err(Into::into);
+                verdict.map(|verdict| verdict.map(Verdict::cast))
+            }
             TapFutureProj::Passed { packet } => {
-                // `None` only when polled after completion, which the contract of Future forbids
+                // `None` also when polled after completion, which the contract of Future forbids
                 Poll::Ready(
                     packet
                         .take()
                         .map(Verdict::Forward)
-                        .ok_or_else(|| BoxError::from("future polled after completion")),
+                        .ok_or_else(|| BoxError::from("a PUBLISH without its payload")),
                 )
             }
         }

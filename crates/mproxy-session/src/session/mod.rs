@@ -2,6 +2,7 @@
 
 mod close;
 mod connect;
+mod will;
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -26,12 +27,12 @@ use crate::core::{Core, lower_aliases, lower_keep_alive};
 use crate::error::{End, Limit};
 use crate::flow::Flow;
 use crate::held::Held;
-use crate::hook::{Hooks, OnClose, PacketService};
+use crate::hook::{Hooks, OnClose, PacketService, Refusal};
 use crate::limits::Limits;
 use crate::outbox::Outbox;
 use crate::pipe::Pipe;
 use crate::recorder::{Batch, NoRecorder, Recorder};
-use crate::reply::{Replies, connack_code};
+use crate::reply::Replies;
 use crate::summary::{CloseReason, Glimpse, Side, Summary, Traffic};
 
 /// One client connection and, once it is admitted, its broker connection.
@@ -274,6 +275,7 @@ impl Session {
         C: AsyncRead + AsyncWrite + Unpin,
         A: Service<Connect, Response = Admission<U, D>>,
         A::Error: Into<BoxError>,
+        U: PacketService,
         F: FnOnce(&Connect) -> Fut,
         Fut: Future<Output = Result<S, E>>,
         E: fmt::Display,
@@ -286,10 +288,8 @@ impl Session {
                 if let Some(order) = self.control.order() {
                     return Poll::Ready(Err(order.into()));
                 }
-                catch_unwind(AssertUnwindSafe(|| stage.as_mut().poll(cx))).unwrap_or_else(|_| {
-                    let end = End::hook("a hook of the CONNECT stage panicked");
-                    Poll::Ready(Err(end.panicked()))
-                })
+                catch_unwind(AssertUnwindSafe(|| stage.as_mut().poll(cx)))
+                    .unwrap_or_else(|panic| Poll::Ready(Err(End::panic("CONNECT", &*panic))))
             })
             .await
         };
@@ -304,6 +304,38 @@ impl Session {
         }
     }
 
+    /// Asks the CONNECT stage. Waiting for a permit is not taking long.
+    async fn ask<A, U, D>(&self, admit: &mut A, connect: Connect) -> Result<Admission<U, D>, End>
+    where
+        A: Service<Connect, Response = Admission<U, D>>,
+        A::Error: Into<BoxError>,
+    {
+        let limits = &*self.limits;
+        let ready = poll_fn(|cx| admit.poll_ready(cx).map_err(Into::into));
+        let ready: Result<(), BoxError> = match limits.permit_timeout {
+            None => ready.await,
+            Some(limit) => timeout(limit, ready).await.map_err(|_| {
+                let end = End::hook("the CONNECT stage had no permit in time");
+                end.with_limit(Limit::PermitTimeout)
+            })?,
+        };
+        let answer = match ready {
+            Ok(()) => {
+                let answer = admit.call(connect);
+                let answer = async { answer.await.map_err(Into::into) };
+                timeout(limits.hook_timeout, answer).await.map_err(|_| {
+                    let end = End::hook("a hook of the CONNECT stage took too long");
+                    end.with_limit(Limit::HookTimeout)
+                })?
+            }
+            Err(error) => Err(error),
+        };
+        answer.or_else(|error: BoxError| {
+            let refusal = Refusal::in_error(&*error).map(|it| Admission::Refuse(it.into()));
+            refusal.ok_or_else(|| End::hook(format!("a hook of the CONNECT stage failed: {error}")))
+        })
+    }
+
     async fn stages<C, A, U, D, F, Fut, S, E>(
         &self,
         client: &mut C,
@@ -315,6 +347,7 @@ impl Session {
         C: AsyncRead + Unpin,
         A: Service<Connect, Response = Admission<U, D>>,
         A::Error: Into<BoxError>,
+        U: PacketService,
         F: FnOnce(&Connect) -> Fut,
         Fut: Future<Output = Result<S, E>>,
         E: fmt::Display,
@@ -370,27 +403,9 @@ impl Session {
             known.session = Some(connect.info().clone());
         }
         let claimed = Claim::of(connect.packet());
-        let asked = timeout(limits.hook_timeout, async {
-            poll_fn(|cx| admit.poll_ready(cx))
-                .await
-                .map_err(Into::into)?;
-            admit.call(connect).await.map_err(Into::into)
-        });
-        let admission: Admission<U, D> = match asked.await {
-            Ok(Ok(admission)) => admission,
-            Ok(Err(error)) => {
-                let detail = format!("a hook of the CONNECT stage failed: {error}");
-                return Err(End::hook(detail));
-            }
-            Err(_) => return Err(End::hook("a hook of the CONNECT stage took too long")),
-        };
-        let (mut connect, mut hooks) = match admission {
+        let (mut connect, mut hooks) = match self.ask(&mut admit, connect).await? {
             Admission::Admit { connect, hooks } => (connect, hooks),
-            Admission::Refuse(refusal) => {
-                let code = connack_code(refusal.reason);
-                let end = End::told(Side::Proxy, CloseReason::AuthDenied, code);
-                return Err(end.refused(refusal.text, refusal.by.as_deref()));
-            }
+            Admission::Refuse(refusal) => return Err(End::denied(refusal)),
         };
         let session = connect.info().clone();
         {
@@ -405,6 +420,7 @@ impl Session {
                 end.with_detail("a hook replaced credentials beside an authentication method")
             );
         }
+        will::offer(&mut hooks.to_server, &mut connect, limits).await?;
         let transition = |transition: &'static str| {
             tracing::debug!(
                 target: "mproxy::session",

@@ -42,7 +42,7 @@ fn hook(gate: &Gate) -> impl PacketService + Clone + use<> {
                 return Ok::<_, BoxError>(Verdict::Forward(packet));
             };
             let topic = publish.topic().to_owned();
-            let payload = publish.payload().unwrap_or_default();
+            let payload = publish.payload();
             let what = What::of_publication(&topic, payload);
             if matches!(what, What::Held | What::HeldDenied) {
                 gate.pass().await;

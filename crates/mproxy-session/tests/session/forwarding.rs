@@ -168,7 +168,7 @@ fn recorded(version: Version) -> (Vec<u8>, Vec<u8>) {
 /// Plays the recorded session and returns what arrived at the broker and at the client. The
 /// broker's half is played first, up to the SUBACK's place: an answer follows its request.
 async fn play(version: Version, up_chunks: Vec<usize>, down_chunks: Vec<usize>) -> [Vec<u8>; 2] {
-    let hooks = |_: &_| {
+    let hooks = |_| {
         let (gate, seen) = (Gate::new(), Seen::default());
         let kinds = KindSet::PUBLISH;
         Hooks::new(

@@ -70,7 +70,7 @@ impl Handler for Notes {
         }
         if let Some(rest) = publish.topic().strip_prefix("from/") {
             let topic = format!("to/{rest}");
-            publish.set_topic(topic);
+            publish.set_topic(topic)?;
             publish.set_payload(&b"changed"[..]);
         }
         Ok(())
@@ -324,7 +324,7 @@ async fn subscribe_pairs_filters_with_their_own_codes_behind_another_layer() {
             admission.map_hooks(|_, hooks: Hooks<_, _>| {
                 hooks.map(
                     |tap| {
-                        tap.wrap(KindSet::SUBSCRIBE, true, |inner| {
+                        tap.wrap_heads(KindSet::SUBSCRIBE, |inner| {
                             OnSubscribeLayer::new(|entry: mproxy_codec::Subscription<'_>| {
                                 match entry.filter {
                                     "outer" => Err(ReasonCode::NOT_AUTHORIZED),

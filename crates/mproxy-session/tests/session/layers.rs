@@ -3,7 +3,8 @@
 use mproxy_codec::{EncodeError, KindSet, ReasonCode, Version};
 use mproxy_session::{
     CloseReason, Connect, ConnectRefusal, Filter, FilterLayer, Forward, Hooks, JudgeConnect,
-    OnConnect, OnConnectLayer, Packet, Refusal, ReviewLayer, RewriteLayer, Tap, Verdict, WrapHooks,
+    OnConnect, OnConnectLayer, Packet, PacketHead, Refusal, ReviewLayer, RewriteLayer, Tap,
+    Verdict, WrapHooks,
 };
 use tower::{Layer, ServiceBuilder};
 
@@ -14,7 +15,7 @@ use crate::support::{Frames, Setup, admit, admit_all, hex};
 const VERSIONS: [Version; 3] = [Version::V31, Version::V311, Version::V5];
 
 /// Takes "t/" off.
-fn strip(packet: &mut Packet) -> Result<(), EncodeError> {
+fn strip(packet: &mut PacketHead) -> Result<(), EncodeError> {
     let topic = name_of(packet);
     match topic.strip_prefix("t/") {
         Some(topic) => packet.set_topic(topic),
@@ -30,7 +31,7 @@ async fn a_review_sees_what_the_services_inside_forward() {
         let notes = seen.clone();
         let stage = admit(move |_| {
             let notes = notes.clone();
-            let review = ReviewLayer::new(move |packet: Packet| {
+            let review = ReviewLayer::heads(move |packet| {
                 let topic = name_of(&packet);
                 notes.push(topic.clone());
                 match topic.as_str() {
@@ -39,14 +40,14 @@ async fn a_review_sees_what_the_services_inside_forward() {
                     _ => Verdict::Forward(packet),
                 }
             });
-            let denied = FilterLayer::new(|packet: &Packet| match &*name_of(packet) {
+            let denied = FilterLayer::heads(|packet| match &*name_of(packet) {
                 "t/denied" => Err(Refusal::new(ReasonCode::NOT_AUTHORIZED)),
                 _ => Ok(()),
             });
             let stack = ServiceBuilder::new()
                 .layer(review)
                 .layer(denied)
-                .layer(RewriteLayer::new(strip))
+                .layer(RewriteLayer::heads(strip))
                 .service(Forward);
             Hooks::new(Tap::none(), Tap::only(KindSet::PUBLISH, stack).head_only())
         });
@@ -124,7 +125,7 @@ impl<U, D> WrapHooks<U, D> for ReadOnly {
         let never: Judge = |_| Err(Refusal::new(ReasonCode::NOT_AUTHORIZED));
         let never = FilterLayer::new(never);
         hooks.map(
-            |tap| tap.wrap(KindSet::PUBLISH, true, |inner| never.layer(inner)),
+            |tap| tap.wrap(KindSet::PUBLISH, |inner| never.layer(inner)),
             |tap| tap,
         )
     }
@@ -141,7 +142,7 @@ async fn the_hooks_of_who_is_admitted_are_wrapped() {
             });
             hooks.map(
                 |tap| tap,
-                |tap| tap.wrap(KindSet::PUBLISH, true, |inner| denied.layer(inner)),
+                |tap| tap.wrap(KindSet::PUBLISH, |inner| denied.layer(inner)),
             )
         })
     };

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use mproxy_codec::{KindSet, PropertyId, Value, Version};
-use mproxy_session::{CloseReason, Conformance, Forward, Hooks, Peer, Session, Side, Tap};
+use mproxy_session::{
+    BoxPacketService, CloseReason, Conformance, Forward, Hooks, Peer, Session, Side, Tap,
+};
 
 use crate::support::frames::{ConnectParts, packet, properties};
 use crate::support::hooks::{Gate, Seen, by_topic};
@@ -382,10 +384,10 @@ async fn a_packet_of_the_broker_that_must_be_gathered_is_bounded() {
             packets.push([&head[..], &[0x26, 0, 1, b'k', 0, 1, b'v'].repeat(150)].concat());
         }
         for sent in packets {
-            let taps: [fn() -> Tap<Forward>; 3] = [
-                Tap::none,
-                || Tap::all(Forward),
-                || Tap::all(Forward).head_only(),
+            let taps: [fn() -> Tap<BoxPacketService>; 3] = [
+                || Tap::none().convert(BoxPacketService::new),
+                || Tap::all(Forward).convert(BoxPacketService::new),
+                || Tap::all(Forward).head_only().convert(BoxPacketService::new),
             ];
             for tap in taps {
                 let pair = Setup::new()

@@ -14,9 +14,8 @@ const ALL: [Frames; 3] = [
 
 async fn at_most_once(frames: Frames) -> Pair {
     let lower = || {
-        let layer = RewriteLayer::new(|packet: &mut Packet| {
-            packet.edit_publish(&PublishEdit::new().at_most_once())
-        });
+        let layer =
+            RewriteLayer::heads(|packet| packet.edit_publish(&PublishEdit::new().at_most_once()));
         Tap::only(KindSet::PUBLISH, layer.layer(mproxy_session::Forward)).head_only()
     };
     Setup::new()

@@ -257,7 +257,7 @@ async fn a_permit_is_not_taken_for_a_packet_that_the_hook_does_not_see() {
         let layer = one.clone();
         admit(move |_| {
             let inside = Tap::only(KindSet::PUBLISH, layer.layer(Forward));
-            let around = inside.wrap(KindSet::SUBSCRIBE, true, |inside| {
+            let around = inside.wrap(KindSet::SUBSCRIBE, |inside| {
                 FilterLayer::new(|_: &Packet| Ok(())).layer(inside)
             });
             Hooks::new(around, Tap::none())

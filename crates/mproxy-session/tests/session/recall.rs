@@ -5,14 +5,14 @@
 use mproxy_codec::{Kind, KindSet, Version};
 use mproxy_session::{Hooks, Tap};
 
-use crate::support::hooks::{Gate, Seen, by_topic};
+use crate::support::hooks::{Gate, Seen, heads_by_topic};
 use crate::support::{Frames, Pair, Setup, admit};
 
 /// A session in which publications below "denied/" are refused; `resumed` says that the broker had
 /// it before.
 async fn pair(frames: Frames, resumed: bool) -> Pair {
     let pair = Setup::new().start(admit(|_| {
-        let hook = by_topic(&Gate::new(), &Seen::default());
+        let hook = heads_by_topic(&Gate::new(), &Seen::default());
         Hooks::new(Tap::only(KindSet::PUBLISH, hook).head_only(), Tap::none())
     }));
     let mut connect = frames.connect("c");

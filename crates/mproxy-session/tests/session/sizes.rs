@@ -1,7 +1,7 @@
 //! Large packets: what passes, what is held, and which limit is named when one ends a session.
 
 use mproxy_codec::{KindSet, PropertyId, Value, Version};
-use mproxy_session::{CloseReason, Conformance, Forward, Hooks, Tap};
+use mproxy_session::{BoxPacketService, CloseReason, Conformance, Forward, Hooks, Tap};
 
 use crate::support::frames::{ConnectParts, packet, properties};
 use crate::support::hooks::{Gate, Seen, by_topic};
@@ -71,10 +71,10 @@ async fn a_large_connect_has_a_limit_of_its_own_that_is_named() {
 async fn a_publish_of_any_size_streams_through() {
     for version in VERSIONS {
         let f = Frames(version);
-        let taps: [fn() -> Tap<Forward>; 3] = [
-            Tap::none,
-            || Tap::only(KindSet::ALL, Forward).head_only(),
-            || Tap::only(KindSet::SUBSCRIBE, Forward),
+        let taps: [fn() -> Tap<BoxPacketService>; 3] = [
+            || Tap::none().convert(BoxPacketService::new),
+            || Tap::all(Forward).head_only().convert(BoxPacketService::new),
+            || Tap::only(KindSet::SUBSCRIBE, Forward).convert(BoxPacketService::new),
         ];
         for tap in taps {
             let pair = Setup::new()

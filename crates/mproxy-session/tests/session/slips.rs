@@ -1,8 +1,8 @@
 //! Small slips of old and widely used clients and brokers, which no two readers understand
 //! differently: they are repaired on the way. `Conformance::Strict` takes them as errors.
 
-use mproxy_codec::{KindSet, PropertyId, Value, Version};
-use mproxy_session::{CloseReason, Conformance, Forward, Hooks, Tap};
+use mproxy_codec::{PropertyId, Value, Version};
+use mproxy_session::{BoxPacketService, CloseReason, Conformance, Forward, Hooks, Tap};
 
 use crate::support::frames::{ConnectParts, packet, properties, string};
 use crate::support::{CONFORMANCES, Frames, Pair, Setup, admit, hex};
@@ -21,9 +21,9 @@ const FORMS: [Form; 3] = [Form::Untapped, Form::Tapped, Form::HeadOnly];
 
 fn start(form: Form, conformance: Conformance) -> Pair {
     let tap = move || match form {
-        Form::Untapped => Tap::none(),
-        Form::Tapped => Tap::only(KindSet::ALL, Forward),
-        Form::HeadOnly => Tap::only(KindSet::ALL, Forward).head_only(),
+        Form::Untapped => Tap::none().convert(BoxPacketService::new),
+        Form::Tapped => Tap::all(Forward).convert(BoxPacketService::new),
+        Form::HeadOnly => Tap::all(Forward).head_only().convert(BoxPacketService::new),
     };
     let setup = Setup::new().conformance(conformance);
     setup.start(admit(move |_| Hooks::new(tap(), tap())))

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mproxy_codec::{KindSet, Version};
 use mproxy_session::{
-    BoxError, CloseReason, FilterLayer, Forward, Hooks, Packet, RefusedPublish, RewriteLayer, Tap,
-    Verdict,
+    BoxError, BoxPacketService, CloseReason, FilterLayer, Forward, Hooks, Packet, RefusedPublish,
+    RewriteLayer, Tap, Verdict,
 };
 use tower::{Layer, service_fn};
 
-use crate::support::hooks::{Gate, Seen, by_topic};
+use crate::support::hooks::{Gate, Seen, by_topic, heads_by_topic};
 use crate::support::{Frames, Pair, Setup, admit, admit_all, assert_bytes, hex, settle};
 
 const VERSIONS: [Version; 2] = [Version::V311, Version::V5];
@@ -44,13 +44,13 @@ async fn feed(pair: &Pair, up: bool, packet: &[u8]) -> (Vec<u8>, usize) {
 /// end copies it. Whoever sends byte by byte would otherwise buy as many looks, and copies.
 #[tokio::test(start_paused = true)]
 async fn a_publish_that_comes_in_bytes_is_gathered() {
-    let taps = [
-        Tap::none(),
-        Tap::all(Forward),
-        Tap::all(Forward).head_only(),
+    let taps: [fn() -> Tap<BoxPacketService>; 3] = [
+        || Tap::none().convert(BoxPacketService::new),
+        || Tap::all(Forward).convert(BoxPacketService::new),
+        || Tap::all(Forward).head_only().convert(BoxPacketService::new),
     ];
     for (properties, tap) in [40, 2_000, 20_000].into_iter().zip(taps) {
-        let hooks = admit(move |_| Hooks::new(tap.clone(), Tap::none()));
+        let hooks = admit(move |_| Hooks::new(tap(), Tap::none()));
         let pair = Setup::new().connected(Version::V5, hooks).await;
         let block = [0x26, 0, 1, b'k', 0, 1, b'v'].repeat(properties / 7);
         let f = Frames(Version::V5);
@@ -99,10 +99,9 @@ async fn a_head_only_tap_is_offered_the_head_and_the_payload_streams() {
         for up in [true, false] {
             let seen = Arc::new(AtomicUsize::new(0));
             let note = Arc::clone(&seen);
-            let look = FilterLayer::new(move |packet: &Packet| {
+            let look = FilterLayer::heads(move |packet| {
                 let publish = packet.publish().expect("a PUBLISH");
                 assert_eq!((publish.topic(), publish.payload_len()), ("a/b", LARGE));
-                assert!(publish.payload().is_none());
                 note.fetch_add(1, Ordering::Relaxed);
                 Ok(())
             });
@@ -129,7 +128,7 @@ async fn a_head_only_tap_is_offered_the_head_and_the_payload_streams() {
 async fn the_topic_of_a_streaming_publish_can_be_rewritten() {
     for version in VERSIONS {
         for up in [true, false] {
-            let rename = RewriteLayer::new(|packet: &mut Packet| packet.set_topic("prefix/a/b"));
+            let rename = RewriteLayer::heads(|packet| packet.set_topic("prefix/a/b"));
             let pair = Setup::new()
                 .connected(
                     version,
@@ -149,7 +148,7 @@ async fn the_topic_of_a_streaming_publish_can_be_rewritten() {
 }
 
 async fn judged(version: Version, setup: Setup) -> Pair {
-    let hook = by_topic(&Gate::new(), &Seen::default());
+    let hook = heads_by_topic(&Gate::new(), &Seen::default());
     setup
         .connected(
             version,
@@ -208,7 +207,7 @@ async fn a_large_publish_can_be_refused_by_closing() {
 async fn a_hook_that_waits_on_a_head_lets_the_payload_wait() {
     let f = Frames(Version::V5);
     let gate = Gate::new();
-    let hook = by_topic(&gate, &Seen::default());
+    let hook = heads_by_topic(&gate, &Seen::default());
     let pair = Setup::new()
         .connected(
             Version::V5,
@@ -243,7 +242,7 @@ async fn a_tap_that_wants_payloads_gets_whole_packets() {
         for up in [true, false] {
             let hook = service_fn(|packet: Packet| async move {
                 let publish = packet.publish().expect("a PUBLISH");
-                assert_eq!(publish.payload(), Some(&payload(LARGE)[..]));
+                assert_eq!(publish.payload(), &payload(LARGE)[..]);
                 Ok::<_, BoxError>(Verdict::Forward(packet))
             });
             let pair = Setup::new()

@@ -29,7 +29,7 @@ async fn a_stack_of_everything_composes() {
             .concurrency_limit(256)
             .timeout(Duration::from_secs(2))
             .rate_limit(100, Duration::from_secs(1))
-            .service(new_hooks(move |session: &SessionInfo| {
+            .service(new_hooks(move |session: SessionInfo| {
                 let own = format!("{}/", session.client_id());
                 let notes = notes.clone();
                 let audit_layer = audit.then(|| {

@@ -1,5 +1,7 @@
 //! What each verdict puts on the wire, to both sides, for each packet type, QoS and version.
 
+use std::time::Duration;
+
 use mproxy_codec::{
     Direction, Kind, KindSet, PropertyId, QoS, ReasonCode, Subscription, SubscriptionOptions,
     Value, Version,
@@ -581,10 +583,11 @@ async fn an_answer_to_no_known_request_passes() {
     }
 }
 
-/// Other packets are refused by being dropped; the hand-shakes they belong to are the hook's to
-/// answer for. A CONNACK that is refused leaves no client without an answer.
+/// Nobody can answer another packet in the place of its receiver. A hook that discarded all that it did not
+/// know discarded DISCONNECT too, and the will of a client that had said goodbye was published. A CONNACK
+/// that is refused leaves no client without an answer.
 #[tokio::test(start_paused = true)]
-async fn other_packets_are_dropped_and_a_connack_becomes_a_refusal() {
+async fn other_packets_pass_whatever_hooks_say_and_a_connack_becomes_a_refusal() {
     for version in VERSIONS {
         let f = Frames(version);
         let refuse = |kinds| {
@@ -593,6 +596,46 @@ async fn other_packets_are_dropped_and_a_connack_becomes_a_refusal() {
             });
             Tap::only(kinds, hook)
         };
+        let discard = |waits: bool| {
+            service_fn(move |_: Packet| async move {
+                if waits {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+                Ok::<_, BoxError>(Verdict::Discard)
+            })
+        };
+        let answers = [Kind::Pingresp, Kind::Puback, Kind::Pubcomp];
+        let answers = answers
+            .into_iter()
+            .fold(KindSet::NONE, |set, kind| set | KindSet::of(kind));
+        for waits in [false, true] {
+            let pair = Setup::new()
+                .connected(
+                    version,
+                    admit(move |_| {
+                        let hook = discard(waits);
+                        Hooks::new(Tap::all(hook), Tap::only(answers, hook))
+                    }),
+                )
+                .await;
+            for packet in [f.pingreq(), f.puback(4), f.ack(Kind::Pubrel, 5, 0)] {
+                pair.client.send(&packet);
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                pair.broker.expect(&packet).await;
+            }
+            pair.client.send(&f.publish("a", 0, 0, b"x"));
+            for packet in [f.pingresp(), f.puback(6), f.ack(Kind::Pubcomp, 5, 0)] {
+                pair.broker.send(&packet);
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                pair.client.expect(&packet).await;
+            }
+            assert!(pair.is_running());
+            pair.client.send(&f.disconnect());
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            pair.broker.expect(&f.disconnect()).await;
+            assert_eq!(pair.end().await.reason, CloseReason::Disconnect);
+        }
+
         let pings = KindSet::of(Kind::Pingreq) | KindSet::of(Kind::Puback);
         let pair = Setup::new()
             .connected(
@@ -600,8 +643,8 @@ async fn other_packets_are_dropped_and_a_connack_becomes_a_refusal() {
                 admit(move |_| Hooks::new(refuse(pings), Tap::none())),
             )
             .await;
-        up!(pair, f.pingreq() => NOTHING, NOTHING);
-        up!(pair, f.puback(4) => NOTHING, NOTHING);
+        up!(pair, f.pingreq() => f.pingreq(), NOTHING);
+        up!(pair, f.puback(4) => f.puback(4), NOTHING);
         assert!(pair.is_running());
 
         let pair = Setup::new().start(admit(move |_| {

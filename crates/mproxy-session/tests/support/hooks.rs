@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use mproxy_codec::ReasonCode;
-use mproxy_session::{BoxError, Packet, PacketService, Refusal, Verdict};
+use mproxy_session::{BoxError, HeadOnly, Packet, PacketService, Refusal, Verdict};
 use tokio::sync::Semaphore;
 
 /// Holds hooks up until a test lets them go.
@@ -46,9 +46,21 @@ impl Seen {
 
 /// Judges by what the topic begins with: see the match below.
 pub fn by_topic(gate: &Gate, seen: &Seen) -> impl PacketService + Clone + use<> {
+    judged_by_topic(gate, seen)
+}
+
+/// As [`by_topic`], without payloads.
+pub fn heads_by_topic(gate: &Gate, seen: &Seen) -> impl PacketService<HeadOnly> + Clone + use<> {
+    judged_by_topic(gate, seen)
+}
+
+fn judged_by_topic<P>(gate: &Gate, seen: &Seen) -> impl PacketService<P> + Clone + use<P>
+where
+    P: 'static,
+{
     let gate = gate.clone();
     let seen = seen.clone();
-    tower::service_fn(move |mut packet: Packet| {
+    tower::service_fn(move |mut packet: Packet<P>| {
         let gate = gate.clone();
         let topic = name_of(&packet);
         seen.push(topic.clone());
@@ -87,7 +99,7 @@ pub fn by_topic(gate: &Gate, seen: &Seen) -> impl PacketService + Clone + use<> 
 }
 
 /// The topic of a PUBLISH, the first filter of a request, or the packet type.
-pub fn name_of(packet: &Packet) -> String {
+pub fn name_of<P>(packet: &Packet<P>) -> String {
     if let Some(publish) = packet.publish() {
         return publish.topic().to_owned();
     }

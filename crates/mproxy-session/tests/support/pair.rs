@@ -189,13 +189,13 @@ impl<S> Stage for S where
 /// Admits everybody with these hooks.
 pub fn admit<F, U, D>(make: F) -> NewHooks<F>
 where
-    F: FnMut(&SessionInfo) -> Hooks<U, D>,
+    F: FnMut(SessionInfo) -> Hooks<U, D>,
 {
     new_hooks(make)
 }
 
 /// Makes no hooks.
-pub type NoHooks = fn(&SessionInfo) -> Hooks<Forward, Forward>;
+pub type NoHooks = fn(SessionInfo) -> Hooks<Forward, Forward>;
 
 /// Admits everybody without hooks.
 pub fn admit_all() -> NewHooks<NoHooks> {

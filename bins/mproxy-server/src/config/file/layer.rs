@@ -2,7 +2,7 @@
 
 use super::{ClientIdFile, Listing, Located, PropertyEditFile, Setting, TopicMapFile};
 use crate::config::model::{
-    AccessEvent, AclAction, AclDefault, AclOnDeny, AclSubscribe, AclWill, VendorForm,
+    AccessEvent, AclAction, AclDefault, AclOnDeny, AclSubscribe, DeniedWill, VendorForm,
 };
 use crate::config::scalar::{FilterTemplate, Number, Text};
 use schemars::JsonSchema;
@@ -71,7 +71,7 @@ pub(crate) struct AclFile {
     /// What becomes of a client whose will is denied. refuse: it is not let in; strip: it is,
     /// without its will.
     #[schemars(extend("default" = "refuse"))]
-    pub(crate) will: Setting<AclWill>,
+    pub(crate) will: Setting<DeniedWill>,
     /// Judge Response Topics (MQTT 5) as if the client published there itself.
     #[schemars(extend("default" = false))]
     pub(crate) check_response_topics: Setting<bool>,

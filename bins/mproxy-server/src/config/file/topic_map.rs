@@ -1,7 +1,7 @@
 //! `[layers.NAME]` of type `topic-map`.
 
 use super::{Listing, Located, Setting};
-use crate::config::model::VendorForm;
+use crate::config::model::{DeniedWill, VendorForm};
 use crate::config::scalar::{PrefixTemplate, StartTemplate, Text};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -14,6 +14,9 @@ pub(crate) struct TopicMapFile {
     /// What stands before the client's topics at the broker; ${username}, ${client_id} and ${cn}
     /// are filled in. With rules: before the topics that no rule is about.
     pub(crate) prefix: Setting<PrefixTemplate>,
+    /// A client whose will has no place in the map: refused, or let in without its will.
+    #[schemars(extend("default" = "refuse"))]
+    pub(crate) will: Setting<DeniedWill>,
     /// Forms beyond the standard that the broker knows; the topic inside is mapped. Others are
     /// refused.
     #[schemars(extend("default" = []))]

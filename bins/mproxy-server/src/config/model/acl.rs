@@ -12,7 +12,7 @@ pub(crate) struct Acl {
     /// What a client is told when it is denied.
     pub(crate) on_deny: AclOnDeny,
     /// What becomes of a client whose will is denied.
-    pub(crate) will: AclWill,
+    pub(crate) will: DeniedWill,
     /// Whether Response Topics are judged, too.
     pub(crate) check_response_topics: bool,
     /// The forms of topics that are judged by what is inside; sorted, each once.
@@ -100,14 +100,14 @@ impl Choice for AclOnDeny {
 
 /// What becomes of a client whose will is denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum AclWill {
+pub(crate) enum DeniedWill {
     /// It is not let in.
     Refuse,
     /// It is let in without its will.
     Strip,
 }
 
-impl Choice for AclWill {
+impl Choice for DeniedWill {
     const ALL: &'static [(&'static str, Self)] =
         &[("refuse", Self::Refuse), ("strip", Self::Strip)];
 }

@@ -1,6 +1,6 @@
 //! `type = "topic-map"`: where the client's topics are at the broker.
 
-use super::{Template, VendorForm};
+use super::{DeniedWill, Template, VendorForm};
 use mproxy_layers::topic_map::{self, MapRule, TopicMapError};
 
 /// The settings of a topic map, of which it is known that it can be undone.
@@ -10,6 +10,8 @@ pub(crate) struct TopicMap {
     pub(crate) rules: Vec<TopicMapRule>,
     /// What stands before all topics that no rule is about.
     pub(crate) prefix: Option<Template>,
+    /// What happens to a client whose will has no place in the map.
+    pub(crate) will: DeniedWill,
     /// User names of clients that see the broker as it is.
     pub(crate) super_usernames: Vec<String>,
     /// Client ids of clients that see the broker as it is.

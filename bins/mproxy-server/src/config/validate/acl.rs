@@ -4,7 +4,7 @@ use super::{placeholders, shadow};
 use crate::config::context::Context;
 use crate::config::file::{AclFile, Listing, Located, RuleFile};
 use crate::config::model::{
-    Acl, AclAction, AclDefault, AclOnDeny, AclRule, AclSubscribe, AclWill, Template, VendorForm,
+    Acl, AclAction, AclDefault, AclOnDeny, AclRule, AclSubscribe, DeniedWill, Template, VendorForm,
 };
 use crate::config::scalar::FilterTemplate;
 use crate::diagnostics::Diagnostic;
@@ -36,7 +36,7 @@ pub(super) fn acl(cx: &mut Context, name: &str, keys: &AclFile, header: &Range<u
         default,
         subscribe: cx.value(&keys.subscribe, AclSubscribe::Strict),
         on_deny: cx.value(&keys.on_deny, AclOnDeny::Reject),
-        will: cx.value(&keys.will, AclWill::Refuse),
+        will: cx.value(&keys.will, DeniedWill::Refuse),
         check_response_topics: cx.value(&keys.check_response_topics, false),
         vendor,
         rules: rules.into_iter().map(|(_, rule)| rule).collect(),

@@ -4,7 +4,7 @@ use super::acl::vendor_forms;
 use super::placeholders;
 use crate::config::context::Context;
 use crate::config::file::{Listing, Located, MapRuleFile, Setting, TopicMapFile};
-use crate::config::model::{Template, TopicMap, TopicMapRule};
+use crate::config::model::{DeniedWill, Template, TopicMap, TopicMapRule};
 use crate::config::scalar::{Scalar, Text};
 use crate::diagnostics::Diagnostic;
 use mproxy_layers::topic_map::{MapProblem, TopicMapError};
@@ -33,6 +33,7 @@ pub(super) fn topic_map(
     let map = TopicMap {
         rules,
         prefix,
+        will: cx.value(&keys.will, DeniedWill::Refuse),
         super_usernames: texts(cx, &keys.super_clients.usernames),
         super_client_ids: texts(cx, &keys.super_clients.client_ids),
         vendor: vendor_forms(cx, &keys.vendor),

@@ -1,7 +1,6 @@
 //! The handler as a layer of the CONNECT stage.
 
 use std::future::Future;
-use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,9 +10,10 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::shared::Shared;
-use super::{Handler, HandlerPackets, PublishMut};
+use super::{Handler, HandlerPackets};
 use crate::BoxError;
-use crate::admit::{Admission, Connect, ConnectRefusal};
+use crate::admit::{Admission, Connect};
+use crate::hook::inner::Inner;
 use crate::hook::{Hooks, PacketService, Tap};
 
 /// Calls a [`Handler`] at the right moments. A layer of the CONNECT stage.
@@ -54,7 +54,7 @@ impl<S, H> Layer<S> for HandlerLayer<H> {
 
     fn layer(&self, inner: S) -> Self::Service {
         HandlerAdmission {
-            inner,
+            inner: Inner::new(inner),
             handler: Arc::clone(&self.handler),
         }
     }
@@ -63,7 +63,7 @@ impl<S, H> Layer<S> for HandlerLayer<H> {
 /// The CONNECT-stage service of [`HandlerLayer`].
 #[derive(Debug)]
 pub struct HandlerAdmission<S, H> {
-    inner: S,
+    inner: Inner<S>,
     handler: Arc<H>,
 }
 
@@ -81,12 +81,12 @@ pub type HandlerFuture<T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + S
 
 impl<S, H, U, D> Service<Connect> for HandlerAdmission<S, H>
 where
-    S: Service<Connect, Response = Admission<U, D>> + Clone + Send + 'static,
+    S: Service<Connect, Response = Admission<U, D>> + Send + 'static,
     S::Error: Into<BoxError>,
     S::Future: Send,
     H: Handler,
-    U: PacketService + Clone,
-    D: PacketService + Clone,
+    U: PacketService,
+    D: PacketService,
 {
     type Response = Admission<HandlerPackets<Tap<U>, H>, HandlerPackets<Tap<D>, H>>;
     type Error = BoxError;
@@ -97,24 +97,11 @@ where
     }
 
     fn call(&mut self, mut connect: Connect) -> Self::Future {
-        let clone = self.inner.clone();
-        let mut inner = mem::replace(&mut self.inner, clone);
+        let mut inner = self.inner.reserve();
         let handler = Arc::clone(&self.handler);
         Box::pin(async move {
             if let Err(refusal) = handler.auth_connect(&mut connect).await {
                 return Ok(Admission::Refuse(refusal));
-            }
-            if let Some(mut will) = PublishMut::of_will(&connect) {
-                let session = connect.info().clone();
-                if let Err(refusal) = handler.auth_publish(&session, &mut will).await {
-                    let refusal = ConnectRefusal {
-                        reason: refusal.reason,
-                        text: refusal.text,
-                        by: None,
-                    };
-                    return Ok(Admission::Refuse(refusal));
-                }
-                will.apply_to_will(&mut connect)?;
             }
             let admission = inner.call(connect).await.map_err(Into::into)?;
             Ok(admission.map_hooks(|connect, hooks| wrap_hooks(&handler, connect, hooks)))
@@ -139,8 +126,8 @@ where
     let handler = Arc::clone(handler);
     hooks
         .map(
-            |tap| tap.wrap(sent, false, to_server),
-            |tap| tap.wrap(answered, true, to_client),
+            |tap| tap.wrap(sent, to_server),
+            |tap| tap.wrap(answered, to_client),
         )
         .on_close(move |summary| {
             let summary = summary.clone();

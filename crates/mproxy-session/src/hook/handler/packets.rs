@@ -1,6 +1,5 @@
 //! The handler as a packet service.
 
-use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -11,12 +10,13 @@ use super::shared::{Shared, request_of};
 use super::{Handler, HandlerFuture, PublishMut, SubscribeMut};
 use crate::BoxError;
 use crate::context::SessionInfo;
+use crate::hook::inner::Inner;
 use crate::hook::{Packet, PacketService, Refusal, Verdict};
 
 /// The packet-stage service of [`HandlerLayer`](super::HandlerLayer).
 #[derive(Debug)]
 pub struct HandlerPackets<S, H> {
-    inner: S,
+    inner: Inner<S>,
     handler: Arc<H>,
     session: SessionInfo,
     shared: Arc<Shared>,
@@ -43,7 +43,7 @@ impl<S, H> HandlerPackets<S, H> {
         let session = session.clone();
         let shared = Arc::clone(shared);
         move |inner| Self {
-            inner,
+            inner: Inner::new(inner),
             handler,
             session,
             shared,
@@ -53,7 +53,7 @@ impl<S, H> HandlerPackets<S, H> {
 
 impl<S, H> Service<Packet> for HandlerPackets<S, H>
 where
-    S: PacketService + Clone,
+    S: PacketService,
     H: Handler,
 {
     type Response = Verdict;
@@ -65,8 +65,7 @@ where
     }
 
     fn call(&mut self, mut packet: Packet) -> Self::Future {
-        let clone = self.inner.clone();
-        let mut inner = mem::replace(&mut self.inner, clone);
+        let mut inner = self.inner.reserve();
         let handler = Arc::clone(&self.handler);
         let session = self.session.clone();
         let shared = Arc::clone(&self.shared);
@@ -99,7 +98,9 @@ async fn authorize<H: Handler>(
                 if let Err(refusal) = handler.auth_publish(session, &mut publish).await {
                     return Ok(Err(refusal));
                 }
-                publish.apply_to_packet(packet)?;
+                if let Err(error) = publish.apply(packet) {
+                    return Ok(Err(error.into()));
+                }
             }
         }
         Kind::Subscribe => {
@@ -111,7 +112,10 @@ async fn authorize<H: Handler>(
                 shared.forget(request_of(packet));
                 return Ok(Err(refusal));
             }
-            subscribe.apply(packet)?;
+            if let Err(error) = subscribe.apply(packet) {
+                shared.forget(request_of(packet));
+                return Ok(Err(error.into()));
+            }
         }
         Kind::Unsubscribe => shared.remember(packet),
         _ => {}
@@ -121,7 +125,8 @@ async fn authorize<H: Handler>(
 
 async fn notify<H: Handler>(handler: &H, session: &SessionInfo, packet: &Packet, shared: &Shared) {
     match packet.kind() {
-        Kind::Publish => {
+        // a will is not published yet
+        Kind::Publish if !packet.is_will() => {
             if let Some(publish) = PublishMut::of_packet(packet) {
                 handler.publish(session, &publish).await;
             }

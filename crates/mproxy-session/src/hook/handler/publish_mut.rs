@@ -3,9 +3,9 @@
 use std::fmt;
 
 use bytes::Bytes;
+use mproxy_codec::topic::TopicName;
 use mproxy_codec::{EncodeError, PublishEdit, QoS};
 
-use crate::admit::Connect;
 use crate::hook::Packet;
 
 /// A PUBLISH or a will, for a callback to judge and to change.
@@ -25,25 +25,10 @@ impl PublishMut {
         let publish = packet.publish()?;
         Some(Self {
             topic: publish.topic().to_owned(),
-            payload: publish
-                .payload()
-                .map_or_else(Bytes::new, |p| packet.as_bytes().slice_ref(p)),
+            payload: packet.as_bytes().slice_ref(publish.payload()),
             qos: publish.qos(),
             retain: publish.retain(),
-            will: false,
-            changed_topic: false,
-            changed_payload: false,
-        })
-    }
-
-    pub(super) fn of_will(connect: &Connect) -> Option<Self> {
-        let will = connect.packet().will()?;
-        Some(Self {
-            topic: will.topic.to_owned(),
-            payload: connect.packet().as_bytes().slice_ref(will.payload),
-            qos: will.qos,
-            retain: will.retain,
-            will: true,
+            will: packet.is_will(),
             changed_topic: false,
             changed_payload: false,
         })
@@ -56,9 +41,19 @@ impl PublishMut {
     }
 
     /// Replaces the topic name.
-    pub fn set_topic(&mut self, topic: impl Into<String>) {
-        self.topic = topic.into();
+    ///
+    /// # Errors
+    /// [`EncodeError::Invalid`] when it is no topic name, [`EncodeError::FieldTooLong`] when it is
+    /// longer than a string of MQTT. The topic stays as it was; with `?` the callback refuses.
+    pub fn set_topic(&mut self, topic: impl Into<String>) -> Result<(), EncodeError> {
+        let topic = topic.into();
+        if topic.len() > usize::from(u16::MAX) {
+            return Err(EncodeError::FieldTooLong);
+        }
+        TopicName::new(&topic).map_err(|error| EncodeError::Invalid(error.into()))?;
+        self.topic = topic;
         self.changed_topic = true;
+        Ok(())
     }
 
     /// The payload.
@@ -91,7 +86,7 @@ impl PublishMut {
         self.will
     }
 
-    pub(super) fn apply_to_packet(&self, packet: &mut Packet) -> Result<(), EncodeError> {
+    pub(super) fn apply(&self, packet: &mut Packet) -> Result<(), EncodeError> {
         if !self.changed_topic && !self.changed_payload {
             return Ok(());
         }
@@ -103,16 +98,6 @@ impl PublishMut {
             edit = edit.payload(&self.payload);
         }
         packet.edit_publish(&edit)
-    }
-
-    pub(super) fn apply_to_will(&self, connect: &mut Connect) -> Result<(), EncodeError> {
-        if self.changed_topic {
-            connect.packet_mut().set_will_topic(&self.topic)?;
-        }
-        if self.changed_payload {
-            connect.packet_mut().set_will_payload(&self.payload)?;
-        }
-        Ok(())
     }
 }
 

@@ -3,62 +3,107 @@
 
 use mproxy_codec::topic::has_control;
 use mproxy_codec::{
-    DecodeError, EncodeError, Head, Place, Properties, Publish, PublishEdit, PublishLayout, View,
-    encode_subscribe, encode_unsubscribe,
+    DecodeError, EncodeError, Head, Place, Properties, PropertyId, PropertyWriter, Publish,
+    PublishEdit, PublishLayout, Value, View, encode_subscribe, encode_unsubscribe,
 };
 
-use super::Packet;
+use super::{Packet, PacketHead};
 
 impl Packet {
+    /// Replaces the payload of a PUBLISH.
+    ///
+    /// # Errors
+    /// As [`edit_publish`](Self::edit_publish).
+    pub fn set_payload(&mut self, payload: &[u8]) -> Result<(), EncodeError> {
+        self.edit(&PublishEdit::new().payload(payload))
+    }
+
     /// Changes fields of a PUBLISH and leaves all other bytes as they are.
     ///
     /// # Errors
-    /// [`EncodeError::NoSuchField`] when this is no PUBLISH, or when a payload is to be replaced
-    /// that is already streaming past; [`EncodeError`] when a value is not valid.
+    /// [`EncodeError::NoSuchField`] when this is no PUBLISH; [`EncodeError`] when a value is not
+    /// valid.
     pub fn edit_publish(&mut self, edit: &PublishEdit<'_>) -> Result<(), EncodeError> {
-        let layout_before = self.publish.ok_or(EncodeError::NoSuchField)?;
+        self.edit(edit)
+    }
+}
+
+impl PacketHead {
+    /// Changes fields of a PUBLISH and leaves all other bytes as they are.
+    ///
+    /// # Errors
+    /// [`EncodeError::NoSuchField`] when this is no PUBLISH, and when the payload is to be replaced:
+    /// it is not there; [`EncodeError`] when a value is not valid.
+    pub fn edit_publish(&mut self, edit: &PublishEdit<'_>) -> Result<(), EncodeError> {
+        if edit.payload.is_some() {
+            return Err(EncodeError::NoSuchField);
+        }
+        self.edit(edit)
+    }
+}
+
+impl<P> Packet<P> {
+    fn edit(&mut self, edit: &PublishEdit<'_>) -> Result<(), EncodeError> {
+        let layout_before = self.raw.publish.ok_or(EncodeError::NoSuchField)?;
         let mut edit = *edit;
         let resolved;
         // the alias stood for a topic that the other side may not know: write it out
-        if let (None, Some(topic)) = (edit.topic, &self.topic) {
+        if let (None, Some(topic)) = (edit.topic, &self.raw.topic) {
             resolved = topic.clone();
             edit.topic = core::str::from_utf8(&resolved).ok();
         }
-        let frame = Publish::new(layout_before, &self.frame).edit(self.version, &edit)?;
+        let frame = Publish::new(layout_before, &self.raw.frame).edit(self.raw.version, &edit)?;
         let head = Head::parse(&frame)
             .map_err(EncodeError::Invalid)?
             .ok_or(EncodeError::NoSuchField)?;
-        let layout = PublishLayout::parse(head, self.version, self.direction, &frame)
+        let layout = PublishLayout::parse(head, self.raw.version, self.raw.direction, &frame)
             .map_err(EncodeError::Invalid)?
             .ok_or(EncodeError::NoSuchField)?;
         let had_control = || {
-            let topic = self.topic.as_deref().map(core::str::from_utf8);
+            let topic = self.raw.topic.as_deref().map(core::str::from_utf8);
             layout_before.has_control() || matches!(topic, Some(Ok(topic)) if has_control(topic))
         };
         if layout.has_control() && !had_control() {
             return Err(EncodeError::Invalid(DecodeError::ControlCharacter));
         }
-        self.topic = None;
-        self.publish = Some(layout);
-        self.frame = frame;
+        self.raw.topic = None;
+        self.raw.publish = Some(layout);
+        self.raw.frame = frame;
         Ok(())
     }
 
     /// Replaces the topic name of a PUBLISH.
     ///
     /// # Errors
-    /// As [`edit_publish`](Self::edit_publish).
+    /// As [`edit_publish`](Packet::edit_publish).
     pub fn set_topic(&mut self, topic: &str) -> Result<(), EncodeError> {
-        self.edit_publish(&PublishEdit::new().topic(topic))
+        self.edit(&PublishEdit::new().topic(topic))
     }
 
-    /// Replaces the payload of a PUBLISH. A service that does so must not say
-    /// [`head_only`](crate::Tap::head_only).
+    /// Adds a User Property to a PUBLISH, SUBSCRIBE, UNSUBSCRIBE or CONNACK, behind those that are
+    /// there. Before MQTT 5.0 there are none, and nothing happens: one hook serves clients of all
+    /// versions.
     ///
     /// # Errors
-    /// As [`edit_publish`](Self::edit_publish).
-    pub fn set_payload(&mut self, payload: &[u8]) -> Result<(), EncodeError> {
-        self.edit_publish(&PublishEdit::new().payload(payload))
+    /// [`EncodeError::NoSuchField`] for other packets; [`EncodeError`] when the name or the value is
+    /// not valid, or makes the packet too long.
+    pub fn add_user_property(&mut self, name: &str, value: &str) -> Result<(), EncodeError> {
+        if !self.raw.version.is_v5() {
+            return Ok(());
+        }
+        let mut properties = PropertyWriter::new();
+        let there = match (self.publish(), self.view()) {
+            (Some(publish), _) => publish.properties(),
+            (_, Some(View::Connack(connack))) => connack.properties,
+            (_, Some(View::Subscribe(subscribe))) => subscribe.properties(),
+            (_, Some(View::Unsubscribe(unsubscribe))) => unsubscribe.properties(),
+            _ => return Err(EncodeError::NoSuchField),
+        };
+        for property in &there {
+            properties.copy(&property);
+        }
+        properties.push(PropertyId::UserProperty, Value::Pair(name, value))?;
+        self.set_properties(properties.as_bytes())
     }
 
     /// Replaces the property block of a PUBLISH, SUBSCRIBE, UNSUBSCRIBE or CONNACK
@@ -69,24 +114,26 @@ impl Packet {
     /// [`EncodeError::NoSuchField`] for other packets and before MQTT 5.0; [`EncodeError`] when the
     /// block is not valid in such a packet, or makes it too long.
     pub fn set_properties(&mut self, properties: &[u8]) -> Result<(), EncodeError> {
-        if self.publish.is_some() {
-            return self.edit_publish(&PublishEdit::new().properties(properties));
+        if self.raw.publish.is_some() {
+            return self.edit(&PublishEdit::new().properties(properties));
         }
-        if !self.version.is_v5() {
+        if !self.raw.version.is_v5() {
             return Err(EncodeError::NoSuchField);
         }
-        let place = Place::Packet(self.kind, self.direction);
+        let place = Place::Packet(self.raw.kind, self.raw.direction);
         Properties::parse(properties, place).map_err(EncodeError::Invalid)?;
-        self.frame = match self.view() {
-            Some(View::Connack(connack)) => connack.with_properties(self.version, properties)?,
+        self.raw.frame = match self.view() {
+            Some(View::Connack(connack)) => {
+                connack.with_properties(self.raw.version, properties)?
+            }
             Some(View::Subscribe(subscribe)) => {
                 let filters = subscribe.subscriptions();
                 let filters = filters.map(|entry| (entry.filter, entry.options));
-                encode_subscribe(self.version, subscribe.packet_id(), properties, filters)?
+                encode_subscribe(self.raw.version, subscribe.packet_id(), properties, filters)?
             }
             Some(View::Unsubscribe(unsubscribe)) => {
                 let (id, filters) = (unsubscribe.packet_id(), unsubscribe.filters());
-                encode_unsubscribe(self.version, id, properties, filters)?
+                encode_unsubscribe(self.raw.version, id, properties, filters)?
             }
             _ => return Err(EncodeError::NoSuchField),
         };

@@ -21,7 +21,7 @@ pub(crate) struct Entry {
     pub(crate) added: bool,
 }
 
-impl Packet {
+impl<P> Packet<P> {
     /// Judges each topic filter of a SUBSCRIBE: an `Err` refuses that filter alone, with this code
     /// in the SUBACK, 0x80 in MQTT 3.x. A code that no SUBACK carries becomes 0x87 Not authorized.
     /// Filters that an outer hook refused are not shown.
@@ -68,7 +68,7 @@ impl Packet {
         &mut self,
         mut map: impl FnMut(&str) -> Result<Option<String>, ReasonCode>,
     ) -> Result<usize, EncodeError> {
-        if !matches!(self.kind, Kind::Subscribe | Kind::Unsubscribe) || self.is_refused() {
+        if !matches!(self.raw.kind, Kind::Subscribe | Kind::Unsubscribe) || self.is_refused() {
             return Ok(0);
         }
         let mut changed = false;
@@ -135,7 +135,7 @@ impl Packet {
         filter: &str,
         options: SubscriptionOptions,
     ) -> Result<(), EncodeError> {
-        if self.kind != Kind::Subscribe {
+        if self.raw.kind != Kind::Subscribe {
             return Err(EncodeError::NoSuchField);
         }
         let entry = Entry {
@@ -150,7 +150,8 @@ impl Packet {
 
     /// True when hooks have refused every filter that the client asked for and added none.
     pub(crate) fn is_refused(&self) -> bool {
-        self.entries
+        self.raw
+            .entries
             .as_ref()
             .is_some_and(|entries| entries.0.iter().all(|e| e.refused.is_some()))
     }
@@ -158,7 +159,7 @@ impl Packet {
     /// The filters that the client asked for, those included that hooks have refused: what the codes
     /// of its SUBACK or UNSUBACK stand for, one by one.
     pub(crate) fn requested_filters(&self) -> Vec<String> {
-        if let Some(entries) = &self.entries {
+        if let Some(entries) = &self.raw.entries {
             let asked = entries.0.iter().filter(|entry| !entry.added);
             return asked.map(|entry| entry.filter.clone()).collect();
         }
@@ -175,7 +176,7 @@ impl Packet {
     }
 
     fn left(&self) -> usize {
-        self.entries.as_ref().map_or(0, |entries| {
+        self.raw.entries.as_ref().map_or(0, |entries| {
             entries
                 .0
                 .iter()
@@ -185,7 +186,7 @@ impl Packet {
     }
 
     fn entries_mut(&mut self) -> &mut Vec<Entry> {
-        if self.entries.is_none() {
+        if self.raw.entries.is_none() {
             let options = SubscriptionOptions::new(QoS::AtMostOnce);
             let entry = |filter: &str, options| Entry {
                 filter: filter.to_owned(),
@@ -204,9 +205,10 @@ impl Packet {
                     .collect(),
                 _ => Vec::new(),
             };
-            self.entries = Some(Box::new(Entries(entries)));
+            self.raw.entries = Some(Box::new(Entries(entries)));
         }
         &mut self
+            .raw
             .entries
             .get_or_insert_with(|| Box::new(Entries(Vec::new())))
             .0
@@ -219,19 +221,19 @@ impl Packet {
         if left == 0 {
             return Ok(0);
         }
-        let Some(entries) = &self.entries else {
+        let Some(entries) = &self.raw.entries else {
             return Ok(left);
         };
         let kept = || entries.0.iter().filter(|entry| entry.refused.is_none());
         let frame = match self.view() {
             Some(View::Subscribe(subscribe)) => encode_subscribe(
-                self.version,
+                self.raw.version,
                 subscribe.packet_id(),
                 subscribe.properties().as_bytes(),
                 kept().map(|entry| (entry.filter.as_str(), entry.options)),
             )?,
             Some(View::Unsubscribe(unsubscribe)) => encode_unsubscribe(
-                self.version,
+                self.raw.version,
                 unsubscribe.packet_id(),
                 unsubscribe.properties().as_bytes(),
                 kept().map(|entry| entry.filter.as_str()),
@@ -242,7 +244,7 @@ impl Packet {
         if kept().any(|entry| has_control(&entry.filter)) && !had_control() {
             return Err(EncodeError::Invalid(DecodeError::ControlCharacter));
         }
-        self.frame = frame;
+        self.raw.frame = frame;
         Ok(left)
     }
 }

@@ -3,8 +3,10 @@
 mod edit;
 mod filters;
 mod publish_ref;
+mod will;
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -21,7 +23,31 @@ pub use self::publish_ref::PublishRef;
 ///
 /// Reading is free: fields are looked up in the received bytes. A packet that no hook changes is
 /// forwarded as the very bytes that came.
-pub struct Packet {
+///
+/// `P` says how much of a PUBLISH there is: a [`Whole`] one has its payload, a
+/// [`HeadOnly`] one may be without, and has no way to ask for it. All other packets are whole.
+pub struct Packet<P = Whole> {
+    raw: Raw,
+    reach: PhantomData<fn() -> P>,
+}
+
+/// A PUBLISH without its payload, or any other packet: what a
+/// [`head_only`](crate::Tap::head_only) tap offers.
+pub type PacketHead = Packet<HeadOnly>;
+
+/// Says of a [`Packet`] that it is all there.
+#[derive(Clone, Copy, Debug)]
+#[allow(clippy::exhaustive_enums)] // a name for a type, without values
+pub enum Whole {}
+
+/// Says of a [`Packet`] that the payload of a PUBLISH may be on its way yet, and is not to be judged
+/// or changed.
+#[derive(Clone, Copy, Debug)]
+#[allow(clippy::exhaustive_enums)] // a name for a type, without values
+pub enum HeadOnly {}
+
+/// The packet, however much may be seen of it.
+struct Raw {
     frame: Bytes,
     kind: Kind,
     version: Version,
@@ -31,10 +57,12 @@ pub struct Packet {
     topic: Option<Arc<[u8]>>,
     /// What hooks decided on single filters; `None` while they decided nothing.
     entries: Option<Box<Entries>>,
+    is_will: bool,
 }
 
 impl Packet {
-    /// A packet whose bytes have been validated.
+    /// A packet whose bytes have been validated. For hooks that are content with it, it may be a
+    /// PUBLISH without its payload.
     pub(crate) const fn new(
         kind: Kind,
         version: Version,
@@ -44,13 +72,17 @@ impl Packet {
         topic: Option<Arc<[u8]>>,
     ) -> Self {
         Self {
-            frame,
-            kind,
-            version,
-            direction,
-            publish,
-            topic,
-            entries: None,
+            raw: Raw {
+                frame,
+                kind,
+                version,
+                direction,
+                publish,
+                topic,
+                entries: None,
+                is_will: false,
+            },
+            reach: PhantomData,
         }
     }
 
@@ -79,45 +111,77 @@ impl Packet {
         Ok(Self::new(kind, version, direction, frame, publish, None))
     }
 
+    /// The bytes of the whole packet.
+    #[inline]
+    #[must_use]
+    pub const fn as_bytes(&self) -> &Bytes {
+        &self.raw.frame
+    }
+
+    /// The packet as a [`head_only`](crate::Tap::head_only) tap offers it.
+    #[must_use]
+    pub fn into_head(self) -> PacketHead {
+        self.cast()
+    }
+}
+
+impl<P> Packet<P> {
+    /// The same packet, of which more or less may be seen. More only where it is there.
+    #[inline]
+    pub(crate) fn cast<Q>(self) -> Packet<Q> {
+        Packet {
+            raw: self.raw,
+            reach: PhantomData,
+        }
+    }
+
+    /// False for a PUBLISH of which the payload is on its way yet.
+    #[inline]
+    pub(crate) fn is_whole(&self) -> bool {
+        let publish = self.raw.publish.as_ref();
+        publish.is_none_or(|layout| layout.total_len() <= self.raw.frame.len())
+    }
+
     /// The packet type.
     #[inline]
     #[must_use]
     pub const fn kind(&self) -> Kind {
-        self.kind
+        self.raw.kind
     }
 
     /// The protocol version of the session.
     #[inline]
     #[must_use]
     pub const fn version(&self) -> Version {
-        self.version
+        self.raw.version
     }
 
     /// Who sends it to whom.
     #[inline]
     #[must_use]
     pub const fn direction(&self) -> Direction {
-        self.direction
+        self.raw.direction
     }
 
-    /// The bytes: the whole packet, or a PUBLISH without its payload (see
-    /// [`PublishRef::payload`]).
+    /// True for the will of a CONNECT. The session offers it before the broker is dialled, as the
+    /// PUBLISH that the broker will make of it: at QoS 1 and 2 without a packet identifier of its
+    /// own, with the will's properties that a PUBLISH has too. A refusal refuses the client
+    /// ([`Limits::refused_will`](crate::Limits::refused_will)), [`Verdict::Discard`](crate::Verdict)
+    /// lets it in without a will, and a changed PUBLISH is a changed will.
     #[inline]
     #[must_use]
-    pub const fn as_bytes(&self) -> &Bytes {
-        &self.frame
+    pub const fn is_will(&self) -> bool {
+        self.raw.is_will
     }
 
     /// The PUBLISH, with its topic alias resolved.
     #[inline]
     #[must_use]
-    pub fn publish(&self) -> Option<PublishRef<'_>> {
-        let layout = self.publish?;
-        let view = Publish::new(layout, &self.frame);
-        Some(PublishRef {
-            view,
-            topic: self.topic.as_deref(),
-        })
+    pub fn publish(&self) -> Option<PublishRef<'_, P>> {
+        let layout = self.raw.publish?;
+        let view = Publish::new(layout, &self.raw.frame);
+        let topic = self.raw.topic.as_deref();
+        Some(PublishRef::new(view, topic, self.raw.is_will))
     }
 
     /// The CONNACK.
@@ -183,37 +247,55 @@ impl Packet {
         }
     }
 
+    /// The packet identifier; `None` of packets without, and of a will.
+    #[must_use]
+    pub fn packet_id(&self) -> Option<u16> {
+        if let Some(publish) = self.publish() {
+            return publish.packet_id();
+        }
+        Some(match self.view()? {
+            View::Ack(ack) => ack.packet_id,
+            View::Subscribe(subscribe) => subscribe.packet_id(),
+            View::Unsubscribe(unsubscribe) => unsubscribe.packet_id(),
+            View::Suback(suback) | View::Unsuback(suback) => suback.packet_id,
+            _ => return None,
+        })
+    }
+
     fn view(&self) -> Option<View<'_>> {
-        if self.publish.is_some() {
+        if self.raw.publish.is_some() {
             return None; // read through `publish`, which needs no second validation
         }
-        View::parse(self.version, self.direction, &self.frame).ok()?
+        View::parse(self.raw.version, self.raw.direction, &self.raw.frame).ok()?
     }
 
     /// True for the packet as it was offered: the very bytes, and nothing decided on filters.
     #[inline]
     pub(crate) fn is_untouched(&self, address: usize, len: usize) -> bool {
-        self.frame.as_ptr().addr() == address && self.frame.len() == len && self.entries.is_none()
+        self.raw.frame.as_ptr().addr() == address
+            && self.raw.frame.len() == len
+            && self.raw.entries.is_none()
     }
 
     pub(crate) fn into_parts(self) -> Parts {
         Parts {
-            frame: self.frame,
-            publish: self.publish,
-            topic: self.topic,
-            entries: self.entries.map(|entries| entries.0),
+            frame: self.raw.frame,
+            publish: self.raw.publish,
+            topic: self.raw.topic,
+            entries: self.raw.entries.map(|entries| entries.0),
         }
     }
 }
 
-impl fmt::Debug for Packet {
+impl<P> fmt::Debug for Packet<P> {
     /// Kind and size only: packets carry other people's data.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Packet")
-            .field("kind", &self.kind)
-            .field("version", &self.version)
-            .field("direction", &self.direction)
-            .field("len", &self.frame.len())
+            .field("kind", &self.raw.kind)
+            .field("version", &self.raw.version)
+            .field("direction", &self.raw.direction)
+            .field("len", &self.raw.frame.len())
+            .field("will", &self.raw.is_will)
             .finish_non_exhaustive()
     }
 }

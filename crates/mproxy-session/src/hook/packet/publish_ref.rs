@@ -1,15 +1,39 @@
 //! A PUBLISH to be read.
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use mproxy_codec::{Properties, Publish, QoS};
 
-/// A PUBLISH with its topic alias resolved.
-#[derive(Clone, Copy, Debug)]
-pub struct PublishRef<'a> {
-    pub(super) view: Publish<'a>,
-    pub(super) topic: Option<&'a [u8]>,
+use super::Whole;
+
+/// A PUBLISH with its topic alias resolved, of a [`Packet`](crate::Packet) of the same `P`.
+pub struct PublishRef<'a, P = Whole> {
+    view: Publish<'a>,
+    topic: Option<&'a [u8]>,
+    is_will: bool,
+    reach: PhantomData<fn() -> P>,
 }
 
 impl<'a> PublishRef<'a> {
+    /// The payload.
+    #[must_use]
+    pub fn payload(&self) -> &'a [u8] {
+        // a packet without it is offered to nobody who sees this type
+        self.view.payload().unwrap_or_default()
+    }
+}
+
+impl<'a, P> PublishRef<'a, P> {
+    pub(super) const fn new(view: Publish<'a>, topic: Option<&'a [u8]>, is_will: bool) -> Self {
+        Self {
+            view,
+            topic,
+            is_will,
+            reach: PhantomData,
+        }
+    }
+
     /// The topic name, never empty: an alias has been resolved.
     #[inline]
     #[must_use]
@@ -25,13 +49,6 @@ impl<'a> PublishRef<'a> {
             Some(topic) => topic,
             None => self.view.topic_bytes(),
         }
-    }
-
-    /// The payload; `None` when it is still on its way, which only a
-    /// [`head_only`](crate::Tap::head_only) tap meets.
-    #[must_use]
-    pub fn payload(&self) -> Option<&'a [u8]> {
-        self.view.payload()
     }
 
     /// Bytes of payload, on their way or here.
@@ -58,15 +75,51 @@ impl<'a> PublishRef<'a> {
         self.view.layout().dup()
     }
 
-    /// The packet identifier; `None` at QoS 0.
+    /// The packet identifier; `None` at QoS 0, and of a will.
     #[must_use]
     pub const fn packet_id(&self) -> Option<u16> {
+        if self.is_will {
+            return None;
+        }
         self.view.layout().packet_id()
+    }
+
+    /// True when so many bytes of payload belong behind the frame.
+    pub(crate) fn is_followed_by(&self, left: usize) -> bool {
+        let len = self.view.payload().map_or(0, <[u8]>::len);
+        self.payload_len() == len + left && (left == 0 || len == 0)
+    }
+
+    /// True for the will of a CONNECT ([`Packet::is_will`](crate::Packet::is_will)).
+    #[must_use]
+    pub const fn is_will(&self) -> bool {
+        self.is_will
     }
 
     /// The properties; empty before MQTT 5.0.
     #[must_use]
     pub fn properties(&self) -> Properties<'a> {
         self.view.properties()
+    }
+}
+
+impl<P> Clone for PublishRef<'_, P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<P> Copy for PublishRef<'_, P> {}
+
+impl<P> fmt::Debug for PublishRef<'_, P> {
+    /// Sizes and flags only: packets carry other people's data.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PublishRef")
+            .field("topic_len", &self.topic_bytes().len())
+            .field("payload_len", &self.payload_len())
+            .field("qos", &self.qos())
+            .field("retain", &self.retain())
+            .field("will", &self.is_will)
+            .finish_non_exhaustive()
     }
 }

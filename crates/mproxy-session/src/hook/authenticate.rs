@@ -1,0 +1,167 @@
+//! [`AuthenticateLayer`]: who a client is, after asking somebody.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::inner::{Inner, Reserved};
+use crate::admit::{Admission, Connect, ConnectRefusal};
+
+/// Asks somebody about each CONNECT, and waits for the answer: `Ok(connect)` goes inward, perhaps
+/// changed, `Err` turns the client away. A layer of the CONNECT stage.
+///
+/// A layer of [`OnConnectLayer`](crate::OnConnectLayer) is what decides without waiting, and what
+/// wraps hooks.
+///
+/// ```
+/// use mproxy_codec::ReasonCode;
+/// use mproxy_session::{AuthenticateLayer, Connect, ConnectRefusal, Hooks, Identity, new_hooks};
+/// use tower_layer::Layer;
+///
+/// async fn owner(_token: Vec<u8>) -> Option<String> { None } // a service, say
+///
+/// let authenticate = AuthenticateLayer::new(|mut connect: Connect| async move {
+///     let token = connect.packet().password().unwrap_or_default().to_vec();
+///     match owner(token).await {
+///         Some(name) => {
+///             connect.set_identity(Identity::new(name));
+///             Ok(connect)
+///         }
+///         None => Err(ConnectRefusal::new(ReasonCode::BAD_USER_NAME_OR_PASSWORD)),
+///     }
+/// });
+/// let admit = authenticate.layer(new_hooks(|_session| Hooks::none()));
+/// # let _ = admit;
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct AuthenticateLayer<A> {
+    authenticate: A,
+}
+
+impl<A: AuthenticateConnect> AuthenticateLayer<A> {
+    /// A layer that asks `authenticate`.
+    pub const fn new(authenticate: A) -> Self {
+        Self { authenticate }
+    }
+}
+
+impl<S, A: Clone> Layer<S> for AuthenticateLayer<A> {
+    type Service = Authenticate<S, A>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Authenticate::new(inner, self.authenticate.clone())
+    }
+}
+
+/// Decides about a CONNECT on its way inward, and may wait: closures do, and layers with a name of
+/// their own.
+pub trait AuthenticateConnect {
+    /// The decision: the CONNECT, perhaps changed, or why the client is turned away.
+    type Future: Future<Output = Result<Connect, ConnectRefusal>>;
+
+    /// Looks at a CONNECT. The client waits until this has answered.
+    fn authenticate(&mut self, connect: Connect) -> Self::Future;
+}
+
+impl<F, Fut> AuthenticateConnect for F
+where
+    F: FnMut(Connect) -> Fut,
+    Fut: Future<Output = Result<Connect, ConnectRefusal>>,
+{
+    type Future = Fut;
+
+    fn authenticate(&mut self, connect: Connect) -> Fut {
+        self(connect)
+    }
+}
+
+/// The service of [`AuthenticateLayer`], and of layers that do as it does.
+#[derive(Clone, Debug)]
+pub struct Authenticate<S, A> {
+    inner: Inner<S>,
+    authenticate: A,
+}
+
+impl<S, A> Authenticate<S, A> {
+    /// Asks `authenticate`, and then `inner`.
+    pub fn new(inner: S, authenticate: A) -> Self {
+        Self {
+            inner: Inner::new(inner),
+            authenticate,
+        }
+    }
+}
+
+impl<S, A, U, D> Service<Connect> for Authenticate<S, A>
+where
+    S: Service<Connect, Response = Admission<U, D>>,
+    A: AuthenticateConnect,
+{
+    type Response = Admission<U, D>;
+    type Error = S::Error;
+    type Future = AuthenticateFuture<S, A::Future, S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, connect: Connect) -> Self::Future {
+        AuthenticateFuture {
+            state: State::Asking {
+                answer: self.authenticate.authenticate(connect),
+                inner: self.inner.reserve(),
+            },
+        }
+    }
+}
+
+pin_project! {
+    /// The response future of [`Authenticate`].
+    pub struct AuthenticateFuture<S, A, F> {
+        #[pin]
+        state: State<S, A, F>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<S, A, F> {
+        Asking { #[pin] answer: A, inner: Reserved<S> },
+        Inner { #[pin] future: F },
+    }
+}
+
+impl<S, A, U, D> Future for AuthenticateFuture<S, A, S::Future>
+where
+    S: Service<Connect, Response = Admission<U, D>>,
+    A: Future<Output = Result<Connect, ConnectRefusal>>,
+{
+    type Output = Result<Admission<U, D>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            match this.state.as_mut().project() {
+                StateProj::Asking { answer, inner } => match ready!(answer.poll(cx)) {
+                    Ok(connect) => {
+                        let future = inner.call(connect);
+                        this.state.set(State::Inner { future });
+                    }
+                    Err(refusal) => return Poll::Ready(Ok(Admission::Refuse(refusal))),
+                },
+                StateProj::Inner { future } => return future.poll(cx),
+            }
+        }
+    }
+}
+
+impl<S, A, F> fmt::Debug for AuthenticateFuture<S, A, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthenticateFuture").finish_non_exhaustive()
+    }
+}

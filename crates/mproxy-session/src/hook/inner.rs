@@ -1,0 +1,112 @@
+//! The service inside of one that waits before it calls it.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+
+use tower_service::Service;
+
+/// A service that is called by the response future of the service around it, and so is shared with it.
+///
+/// The service that was made ready must be the one that is called. The usual way is to give the future
+/// that one and to keep a clone; tower's own limits have no clone, and those that have lose their
+/// permit in it.
+pub(super) struct Inner<S>(Arc<Mutex<State<S>>>);
+
+struct State<S> {
+    service: S,
+    /// It is ready for a future that has not called it yet, and for nobody else.
+    is_reserved: bool,
+    /// Who waits for that.
+    waker: Option<Waker>,
+}
+
+impl<S> Inner<S> {
+    pub(super) fn new(service: S) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            service,
+            is_reserved: false,
+            waker: None,
+        })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<S>> {
+        // a service that panicked is as good or bad as before
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn poll_ready<R>(&self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>>
+    where
+        S: Service<R>,
+    {
+        let mut state = self.lock();
+        if state.is_reserved {
+            state.waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        ready!(state.service.poll_ready(cx))?;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Calls the service, which is ready.
+    pub(super) fn call<R>(&self, request: R) -> S::Future
+    where
+        S: Service<R>,
+    {
+        self.lock().service.call(request)
+    }
+
+    /// Keeps the service, which is ready, for a call later.
+    pub(super) fn reserve(&self) -> Reserved<S> {
+        self.lock().is_reserved = true;
+        Reserved(Self(Arc::clone(&self.0)))
+    }
+}
+
+/// A service that is ready for one call. Dropped, it is ready for another.
+pub(super) struct Reserved<S>(Inner<S>);
+
+impl<S> Reserved<S> {
+    /// Calls the service, which is free again afterwards.
+    pub(super) fn call<R>(&mut self, request: R) -> S::Future
+    where
+        S: Service<R>,
+    {
+        let future = self.0.call(request);
+        self.release();
+        future
+    }
+
+    fn release(&self) {
+        let mut state = self.0.lock();
+        state.is_reserved = false;
+        if let Some(waker) = state.waker.take() {
+            drop(state);
+            waker.wake();
+        }
+    }
+}
+
+impl<S> Drop for Reserved<S> {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+impl<S: Clone> Clone for Inner<S> {
+    fn clone(&self) -> Self {
+        Self::new(self.lock().service.clone())
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for Inner<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.lock().service.fmt(f)
+    }
+}
+
+impl<S> fmt::Debug for Reserved<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reserved").finish_non_exhaustive()
+    }
+}

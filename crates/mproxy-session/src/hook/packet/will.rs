@@ -1,0 +1,62 @@
+//! A will is a PUBLISH in advance.
+
+use mproxy_codec::{
+    ConnectPacket, Direction, EncodeError, Place, Properties, PropertyId, PropertyWriter,
+    PublishEdit, encode_publish,
+};
+
+use super::Packet;
+
+impl Packet {
+    /// The will of a CONNECT as the session offers it ([`is_will`](Self::is_will)): the PUBLISH that the
+    /// broker will make of it, with those of its properties that a PUBLISH has. `None` without a will.
+    ///
+    /// # Errors
+    /// [`EncodeError`] when it is too long for a packet, which it is not as part of one.
+    pub fn of_will(connect: &ConnectPacket) -> Result<Option<Self>, EncodeError> {
+        let Some(will) = connect.will() else {
+            return Ok(None);
+        };
+        let (version, direction) = (connect.version(), Direction::ToServer);
+        let properties = will.properties.without(&[PropertyId::WillDelayInterval]);
+        let properties = properties.as_bytes();
+        // the broker will choose its own identifier, and hooks are not shown this one
+        let id = 1;
+        let (topic, payload) = (will.topic, will.payload);
+        let frame = encode_publish(version, topic, will.qos, id, properties, payload)?;
+        let mut packet = Self::parse(version, direction, frame).map_err(EncodeError::Invalid)?;
+        if will.retain {
+            packet.edit_publish(&PublishEdit::new().retain(true))?;
+        }
+        packet.raw.is_will = true;
+        Ok(Some(packet))
+    }
+
+    /// Makes this PUBLISH the will of a CONNECT, in the place of the one that it has: undoes
+    /// [`of_will`](Self::of_will) after hooks may have changed it. Will Delay Interval, which a PUBLISH
+    /// does not have, stays as it was.
+    ///
+    /// # Errors
+    /// [`EncodeError::NoSuchField`] when this is no PUBLISH or the CONNECT has no will;
+    /// [`EncodeError`] when a field is not valid in a will or too long for one.
+    pub fn write_will(&self, connect: &mut ConnectPacket) -> Result<(), EncodeError> {
+        let publish = self.publish().ok_or(EncodeError::NoSuchField)?;
+        let before = connect.clone();
+        let mut will = before.will().ok_or(EncodeError::NoSuchField)?;
+        let mut properties = PropertyWriter::new();
+        // when it is sent is the client's own affair
+        if let Some(delay) = will.properties.get(PropertyId::WillDelayInterval) {
+            properties.push(PropertyId::WillDelayInterval, delay)?;
+        }
+        for property in &publish.properties() {
+            properties.copy(&property);
+        }
+        will.properties =
+            Properties::parse(properties.as_bytes(), Place::Will).map_err(EncodeError::Invalid)?;
+        will.topic = publish.topic();
+        will.payload = publish.payload();
+        will.qos = publish.qos();
+        will.retain = publish.retain();
+        connect.set_will(&will)
+    }
+}

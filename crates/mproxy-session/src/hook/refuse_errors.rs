@@ -1,0 +1,191 @@
+//! [`RefuseErrorsLayer`]: refuses where a service inside fails.
+
+use std::error::Error;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use mproxy_codec::ReasonCode;
+use pin_project_lite::pin_project;
+use tower::load_shed::error::Overloaded;
+use tower::timeout::error::Elapsed;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::verdict::sources;
+use super::{Packet, Refusal, Verdict};
+use crate::BoxError;
+use crate::admit::{Admission, Connect, ConnectRefusal};
+
+/// Refuses the CONNECT or the packet at which a service inside fails, where the session would end
+/// otherwise. A layer of both stages.
+///
+/// | error | CONNECT | packet |
+/// |---|---|---|
+/// | [`Refusal`], [`ConnectRefusal`] | as it says | as it says |
+/// | tower's `Elapsed`, of a `Timeout` | 0x88 Server unavailable | 0x83 Implementation specific error |
+/// | tower's `Overloaded`, of a `LoadShed` | 0x89 Server busy | 0x97 Quota exceeded |
+/// | others | what [`with`](Self::with) says | what [`with`](Self::with) says |
+///
+/// An error counts as well if it is behind another, as its [source](Error::source). What is not in the
+/// table stays an error, and so does what a service says of itself in `poll_ready`: hooks fail closed.
+///
+/// ```
+/// use std::time::Duration;
+/// use mproxy_session::{Forward, RefuseErrorsLayer};
+/// use tower::ServiceBuilder;
+///
+/// // a PUBLISH that is not decided upon in a second is refused, and the client stays
+/// let stack = ServiceBuilder::new()
+///     .layer(RefuseErrorsLayer::new())
+///     .timeout(Duration::from_secs(1))
+///     .service(Forward);
+/// # let _ = stack;
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RefuseErrorsLayer<F = fn(&(dyn Error + 'static)) -> Option<ReasonCode>> {
+    map: Option<F>,
+}
+
+impl RefuseErrorsLayer {
+    /// A layer that refuses for the errors in the table.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { map: None }
+    }
+
+    /// Also refuses for other errors: those for which `map` has a reason code. It is asked first, about
+    /// the error and then about each source.
+    pub fn with<F>(self, map: F) -> RefuseErrorsLayer<F>
+    where
+        F: Fn(&(dyn Error + 'static)) -> Option<ReasonCode>,
+    {
+        RefuseErrorsLayer { map: Some(map) }
+    }
+}
+
+impl<S, F: Clone> Layer<S> for RefuseErrorsLayer<F> {
+    type Service = RefuseErrors<S, F>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        RefuseErrors {
+            inner,
+            map: self.map.clone(),
+        }
+    }
+}
+
+/// See [`RefuseErrorsLayer`].
+#[derive(Clone, Copy, Debug)]
+pub struct RefuseErrors<S, F = fn(&(dyn Error + 'static)) -> Option<ReasonCode>> {
+    inner: S,
+    map: Option<F>,
+}
+
+/// What is answered with a refusal: the response of a stage.
+trait Refusable {
+    const ELAPSED: ReasonCode;
+    const OVERLOADED: ReasonCode;
+
+    fn refuse(refusal: Refusal) -> Self;
+}
+
+impl<P> Refusable for Verdict<P> {
+    const ELAPSED: ReasonCode = ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR;
+    const OVERLOADED: ReasonCode = ReasonCode::QUOTA_EXCEEDED;
+
+    fn refuse(refusal: Refusal) -> Self {
+        Self::Refuse(refusal)
+    }
+}
+
+impl<U, D> Refusable for Admission<U, D> {
+    const ELAPSED: ReasonCode = ReasonCode::SERVER_UNAVAILABLE;
+    const OVERLOADED: ReasonCode = ReasonCode::SERVER_BUSY;
+
+    fn refuse(refusal: Refusal) -> Self {
+        Self::Refuse(ConnectRefusal::from(refusal))
+    }
+}
+
+fn refusal<R: Refusable, F>(error: &(dyn Error + 'static), map: Option<&F>) -> Option<Refusal>
+where
+    F: Fn(&(dyn Error + 'static)) -> Option<ReasonCode>,
+{
+    let mapped = map.and_then(|map| sources(error).find_map(map));
+    if let Some(reason) = mapped {
+        return Some(Refusal::new(reason).with_origin(error.to_string()));
+    }
+    Refusal::in_error(error).or_else(|| {
+        let reason = sources(error).find_map(|error| {
+            if error.is::<Elapsed>() {
+                Some(R::ELAPSED)
+            } else {
+                error.is::<Overloaded>().then_some(R::OVERLOADED)
+            }
+        });
+        reason.map(|reason| Refusal::new(reason).with_origin(error.to_string()))
+    })
+}
+
+macro_rules! stage {
+    ($request:ty, $response:ty $(, $generic:ident)*) => {
+        impl<S, F $(, $generic)*> Service<$request> for RefuseErrors<S, F>
+        where
+            S: Service<$request, Response = $response>,
+            S::Error: Into<BoxError>,
+            F: Fn(&(dyn Error + 'static)) -> Option<ReasonCode> + Clone,
+        {
+            type Response = $response;
+            type Error = BoxError;
+            type Future = RefuseErrorsFuture<S::Future, F>;
+
+            #[inline]
+            fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+                self.inner.poll_ready(cx).map_err(Into::into)
+            }
+
+            #[inline]
+            fn call(&mut self, request: $request) -> Self::Future {
+                RefuseErrorsFuture {
+                    future: self.inner.call(request),
+                    map: self.map.clone(),
+                }
+            }
+        }
+    };
+}
+
+stage!(Packet<P>, Verdict<P>, P);
+stage!(Connect, Admission<U, D>, U, D);
+
+pin_project! {
+    /// The response future of [`RefuseErrors`].
+    #[derive(Debug)]
+    pub struct RefuseErrorsFuture<Fut, F> {
+        #[pin]
+        future: Fut,
+        map: Option<F>,
+    }
+}
+
+#[allow(private_bounds)] // the responses of both stages have it, and nothing else needs it
+impl<Fut, F, R, E> Future for RefuseErrorsFuture<Fut, F>
+where
+    Fut: Future<Output = Result<R, E>>,
+    R: Refusable,
+    E: Into<BoxError>,
+    F: Fn(&(dyn Error + 'static)) -> Option<ReasonCode>,
+{
+    type Output = Result<R, BoxError>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let answer = ready!(this.future.poll(cx)).map_err(Into::into);
+        Poll::Ready(answer.or_else(|error| {
+            let refusal = refusal::<R, F>(&*error, this.map.as_ref());
+            refusal.map(R::refuse).ok_or(error)
+        }))
+    }
+}

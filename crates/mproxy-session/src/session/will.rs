@@ -1,0 +1,94 @@
+//! A will is a PUBLISH in advance: it passes the hooks before the broker hears of it.
+
+use std::future::poll_fn;
+
+use mproxy_codec::Kind;
+use tokio::time::timeout;
+
+use crate::BoxError;
+use crate::admit::Connect;
+use crate::error::{End, Limit};
+use crate::hook::{Packet, PacketService, Refusal, Tap, Verdict};
+use crate::limits::{Limits, RefusedWill};
+
+/// Offers the will of an admitted client to what judges its PUBLISH packets, and does with it what they
+/// decide.
+///
+/// # Errors
+/// The client is turned away.
+pub(super) async fn offer<U: PacketService>(
+    tap: &mut Tap<U>,
+    connect: &mut Connect,
+    limits: &Limits,
+) -> Result<(), End> {
+    if !tap.kinds().contains(Kind::Publish) {
+        return Ok(());
+    }
+    // what was valid as a will is valid as a PUBLISH
+    let offered = Packet::of_will(connect.packet())
+        .map_err(|error| End::internal(format!("a will that is no PUBLISH: {error}")))?;
+    let Some(offered) = offered else {
+        return Ok(());
+    };
+    let asked = offered.as_bytes().clone();
+    let verdict = ask(tap, offered, limits).await?;
+    let refusal = match verdict {
+        Verdict::Forward(packet) => {
+            if !packet.is_will() {
+                let what = packet.kind();
+                return Err(End::hook(format!(
+                    "a hook forwarded {what} in place of the will"
+                )));
+            }
+            if packet.as_bytes() == &asked {
+                return Ok(());
+            }
+            return packet
+                .write_will(connect.packet_mut())
+                .map_err(|error| End::denied(Refusal::from(error).into()));
+        }
+        Verdict::Discard => None,
+        Verdict::Refuse(refusal) => Some(refusal),
+        Verdict::Close(reason) => return Err(End::denied(reason.into())),
+    };
+    match refusal {
+        Some(refusal) if limits.refused_will == RefusedWill::RefuseClient => {
+            Err(End::denied(refusal.into()))
+        }
+        // what cannot be taken out is not let in
+        _ => connect
+            .packet_mut()
+            .remove_will()
+            .map_err(|error| End::internal(error.to_string())),
+    }
+}
+
+async fn ask<U: PacketService>(
+    tap: &mut Tap<U>,
+    will: Packet,
+    limits: &Limits,
+) -> Result<Verdict, End> {
+    let ready = poll_fn(|cx| tap.poll_ready_for(Kind::Publish, cx).map_err(Into::into));
+    let ready: Result<(), BoxError> = match limits.permit_timeout {
+        None => ready.await,
+        Some(limit) => timeout(limit, ready).await.map_err(|_| {
+            let end = End::hook("the hooks had no permit for the will in time");
+            end.with_limit(Limit::PermitTimeout)
+        })?,
+    };
+    let verdict = match ready {
+        Ok(()) => {
+            let verdict = tap.service_mut().call(will);
+            let verdict = async { verdict.await.map_err(Into::into) };
+            timeout(limits.hook_timeout, verdict).await.map_err(|_| {
+                let end = End::hook("a hook took too long over the will");
+                end.with_limit(Limit::HookTimeout)
+            })?
+        }
+        Err(error) => Err(error),
+    };
+    verdict.or_else(|error: BoxError| {
+        let refusal = Refusal::in_error(&*error).map(Verdict::Refuse);
+        refusal.ok_or_else(|| End::hook(format!("a hook failed over the will: {error}")))
+    })
+}
