@@ -4,6 +4,7 @@
 mod ack;
 mod connack;
 pub(crate) mod connect;
+mod connect_builder;
 mod disconnect;
 mod glimpse;
 mod ping;
@@ -16,8 +17,9 @@ use bytes::Bytes;
 
 pub use self::{
     ack::{Ack, encode_ack},
-    connack::{Connack, encode_refusal},
+    connack::{Connack, encode_connack, encode_refusal},
     connect::{ConnectPacket, Will},
+    connect_builder::ConnectBuilder,
     disconnect::{Auth, Disconnect, encode_auth, encode_disconnect},
     glimpse::ConnectGlimpse,
     ping::{PINGREQ, PINGRESP},
