@@ -6,6 +6,7 @@
 mod build;
 mod error;
 mod foreign;
+mod framer;
 mod head;
 mod kind;
 mod packet;
@@ -22,6 +23,7 @@ mod version;
 pub use self::{
     error::{DecodeError, EncodeError},
     foreign::Foreign,
+    framer::{Frame, Framer},
     head::{Head, MAX_HEAD_LEN},
     kind::{Direction, Kind, KindSet},
     packet::{

@@ -79,18 +79,18 @@ fn rebuild(version: Version, view: &View<'_>) -> Option<Vec<u8>> {
             }
             made
         }
-        View::Publish(publish) if !publish.layout().dup() && !publish.topic().is_empty() => {
+        View::Publish(publish) if !publish.dup() && !publish.topic().is_empty() => {
             let made = encode_publish(
                 version,
                 publish.topic(),
-                publish.layout().qos(),
-                publish.layout().packet_id().unwrap_or_default(),
+                publish.qos(),
+                publish.packet_id().unwrap_or_default(),
                 publish.properties().as_bytes(),
                 publish.payload()?,
             );
             made.map(|made| {
                 let mut made = made.to_vec();
-                made[0] |= u8::from(publish.layout().retain());
+                made[0] |= u8::from(publish.retain());
                 made.into()
             })
         }
@@ -331,7 +331,7 @@ proptest! {
             View::Publish(publish) => {
                 let same = publish.edit(packet.version, &PublishEdit::new()).unwrap();
                 prop_assert_eq!(&same[..], &bytes[..]);
-                let retain = publish.layout().retain();
+                let retain = publish.retain();
                 let edit = PublishEdit::new()
                     .retain(retain)
                     .payload(publish.payload().unwrap());

@@ -26,8 +26,8 @@ fn encode(version: Version, view: &View<'_>) -> Option<Vec<u8>> {
         View::Publish(publish) if !publish.topic().is_empty() => encode_publish(
             version,
             publish.topic(),
-            publish.layout().qos(),
-            publish.layout().packet_id().unwrap_or_default(),
+            publish.qos(),
+            publish.packet_id().unwrap_or_default(),
             publish.properties().as_bytes(),
             publish.payload()?,
         ),
