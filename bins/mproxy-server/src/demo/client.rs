@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mproxy_codec::{
-    ConnectPacket, DecodeError, Direction, EncodeError, Kind, QoS, ReasonCode, SubscriptionOptions,
-    Version, View, encode_publish, encode_subscribe,
+    ConnectBuilder, DecodeError, Direction, EncodeError, Kind, QoS, ReasonCode,
+    SubscriptionOptions, Version, View, encode_publish, encode_subscribe,
 };
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -19,9 +19,8 @@ use super::frames::{FrameError, Frames};
 /// From dialling to CONNACK.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// CONNECT with a keep alive of 60 seconds, a clean session and no client identifier.
-const CONNECT_V311: &[u8] = b"\x10\x0c\0\x04MQTT\x04\x02\0\x3c\0\0";
-const CONNECT_V5: &[u8] = b"\x10\x0d\0\x04MQTT\x05\x02\0\x3c\0\0\0";
+/// In seconds.
+const KEEP_ALIVE: u16 = 60;
 
 /// A connected client.
 #[derive(Debug)]
@@ -99,19 +98,17 @@ impl Client {
         version: Version,
         client_id: &str,
     ) -> Result<Self, ClientError> {
-        let template = match version {
-            Version::V5 => CONNECT_V5,
-            Version::V311 | Version::V31 => CONNECT_V311,
-        };
-        let mut connect = ConnectPacket::parse(Bytes::from_static(template))?;
-        connect.set_client_id(client_id)?;
+        let connect = ConnectBuilder::new(version)
+            .client_id(client_id)
+            .keep_alive(KEEP_ALIVE)
+            .build()?;
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let (reader, writer) = stream.into_split();
         let mut client = Self {
             frames: Frames::new(reader, Direction::ToClient),
             writer,
-            version: connect.version(),
+            version,
             last_packet_id: 0,
         };
         client.writer.write_all(connect.as_bytes()).await?;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use mproxy_codec::{
     Ack, ConnectPacket, DecodeError, Direction, EncodeError, Kind, PINGRESP, PropertyId,
-    PropertyWriter, Publish, QoS, ReasonCode, Value, Version, View, encode_ack, encode_disconnect,
-    encode_refusal, encode_suback, encode_unsuback,
+    PropertyWriter, Publish, QoS, ReasonCode, Value, Version, View, encode_ack, encode_connack,
+    encode_disconnect, encode_refusal, encode_suback, encode_unsuback,
 };
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -197,7 +197,7 @@ impl Connection {
             return Err(End::Dismiss(ReasonCode::TOPIC_ALIAS_INVALID));
         }
         let message = Message::of_publish(publish, Instant::now());
-        let (id, qos) = (publish.layout().packet_id(), publish.layout().qos());
+        let (id, qos) = (publish.packet_id(), publish.qos());
         let (kind, id) = match (qos, id) {
             (QoS::AtLeastOnce, Some(id)) => (Kind::Puback, id),
             (QoS::ExactlyOnce, Some(id)) => (Kind::Pubrec, id),
@@ -289,9 +289,9 @@ fn connack(connect: &ConnectPacket, client_id: &str) -> Result<Bytes, EncodeErro
             properties.push(PropertyId::AssignedClientIdentifier, assigned)?;
         }
     }
-    // the reason is success: a CONNACK has one shape
-    encode_refusal(
+    encode_connack(
         connect.version(),
+        false,
         ReasonCode::SUCCESS,
         properties.as_bytes(),
     )
