@@ -4,10 +4,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bytes::Bytes;
 use mproxy_codec::{
-    ConnectBuilder, DecodeError, Direction, EncodeError, Kind, QoS, ReasonCode,
-    SubscriptionOptions, Version, View, encode_publish, encode_subscribe,
+    ConnectBuilder, DecodeError, EncodeError, Frame, Kind, QoS, ReasonCode, SubscriptionOptions,
+    Version, View, encode_publish, encode_subscribe,
 };
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -106,18 +105,16 @@ impl Client {
         stream.set_nodelay(true)?;
         let (reader, writer) = stream.into_split();
         let mut client = Self {
-            frames: Frames::new(reader, Direction::ToClient),
+            frames: Frames::of_broker(reader, version),
             writer,
             version,
             last_packet_id: 0,
         };
         client.writer.write_all(connect.as_bytes()).await?;
-        let packet = client.packet().await?;
-        match View::parse(client.version, Direction::ToClient, &packet)? {
-            Some(View::Connack(connack)) if connack.is_success() => Ok(client),
-            Some(View::Connack(connack)) => {
-                Err(ClientError::Refused(connack.reason(client.version)))
-            }
+        let frame = client.frame().await?;
+        match frame.view()? {
+            View::Connack(connack) if connack.is_success() => Ok(client),
+            View::Connack(connack) => Err(ClientError::Refused(connack.reason(client.version))),
             _ => Err(ClientError::Closed),
         }
     }
@@ -159,27 +156,27 @@ impl Client {
     /// Cancel safe.
     pub(super) async fn next(&mut self) -> Result<Received, ClientError> {
         loop {
-            let packet = self.packet().await?;
-            match View::parse(self.version, Direction::ToClient, &packet)? {
-                Some(View::Ack(ack)) if ack.kind == Kind::Puback => {
+            let frame = self.frame().await?;
+            match frame.view()? {
+                View::Ack(ack) if ack.kind == Kind::Puback => {
                     return Ok(Received::Puback {
                         packet_id: ack.packet_id,
                         reason: ack.reason,
                     });
                 }
-                Some(View::Suback(suback)) => {
+                View::Suback(suback) => {
                     let code = suback.codes.first().copied().unwrap_or(0x80);
                     return Ok(Received::Suback {
                         code: ReasonCode::new(code),
                     });
                 }
-                Some(View::Publish(publish)) => {
+                View::Publish(publish) => {
                     return Ok(Received::Message {
                         topic: publish.topic().to_owned(),
                         payload: publish.payload().unwrap_or_default().to_vec(),
                     });
                 }
-                Some(View::Disconnect(disconnect)) => {
+                View::Disconnect(disconnect) => {
                     return Err(ClientError::Disconnected(disconnect.reason));
                 }
                 _ => {}
@@ -187,9 +184,9 @@ impl Client {
         }
     }
 
-    async fn packet(&mut self) -> Result<Bytes, ClientError> {
-        let packet = self.frames.next(self.version).await?;
-        packet.ok_or(ClientError::Closed)
+    async fn frame(&mut self) -> Result<Frame, ClientError> {
+        let frame = self.frames.next().await?;
+        frame.ok_or(ClientError::Closed)
     }
 
     /// One publication is under way at a time, so that no identifier is in use twice.
