@@ -133,6 +133,15 @@ proptest! {
             prop_assert_eq!(framer.version(), whole.version());
             prop_assert!(whole.unread().starts_with(framer.unread()));
         }
+        // what is held is less than a packet, or than a fixed header
+        let mut framer = framer_for(&packets, max_packet_size);
+        for byte in stream.chunks(1) {
+            framer.push(byte);
+            if framer.next_frame().is_err() {
+                break;
+            }
+            prop_assert!(framer.unread().len() < max_packet_size.max(5));
+        }
         let (frames, error) = expected;
         prop_assert!(frames.iter().all(|frame| frame.as_bytes().len() <= max_packet_size));
         let taken: Vec<u8> = frames.iter().flat_map(|frame| frame.as_bytes().to_vec()).collect();
@@ -181,6 +190,31 @@ fn the_version_is_that_of_connect() {
                 assert!(!version.is_v5());
             }
         }
+    }
+}
+
+/// MQTT 3.1 uses no flags of the fixed header and forbids none, and neither MQTT 3.1 nor 3.1.1 forbids
+/// an over-long length: the frame has the bytes as they came, the view those that go on.
+#[test]
+fn a_lax_connect_is_a_frame() {
+    for (version, first) in [(Version::V31, 0x1f), (Version::V311, 0x10)] {
+        let plain = connect(version).as_bytes().clone();
+        let lax = [&[first, plain[1] | 0x80, 0][..], &plain[2..]].concat();
+        let mut framer = Framer::before_connect(NO_LIMIT);
+        framer.push(&lax);
+        let frame = framer.next_frame().unwrap().unwrap();
+        assert_eq!(&frame.as_bytes()[..], lax);
+        let Ok(View::Connect(seen)) = frame.view() else {
+            panic!("{frame:?}")
+        };
+        assert_eq!(seen.as_bytes(), &plain);
+    }
+    for version in [Version::V311, Version::V5] {
+        let mut flagged = connect(version).as_bytes().to_vec();
+        flagged[0] = 0x11;
+        let mut framer = Framer::before_connect(NO_LIMIT);
+        framer.push(&flagged);
+        assert_eq!(framer.next_frame(), Err(DecodeError::ReservedFlags));
     }
 }
 
