@@ -56,6 +56,10 @@ decode_errors! {
     ReservedFlags, MALFORMED_PACKET, "MQTT-2.1.3-1", "MQTT-2.2.2-2", "2.1", "reserved flags of the fixed header are set wrongly";
     /// The packet type does not travel in this direction.
     WrongDirection, PROTOCOL_ERROR, "2.1.2", "2.2.1", "2.1", "packet type is not allowed in this direction";
+    /// The first packet of a client is not CONNECT; see [`Framer`](crate::Framer).
+    NotConnect, PROTOCOL_ERROR, "MQTT-3.1.0-1", "MQTT-3.1.0-1", "3.1", "the first packet is not CONNECT";
+    /// A client sends CONNECT again.
+    SecondConnect, PROTOCOL_ERROR, "MQTT-3.1.0-2", "MQTT-3.1.0-2", "3.1", "second CONNECT";
     /// A field runs past the end of the packet.
     Truncated, MALFORMED_PACKET, "1.2 malformed packet", "MQTT-4.8.0-1", "2.1", "a field runs past the end of the packet";
     /// Bytes are left over after the last field.

@@ -114,6 +114,31 @@ impl Head {
         }
     }
 
+    /// Reads a fixed header and judges it: the first byte as soon as it is there, and the length of
+    /// MQTT 5.0, except that of CONNECT, which judges its own by the version that it names.
+    ///
+    /// # Errors
+    /// Those of [`check_first_byte`](Self::check_first_byte) and [`parse`](Self::parse), and
+    /// [`DecodeError::NotMinimal`].
+    #[inline]
+    pub(crate) fn parse_checked(
+        bytes: &[u8],
+        version: Version,
+        direction: Direction,
+    ) -> Result<Option<Self>, DecodeError> {
+        let Some(&first) = bytes.first() else {
+            return Ok(None);
+        };
+        Self::check_first_byte(first, version, direction)?;
+        let Some(head) = Self::parse(bytes)? else {
+            return Ok(None);
+        };
+        if version.is_v5() && !head.is_minimal() && head.kind() != Kind::Connect {
+            return Err(DecodeError::NotMinimal);
+        }
+        Ok(Some(head))
+    }
+
     /// The packet type.
     #[inline]
     #[must_use]

@@ -6,6 +6,7 @@
 mod build;
 mod error;
 mod foreign;
+mod framer;
 mod head;
 mod kind;
 mod packet;
@@ -22,14 +23,15 @@ mod version;
 pub use self::{
     error::{DecodeError, EncodeError},
     foreign::Foreign,
+    framer::{Frame, Framer},
     head::{Head, MAX_HEAD_LEN},
     kind::{Direction, Kind, KindSet},
     packet::{
-        Ack, Auth, Connack, ConnectGlimpse, ConnectPacket, Disconnect, PINGREQ, PINGRESP, Publish,
-        PublishEdit, PublishLayout, Suback, Subscribe, Subscription, SubscriptionOptions,
-        Unsubscribe, View, Will, encode_ack, encode_auth, encode_disconnect, encode_publish,
-        encode_refusal, encode_suback, encode_subscribe, encode_unsuback, encode_unsubscribe,
-        normalise,
+        Ack, Auth, Connack, ConnectBuilder, ConnectGlimpse, ConnectPacket, Disconnect, PINGREQ,
+        PINGRESP, Publish, PublishEdit, PublishLayout, Suback, Subscribe, Subscription,
+        SubscriptionOptions, Unsubscribe, View, Will, encode_ack, encode_auth, encode_connack,
+        encode_disconnect, encode_publish, encode_refusal, encode_suback, encode_subscribe,
+        encode_unsuback, encode_unsubscribe, normalise,
     },
     property::{Place, Properties, Property, PropertyId, PropertyIter, PropertyWriter, Value},
     qos::QoS,

@@ -5,10 +5,10 @@ mod support;
 
 use bytes::Bytes;
 use mproxy_codec::{
-    ConnectGlimpse, ConnectPacket, DecodeError, Direction, Head, Kind, PublishEdit, PublishLayout,
-    QoS, ReasonCode, Version, View, encode_ack, encode_auth, encode_disconnect, encode_publish,
-    encode_refusal, encode_suback, encode_subscribe, encode_unsuback, encode_unsubscribe,
-    normalise, tolerance,
+    ConnectBuilder, ConnectGlimpse, ConnectPacket, DecodeError, Direction, EncodeError, Head, Kind,
+    Place, Properties, PublishEdit, PublishLayout, QoS, Version, View, Will, encode_ack,
+    encode_auth, encode_connack, encode_disconnect, encode_publish, encode_refusal, encode_suback,
+    encode_subscribe, encode_unsuback, encode_unsubscribe, normalise, tolerance,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -43,29 +43,54 @@ fn read_stream(
     Ok(packets)
 }
 
+/// Builds a CONNECT anew from what another says.
+fn rebuild_connect(connect: &ConnectPacket) -> Result<ConnectPacket, EncodeError> {
+    let mut builder = ConnectBuilder::new(connect.version())
+        .client_id(connect.client_id())
+        .clean_start(connect.clean_start())
+        .keep_alive(connect.keep_alive())
+        .properties(connect.properties().as_bytes());
+    if let Some(will) = connect.will() {
+        builder = builder.will(will);
+    }
+    if let Some(name) = connect.user_name() {
+        builder = builder.user_name(name);
+    }
+    if let Some(password) = connect.password() {
+        builder = builder.password(password);
+    }
+    builder.build()
+}
+
 /// What a proxy writes when it rebuilds a packet from its view, where there is an encoder.
 fn rebuild(version: Version, view: &View<'_>) -> Option<Vec<u8>> {
     let bytes = match view {
-        View::Connack(connack) if connack.code != 0 && version.is_v5() => encode_refusal(
-            version,
-            ReasonCode::new(connack.code),
-            connack.properties.as_bytes(),
-        ),
-        View::Connack(connack) if version.is_v5() => {
-            connack.with_properties(version, connack.properties.as_bytes())
+        View::Connect(connect) => {
+            rebuild_connect(connect).map(|connect| connect.as_bytes().clone())
         }
-        View::Publish(publish) if !publish.layout().dup() && !publish.topic().is_empty() => {
+        View::Connack(connack) => {
+            let (reason, block) = (connack.reason(version), connack.properties.as_bytes());
+            let made = encode_connack(version, connack.session_present, reason, block);
+            if version.is_v5() {
+                assert_eq!(made, connack.with_properties(version, block));
+            }
+            if !connack.is_success() {
+                assert_eq!(made, encode_refusal(version, reason, block));
+            }
+            made
+        }
+        View::Publish(publish) if !publish.dup() && !publish.topic().is_empty() => {
             let made = encode_publish(
                 version,
                 publish.topic(),
-                publish.layout().qos(),
-                publish.layout().packet_id().unwrap_or_default(),
+                publish.qos(),
+                publish.packet_id().unwrap_or_default(),
                 publish.properties().as_bytes(),
                 publish.payload()?,
             );
             made.map(|made| {
                 let mut made = made.to_vec();
-                made[0] |= u8::from(publish.layout().retain());
+                made[0] |= u8::from(publish.retain());
                 made.into()
             })
         }
@@ -106,9 +131,7 @@ fn rebuild(version: Version, view: &View<'_>) -> Option<Vec<u8>> {
             encode_disconnect(version, disconnect.reason, disconnect.properties.as_bytes())
         }
         View::Auth(auth) => encode_auth(version, auth.reason, auth.properties.as_bytes()),
-        View::Connect(_) | View::Connack(_) | View::Publish(_) | View::Pingreq | View::Pingresp => {
-            return None;
-        }
+        View::Publish(_) | View::Pingreq | View::Pingresp => return None,
     };
     Some(bytes.expect("the fields come from a valid packet").to_vec())
 }
@@ -308,7 +331,7 @@ proptest! {
             View::Publish(publish) => {
                 let same = publish.edit(packet.version, &PublishEdit::new()).unwrap();
                 prop_assert_eq!(&same[..], &bytes[..]);
-                let retain = publish.layout().retain();
+                let retain = publish.retain();
                 let edit = PublishEdit::new()
                     .retain(retain)
                     .payload(publish.payload().unwrap());
@@ -475,6 +498,71 @@ proptest! {
         edited.remove_will().unwrap();
         expected.will = None;
         prop_assert_eq!(&edited.as_bytes()[..], &of(&expected).bytes()[..]);
+    }
+}
+
+/// A CONNECT whose fields need not go together.
+fn any_connect() -> impl Strategy<Value = (Version, support::model::Connect)> {
+    (strategies::version(), strategies::version())
+        .prop_flat_map(|(version, other)| (Just(version), strategies::connect(other)))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2048, ..ProptestConfig::default() })]
+
+    /// The builder accepts what the parser accepts, and refuses the rest for the same reason.
+    #[test]
+    fn a_connect_is_built_or_refused_as_it_would_be_read(
+        (version, connect) in any_connect(),
+        client_id in prop_oneof![2 => Just(None), 1 => Just(Some("")), 1 => Just(Some("a\u{1}"))],
+        will_topic in prop_oneof![3 => Just(None), 1 => select(vec!["", "+", "a/#", "a\0"]).prop_map(Some)],
+        no_name in any::<bool>(),
+    ) {
+        let mut connect = connect;
+        if let Some(id) = client_id {
+            id.clone_into(&mut connect.client_id);
+        }
+        if let (Some(topic), Some(will)) = (will_topic, &mut connect.will) {
+            topic.clone_into(&mut will.topic);
+        }
+        if no_name {
+            connect.user_name = None;
+        }
+        let block = support::model::properties(&connect.props);
+        let will_block = connect.will.as_ref().map(|will| support::model::properties(&will.props));
+        let mut builder = ConnectBuilder::new(version)
+            .client_id(&connect.client_id)
+            .clean_start(connect.clean)
+            .keep_alive(connect.keep_alive)
+            .properties(&block);
+        if let (Some(will), Some(block)) = (&connect.will, &will_block) {
+            builder = builder.will(
+                Will::new(&will.topic, &will.payload)
+                    .qos(QoS::from_bits(will.qos).unwrap())
+                    .retain(will.retain)
+                    .properties(Properties::parse(block, Place::Will).unwrap()),
+            );
+        }
+        if let Some(name) = &connect.user_name {
+            builder = builder.user_name(name);
+        }
+        if let Some(password) = &connect.password {
+            builder = builder.password(password);
+        }
+        let built = builder.build();
+        let has_properties = !block.is_empty() || will_block.is_some_and(|block| !block.is_empty());
+        if has_properties && !version.is_v5() {
+            prop_assert_eq!(built, Err(EncodeError::NoSuchField));
+            return Ok(());
+        }
+        let packet = Packet { version, direction: Direction::ToServer, body: Body::Connect(connect) };
+        match ConnectPacket::parse(packet.bytes().into()) {
+            Ok(read) if read.has_control() => {
+                prop_assert_eq!(built, Err(DecodeError::ControlCharacter.into()));
+            }
+            Ok(read) => prop_assert_eq!(built, Ok(read)),
+            Err(error) => prop_assert_eq!(built, Err(EncodeError::Invalid(error))),
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Waker};
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use mproxy_codec::{KindSet, QoS, ReasonCode, Version, encode_publish};
+use mproxy_codec::{ConnectBuilder, KindSet, QoS, ReasonCode, Version, encode_publish};
 use mproxy_session::{
     AuthorizeLayer, BoxError, FilterLayer, Forward, Hooks, Limits, Packet, PacketService, Peer,
     Refusal, Session, Tap, Verdict, new_hooks,
@@ -25,7 +25,7 @@ fn main() {
     divan::main();
 }
 
-const CONNECT: &[u8] = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01c";
+const CONNECT: ConnectBuilder<'_> = ConnectBuilder::new(Version::V311).client_id("c");
 const CONNACK: &[u8] = b"\x20\x02\x00\x00";
 const BLOCK: usize = 64 * 1024;
 /// Blocks that pass in a session: its beginning and end are lost in them.
@@ -48,7 +48,8 @@ impl AsyncRead for Client {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if !std::mem::replace(&mut self.connected, true) {
-            buffer.put_slice(CONNECT);
+            let connect = CONNECT.build().expect("a valid CONNECT");
+            buffer.put_slice(connect.as_bytes());
             return Poll::Ready(Ok(()));
         }
         // whole packets, as many as one read takes

@@ -4,9 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bytes::Bytes;
 use mproxy_codec::{
-    ConnectPacket, DecodeError, Direction, EncodeError, Kind, QoS, ReasonCode, SubscriptionOptions,
+    ConnectBuilder, DecodeError, EncodeError, Frame, Kind, QoS, ReasonCode, SubscriptionOptions,
     Version, View, encode_publish, encode_subscribe,
 };
 use tokio::io::AsyncWriteExt as _;
@@ -19,9 +18,8 @@ use super::frames::{FrameError, Frames};
 /// From dialling to CONNACK.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// CONNECT with a keep alive of 60 seconds, a clean session and no client identifier.
-const CONNECT_V311: &[u8] = b"\x10\x0c\0\x04MQTT\x04\x02\0\x3c\0\0";
-const CONNECT_V5: &[u8] = b"\x10\x0d\0\x04MQTT\x05\x02\0\x3c\0\0\0";
+/// In seconds.
+const KEEP_ALIVE: u16 = 60;
 
 /// A connected client.
 #[derive(Debug)]
@@ -99,28 +97,24 @@ impl Client {
         version: Version,
         client_id: &str,
     ) -> Result<Self, ClientError> {
-        let template = match version {
-            Version::V5 => CONNECT_V5,
-            Version::V311 | Version::V31 => CONNECT_V311,
-        };
-        let mut connect = ConnectPacket::parse(Bytes::from_static(template))?;
-        connect.set_client_id(client_id)?;
+        let connect = ConnectBuilder::new(version)
+            .client_id(client_id)
+            .keep_alive(KEEP_ALIVE)
+            .build()?;
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let (reader, writer) = stream.into_split();
         let mut client = Self {
-            frames: Frames::new(reader, Direction::ToClient),
+            frames: Frames::of_broker(reader, version),
             writer,
-            version: connect.version(),
+            version,
             last_packet_id: 0,
         };
         client.writer.write_all(connect.as_bytes()).await?;
-        let packet = client.packet().await?;
-        match View::parse(client.version, Direction::ToClient, &packet)? {
-            Some(View::Connack(connack)) if connack.is_success() => Ok(client),
-            Some(View::Connack(connack)) => {
-                Err(ClientError::Refused(connack.reason(client.version)))
-            }
+        let frame = client.frame().await?;
+        match frame.view()? {
+            View::Connack(connack) if connack.is_success() => Ok(client),
+            View::Connack(connack) => Err(ClientError::Refused(connack.reason(client.version))),
             _ => Err(ClientError::Closed),
         }
     }
@@ -162,27 +156,27 @@ impl Client {
     /// Cancel safe.
     pub(super) async fn next(&mut self) -> Result<Received, ClientError> {
         loop {
-            let packet = self.packet().await?;
-            match View::parse(self.version, Direction::ToClient, &packet)? {
-                Some(View::Ack(ack)) if ack.kind == Kind::Puback => {
+            let frame = self.frame().await?;
+            match frame.view()? {
+                View::Ack(ack) if ack.kind == Kind::Puback => {
                     return Ok(Received::Puback {
                         packet_id: ack.packet_id,
                         reason: ack.reason,
                     });
                 }
-                Some(View::Suback(suback)) => {
+                View::Suback(suback) => {
                     let code = suback.codes.first().copied().unwrap_or(0x80);
                     return Ok(Received::Suback {
                         code: ReasonCode::new(code),
                     });
                 }
-                Some(View::Publish(publish)) => {
+                View::Publish(publish) => {
                     return Ok(Received::Message {
                         topic: publish.topic().to_owned(),
                         payload: publish.payload().unwrap_or_default().to_vec(),
                     });
                 }
-                Some(View::Disconnect(disconnect)) => {
+                View::Disconnect(disconnect) => {
                     return Err(ClientError::Disconnected(disconnect.reason));
                 }
                 _ => {}
@@ -190,9 +184,9 @@ impl Client {
         }
     }
 
-    async fn packet(&mut self) -> Result<Bytes, ClientError> {
-        let packet = self.frames.next(self.version).await?;
-        packet.ok_or(ClientError::Closed)
+    async fn frame(&mut self) -> Result<Frame, ClientError> {
+        let frame = self.frames.next().await?;
+        frame.ok_or(ClientError::Closed)
     }
 
     /// One publication is under way at a time, so that no identifier is in use twice.

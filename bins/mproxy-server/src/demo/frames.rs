@@ -2,14 +2,14 @@
 
 use std::io;
 
-use bytes::{Bytes, BytesMut};
-use mproxy_codec::{DecodeError, Direction, Head, Version};
+use bytes::BytesMut;
+use mproxy_codec::{DecodeError, Direction, Frame, Framer, Version};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 /// The largest packet that either end reads. Nobody sends larger ones in a demo.
 pub(super) const MAX_PACKET_LEN: usize = 2 * 1024 * 1024;
 
-/// Room made for a read; a larger packet makes the buffer grow as its bytes arrive.
+/// Room made for a read.
 const READ_LEN: usize = 4 * 1024;
 
 /// A stream without a whole packet.
@@ -27,18 +27,33 @@ pub(super) enum FrameError {
 #[derive(Debug)]
 pub(super) struct Frames<R> {
     io: R,
-    buffer: BytesMut,
-    direction: Direction,
+    room: BytesMut,
+    framer: Framer,
 }
 
 impl<R: AsyncRead + Unpin> Frames<R> {
-    /// Reads packets that travel in `direction` from `io`.
-    pub(super) fn new(io: R, direction: Direction) -> Self {
+    /// Reads what a client sends, from CONNECT on.
+    pub(super) fn of_client(io: R) -> Self {
+        Self::new(io, Framer::before_connect(MAX_PACKET_LEN))
+    }
+
+    /// Reads what a broker sends to a client of this version.
+    pub(super) fn of_broker(io: R, version: Version) -> Self {
+        let direction = Direction::ToClient;
+        Self::new(io, Framer::new(version, direction, MAX_PACKET_LEN))
+    }
+
+    fn new(io: R, framer: Framer) -> Self {
         Self {
             io,
-            buffer: BytesMut::new(),
-            direction,
+            room: BytesMut::new(),
+            framer,
         }
+    }
+
+    /// What was read and is not part of a whole packet: after an error, the packet that is wrong.
+    pub(super) fn unread(&self) -> &[u8] {
+        self.framer.unread()
     }
 
     /// The next whole packet; `None` at the end of the stream.
@@ -48,36 +63,23 @@ impl<R: AsyncRead + Unpin> Frames<R> {
     /// [`MAX_PACKET_LEN`] bytes, [`FrameError::Io`] when the stream fails or ends within one.
     ///
     /// # Cancel safety
-    /// Cancel safe: what has arrived stays in the buffer.
-    pub(super) async fn next(&mut self, version: Version) -> Result<Option<Bytes>, FrameError> {
+    /// Cancel safe: what has arrived stays in the framer.
+    pub(super) async fn next(&mut self) -> Result<Option<Frame>, FrameError> {
         loop {
-            if let Some(packet) = self.whole(version)? {
-                return Ok(Some(packet));
+            if let Some(frame) = self.framer.next_frame()? {
+                return Ok(Some(frame));
             }
-            self.buffer.reserve(READ_LEN);
-            if self.io.read_buf(&mut self.buffer).await? == 0 {
-                return if self.buffer.is_empty() {
+            self.room.clear();
+            self.room.reserve(READ_LEN);
+            if self.io.read_buf(&mut self.room).await? == 0 {
+                return if self.unread().is_empty() {
                     Ok(None)
                 } else {
                     Err(io::Error::from(io::ErrorKind::UnexpectedEof).into())
                 };
             }
+            self.framer.push(&self.room);
         }
-    }
-
-    fn whole(&mut self, version: Version) -> Result<Option<Bytes>, DecodeError> {
-        let Some(&first) = self.buffer.first() else {
-            return Ok(None);
-        };
-        Head::check_first_byte(first, version, self.direction)?;
-        let Some(head) = Head::parse(&self.buffer)? else {
-            return Ok(None);
-        };
-        if head.total_len() > MAX_PACKET_LEN {
-            return Err(DecodeError::PacketTooLarge);
-        }
-        let is_whole = self.buffer.len() >= head.total_len();
-        Ok(is_whole.then(|| self.buffer.split_to(head.total_len()).freeze()))
     }
 }
 
@@ -87,34 +89,34 @@ mod tests {
 
     #[tokio::test]
     async fn any_split_gives_the_same_packets() {
-        let stream = b"\xc0\0\x30\x05\0\x01ahi\xe0\0";
+        let stream = b"\xd0\0\x30\x05\0\x01ahi\x40\x02\0\x01";
         for at in 0..stream.len() {
             let (one, two) = stream.split_at(at);
-            let mut frames = Frames::new(one.chain(two), Direction::ToServer);
+            let mut frames = Frames::of_broker(one.chain(two), Version::V311);
             let mut lens = Vec::new();
-            while let Some(packet) = frames.next(Version::V311).await.unwrap() {
-                lens.push(packet.len());
+            while let Some(frame) = frames.next().await.unwrap() {
+                lens.push(frame.as_bytes().len());
             }
-            assert_eq!(lens, [2, 7, 2], "split at {at}");
+            assert_eq!(lens, [2, 7, 4], "split at {at}");
         }
     }
 
     #[tokio::test]
     async fn what_cannot_be_a_packet_is_refused_at_once() {
         // a length above the bound is refused before its bytes arrive
-        let mut frames = Frames::new(&b"\x30\xff\xff\xff\x7f"[..], Direction::ToServer);
-        let error = frames.next(Version::V5).await.unwrap_err();
+        let mut frames = Frames::of_broker(&b"\x30\xff\xff\xff\x7f"[..], Version::V5);
+        let error = frames.next().await.unwrap_err();
         assert!(matches!(
             error,
             FrameError::Decode(DecodeError::PacketTooLarge)
         ));
-        let mut frames = Frames::new(&b"\x30\x05\0"[..], Direction::ToServer);
-        let error = frames.next(Version::V5).await.unwrap_err();
+        let mut frames = Frames::of_broker(&b"\x30\x05\0"[..], Version::V5);
+        let error = frames.next().await.unwrap_err();
         assert!(
             matches!(error, FrameError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof)
         );
-        let mut frames = Frames::new(&b"\xd0\0"[..], Direction::ToServer);
-        let error = frames.next(Version::V5).await.unwrap_err();
+        let mut frames = Frames::of_broker(&b"\xc0\0"[..], Version::V5);
+        let error = frames.next().await.unwrap_err();
         assert!(matches!(
             error,
             FrameError::Decode(DecodeError::WrongDirection)

@@ -6,28 +6,50 @@ mod support;
 
 use libfuzzer_sys::fuzz_target;
 use mproxy_codec::{
-    ReasonCode, Version, View, encode_ack, encode_auth, encode_disconnect, encode_publish,
-    encode_refusal, encode_suback, encode_subscribe, encode_unsuback, encode_unsubscribe,
+    ConnectBuilder, ConnectPacket, Version, View, encode_ack, encode_auth, encode_connack,
+    encode_disconnect, encode_publish, encode_suback, encode_subscribe, encode_unsuback,
+    encode_unsubscribe,
 };
 use support::model::Body;
 use support::{read, select};
 
+/// Builds a CONNECT from what another says.
+fn build(connect: &ConnectPacket) -> Vec<u8> {
+    let properties = connect.properties();
+    let mut builder = ConnectBuilder::new(connect.version())
+        .client_id(connect.client_id())
+        .clean_start(connect.clean_start())
+        .keep_alive(connect.keep_alive())
+        .properties(properties.as_bytes());
+    if let Some(will) = connect.will() {
+        builder = builder.will(will);
+    }
+    if let Some(name) = connect.user_name() {
+        builder = builder.user_name(name);
+    }
+    if let Some(password) = connect.password() {
+        builder = builder.password(password);
+    }
+    let made = builder.build().expect("the fields of a valid packet");
+    made.as_bytes().to_vec()
+}
+
 /// Encodes a packet from its view, where there is an encoder.
 fn encode(version: Version, view: &View<'_>) -> Option<Vec<u8>> {
     let made = match view {
-        View::Connack(connack) if version.is_v5() && connack.code != 0 => encode_refusal(
-            version,
-            ReasonCode::new(connack.code),
-            connack.properties.as_bytes(),
-        ),
-        View::Connack(connack) if version.is_v5() => {
-            connack.with_properties(version, connack.properties.as_bytes())
+        // the builder makes none with control characters
+        View::Connect(connect) if connect.has_control() => return None,
+        View::Connect(connect) => return Some(build(connect)),
+        View::Connack(connack) => {
+            let properties = connack.properties.as_bytes();
+            let reason = connack.reason(version);
+            encode_connack(version, connack.session_present, reason, properties)
         }
         View::Publish(publish) if !publish.topic().is_empty() => encode_publish(
             version,
             publish.topic(),
-            publish.layout().qos(),
-            publish.layout().packet_id().unwrap_or_default(),
+            publish.qos(),
+            publish.packet_id().unwrap_or_default(),
             publish.properties().as_bytes(),
             publish.payload()?,
         ),
@@ -67,9 +89,7 @@ fn encode(version: Version, view: &View<'_>) -> Option<Vec<u8>> {
             encode_disconnect(version, disconnect.reason, disconnect.properties.as_bytes())
         }
         View::Auth(auth) => encode_auth(version, auth.reason, auth.properties.as_bytes()),
-        View::Connect(_) | View::Connack(_) | View::Publish(_) | View::Pingreq | View::Pingresp => {
-            return None;
-        }
+        View::Publish(_) | View::Pingreq | View::Pingresp => return None,
     };
     Some(made.expect("the fields of a valid packet").to_vec())
 }
@@ -89,14 +109,8 @@ fuzz_target!(|data: &[u8]| {
             .expect("valid")
             .expect("whole");
         // what the encoders do not write, because the proxy never says it
-        match &mut packet.body {
-            Body::Publish(publish) => (publish.dup, publish.retain) = (false, false),
-            Body::Connack {
-                session_present,
-                code,
-                ..
-            } if *code != 0 => *session_present = false,
-            _ => {}
+        if let Body::Publish(publish) = &mut packet.body {
+            (publish.dup, publish.retain) = (false, false);
         }
         (packet, len)
     };

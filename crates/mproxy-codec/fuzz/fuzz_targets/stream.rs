@@ -5,7 +5,7 @@
 mod support;
 
 use libfuzzer_sys::fuzz_target;
-use mproxy_codec::{DecodeError, Direction, Version};
+use mproxy_codec::{DecodeError, Direction, Frame, Framer, Version};
 use support::model::Packet;
 use support::{field, read, select};
 
@@ -23,6 +23,40 @@ fn drain(
     Ok(())
 }
 
+/// Pushes `stream` in pieces of these sizes and takes frames until one is refused.
+fn frames(
+    mut framer: Framer,
+    sizes: &[u8],
+    stream: &[u8],
+) -> (Vec<Frame>, Option<DecodeError>, Option<Version>) {
+    let mut frames = Vec::new();
+    let mut left = stream;
+    let mut sizes = sizes.iter().cycle();
+    while !left.is_empty() {
+        let size = sizes.next().map_or(1, |size| usize::from(*size).max(1));
+        let (piece, rest) = left.split_at(size.min(left.len()));
+        left = rest;
+        framer.push(piece);
+        loop {
+            match framer.next_frame() {
+                Ok(Some(frame)) => frames.push(frame),
+                Ok(None) => break,
+                Err(error) => return (frames, Some(error), framer.version()),
+            }
+        }
+    }
+    (frames, None, framer.version())
+}
+
+/// A framer gives the same frames, the same error and the same version however the stream arrives.
+fn check_framer(make: impl Fn() -> Framer, sizes: &[u8], stream: &[u8]) {
+    let whole = frames(make(), &[u8::MAX], stream);
+    assert_eq!(frames(make(), sizes, stream), whole);
+    for frame in &whole.0 {
+        let _ = frame.view();
+    }
+}
+
 fuzz_target!(|data: &[u8]| {
     let Some((version, direction, rest)) = select(data) else {
         return;
@@ -30,6 +64,10 @@ fuzz_target!(|data: &[u8]| {
     let Some((sizes, stream)) = field(rest) else {
         return;
     };
+    for max in [64, usize::MAX] {
+        check_framer(|| Framer::before_connect(max), sizes, stream);
+        check_framer(|| Framer::new(version, direction, max), sizes, stream);
+    }
     let mut whole = (stream.to_vec(), Vec::new());
     let outcome = drain(version, direction, &mut whole.0, &mut whole.1);
 

@@ -15,6 +15,8 @@ use crate::reason::ReasonCode;
 use crate::varint;
 use crate::version::Version;
 
+const PLACE: Place = Place::Packet(Kind::Connack, Direction::ToClient);
+
 /// A validated CONNACK.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -68,7 +70,7 @@ pub(crate) fn parse(
         if !ReasonCode::new(code).is_valid_in_connack() {
             return Err(DecodeError::InvalidReasonCode);
         }
-        properties = reader.properties(Place::Packet(Kind::Connack, Direction::ToClient))?;
+        properties = reader.properties(PLACE)?;
     } else if code > 5 {
         return Err(DecodeError::InvalidReasonCode);
     }
@@ -82,6 +84,65 @@ pub(crate) fn parse(
         code,
         properties,
     })
+}
+
+/// Writes a CONNACK that says exactly this. MQTT 3.x has six codes: those that
+/// [`Connack::reason`] answers. [`encode_refusal`] finds the nearest for any other.
+///
+/// ```
+/// use mproxy_codec::{ReasonCode, Version, encode_connack};
+/// let accepted = encode_connack(Version::V311, true, ReasonCode::SUCCESS, &[])?;
+/// assert_eq!(&accepted[..], b"\x20\x02\x01\x00");
+/// let refused = encode_connack(Version::V5, false, ReasonCode::NOT_AUTHORIZED, &[])?;
+/// assert_eq!(&refused[..], b"\x20\x03\x00\x87\x00");
+/// # Ok::<(), mproxy_codec::EncodeError>(())
+/// ```
+///
+/// # Errors
+/// [`EncodeError::Invalid`] with [`DecodeError::InvalidReasonCode`] for a reason that a CONNACK of
+/// this version cannot carry ([MQTT-3.2.2-8], MQTT 3.1.1 table 3.1), with
+/// [`DecodeError::SessionPresentOnFailure`] ([MQTT-3.2.2-6], [MQTT-3.2.2-4] of MQTT 3.1.1), or with
+/// what is wrong with the property block; [`EncodeError::NoSuchField`] for properties before MQTT
+/// 5.0; [`EncodeError::PacketTooLarge`] when the block has no encoding.
+pub fn encode_connack(
+    version: Version,
+    session_present: bool,
+    reason: ReasonCode,
+    properties: &[u8],
+) -> Result<Bytes, EncodeError> {
+    let code = return_code(version, reason).ok_or(DecodeError::InvalidReasonCode)?;
+    if session_present && code != 0 {
+        return Err(DecodeError::SessionPresentOnFailure.into());
+    }
+    let fixed = [u8::from(session_present), code];
+    if !version.is_v5() {
+        return match properties {
+            [] => build::join(0x20, &[&fixed], 0),
+            _ => Err(EncodeError::NoSuchField),
+        };
+    }
+    let len = varint::encode(properties.len())?;
+    Properties::parse(properties, PLACE)?;
+    build::join(0x20, &[&fixed, len.as_slice(), properties], 0)
+}
+
+/// The code with which a CONNACK of this version says `reason`, if it has one.
+const fn return_code(version: Version, reason: ReasonCode) -> Option<u8> {
+    if version.is_v5() {
+        return match reason.is_valid_in_connack() {
+            true => Some(reason.as_u8()),
+            false => None,
+        };
+    }
+    match reason {
+        ReasonCode::SUCCESS => Some(0),
+        ReasonCode::UNSUPPORTED_PROTOCOL_VERSION => Some(1),
+        ReasonCode::CLIENT_IDENTIFIER_NOT_VALID => Some(2),
+        ReasonCode::SERVER_UNAVAILABLE => Some(3),
+        ReasonCode::BAD_USER_NAME_OR_PASSWORD => Some(4),
+        ReasonCode::NOT_AUTHORIZED => Some(5),
+        _ => None,
+    }
 }
 
 /// Writes a CONNACK that refuses, in the form of the client's version (MQTT 3.x: the nearest

@@ -17,11 +17,11 @@ use crate::varint;
 use crate::version::Version;
 
 const FLAG_RESERVED: u8 = 0x01;
-const FLAG_CLEAN: u8 = 0x02;
+pub(super) const FLAG_CLEAN: u8 = 0x02;
 pub(crate) const FLAG_WILL: u8 = 0x04;
-const WILL_QOS_SHIFT: u8 = 3;
+pub(super) const WILL_QOS_SHIFT: u8 = 3;
 const FLAG_WILL_QOS: u8 = 0x18;
-const FLAG_WILL_RETAIN: u8 = 0x20;
+pub(super) const FLAG_WILL_RETAIN: u8 = 0x20;
 pub(super) const FLAG_PASSWORD: u8 = 0x40;
 pub(super) const FLAG_USER_NAME: u8 = 0x80;
 
@@ -120,6 +120,42 @@ pub struct Will<'a> {
     pub properties: Properties<'a>,
 }
 
+impl<'a> Will<'a> {
+    /// A will of QoS 0 that is not retained and has no properties, for a
+    /// [`ConnectBuilder`](crate::ConnectBuilder).
+    #[must_use]
+    pub const fn new(topic: &'a str, payload: &'a [u8]) -> Self {
+        Self {
+            topic,
+            payload,
+            qos: QoS::AtMostOnce,
+            retain: false,
+            properties: Properties::validated(&[]),
+        }
+    }
+
+    /// Sets the quality of service.
+    #[must_use]
+    pub const fn qos(mut self, qos: QoS) -> Self {
+        self.qos = qos;
+        self
+    }
+
+    /// Sets the RETAIN flag.
+    #[must_use]
+    pub const fn retain(mut self, retain: bool) -> Self {
+        self.retain = retain;
+        self
+    }
+
+    /// Sets the will properties: a block that [`Properties::parse`] has read for [`Place::Will`].
+    #[must_use]
+    pub const fn properties(mut self, properties: Properties<'a>) -> Self {
+        self.properties = properties;
+        self
+    }
+}
+
 impl fmt::Debug for Will<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Will")
@@ -132,20 +168,20 @@ impl fmt::Debug for Will<'_> {
 }
 
 /// The fields of a CONNECT as slices, from which a new one is joined.
-struct Fields<'a> {
-    flags: u8,
-    keep_alive: u16,
-    properties: &'a [u8],
-    client_id: &'a [u8],
-    will: Option<WillFields<'a>>,
-    user_name: Option<&'a [u8]>,
-    password: Option<&'a [u8]>,
+pub(super) struct Fields<'a> {
+    pub(super) flags: u8,
+    pub(super) keep_alive: u16,
+    pub(super) properties: &'a [u8],
+    pub(super) client_id: &'a [u8],
+    pub(super) will: Option<WillFields<'a>>,
+    pub(super) user_name: Option<&'a [u8]>,
+    pub(super) password: Option<&'a [u8]>,
 }
 
-struct WillFields<'a> {
-    properties: &'a [u8],
-    topic: &'a [u8],
-    payload: &'a [u8],
+pub(super) struct WillFields<'a> {
+    pub(super) properties: &'a [u8],
+    pub(super) topic: &'a [u8],
+    pub(super) payload: &'a [u8],
 }
 
 impl ConnectPacket {
@@ -182,7 +218,7 @@ impl ConnectPacket {
         let mut fields = packet.fields();
         fields.flags &= !FLAG_RESERVED;
         fields
-            .join(&layout)
+            .join(layout.version, layout.is_bridge)
             .map_err(|_| DecodeError::PacketTooLarge)
             .and_then(Self::parse)
     }
@@ -431,7 +467,7 @@ impl ConnectPacket {
     {
         let mut fields = self.fields();
         edit(&mut fields);
-        let made = Self::parse(fields.join(&self.layout)?)?;
+        let made = Self::parse(fields.join(self.layout.version, self.layout.is_bridge)?)?;
         if made.has_control() && !self.has_control() {
             return Err(EncodeError::Invalid(DecodeError::ControlCharacter));
         }
@@ -479,14 +515,14 @@ impl fmt::Debug for ConnectPacket {
 }
 
 impl Fields<'_> {
-    /// Writes a packet of the version and the protocol level of `like`.
-    fn join(&self, like: &Layout) -> Result<Bytes, EncodeError> {
-        let v5 = like.version.is_v5();
-        let name: &[u8] = match like.version {
+    /// Writes a packet. The flags of the credentials follow from what there is.
+    pub(super) fn join(&self, version: Version, is_bridge: bool) -> Result<Bytes, EncodeError> {
+        let v5 = version.is_v5();
+        let name: &[u8] = match version {
             Version::V31 => b"\0\x06MQIsdp",
             Version::V311 | Version::V5 => b"\0\x04MQTT",
         };
-        let bridge = if like.is_bridge { LEVEL_BRIDGE } else { 0 };
+        let bridge = if is_bridge { LEVEL_BRIDGE } else { 0 };
         let mut flags = self.flags & !(FLAG_USER_NAME | FLAG_PASSWORD);
         if self.user_name.is_some() {
             flags |= FLAG_USER_NAME;
@@ -496,7 +532,7 @@ impl Fields<'_> {
         }
         let mut packet = Vec::with_capacity(64);
         packet.extend_from_slice(name);
-        packet.push(like.version.level() | bridge);
+        packet.push(version.level() | bridge);
         packet.push(flags);
         packet.extend_from_slice(&self.keep_alive.to_be_bytes());
         let push_block = |packet: &mut Vec<u8>, block: &[u8]| -> Result<(), EncodeError> {

@@ -4,6 +4,7 @@
 mod ack;
 mod connack;
 pub(crate) mod connect;
+mod connect_builder;
 mod disconnect;
 mod glimpse;
 mod ping;
@@ -16,8 +17,9 @@ use bytes::Bytes;
 
 pub use self::{
     ack::{Ack, encode_ack},
-    connack::{Connack, encode_refusal},
+    connack::{Connack, encode_connack, encode_refusal},
     connect::{ConnectPacket, Will},
+    connect_builder::ConnectBuilder,
     disconnect::{Auth, Disconnect, encode_auth, encode_disconnect},
     glimpse::ConnectGlimpse,
     ping::{PINGREQ, PINGRESP},
@@ -54,8 +56,8 @@ pub enum View<'a> {
 impl<'a> View<'a> {
     /// Validates one packet from the front of `bytes`; `Ok(None)` when it is not complete.
     ///
-    /// The length of the packet is `Head::parse(bytes)?.total_len()`; bytes behind it are not
-    /// looked at. `version` is ignored for CONNECT, which names its own.
+    /// Bytes behind the packet are not looked at; [`parse_prefix`](Self::parse_prefix) says where
+    /// they begin. `version` is ignored for CONNECT, which names its own.
     ///
     /// ```
     /// use mproxy_codec::{Direction, Version, View};
@@ -76,21 +78,42 @@ impl<'a> View<'a> {
         direction: Direction,
         bytes: &'a [u8],
     ) -> Result<Option<Self>, DecodeError> {
-        let Some(&first) = bytes.first() else {
+        let Some(head) = Head::parse_checked(bytes, version, direction)? else {
             return Ok(None);
         };
-        Head::check_first_byte(first, version, direction)?;
-        let Some(head) = Head::parse(bytes)? else {
-            return Ok(None);
-        };
-        // CONNECT judges its own length, by the version that it names
-        if version.is_v5() && !head.is_minimal() && head.kind() != Kind::Connect {
-            return Err(DecodeError::NotMinimal);
-        }
         match bytes.get(..head.total_len()) {
             None => Ok(None),
             Some(packet) => Self::of_whole(head, version, direction, packet).map(Some),
         }
+    }
+
+    /// Does what [`parse`](Self::parse) does, and returns the length of the packet beside the view:
+    /// the next packet begins there. [`Framer`](crate::Framer) does this for a stream.
+    ///
+    /// ```
+    /// use mproxy_codec::{Direction, Kind, Version, View};
+    /// let mut rest: &[u8] = b"\xc0\x00\x40\x02\x00\x07\xe0";
+    /// let mut kinds = Vec::new();
+    /// while let Some((view, len)) = View::parse_prefix(Version::V311, Direction::ToServer, rest)? {
+    ///     kinds.push(view.kind());
+    ///     rest = &rest[len..];
+    /// }
+    /// assert_eq!(kinds, [Kind::Pingreq, Kind::Puback]);
+    /// assert_eq!(rest, b"\xe0"); // not complete
+    /// # Ok::<(), mproxy_codec::DecodeError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`parse`](Self::parse).
+    pub fn parse_prefix(
+        version: Version,
+        direction: Direction,
+        bytes: &'a [u8],
+    ) -> Result<Option<(Self, usize)>, DecodeError> {
+        let Some(view) = Self::parse(version, direction, bytes)? else {
+            return Ok(None);
+        };
+        Ok(Head::parse(bytes)?.map(|head| (view, head.total_len())))
     }
 
     /// Validates a whole packet whose head has been read and judged.

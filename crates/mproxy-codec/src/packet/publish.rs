@@ -233,6 +233,30 @@ impl<'a> Publish<'a> {
         &self.layout
     }
 
+    /// The quality of service.
+    #[must_use]
+    pub const fn qos(&self) -> QoS {
+        self.layout.qos()
+    }
+
+    /// The packet identifier, `None` at QoS 0.
+    #[must_use]
+    pub const fn packet_id(&self) -> Option<u16> {
+        self.layout.packet_id()
+    }
+
+    /// The RETAIN flag.
+    #[must_use]
+    pub const fn retain(&self) -> bool {
+        self.layout.retain()
+    }
+
+    /// True for a packet that may be a repetition.
+    #[must_use]
+    pub const fn dup(&self) -> bool {
+        self.layout.dup()
+    }
+
     /// The topic name as it stands in the packet: empty when a topic alias stands in for it.
     #[must_use]
     pub fn topic(&self) -> &'a str {

@@ -1,6 +1,8 @@
 //! CONNACK.
 
-use mproxy_codec::{DecodeError, EncodeError, PropertyId, ReasonCode, View, encode_refusal};
+use mproxy_codec::{
+    DecodeError, EncodeError, PropertyId, ReasonCode, View, encode_connack, encode_refusal,
+};
 
 use crate::common::{ALL, V3, V5, down, packet, refused_down};
 
@@ -134,6 +136,60 @@ fn refusals() {
             }
             other => panic!("{other:?}"),
         }
+    }
+}
+
+/// Every value of the byte in every version: what is written can be read, and says the same.
+#[test]
+fn a_connack_says_exactly_what_was_asked_for() {
+    for version in ALL {
+        for code in 0..=255u8 {
+            let reason = ReasonCode::new(code);
+            match encode_connack(version, false, reason, b"") {
+                Ok(made) => match down(version, &made) {
+                    Ok(View::Connack(connack)) => {
+                        assert!(!connack.session_present);
+                        assert_eq!(connack.reason(version), reason);
+                    }
+                    other => panic!("{other:?}"),
+                },
+                Err(error) => {
+                    assert_eq!(error, DecodeError::InvalidReasonCode.into());
+                    // MQTT 3.1.1 table 3.1: six codes and no more
+                    let known = [0x00, 0x84, 0x85, 0x86, 0x87, 0x88];
+                    assert!(!reason.is_valid_in_connack() || !version.is_v5());
+                    assert!(version.is_v5() || !known.contains(&code));
+                }
+            }
+            // [MQTT-3.2.2-6], [MQTT-3.2.2-4] of MQTT 3.1.1
+            let present = encode_connack(version, true, reason, b"");
+            match (code, present) {
+                (0, made) => assert_eq!(made.unwrap()[2..4], [1, 0]),
+                (_, made) => assert!(made.is_err(), "{version} {code:02x}"),
+            }
+        }
+    }
+    let present = encode_connack(V5, true, ReasonCode::BANNED, b"");
+    assert_eq!(present, Err(DecodeError::SessionPresentOnFailure.into()));
+}
+
+#[test]
+fn properties_of_a_connack_are_judged() {
+    let block = b"\x22\0\x0a\x13\0\x1e";
+    let made = encode_connack(V5, true, ReasonCode::SUCCESS, block).unwrap();
+    assert_eq!(&made[..], [&b"\x20\x09\x01\0\x06"[..], block].concat());
+    for version in V3 {
+        let made = encode_connack(version, false, ReasonCode::SUCCESS, block);
+        assert_eq!(made, Err(EncodeError::NoSuchField));
+    }
+    for (block, error) in [
+        (&b"\x22\0"[..], DecodeError::Truncated),
+        (b"\x21\0\0", DecodeError::PropertyValue),
+        (b"\x23\0\x01", DecodeError::PropertyNotAllowed),
+        (b"\x13\0\x1e\x13\0\x1e", DecodeError::DuplicateProperty),
+    ] {
+        let made = encode_connack(V5, false, ReasonCode::SUCCESS, block);
+        assert_eq!(made, Err(error.into()));
     }
 }
 

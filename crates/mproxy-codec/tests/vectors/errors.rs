@@ -13,6 +13,8 @@ fn cause(error: DecodeError) -> Option<(Version, Direction, &'static [u8])> {
         E::NotMinimal => (V5, ToServer, b"\xc0\x80\x00"),
         // the limit and the policy are the session's
         E::PacketTooLarge | E::ControlCharacter => return None,
+        // the order of packets is the framer's
+        E::NotConnect | E::SecondConnect => return None,
         E::ReservedType => (V5, ToServer, b"\x00\x00"),
         E::ReservedFlags => (V5, ToServer, b"\xc1\x00"),
         E::WrongDirection => (V5, ToClient, b"\xc0\x00"),

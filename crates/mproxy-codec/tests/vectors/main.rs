@@ -9,6 +9,7 @@ mod ack;
 mod common;
 mod connack;
 mod connect;
+mod connect_builder;
 mod disconnect;
 mod edit;
 mod errors;

@@ -11,8 +11,9 @@ use std::{
 
 use bytes::Bytes;
 use mproxy_codec::{
-    ConnectPacket, Direction, Kind, PropertyId, PropertyWriter, QoS, ReasonCode,
-    SubscriptionOptions, Value, Version, encode_publish, encode_subscribe, encode_unsubscribe,
+    ConnectBuilder, Direction, Kind, Place, Properties, PropertyId, PropertyWriter, QoS,
+    ReasonCode, SubscriptionOptions, Value, Version, Will, encode_publish, encode_subscribe,
+    encode_unsubscribe,
 };
 use mproxy_layers::{Action, Observer};
 use mproxy_session::{
@@ -32,40 +33,20 @@ pub(crate) struct Client<'a> {
 
 impl Client<'_> {
     pub(crate) fn connect(self) -> Connect {
-        let mut body = b"\x00\x04MQTT\x05".to_vec();
-        body.push(0x02 | u8::from(self.will.is_some()) << 2 | u8::from(self.user.is_some()) << 7);
-        body.extend([0, 60, 0]);
-        field(&mut body, self.id);
+        let properties = response_topic(self.will_response_topic);
+        let mut builder = ConnectBuilder::new(Version::V5)
+            .client_id(self.id)
+            .keep_alive(60);
         if let Some(topic) = self.will {
-            let properties = response_topic(self.will_response_topic);
-            body.push(u8::try_from(properties.len()).expect("few properties"));
-            body.extend(properties);
-            field(&mut body, topic);
-            field(&mut body, "gone");
+            let properties = Properties::parse(&properties, Place::Will).expect("properties");
+            builder = builder.will(Will::new(topic, b"gone").properties(properties));
         }
         if let Some(user) = self.user {
-            field(&mut body, user);
+            builder = builder.user_name(user);
         }
-        let mut frame = vec![0x10];
-        let mut length = body.len();
-        while length >= 0x80 {
-            frame.push((length & 0x7f) as u8 | 0x80);
-            length >>= 7;
-        }
-        frame.push(length as u8);
-        frame.extend(body);
-        let packet = ConnectPacket::parse(frame.into()).expect("a valid CONNECT");
+        let packet = builder.build().expect("a valid CONNECT");
         Connect::new(packet, Peer::new("test"))
     }
-}
-
-fn field(body: &mut Vec<u8>, text: &str) {
-    body.extend(
-        u16::try_from(text.len())
-            .expect("a short text")
-            .to_be_bytes(),
-    );
-    body.extend(text.as_bytes());
 }
 
 fn response_topic(topic: Option<&str>) -> Vec<u8> {

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::process::ExitCode;
 use std::task::{Context, Poll};
 
-use mproxy_codec::{Direction, Head, KindSet, PublishLayout, Version};
+use mproxy_codec::{ConnectBuilder, Direction, Head, KindSet, PublishLayout, Version};
 use mproxy_layers::acl::{Acl, AclLayer, Actions, Rule};
 use mproxy_session::{Forward, Hooks, Peer, Session, Summary, Tap, new_hooks};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -151,14 +151,8 @@ struct Feed {
 
 impl Feed {
     fn client(packets: usize, version: Version, packet: &[u8]) -> Self {
-        let mut first = vec![0x10, 0, 0, 4];
-        first.extend_from_slice(b"MQTT");
-        first.extend_from_slice(&[version.level(), 2, 0, 0]);
-        if version.is_v5() {
-            first.push(0);
-        }
-        first.extend_from_slice(&[0, 1, b'c']);
-        first[1] = (first.len() - 2) as u8;
+        let connect = ConnectBuilder::new(version).client_id("c").build();
+        let first = connect.expect("a valid CONNECT").as_bytes().to_vec();
         Self {
             first,
             batch: packet.repeat(2048),

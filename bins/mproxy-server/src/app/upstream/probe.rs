@@ -4,7 +4,8 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use mproxy_codec::Foreign;
+use bytes::Bytes;
+use mproxy_codec::{ConnectBuilder, EncodeError, Foreign, Version};
 use mproxy_transport::{DialCause, DialError};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
@@ -13,7 +14,10 @@ use crate::app::remedy;
 
 /// MQTT 3.1.1, clean session, keep alive 10 s, no client identifier: what every broker can read, and
 /// what leaves nothing behind. Whether the broker lets it in does not matter.
-const CONNECT: [u8; 14] = *b"\x10\x0c\0\x04MQTT\x04\x02\0\x0a\0\0";
+fn connect() -> Result<Bytes, EncodeError> {
+    let connect = ConnectBuilder::new(Version::V311).keep_alive(10).build()?;
+    Ok(connect.as_bytes().clone())
+}
 
 /// DISCONNECT.
 const DISCONNECT: [u8; 2] = [0xe0, 0];
@@ -114,7 +118,8 @@ where
 {
     // what could not be written may have been answered all the same: a refusal before CONNECT
     let written = async {
-        stream.write_all(&CONNECT).await?;
+        let connect = connect().map_err(io::Error::other)?;
+        stream.write_all(&connect).await?;
         stream.flush().await
     };
     let mut end = written.await.err();
@@ -165,6 +170,9 @@ mod tests {
     use super::*;
 
     const LIMIT: Duration = Duration::from_secs(30);
+
+    /// What the broker must read.
+    const CONNECT: [u8; 14] = *b"\x10\x0c\0\x04MQTT\x04\x02\0\x0a\0\0";
 
     /// What is said of a broker that reads CONNECT, sends this and closes; and what it read
     /// afterwards.

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mproxy_codec::{
-    Ack, ConnectPacket, DecodeError, Direction, EncodeError, Kind, PINGRESP, PropertyId,
-    PropertyWriter, Publish, QoS, ReasonCode, Value, Version, View, encode_ack, encode_disconnect,
+    Ack, ConnectPacket, DecodeError, EncodeError, Kind, PINGRESP, PropertyId, PropertyWriter,
+    Publish, QoS, ReasonCode, Value, Version, View, encode_ack, encode_connack, encode_disconnect,
     encode_refusal, encode_suback, encode_unsuback,
 };
 use tokio::io::AsyncWriteExt as _;
@@ -80,19 +80,14 @@ pub(super) async fn serve(stream: TcpStream, router: Arc<Router>) {
     // small packets, each of which somebody watches: worth a segment of its own
     let _ = stream.set_nodelay(true);
     let (reader, mut writer) = stream.into_split();
-    let mut frames = Frames::new(reader, Direction::ToServer);
-    let connect = timeout(CONNECT_TIMEOUT, frames.next(Version::V311)).await;
-    let Ok(Ok(Some(packet))) = connect else {
-        return;
-    };
-    let connect = match admit(packet) {
-        Ok(connect) => connect,
-        Err(refusal) => {
-            if let Some(refusal) = refusal {
-                let _ = write(&mut writer, &refusal).await;
-            }
+    let mut frames = Frames::of_client(reader);
+    let connect = match timeout(CONNECT_TIMEOUT, admit(&mut frames)).await {
+        Ok(Ok(connect)) => connect,
+        Ok(Err(Some(refusal))) => {
+            let _ = write(&mut writer, &refusal).await;
             return;
         }
+        Ok(Err(None)) | Err(_) => return,
     };
     let mut connection = Connection {
         frames,
@@ -106,16 +101,26 @@ pub(super) async fn serve(stream: TcpStream, router: Arc<Router>) {
     connection.close(end).await;
 }
 
-/// Validates a CONNECT; otherwise the CONNACK to answer, if the packet deserves one.
-fn admit(packet: Bytes) -> Result<ConnectPacket, Option<Bytes>> {
-    let version = ConnectPacket::version_of(&packet);
-    let refuse = |reason| encode_refusal(version?, reason, &[]).ok();
-    let connect = ConnectPacket::parse(packet).map_err(|error| refuse(error.reason()))?;
+/// Reads a CONNECT; otherwise the CONNACK to answer, if what came deserves one.
+async fn admit(frames: &mut Frames<OwnedReadHalf>) -> Result<ConnectPacket, Option<Bytes>> {
+    let refuse = |version, reason| encode_refusal(version, reason, &[]).ok();
+    let frame = match frames.next().await {
+        Ok(frame) => frame.ok_or(None)?,
+        Err(FrameError::Io(_)) => return Err(None),
+        Err(FrameError::Decode(error)) => {
+            let version = ConnectPacket::version_of(frames.unread()).ok_or(None)?;
+            return Err(refuse(version, error.reason()));
+        }
+    };
+    let Ok(View::Connect(connect)) = frame.view() else {
+        return Err(None);
+    };
     let method = connect.properties().get(PropertyId::AuthenticationMethod);
     if method.is_some() {
-        return Err(refuse(ReasonCode::BAD_AUTHENTICATION_METHOD));
+        let reason = ReasonCode::BAD_AUTHENTICATION_METHOD;
+        return Err(refuse(frame.version(), reason));
     }
-    Ok(connect)
+    Ok(*connect)
 }
 
 impl Connection {
@@ -148,27 +153,26 @@ impl Connection {
                     return Err(End::Dismiss(ReasonCode::KEEP_ALIVE_TIMEOUT));
                 }
                 () = self.joined.wake.notified() => self.flush().await?,
-                packet = self.frames.next(self.version) => {
-                    let packet = packet?.ok_or(End::Gone)?;
-                    return self.handle(&packet).await;
+                frame = self.frames.next() => {
+                    let frame = frame?.ok_or(End::Gone)?;
+                    return self.handle(&frame.view()?).await;
                 }
             }
         }
     }
 
-    async fn handle(&mut self, packet: &[u8]) -> Result<(), End> {
-        let view = View::parse(self.version, Direction::ToServer, packet)?;
-        match view.ok_or(DecodeError::Truncated)? {
-            View::Publish(publish) => self.publish(&publish).await,
-            View::Ack(ack) => self.ack(&ack).await,
+    async fn handle(&mut self, view: &View<'_>) -> Result<(), End> {
+        match view {
+            View::Publish(publish) => self.publish(publish).await,
+            View::Ack(ack) => self.ack(ack).await,
             View::Subscribe(subscribe) => {
-                let codes = self.router.subscribe(self.joined.id, &subscribe);
+                let codes = self.router.subscribe(self.joined.id, subscribe);
                 let id = subscribe.packet_id();
                 self.send(encode_suback(self.version, id, &[], &codes))
                     .await
             }
             View::Unsubscribe(unsubscribe) => {
-                let codes = self.router.unsubscribe(self.joined.id, &unsubscribe);
+                let codes = self.router.unsubscribe(self.joined.id, unsubscribe);
                 let id = unsubscribe.packet_id();
                 self.send(encode_unsuback(self.version, id, &[], &codes))
                     .await
@@ -197,7 +201,7 @@ impl Connection {
             return Err(End::Dismiss(ReasonCode::TOPIC_ALIAS_INVALID));
         }
         let message = Message::of_publish(publish, Instant::now());
-        let (id, qos) = (publish.layout().packet_id(), publish.layout().qos());
+        let (id, qos) = (publish.packet_id(), publish.qos());
         let (kind, id) = match (qos, id) {
             (QoS::AtLeastOnce, Some(id)) => (Kind::Puback, id),
             (QoS::ExactlyOnce, Some(id)) => (Kind::Pubrec, id),
@@ -289,9 +293,9 @@ fn connack(connect: &ConnectPacket, client_id: &str) -> Result<Bytes, EncodeErro
             properties.push(PropertyId::AssignedClientIdentifier, assigned)?;
         }
     }
-    // the reason is success: a CONNACK has one shape
-    encode_refusal(
+    encode_connack(
         connect.version(),
+        false,
         ReasonCode::SUCCESS,
         properties.as_bytes(),
     )

@@ -38,8 +38,8 @@ impl Message {
         Self {
             topic: publish.topic().to_owned(),
             payload: publish.payload().unwrap_or_default().into(),
-            qos: publish.layout().qos(),
-            retain: publish.layout().retain(),
+            qos: publish.qos(),
+            retain: publish.retain(),
             properties: end_to_end(publish.properties()),
             expires: expiry(publish.properties(), now),
         }

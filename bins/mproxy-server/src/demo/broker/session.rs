@@ -252,13 +252,12 @@ const fn retain_handling(options: SubscriptionOptions) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-    use mproxy_codec::{Direction, View};
+    use mproxy_codec::{ConnectBuilder, Direction, PropertyWriter, Value, View};
 
     use super::*;
 
-    fn session(connect: &'static [u8]) -> Session {
-        let connect = ConnectPacket::parse(Bytes::from_static(connect)).unwrap();
+    fn session(connect: &ConnectBuilder<'_>) -> Session {
+        let connect = connect.build().unwrap();
         let mut session = Session::new(&connect, "c".to_owned(), Instant::now());
         let all = TopicFilter::new("#").unwrap();
         let options = SubscriptionOptions::new(QoS::ExactlyOnce);
@@ -279,12 +278,12 @@ mod tests {
         }
     }
 
-    const CONNECT_V311: &[u8] = b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01c";
+    const CONNECT_V311: ConnectBuilder<'_> = ConnectBuilder::new(Version::V311).client_id("c");
     const TOPIC: &str = "t";
 
     #[test]
     fn a_reader_that_stopped_costs_a_bounded_queue() {
-        let mut session = session(CONNECT_V311);
+        let mut session = session(&CONNECT_V311);
         let topic = TopicName::new(TOPIC).unwrap();
         let mut packet = b"\x30\x83\x80\x40\0\x01t".to_vec();
         packet.resize(packet.len() + 1024 * 1024, 0);
@@ -302,7 +301,7 @@ mod tests {
 
     #[test]
     fn packet_identifiers_in_flight_are_not_used_again() {
-        let mut session = session(CONNECT_V311);
+        let mut session = session(&CONNECT_V311);
         let topic = TopicName::new(TOPIC).unwrap();
         let small = message(b"\x32\x06\0\x01t\0\x01h");
         session.last_packet_id = u16::MAX - 1;
@@ -321,8 +320,12 @@ mod tests {
 
     #[test]
     fn own_messages_and_large_ones_can_be_declined() {
-        // Maximum Packet Size 10
-        let mut session = session(b"\x10\x13\0\x04MQTT\x05\x02\0\0\x05\x27\0\0\0\x0a\0\x01c");
+        let mut properties = PropertyWriter::new();
+        properties
+            .push(PropertyId::MaximumPacketSize, Value::U32(10))
+            .unwrap();
+        let connect = ConnectBuilder::new(Version::V5).properties(properties.as_bytes());
+        let mut session = session(&connect);
         let topic = TopicName::new(TOPIC).unwrap();
         session.offer(&message(b"\x30\x0a\0\x01t1234567"), topic, false);
         session.offer(&message(b"\x30\x09\0\x01t123456"), topic, false);
