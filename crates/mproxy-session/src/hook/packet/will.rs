@@ -44,11 +44,17 @@ impl Packet {
         let before = connect.clone();
         let mut will = before.will().ok_or(EncodeError::NoSuchField)?;
         let mut properties = PropertyWriter::new();
-        // when it is sent is the client's own affair
-        if let Some(delay) = will.properties.get(PropertyId::WillDelayInterval) {
-            properties.push(PropertyId::WillDelayInterval, delay)?;
+        // when it is sent is the client's own affair, and said where the client said it
+        let mut said = will.properties.iter().enumerate();
+        let delay = said.find(|(_, property)| property.id == PropertyId::WillDelayInterval);
+        let mut others = publish.properties().iter();
+        if let Some((before, delay)) = delay {
+            for property in others.by_ref().take(before) {
+                properties.copy(&property);
+            }
+            properties.copy(&delay);
         }
-        for property in &publish.properties() {
+        for property in others {
             properties.copy(&property);
         }
         will.properties =
