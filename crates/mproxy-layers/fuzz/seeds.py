@@ -28,6 +28,14 @@ def put(target, text):
     (folder / hashlib.sha1(data).hexdigest()).write_bytes(data)
 
 
+LAYERS = ["a", "m", "am", "ma", "aima", "pami", "iap5", "mipa5", "a5!", "ma5!", "am3", "i", "mm", "aa5"]
+CHAIN_RULES = ["bd/${client_id}/#\tbnews/#", "ptenants/acme/#\tsnews/+", "b#", "b#\tPsecret", "bt/acme/d/#\tba/+",
+               "n+/secret\tb#", "b${username}/#"]
+CHAIN_MAPS = [">tenants/${username}/", "news/>public/\t>t/${username}/", "a/b/>t/${username}/b/\ta/>t/${username}/a/"]
+CLIENTS = [("acme", "c"), ("acme", "acme:c"), ("", "c"), ("a", "acme")]
+SENT = ["p0a/b\np1d/c/x\np2a/secret", "A1d/c/x\na1\nA1a/secret\na1", "sd/c/# a/+\nud/c/#", "s$share/g/# +/#\np0news/x",
+        "x3003000161", "p0tenants/acme/x\nsnews/+\nst/acme/d/a", "e", "p1a/secret\ns#", "p0$SYS/x\ns$SYS/#"]
+
 found = set()
 for case in cases:
     data = bytes.fromhex(case.get("hex", ""))
@@ -49,3 +57,10 @@ for rules in MAPS:
             for filter in FILTERS[::3] + DOLLARS:
                 lines = ["$" if filter in DOLLARS else "", username, client_id, *other, filter, topic, rules]
                 put("map", "\n".join(lines))
+for at, layers in enumerate(LAYERS):
+    for place, rules in enumerate(CHAIN_RULES):
+        for map in CHAIN_MAPS:
+            for sent in SENT:
+                username, client_id = CLIENTS[(at + place) % len(CLIENTS)]
+                will = TOPICS[(at + place) % len(TOPICS)] if place % 2 else "d/c/gone"
+                put("chain", "\n".join([layers, rules, map, username, client_id, will, sent]))

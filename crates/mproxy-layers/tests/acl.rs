@@ -577,3 +577,36 @@ fn rules_do_not_name_forms_of_the_dialect() {
         assert_eq!(problem(Dialect::OSHARE, pattern), None);
     }
 }
+
+/// A filter that a rule spells is no topic to publish to: `devices/d7/#` was allowed by the rule
+/// `devices/d7/#`, and a caller that does not parse packets would have published it.
+#[test]
+fn what_is_no_topic_name_is_malformed() {
+    let mut builder = Acl::builder();
+    let rule = Rule::allow(Actions::PUBLISH | Actions::SUBSCRIBE).topic("devices/d7/#");
+    builder.rule(rule).expect("a rule");
+    let mut session = builder.build().for_client("d7", None);
+    for topic in [
+        "devices/d7/#",
+        "devices/d7/+",
+        "devices/+/x",
+        "",
+        "devices/d7/\0",
+    ] {
+        assert_eq!(
+            session.decide_publish(topic).cause(),
+            Cause::Malformed,
+            "{topic:?}"
+        );
+        assert_eq!(
+            session.decide_deliver(topic).cause(),
+            Cause::Malformed,
+            "{topic:?}"
+        );
+    }
+    assert_eq!(
+        session.decide_publish(b"devices/d7/\xff").cause(),
+        Cause::Malformed
+    );
+    assert!(session.decide_publish("devices/d7/x").allowed());
+}

@@ -38,18 +38,27 @@ impl SessionAcl {
 
     /// Decides whether the client may publish to a topic, or leave a will on it.
     ///
-    /// `topic` is a valid topic name, with any alias resolved.
+    /// `topic` is a topic name, with any alias resolved. What is none, a topic filter for one, is denied
+    /// as [`Cause::Malformed`].
     pub fn decide_publish(&mut self, topic: impl AsRef<[u8]>) -> Decision<'_> {
-        let verdict = self.memory.judge_publish(&self.client, topic.as_ref());
+        let topic = topic.as_ref();
+        let verdict = match TopicName::from_bytes(topic) {
+            Ok(_) => self.memory.judge_publish(&self.client, topic),
+            Err(_) => Verdict::MALFORMED,
+        };
         self.client.explain(verdict)
     }
 
     /// Decides whether the client may receive what was published to a topic.
     ///
-    /// `topic` is a valid topic name, with any alias resolved.
+    /// `topic` is a topic name, with any alias resolved. What is none is denied as
+    /// [`Cause::Malformed`].
     pub fn decide_deliver(&self, topic: impl AsRef<[u8]>) -> Decision<'_> {
-        self.client
-            .explain(self.client.judge_deliver(topic.as_ref()))
+        let topic = topic.as_ref();
+        self.client.explain(match TopicName::from_bytes(topic) {
+            Ok(_) => self.client.judge_deliver(topic),
+            Err(_) => Verdict::MALFORMED,
+        })
     }
 
     /// Decides whether the client may subscribe to a filter, which may be a shared subscription.

@@ -29,9 +29,9 @@ use std::time::Duration;
 
 use mproxy_codec::{Direction, Kind, KindSet, PropertyId, ReasonCode, Value, Version};
 use mproxy_session::{
-    BoxError, CloseReason, Conformance, Control, Hooks, Limits, Order, Packet, PacketService, Peer,
-    ReceiveMaximum, RefusedPublish, Session, Side, Summary, Tap, Verdict, WhenUnreachable,
-    new_hooks,
+    BoxError, BoxPacketService, CloseReason, Conformance, Control, HeadOnly, Hooks, Limits, Order,
+    Packet, PacketService, Peer, ReceiveMaximum, RefusedPublish, Session, Side, Summary, Tap,
+    Verdict, WhenUnreachable, Whole, new_hooks,
 };
 use tower::service_fn;
 
@@ -72,7 +72,7 @@ fn lock(court: &Shared) -> MutexGuard<'_, Court> {
 }
 
 /// The item that a hook sees.
-fn item(packet: &Packet) -> Item {
+fn item<P>(packet: &Packet<P>) -> Item {
     if let Some(publish) = packet.publish() {
         return Item::Publish {
             topic: publish.topic().to_owned(),
@@ -108,9 +108,9 @@ fn renamed(topic: &str) -> Option<String> {
 }
 
 /// Decides by the first level of a topic.
-fn hook(gate: &Gate, court: &Shared) -> impl PacketService + Clone + use<> {
+fn hook<P: 'static>(gate: &Gate, court: &Shared) -> impl PacketService<P> + Clone + use<P> {
     let (gate, court) = (gate.clone(), Arc::clone(court));
-    service_fn(move |mut packet: Packet| {
+    service_fn(move |mut packet: Packet<P>| {
         let (gate, court) = (gate.clone(), Arc::clone(&court));
         async move {
             let asked = item(&packet);
@@ -428,19 +428,20 @@ impl World<'_, ()> {
             limits.when_unreachable = WhenUnreachable::Connack;
         }
         let control = Control::new();
-        let (up, down) = (
-            hook(&client.gate, &client.court),
-            hook(&broker.gate, &broker.court),
-        );
+        let courts = [&client, &broker].map(|end| (end.gate.clone(), Arc::clone(&end.court)));
         let head_only = script.head_only;
         let kinds = KindSet::PUBLISH | KindSet::SUBSCRIBE | KindSet::UNSUBSCRIBE;
         let admit = new_hooks(move |_| {
-            let (up, down) = (Tap::only(kinds, up.clone()), Tap::only(kinds, down.clone()));
-            if head_only {
-                Hooks::new(up.head_only(), down.head_only())
-            } else {
-                Hooks::new(up, down)
-            }
+            let [up, down] = [&courts[0], &courts[1]].map(|(gate, court)| {
+                if head_only {
+                    let tap = Tap::only(kinds, hook::<HeadOnly>(gate, court)).head_only();
+                    tap.convert(BoxPacketService::new)
+                } else {
+                    let tap = Tap::only(kinds, hook::<Whole>(gate, court));
+                    tap.convert(BoxPacketService::new)
+                }
+            });
+            Hooks::new(up, down)
         });
         let session = Session::new(Peer::new("fuzz"))
             .limits(Arc::new(limits))
