@@ -81,8 +81,8 @@ pub(super) struct Offered {
     pub(super) request: (u16, usize),
     /// Payload bytes that are still to come.
     pub(super) left: usize,
-    /// The frame of a packet that goes to its receiver whatever the hooks say; empty of the others.
-    pub(super) kept: Bytes,
+    /// The frame of a packet that goes to its receiver whatever the hooks say.
+    pub(super) kept: Option<Bytes>,
 }
 
 impl Offered {
@@ -100,7 +100,7 @@ impl Offered {
             publish: Some(layout),
             request: (0, 0),
             left,
-            kept: Bytes::new(),
+            kept: None,
         }
     }
 
@@ -123,11 +123,7 @@ impl Offered {
             publish: None,
             request,
             left: 0,
-            kept: if is_answered {
-                Bytes::new()
-            } else {
-                frame.clone()
-            },
+            kept: (!is_answered).then(|| frame.clone()),
         }
     }
 

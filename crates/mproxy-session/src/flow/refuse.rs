@@ -91,7 +91,7 @@ impl<H: PacketService> Flow<H> {
             // nobody can answer it in the place of its receiver: a lost DISCONNECT is a will that
             // is published, a lost PUBACK a message that comes again
             _ => {
-                let frame = offered.kept.clone();
+                let frame = offered.kept.clone().unwrap_or_default();
                 self.book(offered.kind, &frame, offered.request, None, turn)?;
                 Ok(Next::Replace(frame))
             }
