@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use mproxy_codec::{Direction, Kind, PublishLayout, QoS, ReasonCode};
+use mproxy_codec::{Direction, Kind, PublishLayout, QoS, ReasonCode, Version};
 use tokio::time::Instant;
 
 use super::refuse::{Outcome, reply};
@@ -137,35 +137,41 @@ impl Offered {
 
     /// Makes sure that what hooks forward is what they were offered, changed or not: its sender waits
     /// for the answer to this packet, and its receiver must not get another.
-    fn check(&self, packet: &Packet) -> Result<(), End> {
+    fn check(&self, packet: &Packet, version: Version) -> Result<(), End> {
         let forwarded = Named {
             kind: packet.kind(),
             direction: packet.direction(),
             id: packet.packet_id(),
         };
-        let id = self.packet_id();
+        let publish = packet.publish();
+        let is_same = forwarded.kind == self.kind && forwarded.direction == self.direction;
         // a hook may make a PUBLISH one of QoS 0
-        let lowered = self.publish.is_some() && forwarded.id.is_none();
-        let same = forwarded.kind == self.kind
-            && forwarded.direction == self.direction
-            && !packet.is_will()
-            && (forwarded.id == id || lowered);
-        if !same {
-            let what = if packet.is_will() { "a will, " } else { "" };
-            return Err(End::hook(format!(
-                "a hook forwarded {what}{forwarded} in place of {self}"
-            )));
-        }
-        // the payload that is on its way follows this head
-        let fits = match packet.publish() {
-            Some(publish) => publish.is_followed_by(self.left),
-            None => self.publish.is_none(),
-        };
-        if fits {
+        let is_lowered = self.publish.is_some() && forwarded.id.is_none();
+        let wrong = if packet.is_will() {
+            "a will"
+        } else if !is_same || forwarded.id != self.packet_id() && !is_lowered {
+            "another packet"
+        } else if packet.version() != version {
+            "a packet of another version"
+        } else if packet.asked() != self.request.1 {
+            "another number of filters"
+        } else if let (Some(layout), Some(publish)) = (&self.publish, publish) {
+            let qos = publish.qos();
+            if qos != layout.qos() && qos != QoS::AtMostOnce {
+                "another QoS"
+            } else if publish.topic_bytes().is_empty() {
+                "no topic name"
+            } else if !publish.is_followed_by(self.left) {
+                // what is on its way follows this head
+                "another payload"
+            } else {
+                return Ok(());
+            }
+        } else {
             return Ok(());
-        }
+        };
         Err(End::hook(format!(
-            "a hook forwarded another payload than that of {self}"
+            "a hook forwarded {forwarded} in place of {self}: {wrong}"
         )))
     }
 
@@ -317,7 +323,7 @@ impl<H: PacketService> Flow<H> {
         }
         let unchanged = packet.is_untouched(offered.address, offered.len);
         if !unchanged {
-            offered.check(&packet)?;
+            offered.check(&packet, turn.core.version())?;
             turn.batch.modified += 1;
         }
         let mut parts = packet.into_parts();

@@ -34,10 +34,10 @@ pub(super) async fn offer<U: PacketService>(
     let verdict = ask(tap, offered, limits).await?;
     let refusal = match verdict {
         Verdict::Forward(packet) => {
-            if !packet.is_will() {
+            if !packet.is_will() || packet.version() != connect.packet().version() {
                 let what = packet.kind();
                 return Err(End::hook(format!(
-                    "a hook forwarded {what} in place of the will"
+                    "a hook forwarded {what} in place of the will: another packet"
                 )));
             }
             if packet.as_bytes() == &asked {

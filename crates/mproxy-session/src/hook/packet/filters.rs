@@ -175,6 +175,18 @@ impl<P> Packet<P> {
         }
     }
 
+    /// How many filters the client asked for in this SUBSCRIBE or UNSUBSCRIBE; 0 in any other packet.
+    pub(crate) fn asked(&self) -> usize {
+        if let Some(entries) = &self.raw.entries {
+            return entries.0.iter().filter(|entry| !entry.added).count();
+        }
+        match self.view() {
+            Some(View::Subscribe(subscribe)) => subscribe.len(),
+            Some(View::Unsubscribe(unsubscribe)) => unsubscribe.len(),
+            _ => 0,
+        }
+    }
+
     fn left(&self) -> usize {
         self.raw.entries.as_ref().map_or(0, |entries| {
             entries
