@@ -28,10 +28,10 @@ pub(crate) use load::{Loaded, Request, load};
 pub(crate) use model::{
     AccessEvent, AccessLog, Acl, AclAction, AclDefault, AclOnDeny, AclRule, AclSubscribe, AclWill,
     Admin, Bind, Bridges, Chain, Choice, ClientId, ClientIdRequire, Config, Conformance,
-    ControlCharacters, DrainNotice, DrainWills, HealthCheck, Layer, LayerKind, Limits, Listener,
-    Log, LogFormat, MAX_CHAIN_LAYERS, MqttVersion, Placeholder, PropertyEdit, PropertyEdits, Rate,
-    ReceiveMaximum, Server, ServerReference, Template, TopicMap, TopicMapRule, Transport,
-    TransportName, Upstream, UpstreamAddress, VendorForm, WhenUnreachable,
+    ControlCharacters, Dialect, DrainNotice, DrainWills, HealthCheck, Layer, LayerKind, Limits,
+    Listener, Log, LogFormat, MAX_CHAIN_LAYERS, MqttVersion, Placeholder, PropertyEdit,
+    PropertyEdits, Rate, ReceiveMaximum, Server, ServerReference, Template, TopicMap, TopicMapRule,
+    Transport, TransportName, Upstream, UpstreamAddress, VendorForm, WhenUnreachable,
 };
 pub(crate) use scalar::{LogLevel, log_filter, parse};
 pub(crate) use show::show;

@@ -25,7 +25,8 @@ pub enum Cause {
     /// No rule spoke about a topic or filter that begins with `$`.
     Dollar,
     /// The filter begins with `$share/` but is not a shared subscription, or is not a filter at
-    /// all; or the same of a form of the broker's dialect.
+    /// all; or the same of a form of the broker's dialect; or the broker does not read it as a topic
+    /// of MQTT.
     Malformed,
 }
 

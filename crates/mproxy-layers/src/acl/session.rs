@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use mproxy_codec::topic::{Dialect, FilterParts, NameParts, TopicError, TopicFilter, TopicName};
-
 use super::{
     Acl, Actions, Cause, Decision, Effect,
     builder::Compiled,
-    trie::{NO_RULE, Purpose, written_out},
+    read::{ReadFilter, ReadName},
+    trie::{NO_RULE, Purpose},
 };
 use crate::{
     Action,
@@ -195,7 +194,7 @@ impl Client {
     pub(super) fn new(acl: &Acl, of: Names<'_>) -> Self {
         let acl = Arc::clone(&acl.0);
         let named = acl.placeholders.then(|| {
-            let values = Values::new(of);
+            let values = Values::new(of, acl.trie.dialect());
             let barring = |action: Action| {
                 let mut guards = acl.guards.iter();
                 // Guards are in the order of their rules.
@@ -223,32 +222,31 @@ impl Client {
     }
 
     pub(super) fn judge_publish(&self, topic: &[u8]) -> Verdict {
-        let Ok(topic) = published(topic, self.acl.dialect) else {
+        let trie = &self.acl.trie;
+        let Ok(topic) = ReadName::published(topic, trie.dialect()) else {
             return Verdict::MALFORMED;
         };
-        let rule = self
-            .acl
-            .trie
-            .matching(Purpose::Publish, topic, self.values());
-        self.verdict(Action::Publish, rule, topic)
+        let rule = trie.matching(Purpose::Publish, &topic, self.values());
+        self.verdict(Action::Publish, rule, topic.as_bytes())
     }
 
     pub(super) fn judge_deliver(&self, topic: &[u8]) -> Verdict {
-        let rule = self
-            .acl
-            .trie
-            .matching(Purpose::Deliver, topic, self.values());
-        self.verdict(Action::Deliver, rule, topic)
+        let trie = &self.acl.trie;
+        let Ok(topic) = ReadName::delivered(topic, trie.dialect()) else {
+            return Verdict::MALFORMED;
+        };
+        let rule = trie.matching(Purpose::Deliver, &topic, self.values());
+        self.verdict(Action::Deliver, rule, topic.as_bytes())
     }
 
     pub(super) fn judge_subscribe(&self, filter: &str) -> Verdict {
-        let Ok(filter) = inner(filter, self.acl.dialect) else {
+        let (trie, values) = (&self.acl.trie, self.values());
+        let Ok(filter) = ReadFilter::subscribed(filter, trie.dialect()) else {
             return Verdict::MALFORMED;
         };
-        let filter = written_out(filter.as_str()).as_bytes();
-        let (trie, values) = (&self.acl.trie, self.values());
-        let covering = trie.covering(Purpose::Grant, filter, values);
-        let overlapping = trie.overlapping(Purpose::Refuse, filter, values);
+        let covering = trie.covering(Purpose::Grant, &filter, values);
+        let overlapping = trie.overlapping(Purpose::Refuse, &filter, values);
+        let filter = filter.as_bytes();
         let naming = self
             .acl
             .filters
@@ -279,7 +277,9 @@ impl Client {
         }
         let (cause, effect) = match (self.acl.rules.get(rule as usize), topic.first()) {
             (Some(rule), _) => (Cause::Rule, rule.effect()),
-            (None, Some(b'$')) => (Cause::Dollar, Effect::Deny),
+            (None, Some(b'$')) if self.acl.trie.dialect().reserves_dollar() => {
+                (Cause::Dollar, Effect::Deny)
+            }
             (None, _) => (Cause::Default, self.acl.default),
         };
         Verdict {
@@ -288,19 +288,4 @@ impl Client {
             allowed: effect == Effect::Allow,
         }
     }
-}
-
-/// Returns the filter that decides what a subscription reads.
-fn inner(filter: &str, dialect: Dialect) -> Result<TopicFilter<'_>, TopicError> {
-    Ok(FilterParts::parse(TopicFilter::new(filter)?, dialect)?.filter)
-}
-
-/// Returns the topic that subscribers will see.
-#[inline]
-fn published(topic: &[u8], dialect: Dialect) -> Result<&[u8], TopicError> {
-    if topic.first() != Some(&b'$') || dialect.is_empty() {
-        return Ok(topic);
-    }
-    let parts = NameParts::parse(TopicName::from_bytes(topic)?, dialect)?;
-    Ok(parts.name.as_str().as_bytes())
 }
