@@ -205,13 +205,12 @@ fn dialect() -> impl Strategy<Value = Dialect> {
 }
 
 /// Few pieces, so that rules, filters and names meet; put together by what is between levels here
-/// or there.
+/// or there. The first ones are the likely ones.
 fn text(special: &'static [&'static str]) -> impl Strategy<Value = String> {
-    let common = vec![
-        "a", "a", "b", "", "$x", "$share", "g", "*", ">", "a*", "b>", " ",
-    ];
-    let piece = prop_oneof![3 => select(common), 2 => select(special)];
-    let between = select(vec!["/", "/", "/", "."]);
+    let common = select(vec!["a", "a", "a", "b", "$x", "$x", ""]);
+    let strange = select(vec!["$share", "g", "*", ">", "a*", "b>", " "]);
+    let piece = prop_oneof![4 => common, 1 => strange, 4 => select(special)];
+    let between = select(vec!["/", "/", "."]);
     vec((piece, between), 1..5).prop_map(|pieces| {
         let mut text = String::new();
         for (at, (piece, between)) in pieces.into_iter().enumerate() {
@@ -229,9 +228,9 @@ fn name() -> impl Strategy<Value = String> {
 }
 
 fn filter() -> impl Strategy<Value = String> {
-    let start = select(vec!["", "", "", "", "$share/g/"]);
-    let end = select(vec!["", "", "/#", "/>", "/*"]);
-    (start, text(&["+", "a"]), end).prop_map(|(start, filter, end)| {
+    let start = select(vec!["", "", "", "", "", "", "", "$share/g/"]);
+    let end = select(vec!["", "", "", "/#", "/>", ".*"]);
+    (start, text(&["+", "*", ">", "a"]), end).prop_map(|(start, filter, end)| {
         let filter = match &*[&*filter, end].concat() {
             "/#" => "#".to_owned(),
             filter => filter.to_owned(),
@@ -243,7 +242,7 @@ fn filter() -> impl Strategy<Value = String> {
 fn pattern() -> impl Strategy<Value = String> {
     // what the broker reads otherwise is rarely in a rule, as it is an error
     let level = prop_oneof![
-        12 => select(vec!["a", "a", "b", "", "$x", "+", "+", "${client_id}", "a${client_id}"]),
+        12 => select(vec!["a", "a", "b", "", "$x", "$x", "+", "${client_id}", "a${client_id}"]),
         1 => select(vec!["*", ">", "a.b", "b*"]),
     ];
     (vec(level, 0..4), any::<bool>()).prop_map(|(mut levels, rest)| {
