@@ -169,14 +169,16 @@ impl Broker {
         None
     }
 
-    /// Whether some pattern for reading matches a name.
-    fn speaks(self, rules: &[Written], id: &str, name: &str) -> bool {
-        let mut patterns = rules
-            .iter()
-            .filter(|rule| rule.actions.contains(Actions::SUBSCRIBE))
-            .flat_map(|rule| &rule.patterns)
-            .filter_map(|pattern| self.filled(pattern, id));
-        patterns.any(|pattern| self.matches(&pattern, name, false))
+    /// Whether the first rule with a pattern that matches a name denies that it is read.
+    fn denies(self, rules: &[Written], id: &str, name: &str) -> bool {
+        let matches = |pattern: &String| {
+            let filled = self.filled(pattern, id);
+            filled.is_some_and(|pattern| self.matches(&pattern, name, false))
+        };
+        let first = rules.iter().find(|rule| {
+            rule.actions.contains(Actions::SUBSCRIBE) && rule.patterns.iter().any(matches)
+        });
+        first.is_some_and(|rule| !rule.allow)
     }
 
     fn allows(
@@ -330,11 +332,11 @@ proptest! {
                 None => prop_assert!(!published, "{dialect:?} publishes {name}"),
             }
             if granted && broker.matches(&filter, name, true) {
-                // NATS sends what it kept of topics with `$`, about which no pattern says anything
+                // NATS sends what it kept of topics with `$`, unless a rule names and denies them
                 let kept = matches!(dialect, Dialect::Nats)
                     && name.starts_with('$')
                     && !broker.matches(&filter, name, false);
-                let unsaid = kept && !broker.speaks(&rules, client_id, name);
+                let unsaid = kept && !broker.denies(&rules, client_id, name);
                 prop_assert!(
                     unsaid || may(Actions::SUBSCRIBE),
                     "{dialect:?}: {filter} was granted and reads {name}: {rules:?}"

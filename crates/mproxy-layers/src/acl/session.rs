@@ -244,6 +244,11 @@ impl Client {
         let Ok(filter) = ReadFilter::subscribed(filter, trie.dialect()) else {
             return Verdict::MALFORMED;
         };
+        // Whatever stands before: a rule that allows `#` says nothing about these topics.
+        let leaking = trie.leaking(Purpose::Refuse, &filter, values);
+        if leaking != NO_RULE {
+            return self.verdict(Action::Subscribe, leaking, filter.as_bytes());
+        }
         let covering = trie.covering(Purpose::Grant, &filter, values);
         let overlapping = trie.overlapping(Purpose::Refuse, &filter, values);
         let filter = filter.as_bytes();

@@ -186,6 +186,23 @@ impl Trie {
             best: NO_RULE,
         };
         walk.overlapping(self.root(filter), Some(filter));
+        walk.best
+    }
+
+    /// Returns the lowest rule with a pattern of reserved topics that the filter reads all the same,
+    /// because the broker [leaks](Dialect::leaks_dollar) them.
+    pub(super) fn leaking(
+        &self,
+        purpose: Purpose,
+        filter: &ReadFilter<'_>,
+        values: &Values,
+    ) -> u32 {
+        let filter = filter.as_bytes();
+        let mut walk = Walk {
+            purpose,
+            values,
+            best: NO_RULE,
+        };
         if self.dialect.leaks_dollar() && matches!(filter.first(), Some(b'+' | b'#')) {
             walk.overlapping(&self.dollar, Some(filter));
         }
