@@ -624,8 +624,12 @@ fn what_the_broker_reads_is_judged() {
         assert!(!device.decide_subscribe(filter).allowed(), "{filter}");
     }
     assert!(device.decide_subscribe("devices.dev1.*").allowed());
-    assert_eq!(device.decide_publish("a/*").cause(), Cause::Malformed);
-    assert_eq!(device.decide_deliver("a/*").cause(), Cause::Malformed);
+    assert_eq!(device.decide_publish("a/*").cause(), Cause::Untranslatable);
+    assert_eq!(device.decide_deliver("a/*").cause(), Cause::Untranslatable);
+    assert_eq!(
+        device.decide_subscribe("a*").to_string(),
+        "denied by default, because the broker reads the topic as something else"
+    );
     for client_id in ["*", "dev1.key"] {
         let mut client = acl.for_client(client_id, None);
         let own = format!("devices/{client_id}/up");

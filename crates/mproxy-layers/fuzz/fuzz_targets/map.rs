@@ -2,7 +2,7 @@
 //! else is, no two topics or filters become one, and a filter matches at the broker what it matched
 //! before.
 //!
-//! The input is lines: forms of the broker, user names and client ids of two clients, two topics or
+//! The input is lines: the dialect of the broker, `amqp`, `nats` or its forms, user names and client ids of two clients, two topics or
 //! filters, then rules as `from>to`, or `from!to` where all clients meet.
 #![no_main]
 
@@ -38,7 +38,7 @@ fn check_name(map: &SessionMap, name: &str, dialect: Dialect) {
                 assert!(!mapped.starts_with('$'), "{mapped:?}");
                 assert_eq!(map.unmap_name(&mapped).as_deref(), Some(name));
             } else {
-                assert!(dialect == Dialect::ALL && name.starts_with("$delayed/"));
+                assert!(!dialect.forms().is_empty() && name.starts_with("$delayed/"));
             }
         }
         Err(error) => drop(error.to_string()),
@@ -103,6 +103,18 @@ fuzz_target!(|data: &[u8]| {
     };
     let (user, id, other_user, other_id) = (next(), next(), next(), next());
     let (one, two) = (next(), next());
+    // what the broker reads otherwise is compared with what it reads elsewhere
+    let as_written = |text: &str| {
+        let name = dialect.read_name(text);
+        let filter = dialect.read_filter(text);
+        name.is_ok_and(|read| read == text) || filter.is_ok_and(|read| read == text)
+    };
+    if dialect != Dialect::MQTT
+        && dialect.forms().is_empty()
+        && !(as_written(one) && as_written(two))
+    {
+        return;
+    }
     let mut map = TopicMap::builder().dialect(dialect);
     let (mut apart, mut shared) = (false, false);
     for line in lines.take(MAX_RULES) {

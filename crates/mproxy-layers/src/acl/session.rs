@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use mproxy_codec::topic::TopicError;
+
 use super::{
     Acl, Actions, Cause, Decision, Effect,
     builder::Compiled,
@@ -141,11 +143,17 @@ impl Default for Verdict {
 }
 
 impl Verdict {
-    const MALFORMED: Self = Self {
-        rule: NO_RULE,
-        cause: Cause::Malformed,
-        allowed: false,
-    };
+    /// The verdict about what has no reading.
+    const fn unreadable(error: TopicError) -> Self {
+        Self {
+            rule: NO_RULE,
+            cause: match error {
+                TopicError::Untranslatable => Cause::Untranslatable,
+                _ => Cause::Malformed,
+            },
+            allowed: false,
+        }
+    }
 
     #[inline]
     pub(super) const fn allowed(self) -> bool {
@@ -153,7 +161,7 @@ impl Verdict {
     }
 
     pub(super) const fn is_malformed(self) -> bool {
-        matches!(self.cause, Cause::Malformed)
+        matches!(self.cause, Cause::Malformed | Cause::Untranslatable)
     }
 }
 
@@ -223,8 +231,9 @@ impl Client {
 
     pub(super) fn judge_publish(&self, topic: &[u8]) -> Verdict {
         let trie = &self.acl.trie;
-        let Ok(topic) = ReadName::published(topic, trie.dialect()) else {
-            return Verdict::MALFORMED;
+        let topic = match ReadName::published(topic, trie.dialect()) {
+            Ok(topic) => topic,
+            Err(error) => return Verdict::unreadable(error),
         };
         let rule = trie.matching(Purpose::Publish, &topic, self.values());
         self.verdict(Action::Publish, rule, topic.as_bytes())
@@ -232,8 +241,9 @@ impl Client {
 
     pub(super) fn judge_deliver(&self, topic: &[u8]) -> Verdict {
         let trie = &self.acl.trie;
-        let Ok(topic) = ReadName::delivered(topic, trie.dialect()) else {
-            return Verdict::MALFORMED;
+        let topic = match ReadName::delivered(topic, trie.dialect()) {
+            Ok(topic) => topic,
+            Err(error) => return Verdict::unreadable(error),
         };
         let rule = trie.matching(Purpose::Deliver, &topic, self.values());
         self.verdict(Action::Deliver, rule, topic.as_bytes())
@@ -241,8 +251,9 @@ impl Client {
 
     pub(super) fn judge_subscribe(&self, filter: &str) -> Verdict {
         let (trie, values) = (&self.acl.trie, self.values());
-        let Ok(filter) = ReadFilter::subscribed(filter, trie.dialect()) else {
-            return Verdict::MALFORMED;
+        let filter = match ReadFilter::subscribed(filter, trie.dialect()) {
+            Ok(filter) => filter,
+            Err(error) => return Verdict::unreadable(error),
         };
         // Whatever stands before: a rule that allows `#` says nothing about these topics.
         let leaking = trie.leaking(Purpose::Refuse, &filter, values);
