@@ -6,8 +6,11 @@
 //! the broker sees what arrives there.
 
 use mproxy_tests::peers::PeerBroker;
-use mproxy_tests::wire::{Connect, Publish, Version, connack, puback, suback, subscribe};
-use mproxy_tests::{Link, Mproxy, Setup};
+use mproxy_tests::wire::{
+    Connect, Publish, Version, connack, field, frame, properties, puback, suback, subscribe,
+    unsubscribe,
+};
+use mproxy_tests::{FakeBroker, Link, Mproxy, Setup};
 
 /// What both brokers speak.
 const VERSION: Version = Version::V311;
@@ -291,4 +294,118 @@ async fn nats_reads_nothing_that_the_layers_did_not_judge() {
     publish(&mut branch, "a/*").await;
     acme.silent().await;
     subject.arrived(&["tenants/acme.eu/a.x"]).await;
+}
+
+/// The bytes on both wires, in every version.
+#[tokio::test]
+async fn what_the_broker_reads_is_judged_in_every_version() {
+    let broker = FakeBroker::bind().await;
+    let setup = Setup::before(&broker.url()).toml(NO_SECRETS);
+    let setup = setup.set("upstreams.broker.dialect", "amqp");
+    let setup = setup.set("layers.acl.check_response_topics", "true");
+    let mproxy = setup.start().await;
+    for version in Version::ALL {
+        let denied = if version.is_v5() { 0x87 } else { 0x80 };
+        let unreadable = if version.is_v5() { 0x8f } else { 0x80 };
+        let client = Link::client(mproxy.addr(), version, "c");
+        let (mut client, (mut server, _)) = tokio::join!(client, broker.accept());
+
+        let filters = [("other.*", 0), ("secret.x", 0), ("a*", 0), ("*", 0)];
+        client.send(&subscribe(version, 1, &filters)).await;
+        // as it was written: the acl judges, and changes nothing
+        server.expect(&subscribe(version, 1, &filters[..1])).await;
+        server.send(&suback(version, 1, &[0])).await;
+        let codes = [0, denied, unreadable, denied];
+        client.expect(&suback(version, 1, &codes)).await;
+
+        for topic in ["secret.x", "a/*"] {
+            let publish = Publish::new(version, topic).qos(1, 2).bytes("no");
+            client.send(&publish).await;
+            let answer = client.packet().await;
+            assert_eq!((answer.kind(), answer.id()), (4, 2));
+            assert_eq!(answer.body().get(2), version.is_v5().then_some(&0x87));
+        }
+        if version.is_v5() {
+            let response = [&[8][..], &field("secret.x")].concat();
+            let publish = Publish::new(version, "other").qos(1, 2);
+            client
+                .send(&publish.properties(&response).bytes("no"))
+                .await;
+            assert_eq!(client.packet().await.body().get(2), Some(&0x87));
+        }
+        let fence = Publish::new(version, "other.x").bytes("yes");
+        client.send(&fence).await;
+        server.expect(&fence).await;
+
+        let mut refused = Link::tcp(mproxy.addr()).await;
+        let connect = Connect::new(version, "w").will("secret.x", "no", 0, false);
+        refused.send(&connect.bytes()).await;
+        let code = refused.packet().await.body()[1];
+        assert_eq!(code, if version.is_v5() { 0x87 } else { 5 });
+    }
+}
+
+/// A delivery that a broker spells otherwise than it should is judged like the others.
+#[tokio::test]
+async fn deliveries_are_judged_as_the_broker_reads_them() {
+    let broker = FakeBroker::bind().await;
+    let setup = Setup::before(&broker.url()).toml(NO_SECRETS);
+    let setup = setup.set("upstreams.broker.dialect", "amqp");
+    let setup = setup.set("layers.acl.subscribe", "mosquitto");
+    let mproxy = setup.start().await;
+    for version in Version::ALL {
+        let client = Link::client(mproxy.addr(), version, "c");
+        let (mut client, (mut server, _)) = tokio::join!(client, broker.accept());
+        for topic in ["secret/x", "secret.x", "$internal/x", "a*"] {
+            server.send(&Publish::new(version, topic).bytes("no")).await;
+        }
+        let fence = Publish::new(version, "other/x").bytes("yes");
+        server.send(&fence).await;
+        client.expect(&fence).await;
+    }
+}
+
+#[tokio::test]
+async fn topics_are_mapped_as_the_broker_reads_them() {
+    let broker = FakeBroker::bind().await;
+    let setup = Setup::before(&broker.url()).toml(TENANTS);
+    let setup = setup.set("upstreams.broker.dialect", "amqp");
+    let mproxy = setup.start().await;
+    for version in Version::ALL {
+        let connect = Connect::new(version, "c").username("acme");
+        let asked = connect.clone().will("a.gone", "bye", 0, false);
+        let mapped = connect.will("tenants/acme/a/gone", "bye", 0, false);
+        let mut client = Link::tcp(mproxy.addr()).await;
+        let (_, (mut server, packet)) = tokio::join!(client.connect(&asked), broker.accept());
+        assert_eq!(packet.bytes(), mapped.bytes());
+
+        client.send(&Publish::new(version, "a.b").bytes("1")).await;
+        let mapped = Publish::new(version, "tenants/acme/a/b").bytes("1");
+        server.expect(&mapped).await;
+        client.send(&subscribe(version, 1, &[("a.*", 0)])).await;
+        let mapped = subscribe(version, 1, &[("tenants/acme/a/+", 0)]);
+        server.expect(&mapped).await;
+        client.send(&unsubscribe(version, 2, &["a.*"])).await;
+        let mapped = unsubscribe(version, 2, &["tenants/acme/a/+"]);
+        server.expect(&mapped).await;
+        for (topic, seen) in [("tenants/acme/eu/x", "eu/x"), ("tenants.acme.eu.x", "eu/x")] {
+            server.send(&Publish::new(version, topic).bytes("2")).await;
+            let seen = Publish::new(version, seen).bytes("2");
+            client.expect(&seen).await;
+        }
+
+        let mut refused = Link::tcp(mproxy.addr()).await;
+        let connect = Connect::new(version, "eu").username("acme.eu");
+        refused.send(&connect.bytes()).await;
+        let reason = "client has no user name that can stand in a topic of this broker, to which \
+                      `.` is `/` and `*` is `+`";
+        let expected = match version {
+            Version::V31 | Version::V311 => connack(version, 5),
+            Version::V5 => {
+                let reason = properties(&[&[0x1f][..], &field(reason)].concat());
+                frame(0x20, &[&[0, 0x87][..], &reason].concat())
+            }
+        };
+        refused.expect(&expected).await;
+    }
 }
