@@ -100,9 +100,9 @@ impl Placeholder {
 ///
 /// A value is only usable as a piece of *one* topic level: a client that calls itself `#` or `a/b`
 /// must not widen or move what a rule written with `${client_id}` speaks about (CVE-2017-7650), nor
-/// one that calls itself `*` or `a.b` before a broker that reads these so; and one that sends no user name must not turn `users/${username}/#` into `users//#`. Whoever holds
-/// an unusable value is kept as "no value", and what that means is decided where the placeholder
-/// stands.
+/// one that calls itself `*` or `a.b` before a broker that reads these so; and one that sends no user
+/// name must not turn `users/${username}/#` into `users//#`. An unusable value is kept as "no value",
+/// and what that means is decided where the placeholder stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Values {
     client_id: Option<Box<str>>,
