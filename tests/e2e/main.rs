@@ -13,6 +13,7 @@ mod clients;
 mod defects;
 mod demo;
 mod deploy;
+mod dialects;
 mod drain;
 mod faults;
 mod health;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -54,14 +55,25 @@ impl PeerBroker {
     /// # Panics
     /// If it does not start.
     pub async fn rabbitmq() -> Self {
+        Self::rabbitmq_with_users(&[]).await
+    }
+
+    /// The same, with users beside the anonymous one; their password is [`PASSWORD`](crate::PASSWORD).
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub async fn rabbitmq_with_users(users: &[&str]) -> Self {
         let dir = TempDir::new().expect("a temporary folder can be made");
         let path = dir.path();
         let [mqtt, distribution, mapper] = free_ports();
         fs::write(path.join("plugins"), "[rabbitmq_mqtt].").expect("the folder is ours");
         let config = format!(
             "listeners.tcp = none\nmqtt.listeners.tcp.default = 127.0.0.1:{mqtt}\n\
-             mqtt.allow_anonymous = true\nlog.console = true\nlog.file = false\n"
+             mqtt.allow_anonymous = true\nlog.console = true\nlog.file = false\n\
+             load_definitions = {}\n",
+            path.join("definitions.json").display()
         );
+        fs::write(path.join("definitions.json"), definitions(users)).expect("the folder is ours");
         fs::write(path.join("rabbitmq.conf"), config).expect("the folder is ours");
 
         // else it would start one that stays
@@ -120,11 +132,65 @@ impl PeerBroker {
         }
     }
 
+    /// NATS, with a folder for what it keeps; everybody is let in.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub async fn nats() -> Self {
+        let dir = TempDir::new().expect("a temporary folder can be made");
+        let path = dir.path();
+        let [client, mqtt] = free_ports();
+        let config = format!(
+            "server_name: broker\nlisten: \"127.0.0.1:{client}\"\n\
+             jetstream {{ store_dir: \"{}\" }}\nmqtt {{ listen: \"127.0.0.1:{mqtt}\" }}\n",
+            path.display()
+        );
+        fs::write(path.join("nats.conf"), config).expect("the folder is ours");
+        let mut command = Command::new(tool("nats-server"));
+        command.arg("-c").arg(path.join("nats.conf"));
+        let process = Process::spawn(command);
+        process
+            .line("it to start", |line| line.ends_with("Server is ready"))
+            .await;
+        Self {
+            addr: SocketAddr::from(([127, 0, 0, 1], mqtt)),
+            _processes: vec![process],
+            _dir: Some(dir),
+        }
+    }
+
     /// Where it listens.
     #[must_use]
     pub const fn addr(&self) -> SocketAddr {
         self.addr
     }
+}
+
+/// What `RabbitMQ` begins with: users, and that they may do everything. The hashes are of `guest` and of
+/// [`PASSWORD`](crate::PASSWORD), each behind the same salt.
+fn definitions(users: &[&str]) -> String {
+    let guest = ("guest", "KioqKn84zyHV03oFxhAhRW/Xa4vrgqijZphyaZlUOo46xWZs");
+    let others = users
+        .iter()
+        .map(|user| (*user, "KioqKqPJQMTKXmXcsKfJnSjd4ec9neXSQEuwBh7MSUuHNeOh"));
+    let all: Vec<_> = std::iter::once(guest).chain(others).collect();
+    let accounts = all.iter().map(|(name, hash)| {
+        json!({
+            "name": name,
+            "password_hash": hash,
+            "hashing_algorithm": "rabbit_password_hashing_sha256",
+            "tags": "",
+        })
+    });
+    let permissions = all.iter().map(|(name, _)| {
+        json!({ "user": name, "vhost": "/", "configure": ".*", "write": ".*", "read": ".*" })
+    });
+    json!({
+        "vhosts": [{ "name": "/" }],
+        "users": accounts.collect::<Vec<_>>(),
+        "permissions": permissions.collect::<Vec<_>>(),
+    })
+    .to_string()
 }
 
 /// Ports that are free, and all different.

@@ -235,8 +235,9 @@ impl From<TopicError> for DecodeError {
             TopicError::ShareNameEmpty
             | TopicError::ShareNameCharacter
             | TopicError::ShareFilterMissing
-            // no packet is refused for a form that only some brokers know
-            | TopicError::DelaySeconds => Self::SharedFilter,
+            // no packet is refused for what only some brokers know
+            | TopicError::DelaySeconds
+            | TopicError::Untranslatable => Self::SharedFilter,
         }
     }
 }

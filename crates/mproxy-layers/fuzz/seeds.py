@@ -49,13 +49,15 @@ for rules in RULES:
             for filter in FILTERS:
                 put("acl", "\n".join([client_id, username, topic, filter, rules]))
 OTHERS = [("c", "u"), ("u", "c"), ("c:d", "%"), ("a/b", "+")]
+DIALECTS = ["", "amqp", "", "nats"]
 DOLLARS = ["$queue/a/#", "$oshare/g/a", "$delayed/5/a", "$exclusive/+", "$share/c:g/#"]
 for rules in MAPS:
     for at, (username, client_id) in enumerate(OTHERS):
         other = OTHERS[at - 1]
         for topic in TOPICS[:6] + sorted(found)[::80]:
             for filter in FILTERS[::3] + DOLLARS:
-                lines = ["$" if filter in DOLLARS else "", username, client_id, *other, filter, topic, rules]
+                dialect = "$" if filter in DOLLARS else DIALECTS[at % len(DIALECTS)]
+                lines = [dialect, username, client_id, *other, filter, topic, rules]
                 put("map", "\n".join(lines))
 for at, layers in enumerate(LAYERS):
     for place, rules in enumerate(CHAIN_RULES):

@@ -1,5 +1,6 @@
 //! Who the client is, as far as a rule or a topic may use it.
 
+use mproxy_codec::topic::Dialect;
 use mproxy_session::{Connect, Identity};
 
 /// What a client is called: by itself, and by who checked that.
@@ -98,10 +99,10 @@ impl Placeholder {
 /// The values of one client that may stand in for placeholders.
 ///
 /// A value is only usable as a piece of *one* topic level: a client that calls itself `#` or `a/b`
-/// must not widen or move what a rule written with `${client_id}` speaks about (CVE-2017-7650), and
-/// one that sends no user name must not turn `users/${username}/#` into `users//#`. Whoever holds
-/// an unusable value is kept as "no value", and what that means is decided where the placeholder
-/// stands.
+/// must not widen or move what a rule written with `${client_id}` speaks about (CVE-2017-7650), nor
+/// one that calls itself `*` or `a.b` before a broker that reads these so; and one that sends no user
+/// name must not turn `users/${username}/#` into `users//#`. An unusable value is kept as "no value",
+/// and what that means is decided where the placeholder stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Values {
     client_id: Option<Box<str>>,
@@ -117,7 +118,9 @@ impl Values {
         common_name: None,
     };
 
-    pub(crate) fn new(names: Names<'_>) -> Self {
+    /// Those of a client with these names, for topics that are read like this.
+    pub(crate) fn new(names: Names<'_>, dialect: Dialect) -> Self {
+        let usable = |name: &str| dialect.is_literal(name).then(|| name.into());
         Self {
             client_id: usable(names.client_id),
             username: names.username.and_then(usable),
@@ -139,24 +142,23 @@ impl Values {
     }
 }
 
-fn usable(value: &str) -> Option<Box<str>> {
-    let fits = !value.is_empty() && !value.contains(['/', '+', '#', '\0']);
-    fits.then(|| value.into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn of(name: &str, dialect: Dialect) -> Values {
+        Values::new(Names::new(name, Some(name)).common_name(name), dialect)
+    }
+
     #[test]
     fn values_that_are_not_a_piece_of_one_level_are_unusable() {
         for value in ["", "#", "+", "a/b", "../x", "/", "a#", "+a", "a\0b"] {
-            let values = Values::new(Names::new(value, Some(value)).common_name(value));
+            let values = of(value, Dialect::MQTT);
             for placeholder in Placeholder::ALL {
                 assert_eq!(values.value(placeholder, false), None, "{value:?}");
             }
         }
-        let values = Values::new(Names::new("c", None));
+        let values = Values::new(Names::new("c", None), Dialect::MQTT);
         for placeholder in [Placeholder::Username, Placeholder::CommonName] {
             assert_eq!(values.value(placeholder, false), None);
         }
@@ -165,7 +167,7 @@ mod tests {
     #[test]
     fn other_values_are_taken_byte_for_byte() {
         for value in ["c", "..", "%u", "${username}", "A b ", "é", "e\u{301}"] {
-            let values = Values::new(Names::new(value, Some(value)).common_name(value));
+            let values = of(value, Dialect::MQTT);
             for placeholder in Placeholder::ALL {
                 assert_eq!(
                     values.value(placeholder, true),
@@ -173,6 +175,28 @@ mod tests {
                 );
                 assert_eq!(values.value(placeholder, false), Some(value));
             }
+        }
+    }
+
+    /// A client that called itself `*` read the devices of all before RabbitMQ, and one that called
+    /// itself `dev1.key` wrote below those of `dev1`.
+    #[test]
+    fn values_that_the_broker_reads_otherwise_are_unusable() {
+        for (value, dialect) in [
+            ("*", Dialect::Amqp),
+            ("dev1.key", Dialect::Amqp),
+            ("a*", Dialect::Amqp),
+            ("*", Dialect::Nats),
+            (">", Dialect::Nats),
+        ] {
+            let values = of(value, dialect);
+            for placeholder in Placeholder::ALL {
+                assert_eq!(values.value(placeholder, false), None, "{value:?}");
+            }
+        }
+        for placeholder in Placeholder::ALL {
+            let values = of("dev1.key", Dialect::Nats);
+            assert_eq!(values.value(placeholder, true), Some("dev1.key"));
         }
     }
 

@@ -153,6 +153,8 @@ impl Part {
 
 #[cfg(test)]
 mod tests {
+    use mproxy_codec::topic::Dialect;
+
     use super::*;
 
     fn filled(text: &str, client_id: &str, username: Option<&str>) -> Option<String> {
@@ -160,6 +162,7 @@ mod tests {
             .expect("a valid template")
             .fill(&Values::new(
                 Names::new(client_id, username).common_name("n"),
+                Dialect::MQTT,
             ))
     }
 
@@ -195,12 +198,13 @@ mod tests {
     fn comparing_is_filling_in() {
         let template =
             Template::parse("${username}-${client_id}", false).expect("a valid template");
-        let values = Values::new(Names::new("c", Some("u")));
+        let values = Values::new(Names::new("c", Some("u")), Dialect::MQTT);
         assert!(template.is(b"u-c", &values));
         for other in ["", "u", "u-", "u-cc", "uu-c", "U-c", "u-c/"] {
             assert!(!template.is(other.as_bytes(), &values), "{other}");
         }
-        assert!(!template.is(b"-c", &Values::new(Names::new("c", Some("")))));
+        let nameless = Values::new(Names::new("c", Some("")), Dialect::MQTT);
+        assert!(!template.is(b"-c", &nameless));
     }
 
     #[test]

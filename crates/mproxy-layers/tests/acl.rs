@@ -1,7 +1,7 @@
 //! Access rules: what they say, and the known ways around them.
 
-use mproxy_codec::topic::Dialect;
-use mproxy_layers::acl::{Acl, AclError, Actions, Cause, Effect, Problem, Rule};
+use mproxy_codec::topic::{Dialect, VendorForms};
+use mproxy_layers::acl::{Acl, AclError, Actions, Cause, Decision, Effect, Problem, Rule};
 
 const ALL: Actions = Actions::ALL;
 
@@ -499,9 +499,10 @@ fn rules_that_cannot_work_are_refused() {
 /// holds for them, to allow and to deny.
 #[test]
 fn forms_of_the_dialect_are_judged_by_what_they_are_about() {
-    let rules = |dialect| {
+    let rules = |forms| {
         let mut acl = Acl::builder();
-        acl.default_effect(Effect::Allow).dialect(dialect);
+        acl.default_effect(Effect::Allow)
+            .dialect(Dialect::Mqtt(forms));
         let denied = Actions::PUBLISH | Actions::SUBSCRIBE;
         for rule in [
             Rule::deny(denied).topic("denied/#"),
@@ -511,7 +512,7 @@ fn forms_of_the_dialect_are_judged_by_what_they_are_about() {
         }
         acl.build().for_client("c", None)
     };
-    let mut all = rules(Dialect::ALL);
+    let mut all = rules(VendorForms::ALL);
     for (topic, allowed) in [
         ("$delayed/5/denied/x", false),
         ("$delayed/5/denied", false),
@@ -547,14 +548,14 @@ fn forms_of_the_dialect_are_judged_by_what_they_are_about() {
         assert_eq!(all.decide_subscribe(filter).allowed(), allowed, "{filter}");
     }
 
-    let mut none = rules(Dialect::NONE);
+    let mut none = rules(VendorForms::NONE);
     for filter in ["$queue/a", "$exclusive/a", "$oshare/g/a", "$local/a"] {
         assert!(!none.decide_subscribe(filter).allowed(), "{filter}");
     }
     assert!(!none.decide_publish("$delayed/5/a").allowed());
     assert!(none.decide_subscribe("$share/g/a").allowed());
 
-    let mut some = rules(Dialect::QUEUE);
+    let mut some = rules(VendorForms::QUEUE);
     assert!(some.decide_subscribe("$queue/a").allowed());
     assert!(!some.decide_subscribe("$exclusive/a").allowed());
     assert!(!some.decide_publish("$delayed/5/a").allowed());
@@ -563,18 +564,18 @@ fn forms_of_the_dialect_are_judged_by_what_they_are_about() {
 /// A rule about the form would never be asked, and a denial in it would deny nothing.
 #[test]
 fn rules_do_not_name_forms_of_the_dialect() {
-    let problem = |dialect, pattern: &str| {
+    let problem = |forms, pattern: &str| {
         let mut acl = Acl::builder();
-        acl.dialect(dialect);
+        acl.dialect(Dialect::Mqtt(forms));
         let rule = Rule::deny(Actions::SUBSCRIBE).topic(pattern);
         acl.rule(rule).err().map(|error| error.problem().clone())
     };
     for pattern in ["$queue/#", "$delayed/+/denied/#"] {
         assert_eq!(
-            problem(Dialect::ALL, pattern),
+            problem(VendorForms::ALL, pattern),
             Some(Problem::Form(pattern.to_owned()))
         );
-        assert_eq!(problem(Dialect::OSHARE, pattern), None);
+        assert_eq!(problem(VendorForms::OSHARE, pattern), None);
     }
 }
 
@@ -609,4 +610,109 @@ fn what_is_no_topic_name_is_malformed() {
         Cause::Malformed
     );
     assert!(session.decide_publish("devices/d7/x").allowed());
+}
+
+/// Before RabbitMQ, a client that called itself `*` read the devices of all, `dev1.key` wrote below
+/// `dev1`, and `secret.x` was no secret.
+#[test]
+fn what_the_broker_reads_is_judged() {
+    let mut acl = Acl::builder();
+    acl.default_effect(Effect::Allow).dialect(Dialect::Amqp);
+    let secret = Rule::deny(ALL).name("secret").topic("secret/#");
+    acl.rule(secret).expect("a valid rule");
+    acl.rule(Rule::allow(ALL).name("own").topic("devices/${client_id}/#"))
+        .expect("a valid rule");
+    acl.rule(Rule::deny(ALL).name("others").topic("devices/#"))
+        .expect("a valid rule");
+    let acl = acl.build();
+
+    let mut device = acl.for_client("dev1", None);
+    for (topic, rule) in [
+        ("devices.dev1.up", Some("own")),
+        ("devices/dev1.key/up", Some("own")),
+        ("devices.dev2.up", Some("others")),
+        ("secret.x", Some("secret")),
+        ("secret.", Some("secret")),
+        ("$SYS.x", None),
+    ] {
+        let name = |decision: Decision<'_>| decision.rule().map(|rule| rule.name().to_owned());
+        for decision in [
+            name(device.decide_publish(topic)),
+            name(device.decide_deliver(topic)),
+            name(device.decide_subscribe(topic)),
+        ] {
+            assert_eq!(decision.as_deref(), rule, "{topic}");
+        }
+        // remembered as it was judged
+        assert_eq!(name(device.decide_publish(topic)).as_deref(), rule);
+    }
+    for filter in [
+        "*/x",
+        "*.#",
+        "devices/*/up",
+        "devices.*.up",
+        "$share/g/a",
+        "a*",
+    ] {
+        assert!(!device.decide_subscribe(filter).allowed(), "{filter}");
+    }
+    assert!(device.decide_subscribe("devices.dev1.*").allowed());
+    assert_eq!(device.decide_publish("a/*").cause(), Cause::Untranslatable);
+    assert_eq!(device.decide_deliver("a/*").cause(), Cause::Untranslatable);
+    assert_eq!(
+        device.decide_subscribe("a*").to_string(),
+        "denied by default, because the broker reads the topic as something else"
+    );
+    for client_id in ["*", "dev1.key"] {
+        let mut client = acl.for_client(client_id, None);
+        let own = format!("devices/{client_id}/up");
+        assert!(!client.decide_publish(&own).allowed(), "{own}");
+        assert!(!client.decide_subscribe(&own).allowed(), "{own}");
+    }
+}
+
+#[test]
+fn rules_are_written_as_the_broker_reads_them() {
+    let problem = |dialect, pattern: &str| {
+        let mut acl = Acl::builder();
+        acl.dialect(dialect);
+        let rule = Rule::deny(ALL).topic(pattern);
+        acl.rule(rule)
+            .err()
+            .map(|error| error.problem().to_string())
+    };
+    for (dialect, pattern, expected) in [
+        (
+            Dialect::Amqp,
+            "devices.${client_id}/*",
+            "pattern `devices.${client_id}/*`: the broker reads it as `devices/${client_id}/+`; \
+             write that",
+        ),
+        (
+            Dialect::Nats,
+            "a/>",
+            "pattern `a/>`: the broker reads it as `a/#`; write that",
+        ),
+        (
+            Dialect::Amqp,
+            "spBv1.0/#",
+            "pattern `spBv1.0/#`: the broker reads the topic otherwise, and not as a topic of MQTT",
+        ),
+    ] {
+        assert_eq!(problem(dialect, pattern).as_deref(), Some(expected));
+        assert_eq!(problem(Dialect::MQTT, pattern), None, "{pattern}");
+    }
+    for dialect in [Dialect::Amqp, Dialect::Nats] {
+        for pattern in ["#", "/#", "$internal/#", "${client_id}/+/a", "+"] {
+            assert_eq!(problem(dialect, pattern), None, "{pattern}");
+        }
+    }
+}
+
+#[test]
+#[should_panic = "the dialect is said before the rules"]
+fn rules_do_not_change_their_meaning() {
+    let mut acl = Acl::builder();
+    acl.rule(Rule::deny(ALL).topic("a")).expect("a valid rule");
+    acl.dialect(Dialect::Amqp);
 }

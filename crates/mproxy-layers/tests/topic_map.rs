@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use mproxy_codec::topic::{Dialect, TopicError, TopicFilter, TopicName};
+use mproxy_codec::topic::{Dialect, TopicError, TopicFilter, TopicName, VendorForms};
 use mproxy_layers::{
     Names, TemplateError,
     topic_map::{MapError, MapProblem, MapRule, SessionMap, TopicMap, TopicMapError},
@@ -485,17 +485,17 @@ fn groups_are_put_under_the_tenant() {
 
 #[test]
 fn forms_of_the_dialect_are_mapped_inside() {
-    let map = |dialect| {
+    let map = |forms| {
         let map = TopicMap::builder()
             .rule(MapRule::new("news/", "news/").shared(true))
             .rule(MapRule::new("", "t/${username}/"))
-            .dialect(dialect);
+            .dialect(Dialect::Mqtt(forms));
         map.build()
             .expect("a map")
             .for_client(USER)
             .expect("a usable name")
     };
-    let all = map(Dialect::ALL);
+    let all = map(VendorForms::ALL);
     for (filter, mapped) in [
         ("$queue/a/+", Ok("$queue/t/u/a/+")),
         ("$exclusive/a", Ok("$exclusive/t/u/a")),
@@ -528,12 +528,114 @@ fn forms_of_the_dialect_are_mapped_inside() {
     ] {
         assert_eq!(all.map_name(name), mapped.map(str::to_owned), "{name}");
     }
-    let some = map(Dialect::DELAYED);
+    let some = map(VendorForms::DELAYED);
     assert_eq!(
         some.map_name("$delayed/5/a").as_deref(),
         Ok("$delayed/5/t/u/a")
     );
     assert_eq!(some.map_filter("$queue/a"), Err(MapError::Dollar));
+}
+
+/// Before RabbitMQ, the user `acme` read what `acme.eu` published.
+#[test]
+fn what_the_broker_reads_is_mapped() {
+    let map = |dialect| {
+        let map = TopicMap::builder()
+            .rule(MapRule::new("news/", "news/").shared(true))
+            .rule(MapRule::new("", "t/${username}/"))
+            .dialect(dialect);
+        map.build().expect("a map")
+    };
+    let rabbitmq = map(Dialect::Amqp);
+    let refused = |username| {
+        let error = rabbitmq.for_client(Names::new("c", username)).err();
+        error.expect("no usable name").to_string()
+    };
+    for username in ["acme.eu", "*"] {
+        assert_eq!(
+            refused(Some(username)),
+            "client has no user name that can stand in a topic of this broker, to which `.` is `/` \
+             and `*` is `+`"
+        );
+    }
+    assert_eq!(
+        refused(None),
+        "client has no user name that can stand in a topic"
+    );
+    let client = rabbitmq.for_client(USER).expect("a usable name");
+    for (topic, mapped) in [
+        ("a.b", Ok("t/u/a/b")),
+        ("news.x", Ok("news/x")),
+        ("a*", Err(MapError::Topic(TopicError::Untranslatable))),
+        ("$SYS.x", Err(MapError::Dollar)),
+    ] {
+        let mapped = mapped.map(str::to_owned);
+        assert_eq!(client.map_name(topic), mapped, "{topic}");
+        assert_eq!(client.map_filter(topic), mapped, "{topic}");
+    }
+    for (filter, mapped) in [
+        ("*.x", Err(MapError::Spans)),
+        ("a/*", Ok("t/u/a/+")),
+        ("news.*", Ok("news/+")),
+        ("$share/g/a", Err(TopicError::Untranslatable.into())),
+    ] {
+        assert_eq!(
+            client.map_filter(filter),
+            mapped.map(str::to_owned),
+            "{filter}"
+        );
+    }
+    for (name, seen) in [
+        ("t/u/a", Some("a")),
+        ("t.u.a", Some("a")),
+        ("t/u/a.b", Some("a/b")),
+        ("t/u/a*", None),
+        ("t.v.a", None),
+    ] {
+        assert_eq!(client.unmap_name(name).as_deref(), seen, "{name}");
+    }
+
+    let nats = map(Dialect::Nats);
+    assert!(nats.for_client(Names::new("c", Some(">"))).is_err());
+    let client = nats.for_client(Names::new("c", Some("acme.eu")));
+    let client = client.expect("a usable name");
+    assert_eq!(client.map_name("a.b").as_deref(), Ok("t/acme.eu/a.b"));
+    assert_eq!(client.map_filter("a/>").as_deref(), Ok("t/acme.eu/a/#"));
+}
+
+#[test]
+fn a_map_is_written_as_the_broker_reads_it() {
+    let problem = |from: &str, to: &str| {
+        let map = TopicMap::builder().rule(MapRule::new(from, to));
+        let error = map.dialect(Dialect::Amqp).build().expect_err("no map");
+        error.to_string()
+    };
+    assert_eq!(
+        problem("", "t.${username}.x/"),
+        "`t.${username}.x/`: the broker reads it as `t/${username}/x/`; write that"
+    );
+    assert_eq!(
+        problem("a.b/", "c/"),
+        "`a.b/`: the broker reads it as `a/b/`; write that"
+    );
+    assert_eq!(
+        problem("", "a*/"),
+        "`a*/`: the broker reads the topic otherwise, and not as a topic of MQTT"
+    );
+}
+
+/// A rule without a prefix at the broker maps `#` to `#`, with which RabbitMQ sends topics that begin
+/// with `$`, too: nothing in the map could have published them.
+#[test]
+fn topics_of_the_broker_itself_are_nobodys() {
+    for dialect in [Dialect::MQTT, Dialect::Amqp, Dialect::Nats] {
+        let map = TopicMap::builder().rule(MapRule::new("all/", ""));
+        let map = map.dialect(dialect).build().expect("a map");
+        let map = map.for_client(USER).expect("a usable name");
+        assert_eq!(map.map_filter("all/#").as_deref(), Ok("#"));
+        assert_eq!(map.unmap_name("$SYS/x"), None);
+        assert_eq!(map.unmap_name("x/$SYS").as_deref(), Some("all/x/$SYS"));
+    }
 }
 
 /// The definition: levels that are replaced by others, by the first rule that they begin with.

@@ -4,7 +4,7 @@
 use mproxy_admin::Metrics;
 use mproxy_layers::DeniedWill;
 use mproxy_layers::access_log::{AccessLogLayer, Events};
-use mproxy_layers::acl::{Acl, AclLayer, Actions, Effect, OnDeny, Rule, SubscribePolicy};
+use mproxy_layers::acl::{AclLayer, OnDeny, SubscribePolicy};
 use mproxy_layers::client_id::ClientIdLayer;
 use mproxy_layers::property_edit::PropertyEditLayer;
 use mproxy_layers::topic_map::TopicMapLayer;
@@ -12,8 +12,7 @@ use mproxy_session::BoxError;
 
 use super::link::{self, AnyLayer, Count, NamedLayer};
 use crate::config::{
-    self, AccessEvent, AclAction, AclDefault, AclOnDeny, AclSubscribe, Chain, ClientIdRequire,
-    LayerKind,
+    self, AccessEvent, AclOnDeny, AclSubscribe, Chain, ClientIdRequire, Dialect, LayerKind,
 };
 
 /// A chain, ready for sessions.
@@ -24,12 +23,16 @@ pub(crate) struct Composed {
     pub(crate) has_access_log: bool,
 }
 
-/// Composes a chain.
+/// Composes a chain before a broker that reads topics like this.
 ///
 /// # Errors
 /// A layer whose settings do not fit together; the configuration has been validated, so this names
 /// a rule that validation let pass.
-pub(crate) fn compose(chain: &Chain, metrics: &Metrics) -> Result<Composed, BoxError> {
+pub(crate) fn compose(
+    chain: &Chain,
+    dialect: Dialect,
+    metrics: &Metrics,
+) -> Result<Composed, BoxError> {
     let has_access_log = chain
         .layers
         .iter()
@@ -48,9 +51,11 @@ pub(crate) fn compose(chain: &Chain, metrics: &Metrics) -> Result<Composed, BoxE
                     .refusals(false)
                     .publish_sample(log.publish_sample),
             ),
-            LayerKind::Acl(settings) => {
-                AnyLayer::Acl(acl(settings)?.log_denials(logs_denials).observer(count))
-            }
+            LayerKind::Acl(settings) => AnyLayer::Acl(
+                acl(settings, dialect)?
+                    .log_denials(logs_denials)
+                    .observer(count),
+            ),
             LayerKind::ClientId(settings) => {
                 AnyLayer::ClientId(ClientIdLayer::new(settings.compile()?))
             }
@@ -60,7 +65,7 @@ pub(crate) fn compose(chain: &Chain, metrics: &Metrics) -> Result<Composed, BoxE
                 AnyLayer::PropertyEdit(layer.observer(count))
             }
             LayerKind::TopicMap(settings) => {
-                let layer = TopicMapLayer::new(settings.compile()?)
+                let layer = TopicMapLayer::new(settings.compile(dialect)?)
                     .denied_will(denied_will(settings.will))
                     .log_denials(logs_denials);
                 AnyLayer::TopicMap(layer.observer(count))
@@ -128,34 +133,8 @@ fn events(events: &[AccessEvent]) -> Events {
     })
 }
 
-fn acl(settings: &config::Acl) -> Result<AclLayer, BoxError> {
-    let mut builder = Acl::builder();
-    builder.dialect(config::VendorForm::dialect(&settings.vendor));
-    builder.default_effect(match settings.default {
-        AclDefault::Deny => Effect::Deny,
-        AclDefault::Allow => Effect::Allow,
-    });
-    for rule in &settings.rules {
-        let effect = if rule.allow {
-            Effect::Allow
-        } else {
-            Effect::Deny
-        };
-        let texts = |templates: &[config::Template]| -> Vec<String> {
-            templates
-                .iter()
-                .map(|template| template.as_str().to_owned())
-                .collect()
-        };
-        builder.rule(
-            Rule::new(effect, actions(rule))
-                .name(&rule.name)
-                .location(&rule.at)
-                .topics(texts(&rule.topics))
-                .filters(texts(&rule.filters)),
-        )?;
-    }
-    let layer = AclLayer::new(builder.build())
+fn acl(settings: &config::Acl, dialect: Dialect) -> Result<AclLayer, BoxError> {
+    let layer = AclLayer::new(settings.compile(dialect)?)
         .subscribe_policy(match settings.subscribe {
             AclSubscribe::Strict => SubscribePolicy::Strict,
             AclSubscribe::Mosquitto => SubscribePolicy::FilterDeliveries,
@@ -175,13 +154,4 @@ const fn denied_will(will: config::DeniedWill) -> DeniedWill {
         config::DeniedWill::Refuse => DeniedWill::Refuse,
         config::DeniedWill::Strip => DeniedWill::Strip,
     }
-}
-
-fn actions(rule: &config::AclRule) -> Actions {
-    rule.actions.iter().fold(Actions::NONE, |set, action| {
-        set | match action {
-            AclAction::Publish => Actions::PUBLISH,
-            AclAction::Subscribe => Actions::SUBSCRIBE,
-        }
-    })
 }

@@ -308,7 +308,8 @@ fn entrance(
     slots: &Arc<Slots>,
     metrics: &Metrics,
 ) -> Result<Entrance, StartError> {
-    let chain = compose(&listener.chain, metrics).map_err(other("a layer is not valid"))?;
+    let chain = compose(&listener.chain, listener.upstream.dialect, metrics)
+        .map_err(other("a layer is not valid"))?;
     let upstream = upstreams
         .get(&listener.upstream.name)
         .cloned()

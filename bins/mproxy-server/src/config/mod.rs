@@ -28,8 +28,8 @@ pub(crate) use load::{Loaded, Request, load};
 pub(crate) use model::{
     AccessEvent, AccessLog, Acl, AclAction, AclDefault, AclOnDeny, AclRule, AclSubscribe, Admin,
     Bind, Bridges, Chain, Choice, ClientId, ClientIdRequire, Config, Conformance,
-    ControlCharacters, DeniedWill, DrainNotice, DrainWills, HealthCheck, Layer, LayerKind, Limits,
-    Listener, Log, LogFormat, MAX_CHAIN_LAYERS, MqttVersion, Placeholder, PropertyEdit,
+    ControlCharacters, DeniedWill, Dialect, DrainNotice, DrainWills, HealthCheck, Layer, LayerKind,
+    Limits, Listener, Log, LogFormat, MAX_CHAIN_LAYERS, MqttVersion, Placeholder, PropertyEdit,
     PropertyEdits, Rate, ReceiveMaximum, Server, ServerReference, Template, TopicMap, TopicMapRule,
     Transport, TransportName, Upstream, UpstreamAddress, VendorForm, WhenUnreachable,
 };

@@ -104,6 +104,7 @@ fn listener(listener: &Listener) -> Table {
 fn upstream(upstream: &Upstream) -> Table {
     let mut table = Table::new();
     table["address"] = value(upstream.address.to_string());
+    table["dialect"] = value(upstream.dialect.word());
     table["connect_timeout"] = duration(upstream.connect_timeout);
     table["connack_timeout"] = duration(upstream.connack_timeout);
     table["tcp_nodelay"] = value(upstream.tcp_nodelay);

@@ -1,371 +1,321 @@
-//! Forms that brokers know beside those of the standard: `$queue/f`, `$exclusive/f`,
-//! `$oshare/group/f`, `$delayed/seconds/topic`.
+//! How a broker reads topics, which is not always as they are written.
 
-use std::{fmt, ops::BitOr};
+use std::borrow::Cow;
 
-use super::{SharedFilter, TopicError, TopicFilter, TopicName};
+use super::{TopicError, TopicFilter, TopicName, VendorForms};
 
-const QUEUE: &str = "$queue/";
-const EXCLUSIVE: &str = "$exclusive/";
-const ORDERED: &str = "$oshare/";
-const DELAYED: &str = "$delayed/";
+/// What a filter begins with that is one of several members of a group.
+const SHARED: &str = "$share/";
 
-/// More digits than any delay in seconds that a broker takes.
-const MAX_DELAY_DIGITS: usize = 10;
-
-/// A set of forms beyond the standard that a broker understands.
+/// How a broker reads topics.
 ///
-/// To a broker of another dialect they are names like any other, so that whoever judges or rewrites
-/// topics has to know which broker is behind. [`FilterParts`] and [`NameParts`] take those apart
-/// that are in the set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Dialect(u8);
+/// Some brokers translate topics into those of another protocol. Names that differ on the wire are
+/// one topic to them, and what the standard takes for a letter is a wildcard. A layer that judges or
+/// rewrites topics must look at what the broker reads: at the [name](Self::read_name) or
+/// [filter](Self::read_filter) of the standard that says the same. [`NameParts`](super::NameParts)
+/// and [`FilterParts`](super::FilterParts) do.
+///
+/// | | in a name | in a filter | `$` | shared subscriptions |
+/// |---|---|---|---|---|
+/// | [`Mqtt`](Self::Mqtt) | as it is written | as it is written | the broker's own | `$share/group/filter` |
+/// | [`Amqp`](Self::Amqp) | `.` is `/` | `.` is `/`, `*` is `+` | a letter | none |
+/// | [`Nats`](Self::Nats) | as it is written | `*` is `+`, `>` is `#` | the broker's own, but kept messages | none |
+///
+/// What such a broker cannot read as anything of the standard has no reading, and is refused: a name
+/// with a wildcard of the broker, `a*b` in AMQP, shared subscriptions, a topic of Sparkplug in AMQP
+/// (`spBv1.0/...`; how RabbitMQ reads it depends on its setting `mqtt.sparkplug`), white space in
+/// NATS.
+///
+/// # Examples
+///
+/// ```
+/// use mproxy_codec::topic::{Dialect, TopicError};
+///
+/// assert_eq!(Dialect::Amqp.read_filter("devices.*/#")?, "devices/+/#");
+/// assert_eq!(Dialect::Amqp.read_name("secret.x")?, "secret/x");
+/// assert_eq!(Dialect::Nats.read_name("secret.x")?, "secret.x");
+///
+/// // RabbitMQ delivers it as `a/+`, which is no topic name
+/// assert_eq!(Dialect::Amqp.read_name("a/*"), Err(TopicError::Untranslatable));
+/// # Ok::<(), TopicError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Dialect {
+    /// As the standard says; beside it, these forms. mosquitto, EMQX, VerneMQ and most others.
+    Mqtt(VendorForms),
+    /// As a topic exchange of AMQP 0-9-1 does: RabbitMQ.
+    Amqp,
+    /// As NATS does, where a topic is a subject.
+    Nats,
+}
+
+impl Default for Dialect {
+    fn default() -> Self {
+        Self::MQTT
+    }
+}
 
 impl Dialect {
-    /// The standard and nothing else: `$share/group/filter` for subscriptions.
-    pub const NONE: Self = Self(0);
-    /// `$queue/filter`: a shared subscription without a group (EMQX).
-    pub const QUEUE: Self = Self(1);
-    /// `$exclusive/filter`: a subscription that one client has at a time (EMQX).
-    pub const EXCLUSIVE: Self = Self(2);
-    /// `$delayed/seconds/topic`: a PUBLISH that the broker holds back (EMQX).
-    pub const DELAYED: Self = Self(4);
-    /// `$oshare/group/filter`: a shared subscription that keeps the order (BifroMQ).
-    pub const OSHARE: Self = Self(8);
-    /// All of them.
-    pub const ALL: Self = Self(15);
+    /// The standard and nothing else.
+    pub const MQTT: Self = Self::Mqtt(VendorForms::NONE);
 
-    /// Says whether all of `other` are in the set.
-    pub const fn contains(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-
-    /// Says whether the set is empty.
-    pub const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// The form of a topic name, filter or pattern that begins like one; of those that exist, not
-    /// of those in a set.
-    pub fn of(topic: &str) -> Option<Self> {
-        [
-            (QUEUE, Self::QUEUE),
-            (EXCLUSIVE, Self::EXCLUSIVE),
-            (DELAYED, Self::DELAYED),
-            (ORDERED, Self::OSHARE),
-        ]
-        .into_iter()
-        .find(|(prefix, _)| topic.starts_with(prefix))
-        .map(|(_, form)| form)
-    }
-}
-
-impl BitOr for Dialect {
-    type Output = Self;
-
-    fn bitor(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-}
-
-/// How a subscription is meant, beside what it is about. Displayed, it is what stands before the
-/// filter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum FilterForm<'a> {
-    /// A filter and nothing else.
-    Plain,
-    /// `$share/group/`
-    Shared {
-        /// The share name.
-        group: &'a str,
-    },
-    /// `$oshare/group/`
-    OrderedShared {
-        /// The share name.
-        group: &'a str,
-    },
-    /// `$queue/`
-    Queue,
-    /// `$exclusive/`
-    Exclusive,
-}
-
-impl fmt::Display for FilterForm<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// Returns the forms beyond the standard that the broker knows.
+    pub const fn forms(self) -> VendorForms {
         match self {
-            Self::Plain => Ok(()),
-            Self::Shared { group } => write!(f, "$share/{group}/"),
-            Self::OrderedShared { group } => write!(f, "{ORDERED}{group}/"),
-            Self::Queue => f.write_str(QUEUE),
-            Self::Exclusive => f.write_str(EXCLUSIVE),
+            Self::Mqtt(forms) => forms,
+            Self::Amqp | Self::Nats => VendorForms::NONE,
         }
     }
-}
 
-/// A subscription, taken apart once.
-///
-/// What it can read is decided by the filter inside. That one may begin with `$` again; it is then
-/// about topics of the broker's own, or a form within a form, which no broker is known to take.
-///
-/// # Examples
-///
-/// ```
-/// use mproxy_codec::topic::{Dialect, FilterForm, FilterParts, TopicFilter};
-///
-/// let filter = TopicFilter::new("$queue/jobs/+")?;
-/// let parts = FilterParts::parse(filter, Dialect::QUEUE)?;
-/// assert_eq!((parts.form, parts.filter.as_str()), (FilterForm::Queue, "jobs/+"));
-///
-/// // to a broker that does not know the form it is a filter like any other
-/// let parts = FilterParts::parse(filter, Dialect::NONE)?;
-/// assert_eq!((parts.form, parts.filter), (FilterForm::Plain, filter));
-/// # Ok::<(), mproxy_codec::topic::TopicError>(())
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct FilterParts<'a> {
-    /// What stands before the filter.
-    pub form: FilterForm<'a>,
-    /// The filter that decides what is received.
-    pub filter: TopicFilter<'a>,
-}
+    /// Says whether topics that begin with `$` are the broker's own, so that a wildcard in the first
+    /// level of a filter does not match them. `[MQTT-4.7.2-1]`
+    pub const fn reserves_dollar(self) -> bool {
+        match self {
+            Self::Mqtt(_) | Self::Nats => true,
+            Self::Amqp => false,
+        }
+    }
 
-impl<'a> FilterParts<'a> {
-    /// Takes a subscription apart: `$share/` always, the other forms if they are in the dialect.
+    /// Says whether a subscription whose first level is a wildcard may be sent messages whose topic
+    /// begins with `$`, all the same: NATS sends those that it kept.
+    pub const fn leaks_dollar(self) -> bool {
+        match self {
+            Self::Mqtt(_) => false,
+            Self::Amqp | Self::Nats => true,
+        }
+    }
+
+    /// What is read otherwise, for a message to an operator; empty if nothing is.
+    pub const fn difference(self) -> &'static str {
+        match self {
+            Self::Mqtt(_) => "",
+            Self::Amqp => "`.` is `/` and `*` is `+`",
+            Self::Nats => "`*` is `+` and `>` is `#`",
+        }
+    }
+
+    /// Returns the topic name of the standard that says what the broker reads. It is not longer.
     ///
     /// # Errors
     ///
-    /// The subscription begins like one of these forms, but the share name or the filter is missing
-    /// or invalid.
-    pub fn parse(filter: TopicFilter<'a>, dialect: Dialect) -> Result<Self, TopicError> {
-        let plain = Self {
-            form: FilterForm::Plain,
-            filter,
-        };
-        if !filter.is_dollar() {
-            return Ok(plain);
-        }
-        if let Some(shared) = filter.shared()? {
-            return Ok(Self {
-                form: FilterForm::Shared {
-                    group: shared.group(),
-                },
-                filter: shared.filter(),
-            });
-        }
-        let text = filter.as_str();
-        if let (true, Some(rest)) = (
-            dialect.contains(Dialect::OSHARE),
-            text.strip_prefix(ORDERED),
-        ) {
-            let shared = SharedFilter::parse_rest(rest)?;
-            return Ok(Self {
-                form: FilterForm::OrderedShared {
-                    group: shared.group(),
-                },
-                filter: shared.filter(),
-            });
-        }
-        for (form, prefix, flag) in [
-            (FilterForm::Queue, QUEUE, Dialect::QUEUE),
-            (FilterForm::Exclusive, EXCLUSIVE, Dialect::EXCLUSIVE),
-        ] {
-            if let (true, Some(rest)) = (dialect.contains(flag), text.strip_prefix(prefix)) {
-                let filter = TopicFilter::new(rest)?;
-                return Ok(Self { form, filter });
+    /// The name is not valid, or has no reading.
+    pub fn read_name(self, name: &str) -> Result<Cow<'_, str>, TopicError> {
+        TopicName::new(name)?;
+        match self {
+            Self::Mqtt(_) => Ok(Cow::Borrowed(name)),
+            Self::Amqp if name.contains('*') || is_sparkplug(name) => {
+                Err(TopicError::Untranslatable)
             }
+            Self::Amqp => Ok(replaced(name, '.', "/")),
+            Self::Nats if name.split('/').any(is_wildcard_of_nats) || has_space(name) => {
+                Err(TopicError::Untranslatable)
+            }
+            Self::Nats => Ok(Cow::Borrowed(name)),
         }
-        Ok(plain)
     }
-}
 
-impl fmt::Display for FilterParts<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.form, self.filter)
-    }
-}
-
-/// A topic name that is published to, taken apart once.
-///
-/// # Examples
-///
-/// ```
-/// use mproxy_codec::topic::{Dialect, NameParts, TopicName};
-///
-/// let parts = NameParts::parse(TopicName::new("$delayed/5/a/b")?, Dialect::DELAYED)?;
-/// assert_eq!((parts.delay, parts.name.as_str()), (Some("5"), "a/b"));
-/// # Ok::<(), mproxy_codec::topic::TopicError>(())
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct NameParts<'a> {
-    /// The seconds in `$delayed/seconds/`, as they are written.
-    pub delay: Option<&'a str>,
-    /// The name that subscribers will see.
-    pub name: TopicName<'a>,
-}
-
-impl<'a> NameParts<'a> {
-    /// Takes a name apart, if it has a form that is in the dialect.
+    /// Returns the topic filter of the standard that says what the broker reads. It is not longer.
     ///
     /// # Errors
     ///
-    /// The name begins with `$delayed/`, but the seconds are none or the name behind them is
-    /// missing.
-    pub fn parse(name: TopicName<'a>, dialect: Dialect) -> Result<Self, TopicError> {
-        let rest = name.as_str().strip_prefix(DELAYED);
-        let Some(rest) = rest.filter(|_| dialect.contains(Dialect::DELAYED)) else {
-            return Ok(Self { delay: None, name });
+    /// The filter is not valid, or has no reading.
+    pub fn read_filter(self, filter: &str) -> Result<Cow<'_, str>, TopicError> {
+        TopicFilter::new(filter)?;
+        let read = match self {
+            Self::Mqtt(_) => return Ok(Cow::Borrowed(filter)),
+            Self::Amqp if is_sparkplug(filter) => return Err(TopicError::Untranslatable),
+            Self::Amqp => match replaced(filter, '.', "/") {
+                Cow::Borrowed(filter) => replaced(filter, '*', "+"),
+                Cow::Owned(filter) => Cow::Owned(filter.replace('*', "+")),
+            },
+            Self::Nats if has_space(filter) => return Err(TopicError::Untranslatable),
+            Self::Nats if filter.split('/').any(is_wildcard_of_nats) => {
+                let levels = filter.split('/').map(|level| match level {
+                    "*" => "+",
+                    ">" => "#",
+                    level => level,
+                });
+                Cow::Owned(levels.collect::<Vec<_>>().join("/"))
+            }
+            Self::Nats => Cow::Borrowed(filter),
         };
-        let (delay, name) = rest.split_once('/').ok_or(TopicError::Empty)?;
-        let digits = delay.bytes().all(|byte| byte.is_ascii_digit());
-        if !digits || delay.is_empty() || delay.len() > MAX_DELAY_DIGITS {
-            return Err(TopicError::DelaySeconds);
+        if read.starts_with(SHARED) || TopicFilter::new(&read).is_err() {
+            return Err(TopicError::Untranslatable);
         }
-        Ok(Self {
-            delay: Some(delay),
-            name: TopicName::new(name)?,
-        })
+        Ok(read)
+    }
+
+    /// Says whether a text, as a piece of one level of a topic, stands for nothing but itself.
+    ///
+    /// It is not empty, has no `/`, no wildcard and no U+0000, and nothing in it is read otherwise.
+    pub fn is_literal(self, text: &str) -> bool {
+        let literal = !text.is_empty() && !text.contains(['/', '+', '#', '\0']);
+        literal
+            && match self {
+                Self::Mqtt(_) => true,
+                Self::Amqp => !text.contains(['.', '*']),
+                Self::Nats => !text.contains(['*', '>']) && !has_space(text),
+            }
     }
 }
 
-impl fmt::Display for NameParts<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(delay) = self.delay {
-            write!(f, "{DELAYED}{delay}/")?;
-        }
-        write!(f, "{}", self.name)
+fn replaced<'a>(text: &'a str, from: char, to: &str) -> Cow<'a, str> {
+    if text.contains(from) {
+        Cow::Owned(text.replace(from, to))
+    } else {
+        Cow::Borrowed(text)
     }
+}
+
+fn is_wildcard_of_nats(level: &str) -> bool {
+    matches!(level, "*" | ">")
+}
+
+/// Says whether a text has what ends a word in the protocol of NATS, or DEL, by which it tells levels
+/// apart.
+fn has_space(text: &str) -> bool {
+    text.contains([' ', '\t', '\n', '\r', '\u{c}', '\u{7f}'])
+}
+
+/// Says whether a topic begins with a version of Sparkplug, `spBv1.0/`, or with what RabbitMQ makes of
+/// one, `spBv1___0/`, if it was told to.
+fn is_sparkplug(topic: &str) -> bool {
+    let number = |text: &str| {
+        let rest = text.trim_start_matches(|it: char| it.is_ascii_digit());
+        (rest.len() < text.len()).then_some(text.len() - rest.len())
+    };
+    let version = || {
+        let after = topic
+            .strip_prefix("spA")
+            .or_else(|| topic.strip_prefix("spB"))?;
+        let major = after.strip_prefix('v')?;
+        let rest = &major[number(major)?..];
+        let minor = rest
+            .strip_prefix('.')
+            .or_else(|| rest.strip_prefix("___"))?;
+        Some(minor[number(minor)?..].starts_with(['/', '.']))
+    };
+    version().unwrap_or(false)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn filter(text: &str, dialect: Dialect) -> Result<(FilterForm<'_>, &str), TopicError> {
-        let parts = FilterParts::parse(TopicFilter::new(text)?, dialect)?;
-        assert_eq!(parts.to_string(), text);
-        Ok((parts.form, parts.filter.as_str()))
+    const UNTRANSLATABLE: Result<&str, TopicError> = Err(TopicError::Untranslatable);
+
+    fn name(dialect: Dialect, name: &str) -> Result<String, TopicError> {
+        dialect.read_name(name).map(Cow::into_owned)
     }
 
-    fn name(text: &str, dialect: Dialect) -> Result<(Option<&str>, &str), TopicError> {
-        let parts = NameParts::parse(TopicName::new(text)?, dialect)?;
-        assert_eq!(parts.to_string(), text);
-        Ok((parts.delay, parts.name.as_str()))
+    fn filter(dialect: Dialect, filter: &str) -> Result<String, TopicError> {
+        dialect.read_filter(filter).map(Cow::into_owned)
     }
 
     #[test]
-    fn filters_are_taken_apart_once() {
-        for (text, form, inner) in [
-            ("a/#", FilterForm::Plain, "a/#"),
-            ("$SYS/#", FilterForm::Plain, "$SYS/#"),
-            ("$share/g/#", FilterForm::Shared { group: "g" }, "#"),
-            (
-                "$oshare/g//a",
-                FilterForm::OrderedShared { group: "g" },
-                "/a",
-            ),
-            ("$queue/#", FilterForm::Queue, "#"),
-            ("$exclusive/a/+", FilterForm::Exclusive, "a/+"),
-            ("$queue/$exclusive/a", FilterForm::Queue, "$exclusive/a"),
-            (
-                "$share/g/$queue/a",
-                FilterForm::Shared { group: "g" },
-                "$queue/a",
-            ),
-            ("$queue", FilterForm::Plain, "$queue"),
-            ("$Queue/a", FilterForm::Plain, "$Queue/a"),
-            ("$local/a", FilterForm::Plain, "$local/a"),
-            ("$delayed/5/a", FilterForm::Plain, "$delayed/5/a"),
-            ("a/$queue/b", FilterForm::Plain, "a/$queue/b"),
+    fn the_standard_is_read_as_it_is_written() {
+        let dialect = Dialect::Mqtt(VendorForms::ALL);
+        for text in ["a.b/*", "spBv1.0/x", "a/>", "$queue/a", "$share/g/a", " "] {
+            assert_eq!(name(dialect, text).as_deref(), Ok(text));
+            assert_eq!(filter(dialect, text).as_deref(), Ok(text));
+        }
+        assert_eq!(name(dialect, "a/+"), Err(TopicError::WildcardInName));
+        assert_eq!(filter(dialect, "a+"), Err(TopicError::SingleLevelWildcard));
+    }
+
+    #[test]
+    fn amqp_reads_dots_and_stars() {
+        for (text, read) in [
+            ("a/b", Ok("a/b")),
+            ("a.b", Ok("a/b")),
+            (".", Ok("/")),
+            ("a..b/", Ok("a//b/")),
+            ("$internal.x", Ok("$internal/x")),
+            ("a>b", Ok("a>b")),
+            ("*", UNTRANSLATABLE),
+            ("a/b*", UNTRANSLATABLE),
+            ("spBv1.0/x", UNTRANSLATABLE),
+            ("spBv1___0/x", UNTRANSLATABLE),
+            ("spBv1___0.x", UNTRANSLATABLE),
+            ("spAv23.45/", UNTRANSLATABLE),
+            ("spBv1/0/x", Ok("spBv1/0/x")),
+            ("x/spBv1.0/x", Ok("x/spBv1/0/x")),
+            ("spBv1.0", Ok("spBv1/0")),
+            ("spCv1.0/x", Ok("spCv1/0/x")),
+            ("spBv.0/x", Ok("spBv/0/x")),
+            ("", Err(TopicError::Empty)),
+            ("a/#", Err(TopicError::WildcardInName)),
         ] {
-            assert_eq!(filter(text, Dialect::ALL), Ok((form, inner)), "{text}");
+            assert_eq!(name(Dialect::Amqp, text).as_deref(), read.as_ref().copied());
+        }
+        for (text, read) in [
+            ("devices/*/#", Ok("devices/+/#")),
+            ("devices.*.up", Ok("devices/+/up")),
+            ("*", Ok("+")),
+            ("+/*/a.b", Ok("+/+/a/b")),
+            ("a*", UNTRANSLATABLE),
+            ("*.**", UNTRANSLATABLE),
+            ("spBv1.0/#", UNTRANSLATABLE),
+            ("$share/g/a", UNTRANSLATABLE),
+            ("$share.g.a", UNTRANSLATABLE),
+            ("$share", Ok("$share")),
+            ("$queue.a", Ok("$queue/a")),
+            // not valid as it is written
+            ("a.#", Err(TopicError::MultiLevelWildcard)),
+            ("a.+", Err(TopicError::SingleLevelWildcard)),
+        ] {
+            let found = filter(Dialect::Amqp, text);
+            assert_eq!(found.as_deref(), read.as_ref().copied(), "{text}");
         }
     }
 
     #[test]
-    fn a_form_outside_of_the_dialect_is_a_filter_like_any_other() {
-        for text in [
-            "$queue/a",
-            "$exclusive/a",
-            "$oshare/g/a",
-            "$oshare/",
-            "$queue/",
+    fn nats_reads_stars_and_arrows_that_stand_alone() {
+        for (text, read) in [
+            ("a.b/c", Ok("a.b/c")),
+            ("a*/b>", Ok("a*/b>")),
+            ("a/*", UNTRANSLATABLE),
+            (">/a", UNTRANSLATABLE),
+            ("a b", UNTRANSLATABLE),
+            ("a\r\nb", UNTRANSLATABLE),
+            ("a\u{7f}", UNTRANSLATABLE),
         ] {
-            assert_eq!(filter(text, Dialect::NONE), Ok((FilterForm::Plain, text)));
+            assert_eq!(name(Dialect::Nats, text).as_deref(), read.as_ref().copied());
         }
-        let some = Dialect::QUEUE | Dialect::DELAYED;
-        assert_eq!(filter("$queue/a", some), Ok((FilterForm::Queue, "a")));
-        assert_eq!(
-            filter("$exclusive/a", some),
-            Ok((FilterForm::Plain, "$exclusive/a"))
-        );
-        assert_eq!(
-            name("$delayed/5/a", Dialect::QUEUE),
-            Ok((None, "$delayed/5/a"))
-        );
-        assert_eq!(
-            filter("$share/g/a", Dialect::NONE),
-            Ok((FilterForm::Shared { group: "g" }, "a"))
-        );
-    }
-
-    #[test]
-    fn malformed_ones_are_refused() {
-        for (text, error) in [
-            ("$queue/", TopicError::Empty),
-            ("$exclusive/", TopicError::Empty),
-            ("$share/g", TopicError::ShareFilterMissing),
-            ("$oshare/", TopicError::ShareNameEmpty),
-            ("$oshare/g", TopicError::ShareFilterMissing),
-            ("$oshare/g/", TopicError::ShareFilterMissing),
-            ("$oshare/+/f", TopicError::ShareNameCharacter),
-            ("$oshare/#", TopicError::ShareNameCharacter),
+        for (text, read) in [
+            ("devices/*/#", Ok("devices/+/#")),
+            ("devices/>", Ok("devices/#")),
+            (">", Ok("#")),
+            ("*/a*/+", Ok("+/a*/+")),
+            (">/a", UNTRANSLATABLE),
+            ("a/>/#", UNTRANSLATABLE),
+            ("a /b", UNTRANSLATABLE),
+            ("$share/g/a", UNTRANSLATABLE),
         ] {
-            assert_eq!(filter(text, Dialect::ALL), Err(error), "{text}");
-        }
-        for (text, error) in [
-            ("$delayed/", TopicError::Empty),
-            ("$delayed/5", TopicError::Empty),
-            ("$delayed/5/", TopicError::Empty),
-            ("$delayed//a", TopicError::DelaySeconds),
-            ("$delayed/-5/a", TopicError::DelaySeconds),
-            ("$delayed/5s/a", TopicError::DelaySeconds),
-            ("$delayed/٥/a", TopicError::DelaySeconds),
-            ("$delayed/12345678901/a", TopicError::DelaySeconds),
-        ] {
-            assert_eq!(name(text, Dialect::ALL), Err(error), "{text}");
+            let found = filter(Dialect::Nats, text);
+            assert_eq!(found.as_deref(), read.as_ref().copied(), "{text}");
         }
     }
 
     #[test]
-    fn names_are_taken_apart_once() {
-        for (text, parts) in [
-            ("a", (None, "a")),
-            ("$SYS/a", (None, "$SYS/a")),
-            ("$queue/a", (None, "$queue/a")),
-            ("$delayed/0/a", (Some("0"), "a")),
-            ("$delayed/0007/$delayed/5/a", (Some("0007"), "$delayed/5/a")),
-            ("$delayed/5//", (Some("5"), "/")),
-            ("$Delayed/5/a", (None, "$Delayed/5/a")),
+    fn a_literal_is_read_as_it_is_written() {
+        for (text, mqtt, amqp, nats) in [
+            ("dev1", true, true, true),
+            ("$x", true, true, true),
+            ("dev1.key", true, false, true),
+            ("*", true, false, false),
+            ("a*b", true, false, false),
+            (">", true, true, false),
+            ("a b", true, true, false),
+            ("", false, false, false),
+            ("a/b", false, false, false),
+            ("+", false, false, false),
+            ("a#", false, false, false),
+            ("a\0", false, false, false),
         ] {
-            assert_eq!(name(text, Dialect::ALL), Ok(parts), "{text}");
-        }
-    }
-
-    #[test]
-    fn every_form_is_known_by_its_beginning() {
-        for (text, form) in [
-            ("$queue/#", Some(Dialect::QUEUE)),
-            ("$exclusive/${client_id}/#", Some(Dialect::EXCLUSIVE)),
-            ("$delayed/+/a", Some(Dialect::DELAYED)),
-            ("$oshare/", Some(Dialect::OSHARE)),
-            ("$share/g/a", None),
-            ("$queue", None),
-            ("queue/", None),
-        ] {
-            assert_eq!(Dialect::of(text), form, "{text}");
+            let found = [Dialect::MQTT, Dialect::Amqp, Dialect::Nats].map(|it| it.is_literal(text));
+            assert_eq!(found, [mqtt, amqp, nats], "{text:?}");
         }
     }
 }

@@ -42,6 +42,10 @@ pub enum TopicError {
     /// The delay in `$delayed/seconds/topic` is not a number of seconds.
     #[error("delay is not a number of seconds")]
     DelaySeconds,
+    /// The broker reads the topic otherwise than it is written, and not as anything of the standard:
+    /// see [`Dialect`](super::Dialect).
+    #[error("the broker reads the topic otherwise, and not as a topic of MQTT")]
+    Untranslatable,
 }
 
 impl TopicError {
@@ -62,6 +66,8 @@ impl TopicError {
             Self::ShareNameCharacter | Self::ShareFilterMissing => "MQTT-4.8.2-2",
             // no standard knows the form: what begins with `$` is the broker's to define
             Self::DelaySeconds => "MQTT-4.7.2-1",
+            // which says that a broker does not change topics
+            Self::Untranslatable => "MQTT-4.7.3-4",
         }
     }
 
@@ -78,7 +84,8 @@ impl TopicError {
             | Self::ShareNameEmpty
             | Self::ShareNameCharacter
             | Self::ShareFilterMissing
-            | Self::DelaySeconds => self.statement_v3(),
+            | Self::DelaySeconds
+            | Self::Untranslatable => self.statement_v3(),
         }
     }
 }

@@ -7,6 +7,9 @@
 //! both). An access rule needs the last two: "does a rule match the filter string" is not the
 //! question that a SUBSCRIBE asks.
 //!
+//! Not every broker reads a topic as it is written. What one of another [`Dialect`] reads is to be
+//! found out first, by [`NameParts`] and [`FilterParts`]; the relations are those of the standard.
+//!
 //! Everything works byte by byte: there is no normalisation, no folding of case, and no trimming
 //! `[MQTT-4.7.3-4]`. Empty levels count: `/a`, `a` and `a/` are three different names. All
 //! functions are iterative, linear in the length of their arguments, do not panic and, except where
@@ -41,18 +44,22 @@ mod dialect;
 mod error;
 mod filter;
 mod name;
+mod parts;
 mod plain;
 mod relation;
 mod shared;
+mod vendor;
 
 pub use self::{
     control::has_control,
-    dialect::{Dialect, FilterForm, FilterParts, NameParts},
+    dialect::Dialect,
     error::TopicError,
     filter::TopicFilter,
     name::{TopicName, validate_name},
+    parts::{FilterForm, FilterParts, NameParts},
     plain::is_plain_name,
     shared::SharedFilter,
+    vendor::VendorForms,
 };
 
 /// The longest topic name or filter in bytes: its length travels in two bytes. `[MQTT-4.7.3-3]`

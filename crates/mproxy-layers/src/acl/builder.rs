@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mproxy_codec::topic::{Dialect, TopicError, TopicFilter};
+use mproxy_codec::topic::{Dialect, FilterParts, TopicError, TopicFilter, VendorForms};
 use thiserror::Error;
 
 use super::{
@@ -24,7 +24,6 @@ pub struct Acl(pub(super) Arc<Compiled>);
 #[derive(Debug)]
 pub(super) struct Compiled {
     pub(super) default: Effect,
-    pub(super) dialect: Dialect,
     pub(super) rules: Vec<RuleInfo>,
     pub(super) trie: Trie,
     pub(super) filters: Vec<NamedFilter>,
@@ -55,9 +54,8 @@ impl Acl {
         AclBuilder {
             compiled: Compiled {
                 default: Effect::Deny,
-                dialect: Dialect::NONE,
                 rules: Vec::new(),
-                trie: Trie::new(),
+                trie: Trie::new(Dialect::MQTT),
                 filters: Vec::new(),
                 guards: Vec::new(),
                 placeholders: false,
@@ -103,19 +101,29 @@ pub struct AclBuilder {
 impl AclBuilder {
     /// Says what happens to that which no rule speaks about.
     ///
-    /// Topics and filters that begin with `$` are denied all the same.
+    /// Topics and filters that begin with `$` are denied all the same, unless the broker takes them
+    /// for topics like any other.
     pub const fn default_effect(&mut self, effect: Effect) -> &mut Self {
         self.compiled.default = effect;
         self
     }
 
-    /// Says which forms of topics the broker knows beside those of the standard. Named here,
-    /// `$queue/f`, `$exclusive/f`, `$oshare/g/f` and `$delayed/5/t` are judged by what they are
-    /// about, `f` and `t`; otherwise they are topics of the broker's own like any other.
+    /// Says how the broker reads topics; until then, as the standard says. What a client names is
+    /// judged as the broker reads it: see the [module documentation](super).
     ///
-    /// To be said before the rules, of which none may name such a form.
-    pub const fn dialect(&mut self, dialect: Dialect) -> &mut Self {
-        self.compiled.dialect = dialect;
+    /// With [vendor forms](Dialect::Mqtt), `$queue/f`, `$exclusive/f`, `$oshare/g/f` and
+    /// `$delayed/5/t` are judged by what they are about, `f` and `t`; otherwise they are topics of
+    /// the broker's own like any other.
+    ///
+    /// # Panics
+    ///
+    /// There are rules already: they would mean something else.
+    pub fn dialect(&mut self, dialect: Dialect) -> &mut Self {
+        assert!(
+            self.compiled.rules.is_empty(),
+            "the dialect is said before the rules"
+        );
+        self.compiled.trie = Trie::new(dialect);
         self
     }
 
@@ -127,7 +135,7 @@ impl AclBuilder {
     /// builder can be used further: to find the mistakes of other rules, not to do without this
     /// one.
     pub fn rule(&mut self, rule: Rule) -> Result<&mut Self, AclError> {
-        match parse(&rule, self.compiled.dialect) {
+        match parse(&rule, self.compiled.trie.dialect()) {
             Ok(patterns) => {
                 self.compiled.add(rule, patterns);
                 Ok(self)
@@ -207,6 +215,14 @@ pub enum Problem {
         "pattern `{0}`: a rule names the topic in a form like this one, without what is before"
     )]
     Form(String),
+    /// The broker reads a pattern otherwise than it is written.
+    #[error("pattern `{pattern}`: the broker reads it as `{read}`; write that")]
+    Otherwise {
+        /// The pattern as written.
+        pattern: String,
+        /// What the [dialect](AclBuilder::dialect) makes of it.
+        read: String,
+    },
     /// A pattern has too many levels.
     #[error("pattern `{0}` has more than 128 levels")]
     TooDeep(String),
@@ -270,8 +286,19 @@ impl Pattern {
             return Err(Problem::Shared(text.to_owned()));
         }
         // It would never be asked: a denial in it would deny nothing.
-        if Dialect::of(text).is_some_and(|form| dialect.contains(form)) {
+        if VendorForms::of(text).is_some_and(|form| dialect.forms().contains(form)) {
             return Err(Problem::Form(text.to_owned()));
+        }
+        // Nor would it: what is judged is what the broker reads.
+        let read = FilterParts::parse(text, dialect).map_err(|source| Problem::Topic {
+            pattern: text.to_owned(),
+            source,
+        })?;
+        if read.filter().as_str() != text {
+            return Err(Problem::Otherwise {
+                pattern: text.to_owned(),
+                read: read.to_string(),
+            });
         }
         if text.split('/').count() > MAX_LEVELS {
             return Err(Problem::TooDeep(text.to_owned()));
@@ -289,6 +316,7 @@ impl Pattern {
             .map(level)
             .collect::<Result<_, _>>()?;
         let dollar = text.starts_with('$') && !text.starts_with("${");
+        let dollar = dollar && dialect.reserves_dollar();
         Ok(Self {
             whole,
             levels,

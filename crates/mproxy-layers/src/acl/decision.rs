@@ -27,6 +27,8 @@ pub enum Cause {
     /// The filter begins with `$share/` but is not a shared subscription, or is not a filter at
     /// all; or the same of a form of the broker's dialect.
     Malformed,
+    /// The broker reads the topic or filter otherwise than it is written, and not as one of MQTT.
+    Untranslatable,
 }
 
 impl<'a> Decision<'a> {
@@ -72,6 +74,9 @@ impl fmt::Display for Decision<'_> {
             (_, Some(rule)) => write!(f, "{rule}"),
             (Cause::Dollar, None) => f.write_str("default, because no rule names this `$` topic"),
             (Cause::Malformed, None) => f.write_str("default, because the topic is malformed"),
+            (Cause::Untranslatable, None) => {
+                f.write_str("default, because the broker reads the topic as something else")
+            }
             (Cause::Rule | Cause::UnusableName | Cause::Default, None) => f.write_str("default"),
         }
     }

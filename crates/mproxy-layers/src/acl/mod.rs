@@ -41,10 +41,18 @@
 //! about, name the [dialect](AclBuilder::dialect) of the broker: `$delayed/5/x` is judged as `x` then,
 //! and rules cannot speak about the form itself. A form within a form is denied.
 //!
+//! # Brokers that read topics otherwise
+//!
+//! RabbitMQ reads `.` as `/`, `*` as `+` and `$` as a letter, NATS reads `*` as `+` and `>` as `#`.
+//! With its [dialect](AclBuilder::dialect), everything is judged as the broker reads it: before
+//! RabbitMQ, `devices.d7.up` may be published where `devices/d7/up` may, and `secret.x` not where
+//! `secret/#` is denied. What the broker does not read as a topic of MQTT is denied. Rules are written
+//! as the broker reads them; others are an error. Without the dialect, there are ways around the rules.
+//!
 //! # Clients without a usable name
 //!
-//! A client id, user name or common name that is missing, empty, or contains `/`, `+`, `#` or U+0000 fills no
-//! placeholder; at the beginning of a pattern neither does one that begins with `$`. An allow rule
+//! A client id, user name or common name that is missing, empty, or contains `/`, `+`, `#` or U+0000, or what
+//! the broker reads otherwise, fills no placeholder; at the beginning of a pattern neither does one that begins with `$`. An allow rule
 //! that would need it says nothing. A deny rule that would need it cannot know what to protect from
 //! this client, so it denies everything that it speaks about the actions of: an unusable name never
 //! gains access.
@@ -76,6 +84,7 @@ mod builder;
 mod decision;
 mod hasher;
 mod layer;
+mod read;
 mod rule;
 mod session;
 mod shared;

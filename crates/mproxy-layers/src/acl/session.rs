@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use mproxy_codec::topic::{Dialect, FilterParts, NameParts, TopicError, TopicFilter, TopicName};
+use mproxy_codec::topic::{TopicError, TopicName};
 
 use super::{
     Acl, Actions, Cause, Decision, Effect,
     builder::Compiled,
-    trie::{NO_RULE, Purpose, written_out},
+    read::{ReadFilter, ReadName},
+    trie::{NO_RULE, Purpose},
 };
 use crate::{
     Action,
@@ -44,7 +45,7 @@ impl SessionAcl {
         let topic = topic.as_ref();
         let verdict = match TopicName::from_bytes(topic) {
             Ok(_) => self.memory.judge_publish(&self.client, topic),
-            Err(_) => Verdict::MALFORMED,
+            Err(error) => Verdict::unreadable(error),
         };
         self.client.explain(verdict)
     }
@@ -57,7 +58,7 @@ impl SessionAcl {
         let topic = topic.as_ref();
         self.client.explain(match TopicName::from_bytes(topic) {
             Ok(_) => self.client.judge_deliver(topic),
-            Err(_) => Verdict::MALFORMED,
+            Err(error) => Verdict::unreadable(error),
         })
     }
 
@@ -151,11 +152,17 @@ impl Default for Verdict {
 }
 
 impl Verdict {
-    const MALFORMED: Self = Self {
-        rule: NO_RULE,
-        cause: Cause::Malformed,
-        allowed: false,
-    };
+    /// The verdict about what has no reading.
+    const fn unreadable(error: TopicError) -> Self {
+        Self {
+            rule: NO_RULE,
+            cause: match error {
+                TopicError::Untranslatable => Cause::Untranslatable,
+                _ => Cause::Malformed,
+            },
+            allowed: false,
+        }
+    }
 
     #[inline]
     pub(super) const fn allowed(self) -> bool {
@@ -163,7 +170,7 @@ impl Verdict {
     }
 
     pub(super) const fn is_malformed(self) -> bool {
-        matches!(self.cause, Cause::Malformed)
+        matches!(self.cause, Cause::Malformed | Cause::Untranslatable)
     }
 }
 
@@ -204,7 +211,7 @@ impl Client {
     pub(super) fn new(acl: &Acl, of: Names<'_>) -> Self {
         let acl = Arc::clone(&acl.0);
         let named = acl.placeholders.then(|| {
-            let values = Values::new(of);
+            let values = Values::new(of, acl.trie.dialect());
             let barring = |action: Action| {
                 let mut guards = acl.guards.iter();
                 // Guards are in the order of their rules.
@@ -232,32 +239,39 @@ impl Client {
     }
 
     pub(super) fn judge_publish(&self, topic: &[u8]) -> Verdict {
-        let Ok(topic) = published(topic, self.acl.dialect) else {
-            return Verdict::MALFORMED;
+        let trie = &self.acl.trie;
+        let topic = match ReadName::published(topic, trie.dialect()) {
+            Ok(topic) => topic,
+            Err(error) => return Verdict::unreadable(error),
         };
-        let rule = self
-            .acl
-            .trie
-            .matching(Purpose::Publish, topic, self.values());
-        self.verdict(Action::Publish, rule, topic)
+        let rule = trie.matching(Purpose::Publish, &topic, self.values());
+        self.verdict(Action::Publish, rule, topic.as_bytes())
     }
 
     pub(super) fn judge_deliver(&self, topic: &[u8]) -> Verdict {
-        let rule = self
-            .acl
-            .trie
-            .matching(Purpose::Deliver, topic, self.values());
-        self.verdict(Action::Deliver, rule, topic)
+        let trie = &self.acl.trie;
+        let topic = match ReadName::delivered(topic, trie.dialect()) {
+            Ok(topic) => topic,
+            Err(error) => return Verdict::unreadable(error),
+        };
+        let rule = trie.matching(Purpose::Deliver, &topic, self.values());
+        self.verdict(Action::Deliver, rule, topic.as_bytes())
     }
 
     pub(super) fn judge_subscribe(&self, filter: &str) -> Verdict {
-        let Ok(filter) = inner(filter, self.acl.dialect) else {
-            return Verdict::MALFORMED;
-        };
-        let filter = written_out(filter.as_str()).as_bytes();
         let (trie, values) = (&self.acl.trie, self.values());
-        let covering = trie.covering(Purpose::Grant, filter, values);
-        let overlapping = trie.overlapping(Purpose::Refuse, filter, values);
+        let filter = match ReadFilter::subscribed(filter, trie.dialect()) {
+            Ok(filter) => filter,
+            Err(error) => return Verdict::unreadable(error),
+        };
+        // Whatever stands before: a rule that allows `#` says nothing about these topics.
+        let leaking = trie.leaking(Purpose::Refuse, &filter, values);
+        if leaking != NO_RULE {
+            return self.verdict(Action::Subscribe, leaking, filter.as_bytes());
+        }
+        let covering = trie.covering(Purpose::Grant, &filter, values);
+        let overlapping = trie.overlapping(Purpose::Refuse, &filter, values);
+        let filter = filter.as_bytes();
         let naming = self
             .acl
             .filters
@@ -288,7 +302,9 @@ impl Client {
         }
         let (cause, effect) = match (self.acl.rules.get(rule as usize), topic.first()) {
             (Some(rule), _) => (Cause::Rule, rule.effect()),
-            (None, Some(b'$')) => (Cause::Dollar, Effect::Deny),
+            (None, Some(b'$')) if self.acl.trie.dialect().reserves_dollar() => {
+                (Cause::Dollar, Effect::Deny)
+            }
             (None, _) => (Cause::Default, self.acl.default),
         };
         Verdict {
@@ -297,19 +313,4 @@ impl Client {
             allowed: effect == Effect::Allow,
         }
     }
-}
-
-/// Returns the filter that decides what a subscription reads.
-fn inner(filter: &str, dialect: Dialect) -> Result<TopicFilter<'_>, TopicError> {
-    Ok(FilterParts::parse(TopicFilter::new(filter)?, dialect)?.filter)
-}
-
-/// Returns the topic that subscribers will see.
-#[inline]
-fn published(topic: &[u8], dialect: Dialect) -> Result<&[u8], TopicError> {
-    if topic.first() != Some(&b'$') || dialect.is_empty() {
-        return Ok(topic);
-    }
-    let parts = NameParts::parse(TopicName::from_bytes(topic)?, dialect)?;
-    Ok(parts.name.as_str().as_bytes())
 }

@@ -15,12 +15,20 @@
 //!
 //! `#` and `/#` are stored as `+/#` and `/+/#`, which mean the same (a topic has a first level), so
 //! that a `#` never has to be asked whether it would match the empty name. Patterns that begin with
-//! `$` live in a tree of their own: a wildcard in the first level has nothing to do with them.
-//! `[MQTT-4.7.2-1]`
+//! `$` live in a tree of their own, if the broker reserves these topics: a wildcard in the first level
+//! has nothing to do with them. `[MQTT-4.7.2-1]`
+//!
+//! The tree is asked about what the broker reads, [`ReadName`] and [`ReadFilter`], and about nothing
+//! else.
 
 use std::collections::HashMap;
 
-use super::hasher::LevelHash;
+use mproxy_codec::topic::Dialect;
+
+use super::{
+    hasher::LevelHash,
+    read::{ReadFilter, ReadName},
+};
 use crate::{identity::Values, template::Template};
 
 /// The most levels that a pattern may have. Deeper ones are refused when the rules are built.
@@ -75,6 +83,7 @@ struct Node {
 /// The tree.
 #[derive(Debug)]
 pub(super) struct Trie {
+    dialect: Dialect,
     plain: Node,
     dollar: Node,
 }
@@ -89,11 +98,17 @@ pub(super) fn written_out(filter: &str) -> &str {
 }
 
 impl Trie {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(dialect: Dialect) -> Self {
         Self {
+            dialect,
             plain: Node::new(),
             dollar: Node::new(),
         }
+    }
+
+    /// How the broker reads topics.
+    pub(super) const fn dialect(&self) -> Dialect {
+        self.dialect
     }
 
     /// Adds a pattern, given as its levels. A level that is not a wildcard is a template.
@@ -129,7 +144,8 @@ impl Trie {
     }
 
     /// Returns the lowest rule with a pattern that matches the topic name.
-    pub(super) fn matching(&self, purpose: Purpose, name: &[u8], values: &Values) -> u32 {
+    pub(super) fn matching(&self, purpose: Purpose, name: &ReadName<'_>, values: &Values) -> u32 {
+        let name = name.as_bytes();
         let mut walk = Walk {
             purpose,
             values,
@@ -139,8 +155,14 @@ impl Trie {
         walk.best
     }
 
-    /// Returns the lowest rule with a pattern that covers the filter, which is [`written_out`].
-    pub(super) fn covering(&self, purpose: Purpose, filter: &[u8], values: &Values) -> u32 {
+    /// Returns the lowest rule with a pattern that covers the filter.
+    pub(super) fn covering(
+        &self,
+        purpose: Purpose,
+        filter: &ReadFilter<'_>,
+        values: &Values,
+    ) -> u32 {
+        let filter = filter.as_bytes();
         let mut walk = Walk {
             purpose,
             values,
@@ -150,8 +172,14 @@ impl Trie {
         walk.best
     }
 
-    /// Returns the lowest rule with a pattern that overlaps the filter, which is [`written_out`].
-    pub(super) fn overlapping(&self, purpose: Purpose, filter: &[u8], values: &Values) -> u32 {
+    /// Returns the lowest rule with a pattern that overlaps the filter.
+    pub(super) fn overlapping(
+        &self,
+        purpose: Purpose,
+        filter: &ReadFilter<'_>,
+        values: &Values,
+    ) -> u32 {
+        let filter = filter.as_bytes();
         let mut walk = Walk {
             purpose,
             values,
@@ -161,8 +189,28 @@ impl Trie {
         walk.best
     }
 
+    /// Returns the lowest rule with a pattern of reserved topics that the filter reads all the same,
+    /// because the broker [leaks](Dialect::leaks_dollar) them.
+    pub(super) fn leaking(
+        &self,
+        purpose: Purpose,
+        filter: &ReadFilter<'_>,
+        values: &Values,
+    ) -> u32 {
+        let filter = filter.as_bytes();
+        let mut walk = Walk {
+            purpose,
+            values,
+            best: NO_RULE,
+        };
+        if self.dialect.leaks_dollar() && matches!(filter.first(), Some(b'+' | b'#')) {
+            walk.overlapping(&self.dollar, Some(filter));
+        }
+        walk.best
+    }
+
     fn root(&self, topic: &[u8]) -> &Node {
-        if topic.first() == Some(&b'$') {
+        if topic.first() == Some(&b'$') && self.dialect.reserves_dollar() {
             &self.dollar
         } else {
             &self.plain

@@ -54,6 +54,14 @@ pub enum MapProblem {
         /// What is wrong with it.
         source: TopicError,
     },
+    /// The broker reads a text otherwise than it is written.
+    #[error("`{text}`: the broker reads it as `{read}`; write that")]
+    Otherwise {
+        /// The text as written.
+        text: String,
+        /// What the [dialect](super::TopicMapBuilder::dialect) makes of it.
+        read: String,
+    },
     /// A text begins with `$`.
     #[error("`{0}` begins with `$`, which is the broker's own")]
     Dollar(String),
@@ -152,9 +160,24 @@ impl fmt::Display for Named {
 
 /// A client that has no place in the map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("client has no {missing} that can stand in a topic")]
 pub struct UnusableName {
     pub(super) missing: &'static str,
+    /// What the broker reads otherwise; empty if that is not why.
+    pub(super) difference: &'static str,
+}
+
+impl fmt::Display for UnusableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "client has no {} that can stand in a topic",
+            self.missing
+        )?;
+        match self.difference {
+            "" => Ok(()),
+            difference => write!(f, " of this broker, to which {difference}"),
+        }
+    }
 }
 
 /// Why a topic cannot be mapped.

@@ -4,7 +4,6 @@ use std::{borrow::Cow, sync::Arc};
 
 use mproxy_codec::topic::{
     Dialect, FilterForm, FilterParts, MAX_TOPIC_LENGTH, NameParts, TopicError, TopicFilter,
-    TopicName,
 };
 
 use super::{
@@ -58,7 +57,7 @@ impl TopicMap {
         TopicMapBuilder {
             rules: Vec::new(),
             settings: Settings {
-                dialect: Dialect::NONE,
+                dialect: Dialect::MQTT,
                 tenant_groups: true,
                 super_usernames: Vec::new(),
                 super_client_ids: Vec::new(),
@@ -82,14 +81,11 @@ impl TopicMap {
     ///
     /// The client has no usable value for a placeholder; it must not be let in.
     pub fn for_client(&self, names: Names<'_>) -> Result<SessionMap, UnusableName> {
-        let values = Values::new(names);
+        let dialect = self.0.settings.dialect;
+        let values = Values::new(names, dialect);
         let fill = |rule: &Rule| {
-            rule.to
-                .fill(&values)
-                .map(String::into_boxed_str)
-                .ok_or_else(|| UnusableName {
-                    missing: rule.to.missing(&values).map_or("name", Placeholder::what),
-                })
+            let filled = rule.to.fill(&values).map(String::into_boxed_str);
+            filled.ok_or_else(|| unusable(rule.to.missing(&values), names, dialect))
         };
         let to = self.0.rules.iter().map(fill).collect::<Result<_, _>>()?;
         let mut group = String::new();
@@ -124,8 +120,9 @@ impl TopicMapBuilder {
         self
     }
 
-    /// Says which forms of topics the broker knows beside those of the standard. In them, the topic
-    /// inside is mapped; others are refused.
+    /// Says how the broker reads topics; until then, as the standard says. What a client names is
+    /// mapped as the broker reads it. In [vendor forms](Dialect::Mqtt), the topic inside is mapped;
+    /// others are refused.
     #[must_use]
     pub const fn dialect(mut self, dialect: Dialect) -> Self {
         self.settings.dialect = dialect;
@@ -169,8 +166,10 @@ impl TopicMapBuilder {
         if self.rules.len() > MAX_RULES {
             return Err(refused(MAX_RULES, None, MapProblem::TooMany));
         }
-        let parse =
-            |(number, rule)| Rule::parse(rule).map_err(|problem| refused(number, None, problem));
+        let dialect = self.settings.dialect;
+        let parse = |(number, rule)| {
+            Rule::parse(rule, dialect).map_err(|problem| refused(number, None, problem))
+        };
         let rules = self.rules.iter().enumerate().map(parse);
         let rules = rules.collect::<Result<Vec<_>, _>>()?;
         let apart = rules.iter().any(Rule::differs);
@@ -274,18 +273,15 @@ impl SessionMap {
     ///
     /// # Errors
     ///
-    /// No rule speaks about the name, or it begins with `$` and is no form of the dialect, or would
-    /// be too long.
+    /// The name is not valid, or not to the broker; no rule speaks about it, or it begins with `$` and
+    /// is no form of the dialect, or would be too long.
     pub fn map_name(&self, name: &str) -> Result<String, MapError> {
-        if !name.starts_with('$') {
-            return self.map_plain_name(name);
+        let parts = NameParts::parse(name, self.dialect())?;
+        let mapped = self.map_plain_name(parts.name().as_str())?;
+        match parts.delay {
+            None => Ok(mapped),
+            Some(delay) => checked(format!("$delayed/{delay}/{mapped}")),
         }
-        let parts = NameParts::parse(TopicName::new(name)?, self.dialect())?;
-        let Some(delay) = parts.delay else {
-            return Err(MapError::Dollar);
-        };
-        let mapped = self.map_plain_name(parts.name.as_str())?;
-        checked(format!("$delayed/{delay}/{mapped}"))
     }
 
     fn map_plain_name(&self, name: &str) -> Result<String, MapError> {
@@ -303,6 +299,20 @@ impl SessionMap {
 
     /// Returns the client's name for a topic of the broker, `None` if the client must not see it.
     pub fn unmap_name<'a>(&self, name: &'a str) -> Option<Cow<'a, str>> {
+        match self.dialect().read_name(name).ok()? {
+            Cow::Borrowed(name) => self.unmap_plain_name(name),
+            Cow::Owned(name) => {
+                let name = self.unmap_plain_name(&name)?;
+                Some(Cow::Owned(name.into_owned()))
+            }
+        }
+    }
+
+    fn unmap_plain_name<'a>(&self, name: &'a str) -> Option<Cow<'a, str>> {
+        // it is the broker's own, or what no client of this map was let publish
+        if name.starts_with('$') {
+            return None;
+        }
         self.rules().enumerate().find_map(|(number, (rule, to))| {
             let rest = strip(name, to)?;
             let name = match rest {
@@ -327,11 +337,11 @@ impl SessionMap {
     ///
     /// # Errors
     ///
-    /// The filter is not valid, no rule or no single one speaks about what it matches, it begins with
+    /// The filter is not valid, or not to the broker; no rule or no single one speaks about what it matches, it begins with
     /// `$` and is no form of the dialect, or it would be too long.
     pub fn map_filter(&self, filter: &str) -> Result<String, MapError> {
-        let parts = FilterParts::parse(TopicFilter::new(filter)?, self.dialect())?;
-        let (number, inner) = self.map_plain_filter(parts.filter)?;
+        let parts = FilterParts::parse(filter, self.dialect())?;
+        let (number, inner) = self.map_plain_filter(parts.filter())?;
         let grouped;
         let form = match parts.form {
             FilterForm::Plain => return checked(inner),
@@ -418,6 +428,21 @@ fn meet(filter: TopicFilter<'_>, beginning: &str) -> Option<String> {
     }
     levels.extend(own);
     Some(levels.join("/"))
+}
+
+/// Says which name is missing, and whether it would do before another broker.
+fn unusable(missing: Option<Placeholder>, names: Names<'_>, dialect: Dialect) -> UnusableName {
+    let name = missing.and_then(|placeholder| names.get(placeholder));
+    let read_otherwise =
+        name.is_some_and(|name| Dialect::MQTT.is_literal(name) && !dialect.is_literal(name));
+    UnusableName {
+        missing: missing.map_or("name", Placeholder::what),
+        difference: if read_otherwise {
+            dialect.difference()
+        } else {
+            ""
+        },
+    }
 }
 
 fn checked(topic: String) -> Result<String, MapError> {

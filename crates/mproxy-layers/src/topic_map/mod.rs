@@ -12,9 +12,13 @@
 //! * A delivery that has no name for the client is dropped: a client's `#` becomes `tenants/7/#`,
 //!   which also matches `tenants/7`. A Response Topic or Response Information that has none is left
 //!   out.
+//! * A topic that the broker does not read as a topic of MQTT, which depends on its
+//!   [dialect](TopicMapBuilder::dialect), is refused, and a delivery of one dropped. Others are mapped
+//!   as the broker reads them: before RabbitMQ, to which `.` is `/`, `a.b` becomes `tenants/7/a/b`.
+//!   Without the dialect, there are ways into the place of another client.
 //! * A topic that would be longer than 65,535 bytes is refused, never cut. `[MQTT-4.7.3-3]`
 //! * A client whose client id, user name or common name is needed in the map, and is missing, empty,
-//!   contains `/`, `+`, `#` or U+0000, or would make a topic begin with `$`, is not let in.
+//!   contains `/`, `+`, `#`, U+0000 or what the broker reads otherwise, or would make a topic begin with `$`, is not let in.
 //!
 //! # Rules
 //!

@@ -1,6 +1,6 @@
 //! One replacement: what an operator writes, and what is kept of it.
 
-use mproxy_codec::topic::TopicName;
+use mproxy_codec::topic::{Dialect, TopicName};
 
 use super::error::MapProblem;
 use crate::{
@@ -57,13 +57,13 @@ pub(super) struct Level {
 }
 
 impl Rule {
-    pub(super) fn parse(rule: &MapRule) -> Result<Self, MapProblem> {
+    pub(super) fn parse(rule: &MapRule, dialect: Dialect) -> Result<Self, MapProblem> {
         if rule.from.contains("${") {
             return Err(MapProblem::FromPlaceholder(rule.from.clone()));
         }
-        check(&rule.from, &rule.from)?;
+        check(&rule.from, &rule.from, dialect)?;
         let to = Template::parse(&rule.to, true).map_err(MapProblem::Template)?;
-        check(&rule.to, &to.sample())?;
+        check(&rule.to, &to.sample(), dialect)?;
         let mut seen = Vec::new();
         let mut levels = Vec::new();
         // each level with its slash
@@ -141,7 +141,9 @@ fn ambiguous(
         Some(value(Placeholder::Username)),
     );
     let names = names.common_name(value(Placeholder::CommonName));
-    let topic = to.fill(&Values::new(names)).unwrap_or_default();
+    let topic = to
+        .fill(&Values::new(names, Dialect::MQTT))
+        .unwrap_or_default();
     MapProblem::Ambiguous {
         to: rule.to.clone(),
         one: described(&one),
@@ -159,14 +161,21 @@ pub(super) fn described(values: &[(Placeholder, String)]) -> String {
 }
 
 /// Checks the beginning of topics; `sample` is the text without placeholders.
-fn check(text: &str, sample: &str) -> Result<(), MapProblem> {
+fn check(text: &str, sample: &str, dialect: Dialect) -> Result<(), MapProblem> {
     if sample.is_empty() {
         return Ok(());
     }
-    let name = TopicName::new(sample).map_err(|source| MapProblem::Topic {
+    let invalid = |source| MapProblem::Topic {
         text: text.to_owned(),
         source,
-    })?;
+    };
+    let name = TopicName::new(sample).map_err(invalid)?;
+    if dialect.read_name(sample).map_err(invalid)? != sample {
+        // a placeholder has nothing in it that is read otherwise
+        let read = dialect.read_name(text).map_err(invalid)?.into_owned();
+        let text = text.to_owned();
+        return Err(MapProblem::Otherwise { text, read });
+    }
     if name.is_dollar() {
         return Err(MapProblem::Dollar(text.to_owned()));
     }

@@ -1,7 +1,7 @@
 //! `[upstreams.NAME]`.
 
 use super::Setting;
-use crate::config::model::{HealthCheck, UpstreamAddress, WhenUnreachable};
+use crate::config::model::{Dialect, HealthCheck, UpstreamAddress, WhenUnreachable};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::time::Duration;
@@ -14,6 +14,10 @@ pub(crate) struct UpstreamFile {
     /// mqtt://host:1883, ws://host:80/mqtt or unix:/path.
     #[schemars(extend("default" = "mqtt://127.0.0.1:1883"))]
     pub(crate) address: Setting<UpstreamAddress>,
+    /// How the broker reads topics, for layers that judge or map them. "mqtt": as the standard
+    /// says. "amqp": RabbitMQ, to which "." is "/" and "*" is "+". "nats": "*" is "+" and ">" is "#".
+    #[schemars(extend("default" = "mqtt"))]
+    pub(crate) dialect: Setting<Dialect>,
     /// For name resolution, TCP and the WebSocket hand-shake together.
     #[schemars(extend("default" = "5s"))]
     pub(crate) connect_timeout: Setting<Duration>,

@@ -1,6 +1,7 @@
 //! `type = "acl"`: who may publish and subscribe where.
 
-use super::{Choice, Template, VendorForm};
+use super::{Choice, Dialect, Template, VendorForm};
+use mproxy_layers::acl::{self, AclError, Actions, Effect, Rule};
 
 /// The settings of an access control list; the first rule that matches decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +22,26 @@ pub(crate) struct Acl {
     pub(crate) rules: Vec<AclRule>,
 }
 
+impl Acl {
+    /// Compiles the rules before a broker of this dialect.
+    ///
+    /// # Errors
+    ///
+    /// The broker reads a pattern otherwise than it is written.
+    pub(crate) fn compile(&self, dialect: Dialect) -> Result<acl::Acl, AclError> {
+        let mut builder = acl::Acl::builder();
+        builder.dialect(dialect.with_forms(&self.vendor));
+        builder.default_effect(match self.default {
+            AclDefault::Deny => Effect::Deny,
+            AclDefault::Allow => Effect::Allow,
+        });
+        for rule in &self.rules {
+            builder.rule(rule.compile())?;
+        }
+        Ok(builder.build())
+    }
+}
+
 /// One rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AclRule {
@@ -36,6 +57,27 @@ pub(crate) struct AclRule {
     pub(crate) filters: Vec<Template>,
     /// Where the rule was written, `file:line`, for the report of a denial.
     pub(crate) at: String,
+}
+
+impl AclRule {
+    fn compile(&self) -> Rule {
+        let effect = if self.allow {
+            Effect::Allow
+        } else {
+            Effect::Deny
+        };
+        let actions = self.actions.iter().fold(Actions::NONE, |set, action| {
+            set | match action {
+                AclAction::Publish => Actions::PUBLISH,
+                AclAction::Subscribe => Actions::SUBSCRIBE,
+            }
+        });
+        Rule::new(effect, actions)
+            .name(&self.name)
+            .location(&self.at)
+            .topics(self.topics.iter().map(Template::as_str))
+            .filters(self.filters.iter().map(Template::as_str))
+    }
 }
 
 /// What a client does.

@@ -34,7 +34,7 @@ pub(crate) use server::{Admin, DrainNotice, DrainWills, Log, LogFormat, Server};
 pub(crate) use template::{Placeholder, Template};
 pub(crate) use topic_map::{TopicMap, TopicMapRule};
 pub(crate) use upstream::{
-    HealthCheck, Upstream, UpstreamAddress, UpstreamHealth, WhenUnreachable,
+    Dialect, HealthCheck, Upstream, UpstreamAddress, UpstreamHealth, WhenUnreachable,
 };
 pub(crate) use vendor::VendorForm;
 

@@ -1,6 +1,6 @@
 //! `type = "topic-map"`: where the client's topics are at the broker.
 
-use super::{DeniedWill, Template, VendorForm};
+use super::{DeniedWill, Dialect, Template, VendorForm};
 use mproxy_layers::topic_map::{self, MapRule, TopicMapError};
 
 /// The settings of a topic map, of which it is known that it can be undone.
@@ -34,12 +34,12 @@ pub(crate) struct TopicMapRule {
 }
 
 impl TopicMap {
-    /// Compiles the map. The prefix is its last rule.
+    /// Compiles the map before a broker of this dialect. The prefix is its last rule.
     ///
     /// # Errors
     ///
-    /// It cannot be undone.
-    pub(crate) fn compile(&self) -> Result<topic_map::TopicMap, TopicMapError> {
+    /// It cannot be undone, or the broker reads a text in it otherwise.
+    pub(crate) fn compile(&self, dialect: Dialect) -> Result<topic_map::TopicMap, TopicMapError> {
         let mut map = topic_map::TopicMap::builder();
         for rule in &self.rules {
             let rule = MapRule::new(rule.from.as_str(), rule.to.as_str()).shared(rule.shared);
@@ -48,7 +48,7 @@ impl TopicMap {
         if let Some(prefix) = &self.prefix {
             map = map.rule(MapRule::new("", prefix.as_str()));
         }
-        map.dialect(VendorForm::dialect(&self.vendor))
+        map.dialect(dialect.with_forms(&self.vendor))
             .tenant_groups(self.group_prefix)
             .super_usernames(self.super_usernames.iter().map(String::as_str))
             .super_client_ids(self.super_client_ids.iter().map(String::as_str))

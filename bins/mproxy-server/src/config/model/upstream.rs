@@ -1,6 +1,7 @@
 //! `[upstreams.NAME]`: the brokers.
 
-use super::Choice;
+use super::{Choice, VendorForm};
+use mproxy_codec::topic;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
@@ -13,6 +14,8 @@ pub(crate) struct Upstream {
     pub(crate) name: String,
     /// Where it is.
     pub(crate) address: UpstreamAddress,
+    /// How it reads topics.
+    pub(crate) dialect: Dialect,
     /// For name resolution, TCP and the WebSocket hand-shake together.
     pub(crate) connect_timeout: Duration,
     /// From CONNECT forwarded to CONNACK received.
@@ -25,6 +28,36 @@ pub(crate) struct Upstream {
     pub(crate) when_unreachable: WhenUnreachable,
     /// How readiness learns whether the broker serves clients.
     pub(crate) health: UpstreamHealth,
+}
+
+/// How a broker reads topics; layers judge and map what it reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// As the standard says.
+    Mqtt,
+    /// As a topic exchange of AMQP 0-9-1: RabbitMQ.
+    Amqp,
+    /// As NATS does.
+    Nats,
+}
+
+impl Choice for Dialect {
+    const ALL: &'static [(&'static str, Self)] = &[
+        ("mqtt", Self::Mqtt),
+        ("amqp", Self::Amqp),
+        ("nats", Self::Nats),
+    ];
+}
+
+impl Dialect {
+    /// The dialect of a broker that knows these forms, which only those of the standard do.
+    pub(crate) fn with_forms(self, forms: &[VendorForm]) -> topic::Dialect {
+        match self {
+            Self::Mqtt => topic::Dialect::Mqtt(VendorForm::set(forms)),
+            Self::Amqp => topic::Dialect::Amqp,
+            Self::Nats => topic::Dialect::Nats,
+        }
+    }
 }
 
 /// What clients see when the broker does not answer their CONNECT.

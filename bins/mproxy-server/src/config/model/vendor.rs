@@ -1,7 +1,7 @@
 //! Forms of topics beyond the standard, which only some brokers know.
 
 use super::Choice;
-use mproxy_codec::topic::Dialect;
+use mproxy_codec::topic::VendorForms;
 
 /// One such form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,13 +18,13 @@ pub(crate) enum VendorForm {
 
 impl VendorForm {
     /// The set of the forms in a list.
-    pub(crate) fn dialect(forms: &[Self]) -> Dialect {
-        forms.iter().fold(Dialect::NONE, |set, form| {
+    pub(crate) fn set(forms: &[Self]) -> VendorForms {
+        forms.iter().fold(VendorForms::NONE, |set, form| {
             set | match form {
-                Self::Queue => Dialect::QUEUE,
-                Self::Exclusive => Dialect::EXCLUSIVE,
-                Self::Delayed => Dialect::DELAYED,
-                Self::OrderedShare => Dialect::OSHARE,
+                Self::Queue => VendorForms::QUEUE,
+                Self::Exclusive => VendorForms::EXCLUSIVE,
+                Self::Delayed => VendorForms::DELAYED,
+                Self::OrderedShare => VendorForms::OSHARE,
             }
         })
     }

@@ -8,7 +8,7 @@ use crate::config::model::{
 };
 use crate::config::scalar::FilterTemplate;
 use crate::diagnostics::Diagnostic;
-use mproxy_codec::topic::Dialect;
+use mproxy_codec::topic::VendorForms;
 use std::ops::Range;
 use std::path::Path;
 use toml::Spanned;
@@ -141,7 +141,7 @@ fn patterns(
     listing: &Listing<FilterTemplate>,
     vendor: &[VendorForm],
 ) -> Vec<Template> {
-    let dialect = VendorForm::dialect(vendor);
+    let forms = VendorForm::set(vendor);
     let Some(given) = cx.list(listing) else {
         return Vec::new();
     };
@@ -157,7 +157,7 @@ fn patterns(
             }
         }
         placeholders::check(cx, &pattern, &span);
-        if Dialect::of(pattern.as_str()).is_some_and(|form| dialect.contains(form)) {
+        if VendorForms::of(pattern.as_str()).is_some_and(|form| forms.contains(form)) {
             // It would never be asked: a denial in it would deny nothing.
             let message = format!("`{pattern}` is judged by the topic inside");
             let label = "leave out what is before it, or the form out of `vendor`";

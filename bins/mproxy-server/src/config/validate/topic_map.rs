@@ -4,7 +4,7 @@ use super::acl::vendor_forms;
 use super::placeholders;
 use crate::config::context::Context;
 use crate::config::file::{Listing, Located, MapRuleFile, Setting, TopicMapFile};
-use crate::config::model::{DeniedWill, Template, TopicMap, TopicMapRule};
+use crate::config::model::{DeniedWill, Dialect, Template, TopicMap, TopicMapRule};
 use crate::config::scalar::{Scalar, Text};
 use crate::diagnostics::Diagnostic;
 use mproxy_layers::topic_map::{MapProblem, TopicMapError};
@@ -40,7 +40,7 @@ pub(super) fn topic_map(
         group_prefix: cx.value(&keys.group_prefix, true),
     };
     // what is missing was reported, and may be what makes the rest right
-    if complete && let Err(error) = map.compile() {
+    if complete && let Err(error) = map.compile(Dialect::Mqtt) {
         report(cx, keys, &error, header);
         return None;
     }

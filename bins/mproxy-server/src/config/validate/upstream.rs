@@ -4,7 +4,7 @@ use super::{Named, bounds};
 use crate::config::context::Context;
 use crate::config::file::{HealthFile, Located, UpstreamFile};
 use crate::config::model::{
-    HealthCheck, Upstream, UpstreamAddress, UpstreamHealth, WhenUnreachable,
+    Dialect, HealthCheck, Upstream, UpstreamAddress, UpstreamHealth, WhenUnreachable,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,6 +40,7 @@ fn upstream(cx: &mut Context, name: &str, file: &UpstreamFile) -> Upstream {
     Upstream {
         name: name.to_owned(),
         address: cx.value(&file.address, local),
+        dialect: cx.value(&file.dialect, Dialect::Mqtt),
         connect_timeout: cx.checked(&file.connect_timeout, seconds(5), bounds::timeout),
         connack_timeout: cx.checked(&file.connack_timeout, seconds(30), bounds::timeout),
         tcp_nodelay: cx.value(&file.tcp_nodelay, true),
