@@ -28,13 +28,13 @@ def put(target, text):
     (folder / hashlib.sha1(data).hexdigest()).write_bytes(data)
 
 
-LAYERS = ["a", "m", "am", "ma", "aima", "pami", "iap5", "mipa5", "a5!", "ma5!", "am3", "i", "mm", "aa5"]
+LAYERS = ["a", "m", "am", "ma", "aima", "pami", "iap5", "mipa5", "a5!", "ma5!", "am3", "i", "mm", "aa5", "aq", "maq", "amq", "pmaiq!", "an", "man"]
 CHAIN_RULES = ["bd/${client_id}/#\tbnews/#", "ptenants/acme/#\tsnews/+", "b#", "b#\tPsecret", "bt/acme/d/#\tba/+",
                "n+/secret\tb#", "b${username}/#"]
 CHAIN_MAPS = [">tenants/${username}/", "news/>public/\t>t/${username}/", "a/b/>t/${username}/b/\ta/>t/${username}/a/"]
 CLIENTS = [("acme", "c"), ("acme", "acme:c"), ("", "c"), ("a", "acme")]
 SENT = ["p0a/b\np1d/c/x\np2a/secret", "A1d/c/x\na1\nA1a/secret\na1", "sd/c/# a/+\nud/c/#", "s$share/g/# +/#\np0news/x",
-        "x3003000161", "p0tenants/acme/x\nsnews/+\nst/acme/d/a", "e", "p1a/secret\ns#", "p0$SYS/x\ns$SYS/#"]
+        "x3003000161", "p0d.c.x\\np0news.x\\nsd.c.*\\ns*/x\\np0secret.x", "p0tenants/acme/x\nsnews/+\nst/acme/d/a", "e", "p1a/secret\ns#", "p0$SYS/x\ns$SYS/#"]
 
 found = set()
 for case in cases:

@@ -12,7 +12,7 @@ use std::cell::RefCell;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use libfuzzer_sys::fuzz_target;
-use mproxy_codec::topic::{TopicFilter, TopicName};
+use mproxy_codec::topic::{Dialect, TopicFilter, TopicName};
 use mproxy_codec::{
     ConnectBuilder, Framer, PropertyId, PropertyWriter, QoS, SubscriptionOptions, Value, Version,
     View, Will, encode_publish, encode_subscribe, encode_unsubscribe,
@@ -44,6 +44,8 @@ struct Place {
 type Seen = Arc<Mutex<Option<(String, Option<String>)>>>;
 
 struct Rules {
+    /// How the broker reads topics.
+    dialect: Dialect,
     acl: Acl,
     map: TopicMap,
     ids: ClientIds,
@@ -127,7 +129,14 @@ fn stack(layers: &str, rules: &Rules) -> (Stage, Vec<Place>) {
 /// Follows a topic of the broker's outward, through all layers, and says whether each of them lets the
 /// client do that with it; `None` when one of them has no name for it.
 fn may(places: &[Place], rules: &Rules, topic: &str, reads: bool) -> Option<bool> {
-    let mut topic = topic.to_owned();
+    let judged = places
+        .iter()
+        .any(|place| matches!(place.layer, b'a' | b'm'));
+    let mut topic = match rules.dialect.read_name(topic) {
+        Ok(read) => read.into_owned(),
+        // what the broker makes of it nobody can say
+        Err(_) => return Some(!judged),
+    };
     for place in places.iter().rev() {
         let names = place.names.lock().unwrap_or_else(PoisonError::into_inner);
         let (client_id, username) = names.as_ref().expect("it was asked");
@@ -236,7 +245,13 @@ fuzz_target!(|data: &[u8]| {
     let (layers, acl_rules, map_rules) = (next(), next(), next());
     let (username, client_id, will) = (next(), next(), next());
 
+    let dialect = match (layers.contains('q'), layers.contains('n')) {
+        (true, _) => Dialect::Amqp,
+        (_, true) => Dialect::Nats,
+        _ => Dialect::MQTT,
+    };
     let mut acl = Acl::builder();
+    acl.dialect(dialect);
     for line in acl_rules.split('\t').take(MAX) {
         let (letter, pattern) = line.split_at_checked(1).unwrap_or_default();
         let rule = match letter {
@@ -248,7 +263,7 @@ fuzz_target!(|data: &[u8]| {
         };
         let _ = acl.rule(rule.topic(pattern));
     }
-    let mut map = TopicMap::builder();
+    let mut map = TopicMap::builder().dialect(dialect);
     for line in map_rules.split('\t').take(MAX) {
         if let Some((from, to)) = line.split_once('>') {
             map = map.rule(MapRule::new(from, to));
@@ -262,6 +277,7 @@ fuzz_target!(|data: &[u8]| {
         return;
     };
     let rules = Rules {
+        dialect,
         acl: acl.build(),
         map,
         ids,
@@ -352,6 +368,14 @@ fn reads(filter: &str, places: &[Place], rules: &Rules) {
         Ok(Some(shared)) => shared.filter(),
         _ => inner,
     };
+    let Ok(read) = rules.dialect.read_filter(inner.as_str()) else {
+        let judged = places
+            .iter()
+            .any(|place| matches!(place.layer, b'a' | b'm'));
+        assert!(!judged, "{filter:?} is granted unread");
+        return;
+    };
+    let inner = TopicFilter::new(&read).expect("a filter");
     // names that it matches: each wildcard becomes a level or two
     for (one, more) in [("a", "a"), ("b", "b/secret"), ("secret", ""), ("", "a/b")] {
         let topic = inner.as_str().replace('+', one).replace('#', more);
