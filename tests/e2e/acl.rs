@@ -318,6 +318,38 @@ async fn deliveries_that_may_not_be_read_do_not_stop_those_that_may() {
     mproxy.metric(dropped, 6.0 * 90.0).await;
 }
 
+/// A client that may not read a group's messages must not be of the group: the broker would give it
+/// its share of them, which is dropped, and nobody else would get it. With `subscribe = "mosquitto"`
+/// every filter was granted, and five of ten jobs were lost.
+#[tokio::test]
+async fn nobody_takes_a_groups_messages_who_may_not_read_them() {
+    for policy in ["strict", "mosquitto"] {
+        let broker = Mosquitto::start().await;
+        let setup = rules(&broker.url()).set("layers.acl.subscribe", policy);
+        let mproxy = setup.start().await;
+        for version in Version::ALL {
+            let no = if version.is_v5() { 0x87 } else { 0x80 };
+            let mut worker = Link::client(mproxy.addr(), version, "worker").await;
+            let group = "$share/workers/devices/worker/jobs/#";
+            worker.subscribe(group, 1).await;
+            let mut thief = Link::client(mproxy.addr(), version, "thief").await;
+            let request = subscribe(version, 7, &[(group, 1), ("devices/thief/x", 0)]);
+            thief.send(&request).await;
+            thief.expect(&suback(version, 7, &[no, 0])).await;
+
+            let mut publisher = Link::client(broker.addr(), version, "publisher").await;
+            for job in 1..=10 {
+                let publish = Publish::new(version, "devices/worker/jobs/x").qos(1, job);
+                publisher.send(&publish.bytes([job as u8])).await;
+                assert_eq!(publisher.packet().await.kind(), 4);
+                let message = worker.message().await;
+                assert_eq!(&*message.payload, [job as u8], "{policy} {version:?}");
+                worker.send(&puback(message.id)).await;
+            }
+        }
+    }
+}
+
 /// The same on the wire: whole exchanges with the broker of which the client hears nothing.
 #[tokio::test]
 async fn a_delivery_that_is_dropped_is_acknowledged_to_the_broker() {

@@ -23,6 +23,10 @@ pub enum SubscribePolicy {
     #[default]
     Strict,
     /// Every filter is granted, as mosquitto does, and what may not be read is not delivered.
+    ///
+    /// Except for shared subscriptions (`$share/`, `$queue/`, `$oshare/`) and `$exclusive/`, which
+    /// are judged as with [`Strict`](Self::Strict): the broker gives each message to one client of
+    /// the group, so that one which may not read it would swallow it.
     FilterDeliveries,
 }
 
@@ -69,7 +73,8 @@ pub(super) struct Settings {
 /// * A will is a PUBLISH in advance: a client whose will is denied is not let in, because the proxy
 ///   never sees the broker publish it; or, with [`DeniedWill::Strip`], it is let in without.
 /// * A PUBLISH is judged by its topic, with any topic alias resolved.
-/// * A SUBSCRIBE is judged filter by filter; the filters that are granted go on.
+/// * A SUBSCRIBE is judged filter by filter; the filters that are granted go on. With
+///   [`SubscribePolicy::FilterDeliveries`] only shared subscriptions are judged.
 /// * UNSUBSCRIBE is not judged: a device must be able to leave after the rules have changed.
 /// * Deliveries are judged if [`SubscribePolicy::FilterDeliveries`] is chosen, if some rule names
 ///   them, or if the client may resume a session (Clean Start 0), of which nobody knows what rules
@@ -237,10 +242,7 @@ impl<U, D, O: Observer> WrapHooks<U, D> for Session<O> {
 
     fn wrap(self, connect: &Connect, hooks: Hooks<U, D>) -> Hooks<Self::ToServer, Self::ToClient> {
         let Self { client, layer } = self;
-        let judged_to_server = match layer.settings.subscribe {
-            SubscribePolicy::Strict => KindSet::PUBLISH | KindSet::SUBSCRIBE,
-            SubscribePolicy::FilterDeliveries => KindSet::PUBLISH,
-        };
+        let judged_to_server = KindSet::PUBLISH | KindSet::SUBSCRIBE;
         let deliveries = layer.settings.subscribe == SubscribePolicy::FilterDeliveries
             || layer.acl.judges_deliveries()
             // its subscriptions may be from before the rules, or made past them

@@ -32,6 +32,10 @@
 //! A rule for `subscribe` is a rule for reading: it also judges what is delivered, wherever
 //! deliveries are checked. A rule for `deliver` judges deliveries only.
 //!
+//! To check deliveries is no substitute for judging a shared subscription: the broker gives each
+//! message to one client of the group, and a client that may not read it would swallow it. So
+//! [`SubscribePolicy::FilterDeliveries`] still judges those.
+//!
 //! # The broker's own topics
 //!
 //! A topic or filter that begins with `$` is only ever allowed by a pattern that begins with a

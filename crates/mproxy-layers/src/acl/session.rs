@@ -295,6 +295,15 @@ fn inner(filter: &str, dialect: Dialect) -> Result<TopicFilter<'_>, TopicError> 
     Ok(FilterParts::parse(TopicFilter::new(filter)?, dialect)?.filter)
 }
 
+/// Says whether a subscription takes messages away from other clients: those of a shared
+/// subscription go to one of its clients, and `$exclusive/` keeps the others out.
+///
+/// Whether the broker knows the form does not matter. If it does not, no topic has such a name.
+pub(super) fn is_shared(filter: &str) -> bool {
+    let form = Dialect::of(filter);
+    filter.starts_with("$share/") || form.is_some_and(|form| form != Dialect::DELAYED)
+}
+
 /// Returns the topic that subscribers will see.
 #[inline]
 fn published(topic: &[u8], dialect: Dialect) -> Result<&[u8], TopicError> {

@@ -61,7 +61,8 @@ pub(crate) struct AclFile {
     #[schemars(extend("default" = "deny"))]
     pub(crate) default: Setting<AclDefault>,
     /// How a subscription wider than the rules is answered. strict: refused in SUBACK;
-    /// mosquitto: accepted, and deliveries are filtered.
+    /// mosquitto: accepted, and deliveries are filtered; shared subscriptions are judged
+    /// strictly all the same.
     #[schemars(extend("default" = "strict"))]
     pub(crate) subscribe: Setting<AclSubscribe>,
     /// What a denied client is told. reject: reason code 0x87 (MQTT 5), acknowledged and
