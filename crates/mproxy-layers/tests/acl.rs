@@ -1,7 +1,10 @@
 //! Access rules: what they say, and the known ways around them.
 
 use mproxy_codec::topic::Dialect;
-use mproxy_layers::acl::{Acl, AclError, Actions, Cause, Effect, Problem, Rule};
+use mproxy_layers::{
+    Names,
+    acl::{Acl, AclError, Actions, Cause, Effect, Problem, Rule},
+};
 
 const ALL: Actions = Actions::ALL;
 
@@ -59,6 +62,102 @@ fn the_first_rule_that_speaks_decides() {
     );
     // Nothing is said about reading.
     assert_eq!(session.decide_subscribe("a/b").cause(), Cause::Default);
+}
+
+/// "homeassistant may do all" could not be written.
+#[test]
+fn a_rule_may_be_about_some_clients() {
+    let acl = acl(
+        Effect::Deny,
+        [
+            Rule::deny(ALL)
+                .name("no guests")
+                .topic("secret/#")
+                .anonymous(true),
+            Rule::allow(ALL)
+                .name("homeassistant")
+                .topic("#")
+                .usernames(["homeassistant", "nodered"]),
+            Rule::allow(Actions::PUBLISH)
+                .name("the gateway")
+                .topic("gateway/${username}/#")
+                .client_ids(["gw1"])
+                .networks(["10.0.0.0/8".parse().expect("a network")]),
+            Rule::allow(ALL)
+                .name("in the house")
+                .topics(["house/#", "secret/#"])
+                .listeners(["lan"]),
+        ],
+    );
+    let rule = |names: Names<'_>, topic: &str| {
+        let mut session = acl.for_names(names);
+        let decision = session.decide_publish(topic);
+        decision.to_string()
+    };
+    let at = |listener: &'static str, username| Names::new("gw1", username).listener(listener);
+    let near = |names: Names<'static>| names.address("10.1.2.3".parse().expect("an address"));
+    for (names, topic, decision) in [
+        (
+            at("wan", Some("homeassistant")),
+            "secret/x",
+            "allowed by rule `homeassistant`",
+        ),
+        (
+            at("wan", Some("nodered")),
+            "any",
+            "allowed by rule `homeassistant`",
+        ),
+        (at("wan", Some("Homeassistant")), "any", "denied by default"),
+        (at("wan", None), "any", "denied by default"),
+        (at("lan", None), "house/x", "allowed by rule `in the house`"),
+        (at("wan", None), "house/x", "denied by default"),
+        (at("lan", None), "secret/x", "denied by rule `no guests`"),
+        // an empty user name is none
+        (
+            at("lan", Some("")),
+            "secret/x",
+            "denied by rule `no guests`",
+        ),
+        (
+            at("lan", Some("alice")),
+            "secret/x",
+            "allowed by rule `in the house`",
+        ),
+        // each that a rule names has to be there
+        (
+            near(at("wan", Some("bob"))),
+            "gateway/bob/x",
+            "allowed by rule `the gateway`",
+        ),
+        (at("wan", Some("bob")), "gateway/bob/x", "denied by default"),
+        (
+            near(Names::new("gw2", Some("bob"))),
+            "gateway/bob/x",
+            "denied by default",
+        ),
+    ] {
+        assert_eq!(rule(names, topic), decision, "{names:?} {topic}");
+    }
+    let mut everything = Acl::builder();
+    let nobody = Rule::allow(ALL).topic("#").usernames(["a"]).anonymous(true);
+    let error = everything.rule(nobody).expect_err("a rule about nobody");
+    assert_eq!(*error.problem(), Problem::Nobody);
+}
+
+/// A deny rule that is about others does not bar a client without a usable name.
+#[test]
+fn a_guard_is_one_for_those_that_the_rule_is_about() {
+    let acl = acl(
+        Effect::Allow,
+        [Rule::deny(ALL)
+            .name("others' mail")
+            .topic("mail/${username}/outbox")
+            .listeners(["wan"])],
+    );
+    for (listener, allowed) in [("wan", false), ("lan", true)] {
+        let mut session = acl.for_names(Names::new("c", None).listener(listener));
+        assert_eq!(session.decide_publish("x").allowed(), allowed, "{listener}");
+    }
 }
 
 #[test]

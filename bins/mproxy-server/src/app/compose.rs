@@ -147,13 +147,20 @@ fn acl(settings: &config::Acl) -> Result<AclLayer, BoxError> {
                 .map(|template| template.as_str().to_owned())
                 .collect()
         };
-        builder.rule(
-            Rule::new(effect, actions(rule))
-                .name(&rule.name)
-                .location(&rule.at)
-                .topics(texts(&rule.topics))
-                .filters(texts(&rule.filters)),
-        )?;
+        let who = &rule.who;
+        let mut compiled = Rule::new(effect, actions(rule))
+            .name(&rule.name)
+            .location(&rule.at)
+            .topics(texts(&rule.topics))
+            .filters(texts(&rule.filters))
+            .usernames(&who.usernames)
+            .client_ids(&who.client_ids)
+            .listeners(&who.listeners)
+            .networks(who.networks.iter().copied());
+        if let Some(anonymous) = who.anonymous {
+            compiled = compiled.anonymous(anonymous);
+        }
+        builder.rule(compiled)?;
     }
     let layer = AclLayer::new(builder.build())
         .subscribe_policy(match settings.subscribe {

@@ -211,6 +211,23 @@ fn rule(rule: &AclRule) -> Table {
             table[key] = strings(patterns.iter().map(|it| it.as_str()));
         }
     }
+    let who = &rule.who;
+    for (key, names) in [
+        ("usernames", &who.usernames),
+        ("client_ids", &who.client_ids),
+        ("listeners", &who.listeners),
+    ] {
+        if !names.is_empty() {
+            table[key] = strings(names.iter().map(String::as_str));
+        }
+    }
+    if let Some(anonymous) = who.anonymous {
+        table["anonymous"] = value(anonymous);
+    }
+    if !who.networks.is_empty() {
+        let networks = who.networks.iter().map(|it| Value::from(it.to_string()));
+        table["networks"] = Item::Value(Value::Array(networks.collect()));
+    }
     table.decor_mut().set_prefix(format!("\n# {}\n", rule.at));
     table
 }

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::{
     Actions, Effect, Rule, RuleInfo, SessionAcl,
+    groups::Groups,
     session::Client,
     trie::{Level, MAX_LEVELS, NO_RULE, Purpose, Trie, written_out},
 };
@@ -26,6 +27,15 @@ pub(super) struct Compiled {
     pub(super) default: Effect,
     pub(super) dialect: Dialect,
     pub(super) rules: Vec<RuleInfo>,
+    /// What holds for all clients.
+    pub(super) everybody: RuleSet,
+    /// What holds for some.
+    pub(super) groups: Groups,
+}
+
+/// Rules that hold together or not at all.
+#[derive(Debug)]
+pub(super) struct RuleSet {
     pub(super) trie: Trie,
     pub(super) filters: Vec<NamedFilter>,
     pub(super) guards: Vec<Guard>,
@@ -57,11 +67,8 @@ impl Acl {
                 default: Effect::Deny,
                 dialect: Dialect::NONE,
                 rules: Vec::new(),
-                trie: Trie::new(),
-                filters: Vec::new(),
-                guards: Vec::new(),
-                placeholders: false,
-                judges_deliveries: false,
+                everybody: RuleSet::new(),
+                groups: Groups::default(),
             },
         }
     }
@@ -80,7 +87,8 @@ impl Acl {
 
     /// Says whether some rule names deliveries, so that they have to be checked to enforce it.
     pub fn judges_deliveries(&self) -> bool {
-        self.0.judges_deliveries
+        let mut groups = self.0.groups.rules();
+        self.0.everybody.judges_deliveries || groups.any(|rules| rules.judges_deliveries)
     }
 
     /// Returns how many rules there are.
@@ -181,6 +189,9 @@ pub enum Problem {
     /// The rule names filters only, and actions that have none.
     #[error("actions other than `subscribe` need topics, only filters are named")]
     FiltersOnly,
+    /// The rule is about clients that cannot be.
+    #[error("a client with a user name is not anonymous, so that the rule is about nobody")]
+    Nobody,
     /// A placeholder is not understood.
     #[error("pattern `{pattern}`: {source}")]
     Template {
@@ -237,6 +248,9 @@ fn parse(rule: &Rule, dialect: Dialect) -> Result<Patterns, Problem> {
     // Such a rule looks as if it denied publishing, and would not.
     if rule.topics.is_empty() && rule.actions != Actions::SUBSCRIBE {
         return Err(Problem::FiltersOnly);
+    }
+    if rule.who.is_nobody() {
+        return Err(Problem::Nobody);
     }
     Ok(Patterns {
         topics: Pattern::parse_all(&rule.topics, dialect)?,
@@ -304,6 +318,28 @@ impl Compiled {
         let number = u32::try_from(self.rules.len())
             .unwrap_or(NO_RULE)
             .min(NO_RULE - 1);
+        let rules = if rule.who.is_everybody() {
+            &mut self.everybody
+        } else {
+            self.groups.set_of(&rule.who)
+        };
+        rules.add(number, &rule, patterns);
+        self.rules.push(rule.info);
+    }
+}
+
+impl RuleSet {
+    pub(super) fn new() -> Self {
+        Self {
+            trie: Trie::new(),
+            filters: Vec::new(),
+            guards: Vec::new(),
+            placeholders: false,
+            judges_deliveries: false,
+        }
+    }
+
+    fn add(&mut self, number: u32, rule: &Rule, patterns: Patterns) {
         let effect = rule.info.effect();
         let reads = rule.actions.contains(Actions::SUBSCRIBE);
 
@@ -354,7 +390,6 @@ impl Compiled {
             });
         }
         self.judges_deliveries |= rule.actions.contains(Actions::DELIVER);
-        self.rules.push(rule.info);
     }
 
     fn guard(&mut self, rule: u32, effect: Effect, actions: Actions, pattern: Template) {

@@ -244,7 +244,7 @@ impl<U, D, O: Observer> WrapHooks<U, D> for Session<O> {
         let Self { client, layer } = self;
         let judged_to_server = KindSet::PUBLISH | KindSet::SUBSCRIBE;
         let deliveries = layer.settings.subscribe == SubscribePolicy::FilterDeliveries
-            || layer.acl.judges_deliveries()
+            || client.judges_deliveries()
             // its subscriptions may be from before the rules, or made past them
             || !connect.info().clean_start();
         let judged_to_client = if deliveries {

@@ -45,6 +45,11 @@
 //! about, name the [dialect](AclBuilder::dialect) of the broker: `$delayed/5/x` is judged as `x` then,
 //! and rules cannot speak about the form itself. A form within a form is denied.
 //!
+//! # Rules for some clients
+//!
+//! A rule may say [whom it is about](Rule): for all other clients it is as if it were not there. So
+//! everything above holds for the rules that are left. Which these are is decided once, at CONNECT.
+//!
 //! # Clients without a usable name
 //!
 //! A client id, user name or common name that is missing, empty, or contains `/`, `+`, `#` or U+0000 fills no
@@ -78,6 +83,7 @@
 
 mod builder;
 mod decision;
+mod groups;
 mod hasher;
 mod layer;
 mod rule;
@@ -86,6 +92,7 @@ mod shared;
 mod to_client;
 mod to_server;
 mod trie;
+mod who;
 
 pub use self::{
     builder::{Acl, AclBuilder, AclError, Problem},
@@ -95,4 +102,5 @@ pub use self::{
     session::SessionAcl,
     to_client::{AclToClient, DeliveryFuture},
     to_server::AclToServer,
+    who::{Network, NetworkError},
 };

@@ -6,7 +6,7 @@ use mproxy_codec::topic::{Dialect, FilterParts, NameParts, TopicError, TopicFilt
 
 use super::{
     Acl, Actions, Cause, Decision, Effect,
-    builder::Compiled,
+    builder::{Compiled, RuleSet},
     trie::{NO_RULE, Purpose, written_out},
 };
 use crate::{
@@ -162,7 +162,7 @@ impl Verdict {
 #[derive(Debug)]
 pub(super) struct Client {
     acl: Arc<Compiled>,
-    /// `None` if no rule needs a name.
+    /// `None` if no rule needs a name, and all rules are about everybody.
     named: Option<Box<Named>>,
 }
 
@@ -171,7 +171,13 @@ pub(super) struct Client {
 struct Named {
     values: Values,
     barred: Barred,
+    /// Boxed twice, to be one pointer wide: few clients are in one.
+    groups: Option<Box<InGroups>>,
 }
+
+/// The groups that a client is in; at least one.
+#[derive(Debug)]
+struct InGroups(Box<[u32]>);
 
 /// For each action the first deny rule that this client has no usable name for.
 #[derive(Debug, Clone, Copy)]
@@ -194,23 +200,28 @@ impl Barred {
 impl Client {
     pub(super) fn new(acl: &Acl, of: Names<'_>) -> Self {
         let acl = Arc::clone(&acl.0);
-        let named = acl.placeholders.then(|| {
+        let groups = acl.groups.of(of);
+        let groups = (!groups.is_empty()).then(|| Box::new(InGroups(groups)));
+        let named = (groups.is_some() || acl.everybody.placeholders).then(|| {
             let values = Values::new(of);
             let barring = |action: Action| {
-                let mut guards = acl.guards.iter();
-                // Guards are in the order of their rules.
-                let guard = guards.find(|guard| {
+                let guards = sets(&acl, groups.as_deref()).flat_map(|rules| &rules.guards);
+                let barring = guards.filter(|guard| {
                     guard.actions.contains(Actions::from(action))
                         && !guard.pattern.is_fillable(&values)
                 });
-                guard.map_or(NO_RULE, |guard| guard.rule)
+                barring.map(|guard| guard.rule).min().unwrap_or(NO_RULE)
             };
             let barred = Barred {
                 publish: barring(Action::Publish),
                 subscribe: barring(Action::Subscribe),
                 deliver: barring(Action::Deliver),
             };
-            Box::new(Named { values, barred })
+            Box::new(Named {
+                values,
+                barred,
+                groups,
+            })
         });
         Self { acl, named }
     }
@@ -222,22 +233,32 @@ impl Client {
         }
     }
 
+    /// Returns the lowest rule that some set of rules has for this client.
+    #[inline]
+    fn lowest(&self, rule: impl Fn(&RuleSet, &Values) -> u32) -> u32 {
+        let groups = self.named.as_ref().and_then(|it| it.groups.as_deref());
+        let rules = sets(&self.acl, groups).map(|rules| rule(rules, self.values()));
+        rules.min().unwrap_or(NO_RULE)
+    }
+
+    /// Says whether some rule about this client names deliveries.
+    pub(super) fn judges_deliveries(&self) -> bool {
+        let groups = self.named.as_ref().and_then(|it| it.groups.as_deref());
+        sets(&self.acl, groups).any(|rules| rules.judges_deliveries)
+    }
+
     pub(super) fn judge_publish(&self, topic: &[u8]) -> Verdict {
         let Ok(topic) = published(topic, self.acl.dialect) else {
             return Verdict::MALFORMED;
         };
-        let rule = self
-            .acl
-            .trie
-            .matching(Purpose::Publish, topic, self.values());
+        let rule =
+            self.lowest(|rules, values| rules.trie.matching(Purpose::Publish, topic, values));
         self.verdict(Action::Publish, rule, topic)
     }
 
     pub(super) fn judge_deliver(&self, topic: &[u8]) -> Verdict {
-        let rule = self
-            .acl
-            .trie
-            .matching(Purpose::Deliver, topic, self.values());
+        let rule =
+            self.lowest(|rules, values| rules.trie.matching(Purpose::Deliver, topic, values));
         self.verdict(Action::Deliver, rule, topic)
     }
 
@@ -246,20 +267,15 @@ impl Client {
             return Verdict::MALFORMED;
         };
         let filter = written_out(filter.as_str()).as_bytes();
-        let (trie, values) = (&self.acl.trie, self.values());
-        let covering = trie.covering(Purpose::Grant, filter, values);
-        let overlapping = trie.overlapping(Purpose::Refuse, filter, values);
-        let naming = self
-            .acl
-            .filters
-            .iter()
-            .find(|named| named.filter.is(filter, values));
-        let naming = naming.map_or(NO_RULE, |named| named.rule);
-        self.verdict(
-            Action::Subscribe,
-            covering.min(overlapping).min(naming),
-            filter,
-        )
+        let rule = self.lowest(|rules, values| {
+            let covering = rules.trie.covering(Purpose::Grant, filter, values);
+            let overlapping = rules.trie.overlapping(Purpose::Refuse, filter, values);
+            let mut filters = rules.filters.iter();
+            let naming = filters.find(|named| named.filter.is(filter, values));
+            let naming = naming.map_or(NO_RULE, |named| named.rule);
+            covering.min(overlapping).min(naming)
+        });
+        self.verdict(Action::Subscribe, rule, filter)
     }
 
     pub(super) fn explain(&self, verdict: Verdict) -> Decision<'_> {
@@ -288,6 +304,13 @@ impl Client {
             allowed: effect == Effect::Allow,
         }
     }
+}
+
+/// Returns the sets of rules that hold for a client in these groups.
+fn sets<'a>(acl: &'a Compiled, groups: Option<&'a InGroups>) -> impl Iterator<Item = &'a RuleSet> {
+    let numbers = groups.into_iter().flat_map(|groups| &*groups.0);
+    let more = numbers.filter_map(|number| acl.groups.get(*number));
+    std::iter::once(&acl.everybody).chain(more)
 }
 
 /// Returns the filter that decides what a subscription reads.

@@ -1,6 +1,7 @@
 //! `type = "acl"`: who may publish and subscribe where.
 
 use super::{Choice, Template, VendorForm};
+use mproxy_layers::acl::Network;
 
 /// The settings of an access control list; the first rule that matches decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,8 +35,41 @@ pub(crate) struct AclRule {
     pub(crate) topics: Vec<Template>,
     /// Subscription filters, compared as they stand.
     pub(crate) filters: Vec<Template>,
+    /// Which clients it is about.
+    pub(crate) who: AclWho,
     /// Where the rule was written, `file:line`, for the report of a denial.
     pub(crate) at: String,
+}
+
+/// The clients that a rule is about: those that have one of each list that is not empty. Sorted,
+/// each once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct AclWho {
+    /// User names.
+    pub(crate) usernames: Vec<String>,
+    /// Client ids.
+    pub(crate) client_ids: Vec<String>,
+    /// Without a user name, or with one.
+    pub(crate) anonymous: Option<bool>,
+    /// Names of listeners.
+    pub(crate) listeners: Vec<String>,
+    /// Where they come from.
+    pub(crate) networks: Vec<Network>,
+}
+
+impl AclWho {
+    /// True when everybody that `other` is about is one of these.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        fn all<T: PartialEq>(wide: &[T], narrow: &[T]) -> bool {
+            let inside = !narrow.is_empty() && narrow.iter().all(|it| wide.contains(it));
+            wide.is_empty() || inside
+        }
+        all(&self.usernames, &other.usernames)
+            && all(&self.client_ids, &other.client_ids)
+            && all(&self.listeners, &other.listeners)
+            && all(&self.networks, &other.networks)
+            && (self.anonymous.is_none() || self.anonymous == other.anonymous)
+    }
 }
 
 /// What a client does.

@@ -19,7 +19,9 @@ mod upstream;
 mod vendor;
 
 pub(crate) use access_log::{AccessEvent, AccessLog};
-pub(crate) use acl::{Acl, AclAction, AclDefault, AclOnDeny, AclRule, AclSubscribe, AclWill};
+pub(crate) use acl::{
+    Acl, AclAction, AclDefault, AclOnDeny, AclRule, AclSubscribe, AclWho, AclWill,
+};
 pub(crate) use bind::Bind;
 pub(crate) use choice::Choice;
 pub(crate) use client_id::{ClientId, ClientIdRequire};

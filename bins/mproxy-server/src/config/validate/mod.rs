@@ -47,6 +47,7 @@ pub(super) fn validate(cx: &mut Context, file: File, env: &Environment) -> Confi
     }
     cross::distinct(cx, listeners, &checked, &file.admin.bind, &admin);
     cross::loops(cx, &checked, &upstreams);
+    cross::listeners_of_rules(cx, &file.layers, &checked);
     cross::open_doors(cx, listeners, &checked, &file.admin.bind, &admin);
     cross::unused(cx, &checked, &upstreams, &chains, &layers);
     Config {
