@@ -7,7 +7,10 @@ use serde_json::Value;
 
 const LOGGED: &str = r##"
 [chains.default]
-layers = ["log", "acl"]
+layers = ["log", "ids", "acl"]
+[layers.ids]
+type = "client-id"
+require = "any"
 [layers.log]
 type = "access-log"
 [layers.acl]

@@ -9,6 +9,7 @@ mod cross;
 mod layer;
 mod listener;
 mod names;
+mod owned;
 mod placeholders;
 mod property_edit;
 mod server;
