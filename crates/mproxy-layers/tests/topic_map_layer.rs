@@ -34,6 +34,27 @@ fn down(topic: &str) -> Packet {
     publish(Direction::ToClient, topic, None)
 }
 
+/// Filters that a map refused were in no count, unless all of a SUBSCRIBE were.
+#[tokio::test]
+async fn refused_topics_are_counted_one_by_one() {
+    let counter = Counter::default();
+    let stack = ServiceBuilder::new()
+        .layer(layer().observer(counter.clone()))
+        .service(forward_all());
+    let (_, mut hooks) = admit(&stack, device()).await;
+    let asked = subscribe(&["a", "$SYS/#", "$queue/a"]);
+    let left = filters(&["t/u/a"]);
+    assert_eq!(send(&mut hooks.to_server, asked).await, left);
+    send(&mut hooks.to_server, up("$SYS/x")).await;
+    assert_eq!(
+        (
+            counter.count("subscribe deny"),
+            counter.count("publish deny")
+        ),
+        (2, 1)
+    );
+}
+
 #[tokio::test]
 async fn what_the_client_sends_gets_the_prefix() {
     let counter = Counter::default();

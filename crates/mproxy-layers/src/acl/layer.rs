@@ -138,8 +138,8 @@ impl<O> AclLayer<O> {
         self
     }
 
-    /// Says whether denials are logged. They are, until it is turned off: the first of a session at
-    /// once, then one in ten seconds with the number of the others.
+    /// Says whether denials are logged. They are, until it is turned off: of each action and
+    /// rule the first of a session at once, then one in ten seconds with the number of the others.
     #[must_use]
     pub const fn log_denials(mut self, log: bool) -> Self {
         self.settings.log_denials = log;

@@ -153,6 +153,11 @@ impl Verdict {
         self.allowed
     }
 
+    /// Returns the number of the rule, higher than all if none decided.
+    pub(super) const fn rule(self) -> u32 {
+        self.rule
+    }
+
     pub(super) const fn is_malformed(self) -> bool {
         matches!(self.cause, Cause::Malformed)
     }

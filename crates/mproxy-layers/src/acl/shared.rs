@@ -48,8 +48,9 @@ impl<O: Observer> Shared<O> {
     #[cold]
     fn deny(&self, action: Action, verdict: Verdict, topic: &str) -> mproxy_session::Verdict {
         if self.settings.log_denials {
+            let why = self.client.explain(verdict);
             self.denials
-                .note(&self.info, action, topic, &self.client.explain(verdict));
+                .note_by(&self.info, action, verdict.rule(), topic, &why);
         }
         // a filter is taken out of its packet, and a will refuses a CONNECT: nothing is dropped
         if matches!(action, Action::Publish | Action::Deliver) {

@@ -178,3 +178,16 @@ pub enum MapError {
     #[error(transparent)]
     Topic(#[from] TopicError),
 }
+
+impl MapError {
+    /// Returns a number for each kind of error.
+    pub(super) const fn number(&self) -> u32 {
+        match self {
+            Self::Dollar => 0,
+            Self::Unmapped => 1,
+            Self::Spans => 2,
+            Self::SharedForm => 3,
+            Self::Topic(_) => 4,
+        }
+    }
+}

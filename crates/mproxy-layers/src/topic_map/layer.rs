@@ -38,8 +38,8 @@ impl TopicMapLayer {
 
 impl<O> TopicMapLayer<O> {
     /// Says whether topics that have no place in the map are logged. They are, until it is
-    /// turned off: the first of a session at once, then one in ten seconds with the number of the
-    /// others.
+    /// turned off: the first of a session and of each reason at once, then one in ten seconds with
+    /// the number of the others.
     #[must_use]
     pub const fn log_denials(mut self, log: bool) -> Self {
         self.log_denials = log;
