@@ -121,6 +121,28 @@ async fn the_events_of_a_session_say_who_and_what_and_why() {
     assert!(end["duration_s"].is_f64(), "seconds with a fraction: {end}");
 }
 
+/// The operator of a device with a slash in its client id read "denied by default", and looked for a
+/// rule that was there.
+#[tokio::test]
+async fn a_denial_says_which_rule_a_client_has_no_usable_name_for() {
+    let broker = FakeBroker::bind().await;
+    let mproxy = Setup::before(&broker.url()).toml(LOGGED).start().await;
+    for version in Version::ALL {
+        let client_id = format!("{version:?}/d7");
+        let client = Link::client(mproxy.addr(), version, &client_id);
+        let (mut client, _server) = tokio::join!(client, broker.accept());
+        let topic = format!("devices/{client_id}/up");
+        client.send(&Publish::new(version, &topic).bytes("")).await;
+        let line = mproxy.event("deny", |event| event["topic"] == topic.as_str());
+        let line = line.await;
+        let detail = line["detail"].as_str().expect("a detail");
+        let rule = "denied by default; rule `devices own their subtree` at mproxy.toml:";
+        assert!(detail.starts_with(rule), "{detail}");
+        let why = "does not apply, because this client has no usable value for `${client_id}`";
+        assert!(detail.ends_with(why), "{detail}");
+    }
+}
+
 /// A broker that closes the connection of a client that asks for too much, as AWS IoT does: what it
 /// asked for is in the log.
 #[tokio::test]

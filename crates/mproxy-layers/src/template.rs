@@ -116,6 +116,23 @@ impl Template {
         self.parts.iter().map(|part| part.text(values)).collect()
     }
 
+    /// Returns a filter that matches what the text, a topic filter, would match if each placeholder
+    /// without a usable value had one: to explain, not to judge.
+    pub(crate) fn widened(&self, values: &Values) -> String {
+        const MISSING: &str = "\0";
+        let texts = self.parts.iter().map(|part| part.text(values));
+        let text: String = texts.map(|text| text.unwrap_or(MISSING)).collect();
+        let last = text.split('/').count() - 1;
+        let widen = |(place, level)| match level {
+            // a name with a `/` in it has several levels
+            level if str::contains(level, MISSING) && place == last => "#",
+            level if str::contains(level, MISSING) => "+",
+            level => level,
+        };
+        let levels: Vec<_> = text.split('/').enumerate().map(widen).collect();
+        levels.join("/")
+    }
+
     /// Fills in the text with names as they are, for a place where they mean nothing but themselves;
     /// `None` if one is missing or empty.
     pub(crate) fn text(&self, names: Names<'_>) -> Option<String> {

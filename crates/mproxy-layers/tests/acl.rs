@@ -144,6 +144,63 @@ fn a_rule_may_be_about_some_clients() {
     assert_eq!(*error.problem(), Problem::Nobody);
 }
 
+/// "denied by default" was all that an operator read of a device with a slash in its client id.
+#[test]
+fn a_denial_names_the_rule_that_lacks_a_usable_name() {
+    let acl = acl(
+        Effect::Deny,
+        [
+            Rule::allow(ALL).name("all may").topic("public/#"),
+            Rule::allow(Actions::PUBLISH)
+                .name("own")
+                .topic("devices/${client_id}/up"),
+            Rule::allow(Actions::SUBSCRIBE)
+                .name("own inbox")
+                .topic("inbox/${username}"),
+            Rule::allow(ALL)
+                .name("also own")
+                .topic("devices/${client_id}/#"),
+        ],
+    );
+    let left_out = |rule: &str, placeholder: &str| {
+        format!(
+            "denied by default; rule `{rule}` does not apply, because this client has no usable \
+             value for `{placeholder}`"
+        )
+    };
+    let default = "denied by default".to_owned();
+    for client_id in ["d7/x", "d+", "#", "", "d\u{0}7"] {
+        let mut session = acl.for_client(client_id, Some("a/b"));
+        for (topic, told) in [
+            ("devices/d7/up", left_out("own", "${client_id}")),
+            ("devices/d7/x/y", left_out("also own", "${client_id}")),
+            ("device/d7/up", default.clone()),
+            ("inbox/a", default.clone()),
+        ] {
+            let decision = session.decide_publish(topic);
+            assert_eq!(decision.to_string(), told, "{client_id} {topic}");
+            assert_eq!(decision.rule(), None);
+        }
+        for (filter, told) in [
+            ("inbox/a/b", left_out("own inbox", "${username}")),
+            ("$share/g/inbox/a", left_out("own inbox", "${username}")),
+            ("inbox/#", left_out("own inbox", "${username}")),
+            ("devices/+/up", left_out("also own", "${client_id}")),
+            ("#", default.clone()),
+        ] {
+            let decision = session.decide_subscribe(filter);
+            assert_eq!(decision.to_string(), told, "{client_id} {filter}");
+            let named = decision.left_out().map(|rule| rule.name());
+            assert_eq!(named.is_some(), told != default, "{filter}");
+        }
+    }
+    // a client with usable names is told nothing of them
+    let mut session = acl.for_client("d7", Some("a"));
+    for topic in ["devices/d8/up", "inbox/a"] {
+        assert_eq!(session.decide_publish(topic).to_string(), default);
+    }
+}
+
 /// A deny rule that is about others does not bar a client without a usable name.
 #[test]
 fn a_guard_is_one_for_those_that_the_rule_is_about() {
@@ -411,6 +468,8 @@ fn a_deny_rule_without_a_usable_name_denies_its_actions() {
             "{username:?}"
         );
         assert!(decision.to_string().contains("`own keys`"), "{decision}");
+        let why = ", because this client has no usable value for `${username}`";
+        assert!(decision.to_string().ends_with(why), "{decision}");
         assert_eq!(
             session.decide_subscribe("anything").cause(),
             Cause::UnusableName

@@ -39,6 +39,8 @@ pub(super) struct RuleSet {
     pub(super) trie: Trie,
     pub(super) filters: Vec<NamedFilter>,
     pub(super) guards: Vec<Guard>,
+    /// Allow rules that a client needs a usable name for: to explain why they say nothing.
+    pub(super) hopes: Vec<Guard>,
     /// Whether a client's names are needed at all.
     pub(super) placeholders: bool,
     pub(super) judges_deliveries: bool,
@@ -51,7 +53,7 @@ pub(super) struct NamedFilter {
     pub(super) filter: Template,
 }
 
-/// A deny rule that a client needs a usable name for.
+/// A pattern that a client needs a usable name for.
 #[derive(Debug)]
 pub(super) struct Guard {
     pub(super) rule: u32,
@@ -334,6 +336,7 @@ impl RuleSet {
             trie: Trie::new(),
             filters: Vec::new(),
             guards: Vec::new(),
+            hopes: Vec::new(),
             placeholders: false,
             judges_deliveries: false,
         }
@@ -394,12 +397,17 @@ impl RuleSet {
 
     fn guard(&mut self, rule: u32, effect: Effect, actions: Actions, pattern: Template) {
         self.placeholders |= !pattern.is_literal();
-        if effect == Effect::Deny && !pattern.is_literal() {
-            self.guards.push(Guard {
-                rule,
-                actions,
-                pattern,
-            });
+        if pattern.is_literal() {
+            return;
         }
+        let patterns = match effect {
+            Effect::Deny => &mut self.guards,
+            Effect::Allow => &mut self.hopes,
+        };
+        patterns.push(Guard {
+            rule,
+            actions,
+            pattern,
+        });
     }
 }

@@ -207,7 +207,7 @@ impl<O: Observer> AclLayer<O> {
                 connect.info(),
                 Action::Will,
                 topic,
-                &client.explain(verdict),
+                &client.explain(Action::Will, topic.as_bytes(), verdict),
             );
         }
         let text = format!("will on topic {} is not allowed", cut(topic));

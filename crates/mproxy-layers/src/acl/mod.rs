@@ -54,7 +54,7 @@
 //!
 //! A client id, user name or common name that is missing, empty, or contains `/`, `+`, `#` or U+0000 fills no
 //! placeholder; at the beginning of a pattern neither does one that begins with `$`. An allow rule
-//! that would need it says nothing. A deny rule that would need it cannot know what to protect from
+//! that would need it says nothing, and a denial by default [names it](Decision::left_out). A deny rule that would need it cannot know what to protect from
 //! this client, so it denies everything that it speaks about the actions of: an unusable name never
 //! gains access.
 //!

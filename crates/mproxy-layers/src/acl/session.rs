@@ -6,7 +6,8 @@ use mproxy_codec::topic::{Dialect, FilterParts, NameParts, TopicError, TopicFilt
 
 use super::{
     Acl, Actions, Cause, Decision, Effect,
-    builder::{Compiled, RuleSet},
+    builder::{Compiled, Guard, RuleSet},
+    decision::Unusable,
     trie::{NO_RULE, Purpose, written_out},
 };
 use crate::{
@@ -16,6 +17,9 @@ use crate::{
 
 /// The longest topic that is remembered with its verdict: what an idle session may hold on to.
 const REMEMBERED_TOPIC: usize = 256;
+
+/// The most patterns that are looked at to explain a denial, of which a client can have many.
+const EXPLAINED: usize = 256;
 
 /// The rules of an [`Acl`] for one client.
 ///
@@ -41,22 +45,26 @@ impl SessionAcl {
     /// `topic` is a valid topic name, with any alias resolved.
     pub fn decide_publish(&mut self, topic: impl AsRef<[u8]>) -> Decision<'_> {
         let verdict = self.memory.judge_publish(&self.client, topic.as_ref());
-        self.client.explain(verdict)
+        self.client
+            .explain(Action::Publish, topic.as_ref(), verdict)
     }
 
     /// Decides whether the client may receive what was published to a topic.
     ///
     /// `topic` is a valid topic name, with any alias resolved.
     pub fn decide_deliver(&self, topic: impl AsRef<[u8]>) -> Decision<'_> {
+        let verdict = self.client.judge_deliver(topic.as_ref());
         self.client
-            .explain(self.client.judge_deliver(topic.as_ref()))
+            .explain(Action::Deliver, topic.as_ref(), verdict)
     }
 
     /// Decides whether the client may subscribe to a filter, which may be a shared subscription.
     ///
     /// A filter that breaks the rules of MQTT is denied as [`Cause::Malformed`].
     pub fn decide_subscribe(&self, filter: &str) -> Decision<'_> {
-        self.client.explain(self.client.judge_subscribe(filter))
+        let verdict = self.client.judge_subscribe(filter);
+        self.client
+            .explain(Action::Subscribe, filter.as_bytes(), verdict)
     }
 }
 
@@ -283,9 +291,57 @@ impl Client {
         self.verdict(Action::Subscribe, rule, filter)
     }
 
-    pub(super) fn explain(&self, verdict: Verdict) -> Decision<'_> {
+    /// Gives the reason for a verdict about a topic or filter.
+    pub(super) fn explain(&self, action: Action, topic: &[u8], verdict: Verdict) -> Decision<'_> {
         let rule = self.acl.rules.get(verdict.rule as usize);
-        Decision::new(verdict.allowed, verdict.cause, rule)
+        let decision = Decision::new(verdict.allowed, verdict.cause, rule);
+        decision.unusable(match verdict.cause {
+            Cause::UnusableName => {
+                self.unusable(|rules| &rules.guards, |guard, _| guard.rule == verdict.rule)
+            }
+            Cause::Default | Cause::Dollar if !verdict.allowed => self.unusable(
+                |rules| &rules.hopes,
+                |guard, values| {
+                    let pattern = guard.pattern.widened(values);
+                    guard.actions.contains(Actions::from(action))
+                        && self.would_allow(action, &pattern, topic).unwrap_or(false)
+                },
+            ),
+            _ => None,
+        })
+    }
+
+    /// Returns the first rule, of those that need a name that this client does not have in a usable
+    /// form.
+    #[cold]
+    fn unusable(
+        &self,
+        guards: impl Fn(&RuleSet) -> &Vec<Guard>,
+        is: impl Fn(&Guard, &Values) -> bool,
+    ) -> Option<Unusable<'_>> {
+        let named = self.named.as_ref()?;
+        let guards = sets(&self.acl, named.groups.as_deref()).flat_map(guards);
+        let missing =
+            guards.filter_map(|guard| Some((guard, guard.pattern.missing(&named.values)?)));
+        let found = missing
+            .take(EXPLAINED)
+            .filter(|(guard, _)| is(guard, &named.values));
+        let (guard, placeholder) = found.min_by_key(|(guard, _)| guard.rule)?;
+        Some(Unusable {
+            rule: self.acl.rules.get(guard.rule as usize)?,
+            placeholder,
+        })
+    }
+
+    fn would_allow(&self, action: Action, pattern: &str, topic: &[u8]) -> Result<bool, TopicError> {
+        let pattern = TopicFilter::new(pattern)?;
+        let dialect = self.acl.dialect;
+        Ok(match action {
+            Action::Subscribe => {
+                pattern.covers(inner(TopicFilter::from_bytes(topic)?.as_str(), dialect)?)
+            }
+            _ => pattern.matches(TopicName::from_bytes(published(topic, dialect)?)?),
+        })
     }
 
     fn verdict(&self, action: Action, rule: u32, topic: &[u8]) -> Verdict {

@@ -1,5 +1,7 @@
 //! What both directions of one session need.
 
+use std::fmt;
+
 use mproxy_codec::{Kind, ReasonCode};
 use mproxy_session::{Repeated, SessionInfo};
 
@@ -18,6 +20,16 @@ pub struct Shared<O> {
     pub(super) settings: Settings,
     pub(super) observer: O,
     pub(super) denials: Denials,
+}
+
+/// The reason for a verdict, which is only looked for if it is written.
+struct Why<'a>(&'a Client, Action, &'a str, Verdict);
+
+impl fmt::Display for Why<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(client, action, topic, verdict) = self;
+        client.explain(*action, topic.as_bytes(), *verdict).fmt(f)
+    }
 }
 
 /// The rules look at nothing but topic, QoS and RETAIN, and they do not change in the life of a
@@ -48,7 +60,7 @@ impl<O: Observer> Shared<O> {
     #[cold]
     fn deny(&self, action: Action, verdict: Verdict, topic: &str) -> mproxy_session::Verdict {
         if self.settings.log_denials {
-            let why = self.client.explain(verdict);
+            let why = Why(&self.client, action, topic, verdict);
             self.denials
                 .note_by(&self.info, action, verdict.rule(), topic, &why);
         }
