@@ -72,6 +72,7 @@ vendor = ["queue", "exclusive", "delayed", "oshare"]
 from = "news/"
 to = "public/news/"
 shared = true
+writable = true
 [[layers.places.rules]]
 from = "devices/"
 to = "fleet/${username}/"

@@ -199,6 +199,9 @@ fn map_rule(rule: &TopicMapRule) -> Table {
     table["from"] = value(rule.from.as_str());
     table["to"] = value(rule.to.as_str());
     table["shared"] = value(rule.shared);
+    if rule.shared {
+        table["writable"] = value(rule.writable);
+    }
     table
 }
 

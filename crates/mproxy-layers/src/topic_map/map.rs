@@ -270,11 +270,12 @@ impl SessionMap {
         longer.max().unwrap_or_default()
     }
 
-    /// Returns the broker's name for a topic that the client names.
+    /// Returns the broker's name for a topic that the client publishes to, or has others publish to.
     ///
     /// # Errors
     ///
-    /// No rule speaks about the name, or it begins with `$` and is no form of the dialect, or would
+    /// No rule speaks about the name, or it is [shared](MapRule::shared) and not
+    /// [writable](MapRule::writable), or it begins with `$` and is no form of the dialect, or would
     /// be too long.
     pub fn map_name(&self, name: &str) -> Result<String, MapError> {
         if !name.starts_with('$') {
@@ -293,8 +294,12 @@ impl SessionMap {
             return Err(MapError::Dollar);
         }
         let mut rules = self.rules();
-        let mapped = rules.find_map(|(rule, to)| Some(join(to, strip(name, &rule.from)?)));
-        let mapped = mapped.flatten().ok_or(MapError::Unmapped)?;
+        let own = rules.find_map(|(rule, to)| Some((rule, to, strip(name, &rule.from)?)));
+        let (rule, to, rest) = own.ok_or(MapError::Unmapped)?;
+        if rule.read_only {
+            return Err(MapError::ReadOnly);
+        }
+        let mapped = join(to, rest).ok_or(MapError::Unmapped)?;
         if mapped.starts_with('$') {
             return Err(MapError::Dollar);
         }

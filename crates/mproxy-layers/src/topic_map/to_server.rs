@@ -91,7 +91,7 @@ impl<O: Observer> Shared<O> {
     fn map_name(&self, name: &str) -> Result<String, Verdict> {
         self.map.map_name(name).map_err(|error| {
             self.note(Action::Publish, name, &error);
-            Verdict::refuse(ReasonCode::TOPIC_NAME_INVALID)
+            Verdict::refuse(error.reason())
         })
     }
 

@@ -52,7 +52,10 @@ pub(crate) struct MapRuleFile {
     /// What they begin with at the broker instead; ${username}, ${client_id} and ${cn} are filled
     /// in.
     pub(crate) to: Setting<StartTemplate>,
-    /// All clients meet there, although other rules keep them apart.
+    /// All clients meet there, although other rules keep them apart; they may read there.
     #[schemars(extend("default" = false))]
     pub(crate) shared: Setting<bool>,
+    /// With `shared`: clients may publish there, too.
+    #[schemars(extend("default" = false))]
+    pub(crate) writable: Setting<bool>,
 }

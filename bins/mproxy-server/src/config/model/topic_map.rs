@@ -29,6 +29,8 @@ pub(crate) struct TopicMapRule {
     pub(crate) to: Template,
     /// Whether all clients meet there.
     pub(crate) shared: bool,
+    /// Whether clients may publish to what is shared.
+    pub(crate) writable: bool,
 }
 
 impl TopicMap {
@@ -40,8 +42,8 @@ impl TopicMap {
     pub(crate) fn compile(&self) -> Result<topic_map::TopicMap, TopicMapError> {
         let mut map = topic_map::TopicMap::builder();
         for rule in &self.rules {
-            let rule = MapRule::new(rule.from.as_str(), rule.to.as_str()).shared(rule.shared);
-            map = map.rule(rule);
+            let written = MapRule::new(rule.from.as_str(), rule.to.as_str());
+            map = map.rule(written.shared(rule.shared).writable(rule.writable));
         }
         if let Some(prefix) = &self.prefix {
             map = map.rule(MapRule::new("", prefix.as_str()));

@@ -58,10 +58,17 @@ fn rule(cx: &mut Context, file: &Located<MapRuleFile>) -> Option<TopicMapRule> {
         }
     }
     let (from, to) = (template(cx, &keys.from), template(cx, &keys.to));
+    let shared = cx.value(&keys.shared, false);
+    if let (false, Some(span)) = (shared, keys.writable.span()) {
+        let message = "`writable` is for rules with `shared = true`";
+        let label = "remove it; clients publish to what is theirs";
+        cx.push(Diagnostic::error(message).at(span).label(label));
+    }
     Some(TopicMapRule {
         from: from?,
         to: to?,
-        shared: cx.value(&keys.shared, false),
+        shared,
+        writable: cx.value(&keys.writable, false),
     })
 }
 
