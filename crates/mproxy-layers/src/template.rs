@@ -31,6 +31,16 @@ pub(crate) enum Piece<'a> {
     Placeholder(Placeholder),
 }
 
+/// A place for a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Hole {
+    /// How many bytes of the text stand between it and the place before.
+    pub(crate) before: usize,
+    pub(crate) placeholder: Placeholder,
+    /// Whether it is the beginning of a topic.
+    pub(crate) leading: bool,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Part {
     Literal(Box<str>),
@@ -78,6 +88,33 @@ impl Template {
         self.parts.iter().map(|part| match part {
             Part::Literal(text) => Piece::Literal(text),
             Part::Placeholder { placeholder, .. } => Piece::Placeholder(*placeholder),
+        })
+    }
+
+    /// Returns the places for values.
+    pub(crate) fn holes(&self) -> Vec<Hole> {
+        let (mut holes, mut before) = (Vec::new(), 0);
+        for part in &self.parts {
+            match part {
+                Part::Literal(text) => before += text.len(),
+                Part::Placeholder {
+                    placeholder,
+                    leading,
+                } => holes.push(Hole {
+                    before: std::mem::take(&mut before),
+                    placeholder: *placeholder,
+                    leading: *leading,
+                }),
+            }
+        }
+        holes
+    }
+
+    /// Returns what stands around the places for values.
+    pub(crate) fn literals(&self) -> impl Iterator<Item = &str> {
+        self.pieces().filter_map(|piece| match piece {
+            Piece::Literal(text) => Some(text),
+            Piece::Placeholder(_) => None,
         })
     }
 

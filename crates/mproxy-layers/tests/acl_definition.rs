@@ -191,19 +191,36 @@ fn pattern(levels: &'static [&'static str]) -> impl Strategy<Value = String> {
         })
 }
 
-fn written() -> impl Strategy<Value = Written> {
-    const LEVELS: &[&str] = &[
-        "a",
-        "b",
-        "",
-        "+",
-        "$x",
-        "${client_id}",
-        "${username}",
-        "a${username}",
-        "+",
-        "a",
-    ];
+const LEVELS: &[&str] = &[
+    "a",
+    "b",
+    "",
+    "+",
+    "$x",
+    "${client_id}",
+    "${username}",
+    "a${username}",
+    "+",
+    "a",
+];
+
+/// So many with placeholders that they are not compared one after the other.
+const PLACEHOLDERS: &[&str] = &[
+    "a",
+    "+",
+    "${client_id}",
+    "${username}",
+    "a${username}",
+    "b${username}",
+    "${username}a",
+    "${username}b",
+    "${username}ab",
+    "${client_id}${username}",
+    "a${client_id}b",
+    "${client_id}b",
+];
+
+fn written(levels: &'static [&'static str]) -> impl Strategy<Value = Written> {
     let actions = prop::sample::select(vec![
         Actions::PUBLISH,
         Actions::SUBSCRIBE,
@@ -212,12 +229,12 @@ fn written() -> impl Strategy<Value = Written> {
         Actions::PUBLISH | Actions::SUBSCRIBE,
         ALL,
     ]);
-    let patterns = prop::collection::vec(pattern(LEVELS), 1..3);
+    let patterns = prop::collection::vec(pattern(levels), 1..3);
     (
         any::<bool>(),
         actions,
         patterns,
-        prop::collection::vec(pattern(LEVELS), 0..2),
+        prop::collection::vec(pattern(levels), 0..2),
         who(),
     )
         .prop_map(|(allow, actions, topics, filters, who)| {
@@ -279,7 +296,9 @@ fn client() -> impl Strategy<Value = Client> {
 
 fn name() -> impl Strategy<Value = String> {
     prop::collection::vec(
-        prop::sample::select(vec!["a", "b", "ab", "", "$x", "c", "$"]),
+        prop::sample::select(vec![
+            "a", "b", "ab", "", "$x", "c", "$", "aa", "bb", "aab", "ba",
+        ]),
         1..5,
     )
     .prop_map(|levels| levels.join("/"))
@@ -287,7 +306,7 @@ fn name() -> impl Strategy<Value = String> {
 }
 
 fn asked_filter() -> impl Strategy<Value = String> {
-    const LEVELS: &[&str] = &["a", "b", "ab", "", "+", "$x", "+"];
+    const LEVELS: &[&str] = &["a", "b", "ab", "", "+", "$x", "+", "aa", "aab"];
     (pattern(LEVELS), prop::bool::weighted(0.1)).prop_map(|(filter, shared)| {
         if shared {
             format!("$share/a/{filter}")
@@ -302,7 +321,10 @@ proptest! {
 
     #[test]
     fn decisions_follow_the_definition_and_granted_filters_are_readable(
-        rules in prop::collection::vec(written(), 0..6),
+        rules in prop_oneof![
+            4 => prop::collection::vec(written(LEVELS), 0..6),
+            1 => prop::collection::vec(written(PLACEHOLDERS), 6..24),
+        ],
         open in any::<bool>(),
         client in client(),
         names in prop::collection::vec(name(), 1..6),

@@ -8,6 +8,7 @@ use thiserror::Error;
 use super::{
     Actions, Effect, Rule, RuleInfo, SessionAcl,
     groups::Groups,
+    index::Index,
     session::Client,
     trie::{Level, MAX_LEVELS, NO_RULE, Purpose, Trie, written_out},
 };
@@ -37,20 +38,14 @@ pub(super) struct Compiled {
 #[derive(Debug)]
 pub(super) struct RuleSet {
     pub(super) trie: Trie,
-    pub(super) filters: Vec<NamedFilter>,
+    /// The first rule that names a filter: the filter itself.
+    pub(super) filters: Index<u32>,
     pub(super) guards: Vec<Guard>,
     /// Allow rules that a client needs a usable name for: to explain why they say nothing.
     pub(super) hopes: Vec<Guard>,
     /// Whether a client's names are needed at all.
     pub(super) placeholders: bool,
     pub(super) judges_deliveries: bool,
-}
-
-/// A filter that a rule names: the filter itself.
-#[derive(Debug)]
-pub(super) struct NamedFilter {
-    pub(super) rule: u32,
-    pub(super) filter: Template,
 }
 
 /// A pattern that a client needs a usable name for.
@@ -334,7 +329,7 @@ impl RuleSet {
     pub(super) fn new() -> Self {
         Self {
             trie: Trie::new(),
-            filters: Vec::new(),
+            filters: Index::new(),
             guards: Vec::new(),
             hopes: Vec::new(),
             placeholders: false,
@@ -386,11 +381,9 @@ impl RuleSet {
                 self.trie
                     .insert(dollar, &levels, &[Purpose::Deliver], number);
             }
-            self.guard(number, effect, Actions::SUBSCRIBE, whole.clone());
-            self.filters.push(NamedFilter {
-                rule: number,
-                filter: whole,
-            });
+            // the lower number is there already
+            self.filters.entry(&whole, || number);
+            self.guard(number, effect, Actions::SUBSCRIBE, whole);
         }
         self.judges_deliveries |= rule.actions.contains(Actions::DELIVER);
     }

@@ -85,6 +85,7 @@ mod builder;
 mod decision;
 mod groups;
 mod hasher;
+mod index;
 mod layer;
 mod rule;
 mod session;

@@ -283,10 +283,10 @@ impl Client {
         let rule = self.lowest(|rules, values| {
             let covering = rules.trie.covering(Purpose::Grant, filter, values);
             let overlapping = rules.trie.overlapping(Purpose::Refuse, filter, values);
-            let mut filters = rules.filters.iter();
-            let naming = filters.find(|named| named.filter.is(filter, values));
-            let naming = naming.map_or(NO_RULE, |named| named.rule);
-            covering.min(overlapping).min(naming)
+            let mut lowest = covering.min(overlapping);
+            let filters = &rules.filters;
+            filters.each(filter, values, |rule| lowest = lowest.min(*rule));
+            lowest
         });
         self.verdict(Action::Subscribe, rule, filter)
     }
