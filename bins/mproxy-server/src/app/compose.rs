@@ -16,7 +16,7 @@ use mproxy_session::BoxError;
 use super::link::{self, AnyLayer, Count, NamedLayer};
 use crate::config::{
     self, AccessEvent, AclAction, AclDefault, AclOnDeny, AclSubscribe, AclWill, Chain,
-    ClientIdRequire, LayerKind,
+    ClientIdRequire, LayerKind, Reauthentication,
 };
 
 /// A chain, ready for sessions.
@@ -58,11 +58,14 @@ pub(crate) fn compose(chain: &Chain, metrics: &Metrics) -> Result<Composed, BoxE
             }
             LayerKind::PropertyEdit(settings) => {
                 let (up, down) = (&settings.to_server, &settings.to_client);
-                let layer = PropertyEditLayer::new(up.compile()?, down.compile()?);
+                let layer = PropertyEditLayer::new(up.compile()?, down.compile()?)
+                    .pass_reauthentication(settings.reauthentication == Reauthentication::Pass);
                 AnyLayer::PropertyEdit(layer.observer(count))
             }
             LayerKind::TopicMap(settings) => {
-                let layer = TopicMapLayer::new(settings.compile()?).log_denials(logs_denials);
+                let layer = TopicMapLayer::new(settings.compile()?)
+                    .log_denials(logs_denials)
+                    .pass_reauthentication(settings.reauthentication == Reauthentication::Pass);
                 AnyLayer::TopicMap(layer.observer(count))
             }
         };
@@ -176,7 +179,8 @@ fn acl(settings: &config::Acl) -> Result<AclLayer, BoxError> {
             AclWill::Refuse => DeniedWill::Refuse,
             AclWill::Strip => DeniedWill::Strip,
         })
-        .check_response_topics(settings.check_response_topics);
+        .check_response_topics(settings.check_response_topics)
+        .pass_reauthentication(settings.reauthentication == Reauthentication::Pass);
     Ok(layer)
 }
 

@@ -132,6 +132,7 @@ fn layer(layer: &Layer) -> Table {
         LayerKind::ClientId(ids) => client_id(&mut table, ids),
         LayerKind::PropertyEdit(edits) => {
             property_edits(&mut table, &edits.to_server);
+            table["reauthentication"] = value(edits.reauthentication.word());
             let mut to_client = Table::new();
             property_edits(&mut to_client, &edits.to_client);
             table["to_client"] = Item::Table(to_client);
@@ -147,6 +148,7 @@ fn access_list(table: &mut Table, acl: &Acl) {
     table["will"] = value(acl.will.word());
     table["check_response_topics"] = value(acl.check_response_topics);
     table["vendor"] = words(&acl.vendor);
+    table["reauthentication"] = value(acl.reauthentication.word());
     if !acl.rules.is_empty() {
         table["rules"] = Item::ArrayOfTables(acl.rules.iter().map(rule).collect());
     }
@@ -158,6 +160,7 @@ fn topic_map(table: &mut Table, map: &TopicMap) {
     }
     table["vendor"] = words(&map.vendor);
     table["group_prefix"] = value(map.group_prefix);
+    table["reauthentication"] = value(map.reauthentication.word());
     let mut clients = Table::new();
     clients["usernames"] = strings(map.super_usernames.iter().map(String::as_str));
     clients["client_ids"] = strings(map.super_client_ids.iter().map(String::as_str));

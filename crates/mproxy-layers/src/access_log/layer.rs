@@ -233,14 +233,19 @@ fn wrap<U, D>(
         let (asked_of, answered, unanswered) = (asked.clone(), asked.clone(), asked);
         let hooks = hooks.map(
             |tap| {
+                // a log judges nobody
+                let judges = tap.judges_identity();
                 tap.wrap(to_server, true, |inner| {
                     AccessLogToServer::new(inner, asking, to_server, sample, asked_of)
                 })
+                .judge_identity(judges)
             },
             |tap| {
+                let judges = tap.judges_identity();
                 tap.wrap(to_client, true, |inner| {
                     AccessLogToClient::new(inner, accepted, to_client, answered)
                 })
+                .judge_identity(judges)
             },
         );
         if !refusals && !events.contains(Events::DISCONNECT) && unanswered.is_none() {

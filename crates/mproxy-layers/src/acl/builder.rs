@@ -88,6 +88,14 @@ impl Acl {
         self.0.everybody.judges_deliveries || groups.any(|rules| rules.judges_deliveries)
     }
 
+    /// Says whether some rule means something else for clients with other names.
+    pub fn goes_by_names(&self) -> bool {
+        let acl = &self.0;
+        acl.everybody.placeholders
+            || acl.groups.go_by_names()
+            || acl.groups.rules().any(|rules| rules.placeholders)
+    }
+
     /// Returns how many rules there are.
     pub fn len(&self) -> usize {
         self.0.rules.len()

@@ -74,6 +74,11 @@ impl Groups {
         self.all.get(number as usize).map(|group| &group.rules)
     }
 
+    /// Says whether a client with other names could be in other groups.
+    pub(super) fn go_by_names(&self) -> bool {
+        self.all.iter().any(|group| group.who.goes_by_names())
+    }
+
     pub(super) fn rules(&self) -> impl Iterator<Item = &RuleSet> {
         self.all.iter().map(|group| &group.rules)
     }

@@ -63,6 +63,7 @@ pub(super) struct Settings {
     pub(super) will: DeniedWill,
     pub(super) response_topics: bool,
     pub(super) log_denials: bool,
+    pub(super) reauthentication: bool,
 }
 
 /// Enforces an [`Acl`]: a layer for the CONNECT stage.
@@ -98,6 +99,7 @@ impl AclLayer {
             will: DeniedWill::Refuse,
             response_topics: false,
             log_denials: true,
+            reauthentication: false,
         };
         Self {
             acl,
@@ -143,6 +145,16 @@ impl<O> AclLayer<O> {
     #[must_use]
     pub const fn log_denials(mut self, log: bool) -> Self {
         self.settings.log_denials = log;
+        self
+    }
+
+    /// Says whether a client of MQTT 5.0 may authenticate again while it is connected (AUTH 0x19),
+    /// although rules go by its names. It may not, until it is turned on, and is closed with 0x8C: the
+    /// broker may take it for somebody else then, and the rules would stay those of who it was. Rules
+    /// that are the same for all clients let it pass. `[MQTT-4.12.1-1]`
+    #[must_use]
+    pub const fn pass_reauthentication(mut self, pass: bool) -> Self {
+        self.settings.reauthentication = pass;
         self
     }
 
@@ -259,18 +271,23 @@ impl<U, D, O: Observer> WrapHooks<U, D> for Session<O> {
             observer: layer.observer,
             denials: Denials::default(),
         });
+        let judges = layer.acl.goes_by_names() && !layer.settings.reauthentication;
         let delivering = deliveries.then(|| Arc::clone(&shared));
         let repeated = Arc::clone(&shared);
         hooks.map(
             |tap| {
+                let judges = judges || tap.judges_identity();
                 tap.wrap_remembered(judged_to_server, true, repeated, |inner| {
                     AclToServer::new(inner, shared, Memory::default())
                 })
+                .judge_identity(judges)
             },
             |tap| {
+                let judges = judges || tap.judges_identity();
                 tap.wrap(judged_to_client, true, |inner| {
                     AclToClient::new(inner, delivering)
                 })
+                .judge_identity(judges)
             },
         )
     }

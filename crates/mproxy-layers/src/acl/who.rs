@@ -34,6 +34,11 @@ impl Who {
         *self == Self::EVERYBODY
     }
 
+    /// Says whether a client with other names could be another one.
+    pub(super) fn goes_by_names(&self) -> bool {
+        !self.usernames.is_empty() || !self.client_ids.is_empty() || self.anonymous.is_some()
+    }
+
     /// Says whether no client can be one of these.
     pub(super) fn is_nobody(&self) -> bool {
         self.anonymous == Some(true) && !self.usernames.is_empty()

@@ -98,7 +98,12 @@ impl<U, D> WrapHooks<U, D> for Telling {
         };
         hooks.map(
             |tap| tap,
-            |tap| tap.wrap(kinds, true, |inner| ClientIdToClient::new(inner, self.0)),
+            |tap| {
+                // it judges CONNECT, and tells the client what became of it
+                let judges = tap.judges_identity();
+                tap.wrap(kinds, true, |inner| ClientIdToClient::new(inner, self.0))
+                    .judge_identity(judges)
+            },
         )
     }
 }

@@ -22,6 +22,7 @@ use crate::{Action, Names, Observer, cut::cut, denials::Denials, unwritable::ref
 pub struct TopicMapLayer<O = ()> {
     map: TopicMap,
     log_denials: bool,
+    reauthentication: bool,
     observer: O,
 }
 
@@ -31,6 +32,7 @@ impl TopicMapLayer {
         Self {
             map,
             log_denials: true,
+            reauthentication: false,
             observer: (),
         }
     }
@@ -46,11 +48,22 @@ impl<O> TopicMapLayer<O> {
         self
     }
 
+    /// Says whether a client of MQTT 5.0 may authenticate again while it is connected (AUTH 0x19),
+    /// although its place goes by its names. It may not, until it is turned on, and is closed with
+    /// 0x8C: the broker may take it for somebody else then, in the place of who it was. A map that is
+    /// the same for all clients lets it pass. `[MQTT-4.12.1-1]`
+    #[must_use]
+    pub const fn pass_reauthentication(mut self, pass: bool) -> Self {
+        self.reauthentication = pass;
+        self
+    }
+
     /// Reports changed and dropped packets to an observer.
     pub fn observer<P: Observer>(self, observer: P) -> TopicMapLayer<P> {
         TopicMapLayer {
             map: self.map,
             log_denials: self.log_denials,
+            reauthentication: self.reauthentication,
             observer,
         }
     }
@@ -152,6 +165,7 @@ impl<U, D, O> WrapHooks<U, D> for Session<O> {
             0 => 0,
             growth => 2 * growth + LENGTHS,
         });
+        let judges = layer.map.goes_by_names() && !layer.reauthentication;
         let shared = map.map(|map| {
             Arc::new(Shared {
                 map,
@@ -163,15 +177,19 @@ impl<U, D, O> WrapHooks<U, D> for Session<O> {
         let delivering = shared.clone();
         hooks.map(
             |tap| {
+                let judges = judges || tap.judges_identity();
                 tap.wrap(to_server, true, |inner| {
                     TopicMapToServer::new(inner, shared)
                 })
                 .grows(growth)
+                .judge_identity(judges)
             },
             |tap| {
+                let judges = judges || tap.judges_identity();
                 tap.wrap(to_client, true, |inner| {
                     TopicMapToClient::new(inner, delivering)
                 })
+                .judge_identity(judges)
             },
         )
     }

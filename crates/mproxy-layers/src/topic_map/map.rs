@@ -66,6 +66,17 @@ impl TopicMap {
         }
     }
 
+    /// Says whether clients with other names have other places.
+    pub fn goes_by_names(&self) -> bool {
+        let Settings {
+            super_usernames,
+            super_client_ids,
+            ..
+        } = &self.0.settings;
+        let differs = self.0.rules.iter().any(Rule::differs);
+        differs || !super_usernames.is_empty() || !super_client_ids.is_empty()
+    }
+
     /// Says whether a client is one that sees the broker as it is.
     pub fn is_super(&self, names: Names<'_>) -> bool {
         let settings = &self.0.settings;

@@ -2,7 +2,8 @@
 
 use super::{ClientIdFile, Listing, Located, PropertyEditFile, Setting, TopicMapFile};
 use crate::config::model::{
-    AccessEvent, AclAction, AclDefault, AclOnDeny, AclSubscribe, AclWill, VendorForm,
+    AccessEvent, AclAction, AclDefault, AclOnDeny, AclSubscribe, AclWill, Reauthentication,
+    VendorForm,
 };
 use crate::config::scalar::{FilterTemplate, Number, Text};
 use mproxy_layers::acl::Network;
@@ -81,6 +82,10 @@ pub(crate) struct AclFile {
     /// Others are refused.
     #[schemars(extend("default" = []))]
     pub(crate) vendor: Listing<VendorForm>,
+    /// A client that authenticates again while it is connected (AUTH 0x19), if the layer goes by
+    /// names. refuse: it is closed with 0x8C; pass: the names stay those of CONNECT.
+    #[schemars(extend("default" = "refuse"))]
+    pub(crate) reauthentication: Setting<Reauthentication>,
     /// The rules; the first that matches decides.
     pub(crate) rules: Vec<Located<RuleFile>>,
 }

@@ -1,6 +1,6 @@
 //! `type = "acl"`: who may publish and subscribe where.
 
-use super::{Choice, Template, VendorForm};
+use super::{Choice, Reauthentication, Template, VendorForm};
 use mproxy_layers::acl::Network;
 
 /// The settings of an access control list; the first rule that matches decides.
@@ -18,6 +18,8 @@ pub(crate) struct Acl {
     pub(crate) check_response_topics: bool,
     /// The forms of topics that are judged by what is inside; sorted, each once.
     pub(crate) vendor: Vec<VendorForm>,
+    /// What is done about clients that authenticate again.
+    pub(crate) reauthentication: Reauthentication,
     /// The rules, in the order in which they are asked.
     pub(crate) rules: Vec<AclRule>,
 }

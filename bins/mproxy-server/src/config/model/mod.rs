@@ -12,6 +12,7 @@ mod layer;
 mod listener;
 mod property_edit;
 mod rate;
+mod reauthentication;
 mod server;
 mod template;
 mod topic_map;
@@ -32,6 +33,7 @@ pub(crate) use listener::{
 };
 pub(crate) use property_edit::{PropertyEdit, PropertyEdits};
 pub(crate) use rate::Rate;
+pub(crate) use reauthentication::Reauthentication;
 pub(crate) use server::{Admin, DrainNotice, DrainWills, Log, LogFormat, Server};
 pub(crate) use template::{Placeholder, Template};
 pub(crate) use topic_map::{TopicMap, TopicMapRule};

@@ -1,6 +1,6 @@
 //! `type = "topic-map"`: where the client's topics are at the broker.
 
-use super::{Template, VendorForm};
+use super::{Reauthentication, Template, VendorForm};
 use mproxy_layers::topic_map::{self, MapRule, TopicMapError};
 
 /// The settings of a topic map, of which it is known that it can be undone.
@@ -18,6 +18,8 @@ pub(crate) struct TopicMap {
     pub(crate) vendor: Vec<VendorForm>,
     /// Whether groups of shared subscriptions are put under the tenant.
     pub(crate) group_prefix: bool,
+    /// What is done about clients that authenticate again.
+    pub(crate) reauthentication: Reauthentication,
 }
 
 /// What topics begin with at the client, and what at the broker.

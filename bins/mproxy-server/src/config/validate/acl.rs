@@ -4,8 +4,8 @@ use super::{placeholders, shadow};
 use crate::config::context::Context;
 use crate::config::file::{AclFile, Listing, Located, RuleFile};
 use crate::config::model::{
-    Acl, AclAction, AclDefault, AclOnDeny, AclRule, AclSubscribe, AclWho, AclWill, Template,
-    VendorForm,
+    Acl, AclAction, AclDefault, AclOnDeny, AclRule, AclSubscribe, AclWho, AclWill,
+    Reauthentication, Template, VendorForm,
 };
 use crate::config::scalar::{FilterTemplate, Scalar, Text};
 use crate::diagnostics::Diagnostic;
@@ -40,6 +40,7 @@ pub(super) fn acl(cx: &mut Context, name: &str, keys: &AclFile, header: &Range<u
         will: cx.value(&keys.will, AclWill::Refuse),
         check_response_topics: cx.value(&keys.check_response_topics, false),
         vendor,
+        reauthentication: cx.value(&keys.reauthentication, Reauthentication::Refuse),
         rules: rules.into_iter().map(|(_, rule)| rule).collect(),
     }
 }

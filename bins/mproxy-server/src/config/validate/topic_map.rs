@@ -4,7 +4,7 @@ use super::acl::vendor_forms;
 use super::placeholders;
 use crate::config::context::Context;
 use crate::config::file::{Listing, Located, MapRuleFile, Setting, TopicMapFile};
-use crate::config::model::{Template, TopicMap, TopicMapRule};
+use crate::config::model::{Reauthentication, Template, TopicMap, TopicMapRule};
 use crate::config::scalar::{Scalar, Text};
 use crate::diagnostics::Diagnostic;
 use mproxy_layers::topic_map::{MapProblem, TopicMapError};
@@ -37,6 +37,7 @@ pub(super) fn topic_map(
         super_client_ids: texts(cx, &keys.super_clients.client_ids),
         vendor: vendor_forms(cx, &keys.vendor),
         group_prefix: cx.value(&keys.group_prefix, true),
+        reauthentication: cx.value(&keys.reauthentication, Reauthentication::Refuse),
     };
     // what is missing was reported, and may be what makes the rest right
     if complete && let Err(error) = map.compile() {
