@@ -13,6 +13,9 @@ use crate::log_tables::{column, logs};
 use crate::markdown::{quoted, table};
 
 const ACL: &str = r##"
+[layers.ids]
+type = "client-id"
+require = "any"
 [layers.acl]
 type = "acl"
 [[layers.acl.rules]]
@@ -126,7 +129,7 @@ fn names<const N: usize>(names: [&str; N]) -> BTreeSet<String> {
 
 #[tokio::test]
 async fn every_line_with_an_access_log_is_explained() {
-    let lines = run("\"log\", \"acl\"", ACCESS_LOG).await;
+    let lines = run("\"log\", \"ids\", \"acl\"", ACCESS_LOG).await;
     let expected = [
         "listen",
         "check",
@@ -145,7 +148,7 @@ async fn every_line_with_an_access_log_is_explained() {
 
 #[tokio::test]
 async fn every_line_without_an_access_log_is_explained() {
-    let lines = run("\"acl\"", "").await;
+    let lines = run("\"ids\", \"acl\"", "").await;
     let expected = [
         "listen",
         "check",

@@ -31,7 +31,7 @@ fn every_configuration_is_accepted() {
         let file = tempfile::NamedTempFile::new().expect("a temporary file can be made");
         fs::write(file.path(), &block.text).expect("the temporary file is ours");
         let output = Command::new(server_binary())
-            .args(["check", "--no-environment", "--config"])
+            .args(["check", "--no-environment", "--deny-warnings", "--config"])
             .arg(file.path())
             .output()
             .expect("the proxy runs");

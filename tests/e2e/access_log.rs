@@ -7,7 +7,10 @@ use serde_json::Value;
 
 const LOGGED: &str = r##"
 [chains.default]
-layers = ["log", "acl"]
+layers = ["log", "ids", "acl"]
+[layers.ids]
+type = "client-id"
+require = "any"
 [layers.log]
 type = "access-log"
 [layers.acl]
@@ -83,14 +86,12 @@ async fn the_events_of_a_session_say_who_and_what_and_why() {
         (&60.into(), &true.into())
     );
     assert_eq!(unsubscribed["filters"], "devices/d7/a");
-    let filters = subscribed["filters"].as_str().expect("filters");
-    assert!(
-        filters.contains("devices/d7/a") && filters.contains('#'),
-        "{filters}"
-    );
+    // what the client was granted, and not only what it asked for
+    assert_eq!(subscribed["granted"], "devices/d7/a (1)");
+    assert_eq!(subscribed["refused"], "# (not_authorized)");
 
-    // the first denial at once, and no flood of further ones; each says by which rule
-    let [denial] = &denials[..] else {
+    // the first denial of each rule at once, and no flood of further ones; each says by which rule
+    let [denial, publish] = &denials[..] else {
         panic!("{} denials: {denials:?}", denials.len());
     };
     assert_eq!(
@@ -101,6 +102,10 @@ async fn the_events_of_a_session_say_who_and_what_and_why() {
     assert!(detail.contains("nobody reads everything"), "{detail}");
     assert!(detail.contains("mproxy.toml:"), "{detail}");
     assert_eq!(denial["level"], "WARN");
+    assert_eq!(
+        (&publish["action"], &publish["topic"]),
+        (&"publish".into(), &"admin/x".into())
+    );
 
     for (key, value) in [
         ("side", Value::from("client")),
@@ -108,11 +113,57 @@ async fn the_events_of_a_session_say_who_and_what_and_why() {
         ("reason_code", "success".into()),
         // CONNECT, SUBSCRIBE, UNSUBSCRIBE, seven PUBLISH, DISCONNECT
         ("packets_to_server", 11.into()),
-        ("denied", 6.into()),
+        // the SUBSCRIBE, in part, and six PUBLISH
+        ("denied", 7.into()),
     ] {
         assert_eq!(end[key], value, "{key} of {end}");
     }
     assert!(end["duration_s"].is_f64(), "seconds with a fraction: {end}");
+}
+
+/// The operator of a device with a slash in its client id read "denied by default", and looked for a
+/// rule that was there.
+#[tokio::test]
+async fn a_denial_says_which_rule_a_client_has_no_usable_name_for() {
+    let broker = FakeBroker::bind().await;
+    let mproxy = Setup::before(&broker.url()).toml(LOGGED).start().await;
+    for version in Version::ALL {
+        let client_id = format!("{version:?}/d7");
+        let client = Link::client(mproxy.addr(), version, &client_id);
+        let (mut client, _server) = tokio::join!(client, broker.accept());
+        let topic = format!("devices/{client_id}/up");
+        client.send(&Publish::new(version, &topic).bytes("")).await;
+        let line = mproxy.event("deny", |event| event["topic"] == topic.as_str());
+        let line = line.await;
+        let detail = line["detail"].as_str().expect("a detail");
+        let rule = "denied by default; rule `devices own their subtree` at mproxy.toml:";
+        assert!(detail.starts_with(rule), "{detail}");
+        let why = "does not apply, because this client has no usable value for `${client_id}`";
+        assert!(detail.ends_with(why), "{detail}");
+    }
+}
+
+/// A broker that closes the connection of a client that asks for too much, as AWS IoT does: what it
+/// asked for is in the log.
+#[tokio::test]
+async fn a_subscribe_that_nobody_answers_is_logged_at_the_end() {
+    let broker = FakeBroker::bind().await;
+    let mproxy = Setup::before(&broker.url()).toml(LOGGED).start().await;
+    for version in Version::ALL {
+        let client_id = format!("d7-{version:?}");
+        let client = Link::client(mproxy.addr(), version, &client_id);
+        let (mut client, (mut server, _)) = tokio::join!(client, broker.accept());
+        let filter = format!("devices/{client_id}/a");
+        let request = subscribe(version, 1, &[(&filter, 1)]);
+        client.send(&request).await;
+        server.expect(&request).await;
+        drop(server);
+        client.closed().await;
+        let line = mproxy.event("subscribe", |event| event["filters"] == filter.as_str());
+        let line = line.await;
+        assert_eq!(line["event"], "subscribe", "{line}");
+        assert_eq!(line["client_id"], client_id.as_str(), "{line}");
+    }
 }
 
 /// The layers escaped what they logged, and the server escaped it again: a client id with a backslash

@@ -15,6 +15,9 @@ require = "equals-username"
 type = "client-id"
 require = "template"
 template = "dev-${username}.*"
+[layers.any]
+type = "client-id"
+require = "any"
 [layers.rules]
 type = "acl"
 [[layers.rules.rules]]
@@ -40,7 +43,12 @@ async fn start(broker: &FakeBroker, access_log: bool, level: &str) -> Mproxy {
         ""
     };
     for name in LAYER_NAMES {
-        config += &format!("[chains.{name}]\nlayers = [{log}\"{name}\"]\n");
+        let any = if name == "ids" || name == "own" {
+            ""
+        } else {
+            "\"any\", "
+        };
+        config += &format!("[chains.{name}]\nlayers = [{log}{any}\"{name}\"]\n");
     }
     config += &format!(
         "[chains.default]\nlayers = [{}]\n",

@@ -3,8 +3,8 @@
 
 use mproxy_tests::clients::{MosquittoSub, mosquitto_pub};
 use mproxy_tests::wire::{
-    Connect, Message, Publish, Version, connack, field, frame, properties, suback, subscribe,
-    unsubscribe,
+    Connect, Message, Publish, Version, connack, field, frame, properties, puback, suback,
+    subscribe, unsubscribe,
 };
 use mproxy_tests::{FakeBroker, Link, Mosquitto, Mproxy, Setup};
 
@@ -412,10 +412,14 @@ async fn rules_take_topics_to_different_places() {
             ("news/today", "public/news/today"),
             ("other", "tenants/acme/other"),
         ] {
+            let shared = inside.starts_with("news/");
             let inside = Publish::new(version, inside).bytes("x");
             let outside = Publish::new(version, outside).bytes("x");
+            // what is shared is read, and not written
             client.send(&inside).await;
-            server.expect(&outside).await;
+            if !shared {
+                server.expect(&outside).await;
+            }
             server.send(&outside).await;
             client.expect(&inside).await;
         }
@@ -539,6 +543,52 @@ async fn tenants_share_neither_topics_nor_groups_but_what_is_shared() {
             }
         }
         for link in [acme, other] {
+            link.leave().await;
+        }
+    }
+}
+
+/// Whatever one tenant published to a shared place, all others read.
+#[tokio::test]
+async fn tenants_read_what_is_shared_and_write_it_if_they_may() {
+    let broker = Mosquitto::start().await;
+    let closed = Setup::before(&broker.url()).toml(RULES).start().await;
+    let shared = "shared = true\n";
+    let writable = RULES.replace(shared, "shared = true\nwritable = true\n");
+    let open = Setup::before(&broker.url()).toml(&writable).start().await;
+    for version in Version::ALL {
+        let mut other = tenant(&closed, version, "b", "other").await;
+        other.subscribe("news/#", 0).await;
+        let news = |id, payload: &str| {
+            let publish = Publish::new(version, "news/today").qos(1, id);
+            publish.bytes(payload)
+        };
+
+        let mut acme = tenant(&closed, version, "a", "acme").await;
+        acme.send(&news(7, "no")).await;
+        match version {
+            Version::V5 => acme.expect(&[0x40, 3, 0, 7, 0x87]).await,
+            _ => acme.expect(&puback(7)).await,
+        }
+        let denied = Connect::new(version, "w")
+            .username("acme")
+            .will("news/today", "no", 0, false);
+        let mut client = Link::tcp(closed.addr()).await;
+        client.send(&denied.bytes()).await;
+        let answer = client.packet().await;
+        assert_ne!(answer.body()[1], 0, "{version:?}: {answer:?}");
+        acme.leave().await;
+
+        let mut acme = tenant(&open, version, "a", "acme").await;
+        acme.send(&news(8, "yes")).await;
+        assert_eq!(acme.packet().await.kind(), 4);
+        let message = other.message().await;
+        assert_eq!((&*message.topic, message.text()), ("news/today", "yes"));
+        let mut ops = tenant(&closed, version, "o", "ops").await;
+        let publish = Publish::new(version, "public/news/today").bytes("ops");
+        ops.send(&publish).await;
+        assert_eq!(other.message().await.text(), "ops");
+        for link in [acme, other, ops] {
             link.leave().await;
         }
     }

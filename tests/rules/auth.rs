@@ -185,14 +185,71 @@ async fn a_new_authentication_passes(version: Version) {
 
 /// The client would be somebody else, and the rules would be those of who it was.
 async fn a_new_authentication_is_refused_where_hooks_would_miss_it(_: Version) {
-    let ground = Ground::new().await;
-    for listener in ["acl", "map"] {
-        let answer = accepted(&block("m", b""));
+    let ground = Ground::with(|setup| setup.toml(BY_NAMES)).await;
+    let answer = accepted(&block("m", b""));
+    for listener in ["map", "own", "stamped", "logged-own"] {
         let (mut link, server, _) = ground.open(listener, &hello("m"), &answer).await;
         link.send(&auth(0x19, "m")).await;
         both_end(link, server, &[0x8c]).await;
     }
+    // a log judges nobody, and rules that are the same for all stay the same; or it is wanted
+    for listener in ["acl", "logged", "wanted"] {
+        let (mut link, mut server, _) = ground.open(listener, &hello("m"), &answer).await;
+        up(&mut link, &mut server, &auth(0x19, "m"), &auth(0x19, "m")).await;
+        down(&mut link, &mut server, &auth(0x00, "m"), &auth(0x00, "m")).await;
+    }
 }
+
+/// Chains with layers that go by the names of a client, and with some that do not.
+const BY_NAMES: &str = r##"
+[[listeners]]
+name = "own"
+bind = "127.0.0.1:0"
+chain = "own"
+[[listeners]]
+name = "stamped"
+bind = "127.0.0.1:0"
+chain = "stamped"
+[[listeners]]
+name = "logged-own"
+bind = "127.0.0.1:0"
+chain = "logged-own"
+[[listeners]]
+name = "logged"
+bind = "127.0.0.1:0"
+chain = "logged"
+[[listeners]]
+name = "wanted"
+bind = "127.0.0.1:0"
+chain = "wanted"
+[chains.own]
+layers = ["any", "own"]
+[chains.stamped]
+layers = ["stamp"]
+[chains.logged-own]
+layers = ["log", "any", "own"]
+[chains.logged]
+layers = ["log"]
+[chains.wanted]
+layers = ["log", "any", "wanted"]
+[layers.log]
+type = "access-log"
+[layers.own]
+type = "acl"
+[[layers.own.rules]]
+allow = ["publish", "subscribe"]
+topics = ["#"]
+usernames = ["acme"]
+[layers.wanted]
+type = "acl"
+reauthentication = "pass"
+[[layers.wanted.rules]]
+allow = ["publish", "subscribe"]
+topics = ["devices/${client_id}/#"]
+[layers.stamp]
+type = "property-edit"
+set = { "x-client" = "${client_id}" }
+"##;
 
 async fn codes_have_a_direction(_: Version) {
     for value in WhenUnreachable::BOTH {

@@ -31,7 +31,10 @@ layers = ["acl"]
 [chains.read]
 layers = ["read"]
 [chains.map]
-layers = ["map"]
+layers = ["any", "map"]
+[layers.any]
+type = "client-id"
+require = "any"
 [layers.acl]
 type = "acl"
 default = "allow"
@@ -60,7 +63,7 @@ name = "places"
 bind = "127.0.0.1:0"
 chain = "places"
 [chains.places]
-layers = ["places"]
+layers = ["any", "places"]
 [layers.places]
 type = "topic-map"
 prefix = "tenants/${username}/"
@@ -69,6 +72,7 @@ vendor = ["queue", "exclusive", "delayed", "oshare"]
 from = "news/"
 to = "public/news/"
 shared = true
+writable = true
 [[layers.places.rules]]
 from = "devices/"
 to = "fleet/${username}/"

@@ -1,14 +1,18 @@
 //! Who the client is, as far as a rule or a topic may use it.
 
+use std::net::IpAddr;
+
 use mproxy_codec::topic::Dialect;
 use mproxy_session::{Connect, Identity};
 
-/// What a client is called: by itself, and by who checked that.
+/// What a client is called: by itself, and by who checked that; and where it comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Names<'a> {
     pub(crate) client_id: &'a str,
     pub(crate) username: Option<&'a str>,
     pub(crate) common_name: Option<&'a str>,
+    pub(crate) listener: Option<&'a str>,
+    pub(crate) address: Option<IpAddr>,
 }
 
 impl<'a> Names<'a> {
@@ -18,6 +22,8 @@ impl<'a> Names<'a> {
             client_id,
             username,
             common_name: None,
+            listener: None,
+            address: None,
         }
     }
 
@@ -25,6 +31,20 @@ impl<'a> Names<'a> {
     #[must_use]
     pub const fn common_name(mut self, name: &'a str) -> Self {
         self.common_name = Some(name);
+        self
+    }
+
+    /// Adds the name of the listener that accepted the client.
+    #[must_use]
+    pub const fn listener(mut self, name: &'a str) -> Self {
+        self.listener = Some(name);
+        self
+    }
+
+    /// Adds the client's address.
+    #[must_use]
+    pub const fn address(mut self, address: IpAddr) -> Self {
+        self.address = Some(address);
         self
     }
 
@@ -38,13 +58,16 @@ impl<'a> Names<'a> {
     }
 
     /// The names in a CONNECT, and in the [identity](Connect::identity) that a layer outside found
-    /// out.
+    /// out; and the listener and the address that it came from.
     pub fn of(connect: &'a Connect) -> Self {
         let packet = connect.packet();
+        let peer = connect.peer();
         Self {
             client_id: packet.client_id(),
             username: packet.user_name(),
             common_name: connect.identity().map(name),
+            listener: Some(&peer.listener),
+            address: peer.address.map(|address| address.ip()),
         }
     }
 }

@@ -31,6 +31,16 @@ pub(crate) enum Piece<'a> {
     Placeholder(Placeholder),
 }
 
+/// A place for a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Hole {
+    /// How many bytes of the text stand between it and the place before.
+    pub(crate) before: usize,
+    pub(crate) placeholder: Placeholder,
+    /// Whether it is the beginning of a topic.
+    pub(crate) leading: bool,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Part {
     Literal(Box<str>),
@@ -81,6 +91,33 @@ impl Template {
         })
     }
 
+    /// Returns the places for values.
+    pub(crate) fn holes(&self) -> Vec<Hole> {
+        let (mut holes, mut before) = (Vec::new(), 0);
+        for part in &self.parts {
+            match part {
+                Part::Literal(text) => before += text.len(),
+                Part::Placeholder {
+                    placeholder,
+                    leading,
+                } => holes.push(Hole {
+                    before: std::mem::take(&mut before),
+                    placeholder: *placeholder,
+                    leading: *leading,
+                }),
+            }
+        }
+        holes
+    }
+
+    /// Returns what stands around the places for values.
+    pub(crate) fn literals(&self) -> impl Iterator<Item = &str> {
+        self.pieces().filter_map(|piece| match piece {
+            Piece::Literal(text) => Some(text),
+            Piece::Placeholder(_) => None,
+        })
+    }
+
     /// Returns the first placeholder for which this client has no usable value.
     pub(crate) fn missing(&self, values: &Values) -> Option<Placeholder> {
         let mut missing = self.parts.iter().filter(|part| part.text(values).is_none());
@@ -114,6 +151,23 @@ impl Template {
     /// Fills in the text for this client; `None` if a placeholder has no usable value.
     pub(crate) fn fill(&self, values: &Values) -> Option<String> {
         self.parts.iter().map(|part| part.text(values)).collect()
+    }
+
+    /// Returns a filter that matches what the text, a topic filter, would match if each placeholder
+    /// without a usable value had one: to explain, not to judge.
+    pub(crate) fn widened(&self, values: &Values) -> String {
+        const MISSING: &str = "\0";
+        let texts = self.parts.iter().map(|part| part.text(values));
+        let text: String = texts.map(|text| text.unwrap_or(MISSING)).collect();
+        let last = text.split('/').count() - 1;
+        let widen = |(place, level)| match level {
+            // a name with a `/` in it has several levels
+            level if str::contains(level, MISSING) && place == last => "#",
+            level if str::contains(level, MISSING) => "+",
+            level => level,
+        };
+        let levels: Vec<_> = text.split('/').enumerate().map(widen).collect();
+        levels.join("/")
     }
 
     /// Fills in the text with names as they are, for a place where they mean nothing but themselves;

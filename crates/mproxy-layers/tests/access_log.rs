@@ -11,7 +11,7 @@ use mproxy_layers::{
 use mproxy_session::Packet;
 use support::{
     Client, Outcome, admit, connack, forward_all, log::Log, publish, published, refused, send,
-    subscribe, unsubscribe,
+    suback, subscribe, unsubscribe,
 };
 use tower::ServiceBuilder;
 
@@ -48,6 +48,7 @@ async fn a_session_is_logged_line_by_line() {
         let (_, mut hooks) = admit(&stack, device()).await;
         send(&mut hooks.to_client, connack(0)).await;
         send(&mut hooks.to_server, subscribe(&["d7/a", "d8/a"])).await;
+        send(&mut hooks.to_client, suback(&[1, 0x87])).await;
         send(&mut hooks.to_server, unsubscribe(&["d7/a"])).await;
         for _ in 0..100 {
             send(
@@ -65,19 +66,90 @@ async fn a_session_is_logged_line_by_line() {
              keep_alive_s=60 clean_start=true"
         ),
         format!(
-            "INFO mproxy::access: client subscribes event=\"subscribe\" {who} \
-             filters=\"d7/a d8/a\""
-        ),
-        format!(
             "WARN mproxy::access: denied event=\"deny\" {who} action=\"subscribe\" topic=\"d8/a\" \
              detail=\"denied by rule `closed` at rules.toml:9\""
+        ),
+        format!(
+            "INFO mproxy::access: client subscribed event=\"subscribe\" {who} \
+             granted=\"d7/a (1)\" refused=\"d8/a (not_authorized)\""
         ),
         format!(
             "INFO mproxy::access: client unsubscribes event=\"unsubscribe\" {who} \
              filters=\"d7/a\""
         ),
+        // once, of a hundred
+        format!(
+            "WARN mproxy::access: denied event=\"deny\" {who} action=\"publish\" topic=\"d8/a\" \
+             detail=\"denied by rule `closed` at rules.toml:9\""
+        ),
     ];
     assert_eq!(lines, expected);
+}
+
+/// Refused SUBSCRIBEs were logged as "client subscribes", like granted ones.
+#[tokio::test]
+async fn a_subscribe_is_logged_with_what_was_granted_and_refused() {
+    let subscribed = |asked: &'static [&'static str], answer: Option<&'static [u8]>| async move {
+        let lines = Log::of(async {
+            let map = TopicMap::prefix("t/${username}/").expect("a valid prefix");
+            let stack = ServiceBuilder::new()
+                .layer(AccessLogLayer::new().events(Events::SUBSCRIBE))
+                .layer(acl().log_denials(false))
+                .layer(TopicMapLayer::new(map).log_denials(false))
+                .service(forward_all());
+            let (_, mut hooks) = admit(&stack, device()).await;
+            send(&mut hooks.to_server, subscribe(asked)).await;
+            if let Some(codes) = answer {
+                send(&mut hooks.to_client, suback(codes)).await;
+                // of which nobody knows what it answers
+                send(&mut hooks.to_client, suback(codes)).await;
+            }
+        })
+        .await;
+        let told: Vec<_> = lines.iter().map(|line| told(line)).collect();
+        told.join("\n")
+    };
+    for (asked, answer, told) in [
+        (
+            &["d7/a", "d7/b"][..],
+            Some(&[0, 2][..]),
+            "client subscribed granted=\"d7/a (0) d7/b (2)\"",
+        ),
+        (
+            &["d7/a", "d8/a", "d7/b"],
+            Some(&[1, 0x87, 0x97]),
+            "client subscribed granted=\"d7/a (1)\" \
+             refused=\"d8/a (not_authorized) d7/b (quota_exceeded)\"",
+        ),
+        // by the broker
+        (
+            &["d7/a"],
+            Some(&[0x80]),
+            "subscription refused refused=\"d7/a (unspecified_error)\"",
+        ),
+        // the broker does not hear of it
+        (
+            &["d8/a", "#"],
+            None,
+            "subscription refused refused=\"d8/a (not_authorized) # (not_authorized)\"",
+        ),
+        (
+            &["d7/a", "d7/b", "d8/a", "d7/c", "d7/d", "d8/b", "d7/e"],
+            Some(&[1, 1, 0x87, 1, 1, 0x87, 1]),
+            "client subscribed granted=\"d7/a (1) d7/b (1) d7/c (1) and 2 more\" \
+             refused=\"d8/a (not_authorized) and 1 more\"",
+        ),
+    ] {
+        assert_eq!(subscribed(asked, answer).await, told);
+    }
+}
+
+/// The message of a line about a session of [`device`], and the fields that not every line has.
+fn told(line: &str) -> String {
+    let line = line.strip_prefix("INFO mproxy::access: ").expect(line);
+    let (message, fields) = line.split_once(" event=").expect(line);
+    let (_, fields) = fields.split_once("version=\"5\"").expect(line);
+    format!("{message}{fields}")
 }
 
 #[tokio::test]
@@ -188,7 +260,7 @@ async fn strangers_cannot_write_lines_of_their_own() {
         }
     })
     .await;
-    assert_eq!(lines.len(), 8, "{lines:#?}");
+    assert_eq!(lines.len(), 10, "{lines:#?}");
     for line in lines {
         assert!(line.len() <= 4096, "{} bytes", line.len());
         assert!(

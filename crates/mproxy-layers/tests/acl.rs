@@ -1,7 +1,10 @@
 //! Access rules: what they say, and the known ways around them.
 
 use mproxy_codec::topic::{Dialect, VendorForms};
-use mproxy_layers::acl::{Acl, AclError, Actions, Cause, Decision, Effect, Problem, Rule};
+use mproxy_layers::{
+    Names,
+    acl::{Acl, AclError, Actions, Cause, Decision, Effect, Problem, Rule},
+};
 
 const ALL: Actions = Actions::ALL;
 
@@ -59,6 +62,159 @@ fn the_first_rule_that_speaks_decides() {
     );
     // Nothing is said about reading.
     assert_eq!(session.decide_subscribe("a/b").cause(), Cause::Default);
+}
+
+/// "homeassistant may do all" could not be written.
+#[test]
+fn a_rule_may_be_about_some_clients() {
+    let acl = acl(
+        Effect::Deny,
+        [
+            Rule::deny(ALL)
+                .name("no guests")
+                .topic("secret/#")
+                .anonymous(true),
+            Rule::allow(ALL)
+                .name("homeassistant")
+                .topic("#")
+                .usernames(["homeassistant", "nodered"]),
+            Rule::allow(Actions::PUBLISH)
+                .name("the gateway")
+                .topic("gateway/${username}/#")
+                .client_ids(["gw1"])
+                .networks(["10.0.0.0/8".parse().expect("a network")]),
+            Rule::allow(ALL)
+                .name("in the house")
+                .topics(["house/#", "secret/#"])
+                .listeners(["lan"]),
+        ],
+    );
+    let rule = |names: Names<'_>, topic: &str| {
+        let mut session = acl.for_names(names);
+        let decision = session.decide_publish(topic);
+        decision.to_string()
+    };
+    let at = |listener: &'static str, username| Names::new("gw1", username).listener(listener);
+    let near = |names: Names<'static>| names.address("10.1.2.3".parse().expect("an address"));
+    for (names, topic, decision) in [
+        (
+            at("wan", Some("homeassistant")),
+            "secret/x",
+            "allowed by rule `homeassistant`",
+        ),
+        (
+            at("wan", Some("nodered")),
+            "any",
+            "allowed by rule `homeassistant`",
+        ),
+        (at("wan", Some("Homeassistant")), "any", "denied by default"),
+        (at("wan", None), "any", "denied by default"),
+        (at("lan", None), "house/x", "allowed by rule `in the house`"),
+        (at("wan", None), "house/x", "denied by default"),
+        (at("lan", None), "secret/x", "denied by rule `no guests`"),
+        // an empty user name is none
+        (
+            at("lan", Some("")),
+            "secret/x",
+            "denied by rule `no guests`",
+        ),
+        (
+            at("lan", Some("alice")),
+            "secret/x",
+            "allowed by rule `in the house`",
+        ),
+        // each that a rule names has to be there
+        (
+            near(at("wan", Some("bob"))),
+            "gateway/bob/x",
+            "allowed by rule `the gateway`",
+        ),
+        (at("wan", Some("bob")), "gateway/bob/x", "denied by default"),
+        (
+            near(Names::new("gw2", Some("bob"))),
+            "gateway/bob/x",
+            "denied by default",
+        ),
+    ] {
+        assert_eq!(rule(names, topic), decision, "{names:?} {topic}");
+    }
+    let mut everything = Acl::builder();
+    let nobody = Rule::allow(ALL).topic("#").usernames(["a"]).anonymous(true);
+    let error = everything.rule(nobody).expect_err("a rule about nobody");
+    assert_eq!(*error.problem(), Problem::Nobody);
+}
+
+/// "denied by default" was all that an operator read of a device with a slash in its client id.
+#[test]
+fn a_denial_names_the_rule_that_lacks_a_usable_name() {
+    let acl = acl(
+        Effect::Deny,
+        [
+            Rule::allow(ALL).name("all may").topic("public/#"),
+            Rule::allow(Actions::PUBLISH)
+                .name("own")
+                .topic("devices/${client_id}/up"),
+            Rule::allow(Actions::SUBSCRIBE)
+                .name("own inbox")
+                .topic("inbox/${username}"),
+            Rule::allow(ALL)
+                .name("also own")
+                .topic("devices/${client_id}/#"),
+        ],
+    );
+    let left_out = |rule: &str, placeholder: &str| {
+        format!(
+            "denied by default; rule `{rule}` does not apply, because this client has no usable \
+             value for `{placeholder}`"
+        )
+    };
+    let default = "denied by default".to_owned();
+    for client_id in ["d7/x", "d+", "#", "", "d\u{0}7"] {
+        let mut session = acl.for_client(client_id, Some("a/b"));
+        for (topic, told) in [
+            ("devices/d7/up", left_out("own", "${client_id}")),
+            ("devices/d7/x/y", left_out("also own", "${client_id}")),
+            ("device/d7/up", default.clone()),
+            ("inbox/a", default.clone()),
+        ] {
+            let decision = session.decide_publish(topic);
+            assert_eq!(decision.to_string(), told, "{client_id} {topic}");
+            assert_eq!(decision.rule(), None);
+        }
+        for (filter, told) in [
+            ("inbox/a/b", left_out("own inbox", "${username}")),
+            ("$share/g/inbox/a", left_out("own inbox", "${username}")),
+            ("inbox/#", left_out("own inbox", "${username}")),
+            ("devices/+/up", left_out("also own", "${client_id}")),
+            ("#", default.clone()),
+        ] {
+            let decision = session.decide_subscribe(filter);
+            assert_eq!(decision.to_string(), told, "{client_id} {filter}");
+            let named = decision.left_out().map(|rule| rule.name());
+            assert_eq!(named.is_some(), told != default, "{filter}");
+        }
+    }
+    // a client with usable names is told nothing of them
+    let mut session = acl.for_client("d7", Some("a"));
+    for topic in ["devices/d8/up", "inbox/a"] {
+        assert_eq!(session.decide_publish(topic).to_string(), default);
+    }
+}
+
+/// A deny rule that is about others does not bar a client without a usable name.
+#[test]
+fn a_guard_is_one_for_those_that_the_rule_is_about() {
+    let acl = acl(
+        Effect::Allow,
+        [Rule::deny(ALL)
+            .name("others' mail")
+            .topic("mail/${username}/outbox")
+            .listeners(["wan"])],
+    );
+    for (listener, allowed) in [("wan", false), ("lan", true)] {
+        let mut session = acl.for_names(Names::new("c", None).listener(listener));
+        assert_eq!(session.decide_publish("x").allowed(), allowed, "{listener}");
+    }
 }
 
 #[test]
@@ -312,6 +468,8 @@ fn a_deny_rule_without_a_usable_name_denies_its_actions() {
             "{username:?}"
         );
         assert!(decision.to_string().contains("`own keys`"), "{decision}");
+        let why = ", because this client has no usable value for `${username}`";
+        assert!(decision.to_string().ends_with(why), "{decision}");
         assert_eq!(
             session.decide_subscribe("anything").cause(),
             Cause::UnusableName

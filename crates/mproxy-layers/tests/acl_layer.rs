@@ -178,6 +178,37 @@ async fn strict_rules_leave_deliveries_on_the_fast_path() {
     );
 }
 
+/// A client that might not read `jobs` joined the group of those that might, was given five of ten
+/// messages, which were dropped, and the others never saw them.
+#[tokio::test]
+async fn the_mosquitto_way_judges_shared_filters_strictly() {
+    let counter = Counter::default();
+    let layer = AclLayer::new(rules())
+        .subscribe_policy(SubscribePolicy::FilterDeliveries)
+        .observer(counter.clone());
+    let stack = ServiceBuilder::new().layer(layer).service(forward_all());
+    let (_, mut hooks) = admit(&stack, device()).await;
+    let asked = subscribe(&[
+        "d8/a",
+        "$share/g/d8/a",
+        "$share/g/#",
+        "$share/g/d7/a",
+        "$queue/d8/a",
+        "$oshare/g/d8/a",
+        "$exclusive/d8/a",
+        "$SYS/#",
+    ]);
+    let granted = filters(&["d8/a", "$share/g/d7/a", "$SYS/#"]);
+    assert_eq!(send(&mut hooks.to_server, asked).await, granted);
+    assert_eq!(
+        (
+            counter.count("subscribe allow"),
+            counter.count("subscribe deny")
+        ),
+        (1, 5)
+    );
+}
+
 #[tokio::test]
 async fn the_mosquitto_way_grants_filters_and_judges_deliveries() {
     let counter = Counter::default();

@@ -21,7 +21,8 @@ fn rules(rules: &[(&str, &str)]) -> Result<TopicMap, TopicMapError> {
     for (from, to) in rules {
         // shared, where the text says so
         let shared = to.starts_with('!');
-        map = map.rule(MapRule::new(*from, to.trim_start_matches('!')).shared(shared));
+        let rule = MapRule::new(*from, to.trim_start_matches('!')).shared(shared);
+        map = map.rule(rule.writable(true));
     }
     map.build()
 }
@@ -483,11 +484,42 @@ fn groups_are_put_under_the_tenant() {
     );
 }
 
+/// What one tenant published there, all others read: it was writable by every tenant.
+#[test]
+fn tenants_may_read_what_is_shared_and_not_write_it() {
+    let map = |writable: bool| {
+        let map = TopicMap::builder()
+            .rule(
+                MapRule::new("news/", "public/news/")
+                    .shared(true)
+                    .writable(writable),
+            )
+            .rule(MapRule::new("", "tenants/${username}/"))
+            .dialect(Dialect::Mqtt(VendorForms::ALL))
+            .build();
+        let map = map.expect("a map");
+        map.for_client(Names::new("c", Some("acme")))
+            .expect("a usable name")
+    };
+    let (closed, open) = (map(false), map(true));
+    for topic in ["news/x", "news", "news/", "$delayed/5/news/x"] {
+        assert_eq!(closed.map_name(topic), Err(MapError::ReadOnly), "{topic}");
+        assert!(open.map_name(topic).is_ok(), "{topic}");
+    }
+    for map in [closed, open] {
+        assert_eq!(map.map_name("newsx").as_deref(), Ok("tenants/acme/newsx"));
+        for filter in ["news/#", "news", "$share/g/news/+"] {
+            assert!(map.map_filter(filter).is_ok(), "{filter}");
+        }
+        assert_eq!(map.unmap_name("public/news/x").as_deref(), Some("news/x"));
+    }
+}
+
 #[test]
 fn forms_of_the_dialect_are_mapped_inside() {
     let map = |forms| {
         let map = TopicMap::builder()
-            .rule(MapRule::new("news/", "news/").shared(true))
+            .rule(MapRule::new("news/", "news/").shared(true).writable(true))
             .rule(MapRule::new("", "t/${username}/"))
             .dialect(Dialect::Mqtt(forms));
         map.build()
@@ -541,7 +573,7 @@ fn forms_of_the_dialect_are_mapped_inside() {
 fn what_the_broker_reads_is_mapped() {
     let map = |dialect| {
         let map = TopicMap::builder()
-            .rule(MapRule::new("news/", "news/").shared(true))
+            .rule(MapRule::new("news/", "news/").shared(true).writable(true))
             .rule(MapRule::new("", "t/${username}/"))
             .dialect(dialect);
         map.build().expect("a map")
@@ -707,7 +739,7 @@ fn some_rules() -> impl Strategy<Value = Vec<MapRule>> {
     (rules, to(), any::<bool>(), any::<bool>()).prop_map(|(rules, rest, shared, whole)| {
         let written = |from: &str, to: String, shared: bool| {
             let shared = shared && !to.contains("${");
-            MapRule::new(from, to).shared(shared)
+            MapRule::new(from, to).shared(shared).writable(shared)
         };
         let mut all: Vec<_> = rules
             .into_iter()

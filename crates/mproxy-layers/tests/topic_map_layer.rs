@@ -35,6 +35,59 @@ fn down(topic: &str) -> Packet {
 }
 
 #[tokio::test]
+async fn what_is_shared_is_read_and_not_written() {
+    let counter = Counter::default();
+    let map = TopicMap::builder()
+        .rule(MapRule::new("news/", "public/news/").shared(true))
+        .rule(MapRule::new("", "t/${username}/"));
+    let map = TopicMapLayer::new(map.build().expect("a map"));
+    let stack = ServiceBuilder::new()
+        .layer(map.observer(counter.clone()))
+        .service(forward_all());
+    let (_, mut hooks) = admit(&stack, device()).await;
+    let denied = Outcome::Refuse(ReasonCode::NOT_AUTHORIZED);
+    assert_eq!(send(&mut hooks.to_server, up("news/x")).await, denied);
+    // nor may a client have others publish there
+    let asking = publish(Direction::ToServer, "ask", Some("news/x"));
+    assert_eq!(send(&mut hooks.to_server, asking).await, denied);
+    let will = Client {
+        will: Some("news/x"),
+        ..device()
+    };
+    refused(&stack, will).await;
+    assert_eq!(
+        send(&mut hooks.to_server, subscribe(&["news/#"])).await,
+        filters(&["public/news/#"])
+    );
+    assert_eq!(
+        send(&mut hooks.to_client, down("public/news/x")).await,
+        published("news/x")
+    );
+    assert_eq!(counter.count("publish deny"), 2);
+}
+
+/// Filters that a map refused were in no count, unless all of a SUBSCRIBE were.
+#[tokio::test]
+async fn refused_topics_are_counted_one_by_one() {
+    let counter = Counter::default();
+    let stack = ServiceBuilder::new()
+        .layer(layer().observer(counter.clone()))
+        .service(forward_all());
+    let (_, mut hooks) = admit(&stack, device()).await;
+    let asked = subscribe(&["a", "$SYS/#", "$queue/a"]);
+    let left = filters(&["t/u/a"]);
+    assert_eq!(send(&mut hooks.to_server, asked).await, left);
+    send(&mut hooks.to_server, up("$SYS/x")).await;
+    assert_eq!(
+        (
+            counter.count("subscribe deny"),
+            counter.count("publish deny")
+        ),
+        (2, 1)
+    );
+}
+
+#[tokio::test]
 async fn what_the_client_sends_gets_the_prefix() {
     let counter = Counter::default();
     let stack = ServiceBuilder::new()

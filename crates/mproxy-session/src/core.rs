@@ -59,7 +59,7 @@ pub(crate) struct Hooked {
     pub(crate) growth: u16,
     /// They look at the PUBLISH packets of the client: the topics behind its aliases are remembered.
     pub(crate) follow_aliases: bool,
-    /// There are some, and none of them looks at AUTH.
+    /// Some of them judge who the client is, and none of them looks at AUTH.
     pub(crate) blind_to_auth: bool,
 }
 

@@ -143,11 +143,13 @@ where
 
     /// One turn of each direction.
     fn round(&mut self, cx: &mut Context<'_>, ordered: bool) -> Result<bool, End> {
-        let (to_server, to_client) = (self.to_server.tap().kinds(), self.to_client.tap().kinds());
+        let (to_server, to_client) = (self.to_server.tap(), self.to_client.tap());
+        let judges_identity = to_server.judges_identity() || to_client.judges_identity();
+        let to_server = to_server.kinds();
         let hooked = Hooked {
             growth: self.to_server.tap().growth(),
             follow_aliases: to_server.contains(Kind::Publish),
-            blind_to_auth: !(to_server | to_client).is_empty() && !to_server.contains(Kind::Auth),
+            blind_to_auth: judges_identity && !to_server.contains(Kind::Auth),
         };
         let mut batch = Batch::default();
         let mut turn = Turn {

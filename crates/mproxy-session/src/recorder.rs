@@ -45,7 +45,7 @@ pub struct Batch {
     pub publishes: [u32; 3],
     /// Packets that the proxy made itself and sent back, by type number.
     pub injected: [u32; 16],
-    /// PUBLISH, SUBSCRIBE and other packets that hooks refused or discarded.
+    /// PUBLISH, SUBSCRIBE and other packets that hooks refused, in whole or in part, or discarded.
     pub denied: u32,
     /// PUBLISH packets that do not go on because they are larger than their receiver takes.
     pub too_large: u32,

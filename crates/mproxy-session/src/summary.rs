@@ -122,7 +122,7 @@ pub struct Traffic {
     pub bytes: u64,
     /// PUBLISH packets among them.
     pub publishes: u64,
-    /// Packets that hooks refused or discarded.
+    /// Packets that hooks refused, in whole or in part, or discarded.
     pub denied: u64,
 }
 

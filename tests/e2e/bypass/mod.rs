@@ -16,7 +16,10 @@ use tokio::io::AsyncReadExt;
 
 const RULES: &str = r##"
 [chains.default]
-layers = ["acl"]
+layers = ["ids", "acl"]
+[layers.ids]
+type = "client-id"
+require = "any"
 [layers.acl]
 type = "acl"
 default = "deny"

@@ -13,6 +13,7 @@ use mproxy_session::BoxError;
 use super::link::{self, AnyLayer, Count, NamedLayer};
 use crate::config::{
     self, AccessEvent, AclOnDeny, AclSubscribe, Chain, ClientIdRequire, Dialect, LayerKind,
+    Reauthentication,
 };
 
 /// A chain, ready for sessions.
@@ -61,13 +62,15 @@ pub(crate) fn compose(
             }
             LayerKind::PropertyEdit(settings) => {
                 let (up, down) = (&settings.to_server, &settings.to_client);
-                let layer = PropertyEditLayer::new(up.compile()?, down.compile()?);
+                let layer = PropertyEditLayer::new(up.compile()?, down.compile()?)
+                    .pass_reauthentication(settings.reauthentication == Reauthentication::Pass);
                 AnyLayer::PropertyEdit(layer.observer(count))
             }
             LayerKind::TopicMap(settings) => {
                 let layer = TopicMapLayer::new(settings.compile(dialect)?)
                     .denied_will(denied_will(settings.will))
-                    .log_denials(logs_denials);
+                    .log_denials(logs_denials)
+                    .pass_reauthentication(settings.reauthentication == Reauthentication::Pass);
                 AnyLayer::TopicMap(layer.observer(count))
             }
         };
@@ -145,7 +148,8 @@ fn acl(settings: &config::Acl, dialect: Dialect) -> Result<AclLayer, BoxError> {
             AclOnDeny::Disconnect => OnDeny::Disconnect,
         })
         .denied_will(denied_will(settings.will))
-        .check_response_topics(settings.check_response_topics);
+        .check_response_topics(settings.check_response_topics)
+        .pass_reauthentication(settings.reauthentication == Reauthentication::Pass);
     Ok(layer)
 }
 

@@ -215,7 +215,8 @@ fn packed<U, D>(
 fn pack<S, T>(tap: Tap<S>, into: impl FnOnce(Box<S>) -> T, forward: T) -> Tap<T> {
     if tap.kinds().is_empty() {
         // a service that is offered nothing need not be kept
-        return Tap::none().convert(|_| forward);
+        let judges = tap.judges_identity();
+        return Tap::none().convert(|_| forward).judge_identity(judges);
     }
     tap.convert(|service| into(Box::new(service)))
 }

@@ -30,8 +30,9 @@ pub(crate) use model::{
     Bind, Bridges, Chain, Choice, ClientId, ClientIdRequire, Config, Conformance,
     ControlCharacters, DeniedWill, Dialect, DrainNotice, DrainWills, HealthCheck, Layer, LayerKind,
     Limits, Listener, Log, LogFormat, MAX_CHAIN_LAYERS, MqttVersion, Placeholder, PropertyEdit,
-    PropertyEdits, Rate, ReceiveMaximum, Server, ServerReference, Template, TopicMap, TopicMapRule,
-    Transport, TransportName, Upstream, UpstreamAddress, VendorForm, WhenUnreachable,
+    PropertyEdits, Rate, Reauthentication, ReceiveMaximum, Server, ServerReference, Template,
+    TopicMap, TopicMapRule, Transport, TransportName, Upstream, UpstreamAddress, VendorForm,
+    WhenUnreachable,
 };
 pub(crate) use scalar::{LogLevel, log_filter, parse};
 pub(crate) use show::show;

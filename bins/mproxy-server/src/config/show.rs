@@ -133,6 +133,7 @@ fn layer(layer: &Layer) -> Table {
         LayerKind::ClientId(ids) => client_id(&mut table, ids),
         LayerKind::PropertyEdit(edits) => {
             property_edits(&mut table, &edits.to_server);
+            table["reauthentication"] = value(edits.reauthentication.word());
             let mut to_client = Table::new();
             property_edits(&mut to_client, &edits.to_client);
             table["to_client"] = Item::Table(to_client);
@@ -148,6 +149,7 @@ fn access_list(table: &mut Table, acl: &Acl) {
     table["will"] = value(acl.will.word());
     table["check_response_topics"] = value(acl.check_response_topics);
     table["vendor"] = words(&acl.vendor);
+    table["reauthentication"] = value(acl.reauthentication.word());
     if !acl.rules.is_empty() {
         table["rules"] = Item::ArrayOfTables(acl.rules.iter().map(rule).collect());
     }
@@ -160,6 +162,7 @@ fn topic_map(table: &mut Table, map: &TopicMap) {
     table["will"] = value(map.will.word());
     table["vendor"] = words(&map.vendor);
     table["group_prefix"] = value(map.group_prefix);
+    table["reauthentication"] = value(map.reauthentication.word());
     let mut clients = Table::new();
     clients["usernames"] = strings(map.super_usernames.iter().map(String::as_str));
     clients["client_ids"] = strings(map.super_client_ids.iter().map(String::as_str));
@@ -201,6 +204,9 @@ fn map_rule(rule: &TopicMapRule) -> Table {
     table["from"] = value(rule.from.as_str());
     table["to"] = value(rule.to.as_str());
     table["shared"] = value(rule.shared);
+    if rule.shared {
+        table["writable"] = value(rule.writable);
+    }
     table
 }
 
@@ -212,6 +218,23 @@ fn rule(rule: &AclRule) -> Table {
         if !patterns.is_empty() {
             table[key] = strings(patterns.iter().map(|it| it.as_str()));
         }
+    }
+    let who = &rule.who;
+    for (key, names) in [
+        ("usernames", &who.usernames),
+        ("client_ids", &who.client_ids),
+        ("listeners", &who.listeners),
+    ] {
+        if !names.is_empty() {
+            table[key] = strings(names.iter().map(String::as_str));
+        }
+    }
+    if let Some(anonymous) = who.anonymous {
+        table["anonymous"] = value(anonymous);
+    }
+    if !who.networks.is_empty() {
+        let networks = who.networks.iter().map(|it| Value::from(it.to_string()));
+        table["networks"] = Item::Value(Value::Array(networks.collect()));
     }
     table.decor_mut().set_prefix(format!("\n# {}\n", rule.at));
     table

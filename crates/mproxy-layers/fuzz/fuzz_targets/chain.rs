@@ -156,6 +156,9 @@ fn may(places: &[Place], rules: &Rules, topic: &str, reads: bool) -> Option<bool
             b'm' => {
                 let map = rules.map.for_client(names).expect("it was let in");
                 topic = map.unmap_name(&topic)?.into_owned();
+                if !reads && map.map_name(&topic).is_err() {
+                    return Some(false);
+                }
             }
             _ => {}
         }
@@ -266,7 +269,9 @@ fuzz_target!(|data: &[u8]| {
     let mut map = TopicMap::builder().dialect(dialect);
     for line in map_rules.split('\t').take(MAX) {
         if let Some((from, to)) = line.split_once('>') {
-            map = map.rule(MapRule::new(from, to));
+            // where a tenant has no place of its own, all meet, and read
+            let shared = !to.contains("${");
+            map = map.rule(MapRule::new(from, to).shared(shared));
         }
     }
     let Ok(map) = map.build() else {

@@ -5,6 +5,7 @@ use std::{
     future::Future,
     ops::BitOr,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -14,7 +15,7 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{AccessLogToClient, AccessLogToServer, line, sample::Sample};
+use super::{AccessLogToClient, AccessLogToServer, line, sample::Sample, subscribe::Asked};
 
 /// A set of events that are logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,7 +28,7 @@ impl Events {
     pub const CONNECT: Self = Self(1);
     /// Sessions that are over.
     pub const DISCONNECT: Self = Self(2);
-    /// SUBSCRIBE.
+    /// SUBSCRIBE, and what is granted.
     pub const SUBSCRIBE: Self = Self(4);
     /// UNSUBSCRIBE.
     pub const UNSUBSCRIBE: Self = Self(8);
@@ -222,26 +223,39 @@ fn wrap<U, D>(
     let to_server = logged(Events::SUBSCRIBE, KindSet::SUBSCRIBE)
         | logged(Events::UNSUBSCRIBE, KindSet::UNSUBSCRIBE)
         | publish;
-    let to_client = logged(Events::CONNECT, KindSet::CONNACK);
+    let to_client =
+        logged(Events::CONNECT, KindSet::CONNACK) | logged(Events::SUBSCRIBE, KindSet::SUBACK);
+    let asked = events
+        .contains(Events::SUBSCRIBE)
+        .then(|| Arc::new(Asked::default()));
     admission.map_hooks(|connect, hooks| {
         let info = connect.info().clone();
         let (asking, accepted) = (info.clone(), info.clone());
+        let (asked_of, answered, unanswered) = (asked.clone(), asked.clone(), asked);
         let hooks = hooks.map(
             |tap| {
+                // a log judges nobody
+                let judges = tap.judges_identity();
                 tap.wrap_heads(to_server, |inner| {
-                    AccessLogToServer::new(inner, asking, to_server, sample)
+                    AccessLogToServer::new(inner, asking, to_server, sample, asked_of)
                 })
+                .judge_identity(judges)
             },
             |tap| {
+                let judges = tap.judges_identity();
                 tap.wrap_heads(to_client, |inner| {
-                    AccessLogToClient::new(inner, accepted, to_client)
+                    AccessLogToClient::new(inner, accepted, to_client, answered)
                 })
+                .judge_identity(judges)
             },
         );
-        if !refusals && !events.contains(Events::DISCONNECT) {
+        if !refusals && !events.contains(Events::DISCONNECT) && unanswered.is_none() {
             return hooks;
         }
         hooks.on_close(move |summary| {
+            if let Some(unanswered) = &unanswered {
+                unanswered.close(&info);
+            }
             let refused = summary.connack != Some(ReasonCode::SUCCESS);
             match refused {
                 true if refusals => line::not_connected(&info, summary),

@@ -78,8 +78,18 @@ pub(super) fn failed(session: &SessionInfo, error: &dyn fmt::Display) {
     }, "layer failed at CONNECT");
 }
 
-pub(super) fn subscribes(session: &SessionInfo, filters: &str) {
-    line!(info, event = "subscribe", session, { filters, }, "client subscribes");
+pub(super) fn subscribed(session: &SessionInfo, granted: Option<String>, refused: Option<String>) {
+    let (granted, refused) = (granted.as_deref(), refused.as_deref());
+    if granted.is_some() {
+        line!(info, event = "subscribe", session, { granted, refused, }, "client subscribed");
+    } else {
+        line!(info, event = "subscribe", session, { refused, }, "subscription refused");
+    }
+}
+
+/// A SUBSCRIBE without SUBACK.
+pub(super) fn unanswered(session: &SessionInfo, filters: &str) {
+    line!(info, event = "subscribe", session, { filters, }, "SUBSCRIBE was not answered");
 }
 
 pub(super) fn unsubscribes(session: &SessionInfo, filters: &str) {

@@ -8,7 +8,8 @@
 //! |---|---|---|---|
 //! | `connect` | info | the broker has accepted the client | `keep_alive_s`, `clean_start` |
 //! | `refuse` | warn, info | a layer or the broker does not let a client in (warn), or it left before that | `side`, `reason`, `reason_code`, `detail` ... |
-//! | `subscribe`, `unsubscribe` | info | the client has asked for it | `filters` |
+//! | `subscribe` | info | a SUBSCRIBE is answered, or was not when the session ended | `granted`, `refused`, or `filters` |
+//! | `unsubscribe` | info | the client has asked for it | `filters` |
 //! | `publish` | info | a sampled PUBLISH goes on | `topic`, `qos`, `retain`, `bytes` |
 //! | `deny` | warn | a layer of this crate denies something | `action`, `topic`, `detail`, `suppressed` |
 //! | `disconnect` | info | the session is over | `side`, `reason`, `reason_code`, `detail`, totals |
@@ -19,6 +20,9 @@
 //! `deny` lines are written by the layers that deny, which know why; they are rare however often a
 //! device tries. Every denial, also that of a layer of somebody else, is counted in `denied` of the
 //! `disconnect` line.
+//!
+//! A SUBSCRIBE is logged when it is answered: `granted` has the filters with their QoS, `refused` those
+//! with a reason code, whether a layer refused them or the broker, as the client wrote them.
 //!
 //! PUBLISH is logged only for who asks for a [sample](AccessLogLayer::publish_sample). What is in it
 //! but refused by a layer inside is not logged as `publish`; `bytes` is the length of the payload.
@@ -33,6 +37,7 @@ mod layer;
 mod line;
 mod publish;
 mod sample;
+mod subscribe;
 mod to_client;
 mod to_server;
 

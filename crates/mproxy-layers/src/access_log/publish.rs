@@ -1,15 +1,14 @@
 //! A PUBLISH that is logged once it is known to go on.
 
 use mproxy_codec::QoS;
-use mproxy_session::{HeadOnly, PacketHead, Reviewer, SessionInfo, Verdict};
+use mproxy_session::{PacketHead, SessionInfo};
 
 use super::line;
 use crate::cut::cut;
 
 /// What the line says: the PUBLISH as the client wrote it, for layers inside may change it.
 #[derive(Debug)]
-#[allow(unnameable_types)] // a parameter of types that nobody need write down
-pub struct Published {
+pub(super) struct Published {
     pub(super) session: SessionInfo,
     /// As long as a line allows.
     pub(super) topic: String,
@@ -22,25 +21,17 @@ pub struct Published {
 impl Published {
     /// Takes down what is in a PUBLISH, if somebody listens.
     #[cold]
-    pub(super) fn of(session: &SessionInfo, packet: &PacketHead) -> Option<Box<Self>> {
+    pub(super) fn of(session: &SessionInfo, packet: &PacketHead) -> Option<Self> {
         if !line::is_published_read() {
             return None;
         }
         let publish = packet.publish()?;
-        Some(Box::new(Self {
+        Some(Self {
             session: session.clone(),
             topic: cut(publish.topic()).into_owned(),
             qos: publish.qos(),
             retain: publish.retain(),
             bytes: publish.payload_len(),
-        }))
-    }
-}
-
-impl Reviewer<HeadOnly> for Box<Published> {
-    #[inline]
-    fn review(&self, packet: PacketHead) -> Verdict<HeadOnly> {
-        line::published(self);
-        Verdict::Forward(packet)
+        })
     }
 }

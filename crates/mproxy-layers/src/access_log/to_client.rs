@@ -1,24 +1,39 @@
-//! What the broker answers to CONNECT.
+//! What the broker answers to CONNECT and SUBSCRIBE.
 
-use std::task::{Context, Poll};
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
 
-use mproxy_codec::KindSet;
+use mproxy_codec::{Kind, KindSet};
 use mproxy_session::{HeadOnly, PacketHead, SessionInfo, Verdict};
 use tower_service::Service;
 
-use super::line;
+use super::{line, subscribe::Asked};
 
-/// The packet service that logs that the broker has accepted the client.
+/// The packet service that logs that the broker has accepted the client, and what it grants.
 #[derive(Debug)]
 pub struct AccessLogToClient<S> {
     inner: S,
     info: SessionInfo,
     kinds: KindSet,
+    /// `None` if SUBSCRIBE is not logged.
+    asked: Option<Arc<Asked>>,
 }
 
 impl<S> AccessLogToClient<S> {
-    pub(super) const fn new(inner: S, info: SessionInfo, kinds: KindSet) -> Self {
-        Self { inner, info, kinds }
+    pub(super) const fn new(
+        inner: S,
+        info: SessionInfo,
+        kinds: KindSet,
+        asked: Option<Arc<Asked>>,
+    ) -> Self {
+        Self {
+            inner,
+            info,
+            kinds,
+            asked,
+        }
     }
 }
 
@@ -45,10 +60,14 @@ where
 }
 
 impl<S> AccessLogToClient<S> {
-    /// Logs a success only: a refusal is the end of the session, and logged there.
+    /// Of CONNACK, logs a success only: a refusal is the end of the session, and logged there.
     #[cold]
     fn log(&self, packet: &PacketHead) {
-        if packet.connack().is_some_and(|connack| connack.is_success()) {
+        if let (Kind::Suback, Some(asked)) = (packet.kind(), &self.asked) {
+            if let Some(suback) = packet.suback() {
+                asked.answered(&self.info, &suback);
+            }
+        } else if packet.connack().is_some_and(|connack| connack.is_success()) {
             line::accepted(&self.info);
         }
     }

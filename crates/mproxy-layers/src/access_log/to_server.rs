@@ -1,19 +1,23 @@
 //! What the client asks for.
 
 use std::{
-    fmt::Write,
-    task::{Context, Poll},
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
 };
 
 use mproxy_codec::{Kind, KindSet};
-use mproxy_session::{HeadOnly, PacketHead, ReviewFuture, SessionInfo, Verdict};
+use mproxy_session::{HeadOnly, PacketHead, SessionInfo, Verdict};
+use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::{line, publish::Published, sample::Sample};
-use crate::cut::cut;
-
-/// The most filters of one packet in a line: a SUBSCRIBE may have a hundred thousand.
-const FILTERS: usize = 4;
+use super::{
+    line,
+    publish::Published,
+    sample::Sample,
+    subscribe::{Asked, Request, list},
+};
 
 /// The packet service that logs SUBSCRIBE and UNSUBSCRIBE, and a share of PUBLISH.
 #[derive(Debug)]
@@ -22,15 +26,24 @@ pub struct AccessLogToServer<S> {
     info: SessionInfo,
     kinds: KindSet,
     sample: Sample,
+    /// `None` if SUBSCRIBE is not logged.
+    asked: Option<Arc<Asked>>,
 }
 
 impl<S> AccessLogToServer<S> {
-    pub(super) const fn new(inner: S, info: SessionInfo, kinds: KindSet, sample: Sample) -> Self {
+    pub(super) const fn new(
+        inner: S,
+        info: SessionInfo,
+        kinds: KindSet,
+        sample: Sample,
+        asked: Option<Arc<Asked>>,
+    ) -> Self {
         Self {
             inner,
             info,
             kinds,
             sample,
+            asked,
         }
     }
 }
@@ -50,71 +63,93 @@ where
 
     #[inline]
     fn call(&mut self, packet: PacketHead) -> Self::Future {
-        let published = match packet.kind() {
+        let later = match packet.kind() {
             // a will is not published yet, and belongs to the line of its CONNECT
             Kind::Publish if packet.is_will() => None,
-            Kind::Publish if self.sample.picks() => Published::of(&self.info, &packet),
+            Kind::Publish if self.sample.picks() => {
+                Published::of(&self.info, &packet).map(|publish| Box::new(Later::Publish(publish)))
+            }
             Kind::Publish => None,
-            kind => {
-                if self.kinds.contains(kind) {
-                    self.log(&packet);
-                }
+            Kind::Subscribe => self.subscribe(&packet),
+            Kind::Unsubscribe if self.kinds.contains(Kind::Unsubscribe) => {
+                self.unsubscribe(&packet);
                 None
             }
+            _ => None,
         };
-        ReviewFuture::new(self.inner.call(packet), published)
+        ToServerFuture {
+            future: self.inner.call(packet),
+            later,
+        }
     }
 }
-
-/// The response future of [`AccessLogToServer`]: a PUBLISH is logged if it goes on.
-// what is logged is boxed: it is rare, and all futures are as large as the largest
-pub type ToServerFuture<F> = ReviewFuture<F, Box<Published>>;
 
 impl<S> AccessLogToServer<S> {
+    #[cold]
+    fn subscribe(&self, packet: &PacketHead) -> Option<Box<Later>> {
+        let asked = self.asked.as_ref()?;
+        Some(Box::new(Later::Subscribe(
+            Request::of(packet)?,
+            self.info.clone(),
+            Arc::clone(asked),
+        )))
+    }
+
     /// Logs what the client asked for, as it wrote it: layers inside may change it.
     #[cold]
-    fn log(&self, packet: &PacketHead) {
-        if let Some(subscribe) = packet.subscribe() {
-            let filters = list(subscribe.subscriptions().map(|entry| entry.filter));
-            line::subscribes(&self.info, &filters);
-        } else if let Some(unsubscribe) = packet.unsubscribe() {
-            line::unsubscribes(&self.info, &list(unsubscribe.filters()));
+    fn unsubscribe(&self, packet: &PacketHead) {
+        if let Some(unsubscribe) = packet.unsubscribe() {
+            line::unsubscribes(&self.info, &list(unsubscribe.filters(), 0));
         }
     }
 }
 
-/// Writes the first filters, and how many more there are.
-fn list<'a>(filters: impl Iterator<Item = &'a str>) -> String {
-    let mut text = String::new();
-    let mut more = 0_usize;
-    for (place, filter) in filters.enumerate() {
-        if place < FILTERS {
-            let separator = if place == 0 { "" } else { " " };
-            text.push_str(separator);
-            text.push_str(&cut(filter));
-        } else {
-            more += 1;
-        }
-    }
-    if more > 0 {
-        // Writing to a string does not fail.
-        let _ = write!(text, " and {more} more");
-    }
-    text
+/// What is logged when the services inside have decided.
+#[derive(Debug)]
+enum Later {
+    Publish(Published),
+    Subscribe(Request, SessionInfo, Arc<Asked>),
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl Later {
+    fn decided(self, verdict: &Verdict<HeadOnly>) {
+        match self {
+            Self::Publish(publish) if matches!(verdict, Verdict::Forward(_)) => {
+                line::published(&publish);
+            }
+            Self::Publish(_) => {}
+            Self::Subscribe(request, session, asked) => {
+                request.decided(verdict, &session, &asked);
+            }
+        }
+    }
+}
 
-    #[test]
-    fn lists_are_short() {
-        assert_eq!(list(["a/+", "b c"].into_iter()), "a/+ b c");
-        assert_eq!(
-            list(std::iter::repeat_n("#", 100_000)),
-            "# # # # and 99996 more"
-        );
-        let long = "\n".repeat(65_535);
-        assert!(list(std::iter::repeat_n(long.as_str(), 10)).len() < 3_000);
+pin_project! {
+    /// The response future of [`AccessLogToServer`]: a PUBLISH is logged if it goes on, a SUBSCRIBE
+    /// if it does not.
+    // what is logged is boxed: it is rare, and all futures are as large as the largest
+    #[derive(Debug)]
+    pub struct ToServerFuture<F> {
+        #[pin]
+        future: F,
+        later: Option<Box<Later>>,
+    }
+}
+
+impl<F, E> Future for ToServerFuture<F>
+where
+    F: Future<Output = Result<Verdict<HeadOnly>, E>>,
+{
+    type Output = Result<Verdict<HeadOnly>, E>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let verdict = ready!(this.future.poll(cx));
+        if let (Some(later), Ok(verdict)) = (this.later.take(), &verdict) {
+            later.decided(verdict);
+        }
+        Poll::Ready(verdict)
     }
 }

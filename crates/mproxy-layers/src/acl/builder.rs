@@ -7,6 +7,8 @@ use thiserror::Error;
 
 use super::{
     Actions, Effect, Rule, RuleInfo, SessionAcl,
+    groups::Groups,
+    index::Index,
     session::Client,
     trie::{Level, MAX_LEVELS, NO_RULE, Purpose, Trie, written_out},
 };
@@ -25,22 +27,27 @@ pub struct Acl(pub(super) Arc<Compiled>);
 pub(super) struct Compiled {
     pub(super) default: Effect,
     pub(super) rules: Vec<RuleInfo>,
+    /// What holds for all clients.
+    pub(super) everybody: RuleSet,
+    /// What holds for some.
+    pub(super) groups: Groups,
+}
+
+/// Rules that hold together or not at all.
+#[derive(Debug)]
+pub(super) struct RuleSet {
     pub(super) trie: Trie,
-    pub(super) filters: Vec<NamedFilter>,
+    /// The first rule that names a filter: the filter itself.
+    pub(super) filters: Index<u32>,
     pub(super) guards: Vec<Guard>,
+    /// Allow rules that a client needs a usable name for: to explain why they say nothing.
+    pub(super) hopes: Vec<Guard>,
     /// Whether a client's names are needed at all.
     pub(super) placeholders: bool,
     pub(super) judges_deliveries: bool,
 }
 
-/// A filter that a rule names: the filter itself.
-#[derive(Debug)]
-pub(super) struct NamedFilter {
-    pub(super) rule: u32,
-    pub(super) filter: Template,
-}
-
-/// A deny rule that a client needs a usable name for.
+/// A pattern that a client needs a usable name for.
 #[derive(Debug)]
 pub(super) struct Guard {
     pub(super) rule: u32,
@@ -55,11 +62,8 @@ impl Acl {
             compiled: Compiled {
                 default: Effect::Deny,
                 rules: Vec::new(),
-                trie: Trie::new(Dialect::MQTT),
-                filters: Vec::new(),
-                guards: Vec::new(),
-                placeholders: false,
-                judges_deliveries: false,
+                everybody: RuleSet::new(Dialect::MQTT),
+                groups: Groups::default(),
             },
         }
     }
@@ -78,7 +82,16 @@ impl Acl {
 
     /// Says whether some rule names deliveries, so that they have to be checked to enforce it.
     pub fn judges_deliveries(&self) -> bool {
-        self.0.judges_deliveries
+        let mut groups = self.0.groups.rules();
+        self.0.everybody.judges_deliveries || groups.any(|rules| rules.judges_deliveries)
+    }
+
+    /// Says whether some rule means something else for clients with other names.
+    pub fn goes_by_names(&self) -> bool {
+        let acl = &self.0;
+        acl.everybody.placeholders
+            || acl.groups.go_by_names()
+            || acl.groups.rules().any(|rules| rules.placeholders)
     }
 
     /// Returns how many rules there are.
@@ -123,7 +136,7 @@ impl AclBuilder {
             self.compiled.rules.is_empty(),
             "the dialect is said before the rules"
         );
-        self.compiled.trie = Trie::new(dialect);
+        self.compiled.everybody = RuleSet::new(dialect);
         self
     }
 
@@ -135,7 +148,7 @@ impl AclBuilder {
     /// builder can be used further: to find the mistakes of other rules, not to do without this
     /// one.
     pub fn rule(&mut self, rule: Rule) -> Result<&mut Self, AclError> {
-        match parse(&rule, self.compiled.trie.dialect()) {
+        match parse(&rule, self.compiled.dialect()) {
             Ok(patterns) => {
                 self.compiled.add(rule, patterns);
                 Ok(self)
@@ -189,6 +202,9 @@ pub enum Problem {
     /// The rule names filters only, and actions that have none.
     #[error("actions other than `subscribe` need topics, only filters are named")]
     FiltersOnly,
+    /// The rule is about clients that cannot be.
+    #[error("a client with a user name is not anonymous, so that the rule is about nobody")]
+    Nobody,
     /// A placeholder is not understood.
     #[error("pattern `{pattern}`: {source}")]
     Template {
@@ -253,6 +269,9 @@ fn parse(rule: &Rule, dialect: Dialect) -> Result<Patterns, Problem> {
     // Such a rule looks as if it denied publishing, and would not.
     if rule.topics.is_empty() && rule.actions != Actions::SUBSCRIBE {
         return Err(Problem::FiltersOnly);
+    }
+    if rule.who.is_nobody() {
+        return Err(Problem::Nobody);
     }
     Ok(Patterns {
         topics: Pattern::parse_all(&rule.topics, dialect)?,
@@ -326,12 +345,41 @@ impl Pattern {
 }
 
 impl Compiled {
+    /// How the broker reads topics.
+    pub(super) const fn dialect(&self) -> Dialect {
+        self.everybody.trie.dialect()
+    }
+
     fn add(&mut self, rule: Rule, patterns: Patterns) {
         // More rules than that do not fit into memory; were there one, it would share the last
         // number.
         let number = u32::try_from(self.rules.len())
             .unwrap_or(NO_RULE)
             .min(NO_RULE - 1);
+        let rules = if rule.who.is_everybody() {
+            &mut self.everybody
+        } else {
+            let dialect = self.everybody.trie.dialect();
+            self.groups.set_of(&rule.who, dialect)
+        };
+        rules.add(number, &rule, patterns);
+        self.rules.push(rule.info);
+    }
+}
+
+impl RuleSet {
+    pub(super) fn new(dialect: Dialect) -> Self {
+        Self {
+            trie: Trie::new(dialect),
+            filters: Index::new(),
+            guards: Vec::new(),
+            hopes: Vec::new(),
+            placeholders: false,
+            judges_deliveries: false,
+        }
+    }
+
+    fn add(&mut self, number: u32, rule: &Rule, patterns: Patterns) {
         let effect = rule.info.effect();
         let reads = rule.actions.contains(Actions::SUBSCRIBE);
 
@@ -375,24 +423,26 @@ impl Compiled {
                 self.trie
                     .insert(dollar, &levels, &[Purpose::Deliver], number);
             }
-            self.guard(number, effect, Actions::SUBSCRIBE, whole.clone());
-            self.filters.push(NamedFilter {
-                rule: number,
-                filter: whole,
-            });
+            // the lower number is there already
+            self.filters.entry(&whole, || number);
+            self.guard(number, effect, Actions::SUBSCRIBE, whole);
         }
         self.judges_deliveries |= rule.actions.contains(Actions::DELIVER);
-        self.rules.push(rule.info);
     }
 
     fn guard(&mut self, rule: u32, effect: Effect, actions: Actions, pattern: Template) {
         self.placeholders |= !pattern.is_literal();
-        if effect == Effect::Deny && !pattern.is_literal() {
-            self.guards.push(Guard {
-                rule,
-                actions,
-                pattern,
-            });
+        if pattern.is_literal() {
+            return;
         }
+        let patterns = match effect {
+            Effect::Deny => &mut self.guards,
+            Effect::Allow => &mut self.hopes,
+        };
+        patterns.push(Guard {
+            rule,
+            actions,
+            pattern,
+        });
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::RuleInfo;
+use crate::identity::Placeholder;
 
 /// The answer to "may this client do that", with its reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,6 +11,14 @@ pub struct Decision<'a> {
     allowed: bool,
     cause: Cause,
     rule: Option<&'a RuleInfo>,
+    unusable: Option<Unusable<'a>>,
+}
+
+/// A rule that says something else to a client without a usable name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unusable<'a> {
+    pub(super) rule: &'a RuleInfo,
+    pub(super) placeholder: Placeholder,
 }
 
 /// Why a [`Decision`] is what it is.
@@ -37,7 +46,13 @@ impl<'a> Decision<'a> {
             allowed,
             cause,
             rule,
+            unusable: None,
         }
+    }
+
+    pub(super) const fn unusable(mut self, unusable: Option<Unusable<'a>>) -> Self {
+        self.unusable = unusable;
+        self
     }
 
     /// Says whether the client may.
@@ -54,6 +69,13 @@ impl<'a> Decision<'a> {
     pub const fn rule(&self) -> Option<&'a RuleInfo> {
         self.rule
     }
+
+    /// Returns an allow rule that says nothing to this client, although it speaks about such topics:
+    /// the client has no usable value for its placeholder. Looked for if no rule decided.
+    pub fn left_out(&self) -> Option<&'a RuleInfo> {
+        let unusable = self.unusable.filter(|_| self.rule.is_none());
+        unusable.map(|unusable| unusable.rule)
+    }
 }
 
 /// Writes a sentence for a log.
@@ -65,12 +87,6 @@ impl fmt::Display for Decision<'_> {
             "denied by "
         })?;
         match (self.cause, self.rule) {
-            (Cause::UnusableName, Some(rule)) => {
-                write!(
-                    f,
-                    "{rule}, because this client has no usable value for its placeholder"
-                )
-            }
             (_, Some(rule)) => write!(f, "{rule}"),
             (Cause::Dollar, None) => f.write_str("default, because no rule names this `$` topic"),
             (Cause::Malformed, None) => f.write_str("default, because the topic is malformed"),
@@ -78,6 +94,17 @@ impl fmt::Display for Decision<'_> {
                 f.write_str("default, because the broker reads the topic as something else")
             }
             (Cause::Rule | Cause::UnusableName | Cause::Default, None) => f.write_str("default"),
+        }?;
+        let Some(Unusable { rule, placeholder }) = &self.unusable else {
+            return Ok(());
+        };
+        if self.rule.is_none() {
+            write!(f, "; {rule} does not apply")?;
         }
+        write!(
+            f,
+            ", because this client has no usable value for `{}`",
+            placeholder.name()
+        )
     }
 }

@@ -23,6 +23,10 @@ pub enum SubscribePolicy {
     #[default]
     Strict,
     /// Every filter is granted, as mosquitto does, and what may not be read is not delivered.
+    ///
+    /// Except for shared subscriptions (`$share/`, `$queue/`, `$oshare/`) and `$exclusive/`, which
+    /// are judged as with [`Strict`](Self::Strict): the broker gives each message to one client of
+    /// the group, so that one which may not read it would swallow it.
     FilterDeliveries,
 }
 
@@ -48,6 +52,7 @@ pub(super) struct Settings {
     pub(super) will: DeniedWill,
     pub(super) response_topics: bool,
     pub(super) log_denials: bool,
+    pub(super) reauthentication: bool,
 }
 
 /// Enforces an [`Acl`]: a layer for the CONNECT stage.
@@ -58,7 +63,8 @@ pub(super) struct Settings {
 /// * A will is a PUBLISH in advance: a client whose will is denied is not let in, because the proxy
 ///   never sees the broker publish it; or, with [`DeniedWill::Strip`], it is let in without.
 /// * A PUBLISH is judged by its topic, with any topic alias resolved.
-/// * A SUBSCRIBE is judged filter by filter; the filters that are granted go on.
+/// * A SUBSCRIBE is judged filter by filter; the filters that are granted go on. With
+///   [`SubscribePolicy::FilterDeliveries`] only shared subscriptions are judged.
 /// * UNSUBSCRIBE is not judged: a device must be able to leave after the rules have changed.
 /// * Deliveries are judged if [`SubscribePolicy::FilterDeliveries`] is chosen, if some rule names
 ///   them, or if the client may resume a session (Clean Start 0), of which nobody knows what rules
@@ -82,6 +88,7 @@ impl AclLayer {
             will: DeniedWill::Refuse,
             response_topics: false,
             log_denials: true,
+            reauthentication: false,
         };
         Self {
             acl,
@@ -122,11 +129,21 @@ impl<O> AclLayer<O> {
         self
     }
 
-    /// Says whether denials are logged. They are, until it is turned off: the first of a session at
-    /// once, then one in ten seconds with the number of the others.
+    /// Says whether denials are logged. They are, until it is turned off: of each action and
+    /// rule the first of a session at once, then one in ten seconds with the number of the others.
     #[must_use]
     pub const fn log_denials(mut self, log: bool) -> Self {
         self.settings.log_denials = log;
+        self
+    }
+
+    /// Says whether a client of MQTT 5.0 may authenticate again while it is connected (AUTH 0x19),
+    /// although rules go by its names. It may not, until it is turned on, and is closed with 0x8C: the
+    /// broker may take it for somebody else then, and the rules would stay those of who it was. Rules
+    /// that are the same for all clients let it pass. `[MQTT-4.12.1-1]`
+    #[must_use]
+    pub const fn pass_reauthentication(mut self, pass: bool) -> Self {
+        self.settings.reauthentication = pass;
         self
     }
 
@@ -179,12 +196,9 @@ impl<U, D, O: Observer> WrapHooks<U, D> for Session<O> {
 
     fn wrap(self, connect: &Connect, hooks: Hooks<U, D>) -> Hooks<Self::ToServer, Self::ToClient> {
         let Self { client, layer } = self;
-        let judged_to_server = match layer.settings.subscribe {
-            SubscribePolicy::Strict => KindSet::PUBLISH | KindSet::SUBSCRIBE,
-            SubscribePolicy::FilterDeliveries => KindSet::PUBLISH,
-        };
+        let judged_to_server = KindSet::PUBLISH | KindSet::SUBSCRIBE;
         let deliveries = layer.settings.subscribe == SubscribePolicy::FilterDeliveries
-            || layer.acl.judges_deliveries()
+            || client.judges_deliveries()
             // its subscriptions may be from before the rules, or made past them
             || !connect.info().clean_start();
         let judged_to_client = if deliveries {
@@ -199,18 +213,23 @@ impl<U, D, O: Observer> WrapHooks<U, D> for Session<O> {
             observer: layer.observer,
             denials: Denials::default(),
         });
+        let judges = layer.acl.goes_by_names() && !layer.settings.reauthentication;
         let delivering = deliveries.then(|| Arc::clone(&shared));
         let repeated = Arc::clone(&shared);
         hooks.map(
             |tap| {
+                let judges = judges || tap.judges_identity();
                 tap.wrap_remembered(judged_to_server, repeated, |inner| {
                     AclToServer::new(inner, shared, Memory::default())
                 })
+                .judge_identity(judges)
             },
             |tap| {
+                let judges = judges || tap.judges_identity();
                 tap.wrap_heads(judged_to_client, |inner| {
                     AclToClient::new(inner, delivering)
                 })
+                .judge_identity(judges)
             },
         )
     }

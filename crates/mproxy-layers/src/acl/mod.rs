@@ -32,6 +32,10 @@
 //! A rule for `subscribe` is a rule for reading: it also judges what is delivered, wherever
 //! deliveries are checked. A rule for `deliver` judges deliveries only.
 //!
+//! To check deliveries is no substitute for judging a shared subscription: the broker gives each
+//! message to one client of the group, and a client that may not read it would swallow it. So
+//! [`SubscribePolicy::FilterDeliveries`] still judges those.
+//!
 //! # The broker's own topics
 //!
 //! A topic or filter that begins with `$` is only ever allowed by a pattern that begins with a
@@ -49,11 +53,16 @@
 //! `secret/#` is denied. What the broker does not read as a topic of MQTT is denied. Rules are written
 //! as the broker reads them; others are an error. Without the dialect, there are ways around the rules.
 //!
+//! # Rules for some clients
+//!
+//! A rule may say [whom it is about](Rule): for all other clients it is as if it were not there. So
+//! everything above holds for the rules that are left. Which these are is decided once, at CONNECT.
+//!
 //! # Clients without a usable name
 //!
 //! A client id, user name or common name that is missing, empty, or contains `/`, `+`, `#` or U+0000, or what
 //! the broker reads otherwise, fills no placeholder; at the beginning of a pattern neither does one that begins with `$`. An allow rule
-//! that would need it says nothing. A deny rule that would need it cannot know what to protect from
+//! that would need it says nothing, and a denial by default [names it](Decision::left_out). A deny rule that would need it cannot know what to protect from
 //! this client, so it denies everything that it speaks about the actions of: an unusable name never
 //! gains access.
 //!
@@ -82,7 +91,9 @@
 
 mod builder;
 mod decision;
+mod groups;
 mod hasher;
+mod index;
 mod layer;
 mod read;
 mod rule;
@@ -91,6 +102,7 @@ mod shared;
 mod to_client;
 mod to_server;
 mod trie;
+mod who;
 
 pub use self::{
     builder::{Acl, AclBuilder, AclError, Problem},
@@ -100,4 +112,5 @@ pub use self::{
     session::SessionAcl,
     to_client::{AclToClient, DeliveryFuture},
     to_server::AclToServer,
+    who::{Network, NetworkError},
 };

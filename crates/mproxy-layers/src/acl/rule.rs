@@ -2,6 +2,7 @@
 
 use std::{fmt, ops::BitOr};
 
+use super::who::{Network, Who};
 use crate::Action;
 
 /// A set of [`Action`]s.
@@ -70,12 +71,18 @@ pub enum Effect {
 /// One rule, as an operator writes it.
 ///
 /// Patterns are topic filters, and may contain `${client_id}`, `${username}` and `${cn}`.
+///
+/// A rule is about all clients, unless it says which: [`usernames`](Self::usernames),
+/// [`client_ids`](Self::client_ids), [`anonymous`](Self::anonymous), [`listeners`](Self::listeners)
+/// and [`networks`](Self::networks). With several of these a client has to have each; for any other
+/// client it is as if the rule were not there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
     pub(super) info: RuleInfo,
     pub(super) actions: Actions,
     pub(super) topics: Vec<String>,
     pub(super) filters: Vec<String>,
+    pub(super) who: Who,
 }
 
 impl Rule {
@@ -101,6 +108,7 @@ impl Rule {
             actions,
             topics: Vec::new(),
             filters: Vec::new(),
+            who: Who::EVERYBODY,
         }
     }
 
@@ -145,6 +153,49 @@ impl Rule {
     #[must_use]
     pub fn filters<T: Into<String>>(mut self, filters: impl IntoIterator<Item = T>) -> Self {
         self.filters.extend(filters.into_iter().map(Into::into));
+        self
+    }
+
+    /// Adds user names: the rule is about clients that have one of them.
+    ///
+    /// A user name is what CONNECT says. Something has to check the password: the broker, which
+    /// then refuses the client before any packet passes, or a layer outside.
+    #[must_use]
+    pub fn usernames<T: Into<String>>(mut self, names: impl IntoIterator<Item = T>) -> Self {
+        self.who.usernames.extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// Adds client ids: the rule is about clients that have one of them.
+    ///
+    /// Any client can claim an id, unless a [`ClientIdLayer`](crate::client_id::ClientIdLayer) says
+    /// whose it is.
+    #[must_use]
+    pub fn client_ids<T: Into<String>>(mut self, ids: impl IntoIterator<Item = T>) -> Self {
+        self.who.client_ids.extend(ids.into_iter().map(Into::into));
+        self
+    }
+
+    /// Says that the rule is about clients without a user name, or about those with one. An empty
+    /// user name is none.
+    #[must_use]
+    pub const fn anonymous(mut self, anonymous: bool) -> Self {
+        self.who.anonymous = Some(anonymous);
+        self
+    }
+
+    /// Adds names of listeners: the rule is about clients that one of them accepted.
+    #[must_use]
+    pub fn listeners<T: Into<String>>(mut self, names: impl IntoIterator<Item = T>) -> Self {
+        self.who.listeners.extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// Adds networks: the rule is about clients whose address is in one of them. Clients of a Unix
+    /// socket have no address.
+    #[must_use]
+    pub fn networks(mut self, networks: impl IntoIterator<Item = Network>) -> Self {
+        self.who.networks.extend(networks);
         self
     }
 }

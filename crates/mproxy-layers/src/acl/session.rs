@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use mproxy_codec::topic::{TopicError, TopicName};
+use mproxy_codec::topic::{FilterParts, TopicError, TopicFilter, TopicName, VendorForms};
 
 use super::{
     Acl, Actions, Cause, Decision, Effect,
-    builder::Compiled,
+    builder::{Compiled, Guard, RuleSet},
+    decision::Unusable,
     read::{ReadFilter, ReadName},
     trie::{NO_RULE, Purpose},
 };
@@ -17,6 +18,9 @@ use crate::{
 
 /// The longest topic that is remembered with its verdict: what an idle session may hold on to.
 const REMEMBERED_TOPIC: usize = 256;
+
+/// The most patterns that are looked at to explain a denial, of which a client can have many.
+const EXPLAINED: usize = 256;
 
 /// The rules of an [`Acl`] for one client.
 ///
@@ -47,7 +51,7 @@ impl SessionAcl {
             Ok(_) => self.memory.judge_publish(&self.client, topic),
             Err(error) => Verdict::unreadable(error),
         };
-        self.client.explain(verdict)
+        self.client.explain(Action::Publish, topic, verdict)
     }
 
     /// Decides whether the client may receive what was published to a topic.
@@ -56,17 +60,20 @@ impl SessionAcl {
     /// [`Cause::Malformed`].
     pub fn decide_deliver(&self, topic: impl AsRef<[u8]>) -> Decision<'_> {
         let topic = topic.as_ref();
-        self.client.explain(match TopicName::from_bytes(topic) {
+        let verdict = match TopicName::from_bytes(topic) {
             Ok(_) => self.client.judge_deliver(topic),
             Err(error) => Verdict::unreadable(error),
-        })
+        };
+        self.client.explain(Action::Deliver, topic, verdict)
     }
 
     /// Decides whether the client may subscribe to a filter, which may be a shared subscription.
     ///
     /// A filter that breaks the rules of MQTT is denied as [`Cause::Malformed`].
     pub fn decide_subscribe(&self, filter: &str) -> Decision<'_> {
-        self.client.explain(self.client.judge_subscribe(filter))
+        let verdict = self.client.judge_subscribe(filter);
+        self.client
+            .explain(Action::Subscribe, filter.as_bytes(), verdict)
     }
 }
 
@@ -169,6 +176,11 @@ impl Verdict {
         self.allowed
     }
 
+    /// Returns the number of the rule, higher than all if none decided.
+    pub(super) const fn rule(self) -> u32 {
+        self.rule
+    }
+
     pub(super) const fn is_malformed(self) -> bool {
         matches!(self.cause, Cause::Malformed | Cause::Untranslatable)
     }
@@ -178,7 +190,7 @@ impl Verdict {
 #[derive(Debug)]
 pub(super) struct Client {
     acl: Arc<Compiled>,
-    /// `None` if no rule needs a name.
+    /// `None` if no rule needs a name, and all rules are about everybody.
     named: Option<Box<Named>>,
 }
 
@@ -187,7 +199,13 @@ pub(super) struct Client {
 struct Named {
     values: Values,
     barred: Barred,
+    /// Boxed twice, to be one pointer wide: few clients are in one.
+    groups: Option<Box<InGroups>>,
 }
+
+/// The groups that a client is in; at least one.
+#[derive(Debug)]
+struct InGroups(Box<[u32]>);
 
 /// For each action the first deny rule that this client has no usable name for.
 #[derive(Debug, Clone, Copy)]
@@ -210,23 +228,28 @@ impl Barred {
 impl Client {
     pub(super) fn new(acl: &Acl, of: Names<'_>) -> Self {
         let acl = Arc::clone(&acl.0);
-        let named = acl.placeholders.then(|| {
-            let values = Values::new(of, acl.trie.dialect());
+        let groups = acl.groups.of(of);
+        let groups = (!groups.is_empty()).then(|| Box::new(InGroups(groups)));
+        let named = (groups.is_some() || acl.everybody.placeholders).then(|| {
+            let values = Values::new(of, acl.dialect());
             let barring = |action: Action| {
-                let mut guards = acl.guards.iter();
-                // Guards are in the order of their rules.
-                let guard = guards.find(|guard| {
+                let guards = sets(&acl, groups.as_deref()).flat_map(|rules| &rules.guards);
+                let barring = guards.filter(|guard| {
                     guard.actions.contains(Actions::from(action))
                         && !guard.pattern.is_fillable(&values)
                 });
-                guard.map_or(NO_RULE, |guard| guard.rule)
+                barring.map(|guard| guard.rule).min().unwrap_or(NO_RULE)
             };
             let barred = Barred {
                 publish: barring(Action::Publish),
                 subscribe: barring(Action::Subscribe),
                 deliver: barring(Action::Deliver),
             };
-            Box::new(Named { values, barred })
+            Box::new(Named {
+                values,
+                barred,
+                groups,
+            })
         });
         Self { acl, named }
     }
@@ -238,56 +261,117 @@ impl Client {
         }
     }
 
+    /// Returns the lowest rule that some set of rules has for this client.
+    #[inline]
+    fn lowest(&self, rule: impl Fn(&RuleSet, &Values) -> u32) -> u32 {
+        let groups = self.named.as_ref().and_then(|it| it.groups.as_deref());
+        let rules = sets(&self.acl, groups).map(|rules| rule(rules, self.values()));
+        rules.min().unwrap_or(NO_RULE)
+    }
+
+    /// Says whether some rule about this client names deliveries.
+    pub(super) fn judges_deliveries(&self) -> bool {
+        let groups = self.named.as_ref().and_then(|it| it.groups.as_deref());
+        sets(&self.acl, groups).any(|rules| rules.judges_deliveries)
+    }
+
     pub(super) fn judge_publish(&self, topic: &[u8]) -> Verdict {
-        let trie = &self.acl.trie;
-        let topic = match ReadName::published(topic, trie.dialect()) {
+        let topic = match ReadName::published(topic, self.acl.dialect()) {
             Ok(topic) => topic,
             Err(error) => return Verdict::unreadable(error),
         };
-        let rule = trie.matching(Purpose::Publish, &topic, self.values());
+        let rule =
+            self.lowest(|rules, values| rules.trie.matching(Purpose::Publish, &topic, values));
         self.verdict(Action::Publish, rule, topic.as_bytes())
     }
 
     pub(super) fn judge_deliver(&self, topic: &[u8]) -> Verdict {
-        let trie = &self.acl.trie;
-        let topic = match ReadName::delivered(topic, trie.dialect()) {
+        let topic = match ReadName::delivered(topic, self.acl.dialect()) {
             Ok(topic) => topic,
             Err(error) => return Verdict::unreadable(error),
         };
-        let rule = trie.matching(Purpose::Deliver, &topic, self.values());
+        let rule =
+            self.lowest(|rules, values| rules.trie.matching(Purpose::Deliver, &topic, values));
         self.verdict(Action::Deliver, rule, topic.as_bytes())
     }
 
     pub(super) fn judge_subscribe(&self, filter: &str) -> Verdict {
-        let (trie, values) = (&self.acl.trie, self.values());
-        let filter = match ReadFilter::subscribed(filter, trie.dialect()) {
+        let filter = match ReadFilter::subscribed(filter, self.acl.dialect()) {
             Ok(filter) => filter,
             Err(error) => return Verdict::unreadable(error),
         };
         // Whatever stands before: a rule that allows `#` says nothing about these topics.
-        let leaking = trie.leaking(Purpose::Refuse, &filter, values);
+        let leaking =
+            self.lowest(|rules, values| rules.trie.leaking(Purpose::Refuse, &filter, values));
         if leaking != NO_RULE {
             return self.verdict(Action::Subscribe, leaking, filter.as_bytes());
         }
-        let covering = trie.covering(Purpose::Grant, &filter, values);
-        let overlapping = trie.overlapping(Purpose::Refuse, &filter, values);
-        let filter = filter.as_bytes();
-        let naming = self
-            .acl
-            .filters
-            .iter()
-            .find(|named| named.filter.is(filter, values));
-        let naming = naming.map_or(NO_RULE, |named| named.rule);
-        self.verdict(
-            Action::Subscribe,
-            covering.min(overlapping).min(naming),
-            filter,
-        )
+        let rule = self.lowest(|rules, values| {
+            let covering = rules.trie.covering(Purpose::Grant, &filter, values);
+            let overlapping = rules.trie.overlapping(Purpose::Refuse, &filter, values);
+            let mut lowest = covering.min(overlapping);
+            let filters = &rules.filters;
+            filters.each(filter.as_bytes(), values, |rule| lowest = lowest.min(*rule));
+            lowest
+        });
+        self.verdict(Action::Subscribe, rule, filter.as_bytes())
     }
 
-    pub(super) fn explain(&self, verdict: Verdict) -> Decision<'_> {
+    /// Gives the reason for a verdict about a topic or filter.
+    pub(super) fn explain(&self, action: Action, topic: &[u8], verdict: Verdict) -> Decision<'_> {
         let rule = self.acl.rules.get(verdict.rule as usize);
-        Decision::new(verdict.allowed, verdict.cause, rule)
+        let decision = Decision::new(verdict.allowed, verdict.cause, rule);
+        decision.unusable(match verdict.cause {
+            Cause::UnusableName => {
+                self.unusable(|rules| &rules.guards, |guard, _| guard.rule == verdict.rule)
+            }
+            Cause::Default | Cause::Dollar if !verdict.allowed => self.unusable(
+                |rules| &rules.hopes,
+                |guard, values| {
+                    let pattern = guard.pattern.widened(values);
+                    guard.actions.contains(Actions::from(action))
+                        && self.would_allow(action, &pattern, topic).unwrap_or(false)
+                },
+            ),
+            _ => None,
+        })
+    }
+
+    /// Returns the first rule, of those that need a name that this client does not have in a usable
+    /// form.
+    #[cold]
+    fn unusable(
+        &self,
+        guards: impl Fn(&RuleSet) -> &Vec<Guard>,
+        is: impl Fn(&Guard, &Values) -> bool,
+    ) -> Option<Unusable<'_>> {
+        let named = self.named.as_ref()?;
+        let guards = sets(&self.acl, named.groups.as_deref()).flat_map(guards);
+        let missing =
+            guards.filter_map(|guard| Some((guard, guard.pattern.missing(&named.values)?)));
+        let found = missing
+            .take(EXPLAINED)
+            .filter(|(guard, _)| is(guard, &named.values));
+        let (guard, placeholder) = found.min_by_key(|(guard, _)| guard.rule)?;
+        Some(Unusable {
+            rule: self.acl.rules.get(guard.rule as usize)?,
+            placeholder,
+        })
+    }
+
+    fn would_allow(&self, action: Action, pattern: &str, topic: &[u8]) -> Result<bool, TopicError> {
+        let pattern = TopicFilter::new(pattern)?;
+        let dialect = self.acl.dialect();
+        Ok(match action {
+            Action::Subscribe => {
+                let filter = TopicFilter::from_bytes(topic)?.as_str();
+                pattern.covers(FilterParts::parse(filter, dialect)?.filter())
+            }
+            _ => {
+                let name = ReadName::published(topic, dialect)?;
+                pattern.matches(TopicName::from_bytes(name.as_bytes())?)
+            }
+        })
     }
 
     fn verdict(&self, action: Action, rule: u32, topic: &[u8]) -> Verdict {
@@ -302,7 +386,7 @@ impl Client {
         }
         let (cause, effect) = match (self.acl.rules.get(rule as usize), topic.first()) {
             (Some(rule), _) => (Cause::Rule, rule.effect()),
-            (None, Some(b'$')) if self.acl.trie.dialect().reserves_dollar() => {
+            (None, Some(b'$')) if self.acl.dialect().reserves_dollar() => {
                 (Cause::Dollar, Effect::Deny)
             }
             (None, _) => (Cause::Default, self.acl.default),
@@ -313,4 +397,20 @@ impl Client {
             allowed: effect == Effect::Allow,
         }
     }
+}
+
+/// Returns the sets of rules that hold for a client in these groups.
+fn sets<'a>(acl: &'a Compiled, groups: Option<&'a InGroups>) -> impl Iterator<Item = &'a RuleSet> {
+    let numbers = groups.into_iter().flat_map(|groups| &*groups.0);
+    let more = numbers.filter_map(|number| acl.groups.get(*number));
+    std::iter::once(&acl.everybody).chain(more)
+}
+
+/// Says whether a subscription takes messages away from other clients: those of a shared
+/// subscription go to one of its clients, and `$exclusive/` keeps the others out.
+///
+/// Whether the broker knows the form does not matter. If it does not, no topic has such a name.
+pub(super) fn is_shared(filter: &str) -> bool {
+    let form = VendorForms::of(filter);
+    filter.starts_with("$share/") || form.is_some_and(|form| form != VendorForms::DELAYED)
 }

@@ -1,5 +1,7 @@
 //! What both directions of one session need.
 
+use std::fmt;
+
 use mproxy_codec::{Kind, ReasonCode};
 use mproxy_session::{HeadOnly, Refusal, Repeated, SessionInfo};
 
@@ -18,6 +20,16 @@ pub struct Shared<O> {
     pub(super) settings: Settings,
     pub(super) observer: O,
     pub(super) denials: Denials,
+}
+
+/// The reason for a verdict, which is only looked for if it is written.
+struct Why<'a>(&'a Client, Action, &'a str, Verdict);
+
+impl fmt::Display for Why<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(client, action, topic, verdict) = self;
+        client.explain(*action, topic.as_bytes(), *verdict).fmt(f)
+    }
 }
 
 /// The rules look at nothing but topic, QoS and RETAIN, and they do not change in the life of a
@@ -53,8 +65,9 @@ impl<O: Observer> Shared<O> {
         topic: &str,
     ) -> mproxy_session::Verdict<HeadOnly> {
         if self.settings.log_denials {
+            let why = Why(&self.client, action, topic, verdict);
             self.denials
-                .note(&self.info, action, topic, &self.client.explain(verdict));
+                .note(&self.info, action, verdict.rule(), topic, &why);
         }
         // a filter is taken out of its packet, and a will refuses a CONNECT: nothing is dropped
         if matches!(action, Action::Publish | Action::Deliver) {

@@ -9,7 +9,12 @@ use mproxy_codec::{Kind, ReasonCode};
 use mproxy_session::{FilterFuture, HeadOnly, PacketHead, Verdict};
 use tower_service::Service;
 
-use super::{OnDeny, SubscribePolicy, layer::response_topic, session::Memory, shared::Shared};
+use super::{
+    OnDeny, SubscribePolicy,
+    layer::response_topic,
+    session::{Memory, is_shared},
+    shared::Shared,
+};
 use crate::{Action, Observer};
 
 /// The packet service that judges what a client publishes and subscribes to.
@@ -48,15 +53,13 @@ where
     fn call(&mut self, mut packet: PacketHead) -> Self::Future {
         let settled = match packet.kind() {
             Kind::Publish => self.judge_publish(&packet),
-            Kind::Subscribe if self.shared.settings.subscribe == SubscribePolicy::Strict => {
-                match self.judge_subscribe(&mut packet) {
-                    Filters::Left => None,
-                    // The session answers for filters that are all refused; nobody inside needs to
-                    // see them.
-                    Filters::NoneLeft => return FilterFuture::verdict(Verdict::Forward(packet)),
-                    Filters::Settled(verdict) => Some(verdict),
-                }
-            }
+            Kind::Subscribe => match self.judge_subscribe(&mut packet) {
+                Filters::Left => None,
+                // The session answers for filters that are all refused; nobody inside needs to
+                // see them.
+                Filters::NoneLeft => return FilterFuture::verdict(Verdict::Forward(packet)),
+                Filters::Settled(verdict) => Some(verdict),
+            },
             _ => None,
         };
         match settled {
@@ -100,8 +103,13 @@ impl<S, O: Observer> AclToServer<S, O> {
 
     fn judge_subscribe(&self, packet: &mut PacketHead) -> Filters {
         let shared = &self.shared;
+        let strict = shared.settings.subscribe == SubscribePolicy::Strict;
         let mut denied = None;
         let left = packet.retain_filters(|subscription| {
+            // Others lose the messages that this client takes, even if it is not given them.
+            if !strict && !is_shared(subscription.filter) {
+                return Ok(());
+            }
             let verdict = shared.client.judge_subscribe(subscription.filter);
             let Some(settled) = shared.settle(Action::Subscribe, verdict, || subscription.filter)
             else {

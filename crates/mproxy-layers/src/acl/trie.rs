@@ -2,8 +2,8 @@
 //!
 //! Every pattern is a path from the root; where it ends, the tree remembers the rule. A question
 //! walks down all paths that answer it and keeps the lowest rule number, because the first rule
-//! decides. The tree is shared by all sessions: an edge may be a template, which is compared with
-//! the values of the session at hand.
+//! decides. The tree is shared by all sessions: an edge may be a template, which the
+//! [index](super::index) finds with the values of the session at hand.
 //!
 //! ```text
 //!   devices/${client_id}/#  (0)      root ── devices ──┬─ ${client_id} ── # (0)
@@ -21,12 +21,10 @@
 //! The tree is asked about what the broker reads, [`ReadName`] and [`ReadFilter`], and about nothing
 //! else.
 
-use std::collections::HashMap;
-
 use mproxy_codec::topic::Dialect;
 
 use super::{
-    hasher::LevelHash,
+    index::Index,
     read::{ReadFilter, ReadName},
 };
 use crate::{identity::Values, template::Template};
@@ -69,8 +67,7 @@ impl Lowest {
 
 #[derive(Debug)]
 struct Node {
-    literals: HashMap<Box<[u8]>, Self, LevelHash>,
-    templates: Vec<(Template, Self)>,
+    texts: Index<Self>,
     single: Option<Box<Self>>,
     /// Rules with a pattern that ends here.
     here: Lowest,
@@ -134,7 +131,7 @@ impl Trie {
                     return;
                 }
                 Level::Any => node.single.get_or_insert_with(|| Box::new(Node::new())),
-                Level::Text(template) => node.child(template),
+                Level::Text(template) => node.texts.entry(template, Node::new),
             };
         }
         node.note(purposes, rule);
@@ -232,8 +229,7 @@ pub(super) enum Level {
 impl Node {
     fn new() -> Self {
         Self {
-            literals: HashMap::default(),
-            templates: Vec::new(),
+            texts: Index::new(),
             single: None,
             here: Lowest::NONE,
             open: Lowest::NONE,
@@ -245,25 +241,6 @@ impl Node {
         purposes
             .iter()
             .for_each(|&purpose| self.subtree.lower(purpose, rule));
-    }
-
-    /// Returns the node behind an edge, which is added if it is missing.
-    fn child(&mut self, level: &Template) -> &mut Self {
-        if level.is_literal() {
-            return self
-                .literals
-                .entry(level.sample().into_bytes().into())
-                .or_insert_with(Self::new);
-        }
-        let place = self
-            .templates
-            .iter()
-            .position(|(template, _)| template == level)
-            .unwrap_or_else(|| {
-                self.templates.push((level.clone(), Self::new()));
-                self.templates.len() - 1
-            });
-        &mut self.templates[place].1
     }
 }
 
@@ -282,14 +259,9 @@ impl Walk<'_> {
         let Some((level, rest)) = rest.map(split_level) else {
             return self.offer(node.here);
         };
-        if let Some(child) = node.literals.get(level) {
-            self.matching(child, rest);
-        }
-        for (template, child) in &node.templates {
-            if template.is(level, self.values) {
-                self.matching(child, rest);
-            }
-        }
+        let values = self.values;
+        node.texts
+            .each(level, values, |child| self.matching(child, rest));
         if let Some(child) = &node.single {
             self.matching(child, rest);
         }
@@ -327,14 +299,9 @@ impl Walk<'_> {
             // anyway.
             Some((b"#", _)) => self.offer(node.subtree),
             Some((b"+", rest)) => {
-                for child in node.literals.values() {
-                    self.overlapping(child, rest);
-                }
-                for (template, child) in &node.templates {
-                    if template.is_fillable(self.values) {
-                        self.overlapping(child, rest);
-                    }
-                }
+                let values = self.values;
+                node.texts
+                    .each_fillable(values, |child| self.overlapping(child, rest));
                 if let Some(child) = &node.single {
                     self.overlapping(child, rest);
                 }
@@ -347,14 +314,8 @@ impl Walk<'_> {
 
     /// Follows the edges that match a level without wildcards.
     fn each_with(&mut self, node: &Node, level: &[u8], mut follow: impl FnMut(&mut Self, &Node)) {
-        if let Some(child) = node.literals.get(level) {
-            follow(self, child);
-        }
-        for (template, child) in &node.templates {
-            if template.is(level, self.values) {
-                follow(self, child);
-            }
-        }
+        let values = self.values;
+        node.texts.each(level, values, |child| follow(self, child));
         if let Some(child) = &node.single {
             follow(self, child);
         }

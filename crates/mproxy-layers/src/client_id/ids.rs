@@ -117,7 +117,8 @@ impl ClientIdsBuilder {
     }
 
     /// Says whether a client without an id gets one from the proxy. It gets one from the broker,
-    /// until it is turned on.
+    /// until it is turned on; but with a [prefix](Self::prefix) a client of MQTT 5.0 always gets it
+    /// from the proxy, because one of the broker's would not have the prefix.
     #[must_use]
     pub const fn generate(mut self, generate: bool) -> Self {
         self.generate = generate;
@@ -165,8 +166,6 @@ pub(super) struct Called {
     pub(super) at_broker: String,
     /// By itself; empty if the broker assigns an id.
     pub(super) itself: String,
-    /// What stands before the id of this client at the broker.
-    pub(super) prefix: String,
 }
 
 impl ClientIds {
@@ -181,19 +180,27 @@ impl ClientIds {
     ///
     /// Says why it may not.
     pub fn check(&self, names: Names<'_>) -> Result<(), NotOwned> {
-        self.call(names, "").map(drop)
+        self.call(names, "", false).map(drop)
     }
 
     /// Returns what the client is to be called; `random` is what an id is made of that it does not
-    /// have.
-    pub(super) fn call(&self, names: Names<'_>, random: &str) -> Result<Called, NotOwned> {
+    /// have. `told` says that the client can be told of it.
+    pub(super) fn call(
+        &self,
+        names: Names<'_>,
+        random: &str,
+        told: bool,
+    ) -> Result<Called, NotOwned> {
         let rules = &*self.0;
         let itself = if names.client_id.is_empty() && rules.generate {
             rules.require.generate(names, random)?
-        } else if rules.require.allows(names)? {
-            names.client_id.to_owned()
-        } else {
+        } else if !rules.require.allows(names)? {
             return Err(NotOwned("client id belongs to somebody else".to_owned()));
+        } else if names.client_id.is_empty() && rules.prefix.is_some() && told {
+            // with one of the broker's it would come back as somebody else, behind the prefix
+            random.to_owned()
+        } else {
+            names.client_id.to_owned()
         };
         let prefix = match &rules.prefix {
             Some(prefix) => prefix.fill(names, "")?,
@@ -204,11 +211,7 @@ impl ClientIds {
             "" => String::new(),
             id => [&prefix, id].concat(),
         };
-        Ok(Called {
-            at_broker,
-            itself,
-            prefix,
-        })
+        Ok(Called { at_broker, itself })
     }
 }
 
@@ -276,7 +279,7 @@ mod tests {
         let ids = ClientIds::builder().prefix("${username}:").build();
         let ids = ids.expect("a prefix");
         let at_broker = |id: &str, username: &str| {
-            ids.call(names(id, username), "r")
+            ids.call(names(id, username), "r", false)
                 .map(|called| called.at_broker)
                 .ok()
         };
@@ -285,8 +288,14 @@ mod tests {
             at_broker("acme:x", "other").as_deref(),
             Some("other:acme:x")
         );
-        // the broker assigns one
+        // the broker assigns one, if the client cannot be told of it
         assert_eq!(at_broker("", "acme").as_deref(), Some(""));
+        let told = ids.call(names("", "acme"), "r", true).expect("an id");
+        assert_eq!((&*told.at_broker, &*told.itself), ("acme:r", "r"));
+        let own = ClientIds::builder().prefix("${username}:");
+        let own = own.require(Require::equals_username()).build();
+        let own = own.expect("a prefix").call(names("", "acme"), "r", true);
+        assert!(own.is_err(), "an empty id is not the one that is required");
         for username in ["", "acme:x", ":"] {
             assert_eq!(at_broker("x", username), None, "{username}");
         }
@@ -314,11 +323,11 @@ mod tests {
                 .prefix("${username}:")
                 .generate(true);
             let ids = ids.build().expect("a prefix");
-            let called = ids.call(names("", "acme"), "r").expect("an id");
+            let called = ids.call(names("", "acme"), "r", false).expect("an id");
             assert_eq!(called.itself, itself);
             assert_eq!(called.at_broker, format!("acme:{itself}"));
             // and the client may come back with it
-            let again = ids.call(names(itself, "acme"), "s");
+            let again = ids.call(names(itself, "acme"), "s", false);
             assert_eq!(again, Ok(called));
         }
     }

@@ -6,10 +6,7 @@ use mproxy_session::{
 };
 use tower_layer::Layer;
 
-use super::{
-    ClientIdToClient, ClientIds,
-    to_client::{Id, Told},
-};
+use super::{ClientIdToClient, ClientIds, to_client::Told};
 use crate::Names;
 
 /// Decides who may use which client id, and puts a prefix before it: a layer for the CONNECT stage.
@@ -39,7 +36,9 @@ impl ClientIdLayer {
             _ => String::new(),
         };
         let was_empty = names.client_id.is_empty();
-        let called = self.ids.call(names, &random);
+        let called = self
+            .ids
+            .call(names, &random, connect.packet().version().is_v5());
         let called = called.map_err(|error| refusal(error.to_string()))?;
         let packet = connect.packet();
         let version = packet.version();
@@ -48,16 +47,12 @@ impl ClientIdLayer {
             let renamed = connect.packet_mut().set_client_id(&called.at_broker);
             renamed.map_err(|error| refusal(error.to_string()))?;
         }
-        let id = if was_empty && !called.itself.is_empty() {
-            Id::Generated(called.itself.into())
-        } else if called.itself.is_empty() && !called.prefix.is_empty() {
-            Id::Without(called.prefix.into())
-        } else {
-            // the broker has nothing to assign
+        if !was_empty || called.itself.is_empty() {
+            // it knows its id, or the broker tells it
             return Ok(None);
-        };
+        }
         let told = Told {
-            id,
+            id: called.itself.into(),
             max_packet_size: size.map_or(usize::MAX, |size| size as usize),
         };
         // MQTT 3 has no word for it
@@ -103,7 +98,12 @@ impl<U, D> WrapHooks<U, D> for Telling {
         };
         hooks.map(
             |tap| tap,
-            |tap| tap.wrap_heads(kinds, |inner| ClientIdToClient::new(inner, self.0)),
+            |tap| {
+                // it judges CONNECT, and tells the client what became of it
+                let judges = tap.judges_identity();
+                tap.wrap_heads(kinds, |inner| ClientIdToClient::new(inner, self.0))
+                    .judge_identity(judges)
+            },
         )
     }
 }

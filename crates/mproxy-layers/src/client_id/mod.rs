@@ -5,15 +5,14 @@
 //! ids are whose ([`Require`]), or make two users' ids different ([`prefix`](ClientIdsBuilder::prefix)).
 //!
 //! * What is required is decided on CONNECT: another id is refused, 0x85 or, in MQTT 3, 2.
-//! * A prefix stands before the id on the way to the broker, and is taken off the Assigned Client
-//!   Identifier on the way back. It is not put before an empty id, which would make one client of all
-//!   that have none. `[MQTT-3.1.3-7]`
+//! * A prefix stands before the id on the way to the broker. It is not put before an empty id, which
+//!   would make one client of all that have none. `[MQTT-3.1.3-7]`
 //! * An empty id stays empty, and the broker assigns one, unless the proxy is to
 //!   [generate](ClientIdsBuilder::generate) it. Then it is one that is required, with 128 random bits
 //!   where anything may stand, and a client of MQTT 5.0 is told. `[MQTT-3.2.2-16]`
-//!
-//! An id that the broker assigned comes back without the prefix, so that it belongs to another session
-//! when the client returns with it; who has sessions that last should generate ids.
+//! * With a prefix, a client of MQTT 5.0 that may have an empty id always gets one from the proxy. One
+//!   that the broker assigned would not have the prefix: the client would come back with the prefix
+//!   before it, and not find its session. A client of MQTT 3 is told no id and comes back without one.
 //!
 //! # Whose id it is
 //!

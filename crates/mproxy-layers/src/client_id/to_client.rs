@@ -16,21 +16,13 @@ pub struct ClientIdToClient<S> {
     told: Option<Box<Told>>,
 }
 
-/// What becomes of the Assigned Client Identifier.
+/// The Assigned Client Identifier of a client whose id the proxy has generated.
 #[derive(Debug)]
 #[allow(unnameable_types)] // a parameter of types that nobody need write down
 pub struct Told {
-    pub(super) id: Id,
+    pub(super) id: Box<str>,
     /// The client's Maximum Packet Size.
     pub(super) max_packet_size: usize,
-}
-
-#[derive(Debug)]
-pub(super) enum Id {
-    /// The proxy has generated the id.
-    Generated(Box<str>),
-    /// What the broker assigns loses this prefix, if it has it.
-    Without(Box<str>),
 }
 
 impl<S> ClientIdToClient<S> {
@@ -80,17 +72,7 @@ impl Told {
         let Some(connack) = packet.connack().filter(Connack::is_success) else {
             return Ok(());
         };
-        let assigned = connack.properties.str(PropertyId::AssignedClientIdentifier);
-        let id = match &self.id {
-            Id::Generated(id) => &**id,
-            Id::Without(prefix) => {
-                match assigned.and_then(|assigned| assigned.strip_prefix(&**prefix)) {
-                    Some(id) if !id.is_empty() => id,
-                    // the broker has its own way of naming
-                    _ => return Ok(()),
-                }
-            }
-        };
+        let id = &*self.id;
         let mut written = write(&connack, id, &[])?;
         // [MQTT-3.2.2-19], [MQTT-3.2.2-20]
         let long = connack.with_properties(Version::V5, written.as_bytes())?;

@@ -82,6 +82,12 @@ impl Edits {
         self.0.strip.is_empty() && self.0.append.is_empty()
     }
 
+    /// Says whether the names of the client are in what is written.
+    pub fn goes_by_names(&self) -> bool {
+        let mut append = self.0.append.iter();
+        append.any(|(_, value)| !value.is_literal())
+    }
+
     /// Returns the edits for one client.
     ///
     /// # Errors

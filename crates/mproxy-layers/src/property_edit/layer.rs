@@ -18,6 +18,7 @@ use crate::{Names, Observer, unwritable};
 pub struct PropertyEditLayer<O = ()> {
     to_server: Edits,
     to_client: Edits,
+    reauthentication: bool,
     observer: O,
 }
 
@@ -27,17 +28,29 @@ impl PropertyEditLayer {
         Self {
             to_server,
             to_client,
+            reauthentication: false,
             observer: (),
         }
     }
 }
 
 impl<O> PropertyEditLayer<O> {
+    /// Says whether a client of MQTT 5.0 may authenticate again while it is connected (AUTH 0x19),
+    /// although its names are written into packets. It may not, until it is turned on, and is closed
+    /// with 0x8C: the broker may take it for somebody else then. Edits that are the same for all
+    /// clients let it pass. `[MQTT-4.12.1-1]`
+    #[must_use]
+    pub const fn pass_reauthentication(mut self, pass: bool) -> Self {
+        self.reauthentication = pass;
+        self
+    }
+
     /// Reports changed and dropped packets to an observer.
     pub fn observer<P: Observer>(self, observer: P) -> PropertyEditLayer<P> {
         PropertyEditLayer {
             to_server: self.to_server,
             to_client: self.to_client,
+            reauthentication: self.reauthentication,
             observer,
         }
     }
@@ -49,6 +62,8 @@ impl<O> PropertyEditLayer<O> {
 pub struct Session<O> {
     to_server: Option<Arc<Shared<O>>>,
     to_client: Option<Arc<Shared<O>>>,
+    /// The client's names are in what is written.
+    judges_identity: bool,
 }
 
 impl<O: Observer> PropertyEditLayer<O> {
@@ -58,6 +73,7 @@ impl<O: Observer> PropertyEditLayer<O> {
             return Ok(Session {
                 to_server: None,
                 to_client: None,
+                judges_identity: false,
             });
         }
         let names = Names::of(connect);
@@ -72,6 +88,8 @@ impl<O: Observer> PropertyEditLayer<O> {
         let session = Session {
             to_server: shared(&self.to_server)?,
             to_client: shared(&self.to_client)?,
+            judges_identity: !self.reauthentication
+                && (self.to_server.goes_by_names() || self.to_client.goes_by_names()),
         };
         let Some(edits) = &session.to_server else {
             return Ok(session);
@@ -118,18 +136,23 @@ impl<U, D, O> WrapHooks<U, D> for Session<O> {
         };
         let to_server = kinds(&self.to_server, KindSet::PUBLISH | KindSet::SUBSCRIBE);
         let to_client = kinds(&self.to_client, KindSet::PUBLISH);
+        let judges_identity = self.judges_identity;
         let growth = self.to_server.as_ref().map_or(0, |it| it.edits.growth());
         hooks.map(
             |tap| {
+                let judges = judges_identity || tap.judges_identity();
                 tap.wrap_heads(to_server, |inner| {
                     PropertyEditToServer::new(inner, self.to_server)
                 })
                 .grows(growth)
+                .judge_identity(judges)
             },
             |tap| {
+                let judges = judges_identity || tap.judges_identity();
                 tap.wrap_heads(to_client, |inner| {
                     PropertyEditToClient::new(inner, self.to_client)
                 })
+                .judge_identity(judges)
             },
         )
     }

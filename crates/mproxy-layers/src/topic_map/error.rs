@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use mproxy_codec::topic::TopicError;
+use mproxy_codec::{ReasonCode, topic::TopicError};
 use thiserror::Error;
 
 use crate::template::TemplateError;
@@ -193,6 +193,9 @@ pub enum MapError {
     /// Several rules speak about what the filter matches, and none could take its place.
     #[error("several rules of the topic map speak about what the filter matches")]
     Spans,
+    /// The topic is shared by all tenants, who may only read there.
+    #[error("topic is shared by all tenants, which may read it and not publish to it")]
+    ReadOnly,
     /// A `$queue/` or `$exclusive/` subscription to what tenants share would be shared with the
     /// others.
     #[error("tenants would share the subscription")]
@@ -200,4 +203,26 @@ pub enum MapError {
     /// The topic is not valid, or would be too long.
     #[error(transparent)]
     Topic(#[from] TopicError),
+}
+
+impl MapError {
+    /// Returns a number for each kind of error.
+    pub(super) const fn number(&self) -> u32 {
+        match self {
+            Self::Dollar => 0,
+            Self::Unmapped => 1,
+            Self::Spans => 2,
+            Self::SharedForm => 3,
+            Self::Topic(_) => 4,
+            Self::ReadOnly => 5,
+        }
+    }
+
+    /// Returns the code that a PUBLISH is refused with.
+    pub(super) const fn reason(&self) -> ReasonCode {
+        match self {
+            Self::ReadOnly => ReasonCode::NOT_AUTHORIZED,
+            _ => ReasonCode::TOPIC_NAME_INVALID,
+        }
+    }
 }

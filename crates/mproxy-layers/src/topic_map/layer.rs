@@ -21,6 +21,7 @@ pub struct TopicMapLayer<O = ()> {
     map: TopicMap,
     will: DeniedWill,
     log_denials: bool,
+    reauthentication: bool,
     observer: O,
 }
 
@@ -31,6 +32,7 @@ impl TopicMapLayer {
             map,
             will: DeniedWill::Refuse,
             log_denials: true,
+            reauthentication: false,
             observer: (),
         }
     }
@@ -46,11 +48,21 @@ impl<O> TopicMapLayer<O> {
     }
 
     /// Says whether topics that have no place in the map are logged. They are, until it is
-    /// turned off: the first of a session at once, then one in ten seconds with the number of the
-    /// others.
+    /// turned off: the first of a session and of each reason at once, then one in ten seconds with
+    /// the number of the others.
     #[must_use]
     pub const fn log_denials(mut self, log: bool) -> Self {
         self.log_denials = log;
+        self
+    }
+
+    /// Says whether a client of MQTT 5.0 may authenticate again while it is connected (AUTH 0x19),
+    /// although its place goes by its names. It may not, until it is turned on, and is closed with
+    /// 0x8C: the broker may take it for somebody else then, in the place of who it was. A map that is
+    /// the same for all clients lets it pass. `[MQTT-4.12.1-1]`
+    #[must_use]
+    pub const fn pass_reauthentication(mut self, pass: bool) -> Self {
+        self.reauthentication = pass;
         self
     }
 
@@ -60,6 +72,7 @@ impl<O> TopicMapLayer<O> {
             map: self.map,
             will: self.will,
             log_denials: self.log_denials,
+            reauthentication: self.reauthentication,
             observer,
         }
     }
@@ -129,6 +142,7 @@ impl<U, D, O> WrapHooks<U, D> for Session<O> {
             0 => 0,
             growth => 2 * growth + LENGTHS,
         });
+        let judges = layer.map.goes_by_names() && !layer.reauthentication;
         let shared = map.map(|map| {
             Arc::new(Shared {
                 map,
@@ -141,10 +155,16 @@ impl<U, D, O> WrapHooks<U, D> for Session<O> {
         let delivering = shared.clone();
         hooks.map(
             |tap| {
+                let judges = judges || tap.judges_identity();
                 tap.wrap_heads(to_server, |inner| TopicMapToServer::new(inner, shared))
                     .grows(growth)
+                    .judge_identity(judges)
             },
-            |tap| tap.wrap_heads(to_client, |inner| TopicMapToClient::new(inner, delivering)),
+            |tap| {
+                let judges = judges || tap.judges_identity();
+                tap.wrap_heads(to_client, |inner| TopicMapToClient::new(inner, delivering))
+                    .judge_identity(judges)
+            },
         )
     }
 }

@@ -65,6 +65,17 @@ impl TopicMap {
         }
     }
 
+    /// Says whether clients with other names have other places.
+    pub fn goes_by_names(&self) -> bool {
+        let Settings {
+            super_usernames,
+            super_client_ids,
+            ..
+        } = &self.0.settings;
+        let differs = self.0.rules.iter().any(Rule::differs);
+        differs || !super_usernames.is_empty() || !super_client_ids.is_empty()
+    }
+
     /// Says whether a client is one that sees the broker as it is.
     pub fn is_super(&self, names: Names<'_>) -> bool {
         let settings = &self.0.settings;
@@ -269,12 +280,13 @@ impl SessionMap {
         longer.max().unwrap_or_default()
     }
 
-    /// Returns the broker's name for a topic that the client names.
+    /// Returns the broker's name for a topic that the client publishes to, or has others publish to.
     ///
     /// # Errors
     ///
-    /// The name is not valid, or not to the broker; no rule speaks about it, or it begins with `$` and
-    /// is no form of the dialect, or would be too long.
+    /// The name is not valid, or not to the broker; no rule speaks about it, or it is
+    /// [shared](MapRule::shared) and not [writable](MapRule::writable); or it begins with `$` and is
+    /// no form of the dialect, or would be too long.
     pub fn map_name(&self, name: &str) -> Result<String, MapError> {
         let parts = NameParts::parse(name, self.dialect())?;
         let mapped = self.map_plain_name(parts.name().as_str())?;
@@ -289,8 +301,12 @@ impl SessionMap {
             return Err(MapError::Dollar);
         }
         let mut rules = self.rules();
-        let mapped = rules.find_map(|(rule, to)| Some(join(to, strip(name, &rule.from)?)));
-        let mapped = mapped.flatten().ok_or(MapError::Unmapped)?;
+        let own = rules.find_map(|(rule, to)| Some((rule, to, strip(name, &rule.from)?)));
+        let (rule, to, rest) = own.ok_or(MapError::Unmapped)?;
+        if rule.read_only {
+            return Err(MapError::ReadOnly);
+        }
+        let mapped = join(to, rest).ok_or(MapError::Unmapped)?;
         if mapped.starts_with('$') {
             return Err(MapError::Dollar);
         }

@@ -32,7 +32,9 @@
 //! client or of two, become one at the broker. Rules that do not fulfil that are refused with an
 //! [example](Collision). So two subscriptions never become one, `[MQTT-3.8.4-3]`, and what belongs to
 //! one client is never reached by another. For the second, a rule whose `to` has no placeholder has to
-//! say that it is [shared](MapRule::shared), if others have one.
+//! say that it is [shared](MapRule::shared), if others have one. There all clients may read; to
+//! publish there, also by a will or a Response Topic, is refused unless the rule is
+//! [writable](MapRule::writable).
 //!
 //! # Shared subscriptions
 //!

@@ -17,6 +17,7 @@ pub struct MapRule {
     pub(super) from: String,
     pub(super) to: String,
     pub(super) shared: bool,
+    pub(super) writable: bool,
 }
 
 impl MapRule {
@@ -27,13 +28,23 @@ impl MapRule {
             from: from.into(),
             to: to.into(),
             shared: false,
+            writable: false,
         }
     }
 
-    /// Says that all clients meet there, although other rules keep them apart.
+    /// Says that all clients meet there, although other rules keep them apart. They may read there,
+    /// and not publish, until [it is allowed](Self::writable): what one tenant publishes, all read.
     #[must_use]
     pub const fn shared(mut self, shared: bool) -> Self {
         self.shared = shared;
+        self
+    }
+
+    /// Says whether clients may publish to what is [shared](Self::shared). Rules that are not shared
+    /// are always writable.
+    #[must_use]
+    pub const fn writable(mut self, writable: bool) -> Self {
+        self.writable = writable;
         self
     }
 }
@@ -46,6 +57,8 @@ pub(super) struct Rule {
     pub(super) to: Template,
     pub(super) levels: Box<[Level]>,
     pub(super) shared: bool,
+    /// Clients may not publish there.
+    pub(super) read_only: bool,
 }
 
 /// One level of what a topic is mapped to: `before`, the value of a placeholder, `after`.
@@ -76,6 +89,7 @@ impl Rule {
             to,
             levels: levels.into(),
             shared: rule.shared,
+            read_only: rule.shared && !rule.writable,
         })
     }
 

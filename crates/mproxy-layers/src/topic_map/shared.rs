@@ -1,11 +1,9 @@
 //! What both directions of one session need.
 
-use std::fmt;
-
 use mproxy_session::SessionInfo;
 
-use super::SessionMap;
-use crate::{Action, DeniedWill, denials::Denials};
+use super::{MapError, SessionMap};
+use crate::{Action, DeniedWill, Observer, denials::Denials};
 
 /// The map of a session, and what reports are about.
 #[derive(Debug)]
@@ -21,9 +19,14 @@ pub struct Shared<O> {
 
 impl<O> Shared<O> {
     #[cold]
-    pub(super) fn note(&self, action: Action, topic: &str, reason: &dyn fmt::Display) {
+    pub(super) fn note(&self, action: Action, topic: &str, error: &MapError)
+    where
+        O: Observer,
+    {
+        self.observer.decision(action, false);
         if let Some(denials) = &self.denials {
-            denials.note(&self.info, action, topic, reason);
+            let kind = error.number();
+            denials.note(&self.info, action, kind, topic, error);
         }
     }
 }

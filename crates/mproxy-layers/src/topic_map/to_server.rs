@@ -96,14 +96,14 @@ impl<O: Observer> Shared<O> {
         self.map.map_name(name).map_err(|error| {
             if !is_will {
                 self.note(Action::Publish, name, &error);
-                return Verdict::refuse(ReasonCode::TOPIC_NAME_INVALID);
+                return Verdict::refuse(error.reason());
             }
             self.note(Action::Will, name, &error);
             if self.will == DeniedWill::Strip {
                 return Verdict::Discard;
             }
             let text = format!("will on topic {}: {error}", cut(name));
-            let refusal = Refusal::new(ReasonCode::TOPIC_NAME_INVALID).with_text(text);
+            let refusal = Refusal::new(error.reason()).with_text(text);
             Verdict::Refuse(of_layer(&self.observer, refusal))
         })
     }

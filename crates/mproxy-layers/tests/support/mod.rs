@@ -12,8 +12,8 @@ use std::{
 use bytes::Bytes;
 use mproxy_codec::{
     ConnectBuilder, Direction, Kind, Place, Properties, PropertyId, PropertyWriter, QoS,
-    ReasonCode, SubscriptionOptions, Value, Version, Will, encode_publish, encode_subscribe,
-    encode_unsubscribe,
+    ReasonCode, SubscriptionOptions, Value, Version, Will, encode_publish, encode_suback,
+    encode_subscribe, encode_unsubscribe,
 };
 use mproxy_layers::{Action, Observer};
 use mproxy_session::{
@@ -87,6 +87,12 @@ pub(crate) fn unsubscribe(filters: &[&str]) -> Packet {
     let frame =
         encode_unsubscribe(Version::V5, 7, &[], filters.iter().copied()).expect("an UNSUBSCRIBE");
     Packet::parse(Version::V5, Direction::ToServer, frame).expect("a valid UNSUBSCRIBE")
+}
+
+/// The answer to a [`subscribe`], as a session shows it: with a code for each filter.
+pub(crate) fn suback(codes: &[u8]) -> Packet {
+    let frame = encode_suback(Version::V5, 7, &[], codes).expect("a SUBACK");
+    Packet::parse(Version::V5, Direction::ToClient, frame).expect("a valid SUBACK")
 }
 
 pub(crate) fn connack(reason: u8) -> Packet {

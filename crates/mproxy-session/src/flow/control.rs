@@ -203,6 +203,9 @@ impl<H: PacketService> Flow<H> {
                         .filter(|entry| entry.refused.is_none())
                         .count()
                 });
+                if entries.is_some_and(|entries| entries.iter().any(|it| it.refused.is_some())) {
+                    self.denied(turn);
+                }
                 // where nobody changes requests, their answers pass as they come
                 if self.tap.kinds().contains(kind) || turn.core.is_strict() {
                     let sizes = (forwarded, frame.len());

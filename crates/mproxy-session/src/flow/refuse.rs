@@ -213,7 +213,7 @@ impl<H: PacketService> Flow<H> {
         release.map(Next::Replace).map_err(internal)
     }
 
-    fn denied(&mut self, turn: &mut Turn<'_, '_>) {
+    pub(super) fn denied(&mut self, turn: &mut Turn<'_, '_>) {
         turn.batch.denied += 1;
         self.traffic.denied += 1;
     }

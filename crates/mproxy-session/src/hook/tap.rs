@@ -28,6 +28,8 @@ pub struct Tap<S> {
     memo: Option<Box<Memo>>,
     /// The service has taps inside that see fewer packets.
     nested: bool,
+    /// What the services decide may depend on who the client is.
+    judges_identity: bool,
     /// By how many bytes the services lengthen a PUBLISH at most.
     growth: u16,
     service: S,
@@ -42,6 +44,7 @@ impl Tap<Forward> {
             head_only: true,
             memo: None,
             nested: false,
+            judges_identity: false,
             growth: 0,
             service: Forward,
         }
@@ -68,6 +71,7 @@ impl<S> Tap<S> {
             head_only: false,
             memo: None,
             nested: false,
+            judges_identity: !kinds.is_empty(),
             growth: 0,
             service,
         }
@@ -97,6 +101,24 @@ impl<S> Tap<S> {
         let bytes = u16::try_from(bytes).unwrap_or(u16::MAX);
         self.growth = self.growth.saturating_add(bytes);
         self
+    }
+
+    /// Says whether what the services decide depends on who the client is.
+    ///
+    /// A client of MQTT 5.0 may authenticate again while it is connected (AUTH 0x19), and is perhaps
+    /// somebody else then. So such a client is closed with 0x8C where services judge identity and none
+    /// in this direction sees AUTH. Services are taken to do so until they say otherwise: one that
+    /// does not, around others, says what [they say](Self::judges_identity). [MQTT-4.12.1-1]
+    #[must_use]
+    pub const fn judge_identity(mut self, judge: bool) -> Self {
+        self.judges_identity = judge;
+        self
+    }
+
+    /// True when what the services decide may depend on who the client is.
+    #[must_use]
+    pub const fn judges_identity(&self) -> bool {
+        self.judges_identity
     }
 
     pub(crate) const fn growth(&self) -> u16 {
@@ -143,6 +165,7 @@ impl<S> Tap<S> {
             head_only: self.head_only,
             memo: self.memo,
             nested: self.nested,
+            judges_identity: self.judges_identity,
             growth: self.growth,
             service: convert(self.service),
         }
@@ -182,6 +205,7 @@ impl<S> Tap<S> {
             head_only: self.is_head_only() && (head_only || !kinds.contains(Kind::Publish)),
             memo: memo.filter(|_| !kinds.contains(Kind::Publish)),
             nested: self.nested || !self.kinds.is_empty() && self.kinds | kinds != self.kinds,
+            judges_identity: self.judges_identity || !kinds.is_empty(),
             growth: self.growth,
             service: wrap(self),
         }

@@ -193,3 +193,45 @@ async fn re_authentication_takes_a_hook_that_sees_it() {
     pair.broker.expect(b"").await;
     assert_eq!(pair.end().await.reason, CloseReason::AuthDenied);
 }
+
+/// A log that was all there was in the chain ended the session of a client that authenticated again.
+#[tokio::test(start_paused = true)]
+async fn re_authentication_passes_hooks_that_judge_nobody() {
+    let seen = |outer: bool, inner: Option<bool>| {
+        admit(move |_| {
+            let tap = match inner {
+                Some(judges) => Tap::only(KindSet::PUBLISH, Forward).judge_identity(judges),
+                None => Tap::none(),
+            };
+            let inner = tap.judges_identity();
+            let tap = tap.wrap(KindSet::SUBSCRIBE, |inner| inner);
+            let tap = if outer {
+                tap
+            } else {
+                tap.judge_identity(inner)
+            };
+            Hooks::new(
+                tap,
+                Tap::only(KindSet::CONNACK, Forward).judge_identity(false),
+            )
+        })
+    };
+    for (outer, inner, passes) in [
+        (false, None, true),
+        (false, Some(false), true),
+        (false, Some(true), false),
+        (true, None, false),
+        (true, Some(false), false),
+    ] {
+        let pair = Setup::new().start(seen(outer, inner));
+        pair.open(&connect(), &connack("m")).await;
+        pair.client.send(&auth(0x19, "m"));
+        if passes {
+            pair.broker.expect(&auth(0x19, "m")).await;
+            pair.broker.send(&auth(0x00, "m"));
+            pair.client.expect(&auth(0x00, "m")).await;
+        } else {
+            pair.client.expect_plain(&F.farewell(0x8c)).await;
+        }
+    }
+}

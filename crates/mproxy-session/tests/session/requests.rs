@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use mproxy_codec::{Kind, KindSet, ReasonCode, Subscription, Version};
+use mproxy_codec::{
+    Direction, Kind, KindSet, QoS, ReasonCode, Subscription, SubscriptionOptions, Version,
+};
 use mproxy_session::{
     BoxError, CloseReason, Conformance, Forward, Hooks, Limits, OnSubscribeLayer, Packet, Tap,
     Verdict,
@@ -72,6 +74,57 @@ async fn requests_with_one_identifier_are_all_answered_in_order() {
             }
         }
     }
+}
+
+/// A SUBSCRIBE of which some filters were refused was not among what was denied.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_refused_in_part_counts_as_denied() {
+    for version in VERSIONS {
+        let f = Frames(version);
+        let pair = connected(version, Form::Tapped, Conformance::Tolerant).await;
+        for (filters, forwarded) in [
+            (&["a", "b"][..], true),
+            (&["a", "denied/x", "denied/y"], true),
+            (&["denied/x", "denied/y"], false),
+        ] {
+            pair.client.send(&f.subscribe(7, filters));
+            if forwarded {
+                let left: Vec<_> = filters.iter().copied().filter(|it| it.len() == 1).collect();
+                pair.broker.expect(&f.subscribe(7, &left)).await;
+                pair.broker.send(&f.suback(7, &vec![1; left.len()]));
+            }
+            settle().await;
+        }
+        pair.client.send(&f.disconnect());
+        let summary = pair.end().await;
+        assert_eq!(summary.to_server.denied, 2, "{version:?}");
+    }
+}
+
+/// What a layer sees of a SUBSCRIBE that the services inside have decided on.
+#[test]
+fn requested_filters_are_those_of_the_answer() {
+    let f = Frames(Version::V5);
+    let frame = f.subscribe(7, &["a", "b", "c"]);
+    let mut packet = Packet::parse(Version::V5, Direction::ToServer, frame.into()).expect("valid");
+    let none = [("a", None), ("b", None), ("c", None)];
+    assert_eq!(packet.requested_filters(), none);
+    packet
+        .map_filters(|filter| match filter {
+            "a" => Ok(Some("x/a".to_owned())),
+            "b" => Err(ReasonCode::NOT_AUTHORIZED),
+            _ => Ok(None),
+        })
+        .expect("filters are left");
+    let options = SubscriptionOptions::new(QoS::AtMostOnce);
+    packet.add_filter("more", options).expect("it fits");
+    let refused = Some(ReasonCode::NOT_AUTHORIZED);
+    assert_eq!(
+        packet.requested_filters(),
+        [("x/a", None), ("b", refused), ("c", None)]
+    );
+    let other = Packet::parse(Version::V5, Direction::ToServer, f.pingreq().into());
+    assert!(other.expect("valid").requested_filters().is_empty());
 }
 
 /// A SUBSCRIBE and an UNSUBSCRIBE with one identifier: their answers are told apart by their type, in

@@ -21,7 +21,8 @@ pub(crate) struct ClientIdFile {
     pub(crate) separator: Setting<Text>,
     /// ${username} and ${cn} are filled in, one * stands for anything that is not empty.
     pub(crate) template: Setting<TextTemplate>,
-    /// What stands before the id at the broker; ${username} and ${cn} are filled in.
+    /// What stands before the id at the broker; ${username} and ${cn} are filled in. An MQTT 5
+    /// client without an id gets one from mproxy then.
     pub(crate) prefix: Setting<TextTemplate>,
     /// Make up an id for a client without one, instead of leaving that to the broker.
     #[schemars(extend("default" = false))]

@@ -2,9 +2,11 @@
 
 use super::{ClientIdFile, Listing, Located, PropertyEditFile, Setting, TopicMapFile};
 use crate::config::model::{
-    AccessEvent, AclAction, AclDefault, AclOnDeny, AclSubscribe, DeniedWill, VendorForm,
+    AccessEvent, AclAction, AclDefault, AclOnDeny, AclSubscribe, DeniedWill, Reauthentication,
+    VendorForm,
 };
 use crate::config::scalar::{FilterTemplate, Number, Text};
+use mproxy_layers::acl::Network;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -61,7 +63,8 @@ pub(crate) struct AclFile {
     #[schemars(extend("default" = "deny"))]
     pub(crate) default: Setting<AclDefault>,
     /// How a subscription wider than the rules is answered. strict: refused in SUBACK;
-    /// mosquitto: accepted, and deliveries are filtered.
+    /// mosquitto: accepted, and deliveries are filtered; shared subscriptions are judged
+    /// strictly all the same.
     #[schemars(extend("default" = "strict"))]
     pub(crate) subscribe: Setting<AclSubscribe>,
     /// What a denied client is told. reject: reason code 0x87 (MQTT 5), acknowledged and
@@ -79,6 +82,10 @@ pub(crate) struct AclFile {
     /// Others are refused.
     #[schemars(extend("default" = []))]
     pub(crate) vendor: Listing<VendorForm>,
+    /// A client that authenticates again while it is connected (AUTH 0x19), if the layer goes by
+    /// names. refuse: it is closed with 0x8C; pass: the names stay those of CONNECT.
+    #[schemars(extend("default" = "refuse"))]
+    pub(crate) reauthentication: Setting<Reauthentication>,
     /// The rules; the first that matches decides.
     pub(crate) rules: Vec<Located<RuleFile>>,
 }
@@ -99,4 +106,18 @@ pub(crate) struct RuleFile {
     pub(crate) topics: Listing<FilterTemplate>,
     /// Subscription filters, compared as they stand: "#" is the filter "#", not every topic.
     pub(crate) filters: Listing<FilterTemplate>,
+    /// Only for clients with one of these user names; empty = all.
+    #[schemars(extend("default" = []))]
+    pub(crate) usernames: Listing<Text>,
+    /// Only for clients with one of these client ids; empty = all.
+    #[schemars(extend("default" = []))]
+    pub(crate) client_ids: Listing<Text>,
+    /// true: only for clients without a user name; false: only for those with one.
+    pub(crate) anonymous: Setting<bool>,
+    /// Only for clients of one of these listeners; empty = all.
+    #[schemars(extend("default" = []))]
+    pub(crate) listeners: Listing<Text>,
+    /// Only for clients whose address is in one of these networks; empty = all.
+    #[schemars(extend("default" = []))]
+    pub(crate) networks: Listing<Network>,
 }

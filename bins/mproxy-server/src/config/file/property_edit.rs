@@ -1,6 +1,7 @@
 //! `[layers.NAME]` of type `property-edit`.
 
 use super::{Listing, Setting};
+use crate::config::model::Reauthentication;
 use crate::config::scalar::{Text, TextTemplate};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -19,6 +20,10 @@ pub(crate) struct PropertyEditFile {
     pub(crate) set: BTreeMap<String, Setting<TextTemplate>>,
     /// Properties that are appended, whatever else there is.
     pub(crate) add: BTreeMap<String, Setting<TextTemplate>>,
+    /// A client that authenticates again while it is connected (AUTH 0x19), if the layer goes by
+    /// names. refuse: it is closed with 0x8C; pass: the names stay those of CONNECT.
+    #[schemars(extend("default" = "refuse"))]
+    pub(crate) reauthentication: Setting<Reauthentication>,
     /// The same for what clients receive.
     pub(crate) to_client: ToClientFile,
 }

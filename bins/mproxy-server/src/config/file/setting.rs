@@ -99,6 +99,18 @@ impl<T> Listing<T> {
         }
     }
 
+    /// The texts in it as they were written, each with its place; what else is in it is left out.
+    pub(crate) fn texts(&self) -> Vec<(&str, Range<usize>)> {
+        let Some(Raw::Array(items)) = self.given.as_ref().map(Spanned::get_ref) else {
+            return Vec::new();
+        };
+        let texts = items.iter().filter_map(|item| match item.get_ref() {
+            Raw::String(name) => Some((name.as_str(), item.span())),
+            _ => None,
+        });
+        texts.collect()
+    }
+
     /// Where the array stands.
     pub(crate) fn span(&self) -> Option<Range<usize>> {
         self.given.as_ref().map(Spanned::span)

@@ -1,7 +1,7 @@
 //! `[layers.NAME]` of type `topic-map`.
 
 use super::{Listing, Located, Setting};
-use crate::config::model::{DeniedWill, VendorForm};
+use crate::config::model::{DeniedWill, Reauthentication, VendorForm};
 use crate::config::scalar::{PrefixTemplate, StartTemplate, Text};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -24,6 +24,10 @@ pub(crate) struct TopicMapFile {
     /// Put the groups of shared subscriptions under the tenant: `acme:workers`.
     #[schemars(extend("default" = true))]
     pub(crate) group_prefix: Setting<bool>,
+    /// A client that authenticates again while it is connected (AUTH 0x19), if the layer goes by
+    /// names. refuse: it is closed with 0x8C; pass: the names stay those of CONNECT.
+    #[schemars(extend("default" = "refuse"))]
+    pub(crate) reauthentication: Setting<Reauthentication>,
     /// Clients that are not mapped: they see the broker as it is, all tenants included.
     #[serde(rename = "super")]
     pub(crate) super_clients: SuperFile,
@@ -55,7 +59,10 @@ pub(crate) struct MapRuleFile {
     /// What they begin with at the broker instead; ${username}, ${client_id} and ${cn} are filled
     /// in.
     pub(crate) to: Setting<StartTemplate>,
-    /// All clients meet there, although other rules keep them apart.
+    /// All clients meet there, although other rules keep them apart; they may read there.
     #[schemars(extend("default" = false))]
     pub(crate) shared: Setting<bool>,
+    /// With `shared`: clients may publish there, too.
+    #[schemars(extend("default" = false))]
+    pub(crate) writable: Setting<bool>,
 }

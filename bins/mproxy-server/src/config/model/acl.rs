@@ -1,7 +1,7 @@
 //! `type = "acl"`: who may publish and subscribe where.
 
-use super::{Choice, Dialect, Template, VendorForm};
-use mproxy_layers::acl::{self, AclError, Actions, Effect, Rule};
+use super::{Choice, Dialect, Reauthentication, Template, VendorForm};
+use mproxy_layers::acl::{self, AclError, Actions, Effect, Network, Rule};
 
 /// The settings of an access control list; the first rule that matches decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub(crate) struct Acl {
     pub(crate) check_response_topics: bool,
     /// The forms of topics that are judged by what is inside; sorted, each once.
     pub(crate) vendor: Vec<VendorForm>,
+    /// What is done about clients that authenticate again.
+    pub(crate) reauthentication: Reauthentication,
     /// The rules, in the order in which they are asked.
     pub(crate) rules: Vec<AclRule>,
 }
@@ -55,6 +57,8 @@ pub(crate) struct AclRule {
     pub(crate) topics: Vec<Template>,
     /// Subscription filters, compared as they stand.
     pub(crate) filters: Vec<Template>,
+    /// Which clients it is about.
+    pub(crate) who: AclWho,
     /// Where the rule was written, `file:line`, for the report of a denial.
     pub(crate) at: String,
 }
@@ -72,11 +76,51 @@ impl AclRule {
                 AclAction::Subscribe => Actions::SUBSCRIBE,
             }
         });
-        Rule::new(effect, actions)
+        let who = &self.who;
+        let rule = Rule::new(effect, actions)
             .name(&self.name)
             .location(&self.at)
             .topics(self.topics.iter().map(Template::as_str))
             .filters(self.filters.iter().map(Template::as_str))
+            .usernames(&who.usernames)
+            .client_ids(&who.client_ids)
+            .listeners(&who.listeners)
+            .networks(who.networks.iter().copied());
+        match who.anonymous {
+            Some(anonymous) => rule.anonymous(anonymous),
+            None => rule,
+        }
+    }
+}
+
+/// The clients that a rule is about: those that have one of each list that is not empty. Sorted,
+/// each once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct AclWho {
+    /// User names.
+    pub(crate) usernames: Vec<String>,
+    /// Client ids.
+    pub(crate) client_ids: Vec<String>,
+    /// Without a user name, or with one.
+    pub(crate) anonymous: Option<bool>,
+    /// Names of listeners.
+    pub(crate) listeners: Vec<String>,
+    /// Where they come from.
+    pub(crate) networks: Vec<Network>,
+}
+
+impl AclWho {
+    /// True when everybody that `other` is about is one of these.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        fn all<T: PartialEq>(wide: &[T], narrow: &[T]) -> bool {
+            let inside = !narrow.is_empty() && narrow.iter().all(|it| wide.contains(it));
+            wide.is_empty() || inside
+        }
+        all(&self.usernames, &other.usernames)
+            && all(&self.client_ids, &other.client_ids)
+            && all(&self.listeners, &other.listeners)
+            && all(&self.networks, &other.networks)
+            && (self.anonymous.is_none() || self.anonymous == other.anonymous)
     }
 }
 

@@ -8,6 +8,8 @@ use mproxy_layers::client_id::{ClientIds, PatternError, Require};
 pub(crate) struct ClientId {
     /// Which ids a client may use.
     pub(crate) require: ClientIdRequire,
+    /// Whether `require = "any"` was written: nobody else owns the ids, and that is wanted.
+    pub(crate) any_is_wanted: bool,
     /// What stands behind the user name with `prefix-username`.
     pub(crate) separator: String,
     /// What an id looks like with `template`.

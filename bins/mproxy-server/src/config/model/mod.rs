@@ -12,6 +12,7 @@ mod layer;
 mod listener;
 mod property_edit;
 mod rate;
+mod reauthentication;
 mod server;
 mod template;
 mod topic_map;
@@ -19,7 +20,9 @@ mod upstream;
 mod vendor;
 
 pub(crate) use access_log::{AccessEvent, AccessLog};
-pub(crate) use acl::{Acl, AclAction, AclDefault, AclOnDeny, AclRule, AclSubscribe, DeniedWill};
+pub(crate) use acl::{
+    Acl, AclAction, AclDefault, AclOnDeny, AclRule, AclSubscribe, AclWho, DeniedWill,
+};
 pub(crate) use bind::Bind;
 pub(crate) use choice::Choice;
 pub(crate) use client_id::{ClientId, ClientIdRequire};
@@ -30,6 +33,7 @@ pub(crate) use listener::{
 };
 pub(crate) use property_edit::{PropertyEdit, PropertyEdits};
 pub(crate) use rate::Rate;
+pub(crate) use reauthentication::Reauthentication;
 pub(crate) use server::{Admin, DrainNotice, DrainWills, Log, LogFormat, Server};
 pub(crate) use template::{Placeholder, Template};
 pub(crate) use topic_map::{TopicMap, TopicMapRule};

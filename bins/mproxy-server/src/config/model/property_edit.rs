@@ -1,6 +1,6 @@
 //! `type = "property-edit"`: User Properties that are taken out or appended.
 
-use super::Template;
+use super::{Reauthentication, Template};
 use mproxy_layers::property_edit::{Edits, EditsError};
 
 /// The settings of the layer.
@@ -10,6 +10,8 @@ pub(crate) struct PropertyEdit {
     pub(crate) to_server: PropertyEdits,
     /// What is done to what it receives.
     pub(crate) to_client: PropertyEdits,
+    /// What is done about clients that authenticate again.
+    pub(crate) reauthentication: Reauthentication,
 }
 
 /// What is done in one direction.

@@ -1,6 +1,6 @@
 //! `type = "topic-map"`: where the client's topics are at the broker.
 
-use super::{DeniedWill, Dialect, Template, VendorForm};
+use super::{DeniedWill, Dialect, Reauthentication, Template, VendorForm};
 use mproxy_layers::topic_map::{self, MapRule, TopicMapError};
 
 /// The settings of a topic map, of which it is known that it can be undone.
@@ -20,6 +20,8 @@ pub(crate) struct TopicMap {
     pub(crate) vendor: Vec<VendorForm>,
     /// Whether groups of shared subscriptions are put under the tenant.
     pub(crate) group_prefix: bool,
+    /// What is done about clients that authenticate again.
+    pub(crate) reauthentication: Reauthentication,
 }
 
 /// What topics begin with at the client, and what at the broker.
@@ -31,6 +33,8 @@ pub(crate) struct TopicMapRule {
     pub(crate) to: Template,
     /// Whether all clients meet there.
     pub(crate) shared: bool,
+    /// Whether clients may publish to what is shared.
+    pub(crate) writable: bool,
 }
 
 impl TopicMap {
@@ -42,8 +46,8 @@ impl TopicMap {
     pub(crate) fn compile(&self, dialect: Dialect) -> Result<topic_map::TopicMap, TopicMapError> {
         let mut map = topic_map::TopicMap::builder();
         for rule in &self.rules {
-            let rule = MapRule::new(rule.from.as_str(), rule.to.as_str()).shared(rule.shared);
-            map = map.rule(rule);
+            let written = MapRule::new(rule.from.as_str(), rule.to.as_str());
+            map = map.rule(written.shared(rule.shared).writable(rule.writable));
         }
         if let Some(prefix) = &self.prefix {
             map = map.rule(MapRule::new("", prefix.as_str()));

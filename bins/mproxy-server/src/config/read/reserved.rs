@@ -106,7 +106,18 @@ const RESERVED: &[(Section, &str, &str)] = &[
         "write the rules here, as [[layers.NAME.rules]]",
     ),
     (Section::Acl, "recheck_on_reload", "remove it"),
-    (Section::Rule, "when", "leave out the rule"),
+    (
+        Section::Acl,
+        "super",
+        "write a rule that allows `topics = [\"#\"]`, and says who with `usernames`",
+    ),
+    (Section::Rule, "user", "write `usernames = [\"...\"]`"),
+    (Section::Rule, "clients", "write `client_ids = [\"...\"]`"),
+    (
+        Section::Rule,
+        "when",
+        "say who: `usernames`, `client_ids`, `anonymous`, `listeners` or `networks`",
+    ),
     (Section::Admin, "token_file", "bind it to loopback"),
     (Section::Admin, "inspector", "remove it"),
     (

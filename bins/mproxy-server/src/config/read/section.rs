@@ -90,6 +90,31 @@ impl Section {
         }
     }
 
+    /// The sections that stand inside of this one, or around it.
+    const fn family(self) -> &'static [Self] {
+        match self {
+            Self::Listener => &[Self::Limits],
+            Self::Limits => &[Self::Listener],
+            Self::Upstream => &[Self::Health],
+            Self::Health => &[Self::Upstream],
+            Self::Acl => &[Self::Rule],
+            Self::Rule => &[Self::Acl],
+            Self::TopicMap => &[Self::Super, Self::MapRule],
+            Self::Super | Self::MapRule => &[Self::TopicMap, Self::Super, Self::MapRule],
+            Self::PropertyEdit => &[Self::ToClient],
+            Self::ToClient => &[Self::PropertyEdit],
+            _ => &[],
+        }
+    }
+
+    /// The header of the section that a key of this name belongs to: of several, the nearest.
+    fn home(self, key: &str) -> Option<&'static str> {
+        let all = HEADERS.iter().map(|(section, _)| section);
+        let mut near = self.family().iter().chain(all);
+        let home = near.find(|section| section.keys().contains(&key))?;
+        Some(home.header())
+    }
+
     /// Its keys.
     fn keys(self) -> &'static [&'static str] {
         match self {
@@ -172,7 +197,7 @@ impl Context {
         let known = section.keys();
         let mut diagnostic = Diagnostic::error(format!("unknown key `{key}`")).at(span);
         // A key of another section was not misspelt.
-        if let Some(header) = home(key) {
+        if let Some(header) = section.home(key) {
             diagnostic = diagnostic.label(format!("this key belongs into {header}"));
         } else if let Some(near) = closest(key, known.iter().copied()) {
             diagnostic = diagnostic.label(format!("did you mean `{near}`?"));
@@ -190,14 +215,6 @@ impl Context {
         let keys = quoted(also.chain(known.iter().copied()));
         self.push(diagnostic.note(format!("keys here: {keys}")));
     }
-}
-
-/// The header of the section that a key of this name belongs to.
-fn home(key: &str) -> Option<&'static str> {
-    HEADERS
-        .iter()
-        .find(|(section, _)| section.keys().contains(&key))
-        .map(|(_, header)| *header)
 }
 
 macro_rules! sections {

@@ -3,6 +3,7 @@
 use super::{Problem, Scalar, string};
 use crate::config::file::Raw;
 use crate::config::model::{Bind, UpstreamAddress};
+use mproxy_layers::acl::{Network, NetworkError};
 use schemars::{Schema, json_schema};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -64,6 +65,32 @@ impl Scalar for SocketAddr {
 
     fn schema() -> Schema {
         json_schema!({ "type": "string", "examples": ["0.0.0.0:1884", "[::]:1884"] })
+    }
+}
+
+impl Scalar for Network {
+    type Value = Self;
+
+    fn expected() -> String {
+        "a network such as \"10.0.0.0/8\" or an address such as \"192.0.2.7\"".to_owned()
+    }
+
+    fn read(raw: &Raw, _: bool) -> Result<Self, Problem> {
+        let text = string::<Self>(raw)?;
+        text.parse().map_err(|error| match error {
+            NetworkError::HostBits { network, .. } => Problem::new(
+                format!("network `{text}` has bits behind its prefix"),
+                format!("did you mean `{network}`?"),
+            ),
+            _ => Problem::new(
+                format!("invalid network `{text}`"),
+                format!("expected {}", Self::expected()),
+            ),
+        })
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "examples": ["10.0.0.0/8", "fd00::/8", "192.0.2.7"] })
     }
 }
 

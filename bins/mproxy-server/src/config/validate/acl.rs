@@ -4,9 +4,10 @@ use super::{placeholders, shadow};
 use crate::config::context::Context;
 use crate::config::file::{AclFile, Listing, Located, RuleFile};
 use crate::config::model::{
-    Acl, AclAction, AclDefault, AclOnDeny, AclRule, AclSubscribe, DeniedWill, Template, VendorForm,
+    Acl, AclAction, AclDefault, AclOnDeny, AclRule, AclSubscribe, AclWho, DeniedWill,
+    Reauthentication, Template, VendorForm,
 };
-use crate::config::scalar::FilterTemplate;
+use crate::config::scalar::{FilterTemplate, Scalar, Text};
 use crate::diagnostics::Diagnostic;
 use mproxy_codec::topic::VendorForms;
 use std::ops::Range;
@@ -39,6 +40,7 @@ pub(super) fn acl(cx: &mut Context, name: &str, keys: &AclFile, header: &Range<u
         will: cx.value(&keys.will, DeniedWill::Refuse),
         check_response_topics: cx.value(&keys.check_response_topics, false),
         vendor,
+        reauthentication: cx.value(&keys.reauthentication, Reauthentication::Refuse),
         rules: rules.into_iter().map(|(_, rule)| rule).collect(),
     }
 }
@@ -93,6 +95,7 @@ fn rule(
             return None;
         }
     };
+    let who = who(cx, &name, keys);
     let actions = actions(cx, &name, listing)?;
     if let (Some(span), true) = (keys.filters.span(), keys.topics.is_empty())
         && actions.len() > 1
@@ -115,8 +118,52 @@ fn rule(
         actions,
         topics,
         filters,
+        who,
         at: place(cx, &file.span),
     })
+}
+
+/// Which clients a rule is about. Whether the listeners exist is seen later.
+fn who(cx: &mut Context, rule: &str, keys: &RuleFile) -> AclWho {
+    let who = AclWho {
+        usernames: sorted(literal(cx, &keys.usernames)),
+        client_ids: sorted(literal(cx, &keys.client_ids)),
+        anonymous: cx.given(&keys.anonymous),
+        listeners: sorted(values(cx, &keys.listeners)),
+        networks: values(cx, &keys.networks),
+    };
+    if let (Some(true), Some(span)) = (who.anonymous, keys.usernames.span())
+        && !who.usernames.is_empty()
+    {
+        let message = format!("rule `{rule}` is about nobody");
+        let label = "a client with a user name is not anonymous; make two rules";
+        cx.push(Diagnostic::error(message).at(span).label(label));
+    }
+    who
+}
+
+fn sorted(mut names: Vec<String>) -> Vec<String> {
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// Names, of which those that look like patterns are reported.
+fn literal(cx: &mut Context, listing: &Listing<Text>) -> Vec<String> {
+    let given = cx.list(listing).unwrap_or_default();
+    for name in &given {
+        if name.get_ref().contains(['*', '#']) || name.get_ref().contains("${") {
+            let message = format!("`{}` is taken literally", name.get_ref());
+            let label = "names are compared as they stand; leave out the key for all clients";
+            cx.push(Diagnostic::warning(message).at(name.span()).label(label));
+        }
+    }
+    given.into_iter().map(Spanned::into_inner).collect()
+}
+
+fn values<T: Scalar>(cx: &mut Context, listing: &Listing<T>) -> Vec<T::Value> {
+    let given = cx.list(listing).unwrap_or_default();
+    given.into_iter().map(Spanned::into_inner).collect()
 }
 
 fn actions(cx: &mut Context, rule: &str, listing: &Listing<AclAction>) -> Option<Vec<AclAction>> {

@@ -1,6 +1,6 @@
 //! `[chains.NAME]`.
 
-use super::{Named, names};
+use super::{Named, names, owned};
 use crate::config::context::Context;
 use crate::config::file::{ChainFile, Located};
 use crate::config::model::{Chain, Layer, MAX_CHAIN_LAYERS};
@@ -57,8 +57,12 @@ fn chain(cx: &mut Context, name: &str, file: &Located<ChainFile>, layers: &Named
             names::missing(cx, "layer", wanted, span, layers);
         }
     }
-    Chain {
+    let chain = Chain {
         name: name.to_owned(),
         layers: resolved,
+    };
+    if let (Some(span), true) = (file.value.layers.span(), chain.layers.len() == given.len()) {
+        owned::check(cx, &chain, &span);
     }
+    chain
 }

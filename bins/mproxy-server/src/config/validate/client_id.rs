@@ -19,6 +19,7 @@ pub(super) fn client_id(
     let require = cx.value(&keys.require, ClientIdRequire::Any);
     let ids = ClientId {
         require,
+        any_is_wanted: require == ClientIdRequire::Any && keys.require.given.is_some(),
         separator: cx.value(&keys.separator, "-".to_owned()),
         template: template(cx, &keys.template),
         prefix: template(cx, &keys.prefix),
@@ -71,7 +72,12 @@ pub(super) fn client_id(
         let message = "`template` is the same for every client: an id is nobody's";
         let label = "add `${username}` or `${cn}`";
         cx.push(Diagnostic::warning(message).at(span).label(label));
-    } else if nobody && ids.prefix.is_none() && !ids.generate && cx.report.errors() == errors {
+    } else if nobody
+        && !ids.any_is_wanted
+        && ids.prefix.is_none()
+        && !ids.generate
+        && cx.report.errors() == errors
+    {
         let message = "a client-id layer that does nothing";
         let label = "add `require`, `prefix` or `generate`";
         cx.push(Diagnostic::warning(message).at(header.clone()).label(label));

@@ -1,17 +1,18 @@
 //! Checks of things beside each other.
 
-use super::Named;
 use super::listener::Placed;
+use super::{Named, names};
 use crate::config::context::Context;
-use crate::config::file::{ListenerFile, Located, Setting};
+use crate::config::file::{LayerFile, ListenerFile, Located, Setting};
 use crate::config::model::{
     Admin, Bind, Chain, Dialect, Layer, LayerKind, Listener, Upstream, UpstreamAddress,
 };
 use crate::config::scalar::AdminBind;
 use crate::diagnostics::Diagnostic;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Listeners have distinct names and addresses, and the admin port another one.
 pub(super) fn distinct(
@@ -137,6 +138,30 @@ fn misread(layer: &Layer, dialect: Dialect) -> Option<(String, &'static str)> {
         return Some((problem.to_owned(), "leave out `vendor`"));
     }
     Some((error?, "write topics as the broker reads them"))
+}
+
+/// The listeners that rules name exist: a rule about one that does not would never decide.
+pub(super) fn listeners_of_rules(
+    cx: &mut Context,
+    layers: &BTreeMap<String, Located<LayerFile>>,
+    listeners: &[Placed],
+) {
+    let all: Named<()> = listeners
+        .iter()
+        .map(|it| (it.listener.name.clone(), (Arc::default(), None)))
+        .collect();
+    for layer in layers.values() {
+        let LayerFile::Acl(acl) = &layer.value else {
+            continue;
+        };
+        for rule in &acl.rules {
+            for (name, span) in rule.value.listeners.texts() {
+                if !all.contains_key(name) {
+                    names::missing(cx, "listener", name, span, &all);
+                }
+            }
+        }
+    }
 }
 
 /// Ports that others reach, and that nobody decided about.

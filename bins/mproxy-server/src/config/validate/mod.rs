@@ -9,6 +9,7 @@ mod cross;
 mod layer;
 mod listener;
 mod names;
+mod owned;
 mod placeholders;
 mod property_edit;
 mod server;
@@ -48,6 +49,7 @@ pub(super) fn validate(cx: &mut Context, file: File, env: &Environment) -> Confi
     cross::distinct(cx, listeners, &checked, &file.admin.bind, &admin);
     cross::loops(cx, &checked, &upstreams);
     cross::dialects(cx, &checked, &upstreams, &layers);
+    cross::listeners_of_rules(cx, &file.layers, &checked);
     cross::open_doors(cx, listeners, &checked, &file.admin.bind, &admin);
     cross::unused(cx, &checked, &upstreams, &chains, &layers);
     Config {

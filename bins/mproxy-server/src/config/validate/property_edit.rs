@@ -3,7 +3,7 @@
 use super::placeholders;
 use crate::config::context::Context;
 use crate::config::file::{Listing, PropertyEditFile, Setting};
-use crate::config::model::{PropertyEdit, PropertyEdits, Template};
+use crate::config::model::{PropertyEdit, PropertyEdits, Reauthentication, Template};
 use crate::config::scalar::{Problem, Text, TextTemplate};
 use crate::diagnostics::Diagnostic;
 use std::collections::BTreeMap;
@@ -21,6 +21,7 @@ pub(super) fn property_edit(
     let edits = PropertyEdit {
         to_server: edits(cx, &keys.strip, &keys.set, &keys.add),
         to_client: edits(cx, &down.strip, &down.set, &down.add),
+        reauthentication: cx.value(&keys.reauthentication, Reauthentication::Refuse),
     };
     let idle = edits.to_server.is_empty() && edits.to_client.is_empty();
     if idle && cx.report.errors() == errors {

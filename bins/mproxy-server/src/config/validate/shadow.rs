@@ -41,8 +41,9 @@ fn shadows(earlier: &AclRule, later: &AclRule) -> bool {
         .filters
         .iter()
         .all(|it| earlier.filters.contains(it) || covers(&earlier.topics, it));
+    let clients = earlier.who.covers(&later.who);
     let something = !(later.topics.is_empty() && later.filters.is_empty());
-    !partial && !guard && actions && topics && filters && something
+    !partial && !guard && clients && actions && topics && filters && something
 }
 
 fn covers(patterns: &[Template], pattern: &Template) -> bool {

@@ -4,7 +4,9 @@ use super::acl::vendor_forms;
 use super::placeholders;
 use crate::config::context::Context;
 use crate::config::file::{Listing, Located, MapRuleFile, Setting, TopicMapFile};
-use crate::config::model::{DeniedWill, Dialect, Template, TopicMap, TopicMapRule};
+use crate::config::model::{
+    DeniedWill, Dialect, Reauthentication, Template, TopicMap, TopicMapRule,
+};
 use crate::config::scalar::{Scalar, Text};
 use crate::diagnostics::Diagnostic;
 use mproxy_layers::topic_map::{MapProblem, TopicMapError};
@@ -38,6 +40,7 @@ pub(super) fn topic_map(
         super_client_ids: texts(cx, &keys.super_clients.client_ids),
         vendor: vendor_forms(cx, &keys.vendor),
         group_prefix: cx.value(&keys.group_prefix, true),
+        reauthentication: cx.value(&keys.reauthentication, Reauthentication::Refuse),
     };
     // what is missing was reported, and may be what makes the rest right
     if complete && let Err(error) = map.compile(Dialect::Mqtt) {
@@ -59,10 +62,17 @@ fn rule(cx: &mut Context, file: &Located<MapRuleFile>) -> Option<TopicMapRule> {
         }
     }
     let (from, to) = (template(cx, &keys.from), template(cx, &keys.to));
+    let shared = cx.value(&keys.shared, false);
+    if let (false, Some(span)) = (shared, keys.writable.span()) {
+        let message = "`writable` is for rules with `shared = true`";
+        let label = "remove it; clients publish to what is theirs";
+        cx.push(Diagnostic::error(message).at(span).label(label));
+    }
     Some(TopicMapRule {
         from: from?,
         to: to?,
-        shared: cx.value(&keys.shared, false),
+        shared,
+        writable: cx.value(&keys.writable, false),
     })
 }
 

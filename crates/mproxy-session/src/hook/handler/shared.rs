@@ -35,7 +35,8 @@ impl Shared {
         if let Some(request) = request_of(packet) {
             let mut requests = self.requests();
             let waiting = requests.entry(request).or_default();
-            waiting.push_back(packet.requested_filters());
+            let filters = packet.requested_filters().into_iter();
+            waiting.push_back(filters.map(|(filter, _)| filter.to_owned()).collect());
         }
     }
 

@@ -156,20 +156,27 @@ impl<P> Packet<P> {
             .is_some_and(|entries| entries.0.iter().all(|e| e.refused.is_some()))
     }
 
-    /// The filters that the client asked for, those included that hooks have refused: what the codes
-    /// of its SUBACK or UNSUBACK stand for, one by one.
-    pub(crate) fn requested_filters(&self) -> Vec<String> {
+    /// The filters of a SUBSCRIBE or UNSUBSCRIBE that the client asked for, each with the code that
+    /// it is refused with, if a hook has refused it: what the codes of its SUBACK or UNSUBACK stand
+    /// for, one by one. Empty for other packets.
+    ///
+    /// Unlike [`subscribe`](Self::subscribe) it shows what is not forwarded, and a layer sees in
+    /// what the services inside return what they decided.
+    #[must_use]
+    pub fn requested_filters(&self) -> Vec<(&str, Option<ReasonCode>)> {
         if let Some(entries) = &self.raw.entries {
             let asked = entries.0.iter().filter(|entry| !entry.added);
-            return asked.map(|entry| entry.filter.clone()).collect();
+            return asked
+                .map(|entry| (entry.filter.as_str(), entry.refused))
+                .collect();
         }
         match self.view() {
             Some(View::Subscribe(subscribe)) => subscribe
                 .subscriptions()
-                .map(|subscription| subscription.filter.to_owned())
+                .map(|subscription| (subscription.filter, None))
                 .collect(),
             Some(View::Unsubscribe(unsubscribe)) => {
-                unsubscribe.filters().map(str::to_owned).collect()
+                unsubscribe.filters().map(|filter| (filter, None)).collect()
             }
             _ => Vec::new(),
         }
