@@ -7,13 +7,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use mproxy_codec::{Direction, Kind, PublishLayout, QoS, ReasonCode};
+use mproxy_codec::{Direction, Kind, PublishLayout, QoS, ReasonCode, Version};
 use tokio::time::Instant;
 
 use super::refuse::{Outcome, reply};
 use super::{Flow, Next, Turn, Wait};
 use crate::BoxError;
-use crate::error::End;
+use crate::error::{End, packet_name};
 use crate::hook::{Packet, PacketService, Refusal, Verdict};
 use crate::scratch::{self, FutureBox};
 use crate::summary::{CloseReason, Side};
@@ -31,13 +31,18 @@ struct Named {
     kind: Kind,
     direction: Direction,
     id: Option<u16>,
+    /// Of a packet that is of another version than the session.
+    version: Option<Version>,
 }
 
 impl fmt::Display for Named {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.kind.fmt(f)?;
+        f.write_str(&packet_name(self.kind))?;
         if let Some(id) = self.id {
             write!(f, " {id}")?;
+        }
+        if let Some(version) = self.version {
+            write!(f, " of MQTT {version}")?;
         }
         f.write_str(match self.direction {
             Direction::ToServer => " of the client",
@@ -141,17 +146,19 @@ impl Offered {
 
     /// Makes sure that what hooks forward is what they were offered, changed or not: its sender waits
     /// for the answer to this packet, and its receiver must not get another.
-    fn check(&self, packet: &Packet) -> Result<(), End> {
+    fn check(&self, packet: &Packet, version: Version) -> Result<(), End> {
         let forwarded = Named {
             kind: packet.kind(),
             direction: packet.direction(),
             id: packet.packet_id(),
+            version: Some(packet.version()).filter(|other| *other != version),
         };
         let id = self.packet_id();
         // a hook may make a PUBLISH one of QoS 0
         let lowered = self.publish.is_some() && forwarded.id.is_none();
         let same = forwarded.kind == self.kind
             && forwarded.direction == self.direction
+            && forwarded.version.is_none()
             && !packet.is_will()
             && (forwarded.id == id || lowered);
         if !same {
@@ -178,6 +185,7 @@ impl Offered {
             kind: self.kind,
             direction: self.direction,
             id: self.packet_id(),
+            version: None,
         }
     }
 
@@ -320,8 +328,9 @@ impl<H: PacketService> Flow<H> {
             return self.refuse_filters(packet, offered, turn);
         }
         let unchanged = packet.is_untouched(offered.address, offered.len);
-        if !unchanged {
-            offered.check(&packet)?;
+        let version = turn.core.version();
+        if !unchanged || packet.version() != version {
+            offered.check(&packet, version)?;
             turn.batch.modified += 1;
         }
         let mut parts = packet.into_parts();

@@ -39,6 +39,7 @@ impl Session {
             on_close,
             received,
             glimpse,
+            at_will: _,
         } = known;
         let detail = end.describe(version);
         let mut last = BytesMut::new();

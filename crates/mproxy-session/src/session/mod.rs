@@ -91,6 +91,15 @@ struct Known {
     /// The CONNECT, as far as it has come.
     received: Traffic,
     glimpse: Option<Box<Glimpse>>,
+    /// The hooks have the will.
+    at_will: bool,
+}
+
+impl Known {
+    /// What the hooks look at, for the log.
+    const fn in_hand(&self) -> &'static str {
+        if self.at_will { "the will" } else { "CONNECT" }
+    }
 }
 
 /// Who a client of enhanced authentication said that it is. A hook that puts other credentials into
@@ -288,8 +297,10 @@ impl Session {
                 if let Some(order) = self.control.order() {
                     return Poll::Ready(Err(order.into()));
                 }
-                catch_unwind(AssertUnwindSafe(|| stage.as_mut().poll(cx)))
-                    .unwrap_or_else(|panic| Poll::Ready(Err(End::panic("CONNECT", &*panic))))
+                catch_unwind(AssertUnwindSafe(|| stage.as_mut().poll(cx))).unwrap_or_else(|panic| {
+                    let known = known.lock().unwrap_or_else(PoisonError::into_inner);
+                    Poll::Ready(Err(End::panic(known.in_hand(), &*panic)))
+                })
             })
             .await
         };
@@ -420,7 +431,9 @@ impl Session {
                 end.with_detail("a hook replaced credentials beside an authentication method")
             );
         }
+        known().at_will = true;
         will::offer(&mut hooks.to_server, &mut connect, limits).await?;
+        known().at_will = false;
         let transition = |transition: &'static str| {
             tracing::debug!(
                 target: "mproxy::session",

@@ -12,6 +12,7 @@ mod closing;
 mod connect;
 mod cuts;
 mod expiry;
+mod forwarded;
 mod forwarding;
 mod handler;
 mod layers;
