@@ -19,6 +19,7 @@ mod recorder;
 mod reply;
 mod scratch;
 mod session;
+mod slow;
 mod summary;
 
 pub use http::Extensions;

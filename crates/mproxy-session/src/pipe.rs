@@ -158,6 +158,7 @@ where
             task: cx,
             hooked,
             ordered,
+            running: None,
         };
         let up = self
             .to_server
@@ -174,6 +175,7 @@ where
             task: cx,
             hooked,
             ordered,
+            running: None,
         };
         let down = self
             .to_client

@@ -212,6 +212,7 @@ impl<H: PacketService> Flow<H> {
         offered: Offered,
         turn: &mut Turn<'_, '_>,
     ) -> Result<Next, End> {
+        turn.runs(offered.kind);
         match self.ask(packet, &offered, turn)? {
             Poll::Ready(verdict) => match turn.behind {
                 Some(since) => self.settle_aged(verdict, since, &offered, turn),
@@ -274,6 +275,7 @@ impl<H: PacketService> Flow<H> {
             return Ok(Poll::Ready(()));
         };
         let (offered, since) = (hooked.offered.clone(), hooked.since);
+        turn.runs(offered.kind);
         let polled = match hooked.at {
             At::Waiting(packet) => self.ask(packet, &offered, turn)?,
             At::Running(mut slot) => {

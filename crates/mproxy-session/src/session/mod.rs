@@ -33,6 +33,7 @@ use crate::outbox::Outbox;
 use crate::pipe::Pipe;
 use crate::recorder::{Batch, NoRecorder, Recorder};
 use crate::reply::Replies;
+use crate::slow;
 use crate::summary::{CloseReason, Glimpse, Side, Summary, Traffic};
 
 /// One client connection and, once it is admitted, its broker connection.
@@ -414,7 +415,9 @@ impl Session {
             known.session = Some(connect.info().clone());
         }
         let claimed = Claim::of(connect.packet());
-        let (mut connect, mut hooks) = match self.ask(&mut admit, connect).await? {
+        let info = connect.info().clone();
+        let asked = slow::watched::<A, _>(self.ask(&mut admit, connect), "CONNECT", info);
+        let (mut connect, mut hooks) = match asked.await? {
             Admission::Admit { connect, hooks } => (connect, hooks),
             Admission::Refuse(refusal) => return Err(End::denied(refusal)),
         };
@@ -432,7 +435,8 @@ impl Session {
             );
         }
         known().at_will = true;
-        will::offer(&mut hooks.to_server, &mut connect, limits).await?;
+        let judged = will::offer(&mut hooks.to_server, &mut connect, limits);
+        slow::watched::<U, _>(judged, "PUBLISH", session.clone()).await?;
         known().at_will = false;
         let transition = |transition: &'static str| {
             tracing::debug!(

@@ -7,6 +7,7 @@ mod aliases;
 mod announced;
 mod authentication;
 mod backpressure;
+mod blocking;
 mod bridges;
 mod closing;
 mod connect;
