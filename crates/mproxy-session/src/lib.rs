@@ -48,5 +48,8 @@ pub use self::{
     summary::{CloseReason, Glimpse, Side, Summary, Traffic},
 };
 
+#[doc = include_str!("guide.md")]
+pub mod guide {}
+
 /// A boxed error, as tower's own layers use it.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
