@@ -7,6 +7,7 @@ mod commands;
 mod log_lines;
 mod log_tables;
 mod markdown;
+mod outside;
 mod readme;
 mod repository;
 mod shell;
