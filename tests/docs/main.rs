@@ -4,6 +4,7 @@
 //! The Rust of README.md is compiled as a documentation example of this crate's library.
 
 mod commands;
+mod hooks;
 mod log_lines;
 mod log_tables;
 mod markdown;
