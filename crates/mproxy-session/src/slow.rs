@@ -11,7 +11,7 @@ use crate::context::SessionInfo;
 use crate::error::packet_name;
 
 /// How long a poll of hooks may take. A service that waits returns at once and is woken later; only
-/// one that blocks, or computes, takes this long.
+/// one that blocks, or computes, takes this long, or one whose thread the system did not run.
 const SLOW: Duration = Duration::from_millis(100);
 
 /// The longest name of a stack that a line shows, in bytes.
@@ -123,10 +123,10 @@ fn line<S>(
         packet = first.map(|(_, packet)| packet),
         layer = short(std::any::type_name::<S>()),
         took_ms,
-        remedy = "a hook must not block its thread: await what takes time, or move it to spawn_blocking",
+        remedy = "await what takes time, or move it to spawn_blocking; if no hook blocks, give the process more CPU",
         suppressed = (suppressed > 0).then_some(suppressed),
         "{}",
-        if first.is_some() { "hook blocked its thread" } else { "hook blocked its thread again" }
+        if first.is_some() { "hooks held their thread" } else { "hooks held their thread again" }
     );
 }
 
