@@ -393,7 +393,13 @@ impl End {
     #[cold]
     pub(crate) fn denied(refusal: ConnectRefusal) -> Self {
         let ConnectRefusal { reason, text, by } = refusal;
-        let code = connack_code(reason);
+        let code = match connack_code(reason) {
+            // no CONNACK has the word: no is what it says all the same
+            ReasonCode::UNSPECIFIED_ERROR if reason != ReasonCode::UNSPECIFIED_ERROR => {
+                ReasonCode::NOT_AUTHORIZED
+            }
+            code => code,
+        };
         Self::told(Side::Proxy, CloseReason::AuthDenied, code).refused(text, by.as_deref())
     }
 

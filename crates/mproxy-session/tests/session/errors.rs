@@ -5,7 +5,7 @@ use std::fmt;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use mproxy_codec::{DecodeError, EncodeError, ReasonCode, Version};
+use mproxy_codec::{DecodeError, EncodeError, Kind, ReasonCode, Version};
 use mproxy_session::{
     Admission, BoxError, CloseReason, Connect, ConnectRefusal, FilterLayer, Forward, Hooks, Packet,
     PacketService, Refusal, RefuseErrorsLayer, Tap, Verdict,
@@ -403,5 +403,63 @@ async fn other_packets_are_named_as_well() {
         let detail = pair.end().await.detail;
         let wanted = format!("a hook panicked over {name} of the client: no");
         assert_eq!(detail, Some(wanted));
+    }
+}
+
+/// A code that the packet does not have becomes one that it has, and the summary has what was sent.
+#[tokio::test(start_paused = true)]
+async fn a_code_that_a_packet_cannot_carry_becomes_one_that_it_can() {
+    // the hook's code; told by PUBACK, SUBACK, UNSUBACK, DISCONNECT, CONNACK
+    let cases: [(u8, [u8; 5]); 8] = [
+        (0x00, [0x87, 0x87, 0x87, 0x00, 0x87]),
+        (0x10, [0x87, 0x87, 0x87, 0x80, 0x87]),
+        (0x80, [0x80, 0x80, 0x80, 0x80, 0x80]),
+        (0x86, [0x87, 0x87, 0x87, 0x80, 0x86]),
+        (0x8f, [0x87, 0x8f, 0x8f, 0x8f, 0x87]),
+        (0x90, [0x90, 0x87, 0x87, 0x90, 0x90]),
+        (0x97, [0x97, 0x97, 0x87, 0x97, 0x97]),
+        (0x98, [0x87, 0x87, 0x87, 0x98, 0x87]),
+    ];
+    for (code, [puback, suback, unsuback, disconnect, connack]) in cases {
+        let reason = ReasonCode::new(code);
+        let refuse = FilterLayer::new(move |_: &Packet| Err(Refusal::new(reason)));
+        let pair = packets(move || refuse.layer(Forward)).await;
+        pair.client.send(&F.publish("a", 1, 7, b"x"));
+        pair.client.expect(&F.ack(Kind::Puback, 7, puback)).await;
+        pair.client.send(&F.publish("a", 2, 8, b"x"));
+        pair.client.expect(&F.ack(Kind::Pubrec, 8, puback)).await;
+        pair.client.send(&F.subscribe(9, &["a"]));
+        pair.client.expect(&F.suback(9, &[suback])).await;
+        pair.client.send(&F.unsubscribe(10, &["a"]));
+        pair.client.expect(&F.unsuback(10, &[unsuback])).await;
+
+        let close = service_fn(move |_: Packet| {
+            std::future::ready(Ok::<_, BoxError>(Verdict::Close(reason)))
+        });
+        let pair = packets(move || close).await;
+        pair.client.send(&F.pingreq());
+        // the short form says success
+        let told = match disconnect {
+            0 => F.disconnect(),
+            code => F.farewell(code),
+        };
+        pair.client.expect_plain(&told).await;
+        let told = pair.end().await.reason_code;
+        assert_eq!(told, Some(ReasonCode::new(disconnect)), "{code:#04x}");
+
+        let stage = service_fn(move |_: Connect| {
+            std::future::ready(Ok::<Admission, BoxError>(Admission::refuse(reason)))
+        });
+        let pair = Setup::new().start(stage);
+        pair.client.send(&F.connect("c"));
+        let wanted = hex(&format!("20 03 00 {connack:02x} 00"));
+        pair.client.expect_plain(&wanted).await;
+        let summary = pair.end().await;
+        let told = Some(ReasonCode::new(connack));
+        assert_eq!(
+            (summary.reason_code, summary.connack),
+            (told, told),
+            "{code:#04x}"
+        );
     }
 }
