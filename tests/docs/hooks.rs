@@ -206,7 +206,7 @@ async fn judges(shown: Shown, client: Client) {
             }
             let own = Publish::new(version, client.own).qos(1, 8);
             let own = own.bytes(&payload);
-            // in order: so the other one did not come
+            // packets come in order, so the foreign one was not forwarded
             link.send(&own).await;
             broker.expect(&own).await;
         }

@@ -85,7 +85,7 @@ fn every_crate_has_a_readme_and_is_in_the_table() {
     }
 }
 
-/// What nobody finds, nobody copies.
+/// An example that the guide does not link is found by nobody.
 #[test]
 fn every_example_is_in_the_guide() {
     let session = root().join("crates/mproxy-session");

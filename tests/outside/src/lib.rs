@@ -63,7 +63,7 @@ impl Gateway {
     + use<> {
         let curfew = self.curfew.clone();
         ServiceBuilder::new()
-            // who cannot be served in time is told so, and comes back
+            // a client that cannot be served in time is told so, and comes back
             .layer(RefuseErrorsLayer::new())
             .load_shed()
             .layer(GlobalConcurrencyLimitLayer::new(64))
