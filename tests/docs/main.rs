@@ -4,9 +4,11 @@
 //! The Rust of README.md is compiled as a documentation example of this crate's library.
 
 mod commands;
+mod hooks;
 mod log_lines;
 mod log_tables;
 mod markdown;
+mod outside;
 mod readme;
 mod repository;
 mod shell;

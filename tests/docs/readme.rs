@@ -85,6 +85,19 @@ fn every_crate_has_a_readme_and_is_in_the_table() {
     }
 }
 
+/// An example that the guide does not link is found by nobody.
+#[test]
+fn every_example_is_in_the_guide() {
+    let session = root().join("crates/mproxy-session");
+    let guide = read(&session.join("src/guide.md"));
+    for entry in fs::read_dir(session.join("examples")).expect("it is there") {
+        let name = entry.expect("it can be read").file_name();
+        let name = name.to_string_lossy();
+        let link = format!("/crates/mproxy-session/examples/{name})");
+        assert!(name == "common" || guide.contains(&link), "{name}");
+    }
+}
+
 #[test]
 fn every_link_leads_somewhere() {
     let text = readme();

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::{fmt, io};
 
-use mproxy_codec::{DecodeError, Direction, Foreign, ReasonCode, Version};
+use mproxy_codec::{DecodeError, Direction, Foreign, Kind, ReasonCode, Version};
 
 use crate::admit::ConnectRefusal;
 use crate::limits::{Conformance, Limits, WhenUnreachable};
@@ -58,6 +58,12 @@ impl Violation {
             _ => ReasonCode::PROTOCOL_ERROR,
         }
     }
+}
+
+/// A packet type as the standard and every other message of the proxy spell it.
+#[cold]
+pub(crate) fn packet_name(kind: Kind) -> String {
+    kind.as_str().to_ascii_uppercase()
 }
 
 /// The longest message of a panic that a line shows, in bytes.
@@ -387,7 +393,13 @@ impl End {
     #[cold]
     pub(crate) fn denied(refusal: ConnectRefusal) -> Self {
         let ConnectRefusal { reason, text, by } = refusal;
-        let code = connack_code(reason);
+        let code = match connack_code(reason) {
+            // no CONNACK has the word: no is what it says all the same
+            ReasonCode::UNSPECIFIED_ERROR if reason != ReasonCode::UNSPECIFIED_ERROR => {
+                ReasonCode::NOT_AUTHORIZED
+            }
+            code => code,
+        };
         Self::told(Side::Proxy, CloseReason::AuthDenied, code).refused(text, by.as_deref())
     }
 

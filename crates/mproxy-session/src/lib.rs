@@ -19,6 +19,7 @@ mod recorder;
 mod reply;
 mod scratch;
 mod session;
+mod slow;
 mod summary;
 
 pub use http::Extensions;
@@ -46,6 +47,9 @@ pub use self::{
     session::Session,
     summary::{CloseReason, Glimpse, Side, Summary, Traffic},
 };
+
+#[doc = include_str!("guide.md")]
+pub mod guide {}
 
 /// A boxed error, as tower's own layers use it.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

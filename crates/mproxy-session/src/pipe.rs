@@ -160,6 +160,7 @@ where
             task: cx,
             hooked,
             ordered,
+            running: None,
         };
         let up = self
             .to_server
@@ -176,6 +177,7 @@ where
             task: cx,
             hooked,
             ordered,
+            running: None,
         };
         let down = self
             .to_client

@@ -37,10 +37,12 @@ use mproxy_codec::{Direction, Head, ReasonCode, normalise};
 
 pub(crate) use self::turn::Turn;
 use self::{offer::Hooked, stream::Stream};
+use crate::context::SessionInfo;
 use crate::error::End;
 use crate::held::Held;
 use crate::hook::{PacketService, Tap};
 use crate::outbox::Outbox;
+use crate::slow::SlowPolls;
 use crate::summary::{CloseReason, Side, Traffic};
 
 /// One direction of a session.
@@ -80,6 +82,7 @@ pub(crate) struct Flow<H: PacketService> {
     blocked: bool,
     /// AUTH passed, before CONNACK, since somebody looked.
     pub(crate) exchanged: bool,
+    slow_polls: SlowPolls,
 }
 
 /// What a direction waits for, with a deadline each.
@@ -142,11 +145,26 @@ impl<H: PacketService> Flow<H> {
             stalled: false,
             blocked: false,
             exchanged: false,
+            slow_polls: SlowPolls::default(),
         }
     }
 
     pub(crate) const fn tap(&self) -> &Tap<H> {
         &self.tap
+    }
+
+    /// Hooks may have run: looks at the clock if they have.
+    #[inline]
+    fn hooks_ran(&mut self, turn: &mut Turn<'_, '_>) {
+        if let Some(running) = turn.running.take() {
+            let session = &turn.core.session;
+            self.slow_polls.ran::<H>(running, session, self.direction);
+        }
+    }
+
+    /// The session ends: tells of slow polls that were not logged.
+    pub(crate) fn tell_slow_polls(&self, session: &SessionInfo) {
+        self.slow_polls.end::<H>(session, self.direction);
     }
 
     /// What this direction waits for.

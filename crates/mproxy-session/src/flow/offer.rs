@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::refuse::{Outcome, reply};
 use super::{Flow, Next, Turn, Wait};
 use crate::BoxError;
-use crate::error::End;
+use crate::error::{End, packet_name};
 use crate::hook::{Packet, PacketService, Refusal, Verdict};
 use crate::scratch::{self, FutureBox};
 use crate::summary::{CloseReason, Side};
@@ -31,13 +31,18 @@ struct Named {
     kind: Kind,
     direction: Direction,
     id: Option<u16>,
+    /// Of a packet that is of another version than the session.
+    version: Option<Version>,
 }
 
 impl fmt::Display for Named {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.kind.fmt(f)?;
+        f.write_str(&packet_name(self.kind))?;
         if let Some(id) = self.id {
             write!(f, " {id}")?;
+        }
+        if let Some(version) = self.version {
+            write!(f, " of MQTT {version}")?;
         }
         f.write_str(match self.direction {
             Direction::ToServer => " of the client",
@@ -142,6 +147,7 @@ impl Offered {
             kind: packet.kind(),
             direction: packet.direction(),
             id: packet.packet_id(),
+            version: Some(packet.version()).filter(|other| *other != version),
         };
         let publish = packet.publish();
         let is_same = forwarded.kind == self.kind && forwarded.direction == self.direction;
@@ -180,6 +186,7 @@ impl Offered {
             kind: self.kind,
             direction: self.direction,
             id: self.packet_id(),
+            version: None,
         }
     }
 
@@ -206,6 +213,7 @@ impl<H: PacketService> Flow<H> {
         offered: Offered,
         turn: &mut Turn<'_, '_>,
     ) -> Result<Next, End> {
+        turn.runs(offered.kind);
         match self.ask(packet, &offered, turn)? {
             Poll::Ready(verdict) => match turn.behind {
                 Some(since) => self.settle_aged(verdict, since, &offered, turn),
@@ -268,6 +276,7 @@ impl<H: PacketService> Flow<H> {
             return Ok(Poll::Ready(()));
         };
         let (offered, since) = (hooked.offered.clone(), hooked.since);
+        turn.runs(offered.kind);
         let polled = match hooked.at {
             At::Waiting(packet) => self.ask(packet, &offered, turn)?,
             At::Running(mut slot) => {
@@ -322,8 +331,9 @@ impl<H: PacketService> Flow<H> {
             return self.refuse_filters(packet, offered, turn);
         }
         let unchanged = packet.is_untouched(offered.address, offered.len);
-        if !unchanged {
-            offered.check(&packet, turn.core.version())?;
+        let version = turn.core.version();
+        if !unchanged || packet.version() != version {
+            offered.check(&packet, version)?;
             turn.batch.modified += 1;
         }
         let mut parts = packet.into_parts();

@@ -39,6 +39,7 @@ impl<H: PacketService> Flow<H> {
         let nothing_queued = self.out.is_empty();
         self.judged = false;
         let outcome = self.scan_packets(buffer, filled, &mut scan.run, turn);
+        self.hooks_ran(turn);
         if nothing_queued {
             self.out.begins_inside(scan.inside);
         }
@@ -227,6 +228,7 @@ impl<H: PacketService> Flow<H> {
         turn: &mut Turn<'_, '_>,
     ) -> Result<Option<(Next, usize)>, End> {
         let mut repeated = 0;
+        turn.runs(Kind::Publish);
         let outcome = loop {
             let bytes = &buffer[*at..filled];
             let Some(layout) = PublishLayout::ordinary(bytes, version) else {

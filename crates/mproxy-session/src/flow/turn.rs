@@ -19,6 +19,7 @@ use crate::hook::PacketService;
 use crate::outbox::Outbox;
 use crate::recorder::Batch;
 use crate::scratch::{self, SCRATCH_LEN};
+use crate::slow::Running;
 
 /// Up to this size a partial packet is copied in front of the next read, so that one read still
 /// brings many packets; above, only as long as reads are large compared with it. So is a PUBLISH of
@@ -48,6 +49,19 @@ pub(crate) struct Turn<'a, 'b> {
     pub(crate) hooked: Hooked,
     /// The session is to end: what was read is finished, nothing new is begun.
     pub(crate) ordered: bool,
+    /// Hooks run, and the clock was read: once a scan (rule 1).
+    pub(crate) running: Option<Running>,
+}
+
+impl Turn<'_, '_> {
+    /// Hooks are about to be given a packet of this type.
+    #[inline]
+    pub(super) fn runs(&mut self, kind: Kind) {
+        match &mut self.running {
+            Some(running) => running.goes_on_with(kind),
+            None => self.running = Some(Running::now(kind)),
+        }
+    }
 }
 
 impl<H: PacketService> Flow<H> {
@@ -69,7 +83,9 @@ impl<H: PacketService> Flow<H> {
         self.age_queue(turn)?;
         let mut moved = self.write(writer, turn.task);
         if self.is_hooked() {
-            match self.resume(turn)? {
+            let resumed = self.resume(turn);
+            self.hooks_ran(turn);
+            match resumed? {
                 Poll::Pending => return Ok(moved),
                 Poll::Ready(()) => moved = true,
             }

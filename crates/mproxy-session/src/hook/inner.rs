@@ -68,7 +68,7 @@ pub(super) struct Reserved<S>(Inner<S>);
 
 impl<S> Reserved<S> {
     /// Calls the service, which is free again afterwards.
-    pub(super) fn call<R>(&mut self, request: R) -> S::Future
+    pub(super) fn call<R>(&self, request: R) -> S::Future
     where
         S: Service<R>,
     {

@@ -69,6 +69,8 @@ pub use self::{
 use crate::BoxError;
 
 /// A packet stack: shorthand for the bounds, implemented for every service that meets them.
+///
+/// A service must never block its thread: see the [guide](crate::guide#never-block).
 pub trait PacketService<P = Whole>:
     Service<Packet<P>, Response = Verdict<P>, Error: Into<BoxError>, Future: Send + 'static>
     + Send

@@ -36,12 +36,12 @@ use crate::admit::{Admission, Connect, ConnectRefusal};
 /// ```
 /// use mproxy_codec::{KindSet, ReasonCode};
 /// use mproxy_session::{
-///     Connect, ConnectRefusal, Filter, FilterLayer, Hooks, JudgeConnect, OnConnect, Packet, Refusal,
-///     Tap, WrapHooks, new_hooks,
+///     Connect, ConnectRefusal, Filter, FilterLayer, Heads, Hooks, JudgeConnect, OnConnect, PacketHead,
+///     Refusal, Tap, WrapHooks, new_hooks,
 /// };
 /// use tower_layer::Layer;
 ///
-/// /// Clients only read.
+/// /// Guests only read.
 /// #[derive(Clone, Copy)]
 /// struct ReadOnlyLayer;
 ///
@@ -57,27 +57,26 @@ use crate::admit::{Admission, Connect, ConnectRefusal};
 ///     type Wrap = Self;
 ///
 ///     fn judge(&mut self, connect: &mut Connect) -> Result<Self, ConnectRefusal> {
-///         // a will is a publication in advance
-///         match connect.packet().will() {
-///             Some(_) => Err(ConnectRefusal::new(ReasonCode::NOT_AUTHORIZED)),
-///             None => Ok(*self),
+///         match connect.packet().user_name() {
+///             Some(_) => Ok(*self),
+///             None => Err(ConnectRefusal::new(ReasonCode::BAD_USER_NAME_OR_PASSWORD)),
 ///         }
 ///     }
 /// }
 ///
-/// type Judge = fn(&Packet) -> Result<(), Refusal>;
+/// type Judge = fn(&PacketHead) -> Result<(), Refusal>;
 ///
 /// impl<U, D> WrapHooks<U, D> for ReadOnlyLayer {
-///     type ToServer = Filter<Tap<U>, Judge>;
+///     type ToServer = Heads<Filter<Tap<U>, Judge>>;
 ///     type ToClient = D;
 ///
-///     fn wrap(self, _: &Connect, hooks: Hooks<U, D>) -> Hooks<Self::ToServer, D> {
-///         let never: Judge = |_| Err(Refusal::new(ReasonCode::NOT_AUTHORIZED));
-///         let never = FilterLayer::new(never);
-///         hooks.map(
-///             |tap| tap.wrap(KindSet::PUBLISH, true, |inner| never.layer(inner)),
-///             |tap| tap,
-///         )
+///     fn wrap(self, connect: &Connect, hooks: Hooks<U, D>) -> Hooks<Self::ToServer, D> {
+///         let guest: Judge = |_| Err(Refusal::new(ReasonCode::NOT_AUTHORIZED));
+///         let other: Judge = |_| Ok(());
+///         let is_guest = connect.packet().user_name() == Some("guest");
+///         let judge = FilterLayer::heads(if is_guest { guest } else { other });
+///         // a PUBLISH, and the will, which is one
+///         hooks.map(|tap| tap.wrap_heads(KindSet::PUBLISH, |inner| judge.layer(inner)), |tap| tap)
 ///     }
 /// }
 ///

@@ -7,6 +7,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{FilterFuture, HeadOnly, Packet, PublishRef, Refusal, Verdict, Whole};
+use crate::error::packet_name;
 
 /// Asks a closure about each PUBLISH; everything else passes.
 ///
@@ -177,7 +178,8 @@ pub(super) fn assert_offered<S>(kinds: KindSet) {
     ] {
         assert!(
             kinds.contains(kind) || !stack.contains(name),
-            "an {layer} stands in a tap that does not offer {kind}: it would never be asked"
+            "an {layer} stands in a tap that does not offer {}: it would never be asked",
+            packet_name(kind)
         );
     }
 }

@@ -30,7 +30,8 @@ pub enum Verdict<P = Whole> {
     ///
     /// A refused delivery is acknowledged to the broker, as it would otherwise wait for ever.
     Refuse(Refusal),
-    /// End the session; a client of MQTT 5.0 is told the reason.
+    /// End the session; a client of MQTT 5.0 is told the reason, or 0x80 Unspecified error where a
+    /// DISCONNECT of a server has no such code. Over a will it is a refusal of the client.
     Close(ReasonCode),
 }
 
@@ -60,10 +61,11 @@ impl<P> Verdict<P> {
 ///
 /// # What the client is told
 /// A PUBLISH at QoS 1 or 2 of MQTT 5.0 is answered with the reason code, or with 0x87 Not authorized
-/// where it is none of an error; at QoS 0, and before MQTT 5.0, nothing can be said, and
+/// where PUBACK and PUBREC have no such code, or it is none of an error; at QoS 0, and before MQTT 5.0, nothing can be said, and
 /// [`Limits::refused_publish`](crate::Limits::refused_publish) decides. A SUBSCRIBE is answered with
 /// it where SUBACK has such a code, otherwise with 0x87, and before MQTT 5.0 with 0x80. A will refuses
-/// the client: see [`ConnectRefusal`].
+/// the client: see [`ConnectRefusal`]. [`Summary`](crate::Summary) has the code with which a session ended
+/// as it was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Refusal {

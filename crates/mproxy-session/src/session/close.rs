@@ -39,6 +39,7 @@ impl Session {
             on_close,
             received,
             glimpse,
+            at_will: _,
         } = known;
         let detail = end.describe(version);
         let mut last = BytesMut::new();
@@ -105,6 +106,8 @@ where
         server_is_shut,
         ..
     } = pipe;
+    to_server.tell_slow_polls(&core.session);
+    to_client.tell_slow_polls(&core.session);
     let limits = Arc::clone(&core.limits);
     let mut connack = core.connack;
 

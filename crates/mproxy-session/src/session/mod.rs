@@ -33,6 +33,7 @@ use crate::outbox::Outbox;
 use crate::pipe::Pipe;
 use crate::recorder::{Batch, NoRecorder, Recorder};
 use crate::reply::Replies;
+use crate::slow;
 use crate::summary::{CloseReason, Glimpse, Side, Summary, Traffic};
 
 /// One client connection and, once it is admitted, its broker connection.
@@ -91,6 +92,15 @@ struct Known {
     /// The CONNECT, as far as it has come.
     received: Traffic,
     glimpse: Option<Box<Glimpse>>,
+    /// The hooks have the will.
+    at_will: bool,
+}
+
+impl Known {
+    /// What the hooks look at, for the log.
+    const fn in_hand(&self) -> &'static str {
+        if self.at_will { "the will" } else { "CONNECT" }
+    }
 }
 
 /// Who a client of enhanced authentication said that it is. A hook that puts other credentials into
@@ -288,8 +298,10 @@ impl Session {
                 if let Some(order) = self.control.order() {
                     return Poll::Ready(Err(order.into()));
                 }
-                catch_unwind(AssertUnwindSafe(|| stage.as_mut().poll(cx)))
-                    .unwrap_or_else(|panic| Poll::Ready(Err(End::panic("CONNECT", &*panic))))
+                catch_unwind(AssertUnwindSafe(|| stage.as_mut().poll(cx))).unwrap_or_else(|panic| {
+                    let known = known.lock().unwrap_or_else(PoisonError::into_inner);
+                    Poll::Ready(Err(End::panic(known.in_hand(), &*panic)))
+                })
             })
             .await
         };
@@ -403,7 +415,9 @@ impl Session {
             known.session = Some(connect.info().clone());
         }
         let claimed = Claim::of(connect.packet());
-        let (mut connect, mut hooks) = match self.ask(&mut admit, connect).await? {
+        let info = connect.info().clone();
+        let asked = slow::watched::<A, _>(self.ask(&mut admit, connect), "CONNECT", info);
+        let (mut connect, mut hooks) = match asked.await? {
             Admission::Admit { connect, hooks } => (connect, hooks),
             Admission::Refuse(refusal) => return Err(End::denied(refusal)),
         };
@@ -420,7 +434,10 @@ impl Session {
                 end.with_detail("a hook replaced credentials beside an authentication method")
             );
         }
-        will::offer(&mut hooks.to_server, &mut connect, limits).await?;
+        known().at_will = true;
+        let judged = will::offer(&mut hooks.to_server, &mut connect, limits);
+        slow::watched::<U, _>(judged, "PUBLISH", session.clone()).await?;
+        known().at_will = false;
         let transition = |transition: &'static str| {
             tracing::debug!(
                 target: "mproxy::session",

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use crate::BoxError;
 use crate::admit::Connect;
-use crate::error::{End, Limit};
+use crate::error::{End, Limit, packet_name};
 use crate::hook::{Packet, PacketService, Refusal, Tap, Verdict};
 use crate::limits::{Limits, RefusedWill};
 
@@ -34,10 +34,15 @@ pub(super) async fn offer<U: PacketService>(
     let verdict = ask(tap, offered, limits).await?;
     let refusal = match verdict {
         Verdict::Forward(packet) => {
-            if !packet.is_will() || packet.version() != connect.packet().version() {
-                let what = packet.kind();
+            let (what, version) = (packet_name(packet.kind()), packet.version());
+            if !packet.is_will() {
                 return Err(End::hook(format!(
                     "a hook forwarded {what} in place of the will: another packet"
+                )));
+            }
+            if version != connect.packet().version() {
+                return Err(End::hook(format!(
+                    "a hook forwarded a will of MQTT {version} in place of the client's"
                 )));
             }
             if packet.as_bytes() == &asked {

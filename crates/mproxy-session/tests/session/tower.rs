@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use mproxy_codec::Subscription;
 use mproxy_codec::{KindSet, ReasonCode, Version};
 use mproxy_session::{
-    Admission, BoxError, CloseReason, Connect, FilterLayer, Forward, Hooks, InspectLayer,
-    OnPublishLayer, OnSubscribeLayer, Packet, PublishRef, Refusal, RewriteLayer, SessionInfo, Tap,
-    Verdict, new_hooks,
+    Admission, Authorize, AuthorizeLayer, AuthorizePacket, BoxError, CloseReason, Connect,
+    FilterLayer, Forward, Hooks, InspectLayer, OnPublishLayer, OnSubscribeLayer, Packet,
+    PacketService, PublishRef, Refusal, RefuseErrorsLayer, RewriteLayer, SessionInfo, Tap, Verdict,
+    new_hooks,
 };
-use tower::{ServiceBuilder, ServiceExt, service_fn};
+use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 
 use crate::support::hooks::{Gate, Seen, by_topic};
 use crate::support::{Frames, Pair, Setup, admit, hex, settle};
@@ -217,4 +219,118 @@ async fn a_boxed_stack_is_a_stack() {
         .await;
     pair.client.send(&F.publish("from/x", 1, 1, b"x"));
     pair.broker.expect(&F.publish("to/x", 1, 1, b"x")).await;
+}
+
+/// tower's `Buffer` runs a stack in a task of its own. What it says of a refusal is still a refusal, also when
+/// the stack fails in `poll_ready` and every later packet is told so by the buffer.
+#[tokio::test(start_paused = true)]
+async fn a_buffered_stack_is_a_stack() {
+    let pair = Setup::new()
+        .connected(
+            Version::V5,
+            admit(|_| {
+                let judge = by_topic(&Gate::new(), &Seen::default());
+                let stack = ServiceBuilder::new()
+                    .layer(RefuseErrorsLayer::new())
+                    .buffer(8)
+                    .timeout(Duration::from_secs(1))
+                    .service(judge);
+                Hooks::new(Tap::only(KindSet::PUBLISH, stack), Tap::none())
+            }),
+        )
+        .await;
+    pair.client.send(&F.publish("from/x", 1, 1, b"x"));
+    pair.broker.expect(&F.publish("to/x", 1, 1, b"x")).await;
+    pair.client.send(&F.publish("denied/x", 1, 2, b"x"));
+    pair.client.expect(&hex("40 03 0002 87")).await;
+    pair.client.send(&F.publish("never", 1, 3, b"x"));
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    pair.client.expect(&hex("40 03 0003 83")).await;
+    assert!(pair.is_running());
+
+    let pair = Setup::new()
+        .connected(
+            Version::V5,
+            admit(|_| {
+                let stack = ServiceBuilder::new().buffer(8).service(Closed);
+                Hooks::new(Tap::only(KindSet::PUBLISH, stack), Tap::none())
+            }),
+        )
+        .await;
+    for id in 1..4 {
+        pair.client.send(&F.publish("a", 1, id, b"x"));
+        pair.client.expect(&hex(&format!("40 03 000{id} 97"))).await;
+    }
+    pair.broker.expect(b"").await;
+}
+
+/// Is never ready, and says why with a refusal.
+struct Closed;
+
+impl tower::Service<Packet> for Closed {
+    type Response = Verdict;
+    type Error = BoxError;
+    type Future = std::future::Ready<Result<Verdict, BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Err(Refusal::new(ReasonCode::QUOTA_EXCEEDED).into()))
+    }
+
+    fn call(&mut self, packet: Packet) -> Self::Future {
+        std::future::ready(Ok(Verdict::Forward(packet)))
+    }
+}
+
+/// Asks nobody, and says yes.
+#[derive(Clone, Copy, Debug)]
+struct Yes;
+
+impl<P> AuthorizePacket<P> for Yes {
+    type Future = std::future::Ready<Result<Packet<P>, Refusal>>;
+
+    fn authorize(&mut self, packet: Packet<P>) -> Self::Future {
+        std::future::ready(Ok(packet))
+    }
+}
+
+/// A library must be able to write its layer and its hooks down: with closures, the layer had no name, and a
+/// function that makes hooks of what it is lent did not compile without `+ use<>`.
+struct Library {
+    ask: AuthorizeLayer<Yes>,
+    hooks: Hooks<Authorize<Forward, Yes>, Forward>,
+}
+
+fn hooks_of(session: SessionInfo) -> Hooks<impl PacketService, Forward> {
+    let own = format!("{}/", session.client_id());
+    let judge = FilterLayer::new(move |packet: &Packet| match packet.publish() {
+        Some(publish) if !publish.topic().starts_with(&own) => {
+            Err(Refusal::new(ReasonCode::NOT_AUTHORIZED))
+        }
+        _ => Ok(()),
+    });
+    Hooks::new(Tap::all(judge.layer(Forward)), Tap::none())
+}
+
+#[tokio::test(start_paused = true)]
+async fn layers_and_hooks_have_names_that_can_be_written() {
+    let ask = AuthorizeLayer::new(Yes);
+    let library = Library {
+        ask,
+        hooks: Hooks::new(Tap::all(ask.layer(Forward)), Tap::none()),
+    };
+    let stack = library.ask.layer(Forward);
+    let hooks = library.hooks.map(|_| Tap::all(stack), |tap| tap);
+    let mut hooks = Some(hooks);
+    let once = new_hooks(move |_| hooks.take().expect("one client"));
+    let pair = Setup::new().connected(Version::V5, once).await;
+    pair.client.send(&F.publish("a", 0, 0, b"x"));
+    pair.broker.expect(&F.publish("a", 0, 0, b"x")).await;
+
+    let pair = Setup::new()
+        .connected(Version::V5, new_hooks(hooks_of))
+        .await;
+    pair.client.send(&F.publish("c/a", 0, 0, b"x"));
+    pair.broker.expect(&F.publish("c/a", 0, 0, b"x")).await;
+    pair.client.send(&F.publish("d/a", 1, 7, b"x"));
+    pair.client.expect(&hex("40 03 0007 87")).await;
 }

@@ -8,6 +8,7 @@
 
 pub mod frames;
 pub mod hooks;
+pub mod lines;
 pub mod memory;
 pub mod pair;
 pub mod recording;

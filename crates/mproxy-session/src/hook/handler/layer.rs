@@ -97,7 +97,7 @@ where
     }
 
     fn call(&mut self, mut connect: Connect) -> Self::Future {
-        let mut inner = self.inner.reserve();
+        let inner = self.inner.reserve();
         let handler = Arc::clone(&self.handler);
         Box::pin(async move {
             if let Err(refusal) = handler.auth_connect(&mut connect).await {

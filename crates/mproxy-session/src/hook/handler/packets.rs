@@ -65,7 +65,7 @@ where
     }
 
     fn call(&mut self, mut packet: Packet) -> Self::Future {
-        let mut inner = self.inner.reserve();
+        let inner = self.inner.reserve();
         let handler = Arc::clone(&self.handler);
         let session = self.session.clone();
         let shared = Arc::clone(&self.shared);

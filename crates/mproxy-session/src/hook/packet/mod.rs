@@ -33,6 +33,36 @@ pub struct Packet<P = Whole> {
 
 /// A PUBLISH without its payload, or any other packet: what a
 /// [`head_only`](crate::Tap::head_only) tap offers.
+///
+/// What was not seen cannot be allowed: a head has no payload to judge, and none to replace. Neither of
+/// these compiles:
+///
+/// ```compile_fail,E0599
+/// # use mproxy_session::PacketHead;
+/// fn is_clean(packet: &PacketHead) -> bool {
+///     packet.publish().is_some_and(|publish| !publish.payload().contains(&b'!'))
+/// }
+/// ```
+///
+/// ```compile_fail,E0599
+/// # use mproxy_session::PacketHead;
+/// fn censor(packet: &mut PacketHead) {
+///     let _ = packet.set_payload(b"");
+/// }
+/// ```
+///
+/// Nor does a service of whole packets in a tap that offers heads:
+///
+/// ```compile_fail,E0277
+/// # use mproxy_codec::KindSet;
+/// # use mproxy_session::{Forward, OnPublishLayer, PublishRef, Tap};
+/// # use tower_layer::Layer;
+/// let clean = OnPublishLayer::new(|publish: PublishRef<'_>| {
+///     assert!(!publish.payload().contains(&b'!'));
+///     Ok(())
+/// });
+/// let tap = Tap::only(KindSet::PUBLISH, clean.layer(Forward)).head_only();
+/// ```
 pub type PacketHead = Packet<HeadOnly>;
 
 /// Says of a [`Packet`] that it is all there.

@@ -1,0 +1,196 @@
+//! Hooks that block: a poll that takes long holds up all sessions of its thread, and is logged.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::time::Duration;
+
+use mproxy_codec::{Direction, Kind};
+use tokio::time::Instant;
+
+use crate::context::SessionInfo;
+use crate::error::packet_name;
+
+/// How long a poll of hooks may take. A service that waits returns at once and is woken later; only
+/// one that blocks, or computes, takes this long, or one whose thread the system did not run.
+const SLOW: Duration = Duration::from_millis(100);
+
+/// The longest name of a stack that a line shows, in bytes.
+const SHOWN_NAME: usize = 160;
+
+/// The names of types that say nothing about what a stack does.
+const NOISE: [&str; 12] = [
+    "Arc", "Box", "Error", "Forward", "HeadOnly", "Heads", "OnKind", "Packet", "Send", "Sync",
+    "Tap", "Whole",
+];
+
+/// Since when hooks run without a pause.
+#[derive(Clone, Copy)]
+pub(crate) struct Running {
+    since: Instant,
+    /// The type of the packet that they were given last.
+    kind: Kind,
+}
+
+impl Running {
+    pub(crate) fn now(kind: Kind) -> Self {
+        Self {
+            since: Instant::now(),
+            kind,
+        }
+    }
+
+    pub(crate) const fn goes_on_with(&mut self, kind: Kind) {
+        self.kind = kind;
+    }
+}
+
+/// Counts the slow polls of a direction: the first is logged when it happens, and how many there were
+/// after it when the session ends.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SlowPolls(u16);
+
+impl SlowPolls {
+    /// Hooks of the type `S` have run.
+    #[inline]
+    pub(crate) fn ran<S>(&mut self, running: Running, session: &SessionInfo, direction: Direction) {
+        let took = running.since.elapsed();
+        if took > SLOW {
+            self.count::<S>(took, running.kind, session, direction);
+        }
+    }
+
+    #[cold]
+    fn count<S>(
+        &mut self,
+        took: Duration,
+        kind: Kind,
+        session: &SessionInfo,
+        direction: Direction,
+    ) {
+        self.0 = self.0.saturating_add(1);
+        if self.0 == 1 {
+            line::<S>(session, direction, Some((took, &packet_name(kind))), 0);
+        }
+    }
+
+    /// The session ends.
+    pub(crate) fn end<S>(self, session: &SessionInfo, direction: Direction) {
+        if self.0 > 1 {
+            line::<S>(session, direction, None, self.0 - 1);
+        }
+    }
+}
+
+/// Watches what hooks of the type `S` make of a CONNECT or a will; the first slow poll is logged.
+pub(crate) async fn watched<S, F: Future>(
+    future: F,
+    what: &'static str,
+    session: SessionInfo,
+) -> F::Output {
+    let mut future = pin!(future);
+    let mut is_told = false;
+    poll_fn(|cx| {
+        let since = Instant::now();
+        let polled = future.as_mut().poll(cx);
+        let took = since.elapsed();
+        if took > SLOW && !is_told {
+            is_told = true;
+            line::<S>(&session, Direction::ToServer, Some((took, what)), 0);
+        }
+        polled
+    })
+    .await
+}
+
+#[cold]
+fn line<S>(
+    session: &SessionInfo,
+    direction: Direction,
+    first: Option<(Duration, &str)>,
+    suppressed: u16,
+) {
+    let took_ms = first.map(|(took, _)| u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+    tracing::warn!(
+        target: "mproxy::session",
+        event = "block",
+        listener = &*session.peer().listener,
+        peer = %session.peer(),
+        client_id = session.client_id(),
+        direction = match direction {
+            Direction::ToServer => "to_server",
+            Direction::ToClient => "to_client",
+        },
+        packet = first.map(|(_, packet)| packet),
+        layer = short(std::any::type_name::<S>()),
+        took_ms,
+        remedy = "await what takes time, or move it to spawn_blocking; if no hook blocks, give the process more CPU",
+        suppressed = (suppressed > 0).then_some(suppressed),
+        "{}",
+        if first.is_some() { "hooks held their thread" } else { "hooks held their thread again" }
+    );
+}
+
+/// The name of a type without paths and without what is in every stack: `RateLimit<Filter<Forward,
+/// {{closure}} of acl::hooks>>` is `RateLimit, Filter, acl::hooks`.
+fn short(name: &str) -> String {
+    let mut short = String::new();
+    let is_path = |it: char| it.is_alphanumeric() || matches!(it, '_' | ':' | '{' | '}' | '#');
+    for path in name.split(|it| !is_path(it)) {
+        let path = path.trim_matches(':');
+        // where a closure was written says more than that it is one
+        let (place, parts) = match path.split_once("::{{closure}}") {
+            Some((place, _)) => (place, 2),
+            None => (path, 1),
+        };
+        let Some(last) = place.rsplit("::").next().filter(|last| !last.is_empty()) else {
+            continue;
+        };
+        if parts == 1 && (NOISE.contains(&last) || last.starts_with(char::is_lowercase)) {
+            continue;
+        }
+        let from = place.rmatch_indices("::").nth(parts - 1);
+        let shown = from.map_or(place, |(at, _)| &place[at + 2..]);
+        if short.len() + shown.len() > SHOWN_NAME {
+            break;
+        }
+        if !short.ends_with(shown) {
+            if !short.is_empty() {
+                short.push_str(", ");
+            }
+            short.push_str(shown);
+        }
+    }
+    if short.is_empty() {
+        short.push_str("unnamed");
+    }
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::short;
+
+    #[test]
+    fn names_are_short_and_say_what_a_stack_is_of() {
+        for (name, wanted) in [
+            (
+                "mproxy_session::hook::heads::Heads<tower::limit::rate::service::RateLimit<\
+                 mproxy_session::hook::on_kind::OnKind<mproxy_session::hook::forward::Forward, \
+                 mproxy_session::hook::on_kind::OnPublish<acl::hooks::{{closure}}>>>>",
+                "RateLimit, OnPublish, acl::hooks",
+            ),
+            ("gateway::Tenants", "Tenants"),
+            (
+                "tower::util::service_fn::ServiceFn<session::slow::blocking::{{closure}}::{{closure}}>",
+                "ServiceFn, slow::blocking",
+            ),
+            ("mproxy_session::hook::forward::Forward", "unnamed"),
+            ("&mut dyn core::marker::Send", "unnamed"),
+            ("", "unnamed"),
+        ] {
+            assert_eq!(short(name), wanted, "{name}");
+        }
+        let long = format!("A<{}>", "VeryLongNameOfALayer".repeat(20));
+        assert_eq!(short(&long), "A");
+    }
+}
