@@ -22,6 +22,13 @@ pub trait Recorder: Send + Sync + 'static {
     fn ending(&self, side: Side, reason: CloseReason) {
         let _ = (side, reason);
     }
+
+    /// What the log calls the hooks of the session, in the line of one that
+    /// [blocks](crate::guide#never-block): the layers of its chain, for one. `None` is the name of
+    /// their type.
+    fn layers(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Counts nothing.

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::context::SessionInfo;
 use crate::error::packet_name;
+use crate::recorder::Recorder;
 
 /// How long a poll of hooks may take. A service that waits returns at once and is woken later; only
 /// one that blocks, or computes, takes this long, or one whose thread the system did not run.
@@ -52,31 +53,32 @@ pub(crate) struct SlowPolls(u16);
 impl SlowPolls {
     /// Hooks of the type `S` have run.
     #[inline]
-    pub(crate) fn ran<S>(&mut self, running: Running, session: &SessionInfo, direction: Direction) {
-        let took = running.since.elapsed();
-        if took > SLOW {
-            self.count::<S>(took, running.kind, session, direction);
-        }
-    }
-
-    #[cold]
-    fn count<S>(
+    pub(crate) fn ran<S>(
         &mut self,
-        took: Duration,
-        kind: Kind,
+        running: Running,
         session: &SessionInfo,
         direction: Direction,
+        recorder: &dyn Recorder,
     ) {
-        self.0 = self.0.saturating_add(1);
-        if self.0 == 1 {
-            line::<S>(session, direction, Some((took, &packet_name(kind))), 0);
+        let took = running.since.elapsed();
+        if took > SLOW {
+            self.0 = self.0.saturating_add(1);
+            if self.0 == 1 {
+                let first = (took, &*packet_name(running.kind));
+                line::<S>(session, direction, recorder, Some(first), 0);
+            }
         }
     }
 
     /// The session ends.
-    pub(crate) fn end<S>(self, session: &SessionInfo, direction: Direction) {
+    pub(crate) fn end<S>(
+        self,
+        session: &SessionInfo,
+        direction: Direction,
+        recorder: &dyn Recorder,
+    ) {
         if self.0 > 1 {
-            line::<S>(session, direction, None, self.0 - 1);
+            line::<S>(session, direction, recorder, None, self.0 - 1);
         }
     }
 }
@@ -86,6 +88,7 @@ pub(crate) async fn watched<S, F: Future>(
     future: F,
     what: &'static str,
     session: SessionInfo,
+    recorder: &dyn Recorder,
 ) -> F::Output {
     let mut future = pin!(future);
     let mut is_told = false;
@@ -95,7 +98,8 @@ pub(crate) async fn watched<S, F: Future>(
         let took = since.elapsed();
         if took > SLOW && !is_told {
             is_told = true;
-            line::<S>(&session, Direction::ToServer, Some((took, what)), 0);
+            let first = Some((took, what));
+            line::<S>(&session, Direction::ToServer, recorder, first, 0);
         }
         polled
     })
@@ -106,9 +110,11 @@ pub(crate) async fn watched<S, F: Future>(
 fn line<S>(
     session: &SessionInfo,
     direction: Direction,
+    recorder: &dyn Recorder,
     first: Option<(Duration, &str)>,
     suppressed: u16,
 ) {
+    let layers = recorder.layers();
     let took_ms = first.map(|(took, _)| u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
     tracing::warn!(
         target: "mproxy::session",
@@ -121,7 +127,7 @@ fn line<S>(
             Direction::ToClient => "to_client",
         },
         packet = first.map(|(_, packet)| packet),
-        layer = short(std::any::type_name::<S>()),
+        layer = layers.unwrap_or_else(|| short(std::any::type_name::<S>())),
         took_ms,
         remedy = "await what takes time, or move it to spawn_blocking; if no hook blocks, give the process more CPU",
         suppressed = (suppressed > 0).then_some(suppressed),

@@ -116,6 +116,12 @@ impl Chain {
         }
     }
 
+    /// The layers, outermost first, as the log calls them.
+    pub(crate) fn describe(&self) -> String {
+        let layers: Vec<_> = self.layers.iter().map(|layer| &*layer.what).collect();
+        layers.join(", ")
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.layers.is_empty()
     }

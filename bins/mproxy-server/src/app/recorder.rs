@@ -156,6 +156,10 @@ impl Recorder for ConnectionRecorder {
         }
     }
 
+    fn layers(&self) -> Option<String> {
+        Some(self.service.chain.chain.describe())
+    }
+
     fn ending(&self, side: session::Side, reason: CloseReason) {
         let waiting = self.waiting().take();
         let upstream = &self.service.upstream;

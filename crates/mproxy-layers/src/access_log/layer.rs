@@ -128,6 +128,9 @@ impl<S> Layer<S> for AccessLogLayer {
     }
 }
 
+/// A client that is let in, and whose packets are logged.
+type Logged<U, D> = Admission<Heads<AccessLogToServer<Tap<U>>>, Heads<AccessLogToClient<Tap<D>>>>;
+
 /// The service of [`AccessLogLayer`].
 #[derive(Debug, Clone)]
 pub struct AccessLogConnect<S> {
@@ -142,7 +145,7 @@ where
     S: Service<Connect, Response = Admission<U, D>>,
     S::Error: fmt::Display,
 {
-    type Response = Admission<Heads<AccessLogToServer<Tap<U>>>, Heads<AccessLogToClient<Tap<D>>>>;
+    type Response = Logged<U, D>;
     type Error = S::Error;
     type Future = ResponseFuture<S::Future>;
 
@@ -180,8 +183,7 @@ where
     F: Future<Output = Result<Admission<U, D>, E>>,
     E: fmt::Display,
 {
-    type Output =
-        Result<Admission<Heads<AccessLogToServer<Tap<U>>>, Heads<AccessLogToClient<Tap<D>>>>, E>;
+    type Output = Result<Logged<U, D>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
@@ -202,7 +204,7 @@ fn wrap<U, D>(
     refusals: bool,
     sample: Sample,
     admission: Admission<U, D>,
-) -> Admission<Heads<AccessLogToServer<Tap<U>>>, Heads<AccessLogToClient<Tap<D>>>> {
+) -> Logged<U, D> {
     let logged = |event, kinds| {
         if events.contains(event) {
             kinds

@@ -42,6 +42,7 @@ use crate::error::End;
 use crate::held::Held;
 use crate::hook::{PacketService, Tap};
 use crate::outbox::Outbox;
+use crate::recorder::Recorder;
 use crate::slow::SlowPolls;
 use crate::summary::{CloseReason, Side, Traffic};
 
@@ -158,13 +159,14 @@ impl<H: PacketService> Flow<H> {
     fn hooks_ran(&mut self, turn: &mut Turn<'_, '_>) {
         if let Some(running) = turn.running.take() {
             let session = &turn.core.session;
-            self.slow_polls.ran::<H>(running, session, self.direction);
+            self.slow_polls
+                .ran::<H>(running, session, self.direction, turn.recorder);
         }
     }
 
     /// The session ends: tells of slow polls that were not logged.
-    pub(crate) fn tell_slow_polls(&self, session: &SessionInfo) {
-        self.slow_polls.end::<H>(session, self.direction);
+    pub(crate) fn tell_slow_polls(&self, session: &SessionInfo, recorder: &dyn Recorder) {
+        self.slow_polls.end::<H>(session, self.direction, recorder);
     }
 
     /// What this direction waits for.

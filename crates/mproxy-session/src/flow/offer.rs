@@ -26,34 +26,28 @@ pub(super) struct Hooked<F> {
     at: At<F>,
 }
 
-/// A packet as a line of the log names it.
-struct Named {
-    kind: Kind,
-    direction: Direction,
-    id: Option<u16>,
-    /// Of a packet that is of another version than the session.
-    version: Option<Version>,
-}
-
-impl fmt::Display for Named {
+impl fmt::Display for Offered {
+    /// Names the packet for a line of the log: `PUBLISH 7 of the client`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&packet_name(self.kind))?;
-        if let Some(id) = self.id {
-            write!(f, " {id}")?;
-        }
-        if let Some(version) = self.version {
-            write!(f, " of MQTT {version}")?;
-        }
-        f.write_str(match self.direction {
-            Direction::ToServer => " of the client",
-            Direction::ToClient => " of the broker",
-        })
+        let name = packet_name(self.kind);
+        write!(
+            f,
+            "{}{}",
+            named(&name, self.packet_id()),
+            of(self.direction)
+        )
     }
 }
 
-impl fmt::Display for Offered {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.named().fmt(f)
+/// A packet type and, if there is one, the packet identifier.
+fn named(name: &str, id: Option<u16>) -> String {
+    id.map_or_else(|| name.to_owned(), |id| format!("{name} {id}"))
+}
+
+const fn of(direction: Direction) -> &'static str {
+    match direction {
+        Direction::ToServer => " of the client",
+        Direction::ToClient => " of the broker",
     }
 }
 
@@ -143,51 +137,40 @@ impl Offered {
     /// Makes sure that what hooks forward is what they were offered, changed or not: its sender waits
     /// for the answer to this packet, and its receiver must not get another.
     fn check(&self, packet: &Packet, version: Version) -> Result<(), End> {
-        let forwarded = Named {
-            kind: packet.kind(),
-            direction: packet.direction(),
-            id: packet.packet_id(),
-            version: Some(packet.version()).filter(|other| *other != version),
-        };
-        let publish = packet.publish();
-        let is_same = forwarded.kind == self.kind && forwarded.direction == self.direction;
+        let id = packet.packet_id();
         // a hook may make a PUBLISH one of QoS 0
-        let is_lowered = self.publish.is_some() && forwarded.id.is_none();
-        let wrong = if packet.is_will() {
-            "a will"
-        } else if !is_same || forwarded.id != self.packet_id() && !is_lowered {
-            "another packet"
+        let is_lowered = self.publish.is_some() && id.is_none();
+        let is_same = packet.kind() == self.kind && (id == self.packet_id() || is_lowered);
+        let difference = if packet.is_will() {
+            ", a will,".to_owned()
+        } else if packet.direction() != self.direction {
+            of(packet.direction()).to_owned()
         } else if packet.version() != version {
-            "a packet of another version"
+            format!(" of MQTT {}", packet.version())
+        } else if !is_same {
+            String::new()
         } else if packet.asked() != self.request.1 {
-            "another number of filters"
-        } else if let (Some(layout), Some(publish)) = (&self.publish, publish) {
+            " with another number of filters".to_owned()
+        } else {
+            let (Some(layout), Some(publish)) = (&self.publish, packet.publish()) else {
+                return Ok(());
+            };
             let qos = publish.qos();
             if qos != layout.qos() && qos != QoS::AtMostOnce {
-                "another QoS"
+                " with another QoS".to_owned()
             } else if publish.topic_bytes().is_empty() {
-                "no topic name"
+                " without a topic name".to_owned()
             } else if !publish.is_followed_by(self.left) {
                 // what is on its way follows this head
-                "another payload"
+                " with another payload".to_owned()
             } else {
                 return Ok(());
             }
-        } else {
-            return Ok(());
         };
+        let forwarded = named(&packet_name(packet.kind()), id);
         Err(End::hook(format!(
-            "a hook forwarded {forwarded} in place of {self}: {wrong}"
+            "a hook forwarded {forwarded}{difference} in place of {self}"
         )))
-    }
-
-    fn named(&self) -> Named {
-        Named {
-            kind: self.kind,
-            direction: self.direction,
-            id: self.packet_id(),
-            version: None,
-        }
     }
 
     /// True for the frame that was offered, as it was.

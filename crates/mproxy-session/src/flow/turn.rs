@@ -17,7 +17,7 @@ use crate::error::End;
 use crate::held::Held;
 use crate::hook::PacketService;
 use crate::outbox::Outbox;
-use crate::recorder::Batch;
+use crate::recorder::{Batch, Recorder};
 use crate::scratch::{self, SCRATCH_LEN};
 use crate::slow::Running;
 
@@ -42,6 +42,7 @@ pub(crate) struct Turn<'a, 'b> {
     /// The outbox towards this direction's sender: answers of the proxy.
     pub(crate) reverse: &'a mut Outbox,
     pub(crate) batch: &'a mut Batch,
+    pub(crate) recorder: &'a dyn Recorder,
     /// Since when what is scanned has waited here, if it has.
     pub(crate) behind: Option<Instant>,
     pub(crate) task: &'a mut Context<'b>,

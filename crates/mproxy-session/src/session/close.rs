@@ -106,8 +106,8 @@ where
         server_is_shut,
         ..
     } = pipe;
-    to_server.tell_slow_polls(&core.session);
-    to_client.tell_slow_polls(&core.session);
+    to_server.tell_slow_polls(&core.session, &*recorder);
+    to_client.tell_slow_polls(&core.session, &*recorder);
     let limits = Arc::clone(&core.limits);
     let mut connack = core.connack;
 

@@ -416,7 +416,12 @@ impl Session {
         }
         let claimed = Claim::of(connect.packet());
         let info = connect.info().clone();
-        let asked = slow::watched::<A, _>(self.ask(&mut admit, connect), "CONNECT", info);
+        let asked = slow::watched::<A, _>(
+            self.ask(&mut admit, connect),
+            "CONNECT",
+            info,
+            &*self.recorder,
+        );
         let (mut connect, mut hooks) = match asked.await? {
             Admission::Admit { connect, hooks } => (connect, hooks),
             Admission::Refuse(refusal) => return Err(End::denied(refusal)),
@@ -436,7 +441,7 @@ impl Session {
         }
         known().at_will = true;
         let judged = will::offer(&mut hooks.to_server, &mut connect, limits);
-        slow::watched::<U, _>(judged, "PUBLISH", session.clone()).await?;
+        slow::watched::<U, _>(judged, "PUBLISH", session.clone(), &*self.recorder).await?;
         known().at_will = false;
         let transition = |transition: &'static str| {
             tracing::debug!(

@@ -37,7 +37,7 @@ pub(super) async fn offer<U: PacketService>(
             let (what, version) = (packet_name(packet.kind()), packet.version());
             if !packet.is_will() {
                 return Err(End::hook(format!(
-                    "a hook forwarded {what} in place of the will: another packet"
+                    "a hook forwarded {what} in place of the will"
                 )));
             }
             if version != connect.packet().version() {

@@ -2,12 +2,14 @@
 
 use std::future::{Future, ready};
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use mproxy_codec::{KindSet, Version};
+use mproxy_codec::{Direction, KindSet, Version};
 use mproxy_session::{
-    Admission, BoxError, Connect, Forward, Hooks, Packet, PacketService, Tap, Verdict,
+    Admission, Batch, BoxError, Connect, Forward, Hooks, Packet, PacketService, Recorder, Tap,
+    Verdict,
 };
 use tower::{ServiceBuilder, service_fn};
 
@@ -100,6 +102,32 @@ async fn a_hook_that_blocks_is_logged_once_a_session() {
             assert!(end[0].ends_with(&format!("suppressed={more}")), "{end:?}");
         }
     }
+}
+
+/// A server whose stacks are of one type, whatever its configuration says, knows their layers better:
+/// the line named that type, `ToServer`, and no layer.
+#[tokio::test(start_paused = true)]
+async fn a_recorder_names_the_layers() {
+    struct Named;
+
+    impl Recorder for Named {
+        fn record(&self, _: Direction, _: &Batch) {}
+
+        fn layers(&self) -> Option<String> {
+            Some("layer `a` (acl), layer `b` (http)".to_owned())
+        }
+    }
+
+    let (lines, _guard) = Lines::gather();
+    let tap = || Tap::only(KindSet::PUBLISH, blocking(false));
+    let pair = Setup::new()
+        .recorder(Arc::new(Named))
+        .connected(Version::V5, admit(move |_| Hooks::new(tap(), Tap::none())))
+        .await;
+    pair.client.send(&F.publish("101", 0, 0, b"x"));
+    pair.broker.take().await;
+    let layers = "layer `a` (acl), layer `b` (http)";
+    assert_eq!(lines.take(), [line("to_server", "PUBLISH", layers, 101)]);
 }
 
 /// The packet that was given last is named, whatever its type.

@@ -167,9 +167,8 @@ async fn another_packet_ends_the_session_and_both_are_named() {
                     Direction::ToServer => "client",
                     Direction::ToClient => "broker",
                 };
-                let wanted = format!(
-                    "a hook forwarded {forwarded} of the {side} in place of {offered} of the {side}"
-                );
+                let wanted =
+                    format!("a hook forwarded {forwarded} in place of {offered} of the {side}");
                 assert_eq!(summary.detail, Some(wanted));
                 assert_eq!(
                     (summary.side, summary.reason),
@@ -244,6 +243,42 @@ async fn the_same_bytes_in_another_version_end_the_session() {
     assert_eq!(pair.end().await.reason, CloseReason::HookFailed);
 }
 
+/// The client waits for the answer to what it sent: PUBACK to QoS 1, a code for each filter.
+#[tokio::test(start_paused = true)]
+async fn another_qos_or_number_of_filters_ends_the_session() {
+    for version in VERSIONS {
+        let f = Frames(version);
+        for (sent, other, what) in [
+            (
+                f.publish("a", 1, 7, b"x"),
+                f.publish("a", 2, 7, b"x"),
+                "PUBLISH 7 with another QoS in place of PUBLISH 7",
+            ),
+            (
+                f.publish("a", 2, 7, b"x"),
+                f.publish("a", 1, 7, b"x"),
+                "PUBLISH 7 with another QoS in place of PUBLISH 7",
+            ),
+            (
+                f.subscribe(7, &["a", "b"]),
+                f.subscribe(7, &["a"]),
+                "SUBSCRIBE 7 with another number of filters in place of SUBSCRIBE 7",
+            ),
+            (
+                f.unsubscribe(7, &["a"]),
+                f.unsubscribe(7, &["a", "b"]),
+                "UNSUBSCRIBE 7 with another number of filters in place of UNSUBSCRIBE 7",
+            ),
+        ] {
+            let direction = Direction::ToServer;
+            let other = (version, direction, other);
+            let summary = replaced(version, direction, &sent, other, false).await;
+            let wanted = format!("a hook forwarded {what} of the client");
+            assert_eq!(summary.detail, Some(wanted));
+        }
+    }
+}
+
 fn large(len: usize) -> Vec<u8> {
     vec![b'x'; len]
 }
@@ -271,8 +306,9 @@ async fn a_head_for_another_payload_ends_the_session() {
             pair.client.expect_plain(&f.farewell(0x83)).await;
             let detail = pair.end().await.detail;
             let side = if up { "client" } else { "broker" };
-            let wanted =
-                format!("a hook forwarded another payload than that of PUBLISH 7 of the {side}");
+            let wanted = format!(
+                "a hook forwarded PUBLISH 7 with another payload in place of PUBLISH 7 of the {side}"
+            );
             assert_eq!(detail, Some(wanted));
         }
     }
@@ -358,7 +394,7 @@ async fn a_will_in_place_of_a_publish_ends_the_session() {
     pair.client.send(&f.publish("a", 0, 0, b"x"));
     pair.broker.expect(b"").await;
     let detail = pair.end().await.detail.expect("it says why");
-    assert!(detail.contains("a will, PUBLISH"), "{detail}");
+    assert!(detail.contains("a hook forwarded PUBLISH, a will, in place of PUBLISH"), "{detail}");
 }
 
 /// What may be changed: topic, payload, properties, and QoS to 0. The packet is still the one that was
