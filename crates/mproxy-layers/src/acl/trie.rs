@@ -143,11 +143,7 @@ impl Trie {
     /// Returns the lowest rule with a pattern that matches the topic name.
     pub(super) fn matching(&self, purpose: Purpose, name: &ReadName<'_>, values: &Values) -> u32 {
         let name = name.as_bytes();
-        let mut walk = Walk {
-            purpose,
-            values,
-            best: NO_RULE,
-        };
+        let mut walk = Walk::new(purpose, values);
         walk.matching(self.root(name), Some(name));
         walk.best
     }
@@ -160,11 +156,7 @@ impl Trie {
         values: &Values,
     ) -> u32 {
         let filter = filter.as_bytes();
-        let mut walk = Walk {
-            purpose,
-            values,
-            best: NO_RULE,
-        };
+        let mut walk = Walk::new(purpose, values);
         walk.covering(self.root(filter), Some(filter));
         walk.best
     }
@@ -177,11 +169,7 @@ impl Trie {
         values: &Values,
     ) -> u32 {
         let filter = filter.as_bytes();
-        let mut walk = Walk {
-            purpose,
-            values,
-            best: NO_RULE,
-        };
+        let mut walk = Walk::new(purpose, values);
         walk.overlapping(self.root(filter), Some(filter));
         walk.best
     }
@@ -195,11 +183,7 @@ impl Trie {
         values: &Values,
     ) -> u32 {
         let filter = filter.as_bytes();
-        let mut walk = Walk {
-            purpose,
-            values,
-            best: NO_RULE,
-        };
+        let mut walk = Walk::new(purpose, values);
         if self.dialect.leaks_dollar() && matches!(filter.first(), Some(b'+' | b'#')) {
             walk.overlapping(&self.dollar, Some(filter));
         }
@@ -250,7 +234,15 @@ struct Walk<'a> {
     best: u32,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    const fn new(purpose: Purpose, values: &'a Values) -> Self {
+        Self {
+            purpose,
+            values,
+            best: NO_RULE,
+        }
+    }
+
     fn matching(&mut self, node: &Node, rest: Option<&[u8]>) {
         if node.subtree.of(self.purpose) >= self.best {
             return;

@@ -3,13 +3,13 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::inner::{Inner, Reserved};
+use super::inner::{Asking, Inner};
 use crate::admit::{Admission, Connect, ConnectRefusal};
 
 /// Asks somebody about each CONNECT, and waits for the answer: `Ok(connect)` goes inward, perhaps
@@ -112,10 +112,10 @@ where
 
     fn call(&mut self, connect: Connect) -> Self::Future {
         AuthenticateFuture {
-            state: State::Asking {
-                answer: self.authenticate.authenticate(connect),
-                inner: self.inner.reserve(),
-            },
+            asking: Asking::new(
+                self.authenticate.authenticate(connect),
+                self.inner.reserve(),
+            ),
         }
     }
 }
@@ -124,15 +124,7 @@ pin_project! {
     /// The response future of [`Authenticate`].
     pub struct AuthenticateFuture<S, A, F> {
         #[pin]
-        state: State<S, A, F>,
-    }
-}
-
-pin_project! {
-    #[project = StateProj]
-    enum State<S, A, F> {
-        Asking { #[pin] answer: A, inner: Reserved<S> },
-        Inner { #[pin] future: F },
+        asking: Asking<S, A, F>,
     }
 }
 
@@ -144,19 +136,7 @@ where
     type Output = Result<Admission<U, D>, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        loop {
-            match this.state.as_mut().project() {
-                StateProj::Asking { answer, inner } => match ready!(answer.poll(cx)) {
-                    Ok(connect) => {
-                        let future = inner.call(connect);
-                        this.state.set(State::Inner { future });
-                    }
-                    Err(refusal) => return Poll::Ready(Ok(Admission::Refuse(refusal))),
-                },
-                StateProj::Inner { future } => return future.poll(cx),
-            }
-        }
+        self.project().asking.poll(cx, Admission::Refuse)
     }
 }
 

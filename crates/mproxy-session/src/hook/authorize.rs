@@ -3,13 +3,13 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::inner::{Inner, Reserved};
+use super::inner::{Asking, Inner};
 use super::{Packet, PacketHead, Refusal, Verdict, Whole};
 
 /// Asks somebody about each packet, and waits for the answer: `Ok(packet)` goes inward, `Err` refuses.
@@ -156,10 +156,7 @@ where
 
     fn call(&mut self, packet: Packet<P>) -> Self::Future {
         AuthorizeFuture {
-            state: State::Asking {
-                answer: self.authorize.authorize(packet),
-                inner: self.inner.reserve(),
-            },
+            asking: Asking::new(self.authorize.authorize(packet), self.inner.reserve()),
         }
     }
 }
@@ -168,15 +165,7 @@ pin_project! {
     /// The response future of [`Authorize`].
     pub struct AuthorizeFuture<S, A, F> {
         #[pin]
-        state: State<S, A, F>,
-    }
-}
-
-pin_project! {
-    #[project = StateProj]
-    enum State<S, A, F> {
-        Asking { #[pin] answer: A, inner: Reserved<S> },
-        Inner { #[pin] future: F },
+        asking: Asking<S, A, F>,
     }
 }
 
@@ -188,19 +177,7 @@ where
     type Output = Result<Verdict<P>, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        loop {
-            match this.state.as_mut().project() {
-                StateProj::Asking { answer, inner } => match ready!(answer.poll(cx)) {
-                    Ok(packet) => {
-                        let future = inner.call(packet);
-                        this.state.set(State::Inner { future });
-                    }
-                    Err(refusal) => return Poll::Ready(Ok(Verdict::Refuse(refusal))),
-                },
-                StateProj::Inner { future } => return future.poll(cx),
-            }
-        }
+        self.project().asking.poll(cx, Verdict::Refuse)
     }
 }
 

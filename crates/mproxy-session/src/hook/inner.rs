@@ -1,9 +1,12 @@
 //! The service inside of one that waits before it calls it.
 
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
+use pin_project_lite::pin_project;
 use tower_service::Service;
 
 /// A service that is called by the response future of the service around it, and so is shared with it.
@@ -108,5 +111,56 @@ impl<S: fmt::Debug> fmt::Debug for Inner<S> {
 impl<S> fmt::Debug for Reserved<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reserved").finish_non_exhaustive()
+    }
+}
+
+pin_project! {
+    /// Waits for an answer, and then for the service inside.
+    pub(super) struct Asking<S, A, F> {
+        #[pin]
+        state: Step<S, A, F>,
+    }
+}
+
+pin_project! {
+    #[project = StepProj]
+    enum Step<S, A, F> {
+        Answer { #[pin] answer: A, inner: Reserved<S> },
+        Inner { #[pin] future: F },
+    }
+}
+
+impl<S, A, F> Asking<S, A, F> {
+    pub(super) const fn new(answer: A, inner: Reserved<S>) -> Self {
+        Self {
+            state: Step::Answer { answer, inner },
+        }
+    }
+
+    /// The service inside is called with what the answer lets in; `refuse` is the response to what it
+    /// does not.
+    pub(super) fn poll<R, E>(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        refuse: impl FnOnce(E) -> S::Response,
+    ) -> Poll<Result<S::Response, S::Error>>
+    where
+        S: Service<R, Future = F>,
+        A: Future<Output = Result<R, E>>,
+        F: Future<Output = Result<S::Response, S::Error>>,
+    {
+        let mut this = self.project();
+        loop {
+            match this.state.as_mut().project() {
+                StepProj::Answer { answer, inner } => match ready!(answer.poll(cx)) {
+                    Ok(request) => {
+                        let future = inner.call(request);
+                        this.state.set(Step::Inner { future });
+                    }
+                    Err(refusal) => return Poll::Ready(Ok(refuse(refusal))),
+                },
+                StepProj::Inner { future } => return future.poll(cx),
+            }
+        }
     }
 }

@@ -394,7 +394,10 @@ async fn a_will_in_place_of_a_publish_ends_the_session() {
     pair.client.send(&f.publish("a", 0, 0, b"x"));
     pair.broker.expect(b"").await;
     let detail = pair.end().await.detail.expect("it says why");
-    assert!(detail.contains("a hook forwarded PUBLISH, a will, in place of PUBLISH"), "{detail}");
+    assert!(
+        detail.contains("a hook forwarded PUBLISH, a will, in place of PUBLISH"),
+        "{detail}"
+    );
 }
 
 /// What may be changed: topic, payload, properties, and QoS to 0. The packet is still the one that was
