@@ -7,10 +7,11 @@ use thiserror::Error;
 
 use super::{
     Actions, Effect, Rule, RuleInfo, SessionAcl,
+    compiled::Compiled,
     groups::Groups,
-    index::Index,
+    rule_set::{Pattern, Patterns, RuleSet},
     session::Client,
-    trie::{Level, MAX_LEVELS, NO_RULE, Purpose, Trie, written_out},
+    trie::{Level, MAX_LEVELS, written_out},
 };
 use crate::{
     identity::Names,
@@ -22,38 +23,6 @@ use crate::{
 /// See the [module documentation](super) for what rules mean and for an example.
 #[derive(Debug, Clone)]
 pub struct Acl(pub(super) Arc<Compiled>);
-
-#[derive(Debug)]
-pub(super) struct Compiled {
-    pub(super) default: Effect,
-    pub(super) rules: Vec<RuleInfo>,
-    /// What holds for all clients.
-    pub(super) everybody: RuleSet,
-    /// What holds for some.
-    pub(super) groups: Groups,
-}
-
-/// Rules that hold together or not at all.
-#[derive(Debug)]
-pub(super) struct RuleSet {
-    pub(super) trie: Trie,
-    /// The first rule that names a filter: the filter itself.
-    pub(super) filters: Index<u32>,
-    pub(super) guards: Vec<Guard>,
-    /// Allow rules that a client needs a usable name for: to explain why they say nothing.
-    pub(super) hopes: Vec<Guard>,
-    /// Whether a client's names are needed at all.
-    pub(super) placeholders: bool,
-    pub(super) judges_deliveries: bool,
-}
-
-/// A pattern that a client needs a usable name for.
-#[derive(Debug)]
-pub(super) struct Guard {
-    pub(super) rule: u32,
-    pub(super) actions: Actions,
-    pub(super) pattern: Template,
-}
 
 impl Acl {
     /// Starts to build rules. Until it is told otherwise, the default is to deny.
@@ -77,7 +46,7 @@ impl Acl {
 
     /// Returns the rules as a client with these names meets them.
     pub fn for_names(&self, names: Names<'_>) -> SessionAcl {
-        SessionAcl::new(Client::new(self, names))
+        SessionAcl::new(Client::new(Arc::clone(&self.0), names))
     }
 
     /// Says whether some rule names deliveries, so that they have to be checked to enforce it.
@@ -244,18 +213,6 @@ pub enum Problem {
     TooDeep(String),
 }
 
-/// The patterns of one rule.
-struct Patterns {
-    topics: Vec<Pattern>,
-    filters: Vec<Pattern>,
-}
-
-struct Pattern {
-    whole: Template,
-    levels: Vec<Level>,
-    dollar: bool,
-}
-
 fn parse(rule: &Rule, dialect: Dialect) -> Result<Patterns, Problem> {
     if rule.actions.is_empty() {
         return Err(Problem::NoActions);
@@ -341,108 +298,5 @@ impl Pattern {
             levels,
             dollar,
         })
-    }
-}
-
-impl Compiled {
-    /// How the broker reads topics.
-    pub(super) const fn dialect(&self) -> Dialect {
-        self.everybody.trie.dialect()
-    }
-
-    fn add(&mut self, rule: Rule, patterns: Patterns) {
-        // More rules than that do not fit into memory; were there one, it would share the last
-        // number.
-        let number = u32::try_from(self.rules.len())
-            .unwrap_or(NO_RULE)
-            .min(NO_RULE - 1);
-        let rules = if rule.who.is_everybody() {
-            &mut self.everybody
-        } else {
-            let dialect = self.everybody.trie.dialect();
-            self.groups.set_of(&rule.who, dialect)
-        };
-        rules.add(number, &rule, patterns);
-        self.rules.push(rule.info);
-    }
-}
-
-impl RuleSet {
-    pub(super) fn new(dialect: Dialect) -> Self {
-        Self {
-            trie: Trie::new(dialect),
-            filters: Index::new(),
-            guards: Vec::new(),
-            hopes: Vec::new(),
-            placeholders: false,
-            judges_deliveries: false,
-        }
-    }
-
-    fn add(&mut self, number: u32, rule: &Rule, patterns: Patterns) {
-        let effect = rule.info.effect();
-        let reads = rule.actions.contains(Actions::SUBSCRIBE);
-
-        let mut purposes = Vec::new();
-        if rule.actions.contains(Actions::PUBLISH) {
-            purposes.push(Purpose::Publish);
-        }
-        if reads {
-            purposes.push(match effect {
-                Effect::Allow => Purpose::Grant,
-                Effect::Deny => Purpose::Refuse,
-            });
-        }
-        if reads || rule.actions.contains(Actions::DELIVER) {
-            purposes.push(Purpose::Deliver);
-        }
-        let judged = if reads {
-            rule.actions | Actions::DELIVER
-        } else {
-            rule.actions
-        };
-
-        for Pattern {
-            whole,
-            levels,
-            dollar,
-        } in patterns.topics
-        {
-            self.trie.insert(dollar, &levels, &purposes, number);
-            self.guard(number, effect, judged, whole);
-        }
-        for Pattern {
-            whole,
-            levels,
-            dollar,
-        } in patterns.filters
-        {
-            // Who may subscribe to it may receive what it matches; who may not may still receive it
-            // through another filter.
-            if effect == Effect::Allow {
-                self.trie
-                    .insert(dollar, &levels, &[Purpose::Deliver], number);
-            }
-            // the lower number is there already
-            self.filters.entry(&whole, || number);
-            self.guard(number, effect, Actions::SUBSCRIBE, whole);
-        }
-        self.judges_deliveries |= rule.actions.contains(Actions::DELIVER);
-    }
-
-    fn guard(&mut self, rule: u32, effect: Effect, actions: Actions, pattern: Template) {
-        self.placeholders |= !pattern.is_literal();
-        if pattern.is_literal() {
-            return;
-        }
-        let patterns = match effect {
-            Effect::Deny => &mut self.guards,
-            Effect::Allow => &mut self.hopes,
-        };
-        patterns.push(Guard {
-            rule,
-            actions,
-            pattern,
-        });
     }
 }

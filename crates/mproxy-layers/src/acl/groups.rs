@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use mproxy_codec::topic::Dialect;
 
-use super::{builder::RuleSet, who::Who};
+use super::{rule_set::RuleSet, who::Who};
 use crate::Names;
 
 /// Rules by whom they are about; found at CONNECT without asking about each.

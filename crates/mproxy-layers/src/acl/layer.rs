@@ -184,7 +184,7 @@ impl<O: Observer> JudgeConnect for AclLayer<O> {
 
     fn judge(&mut self, connect: &mut Connect) -> Result<Session<O>, ConnectRefusal> {
         Ok(Session {
-            client: Client::new(&self.acl, Names::of(connect)),
+            client: Client::new(Arc::clone(&self.acl.0), Names::of(connect)),
             layer: self.clone(),
         })
     }

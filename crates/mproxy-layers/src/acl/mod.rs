@@ -90,6 +90,7 @@
 //! ```
 
 mod builder;
+mod compiled;
 mod decision;
 mod groups;
 mod hasher;
@@ -97,6 +98,7 @@ mod index;
 mod layer;
 mod read;
 mod rule;
+mod rule_set;
 mod session;
 mod shared;
 mod to_client;

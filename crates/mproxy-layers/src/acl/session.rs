@@ -5,10 +5,11 @@ use std::sync::Arc;
 use mproxy_codec::topic::{FilterParts, TopicError, TopicFilter, TopicName, VendorForms};
 
 use super::{
-    Acl, Actions, Cause, Decision, Effect,
-    builder::{Compiled, Guard, RuleSet},
+    Actions, Cause, Decision, Effect,
+    compiled::Compiled,
     decision::Unusable,
     read::{ReadFilter, ReadName},
+    rule_set::{Guard, RuleSet},
     trie::{NO_RULE, Purpose},
 };
 use crate::{
@@ -226,8 +227,7 @@ impl Barred {
 }
 
 impl Client {
-    pub(super) fn new(acl: &Acl, of: Names<'_>) -> Self {
-        let acl = Arc::clone(&acl.0);
+    pub(super) fn new(acl: Arc<Compiled>, of: Names<'_>) -> Self {
         let groups = acl.groups.of(of);
         let groups = (!groups.is_empty()).then(|| Box::new(InGroups(groups)));
         let named = (groups.is_some() || acl.everybody.placeholders).then(|| {
