@@ -170,6 +170,9 @@ impl Client {
 /// A will and a large PUBLISH where the client may not publish do not reach the broker; where it may, they
 /// reach it as they are.
 async fn judges(shown: Shown, client: Client) {
+    if client.id == DEVICE.id {
+        odd_ids(&shown).await;
+    }
     for version in Version::ALL {
         for qos in 0..3 {
             let (sent, _) = client.connect(version, qos, client.foreign);
@@ -212,6 +215,27 @@ async fn judges(shown: Shown, client: Client) {
         }
         link.send(&PINGREQ).await;
         broker.expect(&PINGREQ).await;
+    }
+}
+
+/// An identifier is one level of a topic and nothing else. Compared as the beginning of a topic, `device-`
+/// owned all devices, and `device-2/inbox` a part of another; as a topic filter, `+` owned them all.
+async fn odd_ids(shown: &Shown) {
+    for version in Version::ALL {
+        for (id, topic) in [
+            ("device-", "devices/device-2/gone"),
+            ("device-2/inbox", "devices/device-2/inbox/gone"),
+            ("+", "devices/device-2/gone"),
+            ("#", "devices/device-2/gone"),
+        ] {
+            let connect = Connect::new(version, id).will(topic, "last words", 0, false);
+            let mut link = Link::tcp(shown.addr).await;
+            link.send(&connect.bytes()).await;
+            let connack = link.packet().await;
+            assert_ne!(connack.body()[1], 0, "{id:?} {topic} {version:?}");
+            link.closed().await;
+            assert!(shown.broker.is_idle(), "{id:?}: the broker was dialled");
+        }
     }
 }
 

@@ -296,6 +296,19 @@ fn what_a_broker_sends_is_told_the_version() {
     }
 }
 
+/// A logger of packets printed the bytes of a PUBLISH.
+#[test]
+fn debug_of_a_publish_shows_no_payload() {
+    let frame = [&[0x30, 9, 0, 1, b'a'][..], b"secret"].concat();
+    let view = View::parse(Version::V311, Direction::ToServer, &frame).unwrap();
+    let shown = format!("{view:?}");
+    assert!(
+        !shown.contains("secret") && !shown.contains("115, 101"),
+        "{shown}"
+    );
+    assert!(shown.contains("payload_len: 6"), "{shown}");
+}
+
 #[test]
 fn debug_shows_no_secret() {
     let builder = ConnectBuilder::new(Version::V5)

@@ -10,10 +10,20 @@ use std::sync::Arc;
 use mproxy_codec::topic::TopicFilter;
 use mproxy_codec::{KindSet, ReasonCode, Subscription};
 use mproxy_session::{
-    BoxError, Forward, Hooks, NoRecorder, OnPublishLayer, OnSubscribeLayer, PacketService, Refusal,
-    SessionInfo, Tap, new_hooks,
+    BoxError, Connect, ConnectRefusal, Forward, Hooks, NoRecorder, OnConnectLayer, OnPublishLayer,
+    OnSubscribeLayer, PacketService, Refusal, SessionInfo, Tap, new_hooks,
 };
-use tower::ServiceBuilder;
+use tower::{Layer, ServiceBuilder};
+
+/// A client identifier is one level of a topic: `+` would be a pattern for all, and `dev1/inbox` below
+/// another client.
+fn named(connect: &mut Connect) -> Result<(), ConnectRefusal> {
+    let id = connect.packet().client_id();
+    if id.is_empty() || id.contains(['/', '+', '#']) {
+        return Err(ConnectRefusal::new(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID));
+    }
+    Ok(())
+}
 
 fn hooks(session: SessionInfo) -> Hooks<impl PacketService, Forward> {
     let own = format!("devices/{}/", session.client_id());
@@ -51,5 +61,6 @@ fn hooks(session: SessionInfo) -> Hooks<impl PacketService, Forward> {
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
-    common::serve(new_hooks(hooks), Arc::new(NoRecorder)).await
+    let admit = OnConnectLayer::new(named).layer(new_hooks(hooks));
+    common::serve(admit, Arc::new(NoRecorder)).await
 }

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::task::{Context, Poll};
 
 use http::Extensions;
-use mproxy_codec::{ConnectPacket, ReasonCode};
+use mproxy_codec::{ConnectPacket, EncodeError, ReasonCode};
 use tower_service::Service;
 
 use crate::BoxError;
@@ -57,13 +57,13 @@ impl Connect {
         &self.peer
     }
 
-    /// Whom a layer found out the client to be.
+    /// Who the client is, as a layer found out.
     #[must_use]
     pub const fn identity(&self) -> Option<&Identity> {
         self.identity.as_ref()
     }
 
-    /// Tells the layers inside whom the client was found out to be.
+    /// Tells the layers inside who the client is.
     pub fn set_identity(&mut self, identity: Identity) {
         self.info = OnceLock::new();
         self.identity = Some(identity);
@@ -192,6 +192,13 @@ impl From<ReasonCode> for ConnectRefusal {
     }
 }
 
+/// As for a [`Refusal`].
+impl From<EncodeError> for ConnectRefusal {
+    fn from(error: EncodeError) -> Self {
+        Refusal::from(error).into()
+    }
+}
+
 impl From<Refusal> for ConnectRefusal {
     fn from(refusal: Refusal) -> Self {
         let Refusal { reason, text, by } = refusal;
@@ -200,6 +207,9 @@ impl From<Refusal> for ConnectRefusal {
 }
 
 /// The innermost service of the CONNECT stage: admits everybody, with hooks made by a closure.
+///
+/// The closure is given what the session will be known as. The broker may yet assign a client
+/// identifier: [`SessionInfo::client_id`] is that one from CONNACK on, and a copy made here is not.
 ///
 /// ```
 /// use mproxy_session::{Hooks, new_hooks};

@@ -91,7 +91,7 @@ impl UpgradeRequest {
     }
 }
 
-/// Whom a layer found out the client to be, beyond what CONNECT claims.
+/// Who the client is, as a layer found out, beyond what CONNECT claims.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Identity {
@@ -108,8 +108,19 @@ impl Identity {
 }
 
 /// What stays the same over a session's life. Cheap to clone.
+///
+/// Two are equal if they are of one session: a client that takes its own session over is another one,
+/// whatever its names are.
 #[derive(Clone, Debug)]
 pub struct SessionInfo(Arc<Facts>);
+
+impl PartialEq for SessionInfo {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for SessionInfo {}
 
 #[derive(Debug)]
 struct Facts {

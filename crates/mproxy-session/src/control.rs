@@ -68,9 +68,17 @@ impl From<Order> for End {
     }
 }
 
-/// A handle on a running session. Clones refer to the same session.
+/// A handle on a running session. Clones refer to the same session, and are equal.
 #[derive(Clone, Default)]
 pub struct Control(Arc<Shared>);
+
+impl PartialEq for Control {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Control {}
 
 #[derive(Default)]
 struct Shared {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use mproxy_codec::{DecodeError, Version};
 
+use crate::error::Limit;
+
 macro_rules! limits {
     ($($(#[$doc:meta])* $name:ident: $type:ty = $default:expr;)*) => {
         /// Bounds and policies of a session. Every buffer, wait and loop has one.
@@ -57,7 +59,9 @@ limits! {
     hook_timeout: Duration = Duration::from_secs(5);
     /// How long a hook may make a packet wait before it takes it: the time in which `poll_ready` of
     /// its service is pending, because a rate or a number is used up. The side that sent the packet is
-    /// not read meanwhile. Longer closes the session; `None` is as long as it takes.
+    /// not read meanwhile, which its keep alive goes on through: a permit that comes later than 1.5
+    /// times the keep alive comes too late. Longer closes the session; `None` is as long as it takes,
+    /// and before CONNACK as long as [`connect_timeout`](field@Self::connect_timeout).
     permit_timeout: Option<Duration> = None;
     /// From CONNECT forwarded to the broker's CONNACK.
     connack_timeout: Duration = Duration::from_secs(30);
@@ -92,16 +96,16 @@ limits! {
     /// [`max_keep_alive`](field@Self::max_keep_alive) or [`Conformance::Strict`] makes it the proxy's own,
     /// the proxy waits 30 seconds longer, so that the broker is the first to close.
     keep_alive_grace: f64 = 1.5;
-    /// The longest keep alive in seconds; 0 leaves it to the client. Who asks for more, or for none,
+    /// The longest keep alive in seconds; 0 leaves it to the client. A client that asks for more, or for none,
     /// holds a connection for as long without saying a word.
     ///
     /// A client of MQTT 5.0 is told by Server Keep Alive, and the broker gets the lower value. MQTT
     /// 3.x has no word for it: such a client is closed after [`keep_alive_grace`](field@Self::keep_alive_grace)
     /// times this silence.
     max_keep_alive: u16 = 0;
-    /// What becomes of a Server Reference with which the broker sends a client elsewhere.
+    /// What is done with a Server Reference by which the broker sends a client elsewhere.
     server_reference: ServerReference = ServerReference::Strip;
-    /// What becomes of a packet in which a name, a topic or a topic filter holds control characters.
+    /// What is done with a packet in which a name, a topic or a topic filter holds control characters.
     control_characters: ControlCharacters = ControlCharacters::Refuse;
     /// The protocol versions that are served.
     versions: Versions = Versions::ALL;
@@ -119,6 +123,14 @@ impl Limits {
     /// A [`max_packet_size`](field@Self::max_packet_size) that no packet exceeds: one byte, four bytes of
     /// length, and the 268,435,455 bytes that they can say.
     pub const NO_PACKET_LIMIT: usize = LARGEST_PACKET as usize;
+
+    /// A client that waits for its CONNACK cannot be seen to be gone.
+    pub(crate) fn permit_before_connack(&self) -> (Duration, Limit) {
+        match self.permit_timeout {
+            Some(limit) => (limit, Limit::PermitTimeout),
+            None => (self.connect_timeout, Limit::ConnectTimeout),
+        }
+    }
 }
 
 /// The largest packet that MQTT can express.
@@ -209,7 +221,7 @@ pub enum ServerReference {
     Pass,
 }
 
-/// What becomes of a packet in which a client identifier, a user name, a topic name or a topic
+/// What is done with a packet in which a client identifier, a user name, a topic name or a topic
 /// filter holds a [control character](mproxy_codec::topic::has_control): a receiver may refuse it
 /// (MQTT 3.1.1, section 1.5.3; MQTT 5.0, section 1.5.4). Hooks cannot bring them into a packet that
 /// has none.

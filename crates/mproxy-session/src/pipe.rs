@@ -29,6 +29,9 @@ const ROUNDS: usize = 4;
 /// every 30.
 const BROKER_FIRST: Duration = Duration::from_secs(30);
 
+/// As good as never, and a time that every clock can count to.
+const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
 /// How long an [order](crate::Order) waits for the end of a packet that is on its way, so that it need
 /// not be sent again. A client that never ends it must not hold up a drain.
 const ORDER_PATIENCE: Duration = Duration::from_secs(5);
@@ -322,10 +325,11 @@ where
                 Deadline::Connack,
             );
         } else if self.core.keep_alive > 0 && self.to_server.is_listening() {
-            let silence =
-                Duration::from_secs(self.core.keep_alive.into()).mul_f64(limits.keep_alive_grace);
+            let silence = f64::from(self.core.keep_alive) * limits.keep_alive_grace;
+            let silence = Duration::try_from_secs_f64(silence).unwrap_or(NEVER);
             let is_own = limits.max_keep_alive > 0 || self.core.is_strict();
-            let silence = silence + if is_own { Duration::ZERO } else { BROKER_FIRST };
+            let first = if is_own { Duration::ZERO } else { BROKER_FIRST };
+            let silence = silence.saturating_add(first);
             consider(self.heard.after(self.started, silence), Deadline::KeepAlive);
         }
         let waits = [self.to_server.waits_for(), self.to_client.waits_for()];
@@ -429,7 +433,9 @@ impl Moment {
     /// The instant that lies `duration` after this one.
     fn after(self, start: Instant, duration: Duration) -> Instant {
         let passed = u64::from(self.0.get() - 1) * u64::from(Self::UNIT);
-        start + Duration::from_millis(passed) + duration
+        let moment = start + Duration::from_millis(passed);
+        // a limit of more than any clock counts is none
+        moment.checked_add(duration).unwrap_or(moment + NEVER)
     }
 }
 

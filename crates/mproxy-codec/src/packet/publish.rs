@@ -1,5 +1,7 @@
 //! PUBLISH (MQTT 5.0 section 3.3).
 
+use std::fmt;
+
 use bytes::Bytes;
 
 use crate::build;
@@ -212,10 +214,24 @@ impl PublishLayout {
 }
 
 /// A validated PUBLISH, whole or without its payload.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Publish<'a> {
     layout: PublishLayout,
     bytes: &'a [u8],
+}
+
+impl fmt::Debug for Publish<'_> {
+    /// Sizes and flags only: packets carry other people's data.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publish")
+            .field("topic_len", &self.topic_bytes().len())
+            .field("payload_len", &self.layout.payload_len())
+            .field("qos", &self.qos())
+            .field("retain", &self.retain())
+            .field("dup", &self.dup())
+            .field("packet_id", &self.packet_id())
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> Publish<'a> {

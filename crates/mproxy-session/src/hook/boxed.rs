@@ -21,15 +21,16 @@ use crate::BoxError;
 /// use mproxy_session::{BoxPacketService, Forward, Hooks, InspectLayer, Tap, Verdict};
 /// use tower_layer::Layer;
 ///
-/// fn stack(verbose: bool) -> BoxPacketService {
+/// fn tap(verbose: bool) -> Tap<BoxPacketService> {
 ///     if verbose {
 ///         let look = InspectLayer::new(|verdict: &Verdict| println!("{verdict:?}"));
-///         BoxPacketService::new(look.layer(Forward))
+///         // the tap first, which looks at what it is made of, and then the box
+///         Tap::only(KindSet::PUBLISH, look.layer(Forward)).convert(BoxPacketService::new)
 ///     } else {
-///         BoxPacketService::new(Forward)
+///         Tap::none().convert(BoxPacketService::new)
 ///     }
 /// }
-/// let hooks = Hooks::new(Tap::only(KindSet::PUBLISH, stack(true)), Tap::none());
+/// let hooks = Hooks::new(tap(true), Tap::none());
 /// # let _ = hooks;
 /// ```
 pub struct BoxPacketService<P = Whole>(Box<dyn Erased<P> + Send>);

@@ -184,5 +184,17 @@ pub(super) fn assert_offered<S>(kinds: KindSet) {
     }
 }
 
+/// Makes sure that no [`OnSubscribeLayer`] stands in a stack of type `S` that sees what a broker sends.
+///
+/// # Panics
+/// If one does.
+#[track_caller]
+pub(super) fn assert_asked<S>() {
+    assert!(
+        !std::any::type_name::<S>().contains(SUBSCRIBE),
+        "an OnSubscribeLayer stands in what sees the broker's packets: a broker sends no SUBSCRIBE"
+    );
+}
+
 const PUBLISH: &str = concat!(module_path!(), "::OnPublish<");
 const SUBSCRIBE: &str = concat!(module_path!(), "::OnSubscribe<");

@@ -25,6 +25,18 @@ use super::{FilterFuture, Packet, PacketHead, Refusal, Verdict};
 /// let service = prefix.layer(Forward);
 /// # let _ = service;
 /// ```
+///
+/// A closure with several errors says which it ends in:
+///
+/// ```
+/// use mproxy_session::{Packet, Refusal, RewriteLayer};
+///
+/// let stamped = RewriteLayer::new(|packet: &mut Packet| {
+///     packet.add_user_property("via", "mproxy")?;
+///     Ok::<_, Refusal>(())
+/// });
+/// # let _ = stamped;
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct RewriteLayer<F> {
     change: F,

@@ -20,6 +20,9 @@ thread_local! {
     static IN_HAND: Cell<Option<Kind>> = const { Cell::new(None) };
 }
 
+/// How the type of a tap begins, in the name of the type of a service that has one in it.
+const TAP: &str = concat!(module_path!(), "::Tap<");
+
 /// A packet service and the packet types it is offered. All others never leave the read buffer.
 #[derive(Clone, Debug)]
 pub struct Tap<S> {
@@ -53,6 +56,10 @@ impl Tap<Forward> {
 
 impl<S> Tap<S> {
     /// Offers every packet.
+    ///
+    /// # Panics
+    /// As [`only`](Self::only).
+    #[track_caller]
     pub fn all(service: S) -> Self {
         Self::only(KindSet::ALL, service)
     }
@@ -62,10 +69,17 @@ impl<S> Tap<S> {
     /// # Panics
     /// If the service has an [`OnPublishLayer`](crate::OnPublishLayer) or
     /// [`OnSubscribeLayer`](crate::OnSubscribeLayer) in it that would never be asked, because the
-    /// packets that it judges are not among them. (It is found by the name of the service's type: one
-    /// behind a `dyn` is not.)
+    /// packets that it judges are not among them; and if there is another tap in it, whose kinds this
+    /// one would forget: [`wrap`](Self::wrap) puts a service around a tap. (Both are found by the name
+    /// of the service's type: what is in a box, in a closure, or in a type of its own without
+    /// parameters is not. So box a tap, with [`convert`](Self::convert), and not its service.)
+    #[track_caller]
     pub fn only(kinds: KindSet, service: S) -> Self {
         on_kind::assert_offered::<S>(kinds);
+        assert!(
+            !std::any::type_name::<S>().contains(TAP),
+            "a tap stands in the service of another, which forgets what it is offered: use Tap::wrap"
+        );
         Self {
             kinds,
             head_only: false,
@@ -144,7 +158,8 @@ impl<S> Tap<S> {
         &mut self.service
     }
 
-    /// Turns the service into another that sees the same packets.
+    /// Turns the service into another that sees the same packets, whole: what was
+    /// [`head_only`](Self::head_only) is gathered from now on.
     ///
     /// A promise that verdicts may be remembered ([`wrap_remembered`](Self::wrap_remembered)) is not
     /// kept: the new service may have a mind of its own.
@@ -154,11 +169,13 @@ impl<S> Tap<S> {
     pub fn map<T>(mut self, map: impl FnOnce(S) -> T) -> Tap<T> {
         on_kind::assert_offered::<T>(self.kinds);
         self.memo = None;
+        self.head_only = false;
         self.convert(map)
     }
 
-    /// Puts the service into another type that decides the same, a box or an enum: what was
-    /// promised of it still holds.
+    /// Puts the service into another type that decides the same, a box or an enum, and nothing else:
+    /// what was promised of it still holds, that it looks at no payload and that its verdicts may be
+    /// remembered. For a service of another mind there is [`map`](Self::map).
     pub fn convert<T>(self, convert: impl FnOnce(S) -> T) -> Tap<T> {
         Tap {
             kinds: self.kinds,
@@ -174,7 +191,8 @@ impl<S> Tap<S> {
     /// Puts a service around this tap that wants to see whole packets of `kinds` too.
     ///
     /// The new service is offered what the inner one is offered as well, and passes it on; the inner
-    /// service goes on seeing only what it asked for.
+    /// service goes on seeing only what it asked for. The closure is given this tap to call it: one that
+    /// drops it takes all layers inside away.
     ///
     /// # Panics
     /// As [`only`](Self::only).
@@ -429,13 +447,26 @@ impl Hooks {
     /// No hooks: both directions are piped at full speed.
     #[must_use]
     pub const fn none() -> Self {
-        Self::new(Tap::none(), Tap::none())
+        Self {
+            to_server: Tap::none(),
+            to_client: Tap::none(),
+            on_close: None,
+        }
     }
 }
 
 impl<U, D> Hooks<U, D> {
     /// Hooks in both directions.
-    pub const fn new(to_server: Tap<U>, to_client: Tap<D>) -> Self {
+    ///
+    /// Layers put their services around hooks with [`map`](Self::map), which keeps the notices of the
+    /// end and what the taps inside are offered.
+    ///
+    /// # Panics
+    /// If an [`OnSubscribeLayer`](crate::OnSubscribeLayer) stands in what sees the broker's packets: it
+    /// would never be asked.
+    #[track_caller]
+    pub fn new(to_server: Tap<U>, to_client: Tap<D>) -> Self {
+        on_kind::assert_asked::<D>();
         Self {
             to_server,
             to_client,
@@ -444,11 +475,15 @@ impl<U, D> Hooks<U, D> {
     }
 
     /// Wraps both directions, as a layer does.
+    ///
+    /// # Panics
+    /// As [`new`](Self::new).
     pub fn map<V, E>(
         self,
         to_server: impl FnOnce(Tap<U>) -> Tap<V>,
         to_client: impl FnOnce(Tap<D>) -> Tap<E>,
     ) -> Hooks<V, E> {
+        on_kind::assert_asked::<E>();
         Hooks {
             to_server: to_server(self.to_server),
             to_client: to_client(self.to_client),

@@ -28,7 +28,7 @@ pub enum Verdict<P = Whole> {
     /// Throw the packet away and say so, as far as the protocol version has words for it; otherwise
     /// as [`Discard`](Self::Discard).
     ///
-    /// A refused delivery is acknowledged to the broker, as it would otherwise wait for ever.
+    /// A refused delivery is acknowledged to the broker, as it would otherwise wait for its answer.
     Refuse(Refusal),
     /// End the session; a client of MQTT 5.0 is told the reason, or 0x80 Unspecified error where a
     /// DISCONNECT of a server has no such code. Over a will it is a refusal of the client.

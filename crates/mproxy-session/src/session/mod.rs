@@ -324,13 +324,10 @@ impl Session {
     {
         let limits = &*self.limits;
         let ready = poll_fn(|cx| admit.poll_ready(cx).map_err(Into::into));
-        let ready: Result<(), BoxError> = match limits.permit_timeout {
-            None => ready.await,
-            Some(limit) => timeout(limit, ready).await.map_err(|_| {
-                let end = End::hook("the CONNECT stage had no permit in time");
-                end.with_limit(Limit::PermitTimeout)
-            })?,
-        };
+        let (patience, limit) = limits.permit_before_connack();
+        let ready: Result<(), BoxError> = timeout(patience, ready)
+            .await
+            .map_err(|_| End::hook("the CONNECT stage had no permit in time").with_limit(limit))?;
         let answer = match ready {
             Ok(()) => {
                 let answer = admit.call(connect);

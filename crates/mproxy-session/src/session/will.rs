@@ -74,13 +74,10 @@ async fn ask<U: PacketService>(
     limits: &Limits,
 ) -> Result<Verdict, End> {
     let ready = poll_fn(|cx| tap.poll_ready_for(Kind::Publish, cx).map_err(Into::into));
-    let ready: Result<(), BoxError> = match limits.permit_timeout {
-        None => ready.await,
-        Some(limit) => timeout(limit, ready).await.map_err(|_| {
-            let end = End::hook("the hooks had no permit for the will in time");
-            end.with_limit(Limit::PermitTimeout)
-        })?,
-    };
+    let (patience, limit) = limits.permit_before_connack();
+    let ready: Result<(), BoxError> = timeout(patience, ready)
+        .await
+        .map_err(|_| End::hook("the hooks had no permit for the will in time").with_limit(limit))?;
     let verdict = match ready {
         Ok(()) => {
             let verdict = tap.service_mut().call(will);

@@ -52,6 +52,29 @@ async fn a_payload_filter_refuses_at_any_size() {
     }
 }
 
+/// `map` put a filter of payloads around a tap of heads, which was shown an empty payload from 64 KiB on.
+#[tokio::test(start_paused = true)]
+async fn a_service_that_is_mapped_around_heads_sees_payloads() {
+    for len in [1, 100_000, 400_000] {
+        let clean = OnPublishLayer::new(|publish: PublishRef<'_>| {
+            match publish.payload().last() == Some(&b'!') {
+                true => Err(Refusal::new(ReasonCode::PAYLOAD_FORMAT_INVALID)),
+                false => Ok(()),
+            }
+        });
+        let hooks = admit(move |_| {
+            let heads = Tap::only(KindSet::PUBLISH, Forward).head_only();
+            Hooks::new(heads.map(|inner| clean.layer(inner)), Tap::none())
+        });
+        let pair = Setup::new().connected(Version::V5, hooks).await;
+        let mut payload = vec![b'x'; len];
+        payload[len - 1] = b'!';
+        pair.client.send(&F.publish("a", 1, 7, &payload));
+        pair.broker.expect(b"").await;
+        pair.client.expect(&hex("40 03 0007 99")).await;
+    }
+}
+
 /// `set_payload` in a tap of heads worked on a small PUBLISH and failed on a large one. A head has no such
 /// method, and an edit that names a payload fails at once.
 #[tokio::test(start_paused = true)]
@@ -198,6 +221,24 @@ fn a_layer_that_would_never_be_asked_cannot_be_built() {
     let _ = Tap::only(publish | subscribe, filters().layer(allow().layer(Forward)));
     let _ = Tap::all(deep());
     let _ = Tap::only(subscribe, Forward).wrap(publish, |it| allow().layer(it));
+    // a tap in the service of another: what it wanted to see was forgotten, SUBSCRIBE for one
+    let inside = || Tap::only(subscribe, filters().layer(Forward));
+    let look = FilterLayer::new(|_: &Packet| Ok(()));
+    let around = catch_unwind(AssertUnwindSafe(|| {
+        Tap::only(publish, look.layer(inside()))
+    }));
+    assert!(around.is_err(), "a tap that forgets the one inside");
+    let _ = inside().wrap(publish, |it| look.layer(it));
+    // a broker sends no SUBSCRIBE
+    let down = catch_unwind(AssertUnwindSafe(|| Hooks::new(Tap::none(), inside())));
+    assert!(down.is_err(), "a hook in the wrong direction");
+    let down = catch_unwind(AssertUnwindSafe(|| {
+        Hooks::none().map(
+            |up| up,
+            |down| down.wrap(subscribe, |it| filters().layer(it)),
+        )
+    }));
+    assert!(down.is_err(), "a hook in the wrong direction");
     // where the type is hidden nothing is found: documented
     let _ = Tap::only(subscribe, BoxPacketService::new(allow().layer(Forward)));
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mproxy_codec::{KindSet, PropertyId, Value, Version};
 use mproxy_session::{
-    BoxPacketService, CloseReason, Conformance, Forward, Hooks, Peer, Session, Side, Tap,
+    BoxPacketService, CloseReason, Conformance, Forward, Hooks, Limits, Peer, Session, Side, Tap,
 };
 
 use crate::support::frames::{ConnectParts, packet, properties};
@@ -498,4 +498,38 @@ async fn a_session_may_move_from_task_to_task() {
     broker.finish();
     let summary = running.await.expect("a summary");
     assert_eq!(summary.reason, CloseReason::KeepaliveTimeout);
+}
+
+/// Limits that no clock counts to panicked in every session, as did a grace that is no number.
+#[tokio::test(start_paused = true)]
+async fn limits_without_an_end_are_none() {
+    let never = |l: &mut Limits| {
+        for limit in [
+            &mut l.connect_timeout,
+            &mut l.hook_timeout,
+            &mut l.connack_timeout,
+            &mut l.packet_timeout,
+            &mut l.write_timeout,
+            &mut l.linger,
+        ] {
+            *limit = Duration::MAX;
+        }
+        l.permit_timeout = Some(Duration::MAX);
+    };
+    for grace in [1.5, f64::NAN, f64::INFINITY, -1.0, f64::MAX] {
+        let f = Frames(Version::V5);
+        let setup = Setup::new().limits(|l| {
+            never(l);
+            l.keep_alive_grace = grace;
+        });
+        let hook = by_topic(&Gate::new(), &Seen::default());
+        let pair = setup.start(admit(move |_| {
+            Hooks::new(Tap::only(KindSet::PUBLISH, hook.clone()), Tap::none())
+        }));
+        pair.open(&f.connect("c"), &f.connack()).await;
+        pair.client.send(&f.publish("slow", 1, 7, b"x"));
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        pair.broker.expect(&f.publish("slow", 1, 7, b"x")).await;
+        assert!(!pair.end().await.panicked, "{grace}");
+    }
 }

@@ -127,9 +127,10 @@ async fn a_hook_that_hangs_in_its_future_is_closed_after_hook_timeout() {
     assert_eq!(summary.detail.as_deref(), Some("a hook took too long"));
 }
 
-/// A CONNECT, and a will, wait for their permit alike.
+/// A CONNECT, and a will, wait for their permit alike: not as long as a packet may, because a client that
+/// waits for CONNACK cannot be seen to be gone, and would be dialled for when its permit comes.
 #[tokio::test(start_paused = true)]
-async fn connect_and_will_wait_for_a_permit_without_an_end() {
+async fn connect_and_will_wait_for_a_permit_as_long_as_for_connect() {
     let gate = Gate::new();
     let held = gate.clone();
     let stage = ServiceBuilder::new()
@@ -148,8 +149,12 @@ async fn connect_and_will_wait_for_a_permit_without_an_end() {
     let first = patient().start(stage.clone());
     first.client.send(&F.connect("first"));
     settle().await;
-    let second = Setup::new().start(stage.clone());
+    let second = Setup::new()
+        .limits(|l| l.connect_timeout = Duration::from_secs(1000))
+        .start(stage.clone());
     second.client.send(&F.connect("second"));
+    let impatient = Setup::new().start(stage.clone());
+    impatient.client.send(&F.connect("fourth"));
     let limited = Setup::new()
         .limits(|l| l.permit_timeout = Some(Duration::from_secs(7)))
         .start(stage);
@@ -160,6 +165,8 @@ async fn connect_and_will_wait_for_a_permit_without_an_end() {
     assert!(second.is_running());
     let summary = limited.summary().await;
     assert_eq!(summary.limit, Some("permit_timeout"));
+    let summary = impatient.summary().await;
+    assert_eq!(summary.limit, Some("connect_timeout"));
     gate.open(1);
     first.broker.expect(&F.connect("first")).await;
     second.broker.expect(&F.connect("second")).await;
@@ -173,7 +180,10 @@ async fn connect_and_will_wait_for_a_permit_without_an_end() {
         })
     };
     for limit in [None, Some(Duration::from_secs(20))] {
-        let setup = Setup::new().limits(|l| l.permit_timeout = limit);
+        let setup = Setup::new().limits(|l| {
+            l.permit_timeout = limit;
+            l.connect_timeout = Duration::from_secs(50);
+        });
         let pair = setup.start(admit(|_| {
             Hooks::new(Tap::only(KindSet::PUBLISH, NotBefore::new(40)), Tap::none())
         }));

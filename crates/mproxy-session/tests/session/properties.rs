@@ -1,8 +1,11 @@
 //! Changes that a hook makes for clients of all versions, and what is told where one cannot be made.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
 use mproxy_codec::{Direction, Kind, KindSet, PropertyId, ReasonCode, Value, Version};
 use mproxy_session::{
-    Admission, AuthenticateLayer, BoxError, Connect, ConnectRefusal, Forward, Handler,
+    Admission, AuthenticateLayer, BoxError, Connect, ConnectRefusal, Control, Forward, Handler,
     HandlerLayer, Hooks, Identity, OnConnectLayer, Packet, PublishMut, Refusal, RewriteLayer,
     SessionInfo, Tap, new_hooks,
 };
@@ -260,4 +263,32 @@ async fn a_hook_is_tested_with_oneshot() {
         panic!("{verdict:?}");
     };
     assert_eq!(packet.as_bytes()[..], f.publish("t/a", 0, 0, b"x"));
+}
+
+/// A registry by client identifier, in which the end of a session that was taken over must not remove the
+/// one that took it over.
+#[tokio::test(start_paused = true)]
+async fn sessions_of_one_client_are_told_apart() {
+    let registry = Arc::new(Mutex::new(HashMap::new()));
+    let sessions = Arc::clone(&registry);
+    let stage = admit(move |session: SessionInfo| {
+        let id = session.client_id().to_owned();
+        sessions.lock().unwrap().insert(id.clone(), session.clone());
+        let sessions = Arc::clone(&sessions);
+        Hooks::none().on_close(move |summary| {
+            let mut sessions = sessions.lock().unwrap();
+            if sessions.get(&id) == summary.session.as_ref() {
+                sessions.remove(&id);
+            }
+            std::future::ready(())
+        })
+    });
+    let first = Setup::new().connected(Version::V5, stage.clone()).await;
+    let second = Setup::new().connected(Version::V5, stage).await;
+    first.end().await;
+    assert_eq!(registry.lock().unwrap().len(), 1, "the second one's stays");
+    second.end().await;
+    assert!(registry.lock().unwrap().is_empty());
+    let (one, other) = (Control::new(), Control::new());
+    assert!(one == one.clone() && one != other);
 }

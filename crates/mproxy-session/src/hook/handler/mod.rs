@@ -40,7 +40,7 @@ use crate::summary::Summary;
 ///         publish: &mut PublishMut,
 ///     ) -> Result<(), Refusal> {
 ///         // the will of a CONNECT comes here too
-///         if publish.topic().starts_with(session.client_id()) {
+///         if publish.topic().split('/').next() == Some(session.client_id()) {
 ///             Ok(())
 ///         } else {
 ///             Err(Refusal::new(ReasonCode::NOT_AUTHORIZED))
