@@ -50,6 +50,19 @@ allow = ["publish", "subscribe"]
 topics = ["#", "$other/#"]
 "##;
 
+const NO_SECRETS_FOR_ACME: &str = r##"
+[chains.default]
+layers = ["acl"]
+[layers.acl]
+type = "acl"
+default = "allow"
+[[layers.acl.rules]]
+name = "no secrets"
+deny = ["publish", "subscribe"]
+topics = ["secret/#"]
+usernames = ["acme"]
+"##;
+
 const TENANTS: &str = r#"
 [chains.default]
 layers = ["tenant"]
@@ -221,6 +234,14 @@ async fn rabbitmq_reads_nothing_that_the_layers_did_not_judge() {
     subject.arrived(&["secret/kept"]).await;
     assert!(!granted(&mut client, "secret.kept").await);
     client.silent().await;
+
+    // a user of a virtual host is that user
+    let mproxy = subject.behind(NO_SECRETS_FOR_ACME).await;
+    let connect = Connect::new(VERSION, "host").credentials("/:acme", "secret");
+    is_refused(&mproxy, connect).await;
+    let mut acme = user(&mproxy, "acme", "acme").await;
+    assert!(!granted(&mut acme, "secret/#").await);
+    publish(&mut acme, "secret/acme").await;
 
     // a tenant is no other tenant's department
     let mproxy = subject.behind(TENANTS).await;

@@ -119,6 +119,12 @@ impl Placeholder {
     }
 }
 
+/// Says whether the broker reads a user name as another: to RabbitMQ `/:acme` is the user `acme` of the
+/// virtual host `/`, unless it was told not to look for one.
+pub(crate) fn is_of_virtual_host(username: &str, dialect: Dialect) -> bool {
+    dialect == Dialect::Amqp && username.contains(':')
+}
+
 /// The values of one client that may stand in for placeholders.
 ///
 /// A value is only usable as a piece of *one* topic level: a client that calls itself `#` or `a/b`
@@ -144,9 +150,12 @@ impl Values {
     /// Those of a client with these names, for topics that are read like this.
     pub(crate) fn new(names: Names<'_>, dialect: Dialect) -> Self {
         let usable = |name: &str| dialect.is_literal(name).then(|| name.into());
+        let username = names
+            .username
+            .filter(|name| !is_of_virtual_host(name, dialect));
         Self {
             client_id: usable(names.client_id),
-            username: names.username.and_then(usable),
+            username: username.and_then(usable),
             common_name: names.common_name.and_then(usable),
         }
     }

@@ -2,9 +2,10 @@
 
 mod support;
 
+use mproxy_codec::topic::Dialect;
 use mproxy_codec::{Direction, KindSet, ReasonCode};
 use mproxy_layers::DeniedWill;
-use mproxy_layers::acl::{Acl, AclLayer, Actions, OnDeny, Rule, SubscribePolicy};
+use mproxy_layers::acl::{Acl, AclLayer, Actions, Effect, OnDeny, Rule, SubscribePolicy};
 use support::{
     Client, Counter, Outcome, admit, connack, filters, forward_all, publish, published, refused,
     send, subscribe, unsubscribe,
@@ -196,6 +197,9 @@ async fn the_mosquitto_way_judges_shared_filters_strictly() {
         "$queue/d8/a",
         "$oshare/g/d8/a",
         "$exclusive/d8/a",
+        // to some brokers the same
+        "$SHARE/g/d8/a",
+        "$Queue/d8/a",
         "$SYS/#",
     ]);
     let granted = filters(&["d8/a", "$share/g/d7/a", "$SYS/#"]);
@@ -205,8 +209,48 @@ async fn the_mosquitto_way_judges_shared_filters_strictly() {
             counter.count("subscribe allow"),
             counter.count("subscribe deny")
         ),
-        (1, 5)
+        (1, 7)
     );
+}
+
+/// RabbitMQ takes the user name `/:mallory` for `mallory`: rules about `mallory` were not about it.
+#[tokio::test]
+async fn a_user_name_that_the_broker_reads_as_another_is_not_let_in_by_rules_about_names() {
+    for (rule, refuses) in [
+        (
+            Rule::deny(Actions::PUBLISH)
+                .topic("secret/#")
+                .usernames(["mallory"]),
+            true,
+        ),
+        (Rule::allow(Actions::PUBLISH).topic("u/${username}/#"), true),
+        (Rule::deny(Actions::PUBLISH).topic("secret/#"), false),
+    ] {
+        for (dialect, reads) in [(Dialect::Amqp, true), (Dialect::MQTT, false)] {
+            let mut acl = Acl::builder();
+            acl.dialect(dialect).default_effect(Effect::Allow);
+            acl.rule(rule.clone()).expect("a rule");
+            let stack = ServiceBuilder::new()
+                .layer(AclLayer::new(acl.build()))
+                .service(forward_all());
+            let client = Client {
+                user: Some("/:mallory"),
+                ..device()
+            };
+            if refuses && reads {
+                let (reason, text) = refused(&stack, client).await;
+                assert_eq!(reason, ReasonCode::NOT_AUTHORIZED);
+                assert!(text.contains("`:`"), "{text}");
+            } else {
+                admit(&stack, client).await;
+            }
+            let plain = Client {
+                user: Some("mallory"),
+                ..device()
+            };
+            admit(&stack, plain).await;
+        }
+    }
 }
 
 #[tokio::test]

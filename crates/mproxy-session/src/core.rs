@@ -29,6 +29,8 @@ pub(crate) struct Core {
     pub(crate) connack: Option<ReasonCode>,
     /// The Authentication Method of CONNECT: AUTH may travel, also before CONNACK.
     method: Option<Box<Method>>,
+    /// The broker has sent an AUTH that the client has not answered.
+    is_challenged: bool,
     /// Seconds of keep alive in force; 0 is off.
     pub(crate) keep_alive: u16,
     /// What the client must be told, because it asked for a longer one.
@@ -75,6 +77,7 @@ impl Core {
             replies: Replies::for_client(packet),
             ledger: Ledger::default(),
             connack: None,
+            is_challenged: false,
             method: properties
                 .str(PropertyId::AuthenticationMethod)
                 .map(|method| Box::new(Method(method.into()))),
@@ -143,12 +146,13 @@ impl Core {
     }
 
     /// Refuses AUTH with another method than CONNECT's, and re-authentication that no hook sees: who
-    /// the hooks take the client for would not be who the broker does.
+    /// the hooks take the client for would not be who the broker does. An AUTH that answers none of the
+    /// broker's is one, too: sent before CONNACK, it may reach the broker after it. [MQTT-4.12.0-3]
     ///
     /// # Errors
     /// The violation, or the end of the session.
     pub(crate) fn check_auth(
-        &self,
+        &mut self,
         direction: Direction,
         auth: &Auth<'_>,
         hooked: Hooked,
@@ -158,7 +162,13 @@ impl Core {
         if !is_short {
             self.check_method(direction, &auth.properties)?;
         }
-        if self.connack.is_some() && direction == Direction::ToServer && hooked.blind_to_auth {
+        let goes_on = auth.reason == ReasonCode::CONTINUE_AUTHENTICATION;
+        if direction == Direction::ToClient {
+            self.is_challenged = goes_on;
+            return Ok(());
+        }
+        let answers = std::mem::take(&mut self.is_challenged) && goes_on;
+        if hooked.blind_to_auth && (self.connack.is_some() || !answers) {
             let code = ReasonCode::BAD_AUTHENTICATION_METHOD;
             let end = End::told(Side::Proxy, CloseReason::AuthDenied, code);
             return Err(end.with_detail("re-authentication, and no hook of the session sees AUTH"));

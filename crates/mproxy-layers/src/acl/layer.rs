@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mproxy_codec::{KindSet, Properties, PropertyId};
+use mproxy_codec::{KindSet, Properties, PropertyId, ReasonCode};
 use mproxy_session::{
     Connect, ConnectRefusal, Heads, Hooks, JudgeConnect, OnConnect, OnConnectFuture, Tap, WrapHooks,
 };
@@ -13,7 +13,7 @@ use super::{
     session::{Client, Memory},
     shared::Shared,
 };
-use crate::{DeniedWill, Names, Observer, denials::Denials};
+use crate::{DeniedWill, Names, Observer, denials::Denials, identity::is_of_virtual_host};
 
 /// What happens to a SUBSCRIBE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -183,8 +183,18 @@ impl<O: Observer> JudgeConnect for AclLayer<O> {
     type Wrap = Session<O>;
 
     fn judge(&mut self, connect: &mut Connect) -> Result<Session<O>, ConnectRefusal> {
+        let names = Names::of(connect);
+        let other = names
+            .username
+            .is_some_and(|name| is_of_virtual_host(name, self.acl.0.dialect()));
+        if other && self.acl.goes_by_names() {
+            let refusal = ConnectRefusal::new(ReasonCode::NOT_AUTHORIZED);
+            return Err(
+                refusal.with_text("the user name holds `:`, by which the broker reads another")
+            );
+        }
         Ok(Session {
-            client: Client::new(Arc::clone(&self.acl.0), Names::of(connect)),
+            client: Client::new(Arc::clone(&self.acl.0), names),
             layer: self.clone(),
         })
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mproxy_codec::topic::{FilterParts, TopicError, TopicFilter, TopicName, VendorForms};
+use mproxy_codec::topic::{FilterParts, TopicError, TopicFilter, TopicName};
 
 use super::{
     Actions, Cause, Decision, Effect,
@@ -411,6 +411,12 @@ fn sets<'a>(acl: &'a Compiled, groups: Option<&'a InGroups>) -> impl Iterator<It
 ///
 /// Whether the broker knows the form does not matter. If it does not, no topic has such a name.
 pub(super) fn is_shared(filter: &str) -> bool {
-    let form = VendorForms::of(filter);
-    filter.starts_with("$share/") || form.is_some_and(|form| form != VendorForms::DELAYED)
+    // brokers are not of one mind about the case
+    SHARED.iter().any(|form| {
+        let begins = filter.get(..form.len());
+        begins.is_some_and(|begins| begins.eq_ignore_ascii_case(form))
+    })
 }
+
+/// What the forms begin with by which subscriptions take messages away from others.
+const SHARED: [&str; 4] = ["$share/", "$queue/", "$oshare/", "$exclusive/"];

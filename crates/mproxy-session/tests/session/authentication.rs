@@ -194,6 +194,65 @@ async fn re_authentication_takes_a_hook_that_sees_it() {
     assert_eq!(pair.end().await.reason, CloseReason::AuthDenied);
 }
 
+/// Sent in one write with CONNECT, a second authentication reached the broker after its CONNACK, past a hook
+/// that would have ended the session for it: the broker took the client for another than the hook did.
+#[tokio::test(start_paused = true)]
+async fn an_auth_that_answers_none_takes_a_hook_that_sees_it() {
+    let kinds = |kinds| admit(move |_| Hooks::new(Tap::only(kinds, Forward), Tap::none()));
+    for early in [
+        vec![auth(0x19, "m")],
+        vec![auth(0x18, "m")],
+        vec![auth(0x18, "m"), auth(0x19, "m")],
+        vec![auth(0x18, "m"), auth(0x18, "m")],
+    ] {
+        for challenged in [false, true] {
+            let early: Vec<_> = early.iter().skip(usize::from(challenged)).collect();
+            if early.is_empty() {
+                continue;
+            }
+            let pair = Setup::new().start(kinds(KindSet::PUBLISH));
+            pair.client.send(&connect());
+            pair.broker.expect(&connect()).await;
+            let mut sent = early
+                .iter()
+                .map(|it| it.to_vec())
+                .collect::<Vec<_>>()
+                .concat();
+            if challenged {
+                pair.broker.send(&auth(0x18, "m"));
+                pair.client.expect(&auth(0x18, "m")).await;
+                // the answer, and one more
+                sent = [auth(0x18, "m"), sent].concat();
+            }
+            pair.client.send(&sent);
+            settle().await;
+            let expected = if challenged {
+                auth(0x18, "m")
+            } else {
+                Vec::new()
+            };
+            pair.broker.expect(&expected).await;
+            assert!(pair.broker.is_ended());
+            assert_eq!(pair.end().await.reason, CloseReason::AuthDenied);
+        }
+    }
+    // who is challenged answers, as often as that
+    for hooks in [KindSet::PUBLISH, KindSet::AUTH] {
+        let pair = Setup::new().start(kinds(hooks));
+        pair.client.send(&connect());
+        pair.broker.expect(&connect()).await;
+        for _ in 0..3 {
+            pair.broker.send(&auth(0x18, "m"));
+            pair.client.expect(&auth(0x18, "m")).await;
+            pair.client.send(&auth(0x18, "m"));
+            pair.broker.expect(&auth(0x18, "m")).await;
+        }
+        pair.broker.send(&connack("m"));
+        pair.client.expect(&connack("m")).await;
+        assert!(pair.is_running());
+    }
+}
+
 /// A log that was all there was in the chain ended the session of a client that authenticated again.
 #[tokio::test(start_paused = true)]
 async fn re_authentication_passes_hooks_that_judge_nobody() {
