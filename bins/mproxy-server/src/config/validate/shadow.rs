@@ -16,30 +16,34 @@ pub(super) fn unreachable(cx: &mut Context, rules: &[(Range<usize>, AclRule)]) {
         let Some(before) = rules.get(..index) else {
             continue;
         };
-        let mut before = before.iter();
-        let too_late = before
-            .clone()
-            .find_map(|(at, it)| Some((at, late(it, rule)?)));
-        if let Some((earlier, late)) = too_late {
-            let message = format!(
-                "rule `{}` comes too late to deny `{}`",
-                rule.name, late.pattern
-            );
-            let warning = Diagnostic::warning(message).at(span.clone());
-            let label = format!("put it before `{}`: the first match wins", late.by);
-            let allowed = format!("`{}` lets clients {} there", late.by, late.actions());
-            cx.push(warning.label(label).related(earlier.clone(), allowed));
-        } else if let Some((earlier, by)) = before.find(|(_, it)| shadows(it, rule)) {
-            let message = format!("rule `{}` can never decide", rule.name);
-            let warning = Diagnostic::warning(message).at(span.clone());
-            let label = format!("`{}` matches everything that it matches", by.name);
-            cx.push(
-                warning
-                    .label("the first match wins")
-                    .related(earlier.clone(), label),
-            );
+        let mut reasons = before.iter().filter_map(|(place, earlier)| {
+            let reason = reason(earlier, rule)?;
+            Some((place, reason))
+        });
+        if let Some((place, (message, label, related))) = reasons.next() {
+            let warning = Diagnostic::warning(message).at(span.clone()).label(label);
+            cx.push(warning.related(place.clone(), related));
         }
     }
+}
+
+/// What `earlier` takes from `later`: a message, what to do, and what `earlier` does.
+fn reason(earlier: &AclRule, later: &AclRule) -> Option<(String, String, String)> {
+    let (first, name) = (&earlier.name, &later.name);
+    if let Some(late) = late(earlier, later) {
+        return Some((
+            format!("rule `{name}` comes too late to deny `{}`", late.pattern),
+            format!("put it before `{first}`: the first match wins"),
+            format!("`{first}` lets clients {} there", late.actions()),
+        ));
+    }
+    shadows(earlier, later).then(|| {
+        (
+            format!("rule `{name}` can never decide"),
+            "the first match wins".to_owned(),
+            format!("`{first}` matches everything that it matches"),
+        )
+    })
 }
 
 /// True when `earlier` matches everything that `later` matches.
@@ -63,7 +67,6 @@ fn shadows(earlier: &AclRule, later: &AclRule) -> bool {
 
 /// What is allowed before it is denied.
 struct Late<'a> {
-    by: &'a str,
     pattern: &'a Template,
     publish: bool,
     subscribe: bool,
@@ -83,14 +86,13 @@ impl Late<'_> {
 ///
 /// A denial of subscriptions still meets those filters that are wider than the permission, but not
 /// what it was written for: the topics that it names.
-fn late<'a>(earlier: &'a AclRule, later: &'a AclRule) -> Option<Late<'a>> {
+fn late<'a>(earlier: &AclRule, later: &'a AclRule) -> Option<Late<'a>> {
     if !earlier.allow || later.allow || !earlier.who.covers(&later.who) {
         return None;
     }
     let both = |action| earlier.actions.contains(&action) && later.actions.contains(&action);
     let (publish, subscribe) = (both(AclAction::Publish), both(AclAction::Subscribe));
     let found = |pattern, publish| Late {
-        by: &earlier.name,
         pattern,
         publish,
         subscribe,
