@@ -1,6 +1,6 @@
 //! `type = "acl"`.
 
-use super::{placeholders, shadow};
+use super::{levels, placeholders, shadow};
 use crate::config::context::Context;
 use crate::config::file::{AclFile, Listing, Located, RuleFile};
 use crate::config::model::{
@@ -204,6 +204,7 @@ fn patterns(
             }
         }
         placeholders::check(cx, &pattern, &span);
+        levels::check(cx, &pattern, &span);
         if VendorForms::of(pattern.as_str()).is_some_and(|form| forms.contains(form)) {
             // It would never be asked: a denial in it would deny nothing.
             let message = format!("`{pattern}` is judged by the topic inside");

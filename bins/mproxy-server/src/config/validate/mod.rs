@@ -7,6 +7,7 @@ mod chain;
 mod client_id;
 mod cross;
 mod layer;
+mod levels;
 mod listener;
 mod names;
 mod owned;
