@@ -12,6 +12,7 @@ mod listener;
 mod names;
 mod owned;
 mod placeholders;
+mod places;
 mod property_edit;
 mod server;
 mod shadow;
