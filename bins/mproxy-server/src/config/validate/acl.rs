@@ -1,6 +1,6 @@
 //! `type = "acl"`.
 
-use super::{levels, placeholders, shadow};
+use super::{gaps, levels, placeholders, shadow};
 use crate::config::context::Context;
 use crate::config::file::{AclFile, Listing, Located, RuleFile};
 use crate::config::model::{
@@ -23,6 +23,7 @@ pub(super) fn acl(cx: &mut Context, name: &str, keys: &AclFile, header: &Range<u
         rules.extend(rule(cx, index, file, &vendor).map(|rule| (file.span.clone(), rule)));
     }
     shadow::unreachable(cx, &rules);
+    gaps::check(cx, default, &keys.rules, &rules);
     let idle = match default {
         AclDefault::Deny if keys.rules.is_empty() => Some("denies everything"),
         AclDefault::Allow if rules.iter().all(|(_, rule)| rule.allow) => Some("denies nothing"),

@@ -6,6 +6,7 @@ mod bounds;
 mod chain;
 mod client_id;
 mod cross;
+mod gaps;
 mod layer;
 mod levels;
 mod listener;

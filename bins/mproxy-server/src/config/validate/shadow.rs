@@ -108,7 +108,7 @@ fn late<'a>(earlier: &AclRule, later: &'a AclRule) -> Option<Late<'a>> {
     filter.map(|pattern| found(pattern, false))
 }
 
-fn covers(patterns: &[Template], pattern: &Template) -> bool {
+pub(super) fn covers(patterns: &[Template], pattern: &Template) -> bool {
     let Ok(inner) = opaque(pattern.as_str()) else {
         return false;
     };
