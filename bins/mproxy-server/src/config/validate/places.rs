@@ -93,7 +93,8 @@ fn names_super(map: &TopicMap, who: &AclWho) -> bool {
 /// True when a topic may begin with this and match the pattern, for some names of clients.
 fn overlaps(start: &Template, pattern: &Template) -> bool {
     let (start, pattern) = (
-        format!("{}#", any_name(start.as_str())),
+        // `a/#` would match `a`, too
+        format!("{}+/#", any_name(start.as_str())),
         any_name(pattern.as_str()),
     );
     // what cannot be compared is not wrong
