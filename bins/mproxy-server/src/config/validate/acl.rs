@@ -1,6 +1,6 @@
 //! `type = "acl"`.
 
-use super::{placeholders, shadow};
+use super::{gaps, levels, placeholders, shadow};
 use crate::config::context::Context;
 use crate::config::file::{AclFile, Listing, Located, RuleFile};
 use crate::config::model::{
@@ -23,6 +23,7 @@ pub(super) fn acl(cx: &mut Context, name: &str, keys: &AclFile, header: &Range<u
         rules.extend(rule(cx, index, file, &vendor).map(|rule| (file.span.clone(), rule)));
     }
     shadow::unreachable(cx, &rules);
+    gaps::check(cx, default, &keys.rules, &rules);
     let idle = match default {
         AclDefault::Deny if keys.rules.is_empty() => Some("denies everything"),
         AclDefault::Allow if rules.iter().all(|(_, rule)| rule.allow) => Some("denies nothing"),
@@ -204,6 +205,7 @@ fn patterns(
             }
         }
         placeholders::check(cx, &pattern, &span);
+        levels::check(cx, &pattern, &span);
         if VendorForms::of(pattern.as_str()).is_some_and(|form| forms.contains(form)) {
             // It would never be asked: a denial in it would deny nothing.
             let message = format!("`{pattern}` is judged by the topic inside");

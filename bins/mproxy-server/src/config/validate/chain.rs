@@ -1,6 +1,6 @@
 //! `[chains.NAME]`.
 
-use super::{Named, names, owned};
+use super::{Named, names, owned, places};
 use crate::config::context::Context;
 use crate::config::file::{ChainFile, Located};
 use crate::config::model::{Chain, Layer, MAX_CHAIN_LAYERS};
@@ -63,6 +63,7 @@ fn chain(cx: &mut Context, name: &str, file: &Located<ChainFile>, layers: &Named
     };
     if let (Some(span), true) = (file.value.layers.span(), chain.layers.len() == given.len()) {
         owned::check(cx, &chain, &span);
+        places::check(cx, &chain, &span);
     }
     chain
 }

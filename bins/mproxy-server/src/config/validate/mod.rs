@@ -6,14 +6,18 @@ mod bounds;
 mod chain;
 mod client_id;
 mod cross;
+mod gaps;
 mod layer;
+mod levels;
 mod listener;
 mod names;
 mod owned;
 mod placeholders;
+mod places;
 mod property_edit;
 mod server;
 mod shadow;
+mod takeover;
 mod topic_map;
 mod upstream;
 
@@ -50,6 +54,7 @@ pub(super) fn validate(cx: &mut Context, file: File, env: &Environment) -> Confi
     cross::loops(cx, &checked, &upstreams);
     cross::dialects(cx, &checked, &upstreams, &layers);
     cross::listeners_of_rules(cx, &file.layers, &checked);
+    takeover::check(cx, &checked);
     cross::open_doors(cx, listeners, &checked, &file.admin.bind, &admin);
     cross::unused(cx, &checked, &upstreams, &chains, &layers);
     Config {

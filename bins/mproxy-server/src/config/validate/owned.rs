@@ -1,7 +1,9 @@
 //! Names that rules go by, and that nobody checks.
 
 use crate::config::context::Context;
-use crate::config::model::{Acl, Chain, ClientId, Layer, LayerKind, Template, TopicMap};
+use crate::config::model::{
+    Acl, Chain, ClientId, Layer, LayerKind, PropertyEdit, Template, TopicMap,
+};
 use crate::diagnostics::Diagnostic;
 use std::ops::Range;
 
@@ -65,17 +67,19 @@ enum Name {
 fn goes_by(layer: &Layer, text: &str) -> String {
     let verb = match layer.kind {
         LayerKind::TopicMap(_) => "maps",
+        LayerKind::PropertyEdit(_) => "tells receivers the sender",
         _ => "judges",
     };
     format!("`{}` {verb} by `{text}`", layer.name)
 }
 
-/// How a layer that judges or maps names the client, if it does.
+/// How a layer that judges, maps or tells names the client, if it does.
 fn written(layer: &Layer, name: Name) -> Option<&'static str> {
     match &layer.kind {
         LayerKind::Acl(acl) => in_rules(acl, name),
         LayerKind::TopicMap(map) => in_map(map, name),
-        LayerKind::AccessLog(_) | LayerKind::ClientId(_) | LayerKind::PropertyEdit(_) => None,
+        LayerKind::PropertyEdit(edits) => in_edits(edits, name),
+        LayerKind::AccessLog(_) | LayerKind::ClientId(_) => None,
     }
 }
 
@@ -98,6 +102,13 @@ fn in_map(map: &TopicMap, name: Name) -> Option<&'static str> {
         Name::Other => (!map.super_usernames.is_empty()).then_some("super.usernames"),
     };
     templates.find_map(|it| placeholder(it, name)).or(key)
+}
+
+/// Receivers believe what a property says about the sender. A user name is true: the broker checked it.
+fn in_edits(edits: &PropertyEdit, name: Name) -> Option<&'static str> {
+    let edits = &edits.to_server;
+    let mut values = edits.set.iter().chain(&edits.add);
+    values.find_map(|(_, it)| placeholder(it, name).filter(|_| name == Name::ClientId))
 }
 
 fn placeholder(template: &Template, name: Name) -> Option<&'static str> {

@@ -1,4 +1,4 @@
-//! Rules that can never decide, because an earlier one always does.
+//! Rules that can never decide, because an earlier one always does, and denials that come too late.
 
 use crate::config::context::Context;
 use crate::config::model::{AclAction, AclRule, Template};
@@ -7,7 +7,8 @@ use crate::diagnostics::Diagnostic;
 use mproxy_codec::topic::TopicFilter;
 use std::ops::Range;
 
-/// Warns about every rule that is covered by one earlier rule.
+/// Warns about every rule that is covered by one earlier rule, and about every denial of what one
+/// earlier rule allows.
 ///
 /// Rules that only several earlier ones cover together are not found.
 pub(super) fn unreachable(cx: &mut Context, rules: &[(Range<usize>, AclRule)]) {
@@ -15,24 +16,42 @@ pub(super) fn unreachable(cx: &mut Context, rules: &[(Range<usize>, AclRule)]) {
         let Some(before) = rules.get(..index) else {
             continue;
         };
-        if let Some((earlier, by)) = before.iter().find(|(_, it)| shadows(it, rule)) {
-            let message = format!("rule `{}` can never decide", rule.name);
-            let warning = Diagnostic::warning(message).at(span.clone());
-            let label = format!("`{}` matches everything that it matches", by.name);
-            cx.push(
-                warning
-                    .label("the first match wins")
-                    .related(earlier.clone(), label),
-            );
+        let mut reasons = before.iter().filter_map(|(place, earlier)| {
+            let reason = reason(earlier, rule)?;
+            Some((place, reason))
+        });
+        if let Some((place, (message, label, related))) = reasons.next() {
+            let warning = Diagnostic::warning(message).at(span.clone()).label(label);
+            cx.push(warning.related(place.clone(), related));
         }
     }
 }
 
+/// What `earlier` takes from `later`: a message, what to do, and what `earlier` does.
+fn reason(earlier: &AclRule, later: &AclRule) -> Option<(String, String, String)> {
+    let (first, name) = (&earlier.name, &later.name);
+    if let Some(late) = late(earlier, later) {
+        return Some((
+            format!("rule `{name}` comes too late to deny `{}`", late.pattern),
+            format!("put it before `{first}`: the first match wins"),
+            format!("`{first}` lets clients {} there", late.actions()),
+        ));
+    }
+    shadows(earlier, later).then(|| {
+        (
+            format!("rule `{name}` can never decide"),
+            "the first match wins".to_owned(),
+            format!("`{first}` matches everything that it matches"),
+        )
+    })
+}
+
 /// True when `earlier` matches everything that `later` matches.
 fn shadows(earlier: &AclRule, later: &AclRule) -> bool {
-    // A denial of subscriptions meets every filter that overlaps with it, a permission only
-    // those inside of it: then an earlier permission leaves something to a later denial.
-    let partial = earlier.allow && !later.allow && later.actions.contains(&AclAction::Subscribe);
+    if earlier.allow && !later.allow {
+        // what it denies is looked at one by one
+        return false;
+    }
     // A denial with a placeholder denies everything to clients that cannot fill it in.
     let guard = !later.allow && later.topics.iter().any(|it| it.as_str().contains("${"));
     let actions = later.actions.iter().all(|it| earlier.actions.contains(it));
@@ -43,10 +62,53 @@ fn shadows(earlier: &AclRule, later: &AclRule) -> bool {
         .all(|it| earlier.filters.contains(it) || covers(&earlier.topics, it));
     let clients = earlier.who.covers(&later.who);
     let something = !(later.topics.is_empty() && later.filters.is_empty());
-    !partial && !guard && clients && actions && topics && filters && something
+    !guard && clients && actions && topics && filters && something
 }
 
-fn covers(patterns: &[Template], pattern: &Template) -> bool {
+/// What is allowed before it is denied.
+struct Late<'a> {
+    pattern: &'a Template,
+    publish: bool,
+    subscribe: bool,
+}
+
+impl Late<'_> {
+    fn actions(&self) -> &'static str {
+        match (self.publish, self.subscribe) {
+            (true, true) => "publish and subscribe",
+            (true, false) => "publish",
+            (false, _) => "subscribe",
+        }
+    }
+}
+
+/// The first pattern of a denial that a permission covers for all the clients that it is about.
+///
+/// A denial of subscriptions still meets those filters that are wider than the permission, but not
+/// what it was written for: the topics that it names.
+fn late<'a>(earlier: &AclRule, later: &'a AclRule) -> Option<Late<'a>> {
+    if !earlier.allow || later.allow || !earlier.who.covers(&later.who) {
+        return None;
+    }
+    let both = |action| earlier.actions.contains(&action) && later.actions.contains(&action);
+    let (publish, subscribe) = (both(AclAction::Publish), both(AclAction::Subscribe));
+    let found = |pattern, publish| Late {
+        pattern,
+        publish,
+        subscribe,
+    };
+    let mut topics = later.topics.iter();
+    let mut filters = later.filters.iter();
+    let topic = topics.find(|it| (publish || subscribe) && covers(&earlier.topics, it));
+    if let Some(pattern) = topic {
+        return Some(found(pattern, publish));
+    }
+    let allowed = |it: &Template| earlier.filters.contains(it) || covers(&earlier.topics, it);
+    let filter = filters.find(|it| subscribe && allowed(it));
+    filter.map(|pattern| found(pattern, false))
+}
+
+pub(super) fn covers(patterns: &[Template], pattern: &Template) -> bool {
     let Ok(inner) = opaque(pattern.as_str()) else {
         return false;
     };

@@ -1,0 +1,185 @@
+//! Client ids that one chain owns, and another one before the same broker does not.
+
+use super::listener::Placed;
+use crate::config::context::Context;
+use crate::config::model::{
+    Chain, ClientId, ClientIdRequire, Layer, LayerKind, Listener, UpstreamAddress,
+};
+use crate::diagnostics::Diagnostic;
+use std::collections::BTreeSet;
+
+/// Warns about listeners that reach one broker through chains with other rules about client ids.
+///
+/// A broker has one session for a client id, whichever listener it came through: a client of the
+/// one listener ends the session of a client of the other and takes what is queued in it, although
+/// each chain alone looks fine. `require = "any"` says that it is wanted.
+pub(super) fn check(cx: &mut Context, listeners: &[Placed]) {
+    if cx.report.errors() > 0 {
+        // A listener with a wrong reference has another chain than was meant.
+        return;
+    }
+    // once for a chain, not for each of its listeners and all that they meet
+    let mut told = BTreeSet::new();
+    for (index, later) in listeners.iter().enumerate() {
+        for earlier in listeners.iter().take(index) {
+            let (a, b) = (&earlier.listener, &later.listener);
+            let (taker, owner) = match owning(&a.chain).next() {
+                None => (earlier, later),
+                Some(_) => (later, earlier),
+            };
+            if !one_broker(&a.upstream.address, &b.upstream.address)
+                || !can_take(&taker.listener.chain, &owner.listener.chain)
+                || !told.insert((&taker.listener.chain.name, &taker.listener.upstream.name))
+            {
+                continue;
+            }
+            cx.push(warning(taker, owner));
+        }
+    }
+}
+
+fn warning(taker: &Placed, owner: &Placed) -> Diagnostic {
+    let (from, of) = (&taker.listener, &owner.listener);
+    let message = format!(
+        "clients of listener `{}` can take the client ids of listener `{}`",
+        from.name, of.name
+    );
+    let label = match owning(&from.chain).next() {
+        None => format!("chain `{}` owns no client ids", from.chain.name),
+        Some((layer, _)) => format!(
+            "chain `{}` owns its client ids by `{}`, which differs",
+            from.chain.name, layer.name
+        ),
+    };
+    let warning = Diagnostic::warning(message)
+        .at(taker.span.clone())
+        .label(label);
+    // `can_take` found one
+    let Some((layer, _)) = owning(&of.chain).next() else {
+        return warning;
+    };
+    let (chain, ids) = (&of.chain.name, &layer.name);
+    let owns = format!(
+        "chain `{chain}` owns its client ids by `{ids}`; {}",
+        shared(from, of)
+    );
+    let remedy = format!(
+        "put `{ids}` in both chains; a layer of type \"client-id\" with `require = \"any\"` in chain \
+         `{}` = wanted",
+        from.chain.name
+    );
+    warning.related(owner.span.clone(), owns).note(remedy)
+}
+
+fn shared(one: &Listener, other: &Listener) -> String {
+    let (one, other) = (&one.upstream.name, &other.upstream.name);
+    match one == other {
+        true => format!("both reach upstream `{one}`"),
+        false => format!("upstreams `{one}` and `{other}` are one broker"),
+    }
+}
+
+/// True when clients of `taker` can use an id that a client of `owner` has.
+fn can_take(taker: &Chain, owner: &Chain) -> bool {
+    let mut chains = [taker, owner].into_iter();
+    let judged = chains.any(|it| it.layers.iter().any(|layer| judges(layer)));
+    let owned = owning(owner).next().is_some();
+    let same = owning(taker)
+        .map(|(_, it)| it)
+        .eq(owning(owner).map(|(_, it)| it));
+    let wanted = ids(taker).any(|(_, it)| it.any_is_wanted);
+    let (ours, theirs) = (start(taker), start(owner));
+    let apart = !ours.starts_with(theirs) && !theirs.starts_with(ours);
+    judged && owned && !same && !wanted && !apart
+}
+
+fn judges(layer: &Layer) -> bool {
+    matches!(layer.kind, LayerKind::Acl(_) | LayerKind::TopicMap(_))
+}
+
+/// How a layer owns client ids.
+#[derive(Debug, PartialEq, Eq)]
+struct Ownership<'a> {
+    require: ClientIdRequire,
+    /// The separator or the template, when it is asked.
+    text: &'a str,
+    prefix: &'a str,
+}
+
+/// The layers of a chain that own its client ids, or keep them apart from those of other chains.
+fn owning(chain: &Chain) -> impl Iterator<Item = (&Layer, Ownership<'_>)> {
+    ids(chain).filter_map(|(layer, ids)| {
+        let somebodys = ids.required().is_ok_and(|it| !it.names_nobody());
+        let (require, text) = match ids.require {
+            _ if !somebodys => (ClientIdRequire::Any, ""),
+            ClientIdRequire::PrefixUsername => (ids.require, &*ids.separator),
+            ClientIdRequire::Template => (ids.require, template(ids)),
+            other => (other, ""),
+        };
+        let prefix = prefix(ids);
+        let ownership = Ownership {
+            require,
+            text,
+            prefix,
+        };
+        (somebodys || !prefix.is_empty()).then_some((layer, ownership))
+    })
+}
+
+fn ids(chain: &Chain) -> impl Iterator<Item = (&Layer, &ClientId)> {
+    chain.layers.iter().filter_map(|layer| match &layer.kind {
+        LayerKind::ClientId(ids) => Some((&**layer, ids)),
+        _ => None,
+    })
+}
+
+fn template(ids: &ClientId) -> &str {
+    ids.template.as_ref().map_or("", |it| it.as_str())
+}
+
+fn prefix(ids: &ClientId) -> &str {
+    ids.prefix.as_ref().map_or("", |it| it.as_str())
+}
+
+/// What all ids of a chain begin with at the broker.
+fn start(chain: &Chain) -> &str {
+    let literal = |text| str::split(text, ['$', '*']).next().unwrap_or_default();
+    let mut found = "";
+    for (_, ids) in ids(chain) {
+        found = match (prefix(ids), ids.require) {
+            ("", ClientIdRequire::Template) => literal(template(ids)),
+            // an id with a prefix has it in front
+            ("", _) => found,
+            (prefix, _) => literal(prefix),
+        };
+    }
+    found
+}
+
+/// True when two addresses are the same one.
+fn one_broker(a: &UpstreamAddress, b: &UpstreamAddress) -> bool {
+    fn host(host: &str) -> String {
+        match host.to_ascii_lowercase() {
+            name if matches!(&*name, "localhost" | "::1") => "127.0.0.1".to_owned(),
+            name => name,
+        }
+    }
+    match (a, b) {
+        (
+            UpstreamAddress::Tcp { host: a, port },
+            UpstreamAddress::Tcp {
+                host: b,
+                port: other,
+            },
+        )
+        | (
+            UpstreamAddress::Ws { host: a, port, .. },
+            UpstreamAddress::Ws {
+                host: b,
+                port: other,
+                ..
+            },
+        ) => port == other && host(a) == host(b),
+        _ => a == b,
+    }
+}
