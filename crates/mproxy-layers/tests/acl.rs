@@ -144,6 +144,39 @@ fn a_rule_may_be_about_some_clients() {
     assert_eq!(*error.problem(), Problem::Nobody);
 }
 
+/// A permission for everything, of whose list of names the last was removed, was one for everybody,
+/// anonymous clients included.
+#[test]
+fn an_empty_list_of_clients_is_not_everybody() {
+    let rule = || Rule::allow(ALL).name("operators").topic("#");
+    let none: [&str; 0] = [];
+    for (rule, key) in [
+        (rule().usernames(none), "usernames"),
+        (rule().client_ids(none), "client_ids"),
+        (rule().listeners(none), "listeners"),
+        (rule().networks([]), "networks"),
+        (rule().usernames(["ops"]).client_ids(none), "client_ids"),
+    ] {
+        let mut builder = Acl::builder();
+        let error = builder.rule(rule).expect_err(key);
+        assert_eq!(*error.problem(), Problem::NobodyNamed(key));
+        // it is not in the list either when the error is ignored
+        let acl = builder.build();
+        let session = acl.for_client("c", None);
+        assert!(!session.decide_subscribe("#").allowed());
+    }
+    let mut builder = Acl::builder();
+    let rule = rule().usernames(none).usernames(["ops"]);
+    builder.rule(rule).expect("a list with a name in it");
+    let acl = builder.build();
+    assert!(
+        acl.for_client("c", Some("ops"))
+            .decide_subscribe("#")
+            .allowed()
+    );
+    assert!(!acl.for_client("c", None).decide_subscribe("#").allowed());
+}
+
 /// "denied by default" was all that an operator read of a device with a slash in its client id.
 #[test]
 fn a_denial_names_the_rule_that_lacks_a_usable_name() {

@@ -99,6 +99,19 @@ impl Context {
         Some(values.collect())
     }
 
+    /// Where an array stands that was given with nothing in it.
+    pub(super) fn nothing_in<T>(&self, listing: &Listing<T>) -> Option<Range<usize>> {
+        let span = listing.span()?;
+        let empty = match listing.given.as_ref()?.get_ref() {
+            Raw::Array(items) => items.is_empty(),
+            Raw::String(text) if self.is_loose(&span) && !self.is_unknown(&span) => {
+                text.split(',').all(|word| word.trim().is_empty())
+            }
+            _ => false,
+        };
+        empty.then_some(span)
+    }
+
     /// Reports what is wrong with the value at `span`.
     pub(super) fn problem(&mut self, span: Range<usize>, problem: Problem) {
         let mut diagnostic = Diagnostic::error(problem.message)

@@ -125,6 +125,10 @@ fn rule(
 
 /// Which clients a rule is about. Whether the listeners exist is seen later.
 fn who(cx: &mut Context, rule: &str, keys: &RuleFile) -> AclWho {
+    nobody(cx, rule, &keys.usernames);
+    nobody(cx, rule, &keys.client_ids);
+    nobody(cx, rule, &keys.listeners);
+    nobody(cx, rule, &keys.networks);
     let who = AclWho {
         usernames: sorted(literal(cx, &keys.usernames)),
         client_ids: sorted(literal(cx, &keys.client_ids)),
@@ -140,6 +144,15 @@ fn who(cx: &mut Context, rule: &str, keys: &RuleFile) -> AclWho {
         cx.push(Diagnostic::error(message).at(span).label(label));
     }
     who
+}
+
+/// A list of clients with nothing in it: whose last name is removed must not be about everybody.
+fn nobody<T>(cx: &mut Context, rule: &str, listing: &Listing<T>) {
+    if let Some(span) = cx.nothing_in(listing) {
+        let message = format!("rule `{rule}` is about nobody");
+        let label = "leave out the key for all clients";
+        cx.push(Diagnostic::error(message).at(span).label(label));
+    }
 }
 
 fn sorted(mut names: Vec<String>) -> Vec<String> {
