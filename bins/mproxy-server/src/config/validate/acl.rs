@@ -1,6 +1,7 @@
 //! `type = "acl"`.
 
-use super::{placeholders, shadow};
+use super::placeholders::{self, Known};
+use super::shadow;
 use crate::config::context::Context;
 use crate::config::file::{AclFile, Listing, Located, RuleFile};
 use crate::config::model::{
@@ -130,8 +131,8 @@ fn who(cx: &mut Context, rule: &str, keys: &RuleFile) -> AclWho {
     nobody(cx, rule, &keys.listeners);
     nobody(cx, rule, &keys.networks);
     let who = AclWho {
-        usernames: sorted(literal(cx, &keys.usernames)),
-        client_ids: sorted(literal(cx, &keys.client_ids)),
+        usernames: sorted(literal(cx, &keys.usernames, FOR_ALL)),
+        client_ids: sorted(literal(cx, &keys.client_ids, FOR_ALL)),
         anonymous: cx.given(&keys.anonymous),
         listeners: sorted(values(cx, &keys.listeners)),
         networks: values(cx, &keys.networks),
@@ -161,13 +162,20 @@ fn sorted(mut names: Vec<String>) -> Vec<String> {
     names
 }
 
+const FOR_ALL: &str = "names are compared as they stand; leave out the key for all clients";
+
 /// Names, of which those that look like patterns are reported.
-fn literal(cx: &mut Context, listing: &Listing<Text>) -> Vec<String> {
+pub(super) fn literal(
+    cx: &mut Context,
+    listing: &Listing<Text>,
+    label: &'static str,
+) -> Vec<String> {
     let given = cx.list(listing).unwrap_or_default();
     for name in &given {
-        if name.get_ref().contains(['*', '#']) || name.get_ref().contains("${") {
-            let message = format!("`{}` is taken literally", name.get_ref());
-            let label = "names are compared as they stand; leave out the key for all clients";
+        let text = name.get_ref();
+        let placeholder = text.contains("${") || !placeholders::meant(text).is_empty();
+        if placeholder || text.contains(['*', '#']) {
+            let message = format!("`{text}` is taken literally");
             cx.push(Diagnostic::warning(message).at(name.span()).label(label));
         }
     }
@@ -209,14 +217,7 @@ fn patterns(
     for pattern in given {
         let span = pattern.span();
         let pattern = pattern.into_inner();
-        for (theirs, ours) in [("%c", "${client_id}"), ("%u", "${username}")] {
-            if pattern.as_str().split('/').any(|level| level == theirs) {
-                let message = format!("`{theirs}` is taken literally");
-                let label = format!("did you mean `{ours}`?");
-                cx.push(Diagnostic::warning(message).at(span.clone()).label(label));
-            }
-        }
-        placeholders::check(cx, &pattern, &span);
+        placeholders::check(cx, &pattern, &span, Known::All);
         if VendorForms::of(pattern.as_str()).is_some_and(|form| forms.contains(form)) {
             // It would never be asked: a denial in it would deny nothing.
             let message = format!("`{pattern}` is judged by the topic inside");

@@ -1,6 +1,6 @@
 //! `type = "client-id"`.
 
-use super::placeholders;
+use super::placeholders::{self, Known};
 use crate::config::context::Context;
 use crate::config::file::{ClientIdFile, Setting};
 use crate::config::model::{ClientId, ClientIdRequire, Template};
@@ -88,7 +88,7 @@ pub(super) fn client_id(
 fn template(cx: &mut Context, setting: &Setting<TextTemplate>) -> Option<Template> {
     let template = cx.given(setting)?;
     if let Some(span) = setting.span() {
-        placeholders::check(cx, &template, &span);
+        placeholders::check(cx, &template, &span, Known::Owner);
     }
     Some(template)
 }
