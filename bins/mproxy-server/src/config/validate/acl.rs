@@ -1,14 +1,14 @@
 //! `type = "acl"`.
 
 use super::placeholders::{self, Known};
-use super::shadow;
+use super::{shadow, who};
 use crate::config::context::Context;
 use crate::config::file::{AclFile, Listing, Located, RuleFile};
 use crate::config::model::{
-    Acl, AclAction, AclDefault, AclOnDeny, AclRule, AclSubscribe, AclWho, DeniedWill,
-    Reauthentication, Template, VendorForm,
+    Acl, AclAction, AclDefault, AclOnDeny, AclRule, AclSubscribe, DeniedWill, Reauthentication,
+    Template, VendorForm,
 };
-use crate::config::scalar::{FilterTemplate, Scalar, Text};
+use crate::config::scalar::FilterTemplate;
 use crate::diagnostics::Diagnostic;
 use mproxy_codec::topic::VendorForms;
 use std::ops::Range;
@@ -96,7 +96,7 @@ fn rule(
             return None;
         }
     };
-    let who = who(cx, &name, keys);
+    let who = who::who(cx, &name, keys);
     let actions = actions(cx, &name, listing)?;
     if let (Some(span), true) = (keys.filters.span(), keys.topics.is_empty())
         && actions.len() > 1
@@ -122,69 +122,6 @@ fn rule(
         who,
         at: place(cx, &file.span),
     })
-}
-
-/// Which clients a rule is about. Whether the listeners exist is seen later.
-fn who(cx: &mut Context, rule: &str, keys: &RuleFile) -> AclWho {
-    nobody(cx, rule, &keys.usernames);
-    nobody(cx, rule, &keys.client_ids);
-    nobody(cx, rule, &keys.listeners);
-    nobody(cx, rule, &keys.networks);
-    let who = AclWho {
-        usernames: sorted(literal(cx, &keys.usernames, FOR_ALL)),
-        client_ids: sorted(literal(cx, &keys.client_ids, FOR_ALL)),
-        anonymous: cx.given(&keys.anonymous),
-        listeners: sorted(values(cx, &keys.listeners)),
-        networks: values(cx, &keys.networks),
-    };
-    if let (Some(true), Some(span)) = (who.anonymous, keys.usernames.span())
-        && !who.usernames.is_empty()
-    {
-        let message = format!("rule `{rule}` is about nobody");
-        let label = "a client with a user name is not anonymous; make two rules";
-        cx.push(Diagnostic::error(message).at(span).label(label));
-    }
-    who
-}
-
-/// A list of clients with nothing in it: whose last name is removed must not be about everybody.
-fn nobody<T>(cx: &mut Context, rule: &str, listing: &Listing<T>) {
-    if let Some(span) = cx.nothing_in(listing) {
-        let message = format!("rule `{rule}` is about nobody");
-        let label = "leave out the key for all clients";
-        cx.push(Diagnostic::error(message).at(span).label(label));
-    }
-}
-
-fn sorted(mut names: Vec<String>) -> Vec<String> {
-    names.sort_unstable();
-    names.dedup();
-    names
-}
-
-const FOR_ALL: &str = "names are compared as they stand; leave out the key for all clients";
-
-/// Names, of which those that look like patterns are reported.
-pub(super) fn literal(
-    cx: &mut Context,
-    listing: &Listing<Text>,
-    label: &'static str,
-) -> Vec<String> {
-    let given = cx.list(listing).unwrap_or_default();
-    for name in &given {
-        let text = name.get_ref();
-        let placeholder = text.contains("${") || !placeholders::meant(text).is_empty();
-        if placeholder || text.contains(['*', '#']) {
-            let message = format!("`{text}` is taken literally");
-            cx.push(Diagnostic::warning(message).at(name.span()).label(label));
-        }
-    }
-    given.into_iter().map(Spanned::into_inner).collect()
-}
-
-fn values<T: Scalar>(cx: &mut Context, listing: &Listing<T>) -> Vec<T::Value> {
-    let given = cx.list(listing).unwrap_or_default();
-    given.into_iter().map(Spanned::into_inner).collect()
 }
 
 fn actions(cx: &mut Context, rule: &str, listing: &Listing<AclAction>) -> Option<Vec<AclAction>> {

@@ -1,6 +1,6 @@
 //! `[chains.NAME]`.
 
-use super::{Named, names, owned};
+use super::{Named, anonymous, names, owned, prefixed};
 use crate::config::context::Context;
 use crate::config::file::{ChainFile, Located};
 use crate::config::model::{Chain, Layer, MAX_CHAIN_LAYERS};
@@ -63,6 +63,8 @@ fn chain(cx: &mut Context, name: &str, file: &Located<ChainFile>, layers: &Named
     };
     if let (Some(span), true) = (file.value.layers.span(), chain.layers.len() == given.len()) {
         owned::check(cx, &chain, &span);
+        anonymous::check(cx, &chain, &span);
+        prefixed::check(cx, &chain, &span);
     }
     chain
 }

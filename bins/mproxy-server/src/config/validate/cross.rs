@@ -150,7 +150,19 @@ pub(super) fn listeners_of_rules(
         .iter()
         .map(|it| (it.listener.name.clone(), (Arc::default(), None)))
         .collect();
-    for layer in layers.values() {
+    for (layer_name, layer) in layers {
+        let runs = |it: &&Placed| {
+            it.listener
+                .chain
+                .layers
+                .iter()
+                .any(|it| it.name == *layer_name)
+        };
+        let used = listeners.iter().any(|it| runs(&it));
+        let without = |name: &str| {
+            let mut named = listeners.iter().filter(|it| it.listener.name == name);
+            named.find(|it| !runs(it))
+        };
         let LayerFile::Acl(acl) = &layer.value else {
             continue;
         };
@@ -158,6 +170,12 @@ pub(super) fn listeners_of_rules(
             for (name, span) in rule.value.listeners.texts() {
                 if !all.contains_key(name) {
                     names::missing(cx, "listener", name, span, &all);
+                } else if let (true, Some(other)) = (used, without(name)) {
+                    let message = format!("listener `{name}` does not run `{layer_name}`");
+                    let chain = &other.listener.chain.name;
+                    let label =
+                        format!("for its clients the rule is not there; see chain `{chain}`");
+                    cx.push(Diagnostic::warning(message).at(span).label(label));
                 }
             }
         }
@@ -184,7 +202,9 @@ pub(super) fn open_doors(
         );
         let warning = Diagnostic::warning(message).at(bind_of(files, placed));
         let warning = warning.label("the broker alone decides who may do what");
-        cx.push(warning.note("add `chain = \"...\"` with an acl; `chain = \"default\"` = wanted"));
+        cx.push(warning.note(
+            "add `chain = \"...\"` with an acl; write `chain = \"default\"` if this is wanted",
+        ));
     }
     if let (Some(bind), Some(span)) = (admin.bind, admin_bind.span())
         && !bind.ip().is_loopback()

@@ -2,6 +2,7 @@
 //! other, defaults filled in, references resolved.
 
 mod acl;
+mod anonymous;
 mod bounds;
 mod chain;
 mod client_id;
@@ -11,11 +12,13 @@ mod listener;
 mod names;
 mod owned;
 mod placeholders;
+mod prefixed;
 mod property_edit;
 mod server;
 mod shadow;
 mod topic_map;
 mod upstream;
+mod who;
 
 use super::context::Context;
 use super::environment::Environment;

@@ -1,7 +1,8 @@
 //! `type = "topic-map"`.
 
-use super::acl::{literal, vendor_forms};
+use super::acl::vendor_forms;
 use super::placeholders::{self, Known};
+use super::who::literal;
 use crate::config::context::Context;
 use crate::config::file::{Located, MapRuleFile, Setting, TopicMapFile};
 use crate::config::model::{
@@ -53,8 +54,7 @@ pub(super) fn topic_map(
         let span = keys.prefix.span().unwrap_or_else(|| header.clone());
         let warning = Diagnostic::warning(message).at(span);
         let label = "add a placeholder, for example `${username}/`";
-        let note =
-            "a rule with `shared = true` = wanted; with `writable = true` they may publish there";
+        let note = "if that is wanted, write a rule with `shared = true`, and `writable = true` if they publish there";
         cx.push(warning.label(label).note(note));
     }
     complete.then_some(map)
