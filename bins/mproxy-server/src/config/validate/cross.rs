@@ -4,9 +4,7 @@ use super::listener::Placed;
 use super::{Named, names};
 use crate::config::context::Context;
 use crate::config::file::{LayerFile, ListenerFile, Located, Setting};
-use crate::config::model::{
-    Admin, Bind, Chain, Dialect, Layer, LayerKind, Listener, Upstream, UpstreamAddress,
-};
+use crate::config::model::{Admin, Bind, Chain, Layer, Listener, Upstream, UpstreamAddress};
 use crate::config::scalar::AdminBind;
 use crate::diagnostics::Diagnostic;
 use std::collections::{BTreeMap, BTreeSet};
@@ -83,61 +81,6 @@ pub(super) fn loops(cx: &mut Context, listeners: &[Placed], upstreams: &Named<Up
             None => error,
         });
     }
-}
-
-/// Layers say what their broker reads.
-pub(super) fn dialects(
-    cx: &mut Context,
-    listeners: &[Placed],
-    upstreams: &Named<Upstream>,
-    layers: &Named<Layer>,
-) {
-    if cx.report.errors() > 0 {
-        // What does not fit at all was reported.
-        return;
-    }
-    let mut pairs = BTreeSet::new();
-    for Placed { span, listener, .. } in listeners {
-        let upstream = &listener.upstream;
-        for layer in &listener.chain.layers {
-            let seen = !pairs.insert((&upstream.name, &layer.name));
-            let Some((problem, label)) = misread(layer, upstream.dialect).filter(|_| !seen) else {
-                continue;
-            };
-            let (name, broker) = (&layer.name, &upstream.name);
-            let message = format!("layer `{name}` does not fit upstream `{broker}`: {problem}");
-            let place = |named: Option<Range<usize>>| named.unwrap_or_else(|| span.clone());
-            let of_layer = layers.get(name).and_then(|(_, place)| place.clone());
-            let of_broker = upstreams.get(broker).and_then(|(_, place)| place.clone());
-            let error = Diagnostic::error(message).at(place(of_layer)).label(label);
-            cx.push(error.related(place(of_broker), "its `dialect` is not \"mqtt\""));
-        }
-    }
-}
-
-/// What a broker of another dialect reads otherwise in a layer, and what to do about it.
-fn misread(layer: &Layer, dialect: Dialect) -> Option<(String, &'static str)> {
-    if dialect == Dialect::Mqtt {
-        return None;
-    }
-    let (forms, error) = match &layer.kind {
-        LayerKind::Acl(acl) => (
-            &acl.vendor,
-            acl.compile(dialect).err().map(|it| it.to_string()),
-        ),
-        LayerKind::TopicMap(map) => (
-            &map.vendor,
-            map.compile(dialect).err().map(|it| it.to_string()),
-        ),
-        LayerKind::AccessLog(_) | LayerKind::ClientId(_) | LayerKind::PropertyEdit(_) => {
-            return None;
-        }
-    };
-    if !forms.is_empty() {
-        let problem = "the broker knows no forms of vendors";
-        return Some((problem.to_owned(), "leave out `vendor`"));
-    }
-    Some((error?, "write topics as the broker reads them"))
 }
 
 /// The listeners that rules name exist: a rule about one that does not would never decide.

@@ -7,6 +7,7 @@ mod bounds;
 mod chain;
 mod client_id;
 mod cross;
+mod dialects;
 mod layer;
 mod listener;
 mod names;
@@ -51,7 +52,7 @@ pub(super) fn validate(cx: &mut Context, file: File, env: &Environment) -> Confi
     }
     cross::distinct(cx, listeners, &checked, &file.admin.bind, &admin);
     cross::loops(cx, &checked, &upstreams);
-    cross::dialects(cx, &checked, &upstreams, &layers);
+    dialects::check(cx, &checked, &upstreams, &file.layers);
     cross::listeners_of_rules(cx, &file.layers, &checked);
     cross::open_doors(cx, listeners, &checked, &file.admin.bind, &admin);
     cross::unused(cx, &checked, &upstreams, &chains, &layers);
