@@ -87,7 +87,7 @@ impl Context {
             _ if self.is_unknown(&span) => return None,
             _ => {
                 let message = "wrong type: found a single value";
-                let label = format!("expected an array of {}", T::expected());
+                let label = format!("expected an array, each element {}", T::expected());
                 self.problem(span, Problem::new(message, label));
                 return None;
             }

@@ -81,9 +81,17 @@ fn rule(
     let (from, to) = (cx.given(&keys.from), template(cx, &keys.to, mistaken));
     let shared = cx.value(&keys.shared, false);
     if let (false, Some(span)) = (shared, keys.writable.span()) {
+        let own = to.as_ref().is_some_and(|to| to.as_str().contains("${"));
         let message = "`writable` is for rules with `shared = true`";
-        let label = "remove it; clients publish to what is theirs";
+        let label = match own {
+            true => "remove it; clients publish to what is theirs",
+            false => "add `shared = true`",
+        };
         cx.push(Diagnostic::error(message).at(span).label(label));
+        if !own {
+            // Otherwise it would be said again that the rule is not shared.
+            return None;
+        }
     }
     Some(TopicMapRule {
         from: from?,
