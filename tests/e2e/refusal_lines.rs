@@ -334,12 +334,12 @@ async fn a_will_that_is_refused_has_one_line_that_says_all() {
             (
                 system,
                 "will on topic $SYS/gone is not allowed: layer `rules` (acl): ",
-                "denied by default, because no rule names this `$` topic",
+                "denied, because no rule names this `$` topic",
             ),
             (
                 response,
                 "Response Topic $SYS/reply of the will is not allowed: layer `rules` (acl): ",
-                "denied by default, because no rule names this `$` topic",
+                "denied, because no rule names this `$` topic",
             ),
         ] {
             let [line] = &lines[..] else {
