@@ -128,13 +128,13 @@ fn otherwise(span: Range<usize>, text: &str, read: &str) -> Misread {
 /// The texts were checked: what is wrong with one is how the broker reads it.
 fn untranslatable(span: Range<usize>, text: &str, dialect: Dialect) -> Misread {
     let problem = format!("the broker reads `{text}` otherwise, and not as a topic of MQTT");
-    let sparkplug = dialect == Dialect::Amqp && text.starts_with("sp");
     let label = match dialect {
-        Dialect::Amqp if sparkplug => {
+        Dialect::Amqp if text.contains('*') => "leave out `*`, which is a wildcard to the broker",
+        Dialect::Amqp if text.starts_with("sp") => {
             "leave it out: topics of Sparkplug are refused before RabbitMQ, whose setting \
              `mqtt.sparkplug` decides how it reads them"
         }
-        Dialect::Amqp => "leave out `*`, which is a wildcard to the broker",
+        Dialect::Amqp => "leave it out: the broker has no such topic",
         _ => "leave out levels `*` and `>`, wildcards to the broker, and white space",
     };
     (span, problem, label.to_owned())
