@@ -4,7 +4,8 @@ use mproxy_tests::wire::{
     Connect, Publish, Version, connack, field, frame, puback, pubcomp, pubrec, pubrel, suback,
     subscribe, unsubscribe,
 };
-use mproxy_tests::{FakeBroker, Link, Mosquitto, Mproxy, Rest, Setup};
+use mproxy_tests::{FakeBroker, Link, Mosquitto, Mproxy, PATIENCE, Rest, Setup};
+use rustix::process::Signal;
 
 const RULES: &str = r##"
 [chains.default]
@@ -313,6 +314,23 @@ async fn on_deny_says_what_becomes_of_a_client_that_tries() {
     }
     let closed = "mproxy_connections_closed_total{side=\"proxy\",reason=\"acl_denied\"}";
     disconnect.metric(closed, 6.0).await;
+    // `denied` was 0, and a SUBSCRIBE that nobody had answered was one that was refused
+    let mut disconnect = disconnect;
+    disconnect.signal(Signal::TERM);
+    assert_eq!(disconnect.code(PATIENCE).await, 0);
+    let lines = disconnect.process().lines();
+    let lines = lines.iter().filter(|line| line.starts_with('{'));
+    let events: Vec<serde_json::Value> = lines
+        .map(|line| serde_json::from_str(line).expect("a line is JSON"))
+        .collect();
+    let of = |event: &'static str| events.iter().filter(move |it| it["event"] == event);
+    assert_eq!(of("disconnect").count(), 6);
+    assert!(of("disconnect").all(|it| it["denied"] == 1), "{events:#?}");
+    assert_eq!(of("subscribe").count(), 3);
+    assert!(
+        of("subscribe").all(|it| it["filters"] == "devices/d8/up" && it["refused"].is_null()),
+        "{events:#?}"
+    );
 }
 
 #[tokio::test]

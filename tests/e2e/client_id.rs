@@ -1,5 +1,6 @@
 //! The layer `client-id`: nobody takes over the session of another.
 
+use mproxy_tests::tools::root;
 use mproxy_tests::wire::{
     Connect, Message, Publish, Version, connack, field, frame, properties, suback, subscribe,
     user_property,
@@ -71,6 +72,44 @@ async fn another_users_id_is_refused() {
                 let (_, (_, seen)) = tokio::join!(client.connect(&connect), broker.accept());
                 assert_eq!(seen.bytes(), connect.bytes());
             }
+        }
+    }
+}
+
+/// A client without a user name took over the session of a user, whose queued messages were lost. The
+/// example for guests keeps them apart, whatever a guest calls itself.
+#[tokio::test]
+async fn a_guest_is_never_taken_for_a_user() {
+    let broker = FakeBroker::bind().await;
+    let example = std::fs::read_to_string(root().join("config/guests.toml")).expect("an example");
+    let mproxy = Setup::new(&example)
+        .set_listeners("bind", "127.0.0.1:0")
+        .set("admin.bind", "127.0.0.1:0")
+        .set("upstreams.broker.address", &broker.url())
+        .start()
+        .await;
+    let addr = |name| mproxy.listener(name);
+    for version in Version::ALL {
+        for (id, seen_as) in [("7", ":7"), ("acme:7", ":acme:7"), (":7", "::7")] {
+            let sent = Connect::new(version, id);
+            let mut guest = Link::tcp(addr("guests")).await;
+            let (_, (_, seen)) = tokio::join!(guest.connect(&sent), broker.accept());
+            assert_eq!(seen.bytes(), Connect::new(version, seen_as).bytes());
+        }
+        let user = |id| Connect::new(version, id).username("acme");
+        let mut client = Link::tcp(addr("mqtt")).await;
+        let sent = user("7");
+        let (_, (_, seen)) = tokio::join!(client.connect(&sent), broker.accept());
+        assert_eq!(seen.bytes(), user("acme:7").bytes());
+        // an empty user name is none
+        for connect in [
+            Connect::new(version, "7"),
+            Connect::new(version, "7").username(""),
+        ] {
+            let mut client = Link::tcp(addr("mqtt")).await;
+            client.send(&connect.bytes()).await;
+            assert_eq!(client.packet().await.kind(), 2);
+            client.closed().await;
         }
     }
 }

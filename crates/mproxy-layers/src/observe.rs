@@ -5,6 +5,8 @@ use std::fmt;
 use mproxy_codec::Kind;
 use mproxy_session::Refusal;
 
+use crate::cut::cut;
+
 /// Something that a client, or the broker for it, does, and a layer judges.
 #[allow(clippy::exhaustive_enums)] // complete: what carries a topic
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -72,10 +74,52 @@ pub trait Observer: Clone + Send + Sync + 'static {
 
 impl Observer for () {}
 
-/// Names the layer that refuses.
-pub(crate) fn of_layer(observer: &impl Observer, refusal: Refusal) -> Refusal {
-    match observer.layer() {
-        Some(layer) => refusal.with_origin(layer),
-        None => refusal,
+/// Names the layer that refuses, and says why, for the log: the client is not told.
+pub(crate) fn of_layer(
+    observer: &impl Observer,
+    refusal: Refusal,
+    why: Option<&dyn fmt::Display>,
+) -> Refusal {
+    let why = why.map(|why| cut(&why.to_string()).into_owned());
+    match (observer.layer(), why) {
+        (Some(layer), Some(why)) => refusal.with_origin(format!("{layer}: {why}")),
+        (Some(layer), None) => refusal.with_origin(layer),
+        (None, Some(why)) => refusal.with_origin(why),
+        (None, None) => refusal,
+    }
+}
+
+/// Which topic of a PUBLISH or a will is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Of {
+    /// The one that the message goes to.
+    Message,
+    /// The one that the receiver is to answer at.
+    Response,
+}
+
+impl Of {
+    /// The refusal of a will with this topic, as the client is told.
+    pub(crate) fn will(self, topic: &str, what: impl fmt::Display) -> String {
+        let topic = cut(topic);
+        match self {
+            Self::Message => format!("will on topic {topic}{what}"),
+            Self::Response => format!("Response Topic {topic} of the will{what}"),
+        }
+    }
+
+    /// The reason for a denial, with what is not seen in its topic: that it is a Response Topic, and
+    /// that a client was let in without its will.
+    pub(crate) fn explain(self, action: Action, why: &dyn fmt::Display) -> String {
+        let whose = match (self, action) {
+            (Self::Message, _) => "",
+            (Self::Response, Action::Will) => "; it is the Response Topic of the will",
+            (Self::Response, _) => "; it is the Response Topic of a message",
+        };
+        let stripped = match action {
+            Action::Will => "; the client is let in without its will",
+            _ => "",
+        };
+        format!("{why}{whose}{stripped}")
     }
 }

@@ -4,6 +4,7 @@ mod support;
 
 use mproxy_codec::{Direction, Kind, KindSet, PublishEdit, QoS, Version, encode_publish};
 use mproxy_layers::{
+    DeniedWill,
     access_log::{AccessLogLayer, Events},
     acl::{Acl, AclLayer, Actions, OnDeny, Rule},
     topic_map::{TopicMap, TopicMapLayer},
@@ -139,6 +140,13 @@ async fn a_subscribe_is_logged_with_what_was_granted_and_refused() {
             "client subscribed granted=\"d7/a (1) d7/b (1) d7/c (1) and 2 more\" \
              refused=\"d8/a (not_authorized) and 1 more\"",
         ),
+        // "7 more" had nothing before it that they were more than
+        (
+            &["d8/a", "d8/b", "d8/c", "d8/d", "d7/a", "d7/b"],
+            Some(&[0x87, 0x87, 0x87, 0x87, 1, 1]),
+            "client subscribed granted=\"2 behind the first 4\" refused=\"d8/a (not_authorized) \
+             d8/b (not_authorized) d8/c (not_authorized) d8/d (not_authorized)\"",
+        ),
     ] {
         assert_eq!(subscribed(asked, answer).await, told);
     }
@@ -182,19 +190,13 @@ async fn refused_clients_are_logged() {
         send(&mut hooks.to_client, connack(0x87)).await;
     })
     .await;
-    assert_eq!(lines.len(), 2, "{lines:#?}");
+    // a client that is turned away for its will has a line when its session is over, and no other
+    assert_eq!(lines.len(), 1, "{lines:#?}");
     assert!(
-        lines[0].contains("event=\"deny\"")
-            && lines[0].contains("client_id=\"d7\"")
-            && lines[0].contains("action=\"will\" topic=\"d8/a\""),
+        lines[0].contains("client refused event=\"refuse\"")
+            && lines[0].contains("client_id=\"d7\" version="),
         "{}",
         lines[0]
-    );
-    assert!(
-        lines[1].contains("client refused event=\"refuse\"")
-            && lines[1].contains("client_id=\"d7\" version="),
-        "{}",
-        lines[1]
     );
 }
 
@@ -232,7 +234,7 @@ async fn strangers_cannot_write_lines_of_their_own() {
     let lines = Log::of(async {
         let stack = ServiceBuilder::new()
             .layer(AccessLogLayer::new())
-            .layer(acl())
+            .layer(acl().denied_will(DeniedWill::Strip))
             .service(forward_all());
         for name in [hostile, &long] {
             let topic = format!("denied/{name}");
@@ -241,7 +243,7 @@ async fn strangers_cannot_write_lines_of_their_own() {
                 user: Some(name),
                 ..Client::default()
             };
-            refused(
+            let _stripped = admit(
                 &stack,
                 Client {
                     will: Some(&topic),
@@ -275,14 +277,37 @@ async fn strangers_cannot_write_lines_of_their_own() {
     }
 }
 
+/// The line named a topic that the client had not published to, and did not say why.
+#[tokio::test]
+async fn a_denied_response_topic_is_called_one() {
+    let lines = Log::of(async {
+        let layer = acl().check_response_topics(true);
+        let stack = ServiceBuilder::new().layer(layer).service(forward_all());
+        let (_, mut hooks) = admit(&stack, device()).await;
+        let asking = publish(Direction::ToServer, "d7/a", Some("d8/reply"));
+        send(&mut hooks.to_server, asking).await;
+    })
+    .await;
+    let [line] = &lines[..] else {
+        panic!("{lines:#?}");
+    };
+    assert!(
+        line.ends_with(
+            "action=\"publish\" topic=\"d8/reply\" detail=\"denied by rule `closed` at rules.toml:9; \
+             it is the Response Topic of a message\""
+        ),
+        "{line}"
+    );
+}
+
 #[tokio::test]
 async fn payloads_are_never_logged() {
     let lines = Log::of(async {
         let stack = ServiceBuilder::new()
             .layer(AccessLogLayer::new())
-            .layer(acl())
+            .layer(acl().denied_will(DeniedWill::Strip))
             .service(forward_all());
-        refused(
+        let _stripped = admit(
             &stack,
             Client {
                 will: Some("d8/a"),

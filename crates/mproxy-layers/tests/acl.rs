@@ -144,6 +144,39 @@ fn a_rule_may_be_about_some_clients() {
     assert_eq!(*error.problem(), Problem::Nobody);
 }
 
+/// A permission for everything, of whose list of names the last was removed, was one for everybody,
+/// anonymous clients included.
+#[test]
+fn an_empty_list_of_clients_is_not_everybody() {
+    let rule = || Rule::allow(ALL).name("operators").topic("#");
+    let none: [&str; 0] = [];
+    for (rule, key) in [
+        (rule().usernames(none), "usernames"),
+        (rule().client_ids(none), "client_ids"),
+        (rule().listeners(none), "listeners"),
+        (rule().networks([]), "networks"),
+        (rule().usernames(["ops"]).client_ids(none), "client_ids"),
+    ] {
+        let mut builder = Acl::builder();
+        let error = builder.rule(rule).expect_err(key);
+        assert_eq!(*error.problem(), Problem::NobodyNamed(key));
+        // it is not in the list either when the error is ignored
+        let acl = builder.build();
+        let session = acl.for_client("c", None);
+        assert!(!session.decide_subscribe("#").allowed());
+    }
+    let mut builder = Acl::builder();
+    let rule = rule().usernames(none).usernames(["ops"]);
+    builder.rule(rule).expect("a list with a name in it");
+    let acl = builder.build();
+    assert!(
+        acl.for_client("c", Some("ops"))
+            .decide_subscribe("#")
+            .allowed()
+    );
+    assert!(!acl.for_client("c", None).decide_subscribe("#").allowed());
+}
+
 /// "denied by default" was all that an operator read of a device with a slash in its client id.
 #[test]
 fn a_denial_names_the_rule_that_lacks_a_usable_name() {
@@ -819,7 +852,11 @@ fn what_the_broker_reads_is_judged() {
     assert_eq!(device.decide_deliver("a/*").cause(), Cause::Untranslatable);
     assert_eq!(
         device.decide_subscribe("a*").to_string(),
-        "denied by default, because the broker reads the topic as something else"
+        "denied, because the broker reads it otherwise, and not as a topic of MQTT"
+    );
+    assert_eq!(
+        device.decide_subscribe("$share/g/a").to_string(),
+        "denied, because the broker knows no shared subscriptions"
     );
     for client_id in ["*", "dev1.key"] {
         let mut client = acl.for_client(client_id, None);

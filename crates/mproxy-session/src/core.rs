@@ -171,7 +171,9 @@ impl Core {
         if hooked.blind_to_auth && (self.connack.is_some() || !answers) {
             let code = ReasonCode::BAD_AUTHENTICATION_METHOD;
             let end = End::told(Side::Proxy, CloseReason::AuthDenied, code);
-            return Err(end.with_detail("re-authentication, and no hook of the session sees AUTH"));
+            return Err(end.with_detail(
+                "re-authentication is refused: rules go by who the client was at CONNECT",
+            ));
         }
         Ok(())
     }

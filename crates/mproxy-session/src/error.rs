@@ -85,6 +85,7 @@ enum Cause {
     /// says which layer it was, and why.
     Layer {
         told: u16,
+        limit: Option<Limit>,
     },
 }
 
@@ -102,6 +103,7 @@ pub(crate) enum Limit {
     Announced,
     PacketTimeout,
     PermitTimeout,
+    RefusedWill,
     Versions,
     WriteTimeout,
 }
@@ -120,6 +122,7 @@ impl Limit {
             Self::Announced => return None,
             Self::PacketTimeout => "packet_timeout",
             Self::PermitTimeout => "permit_timeout",
+            Self::RefusedWill => "refused_will",
             Self::Versions => "versions",
             Self::WriteTimeout => "write_timeout",
         })
@@ -174,7 +177,7 @@ impl End {
     pub(crate) fn refused(mut self, text: Option<Box<str>>, by: Option<&str>) -> Self {
         let mut detail = text.map(String::from).unwrap_or_default();
         let told = u16::try_from(detail.len()).unwrap_or(u16::MAX);
-        self.cause = Cause::Layer { told };
+        self.cause = Cause::Layer { told, limit: None };
         if let Some(by) = by {
             if !detail.is_empty() {
                 detail.push_str(": ");
@@ -188,7 +191,7 @@ impl End {
     /// The part of the detail that the client may be told; `None` if there is nothing to say.
     pub(crate) fn told_of<'a>(&self, detail: &'a str) -> Option<&'a str> {
         match self.cause {
-            Cause::Layer { told } => {
+            Cause::Layer { told, .. } => {
                 let told = &detail[..detail.floor_char_boundary(usize::from(told))];
                 Some(told).filter(|told| !told.is_empty())
             }
@@ -197,7 +200,14 @@ impl End {
     }
 
     pub(crate) const fn with_limit(mut self, limit: Limit) -> Self {
-        self.cause = Cause::Limit(limit);
+        self.cause = match self.cause {
+            // what the client may be told of the detail stays as it is
+            Cause::Layer { told, .. } => Cause::Layer {
+                told,
+                limit: Some(limit),
+            },
+            _ => Cause::Limit(limit),
+        };
         self
     }
 
@@ -263,7 +273,10 @@ impl End {
     /// The field of [`Limits`] that ended it, by its name.
     pub(crate) fn limit(&self, version: Option<Version>) -> Option<&'static str> {
         match self.cause {
-            Cause::Limit(limit) => limit.field(),
+            Cause::Limit(limit)
+            | Cause::Layer {
+                limit: Some(limit), ..
+            } => limit.field(),
             Cause::Format(DecodeError::ControlCharacter) => Some("control_characters"),
             // slips that are repaired otherwise: see the codec's `tolerance`
             Cause::Format(

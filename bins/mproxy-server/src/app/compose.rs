@@ -22,6 +22,8 @@ pub(crate) struct Composed {
     pub(crate) chain: link::Chain,
     /// An access log reports the sessions of clients that are let in, so that the server need not.
     pub(crate) has_access_log: bool,
+    /// The layers that go by the names of a client, which must not become another one.
+    pub(crate) by_names: Vec<String>,
 }
 
 /// Composes a chain before a broker that reads topics like this.
@@ -41,6 +43,7 @@ pub(crate) fn compose(
     let logs_denials = access_log(chain).is_some_and(|log| log.events.contains(&AccessEvent::Deny))
         || !has_access_log;
     let mut layers = Vec::with_capacity(chain.layers.len());
+    let mut by_names = Vec::new();
     for layer in &chain.layers {
         let what = what(layer);
         let count = Count::new(metrics.layer(&layer.name), &what);
@@ -74,7 +77,11 @@ pub(crate) fn compose(
                 AnyLayer::TopicMap(layer.observer(count))
             }
         };
+        if judges_identity(layer, dialect)? {
+            by_names.push(layer.name.clone());
+        }
         layers.push(NamedLayer {
+            name: layer.name.as_str().into(),
             what: what.into(),
             layer: any,
         });
@@ -82,7 +89,29 @@ pub(crate) fn compose(
     Ok(Composed {
         chain: link::Chain::new(layers),
         has_access_log,
+        by_names,
     })
+}
+
+/// True for a layer that refuses clients that authenticate again.
+fn judges_identity(layer: &config::Layer, dialect: Dialect) -> Result<bool, BoxError> {
+    let (by_names, reauthentication) = match &layer.kind {
+        LayerKind::Acl(acl) => {
+            let by_names = acl.compile(dialect)?.goes_by_names();
+            (by_names, acl.reauthentication)
+        }
+        LayerKind::TopicMap(map) => {
+            let by_names = map.compile(dialect)?.goes_by_names();
+            (by_names, map.reauthentication)
+        }
+        LayerKind::PropertyEdit(edits) => {
+            let (up, down) = (edits.to_server.compile()?, edits.to_client.compile()?);
+            let by_names = up.goes_by_names() || down.goes_by_names();
+            (by_names, edits.reauthentication)
+        }
+        LayerKind::AccessLog(_) | LayerKind::ClientId(_) => return Ok(false),
+    };
+    Ok(by_names && reauthentication == Reauthentication::Refuse)
 }
 
 /// What the log calls a layer that refuses clients: its name, its type, and what it requires.

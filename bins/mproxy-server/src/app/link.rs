@@ -95,6 +95,8 @@ pub(crate) enum AnyLayer {
 /// A layer and what the log calls it.
 #[derive(Clone, Debug)]
 pub(crate) struct NamedLayer {
+    /// Its name.
+    pub(crate) name: Box<str>,
     /// Its name, its type and the rule by which it refuses clients.
     pub(crate) what: Arc<str>,
     pub(crate) layer: AnyLayer,
@@ -122,6 +124,18 @@ impl Chain {
         layers.join(", ")
     }
 
+    /// The name of the layer that denied something and is named in the detail of a refusal. What a
+    /// client chose, which may look like one, stands before it.
+    pub(crate) fn judge_in(&self, detail: &str) -> Option<&str> {
+        let judges = self.layers.iter().filter(|it| {
+            let layer = &it.layer;
+            matches!(layer, AnyLayer::Acl(_) | AnyLayer::TopicMap(_))
+        });
+        let named = judges.filter_map(|it| Some((detail.rfind(&*it.what)?, it)));
+        let (_, last) = named.max_by_key(|(place, _)| *place)?;
+        Some(&last.name)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.layers.is_empty()
     }
@@ -141,7 +155,7 @@ impl Service<Connect> for Chain {
             layers: Arc::clone(&self.layers),
             from: self.from + 1,
         };
-        let Some(NamedLayer { what, layer }) = self.layers.get(self.from) else {
+        let Some(NamedLayer { what, layer, .. }) = self.layers.get(self.from) else {
             let hooks = Hooks::none().map(
                 |tap| tap.convert(|_| ToServer::Forward),
                 |tap| tap.convert(|_| ToClient::Forward),

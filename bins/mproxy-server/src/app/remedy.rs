@@ -46,6 +46,27 @@ pub(crate) fn remedy(summary: &Summary) -> Option<&'static str> {
         .or_else(|| of_reason(summary))
 }
 
+/// The remedy for a client that was turned away for its will by a layer of this name.
+pub(super) fn of_will(layer: &str) -> String {
+    format!(
+        "change the will, or the rule that detail names; set layers.{layer}.will = \"strip\" to let \
+         the client in without its will"
+    )
+}
+
+/// The remedy for a client that authenticated again, in a chain in which these layers go by its names.
+pub(super) fn of_reauthentication(layers: &[String]) -> String {
+    let keys: Vec<_> = layers
+        .iter()
+        .map(|layer| format!("layers.{layer}.reauthentication"))
+        .collect();
+    format!(
+        "set {} = \"pass\" if a client stays who it is when it authenticates again, or let it connect \
+         again instead",
+        keys.join(" and ")
+    )
+}
+
 /// A client whose time was up after it had opened a WebSocket.
 fn is_unused_websocket(summary: &Summary) -> bool {
     summary.reason == CloseReason::ConnectTimeout

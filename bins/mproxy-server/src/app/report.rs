@@ -3,7 +3,7 @@
 use mproxy_codec::ReasonCode;
 use mproxy_session::{CloseReason, Summary, UpgradeRequest};
 
-use super::remedy::{Names, remedy};
+use super::remedy::{Names, of_reauthentication, of_will, remedy};
 use super::service::Service;
 
 impl Service {
@@ -34,7 +34,13 @@ impl Service {
                 None => return,
             }
         }
-        let remedy = remedy.map(|remedy| self.names().fill(remedy));
+        let remedy = match self.denied_will(summary) {
+            Some(layer) => Some(of_will(layer)),
+            None if self.is_reauthentication(summary) => {
+                Some(of_reauthentication(&self.chain.by_names))
+            }
+            None => remedy.map(|remedy| self.names().fill(remedy)),
+        };
         let glimpse = summary.glimpse.as_deref();
         let session = summary.session.as_ref();
         let client_id = session.map(|session| session.client_id());
@@ -87,6 +93,20 @@ impl Service {
         } else {
             line!(info, message)
         }
+    }
+
+    /// The layer that turned the client away for its will, if a setting of it could have let it in.
+    fn denied_will(&self, summary: &Summary) -> Option<&str> {
+        let detail = summary.detail.as_deref()?;
+        let is_will = summary.limit == Some("refused_will");
+        self.chain.chain.judge_in(detail).filter(|_| is_will)
+    }
+
+    /// True for a client that was let in and closed because it authenticated again. Nothing else of a
+    /// session is refused for who the client is.
+    fn is_reauthentication(&self, summary: &Summary) -> bool {
+        let refused = summary.reason == CloseReason::AuthDenied && summary.established();
+        refused && !self.chain.by_names.is_empty()
     }
 
     /// The names that remedies need.

@@ -87,7 +87,7 @@ impl Context {
             _ if self.is_unknown(&span) => return None,
             _ => {
                 let message = "wrong type: found a single value";
-                let label = format!("expected an array of {}", T::expected());
+                let label = format!("expected an array, each element {}", T::expected());
                 self.problem(span, Problem::new(message, label));
                 return None;
             }
@@ -97,6 +97,19 @@ impl Context {
             Some(Spanned::new(item.span(), value))
         });
         Some(values.collect())
+    }
+
+    /// Where an array stands that was given with nothing in it.
+    pub(super) fn nothing_in<T>(&self, listing: &Listing<T>) -> Option<Range<usize>> {
+        let span = listing.span()?;
+        let empty = match listing.given.as_ref()?.get_ref() {
+            Raw::Array(items) => items.is_empty(),
+            Raw::String(text) if self.is_loose(&span) && !self.is_unknown(&span) => {
+                text.split(',').all(|word| word.trim().is_empty())
+            }
+            _ => false,
+        };
+        empty.then_some(span)
     }
 
     /// Reports what is wrong with the value at `span`.

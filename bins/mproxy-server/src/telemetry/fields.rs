@@ -18,6 +18,9 @@ const JSON_NAME_LIMIT: usize = 512;
 /// The fields that hold one name that a client chose.
 const NAMES: [&str; 3] = ["client_id", "username", "topic"];
 
+/// The fields that are left out of the line of a client that has none.
+const WHO: [&str; 2] = ["client_id", "username"];
+
 /// The field that holds the text of an event.
 const MESSAGE: &str = "message";
 
@@ -75,6 +78,11 @@ impl Fields {
     }
 
     fn set(&mut self, field: &Field, value: Value) {
+        let is_name = WHO.contains(&field.name());
+        if is_name && value == Value::Text(String::new()) {
+            // a client without a name
+            return;
+        }
         let same = self.list.iter_mut().find(|(name, _)| *name == field.name());
         match same {
             Some((_, old)) => *old = value,

@@ -111,6 +111,21 @@ fn a_name_that_was_cut_before_reads_as_one_that_was_not() {
     assert_eq!(values[2]["filters"], name);
 }
 
+/// A client without a name had `client_id=""` and `username=""`, which the documents say are left out.
+#[test]
+fn a_client_without_a_name_has_no_field_for_it() {
+    for style in [Style::Json, Style::Text { color: false }] {
+        let lines = logged(style, || {
+            let span = tracing::info_span!("session", client_id = "", username = %"");
+            let _entered = span.enter();
+            tracing::info!(client_id = Some(""), username = "", topic = "", "x");
+        });
+        assert!(!lines[0].contains("client_id"), "{}", lines[0]);
+        assert!(!lines[0].contains("username"), "{}", lines[0]);
+        assert!(lines[0].contains("topic"), "{}", lines[0]);
+    }
+}
+
 #[test]
 fn the_innermost_value_of_a_name_counts() {
     let lines = logged(Style::Json, || {

@@ -287,3 +287,26 @@ fn without_the_environment_what_would_be_inserted_may_be_missing() {
     );
     assert!(stderr.contains("cannot read `/nonexistent/x`"), "{stderr}");
 }
+
+/// An empty list of names is about nobody; from an empty variable it was about everybody.
+#[test]
+fn an_empty_variable_does_not_open_a_rule() {
+    let text = "[layers.acl]\ntype = 'acl'\n[[layers.acl.rules]]\nname = 'operators'\n\
+        allow = ['publish']\ntopics = ['#']\nusernames = '${env:OPERATORS}'\n";
+    let folder = folder([("a.toml", text)]);
+    let check = |operators| {
+        let mut command = mproxy(["check"]);
+        command.env("MPROXY_CONFIG", folder.path().join("a.toml"));
+        run(command.env("OPERATORS", operators))
+    };
+    for nobody in ["", " ", ","] {
+        let (code, _, stderr) = check(nobody);
+        assert_eq!(code, 78, "{stderr}");
+        assert!(
+            stderr.contains("rule `operators` is about nobody"),
+            "{stderr}"
+        );
+    }
+    let (code, _, stderr) = check("alice, bob");
+    assert_eq!(code, 0, "{stderr}");
+}

@@ -63,7 +63,8 @@ impl Request {
                 requested.iter().map(|(_, refused)| *refused).collect()
             }
             Verdict::Refuse(refusal) => all(refusal.reason),
-            Verdict::Close(reason) => all(*reason),
+            // It is never answered: the session ends.
+            Verdict::Close(_) => return self.log_unanswered(session),
             // what the client is told
             _ => all(ReasonCode::NOT_AUTHORIZED),
         };
@@ -179,7 +180,7 @@ impl List {
         match (self.text.is_empty(), self.more) {
             (true, 0) => return None,
             (_, 0) => {}
-            (true, more) => self.text = format!("{more} more"),
+            (true, more) => self.text = format!("{more} behind the first {FILTERS}"),
             (false, more) => {
                 let _ = write!(self.text, " and {more} more");
             }

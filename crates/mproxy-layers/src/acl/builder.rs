@@ -174,6 +174,9 @@ pub enum Problem {
     /// The rule is about clients that cannot be.
     #[error("a client with a user name is not anonymous, so that the rule is about nobody")]
     Nobody,
+    /// A list of clients has nothing in it.
+    #[error("`{0}` is an empty list, so that the rule is about nobody")]
+    NobodyNamed(&'static str),
     /// A placeholder is not understood.
     #[error("pattern `{pattern}`: {source}")]
     Template {
@@ -227,8 +230,11 @@ fn parse(rule: &Rule, dialect: Dialect) -> Result<Patterns, Problem> {
     if rule.topics.is_empty() && rule.actions != Actions::SUBSCRIBE {
         return Err(Problem::FiltersOnly);
     }
-    if rule.who.is_nobody() {
+    if rule.who.contradicts_itself() {
         return Err(Problem::Nobody);
+    }
+    if let Some(key) = rule.who.empty_set() {
+        return Err(Problem::NobodyNamed(key));
     }
     Ok(Patterns {
         topics: Pattern::parse_all(&rule.topics, dialect)?,

@@ -38,6 +38,8 @@ pub enum Cause {
     Malformed,
     /// The broker reads the topic or filter otherwise than it is written, and not as one of MQTT.
     Untranslatable,
+    /// The filter is a shared subscription, and the broker has none.
+    NotShared,
 }
 
 impl<'a> Decision<'a> {
@@ -81,19 +83,21 @@ impl<'a> Decision<'a> {
 /// Writes a sentence for a log.
 impl fmt::Display for Decision<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.allowed {
-            "allowed by "
-        } else {
-            "denied by "
-        })?;
+        f.write_str(if self.allowed { "allowed" } else { "denied" })?;
         match (self.cause, self.rule) {
-            (_, Some(rule)) => write!(f, "{rule}"),
-            (Cause::Dollar, None) => f.write_str("default, because no rule names this `$` topic"),
-            (Cause::Malformed, None) => f.write_str("default, because the topic is malformed"),
+            (_, Some(rule)) => write!(f, " by {rule}"),
+            // with any default
+            (Cause::Dollar, None) => f.write_str(", because no rule names this `$` topic"),
+            (Cause::Malformed, None) => f.write_str(", because the topic is malformed"),
             (Cause::Untranslatable, None) => {
-                f.write_str("default, because the broker reads the topic as something else")
+                f.write_str(", because the broker reads it otherwise, and not as a topic of MQTT")
             }
-            (Cause::Rule | Cause::UnusableName | Cause::Default, None) => f.write_str("default"),
+            (Cause::NotShared, None) => {
+                f.write_str(", because the broker knows no shared subscriptions")
+            }
+            (Cause::Rule | Cause::UnusableName | Cause::Default, None) => {
+                f.write_str(" by default")
+            }
         }?;
         let Some(Unusable { rule, placeholder }) = &self.unusable else {
             return Ok(());

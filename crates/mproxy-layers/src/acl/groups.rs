@@ -44,10 +44,10 @@ impl Groups {
         self.places.insert(who.clone(), place);
         // there is not memory for more
         let number = u32::try_from(place).unwrap_or(u32::MAX);
-        let (index, names) = if !who.usernames.is_empty() {
-            (&mut self.by_username, &who.usernames)
-        } else if !who.client_ids.is_empty() {
-            (&mut self.by_client_id, &who.client_ids)
+        let (index, names) = if let Some(names) = &who.usernames {
+            (&mut self.by_username, names)
+        } else if let Some(ids) = &who.client_ids {
+            (&mut self.by_client_id, ids)
         } else {
             self.others.push(number);
             return place;

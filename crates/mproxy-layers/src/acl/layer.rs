@@ -131,6 +131,8 @@ impl<O> AclLayer<O> {
 
     /// Says whether denials are logged. They are, until it is turned off: of each action and
     /// rule the first of a session at once, then one in ten seconds with the number of the others.
+    /// A client that is turned away for its will is not among them: the
+    /// [summary](mproxy_session::Summary::detail) of its session says which rule denied it.
     #[must_use]
     pub const fn log_denials(mut self, log: bool) -> Self {
         self.settings.log_denials = log;

@@ -75,7 +75,8 @@ pub enum Effect {
 /// A rule is about all clients, unless it says which: [`usernames`](Self::usernames),
 /// [`client_ids`](Self::client_ids), [`anonymous`](Self::anonymous), [`listeners`](Self::listeners)
 /// and [`networks`](Self::networks). With several of these a client has to have each; for any other
-/// client it is as if the rule were not there.
+/// client it is as if the rule were not there. An empty list is about nobody, and such a rule is
+/// refused: with the last name of a list, a permission must not become one for all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
     pub(super) info: RuleInfo,
@@ -162,7 +163,8 @@ impl Rule {
     /// then refuses the client before any packet passes, or a layer outside.
     #[must_use]
     pub fn usernames<T: Into<String>>(mut self, names: impl IntoIterator<Item = T>) -> Self {
-        self.who.usernames.extend(names.into_iter().map(Into::into));
+        let set = self.who.usernames.get_or_insert_default();
+        set.extend(names.into_iter().map(Into::into));
         self
     }
 
@@ -172,7 +174,8 @@ impl Rule {
     /// whose it is.
     #[must_use]
     pub fn client_ids<T: Into<String>>(mut self, ids: impl IntoIterator<Item = T>) -> Self {
-        self.who.client_ids.extend(ids.into_iter().map(Into::into));
+        let set = self.who.client_ids.get_or_insert_default();
+        set.extend(ids.into_iter().map(Into::into));
         self
     }
 
@@ -187,7 +190,8 @@ impl Rule {
     /// Adds names of listeners: the rule is about clients that one of them accepted.
     #[must_use]
     pub fn listeners<T: Into<String>>(mut self, names: impl IntoIterator<Item = T>) -> Self {
-        self.who.listeners.extend(names.into_iter().map(Into::into));
+        let set = self.who.listeners.get_or_insert_default();
+        set.extend(names.into_iter().map(Into::into));
         self
     }
 
@@ -195,7 +199,8 @@ impl Rule {
     /// socket have no address.
     #[must_use]
     pub fn networks(mut self, networks: impl IntoIterator<Item = Network>) -> Self {
-        self.who.networks.extend(networks);
+        let set = self.who.networks.get_or_insert_default();
+        set.extend(networks);
         self
     }
 }

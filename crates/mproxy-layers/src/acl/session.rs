@@ -23,7 +23,7 @@ const REMEMBERED_TOPIC: usize = 256;
 /// The most patterns that are looked at to explain a denial, of which a client can have many.
 const EXPLAINED: usize = 256;
 
-/// The rules of an [`Acl`] for one client.
+/// The rules of an [`Acl`](super::Acl) for one client.
 ///
 /// A device publishes to the same topic over and over, so the verdict about the last topic is
 /// remembered: a repeated topic costs one comparison and no lookup. A clone shares the rules and
@@ -183,7 +183,10 @@ impl Verdict {
     }
 
     pub(super) const fn is_malformed(self) -> bool {
-        matches!(self.cause, Cause::Malformed | Cause::Untranslatable)
+        matches!(
+            self.cause,
+            Cause::Malformed | Cause::Untranslatable | Cause::NotShared
+        )
     }
 }
 
@@ -298,6 +301,12 @@ impl Client {
     pub(super) fn judge_subscribe(&self, filter: &str) -> Verdict {
         let filter = match ReadFilter::subscribed(filter, self.acl.dialect()) {
             Ok(filter) => filter,
+            Err(TopicError::Untranslatable) if filter.starts_with("$share/") => {
+                return Verdict {
+                    cause: Cause::NotShared,
+                    ..Verdict::default()
+                };
+            }
             Err(error) => return Verdict::unreadable(error),
         };
         // Whatever stands before: a rule that allows `#` says nothing about these topics.

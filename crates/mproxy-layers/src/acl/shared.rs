@@ -9,7 +9,11 @@ use super::{
     layer::{OnDeny, Settings},
     session::{Client, Verdict},
 };
-use crate::{Action, DeniedWill, Observer, cut::cut, denials::Denials, observe::of_layer};
+use crate::{
+    Action, DeniedWill, Observer,
+    denials::Denials,
+    observe::{Of, of_layer},
+};
 
 /// The rules of a session, and what reports are about.
 #[derive(Debug)]
@@ -47,13 +51,14 @@ impl<O: Observer> Shared<O> {
         &self,
         action: Action,
         verdict: Verdict,
+        of: Of,
         topic: impl FnOnce() -> &'a str,
     ) -> Option<mproxy_session::Verdict<HeadOnly>> {
         self.observer.decision(action, verdict.allowed());
         if verdict.allowed() {
             None
         } else {
-            Some(self.deny(action, verdict, topic()))
+            Some(self.deny(action, verdict, of, topic()))
         }
     }
 
@@ -62,26 +67,28 @@ impl<O: Observer> Shared<O> {
         &self,
         action: Action,
         verdict: Verdict,
+        of: Of,
         topic: &str,
     ) -> mproxy_session::Verdict<HeadOnly> {
+        let why = Why(&self.client, action, topic, verdict);
+        if action == Action::Will && self.settings.will == DeniedWill::Refuse {
+            // The line about the client that is turned away says all of it.
+            let text = of.will(topic, " is not allowed");
+            let refusal = Refusal::new(ReasonCode::NOT_AUTHORIZED).with_text(text);
+            let refusal = of_layer(&self.observer, refusal, Some(&why));
+            return mproxy_session::Verdict::Refuse(refusal);
+        }
         if self.settings.log_denials {
-            let why = Why(&self.client, action, topic, verdict);
+            let why = &of.explain(action, &why);
             self.denials
-                .note(&self.info, action, verdict.rule(), topic, &why);
+                .note(&self.info, action, verdict.rule(), topic, why);
         }
         // a filter is taken out of its packet, and a will refuses a CONNECT: nothing is dropped
         if matches!(action, Action::Publish | Action::Deliver) {
             self.observer.dropped(Kind::Publish);
         }
         if action == Action::Will {
-            return match self.settings.will {
-                DeniedWill::Refuse => {
-                    let text = format!("will on topic {} is not allowed", cut(topic));
-                    let refusal = Refusal::new(ReasonCode::NOT_AUTHORIZED).with_text(text);
-                    mproxy_session::Verdict::Refuse(of_layer(&self.observer, refusal))
-                }
-                DeniedWill::Strip => mproxy_session::Verdict::Discard,
-            };
+            return mproxy_session::Verdict::Discard;
         }
         match (self.settings.on_deny, action) {
             (OnDeny::Reject, _) => mproxy_session::Verdict::refuse(ReasonCode::NOT_AUTHORIZED),

@@ -6,7 +6,7 @@ use mproxy_codec::Kind;
 use mproxy_session::{HeadOnly, PacketHead, Review, ReviewFuture, Reviewer, Verdict};
 
 use super::shared::Shared;
-use crate::{Action, Observer};
+use crate::{Action, Observer, observe::Of};
 
 /// The packet service that judges what is delivered to a client.
 ///
@@ -27,7 +27,7 @@ impl<O: Observer> Reviewer<HeadOnly> for Shared<O> {
             };
         };
         let verdict = self.client.judge_deliver(publish.topic_bytes());
-        let settled = self.settle(Action::Deliver, verdict, || publish.topic());
+        let settled = self.settle(Action::Deliver, verdict, Of::Message, || publish.topic());
         settled.unwrap_or(Verdict::Forward(packet))
     }
 }

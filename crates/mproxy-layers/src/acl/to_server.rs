@@ -15,7 +15,7 @@ use super::{
     session::{Memory, is_shared},
     shared::Shared,
 };
-use crate::{Action, Observer};
+use crate::{Action, Observer, observe::Of};
 
 /// The packet service that judges what a client publishes and subscribes to.
 #[derive(Debug)]
@@ -92,13 +92,13 @@ impl<S, O: Observer> AclToServer<S, O> {
         if let Some(topic) = response_topic(shared.settings, &publish.properties()) {
             let verdict = shared.client.judge_publish(topic.as_bytes());
             if !verdict.allowed() {
-                return shared.settle(action, verdict, || topic);
+                return shared.settle(action, verdict, Of::Response, || topic);
             }
         }
         let verdict = self
             .memory
             .judge_publish(&shared.client, publish.topic_bytes());
-        shared.settle(action, verdict, || publish.topic())
+        shared.settle(action, verdict, Of::Message, || publish.topic())
     }
 
     fn judge_subscribe(&self, packet: &mut PacketHead) -> Filters {
@@ -108,11 +108,13 @@ impl<S, O: Observer> AclToServer<S, O> {
         let left = packet.retain_filters(|subscription| {
             // Others lose the messages that this client takes, even if it is not given them.
             if !strict && !is_shared(subscription.filter) {
+                shared.observer.decision(Action::Subscribe, true);
                 return Ok(());
             }
             let verdict = shared.client.judge_subscribe(subscription.filter);
-            let Some(settled) = shared.settle(Action::Subscribe, verdict, || subscription.filter)
-            else {
+            let Some(settled) = shared.settle(Action::Subscribe, verdict, Of::Message, || {
+                subscription.filter
+            }) else {
                 return Ok(());
             };
             denied = Some(settled);

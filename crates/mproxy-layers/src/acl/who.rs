@@ -11,23 +11,24 @@ use thiserror::Error;
 
 use crate::Names;
 
-/// The clients that a rule is about: all, or those that have each of these.
+/// The clients that a rule is about: all, or those that have each of these. A set that is there and
+/// empty is about nobody.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Who {
-    pub(super) usernames: BTreeSet<String>,
-    pub(super) client_ids: BTreeSet<String>,
+    pub(super) usernames: Option<BTreeSet<String>>,
+    pub(super) client_ids: Option<BTreeSet<String>>,
     pub(super) anonymous: Option<bool>,
-    pub(super) listeners: BTreeSet<String>,
-    pub(super) networks: Vec<Network>,
+    pub(super) listeners: Option<BTreeSet<String>>,
+    pub(super) networks: Option<Vec<Network>>,
 }
 
 impl Who {
     pub(super) const EVERYBODY: Self = Self {
-        usernames: BTreeSet::new(),
-        client_ids: BTreeSet::new(),
+        usernames: None,
+        client_ids: None,
         anonymous: None,
-        listeners: BTreeSet::new(),
-        networks: Vec::new(),
+        listeners: None,
+        networks: None,
     };
 
     pub(super) fn is_everybody(&self) -> bool {
@@ -36,29 +37,45 @@ impl Who {
 
     /// Says whether a client with other names could be another one.
     pub(super) fn goes_by_names(&self) -> bool {
-        !self.usernames.is_empty() || !self.client_ids.is_empty() || self.anonymous.is_some()
+        self.usernames.is_some() || self.client_ids.is_some() || self.anonymous.is_some()
     }
 
-    /// Says whether no client can be one of these.
-    pub(super) fn is_nobody(&self) -> bool {
-        self.anonymous == Some(true) && !self.usernames.is_empty()
+    /// Says whether a client with a user name would have to be anonymous.
+    pub(super) fn contradicts_itself(&self) -> bool {
+        self.anonymous == Some(true) && self.usernames.is_some()
+    }
+
+    /// Returns the set that was given without anything in it, by its name in a [`Rule`](super::Rule).
+    pub(super) fn empty_set(&self) -> Option<&'static str> {
+        let none_of = |set: &Option<BTreeSet<String>>| set.as_ref().is_some_and(BTreeSet::is_empty);
+        [
+            ("usernames", none_of(&self.usernames)),
+            ("client_ids", none_of(&self.client_ids)),
+            ("listeners", none_of(&self.listeners)),
+            (
+                "networks",
+                self.networks.as_ref().is_some_and(Vec::is_empty),
+            ),
+        ]
+        .into_iter()
+        .find_map(|(key, empty)| empty.then_some(key))
     }
 
     /// Says whether a client is one of these. What is not known of it is nothing that it has.
     pub(super) fn has(&self, names: Names<'_>) -> bool {
         let username = names.username.filter(|name| !name.is_empty());
-        let among = |set: &BTreeSet<String>, text: Option<&str>| {
-            set.is_empty() || text.is_some_and(|text| set.contains(text))
+        let among = |set: &Option<BTreeSet<String>>, text: Option<&str>| {
+            set.as_ref()
+                .is_none_or(|set| text.is_some_and(|text| set.contains(text)))
         };
         among(&self.usernames, username)
             && among(&self.client_ids, Some(names.client_id))
             && among(&self.listeners, names.listener)
             && self.anonymous.is_none_or(|it| it == username.is_none())
-            && (self.networks.is_empty()
-                || names.address.is_some_and(|address| {
-                    let mut networks = self.networks.iter();
-                    networks.any(|network| network.contains(address))
-                }))
+            && self.networks.as_ref().is_none_or(|networks| {
+                let inside = |address| networks.iter().any(|network| network.contains(address));
+                names.address.is_some_and(inside)
+            })
     }
 }
 
@@ -223,7 +240,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_of_a_client_is_nothing_that_it_has() {
-        let text = |text: &str| BTreeSet::from([text.to_owned()]);
+        let text = |text: &str| Some(BTreeSet::from([text.to_owned()]));
         let unknown = Names::new("c", None);
         for who in [
             Who {
@@ -235,7 +252,7 @@ mod tests {
                 ..Who::default()
             },
             Who {
-                networks: vec!["0.0.0.0/0".parse().expect("a network")],
+                networks: Some(vec!["0.0.0.0/0".parse().expect("a network")]),
                 ..Who::default()
             },
             Who {

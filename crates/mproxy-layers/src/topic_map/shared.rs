@@ -3,7 +3,7 @@
 use mproxy_session::SessionInfo;
 
 use super::{MapError, SessionMap};
-use crate::{Action, DeniedWill, Observer, denials::Denials};
+use crate::{Action, DeniedWill, Observer, denials::Denials, observe::Of};
 
 /// The map of a session, and what reports are about.
 #[derive(Debug)]
@@ -19,14 +19,15 @@ pub struct Shared<O> {
 
 impl<O> Shared<O> {
     #[cold]
-    pub(super) fn note(&self, action: Action, topic: &str, error: &MapError)
+    pub(super) fn note(&self, action: Action, of: Of, topic: &str, error: &MapError)
     where
         O: Observer,
     {
         self.observer.decision(action, false);
         if let Some(denials) = &self.denials {
             let kind = error.number();
-            denials.note(&self.info, action, kind, topic, error);
+            let why = &of.explain(action, error);
+            denials.note(&self.info, action, kind, topic, why);
         }
     }
 }

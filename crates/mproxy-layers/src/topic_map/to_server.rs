@@ -10,7 +10,11 @@ use mproxy_session::{FilterFuture, HeadOnly, PacketHead, Refusal, Verdict};
 use tower_service::Service;
 
 use super::{properties, shared::Shared};
-use crate::{Action, DeniedWill, Observer, cut::cut, observe::of_layer, unwritable::refuse};
+use crate::{
+    Action, DeniedWill, Observer,
+    observe::{Of, of_layer},
+    unwritable::refuse,
+};
 
 /// The packet service that maps what a client publishes, subscribes to and unsubscribes from.
 #[derive(Debug)]
@@ -74,11 +78,11 @@ impl<O: Observer> Shared<O> {
             return Err(refuse(EncodeError::NoSuchField));
         };
         let is_will = packet.is_will();
-        let topic = self.map_name(publish.topic(), is_will)?;
+        let topic = self.map_name(publish.topic(), is_will, Of::Message)?;
         let properties = publish.properties();
         let properties = match properties.str(PropertyId::ResponseTopic) {
             Some(topic) => {
-                let topic = self.map_name(topic, is_will)?;
+                let topic = self.map_name(topic, is_will, Of::Response)?;
                 let id = PropertyId::ResponseTopic;
                 Some(properties::with_text(&properties, id, Some(&topic)).map_err(refuse)?)
             }
@@ -92,19 +96,21 @@ impl<O: Observer> Shared<O> {
         Ok(packet)
     }
 
-    fn map_name(&self, name: &str, is_will: bool) -> Result<String, Verdict<HeadOnly>> {
+    fn map_name(&self, name: &str, is_will: bool, of: Of) -> Result<String, Verdict<HeadOnly>> {
         self.map.map_name(name).map_err(|error| {
             if !is_will {
-                self.note(Action::Publish, name, &error);
+                self.note(Action::Publish, of, name, &error);
                 return Verdict::refuse(error.reason());
             }
-            self.note(Action::Will, name, &error);
             if self.will == DeniedWill::Strip {
+                self.note(Action::Will, of, name, &error);
                 return Verdict::Discard;
             }
-            let text = format!("will on topic {}: {error}", cut(name));
+            // The line about the client that is turned away says all of it.
+            self.observer.decision(Action::Will, false);
+            let text = of.will(name, format_args!(": {error}"));
             let refusal = Refusal::new(error.reason()).with_text(text);
-            Verdict::Refuse(of_layer(&self.observer, refusal))
+            Verdict::Refuse(of_layer(&self.observer, refusal, None))
         })
     }
 
@@ -116,7 +122,7 @@ impl<O: Observer> Shared<O> {
             // It was refused when the client subscribed to it, if it ever did.
             Err(_) if kind == Kind::Unsubscribe => Err(ReasonCode::NO_SUBSCRIPTION_EXISTED),
             Err(error) => {
-                self.note(Action::Subscribe, filter, &error);
+                self.note(Action::Subscribe, Of::Message, filter, &error);
                 Err(ReasonCode::TOPIC_FILTER_INVALID)
             }
         });

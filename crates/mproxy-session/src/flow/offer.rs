@@ -299,8 +299,11 @@ impl<H: PacketService> Flow<H> {
             Verdict::Forward(packet) => self.forward(packet, offered, turn),
             Verdict::Discard => self.refuse(offered, Outcome::Discarded, turn),
             Verdict::Refuse(refusal) => self.refuse(offered, Outcome::Refused(&refusal), turn),
-            Verdict::Close(code) => Err(End::told(Side::Proxy, CloseReason::AclDenied, code)
-                .with_detail("a hook closed the session")),
+            Verdict::Close(code) => {
+                self.denied(turn);
+                Err(End::told(Side::Proxy, CloseReason::AclDenied, code)
+                    .with_detail("a hook closed the session"))
+            }
         }
     }
 

@@ -58,7 +58,7 @@ pub(super) async fn offer<U: PacketService>(
     };
     match refusal {
         Some(refusal) if limits.refused_will == RefusedWill::RefuseClient => {
-            Err(End::denied(refusal.into()))
+            Err(End::denied(refusal.into()).with_limit(Limit::RefusedWill))
         }
         // what cannot be taken out is not let in
         _ => connect

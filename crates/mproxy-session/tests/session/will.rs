@@ -250,6 +250,7 @@ async fn a_refused_will_is_told_and_logged() {
             (Side::Proxy, CloseReason::AuthDenied)
         );
         assert_eq!(summary.detail.as_deref(), Some("not your topic: rule 7"));
+        assert_eq!(summary.limit, Some("refused_will"));
         assert_eq!(summary.connack, summary.reason_code);
         assert!(!summary.dialled);
     }

@@ -106,18 +106,18 @@ pub(crate) struct RuleFile {
     pub(crate) topics: Listing<FilterTemplate>,
     /// Subscription filters, compared as they stand: "#" is the filter "#", not every topic.
     pub(crate) filters: Listing<FilterTemplate>,
-    /// Only for clients with one of these user names; empty = all.
-    #[schemars(extend("default" = []))]
+    /// Only for clients with one of these user names. An empty list is an error.
+    #[schemars(extend("minItems" = 1))]
     pub(crate) usernames: Listing<Text>,
-    /// Only for clients with one of these client ids; empty = all.
-    #[schemars(extend("default" = []))]
+    /// Only for clients with one of these client ids. An empty list is an error.
+    #[schemars(extend("minItems" = 1))]
     pub(crate) client_ids: Listing<Text>,
     /// true: only for clients without a user name; false: only for those with one.
     pub(crate) anonymous: Setting<bool>,
-    /// Only for clients of one of these listeners; empty = all.
-    #[schemars(extend("default" = []))]
+    /// Only for clients of one of these listeners. An empty list is an error.
+    #[schemars(extend("minItems" = 1))]
     pub(crate) listeners: Listing<Text>,
-    /// Only for clients whose address is in one of these networks; empty = all.
-    #[schemars(extend("default" = []))]
+    /// Only for clients whose address is in one of these networks. An empty list is an error.
+    #[schemars(extend("minItems" = 1))]
     pub(crate) networks: Listing<Network>,
 }

@@ -49,6 +49,14 @@ pub(crate) struct Located<T> {
 // ===== impl Setting =====
 
 impl<T> Setting<T> {
+    /// The text as it was written, if it is one.
+    pub(crate) fn text(&self) -> Option<&str> {
+        match self.given.as_ref()?.get_ref() {
+            Raw::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
     /// Where the value stands.
     pub(crate) fn span(&self) -> Option<Range<usize>> {
         self.given.as_ref().map(Spanned::span)

@@ -76,20 +76,12 @@ impl AclRule {
                 AclAction::Subscribe => Actions::SUBSCRIBE,
             }
         });
-        let who = &self.who;
         let rule = Rule::new(effect, actions)
             .name(&self.name)
             .location(&self.at)
             .topics(self.topics.iter().map(Template::as_str))
-            .filters(self.filters.iter().map(Template::as_str))
-            .usernames(&who.usernames)
-            .client_ids(&who.client_ids)
-            .listeners(&who.listeners)
-            .networks(who.networks.iter().copied());
-        match who.anonymous {
-            Some(anonymous) => rule.anonymous(anonymous),
-            None => rule,
-        }
+            .filters(self.filters.iter().map(Template::as_str));
+        self.who.add_to(rule)
     }
 }
 
@@ -110,6 +102,26 @@ pub(crate) struct AclWho {
 }
 
 impl AclWho {
+    /// Says in a rule whom it is about. A list that is empty was not given.
+    fn add_to(&self, mut rule: Rule) -> Rule {
+        if !self.usernames.is_empty() {
+            rule = rule.usernames(&self.usernames);
+        }
+        if !self.client_ids.is_empty() {
+            rule = rule.client_ids(&self.client_ids);
+        }
+        if !self.listeners.is_empty() {
+            rule = rule.listeners(&self.listeners);
+        }
+        if !self.networks.is_empty() {
+            rule = rule.networks(self.networks.iter().copied());
+        }
+        match self.anonymous {
+            Some(anonymous) => rule.anonymous(anonymous),
+            None => rule,
+        }
+    }
+
     /// True when everybody that `other` is about is one of these.
     pub(crate) fn covers(&self, other: &Self) -> bool {
         fn all<T: PartialEq>(wide: &[T], narrow: &[T]) -> bool {

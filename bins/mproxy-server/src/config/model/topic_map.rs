@@ -38,6 +38,13 @@ pub(crate) struct TopicMapRule {
 }
 
 impl TopicMap {
+    /// True when something in it differs from client to client, or all are to meet somewhere.
+    pub(crate) fn keeps_apart(&self) -> bool {
+        let rules = self.rules.iter();
+        let mut written = rules.map(|rule| &rule.to).chain(&self.prefix);
+        self.rules.iter().any(|rule| rule.shared) || written.any(|to| to.as_str().contains("${"))
+    }
+
     /// Compiles the map before a broker of this dialect. The prefix is its last rule.
     ///
     /// # Errors

@@ -107,12 +107,34 @@ impl Section {
         }
     }
 
-    /// The header of the section that a key of this name belongs to: of several, the nearest.
-    fn home(self, key: &str) -> Option<&'static str> {
-        let all = HEADERS.iter().map(|(section, _)| section);
-        let mut near = self.family().iter().chain(all);
-        let home = near.find(|section| section.keys().contains(&key))?;
-        Some(home.header())
+    /// The header of the section that a key of this name belongs to: of several, the nearest, or all
+    /// the layers that have it.
+    fn home(self, key: &str) -> Option<String> {
+        let has = |section: &&Self| section.keys().contains(&key);
+        if let Some(near) = self.family().iter().find(has) {
+            return Some(near.header().to_owned());
+        }
+        let mut all = HEADERS.iter().map(|(section, _)| section).filter(has);
+        let home = all.next()?;
+        let mut header = home.header().to_owned();
+        if home.layer_type().is_some() {
+            for other in all.filter_map(|other| other.layer_type()) {
+                header += &format!(" or \"{other}\"");
+            }
+        }
+        Some(header)
+    }
+
+    /// The `type` of a layer that has these keys.
+    fn layer_type(self) -> Option<&'static str> {
+        match self {
+            Self::AccessLog => Some("access-log"),
+            Self::Acl => Some("acl"),
+            Self::TopicMap => Some("topic-map"),
+            Self::ClientId => Some("client-id"),
+            Self::PropertyEdit => Some("property-edit"),
+            _ => None,
+        }
     }
 
     /// Its keys.
@@ -196,22 +218,18 @@ impl Context {
         }
         let known = section.keys();
         let mut diagnostic = Diagnostic::error(format!("unknown key `{key}`")).at(span);
+        let plural = [key, "s"].concat();
+        if let Some(plural) = known.iter().find(|it| **it == plural) {
+            // `[upstream.broker]` is not the `upstream` of a listener.
+            diagnostic = diagnostic.label(format!("did you mean `{plural}`?"));
         // A key of another section was not misspelt.
-        if let Some(header) = section.home(key) {
+        } else if let Some(header) = section.home(key) {
             diagnostic = diagnostic.label(format!("this key belongs into {header}"));
         } else if let Some(near) = closest(key, known.iter().copied()) {
             diagnostic = diagnostic.label(format!("did you mean `{near}`?"));
         }
         // The section of `type` is known without it; it is a key all the same.
-        let layer = matches!(
-            section,
-            Section::AccessLog
-                | Section::Acl
-                | Section::TopicMap
-                | Section::ClientId
-                | Section::PropertyEdit
-        );
-        let also = layer.then_some("type").into_iter();
+        let also = section.layer_type().map(|_| "type").into_iter();
         let keys = quoted(also.chain(known.iter().copied()));
         self.push(diagnostic.note(format!("keys here: {keys}")));
     }

@@ -1,13 +1,14 @@
 //! `type = "acl"`.
 
-use super::{gaps, levels, placeholders, shadow};
+use super::placeholders::{self, Known};
+use super::{gaps, levels, shadow, who};
 use crate::config::context::Context;
 use crate::config::file::{AclFile, Listing, Located, RuleFile};
 use crate::config::model::{
-    Acl, AclAction, AclDefault, AclOnDeny, AclRule, AclSubscribe, AclWho, DeniedWill,
-    Reauthentication, Template, VendorForm,
+    Acl, AclAction, AclDefault, AclOnDeny, AclRule, AclSubscribe, DeniedWill, Reauthentication,
+    Template, VendorForm,
 };
-use crate::config::scalar::{FilterTemplate, Scalar, Text};
+use crate::config::scalar::FilterTemplate;
 use crate::diagnostics::Diagnostic;
 use mproxy_codec::topic::VendorForms;
 use std::ops::Range;
@@ -96,7 +97,7 @@ fn rule(
             return None;
         }
     };
-    let who = who(cx, &name, keys);
+    let who = who::who(cx, &name, keys);
     let actions = actions(cx, &name, listing)?;
     if let (Some(span), true) = (keys.filters.span(), keys.topics.is_empty())
         && actions.len() > 1
@@ -122,49 +123,6 @@ fn rule(
         who,
         at: place(cx, &file.span),
     })
-}
-
-/// Which clients a rule is about. Whether the listeners exist is seen later.
-fn who(cx: &mut Context, rule: &str, keys: &RuleFile) -> AclWho {
-    let who = AclWho {
-        usernames: sorted(literal(cx, &keys.usernames)),
-        client_ids: sorted(literal(cx, &keys.client_ids)),
-        anonymous: cx.given(&keys.anonymous),
-        listeners: sorted(values(cx, &keys.listeners)),
-        networks: values(cx, &keys.networks),
-    };
-    if let (Some(true), Some(span)) = (who.anonymous, keys.usernames.span())
-        && !who.usernames.is_empty()
-    {
-        let message = format!("rule `{rule}` is about nobody");
-        let label = "a client with a user name is not anonymous; make two rules";
-        cx.push(Diagnostic::error(message).at(span).label(label));
-    }
-    who
-}
-
-fn sorted(mut names: Vec<String>) -> Vec<String> {
-    names.sort_unstable();
-    names.dedup();
-    names
-}
-
-/// Names, of which those that look like patterns are reported.
-fn literal(cx: &mut Context, listing: &Listing<Text>) -> Vec<String> {
-    let given = cx.list(listing).unwrap_or_default();
-    for name in &given {
-        if name.get_ref().contains(['*', '#']) || name.get_ref().contains("${") {
-            let message = format!("`{}` is taken literally", name.get_ref());
-            let label = "names are compared as they stand; leave out the key for all clients";
-            cx.push(Diagnostic::warning(message).at(name.span()).label(label));
-        }
-    }
-    given.into_iter().map(Spanned::into_inner).collect()
-}
-
-fn values<T: Scalar>(cx: &mut Context, listing: &Listing<T>) -> Vec<T::Value> {
-    let given = cx.list(listing).unwrap_or_default();
-    given.into_iter().map(Spanned::into_inner).collect()
 }
 
 fn actions(cx: &mut Context, rule: &str, listing: &Listing<AclAction>) -> Option<Vec<AclAction>> {
@@ -197,14 +155,7 @@ fn patterns(
     for pattern in given {
         let span = pattern.span();
         let pattern = pattern.into_inner();
-        for (theirs, ours) in [("%c", "${client_id}"), ("%u", "${username}")] {
-            if pattern.as_str().split('/').any(|level| level == theirs) {
-                let message = format!("`{theirs}` is taken literally");
-                let label = format!("did you mean `{ours}`?");
-                cx.push(Diagnostic::warning(message).at(span.clone()).label(label));
-            }
-        }
-        placeholders::check(cx, &pattern, &span);
+        placeholders::check(cx, &pattern, &span, Known::All);
         levels::check(cx, &pattern, &span);
         if VendorForms::of(pattern.as_str()).is_some_and(|form| forms.contains(form)) {
             // It would never be asked: a denial in it would deny nothing.

@@ -1,6 +1,6 @@
 //! `[chains.NAME]`.
 
-use super::{Named, names, owned, places};
+use super::{Named, anonymous, names, owned, places, prefixed};
 use crate::config::context::Context;
 use crate::config::file::{ChainFile, Located};
 use crate::config::model::{Chain, Layer, MAX_CHAIN_LAYERS};
@@ -64,6 +64,8 @@ fn chain(cx: &mut Context, name: &str, file: &Located<ChainFile>, layers: &Named
     if let (Some(span), true) = (file.value.layers.span(), chain.layers.len() == given.len()) {
         owned::check(cx, &chain, &span);
         places::check(cx, &chain, &span);
+        anonymous::check(cx, &chain, &span);
+        prefixed::check(cx, &chain, &span);
     }
     chain
 }

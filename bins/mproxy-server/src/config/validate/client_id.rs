@@ -1,6 +1,6 @@
 //! `type = "client-id"`.
 
-use super::placeholders;
+use super::placeholders::{self, Known};
 use crate::config::context::Context;
 use crate::config::file::{ClientIdFile, Setting};
 use crate::config::model::{ClientId, ClientIdRequire, Template};
@@ -25,6 +25,7 @@ pub(super) fn client_id(
         prefix: template(cx, &keys.prefix),
         generate: cx.value(&keys.generate, false),
     };
+    let mut misplaced = false;
     for (span, wanted, key) in [
         (keys.template.span(), ClientIdRequire::Template, "template"),
         (
@@ -36,13 +37,18 @@ pub(super) fn client_id(
         if let Some(span) = span
             && require != wanted
         {
-            let message = format!("`{key}` is not asked");
+            misplaced = true;
+            let message = format!("`{key}` decides nothing here");
             let label = match wanted {
-                ClientIdRequire::Template => "add `require = \"template\"`",
-                _ => "add `require = \"prefix-username\"`",
+                ClientIdRequire::Template => "add `require = \"template\"`, or leave it out",
+                _ => "add `require = \"prefix-username\"`, or leave it out",
             };
             cx.push(Diagnostic::error(message).at(span).label(label));
         }
+    }
+    if misplaced {
+        // What else is wrong with the layer may be right with what is missing.
+        return None;
     }
     if require == ClientIdRequire::Template && keys.template.given.is_none() {
         let message = "`require = \"template\"` without `template`";
@@ -88,7 +94,7 @@ pub(super) fn client_id(
 fn template(cx: &mut Context, setting: &Setting<TextTemplate>) -> Option<Template> {
     let template = cx.given(setting)?;
     if let Some(span) = setting.span() {
-        placeholders::check(cx, &template, &span);
+        placeholders::check(cx, &template, &span, Known::Owner);
     }
     Some(template)
 }

@@ -4,9 +4,7 @@ use super::listener::Placed;
 use super::{Named, names};
 use crate::config::context::Context;
 use crate::config::file::{LayerFile, ListenerFile, Located, Setting};
-use crate::config::model::{
-    Admin, Bind, Chain, Dialect, Layer, LayerKind, Listener, Upstream, UpstreamAddress,
-};
+use crate::config::model::{Admin, Bind, Chain, Layer, Listener, Upstream, UpstreamAddress};
 use crate::config::scalar::AdminBind;
 use crate::diagnostics::Diagnostic;
 use std::collections::{BTreeMap, BTreeSet};
@@ -85,61 +83,6 @@ pub(super) fn loops(cx: &mut Context, listeners: &[Placed], upstreams: &Named<Up
     }
 }
 
-/// Layers say what their broker reads.
-pub(super) fn dialects(
-    cx: &mut Context,
-    listeners: &[Placed],
-    upstreams: &Named<Upstream>,
-    layers: &Named<Layer>,
-) {
-    if cx.report.errors() > 0 {
-        // What does not fit at all was reported.
-        return;
-    }
-    let mut pairs = BTreeSet::new();
-    for Placed { span, listener, .. } in listeners {
-        let upstream = &listener.upstream;
-        for layer in &listener.chain.layers {
-            let seen = !pairs.insert((&upstream.name, &layer.name));
-            let Some((problem, label)) = misread(layer, upstream.dialect).filter(|_| !seen) else {
-                continue;
-            };
-            let (name, broker) = (&layer.name, &upstream.name);
-            let message = format!("layer `{name}` does not fit upstream `{broker}`: {problem}");
-            let place = |named: Option<Range<usize>>| named.unwrap_or_else(|| span.clone());
-            let of_layer = layers.get(name).and_then(|(_, place)| place.clone());
-            let of_broker = upstreams.get(broker).and_then(|(_, place)| place.clone());
-            let error = Diagnostic::error(message).at(place(of_layer)).label(label);
-            cx.push(error.related(place(of_broker), "its `dialect` is not \"mqtt\""));
-        }
-    }
-}
-
-/// What a broker of another dialect reads otherwise in a layer, and what to do about it.
-fn misread(layer: &Layer, dialect: Dialect) -> Option<(String, &'static str)> {
-    if dialect == Dialect::Mqtt {
-        return None;
-    }
-    let (forms, error) = match &layer.kind {
-        LayerKind::Acl(acl) => (
-            &acl.vendor,
-            acl.compile(dialect).err().map(|it| it.to_string()),
-        ),
-        LayerKind::TopicMap(map) => (
-            &map.vendor,
-            map.compile(dialect).err().map(|it| it.to_string()),
-        ),
-        LayerKind::AccessLog(_) | LayerKind::ClientId(_) | LayerKind::PropertyEdit(_) => {
-            return None;
-        }
-    };
-    if !forms.is_empty() {
-        let problem = "the broker knows no forms of vendors";
-        return Some((problem.to_owned(), "leave out `vendor`"));
-    }
-    Some((error?, "write topics as the broker reads them"))
-}
-
 /// The listeners that rules name exist: a rule about one that does not would never decide.
 pub(super) fn listeners_of_rules(
     cx: &mut Context,
@@ -150,7 +93,19 @@ pub(super) fn listeners_of_rules(
         .iter()
         .map(|it| (it.listener.name.clone(), (Arc::default(), None)))
         .collect();
-    for layer in layers.values() {
+    for (layer_name, layer) in layers {
+        let runs = |it: &&Placed| {
+            it.listener
+                .chain
+                .layers
+                .iter()
+                .any(|it| it.name == *layer_name)
+        };
+        let used = listeners.iter().any(|it| runs(&it));
+        let without = |name: &str| {
+            let mut named = listeners.iter().filter(|it| it.listener.name == name);
+            named.find(|it| !runs(it))
+        };
         let LayerFile::Acl(acl) = &layer.value else {
             continue;
         };
@@ -158,6 +113,12 @@ pub(super) fn listeners_of_rules(
             for (name, span) in rule.value.listeners.texts() {
                 if !all.contains_key(name) {
                     names::missing(cx, "listener", name, span, &all);
+                } else if let (true, Some(other)) = (used, without(name)) {
+                    let message = format!("listener `{name}` does not run `{layer_name}`");
+                    let chain = &other.listener.chain.name;
+                    let label =
+                        format!("for its clients the rule is not there; see chain `{chain}`");
+                    cx.push(Diagnostic::warning(message).at(span).label(label));
                 }
             }
         }
@@ -184,7 +145,9 @@ pub(super) fn open_doors(
         );
         let warning = Diagnostic::warning(message).at(bind_of(files, placed));
         let warning = warning.label("the broker alone decides who may do what");
-        cx.push(warning.note("add `chain = \"...\"` with an acl; `chain = \"default\"` = wanted"));
+        cx.push(warning.note(
+            "add `chain = \"...\"` with an acl; write `chain = \"default\"` if this is wanted",
+        ));
     }
     if let (Some(bind), Some(span)) = (admin.bind, admin_bind.span())
         && !bind.ip().is_loopback()

@@ -2,10 +2,12 @@
 //! other, defaults filled in, references resolved.
 
 mod acl;
+mod anonymous;
 mod bounds;
 mod chain;
 mod client_id;
 mod cross;
+mod dialects;
 mod gaps;
 mod layer;
 mod levels;
@@ -14,12 +16,14 @@ mod names;
 mod owned;
 mod placeholders;
 mod places;
+mod prefixed;
 mod property_edit;
 mod server;
 mod shadow;
 mod takeover;
 mod topic_map;
 mod upstream;
+mod who;
 
 use super::context::Context;
 use super::environment::Environment;
@@ -52,7 +56,7 @@ pub(super) fn validate(cx: &mut Context, file: File, env: &Environment) -> Confi
     }
     cross::distinct(cx, listeners, &checked, &file.admin.bind, &admin);
     cross::loops(cx, &checked, &upstreams);
-    cross::dialects(cx, &checked, &upstreams, &layers);
+    dialects::check(cx, &checked, &upstreams, &file.layers);
     cross::listeners_of_rules(cx, &file.layers, &checked);
     takeover::check(cx, &checked);
     cross::open_doors(cx, listeners, &checked, &file.admin.bind, &admin);

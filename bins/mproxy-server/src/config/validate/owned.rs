@@ -49,18 +49,27 @@ pub(super) fn check(cx: &mut Context, chain: &Chain, span: &Range<usize>) {
             "{}, but a session and its queued messages go by the client id",
             goes_by(layer, text)
         );
-        cx.push(warning.label(label).note(REMEDY));
+        let remedy = match text {
+            "anonymous" => REMEDY_ANONYMOUS,
+            _ => REMEDY,
+        };
+        cx.push(warning.label(label).note(remedy));
     }
 }
 
 const REMEDY: &str = "add a layer of type \"client-id\" before it, with `require = \"prefix-username\"` \
-     or `prefix = \"${username}:\"`; `require = \"any\"` = wanted";
+     or `prefix = \"${username}:\"`; write `require = \"any\"` if this is wanted";
+
+/// Each of these layers lets in nobody without a user name.
+const REMEDY_ANONYMOUS: &str = "give clients without a user name a listener and a chain of their own, with \
+     a layer of type \"client-id\" and `prefix = \":\"`, and those with one a layer with `prefix = \
+     \"${username}:\"`; write `require = \"any\"` if this is wanted";
 
 /// What a rule goes by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Name {
     ClientId,
-    /// The user name, or that of a certificate.
+    /// The user name, or that of a certificate, or what else a client is and another is not.
     Other,
 }
 
@@ -86,9 +95,13 @@ fn written(layer: &Layer, name: Name) -> Option<&'static str> {
 fn in_rules(acl: &Acl, name: Name) -> Option<&'static str> {
     acl.rules.iter().find_map(|rule| {
         let mut patterns = rule.topics.iter().chain(&rule.filters);
+        let who = &rule.who;
         let key = match name {
-            Name::ClientId => (!rule.who.client_ids.is_empty()).then_some("client_ids"),
-            Name::Other => (!rule.who.usernames.is_empty()).then_some("usernames"),
+            Name::ClientId => (!who.client_ids.is_empty()).then_some("client_ids"),
+            Name::Other if !who.usernames.is_empty() => Some("usernames"),
+            Name::Other if who.anonymous.is_some() => Some("anonymous"),
+            Name::Other if !who.networks.is_empty() => Some("networks"),
+            Name::Other => (!who.listeners.is_empty()).then_some("listeners"),
         };
         patterns.find_map(|it| placeholder(it, name)).or(key)
     })

@@ -1,6 +1,6 @@
 //! `type = "property-edit"`.
 
-use super::placeholders;
+use super::placeholders::{self, Known};
 use crate::config::context::Context;
 use crate::config::file::{Listing, PropertyEditFile, Setting};
 use crate::config::model::{PropertyEdit, PropertyEdits, Reauthentication, Template};
@@ -60,7 +60,7 @@ fn properties(
             cx.problem(span, Problem::new(message, "name it in one line"));
             continue;
         }
-        placeholders::check(cx, &value, &span);
+        placeholders::check(cx, &value, &span, Known::All);
         properties.push((name.clone(), value));
     }
     properties

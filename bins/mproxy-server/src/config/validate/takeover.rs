@@ -64,8 +64,8 @@ fn warning(taker: &Placed, owner: &Placed) -> Diagnostic {
         shared(from, of)
     );
     let remedy = format!(
-        "put `{ids}` in both chains; a layer of type \"client-id\" with `require = \"any\"` in chain \
-         `{}` = wanted",
+        "put `{ids}` in both chains; if this is wanted, put a layer of type \"client-id\" with \
+         `require = \"any\"` into chain `{}`",
         from.chain.name
     );
     warning.related(owner.span.clone(), owns).note(remedy)
@@ -90,6 +90,7 @@ fn can_take(taker: &Chain, owner: &Chain) -> bool {
     let wanted = ids(taker).any(|(_, it)| it.any_is_wanted);
     let (ours, theirs) = (start(taker), start(owner));
     let apart = !ours.starts_with(theirs) && !theirs.starts_with(ours);
+    let apart = apart || begins_behind_a_name(taker, owner) || begins_behind_a_name(owner, taker);
     judged && owned && !same && !wanted && !apart
 }
 
@@ -154,6 +155,16 @@ fn start(chain: &Chain) -> &str {
         };
     }
     found
+}
+
+/// True when the ids of `other` begin with what stands behind the user name in those of `named`: a user
+/// name is never empty, and does not hold the character that ends it.
+fn begins_behind_a_name(named: &Chain, other: &Chain) -> bool {
+    let ends = ids(named).last().and_then(|(_, ids)| {
+        let behind = prefix(ids).strip_prefix("${username}")?;
+        behind.chars().next().filter(|end| *end != '$')
+    });
+    ends.is_some_and(|end| start(other).starts_with(end))
 }
 
 /// True when two addresses are the same one.

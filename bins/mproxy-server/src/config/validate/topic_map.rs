@@ -1,17 +1,17 @@
 //! `type = "topic-map"`.
 
 use super::acl::vendor_forms;
-use super::placeholders;
+use super::placeholders::{self, Known};
+use super::who::literal;
 use crate::config::context::Context;
-use crate::config::file::{Listing, Located, MapRuleFile, Setting, TopicMapFile};
+use crate::config::file::{Located, MapRuleFile, Setting, TopicMapFile};
 use crate::config::model::{
     DeniedWill, Dialect, Reauthentication, Template, TopicMap, TopicMapRule,
 };
-use crate::config::scalar::{Scalar, Text};
+use crate::config::scalar::Scalar;
 use crate::diagnostics::Diagnostic;
 use mproxy_layers::topic_map::{MapProblem, TopicMapError};
 use std::ops::Range;
-use toml::Spanned;
 
 /// Checks a topic map, and that it can be undone.
 pub(super) fn topic_map(
@@ -26,18 +26,19 @@ pub(super) fn topic_map(
         return None;
     }
     let mut rules = Vec::new();
+    let mut mistaken = false;
     for file in &keys.rules {
-        rules.extend(rule(cx, file));
+        rules.extend(rule(cx, file, &mut mistaken));
     }
-    let prefix = template(cx, &keys.prefix);
+    let prefix = template(cx, &keys.prefix, &mut mistaken);
     let complete =
         rules.len() == keys.rules.len() && prefix.is_some() == keys.prefix.given.is_some();
     let map = TopicMap {
         rules,
         prefix,
         will: cx.value(&keys.will, DeniedWill::Refuse),
-        super_usernames: texts(cx, &keys.super_clients.usernames),
-        super_client_ids: texts(cx, &keys.super_clients.client_ids),
+        super_usernames: literal(cx, &keys.super_clients.usernames, AS_THEY_STAND),
+        super_client_ids: literal(cx, &keys.super_clients.client_ids, AS_THEY_STAND),
         vendor: vendor_forms(cx, &keys.vendor),
         group_prefix: cx.value(&keys.group_prefix, true),
         reauthentication: cx.value(&keys.reauthentication, Reauthentication::Refuse),
@@ -47,10 +48,25 @@ pub(super) fn topic_map(
         report(cx, keys, &error, header);
         return None;
     }
+    if complete && !mistaken && !map.keeps_apart() {
+        let message =
+            "all clients of this topic-map meet: nothing in it differs from one to the other";
+        let span = keys.prefix.span().unwrap_or_else(|| header.clone());
+        let warning = Diagnostic::warning(message).at(span);
+        let label = "add a placeholder, for example `${username}/`";
+        let note = "if that is wanted, write a rule with `shared = true`, and `writable = true` if they publish there";
+        cx.push(warning.label(label).note(note));
+    }
     complete.then_some(map)
 }
 
-fn rule(cx: &mut Context, file: &Located<MapRuleFile>) -> Option<TopicMapRule> {
+const AS_THEY_STAND: &str = "names are compared as they stand";
+
+fn rule(
+    cx: &mut Context,
+    file: &Located<MapRuleFile>,
+    mistaken: &mut bool,
+) -> Option<TopicMapRule> {
     let keys = &file.value;
     for (key, given) in [("from", &keys.from.given), ("to", &keys.to.given)] {
         if given.is_none() {
@@ -61,12 +77,21 @@ fn rule(cx: &mut Context, file: &Located<MapRuleFile>) -> Option<TopicMapRule> {
             cx.push(error.label(label));
         }
     }
-    let (from, to) = (template(cx, &keys.from), template(cx, &keys.to));
+    // What clients write has no placeholders.
+    let (from, to) = (cx.given(&keys.from), template(cx, &keys.to, mistaken));
     let shared = cx.value(&keys.shared, false);
     if let (false, Some(span)) = (shared, keys.writable.span()) {
+        let own = to.as_ref().is_some_and(|to| to.as_str().contains("${"));
         let message = "`writable` is for rules with `shared = true`";
-        let label = "remove it; clients publish to what is theirs";
+        let label = match own {
+            true => "remove it; clients publish to what is theirs",
+            false => "add `shared = true`",
+        };
         cx.push(Diagnostic::error(message).at(span).label(label));
+        if !own {
+            // Otherwise it would be said again that the rule is not shared.
+            return None;
+        }
     }
     Some(TopicMapRule {
         from: from?,
@@ -76,21 +101,18 @@ fn rule(cx: &mut Context, file: &Located<MapRuleFile>) -> Option<TopicMapRule> {
     })
 }
 
-/// A value with placeholders; whether each can have a value is looked at.
+/// A value with placeholders; whether each can have a value is looked at, and whether there is
+/// something that was meant to be one.
 fn template<T: Scalar<Value = Template>>(
     cx: &mut Context,
     setting: &Setting<T>,
+    mistaken: &mut bool,
 ) -> Option<Template> {
     let template = cx.given(setting)?;
     if let Some(span) = setting.span() {
-        placeholders::check(cx, &template, &span);
+        *mistaken |= placeholders::check(cx, &template, &span, Known::All);
     }
     Some(template)
-}
-
-fn texts(cx: &mut Context, listing: &Listing<Text>) -> Vec<String> {
-    let given = cx.list(listing).unwrap_or_default();
-    given.into_iter().map(Spanned::into_inner).collect()
 }
 
 /// Says why the rules are no map, and what to write instead.
