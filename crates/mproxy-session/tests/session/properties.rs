@@ -273,7 +273,7 @@ async fn sessions_of_one_client_are_told_apart() {
     let sessions = Arc::clone(&registry);
     let stage = admit(move |session: SessionInfo| {
         let id = session.client_id().to_owned();
-        sessions.lock().unwrap().insert(id.clone(), session.clone());
+        sessions.lock().unwrap().insert(id.clone(), session);
         let sessions = Arc::clone(&sessions);
         Hooks::none().on_close(move |summary| {
             let mut sessions = sessions.lock().unwrap();
