@@ -125,7 +125,8 @@ fuzz_target!(|data: &[u8]| {
         let meets = line.as_bytes()[at] == b'!';
         apart |= to.contains("${");
         shared |= meets;
-        map = map.rule(MapRule::new(from, to).shared(meets));
+        // what may not be written has no way there, only back
+        map = map.rule(MapRule::new(from, to).shared(meets).writable(meets));
     }
     let map = match map.build() {
         Ok(map) => map,
