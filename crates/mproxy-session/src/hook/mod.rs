@@ -52,8 +52,8 @@ pub use self::{
     filter::{Filter, FilterFuture, FilterLayer},
     forward::Forward,
     handler::{
-        Handler, HandlerAdmission, HandlerFuture, HandlerLayer, HandlerPackets, PublishMut,
-        SubscribeMut,
+        Handler, HandlerAdmission, HandlerAnswer, HandlerFuture, HandlerLayer, HandlerPackets,
+        PublishMut, SubscribeMut,
     },
     heads::{Heads, HeadsFuture},
     inspect::{Inspect, InspectFuture, InspectLayer},

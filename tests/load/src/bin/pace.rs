@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use mproxy_codec::{KindSet, ReasonCode};
+use mproxy_codec::{Kind, KindSet, ReasonCode};
 use mproxy_session::{
     BoxError, Connect, Hooks, Limits, Packet, PacketService, Peer, Session, Tap, Verdict, new_hooks,
 };
@@ -331,6 +331,10 @@ fn hook(refuses: bool) -> impl PacketService + Clone {
 }
 
 fn judge(packet: &mut Packet, refuses: bool) -> Result<bool, BoxError> {
+    // a will or an AUTH that is refused is the end, and nothing to measure
+    if packet.is_will() || packet.kind() == Kind::Auth {
+        return Ok(true);
+    }
     if !refuses || packet.publish().is_some() {
         return Ok(!refuses);
     }

@@ -76,7 +76,7 @@ impl<S: Clone, H> Clone for HandlerAdmission<S, H> {
     }
 }
 
-/// The future of the handler's services: boxed, because callbacks may wait.
+/// The future of the handler's CONNECT stage: boxed, because callbacks may wait.
 pub type HandlerFuture<T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>;
 
 impl<S, H, U, D> Service<Connect> for HandlerAdmission<S, H>

@@ -1,5 +1,6 @@
 //! [`HandlerLayer`]: eight callbacks, for those who think in callbacks rather than in services.
 
+mod answer;
 mod layer;
 mod packets;
 mod publish_mut;
@@ -11,6 +12,7 @@ use std::future::Future;
 use mproxy_codec::ReasonCode;
 
 pub use self::{
+    answer::HandlerAnswer,
     layer::{HandlerAdmission, HandlerFuture, HandlerLayer},
     packets::HandlerPackets,
     publish_mut::PublishMut,

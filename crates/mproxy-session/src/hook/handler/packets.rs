@@ -7,7 +7,7 @@ use mproxy_codec::{Kind, ReasonCode};
 use tower_service::Service;
 
 use super::shared::{Shared, request_of};
-use super::{Handler, HandlerFuture, PublishMut, SubscribeMut};
+use super::{Handler, HandlerAnswer, PublishMut, SubscribeMut};
 use crate::BoxError;
 use crate::context::SessionInfo;
 use crate::hook::inner::Inner;
@@ -58,7 +58,7 @@ where
 {
     type Response = Verdict;
     type Error = BoxError;
-    type Future = HandlerFuture<Verdict>;
+    type Future = HandlerAnswer;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.inner.poll_ready(cx).map_err(Into::into)
@@ -69,7 +69,7 @@ where
         let handler = Arc::clone(&self.handler);
         let session = self.session.clone();
         let shared = Arc::clone(&self.shared);
-        Box::pin(async move {
+        HandlerAnswer::of(async move {
             if let Err(refusal) = authorize(&*handler, &session, &mut packet, &shared).await? {
                 return Ok(Verdict::Refuse(refusal));
             }
