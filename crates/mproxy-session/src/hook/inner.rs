@@ -70,29 +70,23 @@ impl<S> Inner<S> {
 pub(super) struct Reserved<S>(Inner<S>);
 
 impl<S> Reserved<S> {
-    /// Calls the service, which is free again afterwards.
-    pub(super) fn call<R>(&self, request: R) -> S::Future
+    /// Calls the service, which is free again as soon as its future is there.
+    pub(super) fn call<R>(self, request: R) -> S::Future
     where
         S: Service<R>,
     {
-        let future = self.0.call(request);
-        self.release();
-        future
+        self.0.call(request)
     }
+}
 
-    fn release(&self) {
+impl<S> Drop for Reserved<S> {
+    fn drop(&mut self) {
         let mut state = self.0.lock();
         state.is_reserved = false;
         if let Some(waker) = state.waker.take() {
             drop(state);
             waker.wake();
         }
-    }
-}
-
-impl<S> Drop for Reserved<S> {
-    fn drop(&mut self) {
-        self.release();
     }
 }
 
@@ -154,7 +148,8 @@ impl<S, A, F> Asking<S, A, F> {
             match this.state.as_mut().project() {
                 StepProj::Answer { answer, inner } => match ready!(answer.poll(cx)) {
                     Ok(request) => {
-                        let future = inner.call(request);
+                        // the reservation ends with the step
+                        let future = inner.0.call(request);
                         this.state.set(Step::Inner { future });
                     }
                     Err(refusal) => return Poll::Ready(Ok(refuse(refusal))),

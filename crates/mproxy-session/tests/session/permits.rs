@@ -1,14 +1,17 @@
 //! Waiting for a permit is not hanging: time in `poll_ready` is not the hook's time.
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use mproxy_codec::{KindSet, Version};
+use mproxy_codec::{ConnectBuilder, KindSet, Version};
 use mproxy_session::{
-    Admission, AuthorizeLayer, BoxError, CloseReason, Connect, Forward, Handler, HandlerLayer,
-    Hooks, Packet, PacketService, Tap, new_hooks,
+    Admission, AuthorizeLayer, BoxError, CloseReason, Connect, ConnectRefusal, Forward, Handler,
+    HandlerLayer, Hooks, Packet, PacketService, Peer, Tap, new_hooks,
 };
-use tower::{Layer, Service, ServiceBuilder, service_fn};
+use tokio::sync::Notify;
+use tokio_test::task;
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 
 use crate::support::frames::ConnectParts;
 use crate::support::hooks::{Gate, Seen, by_topic};
@@ -315,4 +318,54 @@ async fn a_dropped_question_leaves_the_inner_service_usable() {
         pair.client.send(&passes);
         pair.broker.expect(&passes).await;
     }
+}
+
+/// Lets the client `waits` in when it is told to.
+struct Doorman(Arc<Notify>);
+
+impl Handler for Doorman {
+    async fn auth_connect(&self, connect: &mut Connect) -> Result<(), ConnectRefusal> {
+        if connect.packet().client_id() == "waits" {
+            self.0.notified().await;
+        }
+        Ok(())
+    }
+}
+
+/// The service inside is kept for one client while the handler thinks about it. A client that was called
+/// before took that away when its own admission ended, so that a third was let to a limit that had a
+/// permit for one.
+#[tokio::test(start_paused = true)]
+async fn the_end_of_one_call_does_not_free_what_is_kept_for_another() {
+    let connect = |client_id: &str| {
+        let packet = ConnectBuilder::new(Version::V5).client_id(client_id);
+        Connect::new(packet.build().expect("valid"), Peer::new("test"))
+    };
+    let (door, admission) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let admitted = Arc::clone(&admission);
+    let slow = service_fn(move |connect: Connect| {
+        let admitted = Arc::clone(&admitted);
+        async move {
+            admitted.notified().await;
+            Ok::<_, BoxError>(Admission::<Forward, Forward>::admit(connect, Hooks::none()))
+        }
+    });
+    let mut stage = HandlerLayer::new(Doorman(Arc::clone(&door))).layer(slow);
+
+    let mut first = task::spawn(stage.ready().await.expect("ready").call(connect("first")));
+    assert!(first.poll().is_pending(), "it is inside");
+    let mut second = task::spawn(stage.ready().await.expect("ready").call(connect("waits")));
+    assert!(second.poll().is_pending(), "the handler has it");
+    admission.notify_one();
+    assert!(first.poll().is_ready());
+
+    let mut third = task::spawn(stage.ready());
+    assert!(
+        third.poll().is_pending(),
+        "the service is kept for the second"
+    );
+    door.notify_one();
+    assert!(second.poll().is_pending(), "it is inside");
+    assert!(third.is_woken());
+    assert!(third.poll().is_ready());
 }
