@@ -3,10 +3,13 @@
 //!
 //! The rules are asked topic by topic, by their definition, which shares no code with the crate.
 
+mod support;
+
 use mproxy_layers::acl::{Acl, Actions, Effect, Rule};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
+use support::cases;
 
 /// A rule, and whether it speaks about SUBSCRIBE.
 #[derive(Clone, Debug)]
@@ -119,14 +122,6 @@ fn readable(
         }
     }
     default && !topic.starts_with('$')
-}
-
-fn cases() -> u32 {
-    // enough for a gate; more by the environment, as for every test of proptest
-    std::env::var("PROPTEST_CASES")
-        .ok()
-        .and_then(|cases| cases.parse().ok())
-        .unwrap_or(10_000)
 }
 
 proptest! {

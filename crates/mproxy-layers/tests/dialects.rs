@@ -6,6 +6,8 @@
 //! subject. A rule speaks about a topic if a subscriber to the rule's pattern would get what is
 //! published there.
 
+mod support;
+
 use mproxy_codec::topic::{Dialect, TopicFilter, TopicName};
 use mproxy_layers::{
     Names,
@@ -13,6 +15,7 @@ use mproxy_layers::{
     topic_map::{MapRule, SessionMap, TopicMap},
 };
 use proptest::{collection::vec, prelude::*, sample::select};
+use support::cases;
 
 /// Section 4.7 of the standard.
 fn matches_mqtt(filter: &[&str], name: &[&str]) -> bool {
@@ -290,14 +293,6 @@ fn acl(written: Vec<Written>, default: bool, dialect: Dialect) -> (Vec<Written>,
 
 fn tenant(map: &TopicMap, username: &str) -> Option<SessionMap> {
     map.for_client(Names::new("c", Some(username))).ok()
-}
-
-fn cases() -> u32 {
-    // enough for a gate; more by the environment, as for every test of proptest
-    std::env::var("PROPTEST_CASES")
-        .ok()
-        .and_then(|cases| cases.parse().ok())
-        .unwrap_or(10_000)
 }
 
 proptest! {

@@ -22,6 +22,15 @@ use mproxy_session::{
 };
 use tower::{Service, ServiceExt};
 
+/// How many cases a test of a property runs: enough for a gate, more by the environment, as for
+/// every test of proptest.
+pub(crate) fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES")
+        .ok()
+        .and_then(|cases| cases.parse().ok())
+        .unwrap_or(10_000)
+}
+
 /// A CONNECT of MQTT 5.0.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Client<'a> {
