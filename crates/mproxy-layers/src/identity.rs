@@ -127,11 +127,11 @@ pub(crate) fn is_of_virtual_host(username: &str, dialect: Dialect) -> bool {
 
 /// The values of one client that may stand in for placeholders.
 ///
-/// A value is only usable as a piece of *one* topic level: a client that calls itself `#` or `a/b`
-/// must not widen or move what a rule written with `${client_id}` speaks about (CVE-2017-7650), nor
-/// one that calls itself `*` or `a.b` before a broker that reads these so; and one that sends no user
-/// name must not turn `users/${username}/#` into `users//#`. An unusable value is kept as "no value",
-/// and what that means is decided where the placeholder stands.
+/// A value is usable only as a part of *one* topic level. A client id `#` or `a/b` must not change
+/// which topics a rule with `${client_id}` applies to (CVE-2017-7650), nor must `*` or `a.b` before a
+/// broker that reads them as wildcards and separators. A client without a user name must not turn
+/// `users/${username}/#` into `users//#`. An unusable value is kept as "no value", and the place of
+/// the placeholder decides what that means.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Values {
     client_id: Option<Box<str>>,

@@ -141,8 +141,8 @@ fn statements_are_those_of_the_version() {
 }
 
 /// A will QoS of 3 and a will topic `w/#` were refused with the statements about PUBLISH, and
-/// retain without a will with that about QoS: whoever looked the number up read about another
-/// packet, or another bit.
+/// Will Retain without a will with the statement about Will QoS. The number led the reader to
+/// another packet, or to another bit.
 #[test]
 fn a_connect_is_refused_with_statements_about_connect() {
     let connect = |version: Version, flags: u8| {

@@ -72,8 +72,8 @@ impl<'a> Decision<'a> {
         self.rule
     }
 
-    /// Returns an allow rule that says nothing to this client, although it speaks about such topics:
-    /// the client has no usable value for its placeholder. Looked for if no rule decided.
+    /// Returns an allow rule for such topics that does not apply, because this client has no usable
+    /// value for its placeholder. Always `None` if a rule decided.
     pub fn left_out(&self) -> Option<&'a RuleInfo> {
         let unusable = self.unusable.filter(|_| self.rule.is_none());
         unusable.map(|unusable| unusable.rule)

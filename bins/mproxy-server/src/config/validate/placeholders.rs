@@ -15,9 +15,9 @@ pub(super) enum Known {
     Owner,
 }
 
-/// Warns about `${cn}`: nothing verifies certificates, so that no client has a common name, and
-/// whoever needs one is refused. Warns about what looks like a placeholder, and is not: where
-/// `${username}` was meant, `{username}` is the same for every client, and keeps nobody apart.
+/// Warns about `${cn}`: nothing verifies certificates, so no client has a common name, and every
+/// client that needs one is refused. Warns as well about text that only looks like a placeholder:
+/// `{username}`, written for `${username}`, is the same text for every client and separates none.
 ///
 /// Returns true when there was something of that kind.
 pub(super) fn check(

@@ -104,7 +104,7 @@ fn overlaps(start: &Template, pattern: &Template) -> bool {
     start.overlaps(pattern)
 }
 
-/// The text with `+` for every level that has a placeholder.
+/// Replaces every level that contains a placeholder by `+`.
 fn any_name(text: &str) -> String {
     let levels = text.split('/').map(|it| match it.contains("${") {
         true => "+",
