@@ -20,8 +20,10 @@ pub(crate) struct AliasTable {
     /// The names behind aliases, where hooks look at topics. Where nobody does, only the names of
     /// aliases that were bound by a PUBLISH which did not go on.
     entries: BTreeMap<u16, Entry>,
-    /// Bytes of all topic names, however they are shared, and of their entries.
+    /// Bytes of all topic names that the sender bound, however they are shared, and of their entries.
     bytes: usize,
+    /// Bytes of the names that the receiver was told and that the sender did not bind.
+    told: usize,
     /// Where nobody looks at topics: which aliases are bound, a bit each. Grows as aliases are used,
     /// never because one was announced.
     bound: Vec<u64>,
@@ -50,7 +52,22 @@ impl AliasTable {
             maximum,
             entries: BTreeMap::new(),
             bytes: 0,
+            told: 0,
             bound: Vec::new(),
+        }
+    }
+
+    /// Bytes that it takes.
+    pub(crate) fn size(&self) -> usize {
+        self.bytes + self.told + self.bound.capacity() * size_of::<u64>()
+    }
+
+    /// Changes an entry that is there.
+    fn change(&mut self, alias: u16, change: impl FnOnce(&mut Entry)) {
+        if let Some(entry) = self.entries.get_mut(&alias) {
+            self.told -= entry.own_told();
+            change(entry);
+            self.told += entry.own_told();
         }
     }
 
@@ -102,9 +119,7 @@ impl AliasTable {
     /// which so does not learn what the alias stands for. Where nobody looks at topics this is the
     /// one that must be remembered, or, when there is no room, cannot be used.
     pub(crate) fn take_back(&mut self, alias: u16, topic: &[u8]) {
-        if let Some(entry) = self.entries.get_mut(&alias) {
-            entry.told = None;
-        }
+        self.change(alias, |entry| entry.told = None);
         if !topic.is_empty() && self.is_bound(alias) {
             self.set_bound(alias, false);
             // without room it is unknown from here on, rather than another topic
@@ -125,13 +140,15 @@ impl AliasTable {
             return false;
         }
         self.bytes = bytes;
-        self.entries.entry(alias).or_default().bound = Some(Arc::from(topic));
+        self.entries.entry(alias).or_default();
+        self.change(alias, |entry| entry.bound = Some(Arc::from(topic)));
         true
     }
 
     fn forget(&mut self, alias: u16) {
-        if let Some(Entry { bound, .. }) = self.entries.remove(&alias) {
-            self.bytes -= bound.map_or(0, |name| name.len() + ENTRY_BYTES);
+        if let Some(entry) = self.entries.remove(&alias) {
+            self.told -= entry.own_told();
+            self.bytes -= entry.bound.map_or(0, |name| name.len() + ENTRY_BYTES);
         }
     }
 
@@ -161,7 +178,7 @@ impl AliasTable {
 
     /// A PUBLISH that binds `alias` to `topic` goes to the receiver.
     pub(crate) fn tell(&mut self, alias: u16, topic: &[u8]) {
-        if let Some(entry) = self.entries.get_mut(&alias) {
+        self.change(alias, |entry| {
             if entry.told.as_deref() == Some(topic) {
                 return;
             }
@@ -172,6 +189,16 @@ impl AliasTable {
                 _ if topic.len() > MAX_TOLD => None,
                 _ => Some(Arc::from(topic)),
             };
+        });
+    }
+}
+
+impl Entry {
+    /// Bytes of what the receiver was told, if it is not the memory of the sender's binding.
+    fn own_told(&self) -> usize {
+        match (&self.bound, &self.told) {
+            (Some(bound), Some(told)) if Arc::ptr_eq(bound, told) => 0,
+            (_, told) => told.as_ref().map_or(0, |told| told.len()),
         }
     }
 }

@@ -81,6 +81,14 @@ impl UpgradeRequest {
         }
     }
 
+    fn size(&self) -> usize {
+        let headers = self.headers.iter();
+        self.uri.len()
+            + headers
+                .map(|(name, value)| name.len() + value.len())
+                .sum::<usize>()
+    }
+
     /// The first header with this name, which is given in lower case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -158,6 +166,12 @@ impl SessionInfo {
             clean_start: packet.clean_start(),
             keep_alive: packet.keep_alive(),
         }))
+    }
+
+    /// Bytes of what it has of the client.
+    pub(crate) fn size(&self) -> usize {
+        let upgrade = self.0.peer.upgrade.as_ref();
+        self.0.names.len() + upgrade.map_or(0, |upgrade| upgrade.size())
     }
 
     /// The client identifier: the broker's, once it has assigned one.

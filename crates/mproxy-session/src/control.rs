@@ -1,14 +1,27 @@
 //! Ends a session from outside: a drain, or somebody's order.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Waker};
 
 use mproxy_codec::ReasonCode;
 
-use crate::error::End;
+use crate::error::{End, Limit};
+use crate::memory::{Exhausted, MemoryBudget};
 use crate::summary::{CloseReason, Side};
+
+/// What a connection draws on its [`MemoryBudget`] for as long as it lives, in bytes: the state of an
+/// idle session, and the first bytes of what it holds.
+const CONNECTION: u32 = 4096;
+
+/// Bytes of what a session holds that are in [`CONNECTION`]: the beginning of the next packet, as it is
+/// left over by most reads of a busy connection, changes no counter.
+const INCLUDED: usize = 2048;
+
+/// What is held beyond is counted in steps of this.
+const STEP: usize = 4096;
 
 /// An order to end a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +36,9 @@ pub struct Order {
     /// True: the client is told, by a DISCONNECT of MQTT 5.0, or by a CONNACK while it has none.
     /// False: its connection is closed, as by a network that failed, and it comes back.
     pub notice: bool,
+    /// True: it ends where it is, and what waits to be written is thrown away. False: between packets,
+    /// after what has arrived is flushed.
+    pub at_once: bool,
 }
 
 impl Order {
@@ -36,6 +52,7 @@ impl Order {
             reason_code,
             suppress_will,
             notice: false,
+            at_once: false,
         }
     }
 
@@ -55,6 +72,19 @@ impl Order {
             reason_code,
             suppress_will: false,
             notice: true,
+            at_once: false,
+        }
+    }
+
+    /// There is no more memory for what it holds: 0x97, quota exceeded, which the client is not told.
+    #[must_use]
+    pub const fn overload() -> Self {
+        Self {
+            reason: CloseReason::Overload,
+            reason_code: ReasonCode::QUOTA_EXCEEDED,
+            suppress_will: false,
+            notice: false,
+            at_once: true,
         }
     }
 }
@@ -64,7 +94,13 @@ impl From<Order> for End {
         let mut end = Self::told(Side::Proxy, order.reason, order.reason_code);
         end.tell_client = order.notice;
         end.suppress_will = order.suppress_will;
-        end
+        end.at_once = order.at_once;
+        match order.reason {
+            CloseReason::Overload => end
+                .with_limit(Limit::Memory)
+                .with_detail("there is no memory left for what the connection holds"),
+            _ => end,
+        }
     }
 }
 
@@ -83,7 +119,20 @@ impl Eq for Control {}
 #[derive(Default)]
 struct Shared {
     ordered: AtomicBool,
+    established: AtomicBool,
+    /// Bytes of the budget. Written by the session alone.
+    drawn: AtomicU32,
+    memory: Option<Arc<MemoryBudget>>,
     slot: Mutex<Slot>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(memory) = &self.memory {
+            // giving back cannot fail
+            let _ = memory.draw(-to_isize(*self.drawn.get_mut()));
+        }
+    }
 }
 
 #[derive(Default)]
@@ -99,13 +148,80 @@ impl Control {
         Self::default()
     }
 
-    /// Orders the session to end: between packets, after what has arrived is flushed. The first
-    /// order counts.
+    /// A handle for a connection that draws on this budget, from now until its session has ended.
+    #[must_use]
+    pub fn with_memory(memory: &Arc<MemoryBudget>) -> Self {
+        // the session that finds no room for what it holds ends
+        let _ = memory.draw(to_isize(CONNECTION));
+        let mut shared = Shared::default();
+        shared.drawn = AtomicU32::new(CONNECTION);
+        shared.memory = Some(Arc::clone(memory));
+        Self(Arc::new(shared))
+    }
+
+    /// Bytes that the session holds because of what its peers sent, in steps of 4 KiB; 0 for less than
+    /// 2 KiB, and without a budget.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.drawn().saturating_sub(CONNECTION) as usize
+    }
+
+    fn drawn(&self) -> u32 {
+        self.0.drawn.load(Ordering::Relaxed)
+    }
+
+    /// True once the broker has let the client in.
+    #[must_use]
+    pub fn is_established(&self) -> bool {
+        self.0.established.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn establish(&self) {
+        self.0.established.store(true, Ordering::Relaxed);
+    }
+
+    /// The session holds so many bytes now.
+    ///
+    /// # Errors
+    /// They are more than there are left.
+    #[inline]
+    pub(crate) fn hold(&self, bytes: usize) -> Result<(), Exhausted> {
+        if bytes <= INCLUDED && self.drawn() <= CONNECTION {
+            return Ok(());
+        }
+        let steps = match bytes {
+            ..=INCLUDED => 0,
+            _ => bytes.next_multiple_of(STEP),
+        };
+        let steps = u32::try_from(steps).unwrap_or(u32::MAX);
+        self.draw(CONNECTION.saturating_add(steps))
+    }
+
+    fn draw(&self, bytes: u32) -> Result<(), Exhausted> {
+        let Some(memory) = &self.0.memory else {
+            return Ok(());
+        };
+        let before = self.drawn();
+        if before == bytes {
+            return Ok(());
+        }
+        self.0.drawn.store(bytes, Ordering::Relaxed);
+        memory.draw(to_isize(bytes) - to_isize(before))
+    }
+
+    /// Orders the session to end: between packets, after what has arrived is flushed, unless the order
+    /// says [at once](Order::at_once). The first order counts, but for one that says so.
     pub fn close(&self, order: Order) {
         let mut slot = self.0.slot.lock().unwrap_or_else(PoisonError::into_inner);
-        slot.order.get_or_insert(order);
+        if slot
+            .order
+            .is_none_or(|earlier| order.at_once && !earlier.at_once)
+        {
+            slot.order = Some(order);
+        }
         self.0.ordered.store(true, Ordering::Release);
-        let waker = slot.waker.take();
+        // it stays: a later order may have to wake as well
+        let waker = slot.waker.clone();
         drop(slot);
         if let Some(waker) = waker {
             waker.wake();
@@ -133,6 +249,35 @@ impl Control {
             None => slot.waker = Some(cx.waker().clone()),
         }
     }
+}
+
+/// The session's own side of its handle: when it is gone, what it held is given back, and an order wakes
+/// nobody.
+#[derive(Debug)]
+pub(crate) struct Running(pub(crate) Control);
+
+impl Deref for Running {
+    type Target = Control;
+
+    #[inline]
+    fn deref(&self) -> &Control {
+        &self.0
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // giving back cannot fail
+        let _ = self.0.draw(0);
+        let shared = &self.0.0;
+        let mut slot = shared.slot.lock().unwrap_or_else(PoisonError::into_inner);
+        slot.waker = None;
+    }
+}
+
+/// As large as a pointer or larger on every system that has a network.
+const fn to_isize(bytes: u32) -> isize {
+    bytes as isize
 }
 
 impl fmt::Debug for Control {

@@ -246,6 +246,13 @@ impl Core {
         }
     }
 
+    /// Bytes that it holds because of what the peers sent.
+    pub(crate) fn size(&self) -> usize {
+        let aliases = [&self.to_server_aliases, &self.to_client_aliases];
+        let aliases = aliases.into_iter().flatten();
+        self.ledger.size() + aliases.map(|table| table.size()).sum::<usize>()
+    }
+
     /// The largest packet that the receiver in this direction takes.
     pub(crate) const fn receiver_max_packet(&self, direction: Direction) -> usize {
         match direction {

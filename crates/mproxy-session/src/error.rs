@@ -7,7 +7,8 @@ use std::{fmt, io};
 use mproxy_codec::{DecodeError, Direction, Foreign, Kind, ReasonCode, Version};
 
 use crate::admit::ConnectRefusal;
-use crate::limits::{Conformance, Limits, WhenUnreachable};
+use crate::control::Order;
+use crate::limits::{Conformance, Limits, Rate, WhenUnreachable};
 use crate::reply::connack_code;
 use crate::summary::{CloseReason, Side};
 
@@ -89,7 +90,7 @@ enum Cause {
     },
 }
 
-/// A field of [`Limits`]: with another value the session would have gone on.
+/// A field of [`Limits`], or another bound: with another value the session would have gone on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Limit {
     Bridges,
@@ -97,8 +98,12 @@ pub(crate) enum Limit {
     ConnectTimeout,
     HookTimeout,
     MaxConnectSize,
+    MaxDenials,
+    MaxFilters,
     MaxHeldPacket,
     MaxPacketSize,
+    MaxTopicLevels,
+    Memory,
     /// Not the proxy's: what the broker announced, or less.
     Announced,
     PacketTimeout,
@@ -117,8 +122,12 @@ impl Limit {
             Self::ConnectTimeout => "connect_timeout",
             Self::HookTimeout => "hook_timeout",
             Self::MaxConnectSize => "max_connect_size",
+            Self::MaxDenials => "max_denials",
+            Self::MaxFilters => "max_filters",
             Self::MaxHeldPacket => "max_held_packet",
             Self::MaxPacketSize => "max_packet_size",
+            Self::MaxTopicLevels => "max_topic_levels",
+            Self::Memory => "memory",
             Self::Announced => return None,
             Self::PacketTimeout => "packet_timeout",
             Self::PermitTimeout => "permit_timeout",
@@ -143,6 +152,8 @@ pub(crate) struct End {
     pub(crate) suppress_will: bool,
     /// A hook or the session itself panicked.
     pub(crate) panicked: bool,
+    /// What waits to be written is thrown away.
+    pub(crate) at_once: bool,
 }
 
 impl End {
@@ -157,6 +168,7 @@ impl End {
             tell_client: false,
             suppress_will: false,
             panicked: false,
+            at_once: false,
         }
     }
 
@@ -341,6 +353,36 @@ impl End {
             .with_detail(format!(
                 "{what} of {size} bytes is larger than {name} allows: {value} bytes"
             ))
+    }
+
+    /// A request with more topic filters, or a topic with more levels, than hooks are to judge.
+    #[cold]
+    pub(crate) fn too_long(what: &str, code: ReasonCode, (limit, value): (Limit, usize)) -> Self {
+        let name = limit.field().unwrap_or_default();
+        Self::told(Side::Client, CloseReason::ProtocolError, code)
+            .with_limit(limit)
+            .with_detail(format!("{what} than {name} allows: {value}"))
+    }
+
+    /// More packets of the client were refused than may be.
+    #[cold]
+    pub(crate) fn denials(rate: Rate) -> Self {
+        let Rate { count, period } = rate;
+        Self::told(
+            Side::Proxy,
+            CloseReason::RateLimited,
+            ReasonCode::QUOTA_EXCEEDED,
+        )
+        .with_limit(Limit::MaxDenials)
+        .with_detail(format!(
+            "more than {count} packets of the client were refused in {period:?}"
+        ))
+    }
+
+    /// There is no memory for what the connection holds.
+    #[cold]
+    pub(crate) fn overload() -> Self {
+        Order::overload().into()
     }
 
     /// A packet that was not allowed when it came.

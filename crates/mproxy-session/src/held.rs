@@ -41,6 +41,11 @@ impl Held {
         held.bytes.extend_from_slice(bytes);
     }
 
+    /// Bytes that it takes.
+    pub(crate) fn size(&self) -> usize {
+        self.0.as_ref().map_or(0, |held| held.bytes.capacity())
+    }
+
     /// Since when the packets in it wait, if they do.
     pub(crate) fn since(&self) -> Option<Instant> {
         self.0.as_ref().and_then(|held| held.since)

@@ -17,6 +17,12 @@ const MAX_COST: usize = 256 * 1024;
 /// What a request takes beside its own bytes and the codes of its answer.
 const REQUEST_COST: usize = 64;
 
+/// What a packet identifier takes in a set of them.
+const ID_COST: usize = 4;
+
+/// What a hand-shake takes that the proxy ends at the broker, with the answer of a few bytes.
+const RECALL_COST: usize = 128;
+
 /// How many requests of one identifier are compared with an answer.
 const LOOK_AHEAD: usize = 16;
 
@@ -209,6 +215,16 @@ impl Ledger {
     pub(crate) fn take_progress(&mut self) -> bool {
         let pending = self.0.as_mut();
         pending.is_none_or(|pending| std::mem::take(&mut pending.answered_some))
+    }
+
+    /// Bytes that it takes.
+    pub(crate) fn size(&self) -> usize {
+        let size = |pending: &Pending| {
+            let ids = pending.answered.len() + pending.dropped.len();
+            let due: usize = pending.due.iter().map(Bytes::len).sum();
+            pending.cost + due + ids * ID_COST + pending.recalled.len() * RECALL_COST
+        };
+        self.0.as_deref().map_or(0, size)
     }
 
     fn cost(&self) -> usize {

@@ -13,6 +13,7 @@ mod held;
 mod hook;
 mod ledger;
 mod limits;
+mod memory;
 mod outbox;
 mod pipe;
 mod recorder;
@@ -40,9 +41,10 @@ pub use self::{
         Tap, TapFuture, Verdict, Whole, WrapHooks,
     },
     limits::{
-        Bridges, Conformance, ControlCharacters, Limits, ReceiveMaximum, RefusedPublish,
+        Bridges, Conformance, ControlCharacters, Limits, Rate, ReceiveMaximum, RefusedPublish,
         RefusedWill, ServerReference, Versions, WhenUnreachable,
     },
+    memory::MemoryBudget,
     recorder::{Batch, NoRecorder, Recorder},
     session::Session,
     summary::{CloseReason, Glimpse, Side, Summary, Traffic},

@@ -1,10 +1,11 @@
 //! The bounds of a session, and the few choices an operator has.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
-use mproxy_codec::{DecodeError, Version};
+use mproxy_codec::{DecodeError, ReasonCode, Version, View};
 
-use crate::error::Limit;
+use crate::error::{End, Limit};
 
 macro_rules! limits {
     ($($(#[$doc:meta])* $name:ident: $type:ty = $default:expr;)*) => {
@@ -117,6 +118,16 @@ limits! {
     max_topic_aliases: u16 = 16;
     /// Answers of the proxy that may wait for a side, in bytes, before the other is not read.
     max_replies: usize = 64 * 1024;
+    /// The most levels of a topic name or topic filter that hooks look at, that of a will included: what
+    /// it costs to judge one grows with them. A client that sends more is closed, and a delivery of the
+    /// broker with more is dropped. Where no hook looks at topics nobody counts.
+    max_topic_levels: usize = 128;
+    /// The most topic filters of a SUBSCRIBE or UNSUBSCRIBE that hooks look at. A client that sends more
+    /// is closed.
+    max_filters: usize = 16 * 1024;
+    /// How many packets of a client may be refused by hooks, or be discarded, before it is closed: so many
+    /// at once, and as many again in each period. `None` sets no limit.
+    max_denials: Option<Rate> = Some(Self::DENIALS);
 }
 
 impl Limits {
@@ -124,12 +135,91 @@ impl Limits {
     /// length, and the 268,435,455 bytes that they can say.
     pub const NO_PACKET_LIMIT: usize = LARGEST_PACKET as usize;
 
+    /// The default of [`max_denials`](field@Self::max_denials): 600 in a minute.
+    pub const DENIALS: Rate = Rate::new(NonZeroU32::new(600).unwrap(), Duration::from_secs(60));
+
+    /// True for a topic name or filter of more levels than hooks are to judge.
+    #[inline]
+    pub(crate) fn is_too_deep(&self, topic: &[u8]) -> bool {
+        // each level but the last has a slash
+        topic.len() >= self.max_topic_levels
+            && topic.iter().filter(|byte| **byte == b'/').count() >= self.max_topic_levels
+    }
+
+    /// Refuses a client that names a topic which is too deep.
+    ///
+    /// # Errors
+    /// It has too many levels.
+    pub(crate) fn check_levels(
+        &self,
+        topic: &[u8],
+        what: &str,
+        code: ReasonCode,
+    ) -> Result<(), End> {
+        if !self.is_too_deep(topic) {
+            return Ok(());
+        }
+        let limit = (Limit::MaxTopicLevels, self.max_topic_levels);
+        Err(End::too_long(
+            &format!("{what} of more levels"),
+            code,
+            limit,
+        ))
+    }
+
+    /// Refuses a request that would take hooks too long: with too many filters, or with one that is too
+    /// deep.
+    ///
+    /// # Errors
+    /// It is such a request.
+    pub(crate) fn check_filters(&self, view: &View<'_>) -> Result<(), End> {
+        let count = match view {
+            View::Subscribe(subscribe) => subscribe.len(),
+            View::Unsubscribe(unsubscribe) => unsubscribe.len(),
+            _ => return Ok(()),
+        };
+        if count > self.max_filters {
+            let what = format!("{count} topic filters, more");
+            let limit = (Limit::MaxFilters, self.max_filters);
+            return Err(End::too_long(&what, ReasonCode::QUOTA_EXCEEDED, limit));
+        }
+        let check = |filter: &str| {
+            let code = ReasonCode::TOPIC_FILTER_INVALID;
+            self.check_levels(filter.as_bytes(), "a topic filter", code)
+        };
+        match view {
+            View::Subscribe(subscribe) => subscribe
+                .subscriptions()
+                .try_for_each(|it| check(it.filter)),
+            View::Unsubscribe(unsubscribe) => unsubscribe.filters().try_for_each(check),
+            _ => Ok(()),
+        }
+    }
+
     /// A client that waits for its CONNACK cannot be seen to be gone.
     pub(crate) fn permit_before_connack(&self) -> (Duration, Limit) {
         match self.permit_timeout {
             Some(limit) => (limit, Limit::PermitTimeout),
             None => (self.connect_timeout, Limit::ConnectTimeout),
         }
+    }
+}
+
+/// So many in a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs)] // complete: a number and a time
+pub struct Rate {
+    /// How many.
+    pub count: NonZeroU32,
+    /// In which time; zero counts as a nanosecond.
+    pub period: Duration,
+}
+
+impl Rate {
+    /// So many in `period`.
+    #[must_use]
+    pub const fn new(count: NonZeroU32, period: Duration) -> Self {
+        Self { count, period }
     }
 }
 

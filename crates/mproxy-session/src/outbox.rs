@@ -23,7 +23,8 @@ pub(crate) struct Outbox {
     held: Option<Box<BytesMut>>,
     /// The last byte that was queued or written is inside a packet.
     mid_packet: bool,
-    needs_flush: bool,
+    /// Bytes of the last write, as long as the side has not flushed: it may hold them itself.
+    unflushed: u32,
     /// The side is gone: what is pushed is thrown away.
     dead: bool,
     /// Messages in it may expire.
@@ -34,6 +35,8 @@ pub(crate) struct Outbox {
 #[derive(Debug)]
 struct Queue {
     bytes: BytesMut,
+    /// Bytes that were written from its front since it was copied to where it is.
+    gone: usize,
     /// Where the first packet begins of which nothing is written yet.
     border: usize,
     /// Since when the receiver takes no more.
@@ -62,6 +65,14 @@ impl Outbox {
         self.queued().len() + self.held.as_ref().map_or(0, |held| held.len())
     }
 
+    /// Bytes that it takes, and what the side may hold of what it was given.
+    pub(crate) fn size(&self) -> usize {
+        let queue = self.queue.as_ref();
+        queue.map_or(0, |queue| queue.gone + queue.bytes.capacity())
+            + self.held.as_ref().map_or(0, |held| held.capacity())
+            + self.unflushed as usize
+    }
+
     pub(crate) const fn is_mid_packet(&self) -> bool {
         self.mid_packet
     }
@@ -74,6 +85,7 @@ impl Outbox {
         let queue = self.queue.get_or_insert_with(|| {
             Box::new(Queue {
                 bytes: scratch::take_write(),
+                gone: 0,
                 border: 0,
                 since: None,
             })
@@ -164,7 +176,7 @@ impl Outbox {
             match Pin::new(&mut *writer).poll_write(cx, &run[done..])? {
                 Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(written) => {
-                    self.needs_flush = true;
+                    self.wrote(written);
                     done += written;
                 }
                 Poll::Pending => break,
@@ -191,36 +203,48 @@ impl Outbox {
         cx: &mut Context<'_>,
     ) -> io::Result<bool> {
         let Some(queue) = &mut self.queue else {
-            if self.needs_flush {
+            if self.unflushed > 0 {
                 self.flush(writer, cx)?;
             }
             return Ok(false);
         };
-        let mut done = 0;
+        let (mut done, mut last) = (0, 0);
         while done < queue.bytes.len() {
             match Pin::new(&mut *writer).poll_write(cx, &queue.bytes[done..])? {
                 Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(written) => done += written,
+                Poll::Ready(written) => {
+                    last = written;
+                    done += written;
+                }
                 Poll::Pending => break,
             }
         }
-        self.needs_flush = true;
         if done < queue.bytes.len() {
             if self.ages {
                 queue.since.get_or_insert_with(Instant::now);
                 queue.border = border_behind(&queue.bytes, queue.border, done) - done;
             }
             queue.bytes.advance(done);
-            if queue.bytes.capacity() > 4 * queue.bytes.len() {
+            queue.gone += done;
+            if queue.gone + queue.bytes.capacity() > 4 * queue.bytes.len() {
                 // a blocked connection keeps what it needs, not the thread's buffer
                 let rest = BytesMut::from(&queue.bytes[..]);
+                queue.gone = 0;
                 scratch::give_write(std::mem::replace(&mut queue.bytes, rest));
             }
         } else if let Some(queue) = self.queue.take() {
             scratch::give_write(queue.bytes);
         }
+        self.wrote(last);
         self.flush(writer, cx)?;
         Ok(done > 0)
+    }
+
+    /// Notes a write: a side that buffers takes the next one when it has got rid of this.
+    fn wrote(&mut self, written: usize) {
+        if written > 0 {
+            self.unflushed = u32::try_from(written).unwrap_or(u32::MAX);
+        }
     }
 
     fn flush<W: AsyncWrite + Unpin>(
@@ -228,8 +252,8 @@ impl Outbox {
         writer: &mut W,
         cx: &mut Context<'_>,
     ) -> io::Result<()> {
-        if self.needs_flush && Pin::new(writer).poll_flush(cx)?.is_ready() {
-            self.needs_flush = false;
+        if self.unflushed > 0 && Pin::new(writer).poll_flush(cx)?.is_ready() {
+            self.unflushed = 0;
         }
         Ok(())
     }

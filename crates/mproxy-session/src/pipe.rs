@@ -12,11 +12,12 @@ use mproxy_codec::{Direction, Kind, ReasonCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 
-use crate::control::Control;
+use crate::control::Running;
 use crate::core::{Core, Hooked};
 use crate::error::{End, Limit};
-use crate::flow::{Flow, Turn, Wait};
+use crate::flow::{Flow, Turn, WORK, Wait};
 use crate::hook::PacketService;
+use crate::limits::Rate;
 use crate::recorder::{Batch, Recorder};
 use crate::summary::{CloseReason, Side};
 
@@ -44,9 +45,11 @@ pub(crate) struct Pipe<C, S, U: PacketService, D: PacketService> {
     pub(crate) to_client: Flow<D>,
     pub(crate) core: Core,
     pub(crate) recorder: Arc<dyn Recorder>,
-    control: Control,
+    pub(crate) control: Running,
     /// Which waker the control has.
     registered: usize,
+    /// Bytes of the names and the upgrade request that the session keeps as long as it lasts.
+    kept: u32,
     timer: Option<Pin<Box<Sleep>>>,
     /// When the connection was accepted.
     pub(crate) started: Instant,
@@ -59,6 +62,8 @@ pub(crate) struct Pipe<C, S, U: PacketService, D: PacketService> {
     closing: Option<Moment>,
     pub(crate) server_is_shut: bool,
     answered: bool,
+    /// Since the first packet of the client that was refused.
+    denials: Option<Box<Allowance>>,
 }
 
 impl<C, S, U, D> Pipe<C, S, U, D>
@@ -73,10 +78,11 @@ where
         (to_server, to_client): (Flow<U>, Flow<D>),
         core: Core,
         recorder: Arc<dyn Recorder>,
-        control: Control,
+        control: Running,
         started: Instant,
     ) -> Self {
         let begun = Moment::now(started);
+        let kept = u32::try_from(core.session.size()).unwrap_or(u32::MAX);
         Self {
             client,
             server,
@@ -86,6 +92,7 @@ where
             recorder,
             control,
             registered: 0,
+            kept,
             timer: None,
             started,
             waits: [Wait::Nothing; 2],
@@ -94,16 +101,26 @@ where
             closing: None,
             server_is_shut: false,
             answered: false,
+            denials: None,
         }
     }
 
     /// Moves bytes until the session ends. A panic ends this session only.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        catch_unwind(AssertUnwindSafe(|| self.poll_inner(cx))).unwrap_or_else(|_| {
+        let polled = catch_unwind(AssertUnwindSafe(|| self.poll_inner(cx))).unwrap_or_else(|_| {
             let code = ReasonCode::UNSPECIFIED_ERROR;
             let end = End::told(Side::Proxy, CloseReason::Internal, code);
             Poll::Ready(end.with_detail("the session panicked").panicked())
-        })
+        });
+        if polled.is_pending() && self.control.hold(self.size()).is_err() {
+            return Poll::Ready(End::overload());
+        }
+        polled
+    }
+
+    /// Bytes that it holds because of what the peers sent.
+    fn size(&self) -> usize {
+        self.to_server.size() + self.to_client.size() + self.core.size() + self.kept as usize
     }
 
     fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<End> {
@@ -116,36 +133,50 @@ where
             self.timer = None;
         }
         let mut moved_any = false;
+        let mut work = [WORK; 2];
         for _ in 0..ROUNDS {
             let order = self.control.order();
             if let Some(order) = order {
-                if !self.to_client.out.is_mid_packet()
-                    && !self.to_server.out.is_mid_packet()
-                    && !self.to_client.holds_packets()
+                if order.at_once
+                    || !self.to_client.out.is_mid_packet()
+                        && !self.to_server.out.is_mid_packet()
+                        && !self.to_client.holds_packets()
                 {
                     return Poll::Ready(order.into());
                 }
                 self.closing
                     .get_or_insert_with(|| Moment::now(self.started));
             }
-            let moved = match self.round(cx, order.is_some()) {
+            let moved = match self.round(cx, order.is_some(), &mut work) {
                 Ok(moved) => moved,
                 Err(end) => return Poll::Ready(end),
             };
             if let Some(end) = self.finished(cx) {
                 return Poll::Ready(end);
             }
-            if !moved {
-                return self.poll_timer(cx, moved_any);
+            if !moved && !work.contains(&0) {
+                return self.poll_timer(cx, Activity::of(moved_any));
             }
             moved_any = true;
+            if !moved || work == [0; 2] {
+                break;
+            }
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        // who is always busy has deadlines as well
+        let polled = self.poll_timer(cx, Activity::Busy);
+        if polled.is_pending() {
+            yield_turn(cx);
+        }
+        polled
     }
 
     /// One turn of each direction.
-    fn round(&mut self, cx: &mut Context<'_>, ordered: bool) -> Result<bool, End> {
+    fn round(
+        &mut self,
+        cx: &mut Context<'_>,
+        ordered: bool,
+        [work_up, work_down]: &mut [u32; 2],
+    ) -> Result<bool, End> {
         let (to_server, to_client) = (self.to_server.tap(), self.to_client.tap());
         let judges_identity = to_server.judges_identity() || to_client.judges_identity();
         let to_server = to_server.kinds();
@@ -165,12 +196,16 @@ where
             hooked,
             ordered,
             running: None,
+            work: work_up,
         };
         let up = self
             .to_server
             .turn(&mut self.client, &mut self.server, &mut turn);
         record(&*self.recorder, Direction::ToServer, &batch);
         let up = up?;
+        if batch.denied > 0 {
+            self.allow_denials(batch.denied)?;
+        }
 
         let mut batch = Batch::default();
         let mut turn = Turn {
@@ -183,6 +218,7 @@ where
             hooked,
             ordered,
             running: None,
+            work: work_down,
         };
         let down = self
             .to_client
@@ -191,6 +227,9 @@ where
         let connack = self.core.connack.filter(|_| !self.answered);
         if let Some(reason) = connack {
             self.answered = true;
+            if reason == ReasonCode::SUCCESS {
+                self.control.establish();
+            }
             // the client may have waited for it before it said anything
             self.heard = Moment::now(self.started);
             self.recorder
@@ -205,6 +244,24 @@ where
             self.heard = Moment::now(self.started);
         }
         Ok(up || down)
+    }
+
+    /// So many packets of the client were refused.
+    ///
+    /// # Errors
+    /// They are more than may be.
+    #[cold]
+    fn allow_denials(&mut self, count: u32) -> Result<(), End> {
+        let Some(rate) = self.core.limits.max_denials else {
+            return Ok(());
+        };
+        let now = Moment::now(self.started);
+        let fresh = || Box::new(Allowance::new(rate, now));
+        let allowance = self.denials.get_or_insert_with(fresh);
+        if allowance.take(count, rate, now) {
+            return Ok(());
+        }
+        Err(End::denials(rate))
     }
 
     /// The end of the session, if everything that was to be passed on has been.
@@ -269,14 +326,14 @@ where
     }
 
     /// Looks at the deadlines, which all share one timer.
-    fn poll_timer(&mut self, cx: &mut Context<'_>, moved: bool) -> Poll<End> {
+    fn poll_timer(&mut self, cx: &mut Context<'_>, activity: Activity) -> Poll<End> {
         loop {
-            let Some((deadline, what)) = self.next_deadline() else {
+            let Some((deadline, what)) = self.next_deadline(activity) else {
                 self.timer = None;
                 return Poll::Pending;
             };
             // woken by traffic: the timer still has the task's waker and wakes it when it is due
-            if moved
+            if activity != Activity::None
                 && self
                     .timer
                     .as_ref()
@@ -304,7 +361,7 @@ where
     }
 
     /// The earliest deadline and what it is for.
-    fn next_deadline(&mut self) -> Option<(Instant, Deadline)> {
+    fn next_deadline(&mut self, activity: Activity) -> Option<(Instant, Deadline)> {
         let limits = &self.core.limits;
         let mut earliest: Option<(Instant, Deadline)> = None;
         let mut consider = |at: Instant, what| {
@@ -324,7 +381,10 @@ where
                 self.heard.after(self.started, limits.connack_timeout),
                 Deadline::Connack,
             );
-        } else if self.core.keep_alive > 0 && self.to_server.is_listening() {
+        } else if self.core.keep_alive > 0
+            && activity != Activity::Busy
+            && self.to_server.is_listening()
+        {
             let silence = f64::from(self.core.keep_alive) * limits.keep_alive_grace;
             let silence = Duration::try_from_secs_f64(silence).unwrap_or(NEVER);
             let is_own = limits.max_keep_alive > 0 || self.core.is_strict();
@@ -436,6 +496,55 @@ impl Moment {
         let moment = start + Duration::from_millis(passed);
         // a limit of more than any clock counts is none
         moment.checked_add(duration).unwrap_or(moment + NEVER)
+    }
+}
+
+/// What is left of a [`Rate`]: its number at once, and again in each of its periods.
+#[derive(Debug)]
+struct Allowance {
+    /// In parts of which one comes in each [`UNIT`](Moment::UNIT).
+    left: f64,
+    at: Moment,
+}
+
+impl Allowance {
+    fn new(rate: Rate, at: Moment) -> Self {
+        let left = f64::from(rate.count.get());
+        Self { left, at }
+    }
+
+    /// Takes so many; false when there are not as many left.
+    fn take(&mut self, count: u32, rate: Rate, now: Moment) -> bool {
+        let most = f64::from(rate.count.get());
+        let passed = f64::from(now.0.get() - self.at.0.get()) * f64::from(Moment::UNIT) / 1000.0;
+        let period = rate.period.as_secs_f64().max(1e-9);
+        self.left = (passed / period).mul_add(most, self.left).min(most) - f64::from(count);
+        self.at = now;
+        self.left >= 0.0
+    }
+}
+
+/// Has the task polled again when the other tasks of the thread, and sockets that became ready, had
+/// their turn. A task that wakes itself is polled again before the runtime looks at any socket.
+fn yield_turn(cx: &mut Context<'_>) {
+    let turn = std::pin::pin!(tokio::task::yield_now());
+    // pending at the first poll, which has the waker called
+    let _ = turn.poll(cx);
+}
+
+/// What a poll has found to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Activity {
+    None,
+    /// Something, and now there is nothing more.
+    Some,
+    /// More than its turn was for: the client is not silent, it is not read.
+    Busy,
+}
+
+impl Activity {
+    const fn of(moved: bool) -> Self {
+        if moved { Self::Some } else { Self::None }
     }
 }
 

@@ -88,6 +88,10 @@ reasons! {
     Kicked = "kicked",
     /// Another connection took the session over.
     SessionTakenOver = "session_taken_over",
+    /// Too many packets of the client were refused in too short a time.
+    RateLimited = "rate_limited",
+    /// There was no memory left for what the connection held.
+    Overload = "overload",
     /// The proxy shuts down.
     Drain = "drain",
     /// The broker answered CONNECT with a refusal.

@@ -119,6 +119,7 @@ impl<H: PacketService> Flow<H> {
             instead = Some(self.normalised(head, packet)?);
         }
         if self.tap.kinds().contains(kind) {
+            turn.core.limits.check_filters(&view)?;
             let frame = match &instead {
                 Some(frame) => frame.clone(),
                 None => self.slice(buffer, range.clone()),

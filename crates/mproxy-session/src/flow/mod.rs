@@ -35,7 +35,7 @@ mod turn;
 use bytes::Bytes;
 use mproxy_codec::{Direction, Head, ReasonCode, normalise};
 
-pub(crate) use self::turn::Turn;
+pub(crate) use self::turn::{Turn, WORK};
 use self::{offer::Hooked, stream::Stream};
 use crate::context::SessionInfo;
 use crate::error::End;
@@ -193,6 +193,12 @@ impl<H: PacketService> Flow<H> {
         } else {
             progressed
         }
+    }
+
+    /// Bytes that it holds because of what the peers sent.
+    pub(crate) fn size(&self) -> usize {
+        let hooked = self.hook.as_ref().map_or(0, |hooked| hooked.size());
+        self.input.size() + self.out.size() + hooked
     }
 
     /// True when the sender is listened to: whatever it sends is heard at once.

@@ -11,6 +11,7 @@ use mproxy_codec::{Direction, Kind, PublishLayout, QoS, ReasonCode, Version};
 use tokio::time::Instant;
 
 use super::refuse::{Outcome, reply};
+use super::turn::ASKED;
 use super::{Flow, Next, Turn, Wait};
 use crate::BoxError;
 use crate::error::{End, packet_name};
@@ -52,6 +53,11 @@ const fn of(direction: Direction) -> &'static str {
 }
 
 impl<F> Hooked<F> {
+    /// Bytes of the packet.
+    pub(super) const fn size(&self) -> usize {
+        self.offered.len
+    }
+
     /// What the direction waits for.
     pub(super) const fn waits_for(&self) -> Wait {
         match self.at {
@@ -214,6 +220,7 @@ impl<H: PacketService> Flow<H> {
         offered: &Offered,
         turn: &mut Turn<'_, '_>,
     ) -> Result<Poll<Verdict>, End> {
+        turn.worked(ASKED);
         let tap = &mut self.tap;
         match guarded(offered, || tap.poll_ready_for(packet.kind(), turn.task))? {
             Poll::Ready(Ok(())) => {}

@@ -3,7 +3,8 @@
 
 use bytes::Bytes;
 use mproxy_codec::{
-    DecodeError, Direction, Head, Kind, Publish, PublishEdit, PublishLayout, QoS, ReasonCode,
+    DecodeError, Direction, Head, Kind, PropertyId, Publish, PublishEdit, PublishLayout, QoS,
+    ReasonCode,
 };
 
 use super::offer::{Offered, as_run};
@@ -77,6 +78,11 @@ impl<H: PacketService> Flow<H> {
             }
         }
         turn.core.begin_flight(direction, &layout)?;
+        if tapped
+            && let Some(next) = self.check_depth(&layout, bytes, topic.as_deref(), left, turn)?
+        {
+            return Ok((next, len));
+        }
         let undeliverable = total > turn.core.untouched_max_packet(direction)
             || wants_payload && !whole && too_large_to_gather;
         if undeliverable {
@@ -117,6 +123,34 @@ impl<H: PacketService> Flow<H> {
             None => self.settle(Verdict::Forward(packet), &offered, turn),
         };
         Ok((as_run(next?, &buffer[at..at + len]), len))
+    }
+
+    /// Keeps a topic that is too deep to be judged from the hooks: a client that sends one is closed, and
+    /// a delivery with one is dropped. `topic` is what stands behind an alias.
+    fn check_depth(
+        &mut self,
+        layout: &PublishLayout,
+        bytes: &[u8],
+        topic: Option<&[u8]>,
+        left: usize,
+        turn: &mut Turn<'_, '_>,
+    ) -> Result<Option<Next>, End> {
+        let own = layout.topic(bytes);
+        let topic = topic.filter(|_| own.is_empty()).unwrap_or(own);
+        let properties = Publish::new(*layout, bytes).properties();
+        let response = properties
+            .str(PropertyId::ResponseTopic)
+            .unwrap_or_default();
+        let limits = &turn.core.limits;
+        if self.direction == Direction::ToServer {
+            let code = ReasonCode::TOPIC_NAME_INVALID;
+            limits.check_levels(topic, "a topic name", code)?;
+            limits.check_levels(response.as_bytes(), "a response topic", code)?;
+        } else if limits.is_too_deep(topic) || limits.is_too_deep(response.as_bytes()) {
+            let next = self.refuse_publish(layout, left, Outcome::TooDeep, turn)?;
+            return Ok(Some(next));
+        }
+        Ok(None)
     }
 
     /// Makes sure that the receiver understands the topic alias of a PUBLISH as the sender meant

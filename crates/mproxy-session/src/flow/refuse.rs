@@ -4,6 +4,7 @@ use bytes::Bytes;
 use mproxy_codec::{Direction, Kind, PublishLayout, QoS, ReasonCode, encode_ack};
 
 use super::offer::Offered;
+use super::turn::REFUSED;
 use super::{Flow, Next, Turn, internal};
 use crate::error::End;
 use crate::hook::{Packet, PacketService, Refusal};
@@ -18,6 +19,7 @@ pub(super) enum Outcome<'a> {
     Discarded,
     Expired,
     TooLarge,
+    TooDeep,
 }
 
 impl Outcome<'_> {
@@ -26,6 +28,7 @@ impl Outcome<'_> {
             Self::Refused(refusal) => refusal.reason,
             Self::Discarded | Self::Expired => ReasonCode::NOT_AUTHORIZED,
             Self::TooLarge => ReasonCode::QUOTA_EXCEEDED,
+            Self::TooDeep => ReasonCode::TOPIC_NAME_INVALID,
         }
     }
 
@@ -34,6 +37,7 @@ impl Outcome<'_> {
             Self::Refused(refusal) => refusal.text.as_deref(),
             Self::Discarded | Self::Expired => None,
             Self::TooLarge => Some("larger than the receiver's maximum packet size"),
+            Self::TooDeep => Some("a topic of more levels than are served"),
         }
     }
 
@@ -214,6 +218,7 @@ impl<H: PacketService> Flow<H> {
     }
 
     pub(super) fn denied(&mut self, turn: &mut Turn<'_, '_>) {
+        turn.worked(REFUSED);
         turn.batch.denied += 1;
         self.traffic.denied += 1;
     }

@@ -10,6 +10,7 @@ use mproxy_codec::{
 };
 
 use super::offer::{Offered, as_run};
+use super::turn::{BYTES_A_UNIT, PACKET};
 use super::{Flow, Next, Turn};
 use crate::error::End;
 use crate::hook::{Packet, PacketService, Verdict};
@@ -69,6 +70,10 @@ impl<H: PacketService> Flow<H> {
             end: at,
         } = span;
         while *at < filled && self.end.is_none() && !self.is_hooked() {
+            if turn.is_spent() {
+                self.rescan = true;
+                break;
+            }
             if self.stream.is_some() {
                 let from = *at;
                 *at += self.skip_payload(filled - *at, turn);
@@ -78,6 +83,7 @@ impl<H: PacketService> Flow<H> {
             let (next, consumed) = match self.ordinary(buffer, at, filled, turn)? {
                 Some(settled) => settled,
                 None if *at == filled => break,
+                None if turn.is_spent() => continue,
                 None => self.packet(buffer, *at, filled, turn)?,
             };
             match next {
@@ -142,6 +148,7 @@ impl<H: PacketService> Flow<H> {
             return Err(malformed(DecodeError::NotMinimal));
         }
         let total = head.total_len();
+        turn.worked(PACKET);
         turn.core.check_size(direction, kind, total)?;
         let is_request = matches!(kind, Kind::Subscribe | Kind::Unsubscribe);
         if kind == Kind::Publish {
@@ -151,6 +158,7 @@ impl<H: PacketService> Flow<H> {
         } else if bytes.len() < total {
             Ok((Next::Incomplete, 0))
         } else {
+            turn.worked(u32::try_from(total / BYTES_A_UNIT).unwrap_or(u32::MAX));
             Ok((self.control(head, buffer, at, turn)?, total))
         }
     }
@@ -230,6 +238,9 @@ impl<H: PacketService> Flow<H> {
         let mut repeated = 0;
         turn.runs(Kind::Publish);
         let outcome = loop {
+            if turn.is_spent() {
+                break Ok(None);
+            }
             let bytes = &buffer[*at..filled];
             let Some(layout) = PublishLayout::ordinary(bytes, version) else {
                 break Ok(None);
@@ -251,6 +262,9 @@ impl<H: PacketService> Flow<H> {
                 repeated += 1;
                 *at += len;
                 continue;
+            }
+            if turn.core.limits.is_too_deep(layout.topic(bytes)) {
+                break Ok(None); // to where it is refused
             }
             let frame = self.slice(buffer, *at..*at + len);
             let offered = Offered::publish(self.direction, &frame, layout, 0);

@@ -55,14 +55,15 @@ impl Session {
             self.recorder.connack(session.as_ref(), version, code);
         }
         self.recorder.ending(end.side, end.reason);
+        // of what was read nothing is left
+        let _ = self.control.hold(0);
         let gone = matches!(end.reason, CloseReason::Eof | CloseReason::Reset);
-        finish(
-            client,
-            last,
-            self.limits.write_timeout,
-            linger(&self.limits, !gone),
-        )
-        .await;
+        if end.at_once {
+            drop(client);
+        } else {
+            let linger = linger(&self.limits, !gone);
+            finish(client, last, self.limits.write_timeout, linger).await;
+        }
         let summary = Summary {
             peer: self.peer,
             version,
@@ -104,6 +105,7 @@ where
         recorder,
         started,
         server_is_shut,
+        control,
         ..
     } = pipe;
     to_server.tell_slow_polls(&core.session, &*recorder);
@@ -154,21 +156,33 @@ where
             end.reason,
             CloseReason::Disconnect | CloseReason::DisconnectWithWill
         );
+    let (to_server_last, to_client_last) = if end.at_once {
+        drop((to_server_out, to_client_out));
+        Default::default()
+    } else {
+        (to_server_out.into_queue(), to_client_out.into_queue())
+    };
+    let _ = control.hold(to_server_last.capacity() + to_client_last.capacity());
     let closing_client = finish(
         client,
-        to_client_out.into_queue(),
+        to_client_last,
         flush,
         linger(&limits, client_is_open),
     );
-    if server_is_shut && to_client.1 {
+    if end.at_once {
+        drop((closing_client, server));
+    } else if server_is_shut && to_client.1 {
         // both have said that they are done
         drop(server);
         closing_client.await;
     } else {
-        let last = to_server_out.into_queue();
         let linger = linger(&limits, !to_client.1);
-        tokio::join!(closing_client, finish(server, last, flush, linger));
+        tokio::join!(
+            closing_client,
+            finish(server, to_server_last, flush, linger)
+        );
     }
+    drop(control);
     let summary = Summary {
         peer: core.session.peer().clone(),
         version: Some(version),

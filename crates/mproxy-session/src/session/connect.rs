@@ -11,6 +11,7 @@ use mproxy_codec::{
 };
 use tokio::io::{AsyncRead, ReadBuf};
 
+use crate::control::Control;
 use crate::error::{End, Limit, Violation};
 use crate::limits::{Bridges, Conformance, Limits};
 use crate::scratch;
@@ -28,6 +29,7 @@ const SHOWN_NAME: usize = 32;
 pub(super) async fn read_connect<C>(
     client: &mut C,
     limits: &Limits,
+    control: &Control,
     received: &Mutex<BytesMut>,
 ) -> Result<Bytes, End>
 where
@@ -58,10 +60,18 @@ where
         });
         match read.await {
             Ok(0) => return Err(End::quiet(Side::Client, CloseReason::Eof)),
-            Ok(_) => {}
+            Ok(_) => hold(control, received().capacity())?,
             Err(error) => return Err(End::io(Side::Client, &error)),
         }
     }
+}
+
+/// Counts what the connection holds.
+///
+/// # Errors
+/// There is no memory for it.
+pub(super) fn hold(control: &Control, bytes: usize) -> Result<(), End> {
+    control.hold(bytes).map_err(|_| End::overload())
 }
 
 /// The length of the CONNECT that `received` begins with, as soon as it is known.

@@ -18,11 +18,11 @@ use tokio::time::{Instant, timeout};
 use tower_service::Service;
 
 use self::close::close;
-use self::connect::{parse_connect, read_connect};
+use self::connect::{hold, parse_connect, read_connect};
 use crate::BoxError;
 use crate::admit::{Admission, Connect};
 use crate::context::{Peer, SessionInfo};
-use crate::control::Control;
+use crate::control::{Control, Running};
 use crate::core::{Core, lower_aliases, lower_keep_alive};
 use crate::error::{End, Limit};
 use crate::flow::Flow;
@@ -54,7 +54,7 @@ pub struct Session {
     peer: Peer,
     limits: Arc<Limits>,
     recorder: Arc<dyn Recorder>,
-    control: Control,
+    control: Running,
 }
 
 impl fmt::Debug for Session {
@@ -150,7 +150,7 @@ impl Session {
             peer,
             limits: Arc::default(),
             recorder: Arc::new(NoRecorder),
-            control: Control::new(),
+            control: Running(Control::new()),
         }
     }
 
@@ -171,7 +171,7 @@ impl Session {
     /// Sets the handle that can end the session.
     #[must_use]
     pub fn control(mut self, control: Control) -> Self {
-        self.control = control;
+        self.control = Running(control);
         self
     }
 
@@ -366,7 +366,7 @@ impl Session {
         let received = Mutex::new(BytesMut::new());
         let read = timeout(
             limits.connect_timeout,
-            read_connect(client, limits, &received),
+            read_connect(client, limits, &self.control, &received),
         );
         let read = read.await.unwrap_or_else(|_| {
             let end = End::quiet(Side::Proxy, CloseReason::ConnectTimeout);
@@ -381,6 +381,8 @@ impl Session {
             known.received.bytes = rest.len() as u64;
             known.glimpse = Some(Glimpse::of(&rest, end));
         })?;
+        // twice: the names in it are kept, too, and hooks may make it another one
+        hold(&self.control, rest.capacity() + 2 * frame.len())?;
         let received_at = Instant::now();
         let version = ConnectPacket::version_of(&frame);
         {

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 
-use mproxy_codec::Kind;
+use mproxy_codec::{Kind, PropertyId, ReasonCode};
 use tokio::time::timeout;
 
 use crate::BoxError;
@@ -30,6 +30,13 @@ pub(super) async fn offer<U: PacketService>(
     let Some(offered) = offered else {
         return Ok(());
     };
+    if let Some(publish) = offered.publish() {
+        let (topic, code) = (publish.topic().as_bytes(), ReasonCode::TOPIC_NAME_INVALID);
+        limits.check_levels(topic, "the topic of the will", code)?;
+        let response = publish.properties().str(PropertyId::ResponseTopic);
+        let response = response.unwrap_or_default().as_bytes();
+        limits.check_levels(response, "the response topic of the will", code)?;
+    }
     let asked = offered.as_bytes().clone();
     let verdict = ask(tap, offered, limits).await?;
     let refusal = match verdict {

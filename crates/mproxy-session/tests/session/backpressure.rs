@@ -64,6 +64,7 @@ async fn answers_that_nobody_reads_are_bounded() {
     for up in [true, false] {
         let hook = by_topic(&Gate::new(), &Seen::default());
         let pair = Setup::new()
+            .limits(|limits| limits.max_denials = None)
             .connected(
                 Version::V311,
                 admit(move |_| {

@@ -36,7 +36,10 @@ fn all_forms() -> impl Iterator<Item = (Version, Form, Conformance)> {
 
 /// An acl that refuses what is below "denied/".
 async fn connected(version: Version, form: Form, conformance: Conformance) -> Pair {
-    let setup = Setup::new().conformance(conformance);
+    // more refusals than a client may have, of which others tell
+    let setup = Setup::new()
+        .conformance(conformance)
+        .limits(|limits| limits.max_denials = None);
     if form == Form::Untapped {
         return setup.connected(version, admit_all()).await;
     }

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mproxy_codec::Version;
 use mproxy_session::{
-    Admission, BoxError, Conformance, Connect, Control, Forward, Hooks, Limits, NewHooks,
-    PacketService, Peer, Recorder, Session, SessionInfo, Summary, WhenUnreachable, new_hooks,
+    Admission, BoxError, Conformance, Connect, Control, Forward, Hooks, Limits, MemoryBudget,
+    NewHooks, PacketService, Peer, Recorder, Session, SessionInfo, Summary, WhenUnreachable,
+    new_hooks,
 };
 use tokio::task::JoinHandle;
 use tower_service::Service;
@@ -28,6 +29,7 @@ pub enum Dial {
 pub struct Setup {
     limits: Limits,
     recorder: Option<Arc<dyn Recorder>>,
+    memory: Option<Arc<MemoryBudget>>,
     dial: Dial,
 }
 
@@ -36,6 +38,7 @@ impl Setup {
         Self {
             limits: Limits::default(),
             recorder: None,
+            memory: None,
             dial: Dial::Connect,
         }
     }
@@ -63,6 +66,12 @@ impl Setup {
         self
     }
 
+    /// The budget that the session draws on.
+    pub fn memory(mut self, memory: &Arc<MemoryBudget>) -> Self {
+        self.memory = Some(Arc::clone(memory));
+        self
+    }
+
     pub const fn dial(mut self, dial: Dial) -> Self {
         self.dial = dial;
         self
@@ -79,7 +88,10 @@ impl Setup {
     {
         let (client_socket, client) = connection();
         let (server_socket, broker) = connection();
-        let control = Control::new();
+        let control = match &self.memory {
+            Some(memory) => Control::with_memory(memory),
+            None => Control::new(),
+        };
         let mut session = Session::new(Peer::new("test"))
             .limits(Arc::new(self.limits))
             .control(control.clone());

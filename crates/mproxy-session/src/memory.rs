@@ -1,0 +1,190 @@
+//! The bytes that all sessions of a process may hold because of what peers send.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
+
+use tokio::sync::Notify;
+
+/// How many threads count without getting into each other's way.
+const SHARDS: usize = 16;
+
+/// What a thread counts for itself before it tells the others. What [`MemoryBudget`] compares with its
+/// limit is wrong by less than this and thread.
+const BATCH: isize = 64 * 1024;
+
+/// The part of its budget, in percent, above which [`MemoryBudget::pressed`] wakes.
+const PRESSED: usize = 80;
+
+/// One budget of bytes for everything that grows with what peers send: packets that are not whole or
+/// wait for a hook, bytes that a slow peer does not take, topic aliases, requests without an answer.
+///
+/// Every [`Control`](crate::Control) made by [`with_memory`](crate::Control::with_memory) draws on it:
+/// 4 KiB for the connection, and what its session holds beyond 2 KiB, in steps of 4 KiB. A session that
+/// would hold more than there is left ends with
+/// [`CloseReason::Overload`](crate::CloseReason::Overload). So the limit holds by itself, and whoever
+/// has the handles can do better before it is reached: [`pressed`](Self::pressed) wakes, and
+/// [`Control::held`](crate::Control::held) says who holds how much.
+///
+/// ```
+/// use mproxy_session::{Control, MemoryBudget};
+///
+/// let budget = MemoryBudget::new(64 << 20);
+/// let control = Control::with_memory(&budget);
+/// assert_eq!((budget.used(), control.held()), (4096, 0));
+/// drop(control);
+/// assert_eq!(budget.used(), 0);
+/// ```
+#[derive(Debug)]
+pub struct MemoryBudget {
+    limit: AtomicUsize,
+    /// What the threads have told; never negative but for a moment.
+    told: AtomicIsize,
+    shards: [Shard; SHARDS],
+    pressed: Notify,
+}
+
+/// What threads count for themselves. As far apart as processors fetch memory.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Shard(AtomicIsize);
+
+/// The budget is used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Exhausted;
+
+impl MemoryBudget {
+    /// A budget of so many bytes.
+    #[must_use]
+    pub fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self {
+            limit: AtomicUsize::new(limit),
+            told: AtomicIsize::new(0),
+            shards: std::array::from_fn(|_| Shard::default()),
+            pressed: Notify::new(),
+        })
+    }
+
+    /// The limit in bytes.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// Sets the limit. One that is lower than what is used ends no session by itself.
+    pub fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
+        if self.share(self.told()) >= PRESSED {
+            self.pressed.notify_one();
+        }
+    }
+
+    /// The bytes in use.
+    #[must_use]
+    pub fn used(&self) -> usize {
+        let shards = self.shards.iter();
+        let counting: isize = shards.map(|it| it.0.load(Ordering::Relaxed)).sum();
+        let used = self.told.load(Ordering::Relaxed).saturating_add(counting);
+        usize::try_from(used).unwrap_or(0)
+    }
+
+    /// The part that is used, in percent; more than 100 if the limit was lowered.
+    #[must_use]
+    pub fn percent(&self) -> usize {
+        self.share(self.used())
+    }
+
+    /// Waits until more is drawn while 80 % or more are used.
+    pub async fn pressed(&self) {
+        self.pressed.notified().await;
+    }
+
+    fn told(&self) -> usize {
+        usize::try_from(self.told.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
+    fn share(&self, used: usize) -> usize {
+        used.saturating_mul(100) / self.limit().max(1)
+    }
+
+    /// Draws on the budget, or, with a negative number, gives back.
+    ///
+    /// # Errors
+    /// There is no more. The bytes are counted all the same: whoever holds them gives them back when it
+    /// has ended.
+    pub(crate) fn draw(&self, bytes: isize) -> Result<(), Exhausted> {
+        let shard = &self.shards[shard()].0;
+        let counted = shard.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let told = if counted.abs() >= BATCH {
+            let counted = shard.swap(0, Ordering::Relaxed);
+            let told = self.told.fetch_add(counted, Ordering::Relaxed) + counted;
+            if bytes > 0 && self.share(usize::try_from(told).unwrap_or(0)) >= PRESSED {
+                self.pressed.notify_one();
+            }
+            told
+        } else {
+            self.told.load(Ordering::Relaxed)
+        };
+        let is_over = usize::try_from(told).unwrap_or(0) > self.limit();
+        if bytes > 0 && is_over {
+            return Err(Exhausted);
+        }
+        Ok(())
+    }
+}
+
+/// The place of the thread.
+fn shard() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static SHARD: usize = NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS;
+    }
+    SHARD.with(|shard| *shard)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    /// What one thread draws another gives back, when a session ends on the thread that ordered it.
+    #[test]
+    fn what_is_drawn_is_given_back_whatever_the_threads() {
+        let budget = MemoryBudget::new(1 << 30);
+        let drawing: Vec<_> = (0..8)
+            .map(|_| {
+                let budget = Arc::clone(&budget);
+                thread::spawn(move || (0..1000).for_each(|_| budget.draw(5000).unwrap()))
+            })
+            .collect();
+        for thread in drawing {
+            thread.join().unwrap();
+        }
+        assert_eq!(budget.used(), 8 * 1000 * 5000);
+        (0..8000).for_each(|_| budget.draw(-5000).unwrap());
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn no_more_is_drawn_than_there_is_but_for_a_batch() {
+        let budget = MemoryBudget::new(1 << 20);
+        let drawn = (0..).take_while(|_| budget.draw(4096).is_ok()).count();
+        let over = drawn * 4096 - (1 << 20);
+        assert!(over < BATCH as usize, "{over}");
+        assert_eq!(budget.draw(4096), Err(Exhausted));
+        budget.draw(-(budget.used() as isize)).unwrap();
+        assert_eq!(budget.draw(4096), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn wakes_above_four_fifths() {
+        let budget = MemoryBudget::new(1 << 20);
+        let mut pressed = tokio_test::task::spawn(budget.pressed());
+        tokio_test::assert_pending!(pressed.poll());
+        budget.draw(790_000).unwrap();
+        tokio_test::assert_pending!(pressed.poll());
+        budget.draw(70_000).unwrap();
+        tokio_test::assert_ready!(pressed.poll());
+        assert_eq!(budget.percent(), 82);
+    }
+}

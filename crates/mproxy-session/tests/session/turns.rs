@@ -1,0 +1,216 @@
+//! A session's turn is bounded in work, whatever its client sends.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use mproxy_codec::{KindSet, Version};
+use mproxy_session::{
+    BoxError, CloseReason, Forward, Hooks, Limits, Packet, Peer, Session, Tap, Verdict, new_hooks,
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::support::{Frames, Setup, admit, admit_all};
+
+const F: Frames = Frames(Version::V311);
+
+/// Packets that hooks see in a turn at most, if they are forwarded, and if they are refused.
+const FORWARDED: usize = 1024;
+const REFUSED: usize = 256;
+
+/// Goes behind everything that is ready to run.
+async fn turn() {
+    tokio::task::yield_now().await;
+}
+
+/// How many packets hooks saw in each turn of a session that got all of `flood` at once.
+async fn turns(flood: &[u8], refuse: bool) -> Vec<usize> {
+    let seen = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&seen);
+    let judge = move |packet: Packet| {
+        count.fetch_add(1, Ordering::Relaxed);
+        std::future::ready(Ok::<_, BoxError>(match refuse {
+            true => Verdict::refuse(mproxy_codec::ReasonCode::NOT_AUTHORIZED),
+            false => Verdict::Forward(packet),
+        }))
+    };
+    let kinds = KindSet::ALL;
+    let hooks = tower::service_fn(judge);
+    let stage = admit(move |_| Hooks::new(Tap::only(kinds, hooks.clone()), Tap::none()));
+    let setup = Setup::new().limits(|limits| limits.max_denials = None);
+    let pair = setup.connected(Version::V311, stage).await;
+    pair.client.send(flood);
+    let mut turns = Vec::new();
+    let (mut before, mut quiet) = (0, 0);
+    while quiet < 3 {
+        turn().await;
+        let now = seen.load(Ordering::Relaxed);
+        quiet = if now == before { quiet + 1 } else { 0 };
+        turns.push(now - before);
+        before = now;
+    }
+    assert_eq!(pair.client.unread(), 0, "all of it was read");
+    pair.end().await;
+    turns
+}
+
+/// A client whose packets are judged, and one whose packets are refused, kept all other sessions of its
+/// thread waiting for a quarter of a second, time and again.
+#[tokio::test(start_paused = true)]
+async fn hooks_are_asked_so_often_and_then_others_have_their_turn() {
+    // topics that no memory of verdicts helps with
+    let publishes: Vec<u8> = (0..5000)
+        .flat_map(|n| F.publish(&format!("t/{n}"), 0, 0, b""))
+        .collect();
+    let turns_of_pings = turns(&F.pingreq().repeat(5000), true).await;
+    assert!(turns_of_pings.iter().all(|asked| *asked <= FORWARDED));
+    assert_eq!(turns_of_pings.iter().sum::<usize>(), 5000);
+    for (refuse, most) in [(false, FORWARDED), (true, REFUSED)] {
+        for flood in [&publishes, &F.subscribe(1, &["f"]).repeat(2000)] {
+            let turns = turns(flood, refuse).await;
+            let largest = turns.iter().max().copied().unwrap_or_default();
+            assert!(largest <= most, "{largest} in a turn, refused: {refuse}");
+            assert!([5000, 2000].contains(&turns.iter().sum()), "{turns:?}");
+        }
+    }
+}
+
+/// A large request is work as well: only a few of them make a turn.
+#[tokio::test(start_paused = true)]
+async fn large_requests_are_taken_few_at_a_time() {
+    let filters: Vec<String> = (0..3000).map(|n| format!("f/{n}")).collect();
+    let filters: Vec<&str> = filters.iter().map(String::as_str).collect();
+    let flood = F.subscribe(1, &filters).repeat(5);
+    let turns = turns(&flood, true).await;
+    assert!(turns.iter().all(|asked| *asked <= 2), "{turns:?}");
+    assert_eq!(turns.iter().sum::<usize>(), 5);
+}
+
+/// Other sessions of the thread get their turn between two of a flood.
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_refusals_leaves_turns_for_others() {
+    let refuse = tower::service_fn(|_: Packet| async {
+        Ok::<_, BoxError>(Verdict::refuse(mproxy_codec::ReasonCode::NOT_AUTHORIZED))
+    });
+    let stage = admit(move |_| Hooks::new(Tap::only(KindSet::PUBLISH, refuse), Tap::none()));
+    let setup = Setup::new().limits(|limits| limits.max_denials = None);
+    let flooded = setup.connected(Version::V311, stage).await;
+    let quiet = Setup::new().connected(Version::V311, admit_all()).await;
+    flooded
+        .client
+        .send(&F.publish("t", 0, 0, b"").repeat(20_000));
+    let mut rounds = 0;
+    while flooded.client.unread() > 0 {
+        quiet.client.send(&F.pingreq());
+        turn().await;
+        turn().await;
+        assert_eq!(quiet.broker.drain(), F.pingreq(), "in round {rounds}");
+        rounds += 1;
+    }
+    assert!(rounds >= 20_000 / REFUSED / 4, "{rounds} rounds");
+}
+
+/// A client that always has something to say, and never takes what it is told.
+struct Babbler {
+    connect: Vec<u8>,
+    written: usize,
+}
+
+impl AsyncRead for Babbler {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.connect.is_empty() {
+            let room = buffer.remaining().min(64);
+            buffer.put_slice(&F.pingreq().repeat(32)[..room]);
+        } else {
+            buffer.put_slice(&std::mem::take(&mut self.connect));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Babbler {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let room = F.connack().len() - self.written;
+        if room == 0 {
+            return Poll::Pending;
+        }
+        let len = room.min(bytes.len());
+        self.written += len;
+        Poll::Ready(Ok(len))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A broker that takes everything, lets the client in and delivers something.
+struct Source(Vec<u8>);
+
+impl AsyncRead for Source {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.0.is_empty() {
+            return Poll::Pending;
+        }
+        buffer.put_slice(&std::mem::take(&mut self.0));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Source {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The deadlines were looked at when a session had nothing to do: who sent without a pause had none.
+#[tokio::test]
+async fn who_is_always_busy_has_deadlines_too() {
+    let client = Babbler {
+        connect: F.connect("c"),
+        written: 0,
+    };
+    let deliveries = [F.connack(), F.publish("t", 0, 0, &[0; 1000])].concat();
+    let limits = Limits::default()
+        .write_timeout(Duration::from_millis(50))
+        .linger(Duration::from_millis(1));
+    let session = Session::new(Peer::new("test")).limits(Arc::new(limits));
+    let stage = new_hooks(|_| Hooks::<Forward, Forward>::none());
+    let summary = session
+        .run(client, stage, |_| {
+            std::future::ready(Ok::<_, io::Error>(Source(deliveries)))
+        })
+        .await;
+    assert_eq!(summary.reason, CloseReason::WriteTimeout);
+}
