@@ -118,6 +118,7 @@ label! {
         UnsupportedVersion => "unsupported_version",
         AuthDenied => "auth_denied",
         AclDenied => "acl_denied",
+        Overload => "overload",
         RateLimited => "rate_limited",
         Kicked => "kicked",
         Banned => "banned",
@@ -143,12 +144,22 @@ label! {
     RefuseReason {
         ConnectionLimit => "connection_limit",
         RateLimited => "rate_limited",
+        Overload => "overload",
         Banned => "banned",
         Drain => "drain",
         ProxyHeader => "proxy_header",
         TlsError => "tls_error",
         WebsocketHandshake => "websocket_handshake",
         Internal => "internal",
+    }
+}
+
+label! {
+    /// Label `stage` of `mproxy_memory_shed_total`: how far a connection was that was closed.
+    #[non_exhaustive]
+    ShedStage {
+        Pending => "pending",
+        Session => "session",
     }
 }
 

@@ -10,9 +10,10 @@ pub use build_info::BuildInfo;
 pub use health::{CheckHandle, Health, Readiness};
 pub use http::{Admin, bind, router, serve};
 pub use labels::{
-    Action, Decision, DialResult, Direction, PacketType, Reason, RefuseReason, Side, Version,
+    Action, Decision, DialResult, Direction, PacketType, Reason, RefuseReason, ShedStage, Side,
+    Version,
 };
 pub use metrics::{
-    ConnectionMetrics, Format, LayerMetrics, ListenerMetrics, Metrics, Traffic, TrafficCounters,
-    UpstreamConnection, UpstreamMetrics,
+    ConnectionMetrics, Format, LayerMetrics, ListenerMetrics, MemoryMetrics, Metrics, Traffic,
+    TrafficCounters, UpstreamConnection, UpstreamMetrics,
 };

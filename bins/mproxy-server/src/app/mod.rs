@@ -12,6 +12,7 @@ mod connection;
 mod gate;
 mod handshake;
 mod link;
+mod memory;
 mod recorder;
 mod remedy;
 mod report;

@@ -209,6 +209,8 @@ pub(crate) const fn reason(reason: CloseReason) -> Reason {
         CloseReason::AuthDenied => Reason::AuthDenied,
         CloseReason::AclDenied => Reason::AclDenied,
         CloseReason::Kicked => Reason::Kicked,
+        CloseReason::RateLimited => Reason::RateLimited,
+        CloseReason::Overload => Reason::Overload,
         CloseReason::SessionTakenOver => Reason::SessionTakenOver,
         CloseReason::Drain => Reason::Drain,
         CloseReason::UpstreamRefused => Reason::UpstreamRefused,

@@ -100,11 +100,27 @@ fn of_limit(limit: &str) -> Option<&'static str> {
         "max_connect_size" => {
             "raise listeners.NAME.limits.max_connect_size if this client should get in"
         }
+        "max_denials" => {
+            "the client sends what layers refuse, see the lines with event=deny: change it, or their \
+             rules, or raise listeners.NAME.limits.max_denials"
+        }
+        "max_filters" => {
+            "raise listeners.NAME.limits.max_filters if this request should pass, or let the client \
+             send several"
+        }
         "max_held_packet" => {
             "raise listeners.NAME.limits.max_held_packet if this packet should pass"
         }
         "max_packet_size" => {
             "raise listeners.NAME.limits.max_packet_size if this packet should pass"
+        }
+        "max_topic_levels" => {
+            "raise listeners.NAME.limits.max_topic_levels if such topics are meant"
+        }
+        "memory" => {
+            "it held most when memory was scarce: if it is one of yours, raise server.memory or the \
+             memory limit of the container; if not, limit its address by \
+             listeners.NAME.limits.max_connections_per_ip"
         }
         "packet_timeout" => {
             "the side named in detail is stuck; raise listeners.NAME.limits.packet_timeout if its \
@@ -211,8 +227,11 @@ mod tests {
             "control_characters",
             "hook_timeout",
             "max_connect_size",
+            "max_denials",
+            "max_filters",
             "max_held_packet",
             "max_packet_size",
+            "max_topic_levels",
             "packet_timeout",
             "receive_maximum",
             "versions",

@@ -11,7 +11,7 @@ use std::time::Duration;
 use mproxy_admin::{Admin, BuildInfo, Health, Metrics};
 use mproxy_codec::Version;
 use mproxy_session::{
-    BoxError, Bridges, Conformance, ControlCharacters, Limits, Order, ReceiveMaximum,
+    BoxError, Bridges, Conformance, ControlCharacters, Limits, Order, Rate, ReceiveMaximum,
     RefusedPublish, ServerReference, Versions, WhenUnreachable,
 };
 use mproxy_transport::{ListenAddr, ListenOptions, Listener, TcpOptions, WsOptions};
@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::compose::compose;
 use super::gate::{Gate, LineBudget, Slots};
+use super::memory::Memory;
 use super::recorder::WorkerRecorder;
 use super::service::Service;
 use super::upstream::Upstream;
@@ -141,11 +142,12 @@ impl Server {
                 .map_err(|error| other("an upstream address is not valid")(error.into()))?;
             upstreams.insert(upstream.name.clone(), Arc::new(built));
         }
+        let memory = Arc::new(Memory::new(config.server.memory, metrics.memory()));
         let slots = Slots::new(Some(capacity));
         let mut entrances = Vec::new();
         let mut addresses = Vec::new();
         for listener in &config.listeners {
-            let entrance = entrance(listener, &upstreams, &slots, &metrics)?;
+            let entrance = entrance(listener, &upstreams, (&slots, &memory), &metrics)?;
             addresses.push(bound(listener, &entrance.listener)?);
             entrances.push(entrance);
         }
@@ -185,8 +187,10 @@ impl Server {
                 })
             })
             .collect();
-        let workers = Workers::start(recorders, &entrances, &stop, &abort)
+        let workers = Workers::start(recorders, &entrances, &memory, &stop, &abort)
             .map_err(|error| other("cannot start the worker threads")(error.into()))?;
+        let (keeper, kept, over) = (Arc::clone(&memory), workers.sessions.clone(), abort.clone());
+        tokio::spawn(async move { keeper.keep(&kept, over).await });
         for (listener, address) in config.listeners.iter().zip(&addresses) {
             health.listener(&listener.name).ok();
             tracing::info!(
@@ -305,7 +309,7 @@ impl Drop for Server {
 fn entrance(
     listener: &config::Listener,
     upstreams: &HashMap<String, Arc<Upstream>>,
-    slots: &Arc<Slots>,
+    (slots, memory): (&Arc<Slots>, &Arc<Memory>),
     metrics: &Metrics,
 ) -> Result<Entrance, StartError> {
     let chain = compose(&listener.chain, listener.upstream.dialect, metrics)
@@ -348,6 +352,7 @@ fn entrance(
         limits: Arc::new(session_limits(listener)),
         upstream,
         gate,
+        memory: Arc::clone(memory),
         metrics: metrics.listener(&listener.name),
         refusals: LineBudget::new(),
         failures: LineBudget::new(),
@@ -433,6 +438,11 @@ fn session_limits(listener: &config::Listener) -> Limits {
         config::ControlCharacters::Pass => ControlCharacters::Pass,
     };
     limits.max_replies = config.max_replies;
+    limits.max_topic_levels = config.max_topic_levels.get();
+    limits.max_filters = config.max_filters.get();
+    limits.max_denials = config
+        .max_denials
+        .map(|rate| Rate::new(rate.count, rate.period));
     limits.refused_publish = RefusedPublish::Acknowledge;
     limits.versions = listener
         .versions

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use mproxy_admin::RefuseReason;
 use mproxy_session::Limits;
 use mproxy_transport::{ClientAddr, WsOptions};
 
 use super::compose::Composed;
 use super::gate::{Gate, LineBudget, Pass, Refused};
+use super::memory::Memory;
 use super::upstream::Upstream;
 
 /// What all connections of a listener share.
@@ -19,6 +21,7 @@ pub(crate) struct Service {
     pub(crate) limits: Arc<Limits>,
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) gate: Gate,
+    pub(crate) memory: Arc<Memory>,
     pub(crate) metrics: mproxy_admin::ListenerMetrics,
     pub(crate) refusals: LineBudget,
     pub(crate) failures: LineBudget,
@@ -27,6 +30,10 @@ pub(crate) struct Service {
 impl Service {
     /// Lets an accepted connection in, or closes it at once.
     pub(crate) fn admit(&self, client: &ClientAddr) -> Option<Pass> {
+        if self.memory.is_full() {
+            self.refuse_for_memory(client);
+            return None;
+        }
         match self.gate.enter(client.ip()) {
             Ok(pass) => Some(pass),
             Err(Refused { limit, value, rate }) => {
@@ -49,6 +56,27 @@ impl Service {
                 }
                 None
             }
+        }
+    }
+
+    #[cold]
+    fn refuse_for_memory(&self, client: &ClientAddr) {
+        let reason = RefuseReason::Overload;
+        self.metrics.accepted().refused(reason);
+        if let Some(suppressed) = self.refusals.line() {
+            tracing::warn!(
+                target: "mproxy::listener",
+                event = "refuse",
+                listener = &*self.name,
+                peer = client.socket_addr().map(tracing::field::display),
+                reason = reason.as_str(),
+                limit = "server.memory",
+                value = self.memory.limit(),
+                remedy = "see the line with event=memory: raise server.memory or the memory limit of \
+                          the container if your fleet needs it",
+                suppressed = (suppressed > 0).then_some(suppressed),
+                "connection refused: memory is used up"
+            );
         }
     }
 }

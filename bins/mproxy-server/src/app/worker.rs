@@ -17,6 +17,7 @@ use mproxy_transport::{Accepted, Listener};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::memory::Memory;
 use super::recorder::WorkerRecorder;
 use super::service::Service;
 
@@ -44,6 +45,7 @@ struct Worker {
     load: Arc<Load>,
     recorder: Arc<WorkerRecorder>,
     sessions: Arc<Sessions>,
+    memory: Arc<Memory>,
 }
 
 /// How many connections a worker has, and how to give it more.
@@ -152,6 +154,7 @@ impl Workers {
     pub(crate) fn start(
         recorders: Vec<Arc<WorkerRecorder>>,
         entrances: &[Entrance],
+        memory: &Arc<Memory>,
         stop: &CancellationToken,
         abort: &CancellationToken,
     ) -> io::Result<Self> {
@@ -178,6 +181,7 @@ impl Workers {
                 load: Arc::clone(&loads[index]),
                 recorder,
                 sessions: Arc::clone(&sessions),
+                memory: Arc::clone(memory),
             });
             let entrances = entrances
                 .iter()
@@ -315,7 +319,7 @@ async fn accept(worker: Arc<Worker>, loads: Arc<[Arc<Load>]>, entrance: Entrance
 impl Worker {
     fn serve(self: &Arc<Self>, accepted: Accepted, service: Arc<Service>, pass: super::gate::Pass) {
         self.load.connections.fetch_add(1, Ordering::Relaxed);
-        let control = Control::new();
+        let control = self.memory.control();
         let entered = self.sessions.enter(control.clone());
         let counted = Counted(Arc::clone(self));
         let serving = service.serve(accepted, Arc::clone(&self.recorder), control);

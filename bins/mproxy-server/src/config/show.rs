@@ -50,6 +50,7 @@ fn server(config: &Config) -> Table {
     table["name"] = value(&server.name);
     table["worker_threads"] = count(server.worker_threads);
     table["max_connections"] = count(server.max_connections);
+    table["memory"] = server.memory.map_or_else(|| value("auto"), size);
     table["drain_timeout"] = duration(server.drain_timeout);
     table["drain_wills"] = value(server.drain_wills.word());
     table["drain_notice"] = value(server.drain_notice.word());
@@ -97,6 +98,10 @@ fn listener(listener: &Listener) -> Table {
     let longest = Duration::from_secs(limits.max_keepalive.into());
     keys["max_keepalive"] = duration(longest);
     keys["max_replies"] = size(limits.max_replies as u64);
+    keys["max_topic_levels"] = count(Some(limits.max_topic_levels));
+    keys["max_filters"] = count(Some(limits.max_filters));
+    let rate = limits.max_denials.map(|it| it.to_string());
+    keys["max_denials"] = value(rate.unwrap_or_else(|| "0/m".to_owned()));
     table["limits"] = Item::Table(keys);
     table
 }

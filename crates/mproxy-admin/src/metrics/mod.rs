@@ -13,6 +13,7 @@ mod exposition;
 mod health;
 mod layer;
 mod listener;
+mod memory;
 mod process;
 mod traffic;
 mod upstream;
@@ -35,6 +36,7 @@ pub use connection::ConnectionMetrics;
 pub use exposition::Format;
 pub use layer::LayerMetrics;
 pub use listener::ListenerMetrics;
+pub use memory::MemoryMetrics;
 pub use traffic::{Traffic, TrafficCounters};
 pub use upstream::{UpstreamConnection, UpstreamMetrics};
 
@@ -77,6 +79,7 @@ struct Inner {
     upstreams: upstream::Families,
     layers: Arc<layer::Layers>,
     packet_errors: Family<PacketErrorLabels, Counter>,
+    memory: MemoryMetrics,
     /// One a worker thread.
     traffic: Arc<[Arc<TrafficCounters>]>,
 }
@@ -113,6 +116,7 @@ impl Metrics {
         registry.register_collector(Box::new(traffic::Collector::new(Arc::clone(&traffic))));
         let layers = Arc::new(layer::Layers::default());
         registry.register_collector(Box::new(Arc::clone(&layers)));
+        let memory = MemoryMetrics::register(&mut registry);
         registry.register_collector(Box::new(process::Collector::new()));
 
         Self {
@@ -122,6 +126,7 @@ impl Metrics {
                 upstreams,
                 layers,
                 packet_errors,
+                memory,
                 traffic,
             }),
         }
@@ -153,6 +158,12 @@ impl Metrics {
     pub fn worker(&self, index: usize) -> Arc<TrafficCounters> {
         let workers = &self.inner.traffic;
         Arc::clone(&workers[index % workers.len()])
+    }
+
+    /// The counters of the memory budget of the process.
+    #[must_use]
+    pub fn memory(&self) -> MemoryMetrics {
+        self.inner.memory.clone()
     }
 
     /// Counts a packet that ended its connection.

@@ -120,4 +120,16 @@ pub(crate) struct LimitsFile {
     /// them, before mproxy stops reading that client.
     #[schemars(extend("default" = "64KiB"))]
     pub(crate) max_replies: Setting<Size>,
+    /// Most levels of a topic name or topic filter where layers look at topics. A client that names a
+    /// deeper one is closed, and a deeper delivery dropped.
+    #[schemars(extend("default" = 128))]
+    pub(crate) max_topic_levels: Setting<Count>,
+    /// Most topic filters of a SUBSCRIBE or UNSUBSCRIBE where layers look at them. A client that sends
+    /// more is closed.
+    #[schemars(extend("default" = 16384))]
+    pub(crate) max_filters: Setting<Count>,
+    /// Packets of one client that layers refuse, and WebSocket frames without content, in a time; then
+    /// it is closed. "0/m" = unlimited.
+    #[schemars(extend("default" = "600/m"))]
+    pub(crate) max_denials: Setting<Option<Rate>>,
 }

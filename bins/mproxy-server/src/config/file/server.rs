@@ -2,7 +2,7 @@
 
 use super::Setting;
 use crate::config::model::{DrainNotice, DrainWills, LogFormat};
-use crate::config::scalar::{AdminBind, Count, LogLevel, Text};
+use crate::config::scalar::{AdminBind, AutoSize, Count, LogLevel, Text};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::time::Duration;
@@ -23,6 +23,11 @@ pub(crate) struct ServerFile {
     /// files (RLIMIT_NOFILE). More are refused.
     #[schemars(extend("default" = 0))]
     pub(crate) max_connections: Setting<Count>,
+    /// What peers may make mproxy hold, all of them together: packets that are not whole, what waits for
+    /// a slow side, and 4KiB a connection. auto = 70 % of the memory limit of the container, or of the
+    /// machine's memory.
+    #[schemars(extend("default" = "auto"))]
+    pub(crate) memory: Setting<AutoSize>,
     /// Time between the signal to stop and the end of the process; clients are sent away
     /// during it.
     #[schemars(extend("default" = "30s"))]

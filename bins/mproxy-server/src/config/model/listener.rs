@@ -187,4 +187,10 @@ pub(crate) struct Limits {
     pub(crate) max_keepalive: u16,
     /// Bytes of the proxy's own answers that wait for a slow peer before it is not read any more.
     pub(crate) max_replies: usize,
+    /// The most levels of a topic that layers look at.
+    pub(crate) max_topic_levels: NonZeroUsize,
+    /// The most topic filters of a request that layers look at.
+    pub(crate) max_filters: NonZeroUsize,
+    /// Refused packets and other useless work of a client; `None` = unlimited.
+    pub(crate) max_denials: Option<Rate>,
 }

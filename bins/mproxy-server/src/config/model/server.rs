@@ -14,6 +14,8 @@ pub(crate) struct Server {
     pub(crate) worker_threads: Option<NonZeroUsize>,
     /// Client connections of all listeners together; `None` = derived from `RLIMIT_NOFILE`.
     pub(crate) max_connections: Option<NonZeroUsize>,
+    /// Bytes that peers may make this process hold; `None` = a part of what the machine has.
+    pub(crate) memory: Option<u64>,
     /// How long a shutdown may take, from the first signal to the last closed session.
     pub(crate) drain_timeout: Duration,
     /// What a planned shutdown does to the wills of the clients.

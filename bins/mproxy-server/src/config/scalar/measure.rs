@@ -16,6 +16,10 @@ const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 #[derive(Debug)]
 pub(crate) struct Size;
 
+/// A number of bytes, or `auto`.
+#[derive(Debug)]
+pub(crate) struct AutoSize;
+
 impl Scalar for Duration {
     type Value = Self;
 
@@ -75,6 +79,31 @@ impl Scalar for Size {
 
     fn schema() -> Schema {
         json_schema!({ "type": "string", "examples": ["64KiB", "1MiB"] })
+    }
+}
+
+impl Scalar for AutoSize {
+    /// `None` is `auto`.
+    type Value = Option<u64>;
+
+    fn expected() -> String {
+        format!("\"auto\", or {}", Size::expected())
+    }
+
+    fn read(raw: &Raw, loose: bool) -> Result<Option<u64>, Problem> {
+        match raw {
+            Raw::String(text) if text == "auto" => Ok(None),
+            Raw::String(_) => Size::read(raw, loose).map(Some).map_err(|mut problem| {
+                problem.label = format!("expected {}", Self::expected());
+                problem
+            }),
+            Raw::Integer(_) => Size::read(raw, loose).map(Some),
+            other => Err(Problem::mismatch(other, &Self::expected())),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "examples": ["auto", "180MiB"] })
     }
 }
 
@@ -148,6 +177,15 @@ mod tests {
         assert_eq!(read::<Size>("1 MB"), Some(1_000_000));
         for bad in ["", "100", "-1B", "MiB", "1 MiBB"] {
             assert_eq!(read::<Size>(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_size_may_be_left_to_the_machine() {
+        assert_eq!(read::<AutoSize>("auto"), Some(None));
+        assert_eq!(read::<AutoSize>("1MiB"), Some(Some(1 << 20)));
+        for bad in ["", "Auto", "100", "70%"] {
+            assert_eq!(read::<AutoSize>(bad), None, "{bad}");
         }
     }
 

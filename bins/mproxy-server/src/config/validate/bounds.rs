@@ -1,6 +1,7 @@
 //! Checks of single values that their type alone does not make.
 
 use crate::config::scalar::Problem;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 /// The largest packet that MQTT can express: one byte, four bytes of length, 268,435,455 of
@@ -18,6 +19,12 @@ const BUFFER_MIN: u64 = 4 << 10;
 
 /// The largest one: what a single connection may take of the memory.
 const BUFFER_MAX: u64 = 1 << 30;
+
+/// The smallest budget for what peers may make mproxy hold.
+const MEMORY_MIN: u64 = 1 << 20;
+
+/// The largest one: more than any machine has.
+const MEMORY_MAX: u64 = 1 << 46;
 
 /// The shortest time between two health checks of a broker: each is a connection that it logs.
 const HEALTH_INTERVAL_MIN: Duration = Duration::from_millis(100);
@@ -85,6 +92,29 @@ pub(super) fn connect_size(size: &u64) -> Result<(), Problem> {
 /// The bytes that wait for a slow peer.
 pub(super) fn buffer_size(size: &u64) -> Result<(), Problem> {
     within(*size, BUFFER_MIN, BUFFER_MAX)
+}
+
+/// What all peers together may make mproxy hold.
+pub(super) fn memory(size: &Option<u64>) -> Result<(), Problem> {
+    match *size {
+        Some(0) => Err(Problem::new(
+            "no memory at all",
+            "\"auto\", or a size such as \"180MiB\"",
+        )),
+        Some(size) => within(size, MEMORY_MIN, MEMORY_MAX),
+        None => Ok(()),
+    }
+}
+
+/// The most levels of a topic, or filters of a request.
+pub(super) fn at_least_one(count: &Option<NonZeroUsize>) -> Result<(), Problem> {
+    match count {
+        Some(_) => Ok(()),
+        None => Err(Problem::new(
+            "zero of them",
+            "nothing would ever pass; at least 1",
+        )),
+    }
 }
 
 /// The head of an upgrade request.

@@ -5,15 +5,28 @@ use crate::config::context::Context;
 use crate::config::file::{LimitsFile, ListenerFile, Located};
 use crate::config::model::{
     Bind, Bridges, Chain, Choice, Conformance, ControlCharacters, Limits, Listener, MqttVersion,
-    ReceiveMaximum, ServerReference, Transport, TransportName, Upstream,
+    Rate, ReceiveMaximum, ServerReference, Transport, TransportName, Upstream,
 };
 use crate::config::scalar::quoted;
 use crate::diagnostics::Diagnostic;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 use toml::Spanned;
+
+/// The most levels of a topic that layers look at.
+const LEVELS: NonZeroUsize = NonZeroUsize::new(128).unwrap();
+
+/// The most filters of a request that layers look at.
+const FILTERS: NonZeroUsize = NonZeroUsize::new(16 * 1024).unwrap();
+
+/// So often a client may be refused.
+const DENIALS: Rate = Rate {
+    count: NonZeroU32::new(600).unwrap(),
+    period: Duration::from_secs(60),
+};
 
 /// A listener with the place where it was written.
 #[derive(Debug)]
@@ -145,6 +158,8 @@ fn limits(cx: &mut Context, keys: &LimitsFile) -> Limits {
     let held = cx.checked(&keys.max_held_packet, mebibyte, bounds::packet_size);
     let replies = cx.checked(&keys.max_replies, 64 * kibibyte, bounds::buffer_size);
     let keepalive = cx.checked(&keys.max_keepalive, Duration::ZERO, bounds::keepalive);
+    let levels = cx.checked(&keys.max_topic_levels, Some(LEVELS), bounds::at_least_one);
+    let filters = cx.checked(&keys.max_filters, Some(FILTERS), bounds::at_least_one);
     Limits {
         connect_timeout: cx.checked(&keys.connect_timeout, seconds(30), bounds::timeout),
         packet_timeout: cx.checked(&keys.packet_timeout, seconds(120), bounds::timeout),
@@ -158,6 +173,9 @@ fn limits(cx: &mut Context, keys: &LimitsFile) -> Limits {
         keepalive_grace: cx.checked(&keys.keepalive_grace, 1.5, bounds::keepalive_grace),
         max_keepalive: u16::try_from(keepalive.as_secs()).unwrap_or(u16::MAX),
         max_replies: bytes(replies),
+        max_topic_levels: levels.unwrap_or(LEVELS),
+        max_filters: filters.unwrap_or(FILTERS),
+        max_denials: cx.value(&keys.max_denials, Some(DENIALS)),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `[server]`, `[admin]`, `[log]`.
 
+use super::bounds;
 use crate::config::context::Context;
 use crate::config::environment::Environment;
 use crate::config::file::{AdminFile, LogFile, ServerFile};
@@ -17,6 +18,7 @@ pub(super) fn server(cx: &mut Context, file: &ServerFile, env: &Environment) -> 
         name: cx.value(&file.name, host.unwrap_or("mproxy").to_owned()),
         worker_threads: cx.value(&file.worker_threads, None),
         max_connections: cx.value(&file.max_connections, None),
+        memory: cx.checked(&file.memory, None, bounds::memory),
         drain_timeout: cx.value(&file.drain_timeout, Duration::from_secs(30)),
         drain_wills: cx.value(&file.drain_wills, DrainWills::Suppress),
         drain_notice: cx.value(&file.drain_notice, DrainNotice::None),

@@ -1,0 +1,239 @@
+//! One budget for what peers make the process hold, and who goes when it is nearly used up.
+//!
+//! ```text
+//! below 80 %  everybody is served
+//! from 80 %   those that are not let in and hold most are closed; if that is not enough, nobody new
+//!             comes in
+//! from 95 %   those that hold most are closed, whoever they are
+//! 100 %       who would hold more ends by itself: the session sees to that
+//! ```
+
+mod limit;
+
+use std::cmp::Reverse;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use mproxy_admin::{MemoryMetrics, ShedStage};
+use mproxy_session::{Control, MemoryBudget, Order};
+use tokio_util::sync::CancellationToken;
+
+use super::worker::Sessions;
+
+/// From here on, in percent, memory is scarce.
+const SCARCE: usize = 80;
+
+/// From here on sessions are closed, too.
+const CRITICAL: usize = 95;
+
+/// How far below a step closing goes on: not for every further kilobyte.
+const MARGIN: usize = 5;
+
+/// How long those that were told to end are given to do so before others are looked for.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// How often the limit is read again: a pod can be resized while it runs.
+const REREAD: Duration = Duration::from_secs(10);
+
+/// The memory of the process.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    budget: Arc<MemoryBudget>,
+    is_automatic: bool,
+    /// Nobody new comes in.
+    full: AtomicBool,
+    metrics: MemoryMetrics,
+}
+
+/// How much of the budget is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Level {
+    Normal,
+    Scarce,
+    Critical,
+}
+
+impl Level {
+    const fn of(percent: usize) -> Self {
+        match percent {
+            CRITICAL.. => Self::Critical,
+            SCARCE.. => Self::Scarce,
+            _ => Self::Normal,
+        }
+    }
+}
+
+/// Who was closed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Shed {
+    connections: usize,
+    bytes: usize,
+}
+
+impl Memory {
+    /// A budget of so many bytes; `None` is a part of what there is.
+    pub(crate) fn new(configured: Option<u64>, metrics: MemoryMetrics) -> Self {
+        let budget = MemoryBudget::new(bytes(configured.unwrap_or_else(limit::automatic)));
+        let source = Arc::clone(&budget);
+        metrics.watch(move || (source.used() as u64, source.limit() as u64));
+        Self {
+            budget,
+            is_automatic: configured.is_none(),
+            full: AtomicBool::new(false),
+            metrics,
+        }
+    }
+
+    /// Its limit in bytes.
+    pub(crate) fn limit(&self) -> usize {
+        self.budget.limit()
+    }
+
+    /// A handle for a connection that was just accepted.
+    pub(crate) fn control(&self) -> Control {
+        Control::with_memory(&self.budget)
+    }
+
+    /// True while nobody new comes in.
+    pub(crate) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
+    /// Keeps to the budget until `stop`.
+    pub(crate) async fn keep(&self, sessions: &[Arc<Sessions>], stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.budget.pressed() => self.relieve(sessions).await,
+                () = tokio::time::sleep(REREAD), if self.is_automatic => self.reread(),
+            }
+        }
+    }
+
+    /// Follows a limit that was changed.
+    fn reread(&self) {
+        let (before, now) = (self.budget.limit(), bytes(limit::automatic()));
+        if now == before {
+            return;
+        }
+        self.budget.set_limit(now);
+        tracing::info!(
+            target: "mproxy::server",
+            event = "memory",
+            before = %Mebibytes(before),
+            limit = %Mebibytes(now),
+            "the memory limit of the process has changed"
+        );
+    }
+
+    /// Closes those that hold most until memory is not scarce.
+    async fn relieve(&self, sessions: &[Arc<Sessions>]) {
+        let mut worst = Level::Normal;
+        loop {
+            let level = Level::of(self.budget.percent());
+            if level == Level::Normal {
+                break;
+            }
+            let shed = self.shed(level, sessions);
+            if level > worst {
+                worst = level;
+                self.tell(level, shed);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        self.full.store(false, Ordering::Relaxed);
+        if worst > Level::Normal {
+            tracing::info!(
+                target: "mproxy::server",
+                event = "memory",
+                used = %Mebibytes(self.budget.used()),
+                limit = %Mebibytes(self.budget.limit()),
+                "memory is not scarce any more"
+            );
+        }
+    }
+
+    /// Closes who is to go at this level.
+    fn shed(&self, level: Level, sessions: &[Arc<Sessions>]) -> Shed {
+        let (used, limit) = (self.budget.used(), self.budget.limit());
+        let running = || sessions.iter().flat_map(|sessions| sessions.running());
+        let pending = running().filter(|control| !control.is_established());
+        let excess = |percent: usize| used.saturating_sub(limit / 100 * percent);
+        let mut shed = close_largest(pending, excess(SCARCE - MARGIN));
+        self.metrics
+            .shed(ShedStage::Pending, shed.connections as u64);
+        // what is about to be given back is not scarce
+        let is_enough = shed.bytes >= excess(SCARCE);
+        self.full.store(!is_enough, Ordering::Relaxed);
+        if level == Level::Critical {
+            let more = excess(CRITICAL - MARGIN).saturating_sub(shed.bytes);
+            let established = close_largest(running().filter(Control::is_established), more);
+            self.metrics
+                .shed(ShedStage::Session, established.connections as u64);
+            shed.connections += established.connections;
+            shed.bytes += established.bytes;
+        }
+        shed
+    }
+
+    fn tell(&self, level: Level, shed: Shed) {
+        let message = match level {
+            Level::Critical => {
+                "memory is nearly used up: the connections that hold most are closed"
+            }
+            _ => {
+                "memory is scarce: connections that are not let in and hold most are closed, and new \
+                 ones refused if that is not enough"
+            }
+        };
+        tracing::warn!(
+            target: "mproxy::server",
+            event = "memory",
+            used = %Mebibytes(self.budget.used()),
+            limit = %Mebibytes(self.budget.limit()),
+            closed = shed.connections,
+            freed = %Mebibytes(shed.bytes),
+            remedy = "if the lines with reason=overload name one address, limit it by \
+                      max_pending_per_ip or max_connections_per_ip; if they name your fleet, raise \
+                      the memory limit of the container, or server.memory",
+            "{message}"
+        );
+    }
+}
+
+/// Closes those that hold most, until as many bytes as this will be given back.
+fn close_largest(controls: impl Iterator<Item = Control>, bytes: usize) -> Shed {
+    let mut shed = Shed::default();
+    if bytes == 0 {
+        return shed;
+    }
+    let mut holders: Vec<_> = controls
+        .map(|control| (control.held(), control))
+        .filter(|(held, _)| *held > 0)
+        .collect();
+    holders.sort_unstable_by_key(|(held, _)| Reverse(*held));
+    for (held, control) in holders {
+        if shed.bytes >= bytes {
+            break;
+        }
+        control.close(Order::overload());
+        shed.connections += 1;
+        shed.bytes += held;
+    }
+    shed
+}
+
+fn bytes(size: u64) -> usize {
+    usize::try_from(size).unwrap_or(usize::MAX)
+}
+
+/// Bytes as a person reads them.
+struct Mebibytes(usize);
+
+impl fmt::Display for Mebibytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.1}MiB", self.0 as f64 / f64::from(1 << 20))
+    }
+}
