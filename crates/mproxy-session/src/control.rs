@@ -228,6 +228,12 @@ impl Control {
         }
     }
 
+    /// True once it was ordered to end [at once](Order::at_once).
+    #[must_use]
+    pub fn ends_at_once(&self) -> bool {
+        self.order().is_some_and(|order| order.at_once)
+    }
+
     /// The order, if there is one. A relaxed load while there is none.
     #[inline]
     pub(crate) fn order(&self) -> Option<Order> {

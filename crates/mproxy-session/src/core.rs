@@ -13,6 +13,7 @@ use crate::alias::AliasTable;
 use crate::context::SessionInfo;
 use crate::error::{End, Limit, Violation};
 use crate::flights::Flights;
+use crate::latency::Latency;
 use crate::ledger::Ledger;
 use crate::limits::{Conformance, LARGEST_PACKET, Limits, ReceiveMaximum, ServerReference};
 use crate::reply::Replies;
@@ -25,6 +26,7 @@ pub(crate) struct Core {
     pub(crate) replies: Replies,
     pub(crate) session: SessionInfo,
     pub(crate) ledger: Ledger,
+    pub(crate) latency: Latency,
     /// The client's CONNACK, once it was forwarded.
     pub(crate) connack: Option<ReasonCode>,
     /// The Authentication Method of CONNECT: AUTH may travel, also before CONNACK.
@@ -76,6 +78,7 @@ impl Core {
         Self {
             replies: Replies::for_client(packet),
             ledger: Ledger::default(),
+            latency: Latency::default(),
             connack: None,
             is_challenged: false,
             method: properties
@@ -207,9 +210,13 @@ impl Core {
         direction: Direction,
         layout: &PublishLayout,
     ) -> Result<(), End> {
+        if direction == Direction::ToClient {
+            return Ok(());
+        }
+        self.latency.begin(layout);
         match &mut self.flights {
-            Some(flights) if direction == Direction::ToServer => flights.begin(layout),
-            _ => Ok(()),
+            Some(flights) => flights.begin(layout),
+            None => Ok(()),
         }
     }
 
@@ -250,7 +257,8 @@ impl Core {
     pub(crate) fn size(&self) -> usize {
         let aliases = [&self.to_server_aliases, &self.to_client_aliases];
         let aliases = aliases.into_iter().flatten();
-        self.ledger.size() + aliases.map(|table| table.size()).sum::<usize>()
+        let flights = self.flights.as_ref().map_or(0, |flights| flights.size());
+        self.ledger.size() + flights + aliases.map(|table| table.size()).sum::<usize>()
     }
 
     /// The largest packet that the receiver in this direction takes.

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use mproxy_codec::{Direction, PublishLayout};
 
 use crate::error::{End, Violation};
+use crate::ledger::ID_COST;
 
 /// The packet identifiers of publications above QoS 0 that wait for an answer.
 #[derive(Debug)]
@@ -21,6 +22,11 @@ impl Flights {
             maximum,
             waiting: BTreeSet::new(),
         }
+    }
+
+    /// Bytes that it takes.
+    pub(crate) fn size(&self) -> usize {
+        self.waiting.len() * ID_COST
     }
 
     /// Counts a PUBLISH, unless it repeats one that waits.

@@ -18,7 +18,7 @@ const MAX_COST: usize = 256 * 1024;
 const REQUEST_COST: usize = 64;
 
 /// What a packet identifier takes in a set of them.
-const ID_COST: usize = 4;
+pub(crate) const ID_COST: usize = 4;
 
 /// What a hand-shake takes that the proxy ends at the broker, with the answer of a few bytes.
 const RECALL_COST: usize = 128;

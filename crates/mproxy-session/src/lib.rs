@@ -11,6 +11,7 @@ mod flights;
 mod flow;
 mod held;
 mod hook;
+mod latency;
 mod ledger;
 mod limits;
 mod memory;

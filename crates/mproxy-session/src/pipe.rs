@@ -203,6 +203,9 @@ where
             .turn(&mut self.client, &mut self.server, &mut turn);
         record(&*self.recorder, Direction::ToServer, &batch);
         let up = up?;
+        if batch.publishes[1] > 0 && self.core.latency.is_idle() && self.recorder.wants_latency() {
+            self.core.latency.want();
+        }
         if batch.denied > 0 {
             self.allow_denials(batch.denied)?;
         }

@@ -1,5 +1,7 @@
 //! How a session's counters reach the outside: a batch at a time.
 
+use std::time::Duration;
+
 use mproxy_codec::{Direction, Kind, PublishRun, QoS, ReasonCode, Version};
 
 use crate::context::SessionInfo;
@@ -21,6 +23,19 @@ pub trait Recorder: Send + Sync + 'static {
     /// [`Limits::linger`](crate::Limits::linger) longer where a side is silent.
     fn ending(&self, side: Side, reason: CloseReason) {
         let _ = (side, reason);
+    }
+
+    /// Asked after a read that brought PUBLISH packets of QoS 1 of the client: true if it should be
+    /// measured how long the broker takes to answer the next one. As often as this says so a clock is
+    /// read: a few times a second and thread are enough for a histogram.
+    fn wants_latency(&self) -> bool {
+        false
+    }
+
+    /// The broker has answered a PUBLISH of QoS 1 that long after it had been read: with PUBACK, and
+    /// the time that hooks had it and that it waited to be written included.
+    fn publish_answered(&self, took: Duration) {
+        let _ = took;
     }
 
     /// What the log calls the hooks of the session, in the line of one that

@@ -1,6 +1,8 @@
 //! From a session's counters and events to metrics.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use mproxy_admin::{
     ConnectionMetrics, Direction, LayerMetrics, Metrics, PacketType, Reason, Side, Traffic,
@@ -20,6 +22,8 @@ pub(crate) struct WorkerRecorder {
     pub(crate) own: LayerMetrics,
     /// For what happens rarely.
     pub(crate) metrics: Metrics,
+    /// The latency of the next PUBLISH is to be measured; set again and again by the worker.
+    pub(crate) wants_latency: AtomicBool,
 }
 
 /// The recorder of one connection.
@@ -154,6 +158,19 @@ impl Recorder for ConnectionRecorder {
                 "client connected"
             );
         }
+    }
+
+    fn wants_latency(&self) -> bool {
+        // only this thread takes it: the store need not be one with the load
+        let wants = self.worker.wants_latency.load(Ordering::Relaxed);
+        if wants {
+            self.worker.wants_latency.store(false, Ordering::Relaxed);
+        }
+        wants
+    }
+
+    fn publish_answered(&self, took: Duration) {
+        self.service.upstream.publish_answered(took);
     }
 
     fn layers(&self) -> Option<String> {

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use mproxy_admin::{Admin, BuildInfo, Health, Metrics};
@@ -184,6 +185,7 @@ impl Server {
                     traffic,
                     own: metrics.layer("session"),
                     metrics: metrics.clone(),
+                    wants_latency: AtomicBool::new(true),
                 })
             })
             .collect();

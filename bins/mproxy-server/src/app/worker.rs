@@ -231,9 +231,11 @@ async fn run(
     abort: CancellationToken,
 ) {
     let loads: Arc<[_]> = loads.into();
-    tokio::spawn(async {
+    let recorder = Arc::clone(&worker.recorder);
+    tokio::spawn(async move {
         loop {
             tokio::time::sleep(TICK).await;
+            recorder.wants_latency.store(true, Ordering::Relaxed);
         }
     });
     for entrance in entrances {

@@ -33,6 +33,11 @@ impl UpstreamMetrics {
         self.series.connect_duration.observe(duration.as_secs_f64());
     }
 
+    /// Notes how long the broker took to answer a PUBLISH of QoS 1.
+    pub fn publish_answered(&self, took: Duration) {
+        self.series.publish_ack_duration.observe(took.as_secs_f64());
+    }
+
     /// Counts a connection as open until the answer is dropped.
     #[must_use = "the connection counts as open until this is dropped"]
     pub fn opened(&self) -> UpstreamConnection {
@@ -72,6 +77,7 @@ struct Series {
     open: Gauge,
     connects: [Counter; DialResult::ALL.len()],
     connect_duration: Histogram,
+    publish_ack_duration: Histogram,
 }
 
 impl Series {
@@ -89,6 +95,7 @@ impl Series {
                 })
             }),
             connect_duration: families.connect_duration.get_or_create_owned(&upstream),
+            publish_ack_duration: families.publish_ack_duration.get_or_create_owned(&upstream),
         }
     }
 }
@@ -99,6 +106,7 @@ pub(super) struct Families {
     open: Family<UpstreamLabels, Gauge>,
     connects: Family<ConnectLabels, Counter>,
     connect_duration: Family<UpstreamLabels, Histogram, Buckets>,
+    publish_ack_duration: Family<UpstreamLabels, Histogram, Buckets>,
 }
 
 impl Families {
@@ -107,6 +115,7 @@ impl Families {
             open: Family::default(),
             connects: Family::default(),
             connect_duration: Family::new_with_constructor(Buckets(&NETWORK_SECONDS)),
+            publish_ack_duration: Family::new_with_constructor(Buckets(&NETWORK_SECONDS)),
         };
         registry.register(
             "mproxy_upstream_connections",
@@ -122,6 +131,11 @@ impl Families {
             "mproxy_upstream_connect_duration_seconds",
             "Time to connect to the upstream",
             families.connect_duration.clone(),
+        );
+        registry.register(
+            "mproxy_publish_ack_duration_seconds",
+            "Time from a PUBLISH of QoS 1 to the PUBACK of the upstream, of a few samples a second",
+            families.publish_ack_duration.clone(),
         );
         families
     }

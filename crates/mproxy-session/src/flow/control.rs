@@ -176,6 +176,9 @@ impl<H: PacketService> Flow<H> {
             }
             (Kind::Puback, Direction::ToClient) => {
                 core.end_flight(id);
+                if let Some(took) = core.latency.end(id) {
+                    turn.recorder.publish_answered(took);
+                }
                 None
             }
             (_, Direction::ToClient) if ack.reason.is_error() => {

@@ -158,6 +158,10 @@ impl<H: PacketService> Flow<H> {
         } else {
             Kind::Pubrec
         };
+        if self.direction == Direction::ToServer {
+            // the broker has nothing to answer
+            let _ = turn.core.latency.end(id);
+        }
         // A delivery is acknowledged, or the broker would wait for ever. Success, not a failure
         // code: of a shared subscription that would discard the message for all [MQTT-4.8.2-6].
         if self.direction == Direction::ToClient {

@@ -6,7 +6,7 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use mproxy_codec::{
-    DecodeError, Direction, Head, Kind, PublishLayout, PublishRun, Version, tolerance,
+    DecodeError, Direction, Head, Kind, PublishLayout, PublishRun, QoS, Version, tolerance,
 };
 
 use super::offer::{Offered, as_run};
@@ -218,6 +218,12 @@ impl<H: PacketService> Flow<H> {
             return Ok(None); // one by one, up to the one too many
         }
         let run = PublishRun::scan(&buffer[*at..filled], version, max_packet);
+        if turn.core.latency.is_wanted()
+            && self.direction == Direction::ToServer
+            && run.of_qos(QoS::AtLeastOnce) > 0
+        {
+            turn.core.latency.begin_run(&buffer[*at..filled], version);
+        }
         turn.batch.read_run(&run);
         self.traffic.packets += u64::from(run.packets());
         self.traffic.publishes += u64::from(run.packets());

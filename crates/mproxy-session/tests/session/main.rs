@@ -19,6 +19,7 @@ mod forwarded;
 mod forwarding;
 mod handler;
 mod heads;
+mod latency;
 mod layers;
 mod levels;
 mod limits;

@@ -218,9 +218,11 @@ fn close_largest(controls: impl Iterator<Item = Control>, bytes: usize) -> Shed 
         if shed.bytes >= bytes {
             break;
         }
-        control.close(Order::overload());
-        shed.connections += 1;
         shed.bytes += held;
+        if !control.ends_at_once() {
+            control.close(Order::overload());
+            shed.connections += 1;
+        }
     }
     shed
 }

@@ -190,6 +190,11 @@ impl Upstream {
         }
     }
 
+    /// It took so long to answer a PUBLISH.
+    pub(crate) fn publish_answered(&self, took: Duration) {
+        self.metrics.publish_answered(took);
+    }
+
     /// Connects, and asks for a CONNACK if that is what is checked. Not counted: metrics of dials are
     /// about clients.
     async fn probe(&self, watched: &Watched) -> Result<(), Failure> {

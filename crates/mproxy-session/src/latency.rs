@@ -1,0 +1,99 @@
+//! How long the broker takes to answer a PUBLISH, measured now and then.
+
+use std::time::Duration;
+
+use mproxy_codec::{PublishLayout, QoS, Version};
+use tokio::time::Instant;
+
+/// How many packets of a run are looked at for one that is answered.
+const LOOKED_AT: usize = 64;
+
+/// The PUBLISH of QoS 1 whose PUBACK is waited for. One word, and mostly none: a clock is read when
+/// somebody asks for a sample, not for every packet.
+#[derive(Debug, Default)]
+pub(crate) struct Latency(Option<Box<Sample>>);
+
+#[derive(Debug)]
+enum Sample {
+    /// The next PUBLISH of QoS 1.
+    Wanted,
+    Sent {
+        packet_id: u16,
+        at: Instant,
+    },
+}
+
+impl Latency {
+    /// True while no sample is under way.
+    #[inline]
+    pub(crate) const fn is_idle(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// The next PUBLISH is timed.
+    pub(crate) fn want(&mut self) {
+        self.0.get_or_insert_with(|| Box::new(Sample::Wanted));
+    }
+
+    /// True when the next PUBLISH is to be timed.
+    #[inline]
+    pub(crate) fn is_wanted(&self) -> bool {
+        matches!(self.0.as_deref(), Some(Sample::Wanted))
+    }
+
+    /// A PUBLISH is on its way to the broker, or to hooks that may refuse it.
+    #[inline]
+    pub(crate) fn begin(&mut self, layout: &PublishLayout) {
+        if let Some(sample) = &mut self.0 {
+            Self::time(sample, layout);
+        }
+    }
+
+    #[cold]
+    fn time(sample: &mut Sample, layout: &PublishLayout) {
+        let Some(id) = layout
+            .packet_id()
+            .filter(|_| layout.qos() == QoS::AtLeastOnce)
+        else {
+            return;
+        };
+        match sample {
+            // the same identifier again: whatever became of the first, this one is answered
+            Sample::Sent { packet_id, .. } if *packet_id != id => {}
+            _ => {
+                *sample = Sample::Sent {
+                    packet_id: id,
+                    at: Instant::now(),
+                }
+            }
+        }
+    }
+
+    /// The same for the first in a run of packets that nobody looks at one by one.
+    #[cold]
+    pub(crate) fn begin_run(&mut self, mut run: &[u8], version: Version) {
+        for _ in 0..LOOKED_AT {
+            let Some(layout) = PublishLayout::ordinary(run, version) else {
+                return;
+            };
+            self.begin(&layout);
+            if !self.is_wanted() {
+                return;
+            }
+            run = run.get(layout.total_len()..).unwrap_or_default();
+        }
+    }
+
+    /// The broker has answered: how long it took, if this is what was timed.
+    #[inline]
+    pub(crate) fn end(&mut self, packet_id: u16) -> Option<Duration> {
+        match self.0.as_deref() {
+            Some(Sample::Sent { packet_id: id, at }) if *id == packet_id => {
+                let took = at.elapsed();
+                self.0 = None;
+                Some(took)
+            }
+            _ => None,
+        }
+    }
+}
