@@ -11,7 +11,6 @@
 mod limit;
 
 use std::cmp::Reverse;
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -122,8 +121,8 @@ impl Memory {
         tracing::info!(
             target: "mproxy::server",
             event = "memory",
-            before = %Mebibytes(before),
-            limit = %Mebibytes(now),
+            before_bytes = before,
+            limit_bytes = now,
             "the memory limit of the process has changed"
         );
     }
@@ -148,8 +147,8 @@ impl Memory {
             tracing::info!(
                 target: "mproxy::server",
                 event = "memory",
-                used = %Mebibytes(self.budget.used()),
-                limit = %Mebibytes(self.budget.limit()),
+                used_bytes = self.budget.used(),
+                limit_bytes = self.budget.limit(),
                 "memory is not scarce any more"
             );
         }
@@ -191,10 +190,10 @@ impl Memory {
         tracing::warn!(
             target: "mproxy::server",
             event = "memory",
-            used = %Mebibytes(self.budget.used()),
-            limit = %Mebibytes(self.budget.limit()),
+            used_bytes = self.budget.used(),
+            limit_bytes = self.budget.limit(),
             closed = shed.connections,
-            freed = %Mebibytes(shed.bytes),
+            freed_bytes = shed.bytes,
             remedy = "if the lines with reason=overload name one address, limit it by \
                       max_pending_per_ip or max_connections_per_ip; if they name your fleet, raise \
                       the memory limit of the container, or server.memory",
@@ -229,13 +228,4 @@ fn close_largest(controls: impl Iterator<Item = Control>, bytes: usize) -> Shed 
 
 fn bytes(size: u64) -> usize {
     usize::try_from(size).unwrap_or(usize::MAX)
-}
-
-/// Bytes as a person reads them.
-struct Mebibytes(usize);
-
-impl fmt::Display for Mebibytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.1}MiB", self.0 as f64 / f64::from(1 << 20))
-    }
 }
