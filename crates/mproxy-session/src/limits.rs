@@ -122,8 +122,8 @@ limits! {
     /// it costs to judge one grows with them. A client that sends more is closed, and a delivery of the
     /// broker with more is dropped. Where no hook looks at topics nobody counts.
     max_topic_levels: usize = 128;
-    /// The most topic filters of a SUBSCRIBE or UNSUBSCRIBE that hooks look at. A client that sends more
-    /// is closed.
+    /// The most topic filters of a SUBSCRIBE or UNSUBSCRIBE that hooks look at, which may have four times
+    /// as many levels in all. A client that sends more is closed.
     max_filters: usize = 16 * 1024;
     /// How many packets of a client may be refused by hooks, or be discarded, before it is closed: so many
     /// at once, and as many again in each period. `None` sets no limit.
@@ -142,8 +142,7 @@ impl Limits {
     #[inline]
     pub(crate) fn is_too_deep(&self, topic: &[u8]) -> bool {
         // each level but the last has a slash
-        topic.len() >= self.max_topic_levels
-            && topic.iter().filter(|byte| **byte == b'/').count() >= self.max_topic_levels
+        topic.len() >= self.max_topic_levels && levels(topic) > self.max_topic_levels
     }
 
     /// Refuses a client that names a topic which is too deep.
@@ -183,9 +182,17 @@ impl Limits {
             let limit = (Limit::MaxFilters, self.max_filters);
             return Err(End::too_long(&what, ReasonCode::QUOTA_EXCEEDED, limit));
         }
-        let check = |filter: &str| {
-            let code = ReasonCode::TOPIC_FILTER_INVALID;
-            self.check_levels(filter.as_bytes(), "a topic filter", code)
+        let mut left = self.max_filters.saturating_mul(LEVELS_A_FILTER);
+        let mut check = |filter: &str| {
+            let (filter, code) = (filter.as_bytes(), ReasonCode::TOPIC_FILTER_INVALID);
+            self.check_levels(filter, "a topic filter", code)?;
+            left = left.checked_sub(levels(filter)).ok_or_else(|| {
+                let limit = (Limit::MaxFilters, self.max_filters);
+                let what =
+                    format!("topic filters with more than {LEVELS_A_FILTER} times the levels");
+                End::too_long(&what, ReasonCode::QUOTA_EXCEEDED, limit)
+            })?;
+            Ok(())
         };
         match view {
             View::Subscribe(subscribe) => subscribe
@@ -203,6 +210,14 @@ impl Limits {
             None => (self.connect_timeout, Limit::ConnectTimeout),
         }
     }
+}
+
+/// Levels of the filters of a request, on average, when it has as many as it may.
+const LEVELS_A_FILTER: usize = 4;
+
+/// The levels of a topic name or filter.
+fn levels(topic: &[u8]) -> usize {
+    topic.iter().filter(|byte| **byte == b'/').count() + 1
 }
 
 /// So many in a time.

@@ -192,6 +192,20 @@ async fn a_request_of_more_than_16_384_filters_closes() {
             let summary = pair.summary().await;
             assert_eq!(summary.limit, Some("max_filters"));
             assert!(summary.detail.unwrap().contains("16385"));
+
+            // few of them, and long
+            let request = |count: usize| match kind {
+                Kind::Subscribe => f.subscribe(1, &vec![&*deep(128); count]),
+                _ => f.unsubscribe(1, &vec![&*deep(128); count]),
+            };
+            let pair = judged(version, &Seen::default()).await;
+            pair.client.send(&request(512));
+            pair.broker.expect(&request(512)).await;
+            pair.client.send(&request(513));
+            assert_told(version, &pair.client.take().await, 0x97);
+            pair.client.finish();
+            pair.broker.finish();
+            assert_eq!(pair.summary().await.limit, Some("max_filters"));
         }
     }
 }

@@ -124,8 +124,8 @@ pub(crate) struct LimitsFile {
     /// deeper one is closed, and a deeper delivery dropped.
     #[schemars(extend("default" = 128))]
     pub(crate) max_topic_levels: Setting<Count>,
-    /// Most topic filters of a SUBSCRIBE or UNSUBSCRIBE where layers look at them. A client that sends
-    /// more is closed.
+    /// Most topic filters of a SUBSCRIBE or UNSUBSCRIBE where layers look at them, which may have four
+    /// times as many levels in all. A client that sends more is closed.
     #[schemars(extend("default" = 16384))]
     pub(crate) max_filters: Setting<Count>,
     /// Packets of one client that layers refuse, and WebSocket frames without content, in a time; then
