@@ -14,6 +14,6 @@ pub use labels::{
     Version,
 };
 pub use metrics::{
-    ConnectionMetrics, Format, LayerMetrics, ListenerMetrics, MemoryMetrics, Metrics, Traffic,
-    TrafficCounters, UpstreamConnection, UpstreamMetrics,
+    ConnectionMetrics, Format, LayerMetrics, ListenerMetrics, LogMetrics, MemoryMetrics, Metrics,
+    Traffic, TrafficCounters, UpstreamConnection, UpstreamMetrics,
 };

@@ -13,6 +13,7 @@ mod exposition;
 mod health;
 mod layer;
 mod listener;
+mod log;
 mod memory;
 mod process;
 mod traffic;
@@ -36,6 +37,7 @@ pub use connection::ConnectionMetrics;
 pub use exposition::Format;
 pub use layer::LayerMetrics;
 pub use listener::ListenerMetrics;
+pub use log::LogMetrics;
 pub use memory::MemoryMetrics;
 pub use traffic::{Traffic, TrafficCounters};
 pub use upstream::{UpstreamConnection, UpstreamMetrics};
@@ -78,6 +80,7 @@ struct Inner {
     listeners: listener::Families,
     upstreams: upstream::Families,
     layers: Arc<layer::Layers>,
+    log: log::Collector,
     packet_errors: Family<PacketErrorLabels, Counter>,
     memory: MemoryMetrics,
     /// One a worker thread.
@@ -116,6 +119,8 @@ impl Metrics {
         registry.register_collector(Box::new(traffic::Collector::new(Arc::clone(&traffic))));
         let layers = Arc::new(layer::Layers::default());
         registry.register_collector(Box::new(Arc::clone(&layers)));
+        let log = log::Collector::default();
+        registry.register_collector(Box::new(log.clone()));
         let memory = MemoryMetrics::register(&mut registry);
         registry.register_collector(Box::new(process::Collector::new()));
 
@@ -125,6 +130,7 @@ impl Metrics {
                 listeners,
                 upstreams,
                 layers,
+                log,
                 packet_errors,
                 memory,
                 traffic,
@@ -148,6 +154,11 @@ impl Metrics {
     #[must_use]
     pub fn layer(&self, name: &str) -> LayerMetrics {
         self.inner.layers.named(name)
+    }
+
+    /// Shows the counters of the log of this process; the first log counts.
+    pub fn log(&self, log: &LogMetrics) {
+        self.inner.log.0.get_or_init(|| log.clone());
     }
 
     /// The traffic counters of worker thread `index`.

@@ -4,8 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use mproxy_admin::{
-    Action, Decision, DialResult, Direction, Metrics, PacketType, Reason, RefuseReason, Side,
-    Traffic, Version,
+    Action, Decision, DialResult, Direction, LogMetrics, Metrics, PacketType, Reason, RefuseReason,
+    Side, Traffic, Version,
 };
 
 use crate::support::Port;
@@ -149,6 +149,12 @@ fn feed(port: &Port) {
     layer.injected(PacketType::Puback);
     metrics.packet_error(Direction::ClientToBroker, Reason::Malformed);
 
+    let log = LogMetrics::default();
+    log.suppressed();
+    metrics.log(&log);
+    log.suppressed();
+    log.sink();
+
     let mut traffic = Traffic::default();
     traffic.packets[PacketType::Publish as usize] = 5;
     traffic.bytes = 1_000;
@@ -170,6 +176,8 @@ const SAMPLES: &[&str] = &[
     "mproxy_build_info{version=\"1.2.3\",revision=\"abc123\",rustc=\"1.95.0\"} 1",
     "mproxy_draining 0",
     "mproxy_listener_up{listener=\"mqtt\"} 1",
+    "mproxy_log_lines_dropped_total{reason=\"suppressed\"} 2",
+    "mproxy_log_lines_dropped_total{reason=\"sink\"} 1",
     "mproxy_upstream_up{upstream=\"broker\"} 0",
     "mproxy_connections{listener=\"mqtt\",version=\"3.1.1\"} 0",
     "mproxy_connections_accepted_total{listener=\"mqtt\"} 2",
@@ -210,6 +218,7 @@ const FAMILIES: &[&str] = &[
     "mproxy_connections_refused_total counter",
     "mproxy_draining gauge",
     "mproxy_listener_up gauge",
+    "mproxy_log_lines_dropped_total counter",
     "mproxy_packet_bytes_total counter",
     "mproxy_packet_errors_total counter",
     "mproxy_packets_dropped_total counter",
