@@ -121,7 +121,7 @@ fn no_document_names_another_target() {
 
 #[test]
 fn every_event_is_in_the_table_and_is_written() {
-    let found = after(&["event = \"", "\"event\":\""]);
+    let found = after(&["event = \"", "\"event\", \""]);
     assert_eq!(found, set(column("event", 0)));
 }
 

@@ -105,24 +105,21 @@ impl Service {
             );
             return Unopened::Unused(side, reason);
         }
-        if let Some(suppressed) = self.refusals.line() {
-            let (detail, remedy) = handshake::account(error);
-            let remedy = remedy.map(|remedy| self.names().fill(remedy));
-            tracing::warn!(
-                target: "mproxy::listener",
-                event = "refuse",
-                listener = &*self.name,
-                peer = %peer,
-                path = error.path(),
-                offered = error.offered(),
-                origin = error.origin(),
-                reason = RefuseReason::WebsocketHandshake.as_str(),
-                detail,
-                remedy,
-                suppressed = (suppressed > 0).then_some(suppressed),
-                "WebSocket handshake refused"
-            );
-        }
+        let (detail, remedy) = handshake::account(error);
+        let remedy = remedy.map(|remedy| self.names().fill(remedy));
+        tracing::warn!(
+            target: "mproxy::listener",
+            event = "refuse",
+            listener = &*self.name,
+            peer = %peer,
+            path = error.path(),
+            offered = error.offered(),
+            origin = error.origin(),
+            reason = RefuseReason::WebsocketHandshake.as_str(),
+            detail,
+            remedy,
+            "WebSocket handshake refused"
+        );
         Unopened::Refused(RefuseReason::WebsocketHandshake)
     }
 

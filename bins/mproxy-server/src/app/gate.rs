@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mproxy_admin::RefuseReason;
 
@@ -264,40 +264,6 @@ impl Bucket {
     }
 }
 
-/// Lets through a few lines of a kind in each second, and counts the rest.
-#[derive(Debug)]
-pub(crate) struct LineBudget {
-    state: Mutex<(Instant, u32, u64)>,
-}
-
-/// Lines of a kind in a second.
-const LINES: u32 = 10;
-
-impl LineBudget {
-    pub(crate) fn new() -> Self {
-        Self {
-            state: Mutex::new((Instant::now(), 0, 0)),
-        }
-    }
-
-    /// `Some(n)`: write the line, and say that `n` before it were not written.
-    pub(crate) fn line(&self) -> Option<u64> {
-        let mut state = lock(&self.state);
-        let (since, written, suppressed) = &mut *state;
-        let now = Instant::now();
-        if now.saturating_duration_since(*since) >= Duration::from_secs(1) {
-            *since = now;
-            *written = 0;
-        }
-        if *written >= LINES {
-            *suppressed += 1;
-            return None;
-        }
-        *written += 1;
-        Some(std::mem::take(suppressed))
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // counters stay valid whatever happened while the lock was held
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -307,6 +273,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
     use std::num::NonZeroU32;
+    use std::time::Duration;
 
     #[test]
     fn every_limit_is_given_back() {

@@ -23,6 +23,7 @@ mod worker;
 
 use std::process::ExitCode;
 
+use mproxy_admin::LogMetrics;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
@@ -34,8 +35,8 @@ use crate::config::Config;
 /// 128 and the number of the signal, as shells report it.
 const KILLED_BY_SIGNAL: u8 = 128;
 
-/// Runs the proxy until it is told to stop.
-pub(crate) fn run(config: &Config, options: RunOptions) -> ExitCode {
+/// Runs the proxy until it is told to stop; its metrics show those of the log.
+pub(crate) fn run(config: &Config, options: RunOptions, log: &LogMetrics) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -63,6 +64,7 @@ pub(crate) fn run(config: &Config, options: RunOptions) -> ExitCode {
             Ok(server) => server,
             Err(error) => return failed(&error),
         };
+        server.metrics.log(log);
         if options.require_upstream {
             for upstream in &server.upstreams {
                 if let Err(error) = upstream.require().await {

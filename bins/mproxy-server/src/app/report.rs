@@ -27,13 +27,6 @@ impl Service {
         if self.chain.has_access_log && !is_failure && summary.established() {
             return;
         }
-        let mut suppressed = 0;
-        if is_failure {
-            match self.failures.line() {
-                Some(count) => suppressed = count,
-                None => return,
-            }
-        }
         let remedy = match self.denied_will(summary) {
             Some(layer) => Some(of_will(layer)),
             None if self.is_reauthentication(summary) => {
@@ -83,7 +76,6 @@ impl Service {
                     bytes_to_client = summary.to_client.bytes,
                     denied = summary.to_server.denied + summary.to_client.denied,
                     upstream = &*self.upstream.name,
-                    suppressed = (suppressed > 0).then_some(suppressed),
                     "{}", $message
                 )
             };

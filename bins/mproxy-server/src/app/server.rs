@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::compose::compose;
-use super::gate::{Gate, LineBudget, Slots};
+use super::gate::{Gate, Slots};
 use super::memory::Memory;
 use super::recorder::WorkerRecorder;
 use super::service::Service;
@@ -116,6 +116,7 @@ pub(crate) struct Server {
     )]
     pub(crate) admin: Option<SocketAddr>,
     pub(crate) upstreams: Vec<Arc<Upstream>>,
+    pub(crate) metrics: Metrics,
     health: Health,
     workers: Workers,
     drain_timeout: Duration,
@@ -210,6 +211,7 @@ impl Server {
             addresses,
             admin,
             upstreams: upstreams.into_values().collect(),
+            metrics,
             health,
             workers,
             drain_timeout: config.server.drain_timeout,
@@ -356,8 +358,6 @@ fn entrance(
         gate,
         memory: Arc::clone(memory),
         metrics: metrics.listener(&listener.name),
-        refusals: LineBudget::new(),
-        failures: LineBudget::new(),
     };
     Ok(Entrance {
         listener: socket,

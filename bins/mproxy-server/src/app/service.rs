@@ -7,7 +7,7 @@ use mproxy_session::Limits;
 use mproxy_transport::{ClientAddr, WsOptions};
 
 use super::compose::Composed;
-use super::gate::{Gate, LineBudget, Pass, Refused};
+use super::gate::{Gate, Pass, Refused};
 use super::memory::Memory;
 use super::upstream::Upstream;
 
@@ -23,8 +23,6 @@ pub(crate) struct Service {
     pub(crate) gate: Gate,
     pub(crate) memory: Arc<Memory>,
     pub(crate) metrics: mproxy_admin::ListenerMetrics,
-    pub(crate) refusals: LineBudget,
-    pub(crate) failures: LineBudget,
 }
 
 impl Service {
@@ -39,21 +37,18 @@ impl Service {
             Err(Refused { limit, value, rate }) => {
                 let reason = limit.reason();
                 self.metrics.accepted().refused(reason);
-                if let Some(suppressed) = self.refusals.line() {
-                    tracing::warn!(
-                        target: "mproxy::listener",
-                        event = "refuse",
-                        listener = &*self.name,
-                        peer = client.socket_addr().map(tracing::field::display),
-                        reason = reason.as_str(),
-                        detail = rate.map(tracing::field::display),
-                        limit = limit.key(&self.name),
-                        value,
-                        remedy = limit.remedy(),
-                        suppressed = (suppressed > 0).then_some(suppressed),
-                        "connection refused: a limit is reached"
-                    );
-                }
+                tracing::warn!(
+                    target: "mproxy::listener",
+                    event = "refuse",
+                    listener = &*self.name,
+                    peer = client.socket_addr().map(tracing::field::display),
+                    reason = reason.as_str(),
+                    detail = rate.map(tracing::field::display),
+                    limit = limit.key(&self.name),
+                    value,
+                    remedy = limit.remedy(),
+                    "connection refused: a limit is reached"
+                );
                 None
             }
         }
@@ -63,20 +58,17 @@ impl Service {
     fn refuse_for_memory(&self, client: &ClientAddr) {
         let reason = RefuseReason::Overload;
         self.metrics.accepted().refused(reason);
-        if let Some(suppressed) = self.refusals.line() {
-            tracing::warn!(
-                target: "mproxy::listener",
-                event = "refuse",
-                listener = &*self.name,
-                peer = client.socket_addr().map(tracing::field::display),
-                reason = reason.as_str(),
-                limit = "server.memory",
-                value = self.memory.limit(),
-                remedy = "see the line with event=memory: raise server.memory or the memory limit of \
-                          the container if your fleet needs it",
-                suppressed = (suppressed > 0).then_some(suppressed),
-                "connection refused: memory is used up"
-            );
-        }
+        tracing::warn!(
+            target: "mproxy::listener",
+            event = "refuse",
+            listener = &*self.name,
+            peer = client.socket_addr().map(tracing::field::display),
+            reason = reason.as_str(),
+            limit = "server.memory",
+            value = self.memory.limit(),
+            remedy = "see the line with event=memory: raise server.memory or the memory limit of \
+                      the container if your fleet needs it",
+            "connection refused: memory is used up"
+        );
     }
 }

@@ -42,7 +42,7 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
     let options = RunOptions {
         require_upstream: args.require_upstream,
     };
-    let code = crate::app::run(&config, options);
+    let code = crate::app::run(&config, options, guard.dropped());
     drop(guard);
     code
 }
@@ -78,5 +78,6 @@ fn log_settings(args: &RunArgs, config: &Config) -> Result<Settings, String> {
         filter: verbosity.apply(&filter),
         format,
         color: color(args.source.color),
+        max_rate: config.log.max_rate,
     })
 }

@@ -2,7 +2,7 @@
 
 use super::model::{
     AccessLog, Acl, AclRule, Choice, ClientId, ClientIdRequire, Config, Layer, LayerKind, Listener,
-    PropertyEdits, TopicMap, TopicMapRule, Transport, Upstream,
+    PropertyEdits, Rate, TopicMap, TopicMapRule, Transport, Upstream,
 };
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
@@ -35,13 +35,18 @@ pub(crate) fn show(config: &Config, secrets: &BTreeSet<String>) -> String {
     let bind = config.admin.bind.map(|it| it.to_string());
     root["admin"] = Item::Table(Table::from_iter([("bind", bind.unwrap_or_default())]));
     root["log"] = Item::Table(Table::from_iter([
-        ("level", config.log.level.as_str()),
-        ("format", config.log.format.word()),
+        ("level", config.log.level.clone()),
+        ("format", config.log.format.word().to_owned()),
+        ("max_rate", rate(config.log.max_rate)),
     ]));
     for path in secrets {
         hide(root.as_item_mut(), path);
     }
     root.to_string()
+}
+
+fn rate(rate: Option<Rate>) -> String {
+    rate.map_or_else(|| "0/s".to_owned(), |it| it.to_string())
 }
 
 fn server(config: &Config) -> Table {
@@ -92,8 +97,7 @@ fn listener(listener: &Listener) -> Table {
     keys["max_held_packet"] = size(limits.max_held_packet as u64);
     keys["max_connections"] = count(limits.max_connections);
     keys["max_connections_per_ip"] = count(limits.max_connections_per_ip);
-    let rate = limits.connection_rate.map(|it| it.to_string());
-    keys["connection_rate"] = value(rate.unwrap_or_else(|| "0/s".to_owned()));
+    keys["connection_rate"] = value(rate(limits.connection_rate));
     keys["keepalive_grace"] = value(limits.keepalive_grace);
     let longest = Duration::from_secs(limits.max_keepalive.into());
     keys["max_keepalive"] = duration(longest);

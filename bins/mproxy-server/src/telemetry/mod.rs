@@ -5,27 +5,27 @@
 //! people and goes to standard error, so that standard output stays free for what a command
 //! prints; JSON is for machines and goes to standard output, where containers collect it.
 //!
+//! Lines that repeat are limited kind by kind, before they are formatted, whoever writes them.
 //! Writing never holds up traffic: lines wait in a bounded queue for a thread of their own,
 //! and are dropped, and counted, when the reader of the log is too slow.
 
-mod escape;
-mod fields;
 mod filter;
-mod layer;
-mod line;
-mod queue;
+mod lines;
 
 pub(crate) use filter::Verbosity;
 
-use self::layer::LineLayer;
-use self::line::Style;
-use self::queue::Queue;
-use crate::config::{LogFormat, log_filter};
+use self::lines::{Allowance, Queue, Style, lines};
+use crate::config::{LogFormat, Rate, log_filter};
+use mproxy_admin::LogMetrics;
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
+use std::time::Duration;
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+
+/// How many seconds' worth of lines of one kind may be written at once.
+const BURST: Duration = Duration::from_secs(10);
 
 /// How to log.
 #[derive(Clone, Debug)]
@@ -36,6 +36,8 @@ pub(crate) struct Settings {
     pub(crate) format: LogFormat,
     /// Whether text is coloured.
     pub(crate) color: bool,
+    /// The most lines of one kind at level `info` and below; `None` = no limit.
+    pub(crate) max_rate: Option<Rate>,
 }
 
 /// Keeps the log going; when it is dropped, what waits is written, for a second at most.
@@ -43,6 +45,14 @@ pub(crate) struct Settings {
 #[must_use = "the last lines are lost without it"]
 pub(crate) struct Guard {
     queue: Arc<Queue>,
+    dropped: LogMetrics,
+}
+
+impl Guard {
+    /// What counts the lines that were not written.
+    pub(crate) fn dropped(&self) -> &LogMetrics {
+        &self.dropped
+    }
 }
 
 /// Starts the log.
@@ -62,15 +72,26 @@ pub(crate) fn start(settings: &Settings) -> Result<Guard, TryInitError> {
         },
         false => Style::Json,
     };
-    let queue = match text {
-        true => Queue::start(io::stderr(), style),
-        false => Queue::start(io::stdout(), style),
+    let repeats = settings.max_rate.map(allowance);
+    let dropped = LogMetrics::default();
+    let (layer, queue) = match text {
+        true => lines(style, repeats, dropped.clone(), io::stderr()),
+        false => lines(style, repeats, dropped.clone(), io::stdout()),
     };
     // Directives were checked where they came from; what is left over is not worth a refusal.
     let filter = log_filter().parse_lossy(&settings.filter);
-    let lines = LineLayer::new(style, queue.clone()).with_filter(filter);
-    tracing_subscriber::registry().with(lines).try_init()?;
-    Ok(Guard { queue })
+    let layer = layer.with_filter(filter);
+    tracing_subscriber::registry().with(layer).try_init()?;
+    Ok(Guard { queue, dropped })
+}
+
+fn allowance(rate: Rate) -> Allowance {
+    let interval = rate.period / rate.count.get();
+    let burst = BURST.as_nanos() / interval.as_nanos().max(1);
+    Allowance {
+        burst: u32::try_from(burst).unwrap_or(u32::MAX),
+        interval,
+    }
 }
 
 impl Drop for Guard {
@@ -78,6 +99,3 @@ impl Drop for Guard {
         self.queue.drain();
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -44,7 +44,7 @@ pub(crate) enum LayerFile {
 #[serde(default, deny_unknown_fields)]
 #[schemars(inline)]
 pub(crate) struct AccessLogFile {
-    /// Which events are logged.
+    /// Which events are logged. What needs attention has its line whatever is in this list.
     #[schemars(extend("default" =
         ["connect", "disconnect", "subscribe", "unsubscribe", "deny", "error"]))]
     pub(crate) events: Listing<AccessEvent>,

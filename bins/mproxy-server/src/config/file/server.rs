@@ -1,7 +1,7 @@
 //! `[server]`, `[admin]`, `[log]`.
 
 use super::Setting;
-use crate::config::model::{DrainNotice, DrainWills, LogFormat};
+use crate::config::model::{DrainNotice, DrainWills, LogFormat, Rate};
 use crate::config::scalar::{AdminBind, AutoSize, Count, LogLevel, Text};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -67,4 +67,8 @@ pub(crate) struct LogFile {
     /// goes to standard error, JSON to standard output.
     #[schemars(extend("default" = "auto"))]
     pub(crate) format: Setting<LogFormat>,
+    /// Most lines of one kind at level info and below, after ten seconds' worth at once; the next line
+    /// says how many were left out. "0/s" = no limit. Of those at warn and error there are ten a second.
+    #[schemars(extend("default" = "100/s"))]
+    pub(crate) max_rate: Setting<Option<Rate>>,
 }

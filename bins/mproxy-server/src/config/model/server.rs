@@ -1,6 +1,6 @@
 //! `[server]`, `[admin]` and `[log]`.
 
-use super::Choice;
+use super::{Choice, Rate};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -68,6 +68,8 @@ pub(crate) struct Log {
     pub(crate) level: String,
     /// The shape of a line.
     pub(crate) format: LogFormat,
+    /// The most lines of one kind at level `info` and below; `None` = no limit.
+    pub(crate) max_rate: Option<Rate>,
 }
 
 /// The shape of a log line.

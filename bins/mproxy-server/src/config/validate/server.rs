@@ -4,12 +4,16 @@ use super::bounds;
 use crate::config::context::Context;
 use crate::config::environment::Environment;
 use crate::config::file::{AdminFile, LogFile, ServerFile};
-use crate::config::model::{Admin, DrainNotice, DrainWills, Log, LogFormat, Server};
+use crate::config::model::{Admin, DrainNotice, DrainWills, Log, LogFormat, Rate, Server};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// The port of health and metrics.
 const ADMIN_PORT: u16 = 9883;
+
+/// Lines of one kind a second: more than an operator reads, less than fills a disk overnight.
+const LOG_RATE: u32 = 100;
 
 /// Checks `[server]`.
 pub(super) fn server(cx: &mut Context, file: &ServerFile, env: &Environment) -> Server {
@@ -42,5 +46,12 @@ pub(super) fn log(cx: &mut Context, file: &LogFile) -> Log {
     Log {
         level: cx.value(&file.level, "info".to_owned()),
         format: cx.value(&file.format, LogFormat::Auto),
+        max_rate: cx.value(&file.max_rate, default_rate()),
     }
+}
+
+fn default_rate() -> Option<Rate> {
+    let count = NonZeroU32::new(LOG_RATE)?;
+    let period = Duration::from_secs(1);
+    Some(Rate { count, period })
 }

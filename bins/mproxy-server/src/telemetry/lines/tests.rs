@@ -1,8 +1,7 @@
 //! Events as they end up in the log.
 
-use super::layer::LineLayer;
-use super::line::Style;
-use super::queue::Queue;
+use super::{Style, lines};
+use mproxy_admin::LogMetrics;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 use tracing_subscriber::layer::SubscriberExt;
@@ -22,10 +21,9 @@ impl Write for Memory {
     }
 }
 
-fn logged(style: Style, events: impl FnOnce()) -> Vec<String> {
+pub(super) fn logged(style: Style, events: impl FnOnce()) -> Vec<String> {
     let memory = Memory::default();
-    let queue = Queue::start(memory.clone(), style);
-    let layer = LineLayer::new(style, queue.clone());
+    let (layer, queue) = lines(style, None, LogMetrics::default(), memory.clone());
     let subscriber = tracing_subscriber::registry().with(layer);
     tracing::subscriber::with_default(subscriber, events);
     queue.drain();
@@ -55,7 +53,9 @@ fn a_hostile_value_stays_one_line_of_text() {
         );
         assert!(line.contains(r#"client_id="dev\u{d}\u{a}2026"#), "{line}");
     }
-    assert!(lines[0].contains(r" INFO mproxy_server::telemetry::tests: closed by dev\u{d}\u{a}"));
+    assert!(
+        lines[0].contains(r" INFO mproxy_server::telemetry::lines::tests: closed by dev\u{d}\u{a}")
+    );
     assert!(lines[1].contains(" WARN mproxy: next suppressed=3 ok=true share=0.5 client_id="));
 }
 

@@ -1,0 +1,161 @@
+//! What makes two lines repetitions of each other.
+
+use std::fmt::{self, Debug, Write};
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+use tracing::field::{Field, Visit};
+use tracing::{Event, Metadata};
+
+use super::sources::{PeerText, Source};
+
+/// The fields whose values tell kinds of one place in the code apart. They hold words of the program
+/// and names of the configuration, never what a client chose; a flood on one listener, or for one
+/// reason, hides nothing of another.
+const TELLING: [&str; 7] = [
+    "listener", "check", "action", "reason", "limit", "upstream", "event",
+];
+
+/// The number of lines that the writer of an event left out itself.
+pub(super) const SUPPRESSED: &str = "suppressed";
+
+/// The longest name of a kind that is kept to tell of it.
+const LONGEST_NAME: usize = 128;
+
+/// The kind of an event, found without taking memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kind {
+    /// Tells it from others. A hash with secret keys: two kinds that share one would be limited
+    /// together, which nobody can bring about.
+    pub(super) key: u64,
+    pub(super) metadata: &'static Metadata<'static>,
+    /// What the event says about lines before it that were not written.
+    pub(super) suppressed: u64,
+}
+
+impl Kind {
+    pub(super) fn of(event: &Event<'_>, keys: &RandomState) -> Self {
+        let metadata = event.metadata();
+        let mut hasher = keys.build_hasher();
+        // one for each place in the code
+        hasher.write_usize(std::ptr::from_ref(metadata).addr());
+        let mut visitor = Telling {
+            hasher,
+            suppressed: 0,
+        };
+        event.record(&mut visitor);
+        Self {
+            key: visitor.hasher.finish(),
+            metadata,
+            suppressed: visitor.suppressed,
+        }
+    }
+}
+
+struct Telling<H> {
+    hasher: H,
+    suppressed: u64,
+}
+
+impl<H: Hasher> Visit for Telling<H> {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        if TELLING.contains(&field.name()) {
+            self.hasher.write(field.name().as_bytes());
+            // this writer never fails
+            let _ = write!(Hashing(&mut self.hasher), "{value:?}");
+            self.hasher.write_u8(0xff);
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if TELLING.contains(&field.name()) {
+            self.hasher.write(field.name().as_bytes());
+            self.hasher.write(value.as_bytes());
+            self.hasher.write_u8(0xff);
+        }
+    }
+
+    fn record_bool(&mut self, _: &Field, _: bool) {}
+
+    fn record_i64(&mut self, _: &Field, _: i64) {}
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        if field.name() == SUPPRESSED {
+            self.suppressed = value;
+        }
+    }
+
+    fn record_f64(&mut self, _: &Field, _: f64) {}
+}
+
+/// Text that goes into a hash.
+struct Hashing<'a, H>(&'a mut H);
+
+impl<H: Hasher> Write for Hashing<'_, H> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.write(text.as_bytes());
+        Ok(())
+    }
+}
+
+/// Who caused an event, by its field `peer`.
+pub(super) fn source(event: &Event<'_>) -> Option<Source> {
+    struct Peer(PeerText);
+    impl Visit for Peer {
+        fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+            if field.name() == "peer" {
+                // what is too long is no address
+                let _ = write!(self.0, "{value:?}");
+            }
+        }
+
+        fn record_str(&mut self, field: &Field, value: &str) {
+            if field.name() == "peer" {
+                let _ = self.0.write_str(value);
+            }
+        }
+
+        fn record_bool(&mut self, _: &Field, _: bool) {}
+        fn record_i64(&mut self, _: &Field, _: i64) {}
+        fn record_u64(&mut self, _: &Field, _: u64) {}
+        fn record_f64(&mut self, _: &Field, _: f64) {}
+    }
+    let mut peer = Peer(PeerText::new());
+    event.record(&mut peer);
+    peer.0.source()
+}
+
+/// What a kind is called where it is told of without a line of its own.
+#[derive(Debug, Default)]
+pub(super) struct Names(Vec<(&'static str, String)>);
+
+impl Names {
+    pub(super) fn of(event: &Event<'_>) -> Self {
+        let mut names = Self::default();
+        event.record(&mut names);
+        names
+    }
+
+    /// The value of a field, if the event had it.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        let found = self.0.iter().find(|(it, _)| *it == name);
+        found.map(|(_, value)| value.as_str())
+    }
+}
+
+impl Visit for Names {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        if TELLING.contains(&field.name()) {
+            let value = super::escape::Cut::format(format_args!("{value:?}"), LONGEST_NAME);
+            self.0.push((field.name(), value));
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record_debug(field, &format_args!("{value}"));
+    }
+
+    fn record_bool(&mut self, _: &Field, _: bool) {}
+    fn record_i64(&mut self, _: &Field, _: i64) {}
+    fn record_u64(&mut self, _: &Field, _: u64) {}
+    fn record_f64(&mut self, _: &Field, _: f64) {}
+}
