@@ -20,10 +20,18 @@ use crate::config::{
 #[derive(Clone, Debug)]
 pub(crate) struct Composed {
     pub(crate) chain: link::Chain,
-    /// An access log reports the sessions of clients that are let in, so that the server need not.
-    pub(crate) has_access_log: bool,
+    /// What an access log says of the sessions of clients that are let in.
+    pub(crate) access_log: Option<AccessLog>,
     /// The layers that go by the names of a client, which must not become another one.
     pub(crate) by_names: Vec<String>,
+}
+
+/// The part of an access log that the server writes: the layer sees that a session ends, but not what
+/// an operator can do about it, and two lines about one end would be one too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AccessLog {
+    /// Every end has a line. Without this, only those have one that need attention.
+    pub(crate) every_end: bool,
 }
 
 /// Composes a chain before a broker that reads topics like this.
@@ -36,12 +44,11 @@ pub(crate) fn compose(
     dialect: Dialect,
     metrics: &Metrics,
 ) -> Result<Composed, BoxError> {
-    let has_access_log = chain
-        .layers
-        .iter()
-        .any(|layer| matches!(layer.kind, LayerKind::AccessLog(_)));
-    let logs_denials = access_log(chain).is_some_and(|log| log.events.contains(&AccessEvent::Deny))
-        || !has_access_log;
+    let log = access_log(chain);
+    let logs_denials = log.is_none_or(|log| log.events.contains(&AccessEvent::Deny));
+    let access_log = log.map(|log| AccessLog {
+        every_end: log.events.contains(&AccessEvent::Disconnect),
+    });
     let mut layers = Vec::with_capacity(chain.layers.len());
     let mut by_names = Vec::new();
     for layer in &chain.layers {
@@ -51,7 +58,7 @@ pub(crate) fn compose(
             LayerKind::AccessLog(log) => AnyLayer::AccessLog(
                 AccessLogLayer::new()
                     .events(events(&log.events))
-                    // the server's own line has what to do about it, and is there without this layer
+                    // the server's own lines have what to do about it, and are there without this layer
                     .refusals(false)
                     .publish_sample(log.publish_sample),
             ),
@@ -88,7 +95,7 @@ pub(crate) fn compose(
     }
     Ok(Composed {
         chain: link::Chain::new(layers),
-        has_access_log,
+        access_log,
         by_names,
     })
 }
@@ -154,11 +161,11 @@ fn events(events: &[AccessEvent]) -> Events {
     events.iter().fold(Events::NONE, |set, event| {
         set | match event {
             AccessEvent::Connect => Events::CONNECT,
-            AccessEvent::Disconnect => Events::DISCONNECT,
             AccessEvent::Subscribe => Events::SUBSCRIBE,
             AccessEvent::Unsubscribe => Events::UNSUBSCRIBE,
             AccessEvent::Publish => Events::PUBLISH,
-            AccessEvent::Error => Events::ERROR,
+            // ends are reported by the server, those by a layer that fails among them
+            AccessEvent::Disconnect | AccessEvent::Error => Events::NONE,
             // denials are logged by the layers that deny
             AccessEvent::Deny => Events::NONE,
         }

@@ -143,7 +143,7 @@ impl Recorder for ConnectionRecorder {
         connection.opened(version);
         self.service.upstream.answered();
         self.waiting().take();
-        let logs = !self.service.chain.has_access_log;
+        let logs = self.service.chain.access_log.is_none();
         if let (true, Some(session)) = (logs, session) {
             tracing::info!(
                 target: "mproxy::session",

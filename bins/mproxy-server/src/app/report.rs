@@ -9,8 +9,8 @@ use super::service::Service;
 impl Service {
     /// One line about the end of a connection: who, why, and what to do about it.
     ///
-    /// An access log reports the sessions of clients that were let in. Those that were not are
-    /// reported here in any case, and so is every failure.
+    /// Of a client that was let in, the line is one of the access log, if there is one, which may not
+    /// ask for every end. Clients that were not let in are reported in any case, and so is every failure.
     pub(super) fn report(&self, summary: &Summary) {
         if is_probe(summary) {
             tracing::debug!(
@@ -24,7 +24,8 @@ impl Service {
         }
         let remedy = remedy(summary);
         let is_failure = remedy.is_some();
-        if self.chain.has_access_log && !is_failure && summary.established() {
+        let access_log = self.chain.access_log.filter(|_| summary.established());
+        if access_log.is_some_and(|log| !log.every_end) && !is_failure {
             return;
         }
         let remedy = match self.denied_will(summary) {
@@ -50,10 +51,11 @@ impl Service {
         };
         let upgrade = summary.peer.upgrade.as_deref();
         let upgrade = upgrade.filter(|_| !summary.established());
+        let says_panicked = summary.established() || summary.panicked;
         macro_rules! line {
-            ($level:ident, $message:expr) => {
+            ($level:ident, $target:literal) => {
                 tracing::$level!(
-                    target: "mproxy::session",
+                    target: $target,
                     event,
                     listener = &*summary.peer.listener,
                     peer = %summary.peer,
@@ -75,15 +77,17 @@ impl Service {
                     bytes_to_server = summary.to_server.bytes,
                     bytes_to_client = summary.to_client.bytes,
                     denied = summary.to_server.denied + summary.to_client.denied,
+                    panicked = says_panicked.then_some(summary.panicked),
                     upstream = &*self.upstream.name,
-                    "{}", $message
+                    "{message}"
                 )
             };
         }
-        if is_failure {
-            line!(warn, message)
-        } else {
-            line!(info, message)
+        match (access_log.is_some(), is_failure) {
+            (true, true) => line!(warn, "mproxy::access"),
+            (true, false) => line!(info, "mproxy::access"),
+            (false, true) => line!(warn, "mproxy::session"),
+            (false, false) => line!(info, "mproxy::session"),
         }
     }
 
