@@ -19,6 +19,7 @@ mod faults;
 mod health;
 mod hostile;
 mod limits;
+mod log_floods;
 mod loss;
 mod matrix;
 mod memory;

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 
 use mproxy_admin::{
-    Action, Admin, BuildInfo, Decision, DialResult, Direction, Health, Metrics, PacketType, Reason,
-    RefuseReason, Side, Traffic, Version,
+    Action, Admin, BuildInfo, Decision, DialResult, Direction, Health, LogMetrics, Metrics,
+    PacketType, Reason, RefuseReason, Side, Traffic, Version,
 };
 use serde_json::Value;
 
@@ -181,6 +181,8 @@ fn count_one_of_each(health: &Health, metrics: &Metrics) {
     let traffic = Traffic::default();
     metrics.worker(0).add(Direction::ClientToBroker, &traffic);
     metrics.packet_error(Direction::ClientToBroker, Reason::Malformed);
+
+    metrics.log(&LogMetrics::default());
 
     let layer = metrics.layer("acl");
     layer.decision(Action::Publish, Decision::Deny);
