@@ -12,6 +12,8 @@ use crate::peer::{Peer, Variant};
 pub enum Bar {
     /// So many times what HAProxy takes in the same round.
     TimesHaproxy(f64),
+    /// So many times what mproxy without hooks takes in the same round.
+    TimesMproxy(f64),
     /// So much in the load's own unit.
     AtMost(f64),
 }
@@ -37,6 +39,7 @@ impl Bar {
         match variant {
             Variant::Plain => Some(Self::TimesHaproxy(plain)),
             Variant::Acl => Some(Self::TimesHaproxy(acl)),
+            Variant::Log => (load == Load::Connect).then_some(Self::TimesMproxy(1.15)),
             Variant::TopicMap | Variant::WebSocket | Variant::Full => None,
         }
     }
@@ -46,15 +49,21 @@ impl Bar {
         match variant {
             Variant::Plain | Variant::Acl => Some(Self::AtMost(2.0)),
             Variant::WebSocket => Some(Self::AtMost(8.0)),
-            Variant::TopicMap | Variant::Full => None,
+            Variant::TopicMap | Variant::Log | Variant::Full => None,
         }
     }
 
-    /// Whether a median, and the median ratio to HAProxy, are within the bar; `None` if what it
-    /// speaks of was not measured.
-    pub fn is_met(self, value: Option<f64>, times_haproxy: Option<f64>) -> Option<bool> {
+    /// Whether a median, and the median ratios to HAProxy and to mproxy without hooks, are within the
+    /// bar; `None` if what it speaks of was not measured.
+    pub fn is_met(
+        self,
+        value: Option<f64>,
+        times_haproxy: Option<f64>,
+        times_mproxy: Option<f64>,
+    ) -> Option<bool> {
         match self {
             Self::TimesHaproxy(most) => times_haproxy.map(|ratio| ratio <= most),
+            Self::TimesMproxy(most) => times_mproxy.map(|ratio| ratio <= most),
             Self::AtMost(most) => value.map(|value| value <= most),
         }
     }
@@ -74,20 +83,28 @@ mod tests {
         assert_eq!(acl(Load::Idle), Some(Bar::AtMost(2.0)));
         assert_eq!(plain(Load::Base), None);
         assert_eq!(Bar::of(Load::Closed, Peer::Haproxy), None);
+        let log = |load| Bar::of(load, Peer::Mproxy(Variant::Log));
+        assert_eq!(log(Load::Connect), Some(Bar::TimesMproxy(1.15)));
+        assert_eq!(log(Load::Closed), None);
     }
 
     #[test]
     fn a_bar_is_met_up_to_and_including_its_figure() {
         assert_eq!(
-            Bar::TimesHaproxy(1.1).is_met(Some(9.0), Some(1.1)),
+            Bar::TimesHaproxy(1.1).is_met(Some(9.0), Some(1.1), Some(9.0)),
             Some(true)
         );
         assert_eq!(
-            Bar::TimesHaproxy(1.1).is_met(Some(9.0), Some(1.11)),
+            Bar::TimesHaproxy(1.1).is_met(Some(9.0), Some(1.11), None),
             Some(false)
         );
-        assert_eq!(Bar::TimesHaproxy(1.1).is_met(Some(9.0), None), None);
-        assert_eq!(Bar::AtMost(2.0).is_met(Some(1.5), None), Some(true));
-        assert_eq!(Bar::AtMost(2.0).is_met(None, Some(0.1)), None);
+        let bar = Bar::TimesHaproxy(1.1);
+        assert_eq!(bar.is_met(Some(9.0), None, Some(1.0)), None);
+        let bar = Bar::TimesMproxy(1.15);
+        assert_eq!(bar.is_met(Some(9.0), Some(9.0), Some(1.15)), Some(true));
+        assert_eq!(bar.is_met(Some(1.0), Some(1.0), Some(1.16)), Some(false));
+        assert_eq!(bar.is_met(Some(1.0), Some(1.0), None), None);
+        assert_eq!(Bar::AtMost(2.0).is_met(Some(1.5), None, None), Some(true));
+        assert_eq!(Bar::AtMost(2.0).is_met(None, Some(0.1), Some(0.1)), None);
     }
 }

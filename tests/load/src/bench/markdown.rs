@@ -143,6 +143,7 @@ fn bar(peer: &PeerReport) -> String {
     };
     let bound = match bar {
         Bar::TimesHaproxy(most) => format!("{most:.2} x"),
+        Bar::TimesMproxy(most) => format!("{most:.2} x mproxy"),
         Bar::AtMost(most) => format!("{most:.1}"),
     };
     match peer.passed {

@@ -96,6 +96,8 @@ fn takes_part(load: Load, peer: Peer) -> bool {
             load,
             Load::Batched | Load::ToClient | Load::Closed | Load::Connect | Load::Idle
         ),
+        // No other load writes more than a few lines.
+        Peer::Mproxy(Variant::Log) => load == Load::Connect,
         Peer::Mproxy(Variant::Full) => load == Load::Base,
     }
 }

@@ -245,7 +245,7 @@ impl PeerReport {
         }
         self.passed = self
             .bar
-            .and_then(|bar| bar.is_met(self.value, self.times_haproxy));
+            .and_then(|bar| bar.is_met(self.value, self.times_haproxy, self.times_mproxy));
         if self.bar.is_some() && !self.errors.is_empty() {
             self.passed = Some(false);
         }

@@ -31,7 +31,7 @@ pub enum Peer {
 
 impl Peer {
     /// Every peer, in the order of the report.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Direct,
         Self::Haproxy,
         Self::Nginx,
@@ -39,6 +39,7 @@ impl Peer {
         Self::Mproxy(Variant::Acl),
         Self::Mproxy(Variant::TopicMap),
         Self::Mproxy(Variant::WebSocket),
+        Self::Mproxy(Variant::Log),
         Self::Mproxy(Variant::Full),
     ];
 
@@ -52,6 +53,7 @@ impl Peer {
             Self::Mproxy(Variant::Acl) => "mproxy-acl",
             Self::Mproxy(Variant::TopicMap) => "mproxy-map",
             Self::Mproxy(Variant::WebSocket) => "mproxy-ws",
+            Self::Mproxy(Variant::Log) => "mproxy-log",
             Self::Mproxy(Variant::Full) => "mproxy-full",
         }
     }

@@ -18,6 +18,8 @@ pub enum Variant {
     TopicMap,
     /// A WebSocket listener, no hooks.
     WebSocket,
+    /// No hooks, and a log at level `info` with every line that there is.
+    Log,
     /// Access log, access control list and topic prefix, and a WebSocket listener beside.
     Full,
 }
@@ -25,7 +27,7 @@ pub enum Variant {
 impl Variant {
     fn layers(self) -> &'static str {
         match self {
-            Self::Plain | Self::WebSocket => "",
+            Self::Plain | Self::WebSocket | Self::Log => "",
             Self::Acl => r#""acl""#,
             Self::TopicMap => r#""map""#,
             Self::Full => r#""log", "acl", "map""#,
@@ -64,7 +66,8 @@ drain_timeout = "1s"
 bind = "127.0.0.1:{admin}"
 
 [log]
-level = "warn"
+level = "{level}"
+max_rate = "0/s"
 
 [upstreams.broker]
 address = "mqtt://{sink}"
@@ -73,6 +76,11 @@ address = "mqtt://{sink}"
 layers = [{layers}]
 "#,
         sink = site.sink,
+        level = if variant == Variant::Log {
+            "info"
+        } else {
+            "warn"
+        },
         layers = variant.layers(),
     );
     let main = if variant == Variant::WebSocket {
@@ -82,7 +90,7 @@ layers = [{layers}]
     };
     listener(&mut out, "main", site.port, main);
     match variant {
-        Variant::Plain | Variant::WebSocket => {}
+        Variant::Plain | Variant::WebSocket | Variant::Log => {}
         Variant::Acl => acl(&mut out),
         Variant::TopicMap => map(&mut out),
         Variant::Full => {
@@ -175,6 +183,9 @@ mod tests {
         assert!(plain.contains("address = \"mqtt://127.0.0.1:1883\""));
         let ws = config_of(Variant::WebSocket);
         assert!(ws.contains("protocol = \"ws\"\n") && !ws.contains("protocol = \"mqtt\""));
+        assert!(plain.contains("level = \"warn\""));
+        let log = config_of(Variant::Log);
+        assert!(log.contains("level = \"info\"") && log.contains("max_rate = \"0/s\""));
         let full = config_of(Variant::Full);
         for part in [
             "[layers.log]",
