@@ -106,25 +106,29 @@ async fn a_flood_of_refused_clients_is_a_few_lines_that_say_who_and_how_many() {
 #[tokio::test]
 async fn the_end_of_a_flood_is_told_by_the_log_itself() {
     let broker = FakeBroker::bind().await;
-    let mproxy = Setup::before(&broker.url()).start().await;
-    for _ in 0..40 {
+    let mproxy = Setup::before(&broker.url())
+        .set("log.max_rate", "1/h")
+        .start()
+        .await;
+    let mut open = Vec::new();
+    for number in 0..14 {
         let mut client = from(9, mproxy.addr()).await;
-        client.send(&[0xf0, 0]).await;
-        client.rest().await;
+        let connect = Connect::new(Version::V5, &format!("d{number}"));
+        let (_, session) = tokio::join!(client.connect(&connect), broker.accept());
+        open.push((client, session));
     }
     let told = mproxy.event("an account", |line| line["event"] == "suppress");
     let told = told.await;
     for (name, value) in [
-        ("level", "WARN"),
+        ("level", "INFO"),
         ("target", "mproxy::log"),
         ("listener", "mqtt"),
-        ("detail", "refuse of mproxy::session"),
-        ("upstream", "broker"),
+        ("detail", "connect of mproxy::session"),
+        ("suppressed_top", "127.0.0.9 (4)"),
     ] {
         assert_eq!(told[name], value, "{name} of {told}");
     }
-    let suppressed = told["suppressed"].as_u64().expect("a number");
-    assert_eq!(told["suppressed_top"], format!("127.0.0.9 ({suppressed})"));
+    assert_eq!(told["suppressed"], 4, "{told}");
 }
 
 /// Two thousand clients whose will is denied, and who try again, wrote two lines each with an access

@@ -27,6 +27,9 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 /// How many seconds' worth of lines of one kind may be written at once.
 const BURST: Duration = Duration::from_secs(10);
 
+/// But so many at least: a low rate is meant for floods, not for the few lines of a start.
+const LEAST_BURST: u32 = 10;
+
 /// How to log.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -89,7 +92,7 @@ fn allowance(rate: Rate) -> Allowance {
     let interval = rate.period / rate.count.get();
     let burst = BURST.as_nanos() / interval.as_nanos().max(1);
     Allowance {
-        burst: u32::try_from(burst).unwrap_or(u32::MAX),
+        burst: u32::try_from(burst).unwrap_or(u32::MAX).max(LEAST_BURST),
         interval,
     }
 }
