@@ -125,6 +125,7 @@ label! {
         TokenExpired => "token_expired",
         CertRevoked => "cert_revoked",
         SessionTakenOver => "session_taken_over",
+        Evicted => "evicted",
         Drain => "drain",
         Idle => "idle",
         UpstreamRefused => "upstream_refused",
@@ -160,6 +161,37 @@ label! {
     ShedStage {
         Pending => "pending",
         Session => "session",
+    }
+}
+
+label! {
+    /// Label `limit` of `mproxy_connections_refused_total`: the key of the configuration that refused.
+    ///
+    /// Keys of a listener stand alone, because the label `listener` says whose they are.
+    #[non_exhaustive]
+    ConnectionLimit {
+        MaxConnectionsPerIp => "max_connections_per_ip",
+        ConnectionRatePerIp => "connection_rate_per_ip",
+        MaxPendingPerIp => "max_pending_per_ip",
+        MaxPending => "max_pending",
+        MaxConnections => "max_connections",
+        ServerMaxConnections => "server.max_connections",
+        ConnectionRate => "connection_rate",
+    }
+}
+
+impl ConnectionLimit {
+    /// What a connection that is refused because of it counts as.
+    #[must_use]
+    pub const fn reason(self) -> RefuseReason {
+        match self {
+            Self::ConnectionRatePerIp | Self::ConnectionRate => RefuseReason::RateLimited,
+            Self::MaxConnectionsPerIp
+            | Self::MaxPendingPerIp
+            | Self::MaxPending
+            | Self::MaxConnections
+            | Self::ServerMaxConnections => RefuseReason::ConnectionLimit,
+        }
     }
 }
 
@@ -255,6 +287,12 @@ mod tests {
                 .iter()
                 .enumerate()
                 .all(|(i, r)| *r as usize == i)
+        );
+        assert!(
+            ConnectionLimit::ALL
+                .iter()
+                .enumerate()
+                .all(|(i, l)| *l as usize == i)
         );
         assert!(
             DialResult::ALL

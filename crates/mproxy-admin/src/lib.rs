@@ -10,8 +10,8 @@ pub use build_info::BuildInfo;
 pub use health::{CheckHandle, Health, Readiness};
 pub use http::{Admin, bind, router, serve};
 pub use labels::{
-    Action, Decision, DialResult, Direction, PacketType, Reason, RefuseReason, ShedStage, Side,
-    Version,
+    Action, ConnectionLimit, Decision, DialResult, Direction, PacketType, Reason, RefuseReason,
+    ShedStage, Side, Version,
 };
 pub use metrics::{
     ConnectionMetrics, Format, LayerMetrics, ListenerMetrics, LogMetrics, MemoryMetrics, Metrics,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::listener::{ClosedLabels, ConnackLabels, Series};
-use crate::labels::{Reason, RefuseReason, Side, Version};
+use crate::labels::{ConnectionLimit, Reason, RefuseReason, Side, Version};
 
 /// Counts one client connection exactly once, however it ends.
 ///
@@ -17,16 +17,20 @@ pub struct ConnectionMetrics {
     accepted_at: Instant,
     /// Set while the connection is in the gauge of open connections.
     version: Option<Version>,
+    /// True while the connection is in the gauge of those without a CONNECT.
+    pending: bool,
     ended: bool,
 }
 
 impl ConnectionMetrics {
     pub(super) fn accept(series: Arc<Series>) -> Self {
         series.accepted.inc();
+        series.pending.inc();
         Self {
             series,
             accepted_at: Instant::now(),
             version: None,
+            pending: true,
             ended: false,
         }
     }
@@ -37,7 +41,14 @@ impl ConnectionMetrics {
         self.accepted_at.elapsed()
     }
 
-    /// The connection's CONNECT was read: it counts as open from here on.
+    /// A whole and valid CONNECT was read: the connection is not pending any more.
+    pub fn connect(&mut self) {
+        if std::mem::take(&mut self.pending) {
+            self.series.pending.dec();
+        }
+    }
+
+    /// The broker accepted the client: the connection counts as open from here on.
     pub fn opened(&mut self, version: Version) {
         if let Some(before) = self.version.replace(version) {
             self.series.open[before as usize].dec();
@@ -61,10 +72,17 @@ impl ConnectionMetrics {
             .inc();
     }
 
-    /// The connection was refused before its CONNECT was read.
+    /// The connection was refused before its CONNECT was read, by no limit: see
+    /// [`limited`](Self::limited).
     pub fn refused(mut self, reason: RefuseReason) {
         self.ended = true;
         self.series.refused[reason as usize].inc();
+    }
+
+    /// The connection was refused at once, because a limit is reached.
+    pub fn limited(mut self, limit: ConnectionLimit) {
+        self.ended = true;
+        self.series.limited[limit as usize].inc();
     }
 
     /// The connection was closed, by `side` and for `reason`.
@@ -100,6 +118,7 @@ impl Drop for ConnectionMetrics {
             }
             self.end(Side::Proxy, Reason::Internal);
         }
+        self.connect();
         if let Some(version) = self.version {
             self.series.open[version as usize].dec();
         }

@@ -10,7 +10,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::connection::ConnectionMetrics;
-use crate::labels::{Reason, RefuseReason, Side, Version};
+use crate::labels::{ConnectionLimit, Reason, RefuseReason, Side, Version};
 
 /// The counters of one listener; clones share them.
 #[derive(Debug, Clone)]
@@ -41,7 +41,9 @@ pub(super) struct Series {
     pub(super) name: Arc<str>,
     pub(super) open: [Gauge; Version::ALL.len()],
     pub(super) accepted: Counter,
+    pub(super) pending: Gauge,
     pub(super) refused: [Counter; RefuseReason::ALL.len()],
+    pub(super) limited: [Counter; ConnectionLimit::ALL.len()],
     // Few of the combinations ever occur, so they are made when they do.
     pub(super) closed: Family<ClosedLabels, Counter>,
     pub(super) connacks: Family<ConnackLabels, Counter>,
@@ -64,10 +66,20 @@ impl Series {
                 })
             }),
             accepted: families.accepted.get_or_create_owned(&listener),
+            pending: families.pending.get_or_create_owned(&listener),
             refused: std::array::from_fn(|i| {
                 families.refused.get_or_create_owned(&RefusedLabels {
                     listener: Arc::clone(&name),
                     reason: RefuseReason::ALL[i],
+                    limit: "",
+                })
+            }),
+            limited: std::array::from_fn(|i| {
+                let limit = ConnectionLimit::ALL[i];
+                families.refused.get_or_create_owned(&RefusedLabels {
+                    listener: Arc::clone(&name),
+                    reason: limit.reason(),
+                    limit: limit.as_str(),
                 })
             }),
             closed: families.closed.clone(),
@@ -84,6 +96,7 @@ impl Series {
 #[derive(Debug)]
 pub(super) struct Families {
     open: Family<OpenLabels, Gauge>,
+    pending: Family<ListenerLabels, Gauge>,
     accepted: Family<ListenerLabels, Counter>,
     refused: Family<RefusedLabels, Counter>,
     closed: Family<ClosedLabels, Counter>,
@@ -97,6 +110,7 @@ impl Families {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let families = Self {
             open: Family::default(),
+            pending: Family::default(),
             accepted: Family::default(),
             refused: Family::default(),
             closed: Family::default(),
@@ -111,13 +125,18 @@ impl Families {
             families.open.clone(),
         );
         registry.register(
+            "mproxy_connections_pending",
+            "Client connections that have sent no whole CONNECT yet",
+            families.pending.clone(),
+        );
+        registry.register(
             "mproxy_connections_accepted",
             "Transport connections accepted",
             families.accepted.clone(),
         );
         registry.register(
             "mproxy_connections_refused",
-            "Transport connections refused before CONNECT",
+            "Transport connections refused before CONNECT, by why and, of a limit, by its key",
             families.refused.clone(),
         );
         registry.register(
@@ -174,6 +193,8 @@ struct OpenLabels {
 struct RefusedLabels {
     listener: Arc<str>,
     reason: RefuseReason,
+    /// The key of a limit; empty for all else.
+    limit: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -27,7 +27,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::Registry;
 
 use crate::labels::{Direction, Reason};
@@ -81,6 +81,7 @@ struct Inner {
     upstreams: upstream::Families,
     layers: Arc<layer::Layers>,
     log: log::Collector,
+    capacity: Gauge,
     packet_errors: Family<PacketErrorLabels, Counter>,
     memory: MemoryMetrics,
     /// One a worker thread.
@@ -106,6 +107,12 @@ impl Metrics {
             );
         registry.register_collector(Box::new(health::Collector::new(health.clone())));
         let listeners = listener::Families::register(&mut registry);
+        let capacity = Gauge::default();
+        registry.register(
+            "mproxy_connections_capacity",
+            "Client connections that the process can hold; 0 until it listens",
+            capacity.clone(),
+        );
         let packet_errors = Family::default();
         registry.register(
             "mproxy_packet_errors",
@@ -128,6 +135,7 @@ impl Metrics {
             inner: Arc::new(Inner {
                 registry,
                 listeners,
+                capacity,
                 upstreams,
                 layers,
                 log,
@@ -142,6 +150,12 @@ impl Metrics {
     #[must_use]
     pub fn listener(&self, name: &str) -> ListenerMetrics {
         ListenerMetrics::new(&self.inner.listeners, name)
+    }
+
+    /// Says how many client connections the process can hold, of all listeners together.
+    pub fn set_capacity(&self, connections: usize) {
+        let connections = i64::try_from(connections).unwrap_or(i64::MAX);
+        self.inner.capacity.set(connections);
     }
 
     /// The counters of one broker. `name` comes from the configuration, never from the network.

@@ -4,8 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use mproxy_admin::{
-    Action, Decision, DialResult, Direction, LogMetrics, Metrics, PacketType, Reason, RefuseReason,
-    Side, Traffic, Version,
+    Action, ConnectionLimit, Decision, DialResult, Direction, LogMetrics, Metrics, PacketType,
+    Reason, RefuseReason, Side, Traffic, Version,
 };
 
 use crate::support::Port;
@@ -92,7 +92,30 @@ async fn size_does_not_follow_the_connections() {
     }
     let after = port.get("/metrics").await.body;
     assert_eq!(lines(&after), before);
-    assert!(after.contains("mproxy_connections_accepted_total{listener=\"mqtt\"} 100002\n"));
+    assert!(after.contains("mproxy_connections_accepted_total{listener=\"mqtt\"} 100003\n"));
+}
+
+/// A connection is pending from accept to its CONNECT, or to its end if that is earlier.
+#[tokio::test]
+async fn pending_until_connect() {
+    let port = Port::start().await;
+    let listener = port.metrics.listener("mqtt");
+    let mut first = listener.accepted();
+    let second = listener.accepted();
+    let pending = async |expected: u32| {
+        let body = port.get("/metrics").await.body;
+        let sample = format!("mproxy_connections_pending{{listener=\"mqtt\"}} {expected}");
+        assert!(body.lines().any(|line| line == sample), "{sample}\n{body}");
+    };
+    pending(2).await;
+    first.connect();
+    first.connect();
+    pending(1).await;
+    second.closed(Side::Proxy, Reason::Evicted);
+    first.closed(Side::Client, Reason::Eof);
+    pending(0).await;
+    listener.accepted().limited(ConnectionLimit::ConnectionRate);
+    pending(0).await;
 }
 
 /// A session that panics is counted in, out, and as a panic, wherever its counter lived.
@@ -134,7 +157,11 @@ fn feed(port: &Port) {
     let metrics = &port.metrics;
     one_connection(metrics);
     let listener = metrics.listener("mqtt");
-    listener.accepted().refused(RefuseReason::ConnectionLimit);
+    listener.accepted().limited(ConnectionLimit::MaxPending);
+    listener
+        .accepted()
+        .refused(RefuseReason::WebsocketHandshake);
+    metrics.set_capacity(500);
 
     let upstream = metrics.upstream("broker");
     upstream.dialled(DialResult::Success, Duration::from_micros(700));
@@ -167,6 +194,7 @@ fn feed(port: &Port) {
 
 fn one_connection(metrics: &Metrics) {
     let mut connection = metrics.listener("mqtt").accepted();
+    connection.connect();
     connection.opened(Version::V3_1_1);
     connection.connack(Version::V3_1_1, "success");
     connection.closed(Side::Client, Reason::Disconnect);
@@ -180,8 +208,12 @@ const SAMPLES: &[&str] = &[
     "mproxy_log_lines_dropped_total{reason=\"sink\"} 1",
     "mproxy_upstream_up{upstream=\"broker\"} 0",
     "mproxy_connections{listener=\"mqtt\",version=\"3.1.1\"} 0",
-    "mproxy_connections_accepted_total{listener=\"mqtt\"} 2",
-    "mproxy_connections_refused_total{listener=\"mqtt\",reason=\"connection_limit\"} 1",
+    "mproxy_connections_capacity 500",
+    "mproxy_connections_pending{listener=\"mqtt\"} 0",
+    "mproxy_connections_accepted_total{listener=\"mqtt\"} 3",
+    "mproxy_connections_refused_total{listener=\"mqtt\",reason=\"connection_limit\",limit=\"max_pending\"} 1",
+    "mproxy_connections_refused_total{listener=\"mqtt\",reason=\"rate_limited\",limit=\"connection_rate_per_ip\"} 0",
+    "mproxy_connections_refused_total{listener=\"mqtt\",reason=\"websocket_handshake\",limit=\"\"} 1",
     "mproxy_connections_closed_total{listener=\"mqtt\",side=\"client\",reason=\"disconnect\"} 1",
     "mproxy_connection_duration_seconds_count{listener=\"mqtt\"} 1",
     "mproxy_connection_duration_seconds_bucket{le=\"2592000.0\",listener=\"mqtt\"} 1",
@@ -214,7 +246,9 @@ const FAMILIES: &[&str] = &[
     "mproxy_connection_duration_seconds histogram",
     "mproxy_connections gauge",
     "mproxy_connections_accepted_total counter",
+    "mproxy_connections_capacity gauge",
     "mproxy_connections_closed_total counter",
+    "mproxy_connections_pending gauge",
     "mproxy_connections_refused_total counter",
     "mproxy_draining gauge",
     "mproxy_listener_up gauge",
