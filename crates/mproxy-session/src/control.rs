@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 use mproxy_codec::ReasonCode;
 
@@ -82,6 +82,20 @@ impl Order {
         Self {
             reason: CloseReason::Overload,
             reason_code: ReasonCode::QUOTA_EXCEEDED,
+            suppress_will: false,
+            notice: false,
+            at_once: true,
+        }
+    }
+
+    /// The connection has to make room for another one: it holds a place and has not sent a whole
+    /// CONNECT yet. The client is not told: an answer to bytes that may not be MQTT costs more than
+    /// the place is worth.
+    #[must_use]
+    pub const fn evict() -> Self {
+        Self {
+            reason: CloseReason::Evicted,
+            reason_code: ReasonCode::SERVER_BUSY,
             suppress_will: false,
             notice: false,
             at_once: true,
@@ -232,6 +246,13 @@ impl Control {
     #[must_use]
     pub fn ends_at_once(&self) -> bool {
         self.order().is_some_and(|order| order.at_once)
+    }
+
+    /// Waits for an order, for what comes before the session: a handshake of the transport, for one.
+    /// A session that runs does this itself. The last task that polled is woken.
+    pub fn poll_order(&self, cx: &mut Context<'_>) -> Poll<Order> {
+        self.register(cx);
+        self.order().map_or(Poll::Pending, Poll::Ready)
     }
 
     /// The order, if there is one. A relaxed load while there is none.

@@ -12,6 +12,12 @@ pub trait Recorder: Send + Sync + 'static {
     /// Adds a batch to shared counters.
     fn record(&self, direction: Direction, batch: &Batch);
 
+    /// A whole and valid CONNECT was read: from here on the connection is a client's. Called once,
+    /// before the hooks are asked, with what the client said of itself.
+    fn connect(&self, session: &SessionInfo) {
+        let _ = session;
+    }
+
     /// A client is answered with a CONNACK, the broker's or the proxy's. `session` is `None` when
     /// no CONNECT could be read.
     fn connack(&self, session: Option<&SessionInfo>, version: Version, reason: ReasonCode) {

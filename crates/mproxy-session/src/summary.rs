@@ -92,6 +92,8 @@ reasons! {
     RateLimited = "rate_limited",
     /// There was no memory left for what the connection held.
     Overload = "overload",
+    /// The connection made room for another one before its CONNECT was whole.
+    Evicted = "evicted",
     /// The proxy shuts down.
     Drain = "drain",
     /// The broker answered CONNECT with a refusal.

@@ -408,6 +408,7 @@ impl Session {
             "CONNECT read"
         );
         let connect = Connect::new(packet, self.peer.clone());
+        self.recorder.connect(connect.info());
         {
             let mut known = known();
             known.replies = Some(Replies::for_client(connect.packet()));

@@ -775,6 +775,27 @@ async fn an_order_to_end_is_obeyed_before_there_is_a_pipe() {
     assert_eq!(pair.end().await.reason, CloseReason::Kicked);
 }
 
+/// Its place is needed now: nobody waits for a silent peer to close its side, for two seconds as
+/// elsewhere.
+#[tokio::test(start_paused = true)]
+async fn who_makes_room_is_gone_at_once() {
+    for begun in [&b""[..], &[0x10]] {
+        let pair = Setup::new().start(admit_all());
+        pair.client.send(begun);
+        settle().await;
+        let ordered = tokio::time::Instant::now();
+        pair.control.close(Order::evict());
+        pair.client.expect(b"").await;
+        let summary = pair.summary().await;
+        let took = ordered.elapsed();
+        assert!(took < Duration::from_millis(10), "{took:?}");
+        assert_eq!(
+            (summary.side, summary.reason, summary.connack),
+            (Side::Proxy, CloseReason::Evicted, None)
+        );
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_dialer_that_panics_ends_its_own_session_only() {
     let pair = Setup::new().dial(Dial::Panic).start(admit_all());

@@ -9,6 +9,7 @@ use mproxy_session::{
 };
 
 use crate::support::hooks::{Gate, Seen, by_topic};
+use crate::support::pair::Dial;
 use crate::support::{Frames, Pair, Setup, UNREACHABLE, admit, settle};
 
 const F: Frames = Frames(Version::V5);
@@ -17,6 +18,7 @@ const F: Frames = Frames(Version::V5);
 #[derive(Default)]
 struct Counts {
     batches: [Batch; 2],
+    connects: Vec<String>,
     connacks: Vec<(Option<String>, Version, ReasonCode)>,
     endings: Vec<(Side, CloseReason)>,
 }
@@ -39,6 +41,11 @@ impl Recorder for Counting {
         sum.denied += batch.denied;
         sum.modified += batch.modified;
         sum.stalls += batch.stalls;
+    }
+
+    fn connect(&self, session: &SessionInfo) {
+        let mut counts = self.0.lock().expect("not poisoned");
+        counts.connects.push(session.client_id().to_owned());
     }
 
     fn connack(&self, session: Option<&SessionInfo>, version: Version, reason: ReasonCode) {
@@ -252,4 +259,35 @@ async fn notices_run_from_the_outside_in_and_once_each() {
         .await;
     pair.end().await;
     assert_eq!(closed.take(), ["outer", "inner"]);
+}
+
+/// Who counts connections without a CONNECT is told when it has come, whole and valid, and before the
+/// hooks and the broker may take their time.
+#[tokio::test(start_paused = true)]
+async fn a_connect_is_reported_when_it_is_whole() {
+    let counting = Counting::default();
+    let pair = Setup::new()
+        .recorder(Arc::new(counting.clone()))
+        .dial(Dial::Hang)
+        .start(admit(|_| Hooks::none()));
+    let connects = || counting.0.lock().expect("not poisoned").connects.clone();
+    let packet = F.connect("d7");
+    let (last, begin) = packet.split_last().expect("not empty");
+    pair.client.send(begin);
+    settle().await;
+    assert!(connects().is_empty());
+    pair.client.send(&[*last]);
+    settle().await;
+    assert_eq!(connects(), ["d7"]);
+
+    // not for what is no CONNECT of this version
+    let other = Counting::default();
+    let pair = Setup::new()
+        .recorder(Arc::new(other.clone()))
+        .start(admit(|_| Hooks::none()));
+    let mut wrong = F.connect("d8");
+    wrong[9] |= 1;
+    pair.client.send(&wrong);
+    assert_eq!(pair.end().await.reason, CloseReason::Malformed);
+    assert!(other.0.lock().expect("not poisoned").connects.is_empty());
 }
