@@ -1,6 +1,6 @@
 //! One accepted connection, from its socket to its last log line.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,8 +11,9 @@ use mproxy_session::{Control, Hooks, Peer, Session, Summary, UpgradeRequest, new
 use mproxy_transport::{Accepted, DialError, Stream, WsError, WsRequest, accept_websocket};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::gate::Pass;
 use super::handshake;
-use super::recorder::{ConnectionRecorder, WorkerRecorder};
+use super::recorder::{ConnectionRecorder, WorkerRecorder, reason};
 use super::service::Service;
 
 impl Service {
@@ -21,10 +22,11 @@ impl Service {
         self: Arc<Self>,
         accepted: Accepted,
         worker: Arc<WorkerRecorder>,
+        pass: Pass,
         control: Control,
     ) -> impl Future<Output = ()> + Send {
         // boxed: what it takes to begin is given back when the session runs
-        let beginning = Box::pin(Arc::clone(&self).begin(accepted, worker, control));
+        let beginning = Box::pin(Arc::clone(&self).begin(accepted, worker, pass, control));
         Serve {
             service: self,
             stage: Stage::Beginning { beginning },
@@ -36,13 +38,14 @@ impl Service {
         self: Arc<Self>,
         accepted: Accepted,
         worker: Arc<WorkerRecorder>,
+        pass: Pass,
         control: Control,
     ) -> Option<(
         impl Future<Output = Summary> + Send + use<>,
         Arc<ConnectionRecorder>,
     )> {
         let metrics = self.metrics.accepted();
-        let (stream, peer) = match self.open(accepted).await {
+        let (stream, peer) = match self.open(accepted, &control).await {
             Ok(opened) => opened,
             Err(Unopened::Refused(reason)) => {
                 metrics.refused(reason);
@@ -58,7 +61,7 @@ impl Service {
             listener = &*self.name, peer = %peer,
             "accepted"
         );
-        let recorder = ConnectionRecorder::new(worker, metrics, Arc::clone(&self));
+        let recorder = ConnectionRecorder::new(worker, metrics, pass, Arc::clone(&self));
         let recorder = Arc::new(recorder);
         let session = Session::new(peer)
             .limits(Arc::clone(&self.limits))
@@ -67,8 +70,13 @@ impl Service {
         Some((self.run(session, stream, &recorder), recorder))
     }
 
-    /// Registers the socket and, on a WebSocket listener, does the handshake.
-    async fn open(&self, accepted: Accepted) -> Result<(Stream, Peer), Unopened> {
+    /// Registers the socket and, on a WebSocket listener, does the handshake, unless it is ordered to
+    /// end before.
+    async fn open(
+        &self,
+        accepted: Accepted,
+        control: &Control,
+    ) -> Result<(Stream, Peer), Unopened> {
         let mut peer = Peer::new(Arc::clone(&self.name));
         peer.address = accepted.peer().socket_addr();
         let stream = accepted.into_stream().map_err(|error| {
@@ -85,10 +93,26 @@ impl Service {
         let Some(options) = &self.websocket else {
             return Ok((stream, peer));
         };
-        match accept_websocket(stream, options).await {
-            Ok((stream, request)) => Ok((stream, peer.with_upgrade(upgrade(&request)))),
-            Err(error) => Err(self.not_upgraded(&peer, &error)),
-        }
+        let ordered = tokio::select! {
+            biased;
+            order = poll_fn(|cx| control.poll_order(cx)) => order,
+            accepted = accept_websocket(stream, options) => {
+                return match accepted {
+                    Ok((stream, request)) => Ok((stream, peer.with_upgrade(upgrade(&request)))),
+                    Err(error) => Err(self.not_upgraded(&peer, &error)),
+                };
+            }
+        };
+        tracing::debug!(
+            target: "mproxy::listener",
+            event = "disconnect",
+            listener = &*self.name,
+            peer = %peer,
+            side = Side::Proxy.as_str(),
+            reason = ordered.reason.as_str(),
+            "connection closed before its WebSocket handshake was complete"
+        );
+        Err(Unopened::Unused(Side::Proxy, reason(ordered.reason)))
     }
 
     /// One line about a handshake that failed.
@@ -158,7 +182,7 @@ impl Service {
 enum Unopened {
     /// It was refused.
     Refused(RefuseReason),
-    /// The client went away, or its time was up, without a byte.
+    /// The client went away, or its time was up, without a byte; or it was ordered to end.
     Unused(Side, Reason),
 }
 

@@ -11,6 +11,7 @@ use mproxy_admin::{
 use mproxy_codec::{self as codec, ReasonCode};
 use mproxy_session::{self as session, Batch, CloseReason, Recorder, SessionInfo, Summary};
 
+use super::gate::Pass;
 use super::service::Service;
 use super::upstream::Waiting;
 
@@ -33,6 +34,8 @@ pub(crate) struct ConnectionRecorder {
     connection: Mutex<Option<ConnectionMetrics>>,
     /// As long as the client waits for CONNACK; boxed, because most have theirs.
     waiting: Mutex<Option<Box<Waiting>>>,
+    /// Its places under the limits of the listener, until the end.
+    pass: Pass,
     /// Where the client came in.
     service: Arc<Service>,
 }
@@ -41,12 +44,14 @@ impl ConnectionRecorder {
     pub(crate) fn new(
         worker: Arc<WorkerRecorder>,
         connection: ConnectionMetrics,
+        pass: Pass,
         service: Arc<Service>,
     ) -> Self {
         Self {
             worker,
             connection: Mutex::new(Some(connection)),
             waiting: Mutex::new(None),
+            pass,
             service,
         }
     }
@@ -112,6 +117,13 @@ impl Recorder for ConnectionRecorder {
                     self.worker.own.injected(kind);
                 }
             }
+        }
+    }
+
+    fn connect(&self, _: &SessionInfo) {
+        self.pass.connected();
+        if let Some(connection) = &mut *self.lock() {
+            connection.connect();
         }
     }
 
@@ -229,6 +241,7 @@ pub(crate) const fn reason(reason: CloseReason) -> Reason {
         CloseReason::RateLimited => Reason::RateLimited,
         CloseReason::Overload => Reason::Overload,
         CloseReason::SessionTakenOver => Reason::SessionTakenOver,
+        CloseReason::Evicted => Reason::Evicted,
         CloseReason::Drain => Reason::Drain,
         CloseReason::UpstreamRefused => Reason::UpstreamRefused,
         CloseReason::UpstreamDisconnect | CloseReason::UpstreamEof => Reason::UpstreamEof,

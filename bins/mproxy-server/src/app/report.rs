@@ -12,13 +12,19 @@ impl Service {
     /// Of a client that was let in, the line is one of the access log, if there is one, which may not
     /// ask for every end. Clients that were not let in are reported in any case, and so is every failure.
     pub(super) fn report(&self, summary: &Summary) {
-        if is_probe(summary) {
+        let untold = match summary.reason {
+            // the line with the event `evict` tells, when there is one
+            CloseReason::Evicted if !summary.established() => Some("connection made room"),
+            _ if is_probe(summary) => Some("connection without a byte"),
+            _ => None,
+        };
+        if let Some(message) = untold {
             tracing::debug!(
                 target: "mproxy::session",
                 listener = &*summary.peer.listener,
                 peer = %summary.peer,
                 reason = summary.reason.as_str(),
-                "connection without a byte"
+                "{message}"
             );
             return;
         }

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::compose::compose;
-use super::gate::{Gate, Slots};
+use super::gate::{Gates, Rules};
 use super::memory::Memory;
 use super::recorder::WorkerRecorder;
 use super::service::Service;
@@ -145,11 +145,12 @@ impl Server {
             upstreams.insert(upstream.name.clone(), Arc::new(built));
         }
         let memory = Arc::new(Memory::new(config.server.memory, metrics.memory()));
-        let slots = Slots::new(Some(capacity));
+        metrics.set_capacity(capacity);
+        let gates = Gates::new(capacity);
         let mut entrances = Vec::new();
         let mut addresses = Vec::new();
         for listener in &config.listeners {
-            let entrance = entrance(listener, &upstreams, (&slots, &memory), &metrics)?;
+            let entrance = entrance(listener, &upstreams, (&gates, &memory), &metrics)?;
             addresses.push(bound(listener, &entrance.listener)?);
             entrances.push(entrance);
         }
@@ -190,7 +191,7 @@ impl Server {
                 })
             })
             .collect();
-        let workers = Workers::start(recorders, &entrances, &memory, &stop, &abort)
+        let workers = Workers::start(recorders, &entrances, &stop, &abort)
             .map_err(|error| other("cannot start the worker threads")(error.into()))?;
         let (keeper, kept, over) = (Arc::clone(&memory), workers.sessions.clone(), abort.clone());
         tokio::spawn(async move { keeper.keep(&kept, over).await });
@@ -313,7 +314,7 @@ impl Drop for Server {
 fn entrance(
     listener: &config::Listener,
     upstreams: &HashMap<String, Arc<Upstream>>,
-    (slots, memory): (&Arc<Slots>, &Arc<Memory>),
+    (gates, memory): (&Gates, &Arc<Memory>),
     metrics: &Metrics,
 ) -> Result<Entrance, StartError> {
     let chain = compose(&listener.chain, listener.upstream.dialect, metrics)
@@ -323,12 +324,15 @@ fn entrance(
         .cloned()
         .ok_or_else(|| other("a listener has no upstream")("it was not configured".into()))?;
     let limits = &listener.limits;
-    let gate = Gate::new(
-        slots,
-        limits.max_connections.map(NonZeroUsize::get),
-        limits.max_connections_per_ip.map(NonZeroUsize::get),
-        limits.connection_rate,
-    );
+    let gate = gates.listener(&Rules {
+        connections_per_ip: limits.max_connections_per_ip.map(NonZeroUsize::get),
+        rate_per_ip: limits.connection_rate_per_ip,
+        pending_per_ip: limits.max_pending_per_ip.map(NonZeroUsize::get),
+        pending: limits.max_pending.map(NonZeroUsize::get),
+        connections: limits.max_connections.map(NonZeroUsize::get),
+        rate: limits.connection_rate,
+        ipv6_prefix: limits.ipv6_prefix,
+    });
     let websocket = match &listener.transport {
         Transport::Mqtt => None,
         Transport::Ws {

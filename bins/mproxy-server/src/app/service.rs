@@ -1,15 +1,20 @@
 //! What a listener is made of, for the connections that it accepts.
 
+use std::fmt;
 use std::sync::Arc;
 
-use mproxy_admin::RefuseReason;
-use mproxy_session::Limits;
+use mproxy_admin::{ConnectionLimit, RefuseReason};
+use mproxy_session::{CloseReason, Limits};
 use mproxy_transport::{ClientAddr, WsOptions};
 
 use super::compose::Composed;
-use super::gate::{Gate, Pass, Refused};
+use super::gate::{Admitted, Evicted, Gate, Limited, Refused};
 use super::memory::Memory;
 use super::upstream::Upstream;
+
+/// What an operator can do about connections that have to make room.
+const EVICTION_REMEDY: &str = "if one address holds most of the places, block it, or set \
+    listeners.NAME.limits.max_pending_per_ip; if these are your clients, raise the key that limit names";
 
 /// What all connections of a listener share.
 #[derive(Debug)]
@@ -27,28 +32,21 @@ pub(crate) struct Service {
 
 impl Service {
     /// Lets an accepted connection in, or closes it at once.
-    pub(crate) fn admit(&self, client: &ClientAddr) -> Option<Pass> {
+    pub(crate) fn admit(&self, client: &ClientAddr) -> Option<Admitted> {
         if self.memory.is_full() {
             self.refuse_for_memory(client);
             return None;
         }
-        match self.gate.enter(client.ip()) {
-            Ok(pass) => Some(pass),
-            Err(Refused { limit, value, rate }) => {
-                let reason = limit.reason();
-                self.metrics.accepted().refused(reason);
-                tracing::warn!(
-                    target: "mproxy::listener",
-                    event = "refuse",
-                    listener = &*self.name,
-                    peer = client.socket_addr().map(tracing::field::display),
-                    reason = reason.as_str(),
-                    detail = rate.map(tracing::field::display),
-                    limit = limit.key(&self.name),
-                    value,
-                    remedy = limit.remedy(),
-                    "connection refused: a limit is reached"
-                );
+        let control = || self.memory.control();
+        match self.gate.enter(client.socket_addr(), control) {
+            Ok(admitted) => {
+                if let Some(evicted) = &admitted.evicted {
+                    self.evicted(evicted);
+                }
+                Some(admitted)
+            }
+            Err(refused) => {
+                self.refused(client, refused);
                 None
             }
         }
@@ -70,5 +68,98 @@ impl Service {
                       the container if your fleet needs it",
             "connection refused: memory is used up"
         );
+    }
+
+    /// Says that a connection made room. It is counted when it is closed.
+    fn evicted(&self, evicted: &Evicted) {
+        let Refused { limit, value, .. } = evicted.full;
+        let waited = evicted.waited.as_secs();
+        tracing::warn!(
+            target: "mproxy::listener",
+            event = "evict",
+            listener = &*self.name,
+            peer = evicted.peer.map(tracing::field::display),
+            reason = CloseReason::Evicted.as_str(),
+            detail = %format_args!("no whole CONNECT in {waited} s{}", self.holders("; ", limit)),
+            limit = limit.key(&self.name),
+            value,
+            remedy = self.names().fill(EVICTION_REMEDY),
+            "connection closed to make room for another one: it had sent no CONNECT"
+        );
+    }
+
+    /// Counts a connection that a limit refused, and says so.
+    fn refused(&self, client: &ClientAddr, refused: Refused) {
+        let Refused { limit, value, rate } = refused;
+        self.metrics.accepted().limited(limit);
+        let rate = rate.map(tracing::field::display);
+        let holders = || tracing::field::display(self.holders("", limit));
+        let (rate, holders) = match rate {
+            Some(rate) => (Some(rate), None),
+            None => (None, is_shared(limit).then(holders)),
+        };
+        macro_rules! line {
+            ($detail:expr) => {
+                tracing::warn!(
+                    target: "mproxy::listener",
+                    event = "refuse",
+                    listener = &*self.name,
+                    peer = client.socket_addr().map(tracing::field::display),
+                    reason = limit.reason().as_str(),
+                    detail = $detail,
+                    limit = limit.key(&self.name),
+                    value,
+                    remedy = self.names().fill(limit.remedy()),
+                    "connection refused: a limit is reached"
+                )
+            };
+        }
+        match rate {
+            Some(rate) => line!(rate),
+            None => line!(holders),
+        }
+    }
+
+    /// Who holds the places that a limit of all clients counts. Nobody is looked at before it is
+    /// written: most lines of a flood are not.
+    const fn holders(&self, before: &'static str, limit: ConnectionLimit) -> Holders<'_> {
+        Holders {
+            gate: &self.gate,
+            before,
+            limit,
+        }
+    }
+}
+
+const fn is_shared(limit: ConnectionLimit) -> bool {
+    matches!(
+        limit,
+        ConnectionLimit::MaxPending
+            | ConnectionLimit::MaxConnections
+            | ConnectionLimit::ServerMaxConnections
+    )
+}
+
+/// Who holds most of the places of connections without a CONNECT, in words; nothing for a limit that is
+/// not of all clients.
+struct Holders<'a> {
+    gate: &'a Gate,
+    before: &'static str,
+    limit: ConnectionLimit,
+}
+
+impl fmt::Display for Holders<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !is_shared(self.limit) {
+            return Ok(());
+        }
+        match self.gate.most_pending() {
+            Some(most) => write!(
+                f,
+                "{}{} of the {} connections without a CONNECT are from {}",
+                self.before, most.count, most.all, most.client
+            ),
+            None => write!(f, "{}all connections have sent their CONNECT", self.before),
+        }
     }
 }

@@ -17,7 +17,7 @@ use mproxy_transport::{Accepted, Listener};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::memory::Memory;
+use super::gate::{Admitted, Pass};
 use super::recorder::WorkerRecorder;
 use super::service::Service;
 
@@ -45,7 +45,6 @@ struct Worker {
     load: Arc<Load>,
     recorder: Arc<WorkerRecorder>,
     sessions: Arc<Sessions>,
-    memory: Arc<Memory>,
 }
 
 /// How many connections a worker has, and how to give it more.
@@ -54,10 +53,12 @@ struct Load {
     handover: mpsc::Sender<Handover>,
 }
 
+/// A connection that was let in.
 struct Handover {
     accepted: Accepted,
     service: Arc<Service>,
-    pass: super::gate::Pass,
+    pass: Pass,
+    control: Control,
 }
 
 /// The running sessions of a worker.
@@ -154,7 +155,6 @@ impl Workers {
     pub(crate) fn start(
         recorders: Vec<Arc<WorkerRecorder>>,
         entrances: &[Entrance],
-        memory: &Arc<Memory>,
         stop: &CancellationToken,
         abort: &CancellationToken,
     ) -> io::Result<Self> {
@@ -181,7 +181,6 @@ impl Workers {
                 load: Arc::clone(&loads[index]),
                 recorder,
                 sessions: Arc::clone(&sessions),
-                memory: Arc::clone(memory),
             });
             let entrances = entrances
                 .iter()
@@ -252,8 +251,7 @@ async fn run(
         tokio::select! {
             () = abort.cancelled() => return,
             Some(handover) = inbox.recv() => {
-                let Handover { accepted, service, pass } = handover;
-                worker.serve(accepted, service, pass);
+                worker.serve(handover);
             }
         }
     }
@@ -289,45 +287,54 @@ async fn accept(worker: Arc<Worker>, loads: Arc<[Arc<Load>]>, entrance: Entrance
                 return;
             }
         };
-        let Some(pass) = service.admit(&accepted.peer()) else {
+        let Some(admitted) = service.admit(&accepted.peer()) else {
             continue;
         };
+        let Admitted {
+            pass,
+            control,
+            evicted,
+        } = admitted;
         let idlest = loads
             .iter()
             .min_by_key(|load| load.connections.load(Ordering::Relaxed));
         let own = worker.load.connections.load(Ordering::Relaxed);
-        let service = Arc::clone(&service);
+        let handover = Handover {
+            accepted,
+            service: Arc::clone(&service),
+            pass,
+            control,
+        };
         match idlest {
             Some(other) if own > other.connections.load(Ordering::Relaxed) + IMBALANCE => {
-                let handover = Handover {
-                    accepted,
-                    service,
-                    pass,
-                };
                 if let Err(kept) = other.handover.try_send(handover) {
-                    let Handover {
-                        accepted,
-                        service,
-                        pass,
-                    } = kept.into_inner();
-                    worker.serve(accepted, service, pass);
+                    worker.serve(kept.into_inner());
                 }
             }
-            _ => worker.serve(accepted, service, pass),
+            _ => worker.serve(handover),
+        }
+        if evicted.is_some() {
+            // so that it is closed before the next one needs its descriptor
+            tokio::task::yield_now().await;
         }
     }
 }
 
 impl Worker {
-    fn serve(self: &Arc<Self>, accepted: Accepted, service: Arc<Service>, pass: super::gate::Pass) {
+    fn serve(self: &Arc<Self>, handover: Handover) {
+        let Handover {
+            accepted,
+            service,
+            pass,
+            control,
+        } = handover;
         self.load.connections.fetch_add(1, Ordering::Relaxed);
-        let control = self.memory.control();
         let entered = self.sessions.enter(control.clone());
         let counted = Counted(Arc::clone(self));
-        let serving = service.serve(accepted, Arc::clone(&self.recorder), control);
+        let serving = service.serve(accepted, Arc::clone(&self.recorder), pass, control);
         tokio::spawn(Serving {
             serving,
-            held: (entered, counted, pass),
+            held: (entered, counted),
         });
     }
 }
@@ -338,7 +345,7 @@ pin_project_lite::pin_project! {
     struct Serving<F> {
         #[pin]
         serving: F,
-        held: (Entered, Counted, super::gate::Pass),
+        held: (Entered, Counted),
     }
 }
 

@@ -34,19 +34,19 @@ pub(crate) fn show(config: &Config, secrets: &BTreeSet<String>) -> String {
     }
     let bind = config.admin.bind.map(|it| it.to_string());
     root["admin"] = Item::Table(Table::from_iter([("bind", bind.unwrap_or_default())]));
-    root["log"] = Item::Table(Table::from_iter([
-        ("level", config.log.level.clone()),
-        ("format", config.log.format.word().to_owned()),
-        ("max_rate", rate(config.log.max_rate)),
-    ]));
+    root["log"] = Item::Table(log(config));
     for path in secrets {
         hide(root.as_item_mut(), path);
     }
     root.to_string()
 }
 
-fn rate(rate: Option<Rate>) -> String {
-    rate.map_or_else(|| "0/s".to_owned(), |it| it.to_string())
+fn log(config: &Config) -> Table {
+    let mut table = Table::new();
+    table["level"] = value(&config.log.level);
+    table["format"] = value(config.log.format.word());
+    table["max_rate"] = rate(config.log.max_rate);
+    table
 }
 
 fn server(config: &Config) -> Table {
@@ -97,15 +97,18 @@ fn listener(listener: &Listener) -> Table {
     keys["max_held_packet"] = size(limits.max_held_packet as u64);
     keys["max_connections"] = count(limits.max_connections);
     keys["max_connections_per_ip"] = count(limits.max_connections_per_ip);
-    keys["connection_rate"] = value(rate(limits.connection_rate));
+    keys["connection_rate_per_ip"] = rate(limits.connection_rate_per_ip);
+    keys["max_pending_per_ip"] = count(limits.max_pending_per_ip);
+    keys["ipv6_prefix"] = value(i64::from(limits.ipv6_prefix));
+    keys["max_pending"] = count(limits.max_pending);
+    keys["connection_rate"] = rate(limits.connection_rate);
     keys["keepalive_grace"] = value(limits.keepalive_grace);
     let longest = Duration::from_secs(limits.max_keepalive.into());
     keys["max_keepalive"] = duration(longest);
     keys["max_replies"] = size(limits.max_replies as u64);
     keys["max_topic_levels"] = count(Some(limits.max_topic_levels));
     keys["max_filters"] = count(Some(limits.max_filters));
-    let rate = limits.max_denials.map(|it| it.to_string());
-    keys["max_denials"] = value(rate.unwrap_or_else(|| "0/m".to_owned()));
+    keys["max_denials"] = rate(limits.max_denials);
     table["limits"] = Item::Table(keys);
     table
 }
@@ -284,6 +287,10 @@ fn strings<'a>(list: impl Iterator<Item = &'a str>) -> Item {
 
 fn count(number: Option<NonZeroUsize>) -> Item {
     value(number.map_or(0, |it| i64::try_from(it.get()).unwrap_or(i64::MAX)))
+}
+
+fn rate(rate: Option<Rate>) -> Item {
+    value(rate.map_or_else(|| "0/s".to_owned(), |it| it.to_string()))
 }
 
 fn duration(duration: Duration) -> Item {

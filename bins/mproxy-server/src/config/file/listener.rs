@@ -5,7 +5,7 @@ use crate::config::model::{
     Bind, Bridges, Conformance, ControlCharacters, MqttVersion, Rate, ReceiveMaximum,
     ServerReference, TransportName,
 };
-use crate::config::scalar::{Count, Number, Origin, Size, Text, UrlPath};
+use crate::config::scalar::{Count, Number, Origin, Prefix, Size, Text, UrlPath};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::time::Duration;
@@ -104,6 +104,21 @@ pub(crate) struct LimitsFile {
     /// clients share its address; on a Unix socket they have none.
     #[schemars(extend("default" = 0))]
     pub(crate) max_connections_per_ip: Setting<Count>,
+    /// New connections from one IP address in a time, such as "10/s". "0/s" = unlimited.
+    #[schemars(extend("default" = "0/s"))]
+    pub(crate) connection_rate_per_ip: Setting<Option<Rate>>,
+    /// Connections from one IP address that have sent no whole CONNECT yet. 0 = unlimited.
+    #[schemars(extend("default" = 0))]
+    pub(crate) max_pending_per_ip: Setting<Count>,
+    /// How many bits of an IPv6 address belong to one client, for every limit per address. 1 to
+    /// 128. A provider gives each customer a /64 at least.
+    #[schemars(extend("default" = 64))]
+    pub(crate) ipv6_prefix: Setting<Prefix>,
+    /// Connections that have sent no whole CONNECT yet. 0 = unlimited. When this limit,
+    /// max_connections or server.max_connections is reached, mproxy closes the oldest of them
+    /// that has waited for a second, and lets the new one in.
+    #[schemars(extend("default" = 0))]
+    pub(crate) max_pending: Setting<Count>,
     /// New connections in a time, such as "100/s". "0/s" = unlimited.
     #[schemars(extend("default" = "0/s"))]
     pub(crate) connection_rate: Setting<Option<Rate>>,

@@ -179,6 +179,14 @@ pub(crate) struct Limits {
     /// Client connections from one IP address, which those of a Unix socket have not; `None` =
     /// unlimited.
     pub(crate) max_connections_per_ip: Option<NonZeroUsize>,
+    /// New connections from one IP address; `None` = unlimited.
+    pub(crate) connection_rate_per_ip: Option<Rate>,
+    /// Connections from one IP address that have sent no whole CONNECT yet; `None` = unlimited.
+    pub(crate) max_pending_per_ip: Option<NonZeroUsize>,
+    /// The bits of an IPv6 address that belong to one client, 1 to 128.
+    pub(crate) ipv6_prefix: u8,
+    /// Connections that have sent no whole CONNECT yet; `None` = unlimited.
+    pub(crate) max_pending: Option<NonZeroUsize>,
     /// New connections; `None` = unlimited.
     pub(crate) connection_rate: Option<Rate>,
     /// A client is silent for its keep-alive times this: it is gone. At least 1.

@@ -44,6 +44,12 @@ const RENAMED: &[(Section, &str, &str, &str)] = &[
         "max_replies = \"{}\"",
         "it limits mproxy's own answers that wait for a client, not what is forwarded",
     ),
+    (
+        Section::Limits,
+        "max_connections_per_ipv6_prefix",
+        "ipv6_prefix = 64",
+        "it is the prefix alone: `max_connections_per_ip` and all other limits per address count by it",
+    ),
 ];
 
 /// Section, key, and what to do instead.

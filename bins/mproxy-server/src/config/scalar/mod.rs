@@ -13,7 +13,7 @@ mod text;
 
 pub(crate) use address::AdminBind;
 pub(crate) use measure::{AutoSize, Size};
-pub(crate) use number::{Count, FormatVersion, Number};
+pub(crate) use number::{Count, FormatVersion, Number, Prefix};
 pub(crate) use template::{FilterTemplate, PrefixTemplate, StartTemplate, TextTemplate, opaque};
 pub(crate) use text::{LogLevel, Origin, Text, UrlPath, log_filter};
 

@@ -34,6 +34,32 @@ impl Scalar for Count {
     }
 }
 
+/// How many bits of an IPv6 address are looked at.
+#[derive(Debug)]
+pub(crate) struct Prefix;
+
+impl Scalar for Prefix {
+    type Value = u8;
+
+    fn expected() -> String {
+        "a number of bits, 1 to 128".to_owned()
+    }
+
+    fn read(raw: &Raw, loose: bool) -> Result<u8, Problem> {
+        let number = integer::<Self>(raw, loose)?;
+        let bits = u8::try_from(number).ok();
+        bits.filter(|bits| (1..=128).contains(bits)).ok_or_else(|| {
+            let message = format!("an IPv6 address has no prefix of {number} bits");
+            let label = "1 to 128; 64 is what one customer of a provider has at least";
+            Problem::new(message, label)
+        })
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "integer", "minimum": 1, "maximum": 128 })
+    }
+}
+
 /// The value of `version`.
 #[derive(Debug)]
 pub(crate) struct FormatVersion;

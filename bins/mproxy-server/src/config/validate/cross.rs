@@ -191,7 +191,11 @@ fn warn_unused<T>(cx: &mut Context, all: &Named<T>, used: &BTreeSet<&str>, what:
     }
 }
 
-fn keys_of<'a>(files: &'a [Located<ListenerFile>], placed: &Placed) -> Option<&'a ListenerFile> {
+/// What was written of a listener.
+pub(super) fn keys_of<'a>(
+    files: &'a [Located<ListenerFile>],
+    placed: &Placed,
+) -> Option<&'a ListenerFile> {
     let same = files.iter().find(|it| it.span == placed.span);
     same.map(|it| &it.value)
 }

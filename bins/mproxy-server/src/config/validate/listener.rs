@@ -65,15 +65,6 @@ pub(super) fn listener(
     let upstream = upstream_of(cx, file, &name, upstreams);
     let chain = chain_of(cx, file, &name, chains);
     let bind = given.unwrap_or(loopback);
-    if let (Bind::Unix(_), Some(_), Some(span)) = (
-        &bind,
-        limits.max_connections_per_ip,
-        keys.limits.max_connections_per_ip.span(),
-    ) {
-        let message = "max_connections_per_ip does nothing on a Unix socket";
-        let label = "its clients have no address; use max_connections";
-        cx.push(Diagnostic::warning(message).at(span).label(label));
-    }
     let listener = Listener {
         name,
         bind,
@@ -169,6 +160,10 @@ fn limits(cx: &mut Context, keys: &LimitsFile) -> Limits {
         max_held_packet: bytes(held),
         max_connections: cx.value(&keys.max_connections, None),
         max_connections_per_ip: cx.value(&keys.max_connections_per_ip, None),
+        connection_rate_per_ip: cx.value(&keys.connection_rate_per_ip, None),
+        max_pending_per_ip: cx.value(&keys.max_pending_per_ip, None),
+        ipv6_prefix: cx.value(&keys.ipv6_prefix, 64),
+        max_pending: cx.value(&keys.max_pending, None),
         connection_rate: cx.value(&keys.connection_rate, None),
         keepalive_grace: cx.checked(&keys.keepalive_grace, 1.5, bounds::keepalive_grace),
         max_keepalive: u16::try_from(keepalive.as_secs()).unwrap_or(u16::MAX),

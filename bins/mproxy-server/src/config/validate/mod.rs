@@ -2,6 +2,7 @@
 //! other, defaults filled in, references resolved.
 
 mod acl;
+mod admission;
 mod anonymous;
 mod bounds;
 mod chain;
@@ -55,6 +56,7 @@ pub(super) fn validate(cx: &mut Context, file: File, env: &Environment) -> Confi
         checked.extend(listener::listener(cx, listener, &upstreams, &chains));
     }
     cross::distinct(cx, listeners, &checked, &file.admin.bind, &admin);
+    admission::check(cx, listeners, &checked, &file.server, &server);
     cross::loops(cx, &checked, &upstreams);
     dialects::check(cx, &checked, &upstreams, &file.layers);
     cross::listeners_of_rules(cx, &file.layers, &checked);

@@ -1,0 +1,213 @@
+//! What a connection holds while it is open, and gives back.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use mproxy_session::{Control, Order};
+
+use super::client::Client;
+use super::limit::Refused;
+use super::listener::{Listener, Rules};
+use super::rate::nanos;
+use super::state::State;
+
+/// The gates of all listeners.
+#[derive(Clone, Debug)]
+pub(crate) struct Gates(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    opened: Instant,
+    state: Mutex<State>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // nothing that can panic lies between two changes that belong together
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Gates {
+    /// Gates that let so many connections in at the same time, together.
+    pub(crate) fn new(maximum: usize) -> Self {
+        Self(Arc::new(Shared {
+            opened: Instant::now(),
+            state: Mutex::new(State::new(maximum)),
+        }))
+    }
+
+    /// The gate of one more listener.
+    pub(crate) fn listener(&self, rules: &Rules) -> Gate {
+        let mut state = self.0.lock();
+        let index = state.listeners.len();
+        state.listeners.push(Listener::new(rules));
+        drop(state);
+        Gate(Arc::new(Place {
+            shared: Arc::clone(&self.0),
+            index,
+        }))
+    }
+}
+
+/// The gate of one listener.
+#[derive(Clone, Debug)]
+pub(crate) struct Gate(Arc<Place>);
+
+#[derive(Debug)]
+struct Place {
+    shared: Arc<Shared>,
+    index: usize,
+}
+
+/// A connection that was let in, and the one that made room for it.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    pub(crate) pass: Pass,
+    /// The handle of the session that the connection becomes.
+    pub(crate) control: Control,
+    pub(crate) evicted: Option<Evicted>,
+}
+
+/// A connection that made room: it was ordered to end.
+#[derive(Debug)]
+pub(crate) struct Evicted {
+    pub(crate) peer: Option<SocketAddr>,
+    /// How long it was pending.
+    pub(crate) waited: Duration,
+    /// The limit for which there was no room.
+    pub(crate) full: Refused,
+}
+
+impl Gate {
+    /// Lets a connection in, with a handle that is made then, or says why not.
+    ///
+    /// # Errors
+    /// The limit that is reached.
+    pub(crate) fn enter(
+        &self,
+        peer: Option<SocketAddr>,
+        control: impl FnOnce() -> Control,
+    ) -> Result<Admitted, Refused> {
+        let Place { shared, index } = &*self.0;
+        let now = nanos(shared.opened.elapsed());
+        let entered = shared.lock().enter(*index, peer, now, control)?;
+        let evicted = entered.evicted.map(|evicted| {
+            evicted.control.close(Order::evict());
+            Evicted {
+                peer: evicted.peer,
+                waited: evicted.waited,
+                full: evicted.full,
+            }
+        });
+        Ok(Admitted {
+            pass: Pass {
+                gate: self.clone(),
+                number: entered.number,
+                client: entered.client.map(Box::new),
+            },
+            control: entered.control,
+            evicted,
+        })
+    }
+
+    /// The address with the most pending connections on this listener, how many these are, and how
+    /// many there are in all. Looks at each: for a line that is written once in a while.
+    pub(crate) fn most_pending(&self) -> Option<MostPending> {
+        let state = self.0.shared.lock();
+        let listener = &state.listeners[self.0.index];
+        let prefix = listener.ipv6_prefix;
+        // counted without the lock
+        let clients: Vec<_> = listener.pending.values().map(|it| it.client).collect();
+        drop(state);
+        let mut counts = HashMap::<Client, usize>::new();
+        for client in clients.iter().flatten() {
+            *counts.entry(*client).or_default() += 1;
+        }
+        let (client, count) = counts.into_iter().max_by_key(|(_, count)| *count)?;
+        Some(MostPending {
+            client: client.name(prefix),
+            count,
+            all: clients.len(),
+        })
+    }
+}
+
+/// Who holds the most places of those that are pending.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct MostPending {
+    pub(crate) client: String,
+    pub(crate) count: usize,
+    pub(crate) all: usize,
+}
+
+/// What a connection holds as long as it is open.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    gate: Gate,
+    number: u64,
+    /// Boxed: few listeners count by address.
+    client: Option<Box<Client>>,
+}
+
+impl Pass {
+    /// The CONNECT has come: the place of a pending connection is given back.
+    pub(crate) fn connected(&self) {
+        let Place { shared, index } = &*self.gate.0;
+        shared.lock().listeners[*index].connected(self.number);
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        let Place { shared, index } = &*self.gate.0;
+        let client = self.client.as_deref().copied();
+        shared.lock().leave(*index, self.number, client);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mproxy_admin::ConnectionLimit as Limit;
+
+    #[test]
+    fn a_pass_gives_back_what_it_took() {
+        let gates = Gates::new(2);
+        let rules = Rules {
+            connections_per_ip: Some(1),
+            rate_per_ip: None,
+            pending_per_ip: Some(1),
+            pending: None,
+            connections: None,
+            rate: None,
+            ipv6_prefix: 64,
+        };
+        let (one, other) = (gates.listener(&rules), gates.listener(&rules));
+        let peer = |last| Some(SocketAddr::from(([192, 0, 2, last], 1883)));
+        let first = one.enter(peer(1), Control::new).unwrap();
+        first.pass.connected();
+        assert_eq!(
+            one.enter(peer(1), Control::new).unwrap_err().limit,
+            Limit::MaxConnectionsPerIp
+        );
+        let second = other.enter(peer(1), Control::new).unwrap();
+        let most = MostPending {
+            client: "192.0.2.1".to_owned(),
+            count: 1,
+            all: 1,
+        };
+        assert_eq!(
+            (one.most_pending(), other.most_pending()),
+            (None, Some(most))
+        );
+        let full = one.enter(peer(2), Control::new).unwrap_err();
+        assert_eq!((full.limit, full.value), (Limit::ServerMaxConnections, 2.0));
+        drop(first);
+        let third = one.enter(peer(1), Control::new).unwrap();
+        drop((second, third));
+        assert!(gates.0.lock().is_empty());
+    }
+}
