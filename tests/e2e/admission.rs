@@ -1,8 +1,10 @@
 //! Who gets in while somebody else wants to keep everybody out: no limit becomes the weapon.
 
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use mproxy_tests::tools::root;
 use mproxy_tests::wire::{Connect, Version};
 use mproxy_tests::{Link, Mosquitto, Mproxy, Setup, until};
 use tokio::net::TcpSocket;
@@ -194,12 +196,21 @@ async fn silent_connections_make_room_for_clients() {
             mproxy
                 .metric(evicted, f64::from(u32::try_from(GOOD).expect("few")))
                 .await;
-            // the oldest went, without a word; the others are as they were
-            let kept = silent.split_off(GOOD);
+            // they went without a word; the others are as they were
+            let mut ends = JoinSet::new();
             for link in silent {
-                link.rest().await;
+                ends.spawn(link.rest());
             }
-            let pending = f64::from(u32::try_from(kept.len()).expect("few"));
+            for _ in 0..GOOD {
+                let (packets, _) = ends
+                    .join_next()
+                    .await
+                    .expect("one a client")
+                    .expect("an end");
+                assert!(packets.is_empty(), "{packets:?}");
+            }
+            let pending = f64::from(u32::try_from(ends.len()).expect("few"));
+            assert!(pending > 0.0);
             mproxy.metric("mproxy_connections_pending", pending).await;
         }
         let line = mproxy
@@ -254,6 +265,46 @@ async fn attackers_that_come_back_do_not_fill_what_all_share() {
     let evicted = "mproxy_connections_closed_total{reason=\"evicted\"}";
     assert!(metrics.sum(evicted) < 1.0, "nobody had to make room");
     attack.shutdown().await;
+}
+
+/// The limits that `deploy/` comes with, as they are there: one address that floods, and two that hold
+/// whatever they get, keep no client out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_limits_of_deploy_hold() {
+    let broker = Mosquitto::start().await;
+    for file in [
+        "docker/mproxy.toml",
+        "kustomize/components/sidecar/mproxy.toml",
+        "systemd/mproxy.toml",
+    ] {
+        let path = root().join("deploy").join(file);
+        let config = fs::read_to_string(&path).expect("it is in the repository");
+        let mut setup = Setup::new(&config)
+            .set("listeners.mqtt.bind", "127.0.0.1:0")
+            .set("upstreams.broker.address", &broker.url())
+            .set("admin.bind", "127.0.0.1:0");
+        if config.contains("\"ws\"") {
+            setup = setup.set("listeners.ws.bind", "127.0.0.1:0");
+        }
+        let mproxy = setup.start().await;
+        let addr = mproxy.addr();
+        let mut attack = JoinSet::new();
+        for source in ATTACKERS {
+            for _ in 0..300 {
+                attack.spawn(async move {
+                    loop {
+                        if let Some(link) = from(source, addr).await {
+                            link.rest().await;
+                        }
+                    }
+                });
+            }
+        }
+        at_least(&mproxy, "mproxy_connections_pending", 2.0 * 100.0).await;
+        at_least(&mproxy, "mproxy_connections_refused_total", 500.0).await;
+        assert_eq!(good_clients(addr).await.len(), GOOD, "{file}");
+        attack.shutdown().await;
+    }
 }
 
 /// A modem that takes seconds from TCP to CONNECT is closed only when its place is needed.
