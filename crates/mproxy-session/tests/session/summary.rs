@@ -181,7 +181,7 @@ async fn a_client_that_is_not_let_in_is_reported_too() {
         let pair = Setup::new()
             .when_unreachable(choice)
             .recorder(Arc::new(counting.clone()))
-            .dial(crate::support::pair::Dial::Refuse)
+            .dial(Dial::Refuse)
             .start(crate::support::admit_all());
         pair.client.send(&F.connect("device"));
         pair.client.take().await;
