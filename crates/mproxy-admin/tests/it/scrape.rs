@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mproxy_admin::{
     Action, ConnectionLimit, Decision, DialResult, Direction, LogMetrics, Metrics, PacketType,
-    Reason, RefuseReason, Side, Traffic, Version,
+    Reason, RefuseReason, ShedStage, Side, Traffic, Version,
 };
 
 use crate::support::Port;
@@ -164,6 +164,10 @@ fn feed(port: &Port) {
     metrics.set_capacity(500);
 
     let upstream = metrics.upstream("broker");
+    upstream.publish_answered(Duration::from_millis(3));
+    let memory = metrics.memory();
+    memory.watch(|| (4096, 8192));
+    memory.shed(ShedStage::Session, 2);
     upstream.dialled(DialResult::Success, Duration::from_micros(700));
     drop(upstream.opened());
     upstream.dialled(DialResult::Refused, Duration::from_micros(90));
@@ -235,6 +239,11 @@ const SAMPLES: &[&str] = &[
     "mproxy_upstream_connects_total{upstream=\"broker\",result=\"success\"} 1",
     "mproxy_upstream_connects_total{upstream=\"broker\",result=\"timeout\"} 0",
     "mproxy_upstream_connect_duration_seconds_count{upstream=\"broker\"} 2",
+    "mproxy_publish_ack_duration_seconds_count{upstream=\"broker\"} 1",
+    "mproxy_memory_used_bytes 4096",
+    "mproxy_memory_limit_bytes 8192",
+    "mproxy_memory_shed_total{stage=\"pending\"} 0",
+    "mproxy_memory_shed_total{stage=\"session\"} 2",
 ];
 
 const FAMILIES: &[&str] = &[
@@ -262,6 +271,10 @@ const FAMILIES: &[&str] = &[
     "mproxy_publishes_total counter",
     "mproxy_session_panics_total counter",
     "mproxy_upstream_connect_duration_seconds histogram",
+    "mproxy_publish_ack_duration_seconds histogram",
+    "mproxy_memory_limit_bytes gauge",
+    "mproxy_memory_shed_total counter",
+    "mproxy_memory_used_bytes gauge",
     "mproxy_upstream_connections gauge",
     "mproxy_upstream_connects_total counter",
     "mproxy_upstream_up gauge",
