@@ -32,6 +32,7 @@ mod recordings;
 mod refusal_lines;
 mod refusals;
 mod sessions;
+mod signals;
 mod start;
 mod topic_map;
 mod transparent;

@@ -168,6 +168,11 @@ impl Process {
             .is_ok()
     }
 
+    /// Closes its standard input.
+    pub fn close_input(&mut self) {
+        self.stdin = None;
+    }
+
     /// Sends a signal.
     ///
     /// # Panics

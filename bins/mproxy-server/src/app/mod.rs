@@ -18,48 +18,36 @@ mod remedy;
 mod report;
 mod server;
 mod service;
+mod signals;
 mod upstream;
 mod worker;
 
 use std::process::ExitCode;
 
 use mproxy_admin::LogMetrics;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::runtime::Runtime;
 
-use self::server::{Server, StartError};
+use self::server::{Drained, Server, StartError};
 pub(crate) use self::server::{bind_advice, listen_address};
+#[cfg(test)]
+pub(crate) use self::signals::ENDING_SIGNALS;
+pub(crate) use self::signals::Signals;
 use crate::cli::{Exit, RunOptions};
 use crate::config::Config;
 
-/// 128 and the number of the signal, as shells report it.
-const KILLED_BY_SIGNAL: u8 = 128;
-
-/// Runs the proxy until it is told to stop; its metrics show those of the log.
-pub(crate) fn run(config: &Config, options: RunOptions, log: &LogMetrics) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            return failed(&StartError::Other {
-                what: "cannot start the runtime",
-                error: error.into(),
-            });
-        }
-    };
+/// Runs the proxy until it is told to stop; its metrics show those of the log. `signals` are watched
+/// on `runtime`.
+pub(crate) fn run(
+    config: &Config,
+    options: RunOptions,
+    log: &LogMetrics,
+    runtime: &Runtime,
+    signals: Signals,
+) -> ExitCode {
+    // before anybody can know that the proxy runs: a signal that comes early drains too
+    signals.started();
+    let mut requests = signals.requests();
     runtime.block_on(async {
-        // before anybody can know that the proxy runs: a signal that comes early drains too
-        let signals = match Signals::watch() {
-            Ok(signals) => signals,
-            Err(error) => {
-                return failed(&StartError::Other {
-                    what: "cannot watch for signals",
-                    error: error.into(),
-                });
-            }
-        };
         let server = match Server::start(config).await {
             Ok(server) => server,
             Err(error) => return failed(&error),
@@ -67,7 +55,11 @@ pub(crate) fn run(config: &Config, options: RunOptions, log: &LogMetrics) -> Exi
         server.metrics.log(log);
         if options.require_upstream {
             for upstream in &server.upstreams {
-                if let Err(error) = upstream.require().await {
+                let answer = tokio::select! {
+                    answer = upstream.require() => answer,
+                    () = requests.reach(1) => break,
+                };
+                if let Err(error) = answer {
                     tracing::error!(
                         target: "mproxy::upstream",
                         event = "error",
@@ -84,43 +76,11 @@ pub(crate) fn run(config: &Config, options: RunOptions, log: &LogMetrics) -> Exi
 }
 
 async fn serve(server: Server, signals: Signals) -> ExitCode {
-    let (count, last) = (signals.count.clone(), signals.last);
-    if server.run(count.clone()).await {
-        return Exit::Success.into();
-    }
-    // not everybody was sent away gently: say which signal it was
-    let forced = *count.borrow() >= 2;
-    match (forced, *last.borrow()) {
-        (true, number) if number > 0 => ExitCode::from(KILLED_BY_SIGNAL + number),
-        _ => Exit::Failure.into(),
-    }
-}
-
-/// Counts the signals that ask the process to end.
-struct Signals {
-    count: watch::Receiver<u32>,
-    last: watch::Receiver<u8>,
-}
-
-impl Signals {
-    fn watch() -> std::io::Result<Self> {
-        let (count, counted) = watch::channel(0);
-        let (last, seen) = watch::channel(0);
-        let terminate = signal(SignalKind::terminate())?;
-        let interrupt = signal(SignalKind::interrupt())?;
-        for (mut stream, number) in [(terminate, 15u8), (interrupt, 2u8)] {
-            let (count, last) = (count.clone(), last.clone());
-            tokio::spawn(async move {
-                while Signal::recv(&mut stream).await.is_some() {
-                    last.send_replace(number);
-                    count.send_modify(|count| *count += 1);
-                }
-            });
-        }
-        Ok(Self {
-            count: counted,
-            last: seen,
-        })
+    match server.run(signals.requests()).await {
+        // Sessions that were cut when server.drain_timeout was over are what the configuration asks
+        // for; nginx and HAProxy end with 0 as well when their time is up.
+        Drained::Gently | Drained::InTime => Exit::Success.into(),
+        Drained::Forced => ExitCode::from(signals.killed()),
     }
 }
 
@@ -144,7 +104,7 @@ pub(crate) fn demo(options: crate::demo::Options) -> ExitCode {
     let start = |toml: String| async move {
         let config =
             crate::config::from_text(&toml).map_err(Box::<dyn Error + Send + Sync>::from)?;
-        let signals = Signals::watch()?;
+        let signals = Signals::of_demo()?;
         let server = Server::start(&config).await?;
         let proxy = server
             .addresses

@@ -16,7 +16,6 @@ use mproxy_session::{
     RefusedPublish, ServerReference, Versions, WhenUnreachable,
 };
 use mproxy_transport::{ListenAddr, ListenOptions, Listener, TcpOptions, WsOptions};
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::compose::compose;
@@ -24,6 +23,7 @@ use super::gate::{Gates, Rules};
 use super::memory::Memory;
 use super::recorder::WorkerRecorder;
 use super::service::Service;
+use super::signals::Requests;
 use super::upstream::Upstream;
 use super::worker::{Entrance, Workers};
 use crate::config::{self, Bind, Config, DrainNotice, DrainWills, MqttVersion, Transport};
@@ -99,6 +99,17 @@ fn folder(path: &Path) -> std::path::Display<'_> {
 
 fn other(what: &'static str) -> impl FnOnce(BoxError) -> StartError {
     move |error| StartError::Other { what, error }
+}
+
+/// How the proxy came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Drained {
+    /// Every session ended by itself when it was asked to.
+    Gently,
+    /// `server.drain_timeout` was over, and the sessions that were left were cut.
+    InTime,
+    /// A second signal came, and the sessions that were left were cut.
+    Forced,
 }
 
 /// A proxy that listens.
@@ -223,15 +234,12 @@ impl Server {
     }
 
     /// Runs until the first signal, then drains; the second signal ends it at once.
-    ///
-    /// Returns true when every session ended in time.
-    pub(crate) async fn run(self, mut signals: watch::Receiver<u32>) -> bool {
+    pub(crate) async fn run(self, mut requests: Requests) -> Drained {
         for upstream in &self.upstreams {
             let (upstream, stop) = (Arc::clone(upstream), self.abort.clone());
             tokio::spawn(async move { upstream.watch(stop).await });
         }
-        // an error means that nobody can send a signal any more, which is as good as none
-        let _ = signals.wait_for(|count| *count >= 1).await;
+        requests.reach(1).await;
         tracing::info!(
             target: "mproxy::server",
             event = "drain",
@@ -241,26 +249,34 @@ impl Server {
         );
         self.health.set_draining(true);
         self.stop.cancel();
-        let gentle = tokio::select! {
-            () = self.drain() => true,
-            () = tokio::time::sleep(self.drain_timeout) => false,
-            _ = signals.wait_for(|count| *count >= 2) => false,
+        let drained = tokio::select! {
+            () = self.drain() => Drained::Gently,
+            () = tokio::time::sleep(self.drain_timeout) => Drained::InTime,
+            () = requests.reach(2) => Drained::Forced,
         };
-        if !gentle {
-            let left = self.sessions();
+        let why = match drained {
+            Drained::Gently => None,
+            Drained::InTime => Some(
+                "server.drain_timeout is over: ending the sessions that are left; \
+                 raise it if this is too soon",
+            ),
+            Drained::Forced => Some("a second signal came: ending the sessions that are left"),
+        };
+        if let Some(why) = why {
             tracing::warn!(
                 target: "mproxy::server",
                 event = "drain",
-                sessions = left,
-                "ending sessions that did not drain; raise server.drain_timeout if this is too soon"
+                sessions = self.sessions(),
+                "{why}"
             );
             for sessions in &self.workers.sessions {
                 sessions.close_all(self.drain_order);
             }
             let _ = tokio::time::timeout(LAST_CALL, self.all_ended()).await;
         }
+        let gentle = drained == Drained::Gently;
         tracing::info!(target: "mproxy::server", event = "stop", gentle, "stopped");
-        gentle
+        drained
     }
 
     fn sessions(&self) -> usize {

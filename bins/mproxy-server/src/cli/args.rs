@@ -45,11 +45,13 @@ Logs:
   --log-level, MPROXY_LOG, RUST_LOG and the key `log.level` count in this order.
 
 Signals:
-  TERM, INT   stop accepting, send clients away within server.drain_timeout; again: at once
+  TERM, INT, QUIT    stop accepting, send clients away within server.drain_timeout; again: at once
+  HUP, USR1, USR2    ignored, with a line in the log
 
 Exit codes:
   0 ok   1 failure   2 usage   69 broker or admin port does not answer
-  77 no permission to bind   78 configuration refused   130, 143 stopped by INT, TERM
+  77 no permission to bind   78 configuration refused
+  130, 131, 143 ended at once by INT, QUIT, TERM
 
 Examples:
   mproxy-server demo

@@ -2,9 +2,11 @@
 
 use super::args::RunArgs;
 use super::load::{color, load_source, report};
+use crate::app::Signals;
 use crate::config::{Config, Environment, LogFormat, LogLevel, parse};
 use crate::telemetry::{self, Settings, Verbosity};
 use std::process::ExitCode;
+use tokio::runtime::Builder;
 
 /// What is wanted of this one run, and is no property of the traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +17,21 @@ pub(crate) struct RunOptions {
 
 /// Loads the configuration, starts the log, runs the proxy.
 pub(super) fn run(args: &RunArgs) -> ExitCode {
+    // Signals first: from here on none kills that does not mean to.
+    let runtime = match Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: cannot start the runtime: {error}");
+            return super::Exit::Failure.into();
+        }
+    };
+    let signals = match Signals::watch(&runtime) {
+        Ok(signals) => signals,
+        Err(error) => {
+            eprintln!("error: cannot watch for signals: {error}");
+            return super::Exit::Failure.into();
+        }
+    };
     let loaded = match load_source(&args.source, true) {
         Ok(loaded) => loaded,
         Err(exit) => return exit.into(),
@@ -42,7 +59,7 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
     let options = RunOptions {
         require_upstream: args.require_upstream,
     };
-    let code = crate::app::run(&config, options, guard.dropped());
+    let code = crate::app::run(&config, options, guard.dropped(), &runtime, signals);
     drop(guard);
     code
 }

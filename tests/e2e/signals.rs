@@ -1,0 +1,97 @@
+//! Signals that are not meant to end the proxy, and those that come while it starts.
+
+use std::fs;
+use std::time::Duration;
+
+use mproxy_tests::wire::{PINGREQ, PINGRESP, Version};
+use mproxy_tests::{FakeBroker, Link, Mosquitto, Process, Setup, server_binary, until};
+use rustix::process::Signal;
+use tokio::process::Command;
+
+/// What "at once" may mean.
+const SOON: Duration = Duration::from_secs(5);
+
+/// Signals that mean something to other servers, with what the line about them must tell.
+const IGNORED: [(Signal, &str, &str); 3] = [
+    (Signal::HUP, "SIGHUP", "restart mproxy"),
+    (Signal::USR1, "SIGUSR1", "no log file"),
+    (Signal::USR2, "SIGUSR2", "/metrics"),
+];
+
+/// `kill -HUP`, typed to reload the configuration, killed the process: 500 clients lost their
+/// sessions, the broker published the will of each, and the log had no line about it. The last two
+/// are what the system sends to a process whose log cannot be written.
+#[tokio::test]
+async fn signals_that_mean_something_elsewhere_end_no_session() {
+    let broker = Mosquitto::start().await;
+    let mproxy = Setup::before(&broker.url()).start().await;
+    let mut client = Link::client(mproxy.addr(), Version::V5, "c").await;
+    for (signal, name, remedy) in IGNORED {
+        mproxy.signal(signal);
+        let line = mproxy.event(name, |it| it["signal"] == name).await;
+        assert_eq!(
+            (&line["event"], &line["level"]),
+            (&"signal".into(), &"WARN".into())
+        );
+        let message = line["message"].as_str().expect("a message");
+        assert!(message.contains(remedy), "{message}");
+    }
+    mproxy.signal(Signal::PIPE);
+    mproxy.signal(Signal::XFSZ);
+    client.send(&PINGREQ).await;
+    client.expect(&PINGRESP).await;
+    client.leave().await;
+    mproxy.signal(Signal::TERM);
+    assert_eq!(mproxy.ended().await.0, 0);
+}
+
+/// While the configuration was read, every signal had the action of the system: it killed, and
+/// process 1 of a container did not get SIGTERM at all.
+#[tokio::test]
+async fn signals_that_come_while_it_starts_do_what_they_do_later() {
+    let broker = FakeBroker::bind().await;
+    let mut process = reading_its_configuration().await;
+    for (signal, _, _) in IGNORED {
+        process.signal(signal);
+    }
+    process.write(Setup::head(&broker.url()).as_bytes()).await;
+    process.close_input();
+    process
+        .line("it to listen", |it| it.contains("\"listening\""))
+        .await;
+    for (_, name, _) in IGNORED {
+        process
+            .line(name, |it| it.contains(&format!("\"signal\":\"{name}\"")))
+            .await;
+    }
+    process.signal(Signal::TERM);
+    assert_eq!(process.ended().await.0, 0);
+
+    // a configuration that is typed can be given up
+    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130), (Signal::QUIT, 131)] {
+        let mut process = reading_its_configuration().await;
+        process.signal(signal);
+        assert_eq!(process.code(SOON).await, code);
+    }
+}
+
+/// A proxy that waits for its configuration on standard input, and has its handlers already.
+async fn reading_its_configuration() -> Process {
+    let mut command = Command::new(server_binary());
+    command
+        .args(["--config", "-", "--log-format", "json"])
+        .env_clear();
+    let process = Process::spawn(command);
+    let status = format!("/proc/{}/status", process.id());
+    // SIGQUIT, whose handler is set last
+    let bit = 1 << (Signal::QUIT.as_raw() - 1);
+    until("the handlers of signals", async || {
+        let status = fs::read_to_string(&status).expect("the process runs");
+        let caught = status.lines().find_map(|it| it.strip_prefix("SigCgt:"));
+        let caught = caught.expect("the kernel tells which signals are caught");
+        let caught = u64::from_str_radix(caught.trim(), 16).expect("a mask");
+        (caught & bit != 0).then_some(())
+    })
+    .await;
+    process
+}
