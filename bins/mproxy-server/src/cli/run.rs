@@ -3,7 +3,8 @@
 use super::args::RunArgs;
 use super::load::{color, load_source, report};
 use crate::app::Signals;
-use crate::config::{Config, Environment, LogFormat, LogLevel, parse};
+use crate::config::{Environment, Log, LogFormat, LogLevel, parse};
+use crate::diagnostics::{Report, Severity};
 use crate::telemetry::{self, Settings, Verbosity};
 use std::process::ExitCode;
 use tokio::runtime::Builder;
@@ -36,15 +37,11 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
         Ok(loaded) => loaded,
         Err(exit) => return exit.into(),
     };
-    if let Err(exit) = report(&loaded, &args.source) {
-        return exit.into();
-    }
-    let Some(config) = loaded.config else {
-        return super::Exit::Config.into();
-    };
-    let settings = match log_settings(args, &config) {
-        Ok(settings) => settings,
-        Err(error) => {
+    let refused = report(&loaded, &args.source);
+    let settings = match (log_settings(args, &loaded.log), refused) {
+        (Ok(settings), _) => settings,
+        (Err(_), Err(exit)) => return exit.into(),
+        (Err(error), Ok(())) => {
             eprintln!("error: {error}");
             return super::Exit::Usage.into();
         }
@@ -56,6 +53,14 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
             return super::Exit::Failure.into();
         }
     };
+    if settings.is_json() {
+        log_problems(&loaded.report);
+    }
+    let config = match (refused, loaded.config) {
+        (Ok(()), Some(config)) => config,
+        (Err(exit), _) => return exit.into(),
+        (Ok(()), None) => return super::Exit::Config.into(),
+    };
     let options = RunOptions {
         require_upstream: args.require_upstream,
     };
@@ -64,11 +69,54 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
     code
 }
 
+/// Writes the problems of the configuration to the log, where they are looked for when a container
+/// does not start: what is on standard error is text that a log collector cannot read.
+fn log_problems(report: &Report) {
+    let shown = report.shown();
+    for diagnostic in &shown.list {
+        let place = report.place(diagnostic);
+        let label = diagnostic.label.iter();
+        let remedy: Vec<_> = label.chain(&diagnostic.notes).map(|it| &**it).collect();
+        let remedy = (!remedy.is_empty()).then(|| remedy.join("; "));
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    target: "mproxy::config",
+                    event = "error",
+                    place,
+                    remedy,
+                    "{}", diagnostic.message
+                )
+            };
+        }
+        match diagnostic.severity {
+            Severity::Error => line!(error),
+            Severity::Warning => line!(warn),
+        }
+    }
+    let suppressed = (shown.more > 0).then_some(shown.more);
+    if report.errors() > 0 {
+        tracing::error!(
+            target: "mproxy::config",
+            event = "error",
+            suppressed,
+            "configuration refused: {}", report.tally()
+        );
+    } else if shown.more > 0 {
+        tracing::warn!(
+            target: "mproxy::config",
+            event = "error",
+            suppressed,
+            "the configuration has more problems than are shown: {}", report.tally()
+        );
+    }
+}
+
 /// What counts: the flag, then the environment, then the configuration.
 ///
 /// The variables are looked at here and not by the argument parser, so that a wrong one does
 /// not keep commands from working that log nothing.
-fn log_settings(args: &RunArgs, config: &Config) -> Result<Settings, String> {
+fn log_settings(args: &RunArgs, log: &Log) -> Result<Settings, String> {
     let env = Environment::of_process();
     let variable = |name| env.get(name).filter(|it| !it.is_empty());
     let from_variable = |name, error| format!("{name}: {error}");
@@ -80,7 +128,7 @@ fn log_settings(args: &RunArgs, config: &Config) -> Result<Settings, String> {
         // Meant for all programs: not ours to complain about.
         (None, None) => match variable("RUST_LOG") {
             Some(text) => text.to_owned(),
-            None => config.log.level.clone(),
+            None => log.level.clone(),
         },
     };
     let format = match (args.log_format, variable("MPROXY_LOG_FORMAT")) {
@@ -88,7 +136,7 @@ fn log_settings(args: &RunArgs, config: &Config) -> Result<Settings, String> {
         (None, Some(text)) => {
             parse::<LogFormat>(text).map_err(|it| from_variable("MPROXY_LOG_FORMAT", it))?
         }
-        (None, None) => config.log.format,
+        (None, None) => log.format,
     };
     let verbosity = Verbosity(i16::from(args.verbose) - i16::from(args.quiet));
     Ok(Settings {

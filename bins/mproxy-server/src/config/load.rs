@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::document::{Location, Override, Texts};
 use super::environment::Environment;
-use super::model::Config;
+use super::model::{Config, Log};
 use super::read::read;
 use super::validate::validate;
 use crate::diagnostics::Report;
@@ -29,6 +29,8 @@ pub(crate) struct Request {
 pub(crate) struct Loaded {
     /// The configuration, unless there are errors.
     pub(crate) config: Option<Config>,
+    /// How to log, as far as it could be read: what refuses a configuration is logged, too.
+    pub(crate) log: Log,
     /// Everything that was found wrong.
     pub(crate) report: Report,
     /// Keys whose values are secret.
@@ -39,7 +41,9 @@ pub(crate) struct Loaded {
 pub(crate) fn load(request: &Request, env: &Environment) -> Loaded {
     let mut cx = Context::default();
     let config = config(&mut cx, request, env);
+    let log = config.as_ref().map(|config| config.log.clone());
     Loaded {
+        log: log.unwrap_or_default(),
         config: config.filter(|_| cx.report.errors() == 0),
         report: cx.report,
         secrets: cx.secrets,

@@ -96,11 +96,28 @@ impl Diagnostic {
         self
     }
 
+    /// Where it starts in the concatenation of all texts.
+    fn start(&self) -> Option<usize> {
+        self.span.as_ref().map(|span| span.start)
+    }
+
     /// Says what kind of problem it is.
     pub(crate) fn class(mut self, class: Class) -> Self {
         self.class = class;
         self
     }
+}
+
+/// The most problems that are shown to people: the fix of one often mends many others, and nobody
+/// reads 100,000. Programs get all of them as JSON.
+pub(crate) const MAX_SHOWN: usize = 100;
+
+/// The problems that are shown.
+#[derive(Debug)]
+pub(crate) struct Shown<'a> {
+    pub(crate) list: Vec<&'a Diagnostic>,
+    /// How many are not shown.
+    pub(crate) more: usize,
 }
 
 /// All problems of one configuration, with the texts they point into.
@@ -120,8 +137,28 @@ impl Report {
     pub(crate) fn sorted(&self) -> Vec<&Diagnostic> {
         let mut all: Vec<_> = self.diagnostics.iter().collect();
         // Stable, so that problems without a place keep their order and come first.
-        all.sort_by_key(|diagnostic| diagnostic.span.as_ref().map(|span| span.start));
+        all.sort_by_key(|diagnostic| diagnostic.start());
         all
+    }
+
+    /// The problems that are shown to people, in the order of the text: all of them, or the first
+    /// [`MAX_SHOWN`], errors before warnings.
+    pub(crate) fn shown(&self) -> Shown<'_> {
+        let mut list = self.sorted();
+        let more = list.len().saturating_sub(MAX_SHOWN);
+        if more > 0 {
+            // Whoever has a thousand warnings is not to look for the one error among them.
+            list.sort_by_key(|it| it.severity == Severity::Warning);
+            list.truncate(MAX_SHOWN);
+            list.sort_by_key(|it| it.start());
+        }
+        Shown { list, more }
+    }
+
+    /// Where a problem is: `file:line:column`, or what the text is called if it is not a file.
+    pub(crate) fn place(&self, diagnostic: &Diagnostic) -> Option<String> {
+        let place = self.sources.find(diagnostic.span.as_ref()?)?;
+        Some(format!("{}:{}:{}", place.name, place.line, place.column))
     }
 
     /// Number of errors.

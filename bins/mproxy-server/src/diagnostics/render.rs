@@ -8,7 +8,7 @@ use std::fmt::Write;
 const WIDTH: usize = 300;
 
 impl Report {
-    /// All problems, one below the other, without a summary.
+    /// The problems that are [shown](Self::shown), one below the other, without a summary.
     pub(crate) fn render(&self, color: bool) -> String {
         let renderer = if color {
             Renderer::styled()
@@ -17,9 +17,17 @@ impl Report {
         }
         .term_width(WIDTH);
         let mut out = String::new();
-        for diagnostic in self.sorted() {
+        let shown = self.shown();
+        for diagnostic in shown.list {
             out.push_str(&self.render_one(diagnostic, &renderer));
             out.push('\n');
+        }
+        if shown.more > 0 {
+            let _ = writeln!(
+                out,
+                "and {} more, which are not shown; `check --format json` has all",
+                shown.more
+            );
         }
         out
     }

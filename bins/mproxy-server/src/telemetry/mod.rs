@@ -43,6 +43,17 @@ pub(crate) struct Settings {
     pub(crate) max_rate: Option<Rate>,
 }
 
+impl Settings {
+    /// True when lines are JSON, on standard output.
+    pub(crate) fn is_json(&self) -> bool {
+        match self.format {
+            LogFormat::Auto => !io::stderr().is_terminal(),
+            LogFormat::Text => false,
+            LogFormat::Json => true,
+        }
+    }
+}
+
 /// Keeps the log going; when it is dropped, what waits is written, for a second at most.
 #[derive(Debug)]
 #[must_use = "the last lines are lost without it"]
@@ -64,11 +75,7 @@ impl Guard {
 ///
 /// When it was started before.
 pub(crate) fn start(settings: &Settings) -> Result<Guard, TryInitError> {
-    let text = match settings.format {
-        LogFormat::Auto => io::stderr().is_terminal(),
-        LogFormat::Text => true,
-        LogFormat::Json => false,
-    };
+    let text = !settings.is_json();
     let style = match text {
         true => Style::Text {
             color: settings.color,

@@ -1,16 +1,18 @@
 //! Where the files are, and what is in them.
 
+use super::regular::{read_at_most, read_regular};
 use crate::config::context::Context;
 use crate::diagnostics::Diagnostic;
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 /// The file that is read when none was named, if it is there.
 const DEFAULT_PATH: &str = "/etc/mproxy/mproxy.toml";
 
-/// The most bytes of one file: a configuration is written by hand, an endless device is not.
-const MAX_FILE_SIZE: u64 = 16 << 20;
+/// The most bytes of all files together: several times what 100,000 rules need, and no more than a
+/// small container has memory for.
+const MAX_SIZE: u64 = 64 << 20;
 
 /// Where a configuration is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,9 +51,11 @@ impl Location {
             }];
         }
         let mut texts = Vec::new();
+        let mut left = MAX_SIZE;
         for path in self.paths(cx) {
-            match read(&path) {
+            match read(&path, left) {
                 Ok(text) => {
+                    left -= text.len() as u64;
                     let name = path.display().to_string();
                     let base = cx.report.sources.add_file(name, text.clone());
                     texts.push(FileText { text, base });
@@ -102,7 +106,7 @@ fn toml_files(directory: &Path) -> io::Result<Vec<PathBuf>> {
         let hidden = path
             .file_name()
             .is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        if path.extension().is_some_and(|it| it == "toml") && !hidden && path.is_file() {
+        if path.extension().is_some_and(|it| it == "toml") && !hidden {
             paths.push(path);
         }
     }
@@ -110,23 +114,23 @@ fn toml_files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-fn read(path: &Path) -> io::Result<String> {
-    if path == Path::new("-") {
-        return read_all(io::stdin().lock());
+fn read(path: &Path, limit: u64) -> io::Result<String> {
+    match path == Path::new("-") {
+        true => read_at_most(io::stdin().lock(), limit),
+        false => read_regular(path, limit),
     }
-    read_all(fs::File::open(path)?)
-}
-
-fn read_all(from: impl Read) -> io::Result<String> {
-    let mut text = String::new();
-    from.take(MAX_FILE_SIZE + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_FILE_SIZE {
-        return Err(io::Error::other("larger than 16 MiB"));
-    }
-    Ok(text)
 }
 
 fn unreadable(cx: &mut Context, path: &Path, error: &io::Error) {
     let message = format!("cannot read `{}`: {error}", path.display());
-    cx.push(Diagnostic::error(message));
+    let diagnostic = Diagnostic::error(message);
+    cx.push(match error.kind() {
+        ErrorKind::InvalidInput => {
+            diagnostic.note("a program can write the configuration to standard input: --config -")
+        }
+        ErrorKind::FileTooLarge => {
+            diagnostic.note("all files of a configuration together have at most 64 MiB")
+        }
+        _ => diagnostic,
+    });
 }

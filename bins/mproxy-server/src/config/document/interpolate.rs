@@ -3,14 +3,15 @@
 //! They are filled in after parsing, so that no value can break out of its string.
 //! `${client_id}` and `${username}` are filled in later, for each session.
 
+use super::regular::read_regular;
 use crate::config::context::{Context, Filled};
 use crate::config::environment::Environment;
 use crate::config::model::{Choice, Placeholder};
 use crate::config::scalar::Problem;
 use std::borrow::Cow;
-use std::fs::File;
-use std::io::Read;
+use std::io::ErrorKind;
 use std::ops::Range;
+use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -152,16 +153,11 @@ impl Filler<'_> {
     }
 
     fn file(&self, path: &str) -> Result<Part, Problem> {
-        let mut text = String::new();
-        let read =
-            File::open(path).and_then(|it| it.take(MAX_INSERTED + 1).read_to_string(&mut text));
-        match read {
-            Ok(_) if text.len() as u64 <= MAX_INSERTED => {
-                // Editors and `echo` leave a line end behind a secret.
-                Ok(Part::Secret(text.trim_end_matches(['\r', '\n']).to_owned()))
-            }
-            _ if !self.resolve => Ok(Part::Unknown),
-            Ok(_) => Err(Problem::new(
+        match read_regular(Path::new(path), MAX_INSERTED) {
+            // Editors and `echo` leave a line end behind a secret.
+            Ok(text) => Ok(Part::Secret(text.trim_end_matches(['\r', '\n']).to_owned())),
+            Err(_) if !self.resolve => Ok(Part::Unknown),
+            Err(error) if error.kind() == ErrorKind::FileTooLarge => Err(Problem::new(
                 format!("`{path}` is too large to be inserted"),
                 "at most 64 KiB",
             )),

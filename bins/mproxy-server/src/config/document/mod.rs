@@ -8,6 +8,7 @@ mod files;
 mod interpolate;
 mod merge;
 mod overrides;
+mod regular;
 mod tree;
 
 pub(crate) use files::{FileText, Location};

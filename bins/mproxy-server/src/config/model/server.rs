@@ -2,7 +2,7 @@
 
 use super::{Choice, Rate};
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 /// What concerns the whole process.
@@ -70,6 +70,20 @@ pub(crate) struct Log {
     pub(crate) format: LogFormat,
     /// The most lines of one kind at level `info` and below; `None` = no limit.
     pub(crate) max_rate: Option<Rate>,
+}
+
+/// Lines of one kind a second: more than an operator reads, less than fills a disk overnight.
+const LOG_RATE: u32 = 100;
+
+impl Default for Log {
+    fn default() -> Self {
+        let period = Duration::from_secs(1);
+        Self {
+            level: "info".to_owned(),
+            format: LogFormat::Auto,
+            max_rate: NonZeroU32::new(LOG_RATE).map(|count| Rate { count, period }),
+        }
+    }
 }
 
 /// The shape of a log line.

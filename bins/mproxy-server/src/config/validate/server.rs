@@ -4,16 +4,12 @@ use super::bounds;
 use crate::config::context::Context;
 use crate::config::environment::Environment;
 use crate::config::file::{AdminFile, LogFile, ServerFile};
-use crate::config::model::{Admin, DrainNotice, DrainWills, Log, LogFormat, Rate, Server};
+use crate::config::model::{Admin, DrainNotice, DrainWills, Log, Server};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// The port of health and metrics.
 const ADMIN_PORT: u16 = 9883;
-
-/// Lines of one kind a second: more than an operator reads, less than fills a disk overnight.
-const LOG_RATE: u32 = 100;
 
 /// Checks `[server]`.
 pub(super) fn server(cx: &mut Context, file: &ServerFile, env: &Environment) -> Server {
@@ -43,15 +39,10 @@ pub(super) fn admin(cx: &mut Context, file: &AdminFile) -> Admin {
 
 /// Checks `[log]`.
 pub(super) fn log(cx: &mut Context, file: &LogFile) -> Log {
+    let default = Log::default();
     Log {
-        level: cx.value(&file.level, "info".to_owned()),
-        format: cx.value(&file.format, LogFormat::Auto),
-        max_rate: cx.value(&file.max_rate, default_rate()),
+        level: cx.value(&file.level, default.level),
+        format: cx.value(&file.format, default.format),
+        max_rate: cx.value(&file.max_rate, default.max_rate),
     }
-}
-
-fn default_rate() -> Option<Rate> {
-    let count = NonZeroU32::new(LOG_RATE)?;
-    let period = Duration::from_secs(1);
-    Some(Rate { count, period })
 }
