@@ -461,18 +461,15 @@ impl End {
     /// A hook panicked over a packet.
     #[cold]
     pub(crate) fn panic(what: impl fmt::Display, panic: &(dyn Any + Send)) -> Self {
-        let message = panic
-            .downcast_ref::<&str>()
-            .copied()
-            .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        Self::hook(match message {
-            Some(message) => {
-                let end = message.floor_char_boundary(SHOWN_PANIC);
-                format!("a hook panicked over {what}: {}", &message[..end])
-            }
-            None => format!("a hook panicked over {what}"),
-        })
-        .panicked()
+        let what = format!("a hook panicked over {what}");
+        Self::hook(with_message(what, panic)).panicked()
+    }
+
+    /// The session itself, or what dials for it, panicked while it did something.
+    #[cold]
+    pub(crate) fn defect(doing: &str, panic: &(dyn Any + Send)) -> Self {
+        let what = format!("mproxy panicked while {doing}");
+        Self::internal(with_message(what, panic)).panicked()
     }
 
     /// The connection to a side broke.
@@ -486,4 +483,18 @@ impl End {
         };
         Self::quiet(side, reason).with_detail(error.to_string())
     }
+}
+
+/// Adds the message of a panic, if it is a text, cut to a length that fits a line.
+fn with_message(mut what: String, panic: &(dyn Any + Send)) -> String {
+    let message = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    if let Some(message) = message {
+        let end = message.floor_char_boundary(SHOWN_PANIC);
+        what.push_str(": ");
+        what.push_str(&message[..end]);
+    }
+    what
 }

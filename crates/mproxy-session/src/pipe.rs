@@ -107,11 +107,8 @@ where
 
     /// Moves bytes until the session ends. A panic ends this session only.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        let polled = catch_unwind(AssertUnwindSafe(|| self.poll_inner(cx))).unwrap_or_else(|_| {
-            let code = ReasonCode::UNSPECIFIED_ERROR;
-            let end = End::told(Side::Proxy, CloseReason::Internal, code);
-            Poll::Ready(end.with_detail("the session panicked").panicked())
-        });
+        let polled = catch_unwind(AssertUnwindSafe(|| self.poll_inner(cx)))
+            .unwrap_or_else(|panic| Poll::Ready(End::defect("it moved packets", &*panic)));
         if polled.is_pending() && self.control.hold(self.size()).is_err() {
             return Poll::Ready(End::overload());
         }

@@ -165,7 +165,9 @@ fn of_reason(summary: &Summary) -> Option<&'static str> {
         }
         CloseReason::ConnectTimeout => "raise listeners.NAME.limits.connect_timeout",
         CloseReason::HookFailed => "a layer failed as detail says: look at what it asks",
-        CloseReason::Internal => "a defect of mproxy: please report it with this line",
+        CloseReason::Internal => {
+            "mproxy itself failed as detail says: please report it with this line"
+        }
         CloseReason::WriteTimeout | CloseReason::PacketTimeout => {
             "the side named in detail is stuck"
         }

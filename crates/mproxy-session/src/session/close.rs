@@ -39,7 +39,7 @@ impl Session {
             on_close,
             received,
             glimpse,
-            at_will: _,
+            stage: _,
         } = known;
         let detail = end.describe(version);
         let mut last = BytesMut::new();

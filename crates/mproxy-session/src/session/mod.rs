@@ -4,6 +4,7 @@ mod close;
 mod connect;
 mod will;
 
+use std::any::Any;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -92,14 +93,34 @@ struct Known {
     /// The CONNECT, as far as it has come.
     received: Traffic,
     glimpse: Option<Box<Glimpse>>,
-    /// The hooks have the will.
-    at_will: bool,
+    stage: Stage,
 }
 
-impl Known {
-    /// What the hooks look at, for the log.
-    const fn in_hand(&self) -> &'static str {
-        if self.at_will { "the will" } else { "CONNECT" }
+/// Where a connection is on its way to a pipe: whose fault a panic is.
+#[derive(Clone, Copy, Default)]
+enum Stage {
+    /// CONNECT is read and checked, by the session itself.
+    #[default]
+    Connect,
+    /// The hooks have CONNECT.
+    Admission,
+    /// The hooks have the will.
+    Will,
+    /// The broker is dialled.
+    Dial,
+}
+
+impl Stage {
+    /// How a connection ends whose stage panicked. Only hooks are code of others: an operator who is
+    /// told of a layer looks at the wrong place when a thread cannot be started.
+    #[cold]
+    fn panicked(self, panic: &(dyn Any + Send)) -> End {
+        match self {
+            Self::Connect => End::defect("CONNECT was read", panic),
+            Self::Admission => End::panic("CONNECT", panic),
+            Self::Will => End::panic("the will", panic),
+            Self::Dial => End::defect("the broker was dialled", panic),
+        }
     }
 }
 
@@ -300,7 +321,7 @@ impl Session {
                 }
                 catch_unwind(AssertUnwindSafe(|| stage.as_mut().poll(cx))).unwrap_or_else(|panic| {
                     let known = known.lock().unwrap_or_else(PoisonError::into_inner);
-                    Poll::Ready(Err(End::panic(known.in_hand(), &*panic)))
+                    Poll::Ready(Err(known.stage.panicked(&*panic)))
                 })
             })
             .await
@@ -413,6 +434,7 @@ impl Session {
             let mut known = known();
             known.replies = Some(Replies::for_client(connect.packet()));
             known.session = Some(connect.info().clone());
+            known.stage = Stage::Admission;
         }
         let claimed = Claim::of(connect.packet());
         let info = connect.info().clone();
@@ -439,10 +461,10 @@ impl Session {
                 end.with_detail("a hook replaced credentials beside an authentication method")
             );
         }
-        known().at_will = true;
+        known().stage = Stage::Will;
         let judged = will::offer(&mut hooks.to_server, &mut connect, limits);
         slow::watched::<U, _>(judged, "PUBLISH", session.clone(), &*self.recorder).await?;
-        known().at_will = false;
+        known().stage = Stage::Dial;
         let transition = |transition: &'static str| {
             tracing::debug!(
                 target: "mproxy::session",
