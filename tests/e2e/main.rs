@@ -13,6 +13,7 @@ mod client_id;
 mod clients;
 mod defects;
 mod demo;
+mod denied;
 mod deploy;
 mod dialects;
 mod drain;

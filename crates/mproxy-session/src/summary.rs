@@ -128,7 +128,8 @@ pub struct Traffic {
     pub bytes: u64,
     /// PUBLISH packets among them.
     pub publishes: u64,
-    /// Packets that hooks refused, in whole or in part, or discarded.
+    /// Packets that hooks refused, in whole or in part, or discarded. A CONNECT whose will was taken
+    /// out is refused in part.
     pub denied: u64,
 }
 

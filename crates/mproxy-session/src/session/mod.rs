@@ -366,6 +366,14 @@ impl Session {
         })
     }
 
+    /// A hook refused the CONNECT, or the will in it.
+    fn denied(&self, known: &mut Known) {
+        known.received.denied = 1;
+        let mut batch = Batch::default();
+        batch.denied = 1;
+        self.recorder.record(Direction::ToServer, &batch);
+    }
+
     async fn stages<C, A, U, D, F, Fut, S, E>(
         &self,
         client: &mut C,
@@ -446,7 +454,10 @@ impl Session {
         );
         let (mut connect, mut hooks) = match asked.await? {
             Admission::Admit { connect, hooks } => (connect, hooks),
-            Admission::Refuse(refusal) => return Err(End::denied(refusal)),
+            Admission::Refuse(refusal) => {
+                self.denied(&mut known());
+                return Err(End::denied(refusal));
+            }
         };
         let session = connect.info().clone();
         {
@@ -463,7 +474,16 @@ impl Session {
         }
         known().stage = Stage::Will;
         let judged = will::offer(&mut hooks.to_server, &mut connect, limits);
-        slow::watched::<U, _>(judged, "PUBLISH", session.clone(), &*self.recorder).await?;
+        let judged = slow::watched::<U, _>(judged, "PUBLISH", session.clone(), &*self.recorder);
+        let judged = judged.await;
+        let is_denied = match &judged {
+            Ok(taken_out) => *taken_out,
+            Err(end) => end.reason == CloseReason::AuthDenied,
+        };
+        if is_denied {
+            self.denied(&mut known());
+        }
+        judged?;
         known().stage = Stage::Dial;
         let transition = |transition: &'static str| {
             tracing::debug!(

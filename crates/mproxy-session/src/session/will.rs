@@ -12,7 +12,7 @@ use crate::hook::{Packet, PacketService, Refusal, Tap, Verdict};
 use crate::limits::{Limits, RefusedWill};
 
 /// Offers the will of an admitted client to what judges its PUBLISH packets, and does with it what they
-/// decide.
+/// decide. Returns true if the will was taken out.
 ///
 /// # Errors
 /// The client is turned away.
@@ -20,15 +20,15 @@ pub(super) async fn offer<U: PacketService>(
     tap: &mut Tap<U>,
     connect: &mut Connect,
     limits: &Limits,
-) -> Result<(), End> {
+) -> Result<bool, End> {
     if !tap.kinds().contains(Kind::Publish) {
-        return Ok(());
+        return Ok(false);
     }
     // what was valid as a will is valid as a PUBLISH
     let offered = Packet::of_will(connect.packet())
         .map_err(|error| End::internal(format!("a will that is no PUBLISH: {error}")))?;
     let Some(offered) = offered else {
-        return Ok(());
+        return Ok(false);
     };
     if let Some(publish) = offered.publish() {
         let (topic, code) = (publish.topic().as_bytes(), ReasonCode::TOPIC_NAME_INVALID);
@@ -53,10 +53,11 @@ pub(super) async fn offer<U: PacketService>(
                 )));
             }
             if packet.as_bytes() == &asked {
-                return Ok(());
+                return Ok(false);
             }
             return packet
                 .write_will(connect.packet_mut())
+                .map(|()| false)
                 .map_err(|error| End::denied(Refusal::from(error).into()));
         }
         Verdict::Discard => None,
@@ -71,6 +72,7 @@ pub(super) async fn offer<U: PacketService>(
         _ => connect
             .packet_mut()
             .remove_will()
+            .map(|()| true)
             .map_err(|error| End::internal(error.to_string())),
     }
 }
