@@ -9,7 +9,7 @@ mod ws;
 
 pub use self::{
     addr::{AddrError, ClientAddr, ListenAddr, UpstreamAddr},
-    connect::{DialCause, DialError, DialOptions, Dialer},
+    connect::{DialCause, DialError, DialOptions, Dialer, Resolver},
     listen::{Accepted, Acceptor, ListenOptions, Listener},
     stream::Stream,
     tcp::TcpOptions,

@@ -15,7 +15,7 @@ use mproxy_session::{
     BoxError, Bridges, Conformance, ControlCharacters, Limits, Order, Rate, ReceiveMaximum,
     RefusedPublish, ServerReference, Versions, WhenUnreachable,
 };
-use mproxy_transport::{ListenAddr, ListenOptions, Listener, TcpOptions, WsOptions};
+use mproxy_transport::{ListenAddr, ListenOptions, Listener, Resolver, TcpOptions, WsOptions};
 use tokio_util::sync::CancellationToken;
 
 use super::compose::compose;
@@ -149,9 +149,11 @@ impl Server {
         let build = build_info();
         let health = Health::new();
         let metrics = Metrics::new(&build, &health, workers);
+        // one for all: brokers behind one name are asked for together
+        let resolver = Resolver::system();
         let mut upstreams = HashMap::new();
         for upstream in config.upstreams.values() {
-            let built = Upstream::new(upstream, &metrics, &health)
+            let built = Upstream::new(upstream, &resolver, &metrics, &health)
                 .map_err(|error| other("an upstream address is not valid")(error.into()))?;
             upstreams.insert(upstream.name.clone(), Arc::new(built));
         }

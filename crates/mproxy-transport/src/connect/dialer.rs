@@ -4,11 +4,11 @@ use std::{net::SocketAddr, time::Duration};
 
 use socket2::SockRef;
 use tokio::{
-    net::{TcpStream, UnixStream, lookup_host},
+    net::{TcpStream, UnixStream},
     time::{Instant, timeout, timeout_at},
 };
 
-use super::{DialCause, DialError};
+use super::{DialCause, DialError, Resolver};
 use crate::{
     addr::{Carrier, Endpoint, UpstreamAddr},
     stream::Stream,
@@ -41,6 +41,7 @@ pub struct DialOptions {
 pub struct Dialer {
     addr: UpstreamAddr,
     options: DialOptions,
+    resolver: Resolver,
 }
 
 // ===== impl DialOptions =====
@@ -73,9 +74,22 @@ impl Default for DialOptions {
 // ===== impl Dialer =====
 
 impl Dialer {
-    /// A dialer for that address. Nothing is resolved or opened yet.
+    /// A dialer for that address, which asks the system for the addresses of a name. Nothing is
+    /// resolved or opened yet.
     pub fn new(addr: UpstreamAddr, options: DialOptions) -> Self {
-        Self { addr, options }
+        Self {
+            addr,
+            options,
+            resolver: Resolver::system(),
+        }
+    }
+
+    /// Sets who finds the addresses of a name. Dialers with one resolver ask once for a name that
+    /// they share.
+    #[must_use]
+    pub fn resolver(mut self, resolver: Resolver) -> Self {
+        self.resolver = resolver;
+        self
     }
 
     /// The address to be dialled.
@@ -128,24 +142,29 @@ impl Dialer {
 
     async fn connect_name(&self, host: &str, port: u16) -> Result<Stream, DialCause> {
         let deadline = Instant::now() + self.options.connect_timeout;
-        let addrs = lookup_host((host, port))
-            .await
-            .map_err(DialCause::Resolve)?;
-        let mut addrs: Vec<_> = addrs.collect();
-        addrs.dedup();
+        // the other half is for an address that is known from before
+        let patience = self.options.connect_timeout / 2;
+        let answer = self.resolver.lookup(host, patience).await;
+        let answer = answer.map_err(|failure| DialCause::Resolve(failure.into()))?;
         let mut last = DialCause::Resolve(std::io::ErrorKind::NotFound.into());
-        while !addrs.is_empty() {
+        for (index, addr) in answer.addrs.iter().enumerate() {
             // One address that swallows packets must not use up the time of those behind it.
             let now = Instant::now();
-            let share = deadline.saturating_duration_since(now) / addrs.len() as u32;
-            let addr = addrs.remove(0);
+            let count = u32::try_from(answer.addrs.len() - index).unwrap_or(u32::MAX);
+            let share = deadline.saturating_duration_since(now) / count;
+            let mut addr = *addr;
+            addr.set_port(port);
             match timeout_at(now + share, self.connect_tcp(addr)).await {
                 Ok(Ok(stream)) => return Ok(stream),
                 Ok(Err(cause)) => last = cause,
                 Err(_) => last = DialCause::TimedOut,
             }
         }
-        Err(last)
+        Err(match answer.doubt {
+            // that nobody listens at an old address is no wonder
+            Some(failure) => DialCause::Resolve(failure.into()),
+            None => last,
+        })
     }
 
     async fn connect_tcp(&self, addr: SocketAddr) -> Result<Stream, DialCause> {

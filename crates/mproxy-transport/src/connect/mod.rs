@@ -5,8 +5,10 @@
 
 mod dialer;
 mod error;
+mod resolver;
 
 pub use self::{
     dialer::{DialOptions, Dialer},
     error::{DialCause, DialError},
+    resolver::Resolver,
 };

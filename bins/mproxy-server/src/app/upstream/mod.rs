@@ -11,7 +11,7 @@ use mproxy_admin::{CheckHandle, DialResult, Health, Metrics, UpstreamConnection,
 use mproxy_codec::Version;
 use mproxy_session::{CloseReason, Side, Summary};
 use mproxy_transport::{
-    AddrError, DialCause, DialError, DialOptions, Dialer, Stream, Subprotocol, TcpOptions,
+    AddrError, DialCause, DialError, DialOptions, Dialer, Resolver, Stream, Subprotocol, TcpOptions,
 };
 use tokio::sync::Notify;
 use tokio::time::sleep_until;
@@ -51,6 +51,7 @@ impl Upstream {
     /// An address that the transport does not take; the configuration has checked it before.
     pub(crate) fn new(
         config: &config::Upstream,
+        resolver: &Resolver,
         metrics: &Metrics,
         health: &Health,
     ) -> Result<Self, AddrError> {
@@ -62,7 +63,8 @@ impl Upstream {
             .tcp(tcp);
         Ok(Self {
             name: config.name.clone(),
-            dialer: Dialer::new(config.address.to_string().parse()?, options),
+            dialer: Dialer::new(config.address.to_string().parse()?, options)
+                .resolver(resolver.clone()),
             metrics: metrics.upstream(&config.name),
             limit: probe::limit(config.health.interval),
             watched: Watched::new(config, health),
