@@ -135,6 +135,7 @@ fn names<const N: usize>(names: [&str; N]) -> BTreeSet<String> {
 async fn every_line_with_an_access_log_is_explained() {
     let lines = run("\"log\", \"ids\", \"acl\"", ACCESS_LOG).await;
     let expected = [
+        "start",
         "listen",
         "check",
         "connect",
@@ -155,6 +156,7 @@ async fn every_line_with_an_access_log_is_explained() {
 async fn every_line_without_an_access_log_is_explained() {
     let lines = run("\"ids\", \"acl\"", "").await;
     let expected = [
+        "start",
         "listen",
         "check",
         "connect",

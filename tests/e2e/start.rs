@@ -189,3 +189,49 @@ bind = "127.0.0.1:0"
     old.send(&Connect::new(Version::V311, "c").bytes()).await;
     old.expect(&[0x20, 2, 0, 1]).await;
 }
+
+/// A support case began with the question which version ran with which files: no line said so.
+#[tokio::test]
+async fn the_first_line_says_what_was_started() {
+    let broker = FakeBroker::bind().await;
+    let setup = Setup::before(&broker.url()).set("server.worker_threads", "3");
+    let mproxy = setup.set("server.max_connections", "7").start().await;
+    let first = mproxy.events().remove(0);
+    assert_eq!(first["event"], "start");
+    assert_eq!(first["release"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(first["pid"], mproxy.id());
+    let config = first["config"].as_str().expect("the file");
+    assert!(config.ends_with("/mproxy.toml"), "{first}");
+    assert_eq!(
+        (&first["workers"], &first["capacity"]),
+        (&3.into(), &7.into())
+    );
+    assert!(first["descriptors"].is_u64(), "{first}");
+}
+
+/// With 64 descriptors mproxy served one client, and nothing said why the others were refused.
+#[tokio::test]
+async fn a_small_limit_of_descriptors_is_told() {
+    for (limit, capacity) in [(64, 1), (1024, 479)] {
+        let broker = FakeBroker::bind().await;
+        let shell = format!("ulimit -n {limit} && exec \"$0\" \"$@\"");
+        let setup = Setup::before(&broker.url()).set("server.worker_threads", "1");
+        let mproxy = setup.by(["sh", "-c", &shell]).start().await;
+        let line = mproxy.event("a warning", |it| it["event"] == "limit").await;
+        assert_eq!(line["level"], "WARN");
+        assert_eq!(
+            (&line["capacity"], &line["descriptors"]),
+            (&capacity.into(), &limit.into())
+        );
+        let remedy = line["remedy"].as_str().expect("a remedy");
+        assert!(remedy.contains("LimitNOFILE"), "{remedy}");
+    }
+    // who configures a small number is not told
+    let broker = FakeBroker::bind().await;
+    let setup = Setup::before(&broker.url()).set("server.max_connections", "10");
+    let mproxy = setup
+        .by(["sh", "-c", "ulimit -n 1024 && exec \"$0\" \"$@\""])
+        .start()
+        .await;
+    assert!(mproxy.events().iter().all(|it| it["event"] != "limit"));
+}

@@ -7,6 +7,7 @@
 //! main thread: signals, admin port, broker probes
 //! ```
 
+mod capacity;
 mod compose;
 mod connection;
 mod gate;
@@ -39,7 +40,7 @@ use crate::config::Config;
 /// on `runtime`.
 pub(crate) fn run(
     config: &Config,
-    options: RunOptions,
+    options: &RunOptions,
     log: &LogMetrics,
     runtime: &Runtime,
     signals: Signals,
@@ -48,7 +49,7 @@ pub(crate) fn run(
     signals.started();
     let mut requests = signals.requests();
     runtime.block_on(async {
-        let server = match Server::start(config).await {
+        let server = match Server::start(config, &options.files).await {
             Ok(server) => server,
             Err(error) => return failed(&error),
         };
@@ -105,7 +106,7 @@ pub(crate) fn demo(options: crate::demo::Options) -> ExitCode {
         let config =
             crate::config::from_text(&toml).map_err(Box::<dyn Error + Send + Sync>::from)?;
         let signals = Signals::of_demo()?;
-        let server = Server::start(&config).await?;
+        let server = Server::start(&config, &[]).await?;
         let proxy = server
             .addresses
             .first()

@@ -18,6 +18,7 @@ use mproxy_session::{
 use mproxy_transport::{ListenAddr, ListenOptions, Listener, Resolver, TcpOptions, WsOptions};
 use tokio_util::sync::CancellationToken;
 
+use super::capacity::Capacity;
 use super::compose::compose;
 use super::gate::{Gates, Rules};
 use super::memory::Memory;
@@ -27,12 +28,6 @@ use super::signals::Requests;
 use super::upstream::Upstream;
 use super::worker::{Entrance, Workers};
 use crate::config::{self, Bind, Config, DrainNotice, DrainWills, MqttVersion, Transport};
-
-/// File descriptors that are not connections: listeners, runtimes, admin, log, and some to spare.
-const RESERVED_DESCRIPTORS: u64 = 64;
-
-/// Descriptors of a connection: one to the client, one to the broker.
-const DESCRIPTORS_PER_CONNECTION: u64 = 2;
 
 /// The largest WebSocket message; packets of a message stream through, so it costs no memory.
 const MAX_WEBSOCKET_MESSAGE: usize = 1 << 30;
@@ -143,10 +138,23 @@ impl Server {
     ///
     /// # Errors
     /// What could not be started.
-    pub(crate) async fn start(config: &Config) -> Result<Self, StartError> {
+    pub(crate) async fn start(config: &Config, files: &[String]) -> Result<Self, StartError> {
         let workers = worker_count(config);
-        let capacity = capacity(&config.server);
+        let capacity = Capacity::of(config, workers);
         let build = build_info();
+        tracing::info!(
+            target: "mproxy::server",
+            event = "start",
+            release = env!("CARGO_PKG_VERSION"),
+            revision = option_env!("MPROXY_REVISION"),
+            pid = std::process::id(),
+            config = (!files.is_empty()).then(|| files.join(", ")),
+            workers,
+            capacity = capacity.connections,
+            descriptors = capacity.descriptors,
+            "starting"
+        );
+        capacity.warn(&config.server);
         let health = Health::new();
         let metrics = Metrics::new(&build, &health, workers);
         // one for all: brokers behind one name are asked for together
@@ -158,8 +166,8 @@ impl Server {
             upstreams.insert(upstream.name.clone(), Arc::new(built));
         }
         let memory = Arc::new(Memory::new(config.server.memory, metrics.memory()));
-        metrics.set_capacity(capacity);
-        let gates = Gates::new(capacity);
+        metrics.set_capacity(capacity.connections);
+        let gates = Gates::new(capacity.connections);
         let mut entrances = Vec::new();
         let mut addresses = Vec::new();
         for listener in &config.listeners {
@@ -496,36 +504,6 @@ fn worker_count(config: &Config) -> NonZeroUsize {
         // respects the cgroup's CPU quota
         .or_else(|| std::thread::available_parallelism().ok())
         .unwrap_or(NonZeroUsize::MIN)
-}
-
-/// How many connections there may be: what is configured, but never more than there are file
-/// descriptors for, so that accepting never fails for want of one.
-fn capacity(server: &config::Server) -> usize {
-    let (soft, hard) = rlimit::Resource::NOFILE.get().unwrap_or((1024, 1024));
-    let mut limit = soft;
-    if server.raise_fd_limit && soft < hard && rlimit::Resource::NOFILE.set(hard, hard).is_ok() {
-        limit = hard;
-    }
-    let possible = limit.saturating_sub(RESERVED_DESCRIPTORS) / DESCRIPTORS_PER_CONNECTION;
-    let possible = usize::try_from(possible).unwrap_or(usize::MAX).max(1);
-    let capacity = match server.max_connections.map(NonZeroUsize::get) {
-        Some(wanted) if wanted > possible => {
-            tracing::warn!(
-                target: "mproxy::server",
-                event = "limit",
-                limit = "server.max_connections",
-                value = wanted,
-                capacity = possible,
-                descriptors = limit,
-                "server.max_connections is more than the file descriptor limit allows: raise LimitNOFILE"
-            );
-            possible
-        }
-        Some(wanted) => wanted,
-        None => possible,
-    };
-    tracing::debug!(target: "mproxy::server", capacity, descriptors = limit, "connection capacity");
-    capacity
 }
 
 fn build_info() -> BuildInfo {

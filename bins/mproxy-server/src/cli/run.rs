@@ -10,8 +10,10 @@ use std::process::ExitCode;
 use tokio::runtime::Builder;
 
 /// What is wanted of this one run, and is no property of the traffic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RunOptions {
+    /// The files that the configuration was read from.
+    pub(crate) files: Vec<String>,
     /// End with exit code 69 when the broker cannot be reached at start.
     pub(crate) require_upstream: bool,
 }
@@ -62,9 +64,10 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
         (Ok(()), None) => return super::Exit::Config.into(),
     };
     let options = RunOptions {
+        files: loaded.report.sources.files().map(str::to_owned).collect(),
         require_upstream: args.require_upstream,
     };
-    let code = crate::app::run(&config, options, guard.dropped(), &runtime, signals);
+    let code = crate::app::run(&config, &options, guard.dropped(), &runtime, signals);
     drop(guard);
     code
 }
@@ -143,6 +146,6 @@ fn log_settings(args: &RunArgs, log: &Log) -> Result<Settings, String> {
         filter: verbosity.apply(&filter),
         format,
         color: color(args.source.color),
-        max_rate: config.log.max_rate,
+        max_rate: log.max_rate,
     })
 }

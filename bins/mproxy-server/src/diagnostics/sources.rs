@@ -73,6 +73,12 @@ impl Sources {
         })
     }
 
+    /// The names of the files.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &str> {
+        let files = self.list.iter().filter(|it| !it.is_override);
+        files.map(|it| &*it.name)
+    }
+
     /// True for a text from the command line or the environment.
     pub(crate) fn is_override(&self, span: &Range<usize>) -> bool {
         self.source(span).is_some_and(|source| source.is_override)
