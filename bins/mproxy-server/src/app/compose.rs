@@ -4,7 +4,7 @@
 use mproxy_admin::Metrics;
 use mproxy_layers::DeniedWill;
 use mproxy_layers::access_log::{AccessLogLayer, Events};
-use mproxy_layers::acl::{AclLayer, OnDeny, SubscribePolicy};
+use mproxy_layers::acl::{Acl, AclLayer, OnDeny, SubscribePolicy};
 use mproxy_layers::client_id::ClientIdLayer;
 use mproxy_layers::property_edit::PropertyEditLayer;
 use mproxy_layers::topic_map::TopicMapLayer;
@@ -54,6 +54,8 @@ pub(crate) fn compose(
     for layer in &chain.layers {
         let what = what(layer);
         let count = Count::new(metrics.layer(&layer.name), &what);
+        // whether it refuses clients that authenticate again
+        let mut judges = false;
         let any = match &layer.kind {
             LayerKind::AccessLog(log) => AnyLayer::AccessLog(
                 AccessLogLayer::new()
@@ -62,29 +64,38 @@ pub(crate) fn compose(
                     .refusals(false)
                     .publish_sample(log.publish_sample),
             ),
-            LayerKind::Acl(settings) => AnyLayer::Acl(
-                acl(settings, dialect)?
-                    .log_denials(logs_denials)
-                    .observer(count),
-            ),
+            LayerKind::Acl(settings) => {
+                let rules = settings.compile(dialect)?;
+                judges = rules.goes_by_names() && refuses(settings.reauthentication);
+                AnyLayer::Acl(
+                    acl(settings, rules)
+                        .log_denials(logs_denials)
+                        .observer(count),
+                )
+            }
             LayerKind::ClientId(settings) => {
                 AnyLayer::ClientId(ClientIdLayer::new(settings.compile()?))
             }
             LayerKind::PropertyEdit(settings) => {
-                let (up, down) = (&settings.to_server, &settings.to_client);
-                let layer = PropertyEditLayer::new(up.compile()?, down.compile()?)
+                let up = settings.to_server.compile()?;
+                let down = settings.to_client.compile()?;
+                let by_names = up.goes_by_names() || down.goes_by_names();
+                judges = by_names && refuses(settings.reauthentication);
+                let layer = PropertyEditLayer::new(up, down)
                     .pass_reauthentication(settings.reauthentication == Reauthentication::Pass);
                 AnyLayer::PropertyEdit(layer.observer(count))
             }
             LayerKind::TopicMap(settings) => {
-                let layer = TopicMapLayer::new(settings.compile(dialect)?)
+                let map = settings.compile(dialect)?;
+                judges = map.goes_by_names() && refuses(settings.reauthentication);
+                let layer = TopicMapLayer::new(map)
                     .denied_will(denied_will(settings.will))
                     .log_denials(logs_denials)
                     .pass_reauthentication(settings.reauthentication == Reauthentication::Pass);
                 AnyLayer::TopicMap(layer.observer(count))
             }
         };
-        if judges_identity(layer, dialect)? {
+        if judges {
             by_names.push(layer.name.clone());
         }
         layers.push(NamedLayer {
@@ -100,25 +111,8 @@ pub(crate) fn compose(
     })
 }
 
-/// True for a layer that refuses clients that authenticate again.
-fn judges_identity(layer: &config::Layer, dialect: Dialect) -> Result<bool, BoxError> {
-    let (by_names, reauthentication) = match &layer.kind {
-        LayerKind::Acl(acl) => {
-            let by_names = acl.compile(dialect)?.goes_by_names();
-            (by_names, acl.reauthentication)
-        }
-        LayerKind::TopicMap(map) => {
-            let by_names = map.compile(dialect)?.goes_by_names();
-            (by_names, map.reauthentication)
-        }
-        LayerKind::PropertyEdit(edits) => {
-            let (up, down) = (edits.to_server.compile()?, edits.to_client.compile()?);
-            let by_names = up.goes_by_names() || down.goes_by_names();
-            (by_names, edits.reauthentication)
-        }
-        LayerKind::AccessLog(_) | LayerKind::ClientId(_) => return Ok(false),
-    };
-    Ok(by_names && reauthentication == Reauthentication::Refuse)
+fn refuses(reauthentication: Reauthentication) -> bool {
+    reauthentication == Reauthentication::Refuse
 }
 
 /// What the log calls a layer that refuses clients: its name, its type, and what it requires.
@@ -172,8 +166,8 @@ fn events(events: &[AccessEvent]) -> Events {
     })
 }
 
-fn acl(settings: &config::Acl, dialect: Dialect) -> Result<AclLayer, BoxError> {
-    let layer = AclLayer::new(settings.compile(dialect)?)
+fn acl(settings: &config::Acl, rules: Acl) -> AclLayer {
+    AclLayer::new(rules)
         .subscribe_policy(match settings.subscribe {
             AclSubscribe::Strict => SubscribePolicy::Strict,
             AclSubscribe::Mosquitto => SubscribePolicy::FilterDeliveries,
@@ -185,8 +179,7 @@ fn acl(settings: &config::Acl, dialect: Dialect) -> Result<AclLayer, BoxError> {
         })
         .denied_will(denied_will(settings.will))
         .check_response_topics(settings.check_response_topics)
-        .pass_reauthentication(settings.reauthentication == Reauthentication::Pass);
-    Ok(layer)
+        .pass_reauthentication(settings.reauthentication == Reauthentication::Pass)
 }
 
 const fn denied_will(will: config::DeniedWill) -> DeniedWill {

@@ -19,7 +19,7 @@ use mproxy_transport::{ListenAddr, ListenOptions, Listener, Resolver, TcpOptions
 use tokio_util::sync::CancellationToken;
 
 use super::capacity::Capacity;
-use super::compose::compose;
+use super::compose::{Composed, compose};
 use super::gate::{Gates, Rules};
 use super::memory::Memory;
 use super::recorder::WorkerRecorder;
@@ -168,10 +168,22 @@ impl Server {
         let memory = Arc::new(Memory::new(config.server.memory, metrics.memory()));
         metrics.set_capacity(capacity.connections);
         let gates = Gates::new(capacity.connections);
+        let mut chains = HashMap::new();
         let mut entrances = Vec::new();
         let mut addresses = Vec::new();
         for listener in &config.listeners {
-            let entrance = entrance(listener, &upstreams, (&gates, &memory), &metrics)?;
+            // listeners share the rules of a chain: 10 listeners of 100,000 rules are no million
+            let key = (&*listener.chain.name, listener.upstream.dialect);
+            let chain = match chains.get(&key) {
+                Some(chain) => Composed::clone(chain),
+                None => {
+                    let chain = compose(&listener.chain, listener.upstream.dialect, &metrics)
+                        .map_err(other("a layer is not valid"))?;
+                    chains.insert(key, chain.clone());
+                    chain
+                }
+            };
+            let entrance = entrance(listener, chain, &upstreams, (&gates, &memory), &metrics)?;
             addresses.push(bound(listener, &entrance.listener)?);
             entrances.push(entrance);
         }
@@ -339,12 +351,11 @@ impl Drop for Server {
 
 fn entrance(
     listener: &config::Listener,
+    chain: Composed,
     upstreams: &HashMap<String, Arc<Upstream>>,
     (gates, memory): (&Gates, &Arc<Memory>),
     metrics: &Metrics,
 ) -> Result<Entrance, StartError> {
-    let chain = compose(&listener.chain, listener.upstream.dialect, metrics)
-        .map_err(other("a layer is not valid"))?;
     let upstream = upstreams
         .get(&listener.upstream.name)
         .cloned()

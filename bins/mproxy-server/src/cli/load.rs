@@ -5,6 +5,9 @@ use super::args::{Color, SourceArgs};
 use crate::config::{Environment, Loaded, Location, Request, load};
 use std::io::{self, IsTerminal};
 use std::path::Path;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Loads what the command line asks for.
 ///
@@ -39,7 +42,37 @@ pub(super) fn load_source(source: &SourceArgs, resolve: bool) -> Result<Loaded, 
         upstream: source.upstream.clone(),
         resolve,
     };
-    Ok(load(&request, &Environment::of_process()))
+    let patience = Patience::start();
+    let loaded = load(&request, &Environment::of_process());
+    drop(patience);
+    Ok(loaded)
+}
+
+/// Says on standard error that loading takes its time, if it does: the log is not there yet, whose
+/// shape is in the configuration. Dropped when loading is over.
+struct Patience {
+    _over: Sender<()>,
+}
+
+impl Patience {
+    /// How long nothing is said.
+    const SILENT: Duration = Duration::from_secs(1);
+
+    fn start() -> Self {
+        let (over, waiting) = channel::<()>();
+        let thread = thread::Builder::new().name("patience".to_owned());
+        // without the thread, nothing is said
+        let _ = thread.spawn(move || {
+            let since = Instant::now();
+            while waiting.recv_timeout(Self::SILENT) == Err(RecvTimeoutError::Timeout) {
+                let seconds = since.elapsed().as_secs();
+                eprintln!(
+                    "note: the configuration is being read and checked, for {seconds} s so far"
+                );
+            }
+        });
+        Self { _over: over }
+    }
 }
 
 /// Whether what goes to standard error is coloured.

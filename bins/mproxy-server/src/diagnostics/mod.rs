@@ -125,11 +125,13 @@ pub(crate) struct Shown<'a> {
 pub(crate) struct Report {
     pub(crate) sources: Sources,
     diagnostics: Vec<Diagnostic>,
+    errors: usize,
 }
 
 impl Report {
     /// Adds a problem.
     pub(crate) fn push(&mut self, diagnostic: Diagnostic) {
+        self.errors += usize::from(diagnostic.severity == Severity::Error);
         self.diagnostics.push(diagnostic);
     }
 
@@ -163,12 +165,12 @@ impl Report {
 
     /// Number of errors.
     pub(crate) fn errors(&self) -> usize {
-        self.count(Severity::Error)
+        self.errors
     }
 
     /// Number of warnings.
     pub(crate) fn warnings(&self) -> usize {
-        self.count(Severity::Warning)
+        self.diagnostics.len() - self.errors
     }
 
     /// The classes of the problems that refuse the configuration.
@@ -177,10 +179,5 @@ impl Report {
             .iter()
             .filter(move |it| deny_warnings || it.severity == Severity::Error)
             .map(|it| it.class)
-    }
-
-    fn count(&self, severity: Severity) -> usize {
-        let same = |it: &&Diagnostic| it.severity == severity;
-        self.diagnostics.iter().filter(same).count()
     }
 }

@@ -14,6 +14,8 @@ struct Source {
     name: String,
     text: String,
     base: usize,
+    /// Where lines begin. A line is asked for once a rule, in texts of many megabytes.
+    lines: Vec<usize>,
     /// Given on the command line or in the environment: values are not quoted there.
     is_override: bool,
 }
@@ -47,7 +49,10 @@ impl Sources {
     fn add(&mut self, name: String, text: String, is_override: bool) -> usize {
         // One apart, so that the end of one text is not the start of the next.
         let base = self.list.last().map_or(0, |it| it.base + it.text.len() + 1);
+        let ends = text.match_indices('\n').map(|(at, _)| at + 1);
+        let lines = std::iter::once(0).chain(ends).collect();
         self.list.push(Source {
+            lines,
             name,
             text,
             base,
@@ -62,14 +67,14 @@ impl Sources {
         let start = (span.start - source.base).min(source.text.len());
         let end = span.end.saturating_sub(source.base);
         let end = end.clamp(start, source.text.len());
-        let before = source.text.get(..start)?;
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        let line = source.lines.partition_point(|begin| *begin <= start);
+        let begin = *source.lines.get(line.checked_sub(1)?)?;
         Some(Place {
             name: &source.name,
             text: &source.text,
             range: start..end,
-            line: before.matches('\n').count() + 1,
-            column: before.get(line_start..)?.chars().count() + 1,
+            line,
+            column: source.text.get(begin..start)?.chars().count() + 1,
         })
     }
 
@@ -85,7 +90,8 @@ impl Sources {
     }
 
     fn source(&self, span: &Range<usize>) -> Option<&Source> {
-        self.list.iter().rfind(|it| it.base <= span.start)
+        let count = self.list.partition_point(|it| it.base <= span.start);
+        self.list.get(count.checked_sub(1)?)
     }
 }
 

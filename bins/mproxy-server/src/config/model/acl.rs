@@ -2,6 +2,7 @@
 
 use super::{Choice, Dialect, Reauthentication, Template, VendorForm};
 use mproxy_layers::acl::{self, AclError, Actions, Effect, Network, Rule};
+use std::collections::HashSet;
 
 /// The settings of an access control list; the first rule that matches decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,7 +88,7 @@ impl AclRule {
 
 /// The clients that a rule is about: those that have one of each list that is not empty. Sorted,
 /// each once.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct AclWho {
     /// User names.
     pub(crate) usernames: Vec<String>,
@@ -124,14 +125,19 @@ impl AclWho {
 
     /// True when everybody that `other` is about is one of these.
     pub(crate) fn covers(&self, other: &Self) -> bool {
-        fn all<T: PartialEq>(wide: &[T], narrow: &[T]) -> bool {
-            let inside = !narrow.is_empty() && narrow.iter().all(|it| wide.contains(it));
-            wide.is_empty() || inside
+        fn all<T>(wide: &[T], narrow: &[T], has: impl Fn(&T) -> bool) -> bool {
+            wide.is_empty() || !narrow.is_empty() && narrow.iter().all(has)
         }
-        all(&self.usernames, &other.usernames)
-            && all(&self.client_ids, &other.client_ids)
-            && all(&self.listeners, &other.listeners)
-            && all(&self.networks, &other.networks)
+        fn names(wide: &[String], narrow: &[String]) -> bool {
+            all(wide, narrow, |it| wide.binary_search(it).is_ok())
+        }
+        names(&self.usernames, &other.usernames)
+            && names(&self.client_ids, &other.client_ids)
+            && names(&self.listeners, &other.listeners)
+            && all(&self.networks, &other.networks, {
+                let networks: HashSet<_> = self.networks.iter().collect();
+                move |it| networks.contains(it)
+            })
             && (self.anonymous.is_none() || self.anonymous == other.anonymous)
     }
 }

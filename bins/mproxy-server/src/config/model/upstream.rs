@@ -31,7 +31,7 @@ pub(crate) struct Upstream {
 }
 
 /// How a broker reads topics; layers judge and map what it reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Dialect {
     /// As the standard says.
     Mqtt,

@@ -23,8 +23,8 @@ pub(super) fn acl(cx: &mut Context, name: &str, keys: &AclFile, header: &Range<u
     for (index, file) in keys.rules.iter().enumerate() {
         rules.extend(rule(cx, index, file, &vendor).map(|rule| (file.span.clone(), rule)));
     }
-    shadow::unreachable(cx, &rules);
-    gaps::check(cx, default, &keys.rules, &rules);
+    let index = shadow::unreachable(cx, &rules);
+    gaps::check(cx, default, &keys.rules, &rules, &index);
     let idle = match default {
         AclDefault::Deny if keys.rules.is_empty() => Some("denies everything"),
         AclDefault::Allow if rules.iter().all(|(_, rule)| rule.allow) => Some("denies nothing"),

@@ -7,7 +7,7 @@ use crate::config::file::{LayerFile, ListenerFile, Located, Setting};
 use crate::config::model::{Admin, Bind, Chain, Layer, Listener, Upstream, UpstreamAddress};
 use crate::config::scalar::AdminBind;
 use crate::diagnostics::Diagnostic;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,29 +20,32 @@ pub(super) fn distinct(
     admin_bind: &Setting<AdminBind>,
     admin: &Admin,
 ) {
-    for (index, placed) in listeners.iter().enumerate() {
-        for other in listeners.iter().take(index) {
-            if placed.listener.name == other.listener.name {
-                let message = format!("two listeners are named `{}`", placed.listener.name);
-                let name = |it: &Placed| place_of(files, it, |keys| keys.name.span());
-                let error = Diagnostic::error(message).at(name(placed));
-                cx.push(
-                    error
-                        .label("choose another name")
-                        .related(name(other), "the first one"),
-                );
-            }
-            let bind = &placed.listener.bind;
-            if placed.addressed && other.addressed && collide(bind, &other.listener.bind) {
-                let first = format!("{} listens here", other.listener.name);
-                let error = Diagnostic::error(format!("two listeners on {bind}"));
-                let error = error.at(bind_of(files, placed)).label(match bind {
-                    Bind::Tcp(_) => "choose another port",
-                    Bind::Unix(_) => "choose another path",
-                });
-                cx.push(error.related(bind_of(files, other), first));
-            }
+    let mut names: BTreeMap<&str, &Placed> = BTreeMap::new();
+    let mut taken = Taken::default();
+    for placed in listeners {
+        if let Some(first) = names.get(&*placed.listener.name) {
+            let message = format!("two listeners are named `{}`", placed.listener.name);
+            let name = |it: &Placed| place_of(files, it, |keys| keys.name.span());
+            let error = Diagnostic::error(message).at(name(placed));
+            cx.push(
+                error
+                    .label("choose another name")
+                    .related(name(first), "the first one"),
+            );
+        } else {
+            names.insert(&placed.listener.name, placed);
         }
+        if let Some(other) = taken.by(placed) {
+            let bind = &placed.listener.bind;
+            let first = format!("{} listens here", other.listener.name);
+            let error = Diagnostic::error(format!("two listeners on {bind}"));
+            let error = error.at(bind_of(files, placed)).label(match bind {
+                Bind::Tcp(_) => "choose another port",
+                Bind::Unix(_) => "choose another path",
+            });
+            cx.push(error.related(bind_of(files, other), first));
+        }
+        taken.add(placed);
         if let Some(bind) = admin.bind
             && placed.addressed
             && collide(&placed.listener.bind, &bind.into())
@@ -55,6 +58,50 @@ pub(super) fn distinct(
                 None => error.note(format!("admin.bind is {bind} by default")),
             });
         }
+    }
+}
+
+/// The addresses of listeners, and who was the first at each.
+#[derive(Default)]
+struct Taken<'a> {
+    exactly: HashMap<&'a Bind, &'a Placed>,
+    /// By family and port: a listener on all addresses, and any listener.
+    on_all: HashMap<(bool, u16), &'a Placed>,
+    on_any: HashMap<(bool, u16), &'a Placed>,
+}
+
+impl<'a> Taken<'a> {
+    fn add(&mut self, placed: &'a Placed) {
+        if !placed.addressed {
+            return;
+        }
+        let bind = &placed.listener.bind;
+        self.exactly.entry(bind).or_insert(placed);
+        if let Bind::Tcp(address) = bind {
+            let key = (address.is_ipv4(), address.port());
+            self.on_any.entry(key).or_insert(placed);
+            if address.ip().is_unspecified() {
+                self.on_all.entry(key).or_insert(placed);
+            }
+        }
+    }
+
+    /// A listener with which this one [collides](collide).
+    fn by(&self, placed: &Placed) -> Option<&'a Placed> {
+        let bind = &placed.listener.bind;
+        let wide = match bind {
+            Bind::Unix(_) => None,
+            Bind::Tcp(address) => {
+                let key = (address.is_ipv4(), address.port());
+                match address.ip().is_unspecified() {
+                    true => self.on_any.get(&key),
+                    false => self.on_all.get(&key),
+                }
+            }
+        };
+        let found = self.exactly.get(bind).into_iter().chain(wide);
+        let found = found.filter(|it| placed.addressed && collide(bind, &it.listener.bind));
+        found.min_by_key(|it| it.number).copied()
     }
 }
 
@@ -94,21 +141,20 @@ pub(super) fn listeners_of_rules(
         .map(|it| (it.listener.name.clone(), (Arc::default(), None)))
         .collect();
     for (layer_name, layer) in layers {
-        let runs = |it: &&Placed| {
-            it.listener
-                .chain
-                .layers
-                .iter()
-                .any(|it| it.name == *layer_name)
-        };
-        let used = listeners.iter().any(|it| runs(&it));
-        let without = |name: &str| {
-            let mut named = listeners.iter().filter(|it| it.listener.name == name);
-            named.find(|it| !runs(it))
-        };
         let LayerFile::Acl(acl) = &layer.value else {
             continue;
         };
+        let runs = |it: &&Placed| {
+            let mut layers = it.listener.chain.layers.iter();
+            layers.any(|it| it.name == *layer_name)
+        };
+        let used = listeners.iter().any(|it| runs(&it));
+        // the first of each name, for rules that name it by the thousand
+        let mut others = BTreeMap::new();
+        for other in listeners.iter().filter(|it| !runs(it)) {
+            others.entry(&*other.listener.name).or_insert(other);
+        }
+        let without = |name: &str| others.get(name).copied();
         for rule in &acl.rules {
             for (name, span) in rule.value.listeners.texts() {
                 if !all.contains_key(name) {
@@ -196,8 +242,7 @@ pub(super) fn keys_of<'a>(
     files: &'a [Located<ListenerFile>],
     placed: &Placed,
 ) -> Option<&'a ListenerFile> {
-    let same = files.iter().find(|it| it.span == placed.span);
-    same.map(|it| &it.value)
+    files.get(placed.number).map(|it| &it.value)
 }
 
 /// Where a key of a listener stands, or where the listener does.

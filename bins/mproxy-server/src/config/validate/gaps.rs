@@ -1,9 +1,9 @@
 //! Clients and filters that a rule leaves out, although it looks as if it did not.
 
-use super::shadow::covers;
+use super::cover::{Index, Kind};
 use crate::config::context::Context;
 use crate::config::file::{Located, RuleFile};
-use crate::config::model::{AclAction, AclDefault, AclRule, Template};
+use crate::config::model::{AclDefault, AclRule, Template};
 use crate::diagnostics::Diagnostic;
 use std::ops::Range;
 
@@ -13,14 +13,17 @@ pub(super) fn check(
     default: AclDefault,
     files: &[Located<RuleFile>],
     rules: &[(Range<usize>, AclRule)],
+    index: &Index<'_>,
 ) {
+    // what is wrong in itself is in the files only; the order is the same
+    let mut files = files.iter();
     for (place, rule) in rules {
-        let Some(file) = files.iter().find(|it| it.span == *place) else {
-            continue;
+        let Some(file) = files.find(|it| it.span == *place) else {
+            return;
         };
         networks(cx, &file.value, rule);
         if default == AclDefault::Allow {
-            filters(cx, &file.value, rule, rules);
+            filters(cx, &file.value, rule, index);
         }
     }
 }
@@ -41,14 +44,13 @@ fn networks(cx: &mut Context, keys: &RuleFile, rule: &AclRule) {
 }
 
 /// A denial of a filter as it stands, where another one for the same topics is allowed by default.
-fn filters(cx: &mut Context, keys: &RuleFile, rule: &AclRule, all: &[(Range<usize>, AclRule)]) {
+fn filters(cx: &mut Context, keys: &RuleFile, rule: &AclRule, index: &Index<'_>) {
     if rule.allow || !rule.topics.is_empty() {
         return;
     }
     let passing = rule.filters.iter().find_map(|filter| {
         let other = Template::new(other(filter.as_str())?);
-        let denied = all.iter().any(|(_, it)| denies(it, rule, &other));
-        (!denied).then_some((filter, other))
+        (!is_denied(index, rule, &other)).then_some((filter, other))
     });
     if let (Some((filter, other)), Some(span)) = (passing, keys.filters.span()) {
         let message = format!("rule `{}` denies the filter `{filter}` alone", rule.name);
@@ -60,11 +62,11 @@ fn filters(cx: &mut Context, keys: &RuleFile, rule: &AclRule, all: &[(Range<usiz
     }
 }
 
-/// True when `rule` denies a filter to all the clients that `gap` is about.
-fn denies(rule: &AclRule, gap: &AclRule, filter: &Template) -> bool {
-    let subscribe = rule.actions.contains(&AclAction::Subscribe);
-    let named = rule.filters.contains(filter) || covers(&rule.topics, filter);
-    !rule.allow && subscribe && named && rule.who.covers(&gap.who)
+/// True when a rule denies a filter to all the clients that `gap` is about.
+fn is_denied(index: &Index<'_>, gap: &AclRule, filter: &Template) -> bool {
+    let denies = |kind: Kind| !kind.allow && kind.subscribe;
+    let found = index.with_filter(&gap.who, filter, &mut 0);
+    found.iter().any(|it| it.first(denies).is_some())
 }
 
 /// Another filter for topics of this one. `None` for those that begin with `+`: they keep clients

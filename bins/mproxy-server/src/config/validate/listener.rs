@@ -31,6 +31,8 @@ const DENIALS: Rate = Rate {
 /// A listener with the place where it was written.
 #[derive(Debug)]
 pub(super) struct Placed {
+    /// Which one it is in the file, from 0.
+    pub(super) number: usize,
     pub(super) span: Range<usize>,
     pub(super) listener: Listener,
     /// False when the address is wrong and the default stands in for it.
@@ -41,6 +43,7 @@ pub(super) struct Placed {
 /// gets something else, so that the rest can be checked.
 pub(super) fn listener(
     cx: &mut Context,
+    number: usize,
     file: &Located<ListenerFile>,
     upstreams: &Named<Upstream>,
     chains: &Named<Chain>,
@@ -81,6 +84,7 @@ pub(super) fn listener(
         limits,
     };
     Some(Placed {
+        number,
         span: file.span.clone(),
         listener,
         addressed,

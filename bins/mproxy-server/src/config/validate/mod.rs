@@ -7,6 +7,7 @@ mod anonymous;
 mod bounds;
 mod chain;
 mod client_id;
+mod cover;
 mod cross;
 mod dialects;
 mod gaps;
@@ -52,8 +53,10 @@ pub(super) fn validate(cx: &mut Context, file: File, env: &Environment) -> Confi
         listeners => listeners,
     };
     let mut checked = Vec::new();
-    for listener in listeners {
-        checked.extend(listener::listener(cx, listener, &upstreams, &chains));
+    for (number, listener) in listeners.iter().enumerate() {
+        checked.extend(listener::listener(
+            cx, number, listener, &upstreams, &chains,
+        ));
     }
     cross::distinct(cx, listeners, &checked, &file.admin.bind, &admin);
     admission::check(cx, listeners, &checked, &file.server, &server);

@@ -6,6 +6,12 @@ use crate::config::scalar::{closest, quoted};
 use crate::diagnostics::Diagnostic;
 use std::ops::Range;
 
+/// How many names are told.
+const SHOWN: usize = 32;
+
+/// Up to this many problems, a name that was meant is looked for: that compares with all names.
+const GUESSED: usize = 1000;
+
 /// Reports a reference to something that does not exist.
 pub(super) fn missing<T>(
     cx: &mut Context,
@@ -17,7 +23,9 @@ pub(super) fn missing<T>(
     let names = || all.keys().map(String::as_str);
     let message = format!("{what} `{name}` does not exist");
     let mut diagnostic = Diagnostic::error(message).at(span);
-    if let Some(near) = closest(name, names()) {
+    let guess = cx.report.errors() < GUESSED;
+    let near = guess.then(|| closest(name, names())).flatten();
+    if let Some(near) = near {
         let place = all.get(near).and_then(|(_, place)| place.clone());
         diagnostic = diagnostic.label(format!("did you mean `{near}`?"));
         if let Some(place) = place {
@@ -26,7 +34,13 @@ pub(super) fn missing<T>(
     } else if all.is_empty() {
         diagnostic = diagnostic.label(format!("there is no {what} at all"));
     } else {
-        diagnostic = diagnostic.label(format!("there are {}", quoted(names())));
+        let more = all.len().saturating_sub(SHOWN);
+        let more = match more {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let some = quoted(names().take(SHOWN));
+        diagnostic = diagnostic.label(format!("there are {some}{more}"));
     }
     cx.push(diagnostic);
 }

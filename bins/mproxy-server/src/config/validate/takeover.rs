@@ -6,7 +6,7 @@ use crate::config::model::{
     Chain, ClientId, ClientIdRequire, Layer, LayerKind, Listener, UpstreamAddress,
 };
 use crate::diagnostics::Diagnostic;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Warns about listeners that reach one broker through chains with other rules about client ids.
 ///
@@ -20,8 +20,14 @@ pub(super) fn check(cx: &mut Context, listeners: &[Placed]) {
     }
     // once for a chain, not for each of its listeners and all that they meet
     let mut told = BTreeSet::new();
-    for (index, later) in listeners.iter().enumerate() {
-        for earlier in listeners.iter().take(index) {
+    // nor is a chain before a broker compared twice with another, however many listeners they have
+    let mut kinds: Vec<&Placed> = Vec::new();
+    let mut compared: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for later in listeners {
+        let kind = (&*later.listener.chain.name, &*later.listener.upstream.name);
+        let known = compared.contains_key(&kind);
+        let from = compared.insert(kind, kinds.len()).unwrap_or_default();
+        for earlier in kinds.iter().skip(from).copied() {
             let (a, b) = (&earlier.listener, &later.listener);
             let (taker, owner) = match owning(&a.chain).next() {
                 None => (earlier, later),
@@ -34,6 +40,9 @@ pub(super) fn check(cx: &mut Context, listeners: &[Placed]) {
                 continue;
             }
             cx.push(warning(taker, owner));
+        }
+        if !known {
+            kinds.push(later);
         }
     }
 }
