@@ -8,6 +8,9 @@ use crate::config::model::{
 use crate::diagnostics::Diagnostic;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// The most pairs of chains that are compared; a thousand chains before one broker are fewer.
+const MAX_STEPS: usize = 1_000_000;
+
 /// Warns about listeners that reach one broker through chains with other rules about client ids.
 ///
 /// A broker has one session for a client id, whichever listener it came through: a client of the
@@ -21,30 +24,44 @@ pub(super) fn check(cx: &mut Context, listeners: &[Placed]) {
     // once for a chain, not for each of its listeners and all that they meet
     let mut told = BTreeSet::new();
     // nor is a chain before a broker compared twice with another, however many listeners they have
-    let mut kinds: Vec<&Placed> = Vec::new();
+    let mut kinds: BTreeMap<String, Vec<&Placed>> = BTreeMap::new();
     let mut compared: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    let mut steps = 0;
     for later in listeners {
-        let kind = (&*later.listener.chain.name, &*later.listener.upstream.name);
+        let upstream = &later.listener.upstream;
+        let kind = (&*later.listener.chain.name, &*upstream.name);
+        let kinds = kinds.entry(broker(&upstream.address)).or_default();
         let known = compared.contains_key(&kind);
         let from = compared.insert(kind, kinds.len()).unwrap_or_default();
         for earlier in kinds.iter().skip(from).copied() {
-            let (a, b) = (&earlier.listener, &later.listener);
-            let (taker, owner) = match owning(&a.chain).next() {
+            steps += 1;
+            if steps > MAX_STEPS {
+                return cx.push(given_up(later));
+            }
+            let (taker, owner) = match owning(&earlier.listener.chain).next() {
                 None => (earlier, later),
                 Some(_) => (later, earlier),
             };
-            if !one_broker(&a.upstream.address, &b.upstream.address)
-                || !can_take(&taker.listener.chain, &owner.listener.chain)
-                || !told.insert((&taker.listener.chain.name, &taker.listener.upstream.name))
+            let (from, of) = (&taker.listener, &owner.listener);
+            if can_take(&from.chain, &of.chain)
+                && told.insert((&from.chain.name, &from.upstream.name))
             {
-                continue;
+                cx.push(warning(taker, owner));
             }
-            cx.push(warning(taker, owner));
         }
         if !known {
             kinds.push(later);
         }
     }
+}
+
+fn given_up(from: &Placed) -> Diagnostic {
+    let message =
+        "not all chains were compared for client ids that clients can take from each other";
+    let label = "whether this listener and those behind it own theirs is not known";
+    let note = "more than a thousand chains reach one broker; let listeners share chains";
+    let warning = Diagnostic::warning(message).at(from.span.clone());
+    warning.label(label).note(note)
 }
 
 fn warning(taker: &Placed, owner: &Placed) -> Diagnostic {
@@ -176,30 +193,17 @@ fn begins_behind_a_name(named: &Chain, other: &Chain) -> bool {
     ends.is_some_and(|end| start(other).starts_with(end))
 }
 
-/// True when two addresses are the same one.
-fn one_broker(a: &UpstreamAddress, b: &UpstreamAddress) -> bool {
-    fn host(host: &str) -> String {
-        match host.to_ascii_lowercase() {
-            name if matches!(&*name, "localhost" | "::1") => "127.0.0.1".to_owned(),
-            name => name,
-        }
-    }
-    match (a, b) {
-        (
-            UpstreamAddress::Tcp { host: a, port },
-            UpstreamAddress::Tcp {
-                host: b,
-                port: other,
-            },
-        )
-        | (
-            UpstreamAddress::Ws { host: a, port, .. },
-            UpstreamAddress::Ws {
-                host: b,
-                port: other,
-                ..
-            },
-        ) => port == other && host(a) == host(b),
-        _ => a == b,
+/// What two addresses of one broker have in common, and no two others.
+fn broker(address: &UpstreamAddress) -> String {
+    let host = |host: &str| match host.to_ascii_lowercase() {
+        name if matches!(&*name, "localhost" | "::1") => "127.0.0.1".to_owned(),
+        name => name,
+    };
+    match address {
+        UpstreamAddress::Tcp { host: name, port } => format!("tcp {} {port}", host(name)),
+        UpstreamAddress::Ws {
+            host: name, port, ..
+        } => format!("ws {} {port}", host(name)),
+        other => format!("other {other}"),
     }
 }
