@@ -369,8 +369,10 @@ impl Session {
     /// A hook refused the CONNECT, or the will in it.
     fn denied(&self, known: &mut Known) {
         known.received.denied = 1;
-        let mut batch = Batch::default();
-        batch.denied = 1;
+        let batch = Batch {
+            denied: 1,
+            ..Batch::default()
+        };
         self.recorder.record(Direction::ToServer, &batch);
     }
 

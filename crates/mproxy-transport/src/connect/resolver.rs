@@ -53,6 +53,9 @@ struct Shared {
 
 type Lookup = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 
+/// What a question brought.
+type Outcome = Result<Arc<[SocketAddr]>, Failure>;
+
 /// Addresses, in the order in which they are to be tried; the port is 0.
 #[derive(Debug, Clone)]
 pub(super) struct Answer {
@@ -78,7 +81,7 @@ struct State {
     /// Since when a question is open.
     asked: Option<Instant>,
     /// What the last question brought, and when.
-    last: Option<(Instant, Result<Arc<[SocketAddr]>, Failure>)>,
+    last: Option<(Instant, Outcome)>,
     /// The last good answer, and when it came.
     good: Option<(Instant, Arc<[SocketAddr]>)>,
 }
@@ -231,11 +234,7 @@ impl State {
     }
 
     /// The outcome, or the last good answer in place of a failure.
-    fn settle(
-        &self,
-        now: Instant,
-        outcome: Result<Arc<[SocketAddr]>, Failure>,
-    ) -> Result<Answer, Failure> {
+    fn settle(&self, now: Instant, outcome: Outcome) -> Result<Answer, Failure> {
         match (outcome, &self.good) {
             (Ok(addrs), _) => Ok(Answer { addrs, doubt: None }),
             (Err(failure), Some((_, addrs))) if self.has_good(now) => Ok(Answer {

@@ -204,6 +204,6 @@ fn broker(address: &UpstreamAddress) -> String {
         UpstreamAddress::Ws {
             host: name, port, ..
         } => format!("ws {} {port}", host(name)),
-        other => format!("other {other}"),
+        other @ UpstreamAddress::Unix(_) => format!("unix {other}"),
     }
 }
