@@ -128,13 +128,23 @@ fn problems_without_end_are_counted() {
     .unwrap();
     let (code, stdout, stderr) = run(mproxy(["-c"]).arg(&path));
     assert_eq!(code, 78);
-    let titles = stderr
-        .lines()
-        .filter(|it| it.starts_with("error: "))
-        .count();
-    assert_eq!((titles, stdout.lines().count()), (100, 101));
+    let titles = stderr.lines().filter(|it| it.starts_with("error: "));
+    assert_eq!(titles.count(), 100);
     assert!(stderr.contains("more, which are not shown"), "{stderr}");
-    let last: Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
+    // the log leaves out repetitions as it does elsewhere, and not what it comes to
+    let lines: Vec<Value> = stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert!((2..=102).contains(&lines.len()), "{stdout}");
+    assert_eq!(lines[0]["message"], "unknown key `topcs`");
+    let mut last = lines.iter().rev();
+    let last = last.find(|it| it["target"] == "mproxy::config").unwrap();
+    let message = last["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("configuration refused: 1000 errors"),
+        "{last}"
+    );
     assert!(last["suppressed"].as_u64().unwrap() >= 900, "{last}");
     let (_, stdout, _) = run(mproxy(["check", "--format", "json", "-c"]).arg(&path));
     let all: Value = serde_json::from_str(&stdout).unwrap();
