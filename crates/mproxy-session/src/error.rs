@@ -475,6 +475,19 @@ impl End {
     /// The connection to a side broke.
     #[cold]
     pub(crate) fn io(side: Side, error: &io::Error) -> Self {
+        // a transport that gave up a peer which takes nothing; the kernel's own error has a number
+        if error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none() {
+            let mut end = Self::quiet(Side::Proxy, CloseReason::WriteTimeout);
+            end.code = ReasonCode::UNSPECIFIED_ERROR;
+            // who does not read is not told
+            end.tell_client = side == Side::Upstream;
+            return end
+                .with_detail(match side {
+                    Side::Upstream => "the broker takes no bytes",
+                    _ => "the client takes no bytes",
+                })
+                .with_limit(Limit::WriteTimeout);
+        }
         let reason = match (side, error.kind()) {
             // a transport reports a breach of its own framing, WebSocket's for example, this way
             (Side::Client, io::ErrorKind::InvalidData) => CloseReason::Malformed,

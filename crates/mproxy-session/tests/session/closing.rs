@@ -456,6 +456,23 @@ async fn what_a_client_sent_before_it_went_away_is_forwarded() {
     pair.end().await;
 }
 
+/// A transport has words of its own for its peer, pongs for example, and gives up a peer that takes
+/// none of them. This looked like a connection that broke, and `write_timeout` was not named.
+#[tokio::test(start_paused = true)]
+async fn a_transport_that_gives_up_a_peer_is_a_write_timeout() {
+    for client in [true, false] {
+        let pair = Setup::new().connected(Version::V5, admit_all()).await;
+        let side = if client { &pair.client } else { &pair.broker };
+        side.fail_reads(io::ErrorKind::TimedOut);
+        let summary = pair.summary().await;
+        assert_eq!(summary.reason, CloseReason::WriteTimeout);
+        assert_eq!(summary.side, Side::Proxy);
+        assert_eq!(summary.limit, Some("write_timeout"));
+        let detail = summary.detail.expect("who it was");
+        assert!(detail.starts_with(if client { "the client" } else { "the broker" }));
+    }
+}
+
 /// A broker that cannot be written to may have something to say, a DISCONNECT above all.
 #[tokio::test(start_paused = true)]
 async fn what_a_broker_sent_before_it_went_away_is_forwarded() {
