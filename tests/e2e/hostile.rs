@@ -591,13 +591,10 @@ async fn every_case_of_the_transport_holds() {
                             break;
                         }
                     }
-                    if case.verdict == "reject" {
+                    // the policy: more than 600 frames without payload
+                    if case.verdict != "accept" {
                         link.closed().await;
                     } else {
-                        let connect = Connect::new(Version::V311, "later").bytes();
-                        if case.verdict == "policy" {
-                            link.send(&connect).await;
-                        }
                         let mut server = rig.session().await;
                         assert_eq!(server.packet().await.kind(), 1, "{context}");
                         server.send(&connack(Version::V311, 0)).await;

@@ -4,6 +4,7 @@ use futures_util::{SinkExt, StreamExt};
 use mproxy_tests::wire::{Connect, PINGREQ, PINGRESP, Publish, Version, connack};
 use mproxy_tests::{FakeBroker, Link, Mosquitto, Mproxy, Setup, http, within};
 use rustix::process::Signal;
+use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message as Frame;
@@ -455,4 +456,83 @@ async fn ends_in_frames(notice: &str) {
         );
     }
     assert_eq!(mproxy.ended().await.0, 0);
+}
+
+/// A client that pings and reads no pongs was never cut, whatever `write_timeout` said: nothing of a
+/// session waited for it, and each ping told that it lives.
+#[tokio::test]
+async fn a_websocket_that_reads_no_pongs_is_cut() {
+    let broker = Mosquitto::for_load().await;
+    // A Unix socket holds a few hundred pongs, TCP tens of thousands.
+    let dir = TempDir::new().expect("a temporary folder can be made");
+    let path = dir.path().join("ws.sock");
+    let mproxy = Setup::before(&broker.url())
+        .toml(&format!(
+            "[[listeners]]\nname = \"ws\"\nbind = \"unix:{}\"\nprotocol = \"ws\"\n",
+            path.display()
+        ))
+        .set("listeners.ws.limits.write_timeout", "1s")
+        .start()
+        .await;
+    let mut client = Link::unix_ws(&path).await;
+    client.connect(&Connect::new(Version::V311, "deaf")).await;
+    // A message in between that nobody answers: this is not about pings alone.
+    let message = Publish::new(Version::V311, "t").bytes(b"x");
+    let flood = tokio::spawn(async move {
+        let frames = client.unix_frames();
+        loop {
+            let ping = frames.send(Frame::Ping(vec![0; 125].into())).await;
+            let data = frames.send(Frame::Binary(message.clone().into())).await;
+            if ping.and(data).is_err() {
+                break;
+            }
+        }
+    });
+    let end = mproxy.end_of("deaf").await;
+    assert_eq!(end["reason"], "write_timeout", "{end}");
+    assert_eq!(end["side"], "proxy", "{end}");
+    assert_eq!(end["detail"], "the client takes no bytes", "{end}");
+    let remedy = end["remedy"].as_str().expect("what to do");
+    assert!(
+        remedy.contains("listeners.ws.limits.write_timeout"),
+        "{end}"
+    );
+    within("the end of the connection", flood)
+        .await
+        .expect("no panic");
+}
+
+/// A client that sent empty frames had a core for itself, before it said who it is.
+#[tokio::test]
+async fn a_websocket_that_sends_frames_without_payload_is_cut() {
+    let broker = FakeBroker::bind().await;
+    let mproxy = start(&broker.url()).await;
+    let mut client = Link::ws(mproxy.listener("ws")).await;
+    let frames = client.frames();
+    // what is sent after the end may fail
+    while frames.send(Frame::Binary(Vec::new().into())).await.is_ok() {
+        if mproxy
+            .metrics()
+            .await
+            .sum("mproxy_connections_closed_total")
+            >= 1.0
+        {
+            break;
+        }
+        for _ in 0..100 {
+            let _ = frames.feed(Frame::Binary(Vec::new().into())).await;
+        }
+    }
+    let end = mproxy.event("its end", |event| {
+        let detail = event["detail"].as_str().unwrap_or_default();
+        detail.contains("closed with code 1008")
+    });
+    let end = end.await;
+    assert_eq!(end["side"], "client", "{end}");
+    assert_eq!(end["reason"], "malformed", "{end}");
+    let close = within("a Close frame", frames.next()).await;
+    match close {
+        Some(Ok(Frame::Close(Some(close)))) => assert_eq!(close.code, CloseCode::Policy),
+        other => panic!("{other:?}"),
+    }
 }

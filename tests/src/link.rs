@@ -384,6 +384,17 @@ impl Link {
         }
     }
 
+    /// The frames beneath.
+    ///
+    /// # Panics
+    /// If it is no WebSocket over a Unix socket.
+    pub fn unix_frames(&mut self) -> &mut WebSocketStream<UnixStream> {
+        match &mut self.io {
+            Io::UnixWs(stream) => stream,
+            _ => panic!("no WebSocket over a Unix socket"),
+        }
+    }
+
     /// Whether what was received is a probe of the proxy.
     pub(crate) fn is_probe(&self) -> bool {
         self.received == PROBE

@@ -2,13 +2,19 @@
 
 mod support;
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
 
 use mproxy_transport::{
-    DialCause, DialError, DialOptions, Dialer, Stream, Subprotocol, WsOptions, accept_websocket,
+    DialCause, DialError, DialOptions, Dialer, Stream, Subprotocol, WsOptions, WsWriteTimeout,
+    accept_websocket,
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream, UnixListener},
 };
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -134,6 +140,28 @@ async fn websocket_client_masks() {
         .map(|(byte, key)| byte ^ key)
         .collect();
     assert_eq!(payload, b"ping");
+}
+
+/// A broker is no better than a client: one that stops reading must not hold a session for as long as
+/// it likes, only because nothing waits but a pong or the rest of a frame.
+#[tokio::test]
+async fn a_websocket_broker_that_takes_nothing_is_given_up() {
+    let (listener, port) = listener().await;
+    let serve = async {
+        let (mut broker, _) = listener.accept().await.unwrap();
+        handshake(&mut broker, "Sec-WebSocket-Protocol: mqtt\r\n", b"").await;
+        broker
+    };
+    let options = DialOptions::default().write_timeout(Duration::from_millis(50));
+    let dialer = Dialer::new(format!("ws://127.0.0.1:{port}").parse().unwrap(), options);
+    let (_broker, stream) = tokio::join!(serve, dialer.dial(Subprotocol::Mqtt));
+    let mut stream = stream.unwrap();
+    let mut cx = Context::from_waker(Waker::noop());
+    while let Poll::Ready(written) = Pin::new(&mut stream).poll_write(&mut cx, &[7; 100_000]) {
+        written.unwrap();
+    }
+    let error = stream.read(&mut [0; 16]).await.unwrap_err();
+    assert!(WsWriteTimeout::find(&error).is_some(), "{error:?}");
 }
 
 /// Reads a request, and answers its key with these lines added and these bytes right behind.

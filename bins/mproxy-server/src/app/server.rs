@@ -382,6 +382,7 @@ fn entrance(
                 .origins(origins.iter().map(String::as_str))
                 .max_header_size(*max_header_size)
                 .handshake_timeout(limits.connect_timeout)
+                .write_timeout(limits.write_timeout)
                 .max_message_size(MAX_WEBSOCKET_MESSAGE),
         ),
     };

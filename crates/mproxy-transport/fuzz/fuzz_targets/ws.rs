@@ -27,7 +27,7 @@ pub(crate) fn deframe<'a>(
         let mut piece = piece.to_vec();
         let (payload, end) = deframer.deframe(&mut piece);
         seen.payload.extend_from_slice(&piece[..payload]);
-        seen.ping = deframer.take_ping().map(Vec::from).or(seen.ping);
+        seen.ping = deframer.take_ping().or(seen.ping);
         match end {
             None => {}
             Some(End::Close(code)) => seen.close = Some(code.map(u16::from)),

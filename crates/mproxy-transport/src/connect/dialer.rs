@@ -13,7 +13,7 @@ use crate::{
     addr::{Carrier, Endpoint, UpstreamAddr},
     stream::Stream,
     tcp::TcpOptions,
-    ws::{Subprotocol, connect_websocket},
+    ws::{Subprotocol, WRITE_TIMEOUT, connect_websocket},
 };
 
 /// How to dial.
@@ -24,6 +24,11 @@ pub struct DialOptions {
     pub connect_timeout: Duration,
     /// Options of the socket, if it is TCP.
     pub tcp: TcpOptions,
+    /// How long a broker may take none of the bytes that the WebSocket itself has for it, if it is
+    /// reached by WebSocket; 120 s by default. See [`WsOptions::write_timeout`].
+    ///
+    /// [`WsOptions::write_timeout`]: crate::WsOptions::write_timeout
+    pub write_timeout: Duration,
 }
 
 /// Opens connections to one broker.
@@ -60,6 +65,13 @@ impl DialOptions {
         self.tcp = tcp;
         self
     }
+
+    /// Sets how long a WebSocket's broker may take nothing.
+    #[must_use]
+    pub fn write_timeout(mut self, timeout: Duration) -> Self {
+        self.write_timeout = timeout;
+        self
+    }
 }
 
 impl Default for DialOptions {
@@ -67,6 +79,7 @@ impl Default for DialOptions {
         Self {
             connect_timeout: Duration::from_secs(5),
             tcp: TcpOptions::default(),
+            write_timeout: WRITE_TIMEOUT,
         }
     }
 }
@@ -135,7 +148,8 @@ impl Dialer {
             Carrier::Plain => Ok(stream),
             Carrier::WebSocket { path } => {
                 let authority = self.addr.endpoint.to_string();
-                Ok(connect_websocket(stream, &authority, path, subprotocol).await?)
+                let patience = self.options.write_timeout;
+                Ok(connect_websocket(stream, &authority, path, subprotocol, patience).await?)
             }
         }
     }

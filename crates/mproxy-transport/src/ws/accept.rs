@@ -54,18 +54,26 @@ pub fn accept_websocket(
     options: &WsOptions,
 ) -> impl Future<Output = Result<(Stream, WsRequest), WsError>> + Send {
     let stream = stream.into();
-    // Boxed: an HTTP connection is large, and the caller's task is kept for the session's life.
+    // Boxed: the caller's task is kept for the session's life.
     Box::pin(async move {
         if stream.is_websocket() {
             let nothing = Beginning::default();
             return Err(WsError::new(WsCause::AlreadyUpgraded, nothing, None));
         }
-        upgrade(stream, options).await
+        let deadline = Instant::now() + options.handshake_timeout;
+        if timeout_at(deadline, stream.readable()).await.is_err() {
+            return Err(WsError::new(WsCause::TimedOut, Beginning::default(), None));
+        }
+        // Only now: until its first byte a connection costs nothing but its socket.
+        Box::pin(upgrade(stream, options, deadline)).await
     })
 }
 
-async fn upgrade(stream: Stream, options: &WsOptions) -> Result<(Stream, WsRequest), WsError> {
-    let deadline = Instant::now() + options.handshake_timeout;
+async fn upgrade(
+    stream: Stream,
+    options: &WsOptions,
+    deadline: Instant,
+) -> Result<(Stream, WsRequest), WsError> {
     let outcome = Mutex::new(None);
     let outcome = || outcome.lock().unwrap_or_else(PoisonError::into_inner);
     let service = service_fn(|mut request: Request<Incoming>| {
@@ -105,8 +113,7 @@ async fn upgrade(stream: Stream, options: &WsOptions) -> Result<(Stream, WsReque
             let answer = switching_protocols(&agreed);
             let cause = match timeout_at(deadline, stream.write_all(answer.as_bytes())).await {
                 Ok(Ok(())) => {
-                    let size = options.max_message_size;
-                    let stream = WsStream::server(stream, read_buf, size).into();
+                    let stream = WsStream::server(stream, read_buf, options).into();
                     return Ok((stream, agreed.request));
                 }
                 Ok(Err(error)) => WsCause::Io(error),

@@ -1,5 +1,7 @@
 //! The client's side of the handshake: towards a broker, with hyper as on the other side.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::future::join;
 use http_body_util::Empty;
@@ -17,7 +19,7 @@ use tokio_tungstenite::tungstenite::{
     protocol::Role,
 };
 
-use super::{Subprotocol, WsStream, error::Sources, negotiate::lists};
+use super::{Subprotocol, WsStream, error::Sources, negotiate::lists, options::Rules};
 use crate::stream::Stream;
 
 /// Why a broker's WebSocket listener and this proxy did not come to terms.
@@ -44,6 +46,7 @@ pub(crate) async fn connect_websocket(
     authority: &str,
     path: &str,
     subprotocol: Subprotocol,
+    write_timeout: Duration,
 ) -> Result<Stream, HandshakeError> {
     let key = generate_key();
     let mut request = Request::new(Empty::<Bytes>::new());
@@ -80,7 +83,12 @@ pub(crate) async fn connect_websocket(
     checked?;
     let parts = parts.map_err(HandshakeError::Http)?;
     let io = parts.io.into_inner();
-    Ok(WsStream::new(io, parts.read_buf, Role::Client, MAX_BROKER_MESSAGE).into())
+    let rules = Rules {
+        max_message_size: MAX_BROKER_MESSAGE,
+        write_timeout,
+        ..Rules::default()
+    };
+    Ok(WsStream::new(io, parts.read_buf, Role::Client, rules).into())
 }
 
 /// RFC 6455 section 4.1, the list at its end.

@@ -41,7 +41,17 @@ pub(super) struct Deframer {
     control: Vec<u8>,
     /// The payload announced by the fragments of the message at hand; `None` between messages.
     message: Option<u64>,
-    ping: Option<Box<[u8]>>,
+    ping: Option<Vec<u8>>,
+    idle: IdleRun,
+}
+
+/// Frames without payload, one after the other.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct IdleRun {
+    /// The length of the run that goes on.
+    pub(super) open: u32,
+    /// The length of the longest run since the last look.
+    pub(super) longest: u32,
 }
 
 /// The frame whose payload comes next.
@@ -71,12 +81,22 @@ impl Deframer {
             control: Vec::new(),
             message: None,
             ping: None,
+            idle: IdleRun::default(),
         }
     }
 
     /// Turns bytes from the socket into payload, as many as the returned number, at their front.
     /// What stands behind an [`End`] is not looked at.
     pub(super) fn deframe(&mut self, bytes: &mut [u8]) -> (usize, Option<End>) {
+        let unframed = self.unframe(bytes);
+        if self.control.is_empty() {
+            // Not only emptied: an idle connection owns no buffer.
+            self.control = Vec::new();
+        }
+        unframed
+    }
+
+    fn unframe(&mut self, bytes: &mut [u8]) -> (usize, Option<End>) {
         let (mut at, mut payload) = (0, 0);
         loop {
             let Some(frame) = &mut self.frame else {
@@ -100,6 +120,9 @@ impl Deframer {
                 OpCode::Data(_) => {
                     bytes.copy_within(piece, payload);
                     payload += take;
+                    if take > 0 {
+                        self.idle.open = 0;
+                    }
                 }
                 OpCode::Control(_) => self.control.extend_from_slice(&bytes[piece]),
             }
@@ -119,8 +142,21 @@ impl Deframer {
     }
 
     /// The payload of the latest ping, for the pong.
-    pub(super) fn take_ping(&mut self) -> Option<Box<[u8]>> {
+    pub(super) fn take_ping(&mut self) -> Option<Vec<u8>> {
         self.ping.take()
+    }
+
+    /// How many frames without payload came one after the other. The run that goes on is counted
+    /// further.
+    pub(super) fn take_idle_run(&mut self) -> IdleRun {
+        let run = self.idle;
+        self.idle.longest = run.open;
+        run
+    }
+
+    /// Begins to count frames without payload anew.
+    pub(super) fn reset_idle_run(&mut self) {
+        self.idle = IdleRun::default();
     }
 
     /// Takes bytes of a header, and begins the frame if it is complete.
@@ -191,6 +227,10 @@ impl Deframer {
                 self.message = (!header.is_final).then_some(sum);
             }
         }
+        if len == 0 || matches!(header.opcode, OpCode::Control(_)) {
+            self.idle.open = self.idle.open.saturating_add(1);
+            self.idle.longest = self.idle.longest.max(self.idle.open);
+        }
         self.frame = Some(Frame {
             opcode: header.opcode,
             left: len,
@@ -200,27 +240,34 @@ impl Deframer {
     }
 
     fn finish_control(&mut self, control: Control) -> Option<End> {
-        let payload = std::mem::take(&mut self.control);
         match control {
             Control::Ping => {
-                self.ping = Some(payload.into());
-                None
+                // The buffers of the two change places: a flood of pings allocates nothing.
+                let older = self.ping.take().unwrap_or_default();
+                self.ping = Some(std::mem::replace(&mut self.control, older));
+                self.control.clear();
+                return None;
             }
             // Nobody here sent a ping.
-            Control::Pong | Control::Reserved(_) => None,
-            Control::Close => Some(match payload.split_first_chunk::<2>() {
-                None if payload.is_empty() => End::Close(None),
-                None => End::Violation(protocol("close frame of one byte")),
-                Some((_, reason)) if str::from_utf8(reason).is_err() => End::Violation(violation(
-                    CloseCode::Invalid,
-                    "close reason that is not UTF-8",
-                )),
-                Some((code, _)) => match CloseCode::from(u16::from_be_bytes(*code)) {
-                    code if code.is_allowed() => End::Close(Some(code)),
-                    _ => End::Close(Some(CloseCode::Protocol)),
-                },
-            }),
+            Control::Pong | Control::Reserved(_) => {
+                self.control.clear();
+                return None;
+            }
+            Control::Close => {}
         }
+        let payload = std::mem::take(&mut self.control);
+        Some(match payload.split_first_chunk::<2>() {
+            None if payload.is_empty() => End::Close(None),
+            None => End::Violation(protocol("close frame of one byte")),
+            Some((_, reason)) if str::from_utf8(reason).is_err() => End::Violation(violation(
+                CloseCode::Invalid,
+                "close reason that is not UTF-8",
+            )),
+            Some((code, _)) => match CloseCode::from(u16::from_be_bytes(*code)) {
+                code if code.is_allowed() => End::Close(Some(code)),
+                _ => End::Close(Some(CloseCode::Protocol)),
+            },
+        })
     }
 }
 

@@ -20,6 +20,7 @@ mod accept;
 mod client;
 mod deframe;
 mod error;
+mod idle;
 mod mask;
 mod negotiate;
 mod observed;
@@ -29,9 +30,9 @@ mod paths;
 mod request;
 mod stream;
 mod subprotocol;
+mod timeout;
 mod violation;
 
-pub(crate) use self::client::connect_websocket;
 pub use self::{
     accept::accept_websocket,
     client::HandshakeError,
@@ -40,5 +41,7 @@ pub use self::{
     request::WsRequest,
     stream::WsStream,
     subprotocol::Subprotocol,
+    timeout::WsWriteTimeout,
     violation::WsViolation,
 };
+pub(crate) use self::{client::connect_websocket, options::WRITE_TIMEOUT};

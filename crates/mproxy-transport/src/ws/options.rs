@@ -22,8 +22,16 @@ pub struct WsOptions {
     pub(super) allow_missing_subprotocol: bool,
     pub(super) handshake_timeout: Duration,
     pub(super) max_header_size: usize,
-    pub(super) max_message_size: usize,
+    pub(super) rules: Rules,
     pub(super) headers: Vec<String>,
+}
+
+/// What holds for a WebSocket once it is open, on either side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rules {
+    pub(super) max_message_size: usize,
+    pub(super) max_idle_frames: u32,
+    pub(super) write_timeout: Duration,
 }
 
 impl WsOptions {
@@ -88,7 +96,28 @@ impl WsOptions {
     /// No memory depends on it: a message streams through, whatever its length.
     #[must_use]
     pub fn max_message_size(mut self, bytes: usize) -> Self {
-        self.max_message_size = bytes;
+        self.rules.max_message_size = bytes;
+        self
+    }
+
+    /// How many frames without payload a client may send in a minute, 600 by default: pings, pongs
+    /// and empty data frames, counted from the last byte of payload on. One more ends the connection
+    /// with close code 1008. Clients and load balancers ping every 5 s at the most.
+    #[must_use]
+    pub fn max_idle_frames(mut self, frames: u32) -> Self {
+        self.rules.max_idle_frames = frames;
+        self
+    }
+
+    /// How long a client may take none of the bytes that the WebSocket itself has for it, 120 s by
+    /// default: pongs, a Close frame, and the part of a frame that the socket did not take. Reading
+    /// and writing then fail with [`WsWriteTimeout`](super::WsWriteTimeout).
+    ///
+    /// There is a timer only while such bytes wait. Whoever writes to the stream limits how long
+    /// that may take; this is for what nobody but the WebSocket knows of.
+    #[must_use]
+    pub fn write_timeout(mut self, timeout: Duration) -> Self {
+        self.rules.write_timeout = timeout;
         self
     }
 
@@ -113,11 +142,27 @@ impl Default for WsOptions {
             allow_missing_subprotocol: false,
             handshake_timeout: Duration::from_secs(10),
             max_header_size: 16 * 1024,
-            max_message_size: MAX_MESSAGE_SIZE,
+            rules: Rules::default(),
             headers: Vec::new(),
         }
     }
 }
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            max_message_size: MAX_MESSAGE_SIZE,
+            max_idle_frames: MAX_IDLE_FRAMES,
+            write_timeout: WRITE_TIMEOUT,
+        }
+    }
+}
+
+/// Ten a second: fifty times what the most eager honest client sends.
+const MAX_IDLE_FRAMES: u32 = 600;
+
+/// That of an MQTT session by default.
+pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Whoever speaks MQTT is below it, and a length beyond it is an error of its sender.
 const MAX_MESSAGE_SIZE: usize = 1 << 30;

@@ -1,14 +1,20 @@
 //! What waits to be sent: the rest of a frame, one pong, one Close frame.
 //!
-//! Empty, and without memory, unless the socket is full.
+//! Empty, and without memory, unless the socket is full. While it is, a timer runs: the caller's
+//! own time-out sees only the bytes that it writes itself, never a pong.
 
 use std::{
+    future::Future,
     io::{self, IoSlice},
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
-use tokio::io::AsyncWrite;
+use tokio::{
+    io::AsyncWrite,
+    time::{Instant, Sleep, sleep_until},
+};
 use tokio_tungstenite::tungstenite::protocol::{
     Role,
     frame::{
@@ -17,7 +23,7 @@ use tokio_tungstenite::tungstenite::protocol::{
     },
 };
 
-use super::{deframe::MAX_HEADER, mask::apply_mask};
+use super::{WsWriteTimeout, deframe::MAX_HEADER, mask::apply_mask};
 
 /// Frames that the socket has not taken yet.
 #[derive(Debug)]
@@ -25,8 +31,20 @@ pub(super) struct Outbox {
     role: Role,
     rest: Vec<u8>,
     sent: usize,
-    pong: Option<Box<[u8]>>,
+    pong: Option<Vec<u8>>,
     close: Closing,
+    write_timeout: Duration,
+    stuck: Stuck,
+}
+
+/// Whether the peer takes what waits for it.
+#[derive(Debug)]
+enum Stuck {
+    No,
+    /// Until the timer is up, or a byte is taken.
+    Since(Pin<Box<Sleep>>),
+    /// The peer had its time. Nothing is sent any more.
+    TooLong,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,19 +55,21 @@ enum Closing {
 }
 
 impl Outbox {
-    pub(super) fn new(role: Role) -> Self {
+    pub(super) fn new(role: Role, write_timeout: Duration) -> Self {
         Self {
             role,
             rest: Vec::new(),
             sent: 0,
             pong: None,
             close: Closing::No,
+            write_timeout,
+            stuck: Stuck::No,
         }
     }
 
     /// Answers a ping, unless the connection is closing; an older pong that still waits is
     /// dropped, as RFC 6455 section 5.5.3 allows.
-    pub(super) fn queue_pong(&mut self, payload: Box<[u8]>) {
+    pub(super) fn queue_pong(&mut self, payload: Vec<u8>) {
         if !self.is_closing() {
             self.pong = Some(payload);
         }
@@ -77,31 +97,74 @@ impl Outbox {
     }
 
     /// Sends all that waits, and flushes the socket. After an error nothing waits any more.
+    ///
+    /// A peer that takes no byte for the write timeout fails this call and all that follow.
     pub(super) fn poll_drain(
         &mut self,
         cx: &mut Context<'_>,
         io: &mut (impl AsyncWrite + Unpin),
     ) -> Poll<io::Result<()>> {
-        let result = ready!(self.poll_send(cx, io));
+        if matches!(self.stuck, Stuck::TooLong) {
+            return Poll::Ready(Err(WsWriteTimeout::new(self.write_timeout).into()));
+        }
+        let mut moved = false;
+        let result = match self.poll_send(cx, io, &mut moved) {
+            Poll::Ready(result) => result,
+            Poll::Pending => {
+                ready!(self.poll_stuck(cx, moved));
+                Err(WsWriteTimeout::new(self.write_timeout).into())
+            }
+        };
+        self.stuck = match &result {
+            Err(error) if WsWriteTimeout::find(error).is_some() => Stuck::TooLong,
+            _ => Stuck::No,
+        };
         if result.is_err() {
-            *self = Self {
-                close: Closing::Sent,
-                ..Self::new(self.role)
-            };
+            self.rest = Vec::new();
+            self.sent = 0;
+            self.pong = None;
+            self.close = Closing::Sent;
         }
         Poll::Ready(result)
+    }
+
+    /// Waits for the end of the peer's time, which begins anew when it has taken a byte.
+    fn poll_stuck(&mut self, cx: &mut Context<'_>, moved: bool) -> Poll<()> {
+        // A time that no clock can count to is no limit.
+        let deadline = || Instant::now().checked_add(self.write_timeout);
+        match &mut self.stuck {
+            Stuck::Since(timer) => {
+                if moved && let Some(deadline) = deadline() {
+                    timer.as_mut().reset(deadline);
+                }
+                timer.as_mut().poll(cx)
+            }
+            Stuck::No | Stuck::TooLong => match deadline() {
+                Some(deadline) => {
+                    let mut timer = Box::pin(sleep_until(deadline));
+                    let polled = timer.as_mut().poll(cx);
+                    self.stuck = Stuck::Since(timer);
+                    polled
+                }
+                None => Poll::Pending,
+            },
+        }
     }
 
     fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
         io: &mut (impl AsyncWrite + Unpin),
+        moved: &mut bool,
     ) -> Poll<io::Result<()>> {
         loop {
             while let Some(rest) = self.rest.get(self.sent..).filter(|rest| !rest.is_empty()) {
                 match ready!(Pin::new(&mut *io).poll_write(cx, rest))? {
                     0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                    len => self.sent += len,
+                    len => {
+                        self.sent += len;
+                        *moved = true;
+                    }
                 }
             }
             // Not only emptied: an idle connection owns no buffer.

@@ -19,7 +19,7 @@ use mproxy_codec::{Kind, KindSet, ReasonCode};
 use mproxy_session::{
     BoxError, Connect, Hooks, Limits, Packet, PacketService, Peer, Session, Tap, Verdict, new_hooks,
 };
-use mproxy_transport::WsStream;
+use mproxy_transport::{WsOptions, WsStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tower::service_fn;
 
@@ -393,7 +393,11 @@ fn run(play: Play, hooks: &str, read: usize, write: usize) -> Result<[usize; 2],
     let runtime = runtime.map_err(|error| error.to_string())?;
     let _entered = runtime.enter();
     let client: Box<dyn Io> = if websocket {
-        Box::new(WsStream::server(client, Bytes::new(), MAX_PACKET))
+        Box::new(WsStream::server(
+            client,
+            Bytes::new(),
+            &WsOptions::default(),
+        ))
     } else {
         Box::new(client)
     };
