@@ -6,6 +6,7 @@ use std::{
     io,
     pin::Pin,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use mproxy_transport::{Stream, WsOptions, WsViolation};
@@ -184,7 +185,8 @@ async fn ping_is_answered_while_only_reading() {
 #[tokio::test]
 async fn ping_flood_keeps_the_latest_pong_only() {
     const PINGS: u32 = 50_000;
-    let (mut stream, mut client) = open(&WsOptions::default().max_idle_frames(PINGS)).await;
+    let (mut stream, mut client) =
+        open(&WsOptions::default().max_idle_frames(PINGS, Duration::from_secs(60))).await;
     let mut flood = Vec::new();
     for number in 0..PINGS {
         let mut payload = vec![0; 121];

@@ -143,7 +143,7 @@ fn assert_policy_violation<T: std::fmt::Debug>(result: io::Result<T>) {
     assert_eq!(violation.code(), 1008);
     let told = violation.to_string();
     assert!(
-        told.ends_with("more than 600 frames without payload in a minute"),
+        told.ends_with("more than 600 frames without payload in 60s"),
         "{told}"
     );
 }

@@ -10,6 +10,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll, Wake, Waker},
+    time::Duration,
 };
 
 use mproxy_transport::{WsOptions, WsStream};
@@ -152,7 +153,7 @@ proptest! {
         let expected = payload(&bytes);
         let io = Busy::new(bytes, piece);
         let taken = Arc::clone(&io.taken);
-        let options = WsOptions::default().max_idle_frames(u32::MAX);
+        let options = WsOptions::default().max_idle_frames(u32::MAX, Duration::from_secs(60));
         let mut received = Vec::new();
         let mut room = vec![0; room];
         let wakes = Arc::new(Wakes::default());
@@ -187,7 +188,7 @@ proptest! {
 #[tokio::test]
 async fn a_flood_without_payload_lets_sockets_in_between() {
     let io = Busy::new(frame(BINARY, b"").repeat(1_000_000), usize::MAX);
-    let options = WsOptions::default().max_idle_frames(u32::MAX);
+    let options = WsOptions::default().max_idle_frames(u32::MAX, Duration::from_secs(60));
     let mut stream = WsStream::server(io, bytes::Bytes::new(), &options);
     let polls = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&polls);

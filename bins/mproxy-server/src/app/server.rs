@@ -376,15 +376,22 @@ fn entrance(
             paths,
             origins,
             max_header_size,
-        } => Some(
-            WsOptions::default()
+        } => {
+            let (frames, period) = limits
+                .max_denials
+                .map_or((u32::MAX, Duration::MAX), |rate| {
+                    (rate.count.get(), rate.period)
+                });
+            let options = WsOptions::default()
                 .paths(paths.iter().map(String::as_str))
                 .origins(origins.iter().map(String::as_str))
                 .max_header_size(*max_header_size)
                 .handshake_timeout(limits.connect_timeout)
                 .write_timeout(limits.write_timeout)
-                .max_message_size(MAX_WEBSOCKET_MESSAGE),
-        ),
+                .max_idle_frames(frames, period)
+                .max_message_size(MAX_WEBSOCKET_MESSAGE);
+            Some(options)
+        }
     };
     let tcp = TcpOptions::default().keepalive(listener.tcp_keepalive);
     let options = ListenOptions::default().tcp(tcp);

@@ -8,17 +8,22 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::{WsViolation, deframe::Deframer};
 
-/// How many frames without payload a peer may send in a minute, unless payload comes between them.
+/// How many frames without payload a peer may send in a period, unless payload comes between them.
 #[derive(Debug)]
 pub(super) struct IdleFrames {
     max: u32,
-    /// When the minute began. `None` after payload: the clock is read for idle frames only.
+    period: Duration,
+    /// When the period began. `None` after payload: the clock is read for idle frames only.
     since: Option<Instant>,
 }
 
 impl IdleFrames {
-    pub(super) fn new(max: u32) -> Self {
-        Self { max, since: None }
+    pub(super) fn new(max: u32, period: Duration) -> Self {
+        Self {
+            max,
+            period,
+            since: None,
+        }
     }
 
     /// Judges the frames that the deframer has just seen.
@@ -27,8 +32,11 @@ impl IdleFrames {
         if run.longest > self.max {
             let now = Instant::now();
             let since = self.since.unwrap_or(now);
-            if now.duration_since(since) < MINUTE {
-                let detail = format!("more than {} frames without payload in a minute", self.max);
+            if now.duration_since(since) < self.period {
+                let detail = format!(
+                    "more than {} frames without payload in {:?}",
+                    self.max, self.period
+                );
                 return Some(WsViolation::new(CloseCode::Policy.into(), detail));
             }
             deframer.reset_idle_run();
@@ -41,5 +49,3 @@ impl IdleFrames {
         None
     }
 }
-
-const MINUTE: Duration = Duration::from_secs(60);

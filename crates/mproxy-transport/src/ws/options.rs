@@ -31,6 +31,7 @@ pub struct WsOptions {
 pub(super) struct Rules {
     pub(super) max_message_size: usize,
     pub(super) max_idle_frames: u32,
+    pub(super) idle_period: Duration,
     pub(super) write_timeout: Duration,
 }
 
@@ -100,12 +101,14 @@ impl WsOptions {
         self
     }
 
-    /// How many frames without payload a client may send in a minute, 600 by default: pings, pongs
-    /// and empty data frames, counted from the last byte of payload on. One more ends the connection
-    /// with close code 1008. Clients and load balancers ping every 5 s at the most.
+    /// How many frames without payload a client may send in a period, 600 in a minute by default:
+    /// pings, pongs and empty data frames, counted from the last byte of payload on. One more ends
+    /// the connection with close code 1008. `u32::MAX` sets no limit. Clients and load balancers
+    /// ping every 5 s at the most.
     #[must_use]
-    pub fn max_idle_frames(mut self, frames: u32) -> Self {
+    pub fn max_idle_frames(mut self, frames: u32, period: Duration) -> Self {
         self.rules.max_idle_frames = frames;
+        self.rules.idle_period = period;
         self
     }
 
@@ -153,6 +156,7 @@ impl Default for Rules {
         Self {
             max_message_size: MAX_MESSAGE_SIZE,
             max_idle_frames: MAX_IDLE_FRAMES,
+            idle_period: IDLE_PERIOD,
             write_timeout: WRITE_TIMEOUT,
         }
     }
@@ -160,6 +164,7 @@ impl Default for Rules {
 
 /// Ten a second: fifty times what the most eager honest client sends.
 const MAX_IDLE_FRAMES: u32 = 600;
+const IDLE_PERIOD: Duration = Duration::from_secs(60);
 
 /// That of an MQTT session by default.
 pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(120);

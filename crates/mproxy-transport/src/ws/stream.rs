@@ -78,7 +78,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
         Self {
             io,
             role,
-            idle: IdleFrames::new(rules.max_idle_frames),
+            idle: IdleFrames::new(rules.max_idle_frames, rules.idle_period),
             // Empty or not, it holds the buffer of the handshake.
             early: if early.is_empty() {
                 Bytes::new()
