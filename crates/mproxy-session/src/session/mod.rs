@@ -12,7 +12,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use mproxy_codec::{ConnectPacket, Direction, Kind, PropertyId, ReasonCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout};
@@ -263,7 +263,11 @@ impl Session {
             received_at,
         } = match self.prologue(&mut client, admit, dial).await {
             Ok(prologue) => prologue,
-            Err(rejected) => return Err(Box::new(self.reject(client, rejected, started).await)),
+            Err(rejected) => {
+                // boxed, as the rest of what few connections come to: most only wait
+                let summary = Box::pin(self.reject(client, rejected, started)).await;
+                return Err(Box::new(summary));
+            }
         };
         let ages = connect.version().is_v5();
         let mut out = Outbox::new(ages);
@@ -379,7 +383,7 @@ impl Session {
     async fn stages<C, A, U, D, F, Fut, S, E>(
         &self,
         client: &mut C,
-        mut admit: A,
+        admit: A,
         dial: F,
         known: &Mutex<Known>,
     ) -> Result<Prologue<S, U, D>, End>
@@ -392,7 +396,6 @@ impl Session {
         Fut: Future<Output = Result<S, E>>,
         E: fmt::Display,
     {
-        let known = || known.lock().unwrap_or_else(PoisonError::into_inner);
         let limits = &*self.limits;
         let received = Mutex::new(BytesMut::new());
         let read = timeout(
@@ -408,12 +411,35 @@ impl Session {
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
         let frame = read.inspect_err(|end| {
-            let mut known = known();
+            let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
             known.received.bytes = rest.len() as u64;
             known.glimpse = Some(Glimpse::of(&rest, end));
         })?;
         // twice: the names in it are kept, too, and hooks may make it another one
         hold(&self.control, rest.capacity() + 2 * frame.len())?;
+        // boxed: a connection that has sent nothing must not pay for it
+        Box::pin(self.admission(frame, rest, admit, dial, known)).await
+    }
+
+    /// Parses CONNECT, asks the hooks and dials the broker.
+    async fn admission<A, U, D, F, Fut, S, E>(
+        &self,
+        frame: Bytes,
+        rest: BytesMut,
+        mut admit: A,
+        dial: F,
+        known: &Mutex<Known>,
+    ) -> Result<Prologue<S, U, D>, End>
+    where
+        A: Service<Connect, Response = Admission<U, D>>,
+        A::Error: Into<BoxError>,
+        U: PacketService,
+        F: FnOnce(&Connect) -> Fut,
+        Fut: Future<Output = Result<S, E>>,
+        E: fmt::Display,
+    {
+        let known = || known.lock().unwrap_or_else(PoisonError::into_inner);
+        let limits = &*self.limits;
         let received_at = Instant::now();
         let version = ConnectPacket::version_of(&frame);
         {
