@@ -40,16 +40,6 @@ impl Stream {
     pub fn is_websocket(&self) -> bool {
         matches!(self, Self::WebSocket(_))
     }
-
-    /// Waits until the socket has something to read, an end or an error included. Unlike a read it
-    /// needs no buffer. A WebSocket is always taken to have something.
-    pub(crate) async fn readable(&self) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.readable().await,
-            Self::Unix(stream) => stream.readable().await,
-            Self::WebSocket(_) => Ok(()),
-        }
-    }
 }
 
 impl From<TcpStream> for Stream {

@@ -61,16 +61,21 @@ pub fn accept_websocket(
             return Err(WsError::new(WsCause::AlreadyUpgraded, nothing, None));
         }
         let deadline = Instant::now() + options.handshake_timeout;
-        if timeout_at(deadline, stream.readable()).await.is_err() {
-            return Err(WsError::new(WsCause::TimedOut, Beginning::default(), None));
+        let mut stream = Observed::new(stream);
+        let max = options.max_header_size.max(MIN_HEADER_BYTES);
+        let head = poll_fn(|cx| stream.poll_head(cx, max));
+        if timeout_at(deadline, head).await.is_err() {
+            // A client that has not sent its request waits for no answer.
+            let (_, beginning) = stream.into_parts();
+            return Err(WsError::new(WsCause::TimedOut, beginning, None));
         }
-        // Only now: until its first byte a connection costs nothing but its socket.
+        // Only now, and boxed: an HTTP connection is large.
         Box::pin(upgrade(stream, options, deadline)).await
     })
 }
 
 async fn upgrade(
-    stream: Stream,
+    stream: Observed,
     options: &WsOptions,
     deadline: Instant,
 ) -> Result<(Stream, WsRequest), WsError> {
@@ -95,7 +100,7 @@ async fn upgrade(
         .max_headers(MAX_HEADERS)
         // The deadline of the whole upgrade covers the head as well.
         .header_read_timeout(None)
-        .serve_connection(TokioIo::new(Observed::new(stream)), service);
+        .serve_connection(TokioIo::new(stream), service);
     let serving = poll_fn(|cx| {
         let polled = connection.poll_without_shutdown(cx);
         match &*outcome() {

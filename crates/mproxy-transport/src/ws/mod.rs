@@ -9,7 +9,7 @@
 //!                                                        --> WsStream
 //! ```
 //!
-//! The request is read by hyper, and so are refusals written. The socket is then taken back as what
+//! The head of the request is gathered, then read by hyper, which also writes refusals. The socket is then taken back as what
 //! it was, so that no boxed HTTP connection stays under the WebSocket for its life.
 //!
 //! Below `WsStream`, [`deframe`] reads (frame headers are tungstenite's) and [`outbox`] holds what

@@ -1,9 +1,12 @@
 //! What a client sent first: known also when it was not HTTP, or when nothing came of it.
+//!
+//! The head of the request is gathered here, in as much memory as it has bytes. The HTTP library
+//! would take 16 KiB for the first byte, and a client that has not sent a whole head may never do.
 
 use std::{
     io::{self, IoSlice},
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -15,6 +18,9 @@ use crate::stream::Stream;
 pub(super) struct Observed {
     stream: Stream,
     beginning: Beginning,
+    /// What was gathered, and how much of it the HTTP library has read.
+    head: Vec<u8>,
+    replayed: usize,
 }
 
 /// The first bytes of a client, how many there were in all, and how reading failed, if it did.
@@ -30,6 +36,36 @@ impl Observed {
         Self {
             stream,
             beginning: Beginning::default(),
+            head: Vec::new(),
+            replayed: 0,
+        }
+    }
+
+    /// Reads until the HTTP library can say what comes of it: to the end of the head, or as far as
+    /// `max` bytes, or until it is seen that this is not HTTP, or to the end of the stream.
+    pub(super) fn poll_head(&mut self, cx: &mut Context<'_>, max: usize) -> Poll<()> {
+        loop {
+            let mut room = [0; ROOM];
+            let mut buf = ReadBuf::new(&mut room);
+            match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf)) {
+                Ok(()) if !buf.filled().is_empty() => {}
+                Ok(()) => return Poll::Ready(()),
+                Err(error) => {
+                    self.beginning.failed = Some(error.kind());
+                    return Poll::Ready(());
+                }
+            }
+            let bytes = buf.filled();
+            self.beginning.add(bytes);
+            let before = self.head.len();
+            if self.head.capacity() - before < bytes.len() {
+                // Not doubled: the memory is that of the bytes, whatever pieces they come in.
+                self.head.reserve_exact(bytes.len().next_multiple_of(STEP));
+            }
+            self.head.extend_from_slice(bytes);
+            if self.head.len() >= max || is_judged(&self.head, before) {
+                return Poll::Ready(());
+            }
         }
     }
 
@@ -71,6 +107,17 @@ impl AsyncRead for Observed {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.replayed < self.head.len() {
+            let len = buf.remaining().min(self.head.len() - self.replayed);
+            let end = self.replayed + len;
+            buf.put_slice(&self.head[self.replayed..end]);
+            self.replayed = end;
+            if end == self.head.len() {
+                self.head = Vec::new();
+                self.replayed = 0;
+            }
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
         match &polled {
@@ -115,5 +162,67 @@ impl AsyncWrite for Observed {
     }
 }
 
+/// Whether a head is at its end, or is none; only what came behind `before` is new.
+fn is_judged(head: &[u8], before: usize) -> bool {
+    // Blank lines may come first, RFC 9112 section 2.2.
+    let blank = |byte: &u8| matches!(byte, b'\r' | b'\n');
+    let skip = head.iter().take_while(|byte| blank(byte)).count();
+    let (head, before) = (&head[skip..], before.saturating_sub(skip));
+    let new = &head[before.saturating_sub(3)..];
+    if new.windows(2).any(|window| window == b"\n\n")
+        || new.windows(3).any(|window| window == b"\n\r\n")
+    {
+        return true;
+    }
+    if head[..before].contains(&b'\n') {
+        return false;
+    }
+    // The first line is text, and names HTTP. Bytes of other protocols come to no end of a head.
+    match head.iter().position(|&byte| byte == b'\n') {
+        Some(end) => {
+            let line = &head[..end];
+            !line.windows(6).any(|window| window == b" HTTP/")
+        }
+        None => head[before..]
+            .iter()
+            .any(|&byte| byte != b'\r' && !(b' '..=b'~').contains(&byte)),
+    }
+}
+
+/// On the stack, for one read.
+const ROOM: usize = 2 * 1024;
+
+/// The head grows by multiples of this.
+const STEP: usize = 512;
+
 /// Enough for every protocol that could be meant: the longest, PROXY v2, begins with 12 bytes.
 const FIRST: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where a stream is judged, when it comes byte by byte.
+    fn judged(stream: &[u8]) -> Option<usize> {
+        (1..=stream.len()).find(|&len| is_judged(&stream[..len], len - 1))
+    }
+
+    #[test]
+    fn a_head_is_judged_at_its_end_and_other_protocols_at_once() {
+        let request = b"GET /mqtt HTTP/1.1\r\nHost: x\r\n\r\n";
+        assert_eq!(judged(request), Some(request.len()));
+        assert_eq!(judged(b"GET / HTTP/1.1\nHost: x\n\nrest"), Some(24));
+        assert!(is_judged(request, 0));
+        // MQTT, TLS, the two forms of the PROXY protocol, SSH
+        assert_eq!(judged(b"\x10\x0c\0\x04MQTT"), Some(1));
+        assert_eq!(judged(b"\x16\x03\x01"), Some(1));
+        assert_eq!(judged(b"\r\n\r\n\0\r\nQUIT\n"), Some(5));
+        assert_eq!(
+            judged(&[b"\r\n", &request[..]].concat()),
+            Some(2 + request.len())
+        );
+        assert_eq!(judged(b"PROXY TCP4 1.2.3.4 1.2.3.4 1 2\r\n"), Some(32));
+        assert_eq!(judged(b"SSH-2.0-OpenSSH\r\n"), Some(17));
+        assert_eq!(judged(b"GET /mqtt HTTP/1.1\r\nHost: x\r\n"), None);
+    }
+}
