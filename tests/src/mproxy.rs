@@ -61,6 +61,7 @@ fn build() -> PathBuf {
 /// What a proxy is to be started with.
 #[derive(Debug)]
 pub struct Setup {
+    program: Option<PathBuf>,
     config: String,
     args: Vec<OsString>,
     wrapper: Vec<OsString>,
@@ -90,6 +91,7 @@ impl Setup {
     #[must_use]
     pub fn new(config: &str) -> Self {
         Self {
+            program: None,
             config: config.to_owned(),
             args: Vec::new(),
             wrapper: Vec::new(),
@@ -159,6 +161,13 @@ impl Setup {
         self
     }
 
+    /// Another binary in place of [`server_binary`].
+    #[must_use]
+    pub fn program(mut self, path: &Path) -> Self {
+        self.program = Some(path.to_owned());
+        self
+    }
+
     /// Runs it by another program, which is followed by the command line as it would be.
     #[must_use]
     pub fn by<const N: usize>(mut self, wrapper: [&str; N]) -> Self {
@@ -176,7 +185,8 @@ impl Setup {
         let file = dir.path().join("mproxy.toml");
         fs::write(&file, &self.config).expect("the temporary folder is ours");
         let mut line = self.wrapper;
-        line.push(server_binary().into());
+        let program = self.program.as_deref();
+        line.push(program.unwrap_or_else(|| server_binary()).into());
         let mut command = Command::new(&line[0]);
         command
             .args(&line[1..])

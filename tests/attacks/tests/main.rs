@@ -1,0 +1,180 @@
+//! Attacks on the real program: what no clock decides. Who was cut and who was let in, what is held,
+//! what the log says. A good client is served meanwhile, however slowly the machine is.
+
+use mproxy_attacks::attack::{ACL, Attack, Kind, Memory};
+use mproxy_attacks::{Attackers, GoodClient, Report, Rig, raise_descriptor_limit};
+use mproxy_tests::{Mproxy, memory, until};
+use serde_json::Value;
+
+/// Runs an attack beside a good client until `enough` has come, and hands both results out.
+async fn under_attack<T>(
+    attack: Attack,
+    enough: impl AsyncFnOnce(&Mproxy, &Attackers) -> T,
+) -> (Rig, Report, T) {
+    raise_descriptor_limit().expect("the limit of open files can be raised");
+    let rig = Rig::start(&attack, None).await;
+    let good = GoodClient::start(rig.target.mqtt);
+    let attackers = Attackers::start(attack, rig.target);
+    let seen = enough(&rig.mproxy, &attackers).await;
+    drop(attackers.stop());
+    let report = good.stop();
+    (rig, report, seen)
+}
+
+const fn attack(kind: Kind, toml: &'static str, keys: &'static [(&str, &str)]) -> Attack {
+    Attack {
+        name: "test",
+        what: "a test",
+        toml,
+        keys,
+        memory: Memory::Unlimited,
+        kind,
+    }
+}
+
+/// The good client noticed nothing that is not a matter of time.
+fn assert_served(report: &Report) {
+    assert_eq!(report.publishes.failures, 0, "{report:?}");
+    assert_eq!(report.connects.failures, 0, "{report:?}");
+    assert!(report.publishes.served() > 0, "{report:?}");
+    assert!(report.connects.served() > 0, "{report:?}");
+}
+
+/// Waits until mproxy has ended this many sessions of attackers, and returns the line about one.
+async fn cut(mproxy: &Mproxy, count: usize, wanted: impl Fn(&Value) -> bool) -> Value {
+    until(format!("{count} ends"), async || {
+        let events = mproxy.events();
+        let mut ends = events.into_iter().filter(|event| wanted(event));
+        ends.nth(count - 1)
+    })
+    .await
+}
+
+/// A third of what the attackers send would be more than the process may have: without a budget it is
+/// ended, and everybody's session with it.
+const SCARCE: &str = "[server]\nmemory = \"32MiB\"\n";
+/// What threads may count late.
+const BATCHES: f64 = 1e6;
+const SYSTEM: Memory = Memory::Data(96 << 20);
+
+/// One address, nobody authenticated, and a process that the kernel would have killed after three
+/// seconds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_connects_are_held_to_the_budget() {
+    let kind = Kind::HalfConnects {
+        sockets: 1_500,
+        size: 64 << 10,
+    };
+    assert_held_to_the_budget(Attack {
+        memory: SYSTEM,
+        ..attack(kind, SCARCE, &[])
+    })
+    .await;
+}
+
+/// The same from clients that were let in.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_subscribes_are_held_to_the_budget() {
+    let kind = Kind::HalfSubscribes {
+        clients: 150,
+        size: 1_000_000,
+    };
+    assert_held_to_the_budget(Attack {
+        memory: SYSTEM,
+        ..attack(kind, SCARCE, &[])
+    })
+    .await;
+}
+
+async fn assert_held_to_the_budget(attack: Attack) {
+    let (rig, report, ()) = under_attack(attack, async |mproxy, _| {
+        let shed = "mproxy_memory_shed_total";
+        until("holders to be closed", async || {
+            let metrics = mproxy.metrics().await;
+            let used = metrics.sum("mproxy_memory_used_bytes");
+            let limit = metrics.sum("mproxy_memory_limit_bytes");
+            assert!(used <= limit + BATCHES, "{used} of {limit} bytes");
+            (metrics.sum(shed) >= 10.0).then_some(())
+        })
+        .await;
+    })
+    .await;
+    // Who cannot be let in while memory is short is refused; who was in, and holds nothing, stays.
+    assert_eq!(report.publishes.failures, 0, "{report:?}");
+    let named = rig.mproxy.events().into_iter().any(|event| {
+        let peer = event["peer"].as_str().unwrap_or_default();
+        event["level"] == "WARN" && peer.starts_with("127.0.0.2")
+    });
+    assert!(named, "no line names the attacker");
+    // And it is given back.
+    until("the memory to be free", async || {
+        let used = rig.mproxy.metrics().await.sum("mproxy_memory_used_bytes");
+        (used < 1e6).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn websockets_that_send_empty_frames_are_cut() {
+    let kind = Kind::EmptyFrames { clients: 10 };
+    let (_, report, end) = under_attack(attack(kind, "", &[]), async |mproxy, _| {
+        cut(mproxy, 10, |event| {
+            let detail = event["detail"].as_str().unwrap_or_default();
+            detail.contains("closed with code 1008")
+        })
+        .await
+    })
+    .await;
+    assert_eq!(end["side"], "client", "{end}");
+    assert_served(&report);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_of_which_all_is_denied_are_cut() {
+    for (kind, wanted) in [
+        (Kind::DeniedPublishes { clients: 10 }, "max_denials"),
+        (
+            Kind::DeniedSubscribes {
+                clients: 10,
+                slashes: 65_000,
+            },
+            "max_topic_levels",
+        ),
+    ] {
+        let (_, report, end) = under_attack(attack(kind, ACL, &[]), async |mproxy, _| {
+            cut(mproxy, 1, |event| {
+                let ended = event["client_id"].as_str().unwrap_or_default();
+                let remedy = event["remedy"].as_str().unwrap_or_default();
+                ended.starts_with("attacker")
+                    && event["side"].is_string()
+                    && remedy.contains(wanted)
+            })
+            .await
+        })
+        .await;
+        assert!(end["reason"].is_string(), "{end}");
+        assert_served(&report);
+    }
+}
+
+/// Before its first byte, a connection costs what its socket costs: it was 11.6 KiB.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idle_websockets_cost_next_to_nothing() {
+    const SOCKETS: usize = 2_000;
+    let kind = Kind::IdleWebSockets { sockets: SOCKETS };
+    let (_, report, (before, after)) =
+        under_attack(attack(kind, "", &[]), async |mproxy, attackers| {
+            let before = memory::used_kib(mproxy.id());
+            let open = "mproxy_connections_accepted_total{listener=\"ws\"}";
+            until("the connections to be open", async || {
+                let all = mproxy.metrics().await.sum(open) >= SOCKETS as f64;
+                (all && attackers.tally().opened() == SOCKETS).then_some(())
+            })
+            .await;
+            (before, memory::used_kib(mproxy.id()))
+        })
+        .await;
+    let each = after.saturating_sub(before) * 1024 / SOCKETS as u64;
+    assert!(each <= 4 * 1024, "{each} bytes a connection");
+    assert_served(&report);
+}
