@@ -162,9 +162,15 @@ impl Setup {
     }
 
     /// Another binary in place of [`server_binary`].
+    ///
+    /// # Panics
+    /// If there is none.
     #[must_use]
     pub fn program(mut self, path: &Path) -> Self {
-        self.program = Some(path.to_owned());
+        // it starts in a folder of its own
+        let found = path.canonicalize();
+        let found = found.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        self.program = Some(found);
         self
     }
 

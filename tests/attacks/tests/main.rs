@@ -178,3 +178,77 @@ async fn idle_websockets_cost_next_to_nothing() {
     assert!(each <= 4 * 1024, "{each} bytes a connection");
     assert_served(&report);
 }
+
+/// A limit must not become the weapon: what is refused for an address's own maximum used up the rate that
+/// all share, and everybody else was refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_over_its_own_limit_refuses_nobody_else() {
+    const REFUSED: f64 = 3_000.0;
+    let kind = Kind::OverOwnLimit { held: 20, tasks: 8 };
+    let keys = &[
+        ("limits.max_connections_per_ip", "20"),
+        ("limits.connection_rate", "500/s"),
+    ];
+    let (_, report, ()) = under_attack(attack(kind, "", keys), async |mproxy, attackers| {
+        until("refusals", async || {
+            let refused = "mproxy_connections_refused_total{listener=\"mqtt\"}";
+            let refused = mproxy.metrics().await.sum(refused);
+            (refused >= REFUSED).then_some(())
+        })
+        .await;
+        assert_eq!(attackers.tally().opened(), 20);
+    })
+    .await;
+    assert_served(&report);
+}
+
+/// Silent connections of two addresses took every place, and took it again when they were closed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silent_connections_leave_room_for_clients() {
+    let kind = Kind::Silence {
+        addresses: 2,
+        each: 60,
+    };
+    let keys = &[
+        ("limits.max_connections", "100"),
+        ("limits.max_pending_per_ip", "20"),
+    ];
+    let (_, report, ()) = under_attack(attack(kind, "", keys), async |mproxy, _| {
+        until("refusals", async || {
+            let refused = "mproxy_connections_refused_total{listener=\"mqtt\"}";
+            (mproxy.metrics().await.sum(refused) >= 1_000.0).then_some(())
+        })
+        .await;
+    })
+    .await;
+    assert_served(&report);
+}
+
+/// Connections that were begun and reset wrote 12 MiB a second into the log.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_resets_leaves_few_lines() {
+    const RESETS: usize = 5_000;
+    let kind = Kind::Resets { tasks: 32 };
+    let keys = &[];
+    let toml = "[log]\nmax_rate = \"1/s\"\n";
+    let (rig, report, ()) = under_attack(attack(kind, toml, keys), async |mproxy, attackers| {
+        until("resets", async || {
+            let closed = mproxy
+                .metrics()
+                .await
+                .sum("mproxy_connections_closed_total");
+            let enough = closed >= RESETS as f64 && attackers.tally().opened() >= RESETS;
+            enough.then_some(())
+        })
+        .await;
+    })
+    .await;
+    let events = rig.mproxy.events();
+    let about = |event: &&Value| {
+        let peer = event["peer"].as_str().unwrap_or_default();
+        peer.starts_with("127.0.0.2")
+    };
+    let lines = events.iter().filter(about).count();
+    assert!((1..=RESETS / 20).contains(&lines), "{lines} lines");
+    assert_served(&report);
+}

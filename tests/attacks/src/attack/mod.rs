@@ -212,12 +212,11 @@ pub const ALL: &[Attack] = &[
     },
     Attack {
         name: "silence",
-        what: "2 addresses with 200 silent connections each, again and again; 400 in all, 1 s",
+        what: "2 addresses with 200 silent connections each, again and again; 400 in all",
         toml: "",
         keys: &[
             ("limits.max_connections", "400"),
             ("limits.max_connections_per_ip", "200"),
-            ("limits.connect_timeout", "1s"),
         ],
         memory: Memory::Unlimited,
         kind: Kind::Silence {
@@ -305,5 +304,20 @@ pub const ALL: &[Attack] = &[
         keys: &[],
         memory: Memory::Unlimited,
         kind: Kind::Resets { tasks: 64 },
+    },
+    Attack {
+        name: "silence-pending",
+        what: "as silence, with at most 50 of an address before CONNECT",
+        toml: "",
+        keys: &[
+            ("limits.max_connections", "400"),
+            ("limits.max_connections_per_ip", "200"),
+            ("limits.max_pending_per_ip", "50"),
+        ],
+        memory: Memory::Unlimited,
+        kind: Kind::Silence {
+            addresses: 2,
+            each: 200,
+        },
     },
 ];
