@@ -140,21 +140,26 @@ pub(super) fn listeners_of_rules(
         .iter()
         .map(|it| (it.listener.name.clone(), (Arc::default(), None)))
         .collect();
+    let mut named: BTreeMap<&str, Vec<&Placed>> = BTreeMap::new();
+    let mut in_use = BTreeSet::new();
+    for placed in listeners {
+        named.entry(&placed.listener.name).or_default().push(placed);
+        let layers = placed.listener.chain.layers.iter();
+        in_use.extend(layers.map(|it| &*it.name));
+    }
     for (layer_name, layer) in layers {
         let LayerFile::Acl(acl) = &layer.value else {
             continue;
         };
-        let runs = |it: &&Placed| {
+        let runs = |it: &Placed| {
             let mut layers = it.listener.chain.layers.iter();
             layers.any(|it| it.name == *layer_name)
         };
-        let used = listeners.iter().any(|it| runs(&it));
-        // the first of each name, for rules that name it by the thousand
-        let mut others = BTreeMap::new();
-        for other in listeners.iter().filter(|it| !runs(it)) {
-            others.entry(&*other.listener.name).or_insert(other);
-        }
-        let without = |name: &str| others.get(name).copied();
+        let used = in_use.contains(&**layer_name);
+        let without = |name: &str| {
+            let mut named = named.get(name)?.iter();
+            named.find(|it| !runs(it)).copied()
+        };
         for rule in &acl.rules {
             for (name, span) in rule.value.listeners.texts() {
                 if !all.contains_key(name) {
