@@ -194,6 +194,14 @@ impl Control {
         self.0.established.store(true, Ordering::Relaxed);
     }
 
+    /// So many bytes are held for the connection now, before its session runs, which counts by itself.
+    /// It is ordered to end [at once](Order::overload) if they are more than there are left.
+    pub fn holds(&self, bytes: usize) {
+        if self.hold(bytes).is_err() {
+            self.close(Order::overload());
+        }
+    }
+
     /// The session holds so many bytes now.
     ///
     /// # Errors

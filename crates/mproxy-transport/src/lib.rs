@@ -15,6 +15,6 @@ pub use self::{
     tcp::TcpOptions,
     ws::{
         HandshakeError, Subprotocol, WsCause, WsError, WsOptions, WsRefusal, WsRequest, WsStream,
-        WsViolation, WsWriteTimeout, accept_websocket,
+        WsViolation, WsWriteTimeout, accept_websocket, accept_websocket_counted,
     },
 };

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use mproxy_admin::{Reason, RefuseReason, Side};
 use mproxy_session::{Control, Hooks, Peer, Session, Summary, UpgradeRequest, new_hooks};
-use mproxy_transport::{Accepted, DialError, Stream, WsError, WsRequest, accept_websocket};
+use mproxy_transport::{Accepted, DialError, Stream, WsError, WsRequest, accept_websocket_counted};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::gate::Pass;
@@ -96,7 +96,8 @@ impl Service {
         let ordered = tokio::select! {
             biased;
             order = poll_fn(|cx| control.poll_order(cx)) => order,
-            accepted = accept_websocket(stream, options) => {
+            accepted = accept_websocket_counted(stream, options, |bytes| control.holds(bytes)) => {
+                control.holds(0);
                 return match accepted {
                     Ok((stream, request)) => Ok((stream, peer.with_upgrade(upgrade(&request)))),
                     Err(error) => Err(self.not_upgraded(&peer, &error)),

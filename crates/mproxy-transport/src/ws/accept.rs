@@ -53,6 +53,24 @@ pub fn accept_websocket(
     stream: impl Into<Stream>,
     options: &WsOptions,
 ) -> impl Future<Output = Result<(Stream, WsRequest), WsError>> + Send {
+    accept_websocket_counted(stream, options, |_| {})
+}
+
+/// [`accept_websocket`], for whoever keeps count of the memory of all connections: `held` is told how
+/// many bytes the client has made the upgrade hold, each time they become more.
+///
+/// # Errors
+///
+/// As above.
+///
+/// # Cancel safety
+///
+/// Not cancel-safe: dropping the future closes the stream.
+pub fn accept_websocket_counted(
+    stream: impl Into<Stream>,
+    options: &WsOptions,
+    mut held: impl FnMut(usize) + Send,
+) -> impl Future<Output = Result<(Stream, WsRequest), WsError>> + Send {
     let stream = stream.into();
     // Boxed: the caller's task is kept for the session's life.
     Box::pin(async move {
@@ -63,12 +81,17 @@ pub fn accept_websocket(
         let deadline = Instant::now() + options.handshake_timeout;
         let mut stream = Observed::new(stream);
         let max = options.max_header_size.max(MIN_HEADER_BYTES);
-        let head = poll_fn(|cx| stream.poll_head(cx, max));
+        let head = poll_fn(|cx| {
+            let polled = stream.poll_head(cx, max);
+            held(stream.gathered());
+            polled
+        });
         if timeout_at(deadline, head).await.is_err() {
             // A client that has not sent its request waits for no answer.
             let (_, beginning) = stream.into_parts();
             return Err(WsError::new(WsCause::TimedOut, beginning, None));
         }
+        held(stream.gathered() + HTTP_CONNECTION);
         // Only now, and boxed: an HTTP connection is large.
         Box::pin(upgrade(stream, options, deadline)).await
     })
@@ -248,6 +271,8 @@ async fn linger(mut stream: Stream) {
     let _ = timeout(LINGER_TIME, discard).await;
 }
 
+/// What the HTTP library takes for a connection whose head is there.
+const HTTP_CONNECTION: usize = 16 * 1024;
 /// hyper's smallest.
 const MIN_HEADER_BYTES: usize = 8 * 1024;
 /// Twice what hyper and most web servers take: gateways before the proxy add their own.

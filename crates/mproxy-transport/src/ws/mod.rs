@@ -34,7 +34,7 @@ mod timeout;
 mod violation;
 
 pub use self::{
-    accept::accept_websocket,
+    accept::{accept_websocket, accept_websocket_counted},
     client::HandshakeError,
     error::{WsCause, WsError, WsRefusal},
     options::WsOptions,

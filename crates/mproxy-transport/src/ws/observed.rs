@@ -69,6 +69,11 @@ impl Observed {
         }
     }
 
+    /// The memory of what was gathered, in bytes.
+    pub(super) fn gathered(&self) -> usize {
+        self.head.capacity()
+    }
+
     pub(super) fn into_parts(self) -> (Stream, Beginning) {
         (self.stream, self.beginning)
     }
