@@ -195,7 +195,8 @@ async fn a_refused_publish_closes_where_that_is_wanted(version: Version) {
 }
 
 async fn a_refused_exchange_is_finished_here(version: Version) {
-    let ground = Ground::new().await;
+    // more refusals than a client may have, one after the other
+    let ground = Ground::with(|setup| setup.set_listeners("limits.max_denials", "0/m")).await;
     let (mut client, mut server) = ground.pair("acl", version).await;
     let denied = Publish::new(version, "denied/x").qos(2, 7);
     client.send(&denied.bytes("no")).await;

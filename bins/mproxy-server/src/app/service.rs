@@ -33,7 +33,7 @@ pub(crate) struct Service {
 impl Service {
     /// Lets an accepted connection in, or closes it at once.
     pub(crate) fn admit(&self, client: &ClientAddr) -> Option<Admitted> {
-        if self.memory.is_full() {
+        if !self.memory.admits() {
             self.refuse_for_memory(client);
             return None;
         }

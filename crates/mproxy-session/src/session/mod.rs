@@ -253,6 +253,14 @@ impl Session {
         E: fmt::Display,
     {
         let started = Instant::now();
+        // boxed, as the rest of what few connections come to: most only wait
+        let prologue = match self.prologue(&mut client, admit, dial).await {
+            Ok(prologue) => prologue,
+            Err(rejected) => {
+                let summary = Box::pin(self.reject(client, *rejected, started)).await;
+                return Err(Box::new(summary));
+            }
+        };
         let Prologue {
             server,
             hooks,
@@ -261,14 +269,7 @@ impl Session {
             session,
             received,
             received_at,
-        } = match self.prologue(&mut client, admit, dial).await {
-            Ok(prologue) => prologue,
-            Err(rejected) => {
-                // boxed, as the rest of what few connections come to: most only wait
-                let summary = Box::pin(self.reject(client, rejected, started)).await;
-                return Err(Box::new(summary));
-            }
-        };
+        } = *prologue;
         let ages = connect.version().is_v5();
         let mut out = Outbox::new(ages);
         out.push(connect.as_bytes());
@@ -305,7 +306,7 @@ impl Session {
         client: &mut C,
         admit: A,
         dial: F,
-    ) -> Result<Prologue<S, U, D>, Rejected>
+    ) -> Result<Box<Prologue<S, U, D>>, Box<Rejected>>
     where
         C: AsyncRead + AsyncWrite + Unpin,
         A: Service<Connect, Response = Admission<U, D>>,
@@ -337,7 +338,7 @@ impl Session {
                 prologue.received = known.received;
                 Ok(prologue)
             }
-            Err(end) => Err(Rejected { end, known }),
+            Err(end) => Err(Box::new(Rejected { end, known })),
         }
     }
 
@@ -386,7 +387,7 @@ impl Session {
         admit: A,
         dial: F,
         known: &Mutex<Known>,
-    ) -> Result<Prologue<S, U, D>, End>
+    ) -> Result<Box<Prologue<S, U, D>>, End>
     where
         C: AsyncRead + Unpin,
         A: Service<Connect, Response = Admission<U, D>>,
@@ -429,7 +430,7 @@ impl Session {
         mut admit: A,
         dial: F,
         known: &Mutex<Known>,
-    ) -> Result<Prologue<S, U, D>, End>
+    ) -> Result<Box<Prologue<S, U, D>>, End>
     where
         A: Service<Connect, Response = Admission<U, D>>,
         A::Error: Into<BoxError>,
@@ -531,7 +532,7 @@ impl Session {
         }
         lower_keep_alive(connect.packet_mut(), limits);
         let connect = connect.packet().clone();
-        Ok(Prologue {
+        Ok(Box::new(Prologue {
             server,
             hooks,
             connect,
@@ -539,6 +540,6 @@ impl Session {
             session,
             received: Traffic::default(),
             received_at,
-        })
+        }))
     }
 }

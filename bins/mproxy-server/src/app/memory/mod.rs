@@ -2,11 +2,14 @@
 //!
 //! ```text
 //! below 80 %  everybody is served
-//! from 80 %   those that are not let in and hold most are closed; if that is not enough, nobody new
-//!             comes in
-//! from 95 %   those that hold most are closed, whoever they are
+//! from 80 %   those that are not let in and hold most are closed. If that is not enough and somebody new
+//!             comes, he is let in, and of the others those that hold most are closed
+//! from 95 %   those that hold most are closed, whoever they are, and nobody new comes in
 //! 100 %       who would hold more ends by itself: the session sees to that
 //! ```
+//!
+//! So whoever holds much makes way for whoever holds nothing yet, and never the other way round: a limit
+//! that keeps new clients out is one that a few others can use against them.
 
 mod limit;
 
@@ -41,6 +44,10 @@ const REREAD: Duration = Duration::from_secs(10);
 pub(crate) struct Memory {
     budget: Arc<MemoryBudget>,
     is_automatic: bool,
+    /// It is scarce, and somebody is to tell who comes.
+    scarce: AtomicBool,
+    /// Somebody came since it is.
+    knocked: AtomicBool,
     /// Nobody new comes in.
     full: AtomicBool,
     metrics: MemoryMetrics,
@@ -80,6 +87,8 @@ impl Memory {
         Self {
             budget,
             is_automatic: configured.is_none(),
+            scarce: AtomicBool::new(false),
+            knocked: AtomicBool::new(false),
             full: AtomicBool::new(false),
             metrics,
         }
@@ -95,9 +104,12 @@ impl Memory {
         Control::with_memory(&self.budget)
     }
 
-    /// True while nobody new comes in.
-    pub(crate) fn is_full(&self) -> bool {
-        self.full.load(Ordering::Relaxed)
+    /// Somebody new comes; false if there is no memory for him.
+    pub(crate) fn admits(&self) -> bool {
+        if self.scarce.load(Ordering::Relaxed) {
+            self.knocked.store(true, Ordering::Relaxed);
+        }
+        !self.full.load(Ordering::Relaxed)
     }
 
     /// Keeps to the budget until `stop`.
@@ -135,6 +147,7 @@ impl Memory {
             if level == Level::Normal {
                 break;
             }
+            self.scarce.store(true, Ordering::Relaxed);
             let shed = self.shed(level, sessions);
             if level > worst {
                 worst = level;
@@ -142,7 +155,9 @@ impl Memory {
             }
             tokio::time::sleep(PAUSE).await;
         }
-        self.full.store(false, Ordering::Relaxed);
+        for state in [&self.full, &self.scarce, &self.knocked] {
+            state.store(false, Ordering::Relaxed);
+        }
         if worst > Level::Normal {
             tracing::info!(
                 target: "mproxy::server",
@@ -163,28 +178,32 @@ impl Memory {
         let mut shed = close_largest(pending, excess(SCARCE - MARGIN));
         self.metrics
             .shed(ShedStage::Pending, shed.connections as u64);
-        // what is about to be given back is not scarce
-        let is_enough = shed.bytes >= excess(SCARCE);
-        self.full.store(!is_enough, Ordering::Relaxed);
-        if level == Level::Critical {
-            let more = excess(CRITICAL - MARGIN).saturating_sub(shed.bytes);
-            let established = close_largest(running().filter(Control::is_established), more);
-            self.metrics
-                .shed(ShedStage::Session, established.connections as u64);
-            shed.connections += established.connections;
-            shed.bytes += established.bytes;
-        }
+        let knocked = self.knocked.swap(false, Ordering::Relaxed);
+        let more = match level {
+            Level::Critical => excess(CRITICAL - MARGIN),
+            _ if knocked => excess(SCARCE - MARGIN),
+            _ => 0,
+        };
+        let established = running().filter(Control::is_established);
+        let established = close_largest(established, more.saturating_sub(shed.bytes));
+        self.metrics
+            .shed(ShedStage::Session, established.connections as u64);
+        shed.connections += established.connections;
+        shed.bytes += established.bytes;
+        // what is about to be given back is not used up
+        self.full
+            .store(excess(CRITICAL) > shed.bytes, Ordering::Relaxed);
         shed
     }
 
     fn tell(&self, level: Level, shed: Shed) {
         let message = match level {
             Level::Critical => {
-                "memory is nearly used up: the connections that hold most are closed"
+                "memory is nearly used up: the connections that hold most are closed, and no new ones let in"
             }
             _ => {
-                "memory is scarce: connections that are not let in and hold most are closed, and new \
-                 ones refused if that is not enough"
+                "memory is scarce: connections that hold most are closed, those that are not let in \
+                 first"
             }
         };
         tracing::warn!(
