@@ -43,6 +43,11 @@ impl Peer {
         self
     }
 
+    /// Bytes of what it has of the client.
+    pub(crate) fn size(&self) -> usize {
+        self.upgrade.as_ref().map_or(0, |upgrade| upgrade.size())
+    }
+
     /// Sets the request that opened the WebSocket.
     #[must_use]
     pub fn with_upgrade(mut self, request: UpgradeRequest) -> Self {
@@ -170,8 +175,7 @@ impl SessionInfo {
 
     /// Bytes of what it has of the client.
     pub(crate) fn size(&self) -> usize {
-        let upgrade = self.0.peer.upgrade.as_ref();
-        self.0.names.len() + upgrade.map_or(0, |upgrade| upgrade.size())
+        self.0.names.len() + self.0.peer.size()
     }
 
     /// The client identifier: the broker's, once it has assigned one.

@@ -1,7 +1,9 @@
 //! Ends a session from outside: a drain, or somebody's order.
 
 use std::fmt;
+use std::future::{Future, poll_fn};
 use std::ops::Deref;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -156,6 +158,9 @@ struct Slot {
 }
 
 impl Control {
+    /// What a connection draws on its [`MemoryBudget`] for as long as it lives, in bytes.
+    pub const COST: usize = CONNECTION as usize;
+
     /// A handle for a session that is about to run.
     #[must_use]
     pub fn new() -> Self {
@@ -248,6 +253,19 @@ impl Control {
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+
+    /// Runs what a connection does to close, unless it is ordered to end [at once](Order::at_once).
+    pub(crate) async fn unless_at_once(&self, closing: impl Future<Output = ()>) {
+        let mut closing = pin!(closing);
+        poll_fn(|cx| {
+            self.register(cx);
+            if self.ends_at_once() {
+                return Poll::Ready(());
+            }
+            closing.as_mut().poll(cx)
+        })
+        .await;
     }
 
     /// True once it was ordered to end [at once](Order::at_once).

@@ -188,7 +188,7 @@ async fn pings_of_an_honest_client_are_never_too_many() {
     let (mut stream, mut client) = open();
     let pinging = tokio::spawn(async move {
         let mut pong = [0; 2];
-        // nearly as many as are allowed, for an hour, and more with payload between them
+        // nearly as many as are allowed, for an hour, and more of those that each follow payload
         for _ in 0..60 {
             for _ in 0..590 {
                 client.write_all(&frame(PING, b"")).await.unwrap();
@@ -196,20 +196,40 @@ async fn pings_of_an_honest_client_are_never_too_many() {
                 sleep(Duration::from_micros(102_000)).await;
             }
         }
-        for _ in 0..100 {
+        for _ in 0..5000 {
             client.write_all(&frame(BINARY, b"x")).await.unwrap();
-            for _ in 0..500 {
-                client.write_all(&frame(PING, b"")).await.unwrap();
-                client.read_exact(&mut pong).await.unwrap();
-            }
+            client.write_all(&frame(PING, b"")).await.unwrap();
+            client.read_exact(&mut pong).await.unwrap();
         }
         client.write_all(&frame(BINARY, b"end")).await.unwrap();
         client
     });
     let mut room = [0; 1000];
     let mut received = 0;
-    while received < 100 + 3 {
+    while received < 5000 + 3 {
         received += stream.read(&mut room).await.unwrap();
     }
     drop(pinging.await.unwrap());
+}
+
+/// A byte of payload behind each 599 frames without made the count begin anew: millions of them a second
+/// kept a core busy for as long as the client liked.
+#[tokio::test(start_paused = true)]
+async fn a_byte_now_and_then_buys_no_frames() {
+    let (mut stream, mut client) = open();
+    let mut noise = frame(BINARY, b"").repeat(599);
+    noise.extend(frame(BINARY, b"x"));
+    let flood = tokio::spawn(async move { while client.write_all(&noise).await.is_ok() {} });
+    let mut room = [0; 1000];
+    let mut received = 0;
+    let end = loop {
+        match stream.read(&mut room).await {
+            Ok(read) => received += read,
+            Err(error) => break error,
+        }
+        assert!(received <= 3, "it goes on");
+    };
+    assert_policy_violation::<()>(Err(end));
+    drop(stream);
+    flood.await.unwrap();
 }

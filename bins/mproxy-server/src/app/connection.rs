@@ -97,7 +97,6 @@ impl Service {
             biased;
             order = poll_fn(|cx| control.poll_order(cx)) => order,
             accepted = accept_websocket_counted(stream, options, |bytes| control.holds(bytes)) => {
-                control.holds(0);
                 return match accepted {
                     Ok((stream, request)) => Ok((stream, peer.with_upgrade(upgrade(&request)))),
                     Err(error) => Err(self.not_upgraded(&peer, &error)),

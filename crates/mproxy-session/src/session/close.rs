@@ -62,7 +62,9 @@ impl Session {
             drop(client);
         } else {
             let linger = linger(&self.limits, !gone);
-            finish(client, last, self.limits.write_timeout, linger).await;
+            // its place, or its memory, may be needed meanwhile
+            let closing = finish(client, last, self.limits.write_timeout, linger);
+            self.control.unless_at_once(closing).await;
         }
         let summary = Summary {
             peer: self.peer,
@@ -174,13 +176,14 @@ where
     } else if server_is_shut && to_client.1 {
         // both have said that they are done
         drop(server);
-        closing_client.await;
+        control.unless_at_once(closing_client).await;
     } else {
         let linger = linger(&limits, !to_client.1);
-        tokio::join!(
-            closing_client,
-            finish(server, to_server_last, flush, linger)
-        );
+        let closing_server = finish(server, to_server_last, flush, linger);
+        let closing = async {
+            tokio::join!(closing_client, closing_server);
+        };
+        control.unless_at_once(closing).await;
     }
     drop(control);
     let summary = Summary {

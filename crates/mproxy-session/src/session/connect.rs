@@ -20,23 +20,33 @@ use crate::summary::{CloseReason, Side};
 /// How the protocol name of MQTT 3.1 stands in a CONNECT.
 const V31_NAME: &[u8] = b"\0\x06MQIsdp";
 
+/// Reads of a connection before others of the thread get their turn.
+const READS: usize = 4;
+
 /// How many bytes of an unknown protocol name are shown in a log: a client must not fill it.
 const SHOWN_NAME: usize = 32;
 
 /// Reads up to the end of the first packet, which must be CONNECT, into `received`, where the
-/// report of a connection on which it is never whole finds what came. Returns the packet; what came behind it
+/// report of a connection on which it is never whole finds what came. So many bytes are `kept` besides. Returns the packet; what came behind it
 /// stays.
 pub(super) async fn read_connect<C>(
     client: &mut C,
     limits: &Limits,
-    control: &Control,
+    (control, kept): (&Control, usize),
     received: &Mutex<BytesMut>,
 ) -> Result<Bytes, End>
 where
     C: AsyncRead + Unpin,
 {
     let received = || received.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut reads = 0;
     loop {
+        // bytes that come one by one, each in a frame behind many that are empty, are work, too
+        if reads == READS {
+            reads = 0;
+            tokio::task::yield_now().await;
+        }
+        reads += 1;
         {
             let mut received = received();
             if let Some(len) = connect_len(&received, limits)?
@@ -60,7 +70,7 @@ where
         });
         match read.await {
             Ok(0) => return Err(End::quiet(Side::Client, CloseReason::Eof)),
-            Ok(_) => hold(control, received().capacity())?,
+            Ok(_) => hold(control, kept + received().capacity())?,
             Err(error) => return Err(End::io(Side::Client, &error)),
         }
     }

@@ -398,10 +398,12 @@ impl Session {
         E: fmt::Display,
     {
         let limits = &*self.limits;
+        let kept = self.peer.size();
+        hold(&self.control, kept)?;
         let received = Mutex::new(BytesMut::new());
         let read = timeout(
             limits.connect_timeout,
-            read_connect(client, limits, &self.control, &received),
+            read_connect(client, limits, (&self.control, kept), &received),
         );
         let read = read.await.unwrap_or_else(|_| {
             let end = End::quiet(Side::Proxy, CloseReason::ConnectTimeout);
@@ -417,7 +419,7 @@ impl Session {
             known.glimpse = Some(Glimpse::of(&rest, end));
         })?;
         // twice: the names in it are kept, too, and hooks may make it another one
-        hold(&self.control, rest.capacity() + 2 * frame.len())?;
+        hold(&self.control, kept + rest.capacity() + 2 * frame.len())?;
         // boxed: a connection that has sent nothing must not pay for it
         Box::pin(self.admission(frame, rest, admit, dial, known)).await
     }

@@ -851,3 +851,29 @@ async fn flags_of_a_connect_are_forgiven_in_mqtt_3_1_only() {
         }
     }
 }
+
+/// Refused connections were deaf while their last words waited for a peer that does not read, for two
+/// minutes: 34 of them held the places that others needed.
+#[tokio::test(start_paused = true)]
+async fn a_refused_connection_makes_room_at_once() {
+    for established in [false, true] {
+        let pair = Setup::new().start(admit_all());
+        let f = Frames(Version::V5);
+        if established {
+            pair.open(&f.connect("c"), &f.connack()).await;
+        }
+        pair.client.set_capacity(0);
+        // no CONNECT, or a second one: answered by a packet that nobody takes
+        pair.client.send(&f.connect("c"));
+        if !established {
+            pair.broker.take().await;
+            pair.broker.send(&[0xf0, 0]);
+        }
+        settle().await;
+        assert!(pair.is_running(), "it waits for the client to read");
+        let ordered = tokio::time::Instant::now();
+        pair.control.close(Order::overload());
+        pair.summary().await;
+        assert!(ordered.elapsed() < Duration::from_millis(10));
+    }
+}

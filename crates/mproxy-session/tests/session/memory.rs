@@ -281,3 +281,27 @@ async fn futures(memory: &Arc<MemoryBudget>) -> Vec<Pair> {
     }
     pairs
 }
+
+/// The request that opened a WebSocket is kept for as long as the connection, also before its CONNECT.
+#[tokio::test(start_paused = true)]
+async fn an_upgrade_request_counts_before_connect() {
+    let memory = MemoryBudget::new(MIB);
+    let control = mproxy_session::Control::with_memory(&memory);
+    let mut request = mproxy_session::UpgradeRequest::new("/".repeat(60_000));
+    request.headers.push(("host".into(), "h".repeat(1000)));
+    let peer = mproxy_session::Peer::new("ws").with_upgrade(request);
+    let (socket, wire) = crate::support::memory::connection();
+    let session = mproxy_session::Session::new(peer).control(control.clone());
+    let running = tokio::spawn(session.run(socket, admit_all(), |_| {
+        std::future::pending::<Result<crate::support::memory::Socket, std::io::Error>>()
+    }));
+    settle().await;
+    assert!(
+        (61_000..70_000).contains(&control.held()),
+        "{}",
+        control.held()
+    );
+    wire.finish();
+    running.await.unwrap();
+    assert_eq!(memory.used(), 0);
+}

@@ -214,3 +214,64 @@ async fn who_is_always_busy_has_deadlines_too() {
         .await;
     assert_eq!(summary.reason, CloseReason::WriteTimeout);
 }
+
+/// A client whose bytes come one at a time, and always another.
+struct Dribbler {
+    connect: Vec<u8>,
+    reads: Arc<AtomicUsize>,
+}
+
+impl AsyncRead for Dribbler {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        let byte = self.connect.remove(0);
+        buffer.put_slice(&[byte]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Dribbler {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// One WebSocket whose CONNECT came byte by byte, behind hundreds of empty frames each, kept its thread
+/// for half a second at a time: each byte was a read, and each read was followed by the next.
+#[tokio::test(start_paused = true)]
+async fn who_sends_connect_byte_by_byte_leaves_turns_for_others() {
+    let reads = Arc::new(AtomicUsize::new(0));
+    let client = Dribbler {
+        connect: F.connect(&"c".repeat(5000)),
+        reads: Arc::clone(&reads),
+    };
+    let stage = new_hooks(|_| Hooks::<Forward, Forward>::none());
+    let session = Session::new(Peer::new("test"));
+    let running = tokio::spawn(session.run(client, stage, |_| {
+        std::future::ready(Err::<Source, _>(io::Error::from(io::ErrorKind::NotFound)))
+    }));
+    let mut before = 0;
+    while !running.is_finished() {
+        turn().await;
+        let now = reads.load(Ordering::Relaxed);
+        assert!(now - before <= 2 * 4, "{} reads in a turn", now - before);
+        before = now;
+    }
+    assert!(before > 5000);
+}

@@ -42,16 +42,10 @@ pub(super) struct Deframer {
     /// The payload announced by the fragments of the message at hand; `None` between messages.
     message: Option<u64>,
     ping: Option<Vec<u8>>,
-    idle: IdleRun,
-}
-
-/// Frames without payload, one after the other.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct IdleRun {
-    /// The length of the run that goes on.
-    pub(super) open: u32,
-    /// The length of the longest run since the last look.
-    pub(super) longest: u32,
+    /// Frames without payload since somebody looked.
+    idle: u32,
+    /// The last frame had payload: the next without is part of how some clients frame theirs.
+    paid: bool,
 }
 
 /// The frame whose payload comes next.
@@ -81,7 +75,8 @@ impl Deframer {
             control: Vec::new(),
             message: None,
             ping: None,
-            idle: IdleRun::default(),
+            idle: 0,
+            paid: false,
         }
     }
 
@@ -121,7 +116,7 @@ impl Deframer {
                     bytes.copy_within(piece, payload);
                     payload += take;
                     if take > 0 {
-                        self.idle.open = 0;
+                        self.paid = true;
                     }
                 }
                 OpCode::Control(_) => self.control.extend_from_slice(&bytes[piece]),
@@ -146,17 +141,9 @@ impl Deframer {
         self.ping.take()
     }
 
-    /// How many frames without payload came one after the other. The run that goes on is counted
-    /// further.
-    pub(super) fn take_idle_run(&mut self) -> IdleRun {
-        let run = self.idle;
-        self.idle.longest = run.open;
-        run
-    }
-
-    /// Begins to count frames without payload anew.
-    pub(super) fn reset_idle_run(&mut self) {
-        self.idle = IdleRun::default();
+    /// How many frames without payload came since the last call, but for one behind each with payload.
+    pub(super) fn take_idle(&mut self) -> u32 {
+        std::mem::take(&mut self.idle)
     }
 
     /// Takes bytes of a header, and begins the frame if it is complete.
@@ -228,8 +215,8 @@ impl Deframer {
             }
         }
         if len == 0 || matches!(header.opcode, OpCode::Control(_)) {
-            self.idle.open = self.idle.open.saturating_add(1);
-            self.idle.longest = self.idle.longest.max(self.idle.open);
+            let paid = std::mem::take(&mut self.paid);
+            self.idle = self.idle.saturating_add(u32::from(!paid));
         }
         self.frame = Some(Frame {
             opcode: header.opcode,

@@ -8,12 +8,14 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::{WsViolation, deframe::Deframer};
 
-/// How many frames without payload a peer may send in a period, unless payload comes between them.
+/// How many frames without payload a peer may send in a period, beyond one for each with payload.
 #[derive(Debug)]
 pub(super) struct IdleFrames {
     max: u32,
     period: Duration,
-    /// When the period began. `None` after payload: the clock is read for idle frames only.
+    /// How many came in this period.
+    seen: u32,
+    /// When it began. The clock is read for idle frames only.
     since: Option<Instant>,
 }
 
@@ -22,30 +24,28 @@ impl IdleFrames {
         Self {
             max,
             period,
+            seen: 0,
             since: None,
         }
     }
 
     /// Judges the frames that the deframer has just seen.
     pub(super) fn judge(&mut self, deframer: &mut Deframer) -> Option<WsViolation> {
-        let run = deframer.take_idle_run();
-        if run.longest > self.max {
-            let now = Instant::now();
-            let since = self.since.unwrap_or(now);
-            if now.duration_since(since) < self.period {
-                let detail = format!(
-                    "more than {} frames without payload in {:?}",
-                    self.max, self.period
-                );
-                return Some(WsViolation::new(CloseCode::Policy.into(), detail));
-            }
-            deframer.reset_idle_run();
-            self.since = None;
-        } else if run.open == 0 {
-            self.since = None;
-        } else if self.since.is_none() {
-            self.since = Some(Instant::now());
+        let idle = deframer.take_idle();
+        if idle == 0 {
+            return None;
         }
-        None
+        let now = Instant::now();
+        let since = *self.since.get_or_insert(now);
+        if now.duration_since(since) >= self.period {
+            self.since = Some(now);
+            self.seen = 0;
+        }
+        self.seen = self.seen.saturating_add(idle);
+        (self.seen > self.max).then(|| {
+            let (max, period) = (self.max, self.period);
+            let detail = format!("more than {max} frames without payload in {period:?}");
+            WsViolation::new(CloseCode::Policy.into(), detail)
+        })
     }
 }

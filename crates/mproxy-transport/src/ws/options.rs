@@ -102,7 +102,7 @@ impl WsOptions {
     }
 
     /// How many frames without payload a client may send in a period, 600 in a minute by default:
-    /// pings, pongs and empty data frames, counted from the last byte of payload on. One more ends
+    /// pings, pongs and empty data frames, counted beyond one for each frame with payload. One more ends
     /// the connection with close code 1008. `u32::MAX` sets no limit. Clients and load balancers
     /// ping every 5 s at the most.
     #[must_use]

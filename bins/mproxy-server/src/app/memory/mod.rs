@@ -36,6 +36,9 @@ const MARGIN: usize = 5;
 /// How long those that were told to end are given to do so before others are looked for.
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// The same when there was nobody to tell: all hold little, and there are many of them.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
 /// How often the limit is read again: a pod can be resized while it runs.
 const REREAD: Duration = Duration::from_secs(10);
 
@@ -149,11 +152,16 @@ impl Memory {
             }
             self.scarce.store(true, Ordering::Relaxed);
             let shed = self.shed(level, sessions);
+            let pause = if shed.connections > 0 {
+                PAUSE
+            } else {
+                LOOK_AGAIN
+            };
             if level > worst {
                 worst = level;
                 self.tell(level, shed);
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(pause).await;
         }
         for state in [&self.full, &self.scarce, &self.knocked] {
             state.store(false, Ordering::Relaxed);
@@ -175,7 +183,8 @@ impl Memory {
         let running = || sessions.iter().flat_map(|sessions| sessions.running());
         let pending = running().filter(|control| !control.is_established());
         let excess = |percent: usize| used.saturating_sub(limit / 100 * percent);
-        let mut shed = close_largest(pending, excess(SCARCE - MARGIN));
+        // nobody is hurt if one of those is closed that hold nothing but their place
+        let mut shed = close_largest(pending, 0, excess(SCARCE - MARGIN));
         self.metrics
             .shed(ShedStage::Pending, shed.connections as u64);
         let knocked = self.knocked.swap(false, Ordering::Relaxed);
@@ -185,7 +194,7 @@ impl Memory {
             _ => 0,
         };
         let established = running().filter(Control::is_established);
-        let established = close_largest(established, more.saturating_sub(shed.bytes));
+        let established = close_largest(established, 1, more.saturating_sub(shed.bytes));
         self.metrics
             .shed(ShedStage::Session, established.connections as u64);
         shed.connections += established.connections;
@@ -221,22 +230,23 @@ impl Memory {
     }
 }
 
-/// Closes those that hold most, until as many bytes as this will be given back.
-fn close_largest(controls: impl Iterator<Item = Control>, bytes: usize) -> Shed {
+/// Closes those that hold most, but none that holds less than `least`, until as many bytes as this will
+/// be given back.
+fn close_largest(controls: impl Iterator<Item = Control>, least: usize, bytes: usize) -> Shed {
     let mut shed = Shed::default();
     if bytes == 0 {
         return shed;
     }
     let mut holders: Vec<_> = controls
         .map(|control| (control.held(), control))
-        .filter(|(held, _)| *held > 0)
+        .filter(|(held, _)| *held >= least)
         .collect();
     holders.sort_unstable_by_key(|(held, _)| Reverse(*held));
     for (held, control) in holders {
         if shed.bytes >= bytes {
             break;
         }
-        shed.bytes += held;
+        shed.bytes += held + Control::COST;
         if !control.ends_at_once() {
             control.close(Order::overload());
             shed.connections += 1;
