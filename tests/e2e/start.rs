@@ -207,6 +207,14 @@ async fn the_first_line_says_what_was_started() {
         (&3.into(), &7.into())
     );
     assert!(first["descriptors"].is_u64(), "{first}");
+    assert_eq!(first["memory_automatic"], true);
+    let memory = mproxy.metrics().await.sum("mproxy_memory_limit_bytes");
+    assert_eq!(first["memory_bytes"].as_f64(), Some(memory));
+
+    let setup = Setup::before(&broker.url()).set("server.memory", "64MiB");
+    let first = setup.start().await.events().remove(0);
+    let memory = (&first["memory_bytes"], &first["memory_automatic"]);
+    assert_eq!(memory, (&(64 << 20).into(), &false.into()));
 }
 
 /// With 64 descriptors mproxy served one client, and nothing said why the others were refused.

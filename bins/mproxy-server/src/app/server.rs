@@ -142,6 +142,9 @@ impl Server {
         let workers = worker_count(config);
         let capacity = Capacity::of(config, workers);
         let build = build_info();
+        let health = Health::new();
+        let metrics = Metrics::new(&build, &health, workers);
+        let memory = Arc::new(Memory::new(config.server.memory, metrics.memory()));
         tracing::info!(
             target: "mproxy::server",
             event = "start",
@@ -152,11 +155,11 @@ impl Server {
             workers,
             capacity = capacity.connections,
             descriptors = capacity.descriptors,
+            memory_bytes = memory.limit(),
+            memory_automatic = memory.is_automatic(),
             "starting"
         );
         capacity.warn(&config.server);
-        let health = Health::new();
-        let metrics = Metrics::new(&build, &health, workers);
         // one for all: brokers behind one name are asked for together
         let resolver = Resolver::system();
         let mut upstreams = HashMap::new();
@@ -165,7 +168,6 @@ impl Server {
                 .map_err(|error| other("an upstream address is not valid")(error.into()))?;
             upstreams.insert(upstream.name.clone(), Arc::new(built));
         }
-        let memory = Arc::new(Memory::new(config.server.memory, metrics.memory()));
         metrics.set_capacity(capacity.connections);
         let gates = Gates::new(capacity.connections);
         let mut chains = HashMap::new();

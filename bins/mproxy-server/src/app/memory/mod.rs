@@ -102,6 +102,11 @@ impl Memory {
         self.budget.limit()
     }
 
+    /// True if the limit is a part of what there is, and follows it.
+    pub(crate) const fn is_automatic(&self) -> bool {
+        self.is_automatic
+    }
+
     /// A handle for a connection that was just accepted.
     pub(crate) fn control(&self) -> Control {
         Control::with_memory(&self.budget)
