@@ -20,6 +20,7 @@ mod drain;
 mod faults;
 mod health;
 mod hostile;
+mod latencies;
 mod limits;
 mod log_floods;
 mod loss;

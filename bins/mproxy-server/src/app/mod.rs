@@ -14,6 +14,7 @@ mod gate;
 mod handshake;
 mod link;
 mod memory;
+mod pulse;
 mod recorder;
 mod remedy;
 mod report;

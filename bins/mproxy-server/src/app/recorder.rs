@@ -153,8 +153,8 @@ impl Recorder for ConnectionRecorder {
             return;
         }
         connection.opened(version);
-        self.service.upstream.answered();
-        self.waiting().take();
+        let waiting = self.waiting().take();
+        self.service.upstream.answered(waiting.as_deref());
         let logs = self.service.chain.access_log.is_none();
         if let (true, Some(session)) = (logs, session) {
             tracing::info!(

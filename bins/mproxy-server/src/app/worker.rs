@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use mproxy_session::{Control, Order};
 use mproxy_transport::{Accepted, Listener};
@@ -18,17 +17,13 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::gate::{Admitted, Pass};
+use super::pulse;
 use super::recorder::WorkerRecorder;
 use super::service::Service;
 
 /// How many connections more than the idlest worker one may have before it hands new ones over.
 /// Handing over costs a wake-up of another thread; a difference this small costs less.
 const IMBALANCE: usize = 8;
-
-/// A timer that is always there. A runtime whose next timer is later than a new one wakes itself up,
-/// by two system calls, and the one that bounds the dialling of a broker is sooner than all those of
-/// idle connections; with this one it is not.
-const TICK: Duration = Duration::from_secs(1);
 
 /// Connections on their way from one worker to another. When the other does not keep up, the one
 /// that accepted keeps them.
@@ -231,12 +226,7 @@ async fn run(
 ) {
     let loads: Arc<[_]> = loads.into();
     let recorder = Arc::clone(&worker.recorder);
-    tokio::spawn(async move {
-        loop {
-            tokio::time::sleep(TICK).await;
-            recorder.wants_latency.store(true, Ordering::Relaxed);
-        }
-    });
+    tokio::spawn(async move { pulse::beat(&recorder).await });
     for entrance in entrances {
         let accepting = accept(Arc::clone(&worker), Arc::clone(&loads), entrance);
         let stop = stop.clone();

@@ -22,14 +22,17 @@ mod upstream;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use self::listener::NETWORK_SECONDS;
 use crate::labels::{Direction, Reason};
 use crate::{BuildInfo, Health};
 
@@ -84,6 +87,7 @@ struct Inner {
     capacity: Gauge,
     packet_errors: Family<PacketErrorLabels, Counter>,
     memory: MemoryMetrics,
+    worker_lag: Histogram,
     /// One a worker thread.
     traffic: Arc<[Arc<TrafficCounters>]>,
 }
@@ -124,6 +128,12 @@ impl Metrics {
             .map(|_| Arc::new(TrafficCounters::default()))
             .collect();
         registry.register_collector(Box::new(traffic::Collector::new(Arc::clone(&traffic))));
+        let worker_lag = Histogram::new(NETWORK_SECONDS);
+        registry.register(
+            "mproxy_worker_lag_seconds",
+            "How late a timer of the worker threads fires: what each packet waits for its turn",
+            worker_lag.clone(),
+        );
         let layers = Arc::new(layer::Layers::default());
         registry.register_collector(Box::new(Arc::clone(&layers)));
         let log = log::Collector::default();
@@ -141,6 +151,7 @@ impl Metrics {
                 log,
                 packet_errors,
                 memory,
+                worker_lag,
                 traffic,
             }),
         }
@@ -189,6 +200,15 @@ impl Metrics {
     #[must_use]
     pub fn memory(&self) -> MemoryMetrics {
         self.inner.memory.clone()
+    }
+
+    /// Notes how late a timer of a worker thread fired.
+    ///
+    /// Connections stay with their worker, so one that is late is late for its share of them. All
+    /// workers are one series: of fewer than a hundred, one that is always late shows in the 99th
+    /// percentile.
+    pub fn worker_lagged(&self, lag: Duration) {
+        self.inner.worker_lag.observe(lag.as_secs_f64());
     }
 
     /// Counts a packet that ended its connection.

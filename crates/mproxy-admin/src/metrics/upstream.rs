@@ -33,6 +33,11 @@ impl UpstreamMetrics {
         self.series.connect_duration.observe(duration.as_secs_f64());
     }
 
+    /// Notes how long the broker took to answer a CONNECT, whatever it said.
+    pub fn connack(&self, took: Duration) {
+        self.series.connack_duration.observe(took.as_secs_f64());
+    }
+
     /// Notes how long the broker took to answer a PUBLISH of QoS 1.
     pub fn publish_answered(&self, took: Duration) {
         self.series.publish_ack_duration.observe(took.as_secs_f64());
@@ -77,6 +82,7 @@ struct Series {
     open: Gauge,
     connects: [Counter; DialResult::ALL.len()],
     connect_duration: Histogram,
+    connack_duration: Histogram,
     publish_ack_duration: Histogram,
 }
 
@@ -95,6 +101,7 @@ impl Series {
                 })
             }),
             connect_duration: families.connect_duration.get_or_create_owned(&upstream),
+            connack_duration: families.connack_duration.get_or_create_owned(&upstream),
             publish_ack_duration: families.publish_ack_duration.get_or_create_owned(&upstream),
         }
     }
@@ -106,6 +113,7 @@ pub(super) struct Families {
     open: Family<UpstreamLabels, Gauge>,
     connects: Family<ConnectLabels, Counter>,
     connect_duration: Family<UpstreamLabels, Histogram, Buckets>,
+    connack_duration: Family<UpstreamLabels, Histogram, Buckets>,
     publish_ack_duration: Family<UpstreamLabels, Histogram, Buckets>,
 }
 
@@ -115,6 +123,7 @@ impl Families {
             open: Family::default(),
             connects: Family::default(),
             connect_duration: Family::new_with_constructor(Buckets(&NETWORK_SECONDS)),
+            connack_duration: Family::new_with_constructor(Buckets(&NETWORK_SECONDS)),
             publish_ack_duration: Family::new_with_constructor(Buckets(&NETWORK_SECONDS)),
         };
         registry.register(
@@ -131,6 +140,11 @@ impl Families {
             "mproxy_upstream_connect_duration_seconds",
             "Time to connect to the upstream",
             families.connect_duration.clone(),
+        );
+        registry.register(
+            "mproxy_upstream_connack_duration_seconds",
+            "Time from CONNECT sent to the upstream to its CONNACK, an exchange of AUTH included",
+            families.connack_duration.clone(),
         );
         registry.register(
             "mproxy_publish_ack_duration_seconds",

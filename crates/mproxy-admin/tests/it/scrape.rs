@@ -168,6 +168,8 @@ fn feed(port: &Port) {
     let memory = metrics.memory();
     memory.watch(|| (4096, 8192));
     memory.shed(ShedStage::Session, 2);
+    metrics.worker_lagged(Duration::from_millis(40));
+    upstream.connack(Duration::from_millis(4));
     upstream.dialled(DialResult::Success, Duration::from_micros(700));
     drop(upstream.opened());
     upstream.dialled(DialResult::Refused, Duration::from_micros(90));
@@ -240,6 +242,10 @@ const SAMPLES: &[&str] = &[
     "mproxy_upstream_connects_total{upstream=\"broker\",result=\"timeout\"} 0",
     "mproxy_upstream_connect_duration_seconds_count{upstream=\"broker\"} 2",
     "mproxy_publish_ack_duration_seconds_count{upstream=\"broker\"} 1",
+    "mproxy_upstream_connack_duration_seconds_bucket{le=\"0.0025\",upstream=\"broker\"} 0",
+    "mproxy_upstream_connack_duration_seconds_bucket{le=\"0.005\",upstream=\"broker\"} 1",
+    "mproxy_worker_lag_seconds_bucket{le=\"0.025\"} 0",
+    "mproxy_worker_lag_seconds_bucket{le=\"0.05\"} 1",
     "mproxy_memory_used_bytes 4096",
     "mproxy_memory_limit_bytes 8192",
     "mproxy_memory_shed_total{stage=\"pending\"} 0",
@@ -270,6 +276,7 @@ const FAMILIES: &[&str] = &[
     "mproxy_packets_total counter",
     "mproxy_publishes_total counter",
     "mproxy_session_panics_total counter",
+    "mproxy_upstream_connack_duration_seconds histogram",
     "mproxy_upstream_connect_duration_seconds histogram",
     "mproxy_publish_ack_duration_seconds histogram",
     "mproxy_memory_limit_bytes gauge",
@@ -278,6 +285,7 @@ const FAMILIES: &[&str] = &[
     "mproxy_upstream_connections gauge",
     "mproxy_upstream_connects_total counter",
     "mproxy_upstream_up gauge",
+    "mproxy_worker_lag_seconds histogram",
     "process_cpu_seconds_total counter",
     "process_max_fds gauge",
     "process_open_fds gauge",

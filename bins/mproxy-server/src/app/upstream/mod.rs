@@ -120,12 +120,18 @@ impl Upstream {
     pub(crate) fn ending(&self, side: Side, reason: CloseReason, waiting: Option<&Waiting>) {
         let waited = waiting.map(|it| it.since.elapsed());
         if let Some(outcome) = session::ending(side, reason, waited) {
+            if let (Outcome::Answered, Some(took)) = (outcome, waited) {
+                self.metrics.connack(took);
+            }
             self.report(outcome);
         }
     }
 
-    /// A session got CONNACK from the broker.
-    pub(crate) fn answered(&self) {
+    /// A session got CONNACK from the broker, which it has waited for like this.
+    pub(crate) fn answered(&self, waiting: Option<&Waiting>) {
+        if let Some(waiting) = waiting {
+            self.metrics.connack(waiting.since.elapsed());
+        }
         self.report(Outcome::Answered);
     }
 

@@ -1,0 +1,96 @@
+//! The pulse of a worker: a timer that always runs, and how late it fires.
+
+use std::convert::Infallible;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::recorder::WorkerRecorder;
+
+/// How often the timer fires: often enough for a percentile, and seldom enough for an idle process. A
+/// thread wakes up twice for it, because the runtime sorts a timer in again shortly before it is due.
+///
+/// The timer has a second use. A runtime whose next timer is later than a new one wakes itself up, by
+/// two system calls, and the one that bounds the dialling of a broker is sooner than all those of idle
+/// connections; with this one it is not.
+const TICK: Duration = Duration::from_millis(500);
+
+/// A worker that was held up for longer counts as if it was for so many ticks, which is 10 s: a
+/// process that was stopped for an hour has no more to catch up with.
+const CAUGHT_UP: u32 = 20;
+
+/// Measures how late the worker is, and has it measure the latency of its broker, at each tick.
+pub(super) async fn beat(recorder: &WorkerRecorder) -> Infallible {
+    loop {
+        let due = Instant::now() + TICK;
+        sleep_until(due).await;
+        for lag in lags(due.elapsed()) {
+            recorder.metrics.worker_lagged(lag);
+        }
+        recorder.wants_latency.store(true, Ordering::Relaxed);
+    }
+}
+
+/// How late each tick is that was due meanwhile, when the first is this late. If only the first counted,
+/// a worker that stands still for ten seconds would have one sample where a healthy one has twenty,
+/// and no percentile would show it.
+fn lags(first: Duration) -> impl Iterator<Item = Duration> {
+    (0..CAUGHT_UP).map_while(move |tick| first.checked_sub(TICK * tick))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+    use std::sync::atomic::AtomicBool;
+
+    use mproxy_admin::{BuildInfo, Format, Health, Metrics};
+
+    use super::*;
+
+    #[test]
+    fn ticks_that_were_held_up_count_and_are_limited() {
+        let of = |millis| lags(Duration::from_millis(millis)).map(|it| it.as_millis());
+        assert_eq!(of(1).collect::<Vec<_>>(), [1]);
+        assert_eq!(of(1200).collect::<Vec<_>>(), [1200, 700, 200]);
+        assert_eq!(of(3_600_000).count(), 20);
+        assert_eq!(of(3_600_000).max(), Some(3_600_000));
+    }
+
+    /// A worker that one client kept busy looked healthy: others waited a quarter of a second for each
+    /// packet, and no metric had a word about it.
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_stands_still_is_seen() {
+        let build = BuildInfo::new("mproxy-server", "0.1.0");
+        let metrics = Metrics::new(&build, &Health::new(), NonZeroUsize::MIN);
+        let recorder = WorkerRecorder {
+            traffic: metrics.worker(0),
+            own: metrics.layer("session"),
+            metrics: metrics.clone(),
+            wants_latency: AtomicBool::new(false),
+        };
+        let seen = |sample: &str| {
+            let text = metrics.render(Format::PrometheusText).expect("text");
+            let value = text.lines().find_map(|line| line.strip_prefix(sample));
+            value.and_then(|it| it.trim().parse::<u32>().ok())
+        };
+        let all = "mproxy_worker_lag_seconds_count";
+        let short = "mproxy_worker_lag_seconds_bucket{le=\"0.001\"}";
+        let work = async {
+            for _ in 0..4 {
+                tokio::time::sleep(TICK).await;
+            }
+            tokio::task::yield_now().await;
+            assert_eq!((seen(all), seen(short)), (Some(4), Some(4)));
+            assert!(recorder.wants_latency.load(Ordering::Relaxed));
+            // three ticks are due while nothing else gets its turn
+            tokio::time::advance(TICK * 3 + Duration::from_millis(100)).await;
+            tokio::task::yield_now().await;
+            assert_eq!((seen(all), seen(short)), (Some(7), Some(4)));
+        };
+        tokio::select! {
+            never = beat(&recorder) => match never {},
+            () = work => {}
+        }
+    }
+}
