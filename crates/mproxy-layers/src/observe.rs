@@ -49,7 +49,17 @@ pub trait Observer: Clone + Send + Sync + 'static {
         None
     }
 
-    /// A layer has judged an action; for a SUBSCRIBE, one filter.
+    /// A layer has judged who a client is, at CONNECT. Those whose matter this is report every client,
+    /// the others only those that they turn away. A will is an [`Action`] of its own.
+    fn connect(&self, allowed: bool) {
+        let _ = allowed;
+    }
+
+    /// A layer has refused one filter of an UNSUBSCRIBE, or all of one that it could not write.
+    fn unsubscribe_refused(&self) {}
+
+    /// A layer has judged an action. For a SUBSCRIBE this is called for each filter, and once for one
+    /// that is refused because the layer could not write it.
     fn decision(&self, action: Action, allowed: bool) {
         let _ = (action, allowed);
     }

@@ -1,15 +1,53 @@
 //! What becomes of a packet that cannot be written as a layer would have it: it would be too large, or,
 //! against all expectation, not valid. It must not go on as it was.
 
-use mproxy_codec::{EncodeError, ReasonCode};
-use mproxy_session::{ConnectRefusal, HeadOnly, Verdict};
+use mproxy_codec::{EncodeError, Kind, ReasonCode};
+use mproxy_session::{ConnectRefusal, HeadOnly, PacketHead, Verdict};
 
-/// Of what a client sends.
-pub(crate) fn refuse(error: EncodeError) -> Verdict<HeadOnly> {
+use crate::{Action, Observer};
+
+/// Of what a client sends, a will among it.
+#[cold]
+pub(crate) fn refuse(
+    observer: &impl Observer,
+    what: Sent,
+    error: EncodeError,
+) -> Verdict<HeadOnly> {
+    what.count(observer);
     Verdict::Refuse(error.into())
 }
 
 /// Of a CONNECT.
-pub(crate) fn refuse_connect(error: EncodeError) -> ConnectRefusal {
+#[cold]
+pub(crate) fn refuse_connect(observer: &impl Observer, error: EncodeError) -> ConnectRefusal {
+    observer.connect(false);
     ConnectRefusal::new(ReasonCode::PACKET_TOO_LARGE).with_text(error.to_string())
+}
+
+/// What a client sends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sent {
+    kind: Kind,
+    is_will: bool,
+}
+
+impl Sent {
+    pub(crate) fn of(packet: &PacketHead) -> Self {
+        Self {
+            kind: packet.kind(),
+            is_will: packet.is_will(),
+        }
+    }
+
+    /// Counts that it is refused.
+    pub(crate) fn count(self, observer: &impl Observer) {
+        match (self.kind, self.is_will) {
+            (_, true) => observer.decision(Action::Will, false),
+            (Kind::Publish, _) => observer.decision(Action::Publish, false),
+            (Kind::Subscribe, _) => observer.decision(Action::Subscribe, false),
+            (Kind::Unsubscribe, _) => observer.unsubscribe_refused(),
+            // nobody refuses another one
+            _ => {}
+        }
+    }
 }

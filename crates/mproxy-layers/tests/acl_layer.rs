@@ -234,8 +234,9 @@ async fn a_user_name_that_the_broker_reads_as_another_is_not_let_in_by_rules_abo
             let mut acl = Acl::builder();
             acl.dialect(dialect).default_effect(Effect::Allow);
             acl.rule(rule.clone()).expect("a rule");
+            let counter = Counter::default();
             let stack = ServiceBuilder::new()
-                .layer(AclLayer::new(acl.build()))
+                .layer(AclLayer::new(acl.build()).observer(counter.clone()))
                 .service(forward_all());
             let client = Client {
                 user: Some("/:mallory"),
@@ -253,6 +254,8 @@ async fn a_user_name_that_the_broker_reads_as_another_is_not_let_in_by_rules_abo
                 ..device()
             };
             admit(&stack, plain).await;
+            let expected = u32::from(refuses && reads);
+            assert_eq!(counter.count("connect deny"), expected);
         }
     }
 }

@@ -5,7 +5,7 @@ mod support;
 use mproxy_codec::{Direction, KindSet, PropertyId, PropertyWriter, ReasonCode, Value, Version};
 use mproxy_layers::client_id::{ClientIdLayer, ClientIds, ClientIdsBuilder, Require};
 use mproxy_session::{Packet, Verdict};
-use support::{Client, admit, forward_all, refused};
+use support::{Client, Counter, admit, forward_all, refused};
 use tower::{Service, ServiceBuilder};
 
 fn layer(ids: ClientIdsBuilder) -> ClientIdLayer {
@@ -47,7 +47,8 @@ fn connack(assigned: Option<&str>) -> Packet {
 #[tokio::test]
 async fn another_users_id_is_refused() {
     let require = Require::prefix_username("-").expect("a separator");
-    let layer = layer(ClientIds::builder().require(require));
+    let counter = Counter::default();
+    let layer = layer(ClientIds::builder().require(require)).observer(counter.clone());
     let stack = ServiceBuilder::new().layer(layer).service(forward_all());
     for (id, user) in [("acme-7", "acme"), ("acme", "acme")] {
         let (connect, hooks) = admit(&stack, client(id, user)).await;
@@ -67,6 +68,11 @@ async fn another_users_id_is_refused() {
         assert_eq!(reason, ReasonCode::CLIENT_IDENTIFIER_NOT_VALID);
         assert_eq!(text, expected);
     }
+    let counts = (
+        counter.count("connect allow"),
+        counter.count("connect deny"),
+    );
+    assert_eq!(counts, (2, 3));
 }
 
 #[tokio::test]

@@ -3,12 +3,12 @@
 mod support;
 
 use mproxy_codec::{
-    Direction, KindSet, Properties, PropertyId, PropertyWriter, QoS, SubscriptionOptions, Value,
-    Version, encode_publish, encode_subscribe,
+    Direction, KindSet, Properties, PropertyId, PropertyWriter, QoS, ReasonCode,
+    SubscriptionOptions, Value, Version, encode_publish, encode_subscribe,
 };
 use mproxy_layers::property_edit::{Edits, PropertyEditLayer};
 use mproxy_session::{Packet, Tap, Verdict};
-use support::{Client, Counter, admit, forward_all};
+use support::{Client, Counter, admit, forward_all, refused};
 use tower::{Service, ServiceBuilder};
 
 fn edits(value: &str) -> Edits {
@@ -116,6 +116,25 @@ async fn every_packet_is_stamped_and_forgeries_are_stripped() {
         ),
         (2, 1)
     );
+}
+
+/// A stamp that does not fit is not left out, and whoever looks for the client finds the layer.
+#[tokio::test]
+async fn a_client_whose_name_does_not_fit_is_not_let_in_and_counted() {
+    let counter = Counter::default();
+    let layer = PropertyEditLayer::new(edits("tenant ${username}"), Edits::default());
+    let stack = ServiceBuilder::new()
+        .layer(layer.observer(counter.clone()))
+        .service(forward_all());
+    let name = "x".repeat(usize::from(u16::MAX));
+    let device = Client {
+        id: "d7",
+        user: Some(&name),
+        ..Client::default()
+    };
+    let (reason, _) = refused(&stack, device).await;
+    assert_eq!(reason, ReasonCode::PACKET_TOO_LARGE);
+    assert_eq!(counter.count("connect deny"), 1);
 }
 
 #[tokio::test]

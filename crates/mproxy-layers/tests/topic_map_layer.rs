@@ -66,7 +66,8 @@ async fn what_is_shared_is_read_and_not_written() {
     assert_eq!(counter.count("publish deny"), 2);
 }
 
-/// Filters that a map refused were in no count, unless all of a SUBSCRIBE were.
+/// Filters that a map refused were in no count, unless all of a SUBSCRIBE were, and those of an
+/// UNSUBSCRIBE never.
 #[tokio::test]
 async fn refused_topics_are_counted_one_by_one() {
     let counter = Counter::default();
@@ -85,6 +86,10 @@ async fn refused_topics_are_counted_one_by_one() {
         ),
         (2, 1)
     );
+    let asked = unsubscribe(&["a", "$SYS/#", "$queue/a"]);
+    let left = filters(&["t/u/a"]);
+    assert_eq!(send(&mut hooks.to_server, asked).await, left);
+    assert_eq!(counter.count("unsubscribe deny"), 2);
 }
 
 #[tokio::test]
@@ -139,9 +144,10 @@ async fn what_is_delivered_loses_the_prefix_or_is_dropped() {
     assert_eq!(
         (
             counter.count("publish modified"),
-            counter.count("publish dropped")
+            counter.count("publish dropped"),
+            counter.count("deliver deny")
         ),
-        (1, 5)
+        (1, 5, 5)
     );
 }
 
@@ -242,11 +248,15 @@ async fn wills_are_mapped_or_refused() {
 
 #[tokio::test]
 async fn clients_without_a_usable_name_are_not_let_in() {
-    let stack = ServiceBuilder::new().layer(layer()).service(forward_all());
+    let counter = Counter::default();
+    let stack = ServiceBuilder::new()
+        .layer(layer().observer(counter.clone()))
+        .service(forward_all());
     for user in [None, Some(""), Some("u/v"), Some("+"), Some("#")] {
         let (reason, _) = refused(&stack, Client { user, ..device() }).await;
         assert_eq!(reason, ReasonCode::NOT_AUTHORIZED, "{user:?}");
     }
+    assert_eq!(counter.count("connect deny"), 5);
 }
 
 /// Outside of the map a layer sees the client's topics, inside of it the broker's; in both

@@ -190,6 +190,7 @@ impl<O: Observer> JudgeConnect for AclLayer<O> {
             .username
             .is_some_and(|name| is_of_virtual_host(name, self.acl.0.dialect()));
         if other && self.acl.goes_by_names() {
+            self.observer.connect(false);
             let refusal = ConnectRefusal::new(ReasonCode::NOT_AUTHORIZED);
             return Err(
                 refusal.with_text("the user name holds `:`, by which the broker reads another")

@@ -22,7 +22,11 @@ impl<O: Observer> Reviewer<HeadOnly> for Shared<O> {
         let Some(publish) = packet.publish() else {
             return match packet.kind() {
                 // It does not let itself be taken apart.
-                Kind::Publish => Verdict::Discard,
+                Kind::Publish => {
+                    self.observer.decision(Action::Deliver, false);
+                    self.observer.dropped(Kind::Publish);
+                    Verdict::Discard
+                }
                 _ => Verdict::Forward(packet),
             };
         };

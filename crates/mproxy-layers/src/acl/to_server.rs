@@ -15,7 +15,7 @@ use super::{
     session::{Memory, is_shared},
     shared::Shared,
 };
-use crate::{Action, Observer, observe::Of};
+use crate::{Action, Observer, observe::Of, unwritable::Sent};
 
 /// The packet service that judges what a client publishes and subscribes to.
 #[derive(Debug)]
@@ -81,7 +81,7 @@ impl<S, O: Observer> AclToServer<S, O> {
     #[inline]
     fn judge_publish(&mut self, packet: &PacketHead) -> Option<Verdict<HeadOnly>> {
         let Some(publish) = packet.publish() else {
-            return Some(unjudgeable());
+            return Some(unjudgeable(&self.shared.observer, packet));
         };
         let shared = &self.shared;
         let action = if packet.is_will() {
@@ -126,9 +126,11 @@ impl<S, O: Observer> AclToServer<S, O> {
         });
         let disconnects = shared.settings.on_deny == OnDeny::Disconnect;
         match (left, denied) {
-            (Err(_), _) => Filters::Settled(unjudgeable()),
+            (Err(_), _) => Filters::Settled(unjudgeable(&shared.observer, packet)),
             (Ok(_), Some(settled)) if disconnects => Filters::Settled(settled),
-            (Ok(0), None) if packet.subscribe().is_none() => Filters::Settled(unjudgeable()),
+            (Ok(0), None) if packet.subscribe().is_none() => {
+                Filters::Settled(unjudgeable(&shared.observer, packet))
+            }
             (Ok(0), _) => Filters::NoneLeft,
             (Ok(_), _) => Filters::Left,
         }
@@ -137,6 +139,7 @@ impl<S, O: Observer> AclToServer<S, O> {
 
 /// The verdict on a packet that does not let itself be taken apart: nothing of it goes on.
 #[cold]
-fn unjudgeable() -> Verdict<HeadOnly> {
+fn unjudgeable(observer: &impl Observer, packet: &PacketHead) -> Verdict<HeadOnly> {
+    Sent::of(packet).count(observer);
     Verdict::refuse(ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR)
 }

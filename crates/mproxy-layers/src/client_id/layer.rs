@@ -7,21 +7,32 @@ use mproxy_session::{
 use tower_layer::Layer;
 
 use super::{ClientIdToClient, ClientIds, to_client::Told};
-use crate::Names;
+use crate::{Names, Observer};
 
 /// Decides who may use which client id, and puts a prefix before it: a layer for the CONNECT stage.
 ///
 /// Layers outside of it know the client by the id that it sent, layers inside of it by the one that
 /// the broker will read.
 #[derive(Debug, Clone)]
-pub struct ClientIdLayer {
+pub struct ClientIdLayer<O = ()> {
     ids: ClientIds,
+    observer: O,
 }
 
 impl ClientIdLayer {
     /// Enforces these rules.
     pub const fn new(ids: ClientIds) -> Self {
-        Self { ids }
+        Self { ids, observer: () }
+    }
+}
+
+impl<O> ClientIdLayer<O> {
+    /// Reports every client, let in or not, to an observer.
+    pub fn observer<P: Observer>(self, observer: P) -> ClientIdLayer<P> {
+        ClientIdLayer {
+            ids: self.ids,
+            observer,
+        }
     }
 
     /// Renames the client, and returns what it has to be told.
@@ -60,8 +71,8 @@ impl ClientIdLayer {
     }
 }
 
-impl<S> Layer<S> for ClientIdLayer {
-    type Service = ClientIdConnect<S>;
+impl<S, O: Clone> Layer<S> for ClientIdLayer<O> {
+    type Service = ClientIdConnect<S, O>;
 
     fn layer(&self, inner: S) -> Self::Service {
         OnConnect::new(inner, self.clone())
@@ -69,7 +80,7 @@ impl<S> Layer<S> for ClientIdLayer {
 }
 
 /// The service of [`ClientIdLayer`].
-pub type ClientIdConnect<S> = OnConnect<S, ClientIdLayer>;
+pub type ClientIdConnect<S, O = ()> = OnConnect<S, ClientIdLayer<O>>;
 
 /// The response future of [`ClientIdConnect`].
 pub type ResponseFuture<F> = OnConnectFuture<F, Telling>;
@@ -79,11 +90,13 @@ pub type ResponseFuture<F> = OnConnectFuture<F, Telling>;
 #[allow(unnameable_types)] // a parameter of types that nobody need write down
 pub struct Telling(Option<Box<Told>>);
 
-impl JudgeConnect for ClientIdLayer {
+impl<O: Observer> JudgeConnect for ClientIdLayer<O> {
     type Wrap = Telling;
 
     fn judge(&mut self, connect: &mut Connect) -> Result<Telling, ConnectRefusal> {
-        self.rename(connect).map(Telling)
+        let told = self.rename(connect);
+        self.observer.connect(told.is_ok());
+        told.map(Telling)
     }
 }
 

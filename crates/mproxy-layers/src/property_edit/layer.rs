@@ -121,7 +121,7 @@ impl<O: Observer> JudgeConnect for PropertyEditLayer<O> {
 
     fn judge(&mut self, connect: &mut Connect) -> Result<Session<O>, ConnectRefusal> {
         self.edit_connect(connect)
-            .map_err(unwritable::refuse_connect)
+            .map_err(|error| unwritable::refuse_connect(&self.observer, error))
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mproxy_session::{HeadOnly, PacketHead, Review, ReviewFuture, Reviewer, Verdict};
 
 use super::to_server::Shared;
-use crate::Observer;
+use crate::{Action, Observer};
 
 /// The packet service that edits what is delivered to a client.
 ///
@@ -22,6 +22,7 @@ impl<O: Observer> Reviewer<HeadOnly> for Shared<O> {
             Ok(()) => Verdict::Forward(packet),
             // what must not be seen is not delivered
             Err(_) => {
+                self.observer.decision(Action::Deliver, false);
                 self.observer.dropped(packet.kind());
                 Verdict::Discard
             }

@@ -10,7 +10,10 @@ use mproxy_session::{FilterFuture, HeadOnly, PacketHead, Verdict};
 use tower_service::Service;
 
 use super::edits::ClientEdits;
-use crate::{Observer, unwritable};
+use crate::{
+    Observer,
+    unwritable::{Sent, refuse},
+};
 
 /// What a direction of a session needs.
 #[derive(Debug)]
@@ -56,8 +59,12 @@ where
         match shared.edit(&mut packet) {
             Ok(()) => FilterFuture::inner(self.inner.call(packet)),
             Err(error) => {
-                shared.observer.dropped(packet.kind());
-                FilterFuture::verdict(unwritable::refuse(error))
+                // what is counted are packets, and a will is part of one
+                if !packet.is_will() {
+                    shared.observer.dropped(packet.kind());
+                }
+                let sent = Sent::of(&packet);
+                FilterFuture::verdict(refuse(&shared.observer, sent, error))
             }
         }
     }

@@ -101,6 +101,7 @@ impl<O: Observer> TopicMapLayer<O> {
         }
         let map = self.map.for_client(names);
         map.map(Some).map_err(|error| {
+            self.observer.connect(false);
             ConnectRefusal::new(ReasonCode::NOT_AUTHORIZED).with_text(error.to_string())
         })
     }

@@ -8,7 +8,7 @@ use mproxy_codec::{
 use mproxy_session::{HeadOnly, PacketHead, Review, ReviewFuture, Reviewer, Verdict};
 
 use super::{SessionMap, properties, shared::Shared};
-use crate::Observer;
+use crate::{Action, Observer};
 
 /// The packet service that un-maps what is delivered to a client.
 ///
@@ -39,6 +39,7 @@ impl<O: Observer> Shared<O> {
                 Verdict::Forward(packet)
             }
             Ok(false) | Err(_) => {
+                self.observer.decision(Action::Deliver, false);
                 self.observer.dropped(Kind::Publish);
                 Verdict::Discard
             }

@@ -13,7 +13,7 @@ use super::{properties, shared::Shared};
 use crate::{
     Action, DeniedWill, Observer,
     observe::{Of, of_layer},
-    unwritable::refuse,
+    unwritable::{Sent, refuse},
 };
 
 /// The packet service that maps what a client publishes, subscribes to and unsubscribes from.
@@ -74,6 +74,8 @@ where
 impl<O: Observer> Shared<O> {
     /// Returns the mapped PUBLISH or will, or the verdict on one that cannot be mapped.
     fn map_publish(&self, mut packet: PacketHead) -> Result<PacketHead, Verdict<HeadOnly>> {
+        let sent = Sent::of(&packet);
+        let refuse = |error| refuse(&self.observer, sent, error);
         let Some(publish) = packet.publish() else {
             return Err(refuse(EncodeError::NoSuchField));
         };
@@ -116,11 +118,14 @@ impl<O: Observer> Shared<O> {
 
     /// Returns the mapped SUBSCRIBE or UNSUBSCRIBE, or the verdict on one of which nothing is left.
     fn map_filters(&self, mut packet: PacketHead) -> Result<PacketHead, Verdict<HeadOnly>> {
-        let kind = packet.kind();
+        let (kind, sent) = (packet.kind(), Sent::of(&packet));
         let left = packet.map_filters(|filter| match self.map.map_filter(filter) {
             Ok(mapped) => Ok(Some(mapped)),
             // It was refused when the client subscribed to it, if it ever did.
-            Err(_) if kind == Kind::Unsubscribe => Err(ReasonCode::NO_SUBSCRIPTION_EXISTED),
+            Err(_) if kind == Kind::Unsubscribe => {
+                self.observer.unsubscribe_refused();
+                Err(ReasonCode::NO_SUBSCRIPTION_EXISTED)
+            }
             Err(error) => {
                 self.note(Action::Subscribe, Of::Message, filter, &error);
                 Err(ReasonCode::TOPIC_FILTER_INVALID)
@@ -131,7 +136,7 @@ impl<O: Observer> Shared<O> {
             // them.
             Ok(0) => Err(Verdict::Forward(packet)),
             Ok(_) => Ok(packet),
-            Err(error) => Err(refuse(error)),
+            Err(error) => Err(refuse(&self.observer, sent, error)),
         }
     }
 }

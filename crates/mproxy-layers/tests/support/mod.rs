@@ -241,6 +241,17 @@ impl Counter {
 }
 
 impl Observer for Counter {
+    fn connect(&self, allowed: bool) {
+        self.add(format!(
+            "connect {}",
+            if allowed { "allow" } else { "deny" }
+        ));
+    }
+
+    fn unsubscribe_refused(&self) {
+        self.add("unsubscribe deny".to_owned());
+    }
+
     fn decision(&self, action: Action, allowed: bool) {
         self.add(format!(
             "{action} {}",
