@@ -24,6 +24,14 @@ pub trait Recorder: Send + Sync + 'static {
         let _ = (session, version, reason);
     }
 
+    /// The session refuses a packet by itself, without asking the hooks: one with more topic levels or
+    /// topic filters than [`Limits`](crate::Limits) lets them be asked about, or an AUTH by which a client
+    /// that they know by its CONNECT would become another one. CONNECT stands for the will in it.
+    /// Called before the session ends, if the packet ends it.
+    fn refused(&self, direction: Direction, kind: Kind) {
+        let _ = (direction, kind);
+    }
+
     /// The session ends. Called once, before the last words are written and both sides are closed;
     /// the [`Summary`](crate::Summary) comes when that is done, which takes up to
     /// [`Limits::linger`](crate::Limits::linger) longer where a side is silent.

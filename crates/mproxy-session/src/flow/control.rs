@@ -105,7 +105,13 @@ impl<H: PacketService> Flow<H> {
                 instead = Some(stripped.map_err(internal)?);
             }
             View::Auth(auth) => {
-                turn.core.check_auth(direction, auth, turn.hooked)?;
+                let checked = turn.core.check_auth(direction, auth, turn.hooked);
+                checked.inspect_err(|end| {
+                    // anything else is a mistake
+                    if end.reason == CloseReason::AuthDenied {
+                        turn.recorder.refused(direction, kind);
+                    }
+                })?;
                 self.exchanged = turn.core.connack.is_none();
             }
             View::Connack(connack) => {
@@ -119,7 +125,8 @@ impl<H: PacketService> Flow<H> {
             instead = Some(self.normalised(head, packet)?);
         }
         if self.tap.kinds().contains(kind) {
-            turn.core.limits.check_filters(&view)?;
+            let checked = turn.core.limits.check_filters(&view);
+            checked.inspect_err(|_| turn.recorder.refused(direction, kind))?;
             let frame = match &instead {
                 Some(frame) => frame.clone(),
                 None => self.slice(buffer, range.clone()),

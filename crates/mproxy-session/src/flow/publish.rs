@@ -144,9 +144,12 @@ impl<H: PacketService> Flow<H> {
         let limits = &turn.core.limits;
         if self.direction == Direction::ToServer {
             let code = ReasonCode::TOPIC_NAME_INVALID;
-            limits.check_levels(topic, "a topic name", code)?;
-            limits.check_levels(response.as_bytes(), "a response topic", code)?;
+            limits
+                .check_levels(topic, "a topic name", code)
+                .and_then(|()| limits.check_levels(response.as_bytes(), "a response topic", code))
+                .inspect_err(|_| turn.recorder.refused(self.direction, Kind::Publish))?;
         } else if limits.is_too_deep(topic) || limits.is_too_deep(response.as_bytes()) {
+            turn.recorder.refused(self.direction, Kind::Publish);
             let next = self.refuse_publish(layout, left, Outcome::TooDeep, turn)?;
             return Ok(Some(next));
         }

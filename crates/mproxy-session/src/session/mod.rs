@@ -504,7 +504,8 @@ impl Session {
             );
         }
         known().stage = Stage::Will;
-        let judged = will::offer(&mut hooks.to_server, &mut connect, limits);
+        let to_server = &mut hooks.to_server;
+        let judged = will::offer(to_server, &mut connect, limits, &*self.recorder);
         let judged = slow::watched::<U, _>(judged, "PUBLISH", session.clone(), &*self.recorder);
         let judged = judged.await;
         let is_denied = match &judged {

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 
-use mproxy_codec::{Kind, PropertyId, ReasonCode};
+use mproxy_codec::{Direction, Kind, PropertyId, ReasonCode};
 use tokio::time::timeout;
 
 use crate::BoxError;
@@ -10,6 +10,7 @@ use crate::admit::Connect;
 use crate::error::{End, Limit, packet_name};
 use crate::hook::{Packet, PacketService, Refusal, Tap, Verdict};
 use crate::limits::{Limits, RefusedWill};
+use crate::recorder::Recorder;
 
 /// Offers the will of an admitted client to what judges its PUBLISH packets, and does with it what they
 /// decide. Returns true if the will was taken out.
@@ -20,6 +21,7 @@ pub(super) async fn offer<U: PacketService>(
     tap: &mut Tap<U>,
     connect: &mut Connect,
     limits: &Limits,
+    recorder: &dyn Recorder,
 ) -> Result<bool, End> {
     if !tap.kinds().contains(Kind::Publish) {
         return Ok(false);
@@ -32,10 +34,12 @@ pub(super) async fn offer<U: PacketService>(
     };
     if let Some(publish) = offered.publish() {
         let (topic, code) = (publish.topic().as_bytes(), ReasonCode::TOPIC_NAME_INVALID);
-        limits.check_levels(topic, "the topic of the will", code)?;
         let response = publish.properties().str(PropertyId::ResponseTopic);
         let response = response.unwrap_or_default().as_bytes();
-        limits.check_levels(response, "the response topic of the will", code)?;
+        limits
+            .check_levels(topic, "the topic of the will", code)
+            .and_then(|()| limits.check_levels(response, "the response topic of the will", code))
+            .inspect_err(|_| recorder.refused(Direction::ToServer, Kind::Connect))?;
     }
     let asked = offered.as_bytes().clone();
     let verdict = ask(tap, offered, limits).await?;

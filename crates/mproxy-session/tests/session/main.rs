@@ -32,6 +32,7 @@ mod properties;
 mod quota;
 mod recall;
 mod recordings;
+mod refused;
 mod requests;
 mod rules;
 mod sizes;
