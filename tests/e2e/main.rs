@@ -11,6 +11,7 @@ mod admission;
 mod bypass;
 mod client_id;
 mod clients;
+mod decisions;
 mod defects;
 mod demo;
 mod denied;

@@ -219,6 +219,7 @@ label! {
         Unsubscribe => "unsubscribe",
         Deliver => "deliver",
         Will => "will",
+        Auth => "auth",
     }
 }
 

@@ -1,7 +1,7 @@
 //! From the chains of the configuration to tower stacks. The one place where layers are put
 //! together.
 
-use mproxy_admin::Metrics;
+use mproxy_admin::{LayerMetrics, Metrics};
 use mproxy_layers::DeniedWill;
 use mproxy_layers::access_log::{AccessLogLayer, Events};
 use mproxy_layers::acl::{Acl, AclLayer, OnDeny, SubscribePolicy};
@@ -23,7 +23,14 @@ pub(crate) struct Composed {
     /// What an access log says of the sessions of clients that are let in.
     pub(crate) access_log: Option<AccessLog>,
     /// The layers that go by the names of a client, which must not become another one.
-    pub(crate) by_names: Vec<String>,
+    pub(crate) by_names: Vec<ByNames>,
+}
+
+/// A layer that refuses a client that authenticates again.
+#[derive(Clone, Debug)]
+pub(crate) struct ByNames {
+    pub(crate) layer: String,
+    pub(crate) metrics: LayerMetrics,
 }
 
 /// The part of an access log that the server writes: the layer sees that a session ends, but not what
@@ -74,7 +81,7 @@ pub(crate) fn compose(
                 )
             }
             LayerKind::ClientId(settings) => {
-                AnyLayer::ClientId(ClientIdLayer::new(settings.compile()?))
+                AnyLayer::ClientId(ClientIdLayer::new(settings.compile()?).observer(count))
             }
             LayerKind::PropertyEdit(settings) => {
                 let up = settings.to_server.compile()?;
@@ -96,7 +103,10 @@ pub(crate) fn compose(
             }
         };
         if judges {
-            by_names.push(layer.name.clone());
+            by_names.push(ByNames {
+                layer: layer.name.clone(),
+                metrics: metrics.layer(&layer.name),
+            });
         }
         layers.push(NamedLayer {
             name: layer.name.as_str().into(),

@@ -43,11 +43,28 @@ impl Count {
         let what = what.into();
         Self(Arc::new(Counted { metrics, what }))
     }
+
+    fn count(&self, action: Action, allowed: bool, count: u32) {
+        let decision = if allowed {
+            Decision::Allow
+        } else {
+            Decision::Deny
+        };
+        self.0.metrics.decisions(action, decision, count);
+    }
 }
 
 impl Observer for Count {
     fn layer(&self) -> Option<&str> {
         Some(&self.0.what)
+    }
+
+    fn connect(&self, allowed: bool) {
+        self.count(Action::Connect, allowed, 1);
+    }
+
+    fn unsubscribe_refused(&self) {
+        self.count(Action::Unsubscribe, false, 1);
     }
 
     fn decision(&self, action: layers::Action, allowed: bool) {
@@ -61,12 +78,7 @@ impl Observer for Count {
             layers::Action::Deliver => Action::Deliver,
             layers::Action::Will => Action::Will,
         };
-        let decision = if allowed {
-            Decision::Allow
-        } else {
-            Decision::Deny
-        };
-        self.0.metrics.decisions(action, decision, count);
+        self.count(action, allowed, count);
     }
 
     fn modified(&self, kind: Kind) {
@@ -88,7 +100,7 @@ pub(crate) enum AnyLayer {
     Acl(AclLayer<Count>),
     TopicMap(TopicMapLayer<Count>),
     AccessLog(AccessLogLayer),
-    ClientId(ClientIdLayer),
+    ClientId(ClientIdLayer<Count>),
     PropertyEdit(PropertyEditLayer<Count>),
 }
 

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mproxy_admin::{
-    ConnectionMetrics, Direction, LayerMetrics, Metrics, PacketType, Reason, Side, Traffic,
-    TrafficCounters, Version,
+    Action, ConnectionMetrics, Decision, Direction, LayerMetrics, Metrics, PacketType, Reason,
+    Side, Traffic, TrafficCounters, Version,
 };
-use mproxy_codec::{self as codec, ReasonCode};
+use mproxy_codec::{self as codec, Kind, ReasonCode};
 use mproxy_session::{self as session, Batch, CloseReason, Recorder, SessionInfo, Summary};
 
 use super::gate::Pass;
@@ -187,6 +187,30 @@ impl Recorder for ConnectionRecorder {
 
     fn layers(&self) -> Option<String> {
         Some(self.service.chain.chain.describe())
+    }
+
+    fn refused(&self, direction: codec::Direction, kind: Kind) {
+        let own = &self.worker.own;
+        let action = match (kind, direction) {
+            (Kind::Publish, codec::Direction::ToServer) => Action::Publish,
+            (Kind::Publish, codec::Direction::ToClient) => {
+                own.dropped(PacketType::Publish, Reason::ProtocolError);
+                Action::Deliver
+            }
+            (Kind::Subscribe, _) => Action::Subscribe,
+            (Kind::Unsubscribe, _) => Action::Unsubscribe,
+            (Kind::Connect, _) => Action::Will,
+            (Kind::Auth, _) => {
+                // it is for their sake
+                for judge in &self.service.chain.by_names {
+                    judge.metrics.decision(Action::Auth, Decision::Deny);
+                }
+                return;
+            }
+            // the session refuses no other
+            _ => return,
+        };
+        own.decision(action, Decision::Deny);
     }
 
     fn ending(&self, side: session::Side, reason: CloseReason) {

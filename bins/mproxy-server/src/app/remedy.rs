@@ -3,6 +3,8 @@
 use mproxy_codec::ReasonCode;
 use mproxy_session::{CloseReason, Side, Summary};
 
+use super::compose::ByNames;
+
 /// What a listener and its broker are called in the configuration.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Names<'a> {
@@ -55,10 +57,10 @@ pub(super) fn of_will(layer: &str) -> String {
 }
 
 /// The remedy for a client that authenticated again, in a chain in which these layers go by its names.
-pub(super) fn of_reauthentication(layers: &[String]) -> String {
+pub(super) fn of_reauthentication(layers: &[ByNames]) -> String {
     let keys: Vec<_> = layers
         .iter()
-        .map(|layer| format!("layers.{layer}.reauthentication"))
+        .map(|it| format!("layers.{}.reauthentication", it.layer))
         .collect();
     format!(
         "set {} = \"pass\" if a client stays who it is when it authenticates again, or let it connect \
