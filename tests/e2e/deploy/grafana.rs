@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use mproxy_admin::{
     Action, Admin, BuildInfo, Decision, DialResult, Direction, Health, LogMetrics, Metrics,
@@ -174,9 +175,13 @@ fn count_one_of_each(health: &Health, metrics: &Metrics) {
     connection.connack(Version::V5, "success");
     connection.closed(Side::Client, Reason::Disconnect);
     listener.accepted().refused(RefuseReason::ConnectionLimit);
-    metrics
-        .upstream("broker")
-        .dialled(DialResult::Success, std::time::Duration::ZERO);
+    let upstream = metrics.upstream("broker");
+    upstream.dialled(DialResult::Success, Duration::ZERO);
+    upstream.connack(Duration::ZERO);
+    upstream.publish_answered(Duration::ZERO);
+    metrics.set_capacity(500);
+    metrics.memory().watch(|| (4096, 8192));
+    metrics.worker_lagged(Duration::ZERO);
 
     let traffic = Traffic::default();
     metrics.worker(0).add(Direction::ClientToBroker, &traffic);

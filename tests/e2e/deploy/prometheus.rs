@@ -72,6 +72,16 @@ fn rules_fire_when_they_should() {
             "and mproxy_packet_errors_total",
             "MproxyBroker",
         ),
+        (
+            "worker_lag_seconds:p99_5m > 0.1",
+            "worker_lag_seconds:p99_5m > 0.001",
+            "MproxyWorkersLate",
+        ),
+        (
+            "mproxy_memory_limit_bytes > 0.8",
+            "mproxy_memory_limit_bytes > 0.05",
+            "MproxyMemoryScarce",
+        ),
     ] {
         let broken = Copy::of("prometheus").with(RULES, from, to);
         test(&broken.path(RULES_TEST)).refuses(alert);
