@@ -50,7 +50,7 @@ fn sources() -> Vec<(String, String)> {
 }
 
 /// What follows `start` in the sources, up to a quote.
-fn after(starts: &[&str]) -> BTreeSet<String> {
+pub(crate) fn after(starts: &[&str]) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for (_, code) in sources() {
         for start in starts {

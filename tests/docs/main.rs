@@ -1,5 +1,5 @@
 //! What is written is true: the commands and configurations of README.md are run, what it links to
-//! is there, the tables of docs/logs.md are those of the program, and nothing in the repository belongs to one machine only.
+//! is there, the tables of docs/logs.md and docs/operating.md are those of the program, and nothing in the repository belongs to one machine only.
 //!
 //! The Rust of README.md is compiled as a documentation example of this crate's library.
 
@@ -8,6 +8,7 @@ mod hooks;
 mod log_lines;
 mod log_tables;
 mod markdown;
+mod metrics;
 mod outside;
 mod readme;
 mod repository;
