@@ -160,6 +160,12 @@ impl Values {
         }
     }
 
+    /// Bytes of what it has of the client.
+    pub(crate) fn size(&self) -> usize {
+        let values = [&self.client_id, &self.username, &self.common_name];
+        values.into_iter().flatten().map(|value| value.len()).sum()
+    }
+
     /// Returns the value of a placeholder, `None` if the client has none that is usable.
     ///
     /// `leading` says that the placeholder is the first thing in a topic. There a value that begins

@@ -10,9 +10,10 @@ use mproxy_codec::{
 use mproxy_layers::{
     access_log::AccessLogLayer,
     acl::{Acl, AclLayer, Actions, Rule},
+    property_edit::{Edits, PropertyEditLayer},
     topic_map::{TopicMap, TopicMapLayer},
 };
-use mproxy_session::{Peer, Session};
+use mproxy_session::{Control, MemoryBudget, Peer, Session};
 use support::{Client, forward_all, log::Log};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tower::ServiceBuilder;
@@ -207,4 +208,61 @@ async fn nothing_denied_reaches_the_broker() {
         !lines.iter().any(|line| line.contains("canary")),
         "{lines:#?}"
     );
+}
+
+/// The copies of a long client id in acl, topic-map and property-edit were three times as large as what
+/// the session counted.
+#[tokio::test]
+async fn what_layers_keep_of_a_client_counts() {
+    const NAME: usize = 15_000;
+    let held = async |with_layers: bool| {
+        let mut acl = Acl::builder();
+        if with_layers {
+            acl.rule(Rule::allow(Actions::PUBLISH).topic("${client_id}/#"))
+                .expect("a valid rule");
+        }
+        let prefix = if with_layers { "t/${client_id}/" } else { "t/" };
+        let map = TopicMap::prefix(prefix).expect("a valid prefix");
+        let mut edits = Edits::builder();
+        if with_layers {
+            edits = edits.set("x-id", "${client_id}").expect("valid edits");
+        }
+        let edits = edits.build();
+        let stack = ServiceBuilder::new()
+            .layer(AclLayer::new(acl.build()))
+            .layer(TopicMapLayer::new(map))
+            .layer(PropertyEditLayer::new(edits.clone(), edits))
+            .service(forward_all());
+        let memory = MemoryBudget::new(1 << 20);
+        let control = Control::with_memory(&memory);
+        let (near, client) = duplex(1 << 16);
+        let (far, server) = duplex(1 << 16);
+        let session = Session::new(Peer::new("test")).control(control.clone());
+        let session = session.run(client, stack, move |_| async move {
+            Ok::<_, std::io::Error>(server)
+        });
+        let talk = async {
+            let (mut client, mut broker) = (End(near), End(far));
+            let id = "c".repeat(NAME);
+            let device = Client {
+                id: &id,
+                ..Client::default()
+            };
+            client.write(device.connect().packet().as_bytes()).await;
+            broker.read().await;
+            broker.write(&[0x20, 3, 0, 0, 0]).await;
+            client.read().await;
+            // what was read of CONNECT is not held any more when something has passed behind it
+            client.write(&[0xc0, 0]).await;
+            broker.read().await;
+            control.held()
+        };
+        let (_, held) = tokio::join!(session, talk);
+        held
+    };
+    let (alone, layered) = (held(false).await, held(true).await);
+    assert!((NAME..NAME + 8192).contains(&alone), "{alone}");
+    // once in acl, twice in the map, and once in the edits of each direction; counted in steps of 4 KiB
+    let more = layered - alone;
+    assert!(more.abs_diff(5 * NAME) <= 4096, "{more}");
 }

@@ -48,7 +48,7 @@ pub(crate) struct Pipe<C, S, U: PacketService, D: PacketService> {
     pub(crate) control: Running,
     /// Which waker the control has.
     registered: usize,
-    /// Bytes of the names and the upgrade request that the session keeps as long as it lasts.
+    /// Bytes that the session and its hooks keep as long as it lasts: names, the upgrade request.
     kept: u32,
     timer: Option<Pin<Box<Sleep>>>,
     /// When the connection was accepted.
@@ -80,9 +80,9 @@ where
         recorder: Arc<dyn Recorder>,
         control: Running,
         started: Instant,
+        kept: usize,
     ) -> Self {
         let begun = Moment::now(started);
-        let kept = u32::try_from(core.session.size()).unwrap_or(u32::MAX);
         Self {
             client,
             server,
@@ -92,7 +92,7 @@ where
             recorder,
             control,
             registered: 0,
-            kept,
+            kept: u32::try_from(kept).unwrap_or(u32::MAX),
             timer: None,
             started,
             waits: [Wait::Nothing; 2],

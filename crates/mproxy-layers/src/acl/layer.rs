@@ -209,6 +209,7 @@ impl<U, D, O: Observer> WrapHooks<U, D> for Session<O> {
 
     fn wrap(self, connect: &Connect, hooks: Hooks<U, D>) -> Hooks<Self::ToServer, Self::ToClient> {
         let Self { client, layer } = self;
+        let held = client.size();
         let judged_to_server = KindSet::PUBLISH | KindSet::SUBSCRIBE;
         let deliveries = layer.settings.subscribe == SubscribePolicy::FilterDeliveries
             || client.judges_deliveries()
@@ -229,7 +230,7 @@ impl<U, D, O: Observer> WrapHooks<U, D> for Session<O> {
         let judges = layer.acl.goes_by_names() && !layer.settings.reauthentication;
         let delivering = deliveries.then(|| Arc::clone(&shared));
         let repeated = Arc::clone(&shared);
-        hooks.map(
+        hooks.holds(held).map(
             |tap| {
                 let judges = judges || tap.judges_identity();
                 tap.wrap_remembered(judged_to_server, repeated, |inner| {

@@ -257,6 +257,11 @@ impl Client {
         Self { acl, named }
     }
 
+    /// Bytes of what it has of the client.
+    pub(super) fn size(&self) -> usize {
+        self.values().size()
+    }
+
     fn values(&self) -> &Values {
         match &self.named {
             Some(named) => &named.values,

@@ -109,7 +109,8 @@ impl<U, D> WrapHooks<U, D> for Telling {
             Some(_) => KindSet::CONNACK,
             None => KindSet::NONE,
         };
-        hooks.map(
+        let held = self.0.as_ref().map_or(0, |told| told.id.len());
+        hooks.holds(held).map(
             |tap| tap,
             |tap| {
                 // it judges CONNECT, and tells the client what became of it

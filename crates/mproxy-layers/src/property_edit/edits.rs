@@ -116,6 +116,11 @@ pub(super) struct ClientEdits {
 }
 
 impl ClientEdits {
+    /// Bytes of what is made for the client.
+    pub(super) const fn size(&self) -> usize {
+        self.append.len()
+    }
+
     /// Returns how many bytes longer a packet may become, the lengths in front of its properties
     /// included, which may grow from one byte to four each.
     pub(super) const fn growth(&self) -> usize {

@@ -137,8 +137,10 @@ impl<U, D, O> WrapHooks<U, D> for Session<O> {
         let to_server = kinds(&self.to_server, KindSet::PUBLISH | KindSet::SUBSCRIBE);
         let to_client = kinds(&self.to_client, KindSet::PUBLISH);
         let judges_identity = self.judges_identity;
+        let both = [&self.to_server, &self.to_client];
+        let held = both.into_iter().flatten().map(|it| it.edits.size()).sum();
         let growth = self.to_server.as_ref().map_or(0, |it| it.edits.growth());
-        hooks.map(
+        hooks.holds(held).map(
             |tap| {
                 let judges = judges_identity || tap.judges_identity();
                 tap.wrap_heads(to_server, |inner| {

@@ -143,6 +143,7 @@ impl<U, D, O> WrapHooks<U, D> for Session<O> {
             0 => 0,
             growth => 2 * growth + LENGTHS,
         });
+        let held = map.as_ref().map_or(0, SessionMap::size);
         let judges = layer.map.goes_by_names() && !layer.reauthentication;
         let shared = map.map(|map| {
             Arc::new(Shared {
@@ -154,7 +155,7 @@ impl<U, D, O> WrapHooks<U, D> for Session<O> {
             })
         });
         let delivering = shared.clone();
-        hooks.map(
+        hooks.holds(held).map(
             |tap| {
                 let judges = judges || tap.judges_identity();
                 tap.wrap_heads(to_server, |inner| TopicMapToServer::new(inner, shared))

@@ -272,6 +272,12 @@ impl SessionMap {
         self.map.0.settings.dialect
     }
 
+    /// Bytes of what it has of the client.
+    pub(super) fn size(&self) -> usize {
+        let to = self.to.iter().map(|to| to.len()).sum::<usize>();
+        to + self.group.len()
+    }
+
     /// Returns how many bytes longer than the client's a topic of the broker may be.
     pub fn growth(&self) -> usize {
         let longer = self

@@ -441,6 +441,8 @@ pub struct Hooks<U = Forward, D = Forward> {
     /// Sees what the broker sends.
     pub to_client: Tap<D>,
     pub(crate) on_close: Option<OnClose>,
+    /// See [`holds`](Self::holds).
+    pub(crate) held: usize,
 }
 
 impl Hooks {
@@ -451,6 +453,7 @@ impl Hooks {
             to_server: Tap::none(),
             to_client: Tap::none(),
             on_close: None,
+            held: 0,
         }
     }
 }
@@ -471,6 +474,7 @@ impl<U, D> Hooks<U, D> {
             to_server,
             to_client,
             on_close: None,
+            held: 0,
         }
     }
 
@@ -488,7 +492,17 @@ impl<U, D> Hooks<U, D> {
             to_server: to_server(self.to_server),
             to_client: to_client(self.to_client),
             on_close: self.on_close,
+            held: self.held,
         }
+    }
+
+    /// Says that the hooks keep so many bytes more for this session, which are as many as its client
+    /// likes: copies of its names, for one. They count with what the session itself holds
+    /// ([`MemoryBudget`](crate::MemoryBudget)).
+    #[must_use]
+    pub const fn holds(mut self, bytes: usize) -> Self {
+        self.held = self.held.saturating_add(bytes);
+        self
     }
 
     /// Adds a notice of the session's end. It runs once, after both connections are closed, for

@@ -273,6 +273,7 @@ impl Session {
         let ages = connect.version().is_v5();
         let mut out = Outbox::new(ages);
         out.push(connect.as_bytes());
+        let kept = session.size().saturating_add(hooks.held);
         let core = Core::new(&connect, session, self.limits);
         let mut input = Held::new(rest);
         input.wait_since(received_at);
@@ -295,6 +296,7 @@ impl Session {
                 self.recorder,
                 self.control,
                 started,
+                kept,
             ),
             on_close: hooks.on_close.map(Box::new),
         }))
