@@ -34,6 +34,7 @@ debian_packages=(
     "tshark               tshark"
     "shellcheck           shellcheck"
     "g++                  g++"
+    "make                 make"
     "procps               /bin/kill"
     "ca-certificates      /etc/ssl/certs/ca-certificates.crt"
     "nodejs               node"

@@ -359,7 +359,7 @@ impl End {
     #[cold]
     pub(crate) fn too_long(what: &str, code: ReasonCode, (limit, value): (Limit, usize)) -> Self {
         let name = limit.field().unwrap_or_default();
-        Self::told(Side::Client, CloseReason::ProtocolError, code)
+        Self::told(Side::Client, CloseReason::PacketTooLarge, code)
             .with_limit(limit)
             .with_detail(format!("{what} than {name} allows: {value}"))
     }
@@ -487,6 +487,14 @@ impl End {
                     _ => "the client takes no bytes",
                 })
                 .with_limit(Limit::WriteTimeout);
+        }
+        // and one that gave up a client which keeps it busy with nothing
+        if (side, error.kind()) == (Side::Client, io::ErrorKind::QuotaExceeded)
+            && error.raw_os_error().is_none()
+        {
+            return Self::quiet(Side::Proxy, CloseReason::RateLimited)
+                .with_detail(error.to_string())
+                .with_limit(Limit::MaxDenials);
         }
         let reason = match (side, error.kind()) {
             // a transport reports a breach of its own framing, WebSocket's for example, this way

@@ -188,8 +188,9 @@ impl Limits {
             self.check_levels(filter, "a topic filter", code)?;
             left = left.checked_sub(levels(filter)).ok_or_else(|| {
                 let limit = (Limit::MaxFilters, self.max_filters);
+                let most = self.max_filters.saturating_mul(LEVELS_A_FILTER);
                 let what =
-                    format!("topic filters with more than {LEVELS_A_FILTER} times the levels");
+                    format!("topic filters of more than {most} levels in all, four times more");
                 End::too_long(&what, ReasonCode::QUOTA_EXCEEDED, limit)
             })?;
             Ok(())

@@ -129,8 +129,13 @@ async fn read_all(stream: &mut Stream) -> (Vec<u8>, Option<u16>) {
     let mut payload = Vec::new();
     let end = stream.read_to_end(&mut payload).await;
     let code = end.err().map(|error| {
-        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
-        WsViolation::find(&error).expect("a violation").code()
+        let code = WsViolation::find(&error).expect("a violation").code();
+        let kind = match code {
+            1008 => io::ErrorKind::QuotaExceeded,
+            _ => io::ErrorKind::InvalidData,
+        };
+        assert_eq!(error.kind(), kind);
+        code
     });
     (payload, code)
 }

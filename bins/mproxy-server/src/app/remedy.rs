@@ -103,8 +103,9 @@ fn of_limit(limit: &str) -> Option<&'static str> {
             "raise listeners.NAME.limits.max_connect_size if this client should get in"
         }
         "max_denials" => {
-            "the client sends what layers refuse, see the lines with event=deny: change it, or their \
-             rules, or raise listeners.NAME.limits.max_denials"
+            "the client sends what layers refuse, see the lines with event=deny, or WebSocket frames \
+             without content, see detail: change it, or the rules, or raise \
+             listeners.NAME.limits.max_denials"
         }
         "max_filters" => {
             "raise listeners.NAME.limits.max_filters if this request should pass, or let the client \

@@ -153,7 +153,7 @@ impl Server {
             pid = std::process::id(),
             config = (!files.is_empty()).then(|| files.join(", ")),
             workers,
-            capacity = capacity.connections,
+            capacity = capacity.connections.min(memory.connections()),
             descriptors = capacity.descriptors,
             memory_bytes = memory.limit(),
             memory_automatic = memory.is_automatic(),
@@ -168,7 +168,7 @@ impl Server {
                 .map_err(|error| other("an upstream address is not valid")(error.into()))?;
             upstreams.insert(upstream.name.clone(), Arc::new(built));
         }
-        metrics.set_capacity(capacity.connections);
+        metrics.set_capacity(capacity.connections.min(memory.connections()));
         let gates = Gates::new(capacity.connections);
         let mut chains = HashMap::new();
         let mut entrances = Vec::new();

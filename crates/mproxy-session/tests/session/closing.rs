@@ -473,6 +473,18 @@ async fn a_transport_that_gives_up_a_peer_is_a_write_timeout() {
     }
 }
 
+/// Pings are legal, and 600 of them in a minute were told as a client that broke the protocol, without
+/// the key that would have let it go on.
+#[tokio::test(start_paused = true)]
+async fn a_transport_that_is_kept_busy_with_nothing_is_a_rate_limit() {
+    let pair = Setup::new().connected(Version::V5, admit_all()).await;
+    pair.client.fail_reads(io::ErrorKind::QuotaExceeded);
+    let summary = pair.summary().await;
+    assert_eq!(summary.side, Side::Proxy);
+    assert_eq!(summary.reason, CloseReason::RateLimited);
+    assert_eq!(summary.limit, Some("max_denials"));
+}
+
 /// A broker that cannot be written to may have something to say, a DISCONNECT above all.
 #[tokio::test(start_paused = true)]
 async fn what_a_broker_sent_before_it_went_away_is_forwarded() {

@@ -85,7 +85,7 @@ async fn a_topic_of_more_than_128_levels_closes() {
             pair.broker.finish();
             let summary = pair.summary().await;
             assert_eq!(summary.side, Side::Client);
-            assert_eq!(summary.reason, CloseReason::ProtocolError);
+            assert_eq!(summary.reason, CloseReason::PacketTooLarge);
             assert_eq!(summary.limit, Some("max_topic_levels"));
         }
     }

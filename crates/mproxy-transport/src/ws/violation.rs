@@ -2,8 +2,11 @@
 
 use std::{borrow::Cow, io};
 
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+
 /// A violation of the WebSocket protocol by the peer, found inside an [`io::Error`] of kind
-/// [`InvalidData`](io::ErrorKind::InvalidData). The peer was sent a Close frame with the code.
+/// [`InvalidData`](io::ErrorKind::InvalidData), or [`QuotaExceeded`](io::ErrorKind::QuotaExceeded) for
+/// frames without payload that are too many. The peer was sent a Close frame with the code.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("websocket violation, closed with code {code}: {detail}")]
 pub struct WsViolation {
@@ -32,6 +35,11 @@ impl WsViolation {
 
 impl From<WsViolation> for io::Error {
     fn from(violation: WsViolation) -> Self {
-        Self::new(io::ErrorKind::InvalidData, violation)
+        // what is allowed in itself, and too much of it
+        let kind = match violation.code == u16::from(CloseCode::Policy) {
+            true => io::ErrorKind::QuotaExceeded,
+            false => io::ErrorKind::InvalidData,
+        };
+        Self::new(kind, violation)
     }
 }

@@ -112,12 +112,18 @@ impl Memory {
         Control::with_memory(&self.budget)
     }
 
+    /// How many connections there is memory for, if they hold nothing else.
+    pub(crate) fn connections(&self) -> usize {
+        self.limit() / 100 * CRITICAL / Control::COST
+    }
+
     /// Somebody new comes; false if there is no memory for him.
     pub(crate) fn admits(&self) -> bool {
         if self.scarce.load(Ordering::Relaxed) {
             self.knocked.store(true, Ordering::Relaxed);
         }
         !self.full.load(Ordering::Relaxed)
+            && self.budget.used() + Control::COST <= self.budget.limit()
     }
 
     /// Keeps to the budget until `stop`.
