@@ -528,8 +528,10 @@ async fn a_websocket_that_sends_frames_without_payload_is_cut() {
         detail.contains("closed with code 1008")
     });
     let end = end.await;
-    assert_eq!(end["side"], "client", "{end}");
-    assert_eq!(end["reason"], "malformed", "{end}");
+    assert_eq!(end["side"], "proxy", "{end}");
+    assert_eq!(end["reason"], "rate_limited", "{end}");
+    let remedy = end["remedy"].as_str().unwrap_or_default();
+    assert!(remedy.contains(".limits.max_denials"), "{end}");
     let close = within("a Close frame", frames.next()).await;
     match close {
         Some(Ok(Frame::Close(Some(close)))) => assert_eq!(close.code, CloseCode::Policy),

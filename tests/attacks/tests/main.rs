@@ -125,7 +125,8 @@ async fn websockets_that_send_empty_frames_are_cut() {
         .await
     })
     .await;
-    assert_eq!(end["side"], "client", "{end}");
+    assert_eq!(end["side"], "proxy", "{end}");
+    assert_eq!(end["reason"], "rate_limited", "{end}");
     assert_served(&report);
 }
 
