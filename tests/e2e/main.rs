@@ -24,6 +24,7 @@ mod hostile;
 mod latencies;
 mod limits;
 mod log_floods;
+mod log_lost;
 mod loss;
 mod matrix;
 mod memory;

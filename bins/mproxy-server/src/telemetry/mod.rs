@@ -7,7 +7,7 @@
 //!
 //! Lines that repeat are limited kind by kind, before they are formatted, whoever writes them.
 //! Writing never holds up traffic: lines wait in a bounded queue for a thread of their own,
-//! and are dropped, and counted, when the reader of the log is too slow.
+//! and are dropped, and counted, when the reader of the log is too slow or the disk is full.
 
 mod filter;
 mod lines;
@@ -17,7 +17,9 @@ pub(crate) use filter::Verbosity;
 use self::lines::{Allowance, Queue, Style, lines};
 use crate::config::{LogFormat, Rate, log_filter};
 use mproxy_admin::LogMetrics;
+use std::fs::File;
 use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 use tracing_subscriber::Layer;
@@ -69,12 +71,23 @@ impl Guard {
     }
 }
 
+/// Why the log could not be started.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    /// It was started before.
+    #[error(transparent)]
+    Started(#[from] TryInitError),
+    /// Its stream cannot be had.
+    #[error(transparent)]
+    Stream(#[from] io::Error),
+}
+
 /// Starts the log.
 ///
 /// # Errors
 ///
-/// When it was started before.
-pub(crate) fn start(settings: &Settings) -> Result<Guard, TryInitError> {
+/// When it was started before, or the process has no descriptor left.
+pub(crate) fn start(settings: &Settings) -> Result<Guard, StartError> {
     let text = !settings.is_json();
     let style = match text {
         true => Style::Text {
@@ -84,10 +97,13 @@ pub(crate) fn start(settings: &Settings) -> Result<Guard, TryInitError> {
     };
     let repeats = settings.max_rate.map(allowance);
     let dropped = LogMetrics::default();
-    let (layer, queue) = match text {
-        true => lines(style, repeats, dropped.clone(), io::stderr()),
-        false => lines(style, repeats, dropped.clone(), io::stdout()),
+    // The library buffers what a write to standard output leaves over, and says that it was written: a
+    // full disk would cost lines that nobody counts. The descriptor itself tells the truth.
+    let descriptor = match text {
+        true => io::stderr().as_fd().try_clone_to_owned()?,
+        false => io::stdout().as_fd().try_clone_to_owned()?,
     };
+    let (layer, queue) = lines(style, repeats, dropped.clone(), File::from(descriptor));
     // Directives were checked where they came from; what is left over is not worth a refusal.
     let filter = log_filter().parse_lossy(&settings.filter);
     let layer = layer.with_filter(filter);

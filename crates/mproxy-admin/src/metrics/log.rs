@@ -30,9 +30,9 @@ impl LogMetrics {
         self.counts.suppressed.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a line that was lost because the reader of the log was too slow.
-    pub fn sink(&self) {
-        self.counts.sink.fetch_add(1, Ordering::Relaxed);
+    /// Counts lines that were lost, because the reader of the log was too slow or writing failed.
+    pub fn sink(&self, lines: u64) {
+        self.counts.sink.fetch_add(lines, Ordering::Relaxed);
     }
 }
 
@@ -48,7 +48,7 @@ impl collector::Collector for Collector {
         };
         let mut family = encoder.encode_descriptor(
             "mproxy_log_lines_dropped",
-            "Log lines that were not written: repetitions, or the reader of the log was too slow.",
+            "Log lines that were not written: repetitions, or those that the log did not take.",
             None,
             MetricType::Counter,
         )?;

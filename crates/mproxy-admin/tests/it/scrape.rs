@@ -186,7 +186,7 @@ fn feed(port: &Port) {
     log.suppressed();
     metrics.log(&log);
     log.suppressed();
-    log.sink();
+    log.sink(1);
 
     let mut traffic = Traffic::default();
     traffic.packets[PacketType::Publish as usize] = 5;

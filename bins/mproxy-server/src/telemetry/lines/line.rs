@@ -6,6 +6,7 @@ use super::kind::SUPPRESSED;
 use super::limiter::{Gap, Report};
 use super::stamp::Stamp;
 use std::fmt::Write;
+use std::io;
 use std::time::SystemTime;
 use tracing::{Level, Metadata};
 
@@ -27,8 +28,11 @@ const RESERVED: [&str; 4] = ["ts", "level", "target", "message"];
 /// The target of lines about the log.
 const LOG: &str = "mproxy::log";
 
-/// What is said when the sink takes no more.
+/// What is said about lines that found no room.
 const LOST: &str = "log lines not written: the reader of the log is too slow";
+
+/// What is said about lines that could not be written.
+const UNWRITTEN: &str = "log lines not written: writing the log failed";
 
 /// What is said about repetitions.
 const REPEATED: &str = "log lines not written: they were repetitions";
@@ -148,11 +152,21 @@ impl Style {
         let _ = write!(out, "{value}");
     }
 
-    /// Appends a line about lines that the sink did not take.
-    pub(super) fn lost(self, out: &mut String, time: (&mut Stamp, SystemTime), count: u64) {
+    /// Appends a line about lines that were lost: writing them failed, or there was no room for them.
+    pub(super) fn lost(
+        self,
+        out: &mut String,
+        time: (&mut Stamp, SystemTime),
+        count: u64,
+        error: Option<&io::Error>,
+    ) {
         self.head(out, time, Level::WARN, LOG);
-        self.message(out, Shown::all(LOST));
+        let message = error.map_or(LOST, |_| UNWRITTEN);
+        self.message(out, Shown::all(message));
         self.field(out, "event", "suppress");
+        if let Some(error) = error {
+            self.field(out, "detail", &error.to_string());
+        }
         self.number(out, SUPPRESSED, count);
         self.end(out);
     }

@@ -15,6 +15,7 @@ mod layer;
 mod limiter;
 mod line;
 mod queue;
+mod sink;
 mod sources;
 mod stamp;
 
