@@ -1,5 +1,9 @@
 //! `mproxy-server`: the MQTT proxy, configured by TOML.
 
+// The macros panic when the stream cannot be written, on a full disk or a closed pipe: cli::streams has
+// what to use.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod app;
 mod cli;
 mod config;
@@ -8,7 +12,6 @@ mod demo;
 mod diagnostics;
 mod telemetry;
 
-use clap::Parser;
 use std::process::ExitCode;
 
 /// After an attack the C library's allocator keeps what is free below the last block that is not: 170 of
@@ -19,5 +22,5 @@ use std::process::ExitCode;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    cli::dispatch(cli::Cli::parse())
+    cli::dispatch()
 }

@@ -100,7 +100,9 @@ fn failed(error: &StartError) -> ExitCode {
 #[cfg(feature = "demo")]
 pub(crate) fn demo(options: crate::demo::Options) -> ExitCode {
     use std::error::Error;
+    use std::iter::successors;
 
+    use crate::cli::say;
     use crate::demo::{self, Running};
 
     let start = |toml: String| async move {
@@ -127,18 +129,17 @@ pub(crate) fn demo(options: crate::demo::Options) -> ExitCode {
     let outcome = match runtime {
         Ok(runtime) => runtime.block_on(demo::run(options, std::io::stdout(), start)),
         Err(error) => {
-            eprintln!("error: cannot start the runtime: {error}");
-            return ExitCode::FAILURE;
+            say(format_args!("error: cannot start the runtime: {error}\n"));
+            return Exit::Failure.into();
         }
     };
     outcome.unwrap_or_else(|error| {
-        eprint!("error: {error}");
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            eprint!(": {error}");
-            cause = error.source();
+        if error.has_seen_enough() {
+            return Exit::Success.into();
         }
-        eprintln!();
-        ExitCode::FAILURE
+        let causes = successors(error.source(), |error| (*error).source());
+        let causes: String = causes.map(|cause| format!(": {cause}")).collect();
+        say(format_args!("error: {error}{causes}\n"));
+        Exit::Failure.into()
     })
 }

@@ -4,8 +4,8 @@ use super::Exit;
 use super::args::{CheckArgs, ReportFormat};
 use super::load::{color, load_source, source_name};
 use super::probe::{probe, shown_address};
+use super::streams::{print, say};
 use crate::config::{Bind, Choice, Config, Loaded};
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// Checks a configuration and reports.
@@ -23,18 +23,20 @@ pub(super) fn check(args: &CheckArgs) -> ExitCode {
     let out = match args.format {
         ReportFormat::Json => format!("{:#}\n", report.to_json(args.deny_warnings)),
         ReportFormat::Text => {
-            eprint!("{}", report.render(color(args.source.color)));
+            say(format_args!("{}", report.render(color(args.source.color))));
             if refusal.is_some() {
-                eprintln!("{}: configuration refused", report.tally());
+                say(format_args!("{}: configuration refused\n", report.tally()));
             }
             let accepted = loaded.config.as_ref().filter(|_| refusal.is_none());
             accepted.map_or_else(String::new, |config| summary(config, &loaded, args))
         }
     };
-    match io::stdout().write_all(out.as_bytes()) {
-        Ok(()) => exit.into(),
-        Err(_) => Exit::Failure.into(),
-    }
+    // a verdict counts even if the report about it could not be written
+    let printed = print(out.as_bytes());
+    printed
+        .err()
+        .map_or(exit, |failure| exit.max(failure))
+        .into()
 }
 
 fn summary(config: &Config, loaded: &Loaded, args: &CheckArgs) -> String {

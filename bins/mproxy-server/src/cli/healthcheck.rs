@@ -2,6 +2,7 @@
 
 use super::Exit;
 use super::args::HealthcheckArgs;
+use super::streams::say;
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::process::ExitCode;
@@ -17,11 +18,11 @@ pub(super) fn healthcheck(args: &HealthcheckArgs) -> ExitCode {
         Ok(answer) => {
             let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
             let status = answer.lines().next().unwrap_or("no answer");
-            eprintln!("not ready: {status}\n{}", body.trim_end());
+            say(format_args!("not ready: {status}\n{}\n", body.trim_end()));
             Exit::Failure.into()
         }
         Err(error) => {
-            eprintln!("not ready: {}: {error}", args.url);
+            say(format_args!("not ready: {}: {error}\n", args.url));
             Exit::Failure.into()
         }
     }

@@ -2,6 +2,7 @@
 
 use super::Exit;
 use super::args::{Color, SourceArgs};
+use super::streams::say;
 use crate::config::{Environment, Loaded, Location, Request, load};
 use std::io::{self, IsTerminal};
 use std::path::Path;
@@ -22,12 +23,12 @@ pub(super) fn load_source(source: &SourceArgs, resolve: bool) -> Result<Loaded, 
         .filter(|it| !it.as_os_str().is_empty());
     let ad_hoc = source.listen.is_some() || source.upstream.is_some();
     if let (Some(path), true) = (config, ad_hoc) {
-        eprintln!(
+        say(format_args!(
             "error: --listen and --upstream are for running without a file, and `{}` is given \
              by --config or MPROXY_CONFIG\n\
-             note: use --set listeners.NAME.bind=... and --set upstreams.NAME.address=...",
+             note: use --set listeners.NAME.bind=... and --set upstreams.NAME.address=...\n",
             path.display()
-        );
+        ));
         return Err(Exit::Usage);
     }
     let location = match config {
@@ -66,9 +67,9 @@ impl Patience {
             let since = Instant::now();
             while waiting.recv_timeout(Self::SILENT) == Err(RecvTimeoutError::Timeout) {
                 let seconds = since.elapsed().as_secs();
-                eprintln!(
-                    "note: the configuration is being read and checked, for {seconds} s so far"
-                );
+                say(format_args!(
+                    "note: the configuration is being read and checked, for {seconds} s so far\n"
+                ));
             }
         });
         Self { _over: over }
@@ -90,11 +91,11 @@ pub(super) fn color(when: Color) -> bool {
 /// Shows the problems, if there are any, with a summary; `Err` when they are fatal.
 pub(super) fn report(loaded: &Loaded, source: &SourceArgs) -> Result<(), Exit> {
     let report = &loaded.report;
-    eprint!("{}", report.render(color(source.color)));
+    say(format_args!("{}", report.render(color(source.color))));
     match report.refusals(false).map(Exit::from).max() {
         None => Ok(()),
         Some(exit) => {
-            eprintln!("{}: configuration refused", report.tally());
+            say(format_args!("{}: configuration refused\n", report.tally()));
             Err(exit)
         }
     }

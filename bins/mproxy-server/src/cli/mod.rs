@@ -8,16 +8,24 @@ mod load;
 mod print;
 mod probe;
 mod run;
+mod streams;
 
-pub(crate) use args::Cli;
 pub(crate) use exit::Exit;
 pub(crate) use run::RunOptions;
+#[cfg(feature = "demo")]
+pub(crate) use streams::say;
 
-use self::args::{Command, ConfigCommand};
+use self::args::{Cli, Command, ConfigCommand};
+use clap::Parser;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// Does what the command line says.
-pub(crate) fn dispatch(cli: Cli) -> ExitCode {
+pub(crate) fn dispatch() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return instead(&error),
+    };
     let Some(command) = cli.command else {
         return match cli.run.test {
             true => check::check(&cli.run.into_check()),
@@ -36,4 +44,18 @@ pub(crate) fn dispatch(cli: Cli) -> ExitCode {
         Command::Completions { shell } => print::completions(shell),
         Command::Man { directory } => print::manual(directory.as_deref()),
     }
+}
+
+/// What is shown instead: help or the version on standard output, or on standard error what makes no
+/// sense. `Cli::parse` would ignore that it cannot be written.
+fn instead(shown: &clap::Error) -> ExitCode {
+    let written = shown.print();
+    if shown.use_stderr() {
+        return Exit::Usage.into();
+    }
+    let written = written.and_then(|()| io::stdout().flush());
+    streams::printed(written)
+        .err()
+        .unwrap_or(Exit::Success)
+        .into()
 }

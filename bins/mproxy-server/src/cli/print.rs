@@ -3,11 +3,11 @@
 use super::Exit;
 use super::args::{Cli, SourceArgs};
 use super::load::{load_source, report};
+use super::streams::{self, failed};
 use crate::config::{DEFAULT_TOML, schema as config_schema, show as show_config};
 use clap::CommandFactory;
 use clap_complete::Shell;
 use std::fs;
-use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -53,7 +53,7 @@ pub(super) fn manual(directory: Option<&Path>) -> ExitCode {
             let rendered = clap_mangen::Man::new(Cli::command()).render(&mut out);
             return match rendered {
                 Ok(()) => print(&out),
-                Err(error) => failed("cannot render the manual", &error),
+                Err(error) => failed("cannot render the manual", &error).into(),
             };
         }
         Some(directory) => fs::create_dir_all(directory)
@@ -61,21 +61,11 @@ pub(super) fn manual(directory: Option<&Path>) -> ExitCode {
     };
     match written {
         Ok(()) => Exit::Success.into(),
-        Err(error) => failed("cannot write the manual", &error),
+        Err(error) => failed("cannot write the manual", &error).into(),
     }
 }
 
 fn print(bytes: &[u8]) -> ExitCode {
-    let mut out = io::stdout().lock();
-    match out.write_all(bytes).and_then(|()| out.flush()) {
-        Ok(()) => Exit::Success.into(),
-        // `mproxy-server config default | head`: the reader has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Success.into(),
-        Err(error) => failed("cannot write", &error),
-    }
-}
-
-fn failed(what: &str, error: &io::Error) -> ExitCode {
-    eprintln!("error: {what}: {error}");
-    Exit::Failure.into()
+    let printed = streams::print(bytes);
+    printed.err().unwrap_or(Exit::Success).into()
 }

@@ -2,6 +2,7 @@
 
 use super::args::RunArgs;
 use super::load::{color, load_source, report};
+use super::streams::{failed, say};
 use crate::app::Signals;
 use crate::config::{Environment, Log, LogFormat, LogLevel, parse};
 use crate::diagnostics::{Report, Severity};
@@ -23,17 +24,11 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
     // Signals first: from here on none kills that does not mean to.
     let runtime = match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("error: cannot start the runtime: {error}");
-            return super::Exit::Failure.into();
-        }
+        Err(error) => return failed("cannot start the runtime", &error).into(),
     };
     let signals = match Signals::watch(&runtime) {
         Ok(signals) => signals,
-        Err(error) => {
-            eprintln!("error: cannot watch for signals: {error}");
-            return super::Exit::Failure.into();
-        }
+        Err(error) => return failed("cannot watch for signals", &error).into(),
     };
     let loaded = match load_source(&args.source, true) {
         Ok(loaded) => loaded,
@@ -44,16 +39,13 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
         (Ok(settings), _) => settings,
         (Err(_), Err(exit)) => return exit.into(),
         (Err(error), Ok(())) => {
-            eprintln!("error: {error}");
+            say(format_args!("error: {error}\n"));
             return super::Exit::Usage.into();
         }
     };
     let guard = match telemetry::start(&settings) {
         Ok(guard) => guard,
-        Err(error) => {
-            eprintln!("error: cannot start the log: {error}");
-            return super::Exit::Failure.into();
-        }
+        Err(error) => return failed("cannot start the log", &error).into(),
     };
     if settings.is_json() {
         log_problems(&loaded.report);

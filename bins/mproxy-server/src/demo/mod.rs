@@ -81,6 +81,13 @@ pub(crate) enum DemoError {
     Output(#[from] io::Error),
 }
 
+impl DemoError {
+    /// Whether the reader of the output went away, as that of `demo | head` does.
+    pub(crate) fn has_seen_enough(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
 /// Runs the demo until the proxy ends, which it does when a signal tells it to.
 ///
 /// `start` gets the configuration as TOML text and starts the proxy from it. Everything that the
@@ -99,6 +106,7 @@ where
 {
     if options.print_config {
         write!(out, "{}", printed(&options))?;
+        out.flush()?;
         return Ok(ExitCode::SUCCESS);
     }
     // kept until the end: the broker stops when it is dropped

@@ -5,4 +5,5 @@ mod files;
 mod invalid; // every mistake, with the message that it gets
 mod overrides; // environment, flags, directories
 mod shipped; // the files in config/
+mod streams; // on a full disk, and closed
 mod support; // running the binary

@@ -1,0 +1,39 @@
+//! What a command says on its standard streams, which may be on a full disk or closed.
+
+use super::Exit;
+use std::fmt::{Arguments, Display};
+use std::io::{self, ErrorKind, Write};
+
+/// Says something on standard error, as it is. If that cannot be written, nobody is left to be told, and
+/// the exit code has to say it.
+pub(crate) fn say(text: Arguments<'_>) {
+    // in one write, so that it stays together
+    let _ = io::stderr().write_all(text.to_string().as_bytes());
+}
+
+/// Writes all to standard output.
+///
+/// # Errors
+/// It could not be written; this was said.
+pub(super) fn print(bytes: &[u8]) -> Result<(), Exit> {
+    let mut out = io::stdout().lock();
+    printed(out.write_all(bytes).and_then(|()| out.flush()))
+}
+
+/// What it means for a command that its output was written, or was not.
+///
+/// # Errors
+/// It could not be written; this was said.
+pub(super) fn printed(written: io::Result<()>) -> Result<(), Exit> {
+    match written {
+        // `mproxy-server config default | head`: the reader has seen enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        other => other.map_err(|error| failed("cannot write", &error)),
+    }
+}
+
+/// Says what failed.
+pub(super) fn failed(what: &str, error: &dyn Display) -> Exit {
+    say(format_args!("error: {what}: {error}\n"));
+    Exit::Failure
+}
