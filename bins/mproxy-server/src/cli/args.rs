@@ -49,7 +49,9 @@ Signals:
   HUP, USR1, USR2    ignored, with a line in the log
 
 Exit codes:
-  0 ok   1 failure   2 usage   69 broker or admin port does not answer
+  0 ok   1 failure; not ready (healthcheck)   2 usage
+  69 broker does not answer, with --require-upstream; `check`: an address cannot be used, or with
+     --deny-warnings a broker does not answer or a port is in use
   77 no permission to bind   78 configuration refused
   130, 131, 143 ended at once by INT, QUIT, TERM
 

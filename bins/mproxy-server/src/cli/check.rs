@@ -24,8 +24,8 @@ pub(super) fn check(args: &CheckArgs) -> ExitCode {
         ReportFormat::Json => format!("{:#}\n", report.to_json(args.deny_warnings)),
         ReportFormat::Text => {
             say(format_args!("{}", report.render(color(args.source.color))));
-            if refusal.is_some() {
-                say(format_args!("{}: configuration refused\n", report.tally()));
+            if let Some(exit) = refusal {
+                say(format_args!("{}: {}\n", report.tally(), verdict(exit)));
             }
             let accepted = loaded.config.as_ref().filter(|_| refusal.is_none());
             accepted.map_or_else(String::new, |config| summary(config, &loaded, args))
@@ -37,6 +37,16 @@ pub(super) fn check(args: &CheckArgs) -> ExitCode {
         .err()
         .map_or(exit, |failure| exit.max(failure))
         .into()
+}
+
+/// What the problems come to. Who reads that a configuration is refused looks for a mistake in it.
+fn verdict(exit: Exit) -> &'static str {
+    match exit {
+        Exit::Permission | Exit::Unavailable => {
+            "the configuration is valid, but cannot be used here and now"
+        }
+        Exit::Success | Exit::Failure | Exit::Usage | Exit::Config => "configuration refused",
+    }
 }
 
 fn summary(config: &Config, loaded: &Loaded, args: &CheckArgs) -> String {

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 /// 0 as well, and for systemd and Kubernetes anything else is a service that failed.
 ///
 /// After a second signal the code is 128 and the number of that signal; so it is after a first one
-/// that comes before anything is served. A unit has to be told that these are no failures.
+/// that comes before the configuration is accepted. A unit has to be told that these are no failures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Exit {
     /// It did what it should.
@@ -20,7 +20,8 @@ pub(crate) enum Exit {
     Failure = 1,
     /// The command line makes no sense.
     Usage = 2,
-    /// The broker, or the admin port, does not answer.
+    /// Something that the configuration names cannot be used now: a broker does not answer, an address
+    /// is in use or is none of this machine.
     Unavailable = 69,
     /// The system does not permit it, as a port below 1024.
     Permission = 77,

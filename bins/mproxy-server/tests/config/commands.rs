@@ -107,12 +107,25 @@ fn check_tries_ports_and_brokers() {
         stderr.contains("upstream `broker` does not answer at unix:"),
         "{stderr}"
     );
+    // the configuration is right: it was said to be refused, and somebody looked for the mistake
     let (code, _, stderr) = run(command.arg("--deny-warnings"));
     assert_eq!(code, 69, "{stderr}");
-    assert!(
-        stderr.ends_with("2 warnings: configuration refused\n"),
-        "{stderr}"
-    );
+    let last = "2 warnings: the configuration is valid, but cannot be used here and now\n";
+    assert!(stderr.ends_with(last), "{stderr}");
+    // one mistake is enough
+    let (code, _, stderr) = run(command.args(["--set", "log.format=yaml"]));
+    assert_eq!(code, 78, "{stderr}");
+    assert!(stderr.ends_with(": configuration refused\n"), "{stderr}");
+}
+
+/// An address that is none of this machine is an error, and nothing that another text would mend.
+#[test]
+fn an_address_of_another_machine_is_told_from_a_mistake() {
+    let mut command = mproxy(["check", "--listen", "192.0.2.1:0"]);
+    command.args(["--set", "admin.bind="]);
+    let (code, _, stderr) = run(&mut command);
+    assert_eq!(code, 69, "{stderr}");
+    assert!(stderr.contains("the configuration is valid"), "{stderr}");
 }
 
 #[test]
