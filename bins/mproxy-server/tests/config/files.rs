@@ -20,19 +20,41 @@ fn what_is_not_a_file_is_refused_at_once() {
     let fifo = fifo(folder.path(), "mproxy.toml");
     let nested = tempfile::tempdir().unwrap();
     fs::create_dir(nested.path().join("conf.toml")).unwrap();
-    for (path, found) in [
-        (fifo.as_path(), "it is a FIFO, not a regular file"),
+    let (input, up) = ("--config -", "move its files up");
+    for (path, found, remedy) in [
+        (fifo.as_path(), "it is a FIFO, not a regular file", input),
         // found in a folder, it was passed over without a word
-        (folder.path(), "it is a FIFO, not a regular file"),
-        (nested.path(), "it is a directory, not a regular file"),
-        (Path::new("/dev/zero"), "it is a device, not a regular file"),
+        (folder.path(), "it is a FIFO, not a regular file", input),
+        (nested.path(), "it is a directory, not a regular file", up),
+        (
+            Path::new("/dev/zero"),
+            "it is a device, not a regular file",
+            input,
+        ),
     ] {
         for command in [&["check", "-c"][..], &["-c"]] {
             let (code, _, stderr) = run(mproxy([]).args(command).arg(path));
             assert_eq!(code, 78, "{stderr}");
             assert!(stderr.contains(found), "{stderr}");
-            assert!(stderr.contains("--config -"), "{stderr}");
+            assert!(stderr.contains(remedy), "{stderr}");
         }
+    }
+}
+
+/// A mount that was empty, or elsewhere, was told of without a word about what to do.
+#[test]
+fn what_is_not_there_has_a_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("mproxy.toml");
+    fs::write(folder.path().join("mproxy.conf"), "").unwrap();
+    for (path, found, remedy) in [
+        (missing.as_path(), "cannot read `", "config default"),
+        (folder.path(), "no *.toml in `", "names end in .toml"),
+    ] {
+        let (code, _, stderr) = run(mproxy(["check", "-c"]).arg(path));
+        assert_eq!(code, 78, "{stderr}");
+        assert!(stderr.contains(found), "{stderr}");
+        assert!(stderr.contains(remedy), "{stderr}");
     }
 }
 

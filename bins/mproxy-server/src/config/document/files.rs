@@ -85,7 +85,10 @@ impl Location {
         match toml_files(path) {
             Ok(paths) if paths.is_empty() => {
                 let message = format!("no *.toml in `{}`", path.display());
-                cx.push(Diagnostic::error(message));
+                let diagnostic = Diagnostic::error(message);
+                cx.push(diagnostic.note(
+                    "of a directory, the files are read whose names end in .toml and do not begin with a dot",
+                ));
                 paths
             }
             Ok(paths) => paths,
@@ -125,6 +128,17 @@ fn unreadable(cx: &mut Context, path: &Path, error: &io::Error) {
     let message = format!("cannot read `{}`: {error}", path.display());
     let diagnostic = Diagnostic::error(message);
     cx.push(match error.kind() {
+        ErrorKind::NotFound => diagnostic.note(
+            "look at --config and MPROXY_CONFIG; `mproxy-server config default` prints a configuration to \
+             begin with",
+        ),
+        ErrorKind::PermissionDenied => {
+            diagnostic.note("let the user read it as whom mproxy runs, and enter its directories")
+        }
+        ErrorKind::InvalidInput if path.is_dir() => diagnostic.note(
+            "directories inside of a directory are not read: move its files up, or give it a name that \
+             does not end in .toml",
+        ),
         ErrorKind::InvalidInput => {
             diagnostic.note("a program can write the configuration to standard input: --config -")
         }
