@@ -49,7 +49,7 @@ pub(crate) struct AccessLogFile {
         ["connect", "disconnect", "subscribe", "unsubscribe", "deny", "error"]))]
     pub(crate) events: Listing<AccessEvent>,
     /// With the event "publish": the share of PUBLISH packets that is logged; 0.01 = one in
-    /// a hundred.
+    /// a hundred. Of these lines, too, more than log.max_rate allows are left out and counted.
     #[schemars(extend("default" = 0.0))]
     pub(crate) publish_sample: Setting<Number>,
 }

@@ -8,6 +8,7 @@ use crate::config::model::{
 use crate::config::scalar::{Count, Number, Origin, Prefix, Size, Text, UrlPath};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 /// A place where clients connect.
@@ -138,11 +139,11 @@ pub(crate) struct LimitsFile {
     /// Most levels of a topic name or topic filter where layers look at topics. A client that names a
     /// deeper one is closed, and a deeper delivery dropped.
     #[schemars(extend("default" = 128))]
-    pub(crate) max_topic_levels: Setting<Count>,
+    pub(crate) max_topic_levels: Setting<NonZeroUsize>,
     /// Most topic filters of a SUBSCRIBE or UNSUBSCRIBE where layers look at them, which may have four
     /// times as many levels in all. A client that sends more is closed.
     #[schemars(extend("default" = 16384))]
-    pub(crate) max_filters: Setting<Count>,
+    pub(crate) max_filters: Setting<NonZeroUsize>,
     /// Packets of one client that layers refuse, and WebSocket frames without content, in a time; then
     /// it is closed. "0/m" = unlimited.
     #[schemars(extend("default" = "600/m"))]

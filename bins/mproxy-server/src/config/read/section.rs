@@ -8,7 +8,7 @@ use crate::config::file::{
     ListenerFile, LogFile, MapRuleFile, PropertyEditFile, RuleFile, ServerFile, SuperFile,
     ToClientFile, TopicMapFile, UpstreamFile,
 };
-use crate::config::scalar::{closest, quoted};
+use crate::config::scalar::{closest, part, quoted};
 use crate::diagnostics::Diagnostic;
 use serde::de::DeserializeOwned;
 use std::ops::Range;
@@ -227,6 +227,8 @@ impl Context {
             diagnostic = diagnostic.label(format!("this key belongs into {header}"));
         } else if let Some(near) = closest(key, known.iter().copied()) {
             diagnostic = diagnostic.label(format!("did you mean `{near}`?"));
+        } else if let Some(part) = part(key, known.iter().copied()) {
+            diagnostic = diagnostic.label(format!("did you mean `{part}`?"));
         }
         // The section of `type` is known without it; it is a key all the same.
         let also = section.layer_type().map(|_| "type").into_iter();

@@ -111,17 +111,37 @@ impl Scalar for Option<Rate> {
     type Value = Self;
 
     fn expected() -> String {
-        "a rate such as \"100/s\"; \"0/s\" = unlimited".to_owned()
+        "a rate such as \"100/s\", \"100/m\" or \"100/h\"; \"0/s\" = unlimited".to_owned()
     }
 
     fn read(raw: &Raw, _: bool) -> Result<Self, Problem> {
+        let bare = match raw {
+            Raw::Integer(number @ 0..) => Some(number.to_string()),
+            Raw::String(text) => Some(text.clone()).filter(|it| is_whole(it)),
+            _ => None,
+        };
+        if let Some(number) = bare {
+            let label =
+                format!("write it with its time: \"{number}/s\", \"{number}/m\" or \"{number}/h\"");
+            return Err(Problem::new("a rate without a time", label));
+        }
         let text = string::<Self>(raw)?;
-        rate(text).ok_or_else(|| {
+        let invalid = || {
             Problem::new(
                 format!("invalid rate `{text}`"),
                 format!("expected {}", Self::expected()),
             )
-        })
+        };
+        let (count, unit) = text.split_once('/').ok_or_else(invalid)?;
+        let period = period(unit).ok_or_else(invalid)?;
+        if !is_whole(count) {
+            return Err(invalid());
+        }
+        let count: u32 = count.parse().map_err(|_| {
+            let label = format!("at most \"{}/{unit}\"; \"0/s\" = unlimited", u32::MAX);
+            Problem::new(format!("rate `{text}` is too high"), label)
+        })?;
+        Ok(NonZeroU32::new(count).map(|count| Rate { count, period }))
     }
 
     fn schema() -> Schema {
@@ -129,18 +149,20 @@ impl Scalar for Option<Rate> {
     }
 }
 
-/// Reads `100/s`; `Some(None)` is a rate of zero, which stands for no limit.
-#[allow(clippy::option_option)] // the outer one says whether it is a rate at all
-fn rate(text: &str) -> Option<Option<Rate>> {
-    let (count, unit) = text.split_once('/')?;
-    let period = Duration::from_secs(match unit {
+/// The time that a unit of a rate stands for.
+fn period(unit: &str) -> Option<Duration> {
+    let seconds = match unit {
         "s" => 1,
         "m" => 60,
         "h" => 3600,
         _ => return None,
-    });
-    let count: u32 = count.parse().ok()?;
-    Some(NonZeroU32::new(count).map(|count| Rate { count, period }))
+    };
+    Some(Duration::from_secs(seconds))
+}
+
+/// Whether a text is a whole number, however large.
+fn is_whole(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 #[cfg(test)]

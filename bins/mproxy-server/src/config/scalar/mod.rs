@@ -126,6 +126,23 @@ pub(crate) fn closest<'a>(
         .map(|(_, it)| it)
 }
 
+/// The longest name among `candidates` that is a part of `word`: `memory` for `memory_limit`, and for
+/// `max_memory`.
+pub(crate) fn part<'a>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let word = format!("_{}_", word.to_lowercase().replace('-', "_"));
+    let is_part = |it: &&str| {
+        let name = format!("_{it}_");
+        word.starts_with(&name) || word.ends_with(&name)
+    };
+    candidates
+        .into_iter()
+        .filter(is_part)
+        .max_by_key(|it| it.len())
+}
+
 /// `` `a`, `b`, `c` ``.
 pub(crate) fn quoted<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     let list: Vec<_> = words.into_iter().map(|it| format!("`{it}`")).collect();
@@ -135,6 +152,16 @@ pub(crate) fn quoted<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_with_more_words_is_recognised() {
+        let keys = ["memory", "max_connections", "connections", "name"];
+        assert_eq!(part("memory_limit", keys), Some("memory"));
+        assert_eq!(part("max-memory", keys), Some("memory"));
+        assert_eq!(part("max_connections_total", keys), Some("max_connections"));
+        assert_eq!(part("memories", keys), None);
+        assert_eq!(part("a_name_b", keys), None);
+    }
 
     #[test]
     fn typing_mistakes_are_recognised_and_other_words_are_not() {

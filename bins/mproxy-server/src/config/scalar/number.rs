@@ -21,17 +21,40 @@ impl Scalar for Count {
     }
 
     fn read(raw: &Raw, loose: bool) -> Result<Self::Value, Problem> {
-        let number = integer::<Self>(raw, loose)?;
-        if !(0..=COUNT_MAX).contains(&number) {
-            let message = format!("`{number}` is out of range");
-            return Err(Problem::new(message, format!("0 to {COUNT_MAX}")));
-        }
-        Ok(usize::try_from(number).ok().and_then(NonZeroUsize::new))
+        counted::<Self>(raw, loose, 0).map(NonZeroUsize::new)
     }
 
     fn schema() -> Schema {
         json_schema!({ "type": "integer", "minimum": 0, "maximum": COUNT_MAX })
     }
+}
+
+impl Scalar for NonZeroUsize {
+    type Value = Self;
+
+    fn expected() -> String {
+        "a whole number, 1 or more".to_owned()
+    }
+
+    fn read(raw: &Raw, loose: bool) -> Result<Self, Problem> {
+        let number = counted::<Self>(raw, loose, 1)?;
+        Ok(Self::new(number).unwrap_or(Self::MIN))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "integer", "minimum": 1, "maximum": COUNT_MAX })
+    }
+}
+
+/// A whole number from `min` to [`COUNT_MAX`].
+fn counted<S: Scalar>(raw: &Raw, loose: bool, min: i64) -> Result<usize, Problem> {
+    let number = integer::<S>(raw, loose)?;
+    let fits = (min..=COUNT_MAX).contains(&number);
+    let count = usize::try_from(number).ok().filter(|_| fits);
+    count.ok_or_else(|| {
+        let message = format!("`{number}` is out of range");
+        Problem::new(message, format!("{min} to {COUNT_MAX}"))
+    })
 }
 
 /// How many bits of an IPv6 address are looked at.

@@ -1,7 +1,6 @@
 //! Checks of single values that their type alone does not make.
 
 use crate::config::scalar::Problem;
-use std::num::NonZeroUsize;
 use std::time::Duration;
 
 /// The largest packet that MQTT can express: one byte, four bytes of length, 268,435,455 of
@@ -103,17 +102,6 @@ pub(super) fn memory(size: &Option<u64>) -> Result<(), Problem> {
         )),
         Some(size) => within(size, MEMORY_MIN, MEMORY_MAX),
         None => Ok(()),
-    }
-}
-
-/// The most levels of a topic, or filters of a request.
-pub(super) fn at_least_one(count: &Option<NonZeroUsize>) -> Result<(), Problem> {
-    match count {
-        Some(_) => Ok(()),
-        None => Err(Problem::new(
-            "zero of them",
-            "nothing would ever pass; at least 1",
-        )),
     }
 }
 

@@ -153,8 +153,6 @@ fn limits(cx: &mut Context, keys: &LimitsFile) -> Limits {
     let held = cx.checked(&keys.max_held_packet, mebibyte, bounds::packet_size);
     let replies = cx.checked(&keys.max_replies, 64 * kibibyte, bounds::buffer_size);
     let keepalive = cx.checked(&keys.max_keepalive, Duration::ZERO, bounds::keepalive);
-    let levels = cx.checked(&keys.max_topic_levels, Some(LEVELS), bounds::at_least_one);
-    let filters = cx.checked(&keys.max_filters, Some(FILTERS), bounds::at_least_one);
     Limits {
         connect_timeout: cx.checked(&keys.connect_timeout, seconds(30), bounds::timeout),
         packet_timeout: cx.checked(&keys.packet_timeout, seconds(120), bounds::timeout),
@@ -172,8 +170,8 @@ fn limits(cx: &mut Context, keys: &LimitsFile) -> Limits {
         keepalive_grace: cx.checked(&keys.keepalive_grace, 1.5, bounds::keepalive_grace),
         max_keepalive: u16::try_from(keepalive.as_secs()).unwrap_or(u16::MAX),
         max_replies: bytes(replies),
-        max_topic_levels: levels.unwrap_or(LEVELS),
-        max_filters: filters.unwrap_or(FILTERS),
+        max_topic_levels: cx.value(&keys.max_topic_levels, LEVELS),
+        max_filters: cx.value(&keys.max_filters, FILTERS),
         max_denials: cx.value(&keys.max_denials, Some(DENIALS)),
     }
 }
