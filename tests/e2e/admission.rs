@@ -334,6 +334,50 @@ async fn a_slow_modem_keeps_its_place_while_there_is_room() {
     assert!(evicted < 1.0, "{evicted}");
 }
 
+/// Attackers that held many connections took the places of slow modems, whose connections were older. Who
+/// holds most loses one.
+#[tokio::test]
+async fn a_slow_modem_keeps_its_place_beside_an_address_that_holds_many() {
+    const PLACES: usize = 8;
+    let broker = Mosquitto::start().await;
+    for key in [
+        "listeners.mqtt.limits.max_pending",
+        "server.max_connections",
+    ] {
+        let mproxy = Setup::before(&broker.url())
+            .set(key, &PLACES.to_string())
+            .start()
+            .await;
+        let addr = mproxy.addr();
+        let mut modem = Link::tcp(addr).await;
+        mproxy.metric("mproxy_connections_pending", 1.0).await;
+        let mut silent = Vec::new();
+        for _ in 1..PLACES {
+            silent.push(from(ATTACKERS[0], addr).await.expect("it listens"));
+        }
+        let places = f64::from(u32::try_from(PLACES).expect("few"));
+        mproxy.metric("mproxy_connections_pending", places).await;
+        // it is the time that the rule is about
+        tokio::time::sleep(SILENCE).await;
+        let mut others = Vec::new();
+        for source in [ATTACKERS[0], ATTACKERS[1], ATTACKERS[0]] {
+            others.push(from(source, addr).await.expect("it listens"));
+        }
+        let evicted = "mproxy_connections_closed_total{side=\"proxy\",reason=\"evicted\"}";
+        mproxy.metric(evicted, 3.0).await;
+        modem.connect(&Connect::new(Version::V5, "modem")).await;
+        let lines = mproxy.events().into_iter();
+        let lines: Vec<_> = lines.filter(|line| line["event"] == "evict").collect();
+        assert!(!lines.is_empty());
+        for line in lines {
+            let peer = line["peer"].as_str().expect("an address");
+            assert!(peer.starts_with("127.0.0.66:"), "{line}");
+            let remedy = line["remedy"].as_str().expect("text");
+            assert!(remedy.contains("or lower it"), "{line}");
+        }
+    }
+}
+
 /// On a socket for IPv4 and IPv6, the system shows IPv4 clients as IPv6 addresses of one /64. Each is
 /// counted as the IPv4 address that it is.
 #[tokio::test]

@@ -14,7 +14,8 @@ use super::upstream::Upstream;
 
 /// What an operator can do about connections that have to make room.
 const EVICTION_REMEDY: &str = "if one address holds most of the places, block it, or set \
-    listeners.NAME.limits.max_pending_per_ip; if these are your clients, raise the key that limit names";
+    listeners.NAME.limits.max_pending_per_ip, or lower it if it is set; if these are your clients, raise \
+    the key that limit names";
 
 /// What all connections of a listener share.
 #[derive(Debug)]

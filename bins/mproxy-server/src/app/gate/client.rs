@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv6Addr};
 ///
 /// IPv4 addresses are kept as the IPv6 addresses that stand for them, which no prefix of another
 /// address is equal to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Client(Ipv6Addr);
 
 impl Client {

@@ -62,7 +62,7 @@ impl Limited for ConnectionLimit {
             }
             Self::MaxPending => {
                 "if these are your clients, raise this key; if one address holds most of the places, \
-                 set listeners.NAME.limits.max_pending_per_ip, or block the address"
+                 block it, or set listeners.NAME.limits.max_pending_per_ip, or lower it if it is set"
             }
             Self::ConnectionRate => {
                 "if these are your clients, raise this key; after a restart all of them come at once"

@@ -1,20 +1,15 @@
 //! The limits of one listener, and what counts against them.
 
-use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::collections::HashMap;
+use std::net::IpAddr;
 
 use mproxy_admin::ConnectionLimit as Limit;
-use mproxy_session::Control;
 
 use super::client::Client;
 use super::limit::Refused;
-use super::rate::{Bucket, Buckets, Moment, nanos};
+use super::places::{Holder, Place, Places};
+use super::rate::{Bucket, Buckets, Moment};
 use crate::config::Rate;
-
-/// How long a connection may be pending before it has to make room for another one. A CONNECT that was
-/// sent at once has come by then, over a slow network too.
-const GRACE: Duration = Duration::from_secs(1);
 
 /// What a listener is limited to; `None` = unlimited.
 #[derive(Clone, Copy, Debug)]
@@ -29,23 +24,6 @@ pub(crate) struct Rules {
     pub(crate) ipv6_prefix: u8,
 }
 
-/// A connection that has sent no whole CONNECT yet.
-#[derive(Clone, Debug)]
-#[cfg_attr(test, derive(PartialEq))]
-pub(super) struct Pending {
-    pub(super) since: Moment,
-    pub(super) peer: Option<SocketAddr>,
-    pub(super) client: Option<Client>,
-    pub(super) control: Control,
-}
-
-/// Connections of one client.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Count {
-    open: usize,
-    pending: usize,
-}
-
 /// A listener and its connections.
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone, PartialEq))]
@@ -53,15 +31,15 @@ pub(super) struct Listener {
     pub(super) maximum: usize,
     pub(super) open: usize,
     pub(super) maximum_pending: usize,
-    /// By number, so from the oldest to the youngest.
-    pub(super) pending: BTreeMap<u64, Pending>,
+    /// Of its connections that have sent no whole CONNECT yet.
+    pub(super) places: Places,
     pub(super) bucket: Option<Bucket>,
     pub(super) ipv6_prefix: u8,
     maximum_of_client: usize,
     maximum_pending_of_client: usize,
     buckets: Option<Buckets>,
-    /// Clients with connections, if a limit asks: never more than there are connections.
-    clients: HashMap<Client, Count>,
+    /// Connections of each client, if a limit asks: never more than there are connections.
+    clients: HashMap<Client, usize>,
 }
 
 impl Listener {
@@ -71,7 +49,7 @@ impl Listener {
             maximum: or_unlimited(rules.connections),
             open: 0,
             maximum_pending: or_unlimited(rules.pending),
-            pending: BTreeMap::new(),
+            places: Places::default(),
             bucket: rules.rate.map(Bucket::new),
             ipv6_prefix: rules.ipv6_prefix,
             maximum_of_client: or_unlimited(rules.connections_per_ip),
@@ -87,14 +65,14 @@ impl Listener {
 
     /// Whether connections are counted by client.
     pub(super) const fn counts_clients(&self) -> bool {
-        self.maximum_of_client < usize::MAX || self.maximum_pending_of_client < usize::MAX
+        self.maximum_of_client < usize::MAX
     }
 
     /// Whether the limits of the client alone let one more in. Takes nothing.
     pub(super) fn check_own(&self, client: Client, now: Moment) -> Result<(), Refused> {
-        let count = self.clients.get(&client).copied().unwrap_or_default();
+        let open = self.clients.get(&client).copied().unwrap_or_default();
         let maximum = self.maximum_of_client;
-        if count.open >= maximum {
+        if open >= maximum {
             return Err(Refused::full(Limit::MaxConnectionsPerIp, maximum));
         }
         if let Some(buckets) = &self.buckets
@@ -104,21 +82,19 @@ impl Listener {
             return Err(Refused::too_fast(limit, buckets.rate));
         }
         let maximum = self.maximum_pending_of_client;
-        if count.pending >= maximum {
+        if self.places.count(Some(client)) >= maximum {
             return Err(Refused::full(Limit::MaxPendingPerIp, maximum));
         }
         Ok(())
     }
 
     /// Counts a connection that is let in.
-    pub(super) fn enter(&mut self, number: u64, pending: Pending) {
-        let now = pending.since;
+    pub(super) fn enter(&mut self, client: Holder, place: Place) {
+        let now = place.since;
         self.open += 1;
-        if let Some(client) = pending.client {
+        if let Some(client) = client {
             if self.counts_clients() {
-                let count = self.clients.entry(client).or_default();
-                count.open += 1;
-                count.pending += 1;
+                *self.clients.entry(client).or_default() += 1;
             }
             if let Some(buckets) = &mut self.buckets {
                 buckets.take_one(client, now);
@@ -127,43 +103,25 @@ impl Listener {
         if let Some(bucket) = &mut self.bucket {
             bucket.take_one(now);
         }
-        self.pending.insert(number, pending);
-    }
-
-    /// A connection is not pending any more, if it still was.
-    pub(super) fn connected(&mut self, number: u64) -> Option<Pending> {
-        let pending = self.pending.remove(&number)?;
-        if let Some(count) = self.count_of(pending.client) {
-            count.pending -= 1;
-        }
-        Some(pending)
+        self.places.enter(client, place);
     }
 
     /// A connection that is not pending is over.
     pub(super) fn leave(&mut self, client: Option<Client>) {
         self.open -= 1;
-        let left = self.count_of(client).map(|count| {
-            count.open -= 1;
-            count.open
-        });
-        if let (Some(client), Some(0)) = (client, left) {
-            self.clients.remove(&client);
+        if let Some(client) = client
+            && let Some(open) = self.clients.get_mut(&client)
+        {
+            *open -= 1;
+            if *open == 0 {
+                self.clients.remove(&client);
+            }
         }
-    }
-
-    fn count_of(&mut self, client: Option<Client>) -> Option<&mut Count> {
-        self.clients.get_mut(&client?)
-    }
-
-    /// The connection that has been pending for longest, if it had its time.
-    pub(super) fn oldest(&self, now: Moment) -> Option<u64> {
-        let (number, pending) = self.pending.first_key_value()?;
-        (now.saturating_sub(pending.since) >= nanos(GRACE)).then_some(*number)
     }
 
     /// True for a listener on which nothing is left of any connection, but for the rates.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.open == 0 && self.pending.is_empty() && self.clients.is_empty()
+        self.open == 0 && self.places.is_empty() && self.clients.is_empty()
     }
 }

@@ -6,18 +6,19 @@
 //!
 //! ```text
 //! own address    max_connections_per_ip, connection_rate_per_ip, max_pending_per_ip
-//! all clients    max_pending, max_connections, server.max_connections   (the oldest pending makes room)
+//! all clients    max_pending, max_connections, server.max_connections   (a pending one makes room)
 //! the last one   connection_rate
 //! ```
 //!
 //! A connection is pending until its CONNECT was read. Silent sockets cost an attacker nothing, so
-//! they must not keep clients out: where a limit that all share is reached, the one that has been
-//! pending for longest is closed, if it had its time.
+//! they must not keep clients out: where a limit that all share is reached, the oldest one of the client
+//! that has most of them is closed, if it had its time.
 
 mod client;
 mod limit;
 mod listener;
 mod pass;
+mod places;
 mod rate;
 mod state;
 

@@ -1,6 +1,5 @@
 //! What a connection holds while it is open, and gives back.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -45,7 +44,7 @@ impl Gates {
         let index = state.listeners.len();
         state.listeners.push(Listener::new(rules));
         drop(state);
-        Gate(Arc::new(Place {
+        Gate(Arc::new(Inner {
             shared: Arc::clone(&self.0),
             index,
         }))
@@ -54,10 +53,10 @@ impl Gates {
 
 /// The gate of one listener.
 #[derive(Clone, Debug)]
-pub(crate) struct Gate(Arc<Place>);
+pub(crate) struct Gate(Arc<Inner>);
 
 #[derive(Debug)]
-struct Place {
+struct Inner {
     shared: Arc<Shared>,
     index: usize,
 }
@@ -91,7 +90,7 @@ impl Gate {
         peer: Option<SocketAddr>,
         control: impl FnOnce() -> Control,
     ) -> Result<Admitted, Refused> {
-        let Place { shared, index } = &*self.0;
+        let Inner { shared, index } = &*self.0;
         let now = nanos(shared.opened.elapsed());
         let entered = shared.lock().enter(*index, peer, now, control)?;
         let evicted = entered.evicted.map(|evicted| {
@@ -114,23 +113,17 @@ impl Gate {
     }
 
     /// The address with the most pending connections on this listener, how many these are, and how
-    /// many there are in all. Looks at each: for a line that is written once in a while.
+    /// many there are in all. Looks at each address: for a line that is written once in a while.
     pub(crate) fn most_pending(&self) -> Option<MostPending> {
         let state = self.0.shared.lock();
         let listener = &state.listeners[self.0.index];
-        let prefix = listener.ipv6_prefix;
-        // counted without the lock
-        let clients: Vec<_> = listener.pending.values().map(|it| it.client).collect();
+        let (client, count) = listener.places.most()?;
+        let (prefix, all) = (listener.ipv6_prefix, listener.places.len());
         drop(state);
-        let mut counts = HashMap::<Client, usize>::new();
-        for client in clients.iter().flatten() {
-            *counts.entry(*client).or_default() += 1;
-        }
-        let (client, count) = counts.into_iter().max_by_key(|(_, count)| *count)?;
         Some(MostPending {
             client: client.name(prefix),
             count,
-            all: clients.len(),
+            all,
         })
     }
 }
@@ -155,14 +148,14 @@ pub(crate) struct Pass {
 impl Pass {
     /// The CONNECT has come: the place of a pending connection is given back.
     pub(crate) fn connected(&self) {
-        let Place { shared, index } = &*self.gate.0;
-        shared.lock().listeners[*index].connected(self.number);
+        let Inner { shared, .. } = &*self.gate.0;
+        shared.lock().connected(self.number);
     }
 }
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        let Place { shared, index } = &*self.gate.0;
+        let Inner { shared, index } = &*self.gate.0;
         let client = self.client.as_deref().copied();
         shared.lock().leave(*index, self.number, client);
     }

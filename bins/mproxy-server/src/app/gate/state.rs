@@ -3,7 +3,7 @@
 //! One lock for all of it, once when a connection comes, when its CONNECT came, and when it ends: so a
 //! decision sees one state, and takes all or nothing.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use mproxy_session::Control;
 
 use super::client::Client;
 use super::limit::Refused;
-use super::listener::{Listener, Pending};
+use super::listener::Listener;
+use super::places::{Place, Places};
 use super::rate::Moment;
 
 /// Connections that made room and are not closed yet. Each is a descriptor more than is counted; of
@@ -26,10 +27,25 @@ pub(super) struct State {
     maximum: usize,
     open: usize,
     pub(super) listeners: Vec<Listener>,
+    /// Connections that have sent no whole CONNECT yet, by number.
+    pending: BTreeMap<u64, Pending>,
+    /// Theirs, of all listeners.
+    places: Places,
     /// The number of the next connection.
     next: u64,
     /// Those that made room: their places are others' already.
     leaving: HashSet<u64>,
+}
+
+/// A connection that has sent no whole CONNECT yet.
+#[derive(Clone, Debug)]
+#[cfg_attr(test, derive(PartialEq))]
+struct Pending {
+    listener: usize,
+    since: Moment,
+    peer: Option<SocketAddr>,
+    client: Option<Client>,
+    control: Control,
 }
 
 /// A connection that was let in.
@@ -58,6 +74,8 @@ impl State {
             maximum,
             open: 0,
             listeners: Vec::new(),
+            pending: BTreeMap::new(),
+            places: Places::default(),
             next: 0,
             leaving: HashSet::new(),
         }
@@ -77,30 +95,37 @@ impl State {
         if let Some(client) = client {
             listener.check_own(client, now)?;
         }
-        let full = self.full(index);
-        let oldest = match full {
+        let room = match self.full(index) {
             None => None,
-            Some(full) => Some((full, self.to_evict(index, full.limit, now).ok_or(full)?)),
+            Some(full) => {
+                let number = self.find_room(index, client, full.limit, now);
+                Some((full, number.ok_or(full)?))
+            }
         };
+        let listener = &self.listeners[index];
         if let Some(bucket) = &listener.bucket
             && !bucket.has_one(now)
         {
             return Err(Refused::too_fast(Limit::ConnectionRate, bucket.rate));
         }
 
-        let evicted = oldest.and_then(|(full, (of, number))| self.evict(of, number, full, now));
+        let evicted = room.and_then(|(full, number)| self.evict(number, full, now));
         let number = self.next;
         self.next += 1;
         self.open += 1;
         let control = control();
         let pending = Pending {
+            listener: index,
             since: now,
             peer,
             client,
             control: control.clone(),
         };
+        self.pending.insert(number, pending);
+        let place = Place { since: now, number };
+        self.places.enter(client, place);
         let listener = &mut self.listeners[index];
-        listener.enter(number, pending);
+        listener.enter(client, place);
         Ok(Entered {
             number,
             client: client.filter(|_| listener.counts_clients()),
@@ -115,7 +140,7 @@ impl State {
         let counts = [
             (
                 Limit::MaxPending,
-                listener.pending.len(),
+                listener.places.len(),
                 listener.maximum_pending,
             ),
             (Limit::MaxConnections, listener.open, listener.maximum),
@@ -125,25 +150,29 @@ impl State {
         full.map(|(limit, _, maximum)| Refused::full(limit, maximum))
     }
 
-    /// The connection that makes room where a limit is reached: its listener and its number. It is of
-    /// the same listener, unless only the server is full, and so makes room for all limits.
-    fn to_evict(&self, index: usize, limit: Limit, now: Moment) -> Option<(usize, u64)> {
+    /// The connection that makes room for one of `newcomer` where a limit is reached. It is of the same
+    /// listener, unless only the server is full, and so makes room for all limits.
+    fn find_room(
+        &mut self,
+        index: usize,
+        newcomer: Option<Client>,
+        limit: Limit,
+        now: Moment,
+    ) -> Option<u64> {
         if self.leaving.len() >= MOST_LEAVING {
             return None;
         }
-        let of = |index: usize| Some((index, self.listeners[index].oldest(now)?));
-        match limit {
-            Limit::ServerMaxConnections => (0..self.listeners.len())
-                .filter_map(of)
-                .min_by_key(|(_, number)| *number),
-            _ => of(index),
-        }
+        let places = match limit {
+            Limit::ServerMaxConnections => &mut self.places,
+            _ => &mut self.listeners[index].places,
+        };
+        places.ripen(now);
+        places.to_evict(newcomer).map(|place| place.number)
     }
 
-    fn evict(&mut self, of: usize, number: u64, full: Refused, now: Moment) -> Option<Evicted> {
-        let listener = &mut self.listeners[of];
-        let pending = listener.connected(number)?;
-        listener.leave(pending.client);
+    fn evict(&mut self, number: u64, full: Refused, now: Moment) -> Option<Evicted> {
+        let pending = self.give_up_place(number)?;
+        self.listeners[pending.listener].leave(pending.client);
         self.open -= 1;
         self.leaving.insert(number);
         Some(Evicted {
@@ -154,21 +183,36 @@ impl State {
         })
     }
 
+    /// The CONNECT of a connection has come: its place is free, if it still had one.
+    pub(super) fn connected(&mut self, number: u64) {
+        self.give_up_place(number);
+    }
+
+    fn give_up_place(&mut self, number: u64) -> Option<Pending> {
+        let pending = self.pending.remove(&number)?;
+        let Pending { since, client, .. } = pending;
+        let place = Place { since, number };
+        self.places.leave(client, place);
+        let listener = &mut self.listeners[pending.listener];
+        listener.places.leave(client, place);
+        Some(pending)
+    }
+
     /// A connection is over.
     pub(super) fn leave(&mut self, index: usize, number: u64, client: Option<Client>) {
         if self.leaving.remove(&number) {
             return;
         }
-        let listener = &mut self.listeners[index];
-        listener.connected(number);
-        listener.leave(client);
+        self.give_up_place(number);
+        self.listeners[index].leave(client);
         self.open -= 1;
     }
 
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         let empty = self.listeners.iter().all(Listener::is_empty);
-        self.open == 0 && self.leaving.is_empty() && empty
+        let pending = self.pending.is_empty() && self.places.is_empty();
+        self.open == 0 && self.leaving.is_empty() && pending && empty
     }
 }
 

@@ -116,8 +116,8 @@ pub(crate) struct LimitsFile {
     #[schemars(extend("default" = 64))]
     pub(crate) ipv6_prefix: Setting<Prefix>,
     /// Connections that have sent no whole CONNECT yet. 0 = unlimited. When this limit,
-    /// max_connections or server.max_connections is reached, mproxy closes the oldest of them
-    /// that has waited for a second, and lets the new one in.
+    /// max_connections or server.max_connections is reached, the address with most of them loses its
+    /// oldest, if that has waited for a second, and the new one is let in, unless its address has more.
     #[schemars(extend("default" = 0))]
     pub(crate) max_pending: Setting<Count>,
     /// New connections in a time, such as "100/s". "0/s" = unlimited.

@@ -1,9 +1,11 @@
 //! The order of the limits, who makes room, and that all is given back.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::task::{Context, Poll, Waker};
 
+use mproxy_admin::RefuseReason;
 use mproxy_session::{CloseReason, Order};
 use proptest::prelude::*;
 
@@ -55,8 +57,8 @@ fn refused(entered: Result<Entered, Refused>) -> Limit {
 
 /// Sends the CONNECT of a connection.
 fn connect(state: &mut State, entered: &Entered) {
-    let pending = state.listeners[0].connected(entered.number);
-    assert!(pending.is_some());
+    assert!(state.pending.contains_key(&entered.number));
+    state.connected(entered.number);
 }
 
 #[test]
@@ -111,9 +113,9 @@ fn own_limits_come_before_those_that_all_share() {
         .expect("the fifth in this second");
     state.leave(0, second.number, second.client);
     state.leave(0, fourth.number, fourth.client);
-    let two = state.listeners[0].pending.keys().take(2);
+    let two = state.pending.keys().take(2);
     for number in two.copied().collect::<Vec<_>>() {
-        state.listeners[0].connected(number);
+        state.connected(number);
     }
     assert_eq!(
         refused(enter(&mut state, 0, peer(6), now)),
@@ -266,6 +268,116 @@ fn the_oldest_silent_connection_makes_room() {
     }
 }
 
+/// Eight addresses renewed what they were allowed to hold, all the time, and twenty modems that need ten
+/// seconds from TCP to CONNECT never got in: theirs were the oldest connections again and again. The
+/// second attack is on modems that are in already, of addresses of which no connection ever grows as old as
+/// a second.
+#[test]
+fn many_places_are_taken_from_those_that_hold_many() {
+    const MILLISECOND: Moment = SECOND / 1000;
+    for (attackers, held, modems_come) in [(8_u8, 195, 5 * SECOND), (12, 85, SECOND)] {
+        let mut state = one(&Rules {
+            connections_per_ip: Some(1000),
+            rate_per_ip: per_second(100),
+            pending_per_ip: Some(200),
+            pending: Some(1000),
+            ..NONE
+        });
+        let mut attacks = vec![VecDeque::new(); attackers.into()];
+        let mut modems = Vec::new();
+        let mut wants: Vec<u8> = (0..20).collect();
+        let mut connected = 0;
+        let mut evicted = 0;
+        for tick in 0..30 * 90 {
+            let now = SECOND + tick * SECOND / 90;
+            for (attacker, attack) in (100..).zip(&mut attacks) {
+                if let Ok(entered) = enter(&mut state, 0, peer(attacker), now) {
+                    evicted += usize::from(entered.evicted.is_some());
+                    attack.push_back((entered.number, entered.client));
+                }
+                while attack.len() > held {
+                    let (number, client) = attack.pop_front().expect("it is not empty");
+                    state.leave(0, number, client);
+                }
+            }
+            if now >= modems_come {
+                // each asks again and again until it is let in, two of each address
+                wants.retain(|modem| {
+                    let entered = enter(&mut state, 0, peer(modem / 2), now + MILLISECOND);
+                    let let_in = entered.is_ok();
+                    modems.extend(entered.map(|entered| (now + 10 * SECOND, entered)));
+                    !let_in
+                });
+            }
+            modems.retain(|(done, entered)| {
+                let is_done = *done <= now;
+                if is_done {
+                    let silent = state.pending.contains_key(&entered.number);
+                    connected += usize::from(silent);
+                    state.connected(entered.number);
+                }
+                !is_done
+            });
+            // those that were told to end do so
+            for attack in &mut attacks {
+                attack.retain(|(number, client)| {
+                    let told = state.leaving.contains(number);
+                    if told {
+                        state.leave(0, *number, *client);
+                    }
+                    !told
+                });
+            }
+        }
+        let full = state.listeners[0].places.len() > 900;
+        assert!(full, "{attackers} addresses leave room");
+        assert_eq!((connected, wants.len()), (20, 0), "{attackers}");
+        assert!(evicted > 0 || held < 100);
+    }
+}
+
+/// Who has most places gets no more of those that others hold, and loses its own oldest.
+#[test]
+fn nobody_makes_room_for_a_client_that_holds_more() {
+    let mut state = State::new(4);
+    state.listeners.push(Listener::new(&NONE));
+    state.listeners.push(Listener::new(&NONE));
+    let modem = enter(&mut state, 0, peer(1), SECOND).unwrap();
+    let first = enter(&mut state, 0, peer(2), 2 * SECOND).unwrap();
+    enter(&mut state, 1, peer(2), 2 * SECOND).unwrap();
+    enter(&mut state, 1, None, 2 * SECOND).unwrap();
+    assert_eq!(
+        refused(enter(&mut state, 1, peer(2), 2 * SECOND)),
+        Limit::ServerMaxConnections
+    );
+    // two places, one on each listener
+    let evicted = |entered: Result<Entered, _>| entered.unwrap().evicted.expect("room");
+    let again = enter(&mut state, 1, peer(2), 4 * SECOND);
+    assert!(evicted(again).control == first.control);
+    // one place each, but for the one that holds two and is not old enough to lose one
+    let other = enter(&mut state, 1, peer(3), 4 * SECOND);
+    assert!(evicted(other).control != modem.control);
+    let other = enter(&mut state, 1, peer(3), 4 * SECOND);
+    assert!(evicted(other).control == modem.control);
+}
+
+/// The connections of a Unix socket have no address: they are one client's.
+#[test]
+fn clients_without_an_address_are_one() {
+    let mut state = one(&Rules {
+        pending: Some(3),
+        ..NONE
+    });
+    enter(&mut state, 0, peer(1), SECOND).unwrap();
+    let oldest = enter(&mut state, 0, None, 2 * SECOND).unwrap();
+    enter(&mut state, 0, None, 2 * SECOND).unwrap();
+    for newcomer in [peer(2), None] {
+        let mut state = state.clone();
+        let entered = enter(&mut state, 0, newcomer, 4 * SECOND).unwrap();
+        assert!(entered.evicted.expect("room").control == oldest.control);
+    }
+}
+
 #[test]
 fn only_who_is_silent_makes_room() {
     let mut state = one(&Rules {
@@ -395,6 +507,36 @@ fn rules() -> impl Strategy<Value = Rules> {
     )
 }
 
+/// Who may have to make room, by the words of the rule: the connections that waited long enough, of those
+/// the ones of an address that has the maximal number of pending ones, of each the oldest; and nobody,
+/// if the newcomer's address has more.
+fn victims(
+    state: &State,
+    index: usize,
+    peer: Option<SocketAddr>,
+    limit: Limit,
+    now: Moment,
+) -> Vec<&Control> {
+    let all = state.pending.values();
+    let there = |it: &&Pending| limit == Limit::ServerMaxConnections || it.listener == index;
+    let pending: Vec<_> = all.filter(there).collect();
+    let mut counts = BTreeMap::<_, usize>::new();
+    for it in &pending {
+        *counts.entry(it.client).or_default() += 1;
+    }
+    let waited = pending.iter().filter(|it| now - it.since >= SECOND);
+    let most = waited.clone().map(|it| counts[&it.client]).max();
+    let newcomer = peer.map(|peer| state.listeners[index].client(peer.ip()));
+    let own = counts.get(&newcomer).copied().unwrap_or_default();
+    let of_most = waited.filter(|it| Some(counts[&it.client]) == most);
+    let allowed = of_most.filter(|it| it.client == newcomer || Some(own) <= most);
+    let is_oldest = |it: &&&Pending| {
+        let same = pending.iter().filter(|other| other.client == it.client);
+        same.map(|other| other.since).min() == Some(it.since)
+    };
+    allowed.filter(is_oldest).map(|it| &it.control).collect()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
@@ -413,15 +555,33 @@ proptest! {
         for step in steps {
             match step {
                 Step::Enter { listener, peer: last } => {
+                    let places = state.listeners.iter_mut().map(|it| &mut it.places);
+                    places.chain([&mut state.places]).for_each(|it| it.ripen(now));
                     let before = state.clone();
-                    match enter(&mut state, listener, last.and_then(peer), now) {
+                    let entered = enter(&mut state, listener, last.and_then(peer), now);
+                    let made_room = match &entered {
+                        Ok(entered) => entered.evicted.as_ref().map(|it| (it.full.limit, Some(it))),
+                        Err(refused) if refused.limit.reason() == RefuseReason::ConnectionLimit
+                            && refused.limit != Limit::MaxConnectionsPerIp
+                            && refused.limit != Limit::MaxPendingPerIp => Some((refused.limit, None)),
+                        Err(_) => None,
+                    };
+                    if let Some((limit, evicted)) = made_room {
+                        let found = evicted.map(|it| &it.control);
+                        let expected = victims(&before, listener, last.and_then(peer), limit, now);
+                        let right = match found {
+                            None => expected.is_empty() || before.leaving.len() == MOST_LEAVING,
+                            Some(found) => expected.contains(&found),
+                        };
+                        prop_assert!(right);
+                    }
+                    match entered {
                         Ok(entered) => open.push((listener, entered)),
                         Err(_) => prop_assert!(state == before),
                     }
                 }
                 Step::Connect { which } if !open.is_empty() => {
-                    let (listener, entered) = &open[which % open.len()];
-                    state.listeners[*listener].connected(entered.number);
+                    state.connected(open[which % open.len()].1.number);
                 }
                 Step::Leave { which } if !open.is_empty() => {
                     let (listener, entered) = open.swap_remove(which % open.len());
@@ -435,7 +595,7 @@ proptest! {
             for (listener, rules) in state.listeners.iter().zip(&rules) {
                 let within = |count, maximum: Option<usize>| maximum.is_none_or(|it| count <= it);
                 prop_assert!(within(listener.open, rules.connections));
-                prop_assert!(within(listener.pending.len(), rules.pending));
+                prop_assert!(within(listener.places.len(), rules.pending));
             }
         }
         for (listener, entered) in open {
