@@ -238,3 +238,31 @@ async fn twenty_thousand_subscribes_at_once_are_granted() {
         assert!(grown < 2 * 1024, "{version:?} {layers:?}: {grown} KiB");
     }
 }
+
+/// The counter of refusals had no limit where the line said `server.memory`: an alert by limit missed them.
+#[tokio::test]
+async fn a_refusal_for_memory_names_its_limit_in_the_metrics_as_in_the_log() {
+    let broker = FakeBroker::bind().await;
+    let setup = Setup::before(&broker.url()).set("server.memory", "1MiB");
+    let mproxy = setup.start().await;
+    // a connection that says nothing holds too little to be closed for it
+    let mut silent = Vec::new();
+    let refused = "mproxy_connections_refused_total{reason=\"overload\",limit=\"server.memory\"}";
+    until("a refusal", async || {
+        silent.push(Link::tcp(mproxy.addr()).await);
+        (mproxy.metrics().await.sum(refused) >= 1.0).then_some(())
+    })
+    .await;
+    let line = mproxy.event("it", |it| it["event"] == "refuse").await;
+    assert_eq!(
+        (&line["reason"], &line["limit"], &line["value"]),
+        (
+            &"overload".into(),
+            &"server.memory".into(),
+            &1_048_576.into()
+        )
+    );
+    let metrics = mproxy.metrics().await;
+    let without = "mproxy_connections_refused_total{reason=\"overload\",limit=\"\"}";
+    assert!(metrics.sum(without) < 1.0);
+}

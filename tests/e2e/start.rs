@@ -233,6 +233,19 @@ async fn a_small_limit_of_descriptors_is_told() {
         );
         let remedy = line["remedy"].as_str().expect("a remedy");
         assert!(remedy.contains("LimitNOFILE"), "{remedy}");
+        if capacity == 1 {
+            // nobody has set a key that could be raised
+            let _first = Link::tcp(mproxy.addr()).await;
+            mproxy.metric("mproxy_connections_pending", 1.0).await;
+            Link::tcp(mproxy.addr()).await.closed().await;
+            let line = mproxy
+                .event("a refusal", |it| it["event"] == "refuse")
+                .await;
+            assert_eq!(line["limit"], "server.max_connections");
+            let remedy = line["remedy"].as_str().expect("a remedy");
+            assert!(remedy.contains("LimitNOFILE"), "{remedy}");
+            assert!(!remedy.contains("this key"), "{remedy}");
+        }
     }
     // who configures a small number is not told
     let broker = FakeBroker::bind().await;

@@ -177,6 +177,7 @@ label! {
         MaxConnections => "max_connections",
         ServerMaxConnections => "server.max_connections",
         ConnectionRate => "connection_rate",
+        ServerMemory => "server.memory",
     }
 }
 
@@ -191,6 +192,7 @@ impl ConnectionLimit {
             | Self::MaxPending
             | Self::MaxConnections
             | Self::ServerMaxConnections => RefuseReason::ConnectionLimit,
+            Self::ServerMemory => RefuseReason::Overload,
         }
     }
 }

@@ -72,16 +72,25 @@ impl Capacity {
         wanted.is_none() && self.possible < SMALL
     }
 
+    /// What an operator can do for more connections, if the descriptors, and not a key, set how many.
+    pub(super) fn descriptor_remedy(&self, server: &Server) -> Option<&'static str> {
+        let is_enough = |wanted: NonZeroUsize| wanted.get() <= self.possible;
+        (!server.max_connections.is_some_and(is_enough)).then(|| self.remedy())
+    }
+
+    const fn remedy(&self) -> &'static str {
+        if self.can_be_raised {
+            "set server.raise_fd_limit to true"
+        } else {
+            "raise the limit of open files: LimitNOFILE of the systemd unit, `ulimit -n` of a shell, \
+             --ulimit nofile of a container"
+        }
+    }
+
     /// Says that there are fewer connections than was configured, or than one would expect.
     pub(super) fn warn(&self, server: &Server) {
         let (capacity, descriptors) = (self.connections, self.descriptors);
-        let remedy = match self.can_be_raised {
-            true => "set server.raise_fd_limit to true",
-            false => {
-                "raise the limit of open files: LimitNOFILE of the systemd unit, `ulimit -n` of a shell, \
-                 --ulimit nofile of a container"
-            }
-        };
+        let remedy = self.remedy();
         match server.max_connections {
             Some(wanted) if wanted.get() > self.possible => tracing::warn!(
                 target: "mproxy::server",

@@ -169,7 +169,10 @@ impl Server {
             upstreams.insert(upstream.name.clone(), Arc::new(built));
         }
         metrics.set_capacity(capacity.connections.min(memory.connections()));
-        let gates = Gates::new(capacity.connections);
+        let gates = Gates::new(
+            capacity.connections,
+            capacity.descriptor_remedy(&config.server),
+        );
         let mut chains = HashMap::new();
         let mut entrances = Vec::new();
         let mut addresses = Vec::new();

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use mproxy_admin::{ConnectionLimit, RefuseReason};
+use mproxy_admin::ConnectionLimit;
 use mproxy_session::{CloseReason, Limits};
 use mproxy_transport::{ClientAddr, WsOptions};
 
@@ -11,11 +11,6 @@ use super::compose::Composed;
 use super::gate::{Admitted, Evicted, Gate, Limited, Refused};
 use super::memory::Memory;
 use super::upstream::Upstream;
-
-/// What an operator can do about connections that have to make room.
-const EVICTION_REMEDY: &str = "if one address holds most of the places, block it, or set \
-    listeners.NAME.limits.max_pending_per_ip, or lower it if it is set; if these are your clients, raise \
-    the key that limit names";
 
 /// What all connections of a listener share.
 #[derive(Debug)]
@@ -55,18 +50,17 @@ impl Service {
 
     #[cold]
     fn refuse_for_memory(&self, client: &ClientAddr) {
-        let reason = RefuseReason::Overload;
-        self.metrics.accepted().refused(reason);
+        let limit = ConnectionLimit::ServerMemory;
+        self.metrics.accepted().limited(limit);
         tracing::warn!(
             target: "mproxy::listener",
             event = "refuse",
             listener = &*self.name,
             peer = client.socket_addr().map(tracing::field::display),
-            reason = reason.as_str(),
-            limit = "server.memory",
+            reason = limit.reason().as_str(),
+            limit = limit.key(&self.name),
             value = self.memory.limit(),
-            remedy = "see the line with event=memory: raise server.memory or the memory limit of \
-                      the container if your fleet needs it",
+            remedy = limit.remedy(),
             "connection refused: memory is used up"
         );
     }
@@ -84,14 +78,16 @@ impl Service {
             detail = %format_args!("no whole CONNECT in {waited} s{}", self.holders("; ", limit)),
             limit = limit.key(&self.name),
             value,
-            remedy = self.names().fill(EVICTION_REMEDY),
+            remedy = self.names().fill(&evicted.full.eviction_remedy()),
             "connection closed to make room for another one: it had sent no CONNECT"
         );
     }
 
     /// Counts a connection that a limit refused, and says so.
     fn refused(&self, client: &ClientAddr, refused: Refused) {
-        let Refused { limit, value, rate } = refused;
+        let Refused {
+            limit, value, rate, ..
+        } = refused;
         self.metrics.accepted().limited(limit);
         let rate = rate.map(tracing::field::display);
         let holders = || tracing::field::display(self.holders("", limit));
@@ -110,7 +106,7 @@ impl Service {
                     detail = $detail,
                     limit = limit.key(&self.name),
                     value,
-                    remedy = self.names().fill(limit.remedy()),
+                    remedy = self.names().fill(&refused.remedy()),
                     "connection refused: a limit is reached"
                 )
             };

@@ -92,7 +92,7 @@ async fn size_does_not_follow_the_connections() {
     }
     let after = port.get("/metrics").await.body;
     assert_eq!(lines(&after), before);
-    assert!(after.contains("mproxy_connections_accepted_total{listener=\"mqtt\"} 100003\n"));
+    assert!(after.contains("mproxy_connections_accepted_total{listener=\"mqtt\"} 100004\n"));
 }
 
 /// A connection is pending from accept to its CONNECT, or to its end if that is earlier.
@@ -158,6 +158,7 @@ fn feed(port: &Port) {
     one_connection(metrics);
     let listener = metrics.listener("mqtt");
     listener.accepted().limited(ConnectionLimit::MaxPending);
+    listener.accepted().limited(ConnectionLimit::ServerMemory);
     listener
         .accepted()
         .refused(RefuseReason::WebsocketHandshake);
@@ -216,9 +217,10 @@ const SAMPLES: &[&str] = &[
     "mproxy_connections{listener=\"mqtt\",version=\"3.1.1\"} 0",
     "mproxy_connections_capacity 500",
     "mproxy_connections_pending{listener=\"mqtt\"} 0",
-    "mproxy_connections_accepted_total{listener=\"mqtt\"} 3",
+    "mproxy_connections_accepted_total{listener=\"mqtt\"} 4",
     "mproxy_connections_refused_total{listener=\"mqtt\",reason=\"connection_limit\",limit=\"max_pending\"} 1",
     "mproxy_connections_refused_total{listener=\"mqtt\",reason=\"rate_limited\",limit=\"connection_rate_per_ip\"} 0",
+    "mproxy_connections_refused_total{listener=\"mqtt\",reason=\"overload\",limit=\"server.memory\"} 1",
     "mproxy_connections_refused_total{listener=\"mqtt\",reason=\"websocket_handshake\",limit=\"\"} 1",
     "mproxy_connections_closed_total{listener=\"mqtt\",side=\"client\",reason=\"disconnect\"} 1",
     "mproxy_connection_duration_seconds_count{listener=\"mqtt\"} 1",

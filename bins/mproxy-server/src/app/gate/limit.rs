@@ -1,5 +1,7 @@
 //! What a log says of a limit that is reached.
 
+use std::borrow::Cow;
+
 use mproxy_admin::ConnectionLimit;
 
 use crate::config::Rate;
@@ -12,7 +14,14 @@ pub(crate) struct Refused {
     pub(crate) value: f64,
     /// The rate as it was configured: two a minute are hard to tell from 0.033 per second.
     pub(crate) rate: Option<Rate>,
+    /// What an operator can do where file descriptors set the number, and no key.
+    pub(super) descriptor_remedy: Option<&'static str>,
 }
+
+/// What an operator can do if it is few addresses that hold the places of connections without a
+/// CONNECT; `NAME` is the listener's.
+const HOLDER_REMEDY: &str = "if one address holds most of the places, block it, or set \
+    listeners.NAME.limits.max_pending_per_ip, or lower it if it is set";
 
 impl Refused {
     pub(super) const fn full(limit: ConnectionLimit, maximum: usize) -> Self {
@@ -20,6 +29,7 @@ impl Refused {
             limit,
             value: maximum as f64,
             rate: None,
+            descriptor_remedy: None,
         }
     }
 
@@ -28,6 +38,32 @@ impl Refused {
             limit,
             value: f64::from(rate.count.get()) / rate.period.as_secs_f64(),
             rate: Some(rate),
+            descriptor_remedy: None,
+        }
+    }
+
+    /// What an operator can do about a connection that is refused; `NAME` is the listener's.
+    pub(crate) fn remedy(&self) -> Cow<'static, str> {
+        match self.limit {
+            ConnectionLimit::MaxPending => self.eviction_remedy().into(),
+            _ => self.more(),
+        }
+    }
+
+    /// What an operator can do about a connection that had to make room; `NAME` is the listener's.
+    pub(crate) fn eviction_remedy(&self) -> String {
+        format!("{HOLDER_REMEDY}; {}", self.more())
+    }
+
+    /// What to do for more connections.
+    fn more(&self) -> Cow<'static, str> {
+        match self.descriptor_remedy {
+            Some(remedy) => format!(
+                "if these are your clients, {remedy}; it is file descriptors that allow no more \
+                 connections, of which each needs two, and no key"
+            )
+            .into(),
+            None => self.limit.remedy().into(),
         }
     }
 }
@@ -37,14 +73,14 @@ pub(crate) trait Limited {
     /// The key that sets it, as `--set` takes it.
     fn key(self, listener: &str) -> String;
 
-    /// What an operator can do about it; `NAME` is the listener's.
+    /// What an operator can do for more connections.
     fn remedy(self) -> &'static str;
 }
 
 impl Limited for ConnectionLimit {
     fn key(self, listener: &str) -> String {
         match self {
-            Self::ServerMaxConnections => self.as_str().to_owned(),
+            Self::ServerMaxConnections | Self::ServerMemory => self.as_str().to_owned(),
             key => format!("listeners.{listener}.limits.{key}"),
         }
     }
@@ -55,17 +91,17 @@ impl Limited for ConnectionLimit {
                 "if these are your clients, raise this key, and the limit of file descriptors \
                  (LimitNOFILE, ulimit -n): a connection needs two"
             }
-            Self::MaxConnections => "if these are your clients, raise this key",
+            Self::MaxPending | Self::MaxConnections => "if these are your clients, raise this key",
             Self::MaxConnectionsPerIp | Self::ConnectionRatePerIp | Self::MaxPendingPerIp => {
                 "if these are your clients behind one address, as of a NAT, a load balancer or a \
                  TLS terminator, raise or remove this key"
             }
-            Self::MaxPending => {
-                "if these are your clients, raise this key; if one address holds most of the places, \
-                 block it, or set listeners.NAME.limits.max_pending_per_ip, or lower it if it is set"
-            }
             Self::ConnectionRate => {
                 "if these are your clients, raise this key; after a restart all of them come at once"
+            }
+            Self::ServerMemory => {
+                "see the line with event=memory: raise server.memory or the memory limit of the \
+                 container if your fleet needs it"
             }
             _ => "raise this key",
         }
@@ -75,12 +111,40 @@ impl Limited for ConnectionLimit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mproxy_admin::ConnectionLimit as Limit;
     use mproxy_admin::RefuseReason::{self, RateLimited};
+
+    /// A line told an operator to raise `server.max_connections`, which nobody had set: there were 64 file
+    /// descriptors. Another told to set a limit of each address that was set.
+    #[test]
+    fn a_remedy_fits_what_is_configured() {
+        let full = Refused::full(Limit::ServerMaxConnections, 1);
+        let by_descriptors = Refused {
+            descriptor_remedy: Some("raise LimitNOFILE"),
+            ..full
+        };
+        assert!(full.remedy().contains("raise this key"));
+        for remedy in [
+            by_descriptors.remedy(),
+            by_descriptors.eviction_remedy().into(),
+        ] {
+            assert!(remedy.contains("if these are your clients, raise LimitNOFILE;"));
+            assert!(!remedy.contains("this key"), "{remedy}");
+        }
+        let pending = Refused::full(Limit::MaxPending, 1);
+        let remedies = [pending.remedy(), full.eviction_remedy().into()];
+        for remedy in remedies {
+            assert!(
+                remedy.contains("block it, or set") && remedy.contains("or lower it if it is set")
+            );
+            assert!(remedy.contains("; if these are your clients, raise this key"));
+        }
+        assert!(!full.remedy().contains("max_pending_per_ip"));
+    }
 
     /// "connection_limit" alone made an operator guess between three keys.
     #[test]
     fn a_limit_is_named_by_its_key() {
-        use ConnectionLimit as Limit;
         const FULL: RefuseReason = RefuseReason::ConnectionLimit;
         let of_listener = |key: &str| format!("listeners.mqtt.limits.{key}");
         let expected = [
@@ -104,7 +168,10 @@ mod tests {
         let server = Limit::ServerMaxConnections;
         assert_eq!(server.key("mqtt"), "server.max_connections");
         assert_eq!(server.reason(), FULL);
-        assert_eq!(expected.len() + 1, Limit::ALL.len());
+        let memory = Limit::ServerMemory;
+        assert_eq!(memory.key("mqtt"), "server.memory");
+        assert_eq!(memory.reason(), RefuseReason::Overload);
+        assert_eq!(expected.len() + 2, Limit::ALL.len());
         let last_resort = Limit::ALL.iter().find(|it| it.remedy() == "raise this key");
         assert_eq!(last_resort, None, "every limit has a remedy of its own");
     }

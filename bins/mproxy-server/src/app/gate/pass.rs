@@ -30,11 +30,12 @@ impl Shared {
 }
 
 impl Gates {
-    /// Gates that let so many connections in at the same time, together.
-    pub(crate) fn new(maximum: usize) -> Self {
+    /// Gates that let so many connections in at the same time, together; and what an operator can do
+    /// for more, if it is the limit of file descriptors that allows no more, and not a key.
+    pub(crate) fn new(maximum: usize, descriptor_remedy: Option<&'static str>) -> Self {
         Self(Arc::new(Shared {
             opened: Instant::now(),
-            state: Mutex::new(State::new(maximum)),
+            state: Mutex::new(State::new(maximum, descriptor_remedy)),
         }))
     }
 
@@ -168,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_pass_gives_back_what_it_took() {
-        let gates = Gates::new(2);
+        let gates = Gates::new(2, None);
         let rules = Rules {
             connections_per_ip: Some(1),
             rate_per_ip: None,

@@ -25,6 +25,8 @@ const MOST_LEAVING: usize = 32;
 #[cfg_attr(test, derive(Clone, PartialEq))]
 pub(super) struct State {
     maximum: usize,
+    /// What an operator can do for more, where file descriptors set the maximum.
+    descriptor_remedy: Option<&'static str>,
     open: usize,
     pub(super) listeners: Vec<Listener>,
     /// Connections that have sent no whole CONNECT yet, by number.
@@ -69,9 +71,10 @@ pub(super) struct Evicted {
 }
 
 impl State {
-    pub(super) fn new(maximum: usize) -> Self {
+    pub(super) fn new(maximum: usize, descriptor_remedy: Option<&'static str>) -> Self {
         Self {
             maximum,
+            descriptor_remedy,
             open: 0,
             listeners: Vec::new(),
             pending: BTreeMap::new(),
@@ -147,7 +150,12 @@ impl State {
             (Limit::ServerMaxConnections, self.open, self.maximum),
         ];
         let full = counts.into_iter().find(|(_, count, max)| count >= max);
-        full.map(|(limit, _, maximum)| Refused::full(limit, maximum))
+        full.map(|(limit, _, maximum)| Refused {
+            descriptor_remedy: self
+                .descriptor_remedy
+                .filter(|_| limit == Limit::ServerMaxConnections),
+            ..Refused::full(limit, maximum)
+        })
     }
 
     /// The connection that makes room for one of `newcomer` where a limit is reached. It is of the same

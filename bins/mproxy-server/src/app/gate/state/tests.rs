@@ -32,7 +32,7 @@ fn per_second(count: u32) -> Option<Rate> {
 }
 
 fn one(rules: &Rules) -> State {
-    let mut state = State::new(usize::MAX);
+    let mut state = State::new(usize::MAX, None);
     state.listeners.push(Listener::new(rules));
     state
 }
@@ -63,7 +63,7 @@ fn connect(state: &mut State, entered: &Entered) {
 
 #[test]
 fn own_limits_come_before_those_that_all_share() {
-    let mut state = State::new(8);
+    let mut state = State::new(8, None);
     state.listeners.push(Listener::new(&Rules {
         connections_per_ip: Some(3),
         rate_per_ip: per_second(2),
@@ -233,7 +233,7 @@ fn the_oldest_silent_connection_makes_room() {
         (Limit::ServerMaxConnections, 10, NONE),
     ];
     for (limit, maximum, rules) in shared {
-        let mut state = State::new(maximum);
+        let mut state = State::new(maximum, None);
         state.listeners.push(Listener::new(&rules));
         let silent: Vec<_> = (0..10)
             .map(|it| {
@@ -339,7 +339,7 @@ fn many_places_are_taken_from_those_that_hold_many() {
 /// Who has most places gets no more of those that others hold, and loses its own oldest.
 #[test]
 fn nobody_makes_room_for_a_client_that_holds_more() {
-    let mut state = State::new(4);
+    let mut state = State::new(4, None);
     state.listeners.push(Listener::new(&NONE));
     state.listeners.push(Listener::new(&NONE));
     let modem = enter(&mut state, 0, peer(1), SECOND).unwrap();
@@ -395,7 +395,7 @@ fn only_who_is_silent_makes_room() {
 /// A place of the server may be taken by a client of another listener; one of this listener may not.
 #[test]
 fn room_is_made_where_it_is_needed() {
-    let mut state = State::new(2);
+    let mut state = State::new(2, None);
     state.listeners.push(Listener::new(&NONE));
     state.listeners.push(Listener::new(&Rules {
         connections: Some(1),
@@ -548,7 +548,7 @@ proptest! {
         rules in [rules(), rules()],
         steps in proptest::collection::vec(step(), 0..120),
     ) {
-        let mut state = State::new(maximum);
+        let mut state = State::new(maximum, None);
         state.listeners.extend(rules.iter().map(Listener::new));
         let mut open: Vec<(usize, Entered)> = Vec::new();
         let mut now = 0;
