@@ -3,6 +3,7 @@
 use std::future::pending;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -10,8 +11,9 @@ use std::time::Duration;
 use mproxy_admin::{Admin, BuildInfo, Health, Metrics};
 use tempfile::TempDir;
 use tokio::io::{self, AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, UnixStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixStream};
 use tokio::process::{Child, Command};
+use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 
 use super::{Copy, deployed};
@@ -68,6 +70,82 @@ async fn haproxy_follows_readiness() {
     health.set_draining(false);
     until(|| async { passes(&socket).await.is_ok_and(|passed| passed) }).await;
     process.kill().await.expect("it still runs");
+}
+
+/// After a power cut, 300 devices behind one NAT tried again and again, and none came back: the limit of
+/// their address counted the connections that it refused.
+#[tokio::test]
+async fn a_site_behind_one_address_gets_through_haproxy() {
+    const DEVICES: usize = 300;
+    // five a second, for three seconds at 100 a second, and as long again on a busy machine
+    const MOST_TRIES: u32 = 5 * 10;
+    let echo = spawn_echo().await;
+    let (admin, _health) = spawn_admin().await;
+    let copy = Copy::of("ingress");
+    let ws = format!("bind unix@{}", copy.path("ws.sock").display());
+    let server = format!("server mproxy {echo} check port {}", admin.port());
+    let copy = copy
+        // its standard input: so that the port is one that is free
+        .with("haproxy.cfg", "bind :1883", "bind fd@0")
+        .with("haproxy.cfg", "bind :8083", &ws)
+        .with(
+            "haproxy.cfg",
+            "server mproxy 127.0.0.1:1884 check port 9883",
+            &server,
+        );
+    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let addr = port.local_addr().expect("it is bound");
+    let config = copy.path("haproxy.cfg");
+    let mut command = Command::new(tool("haproxy"));
+    command
+        .args(["-db".as_ref(), "-f".as_ref(), config.as_path()])
+        .stdin(Stdio::from(OwnedFd::from(port)))
+        .stdout(Stdio::null())
+        .kill_on_drop(true);
+    let _process = command.spawn().expect("the program was just found");
+
+    until(|| async { enters(1, addr).await.is_some() }).await;
+    let mut site = JoinSet::new();
+    for _ in 0..DEVICES {
+        site.spawn(async move {
+            // the pace at which a device tries again
+            let mut pace = interval(Duration::from_millis(200));
+            for tries in 1..=MOST_TRIES {
+                pace.tick().await;
+                if let Some(stream) = enters(66, addr).await {
+                    return Some((stream, tries));
+                }
+            }
+            None
+        });
+    }
+    let mut open = Vec::new();
+    let mut tries = 0;
+    while let Some(device) = site.join_next().await {
+        let (stream, tried) = device.expect("no panic").expect("it gets in");
+        open.push(stream);
+        tries += tried;
+        if open.len() == DEVICES / 2 {
+            assert!(enters(67, addr).await.is_some(), "another address");
+        }
+    }
+    assert_eq!(open.len(), DEVICES);
+    assert!(tries > 300, "nobody was refused: {tries} tries");
+}
+
+/// A connection from `127.0.0.LAST`, over which a byte came back; `None` if it was refused.
+async fn enters(last: u8, addr: SocketAddr) -> Option<TcpStream> {
+    let socket = TcpSocket::new_v4().expect("a socket can be made");
+    let source = SocketAddr::from(([127, 0, 0, last], 0));
+    socket.bind(source).expect("all of 127/8 is this host");
+    let exchange = async {
+        let mut stream = socket.connect(addr).await.ok()?;
+        stream.write_all(b"?").await.ok()?;
+        stream.read_u8().await.ok().map(|_| stream)
+    };
+    timeout(PATIENCE, exchange)
+        .await
+        .expect("an answer or an end")
 }
 
 #[tokio::test]
