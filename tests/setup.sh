@@ -36,6 +36,7 @@ debian_packages=(
     "g++                  g++"
     "make                 make"
     "procps               /bin/kill"
+    "iproute2             ip"
     "ca-certificates      /etc/ssl/certs/ca-certificates.crt"
     "nodejs               node"
     "npm                  npm"

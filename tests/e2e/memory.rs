@@ -6,6 +6,8 @@ use mproxy_tests::wire::{Connect, PINGREQ, PINGRESP, Publish, Version, suback, s
 use mproxy_tests::{FakeBroker, Link, Mosquitto, Setup, drain, memory, until, within};
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 /// One side sends 100 MB, the other reads nothing of it: the proxy keeps what it may, and no more.
 /// When the other side reads again, all of it arrives.
@@ -93,7 +95,7 @@ async fn large_payloads_pass_under_an_acl_without_being_gathered() {
         pairs.push((number, client.into_tcp().0, server.into_tcp().0));
     }
     let chunk: std::sync::Arc<[u8]> = vec![0x55; 1 << 20].into();
-    let mut transfers = tokio::task::JoinSet::new();
+    let mut transfers = JoinSet::new();
     for (number, mut client, server) in pairs {
         // every second one goes where it may not, and is thrown away
         let allowed = number % 2 == 0;
@@ -245,22 +247,22 @@ async fn a_refusal_for_memory_names_its_limit_in_the_metrics_as_in_the_log() {
     let broker = FakeBroker::bind().await;
     let setup = Setup::before(&broker.url()).set("server.memory", "1MiB");
     let mproxy = setup.start().await;
-    // a connection that says nothing holds too little to be closed for it
-    let mut silent = Vec::new();
     let refused = "mproxy_connections_refused_total{reason=\"overload\",limit=\"server.memory\"}";
     until("a refusal", async || {
-        silent.push(Link::tcp(mproxy.addr()).await);
+        // more at once than there is memory for, and faster than they are closed again
+        let mut burst = JoinSet::new();
+        for _ in 0..400 {
+            burst.spawn(TcpStream::connect(mproxy.addr()));
+        }
+        burst.join_all().await;
         (mproxy.metrics().await.sum(refused) >= 1.0).then_some(())
     })
     .await;
-    let line = mproxy.event("it", |it| it["event"] == "refuse").await;
+    let is_for_memory = |it: &serde_json::Value| it["limit"] == "server.memory";
+    let line = mproxy.event("the limit", is_for_memory).await;
     assert_eq!(
-        (&line["reason"], &line["limit"], &line["value"]),
-        (
-            &"overload".into(),
-            &"server.memory".into(),
-            &1_048_576.into()
-        )
+        (&line["reason"], &line["event"], &line["value"]),
+        (&"overload".into(), &"refuse".into(), &1_048_576.into())
     );
     let metrics = mproxy.metrics().await;
     let without = "mproxy_connections_refused_total{reason=\"overload\",limit=\"\"}";
