@@ -11,6 +11,7 @@ use super::compose::Composed;
 use super::gate::{Admitted, Evicted, Gate, Limited, Refused};
 use super::memory::Memory;
 use super::upstream::Upstream;
+use crate::config::Rate;
 
 /// What all connections of a listener share.
 #[derive(Debug)]
@@ -89,32 +90,22 @@ impl Service {
             limit, value, rate, ..
         } = refused;
         self.metrics.accepted().limited(limit);
-        let rate = rate.map(tracing::field::display);
-        let holders = || tracing::field::display(self.holders("", limit));
-        let (rate, holders) = match rate {
-            Some(rate) => (Some(rate), None),
-            None => (None, is_shared(limit).then(holders)),
+        let detail = match rate {
+            Some(rate) => Some(Detail::Rate(rate)),
+            None => is_shared(limit).then(|| Detail::Holders(self.holders("", limit))),
         };
-        macro_rules! line {
-            ($detail:expr) => {
-                tracing::warn!(
-                    target: "mproxy::listener",
-                    event = "refuse",
-                    listener = &*self.name,
-                    peer = client.socket_addr().map(tracing::field::display),
-                    reason = limit.reason().as_str(),
-                    detail = $detail,
-                    limit = limit.key(&self.name),
-                    value,
-                    remedy = self.names().fill(&refused.remedy()),
-                    "connection refused: a limit is reached"
-                )
-            };
-        }
-        match rate {
-            Some(rate) => line!(rate),
-            None => line!(holders),
-        }
+        tracing::warn!(
+            target: "mproxy::listener",
+            event = "refuse",
+            listener = &*self.name,
+            peer = client.socket_addr().map(tracing::field::display),
+            reason = limit.reason().as_str(),
+            detail = detail.map(tracing::field::display),
+            limit = limit.key(&self.name),
+            value,
+            remedy = self.names().fill(&refused.remedy()),
+            "connection refused: a limit is reached"
+        );
     }
 
     /// Who holds the places that a limit of all clients counts. Nobody is looked at before it is
@@ -135,6 +126,22 @@ const fn is_shared(limit: ConnectionLimit) -> bool {
             | ConnectionLimit::MaxConnections
             | ConnectionLimit::ServerMaxConnections
     )
+}
+
+/// What there is to say about a refusal, beyond its limit.
+enum Detail<'a> {
+    /// The rate that was exceeded, as it was written.
+    Rate(Rate),
+    Holders(Holders<'a>),
+}
+
+impl fmt::Display for Detail<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rate(rate) => rate.fmt(f),
+            Self::Holders(holders) => holders.fmt(f),
+        }
+    }
 }
 
 /// Who holds most of the places of connections without a CONNECT, in words; nothing for a limit that is

@@ -322,8 +322,7 @@ impl Session {
         let outcome = {
             let mut stage = pin!(self.stages(client, admit, dial, &known));
             poll_fn(|cx| {
-                self.control.register(cx);
-                if let Some(order) = self.control.order() {
+                if let Poll::Ready(order) = self.control.poll_order(cx) {
                     return Poll::Ready(Err(order.into()));
                 }
                 catch_unwind(AssertUnwindSafe(|| stage.as_mut().poll(cx))).unwrap_or_else(|panic| {

@@ -11,7 +11,7 @@ use mproxy_codec::{KindSet, Version};
 use mproxy_session::{
     BoxError, CloseReason, Forward, Hooks, Limits, Packet, Peer, Session, Tap, Verdict, new_hooks,
 };
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, join, sink};
 
 use crate::support::{Frames, Setup, admit, admit_all};
 
@@ -159,7 +159,7 @@ impl AsyncWrite for Babbler {
     }
 }
 
-/// A broker that takes everything, lets the client in and delivers something.
+/// What a broker says that lets the client in and delivers something.
 struct Source(Vec<u8>);
 
 impl AsyncRead for Source {
@@ -172,24 +172,6 @@ impl AsyncRead for Source {
             return Poll::Pending;
         }
         buffer.put_slice(&std::mem::take(&mut self.0));
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Source {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Poll::Ready(Ok(bytes.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 }
@@ -209,7 +191,7 @@ async fn who_is_always_busy_has_deadlines_too() {
     let stage = new_hooks(|_| Hooks::<Forward, Forward>::none());
     let summary = session
         .run(client, stage, |_| {
-            std::future::ready(Ok::<_, io::Error>(Source(deliveries)))
+            std::future::ready(Ok::<_, io::Error>(join(Source(deliveries), sink())))
         })
         .await;
     assert_eq!(summary.reason, CloseReason::WriteTimeout);
@@ -234,24 +216,6 @@ impl AsyncRead for Dribbler {
     }
 }
 
-impl AsyncWrite for Dribbler {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Poll::Ready(Ok(bytes.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-}
-
 /// One WebSocket whose CONNECT came byte by byte, behind hundreds of empty frames each, kept its thread
 /// for half a second at a time: each byte was a read, and each read was followed by the next.
 #[tokio::test(start_paused = true)]
@@ -263,8 +227,11 @@ async fn who_sends_connect_byte_by_byte_leaves_turns_for_others() {
     };
     let stage = new_hooks(|_| Hooks::<Forward, Forward>::none());
     let session = Session::new(Peer::new("test"));
+    let client = join(client, sink());
     let running = tokio::spawn(session.run(client, stage, |_| {
-        std::future::ready(Err::<Source, _>(io::Error::from(io::ErrorKind::NotFound)))
+        std::future::ready(Err::<DuplexStream, io::Error>(
+            io::ErrorKind::NotFound.into(),
+        ))
     }));
     let mut before = 0;
     while !running.is_finished() {
