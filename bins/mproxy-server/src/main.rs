@@ -1,17 +1,5 @@
 //! `mproxy-server`: the MQTT proxy, configured by TOML.
 
-// The macros panic when the stream cannot be written, on a full disk or a closed pipe: cli::streams has
-// what to use.
-#![deny(clippy::print_stdout, clippy::print_stderr)]
-
-mod app;
-mod cli;
-mod config;
-#[cfg(feature = "demo")]
-mod demo;
-mod diagnostics;
-mod telemetry;
-
 use std::process::ExitCode;
 
 /// After an attack the C library's allocator keeps what is free below the last block that is not: 170 of
@@ -22,5 +10,5 @@ use std::process::ExitCode;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    cli::dispatch()
+    mproxy_server::dispatch()
 }

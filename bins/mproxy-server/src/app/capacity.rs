@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use rlimit::Resource;
 
-use crate::config::{Config, Server};
+use mproxy_config::{Config, Server};
 
 /// File descriptors that are neither connections nor listeners: runtimes, admin port, log, files of
 /// `/proc`, and some to spare.

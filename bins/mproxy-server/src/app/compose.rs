@@ -11,9 +11,9 @@ use mproxy_layers::topic_map::TopicMapLayer;
 use mproxy_session::BoxError;
 
 use super::link::{self, AnyLayer, Count, NamedLayer};
-use crate::config::{
-    self, AccessEvent, AclOnDeny, AclSubscribe, Chain, ClientIdRequire, Dialect, LayerKind,
-    Reauthentication,
+use mproxy_config::{
+    self as config, AccessEvent, AclOnDeny, AclSubscribe, Chain, ClientIdRequire, Dialect,
+    LayerKind, Reauthentication,
 };
 
 /// A chain, ready for sessions.

@@ -34,8 +34,17 @@ pub(crate) use self::server::{bind_advice, listen_address};
 #[cfg(test)]
 pub(crate) use self::signals::ENDING_SIGNALS;
 pub(crate) use self::signals::Signals;
-use crate::cli::{Exit, RunOptions};
-use crate::config::Config;
+use crate::exit::Exit;
+use mproxy_config::Config;
+
+/// What is wanted of this one run, and is no property of the traffic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RunOptions {
+    /// The files that the configuration was read from.
+    pub(crate) files: Vec<String>,
+    /// End with exit code 69 when the broker cannot be reached at start.
+    pub(crate) require_upstream: bool,
+}
 
 /// Runs the proxy until it is told to stop; its metrics show those of the log. `signals` are watched
 /// on `runtime`.
@@ -96,50 +105,31 @@ fn failed(error: &StartError) -> ExitCode {
     }
 }
 
-/// Runs the demo.
+/// A proxy that runs beside something else of the process.
 #[cfg(feature = "demo")]
-pub(crate) fn demo(options: crate::demo::Options) -> ExitCode {
-    use std::error::Error;
-    use std::iter::successors;
+pub(crate) struct Running {
+    /// The address of its first listener.
+    pub(crate) listener: Option<std::net::SocketAddr>,
+    /// The address of health and metrics.
+    pub(crate) admin: Option<std::net::SocketAddr>,
+    /// Ends when the proxy has: drained after a signal.
+    pub(crate) finished: std::pin::Pin<Box<dyn Future<Output = ExitCode> + Send>>,
+}
 
-    use crate::cli::say;
-    use crate::demo::{self, Running};
-
-    let start = |toml: String| async move {
-        let config =
-            crate::config::from_text(&toml).map_err(Box::<dyn Error + Send + Sync>::from)?;
-        let signals = Signals::of_demo()?;
-        let server = Server::start(&config, &[]).await?;
-        let proxy = server
-            .addresses
-            .first()
-            .and_then(crate::config::Bind::tcp)
-            .ok_or("the demo has no listener")?;
-        let admin = server.admin;
-        let finished = Box::pin(serve(server, signals));
-        Ok(Running {
-            proxy,
-            admin,
-            finished,
-        })
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(demo::run(options, std::io::stdout(), start)),
-        Err(error) => {
-            say(format_args!("error: cannot start the runtime: {error}\n"));
-            return Exit::Failure.into();
-        }
-    };
-    outcome.unwrap_or_else(|error| {
-        if error.has_seen_enough() {
-            return Exit::Success.into();
-        }
-        let causes = successors(error.source(), |error| (*error).source());
-        let causes: String = causes.map(|cause| format!(": {cause}")).collect();
-        say(format_args!("error: {error}{causes}\n"));
-        Exit::Failure.into()
+/// Starts the proxy.
+///
+/// # Errors
+///
+/// When signals cannot be watched, or the proxy cannot start.
+#[cfg(feature = "demo")]
+pub(crate) async fn start(
+    config: &Config,
+) -> Result<Running, Box<dyn std::error::Error + Send + Sync>> {
+    let signals = Signals::of_demo()?;
+    let server = Server::start(config, &[]).await?;
+    Ok(Running {
+        listener: server.addresses.first().and_then(mproxy_config::Bind::tcp),
+        admin: server.admin,
+        finished: Box::pin(serve(server, signals)),
     })
 }

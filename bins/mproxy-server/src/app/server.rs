@@ -27,7 +27,9 @@ use super::service::Service;
 use super::signals::Requests;
 use super::upstream::Upstream;
 use super::worker::{Entrance, Workers};
-use crate::config::{self, Bind, Config, DrainNotice, DrainWills, MqttVersion, Transport};
+use mproxy_config::{
+    self as config, Bind, Config, DrainNotice, DrainWills, MqttVersion, Transport,
+};
 
 /// The largest WebSocket message; packets of a message stream through, so it costs no memory.
 const MAX_WEBSOCKET_MESSAGE: usize = 1 << 30;

@@ -11,7 +11,7 @@ use super::compose::Composed;
 use super::gate::{Admitted, Evicted, Gate, Limited, Refused};
 use super::memory::Memory;
 use super::upstream::Upstream;
-use crate::config::Rate;
+use mproxy_config::Rate;
 
 /// What all connections of a listener share.
 #[derive(Debug)]

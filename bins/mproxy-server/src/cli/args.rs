@@ -1,11 +1,9 @@
 //! What can be given on the command line.
 
-use crate::config::{LogFormat, LogLevel, parse};
-#[cfg(feature = "demo")]
-use crate::demo;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use mproxy_config::{LogFormat, LogLevel, parse};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -250,8 +248,8 @@ impl RunArgs {
 #[cfg(feature = "demo")]
 impl DemoArgs {
     /// What the demo is to do.
-    pub(super) fn into_options(self) -> demo::Options {
-        demo::Options {
+    pub(super) fn into_options(self) -> mproxy_demo::Options {
+        mproxy_demo::Options {
             port: self.port,
             admin_port: self.admin_port,
             upstream: self.upstream,

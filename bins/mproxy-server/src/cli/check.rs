@@ -1,11 +1,11 @@
 //! `check`.
 
-use super::Exit;
 use super::args::{CheckArgs, ReportFormat};
 use super::load::{color, load_source, source_name};
 use super::probe::{probe, shown_address};
 use super::streams::{print, say};
-use crate::config::{Bind, Choice, Config, Loaded};
+use crate::exit::Exit;
+use mproxy_config::{Bind, Choice, Config, Loaded};
 use std::process::ExitCode;
 
 /// Checks a configuration and reports.

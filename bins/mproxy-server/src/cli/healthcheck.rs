@@ -1,8 +1,8 @@
 //! `healthcheck`: one HTTP request to the admin port.
 
-use super::Exit;
 use super::args::HealthcheckArgs;
 use super::streams::say;
+use crate::exit::Exit;
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::process::ExitCode;

@@ -1,9 +1,9 @@
 //! From the command line to a loaded configuration.
 
-use super::Exit;
 use super::args::{Color, SourceArgs};
 use super::streams::say;
-use crate::config::{Environment, Loaded, Location, Request, load};
+use crate::exit::Exit;
+use mproxy_config::{Environment, Loaded, Location, Request, load};
 use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};

@@ -2,7 +2,8 @@
 
 mod args;
 mod check;
-mod exit;
+#[cfg(feature = "demo")]
+mod demo;
 mod healthcheck;
 mod load;
 mod print;
@@ -10,18 +11,15 @@ mod probe;
 mod run;
 mod streams;
 
-pub(crate) use exit::Exit;
-pub(crate) use run::RunOptions;
-#[cfg(feature = "demo")]
-pub(crate) use streams::say;
-
 use self::args::{Cli, Command, ConfigCommand};
+use crate::exit::Exit;
 use clap::Parser;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-/// Does what the command line says.
-pub(crate) fn dispatch() -> ExitCode {
+/// Does what the command line of the process says.
+#[must_use]
+pub fn dispatch() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return instead(&error),
@@ -36,7 +34,7 @@ pub(crate) fn dispatch() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::check(&args),
         #[cfg(feature = "demo")]
-        Command::Demo(args) => crate::app::demo(args.into_options()),
+        Command::Demo(args) => demo::demo(args.into_options()),
         Command::Config(ConfigCommand::Default) => print::default_config(),
         Command::Config(ConfigCommand::Schema) => print::schema(),
         Command::Config(ConfigCommand::Show(source)) => print::show(&source),

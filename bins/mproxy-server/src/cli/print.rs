@@ -1,12 +1,12 @@
 //! Commands that print something and end.
 
-use super::Exit;
 use super::args::{Cli, SourceArgs};
 use super::load::{load_source, report};
 use super::streams::{self, failed};
-use crate::config::{DEFAULT_TOML, schema as config_schema, show as show_config};
+use crate::exit::Exit;
 use clap::CommandFactory;
 use clap_complete::Shell;
+use mproxy_config::{DEFAULT_TOML, schema as config_schema, show as show_config};
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;

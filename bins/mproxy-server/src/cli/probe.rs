@@ -1,8 +1,8 @@
 //! What of a configuration can be tried out on this machine.
 
 use crate::app::{bind_advice, listen_address};
-use crate::config::{Bind, Config, Upstream, UpstreamAddress};
-use crate::diagnostics::{Class, Diagnostic, Report};
+use mproxy_config::diagnostics::{Class, Diagnostic, Report};
+use mproxy_config::{Bind, Config, Upstream, UpstreamAddress};
 use mproxy_transport::{ListenOptions, Listener};
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};

@@ -3,21 +3,13 @@
 use super::args::RunArgs;
 use super::load::{color, load_source, report};
 use super::streams::{failed, say};
-use crate::app::Signals;
-use crate::config::{Environment, Log, LogFormat, LogLevel, parse};
-use crate::diagnostics::{Report, Severity};
+use crate::app::{RunOptions, Signals};
+use crate::exit::Exit;
 use crate::telemetry::{self, Settings, Verbosity};
+use mproxy_config::diagnostics::{Report, Severity};
+use mproxy_config::{Environment, Log, LogFormat, LogLevel, parse};
 use std::process::ExitCode;
 use tokio::runtime::Builder;
-
-/// What is wanted of this one run, and is no property of the traffic.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct RunOptions {
-    /// The files that the configuration was read from.
-    pub(crate) files: Vec<String>,
-    /// End with exit code 69 when the broker cannot be reached at start.
-    pub(crate) require_upstream: bool,
-}
 
 /// Loads the configuration, starts the log, runs the proxy.
 pub(super) fn run(args: &RunArgs) -> ExitCode {
@@ -40,7 +32,7 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
         (Err(_), Err(exit)) => return exit.into(),
         (Err(error), Ok(())) => {
             say(format_args!("error: {error}\n"));
-            return super::Exit::Usage.into();
+            return Exit::Usage.into();
         }
     };
     let guard = match telemetry::start(&settings) {
@@ -53,7 +45,7 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
     let config = match (refused, loaded.config) {
         (Ok(()), Some(config)) => config,
         (Err(exit), _) => return exit.into(),
-        (Ok(()), None) => return super::Exit::Config.into(),
+        (Ok(()), None) => return Exit::Config.into(),
     };
     let options = RunOptions {
         files: loaded.report.sources.files().map(str::to_owned).collect(),

@@ -1,6 +1,6 @@
 //! What a command says on its standard streams, which may be on a full disk or closed.
 
-use super::Exit;
+use crate::exit::Exit;
 use std::fmt::{Arguments, Display};
 use std::io::{self, ErrorKind, Write};
 

@@ -15,8 +15,8 @@ mod lines;
 pub(crate) use filter::Verbosity;
 
 use self::lines::{Allowance, Queue, Style, lines};
-use crate::config::{LogFormat, Rate, log_filter};
 use mproxy_admin::LogMetrics;
+use mproxy_config::{LogFormat, Rate, log_filter};
 use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use mproxy_admin::ConnectionLimit;
 
-use crate::config::Rate;
+use mproxy_config::Rate;
 
 /// Why a connection is not let in.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::health::{BrokerHealth, Outcome, Verdict};
 pub(crate) use self::probe::Failure;
-use crate::config::{self, HealthCheck};
+use mproxy_config::{self as config, HealthCheck};
 
 /// A broker, for all sessions.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::app::gate::Rules;
-use crate::config::Rate;
+use mproxy_config::Rate;
 
 const SECOND: Moment = 1_000_000_000;
 

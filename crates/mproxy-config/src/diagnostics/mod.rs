@@ -1,0 +1,187 @@
+//! Problems of a configuration, told the way a compiler tells them.
+//!
+//! All problems are collected first and shown at once, each with the place it was found at.
+//! A place is a byte range in the concatenation of all [`Sources`]: files, environment
+//! variables and `--set` flags alike.
+
+mod json;
+mod render;
+mod sources;
+
+pub use sources::{Place, Sources};
+
+use std::ops::Range;
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// The configuration is refused.
+    Error,
+    /// The configuration is accepted; somebody should look at it.
+    Warning,
+}
+
+/// What kind of problem it is; decides the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// The configuration itself.
+    Config,
+    /// The system does not permit what the configuration asks for.
+    Permission,
+    /// Something that the configuration names does not answer.
+    Unavailable,
+}
+
+/// One problem.
+#[derive(Clone, Debug)]
+pub struct Diagnostic {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What kind of problem it is.
+    pub class: Class,
+    /// What is wrong; lower case, no full stop.
+    pub message: String,
+    /// Where; `None` when no text is to blame.
+    pub span: Option<Range<usize>>,
+    /// What stands at the caret.
+    pub label: Option<String>,
+    /// Another place that has to do with it, and why.
+    pub related: Option<(Range<usize>, String)>,
+    /// Lines below the source text.
+    pub notes: Vec<String>,
+}
+
+impl Diagnostic {
+    /// A problem that refuses the configuration.
+    pub fn error(message: impl Into<String>) -> Self {
+        Self::new(Severity::Error, message.into())
+    }
+
+    /// A problem that does not refuse the configuration.
+    pub fn warning(message: impl Into<String>) -> Self {
+        Self::new(Severity::Warning, message.into())
+    }
+
+    fn new(severity: Severity, message: String) -> Self {
+        Self {
+            severity,
+            class: Class::Config,
+            message,
+            span: None,
+            label: None,
+            related: None,
+            notes: Vec::new(),
+        }
+    }
+
+    /// Says where.
+    pub fn at(mut self, span: Range<usize>) -> Self {
+        self.span = Some(span);
+        self
+    }
+
+    /// Says something at the caret.
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = Some(label.into());
+        self
+    }
+
+    /// Points to another place.
+    pub fn related(mut self, span: Range<usize>, label: impl Into<String>) -> Self {
+        self.related = Some((span, label.into()));
+        self
+    }
+
+    /// Adds a line below the source text.
+    pub fn note(mut self, note: impl Into<String>) -> Self {
+        self.notes.push(note.into());
+        self
+    }
+
+    /// Where it starts in the concatenation of all texts.
+    fn start(&self) -> Option<usize> {
+        self.span.as_ref().map(|span| span.start)
+    }
+
+    /// Says what kind of problem it is.
+    pub fn class(mut self, class: Class) -> Self {
+        self.class = class;
+        self
+    }
+}
+
+/// The most problems that are shown to people: the fix of one often mends many others, and nobody
+/// reads 100,000. Programs get all of them as JSON.
+pub const MAX_SHOWN: usize = 100;
+
+/// The problems that are shown.
+#[derive(Debug)]
+pub struct Shown<'a> {
+    /// In the order of the text.
+    pub list: Vec<&'a Diagnostic>,
+    /// How many are not shown.
+    pub more: usize,
+}
+
+/// All problems of one configuration, with the texts they point into.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// The texts that the places are in.
+    pub sources: Sources,
+    diagnostics: Vec<Diagnostic>,
+    errors: usize,
+}
+
+impl Report {
+    /// Adds a problem.
+    pub fn push(&mut self, diagnostic: Diagnostic) {
+        self.errors += usize::from(diagnostic.severity == Severity::Error);
+        self.diagnostics.push(diagnostic);
+    }
+
+    /// The problems in the order of the text they point to.
+    pub fn sorted(&self) -> Vec<&Diagnostic> {
+        let mut all: Vec<_> = self.diagnostics.iter().collect();
+        // Stable, so that problems without a place keep their order and come first.
+        all.sort_by_key(|diagnostic| diagnostic.start());
+        all
+    }
+
+    /// The problems that are shown to people, in the order of the text: all of them, or the first
+    /// [`MAX_SHOWN`], errors before warnings.
+    pub fn shown(&self) -> Shown<'_> {
+        let mut list = self.sorted();
+        let more = list.len().saturating_sub(MAX_SHOWN);
+        if more > 0 {
+            // Whoever has a thousand warnings is not to look for the one error among them.
+            list.sort_by_key(|it| it.severity == Severity::Warning);
+            list.truncate(MAX_SHOWN);
+            list.sort_by_key(|it| it.start());
+        }
+        Shown { list, more }
+    }
+
+    /// Where a problem is: `file:line:column`, or what the text is called if it is not a file.
+    pub fn place(&self, diagnostic: &Diagnostic) -> Option<String> {
+        let place = self.sources.find(diagnostic.span.as_ref()?)?;
+        Some(format!("{}:{}:{}", place.name, place.line, place.column))
+    }
+
+    /// Number of errors.
+    pub fn errors(&self) -> usize {
+        self.errors
+    }
+
+    /// Number of warnings.
+    pub fn warnings(&self) -> usize {
+        self.diagnostics.len() - self.errors
+    }
+
+    /// The classes of the problems that refuse the configuration.
+    pub fn refusals(&self, deny_warnings: bool) -> impl Iterator<Item = Class> + '_ {
+        self.diagnostics
+            .iter()
+            .filter(move |it| deny_warnings || it.severity == Severity::Error)
+            .map(|it| it.class)
+    }
+}

@@ -1,0 +1,231 @@
+//! Values as they were written: not yet checked, but with their place in the text.
+//!
+//! Reading one never fails. A value of a wrong type is kept as such and reported together
+//! with everything else, instead of ending the reading of the file.
+
+use crate::scalar::{Raw, Scalar};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Range;
+use toml::Spanned;
+
+/// One value that will become a `T`, if it was given.
+#[derive(Clone, Debug)]
+pub(crate) struct Setting<T> {
+    pub given: Option<Spanned<Raw>>,
+    target: PhantomData<T>,
+}
+
+/// An array of values that will become `T`, if it was given.
+#[derive(Clone, Debug)]
+pub(crate) struct Listing<T> {
+    pub given: Option<Spanned<Raw>>,
+    target: PhantomData<T>,
+}
+
+/// A table with the place of its header.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Located<T> {
+    pub span: Range<usize>,
+    pub value: T,
+}
+
+// ===== impl Setting =====
+
+impl<T> Setting<T> {
+    /// The text as it was written, if it is one.
+    pub(crate) fn text(&self) -> Option<&str> {
+        match self.given.as_ref()?.get_ref() {
+            Raw::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Where the value stands.
+    pub(crate) fn span(&self) -> Option<Range<usize>> {
+        self.given.as_ref().map(Spanned::span)
+    }
+}
+
+impl<T> Default for Setting<T> {
+    fn default() -> Self {
+        Self {
+            given: None,
+            target: PhantomData,
+        }
+    }
+}
+
+impl<'de, T> Deserialize<'de> for Setting<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self {
+            given: Some(Spanned::deserialize(deserializer)?),
+            target: PhantomData,
+        })
+    }
+}
+
+impl<T: Scalar> JsonSchema for Setting<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Setting".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        T::schema()
+    }
+}
+
+// ===== impl Listing =====
+
+impl<T> Listing<T> {
+    /// True when nothing is in it, or it is not there.
+    pub(crate) fn is_empty(&self) -> bool {
+        match self.given.as_ref().map(Spanned::get_ref) {
+            Some(Raw::Array(items)) => items.is_empty(),
+            Some(_) => false,
+            None => true,
+        }
+    }
+
+    /// The texts in it as they were written, each with its place; what else is in it is left out.
+    pub(crate) fn texts(&self) -> Vec<(&str, Range<usize>)> {
+        let Some(Raw::Array(items)) = self.given.as_ref().map(Spanned::get_ref) else {
+            return Vec::new();
+        };
+        let texts = items.iter().filter_map(|item| match item.get_ref() {
+            Raw::String(name) => Some((name.as_str(), item.span())),
+            _ => None,
+        });
+        texts.collect()
+    }
+
+    /// Where the array stands.
+    pub(crate) fn span(&self) -> Option<Range<usize>> {
+        self.given.as_ref().map(Spanned::span)
+    }
+}
+
+impl<T> Default for Listing<T> {
+    fn default() -> Self {
+        Self {
+            given: None,
+            target: PhantomData,
+        }
+    }
+}
+
+impl<'de, T> Deserialize<'de> for Listing<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self {
+            given: Some(Spanned::deserialize(deserializer)?),
+            target: PhantomData,
+        })
+    }
+}
+
+impl<T: Scalar> JsonSchema for Listing<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Listing".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        schemars::json_schema!({ "type": "array", "items": T::schema() })
+    }
+}
+
+// ===== impl Located =====
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Located<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let spanned = Spanned::<T>::deserialize(deserializer)?;
+        Ok(Self {
+            span: spanned.span(),
+            value: spanned.into_inner(),
+        })
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Located<T> {
+    fn inline_schema() -> bool {
+        T::inline_schema()
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
+    }
+}
+
+// ===== impl Raw =====
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RawVisitor)
+    }
+}
+
+struct RawVisitor;
+
+impl<'de> Visitor<'de> for RawVisitor {
+    type Value = Raw;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Raw, E> {
+        Ok(Raw::String(value.to_owned()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Raw, E> {
+        Ok(Raw::Integer(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Raw, E> {
+        Ok(i64::try_from(value).map_or(Raw::Other, Raw::Integer))
+    }
+
+    fn visit_i128<E>(self, _: i128) -> Result<Raw, E> {
+        Ok(Raw::Other)
+    }
+
+    fn visit_u128<E>(self, _: u128) -> Result<Raw, E> {
+        Ok(Raw::Other)
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Raw, E> {
+        Ok(Raw::Float(value))
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Raw, E> {
+        Ok(Raw::Boolean(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Raw, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element()? {
+            items.push(item);
+        }
+        Ok(Raw::Array(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Raw, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Raw::Other)
+    }
+}

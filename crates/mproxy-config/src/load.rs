@@ -1,0 +1,106 @@
+//! The way of a configuration from its texts to a [`Config`].
+
+use super::context::Context;
+use super::document::{Location, Override, Texts};
+use super::environment::Environment;
+use super::model::{Config, Log};
+use super::read::read;
+use super::validate::validate;
+use crate::diagnostics::Report;
+use std::collections::BTreeSet;
+
+/// What a configuration is to be made of.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Where the files are.
+    pub location: Location,
+    /// `KEY=VALUE` from `--set`.
+    pub set: Vec<String>,
+    /// The address from `--listen`.
+    pub listen: Option<String>,
+    /// The address from `--upstream`.
+    pub upstream: Option<String>,
+    /// Whether what `${env:...}` and `${file:...}` name must be there.
+    pub resolve: bool,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration, unless there are errors.
+    pub config: Option<Config>,
+    /// How to log, as far as it could be read: what refuses a configuration is logged, too.
+    pub log: Log,
+    /// Everything that was found wrong.
+    pub report: Report,
+    /// Keys whose values are secret.
+    pub secrets: BTreeSet<String>,
+}
+
+/// Reads and checks a configuration.
+pub fn load(request: &Request, env: &Environment) -> Loaded {
+    let mut cx = Context::default();
+    let config = config(&mut cx, request, env);
+    let log = config.as_ref().map(|config| config.log.clone());
+    Loaded {
+        log: log.unwrap_or_default(),
+        config: config.filter(|_| cx.report.errors() == 0),
+        report: cx.report,
+        secrets: cx.secrets,
+    }
+}
+
+/// Reads and checks a configuration that something in the process wrote: nothing of the
+/// environment counts.
+///
+/// # Errors
+///
+/// The problems, as the operator would see them.
+pub fn from_text(text: &str) -> Result<Config, String> {
+    let request = Request {
+        location: Location::Text(text.to_owned()),
+        set: Vec::new(),
+        listen: None,
+        upstream: None,
+        resolve: true,
+    };
+    let loaded = load(&request, &Environment::default());
+    let report = loaded.report;
+    loaded.config.ok_or_else(|| report.render(false))
+}
+
+fn config(cx: &mut Context, request: &Request, env: &Environment) -> Option<Config> {
+    let files = request.location.read(cx);
+    if cx.report.errors() > 0 {
+        // Without a file, everything said about the rest would be guesswork.
+        return None;
+    }
+    let overrides = overrides(cx, request, env);
+    let texts = Texts { files, overrides };
+    let root = texts.document(cx, env, request.resolve)?;
+    let file = read(cx, root);
+    Some(validate(cx, file, env))
+}
+
+fn overrides(cx: &mut Context, request: &Request, env: &Environment) -> Vec<Override> {
+    // From the weakest to the strongest: what was typed for this run wins.
+    let mut overrides = Override::from_environment(cx, env);
+    for (flag, path, value) in [
+        ("--listen", ["listeners", "mqtt", "bind"], &request.listen),
+        (
+            "--upstream",
+            ["upstreams", "broker", "address"],
+            &request.upstream,
+        ),
+    ] {
+        overrides.extend(
+            value
+                .iter()
+                .map(|it| Override::from_value(cx, flag, &path, it)),
+        );
+    }
+    for text in &request.set {
+        overrides.extend(Override::from_flag(cx, "--set", text));
+    }
+    overrides
+}

@@ -1,0 +1,381 @@
+//! Addresses to listen on, addresses of brokers.
+
+use super::raw::Raw;
+use super::{Problem, Scalar, string};
+use crate::model::{Bind, UpstreamAddress};
+use mproxy_layers::acl::{Network, NetworkError};
+use schemars::{Schema, json_schema};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+/// The port of MQTT without TLS.
+const MQTT_PORT: u16 = 1883;
+
+/// The port of WebSocket without TLS.
+const WS_PORT: u16 = 80;
+
+/// The path that brokers agree on.
+const WS_PATH: &str = "/mqtt";
+
+/// The longest path of a Unix socket: the kernel's field has 108 bytes with the zero at its end.
+const UNIX_PATH_MAX: usize = 107;
+
+/// An address to listen on, or nothing.
+#[derive(Debug)]
+pub(crate) struct AdminBind;
+
+impl Scalar for Bind {
+    type Value = Self;
+
+    fn expected() -> String {
+        "an address such as \"0.0.0.0:1884\", \"[::]:1884\" or \"unix:/path\"".to_owned()
+    }
+
+    fn read(raw: &Raw, _: bool) -> Result<Self, Problem> {
+        let text = string::<Self>(raw)?;
+        match text.strip_prefix("unix:") {
+            Some(path) => unix_path(text, path).map(Self::Unix),
+            None => match text.parse() {
+                Ok(address) => Ok(Self::Tcp(address)),
+                Err(_) => Err(invalid_bind(text, &Self::expected())),
+            },
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({
+            "type": "string",
+            "examples": ["0.0.0.0:1884", "[::]:1884", "unix:/run/mproxy/mqtt.sock"]
+        })
+    }
+}
+
+impl Scalar for SocketAddr {
+    type Value = Self;
+
+    fn expected() -> String {
+        "an address such as \"0.0.0.0:1884\" or \"[::]:1884\"".to_owned()
+    }
+
+    fn read(raw: &Raw, _: bool) -> Result<Self, Problem> {
+        let text = string::<Self>(raw)?;
+        text.parse()
+            .map_err(|_| invalid_bind(text, &Self::expected()))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "examples": ["0.0.0.0:1884", "[::]:1884"] })
+    }
+}
+
+impl Scalar for Network {
+    type Value = Self;
+
+    fn expected() -> String {
+        "a network such as \"10.0.0.0/8\" or an address such as \"192.0.2.7\"".to_owned()
+    }
+
+    fn read(raw: &Raw, _: bool) -> Result<Self, Problem> {
+        let text = string::<Self>(raw)?;
+        text.parse().map_err(|error| match error {
+            NetworkError::HostBits { network, .. } => Problem::new(
+                format!("network `{text}` has bits behind its prefix"),
+                format!("did you mean `{network}`?"),
+            ),
+            _ => Problem::new(
+                format!("invalid network `{text}`"),
+                format!("expected {}", Self::expected()),
+            ),
+        })
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "examples": ["10.0.0.0/8", "fd00::/8", "192.0.2.7"] })
+    }
+}
+
+impl Scalar for AdminBind {
+    type Value = Option<SocketAddr>;
+
+    fn expected() -> String {
+        "an address such as \"127.0.0.1:9883\", or \"\" for off".to_owned()
+    }
+
+    fn read(raw: &Raw, loose: bool) -> Result<Self::Value, Problem> {
+        match string::<Self>(raw)? {
+            "" => Ok(None),
+            _ => SocketAddr::read(raw, loose).map(Some),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "examples": ["127.0.0.1:9883", "0.0.0.0:9883", ""] })
+    }
+}
+
+impl Scalar for UpstreamAddress {
+    type Value = Self;
+
+    fn expected() -> String {
+        "a URL such as \"mqtt://127.0.0.1:1883\", \"ws://host:80/mqtt\" or \"unix:/path\""
+            .to_owned()
+    }
+
+    fn read(raw: &Raw, _: bool) -> Result<Self, Problem> {
+        let text = string::<Self>(raw)?;
+        if text.contains('@') && !text.starts_with("unix:") {
+            let message = "an address with a user name in it";
+            return Err(Problem::new(message, "leave it out")
+                .note("clients log in to the broker with their own name and password"));
+        }
+        let invalid = |label: &str| Problem::new(format!("invalid address `{text}`"), label);
+        if let Some(path) = text.strip_prefix("unix:") {
+            return unix_path(text, path).map(Self::Unix);
+        }
+        let Some((scheme, rest)) = text.split_once("://") else {
+            return Err(invalid(&format!("did you mean `mqtt://{text}`?")));
+        };
+        let (authority, path) = match rest.find(['/', '?', '#']) {
+            Some(at) => rest.split_at(at),
+            None => (rest, ""),
+        };
+        match scheme {
+            "mqtt" if path.is_empty() || path == "/" => {
+                let (host, port) = host_port(authority, MQTT_PORT).map_err(invalid)?;
+                Ok(Self::Tcp { host, port })
+            }
+            "mqtt" => Err(invalid("mqtt:// has no path; did you mean `ws://`?")),
+            "ws" if path.chars().all(|it| it.is_ascii_graphic() && it != '#') => {
+                let (host, port) = host_port(authority, WS_PORT).map_err(invalid)?;
+                let path = match path.starts_with('/') {
+                    true => path.to_owned(),
+                    false => format!("{WS_PATH}{path}"),
+                };
+                Ok(Self::Ws { host, port, path })
+            }
+            "ws" => Err(invalid("the path is not percent-encoded")),
+            "mqtts" | "wss" => Err(Problem::new(
+                format!("`{scheme}://` is not available in this version"),
+                "use mqtt://, ws:// or unix:",
+            )),
+            "tcp" => Err(invalid(&format!("did you mean `mqtt://{rest}`?"))),
+            "http" => Err(invalid(&format!("did you mean `ws://{rest}`?"))),
+            _ => Err(invalid(&format!("expected {}", Self::expected()))),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({
+            "type": "string",
+            "examples": ["mqtt://127.0.0.1:1883", "ws://broker:80/mqtt", "unix:/run/broker.sock"]
+        })
+    }
+}
+
+/// Splits `host`, `host:port`, `[::1]` and `[::1]:port`; the host without brackets.
+fn host_port(authority: &str, default: u16) -> Result<(String, u16), &'static str> {
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let (host, rest) = rest.split_once(']').ok_or("a bracket is not closed")?;
+            let _: Ipv6Addr = host.parse().map_err(|_| "not an IPv6 address")?;
+            let port = match rest.strip_prefix(':') {
+                None if rest.is_empty() => None,
+                None => return Err("expected a colon and a port after the bracket"),
+                port => port,
+            };
+            (host, port)
+        }
+        None => match authority.split_once(':') {
+            Some((_, port)) if port.contains(':') => {
+                return Err("IPv6 addresses stand in brackets: `[::1]:1883`");
+            }
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, None),
+        },
+    };
+    let letter = |it: char| it.is_ascii_alphanumeric() || matches!(it, '-' | '.' | '_' | ':');
+    if host.is_empty() {
+        return Err("the host is missing");
+    }
+    if !host.chars().all(letter) {
+        return Err("not a host name");
+    }
+    let port = match port {
+        None => default,
+        Some(port) => port.parse().map_err(|_| "expected a port, 1 to 65535")?,
+    };
+    if port == 0 {
+        return Err("expected a port, 1 to 65535");
+    }
+    Ok((host.to_owned(), port))
+}
+
+/// The path of a Unix socket; `text` is the whole value.
+fn unix_path(text: &str, path: &str) -> Result<PathBuf, Problem> {
+    // Some tools write unix:///run/x.
+    let path = path.strip_prefix("//").unwrap_or(path);
+    let invalid = |label: String| Problem::new(format!("invalid address `{text}`"), label);
+    if !path.starts_with('/') {
+        return Err(invalid(
+            "the path of a socket starts with a slash".to_owned(),
+        ));
+    }
+    if path.ends_with('/') || path.contains(char::is_control) {
+        return Err(invalid("not the path of a file".to_owned()));
+    }
+    match path.len() > UNIX_PATH_MAX {
+        true => Err(invalid(format!(
+            "the path of a socket has at most {UNIX_PATH_MAX} bytes"
+        ))),
+        false => Ok(PathBuf::from(path)),
+    }
+}
+
+/// Says what was probably meant by something that is no address to listen on.
+fn invalid_bind(text: &str, expected: &str) -> Problem {
+    if text.starts_with("unix:") || text.starts_with("systemd:") {
+        let (kind, _) = text.split_once(':').unwrap_or((text, ""));
+        return Problem::new(
+            format!("listening on `{kind}:` is not available in this version"),
+            format!("expected {expected}"),
+        );
+    }
+    if text.starts_with('/') && Bind::expected() == expected {
+        return Problem::new(
+            format!("invalid address `{text}`"),
+            format!("did you mean `unix:{text}`?"),
+        );
+    }
+    let bare = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let (host, port) = bare.rsplit_once(':').unwrap_or(("", bare));
+    let meant = match host {
+        "" if bare.parse::<u16>().is_ok() => format!("127.0.0.1:{bare}"),
+        "" if bare.starts_with(':') => format!("0.0.0.0:{port}"),
+        "localhost" => format!("127.0.0.1:{port}"),
+        "*" => format!("0.0.0.0:{port}"),
+        _ if bare.parse::<IpAddr>().is_ok_and(|it| it.is_ipv4()) => format!("{bare}:1884"),
+        _ if host.parse::<Ipv6Addr>().is_ok() => format!("[{host}]:{port}"),
+        _ => bare.to_owned(),
+    };
+    let label = match meant.parse::<SocketAddr>() {
+        Ok(_) => format!("did you mean `{meant}`?"),
+        Err(_) => format!("expected {expected}"),
+    };
+    let problem = Problem::new(format!("invalid address `{text}`"), label);
+    match host.starts_with(|it: char| it.is_ascii_alphabetic()) && meant == text {
+        true => problem.note("a name is not resolved here: write the IP address"),
+        false => problem,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn upstream(text: &str) -> Result<String, String> {
+        UpstreamAddress::read(&Raw::String(text.to_owned()), false)
+            .map(|it| it.to_string())
+            .map_err(|it| it.label)
+    }
+
+    fn bind(text: &str) -> Result<String, String> {
+        Bind::read(&Raw::String(text.to_owned()), false)
+            .map(|it| it.to_string())
+            .map_err(|it| it.label)
+    }
+
+    fn admin(text: &str) -> Result<SocketAddr, String> {
+        SocketAddr::read(&Raw::String(text.to_owned()), false).map_err(|it| it.message)
+    }
+
+    #[test]
+    fn addresses_of_brokers() {
+        for (text, full) in [
+            ("mqtt://localhost", "mqtt://localhost:1883"),
+            ("mqtt://10.0.0.1:1/", "mqtt://10.0.0.1:1"),
+            ("mqtt://[::1]", "mqtt://[::1]:1883"),
+            ("mqtt://[::1]:99", "mqtt://[::1]:99"),
+            ("ws://a", "ws://a:80/mqtt"),
+            ("ws://a:8080/x?y=1", "ws://a:8080/x?y=1"),
+            ("ws://a?y=1", "ws://a:80/mqtt?y=1"),
+            ("unix:/run/a.sock", "unix:/run/a.sock"),
+            ("unix:///run/a.sock", "unix:/run/a.sock"),
+        ] {
+            assert_eq!(upstream(text).as_deref(), Ok(full));
+        }
+    }
+
+    #[test]
+    fn what_was_meant_by_a_wrong_address_of_a_broker() {
+        for (text, label) in [
+            ("127.0.0.1:1883", "did you mean `mqtt://127.0.0.1:1883`?"),
+            ("tcp://a:1", "did you mean `mqtt://a:1`?"),
+            ("mqtt://u:p@a", "leave it out"),
+            ("mqtt://a/x", "mqtt:// has no path; did you mean `ws://`?"),
+            (
+                "mqtt://::1",
+                "IPv6 addresses stand in brackets: `[::1]:1883`",
+            ),
+            ("mqtt://a:0", "expected a port, 1 to 65535"),
+            ("mqtt://a:x", "expected a port, 1 to 65535"),
+            ("mqtt://", "the host is missing"),
+            ("mqtt://[::1", "a bracket is not closed"),
+            ("mqtt://a b", "not a host name"),
+            ("mqtts://a", "use mqtt://, ws:// or unix:"),
+            ("unix:a", "the path of a socket starts with a slash"),
+        ] {
+            assert_eq!(upstream(text), Err(label.to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_was_meant_by_a_wrong_address_to_listen_on() {
+        for (text, meant) in [
+            ("1884", "127.0.0.1:1884"),
+            (":1884", "0.0.0.0:1884"),
+            ("*:1884", "0.0.0.0:1884"),
+            ("localhost:1884", "127.0.0.1:1884"),
+            ("mqtt://0.0.0.0:1884", "0.0.0.0:1884"),
+            ("10.0.0.1", "10.0.0.1:1884"),
+            ("::1:1884", "[::1]:1884"),
+        ] {
+            assert_eq!(
+                bind(text),
+                Err(format!("did you mean `{meant}`?")),
+                "{text}"
+            );
+        }
+        assert!(
+            bind("example.com:1")
+                .unwrap_err()
+                .starts_with("expected an address")
+        );
+    }
+
+    #[test]
+    fn addresses_to_listen_on() {
+        for (text, full) in [
+            ("[::]:0", "[::]:0"),
+            ("127.0.0.1:1884", "127.0.0.1:1884"),
+            ("unix:/run/mproxy/mqtt.sock", "unix:/run/mproxy/mqtt.sock"),
+            ("unix:///run/a.sock", "unix:/run/a.sock"),
+        ] {
+            assert_eq!(bind(text).as_deref(), Ok(full));
+        }
+        let longest = format!("unix:/{}", "a".repeat(UNIX_PATH_MAX - 1));
+        assert_eq!(bind(&longest).as_deref(), Ok(&*longest));
+        for (text, label) in [
+            (format!("{longest}a"), "the path of a socket has at most"),
+            ("unix:a.sock".to_owned(), "the path of a socket starts"),
+            ("unix:".to_owned(), "the path of a socket starts"),
+            ("unix:/".to_owned(), "not the path of a file"),
+            ("/run/a.sock".to_owned(), "did you mean `unix:/run/a.sock`?"),
+            ("systemd:mqtt".to_owned(), "expected an address"),
+        ] {
+            let told = bind(&text).unwrap_err();
+            assert!(told.starts_with(label), "{text}: {told}");
+        }
+        let told = admin("unix:/run/a.sock").unwrap_err();
+        assert!(told.contains("not available in this version"), "{told}");
+    }
+}

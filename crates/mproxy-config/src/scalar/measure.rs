@@ -1,0 +1,223 @@
+//! Durations, sizes and rates.
+
+use super::raw::Raw;
+use super::{Problem, Scalar, string};
+use crate::model::Rate;
+use bytesize::ByteSize;
+use schemars::{Schema, json_schema};
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+/// The longest duration: no timer of ours has a reason to be longer, and the sum of a point
+/// in time and a longer one may overflow.
+const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// A number of bytes.
+#[derive(Debug)]
+pub(crate) struct Size;
+
+/// A number of bytes, or `auto`.
+#[derive(Debug)]
+pub(crate) struct AutoSize;
+
+impl Scalar for Duration {
+    type Value = Self;
+
+    fn expected() -> String {
+        "a duration such as \"30s\", \"200ms\" or \"2m\"".to_owned()
+    }
+
+    fn read(raw: &Raw, _: bool) -> Result<Self, Problem> {
+        if let Raw::Integer(number) = raw {
+            let label = format!("write it with its unit: \"{number}s\"");
+            return Err(Problem::new("a duration without a unit", label));
+        }
+        let text = string::<Self>(raw)?;
+        // A bare zero needs no unit for humantime; ask for one all the same, as for "30".
+        let has_unit = text.contains(|it: char| it.is_alphabetic());
+        match humantime::parse_duration(text) {
+            Ok(duration) if has_unit && duration <= DURATION_MAX => Ok(duration),
+            Ok(_) if has_unit => Err(Problem::new(
+                format!("duration `{text}` is too long"),
+                "at most a year",
+            )),
+            _ => Err(Problem::new(
+                format!("invalid duration `{text}`"),
+                format!("expected {}", Self::expected()),
+            )),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "examples": ["30s", "200ms", "2m"] })
+    }
+}
+
+impl Scalar for Size {
+    type Value = u64;
+
+    fn expected() -> String {
+        "a size such as \"64KiB\" or \"1MiB\"".to_owned()
+    }
+
+    fn read(raw: &Raw, _: bool) -> Result<u64, Problem> {
+        if let Raw::Integer(number) = raw {
+            let label = format!("write it with its unit: \"{number}B\"");
+            return Err(Problem::new("a size without a unit", label));
+        }
+        let text = string::<Self>(raw)?;
+        // ByteSize takes bare numbers; here they are bytes or a forgotten unit, nobody knows.
+        let has_unit = text.contains(|it: char| it.is_alphabetic());
+        match text.parse::<ByteSize>() {
+            Ok(size) if has_unit => Ok(size.as_u64()),
+            _ => Err(Problem::new(
+                format!("invalid size `{text}`"),
+                format!("expected {}", Self::expected()),
+            )),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "examples": ["64KiB", "1MiB"] })
+    }
+}
+
+impl Scalar for AutoSize {
+    /// `None` is `auto`.
+    type Value = Option<u64>;
+
+    fn expected() -> String {
+        format!("\"auto\", or {}", Size::expected())
+    }
+
+    fn read(raw: &Raw, loose: bool) -> Result<Option<u64>, Problem> {
+        match raw {
+            Raw::String(text) if text == "auto" => Ok(None),
+            Raw::String(_) => Size::read(raw, loose).map(Some).map_err(|mut problem| {
+                problem.label = format!("expected {}", Self::expected());
+                problem
+            }),
+            Raw::Integer(_) => Size::read(raw, loose).map(Some),
+            other => Err(Problem::mismatch(other, &Self::expected())),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "examples": ["auto", "180MiB"] })
+    }
+}
+
+impl Scalar for Option<Rate> {
+    type Value = Self;
+
+    fn expected() -> String {
+        "a rate such as \"100/s\", \"100/m\" or \"100/h\"; \"0/s\" = unlimited".to_owned()
+    }
+
+    fn read(raw: &Raw, _: bool) -> Result<Self, Problem> {
+        let bare = match raw {
+            Raw::Integer(number @ 0..) => Some(number.to_string()),
+            Raw::String(text) => Some(text.clone()).filter(|it| is_whole(it)),
+            _ => None,
+        };
+        if let Some(number) = bare {
+            let label =
+                format!("write it with its time: \"{number}/s\", \"{number}/m\" or \"{number}/h\"");
+            return Err(Problem::new("a rate without a time", label));
+        }
+        let text = string::<Self>(raw)?;
+        let invalid = || {
+            Problem::new(
+                format!("invalid rate `{text}`"),
+                format!("expected {}", Self::expected()),
+            )
+        };
+        let (count, unit) = text.split_once('/').ok_or_else(invalid)?;
+        let period = period(unit).ok_or_else(invalid)?;
+        if !is_whole(count) {
+            return Err(invalid());
+        }
+        let count: u32 = count.parse().map_err(|_| {
+            let label = format!("at most \"{}/{unit}\"; \"0/s\" = unlimited", u32::MAX);
+            Problem::new(format!("rate `{text}` is too high"), label)
+        })?;
+        Ok(NonZeroU32::new(count).map(|count| Rate { count, period }))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[0-9]+/[smh]$" })
+    }
+}
+
+/// The time that a unit of a rate stands for.
+fn period(unit: &str) -> Option<Duration> {
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return None,
+    };
+    Some(Duration::from_secs(seconds))
+}
+
+/// Whether a text is a whole number, however large.
+fn is_whole(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read<S: Scalar>(text: &str) -> Option<S::Value> {
+        S::read(&Raw::String(text.to_owned()), false).ok()
+    }
+
+    #[test]
+    fn durations_need_a_unit() {
+        assert_eq!(read::<Duration>("30s"), Some(Duration::from_secs(30)));
+        assert_eq!(read::<Duration>("1m 30s"), Some(Duration::from_secs(90)));
+        assert_eq!(read::<Duration>("0s"), Some(Duration::ZERO));
+        for bad in [
+            "",
+            "30",
+            "0",
+            "x",
+            "-1s",
+            "s",
+            "10y",
+            "99999999999999999999s",
+        ] {
+            assert_eq!(read::<Duration>(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes_need_a_unit() {
+        assert_eq!(read::<Size>("1MiB"), Some(1 << 20));
+        assert_eq!(read::<Size>("1500B"), Some(1500));
+        assert_eq!(read::<Size>("1 MB"), Some(1_000_000));
+        for bad in ["", "100", "-1B", "MiB", "1 MiBB"] {
+            assert_eq!(read::<Size>(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_size_may_be_left_to_the_machine() {
+        assert_eq!(read::<AutoSize>("auto"), Some(None));
+        assert_eq!(read::<AutoSize>("1MiB"), Some(Some(1 << 20)));
+        for bad in ["", "Auto", "100", "70%"] {
+            assert_eq!(read::<AutoSize>(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_rate_of_zero_is_no_limit() {
+        assert_eq!(read::<Option<Rate>>("0/s"), Some(None));
+        let rate = read::<Option<Rate>>("100/m").flatten().unwrap();
+        assert_eq!(rate.to_string(), "100/m");
+        for bad in ["", "100", "/s", "-1/s", "1.5/s", "1/d", "4294967296/s"] {
+            assert!(read::<Option<Rate>>(bad).is_none(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Counts, fractions and booleans.
+
+use super::raw::Raw;
+use super::{Problem, Scalar};
+use schemars::{Schema, json_schema};
+use std::num::NonZeroUsize;
+use std::str::FromStr;
+
+/// A whole number of which 0 means "no limit of its own".
+#[derive(Debug)]
+pub(crate) struct Count;
+
+/// The largest count: far above any machine, far below overflow.
+const COUNT_MAX: i64 = 1_000_000_000;
+
+impl Scalar for Count {
+    type Value = Option<NonZeroUsize>;
+
+    fn expected() -> String {
+        "a whole number, 0 or more".to_owned()
+    }
+
+    fn read(raw: &Raw, loose: bool) -> Result<Self::Value, Problem> {
+        counted::<Self>(raw, loose, 0).map(NonZeroUsize::new)
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "integer", "minimum": 0, "maximum": COUNT_MAX })
+    }
+}
+
+impl Scalar for NonZeroUsize {
+    type Value = Self;
+
+    fn expected() -> String {
+        "a whole number, 1 or more".to_owned()
+    }
+
+    fn read(raw: &Raw, loose: bool) -> Result<Self, Problem> {
+        let number = counted::<Self>(raw, loose, 1)?;
+        Ok(Self::new(number).unwrap_or(Self::MIN))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "integer", "minimum": 1, "maximum": COUNT_MAX })
+    }
+}
+
+/// A whole number from `min` to [`COUNT_MAX`].
+fn counted<S: Scalar>(raw: &Raw, loose: bool, min: i64) -> Result<usize, Problem> {
+    let number = integer::<S>(raw, loose)?;
+    let fits = (min..=COUNT_MAX).contains(&number);
+    let count = usize::try_from(number).ok().filter(|_| fits);
+    count.ok_or_else(|| {
+        let message = format!("`{number}` is out of range");
+        Problem::new(message, format!("{min} to {COUNT_MAX}"))
+    })
+}
+
+/// How many bits of an IPv6 address are looked at.
+#[derive(Debug)]
+pub(crate) struct Prefix;
+
+impl Scalar for Prefix {
+    type Value = u8;
+
+    fn expected() -> String {
+        "a number of bits, 1 to 128".to_owned()
+    }
+
+    fn read(raw: &Raw, loose: bool) -> Result<u8, Problem> {
+        let number = integer::<Self>(raw, loose)?;
+        let bits = u8::try_from(number).ok();
+        bits.filter(|bits| (1..=128).contains(bits)).ok_or_else(|| {
+            let message = format!("an IPv6 address has no prefix of {number} bits");
+            let label = "1 to 128; 64 is what one customer of a provider has at least";
+            Problem::new(message, label)
+        })
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "integer", "minimum": 1, "maximum": 128 })
+    }
+}
+
+/// The value of `version`.
+#[derive(Debug)]
+pub(crate) struct FormatVersion;
+
+impl Scalar for FormatVersion {
+    type Value = ();
+
+    fn expected() -> String {
+        "the number 1".to_owned()
+    }
+
+    fn read(raw: &Raw, loose: bool) -> Result<(), Problem> {
+        match integer::<Self>(raw, loose)? {
+            1 => Ok(()),
+            other => Err(Problem::new(
+                format!("version {other} of the configuration format is unknown"),
+                "this program reads version 1",
+            )),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "integer", "const": 1 })
+    }
+}
+
+/// A number that may have a fraction.
+#[derive(Debug)]
+pub(crate) struct Number;
+
+impl Scalar for Number {
+    type Value = f64;
+
+    fn expected() -> String {
+        "a number such as 1.5".to_owned()
+    }
+
+    fn read(raw: &Raw, loose: bool) -> Result<f64, Problem> {
+        match raw {
+            Raw::Float(number) => Ok(*number),
+            Raw::Integer(number) => Ok(*number as f64),
+            Raw::String(text) if loose => from_text::<Self, _>(text),
+            other => Err(Problem::mismatch(other, &Self::expected())),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "number" })
+    }
+}
+
+impl Scalar for bool {
+    type Value = Self;
+
+    fn expected() -> String {
+        "true or false, without quotes".to_owned()
+    }
+
+    fn read(raw: &Raw, loose: bool) -> Result<Self, Problem> {
+        match raw {
+            Raw::Boolean(value) => Ok(*value),
+            Raw::String(text) if loose => from_text::<Self, _>(text),
+            other => Err(Problem::mismatch(other, &Self::expected())),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "boolean" })
+    }
+}
+
+fn integer<S: Scalar>(raw: &Raw, loose: bool) -> Result<i64, Problem> {
+    match raw {
+        Raw::Integer(number) => Ok(*number),
+        Raw::String(text) if loose => from_text::<S, _>(text),
+        other => Err(Problem::mismatch(other, &S::expected())),
+    }
+}
+
+/// Reads a value that came from a place without types.
+fn from_text<S: Scalar, T: FromStr>(text: &str) -> Result<T, Problem> {
+    text.trim().parse().map_err(|_| {
+        let label = format!("expected {}", S::expected());
+        Problem::new(format!("invalid value `{text}`"), label)
+    })
+}

@@ -1,0 +1,142 @@
+//! Limits on new connections that cannot do what they are for.
+
+use super::cross::keys_of;
+use super::listener::Placed;
+use crate::context::Context;
+use crate::diagnostics::Diagnostic;
+use crate::file::{LimitsFile, ListenerFile, Located, ServerFile};
+use crate::model::{Bind, Limits, Rate, Server};
+use std::fmt::Display;
+use std::ops::Range;
+
+/// Warns about limits per address where clients have none, and about those that another limit, which is
+/// reached before, makes useless.
+pub(super) fn check(
+    cx: &mut Context,
+    files: &[Located<ListenerFile>],
+    listeners: &[Placed],
+    server_file: &ServerFile,
+    server: &Server,
+) {
+    for placed in listeners {
+        let Some(keys) = keys_of(files, placed) else {
+            continue;
+        };
+        let (keys, limits) = (&keys.limits, &placed.listener.limits);
+        if let (true, Bind::Unix(_)) = (placed.addressed, &placed.listener.bind) {
+            without_address(cx, keys, limits);
+        }
+        let pending = written("max_pending", limits.max_pending, keys.max_pending.span());
+        let all = written(
+            "max_connections",
+            limits.max_connections,
+            keys.max_connections.span(),
+        );
+        let of_server = written(
+            "server.max_connections",
+            server.max_connections,
+            server_file.max_connections.span(),
+        );
+        let pending_per_ip = written(
+            "max_pending_per_ip",
+            limits.max_pending_per_ip,
+            keys.max_pending_per_ip.span(),
+        );
+        let per_ip = written(
+            "max_connections_per_ip",
+            limits.max_connections_per_ip,
+            keys.max_connections_per_ip.span(),
+        );
+        let rate_per_ip = written(
+            "connection_rate_per_ip",
+            limits.connection_rate_per_ip,
+            keys.connection_rate_per_ip.span(),
+        );
+        let rate = written(
+            "connection_rate",
+            limits.connection_rate,
+            keys.connection_rate.span(),
+        );
+        let by_count = |a: &Written<_>, b: &Written<_>| a.value >= b.value;
+        unreached(cx, &pending, &all, by_count);
+        unreached(cx, &pending, &of_server, by_count);
+        // as many as the server takes is what one listener alone may well say
+        unreached(cx, &all, &of_server, |a, b| a.value > b.value);
+        unreached(cx, &pending_per_ip, &pending, by_count);
+        unreached(cx, &pending_per_ip, &per_ip, by_count);
+        unreached(cx, &per_ip, &all, by_count);
+        unreached(cx, &rate_per_ip, &rate, |a, b| {
+            per_second(a.value) >= per_second(b.value)
+        });
+    }
+}
+
+fn without_address(cx: &mut Context, keys: &LimitsFile, limits: &Limits) {
+    let given = [
+        (
+            "max_connections_per_ip",
+            limits.max_connections_per_ip.is_some(),
+            keys.max_connections_per_ip.span(),
+            "max_connections",
+        ),
+        (
+            "connection_rate_per_ip",
+            limits.connection_rate_per_ip.is_some(),
+            keys.connection_rate_per_ip.span(),
+            "connection_rate",
+        ),
+        (
+            "max_pending_per_ip",
+            limits.max_pending_per_ip.is_some(),
+            keys.max_pending_per_ip.span(),
+            "max_pending",
+        ),
+    ];
+    for (key, is_set, span, instead) in given {
+        if let (true, Some(span)) = (is_set, span) {
+            let message = format!("{key} does nothing on a Unix socket");
+            let label = format!("its clients have no address; use {instead}");
+            cx.push(Diagnostic::warning(message).at(span).label(label));
+        }
+    }
+}
+
+/// A limit that was written.
+struct Written<T> {
+    key: &'static str,
+    value: T,
+    span: Range<usize>,
+}
+
+fn written<T>(
+    key: &'static str,
+    value: Option<T>,
+    span: Option<Range<usize>>,
+) -> Option<Written<T>> {
+    let (value, span) = (value?, span?);
+    Some(Written { key, value, span })
+}
+
+/// Warns about `limit` if it is not less than `other`.
+fn unreached<T: Display>(
+    cx: &mut Context,
+    limit: &Option<Written<T>>,
+    other: &Option<Written<T>>,
+    is_unreached: impl Fn(&Written<T>, &Written<T>) -> bool,
+) {
+    let (Some(limit), Some(other)) = (limit, other) else {
+        return;
+    };
+    if !is_unreached(limit, other) {
+        return;
+    }
+    let message = format!("`{} = {}` is never reached", limit.key, limit.value);
+    let label = format!("{} is {}: choose less", other.key, other.value);
+    let warning = Diagnostic::warning(message).at(limit.span.clone());
+    let related = format!("{} is reached before", other.key);
+    cx.push(warning.label(label).related(other.span.clone(), related));
+}
+
+fn per_second(rate: Rate) -> f64 {
+    f64::from(rate.count.get()) / rate.period.as_secs_f64()
+}

@@ -1,0 +1,170 @@
+//! Checks of single values that their type alone does not make.
+
+use crate::scalar::Problem;
+use std::time::Duration;
+
+/// The largest packet that MQTT can express: one byte, four bytes of length, 268,435,455 of
+/// content.
+const PACKET_MAX: u64 = 268_435_460;
+
+/// The smallest limit for packets: a CONNECT with a client identifier must fit.
+const PACKET_MIN: u64 = 128;
+
+/// The largest limit for CONNECT.
+const CONNECT_MAX: u64 = 1 << 20;
+
+/// The smallest bound of what waits for a slow peer: less would stop a side after every read.
+const BUFFER_MIN: u64 = 4 << 10;
+
+/// The largest one: what a single connection may take of the memory.
+const BUFFER_MAX: u64 = 1 << 30;
+
+/// The smallest budget for what peers may make mproxy hold.
+const MEMORY_MIN: u64 = 1 << 20;
+
+/// The largest one: more than any machine has.
+const MEMORY_MAX: u64 = 1 << 46;
+
+/// The shortest time between two health checks of a broker: each is a connection that it logs.
+const HEALTH_INTERVAL_MIN: Duration = Duration::from_millis(100);
+
+/// The smallest limit for the head of an HTTP request that the HTTP library takes.
+const HEADER_MIN: u64 = 8 << 10;
+
+/// The largest one: what a connection may take of the memory before it is a session.
+const HEADER_MAX: u64 = 1 << 20;
+
+/// The longest idle time that Linux takes, `MAX_TCP_KEEPIDLE`.
+const TCP_KEEPALIVE_MAX: Duration = Duration::from_secs(32_767);
+
+/// A time in which something must happen.
+pub(super) fn timeout(duration: &Duration) -> Result<(), Problem> {
+    match duration.is_zero() {
+        true => Err(Problem::new(
+            "a timeout of zero",
+            "nothing would ever be in time; write for how long to wait",
+        )),
+        false => Ok(()),
+    }
+}
+
+/// The idle time of TCP keep-alive, which the system counts in seconds.
+pub(super) fn tcp_keepalive(duration: &Duration) -> Result<(), Problem> {
+    if !duration.is_zero() && *duration < Duration::from_secs(1) {
+        return Err(Problem::new(
+            "a keep-alive of less than a second",
+            "at least \"1s\", or \"0s\" for never",
+        ));
+    }
+    match *duration > TCP_KEEPALIVE_MAX {
+        false => Ok(()),
+        true => Err(Problem::new(
+            "TCP has no keep-alive as long as this",
+            "at most 32767s (about 9h), or \"0s\" for never",
+        )),
+    }
+}
+
+/// The time between two health checks of a broker.
+pub(super) fn health_interval(interval: &Duration) -> Result<(), Problem> {
+    match *interval < HEALTH_INTERVAL_MIN {
+        true => Err(Problem::new(
+            "a health check more than ten times a second",
+            "at least \"100ms\"; check = \"off\" for no check at all",
+        )),
+        false => Ok(()),
+    }
+}
+
+/// The size of the largest packet.
+pub(super) fn packet_size(size: &u64) -> Result<(), Problem> {
+    within(*size, PACKET_MIN, PACKET_MAX)
+        .map_err(|it| it.note("MQTT has no packets larger than 256MiB and a few bytes"))
+}
+
+/// The size of the largest CONNECT: it is held for a client that nobody knows yet.
+pub(super) fn connect_size(size: &u64) -> Result<(), Problem> {
+    within(*size, PACKET_MIN, CONNECT_MAX)
+        .map_err(|it| it.note("five fields of 64 KiB, and properties, are all there can be"))
+}
+
+/// The bytes that wait for a slow peer.
+pub(super) fn buffer_size(size: &u64) -> Result<(), Problem> {
+    within(*size, BUFFER_MIN, BUFFER_MAX)
+}
+
+/// What all peers together may make mproxy hold.
+pub(super) fn memory(size: &Option<u64>) -> Result<(), Problem> {
+    match *size {
+        Some(0) => Err(Problem::new(
+            "no memory at all",
+            "\"auto\", or a size such as \"180MiB\"",
+        )),
+        Some(size) => within(size, MEMORY_MIN, MEMORY_MAX),
+        None => Ok(()),
+    }
+}
+
+/// The head of an upgrade request.
+pub(super) fn header_size(size: &u64) -> Result<(), Problem> {
+    within(*size, HEADER_MIN, HEADER_MAX)
+}
+
+fn within(size: u64, min: u64, max: u64) -> Result<(), Problem> {
+    match size {
+        0 => Err(Problem::new("a size of zero", "nothing would ever fit")),
+        _ if size < min => Err(Problem::new(
+            "size too small",
+            format!("at least {}", shown(min)),
+        )),
+        _ if size > max => Err(Problem::new(
+            "size too large",
+            format!("at most {}", shown(max)),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// In the unit in which one writes it.
+fn shown(size: u64) -> String {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let exact = units.iter().find(|(unit, _)| size.is_multiple_of(*unit));
+    match exact {
+        Some((unit, name)) => format!("{}{name}", size / unit),
+        None => format!("{size}B"),
+    }
+}
+
+/// The longest keep-alive of clients, zero for none.
+pub(super) fn keepalive(longest: &Duration) -> Result<(), Problem> {
+    let fits = longest.subsec_nanos() == 0 && u16::try_from(longest.as_secs()).is_ok();
+    match fits {
+        true => Ok(()),
+        false => Err(Problem::new(
+            "MQTT has no such keep-alive",
+            "whole seconds, at most 65535s; \"0s\" leaves it to the client",
+        )),
+    }
+}
+
+/// The factor on the keep-alive of clients.
+pub(super) fn keepalive_grace(factor: &f64) -> Result<(), Problem> {
+    match (1.0..=100.0).contains(factor) {
+        true => Ok(()),
+        false => Err(Problem::new(
+            format!("`{factor}` is out of range"),
+            "1.0 to 100.0; the standard says 1.5",
+        )),
+    }
+}
+
+/// A share.
+pub(super) fn share(share: &f64) -> Result<(), Problem> {
+    match (0.0..=1.0).contains(share) {
+        true => Ok(()),
+        false => Err(Problem::new(
+            format!("`{share}` is out of range"),
+            "0.0 to 1.0",
+        )),
+    }
+}

@@ -1,0 +1,297 @@
+//! Checks of things beside each other.
+
+use super::listener::Placed;
+use super::{Named, names};
+use crate::context::Context;
+use crate::diagnostics::Diagnostic;
+use crate::file::{LayerFile, ListenerFile, Located, Setting};
+use crate::model::{Admin, Bind, Chain, Layer, Listener, Upstream, UpstreamAddress};
+use crate::scalar::AdminBind;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv4Addr};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Listeners have distinct names and addresses, and the admin port another one.
+pub(super) fn distinct(
+    cx: &mut Context,
+    files: &[Located<ListenerFile>],
+    listeners: &[Placed],
+    admin_bind: &Setting<AdminBind>,
+    admin: &Admin,
+) {
+    let mut names: BTreeMap<&str, &Placed> = BTreeMap::new();
+    let mut taken = Taken::default();
+    for placed in listeners {
+        if let Some(first) = names.get(&*placed.listener.name) {
+            let message = format!("two listeners are named `{}`", placed.listener.name);
+            let name = |it: &Placed| place_of(files, it, |keys| keys.name.span());
+            let error = Diagnostic::error(message).at(name(placed));
+            cx.push(
+                error
+                    .label("choose another name")
+                    .related(name(first), "the first one"),
+            );
+        } else {
+            names.insert(&placed.listener.name, placed);
+        }
+        if let Some(other) = taken.by(placed) {
+            let bind = &placed.listener.bind;
+            let first = format!("{} listens here", other.listener.name);
+            let error = Diagnostic::error(format!("two listeners on {bind}"));
+            let error = error.at(bind_of(files, placed)).label(match bind {
+                Bind::Tcp(_) => "choose another port",
+                Bind::Unix(_) => "choose another path",
+            });
+            cx.push(error.related(bind_of(files, other), first));
+        }
+        taken.add(placed);
+        if let Some(bind) = admin.bind
+            && placed.addressed
+            && collide(&placed.listener.bind, &bind.into())
+        {
+            let message = format!("listener `{}` takes the admin port", placed.listener.name);
+            let error = Diagnostic::error(message).at(bind_of(files, placed));
+            let error = error.label("choose another port");
+            cx.push(match admin_bind.span() {
+                Some(span) => error.related(span, "the admin port"),
+                None => error.note(format!("admin.bind is {bind} by default")),
+            });
+        }
+    }
+}
+
+/// The addresses of listeners, and who was the first at each.
+#[derive(Default)]
+struct Taken<'a> {
+    exactly: HashMap<&'a Bind, &'a Placed>,
+    /// By family and port: a listener on all addresses, and any listener.
+    on_all: HashMap<(bool, u16), &'a Placed>,
+    on_any: HashMap<(bool, u16), &'a Placed>,
+}
+
+impl<'a> Taken<'a> {
+    fn add(&mut self, placed: &'a Placed) {
+        if !placed.addressed {
+            return;
+        }
+        let bind = &placed.listener.bind;
+        self.exactly.entry(bind).or_insert(placed);
+        if let Bind::Tcp(address) = bind {
+            let key = (address.is_ipv4(), address.port());
+            self.on_any.entry(key).or_insert(placed);
+            if address.ip().is_unspecified() {
+                self.on_all.entry(key).or_insert(placed);
+            }
+        }
+    }
+
+    /// A listener with which this one [collides](collide).
+    fn by(&self, placed: &Placed) -> Option<&'a Placed> {
+        let bind = &placed.listener.bind;
+        let wide = match bind {
+            Bind::Unix(_) => None,
+            Bind::Tcp(address) => {
+                let key = (address.is_ipv4(), address.port());
+                match address.ip().is_unspecified() {
+                    true => self.on_any.get(&key),
+                    false => self.on_all.get(&key),
+                }
+            }
+        };
+        let found = self.exactly.get(bind).into_iter().chain(wide);
+        let found = found.filter(|it| placed.addressed && collide(bind, &it.listener.bind));
+        found.min_by_key(|it| it.number).copied()
+    }
+}
+
+/// No listener is its own broker.
+pub(super) fn loops(cx: &mut Context, listeners: &[Placed], upstreams: &Named<Upstream>) {
+    if cx.report.errors() > 0 {
+        // A listener with a wrong reference has another upstream than was meant.
+        return;
+    }
+    for Placed { span, listener, .. } in listeners {
+        if !reaches(&listener.upstream.address, &listener.bind) {
+            continue;
+        }
+        let name = &listener.upstream.name;
+        let message = format!("listener `{}` would connect to itself", listener.name);
+        let place = upstreams.get(name).and_then(|(_, place)| place.clone());
+        let error = Diagnostic::error(message).at(span.clone());
+        let error = error.label(format!(
+            "upstream `{name}` is {}",
+            listener.upstream.address
+        ));
+        cx.push(match place {
+            Some(place) => error.related(place, "this upstream"),
+            None => error,
+        });
+    }
+}
+
+/// The listeners that rules name exist: a rule about one that does not would never decide.
+pub(super) fn listeners_of_rules(
+    cx: &mut Context,
+    layers: &BTreeMap<String, Located<LayerFile>>,
+    listeners: &[Placed],
+) {
+    let all: Named<()> = listeners
+        .iter()
+        .map(|it| (it.listener.name.clone(), (Arc::default(), None)))
+        .collect();
+    let mut named: BTreeMap<&str, Vec<&Placed>> = BTreeMap::new();
+    let mut in_use = BTreeSet::new();
+    for placed in listeners {
+        named.entry(&placed.listener.name).or_default().push(placed);
+        let layers = placed.listener.chain.layers.iter();
+        in_use.extend(layers.map(|it| &*it.name));
+    }
+    for (layer_name, layer) in layers {
+        let LayerFile::Acl(acl) = &layer.value else {
+            continue;
+        };
+        let runs = |it: &Placed| {
+            let mut layers = it.listener.chain.layers.iter();
+            layers.any(|it| it.name == *layer_name)
+        };
+        let used = in_use.contains(&**layer_name);
+        let without = |name: &str| {
+            let mut named = named.get(name)?.iter();
+            named.find(|it| !runs(it)).copied()
+        };
+        for rule in &acl.rules {
+            for (name, span) in rule.value.listeners.texts() {
+                if !all.contains_key(name) {
+                    names::missing(cx, "listener", name, span, &all);
+                } else if let (true, Some(other)) = (used, without(name)) {
+                    let message = format!("listener `{name}` does not run `{layer_name}`");
+                    let chain = &other.listener.chain.name;
+                    let label =
+                        format!("for its clients the rule is not there; see chain `{chain}`");
+                    cx.push(Diagnostic::warning(message).at(span).label(label));
+                }
+            }
+        }
+    }
+}
+
+/// Ports that others reach, and that nobody decided about.
+pub(super) fn open_doors(
+    cx: &mut Context,
+    files: &[Located<ListenerFile>],
+    listeners: &[Placed],
+    admin_bind: &Setting<AdminBind>,
+    admin: &Admin,
+) {
+    for placed in listeners {
+        let listener = &placed.listener;
+        let chosen = keys_of(files, placed).is_some_and(|it| it.chain.given.is_some());
+        if !listener.bind.is_open() || chosen || !listener.chain.layers.is_empty() {
+            continue;
+        }
+        let message = format!(
+            "listener `{}` is open to other hosts and checks nothing",
+            listener.name
+        );
+        let warning = Diagnostic::warning(message).at(bind_of(files, placed));
+        let warning = warning.label("the broker alone decides who may do what");
+        cx.push(warning.note(
+            "add `chain = \"...\"` with an acl; write `chain = \"default\"` if this is wanted",
+        ));
+    }
+    if let (Some(bind), Some(span)) = (admin.bind, admin_bind.span())
+        && !bind.ip().is_loopback()
+    {
+        let message = "admin.bind is not loopback";
+        let label = "other hosts can read health, metrics and version";
+        cx.push(Diagnostic::warning(message).at(span).label(label));
+    }
+}
+
+/// What nothing refers to was probably meant to do something.
+pub(super) fn unused(
+    cx: &mut Context,
+    listeners: &[Placed],
+    upstreams: &Named<Upstream>,
+    chains: &Named<Chain>,
+    layers: &Named<Layer>,
+) {
+    if cx.report.errors() > 0 {
+        // What is wrong elsewhere may be what would refer to it.
+        return;
+    }
+    let of = |name: fn(&Listener) -> &str| -> BTreeSet<&str> {
+        listeners.iter().map(|it| name(&it.listener)).collect()
+    };
+    let used_upstreams = of(|it| &it.upstream.name);
+    let used_chains = of(|it| &it.chain.name);
+    let in_chains = chains.values().flat_map(|(chain, _)| &chain.layers);
+    let used_layers = in_chains.map(|layer| layer.name.as_str()).collect();
+    warn_unused(cx, upstreams, &used_upstreams, "upstream", "no listener");
+    warn_unused(cx, chains, &used_chains, "chain", "no listener");
+    warn_unused(cx, layers, &used_layers, "layer", "no chain");
+}
+
+fn warn_unused<T>(cx: &mut Context, all: &Named<T>, used: &BTreeSet<&str>, what: &str, by: &str) {
+    for (name, (_, span)) in all {
+        if let (false, Some(span)) = (used.contains(name.as_str()), span) {
+            let warning = Diagnostic::warning(format!("{what} `{name}` is not used"));
+            cx.push(warning.at(span.clone()).label(format!("{by} names it")));
+        }
+    }
+}
+
+/// What was written of a listener.
+pub(super) fn keys_of<'a>(
+    files: &'a [Located<ListenerFile>],
+    placed: &Placed,
+) -> Option<&'a ListenerFile> {
+    files.get(placed.number).map(|it| &it.value)
+}
+
+/// Where a key of a listener stands, or where the listener does.
+fn place_of(
+    files: &[Located<ListenerFile>],
+    placed: &Placed,
+    key: impl Fn(&ListenerFile) -> Option<Range<usize>>,
+) -> Range<usize> {
+    let span = keys_of(files, placed).and_then(key);
+    span.unwrap_or_else(|| placed.span.clone())
+}
+
+fn bind_of(files: &[Located<ListenerFile>], placed: &Placed) -> Range<usize> {
+    place_of(files, placed, |keys| keys.bind.span())
+}
+
+/// True when not both can be listened on.
+fn collide(a: &Bind, b: &Bind) -> bool {
+    let (Bind::Tcp(a), Bind::Tcp(b)) = (a, b) else {
+        return a == b;
+    };
+    let any = a.ip().is_unspecified() || b.ip().is_unspecified();
+    let same = a.ip() == b.ip() || (any && a.is_ipv4() == b.is_ipv4());
+    same && a.port() == b.port() && a.port() != 0
+}
+
+/// True when a connection to `to` from this machine arrives at `bind`.
+fn reaches(to: &UpstreamAddress, bind: &Bind) -> bool {
+    match (to, bind) {
+        (UpstreamAddress::Unix(to), Bind::Unix(path)) => to == path,
+        (
+            UpstreamAddress::Tcp { host, port } | UpstreamAddress::Ws { host, port, .. },
+            Bind::Tcp(bind),
+        ) => {
+            let ip = match host.as_str() {
+                "localhost" => Some(IpAddr::from(Ipv4Addr::LOCALHOST)),
+                other => other.parse().ok(),
+            };
+            ip.is_some_and(|ip| {
+                let local = ip.is_loopback() || ip.is_unspecified();
+                let same = ip == bind.ip() || (local && bind.ip().is_unspecified());
+                same && *port == bind.port()
+            })
+        }
+        _ => false,
+    }
+}

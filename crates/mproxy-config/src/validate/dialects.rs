@@ -1,0 +1,141 @@
+//! Layers before brokers that read topics otherwise.
+
+use super::Named;
+use super::listener::Placed;
+use crate::context::Context;
+use crate::diagnostics::Diagnostic;
+use crate::file::{AclFile, LayerFile, Located, Setting, TopicMapFile};
+use crate::model::{Dialect, Layer, LayerKind, Upstream};
+use mproxy_layers::acl::{Acl, Actions, Problem, Rule};
+use mproxy_layers::topic_map::{MapProblem, MapRule, TopicMap};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+/// A text that the broker reads otherwise: where it stands, what is wrong, and what to do.
+type Misread = (Range<usize>, String, String);
+
+/// Layers say what their broker reads. All texts that do not are reported, each where it stands.
+pub(super) fn check(
+    cx: &mut Context,
+    listeners: &[Placed],
+    upstreams: &Named<Upstream>,
+    files: &BTreeMap<String, Located<LayerFile>>,
+) {
+    if cx.report.errors() > 0 {
+        // What does not fit at all was reported.
+        return;
+    }
+    let mut pairs = BTreeSet::new();
+    for Placed { span, listener, .. } in listeners {
+        let upstream = &listener.upstream;
+        if upstream.dialect == Dialect::Mqtt {
+            continue;
+        }
+        for layer in &listener.chain.layers {
+            let Some(file) = files.get(&layer.name) else {
+                continue;
+            };
+            if !pairs.insert((&upstream.name, &layer.name)) {
+                continue;
+            }
+            let of_broker = upstreams.get(&upstream.name);
+            let of_broker = of_broker.and_then(|(_, place)| place.clone());
+            let of_broker = of_broker.unwrap_or_else(|| span.clone());
+            for (place, problem, label) in misread(layer, file, upstream.dialect) {
+                let (name, broker) = (&layer.name, &upstream.name);
+                let message = format!("layer `{name}` does not fit upstream `{broker}`: {problem}");
+                let error = Diagnostic::error(message).at(place).label(label);
+                let related = "its `dialect` is not \"mqtt\"";
+                cx.push(error.related(of_broker.clone(), related));
+            }
+        }
+    }
+}
+
+/// What a broker of this dialect reads otherwise in a layer.
+fn misread(layer: &Layer, file: &Located<LayerFile>, dialect: Dialect) -> Vec<Misread> {
+    let (vendor, mut found, whole) = match (&layer.kind, &file.value) {
+        (LayerKind::Acl(acl), LayerFile::Acl(keys)) => (
+            keys.vendor.span().filter(|_| !acl.vendor.is_empty()),
+            patterns(keys, dialect),
+            acl.compile(dialect).err().map(|it| it.to_string()),
+        ),
+        (LayerKind::TopicMap(map), LayerFile::TopicMap(keys)) => (
+            keys.vendor.span().filter(|_| !map.vendor.is_empty()),
+            texts(keys, dialect),
+            map.compile(dialect).err().map(|it| it.to_string()),
+        ),
+        _ => return Vec::new(),
+    };
+    if let (true, Some(problem)) = (found.is_empty(), whole) {
+        // Nothing is wrong with one text alone.
+        let label = "write topics as the broker reads them".to_owned();
+        found.push((file.span.clone(), problem, label));
+    }
+    if let Some(span) = vendor {
+        let problem = "the broker knows no forms of vendors".to_owned();
+        found.push((span, problem, "leave out `vendor`".to_owned()));
+    }
+    found
+}
+
+fn patterns(keys: &AclFile, dialect: Dialect) -> Vec<Misread> {
+    let rules = keys.rules.iter().map(|rule| &rule.value);
+    let texts = rules.flat_map(|rule| rule.topics.texts().into_iter().chain(rule.filters.texts()));
+    let misread = texts.filter_map(|(text, span)| {
+        let mut alone = Acl::builder();
+        alone.dialect(dialect.with_forms(&[]));
+        let error = alone.rule(Rule::allow(Actions::SUBSCRIBE).topic(text));
+        match error.err()?.problem() {
+            Problem::Otherwise { pattern, read } => Some(otherwise(span, pattern, read)),
+            Problem::Topic { pattern, .. } => Some(untranslatable(span, pattern, dialect)),
+            _ => None,
+        }
+    });
+    misread.collect()
+}
+
+fn texts(keys: &TopicMapFile, dialect: Dialect) -> Vec<Misread> {
+    let rules = keys.rules.iter().map(|rule| &rule.value);
+    let starts = rules.flat_map(|rule| [(written(&rule.from), true), (written(&rule.to), false)]);
+    let texts = starts.chain([(written(&keys.prefix), false)]);
+    let texts = texts.filter_map(|(written, from)| Some((written?, from)));
+    let misread = texts.filter_map(|((text, span), from)| {
+        let alone = match from {
+            true => MapRule::new(text, "x/"),
+            false => MapRule::new("", text),
+        };
+        let map = TopicMap::builder().rule(alone);
+        let error = map.dialect(dialect.with_forms(&[])).build().err()?;
+        match error.problem() {
+            MapProblem::Otherwise { text, read } => Some(otherwise(span, text, read)),
+            MapProblem::Topic { text, .. } => Some(untranslatable(span, text, dialect)),
+            _ => None,
+        }
+    });
+    misread.collect()
+}
+
+fn written<T>(setting: &Setting<T>) -> Option<(&str, Range<usize>)> {
+    Some((setting.text()?, setting.span()?))
+}
+
+fn otherwise(span: Range<usize>, text: &str, read: &str) -> Misread {
+    let problem = format!("the broker reads `{text}` as `{read}`");
+    (span, problem, format!("write `{read}`"))
+}
+
+/// The texts were checked: what is wrong with one is how the broker reads it.
+fn untranslatable(span: Range<usize>, text: &str, dialect: Dialect) -> Misread {
+    let problem = format!("the broker reads `{text}` otherwise, and not as a topic of MQTT");
+    let label = match dialect {
+        Dialect::Amqp if text.contains('*') => "leave out `*`, which is a wildcard to the broker",
+        Dialect::Amqp if text.starts_with("sp") => {
+            "leave it out: topics of Sparkplug are refused before RabbitMQ, whose setting \
+             `mqtt.sparkplug` decides how it reads them"
+        }
+        Dialect::Amqp => "leave it out: the broker has no such topic",
+        _ => "leave out levels `*` and `>`, wildcards to the broker, and white space",
+    };
+    (span, problem, label.to_owned())
+}

@@ -1,0 +1,86 @@
+//! Clients and filters that a rule leaves out, although it looks as if it did not.
+
+use super::cover::{Index, Kind};
+use crate::context::Context;
+use crate::diagnostics::Diagnostic;
+use crate::file::{Located, RuleFile};
+use crate::model::{AclDefault, AclRule, Template};
+use std::ops::Range;
+
+/// Warns about the gaps of each rule.
+pub(super) fn check(
+    cx: &mut Context,
+    default: AclDefault,
+    files: &[Located<RuleFile>],
+    rules: &[(Range<usize>, AclRule)],
+    index: &Index<'_>,
+) {
+    // what is wrong in itself is in the files only; the order is the same
+    let mut files = files.iter();
+    for (place, rule) in rules {
+        let Some(file) = files.find(|it| it.span == *place) else {
+            return;
+        };
+        networks(cx, &file.value, rule);
+        if default == AclDefault::Allow {
+            filters(cx, &file.value, rule, index);
+        }
+    }
+}
+
+/// `::/0` stands for all clients with an IPv6 address, and for no other.
+fn networks(cx: &mut Context, keys: &RuleFile, rule: &AclRule) {
+    let networks = || rule.who.networks.iter().map(ToString::to_string);
+    let all_of_ipv6 = networks().any(|it| it == "::/0");
+    let some_of_ipv4 = networks().any(|it| !it.contains(':'));
+    if let (true, false, Some(span)) = (all_of_ipv6, some_of_ipv4, keys.networks.span()) {
+        let message = format!(
+            "rule `{}` is about no client with an IPv4 address",
+            rule.name
+        );
+        let label = "`::/0` does not hold them; add \"0.0.0.0/0\"";
+        cx.push(Diagnostic::warning(message).at(span).label(label));
+    }
+}
+
+/// A denial of a filter as it stands, where another one for the same topics is allowed by default.
+fn filters(cx: &mut Context, keys: &RuleFile, rule: &AclRule, index: &Index<'_>) {
+    if rule.allow || !rule.topics.is_empty() {
+        return;
+    }
+    let passing = rule.filters.iter().find_map(|filter| {
+        let other = Template::new(other(filter.as_str())?);
+        (!is_denied(index, rule, &other)).then_some((filter, other))
+    });
+    if let (Some((filter, other)), Some(span)) = (passing, keys.filters.span()) {
+        let message = format!("rule `{}` denies the filter `{filter}` alone", rule.name);
+        let label = match filter.as_str() {
+            "#" => format!("`{other}` passes; add it"),
+            _ => format!("`{other}` passes; `topics` denies all filters for such topics"),
+        };
+        cx.push(Diagnostic::warning(message).at(span).label(label));
+    }
+}
+
+/// True when a rule denies a filter to all the clients that `gap` is about.
+fn is_denied(index: &Index<'_>, gap: &AclRule, filter: &Template) -> bool {
+    let denies = |kind: Kind| !kind.allow && kind.subscribe;
+    let found = index.with_filter(&gap.who, filter, &mut 0);
+    found.iter().any(|it| it.first(denies).is_some())
+}
+
+/// Another filter for topics of this one. `None` for those that begin with `+`: they keep clients
+/// from reading everything at once, and there is no end to the others.
+fn other(filter: &str) -> Option<String> {
+    if filter == "#" {
+        return Some("+/#".to_owned());
+    }
+    if filter.starts_with('+') {
+        return None;
+    }
+    Some(match filter.rsplit_once('/') {
+        Some((parent, "+")) => format!("{parent}/#"),
+        Some((parent, _)) => format!("{parent}/+"),
+        None => "+".to_owned(),
+    })
+}

@@ -1,0 +1,229 @@
+//! Rules that can never decide, because an earlier one always does, and denials that come too late.
+
+use super::cover::{Found, Index, Kind};
+use crate::context::Context;
+use crate::diagnostics::Diagnostic;
+use crate::model::{AclAction, AclRule, Template};
+use crate::scalar::opaque;
+use mproxy_codec::topic::TopicFilter;
+use std::ops::Range;
+
+/// How much is looked at, for each rule and at the least. Rules that people and programs write need a
+/// few dozen steps each; without a limit, rules that are about each other in every possible way would
+/// keep the proxy from listening.
+const STEPS: u64 = 500;
+const STEPS_MIN: u64 = 5_000_000;
+
+/// Warns about every rule that is covered by one earlier rule, and about every denial of what one
+/// earlier rule allows. Returns the index of the rules.
+///
+/// Rules that only several earlier ones cover together are not found.
+pub(super) fn unreachable<'a>(cx: &mut Context, rules: &'a [(Range<usize>, AclRule)]) -> Index<'a> {
+    let count = u64::try_from(rules.len()).unwrap_or(u64::MAX);
+    within(cx, rules, count.saturating_mul(STEPS).max(STEPS_MIN))
+}
+
+/// The same in so many steps, and what began with the last of them.
+fn within<'a>(cx: &mut Context, rules: &'a [(Range<usize>, AclRule)], limit: u64) -> Index<'a> {
+    let (mut index, mut steps) = (Index::default(), 0);
+    for (number, (span, rule)) in rules.iter().enumerate() {
+        if steps <= limit {
+            let first = first(&index, rule, &mut steps);
+            let first = first.and_then(|it| rules.get(it as usize));
+            let found = first.and_then(|(place, earlier)| Some((place, reason(earlier, rule)?)));
+            if let Some((place, (message, label, related))) = found {
+                let warning = Diagnostic::warning(message).at(span.clone()).label(label);
+                cx.push(warning.related(place.clone(), related));
+            }
+            if steps > limit && number + 1 < rules.len() {
+                cx.push(given_up(number + 1, rules));
+            }
+        }
+        index.add(rule);
+    }
+    index
+}
+
+fn given_up(checked: usize, rules: &[(Range<usize>, AclRule)]) -> Diagnostic {
+    let message = format!(
+        "only the first {checked} of {} rules were compared with each other",
+        rules.len()
+    );
+    let place = rules.get(checked).map_or(0..0, |(span, _)| span.clone());
+    let warning = Diagnostic::warning(message).at(place);
+    warning
+        .label("whether this rule and those behind it can ever decide is not known")
+        .note("too many rules match the same topics for the same clients; merge some of them")
+}
+
+/// The first rule of the index that takes something from `later`: the one for which there is a
+/// [`reason`].
+fn first(index: &Index<'_>, later: &AclRule, steps: &mut u64) -> Option<u32> {
+    let shadowing = first_shadowing(index, later, steps);
+    let late = (!later.allow).then(|| first_permission(index, later, steps));
+    shadowing.into_iter().chain(late.flatten()).min()
+}
+
+/// As [`late`] has it: any pattern is enough.
+fn first_permission(index: &Index<'_>, later: &AclRule, steps: &mut u64) -> Option<u32> {
+    let kind = Kind::of(later);
+    let subscribe = |it: Kind| it.allow && it.subscribe && kind.subscribe;
+    let either = |it: Kind| it.allow && (it.publish && kind.publish || subscribe(it));
+    let mut best = None;
+    let mut note = |found: Vec<&Found>, wanted: &dyn Fn(Kind) -> bool| {
+        let first = found.iter().filter_map(|it| it.first(wanted));
+        best = best.into_iter().chain(first).min();
+    };
+    for topic in &later.topics {
+        note(index.covering(&later.who, topic, steps), &either);
+    }
+    for filter in &later.filters {
+        note(index.with_filter(&later.who, filter, steps), &subscribe);
+    }
+    best
+}
+
+/// As [`shadows`] has it: one rule for all patterns.
+fn first_shadowing(index: &Index<'_>, later: &AclRule, steps: &mut u64) -> Option<u32> {
+    if is_guard(later) {
+        return None;
+    }
+    let kind = Kind::of(later);
+    let wanted = |it: Kind| {
+        let actions = (it.publish || !kind.publish) && (it.subscribe || !kind.subscribe);
+        (later.allow || !it.allow) && actions
+    };
+    let mut patterns = Vec::new();
+    for topic in &later.topics {
+        patterns.push(index.covering(&later.who, topic, steps));
+    }
+    for filter in &later.filters {
+        patterns.push(index.with_filter(&later.who, filter, steps));
+    }
+    // those of the pattern that has the fewest are asked for the others
+    let count = |found: &Vec<&Found>| found.iter().map(|it| it.rules().len()).sum::<usize>();
+    let (rarest, _) = patterns
+        .iter()
+        .enumerate()
+        .min_by_key(|(_, found)| count(found))?;
+    let candidates = patterns.swap_remove(rarest);
+    if patterns.is_empty() {
+        return candidates.iter().filter_map(|it| it.first(wanted)).min();
+    }
+    let mut first = None;
+    for number in candidates.iter().flat_map(|it| it.rules()) {
+        *steps += 1;
+        let earlier = first.is_none_or(|first| number < first);
+        if earlier && index.kind(*number).is_some_and(wanted) {
+            let covers = |found: &Vec<&Found>| {
+                *steps += 1;
+                found.iter().any(|it| it.has(*number))
+            };
+            if patterns.iter().all(covers) {
+                first = Some(number);
+            }
+        }
+    }
+    first.copied()
+}
+
+/// What `earlier` takes from `later`: a message, what to do, and what `earlier` does.
+fn reason(earlier: &AclRule, later: &AclRule) -> Option<(String, String, String)> {
+    let (first, name) = (&earlier.name, &later.name);
+    if let Some(late) = late(earlier, later) {
+        return Some((
+            format!("rule `{name}` comes too late to deny `{}`", late.pattern),
+            format!("put it before `{first}`: the first match wins"),
+            format!("`{first}` lets clients {} there", late.actions()),
+        ));
+    }
+    shadows(earlier, later).then(|| {
+        (
+            format!("rule `{name}` can never decide"),
+            "the first match wins".to_owned(),
+            format!("`{first}` matches everything that it matches"),
+        )
+    })
+}
+
+/// True when `earlier` matches everything that `later` matches.
+fn shadows(earlier: &AclRule, later: &AclRule) -> bool {
+    if earlier.allow && !later.allow {
+        // what it denies is looked at one by one
+        return false;
+    }
+    let guard = is_guard(later);
+    let actions = later.actions.iter().all(|it| earlier.actions.contains(it));
+    let topics = later.topics.iter().all(|it| covers(&earlier.topics, it));
+    let filters = later
+        .filters
+        .iter()
+        .all(|it| earlier.filters.contains(it) || covers(&earlier.topics, it));
+    let clients = earlier.who.covers(&later.who);
+    let something = !(later.topics.is_empty() && later.filters.is_empty());
+    !guard && clients && actions && topics && filters && something
+}
+
+/// A denial with a placeholder denies everything to clients that cannot fill it in.
+fn is_guard(rule: &AclRule) -> bool {
+    !rule.allow && rule.topics.iter().any(|it| it.as_str().contains("${"))
+}
+
+/// What is allowed before it is denied.
+struct Late<'a> {
+    pattern: &'a Template,
+    publish: bool,
+    subscribe: bool,
+}
+
+impl Late<'_> {
+    fn actions(&self) -> &'static str {
+        match (self.publish, self.subscribe) {
+            (true, true) => "publish and subscribe",
+            (true, false) => "publish",
+            (false, _) => "subscribe",
+        }
+    }
+}
+
+/// The first pattern of a denial that a permission covers for all the clients that it is about.
+///
+/// A denial of subscriptions still meets those filters that are wider than the permission, but not
+/// what it was written for: the topics that it names.
+fn late<'a>(earlier: &AclRule, later: &'a AclRule) -> Option<Late<'a>> {
+    if !earlier.allow || later.allow || !earlier.who.covers(&later.who) {
+        return None;
+    }
+    let both = |action| earlier.actions.contains(&action) && later.actions.contains(&action);
+    let (publish, subscribe) = (both(AclAction::Publish), both(AclAction::Subscribe));
+    let found = |pattern, publish| Late {
+        pattern,
+        publish,
+        subscribe,
+    };
+    let mut topics = later.topics.iter();
+    let mut filters = later.filters.iter();
+    let topic = topics.find(|it| (publish || subscribe) && covers(&earlier.topics, it));
+    if let Some(pattern) = topic {
+        return Some(found(pattern, publish));
+    }
+    let allowed = |it: &Template| earlier.filters.contains(it) || covers(&earlier.topics, it);
+    let filter = filters.find(|it| subscribe && allowed(it));
+    filter.map(|pattern| found(pattern, false))
+}
+
+fn covers(patterns: &[Template], pattern: &Template) -> bool {
+    let Ok(inner) = opaque(pattern.as_str()) else {
+        return false;
+    };
+    let Ok(inner) = TopicFilter::new(&inner) else {
+        return false;
+    };
+    patterns.iter().any(|outer| {
+        opaque(outer.as_str())
+            .is_ok_and(|outer| TopicFilter::new(&outer).is_ok_and(|outer| outer.covers(inner)))
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+//! Which clients a rule of an acl is about.
+
+use super::placeholders;
+use crate::context::Context;
+use crate::diagnostics::Diagnostic;
+use crate::file::{Listing, RuleFile};
+use crate::model::AclWho;
+use crate::scalar::{Scalar, Text};
+use mproxy_layers::acl::Network;
+use std::net::IpAddr;
+use toml::Spanned;
+
+/// Which clients a rule is about. Whether the listeners exist is seen later.
+pub(super) fn who(cx: &mut Context, rule: &str, keys: &RuleFile) -> AclWho {
+    nobody(cx, rule, &keys.usernames);
+    nobody(cx, rule, &keys.client_ids);
+    nobody(cx, rule, &keys.listeners);
+    nobody(cx, rule, &keys.networks);
+    let who = AclWho {
+        usernames: sorted(literal(cx, &keys.usernames, FOR_ALL)),
+        client_ids: sorted(literal(cx, &keys.client_ids, FOR_ALL)),
+        anonymous: cx.given(&keys.anonymous),
+        listeners: sorted(values(cx, &keys.listeners)),
+        networks: networks(cx, &keys.networks),
+    };
+    if let (Some(true), Some(span)) = (who.anonymous, keys.usernames.span())
+        && !who.usernames.is_empty()
+    {
+        let message = format!("rule `{rule}` is about nobody");
+        let label = "a client with a user name is not anonymous; make two rules";
+        cx.push(Diagnostic::error(message).at(span).label(label));
+    }
+    who
+}
+
+/// A list of clients with nothing in it: whose last name is removed must not be about everybody.
+fn nobody<T>(cx: &mut Context, rule: &str, listing: &Listing<T>) {
+    if let Some(span) = cx.nothing_in(listing) {
+        let message = format!("rule `{rule}` is about nobody");
+        let label = "leave out the key for all clients";
+        cx.push(Diagnostic::error(message).at(span).label(label));
+    }
+}
+
+fn sorted(mut names: Vec<String>) -> Vec<String> {
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+const FOR_ALL: &str = "names are compared as they stand; leave out the key for all clients";
+
+/// Names, of which those that look like patterns are reported.
+pub(super) fn literal(
+    cx: &mut Context,
+    listing: &Listing<Text>,
+    label: &'static str,
+) -> Vec<String> {
+    let given = cx.list(listing).unwrap_or_default();
+    for name in &given {
+        let text = name.get_ref();
+        let placeholder = text.contains("${") || !placeholders::meant(text).is_empty();
+        if placeholder || text.contains(['*', '#']) {
+            let message = format!("`{text}` is taken literally");
+            cx.push(Diagnostic::warning(message).at(name.span()).label(label));
+        }
+    }
+    given.into_iter().map(Spanned::into_inner).collect()
+}
+
+fn values<T: Scalar>(cx: &mut Context, listing: &Listing<T>) -> Vec<T::Value> {
+    let given = cx.list(listing).unwrap_or_default();
+    given.into_iter().map(Spanned::into_inner).collect()
+}
+
+/// Networks, of which those are reported that are one address and do not look like one.
+fn networks(cx: &mut Context, listing: &Listing<Network>) -> Vec<Network> {
+    for (text, span) in listing.texts() {
+        if let (Some(network), true) = (network_of(text), text.parse::<Network>().is_ok()) {
+            let message = format!("`{text}` is a single address");
+            let all = if text.contains(':') { 128 } else { 32 };
+            let label =
+                format!("did you mean `{network}`? For this one address, write `{text}/{all}`");
+            cx.push(Diagnostic::warning(message).at(span).label(label));
+        }
+    }
+    values(cx, listing)
+}
+
+/// The network that an address without the length of a prefix is the beginning of: `10.0.0.0/8`.
+fn network_of(text: &str) -> Option<String> {
+    let length = match text.parse().ok()? {
+        IpAddr::V4(address) => match address.octets() {
+            [0, 0, 0, 0] => 0,
+            [_, 0, 0, 0] => 8,
+            [_, _, 0, 0] => 16,
+            [_, _, _, 0] => 24,
+            _ => return None,
+        },
+        IpAddr::V6(address) if address.is_unspecified() => 0,
+        IpAddr::V6(_) if text.ends_with("::") => 64,
+        IpAddr::V6(_) => return None,
+    };
+    Some(format!("{text}/{length}"))
+}
