@@ -35,6 +35,7 @@ mod readiness;
 mod recordings;
 mod refusal_lines;
 mod refusals;
+mod reload;
 mod sessions;
 mod signals;
 mod start;

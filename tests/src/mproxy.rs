@@ -58,6 +58,9 @@ fn build() -> PathBuf {
         .unwrap_or_else(|| panic!("{command:?} named no executable\n{errors}"))
 }
 
+/// The file of the configuration.
+const CONFIG: &str = "mproxy.toml";
+
 /// What a proxy is to be started with.
 #[derive(Debug)]
 pub struct Setup {
@@ -188,7 +191,7 @@ impl Setup {
     #[must_use]
     pub fn spawn(self) -> (Process, TempDir) {
         let dir = TempDir::new().expect("a temporary folder can be made");
-        let file = dir.path().join("mproxy.toml");
+        let file = dir.path().join(CONFIG);
         fs::write(&file, &self.config).expect("the temporary folder is ours");
         let mut line = self.wrapper;
         let program = self.program.as_deref();
@@ -224,7 +227,7 @@ pub struct Mproxy {
     /// By name: `host:port`, or `unix:/path`.
     listeners: HashMap<String, String>,
     admin: Option<SocketAddr>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Mproxy {
@@ -265,7 +268,7 @@ impl Mproxy {
             process,
             listeners,
             admin,
-            _dir: dir,
+            dir,
         }
     }
 
@@ -309,6 +312,38 @@ impl Mproxy {
     #[must_use]
     pub fn admin(&self) -> SocketAddr {
         self.admin.expect("the admin port is on")
+    }
+
+    /// The file of its configuration.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.dir.path().join(CONFIG)
+    }
+
+    /// Changes the file of its configuration, which nobody reads before they are told to.
+    ///
+    /// # Panics
+    /// If `from` is not in it.
+    pub fn edit(&self, from: &str, to: &str) {
+        let file = self.config();
+        let text = fs::read_to_string(&file).expect("it was written");
+        assert!(text.contains(from), "{from} in {text}");
+        fs::write(&file, text.replace(from, to)).expect("the temporary folder is ours");
+    }
+
+    /// Reloads it by a signal, and waits for the line about it.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub async fn reload(&self) -> Value {
+        let is_reload = |it: &Value| it["event"] == "reload";
+        let before = self.events().iter().filter(|it| is_reload(it)).count();
+        self.signal(Signal::HUP);
+        until("the line about a reload", async || {
+            let events = self.events();
+            events.into_iter().filter(is_reload).nth(before)
+        })
+        .await
     }
 
     /// The process.

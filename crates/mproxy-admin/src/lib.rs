@@ -7,7 +7,7 @@ mod labels;
 mod metrics;
 
 pub use build_info::BuildInfo;
-pub use health::{CheckHandle, Health, Readiness};
+pub use health::{CheckHandle, Health, Named, Readiness};
 pub use http::{Admin, bind, router, serve};
 pub use labels::{
     Action, ConnectionLimit, Decision, DialResult, Direction, PacketType, Reason, RefuseReason,

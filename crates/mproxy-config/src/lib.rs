@@ -11,6 +11,7 @@
 
 mod context;
 pub mod diagnostics;
+mod diff;
 mod document;
 mod environment;
 mod file;
@@ -21,9 +22,10 @@ mod scalar;
 mod show;
 mod validate;
 
+pub use diff::{Changes, diff};
 pub use document::Location;
 pub use environment::Environment;
-pub use load::{Loaded, Request, from_text, load};
+pub use load::{Loaded, Request, from_text, load, load_text};
 pub use model::{
     AccessEvent, AccessLog, Acl, AclAction, AclDefault, AclOnDeny, AclRule, AclSubscribe, AclWho,
     Admin, Bind, Bridges, Chain, Choice, ClientId, ClientIdRequire, Config, Conformance,

@@ -6,7 +6,7 @@ use super::environment::Environment;
 use super::model::{Config, Log};
 use super::read::read;
 use super::validate::validate;
-use crate::diagnostics::Report;
+use crate::diagnostics::{Diagnostic, Report};
 use std::collections::BTreeSet;
 
 /// What a configuration is to be made of.
@@ -37,6 +37,21 @@ pub struct Loaded {
     pub secrets: BTreeSet<String>,
 }
 
+impl Loaded {
+    /// A configuration that was not even read, and why.
+    #[must_use]
+    pub fn refused(diagnostic: Diagnostic) -> Self {
+        let mut report = Report::default();
+        report.push(diagnostic);
+        Self {
+            config: None,
+            log: Log::default(),
+            report,
+            secrets: BTreeSet::new(),
+        }
+    }
+}
+
 /// Reads and checks a configuration.
 pub fn load(request: &Request, env: &Environment) -> Loaded {
     let mut cx = Context::default();
@@ -52,11 +67,8 @@ pub fn load(request: &Request, env: &Environment) -> Loaded {
 
 /// Reads and checks a configuration that something in the process wrote: nothing of the
 /// environment counts.
-///
-/// # Errors
-///
-/// The problems, as the operator would see them.
-pub fn from_text(text: &str) -> Result<Config, String> {
+#[must_use]
+pub fn load_text(text: &str) -> Loaded {
     let request = Request {
         location: Location::Text(text.to_owned()),
         set: Vec::new(),
@@ -64,7 +76,16 @@ pub fn from_text(text: &str) -> Result<Config, String> {
         upstream: None,
         resolve: true,
     };
-    let loaded = load(&request, &Environment::default());
+    load(&request, &Environment::default())
+}
+
+/// Like [`load_text`], for a text that should be right.
+///
+/// # Errors
+///
+/// The problems, as the operator would see them.
+pub fn from_text(text: &str) -> Result<Config, String> {
+    let loaded = load_text(text);
     let report = loaded.report;
     loaded.config.ok_or_else(|| report.render(false))
 }

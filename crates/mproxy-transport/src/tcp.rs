@@ -48,6 +48,15 @@ impl TcpOptions {
         }
         Ok(())
     }
+
+    /// Like `apply`, for a socket that has other options already.
+    pub(crate) fn replace(&self, socket: SockRef<'_>) -> io::Result<()> {
+        socket.set_tcp_nodelay(self.nodelay)?;
+        match self.keepalive {
+            Some(idle) => socket.set_tcp_keepalive(&probing(idle)),
+            None => socket.set_keepalive(false),
+        }
+    }
 }
 
 impl Default for TcpOptions {

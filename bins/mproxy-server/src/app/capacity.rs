@@ -35,7 +35,7 @@ pub(super) struct Capacity {
 
 impl Capacity {
     /// Raises the limit of file descriptors, if that is wanted, and counts.
-    pub(super) fn of(config: &Config, workers: NonZeroUsize) -> Self {
+    pub(super) fn of(config: &Config, workers: usize) -> Self {
         let server = &config.server;
         let usual = (USUAL_DESCRIPTORS, USUAL_DESCRIPTORS);
         let (soft, hard) = Resource::NOFILE.get().unwrap_or(usual);
@@ -44,8 +44,8 @@ impl Capacity {
             true => hard,
             false => soft,
         };
-        // each worker has its own descriptor of each listener
-        let listeners = config.listeners.len().saturating_mul(workers.get());
+        // each worker has its own descriptor of each listener, and the supervisor has one
+        let listeners = config.listeners.len().saturating_mul(workers + 1);
         let listeners = u64::try_from(listeners).unwrap_or(u64::MAX);
         let capacity = Self::within(descriptors, listeners, server.max_connections);
         Self {

@@ -10,95 +10,98 @@
 mod capacity;
 mod compose;
 mod connection;
+mod drain;
+mod event;
 mod gate;
 mod handshake;
 mod link;
 mod memory;
+mod plan;
 mod pulse;
 mod recorder;
+mod registry;
+mod reload;
 mod remedy;
 mod report;
-mod server;
 mod service;
 mod signals;
+mod sockets;
+mod supervisor;
 mod upstream;
 mod worker;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use mproxy_admin::LogMetrics;
+use mproxy_config::Config;
 use tokio::runtime::Runtime;
 
-use self::server::{Drained, Server, StartError};
-pub(crate) use self::server::{bind_advice, listen_address};
+use self::drain::Drained;
+pub(crate) use self::event::Events;
+pub(crate) use self::reload::Loader;
 #[cfg(test)]
 pub(crate) use self::signals::ENDING_SIGNALS;
+use self::signals::KILLED_BY_SIGNAL;
 pub(crate) use self::signals::Signals;
+pub(crate) use self::sockets::{bind_advice, listen_address};
+use self::supervisor::{StartError, Supervisor};
 use crate::exit::Exit;
-use mproxy_config::Config;
 
 /// What is wanted of this one run, and is no property of the traffic.
-#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RunOptions {
     /// The files that the configuration was read from.
     pub(crate) files: Vec<String>,
     /// End with exit code 69 when the broker cannot be reached at start.
     pub(crate) require_upstream: bool,
+    /// Reads the configuration again.
+    pub(crate) loader: Arc<Loader>,
 }
 
-/// Runs the proxy until it is told to stop; its metrics show those of the log. `signals` are watched
-/// on `runtime`.
+/// Runs the proxy until it is told to stop; its metrics show those of the log.
 pub(crate) fn run(
-    config: &Config,
-    options: &RunOptions,
+    config: Config,
+    options: RunOptions,
     log: &LogMetrics,
     runtime: &Runtime,
-    signals: Signals,
+    signals: &Signals,
+    mut events: Events,
 ) -> ExitCode {
     // before anybody can know that the proxy runs: a signal that comes early drains too
     signals.started();
-    let mut requests = signals.requests();
     runtime.block_on(async {
-        let server = match Server::start(config, &options.files).await {
-            Ok(server) => server,
+        let started = Supervisor::start(config, &options.files, options.loader).await;
+        let supervisor = match started {
+            Ok(supervisor) => supervisor,
             Err(error) => return failed(&error),
         };
-        server.metrics.log(log);
+        supervisor.metrics.log(log);
         if options.require_upstream {
-            for upstream in &server.upstreams {
-                let answer = tokio::select! {
-                    answer = upstream.require() => answer,
-                    () = requests.reach(1) => break,
-                };
-                if let Err(error) = answer {
-                    tracing::error!(
-                        target: "mproxy::upstream",
-                        event = "error",
-                        detail = %error,
-                        upstream = upstream.name,
-                        "the broker does not serve clients, and --require-upstream is set"
-                    );
-                    return Exit::Unavailable.into();
-                }
+            let required = tokio::select! {
+                required = supervisor.require_upstreams() => required,
+                () = events.stop() => true,
+            };
+            if !required {
+                return Exit::Unavailable.into();
             }
         }
-        serve(server, signals).await
+        ended(supervisor.run(events).await)
     })
 }
 
-async fn serve(server: Server, signals: Signals) -> ExitCode {
-    match server.run(signals.requests()).await {
+fn ended(drained: Drained) -> ExitCode {
+    match drained {
         // Sessions that were cut when server.drain_timeout was over are what the configuration asks
         // for; nginx and HAProxy end with 0 as well when their time is up.
         Drained::Gently | Drained::InTime => Exit::Success.into(),
-        Drained::Forced => ExitCode::from(signals.killed()),
+        Drained::Forced { signal } => ExitCode::from(KILLED_BY_SIGNAL + signal),
     }
 }
 
 fn failed(error: &StartError) -> ExitCode {
     tracing::error!(target: "mproxy::server", event = "error", detail = %error, "cannot start");
     match error {
-        StartError::Bind { error, .. } if error.kind() == std::io::ErrorKind::PermissionDenied => {
+        StartError::Bind(error) if error.error.kind() == std::io::ErrorKind::PermissionDenied => {
             Exit::Permission.into()
         }
         _ => Exit::Failure.into(),
@@ -116,20 +119,22 @@ pub(crate) struct Running {
     pub(crate) finished: std::pin::Pin<Box<dyn Future<Output = ExitCode> + Send>>,
 }
 
-/// Starts the proxy.
+/// Starts the proxy, which `loader` has the configuration of.
 ///
 /// # Errors
 ///
 /// When signals cannot be watched, or the proxy cannot start.
 #[cfg(feature = "demo")]
 pub(crate) async fn start(
-    config: &Config,
+    config: Config,
+    loader: Arc<Loader>,
 ) -> Result<Running, Box<dyn std::error::Error + Send + Sync>> {
-    let signals = Signals::of_demo()?;
-    let server = Server::start(config, &[]).await?;
+    let events = Events::new();
+    Signals::of_demo(&events.sender())?;
+    let supervisor = Supervisor::start(config, &[], loader).await?;
     Ok(Running {
-        listener: server.addresses.first().and_then(mproxy_config::Bind::tcp),
-        admin: server.admin,
-        finished: Box::pin(serve(server, signals)),
+        listener: supervisor.listener(),
+        admin: supervisor.admin,
+        finished: Box::pin(async { ended(supervisor.run(events).await) }),
     })
 }

@@ -6,12 +6,13 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::thread::{self, JoinHandle};
 
-use mproxy_session::{Control, Order};
+use arc_swap::ArcSwap;
+use mproxy_session::Control;
 use mproxy_transport::{Accepted, Listener};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::gate::{Admitted, Pass};
 use super::pulse;
 use super::recorder::WorkerRecorder;
+use super::registry::{Entered, Registry, Sessions};
 use super::service::Service;
 
 /// How many connections more than the idlest worker one may have before it hands new ones over.
@@ -29,10 +31,13 @@ const IMBALANCE: usize = 8;
 /// that accepted keeps them.
 const HANDOVERS: usize = 256;
 
-/// A listener, as each worker accepts from it.
+/// A socket that is listened on, and what its connections are served with.
 pub(crate) struct Entrance {
     pub(crate) listener: Listener,
-    pub(crate) service: Arc<Service>,
+    /// What the next connection gets; a reload puts another one here.
+    pub(crate) service: Arc<ArcSwap<Service>>,
+    /// Once it is cancelled, the socket is not accepted from any more.
+    pub(crate) closed: CancellationToken,
 }
 
 /// What a worker is told by the others and by the server.
@@ -56,101 +61,21 @@ struct Handover {
     control: Control,
 }
 
-/// The running sessions of a worker.
-#[derive(Default)]
-pub(crate) struct Sessions {
-    controls: Mutex<Controls>,
-    /// Wakes whoever waits for the last session.
-    ended: tokio::sync::Notify,
-}
-
-#[derive(Default)]
-struct Controls {
-    running: Vec<Option<Control>>,
-    free: Vec<usize>,
-}
-
-impl Sessions {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Controls> {
-        // the list stays consistent whatever happened while the lock was held
-        self.controls.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn enter(self: &Arc<Self>, control: Control) -> Entered {
-        let mut controls = self.lock();
-        let index = controls.free.pop().unwrap_or_else(|| {
-            controls.running.push(None);
-            controls.running.len() - 1
-        });
-        controls.running[index] = Some(control);
-        drop(controls);
-        Entered {
-            sessions: Arc::clone(self),
-            index,
-        }
-    }
-
-    /// The sessions that run now.
-    pub(crate) fn running(&self) -> Vec<Control> {
-        self.lock().running.iter().flatten().cloned().collect()
-    }
-
-    fn is_empty(&self) -> bool {
-        let controls = self.lock();
-        controls.free.len() == controls.running.len()
-    }
-
-    /// Waits until no session runs.
-    pub(crate) async fn wait_until_empty(&self) {
-        loop {
-            let ended = self.ended.notified();
-            if self.is_empty() {
-                return;
-            }
-            ended.await;
-        }
-    }
-
-    /// Orders every session to end.
-    pub(crate) fn close_all(&self, order: Order) {
-        for control in self.running() {
-            control.close(order);
-        }
-    }
-}
-
-/// A session's place in the list.
-struct Entered {
-    sessions: Arc<Sessions>,
-    index: usize,
-}
-
-impl Drop for Entered {
-    fn drop(&mut self) {
-        let mut controls = self.sessions.lock();
-        controls.running[self.index] = None;
-        controls.free.push(self.index);
-        drop(controls);
-        self.sessions.ended.notify_waiters();
-    }
-}
-
 /// All workers.
 pub(crate) struct Workers {
     threads: Vec<JoinHandle<()>>,
-    pub(crate) sessions: Vec<Arc<Sessions>>,
+    /// Sockets that each worker is to accept from as well.
+    doors: Vec<mpsc::UnboundedSender<Entrance>>,
 }
 
 impl Workers {
-    /// Starts a thread for each recorder; each accepts from every entrance until `stop`, and ends
-    /// when `abort` says so.
+    /// Starts a thread for each recorder; each ends when `abort` says so.
     ///
     /// # Errors
     /// A thread or runtime that cannot be started.
     pub(crate) fn start(
         recorders: Vec<Arc<WorkerRecorder>>,
-        entrances: &[Entrance],
-        stop: &CancellationToken,
+        registry: &Registry,
         abort: &CancellationToken,
     ) -> io::Result<Self> {
         let (loads, inboxes): (Vec<_>, Vec<_>) = recorders
@@ -166,40 +91,48 @@ impl Workers {
                 )
             })
             .unzip();
+        let loads: Arc<[_]> = loads.into();
         let mut workers = Self {
             threads: Vec::new(),
-            sessions: Vec::new(),
+            doors: Vec::new(),
         };
-        for (index, (recorder, inbox)) in recorders.into_iter().zip(inboxes).enumerate() {
-            let sessions = Arc::new(Sessions::default());
+        let parts = recorders.into_iter().zip(inboxes).zip(registry.workers());
+        for (index, ((recorder, handovers), sessions)) in parts.enumerate() {
             let worker = Arc::new(Worker {
                 load: Arc::clone(&loads[index]),
                 recorder,
-                sessions: Arc::clone(&sessions),
+                sessions: Arc::clone(sessions),
             });
-            let entrances = entrances
-                .iter()
-                .map(|entrance| {
-                    let listener = entrance.listener.try_clone()?;
-                    Ok(Entrance {
-                        listener,
-                        service: Arc::clone(&entrance.service),
-                    })
-                })
-                .collect::<io::Result<Vec<_>>>()?;
+            let (door, doors) = mpsc::unbounded_channel();
+            let inbox = Inbox {
+                handovers,
+                doors,
+                abort: abort.clone(),
+            };
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
-            let (loads, stop, abort) = (loads.clone(), stop.clone(), abort.clone());
+            let loads = Arc::clone(&loads);
             let thread = thread::Builder::new()
                 .name(format!("worker-{index}"))
-                .spawn(move || {
-                    runtime.block_on(run(worker, loads, entrances, inbox, stop, abort));
-                })?;
+                .spawn(move || runtime.block_on(run(worker, loads, inbox)))?;
             workers.threads.push(thread);
-            workers.sessions.push(sessions);
+            workers.doors.push(door);
         }
         Ok(workers)
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// Has each worker accept from one of these.
+    pub(crate) fn open(&self, entrances: impl Iterator<Item = Entrance>) {
+        for (door, entrance) in self.doors.iter().zip(entrances) {
+            // a worker that is gone has panicked, which is told when it is joined
+            let _ = door.send(entrance);
+        }
     }
 
     /// Waits for the threads, which end after `abort`.
@@ -216,47 +149,41 @@ impl Workers {
     }
 }
 
-async fn run(
-    worker: Arc<Worker>,
-    loads: Vec<Arc<Load>>,
-    entrances: Vec<Entrance>,
-    mut inbox: mpsc::Receiver<Handover>,
-    stop: CancellationToken,
+/// What a worker takes from the others and from the supervisor.
+struct Inbox {
+    handovers: mpsc::Receiver<Handover>,
+    doors: mpsc::UnboundedReceiver<Entrance>,
     abort: CancellationToken,
-) {
-    let loads: Arc<[_]> = loads.into();
+}
+
+async fn run(worker: Arc<Worker>, loads: Arc<[Arc<Load>]>, mut inbox: Inbox) {
     let recorder = Arc::clone(&worker.recorder);
     tokio::spawn(async move { pulse::beat(&recorder).await });
-    for entrance in entrances {
-        let accepting = accept(Arc::clone(&worker), Arc::clone(&loads), entrance);
-        let stop = stop.clone();
-        tokio::spawn(async move {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = accepting => {}
-            }
-        });
-    }
     loop {
         tokio::select! {
-            () = abort.cancelled() => return,
-            Some(handover) = inbox.recv() => {
-                worker.serve(handover);
+            () = inbox.abort.cancelled() => return,
+            Some(handover) = inbox.handovers.recv() => worker.serve(handover),
+            Some(entrance) = inbox.doors.recv() => {
+                let closed = entrance.closed.clone();
+                let accepting = accept(Arc::clone(&worker), Arc::clone(&loads), entrance);
+                tokio::spawn(closed.run_until_cancelled_owned(accepting));
             }
         }
     }
 }
 
-/// Accepts from one listener for ever.
+/// Accepts from one socket until it is closed.
 async fn accept(worker: Arc<Worker>, loads: Arc<[Arc<Load>]>, entrance: Entrance) {
-    let Entrance { listener, service } = entrance;
+    let Entrance {
+        listener, service, ..
+    } = entrance;
     let acceptor = match listener.into_acceptor() {
         Ok(acceptor) => acceptor,
         Err(error) => {
             tracing::error!(
                 target: "mproxy::listener",
                 event = "error",
-                listener = &*service.name,
+                listener = &*service.load().name,
                 detail = %error,
                 "cannot accept connections"
             );
@@ -270,13 +197,14 @@ async fn accept(worker: Arc<Worker>, loads: Arc<[Arc<Load>]>, entrance: Entrance
                 tracing::error!(
                     target: "mproxy::listener",
                     event = "error",
-                    listener = &*service.name,
+                    listener = &*service.load().name,
                     detail = %error,
                     "the listener is broken and accepts no more: restart mproxy"
                 );
                 return;
             }
         };
+        let service = service.load_full();
         let Some(admitted) = service.admit(&accepted.peer()) else {
             continue;
         };
@@ -291,7 +219,7 @@ async fn accept(worker: Arc<Worker>, loads: Arc<[Arc<Load>]>, entrance: Entrance
         let own = worker.load.connections.load(Ordering::Relaxed);
         let handover = Handover {
             accepted,
-            service: Arc::clone(&service),
+            service,
             pass,
             control,
         };

@@ -44,7 +44,8 @@ Logs:
 
 Signals:
   TERM, INT, QUIT    stop accepting, send clients away within server.drain_timeout; again: at once
-  HUP, USR1, USR2    ignored, with a line in the log
+  HUP                read the configuration again; if it is refused, the old one stays in effect
+  USR1, USR2         ignored, with a line in the log
 
 Exit codes:
   0 ok   1 failure; not ready (healthcheck)   2 usage

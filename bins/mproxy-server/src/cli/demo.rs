@@ -3,17 +3,19 @@
 use super::streams::say;
 use crate::app;
 use crate::exit::Exit;
+use mproxy_config::{from_text, load_text};
 use mproxy_demo::{Options, Running};
 use std::error::Error;
 use std::iter::successors;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Runs the demo: its broker and devices, and the proxy from the configuration that it writes.
 pub(super) fn demo(options: Options) -> ExitCode {
     let start = |toml: String| async move {
-        let config =
-            mproxy_config::from_text(&toml).map_err(Box::<dyn Error + Send + Sync>::from)?;
-        let running = app::start(&config).await?;
+        let config = from_text(&toml).map_err(Box::<dyn Error + Send + Sync>::from)?;
+        let loader = move || load_text(&toml);
+        let running = app::start(config, Arc::new(loader)).await?;
         Ok(Running {
             proxy: running.listener.ok_or("the demo has no listener")?,
             admin: running.admin,

@@ -10,12 +10,12 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Loads what the command line asks for.
+/// What the command line asks for.
 ///
 /// # Errors
 ///
 /// The flags contradict each other; this was reported.
-pub(super) fn load_source(source: &SourceArgs, resolve: bool) -> Result<Loaded, Exit> {
+pub(super) fn request(source: &SourceArgs, resolve: bool) -> Result<Request, Exit> {
     // A variable that is set to nothing is as good as none.
     let config = source
         .config
@@ -36,17 +36,28 @@ pub(super) fn load_source(source: &SourceArgs, resolve: bool) -> Result<Loaded, 
         None if ad_hoc => Location::BuiltIn,
         None => Location::Default,
     };
-    let request = Request {
+    Ok(Request {
         location,
         set: source.set.clone(),
         listen: source.listen.clone(),
         upstream: source.upstream.clone(),
         resolve,
-    };
-    let patience = Patience::start();
-    let loaded = load(&request, &Environment::of_process());
-    drop(patience);
-    Ok(loaded)
+    })
+}
+
+/// Loads a configuration, and says so if it takes its time.
+pub(super) fn load_patiently(request: &Request) -> Loaded {
+    let _patience = Patience::start();
+    load(request, &Environment::of_process())
+}
+
+/// Loads what the command line asks for.
+///
+/// # Errors
+///
+/// The flags contradict each other; this was reported.
+pub(super) fn load_source(source: &SourceArgs, resolve: bool) -> Result<Loaded, Exit> {
+    Ok(load_patiently(&request(source, resolve)?))
 }
 
 /// Says on standard error that loading takes its time, if it does: the log is not there yet, whose

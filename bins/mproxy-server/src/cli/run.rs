@@ -1,14 +1,15 @@
 //! `run`.
 
 use super::args::RunArgs;
-use super::load::{color, load_source, report};
+use super::load::{color, load_patiently, report, request};
 use super::streams::{failed, say};
-use crate::app::{RunOptions, Signals};
+use crate::app::{Events, RunOptions, Signals};
 use crate::exit::Exit;
-use crate::telemetry::{self, Settings, Verbosity};
-use mproxy_config::diagnostics::{Report, Severity};
-use mproxy_config::{Environment, Log, LogFormat, LogLevel, parse};
+use crate::telemetry::{self, Settings, Verbosity, log_problems};
+use mproxy_config::diagnostics::Diagnostic;
+use mproxy_config::{Environment, Loaded, Log, LogFormat, LogLevel, Request, load, parse};
 use std::process::ExitCode;
+use std::sync::Arc;
 use tokio::runtime::Builder;
 
 /// Loads the configuration, starts the log, runs the proxy.
@@ -18,14 +19,16 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed("cannot start the runtime", &error).into(),
     };
-    let signals = match Signals::watch(&runtime) {
+    let events = Events::new();
+    let signals = match Signals::watch(&runtime, &events.sender()) {
         Ok(signals) => signals,
         Err(error) => return failed("cannot watch for signals", &error).into(),
     };
-    let loaded = match load_source(&args.source, true) {
-        Ok(loaded) => loaded,
+    let request = match request(&args.source, true) {
+        Ok(request) => request,
         Err(exit) => return exit.into(),
     };
+    let loaded = load_patiently(&request);
     let refused = report(&loaded, &args.source);
     let settings = match (log_settings(args, &loaded.log), refused) {
         (Ok(settings), _) => settings,
@@ -50,53 +53,24 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
     let options = RunOptions {
         files: loaded.report.sources.files().map(str::to_owned).collect(),
         require_upstream: args.require_upstream,
+        loader: Arc::new(move || reload(&request)),
     };
-    let code = crate::app::run(&config, &options, guard.dropped(), &runtime, signals);
+    let code = crate::app::run(config, options, guard.dropped(), &runtime, &signals, events);
     drop(guard);
     code
 }
 
-/// Writes the problems of the configuration to the log, where they are looked for when a container
-/// does not start: what is on standard error is text that a log collector cannot read.
-fn log_problems(report: &Report) {
-    let shown = report.shown();
-    for diagnostic in &shown.list {
-        let place = report.place(diagnostic);
-        let label = diagnostic.label.iter();
-        let remedy: Vec<_> = label.chain(&diagnostic.notes).map(|it| &**it).collect();
-        let remedy = (!remedy.is_empty()).then(|| remedy.join("; "));
-        macro_rules! line {
-            ($level:ident) => {
-                tracing::$level!(
-                    target: "mproxy::config",
-                    event = "error",
-                    place,
-                    remedy,
-                    "{}", diagnostic.message
-                )
-            };
-        }
-        match diagnostic.severity {
-            Severity::Error => line!(error),
-            Severity::Warning => line!(warn),
-        }
-    }
-    let suppressed = (shown.more > 0).then_some(shown.more);
-    if report.errors() > 0 {
-        tracing::error!(
-            target: "mproxy::config",
-            event = "error",
-            suppressed,
-            "configuration refused: {}", report.tally()
+/// Reads the configuration again.
+fn reload(request: &Request) -> Loaded {
+    if request.location.is_standard_input() {
+        let diagnostic = Diagnostic::error(
+            "the configuration was read from standard input, which cannot be read again",
         );
-    } else if shown.more > 0 {
-        tracing::warn!(
-            target: "mproxy::config",
-            event = "error",
-            suppressed,
-            "the configuration has more problems than are shown: {}", report.tally()
+        return Loaded::refused(
+            diagnostic.note("start mproxy with a file to be able to reload it"),
         );
     }
+    load(request, &Environment::of_process())
 }
 
 /// What counts: the flag, then the environment, then the configuration.

@@ -11,8 +11,10 @@
 
 mod filter;
 mod lines;
+mod problems;
 
 pub(crate) use filter::Verbosity;
+pub(crate) use problems::log_problems;
 
 use self::lines::{Allowance, Queue, Style, lines};
 use mproxy_admin::LogMetrics;

@@ -101,6 +101,9 @@ pub(super) struct Check {
     pub(super) kind: Kind,
     pub(super) name: Arc<str>,
     pub(super) state: State,
+    /// The configuration does not have it any more. It stays in the list, so that handles of others
+    /// stay valid.
+    pub(super) is_gone: bool,
 }
 
 impl Check {
@@ -109,6 +112,7 @@ impl Check {
             kind,
             name: name.into(),
             state: State::Pending,
+            is_gone: false,
         }
     }
 }

@@ -44,6 +44,17 @@ pub struct Health {
     inner: Arc<Inner>,
 }
 
+/// The checks that a configuration has, by the names that they were registered with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Named {
+    /// Those of [`Health::listener`].
+    pub listeners: Vec<String>,
+    /// Those of [`Health::upstream`].
+    pub upstreams: Vec<String>,
+    /// Those of [`Health::connack`].
+    pub connacks: Vec<String>,
+}
+
 #[derive(Debug, Default)]
 struct Inner {
     draining: AtomicBool,
@@ -81,6 +92,20 @@ impl Health {
     #[must_use]
     pub fn check(&self, name: &str) -> CheckHandle {
         self.register(Kind::Other, name)
+    }
+
+    /// Takes out the checks of listeners and brokers that are not named: a configuration that replaces
+    /// another one may not have them. What is written by their handles is not shown any more.
+    pub fn keep(&self, named: &Named) {
+        for check in &mut *self.checks() {
+            let names = match check.kind {
+                Kind::Listener => &named.listeners,
+                Kind::Upstream => &named.upstreams,
+                Kind::Connack => &named.connacks,
+                Kind::Other => continue,
+            };
+            check.is_gone = !names.iter().any(|name| **name == *check.name);
+        }
     }
 
     /// Says whether the process drains. While it does it is not ready, but it is alive.
@@ -121,7 +146,7 @@ impl Health {
     fn states_of(&self, kinds: &[Kind]) -> Vec<(Arc<str>, bool)> {
         let mut states: Vec<(Arc<str>, bool)> = Vec::new();
         for check in &*self.checks() {
-            if !kinds.contains(&check.kind) {
+            if check.is_gone || !kinds.contains(&check.kind) {
                 continue;
             }
             let passes = check.state == State::Ok;
@@ -138,10 +163,12 @@ impl Health {
         let known = checks
             .iter()
             .position(|check| check.kind == kind && &*check.name == name);
-        let index = known.unwrap_or_else(|| {
-            checks.push(Check::pending(kind, name));
-            checks.len() - 1
-        });
+        let index = known.unwrap_or(checks.len());
+        match checks.get_mut(index) {
+            Some(check) if check.is_gone => *check = Check::pending(kind, name),
+            Some(_) => {}
+            None => checks.push(Check::pending(kind, name)),
+        }
         drop(checks);
         CheckHandle::new(self.clone(), index)
     }
@@ -184,6 +211,24 @@ mod tests {
         health.connack("broker").skip("no connection");
         health.upstream("broker").fail("connection refused");
         assert_eq!(health.upstreams(), [("broker".into(), false)]);
+    }
+
+    /// A reload that takes a listener out would have left the process not ready for ever.
+    #[test]
+    fn what_is_not_configured_any_more_is_not_asked_for() {
+        let health = Health::new();
+        health.listener("mqtt").ok();
+        health.listener("old").fail("closed");
+        let named = Named {
+            listeners: vec!["mqtt".to_owned()],
+            ..Named::default()
+        };
+        health.keep(&named);
+        assert!(health.readiness().is_ready());
+        assert_eq!(health.listeners(), [("mqtt".into(), true)]);
+        // back again, and not heard of yet
+        let _ = health.listener("old");
+        assert!(!health.readiness().is_ready());
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod listener;
 mod log;
 mod memory;
 mod process;
+mod reload;
 mod traffic;
 mod upstream;
 
@@ -87,6 +88,7 @@ struct Inner {
     capacity: Gauge,
     packet_errors: Family<PacketErrorLabels, Counter>,
     memory: MemoryMetrics,
+    reloads: reload::Families,
     worker_lag: Histogram,
     /// One a worker thread.
     traffic: Arc<[Arc<TrafficCounters>]>,
@@ -139,6 +141,7 @@ impl Metrics {
         let log = log::Collector::default();
         registry.register_collector(Box::new(log.clone()));
         let memory = MemoryMetrics::register(&mut registry);
+        let reloads = reload::Families::register(&mut registry);
         registry.register_collector(Box::new(process::Collector::new()));
 
         Self {
@@ -151,6 +154,7 @@ impl Metrics {
                 log,
                 packet_errors,
                 memory,
+                reloads,
                 worker_lag,
                 traffic,
             }),
@@ -209,6 +213,11 @@ impl Metrics {
     /// percentile.
     pub fn worker_lagged(&self, lag: Duration) {
         self.inner.worker_lag.observe(lag.as_secs_f64());
+    }
+
+    /// Counts a reload of the configuration.
+    pub fn reloaded(&self, is_successful: bool) {
+        self.inner.reloads.reloaded(is_successful);
     }
 
     /// Counts a packet that ended its connection.

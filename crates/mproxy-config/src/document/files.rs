@@ -36,6 +36,12 @@ pub(crate) struct FileText {
 }
 
 impl Location {
+    /// True when it can be read once.
+    #[must_use]
+    pub fn is_standard_input(&self) -> bool {
+        matches!(self, Self::Path(path) if path.as_os_str() == "-")
+    }
+
     /// Reads the files. What cannot be read is reported.
     pub(crate) fn read(&self, cx: &mut Context) -> Vec<FileText> {
         if let Self::Text(text) = self {

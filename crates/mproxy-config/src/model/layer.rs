@@ -10,7 +10,7 @@ use std::sync::Arc;
 pub const MAX_CHAIN_LAYERS: usize = 8;
 
 /// A list of layers, outermost first.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Chain {
     /// Its name.
     pub name: String,

@@ -131,6 +131,19 @@ impl Listener {
         })
     }
 
+    /// Changes the options of the TCP sockets that are accepted from now on, by all clones. Those of a
+    /// Unix socket are none.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the system answers.
+    pub fn set_tcp_options(&self, options: &TcpOptions) -> io::Result<()> {
+        match &self.socket {
+            ListenSocket::Tcp(socket) => options.replace(SockRef::from(socket)),
+            ListenSocket::Unix(..) => Ok(()),
+        }
+    }
+
     /// Registers the socket with the runtime of the calling thread.
     ///
     /// # Errors

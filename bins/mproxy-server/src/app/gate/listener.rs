@@ -44,19 +44,38 @@ pub(super) struct Listener {
 
 impl Listener {
     pub(super) fn new(rules: &Rules) -> Self {
-        let or_unlimited = |maximum: Option<usize>| maximum.unwrap_or(usize::MAX);
-        Self {
-            maximum: or_unlimited(rules.connections),
+        let mut listener = Self {
+            maximum: 0,
             open: 0,
-            maximum_pending: or_unlimited(rules.pending),
+            maximum_pending: 0,
             places: Places::default(),
-            bucket: rules.rate.map(Bucket::new),
+            bucket: None,
             ipv6_prefix: rules.ipv6_prefix,
-            maximum_of_client: or_unlimited(rules.connections_per_ip),
-            maximum_pending_of_client: or_unlimited(rules.pending_per_ip),
-            buckets: rules.rate_per_ip.map(Buckets::new),
+            maximum_of_client: 0,
+            maximum_pending_of_client: 0,
+            buckets: None,
             clients: HashMap::new(),
+        };
+        listener.set_rules(rules);
+        listener
+    }
+
+    /// Judges by these rules from now on. A bucket whose rate stays the same stays as full as it is.
+    pub(super) fn set_rules(&mut self, rules: &Rules) {
+        let or_unlimited = |maximum: Option<usize>| maximum.unwrap_or(usize::MAX);
+        self.maximum = or_unlimited(rules.connections);
+        self.maximum_pending = or_unlimited(rules.pending);
+        self.maximum_of_client = or_unlimited(rules.connections_per_ip);
+        self.maximum_pending_of_client = or_unlimited(rules.pending_per_ip);
+        if self.bucket.as_ref().map(|bucket| bucket.rate) != rules.rate {
+            self.bucket = rules.rate.map(Bucket::new);
         }
+        let is_other_prefix = self.ipv6_prefix != rules.ipv6_prefix;
+        let rate = self.buckets.as_ref().map(|buckets| buckets.rate);
+        if rate != rules.rate_per_ip || is_other_prefix {
+            self.buckets = rules.rate_per_ip.map(Buckets::new);
+        }
+        self.ipv6_prefix = rules.ipv6_prefix;
     }
 
     pub(super) fn client(&self, address: IpAddr) -> Client {

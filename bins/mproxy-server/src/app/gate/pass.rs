@@ -50,6 +50,11 @@ impl Gates {
             index,
         }))
     }
+
+    /// Changes how many connections are let in together. Those that are open stay.
+    pub(crate) fn set_maximum(&self, maximum: usize, descriptor_remedy: Option<&'static str>) {
+        self.0.lock().set_maximum(maximum, descriptor_remedy);
+    }
 }
 
 /// The gate of one listener.
@@ -82,6 +87,12 @@ pub(crate) struct Evicted {
 }
 
 impl Gate {
+    /// Judges by these rules from now on. Connections that are open stay, and count.
+    pub(crate) fn set_rules(&self, rules: &Rules) {
+        let Inner { shared, index } = &*self.0;
+        shared.lock().listeners[*index].set_rules(rules);
+    }
+
     /// Lets a connection in, with a handle that is made then, or says why not.
     ///
     /// # Errors

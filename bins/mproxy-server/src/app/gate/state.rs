@@ -84,6 +84,11 @@ impl State {
         }
     }
 
+    pub(super) fn set_maximum(&mut self, maximum: usize, descriptor_remedy: Option<&'static str>) {
+        self.maximum = maximum;
+        self.descriptor_remedy = descriptor_remedy;
+    }
+
     /// Lets a connection in, with a handle that is made then, or says why not. A connection that is
     /// refused takes nothing, from nobody.
     pub(super) fn enter(

@@ -22,7 +22,7 @@ use mproxy_admin::{MemoryMetrics, ShedStage};
 use mproxy_session::{Control, MemoryBudget, Order};
 use tokio_util::sync::CancellationToken;
 
-use super::worker::Sessions;
+use super::registry::Registry;
 
 /// From here on, in percent, memory is scarce.
 const SCARCE: usize = 80;
@@ -46,7 +46,8 @@ const REREAD: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Memory {
     budget: Arc<MemoryBudget>,
-    is_automatic: bool,
+    /// The limit follows what there is.
+    is_automatic: AtomicBool,
     /// It is scarce, and somebody is to tell who comes.
     scarce: AtomicBool,
     /// Somebody came since it is.
@@ -89,7 +90,7 @@ impl Memory {
         metrics.watch(move || (source.used() as u64, source.limit() as u64));
         Self {
             budget,
-            is_automatic: configured.is_none(),
+            is_automatic: AtomicBool::new(configured.is_none()),
             scarce: AtomicBool::new(false),
             knocked: AtomicBool::new(false),
             full: AtomicBool::new(false),
@@ -103,8 +104,15 @@ impl Memory {
     }
 
     /// True if the limit is a part of what there is, and follows it.
-    pub(crate) const fn is_automatic(&self) -> bool {
+    pub(crate) fn is_automatic(&self) -> bool {
+        self.is_automatic.load(Ordering::Relaxed)
+    }
+
+    /// Changes the limit; `None` is a part of what there is.
+    pub(crate) fn configure(&self, configured: Option<u64>) {
         self.is_automatic
+            .store(configured.is_none(), Ordering::Relaxed);
+        self.limit_to(bytes(configured.unwrap_or_else(limit::automatic)));
     }
 
     /// A handle for a connection that was just accepted.
@@ -127,19 +135,19 @@ impl Memory {
     }
 
     /// Keeps to the budget until `stop`.
-    pub(crate) async fn keep(&self, sessions: &[Arc<Sessions>], stop: CancellationToken) {
+    pub(crate) async fn keep(&self, registry: &Registry, stop: CancellationToken) {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.budget.pressed() => self.relieve(sessions).await,
-                () = tokio::time::sleep(REREAD), if self.is_automatic => self.reread(),
+                () = self.budget.pressed() => self.relieve(registry).await,
+                () = tokio::time::sleep(REREAD), if self.is_automatic() => self.configure(None),
             }
         }
     }
 
-    /// Follows a limit that was changed.
-    fn reread(&self) {
-        let (before, now) = (self.budget.limit(), bytes(limit::automatic()));
+    /// Takes a limit that may have changed.
+    fn limit_to(&self, now: usize) {
+        let before = self.budget.limit();
         if now == before {
             return;
         }
@@ -154,7 +162,7 @@ impl Memory {
     }
 
     /// Closes those that hold most until memory is not scarce.
-    async fn relieve(&self, sessions: &[Arc<Sessions>]) {
+    async fn relieve(&self, registry: &Registry) {
         let mut worst = Level::Normal;
         loop {
             let level = Level::of(self.budget.percent());
@@ -162,7 +170,7 @@ impl Memory {
                 break;
             }
             self.scarce.store(true, Ordering::Relaxed);
-            let shed = self.shed(level, sessions);
+            let shed = self.shed(level, registry);
             let pause = if shed.connections > 0 {
                 PAUSE
             } else {
@@ -189,9 +197,9 @@ impl Memory {
     }
 
     /// Closes who is to go at this level.
-    fn shed(&self, level: Level, sessions: &[Arc<Sessions>]) -> Shed {
+    fn shed(&self, level: Level, registry: &Registry) -> Shed {
         let (used, limit) = (self.budget.used(), self.budget.limit());
-        let running = || sessions.iter().flat_map(|sessions| sessions.running());
+        let running = || registry.running();
         let pending = running().filter(|control| !control.is_established());
         let excess = |percent: usize| used.saturating_sub(limit / 100 * percent);
         // nobody is hurt if one of those is closed that hold nothing but their place

@@ -3,6 +3,7 @@
 mod health;
 mod probe;
 mod session;
+mod set;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,7 +12,8 @@ use mproxy_admin::{CheckHandle, DialResult, Health, Metrics, UpstreamConnection,
 use mproxy_codec::Version;
 use mproxy_session::{CloseReason, Side, Summary};
 use mproxy_transport::{
-    AddrError, DialCause, DialError, DialOptions, Dialer, Resolver, Stream, Subprotocol, TcpOptions,
+    DialCause, DialError, DialOptions, Dialer, Resolver, Stream, Subprotocol, TcpOptions,
+    UpstreamAddr,
 };
 use tokio::sync::Notify;
 use tokio::time::sleep_until;
@@ -19,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::health::{BrokerHealth, Outcome, Verdict};
 pub(crate) use self::probe::Failure;
+pub(crate) use self::set::Upstreams;
+use super::plan::UpstreamPlan;
 use mproxy_config::{self as config, HealthCheck};
 
 /// A broker, for all sessions.
@@ -46,29 +50,31 @@ struct Watched {
 
 impl Upstream {
     /// Prepares to dial a broker. Unless its health is off, it is not ready before it was heard of.
-    ///
-    /// # Errors
-    /// An address that the transport does not take; the configuration has checked it before.
     pub(crate) fn new(
-        config: &config::Upstream,
+        plan: &UpstreamPlan,
         resolver: &Resolver,
         metrics: &Metrics,
         health: &Health,
-    ) -> Result<Self, AddrError> {
+    ) -> Self {
+        let config = &*plan.config;
         let tcp = TcpOptions::default()
             .nodelay(config.tcp_nodelay)
             .keepalive(config.tcp_keepalive);
         let options = DialOptions::default()
             .connect_timeout(config.connect_timeout)
             .tcp(tcp);
-        Ok(Self {
+        Self {
             name: config.name.clone(),
-            dialer: Dialer::new(config.address.to_string().parse()?, options)
-                .resolver(resolver.clone()),
+            dialer: Dialer::new(plan.address.clone(), options).resolver(resolver.clone()),
             metrics: metrics.upstream(&config.name),
             limit: probe::limit(config.health.interval),
             watched: Watched::new(config, health),
-        })
+        }
+    }
+
+    /// Where it is.
+    pub(crate) fn address(&self) -> &UpstreamAddr {
+        self.dialer.addr()
     }
 
     /// Connects to the broker for a session.

@@ -1,0 +1,106 @@
+//! How the proxy ends: gently, in time, or at once.
+
+use std::time::Duration;
+
+use mproxy_config::{DrainNotice, DrainWills, Server};
+use mproxy_session::Order;
+
+use super::event::{Event, Events};
+use super::supervisor::Supervisor;
+
+/// How long sessions are given to notice that they are to end when time is up.
+const LAST_CALL: Duration = Duration::from_millis(500);
+
+/// How the proxy came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Drained {
+    /// Every session ended by itself when it was asked to.
+    Gently,
+    /// `server.drain_timeout` was over, and the sessions that were left were cut.
+    InTime,
+    /// A second signal came, this one, and the sessions that were left were cut.
+    Forced { signal: u8 },
+}
+
+impl Supervisor {
+    /// Stops to accept, and sends the sessions away, until none is left, time is up, or the process is
+    /// asked once more to end.
+    pub(super) async fn drain(self, events: &mut Events) -> Drained {
+        let timeout = self.config.server.drain_timeout;
+        let order = order(&self.config.server);
+        tracing::info!(
+            target: "mproxy::server",
+            event = "drain",
+            sessions = self.registry.len(),
+            timeout_s = timeout.as_secs_f64(),
+            "draining: no new connections; a second signal ends at once"
+        );
+        self.health.set_draining(true);
+        self.stop.cancel();
+        let drained = tokio::select! {
+            () = self.send_away(order, timeout) => Drained::Gently,
+            () = tokio::time::sleep(timeout) => Drained::InTime,
+            signal = second_stop(events) => Drained::Forced { signal },
+        };
+        let why = match drained {
+            Drained::Gently => None,
+            Drained::InTime => Some(
+                "server.drain_timeout is over: ending the sessions that are left; \
+                 raise it if this is too soon",
+            ),
+            Drained::Forced { .. } => {
+                Some("a second signal came: ending the sessions that are left")
+            }
+        };
+        if let Some(why) = why {
+            tracing::warn!(
+                target: "mproxy::server",
+                event = "drain",
+                sessions = self.registry.len(),
+                "{why}"
+            );
+            self.registry.close_all(order);
+            let _ = tokio::time::timeout(LAST_CALL, self.registry.wait_until_empty()).await;
+        }
+        let gentle = drained == Drained::Gently;
+        tracing::info!(target: "mproxy::server", event = "stop", gentle, "stopped");
+        drained
+    }
+
+    /// Sends sessions away one after the other, so that a fleet does not come back all at once, and
+    /// waits for the last.
+    async fn send_away(&self, order: Order, timeout: Duration) {
+        let controls: Vec<_> = self.registry.running().collect();
+        // half of the time to spread the orders, half for the sessions to follow them; a few
+        // sessions go quickly
+        let count = u32::try_from(controls.len()).unwrap_or(u32::MAX).max(1);
+        let pause = (timeout / 2 / count).min(Duration::from_millis(10));
+        let mut ticks = tokio::time::interval(pause.max(Duration::from_micros(1)));
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Burst);
+        for control in controls {
+            ticks.tick().await;
+            control.close(order);
+        }
+        // those that were accepted at the last moment
+        self.registry.close_all(order);
+        self.registry.wait_until_empty().await;
+    }
+}
+
+/// Waits until the process is asked again to end. Nothing is reloaded any more.
+async fn second_stop(events: &mut Events) -> u8 {
+    loop {
+        match events.next().await {
+            Event::Stop { signal } => return signal,
+            Event::Reload(reload) => reload.refuse_because_of_drain(),
+        }
+    }
+}
+
+fn order(server: &Server) -> Order {
+    let order = Order::drain(server.drain_wills == DrainWills::Suppress);
+    match server.drain_notice {
+        DrainNotice::None => order,
+        DrainNotice::Disconnect => order.with_notice(),
+    }
+}

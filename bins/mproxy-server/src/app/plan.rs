@@ -1,0 +1,244 @@
+//! What a configuration comes to, before anything is opened: layers compiled, limits in the terms of the
+//! crates. Whatever can be wrong is found here, so that a reload that fails has changed nothing.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mproxy_admin::Metrics;
+use mproxy_codec::Version;
+use mproxy_config::diagnostics::Diagnostic;
+use mproxy_config::{self as config, Bind, Chain, Config, Dialect, MqttVersion, Transport};
+use mproxy_session::{
+    Bridges, Conformance, ControlCharacters, Limits, Rate, ReceiveMaximum, RefusedPublish,
+    ServerReference, Versions, WhenUnreachable,
+};
+use mproxy_transport::{TcpOptions, UpstreamAddr, WsOptions};
+
+use super::compose::{Composed, compose};
+use super::gate::Rules;
+
+/// The largest WebSocket message; packets of a message stream through, so it costs no memory.
+const MAX_WEBSOCKET_MESSAGE: usize = 1 << 30;
+
+/// A configuration, ready to be put to work.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// In the order of the configuration.
+    pub(crate) listeners: Vec<ListenerPlan>,
+    pub(crate) upstreams: Vec<UpstreamPlan>,
+    chains: Chains,
+}
+
+/// A broker, not dialled yet.
+#[derive(Clone, Debug)]
+pub(crate) struct UpstreamPlan {
+    pub(crate) config: Arc<config::Upstream>,
+    pub(crate) address: UpstreamAddr,
+}
+
+/// A listener, but for its socket.
+#[derive(Debug)]
+pub(crate) struct ListenerPlan {
+    pub(crate) name: Arc<str>,
+    pub(crate) bind: Bind,
+    /// Of the sockets that it accepts.
+    pub(crate) tcp: TcpOptions,
+    /// `Some` for a WebSocket listener.
+    pub(crate) websocket: Option<WsOptions>,
+    /// The name of its chain.
+    pub(crate) chain_name: String,
+    pub(crate) chain: Composed,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) rules: Rules,
+    /// The name of its broker.
+    pub(crate) upstream: String,
+}
+
+/// Compiled chains. Listeners share the rules of a chain: 10 listeners of 100,000 rules are no million;
+/// and so do configurations that follow each other.
+#[derive(Debug, Default)]
+struct Chains(HashMap<(String, Dialect), (Arc<Chain>, Composed)>);
+
+impl Plan {
+    /// Plans a configuration. Chains that `before` has are not compiled again.
+    ///
+    /// # Errors
+    /// A layer whose settings do not fit together.
+    pub(crate) fn build(
+        config: &Config,
+        before: Option<&Self>,
+        metrics: &Metrics,
+    ) -> Result<Self, Diagnostic> {
+        let mut chains = Chains::default();
+        let known = before.map(|plan| &plan.chains);
+        let plan_listener = |listener: &config::Listener| {
+            let chain = chains.chain(listener, known, metrics)?;
+            Ok(ListenerPlan {
+                name: listener.name.as_str().into(),
+                bind: listener.bind.clone(),
+                tcp: TcpOptions::default().keepalive(listener.tcp_keepalive),
+                websocket: websocket(listener),
+                chain_name: listener.chain.name.clone(),
+                chain,
+                limits: Arc::new(session_limits(listener)),
+                rules: rules(&listener.limits),
+                upstream: listener.upstream.name.clone(),
+            })
+        };
+        let listeners = config.listeners.iter().map(plan_listener);
+        let listeners = listeners.collect::<Result<_, _>>()?;
+        let upstreams = config.upstreams.values().map(UpstreamPlan::new);
+        Ok(Self {
+            listeners,
+            upstreams: upstreams.collect::<Result<_, _>>()?,
+            chains,
+        })
+    }
+}
+
+impl UpstreamPlan {
+    fn new(config: &Arc<config::Upstream>) -> Result<Self, Diagnostic> {
+        let address = config.address.to_string().parse().map_err(|error| {
+            Diagnostic::error(format!(
+                "upstream `{}` cannot be used: {error}",
+                config.name
+            ))
+        })?;
+        Ok(Self {
+            config: Arc::clone(config),
+            address,
+        })
+    }
+}
+
+impl Chains {
+    fn chain(
+        &mut self,
+        listener: &config::Listener,
+        known: Option<&Self>,
+        metrics: &Metrics,
+    ) -> Result<Composed, Diagnostic> {
+        let (chain, dialect) = (&listener.chain, listener.upstream.dialect);
+        let key = (chain.name.clone(), dialect);
+        if let Some((_, composed)) = self.0.get(&key) {
+            return Ok(composed.clone());
+        }
+        let unchanged = known
+            .and_then(|chains| chains.0.get(&key))
+            .filter(|(before, _)| before == chain);
+        let composed = match unchanged {
+            Some((_, composed)) => composed.clone(),
+            None => compose(chain, dialect, metrics).map_err(|error| {
+                Diagnostic::error(format!("chain `{}` cannot be used: {error}", chain.name))
+            })?,
+        };
+        self.0.insert(key, (Arc::clone(chain), composed.clone()));
+        Ok(composed)
+    }
+}
+
+fn rules(limits: &config::Limits) -> Rules {
+    Rules {
+        connections_per_ip: limits.max_connections_per_ip.map(NonZeroUsize::get),
+        rate_per_ip: limits.connection_rate_per_ip,
+        pending_per_ip: limits.max_pending_per_ip.map(NonZeroUsize::get),
+        pending: limits.max_pending.map(NonZeroUsize::get),
+        connections: limits.max_connections.map(NonZeroUsize::get),
+        rate: limits.connection_rate,
+        ipv6_prefix: limits.ipv6_prefix,
+    }
+}
+
+fn websocket(listener: &config::Listener) -> Option<WsOptions> {
+    let Transport::Ws {
+        paths,
+        origins,
+        max_header_size,
+    } = &listener.transport
+    else {
+        return None;
+    };
+    let limits = &listener.limits;
+    let (frames, period) = limits
+        .max_denials
+        .map_or((u32::MAX, Duration::MAX), |rate| {
+            (rate.count.get(), rate.period)
+        });
+    let options = WsOptions::default()
+        .paths(paths.iter().map(String::as_str))
+        .origins(origins.iter().map(String::as_str))
+        .max_header_size(*max_header_size)
+        .handshake_timeout(limits.connect_timeout)
+        .write_timeout(limits.write_timeout)
+        .max_idle_frames(frames, period)
+        .max_message_size(MAX_WEBSOCKET_MESSAGE);
+    Some(options)
+}
+
+/// The largest packet of a session. 256MiB, and the largest Remaining Length, a byte less, are what
+/// people write for MQTT's maximum: the few bytes that a packet has besides are not refused for it.
+fn packet_limit(size: u32) -> usize {
+    const LARGEST_REMAINING_LENGTH: u32 = (256 << 20) - 1;
+    match size {
+        LARGEST_REMAINING_LENGTH.. => Limits::NO_PACKET_LIMIT,
+        size => size as usize,
+    }
+}
+
+fn session_limits(listener: &config::Listener) -> Limits {
+    let config = &listener.limits;
+    let mut limits = Limits::default();
+    limits.connect_timeout = config.connect_timeout;
+    limits.connack_timeout = listener.upstream.connack_timeout;
+    limits.packet_timeout = config.packet_timeout;
+    limits.write_timeout = config.write_timeout;
+    limits.max_packet_size = packet_limit(config.max_packet_size);
+    limits.max_connect_size = config.max_connect_size;
+    limits.max_held_packet = config.max_held_packet;
+    limits.conformance = match listener.conformance {
+        config::Conformance::Tolerant => Conformance::Tolerant,
+        config::Conformance::Strict => Conformance::Strict,
+    };
+    limits.bridges = match listener.bridges {
+        config::Bridges::Pass => Bridges::Pass,
+        config::Bridges::Refuse => Bridges::Refuse,
+    };
+    limits.receive_maximum = match listener.receive_maximum {
+        config::ReceiveMaximum::Pass => ReceiveMaximum::Pass,
+        config::ReceiveMaximum::Enforce => ReceiveMaximum::Enforce,
+    };
+    limits.when_unreachable = match listener.upstream.when_unreachable {
+        config::WhenUnreachable::Close => WhenUnreachable::Close,
+        config::WhenUnreachable::Connack => WhenUnreachable::Connack,
+    };
+    limits.keep_alive_grace = config.keepalive_grace;
+    limits.max_keep_alive = config.max_keepalive;
+    limits.server_reference = match listener.server_reference {
+        config::ServerReference::Strip => ServerReference::Strip,
+        config::ServerReference::Pass => ServerReference::Pass,
+    };
+    limits.control_characters = match listener.control_characters {
+        config::ControlCharacters::Refuse => ControlCharacters::Refuse,
+        config::ControlCharacters::Pass => ControlCharacters::Pass,
+    };
+    limits.max_replies = config.max_replies;
+    limits.max_topic_levels = config.max_topic_levels.get();
+    limits.max_filters = config.max_filters.get();
+    limits.max_denials = config
+        .max_denials
+        .map(|rate| Rate::new(rate.count, rate.period));
+    limits.refused_publish = RefusedPublish::Acknowledge;
+    limits.versions = listener
+        .versions
+        .iter()
+        .fold(Versions::NONE, |versions, version| {
+            versions.with(match version {
+                MqttVersion::V31 => Version::V31,
+                MqttVersion::V311 => Version::V311,
+                MqttVersion::V5 => Version::V5,
+            })
+        });
+    limits
+}

@@ -1,0 +1,124 @@
+//! Who is connected.
+//!
+//! Each worker keeps the sessions that it serves, so that a connection takes no lock that all workers
+//! share. Whoever asks for all of them asks one worker after the other.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use mproxy_session::{Control, Order};
+use tokio::sync::Notify;
+
+/// The sessions of all workers; clones share them.
+#[derive(Clone)]
+pub(crate) struct Registry(Arc<[Arc<Sessions>]>);
+
+/// The sessions of one worker.
+#[derive(Default)]
+pub(crate) struct Sessions {
+    slots: Mutex<Slots>,
+    /// Wakes those that wait for the last session.
+    ended: Notify,
+}
+
+#[derive(Default)]
+struct Slots {
+    running: Vec<Option<Control>>,
+    free: Vec<usize>,
+}
+
+/// A session's place among those of its worker. Dropping it gives the place back.
+pub(crate) struct Entered {
+    sessions: Arc<Sessions>,
+    index: usize,
+}
+
+// ===== impl Registry =====
+
+impl Registry {
+    pub(crate) fn new(workers: usize) -> Self {
+        Self((0..workers).map(|_| Arc::default()).collect())
+    }
+
+    /// The sessions of each worker.
+    pub(crate) fn workers(&self) -> &[Arc<Sessions>] {
+        &self.0
+    }
+
+    /// The sessions that run now.
+    pub(crate) fn running(&self) -> impl Iterator<Item = Control> + '_ {
+        self.0.iter().flat_map(|sessions| sessions.running())
+    }
+
+    /// How many sessions run now.
+    pub(crate) fn len(&self) -> usize {
+        self.0.iter().map(|sessions| sessions.len()).sum()
+    }
+
+    /// Orders every session to end.
+    pub(crate) fn close_all(&self, order: Order) {
+        for control in self.running() {
+            control.close(order);
+        }
+    }
+
+    /// Waits until no session runs.
+    pub(crate) async fn wait_until_empty(&self) {
+        for sessions in &*self.0 {
+            sessions.wait_until_empty().await;
+        }
+    }
+}
+
+// ===== impl Sessions =====
+
+impl Sessions {
+    fn lock(&self) -> MutexGuard<'_, Slots> {
+        // the list stays consistent whatever happened while the lock was held
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lists a session until the place is dropped.
+    pub(crate) fn enter(self: &Arc<Self>, control: Control) -> Entered {
+        let mut slots = self.lock();
+        let index = slots.free.pop().unwrap_or_else(|| {
+            slots.running.push(None);
+            slots.running.len() - 1
+        });
+        slots.running[index] = Some(control);
+        drop(slots);
+        Entered {
+            sessions: Arc::clone(self),
+            index,
+        }
+    }
+
+    /// The sessions that run now.
+    pub(crate) fn running(&self) -> Vec<Control> {
+        self.lock().running.iter().flatten().cloned().collect()
+    }
+
+    fn len(&self) -> usize {
+        let slots = self.lock();
+        slots.running.len() - slots.free.len()
+    }
+
+    async fn wait_until_empty(&self) {
+        loop {
+            let ended = self.ended.notified();
+            if self.len() == 0 {
+                return;
+            }
+            ended.await;
+        }
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let mut slots = self.sessions.lock();
+        slots.running[self.index] = None;
+        slots.free.push(self.index);
+        drop(slots);
+        self.sessions.ended.notify_waiters();
+    }
+}

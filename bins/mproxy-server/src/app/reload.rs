@@ -1,0 +1,207 @@
+//! A reload: all of a new configuration, or nothing of it.
+//!
+//! ```text
+//! load ----> Plan ----> sockets ----> apply
+//!  files,     layers     new ones      services, limits, brokers are swapped; this cannot fail
+//!  values     compiled   are opened
+//! ```
+//! Each step can say no, and the old configuration runs on as if nothing had been asked.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+pub(crate) use mproxy_config::Changes;
+use mproxy_config::diagnostics::{Diagnostic, Report};
+use mproxy_config::{Config, Loaded, diff};
+
+use super::event::{Events, Reload};
+use super::plan::Plan;
+use super::sockets::BindError;
+use super::supervisor::Supervisor;
+use crate::telemetry::log_problems;
+
+/// Reads the configuration again, from where it came.
+pub(crate) type Loader = dyn Fn() -> Loaded + Send + Sync;
+
+/// Why the old configuration runs on.
+#[derive(Debug)]
+pub(crate) enum ReloadError {
+    /// The new one is refused.
+    Refused(Report),
+    /// It needs a restart, and was asked to be refused then: the keys.
+    RestartRequired(Vec<String>),
+    /// The process drains.
+    Draining,
+}
+
+impl ReloadError {
+    /// A new configuration with an address that cannot be listened on.
+    pub(crate) fn bind(mut report: Report, error: &BindError) -> Self {
+        let mut diagnostic = Diagnostic::error(error.to_string());
+        if let Some(remedy) = error.remedy() {
+            diagnostic = diagnostic.note(remedy);
+        }
+        report.push(diagnostic);
+        Self::Refused(report)
+    }
+}
+
+impl fmt::Display for ReloadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(report) => {
+                write!(f, "the new configuration is refused: {}", report.tally())
+            }
+            Self::RestartRequired(keys) => {
+                write!(f, "these keys need a restart: {}", keys.join(", "))
+            }
+            Self::Draining => f.write_str("the process drains"),
+        }
+    }
+}
+
+impl std::error::Error for ReloadError {}
+
+impl Reload {
+    /// Answers whoever asked while the process drains.
+    pub(super) fn refuse_because_of_drain(self) {
+        tracing::warn!(
+            target: "mproxy::server",
+            event = "reload",
+            by = self.by.as_str(),
+            "not reloaded: the process drains"
+        );
+        self.answer(Err(ReloadError::Draining));
+    }
+
+    fn answer(self, answer: Result<Changes, ReloadError>) {
+        if let Some(sender) = self.answer {
+            // whoever asked may have gone away
+            let _ = sender.send(answer);
+        }
+    }
+}
+
+impl Supervisor {
+    /// Reads the configuration again, and puts it to work if nothing is wrong with it. Given up when the
+    /// process is asked to end meanwhile: nothing has changed by then.
+    pub(super) async fn reload(&mut self, reload: Reload, events: &mut Events) {
+        let begun = Instant::now();
+        let outcome = tokio::select! {
+            // the end comes first, however long a configuration takes
+            biased;
+            () = events.stop() => return reload.refuse_because_of_drain(),
+            ready = self.prepare() => ready.and_then(|ready| self.commit(ready, reload.is_strict)),
+        };
+        self.tell(&reload, &outcome, begun.elapsed());
+        reload.answer(outcome);
+    }
+
+    /// Loads and plans on a thread of its own: a large configuration takes seconds, in which health is
+    /// asked for.
+    async fn prepare(&self) -> Result<Ready, ReloadError> {
+        let (loader, metrics) = (Arc::clone(&self.loader), self.metrics.clone());
+        let before = Arc::clone(&self.plan);
+        let work = move || {
+            let plan = |config: &Config| Plan::build(config, Some(&before), &metrics);
+            ready(loader(), plan)
+        };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(ready) => ready.map_err(ReloadError::Refused),
+            Err(error) => {
+                let mut report = Report::default();
+                let message = format!("the configuration could not be read: {error}");
+                report.push(Diagnostic::error(message).note("please report it"));
+                Err(ReloadError::Refused(report))
+            }
+        }
+    }
+
+    /// Opens what is new, and then swaps everything.
+    fn commit(&mut self, ready: Ready, is_strict: bool) -> Result<Changes, ReloadError> {
+        let changes = diff(&self.config, &ready.config);
+        if is_strict && !changes.restart_required.is_empty() {
+            return Err(ReloadError::RestartRequired(changes.restart_required));
+        }
+        let opened = self
+            .sockets
+            .open_missing(&ready.plan.listeners, self.workers.len())
+            .map_err(|error| ReloadError::bind(ready.report, &error))?;
+        self.config = ready.config;
+        self.plan = Arc::new(ready.plan);
+        self.apply(opened);
+        self.watch_upstreams();
+        Ok(changes)
+    }
+
+    /// Writes what came of it to the log and the metrics.
+    fn tell(&self, reload: &Reload, outcome: &Result<Changes, ReloadError>, took: Duration) {
+        let by = reload.by.as_str();
+        let took_s = took.as_secs_f64();
+        self.metrics.reloaded(outcome.is_ok());
+        match outcome {
+            Ok(changes) => {
+                tracing::info!(
+                    target: "mproxy::server",
+                    event = "reload",
+                    by,
+                    duration_s = took_s,
+                    applied = list(&changes.applied),
+                    restart_required = list(&changes.restart_required),
+                    "configuration reloaded"
+                );
+            }
+            Err(error) => {
+                if let ReloadError::Refused(report) = error {
+                    log_problems(report);
+                }
+                tracing::error!(
+                    target: "mproxy::server",
+                    event = "reload",
+                    by,
+                    duration_s = took_s,
+                    detail = %error,
+                    remedy = "correct it and reload again; mproxy-server check finds all that is wrong",
+                    "not reloaded: the old configuration stays in effect"
+                );
+            }
+        }
+    }
+}
+
+fn list(keys: &[String]) -> Option<String> {
+    (!keys.is_empty()).then(|| keys.join(", "))
+}
+
+/// A configuration that was read and planned, and the problems that did not refuse it.
+pub(crate) struct Ready {
+    pub(crate) config: Config,
+    pub(crate) plan: Plan,
+    pub(crate) report: Report,
+}
+
+/// Takes what was loaded on to a plan.
+///
+/// # Errors
+/// The problems that refuse it.
+pub(crate) fn ready(
+    loaded: Loaded,
+    plan: impl FnOnce(&Config) -> Result<Plan, Diagnostic>,
+) -> Result<Ready, Report> {
+    let mut report = loaded.report;
+    let Some(config) = loaded.config else {
+        return Err(report);
+    };
+    match plan(&config) {
+        Ok(plan) => Ok(Ready {
+            config,
+            plan,
+            report,
+        }),
+        Err(diagnostic) => {
+            report.push(diagnostic);
+            Err(report)
+        }
+    }
+}

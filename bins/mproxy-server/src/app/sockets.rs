@@ -1,0 +1,251 @@
+//! The sockets that are listened on, kept by address: a reload opens those that are new, and closes those
+//! that are not wanted any more, and all others go on accepting.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use mproxy_config::Bind;
+use mproxy_transport::{ListenAddr, ListenOptions, Listener};
+use tokio_util::sync::CancellationToken;
+
+use super::plan::ListenerPlan;
+use super::service::Service;
+use super::worker::{Entrance, Workers};
+
+/// An address that cannot be listened on.
+#[derive(Debug)]
+pub(crate) struct BindError {
+    pub(crate) what: String,
+    pub(crate) address: Bind,
+    pub(crate) error: io::Error,
+}
+
+/// What a socket is known by: its address; and, where the system chooses a port, whose it is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key(Bind, Option<Arc<str>>);
+
+/// The sockets that are open.
+#[derive(Default)]
+pub(crate) struct Sockets(HashMap<Key, Socket>);
+
+/// A socket that every worker accepts from.
+struct Socket {
+    /// Not accepted from: what it is changed by.
+    listener: Listener,
+    address: Bind,
+    service: Arc<ArcSwap<Service>>,
+    closed: CancellationToken,
+}
+
+/// Sockets that were opened and are not accepted from yet.
+#[derive(Default)]
+pub(crate) struct Opened(HashMap<Key, NewSocket>);
+
+struct NewSocket {
+    listener: Listener,
+    /// One for each worker.
+    handles: Vec<Listener>,
+    address: Bind,
+}
+
+impl Key {
+    fn of(listener: &ListenerPlan) -> Self {
+        let is_chosen = listener.bind.tcp().is_some_and(|it| it.port() == 0);
+        Self(
+            listener.bind.clone(),
+            is_chosen.then(|| Arc::clone(&listener.name)),
+        )
+    }
+}
+
+impl Sockets {
+    /// Opens the sockets that are wanted and are not open. Nothing else changes.
+    ///
+    /// # Errors
+    /// The first address that cannot be listened on.
+    pub(crate) fn open_missing(
+        &self,
+        listeners: &[ListenerPlan],
+        workers: usize,
+    ) -> Result<Opened, BindError> {
+        let mut opened = Opened::default();
+        for listener in listeners {
+            let key = Key::of(listener);
+            if !self.0.contains_key(&key) {
+                opened.0.insert(key, bind(listener, workers)?);
+            }
+        }
+        Ok(opened)
+    }
+
+    /// Where a listener listens, with the real port where the system was to choose one.
+    pub(crate) fn address(&self, listener: &ListenerPlan) -> Option<&Bind> {
+        let socket = self.0.get(&Key::of(listener))?;
+        Some(&socket.address)
+    }
+
+    /// Serves the connections of each listener with its service from now on, and closes the sockets of
+    /// all others. `closing` ends accepting altogether. Answers with the listeners that are new.
+    pub(crate) fn apply<'a>(
+        &mut self,
+        mut opened: Opened,
+        listeners: Vec<(&'a ListenerPlan, Arc<Service>)>,
+        workers: &Workers,
+        closing: &CancellationToken,
+    ) -> Vec<&'a ListenerPlan> {
+        let mut before = std::mem::take(&mut self.0);
+        let mut new = Vec::new();
+        for (plan, service) in listeners {
+            let key = Key::of(plan);
+            let socket = match (before.remove(&key), opened.0.remove(&key)) {
+                (Some(socket), _) => {
+                    socket.replace(plan, service);
+                    socket
+                }
+                (None, Some(socket)) => {
+                    new.push(plan);
+                    socket.open(service, workers, closing.child_token())
+                }
+                // `open_missing` was asked for the same listeners
+                (None, None) => continue,
+            };
+            self.0.insert(key, socket);
+        }
+        for socket in before.into_values() {
+            socket.close();
+        }
+        new
+    }
+}
+
+impl NewSocket {
+    fn open(self, service: Arc<Service>, workers: &Workers, closed: CancellationToken) -> Socket {
+        let service = Arc::new(ArcSwap::new(service));
+        workers.open(self.handles.into_iter().map(|listener| Entrance {
+            listener,
+            service: Arc::clone(&service),
+            closed: closed.clone(),
+        }));
+        Socket {
+            listener: self.listener,
+            address: self.address,
+            service,
+            closed,
+        }
+    }
+}
+
+impl Socket {
+    fn replace(&self, plan: &ListenerPlan, service: Arc<Service>) {
+        self.service.store(service);
+        if let Err(error) = self.listener.set_tcp_options(&plan.tcp) {
+            tracing::warn!(
+                target: "mproxy::listener",
+                event = "error",
+                listener = &*plan.name,
+                detail = %error,
+                "cannot change the TCP options of a listener"
+            );
+        }
+    }
+
+    fn close(&self) {
+        self.closed.cancel();
+        tracing::info!(
+            target: "mproxy::server",
+            event = "listen",
+            listener = &*self.service.load().name,
+            address = %self.address,
+            "not listening any more: the configuration has no such listener"
+        );
+    }
+}
+
+fn bind(listener: &ListenerPlan, workers: usize) -> Result<NewSocket, BindError> {
+    let cannot_bind = |error| BindError {
+        what: format!("listener `{}`", listener.name),
+        address: listener.bind.clone(),
+        error,
+    };
+    let options = ListenOptions::default().tcp(listener.tcp);
+    let socket = listen_address(&listener.bind)
+        .and_then(|address| Listener::bind(&address, &options))
+        .map_err(cannot_bind)?;
+    let handles = (0..workers).map(|_| socket.try_clone());
+    let handles = handles.collect::<io::Result<_>>().map_err(cannot_bind)?;
+    let address = match &listener.bind {
+        Bind::Tcp(wanted) => {
+            let address = socket.local_addr().map_err(cannot_bind)?;
+            let port = address.port().unwrap_or_else(|| wanted.port());
+            SocketAddr::new(wanted.ip(), port).into()
+        }
+        path @ Bind::Unix(_) => path.clone(),
+    };
+    Ok(NewSocket {
+        listener: socket,
+        handles,
+        address,
+    })
+}
+
+/// The address of the configuration as the transport takes it.
+pub(crate) fn listen_address(bind: &Bind) -> io::Result<ListenAddr> {
+    match bind {
+        Bind::Tcp(address) => Ok(ListenAddr::from(*address)),
+        Bind::Unix(_) => bind.to_string().parse().map_err(io::Error::other),
+    }
+}
+
+// ===== impl BindError =====
+
+impl BindError {
+    /// What to do about it.
+    pub(crate) fn remedy(&self) -> Option<String> {
+        match self.error.kind() {
+            io::ErrorKind::AddrInUse => {
+                Some("stop what listens there, or choose another address".to_owned())
+            }
+            _ => bind_advice(&self.address, &self.error),
+        }
+    }
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            what,
+            address,
+            error,
+        } = self;
+        write!(f, "{what} cannot listen on {address}: {error}")
+    }
+}
+
+impl std::error::Error for BindError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+/// What to do about an address that cannot be bound, if nothing else has it.
+pub(crate) fn bind_advice(address: &Bind, error: &io::Error) -> Option<String> {
+    use io::ErrorKind::{AlreadyExists, NotFound, PermissionDenied};
+    Some(match (error.kind(), address) {
+        (PermissionDenied, Bind::Tcp(_)) => "ports below 1024 need CAP_NET_BIND_SERVICE".to_owned(),
+        (PermissionDenied, Bind::Unix(path)) => {
+            format!("mproxy must be allowed to write to {}", folder(path))
+        }
+        (NotFound, Bind::Unix(path)) => format!("create the folder {}", folder(path)),
+        (AlreadyExists, Bind::Unix(_)) => "choose another path".to_owned(),
+        _ => return None,
+    })
+}
+
+fn folder(path: &Path) -> std::path::Display<'_> {
+    path.parent().unwrap_or(path).display()
+}

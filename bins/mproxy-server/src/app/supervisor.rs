@@ -1,0 +1,337 @@
+//! The running proxy: what is started from a configuration, replaced by a reload, and ended by a drain.
+//!
+//! ```text
+//! start:  Config -> Plan -> sockets -> workers, apply
+//! run:    Event::Reload -> load -> Plan -> sockets -> apply      Event::Stop -> drain
+//! ```
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use mproxy_admin::{Admin, BuildInfo, Health, Metrics, Named};
+use mproxy_config::{Bind, Config};
+use mproxy_session::BoxError;
+use mproxy_transport::Resolver;
+use tokio_util::sync::CancellationToken;
+
+use super::capacity::Capacity;
+use super::drain::Drained;
+use super::event::{Event, Events};
+use super::gate::{Gate, Gates};
+use super::memory::Memory;
+use super::plan::{ListenerPlan, Plan};
+use super::recorder::WorkerRecorder;
+use super::registry::Registry;
+use super::reload::Loader;
+use super::service::Service;
+use super::sockets::{BindError, Opened, Sockets};
+use super::upstream::Upstreams;
+use super::worker::Workers;
+
+/// Why the proxy does not start.
+#[derive(Debug)]
+pub(crate) enum StartError {
+    /// An address that cannot be listened on.
+    Bind(BindError),
+    /// Anything else.
+    Other { what: &'static str, error: BoxError },
+}
+
+/// A proxy that listens.
+pub(crate) struct Supervisor {
+    pub(crate) metrics: Metrics,
+    pub(crate) health: Health,
+    /// Where health and metrics are.
+    pub(crate) admin: Option<SocketAddr>,
+    pub(super) registry: Registry,
+    /// Ends accepting.
+    pub(super) stop: CancellationToken,
+    /// Reads the configuration again.
+    pub(super) loader: Arc<Loader>,
+    /// Ends everything.
+    abort: CancellationToken,
+    resolver: Resolver,
+    gates: Gates,
+    memory: Arc<Memory>,
+    pub(super) workers: Workers,
+    // what the configuration says
+    pub(super) config: Config,
+    pub(super) plan: Arc<Plan>,
+    pub(super) sockets: Sockets,
+    upstreams: Upstreams,
+    gate_of: HashMap<Arc<str>, Gate>,
+}
+
+impl Supervisor {
+    /// Binds everything, and only then starts to accept: a configuration that cannot be served serves
+    /// nothing.
+    ///
+    /// # Errors
+    /// What could not be started.
+    pub(crate) async fn start(
+        config: Config,
+        files: &[String],
+        loader: Arc<Loader>,
+    ) -> Result<Self, StartError> {
+        let threads = worker_count(&config);
+        let capacity = Capacity::of(&config, threads.get());
+        let build = build_info();
+        let health = Health::new();
+        let metrics = Metrics::new(&build, &health, threads);
+        let memory = Arc::new(Memory::new(config.server.memory, metrics.memory()));
+        tracing::info!(
+            target: "mproxy::server",
+            event = "start",
+            release = env!("CARGO_PKG_VERSION"),
+            revision = option_env!("MPROXY_REVISION"),
+            pid = std::process::id(),
+            config = (!files.is_empty()).then(|| files.join(", ")),
+            workers = threads,
+            capacity = capacity.connections.min(memory.connections()),
+            descriptors = capacity.descriptors,
+            memory_bytes = memory.limit(),
+            memory_automatic = memory.is_automatic(),
+            "starting"
+        );
+        capacity.warn(&config.server);
+        let plan = Plan::build(&config, None, &metrics).map_err(|diagnostic| {
+            other("the configuration cannot be used")(diagnostic.message.into())
+        })?;
+        let sockets = Sockets::default();
+        let opened = sockets
+            .open_missing(&plan.listeners, threads.get())
+            .map_err(StartError::Bind)?;
+        let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
+        let admin = match config.admin.bind {
+            Some(bind) => {
+                let admin = Admin::new(build, health.clone(), metrics.clone());
+                Some(serve_admin(bind, admin, &abort).await?)
+            }
+            None => None,
+        };
+        let registry = Registry::new(threads.get());
+        let recorders = (0..threads.get()).map(|index| recorder(&metrics, index));
+        let workers = Workers::start(recorders.collect(), &registry, &abort)
+            .map_err(|error| other("cannot start the worker threads")(error.into()))?;
+        let (keeper, kept, over) = (Arc::clone(&memory), registry.clone(), abort.clone());
+        tokio::spawn(async move { keeper.keep(&kept, over).await });
+        let gates = Gates::new(
+            capacity.connections,
+            capacity.descriptor_remedy(&config.server),
+        );
+        let mut supervisor = Self {
+            metrics,
+            health,
+            admin,
+            registry,
+            stop,
+            abort,
+            loader,
+            // one for all: brokers behind one name are asked for together
+            resolver: Resolver::system(),
+            gates,
+            memory,
+            workers,
+            plan: Arc::new(plan),
+            config,
+            sockets,
+            upstreams: Upstreams::default(),
+            gate_of: HashMap::new(),
+        };
+        supervisor.apply(opened);
+        Ok(supervisor)
+    }
+
+    /// The address of the first listener, if it is one of TCP.
+    #[cfg(feature = "demo")]
+    pub(crate) fn listener(&self) -> Option<SocketAddr> {
+        let first = self.plan.listeners.first()?;
+        self.sockets.address(first)?.tcp()
+    }
+
+    /// Asks each broker once; false if one does not serve clients, which is told.
+    pub(crate) async fn require_upstreams(&self) -> bool {
+        for upstream in self.upstreams.iter() {
+            if let Err(error) = upstream.require().await {
+                tracing::error!(
+                    target: "mproxy::upstream",
+                    event = "error",
+                    detail = %error,
+                    upstream = upstream.name,
+                    "the broker does not serve clients, and --require-upstream is set"
+                );
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Runs until the process is asked to end, and drains.
+    pub(crate) async fn run(mut self, mut events: Events) -> Drained {
+        self.watch_upstreams();
+        loop {
+            match events.next().await {
+                Event::Stop { .. } => return self.drain(&mut events).await,
+                Event::Reload(reload) => self.reload(reload, &mut events).await,
+            }
+        }
+    }
+
+    /// Keeps readiness informed about the brokers.
+    pub(super) fn watch_upstreams(&mut self) {
+        self.upstreams.watch(&self.abort);
+    }
+
+    /// Has what was planned served from now on. Nothing in it can fail.
+    pub(super) fn apply(&mut self, opened: Opened) {
+        let plan = Arc::clone(&self.plan);
+        self.upstreams
+            .replace(&plan.upstreams, &self.resolver, &self.metrics, &self.health);
+        let services = plan.listeners.iter();
+        let services = services.filter_map(|plan| Some((plan, Arc::new(self.service(plan)?))));
+        let services = services.collect();
+        let (workers, stop) = (&self.workers, &self.stop);
+        let news = self.sockets.apply(opened, services, workers, stop);
+        for listener in news {
+            self.announce(listener);
+        }
+        self.set_capacity();
+        let listeners = plan.listeners.iter().map(|it| it.name.to_string());
+        let checks = self.upstreams.checks();
+        self.health.keep(&Named {
+            listeners: listeners.collect(),
+            ..checks
+        });
+    }
+
+    /// Says that a listener listens.
+    fn announce(&self, listener: &ListenerPlan) {
+        let address = self.sockets.address(listener);
+        let upstream = self.upstreams.get(&listener.upstream);
+        self.health.listener(&listener.name).ok();
+        tracing::info!(
+            target: "mproxy::server",
+            event = "listen",
+            listener = &*listener.name,
+            address = address.map(tracing::field::display),
+            chain = listener.chain_name,
+            upstream = listener.upstream,
+            upstream_address = upstream.map(|it| tracing::field::display(it.address())),
+            "listening"
+        );
+    }
+
+    /// What the connections of a listener are served with.
+    fn service(&mut self, plan: &ListenerPlan) -> Option<Service> {
+        let gate = match self.gate_of.get(&plan.name) {
+            Some(gate) => {
+                gate.set_rules(&plan.rules);
+                gate.clone()
+            }
+            None => {
+                let gate = self.gates.listener(&plan.rules);
+                self.gate_of.insert(Arc::clone(&plan.name), gate.clone());
+                gate
+            }
+        };
+        Some(Service {
+            name: Arc::clone(&plan.name),
+            websocket: plan.websocket.clone(),
+            chain: plan.chain.clone(),
+            limits: Arc::clone(&plan.limits),
+            // the plan has the brokers of its listeners
+            upstream: Arc::clone(self.upstreams.get(&plan.upstream)?),
+            gate,
+            memory: Arc::clone(&self.memory),
+            metrics: self.metrics.listener(&plan.name),
+        })
+    }
+
+    /// Holds to what the configuration and the system allow together.
+    fn set_capacity(&self) {
+        self.memory.configure(self.config.server.memory);
+        let capacity = Capacity::of(&self.config, self.workers.len());
+        let remedy = capacity.descriptor_remedy(&self.config.server);
+        self.gates.set_maximum(capacity.connections, remedy);
+        let connections = capacity.connections.min(self.memory.connections());
+        self.metrics.set_capacity(connections);
+    }
+}
+
+impl Drop for Supervisor {
+    /// Ends the threads: what they hold is given back, the files of Unix sockets among it.
+    fn drop(&mut self) {
+        self.abort.cancel();
+        self.workers.join();
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bind(error) => {
+                error.fmt(f)?;
+                error.remedy().map_or(Ok(()), |it| write!(f, "; {it}"))
+            }
+            Self::Other { what, error } => write!(f, "{what}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+fn other(what: &'static str) -> impl FnOnce(BoxError) -> StartError {
+    move |error| StartError::Other { what, error }
+}
+
+async fn serve_admin(
+    bind: SocketAddr,
+    admin: Admin,
+    abort: &CancellationToken,
+) -> Result<SocketAddr, StartError> {
+    let bind_error = |error| {
+        StartError::Bind(BindError {
+            what: "the admin port".to_owned(),
+            address: Bind::from(bind),
+            error,
+        })
+    };
+    let listener = mproxy_admin::bind(bind).await.map_err(bind_error)?;
+    let address = listener.local_addr().map_err(bind_error)?;
+    let abort = abort.clone().cancelled_owned();
+    tokio::spawn(mproxy_admin::serve(listener, admin, abort));
+    tracing::info!(
+        target: "mproxy::server",
+        event = "listen",
+        %address,
+        "admin port listening"
+    );
+    Ok(address)
+}
+
+fn recorder(metrics: &Metrics, index: usize) -> Arc<WorkerRecorder> {
+    Arc::new(WorkerRecorder {
+        traffic: metrics.worker(index),
+        own: metrics.layer("session"),
+        metrics: metrics.clone(),
+        wants_latency: AtomicBool::new(true),
+    })
+}
+
+fn worker_count(config: &Config) -> NonZeroUsize {
+    config
+        .server
+        .worker_threads
+        // respects the cgroup's CPU quota
+        .or_else(|| std::thread::available_parallelism().ok())
+        .unwrap_or(NonZeroUsize::MIN)
+}
+
+fn build_info() -> BuildInfo {
+    BuildInfo::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
+        .revision(option_env!("MPROXY_REVISION"))
+}

@@ -1,0 +1,87 @@
+//! The brokers of a configuration, by name.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use mproxy_admin::{Health, Metrics, Named};
+use mproxy_config::{self as config, HealthCheck};
+use mproxy_transport::Resolver;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::Upstream;
+use crate::app::plan::UpstreamPlan;
+
+/// The brokers; each is kept, with its health, as long as nothing about it changes.
+#[derive(Debug, Default)]
+pub(crate) struct Upstreams(BTreeMap<String, Kept>);
+
+#[derive(Debug)]
+struct Kept {
+    config: Arc<config::Upstream>,
+    upstream: Arc<Upstream>,
+    /// Ends the watching; `None` = nobody watches yet.
+    watched: Option<DropGuard>,
+}
+
+impl Upstreams {
+    /// The broker of this name.
+    pub(crate) fn get(&self, name: &str) -> Option<&Arc<Upstream>> {
+        self.0.get(name).map(|kept| &kept.upstream)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Upstream>> {
+        self.0.values().map(|kept| &kept.upstream)
+    }
+
+    /// Takes the brokers of a configuration in place of these. Sessions keep the broker that they are
+    /// connected to.
+    pub(crate) fn replace(
+        &mut self,
+        planned: &[UpstreamPlan],
+        resolver: &Resolver,
+        metrics: &Metrics,
+        health: &Health,
+    ) {
+        let mut before = std::mem::take(&mut self.0);
+        for plan in planned {
+            let name = &plan.config.name;
+            let same = before
+                .remove(name)
+                .filter(|kept| kept.config == plan.config);
+            let kept = same.unwrap_or_else(|| Kept {
+                config: Arc::clone(&plan.config),
+                upstream: Arc::new(Upstream::new(plan, resolver, metrics, health)),
+                watched: None,
+            });
+            self.0.insert(name.clone(), kept);
+        }
+    }
+
+    /// The checks that these have, without listeners.
+    pub(crate) fn checks(&self) -> Named {
+        let mut named = Named::default();
+        for (name, kept) in &self.0 {
+            let check = kept.config.health.check;
+            if check != HealthCheck::Off {
+                named.upstreams.push(name.clone());
+            }
+            if check == HealthCheck::Session {
+                named.connacks.push(name.clone());
+            }
+        }
+        named
+    }
+
+    /// Watches the health of all until `stop`, or until they are replaced.
+    pub(crate) fn watch(&mut self, stop: &CancellationToken) {
+        for kept in self.0.values_mut() {
+            let upstream = Arc::clone(&kept.upstream);
+            kept.watched.get_or_insert_with(|| {
+                let stop = stop.child_token();
+                let stopped = stop.clone();
+                tokio::spawn(async move { upstream.watch(stopped).await });
+                stop.drop_guard()
+            });
+        }
+    }
+}
