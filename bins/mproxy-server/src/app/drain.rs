@@ -6,6 +6,7 @@ use mproxy_config::{DrainNotice, DrainWills, Server};
 use mproxy_session::Order;
 
 use super::event::{Event, Events};
+use super::sockets::Sockets;
 use super::supervisor::Supervisor;
 
 /// How long sessions are given to notice that they are to end when time is up.
@@ -25,7 +26,7 @@ pub(crate) enum Drained {
 impl Supervisor {
     /// Stops to accept, and sends the sessions away, until none is left, time is up, or the process is
     /// asked once more to end.
-    pub(super) async fn drain(self, events: &mut Events) -> Drained {
+    pub(super) async fn drain(mut self, events: &mut Events) -> Drained {
         let timeout = self.config.server.drain_timeout;
         let order = order(&self.config.server);
         tracing::info!(
@@ -37,6 +38,8 @@ impl Supervisor {
         );
         self.health.set_draining(true);
         self.stop.cancel();
+        // the last handle of a socket is what keeps it open
+        self.sockets = Sockets::default();
         let drained = tokio::select! {
             () = self.send_away(order, timeout) => Drained::Gently,
             () = tokio::time::sleep(timeout) => Drained::InTime,

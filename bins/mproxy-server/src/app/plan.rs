@@ -70,10 +70,10 @@ impl Plan {
         config: &Config,
         before: Option<&Self>,
         metrics: &Metrics,
-    ) -> Result<Self, Diagnostic> {
+    ) -> Result<Self, Box<Diagnostic>> {
         let mut chains = Chains::default();
         let known = before.map(|plan| &plan.chains);
-        let plan_listener = |listener: &config::Listener| {
+        let plan_listener = |listener: &config::Listener| -> Result<_, Box<Diagnostic>> {
             let chain = chains.chain(listener, known, metrics)?;
             Ok(ListenerPlan {
                 name: listener.name.as_str().into(),
@@ -88,7 +88,7 @@ impl Plan {
             })
         };
         let listeners = config.listeners.iter().map(plan_listener);
-        let listeners = listeners.collect::<Result<_, _>>()?;
+        let listeners = listeners.collect::<Result<_, Box<Diagnostic>>>()?;
         let upstreams = config.upstreams.values().map(UpstreamPlan::new);
         Ok(Self {
             listeners,
@@ -99,9 +99,9 @@ impl Plan {
 }
 
 impl UpstreamPlan {
-    fn new(config: &Arc<config::Upstream>) -> Result<Self, Diagnostic> {
+    fn new(config: &Arc<config::Upstream>) -> Result<Self, Box<Diagnostic>> {
         let address = config.address.to_string().parse().map_err(|error| {
-            Diagnostic::error(format!(
+            refused(format!(
                 "upstream `{}` cannot be used: {error}",
                 config.name
             ))
@@ -119,7 +119,7 @@ impl Chains {
         listener: &config::Listener,
         known: Option<&Self>,
         metrics: &Metrics,
-    ) -> Result<Composed, Diagnostic> {
+    ) -> Result<Composed, Box<Diagnostic>> {
         let (chain, dialect) = (&listener.chain, listener.upstream.dialect);
         let key = (chain.name.clone(), dialect);
         if let Some((_, composed)) = self.0.get(&key) {
@@ -131,12 +131,16 @@ impl Chains {
         let composed = match unchanged {
             Some((_, composed)) => composed.clone(),
             None => compose(chain, dialect, metrics).map_err(|error| {
-                Diagnostic::error(format!("chain `{}` cannot be used: {error}", chain.name))
+                refused(format!("chain `{}` cannot be used: {error}", chain.name))
             })?,
         };
         self.0.insert(key, (Arc::clone(chain), composed.clone()));
         Ok(composed)
     }
+}
+
+fn refused(message: String) -> Box<Diagnostic> {
+    Box::new(Diagnostic::error(message))
 }
 
 fn rules(limits: &config::Limits) -> Rules {

@@ -28,7 +28,7 @@ pub(crate) type Loader = dyn Fn() -> Loaded + Send + Sync;
 #[derive(Debug)]
 pub(crate) enum ReloadError {
     /// The new one is refused.
-    Refused(Report),
+    Refused(Box<Report>),
     /// It needs a restart, and was asked to be refused then: the keys.
     RestartRequired(Vec<String>),
     /// The process drains.
@@ -43,7 +43,7 @@ impl ReloadError {
             diagnostic = diagnostic.note(remedy);
         }
         report.push(diagnostic);
-        Self::Refused(report)
+        Self::Refused(report.into())
     }
 }
 
@@ -113,7 +113,7 @@ impl Supervisor {
                 let mut report = Report::default();
                 let message = format!("the configuration could not be read: {error}");
                 report.push(Diagnostic::error(message).note("please report it"));
-                Err(ReloadError::Refused(report))
+                Err(ReloadError::Refused(report.into()))
             }
         }
     }
@@ -187,11 +187,11 @@ pub(crate) struct Ready {
 /// The problems that refuse it.
 pub(crate) fn ready(
     loaded: Loaded,
-    plan: impl FnOnce(&Config) -> Result<Plan, Diagnostic>,
-) -> Result<Ready, Report> {
+    plan: impl FnOnce(&Config) -> Result<Plan, Box<Diagnostic>>,
+) -> Result<Ready, Box<Report>> {
     let mut report = loaded.report;
     let Some(config) = loaded.config else {
-        return Err(report);
+        return Err(report.into());
     };
     match plan(&config) {
         Ok(plan) => Ok(Ready {
@@ -200,8 +200,8 @@ pub(crate) fn ready(
             report,
         }),
         Err(diagnostic) => {
-            report.push(diagnostic);
-            Err(report)
+            report.push(*diagnostic);
+            Err(report.into())
         }
     }
 }

@@ -14,6 +14,7 @@ use std::thread::{self, JoinHandle};
 use arc_swap::ArcSwap;
 use mproxy_session::Control;
 use mproxy_transport::{Accepted, Listener};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -64,8 +65,9 @@ struct Handover {
 /// All workers.
 pub(crate) struct Workers {
     threads: Vec<JoinHandle<()>>,
-    /// Sockets that each worker is to accept from as well.
-    doors: Vec<mpsc::UnboundedSender<Entrance>>,
+    /// The runtime of each thread, by which it is given more to do.
+    runtimes: Vec<(Handle, Arc<Worker>)>,
+    loads: Arc<[Arc<Load>]>,
 }
 
 impl Workers {
@@ -94,7 +96,8 @@ impl Workers {
         let loads: Arc<[_]> = loads.into();
         let mut workers = Self {
             threads: Vec::new(),
-            doors: Vec::new(),
+            runtimes: Vec::new(),
+            loads: Arc::clone(&loads),
         };
         let parts = recorders.into_iter().zip(inboxes).zip(registry.workers());
         for (index, ((recorder, handovers), sessions)) in parts.enumerate() {
@@ -103,21 +106,16 @@ impl Workers {
                 recorder,
                 sessions: Arc::clone(sessions),
             });
-            let (door, doors) = mpsc::unbounded_channel();
-            let inbox = Inbox {
-                handovers,
-                doors,
-                abort: abort.clone(),
-            };
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
-            let loads = Arc::clone(&loads);
+            let handle = runtime.handle().clone();
+            workers.runtimes.push((handle, Arc::clone(&worker)));
+            let abort = abort.clone();
             let thread = thread::Builder::new()
                 .name(format!("worker-{index}"))
-                .spawn(move || runtime.block_on(run(worker, loads, inbox)))?;
+                .spawn(move || runtime.block_on(run(worker, handovers, abort)))?;
             workers.threads.push(thread);
-            workers.doors.push(door);
         }
         Ok(workers)
     }
@@ -129,9 +127,10 @@ impl Workers {
 
     /// Has each worker accept from one of these.
     pub(crate) fn open(&self, entrances: impl Iterator<Item = Entrance>) {
-        for (door, entrance) in self.doors.iter().zip(entrances) {
-            // a worker that is gone has panicked, which is told when it is joined
-            let _ = door.send(entrance);
+        for ((runtime, worker), entrance) in self.runtimes.iter().zip(entrances) {
+            let closed = entrance.closed.clone();
+            let accepting = accept(Arc::clone(worker), Arc::clone(&self.loads), entrance);
+            runtime.spawn(closed.run_until_cancelled_owned(accepting));
         }
     }
 
@@ -149,25 +148,17 @@ impl Workers {
     }
 }
 
-/// What a worker takes from the others and from the supervisor.
-struct Inbox {
-    handovers: mpsc::Receiver<Handover>,
-    doors: mpsc::UnboundedReceiver<Entrance>,
+async fn run(
+    worker: Arc<Worker>,
+    mut handovers: mpsc::Receiver<Handover>,
     abort: CancellationToken,
-}
-
-async fn run(worker: Arc<Worker>, loads: Arc<[Arc<Load>]>, mut inbox: Inbox) {
+) {
     let recorder = Arc::clone(&worker.recorder);
     tokio::spawn(async move { pulse::beat(&recorder).await });
     loop {
         tokio::select! {
-            () = inbox.abort.cancelled() => return,
-            Some(handover) = inbox.handovers.recv() => worker.serve(handover),
-            Some(entrance) = inbox.doors.recv() => {
-                let closed = entrance.closed.clone();
-                let accepting = accept(Arc::clone(&worker), Arc::clone(&loads), entrance);
-                tokio::spawn(closed.run_until_cancelled_owned(accepting));
-            }
+            () = abort.cancelled() => return,
+            Some(handover) = handovers.recv() => worker.serve(handover),
         }
     }
 }
