@@ -2,23 +2,18 @@
 #![forbid(unsafe_code)]
 
 mod admit;
-mod alias;
 mod context;
 mod control;
-mod core;
 mod error;
-mod flights;
 mod flow;
-mod held;
 mod hook;
 mod latency;
-mod ledger;
 mod limits;
 mod memory;
-mod outbox;
 mod pipe;
 mod recorder;
 mod reply;
+mod rules;
 mod scratch;
 mod session;
 mod slow;

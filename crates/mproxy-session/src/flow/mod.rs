@@ -23,25 +23,30 @@
 //! 7. Nothing is allocated because a length field said so, only as bytes arrive.
 //! 8. A PUBLISH larger than the scratch buffer streams through, unless a hook wants its payload.
 
-mod aged;
-mod control;
-mod offer;
+mod asking;
+mod cx;
+mod expiry;
+mod inbox;
+mod outbox;
+mod packets;
+mod payload;
 mod publish;
+mod pump;
 mod refuse;
 mod scan;
-mod stream;
-mod turn;
 
 use bytes::Bytes;
 use mproxy_codec::{Direction, Head, ReasonCode, normalise};
 
-pub(crate) use self::turn::{Turn, WORK};
-use self::{offer::Hooked, stream::Stream};
+use self::{asking::Asked, payload::Payload};
+pub(crate) use self::{
+    cx::{Cx, WORK},
+    inbox::Inbox,
+    outbox::Outbox,
+};
 use crate::context::SessionInfo;
 use crate::error::End;
-use crate::held::Held;
 use crate::hook::{PacketService, Tap};
-use crate::outbox::Outbox;
 use crate::recorder::Recorder;
 use crate::slow::SlowPolls;
 use crate::summary::{CloseReason, Side, Traffic};
@@ -50,9 +55,9 @@ use crate::summary::{CloseReason, Side, Traffic};
 pub(crate) struct Flow<H: PacketService> {
     direction: Direction,
     tap: Tap<H>,
-    hook: Option<Box<Hooked<H::Future>>>,
+    asked: Option<Box<Asked<H::Future>>>,
     /// Bytes read and not consumed: a partial packet, or what follows one that a hook holds.
-    input: Held,
+    input: Inbox,
     /// `input` may hold whole packets: scan it before reading.
     rescan: bool,
     /// The next read continues `input` instead of starting from the scratch buffer.
@@ -62,9 +67,9 @@ pub(crate) struct Flow<H: PacketService> {
     judged: bool,
     /// A hook of this direction has waited before: its packets are copied, so that the wait does
     /// not keep the thread's buffer.
-    hook_waits: bool,
+    hooks_wait: bool,
     /// The payload of a PUBLISH that streams through or is thrown away.
-    stream: Option<Box<Stream>>,
+    payload: Option<Box<Payload>>,
     /// What is to be written to this direction's receiver.
     pub(crate) out: Outbox,
     /// The sender has closed.
@@ -120,17 +125,17 @@ enum Next {
 }
 
 impl<H: PacketService> Flow<H> {
-    pub(crate) fn new(direction: Direction, tap: Tap<H>, input: Held, out: Outbox) -> Self {
+    pub(crate) fn new(direction: Direction, tap: Tap<H>, input: Inbox, out: Outbox) -> Self {
         Self {
             direction,
             tap,
-            hook: None,
+            asked: None,
             rescan: true,
             input,
             gather: false,
             judged: false,
-            hook_waits: false,
-            stream: None,
+            hooks_wait: false,
+            payload: None,
             out,
             eof: false,
             end: None,
@@ -156,11 +161,11 @@ impl<H: PacketService> Flow<H> {
 
     /// Hooks may have run: looks at the clock if they have.
     #[inline]
-    fn hooks_ran(&mut self, turn: &mut Turn<'_, '_>) {
-        if let Some(running) = turn.running.take() {
-            let session = &turn.core.session;
+    fn hooks_ran(&mut self, cx: &mut Cx<'_, '_>) {
+        if let Some(running) = cx.running.take() {
+            let session = &cx.rules.session;
             self.slow_polls
-                .ran::<H>(running, session, self.direction, turn.recorder);
+                .ran::<H>(running, session, self.direction, cx.recorder);
         }
     }
 
@@ -171,13 +176,13 @@ impl<H: PacketService> Flow<H> {
 
     /// What this direction waits for.
     pub(crate) fn waits_for(&self) -> Wait {
-        if let Some(hooked) = &self.hook {
-            hooked.waits_for()
+        if let Some(asked) = &self.asked {
+            asked.waits_for()
         } else if !self.out.is_empty() {
             Wait::Write
         } else if self.blocked {
             Wait::Answers
-        } else if self.stream.is_some() || !self.input.is_empty() && !self.rescan {
+        } else if self.payload.is_some() || !self.input.is_empty() && !self.rescan {
             Wait::Packet
         } else {
             Wait::Nothing
@@ -197,28 +202,28 @@ impl<H: PacketService> Flow<H> {
 
     /// Bytes that it holds because of what the peers sent.
     pub(crate) fn size(&self) -> usize {
-        let hooked = self.hook.as_ref().map_or(0, |hooked| hooked.size());
-        self.input.size() + self.out.size() + hooked
+        let asked = self.asked.as_ref().map_or(0, |asked| asked.size());
+        self.input.size() + self.out.size() + asked
     }
 
     /// True when the sender is listened to: whatever it sends is heard at once.
     pub(crate) fn is_listening(&self) -> bool {
-        !self.is_hooked() && !self.stalled && !self.blocked && !self.eof && self.end.is_none()
+        !self.is_asking() && !self.stalled && !self.blocked && !self.eof && self.end.is_none()
     }
 
-    const fn is_hooked(&self) -> bool {
-        self.hook.is_some()
+    const fn is_asking(&self) -> bool {
+        self.asked.is_some()
     }
 
     /// True while packets that were read are not through the hooks.
     pub(crate) fn holds_packets(&self) -> bool {
-        self.is_hooked() || self.rescan && !self.input.is_empty()
+        self.is_asking() || self.rescan && !self.input.is_empty()
     }
 
     /// True when nothing of this direction is left to do: the sender is done and everything it
     /// sent has been written.
     pub(crate) fn is_finished(&self) -> bool {
-        (self.eof || self.end.is_some()) && !self.is_hooked() && self.out.is_empty()
+        (self.eof || self.end.is_some()) && !self.is_asking() && self.out.is_empty()
     }
 
     const fn sender(&self) -> Side {

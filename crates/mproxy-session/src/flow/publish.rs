@@ -7,12 +7,12 @@ use mproxy_codec::{
     ReasonCode,
 };
 
-use super::offer::{Offered, as_run};
+use super::asking::{Offered, as_run};
 use super::refuse::Outcome;
-use super::{Flow, Next, Turn, internal};
-use crate::core::Core;
+use super::{Cx, Flow, Next, internal};
 use crate::error::{End, Limit};
 use crate::hook::{Packet, PacketService, Parts, Verdict};
+use crate::rules::Rules;
 use crate::scratch::SCRATCH_LEN;
 
 impl<H: PacketService> Flow<H> {
@@ -23,41 +23,41 @@ impl<H: PacketService> Flow<H> {
         buffer: &Bytes,
         at: usize,
         filled: usize,
-        turn: &mut Turn<'_, '_>,
+        cx: &mut Cx<'_, '_>,
     ) -> Result<(Next, usize), End> {
         let direction = self.direction;
-        let version = turn.core.version();
+        let version = cx.rules.version();
         let bytes = &buffer[at..filled];
         let malformed = |error| End::malformed(direction, error);
         let layout = PublishLayout::parse(head, version, direction, bytes).map_err(malformed)?;
         let Some(layout) = layout else {
             // topic and properties are held until they are whole
-            if bytes.len() > turn.core.limits.max_held_packet {
+            if bytes.len() > cx.rules.limits.max_held_packet {
                 let what = "what stands before the payload of a publish";
-                let limit = (Limit::MaxHeldPacket, turn.core.limits.max_held_packet);
+                let limit = (Limit::MaxHeldPacket, cx.rules.limits.max_held_packet);
                 return Err(End::too_large(direction, what, bytes.len(), limit));
             }
             return Ok((Next::Incomplete, 0));
         };
-        let controls = turn.core.limits.control_characters;
+        let controls = cx.rules.limits.control_characters;
         controls.check(layout.has_control()).map_err(malformed)?;
         let total = layout.total_len();
         let tapped = self.tap.kinds().contains(Kind::Publish);
         let whole = bytes.len() >= total;
         let wants_payload = tapped && !self.tap.is_head_only();
-        let too_large_to_gather = total > turn.core.limits.max_held_packet;
+        let too_large_to_gather = total > cx.rules.limits.max_held_packet;
         if !whole && (total <= SCRATCH_LEN || wants_payload && !too_large_to_gather) {
             self.judged = true;
             return Ok((Next::Incomplete, 0));
         }
         let len = if whole { total } else { layout.payload_at() };
         let left = total - len;
-        turn.batch.read(Kind::Publish, len);
+        cx.batch.read(Kind::Publish, len);
         self.traffic.packets += 1;
         self.traffic.publishes += 1;
         self.traffic.bytes += len as u64;
 
-        let topic = match turn.core.aliases(direction) {
+        let topic = match cx.rules.aliases(direction) {
             Some(aliases) => aliases.receive(&layout, bytes, tapped)?,
             None => None,
         };
@@ -67,37 +67,37 @@ impl<H: PacketService> Flow<H> {
             && layout.qos() == QoS::ExactlyOnce
             && let Some(id) = layout.packet_id()
         {
-            let core = &*turn.core;
-            if core.ledger.is_recalled(id) {
-                return Ok((self.answer_with(None, left, turn), len));
+            let rules = &*cx.rules;
+            if rules.exchanges.is_recalled(id) {
+                return Ok((self.answer_with(None, left, cx), len));
             }
-            if core.ledger.is_answered_locally(id) {
-                let replies = core.replies;
+            if rules.exchanges.is_answered_locally(id) {
+                let replies = rules.replies;
                 let answer = replies.ack(Kind::Pubrec, id, ReasonCode::SUCCESS, None);
-                return Ok((self.answer_with(answer, left, turn), len));
+                return Ok((self.answer_with(answer, left, cx), len));
             }
         }
-        turn.core.begin_flight(direction, &layout)?;
+        cx.rules.begin_flight(direction, &layout)?;
         if tapped
-            && let Some(next) = self.check_depth(&layout, bytes, topic.as_deref(), left, turn)?
+            && let Some(next) = self.check_depth(&layout, bytes, topic.as_deref(), left, cx)?
         {
             return Ok((next, len));
         }
-        let undeliverable = total > turn.core.untouched_max_packet(direction)
+        let undeliverable = total > cx.rules.untouched_max_packet(direction)
             || wants_payload && !whole && too_large_to_gather;
         if undeliverable {
             if let (false, Some(alias), Some(aliases)) =
-                (tapped, layout.topic_alias(), turn.core.aliases(direction))
+                (tapped, layout.topic_alias(), cx.rules.aliases(direction))
             {
                 aliases.take_back(alias, layout.topic(bytes));
             }
-            let next = self.refuse_publish(&layout, left, Outcome::TooLarge, turn)?;
+            let next = self.refuse_publish(&layout, left, Outcome::TooLarge, cx)?;
             return Ok((next, len));
         }
         // where nobody looks, most bindings are kept without the name
         let topic = topic.filter(|topic| !topic.is_empty());
-        if !tapped && topic.is_none() && head.is_verbatim() && turn.behind.is_none() {
-            turn.batch.published(layout.qos());
+        if !tapped && topic.is_none() && head.is_verbatim() && cx.queued_since.is_none() {
+            cx.batch.published(layout.qos());
             self.begin_stream(left, true, None);
             return Ok((Next::Pass, len));
         }
@@ -105,7 +105,7 @@ impl<H: PacketService> Flow<H> {
             (self.slice(buffer, at..at + len), layout)
         } else {
             let frame = self.normalised(head, &bytes[..len])?;
-            let layout = relayout(&frame, turn.core, direction)?;
+            let layout = relayout(&frame, cx.rules, direction)?;
             (frame, layout)
         };
         let offered = Offered::publish(direction, &frame, layout, left);
@@ -117,10 +117,10 @@ impl<H: PacketService> Flow<H> {
             Some(layout),
             topic,
         );
-        let next = match turn.behind {
-            _ if tapped => self.offer(packet, offered, turn),
-            Some(since) => self.settle_aged(Verdict::Forward(packet), since, &offered, turn),
-            None => self.settle(Verdict::Forward(packet), &offered, turn),
+        let next = match cx.queued_since {
+            _ if tapped => self.offer(packet, offered, cx),
+            Some(since) => self.settle_aged(Verdict::Forward(packet), since, &offered, cx),
+            None => self.settle(Verdict::Forward(packet), &offered, cx),
         };
         Ok((as_run(next?, &buffer[at..at + len]), len))
     }
@@ -133,7 +133,7 @@ impl<H: PacketService> Flow<H> {
         bytes: &[u8],
         topic: Option<&[u8]>,
         left: usize,
-        turn: &mut Turn<'_, '_>,
+        cx: &mut Cx<'_, '_>,
     ) -> Result<Option<Next>, End> {
         let own = layout.topic(bytes);
         let topic = topic.filter(|_| own.is_empty()).unwrap_or(own);
@@ -141,16 +141,16 @@ impl<H: PacketService> Flow<H> {
         let response = properties
             .str(PropertyId::ResponseTopic)
             .unwrap_or_default();
-        let limits = &turn.core.limits;
+        let limits = &cx.rules.limits;
         if self.direction == Direction::ToServer {
             let code = ReasonCode::TOPIC_NAME_INVALID;
             limits
                 .check_levels(topic, "a topic name", code)
                 .and_then(|()| limits.check_levels(response.as_bytes(), "a response topic", code))
-                .inspect_err(|_| turn.recorder.refused(self.direction, Kind::Publish))?;
+                .inspect_err(|_| cx.recorder.refused(self.direction, Kind::Publish))?;
         } else if limits.is_too_deep(topic) || limits.is_too_deep(response.as_bytes()) {
-            turn.recorder.refused(self.direction, Kind::Publish);
-            let next = self.refuse_publish(layout, left, Outcome::TooDeep, turn)?;
+            cx.recorder.refused(self.direction, Kind::Publish);
+            let next = self.refuse_publish(layout, left, Outcome::TooDeep, cx)?;
             return Ok(Some(next));
         }
         Ok(None)
@@ -164,11 +164,11 @@ impl<H: PacketService> Flow<H> {
         &self,
         parts: &mut Parts,
         layout: PublishLayout,
-        turn: &mut Turn<'_, '_>,
+        cx: &mut Cx<'_, '_>,
     ) -> Result<(PublishLayout, Option<u16>), End> {
         let direction = self.direction;
-        let version = turn.core.version();
-        let (Some(alias), Some(aliases)) = (layout.topic_alias(), turn.core.aliases(direction))
+        let version = cx.rules.version();
+        let (Some(alias), Some(aliases)) = (layout.topic_alias(), cx.rules.aliases(direction))
         else {
             return Ok((layout, None));
         };
@@ -181,24 +181,24 @@ impl<H: PacketService> Flow<H> {
         if aliases.is_told(alias, &topic) {
             return Ok((layout, None));
         }
-        let topic = core::str::from_utf8(&topic).unwrap_or_default();
+        let topic = str::from_utf8(&topic).unwrap_or_default();
         let edit = PublishEdit::new().topic(topic);
         let frame = Publish::new(layout, &parts.frame)
             .edit(version, &edit)
             .map_err(internal)?;
-        let layout = relayout(&frame, turn.core, direction)?;
+        let layout = relayout(&frame, cx.rules, direction)?;
         parts.frame = frame;
         Ok((layout, Some(alias)))
     }
 }
 
-fn relayout(frame: &[u8], core: &Core, direction: Direction) -> Result<PublishLayout, End> {
+fn relayout(frame: &[u8], rules: &Rules, direction: Direction) -> Result<PublishLayout, End> {
     let malformed = |error| End::malformed(direction, error);
     let head = Head::parse(frame)
         .map_err(malformed)?
         .ok_or(DecodeError::Truncated);
     let head = head.map_err(malformed)?;
-    PublishLayout::parse(head, core.version(), direction, frame)
+    PublishLayout::parse(head, rules.version(), direction, frame)
         .map_err(malformed)?
         .ok_or(DecodeError::Truncated)
         .map_err(malformed)

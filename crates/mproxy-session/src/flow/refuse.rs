@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use mproxy_codec::{Direction, Kind, PublishLayout, QoS, ReasonCode, encode_ack};
 
-use super::offer::Offered;
-use super::turn::REFUSED;
-use super::{Flow, Next, Turn, internal};
+use super::asking::Offered;
+use super::cx::REFUSED;
+use super::{Cx, Flow, Next, internal};
 use crate::error::End;
 use crate::hook::{Packet, PacketService, Refusal};
 use crate::limits::RefusedPublish;
@@ -52,14 +52,14 @@ impl<H: PacketService> Flow<H> {
         &mut self,
         offered: &Offered,
         outcome: Outcome<'_>,
-        turn: &mut Turn<'_, '_>,
+        cx: &mut Cx<'_, '_>,
     ) -> Result<Next, End> {
         if let Some(layout) = &offered.publish {
-            return self.refuse_publish(layout, offered.left, outcome, turn);
+            return self.refuse_publish(layout, offered.left, outcome, cx);
         }
         match offered.kind {
             Kind::Subscribe | Kind::Unsubscribe => {
-                self.denied(turn);
+                self.denied(cx);
                 let (id, count) = offered.request;
                 let reason = match (outcome, offered.kind) {
                     // UNSUBACK has no word for it
@@ -70,14 +70,14 @@ impl<H: PacketService> Flow<H> {
                 };
                 let code = request_code(offered.kind, reason);
                 let codes = vec![code; count];
-                let answer = turn
-                    .core
+                let answer = cx
+                    .rules
                     .replies
                     .request(offered.kind, id, &codes, outcome.text());
-                Ok(Self::answer_request(offered, answer, turn))
+                Ok(Self::answer_request(offered, answer, cx))
             }
             Kind::Connack => {
-                self.denied(turn);
+                self.denied(cx);
                 // the client must not be left without an answer
                 Err(
                     End::told(Side::Proxy, CloseReason::AuthDenied, outcome.reason())
@@ -86,7 +86,7 @@ impl<H: PacketService> Flow<H> {
             }
             // who the client is now is not known to be who it was
             Kind::Auth => {
-                self.denied(turn);
+                self.denied(cx);
                 Err(
                     End::told(Side::Proxy, CloseReason::AuthDenied, outcome.reason())
                         .with_detail("a hook refused an AUTH"),
@@ -96,7 +96,7 @@ impl<H: PacketService> Flow<H> {
             // is published, a lost PUBACK a message that comes again
             _ => {
                 let frame = offered.kept.clone().unwrap_or_default();
-                self.book(offered.kind, &frame, offered.request, None, turn)?;
+                self.book(offered.kind, &frame, offered.request, None, cx)?;
                 Ok(Next::Replace(frame))
             }
         }
@@ -108,9 +108,9 @@ impl<H: PacketService> Flow<H> {
         &mut self,
         packet: Packet,
         offered: &Offered,
-        turn: &mut Turn<'_, '_>,
+        cx: &mut Cx<'_, '_>,
     ) -> Result<Next, End> {
-        self.denied(turn);
+        self.denied(cx);
         let entries = packet.into_parts().entries.unwrap_or_default();
         let codes: Vec<u8> = entries
             .iter()
@@ -118,20 +118,20 @@ impl<H: PacketService> Flow<H> {
             .filter_map(|entry| entry.refused)
             .map(|reason| request_code(offered.kind, reason))
             .collect();
-        let answer = turn
-            .core
+        let answer = cx
+            .rules
             .replies
             .request(offered.kind, offered.request.0, &codes, None);
-        Ok(Self::answer_request(offered, answer, turn))
+        Ok(Self::answer_request(offered, answer, cx))
     }
 
     /// Answers a request that is not forwarded: in its turn, if earlier ones with its identifier
     /// are at the broker.
-    fn answer_request(offered: &Offered, answer: Option<Bytes>, turn: &mut Turn<'_, '_>) -> Next {
-        let ledger = &mut turn.core.ledger;
-        let answer = answer.and_then(|it| ledger.refuse(offered.kind, offered.request.0, it));
+    fn answer_request(offered: &Offered, answer: Option<Bytes>, cx: &mut Cx<'_, '_>) -> Next {
+        let exchanges = &mut cx.rules.exchanges;
+        let answer = answer.and_then(|it| exchanges.refuse(offered.kind, offered.request.0, it));
         if let Some(answer) = answer {
-            reply(turn, &answer);
+            reply(cx, &answer);
         }
         Next::Drop
     }
@@ -142,16 +142,16 @@ impl<H: PacketService> Flow<H> {
         layout: &PublishLayout,
         left: usize,
         outcome: Outcome<'_>,
-        turn: &mut Turn<'_, '_>,
+        cx: &mut Cx<'_, '_>,
     ) -> Result<Next, End> {
         match outcome {
-            Outcome::Expired => turn.batch.expired += 1,
-            _ => self.denied(turn),
+            Outcome::Expired => cx.batch.expired += 1,
+            _ => self.denied(cx),
         }
-        turn.batch.too_large += u32::from(matches!(outcome, Outcome::TooLarge));
-        let replies = turn.core.replies;
+        cx.batch.too_large += u32::from(matches!(outcome, Outcome::TooLarge));
+        let replies = cx.rules.replies;
         let Some(id) = layout.packet_id() else {
-            return Ok(self.answer_with(None, left, turn));
+            return Ok(self.answer_with(None, left, cx));
         };
         let kind = if layout.qos() == QoS::AtLeastOnce {
             Kind::Puback
@@ -160,19 +160,19 @@ impl<H: PacketService> Flow<H> {
         };
         if self.direction == Direction::ToServer {
             // the broker has nothing to answer
-            let _ = turn.core.latency.end(id);
+            let _ = cx.rules.latency.end(id);
         }
         // A delivery is acknowledged, or the broker would wait for ever. Success, not a failure
         // code: of a shared subscription that would discard the message for all [MQTT-4.8.2-6].
         if self.direction == Direction::ToClient {
             if kind == Kind::Pubrec {
-                turn.core.ledger.drop_delivery(id);
+                cx.rules.exchanges.drop_delivery(id);
             }
             let answer = replies.ack(kind, id, ReasonCode::SUCCESS, None);
-            return Ok(self.answer_with(answer, left, turn));
+            return Ok(self.answer_with(answer, left, cx));
         }
-        let tells = turn.core.version().is_v5() && outcome.is_told();
-        let policy = turn.core.limits.refused_publish;
+        let tells = cx.rules.version().is_v5() && outcome.is_told();
+        let policy = cx.rules.limits.refused_publish;
         if !tells && outcome.is_told() && policy == RefusedPublish::Disconnect {
             return Err(
                 End::told(Side::Proxy, CloseReason::AclDenied, outcome.reason())
@@ -191,15 +191,15 @@ impl<H: PacketService> Flow<H> {
             replies.ack(kind, id, ReasonCode::SUCCESS, None)
         };
         if kind == Kind::Pubrec && !tells {
-            turn.core.ledger.answer_locally(id);
+            cx.rules.exchanges.answer_locally(id);
         }
-        if kind == Kind::Pubrec && layout.dup() && turn.core.is_resumed {
-            return self.recall(id, answer, left, turn);
+        if kind == Kind::Pubrec && layout.dup() && cx.rules.is_resumed {
+            return self.recall(id, answer, left, cx);
         }
         if kind == Kind::Puback || tells {
-            turn.core.end_flight(id);
+            cx.rules.end_flight(id);
         }
-        Ok(self.answer_with(answer, left, turn))
+        Ok(self.answer_with(answer, left, cx))
     }
 
     /// Refuses a QoS 2 PUBLISH that was sent before, on an earlier connection of the session: the
@@ -211,19 +211,19 @@ impl<H: PacketService> Flow<H> {
         id: u16,
         answer: Option<Bytes>,
         left: usize,
-        turn: &mut Turn<'_, '_>,
+        cx: &mut Cx<'_, '_>,
     ) -> Result<Next, End> {
-        turn.core.ledger.recall(id, answer);
+        cx.rules.exchanges.recall(id, answer);
         self.begin_stream(left, false, None);
-        let version = turn.core.version();
+        let version = cx.rules.version();
         let release = encode_ack(version, Kind::Pubrel, id, ReasonCode::SUCCESS, &[]);
-        turn.batch.inject(Kind::Pubrel);
+        cx.batch.inject(Kind::Pubrel);
         release.map(Next::Replace).map_err(internal)
     }
 
-    pub(super) fn denied(&mut self, turn: &mut Turn<'_, '_>) {
-        turn.worked(REFUSED);
-        turn.batch.denied += 1;
+    pub(super) fn denied(&mut self, cx: &mut Cx<'_, '_>) {
+        cx.worked(REFUSED);
+        cx.batch.denied += 1;
         self.traffic.denied += 1;
     }
 
@@ -232,18 +232,18 @@ impl<H: PacketService> Flow<H> {
         &mut self,
         answer: Option<Bytes>,
         left: usize,
-        turn: &mut Turn<'_, '_>,
+        cx: &mut Cx<'_, '_>,
     ) -> Next {
         if left > 0 {
             self.begin_stream(left, false, answer);
         } else if let Some(answer) = answer {
-            reply(turn, &answer);
+            reply(cx, &answer);
         }
         Next::Drop
     }
 }
 
-pub(super) fn reply(turn: &mut Turn<'_, '_>, packet: &Bytes) {
-    turn.batch.inject_packet(packet);
-    turn.reverse.push_reply(packet);
+pub(super) fn reply(cx: &mut Cx<'_, '_>, packet: &Bytes) {
+    cx.batch.inject_packet(packet);
+    cx.to_sender.push_reply(packet);
 }

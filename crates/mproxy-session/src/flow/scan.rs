@@ -9,9 +9,9 @@ use mproxy_codec::{
     DecodeError, Direction, Head, Kind, PublishLayout, PublishRun, QoS, Version, tolerance,
 };
 
-use super::offer::{Offered, as_run};
-use super::turn::{BYTES_A_UNIT, PACKET};
-use super::{Flow, Next, Turn};
+use super::asking::{Offered, as_run};
+use super::cx::{BYTES_A_UNIT, PACKET};
+use super::{Cx, Flow, Next};
 use crate::error::End;
 use crate::hook::{Packet, PacketService, Verdict};
 
@@ -30,7 +30,7 @@ impl<H: PacketService> Flow<H> {
         &mut self,
         buffer: &Bytes,
         filled: usize,
-        turn: &mut Turn<'_, '_>,
+        cx: &mut Cx<'_, '_>,
     ) -> Result<Scan, End> {
         let mut scan = Scan {
             run: 0..0,
@@ -39,12 +39,12 @@ impl<H: PacketService> Flow<H> {
         };
         let nothing_queued = self.out.is_empty();
         self.judged = false;
-        let outcome = self.scan_packets(buffer, filled, &mut scan.run, turn);
-        self.hooks_ran(turn);
+        let outcome = self.scan_packets(buffer, filled, &mut scan.run, cx);
+        self.hooks_ran(cx);
         if nothing_queued {
             self.out.begins_inside(scan.inside);
         }
-        if self.is_hooked() || self.blocked {
+        if self.is_asking() || self.blocked {
             self.rescan = true;
         }
         if outcome.is_err() || !self.out.is_empty() {
@@ -63,35 +63,35 @@ impl<H: PacketService> Flow<H> {
         buffer: &Bytes,
         filled: usize,
         span: &mut Range<usize>,
-        turn: &mut Turn<'_, '_>,
+        cx: &mut Cx<'_, '_>,
     ) -> Result<(), End> {
         let Range {
             start: run,
             end: at,
         } = span;
-        while *at < filled && self.end.is_none() && !self.is_hooked() {
-            if turn.is_spent() {
+        while *at < filled && self.end.is_none() && !self.is_asking() {
+            if cx.is_spent() {
                 self.rescan = true;
                 break;
             }
-            if self.stream.is_some() {
+            if self.payload.is_some() {
                 let from = *at;
-                *at += self.skip_payload(filled - *at, turn);
-                self.end_stream(buffer, run, from, *at, turn);
+                *at += self.skip_payload(filled - *at, cx);
+                self.end_stream(buffer, run, from, *at, cx);
                 continue;
             }
-            let (next, consumed) = match self.ordinary(buffer, at, filled, turn)? {
+            let (next, consumed) = match self.ordinary(buffer, at, filled, cx)? {
                 Some(settled) => settled,
                 None if *at == filled => break,
-                None if turn.is_spent() => continue,
-                None => self.packet(buffer, *at, filled, turn)?,
+                None if cx.is_spent() => continue,
+                None => self.packet(buffer, *at, filled, cx)?,
             };
             match next {
                 Next::Pass => *at += consumed,
                 Next::Incomplete => break,
                 Next::Blocked => {
                     self.blocked = true;
-                    turn.batch.stalls += 1;
+                    cx.batch.stalls += 1;
                     break;
                 }
                 Next::Replace(frame) => {
@@ -106,10 +106,10 @@ impl<H: PacketService> Flow<H> {
                     *run = *at;
                 }
             }
-            if let Some(answers) = self.due_answers(turn) {
+            if let Some(answers) = self.due_answers(cx) {
                 self.out.push(&buffer[*run..*at]);
                 *run = *at;
-                self.send_due(&answers, turn);
+                self.send_due(&answers, cx);
             }
         }
         Ok(())
@@ -122,23 +122,23 @@ impl<H: PacketService> Flow<H> {
         buffer: &Bytes,
         at: usize,
         filled: usize,
-        turn: &mut Turn<'_, '_>,
+        cx: &mut Cx<'_, '_>,
     ) -> Result<(Next, usize), End> {
         let direction = self.direction;
-        let version = turn.core.version();
+        let version = cx.rules.version();
         let bytes = &buffer[at..filled];
         let malformed = |error| End::malformed(direction, error);
-        let first = if turn.core.is_strict() {
+        let first = if cx.rules.is_strict() {
             bytes[0]
         } else {
             tolerance::first_byte(bytes[0], version)
         };
         let kind = match Head::check_first_byte(first, version, direction) {
             Ok(kind) => kind,
-            Err(error) => return Err(turn.core.not_connack(direction, bytes, malformed(error))),
+            Err(error) => return Err(cx.rules.not_connack(direction, bytes, malformed(error))),
         };
-        if let Err(end) = turn.core.check_phase(direction, kind) {
-            return Err(turn.core.not_connack(direction, bytes, end));
+        if let Err(end) = cx.rules.check_phase(direction, kind) {
+            return Err(cx.rules.not_connack(direction, bytes, end));
         }
         let Some(head) = Head::parse(bytes).map_err(malformed)? else {
             return Ok((Next::Incomplete, 0));
@@ -148,43 +148,43 @@ impl<H: PacketService> Flow<H> {
             return Err(malformed(DecodeError::NotMinimal));
         }
         let total = head.total_len();
-        turn.worked(PACKET);
-        turn.core.check_size(direction, kind, total)?;
+        cx.worked(PACKET);
+        cx.rules.check_size(direction, kind, total)?;
         let is_request = matches!(kind, Kind::Subscribe | Kind::Unsubscribe);
         if kind == Kind::Publish {
-            self.publish(head, buffer, at, filled, turn)
-        } else if is_request && turn.core.ledger.is_full() {
+            self.publish(head, buffer, at, filled, cx)
+        } else if is_request && cx.rules.exchanges.is_full() {
             Ok((Next::Blocked, 0))
         } else if bytes.len() < total {
             Ok((Next::Incomplete, 0))
         } else {
-            turn.worked(u32::try_from(total / BYTES_A_UNIT).unwrap_or(u32::MAX));
-            Ok((self.control(head, buffer, at, turn)?, total))
+            cx.worked(u32::try_from(total / BYTES_A_UNIT).unwrap_or(u32::MAX));
+            Ok((self.control(head, buffer, at, cx)?, total))
         }
     }
 
     /// The proxy's own answers to requests that may follow what was just handled.
     #[inline]
-    fn due_answers(&self, turn: &mut Turn<'_, '_>) -> Option<Vec<Bytes>> {
-        if self.direction == Direction::ToServer || self.is_hooked() {
+    fn due_answers(&self, cx: &mut Cx<'_, '_>) -> Option<Vec<Bytes>> {
+        if self.direction == Direction::ToServer || self.is_asking() {
             return None;
         }
-        turn.core.ledger.take_due()
+        cx.rules.exchanges.take_due()
     }
 
     /// Queues them for the client, to which this direction leads.
     #[cold]
-    fn send_due(&mut self, answers: &[Bytes], turn: &mut Turn<'_, '_>) {
+    fn send_due(&mut self, answers: &[Bytes], cx: &mut Cx<'_, '_>) {
         for answer in answers {
-            turn.batch.inject_packet(answer);
+            cx.batch.inject_packet(answer);
             self.out.push(answer);
         }
     }
 
     /// The same behind a packet that hooks have held.
-    pub(super) fn follow_up(&mut self, turn: &mut Turn<'_, '_>) {
-        if let Some(answers) = self.due_answers(turn) {
-            self.send_due(&answers, turn);
+    pub(super) fn follow_up(&mut self, cx: &mut Cx<'_, '_>) {
+        if let Some(answers) = self.due_answers(cx) {
+            self.send_due(&answers, cx);
         }
     }
 
@@ -197,34 +197,34 @@ impl<H: PacketService> Flow<H> {
         buffer: &Bytes,
         at: &mut usize,
         filled: usize,
-        turn: &mut Turn<'_, '_>,
+        cx: &mut Cx<'_, '_>,
     ) -> Result<Option<(Next, usize)>, End> {
-        let core = &*turn.core;
-        if !core.is_established() || core.ledger.answers_locally() {
+        let rules = &*cx.rules;
+        if !rules.is_established() || rules.exchanges.answers_locally() {
             return Ok(None);
         }
         // what waited may have grown older
-        if turn.behind.is_some() && core.version().is_v5() {
+        if cx.queued_since.is_some() && rules.version().is_v5() {
             return Ok(None);
         }
-        let max_packet = core
+        let max_packet = rules
             .untouched_max_packet(self.direction)
-            .min(core.sender_max_packet(self.direction));
-        let version = core.version();
+            .min(rules.sender_max_packet(self.direction));
+        let version = rules.version();
         if self.tap.kinds().contains(Kind::Publish) {
-            return self.offer_ordinary(buffer, at, filled, (version, max_packet), turn);
+            return self.offer_ordinary(buffer, at, filled, (version, max_packet), cx);
         }
-        if core.counts_flights() && self.direction == Direction::ToServer {
+        if rules.counts_flights() && self.direction == Direction::ToServer {
             return Ok(None); // one by one, up to the one too many
         }
         let run = PublishRun::scan(&buffer[*at..filled], version, max_packet);
-        if turn.core.latency.is_wanted()
+        if cx.rules.latency.is_wanted()
             && self.direction == Direction::ToServer
             && run.of_qos(QoS::AtLeastOnce) > 0
         {
-            turn.core.latency.begin_run(&buffer[*at..filled], version);
+            cx.rules.latency.begin_run(&buffer[*at..filled], version);
         }
-        turn.batch.read_run(&run);
+        cx.batch.read_run(&run);
         self.traffic.packets += u64::from(run.packets());
         self.traffic.publishes += u64::from(run.packets());
         self.traffic.bytes += run.len() as u64;
@@ -239,12 +239,12 @@ impl<H: PacketService> Flow<H> {
         at: &mut usize,
         filled: usize,
         (version, max_packet): (Version, usize),
-        turn: &mut Turn<'_, '_>,
+        cx: &mut Cx<'_, '_>,
     ) -> Result<Option<(Next, usize)>, End> {
         let mut repeated = 0;
-        turn.runs(Kind::Publish);
+        cx.runs(Kind::Publish);
         let outcome = loop {
-            if turn.is_spent() {
+            if cx.is_spent() {
                 break Ok(None);
             }
             let bytes = &buffer[*at..filled];
@@ -255,21 +255,21 @@ impl<H: PacketService> Flow<H> {
             if len > max_packet {
                 break Ok(None);
             }
-            if let Err(end) = turn.core.begin_flight(self.direction, &layout) {
+            if let Err(end) = cx.rules.begin_flight(self.direction, &layout) {
                 break Err(end);
             }
-            turn.batch.read(Kind::Publish, len);
+            cx.batch.read(Kind::Publish, len);
             self.traffic.packets += 1;
             self.traffic.publishes += 1;
             self.traffic.bytes += len as u64;
             let memo = self.tap.memo_mut();
             if memo.is_some_and(|memo| memo.knows(bytes[0], layout.topic(bytes))) {
-                turn.batch.published(layout.qos());
+                cx.batch.published(layout.qos());
                 repeated += 1;
                 *at += len;
                 continue;
             }
-            if turn.core.limits.is_too_deep(layout.topic(bytes)) {
+            if cx.rules.limits.is_too_deep(layout.topic(bytes)) {
                 break Ok(None); // to where it is refused
             }
             let frame = self.slice(buffer, *at..*at + len);
@@ -282,7 +282,7 @@ impl<H: PacketService> Flow<H> {
                 Some(layout),
                 None,
             );
-            let verdict = match self.ask(packet, &offered, turn) {
+            let verdict = match self.ask(packet, &offered, cx) {
                 Ok(verdict) => verdict,
                 Err(end) => break Err(end),
             };
@@ -291,14 +291,14 @@ impl<H: PacketService> Flow<H> {
                 Poll::Ready(Verdict::Forward(packet))
                     if packet.is_untouched(offered.address, len) =>
                 {
-                    turn.batch.published(layout.qos());
+                    cx.batch.published(layout.qos());
                     if let Some(memo) = self.tap.memo_mut() {
                         memo.remember(bytes[0], layout.topic(bytes));
                     }
                     *at += len;
                 }
                 Poll::Ready(verdict) => {
-                    let next = self.settle(verdict, &offered, turn);
+                    let next = self.settle(verdict, &offered, cx);
                     break next.map(|next| Some((as_run(next, &bytes[..len]), len)));
                 }
                 Poll::Pending => break Ok(Some((Next::Pending, len))),

@@ -100,20 +100,20 @@ where
     pipe.recorder.ending(end.side, end.reason);
     let Pipe {
         client,
-        server,
+        broker,
         to_server,
         to_client,
-        core,
+        rules,
         recorder,
         started,
-        server_is_shut,
+        broker_is_shut,
         control,
         ..
     } = pipe;
-    to_server.tell_slow_polls(&core.session, &*recorder);
-    to_client.tell_slow_polls(&core.session, &*recorder);
-    let limits = Arc::clone(&core.limits);
-    let mut connack = core.connack;
+    to_server.tell_slow_polls(&rules.session, &*recorder);
+    to_client.tell_slow_polls(&rules.session, &*recorder);
+    let limits = Arc::clone(&rules.limits);
+    let mut connack = rules.connack;
 
     let mut end = end;
     if connack.is_none() && end.side == Side::Upstream && end.code == ReasonCode::UNSPECIFIED_ERROR
@@ -123,25 +123,25 @@ where
     }
     let mut reason_code = end.received();
     let mut to_client_out = to_client.out;
-    let version = core.version();
+    let version = rules.version();
     let detail = end.describe(Some(version));
     if end.tells(connack.is_some(), &limits) && !to_client_out.is_mid_packet() {
         let text = client_text(&end, detail.as_deref());
         if connack.is_none() {
-            if let Some(packet) = core.replies.connack(end.code, text) {
+            if let Some(packet) = rules.replies.connack(end.code, text) {
                 to_client_out.push(&packet);
                 let code = connack_code(end.code);
-                recorder.connack(Some(&core.session), version, code);
+                recorder.connack(Some(&rules.session), version, code);
                 connack = Some(code);
                 reason_code = connack;
             }
-        } else if let Some(packet) = core.replies.disconnect(end.code, text) {
+        } else if let Some(packet) = rules.replies.disconnect(end.code, text) {
             to_client_out.push(&packet);
             reason_code = Some(disconnect_code(end.code));
         }
     }
     let mut to_server_out = to_server.out;
-    if end.suppress_will && core.is_established() && !to_server_out.is_mid_packet() {
+    if end.suppress_will && rules.is_established() && !to_server_out.is_mid_packet() {
         to_server_out.push(&[0xe0, 0x00]);
     }
     let (to_server, to_client) = (
@@ -172,14 +172,14 @@ where
         linger(&limits, client_is_open),
     );
     if end.at_once {
-        drop((closing_client, server));
-    } else if server_is_shut && to_client.1 {
+        drop((closing_client, broker));
+    } else if broker_is_shut && to_client.1 {
         // both have said that they are done
-        drop(server);
+        drop(broker);
         control.unless_at_once(closing_client).await;
     } else {
         let linger = linger(&limits, !to_client.1);
-        let closing_server = finish(server, to_server_last, flush, linger);
+        let closing_server = finish(broker, to_server_last, flush, linger);
         let closing = async {
             tokio::join!(closing_client, closing_server);
         };
@@ -187,9 +187,9 @@ where
     }
     drop(control);
     let summary = Summary {
-        peer: core.session.peer().clone(),
+        peer: rules.session.peer().clone(),
         version: Some(version),
-        session: Some(core.session),
+        session: Some(rules.session),
         side: end.side,
         reason: end.reason,
         reason_code,

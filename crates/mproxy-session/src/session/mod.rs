@@ -24,16 +24,16 @@ use crate::BoxError;
 use crate::admit::{Admission, Connect};
 use crate::context::{Peer, SessionInfo};
 use crate::control::{Control, Running};
-use crate::core::{Core, lower_aliases, lower_keep_alive};
 use crate::error::{End, Limit};
 use crate::flow::Flow;
-use crate::held::Held;
+use crate::flow::Inbox;
+use crate::flow::Outbox;
 use crate::hook::{Hooks, OnClose, PacketService, Refusal};
 use crate::limits::Limits;
-use crate::outbox::Outbox;
 use crate::pipe::Pipe;
 use crate::recorder::{Batch, NoRecorder, Recorder};
 use crate::reply::Replies;
+use crate::rules::{Rules, lower_aliases, lower_keep_alive};
 use crate::slow;
 use crate::summary::{CloseReason, Glimpse, Side, Summary, Traffic};
 
@@ -274,8 +274,8 @@ impl Session {
         let mut out = Outbox::new(ages);
         out.push(connect.as_bytes());
         let kept = session.size().saturating_add(hooks.held);
-        let core = Core::new(&connect, session, self.limits);
-        let mut input = Held::new(rest);
+        let rules = Rules::new(&connect, session, self.limits);
+        let mut input = Inbox::new(rest);
         input.wait_since(received_at);
         let mut to_server = Flow::new(Direction::ToServer, hooks.to_server, input, out);
         to_server.traffic = received;
@@ -284,7 +284,7 @@ impl Session {
             Flow::new(
                 Direction::ToClient,
                 hooks.to_client,
-                Held::default(),
+                Inbox::default(),
                 Outbox::new(ages),
             ),
         );
@@ -292,7 +292,7 @@ impl Session {
             pipe: Pipe::new(
                 (client, server),
                 flows,
-                core,
+                rules,
                 self.recorder,
                 self.control,
                 started,

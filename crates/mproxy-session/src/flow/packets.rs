@@ -6,11 +6,11 @@ use mproxy_codec::{
     encode_suback, encode_unsuback, tolerance,
 };
 
-use super::offer::{Offered, as_run};
-use super::{Flow, Next, Turn, internal};
+use super::asking::{Offered, as_run};
+use super::{Cx, Flow, Next, internal};
 use crate::error::End;
 use crate::hook::{Packet, PacketService, Parts};
-use crate::ledger::Answer;
+use crate::rules::Answer;
 use crate::summary::{CloseReason, Side};
 
 impl<H: PacketService> Flow<H> {
@@ -20,14 +20,14 @@ impl<H: PacketService> Flow<H> {
         head: Head,
         buffer: &Bytes,
         at: usize,
-        turn: &mut Turn<'_, '_>,
+        cx: &mut Cx<'_, '_>,
     ) -> Result<Next, End> {
         let direction = self.direction;
-        let version = turn.core.version();
+        let version = cx.rules.version();
         let kind = head.kind();
         let range = at..at + head.total_len();
         let packet = &buffer[range.clone()];
-        turn.batch.read(kind, packet.len());
+        cx.batch.read(kind, packet.len());
         self.traffic.packets += 1;
         self.traffic.bytes += packet.len() as u64;
         // a broker that knows no MQTT 5.0 refuses in the form of 3.1.1 (section 3.1.2.2), which is
@@ -39,28 +39,28 @@ impl<H: PacketService> Flow<H> {
         {
             let mut end = End::quiet(Side::Upstream, CloseReason::UpstreamRefused);
             end.code = connack.reason(Version::V311);
-            turn.core.connack = Some(end.code);
+            cx.rules.connack = Some(end.code);
             self.end = Some(Box::new(
                 end.with_detail("refused in the form of MQTT 3.1.1"),
             ));
             return Ok(Next::Pass);
         }
         let malformed = |error| End::malformed(direction, error);
-        let repaired = if kind == Kind::Connack && !turn.core.is_strict() {
-            tolerance::connack(packet, turn.core.session.clean_start())
+        let repaired = if kind == Kind::Connack && !cx.rules.is_strict() {
+            tolerance::connack(packet, cx.rules.session.clean_start())
         } else {
             None
         };
         let read = repaired.as_deref().unwrap_or(packet);
         let view = View::of_whole(head, version, direction, read).map_err(malformed)?;
-        let controls = turn.core.limits.control_characters;
+        let controls = cx.rules.limits.control_characters;
         controls.check(view.has_control()).map_err(malformed)?;
         let mut request = (0, 0);
         let mut instead = None;
         match &view {
             View::Ack(ack) => {
                 request.0 = ack.packet_id;
-                if let Some(next) = self.acknowledge(ack, turn) {
+                if let Some(next) = self.acknowledge(ack, cx) {
                     return Ok(next);
                 }
             }
@@ -80,8 +80,8 @@ impl<H: PacketService> Flow<H> {
                 let id = suback.packet_id;
                 request.0 = id;
                 let codes = has_codes.then_some(suback.codes);
-                let strict = turn.core.is_strict();
-                match turn.core.ledger.answer(asked, id, codes, strict)? {
+                let strict = cx.rules.is_strict();
+                match cx.rules.exchanges.answer(asked, id, codes, strict)? {
                     Answer::AsIs => {}
                     Answer::Codes(codes) => {
                         let properties = suback.properties.as_bytes();
@@ -95,9 +95,9 @@ impl<H: PacketService> Flow<H> {
                 }
             }
             View::Disconnect(disconnect) if direction == Direction::ToServer => {
-                turn.core.check_disconnect(disconnect)?;
+                cx.rules.check_disconnect(disconnect)?;
             }
-            View::Disconnect(disconnect) if turn.core.strips_reference(&disconnect.properties) => {
+            View::Disconnect(disconnect) if cx.rules.strips_reference(&disconnect.properties) => {
                 let properties = disconnect
                     .properties
                     .without(&[PropertyId::ServerReference]);
@@ -105,17 +105,17 @@ impl<H: PacketService> Flow<H> {
                 instead = Some(stripped.map_err(internal)?);
             }
             View::Auth(auth) => {
-                let checked = turn.core.check_auth(direction, auth, turn.hooked);
+                let checked = cx.rules.check_auth(direction, auth, cx.hooks);
                 checked.inspect_err(|end| {
                     // anything else is a mistake
                     if end.reason == CloseReason::AuthDenied {
-                        turn.recorder.refused(direction, kind);
+                        cx.recorder.refused(direction, kind);
                     }
                 })?;
-                self.exchanged = turn.core.connack.is_none();
+                self.exchanged = cx.rules.connack.is_none();
             }
             View::Connack(connack) => {
-                instead = turn.core.receive_connack(connack, turn.hooked)?;
+                instead = cx.rules.receive_connack(connack, cx.hooks)?;
                 instead = instead.or_else(|| repaired.clone());
             }
             _ => {}
@@ -125,15 +125,15 @@ impl<H: PacketService> Flow<H> {
             instead = Some(self.normalised(head, packet)?);
         }
         if self.tap.kinds().contains(kind) {
-            let checked = turn.core.limits.check_filters(&view);
-            checked.inspect_err(|_| turn.recorder.refused(direction, kind))?;
+            let checked = cx.rules.limits.check_filters(&view);
+            checked.inspect_err(|_| cx.recorder.refused(direction, kind))?;
             let frame = match &instead {
                 Some(frame) => frame.clone(),
                 None => self.slice(buffer, range.clone()),
             };
             let offered = Offered::other(direction, kind, &frame, request);
             let packet = Packet::new(kind, version, direction, frame, None, None);
-            let next = self.offer(packet, offered, turn)?;
+            let next = self.offer(packet, offered, cx)?;
             return Ok(as_run(next, &buffer[range]));
         }
         self.book(
@@ -141,55 +141,55 @@ impl<H: PacketService> Flow<H> {
             instead.as_deref().unwrap_or(packet),
             request,
             None,
-            turn,
+            cx,
         )?;
         Ok(instead.map_or(Next::Pass, Next::Replace))
     }
 
     /// Takes note of an acknowledgement. `Some` when it belongs to a hand-shake that the proxy began
     /// or finishes itself, and does not go on.
-    fn acknowledge(&mut self, ack: &Ack<'_>, turn: &mut Turn<'_, '_>) -> Option<Next> {
-        let core = &mut *turn.core;
+    fn acknowledge(&mut self, ack: &Ack<'_>, cx: &mut Cx<'_, '_>) -> Option<Next> {
+        let rules = &mut *cx.rules;
         let id = ack.packet_id;
         match (ack.kind, self.direction) {
             (Kind::Pubrel, direction) => {
                 let own = match direction {
-                    Direction::ToServer => core.ledger.release(id),
-                    Direction::ToClient => core.ledger.release_delivery(id),
+                    Direction::ToServer => rules.exchanges.release(id),
+                    Direction::ToClient => rules.exchanges.release_delivery(id),
                 };
                 if !own {
                     return None;
                 }
                 if direction == Direction::ToServer {
-                    core.end_flight(id);
+                    rules.end_flight(id);
                 }
-                let replies = core.replies;
+                let replies = rules.replies;
                 let answer = replies.ack(Kind::Pubcomp, id, ReasonCode::SUCCESS, None);
-                Some(self.answer_with(answer, 0, turn))
+                Some(self.answer_with(answer, 0, cx))
             }
             (Kind::Pubcomp, Direction::ToClient) => {
-                let Some(answer) = core.ledger.complete_recall(id) else {
-                    core.end_flight(id);
+                let Some(answer) = rules.exchanges.complete_recall(id) else {
+                    rules.end_flight(id);
                     return None;
                 };
                 let Some(answer) = answer else {
                     return Some(Next::Drop);
                 };
-                if is_last_word(&answer, core.version()) {
-                    core.end_flight(id);
+                if is_last_word(&answer, rules.version()) {
+                    rules.end_flight(id);
                 }
-                turn.batch.inject(Kind::Pubrec);
+                cx.batch.inject(Kind::Pubrec);
                 Some(Next::Replace(answer))
             }
             (Kind::Puback, Direction::ToClient) => {
-                core.end_flight(id);
-                if let Some(took) = core.latency.end(id) {
-                    turn.recorder.publish_answered(took);
+                rules.end_flight(id);
+                if let Some(took) = rules.latency.end(id) {
+                    cx.recorder.publish_answered(took);
                 }
                 None
             }
             (_, Direction::ToClient) if ack.reason.is_error() => {
-                core.end_flight(id);
+                rules.end_flight(id);
                 None
             }
             _ => None,
@@ -203,7 +203,7 @@ impl<H: PacketService> Flow<H> {
         frame: &[u8],
         request: (u16, usize),
         parts: Option<&Parts>,
-        turn: &mut Turn<'_, '_>,
+        cx: &mut Cx<'_, '_>,
     ) -> Result<(), End> {
         match kind {
             Kind::Subscribe | Kind::Unsubscribe => {
@@ -215,22 +215,22 @@ impl<H: PacketService> Flow<H> {
                         .count()
                 });
                 if entries.is_some_and(|entries| entries.iter().any(|it| it.refused.is_some())) {
-                    self.denied(turn);
+                    self.denied(cx);
                 }
                 // where nobody changes requests, their answers pass as they come
-                if self.tap.kinds().contains(kind) || turn.core.is_strict() {
+                if self.tap.kinds().contains(kind) || cx.rules.is_strict() {
                     let sizes = (forwarded, frame.len());
-                    turn.core.ledger.request(kind, request.0, sizes, entries);
+                    cx.rules.exchanges.request(kind, request.0, sizes, entries);
                 }
             }
             Kind::Connack | Kind::Disconnect => {
-                let version = turn.core.version();
+                let version = cx.rules.version();
                 let view = View::parse(version, self.direction, frame)
                     .map_err(|error| End::malformed(self.direction, error))?;
                 match view {
                     Some(View::Connack(connack)) => {
                         let reason = connack.reason(version);
-                        turn.core.connack = Some(reason);
+                        cx.rules.connack = Some(reason);
                         if !connack.is_success() {
                             let mut end = End::quiet(Side::Upstream, CloseReason::UpstreamRefused);
                             end.code = reason;

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use mproxy_codec::{Direction, PublishLayout};
 
+use super::exchanges::ID_COST;
 use crate::error::{End, Violation};
-use crate::ledger::ID_COST;
 
 /// The packet identifiers of publications above QoS 0 that wait for an answer.
 #[derive(Debug)]

@@ -10,9 +10,9 @@ use mproxy_codec::{
 };
 use tokio::time::Instant;
 
-use super::offer::Offered;
+use super::asking::Offered;
 use super::refuse::Outcome;
-use super::{Flow, Next, Turn, internal};
+use super::{Cx, Flow, Next, internal};
 use crate::error::End;
 use crate::hook::{PacketService, Verdict};
 
@@ -45,7 +45,7 @@ impl<H: PacketService> Flow<H> {
         mut verdict: Verdict,
         since: Instant,
         offered: &Offered,
-        turn: &mut Turn<'_, '_>,
+        cx: &mut Cx<'_, '_>,
     ) -> Result<Next, End> {
         let seconds = u32::try_from(since.elapsed().as_secs()).unwrap_or(u32::MAX);
         if seconds > 0
@@ -60,15 +60,15 @@ impl<H: PacketService> Flow<H> {
                     let edit = PublishEdit::new().properties(aged.as_bytes());
                     packet.edit_publish(&edit).map_err(internal)?;
                 }
-                Left::Nothing => return self.refuse(offered, Outcome::Expired, turn),
+                Left::Nothing => return self.refuse(offered, Outcome::Expired, cx),
             }
         }
-        self.settle(verdict, offered, turn)
+        self.settle(verdict, offered, cx)
     }
 
     /// Lets the packets that the receiver has left waiting grow older, and drops those that have
     /// expired.
-    pub(super) fn age_queue(&mut self, turn: &mut Turn<'_, '_>) -> Result<(), End> {
+    pub(super) fn age_queue(&mut self, cx: &mut Cx<'_, '_>) -> Result<(), End> {
         let Some((packets, seconds)) = self.out.take_aged() else {
             return Ok(());
         };
@@ -77,7 +77,7 @@ impl<H: PacketService> Flow<H> {
         let mut rest = packets.freeze();
         while let Ok(Some(head)) = Head::parse(&rest) {
             let packet = rest.split_to(head.total_len().min(rest.len()));
-            match self.age(head, &packet, seconds, &mut lost, turn)? {
+            match self.age(head, &packet, seconds, &mut lost, cx)? {
                 Next::Replace(frame) => kept.extend_from_slice(&frame),
                 Next::Drop => {}
                 _ => kept.extend_from_slice(&packet),
@@ -88,7 +88,7 @@ impl<H: PacketService> Flow<H> {
         if self.out.is_mid_packet() && self.to_forward() == 0 {
             self.out.end_packet();
         }
-        if let Some(aliases) = turn.core.aliases(self.direction) {
+        if let Some(aliases) = cx.rules.aliases(self.direction) {
             for (alias, topic) in lost {
                 aliases.take_back(alias, &topic);
             }
@@ -104,9 +104,9 @@ impl<H: PacketService> Flow<H> {
         packet: &Bytes,
         seconds: u32,
         lost: &mut Lost,
-        turn: &mut Turn<'_, '_>,
+        cx: &mut Cx<'_, '_>,
     ) -> Result<Next, End> {
-        let version = turn.core.version();
+        let version = cx.rules.version();
         if head.kind() != Kind::Publish {
             return Ok(Next::Pass);
         }
@@ -127,7 +127,7 @@ impl<H: PacketService> Flow<H> {
             Left::Seconds(left) => Some(expiring_in(left, &properties).map_err(internal)?),
             Left::Nothing => {
                 note_lost(lost, &layout, topic.or(missing));
-                return self.drop_queued(&layout, packet.len(), Outcome::Expired, turn);
+                return self.drop_queued(&layout, packet.len(), Outcome::Expired, cx);
             }
         };
         let mut edit = PublishEdit::new();
@@ -139,9 +139,9 @@ impl<H: PacketService> Flow<H> {
         }
         let frame = publish.edit(version, &edit).map_err(internal)?;
         let growth = frame.len().saturating_sub(front.len());
-        if layout.total_len() + growth > turn.core.receiver_max_packet(self.direction) {
+        if layout.total_len() + growth > cx.rules.receiver_max_packet(self.direction) {
             note_lost(lost, &layout, topic.or(missing));
-            return self.drop_queued(&layout, packet.len(), Outcome::TooLarge, turn);
+            return self.drop_queued(&layout, packet.len(), Outcome::TooLarge, cx);
         }
         Ok(Next::Replace([&frame[..], payload].concat().into()))
     }
@@ -152,16 +152,16 @@ impl<H: PacketService> Flow<H> {
         layout: &PublishLayout,
         queued: usize,
         outcome: Outcome<'_>,
-        turn: &mut Turn<'_, '_>,
+        cx: &mut Cx<'_, '_>,
     ) -> Result<Next, End> {
         let left = layout.total_len() - queued;
         // its sender may have to be told something already, when the rest has come
         let answer = match left {
             0 => None,
-            _ => self.stream.take().and_then(|stream| stream.answer),
+            _ => self.payload.take().and_then(|stream| stream.answer),
         };
-        let next = self.refuse_publish(layout, left, outcome, turn)?;
-        if let (Some(answer), Some(stream)) = (answer, &mut self.stream) {
+        let next = self.refuse_publish(layout, left, outcome, cx)?;
+        if let (Some(answer), Some(stream)) = (answer, &mut self.payload) {
             stream.answer = Some(answer);
         }
         Ok(next)

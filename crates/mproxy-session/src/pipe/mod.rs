@@ -13,12 +13,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 
 use crate::control::Running;
-use crate::core::{Core, Hooked};
 use crate::error::{End, Limit};
-use crate::flow::{Flow, Turn, WORK, Wait};
+use crate::flow::{Cx, Flow, WORK, Wait};
 use crate::hook::PacketService;
 use crate::limits::Rate;
 use crate::recorder::{Batch, Recorder};
+use crate::rules::{HookTraits, Rules};
 use crate::summary::{CloseReason, Side};
 
 /// Rounds of both directions before other connections of the thread get their turn. A round reads
@@ -40,10 +40,10 @@ const ORDER_PATIENCE: Duration = Duration::from_secs(5);
 /// The pipe between an admitted client and its broker.
 pub(crate) struct Pipe<C, S, U: PacketService, D: PacketService> {
     pub(crate) client: C,
-    pub(crate) server: S,
+    pub(crate) broker: S,
     pub(crate) to_server: Flow<U>,
     pub(crate) to_client: Flow<D>,
-    pub(crate) core: Core,
+    pub(crate) rules: Rules,
     pub(crate) recorder: Arc<dyn Recorder>,
     pub(crate) control: Running,
     /// Which waker the control has.
@@ -60,7 +60,7 @@ pub(crate) struct Pipe<C, S, U: PacketService, D: PacketService> {
     heard: Moment,
     /// When the client's side was done and the broker was told so.
     closing: Option<Moment>,
-    pub(crate) server_is_shut: bool,
+    pub(crate) broker_is_shut: bool,
     answered: bool,
     /// Since the first packet of the client that was refused.
     denials: Option<Box<Allowance>>,
@@ -74,9 +74,9 @@ where
     D: PacketService,
 {
     pub(crate) fn new(
-        (client, server): (C, S),
+        (client, broker): (C, S),
         (to_server, to_client): (Flow<U>, Flow<D>),
-        core: Core,
+        rules: Rules,
         recorder: Arc<dyn Recorder>,
         control: Running,
         started: Instant,
@@ -85,10 +85,10 @@ where
         let begun = Moment::now(started);
         Self {
             client,
-            server,
+            broker,
             to_server,
             to_client,
-            core,
+            rules,
             recorder,
             control,
             registered: 0,
@@ -99,7 +99,7 @@ where
             since: [begun; 2],
             heard: begun,
             closing: None,
-            server_is_shut: false,
+            broker_is_shut: false,
             answered: false,
             denials: None,
         }
@@ -117,7 +117,7 @@ where
 
     /// Bytes that it holds because of what the peers sent.
     fn size(&self) -> usize {
-        self.to_server.size() + self.to_client.size() + self.core.size() + self.kept as usize
+        self.to_server.size() + self.to_client.size() + self.rules.size() + self.kept as usize
     }
 
     fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<End> {
@@ -170,61 +170,61 @@ where
     /// One turn of each direction.
     fn round(
         &mut self,
-        cx: &mut Context<'_>,
+        task: &mut Context<'_>,
         ordered: bool,
         [work_up, work_down]: &mut [u32; 2],
     ) -> Result<bool, End> {
         let (to_server, to_client) = (self.to_server.tap(), self.to_client.tap());
         let judges_identity = to_server.judges_identity() || to_client.judges_identity();
         let to_server = to_server.kinds();
-        let hooked = Hooked {
+        let hooks = HookTraits {
             growth: self.to_server.tap().growth(),
             follow_aliases: to_server.contains(Kind::Publish),
             blind_to_auth: judges_identity && !to_server.contains(Kind::Auth),
         };
         let mut batch = Batch::default();
-        let mut turn = Turn {
-            core: &mut self.core,
-            reverse: &mut self.to_client.out,
+        let mut cx = Cx {
+            rules: &mut self.rules,
+            to_sender: &mut self.to_client.out,
             batch: &mut batch,
             recorder: &*self.recorder,
-            behind: None,
-            task: cx,
-            hooked,
+            queued_since: None,
+            task,
+            hooks,
             ordered,
             running: None,
             work: work_up,
         };
         let up = self
             .to_server
-            .turn(&mut self.client, &mut self.server, &mut turn);
+            .pump(&mut self.client, &mut self.broker, &mut cx);
         record(&*self.recorder, Direction::ToServer, &batch);
         let up = up?;
-        if batch.publishes[1] > 0 && self.core.latency.is_idle() && self.recorder.wants_latency() {
-            self.core.latency.want();
+        if batch.publishes[1] > 0 && self.rules.latency.is_idle() && self.recorder.wants_latency() {
+            self.rules.latency.want();
         }
         if batch.denied > 0 {
             self.allow_denials(batch.denied)?;
         }
 
         let mut batch = Batch::default();
-        let mut turn = Turn {
-            core: &mut self.core,
-            reverse: &mut self.to_server.out,
+        let mut cx = Cx {
+            rules: &mut self.rules,
+            to_sender: &mut self.to_server.out,
             batch: &mut batch,
             recorder: &*self.recorder,
-            behind: None,
-            task: cx,
-            hooked,
+            queued_since: None,
+            task,
+            hooks,
             ordered,
             running: None,
             work: work_down,
         };
         let down = self
             .to_client
-            .turn(&mut self.server, &mut self.client, &mut turn);
+            .pump(&mut self.broker, &mut self.client, &mut cx);
         record(&*self.recorder, Direction::ToClient, &batch);
-        let connack = self.core.connack.filter(|_| !self.answered);
+        let connack = self.rules.connack.filter(|_| !self.answered);
         if let Some(reason) = connack {
             self.answered = true;
             if reason == ReasonCode::SUCCESS {
@@ -233,11 +233,11 @@ where
             // the client may have waited for it before it said anything
             self.heard = Moment::now(self.started);
             self.recorder
-                .connack(Some(&self.core.session), self.core.version(), reason);
+                .connack(Some(&self.rules.session), self.rules.version(), reason);
         }
         let down = down?;
 
-        let heard = std::mem::take(&mut self.to_server.heard) && self.core.keep_alive > 0;
+        let heard = std::mem::take(&mut self.to_server.heard) && self.rules.keep_alive > 0;
         let exchanged = std::mem::take(&mut self.to_server.exchanged)
             | std::mem::take(&mut self.to_client.exchanged);
         if heard && self.answered || exchanged {
@@ -252,7 +252,7 @@ where
     /// They are more than may be.
     #[cold]
     fn allow_denials(&mut self, count: u32) -> Result<(), End> {
-        let Some(rate) = self.core.limits.max_denials else {
+        let Some(rate) = self.rules.limits.max_denials else {
             return Ok(());
         };
         let now = Moment::now(self.started);
@@ -273,11 +273,11 @@ where
                 return Some(self.end());
             }
         }
-        if client_done && !self.server_is_shut {
+        if client_done && !self.broker_is_shut {
             // [MQTT-3.14.4-3]: the end of the stream, not a DISCONNECT, so that the will fires
-            match Pin::new(&mut self.server).poll_shutdown(cx) {
+            match Pin::new(&mut self.broker).poll_shutdown(cx) {
                 Poll::Pending => {}
-                Poll::Ready(_) => self.server_is_shut = true,
+                Poll::Ready(_) => self.broker_is_shut = true,
             }
             self.closing
                 .get_or_insert_with(|| Moment::now(self.started));
@@ -304,7 +304,7 @@ where
         if let Some(end) = &self.to_client.end {
             return self.ended(end);
         }
-        if self.core.connack.is_none() {
+        if self.rules.connack.is_none() {
             return End::unreachable(
                 "the broker closed the connection instead of answering CONNECT",
             );
@@ -316,7 +316,7 @@ where
     /// A direction's end. A connection to the broker that breaks before CONNACK is a broker that does
     /// not answer, however it breaks.
     fn ended(&self, end: &End) -> End {
-        if end.reason == CloseReason::UpstreamEof && self.core.connack.is_none() {
+        if end.reason == CloseReason::UpstreamEof && self.rules.connack.is_none() {
             let error = end.detail.as_deref().unwrap_or_default();
             return End::unreachable(format!(
                 "the broker reset the connection instead of answering CONNECT: {error}"
@@ -362,7 +362,7 @@ where
 
     /// The earliest deadline and what it is for.
     fn next_deadline(&mut self, activity: Activity) -> Option<(Instant, Deadline)> {
-        let limits = &self.core.limits;
+        let limits = &self.rules.limits;
         let mut earliest: Option<(Instant, Deadline)> = None;
         let mut consider = |at: Instant, what| {
             if earliest.is_none_or(|(other, _)| at < other) {
@@ -376,24 +376,24 @@ where
             };
             consider(closing.after(self.started, patience), Deadline::Linger);
         }
-        if self.core.connack.is_none() {
+        if self.rules.connack.is_none() {
             consider(
                 self.heard.after(self.started, limits.connack_timeout),
                 Deadline::Connack,
             );
-        } else if self.core.keep_alive > 0
+        } else if self.rules.keep_alive > 0
             && activity != Activity::Busy
             && self.to_server.is_listening()
         {
-            let silence = f64::from(self.core.keep_alive) * limits.keep_alive_grace;
+            let silence = f64::from(self.rules.keep_alive) * limits.keep_alive_grace;
             let silence = Duration::try_from_secs_f64(silence).unwrap_or(NEVER);
-            let is_own = limits.max_keep_alive > 0 || self.core.is_strict();
+            let is_own = limits.max_keep_alive > 0 || self.rules.is_strict();
             let first = if is_own { Duration::ZERO } else { BROKER_FIRST };
             let silence = silence.saturating_add(first);
             consider(self.heard.after(self.started, silence), Deadline::KeepAlive);
         }
         let waits = [self.to_server.waits_for(), self.to_client.waits_for()];
-        let answered = waits[0] == Wait::Answers && self.core.ledger.take_progress();
+        let answered = waits[0] == Wait::Answers && self.rules.exchanges.take_progress();
         let now_waits = [
             (waits[0], self.to_server.progress(waits[0]) || answered),
             (waits[1], self.to_client.progress(waits[1])),

@@ -11,15 +11,10 @@ use mproxy_codec::{Direction, Head, Kind};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use super::Flow;
-use crate::core::{Core, Hooked};
+use super::{Cx, Flow, Inbox};
 use crate::error::End;
-use crate::held::Held;
 use crate::hook::PacketService;
-use crate::outbox::Outbox;
-use crate::recorder::{Batch, Recorder};
 use crate::scratch::{self, SCRATCH_LEN};
-use crate::slow::Running;
 
 /// Up to this size a partial packet is copied in front of the next read, so that one read still
 /// brings many packets; above, only as long as reads are large compared with it. So is a PUBLISH of
@@ -31,70 +26,10 @@ const CHEAP_COPY: usize = 4096;
 /// first-level cache; twice as much costs half as much again for a 64-byte packet.
 const READ_LEN: usize = 32 * 1024;
 
-/// What a direction may do in a poll before other connections of the thread get their turn, in units of
-/// roughly 100 ns, in which a round that finds nothing to judge costs next to nothing. However a client
-/// mixes what is dear, its turn is a fraction of a millisecond.
-pub(crate) const WORK: u32 = 4096;
-
-/// A packet that is looked at by itself.
-pub(super) const PACKET: u32 = 2;
-
-/// A packet that hooks are asked about.
-pub(super) const ASKED: u32 = 4;
-
-/// A packet that is refused: somebody counts it, may log it, and answers.
-pub(super) const REFUSED: u32 = 16;
-
-/// So many bytes of a packet other than PUBLISH cost one more: its properties and filters.
-pub(super) const BYTES_A_UNIT: usize = 8;
-
 /// So many bytes more of a packet count as progress: a modem of 1,000 bytes a second needs a minute
 /// for a packet of 60 KB, and is alive. A peer that only pretends to send one is found by sending
 /// less than this within the time for a packet.
 const PROGRESS: usize = 512;
-
-/// What a direction works with while it is polled.
-pub(crate) struct Turn<'a, 'b> {
-    pub(crate) core: &'a mut Core,
-    /// The outbox towards this direction's sender: answers of the proxy.
-    pub(crate) reverse: &'a mut Outbox,
-    pub(crate) batch: &'a mut Batch,
-    pub(crate) recorder: &'a dyn Recorder,
-    /// Since when what is scanned has waited here, if it has.
-    pub(crate) behind: Option<Instant>,
-    pub(crate) task: &'a mut Context<'b>,
-    /// What the session's hooks mean for what is announced.
-    pub(crate) hooked: Hooked,
-    /// The session is to end: what was read is finished, nothing new is begun.
-    pub(crate) ordered: bool,
-    /// Hooks run, and the clock was read: once a scan (rule 1).
-    pub(crate) running: Option<Running>,
-    /// What is left of [`WORK`].
-    pub(crate) work: &'a mut u32,
-}
-
-impl Turn<'_, '_> {
-    /// So much was done.
-    #[inline]
-    pub(super) const fn worked(&mut self, units: u32) {
-        *self.work = self.work.saturating_sub(units);
-    }
-
-    /// True when other connections are to get their turn.
-    #[inline]
-    pub(super) const fn is_spent(&self) -> bool {
-        *self.work == 0
-    }
-
-    /// Hooks are about to be given a packet of this type.
-    #[inline]
-    pub(super) fn runs(&mut self, kind: Kind) {
-        match &mut self.running {
-            Some(running) => running.goes_on_with(kind),
-            None => self.running = Some(Running::now(kind)),
-        }
-    }
-}
 
 impl<H: PacketService> Flow<H> {
     /// Does one round of work: writes, settles a hook, scans, reads once. True when something
@@ -102,59 +37,59 @@ impl<H: PacketService> Flow<H> {
     ///
     /// # Errors
     /// The end of the session.
-    pub(crate) fn turn<R, W>(
+    pub(crate) fn pump<R, W>(
         &mut self,
         reader: &mut R,
         writer: &mut W,
-        turn: &mut Turn<'_, '_>,
+        cx: &mut Cx<'_, '_>,
     ) -> Result<bool, End>
     where
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
     {
-        self.age_queue(turn)?;
-        let mut moved = self.write(writer, turn.task);
-        if self.is_hooked() {
-            let resumed = self.resume(turn);
-            self.hooks_ran(turn);
+        self.age_queue(cx)?;
+        let mut moved = self.write(writer, cx.task);
+        if self.is_asking() {
+            let resumed = self.resume(cx);
+            self.hooks_ran(cx);
             match resumed? {
                 Poll::Pending => return Ok(moved),
                 Poll::Ready(()) => moved = true,
             }
-            self.write(writer, turn.task);
+            self.write(writer, cx.task);
         }
         // rule 4; answers of the proxy to this sender count as well
-        if !self.out.is_empty() || turn.reverse.len() > turn.core.limits.max_replies {
+        if !self.out.is_empty() || cx.to_sender.len() > cx.rules.limits.max_replies {
             if !self.stalled {
                 self.stalled = true;
-                turn.batch.stalls += 1;
+                cx.batch.stalls += 1;
             }
             return Ok(moved);
         }
         self.stalled = false;
         if self.blocked {
-            if !turn.core.ledger.has_room() {
+            if !cx.rules.exchanges.has_room() {
                 return Ok(moved);
             }
             self.blocked = false;
         }
         let paused = self.direction == Direction::ToServer
-            && !turn.core.is_established()
-            && !turn.core.authenticates();
-        if self.end.is_some() || paused || turn.is_spent() {
+            && !cx.rules.is_established()
+            && !cx.rules.authenticates();
+        if self.end.is_some() || paused || cx.is_spent() {
             return Ok(moved);
         }
         if self.rescan {
             self.rescan = false;
             if !self.input.is_empty() {
-                self.scan_input(SCRATCH_LEN, writer, turn)?;
+                self.scan_input(SCRATCH_LEN, writer, cx)?;
                 return Ok(true);
             }
         }
-        if self.eof || turn.ordered && self.stream.is_none() {
+        if self.eof || cx.ordered && self.payload.is_none() {
             return Ok(moved);
         }
-        let read = self.read(reader, writer, turn)?;
+        let read = self.read(reader, writer, cx)?;
         Ok(moved || read)
     }
 
@@ -163,7 +98,7 @@ impl<H: PacketService> Flow<H> {
         &mut self,
         reader: &mut R,
         writer: &mut W,
-        turn: &mut Turn<'_, '_>,
+        cx: &mut Cx<'_, '_>,
     ) -> Result<bool, End>
     where
         R: AsyncRead + Unpin,
@@ -171,10 +106,10 @@ impl<H: PacketService> Flow<H> {
     {
         let mut scratch = scratch::take_read();
         let start = if self.gather { 0 } else { self.input.len() };
-        let end = match &self.stream {
+        let end = match &self.payload {
             _ if self.gather => self.missing().min(SCRATCH_LEN),
             // up to the border, and not into the next packet
-            Some(stream) if turn.ordered => stream.left.min(SCRATCH_LEN),
+            Some(stream) if cx.ordered => stream.left.min(SCRATCH_LEN),
             // packets this large cost more in system calls than in cache misses
             Some(_) => SCRATCH_LEN,
             None if start > CHEAP_COPY => SCRATCH_LEN,
@@ -182,7 +117,7 @@ impl<H: PacketService> Flow<H> {
         };
         scratch[..start].copy_from_slice(&self.input[..start]);
         let mut buffer = ReadBuf::new(&mut scratch[start..end]);
-        let polled = Pin::new(reader).poll_read(turn.task, &mut buffer);
+        let polled = Pin::new(reader).poll_read(cx.task, &mut buffer);
         let read = buffer.filled().len();
         match polled {
             Poll::Pending => {
@@ -207,16 +142,16 @@ impl<H: PacketService> Flow<H> {
             self.grew(self.input.len(), self.input.len() + read);
             self.input.extend(&scratch[..read]);
             scratch::give_read(scratch);
-            let max_held = turn.core.limits.max_held_packet;
+            let max_held = cx.rules.limits.max_held_packet;
             if self.missing() == 0 || !self.judged && self.may_stream(max_held) {
-                self.scan_input(read, writer, turn)?;
+                self.scan_input(read, writer, cx)?;
             }
             return Ok(true);
         }
         let filled = start + read;
         let buffer = scratch.freeze();
-        let outcome = self.scan(&buffer, filled, turn).map(|scan| {
-            self.write_through(writer, &buffer[scan.run], scan.inside, turn.task);
+        let outcome = self.scan(&buffer, filled, cx).map(|scan| {
+            self.write_through(writer, &buffer[scan.run], scan.inside, cx.task);
             scan.consumed
         });
         if let Ok(consumed) = outcome {
@@ -250,17 +185,17 @@ impl<H: PacketService> Flow<H> {
         &mut self,
         read: usize,
         writer: &mut W,
-        turn: &mut Turn<'_, '_>,
+        cx: &mut Cx<'_, '_>,
     ) -> Result<(), End> {
         let waited = self.input.since();
-        turn.behind = waited;
+        cx.queued_since = waited;
         let buffer = self.input.take().freeze();
-        let scan = self.scan(&buffer, buffer.len(), turn);
-        turn.behind = None;
+        let scan = self.scan(&buffer, buffer.len(), cx);
+        cx.queued_since = None;
         let scan = scan?;
-        self.write_through(writer, &buffer[scan.run], scan.inside, turn.task);
+        self.write_through(writer, &buffer[scan.run], scan.inside, cx.task);
         if scan.consumed < buffer.len() {
-            self.input = Held::new(match buffer.try_into_mut() {
+            self.input = Inbox::new(match buffer.try_into_mut() {
                 Ok(mut rest) if scan.consumed < rest.len() / 2 => {
                     rest.advance(scan.consumed);
                     rest
@@ -278,8 +213,8 @@ impl<H: PacketService> Flow<H> {
     /// What stands behind a packet that the hooks hold waits as long as that; what stands behind a
     /// request that waits itself, from now on.
     fn input_waits(&mut self, waited: Option<Instant>) {
-        if let Some(hooked) = &self.hook {
-            self.input.wait_since(hooked.since);
+        if let Some(asked) = &self.asked {
+            self.input.wait_since(asked.since);
         } else if self.blocked {
             self.input.wait_since(waited.unwrap_or_else(Instant::now));
         }
@@ -316,8 +251,8 @@ impl<H: PacketService> Flow<H> {
                 || head.total_len() > max_held)
     }
 
-    fn write<W: AsyncWrite + Unpin>(&mut self, writer: &mut W, cx: &mut Context<'_>) -> bool {
-        let written = self.out.write(writer, cx);
+    fn write<W: AsyncWrite + Unpin>(&mut self, writer: &mut W, task: &mut Context<'_>) -> bool {
+        let written = self.out.write(writer, task);
         self.wrote(written)
     }
 
@@ -326,9 +261,9 @@ impl<H: PacketService> Flow<H> {
         writer: &mut W,
         run: &[u8],
         inside: usize,
-        cx: &mut Context<'_>,
+        task: &mut Context<'_>,
     ) {
-        let written = self.out.write_through(writer, run, inside, cx);
+        let written = self.out.write_through(writer, run, inside, task);
         self.wrote(written);
     }
 

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use mproxy_codec::{Direction, Kind, PublishLayout, QoS, ReasonCode, Version};
 use tokio::time::Instant;
 
+use super::cx::ASKED;
 use super::refuse::{Outcome, reply};
-use super::turn::ASKED;
-use super::{Flow, Next, Turn, Wait};
+use super::{Cx, Flow, Next, Wait};
 use crate::BoxError;
 use crate::error::{End, packet_name};
 use crate::hook::{Packet, PacketService, Refusal, Verdict};
@@ -20,7 +20,7 @@ use crate::scratch::{self, FutureBox};
 use crate::summary::{CloseReason, Side};
 
 /// A packet that is with the hooks, which have not decided.
-pub(super) struct Hooked<F> {
+pub(super) struct Asked<F> {
     offered: Offered,
     /// When they were first asked, or since when the packet waited to be shown to them.
     pub(super) since: Instant,
@@ -52,7 +52,7 @@ const fn of(direction: Direction) -> &'static str {
     }
 }
 
-impl<F> Hooked<F> {
+impl<F> Asked<F> {
     /// Bytes of the packet.
     pub(super) const fn size(&self) -> usize {
         self.offered.len
@@ -188,7 +188,7 @@ impl Offered {
 impl<H: PacketService> Flow<H> {
     /// A frame for the hooks: a slice of the read buffer, or a copy where hooks are known to wait.
     pub(super) fn slice(&self, buffer: &Bytes, range: Range<usize>) -> Bytes {
-        if self.hook_waits {
+        if self.hooks_wait {
             Bytes::copy_from_slice(&buffer[range])
         } else {
             buffer.slice(range)
@@ -200,13 +200,13 @@ impl<H: PacketService> Flow<H> {
         &mut self,
         packet: Packet,
         offered: Offered,
-        turn: &mut Turn<'_, '_>,
+        cx: &mut Cx<'_, '_>,
     ) -> Result<Next, End> {
-        turn.runs(offered.kind);
-        match self.ask(packet, &offered, turn)? {
-            Poll::Ready(verdict) => match turn.behind {
-                Some(since) => self.settle_aged(verdict, since, &offered, turn),
-                None => self.settle(verdict, &offered, turn),
+        cx.runs(offered.kind);
+        match self.ask(packet, &offered, cx)? {
+            Poll::Ready(verdict) => match cx.queued_since {
+                Some(since) => self.settle_aged(verdict, since, &offered, cx),
+                None => self.settle(verdict, &offered, cx),
             },
             Poll::Pending => Ok(Next::Pending),
         }
@@ -218,15 +218,15 @@ impl<H: PacketService> Flow<H> {
         &mut self,
         packet: Packet,
         offered: &Offered,
-        turn: &mut Turn<'_, '_>,
+        cx: &mut Cx<'_, '_>,
     ) -> Result<Poll<Verdict>, End> {
-        turn.worked(ASKED);
+        cx.worked(ASKED);
         let tap = &mut self.tap;
-        match guarded(offered, || tap.poll_ready_for(packet.kind(), turn.task))? {
+        match guarded(offered, || tap.poll_ready_for(packet.kind(), cx.task))? {
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(error)) => return failed(offered, error.into()).map(Poll::Ready),
             Poll::Pending => {
-                self.hold(offered.clone(), At::Waiting(packet), turn);
+                self.park(offered.clone(), At::Waiting(packet), cx);
                 return Ok(Poll::Pending);
             }
         }
@@ -234,7 +234,7 @@ impl<H: PacketService> Flow<H> {
         let mut slot = shelf.take().unwrap_or_else(|| Box::pin(None));
         let polled = guarded(offered, || {
             slot.as_mut().set(Some(tap.service_mut().call(packet)));
-            poll_slot(&mut slot, offered, turn.task)
+            poll_slot(&mut slot, offered, cx.task)
         });
         let verdict = match polled? {
             Poll::Ready(verdict) => {
@@ -242,7 +242,7 @@ impl<H: PacketService> Flow<H> {
                 verdict.map(Poll::Ready)
             }
             Poll::Pending => {
-                self.hold(offered.clone(), At::Running(slot), turn);
+                self.park(offered.clone(), At::Running(slot), cx);
                 Ok(Poll::Pending)
             }
         };
@@ -251,45 +251,45 @@ impl<H: PacketService> Flow<H> {
     }
 
     #[cold]
-    fn hold(&mut self, offered: Offered, at: At<H::Future>, turn: &Turn<'_, '_>) {
-        self.hook_waits = true;
-        self.hook = Some(Box::new(Hooked {
+    fn park(&mut self, offered: Offered, at: At<H::Future>, cx: &Cx<'_, '_>) {
+        self.hooks_wait = true;
+        self.asked = Some(Box::new(Asked {
             offered,
-            since: turn.behind.unwrap_or_else(Instant::now),
+            since: cx.queued_since.unwrap_or_else(Instant::now),
             at,
         }));
     }
 
     /// Goes on with the packet that the hooks hold.
-    pub(super) fn resume(&mut self, turn: &mut Turn<'_, '_>) -> Result<Poll<()>, End> {
-        let Some(mut hooked) = self.hook.take() else {
+    pub(super) fn resume(&mut self, cx: &mut Cx<'_, '_>) -> Result<Poll<()>, End> {
+        let Some(mut asked) = self.asked.take() else {
             return Ok(Poll::Ready(()));
         };
-        let (offered, since) = (hooked.offered.clone(), hooked.since);
-        turn.runs(offered.kind);
-        let polled = match hooked.at {
-            At::Waiting(packet) => self.ask(packet, &offered, turn)?,
+        let (offered, since) = (asked.offered.clone(), asked.since);
+        cx.runs(offered.kind);
+        let polled = match asked.at {
+            At::Waiting(packet) => self.ask(packet, &offered, cx)?,
             At::Running(mut slot) => {
-                match guarded(&offered, || poll_slot(&mut slot, &offered, turn.task))? {
+                match guarded(&offered, || poll_slot(&mut slot, &offered, cx.task))? {
                     Poll::Ready(verdict) => Poll::Ready(verdict?),
                     Poll::Pending => {
-                        hooked.at = At::Running(slot);
-                        self.hook = Some(hooked);
+                        asked.at = At::Running(slot);
+                        self.asked = Some(asked);
                         Poll::Pending
                     }
                 }
             }
         };
         let Poll::Ready(verdict) = polled else {
-            if let Some(hooked) = &mut self.hook {
-                hooked.since = since;
+            if let Some(asked) = &mut self.asked {
+                asked.since = since;
             }
             return Ok(Poll::Pending);
         };
-        if let Next::Replace(frame) = self.settle_aged(verdict, since, &offered, turn)? {
+        if let Next::Replace(frame) = self.settle_aged(verdict, since, &offered, cx)? {
             self.out.push(&frame);
         }
-        self.follow_up(turn);
+        self.follow_up(cx);
         self.rescan = true;
         Ok(Poll::Ready(()))
     }
@@ -300,14 +300,14 @@ impl<H: PacketService> Flow<H> {
         &mut self,
         verdict: Verdict,
         offered: &Offered,
-        turn: &mut Turn<'_, '_>,
+        cx: &mut Cx<'_, '_>,
     ) -> Result<Next, End> {
         match verdict {
-            Verdict::Forward(packet) => self.forward(packet, offered, turn),
-            Verdict::Discard => self.refuse(offered, Outcome::Discarded, turn),
-            Verdict::Refuse(refusal) => self.refuse(offered, Outcome::Refused(&refusal), turn),
+            Verdict::Forward(packet) => self.forward(packet, offered, cx),
+            Verdict::Discard => self.refuse(offered, Outcome::Discarded, cx),
+            Verdict::Refuse(refusal) => self.refuse(offered, Outcome::Refused(&refusal), cx),
             Verdict::Close(code) => {
-                self.denied(turn);
+                self.denied(cx);
                 Err(End::told(Side::Proxy, CloseReason::AclDenied, code)
                     .with_detail("a hook closed the session"))
             }
@@ -318,73 +318,73 @@ impl<H: PacketService> Flow<H> {
         &mut self,
         packet: Packet,
         offered: &Offered,
-        turn: &mut Turn<'_, '_>,
+        cx: &mut Cx<'_, '_>,
     ) -> Result<Next, End> {
         if packet.is_refused() {
-            return self.refuse_filters(packet, offered, turn);
+            return self.refuse_filters(packet, offered, cx);
         }
         let unchanged = packet.is_untouched(offered.address, offered.len);
-        let version = turn.core.version();
+        let version = cx.rules.version();
         if !unchanged || packet.version() != version {
             offered.check(&packet, version)?;
-            turn.batch.modified += 1;
+            cx.batch.modified += 1;
         }
         let mut parts = packet.into_parts();
         let Some(layout) = parts.publish else {
             let is_request = matches!(offered.kind, Kind::Subscribe | Kind::Unsubscribe);
-            let maximum = turn.core.receiver_max_packet(self.direction);
+            let maximum = cx.rules.receiver_max_packet(self.direction);
             if is_request && !unchanged && parts.frame.len() > maximum {
-                return self.refuse(offered, Outcome::TooLarge, turn);
+                return self.refuse(offered, Outcome::TooLarge, cx);
             }
             let request = (offered.request.0, offered.request.1);
-            self.book(offered.kind, &parts.frame, request, Some(&parts), turn)?;
+            self.book(offered.kind, &parts.frame, request, Some(&parts), cx)?;
             return Ok(Next::Replace(parts.frame));
         };
-        let (layout, told) = self.settle_alias(&mut parts, layout, turn)?;
+        let (layout, told) = self.settle_alias(&mut parts, layout, cx)?;
         let maximum = if offered.is(&parts.frame) {
-            turn.core.untouched_max_packet(self.direction)
+            cx.rules.untouched_max_packet(self.direction)
         } else {
-            turn.core.receiver_max_packet(self.direction)
+            cx.rules.receiver_max_packet(self.direction)
         };
         if layout.total_len() > maximum {
-            return self.refuse_publish(&layout, offered.left, Outcome::TooLarge, turn);
+            return self.refuse_publish(&layout, offered.left, Outcome::TooLarge, cx);
         }
         // not before it is sure that the packet goes
-        if let (Some(alias), Some(aliases)) = (told, turn.core.aliases(self.direction)) {
+        if let (Some(alias), Some(aliases)) = (told, cx.rules.aliases(self.direction)) {
             aliases.tell(alias, layout.topic(&parts.frame));
         }
-        turn.batch.published(layout.qos());
+        cx.batch.published(layout.qos());
         let answer = match offered.publish {
-            Some(asked) if asked.qos() != layout.qos() => self.answer_lowered(&asked, turn),
+            Some(asked) if asked.qos() != layout.qos() => self.answer_lowered(&asked, cx),
             _ => None,
         };
         match answer {
-            Some(answer) if offered.left == 0 => reply(turn, &answer),
+            Some(answer) if offered.left == 0 => reply(cx, &answer),
             answer => self.begin_stream(offered.left, true, answer),
         }
         Ok(Next::Replace(parts.frame))
     }
 
     /// The answer to the sender of a PUBLISH that a hook made QoS 0: its receiver will not answer.
-    fn answer_lowered(&self, asked: &PublishLayout, turn: &mut Turn<'_, '_>) -> Option<Bytes> {
+    fn answer_lowered(&self, asked: &PublishLayout, cx: &mut Cx<'_, '_>) -> Option<Bytes> {
         let id = asked.packet_id()?;
-        let core = &mut *turn.core;
+        let rules = &mut *cx.rules;
         let kind = match (asked.qos(), self.direction) {
             (QoS::ExactlyOnce, Direction::ToServer) => {
-                core.ledger.answer_locally(id);
+                rules.exchanges.answer_locally(id);
                 Kind::Pubrec
             }
             (QoS::ExactlyOnce, Direction::ToClient) => {
-                core.ledger.drop_delivery(id);
+                rules.exchanges.drop_delivery(id);
                 Kind::Pubrec
             }
             (_, Direction::ToServer) => {
-                core.end_flight(id);
+                rules.end_flight(id);
                 Kind::Puback
             }
             (_, Direction::ToClient) => Kind::Puback,
         };
-        core.replies.ack(kind, id, ReasonCode::SUCCESS, None)
+        rules.replies.ack(kind, id, ReasonCode::SUCCESS, None)
     }
 }
 
@@ -404,7 +404,7 @@ pub(super) fn as_run(next: Next, original: &[u8]) -> Next {
 fn poll_slot<F, E>(
     slot: &mut FutureBox<F>,
     offered: &Offered,
-    cx: &mut Context<'_>,
+    task: &mut Context<'_>,
 ) -> Poll<Result<Verdict, End>>
 where
     F: Future<Output = Result<Verdict, E>>,
@@ -413,7 +413,7 @@ where
     let Some(future) = slot.as_mut().as_pin_mut() else {
         return Poll::Ready(Err(End::hook("a hook lost its future")));
     };
-    let verdict = std::task::ready!(future.poll(cx));
+    let verdict = std::task::ready!(future.poll(task));
     slot.as_mut().set(None);
     Poll::Ready(verdict.or_else(|error| failed(offered, error.into())))
 }

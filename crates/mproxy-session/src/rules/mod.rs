@@ -1,5 +1,9 @@
 //! What both directions of a session share: version, negotiated limits, and pending business.
 
+mod aliases;
+mod exchanges;
+mod flights;
+
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
@@ -9,23 +13,23 @@ use mproxy_codec::{
     PropertyWriter, PublishLayout, ReasonCode, Value, Version,
 };
 
-use crate::alias::AliasTable;
+use self::aliases::AliasTable;
+pub(crate) use self::exchanges::{Answer, Exchanges};
+use self::flights::Flights;
 use crate::context::SessionInfo;
 use crate::error::{End, Limit, Violation};
-use crate::flights::Flights;
 use crate::latency::Latency;
-use crate::ledger::Ledger;
 use crate::limits::{Conformance, LARGEST_PACKET, Limits, ReceiveMaximum, ServerReference};
 use crate::reply::Replies;
 use crate::summary::{CloseReason, Side};
 
 /// The state that belongs to the session rather than to one of its directions.
 #[derive(Debug)]
-pub(crate) struct Core {
+pub(crate) struct Rules {
     pub(crate) limits: Arc<Limits>,
     pub(crate) replies: Replies,
     pub(crate) session: SessionInfo,
-    pub(crate) ledger: Ledger,
+    pub(crate) exchanges: Exchanges,
     pub(crate) latency: Latency,
     /// The client's CONNACK, once it was forwarded.
     pub(crate) connack: Option<ReasonCode>,
@@ -44,7 +48,7 @@ pub(crate) struct Core {
     /// CONNECT asked for a session that ends with the connection.
     session_ends: bool,
     /// The broker's Maximum Packet Size.
-    server_max_packet: u32,
+    broker_max_packet: u32,
     /// The largest packet that is taken from the client: the proxy's own limit, or what the client
     /// was told where that is less than the broker said.
     client_max_packet: u32,
@@ -58,7 +62,7 @@ struct Method(Box<str>);
 
 /// What the hooks of a session mean for what is announced to its client.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Hooked {
+pub(crate) struct HookTraits {
     /// By how many bytes they lengthen a PUBLISH of the client at most.
     pub(crate) growth: u16,
     /// They look at the PUBLISH packets of the client: the topics behind its aliases are remembered.
@@ -67,7 +71,7 @@ pub(crate) struct Hooked {
     pub(crate) blind_to_auth: bool,
 }
 
-impl Core {
+impl Rules {
     /// The state of a session whose CONNECT was admitted.
     pub(crate) fn new(packet: &ConnectPacket, session: SessionInfo, limits: Arc<Limits>) -> Self {
         let version = packet.version();
@@ -77,7 +81,7 @@ impl Core {
             .unwrap_or(0);
         Self {
             replies: Replies::for_client(packet),
-            ledger: Ledger::default(),
+            exchanges: Exchanges::default(),
             latency: Latency::default(),
             connack: None,
             is_challenged: false,
@@ -93,7 +97,7 @@ impl Core {
                 .number(PropertyId::SessionExpiryInterval)
                 .unwrap_or(0)
                 == 0,
-            server_max_packet: u32::MAX,
+            broker_max_packet: u32::MAX,
             client_max_packet: own_max_packet(&limits),
             to_server_aliases: None,
             to_client_aliases: table(version, Direction::ToClient, maximum),
@@ -158,7 +162,7 @@ impl Core {
         &mut self,
         direction: Direction,
         auth: &Auth<'_>,
-        hooked: Hooked,
+        hooks: HookTraits,
     ) -> Result<(), End> {
         // the short form says success and nothing else
         let is_short = auth.reason == ReasonCode::SUCCESS && auth.properties.is_empty();
@@ -171,7 +175,7 @@ impl Core {
             return Ok(());
         }
         let answers = std::mem::take(&mut self.is_challenged) && goes_on;
-        if hooked.blind_to_auth && (self.connack.is_some() || !answers) {
+        if hooks.blind_to_auth && (self.connack.is_some() || !answers) {
             let code = ReasonCode::BAD_AUTHENTICATION_METHOD;
             let end = End::told(Side::Proxy, CloseReason::AuthDenied, code);
             return Err(end.with_detail(
@@ -258,13 +262,13 @@ impl Core {
         let aliases = [&self.to_server_aliases, &self.to_client_aliases];
         let aliases = aliases.into_iter().flatten();
         let flights = self.flights.as_ref().map_or(0, |flights| flights.size());
-        self.ledger.size() + flights + aliases.map(|table| table.size()).sum::<usize>()
+        self.exchanges.size() + flights + aliases.map(|table| table.size()).sum::<usize>()
     }
 
     /// The largest packet that the receiver in this direction takes.
     pub(crate) const fn receiver_max_packet(&self, direction: Direction) -> usize {
         match direction {
-            Direction::ToServer => self.server_max_packet as usize,
+            Direction::ToServer => self.broker_max_packet as usize,
             Direction::ToClient => self.replies.max_packet_size as usize,
         }
     }
@@ -328,7 +332,7 @@ impl Core {
     pub(crate) fn receive_connack(
         &mut self,
         connack: &Connack<'_>,
-        hooked: Hooked,
+        hooks: HookTraits,
     ) -> Result<Option<Bytes>, End> {
         if connack.session_present && self.session.clean_start() {
             return Err(End::violation(
@@ -352,7 +356,7 @@ impl Core {
             if names_method || self.is_strict() {
                 self.check_method(Direction::ToClient, &properties)?;
             }
-            self.receive_offer(&properties, hooked, &mut replaced, &mut own);
+            self.receive_offer(&properties, hooks, &mut replaced, &mut own);
         }
         if replaced.is_empty() {
             return Ok(None);
@@ -386,7 +390,7 @@ impl Core {
     fn receive_offer(
         &mut self,
         properties: &Properties<'_>,
-        hooked: Hooked,
+        hooks: HookTraits,
         replaced: &mut Vec<PropertyId>,
         own: &mut PropertyWriter,
     ) {
@@ -419,10 +423,10 @@ impl Core {
         }
 
         let theirs = number(PropertyId::MaximumPacketSize).unwrap_or(u32::MAX);
-        self.server_max_packet = theirs;
+        self.broker_max_packet = theirs;
         // a broker that says nothing takes whatever MQTT can express
         let theirs = theirs.min(LARGEST_PACKET);
-        let room = theirs.saturating_sub(hooked.growth.into()).max(1);
+        let room = theirs.saturating_sub(hooks.growth.into()).max(1);
         let size = room.min(own_max_packet(&self.limits));
         if size < theirs {
             replace(PropertyId::MaximumPacketSize, Value::U32(size));
@@ -433,7 +437,7 @@ impl Core {
         }
 
         let theirs = short(number(PropertyId::TopicAliasMaximum).unwrap_or(0));
-        let aliases = if hooked.follow_aliases {
+        let aliases = if hooks.follow_aliases {
             theirs.min(self.limits.max_topic_aliases)
         } else {
             theirs

@@ -16,11 +16,11 @@ use crate::scratch;
 /// are to arrive.
 ///
 /// Empty, it owns no memory. While a large PUBLISH streams to that side, own packets wait in
-/// `held` for the packet border (own packets stand between packets, never inside one).
+/// `postponed` for the packet border (own packets stand between packets, never inside one).
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     queue: Option<Box<Queue>>,
-    held: Option<Box<BytesMut>>,
+    postponed: Option<Box<BytesMut>>,
     /// The last byte that was queued or written is inside a packet.
     mid_packet: bool,
     /// Bytes of the last write, as long as the side has not flushed: it may hold them itself.
@@ -60,16 +60,23 @@ impl Outbox {
         self.queue.as_ref().map_or(&[], |queue| &queue.bytes)
     }
 
-    /// Bytes waiting, held ones included.
+    /// Bytes waiting, postponed ones included.
     pub(crate) fn len(&self) -> usize {
-        self.queued().len() + self.held.as_ref().map_or(0, |held| held.len())
+        self.queued().len()
+            + self
+                .postponed
+                .as_ref()
+                .map_or(0, |postponed| postponed.len())
     }
 
     /// Bytes that it takes, and what the side may hold of what it was given.
     pub(crate) fn size(&self) -> usize {
         let queue = self.queue.as_ref();
         queue.map_or(0, |queue| queue.gone + queue.bytes.capacity())
-            + self.held.as_ref().map_or(0, |held| held.capacity())
+            + self
+                .postponed
+                .as_ref()
+                .map_or(0, |postponed| postponed.capacity())
             + self.unflushed as usize
     }
 
@@ -96,7 +103,9 @@ impl Outbox {
     /// Queues a packet of the proxy's own: now, or when the packet border comes.
     pub(crate) fn push_reply(&mut self, packet: &[u8]) {
         if self.mid_packet {
-            self.held.get_or_insert_default().extend_from_slice(packet);
+            self.postponed
+                .get_or_insert_default()
+                .extend_from_slice(packet);
         } else {
             self.push(packet);
         }
@@ -107,17 +116,17 @@ impl Outbox {
         self.mid_packet = true;
     }
 
-    /// The packet that was begun is complete in the queue or written; held packets follow.
+    /// The packet that was begun is complete in the queue or written; postponed packets follow.
     pub(crate) fn end_packet(&mut self) {
         self.mid_packet = false;
-        if let Some(held) = self.held.take() {
-            self.push(&held);
+        if let Some(postponed) = self.postponed.take() {
+            self.push(&postponed);
         }
     }
 
     /// True when packets wait for the border of the one that is streaming.
-    pub(crate) const fn has_held(&self) -> bool {
-        self.held.is_some()
+    pub(crate) const fn has_postponed(&self) -> bool {
+        self.postponed.is_some()
     }
 
     /// The first `inside` bytes of the queue belong to a packet that was begun before.

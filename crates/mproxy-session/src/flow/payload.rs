@@ -4,10 +4,10 @@
 use bytes::Bytes;
 
 use super::refuse::reply;
-use super::{Flow, Turn};
+use super::{Cx, Flow};
 use crate::hook::PacketService;
 
-pub(super) struct Stream {
+pub(super) struct Payload {
     pub(super) left: usize,
     forward: bool,
     /// What the sender is told when the payload has passed.
@@ -22,7 +22,7 @@ impl<H: PacketService> Flow<H> {
         if forward {
             self.out.begin_packet();
         }
-        self.stream = Some(Box::new(Stream {
+        self.payload = Some(Box::new(Payload {
             left,
             forward,
             answer,
@@ -31,20 +31,20 @@ impl<H: PacketService> Flow<H> {
 
     /// Bytes of the payload that streams through which are still to be forwarded.
     pub(super) fn to_forward(&self) -> usize {
-        match &self.stream {
+        match &self.payload {
             Some(stream) if stream.forward => stream.left,
             _ => 0,
         }
     }
 
     /// Takes up to `available` bytes of the payload that streams through.
-    pub(super) fn skip_payload(&mut self, available: usize, turn: &mut Turn<'_, '_>) -> usize {
-        let Some(stream) = &mut self.stream else {
+    pub(super) fn skip_payload(&mut self, available: usize, cx: &mut Cx<'_, '_>) -> usize {
+        let Some(stream) = &mut self.payload else {
             return 0;
         };
         let taken = stream.left.min(available);
         stream.left -= taken;
-        turn.batch.bytes += taken as u64;
+        cx.batch.bytes += taken as u64;
         self.traffic.bytes += taken as u64;
         taken
     }
@@ -57,9 +57,9 @@ impl<H: PacketService> Flow<H> {
         run: &mut usize,
         from: usize,
         at: usize,
-        turn: &mut Turn<'_, '_>,
+        cx: &mut Cx<'_, '_>,
     ) {
-        let Some(stream) = &mut self.stream else {
+        let Some(stream) = &mut self.payload else {
             return;
         };
         if !stream.forward {
@@ -70,15 +70,15 @@ impl<H: PacketService> Flow<H> {
             return;
         }
         if stream.forward {
-            if self.out.has_held() {
+            if self.out.has_postponed() {
                 self.out.push(&buffer[*run..at]);
                 *run = at;
             }
             self.out.end_packet();
         }
         if let Some(answer) = stream.answer.take() {
-            reply(turn, &answer);
+            reply(cx, &answer);
         }
-        self.stream = None;
+        self.payload = None;
     }
 }
