@@ -11,7 +11,7 @@ use mproxy_codec::{Direction, Kind, PublishLayout, QoS, ReasonCode, Version};
 use tokio::time::Instant;
 
 use super::cx::ASKED;
-use super::refuse::{Outcome, reply};
+use super::refuse::Outcome;
 use super::{Cx, Flow, Next, Wait};
 use crate::BoxError;
 use crate::error::{End, packet_name};
@@ -307,7 +307,7 @@ impl<H: PacketService> Flow<H> {
             Verdict::Discard => self.refuse(offered, Outcome::Discarded, cx),
             Verdict::Refuse(refusal) => self.refuse(offered, Outcome::Refused(&refusal), cx),
             Verdict::Close(code) => {
-                self.denied(cx);
+                cx.denied();
                 Err(End::told(Side::Proxy, CloseReason::AclDenied, code)
                     .with_detail("a hook closed the session"))
             }
@@ -321,7 +321,7 @@ impl<H: PacketService> Flow<H> {
         cx: &mut Cx<'_, '_>,
     ) -> Result<Next, End> {
         if packet.is_refused() {
-            return self.refuse_filters(packet, offered, cx);
+            return Self::refuse_filters(packet, offered, cx);
         }
         let unchanged = packet.is_untouched(offered.address, offered.len);
         let version = cx.rules.version();
@@ -359,7 +359,7 @@ impl<H: PacketService> Flow<H> {
             _ => None,
         };
         match answer {
-            Some(answer) if offered.left == 0 => reply(cx, &answer),
+            Some(answer) if offered.left == 0 => cx.reply(&answer),
             answer => self.begin_stream(offered.left, true, answer),
         }
         Ok(Next::Replace(parts.frame))

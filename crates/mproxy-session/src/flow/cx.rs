@@ -2,6 +2,7 @@
 
 use std::task::Context;
 
+use bytes::Bytes;
 use mproxy_codec::Kind;
 use tokio::time::Instant;
 
@@ -22,7 +23,7 @@ pub(super) const PACKET: u32 = 2;
 pub(super) const ASKED: u32 = 4;
 
 /// A packet that is refused: somebody counts it, may log it, and answers.
-pub(super) const REFUSED: u32 = 16;
+const REFUSED: u32 = 16;
 
 /// So many bytes of a packet other than PUBLISH cost one more: its properties and filters.
 pub(super) const BYTES_A_UNIT: usize = 8;
@@ -67,5 +68,17 @@ impl Cx<'_, '_> {
             Some(running) => running.goes_on_with(kind),
             None => self.running = Some(Running::now(kind)),
         }
+    }
+
+    /// A packet was refused, in whole or in part.
+    pub(super) const fn denied(&mut self) {
+        self.worked(REFUSED);
+        self.batch.denied += 1;
+    }
+
+    /// Answers the sender: now, or at the next packet border of what streams to it.
+    pub(super) fn reply(&mut self, packet: &Bytes) {
+        self.batch.inject_packet(packet);
+        self.to_sender.push_reply(packet);
     }
 }

@@ -49,7 +49,7 @@ use crate::error::End;
 use crate::hook::{PacketService, Tap};
 use crate::recorder::Recorder;
 use crate::slow::SlowPolls;
-use crate::summary::{CloseReason, Side, Traffic};
+use crate::summary::{CloseReason, Side};
 
 /// One direction of a session.
 pub(crate) struct Flow<H: PacketService> {
@@ -76,7 +76,6 @@ pub(crate) struct Flow<H: PacketService> {
     pub(crate) eof: bool,
     /// The sender has said its last word.
     pub(crate) end: Option<Box<End>>,
-    pub(crate) traffic: Traffic,
     /// Bytes came since somebody looked.
     pub(crate) heard: bool,
     /// Whole packets, bytes of a payload, or a good part of a packet came since somebody looked.
@@ -139,12 +138,6 @@ impl<H: PacketService> Flow<H> {
             out,
             eof: false,
             end: None,
-            traffic: Traffic {
-                packets: 0,
-                bytes: 0,
-                publishes: 0,
-                denied: 0,
-            },
             heard: false,
             progressed: false,
             taken: false,

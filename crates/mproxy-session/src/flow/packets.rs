@@ -28,8 +28,6 @@ impl<H: PacketService> Flow<H> {
         let range = at..at + head.total_len();
         let packet = &buffer[range.clone()];
         cx.batch.read(kind, packet.len());
-        self.traffic.packets += 1;
-        self.traffic.bytes += packet.len() as u64;
         // a broker that knows no MQTT 5.0 refuses in the form of 3.1.1 (section 3.1.2.2), which is
         // for the client to understand
         if version.is_v5()
@@ -215,7 +213,7 @@ impl<H: PacketService> Flow<H> {
                         .count()
                 });
                 if entries.is_some_and(|entries| entries.iter().any(|it| it.refused.is_some())) {
-                    self.denied(cx);
+                    cx.denied();
                 }
                 // where nobody changes requests, their answers pass as they come
                 if self.tap.kinds().contains(kind) || cx.rules.is_strict() {

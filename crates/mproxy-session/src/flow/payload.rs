@@ -3,7 +3,6 @@
 
 use bytes::Bytes;
 
-use super::refuse::reply;
 use super::{Cx, Flow};
 use crate::hook::PacketService;
 
@@ -45,7 +44,6 @@ impl<H: PacketService> Flow<H> {
         let taken = stream.left.min(available);
         stream.left -= taken;
         cx.batch.bytes += taken as u64;
-        self.traffic.bytes += taken as u64;
         taken
     }
 
@@ -77,7 +75,7 @@ impl<H: PacketService> Flow<H> {
             self.out.end_packet();
         }
         if let Some(answer) = stream.answer.take() {
-            reply(cx, &answer);
+            cx.reply(&answer);
         }
         self.payload = None;
     }

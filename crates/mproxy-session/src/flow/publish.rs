@@ -53,9 +53,6 @@ impl<H: PacketService> Flow<H> {
         let len = if whole { total } else { layout.payload_at() };
         let left = total - len;
         cx.batch.read(Kind::Publish, len);
-        self.traffic.packets += 1;
-        self.traffic.publishes += 1;
-        self.traffic.bytes += len as u64;
 
         let topic = match cx.rules.aliases(direction) {
             Some(aliases) => aliases.receive(&layout, bytes, tapped)?,

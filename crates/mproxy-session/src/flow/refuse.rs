@@ -4,7 +4,6 @@ use bytes::Bytes;
 use mproxy_codec::{Direction, Kind, PublishLayout, QoS, ReasonCode, encode_ack};
 
 use super::asking::Offered;
-use super::cx::REFUSED;
 use super::{Cx, Flow, Next, internal};
 use crate::error::End;
 use crate::hook::{Packet, PacketService, Refusal};
@@ -59,7 +58,7 @@ impl<H: PacketService> Flow<H> {
         }
         match offered.kind {
             Kind::Subscribe | Kind::Unsubscribe => {
-                self.denied(cx);
+                cx.denied();
                 let (id, count) = offered.request;
                 let reason = match (outcome, offered.kind) {
                     // UNSUBACK has no word for it
@@ -77,7 +76,7 @@ impl<H: PacketService> Flow<H> {
                 Ok(Self::answer_request(offered, answer, cx))
             }
             Kind::Connack => {
-                self.denied(cx);
+                cx.denied();
                 // the client must not be left without an answer
                 Err(
                     End::told(Side::Proxy, CloseReason::AuthDenied, outcome.reason())
@@ -86,7 +85,7 @@ impl<H: PacketService> Flow<H> {
             }
             // who the client is now is not known to be who it was
             Kind::Auth => {
-                self.denied(cx);
+                cx.denied();
                 Err(
                     End::told(Side::Proxy, CloseReason::AuthDenied, outcome.reason())
                         .with_detail("a hook refused an AUTH"),
@@ -105,12 +104,11 @@ impl<H: PacketService> Flow<H> {
     /// A SUBSCRIBE or UNSUBSCRIBE of which every filter was refused is answered, not forwarded:
     /// an empty one must not exist [MQTT-3.8.3-2].
     pub(super) fn refuse_filters(
-        &mut self,
         packet: Packet,
         offered: &Offered,
         cx: &mut Cx<'_, '_>,
     ) -> Result<Next, End> {
-        self.denied(cx);
+        cx.denied();
         let entries = packet.into_parts().entries.unwrap_or_default();
         let codes: Vec<u8> = entries
             .iter()
@@ -131,7 +129,7 @@ impl<H: PacketService> Flow<H> {
         let exchanges = &mut cx.rules.exchanges;
         let answer = answer.and_then(|it| exchanges.refuse(offered.kind, offered.request.0, it));
         if let Some(answer) = answer {
-            reply(cx, &answer);
+            cx.reply(&answer);
         }
         Next::Drop
     }
@@ -146,7 +144,7 @@ impl<H: PacketService> Flow<H> {
     ) -> Result<Next, End> {
         match outcome {
             Outcome::Expired => cx.batch.expired += 1,
-            _ => self.denied(cx),
+            _ => cx.denied(),
         }
         cx.batch.too_large += u32::from(matches!(outcome, Outcome::TooLarge));
         let replies = cx.rules.replies;
@@ -221,12 +219,6 @@ impl<H: PacketService> Flow<H> {
         release.map(Next::Replace).map_err(internal)
     }
 
-    pub(super) fn denied(&mut self, cx: &mut Cx<'_, '_>) {
-        cx.worked(REFUSED);
-        cx.batch.denied += 1;
-        self.traffic.denied += 1;
-    }
-
     /// Answers the sender, after the rest of its payload has been thrown away.
     pub(super) fn answer_with(
         &mut self,
@@ -237,13 +229,8 @@ impl<H: PacketService> Flow<H> {
         if left > 0 {
             self.begin_stream(left, false, answer);
         } else if let Some(answer) = answer {
-            reply(cx, &answer);
+            cx.reply(&answer);
         }
         Next::Drop
     }
-}
-
-pub(super) fn reply(cx: &mut Cx<'_, '_>, packet: &Bytes) {
-    cx.batch.inject_packet(packet);
-    cx.to_sender.push_reply(packet);
 }

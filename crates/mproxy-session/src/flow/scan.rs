@@ -225,9 +225,6 @@ impl<H: PacketService> Flow<H> {
             cx.rules.latency.begin_run(&buffer[*at..filled], version);
         }
         cx.batch.read_run(&run);
-        self.traffic.packets += u64::from(run.packets());
-        self.traffic.publishes += u64::from(run.packets());
-        self.traffic.bytes += run.len() as u64;
         *at += run.len();
         Ok(None)
     }
@@ -259,9 +256,6 @@ impl<H: PacketService> Flow<H> {
                 break Err(end);
             }
             cx.batch.read(Kind::Publish, len);
-            self.traffic.packets += 1;
-            self.traffic.publishes += 1;
-            self.traffic.bytes += len as u64;
             let memo = self.tap.memo_mut();
             if memo.is_some_and(|memo| memo.knows(bytes[0], layout.topic(bytes))) {
                 cx.batch.published(layout.qos());

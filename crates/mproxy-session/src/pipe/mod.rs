@@ -1,5 +1,7 @@
 //! Both directions of a session in one task.
 
+mod book;
+
 use std::future::Future;
 use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,6 +14,7 @@ use mproxy_codec::{Direction, Kind, ReasonCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 
+use self::book::Book;
 use crate::control::Running;
 use crate::error::{End, Limit};
 use crate::flow::{Cx, Flow, WORK, Wait};
@@ -19,7 +22,7 @@ use crate::hook::PacketService;
 use crate::limits::Rate;
 use crate::recorder::{Batch, Recorder};
 use crate::rules::{HookTraits, Rules};
-use crate::summary::{CloseReason, Side};
+use crate::summary::{CloseReason, Side, Traffic};
 
 /// Rounds of both directions before other connections of the thread get their turn. A round reads
 /// at most one scratch buffer a direction.
@@ -44,6 +47,7 @@ pub(crate) struct Pipe<C, S, U: PacketService, D: PacketService> {
     pub(crate) to_server: Flow<U>,
     pub(crate) to_client: Flow<D>,
     pub(crate) rules: Rules,
+    pub(crate) book: Book,
     pub(crate) recorder: Arc<dyn Recorder>,
     pub(crate) control: Running,
     /// Which waker the control has.
@@ -80,7 +84,7 @@ where
         recorder: Arc<dyn Recorder>,
         control: Running,
         started: Instant,
-        kept: usize,
+        (received, kept): (Traffic, usize),
     ) -> Self {
         let begun = Moment::now(started);
         Self {
@@ -89,6 +93,7 @@ where
             to_server,
             to_client,
             rules,
+            book: Book::new(received),
             recorder,
             control,
             registered: 0,
@@ -198,7 +203,8 @@ where
         let up = self
             .to_server
             .pump(&mut self.client, &mut self.broker, &mut cx);
-        record(&*self.recorder, Direction::ToServer, &batch);
+        self.book
+            .enter(Direction::ToServer, &batch, &*self.recorder);
         let up = up?;
         if batch.publishes[1] > 0 && self.rules.latency.is_idle() && self.recorder.wants_latency() {
             self.rules.latency.want();
@@ -223,7 +229,8 @@ where
         let down = self
             .to_client
             .pump(&mut self.broker, &mut self.client, &mut cx);
-        record(&*self.recorder, Direction::ToClient, &batch);
+        self.book
+            .enter(Direction::ToClient, &batch, &*self.recorder);
         let connack = self.rules.connack.filter(|_| !self.answered);
         if let Some(reason) = connack {
             self.answered = true;
@@ -559,17 +566,4 @@ enum Deadline {
     Write(Direction),
     Packet(Direction),
     Answers,
-}
-
-/// Hands a batch out, unless it is empty.
-fn record(recorder: &dyn Recorder, direction: Direction, batch: &Batch) {
-    let Batch {
-        bytes,
-        denied,
-        stalls,
-        ..
-    } = *batch;
-    if bytes > 0 || denied > 0 || stalls > 0 || batch.injected != [0; 16] {
-        recorder.record(direction, batch);
-    }
 }

@@ -104,6 +104,7 @@ where
         to_server,
         to_client,
         rules,
+        book,
         recorder,
         started,
         broker_is_shut,
@@ -144,16 +145,12 @@ where
     if end.suppress_will && rules.is_established() && !to_server_out.is_mid_packet() {
         to_server_out.push(&[0xe0, 0x00]);
     }
-    let (to_server, to_client) = (
-        (to_server.traffic, to_server.eof),
-        (to_client.traffic, to_client.eof),
-    );
     let flush = match end.reason {
         CloseReason::WriteTimeout => limits.linger,
         _ => limits.write_timeout,
     };
     // a client that has disconnected has nothing more to say that closing could answer with a reset
-    let client_is_open = !to_server.1
+    let client_is_open = !to_server.eof
         && !matches!(
             end.reason,
             CloseReason::Disconnect | CloseReason::DisconnectWithWill
@@ -173,12 +170,12 @@ where
     );
     if end.at_once {
         drop((closing_client, broker));
-    } else if broker_is_shut && to_client.1 {
+    } else if broker_is_shut && to_client.eof {
         // both have said that they are done
         drop(broker);
         control.unless_at_once(closing_client).await;
     } else {
-        let linger = linger(&limits, !to_client.1);
+        let linger = linger(&limits, !to_client.eof);
         let closing_server = finish(broker, to_server_last, flush, linger);
         let closing = async {
             tokio::join!(closing_client, closing_server);
@@ -200,8 +197,8 @@ where
         glimpse: None,
         dialled: true,
         duration: started.elapsed(),
-        to_server: to_server.0,
-        to_client: to_client.0,
+        to_server: book.to_server,
+        to_client: book.to_client,
         panicked: end.panicked,
     };
     notify(on_close.map(|notice| *notice), summary, limits.hook_timeout).await

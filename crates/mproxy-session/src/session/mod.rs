@@ -277,10 +277,8 @@ impl Session {
         let rules = Rules::new(&connect, session, self.limits);
         let mut input = Inbox::new(rest);
         input.wait_since(received_at);
-        let mut to_server = Flow::new(Direction::ToServer, hooks.to_server, input, out);
-        to_server.traffic = received;
         let flows = (
-            to_server,
+            Flow::new(Direction::ToServer, hooks.to_server, input, out),
             Flow::new(
                 Direction::ToClient,
                 hooks.to_client,
@@ -296,7 +294,7 @@ impl Session {
                 self.recorder,
                 self.control,
                 started,
-                kept,
+                (received, kept),
             ),
             on_close: hooks.on_close.map(Box::new),
         }))
