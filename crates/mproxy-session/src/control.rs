@@ -10,9 +10,8 @@ use std::task::{Context, Poll, Waker};
 
 use mproxy_codec::ReasonCode;
 
-use crate::error::{End, Limit};
 use crate::memory::{Exhausted, MemoryBudget};
-use crate::summary::{CloseReason, Side};
+use crate::summary::CloseReason;
 
 /// What a connection draws on its [`MemoryBudget`] for as long as it lives, in bytes: the state of an
 /// idle session, and the first bytes of what it holds.
@@ -101,21 +100,6 @@ impl Order {
             suppress_will: false,
             notice: false,
             at_once: true,
-        }
-    }
-}
-
-impl From<Order> for End {
-    fn from(order: Order) -> Self {
-        let mut end = Self::told(Side::Proxy, order.reason, order.reason_code);
-        end.tell_client = order.notice;
-        end.suppress_will = order.suppress_will;
-        end.at_once = order.at_once;
-        match order.reason {
-            CloseReason::Overload => end
-                .with_limit(Limit::Memory)
-                .with_detail("there is no memory left for what the connection holds"),
-            _ => end,
         }
     }
 }

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod admit;
+mod cause;
 mod context;
 mod control;
 mod error;

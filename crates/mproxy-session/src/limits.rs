@@ -3,9 +3,10 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use mproxy_codec::{DecodeError, ReasonCode, Version, View};
+use mproxy_codec::{DecodeError, Kind, ReasonCode, Version, View};
 
-use crate::error::{End, Limit};
+use crate::cause::{Cause, End};
+use crate::error::Limit;
 
 macro_rules! limits {
     ($($(#[$doc:meta])* $name:ident: $type:ty = $default:expr;)*) => {
@@ -151,6 +152,7 @@ impl Limits {
     /// It has too many levels.
     pub(crate) fn check_levels(
         &self,
+        packet: Kind,
         topic: &[u8],
         what: &str,
         code: ReasonCode,
@@ -159,8 +161,9 @@ impl Limits {
             return Ok(());
         }
         let limit = (Limit::MaxTopicLevels, self.max_topic_levels);
-        Err(End::too_long(
-            &format!("{what} of more levels"),
+        Err(Cause::too_many(
+            packet,
+            format!("{what} of more levels"),
             code,
             limit,
         ))
@@ -172,26 +175,31 @@ impl Limits {
     /// # Errors
     /// It is such a request.
     pub(crate) fn check_filters(&self, view: &View<'_>) -> Result<(), End> {
-        let count = match view {
-            View::Subscribe(subscribe) => subscribe.len(),
-            View::Unsubscribe(unsubscribe) => unsubscribe.len(),
+        let (kind, count) = match view {
+            View::Subscribe(subscribe) => (Kind::Subscribe, subscribe.len()),
+            View::Unsubscribe(unsubscribe) => (Kind::Unsubscribe, unsubscribe.len()),
             _ => return Ok(()),
         };
         if count > self.max_filters {
             let what = format!("{count} topic filters, more");
             let limit = (Limit::MaxFilters, self.max_filters);
-            return Err(End::too_long(&what, ReasonCode::QUOTA_EXCEEDED, limit));
+            return Err(Cause::too_many(
+                kind,
+                what,
+                ReasonCode::QUOTA_EXCEEDED,
+                limit,
+            ));
         }
         let mut left = self.max_filters.saturating_mul(LEVELS_A_FILTER);
         let mut check = |filter: &str| {
             let (filter, code) = (filter.as_bytes(), ReasonCode::TOPIC_FILTER_INVALID);
-            self.check_levels(filter, "a topic filter", code)?;
+            self.check_levels(kind, filter, "a topic filter", code)?;
             left = left.checked_sub(levels(filter)).ok_or_else(|| {
                 let limit = (Limit::MaxFilters, self.max_filters);
                 let most = self.max_filters.saturating_mul(LEVELS_A_FILTER);
                 let what =
                     format!("topic filters of more than {most} levels in all, four times more");
-                End::too_long(&what, ReasonCode::QUOTA_EXCEEDED, limit)
+                Cause::too_many(kind, what, ReasonCode::QUOTA_EXCEEDED, limit)
             })?;
             Ok(())
         };

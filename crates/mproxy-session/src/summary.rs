@@ -1,12 +1,13 @@
 //! What is said of a connection when it is over.
 
+use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
-use mproxy_codec::{ConnectGlimpse, Foreign, ReasonCode, Version};
+use mproxy_codec::{ConnectGlimpse, Foreign, Kind, ReasonCode, Version};
 
+use crate::cause::{Cause, Source};
 use crate::context::{Peer, SessionInfo};
-use crate::error::End;
 
 /// Who ended a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -151,7 +152,7 @@ pub struct Glimpse {
 
 impl Glimpse {
     /// What is left of a CONNECT that `end` kept out.
-    pub(crate) fn of(bytes: &[u8], end: &End) -> Box<Self> {
+    pub(crate) fn of(bytes: &[u8], end: &Cause) -> Box<Self> {
         let glimpse = ConnectGlimpse::of(bytes);
         let control_field = glimpse.control_field.filter(|_| end.is_control_character());
         Box::new(Self {
@@ -201,6 +202,9 @@ pub struct Summary {
     pub to_client: Traffic,
     /// A hook or the session itself panicked.
     pub panicked: bool,
+    /// The type of the packet that ended it: what was not allowed, or said that it is the end.
+    pub packet: Option<Kind>,
+    pub(crate) source: Option<Source>,
 }
 
 impl Summary {
@@ -208,5 +212,17 @@ impl Summary {
     #[must_use]
     pub fn established(&self) -> bool {
         self.connack == Some(ReasonCode::SUCCESS)
+    }
+
+    /// The error behind the end: of a hook, of a connection, or of the packet that was not valid.
+    #[must_use]
+    pub fn source(&self) -> Option<&(dyn Error + Send + Sync + 'static)> {
+        self.source.as_deref()
+    }
+
+    /// The field of the packet in which the error is, as far as that is known, in the standard's words.
+    #[must_use]
+    pub fn field(&self) -> Option<&'static str> {
+        self.glimpse.as_ref()?.field
     }
 }

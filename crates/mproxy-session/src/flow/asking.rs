@@ -14,10 +14,10 @@ use super::cx::ASKED;
 use super::refuse::Outcome;
 use super::{Cx, Flow, Next, Wait};
 use crate::BoxError;
-use crate::error::{End, packet_name};
+use crate::cause::{Cause, Denial, End};
+use crate::error::packet_name;
 use crate::hook::{Packet, PacketService, Refusal, Verdict};
 use crate::scratch::{self, FutureBox};
-use crate::summary::{CloseReason, Side};
 
 /// A packet that is with the hooks, which have not decided.
 pub(super) struct Asked<F> {
@@ -174,7 +174,7 @@ impl Offered {
             }
         };
         let forwarded = named(&packet_name(packet.kind()), id);
-        Err(End::hook(format!(
+        Err(Cause::hook(format!(
             "a hook forwarded {forwarded}{difference} in place of {self}"
         )))
     }
@@ -308,8 +308,7 @@ impl<H: PacketService> Flow<H> {
             Verdict::Refuse(refusal) => self.refuse(offered, Outcome::Refused(&refusal), cx),
             Verdict::Close(code) => {
                 cx.denied();
-                Err(End::told(Side::Proxy, CloseReason::AclDenied, code)
-                    .with_detail("a hook closed the session"))
+                Err(Cause::denied(Denial::Session, code))
             }
         }
     }
@@ -411,7 +410,7 @@ where
     E: Into<BoxError>,
 {
     let Some(future) = slot.as_mut().as_pin_mut() else {
-        return Poll::Ready(Err(End::hook("a hook lost its future")));
+        return Poll::Ready(Err(Cause::hook("a hook lost its future")));
     };
     let verdict = std::task::ready!(future.poll(task));
     slot.as_mut().set(None);
@@ -421,12 +420,12 @@ where
 /// Runs what a hook does. If that panics the session ends as for any packet that may not pass: what
 /// stood before it in the same read goes on.
 fn guarded<T>(offered: &Offered, run: impl FnOnce() -> T) -> Result<T, End> {
-    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| End::panic(offered, &*panic))
+    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| Cause::panic(offered, &*panic))
 }
 
 /// What a hook that failed decided: an error that is a refusal is one.
 #[cold]
 fn failed(offered: &Offered, error: BoxError) -> Result<Verdict, End> {
     let refusal = Refusal::in_error(&*error).map(Verdict::Refuse);
-    refusal.ok_or_else(|| End::hook(format!("a hook failed over {offered}: {error}")))
+    refusal.ok_or_else(|| Cause::hook_failed(format_args!("a hook failed over {offered}"), error))
 }

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use super::asking::Offered;
 use super::refuse::Outcome;
-use super::{Cx, Flow, Next, internal};
-use crate::error::End;
+use super::{Cx, Flow, Next};
+use crate::cause::{Cause, End};
 use crate::hook::{PacketService, Verdict};
 
 /// Topic names of PUBLISH packets that bound an alias and are dropped.
@@ -56,9 +56,9 @@ impl<H: PacketService> Flow<H> {
             match Left::after(seconds, &properties) {
                 Left::Unlimited => {}
                 Left::Seconds(left) => {
-                    let aged = expiring_in(left, &properties).map_err(internal)?;
+                    let aged = expiring_in(left, &properties).map_err(Cause::encode)?;
                     let edit = PublishEdit::new().properties(aged.as_bytes());
-                    packet.edit_publish(&edit).map_err(internal)?;
+                    packet.edit_publish(&edit).map_err(Cause::encode)?;
                 }
                 Left::Nothing => return self.refuse(offered, Outcome::Expired, cx),
             }
@@ -124,7 +124,7 @@ impl<H: PacketService> Flow<H> {
         let aged = match Left::after(seconds, &properties) {
             Left::Unlimited if missing.is_none() => return Ok(Next::Pass),
             Left::Unlimited => None,
-            Left::Seconds(left) => Some(expiring_in(left, &properties).map_err(internal)?),
+            Left::Seconds(left) => Some(expiring_in(left, &properties).map_err(Cause::encode)?),
             Left::Nothing => {
                 note_lost(lost, &layout, topic.or(missing));
                 return self.drop_queued(&layout, packet.len(), Outcome::Expired, cx);
@@ -137,7 +137,7 @@ impl<H: PacketService> Flow<H> {
         if let Some(topic) = &missing {
             edit = edit.topic(str::from_utf8(topic).unwrap_or_default());
         }
-        let frame = publish.edit(version, &edit).map_err(internal)?;
+        let frame = publish.edit(version, &edit).map_err(Cause::encode)?;
         let growth = frame.len().saturating_sub(front.len());
         if layout.total_len() + growth > cx.rules.receiver_max_packet(self.direction) {
             note_lost(lost, &layout, topic.or(missing));

@@ -36,7 +36,7 @@ mod refuse;
 mod scan;
 
 use bytes::Bytes;
-use mproxy_codec::{Direction, Head, ReasonCode, normalise};
+use mproxy_codec::{Direction, Head, normalise};
 
 use self::{asking::Asked, payload::Payload};
 pub(crate) use self::{
@@ -44,12 +44,12 @@ pub(crate) use self::{
     inbox::Inbox,
     outbox::Outbox,
 };
+use crate::cause::{Cause, End};
 use crate::context::SessionInfo;
-use crate::error::End;
 use crate::hook::{PacketService, Tap};
 use crate::recorder::Recorder;
 use crate::slow::SlowPolls;
-use crate::summary::{CloseReason, Side};
+use crate::summary::Side;
 
 /// One direction of a session.
 pub(crate) struct Flow<H: PacketService> {
@@ -75,7 +75,7 @@ pub(crate) struct Flow<H: PacketService> {
     /// The sender has closed.
     pub(crate) eof: bool,
     /// The sender has said its last word.
-    pub(crate) end: Option<Box<End>>,
+    pub(crate) end: Option<End>,
     /// Bytes came since somebody looked.
     pub(crate) heard: bool,
     /// Whole packets, bytes of a payload, or a good part of a packet came since somebody looked.
@@ -234,16 +234,6 @@ impl<H: PacketService> Flow<H> {
     }
 
     fn normalised(&self, head: Head, bytes: &[u8]) -> Result<Bytes, End> {
-        normalise(head, bytes).map_err(internal)
+        normalise(head, bytes).map_err(Cause::encode)
     }
-}
-
-#[cold]
-fn internal(error: mproxy_codec::EncodeError) -> End {
-    End::told(
-        Side::Proxy,
-        CloseReason::Internal,
-        ReasonCode::UNSPECIFIED_ERROR,
-    )
-    .with_detail(error.to_string())
 }

@@ -7,11 +7,10 @@ use mproxy_codec::{
 };
 
 use super::asking::{Offered, as_run};
-use super::{Cx, Flow, Next, internal};
-use crate::error::End;
+use super::{Cx, Flow, Next};
+use crate::cause::{Cause, End};
 use crate::hook::{Packet, PacketService, Parts};
 use crate::rules::Answer;
-use crate::summary::{CloseReason, Side};
 
 impl<H: PacketService> Flow<H> {
     /// Handles any whole packet but PUBLISH.
@@ -35,15 +34,12 @@ impl<H: PacketService> Flow<H> {
             && let Ok(View::Connack(connack)) =
                 View::of_whole(head, Version::V311, direction, packet)
         {
-            let mut end = End::quiet(Side::Upstream, CloseReason::UpstreamRefused);
-            end.code = connack.reason(Version::V311);
-            cx.rules.connack = Some(end.code);
-            self.end = Some(Box::new(
-                end.with_detail("refused in the form of MQTT 3.1.1"),
-            ));
+            let (code, form) = (connack.reason(Version::V311), Version::V311);
+            cx.rules.connack = Some(code);
+            self.end = Some(Box::new(Cause::RefusedByBroker { code, form }));
             return Ok(Next::Pass);
         }
-        let malformed = |error| End::malformed(direction, error);
+        let malformed = |error| Cause::malformed(direction, kind, error);
         let repaired = if kind == Kind::Connack && !cx.rules.is_strict() {
             tolerance::connack(packet, cx.rules.session.clean_start())
         } else {
@@ -88,7 +84,7 @@ impl<H: PacketService> Flow<H> {
                         } else {
                             encode_unsuback(version, id, properties, &codes)
                         };
-                        instead = Some(merged.map_err(internal)?);
+                        instead = Some(merged.map_err(Cause::encode)?);
                     }
                 }
             }
@@ -100,13 +96,13 @@ impl<H: PacketService> Flow<H> {
                     .properties
                     .without(&[PropertyId::ServerReference]);
                 let stripped = encode_disconnect(version, disconnect.reason, properties.as_bytes());
-                instead = Some(stripped.map_err(internal)?);
+                instead = Some(stripped.map_err(Cause::encode)?);
             }
             View::Auth(auth) => {
                 let checked = cx.rules.check_auth(direction, auth, cx.hooks);
                 checked.inspect_err(|end| {
                     // anything else is a mistake
-                    if end.reason == CloseReason::AuthDenied {
+                    if matches!(**end, Cause::Denied { .. }) {
                         cx.recorder.refused(direction, kind);
                     }
                 })?;
@@ -224,19 +220,23 @@ impl<H: PacketService> Flow<H> {
             Kind::Connack | Kind::Disconnect => {
                 let version = cx.rules.version();
                 let view = View::parse(version, self.direction, frame)
-                    .map_err(|error| End::malformed(self.direction, error))?;
+                    .map_err(|error| Cause::malformed(self.direction, kind, error))?;
                 match view {
                     Some(View::Connack(connack)) => {
                         let reason = connack.reason(version);
                         cx.rules.connack = Some(reason);
                         if !connack.is_success() {
-                            let mut end = End::quiet(Side::Upstream, CloseReason::UpstreamRefused);
-                            end.code = reason;
-                            self.end = Some(Box::new(end));
+                            self.end = Some(Box::new(Cause::RefusedByBroker {
+                                code: reason,
+                                form: version,
+                            }));
                         }
                     }
                     Some(View::Disconnect(disconnect)) => {
-                        self.end = Some(Box::new(self.disconnected(disconnect.reason)));
+                        self.end = Some(Box::new(Cause::Disconnected {
+                            direction: self.direction,
+                            code: disconnect.reason,
+                        }));
                     }
                     _ => {}
                 }
@@ -244,21 +244,6 @@ impl<H: PacketService> Flow<H> {
             _ => {}
         }
         Ok(())
-    }
-
-    fn disconnected(&self, reason: ReasonCode) -> End {
-        let mut end = match (self.direction, reason) {
-            (Direction::ToServer, ReasonCode::DISCONNECT_WITH_WILL) => {
-                End::quiet(Side::Client, CloseReason::DisconnectWithWill)
-            }
-            (Direction::ToServer, _) => End::quiet(Side::Client, CloseReason::Disconnect),
-            (Direction::ToClient, ReasonCode::SESSION_TAKEN_OVER) => {
-                End::quiet(Side::Upstream, CloseReason::SessionTakenOver)
-            }
-            (Direction::ToClient, _) => End::quiet(Side::Upstream, CloseReason::UpstreamDisconnect),
-        };
-        end.code = reason;
-        end
     }
 }
 

@@ -9,8 +9,9 @@ use mproxy_codec::{
 
 use super::asking::{Offered, as_run};
 use super::refuse::Outcome;
-use super::{Cx, Flow, Next, internal};
-use crate::error::{End, Limit};
+use super::{Cx, Flow, Next};
+use crate::cause::{Cause, End, Fault};
+use crate::error::Limit;
 use crate::hook::{Packet, PacketService, Parts, Verdict};
 use crate::rules::Rules;
 use crate::scratch::SCRATCH_LEN;
@@ -28,14 +29,16 @@ impl<H: PacketService> Flow<H> {
         let direction = self.direction;
         let version = cx.rules.version();
         let bytes = &buffer[at..filled];
-        let malformed = |error| End::malformed(direction, error);
+        let malformed = |error| Cause::malformed(direction, Kind::Publish, error);
         let layout = PublishLayout::parse(head, version, direction, bytes).map_err(malformed)?;
         let Some(layout) = layout else {
             // topic and properties are held until they are whole
             if bytes.len() > cx.rules.limits.max_held_packet {
                 let what = "what stands before the payload of a publish";
                 let limit = (Limit::MaxHeldPacket, cx.rules.limits.max_held_packet);
-                return Err(End::too_large(direction, what, bytes.len(), limit));
+                let size = bytes.len();
+                let fault = Fault::TooLarge { what, size, limit };
+                return Err(Cause::fault(direction, Kind::Publish, fault));
             }
             return Ok((Next::Incomplete, 0));
         };
@@ -142,8 +145,15 @@ impl<H: PacketService> Flow<H> {
         if self.direction == Direction::ToServer {
             let code = ReasonCode::TOPIC_NAME_INVALID;
             limits
-                .check_levels(topic, "a topic name", code)
-                .and_then(|()| limits.check_levels(response.as_bytes(), "a response topic", code))
+                .check_levels(Kind::Publish, topic, "a topic name", code)
+                .and_then(|()| {
+                    limits.check_levels(
+                        Kind::Publish,
+                        response.as_bytes(),
+                        "a response topic",
+                        code,
+                    )
+                })
                 .inspect_err(|_| cx.recorder.refused(self.direction, Kind::Publish))?;
         } else if limits.is_too_deep(topic) || limits.is_too_deep(response.as_bytes()) {
             cx.recorder.refused(self.direction, Kind::Publish);
@@ -182,7 +192,7 @@ impl<H: PacketService> Flow<H> {
         let edit = PublishEdit::new().topic(topic);
         let frame = Publish::new(layout, &parts.frame)
             .edit(version, &edit)
-            .map_err(internal)?;
+            .map_err(Cause::encode)?;
         let layout = relayout(&frame, cx.rules, direction)?;
         parts.frame = frame;
         Ok((layout, Some(alias)))
@@ -190,7 +200,7 @@ impl<H: PacketService> Flow<H> {
 }
 
 fn relayout(frame: &[u8], rules: &Rules, direction: Direction) -> Result<PublishLayout, End> {
-    let malformed = |error| End::malformed(direction, error);
+    let malformed = |error| Cause::malformed(direction, Kind::Publish, error);
     let head = Head::parse(frame)
         .map_err(malformed)?
         .ok_or(DecodeError::Truncated);

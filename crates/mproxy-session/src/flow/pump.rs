@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::{Cx, Flow, Inbox};
-use crate::error::End;
+use crate::cause::{Cause, End};
 use crate::hook::PacketService;
 use crate::scratch::{self, SCRATCH_LEN};
 
@@ -129,8 +129,7 @@ impl<H: PacketService> Flow<H> {
                 scratch::give_read(scratch);
                 if let Err(error) = outcome {
                     let sender = self.sender();
-                    self.end
-                        .get_or_insert_with(|| Box::new(End::io(sender, &error)));
+                    self.end.get_or_insert_with(|| Cause::broke(sender, error));
                 }
                 self.eof = true;
                 // a partial packet is not forwarded
@@ -279,7 +278,7 @@ impl<H: PacketService> Flow<H> {
                 self.out.kill();
                 let receiver = self.receiver();
                 self.end
-                    .get_or_insert_with(|| Box::new(End::io(receiver, &error)));
+                    .get_or_insert_with(|| Cause::broke(receiver, error));
                 true
             }
         }

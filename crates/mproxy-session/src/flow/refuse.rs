@@ -4,12 +4,11 @@ use bytes::Bytes;
 use mproxy_codec::{Direction, Kind, PublishLayout, QoS, ReasonCode, encode_ack};
 
 use super::asking::Offered;
-use super::{Cx, Flow, Next, internal};
-use crate::error::End;
+use super::{Cx, Flow, Next};
+use crate::cause::{Cause, Denial, End};
 use crate::hook::{Packet, PacketService, Refusal};
 use crate::limits::RefusedPublish;
 use crate::reply::request_code;
-use crate::summary::{CloseReason, Side};
 
 /// Why a packet does not go to its receiver.
 #[derive(Clone, Copy)]
@@ -78,18 +77,12 @@ impl<H: PacketService> Flow<H> {
             Kind::Connack => {
                 cx.denied();
                 // the client must not be left without an answer
-                Err(
-                    End::told(Side::Proxy, CloseReason::AuthDenied, outcome.reason())
-                        .with_detail("a hook refused the broker's CONNACK"),
-                )
+                Err(Cause::denied(Denial::Connack, outcome.reason()))
             }
             // who the client is now is not known to be who it was
             Kind::Auth => {
                 cx.denied();
-                Err(
-                    End::told(Side::Proxy, CloseReason::AuthDenied, outcome.reason())
-                        .with_detail("a hook refused an AUTH"),
-                )
+                Err(Cause::denied(Denial::Auth, outcome.reason()))
             }
             // nobody can answer it in the place of its receiver: a lost DISCONNECT is a will that
             // is published, a lost PUBACK a message that comes again
@@ -172,10 +165,7 @@ impl<H: PacketService> Flow<H> {
         let tells = cx.rules.version().is_v5() && outcome.is_told();
         let policy = cx.rules.limits.refused_publish;
         if !tells && outcome.is_told() && policy == RefusedPublish::Disconnect {
-            return Err(
-                End::told(Side::Proxy, CloseReason::AclDenied, outcome.reason())
-                    .with_detail("PUBLISH refused and the policy is to disconnect"),
-            );
+            return Err(Cause::denied(Denial::Publish, outcome.reason()));
         }
         let answer = if tells {
             let reason = outcome.reason();
@@ -216,7 +206,7 @@ impl<H: PacketService> Flow<H> {
         let version = cx.rules.version();
         let release = encode_ack(version, Kind::Pubrel, id, ReasonCode::SUCCESS, &[]);
         cx.batch.inject(Kind::Pubrel);
-        release.map(Next::Replace).map_err(internal)
+        release.map(Next::Replace).map_err(Cause::encode)
     }
 
     /// Answers the sender, after the rest of its payload has been thrown away.

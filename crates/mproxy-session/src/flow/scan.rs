@@ -12,7 +12,7 @@ use mproxy_codec::{
 use super::asking::{Offered, as_run};
 use super::cx::{BYTES_A_UNIT, PACKET};
 use super::{Cx, Flow, Next};
-use crate::error::End;
+use crate::cause::{Cause, End};
 use crate::hook::{Packet, PacketService, Verdict};
 
 /// What a scan left: the untouched run that is not queued yet, and how far it came.
@@ -127,12 +127,12 @@ impl<H: PacketService> Flow<H> {
         let direction = self.direction;
         let version = cx.rules.version();
         let bytes = &buffer[at..filled];
-        let malformed = |error| End::malformed(direction, error);
         let first = if cx.rules.is_strict() {
             bytes[0]
         } else {
             tolerance::first_byte(bytes[0], version)
         };
+        let malformed = |error| Cause::malformed(direction, Kind::from_first_byte(first), error);
         let kind = match Head::check_first_byte(first, version, direction) {
             Ok(kind) => kind,
             Err(error) => return Err(cx.rules.not_connack(direction, bytes, malformed(error))),

@@ -15,14 +15,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 
 use self::book::Book;
+use crate::cause::{Cause, End, Overdue};
 use crate::control::Running;
-use crate::error::{End, Limit};
+use crate::error::Limit;
 use crate::flow::{Cx, Flow, WORK, Wait};
 use crate::hook::PacketService;
 use crate::limits::Rate;
 use crate::recorder::{Batch, Recorder};
 use crate::rules::{HookTraits, Rules};
-use crate::summary::{CloseReason, Side, Traffic};
+use crate::summary::{Side, Traffic};
 
 /// Rounds of both directions before other connections of the thread get their turn. A round reads
 /// at most one scratch buffer a direction.
@@ -113,9 +114,9 @@ where
     /// Moves bytes until the session ends. A panic ends this session only.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let polled = catch_unwind(AssertUnwindSafe(|| self.poll_inner(cx)))
-            .unwrap_or_else(|panic| Poll::Ready(End::defect("it moved packets", &*panic)));
+            .unwrap_or_else(|panic| Poll::Ready(Cause::defect("it moved packets", &*panic)));
         if polled.is_pending() && self.control.hold(self.size()).is_err() {
-            return Poll::Ready(End::overload());
+            return Poll::Ready(Cause::overload());
         }
         polled
     }
@@ -268,7 +269,7 @@ where
         if allowance.take(count, rate, now) {
             return Ok(());
         }
-        Err(End::denials(rate))
+        Err(Box::new(Cause::Denials(rate)))
     }
 
     /// The end of the session, if everything that was to be passed on has been.
@@ -296,40 +297,20 @@ where
         None
     }
 
-    /// Who ended it, now that it has ended.
-    fn end(&self) -> End {
-        if let Some(end) = &self.to_server.end {
-            return match &self.to_client.end {
+    /// Why it ended, now that it has ended.
+    fn end(&mut self) -> End {
+        if let Some(end) = self.to_server.end.take() {
+            return match self.to_client.end.take() {
                 // a broker that could not be written to has said why
-                Some(last_word) if end.side == Side::Upstream => self.ended(last_word),
-                _ => self.ended(end),
+                Some(last_word) if end.account(true, None).side == Side::Upstream => last_word,
+                _ => end,
             };
         }
         if self.to_server.eof {
-            return End::quiet(Side::Client, CloseReason::Eof);
+            return Box::new(Cause::Closed(Side::Client));
         }
-        if let Some(end) = &self.to_client.end {
-            return self.ended(end);
-        }
-        if self.rules.connack.is_none() {
-            return End::unreachable(
-                "the broker closed the connection instead of answering CONNECT",
-            );
-        }
-        End::quiet(Side::Upstream, CloseReason::UpstreamEof)
-            .with_detail("the broker closed the connection")
-    }
-
-    /// A direction's end. A connection to the broker that breaks before CONNACK is a broker that does
-    /// not answer, however it breaks.
-    fn ended(&self, end: &End) -> End {
-        if end.reason == CloseReason::UpstreamEof && self.rules.connack.is_none() {
-            let error = end.detail.as_deref().unwrap_or_default();
-            return End::unreachable(format!(
-                "the broker reset the connection instead of answering CONNECT: {error}"
-            ));
-        }
-        end.clone()
+        let end = self.to_client.end.take();
+        end.unwrap_or_else(|| Box::new(Cause::Closed(Side::Upstream)))
     }
 
     /// Looks at the deadlines, which all share one timer.
@@ -434,52 +415,26 @@ where
     }
 
     #[cold]
-    fn expired(&self, what: Deadline) -> End {
-        let proxy = |reason, code| End::told(Side::Proxy, reason, code);
-        match what {
-            Deadline::Linger => match self.control.order() {
-                Some(order) => order.into(),
-                None => self.end(),
-            },
-            Deadline::Connack => {
-                let mut end = End::unreachable("the broker did not answer CONNECT in time");
-                end.side = Side::Proxy;
-                end.with_limit(Limit::ConnackTimeout)
-            }
-            Deadline::KeepAlive => proxy(
-                CloseReason::KeepaliveTimeout,
-                ReasonCode::KEEP_ALIVE_TIMEOUT,
-            ),
-            Deadline::Permit => End::hook("the hooks had no permit for a packet in time")
-                .with_limit(Limit::PermitTimeout),
-            Deadline::Hook => End::hook("a hook took too long").with_limit(Limit::HookTimeout),
-            Deadline::Write(direction) => {
-                let detail = match direction {
-                    Direction::ToServer => "the broker takes no bytes",
-                    Direction::ToClient => "the client takes no bytes",
+    fn expired(&mut self, what: Deadline) -> End {
+        Box::new(Cause::Overdue(match what {
+            Deadline::Linger => {
+                return match self.control.order() {
+                    Some(order) => order.into(),
+                    None => self.end(),
                 };
-                // who does not read is not told
-                let mut end = proxy(CloseReason::WriteTimeout, ReasonCode::UNSPECIFIED_ERROR);
-                end.tell_client = direction == Direction::ToServer;
-                end.with_detail(detail).with_limit(Limit::WriteTimeout)
             }
+            Deadline::Permit => {
+                let detail = "the hooks had no permit for a packet in time";
+                return Cause::hook_late(detail, Limit::PermitTimeout);
+            }
+            Deadline::Hook => return Cause::hook_late("a hook took too long", Limit::HookTimeout),
+            Deadline::Connack => Overdue::Connack,
+            Deadline::KeepAlive => Overdue::KeepAlive,
+            Deadline::Write(direction) => Overdue::Write(direction),
             // it is stuck, and the client cannot be heard behind it
-            Deadline::Answers => {
-                let code = ReasonCode::UNSPECIFIED_ERROR;
-                proxy(CloseReason::WriteTimeout, code)
-                    .with_detail("the broker answers no SUBSCRIBE and UNSUBSCRIBE")
-                    .with_limit(Limit::WriteTimeout)
-            }
-            Deadline::Packet(direction) => {
-                let detail = match direction {
-                    Direction::ToServer => "the client did not finish a packet in time",
-                    Direction::ToClient => "the broker did not finish a packet in time",
-                };
-                proxy(CloseReason::PacketTimeout, ReasonCode::UNSPECIFIED_ERROR)
-                    .with_detail(detail)
-                    .with_limit(Limit::PacketTimeout)
-            }
-        }
+            Deadline::Answers => Overdue::Answers,
+            Deadline::Packet(direction) => Overdue::Packet(direction),
+        }))
     }
 }
 

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mproxy_codec::{Direction, PublishLayout};
+use mproxy_codec::{Direction, Kind, PublishLayout};
 
-use crate::error::{End, Violation};
+use crate::cause::{Cause, End};
+use crate::error::Violation;
 
 /// What the sender bound, and what the receiver was told.
 ///
@@ -90,10 +91,7 @@ impl AliasTable {
             return Ok(None);
         };
         if alias > self.maximum {
-            return Err(End::violation(
-                self.direction,
-                Violation::TopicAliasTooLarge,
-            ));
+            return Err(self.violation(Violation::TopicAliasTooLarge));
         }
         let topic = layout.topic(bytes);
         if topic.is_empty() {
@@ -101,18 +99,22 @@ impl AliasTable {
             return match entry.and_then(|entry| entry.bound.clone()) {
                 Some(topic) => Ok(Some(topic)),
                 None if self.is_bound(alias) => Ok(None),
-                None => Err(End::violation(self.direction, Violation::TopicAliasUnknown)),
+                None => Err(self.violation(Violation::TopicAliasUnknown)),
             };
         }
         if remember {
             if !self.bind(alias, topic) {
-                return Err(End::violation(self.direction, Violation::TopicAliasMemory));
+                return Err(self.violation(Violation::TopicAliasMemory));
             }
         } else {
             self.forget(alias);
             self.set_bound(alias, true);
         }
         Ok(None)
+    }
+
+    fn violation(&self, violation: Violation) -> End {
+        Cause::violation(self.direction, Kind::Publish, violation)
     }
 
     /// A PUBLISH with an alias, and `topic` if it has one, does not go to the receiver after all,

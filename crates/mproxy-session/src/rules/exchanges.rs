@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, btree_map};
 use bytes::Bytes;
 use mproxy_codec::{Direction, Kind, ReasonCode};
 
-use crate::error::{End, Violation};
+use crate::cause::{Cause, End};
+use crate::error::Violation;
 use crate::hook::Entry;
 use crate::reply::request_code;
 
@@ -270,7 +271,12 @@ impl Exchanges {
             return Ok(Answer::AsIs);
         };
         if codes.len() != sent as usize && (strict || merge.is_some()) {
-            return Err(End::violation(Direction::ToClient, Violation::CodeCount));
+            let answer = match request {
+                Kind::Subscribe => Kind::Suback,
+                _ => Kind::Unsuback,
+            };
+            let violation = Violation::CodeCount;
+            return Err(Cause::violation(Direction::ToClient, answer, violation));
         }
         let Some(merge) = merge else {
             return Ok(Answer::AsIs);

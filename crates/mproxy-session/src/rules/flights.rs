@@ -3,10 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use mproxy_codec::{Direction, PublishLayout};
+use mproxy_codec::{Direction, Kind, PublishLayout};
 
 use super::exchanges::ID_COST;
-use crate::error::{End, Violation};
+use crate::cause::{Cause, End};
+use crate::error::Violation;
 
 /// The packet identifiers of publications above QoS 0 that wait for an answer.
 #[derive(Debug)]
@@ -39,8 +40,9 @@ impl Flights {
             self.waiting.insert(id);
         }
         if self.waiting.len() > usize::from(self.maximum) {
-            return Err(End::violation(
+            return Err(Cause::violation(
                 Direction::ToServer,
+                Kind::Publish,
                 Violation::ReceiveMaximum,
             ));
         }

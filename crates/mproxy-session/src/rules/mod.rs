@@ -16,12 +16,12 @@ use mproxy_codec::{
 use self::aliases::AliasTable;
 pub(crate) use self::exchanges::{Answer, Exchanges};
 use self::flights::Flights;
+use crate::cause::{Cause, Denial, End, Fault};
 use crate::context::SessionInfo;
-use crate::error::{End, Limit, Violation};
+use crate::error::{Limit, Violation};
 use crate::latency::Latency;
 use crate::limits::{Conformance, LARGEST_PACKET, Limits, ReceiveMaximum, ServerReference};
 use crate::reply::Replies;
-use crate::summary::{CloseReason, Side};
 
 /// The state that belongs to the session rather than to one of its directions.
 #[derive(Debug)]
@@ -133,7 +133,7 @@ impl Rules {
             (Direction::ToClient, false, _) => Violation::NotConnack,
             (_, true, _) => return Ok(()),
         };
-        Err(End::violation(direction, violation))
+        Err(Cause::violation(direction, kind, violation))
     }
 
     /// The same end, or a better account of it: what a broker says first may be another protocol.
@@ -141,7 +141,7 @@ impl Rules {
     pub(crate) fn not_connack(&self, direction: Direction, bytes: &[u8], end: End) -> End {
         match Foreign::recognise(bytes) {
             Some(foreign) if direction == Direction::ToClient && self.connack.is_none() => {
-                End::foreign(direction, foreign)
+                Cause::fault(direction, None, Fault::Foreign(foreign))
             }
             _ => end,
         }
@@ -167,7 +167,7 @@ impl Rules {
         // the short form says success and nothing else
         let is_short = auth.reason == ReasonCode::SUCCESS && auth.properties.is_empty();
         if !is_short {
-            self.check_method(direction, &auth.properties)?;
+            self.check_method(direction, Kind::Auth, &auth.properties)?;
         }
         let goes_on = auth.reason == ReasonCode::CONTINUE_AUTHENTICATION;
         if direction == Direction::ToClient {
@@ -177,20 +177,22 @@ impl Rules {
         let answers = std::mem::take(&mut self.is_challenged) && goes_on;
         if hooks.blind_to_auth && (self.connack.is_some() || !answers) {
             let code = ReasonCode::BAD_AUTHENTICATION_METHOD;
-            let end = End::told(Side::Proxy, CloseReason::AuthDenied, code);
-            return Err(end.with_detail(
-                "re-authentication is refused: rules go by who the client was at CONNECT",
-            ));
+            return Err(Cause::denied(Denial::Reauthentication, code));
         }
         Ok(())
     }
 
-    fn check_method(&self, direction: Direction, properties: &Properties<'_>) -> Result<(), End> {
+    fn check_method(
+        &self,
+        direction: Direction,
+        packet: Kind,
+        properties: &Properties<'_>,
+    ) -> Result<(), End> {
         let method = properties.str(PropertyId::AuthenticationMethod);
         if method == self.method.as_ref().map(|method| &*method.0) {
             return Ok(());
         }
-        Err(End::violation(direction, Violation::AuthMethod))
+        Err(Cause::violation(direction, packet, Violation::AuthMethod))
     }
 
     #[inline]
@@ -242,8 +244,9 @@ impl Rules {
             .properties
             .number(PropertyId::SessionExpiryInterval);
         if self.session_ends && expiry.is_some_and(|seconds| seconds > 0) {
-            return Err(End::violation(
+            return Err(Cause::violation(
                 Direction::ToServer,
+                Kind::Disconnect,
                 Violation::SessionExpiryRaised,
             ));
         }
@@ -319,7 +322,12 @@ impl Rules {
         } else {
             (Limit::Announced, self.client_max_packet as usize)
         };
-        Err(End::too_large(direction, kind.as_str(), size, limit))
+        let what = kind.as_str();
+        Err(Cause::fault(
+            direction,
+            kind,
+            Fault::TooLarge { what, size, limit },
+        ))
     }
 
     /// Takes note of the broker's CONNACK and lowers what it offers to what the proxy keeps.
@@ -335,8 +343,9 @@ impl Rules {
         hooks: HookTraits,
     ) -> Result<Option<Bytes>, End> {
         if connack.session_present && self.session.clean_start() {
-            return Err(End::violation(
+            return Err(Cause::violation(
                 Direction::ToClient,
+                Kind::Connack,
                 Violation::UnexpectedSession,
             ));
         }
@@ -354,7 +363,7 @@ impl Rules {
         if connack.is_success() {
             let names_method = properties.get(PropertyId::AuthenticationMethod).is_some();
             if names_method || self.is_strict() {
-                self.check_method(Direction::ToClient, &properties)?;
+                self.check_method(Direction::ToClient, Kind::Connack, &properties)?;
             }
             self.receive_offer(&properties, hooks, &mut replaced, &mut own);
         }

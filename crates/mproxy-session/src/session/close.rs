@@ -9,17 +9,16 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use mproxy_codec::ReasonCode;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 
 use super::{Known, Live, Rejected, Session};
-use crate::error::End;
+use crate::cause::End;
 use crate::hook::{OnClose, PacketService};
 use crate::limits::Limits;
 use crate::pipe::Pipe;
 use crate::reply::{Replies, connack_code, disconnect_code};
-use crate::summary::{CloseReason, Side, Summary, Traffic};
+use crate::summary::{CloseReason, Summary, Traffic};
 
 /// How much of a closed connection is read and thrown away, so that its peer gets what was written
 /// last instead of a reset.
@@ -41,24 +40,25 @@ impl Session {
             glimpse,
             stage: _,
         } = known;
-        let detail = end.describe(version);
+        let account = end.account(false, version);
         let mut last = BytesMut::new();
         let mut connack = None;
-        if let (true, Some(version)) = (end.tells(false, &self.limits), version)
+        if let Some(version) = version
+            && let Some((code, text)) = account.last_words(&end, false, &self.limits)
             && let Some(packet) = replies
                 .unwrap_or_else(|| Replies::new(version))
-                .connack(end.code, client_text(&end, detail.as_deref()))
+                .connack(code, text)
         {
             last.extend_from_slice(&packet);
-            let code = connack_code(end.code);
+            let code = connack_code(code);
             connack = Some(code);
             self.recorder.connack(session.as_ref(), version, code);
         }
-        self.recorder.ending(end.side, end.reason);
+        self.recorder.ending(account.side, account.reason);
         // of what was read nothing is left
         let _ = self.control.hold(0);
-        let gone = matches!(end.reason, CloseReason::Eof | CloseReason::Reset);
-        if end.at_once {
+        let gone = matches!(account.reason, CloseReason::Eof | CloseReason::Reset);
+        if end.is_at_once() {
             drop(client);
         } else {
             let linger = linger(&self.limits, !gone);
@@ -69,20 +69,22 @@ impl Session {
         let summary = Summary {
             peer: self.peer,
             version,
-            side: end.side,
-            reason: end.reason,
+            side: account.side,
+            reason: account.reason,
             reason_code: connack,
             connack,
-            detail,
-            limit: end.limit(version),
-            foreign: end.foreign_protocol(),
+            detail: account.detail,
+            limit: account.limit,
+            foreign: end.foreign(),
             glimpse: glimpse.filter(|_| session.is_none()),
             session,
             dialled: false,
             duration: started.elapsed(),
             to_server: received,
             to_client: Traffic::default(),
-            panicked: end.panicked,
+            panicked: end.panicked(),
+            packet: end.packet(),
+            source: end.source(),
         };
         notify(on_close, summary, self.limits.hook_timeout).await
     }
@@ -97,7 +99,6 @@ where
     D: PacketService,
 {
     let Live { pipe, on_close } = *live;
-    pipe.recorder.ending(end.side, end.reason);
     let Pipe {
         client,
         broker,
@@ -116,46 +117,42 @@ where
     let limits = Arc::clone(&rules.limits);
     let mut connack = rules.connack;
 
-    let mut end = end;
-    if connack.is_none() && end.side == Side::Upstream && end.code == ReasonCode::UNSPECIFIED_ERROR
-    {
-        // whatever the broker did instead of answering CONNECT
-        end.code = ReasonCode::SERVER_UNAVAILABLE;
-    }
+    let version = rules.version();
+    let account = end.account(connack.is_some(), Some(version));
+    recorder.ending(account.side, account.reason);
     let mut reason_code = end.received();
     let mut to_client_out = to_client.out;
-    let version = rules.version();
-    let detail = end.describe(Some(version));
-    if end.tells(connack.is_some(), &limits) && !to_client_out.is_mid_packet() {
-        let text = client_text(&end, detail.as_deref());
+    if let Some((code, text)) = account.last_words(&end, connack.is_some(), &limits)
+        && !to_client_out.is_mid_packet()
+    {
         if connack.is_none() {
-            if let Some(packet) = rules.replies.connack(end.code, text) {
+            if let Some(packet) = rules.replies.connack(code, text) {
                 to_client_out.push(&packet);
-                let code = connack_code(end.code);
+                let code = connack_code(code);
                 recorder.connack(Some(&rules.session), version, code);
                 connack = Some(code);
                 reason_code = connack;
             }
-        } else if let Some(packet) = rules.replies.disconnect(end.code, text) {
+        } else if let Some(packet) = rules.replies.disconnect(code, text) {
             to_client_out.push(&packet);
-            reason_code = Some(disconnect_code(end.code));
+            reason_code = Some(disconnect_code(code));
         }
     }
     let mut to_server_out = to_server.out;
-    if end.suppress_will && rules.is_established() && !to_server_out.is_mid_packet() {
+    if end.suppresses_will() && rules.is_established() && !to_server_out.is_mid_packet() {
         to_server_out.push(&[0xe0, 0x00]);
     }
-    let flush = match end.reason {
+    let flush = match account.reason {
         CloseReason::WriteTimeout => limits.linger,
         _ => limits.write_timeout,
     };
     // a client that has disconnected has nothing more to say that closing could answer with a reset
     let client_is_open = !to_server.eof
         && !matches!(
-            end.reason,
+            account.reason,
             CloseReason::Disconnect | CloseReason::DisconnectWithWill
         );
-    let (to_server_last, to_client_last) = if end.at_once {
+    let (to_server_last, to_client_last) = if end.is_at_once() {
         drop((to_server_out, to_client_out));
         Default::default()
     } else {
@@ -168,7 +165,7 @@ where
         flush,
         linger(&limits, client_is_open),
     );
-    if end.at_once {
+    if end.is_at_once() {
         drop((closing_client, broker));
     } else if broker_is_shut && to_client.eof {
         // both have said that they are done
@@ -187,38 +184,27 @@ where
         peer: rules.session.peer().clone(),
         version: Some(version),
         session: Some(rules.session),
-        side: end.side,
-        reason: end.reason,
+        side: account.side,
+        reason: account.reason,
         reason_code,
         connack,
-        detail,
-        limit: end.limit(Some(version)),
-        foreign: end.foreign_protocol(),
+        detail: account.detail,
+        limit: account.limit,
+        foreign: end.foreign(),
         glimpse: None,
         dialled: true,
         duration: started.elapsed(),
         to_server: book.to_server,
         to_client: book.to_client,
-        panicked: end.panicked,
+        panicked: end.panicked(),
+        packet: end.packet(),
+        source: end.source(),
     };
     notify(on_close.map(|notice| *notice), summary, limits.hook_timeout).await
 }
 
 const fn linger(limits: &Limits, is_open: bool) -> Option<Duration> {
     if is_open { Some(limits.linger) } else { None }
-}
-
-/// The text for a client's Reason String: what it did wrong, not what is wrong with the proxy.
-fn client_text<'a>(end: &End, detail: Option<&'a str>) -> Option<&'a str> {
-    let own_fault = match end.reason {
-        CloseReason::AuthDenied => true,
-        // in a version that the client may read otherwise: no more than must be
-        CloseReason::UnsupportedVersion => false,
-        _ => end.side == Side::Client,
-    };
-    detail
-        .filter(|_| own_fault)
-        .and_then(|detail| end.told_of(detail))
 }
 
 /// Writes the last bytes, sends the end of the stream and then reads on for a while: closing a

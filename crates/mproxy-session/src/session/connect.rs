@@ -6,16 +6,16 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use mproxy_codec::{
-    ConnectGlimpse, ConnectPacket, DecodeError, Direction, Foreign, Head, Kind, ReasonCode,
-    Version, tolerance,
+    ConnectGlimpse, ConnectPacket, DecodeError, Direction, Foreign, Head, Kind, tolerance,
 };
 use tokio::io::{AsyncRead, ReadBuf};
 
+use crate::cause::{Cause, End, Fault};
 use crate::control::Control;
-use crate::error::{End, Limit, Violation};
+use crate::error::{Limit, Violation};
 use crate::limits::{Bridges, Conformance, Limits};
 use crate::scratch;
-use crate::summary::{CloseReason, Side};
+use crate::summary::Side;
 
 /// How the protocol name of MQTT 3.1 stands in a CONNECT.
 const V31_NAME: &[u8] = b"\0\x06MQIsdp";
@@ -69,9 +69,9 @@ where
             polled.map_ok(|()| read)
         });
         match read.await {
-            Ok(0) => return Err(End::quiet(Side::Client, CloseReason::Eof)),
+            Ok(0) => return Err(Box::new(Cause::Closed(Side::Client))),
             Ok(_) => hold(control, kept + received().capacity())?,
-            Err(error) => return Err(End::io(Side::Client, &error)),
+            Err(error) => return Err(Cause::broke(Side::Client, error)),
         }
     }
 }
@@ -81,7 +81,7 @@ where
 /// # Errors
 /// There is no memory for it.
 pub(super) fn hold(control: &Control, bytes: usize) -> Result<(), End> {
-    control.hold(bytes).map_err(|_| End::overload())
+    control.hold(bytes).map_err(|_| Cause::overload())
 }
 
 /// The length of the CONNECT that `received` begins with, as soon as it is known.
@@ -90,16 +90,15 @@ fn connect_len(received: &[u8], limits: &Limits) -> Result<Option<usize>, End> {
         return Ok(None);
     };
     if let Some(foreign) = Foreign::recognise(received) {
-        return Err(End::foreign(Direction::ToServer, foreign));
+        let fault = Fault::Foreign(foreign);
+        return Err(Cause::fault(Direction::ToServer, None, fault));
     }
     // judged by its first byte, before any length: nothing else may come first
     if first & 0xf0 != 0x10 {
-        return Err(untold(End::violation(
-            Direction::ToServer,
-            Violation::NotConnect,
-        )));
+        let (packet, violation) = (Kind::from_first_byte(first), Violation::NotConnect);
+        return Err(Cause::violation(Direction::ToServer, packet, violation));
     }
-    let malformed = |error| untold(End::malformed(Direction::ToServer, error));
+    let malformed = |error| Cause::malformed(Direction::ToServer, Kind::Connect, error);
     let Some(head) = Head::parse(received).map_err(malformed)? else {
         return Ok(None);
     };
@@ -115,41 +114,23 @@ fn connect_len(received: &[u8], limits: &Limits) -> Result<Option<usize>, End> {
     };
     let size = head.total_len();
     if size > limit.1 {
-        let end = End::too_large(Direction::ToServer, Kind::Connect.as_str(), size, limit);
-        return Err(untold(end));
+        let what = Kind::Connect.as_str();
+        let fault = Fault::TooLarge { what, size, limit };
+        return Err(Cause::fault(Direction::ToServer, Kind::Connect, fault));
     }
     Ok(Some(size))
 }
 
-const fn untold(mut end: End) -> End {
-    end.tell_client = false;
-    end
-}
-
-pub(super) fn parse_connect(
-    frame: &Bytes,
-    version: Option<Version>,
-    limits: &Limits,
-) -> Result<ConnectPacket, End> {
+pub(super) fn parse_connect(frame: &Bytes, limits: &Limits) -> Result<ConnectPacket, End> {
     let packet = ConnectPacket::parse(frame.clone()).and_then(|packet| {
         let controls = limits.control_characters;
         controls.check(packet.has_control())?;
         Ok(packet)
     });
     packet.map_err(|error| {
-        let mut end = End::malformed(Direction::ToServer, error);
-        if let Some(detail) = protocol_detail(error, frame) {
-            end = end.with_detail(detail);
-        }
-        // MQTT 3.x has words for these only; everything else just closes
-        end.tell_client = version.is_some_and(Version::is_v5)
-            || matches!(
-                error,
-                DecodeError::ProtocolLevel
-                    | DecodeError::ProtocolMismatch
-                    | DecodeError::EmptyClientId
-            );
-        end
+        let detail = protocol_detail(error, frame);
+        let fault = Fault::Format { error, detail };
+        Cause::fault(Direction::ToServer, Kind::Connect, fault)
     })
 }
 
@@ -197,8 +178,6 @@ impl Limits {
         } else {
             return Ok(packet);
         };
-        let code = ReasonCode::UNSUPPORTED_PROTOCOL_VERSION;
-        let end = End::told(Side::Proxy, CloseReason::UnsupportedVersion, code);
-        Err(end.with_detail(detail).with_limit(limit))
+        Err(Box::new(Cause::NotServed { detail, limit }))
     }
 }

@@ -22,9 +22,10 @@ use self::close::close;
 use self::connect::{hold, parse_connect, read_connect};
 use crate::BoxError;
 use crate::admit::{Admission, Connect};
+use crate::cause::{Cause, Denial, End, Overdue};
 use crate::context::{Peer, SessionInfo};
 use crate::control::{Control, Running};
-use crate::error::{End, Limit};
+use crate::error::Limit;
 use crate::flow::Flow;
 use crate::flow::Inbox;
 use crate::flow::Outbox;
@@ -35,7 +36,7 @@ use crate::recorder::{Batch, NoRecorder, Recorder};
 use crate::reply::Replies;
 use crate::rules::{Rules, lower_aliases, lower_keep_alive};
 use crate::slow;
-use crate::summary::{CloseReason, Glimpse, Side, Summary, Traffic};
+use crate::summary::{Glimpse, Summary, Traffic};
 
 /// One client connection and, once it is admitted, its broker connection.
 ///
@@ -116,10 +117,10 @@ impl Stage {
     #[cold]
     fn panicked(self, panic: &(dyn Any + Send)) -> End {
         match self {
-            Self::Connect => End::defect("CONNECT was read", panic),
-            Self::Admission => End::panic("CONNECT", panic),
-            Self::Will => End::panic("the will", panic),
-            Self::Dial => End::defect("the broker was dialled", panic),
+            Self::Connect => Cause::defect("CONNECT was read", panic),
+            Self::Admission => Cause::panic("CONNECT", panic),
+            Self::Will => Cause::panic("the will", panic),
+            Self::Dial => Cause::defect("the broker was dialled", panic),
         }
     }
 }
@@ -352,21 +353,23 @@ impl Session {
         let (patience, limit) = limits.permit_before_connack();
         let ready: Result<(), BoxError> = timeout(patience, ready)
             .await
-            .map_err(|_| End::hook("the CONNECT stage had no permit in time").with_limit(limit))?;
+            .map_err(|_| Cause::hook_late("the CONNECT stage had no permit in time", limit))?;
         let answer = match ready {
             Ok(()) => {
                 let answer = admit.call(connect);
                 let answer = async { answer.await.map_err(Into::into) };
                 timeout(limits.hook_timeout, answer).await.map_err(|_| {
-                    let end = End::hook("a hook of the CONNECT stage took too long");
-                    end.with_limit(Limit::HookTimeout)
+                    Cause::hook_late(
+                        "a hook of the CONNECT stage took too long",
+                        Limit::HookTimeout,
+                    )
                 })?
             }
             Err(error) => Err(error),
         };
         answer.or_else(|error: BoxError| {
             let refusal = Refusal::in_error(&*error).map(|it| Admission::Refuse(it.into()));
-            refusal.ok_or_else(|| End::hook(format!("a hook of the CONNECT stage failed: {error}")))
+            refusal.ok_or_else(|| Cause::hook_failed("a hook of the CONNECT stage failed", error))
         })
     }
 
@@ -404,11 +407,8 @@ impl Session {
             limits.connect_timeout,
             read_connect(client, limits, (&self.control, kept), &received),
         );
-        let read = read.await.unwrap_or_else(|_| {
-            let end = End::quiet(Side::Proxy, CloseReason::ConnectTimeout);
-            let end = end.with_detail("no complete CONNECT came in time");
-            Err(end.with_limit(Limit::ConnectTimeout))
-        });
+        let overdue = || Err(Box::new(Cause::Overdue(Overdue::Connect)));
+        let read = read.await.unwrap_or_else(|_| overdue());
         let rest = received
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
@@ -454,7 +454,7 @@ impl Session {
             known.received.bytes = frame.len() as u64;
         }
         let frame = limits.repair(frame);
-        let packet = parse_connect(&frame, version, limits)
+        let packet = parse_connect(&frame, limits)
             .and_then(|packet| limits.admit(packet))
             .inspect_err(|end| known().glimpse = Some(Glimpse::of(&frame, end)))?;
         drop(frame);
@@ -486,7 +486,7 @@ impl Session {
             Admission::Admit { connect, hooks } => (connect, hooks),
             Admission::Refuse(refusal) => {
                 self.denied(&mut known());
-                return Err(End::denied(refusal));
+                return Err(Cause::turned_away(refusal, None));
             }
         };
         let session = connect.info().clone();
@@ -497,10 +497,7 @@ impl Session {
         }
         if claimed.is_contradicted_by(connect.packet()) {
             let code = ReasonCode::BAD_AUTHENTICATION_METHOD;
-            let end = End::told(Side::Proxy, CloseReason::AuthDenied, code);
-            return Err(
-                end.with_detail("a hook replaced credentials beside an authentication method")
-            );
+            return Err(Cause::denied(Denial::Credentials, code));
         }
         known().stage = Stage::Will;
         let to_server = &mut hooks.to_server;
@@ -509,7 +506,7 @@ impl Session {
         let judged = judged.await;
         let is_denied = match &judged {
             Ok(taken_out) => *taken_out,
-            Err(end) => end.reason == CloseReason::AuthDenied,
+            Err(end) => matches!(**end, Cause::TurnedAway { .. }),
         };
         if is_denied {
             self.denied(&mut known());
@@ -527,7 +524,7 @@ impl Session {
         };
         transition("admitted");
         let dialled = dial(&connect).await;
-        let server = dialled.map_err(|error| End::unreachable(error.to_string()))?;
+        let server = dialled.map_err(|error| Box::new(Cause::NotDialled(error.to_string())))?;
         transition("broker dialled, CONNECT forwarded");
         if hooks.to_client.kinds().contains(Kind::Publish) {
             lower_aliases(connect.packet_mut(), limits);

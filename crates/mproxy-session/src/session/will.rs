@@ -7,7 +7,8 @@ use tokio::time::timeout;
 
 use crate::BoxError;
 use crate::admit::Connect;
-use crate::error::{End, Limit, packet_name};
+use crate::cause::{Cause, End};
+use crate::error::{Limit, packet_name};
 use crate::hook::{Packet, PacketService, Refusal, Tap, Verdict};
 use crate::limits::{Limits, RefusedWill};
 use crate::recorder::Recorder;
@@ -28,7 +29,7 @@ pub(super) async fn offer<U: PacketService>(
     }
     // what was valid as a will is valid as a PUBLISH
     let offered = Packet::of_will(connect.packet())
-        .map_err(|error| End::internal(format!("a will that is no PUBLISH: {error}")))?;
+        .map_err(|error| Cause::internal(format!("a will that is no PUBLISH: {error}")))?;
     let Some(offered) = offered else {
         return Ok(false);
     };
@@ -37,8 +38,15 @@ pub(super) async fn offer<U: PacketService>(
         let response = publish.properties().str(PropertyId::ResponseTopic);
         let response = response.unwrap_or_default().as_bytes();
         limits
-            .check_levels(topic, "the topic of the will", code)
-            .and_then(|()| limits.check_levels(response, "the response topic of the will", code))
+            .check_levels(Kind::Connect, topic, "the topic of the will", code)
+            .and_then(|()| {
+                limits.check_levels(
+                    Kind::Connect,
+                    response,
+                    "the response topic of the will",
+                    code,
+                )
+            })
             .inspect_err(|_| recorder.refused(Direction::ToServer, Kind::Connect))?;
     }
     let asked = offered.as_bytes().clone();
@@ -47,12 +55,12 @@ pub(super) async fn offer<U: PacketService>(
         Verdict::Forward(packet) => {
             let (what, version) = (packet_name(packet.kind()), packet.version());
             if !packet.is_will() {
-                return Err(End::hook(format!(
+                return Err(Cause::hook(format!(
                     "a hook forwarded {what} in place of the will"
                 )));
             }
             if version != connect.packet().version() {
-                return Err(End::hook(format!(
+                return Err(Cause::hook(format!(
                     "a hook forwarded a will of MQTT {version} in place of the client's"
                 )));
             }
@@ -62,22 +70,22 @@ pub(super) async fn offer<U: PacketService>(
             return packet
                 .write_will(connect.packet_mut())
                 .map(|()| false)
-                .map_err(|error| End::denied(Refusal::from(error).into()));
+                .map_err(|error| Cause::turned_away(Refusal::from(error).into(), None));
         }
         Verdict::Discard => None,
         Verdict::Refuse(refusal) => Some(refusal),
-        Verdict::Close(reason) => return Err(End::denied(reason.into())),
+        Verdict::Close(reason) => return Err(Cause::turned_away(reason.into(), None)),
     };
     match refusal {
         Some(refusal) if limits.refused_will == RefusedWill::RefuseClient => {
-            Err(End::denied(refusal.into()).with_limit(Limit::RefusedWill))
+            Err(Cause::turned_away(refusal.into(), Limit::RefusedWill))
         }
         // what cannot be taken out is not let in
         _ => connect
             .packet_mut()
             .remove_will()
             .map(|()| true)
-            .map_err(|error| End::internal(error.to_string())),
+            .map_err(|error| Cause::internal(error.to_string())),
     }
 }
 
@@ -90,20 +98,19 @@ async fn ask<U: PacketService>(
     let (patience, limit) = limits.permit_before_connack();
     let ready: Result<(), BoxError> = timeout(patience, ready)
         .await
-        .map_err(|_| End::hook("the hooks had no permit for the will in time").with_limit(limit))?;
+        .map_err(|_| Cause::hook_late("the hooks had no permit for the will in time", limit))?;
     let verdict = match ready {
         Ok(()) => {
             let verdict = tap.service_mut().call(will);
             let verdict = async { verdict.await.map_err(Into::into) };
             timeout(limits.hook_timeout, verdict).await.map_err(|_| {
-                let end = End::hook("a hook took too long over the will");
-                end.with_limit(Limit::HookTimeout)
+                Cause::hook_late("a hook took too long over the will", Limit::HookTimeout)
             })?
         }
         Err(error) => Err(error),
     };
     verdict.or_else(|error: BoxError| {
         let refusal = Refusal::in_error(&*error).map(Verdict::Refuse);
-        refusal.ok_or_else(|| End::hook(format!("a hook failed over the will: {error}")))
+        refusal.ok_or_else(|| Cause::hook_failed("a hook failed over the will", error))
     })
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use mproxy_codec::{Direction, Kind, KindSet, ReasonCode, Version};
+use mproxy_codec::{DecodeError, Direction, Kind, KindSet, ReasonCode, Version};
 use mproxy_session::{
     Batch, CloseReason, Hooks, Recorder, SessionInfo, Side, Tap, WhenUnreachable,
 };
@@ -290,4 +290,16 @@ async fn a_connect_is_reported_when_it_is_whole() {
     pair.client.send(&wrong);
     assert_eq!(pair.end().await.reason, CloseReason::Malformed);
     assert!(other.0.lock().expect("not poisoned").connects.is_empty());
+}
+
+/// Who looks for the cause needs no words: the error itself and the packet are there.
+#[tokio::test(start_paused = true)]
+async fn the_error_and_the_packet_behind_the_end_are_reported() {
+    let pair = Setup::new().start(admit(|_| Hooks::none()));
+    pair.open(&F.connect("c"), &F.connack()).await;
+    pair.client.send(&[0x36, 0x05, 0, 1, b't', 0, 0]);
+    let summary = pair.end().await;
+    assert_eq!(summary.packet, Some(Kind::Publish));
+    let source = summary.source().expect("an error").downcast_ref();
+    assert_eq!(source, Some(&DecodeError::QosThree));
 }

@@ -1,0 +1,429 @@
+//! What logs, metrics and the client are told of a cause.
+
+use std::borrow::Cow;
+use std::io;
+
+use mproxy_codec::{DecodeError, Direction, Kind, ReasonCode, Version};
+
+use super::{Cause, Denial, Fault, HookFault, Overdue};
+use crate::error::{Limit, Violation};
+use crate::limits::{Conformance, Limits, WhenUnreachable};
+use crate::reply::connack_code;
+use crate::summary::{CloseReason, Side};
+
+/// The account of an end: who, why, and in which words.
+#[derive(Debug)]
+pub(crate) struct Account {
+    pub(crate) side: Side,
+    pub(crate) reason: CloseReason,
+    code: ReasonCode,
+    /// For the log, with the statement that was broken.
+    pub(crate) detail: Option<String>,
+    /// The field of [`Limits`] with another value of which the session would have gone on.
+    pub(crate) limit: Option<&'static str>,
+    /// There is something to tell the client: it does not know, and can hear.
+    is_told: bool,
+}
+
+impl Account {
+    /// The client is told, if [policy](Self::last_words) lets it be.
+    const fn told(side: Side, reason: CloseReason, code: ReasonCode) -> Self {
+        Self {
+            side,
+            reason,
+            code,
+            detail: None,
+            limit: None,
+            is_told: true,
+        }
+    }
+
+    /// The client knows, or cannot hear.
+    const fn quiet(side: Side, reason: CloseReason) -> Self {
+        Self::told(side, reason, ReasonCode::SUCCESS).only_if(false)
+    }
+
+    const fn only_if(mut self, is_told: bool) -> Self {
+        self.is_told = is_told;
+        self
+    }
+
+    fn detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
+        self.detail = Some(detail.into().into_owned());
+        self
+    }
+
+    fn limit(mut self, limit: impl Into<Option<Limit>>) -> Self {
+        self.limit = limit.into().and_then(Limit::field);
+        self
+    }
+
+    /// The broker cannot be reached, or does not answer CONNECT.
+    fn unreachable(detail: impl Into<Cow<'static, str>>) -> Self {
+        let code = ReasonCode::SERVER_UNAVAILABLE;
+        Self::told(Side::Upstream, CloseReason::UpstreamUnreachable, code).detail(detail)
+    }
+
+    fn hook(detail: Cow<'static, str>) -> Self {
+        let code = ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR;
+        Self::told(Side::Proxy, CloseReason::HookFailed, code).detail(detail)
+    }
+
+    /// The code and text of the proxy's own CONNACK or DISCONNECT, if the client gets one: a CONNACK
+    /// while it has none (`answered` is false), a DISCONNECT afterwards.
+    ///
+    /// The proxy speaks in its own voice when a layer refused, when the client broke the protocol,
+    /// and on an operator's order. For everything else the client sees what it would see from the
+    /// broker: the end of the connection. Many clients take a CONNACK or DISCONNECT with an error as
+    /// final and never come back.
+    pub(crate) fn last_words<'a>(
+        &'a self,
+        cause: &'a Cause,
+        answered: bool,
+        limits: &Limits,
+    ) -> Option<(ReasonCode, Option<&'a str>)> {
+        let lets = match (self.side, self.reason) {
+            (Side::Upstream, _) | (_, CloseReason::UpstreamUnreachable) => {
+                !answered && limits.when_unreachable == WhenUnreachable::Connack
+            }
+            // brokers close such a client without a word, and so does a cable
+            (
+                Side::Proxy,
+                CloseReason::KeepaliveTimeout
+                | CloseReason::PacketTimeout
+                | CloseReason::WriteTimeout
+                | CloseReason::Internal,
+            ) => limits.conformance == Conformance::Strict,
+            _ => true,
+        };
+        (self.is_told && lets).then(|| (self.code, self.text(cause)))
+    }
+
+    /// The text for the Reason String: what the client did wrong, not what is wrong with the proxy, and
+    /// not which layer turned it away.
+    fn text<'a>(&'a self, cause: &'a Cause) -> Option<&'a str> {
+        match (cause, self.reason) {
+            (Cause::TurnedAway { refusal, .. }, _) => {
+                let text = refusal.text.as_deref().filter(|text| !text.is_empty())?;
+                Some(&text[..text.floor_char_boundary(u16::MAX.into())])
+            }
+            // in a version that the client may read otherwise: no more than must be
+            (_, CloseReason::UnsupportedVersion) => None,
+            (_, CloseReason::AuthDenied) => self.detail.as_deref(),
+            _ => self.detail.as_deref().filter(|_| self.side == Side::Client),
+        }
+    }
+}
+
+impl Cause {
+    /// The account of it. `answered` says that the client has a CONNACK, and `version` is the session's,
+    /// as far as it is known.
+    pub(crate) fn account(&self, answered: bool, version: Option<Version>) -> Account {
+        match self {
+            Self::Fault {
+                direction: Direction::ToServer,
+                packet,
+                fault,
+            } => fault.of_client(*packet, version),
+            Self::Fault { fault, .. } => fault.of_broker(answered, version),
+            Self::NotServed { detail, limit } => {
+                let code = ReasonCode::UNSUPPORTED_PROTOCOL_VERSION;
+                Account::told(Side::Proxy, CloseReason::UnsupportedVersion, code)
+                    .detail(detail.clone())
+                    .limit(*limit)
+            }
+            Self::Disconnected { direction, code } => disconnected(*direction, *code),
+            Self::RefusedByBroker { form, .. } => {
+                let account = Account::quiet(Side::Upstream, CloseReason::UpstreamRefused);
+                match version {
+                    Some(version) if version != *form => {
+                        account.detail("refused in the form of MQTT 3.1.1")
+                    }
+                    _ => account,
+                }
+            }
+            Self::Closed(Side::Client) => Account::quiet(Side::Client, CloseReason::Eof),
+            Self::Closed(_) if answered => Account::quiet(Side::Upstream, CloseReason::UpstreamEof)
+                .detail("the broker closed the connection"),
+            Self::Closed(_) => Account::unreachable(
+                "the broker closed the connection instead of answering CONNECT",
+            ),
+            Self::Broke { side, error } => broke(*side, error, answered),
+            Self::NotDialled(error) => Account::unreachable(error.clone()),
+            Self::TurnedAway { refusal, limit } => {
+                let code = match connack_code(refusal.reason) {
+                    // no CONNACK has the word: no is what it says all the same
+                    ReasonCode::UNSPECIFIED_ERROR
+                        if refusal.reason != ReasonCode::UNSPECIFIED_ERROR =>
+                    {
+                        ReasonCode::NOT_AUTHORIZED
+                    }
+                    code => code,
+                };
+                let parts = [refusal.text.as_deref(), refusal.by.as_deref()];
+                let parts = parts.into_iter().flatten().filter(|part| !part.is_empty());
+                let detail = parts.collect::<Vec<_>>().join(": ");
+                let mut account =
+                    Account::told(Side::Proxy, CloseReason::AuthDenied, code).limit(*limit);
+                account.detail = Some(detail).filter(|detail| !detail.is_empty());
+                account
+            }
+            Self::Denied { what, code } => what.account(*code),
+            Self::Hook { detail, fault } => Account::hook(detail.clone()).limit(match fault {
+                HookFault::Late(limit) => Some(*limit),
+                HookFault::Failed(_) | HookFault::Panicked => None,
+            }),
+            Self::Overdue(what) => what.account(),
+            Self::Denials(rate) => {
+                let (count, period) = (rate.count, rate.period);
+                let code = ReasonCode::QUOTA_EXCEEDED;
+                Account::told(Side::Proxy, CloseReason::RateLimited, code)
+                    .limit(Limit::MaxDenials)
+                    .detail(format!(
+                        "more than {count} packets of the client were refused in {period:?}"
+                    ))
+            }
+            Self::Ordered(order) => {
+                let account = Account::told(Side::Proxy, order.reason, order.reason_code)
+                    .only_if(order.notice);
+                match order.reason {
+                    CloseReason::Overload => account
+                        .limit(Limit::Memory)
+                        .detail("there is no memory left for what the connection holds"),
+                    _ => account,
+                }
+            }
+            Self::Defect { detail, .. } => {
+                let code = ReasonCode::UNSPECIFIED_ERROR;
+                Account::told(Side::Proxy, CloseReason::Internal, code).detail(detail.clone())
+            }
+        }
+    }
+}
+
+fn disconnected(direction: Direction, code: ReasonCode) -> Account {
+    match (direction, code) {
+        (Direction::ToServer, ReasonCode::DISCONNECT_WITH_WILL) => {
+            Account::quiet(Side::Client, CloseReason::DisconnectWithWill)
+        }
+        (Direction::ToServer, _) => Account::quiet(Side::Client, CloseReason::Disconnect),
+        (Direction::ToClient, ReasonCode::SESSION_TAKEN_OVER) => {
+            Account::quiet(Side::Upstream, CloseReason::SessionTakenOver)
+        }
+        (Direction::ToClient, _) => Account::quiet(Side::Upstream, CloseReason::UpstreamDisconnect),
+    }
+}
+
+fn broke(side: Side, error: &io::Error, answered: bool) -> Account {
+    // the kernel's own errors have a number, those of the proxy's transports have none
+    let is_own = error.raw_os_error().is_none();
+    match (side, error.kind()) {
+        // a transport gave up a peer that takes nothing
+        (_, io::ErrorKind::TimedOut) if is_own => Overdue::Write(match side {
+            Side::Upstream => Direction::ToServer,
+            _ => Direction::ToClient,
+        })
+        .account(),
+        // a transport gave up a client that keeps it busy with nothing
+        (Side::Client, io::ErrorKind::QuotaExceeded) if is_own => {
+            Account::quiet(Side::Proxy, CloseReason::RateLimited)
+                .detail(error.to_string())
+                .limit(Limit::MaxDenials)
+        }
+        // a transport reports a breach of its own framing, WebSocket's for example, this way
+        (Side::Client, io::ErrorKind::InvalidData) => {
+            Account::quiet(side, CloseReason::Malformed).detail(error.to_string())
+        }
+        (Side::Client, _) => Account::quiet(side, CloseReason::Reset).detail(error.to_string()),
+        _ if answered => Account::quiet(side, CloseReason::UpstreamEof).detail(error.to_string()),
+        // a broker that breaks before it has answered was never there
+        _ => Account::unreachable(format!(
+            "the broker reset the connection instead of answering CONNECT: {error}"
+        )),
+    }
+}
+
+impl Fault {
+    fn of_client(&self, packet: Option<Kind>, version: Option<Version>) -> Account {
+        let (reason, code) = match self {
+            Self::Format { error, .. } => {
+                let reason = match error {
+                    DecodeError::PacketTooLarge => CloseReason::PacketTooLarge,
+                    DecodeError::ProtocolLevel
+                    | DecodeError::ProtocolMismatch
+                    | DecodeError::ProtocolName => CloseReason::UnsupportedVersion,
+                    error if error.reason() == ReasonCode::MALFORMED_PACKET => {
+                        CloseReason::Malformed
+                    }
+                    _ => CloseReason::ProtocolError,
+                };
+                (reason, error.reason())
+            }
+            Self::Order(violation) => (CloseReason::ProtocolError, violation.reason()),
+            Self::Foreign(_) => (CloseReason::ProtocolError, ReasonCode::SUCCESS),
+            Self::TooLarge { .. } => {
+                let code = DecodeError::PacketTooLarge.reason();
+                (CloseReason::PacketTooLarge, code)
+            }
+            Self::TooMany { code, .. } => (CloseReason::PacketTooLarge, *code),
+        };
+        let is_told = match self {
+            // MQTT 3.x has words for these only; everything else just closes
+            Self::Format { error, .. } if packet == Some(Kind::Connect) => {
+                version.is_some_and(Version::is_v5)
+                    || matches!(
+                        error,
+                        DecodeError::ProtocolLevel
+                            | DecodeError::ProtocolMismatch
+                            | DecodeError::EmptyClientId
+                    )
+            }
+            // it would not understand
+            Self::Foreign(_) => false,
+            _ => true,
+        };
+        let account = Account::told(Side::Client, reason, code).only_if(is_told);
+        self.describe(account, "instead of CONNECT", version)
+    }
+
+    fn of_broker(&self, answered: bool, version: Option<Version>) -> Account {
+        if let Self::Foreign(foreign) = self {
+            return Account::unreachable(format!("the broker answers CONNECT with {foreign}"));
+        }
+        // the client did nothing wrong: if it is told, that something else failed
+        let code = if answered {
+            ReasonCode::UNSPECIFIED_ERROR
+        } else {
+            ReasonCode::SERVER_UNAVAILABLE
+        };
+        let account = Account::told(Side::Upstream, CloseReason::UpstreamProtocolError, code);
+        self.describe(account, "", version)
+    }
+
+    fn describe(&self, account: Account, place: &str, version: Option<Version>) -> Account {
+        let statement_of = version.unwrap_or(Version::V311);
+        match self {
+            Self::Format { error, detail } => {
+                let text = detail.clone().unwrap_or_else(|| error.to_string());
+                let mut account =
+                    account.detail(format!("{text} [{}]", error.statement(statement_of)));
+                account.limit = field_of(*error, version);
+                account
+            }
+            Self::Order(violation) => {
+                let statement = violation.statement(statement_of);
+                let mut account = account.detail(format!("{violation} [{statement}]"));
+                account.limit = match violation {
+                    Violation::UnexpectedSession => Some("conformance"),
+                    Violation::ReceiveMaximum => Some("receive_maximum"),
+                    _ => None,
+                };
+                account
+            }
+            Self::Foreign(foreign) => account.detail(format!("{foreign} {place}")),
+            // no statement: it would be about what CONNACK announced, which this need not be
+            Self::TooLarge { what, size, limit } => {
+                let (name, value) = (limit.0.field().unwrap_or("what CONNACK announced"), limit.1);
+                let allows = format!("is larger than {name} allows: {value} bytes");
+                account
+                    .detail(format!("{what} of {size} bytes {allows}"))
+                    .limit(limit.0)
+            }
+            Self::TooMany { what, limit, .. } => {
+                let (name, value) = (limit.0.field().unwrap_or_default(), limit.1);
+                account
+                    .detail(format!("{what} than {name} allows: {value}"))
+                    .limit(limit.0)
+            }
+        }
+    }
+}
+
+/// The field of [`Limits`] that makes an error of this.
+fn field_of(error: DecodeError, version: Option<Version>) -> Option<&'static str> {
+    match error {
+        DecodeError::ControlCharacter => Some("control_characters"),
+        // slips that are repaired otherwise: see the codec's `tolerance`
+        DecodeError::WillQosWithoutWill
+        | DecodeError::WillRetainWithoutWill
+        | DecodeError::ReservedFlags => (version == Some(Version::V31)).then_some("conformance"),
+        DecodeError::DupQosZero | DecodeError::SessionPresentOnFailure => Some("conformance"),
+        _ => None,
+    }
+}
+
+impl Denial {
+    fn account(self, code: ReasonCode) -> Account {
+        let (reason, detail) = match self {
+            Self::Session => (CloseReason::AclDenied, "a hook closed the session"),
+            Self::Publish => (
+                CloseReason::AclDenied,
+                "PUBLISH refused and the policy is to disconnect",
+            ),
+            Self::Connack => (
+                CloseReason::AuthDenied,
+                "a hook refused the broker's CONNACK",
+            ),
+            Self::Auth => (CloseReason::AuthDenied, "a hook refused an AUTH"),
+            Self::Credentials => (
+                CloseReason::AuthDenied,
+                "a hook replaced credentials beside an authentication method",
+            ),
+            Self::Reauthentication => (
+                CloseReason::AuthDenied,
+                "re-authentication is refused: rules go by who the client was at CONNECT",
+            ),
+        };
+        Account::told(Side::Proxy, reason, code).detail(detail)
+    }
+}
+
+impl Overdue {
+    fn account(self) -> Account {
+        let (reason, detail, limit) = match self {
+            Self::Connect => (
+                CloseReason::ConnectTimeout,
+                "no complete CONNECT came in time",
+                Limit::ConnectTimeout,
+            ),
+            Self::Connack => {
+                let account = Account::unreachable("the broker did not answer CONNECT in time");
+                let side = Side::Proxy;
+                return Account { side, ..account }.limit(Limit::ConnackTimeout);
+            }
+            Self::KeepAlive => {
+                let code = ReasonCode::KEEP_ALIVE_TIMEOUT;
+                return Account::told(Side::Proxy, CloseReason::KeepaliveTimeout, code);
+            }
+            Self::Write(direction) => (
+                CloseReason::WriteTimeout,
+                match direction {
+                    Direction::ToServer => "the broker takes no bytes",
+                    Direction::ToClient => "the client takes no bytes",
+                },
+                Limit::WriteTimeout,
+            ),
+            Self::Packet(direction) => (
+                CloseReason::PacketTimeout,
+                match direction {
+                    Direction::ToServer => "the client did not finish a packet in time",
+                    Direction::ToClient => "the broker did not finish a packet in time",
+                },
+                Limit::PacketTimeout,
+            ),
+            Self::Answers => (
+                CloseReason::WriteTimeout,
+                "the broker answers no SUBSCRIBE and UNSUBSCRIBE",
+                Limit::WriteTimeout,
+            ),
+        };
+        Account::told(Side::Proxy, reason, ReasonCode::UNSPECIFIED_ERROR)
+            // a client that does not read, or has not said who it is, is not told
+            .only_if(!matches!(
+                self,
+                Self::Connect | Self::Write(Direction::ToClient)
+            ))
+            .detail(detail)
+            .limit(limit)
+    }
+}

@@ -1,0 +1,383 @@
+//! Why a session ended, with the error behind it. Side, reason, code, last words and log line are a
+//! function of the cause ([`Account`](account::Account)), so that none of them can contradict another.
+
+mod account;
+
+use std::any::Any;
+use std::borrow::Cow;
+use std::error::Error;
+use std::sync::Arc;
+use std::{fmt, io};
+
+use mproxy_codec::{DecodeError, Direction, EncodeError, Foreign, Kind, ReasonCode, Version};
+
+use crate::BoxError;
+use crate::admit::ConnectRefusal;
+use crate::control::Order;
+use crate::error::{Limit, Violation};
+use crate::limits::Rate;
+use crate::summary::Side;
+
+/// The error behind a cause. Shared, because a [`Summary`](crate::Summary) can be cloned.
+pub(crate) type Source = Arc<dyn Error + Send + Sync>;
+
+/// A cause where a function returns one: one word, because it is on the way back from every packet.
+pub(crate) type End = Box<Cause>;
+
+/// The longest message of a panic that a line shows, in bytes.
+const SHOWN_PANIC: usize = 200;
+
+/// Why a session ended.
+#[derive(Debug, Clone)]
+pub(crate) enum Cause {
+    /// The sender in this direction broke the protocol, with a packet of this type if it has one.
+    Fault {
+        direction: Direction,
+        packet: Option<Kind>,
+        fault: Fault,
+    },
+    /// A client of a version, or a bridge, that is not let in.
+    NotServed { detail: String, limit: Limit },
+    /// A side said goodbye.
+    Disconnected {
+        direction: Direction,
+        code: ReasonCode,
+    },
+    /// The broker's CONNACK refuses, in the form of this version.
+    RefusedByBroker { code: ReasonCode, form: Version },
+    /// A side closed its connection.
+    Closed(Side),
+    /// The connection to a side broke.
+    Broke { side: Side, error: Arc<io::Error> },
+    /// The broker could not be dialled.
+    NotDialled(String),
+    /// The hooks turned the client away, at CONNECT or over its will.
+    TurnedAway {
+        refusal: ConnectRefusal,
+        limit: Option<Limit>,
+    },
+    /// A packet was refused without which the session cannot go on.
+    Denied { what: Denial, code: ReasonCode },
+    /// A hook failed, panicked or took too long.
+    Hook {
+        detail: Cow<'static, str>,
+        fault: HookFault,
+    },
+    /// Something did not happen in time.
+    Overdue(Overdue),
+    /// More packets of the client were refused than may be.
+    Denials(Rate),
+    /// Somebody ordered it.
+    Ordered(Order),
+    /// A defect of the proxy.
+    Defect { detail: String, panicked: bool },
+}
+
+/// How a packet broke the protocol.
+#[derive(Debug, Clone)]
+pub(crate) enum Fault {
+    /// By how it looks. `detail` says more than the error.
+    Format {
+        error: DecodeError,
+        detail: Option<String>,
+    },
+    /// By when it came.
+    Order(Violation),
+    /// It is of another protocol.
+    Foreign(Foreign),
+    /// It has more bytes than a limit allows.
+    TooLarge {
+        what: &'static str,
+        size: usize,
+        limit: (Limit, usize),
+    },
+    /// It has more filters, or a topic of more levels, than hooks are to judge.
+    TooMany {
+        what: String,
+        code: ReasonCode,
+        limit: (Limit, usize),
+    },
+}
+
+/// What was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Denial {
+    /// The whole session.
+    Session,
+    /// A PUBLISH, where [`RefusedPublish::Disconnect`](crate::RefusedPublish) is set.
+    Publish,
+    Connack,
+    Auth,
+    /// A hook's change of the credentials beside an authentication method.
+    Credentials,
+    /// A re-authentication that no hook sees.
+    Reauthentication,
+}
+
+/// How a hook let the session down.
+#[derive(Debug, Clone)]
+pub(crate) enum HookFault {
+    /// It returned an error, or a packet that must not be sent.
+    Failed(Option<Source>),
+    Panicked,
+    Late(Limit),
+}
+
+/// What did not happen in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Overdue {
+    /// The client's CONNECT.
+    Connect,
+    /// The broker's CONNACK.
+    Connack,
+    /// Any packet of the client.
+    KeepAlive,
+    /// A write to this direction's receiver.
+    Write(Direction),
+    /// The rest of a packet from this direction's sender.
+    Packet(Direction),
+    /// The broker's answers to SUBSCRIBE and UNSUBSCRIBE.
+    Answers,
+}
+
+impl Cause {
+    /// A packet that could not be parsed.
+    #[cold]
+    pub(crate) fn malformed(
+        direction: Direction,
+        packet: impl Into<Option<Kind>>,
+        error: DecodeError,
+    ) -> End {
+        let detail = None;
+        Self::fault(direction, packet, Fault::Format { error, detail })
+    }
+
+    /// A packet that was not allowed when it came.
+    #[cold]
+    pub(crate) fn violation(
+        direction: Direction,
+        packet: impl Into<Option<Kind>>,
+        violation: Violation,
+    ) -> End {
+        Self::fault(direction, packet, Fault::Order(violation))
+    }
+
+    #[cold]
+    pub(crate) fn fault(
+        direction: Direction,
+        packet: impl Into<Option<Kind>>,
+        fault: Fault,
+    ) -> End {
+        Box::new(Self::Fault {
+            direction,
+            packet: packet.into(),
+            fault,
+        })
+    }
+
+    /// A packet of the client with more filters or levels than a limit allows.
+    #[cold]
+    pub(crate) fn too_many(
+        packet: Kind,
+        what: String,
+        code: ReasonCode,
+        limit: (Limit, usize),
+    ) -> End {
+        let fault = Fault::TooMany { what, code, limit };
+        Self::fault(Direction::ToServer, packet, fault)
+    }
+
+    /// A refusal after which the session cannot go on.
+    #[cold]
+    pub(crate) fn denied(what: Denial, code: ReasonCode) -> End {
+        Box::new(Self::Denied { what, code })
+    }
+
+    /// The hooks turn a client away, because of this field of [`Limits`] if there is one.
+    #[cold]
+    pub(crate) fn turned_away(refusal: ConnectRefusal, limit: impl Into<Option<Limit>>) -> End {
+        let limit = limit.into();
+        Box::new(Self::TurnedAway { refusal, limit })
+    }
+
+    /// A hook returned what must not be sent.
+    #[cold]
+    pub(crate) fn hook(detail: impl Into<Cow<'static, str>>) -> End {
+        let (detail, fault) = (detail.into(), HookFault::Failed(None));
+        Box::new(Self::Hook { detail, fault })
+    }
+
+    /// A hook returned an error.
+    #[cold]
+    pub(crate) fn hook_failed(what: impl fmt::Display, error: BoxError) -> End {
+        let detail = format!("{what}: {error}").into();
+        let fault = HookFault::Failed(Some(error.into()));
+        Box::new(Self::Hook { detail, fault })
+    }
+
+    /// A hook took longer than this limit.
+    #[cold]
+    pub(crate) fn hook_late(detail: &'static str, limit: Limit) -> End {
+        let (detail, fault) = (detail.into(), HookFault::Late(limit));
+        Box::new(Self::Hook { detail, fault })
+    }
+
+    /// A hook panicked over a packet.
+    #[cold]
+    pub(crate) fn panic(what: impl fmt::Display, panic: &(dyn Any + Send)) -> End {
+        let detail = with_message(format!("a hook panicked over {what}"), panic).into();
+        let fault = HookFault::Panicked;
+        Box::new(Self::Hook { detail, fault })
+    }
+
+    /// The session itself, or what dials for it, panicked while it did something.
+    #[cold]
+    pub(crate) fn defect(doing: &str, panic: &(dyn Any + Send)) -> End {
+        Box::new(Self::Defect {
+            detail: with_message(format!("mproxy panicked while {doing}"), panic),
+            panicked: true,
+        })
+    }
+
+    /// Something that cannot happen, as far as the proxy knows itself.
+    #[cold]
+    pub(crate) fn internal(detail: impl Into<String>) -> End {
+        Box::new(Self::Defect {
+            detail: detail.into(),
+            panicked: false,
+        })
+    }
+
+    /// The proxy could not write a packet that it has read.
+    #[cold]
+    pub(crate) fn encode(error: EncodeError) -> End {
+        Self::internal(error.to_string())
+    }
+
+    /// The connection to a side broke.
+    #[cold]
+    pub(crate) fn broke(side: Side, error: io::Error) -> End {
+        let error = Arc::new(error);
+        Box::new(Self::Broke { side, error })
+    }
+
+    /// There is no memory for what the connection holds.
+    #[cold]
+    pub(crate) fn overload() -> End {
+        Order::overload().into()
+    }
+}
+
+impl From<Order> for End {
+    fn from(order: Order) -> Self {
+        Self::new(Cause::Ordered(order))
+    }
+}
+
+impl Cause {
+    /// The reason code of the packet by which a side ended the session.
+    pub(crate) const fn received(&self) -> Option<ReasonCode> {
+        match self {
+            Self::Disconnected { code, .. } | Self::RefusedByBroker { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+
+    /// The type of the packet that ended it.
+    pub(crate) const fn packet(&self) -> Option<Kind> {
+        match self {
+            Self::Fault { packet, .. } => *packet,
+            Self::Disconnected { .. } => Some(Kind::Disconnect),
+            Self::RefusedByBroker { .. } => Some(Kind::Connack),
+            Self::Denied { what, .. } => match what {
+                Denial::Session => None,
+                Denial::Publish => Some(Kind::Publish),
+                Denial::Connack => Some(Kind::Connack),
+                Denial::Auth | Denial::Reauthentication => Some(Kind::Auth),
+                Denial::Credentials => Some(Kind::Connect),
+            },
+            _ => None,
+        }
+    }
+
+    /// The error behind it.
+    pub(crate) fn source(&self) -> Option<Source> {
+        match self {
+            Self::Fault { fault, .. } => match fault {
+                Fault::Format { error, .. } => Some(Arc::new(*error)),
+                Fault::Order(violation) => Some(Arc::new(*violation)),
+                _ => None,
+            },
+            Self::Broke { error, .. } => Some(error.clone()),
+            Self::TurnedAway { refusal, .. } => Some(Arc::new(refusal.clone())),
+            Self::Hook {
+                fault: HookFault::Failed(source),
+                ..
+            } => source.clone(),
+            _ => None,
+        }
+    }
+
+    /// True for a CONNECT that is valid apart from a control character.
+    pub(crate) const fn is_control_character(&self) -> bool {
+        matches!(
+            self,
+            Self::Fault {
+                fault: Fault::Format {
+                    error: DecodeError::ControlCharacter,
+                    ..
+                },
+                ..
+            }
+        )
+    }
+
+    /// Another protocol that came where MQTT is spoken.
+    pub(crate) const fn foreign(&self) -> Option<Foreign> {
+        match self {
+            Self::Fault {
+                fault: Fault::Foreign(foreign),
+                ..
+            } => Some(*foreign),
+            _ => None,
+        }
+    }
+
+    /// True when a hook or the session itself panicked.
+    pub(crate) const fn panicked(&self) -> bool {
+        matches!(
+            self,
+            Self::Hook {
+                fault: HookFault::Panicked,
+                ..
+            } | Self::Defect { panicked: true, .. }
+        )
+    }
+
+    /// True when what waits to be written is thrown away.
+    pub(crate) const fn is_at_once(&self) -> bool {
+        matches!(self, Self::Ordered(order) if order.at_once)
+    }
+
+    /// True when the broker is told to forget the will.
+    pub(crate) const fn suppresses_will(&self) -> bool {
+        matches!(self, Self::Ordered(order) if order.suppress_will)
+    }
+}
+
+/// Adds the message of a panic, if it is a text, cut to a length that fits a line.
+fn with_message(mut what: String, panic: &(dyn Any + Send)) -> String {
+    let message = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    if let Some(message) = message {
+        let end = message.floor_char_boundary(SHOWN_PANIC);
+        what.push_str(": ");
+        what.push_str(&message[..end]);
+    }
+    what
+}
+
+#[cfg(test)]
+mod tests;
