@@ -1,11 +1,15 @@
 #![doc = include_str!("../README.md")]
 
+mod api;
 mod build_info;
 mod health;
 mod http;
 mod labels;
 mod metrics;
 
+pub use api::{
+    Api, BoxFuture, Connection, Disconnect, Filter, Page, ReloadRefused, Reloaded, Sort,
+};
 pub use build_info::BuildInfo;
 pub use health::{CheckHandle, Health, Named, Readiness};
 pub use http::{Admin, bind, router, serve};

@@ -1,18 +1,21 @@
 //! The HTTP side: routes, and the server that bounds who may use them.
 //!
 //! `open` holds the routes that probes and scrapers use without credentials: they change nothing
-//! and show no traffic. Whatever shows or changes traffic belongs into a router of its own beside
-//! it, behind an authentication and `Host` check, merged in [`router`].
+//! and show no traffic. Whatever shows or changes traffic is in `guarded`, behind `guard`.
 
+mod guard;
+mod guarded;
 mod open;
 mod server;
+
+use std::sync::Arc;
 
 use axum::Router;
 use axum::http::{HeaderValue, header};
 use axum::middleware;
 use axum::response::Response;
 
-use crate::{BuildInfo, Health, Metrics};
+use crate::{Api, BuildInfo, Health, Metrics};
 
 pub use server::{bind, serve};
 
@@ -22,6 +25,7 @@ pub struct Admin {
     build: BuildInfo,
     health: Health,
     metrics: Metrics,
+    api: Option<Arc<dyn Api>>,
 }
 
 impl Admin {
@@ -32,17 +36,27 @@ impl Admin {
             build,
             health,
             metrics,
+            api: None,
         }
+    }
+
+    /// Has the guarded routes ask this proxy. Without it they answer 404.
+    #[must_use]
+    pub fn api(mut self, api: Arc<dyn Api>) -> Self {
+        self.api = Some(api);
+        self
     }
 }
 
 /// All routes, for a caller who brings an HTTP server of its own; [`serve`] is the usual way.
 pub fn router(admin: Admin) -> Router {
+    let guarded = admin.api.as_ref().map(guarded::router);
     Router::new()
         .merge(open::router())
         .fallback(open::not_found)
         .method_not_allowed_fallback(open::method_not_allowed)
         .with_state(admin)
+        .merge(guarded.unwrap_or_default())
         .layer(middleware::map_response(protect))
 }
 

@@ -99,4 +99,11 @@ GET /livez     alive: 200 while the process turns (also /live, /healthz)
 GET /readyz    ready: 200, or 503 and why not; ?verbose lists every check (also /ready)
 GET /metrics   Prometheus text, or OpenMetrics by the Accept header
 GET /version   what was built, as JSON
+
+From this host, or with `Authorization: Bearer TOKEN` of admin.token_file:
+
+POST /api/v1/reload                        read the configuration again; ?strict
+GET  /api/v1/connections                   who is connected; ?client=&username=&ip=&listener=&sort=&limit=&offset=
+GET  /api/v1/connections/ID                one of them
+POST /api/v1/connections/ID/disconnect     end it: {\"reason_code\": 152}
 ";

@@ -5,7 +5,8 @@
 //! - A request head must arrive within [`HEAD_TIMEOUT`], and be at most [`MAX_HEAD_BYTES`] long
 //!   with at most [`MAX_HEADERS`] fields.
 //! - One request a connection, and the whole connection takes at most [`CONNECTION_DEADLINE`],
-//!   so that a reader who never reads holds nothing for long. Request bodies are not read.
+//!   so that a reader who never reads holds nothing for long. Request bodies are bounded by the routes
+//!   that take one.
 //!
 //! axum's own `serve` has none of these, hence hyper's connection builder.
 
@@ -16,7 +17,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -26,6 +27,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
+use super::guard::Caller;
 use super::{Admin, router};
 
 /// Binds the admin port. Port 0 lets the system choose.
@@ -54,7 +56,9 @@ pub async fn serve(listener: TcpListener, admin: Admin, shutdown: impl Future<Ou
             () = &mut shutdown => break,
             _ = connections.tasks.join_next(), if !connections.tasks.is_empty() => {}
             accepted = accept(&listener, &mut failures) => {
-                connections.add(connection(accepted, router.clone(), stopped.clone()));
+                let (stream, caller) = accepted;
+                let router = router.clone().layer(Extension(Caller(caller)));
+                connections.add(connection(stream, router, stopped.clone()));
             }
         }
     }
@@ -68,12 +72,12 @@ pub async fn serve(listener: TcpListener, admin: Admin, shutdown: impl Future<Ou
 }
 
 /// Waits for the next connection. Cancel safe: a pause that is cut short only comes early.
-async fn accept(listener: &TcpListener, failures: &mut u32) -> TcpStream {
+async fn accept(listener: &TcpListener, failures: &mut u32) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok(accepted) => {
                 *failures = 0;
-                return stream;
+                return accepted;
             }
             Err(error) => {
                 // Out of file descriptors, mostly: retrying at once would spin and flood the log.

@@ -1,5 +1,6 @@
 //! The admin port over real sockets.
 
+mod api;
 mod bounds;
 mod routes;
 mod scrape;

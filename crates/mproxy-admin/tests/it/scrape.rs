@@ -255,6 +255,9 @@ const SAMPLES: &[&str] = &[
 ];
 
 const FAMILIES: &[&str] = &[
+    "mproxy_config_last_reload_success_timestamp_seconds gauge",
+    "mproxy_config_last_reload_successful gauge",
+    "mproxy_config_reloads_total counter",
     "mproxy_auth_decisions_total counter",
     "mproxy_backpressure_stalls_total counter",
     "mproxy_build_info gauge",

@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
-use mproxy_admin::{Admin, BuildInfo, Health, Metrics, bind, serve};
+use mproxy_admin::{Admin, Api, BuildInfo, Health, Metrics, bind, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -19,6 +20,10 @@ pub(crate) struct Port {
 
 impl Port {
     pub(crate) async fn start() -> Self {
+        Self::with_api(None).await
+    }
+
+    pub(crate) async fn with_api(api: Option<Arc<dyn Api>>) -> Self {
         let build = BuildInfo::new("mproxy-server", "1.2.3")
             .revision(Some("abc123"))
             .rustc("1.95.0")
@@ -28,7 +33,10 @@ impl Port {
         let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
         let addr = listener.local_addr().unwrap();
         let (shutdown, stopped) = oneshot::channel();
-        let admin = Admin::new(build, health.clone(), metrics.clone());
+        let mut admin = Admin::new(build, health.clone(), metrics.clone());
+        if let Some(api) = api {
+            admin = admin.api(api);
+        }
         let server = tokio::spawn(serve(listener, admin, async {
             stopped.await.unwrap();
         }));
@@ -51,7 +59,18 @@ impl Port {
 
     /// Sends one request with extra header lines and reads until the port closes.
     pub(crate) async fn request(&self, method: &str, target: &str, headers: &str) -> Answer {
-        let request = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n");
+        self.request_raw(method, target, &format!("{headers}\r\n"))
+            .await
+    }
+
+    /// Sends one request of which `rest` follows the line with the host.
+    pub(crate) async fn request_raw(&self, method: &str, target: &str, rest: &str) -> Answer {
+        let request = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n{rest}");
+        self.send(&request).await
+    }
+
+    /// Sends bytes and reads until the port closes.
+    pub(crate) async fn send(&self, request: &str) -> Answer {
         exchange(self.connect().await, request.as_bytes()).await
     }
 

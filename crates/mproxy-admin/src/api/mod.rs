@@ -1,0 +1,32 @@
+//! What the guarded routes can ask of the proxy, and the JSON of their answers.
+
+mod connections;
+mod reload;
+
+use std::fmt;
+use std::pin::Pin;
+
+pub use connections::{Connection, Disconnect, Filter, Page, Sort};
+pub use reload::{ReloadRefused, Reloaded};
+
+/// The proxy behind the guarded routes.
+///
+/// Whoever runs a proxy implements it and gives it to [`Admin::api`](crate::Admin::api); without it
+/// those routes do not exist.
+pub trait Api: fmt::Debug + Send + Sync + 'static {
+    /// Whether a caller who sends this as a bearer token may use the guarded routes from another host.
+    /// The comparison must take the same time for every wrong token.
+    fn is_authorized(&self, token: &str) -> bool;
+
+    /// Reads the configuration again. With `strict`, a change that needs a restart refuses it.
+    fn reload(&self, strict: bool) -> BoxFuture<Result<Reloaded, ReloadRefused>>;
+
+    /// The client connections of this moment, in no order.
+    fn connections(&self) -> Vec<Connection>;
+
+    /// Ends a connection; false if there is none of this id.
+    fn disconnect(&self, id: u64, how: &Disconnect) -> bool;
+}
+
+/// A future that the proxy answers with.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
