@@ -1,11 +1,13 @@
 //! What reading and checking share: the report, and what is known about each value.
 
+use super::document::{Content, Contents};
 use super::file::{Listing, Setting};
 use super::scalar::Raw;
 use super::scalar::{Problem, Scalar};
 use crate::diagnostics::{Diagnostic, Report};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::path::Path;
 use toml::Spanned;
 
 /// Collects problems while a configuration is read.
@@ -13,6 +15,8 @@ use toml::Spanned;
 pub(crate) struct Context {
     /// The problems found so far, and the texts.
     pub report: Report,
+    /// Files and directories that were read, as they were just before.
+    pub(super) read_from: Contents,
     /// Values that something was inserted into, by where they start.
     pub(super) filled: BTreeMap<usize, Filled>,
     /// Keys whose values came from a secret file: `upstreams.broker.address`.
@@ -33,6 +37,12 @@ pub(super) enum Filled {
 }
 
 impl Context {
+    /// Notes that a file or directory is about to be read. If it changes meanwhile, it seems to have
+    /// changed later, which is read once more.
+    pub(super) fn reads(&mut self, path: &Path) {
+        self.read_from.insert(path.to_owned(), Content::of(path));
+    }
+
     /// Reports a problem.
     pub(super) fn push(&mut self, diagnostic: Diagnostic) {
         self.report.push(diagnostic);

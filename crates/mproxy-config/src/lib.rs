@@ -23,7 +23,7 @@ mod show;
 mod validate;
 
 pub use diff::{Changes, diff};
-pub use document::Location;
+pub use document::{Content, Contents, Location};
 pub use environment::Environment;
 pub use load::{Loaded, Request, from_text, load, load_text};
 pub use model::{

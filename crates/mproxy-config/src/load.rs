@@ -1,7 +1,7 @@
 //! The way of a configuration from its texts to a [`Config`].
 
 use super::context::Context;
-use super::document::{Location, Override, Texts};
+use super::document::{Contents, Location, Override, Texts};
 use super::environment::Environment;
 use super::model::{Config, Log};
 use super::read::read;
@@ -31,6 +31,9 @@ pub struct Loaded {
     pub config: Option<Config>,
     /// How to log, as far as it could be read: what refuses a configuration is logged, too.
     pub log: Log,
+    /// The files and directories that it was read from, those that were inserted among them, as they
+    /// were just before.
+    pub read_from: Contents,
     /// Everything that was found wrong.
     pub report: Report,
     /// Keys whose values are secret.
@@ -47,6 +50,7 @@ impl Loaded {
             config: None,
             log: Log::default(),
             report,
+            read_from: Contents::new(),
             secrets: BTreeSet::new(),
         }
     }
@@ -61,6 +65,7 @@ pub fn load(request: &Request, env: &Environment) -> Loaded {
         log: log.unwrap_or_default(),
         config: config.filter(|_| cx.report.errors() == 0),
         report: cx.report,
+        read_from: cx.read_from,
         secrets: cx.secrets,
     }
 }

@@ -36,12 +36,16 @@ pub(crate) struct Reload {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asker {
     Signal,
+    Watch,
+    Admin,
 }
 
 impl Asker {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Signal => "SIGHUP",
+            Self::Watch => "--watch",
+            Self::Admin => "the admin port",
         }
     }
 }

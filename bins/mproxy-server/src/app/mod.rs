@@ -7,6 +7,7 @@
 //! main thread: signals, admin port, broker probes
 //! ```
 
+mod api;
 mod capacity;
 mod compose;
 mod connection;
@@ -28,14 +29,16 @@ mod signals;
 mod sockets;
 mod supervisor;
 mod upstream;
+mod watch;
 mod worker;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use mproxy_admin::LogMetrics;
-use mproxy_config::Config;
+use mproxy_config::{Config, Contents};
 use tokio::runtime::Runtime;
+use tokio::sync::watch::Receiver;
 
 use self::drain::Drained;
 pub(crate) use self::event::Events;
@@ -56,6 +59,8 @@ pub(crate) struct RunOptions {
     pub(crate) require_upstream: bool,
     /// Reads the configuration again.
     pub(crate) loader: Arc<Loader>,
+    /// The files to be watched, as they were last read; `None` = they are not.
+    pub(crate) watched: Option<Receiver<Contents>>,
 }
 
 /// Runs the proxy until it is told to stop; its metrics show those of the log.
@@ -70,7 +75,14 @@ pub(crate) fn run(
     // before anybody can know that the proxy runs: a signal that comes early drains too
     signals.started();
     runtime.block_on(async {
-        let started = Supervisor::start(config, &options.files, options.loader).await;
+        if let Some(files) = options.watched {
+            match watch::watch(files, events.sender()) {
+                Ok(watching) => drop(tokio::spawn(watching)),
+                Err(error) => return not_watched(&error),
+            }
+        }
+        let started =
+            Supervisor::start(config, &options.files, options.loader, events.sender()).await;
         let supervisor = match started {
             Ok(supervisor) => supervisor,
             Err(error) => return failed(&error),
@@ -87,6 +99,17 @@ pub(crate) fn run(
         }
         ended(supervisor.run(events).await)
     })
+}
+
+fn not_watched(error: &notify::Error) -> ExitCode {
+    tracing::error!(
+        target: "mproxy::server",
+        event = "error",
+        detail = %error,
+        remedy = "raise fs.inotify.max_user_instances, or start without --watch",
+        "cannot watch the files of the configuration"
+    );
+    Exit::Failure.into()
 }
 
 fn ended(drained: Drained) -> ExitCode {
@@ -131,7 +154,7 @@ pub(crate) async fn start(
 ) -> Result<Running, Box<dyn std::error::Error + Send + Sync>> {
     let events = Events::new();
     Signals::of_demo(&events.sender())?;
-    let supervisor = Supervisor::start(config, &[], loader).await?;
+    let supervisor = Supervisor::start(config, &[], loader, events.sender()).await?;
     Ok(Running {
         listener: supervisor.listener(),
         admin: supervisor.admin,

@@ -3,6 +3,7 @@
 //! Each worker keeps the sessions that it serves, so that a connection takes no lock that all workers
 //! share. Whoever asks for all of them asks one worker after the other.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mproxy_session::{Control, Order};
@@ -33,6 +34,14 @@ pub(crate) struct Entered {
 }
 
 // ===== impl Registry =====
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry")
+            .field("sessions", &self.len())
+            .finish()
+    }
+}
 
 impl Registry {
     pub(crate) fn new(workers: usize) -> Self {

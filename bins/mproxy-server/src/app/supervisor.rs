@@ -18,9 +18,10 @@ use mproxy_session::BoxError;
 use mproxy_transport::Resolver;
 use tokio_util::sync::CancellationToken;
 
+use super::api::Api;
 use super::capacity::Capacity;
 use super::drain::Drained;
-use super::event::{Event, Events};
+use super::event::{Event, Events, Sender};
 use super::gate::{Gate, Gates};
 use super::memory::Memory;
 use super::plan::{ListenerPlan, Plan};
@@ -76,6 +77,7 @@ impl Supervisor {
         config: Config,
         files: &[String],
         loader: Arc<Loader>,
+        events: Sender,
     ) -> Result<Self, StartError> {
         let threads = worker_count(&config);
         let capacity = Capacity::of(&config, threads.get());
@@ -106,14 +108,18 @@ impl Supervisor {
             .open_missing(&plan.listeners, threads.get())
             .map_err(StartError::Bind)?;
         let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
+        let registry = Registry::new(threads.get());
         let admin = match config.admin.bind {
             Some(bind) => {
-                let admin = Admin::new(build, health.clone(), metrics.clone());
+                let api = Api {
+                    events,
+                    token: None,
+                };
+                let admin = Admin::new(build, health.clone(), metrics.clone()).api(Arc::new(api));
                 Some(serve_admin(bind, admin, &abort).await?)
             }
             None => None,
         };
-        let registry = Registry::new(threads.get());
         let recorders = (0..threads.get()).map(|index| recorder(&metrics, index));
         let workers = Workers::start(recorders.collect(), &registry, &abort)
             .map_err(|error| other("cannot start the worker threads")(error.into()))?;

@@ -1,9 +1,11 @@
 //! What can be given on the command line.
 
-use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::builder::{FalseyValueParser, OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use mproxy_admin::{Filter, Sort};
 use mproxy_config::{LogFormat, LogLevel, parse};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -73,10 +75,15 @@ pub(super) enum Command {
     /// Print a configuration or its schema
     #[command(subcommand, arg_required_else_help = true)]
     Config(ConfigCommand),
+    /// Have the running proxy read its configuration again: all of it holds, or nothing changes
+    Reload(ReloadArgs),
+    /// List, show or end the client connections of the running proxy
+    #[command(subcommand, arg_required_else_help = true)]
+    Conns(ConnsCommand),
     /// Exit 0 when the running proxy is ready, 1 otherwise
     ///
     /// For HEALTHCHECK in images without curl: asks /readyz of the admin port.
-    Healthcheck(HealthcheckArgs),
+    Healthcheck(AdminArgs),
     /// Print completions for a shell
     ///
     /// For example: mproxy-server completions bash > /etc/bash_completion.d/mproxy-server
@@ -137,6 +144,9 @@ pub(super) struct SourceArgs {
 pub(super) struct RunArgs {
     #[command(flatten)]
     pub(super) source: SourceArgs,
+    /// Reload when a file changes that the configuration was read from
+    #[arg(short, long, env = "MPROXY_WATCH", value_parser = FalseyValueParser::new())]
+    pub(super) watch: bool,
     /// Exit 69 when the broker cannot be reached at start
     #[arg(long)]
     pub(super) require_upstream: bool,
@@ -199,8 +209,9 @@ pub(super) struct DemoArgs {
     print_config: bool,
 }
 
+/// The running proxy.
 #[derive(Debug, Args)]
-pub(super) struct HealthcheckArgs {
+pub(super) struct AdminArgs {
     /// Where the admin port of the running proxy is
     #[arg(
         long,
@@ -208,10 +219,130 @@ pub(super) struct HealthcheckArgs {
         default_value = "http://127.0.0.1:9883"
     )]
     pub(super) url: String,
-    /// How long to wait for the answer
-    #[arg(long, default_value = "2s", value_name = "DURATION")]
-    #[arg(value_parser = parse::<Duration>)]
-    pub(super) timeout: Duration,
+    /// The file with the token of admin.token_file, for a proxy on another host
+    #[arg(long, value_name = "FILE")]
+    pub(super) token_file: Option<PathBuf>,
+    /// How long to wait for the answer [default: 2s for healthcheck, else 1m]
+    #[arg(long, value_name = "DURATION", value_parser = parse::<Duration>)]
+    pub(super) timeout: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReloadArgs {
+    #[command(flatten)]
+    pub(super) admin: AdminArgs,
+    /// Change nothing if something in it needs a restart
+    #[arg(long)]
+    pub(super) strict: bool,
+    /// How to report
+    #[arg(long, value_name = "FMT", default_value = "text")]
+    pub(super) format: ReportFormat,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ConnsCommand {
+    /// List connections: the oldest first, 100 of them
+    List(ListArgs),
+    /// Print what is known of one connection, as JSON
+    Show(ShowArgs),
+    /// End connections: a client of MQTT 5 is told why
+    Kick(KickArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ListArgs {
+    #[command(flatten)]
+    pub(super) admin: AdminArgs,
+    /// Those of clients whose identifier matches; * is any text, ? any character
+    #[arg(long, value_name = "GLOB")]
+    client: Option<String>,
+    /// Those of users whose name matches
+    #[arg(long, value_name = "GLOB")]
+    username: Option<String>,
+    /// Those from this address
+    #[arg(long, value_name = "ADDR")]
+    ip: Option<IpAddr>,
+    /// Those of this listener
+    #[arg(long, value_name = "NAME")]
+    listener: Option<String>,
+    /// What comes first
+    #[arg(long, value_name = "KEY", default_value = "age")]
+    sort: SortKey,
+    /// How many at most, up to 1000
+    #[arg(long, value_name = "COUNT")]
+    limit: Option<usize>,
+    /// How many to skip
+    #[arg(long, value_name = "COUNT", default_value = "0")]
+    offset: usize,
+    /// A table, or what the admin port answers
+    #[arg(long, value_name = "FMT", default_value = "text")]
+    pub(super) format: ReportFormat,
+}
+
+/// What comes first in a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum SortKey {
+    /// The oldest connection
+    Age,
+    /// The one that has moved most bytes
+    Bytes,
+    /// By client identifier
+    Client,
+}
+
+impl ListArgs {
+    /// What the admin port is asked for.
+    pub(super) fn filter(&self) -> Filter {
+        Filter {
+            client: self.client.clone(),
+            username: self.username.clone(),
+            ip: self.ip,
+            listener: self.listener.clone(),
+            sort: match self.sort {
+                SortKey::Age => Sort::Age,
+                SortKey::Bytes => Sort::Bytes,
+                SortKey::Client => Sort::Client,
+            },
+            limit: self.limit,
+            offset: self.offset,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ShowArgs {
+    #[command(flatten)]
+    pub(super) admin: AdminArgs,
+    /// The number of the connection, from `conns list`
+    pub(super) id: u64,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct KickArgs {
+    #[command(flatten)]
+    pub(super) admin: AdminArgs,
+    /// The number of the connection, from `conns list`
+    #[arg(required_unless_present = "client", conflicts_with = "client")]
+    pub(super) id: Option<u64>,
+    /// All connections of clients whose identifier matches; * is any text, ? any character
+    #[arg(long, value_name = "GLOB")]
+    pub(super) client: Option<String>,
+    /// The reason code that a client of MQTT 5 is told: 128 to 255, or 0x80 to 0xFF
+    #[arg(long, value_name = "CODE", default_value = "0x98", value_parser = reason_code)]
+    pub(super) reason_code: u8,
+}
+
+/// A reason code of a DISCONNECT that a server sends.
+fn reason_code(text: &str) -> Result<u8, String> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(hex) => u8::from_str_radix(hex, 16),
+        None => text.parse(),
+    };
+    let code = parsed.map_err(|error| error.to_string())?;
+    match code {
+        0x80.. => Ok(code),
+        _ => Err("expected 128 to 255: the client is told why it has to go".to_owned()),
+    }
 }
 
 /// When to colour.

@@ -1,13 +1,16 @@
 //! The command line.
 
+mod admin;
 mod args;
 mod check;
+mod conns;
 #[cfg(feature = "demo")]
 mod demo;
 mod healthcheck;
 mod load;
 mod print;
 mod probe;
+mod reload;
 mod run;
 mod streams;
 
@@ -38,6 +41,8 @@ pub fn dispatch() -> ExitCode {
         Command::Config(ConfigCommand::Default) => print::default_config(),
         Command::Config(ConfigCommand::Schema) => print::schema(),
         Command::Config(ConfigCommand::Show(source)) => print::show(&source),
+        Command::Reload(args) => reload::reload(&args),
+        Command::Conns(command) => conns::conns(&command),
         Command::Healthcheck(args) => healthcheck::healthcheck(&args),
         Command::Completions { shell } => print::completions(shell),
         Command::Man { directory } => print::manual(directory.as_deref()),

@@ -11,6 +11,7 @@ use mproxy_config::{Environment, Loaded, Log, LogFormat, LogLevel, Request, load
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::runtime::Builder;
+use tokio::sync::watch;
 
 /// Loads the configuration, starts the log, runs the proxy.
 pub(super) fn run(args: &RunArgs) -> ExitCode {
@@ -50,10 +51,19 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
         (Err(exit), _) => return exit.into(),
         (Ok(()), None) => return Exit::Config.into(),
     };
+    let (files, watched) = watch::channel(loaded.read_from);
     let options = RunOptions {
         files: loaded.report.sources.files().map(str::to_owned).collect(),
         require_upstream: args.require_upstream,
-        loader: Arc::new(move || reload(&request)),
+        loader: Arc::new(move || {
+            let loaded = reload(&request);
+            // what could not be read is waited for as before
+            if !loaded.read_from.is_empty() {
+                files.send_replace(loaded.read_from.clone());
+            }
+            loaded
+        }),
+        watched: args.watch.then_some(watched),
     };
     let code = crate::app::run(config, options, guard.dropped(), &runtime, &signals, events);
     drop(guard);

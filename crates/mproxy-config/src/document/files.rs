@@ -57,6 +57,7 @@ impl Location {
         let mut texts = Vec::new();
         let mut left = MAX_SIZE;
         for path in self.paths(cx) {
+            cx.reads(&path);
             match read(&path, left) {
                 Ok(text) => {
                     left -= text.len() as u64;
@@ -84,6 +85,7 @@ impl Location {
         if !path.is_dir() {
             return vec![path.to_owned()];
         }
+        cx.reads(path);
         match toml_files(path) {
             Ok(paths) if paths.is_empty() => {
                 let message = format!("no *.toml in `{}`", path.display());

@@ -111,7 +111,7 @@ impl Filler<'_> {
         Ok(Some(out))
     }
 
-    fn part(&self, name: &str, path: &str) -> Result<Part, Problem> {
+    fn part(&mut self, name: &str, path: &str) -> Result<Part, Problem> {
         if let Some(variable) = name.strip_prefix("env:") {
             return self.variable(variable);
         }
@@ -152,7 +152,8 @@ impl Filler<'_> {
         }
     }
 
-    fn file(&self, path: &str) -> Result<Part, Problem> {
+    fn file(&mut self, path: &str) -> Result<Part, Problem> {
+        self.cx.reads(Path::new(path));
         match read_regular(Path::new(path), MAX_INSERTED) {
             // Editors and `echo` leave a line end behind a secret.
             Ok(text) => Ok(Part::Secret(text.trim_end_matches(['\r', '\n']).to_owned())),

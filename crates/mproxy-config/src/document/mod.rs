@@ -9,11 +9,13 @@ mod interpolate;
 mod merge;
 mod overrides;
 mod regular;
+mod trace;
 mod tree;
 
 pub(crate) use files::FileText;
 pub use files::Location;
 pub(crate) use overrides::Override;
+pub use trace::{Content, Contents};
 
 use super::context::Context;
 use super::environment::Environment;

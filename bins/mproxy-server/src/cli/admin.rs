@@ -1,0 +1,137 @@
+//! The admin port of a running proxy, asked by the commands that need one.
+
+use super::args::AdminArgs;
+use super::streams::say;
+use crate::exit::Exit;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper::{Method, Request, StatusCode, Uri, header};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use std::fs;
+use std::io;
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// The most bytes of an answer that are read: a thousand connections are half a megabyte.
+const ANSWER_MAX: usize = 16 << 20;
+
+/// How long the answer is waited for, where it takes the proxy a while: a large configuration takes it
+/// seconds.
+pub(super) const PATIENT: Duration = Duration::from_secs(60);
+
+/// An answer.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) body: String,
+}
+
+impl Answer {
+    /// The body as JSON; null if it is none.
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_default()
+    }
+
+    /// Why it is no success, in the words of the proxy.
+    pub(super) fn error(&self) -> String {
+        match self.json()["error"].as_str() {
+            Some(error) => error.to_owned(),
+            None => format!("{}: {}", self.status, self.body.trim_end()),
+        }
+    }
+}
+
+/// Asks, and says so if there is no answer.
+///
+/// # Errors
+/// There was none; this was said.
+pub(super) fn ask(
+    args: &AdminArgs,
+    method: &Method,
+    path: &str,
+    patience: Duration,
+) -> Result<Answer, Exit> {
+    send(args, method, path, String::new(), patience)
+}
+
+/// Sends something, and says so if there is no answer.
+///
+/// # Errors
+/// There was none; this was said.
+pub(super) fn send(
+    args: &AdminArgs,
+    method: &Method,
+    path: &str,
+    body: String,
+    patience: Duration,
+) -> Result<Answer, Exit> {
+    let patience = args.timeout.unwrap_or(patience);
+    request(args, method, path, body, patience).map_err(|error| {
+        say(format_args!("error: {}: {error}\n", args.url));
+        say(format_args!(
+            "note: is mproxy running, with its admin port there? --url says where it is\n"
+        ));
+        Exit::Unavailable
+    })
+}
+
+/// Asks.
+///
+/// # Errors
+/// There is no answer.
+pub(super) fn request(
+    args: &AdminArgs,
+    method: &Method,
+    path: &str,
+    body: String,
+    patience: Duration,
+) -> io::Result<Answer> {
+    let uri: Uri = args.url.parse().map_err(invalid)?;
+    let host = uri.host().filter(|_| uri.scheme_str() == Some("http"));
+    let host = host.ok_or_else(|| invalid("expected http://HOST:PORT"))?;
+    if !matches!(uri.path(), "" | "/") {
+        return Err(invalid("expected http://HOST:PORT, without a path"));
+    }
+    let port = uri.port_u16().unwrap_or(80);
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::HOST, uri.authority().map_or(host, |it| it.as_str()))
+        .header(header::CONTENT_TYPE, "application/json");
+    if let Some(file) = &args.token_file {
+        let token = fs::read_to_string(file)?;
+        request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.trim()));
+    }
+    let request = request.body(Full::<Bytes>::from(body)).map_err(invalid)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let exchange = exchange((host.trim_matches(['[', ']']), port), request);
+    let exchange = async { tokio::time::timeout(patience, exchange).await };
+    runtime
+        .block_on(exchange)
+        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer in time"))?
+}
+
+async fn exchange(to: (&str, u16), request: Request<Full<Bytes>>) -> io::Result<Answer> {
+    let stream = TcpStream::connect(to).await?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(io::Error::other)?;
+    tokio::spawn(connection);
+    let response = sender
+        .send_request(request)
+        .await
+        .map_err(io::Error::other)?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), ANSWER_MAX);
+    let body = body.collect().await.map_err(io::Error::other)?;
+    Ok(Answer {
+        status,
+        body: String::from_utf8_lossy(&body.to_bytes()).into_owned(),
+    })
+}
+
+fn invalid(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, why)
+}

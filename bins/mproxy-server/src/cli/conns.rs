@@ -1,0 +1,179 @@
+//! `conns`: who is connected to the running proxy, and how to end it.
+
+use super::admin::{Answer, PATIENT, ask, send};
+use super::args::{AdminArgs, ConnsCommand, KickArgs, ListArgs, ReportFormat};
+use super::streams::{print, say};
+use crate::exit::Exit;
+use hyper::{Method, StatusCode};
+use mproxy_admin::Filter;
+use serde_json::Value;
+use std::process::ExitCode;
+
+/// The most connections that one request lists.
+const PAGE: usize = 1000;
+
+pub(super) fn conns(command: &ConnsCommand) -> ExitCode {
+    let exit = match command {
+        ConnsCommand::List(args) => list(args),
+        ConnsCommand::Show(args) => show(&args.admin, args.id),
+        ConnsCommand::Kick(args) => kick(args),
+    };
+    exit.err().unwrap_or(Exit::Success).into()
+}
+
+fn list(args: &ListArgs) -> Result<(), Exit> {
+    let answer = page(&args.admin, &args.filter())?;
+    match args.format {
+        ReportFormat::Json => print(format!("{}\n", answer.body.trim_end()).as_bytes()),
+        ReportFormat::Text => print(table(&answer.json()).as_bytes()),
+    }
+}
+
+fn show(admin: &AdminArgs, id: u64) -> Result<(), Exit> {
+    let path = format!("/api/v1/connections/{id}");
+    let answer = expect(ask(admin, &Method::GET, &path, PATIENT)?)?;
+    print(format!("{:#}\n", answer.json()).as_bytes())
+}
+
+fn kick(args: &KickArgs) -> Result<(), Exit> {
+    let ids = match args.id {
+        Some(id) => vec![id],
+        None => matching(args)?,
+    };
+    let body = format!("{{\"reason_code\":{}}}", args.reason_code);
+    let mut ended = 0;
+    for id in &ids {
+        let path = format!("/api/v1/connections/{id}/disconnect");
+        let answer = send(&args.admin, &Method::POST, &path, body.clone(), PATIENT)?;
+        // of those that were listed, one may have gone by itself
+        if args.id.is_none() && answer.status == StatusCode::NOT_FOUND {
+            continue;
+        }
+        expect(answer)?;
+        ended += 1;
+    }
+    print(format!("disconnected: {ended}\n").as_bytes())
+}
+
+/// The connections that the glob of `kick --client` means.
+fn matching(args: &KickArgs) -> Result<Vec<u64>, Exit> {
+    let mut filter = Filter {
+        client: args.client.clone(),
+        limit: Some(PAGE),
+        ..Filter::default()
+    };
+    let mut ids = Vec::new();
+    loop {
+        let json = page(&args.admin, &filter)?.json();
+        let connections = json["connections"].as_array().into_iter().flatten();
+        let before = ids.len();
+        ids.extend(connections.filter_map(|it| it["id"].as_u64()));
+        if ids.len() - before < PAGE {
+            return Ok(ids);
+        }
+        filter.offset += PAGE;
+    }
+}
+
+fn page(admin: &AdminArgs, filter: &Filter) -> Result<Answer, Exit> {
+    let query = serde_urlencoded::to_string(filter).unwrap_or_default();
+    let path = format!("/api/v1/connections?{query}");
+    expect(ask(admin, &Method::GET, &path, PATIENT)?)
+}
+
+fn expect(answer: Answer) -> Result<Answer, Exit> {
+    if answer.status.is_success() {
+        return Ok(answer);
+    }
+    say(format_args!("error: {}\n", answer.error()));
+    Err(Exit::Failure)
+}
+
+fn table(page: &Value) -> String {
+    let head = [
+        "ID",
+        "CLIENT",
+        "USERNAME",
+        "PEER",
+        "LISTENER",
+        "VERSION",
+        "AGE",
+        "TO-SERVER",
+        "TO-CLIENT",
+    ];
+    let connections = page["connections"].as_array().into_iter().flatten();
+    let rows = connections.map(|it| {
+        let text = |key: &str| match &it[key] {
+            Value::String(text) => printable(text),
+            Value::Null => "-".to_owned(),
+            other => other.to_string(),
+        };
+        let seconds = it["age_s"].as_f64().unwrap_or_default();
+        let age = std::time::Duration::from_secs(seconds.max(0.0) as u64);
+        [
+            text("id"),
+            text("client_id"),
+            text("username"),
+            text("peer"),
+            text("listener"),
+            text("version"),
+            humantime::format_duration(age).to_string().replace(' ', ""),
+            text("bytes_to_server"),
+            text("bytes_to_client"),
+        ]
+    });
+    let mut rows: Vec<_> = rows.collect();
+    let shown = rows.len();
+    rows.insert(0, head.map(str::to_owned));
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths: Vec<_> = (0..head.len()).filter_map(width).collect();
+    let mut out = String::new();
+    for row in &rows {
+        let cells = row.iter().zip(&widths);
+        let cells: Vec<_> = cells
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
+        out.push_str(cells.join("  ").trim_end());
+        out.push('\n');
+    }
+    let total = page["total"].as_u64().unwrap_or_default();
+    out.push_str(&format!("{shown} of {total}\n"));
+    out
+}
+
+/// What a client chose may not move the cursor of a terminal.
+fn printable(text: &str) -> String {
+    let is_plain = |it: char| {
+        !it.is_control() && !matches!(it, '\u{200e}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let chars = text.chars();
+    chars
+        .flat_map(|it| match is_plain(it) {
+            true => vec![it],
+            false => it.escape_unicode().collect(),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_as_wide_as_its_cells_and_cannot_be_disguised() {
+        let page = serde_json::json!({
+            "total": 2,
+            "connections": [{
+                "id": 7, "client_id": "a\u{1b}[2Jb\u{202e}", "username": null, "peer": "10.0.0.1:5",
+                "listener": "mqtt", "version": "5", "age_s": 61.5,
+                "bytes_to_server": 1, "bytes_to_client": 20
+            }]
+        });
+        assert_eq!(
+            table(&page),
+            "ID  CLIENT                USERNAME  PEER        LISTENER  VERSION  AGE   TO-SERVER  TO-CLIENT\n\
+             7   a\\u{1b}[2Jb\\u{202e}  -         10.0.0.1:5  mqtt      5        1m1s  1          20\n\
+             1 of 2\n"
+        );
+    }
+}

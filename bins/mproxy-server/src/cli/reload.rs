@@ -1,0 +1,83 @@
+//! `reload`.
+
+use super::admin::{Answer, PATIENT, ask};
+use super::args::{ReloadArgs, ReportFormat};
+use super::streams::{print, say};
+use crate::exit::Exit;
+use hyper::{Method, StatusCode};
+use serde_json::Value;
+use std::process::ExitCode;
+
+/// Has the running proxy read its configuration again, and tells what came of it.
+pub(super) fn reload(args: &ReloadArgs) -> ExitCode {
+    let path = match args.strict {
+        true => "/api/v1/reload?strict",
+        false => "/api/v1/reload",
+    };
+    let answer = match ask(&args.admin, &Method::POST, path, PATIENT) {
+        Ok(answer) => answer,
+        Err(exit) => return exit.into(),
+    };
+    let exit = match answer.status {
+        StatusCode::OK => Exit::Success,
+        StatusCode::UNPROCESSABLE_ENTITY => Exit::Config,
+        _ => Exit::Failure,
+    };
+    let out = match args.format {
+        ReportFormat::Json => format!("{}\n", answer.body.trim_end()),
+        ReportFormat::Text if exit == Exit::Success => reloaded(&answer.json()),
+        ReportFormat::Text => {
+            say(format_args!("{}", refused(&answer)));
+            String::new()
+        }
+    };
+    print(out.as_bytes()).err().unwrap_or(exit).into()
+}
+
+fn reloaded(answer: &Value) -> String {
+    let list = |key: &str| {
+        let keys = answer[key].as_array().into_iter().flatten();
+        let keys: Vec<_> = keys.filter_map(Value::as_str).collect();
+        keys.join(", ")
+    };
+    let (applied, restart) = (list("applied"), list("restart_required"));
+    let mut out = match applied.is_empty() {
+        true => "reloaded: nothing has changed\n".to_owned(),
+        false => format!("reloaded: {applied}\n"),
+    };
+    if !restart.is_empty() {
+        out.push_str(&format!("after a restart only: {restart}\n"));
+    }
+    out
+}
+
+/// What is wrong, a line each, as a compiler tells it without the source.
+fn refused(answer: &Answer) -> String {
+    let json = answer.json();
+    let mut out = String::new();
+    let diagnostics = json["report"]["diagnostics"].as_array();
+    for diagnostic in diagnostics.into_iter().flatten() {
+        let text = |key: &str| diagnostic[key].as_str();
+        let severity = text("severity").unwrap_or("error");
+        out.push_str(&format!("{severity}: {}\n", text("message").unwrap_or("")));
+        if let (Some(file), line, column) =
+            (text("file"), &diagnostic["line"], &diagnostic["column"])
+        {
+            out.push_str(&format!(" --> {file}:{line}:{column}\n"));
+        }
+        let notes = diagnostic["notes"].as_array().into_iter().flatten();
+        let notes = notes.filter_map(Value::as_str);
+        for note in text("label").into_iter().chain(notes) {
+            out.push_str(&format!("   = {note}\n"));
+        }
+    }
+    let restart = json["restart_required"].as_array().into_iter().flatten();
+    for key in restart.filter_map(Value::as_str) {
+        out.push_str(&format!("error: `{key}` needs a restart\n"));
+    }
+    out.push_str(&format!(
+        "not reloaded, the old configuration stays in effect: {}\n",
+        answer.error()
+    ));
+    out
+}
