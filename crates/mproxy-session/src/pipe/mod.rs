@@ -1,26 +1,27 @@
 //! Both directions of a session in one task.
 
+mod allowance;
 mod book;
+mod deadlines;
 
 use std::future::Future;
-use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::task::{Context, Poll, ready};
 
 use mproxy_codec::{Direction, Kind, ReasonCode};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
+use self::allowance::Allowance;
 use self::book::Book;
+use self::deadlines::{Activity, Deadline, Deadlines, Phase, silence};
 use crate::cause::{Cause, End, Overdue};
 use crate::control::Running;
 use crate::error::Limit;
 use crate::flow::{Cx, Flow, WORK, Wait};
 use crate::hook::PacketService;
-use crate::limits::Rate;
 use crate::recorder::{Batch, Recorder};
 use crate::rules::{HookTraits, Rules};
 use crate::summary::{Side, Traffic};
@@ -28,18 +29,6 @@ use crate::summary::{Side, Traffic};
 /// Rounds of both directions before other connections of the thread get their turn. A round reads
 /// at most one scratch buffer a direction.
 const ROUNDS: usize = 4;
-
-/// How much longer than the standard's time a silent client is left to the broker, which judges the
-/// keep alive that it was told. Brokers look every now and then: mosquitto every 5 seconds, EMQX
-/// every 30.
-const BROKER_FIRST: Duration = Duration::from_secs(30);
-
-/// As good as never, and a time that every clock can count to.
-const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
-
-/// How long an [order](crate::Order) waits for the end of a packet that is on its way, so that it need
-/// not be sent again. A client that never ends it must not hold up a drain.
-const ORDER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The pipe between an admitted client and its broker.
 pub(crate) struct Pipe<C, S, U: PacketService, D: PacketService> {
@@ -55,16 +44,7 @@ pub(crate) struct Pipe<C, S, U: PacketService, D: PacketService> {
     registered: usize,
     /// Bytes that the session and its hooks keep as long as it lasts: names, the upgrade request.
     kept: u32,
-    timer: Option<Pin<Box<Sleep>>>,
-    /// When the connection was accepted.
-    pub(crate) started: Instant,
-    /// What each direction waits for, and since when.
-    waits: [Wait; 2],
-    since: [Moment; 2],
-    /// When the client was heard last; before CONNACK, when the broker's time to answer began.
-    heard: Moment,
-    /// When the client's side was done and the broker was told so.
-    closing: Option<Moment>,
+    deadlines: Deadlines,
     pub(crate) broker_is_shut: bool,
     answered: bool,
     /// Since the first packet of the client that was refused.
@@ -87,7 +67,6 @@ where
         started: Instant,
         (received, kept): (Traffic, usize),
     ) -> Self {
-        let begun = Moment::now(started);
         Self {
             client,
             broker,
@@ -99,16 +78,16 @@ where
             control,
             registered: 0,
             kept: u32::try_from(kept).unwrap_or(u32::MAX),
-            timer: None,
-            started,
-            waits: [Wait::Nothing; 2],
-            since: [begun; 2],
-            heard: begun,
-            closing: None,
+            deadlines: Deadlines::new(started),
             broker_is_shut: false,
             answered: false,
             denials: None,
         }
+    }
+
+    /// When the connection was accepted.
+    pub(crate) const fn started(&self) -> Instant {
+        self.deadlines.started()
     }
 
     /// Moves bytes until the session ends. A panic ends this session only.
@@ -133,7 +112,7 @@ where
             self.registered = waker;
             self.control.register(cx);
             // what wakes the task that polled before would not wake this one
-            self.timer = None;
+            self.deadlines.forget_waker();
         }
         let mut moved_any = false;
         let mut work = [WORK; 2];
@@ -147,8 +126,7 @@ where
                 {
                     return Poll::Ready(order.into());
                 }
-                self.closing
-                    .get_or_insert_with(|| Moment::now(self.started));
+                self.deadlines.begin_closing();
             }
             let moved = match self.round(cx, order.is_some(), &mut work) {
                 Ok(moved) => moved,
@@ -158,7 +136,12 @@ where
                 return Poll::Ready(end);
             }
             if !moved && !work.contains(&0) {
-                return self.poll_timer(cx, Activity::of(moved_any));
+                let activity = if moved_any {
+                    Activity::Some
+                } else {
+                    Activity::None
+                };
+                return self.poll_deadlines(activity, cx);
             }
             moved_any = true;
             if !moved || work == [0; 2] {
@@ -166,7 +149,7 @@ where
             }
         }
         // who is always busy has deadlines as well
-        let polled = self.poll_timer(cx, Activity::Busy);
+        let polled = self.poll_deadlines(Activity::Busy, cx);
         if polled.is_pending() {
             yield_turn(cx);
         }
@@ -239,7 +222,7 @@ where
                 self.control.establish();
             }
             // the client may have waited for it before it said anything
-            self.heard = Moment::now(self.started);
+            self.deadlines.heard();
             self.recorder
                 .connack(Some(&self.rules.session), self.rules.version(), reason);
         }
@@ -249,7 +232,7 @@ where
         let exchanged = std::mem::take(&mut self.to_server.exchanged)
             | std::mem::take(&mut self.to_client.exchanged);
         if heard && self.answered || exchanged {
-            self.heard = Moment::now(self.started);
+            self.deadlines.heard();
         }
         Ok(up || down)
     }
@@ -263,7 +246,7 @@ where
         let Some(rate) = self.rules.limits.max_denials else {
             return Ok(());
         };
-        let now = Moment::now(self.started);
+        let now = self.deadlines.now();
         let fresh = || Box::new(Allowance::new(rate, now));
         let allowance = self.denials.get_or_insert_with(fresh);
         if allowance.take(count, rate, now) {
@@ -287,12 +270,10 @@ where
                 Poll::Pending => {}
                 Poll::Ready(_) => self.broker_is_shut = true,
             }
-            self.closing
-                .get_or_insert_with(|| Moment::now(self.started));
+            self.deadlines.begin_closing();
         }
         if self.to_client.is_finished() {
-            self.closing
-                .get_or_insert_with(|| Moment::now(self.started));
+            self.deadlines.begin_closing();
         }
         None
     }
@@ -313,105 +294,28 @@ where
         end.unwrap_or_else(|| Box::new(Cause::Closed(Side::Upstream)))
     }
 
-    /// Looks at the deadlines, which all share one timer.
-    fn poll_timer(&mut self, cx: &mut Context<'_>, activity: Activity) -> Poll<End> {
-        loop {
-            let Some((deadline, what)) = self.next_deadline(activity) else {
-                self.timer = None;
-                return Poll::Pending;
-            };
-            // woken by traffic: the timer still has the task's waker and wakes it when it is due
-            if activity != Activity::None
-                && self
-                    .timer
-                    .as_ref()
-                    .is_some_and(|timer| timer.deadline() <= deadline && !timer.is_elapsed())
-            {
-                return Poll::Pending;
-            }
-            match &mut self.timer {
-                None => self.timer = Some(Box::pin(tokio::time::sleep_until(deadline))),
-                // a timer that is early costs one look; it is not moved for every packet
-                Some(timer) if timer.deadline() > deadline => timer.as_mut().reset(deadline),
-                Some(_) => {}
-            }
-            let Some(timer) = &mut self.timer else {
-                return Poll::Pending;
-            };
-            if timer.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            if Instant::now() >= deadline {
-                return Poll::Ready(self.expired(what));
-            }
-            timer.as_mut().reset(deadline);
-        }
-    }
-
-    /// The earliest deadline and what it is for.
-    fn next_deadline(&mut self, activity: Activity) -> Option<(Instant, Deadline)> {
-        let limits = &self.rules.limits;
-        let mut earliest: Option<(Instant, Deadline)> = None;
-        let mut consider = |at: Instant, what| {
-            if earliest.is_none_or(|(other, _)| at < other) {
-                earliest = Some((at, what));
-            }
+    /// Looks at the deadlines.
+    fn poll_deadlines(&mut self, activity: Activity, cx: &mut Context<'_>) -> Poll<End> {
+        let rules = &mut self.rules;
+        let (up, down) = (self.to_server.waits_for(), self.to_client.waits_for());
+        let answered = up == Wait::Answers && rules.exchanges.take_progress();
+        let up_progressed = self.to_server.progress(up) || answered;
+        let down_progressed = self.to_client.progress(down);
+        self.deadlines
+            .observe(Direction::ToServer, up, up_progressed);
+        self.deadlines
+            .observe(Direction::ToClient, down, down_progressed);
+        let limits = &*rules.limits;
+        let is_heard = activity != Activity::Busy && self.to_server.is_listening();
+        let is_own = limits.max_keep_alive > 0 || rules.is_strict();
+        let phase = Phase {
+            ordered: self.control.order().is_some(),
+            answered: rules.connack.is_some(),
+            silence: silence(rules.keep_alive, is_own, limits).filter(|_| is_heard),
         };
-        if let Some(closing) = self.closing {
-            let patience = match self.control.order() {
-                Some(_) => ORDER_PATIENCE,
-                None => limits.linger,
-            };
-            consider(closing.after(self.started, patience), Deadline::Linger);
-        }
-        if self.rules.connack.is_none() {
-            consider(
-                self.heard.after(self.started, limits.connack_timeout),
-                Deadline::Connack,
-            );
-        } else if self.rules.keep_alive > 0
-            && activity != Activity::Busy
-            && self.to_server.is_listening()
-        {
-            let silence = f64::from(self.rules.keep_alive) * limits.keep_alive_grace;
-            let silence = Duration::try_from_secs_f64(silence).unwrap_or(NEVER);
-            let is_own = limits.max_keep_alive > 0 || self.rules.is_strict();
-            let first = if is_own { Duration::ZERO } else { BROKER_FIRST };
-            let silence = silence.saturating_add(first);
-            consider(self.heard.after(self.started, silence), Deadline::KeepAlive);
-        }
-        let waits = [self.to_server.waits_for(), self.to_client.waits_for()];
-        let answered = waits[0] == Wait::Answers && self.rules.exchanges.take_progress();
-        let now_waits = [
-            (waits[0], self.to_server.progress(waits[0]) || answered),
-            (waits[1], self.to_client.progress(waits[1])),
-        ];
-        for (index, (wait, progress)) in now_waits.into_iter().enumerate() {
-            if self.waits[index] != wait || progress {
-                self.waits[index] = wait;
-                if wait != Wait::Nothing {
-                    self.since[index] = Moment::now(self.started);
-                }
-            }
-            let direction = if index == 0 {
-                Direction::ToServer
-            } else {
-                Direction::ToClient
-            };
-            let (limit, what) = match wait {
-                Wait::Nothing => continue,
-                Wait::Hook => (limits.hook_timeout, Deadline::Hook),
-                Wait::Permit => match limits.permit_timeout {
-                    Some(limit) => (limit, Deadline::Permit),
-                    None => continue,
-                },
-                Wait::Write => (limits.write_timeout, Deadline::Write(direction)),
-                Wait::Packet => (limits.packet_timeout, Deadline::Packet(direction)),
-                Wait::Answers => (limits.write_timeout, Deadline::Answers),
-            };
-            consider(self.since[index].after(self.started, limit), what);
-        }
-        earliest
+        let earliest = self.deadlines.next(phase, limits);
+        let overdue = ready!(self.deadlines.poll(earliest, activity, cx));
+        Poll::Ready(self.expired(overdue))
     }
 
     #[cold]
@@ -438,87 +342,10 @@ where
     }
 }
 
-/// A point in time, as hundredths of a second since the session began, rounded up, for more than a
-/// year: a quarter of the size of an `Instant`, of which a pipe would have four more.
-#[derive(Clone, Copy, Debug)]
-struct Moment(NonZeroU32);
-
-impl Moment {
-    const UNIT: u32 = 10;
-
-    fn now(start: Instant) -> Self {
-        let passed = start.elapsed().as_millis().div_ceil(Self::UNIT.into());
-        let passed = u32::try_from(passed).unwrap_or(u32::MAX);
-        Self(NonZeroU32::MIN.saturating_add(passed))
-    }
-
-    /// The instant that lies `duration` after this one.
-    fn after(self, start: Instant, duration: Duration) -> Instant {
-        let passed = u64::from(self.0.get() - 1) * u64::from(Self::UNIT);
-        let moment = start + Duration::from_millis(passed);
-        // a limit of more than any clock counts is none
-        moment.checked_add(duration).unwrap_or(moment + NEVER)
-    }
-}
-
-/// What is left of a [`Rate`]: its number at once, and again in each of its periods.
-#[derive(Debug)]
-struct Allowance {
-    /// In parts of which one comes in each [`UNIT`](Moment::UNIT).
-    left: f64,
-    at: Moment,
-}
-
-impl Allowance {
-    fn new(rate: Rate, at: Moment) -> Self {
-        let left = f64::from(rate.count.get());
-        Self { left, at }
-    }
-
-    /// Takes so many; false when there are not as many left.
-    fn take(&mut self, count: u32, rate: Rate, now: Moment) -> bool {
-        let most = f64::from(rate.count.get());
-        let passed = f64::from(now.0.get() - self.at.0.get()) * f64::from(Moment::UNIT) / 1000.0;
-        let period = rate.period.as_secs_f64().max(1e-9);
-        self.left = (passed / period).mul_add(most, self.left).min(most) - f64::from(count);
-        self.at = now;
-        self.left >= 0.0
-    }
-}
-
 /// Has the task polled again when the other tasks of the thread, and sockets that became ready, had
 /// their turn. A task that wakes itself is polled again before the runtime looks at any socket.
 fn yield_turn(cx: &mut Context<'_>) {
     let turn = std::pin::pin!(tokio::task::yield_now());
     // pending at the first poll, which has the waker called
     let _ = turn.poll(cx);
-}
-
-/// What a poll has found to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Activity {
-    None,
-    /// Something, and now there is nothing more.
-    Some,
-    /// More than its turn was for: the client is not silent, it is not read.
-    Busy,
-}
-
-impl Activity {
-    const fn of(moved: bool) -> Self {
-        if moved { Self::Some } else { Self::None }
-    }
-}
-
-/// What a deadline is for.
-#[derive(Clone, Copy, Debug)]
-enum Deadline {
-    Linger,
-    Connack,
-    KeepAlive,
-    Hook,
-    Permit,
-    Write(Direction),
-    Packet(Direction),
-    Answers,
 }

@@ -99,6 +99,7 @@ where
     D: PacketService,
 {
     let Live { pipe, on_close } = *live;
+    let started = pipe.started();
     let Pipe {
         client,
         broker,
@@ -107,7 +108,6 @@ where
         rules,
         book,
         recorder,
-        started,
         broker_is_shut,
         control,
         ..

@@ -1,0 +1,347 @@
+//! When a session is given up: all its deadlines, which share one timer.
+
+use std::num::NonZeroU32;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use mproxy_codec::Direction;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::flow::Wait;
+use crate::limits::Limits;
+
+/// How much longer than the standard's time a silent client is left to the broker, which judges the
+/// keep alive that it was told. Brokers look every now and then: mosquitto every 5 seconds, EMQX
+/// every 30.
+const BROKER_FIRST: Duration = Duration::from_secs(30);
+
+/// As good as never, and a time that every clock can count to.
+const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
+/// How long an [order](crate::Order) waits for the end of a packet that is on its way, so that it need
+/// not be sent again. A client that never ends it must not hold up a drain.
+const ORDER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a deadline is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Deadline {
+    /// The other side's end, or the border of a packet, after one side is done or an order came.
+    Linger,
+    Connack,
+    KeepAlive,
+    Hook,
+    Permit,
+    Write(Direction),
+    Packet(Direction),
+    Answers,
+}
+
+/// What a poll has found to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Activity {
+    None,
+    /// Something, and now there is nothing more.
+    Some,
+    /// More than its turn was for: the client is not silent, it is not read.
+    Busy,
+}
+
+/// What the session is at, as far as it has a deadline.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Phase {
+    /// An order waits for the end of a packet.
+    pub(super) ordered: bool,
+    /// The broker has answered CONNECT.
+    pub(super) answered: bool,
+    /// How long the client may be silent, while it is listened to.
+    pub(super) silence: Option<Duration>,
+}
+
+/// Since when what is waited for.
+#[derive(Debug)]
+pub(super) struct Deadlines {
+    started: Instant,
+    timer: Option<Pin<Box<Sleep>>>,
+    /// What each direction waits for, and since when.
+    waits: [Wait; 2],
+    since: [Moment; 2],
+    /// When the client was heard last; before CONNACK, when the broker's time to answer began.
+    heard: Moment,
+    /// When a side was done, or an order came.
+    closing: Option<Moment>,
+}
+
+impl Deadlines {
+    pub(super) fn new(started: Instant) -> Self {
+        let now = Moment::now(started);
+        Self {
+            started,
+            timer: None,
+            waits: [Wait::Nothing; 2],
+            since: [now; 2],
+            heard: now,
+            closing: None,
+        }
+    }
+
+    /// When the connection was accepted.
+    pub(super) const fn started(&self) -> Instant {
+        self.started
+    }
+
+    pub(super) fn now(&self) -> Moment {
+        Moment::now(self.started)
+    }
+
+    /// The client said something, or it was the broker's turn to.
+    pub(super) fn heard(&mut self) {
+        self.heard = self.now();
+    }
+
+    /// There is an end in sight.
+    pub(super) fn begin_closing(&mut self) {
+        if self.closing.is_none() {
+            self.closing = Some(self.now());
+        }
+    }
+
+    /// A direction waits for this now. `progressed` says that some of it has come since the last time.
+    pub(super) fn observe(&mut self, direction: Direction, wait: Wait, progressed: bool) {
+        let index = usize::from(direction == Direction::ToClient);
+        if self.waits[index] != wait || progressed {
+            self.waits[index] = wait;
+            // the clock is not read for a connection that waits for nothing
+            if wait != Wait::Nothing {
+                self.since[index] = self.now();
+            }
+        }
+    }
+
+    /// The earliest deadline.
+    pub(super) fn next(&self, phase: Phase, limits: &Limits) -> Option<(Instant, Deadline)> {
+        let closing = self.closing.map(|closing| {
+            let patience = if phase.ordered {
+                ORDER_PATIENCE
+            } else {
+                limits.linger
+            };
+            (closing, patience, Deadline::Linger)
+        });
+        let client = if phase.answered {
+            let silence = phase.silence;
+            silence.map(|silence| (self.heard, silence, Deadline::KeepAlive))
+        } else {
+            Some((self.heard, limits.connack_timeout, Deadline::Connack))
+        };
+        let waits = [Direction::ToServer, Direction::ToClient].map(|direction| {
+            let index = usize::from(direction == Direction::ToClient);
+            let (limit, what) = match self.waits[index] {
+                Wait::Nothing => return None,
+                Wait::Hook => (limits.hook_timeout, Deadline::Hook),
+                Wait::Permit => (limits.permit_timeout?, Deadline::Permit),
+                Wait::Write => (limits.write_timeout, Deadline::Write(direction)),
+                Wait::Packet => (limits.packet_timeout, Deadline::Packet(direction)),
+                Wait::Answers => (limits.write_timeout, Deadline::Answers),
+            };
+            Some((self.since[index], limit, what))
+        });
+        let all = [closing, client].into_iter().chain(waits).flatten();
+        all.map(|(since, limit, what)| (since.after(self.started, limit), what))
+            .min_by_key(|(at, _)| *at)
+    }
+
+    /// Waits for a deadline, and says for which one it is too late.
+    pub(super) fn poll(
+        &mut self,
+        earliest: Option<(Instant, Deadline)>,
+        activity: Activity,
+        cx: &mut Context<'_>,
+    ) -> Poll<Deadline> {
+        let Some((deadline, what)) = earliest else {
+            self.timer = None;
+            return Poll::Pending;
+        };
+        let timer = match &mut self.timer {
+            // woken by traffic: the timer still has the task's waker and wakes it when it is due
+            Some(timer)
+                if activity != Activity::None
+                    && timer.deadline() <= deadline
+                    && !timer.is_elapsed() =>
+            {
+                return Poll::Pending;
+            }
+            Some(timer) => timer,
+            none => none.insert(Box::pin(sleep_until(deadline))),
+        };
+        // a timer that is early costs one look; it is not moved for every packet
+        if timer.deadline() > deadline {
+            timer.as_mut().reset(deadline);
+        }
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            if Instant::now() >= deadline {
+                return Poll::Ready(what);
+            }
+            timer.as_mut().reset(deadline);
+        }
+    }
+
+    /// The task is polled by another one: what wakes that would not wake this.
+    pub(super) fn forget_waker(&mut self) {
+        self.timer = None;
+    }
+}
+
+/// How long a client of this keep alive may be silent; `None` if it has none. `is_own` says that the
+/// proxy enforces it, and not the broker first.
+pub(super) fn silence(keep_alive: u16, is_own: bool, limits: &Limits) -> Option<Duration> {
+    if keep_alive == 0 {
+        return None;
+    }
+    let silence = f64::from(keep_alive) * limits.keep_alive_grace;
+    // a grace that is no number, or makes a time that no clock counts to, is none
+    let silence = Duration::try_from_secs_f64(silence).unwrap_or(NEVER);
+    let first = if is_own { Duration::ZERO } else { BROKER_FIRST };
+    Some(silence.saturating_add(first))
+}
+
+/// A point in time, as hundredths of a second since the session began, rounded up, for more than a
+/// year: a quarter of the size of an `Instant`, of which a pipe would have four more.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment(NonZeroU32);
+
+impl Moment {
+    const UNIT: u32 = 10;
+
+    pub(super) fn now(start: Instant) -> Self {
+        let passed = start.elapsed().as_millis().div_ceil(Self::UNIT.into());
+        let passed = u32::try_from(passed).unwrap_or(u32::MAX);
+        Self(NonZeroU32::MIN.saturating_add(passed))
+    }
+
+    pub(super) fn seconds_since(self, earlier: Self) -> f64 {
+        let passed = self.0.get().saturating_sub(earlier.0.get());
+        f64::from(passed) * f64::from(Self::UNIT) / 1000.0
+    }
+
+    /// The instant that lies `duration` after this one.
+    fn after(self, start: Instant, duration: Duration) -> Instant {
+        let passed = u64::from(self.0.get() - 1) * u64::from(Self::UNIT);
+        let moment = start + Duration::from_millis(passed);
+        // a limit of more than any clock counts is none
+        moment.checked_add(duration).unwrap_or(moment + NEVER)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    const OPEN: Phase = Phase {
+        ordered: false,
+        answered: true,
+        silence: None,
+    };
+
+    fn next(deadlines: &Deadlines, phase: Phase, limits: &Limits) -> Option<(u64, Deadline)> {
+        let next = deadlines.next(phase, limits);
+        next.map(|(at, what)| ((at - deadlines.started).as_secs(), what))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_earliest_deadline_counts_from_the_last_progress() {
+        let limits = Limits::default();
+        let mut deadlines = Deadlines::new(Instant::now());
+        assert_eq!(next(&deadlines, OPEN, &limits), None);
+        let opening = Phase {
+            answered: false,
+            ..OPEN
+        };
+        assert_eq!(
+            next(&deadlines, opening, &limits),
+            Some((30, Deadline::Connack))
+        );
+        let (up, down) = (Direction::ToServer, Direction::ToClient);
+        deadlines.observe(up, Wait::Packet, false);
+        advance(Duration::from_secs(7)).await;
+        deadlines.observe(down, Wait::Hook, false);
+        assert_eq!(next(&deadlines, OPEN, &limits), Some((12, Deadline::Hook)));
+        deadlines.observe(down, Wait::Nothing, false);
+        let packet = Deadline::Packet(up);
+        assert_eq!(next(&deadlines, OPEN, &limits), Some((120, packet)));
+        deadlines.observe(up, Wait::Packet, true);
+        assert_eq!(next(&deadlines, OPEN, &limits), Some((127, packet)));
+        let silent = Phase {
+            silence: silence(60, true, &limits),
+            ..OPEN
+        };
+        assert_eq!(
+            next(&deadlines, silent, &limits),
+            Some((90, Deadline::KeepAlive))
+        );
+        deadlines.begin_closing();
+        assert_eq!(
+            next(&deadlines, silent, &limits),
+            Some((9, Deadline::Linger))
+        );
+        advance(Duration::from_secs(1)).await;
+        deadlines.begin_closing();
+        let ordered = Phase {
+            ordered: true,
+            ..OPEN
+        };
+        assert_eq!(
+            next(&deadlines, ordered, &limits),
+            Some((12, Deadline::Linger))
+        );
+    }
+
+    /// Each public limit, and a timer that is really set to it.
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_that_no_clock_counts_to_is_none() {
+        let forever = Duration::MAX;
+        let opening = Phase {
+            answered: false,
+            ..OPEN
+        };
+        let (base, up) = (Limits::default(), Direction::ToServer);
+        for (limits, phase, wait) in [
+            (base.clone().linger(forever), OPEN, Wait::Nothing),
+            (
+                base.clone().connack_timeout(forever),
+                opening,
+                Wait::Nothing,
+            ),
+            (base.clone().hook_timeout(forever), OPEN, Wait::Hook),
+            (
+                base.clone().permit_timeout(Some(forever)),
+                OPEN,
+                Wait::Permit,
+            ),
+            (base.clone().write_timeout(forever), OPEN, Wait::Write),
+            (base.clone().packet_timeout(forever), OPEN, Wait::Packet),
+            (base.clone().write_timeout(forever), OPEN, Wait::Answers),
+        ] {
+            let mut deadlines = Deadlines::new(Instant::now());
+            deadlines.observe(up, wait, false);
+            if limits.linger == forever {
+                deadlines.begin_closing();
+            }
+            let next = deadlines.next(phase, &limits);
+            assert!(next.unwrap().0 >= Instant::now() + NEVER, "{wait:?}");
+            let mut timer = tokio_test::task::spawn(std::future::poll_fn(|cx| {
+                deadlines.poll(next, Activity::None, cx)
+            }));
+            assert!(timer.poll().is_pending());
+        }
+        let mut limits = base;
+        for grace in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0, f64::MAX] {
+            limits.keep_alive_grace = grace;
+            assert_eq!(silence(60, true, &limits), Some(NEVER), "{grace}");
+        }
+        assert_eq!(silence(0, true, &limits), None);
+    }
+}
