@@ -142,8 +142,7 @@ impl Limits {
     /// True for a topic name or filter of more levels than hooks are to judge.
     #[inline]
     pub(crate) fn is_too_deep(&self, topic: &[u8]) -> bool {
-        // each level but the last has a slash
-        topic.len() >= self.max_topic_levels && levels(topic) > self.max_topic_levels
+        has_more_levels(topic, self.max_topic_levels)
     }
 
     /// Refuses a client that names a topic which is too deep.
@@ -223,6 +222,13 @@ impl Limits {
 
 /// Levels of the filters of a request, on average, when it has as many as it may.
 const LEVELS_A_FILTER: usize = 4;
+
+/// True for a topic name or filter of more levels.
+#[inline]
+pub(crate) fn has_more_levels(topic: &[u8], than: usize) -> bool {
+    // each level but the last has a slash, so most names need not be counted
+    topic.len() >= than && levels(topic) > than
+}
 
 /// The levels of a topic name or filter.
 fn levels(topic: &[u8]) -> usize {

@@ -47,10 +47,14 @@ impl Running {
 
 /// Counts the slow polls of a direction: the first is logged when it happens, and how many there were
 /// after it when the session ends.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct SlowPolls(u16);
 
 impl SlowPolls {
+    pub(crate) const fn none() -> Self {
+        Self(0)
+    }
+
     /// Hooks of the type `S` have run.
     #[inline]
     pub(crate) fn ran<S>(

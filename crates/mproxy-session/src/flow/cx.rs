@@ -1,19 +1,21 @@
-//! What a direction works with while it is polled.
+//! What a direction works with while it is pumped, and what it tells the pipe.
 
+use std::ops::BitOrAssign;
 use std::task::Context;
 
 use bytes::Bytes;
 use mproxy_codec::Kind;
 use tokio::time::Instant;
 
-use super::Outbox;
+use super::{Outbox, Wait};
+use crate::latency::Latency;
 use crate::recorder::{Batch, Recorder};
 use crate::rules::{HookTraits, Rules};
 use crate::slow::Running;
 
 /// What a direction may do in a poll before other connections of the thread get their turn, in units of
-/// roughly 100 ns, in which a round that finds nothing to judge costs next to nothing. However a client
-/// mixes what is dear, its turn is a fraction of a millisecond.
+/// roughly 100 ns. A round that finds nothing to judge costs next to nothing. Whatever a client sends,
+/// its turn is a fraction of a millisecond.
 pub(crate) const WORK: u32 = 4096;
 
 /// A packet that is looked at by itself.
@@ -22,18 +24,55 @@ pub(super) const PACKET: u32 = 2;
 /// A packet that hooks are asked about.
 pub(super) const ASKED: u32 = 4;
 
-/// A packet that is refused: somebody counts it, may log it, and answers.
+/// A packet that is refused: it is counted, perhaps logged, and answered.
 const REFUSED: u32 = 16;
 
 /// So many bytes of a packet other than PUBLISH cost one more: its properties and filters.
 pub(super) const BYTES_A_UNIT: usize = 8;
 
-/// What a direction works with while it is polled.
+/// What happened while a direction was pumped: a set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Events(u8);
+
+impl Events {
+    /// Something moved, so that another round may be worth it.
+    pub(crate) const MOVED: Self = Self(1);
+    /// The sender sent something.
+    pub(crate) const HEARD: Self = Self(1 << 1);
+    /// Whole packets, bytes of a payload, or a good part of a packet came.
+    pub(crate) const PROGRESSED: Self = Self(1 << 2);
+    /// The receiver took bytes.
+    pub(crate) const TAKEN: Self = Self(1 << 3);
+    /// AUTH passed before CONNACK: the broker's time to answer begins again.
+    pub(crate) const EXCHANGED: Self = Self(1 << 4);
+
+    pub(crate) const fn has(self, event: Self) -> bool {
+        self.0 & event.0 != 0
+    }
+
+    /// True when that happened for which a direction waits.
+    pub(crate) fn progressed(self, wait: Wait) -> bool {
+        match wait {
+            Wait::Write => self.has(Self::TAKEN),
+            _ => self.has(Self::PROGRESSED),
+        }
+    }
+}
+
+impl BitOrAssign for Events {
+    fn bitor_assign(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+}
+
+/// What a direction works with while it is pumped.
 pub(crate) struct Cx<'a, 'b> {
     pub(crate) rules: &'a mut Rules,
     /// The outbox towards this direction's sender: answers of the proxy.
     pub(crate) to_sender: &'a mut Outbox,
     pub(crate) batch: &'a mut Batch,
+    /// The sample of the broker's latency.
+    pub(crate) latency: &'a mut Latency,
     pub(crate) recorder: &'a dyn Recorder,
     /// Since when what is scanned has waited here, if it has.
     pub(crate) queued_since: Option<Instant>,
@@ -46,6 +85,7 @@ pub(crate) struct Cx<'a, 'b> {
     pub(crate) running: Option<Running>,
     /// What is left of [`WORK`].
     pub(crate) work: &'a mut u32,
+    pub(crate) events: Events,
 }
 
 impl Cx<'_, '_> {

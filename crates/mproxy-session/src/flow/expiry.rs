@@ -2,6 +2,7 @@
 //! receiver that does not read, holds a PUBLISH. [MQTT-3.3.2-5], [MQTT-3.3.2-6]
 
 use std::collections::BTreeMap;
+use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use mproxy_codec::{
@@ -10,11 +11,11 @@ use mproxy_codec::{
 };
 use tokio::time::Instant;
 
-use super::asking::Offered;
-use super::refuse::Outcome;
+use super::subject::Offered;
 use super::{Cx, Flow, Next};
 use crate::cause::{Cause, End};
-use crate::hook::{PacketService, Verdict};
+use crate::hook::{Packet, PacketService, Verdict};
+use crate::rules::Outcome;
 
 /// Topic names of PUBLISH packets that bound an alias and are dropped.
 type Lost = BTreeMap<u16, Bytes>;
@@ -39,15 +40,31 @@ impl Left {
 }
 
 impl<H: PacketService> Flow<H> {
-    /// Settles the verdict on a packet that waits since then.
-    pub(super) fn settle_aged(
+    /// Asks the hooks about a packet and applies their verdict if it is ready.
+    pub(super) fn offer(
         &mut self,
-        mut verdict: Verdict,
-        since: Instant,
+        packet: Packet,
         offered: &Offered,
         cx: &mut Cx<'_, '_>,
     ) -> Result<Next, End> {
-        let seconds = u32::try_from(since.elapsed().as_secs()).unwrap_or(u32::MAX);
+        cx.runs(offered.kind());
+        match self.asking.ask(&mut self.tap, packet, offered, cx)? {
+            Poll::Ready(verdict) => self.apply_late(verdict, cx.queued_since, offered, cx),
+            Poll::Pending => Ok(Next::Pending),
+        }
+    }
+
+    /// Applies the verdict on a packet that has waited, as long as it says, if it has: it has grown
+    /// older meanwhile.
+    pub(super) fn apply_late(
+        &mut self,
+        mut verdict: Verdict,
+        since: Option<Instant>,
+        offered: &Offered,
+        cx: &mut Cx<'_, '_>,
+    ) -> Result<Next, End> {
+        let seconds = since.map_or(0, |since| since.elapsed().as_secs());
+        let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
         if seconds > 0
             && let Verdict::Forward(packet) = &mut verdict
             && let Some(publish) = packet.publish()
@@ -63,12 +80,12 @@ impl<H: PacketService> Flow<H> {
                 Left::Nothing => return self.refuse(offered, Outcome::Expired, cx),
             }
         }
-        self.settle(verdict, offered, cx)
+        self.apply(verdict, offered, cx)
     }
 
     /// Lets the packets that the receiver has left waiting grow older, and drops those that have
     /// expired.
-    pub(super) fn age_queue(&mut self, cx: &mut Cx<'_, '_>) -> Result<(), End> {
+    pub(super) fn expire_queue(&mut self, cx: &mut Cx<'_, '_>) -> Result<(), End> {
         let Some((packets, seconds)) = self.out.take_aged() else {
             return Ok(());
         };
@@ -85,7 +102,7 @@ impl<H: PacketService> Flow<H> {
         }
         kept.extend_from_slice(&rest);
         self.out.put_back(&kept);
-        if self.out.is_mid_packet() && self.to_forward() == 0 {
+        if self.out.is_mid_packet() && self.payload.to_forward() == 0 {
             self.out.end_packet();
         }
         if let Some(aliases) = cx.rules.aliases(self.direction) {
@@ -158,11 +175,11 @@ impl<H: PacketService> Flow<H> {
         // its sender may have to be told something already, when the rest has come
         let answer = match left {
             0 => None,
-            _ => self.payload.take().and_then(|stream| stream.answer),
+            _ => self.payload.abandon(),
         };
         let next = self.refuse_publish(layout, left, outcome, cx)?;
-        if let (Some(answer), Some(stream)) = (answer, &mut self.payload) {
-            stream.answer = Some(answer);
+        if let Some(answer) = answer {
+            self.payload.answer_with(answer);
         }
         Ok(next)
     }

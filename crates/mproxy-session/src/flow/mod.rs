@@ -1,14 +1,18 @@
 //! One direction of a session: bytes in, packets found and judged, bytes out.
 //!
 //! ```text
-//! read --> scratch buffer (the thread's) --> scan: head, validate, book
-//!                                              |-- untapped: stays in the run of original bytes
-//!                                              |-- tapped: Packet -> hooks -> Verdict
-//!                                              |      unchanged: stays in the run
-//!                                              |      changed, refused, dropped: breaks the run
-//!                                              `-- incomplete: kept with the connection
-//! run ---------------------------------------> one write
+//! pump      one round: write, resume, read or scan, write
+//!  scan      finds packets in what was read        classify: Run, Ordinary, Full
+//!   publish   a PUBLISH by itself                   packets:  all other types
+//!    expiry    offers to the hooks, ages what waited
+//!     apply     a verdict becomes bytes             refuse:   or an answer
+//! ------------------------------------------------------------------------------
+//!  Inbox -> Asking -> Outbox    the state, each in its file, with its transitions
+//!  Payload, Sender, subject
 //! ```
+//!
+//! A file calls those below it and on its line, and imports go down. The rules of MQTT itself are in
+//! [`rules`](crate::rules), which know neither this picture nor the clock.
 //!
 //! Rules of the hot path, to which a patch is held:
 //!
@@ -23,7 +27,9 @@
 //! 7. Nothing is allocated because a length field said so, only as bytes arrive.
 //! 8. A PUBLISH larger than the scratch buffer streams through, unless a hook wants its payload.
 
+mod apply;
 mod asking;
+mod classify;
 mod cx;
 mod expiry;
 mod inbox;
@@ -34,17 +40,19 @@ mod publish;
 mod pump;
 mod refuse;
 mod scan;
+mod sender;
+mod subject;
 
 use bytes::Bytes;
-use mproxy_codec::{Direction, Head, normalise};
+use mproxy_codec::Direction;
 
-use self::{asking::Asked, payload::Payload};
+use self::{asking::Asking, payload::Payload, sender::Sender};
 pub(crate) use self::{
-    cx::{Cx, WORK},
+    cx::{Cx, Events, WORK},
     inbox::Inbox,
     outbox::Outbox,
 };
-use crate::cause::{Cause, End};
+use crate::cause::End;
 use crate::context::SessionInfo;
 use crate::hook::{PacketService, Tap};
 use crate::recorder::Recorder;
@@ -55,38 +63,14 @@ use crate::summary::Side;
 pub(crate) struct Flow<H: PacketService> {
     direction: Direction,
     tap: Tap<H>,
-    asked: Option<Box<Asked<H::Future>>>,
-    /// Bytes read and not consumed: a partial packet, or what follows one that a hook holds.
-    input: Inbox,
-    /// `input` may hold whole packets: scan it before reading.
-    rescan: bool,
-    /// The next read continues `input` instead of starting from the scratch buffer.
-    gather: bool,
-    /// `input` begins with a PUBLISH that lacks nothing but payload: it is not looked at again before
-    /// it is whole.
-    judged: bool,
-    /// A hook of this direction has waited before: its packets are copied, so that the wait does
-    /// not keep the thread's buffer.
-    hooks_wait: bool,
-    /// The payload of a PUBLISH that streams through or is thrown away.
-    payload: Option<Box<Payload>>,
+    inbox: Inbox,
+    asking: Asking<H::Future>,
+    payload: Payload,
     /// What is to be written to this direction's receiver.
     pub(crate) out: Outbox,
-    /// The sender has closed.
-    pub(crate) eof: bool,
-    /// The sender has said its last word.
-    pub(crate) end: Option<End>,
-    /// Bytes came since somebody looked.
-    pub(crate) heard: bool,
-    /// Whole packets, bytes of a payload, or a good part of a packet came since somebody looked.
-    progressed: bool,
-    /// The receiver took bytes since somebody looked.
-    taken: bool,
+    sender: Sender,
+    /// The sender is not read because the receiver is slow (rule 4).
     stalled: bool,
-    /// The next packet is a request, and too many of them wait for the broker's answer.
-    blocked: bool,
-    /// AUTH passed, before CONNACK, since somebody looked.
-    pub(crate) exchanged: bool,
     slow_polls: SlowPolls,
 }
 
@@ -107,7 +91,7 @@ pub(crate) enum Wait {
     Answers,
 }
 
-/// What becomes of a packet.
+/// Where a packet goes.
 enum Next {
     /// It stays in the run.
     Pass,
@@ -117,34 +101,24 @@ enum Next {
     Drop,
     /// The hooks have not decided.
     Pending,
-    /// It is not complete.
-    Incomplete,
-    /// It stays in the input until answers to earlier requests have made room.
+    /// It is not complete. `judged` says that only payload is missing.
+    Incomplete { judged: bool },
+    /// It stays in the inbox until answers to earlier requests have made room.
     Blocked,
 }
 
 impl<H: PacketService> Flow<H> {
-    pub(crate) fn new(direction: Direction, tap: Tap<H>, input: Inbox, out: Outbox) -> Self {
+    pub(crate) const fn new(direction: Direction, tap: Tap<H>, inbox: Inbox, out: Outbox) -> Self {
         Self {
             direction,
             tap,
-            asked: None,
-            rescan: true,
-            input,
-            gather: false,
-            judged: false,
-            hooks_wait: false,
-            payload: None,
+            inbox,
+            asking: Asking::new(),
+            payload: Payload::none(),
             out,
-            eof: false,
-            end: None,
-            heard: false,
-            progressed: false,
-            taken: false,
+            sender: Sender::Talking,
             stalled: false,
-            blocked: false,
-            exchanged: false,
-            slow_polls: SlowPolls::default(),
+            slow_polls: SlowPolls::none(),
         }
     }
 
@@ -169,71 +143,62 @@ impl<H: PacketService> Flow<H> {
 
     /// What this direction waits for.
     pub(crate) fn waits_for(&self) -> Wait {
-        if let Some(asked) = &self.asked {
-            asked.waits_for()
+        if let Some(wait) = self.asking.waits_for() {
+            wait
         } else if !self.out.is_empty() {
             Wait::Write
-        } else if self.blocked {
+        } else if self.inbox.is_blocked() {
             Wait::Answers
-        } else if self.payload.is_some() || !self.input.is_empty() && !self.rescan {
+        } else if self.payload.is_passing() || self.inbox.is_partial() {
             Wait::Packet
         } else {
             Wait::Nothing
         }
     }
 
-    /// True when, since the last call, that happened for which this direction waits.
-    pub(crate) fn progress(&mut self, wait: Wait) -> bool {
-        let progressed = std::mem::take(&mut self.progressed);
-        let taken = std::mem::take(&mut self.taken);
-        if wait == Wait::Write {
-            taken
-        } else {
-            progressed
-        }
-    }
-
     /// Bytes that it holds because of what the peers sent.
     pub(crate) fn size(&self) -> usize {
-        let asked = self.asked.as_ref().map_or(0, |asked| asked.size());
-        self.input.size() + self.out.size() + asked
+        self.inbox.size() + self.out.size() + self.asking.size()
     }
 
     /// True when the sender is listened to: whatever it sends is heard at once.
     pub(crate) fn is_listening(&self) -> bool {
-        !self.is_asking() && !self.stalled && !self.blocked && !self.eof && self.end.is_none()
-    }
-
-    const fn is_asking(&self) -> bool {
-        self.asked.is_some()
+        let is_read = !self.stalled && !self.inbox.is_blocked() && !self.asking.is_waiting();
+        is_read && self.sender.is_talking()
     }
 
     /// True while packets that were read are not through the hooks.
     pub(crate) fn holds_packets(&self) -> bool {
-        self.is_asking() || self.rescan && !self.input.is_empty()
+        self.asking.is_waiting() || self.inbox.is_unscanned()
     }
 
     /// True when nothing of this direction is left to do: the sender is done and everything it
     /// sent has been written.
     pub(crate) fn is_finished(&self) -> bool {
-        (self.eof || self.end.is_some()) && !self.is_asking() && self.out.is_empty()
+        !self.sender.is_talking() && !self.asking.is_waiting() && self.out.is_empty()
     }
 
-    const fn sender(&self) -> Side {
+    /// True when nothing more can come from the sender.
+    pub(crate) fn has_closed(&self) -> bool {
+        self.sender.has_closed(self.sending_side())
+    }
+
+    /// Takes the reason why the sender is done, if it did not just close.
+    pub(crate) fn take_end(&mut self) -> Option<End> {
+        self.sender.take_end()
+    }
+
+    const fn sending_side(&self) -> Side {
         match self.direction {
             Direction::ToServer => Side::Client,
             Direction::ToClient => Side::Upstream,
         }
     }
 
-    const fn receiver(&self) -> Side {
+    const fn receiving_side(&self) -> Side {
         match self.direction {
             Direction::ToServer => Side::Upstream,
             Direction::ToClient => Side::Client,
         }
-    }
-
-    fn normalised(&self, head: Head, bytes: &[u8]) -> Result<Bytes, End> {
-        normalise(head, bytes).map_err(Cause::encode)
     }
 }

@@ -1,82 +1,115 @@
 //! Payloads that are not gathered: a PUBLISH larger than the scratch buffer passes through, or is
 //! thrown away, as its bytes come.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
-use super::{Cx, Flow};
-use crate::hook::PacketService;
+use super::{Cx, Outbox};
 
-pub(super) struct Payload {
-    pub(super) left: usize,
-    forward: bool,
+/// The payload of the PUBLISH that is passing, if one is.
+#[derive(Debug, Default)]
+pub(super) struct Payload(Option<Box<Passing>>);
+
+#[derive(Debug)]
+struct Passing {
+    left: usize,
+    fate: Fate,
     /// What the sender is told when the payload has passed.
-    pub(super) answer: Option<Bytes>,
+    answer: Option<Bytes>,
 }
 
-impl<H: PacketService> Flow<H> {
-    pub(super) fn begin_stream(&mut self, left: usize, forward: bool, answer: Option<Bytes>) {
-        if left == 0 {
-            return;
-        }
-        if forward {
-            self.out.begin_packet();
-        }
-        self.payload = Some(Box::new(Payload {
-            left,
-            forward,
-            answer,
-        }));
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Forwarded,
+    Dropped,
+}
+
+impl Payload {
+    pub(super) const fn none() -> Self {
+        Self(None)
     }
 
-    /// Bytes of the payload that streams through which are still to be forwarded.
+    pub(super) const fn is_passing(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Bytes that are still to come.
+    pub(super) fn left(&self) -> usize {
+        self.0.as_ref().map_or(0, |passing| passing.left)
+    }
+
+    /// Bytes that are still to come and to be forwarded.
     pub(super) fn to_forward(&self) -> usize {
-        match &self.payload {
-            Some(stream) if stream.forward => stream.left,
+        match &self.0 {
+            Some(passing) if passing.fate == Fate::Forwarded => passing.left,
             _ => 0,
         }
     }
 
-    /// Takes up to `available` bytes of the payload that streams through.
-    pub(super) fn skip_payload(&mut self, available: usize, cx: &mut Cx<'_, '_>) -> usize {
-        let Some(stream) = &mut self.payload else {
-            return 0;
-        };
-        let taken = stream.left.min(available);
-        stream.left -= taken;
-        cx.batch.bytes += taken as u64;
-        taken
+    /// The head of a packet was dealt with, of which `left` bytes are still to come. From here on the
+    /// receiver is inside a packet, into which nothing else may be put.
+    pub(super) fn begin(
+        &mut self,
+        left: usize,
+        fate: Fate,
+        answer: Option<Bytes>,
+        out: &mut Outbox,
+    ) {
+        if left == 0 {
+            return;
+        }
+        if fate == Fate::Forwarded {
+            out.begin_packet();
+        }
+        self.0 = Some(Box::new(Passing { left, fate, answer }));
     }
 
-    /// The bytes `from..at` were payload: they stay in the run or are cut out of it. Ends the
-    /// streaming once all of it has passed.
-    pub(super) fn end_stream(
+    /// Gives up what was begun; returns what its sender was to be told.
+    pub(super) fn abandon(&mut self) -> Option<Bytes> {
+        self.0.take().and_then(|passing| passing.answer)
+    }
+
+    /// The sender is told this in the end.
+    pub(super) fn answer_with(&mut self, answer: Bytes) {
+        if let Some(passing) = &mut self.0 {
+            passing.answer = Some(answer);
+        }
+    }
+
+    /// Takes what has come of it from `buffer`, behind the untouched run: it stays in the run or is cut
+    /// out of it. Answers the sender once all has passed.
+    pub(super) fn pass(
         &mut self,
-        buffer: &Bytes,
-        run: &mut usize,
-        from: usize,
-        at: usize,
+        buffer: &[u8],
+        run: &mut Range<usize>,
+        out: &mut Outbox,
         cx: &mut Cx<'_, '_>,
     ) {
-        let Some(stream) = &mut self.payload else {
+        let Some(passing) = &mut self.0 else {
             return;
         };
-        if !stream.forward {
-            self.out.push(&buffer[*run..from]);
-            *run = at;
+        let taken = passing.left.min(buffer.len() - run.end);
+        passing.left -= taken;
+        cx.batch.bytes += taken as u64;
+        if passing.fate == Fate::Dropped {
+            out.push(&buffer[run.clone()]);
+            run.start = run.end + taken;
         }
-        if stream.left > 0 {
+        run.end += taken;
+        if passing.left > 0 {
             return;
         }
-        if stream.forward {
-            if self.out.has_postponed() {
-                self.out.push(&buffer[*run..at]);
-                *run = at;
+        if passing.fate == Fate::Forwarded {
+            // what was postponed stands behind the packet, so the run must not be written after it
+            if out.has_postponed() {
+                out.push(&buffer[run.clone()]);
+                run.start = run.end;
             }
-            self.out.end_packet();
+            out.end_packet();
         }
-        if let Some(answer) = stream.answer.take() {
+        if let Some(answer) = self.abandon() {
             cx.reply(&answer);
         }
-        self.payload = None;
     }
 }

@@ -1,20 +1,32 @@
 //! PUBLISH, in either direction: the only packet that may be too large to gather, and the only one
 //! with topic aliases.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use mproxy_codec::{
-    DecodeError, Direction, Head, Kind, PropertyId, Publish, PublishEdit, PublishLayout, QoS,
-    ReasonCode,
+    Direction, Head, Kind, PropertyId, Publish, PublishLayout, ReasonCode, normalise,
 };
 
-use super::asking::{Offered, as_run};
-use super::refuse::Outcome;
+use super::payload::Fate;
+use super::subject::{Offered, Subject};
 use super::{Cx, Flow, Next};
 use crate::cause::{Cause, End, Fault};
 use crate::error::Limit;
-use crate::hook::{Packet, PacketService, Parts, Verdict};
-use crate::rules::Rules;
+use crate::hook::{Packet, PacketService, Verdict};
+use crate::rules::Outcome;
 use crate::scratch::SCRATCH_LEN;
+
+/// A PUBLISH and how much of it is there.
+struct Arrived {
+    layout: PublishLayout,
+    /// Bytes that are dealt with now: the whole packet, or its head.
+    len: usize,
+    /// Payload bytes that are still to come.
+    left: usize,
+    /// A hook wants a payload that is too large to gather.
+    is_unjudgeable: bool,
+}
 
 impl<H: PacketService> Flow<H> {
     /// Handles a PUBLISH, of which the payload may still be on its way.
@@ -27,65 +39,30 @@ impl<H: PacketService> Flow<H> {
         cx: &mut Cx<'_, '_>,
     ) -> Result<(Next, usize), End> {
         let direction = self.direction;
-        let version = cx.rules.version();
         let bytes = &buffer[at..filled];
-        let malformed = |error| Cause::malformed(direction, Kind::Publish, error);
-        let layout = PublishLayout::parse(head, version, direction, bytes).map_err(malformed)?;
-        let Some(layout) = layout else {
-            // topic and properties are held until they are whole
-            if bytes.len() > cx.rules.limits.max_held_packet {
-                let what = "what stands before the payload of a publish";
-                let limit = (Limit::MaxHeldPacket, cx.rules.limits.max_held_packet);
-                let size = bytes.len();
-                let fault = Fault::TooLarge { what, size, limit };
-                return Err(Cause::fault(direction, Kind::Publish, fault));
-            }
-            return Ok((Next::Incomplete, 0));
+        let Some(layout) = self.layout(head, bytes, cx)? else {
+            return Ok((Next::Incomplete { judged: false }, 0));
         };
-        let controls = cx.rules.limits.control_characters;
-        controls.check(layout.has_control()).map_err(malformed)?;
-        let total = layout.total_len();
-        let tapped = self.tap.kinds().contains(Kind::Publish);
-        let whole = bytes.len() >= total;
-        let wants_payload = tapped && !self.tap.is_head_only();
-        let too_large_to_gather = total > cx.rules.limits.max_held_packet;
-        if !whole && (total <= SCRATCH_LEN || wants_payload && !too_large_to_gather) {
-            self.judged = true;
-            return Ok((Next::Incomplete, 0));
-        }
-        let len = if whole { total } else { layout.payload_at() };
-        let left = total - len;
+        let Some(arrived) = self.arrived(layout, bytes.len(), cx) else {
+            return Ok((Next::Incomplete { judged: true }, 0));
+        };
+        let (len, left) = (arrived.len, arrived.left);
         cx.batch.read(Kind::Publish, len);
-
+        let tapped = self.tap.kinds().contains(Kind::Publish);
         let topic = match cx.rules.aliases(direction) {
             Some(aliases) => aliases.receive(&layout, bytes, tapped)?,
             None => None,
         };
-        // A repetition of a PUBLISH that the proxy has answered itself [MQTT-4.3.3-2]: it is
-        // answered again, unless the answer is on its way, and reaches neither hooks nor broker.
-        if direction == Direction::ToServer
-            && layout.qos() == QoS::ExactlyOnce
-            && let Some(id) = layout.packet_id()
-        {
-            let rules = &*cx.rules;
-            if rules.exchanges.is_recalled(id) {
-                return Ok((self.answer_with(None, left, cx), len));
-            }
-            if rules.exchanges.is_answered_locally(id) {
-                let replies = rules.replies;
-                let answer = replies.ack(Kind::Pubrec, id, ReasonCode::SUCCESS, None);
-                return Ok((self.answer_with(answer, left, cx), len));
-            }
+        if let Some(answer) = cx.rules.repeated(direction, &layout) {
+            return Ok((self.answer_with(answer, left, cx), len));
         }
-        cx.rules.begin_flight(direction, &layout)?;
+        self.begin_flight(&layout, cx)?;
         if tapped
             && let Some(next) = self.check_depth(&layout, bytes, topic.as_deref(), left, cx)?
         {
             return Ok((next, len));
         }
-        let undeliverable = total > cx.rules.untouched_max_packet(direction)
-            || wants_payload && !whole && too_large_to_gather;
-        if undeliverable {
+        if arrived.is_unjudgeable || layout.total_len() > cx.rules.untouched_max_packet(direction) {
             if let (false, Some(alias), Some(aliases)) =
                 (tapped, layout.topic_alias(), cx.rules.aliases(direction))
             {
@@ -98,31 +75,77 @@ impl<H: PacketService> Flow<H> {
         let topic = topic.filter(|topic| !topic.is_empty());
         if !tapped && topic.is_none() && head.is_verbatim() && cx.queued_since.is_none() {
             cx.batch.published(layout.qos());
-            self.begin_stream(left, true, None);
+            self.payload
+                .begin(left, Fate::Forwarded, None, &mut self.out);
             return Ok((Next::Pass, len));
         }
-        let (frame, layout) = if head.is_verbatim() {
-            (self.slice(buffer, at..at + len), layout)
-        } else {
-            let frame = self.normalised(head, &bytes[..len])?;
-            let layout = relayout(&frame, cx.rules, direction)?;
-            (frame, layout)
-        };
-        let offered = Offered::publish(direction, &frame, layout, left);
-        let packet = Packet::new(
-            Kind::Publish,
-            version,
-            direction,
-            frame,
-            Some(layout),
-            topic,
-        );
-        let next = match cx.queued_since {
-            _ if tapped => self.offer(packet, offered, cx),
-            Some(since) => self.settle_aged(Verdict::Forward(packet), since, &offered, cx),
-            None => self.settle(Verdict::Forward(packet), &offered, cx),
-        };
-        Ok((as_run(next?, &buffer[at..at + len]), len))
+        let next = self.judge(head, arrived, topic, buffer, at, cx)?;
+        Ok((next.or_pass(&bytes[..len]), len))
+    }
+
+    /// A publication is on its way to the broker, or to hooks that may refuse it.
+    #[inline]
+    pub(super) fn begin_flight(
+        &self,
+        layout: &PublishLayout,
+        cx: &mut Cx<'_, '_>,
+    ) -> Result<(), End> {
+        if self.direction == Direction::ToClient {
+            return Ok(());
+        }
+        cx.latency.begin(layout);
+        cx.rules.begin_flight(layout)
+    }
+
+    /// Where everything is, once topic and properties have come. They are held until then.
+    fn layout(
+        &self,
+        head: Head,
+        bytes: &[u8],
+        cx: &Cx<'_, '_>,
+    ) -> Result<Option<PublishLayout>, End> {
+        let (direction, limits) = (self.direction, &cx.rules.limits);
+        let malformed = |error| Cause::malformed(direction, Kind::Publish, error);
+        let layout = PublishLayout::parse(head, cx.rules.version(), direction, bytes);
+        let layout = layout.map_err(malformed)?;
+        if let Some(layout) = &layout {
+            let controls = limits.control_characters;
+            controls.check(layout.has_control()).map_err(malformed)?;
+        } else if bytes.len() > limits.max_held_packet {
+            let fault = Fault::TooLarge {
+                what: "what stands before the payload of a publish",
+                size: bytes.len(),
+                limit: (Limit::MaxHeldPacket, limits.max_held_packet),
+            };
+            return Err(Cause::fault(direction, Kind::Publish, fault));
+        }
+        Ok(layout)
+    }
+
+    /// How much of a PUBLISH is dealt with now; `None` if more of it is to be waited for.
+    fn arrived(&self, layout: PublishLayout, got: usize, cx: &Cx<'_, '_>) -> Option<Arrived> {
+        let total = layout.total_len();
+        if got >= total {
+            return Some(Arrived {
+                layout,
+                len: total,
+                left: 0,
+                is_unjudgeable: false,
+            });
+        }
+        let is_tapped = self.tap.kinds().contains(Kind::Publish);
+        let wants_payload = is_tapped && !self.tap.is_head_only();
+        let can_gather = total <= cx.rules.limits.max_held_packet;
+        if total <= SCRATCH_LEN || wants_payload && can_gather {
+            return None;
+        }
+        let len = layout.payload_at();
+        Some(Arrived {
+            layout,
+            len,
+            left: total - len,
+            is_unjudgeable: wants_payload,
+        })
     }
 
     /// Keeps a topic that is too deep to be judged from the hooks: a client that sends one is closed, and
@@ -140,22 +163,16 @@ impl<H: PacketService> Flow<H> {
         let properties = Publish::new(*layout, bytes).properties();
         let response = properties
             .str(PropertyId::ResponseTopic)
-            .unwrap_or_default();
+            .unwrap_or_default()
+            .as_bytes();
         let limits = &cx.rules.limits;
         if self.direction == Direction::ToServer {
-            let code = ReasonCode::TOPIC_NAME_INVALID;
+            let (kind, code) = (Kind::Publish, ReasonCode::TOPIC_NAME_INVALID);
             limits
-                .check_levels(Kind::Publish, topic, "a topic name", code)
-                .and_then(|()| {
-                    limits.check_levels(
-                        Kind::Publish,
-                        response.as_bytes(),
-                        "a response topic",
-                        code,
-                    )
-                })
-                .inspect_err(|_| cx.recorder.refused(self.direction, Kind::Publish))?;
-        } else if limits.is_too_deep(topic) || limits.is_too_deep(response.as_bytes()) {
+                .check_levels(kind, topic, "a topic name", code)
+                .and_then(|()| limits.check_levels(kind, response, "a response topic", code))
+                .inspect_err(|_| cx.recorder.refused(self.direction, kind))?;
+        } else if limits.is_too_deep(topic) || limits.is_too_deep(response) {
             cx.recorder.refused(self.direction, Kind::Publish);
             let next = self.refuse_publish(layout, left, Outcome::TooDeep, cx)?;
             return Ok(Some(next));
@@ -163,50 +180,40 @@ impl<H: PacketService> Flow<H> {
         Ok(None)
     }
 
-    /// Makes sure that the receiver understands the topic alias of a PUBLISH as the sender meant
-    /// it: an alias that it was not told stands for nothing, or for something else.
-    ///
-    /// Returns the alias that the packet, once it is sent, binds to its topic.
-    pub(super) fn settle_alias(
-        &self,
-        parts: &mut Parts,
-        layout: PublishLayout,
+    /// Makes a packet of it, for the hooks or, where nobody looks, for what the session changes itself.
+    fn judge(
+        &mut self,
+        head: Head,
+        arrived: Arrived,
+        topic: Option<Arc<[u8]>>,
+        buffer: &Bytes,
+        at: usize,
         cx: &mut Cx<'_, '_>,
-    ) -> Result<(PublishLayout, Option<u16>), End> {
-        let direction = self.direction;
-        let version = cx.rules.version();
-        let (Some(alias), Some(aliases)) = (layout.topic_alias(), cx.rules.aliases(direction))
-        else {
-            return Ok((layout, None));
+    ) -> Result<Next, End> {
+        let (direction, version) = (self.direction, cx.rules.version());
+        let Arrived {
+            layout, len, left, ..
+        } = arrived;
+        let (frame, layout) = if head.is_verbatim() {
+            (self.asking.frame(buffer, at..at + len), layout)
+        } else {
+            let frame = normalise(head, &buffer[at..at + len]).map_err(Cause::encode)?;
+            let layout = cx.rules.layout(direction, &frame)?;
+            (frame, layout)
         };
-        if !layout.topic(&parts.frame).is_empty() {
-            return Ok((layout, Some(alias)));
+        let offered = Offered::new(direction, &frame, Subject::Publish { layout, left });
+        let packet = Packet::new(
+            Kind::Publish,
+            version,
+            direction,
+            frame,
+            Some(layout),
+            topic,
+        );
+        if self.tap.kinds().contains(Kind::Publish) {
+            self.offer(packet, &offered, cx)
+        } else {
+            self.apply_late(Verdict::Forward(packet), cx.queued_since, &offered, cx)
         }
-        let Some(topic) = parts.topic.clone() else {
-            return Ok((layout, None));
-        };
-        if aliases.is_told(alias, &topic) {
-            return Ok((layout, None));
-        }
-        let topic = str::from_utf8(&topic).unwrap_or_default();
-        let edit = PublishEdit::new().topic(topic);
-        let frame = Publish::new(layout, &parts.frame)
-            .edit(version, &edit)
-            .map_err(Cause::encode)?;
-        let layout = relayout(&frame, cx.rules, direction)?;
-        parts.frame = frame;
-        Ok((layout, Some(alias)))
     }
-}
-
-fn relayout(frame: &[u8], rules: &Rules, direction: Direction) -> Result<PublishLayout, End> {
-    let malformed = |error| Cause::malformed(direction, Kind::Publish, error);
-    let head = Head::parse(frame)
-        .map_err(malformed)?
-        .ok_or(DecodeError::Truncated);
-    let head = head.map_err(malformed)?;
-    PublishLayout::parse(head, rules.version(), direction, frame)
-        .map_err(malformed)?
-        .ok_or(DecodeError::Truncated)
-        .map_err(malformed)
 }

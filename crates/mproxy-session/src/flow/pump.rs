@@ -1,26 +1,29 @@
-//! One round of work of a direction: writes, a scan, a read. How much is read at once, and whether a
-//! partial packet is copied in front of the next read or gathered where it is, is decided here.
-//! Rules named by number are those of [the folder](super).
+//! The pump: one round of work of a direction.
+//!
+//! ```text
+//! write what is queued -> go on with the packet at the hooks -> may this side be read?
+//!     -> scan what is kept, or read once and scan that -> write
+//! ```
+//!
+//! It leaves nothing for others to find: what happened comes back as [`Events`]. Rules named by number
+//! are those of [the folder](super), to which a patch of this path is held.
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::Poll;
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use mproxy_codec::{Direction, Head, Kind};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use super::{Cx, Flow, Inbox};
+use super::asking::Judged;
+use super::inbox::{CHEAP_COPY, Stop};
+use super::sender::Sender;
+use super::{Cx, Events, Flow, Next};
 use crate::cause::{Cause, End};
 use crate::hook::PacketService;
 use crate::scratch::{self, SCRATCH_LEN};
-
-/// Up to this size a partial packet is copied in front of the next read, so that one read still
-/// brings many packets; above, only as long as reads are large compared with it. So is a PUBLISH of
-/// any size that lacks only payload, because each look at it goes through its properties. Fed byte
-/// by byte, a packet costs time linear in its size.
-const CHEAP_COPY: usize = 4096;
 
 /// Bytes read at once, unless packets are large. What is scanned and written on then stays in the
 /// first-level cache; twice as much costs half as much again for a 64-byte packet.
@@ -32,8 +35,7 @@ const READ_LEN: usize = 32 * 1024;
 const PROGRESS: usize = 512;
 
 impl<H: PacketService> Flow<H> {
-    /// Does one round of work: writes, settles a hook, scans, reads once. True when something
-    /// moved, so that another round may be worth it.
+    /// Does one round of work, and says what happened.
     ///
     /// # Errors
     /// The end of the session.
@@ -42,206 +44,210 @@ impl<H: PacketService> Flow<H> {
         reader: &mut R,
         writer: &mut W,
         cx: &mut Cx<'_, '_>,
-    ) -> Result<bool, End>
+    ) -> Result<Events, End>
     where
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
     {
-        self.age_queue(cx)?;
-        let mut moved = self.write(writer, cx.task);
-        if self.is_asking() {
-            let resumed = self.resume(cx);
-            self.hooks_ran(cx);
-            match resumed? {
-                Poll::Pending => return Ok(moved),
-                Poll::Ready(()) => moved = true,
+        // before the write: nobody may get what has expired here
+        self.expire_queue(cx)?;
+        self.write(writer, cx);
+        if self.asking.is_waiting() {
+            // the order of packets: nothing overtakes the one at the hooks
+            if self.resume(cx)?.is_pending() {
+                return Ok(cx.events);
             }
-            self.write(writer, cx.task);
+            self.write(writer, cx);
         }
-        // rule 4; answers of the proxy to this sender count as well
-        if !self.out.is_empty() || cx.to_sender.len() > cx.rules.limits.max_replies {
-            if !self.stalled {
-                self.stalled = true;
-                cx.batch.stalls += 1;
-            }
-            return Ok(moved);
+        if self.is_stalled(cx) || self.is_paused(cx) {
+            return Ok(cx.events);
         }
-        self.stalled = false;
-        if self.blocked {
-            if !cx.rules.exchanges.has_room() {
-                return Ok(moved);
-            }
-            self.blocked = false;
+        if self.inbox.is_unscanned() {
+            self.scan_inbox(SCRATCH_LEN, writer, cx)?;
+            cx.events |= Events::MOVED;
+            return Ok(cx.events);
         }
-        let paused = self.direction == Direction::ToServer
-            && !cx.rules.is_established()
-            && !cx.rules.authenticates();
-        if self.end.is_some() || paused || cx.is_spent() {
-            return Ok(moved);
+        // an order waits for the border of the packet that is passing
+        if self.sender.is_talking() && (!cx.ordered || self.payload.is_passing()) {
+            self.read(reader, writer, cx)?;
         }
-        if self.rescan {
-            self.rescan = false;
-            if !self.input.is_empty() {
-                self.scan_input(SCRATCH_LEN, writer, cx)?;
-                return Ok(true);
-            }
-        }
-        if self.eof || cx.ordered && self.payload.is_none() {
-            return Ok(moved);
-        }
-        let read = self.read(reader, writer, cx)?;
-        Ok(moved || read)
+        Ok(cx.events)
     }
 
-    /// Reads once and handles what came. True when bytes or the end came.
-    fn read<R, W>(
-        &mut self,
-        reader: &mut R,
-        writer: &mut W,
-        cx: &mut Cx<'_, '_>,
-    ) -> Result<bool, End>
+    /// Goes on with the packet that the hooks hold.
+    fn resume(&mut self, cx: &mut Cx<'_, '_>) -> Result<Poll<()>, End> {
+        let polled = self.asking.poll(&mut self.tap, cx);
+        let outcome = match polled {
+            Poll::Pending => Ok(Poll::Pending),
+            Poll::Ready(judged) => judged.and_then(|judged| {
+                let Judged {
+                    verdict,
+                    offered,
+                    since,
+                } = judged;
+                let next = self.apply_late(verdict, Some(since), &offered, cx)?;
+                if let Next::Replace(frame) = next {
+                    self.out.push(&frame);
+                }
+                self.follow_up(cx);
+                self.inbox.rescan();
+                cx.events |= Events::MOVED;
+                Ok(Poll::Ready(()))
+            }),
+        };
+        self.hooks_ran(cx);
+        outcome
+    }
+
+    /// Rule 4. Answers of the proxy to this sender count as well: one that asks and does not read must
+    /// not fill the memory.
+    fn is_stalled(&mut self, cx: &mut Cx<'_, '_>) -> bool {
+        let stalled = !self.out.is_empty() || cx.to_sender.len() > cx.rules.limits.max_replies;
+        if stalled && !self.stalled {
+            cx.batch.stalls += 1;
+        }
+        self.stalled = stalled;
+        stalled
+    }
+
+    /// True when this side is not to be read, or not yet.
+    fn is_paused(&mut self, cx: &Cx<'_, '_>) -> bool {
+        if self.inbox.is_blocked() {
+            if !cx.rules.exchanges.has_room() {
+                return true;
+            }
+            self.inbox.rescan();
+        }
+        // what a client sends before CONNACK is kept where it is, in the kernel, but for AUTH
+        let is_early = self.direction == Direction::ToServer
+            && !cx.rules.phase.is_established()
+            && !cx.rules.phase.authenticates();
+        is_early || self.sender.is_done() || cx.is_spent()
+    }
+
+    /// Reads once and handles what came.
+    fn read<R, W>(&mut self, reader: &mut R, writer: &mut W, cx: &mut Cx<'_, '_>) -> Result<(), End>
     where
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
     {
         let mut scratch = scratch::take_read();
-        let start = if self.gather { 0 } else { self.input.len() };
-        let end = match &self.payload {
-            _ if self.gather => self.missing().min(SCRATCH_LEN),
-            // up to the border, and not into the next packet
-            Some(stream) if cx.ordered => stream.left.min(SCRATCH_LEN),
-            // packets this large cost more in system calls than in cache misses
-            Some(_) => SCRATCH_LEN,
-            None if start > CHEAP_COPY => SCRATCH_LEN,
-            None => READ_LEN,
-        };
-        scratch[..start].copy_from_slice(&self.input[..start]);
-        let mut buffer = ReadBuf::new(&mut scratch[start..end]);
-        let polled = Pin::new(reader).poll_read(cx.task, &mut buffer);
-        let read = buffer.filled().len();
+        let is_gathered = self.inbox.is_gathered();
+        let start = if is_gathered { 0 } else { self.inbox.len() };
+        scratch[..start].copy_from_slice(&self.inbox[..start]);
+        let end = self.read_to(start, is_gathered, cx.ordered);
+        let mut room = ReadBuf::new(&mut scratch[start..end]);
+        let polled = Pin::new(reader).poll_read(cx.task, &mut room);
+        let read = room.filled().len();
         match polled {
+            Poll::Ready(Ok(())) if read > 0 => {}
             Poll::Pending => {
                 scratch::give_read(scratch);
-                return Ok(false);
+                return Ok(());
             }
-            Poll::Ready(Ok(())) if read > 0 => self.heard = true,
             Poll::Ready(outcome) => {
                 scratch::give_read(scratch);
-                if let Err(error) = outcome {
-                    let sender = self.sender();
-                    self.end.get_or_insert_with(|| Cause::broke(sender, error));
-                }
-                self.eof = true;
+                self.sender = match outcome {
+                    Ok(()) => Sender::Closed,
+                    Err(error) => Sender::Done(Cause::broke(self.sending_side(), error)),
+                };
                 // a partial packet is not forwarded
-                drop(self.input.take());
-                return Ok(true);
+                self.inbox.take();
+                cx.events |= Events::MOVED;
+                return Ok(());
             }
         }
-        if self.gather {
-            self.grew(self.input.len(), self.input.len() + read);
-            self.input.extend(&scratch[..read]);
-            scratch::give_read(scratch);
-            let max_held = cx.rules.limits.max_held_packet;
-            if self.missing() == 0 || !self.judged && self.may_stream(max_held) {
-                self.scan_input(read, writer, cx)?;
-            }
-            return Ok(true);
+        cx.events |= Events::HEARD;
+        cx.events |= Events::MOVED;
+        if !is_gathered {
+            return self.scan_scratch(scratch, start, read, writer, cx);
         }
+        grew(self.inbox.len(), read, cx);
+        self.inbox.extend(&scratch[..read]);
+        scratch::give_read(scratch);
+        let may_stream = || self.may_stream(cx.rules.limits.max_held_packet);
+        if self.inbox.missing() == 0 || !self.inbox.is_judged() && may_stream() {
+            self.scan_inbox(read, writer, cx)?;
+        }
+        Ok(())
+    }
+
+    /// Up to where the scratch buffer is filled by a read.
+    fn read_to(&self, start: usize, is_gathered: bool, ordered: bool) -> usize {
+        if is_gathered {
+            // up to the end of the packet: what comes behind it is read in front of nothing
+            self.inbox.missing().min(SCRATCH_LEN)
+        } else if self.payload.is_passing() && ordered {
+            // up to the border, and not into the next packet
+            self.payload.left().min(SCRATCH_LEN)
+        } else if self.payload.is_passing() || start > CHEAP_COPY {
+            // packets this large cost more in system calls than in cache misses
+            SCRATCH_LEN
+        } else {
+            READ_LEN
+        }
+    }
+
+    /// Scans what stands in the thread's buffer: `start` bytes that were kept and `read` that came.
+    fn scan_scratch<W: AsyncWrite + Unpin>(
+        &mut self,
+        scratch: BytesMut,
+        start: usize,
+        read: usize,
+        writer: &mut W,
+        cx: &mut Cx<'_, '_>,
+    ) -> Result<(), End> {
         let filled = start + read;
+        // frozen once per read: hooks get slices, and nobody copies (rule 1)
         let buffer = scratch.freeze();
-        let outcome = self.scan(&buffer, filled, cx).map(|scan| {
-            self.write_through(writer, &buffer[scan.run], scan.inside, cx.task);
-            scan.consumed
-        });
-        if let Ok(consumed) = outcome {
+        let scanned = self.scan(&buffer, filled, cx).map(|scan| {
+            let consumed = scan.run.end;
+            self.write_through(writer, &buffer[scan.run], scan.inside, cx);
             let rest = &buffer[consumed..filled];
-            if rest.is_empty() {
-                drop(self.input.take());
-            } else {
-                if consumed == 0 {
-                    self.grew(start, rest.len());
-                }
-                self.input.replace(rest);
-                self.input_waits(None);
-                self.choose_gather(read);
+            if consumed == 0 {
+                grew(start, rest.len() - start, cx);
             }
-        }
+            let since = self.inbox_waits(scan.stop, None);
+            self.inbox.keep(rest, read, scan.stop, since);
+        });
         if let Ok(scratch) = buffer.try_into_mut() {
             scratch::give_read(scratch);
         }
-        outcome.map(|_| true)
-    }
-
-    /// Notes progress of a packet of which there are more bytes than before.
-    const fn grew(&mut self, before: usize, now: usize) {
-        if before / PROGRESS != now / PROGRESS {
-            self.progressed = true;
-        }
+        scanned
     }
 
     /// Scans what the connection itself holds, to which the last read added `read` bytes.
-    fn scan_input<W: AsyncWrite + Unpin>(
+    fn scan_inbox<W: AsyncWrite + Unpin>(
         &mut self,
         read: usize,
         writer: &mut W,
         cx: &mut Cx<'_, '_>,
     ) -> Result<(), End> {
-        let waited = self.input.since();
+        let (bytes, waited) = self.inbox.take();
+        let buffer = bytes.freeze();
         cx.queued_since = waited;
-        let buffer = self.input.take().freeze();
         let scan = self.scan(&buffer, buffer.len(), cx);
         cx.queued_since = None;
         let scan = scan?;
-        self.write_through(writer, &buffer[scan.run], scan.inside, cx.task);
-        if scan.consumed < buffer.len() {
-            self.input = Inbox::new(match buffer.try_into_mut() {
-                Ok(mut rest) if scan.consumed < rest.len() / 2 => {
-                    rest.advance(scan.consumed);
-                    rest
-                }
-                // or the end of a long buffer would keep all of it
-                Ok(long) => BytesMut::from(&long[scan.consumed..]),
-                Err(shared) => BytesMut::from(&shared[scan.consumed..]),
-            });
-        }
-        self.input_waits(waited);
-        self.choose_gather(read);
+        let consumed = scan.run.end;
+        self.write_through(writer, &buffer[scan.run], scan.inside, cx);
+        let since = self.inbox_waits(scan.stop, waited);
+        self.inbox
+            .put_back(buffer, consumed, read, scan.stop, since);
         Ok(())
     }
 
-    /// What stands behind a packet that the hooks hold waits as long as that; what stands behind a
-    /// request that waits itself, from now on.
-    fn input_waits(&mut self, waited: Option<Instant>) {
-        if let Some(asked) = &self.asked {
-            self.input.wait_since(asked.since);
-        } else if self.blocked {
-            self.input.wait_since(waited.unwrap_or_else(Instant::now));
-        }
+    /// Since when what a scan leaves waits: behind a packet that the hooks hold as long as that, behind a
+    /// request that waits itself from now on.
+    fn inbox_waits(&self, stop: Stop, waited: Option<Instant>) -> Option<Instant> {
+        self.asking
+            .since()
+            .or_else(|| (stop == Stop::Blocked).then(|| waited.unwrap_or_else(Instant::now)))
     }
 
-    /// Decides how the next read continues a partial packet; see [`CHEAP_COPY`].
-    fn choose_gather(&mut self, read: usize) {
-        let held = self.input.len();
-        let dear = held > CHEAP_COPY || self.judged;
-        self.gather = match Head::parse(&self.input) {
-            Ok(Some(head)) if !self.rescan => {
-                head.total_len() > SCRATCH_LEN || dear && read < held / 2
-            }
-            _ => false,
-        };
-    }
-
-    /// Bytes that the packet at the front of `input` lacks.
-    fn missing(&self) -> usize {
-        match Head::parse(&self.input) {
-            Ok(Some(head)) => head.total_len().saturating_sub(self.input.len()),
-            _ => 0,
-        }
-    }
-
-    /// True when the packet at the front of `input` need not, or must not, be gathered whole.
+    /// True when the packet at the front of the inbox need not, or must not, be gathered whole.
     fn may_stream(&self, max_held: usize) -> bool {
-        let Ok(Some(head)) = Head::parse(&self.input) else {
+        let Ok(Some(head)) = Head::parse(&self.inbox) else {
             return false;
         };
         head.kind() == Kind::Publish
@@ -250,9 +256,11 @@ impl<H: PacketService> Flow<H> {
                 || head.total_len() > max_held)
     }
 
-    fn write<W: AsyncWrite + Unpin>(&mut self, writer: &mut W, task: &mut Context<'_>) -> bool {
-        let written = self.out.write(writer, task);
-        self.wrote(written)
+    fn write<W: AsyncWrite + Unpin>(&mut self, writer: &mut W, cx: &mut Cx<'_, '_>) {
+        let written = self.out.write(writer, cx.task);
+        if self.wrote(written, cx) {
+            cx.events |= Events::MOVED;
+        }
     }
 
     fn write_through<W: AsyncWrite + Unpin>(
@@ -260,27 +268,35 @@ impl<H: PacketService> Flow<H> {
         writer: &mut W,
         run: &[u8],
         inside: usize,
-        task: &mut Context<'_>,
+        cx: &mut Cx<'_, '_>,
     ) {
-        let written = self.out.write_through(writer, run, inside, task);
-        self.wrote(written);
+        let written = self.out.write_through(writer, run, inside, cx.task);
+        self.wrote(written, cx);
     }
 
     /// A side that cannot be written to may still have something to say: the other direction goes
     /// on until it has.
-    fn wrote(&mut self, written: io::Result<bool>) -> bool {
+    fn wrote(&mut self, written: io::Result<bool>, cx: &mut Cx<'_, '_>) -> bool {
         match written {
             Ok(moved) => {
-                self.taken |= moved;
+                if moved {
+                    cx.events |= Events::TAKEN;
+                }
                 moved
             }
             Err(error) => {
                 self.out.kill();
-                let receiver = self.receiver();
-                self.end
-                    .get_or_insert_with(|| Cause::broke(receiver, error));
+                let receiver = self.receiving_side();
+                self.sender.done(|| Cause::broke(receiver, error));
                 true
             }
         }
+    }
+}
+
+/// Notes progress of a packet of `before` bytes, of which `more` came.
+fn grew(before: usize, more: usize, cx: &mut Cx<'_, '_>) {
+    if before / PROGRESS != (before + more) / PROGRESS {
+        cx.events |= Events::PROGRESSED;
     }
 }

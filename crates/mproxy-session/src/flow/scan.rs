@@ -1,26 +1,27 @@
-//! Finds the packets in what was read and decides on each: which bytes stay in the untouched run,
-//! and where it breaks.
+//! Finds the packets in what was read and sends each on its way: which bytes stay in the untouched
+//! run, and where it breaks.
 
 use std::ops::Range;
 use std::task::Poll;
 
 use bytes::Bytes;
-use mproxy_codec::{
-    DecodeError, Direction, Head, Kind, PublishLayout, PublishRun, QoS, Version, tolerance,
-};
+use mproxy_codec::{Direction, Head, Kind, PublishLayout};
 
-use super::asking::{Offered, as_run};
-use super::cx::{BYTES_A_UNIT, PACKET};
+use super::classify::{Lane, Path};
+use super::cx::{BYTES_A_UNIT, Events};
+use super::inbox::Stop;
+use super::subject::{Offered, Subject};
 use super::{Cx, Flow, Next};
-use crate::cause::{Cause, End};
+use crate::cause::End;
 use crate::hook::{Packet, PacketService, Verdict};
 
-/// What a scan left: the untouched run that is not queued yet, and how far it came.
+/// What a scan left.
 pub(super) struct Scan {
+    /// The untouched run that is not queued yet. What stands before its end is consumed.
     pub(super) run: Range<usize>,
     /// Bytes at the front of the run that belong to a packet which was begun in an earlier one.
     pub(super) inside: usize,
-    pub(super) consumed: usize,
+    pub(super) stop: Stop,
 }
 
 impl<H: PacketService> Flow<H> {
@@ -32,141 +33,194 @@ impl<H: PacketService> Flow<H> {
         filled: usize,
         cx: &mut Cx<'_, '_>,
     ) -> Result<Scan, End> {
-        let mut scan = Scan {
-            run: 0..0,
-            inside: self.to_forward(),
-            consumed: 0,
-        };
+        let mut run = 0..0;
+        let inside = self.payload.to_forward();
         let nothing_queued = self.out.is_empty();
-        self.judged = false;
-        let outcome = self.scan_packets(buffer, filled, &mut scan.run, cx);
+        let outcome = self.scan_packets(buffer, filled, &mut run, cx);
         self.hooks_ran(cx);
         if nothing_queued {
-            self.out.begins_inside(scan.inside);
-        }
-        if self.is_asking() || self.blocked {
-            self.rescan = true;
+            self.out.begins_inside(inside);
         }
         if outcome.is_err() || !self.out.is_empty() {
-            // what is queued goes first
-            self.out.push(&buffer[scan.run.clone()]);
-            scan.run.start = scan.run.end;
+            // the order of the packets: the run stands behind what they queued
+            self.out.push(&buffer[run.clone()]);
+            run.start = run.end;
         }
-        scan.consumed = scan.run.end;
-        self.progressed |= scan.consumed > 0;
-        outcome.map(|()| scan)
+        if run.end > 0 {
+            cx.events |= Events::PROGRESSED;
+        }
+        let stop = outcome?;
+        Ok(Scan { run, inside, stop })
     }
 
-    /// Scans; `span` is the untouched run, which ends where the scan has come to.
+    /// Scans; `run` is the untouched run, which ends where the scan has come to.
     fn scan_packets(
         &mut self,
         buffer: &Bytes,
         filled: usize,
-        span: &mut Range<usize>,
+        run: &mut Range<usize>,
         cx: &mut Cx<'_, '_>,
-    ) -> Result<(), End> {
-        let Range {
-            start: run,
-            end: at,
-        } = span;
-        while *at < filled && self.end.is_none() && !self.is_asking() {
-            if cx.is_spent() {
-                self.rescan = true;
-                break;
+    ) -> Result<Stop, End> {
+        while run.end < filled && !self.sender.is_done() {
+            if self.asking.is_waiting() || cx.is_spent() {
+                return Ok(Stop::Unscanned);
             }
-            if self.payload.is_some() {
-                let from = *at;
-                *at += self.skip_payload(filled - *at, cx);
-                self.end_stream(buffer, run, from, *at, cx);
+            if self.payload.is_passing() {
+                self.payload.pass(&buffer[..filled], run, &mut self.out, cx);
                 continue;
             }
-            let (next, consumed) = match self.ordinary(buffer, at, filled, cx)? {
-                Some(settled) => settled,
-                None if *at == filled => break,
-                None if cx.is_spent() => continue,
-                None => self.packet(buffer, *at, filled, cx)?,
+            let at = run.end;
+            let (next, len) = match self.classify(&buffer[at..filled], cx)? {
+                Path::Run(packets) => {
+                    if cx.latency.is_wanted() && self.direction == Direction::ToServer {
+                        cx.latency
+                            .begin_run(&buffer[at..run.end + packets.len()], cx.rules.version());
+                    }
+                    cx.batch.read_run(&packets);
+                    run.end += packets.len();
+                    continue;
+                }
+                Path::Ordinary(layout, lane) => {
+                    match self.ordinary(layout, lane, buffer, &mut run.end, filled, cx)? {
+                        Some(settled) => settled,
+                        None => continue,
+                    }
+                }
+                Path::Full(head) => self.full(head, buffer, at, filled, cx)?,
+                Path::Incomplete => (Next::Incomplete { judged: false }, 0),
             };
             match next {
-                Next::Pass => *at += consumed,
-                Next::Incomplete => break,
+                Next::Pass => run.end += len,
+                Next::Incomplete { judged } => return Ok(Stop::Partial { judged }),
                 Next::Blocked => {
-                    self.blocked = true;
                     cx.batch.stalls += 1;
-                    break;
+                    return Ok(Stop::Blocked);
                 }
-                Next::Replace(frame) => {
-                    self.out.push(&buffer[*run..*at]);
-                    self.out.push(&frame);
-                    *at += consumed;
-                    *run = *at;
-                }
-                Next::Drop | Next::Pending => {
-                    self.out.push(&buffer[*run..*at]);
-                    *at += consumed;
-                    *run = *at;
+                Next::Replace(_) | Next::Drop | Next::Pending => {
+                    self.out.push(&buffer[run.clone()]);
+                    if let Next::Replace(frame) = next {
+                        self.out.push(&frame);
+                    }
+                    run.end += len;
+                    run.start = run.end;
                 }
             }
             if let Some(answers) = self.due_answers(cx) {
-                self.out.push(&buffer[*run..*at]);
-                *run = *at;
+                self.out.push(&buffer[run.clone()]);
+                run.start = run.end;
                 self.send_due(&answers, cx);
             }
         }
-        Ok(())
+        // hooks hold the last packet: what comes behind it is not read, but may be gathered already
+        if self.asking.is_waiting() {
+            return Ok(Stop::Unscanned);
+        }
+        Ok(Stop::Partial { judged: false })
     }
 
-    /// Judges the packet at `at` and handles it, whatever it is. Returns what becomes of it and how
-    /// many bytes it took.
-    fn packet(
+    /// Takes ordinary PUBLISH packets through the hooks, one by one as long as they are forwarded as
+    /// they came. `Some` is the outcome of the packet at which that ended.
+    #[inline]
+    fn ordinary(
         &mut self,
+        mut layout: PublishLayout,
+        lane: Lane,
+        buffer: &Bytes,
+        at: &mut usize,
+        filled: usize,
+        cx: &mut Cx<'_, '_>,
+    ) -> Result<Option<(Next, usize)>, End> {
+        let mut repeated = 0;
+        cx.runs(Kind::Publish);
+        let outcome = loop {
+            let bytes = &buffer[*at..filled];
+            let len = layout.total_len();
+            if let Err(end) = self.begin_flight(&layout, cx) {
+                break Err(end);
+            }
+            cx.batch.read(Kind::Publish, len);
+            let memo = self.tap.memo_mut();
+            if memo.is_some_and(|memo| memo.knows(bytes[0], layout.topic(bytes))) {
+                cx.batch.published(layout.qos());
+                repeated += 1;
+                *at += len;
+            } else {
+                match self.ask_ordinary(layout, lane, buffer, *at, cx) {
+                    Ok(Some(next)) => break Ok(Some((next, len))),
+                    Ok(None) => *at += len,
+                    Err(end) => break Err(end),
+                }
+            }
+            match lane.ordinary(&buffer[*at..filled]) {
+                Some(next) if !cx.is_spent() => layout = next,
+                _ => break Ok(None),
+            }
+        };
+        if let Some(memo) = self.tap.memo_mut() {
+            memo.tell(repeated);
+        }
+        outcome
+    }
+
+    /// Asks the hooks about one of them. `None` when it stays in the run, without a second look.
+    #[inline]
+    fn ask_ordinary(
+        &mut self,
+        layout: PublishLayout,
+        lane: Lane,
+        buffer: &Bytes,
+        at: usize,
+        cx: &mut Cx<'_, '_>,
+    ) -> Result<Option<Next>, End> {
+        let (direction, version) = (self.direction, lane.version);
+        let bytes = &buffer[at..at + layout.total_len()];
+        let frame = self.asking.frame(buffer, at..at + bytes.len());
+        let offered = Offered::new(direction, &frame, Subject::Publish { layout, left: 0 });
+        let packet = Packet::new(Kind::Publish, version, direction, frame, Some(layout), None);
+        Ok(
+            match self.asking.ask(&mut self.tap, packet, &offered, cx)? {
+                // hooks that wait get a copy: the same bytes go from the run
+                Poll::Ready(Verdict::Forward(packet)) if offered.is_untouched(&packet) => {
+                    cx.batch.published(layout.qos());
+                    if let Some(memo) = self.tap.memo_mut() {
+                        memo.remember(bytes[0], layout.topic(bytes));
+                    }
+                    None
+                }
+                Poll::Ready(verdict) => Some(self.apply(verdict, &offered, cx)?.or_pass(bytes)),
+                Poll::Pending => Some(Next::Pending),
+            },
+        )
+    }
+
+    /// Handles a packet by itself. Returns what to do with it and how many bytes it took.
+    fn full(
+        &mut self,
+        head: Head,
         buffer: &Bytes,
         at: usize,
         filled: usize,
         cx: &mut Cx<'_, '_>,
     ) -> Result<(Next, usize), End> {
-        let direction = self.direction;
-        let version = cx.rules.version();
-        let bytes = &buffer[at..filled];
-        let first = if cx.rules.is_strict() {
-            bytes[0]
-        } else {
-            tolerance::first_byte(bytes[0], version)
-        };
-        let malformed = |error| Cause::malformed(direction, Kind::from_first_byte(first), error);
-        let kind = match Head::check_first_byte(first, version, direction) {
-            Ok(kind) => kind,
-            Err(error) => return Err(cx.rules.not_connack(direction, bytes, malformed(error))),
-        };
-        if let Err(end) = cx.rules.check_phase(direction, kind) {
-            return Err(cx.rules.not_connack(direction, bytes, end));
-        }
-        let Some(head) = Head::parse(bytes).map_err(malformed)? else {
-            return Ok((Next::Incomplete, 0));
-        };
-        let head = head.with_first_byte(first);
-        if version.is_v5() && !head.is_minimal() {
-            return Err(malformed(DecodeError::NotMinimal));
-        }
-        let total = head.total_len();
-        cx.worked(PACKET);
-        cx.rules.check_size(direction, kind, total)?;
-        let is_request = matches!(kind, Kind::Subscribe | Kind::Unsubscribe);
+        let (kind, total) = (head.kind(), head.total_len());
         if kind == Kind::Publish {
-            self.publish(head, buffer, at, filled, cx)
-        } else if is_request && cx.rules.exchanges.is_full() {
-            Ok((Next::Blocked, 0))
-        } else if bytes.len() < total {
-            Ok((Next::Incomplete, 0))
-        } else {
-            cx.worked(u32::try_from(total / BYTES_A_UNIT).unwrap_or(u32::MAX));
-            Ok((self.control(head, buffer, at, cx)?, total))
+            return self.publish(head, buffer, at, filled, cx);
         }
+        let is_request = matches!(kind, Kind::Subscribe | Kind::Unsubscribe);
+        if is_request && cx.rules.exchanges.is_full() {
+            return Ok((Next::Blocked, 0));
+        }
+        if filled - at < total {
+            return Ok((Next::Incomplete { judged: false }, 0));
+        }
+        cx.worked(u32::try_from(total / BYTES_A_UNIT).unwrap_or(u32::MAX));
+        Ok((self.control_packet(head, buffer, at, cx)?, total))
     }
 
     /// The proxy's own answers to requests that may follow what was just handled.
     #[inline]
     fn due_answers(&self, cx: &mut Cx<'_, '_>) -> Option<Vec<Bytes>> {
-        if self.direction == Direction::ToServer || self.is_asking() {
+        if self.direction == Direction::ToServer || self.asking.is_waiting() {
             return None;
         }
         cx.rules.exchanges.take_due()
@@ -186,121 +240,5 @@ impl<H: PacketService> Flow<H> {
         if let Some(answers) = self.due_answers(cx) {
             self.send_due(&answers, cx);
         }
-    }
-
-    /// Handles the ordinary PUBLISH packets at `*at`, of which there are mostly many: where nobody
-    /// looks, by finding where their run ends; where hooks look, one by one as long as they are
-    /// forwarded as they came. `Some` is the outcome of the packet at which that ended.
-    #[inline]
-    fn ordinary(
-        &mut self,
-        buffer: &Bytes,
-        at: &mut usize,
-        filled: usize,
-        cx: &mut Cx<'_, '_>,
-    ) -> Result<Option<(Next, usize)>, End> {
-        let rules = &*cx.rules;
-        if !rules.is_established() || rules.exchanges.answers_locally() {
-            return Ok(None);
-        }
-        // what waited may have grown older
-        if cx.queued_since.is_some() && rules.version().is_v5() {
-            return Ok(None);
-        }
-        let max_packet = rules
-            .untouched_max_packet(self.direction)
-            .min(rules.sender_max_packet(self.direction));
-        let version = rules.version();
-        if self.tap.kinds().contains(Kind::Publish) {
-            return self.offer_ordinary(buffer, at, filled, (version, max_packet), cx);
-        }
-        if rules.counts_flights() && self.direction == Direction::ToServer {
-            return Ok(None); // one by one, up to the one too many
-        }
-        let run = PublishRun::scan(&buffer[*at..filled], version, max_packet);
-        if cx.rules.latency.is_wanted()
-            && self.direction == Direction::ToServer
-            && run.of_qos(QoS::AtLeastOnce) > 0
-        {
-            cx.rules.latency.begin_run(&buffer[*at..filled], version);
-        }
-        cx.batch.read_run(&run);
-        *at += run.len();
-        Ok(None)
-    }
-
-    /// See [`ordinary`](Self::ordinary).
-    fn offer_ordinary(
-        &mut self,
-        buffer: &Bytes,
-        at: &mut usize,
-        filled: usize,
-        (version, max_packet): (Version, usize),
-        cx: &mut Cx<'_, '_>,
-    ) -> Result<Option<(Next, usize)>, End> {
-        let mut repeated = 0;
-        cx.runs(Kind::Publish);
-        let outcome = loop {
-            if cx.is_spent() {
-                break Ok(None);
-            }
-            let bytes = &buffer[*at..filled];
-            let Some(layout) = PublishLayout::ordinary(bytes, version) else {
-                break Ok(None);
-            };
-            let len = layout.total_len();
-            if len > max_packet {
-                break Ok(None);
-            }
-            if let Err(end) = cx.rules.begin_flight(self.direction, &layout) {
-                break Err(end);
-            }
-            cx.batch.read(Kind::Publish, len);
-            let memo = self.tap.memo_mut();
-            if memo.is_some_and(|memo| memo.knows(bytes[0], layout.topic(bytes))) {
-                cx.batch.published(layout.qos());
-                repeated += 1;
-                *at += len;
-                continue;
-            }
-            if cx.rules.limits.is_too_deep(layout.topic(bytes)) {
-                break Ok(None); // to where it is refused
-            }
-            let frame = self.slice(buffer, *at..*at + len);
-            let offered = Offered::publish(self.direction, &frame, layout, 0);
-            let packet = Packet::new(
-                Kind::Publish,
-                version,
-                self.direction,
-                frame,
-                Some(layout),
-                None,
-            );
-            let verdict = match self.ask(packet, &offered, cx) {
-                Ok(verdict) => verdict,
-                Err(end) => break Err(end),
-            };
-            match verdict {
-                // hooks that wait get a copy: the same bytes go from the run
-                Poll::Ready(Verdict::Forward(packet))
-                    if packet.is_untouched(offered.address, len) =>
-                {
-                    cx.batch.published(layout.qos());
-                    if let Some(memo) = self.tap.memo_mut() {
-                        memo.remember(bytes[0], layout.topic(bytes));
-                    }
-                    *at += len;
-                }
-                Poll::Ready(verdict) => {
-                    let next = self.settle(verdict, &offered, cx);
-                    break next.map(|next| Some((as_run(next, &bytes[..len]), len)));
-                }
-                Poll::Pending => break Ok(Some((Next::Pending, len))),
-            }
-        };
-        if let Some(memo) = self.tap.memo_mut() {
-            memo.tell(repeated);
-        }
-        outcome
     }
 }

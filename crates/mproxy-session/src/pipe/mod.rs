@@ -20,8 +20,9 @@ use self::deadlines::{Activity, Deadline, Deadlines, Phase, silence};
 use crate::cause::{Cause, End, Overdue};
 use crate::control::Running;
 use crate::error::Limit;
-use crate::flow::{Cx, Flow, WORK, Wait};
+use crate::flow::{Cx, Events, Flow, WORK, Wait};
 use crate::hook::PacketService;
+use crate::latency::Latency;
 use crate::recorder::{Batch, Recorder};
 use crate::rules::{HookTraits, Rules};
 use crate::summary::{Side, Traffic};
@@ -38,6 +39,7 @@ pub(crate) struct Pipe<C, S, U: PacketService, D: PacketService> {
     pub(crate) to_client: Flow<D>,
     pub(crate) rules: Rules,
     pub(crate) book: Book,
+    latency: Latency,
     pub(crate) recorder: Arc<dyn Recorder>,
     pub(crate) control: Running,
     /// Which waker the control has.
@@ -74,6 +76,7 @@ where
             to_client,
             rules,
             book: Book::new(received),
+            latency: Latency::default(),
             recorder,
             control,
             registered: 0,
@@ -114,7 +117,7 @@ where
             // what wakes the task that polled before would not wake this one
             self.deadlines.forget_waker();
         }
-        let mut moved_any = false;
+        let mut seen = [Events::default(); 2];
         let mut work = [WORK; 2];
         for _ in 0..ROUNDS {
             let order = self.control.order();
@@ -128,28 +131,31 @@ where
                 }
                 self.deadlines.begin_closing();
             }
-            let moved = match self.round(cx, order.is_some(), &mut work) {
-                Ok(moved) => moved,
+            let [up, down] = match self.round(cx, order.is_some(), &mut work) {
+                Ok(events) => events,
                 Err(end) => return Poll::Ready(end),
             };
+            seen[0] |= up;
+            seen[1] |= down;
+            let moved = up.has(Events::MOVED) || down.has(Events::MOVED);
             if let Some(end) = self.finished(cx) {
                 return Poll::Ready(end);
             }
             if !moved && !work.contains(&0) {
-                let activity = if moved_any {
+                let has_moved = seen.iter().any(|events| events.has(Events::MOVED));
+                let activity = if has_moved {
                     Activity::Some
                 } else {
                     Activity::None
                 };
-                return self.poll_deadlines(activity, cx);
+                return self.poll_deadlines(seen, activity, cx);
             }
-            moved_any = true;
             if !moved || work == [0; 2] {
                 break;
             }
         }
         // who is always busy has deadlines as well
-        let polled = self.poll_deadlines(Activity::Busy, cx);
+        let polled = self.poll_deadlines(seen, Activity::Busy, cx);
         if polled.is_pending() {
             yield_turn(cx);
         }
@@ -162,7 +168,7 @@ where
         task: &mut Context<'_>,
         ordered: bool,
         [work_up, work_down]: &mut [u32; 2],
-    ) -> Result<bool, End> {
+    ) -> Result<[Events; 2], End> {
         let (to_server, to_client) = (self.to_server.tap(), self.to_client.tap());
         let judges_identity = to_server.judges_identity() || to_client.judges_identity();
         let to_server = to_server.kinds();
@@ -176,6 +182,7 @@ where
             rules: &mut self.rules,
             to_sender: &mut self.to_client.out,
             batch: &mut batch,
+            latency: &mut self.latency,
             recorder: &*self.recorder,
             queued_since: None,
             task,
@@ -183,6 +190,7 @@ where
             ordered,
             running: None,
             work: work_up,
+            events: Events::default(),
         };
         let up = self
             .to_server
@@ -190,8 +198,8 @@ where
         self.book
             .enter(Direction::ToServer, &batch, &*self.recorder);
         let up = up?;
-        if batch.publishes[1] > 0 && self.rules.latency.is_idle() && self.recorder.wants_latency() {
-            self.rules.latency.want();
+        if batch.publishes[1] > 0 && self.latency.is_idle() && self.recorder.wants_latency() {
+            self.latency.want();
         }
         if batch.denied > 0 {
             self.allow_denials(batch.denied)?;
@@ -202,6 +210,7 @@ where
             rules: &mut self.rules,
             to_sender: &mut self.to_server.out,
             batch: &mut batch,
+            latency: &mut self.latency,
             recorder: &*self.recorder,
             queued_since: None,
             task,
@@ -209,13 +218,14 @@ where
             ordered,
             running: None,
             work: work_down,
+            events: Events::default(),
         };
         let down = self
             .to_client
             .pump(&mut self.broker, &mut self.client, &mut cx);
         self.book
             .enter(Direction::ToClient, &batch, &*self.recorder);
-        let connack = self.rules.connack.filter(|_| !self.answered);
+        let connack = self.rules.phase.connack.filter(|_| !self.answered);
         if let Some(reason) = connack {
             self.answered = true;
             if reason == ReasonCode::SUCCESS {
@@ -228,13 +238,12 @@ where
         }
         let down = down?;
 
-        let heard = std::mem::take(&mut self.to_server.heard) && self.rules.keep_alive > 0;
-        let exchanged = std::mem::take(&mut self.to_server.exchanged)
-            | std::mem::take(&mut self.to_client.exchanged);
-        if heard && self.answered || exchanged {
+        let is_alive = up.has(Events::HEARD) && self.rules.negotiated.keep_alive > 0;
+        let exchanged = up.has(Events::EXCHANGED) || down.has(Events::EXCHANGED);
+        if is_alive && self.answered || exchanged {
             self.deadlines.heard();
         }
-        Ok(up || down)
+        Ok([up, down])
     }
 
     /// So many packets of the client were refused.
@@ -280,38 +289,43 @@ where
 
     /// Why it ended, now that it has ended.
     fn end(&mut self) -> End {
-        if let Some(end) = self.to_server.end.take() {
-            return match self.to_client.end.take() {
+        if let Some(end) = self.to_server.take_end() {
+            return match self.to_client.take_end() {
                 // a broker that could not be written to has said why
                 Some(last_word) if end.account(true, None).side == Side::Upstream => last_word,
                 _ => end,
             };
         }
-        if self.to_server.eof {
+        if self.to_server.has_closed() {
             return Box::new(Cause::Closed(Side::Client));
         }
-        let end = self.to_client.end.take();
+        let end = self.to_client.take_end();
         end.unwrap_or_else(|| Box::new(Cause::Closed(Side::Upstream)))
     }
 
     /// Looks at the deadlines.
-    fn poll_deadlines(&mut self, activity: Activity, cx: &mut Context<'_>) -> Poll<End> {
+    fn poll_deadlines(
+        &mut self,
+        [up, down]: [Events; 2],
+        activity: Activity,
+        cx: &mut Context<'_>,
+    ) -> Poll<End> {
         let rules = &mut self.rules;
-        let (up, down) = (self.to_server.waits_for(), self.to_client.waits_for());
-        let answered = up == Wait::Answers && rules.exchanges.take_progress();
-        let up_progressed = self.to_server.progress(up) || answered;
-        let down_progressed = self.to_client.progress(down);
+        let wait = self.to_server.waits_for();
+        let answered = wait == Wait::Answers && rules.exchanges.take_progress();
+        let progressed = up.progressed(wait) || answered;
         self.deadlines
-            .observe(Direction::ToServer, up, up_progressed);
+            .observe(Direction::ToServer, wait, progressed);
+        let wait = self.to_client.waits_for();
         self.deadlines
-            .observe(Direction::ToClient, down, down_progressed);
+            .observe(Direction::ToClient, wait, down.progressed(wait));
         let limits = &*rules.limits;
         let is_heard = activity != Activity::Busy && self.to_server.is_listening();
         let is_own = limits.max_keep_alive > 0 || rules.is_strict();
         let phase = Phase {
             ordered: self.control.order().is_some(),
-            answered: rules.connack.is_some(),
-            silence: silence(rules.keep_alive, is_own, limits).filter(|_| is_heard),
+            answered: rules.phase.connack.is_some(),
+            silence: silence(rules.negotiated.keep_alive, is_own, limits).filter(|_| is_heard),
         };
         let earliest = self.deadlines.next(phase, limits);
         let overdue = ready!(self.deadlines.poll(earliest, activity, cx));

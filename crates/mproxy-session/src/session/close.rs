@@ -115,12 +115,13 @@ where
     to_server.tell_slow_polls(&rules.session, &*recorder);
     to_client.tell_slow_polls(&rules.session, &*recorder);
     let limits = Arc::clone(&rules.limits);
-    let mut connack = rules.connack;
+    let mut connack = rules.phase.connack;
 
     let version = rules.version();
     let account = end.account(connack.is_some(), Some(version));
     recorder.ending(account.side, account.reason);
     let mut reason_code = end.received();
+    let (is_client_done, is_broker_done) = (to_server.has_closed(), to_client.has_closed());
     let mut to_client_out = to_client.out;
     if let Some((code, text)) = account.last_words(&end, connack.is_some(), &limits)
         && !to_client_out.is_mid_packet()
@@ -139,7 +140,7 @@ where
         }
     }
     let mut to_server_out = to_server.out;
-    if end.suppresses_will() && rules.is_established() && !to_server_out.is_mid_packet() {
+    if end.suppresses_will() && rules.phase.is_established() && !to_server_out.is_mid_packet() {
         to_server_out.push(&[0xe0, 0x00]);
     }
     let flush = match account.reason {
@@ -147,7 +148,7 @@ where
         _ => limits.write_timeout,
     };
     // a client that has disconnected has nothing more to say that closing could answer with a reset
-    let client_is_open = !to_server.eof
+    let client_is_open = !is_client_done
         && !matches!(
             account.reason,
             CloseReason::Disconnect | CloseReason::DisconnectWithWill
@@ -167,12 +168,12 @@ where
     );
     if end.is_at_once() {
         drop((closing_client, broker));
-    } else if broker_is_shut && to_client.eof {
+    } else if broker_is_shut && is_broker_done {
         // both have said that they are done
         drop(broker);
         control.unless_at_once(closing_client).await;
     } else {
-        let linger = linger(&limits, !to_client.eof);
+        let linger = linger(&limits, !is_broker_done);
         let closing_server = finish(broker, to_server_last, flush, linger);
         let closing = async {
             tokio::join!(closing_client, closing_server);
