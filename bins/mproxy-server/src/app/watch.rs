@@ -49,8 +49,12 @@ async fn run(
     mut hints: mpsc::Receiver<()>,
     events: Sender,
 ) {
-    let mut known = files.borrow().clone();
+    let mut known = files.borrow_and_update().clone();
     loop {
+        // what was read last, whoever asked for it
+        if files.has_changed().unwrap_or(false) {
+            known = files.borrow_and_update().clone();
+        }
         // also before the first hint: a file may have changed while the proxy started
         let look_at = known.clone();
         let now = tokio::task::spawn_blocking(move || look(&look_at)).await;
