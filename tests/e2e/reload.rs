@@ -135,3 +135,19 @@ async fn listeners_come_and_go() {
     let ready = http::get(mproxy.admin(), "/readyz?verbose").await;
     assert!(!ready.body.contains("new"), "{}", ready.body);
 }
+
+/// To see more of a fault that is there now, nobody restarts what shows it.
+#[tokio::test]
+async fn the_log_says_more_at_once() {
+    let broker = FakeBroker::bind().await;
+    let setup = Setup::before(&broker.url()).toml("[log]\nlevel = \"info\"\n");
+    let mproxy = setup.configured_log_level().start().await;
+    let is_debug = |it: &Value| it["level"] == "DEBUG";
+    let (mut first, mut at) = session(&mproxy, &broker, "first").await;
+    assert!(!mproxy.events().iter().any(is_debug));
+    mproxy.edit("level = \"info\"", "level = \"debug\"");
+    mproxy.reload().await;
+    let _second = session(&mproxy, &broker, "second").await;
+    mproxy.event("a line of the new level", is_debug).await;
+    talk(&mut first, &mut at).await;
+}

@@ -69,7 +69,7 @@ pub struct Setup {
     args: Vec<OsString>,
     wrapper: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
-    log_level: &'static str,
+    log_level: Option<&'static str>,
 }
 
 impl Setup {
@@ -99,7 +99,7 @@ impl Setup {
             args: Vec::new(),
             wrapper: Vec::new(),
             env: Vec::new(),
-            log_level: "info",
+            log_level: Some("info"),
         }
     }
 
@@ -153,7 +153,14 @@ impl Setup {
     /// How much is logged.
     #[must_use]
     pub const fn log_level(mut self, level: &'static str) -> Self {
-        self.log_level = level;
+        self.log_level = Some(level);
+        self
+    }
+
+    /// As much is logged as the configuration says.
+    #[must_use]
+    pub const fn configured_log_level(mut self) -> Self {
+        self.log_level = None;
         self
     }
 
@@ -201,7 +208,8 @@ impl Setup {
             .args(&line[1..])
             .arg("--config")
             .arg(&file)
-            .args(["--log-format", "json", "--log-level", self.log_level])
+            .args(["--log-format", "json"])
+            .args(self.log_level.map(|level| format!("--log-level={level}")))
             .args(self.args)
             .env_clear()
             .envs(self.env)

@@ -36,7 +36,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use mproxy_admin::LogMetrics;
-use mproxy_config::{Config, Contents};
+use mproxy_config::{Config, Contents, Log};
 use tokio::runtime::Runtime;
 use tokio::sync::watch::Receiver;
 
@@ -48,7 +48,7 @@ pub(crate) use self::signals::ENDING_SIGNALS;
 use self::signals::KILLED_BY_SIGNAL;
 pub(crate) use self::signals::Signals;
 pub(crate) use self::sockets::{bind_advice, listen_address};
-use self::supervisor::{StartError, Supervisor};
+use self::supervisor::{Sources, StartError, Supervisor};
 use crate::exit::Exit;
 
 /// What is wanted of this one run, and is no property of the traffic.
@@ -61,7 +61,12 @@ pub(crate) struct RunOptions {
     pub(crate) loader: Arc<Loader>,
     /// The files to be watched, as they were last read; `None` = they are not.
     pub(crate) watched: Option<Receiver<Contents>>,
+    /// Takes the part of a new configuration that says what is logged.
+    pub(crate) on_log: OnLog,
 }
+
+/// See [`RunOptions::on_log`].
+pub(crate) type OnLog = Box<dyn Fn(&Log) + Send + Sync>;
 
 /// Runs the proxy until it is told to stop; its metrics show those of the log.
 pub(crate) fn run(
@@ -81,8 +86,12 @@ pub(crate) fn run(
                 Err(error) => return not_watched(&error),
             }
         }
-        let started =
-            Supervisor::start(config, &options.files, options.loader, events.sender()).await;
+        let sources = Sources {
+            loader: options.loader,
+            on_log: options.on_log,
+            events: events.sender(),
+        };
+        let started = Supervisor::start(config, &options.files, sources).await;
         let supervisor = match started {
             Ok(supervisor) => supervisor,
             Err(error) => return failed(&error),
@@ -154,7 +163,12 @@ pub(crate) async fn start(
 ) -> Result<Running, Box<dyn std::error::Error + Send + Sync>> {
     let events = Events::new();
     Signals::of_demo(&events.sender())?;
-    let supervisor = Supervisor::start(config, &[], loader, events.sender()).await?;
+    let sources = Sources {
+        loader,
+        on_log: Box::new(|_| {}),
+        events: events.sender(),
+    };
+    let supervisor = Supervisor::start(config, &[], sources).await?;
     Ok(Running {
         listener: supervisor.listener(),
         admin: supervisor.admin,

@@ -128,6 +128,7 @@ impl Supervisor {
             .sockets
             .open_missing(&ready.plan.listeners, self.workers.len())
             .map_err(|error| ReloadError::bind(ready.report, &error))?;
+        (self.on_log)(&ready.config.log);
         self.config = ready.config;
         self.plan = Arc::new(ready.plan);
         self.apply(opened);

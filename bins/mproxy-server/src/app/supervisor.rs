@@ -18,6 +18,7 @@ use mproxy_session::BoxError;
 use mproxy_transport::Resolver;
 use tokio_util::sync::CancellationToken;
 
+use super::OnLog;
 use super::api::Api;
 use super::capacity::Capacity;
 use super::drain::Drained;
@@ -42,6 +43,16 @@ pub(crate) enum StartError {
     Other { what: &'static str, error: BoxError },
 }
 
+/// Where a new configuration comes from, and what else takes a part of it.
+pub(crate) struct Sources {
+    /// Reads the configuration again.
+    pub(crate) loader: Arc<Loader>,
+    /// Takes what is to be logged.
+    pub(crate) on_log: OnLog,
+    /// By which the admin port asks for a reload.
+    pub(crate) events: Sender,
+}
+
 /// A proxy that listens.
 pub(crate) struct Supervisor {
     pub(crate) metrics: Metrics,
@@ -53,6 +64,7 @@ pub(crate) struct Supervisor {
     pub(super) stop: CancellationToken,
     /// Reads the configuration again.
     pub(super) loader: Arc<Loader>,
+    pub(super) on_log: OnLog,
     /// Ends everything.
     abort: CancellationToken,
     resolver: Resolver,
@@ -76,8 +88,7 @@ impl Supervisor {
     pub(crate) async fn start(
         config: Config,
         files: &[String],
-        loader: Arc<Loader>,
-        events: Sender,
+        sources: Sources,
     ) -> Result<Self, StartError> {
         let threads = worker_count(&config);
         let capacity = Capacity::of(&config, threads.get());
@@ -112,7 +123,7 @@ impl Supervisor {
         let admin = match config.admin.bind {
             Some(bind) => {
                 let api = Api {
-                    events,
+                    events: sources.events,
                     token: None,
                 };
                 let admin = Admin::new(build, health.clone(), metrics.clone()).api(Arc::new(api));
@@ -136,7 +147,8 @@ impl Supervisor {
             registry,
             stop,
             abort,
-            loader,
+            loader: sources.loader,
+            on_log: sources.on_log,
             // one for all: brokers behind one name are asked for together
             resolver: Resolver::system(),
             gates,

@@ -64,6 +64,15 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
             loaded
         }),
         watched: args.watch.then_some(watched),
+        on_log: {
+            let (args, level) = (args.clone(), guard.level());
+            Box::new(move |log| {
+                // what a flag or the environment says counts as before
+                if let Ok(settings) = log_settings(&args, log) {
+                    level.set(&settings.filter);
+                }
+            })
+        },
     };
     let code = crate::app::run(config, options, guard.dropped(), &runtime, &signals, events);
     drop(guard);

@@ -24,9 +24,9 @@ use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
-use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 /// How many seconds' worth of lines of one kind may be written at once.
 const BURST: Duration = Duration::from_secs(10);
@@ -64,12 +64,30 @@ impl Settings {
 pub(crate) struct Guard {
     queue: Arc<Queue>,
     dropped: LogMetrics,
+    level: Level,
+}
+
+/// What is logged; clones change the same log.
+#[derive(Clone, Debug)]
+pub(crate) struct Level(reload::Handle<EnvFilter, Registry>);
+
+impl Level {
+    /// Logs what this filter lets through from now on.
+    pub(crate) fn set(&self, filter: &str) {
+        // the log lives as long as the process
+        let _ = self.0.reload(log_filter().parse_lossy(filter));
+    }
 }
 
 impl Guard {
     /// What counts the lines that were not written.
     pub(crate) fn dropped(&self) -> &LogMetrics {
         &self.dropped
+    }
+
+    /// What changes how much is logged.
+    pub(crate) fn level(&self) -> Level {
+        self.level.clone()
     }
 }
 
@@ -108,9 +126,14 @@ pub(crate) fn start(settings: &Settings) -> Result<Guard, StartError> {
     let (layer, queue) = lines(style, repeats, dropped.clone(), File::from(descriptor));
     // Directives were checked where they came from; what is left over is not worth a refusal.
     let filter = log_filter().parse_lossy(&settings.filter);
+    let (filter, handle) = reload::Layer::new(filter);
     let layer = layer.with_filter(filter);
     tracing_subscriber::registry().with(layer).try_init()?;
-    Ok(Guard { queue, dropped })
+    Ok(Guard {
+        queue,
+        dropped,
+        level: Level(handle),
+    })
 }
 
 fn allowance(rate: Rate) -> Allowance {
