@@ -13,7 +13,7 @@ use mproxy_layers::{
     property_edit::{Edits, PropertyEditLayer},
     topic_map::{TopicMap, TopicMapLayer},
 };
-use mproxy_session::{Control, MemoryBudget, Peer, Session};
+use mproxy_session::{MemoryBudget, Peer, Session, SessionHandle};
 use support::{Client, forward_all, log::Log};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tower::ServiceBuilder;
@@ -234,10 +234,10 @@ async fn what_layers_keep_of_a_client_counts() {
             .layer(PropertyEditLayer::new(edits.clone(), edits))
             .service(forward_all());
         let memory = MemoryBudget::new(1 << 20);
-        let control = Control::with_memory(&memory);
+        let control = SessionHandle::with_memory(&memory);
         let (near, client) = duplex(1 << 16);
         let (far, server) = duplex(1 << 16);
-        let session = Session::new(Peer::new("test")).control(control.clone());
+        let session = Session::new(Peer::new("test")).handle(control.clone());
         let session = session.run(client, stack, move |_| async move {
             Ok::<_, std::io::Error>(server)
         });

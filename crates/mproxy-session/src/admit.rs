@@ -11,6 +11,7 @@ use tower_service::Service;
 
 use crate::BoxError;
 use crate::context::{Identity, Peer, SessionInfo};
+use crate::handle::SessionHandle;
 use crate::hook::{Forward, Hooks, Refusal, display};
 
 /// A CONNECT on its way through the CONNECT stage: the request of its services.
@@ -24,18 +25,25 @@ pub struct Connect {
     identity: Option<Identity>,
     extensions: Extensions,
     info: OnceLock<SessionInfo>,
+    handle: SessionHandle,
 }
 
 impl Connect {
-    /// A CONNECT from this peer.
+    /// A CONNECT from this peer, of a session that does not run.
     #[must_use]
     pub fn new(packet: ConnectPacket, peer: Peer) -> Self {
+        Self::of_session(packet, peer, SessionHandle::new())
+    }
+
+    /// The CONNECT of the session that has this handle.
+    pub(crate) fn of_session(packet: ConnectPacket, peer: Peer, handle: SessionHandle) -> Self {
         Self {
             packet,
             peer,
             identity: None,
             extensions: Extensions::new(),
             info: OnceLock::new(),
+            handle,
         }
     }
 
@@ -55,6 +63,13 @@ impl Connect {
     #[must_use]
     pub const fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    /// The handle of the session: to end it later, to have it expire, or to find it by its number. What
+    /// it knows of the client comes when the CONNECT stage has [admitted](Admission) it.
+    #[must_use]
+    pub const fn handle(&self) -> &SessionHandle {
+        &self.handle
     }
 
     /// Who the client is, as a layer found out.

@@ -4,9 +4,9 @@
 mod admit;
 mod cause;
 mod context;
-mod control;
 mod error;
 mod flow;
+mod handle;
 mod hook;
 mod latency;
 mod limits;
@@ -25,7 +25,7 @@ pub use http::Extensions;
 pub use self::{
     admit::{Admission, Connect, ConnectRefusal, NewHooks, new_hooks},
     context::{Identity, Peer, SessionInfo, UpgradeRequest},
-    control::{Control, Order},
+    handle::{Order, SessionHandle, SessionId, When},
     hook::{
         Authenticate, AuthenticateConnect, AuthenticateFuture, AuthenticateLayer, Authorize,
         AuthorizeFuture, AuthorizeLayer, AuthorizePacket, BoxPacketFuture, BoxPacketService,

@@ -18,20 +18,21 @@ const PRESSED: usize = 80;
 /// One budget of bytes for everything that grows with what peers send: packets that are not whole or
 /// wait for a hook, bytes that a slow peer does not take, topic aliases, requests without an answer.
 ///
-/// Every [`Control`](crate::Control) made by [`with_memory`](crate::Control::with_memory) draws on it:
+/// Every [`SessionHandle`](crate::SessionHandle) made by
+/// [`with_memory`](crate::SessionHandle::with_memory) draws on it:
 /// 4 KiB for the connection, and what its session holds beyond 2 KiB, in steps of 4 KiB. A session that
 /// would hold more than there is left ends with
 /// [`CloseReason::Overload`](crate::CloseReason::Overload). So the limit holds by itself, and whoever
 /// has the handles can do better before it is reached: [`pressed`](Self::pressed) wakes, and
-/// [`Control::held`](crate::Control::held) says who holds how much.
+/// [`SessionHandle::held`](crate::SessionHandle::held) says who holds how much.
 ///
 /// ```
-/// use mproxy_session::{Control, MemoryBudget};
+/// use mproxy_session::{MemoryBudget, SessionHandle};
 ///
 /// let budget = MemoryBudget::new(64 << 20);
-/// let control = Control::with_memory(&budget);
-/// assert_eq!((budget.used(), control.held()), (4096, 0));
-/// drop(control);
+/// let handle = SessionHandle::with_memory(&budget);
+/// assert_eq!((budget.used(), handle.held()), (4096, 0));
+/// drop(handle);
 /// assert_eq!(budget.used(), 0);
 /// ```
 #[derive(Debug)]

@@ -87,6 +87,8 @@ reasons! {
     AclDenied = "acl_denied",
     /// Somebody asked for the session to be closed.
     Kicked = "kicked",
+    /// The time up to which the client was admitted has passed: that of its token, for one.
+    TokenExpired = "token_expired",
     /// Another connection took the session over.
     SessionTakenOver = "session_taken_over",
     /// Too many packets of the client were refused in too short a time.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use mproxy_admin::{Reason, RefuseReason, Side};
-use mproxy_session::{Control, Hooks, Peer, Session, Summary, UpgradeRequest, new_hooks};
+use mproxy_session::{Hooks, Peer, Session, SessionHandle, Summary, UpgradeRequest, new_hooks};
 use mproxy_transport::{Accepted, DialError, Stream, WsError, WsRequest, accept_websocket_counted};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -23,7 +23,7 @@ impl Service {
         accepted: Accepted,
         worker: Arc<WorkerRecorder>,
         pass: Pass,
-        control: Control,
+        control: SessionHandle,
     ) -> impl Future<Output = ()> + Send {
         // boxed: what it takes to begin is given back when the session runs
         let beginning = Box::pin(Arc::clone(&self).begin(accepted, worker, pass, control));
@@ -39,7 +39,7 @@ impl Service {
         accepted: Accepted,
         worker: Arc<WorkerRecorder>,
         pass: Pass,
-        control: Control,
+        control: SessionHandle,
     ) -> Option<(
         impl Future<Output = Summary> + Send + use<>,
         Arc<ConnectionRecorder>,
@@ -66,7 +66,7 @@ impl Service {
         let session = Session::new(peer)
             .limits(Arc::clone(&self.limits))
             .recorder(Arc::clone(&recorder) as Arc<_>)
-            .control(control);
+            .handle(control);
         Some((self.run(session, stream, &recorder), recorder))
     }
 
@@ -75,7 +75,7 @@ impl Service {
     async fn open(
         &self,
         accepted: Accepted,
-        control: &Control,
+        control: &SessionHandle,
     ) -> Result<(Stream, Peer), Unopened> {
         let mut peer = Peer::new(Arc::clone(&self.name));
         peer.address = accepted.peer().socket_addr();

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use mproxy_session::{Control, Order};
+use mproxy_session::{Order, SessionHandle};
 use tokio::sync::Notify;
 
 /// The sessions of all workers; clones share them.
@@ -23,7 +23,7 @@ pub(crate) struct Sessions {
 
 #[derive(Default)]
 struct Slots {
-    running: Vec<Option<Control>>,
+    running: Vec<Option<SessionHandle>>,
     free: Vec<usize>,
 }
 
@@ -54,7 +54,7 @@ impl Registry {
     }
 
     /// The sessions that run now.
-    pub(crate) fn running(&self) -> impl Iterator<Item = Control> + '_ {
+    pub(crate) fn running(&self) -> impl Iterator<Item = SessionHandle> + '_ {
         self.0.iter().flat_map(|sessions| sessions.running())
     }
 
@@ -87,7 +87,7 @@ impl Sessions {
     }
 
     /// Lists a session until the place is dropped.
-    pub(crate) fn enter(self: &Arc<Self>, control: Control) -> Entered {
+    pub(crate) fn enter(self: &Arc<Self>, control: SessionHandle) -> Entered {
         let mut slots = self.lock();
         let index = slots.free.pop().unwrap_or_else(|| {
             slots.running.push(None);
@@ -102,7 +102,7 @@ impl Sessions {
     }
 
     /// The sessions that run now.
-    pub(crate) fn running(&self) -> Vec<Control> {
+    pub(crate) fn running(&self) -> Vec<SessionHandle> {
         self.lock().running.iter().flatten().cloned().collect()
     }
 

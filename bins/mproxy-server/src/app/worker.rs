@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use std::thread::{self, JoinHandle};
 
 use arc_swap::ArcSwap;
-use mproxy_session::Control;
+use mproxy_session::SessionHandle;
 use mproxy_transport::{Accepted, Listener};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -59,7 +59,7 @@ struct Handover {
     accepted: Accepted,
     service: Arc<Service>,
     pass: Pass,
-    control: Control,
+    control: SessionHandle,
 }
 
 /// All workers.

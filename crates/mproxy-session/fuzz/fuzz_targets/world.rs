@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use mproxy_codec::{Direction, Kind, KindSet, PropertyId, ReasonCode, Value, Version};
 use mproxy_session::{
-    BoxError, BoxPacketService, CloseReason, Conformance, Control, HeadOnly, Hooks, Limits, Order,
+    BoxError, BoxPacketService, CloseReason, Conformance, SessionHandle, HeadOnly, Hooks, Limits, Order,
     Packet, PacketService, Peer, ReceiveMaximum, RefusedPublish, Session, Side, Summary, Tap,
     Verdict, WhenUnreachable, Whole, new_hooks,
 };
@@ -401,7 +401,7 @@ pub(crate) struct World<'a, F> {
     summary: Option<Summary>,
     client: End,
     broker: End,
-    control: Control,
+    handle: SessionHandle,
     /// Whether the first order, if there was one, was to tell the client.
     told: Option<bool>,
     frames: Frames,
@@ -427,7 +427,7 @@ impl World<'_, ()> {
         if script.tells {
             limits.when_unreachable = WhenUnreachable::Connack;
         }
-        let control = Control::new();
+        let handle = SessionHandle::new();
         let courts = [&client, &broker].map(|end| (end.gate.clone(), Arc::clone(&end.court)));
         let head_only = script.head_only;
         let kinds = KindSet::PUBLISH | KindSet::SUBSCRIBE | KindSet::UNSUBSCRIBE;
@@ -445,7 +445,7 @@ impl World<'_, ()> {
         });
         let session = Session::new(Peer::new("fuzz"))
             .limits(Arc::new(limits))
-            .control(control.clone())
+            .handle(handle.clone())
             .run(client_socket, admit, move |_| async move {
                 Ok::<_, std::io::Error>(broker_socket)
             });
@@ -457,7 +457,7 @@ impl World<'_, ()> {
             summary: None,
             client,
             broker,
-            control,
+            handle,
             told: None,
             frames: Frames(script.version),
         };
@@ -587,7 +587,7 @@ impl<F: Future<Output = Summary>> World<'_, F> {
                 let told = *self.told.get_or_insert(*told);
                 let order = Order::drain(true);
                 let order = if told { order.with_notice() } else { order };
-                self.control.close(order);
+                self.handle.close(order);
             }
         }
     }

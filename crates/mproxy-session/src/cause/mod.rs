@@ -13,8 +13,8 @@ use mproxy_codec::{DecodeError, Direction, EncodeError, Foreign, Kind, ReasonCod
 
 use crate::BoxError;
 use crate::admit::ConnectRefusal;
-use crate::control::Order;
 use crate::error::{Limit, Violation};
+use crate::handle::{Order, When};
 use crate::limits::Rate;
 use crate::summary::Side;
 
@@ -354,9 +354,12 @@ impl Cause {
         )
     }
 
-    /// True when what waits to be written is thrown away.
-    pub(crate) const fn is_at_once(&self) -> bool {
-        matches!(self, Self::Ordered(order) if order.at_once)
+    /// How long what waits to be written may take.
+    pub(crate) const fn when(&self) -> When {
+        match self {
+            Self::Ordered(order) => order.when,
+            _ => When::Border,
+        }
     }
 
     /// True when the broker is told to forget the will.

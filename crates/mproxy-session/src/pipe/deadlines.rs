@@ -35,6 +35,8 @@ pub(super) enum Deadline {
     Write(Direction),
     Packet(Direction),
     Answers,
+    /// The session expires by itself.
+    Expiry,
 }
 
 /// What a poll has found to do.
@@ -54,6 +56,8 @@ pub(super) struct Phase {
     pub(super) ordered: bool,
     /// The broker has answered CONNECT.
     pub(super) answered: bool,
+    /// When the session expires by itself.
+    pub(super) expiry: Option<Instant>,
     /// How long the client may be silent, while it is listened to.
     pub(super) silence: Option<Duration>,
 }
@@ -147,7 +151,9 @@ impl Deadlines {
             Some((self.since[index], limit, what))
         });
         let all = [closing, client].into_iter().chain(waits).flatten();
+        let expiry = phase.expiry.map(|at| (at, Deadline::Expiry));
         all.map(|(since, limit, what)| (since.after(self.started, limit), what))
+            .chain(expiry)
             .min_by_key(|(at, _)| *at)
     }
 
@@ -243,6 +249,7 @@ mod tests {
     const OPEN: Phase = Phase {
         ordered: false,
         answered: true,
+        expiry: None,
         silence: None,
     };
 

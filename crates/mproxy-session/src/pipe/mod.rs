@@ -1,7 +1,6 @@
 //! Both directions of a session in one task.
 
 mod allowance;
-mod book;
 mod deadlines;
 
 use std::future::Future;
@@ -15,17 +14,16 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use self::allowance::Allowance;
-use self::book::Book;
 use self::deadlines::{Activity, Deadline, Deadlines, Phase, silence};
 use crate::cause::{Cause, End, Overdue};
-use crate::control::Running;
 use crate::error::Limit;
 use crate::flow::{Cx, Events, Flow, WORK, Wait};
+use crate::handle::{Running, When};
 use crate::hook::PacketService;
 use crate::latency::Latency;
 use crate::recorder::{Batch, Recorder};
 use crate::rules::{HookTraits, Rules};
-use crate::summary::{Side, Traffic};
+use crate::summary::Side;
 
 /// Rounds of both directions before other connections of the thread get their turn. A round reads
 /// at most one scratch buffer a direction.
@@ -38,11 +36,10 @@ pub(crate) struct Pipe<C, S, U: PacketService, D: PacketService> {
     pub(crate) to_server: Flow<U>,
     pub(crate) to_client: Flow<D>,
     pub(crate) rules: Rules,
-    pub(crate) book: Book,
     latency: Latency,
     pub(crate) recorder: Arc<dyn Recorder>,
-    pub(crate) control: Running,
-    /// Which waker the control has.
+    pub(crate) handle: Running,
+    /// Which waker the handle has.
     registered: usize,
     /// Bytes that the session and its hooks keep as long as it lasts: names, the upgrade request.
     kept: u32,
@@ -65,9 +62,9 @@ where
         (to_server, to_client): (Flow<U>, Flow<D>),
         rules: Rules,
         recorder: Arc<dyn Recorder>,
-        control: Running,
+        handle: Running,
         started: Instant,
-        (received, kept): (Traffic, usize),
+        kept: usize,
     ) -> Self {
         Self {
             client,
@@ -75,10 +72,9 @@ where
             to_server,
             to_client,
             rules,
-            book: Book::new(received),
             latency: Latency::default(),
             recorder,
-            control,
+            handle,
             registered: 0,
             kept: u32::try_from(kept).unwrap_or(u32::MAX),
             deadlines: Deadlines::new(started),
@@ -97,7 +93,7 @@ where
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let polled = catch_unwind(AssertUnwindSafe(|| self.poll_inner(cx)))
             .unwrap_or_else(|panic| Poll::Ready(Cause::defect("it moved packets", &*panic)));
-        if polled.is_pending() && self.control.hold(self.size()).is_err() {
+        if polled.is_pending() && self.handle.hold(self.size()).is_err() {
             return Poll::Ready(Cause::overload());
         }
         polled
@@ -109,20 +105,20 @@ where
     }
 
     fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        // the control keeps the waker, and so nobody else can have its address
+        // the handle keeps the waker, and so nobody else can have its address
         let waker = cx.waker().data().addr();
         if self.registered != waker {
             self.registered = waker;
-            self.control.register(cx);
+            self.handle.register(cx);
             // what wakes the task that polled before would not wake this one
             self.deadlines.forget_waker();
         }
         let mut seen = [Events::default(); 2];
         let mut work = [WORK; 2];
         for _ in 0..ROUNDS {
-            let order = self.control.order();
+            let order = self.handle.order();
             if let Some(order) = order {
-                if order.at_once
+                if order.when > When::Border
                     || !self.to_client.out.is_mid_packet()
                         && !self.to_server.out.is_mid_packet()
                         && !self.to_client.holds_packets()
@@ -195,7 +191,7 @@ where
         let up = self
             .to_server
             .pump(&mut self.client, &mut self.broker, &mut cx);
-        self.book
+        self.handle
             .enter(Direction::ToServer, &batch, &*self.recorder);
         let up = up?;
         if batch.publishes[1] > 0 && self.latency.is_idle() && self.recorder.wants_latency() {
@@ -223,13 +219,13 @@ where
         let down = self
             .to_client
             .pump(&mut self.broker, &mut self.client, &mut cx);
-        self.book
+        self.handle
             .enter(Direction::ToClient, &batch, &*self.recorder);
         let connack = self.rules.phase.connack.filter(|_| !self.answered);
         if let Some(reason) = connack {
             self.answered = true;
             if reason == ReasonCode::SUCCESS {
-                self.control.establish();
+                self.handle.establish();
             }
             // the client may have waited for it before it said anything
             self.deadlines.heard();
@@ -323,20 +319,26 @@ where
         let is_heard = activity != Activity::Busy && self.to_server.is_listening();
         let is_own = limits.max_keep_alive > 0 || rules.is_strict();
         let phase = Phase {
-            ordered: self.control.order().is_some(),
+            ordered: self.handle.order().is_some(),
             answered: rules.phase.connack.is_some(),
+            expiry: self.handle.expiry(),
             silence: silence(rules.negotiated.keep_alive, is_own, limits).filter(|_| is_heard),
         };
         let earliest = self.deadlines.next(phase, limits);
         let overdue = ready!(self.deadlines.poll(earliest, activity, cx));
+        if overdue == Deadline::Expiry {
+            // wakes this task, which then finds the order
+            self.handle.expire();
+            return Poll::Pending;
+        }
         Poll::Ready(self.expired(overdue))
     }
 
     #[cold]
     fn expired(&mut self, what: Deadline) -> End {
         Box::new(Cause::Overdue(match what {
-            Deadline::Linger => {
-                return match self.control.order() {
+            Deadline::Linger | Deadline::Expiry => {
+                return match self.handle.order() {
                     Some(order) => order.into(),
                     None => self.end(),
                 };

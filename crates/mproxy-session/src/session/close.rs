@@ -9,11 +9,13 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use mproxy_codec::Direction;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 
 use super::{Known, Live, Rejected, Session};
 use crate::cause::End;
+use crate::handle::When;
 use crate::hook::{OnClose, PacketService};
 use crate::limits::Limits;
 use crate::pipe::Pipe;
@@ -23,6 +25,10 @@ use crate::summary::{CloseReason, Summary, Traffic};
 /// How much of a closed connection is read and thrown away, so that its peer gets what was written
 /// last instead of a reset.
 const LINGER_BYTES: usize = 64 * 1024;
+
+/// How long a side may take to accept the last words of a session that ends [now](When::Now): a peer
+/// that has room for them in its buffers has them at once.
+const NOW_PATIENCE: Duration = Duration::from_millis(50);
 
 impl Session {
     /// Answers a client that is not let in, so that the answer arrives.
@@ -36,7 +42,6 @@ impl Session {
             replies,
             session,
             on_close,
-            received,
             glimpse,
             stage: _,
         } = known;
@@ -56,15 +61,16 @@ impl Session {
         }
         self.recorder.ending(account.side, account.reason);
         // of what was read nothing is left
-        let _ = self.control.hold(0);
+        let _ = self.handle.hold(0);
         let gone = matches!(account.reason, CloseReason::Eof | CloseReason::Reset);
-        if end.is_at_once() {
+        if end.when() == When::Abort {
             drop(client);
         } else {
             let linger = linger(&self.limits, !gone);
             // its place, or its memory, may be needed meanwhile
-            let closing = finish(client, last, self.limits.write_timeout, linger);
-            self.control.unless_at_once(closing).await;
+            let flush = flush(end.when(), account.reason, &self.limits);
+            let closing = finish(client, last, flush, linger);
+            self.handle.unless_aborted(closing).await;
         }
         let summary = Summary {
             peer: self.peer,
@@ -80,7 +86,7 @@ impl Session {
             session,
             dialled: false,
             duration: started.elapsed(),
-            to_server: received,
+            to_server: self.handle.traffic(Direction::ToServer),
             to_client: Traffic::default(),
             panicked: end.panicked(),
             packet: end.packet(),
@@ -106,10 +112,9 @@ where
         to_server,
         to_client,
         rules,
-        book,
         recorder,
         broker_is_shut,
-        control,
+        handle,
         ..
     } = pipe;
     to_server.tell_slow_polls(&rules.session, &*recorder);
@@ -143,44 +148,43 @@ where
     if end.suppresses_will() && rules.phase.is_established() && !to_server_out.is_mid_packet() {
         to_server_out.push(&[0xe0, 0x00]);
     }
-    let flush = match account.reason {
-        CloseReason::WriteTimeout => limits.linger,
-        _ => limits.write_timeout,
-    };
+    let flush = flush(end.when(), account.reason, &limits);
     // a client that has disconnected has nothing more to say that closing could answer with a reset
     let client_is_open = !is_client_done
         && !matches!(
             account.reason,
             CloseReason::Disconnect | CloseReason::DisconnectWithWill
         );
-    let (to_server_last, to_client_last) = if end.is_at_once() {
+    let (to_server_last, to_client_last) = if end.when() == When::Abort {
         drop((to_server_out, to_client_out));
         Default::default()
     } else {
         (to_server_out.into_queue(), to_client_out.into_queue())
     };
-    let _ = control.hold(to_server_last.capacity() + to_client_last.capacity());
+    let _ = handle.hold(to_server_last.capacity() + to_client_last.capacity());
     let closing_client = finish(
         client,
         to_client_last,
         flush,
         linger(&limits, client_is_open),
     );
-    if end.is_at_once() {
+    if end.when() == When::Abort {
         drop((closing_client, broker));
     } else if broker_is_shut && is_broker_done {
         // both have said that they are done
         drop(broker);
-        control.unless_at_once(closing_client).await;
+        handle.unless_aborted(closing_client).await;
     } else {
         let linger = linger(&limits, !is_broker_done);
         let closing_server = finish(broker, to_server_last, flush, linger);
         let closing = async {
             tokio::join!(closing_client, closing_server);
         };
-        control.unless_at_once(closing).await;
+        handle.unless_aborted(closing).await;
     }
-    drop(control);
+    let traffic = |direction| handle.traffic(direction);
+    let (to_server, to_client) = (traffic(Direction::ToServer), traffic(Direction::ToClient));
+    drop(handle);
     let summary = Summary {
         peer: rules.session.peer().clone(),
         version: Some(version),
@@ -195,13 +199,22 @@ where
         glimpse: None,
         dialled: true,
         duration: started.elapsed(),
-        to_server: book.to_server,
-        to_client: book.to_client,
+        to_server,
+        to_client,
         panicked: end.panicked(),
         packet: end.packet(),
         source: end.source(),
     };
     notify(on_close.map(|notice| *notice), summary, limits.hook_timeout).await
+}
+
+/// How long what waits to be written to a side may take.
+const fn flush(when: When, reason: CloseReason, limits: &Limits) -> Duration {
+    match (when, reason) {
+        (When::Border, CloseReason::WriteTimeout) => limits.linger,
+        (When::Border, _) => limits.write_timeout,
+        (When::Now | When::Abort, _) => NOW_PATIENCE,
+    }
 }
 
 const fn linger(limits: &Limits, is_open: bool) -> Option<Duration> {

@@ -11,8 +11,8 @@ use mproxy_codec::{
 use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::cause::{Cause, End, Fault};
-use crate::control::Control;
 use crate::error::{Limit, Violation};
+use crate::handle::SessionHandle;
 use crate::limits::{Bridges, Conformance, Limits};
 use crate::scratch;
 use crate::summary::Side;
@@ -32,7 +32,7 @@ const SHOWN_NAME: usize = 32;
 pub(super) async fn read_connect<C>(
     client: &mut C,
     limits: &Limits,
-    (control, kept): (&Control, usize),
+    (handle, kept): (&SessionHandle, usize),
     received: &Mutex<BytesMut>,
 ) -> Result<Bytes, End>
 where
@@ -70,7 +70,7 @@ where
         });
         match read.await {
             Ok(0) => return Err(Box::new(Cause::Closed(Side::Client))),
-            Ok(_) => hold(control, kept + received().capacity())?,
+            Ok(_) => hold(handle, kept + received().capacity())?,
             Err(error) => return Err(Cause::broke(Side::Client, error)),
         }
     }
@@ -80,8 +80,8 @@ where
 ///
 /// # Errors
 /// There is no memory for it.
-pub(super) fn hold(control: &Control, bytes: usize) -> Result<(), End> {
-    control.hold(bytes).map_err(|_| Cause::overload())
+pub(super) fn hold(handle: &SessionHandle, bytes: usize) -> Result<(), End> {
+    handle.hold(bytes).map_err(|_| Cause::overload())
 }
 
 /// The length of the CONNECT that `received` begins with, as soon as it is known.

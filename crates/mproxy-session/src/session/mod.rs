@@ -24,11 +24,11 @@ use crate::BoxError;
 use crate::admit::{Admission, Connect};
 use crate::cause::{Cause, Denial, End, Overdue};
 use crate::context::{Peer, SessionInfo};
-use crate::control::{Control, Running};
 use crate::error::Limit;
 use crate::flow::Flow;
 use crate::flow::Inbox;
 use crate::flow::Outbox;
+use crate::handle::{Running, SessionHandle};
 use crate::hook::{Hooks, OnClose, PacketService, Refusal};
 use crate::limits::Limits;
 use crate::pipe::Pipe;
@@ -36,7 +36,7 @@ use crate::recorder::{Batch, NoRecorder, Recorder};
 use crate::reply::Replies;
 use crate::rules::{Rules, lower_aliases, lower_keep_alive};
 use crate::slow;
-use crate::summary::{Glimpse, Summary, Traffic};
+use crate::summary::{Glimpse, Summary};
 
 /// One client connection and, once it is admitted, its broker connection.
 ///
@@ -56,7 +56,7 @@ pub struct Session {
     peer: Peer,
     limits: Arc<Limits>,
     recorder: Arc<dyn Recorder>,
-    control: Running,
+    handle: Running,
 }
 
 impl fmt::Debug for Session {
@@ -76,7 +76,6 @@ struct Prologue<S, U, D> {
     /// What the client sent behind its CONNECT.
     rest: BytesMut,
     session: SessionInfo,
-    received: Traffic,
     /// When the CONNECT, and `rest` with it, had come.
     received_at: Instant,
 }
@@ -91,8 +90,6 @@ struct Known {
     replies: Option<Replies>,
     session: Option<SessionInfo>,
     on_close: Option<OnClose>,
-    /// The CONNECT, as far as it has come.
-    received: Traffic,
     glimpse: Option<Box<Glimpse>>,
     stage: Stage,
 }
@@ -172,7 +169,7 @@ impl Session {
             peer,
             limits: Arc::default(),
             recorder: Arc::new(NoRecorder),
-            control: Running(Control::new()),
+            handle: Running(SessionHandle::new()),
         }
     }
 
@@ -190,10 +187,10 @@ impl Session {
         self
     }
 
-    /// Sets the handle that can end the session.
+    /// Sets the handle of the session: one per session.
     #[must_use]
-    pub fn control(mut self, control: Control) -> Self {
-        self.control = Running(control);
+    pub fn handle(mut self, handle: SessionHandle) -> Self {
+        self.handle = Running(handle);
         self
     }
 
@@ -268,7 +265,6 @@ impl Session {
             connect,
             rest,
             session,
-            received,
             received_at,
         } = *prologue;
         let ages = connect.version().is_v5();
@@ -293,9 +289,9 @@ impl Session {
                 flows,
                 rules,
                 self.recorder,
-                self.control,
+                self.handle,
                 started,
-                (received, kept),
+                kept,
             ),
             on_close: hooks.on_close.map(Box::new),
         }))
@@ -321,7 +317,7 @@ impl Session {
         let outcome = {
             let mut stage = pin!(self.stages(client, admit, dial, &known));
             poll_fn(|cx| {
-                if let Poll::Ready(order) = self.control.poll_order(cx) {
+                if let Poll::Ready(order) = self.handle.poll_order(cx) {
                     return Poll::Ready(Err(order.into()));
                 }
                 catch_unwind(AssertUnwindSafe(|| stage.as_mut().poll(cx))).unwrap_or_else(|panic| {
@@ -335,7 +331,6 @@ impl Session {
         match outcome {
             Ok(mut prologue) => {
                 prologue.hooks.on_close = known.on_close;
-                prologue.received = known.received;
                 Ok(prologue)
             }
             Err(end) => Err(Box::new(Rejected { end, known })),
@@ -373,14 +368,18 @@ impl Session {
         })
     }
 
+    fn enter(&self, batch: &Batch) {
+        let recorder = &*self.recorder;
+        self.handle.enter(Direction::ToServer, batch, recorder);
+    }
+
     /// A hook refused the CONNECT, or the will in it.
-    fn denied(&self, known: &mut Known) {
-        known.received.denied = 1;
+    fn denied(&self) {
         let batch = Batch {
             denied: 1,
             ..Batch::default()
         };
-        self.recorder.record(Direction::ToServer, &batch);
+        self.enter(&batch);
     }
 
     async fn stages<C, A, U, D, F, Fut, S, E>(
@@ -401,11 +400,11 @@ impl Session {
     {
         let limits = &*self.limits;
         let kept = self.peer.size();
-        hold(&self.control, kept)?;
+        hold(&self.handle, kept)?;
         let received = Mutex::new(BytesMut::new());
         let read = timeout(
             limits.connect_timeout,
-            read_connect(client, limits, (&self.control, kept), &received),
+            read_connect(client, limits, (&self.handle, kept), &received),
         );
         let overdue = || Err(Box::new(Cause::Overdue(Overdue::Connect)));
         let read = read.await.unwrap_or_else(|_| overdue());
@@ -414,11 +413,16 @@ impl Session {
             .unwrap_or_else(PoisonError::into_inner);
         let frame = read.inspect_err(|end| {
             let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-            known.received.bytes = rest.len() as u64;
+            let batch = Batch {
+                bytes: rest.len() as u64,
+                ..Batch::default()
+            };
+            // of no packet: recorders count packets
+            self.handle.count(Direction::ToServer, &batch);
             known.glimpse = Some(Glimpse::of(&rest, end));
         })?;
         // twice: the names in it are kept, too, and hooks may make it another one
-        hold(&self.control, kept + rest.capacity() + 2 * frame.len())?;
+        hold(&self.handle, kept + rest.capacity() + 2 * frame.len())?;
         // boxed: a connection that has sent nothing must not pay for it
         Box::pin(self.admission(frame, rest, admit, dial, known)).await
     }
@@ -447,11 +451,8 @@ impl Session {
         {
             let mut batch = Batch::default();
             batch.read(Kind::Connect, frame.len());
-            self.recorder.record(Direction::ToServer, &batch);
-            let mut known = known();
-            known.version = version;
-            known.received.packets = 1;
-            known.received.bytes = frame.len() as u64;
+            self.enter(&batch);
+            known().version = version;
         }
         let frame = limits.repair(frame);
         let packet = parse_connect(&frame, limits)
@@ -466,7 +467,7 @@ impl Session {
             version = packet.version().as_str(),
             "CONNECT read"
         );
-        let connect = Connect::new(packet, self.peer.clone());
+        let connect = Connect::of_session(packet, self.peer.clone(), self.handle.clone());
         self.recorder.connect(connect.info());
         {
             let mut known = known();
@@ -485,13 +486,14 @@ impl Session {
         let (mut connect, mut hooks) = match asked.await? {
             Admission::Admit { connect, hooks } => (connect, hooks),
             Admission::Refuse(refusal) => {
-                self.denied(&mut known());
+                self.denied();
                 return Err(Cause::turned_away(refusal, None));
             }
         };
         let session = connect.info().clone();
         {
             let mut known = known();
+            self.handle.set_info(&session);
             known.session = Some(session.clone());
             known.on_close = hooks.on_close.take();
         }
@@ -509,7 +511,7 @@ impl Session {
             Err(end) => matches!(**end, Cause::TurnedAway { .. }),
         };
         if is_denied {
-            self.denied(&mut known());
+            self.denied();
         }
         judged?;
         known().stage = Stage::Dial;
@@ -537,7 +539,6 @@ impl Session {
             connect,
             rest,
             session,
-            received: Traffic::default(),
             received_at,
         }))
     }

@@ -222,7 +222,7 @@ async fn a_drain_may_say_goodbye_and_may_keep_wills_from_being_published() {
         for (suppress, told) in [(true, false), (false, false), (true, true), (false, true)] {
             let pair = setup().connected(version, admit_all()).await;
             let (order, farewell) = drain(f, suppress, told);
-            pair.control.close(order);
+            pair.handle.close(order);
             pair.client.expect(&farewell).await;
             pair.broker
                 .expect(if suppress { &[0xe0, 0] } else { &[] })
@@ -235,8 +235,8 @@ async fn a_drain_may_say_goodbye_and_may_keep_wills_from_being_published() {
             );
         }
         let pair = setup().connected(version, admit_all()).await;
-        pair.control.close(Order::kick());
-        pair.control.close(Order::drain(true));
+        pair.handle.close(Order::kick());
+        pair.handle.close(Order::drain(true));
         pair.client.expect(&f.farewell(0x98)).await;
         pair.broker.expect(b"").await;
         assert_eq!(
@@ -260,7 +260,7 @@ async fn a_drain_flushes_what_has_arrived() {
             let acks: Vec<u8> = (1..=1000).flat_map(|id| f.puback(id)).collect();
             pair.broker.send(&acks);
             settle().await;
-            pair.control.close(order);
+            pair.handle.close(order);
             settle().await;
             pair.client.set_capacity(usize::MAX);
             pair.client.expect(&[acks, farewell].concat()).await;
@@ -287,7 +287,7 @@ async fn a_drain_waits_for_the_hook_that_holds_what_the_broker_sent() {
         let sent = [f.publish("held/1", 0, 0, b"x"), f.puback(7)].concat();
         pair.broker.send(&sent);
         settle().await;
-        pair.control.close(order);
+        pair.handle.close(order);
         pair.client.expect(b"").await;
         gate.open(1);
         pair.client.expect(&[sent, farewell].concat()).await;
@@ -309,7 +309,7 @@ async fn an_order_waits_for_the_border_of_a_packet_that_streams() {
         };
         from.send(&publish[..100_000]);
         to.expect(&publish[..100_000]).await;
-        pair.control.close(order);
+        pair.handle.close(order);
         to.expect(b"").await;
         assert!(!to.is_ended());
         from.send(&publish[100_000..]);
@@ -335,7 +335,7 @@ async fn an_order_does_not_wait_for_a_packet_that_never_ends() {
             };
             from.send(&publish[..100_000]);
             to.expect(&publish[..100_000]).await;
-            pair.control.close(order);
+            pair.handle.close(order);
             let ordered = tokio::time::Instant::now();
             for piece in publish[100_000..].chunks(1000).take(60) {
                 if to.is_ended() {
@@ -363,7 +363,7 @@ async fn an_order_is_obeyed_in_a_flood_of_large_packets() {
     pair.client.send(&publish.repeat(1000));
     pair.broker.set_capacity(10_000);
     settle().await;
-    pair.control.close(Order::drain(true));
+    pair.handle.close(Order::drain(true));
     settle().await;
     pair.broker.set_capacity(usize::MAX);
     let received = pair.broker.take().await;

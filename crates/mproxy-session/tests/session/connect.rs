@@ -762,7 +762,7 @@ async fn an_order_to_end_is_obeyed_before_there_is_a_pipe() {
         pair.client.send(&Frames(version).connect("c"));
         settle().await;
         assert_eq!(pair.dials(), 1);
-        pair.control.close(order);
+        pair.handle.close(order);
         pair.client.expect_plain(&hex(wanted)).await;
         assert!(pair.client.is_ended());
         assert_eq!(pair.end().await.reason, CloseReason::Drain);
@@ -770,7 +770,7 @@ async fn an_order_to_end_is_obeyed_before_there_is_a_pipe() {
     }
     let pair = Setup::new().start(admit_all());
     settle().await;
-    pair.control.close(Order::kick());
+    pair.handle.close(Order::kick());
     pair.client.expect(b"").await;
     assert_eq!(pair.end().await.reason, CloseReason::Kicked);
 }
@@ -784,7 +784,7 @@ async fn who_makes_room_is_gone_at_once() {
         pair.client.send(begun);
         settle().await;
         let ordered = tokio::time::Instant::now();
-        pair.control.close(Order::evict());
+        pair.handle.close(Order::evict());
         pair.client.expect(b"").await;
         let summary = pair.summary().await;
         let took = ordered.elapsed();
@@ -872,7 +872,7 @@ async fn a_refused_connection_makes_room_at_once() {
         settle().await;
         assert!(pair.is_running(), "it waits for the client to read");
         let ordered = tokio::time::Instant::now();
-        pair.control.close(Order::overload());
+        pair.handle.close(Order::overload());
         pair.summary().await;
         assert!(ordered.elapsed() < Duration::from_millis(10));
     }

@@ -17,6 +17,7 @@ mod errors;
 mod expiry;
 mod forwarded;
 mod forwarding;
+mod handle;
 mod handler;
 mod heads;
 mod latency;

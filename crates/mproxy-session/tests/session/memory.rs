@@ -42,8 +42,8 @@ async fn half_connects_end_where_the_budget_does() {
     assert!(held.len() >= 3 * MIB / 70_000, "{} are held", held.len());
     assert!(!ended.is_empty());
     for pair in &held {
-        assert!(pair.control.held() >= 60_000, "{}", pair.control.held());
-        assert!(!pair.control.is_established());
+        assert!(pair.handle.held() >= 60_000, "{}", pair.handle.held());
+        assert!(!pair.handle.is_established());
     }
     for pair in ended {
         assert_eq!(pair.client.drain(), b"", "the client is not told");
@@ -78,8 +78,8 @@ async fn who_would_hold_more_than_is_left_ends_and_nobody_else() {
         let pair = connected().await;
         pair.client.send(half(&subscribe));
         settle().await;
-        assert!(pair.control.held() > 900_000, "{}", pair.control.held());
-        assert!(pair.control.is_established());
+        assert!(pair.handle.held() > 900_000, "{}", pair.handle.held());
+        assert!(pair.handle.is_established());
         pairs.push(pair);
     }
     let mut last = Vec::new();
@@ -102,11 +102,7 @@ async fn who_would_hold_more_than_is_left_ends_and_nobody_else() {
     for pair in pairs.into_iter().chain(last) {
         pair.client.send(&subscribe[subscribe.len() - 1..]);
         pair.broker.expect(&subscribe).await;
-        assert_eq!(
-            pair.control.held(),
-            0,
-            "it is forwarded, and held no longer"
-        );
+        assert_eq!(pair.handle.held(), 0, "it is forwarded, and held no longer");
         pair.end().await;
     }
     assert_eq!(memory.used(), CONNECTION);
@@ -134,12 +130,12 @@ async fn everything_that_grows_is_counted() {
     pair.broker.take().await;
     pair.broker.send(&f.connack_with(0, &alias));
     pair.client.take().await;
-    let names = pair.control.held();
+    let names = pair.handle.held();
     assert!((20_000..30_000).contains(&names), "{names} for the names");
     assert_eq!(memory.used(), CONNECTION + names);
 
     let grown = |what: &str, least: usize| {
-        let held = pair.control.held();
+        let held = pair.handle.held();
         assert!(
             (least..3 * least + 10_000).contains(&(held - names)),
             "{what}: {held}"
@@ -158,39 +154,39 @@ async fn everything_that_grows_is_counted() {
     grown("the beginning of the next", 29_000);
     pair.client.send(&behind[30_000..]);
     pair.broker.expect(&behind).await;
-    assert_eq!(pair.control.held(), names);
+    assert_eq!(pair.handle.held(), names);
 
     let topic = "a".repeat(30_000);
     let aliased = f.aliased(&topic, 1, b"");
     pair.client.send(&aliased);
     pair.broker.expect(&aliased).await;
     grown("the name behind an alias", 30_000);
-    let before = pair.control.held();
+    let before = pair.handle.held();
     let request = f.subscribe(3, &[&*"s".repeat(20_000)]);
     pair.client.send(&request);
     pair.broker.expect(&request).await;
-    let after = pair.control.held();
+    let after = pair.handle.held();
     assert!(
         (20_000..30_000).contains(&(after - before)),
         "a request without an answer: {after}"
     );
     pair.broker.send(&f.suback(3, &[0]));
     pair.client.expect(&f.suback(3, &[0])).await;
-    assert_eq!(pair.control.held(), before);
+    assert_eq!(pair.handle.held(), before);
 
     pair.client.set_capacity(0);
     let delivery = f.publish("t", 0, 0, &[0; 30_000]);
     pair.broker.send(&delivery);
     settle().await;
-    let stuck = pair.control.held();
+    let stuck = pair.handle.held();
     assert!(
         (30_000..70_000).contains(&(stuck - before)),
         "a slow client: {stuck}"
     );
     pair.client.set_capacity(usize::MAX);
     pair.client.expect(&delivery).await;
-    assert_eq!(pair.control.held(), before);
-    let control = pair.control.clone();
+    assert_eq!(pair.handle.held(), before);
+    let control = pair.handle.clone();
     pair.end().await;
     drop(control);
     assert_eq!(memory.used(), 0);
@@ -209,12 +205,12 @@ async fn what_is_read_slowly_is_given_back_as_it_goes() {
     pair.broker.send(&delivery);
     settle().await;
     let mut left = delivery.len();
-    assert!(pair.control.held() >= left);
+    assert!(pair.handle.held() >= left);
     while left > 1000 {
         pair.client.set_capacity(1000);
         settle().await;
         left -= pair.client.drain_up_to(1000).len();
-        let held = pair.control.held();
+        let held = pair.handle.held();
         assert!(held <= 4 * left + 8192, "{held} are held for {left}");
     }
 }
@@ -232,7 +228,7 @@ async fn an_order_at_once_throws_away_what_waits() {
     pair.client.set_capacity(0);
     pair.broker.send(&F.publish("t", 0, 0, &[0; 50_000]));
     settle().await;
-    let control = pair.control.clone();
+    let control = pair.handle.clone();
     assert!(control.held() > 50_000);
     control.close(Order::drain(false));
     settle().await;
@@ -286,12 +282,12 @@ async fn futures(memory: &Arc<MemoryBudget>) -> Vec<Pair> {
 #[tokio::test(start_paused = true)]
 async fn an_upgrade_request_counts_before_connect() {
     let memory = MemoryBudget::new(MIB);
-    let control = mproxy_session::Control::with_memory(&memory);
+    let control = mproxy_session::SessionHandle::with_memory(&memory);
     let mut request = mproxy_session::UpgradeRequest::new("/".repeat(60_000));
     request.headers.push(("host".into(), "h".repeat(1000)));
     let peer = mproxy_session::Peer::new("ws").with_upgrade(request);
     let (socket, wire) = crate::support::memory::connection();
-    let session = mproxy_session::Session::new(peer).control(control.clone());
+    let session = mproxy_session::Session::new(peer).handle(control.clone());
     let running = tokio::spawn(session.run(socket, admit_all(), |_| {
         std::future::pending::<Result<crate::support::memory::Socket, std::io::Error>>()
     }));

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use mproxy_codec::{Direction, Kind, KindSet, PropertyId, ReasonCode, Value, Version};
 use mproxy_session::{
-    Admission, AuthenticateLayer, BoxError, Connect, ConnectRefusal, Control, Forward, Handler,
+    Admission, AuthenticateLayer, BoxError, Connect, ConnectRefusal, Forward, Handler,
     HandlerLayer, Hooks, Identity, OnConnectLayer, Packet, PublishMut, Refusal, RewriteLayer,
-    SessionInfo, Tap, new_hooks,
+    SessionHandle, SessionInfo, Tap, new_hooks,
 };
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 
@@ -289,6 +289,6 @@ async fn sessions_of_one_client_are_told_apart() {
     assert_eq!(registry.lock().unwrap().len(), 1, "the second one's stays");
     second.end().await;
     assert!(registry.lock().unwrap().is_empty());
-    let (one, other) = (Control::new(), Control::new());
+    let (one, other) = (SessionHandle::new(), SessionHandle::new());
     assert!(one == one.clone() && one != other);
 }

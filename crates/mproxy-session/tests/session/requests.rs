@@ -520,7 +520,7 @@ async fn a_client_that_is_not_read_can_be_sent_away() {
     let pair = connected(Version::V5, Form::Tapped, Conformance::Tolerant).await;
     pair.client.send(&many(f));
     pair.broker.take().await;
-    pair.control.close(mproxy_session::Order::kick());
+    pair.handle.close(mproxy_session::Order::kick());
     pair.client.expect(&f.farewell(0x98)).await;
     assert!(pair.client.is_ended() && pair.broker.is_ended());
 }

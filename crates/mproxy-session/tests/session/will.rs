@@ -479,7 +479,7 @@ async fn an_order_ends_a_session_whose_will_is_with_the_hooks() {
         .send(&with_will(Version::V5, Will::new("never", b"x")));
     settle().await;
     assert!(pair.is_running());
-    pair.control.close(Order::kick());
+    pair.handle.close(Order::kick());
     let dials = pair.dials();
     let reason = pair.summary().await.reason;
     assert_eq!((dials, seen.take()), (0, vec![reason.to_string()]));

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mproxy_codec::Version;
 use mproxy_session::{
-    Admission, BoxError, Conformance, Connect, Control, Forward, Hooks, Limits, MemoryBudget,
-    NewHooks, PacketService, Peer, Recorder, Session, SessionInfo, Summary, WhenUnreachable,
+    Admission, BoxError, Conformance, Connect, Forward, Hooks, Limits, MemoryBudget, NewHooks,
+    PacketService, Peer, Recorder, Session, SessionHandle, SessionInfo, Summary, WhenUnreachable,
     new_hooks,
 };
 use tokio::task::JoinHandle;
@@ -88,13 +88,13 @@ impl Setup {
     {
         let (client_socket, client) = connection();
         let (server_socket, broker) = connection();
-        let control = match &self.memory {
-            Some(memory) => Control::with_memory(memory),
-            None => Control::new(),
+        let handle = match &self.memory {
+            Some(memory) => SessionHandle::with_memory(memory),
+            None => SessionHandle::new(),
         };
         let mut session = Session::new(Peer::new("test"))
             .limits(Arc::new(self.limits))
-            .control(control.clone());
+            .handle(handle.clone());
         if let Some(recorder) = self.recorder {
             session = session.recorder(recorder);
         }
@@ -117,7 +117,7 @@ impl Setup {
         Pair {
             client,
             broker,
-            control,
+            handle,
             running,
             dials,
         }
@@ -144,7 +144,7 @@ impl Setup {
 pub struct Pair {
     pub client: Wire,
     pub broker: Wire,
-    pub control: Control,
+    pub handle: SessionHandle,
     pub running: JoinHandle<Summary>,
     dials: Arc<AtomicUsize>,
 }

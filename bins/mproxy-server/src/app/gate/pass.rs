@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use mproxy_session::{Control, Order};
+use mproxy_session::{Order, SessionHandle};
 
 use super::client::Client;
 use super::limit::Refused;
@@ -72,7 +72,7 @@ struct Inner {
 pub(crate) struct Admitted {
     pub(crate) pass: Pass,
     /// The handle of the session that the connection becomes.
-    pub(crate) control: Control,
+    pub(crate) control: SessionHandle,
     pub(crate) evicted: Option<Evicted>,
 }
 
@@ -100,7 +100,7 @@ impl Gate {
     pub(crate) fn enter(
         &self,
         peer: Option<SocketAddr>,
-        control: impl FnOnce() -> Control,
+        control: impl FnOnce() -> SessionHandle,
     ) -> Result<Admitted, Refused> {
         let Inner { shared, index } = &*self.0;
         let now = nanos(shared.opened.elapsed());
@@ -192,13 +192,13 @@ mod tests {
         };
         let (one, other) = (gates.listener(&rules), gates.listener(&rules));
         let peer = |last| Some(SocketAddr::from(([192, 0, 2, last], 1883)));
-        let first = one.enter(peer(1), Control::new).unwrap();
+        let first = one.enter(peer(1), SessionHandle::new).unwrap();
         first.pass.connected();
         assert_eq!(
-            one.enter(peer(1), Control::new).unwrap_err().limit,
+            one.enter(peer(1), SessionHandle::new).unwrap_err().limit,
             Limit::MaxConnectionsPerIp
         );
-        let second = other.enter(peer(1), Control::new).unwrap();
+        let second = other.enter(peer(1), SessionHandle::new).unwrap();
         let most = MostPending {
             client: "192.0.2.1".to_owned(),
             count: 1,
@@ -208,10 +208,10 @@ mod tests {
             (one.most_pending(), other.most_pending()),
             (None, Some(most))
         );
-        let full = one.enter(peer(2), Control::new).unwrap_err();
+        let full = one.enter(peer(2), SessionHandle::new).unwrap_err();
         assert_eq!((full.limit, full.value), (Limit::ServerMaxConnections, 2.0));
         drop(first);
-        let third = one.enter(peer(1), Control::new).unwrap();
+        let third = one.enter(peer(1), SessionHandle::new).unwrap();
         drop((second, third));
         assert!(gates.0.lock().is_empty());
     }

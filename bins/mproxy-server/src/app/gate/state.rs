@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use mproxy_admin::ConnectionLimit as Limit;
-use mproxy_session::Control;
+use mproxy_session::SessionHandle;
 
 use super::client::Client;
 use super::limit::Refused;
@@ -47,7 +47,7 @@ struct Pending {
     since: Moment,
     peer: Option<SocketAddr>,
     client: Option<Client>,
-    control: Control,
+    control: SessionHandle,
 }
 
 /// A connection that was let in.
@@ -56,14 +56,14 @@ pub(super) struct Entered {
     pub(super) number: u64,
     /// Whom it is counted for, if that is counted.
     pub(super) client: Option<Client>,
-    pub(super) control: Control,
+    pub(super) control: SessionHandle,
     pub(super) evicted: Option<Evicted>,
 }
 
 /// A connection that made room.
 #[derive(Debug)]
 pub(super) struct Evicted {
-    pub(super) control: Control,
+    pub(super) control: SessionHandle,
     pub(super) peer: Option<SocketAddr>,
     pub(super) waited: Duration,
     /// The limit for which there was no room.
@@ -96,7 +96,7 @@ impl State {
         index: usize,
         peer: Option<SocketAddr>,
         now: Moment,
-        control: impl FnOnce() -> Control,
+        control: impl FnOnce() -> SessionHandle,
     ) -> Result<Entered, Refused> {
         let listener = &self.listeners[index];
         let client = peer.map(|peer| listener.client(peer.ip()));

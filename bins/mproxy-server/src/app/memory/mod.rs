@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use mproxy_admin::{MemoryMetrics, ShedStage};
-use mproxy_session::{Control, MemoryBudget, Order};
+use mproxy_session::{MemoryBudget, Order, SessionHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::registry::Registry;
@@ -116,13 +116,13 @@ impl Memory {
     }
 
     /// A handle for a connection that was just accepted.
-    pub(crate) fn control(&self) -> Control {
-        Control::with_memory(&self.budget)
+    pub(crate) fn control(&self) -> SessionHandle {
+        SessionHandle::with_memory(&self.budget)
     }
 
     /// How many connections there is memory for, if they hold nothing else.
     pub(crate) fn connections(&self) -> usize {
-        self.limit() / 100 * CRITICAL / Control::COST
+        self.limit() / 100 * CRITICAL / SessionHandle::COST
     }
 
     /// Somebody new comes; false if there is no memory for him.
@@ -131,7 +131,7 @@ impl Memory {
             self.knocked.store(true, Ordering::Relaxed);
         }
         !self.full.load(Ordering::Relaxed)
-            && self.budget.used() + Control::COST <= self.budget.limit()
+            && self.budget.used() + SessionHandle::COST <= self.budget.limit()
     }
 
     /// Keeps to the budget until `stop`.
@@ -212,7 +212,7 @@ impl Memory {
             _ if knocked => excess(SCARCE - MARGIN),
             _ => 0,
         };
-        let established = running().filter(Control::is_established);
+        let established = running().filter(SessionHandle::is_established);
         let established = close_largest(established, 1, more.saturating_sub(shed.bytes));
         self.metrics
             .shed(ShedStage::Session, established.connections as u64);
@@ -251,7 +251,11 @@ impl Memory {
 
 /// Closes those that hold most, but none that holds less than `least`, until as many bytes as this will
 /// be given back.
-fn close_largest(controls: impl Iterator<Item = Control>, least: usize, bytes: usize) -> Shed {
+fn close_largest(
+    controls: impl Iterator<Item = SessionHandle>,
+    least: usize,
+    bytes: usize,
+) -> Shed {
     let mut shed = Shed::default();
     if bytes == 0 {
         return shed;
@@ -265,7 +269,7 @@ fn close_largest(controls: impl Iterator<Item = Control>, least: usize, bytes: u
         if shed.bytes >= bytes {
             break;
         }
-        shed.bytes += held + Control::COST;
+        shed.bytes += held + SessionHandle::COST;
         if !control.ends_at_once() {
             control.close(Order::overload());
             shed.connections += 1;

@@ -48,7 +48,7 @@ fn enter(
     peer: Option<SocketAddr>,
     now: Moment,
 ) -> Result<Entered, Refused> {
-    state.enter(index, peer, now, Control::new)
+    state.enter(index, peer, now, SessionHandle::new)
 }
 
 fn refused(entered: Result<Entered, Refused>) -> Limit {
@@ -109,7 +109,7 @@ fn own_limits_come_before_those_that_all_share() {
     );
     state.leave(0, first.number, first.client);
     state
-        .enter(0, peer(5), now, Control::new)
+        .enter(0, peer(5), now, SessionHandle::new)
         .expect("the fifth in this second");
     state.leave(0, second.number, second.client);
     state.leave(0, fourth.number, fourth.client);
@@ -238,7 +238,12 @@ fn the_oldest_silent_connection_makes_room() {
         let silent: Vec<_> = (0..10)
             .map(|it| {
                 state
-                    .enter(0, peer(66 + it % 2), SECOND + u64::from(it), Control::new)
+                    .enter(
+                        0,
+                        peer(66 + it % 2),
+                        SECOND + u64::from(it),
+                        SessionHandle::new,
+                    )
                     .unwrap()
             })
             .collect();
@@ -250,7 +255,12 @@ fn the_oldest_silent_connection_makes_room() {
         for (last, oldest) in silent.iter().enumerate() {
             let now = 2 * SECOND + 100;
             let good = state
-                .enter(0, peer(u8::try_from(last).unwrap()), now, Control::new)
+                .enter(
+                    0,
+                    peer(u8::try_from(last).unwrap()),
+                    now,
+                    SessionHandle::new,
+                )
                 .unwrap();
             let evicted = good.evicted.as_ref().expect("somebody made room");
             assert!(evicted.control == oldest.control, "{last} for {limit}");
@@ -516,7 +526,7 @@ fn victims(
     peer: Option<SocketAddr>,
     limit: Limit,
     now: Moment,
-) -> Vec<&Control> {
+) -> Vec<&SessionHandle> {
     let all = state.pending.values();
     let there = |it: &&Pending| limit == Limit::ServerMaxConnections || it.listener == index;
     let pending: Vec<_> = all.filter(there).collect();

@@ -1,0 +1,454 @@
+//! A session, seen from outside while it runs: who it is, what it has counted, and how to end it.
+
+mod book;
+mod id;
+mod order;
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::hash::{Hash, Hasher};
+use std::ops::Deref;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use mproxy_codec::Direction;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use self::book::Book;
+pub use self::id::SessionId;
+pub use self::order::{Order, When};
+use crate::context::SessionInfo;
+use crate::memory::{Exhausted, MemoryBudget};
+use crate::recorder::{Batch, Recorder};
+use crate::summary::Traffic;
+
+/// What a connection draws on its [`MemoryBudget`] for as long as it lives, in bytes: the state of an
+/// idle session, and the first bytes of what it holds.
+const CONNECTION: u32 = 4096;
+
+/// Bytes of what a session holds that are in [`CONNECTION`]: the beginning of the next packet, as it is
+/// left over by most reads of a busy connection, changes no counter.
+const INCLUDED: usize = 2048;
+
+/// What is held beyond is counted in steps of this.
+const STEP: usize = 4096;
+
+/// There is an order in the slot.
+const ORDERED: u8 = 1;
+/// The broker has let the client in.
+const ESTABLISHED: u8 = 1 << 1;
+/// There is an expiry in the slot.
+const EXPIRES: u8 = 1 << 2;
+/// The session is over.
+const CLOSED: u8 = 1 << 3;
+
+/// A handle on a session, from before its first byte until after its end.
+///
+/// Clones refer to the same session and are equal; two sessions are not, whatever their clients are
+/// called. A registry by client identifier needs that: a client that connects again takes its own
+/// session over, and the end of the older session must not remove the entry of the newer one.
+///
+/// ```
+/// use std::collections::HashMap;
+/// use mproxy_session::SessionHandle;
+///
+/// /// Called at the end of each session.
+/// fn forget(registry: &mut HashMap<String, SessionHandle>, client_id: &str, ended: &SessionHandle) {
+///     if registry.get(client_id) == Some(ended) {
+///         registry.remove(client_id);
+///     }
+/// }
+/// # let (older, newer) = (SessionHandle::new(), SessionHandle::new());
+/// # let mut registry = HashMap::from([("c".to_owned(), newer.clone())]);
+/// # forget(&mut registry, "c", &older);
+/// # assert_eq!(registry.len(), 1);
+/// # forget(&mut registry, "c", &newer);
+/// # assert!(registry.is_empty());
+/// ```
+///
+/// Hooks get it at CONNECT ([`Connect::handle`](crate::Connect::handle)), others make one and give it
+/// to the session ([`Session::handle`](crate::Session::handle)).
+#[derive(Clone)]
+pub struct SessionHandle(Arc<Shared>);
+
+struct Shared {
+    id: SessionId,
+    info: OnceLock<SessionInfo>,
+    book: Book,
+    policy: AtomicU64,
+    /// Bytes of the budget. Written by the session alone.
+    drawn: AtomicU32,
+    flags: AtomicU8,
+    memory: Option<Arc<MemoryBudget>>,
+    slot: Mutex<Slot>,
+}
+
+/// What changes rarely.
+#[derive(Default)]
+struct Slot {
+    order: Option<Order>,
+    waker: Option<Waker>,
+    /// Boxed: few sessions have any of it.
+    rare: Option<Box<Rare>>,
+}
+
+#[derive(Default)]
+struct Rare {
+    expiry: Option<(Instant, Order)>,
+    /// Wakes those who wait for the end.
+    closed: Option<Arc<Notify>>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(memory) = &self.memory {
+            // giving back cannot fail
+            let _ = memory.draw(-to_isize(*self.drawn.get_mut()));
+        }
+    }
+}
+
+impl SessionHandle {
+    /// What a connection draws on its [`MemoryBudget`] for as long as it lives, in bytes.
+    pub const COST: usize = CONNECTION as usize;
+
+    /// A handle for a session that is about to run.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::drawing(0, None)
+    }
+
+    /// A handle for a connection that draws on this budget, from now until its session has ended.
+    #[must_use]
+    pub fn with_memory(memory: &Arc<MemoryBudget>) -> Self {
+        // the session that finds no room for what it holds ends
+        let _ = memory.draw(to_isize(CONNECTION));
+        Self::drawing(CONNECTION, Some(Arc::clone(memory)))
+    }
+
+    fn drawing(drawn: u32, memory: Option<Arc<MemoryBudget>>) -> Self {
+        Self(Arc::new(Shared {
+            id: SessionId::next(),
+            info: OnceLock::new(),
+            book: Book::default(),
+            policy: AtomicU64::new(0),
+            drawn: AtomicU32::new(drawn),
+            flags: AtomicU8::new(0),
+            memory,
+            slot: Mutex::default(),
+        }))
+    }
+
+    /// The number of the session.
+    #[must_use]
+    pub fn id(&self) -> SessionId {
+        self.0.id
+    }
+
+    /// What the session is known as: client identifier, user name, version, address, and so on. `None`
+    /// before the CONNECT stage has admitted the client.
+    #[must_use]
+    pub fn info(&self) -> Option<&SessionInfo> {
+        self.0.info.get()
+    }
+
+    pub(crate) fn set_info(&self, info: &SessionInfo) {
+        // once per session
+        let _ = self.0.info.set(info.clone());
+    }
+
+    /// What was read from the sender of this direction up to now; a read that is under way is not in
+    /// it. The numbers are read one by one: they need not fit each other exactly.
+    #[must_use]
+    pub fn traffic(&self, direction: Direction) -> Traffic {
+        self.0.book.read(direction)
+    }
+
+    /// Adds what one read brought, and hands it out unless it is empty.
+    pub(crate) fn enter(&self, direction: Direction, batch: &Batch, recorder: &dyn Recorder) {
+        self.0.book.enter(direction, batch, recorder);
+    }
+
+    /// Adds what no recorder is to count.
+    pub(crate) fn count(&self, direction: Direction, batch: &Batch) {
+        self.0.book.add(direction, batch);
+    }
+
+    /// The generation of the rules under which the client was admitted: what the CONNECT stage has
+    /// [set](Self::set_policy), and 0 until it does.
+    #[must_use]
+    pub fn policy(&self) -> u64 {
+        self.0.policy.load(Ordering::Acquire)
+    }
+
+    /// Says which generation of the rules judges the session. For a CONNECT stage whose rules change:
+    /// it sets the generation of those that it asks, before it asks them.
+    pub fn set_policy(&self, generation: u64) {
+        self.0.policy.store(generation, Ordering::Release);
+    }
+
+    /// Bytes that the session holds because of what its peers sent, in steps of 4 KiB; 0 for less than
+    /// 2 KiB, and without a budget.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.drawn().saturating_sub(CONNECTION) as usize
+    }
+
+    fn drawn(&self) -> u32 {
+        self.0.drawn.load(Ordering::Relaxed)
+    }
+
+    /// True once the broker has let the client in.
+    #[must_use]
+    pub fn is_established(&self) -> bool {
+        self.has(ESTABLISHED)
+    }
+
+    pub(crate) fn establish(&self) {
+        self.set(ESTABLISHED);
+    }
+
+    /// So many bytes are held for the connection now, before its session runs, which counts by itself.
+    /// It is ordered to end [at once](Order::overload) if they are more than there are left.
+    pub fn holds(&self, bytes: usize) {
+        if self.hold(bytes).is_err() {
+            self.close(Order::overload());
+        }
+    }
+
+    /// The session holds so many bytes now.
+    ///
+    /// # Errors
+    /// They are more than there are left.
+    #[inline]
+    pub(crate) fn hold(&self, bytes: usize) -> Result<(), Exhausted> {
+        if bytes <= INCLUDED && self.drawn() <= CONNECTION {
+            return Ok(());
+        }
+        let steps = match bytes {
+            ..=INCLUDED => 0,
+            _ => bytes.next_multiple_of(STEP),
+        };
+        let steps = u32::try_from(steps).unwrap_or(u32::MAX);
+        self.draw(CONNECTION.saturating_add(steps))
+    }
+
+    fn draw(&self, bytes: u32) -> Result<(), Exhausted> {
+        let Some(memory) = &self.0.memory else {
+            return Ok(());
+        };
+        let before = self.drawn();
+        if before == bytes {
+            return Ok(());
+        }
+        self.0.drawn.store(bytes, Ordering::Relaxed);
+        memory.draw(to_isize(bytes) - to_isize(before))
+    }
+
+    /// Orders the session to end, [when](Order::when) the order says. The first order counts, unless a
+    /// later one is more urgent.
+    pub fn close(&self, order: Order) {
+        let mut slot = self.slot();
+        slot.order = Some(order.after(slot.order));
+        self.set(ORDERED);
+        wake(slot);
+    }
+
+    /// Orders the session to end at a later time, at which the credentials of its client expire, for
+    /// one. Takes the place of an earlier time and its order. A time that has passed is now; one before
+    /// the broker is dialled is looked at when it has been.
+    ///
+    /// A CONNECT stage calls this on [`Connect::handle`](crate::Connect::handle).
+    pub fn expires_at(&self, at: Instant, order: Order) {
+        let mut slot = self.slot();
+        slot.rare.get_or_insert_default().expiry = Some((at, order));
+        self.set(EXPIRES);
+        wake(slot);
+    }
+
+    /// Moves the time at which the session [expires](Self::expires_at), when its client has
+    /// authenticated again, for one. False if the session has no such time, or it has passed.
+    pub fn prolong(&self, at: Instant) -> bool {
+        let mut slot = self.slot();
+        let Some((expiry, _)) = slot.rare.as_mut().and_then(|it| it.expiry.as_mut()) else {
+            return false;
+        };
+        *expiry = at;
+        wake(slot);
+        true
+    }
+
+    /// When the session [expires](Self::expires_at), if it does. Free while it does not.
+    #[must_use]
+    pub fn expiry(&self) -> Option<Instant> {
+        if !self.has(EXPIRES) {
+            return None;
+        }
+        let slot = self.slot();
+        let expiry = slot.rare.as_ref().and_then(|it| it.expiry);
+        expiry.map(|(at, _)| at)
+    }
+
+    /// The time has come: the order that was set for it is given.
+    pub(crate) fn expire(&self) {
+        let expiry = self.slot().rare.as_mut().and_then(|it| it.expiry.take());
+        if let Some((_, order)) = expiry {
+            self.close(order);
+        }
+    }
+
+    /// Waits for the end of the session: both connections are closed, and what the session held is given
+    /// back. Notices of its end ([`Hooks::on_close`](crate::Hooks::on_close)) may still run. Waits
+    /// forever if no session is run with this handle.
+    pub async fn closed(&self) {
+        let closed = {
+            let mut slot = self.slot();
+            let rare = slot.rare.get_or_insert_default();
+            Arc::clone(rare.closed.get_or_insert_default())
+        };
+        let closed = closed.notified();
+        // what is notified from here on is heard
+        if !self.is_closed() {
+            closed.await;
+        }
+    }
+
+    /// True when the session is over; see [`closed`](Self::closed).
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.has(CLOSED)
+    }
+
+    /// Runs what a connection does to close, unless it is ordered to [abort](When::Abort).
+    pub(crate) async fn unless_aborted(&self, closing: impl Future<Output = ()>) {
+        let mut closing = pin!(closing);
+        poll_fn(|cx| {
+            self.register(cx);
+            if self.ends_at_once() {
+                return Poll::Ready(());
+            }
+            closing.as_mut().poll(cx)
+        })
+        .await;
+    }
+
+    /// True once it was ordered to [abort](When::Abort).
+    #[must_use]
+    pub fn ends_at_once(&self) -> bool {
+        self.order().is_some_and(|order| order.when == When::Abort)
+    }
+
+    /// Waits for an order, for what comes before the session: a handshake of the transport, for one.
+    /// A session that runs does this itself. The last task that polled is woken.
+    pub fn poll_order(&self, cx: &mut Context<'_>) -> Poll<Order> {
+        self.register(cx);
+        self.order().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// The order, if there is one. One load while there is none.
+    #[inline]
+    pub(crate) fn order(&self) -> Option<Order> {
+        if !self.has(ORDERED) {
+            return None;
+        }
+        self.slot().order
+    }
+
+    /// Has the task woken when an order comes.
+    pub(crate) fn register(&self, cx: &Context<'_>) {
+        let mut slot = self.slot();
+        match &mut slot.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => slot.waker = Some(cx.waker().clone()),
+        }
+    }
+
+    #[inline]
+    fn has(&self, flag: u8) -> bool {
+        self.0.flags.load(Ordering::Acquire) & flag != 0
+    }
+
+    fn set(&self, flag: u8) {
+        self.0.flags.fetch_or(flag, Ordering::Release);
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Slot> {
+        let slot = self.0.slot.lock();
+        slot.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Wakes the session, if one runs. The waker stays: what comes later may have to wake as well.
+fn wake(slot: MutexGuard<'_, Slot>) {
+    let waker = slot.waker.clone();
+    drop(slot);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+impl Default for SessionHandle {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl PartialEq for SessionHandle {
+    fn eq(&self, other: &Self) -> bool {
+        self.id() == other.id()
+    }
+}
+
+impl Eq for SessionHandle {}
+
+impl Hash for SessionHandle {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.id().hash(state);
+    }
+}
+
+impl fmt::Debug for SessionHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionHandle")
+            .field("id", &self.id())
+            .field("order", &self.order())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The session's own side of its handle: when it is gone, what it held is given back, and an order wakes
+/// no task.
+#[derive(Debug)]
+pub(crate) struct Running(pub(crate) SessionHandle);
+
+impl Deref for Running {
+    type Target = SessionHandle;
+
+    #[inline]
+    fn deref(&self) -> &SessionHandle {
+        &self.0
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // giving back cannot fail
+        let _ = self.0.draw(0);
+        let mut slot = self.0.slot();
+        slot.waker = None;
+        self.0.set(CLOSED);
+        let closed = slot.rare.as_mut().and_then(|it| it.closed.take());
+        drop(slot);
+        if let Some(closed) = closed {
+            closed.notify_waiters();
+        }
+    }
+}
+
+/// As large as a pointer or larger on every system that has a network.
+const fn to_isize(bytes: u32) -> isize {
+    bytes as isize
+}
