@@ -11,6 +11,7 @@ mod admission;
 mod bypass;
 mod client_id;
 mod clients;
+mod conns;
 mod decisions;
 mod defects;
 mod demo;

@@ -3,15 +3,19 @@
 use std::sync::Arc;
 
 use mproxy_admin::{BoxFuture, Connection, Disconnect, ReloadRefused, Reloaded};
+use mproxy_codec::{Direction, ReasonCode};
+use mproxy_session::{CloseReason, Order, SessionInfo, When};
 use tokio::sync::oneshot;
 
 use super::event::{Asker, Event, Reload, Sender};
+use super::registry::{Listed, Registry};
 use super::reload::ReloadError;
 
 /// The proxy, for the admin port.
 #[derive(Debug)]
 pub(crate) struct Api {
     pub(crate) events: Sender,
+    pub(crate) registry: Registry,
     /// The bearer token of callers from other hosts; `None` = there are none.
     pub(crate) token: Option<Arc<str>>,
 }
@@ -40,12 +44,49 @@ impl mproxy_admin::Api for Api {
     }
 
     fn connections(&self) -> Vec<Connection> {
-        Vec::new()
+        self.registry.listed().filter_map(connection).collect()
     }
 
-    fn disconnect(&self, _id: u64, _how: &Disconnect) -> bool {
-        false
+    fn disconnect(&self, id: u64, how: &Disconnect) -> bool {
+        let Some(handle) = self.registry.find(id) else {
+            return false;
+        };
+        let reason_code = ReasonCode::new(how.reason_code);
+        tracing::info!(
+            target: "mproxy::server",
+            event = "kick",
+            session = id,
+            client_id = handle.info().map(SessionInfo::client_id),
+            reason_code = reason_code.as_str(),
+            "a client is disconnected by the admin port"
+        );
+        let order = Order::new(CloseReason::Kicked, reason_code).when(When::Now);
+        handle.close(order);
+        true
     }
+}
+
+/// What is listed of a session; `None` before its client is admitted.
+fn connection(listed: Listed) -> Option<Connection> {
+    let handle = &listed.handle;
+    let info = handle.info()?;
+    let [to_server, to_client] =
+        [Direction::ToServer, Direction::ToClient].map(|it| handle.traffic(it));
+    Some(Connection {
+        id: handle.id().into(),
+        listener: info.peer().listener.to_string(),
+        peer: info.peer().address.map(|it| it.to_string()),
+        client_id: info.client_id().to_owned(),
+        username: info.user_name().map(str::to_owned),
+        version: info.version().as_str(),
+        keep_alive_s: info.keep_alive(),
+        clean_start: info.clean_start(),
+        age_s: listed.age().as_secs_f64(),
+        packets_to_server: to_server.packets,
+        packets_to_client: to_client.packets,
+        bytes_to_server: to_server.bytes,
+        bytes_to_client: to_client.bytes,
+    })
 }
 
 fn reloaded(changes: mproxy_config::Changes) -> Reloaded {

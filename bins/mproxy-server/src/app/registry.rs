@@ -4,7 +4,8 @@
 //! share. Whoever asks for all of them asks one worker after the other.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use mproxy_session::{Order, SessionHandle};
 use tokio::sync::Notify;
@@ -23,8 +24,17 @@ pub(crate) struct Sessions {
 
 #[derive(Default)]
 struct Slots {
-    running: Vec<Option<SessionHandle>>,
+    running: Vec<Option<Listed>>,
     free: Vec<usize>,
+}
+
+/// A session that runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Listed {
+    pub(crate) handle: SessionHandle,
+    /// When its connection was accepted: tenths of a second since the process started, which is half the
+    /// size of an instant.
+    since: u32,
 }
 
 /// A session's place among those of its worker. Dropping it gives the place back.
@@ -55,7 +65,17 @@ impl Registry {
 
     /// The sessions that run now.
     pub(crate) fn running(&self) -> impl Iterator<Item = SessionHandle> + '_ {
-        self.0.iter().flat_map(|sessions| sessions.running())
+        self.listed().map(|it| it.handle)
+    }
+
+    /// The sessions that run now, and since when.
+    pub(crate) fn listed(&self) -> impl Iterator<Item = Listed> + '_ {
+        self.0.iter().flat_map(|sessions| sessions.listed())
+    }
+
+    /// The session of this number, if it runs.
+    pub(crate) fn find(&self, id: u64) -> Option<SessionHandle> {
+        self.running().find(|handle| handle.id().as_u64() == id)
     }
 
     /// How many sessions run now.
@@ -65,8 +85,8 @@ impl Registry {
 
     /// Orders every session to end.
     pub(crate) fn close_all(&self, order: Order) {
-        for control in self.running() {
-            control.close(order);
+        for handle in self.running() {
+            handle.close(order);
         }
     }
 
@@ -87,13 +107,17 @@ impl Sessions {
     }
 
     /// Lists a session until the place is dropped.
-    pub(crate) fn enter(self: &Arc<Self>, control: SessionHandle) -> Entered {
+    pub(crate) fn enter(self: &Arc<Self>, handle: SessionHandle) -> Entered {
+        let listed = Listed {
+            handle,
+            since: tenths(),
+        };
         let mut slots = self.lock();
         let index = slots.free.pop().unwrap_or_else(|| {
             slots.running.push(None);
             slots.running.len() - 1
         });
-        slots.running[index] = Some(control);
+        slots.running[index] = Some(listed);
         drop(slots);
         Entered {
             sessions: Arc::clone(self),
@@ -101,8 +125,7 @@ impl Sessions {
         }
     }
 
-    /// The sessions that run now.
-    pub(crate) fn running(&self) -> Vec<SessionHandle> {
+    fn listed(&self) -> Vec<Listed> {
         self.lock().running.iter().flatten().cloned().collect()
     }
 
@@ -120,6 +143,22 @@ impl Sessions {
             ended.await;
         }
     }
+}
+
+impl Listed {
+    /// How long ago its connection was accepted.
+    pub(crate) fn age(&self) -> Duration {
+        TENTH * tenths().saturating_sub(self.since)
+    }
+}
+
+const TENTH: Duration = Duration::from_millis(100);
+
+/// Since the first call. 13 years fit.
+fn tenths() -> u32 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    let since = START.get_or_init(Instant::now).elapsed();
+    u32::try_from(since.as_millis() / TENTH.as_millis()).unwrap_or(u32::MAX)
 }
 
 impl Drop for Entered {

@@ -124,6 +124,7 @@ impl Supervisor {
             Some(bind) => {
                 let api = Api {
                     events: sources.events,
+                    registry: registry.clone(),
                     token: None,
                 };
                 let admin = Admin::new(build, health.clone(), metrics.clone()).api(Arc::new(api));

@@ -1,0 +1,107 @@
+//! Who is connected: listed, shown and ended, as an operator does it.
+
+use mproxy_tests::wire::{Connect, Version};
+use mproxy_tests::{FakeBroker, Link, Mproxy, Rest, Setup, server_binary};
+use serde_json::Value;
+use tokio::process::Command;
+
+/// Runs a command against the admin port; its exit code and what it wrote.
+async fn run(mproxy: &Mproxy, arguments: &[&str]) -> (i32, String, String) {
+    let output = Command::new(server_binary())
+        .args(arguments)
+        .env("MPROXY_ADMIN_URL", format!("http://{}", mproxy.admin()))
+        .output()
+        .await
+        .expect("the binary runs");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    let code = output.status.code().expect("no signal");
+    (code, text(output.stdout), text(output.stderr))
+}
+
+async fn list(mproxy: &Mproxy, arguments: &[&str]) -> Vec<Value> {
+    let all = [&["conns", "list", "--format", "json"], arguments].concat();
+    let (code, out, err) = run(mproxy, &all).await;
+    assert_eq!(code, 0, "{err}");
+    let page: Value = serde_json::from_str(&out).expect("JSON");
+    page["connections"].as_array().expect("a list").clone()
+}
+
+#[tokio::test]
+async fn a_connection_is_found_and_ended_with_its_reason() {
+    let broker = FakeBroker::bind().await;
+    let mproxy = Setup::before(&broker.url()).websocket().start().await;
+    let connect = Connect::new(Version::V5, "sensor-1").credentials("alice", "secret");
+    let mut first = Link::tcp(mproxy.addr()).await;
+    let (_, (_server, _)) = tokio::join!(first.connect(&connect), broker.accept());
+    let mut second = Link::ws(mproxy.listener("ws")).await;
+    let connect = Connect::new(Version::V311, "gateway");
+    let (_, (_other, _)) = tokio::join!(second.connect(&connect), broker.accept());
+    // without a CONNECT it is nobody yet
+    let _silent = Link::tcp(mproxy.addr()).await;
+
+    let all = list(&mproxy, &[]).await;
+    let names: Vec<_> = all.iter().map(|it| it["client_id"].as_str()).collect();
+    assert_eq!(names, [Some("sensor-1"), Some("gateway")]);
+    let found = list(&mproxy, &["--client", "sensor-*", "--username", "alice"]).await;
+    let [sensor] = &found[..] else {
+        panic!("{found:?}");
+    };
+    assert_eq!(
+        (&sensor["version"], &sensor["listener"]),
+        (&"5".into(), &"mqtt".into())
+    );
+    assert!(!sensor.to_string().contains("secret"));
+    assert!(
+        list(&mproxy, &["--listener", "ws", "--client", "sensor-*"])
+            .await
+            .is_empty()
+    );
+    let (code, table, _) = run(&mproxy, &["conns", "list"]).await;
+    assert!(
+        code == 0 && table.starts_with("ID ") && table.ends_with("2 of 2\n"),
+        "{table}"
+    );
+
+    let id = sensor["id"].to_string();
+    let (code, shown, _) = run(&mproxy, &["conns", "show", &id]).await;
+    let shown: Value = serde_json::from_str(&shown).expect("JSON");
+    assert_eq!((code, &shown["client_id"]), (0, &"sensor-1".into()));
+    let kick = ["conns", "kick", &id, "--reason-code", "0x8e"];
+    assert_eq!(
+        run(&mproxy, &kick).await,
+        (0, "disconnected: 1\n".to_owned(), String::new())
+    );
+    // session taken over, if the operator says so
+    first.expect(&[0xe0, 1, 0x8e]).await;
+    assert_eq!(first.rest().await.1, Rest::Clean);
+    let line = mproxy.event("the end", |it| {
+        it["event"] == "disconnect" && it["client_id"] == "sensor-1"
+    });
+    assert_eq!(line.await["reason"], "kicked");
+    mproxy
+        .event("who did it", |it| {
+            it["event"] == "kick" && it["client_id"] == "sensor-1"
+        })
+        .await;
+
+    let (code, _, err) = run(&mproxy, &["conns", "show", &id]).await;
+    assert!(code == 1 && err.contains("may have ended"), "{code} {err}");
+    let (code, out, _) = run(&mproxy, &["conns", "kick", "--client", "*"]).await;
+    assert_eq!((code, &*out), (0, "disconnected: 1\n"));
+    second.closed().await;
+}
+
+#[tokio::test]
+async fn without_a_proxy_the_command_says_where_it_looked() {
+    let output = Command::new(server_binary())
+        .args(["conns", "list", "--url", "http://127.0.0.1:1"])
+        .output()
+        .await
+        .expect("the binary runs");
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(69), "{err}");
+    assert!(
+        err.contains("http://127.0.0.1:1") && err.contains("--url"),
+        "{err}"
+    );
+}
