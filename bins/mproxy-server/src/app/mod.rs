@@ -9,28 +9,22 @@
 
 mod api;
 mod capacity;
-mod compose;
-mod connection;
+mod chain;
 mod drain;
 mod event;
 mod gate;
-mod handshake;
-mod link;
 mod memory;
 mod plan;
-mod pulse;
-mod recorder;
 mod registry;
 mod reload;
-mod remedy;
-mod report;
 mod service;
+mod session;
 mod signals;
 mod sockets;
 mod supervisor;
 mod upstream;
 mod watch;
-mod worker;
+mod workers;
 
 use std::process::ExitCode;
 use std::sync::Arc;

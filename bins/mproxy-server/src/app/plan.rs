@@ -16,7 +16,7 @@ use mproxy_session::{
 };
 use mproxy_transport::{TcpOptions, UpstreamAddr, WsOptions};
 
-use super::compose::{Composed, compose};
+use super::chain::{Composed, compose};
 use super::gate::Rules;
 
 /// The largest WebSocket message; packets of a message stream through, so it costs no memory.

@@ -3,11 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use mproxy_admin::ConnectionLimit;
 use mproxy_session::{CloseReason, Limits};
 use mproxy_transport::{ClientAddr, WsOptions};
 
-use super::compose::Composed;
+use super::chain::Composed;
 use super::gate::{Admitted, Evicted, Gate, Limited, Refused};
 use super::memory::Memory;
 use super::upstream::Upstream;
@@ -19,7 +20,8 @@ pub(crate) struct Service {
     pub(crate) name: Arc<str>,
     /// `Some` for a WebSocket listener.
     pub(crate) websocket: Option<WsOptions>,
-    pub(crate) chain: Composed,
+    /// The layers, which a reload may replace.
+    pub(crate) chain: Arc<ArcSwap<Composed>>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) gate: Gate,

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::plan::ListenerPlan;
 use super::service::Service;
-use super::worker::{Entrance, Workers};
+use super::workers::{Entrance, Workers};
 
 /// An address that cannot be listened on.
 #[derive(Debug)]

@@ -12,6 +12,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use arc_swap::ArcSwap;
 use mproxy_admin::{Admin, BuildInfo, Health, Metrics, Named};
 use mproxy_config::{Bind, Config};
 use mproxy_session::BoxError;
@@ -21,18 +22,19 @@ use tokio_util::sync::CancellationToken;
 use super::OnLog;
 use super::api::Api;
 use super::capacity::Capacity;
+use super::chain::Composed;
 use super::drain::Drained;
 use super::event::{Event, Events, Sender};
 use super::gate::{Gate, Gates};
 use super::memory::Memory;
 use super::plan::{ListenerPlan, Plan};
-use super::recorder::WorkerRecorder;
 use super::registry::Registry;
 use super::reload::Loader;
 use super::service::Service;
+use super::session::WorkerRecorder;
 use super::sockets::{BindError, Opened, Sockets};
 use super::upstream::Upstreams;
-use super::worker::Workers;
+use super::workers::Workers;
 
 /// Why the proxy does not start.
 #[derive(Debug)]
@@ -41,6 +43,14 @@ pub(crate) enum StartError {
     Bind(BindError),
     /// Anything else.
     Other { what: &'static str, error: BoxError },
+}
+
+/// What a listener keeps over reloads.
+struct Kept {
+    /// Its connections count, whatever the limits become.
+    gate: Gate,
+    /// The layers that its sessions ask.
+    chain: Arc<ArcSwap<Composed>>,
 }
 
 /// Where a new configuration comes from, and what else takes a part of it.
@@ -76,7 +86,8 @@ pub(crate) struct Supervisor {
     pub(super) plan: Arc<Plan>,
     pub(super) sockets: Sockets,
     upstreams: Upstreams,
-    gate_of: HashMap<Arc<str>, Gate>,
+    /// What a listener keeps over reloads, by its name.
+    kept: HashMap<Arc<str>, Kept>,
 }
 
 impl Supervisor {
@@ -159,7 +170,7 @@ impl Supervisor {
             config,
             sockets,
             upstreams: Upstreams::default(),
-            gate_of: HashMap::new(),
+            kept: HashMap::new(),
         };
         supervisor.apply(opened);
         Ok(supervisor)
@@ -246,21 +257,19 @@ impl Supervisor {
 
     /// What the connections of a listener are served with.
     fn service(&mut self, plan: &ListenerPlan) -> Option<Service> {
-        let gate = match self.gate_of.get(&plan.name) {
-            Some(gate) => {
-                gate.set_rules(&plan.rules);
-                gate.clone()
-            }
-            None => {
-                let gate = self.gates.listener(&plan.rules);
-                self.gate_of.insert(Arc::clone(&plan.name), gate.clone());
-                gate
-            }
-        };
+        let Self { kept, gates, .. } = self;
+        let kept = kept.entry(Arc::clone(&plan.name));
+        let Kept { gate, chain } = kept.or_insert_with(|| Kept {
+            gate: gates.listener(&plan.rules),
+            chain: Arc::new(ArcSwap::from_pointee(plan.chain.clone())),
+        });
+        gate.set_rules(&plan.rules);
+        chain.store(Arc::new(plan.chain.clone()));
+        let (gate, chain) = (gate.clone(), Arc::clone(chain));
         Some(Service {
             name: Arc::clone(&plan.name),
             websocket: plan.websocket.clone(),
-            chain: plan.chain.clone(),
+            chain,
             limits: Arc::clone(&plan.limits),
             // the plan has the brokers of its listeners
             upstream: Arc::clone(self.upstreams.get(&plan.upstream)?),

@@ -10,7 +10,7 @@ use mproxy_transport::{DialCause, DialError};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-use crate::app::remedy;
+use crate::app::session::fill_upstream;
 
 /// MQTT 3.1.1, clean session, keep alive 10 s, no client identifier: what every broker can read, and
 /// what leaves nothing behind. Whether the broker lets it in does not matter.
@@ -47,7 +47,7 @@ impl Failure {
 
     /// What an operator can do, with the keys of the broker of this name.
     pub(super) fn remedy_for(&self, name: &str) -> String {
-        remedy::fill_upstream(self.remedy, name)
+        fill_upstream(self.remedy, name)
     }
 }
 

@@ -3,7 +3,7 @@
 use mproxy_codec::ReasonCode;
 use mproxy_session::{CloseReason, Side, Summary};
 
-use super::compose::ByNames;
+use crate::app::chain::ByNames;
 
 /// What a listener and its broker are called in the configuration.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +21,7 @@ impl Names<'_> {
 }
 
 /// Puts the name of a broker where a remedy has `NAME`.
-pub(super) fn fill_upstream(remedy: &str, name: &str) -> String {
+pub(crate) fn fill_upstream(remedy: &str, name: &str) -> String {
     remedy.replace("upstreams.NAME.", &format!("upstreams.{name}."))
 }
 

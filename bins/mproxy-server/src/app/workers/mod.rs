@@ -3,6 +3,8 @@
 //! A connection is served where it was accepted, or handed once to the worker with the fewest, and
 //! never moves again: no wake-up crosses threads afterwards.
 
+mod pulse;
+
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -18,11 +20,10 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::gate::{Admitted, Pass};
-use super::pulse;
-use super::recorder::WorkerRecorder;
-use super::registry::{Entered, Registry, Sessions};
-use super::service::Service;
+use crate::app::gate::{Admitted, Pass};
+use crate::app::registry::{Entered, Registry, Sessions};
+use crate::app::service::Service;
+use crate::app::session::WorkerRecorder;
 
 /// How many connections more than the idlest worker one may have before it hands new ones over.
 /// Handing over costs a wake-up of another thread; a difference this small costs less.

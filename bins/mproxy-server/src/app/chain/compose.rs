@@ -10,7 +10,7 @@ use mproxy_layers::property_edit::PropertyEditLayer;
 use mproxy_layers::topic_map::TopicMapLayer;
 use mproxy_session::BoxError;
 
-use super::link::{self, AnyLayer, Count, NamedLayer};
+use super::{AnyLayer, Chain as LayerChain, Count, NamedLayer};
 use mproxy_config::{
     self as config, AccessEvent, AclOnDeny, AclSubscribe, Chain, ClientIdRequire, Dialect,
     LayerKind, Reauthentication,
@@ -19,7 +19,7 @@ use mproxy_config::{
 /// A chain, ready for sessions.
 #[derive(Clone, Debug)]
 pub(crate) struct Composed {
-    pub(crate) chain: link::Chain,
+    pub(crate) chain: LayerChain,
     /// What an access log says of the sessions of clients that are let in.
     pub(crate) access_log: Option<AccessLog>,
     /// The layers that go by the names of a client, which must not become another one.
@@ -115,7 +115,7 @@ pub(crate) fn compose(
         });
     }
     Ok(Composed {
-        chain: link::Chain::new(layers),
+        chain: LayerChain::new(layers),
         access_log,
         by_names,
     })

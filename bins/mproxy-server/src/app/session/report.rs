@@ -4,7 +4,7 @@ use mproxy_codec::ReasonCode;
 use mproxy_session::{CloseReason, Summary, UpgradeRequest};
 
 use super::remedy::{Names, of_reauthentication, of_will, remedy};
-use super::service::Service;
+use crate::app::service::Service;
 
 impl Service {
     /// One line about the end of a connection: who, why, and what to do about it.
@@ -30,14 +30,18 @@ impl Service {
         }
         let remedy = remedy(summary);
         let is_failure = remedy.is_some();
-        let access_log = self.chain.access_log.filter(|_| summary.established());
+        let access_log = self
+            .chain
+            .load()
+            .access_log
+            .filter(|_| summary.established());
         if access_log.is_some_and(|log| !log.every_end) && !is_failure {
             return;
         }
         let remedy = match self.denied_will(summary) {
-            Some(layer) => Some(of_will(layer)),
+            Some(layer) => Some(of_will(&layer)),
             None if self.is_reauthentication(summary) => {
-                Some(of_reauthentication(&self.chain.by_names))
+                Some(of_reauthentication(&self.chain.load().by_names))
             }
             None => remedy.map(|remedy| self.names().fill(remedy)),
         };
@@ -98,21 +102,23 @@ impl Service {
     }
 
     /// The layer that turned the client away for its will, if a setting of it could have let it in.
-    fn denied_will(&self, summary: &Summary) -> Option<&str> {
+    fn denied_will(&self, summary: &Summary) -> Option<String> {
         let detail = summary.detail.as_deref()?;
         let is_will = summary.limit == Some("refused_will");
-        self.chain.chain.judge_in(detail).filter(|_| is_will)
+        let chain = self.chain.load();
+        let judge = chain.chain.judge_in(detail).filter(|_| is_will);
+        judge.map(str::to_owned)
     }
 
     /// True for a client that was let in and closed because it authenticated again. Nothing else of a
     /// session is refused for who the client is.
     fn is_reauthentication(&self, summary: &Summary) -> bool {
         let refused = summary.reason == CloseReason::AuthDenied && summary.established();
-        refused && !self.chain.by_names.is_empty()
+        refused && !self.chain.load().by_names.is_empty()
     }
 
     /// The names that remedies need.
-    pub(super) fn names(&self) -> Names<'_> {
+    pub(in crate::app) fn names(&self) -> Names<'_> {
         Names {
             listener: &self.name,
             upstream: &self.upstream.name,

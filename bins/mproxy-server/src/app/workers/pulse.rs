@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::recorder::WorkerRecorder;
+use crate::app::session::WorkerRecorder;
 
 /// How often the timer fires: often enough for a percentile, and seldom enough for an idle process. A
 /// thread wakes up twice for it, because the runtime sorts a timer in again shortly before it is due.

@@ -10,12 +10,15 @@
 //! ToServer::Acl(Box<Acl<Tap<ToServer::TopicMap(Box<..>)>>>)         what a session holds
 //! ```
 
+mod compose;
+
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use arc_swap::ArcSwap;
 use mproxy_admin::{Action, Decision, LayerMetrics, PacketType, Reason};
 use mproxy_codec::Kind;
 use mproxy_layers::access_log::{AccessLogLayer, AccessLogToClient, AccessLogToServer};
@@ -26,6 +29,8 @@ use mproxy_layers::topic_map::{TopicMapLayer, TopicMapToClient, TopicMapToServer
 use mproxy_layers::{self as layers, Observer};
 use mproxy_session::{Admission, BoxError, Connect, Heads, Hooks, Packet, Tap, Verdict};
 use tower::{Layer, Service, ServiceExt};
+
+pub(crate) use self::compose::{ByNames, Composed, compose};
 
 /// Counts what a layer does.
 #[derive(Clone, Debug)]
@@ -147,10 +152,6 @@ impl Chain {
         let (_, last) = named.max_by_key(|(place, _)| *place)?;
         Some(&last.name)
     }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.layers.is_empty()
-    }
 }
 
 impl Service<Connect> for Chain {
@@ -227,6 +228,31 @@ where
         }
         Ok(pack(admission))
     })
+}
+
+/// The chain that a listener has when it is asked: a reload puts another one in its place.
+#[derive(Clone, Debug)]
+pub(crate) struct LiveChain(Arc<ArcSwap<Composed>>);
+
+impl LiveChain {
+    pub(crate) fn of(chain: &Arc<ArcSwap<Composed>>) -> Self {
+        Self(Arc::clone(chain))
+    }
+}
+
+impl Service<Connect> for LiveChain {
+    type Response = Admission<ToServer, ToClient>;
+    type Error = BoxError;
+    type Future = Admitting;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, connect: Connect) -> Self::Future {
+        // a chain is always ready
+        self.0.load().chain.clone().call(connect)
+    }
 }
 
 /// Puts the packet services of one layer into the common types.

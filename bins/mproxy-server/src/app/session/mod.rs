@@ -1,0 +1,17 @@
+//! One connection, from its socket to its last log line.
+//!
+//! ```text
+//! accepted --open--> stream --serve--> Session::run(chain, dial) --report--> the last line
+//!                                          `--> recorder: metrics, log
+//! ```
+
+mod counted;
+mod handshake;
+mod open;
+mod recorder;
+mod remedy;
+mod report;
+mod serve;
+
+pub(crate) use self::recorder::WorkerRecorder;
+pub(crate) use self::remedy::fill_upstream;

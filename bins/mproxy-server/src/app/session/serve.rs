@@ -1,0 +1,139 @@
+//! One accepted connection, from its socket to its last log line.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use mproxy_session::{Session, SessionHandle, Summary};
+use mproxy_transport::{Accepted, DialError, Stream};
+
+use super::counted::Counted;
+use super::open::Unopened;
+use super::recorder::{ConnectionRecorder, WorkerRecorder};
+use crate::app::chain::LiveChain;
+use crate::app::gate::Pass;
+use crate::app::service::Service;
+
+impl Service {
+    /// Serves a connection until it is closed.
+    pub(crate) fn serve(
+        self: Arc<Self>,
+        accepted: Accepted,
+        worker: Arc<WorkerRecorder>,
+        pass: Pass,
+        handle: SessionHandle,
+    ) -> impl Future<Output = ()> + Send {
+        // boxed: what it takes to begin is given back when the session runs
+        let beginning = Box::pin(Arc::clone(&self).begin(accepted, worker, pass, handle));
+        Serve {
+            service: self,
+            stage: Stage::Beginning { beginning },
+        }
+    }
+
+    /// Brings a connection to the point where its session can run.
+    async fn begin(
+        self: Arc<Self>,
+        accepted: Accepted,
+        worker: Arc<WorkerRecorder>,
+        pass: Pass,
+        handle: SessionHandle,
+    ) -> Option<(
+        impl Future<Output = Summary> + Send + use<>,
+        Arc<ConnectionRecorder>,
+    )> {
+        let metrics = self.metrics.accepted();
+        let (stream, peer) = match self.open(accepted, &handle).await {
+            Ok(opened) => opened,
+            Err(Unopened::Refused(reason)) => {
+                metrics.refused(reason);
+                return None;
+            }
+            Err(Unopened::Unused(side, reason)) => {
+                metrics.closed(side, reason);
+                return None;
+            }
+        };
+        tracing::debug!(
+            target: "mproxy::session",
+            listener = &*self.name, peer = %peer,
+            "accepted"
+        );
+        let recorder = ConnectionRecorder::new(worker, metrics, pass, Arc::clone(&self));
+        let recorder = Arc::new(recorder);
+        let session = Session::new(peer)
+            .limits(Arc::clone(&self.limits))
+            .recorder(Arc::clone(&recorder) as Arc<_>)
+            .handle(handle);
+        Some((self.run(session, stream, &recorder), recorder))
+    }
+
+    /// Runs the session with the chain of its listener. A chain without layers is one, too: a reload may
+    /// give it some.
+    fn run(
+        &self,
+        session: Session,
+        stream: Stream,
+        recorder: &Arc<ConnectionRecorder>,
+    ) -> impl Future<Output = Summary> + Send + use<> {
+        let upstream = Arc::clone(&self.upstream);
+        let recorder = Arc::clone(recorder);
+        let dial = move |connect: &mproxy_session::Connect| {
+            let version = connect.packet().version();
+            async move {
+                let (stream, open) = upstream.dial(version).await?;
+                recorder.dialled();
+                Ok::<_, DialError>(Counted::new(stream, open))
+            }
+        };
+        session.run(stream, LiveChain::of(&self.chain), dial)
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// A connection on its way. Not an async block: that would keep room for its session twice, and
+    /// this is what an idle connection consists of.
+    struct Serve<B, R> {
+        service: Arc<Service>,
+        #[pin]
+        stage: Stage<B, R>,
+    }
+}
+
+pin_project_lite::pin_project! {
+    #[project = StageProj]
+    enum Stage<B, R> {
+        Beginning { beginning: Pin<Box<B>> },
+        Running { #[pin] running: R, recorder: Arc<ConnectionRecorder> },
+    }
+}
+
+impl<B, R> Future for Serve<B, R>
+where
+    B: Future<Output = Option<(R, Arc<ConnectionRecorder>)>>,
+    R: Future<Output = Summary>,
+{
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        loop {
+            match this.stage.as_mut().project() {
+                StageProj::Beginning { beginning } => {
+                    let Some((running, recorder)) = ready!(beginning.as_mut().poll(cx)) else {
+                        return Poll::Ready(());
+                    };
+                    this.stage.set(Stage::Running { running, recorder });
+                }
+                StageProj::Running { running, recorder } => {
+                    let summary = ready!(running.poll(cx));
+                    recorder.closed(&summary);
+                    this.service.upstream.closed(&summary);
+                    this.service.report(&summary);
+                    return Poll::Ready(());
+                }
+            }
+        }
+    }
+}
