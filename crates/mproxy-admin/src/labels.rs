@@ -124,6 +124,7 @@ label! {
         Banned => "banned",
         TokenExpired => "token_expired",
         CertRevoked => "cert_revoked",
+        RulesChanged => "rules_changed",
         SessionTakenOver => "session_taken_over",
         Evicted => "evicted",
         Drain => "drain",

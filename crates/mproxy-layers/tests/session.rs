@@ -4,8 +4,8 @@ mod support;
 
 use bytes::Bytes;
 use mproxy_codec::{
-    ConnectPacket, Direction, Head, PropertyId, PropertyWriter, QoS, ReasonCode,
-    SubscriptionOptions, Value, Version, View, encode_publish, encode_subscribe,
+    ConnectPacket, Direction, PropertyId, PropertyWriter, QoS, ReasonCode, SubscriptionOptions,
+    Value, Version, View, encode_publish, encode_subscribe,
 };
 use mproxy_layers::{
     access_log::AccessLogLayer,
@@ -14,35 +14,9 @@ use mproxy_layers::{
     topic_map::{TopicMap, TopicMapLayer},
 };
 use mproxy_session::{MemoryBudget, Peer, Session, SessionHandle};
-use support::{Client, forward_all, log::Log};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use support::{Client, end::End, forward_all, log::Log};
+use tokio::io::{AsyncReadExt, duplex};
 use tower::ServiceBuilder;
-
-/// One end of a connection that speaks in whole packets.
-struct End(DuplexStream);
-
-impl End {
-    async fn write(&mut self, packet: &[u8]) {
-        self.0.write_all(packet).await.expect("written");
-    }
-
-    /// Reads one packet.
-    async fn read(&mut self) -> Bytes {
-        let mut packet = Vec::new();
-        loop {
-            packet.push(self.0.read_u8().await.expect("a packet"));
-            if let Some(head) = Head::parse(&packet).expect("a head") {
-                let start = packet.len();
-                packet.resize(head.total_len(), 0);
-                self.0
-                    .read_exact(&mut packet[start..])
-                    .await
-                    .expect("a whole packet");
-                return packet.into();
-            }
-        }
-    }
-}
 
 fn publish_with_alias(topic: &str, id: u16, alias: Option<u16>) -> Bytes {
     let mut properties = PropertyWriter::new();

@@ -26,6 +26,7 @@ pub struct Connect {
     extensions: Extensions,
     info: OnceLock<SessionInfo>,
     handle: SessionHandle,
+    renewed: Option<SessionInfo>,
 }
 
 impl Connect {
@@ -44,7 +45,44 @@ impl Connect {
             extensions: Extensions::new(),
             info: OnceLock::new(),
             handle,
+            renewed: None,
         }
+    }
+
+    /// What the client of a session that runs has sent, to be judged again.
+    pub(crate) fn renewal(
+        packet: ConnectPacket,
+        session: SessionInfo,
+        handle: SessionHandle,
+    ) -> Self {
+        let mut connect = Self::of_session(packet, session.peer().clone(), handle);
+        connect.identity = session.identity().cloned();
+        connect.renewed = Some(session);
+        connect
+    }
+
+    /// True when the session runs already and is judged again, because
+    /// [the rules have changed](SessionHandle::renew).
+    ///
+    /// The packet has what the client has sent, before any layer changed it: version, client identifier,
+    /// user name, keep alive and clean start. It has no will, no password and no properties, and
+    /// [`extensions`](Self::extensions) are empty: the session does not keep them. The
+    /// [`identity`](Self::identity) is that of the session, until a layer sets another; a layer that
+    /// cannot judge without a password lets those pass that have one, and refuses all others.
+    ///
+    /// A refusal ends the session. The CONNECT that comes out goes nowhere; the session ends as well if
+    /// it has another client identifier or user name than the broker knows. Notices of the end that were
+    /// made when the client connected stay, so that a layer makes none for a renewal unless it has
+    /// something more to end.
+    #[must_use]
+    pub const fn is_renewal(&self) -> bool {
+        self.renewed.is_some()
+    }
+
+    /// The session that is judged again, as the broker knows it; `None` for a client that connects.
+    #[must_use]
+    pub const fn renewed(&self) -> Option<&SessionInfo> {
+        self.renewed.as_ref()
     }
 
     /// The packet.
@@ -99,8 +137,15 @@ impl Connect {
     /// What the session will be known as, if the CONNECT stays as it is now.
     #[must_use]
     pub fn info(&self) -> &SessionInfo {
-        self.info
-            .get_or_init(|| SessionInfo::new(&self.packet, &self.peer, self.identity.as_ref()))
+        self.info.get_or_init(|| match &self.renewed {
+            Some(session)
+                if session.names().are_of(&self.packet)
+                    && session.identity() == self.identity.as_ref() =>
+            {
+                session.clone()
+            }
+            _ => SessionInfo::new(&self.packet, &self.peer, self.identity.as_ref()),
+        })
     }
 }
 

@@ -137,10 +137,7 @@ impl Eq for SessionInfo {}
 
 #[derive(Debug)]
 struct Facts {
-    /// The client identifier and, behind it, the user name: one allocation for both.
-    names: Box<str>,
-    client_id_len: u16,
-    has_user_name: bool,
+    names: Names,
     /// Boxed, as the next: few sessions have one.
     assigned_client_id: OnceLock<Box<Assigned>>,
     identity: Option<Box<Identity>>,
@@ -151,18 +148,58 @@ struct Facts {
     keep_alive: u16,
 }
 
+/// The names in a CONNECT.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Names {
+    /// The client identifier and, behind it, the user name: one allocation for both.
+    text: Box<str>,
+    client_id_len: u16,
+    has_user_name: bool,
+}
+
+impl Names {
+    pub(crate) fn of(packet: &ConnectPacket) -> Self {
+        let (client_id, user_name) = (packet.client_id(), packet.user_name());
+        Self {
+            text: [client_id, user_name.unwrap_or_default()].concat().into(),
+            // as long as a field of a packet can be
+            client_id_len: u16::try_from(client_id.len()).unwrap_or(u16::MAX),
+            has_user_name: user_name.is_some(),
+        }
+    }
+
+    fn split(&self) -> (&str, &str) {
+        let names = self.text.split_at_checked(self.client_id_len.into());
+        names.unwrap_or_default()
+    }
+
+    pub(crate) fn client_id(&self) -> &str {
+        self.split().0
+    }
+
+    pub(crate) fn user_name(&self) -> Option<&str> {
+        self.has_user_name.then_some(self.split().1)
+    }
+
+    /// Says whether these are the names in `packet`.
+    pub(crate) fn are_of(&self, packet: &ConnectPacket) -> bool {
+        self.client_id() == packet.client_id() && self.user_name() == packet.user_name()
+    }
+
+    /// Bytes of them.
+    pub(crate) fn size(&self) -> usize {
+        self.text.len()
+    }
+}
+
 /// A client identifier that the broker chose.
 #[derive(Debug)]
 struct Assigned(Box<str>);
 
 impl SessionInfo {
     pub(crate) fn new(packet: &ConnectPacket, peer: &Peer, identity: Option<&Identity>) -> Self {
-        let (client_id, user_name) = (packet.client_id(), packet.user_name());
         Self(Arc::new(Facts {
-            names: [client_id, user_name.unwrap_or_default()].concat().into(),
-            // as long as a field of a packet can be
-            client_id_len: u16::try_from(client_id.len()).unwrap_or(u16::MAX),
-            has_user_name: user_name.is_some(),
+            names: Names::of(packet),
             assigned_client_id: OnceLock::new(),
             identity: identity.cloned().map(Box::new),
             peer: peer.clone(),
@@ -175,7 +212,7 @@ impl SessionInfo {
 
     /// Bytes of what it has of the client.
     pub(crate) fn size(&self) -> usize {
-        self.0.names.len() + self.0.peer.size()
+        self.0.names.size() + self.0.peer.size()
     }
 
     /// The client identifier: the broker's, once it has assigned one.
@@ -183,7 +220,7 @@ impl SessionInfo {
     pub fn client_id(&self) -> &str {
         match self.0.assigned_client_id.get() {
             Some(assigned) => &assigned.0,
-            None => self.names().0,
+            None => self.0.names.client_id(),
         }
     }
 
@@ -193,15 +230,15 @@ impl SessionInfo {
         let _ = self.0.assigned_client_id.set(assigned);
     }
 
-    fn names(&self) -> (&str, &str) {
-        let names = self.0.names.split_at_checked(self.0.client_id_len.into());
-        names.unwrap_or_default()
+    /// The names in the CONNECT that the broker got.
+    pub(crate) fn names(&self) -> &Names {
+        &self.0.names
     }
 
     /// The user name, as the hooks left it.
     #[must_use]
     pub fn user_name(&self) -> Option<&str> {
-        self.0.has_user_name.then_some(self.names().1)
+        self.0.names.user_name()
     }
 
     /// The identity that a layer established.

@@ -25,7 +25,7 @@ pub use http::Extensions;
 pub use self::{
     admit::{Admission, Connect, ConnectRefusal, NewHooks, new_hooks},
     context::{Identity, Peer, SessionInfo, UpgradeRequest},
-    handle::{Order, SessionHandle, SessionId, When},
+    handle::{Order, SessionHandle, SessionId, When, renew_all},
     hook::{
         Authenticate, AuthenticateConnect, AuthenticateFuture, AuthenticateLayer, Authorize,
         AuthorizeFuture, AuthorizeLayer, AuthorizePacket, BoxPacketFuture, BoxPacketService,

@@ -89,6 +89,9 @@ reasons! {
     Kicked = "kicked",
     /// The time up to which the client was admitted has passed: that of its token, for one.
     TokenExpired = "token_expired",
+    /// The rules have changed so that a session that runs cannot follow: its client has to connect
+    /// again.
+    RulesChanged = "rules_changed",
     /// Another connection took the session over.
     SessionTakenOver = "session_taken_over",
     /// Too many packets of the client were refused in too short a time.

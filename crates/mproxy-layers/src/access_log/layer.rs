@@ -61,6 +61,10 @@ impl Default for Events {
 
 /// Writes the [access log](super): a layer for the CONNECT stage, best the outermost.
 ///
+/// A session that [is judged again](mproxy_session::SessionHandle::renew) has no line for that: the line
+/// about its end says if it is refused. What it asks for from then on is logged as the new layer is told
+/// to; a SUBSCRIBE that waits for its answer at that moment has no line.
+///
 /// See the [crate documentation](crate) for an example.
 #[derive(Debug, Clone, Copy)]
 pub struct AccessLogLayer {
@@ -155,11 +159,14 @@ where
 
     fn call(&mut self, connect: Connect) -> Self::Future {
         let info = connect.info().clone();
+        let is_renewal = connect.is_renewal();
         ResponseFuture {
             future: self.inner.call(connect),
             info,
             events: self.events,
-            refusals: self.refusals,
+            // a session that goes on, or ends, has its line when it ends
+            refusals: self.refusals && !is_renewal,
+            is_renewal,
             sample: self.sample,
         }
     }
@@ -174,6 +181,7 @@ pin_project! {
         info: SessionInfo,
         events: Events,
         refusals: bool,
+        is_renewal: bool,
         sample: Sample,
     }
 }
@@ -191,7 +199,9 @@ where
         let refusals = *this.refusals && this.events.contains(Events::CONNECT);
         match &admission {
             Ok(Admission::Refuse(refusal)) if refusals => line::refused(this.info, refusal),
-            Err(error) if this.events.contains(Events::ERROR) => line::failed(this.info, error),
+            Err(error) if this.events.contains(Events::ERROR) && !*this.is_renewal => {
+                line::failed(this.info, error);
+            }
             _ => {}
         }
         let (events, sample) = (*this.events, *this.sample);
@@ -225,13 +235,17 @@ fn wrap<U, D>(
     let to_server = logged(Events::SUBSCRIBE, KindSet::SUBSCRIBE)
         | logged(Events::UNSUBSCRIBE, KindSet::UNSUBSCRIBE)
         | publish;
-    let to_client =
-        logged(Events::CONNECT, KindSet::CONNACK) | logged(Events::SUBSCRIBE, KindSet::SUBACK);
     let asked = events
         .contains(Events::SUBSCRIBE)
         .then(|| Arc::new(Asked::default()));
     admission.map_hooks(|connect, hooks| {
         let info = connect.info().clone();
+        // the CONNACK of a session that is judged again has passed
+        let connack = match connect.is_renewal() {
+            false => logged(Events::CONNECT, KindSet::CONNACK),
+            true => KindSet::NONE,
+        };
+        let to_client = connack | logged(Events::SUBSCRIBE, KindSet::SUBACK);
         let (asking, accepted) = (info.clone(), info.clone());
         let (asked_of, answered, unanswered) = (asked.clone(), asked.clone(), asked);
         let hooks = hooks.map(
@@ -251,11 +265,14 @@ fn wrap<U, D>(
                 .judge_identity(judges)
             },
         );
-        if !refusals && !events.contains(Events::DISCONNECT) && unanswered.is_none() {
+        let has_lines = refusals || events.contains(Events::DISCONNECT) || unanswered.is_some();
+        // the line of the end is that of the layer that has logged the beginning
+        if !has_lines || connect.is_renewal() {
             return hooks;
         }
         hooks.on_close(move |summary| {
-            if let Some(unanswered) = &unanswered {
+            // not those of a session that was judged again: others have seen their answers
+            if let Some(unanswered) = unanswered.filter(|it| Arc::strong_count(it) > 1) {
                 unanswered.close(&info);
             }
             let refused = summary.connack != Some(ReasonCode::SUCCESS);

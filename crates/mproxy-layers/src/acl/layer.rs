@@ -67,8 +67,10 @@ pub(super) struct Settings {
 ///   [`SubscribePolicy::FilterDeliveries`] only shared subscriptions are judged.
 /// * UNSUBSCRIBE is not judged: a device must be able to leave after the rules have changed.
 /// * Deliveries are judged if [`SubscribePolicy::FilterDeliveries`] is chosen, if some rule names
-///   them, or if the client may resume a session (Clean Start 0), of which nobody knows what rules
-///   its subscriptions were made under. They are judged as the layers inside left them, so that a layer sees the same topics in
+///   them, if the client may resume a session (Clean Start 0), of which nobody knows what rules
+///   its subscriptions were made under, or if the session [is judged
+///   again](mproxy_session::SessionHandle::renew), because its subscriptions were made under older
+///   rules. They are judged as the layers inside left them, so that a layer sees the same topics in
 ///   both directions.
 ///
 /// See the [crate documentation](crate) for an example.
@@ -214,7 +216,8 @@ impl<U, D, O: Observer> WrapHooks<U, D> for Session<O> {
         let deliveries = layer.settings.subscribe == SubscribePolicy::FilterDeliveries
             || client.judges_deliveries()
             // its subscriptions may be from before the rules, or made past them
-            || !connect.info().clean_start();
+            || !connect.info().clean_start()
+            || connect.is_renewal();
         let judged_to_client = if deliveries {
             KindSet::PUBLISH
         } else {

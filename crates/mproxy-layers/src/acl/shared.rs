@@ -36,8 +36,8 @@ impl fmt::Display for Why<'_> {
     }
 }
 
-/// The rules look at nothing but topic, QoS and RETAIN, and they do not change in the life of a
-/// session.
+/// The rules look at nothing but topic, QoS and RETAIN. When they change, the session gets a new tap, and
+/// forgets what it remembered of this one.
 impl<O: Observer> Repeated for Shared<O> {
     fn repeated(&self, count: u32) {
         self.observer.decisions(Action::Publish, true, count);

@@ -213,6 +213,18 @@ impl ClientIds {
         };
         Ok(Called { at_broker, itself })
     }
+
+    /// Returns what a client without an id was called before, if it is this at the broker and may be.
+    pub(super) fn recall(&self, names: Names<'_>, at_broker: &str) -> Option<Called> {
+        let prefix = match &self.0.prefix {
+            Some(prefix) => prefix.fill(names, "").ok()?,
+            None => String::new(),
+        };
+        let client_id = at_broker.strip_prefix(&prefix)?;
+        let names = Names { client_id, ..names };
+        let called = self.call(names, "", false).ok()?;
+        (called.at_broker == at_broker).then_some(called)
+    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,9 @@ use crate::{Names, Observer};
 ///
 /// Layers outside of it know the client by the id that it sent, layers inside of it by the one that
 /// the broker will read.
+///
+/// A session that [is judged again](mproxy_session::SessionHandle::renew) keeps the id that it was given.
+/// If its client has another one under the new rules, the session ends, and the client connects again.
 #[derive(Debug, Clone)]
 pub struct ClientIdLayer<O = ()> {
     ids: ClientIds,
@@ -41,16 +44,21 @@ impl<O> ClientIdLayer<O> {
             ConnectRefusal::new(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID).with_text(text)
         };
         let names = Names::of(connect);
+        let told = connect.packet().version().is_v5();
         // 128 bits that nobody guesses: an id is what a session is taken over by
         let random = match names.client_id {
             "" => format!("mproxy-{:032x}", rand::random::<u128>()),
             _ => String::new(),
         };
         let was_empty = names.client_id.is_empty();
-        let called = self
-            .ids
-            .call(names, &random, connect.packet().version().is_v5());
-        let called = called.map_err(|error| refusal(error.to_string()))?;
+        let called = self.ids.call(names, &random, told);
+        let mut called = called.map_err(|error| refusal(error.to_string()))?;
+        let was_given = was_empty && !called.itself.is_empty();
+        if let Some(session) = connect.renewed().filter(|_| was_given) {
+            // it was given an id before, and goes on with that one, if it still may
+            let before = self.ids.recall(names, session.client_id());
+            called = before.unwrap_or(called);
+        }
         let packet = connect.packet();
         let version = packet.version();
         let size = packet.properties().number(PropertyId::MaximumPacketSize);
@@ -58,7 +66,7 @@ impl<O> ClientIdLayer<O> {
             let renamed = connect.packet_mut().set_client_id(&called.at_broker);
             renamed.map_err(|error| refusal(error.to_string()))?;
         }
-        if !was_empty || called.itself.is_empty() {
+        if !was_empty || called.itself.is_empty() || connect.is_renewal() {
             // it knows its id, or the broker tells it
             return Ok(None);
         }
@@ -95,7 +103,10 @@ impl<O: Observer> JudgeConnect for ClientIdLayer<O> {
 
     fn judge(&mut self, connect: &mut Connect) -> Result<Telling, ConnectRefusal> {
         let told = self.rename(connect);
-        self.observer.connect(told.is_ok());
+        // a session that goes on is no client that was let in
+        if told.is_err() || !connect.is_renewal() {
+            self.observer.connect(told.is_ok());
+        }
         told.map(Telling)
     }
 }

@@ -13,7 +13,9 @@ use crate::{Names, Observer, unwritable};
 
 /// Edits User Properties: a layer for the CONNECT stage.
 ///
-/// See the [module documentation](super).
+/// See the [module documentation](super). A session that [is judged
+/// again](mproxy_session::SessionHandle::renew) gets the new edits for its packets; those of its CONNECT
+/// stay what they were.
 #[derive(Debug, Clone)]
 pub struct PropertyEditLayer<O = ()> {
     to_server: Edits,
@@ -94,6 +96,10 @@ impl<O: Observer> PropertyEditLayer<O> {
         let Some(edits) = &session.to_server else {
             return Ok(session);
         };
+        if connect.is_renewal() {
+            // its CONNECT goes nowhere
+            return Ok(session);
+        }
         let own = edits.edited(&connect.packet().properties());
         if let Some(properties) = own {
             connect.packet_mut().set_properties(&properties)?;

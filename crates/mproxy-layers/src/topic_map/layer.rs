@@ -16,6 +16,11 @@ use crate::{DeniedWill, Names, Observer, denials::Denials};
 /// Layers outside of it see the topics of the client, layers inside of it those of the broker, in
 /// both directions. See the [module documentation](super) for what does not pass, and the [crate
 /// documentation](crate) for an example.
+///
+/// A session that [is judged again](mproxy_session::SessionHandle::renew) is mapped by the new map from
+/// then on. Its subscriptions stay where the old map has put them: what they bring, and has no place in
+/// the new map, is dropped. Where the place of a client has changed, end its session instead, so that it
+/// subscribes anew.
 #[derive(Debug, Clone)]
 pub struct TopicMapLayer<O = ()> {
     map: TopicMap,

@@ -5,7 +5,7 @@ use std::io;
 
 use mproxy_codec::{DecodeError, Direction, Kind, ReasonCode, Version};
 
-use super::{Cause, Denial, Fault, HookFault, Overdue};
+use super::{Cause, Change, Denial, Fault, HookFault, Overdue};
 use crate::error::{Limit, Violation};
 use crate::limits::{Conformance, Limits, WhenUnreachable};
 use crate::reply::connack_code;
@@ -150,8 +150,24 @@ impl Cause {
             ),
             Self::Broke { side, error } => broke(*side, error, answered),
             Self::NotDialled(error) => Account::unreachable(error.clone()),
+            // not told: a client takes that for a failure of the network, and connects again
+            Self::RulesChanged(change) => {
+                Account::quiet(Side::Proxy, CloseReason::RulesChanged).detail(match change {
+                    Change::Names => {
+                        "the client has another client identifier or user name at the broker now"
+                    }
+                    Change::Alias => {
+                        "a topic alias from before the rules changed is used, whose topic is not known"
+                    }
+                })
+            }
             Self::TurnedAway { refusal, limit } => {
                 let code = match connack_code(refusal.reason) {
+                    // a DISCONNECT has other words
+                    _ if answered => match refusal.reason {
+                        code if code.is_error() && code.is_valid_in_server_disconnect() => code,
+                        _ => ReasonCode::NOT_AUTHORIZED,
+                    },
                     // no CONNACK has the word: no is what it says all the same
                     ReasonCode::UNSPECIFIED_ERROR
                         if refusal.reason != ReasonCode::UNSPECIFIED_ERROR =>

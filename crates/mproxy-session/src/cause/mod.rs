@@ -51,11 +51,13 @@ pub(crate) enum Cause {
     Broke { side: Side, error: Arc<io::Error> },
     /// The broker could not be dialled.
     NotDialled(String),
-    /// The hooks turned the client away, at CONNECT or over its will.
+    /// The hooks turned the client away: at CONNECT, over its will, or when the rules had changed.
     TurnedAway {
         refusal: ConnectRefusal,
         limit: Option<Limit>,
     },
+    /// The rules have changed, and the session cannot go on under the new ones.
+    RulesChanged(Change),
     /// A packet was refused without which the session cannot go on.
     Denied { what: Denial, code: ReasonCode },
     /// A hook failed, panicked or took too long.
@@ -112,6 +114,15 @@ pub(crate) enum Denial {
     Credentials,
     /// A re-authentication that no hook sees.
     Reauthentication,
+}
+
+/// What a session that runs cannot follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// The broker knows the client by other names.
+    Names,
+    /// The topic behind an alias was not remembered, because no hook looked at topics.
+    Alias,
 }
 
 /// How a hook let the session down.

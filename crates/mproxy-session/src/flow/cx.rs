@@ -81,6 +81,8 @@ pub(crate) struct Cx<'a, 'b> {
     pub(crate) hooks: HookTraits,
     /// The session is to end: what was read is finished, nothing new is begun.
     pub(crate) ordered: bool,
+    /// The hooks are about to be replaced: none is given a packet.
+    pub(crate) held: bool,
     /// Hooks run, and the clock was read: once a scan (rule 1).
     pub(crate) running: Option<Running>,
     /// What is left of [`WORK`].

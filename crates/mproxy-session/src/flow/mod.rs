@@ -126,6 +126,18 @@ impl<H: PacketService> Flow<H> {
         &self.tap
     }
 
+    /// Other hooks judge what comes from here on. No packet is with the old ones.
+    pub(crate) fn renew(&mut self, tap: Tap<H>) {
+        self.tap = tap;
+        // what was held for the old ones may pass the new ones, or the other way round
+        self.inbox.rescan();
+    }
+
+    /// True while a packet is with the hooks.
+    pub(crate) fn is_asking(&self) -> bool {
+        self.asking.is_waiting()
+    }
+
     /// Hooks may have run: looks at the clock if they have.
     #[inline]
     fn hooks_ran(&mut self, cx: &mut Cx<'_, '_>) {

@@ -122,7 +122,7 @@ impl<H: PacketService> Flow<H> {
         let is_early = self.direction == Direction::ToServer
             && !cx.rules.phase.is_established()
             && !cx.rules.phase.authenticates();
-        is_early || self.sender.is_done() || cx.is_spent()
+        is_early || self.sender.is_done() || cx.held || cx.is_spent()
     }
 
     /// Reads once and handles what came.

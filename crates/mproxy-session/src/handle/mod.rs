@@ -42,6 +42,8 @@ const ORDERED: u8 = 1;
 const ESTABLISHED: u8 = 1 << 1;
 /// There is an expiry in the slot.
 const EXPIRES: u8 = 1 << 2;
+/// The rules have changed, and the session has not been judged by the new ones.
+const RENEW: u8 = 1 << 4;
 /// The session is over.
 const CLOSED: u8 = 1 << 3;
 
@@ -188,6 +190,37 @@ impl SessionHandle {
     /// it sets the generation of those that it asks, before it asks them.
     pub fn set_policy(&self, generation: u64) {
         self.0.policy.store(generation, Ordering::Release);
+    }
+
+    /// Has the session judged again, because the rules have changed: the CONNECT stage is asked again
+    /// ([`Connect::is_renewal`](crate::Connect::is_renewal)), and the hooks that it answers with take the
+    /// place of those that the session has. If it refuses, fails, or takes longer than
+    /// [`Limits::hook_timeout`](crate::Limits::hook_timeout), the session ends.
+    ///
+    /// This comes at the next border between packets at which no packet is with the hooks, and not
+    /// before CONNACK. Nothing is read until the stage has answered; from then on every packet is judged
+    /// by the new hooks, and verdicts that were remembered are forgotten. A session whose
+    /// [`policy`](Self::policy) is of this generation, or a later one, is left alone.
+    ///
+    /// The CONNECT stage must be one that changes by itself: a service that asks a shared place, an
+    /// `Arc<ArcSwap<..>>` for one, for the rules of now. [`renew_all`] is for many sessions at once.
+    pub fn renew(&self, generation: u64) {
+        if self.policy() < generation {
+            let slot = self.slot();
+            self.set(RENEW);
+            wake(slot);
+        }
+    }
+
+    /// True when the session is to be judged again. One load.
+    #[inline]
+    pub(crate) fn wants_renewal(&self) -> bool {
+        self.has(RENEW)
+    }
+
+    /// The session is about to be judged again: what changes from here on is for another time.
+    pub(crate) fn begin_renewal(&self) {
+        self.0.flags.fetch_and(!RENEW, Ordering::AcqRel);
     }
 
     /// Bytes that the session holds because of what its peers sent, in steps of 4 KiB; 0 for less than
@@ -378,6 +411,21 @@ impl SessionHandle {
     fn slot(&self) -> MutexGuard<'_, Slot> {
         let slot = self.0.slot.lock();
         slot.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How many sessions are woken before others of the thread get their turn.
+const WOKEN: usize = 32;
+
+/// Has sessions judged again, as [`SessionHandle::renew`] does, a few at a time: a thread that serves
+/// thousands of them serves their packets meanwhile. Returns when all have been told, which is before
+/// the last of them has been judged.
+pub async fn renew_all(handles: impl IntoIterator<Item = SessionHandle>, generation: u64) {
+    for (count, handle) in (1..).zip(handles) {
+        handle.renew(generation);
+        if count % WOKEN == 0 {
+            tokio::task::yield_now().await;
+        }
     }
 }
 

@@ -15,6 +15,10 @@ use crate::admit::{Admission, Connect, ConnectRefusal};
 /// Asks somebody about each CONNECT, and waits for the answer: `Ok(connect)` goes inward, perhaps
 /// changed, `Err` turns the client away. A layer of the CONNECT stage.
 ///
+/// It is asked again about a session whose rules have changed ([`Connect::is_renewal`]). There is no
+/// password then, and the [identity](Connect::identity) is that which was set when the client connected:
+/// one who asks for a password lets those pass that have an identity.
+///
 /// A layer of [`OnConnectLayer`](crate::OnConnectLayer) is what decides without waiting, and what
 /// wraps hooks.
 ///
@@ -26,6 +30,9 @@ use crate::admit::{Admission, Connect, ConnectRefusal};
 /// async fn owner(_token: Vec<u8>) -> Option<String> { None } // a service, say
 ///
 /// let authenticate = AuthenticateLayer::new(|mut connect: Connect| async move {
+///     if connect.is_renewal() && connect.identity().is_some() {
+///         return Ok(connect);
+///     }
 ///     let token = connect.packet().password().unwrap_or_default().to_vec();
 ///     match owner(token).await {
 ///         Some(name) => {

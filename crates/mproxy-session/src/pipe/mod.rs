@@ -19,7 +19,7 @@ use crate::cause::{Cause, End, Overdue};
 use crate::error::Limit;
 use crate::flow::{Cx, Events, Flow, WORK, Wait};
 use crate::handle::{Running, When};
-use crate::hook::PacketService;
+use crate::hook::{PacketService, Tap};
 use crate::latency::Latency;
 use crate::recorder::{Batch, Recorder};
 use crate::rules::{HookTraits, Rules};
@@ -28,6 +28,14 @@ use crate::summary::Side;
 /// Rounds of both directions before other connections of the thread get their turn. A round reads
 /// at most one scratch buffer a direction.
 const ROUNDS: usize = 4;
+
+/// Why a pipe stops.
+pub(crate) enum Stop {
+    /// The session ends.
+    End(End),
+    /// The session is to be judged again: it is at a border, and no packet is with the hooks.
+    Renewal,
+}
 
 /// The pipe between an admitted client and its broker.
 pub(crate) struct Pipe<C, S, U: PacketService, D: PacketService> {
@@ -89,12 +97,21 @@ where
         self.deadlines.started()
     }
 
-    /// Moves bytes until the session ends. A panic ends this session only.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        let polled = catch_unwind(AssertUnwindSafe(|| self.poll_inner(cx)))
-            .unwrap_or_else(|panic| Poll::Ready(Cause::defect("it moved packets", &*panic)));
+    /// Other hooks judge what comes from here on; they keep so many bytes.
+    pub(crate) fn renew(&mut self, to_server: Tap<U>, to_client: Tap<D>, kept: usize) {
+        self.to_server.renew(to_server);
+        self.to_client.renew(to_client);
+        self.kept = u32::try_from(kept).unwrap_or(u32::MAX);
+    }
+
+    /// Moves bytes until the session ends, or is to be judged again. A panic ends this session only.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Stop> {
+        let polled =
+            catch_unwind(AssertUnwindSafe(|| self.poll_inner(cx))).unwrap_or_else(|panic| {
+                Poll::Ready(Stop::End(Cause::defect("it moved packets", &*panic)))
+            });
         if polled.is_pending() && self.handle.hold(self.size()).is_err() {
-            return Poll::Ready(Cause::overload());
+            return Poll::Ready(Stop::End(Cause::overload()));
         }
         polled
     }
@@ -104,7 +121,7 @@ where
         self.to_server.size() + self.to_client.size() + self.rules.size() + self.kept as usize
     }
 
-    fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+    fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<Stop> {
         // the handle keeps the waker, and so nobody else can have its address
         let waker = cx.waker().data().addr();
         if self.registered != waker {
@@ -123,19 +140,25 @@ where
                         && !self.to_server.out.is_mid_packet()
                         && !self.to_client.holds_packets()
                 {
-                    return Poll::Ready(order.into());
+                    return Poll::Ready(Stop::End(order.into()));
                 }
                 self.deadlines.begin_closing();
             }
-            let [up, down] = match self.round(cx, order.is_some(), &mut work) {
+            // before CONNACK nothing passes that could be judged otherwise
+            let renews =
+                order.is_none() && self.handle.wants_renewal() && self.rules.phase.is_established();
+            if renews && !self.to_server.is_asking() && !self.to_client.is_asking() {
+                return Poll::Ready(Stop::Renewal);
+            }
+            let [up, down] = match self.round(cx, (order.is_some(), renews), &mut work) {
                 Ok(events) => events,
-                Err(end) => return Poll::Ready(end),
+                Err(end) => return Poll::Ready(Stop::End(end)),
             };
             seen[0] |= up;
             seen[1] |= down;
             let moved = up.has(Events::MOVED) || down.has(Events::MOVED);
             if let Some(end) = self.finished(cx) {
-                return Poll::Ready(end);
+                return Poll::Ready(Stop::End(end));
             }
             if !moved && !work.contains(&0) {
                 let has_moved = seen.iter().any(|events| events.has(Events::MOVED));
@@ -144,25 +167,26 @@ where
                 } else {
                     Activity::None
                 };
-                return self.poll_deadlines(seen, activity, cx);
+                return self.poll_deadlines(seen, activity, cx).map(Stop::End);
             }
             if !moved || work == [0; 2] {
                 break;
             }
         }
         // who is always busy has deadlines as well
-        let polled = self.poll_deadlines(seen, Activity::Busy, cx);
+        let polled = self.poll_deadlines(seen, Activity::Busy, cx).map(Stop::End);
         if polled.is_pending() {
             yield_turn(cx);
         }
         polled
     }
 
-    /// One turn of each direction.
+    /// One turn of each direction. An order keeps new packets from being begun, and a renewal those that
+    /// have come from being judged.
     fn round(
         &mut self,
         task: &mut Context<'_>,
-        ordered: bool,
+        (ordered, held): (bool, bool),
         [work_up, work_down]: &mut [u32; 2],
     ) -> Result<[Events; 2], End> {
         let (to_server, to_client) = (self.to_server.tap(), self.to_client.tap());
@@ -184,6 +208,7 @@ where
             task,
             hooks,
             ordered,
+            held,
             running: None,
             work: work_up,
             events: Events::default(),
@@ -212,6 +237,7 @@ where
             task,
             hooks,
             ordered,
+            held,
             running: None,
             work: work_down,
             events: Events::default(),

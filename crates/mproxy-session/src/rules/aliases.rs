@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mproxy_codec::{Direction, Kind, PublishLayout};
 
-use crate::cause::{Cause, End};
+use crate::cause::{Cause, Change, End};
 use crate::error::Violation;
 
 /// What the sender bound, and what the receiver was told.
@@ -98,6 +98,10 @@ impl AliasTable {
             let entry = self.entries.get(&alias);
             return match entry.and_then(|entry| entry.bound.clone()) {
                 Some(topic) => Ok(Some(topic)),
+                // bound before there were hooks that look at topics
+                None if self.is_bound(alias) && remember => {
+                    Err(Box::new(Cause::RulesChanged(Change::Alias)))
+                }
                 None if self.is_bound(alias) => Ok(None),
                 None => Err(self.violation(Violation::TopicAliasUnknown)),
             };

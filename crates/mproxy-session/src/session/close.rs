@@ -97,14 +97,19 @@ impl Session {
 }
 
 /// Writes what is still to be said to both sides, closes both, and reports.
-pub(super) async fn close<C, S, U, D>(live: Box<Live<C, S, U, D>>, end: End) -> Summary
+pub(super) async fn close<C, S, U, D, A>(live: Box<Live<C, S, U, D, A>>, end: End) -> Summary
 where
     C: AsyncRead + AsyncWrite + Unpin,
     S: AsyncRead + AsyncWrite + Unpin,
     U: PacketService,
     D: PacketService,
 {
-    let Live { pipe, on_close } = *live;
+    let Live {
+        pipe,
+        renewal,
+        on_close,
+    } = *live;
+    drop(renewal);
     let started = pipe.started();
     let Pipe {
         client,

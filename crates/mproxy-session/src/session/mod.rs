@@ -2,6 +2,8 @@
 
 mod close;
 mod connect;
+mod renew;
+mod run;
 mod will;
 
 use std::any::Any;
@@ -10,7 +12,7 @@ use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use mproxy_codec::{ConnectPacket, Direction, Kind, PropertyId, ReasonCode, Version};
@@ -20,16 +22,17 @@ use tower_service::Service;
 
 use self::close::close;
 use self::connect::{hold, parse_connect, read_connect};
+use self::renew::{Renewal, ask, renew};
+use self::run::Run;
 use crate::BoxError;
 use crate::admit::{Admission, Connect};
 use crate::cause::{Cause, Denial, End, Overdue};
 use crate::context::{Peer, SessionInfo};
-use crate::error::Limit;
 use crate::flow::Flow;
 use crate::flow::Inbox;
 use crate::flow::Outbox;
 use crate::handle::{Running, SessionHandle};
-use crate::hook::{Hooks, OnClose, PacketService, Refusal};
+use crate::hook::{Hooks, OnClose, PacketService};
 use crate::limits::Limits;
 use crate::pipe::Pipe;
 use crate::recorder::{Batch, NoRecorder, Recorder};
@@ -69,9 +72,10 @@ impl fmt::Debug for Session {
 }
 
 /// What is known of a connection before it has a pipe.
-struct Prologue<S, U, D> {
+struct Prologue<S, U, D, A> {
     server: S,
     hooks: Hooks<U, D>,
+    renewal: Renewal<A>,
     connect: ConnectPacket,
     /// What the client sent behind its CONNECT.
     rest: BytesMut,
@@ -155,8 +159,9 @@ struct Rejected {
 }
 
 /// A connection whose CONNECT was admitted.
-struct Live<C, S, U: PacketService, D: PacketService> {
+struct Live<C, S, U: PacketService, D: PacketService, A> {
     pipe: Pipe<C, S, U, D>,
+    renewal: Renewal<A>,
     /// Boxed once more, to be one word: few sessions have one.
     on_close: Option<Box<OnClose>>,
 }
@@ -218,18 +223,12 @@ impl Session {
         S: AsyncRead + AsyncWrite + Unpin,
         E: fmt::Display,
     {
-        // The beginning, the pipe and the end are boxed one by one: a session that lives long
-        // keeps no room for its beginning and its end.
-        let opening = Box::pin(self.open(client, admit, dial));
-        async move {
-            let opened = opening.await;
-            let mut live = match opened {
-                Ok(live) => live,
-                Err(summary) => return *summary,
-            };
-            let end = poll_fn(|cx| live.pipe.poll(cx)).await;
-            Box::pin(close(live, end)).await
-        }
+        Run::new(
+            self.open(client, admit, dial),
+            |live: &mut Box<Live<C, S, U, D, A>>, cx: &mut Context<'_>| live.pipe.poll(cx),
+            renew,
+            close,
+        )
     }
 
     /// Brings a connection to the point where it has a pipe, or to its end.
@@ -238,7 +237,7 @@ impl Session {
         mut client: C,
         admit: A,
         dial: F,
-    ) -> Result<Box<Live<C, S, U, D>>, Box<Summary>>
+    ) -> Result<Box<Live<C, S, U, D, A>>, Box<Summary>>
     where
         C: AsyncRead + AsyncWrite + Unpin,
         A: Service<Connect, Response = Admission<U, D>>,
@@ -262,6 +261,7 @@ impl Session {
         let Prologue {
             server,
             hooks,
+            renewal,
             connect,
             rest,
             session,
@@ -270,7 +270,7 @@ impl Session {
         let ages = connect.version().is_v5();
         let mut out = Outbox::new(ages);
         out.push(connect.as_bytes());
-        let kept = session.size().saturating_add(hooks.held);
+        let kept = renewal.kept(&session, hooks.held);
         let rules = Rules::new(&connect, session, self.limits);
         let mut input = Inbox::new(rest);
         input.wait_since(received_at);
@@ -293,6 +293,7 @@ impl Session {
                 started,
                 kept,
             ),
+            renewal,
             on_close: hooks.on_close.map(Box::new),
         }))
     }
@@ -303,7 +304,7 @@ impl Session {
         client: &mut C,
         admit: A,
         dial: F,
-    ) -> Result<Box<Prologue<S, U, D>>, Box<Rejected>>
+    ) -> Result<Box<Prologue<S, U, D, A>>, Box<Rejected>>
     where
         C: AsyncRead + AsyncWrite + Unpin,
         A: Service<Connect, Response = Admission<U, D>>,
@@ -337,37 +338,6 @@ impl Session {
         }
     }
 
-    /// Asks the CONNECT stage. Waiting for a permit is not taking long.
-    async fn ask<A, U, D>(&self, admit: &mut A, connect: Connect) -> Result<Admission<U, D>, End>
-    where
-        A: Service<Connect, Response = Admission<U, D>>,
-        A::Error: Into<BoxError>,
-    {
-        let limits = &*self.limits;
-        let ready = poll_fn(|cx| admit.poll_ready(cx).map_err(Into::into));
-        let (patience, limit) = limits.permit_before_connack();
-        let ready: Result<(), BoxError> = timeout(patience, ready)
-            .await
-            .map_err(|_| Cause::hook_late("the CONNECT stage had no permit in time", limit))?;
-        let answer = match ready {
-            Ok(()) => {
-                let answer = admit.call(connect);
-                let answer = async { answer.await.map_err(Into::into) };
-                timeout(limits.hook_timeout, answer).await.map_err(|_| {
-                    Cause::hook_late(
-                        "a hook of the CONNECT stage took too long",
-                        Limit::HookTimeout,
-                    )
-                })?
-            }
-            Err(error) => Err(error),
-        };
-        answer.or_else(|error: BoxError| {
-            let refusal = Refusal::in_error(&*error).map(|it| Admission::Refuse(it.into()));
-            refusal.ok_or_else(|| Cause::hook_failed("a hook of the CONNECT stage failed", error))
-        })
-    }
-
     fn enter(&self, batch: &Batch) {
         let recorder = &*self.recorder;
         self.handle.enter(Direction::ToServer, batch, recorder);
@@ -388,7 +358,7 @@ impl Session {
         admit: A,
         dial: F,
         known: &Mutex<Known>,
-    ) -> Result<Box<Prologue<S, U, D>>, End>
+    ) -> Result<Box<Prologue<S, U, D, A>>, End>
     where
         C: AsyncRead + Unpin,
         A: Service<Connect, Response = Admission<U, D>>,
@@ -435,7 +405,7 @@ impl Session {
         mut admit: A,
         dial: F,
         known: &Mutex<Known>,
-    ) -> Result<Box<Prologue<S, U, D>>, End>
+    ) -> Result<Box<Prologue<S, U, D, A>>, End>
     where
         A: Service<Connect, Response = Admission<U, D>>,
         A::Error: Into<BoxError>,
@@ -476,9 +446,10 @@ impl Session {
             known.stage = Stage::Admission;
         }
         let claimed = Claim::of(connect.packet());
+        let sent = connect.info().names().clone();
         let info = connect.info().clone();
         let asked = slow::watched::<A, _>(
-            self.ask(&mut admit, connect),
+            ask(&mut admit, connect, limits),
             "CONNECT",
             info,
             &*self.recorder,
@@ -536,6 +507,7 @@ impl Session {
         Ok(Box::new(Prologue {
             server,
             hooks,
+            renewal: Renewal::new(admit, sent, &session),
             connect,
             rest,
             session,

@@ -34,6 +34,7 @@ mod quota;
 mod recall;
 mod recordings;
 mod refused;
+mod renewal;
 mod requests;
 mod rules;
 mod sizes;

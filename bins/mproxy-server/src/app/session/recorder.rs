@@ -265,6 +265,7 @@ pub(crate) const fn reason(reason: CloseReason) -> Reason {
         CloseReason::RateLimited => Reason::RateLimited,
         CloseReason::Overload => Reason::Overload,
         CloseReason::SessionTakenOver => Reason::SessionTakenOver,
+        CloseReason::RulesChanged => Reason::RulesChanged,
         CloseReason::TokenExpired => Reason::TokenExpired,
         CloseReason::Evicted => Reason::Evicted,
         CloseReason::Drain => Reason::Drain,

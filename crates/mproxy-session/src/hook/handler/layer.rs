@@ -124,18 +124,21 @@ where
     let sent = KindSet::PUBLISH | KindSet::SUBSCRIBE | KindSet::UNSUBSCRIBE;
     let answered = KindSet::CONNACK | KindSet::SUBACK | KindSet::UNSUBACK;
     let handler = Arc::clone(handler);
-    hooks
-        .map(
-            |tap| tap.wrap(sent, to_server),
-            |tap| tap.wrap(answered, to_client),
-        )
-        .on_close(move |summary| {
-            let summary = summary.clone();
-            async move {
-                // not whether the client got its CONNACK: who was told of one is told of the other
-                if let (true, Some(session)) = (shared.is_connected(), &summary.session) {
-                    handler.disconnect(session, &summary).await;
-                }
+    let hooks = hooks.map(
+        |tap| tap.wrap(sent, to_server),
+        |tap| tap.wrap(answered, to_client),
+    );
+    if connect.is_renewal() {
+        // the handler that was told of the client is told of its end
+        return hooks;
+    }
+    hooks.on_close(move |summary| {
+        let summary = summary.clone();
+        async move {
+            // not whether the client got its CONNACK: who was told of one is told of the other
+            if let (true, Some(session)) = (shared.is_connected(), &summary.session) {
+                handler.disconnect(session, &summary).await;
             }
-        })
+        }
+    })
 }

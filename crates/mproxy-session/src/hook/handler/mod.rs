@@ -53,6 +53,9 @@ use crate::summary::Summary;
 pub trait Handler: Send + Sync + 'static {
     /// A CONNECT was read; the broker has not been dialled. May change client identifier, user
     /// name and password (also add or remove them) and everything else of the packet, or refuse.
+    ///
+    /// It is asked again when the rules have changed ([`Connect::is_renewal`]): there is no password
+    /// then, and the client's identity is that which was set when it connected.
     fn auth_connect(
         &self,
         connect: &mut Connect,

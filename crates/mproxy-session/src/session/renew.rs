@@ -1,0 +1,235 @@
+//! A session that runs is judged again, because the rules have changed.
+
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::task::Poll;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use mproxy_codec::{ConnectPacket, DecodeError, Direction, Version};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+use tower_service::Service;
+
+use super::Live;
+use crate::BoxError;
+use crate::admit::{Admission, Connect};
+use crate::cause::{Cause, Change, End};
+use crate::context::{Names, SessionInfo};
+use crate::error::Limit;
+use crate::handle::When;
+use crate::hook::{Hooks, OnClose, PacketService, Refusal};
+use crate::limits::Limits;
+use crate::pipe::Pipe;
+use crate::recorder::Batch;
+use crate::slow;
+
+/// The bit of the protocol level that a bridge sets.
+const BRIDGE: u8 = 0x80;
+
+/// What a session is judged again by, and what of its CONNECT.
+pub(super) struct Renewal<A> {
+    stage: A,
+    /// The names that the client sent, where hooks have made others of them.
+    sent: Option<Box<Names>>,
+}
+
+impl<A> Renewal<A> {
+    pub(super) fn new(stage: A, sent: Names, session: &SessionInfo) -> Self {
+        Self {
+            stage,
+            sent: (sent != *session.names()).then(|| Box::new(sent)),
+        }
+    }
+
+    /// Bytes that the session, and hooks that keep `held` bytes, keep as long as it lasts.
+    pub(super) fn kept(&self, session: &SessionInfo, held: usize) -> usize {
+        let sent = self.sent.as_ref().map_or(0, |names| names.size());
+        session.size().saturating_add(held).saturating_add(sent)
+    }
+
+    /// What the client has sent, as far as the session has kept it.
+    fn packet(&self, session: &SessionInfo) -> Result<ConnectPacket, DecodeError> {
+        let names = self.sent.as_deref().unwrap_or_else(|| session.names());
+        ConnectPacket::parse(connect(session, names))
+    }
+}
+
+/// A CONNECT without will, password and properties. Written here, because a client may be a bridge, or
+/// have a name with a control character in it, which nothing is built with.
+fn connect(session: &SessionInfo, names: &Names) -> Bytes {
+    let version = session.version();
+    let (name, level): (&[u8], _) = match version {
+        Version::V31 => (b"\0\x06MQIsdp", 3),
+        Version::V311 => (b"\0\x04MQTT", 4),
+        Version::V5 => (b"\0\x04MQTT", 5),
+    };
+    let mut body = BytesMut::from(name);
+    body.put_u8(level | if session.is_bridge() { BRIDGE } else { 0 });
+    let user_name = names.user_name();
+    body.put_u8(u8::from(session.clean_start()) << 1 | u8::from(user_name.is_some()) << 7);
+    body.put_u16(session.keep_alive());
+    if version.is_v5() {
+        body.put_u8(0);
+    }
+    for field in [Some(names.client_id()), user_name].into_iter().flatten() {
+        // as long as a field of a packet can be: it was one
+        body.put_u16(u16::try_from(field.len()).unwrap_or(u16::MAX));
+        body.put_slice(field.as_bytes());
+    }
+    let mut packet = BytesMut::with_capacity(5 + body.len());
+    packet.put_u8(0x10);
+    let mut left = body.len();
+    while left >= 0x80 {
+        packet.put_u8(0x80 | (left % 0x80) as u8);
+        left /= 0x80;
+    }
+    packet.put_u8(left as u8);
+    packet.put_slice(&body);
+    packet.freeze()
+}
+
+/// Asks the CONNECT stage again, and has the hooks that it answers with judge what comes from here on.
+/// The session must be at a border, with no packet at its hooks.
+///
+/// # Errors
+/// The end of the session: it is refused, cannot go on under the new rules, or is ordered to end.
+pub(super) async fn renew<C, S, U, D, A>(
+    mut live: Box<Live<C, S, U, D, A>>,
+) -> Result<Box<Live<C, S, U, D, A>>, Box<(Box<Live<C, S, U, D, A>>, End)>>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin,
+    U: PacketService,
+    D: PacketService,
+    A: Service<Connect, Response = Admission<U, D>>,
+    A::Error: Into<BoxError>,
+{
+    match live.renew().await {
+        Ok(()) => Ok(live),
+        Err(end) => Err(Box::new((live, end))),
+    }
+}
+
+impl<C, S, U, D, A> Live<C, S, U, D, A>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin,
+    U: PacketService,
+    D: PacketService,
+    A: Service<Connect, Response = Admission<U, D>>,
+    A::Error: Into<BoxError>,
+{
+    async fn renew(&mut self) -> Result<(), End> {
+        self.pipe.handle.begin_renewal();
+        let session = self.pipe.rules.session.clone();
+        let packet = self.renewal.packet(&session);
+        let packet = packet.map_err(|error| Cause::internal(error.to_string()))?;
+        let handle = self.pipe.handle.0.clone();
+        let connect = Connect::renewal(packet, session.clone(), handle);
+        let (connect, hooks) = match self.ask(connect).await? {
+            Admission::Admit { connect, hooks } => (connect, hooks),
+            Admission::Refuse(refusal) => {
+                let batch = Batch {
+                    denied: 1,
+                    ..Batch::default()
+                };
+                let Pipe {
+                    handle, recorder, ..
+                } = &self.pipe;
+                handle.enter(Direction::ToServer, &batch, &**recorder);
+                return Err(Cause::turned_away(refusal, None));
+            }
+        };
+        if !session.names().are_of(connect.packet()) {
+            return Err(Box::new(Cause::RulesChanged(Change::Names)));
+        }
+        tracing::debug!(
+            target: "mproxy::session",
+            listener = &*session.peer().listener,
+            peer = %session.peer(),
+            client_id = session.client_id(),
+            "admitted again"
+        );
+        let Hooks {
+            to_server,
+            to_client,
+            on_close,
+            held,
+        } = hooks;
+        let kept = self.renewal.kept(&session, held);
+        self.pipe.renew(to_server, to_client, kept);
+        self.on_close = both(self.on_close.take(), on_close);
+        Ok(())
+    }
+
+    /// Asks the CONNECT stage, unless the session is ordered to end now. An order that is obeyed at a
+    /// border waits: what was read is still to be judged.
+    async fn ask(&mut self, connect: Connect) -> Result<Admission<U, D>, End> {
+        let pipe = &self.pipe;
+        // not the pipe: its hooks cannot be shared between threads
+        let (handle, recorder, limits) = (&pipe.handle, &*pipe.recorder, &*pipe.rules.limits);
+        let session = pipe.rules.session.clone();
+        let asked = ask(&mut self.renewal.stage, connect, limits);
+        let asked = slow::watched::<A, _>(asked, "CONNECT", session, recorder);
+        let mut asked = pin!(asked);
+        poll_fn(|cx| {
+            if let Poll::Ready(order) = handle.poll_order(cx)
+                && order.when > When::Border
+            {
+                return Poll::Ready(Err(order.into()));
+            }
+            catch_unwind(AssertUnwindSafe(|| asked.as_mut().poll(cx)))
+                .unwrap_or_else(|panic| Poll::Ready(Err(Cause::panic("CONNECT", &*panic))))
+        })
+        .await
+    }
+}
+
+/// Both notices of the end; the later one runs first.
+fn both(earlier: Option<Box<OnClose>>, later: Option<OnClose>) -> Option<Box<OnClose>> {
+    match (earlier, later) {
+        (earlier, None) => earlier,
+        (None, Some(later)) => Some(Box::new(later)),
+        (Some(earlier), Some(later)) => Some(Box::new(Box::new(move |summary| {
+            Box::pin(async move {
+                let summary = later(summary).await;
+                earlier(summary).await
+            })
+        }))),
+    }
+}
+
+/// Asks a CONNECT stage. Waiting for a permit is not taking long.
+pub(super) async fn ask<A, U, D>(
+    stage: &mut A,
+    connect: Connect,
+    limits: &Limits,
+) -> Result<Admission<U, D>, End>
+where
+    A: Service<Connect, Response = Admission<U, D>>,
+    A::Error: Into<BoxError>,
+{
+    let ready = poll_fn(|cx| stage.poll_ready(cx).map_err(Into::into));
+    let (patience, limit) = limits.permit_before_connack();
+    let ready: Result<(), BoxError> = timeout(patience, ready)
+        .await
+        .map_err(|_| Cause::hook_late("the CONNECT stage had no permit in time", limit))?;
+    let answer = match ready {
+        Ok(()) => {
+            let answer = stage.call(connect);
+            let answer = async { answer.await.map_err(Into::into) };
+            timeout(limits.hook_timeout, answer).await.map_err(|_| {
+                Cause::hook_late(
+                    "a hook of the CONNECT stage took too long",
+                    Limit::HookTimeout,
+                )
+            })?
+        }
+        Err(error) => Err(error),
+    };
+    answer.or_else(|error: BoxError| {
+        let refusal = Refusal::in_error(&*error).map(|it| Admission::Refuse(it.into()));
+        refusal.ok_or_else(|| Cause::hook_failed("a hook of the CONNECT stage failed", error))
+    })
+}

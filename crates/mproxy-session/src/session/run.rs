@@ -1,0 +1,123 @@
+//! A session as a future. What a session needs to begin, to be judged again, and to end is boxed one by
+//! one: one that lives long keeps room for none of it, and no more than a pointer here.
+
+use std::future::Future;
+use std::mem;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use crate::cause::End;
+use crate::pipe::Stop;
+use crate::summary::Summary;
+
+/// Not an async block: that would keep room for what it holds more than once.
+pub(super) struct Run<L, P, O, R, RF, K, KF> {
+    stage: Stage<L, O, RF, KF>,
+    poll: P,
+    renew: R,
+    close: K,
+}
+
+enum Stage<L, O, RF, KF> {
+    Opening(Pin<Box<O>>),
+    Live(L),
+    Renewing(Pin<Box<RF>>),
+    Closing(Pin<Box<KF>>),
+    Over,
+}
+
+impl<L, P, O, R, RF, K, KF> Run<L, P, O, R, RF, K, KF>
+where
+    P: FnMut(&mut L, &mut Context<'_>) -> Poll<Stop>,
+    O: Future<Output = Result<L, Box<Summary>>>,
+    R: FnMut(L) -> RF,
+    RF: Future<Output = Result<L, Box<(L, End)>>>,
+    K: FnMut(L, End) -> KF,
+    KF: Future<Output = Summary>,
+{
+    /// A session that begins with `opening`, and then moves packets with `poll`.
+    pub(super) fn new(opening: O, poll: P, renew: R, close: K) -> Self {
+        Self {
+            stage: Stage::Opening(Box::pin(opening)),
+            poll,
+            renew,
+            close,
+        }
+    }
+
+    /// What comes after the pipe has stopped.
+    fn stopped(&mut self, live: L, stop: Stop) -> Stage<L, O, RF, KF> {
+        match stop {
+            Stop::End(end) => Stage::Closing(Box::pin((self.close)(live, end))),
+            Stop::Renewal => Stage::Renewing(Box::pin((self.renew)(live))),
+        }
+    }
+}
+
+impl<L, P, O, R, RF, K, KF> Future for Run<L, P, O, R, RF, K, KF>
+where
+    L: Unpin,
+    P: FnMut(&mut L, &mut Context<'_>) -> Poll<Stop> + Unpin,
+    O: Future<Output = Result<L, Box<Summary>>>,
+    R: FnMut(L) -> RF + Unpin,
+    RF: Future<Output = Result<L, Box<(L, End)>>>,
+    K: FnMut(L, End) -> KF + Unpin,
+    KF: Future<Output = Summary>,
+{
+    type Output = Summary;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Summary> {
+        let this = self.get_mut();
+        loop {
+            this.stage = match &mut this.stage {
+                Stage::Opening(opening) => match ready!(opening.as_mut().poll(cx)) {
+                    Ok(live) => Stage::Live(live),
+                    Err(summary) => {
+                        this.stage = Stage::Over;
+                        return Poll::Ready(*summary);
+                    }
+                },
+                Stage::Live(live) => {
+                    let stop = ready!((this.poll)(live, cx));
+                    match mem::replace(&mut this.stage, Stage::Over) {
+                        Stage::Live(live) => this.stopped(live, stop),
+                        other => other,
+                    }
+                }
+                Stage::Renewing(renewing) => match ready!(renewing.as_mut().poll(cx)) {
+                    Ok(live) => Stage::Live(live),
+                    Err(ended) => {
+                        let (live, end) = *ended;
+                        Stage::Closing(Box::pin((this.close)(live, end)))
+                    }
+                },
+                Stage::Closing(closing) => {
+                    let summary = ready!(closing.as_mut().poll(cx));
+                    this.stage = Stage::Over;
+                    return Poll::Ready(summary);
+                }
+                // polled after completion, which the contract of Future forbids
+                Stage::Over => return Poll::Pending,
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::duplex;
+
+    use crate::{Hooks, Peer, Session, new_hooks};
+
+    /// An idle session is its pipe, its handle, and this.
+    #[test]
+    fn a_session_is_two_words_beside_what_is_boxed() {
+        let (client, _near) = duplex(1);
+        let session = Session::new(Peer::new("test"));
+        let session = session.run(client, new_hooks(|_| Hooks::none()), |_| {
+            std::future::ready(Ok::<_, std::io::Error>(duplex(1).0))
+        });
+        assert_eq!(size_of_val(&session), 2 * size_of::<usize>());
+    }
+}
