@@ -20,6 +20,7 @@ mod deploy;
 mod dialects;
 mod drain;
 mod faults;
+mod fleet;
 mod health;
 mod hostile;
 mod latencies;

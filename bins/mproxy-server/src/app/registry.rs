@@ -65,7 +65,7 @@ impl Registry {
 
     /// The sessions that run now.
     pub(crate) fn running(&self) -> impl Iterator<Item = SessionHandle> + '_ {
-        self.listed().map(|it| it.handle)
+        self.0.iter().flat_map(|sessions| sessions.running())
     }
 
     /// The sessions that run now, and since when.
@@ -123,6 +123,13 @@ impl Sessions {
             sessions: Arc::clone(self),
             index,
         }
+    }
+
+    /// The sessions that run now.
+    pub(crate) fn running(&self) -> Vec<SessionHandle> {
+        let slots = self.lock();
+        let running = slots.running.iter().flatten();
+        running.map(|it| it.handle.clone()).collect()
     }
 
     fn listed(&self) -> Vec<Listed> {

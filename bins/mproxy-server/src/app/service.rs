@@ -8,7 +8,7 @@ use mproxy_admin::ConnectionLimit;
 use mproxy_session::{CloseReason, Limits};
 use mproxy_transport::{ClientAddr, WsOptions};
 
-use super::chain::Composed;
+use super::chain::Policy;
 use super::gate::{Admitted, Evicted, Gate, Limited, Refused};
 use super::memory::Memory;
 use super::upstream::Upstream;
@@ -21,7 +21,7 @@ pub(crate) struct Service {
     /// `Some` for a WebSocket listener.
     pub(crate) websocket: Option<WsOptions>,
     /// The layers, which a reload may replace.
-    pub(crate) chain: Arc<ArcSwap<Composed>>,
+    pub(crate) policy: Arc<ArcSwap<Policy>>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) gate: Gate,

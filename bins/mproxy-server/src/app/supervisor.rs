@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::OnLog;
 use super::api::Api;
 use super::capacity::Capacity;
-use super::chain::Composed;
+use super::chain::Policy;
 use super::drain::Drained;
 use super::event::{Event, Events, Sender};
 use super::gate::{Gate, Gates};
@@ -50,7 +50,7 @@ struct Kept {
     /// Its connections count, whatever the limits become.
     gate: Gate,
     /// The layers that its sessions ask.
-    chain: Arc<ArcSwap<Composed>>,
+    policy: Arc<ArcSwap<Policy>>,
 }
 
 /// Where a new configuration comes from, and what else takes a part of it.
@@ -84,6 +84,8 @@ pub(crate) struct Supervisor {
     // what the configuration says
     pub(super) config: Config,
     pub(super) plan: Arc<Plan>,
+    /// Of the configuration: 1 is that of the start.
+    generation: u64,
     pub(super) sockets: Sockets,
     upstreams: Upstreams,
     /// What a listener keeps over reloads, by its name.
@@ -167,6 +169,7 @@ impl Supervisor {
             memory,
             workers,
             plan: Arc::new(plan),
+            generation: 0,
             config,
             sockets,
             upstreams: Upstreams::default(),
@@ -219,6 +222,7 @@ impl Supervisor {
     /// Has what was planned served from now on. Nothing in it can fail.
     pub(super) fn apply(&mut self, opened: Opened) {
         let plan = Arc::clone(&self.plan);
+        self.generation += 1;
         self.upstreams
             .replace(&plan.upstreams, &self.resolver, &self.metrics, &self.health);
         let services = plan.listeners.iter();
@@ -230,12 +234,24 @@ impl Supervisor {
             self.announce(listener);
         }
         self.set_capacity();
+        self.renew();
         let listeners = plan.listeners.iter().map(|it| it.name.to_string());
         let checks = self.upstreams.checks();
         self.health.keep(&Named {
             listeners: listeners.collect(),
             ..checks
         });
+    }
+
+    /// Has the sessions of listeners whose layers are new judged by them.
+    fn renew(&self) {
+        let is_new = |kept: &Kept| kept.policy.load().generation == self.generation;
+        let listeners = self.kept.iter().filter(|(_, kept)| is_new(kept));
+        let listeners: Arc<[_]> = listeners.map(|(name, _)| Arc::clone(name)).collect();
+        if !listeners.is_empty() {
+            self.workers
+                .renew(&self.registry, &listeners, self.generation);
+        }
     }
 
     /// Says that a listener listens.
@@ -257,23 +273,27 @@ impl Supervisor {
 
     /// What the connections of a listener are served with.
     fn service(&mut self, plan: &ListenerPlan) -> Option<Service> {
-        let Self { kept, gates, .. } = self;
-        let kept = kept.entry(Arc::clone(&plan.name));
-        let Kept { gate, chain } = kept.or_insert_with(|| Kept {
-            gate: gates.listener(&plan.rules),
-            chain: Arc::new(ArcSwap::from_pointee(plan.chain.clone())),
+        let policy = || Policy {
+            generation: self.generation,
+            composed: plan.chain.clone(),
+        };
+        let kept = self.kept.entry(Arc::clone(&plan.name));
+        let kept = kept.or_insert_with(|| Kept {
+            gate: self.gates.listener(&plan.rules),
+            policy: Arc::new(ArcSwap::from_pointee(policy())),
         });
-        gate.set_rules(&plan.rules);
-        chain.store(Arc::new(plan.chain.clone()));
-        let (gate, chain) = (gate.clone(), Arc::clone(chain));
+        kept.gate.set_rules(&plan.rules);
+        if !kept.policy.load().composed.chain.is(&plan.chain.chain) {
+            kept.policy.store(Arc::new(policy()));
+        }
         Some(Service {
             name: Arc::clone(&plan.name),
             websocket: plan.websocket.clone(),
-            chain,
+            policy: Arc::clone(&kept.policy),
             limits: Arc::clone(&plan.limits),
             // the plan has the brokers of its listeners
             upstream: Arc::clone(self.upstreams.get(&plan.upstream)?),
-            gate,
+            gate: kept.gate.clone(),
             memory: Arc::clone(&self.memory),
             metrics: self.metrics.listener(&plan.name),
         })

@@ -135,6 +135,11 @@ impl Chain {
         }
     }
 
+    /// True for clones: the same layers, compiled once.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.layers, &other.layers)
+    }
+
     /// The layers, outermost first, as the log calls them.
     pub(crate) fn describe(&self) -> String {
         let layers: Vec<_> = self.layers.iter().map(|layer| &*layer.what).collect();
@@ -230,13 +235,21 @@ where
     })
 }
 
+/// The chain that a listener has at a time.
+#[derive(Debug)]
+pub(crate) struct Policy {
+    /// Of the configuration that brought it; a later one is larger. 1 is the first.
+    pub(crate) generation: u64,
+    pub(crate) composed: Composed,
+}
+
 /// The chain that a listener has when it is asked: a reload puts another one in its place.
 #[derive(Clone, Debug)]
-pub(crate) struct LiveChain(Arc<ArcSwap<Composed>>);
+pub(crate) struct LiveChain(Arc<ArcSwap<Policy>>);
 
 impl LiveChain {
-    pub(crate) fn of(chain: &Arc<ArcSwap<Composed>>) -> Self {
-        Self(Arc::clone(chain))
+    pub(crate) fn of(policy: &Arc<ArcSwap<Policy>>) -> Self {
+        Self(Arc::clone(policy))
     }
 }
 
@@ -250,8 +263,11 @@ impl Service<Connect> for LiveChain {
     }
 
     fn call(&mut self, connect: Connect) -> Self::Future {
+        let policy = self.0.load();
+        // before it is asked: a policy that comes meanwhile is a later one, and asks again
+        connect.handle().set_policy(policy.generation);
         // a chain is always ready
-        self.0.load().chain.clone().call(connect)
+        policy.composed.chain.clone().call(connect)
     }
 }
 

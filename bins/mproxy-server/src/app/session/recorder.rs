@@ -155,7 +155,7 @@ impl Recorder for ConnectionRecorder {
         connection.opened(version);
         let waiting = self.waiting().take();
         self.service.upstream.answered(waiting.as_deref());
-        let logs = self.service.chain.load().access_log.is_none();
+        let logs = self.service.policy.load().composed.access_log.is_none();
         if let (true, Some(session)) = (logs, session) {
             tracing::info!(
                 target: "mproxy::session",
@@ -186,7 +186,7 @@ impl Recorder for ConnectionRecorder {
     }
 
     fn layers(&self) -> Option<String> {
-        Some(self.service.chain.load().chain.describe())
+        Some(self.service.policy.load().composed.chain.describe())
     }
 
     fn refused(&self, direction: codec::Direction, kind: Kind) {
@@ -202,7 +202,7 @@ impl Recorder for ConnectionRecorder {
             (Kind::Connect, _) => Action::Will,
             (Kind::Auth, _) => {
                 // it is for their sake
-                for judge in &self.service.chain.load().by_names {
+                for judge in &self.service.policy.load().composed.by_names {
                     judge.metrics.decision(Action::Auth, Decision::Deny);
                 }
                 return;

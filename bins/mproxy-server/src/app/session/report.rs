@@ -31,8 +31,9 @@ impl Service {
         let remedy = remedy(summary);
         let is_failure = remedy.is_some();
         let access_log = self
-            .chain
+            .policy
             .load()
+            .composed
             .access_log
             .filter(|_| summary.established());
         if access_log.is_some_and(|log| !log.every_end) && !is_failure {
@@ -41,7 +42,7 @@ impl Service {
         let remedy = match self.denied_will(summary) {
             Some(layer) => Some(of_will(&layer)),
             None if self.is_reauthentication(summary) => {
-                Some(of_reauthentication(&self.chain.load().by_names))
+                Some(of_reauthentication(&self.policy.load().composed.by_names))
             }
             None => remedy.map(|remedy| self.names().fill(remedy)),
         };
@@ -105,8 +106,8 @@ impl Service {
     fn denied_will(&self, summary: &Summary) -> Option<String> {
         let detail = summary.detail.as_deref()?;
         let is_will = summary.limit == Some("refused_will");
-        let chain = self.chain.load();
-        let judge = chain.chain.judge_in(detail).filter(|_| is_will);
+        let policy = self.policy.load();
+        let judge = policy.composed.chain.judge_in(detail).filter(|_| is_will);
         judge.map(str::to_owned)
     }
 
@@ -114,7 +115,7 @@ impl Service {
     /// session is refused for who the client is.
     fn is_reauthentication(&self, summary: &Summary) -> bool {
         let refused = summary.reason == CloseReason::AuthDenied && summary.established();
-        refused && !self.chain.load().by_names.is_empty()
+        refused && !self.policy.load().composed.by_names.is_empty()
     }
 
     /// The names that remedies need.

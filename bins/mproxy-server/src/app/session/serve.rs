@@ -87,7 +87,7 @@ impl Service {
                 Ok::<_, DialError>(Counted::new(stream, open))
             }
         };
-        session.run(stream, LiveChain::of(&self.chain), dial)
+        session.run(stream, LiveChain::of(&self.policy), dial)
     }
 }
 

@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 use std::thread::{self, JoinHandle};
 
 use arc_swap::ArcSwap;
-use mproxy_session::SessionHandle;
+use mproxy_session::{SessionHandle, renew_all};
 use mproxy_transport::{Accepted, Listener};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -132,6 +132,21 @@ impl Workers {
             let closed = entrance.closed.clone();
             let accepting = accept(Arc::clone(worker), Arc::clone(&self.loads), entrance);
             runtime.spawn(closed.run_until_cancelled_owned(accepting));
+        }
+    }
+
+    /// Has the sessions of these listeners judged again, each by its own worker, which serves packets
+    /// meanwhile. One that has no CONNECT yet is not known to be of a listener, and judged as well.
+    pub(crate) fn renew(&self, registry: &Registry, listeners: &Arc<[Arc<str>]>, generation: u64) {
+        for ((runtime, _), sessions) in self.runtimes.iter().zip(registry.workers()) {
+            let (sessions, listeners) = (Arc::clone(sessions), Arc::clone(listeners));
+            runtime.spawn(async move {
+                let handles = sessions.running().into_iter().filter(|handle| {
+                    let info = handle.info();
+                    info.is_none_or(|info| listeners.contains(&info.peer().listener))
+                });
+                renew_all(handles, generation).await;
+            });
         }
     }
 
