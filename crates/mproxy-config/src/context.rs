@@ -1,9 +1,9 @@
 //! What reading and checking share: the report, and what is known about each value.
 
 use super::document::{Content, Contents};
-use super::file::{Listing, Setting};
 use super::scalar::Raw;
 use super::scalar::{Problem, Scalar};
+use super::section::{Listing, Setting};
 use crate::diagnostics::{Diagnostic, Report};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -46,30 +46,6 @@ impl Context {
     /// Reports a problem.
     pub(super) fn push(&mut self, diagnostic: Diagnostic) {
         self.report.push(diagnostic);
-    }
-
-    /// The value of a setting, or `default`. A value that is wrong is reported.
-    pub(super) fn value<T: Scalar>(&mut self, setting: &Setting<T>, default: T::Value) -> T::Value {
-        self.given(setting).unwrap_or(default)
-    }
-
-    /// The value of a setting that satisfies `check`, or `default`.
-    pub(super) fn checked<T: Scalar>(
-        &mut self,
-        setting: &Setting<T>,
-        default: T::Value,
-        check: impl FnOnce(&T::Value) -> Result<(), Problem>,
-    ) -> T::Value {
-        let Some(value) = self.given(setting) else {
-            return default;
-        };
-        match (check(&value), setting.span()) {
-            (Err(problem), Some(span)) => {
-                self.problem(span, problem);
-                default
-            }
-            _ => value,
-        }
     }
 
     /// The value of a setting, if it was given and is right.

@@ -4,39 +4,58 @@
 //!
 //! ```text
 //! files, environment, flags --document--> one tree, every value with its place
-//!                           --read------> File: the tables and keys that exist
+//!                           --section---> the tables and keys that exist, as they are written
 //!                           --validate--> Config: checked, resolved, plain types
 //! ```
 //! No step stops at the first problem; all of them end up in one [`Report`](diagnostics::Report).
+//!
+//! # Where to add something
+//!
+//! A key is one declaration in the file of its table ([`Listener`], [`Limits`], [`Upstream`] ..): its
+//! description, type, default and check. A type of layer is one file in `layer` and one line in
+//! [`for_each_layer!`].
 
+mod admin;
+mod chain;
+mod choice;
 mod context;
 pub mod diagnostics;
 mod diff;
 mod document;
 mod environment;
-mod file;
+mod layer;
+mod limits;
+mod listener;
 mod load;
+mod log;
 mod model;
-mod read;
+mod root;
 mod scalar;
-mod show;
+mod section;
+mod server;
+mod upstream;
 mod validate;
 
+pub use admin::Admin;
+pub use chain::{Chain, MAX_CHAIN_LAYERS};
+pub use choice::Choice;
 pub use diff::{Changes, diff};
 pub use document::{Content, Contents, Location};
 pub use environment::Environment;
-pub use load::{Loaded, Request, from_text, load, load_text};
-pub use model::{
-    AccessEvent, AccessLog, Acl, AclAction, AclDefault, AclOnDeny, AclRule, AclSubscribe, AclWho,
-    Admin, Bind, Bridges, Chain, Choice, ClientId, ClientIdRequire, Config, Conformance,
-    ControlCharacters, DeniedWill, Dialect, DrainNotice, DrainWills, HealthCheck, Layer, LayerKind,
-    Limits, Listener, Log, LogFormat, MAX_CHAIN_LAYERS, MqttVersion, Placeholder, PropertyEdit,
-    PropertyEdits, Rate, Reauthentication, ReceiveMaximum, Server, ServerReference, Template,
-    TopicMap, TopicMapRule, Transport, TransportName, Upstream, UpstreamAddress, UpstreamHealth,
-    VendorForm, WhenUnreachable,
+pub use layer::{
+    AccessEvent, AccessLog, Acl, AclRule, AclWho, Built, ClientId, ClientIdRequire, Layer,
+    LayerConfig, LayerKind, Place, PropertyEdit, PropertyEdits, Reauthentication, SuperClients,
+    TopicMap, TopicMapRule,
 };
+pub use limits::Limits;
+pub use listener::{Listener, Protocol};
+pub use load::{Loaded, Request, from_text, load, load_text};
+pub use log::{Log, LogFormat};
+pub use model::{Bind, Placeholder, Rate, Template, UpstreamAddress};
+pub use root::{Config, show};
 pub use scalar::{LogLevel, Problem, Raw, Scalar, log_filter, parse};
-pub use show::show;
+pub use server::{DrainNotice, DrainWills, Server};
+pub use upstream::{HealthCheck, Upstream, UpstreamHealth};
 
 /// The default configuration with every key explained.
 pub const DEFAULT_TOML: &str = include_str!("../../../config/mproxy.toml");
@@ -44,5 +63,5 @@ pub const DEFAULT_TOML: &str = include_str!("../../../config/mproxy.toml");
 /// The JSON schema of the configuration.
 #[must_use]
 pub fn schema() -> schemars::Schema {
-    schemars::schema_for!(file::File)
+    schemars::schema_for!(root::ConfigKeys)
 }

@@ -3,8 +3,9 @@
 use super::context::Context;
 use super::document::{Contents, Location, Override, Texts};
 use super::environment::Environment;
-use super::model::{Config, Log};
-use super::read::read;
+use super::log::Log;
+use super::root::{Config, ConfigKeys};
+use super::section::Keys;
 use super::validate::validate;
 use crate::diagnostics::{Diagnostic, Report};
 use std::collections::BTreeSet;
@@ -104,8 +105,8 @@ fn config(cx: &mut Context, request: &Request, env: &Environment) -> Option<Conf
     let overrides = overrides(cx, request, env);
     let texts = Texts { files, overrides };
     let root = texts.document(cx, env, request.resolve)?;
-    let file = read(cx, root);
-    Some(validate(cx, file, env))
+    let keys = ConfigKeys::take(cx, root, "");
+    Some(validate(cx, &keys, env))
 }
 
 fn overrides(cx: &mut Context, request: &Request, env: &Environment) -> Vec<Override> {

@@ -65,7 +65,7 @@ bind = "{admin}"
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mproxy_config::{AclDefault, Environment, LayerKind, Location, Request, load};
+    use mproxy_config::{Choice, Environment, LayerKind, Location, Request, load};
 
     fn config(upstream: &str) -> DemoConfig {
         DemoConfig {
@@ -118,7 +118,7 @@ mod tests {
         };
         let rules: Vec<_> = acl.rules.iter().map(|rule| rule.name.as_str()).collect();
         assert_eq!(rules, ["demo/ is for everybody", "the rest is for nobody"]);
-        assert_eq!(acl.default, AclDefault::Deny);
+        assert_eq!(acl.default.word(), "deny");
     }
 
     #[test]

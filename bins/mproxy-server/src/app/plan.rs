@@ -7,13 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mproxy_admin::Metrics;
-use mproxy_codec::Version;
+use mproxy_codec::topic::Dialect;
 use mproxy_config::diagnostics::Diagnostic;
-use mproxy_config::{self as config, Bind, Chain, Config, Dialect, MqttVersion, Transport};
-use mproxy_session::{
-    Bridges, Conformance, ControlCharacters, Limits, Rate, ReceiveMaximum, RefusedPublish,
-    ServerReference, Versions, WhenUnreachable,
-};
+use mproxy_config::{self as config, Bind, Chain, Config};
+use mproxy_session::{Limits, Rate, RefusedPublish};
 use mproxy_transport::{TcpOptions, UpstreamAddr, WsOptions};
 
 use super::chain::{Composed, compose};
@@ -156,14 +153,9 @@ fn rules(limits: &config::Limits) -> Rules {
 }
 
 fn websocket(listener: &config::Listener) -> Option<WsOptions> {
-    let Transport::Ws {
-        paths,
-        origins,
-        max_header_size,
-    } = &listener.transport
-    else {
+    if !listener.is_websocket() {
         return None;
-    };
+    }
     let limits = &listener.limits;
     let (frames, period) = limits
         .max_denials
@@ -171,9 +163,9 @@ fn websocket(listener: &config::Listener) -> Option<WsOptions> {
             (rate.count.get(), rate.period)
         });
     let options = WsOptions::default()
-        .paths(paths.iter().map(String::as_str))
-        .origins(origins.iter().map(String::as_str))
-        .max_header_size(*max_header_size)
+        .paths(listener.paths.iter().map(String::as_str))
+        .origins(listener.origins.iter().map(String::as_str))
+        .max_header_size(listener.max_header_size)
         .handshake_timeout(limits.connect_timeout)
         .write_timeout(limits.write_timeout)
         .max_idle_frames(frames, period)
@@ -183,11 +175,11 @@ fn websocket(listener: &config::Listener) -> Option<WsOptions> {
 
 /// The largest packet of a session. 256MiB, and the largest Remaining Length, a byte less, are what
 /// people write for MQTT's maximum: the few bytes that a packet has besides are not refused for it.
-fn packet_limit(size: u32) -> usize {
-    const LARGEST_REMAINING_LENGTH: u32 = (256 << 20) - 1;
+const fn packet_limit(size: usize) -> usize {
+    const LARGEST_REMAINING_LENGTH: usize = (256 << 20) - 1;
     match size {
         LARGEST_REMAINING_LENGTH.. => Limits::NO_PACKET_LIMIT,
-        size => size as usize,
+        size => size,
     }
 }
 
@@ -201,32 +193,14 @@ fn session_limits(listener: &config::Listener) -> Limits {
     limits.max_packet_size = packet_limit(config.max_packet_size);
     limits.max_connect_size = config.max_connect_size;
     limits.max_held_packet = config.max_held_packet;
-    limits.conformance = match listener.conformance {
-        config::Conformance::Tolerant => Conformance::Tolerant,
-        config::Conformance::Strict => Conformance::Strict,
-    };
-    limits.bridges = match listener.bridges {
-        config::Bridges::Pass => Bridges::Pass,
-        config::Bridges::Refuse => Bridges::Refuse,
-    };
-    limits.receive_maximum = match listener.receive_maximum {
-        config::ReceiveMaximum::Pass => ReceiveMaximum::Pass,
-        config::ReceiveMaximum::Enforce => ReceiveMaximum::Enforce,
-    };
-    limits.when_unreachable = match listener.upstream.when_unreachable {
-        config::WhenUnreachable::Close => WhenUnreachable::Close,
-        config::WhenUnreachable::Connack => WhenUnreachable::Connack,
-    };
+    limits.conformance = listener.conformance;
+    limits.bridges = listener.bridges;
+    limits.receive_maximum = listener.receive_maximum;
+    limits.when_unreachable = listener.upstream.when_unreachable;
     limits.keep_alive_grace = config.keepalive_grace;
     limits.max_keep_alive = config.max_keepalive;
-    limits.server_reference = match listener.server_reference {
-        config::ServerReference::Strip => ServerReference::Strip,
-        config::ServerReference::Pass => ServerReference::Pass,
-    };
-    limits.control_characters = match listener.control_characters {
-        config::ControlCharacters::Refuse => ControlCharacters::Refuse,
-        config::ControlCharacters::Pass => ControlCharacters::Pass,
-    };
+    limits.server_reference = listener.server_reference;
+    limits.control_characters = listener.control_characters;
     limits.max_replies = config.max_replies;
     limits.max_topic_levels = config.max_topic_levels.get();
     limits.max_filters = config.max_filters.get();
@@ -234,15 +208,6 @@ fn session_limits(listener: &config::Listener) -> Limits {
         .max_denials
         .map(|rate| Rate::new(rate.count, rate.period));
     limits.refused_publish = RefusedPublish::Acknowledge;
-    limits.versions = listener
-        .versions
-        .iter()
-        .fold(Versions::NONE, |versions, version| {
-            versions.with(match version {
-                MqttVersion::V31 => Version::V31,
-                MqttVersion::V311 => Version::V311,
-                MqttVersion::V5 => Version::V5,
-            })
-        });
+    limits.versions = listener.versions;
     limits
 }

@@ -66,7 +66,7 @@ fn summary(config: &Config, loaded: &Loaded, args: &CheckArgs) -> String {
             true => "without layers".to_owned(),
             false => format!("through {}", layers.join(", ")),
         };
-        let protocol = Choice::word(listener.transport.name());
+        let protocol = listener.protocol.word();
         let at = match &listener.bind {
             Bind::Tcp(address) => format!("{protocol}://{address}"),
             bind @ Bind::Unix(_) => format!("{protocol} over {bind}"),

@@ -4,9 +4,10 @@
 //! `${client_id}` and `${username}` are filled in later, for each session.
 
 use super::regular::read_regular;
+use crate::choice::Choice;
 use crate::context::{Context, Filled};
 use crate::environment::Environment;
-use crate::model::{Choice, Placeholder};
+use crate::model::Placeholder;
 use crate::scalar::Problem;
 use std::borrow::Cow;
 use std::io::ErrorKind;

@@ -1,10 +1,10 @@
 //! Strings with placeholders, `${username}` and the like, in them, filled in for each session.
 
-use super::Choice;
+use crate::choice::Choice;
 use std::fmt;
 
 /// A string whose placeholders are known ones.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Template(String);
 
 impl Template {

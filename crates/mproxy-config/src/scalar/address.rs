@@ -7,6 +7,7 @@ use mproxy_layers::acl::{Network, NetworkError};
 use schemars::{Schema, json_schema};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use toml_edit::Value;
 
 /// The port of MQTT without TLS.
 const MQTT_PORT: u16 = 1883;
@@ -42,6 +43,10 @@ impl Scalar for Bind {
         }
     }
 
+    fn show(value: &Self::Value) -> Value {
+        value.to_string().into()
+    }
+
     fn schema() -> Schema {
         json_schema!({
             "type": "string",
@@ -61,6 +66,10 @@ impl Scalar for SocketAddr {
         let text = string::<Self>(raw)?;
         text.parse()
             .map_err(|_| invalid_bind(text, &Self::expected()))
+    }
+
+    fn show(value: &Self::Value) -> Value {
+        value.to_string().into()
     }
 
     fn schema() -> Schema {
@@ -89,6 +98,10 @@ impl Scalar for Network {
         })
     }
 
+    fn show(value: &Self::Value) -> Value {
+        value.to_string().into()
+    }
+
     fn schema() -> Schema {
         json_schema!({ "type": "string", "examples": ["10.0.0.0/8", "fd00::/8", "192.0.2.7"] })
     }
@@ -106,6 +119,10 @@ impl Scalar for AdminBind {
             "" => Ok(None),
             _ => SocketAddr::read(raw, loose).map(Some),
         }
+    }
+
+    fn show(value: &Self::Value) -> Value {
+        value.map_or_else(String::new, |it| it.to_string()).into()
     }
 
     fn schema() -> Schema {
@@ -162,6 +179,10 @@ impl Scalar for UpstreamAddress {
             "http" => Err(invalid(&format!("did you mean `ws://{rest}`?"))),
             _ => Err(invalid(&format!("expected {}", Self::expected()))),
         }
+    }
+
+    fn show(value: &Self::Value) -> Value {
+        value.to_string().into()
     }
 
     fn schema() -> Schema {

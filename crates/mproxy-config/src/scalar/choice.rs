@@ -2,8 +2,9 @@
 
 use super::raw::Raw;
 use super::{Problem, Scalar, closest, quoted, string};
-use crate::model::Choice;
+use crate::choice::Choice;
 use schemars::Schema;
+use toml_edit::Value;
 
 impl<T: Choice> Scalar for T {
     type Value = Self;
@@ -29,6 +30,10 @@ impl<T: Choice> Scalar for T {
                 .note(format!("expected {}", Self::expected())),
             None => Problem::new(message, format!("expected {}", Self::expected())),
         })
+    }
+
+    fn show(value: &Self::Value) -> Value {
+        value.word().into()
     }
 
     fn schema() -> Schema {

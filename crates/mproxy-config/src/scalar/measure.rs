@@ -7,6 +7,7 @@ use bytesize::ByteSize;
 use schemars::{Schema, json_schema};
 use std::num::NonZeroU32;
 use std::time::Duration;
+use toml_edit::Value;
 
 /// The longest duration: no timer of ours has a reason to be longer, and the sum of a point
 /// in time and a longer one may overflow.
@@ -15,6 +16,14 @@ const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 /// A number of bytes.
 #[derive(Debug)]
 pub(crate) struct Size;
+
+/// A duration, of which `0s` stands for never.
+#[derive(Debug)]
+pub(crate) struct DurationOrNever;
+
+/// The longest keep-alive of clients in seconds; 0 leaves it to them.
+#[derive(Debug)]
+pub(crate) struct KeepAlive;
 
 /// A number of bytes, or `auto`.
 #[derive(Debug)]
@@ -48,19 +57,73 @@ impl Scalar for Duration {
         }
     }
 
+    fn show(value: &Self::Value) -> Value {
+        humantime::format_duration(*value).to_string().into()
+    }
+
     fn schema() -> Schema {
         json_schema!({ "type": "string", "examples": ["30s", "200ms", "2m"] })
     }
 }
 
+impl Scalar for DurationOrNever {
+    /// `None` is never.
+    type Value = Option<Duration>;
+
+    fn expected() -> String {
+        Duration::expected()
+    }
+
+    fn read(raw: &Raw, loose: bool) -> Result<Self::Value, Problem> {
+        let duration = Duration::read(raw, loose)?;
+        Ok(Some(duration).filter(|it| !it.is_zero()))
+    }
+
+    fn show(value: &Self::Value) -> Value {
+        Duration::show(&value.unwrap_or_default())
+    }
+
+    fn schema() -> Schema {
+        Duration::schema()
+    }
+}
+
+impl Scalar for KeepAlive {
+    type Value = u16;
+
+    fn expected() -> String {
+        Duration::expected()
+    }
+
+    fn read(raw: &Raw, loose: bool) -> Result<u16, Problem> {
+        let longest = Duration::read(raw, loose)?;
+        let seconds = u16::try_from(longest.as_secs()).ok();
+        let seconds = seconds.filter(|_| longest.subsec_nanos() == 0);
+        seconds.ok_or_else(|| {
+            Problem::new(
+                "MQTT has no such keep-alive",
+                "whole seconds, at most 65535s; \"0s\" leaves it to the client",
+            )
+        })
+    }
+
+    fn show(value: &u16) -> Value {
+        Duration::show(&Duration::from_secs((*value).into()))
+    }
+
+    fn schema() -> Schema {
+        Duration::schema()
+    }
+}
+
 impl Scalar for Size {
-    type Value = u64;
+    type Value = usize;
 
     fn expected() -> String {
         "a size such as \"64KiB\" or \"1MiB\"".to_owned()
     }
 
-    fn read(raw: &Raw, _: bool) -> Result<u64, Problem> {
+    fn read(raw: &Raw, _: bool) -> Result<usize, Problem> {
         if let Raw::Integer(number) = raw {
             let label = format!("write it with its unit: \"{number}B\"");
             return Err(Problem::new("a size without a unit", label));
@@ -69,12 +132,16 @@ impl Scalar for Size {
         // ByteSize takes bare numbers; here they are bytes or a forgotten unit, nobody knows.
         let has_unit = text.contains(|it: char| it.is_alphabetic());
         match text.parse::<ByteSize>() {
-            Ok(size) if has_unit => Ok(size.as_u64()),
+            Ok(size) if has_unit => Ok(usize::try_from(size.as_u64()).unwrap_or(usize::MAX)),
             _ => Err(Problem::new(
                 format!("invalid size `{text}`"),
                 format!("expected {}", Self::expected()),
             )),
         }
+    }
+
+    fn show(value: &Self::Value) -> Value {
+        sized(*value as u64).into()
     }
 
     fn schema() -> Schema {
@@ -91,15 +158,20 @@ impl Scalar for AutoSize {
     }
 
     fn read(raw: &Raw, loose: bool) -> Result<Option<u64>, Problem> {
+        let bytes = Size::read(raw, loose).map(|it| Some(it as u64));
         match raw {
             Raw::String(text) if text == "auto" => Ok(None),
-            Raw::String(_) => Size::read(raw, loose).map(Some).map_err(|mut problem| {
+            Raw::String(_) => bytes.map_err(|mut problem| {
                 problem.label = format!("expected {}", Self::expected());
                 problem
             }),
-            Raw::Integer(_) => Size::read(raw, loose).map(Some),
+            Raw::Integer(_) => bytes,
             other => Err(Problem::mismatch(other, &Self::expected())),
         }
+    }
+
+    fn show(value: &Self::Value) -> Value {
+        value.map_or_else(|| "auto".to_owned(), sized).into()
     }
 
     fn schema() -> Schema {
@@ -144,8 +216,24 @@ impl Scalar for Option<Rate> {
         Ok(NonZeroU32::new(count).map(|count| Rate { count, period }))
     }
 
+    fn show(value: &Self::Value) -> Value {
+        value
+            .map_or_else(|| "0/s".to_owned(), |it| it.to_string())
+            .into()
+    }
+
     fn schema() -> Schema {
         json_schema!({ "type": "string", "pattern": "^[0-9]+/[smh]$" })
+    }
+}
+
+/// In the largest unit that says it exactly.
+pub(crate) fn sized(bytes: u64) -> String {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let mut units = units.iter();
+    match units.find(|(unit, _)| bytes >= *unit && bytes.is_multiple_of(*unit)) {
+        Some((unit, name)) => format!("{}{name}", bytes / unit),
+        None => format!("{bytes}B"),
     }
 }
 

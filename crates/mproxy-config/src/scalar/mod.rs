@@ -12,15 +12,19 @@ mod raw;
 mod template;
 mod text;
 
+pub(crate) use crate::model::Rate;
 pub(crate) use address::AdminBind;
-pub(crate) use measure::{AutoSize, Size};
+pub(crate) use measure::{AutoSize, DurationOrNever, KeepAlive, Size, sized};
 pub(crate) use number::{Count, FormatVersion, Number, Prefix};
 pub use raw::Raw;
-pub(crate) use template::{FilterTemplate, PrefixTemplate, StartTemplate, TextTemplate, opaque};
+pub(crate) use template::{
+    FilterTemplate, PrefixTemplate, StartTemplate, TextTemplate, opaque, with_forms,
+};
 pub use text::{LogLevel, log_filter};
 pub(crate) use text::{Origin, Text, UrlPath};
 
 use schemars::Schema;
+use toml_edit::Value;
 
 /// A kind of value.
 pub trait Scalar {
@@ -39,6 +43,9 @@ pub trait Scalar {
     ///
     /// Says what is wrong with the value.
     fn read(raw: &Raw, loose: bool) -> Result<Self::Value, Problem>;
+
+    /// The value as one writes it.
+    fn show(value: &Self::Value) -> Value;
 
     /// The JSON schema of the values.
     fn schema() -> Schema;

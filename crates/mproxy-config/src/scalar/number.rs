@@ -5,6 +5,7 @@ use super::{Problem, Scalar};
 use schemars::{Schema, json_schema};
 use std::num::NonZeroUsize;
 use std::str::FromStr;
+use toml_edit::Value;
 
 /// A whole number of which 0 means "no limit of its own".
 #[derive(Debug)]
@@ -24,6 +25,10 @@ impl Scalar for Count {
         counted::<Self>(raw, loose, 0).map(NonZeroUsize::new)
     }
 
+    fn show(value: &Self::Value) -> Value {
+        counted_as(value.map_or(0, NonZeroUsize::get))
+    }
+
     fn schema() -> Schema {
         json_schema!({ "type": "integer", "minimum": 0, "maximum": COUNT_MAX })
     }
@@ -41,9 +46,17 @@ impl Scalar for NonZeroUsize {
         Ok(Self::new(number).unwrap_or(Self::MIN))
     }
 
+    fn show(value: &Self::Value) -> Value {
+        counted_as(value.get())
+    }
+
     fn schema() -> Schema {
         json_schema!({ "type": "integer", "minimum": 1, "maximum": COUNT_MAX })
     }
+}
+
+fn counted_as(number: usize) -> Value {
+    i64::try_from(number).unwrap_or(i64::MAX).into()
 }
 
 /// A whole number from `min` to [`COUNT_MAX`].
@@ -78,6 +91,10 @@ impl Scalar for Prefix {
         })
     }
 
+    fn show(value: &Self::Value) -> Value {
+        i64::from(*value).into()
+    }
+
     fn schema() -> Schema {
         json_schema!({ "type": "integer", "minimum": 1, "maximum": 128 })
     }
@@ -88,20 +105,24 @@ impl Scalar for Prefix {
 pub(crate) struct FormatVersion;
 
 impl Scalar for FormatVersion {
-    type Value = ();
+    type Value = i64;
 
     fn expected() -> String {
         "the number 1".to_owned()
     }
 
-    fn read(raw: &Raw, loose: bool) -> Result<(), Problem> {
+    fn read(raw: &Raw, loose: bool) -> Result<i64, Problem> {
         match integer::<Self>(raw, loose)? {
-            1 => Ok(()),
+            1 => Ok(1),
             other => Err(Problem::new(
                 format!("version {other} of the configuration format is unknown"),
                 "this program reads version 1",
             )),
         }
+    }
+
+    fn show(value: &Self::Value) -> Value {
+        (*value).into()
     }
 
     fn schema() -> Schema {
@@ -129,6 +150,10 @@ impl Scalar for Number {
         }
     }
 
+    fn show(value: &Self::Value) -> Value {
+        (*value).into()
+    }
+
     fn schema() -> Schema {
         json_schema!({ "type": "number" })
     }
@@ -147,6 +172,10 @@ impl Scalar for bool {
             Raw::String(text) if loose => from_text::<Self, _>(text),
             other => Err(Problem::mismatch(other, &Self::expected())),
         }
+    }
+
+    fn show(value: &Self::Value) -> Value {
+        (*value).into()
     }
 
     fn schema() -> Schema {

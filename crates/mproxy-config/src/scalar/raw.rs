@@ -18,3 +18,38 @@ pub enum Raw {
     /// A table, a date, or a number that is out of range.
     Other,
 }
+
+// What a default is written as.
+
+impl From<&str> for Raw {
+    fn from(text: &str) -> Self {
+        Self::String(text.to_owned())
+    }
+}
+
+impl From<i64> for Raw {
+    fn from(number: i64) -> Self {
+        Self::Integer(number)
+    }
+}
+
+impl From<f64> for Raw {
+    fn from(number: f64) -> Self {
+        Self::Float(number)
+    }
+}
+
+impl From<bool> for Raw {
+    fn from(value: bool) -> Self {
+        Self::Boolean(value)
+    }
+}
+
+impl<const N: usize> From<[&str; N]> for Raw {
+    fn from(texts: [&str; N]) -> Self {
+        let items = texts
+            .into_iter()
+            .map(|it| Spanned::new(0..0, Self::from(it)));
+        Self::Array(items.collect())
+    }
+}

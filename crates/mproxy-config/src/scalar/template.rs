@@ -2,9 +2,11 @@
 
 use super::raw::Raw;
 use super::{Problem, Scalar, closest, quoted, string};
-use crate::model::{Choice, Placeholder, Template};
-use mproxy_codec::topic::{TopicFilter, TopicName};
+use crate::choice::Choice;
+use crate::model::{Placeholder, Template};
+use mproxy_codec::topic::{Dialect, TopicFilter, TopicName, VendorForms};
 use schemars::{Schema, json_schema};
+use toml_edit::Value;
 
 /// The most levels of a filter in a rule: what the matcher of the acl layer takes.
 const MAX_LEVELS: usize = 128;
@@ -42,6 +44,10 @@ impl Scalar for FilterTemplate {
                 format!("{error} [{}]", error.statement_v5()),
             )),
         }
+    }
+
+    fn show(value: &Self::Value) -> Value {
+        value.as_str().into()
     }
 
     fn schema() -> Schema {
@@ -88,6 +94,10 @@ impl Scalar for PrefixTemplate {
         }
     }
 
+    fn show(value: &Self::Value) -> Value {
+        value.as_str().into()
+    }
+
     fn schema() -> Schema {
         json_schema!({ "type": "string", "minLength": 1 })
     }
@@ -105,6 +115,10 @@ impl Scalar for StartTemplate {
             "" => Ok(Template::new(String::new())),
             _ => PrefixTemplate::read(raw, loose),
         }
+    }
+
+    fn show(value: &Self::Value) -> Value {
+        value.as_str().into()
     }
 
     fn schema() -> Schema {
@@ -129,8 +143,20 @@ impl Scalar for TextTemplate {
         Ok(Template::new(text.to_owned()))
     }
 
+    fn show(value: &Self::Value) -> Value {
+        value.as_str().into()
+    }
+
     fn schema() -> Schema {
         json_schema!({ "type": "string" })
+    }
+}
+
+/// The dialect of a broker that knows these forms, which only those of the standard do.
+pub(crate) const fn with_forms(dialect: Dialect, forms: VendorForms) -> Dialect {
+    match dialect {
+        Dialect::Mqtt(_) => Dialect::Mqtt(forms),
+        other => other,
     }
 }
 

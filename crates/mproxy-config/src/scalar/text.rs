@@ -3,6 +3,7 @@
 use super::raw::Raw;
 use super::{Problem, Scalar, closest, string};
 use schemars::{Schema, json_schema};
+use toml_edit::Value;
 use tracing_subscriber::filter::{Builder, EnvFilter};
 
 /// Any text that is not empty and fits into one line.
@@ -40,6 +41,10 @@ impl Scalar for Text {
             ));
         }
         Ok(text.to_owned())
+    }
+
+    fn show(value: &Self::Value) -> Value {
+        value.as_str().into()
     }
 
     fn schema() -> Schema {
@@ -80,6 +85,10 @@ impl Scalar for UrlPath {
         Ok(path.to_owned())
     }
 
+    fn show(value: &Self::Value) -> Value {
+        value.as_str().into()
+    }
+
     fn schema() -> Schema {
         json_schema!({
             "type": "string",
@@ -118,6 +127,10 @@ impl Scalar for Origin {
         Ok(origin.to_ascii_lowercase())
     }
 
+    fn show(value: &Self::Value) -> Value {
+        value.as_str().into()
+    }
+
     fn schema() -> Schema {
         json_schema!({ "type": "string", "pattern": "^[^/]+://[^/]+$" })
     }
@@ -151,6 +164,10 @@ impl Scalar for LogLevel {
             Ok(_) => Ok(text.to_owned()),
             Err(error) => Err(Problem::new(refused(), error.to_string())),
         }
+    }
+
+    fn show(value: &Self::Value) -> Value {
+        value.as_str().into()
     }
 
     fn schema() -> Schema {

@@ -1,11 +1,16 @@
 //! Limits on new connections that cannot do what they are for.
 
 use super::cross::keys_of;
-use super::listener::Placed;
 use crate::context::Context;
 use crate::diagnostics::Diagnostic;
-use crate::file::{LimitsFile, ListenerFile, Located, ServerFile};
-use crate::model::{Bind, Limits, Rate, Server};
+use crate::limits::Limits;
+use crate::limits::LimitsKeys;
+use crate::listener::ListenerKeys;
+use crate::listener::Placed;
+use crate::model::{Bind, Rate};
+use crate::section::Located;
+use crate::server::Server;
+use crate::server::ServerKeys;
 use std::fmt::Display;
 use std::ops::Range;
 
@@ -13,9 +18,9 @@ use std::ops::Range;
 /// reached before, makes useless.
 pub(super) fn check(
     cx: &mut Context,
-    files: &[Located<ListenerFile>],
+    files: &[Located<ListenerKeys>],
     listeners: &[Placed],
-    server_file: &ServerFile,
+    server_file: &ServerKeys,
     server: &Server,
 ) {
     for placed in listeners {
@@ -71,7 +76,7 @@ pub(super) fn check(
     }
 }
 
-fn without_address(cx: &mut Context, keys: &LimitsFile, limits: &Limits) {
+fn without_address(cx: &mut Context, keys: &LimitsKeys, limits: &Limits) {
     let given = [
         (
             "max_connections_per_ip",

@@ -1,13 +1,15 @@
 //! Rules about clients without a user name, in a chain that lets none in.
 
+use crate::chain::Chain;
 use crate::context::Context;
 use crate::diagnostics::Diagnostic;
-use crate::model::{AclRule, Chain, ClientIdRequire, Layer, LayerKind, Template};
+use crate::layer::{AclRule, ClientIdRequire, Layer, LayerKind};
+use crate::model::Template;
 use std::ops::Range;
 
 /// Warns about the first rule for clients without a user name that decides nothing, because another
 /// layer of the chain refuses them.
-pub(super) fn check(cx: &mut Context, chain: &Chain, span: &Range<usize>) {
+pub(crate) fn check(cx: &mut Context, chain: &Chain, span: &Range<usize>) {
     let mut layers = chain.layers.iter();
     let Some(refusing) = layers.find(|layer| refuses(layer)) else {
         return;
@@ -48,7 +50,7 @@ fn refuses(layer: &Layer) -> bool {
         LayerKind::TopicMap(map) => {
             let mut rules = map.rules.iter().map(|rule| &rule.to).chain(&map.prefix);
             // these are not mapped, whatever else they are
-            map.super_client_ids.is_empty() && rules.any(needs)
+            map.super_clients.client_ids.is_empty() && rules.any(needs)
         }
         LayerKind::AccessLog(_) | LayerKind::Acl(_) | LayerKind::PropertyEdit(_) => false,
     }

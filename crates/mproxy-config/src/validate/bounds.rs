@@ -1,6 +1,6 @@
 //! Checks of single values that their type alone does not make.
 
-use crate::scalar::Problem;
+use crate::scalar::{Problem, sized};
 use std::time::Duration;
 
 /// The largest packet that MQTT can express: one byte, four bytes of length, 268,435,455 of
@@ -38,7 +38,7 @@ const HEADER_MAX: u64 = 1 << 20;
 const TCP_KEEPALIVE_MAX: Duration = Duration::from_secs(32_767);
 
 /// A time in which something must happen.
-pub(super) fn timeout(duration: &Duration) -> Result<(), Problem> {
+pub(crate) fn timeout(duration: &Duration) -> Result<(), Problem> {
     match duration.is_zero() {
         true => Err(Problem::new(
             "a timeout of zero",
@@ -49,24 +49,22 @@ pub(super) fn timeout(duration: &Duration) -> Result<(), Problem> {
 }
 
 /// The idle time of TCP keep-alive, which the system counts in seconds.
-pub(super) fn tcp_keepalive(duration: &Duration) -> Result<(), Problem> {
-    if !duration.is_zero() && *duration < Duration::from_secs(1) {
-        return Err(Problem::new(
+pub(crate) fn tcp_keepalive(idle: &Option<Duration>) -> Result<(), Problem> {
+    match *idle {
+        Some(idle) if idle < Duration::from_secs(1) => Err(Problem::new(
             "a keep-alive of less than a second",
             "at least \"1s\", or \"0s\" for never",
-        ));
-    }
-    match *duration > TCP_KEEPALIVE_MAX {
-        false => Ok(()),
-        true => Err(Problem::new(
+        )),
+        Some(idle) if idle > TCP_KEEPALIVE_MAX => Err(Problem::new(
             "TCP has no keep-alive as long as this",
             "at most 32767s (about 9h), or \"0s\" for never",
         )),
+        _ => Ok(()),
     }
 }
 
 /// The time between two health checks of a broker.
-pub(super) fn health_interval(interval: &Duration) -> Result<(), Problem> {
+pub(crate) fn health_interval(interval: &Duration) -> Result<(), Problem> {
     match *interval < HEALTH_INTERVAL_MIN {
         true => Err(Problem::new(
             "a health check more than ten times a second",
@@ -77,24 +75,24 @@ pub(super) fn health_interval(interval: &Duration) -> Result<(), Problem> {
 }
 
 /// The size of the largest packet.
-pub(super) fn packet_size(size: &u64) -> Result<(), Problem> {
-    within(*size, PACKET_MIN, PACKET_MAX)
+pub(crate) fn packet_size(size: &usize) -> Result<(), Problem> {
+    within(*size as u64, PACKET_MIN, PACKET_MAX)
         .map_err(|it| it.note("MQTT has no packets larger than 256MiB and a few bytes"))
 }
 
 /// The size of the largest CONNECT: it is held for a client that nobody knows yet.
-pub(super) fn connect_size(size: &u64) -> Result<(), Problem> {
-    within(*size, PACKET_MIN, CONNECT_MAX)
+pub(crate) fn connect_size(size: &usize) -> Result<(), Problem> {
+    within(*size as u64, PACKET_MIN, CONNECT_MAX)
         .map_err(|it| it.note("five fields of 64 KiB, and properties, are all there can be"))
 }
 
 /// The bytes that wait for a slow peer.
-pub(super) fn buffer_size(size: &u64) -> Result<(), Problem> {
-    within(*size, BUFFER_MIN, BUFFER_MAX)
+pub(crate) fn buffer_size(size: &usize) -> Result<(), Problem> {
+    within(*size as u64, BUFFER_MIN, BUFFER_MAX)
 }
 
 /// What all peers together may make mproxy hold.
-pub(super) fn memory(size: &Option<u64>) -> Result<(), Problem> {
+pub(crate) fn memory(size: &Option<u64>) -> Result<(), Problem> {
     match *size {
         Some(0) => Err(Problem::new(
             "no memory at all",
@@ -106,8 +104,8 @@ pub(super) fn memory(size: &Option<u64>) -> Result<(), Problem> {
 }
 
 /// The head of an upgrade request.
-pub(super) fn header_size(size: &u64) -> Result<(), Problem> {
-    within(*size, HEADER_MIN, HEADER_MAX)
+pub(crate) fn header_size(size: &usize) -> Result<(), Problem> {
+    within(*size as u64, HEADER_MIN, HEADER_MAX)
 }
 
 fn within(size: u64, min: u64, max: u64) -> Result<(), Problem> {
@@ -115,40 +113,18 @@ fn within(size: u64, min: u64, max: u64) -> Result<(), Problem> {
         0 => Err(Problem::new("a size of zero", "nothing would ever fit")),
         _ if size < min => Err(Problem::new(
             "size too small",
-            format!("at least {}", shown(min)),
+            format!("at least {}", sized(min)),
         )),
         _ if size > max => Err(Problem::new(
             "size too large",
-            format!("at most {}", shown(max)),
+            format!("at most {}", sized(max)),
         )),
         _ => Ok(()),
     }
 }
 
-/// In the unit in which one writes it.
-fn shown(size: u64) -> String {
-    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    let exact = units.iter().find(|(unit, _)| size.is_multiple_of(*unit));
-    match exact {
-        Some((unit, name)) => format!("{}{name}", size / unit),
-        None => format!("{size}B"),
-    }
-}
-
-/// The longest keep-alive of clients, zero for none.
-pub(super) fn keepalive(longest: &Duration) -> Result<(), Problem> {
-    let fits = longest.subsec_nanos() == 0 && u16::try_from(longest.as_secs()).is_ok();
-    match fits {
-        true => Ok(()),
-        false => Err(Problem::new(
-            "MQTT has no such keep-alive",
-            "whole seconds, at most 65535s; \"0s\" leaves it to the client",
-        )),
-    }
-}
-
 /// The factor on the keep-alive of clients.
-pub(super) fn keepalive_grace(factor: &f64) -> Result<(), Problem> {
+pub(crate) fn keepalive_grace(factor: &f64) -> Result<(), Problem> {
     match (1.0..=100.0).contains(factor) {
         true => Ok(()),
         false => Err(Problem::new(
@@ -159,7 +135,7 @@ pub(super) fn keepalive_grace(factor: &f64) -> Result<(), Problem> {
 }
 
 /// A share.
-pub(super) fn share(share: &f64) -> Result<(), Problem> {
+pub(crate) fn share(share: &f64) -> Result<(), Problem> {
     match (0.0..=1.0).contains(share) {
         true => Ok(()),
         false => Err(Problem::new(

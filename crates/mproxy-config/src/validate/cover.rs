@@ -9,17 +9,19 @@
 //! At each place are the rules in their order, and the first one of each kind: what decides about a
 //! rule with one pattern is the first, whatever else is there.
 
-use crate::model::{AclAction, AclRule, AclWho, Template};
+use crate::layer::{AclRule, AclWho};
+use crate::model::Template;
 use crate::scalar::opaque;
 use mproxy_codec::topic::TopicFilter;
+use mproxy_layers::acl::Actions;
 use std::collections::HashMap;
 
 /// What a rule does: whether it allows, and what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Kind {
-    pub(super) allow: bool,
-    pub(super) publish: bool,
-    pub(super) subscribe: bool,
+pub(crate) struct Kind {
+    pub(crate) allow: bool,
+    pub(crate) publish: bool,
+    pub(crate) subscribe: bool,
 }
 
 /// How many kinds there are.
@@ -27,7 +29,7 @@ const KINDS: usize = 8;
 
 /// Rules, in the order in which they are asked.
 #[derive(Debug, Default)]
-pub(super) struct Index<'a> {
+pub(crate) struct Index<'a> {
     groups: Vec<Group<'a>>,
     places: HashMap<&'a AclWho, usize>,
     /// Where groups are found: each by the first of these that it has, and under all its names.
@@ -60,7 +62,7 @@ struct Node {
 
 /// The rules at a place.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(crate) struct Found {
     rules: Vec<u32>,
     first: [Option<u32>; KINDS],
 }
@@ -68,11 +70,11 @@ pub(super) struct Found {
 // ===== impl Kind =====
 
 impl Kind {
-    pub(super) fn of(rule: &AclRule) -> Self {
+    pub(crate) fn of(rule: &AclRule) -> Self {
         Self {
-            allow: rule.allow,
-            publish: rule.actions.contains(&AclAction::Publish),
-            subscribe: rule.actions.contains(&AclAction::Subscribe),
+            allow: rule.allows(),
+            publish: rule.actions.contains(Actions::PUBLISH),
+            subscribe: rule.actions.contains(Actions::SUBSCRIBE),
         }
     }
 
@@ -110,17 +112,17 @@ impl Found {
     }
 
     /// The first rule of a kind that is wanted.
-    pub(super) fn first(&self, wanted: impl Fn(Kind) -> bool) -> Option<u32> {
+    pub(crate) fn first(&self, wanted: impl Fn(Kind) -> bool) -> Option<u32> {
         let kinds = Kind::ALL.into_iter().filter(|kind| wanted(*kind));
         kinds.filter_map(|kind| self.first[kind.place()]).min()
     }
 
     /// All of them, in their order.
-    pub(super) fn rules(&self) -> &[u32] {
+    pub(crate) fn rules(&self) -> &[u32] {
         &self.rules
     }
 
-    pub(super) fn has(&self, number: u32) -> bool {
+    pub(crate) fn has(&self, number: u32) -> bool {
         self.rules.binary_search(&number).is_ok()
     }
 
@@ -133,7 +135,7 @@ impl Found {
 
 impl<'a> Index<'a> {
     /// Adds the rule after all others.
-    pub(super) fn add(&mut self, rule: &'a AclRule) {
+    pub(crate) fn add(&mut self, rule: &'a AclRule) {
         // a configuration has at most 64 MiB
         let number = u32::try_from(self.kinds.len()).unwrap_or(u32::MAX);
         let kind = Kind::of(rule);
@@ -154,7 +156,7 @@ impl<'a> Index<'a> {
     }
 
     /// What a rule of this number does.
-    pub(super) fn kind(&self, number: u32) -> Option<Kind> {
+    pub(crate) fn kind(&self, number: u32) -> Option<Kind> {
         self.kinds.get(number as usize).copied()
     }
 
@@ -218,7 +220,7 @@ impl<'a> Index<'a> {
 
     /// What is found for a topic pattern of a rule about these clients: the rules about all of them
     /// that have a topic pattern which covers it.
-    pub(super) fn covering(&self, who: &AclWho, topic: &Template, steps: &mut u64) -> Vec<&Found> {
+    pub(crate) fn covering(&self, who: &AclWho, topic: &Template, steps: &mut u64) -> Vec<&Found> {
         let mut found = Vec::new();
         if let Some(topic) = readable(topic) {
             let dollar = topic.starts_with('$');
@@ -232,7 +234,7 @@ impl<'a> Index<'a> {
     }
 
     /// The same for a filter: rules that have it as it stands are found too.
-    pub(super) fn with_filter(
+    pub(crate) fn with_filter(
         &self,
         who: &AclWho,
         filter: &Template,

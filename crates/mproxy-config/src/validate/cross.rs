@@ -1,12 +1,19 @@
 //! Checks of things beside each other.
 
-use super::listener::Placed;
 use super::{Named, names};
+use crate::admin::Admin;
+use crate::chain::Chain;
 use crate::context::Context;
 use crate::diagnostics::Diagnostic;
-use crate::file::{LayerFile, ListenerFile, Located, Setting};
-use crate::model::{Admin, Bind, Chain, Layer, Listener, Upstream, UpstreamAddress};
+use crate::layer::Layer;
+use crate::layer::{LayerKeys, Layers};
+use crate::listener::Listener;
+use crate::listener::ListenerKeys;
+use crate::listener::Placed;
+use crate::model::{Bind, UpstreamAddress};
 use crate::scalar::AdminBind;
+use crate::section::{Located, Setting};
+use crate::upstream::Upstream;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
@@ -15,7 +22,7 @@ use std::sync::Arc;
 /// Listeners have distinct names and addresses, and the admin port another one.
 pub(super) fn distinct(
     cx: &mut Context,
-    files: &[Located<ListenerFile>],
+    files: &[Located<ListenerKeys>],
     listeners: &[Placed],
     admin_bind: &Setting<AdminBind>,
     admin: &Admin,
@@ -131,11 +138,7 @@ pub(super) fn loops(cx: &mut Context, listeners: &[Placed], upstreams: &Named<Up
 }
 
 /// The listeners that rules name exist: a rule about one that does not would never decide.
-pub(super) fn listeners_of_rules(
-    cx: &mut Context,
-    layers: &BTreeMap<String, Located<LayerFile>>,
-    listeners: &[Placed],
-) {
+pub(super) fn listeners_of_rules(cx: &mut Context, layers: &Layers, listeners: &[Placed]) {
     let all: Named<()> = listeners
         .iter()
         .map(|it| (it.listener.name.clone(), (Arc::default(), None)))
@@ -147,8 +150,8 @@ pub(super) fn listeners_of_rules(
         let layers = placed.listener.chain.layers.iter();
         in_use.extend(layers.map(|it| &*it.name));
     }
-    for (layer_name, layer) in layers {
-        let LayerFile::Acl(acl) = &layer.value else {
+    for (layer_name, layer) in layers.iter() {
+        let LayerKeys::Acl(acl) = &layer.value else {
             continue;
         };
         let runs = |it: &Placed| {
@@ -160,7 +163,7 @@ pub(super) fn listeners_of_rules(
             let mut named = named.get(name)?.iter();
             named.find(|it| !runs(it)).copied()
         };
-        for rule in &acl.rules {
+        for rule in acl.rules.iter() {
             for (name, span) in rule.value.listeners.texts() {
                 if !all.contains_key(name) {
                     names::missing(cx, "listener", name, span, &all);
@@ -179,7 +182,7 @@ pub(super) fn listeners_of_rules(
 /// Ports that others reach, and that nobody decided about.
 pub(super) fn open_doors(
     cx: &mut Context,
-    files: &[Located<ListenerFile>],
+    files: &[Located<ListenerKeys>],
     listeners: &[Placed],
     admin_bind: &Setting<AdminBind>,
     admin: &Admin,
@@ -244,23 +247,23 @@ fn warn_unused<T>(cx: &mut Context, all: &Named<T>, used: &BTreeSet<&str>, what:
 
 /// What was written of a listener.
 pub(super) fn keys_of<'a>(
-    files: &'a [Located<ListenerFile>],
+    files: &'a [Located<ListenerKeys>],
     placed: &Placed,
-) -> Option<&'a ListenerFile> {
+) -> Option<&'a ListenerKeys> {
     files.get(placed.number).map(|it| &it.value)
 }
 
 /// Where a key of a listener stands, or where the listener does.
 fn place_of(
-    files: &[Located<ListenerFile>],
+    files: &[Located<ListenerKeys>],
     placed: &Placed,
-    key: impl Fn(&ListenerFile) -> Option<Range<usize>>,
+    key: impl Fn(&ListenerKeys) -> Option<Range<usize>>,
 ) -> Range<usize> {
     let span = keys_of(files, placed).and_then(key);
     span.unwrap_or_else(|| placed.span.clone())
 }
 
-fn bind_of(files: &[Located<ListenerFile>], placed: &Placed) -> Range<usize> {
+fn bind_of(files: &[Located<ListenerKeys>], placed: &Placed) -> Range<usize> {
     place_of(files, placed, |keys| keys.bind.span())
 }
 

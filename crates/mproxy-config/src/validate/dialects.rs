@@ -1,14 +1,17 @@
 //! Layers before brokers that read topics otherwise.
 
 use super::Named;
-use super::listener::Placed;
 use crate::context::Context;
 use crate::diagnostics::Diagnostic;
-use crate::file::{AclFile, LayerFile, Located, Setting, TopicMapFile};
-use crate::model::{Dialect, Layer, LayerKind, Upstream};
+use crate::layer::{AclKeys, LayerKeys, Layers, TopicMapKeys};
+use crate::layer::{Layer, LayerKind};
+use crate::listener::Placed;
+use crate::section::{Located, Setting};
+use crate::upstream::Upstream;
+use mproxy_codec::topic::Dialect;
 use mproxy_layers::acl::{Acl, Actions, Problem, Rule};
 use mproxy_layers::topic_map::{MapProblem, MapRule, TopicMap};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// A text that the broker reads otherwise: where it stands, what is wrong, and what to do.
@@ -19,7 +22,7 @@ pub(super) fn check(
     cx: &mut Context,
     listeners: &[Placed],
     upstreams: &Named<Upstream>,
-    files: &BTreeMap<String, Located<LayerFile>>,
+    files: &Layers,
 ) {
     if cx.report.errors() > 0 {
         // What does not fit at all was reported.
@@ -28,7 +31,7 @@ pub(super) fn check(
     let mut pairs = BTreeSet::new();
     for Placed { span, listener, .. } in listeners {
         let upstream = &listener.upstream;
-        if upstream.dialect == Dialect::Mqtt {
+        if upstream.dialect == Dialect::MQTT {
             continue;
         }
         for layer in &listener.chain.layers {
@@ -53,14 +56,14 @@ pub(super) fn check(
 }
 
 /// What a broker of this dialect reads otherwise in a layer.
-fn misread(layer: &Layer, file: &Located<LayerFile>, dialect: Dialect) -> Vec<Misread> {
+fn misread(layer: &Layer, file: &Located<LayerKeys>, dialect: Dialect) -> Vec<Misread> {
     let (vendor, mut found, whole) = match (&layer.kind, &file.value) {
-        (LayerKind::Acl(acl), LayerFile::Acl(keys)) => (
+        (LayerKind::Acl(acl), LayerKeys::Acl(keys)) => (
             keys.vendor.span().filter(|_| !acl.vendor.is_empty()),
             patterns(keys, dialect),
             acl.compile(dialect).err().map(|it| it.to_string()),
         ),
-        (LayerKind::TopicMap(map), LayerFile::TopicMap(keys)) => (
+        (LayerKind::TopicMap(map), LayerKeys::TopicMap(keys)) => (
             keys.vendor.span().filter(|_| !map.vendor.is_empty()),
             texts(keys, dialect),
             map.compile(dialect).err().map(|it| it.to_string()),
@@ -79,12 +82,12 @@ fn misread(layer: &Layer, file: &Located<LayerFile>, dialect: Dialect) -> Vec<Mi
     found
 }
 
-fn patterns(keys: &AclFile, dialect: Dialect) -> Vec<Misread> {
+fn patterns(keys: &AclKeys, dialect: Dialect) -> Vec<Misread> {
     let rules = keys.rules.iter().map(|rule| &rule.value);
     let texts = rules.flat_map(|rule| rule.topics.texts().into_iter().chain(rule.filters.texts()));
     let misread = texts.filter_map(|(text, span)| {
         let mut alone = Acl::builder();
-        alone.dialect(dialect.with_forms(&[]));
+        alone.dialect(dialect);
         let error = alone.rule(Rule::allow(Actions::SUBSCRIBE).topic(text));
         match error.err()?.problem() {
             Problem::Otherwise { pattern, read } => Some(otherwise(span, pattern, read)),
@@ -95,7 +98,7 @@ fn patterns(keys: &AclFile, dialect: Dialect) -> Vec<Misread> {
     misread.collect()
 }
 
-fn texts(keys: &TopicMapFile, dialect: Dialect) -> Vec<Misread> {
+fn texts(keys: &TopicMapKeys, dialect: Dialect) -> Vec<Misread> {
     let rules = keys.rules.iter().map(|rule| &rule.value);
     let starts = rules.flat_map(|rule| [(written(&rule.from), true), (written(&rule.to), false)]);
     let texts = starts.chain([(written(&keys.prefix), false)]);
@@ -106,7 +109,7 @@ fn texts(keys: &TopicMapFile, dialect: Dialect) -> Vec<Misread> {
             false => MapRule::new("", text),
         };
         let map = TopicMap::builder().rule(alone);
-        let error = map.dialect(dialect.with_forms(&[])).build().err()?;
+        let error = map.dialect(dialect).build().err()?;
         match error.problem() {
             MapProblem::Otherwise { text, read } => Some(otherwise(span, text, read)),
             MapProblem::Topic { text, .. } => Some(untranslatable(span, text, dialect)),

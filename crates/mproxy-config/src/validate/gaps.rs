@@ -3,15 +3,18 @@
 use super::cover::{Index, Kind};
 use crate::context::Context;
 use crate::diagnostics::Diagnostic;
-use crate::file::{Located, RuleFile};
-use crate::model::{AclDefault, AclRule, Template};
+use crate::layer::AclRule;
+use crate::layer::RuleKeys;
+use crate::model::Template;
+use crate::section::Located;
+use mproxy_layers::acl::Effect;
 use std::ops::Range;
 
 /// Warns about the gaps of each rule.
-pub(super) fn check(
+pub(crate) fn check(
     cx: &mut Context,
-    default: AclDefault,
-    files: &[Located<RuleFile>],
+    default: Effect,
+    files: &[Located<RuleKeys>],
     rules: &[(Range<usize>, AclRule)],
     index: &Index<'_>,
 ) {
@@ -22,14 +25,14 @@ pub(super) fn check(
             return;
         };
         networks(cx, &file.value, rule);
-        if default == AclDefault::Allow {
+        if default == Effect::Allow {
             filters(cx, &file.value, rule, index);
         }
     }
 }
 
 /// `::/0` stands for all clients with an IPv6 address, and for no other.
-fn networks(cx: &mut Context, keys: &RuleFile, rule: &AclRule) {
+fn networks(cx: &mut Context, keys: &RuleKeys, rule: &AclRule) {
     let networks = || rule.who.networks.iter().map(ToString::to_string);
     let all_of_ipv6 = networks().any(|it| it == "::/0");
     let some_of_ipv4 = networks().any(|it| !it.contains(':'));
@@ -44,8 +47,8 @@ fn networks(cx: &mut Context, keys: &RuleFile, rule: &AclRule) {
 }
 
 /// A denial of a filter as it stands, where another one for the same topics is allowed by default.
-fn filters(cx: &mut Context, keys: &RuleFile, rule: &AclRule, index: &Index<'_>) {
-    if rule.allow || !rule.topics.is_empty() {
+fn filters(cx: &mut Context, keys: &RuleKeys, rule: &AclRule, index: &Index<'_>) {
+    if rule.allows() || !rule.topics.is_empty() {
         return;
     }
     let passing = rule.filters.iter().find_map(|filter| {

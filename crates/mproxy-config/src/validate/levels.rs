@@ -1,14 +1,15 @@
 //! Levels of a topic that two placeholders share.
 
+use crate::choice::Choice;
 use crate::context::Context;
 use crate::diagnostics::Diagnostic;
-use crate::model::{Choice, Placeholder, Template};
+use crate::model::{Placeholder, Template};
 use std::ops::Range;
 
 /// Warns about two placeholders in one level of a pattern: where the value of one ends and that of
 /// the other begins, nobody can tell, so that two clients may have the same topics. A topic map is
 /// refused for it.
-pub(super) fn check(cx: &mut Context, pattern: &Template, span: &Range<usize>) {
+pub(crate) fn check(cx: &mut Context, pattern: &Template, span: &Range<usize>) {
     let Some((level, first, second)) = pattern.as_str().split('/').find_map(shared) else {
         return;
     };

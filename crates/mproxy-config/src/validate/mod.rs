@@ -1,80 +1,65 @@
-//! From what was written to what is meant: values are checked, one by one and beside each
-//! other, defaults filled in, references resolved.
+//! Checks of tables beside each other, and of what their types alone do not say.
 
-mod acl;
+pub(crate) mod anonymous;
+pub(crate) mod bounds;
+pub(crate) mod gaps;
+pub(crate) mod levels;
+pub(crate) mod names;
+pub(crate) mod owned;
+pub(crate) mod placeholders;
+pub(crate) mod places;
+pub(crate) mod prefixed;
+pub(crate) mod shadow;
+pub(crate) mod who;
+
 mod admission;
-mod anonymous;
-mod bounds;
-mod chain;
-mod client_id;
 mod cover;
 mod cross;
 mod dialects;
-mod gaps;
-mod layer;
-mod levels;
-mod listener;
-mod names;
-mod owned;
-mod placeholders;
-mod places;
-mod prefixed;
-mod property_edit;
-mod server;
-mod shadow;
 mod takeover;
-mod topic_map;
-mod upstream;
-mod who;
 
-use super::context::Context;
-use super::environment::Environment;
-use super::file::{File, Located};
-use super::model::Config;
+use crate::context::Context;
+use crate::environment::Environment;
+use crate::root::{Config, ConfigKeys};
+use crate::section::Located;
+use crate::{admin, chain, layer, listener, log, server, upstream};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 /// Things with names, and where each was written.
-type Named<T> = BTreeMap<String, (Arc<T>, Option<Range<usize>>)>;
+pub(crate) type Named<T> = BTreeMap<String, (Arc<T>, Option<Range<usize>>)>;
 
 /// Checks everything. Meaningful only when the report holds no errors afterwards.
-pub(super) fn validate(cx: &mut Context, file: File, env: &Environment) -> Config {
-    cx.given(&file.version);
-    let server = server::server(cx, &file.server, env);
-    let admin = server::admin(cx, &file.admin);
-    let log = server::log(cx, &file.log);
-    let upstreams = upstream::upstreams(cx, &file.upstreams);
-    let layers = layer::layers(cx, &file.layers);
-    let chains = chain::chains(cx, &file.chains, &layers);
+pub(crate) fn validate(cx: &mut Context, keys: &ConfigKeys, env: &Environment) -> Config {
+    let server = server::server(cx, &keys.server, env);
+    let admin = admin::admin(cx, &keys.admin);
+    let log = log::Log::read(cx, &keys.log);
+    let upstreams = upstream::upstreams(cx, &keys.upstreams);
+    let layers = layer::layers(cx, &keys.layers);
+    let chains = chain::chains(cx, &keys.chains, &layers);
     let default = [Located::default()];
-    let listeners = match &*file.listeners {
+    let listeners = match &**keys.listeners {
         [] => &default,
         listeners => listeners,
     };
     let mut checked = Vec::new();
-    for (number, listener) in listeners.iter().enumerate() {
-        checked.extend(listener::listener(
-            cx, number, listener, &upstreams, &chains,
-        ));
+    for (number, file) in listeners.iter().enumerate() {
+        checked.extend(listener::listener(cx, number, file, &upstreams, &chains));
     }
-    cross::distinct(cx, listeners, &checked, &file.admin.bind, &admin);
-    admission::check(cx, listeners, &checked, &file.server, &server);
+    cross::distinct(cx, listeners, &checked, &keys.admin.bind, &admin);
+    admission::check(cx, listeners, &checked, &keys.server, &server);
     cross::loops(cx, &checked, &upstreams);
-    dialects::check(cx, &checked, &upstreams, &file.layers);
-    cross::listeners_of_rules(cx, &file.layers, &checked);
+    dialects::check(cx, &checked, &upstreams, &keys.layers);
+    cross::listeners_of_rules(cx, &keys.layers, &checked);
     takeover::check(cx, &checked);
-    cross::open_doors(cx, listeners, &checked, &file.admin.bind, &admin);
+    cross::open_doors(cx, listeners, &checked, &keys.admin.bind, &admin);
     cross::unused(cx, &checked, &upstreams, &chains, &layers);
-    Config {
-        server,
-        listeners: checked.into_iter().map(|it| it.listener).collect(),
-        upstreams: plain(upstreams),
-        chains: plain(chains),
-        layers: plain(layers),
-        admin,
-        log,
-    }
+    let listeners = checked.into_iter().map(|it| it.listener).collect();
+    let (upstreams, chains, layers) = (plain(upstreams), plain(chains), plain(layers));
+    Config::read(
+        cx, keys, server, listeners, upstreams, chains, layers, admin, log,
+    )
 }
 
 fn plain<T>(named: Named<T>) -> BTreeMap<String, Arc<T>> {

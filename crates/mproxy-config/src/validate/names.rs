@@ -13,7 +13,7 @@ const SHOWN: usize = 32;
 const GUESSED: usize = 1000;
 
 /// Reports a reference to something that does not exist.
-pub(super) fn missing<T>(
+pub(crate) fn missing<T>(
     cx: &mut Context,
     what: &str,
     name: &str,

@@ -1,8 +1,10 @@
 //! Names that rules go by, and that nobody checks.
 
+use crate::chain::Chain;
 use crate::context::Context;
 use crate::diagnostics::Diagnostic;
-use crate::model::{Acl, Chain, ClientId, Layer, LayerKind, PropertyEdit, Template, TopicMap};
+use crate::layer::{Acl, ClientId, Layer, LayerKind, PropertyEdit, TopicMap};
+use crate::model::Template;
 use std::ops::Range;
 
 /// Warns about a chain that goes by the names of clients while any client can use the client id of
@@ -11,7 +13,7 @@ use std::ops::Range;
 /// A user name is checked by the broker, which refuses the CONNECT before any packet has passed. A
 /// client id is checked by nobody, unless a layer says whose it is. `require = "any"` says that it is
 /// wanted.
-pub(super) fn check(cx: &mut Context, chain: &Chain, span: &Range<usize>) {
+pub(crate) fn check(cx: &mut Context, chain: &Chain, span: &Range<usize>) {
     let layers = &chain.layers;
     let used = |name: Name| {
         let mut layers = layers.iter().enumerate();
@@ -109,15 +111,14 @@ fn in_map(map: &TopicMap, name: Name) -> Option<&'static str> {
     let rules = map.rules.iter().map(|rule| &rule.to);
     let mut templates = rules.chain(&map.prefix);
     let key = match name {
-        Name::ClientId => (!map.super_client_ids.is_empty()).then_some("super.client_ids"),
-        Name::Other => (!map.super_usernames.is_empty()).then_some("super.usernames"),
+        Name::ClientId => (!map.super_clients.client_ids.is_empty()).then_some("super.client_ids"),
+        Name::Other => (!map.super_clients.usernames.is_empty()).then_some("super.usernames"),
     };
     templates.find_map(|it| placeholder(it, name)).or(key)
 }
 
 /// Receivers believe what a property says about the sender. A user name is true: the broker checked it.
 fn in_edits(edits: &PropertyEdit, name: Name) -> Option<&'static str> {
-    let edits = &edits.to_server;
     let mut values = edits.set.iter().chain(&edits.add);
     values.find_map(|(_, it)| placeholder(it, name).filter(|_| name == Name::ClientId))
 }

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 /// Which placeholders a text may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Known {
+pub(crate) enum Known {
     /// All of them.
     All,
     /// Those that say who a client is, without the client id.
@@ -20,7 +20,7 @@ pub(super) enum Known {
 /// `{username}`, written for `${username}`, is the same text for every client and separates none.
 ///
 /// Returns true when there was something of that kind.
-pub(super) fn check(
+pub(crate) fn check(
     cx: &mut Context,
     template: &Template,
     span: &Range<usize>,
@@ -70,7 +70,7 @@ const fn form(placeholder: Placeholder) -> &'static str {
 
 /// What was meant to be a placeholder, each text once, and which one it seems to be: the ways of other
 /// brokers, of shells and of templates.
-pub(super) fn meant(text: &str) -> Vec<(&str, Option<Placeholder>)> {
+pub(crate) fn meant(text: &str) -> Vec<(&str, Option<Placeholder>)> {
     let mut found = Vec::new();
     let mut rest = text;
     while let Some(start) = rest.find(['{', '<', '%', '$']) {

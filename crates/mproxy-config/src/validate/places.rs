@@ -1,8 +1,10 @@
 //! Rules about topics on the one side of a topic map, in a layer on the other side.
 
+use crate::chain::Chain;
 use crate::context::Context;
 use crate::diagnostics::Diagnostic;
-use crate::model::{AclRule, AclWho, Chain, Layer, LayerKind, Template, TopicMap};
+use crate::layer::{AclRule, AclWho, Layer, LayerKind, TopicMap};
+use crate::model::Template;
 use mproxy_codec::topic::TopicFilter;
 use std::ops::Range;
 
@@ -11,7 +13,7 @@ use std::ops::Range;
 ///
 /// A rule is told when all its patterns are wrong, so that one list can serve two chains. One about
 /// super clients alone is right on both sides.
-pub(super) fn check(cx: &mut Context, chain: &Chain, span: &Range<usize>) {
+pub(crate) fn check(cx: &mut Context, chain: &Chain, span: &Range<usize>) {
     let layers = &chain.layers;
     for (place, layer) in layers.iter().enumerate() {
         let LayerKind::Acl(acl) = &layer.kind else {
@@ -86,8 +88,8 @@ fn all(map: &TopicMap, rule: &AclRule, wrong: impl Fn(&Template) -> bool) -> boo
 fn names_super(map: &TopicMap, who: &AclWho) -> bool {
     let mut names = who.usernames.iter();
     let mut ids = who.client_ids.iter();
-    names.any(|it| map.super_usernames.contains(it))
-        || ids.any(|it| map.super_client_ids.contains(it))
+    names.any(|it| map.super_clients.usernames.contains(it))
+        || ids.any(|it| map.super_clients.client_ids.contains(it))
 }
 
 /// True when a topic may begin with this and match the pattern, for some names of clients.

@@ -1,13 +1,15 @@
 //! Client ids that a layer names, behind another one that puts something before every id.
 
+use crate::chain::Chain;
 use crate::context::Context;
 use crate::diagnostics::Diagnostic;
-use crate::model::{Chain, Layer, LayerKind, Template};
+use crate::layer::{Layer, LayerKind};
+use crate::model::Template;
 use std::ops::Range;
 
 /// Warns about client ids that no client has where they are compared. A rule that denies something to
 /// `dev1` denies nothing behind a layer that makes `acme:dev1` of it.
-pub(super) fn check(cx: &mut Context, chain: &Chain, span: &Range<usize>) {
+pub(crate) fn check(cx: &mut Context, chain: &Chain, span: &Range<usize>) {
     let mut before: Option<(&str, &Template)> = None;
     for layer in &chain.layers {
         if let Some((prefixing, prefix)) = before
@@ -38,7 +40,7 @@ fn named(layer: &Layer) -> Box<dyn Iterator<Item = (&'static str, &str)> + '_> {
             Box::new(ids.map(|id| ("client_ids", id.as_str())))
         }
         LayerKind::TopicMap(map) => {
-            let ids = map.super_client_ids.iter();
+            let ids = map.super_clients.client_ids.iter();
             Box::new(ids.map(|id| ("super.client_ids", id.as_str())))
         }
         LayerKind::AccessLog(_) | LayerKind::ClientId(_) | LayerKind::PropertyEdit(_) => {

@@ -3,9 +3,11 @@
 use super::cover::{Found, Index, Kind};
 use crate::context::Context;
 use crate::diagnostics::Diagnostic;
-use crate::model::{AclAction, AclRule, Template};
+use crate::layer::AclRule;
+use crate::model::Template;
 use crate::scalar::opaque;
 use mproxy_codec::topic::TopicFilter;
+use mproxy_layers::acl::Actions;
 use std::ops::Range;
 
 /// How much is looked at, for each rule and at the least. Rules that people and programs write need a
@@ -18,7 +20,7 @@ const STEPS_MIN: u64 = 5_000_000;
 /// earlier rule allows. Returns the index of the rules.
 ///
 /// Rules that only several earlier ones cover together are not found.
-pub(super) fn unreachable<'a>(cx: &mut Context, rules: &'a [(Range<usize>, AclRule)]) -> Index<'a> {
+pub(crate) fn unreachable<'a>(cx: &mut Context, rules: &'a [(Range<usize>, AclRule)]) -> Index<'a> {
     let count = u64::try_from(rules.len()).unwrap_or(u64::MAX);
     within(cx, rules, count.saturating_mul(STEPS).max(STEPS_MIN))
 }
@@ -60,7 +62,7 @@ fn given_up(checked: usize, rules: &[(Range<usize>, AclRule)]) -> Diagnostic {
 /// [`reason`].
 fn first(index: &Index<'_>, later: &AclRule, steps: &mut u64) -> Option<u32> {
     let shadowing = first_shadowing(index, later, steps);
-    let late = (!later.allow).then(|| first_permission(index, later, steps));
+    let late = (!later.allows()).then(|| first_permission(index, later, steps));
     shadowing.into_iter().chain(late.flatten()).min()
 }
 
@@ -91,7 +93,7 @@ fn first_shadowing(index: &Index<'_>, later: &AclRule, steps: &mut u64) -> Optio
     let kind = Kind::of(later);
     let wanted = |it: Kind| {
         let actions = (it.publish || !kind.publish) && (it.subscribe || !kind.subscribe);
-        (later.allow || !it.allow) && actions
+        (later.allows() || !it.allow) && actions
     };
     let mut patterns = Vec::new();
     for topic in &later.topics {
@@ -148,12 +150,12 @@ fn reason(earlier: &AclRule, later: &AclRule) -> Option<(String, String, String)
 
 /// True when `earlier` matches everything that `later` matches.
 fn shadows(earlier: &AclRule, later: &AclRule) -> bool {
-    if earlier.allow && !later.allow {
+    if earlier.allows() && !later.allows() {
         // what it denies is looked at one by one
         return false;
     }
     let guard = is_guard(later);
-    let actions = later.actions.iter().all(|it| earlier.actions.contains(it));
+    let actions = earlier.actions.contains(later.actions);
     let topics = later.topics.iter().all(|it| covers(&earlier.topics, it));
     let filters = later
         .filters
@@ -166,7 +168,7 @@ fn shadows(earlier: &AclRule, later: &AclRule) -> bool {
 
 /// A denial with a placeholder denies everything to clients that cannot fill it in.
 fn is_guard(rule: &AclRule) -> bool {
-    !rule.allow && rule.topics.iter().any(|it| it.as_str().contains("${"))
+    !rule.allows() && rule.topics.iter().any(|it| it.as_str().contains("${"))
 }
 
 /// What is allowed before it is denied.
@@ -191,11 +193,11 @@ impl Late<'_> {
 /// A denial of subscriptions still meets those filters that are wider than the permission, but not
 /// what it was written for: the topics that it names.
 fn late<'a>(earlier: &AclRule, later: &'a AclRule) -> Option<Late<'a>> {
-    if !earlier.allow || later.allow || !earlier.who.covers(&later.who) {
+    if !earlier.allows() || later.allows() || !earlier.who.covers(&later.who) {
         return None;
     }
-    let both = |action| earlier.actions.contains(&action) && later.actions.contains(&action);
-    let (publish, subscribe) = (both(AclAction::Publish), both(AclAction::Subscribe));
+    let both = |action| earlier.actions.contains(action) && later.actions.contains(action);
+    let (publish, subscribe) = (both(Actions::PUBLISH), both(Actions::SUBSCRIBE));
     let found = |pattern, publish| Late {
         pattern,
         publish,

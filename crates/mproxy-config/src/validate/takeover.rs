@@ -1,9 +1,12 @@
 //! Client ids that one chain owns, and another one before the same broker does not.
 
-use super::listener::Placed;
+use crate::chain::Chain;
 use crate::context::Context;
 use crate::diagnostics::Diagnostic;
-use crate::model::{Chain, ClientId, ClientIdRequire, Layer, LayerKind, Listener, UpstreamAddress};
+use crate::layer::{ClientId, ClientIdRequire, Layer, LayerKind};
+use crate::listener::Listener;
+use crate::listener::Placed;
+use crate::model::UpstreamAddress;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The most pairs of chains that are compared; a thousand chains before one broker are fewer.
@@ -106,7 +109,7 @@ fn shared(one: &Listener, other: &Listener) -> String {
 /// True when clients of `taker` can use an id that a client of `owner` has.
 fn can_take(taker: &Chain, owner: &Chain) -> bool {
     let mut chains = [taker, owner].into_iter();
-    let judged = chains.any(|it| it.layers.iter().any(|layer| judges(layer)));
+    let judged = chains.any(|it| it.layers.iter().any(|layer| layer.kind.judges()));
     let owned = owning(owner).next().is_some();
     let same = owning(taker)
         .map(|(_, it)| it)
@@ -116,10 +119,6 @@ fn can_take(taker: &Chain, owner: &Chain) -> bool {
     let apart = !ours.starts_with(theirs) && !theirs.starts_with(ours);
     let apart = apart || begins_behind_a_name(taker, owner) || begins_behind_a_name(owner, taker);
     judged && owned && !same && !wanted && !apart
-}
-
-fn judges(layer: &Layer) -> bool {
-    matches!(layer.kind, LayerKind::Acl(_) | LayerKind::TopicMap(_))
 }
 
 /// How a layer owns client ids.

@@ -3,15 +3,16 @@
 use super::placeholders;
 use crate::context::Context;
 use crate::diagnostics::Diagnostic;
-use crate::file::{Listing, RuleFile};
-use crate::model::AclWho;
+use crate::layer::AclWho;
+use crate::layer::RuleKeys;
 use crate::scalar::{Scalar, Text};
+use crate::section::Listing;
 use mproxy_layers::acl::Network;
 use std::net::IpAddr;
 use toml::Spanned;
 
 /// Which clients a rule is about. Whether the listeners exist is seen later.
-pub(super) fn who(cx: &mut Context, rule: &str, keys: &RuleFile) -> AclWho {
+pub(crate) fn who(cx: &mut Context, rule: &str, keys: &RuleKeys) -> AclWho {
     nobody(cx, rule, &keys.usernames);
     nobody(cx, rule, &keys.client_ids);
     nobody(cx, rule, &keys.listeners);
@@ -51,7 +52,7 @@ fn sorted(mut names: Vec<String>) -> Vec<String> {
 const FOR_ALL: &str = "names are compared as they stand; leave out the key for all clients";
 
 /// Names, of which those that look like patterns are reported.
-pub(super) fn literal(
+pub(crate) fn literal(
     cx: &mut Context,
     listing: &Listing<Text>,
     label: &'static str,

@@ -21,13 +21,9 @@ use std::task::{Context, Poll, Waker};
 use arc_swap::ArcSwap;
 use mproxy_admin::{Action, Decision, LayerMetrics, PacketType, Reason};
 use mproxy_codec::Kind;
-use mproxy_layers::access_log::{AccessLogLayer, AccessLogToClient, AccessLogToServer};
-use mproxy_layers::acl::{AclLayer, AclToClient, AclToServer};
-use mproxy_layers::client_id::{ClientIdLayer, ClientIdToClient};
-use mproxy_layers::property_edit::{PropertyEditLayer, PropertyEditToClient, PropertyEditToServer};
-use mproxy_layers::topic_map::{TopicMapLayer, TopicMapToClient, TopicMapToServer};
+use mproxy_config::{self as config, Built, LayerConfig, LayerKind, Place, for_each_layer};
 use mproxy_layers::{self as layers, Observer};
-use mproxy_session::{Admission, BoxError, Connect, Heads, Hooks, Packet, Tap, Verdict};
+use mproxy_session::{Admission, BoxError, Connect, Hooks, Packet, Tap, Verdict};
 use tower::{Layer, Service, ServiceExt};
 
 pub(crate) use self::compose::{ByNames, Composed, compose};
@@ -99,16 +95,6 @@ impl Observer for Count {
     }
 }
 
-/// One layer of a chain.
-#[derive(Clone, Debug)]
-pub(crate) enum AnyLayer {
-    Acl(AclLayer<Count>),
-    TopicMap(TopicMapLayer<Count>),
-    AccessLog(AccessLogLayer),
-    ClientId(ClientIdLayer<Count>),
-    PropertyEdit(PropertyEditLayer<Count>),
-}
-
 /// A layer and what the log calls it.
 #[derive(Clone, Debug)]
 pub(crate) struct NamedLayer {
@@ -149,10 +135,7 @@ impl Chain {
     /// The name of the layer that denied something and is named in the detail of a refusal. What a
     /// client chose, which may look like one, stands before it.
     pub(crate) fn judge_in(&self, detail: &str) -> Option<&str> {
-        let judges = self.layers.iter().filter(|it| {
-            let layer = &it.layer;
-            matches!(layer, AnyLayer::Acl(_) | AnyLayer::TopicMap(_))
-        });
+        let judges = self.layers.iter().filter(|it| it.layer.refuses_wills());
         let named = judges.filter_map(|it| Some((detail.rfind(&*it.what)?, it)));
         let (_, last) = named.max_by_key(|(place, _)| *place)?;
         Some(&last.name)
@@ -180,29 +163,7 @@ impl Service<Connect> for Chain {
             );
             return Box::pin(std::future::ready(Ok(Admission::admit(connect, hooks))));
         };
-        match layer {
-            AnyLayer::Acl(layer) => enter(layer, what, inner, connect, |admission| {
-                packed(admission, ToServer::Acl, ToClient::Acl)
-            }),
-            AnyLayer::TopicMap(layer) => enter(layer, what, inner, connect, |admission| {
-                packed(admission, ToServer::TopicMap, ToClient::TopicMap)
-            }),
-            AnyLayer::AccessLog(layer) => enter(layer, what, inner, connect, |admission| {
-                packed(admission, ToServer::AccessLog, ToClient::AccessLog)
-            }),
-            AnyLayer::ClientId(layer) => enter(layer, what, inner, connect, |admission| {
-                // it looks at nothing that the client sends
-                admission.map_hooks(|_, hooks| {
-                    hooks.map(
-                        |tap| tap,
-                        |tap| pack(tap, ToClient::ClientId, ToClient::Forward),
-                    )
-                })
-            }),
-            AnyLayer::PropertyEdit(layer) => enter(layer, what, inner, connect, |admission| {
-                packed(admission, ToServer::PropertyEdit, ToClient::PropertyEdit)
-            }),
-        }
+        layer.enter(what, inner, connect)
     }
 }
 
@@ -269,20 +230,6 @@ impl Service<Connect> for LiveChain {
         // a chain is always ready
         policy.composed.chain.clone().call(connect)
     }
-}
-
-/// Puts the packet services of one layer into the common types.
-fn packed<U, D>(
-    admission: Admission<U, D>,
-    to_server: impl FnOnce(Box<U>) -> ToServer,
-    to_client: impl FnOnce(Box<D>) -> ToClient,
-) -> Admission<ToServer, ToClient> {
-    admission.map_hooks(|_, hooks| {
-        hooks.map(
-            |tap| pack(tap, to_server, ToServer::Forward),
-            |tap| pack(tap, to_client, ToClient::Forward),
-        )
-    })
 }
 
 /// Puts a packet service into the common type of its direction.
@@ -373,22 +320,67 @@ macro_rules! packets {
     };
 }
 
-packets!(
-    /// What sees the packets of a client: the outermost layer of a chain, with the rest inside.
-    ToServer {
-        Acl(Heads<AclToServer<Tap<ToServer>, Count>>),
-        TopicMap(Heads<TopicMapToServer<Tap<ToServer>, Count>>),
-        AccessLog(Heads<AccessLogToServer<Tap<ToServer>>>),
-        PropertyEdit(Heads<PropertyEditToServer<Tap<ToServer>, Count>>),
-    }
-);
-packets!(
-    /// What sees the packets of a broker: the outermost layer of a chain, with the rest inside.
-    ToClient {
-        Acl(Heads<AclToClient<Tap<ToClient>, Count>>),
-        TopicMap(Heads<TopicMapToClient<Tap<ToClient>, Count>>),
-        AccessLog(Heads<AccessLogToClient<Tap<ToClient>>>),
-        ClientId(Heads<ClientIdToClient<Tap<ToClient>>>),
-        PropertyEdit(Heads<PropertyEditToClient<Tap<ToClient>, Count>>),
-    }
-);
+/// How the packet service of a layer gets into the common type of its direction; a layer that does not
+/// look at a direction leaves it to those inside.
+macro_rules! packed {
+    ($packets:ident) => {
+        |tap| tap
+    };
+    ($packets:ident $layer:ident) => {
+        |tap| pack(tap, $packets::$layer, $packets::Forward)
+    };
+}
+
+macro_rules! layers {
+    ($($layer:ident $(, to_server $up:ident)? $(, to_client $down:ident)?;)*) => {
+        /// One layer of a chain.
+        #[derive(Clone, Debug)]
+        pub(crate) enum AnyLayer {
+            $($layer(<config::$layer as LayerConfig>::Layer<Count>),)*
+        }
+
+        impl AnyLayer {
+            /// Makes a layer.
+            ///
+            /// # Errors
+            /// Settings that do not fit together, or do not fit the broker.
+            pub(crate) fn build(
+                kind: &LayerKind,
+                place: Place<Count>,
+            ) -> Result<Built<Self>, BoxError> {
+                match kind {
+                    $(LayerKind::$layer(settings) => {
+                        settings.build(place).map(|built| built.map(Self::$layer))
+                    })*
+                }
+            }
+
+            const fn refuses_wills(&self) -> bool {
+                match self {
+                    $(Self::$layer(_) => <config::$layer as LayerConfig>::REFUSES_WILLS,)*
+                }
+            }
+
+            fn enter(&self, what: &Arc<str>, inner: Chain, connect: Connect) -> Admitting {
+                match self {
+                    $(Self::$layer(layer) => enter(layer, what, inner, connect, |admission| {
+                        admission.map_hooks(|_, hooks| {
+                            hooks.map(packed!(ToServer $($up)?), packed!(ToClient $($down)?))
+                        })
+                    }),)*
+                }
+            }
+        }
+
+        packets!(
+            /// What sees the packets of a client: the outermost layer of a chain, with the rest inside.
+            ToServer { $($($up(<config::$up as LayerConfig>::ToServer<Self, Count>),)?)* }
+        );
+        packets!(
+            /// What sees the packets of a broker: the outermost layer of a chain, with the rest inside.
+            ToClient { $($($down(<config::$down as LayerConfig>::ToClient<Self, Count>),)?)* }
+        );
+    };
+}
+
+for_each_layer!(layers);

@@ -1,16 +1,20 @@
 use super::*;
-use crate::model::AclWho;
+use crate::layer::AclWho;
+use mproxy_layers::acl::Effect;
 use proptest::prelude::*;
 
-fn rule(allow: bool, actions: &[AclAction], topics: &[&str], filters: &[&str]) -> AclRule {
+fn rule(allow: bool, actions: Actions, topics: &[&str], filters: &[&str]) -> AclRule {
     let templates = |texts: &[&str]| {
         let texts = texts.iter().map(|it| Template::new((*it).to_owned()));
         texts.collect()
     };
     AclRule {
         name: "r".to_owned(),
-        allow,
-        actions: actions.to_vec(),
+        effect: match allow {
+            true => Effect::Allow,
+            false => Effect::Deny,
+        },
+        actions,
         topics: templates(topics),
         filters: templates(filters),
         who: AclWho::default(),
@@ -18,7 +22,7 @@ fn rule(allow: bool, actions: &[AclAction], topics: &[&str], filters: &[&str]) -
     }
 }
 
-const BOTH: [AclAction; 2] = [AclAction::Publish, AclAction::Subscribe];
+const BOTH: Actions = Actions::ALL;
 
 /// The first rule that takes something from the last, found by comparing with each.
 fn compared(rules: &[AclRule], later: &AclRule) -> Option<u32> {
@@ -78,7 +82,7 @@ fn any_rule() -> impl Strategy<Value = AclRule> {
         "a/${client_id}",
         "a/${username}/#",
     ];
-    let actions = prop::sample::select(vec![&BOTH[..], &BOTH[..1], &BOTH[1..]]);
+    let actions = prop::sample::select(vec![BOTH, Actions::PUBLISH, Actions::SUBSCRIBE]);
     let patterns = (some_of(PATTERNS, 3), some_of(PATTERNS, 2));
     (any::<bool>(), actions, patterns, who()).prop_map(
         |(allow, actions, (topics, filters), who)| AclRule {
@@ -129,22 +133,19 @@ fn twice_the_rules_are_twice_the_steps() {
     type Shape = fn(usize) -> AclRule;
     let shapes: [(&str, Shape); 5] = [
         ("literal", |n| {
-            rule(n % 3 > 0, &BOTH, &[&format!("site/{}/{n}", n % 100)], &[])
+            rule(n % 3 > 0, BOTH, &[&format!("site/{}/{n}", n % 100)], &[])
         }),
         ("wildcards", |n| {
             let topics = [format!("+/{n}/#"), format!("x/{n}/+")];
-            rule(n % 3 > 0, &BOTH, &[&topics[0], &topics[1]], &[])
+            rule(n % 3 > 0, BOTH, &[&topics[0], &topics[1]], &[])
         }),
         ("a topic in common", |n| {
-            rule(n % 3 > 0, &BOTH, &["common/#", &format!("a/{n}")], &[])
+            rule(n % 3 > 0, BOTH, &["common/#", &format!("a/{n}")], &[])
         }),
-        ("the same", |_| rule(true, &BOTH, &["a/b"], &[])),
+        ("the same", |_| rule(true, BOTH, &["a/b"], &[])),
         ("a user in common", |n| {
             let users = ["admin".to_owned(), format!("u{n}")];
-            with_users(
-                &users,
-                rule(n % 3 > 0, &BOTH, &["#", "a/${client_id}"], &[]),
-            )
+            with_users(&users, rule(n % 3 > 0, BOTH, &["#", "a/${client_id}"], &[]))
         }),
     ];
     for (name, shape) in shapes {
@@ -159,7 +160,7 @@ fn twice_the_rules_are_twice_the_steps() {
 #[test]
 fn what_is_too_much_to_look_at_is_told() {
     let rules: Vec<_> = (0..1000)
-        .map(|n| (n..n + 1, rule(true, &BOTH, &["a/b"], &[])))
+        .map(|n| (n..n + 1, rule(true, BOTH, &["a/b"], &[])))
         .collect();
     let mut cx = Context::default();
     within(&mut cx, &rules, 300);

@@ -14,14 +14,14 @@ use std::ops::Range;
 use toml::Spanned;
 
 /// One value that will become a `T`, if it was given.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Setting<T> {
     pub given: Option<Spanned<Raw>>,
     target: PhantomData<T>,
 }
 
 /// An array of values that will become `T`, if it was given.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Listing<T> {
     pub given: Option<Spanned<Raw>>,
     target: PhantomData<T>,
@@ -48,6 +48,12 @@ impl<T> Setting<T> {
     /// Where the value stands.
     pub(crate) fn span(&self) -> Option<Range<usize>> {
         self.given.as_ref().map(Spanned::span)
+    }
+}
+
+impl<T> fmt::Debug for Setting<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.given.fmt(f)
     }
 }
 
@@ -110,6 +116,12 @@ impl<T> Listing<T> {
     /// Where the array stands.
     pub(crate) fn span(&self) -> Option<Range<usize>> {
         self.given.as_ref().map(Spanned::span)
+    }
+}
+
+impl<T> fmt::Debug for Listing<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.given.fmt(f)
     }
 }
 

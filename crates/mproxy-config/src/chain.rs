@@ -1,25 +1,40 @@
-//! `[chains.NAME]`.
+//! `[chains.NAME]`: what packets pass on their way.
 
-use super::{Named, anonymous, names, owned, places, prefixed};
 use crate::context::Context;
 use crate::diagnostics::Diagnostic;
-use crate::file::{ChainFile, Located};
-use crate::model::{Chain, Layer, MAX_CHAIN_LAYERS};
-use std::collections::BTreeMap;
+use crate::layer::Layer;
+use crate::section::{Located, Named as Files, References, section};
+use crate::validate::{Named, anonymous, names, owned, places, prefixed};
 use std::sync::Arc;
 
+/// The most layers that one chain may hold; eight is more than any deployment that we know of uses.
+pub const MAX_CHAIN_LAYERS: usize = 8;
+
+section! {
+    /// A list of layers.
+    Chain, ChainKeys in "[chains.NAME]" titled name {
+        /// Names of layers, outermost first; at most 8.
+        #[schemars(extend("maxItems" = 8))]
+        layers: Vec<Arc<Layer>> as References<Layer> = [], given layers;
+    }
+    also {
+        /// Its name.
+        name: String;
+    }
+}
+
 /// The chain of listeners that name none.
-pub(super) const DEFAULT_NAME: &str = "default";
+pub(crate) const DEFAULT_NAME: &str = "default";
 
 /// Checks all chains. When there is none, there is an empty one; when there are some, a
 /// listener without one must not end up without rules by accident.
-pub(super) fn chains(
+pub(crate) fn chains(
     cx: &mut Context,
-    files: &BTreeMap<String, Located<ChainFile>>,
+    files: &Files<Chain>,
     layers: &Named<Layer>,
 ) -> Named<Chain> {
     let mut chains = Named::new();
-    for (name, file) in files {
+    for (name, file) in files.iter() {
         let checked = chain(cx, name, file, layers);
         chains.insert(name.clone(), (Arc::new(checked), Some(file.span.clone())));
     }
@@ -33,7 +48,7 @@ pub(super) fn chains(
     chains
 }
 
-fn chain(cx: &mut Context, name: &str, file: &Located<ChainFile>, layers: &Named<Layer>) -> Chain {
+fn chain(cx: &mut Context, name: &str, file: &Located<ChainKeys>, layers: &Named<Layer>) -> Chain {
     let given = cx.list(&file.value.layers).unwrap_or_default();
     if given.len() > MAX_CHAIN_LAYERS {
         let message = format!("chain `{name}` has {} layers", given.len());
@@ -57,10 +72,7 @@ fn chain(cx: &mut Context, name: &str, file: &Located<ChainFile>, layers: &Named
             names::missing(cx, "layer", wanted, span, layers);
         }
     }
-    let chain = Chain {
-        name: name.to_owned(),
-        layers: resolved,
-    };
+    let chain = Chain::read(cx, &file.value, name.to_owned(), resolved);
     if let (Some(span), true) = (file.value.layers.span(), chain.layers.len() == given.len()) {
         owned::check(cx, &chain, &span);
         places::check(cx, &chain, &span);

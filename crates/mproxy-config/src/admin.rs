@@ -1,0 +1,32 @@
+//! `[admin]`: health, metrics and version over HTTP.
+
+use crate::context::Context;
+use crate::scalar::AdminBind;
+use crate::section::{Setting, section};
+use std::net::SocketAddr;
+
+section! {
+    /// Health, metrics and version over HTTP.
+    Admin, AdminKeys in "[admin]" {
+        /// Address of the admin port; empty = off. In a pod: 0.0.0.0:9883.
+        bind: Option<SocketAddr> as Setting<AdminBind> = "127.0.0.1:9883",
+            restart "the admin port is opened at start";
+    }
+    reserved {
+        "token_file": "bind it to loopback";
+        "inspector": "remove it";
+        "payloads": "remove it; payloads are never shown";
+        "tap_buffer": "remove it";
+    }
+}
+
+/// Checks `[admin]`.
+pub(crate) fn admin(cx: &mut Context, keys: &AdminKeys) -> Admin {
+    let errors = cx.report.errors();
+    let mut admin = Admin::read(cx, keys);
+    if cx.report.errors() > errors {
+        // A wrong address is none, so that nothing is said about the default in its place.
+        admin.bind = None;
+    }
+    admin
+}

@@ -1,0 +1,128 @@
+//! `type = "acl"`: who may publish and subscribe where.
+
+mod rule;
+
+pub use rule::{AclRule, AclWho};
+
+pub(crate) use rule::RuleKeys;
+
+use super::{Built, LayerConfig, Place, Reauthentication};
+use crate::context::Context;
+use crate::diagnostics::Diagnostic;
+use crate::scalar::with_forms;
+use crate::section::{Flags, Tables, section};
+use crate::validate::{gaps, shadow};
+use mproxy_codec::topic::{Dialect, VendorForms};
+use mproxy_layers::acl::{
+    self, AclError, AclLayer, AclToClient, AclToServer, Effect, OnDeny, SubscribePolicy,
+};
+use mproxy_layers::{DeniedWill, Observer};
+use mproxy_session::{BoxError, Heads, Tap};
+use std::ops::Range;
+
+section! {
+    /// Who may publish and subscribe where. The first rule that matches decides.
+    Acl, AclKeys in "[layers.NAME] of type \"acl\"" layer "acl" {
+        /// What happens when no rule matches.
+        default: Effect = "deny";
+        /// How a subscription wider than the rules is answered. strict: refused in SUBACK;
+        /// mosquitto: accepted, and deliveries are filtered; shared subscriptions are judged
+        /// strictly all the same.
+        subscribe: SubscribePolicy = "strict";
+        /// What a denied client is told. reject: reason code 0x87 (MQTT 5), acknowledged and
+        /// dropped (3.1.1); drop: always acknowledged and dropped; disconnect: closed.
+        on_deny: OnDeny = "reject";
+        /// What becomes of a client whose will is denied. refuse: it is not let in; strip: it is,
+        /// without its will.
+        will: DeniedWill = "refuse";
+        /// Judge Response Topics (MQTT 5) as if the client published there itself.
+        check_response_topics: bool = false;
+        /// Forms beyond the standard that the broker knows; they are judged by the topic inside.
+        /// Others are refused.
+        vendor: VendorForms as Flags<VendorForms> = [];
+        /// A client that authenticates again while it is connected (AUTH 0x19), if the layer goes by
+        /// names. refuse: it is closed with 0x8C; pass: the names stay those of CONNECT.
+        reauthentication: Reauthentication = "refuse";
+        /// The rules; the first that matches decides.
+        rules: Vec<AclRule> as Tables<AclRule>, given rules;
+    }
+    reserved {
+        "files": "write the rules here, as [[layers.NAME.rules]]";
+        "recheck_on_reload": "remove it";
+        "super": "write a rule that allows `topics = [\"#\"]`, and says who with `usernames`";
+    }
+}
+
+impl Acl {
+    /// Compiles the rules before a broker of this dialect.
+    ///
+    /// # Errors
+    ///
+    /// The broker reads a pattern otherwise than it is written.
+    pub fn compile(&self, dialect: Dialect) -> Result<acl::Acl, AclError> {
+        let mut builder = acl::Acl::builder();
+        builder.dialect(with_forms(dialect, self.vendor));
+        builder.default_effect(self.default);
+        for rule in &self.rules {
+            builder.rule(rule.compile())?;
+        }
+        Ok(builder.build())
+    }
+
+    /// Checks an access control list.
+    pub(super) fn check(
+        cx: &mut Context,
+        name: &str,
+        keys: &AclKeys,
+        header: &Range<usize>,
+    ) -> Option<Self> {
+        let mut acl = Self::read(cx, keys, Vec::new());
+        let mut rules = Vec::new();
+        for (index, file) in keys.rules.iter().enumerate() {
+            rules.extend(
+                rule::rule(cx, index, file, acl.vendor).map(|rule| (file.span.clone(), rule)),
+            );
+        }
+        let index = shadow::unreachable(cx, &rules);
+        gaps::check(cx, acl.default, &keys.rules, &rules, &index);
+        let idle = match acl.default {
+            Effect::Deny if keys.rules.is_empty() => Some("denies everything"),
+            Effect::Allow if rules.iter().all(|(_, rule)| rule.allows()) => Some("denies nothing"),
+            _ => None,
+        };
+        if let (Some(what), true) = (idle, rules.len() == keys.rules.len()) {
+            let message = format!("acl `{name}` {what}");
+            let label = "add [[layers.NAME.rules]]";
+            cx.push(Diagnostic::warning(message).at(header.clone()).label(label));
+        }
+        acl.rules = rules.into_iter().map(|(_, rule)| rule).collect();
+        Some(acl)
+    }
+}
+
+impl LayerConfig for Acl {
+    const TYPE: &'static str = "acl";
+    const JUDGES: bool = true;
+    const REFUSES_WILLS: bool = true;
+    type Layer<O: Observer> = AclLayer<O>;
+    type ToServer<S, O: Observer> = Heads<AclToServer<Tap<S>, O>>;
+    type ToClient<S, O: Observer> = Heads<AclToClient<Tap<S>, O>>;
+
+    fn build<O: Observer>(&self, place: Place<O>) -> Result<Built<AclLayer<O>>, BoxError> {
+        let rules = self.compile(place.dialect)?;
+        let passes = self.reauthentication == Reauthentication::Pass;
+        let refuses_reauthentication = rules.goes_by_names() && !passes;
+        let layer = AclLayer::new(rules)
+            .subscribe_policy(self.subscribe)
+            .on_deny(self.on_deny)
+            .denied_will(self.will)
+            .check_response_topics(self.check_response_topics)
+            .log_denials(place.logs_denials)
+            .pass_reauthentication(passes)
+            .observer(place.observer);
+        Ok(Built {
+            layer,
+            refuses_reauthentication,
+        })
+    }
+}

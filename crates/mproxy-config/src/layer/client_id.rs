@@ -1,0 +1,219 @@
+//! `type = "client-id"`: who may use which client id.
+
+use super::{Built, LayerConfig, Place};
+use crate::choice::Choice;
+use crate::context::Context;
+use crate::diagnostics::Diagnostic;
+use crate::model::Template;
+use crate::scalar::{Text, TextTemplate};
+use crate::section::{Maybe, Setting, section};
+use crate::validate::placeholders::{self, Known};
+use mproxy_layers::Observer;
+use mproxy_layers::client_id::{ClientIdLayer, ClientIdToClient, ClientIds, PatternError, Require};
+use mproxy_session::{BoxError, Heads, Tap};
+use std::ops::Range;
+
+section! {
+    /// Who may use which client id, and what the broker sees of it.
+    ClientId, ClientIdKeys in "[layers.NAME] of type \"client-id\"" layer "client-id" {
+        /// Which ids a client may use; others are refused. prefix-username: the user name, or what
+        /// begins with it and the separator; template: what looks like `template`.
+        require: ClientIdRequire = "any";
+        /// What stands behind the user name with prefix-username. User names that hold its first
+        /// character are refused.
+        separator: String as Setting<Text> = "-", shown Self::asks_separator;
+        /// ${username} and ${cn} are filled in, one * stands for anything that is not empty.
+        template: Option<Template> as Maybe<TextTemplate>;
+        /// What stands before the id at the broker; ${username} and ${cn} are filled in. An MQTT 5
+        /// client without an id gets one from mproxy then.
+        prefix: Option<Template> as Maybe<TextTemplate>;
+        /// Make up an id for a client without one, instead of leaving that to the broker.
+        generate: bool = false;
+    }
+    also {
+        /// Whether `require = "any"` was written: nobody owns the ids, and the operator wants that.
+        any_is_wanted: bool;
+    }
+}
+
+/// Which ids a client may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientIdRequire {
+    /// Every one.
+    Any,
+    /// The user name.
+    EqualsUsername,
+    /// The user name, or what begins with it and a separator.
+    PrefixUsername,
+    /// What looks like the template.
+    Template,
+}
+
+impl Choice for ClientIdRequire {
+    const ALL: &'static [(&'static str, Self)] = &[
+        ("any", Self::Any),
+        ("equals-username", Self::EqualsUsername),
+        ("prefix-username", Self::PrefixUsername),
+        ("template", Self::Template),
+    ];
+}
+
+impl ClientId {
+    fn asks_separator(&self) -> bool {
+        self.require == ClientIdRequire::PrefixUsername
+    }
+
+    /// Compiles what is required.
+    ///
+    /// # Errors
+    ///
+    /// An id would not tell whose it is.
+    pub fn required(&self) -> Result<Require, PatternError> {
+        match (self.require, &self.template) {
+            (ClientIdRequire::Any, _) => Ok(Require::ANY),
+            (ClientIdRequire::EqualsUsername, _) => Ok(Require::equals_username()),
+            (ClientIdRequire::PrefixUsername, _) => Require::prefix_username(&self.separator),
+            (ClientIdRequire::Template, template) => {
+                Require::template(template.as_ref().map_or("", Template::as_str))
+            }
+        }
+    }
+
+    /// Compiles the whole.
+    ///
+    /// # Errors
+    ///
+    /// As for [`required`](Self::required), or the prefix would make one client of two.
+    pub fn compile(&self) -> Result<ClientIds, PatternError> {
+        let mut ids = ClientIds::builder()
+            .require(self.required()?)
+            .generate(self.generate);
+        if let Some(prefix) = &self.prefix {
+            ids = ids.prefix(prefix.as_str());
+        }
+        ids.build()
+    }
+}
+
+impl ClientId {
+    /// Checks the rules about client ids, and that an id tells whose it is.
+    pub(super) fn check(
+        cx: &mut Context,
+        _: &str,
+        keys: &ClientIdKeys,
+        header: &Range<usize>,
+    ) -> Option<Self> {
+        let errors = cx.report.errors();
+        let any_is_wanted = keys.require.text() == Some(ClientIdRequire::Any.word());
+        let ids = Self::read(cx, keys, any_is_wanted);
+        for (template, setting) in [(&ids.template, &keys.template), (&ids.prefix, &keys.prefix)] {
+            if let (Some(template), Some(span)) = (template, setting.span()) {
+                placeholders::check(cx, template, &span, Known::Owner);
+            }
+        }
+        if misplaced(cx, keys, ids.require) {
+            // What else is wrong with the layer may be right with what is missing.
+            return None;
+        }
+        if ids.require == ClientIdRequire::Template && keys.template.given.is_none() {
+            let message = "`require = \"template\"` without `template`";
+            let span = keys.require.span().unwrap_or_else(|| header.clone());
+            let label = "add, for example, `template = \"${username}-*\"`";
+            cx.push(Diagnostic::error(message).at(span).label(label));
+            return None;
+        }
+        if ids.template.is_some() != keys.template.given.is_some()
+            || ids.prefix.is_some() != keys.prefix.given.is_some()
+        {
+            return None;
+        }
+        let required = ids.required();
+        let wrong = match &required {
+            Err(error) => Some((error.clone(), keys.template.span())),
+            Ok(_) => ids.compile().err().map(|error| (error, keys.prefix.span())),
+        };
+        if let Some((error, span)) = wrong {
+            let span = span.unwrap_or_else(|| header.clone());
+            let label = remedy(&error);
+            cx.push(Diagnostic::error(error.to_string()).at(span).label(label));
+            return None;
+        }
+        let nobody = required.is_ok_and(|required| required.names_nobody());
+        let idle = !ids.any_is_wanted && ids.prefix.is_none() && !ids.generate;
+        if let (true, Some(span)) = (nobody, keys.template.span()) {
+            let message = "`template` is the same for every client: an id is nobody's";
+            let label = "add `${username}` or `${cn}`";
+            cx.push(Diagnostic::warning(message).at(span).label(label));
+        } else if nobody && idle && cx.report.errors() == errors {
+            let message = "a client-id layer that does nothing";
+            let label = "add `require`, `prefix` or `generate`";
+            cx.push(Diagnostic::warning(message).at(header.clone()).label(label));
+        }
+        Some(ids)
+    }
+}
+
+/// Reports keys that another value of `require` would ask.
+fn misplaced(cx: &mut Context, keys: &ClientIdKeys, require: ClientIdRequire) -> bool {
+    let mut misplaced = false;
+    for (span, wanted, key) in [
+        (keys.template.span(), ClientIdRequire::Template, "template"),
+        (
+            keys.separator.span(),
+            ClientIdRequire::PrefixUsername,
+            "separator",
+        ),
+    ] {
+        if let Some(span) = span
+            && require != wanted
+        {
+            misplaced = true;
+            let message = format!("`{key}` decides nothing here");
+            let label = match wanted {
+                ClientIdRequire::Template => "add `require = \"template\"`, or leave it out",
+                _ => "add `require = \"prefix-username\"`, or leave it out",
+            };
+            cx.push(Diagnostic::error(message).at(span).label(label));
+        }
+    }
+    misplaced
+}
+
+fn remedy(error: &PatternError) -> &'static str {
+    match error {
+        PatternError::Ambiguous { .. } => "put a separator behind it, such as `-` or `:`",
+        PatternError::Wildcard => "leave out `*`",
+        PatternError::ClientId => "use `${username}` or `${cn}`",
+        PatternError::Empty => "leave out the key",
+        PatternError::Repeated(_) => "once is enough",
+        _ => "not a pattern of client ids",
+    }
+}
+
+impl LayerConfig for ClientId {
+    const TYPE: &'static str = "client-id";
+    type Layer<O: Observer> = ClientIdLayer<O>;
+    type ToServer<S, O: Observer> = S;
+    type ToClient<S, O: Observer> = Heads<ClientIdToClient<Tap<S>>>;
+
+    fn describe(&self) -> String {
+        let require = self.require.word();
+        match self.require {
+            ClientIdRequire::Any => "client-id".to_owned(),
+            ClientIdRequire::EqualsUsername => format!("client-id, require = {require}"),
+            ClientIdRequire::PrefixUsername => format!(
+                "client-id, require = {require}, separator = {}",
+                self.separator
+            ),
+            ClientIdRequire::Template => format!(
+                "client-id, require = {require}, template = {}",
+                self.template.as_ref().map_or("", Template::as_str)
+            ),
+        }
+    }
+
+    fn build<O: Observer>(&self, place: Place<O>) -> Result<Built<ClientIdLayer<O>>, BoxError> {
+        let layer = ClientIdLayer::new(self.compile()?);
+        Ok(Built::indifferent(layer.observer(place.observer)))
+    }
+}

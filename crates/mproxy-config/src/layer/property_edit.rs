@@ -1,0 +1,129 @@
+//! `type = "property-edit"`: User Properties that are taken out or appended.
+
+use super::{Built, LayerConfig, Place, Reauthentication};
+use crate::context::Context;
+use crate::diagnostics::Diagnostic;
+use crate::model::Template;
+use crate::scalar::{Problem, Text, TextTemplate};
+use crate::section::{Listing, Map, Sub, section};
+use crate::validate::placeholders::{self, Known};
+use mproxy_layers::Observer;
+use mproxy_layers::property_edit::{
+    Edits, EditsError, PropertyEditLayer, PropertyEditToClient, PropertyEditToServer,
+};
+use mproxy_session::{BoxError, Heads, Tap};
+use std::ops::Range;
+
+section! {
+    /// User Properties of MQTT 5 that are taken out or appended.
+    PropertyEdit, PropertyEditKeys
+        in "[layers.NAME] of type \"property-edit\"" layer "property-edit"
+    {
+        /// Names of properties that are taken out.
+        strip: Vec<String> as Listing<Text> = [];
+        /// Properties that take the place of all others of their name; ${username}, ${client_id} and
+        /// ${cn} are filled in.
+        set: Vec<(String, Template)> as Map<TextTemplate>, given set;
+        /// Properties that are appended, whatever else there is.
+        add: Vec<(String, Template)> as Map<TextTemplate>, given add;
+        /// A client that authenticates again while it is connected (AUTH 0x19), if the layer goes by
+        /// names. refuse: it is closed with 0x8C; pass: the names stay those of CONNECT.
+        reauthentication: Reauthentication = "refuse";
+        /// The same for what clients receive.
+        to_client: PropertyEdits as Sub<PropertyEdits>, given to_client;
+    }
+}
+
+section! {
+    /// What is done to User Properties that clients receive.
+    PropertyEdits, PropertyEditsKeys in "[layers.NAME.to_client]" {
+        /// Names of properties that are taken out.
+        strip: Vec<String> as Listing<Text> = [];
+        /// Properties that take the place of all others of their name.
+        set: Vec<(String, Template)> as Map<TextTemplate>, given set;
+        /// Properties that are appended, whatever else there is.
+        add: Vec<(String, Template)> as Map<TextTemplate>, given add;
+    }
+}
+
+impl PropertyEdit {
+    pub(super) fn check(
+        cx: &mut Context,
+        _: &str,
+        keys: &PropertyEditKeys,
+        header: &Range<usize>,
+    ) -> Option<Self> {
+        let errors = cx.report.errors();
+        let down = &keys.to_client;
+        let (set, add) = (properties(cx, &down.set), properties(cx, &down.add));
+        let down = PropertyEdits::read(cx, down, set, add);
+        let (set, add) = (properties(cx, &keys.set), properties(cx, &keys.add));
+        let edits = Self::read(cx, keys, set, add, down);
+        let to_client = &edits.to_client;
+        let both = [&edits.strip, &to_client.strip];
+        let values = [&edits.set, &edits.add, &to_client.set, &to_client.add];
+        let idle = both.iter().all(|it| it.is_empty()) && values.iter().all(|it| it.is_empty());
+        if idle && cx.report.errors() == errors {
+            let message = "a property-edit layer that does nothing";
+            let label = "add `strip`, `set` or `add`";
+            cx.push(Diagnostic::warning(message).at(header.clone()).label(label));
+        }
+        Some(edits)
+    }
+}
+
+fn properties(cx: &mut Context, given: &Map<TextTemplate>) -> Vec<(String, Template)> {
+    let mut properties = Vec::new();
+    for (name, setting) in given.iter() {
+        let (Some(value), Some(span)) = (cx.given(setting), setting.span()) else {
+            continue;
+        };
+        if name.is_empty() || name.contains(char::is_control) {
+            let message = format!("{name:?} is no name of a property");
+            cx.problem(span, Problem::new(message, "name it in one line"));
+            continue;
+        }
+        placeholders::check(cx, &value, &span, Known::All);
+        properties.push((name.clone(), value));
+    }
+    properties
+}
+
+/// Compiles the edits of one direction.
+fn compile(
+    strip: &[String],
+    set: &[(String, Template)],
+    add: &[(String, Template)],
+) -> Result<Edits, EditsError> {
+    let mut edits = Edits::builder();
+    for name in strip {
+        edits = edits.strip(name);
+    }
+    for (name, value) in set {
+        edits = edits.set(name, value.as_str())?;
+    }
+    for (name, value) in add {
+        edits = edits.add(name, value.as_str())?;
+    }
+    Ok(edits.build())
+}
+
+impl LayerConfig for PropertyEdit {
+    const TYPE: &'static str = "property-edit";
+    type Layer<O: Observer> = PropertyEditLayer<O>;
+    type ToServer<S, O: Observer> = Heads<PropertyEditToServer<Tap<S>, O>>;
+    type ToClient<S, O: Observer> = Heads<PropertyEditToClient<Tap<S>, O>>;
+
+    fn build<O: Observer>(&self, place: Place<O>) -> Result<Built<PropertyEditLayer<O>>, BoxError> {
+        let up = compile(&self.strip, &self.set, &self.add)?;
+        let down = &self.to_client;
+        let down = compile(&down.strip, &down.set, &down.add)?;
+        let by_names = up.goes_by_names() || down.goes_by_names();
+        let passes = self.reauthentication == Reauthentication::Pass;
+        let layer = PropertyEditLayer::new(up, down).pass_reauthentication(passes);
+        Ok(Built {
+            layer: layer.observer(place.observer),
+            refuses_reauthentication: by_names && !passes,
+        })
+    }
+}

@@ -1,0 +1,268 @@
+//! `type = "topic-map"`: where the client's topics are at the broker.
+
+use super::{Built, LayerConfig, Place, Reauthentication};
+use crate::context::Context;
+use crate::diagnostics::Diagnostic;
+use crate::model::Template;
+use crate::scalar::{PrefixTemplate, Scalar, StartTemplate, Text, with_forms};
+use crate::section::{Flags, Listing, Located, Maybe, Setting, Sub, Tables, section};
+use crate::validate::placeholders::{self, Known};
+use crate::validate::who::literal;
+use mproxy_codec::topic::{Dialect, VendorForms};
+use mproxy_layers::topic_map::{
+    self, MapProblem, MapRule, TopicMapError, TopicMapLayer, TopicMapToClient, TopicMapToServer,
+};
+use mproxy_layers::{DeniedWill, Observer};
+use mproxy_session::{BoxError, Heads, Tap};
+use std::ops::Range;
+
+section! {
+    /// The client's topics in another place at the broker; the client does not see it.
+    TopicMap, TopicMapKeys in "[layers.NAME] of type \"topic-map\"" layer "topic-map" {
+        /// What stands before the client's topics at the broker; ${username}, ${client_id} and ${cn}
+        /// are filled in. With rules: before the topics that no rule is about.
+        prefix: Option<Template> as Maybe<PrefixTemplate>, given prefix;
+        /// A client whose will has no place in the map: refused, or let in without its will.
+        will: DeniedWill = "refuse";
+        /// Forms beyond the standard that the broker knows; the topic inside is mapped. Others are
+        /// refused.
+        vendor: VendorForms as Flags<VendorForms> = [];
+        /// Put the groups of shared subscriptions under the tenant: `acme:workers`.
+        group_prefix: bool = true;
+        /// A client that authenticates again while it is connected (AUTH 0x19), if the layer goes by
+        /// names. refuse: it is closed with 0x8C; pass: the names stay those of CONNECT.
+        reauthentication: Reauthentication = "refuse";
+        /// Clients that are not mapped: they see the broker as it is, all tenants included.
+        super_clients("super"): SuperClients as Sub<SuperClients>, given super_clients;
+        /// The first that a topic begins with replaces that.
+        rules: Vec<TopicMapRule> as Tables<TopicMapRule>, given rules;
+    }
+}
+
+section! {
+    /// Clients that are not mapped.
+    SuperClients, SuperClientsKeys in "[layers.NAME.super]" {
+        /// By user name.
+        usernames: Vec<String> as Listing<Text> = [], given usernames;
+        /// By client id, which anybody can claim.
+        client_ids: Vec<String> as Listing<Text> = [], given client_ids;
+    }
+}
+
+section! {
+    /// A rule of a topic map.
+    TopicMapRule, TopicMapRuleKeys in "[[layers.NAME.rules]] of a layer of type \"topic-map\"" {
+        /// What topics begin with at the client, whole levels: "devices/" is `devices` and what is
+        /// below; "" is everything.
+        from: Template as Setting<StartTemplate>, given from;
+        /// What they begin with at the broker instead; ${username}, ${client_id} and ${cn} are filled
+        /// in.
+        to: Template as Setting<StartTemplate>, given to;
+        /// All clients meet there, although other rules keep them apart; they may read there.
+        shared: bool = false;
+        /// With `shared`: clients may publish there, too.
+        writable: bool = false, shown Self::is_shared;
+    }
+}
+
+impl TopicMapRule {
+    fn is_shared(&self) -> bool {
+        self.shared
+    }
+}
+
+impl TopicMap {
+    /// True when something in it differs from client to client, or all are to meet somewhere.
+    pub fn keeps_apart(&self) -> bool {
+        let rules = self.rules.iter();
+        let mut written = rules.map(|rule| &rule.to).chain(&self.prefix);
+        self.rules.iter().any(|rule| rule.shared) || written.any(|to| to.as_str().contains("${"))
+    }
+
+    /// Compiles the map before a broker of this dialect. The prefix is its last rule.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be undone, or the broker reads a text in it otherwise.
+    pub fn compile(&self, dialect: Dialect) -> Result<topic_map::TopicMap, TopicMapError> {
+        let mut map = topic_map::TopicMap::builder();
+        for rule in &self.rules {
+            let written = MapRule::new(rule.from.as_str(), rule.to.as_str());
+            map = map.rule(written.shared(rule.shared).writable(rule.writable));
+        }
+        if let Some(prefix) = &self.prefix {
+            map = map.rule(MapRule::new("", prefix.as_str()));
+        }
+        map.dialect(with_forms(dialect, self.vendor))
+            .tenant_groups(self.group_prefix)
+            .super_usernames(self.super_clients.usernames.iter().map(String::as_str))
+            .super_client_ids(self.super_clients.client_ids.iter().map(String::as_str))
+            .build()
+    }
+}
+
+const AS_THEY_STAND: &str = "names are compared as they stand";
+
+impl TopicMap {
+    /// Checks a topic map, and that it can be undone.
+    pub(super) fn check(
+        cx: &mut Context,
+        _: &str,
+        keys: &TopicMapKeys,
+        header: &Range<usize>,
+    ) -> Option<Self> {
+        if keys.prefix.given.is_none() && keys.rules.is_empty() {
+            let message = "a topic-map without `prefix` and without `rules`";
+            let label = "add, for example, `prefix = \"tenants/${username}/\"`";
+            cx.push(Diagnostic::error(message).at(header.clone()).label(label));
+            return None;
+        }
+        let mut rules = Vec::new();
+        let mut mistaken = false;
+        for file in keys.rules.iter() {
+            rules.extend(rule(cx, file, &mut mistaken));
+        }
+        let prefix = template(cx, &keys.prefix, &mut mistaken);
+        let complete =
+            rules.len() == keys.rules.len() && prefix.is_some() == keys.prefix.given.is_some();
+        let clients = &keys.super_clients;
+        let usernames = literal(cx, &clients.usernames, AS_THEY_STAND);
+        let client_ids = literal(cx, &clients.client_ids, AS_THEY_STAND);
+        let clients = SuperClients::read(cx, clients, usernames, client_ids);
+        let map = Self::read(cx, keys, prefix, clients, rules);
+        // what is missing was reported, and may be what makes the rest right
+        if complete && let Err(error) = map.compile(Dialect::MQTT) {
+            report(cx, keys, &error, header);
+            return None;
+        }
+        if complete && !mistaken && !map.keeps_apart() {
+            all_meet(cx, keys, header);
+        }
+        complete.then_some(map)
+    }
+}
+
+fn all_meet(cx: &mut Context, keys: &TopicMapKeys, header: &Range<usize>) {
+    let message = "all clients of this topic-map meet: nothing in it differs from one to the other";
+    let span = keys.prefix.span().unwrap_or_else(|| header.clone());
+    let warning = Diagnostic::warning(message).at(span);
+    let label = "add a placeholder, for example `${username}/`";
+    let note = "if that is wanted, write a rule with `shared = true`, and `writable = true` if they publish there";
+    cx.push(warning.label(label).note(note));
+}
+
+fn rule(
+    cx: &mut Context,
+    file: &Located<TopicMapRuleKeys>,
+    mistaken: &mut bool,
+) -> Option<TopicMapRule> {
+    let keys = &file.value;
+    for (key, given) in [("from", &keys.from.given), ("to", &keys.to.given)] {
+        if given.is_none() {
+            let message = format!("a rule of a topic-map without `{key}`");
+            let label =
+                "add, for example, `from = \"devices/\"` and `to = \"${username}/devices/\"`";
+            let error = Diagnostic::error(message).at(file.span.clone());
+            cx.push(error.label(label));
+        }
+    }
+    // What clients write has no placeholders.
+    let (from, to) = (cx.given(&keys.from), template(cx, &keys.to, mistaken));
+    let complete = from.is_some() && to.is_some();
+    let (from, to) = (from.unwrap_or_default(), to.unwrap_or_default());
+    let rule = TopicMapRule::read(cx, keys, from, to);
+    if let (false, Some(span)) = (rule.shared, keys.writable.span()) {
+        let own = rule.to.as_str().contains("${");
+        let message = "`writable` is for rules with `shared = true`";
+        let label = match own {
+            true => "remove it; clients publish to what is theirs",
+            false => "add `shared = true`",
+        };
+        cx.push(Diagnostic::error(message).at(span).label(label));
+        if !own {
+            // Otherwise it would be said again that the rule is not shared.
+            return None;
+        }
+    }
+    complete.then_some(rule)
+}
+
+/// A value with placeholders; whether each can have a value is looked at, and whether there is
+/// something that was meant to be one.
+fn template<T: Scalar<Value = Template>>(
+    cx: &mut Context,
+    setting: &Setting<T>,
+    mistaken: &mut bool,
+) -> Option<Template> {
+    let template = cx.given(setting)?;
+    if let Some(span) = setting.span() {
+        *mistaken |= placeholders::check(cx, &template, &span, Known::All);
+    }
+    Some(template)
+}
+
+/// Says why the rules are no map, and what to write instead.
+fn report(cx: &mut Context, keys: &TopicMapKeys, error: &TopicMapError, header: &Range<usize>) {
+    let from = |number: usize| keys.rules.get(number).and_then(|it| it.value.from.span());
+    let to = |number: usize| match keys.rules.get(number) {
+        Some(rule) => rule.value.to.span(),
+        None => keys.prefix.span(),
+    };
+    let (place, label) = match error.problem() {
+        MapProblem::Ambiguous { .. } => (to, "give each placeholder a level of its own"),
+        MapProblem::Repeated { .. } => (to, "once is enough"),
+        MapProblem::NotShared(_) => (to, "add a placeholder, or `shared = true`"),
+        MapProblem::Shared(_) => (to, "leave out `shared`"),
+        MapProblem::Collision(_) => (to, "put it somewhere else"),
+        MapProblem::TooMany => (to, "at most 64"),
+        MapProblem::FromPlaceholder(_) => {
+            let span = from(error.rule()).unwrap_or_else(|| header.clone());
+            let label = "write what clients write";
+            let error = Diagnostic::error(error.to_string()).at(span);
+            return cx.push(error.label(label));
+        }
+        MapProblem::Unreachable { .. } => {
+            let place = |number| from(number).or_else(|| keys.prefix.span());
+            let span = place(error.rule()).unwrap_or_else(|| header.clone());
+            let report = Diagnostic::error(error.to_string()).at(span);
+            let report = report.label("put it before the other one, or leave it out");
+            let other = error.other().and_then(place);
+            return cx.push(match other {
+                Some(other) => report.related(other, "the first match wins"),
+                None => report,
+            });
+        }
+        // what is wrong with one value alone was reported before
+        _ => (to, "not a map of topics"),
+    };
+    let span = place(error.rule()).unwrap_or_else(|| header.clone());
+    let report = Diagnostic::error(error.to_string()).at(span).label(label);
+    cx.push(match error.other().and_then(to) {
+        Some(other) => report.related(other, "the other rule"),
+        None => report,
+    });
+}
+
+impl LayerConfig for TopicMap {
+    const TYPE: &'static str = "topic-map";
+    const JUDGES: bool = true;
+    const REFUSES_WILLS: bool = true;
+    type Layer<O: Observer> = TopicMapLayer<O>;
+    type ToServer<S, O: Observer> = Heads<TopicMapToServer<Tap<S>, O>>;
+    type ToClient<S, O: Observer> = Heads<TopicMapToClient<Tap<S>, O>>;
+
+    fn build<O: Observer>(&self, place: Place<O>) -> Result<Built<TopicMapLayer<O>>, BoxError> {
+        let map = self.compile(place.dialect)?;
+        let passes = self.reauthentication == Reauthentication::Pass;
+        let refuses_reauthentication = map.goes_by_names() && !passes;
+        let layer = TopicMapLayer::new(map)
+            .denied_will(self.will)
+            .log_denials(place.logs_denials)
+            .pass_reauthentication(passes)
+            .observer(place.observer);
+        Ok(Built {
+            layer,
+            refuses_reauthentication,
+        })
+    }
+}

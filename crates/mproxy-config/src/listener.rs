@@ -1,0 +1,232 @@
+//! `[[listeners]]`: where clients connect, and what mproxy asks of them.
+
+use crate::chain::{self, Chain};
+use crate::choice::Choice;
+use crate::context::Context;
+use crate::diagnostics::Diagnostic;
+use crate::limits::Limits;
+use crate::model::Bind;
+use crate::scalar::{DurationOrNever, Origin, Size, Text, UrlPath, quoted};
+use crate::section::{Flags, Listing, Located, Reference, Setting, Sub, section};
+use crate::upstream::Upstream;
+use crate::validate::{Named, bounds, names};
+use mproxy_session::{
+    Bridges, Conformance, ControlCharacters, ReceiveMaximum, ServerReference, Versions,
+};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+section! {
+    /// A place where clients connect.
+    Listener, ListenerKeys in "[[listeners]]" titled name {
+        /// Name in logs and metrics; unique.
+        name: String as Setting<Text>, given name;
+        /// IP address and port (0 = any free one), or unix:/path for a Unix socket.
+        bind: Bind, given bind;
+        /// How MQTT arrives: over TCP, or in WebSocket frames.
+        protocol: Protocol = "mqtt";
+        /// Paths of the WebSocket upgrade; ws only. Empty = any. "/tenant/*" is every path that begins
+        /// with /tenant/.
+        paths: Vec<String> as Listing<UrlPath> = [], shown Self::is_websocket;
+        /// Values of the Origin header that are let in; ws only. Empty = any.
+        origins: Vec<String> as Listing<Origin> = [], shown Self::is_websocket;
+        /// Largest head of an upgrade request, cookies and all; ws only. 8KiB to 1MiB.
+        max_header_size: usize as Setting<Size> = "16KiB",
+            check bounds::header_size, shown Self::is_websocket;
+        /// Idle time before TCP asks whether the client is still there; one that vanished is found
+        /// after about twice this time. "0s" = never.
+        tcp_keepalive: Option<Duration> as Setting<DurationOrNever> = "60s",
+            check bounds::tcp_keepalive;
+        /// Name of the broker. Default: the only one there is.
+        upstream: Arc<Upstream> as Reference<Upstream>, given upstream;
+        /// Name of the chain of layers.
+        chain: Arc<Chain> as Reference<Chain> = "default", given chain;
+        /// Versions of MQTT that are let in.
+        versions: Versions as Flags<Versions> = ["3.1", "3.1.1", "5"];
+        /// How strictly the standard is kept. tolerant: small slips that have one meaning only are
+        /// repaired on the way, so that what works with the broker works through mproxy. strict: to
+        /// the letter.
+        conformance: Conformance = "tolerant";
+        /// Whether mosquitto bridges, which say so in their protocol level, are let in. pass: as clients
+        /// like any other. refuse: with return code 1, after which they come back as plain clients.
+        bridges: Bridges = "pass";
+        /// Who keeps MQTT 5 clients to the Receive Maximum that the broker announced. pass: the
+        /// broker. enforce: mproxy, with DISCONNECT 0x93.
+        receive_maximum: ReceiveMaximum = "pass";
+        /// What becomes of a Server Reference with which the broker sends a client elsewhere
+        /// (MQTT 5).
+        server_reference: ServerReference = "strip";
+        /// What becomes of a packet with control characters in a client identifier, a user name, a
+        /// topic or a topic filter.
+        control_characters: ControlCharacters = "refuse";
+        /// Bounds on what a client may take.
+        limits: Limits as Sub<Limits>, given limits;
+    }
+    reserved {
+        "tls": "let something in front end TLS, and bind to loopback";
+        "proxy_protocol": "turn it off in the load balancer";
+        "trust_forwarded_for": "remove it; it is never trusted";
+    }
+    renamed {
+        "path": "paths = [\"{}\"]", "without the key any path is served";
+    }
+}
+
+impl Listener {
+    /// Whether MQTT arrives in WebSocket frames.
+    pub fn is_websocket(&self) -> bool {
+        self.protocol == Protocol::Ws
+    }
+}
+
+/// How MQTT arrives at a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// Plain MQTT.
+    Mqtt,
+    /// MQTT in binary WebSocket frames.
+    Ws,
+}
+
+impl Choice for Protocol {
+    const ALL: &'static [(&'static str, Self)] = &[("mqtt", Self::Mqtt), ("ws", Self::Ws)];
+    const LATER: &'static [&'static str] = &["mqtts", "wss"];
+}
+
+impl Protocol {
+    const fn port(self) -> u16 {
+        match self {
+            Self::Mqtt => 1884,
+            Self::Ws => 8083,
+        }
+    }
+}
+
+/// A listener with the place where it was written.
+#[derive(Debug)]
+pub(crate) struct Placed {
+    /// Which one it is in the file, from 0.
+    pub(crate) number: usize,
+    pub(crate) span: Range<usize>,
+    pub(crate) listener: Listener,
+    /// False when the address is wrong and the default stands in for it.
+    pub(crate) addressed: bool,
+}
+
+/// Checks a listener. A missing reference is reported and replaced by any existing one, so that the
+/// rest can still be checked.
+pub(crate) fn listener(
+    cx: &mut Context,
+    number: usize,
+    file: &Located<ListenerKeys>,
+    upstreams: &Named<Upstream>,
+    chains: &Named<Chain>,
+) -> Option<Placed> {
+    let keys = &file.value;
+    let protocol = Choice::from_word(keys.protocol.text().unwrap_or_default());
+    let protocol: Protocol = protocol.unwrap_or(Protocol::Mqtt);
+    let name = cx.given(&keys.name);
+    let name = name.unwrap_or_else(|| protocol.word().to_owned());
+    let given = cx.given(&keys.bind);
+    let addressed = given.is_some() || keys.bind.given.is_none();
+    let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, protocol.port()));
+    let upstream = upstream_of(cx, file, &name, upstreams);
+    let chain = chain_of(cx, file, &name, chains);
+    let upstream = upstream.or_else(|| any(upstreams))?;
+    let chain = chain.or_else(|| any(chains))?;
+    let limits = Limits::read(cx, &keys.limits);
+    let bind = given.unwrap_or_else(|| loopback.into());
+    let listener = Listener::read(cx, keys, name, bind, upstream, chain, limits);
+    websocket_only(cx, keys, &listener);
+    if let (true, Some(span)) = (listener.versions == Versions::NONE, keys.versions.span()) {
+        let message = "a listener without versions lets nobody in";
+        let label = "at least one of \"3.1\", \"3.1.1\", \"5\"";
+        cx.push(Diagnostic::error(message).at(span).label(label));
+    }
+    Some(Placed {
+        number,
+        span: file.span.clone(),
+        listener,
+        addressed,
+    })
+}
+
+fn any<T>(all: &Named<T>) -> Option<Arc<T>> {
+    all.values().next().map(|(it, _)| it.clone())
+}
+
+fn websocket_only(cx: &mut Context, keys: &ListenerKeys, listener: &Listener) {
+    let given = [
+        ("paths", keys.paths.span()),
+        ("origins", keys.origins.span()),
+        ("max_header_size", keys.max_header_size.span()),
+    ];
+    let given = given.into_iter().filter(|_| !listener.is_websocket());
+    for (key, span) in given {
+        if let Some(span) = span {
+            let message = format!("`{key}` is for WebSocket listeners");
+            let label = "add `protocol = \"ws\"`, or remove this";
+            cx.push(Diagnostic::error(message).at(span).label(label));
+        }
+    }
+}
+
+fn upstream_of(
+    cx: &mut Context,
+    file: &Located<ListenerKeys>,
+    listener: &str,
+    upstreams: &Named<Upstream>,
+) -> Option<Arc<Upstream>> {
+    let key = &file.value.upstream;
+    if key.given.is_none() {
+        let mut all = upstreams.values();
+        if let (Some((only, _)), None) = (all.next(), all.next()) {
+            return Some(only.clone());
+        }
+        let all = quoted(upstreams.keys().map(String::as_str));
+        let message = format!("listener `{listener}` does not say which upstream it is for");
+        let label = format!("add `upstream = \"...\"`; there are {all}");
+        cx.push(
+            Diagnostic::error(message)
+                .at(file.span.clone())
+                .label(label),
+        );
+        return None;
+    }
+    let name = cx.given(key)?;
+    let found = upstreams.get(&name).map(|(upstream, _)| upstream.clone());
+    if found.is_none() {
+        names::missing(cx, "upstream", &name, key.span()?, upstreams);
+    }
+    found
+}
+
+fn chain_of(
+    cx: &mut Context,
+    file: &Located<ListenerKeys>,
+    listener: &str,
+    chains: &Named<Chain>,
+) -> Option<Arc<Chain>> {
+    let key = &file.value.chain;
+    let Some(span) = key.span() else {
+        let default = chains.get(chain::DEFAULT_NAME);
+        if default.is_none() {
+            // Without one it would run without any layer: fail closed.
+            let all = quoted(chains.keys().map(String::as_str));
+            let message = format!("listener `{listener}` does not say which chain it runs");
+            let label = format!("add `chain = \"...\"`; there are {all}");
+            let note = "only a chain named `default` would be its default";
+            let error = Diagnostic::error(message).at(file.span.clone());
+            cx.push(error.label(label).note(note));
+        }
+        return default.map(|(chain, _)| chain.clone());
+    };
+    let name = cx.given(key)?;
+    let found = chains.get(&name).map(|(chain, _)| chain.clone());
+    if found.is_none() {
+        names::missing(cx, "chain", &name, span, chains);
+    }
+    found
+}

@@ -1,0 +1,72 @@
+//! The top of the file, and with it the whole configuration.
+
+use crate::admin::Admin;
+use crate::chain::Chain;
+use crate::layer::{Layer, Layers};
+use crate::listener::Listener;
+use crate::log::Log;
+use crate::scalar::FormatVersion;
+use crate::section::{Named, Section, Setting, Sub, Tables, section};
+use crate::server::Server;
+use crate::upstream::Upstream;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use toml_edit::{DocumentMut, Item, value};
+
+section! {
+    /// Configuration of mproxy-server. Everything has a default: an empty file is a proxy from
+    /// 127.0.0.1:1884 to mqtt://127.0.0.1:1883.
+    #[schemars(title = "mproxy.toml")]
+    Config, ConfigKeys in "the top of the file" {
+        /// Version of the configuration format.
+        version: i64 as Setting<FormatVersion> = 1;
+        /// What concerns the whole process.
+        server: Server as Sub<Server>, given server;
+        /// Where clients connect. Without any: one named `mqtt`.
+        listeners: Vec<Listener> as Tables<Listener>, given listeners;
+        /// The brokers, by name. Without any: `broker`, mqtt://127.0.0.1:1883.
+        upstreams: BTreeMap<String, Arc<Upstream>> as Named<Upstream>, given upstreams;
+        /// Chains of layers, by name. Without any: `default`, which is empty.
+        chains: BTreeMap<String, Arc<Chain>> as Named<Chain>, given chains;
+        /// Layers, by name.
+        layers: BTreeMap<String, Arc<Layer>> as Layers, given layers;
+        /// Health, metrics and version over HTTP.
+        admin: Admin as Sub<Admin>, given admin;
+        /// The log of the process.
+        log: Log as Sub<Log>, given log;
+    }
+    reserved {
+        "metrics": "metrics are served at /metrics of the admin port";
+        "otel": "remove it";
+    }
+}
+
+/// What stands in the place of a secret.
+const HIDDEN: &str = "***";
+
+/// The effective configuration as TOML, defaults included.
+///
+/// `secrets` are the keys whose values came from secret files.
+pub fn show(config: &Config, secrets: &BTreeSet<String>) -> String {
+    let mut root = DocumentMut::from(config.show());
+    for path in secrets {
+        hide(root.as_item_mut(), path);
+    }
+    root.to_string()
+}
+
+/// Replaces the value at `path`, if this program shows it at all.
+fn hide(item: &mut Item, path: &str) {
+    let mut target = item;
+    for step in path.split('.') {
+        let next = match (step.parse::<usize>(), target.is_table_like()) {
+            (Ok(index), false) => target.get_mut(index),
+            _ => target.get_mut(step),
+        };
+        let Some(next) = next else {
+            return;
+        };
+        target = next;
+    }
+    *target = value(HIDDEN);
+}
