@@ -209,6 +209,15 @@ macro_rules! layers {
                 }
             }
 
+            /// Why it does not fit a broker that reads topics like this.
+            pub(crate) fn misfit(&self, dialect: Dialect) -> Option<String> {
+                let place = Place { dialect, logs_denials: false, observer: () };
+                let error = match self {
+                    $(Self::$layer(layer) => layer.build(place).err(),)*
+                };
+                error.map(|error| error.to_string())
+            }
+
             /// Checks the keys of a layer; `None` if it cannot be used.
             fn check(
                 cx: &mut Context,

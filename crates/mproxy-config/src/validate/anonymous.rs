@@ -52,6 +52,6 @@ fn refuses(layer: &Layer) -> bool {
             // these are not mapped, whatever else they are
             map.super_clients.client_ids.is_empty() && rules.any(needs)
         }
-        LayerKind::AccessLog(_) | LayerKind::Acl(_) | LayerKind::PropertyEdit(_) => false,
+        _ => false,
     }
 }

@@ -57,20 +57,18 @@ pub(super) fn check(
 
 /// What a broker of this dialect reads otherwise in a layer.
 fn misread(layer: &Layer, file: &Located<LayerKeys>, dialect: Dialect) -> Vec<Misread> {
-    let (vendor, mut found, whole) = match (&layer.kind, &file.value) {
+    let (vendor, mut found) = match (&layer.kind, &file.value) {
         (LayerKind::Acl(acl), LayerKeys::Acl(keys)) => (
             keys.vendor.span().filter(|_| !acl.vendor.is_empty()),
             patterns(keys, dialect),
-            acl.compile(dialect).err().map(|it| it.to_string()),
         ),
         (LayerKind::TopicMap(map), LayerKeys::TopicMap(keys)) => (
             keys.vendor.span().filter(|_| !map.vendor.is_empty()),
             texts(keys, dialect),
-            map.compile(dialect).err().map(|it| it.to_string()),
         ),
-        _ => return Vec::new(),
+        _ => (None, Vec::new()),
     };
-    if let (true, Some(problem)) = (found.is_empty(), whole) {
+    if let (true, Some(problem)) = (found.is_empty(), layer.kind.misfit(dialect)) {
         // Nothing is wrong with one text alone.
         let label = "write topics as the broker reads them".to_owned();
         found.push((file.span.clone(), problem, label));

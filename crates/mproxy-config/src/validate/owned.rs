@@ -88,7 +88,7 @@ fn written(layer: &Layer, name: Name) -> Option<&'static str> {
         LayerKind::Acl(acl) => in_rules(acl, name),
         LayerKind::TopicMap(map) => in_map(map, name),
         LayerKind::PropertyEdit(edits) => in_edits(edits, name),
-        LayerKind::AccessLog(_) | LayerKind::ClientId(_) => None,
+        _ => None,
     }
 }
 

@@ -43,9 +43,7 @@ fn named(layer: &Layer) -> Box<dyn Iterator<Item = (&'static str, &str)> + '_> {
             let ids = map.super_clients.client_ids.iter();
             Box::new(ids.map(|id| ("super.client_ids", id.as_str())))
         }
-        LayerKind::AccessLog(_) | LayerKind::ClientId(_) | LayerKind::PropertyEdit(_) => {
-            Box::new(std::iter::empty())
-        }
+        _ => Box::new(std::iter::empty()),
     }
 }
 
