@@ -33,6 +33,7 @@ mod memory;
 mod peers;
 mod prometheus;
 mod property_edit;
+mod publish_rules;
 mod readiness;
 mod recordings;
 mod refusal_lines;

@@ -44,8 +44,8 @@ pub use document::{Content, Contents, Location};
 pub use environment::Environment;
 pub use layer::{
     AccessEvent, AccessLog, Acl, AclRule, AclWho, Built, ClientId, ClientIdRequire, Layer,
-    LayerConfig, LayerKind, Place, PropertyEdit, PropertyEdits, Reauthentication, SuperClients,
-    TopicMap, TopicMapRule,
+    LayerConfig, LayerKind, Place, PropertyEdit, PropertyEdits, PublishRule, PublishRules,
+    Reauthentication, SuperClients, TopicMap, TopicMapRule,
 };
 pub use limits::Limits;
 pub use listener::{Listener, Protocol};

@@ -9,6 +9,7 @@ mod denials;
 mod identity;
 mod observe;
 pub mod property_edit;
+pub mod publish_rules;
 mod template;
 pub mod topic_map;
 mod unwritable;

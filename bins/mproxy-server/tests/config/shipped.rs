@@ -72,7 +72,7 @@ fn the_examples_in_the_default_configuration_hold() {
     });
     let live = live.collect::<Vec<_>>().join("\n");
     let table = show_text(&live);
-    assert_eq!(table["layers"].as_table().unwrap().len(), 6);
+    assert_eq!(table["layers"].as_table().unwrap().len(), 7);
     assert_eq!(table["layers"]["acl"]["rules"].as_array().unwrap().len(), 3);
     assert_eq!(table["listeners"].as_array().unwrap().len(), 2);
     // Every key that exists is written there.
@@ -121,7 +121,8 @@ fn the_schema_refuses_what_it_does_not_know() {
         "acl",
         "topic-map",
         "client-id",
-        "property-edit"
+        "property-edit",
+        "publish-rules"
     ]));
     closed(&schema);
 }

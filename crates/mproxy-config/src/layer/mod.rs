@@ -5,12 +5,14 @@ mod access_log;
 mod acl;
 mod client_id;
 mod property_edit;
+mod publish_rules;
 mod topic_map;
 
 pub use access_log::{AccessEvent, AccessLog};
 pub use acl::{Acl, AclRule, AclWho};
 pub use client_id::{ClientId, ClientIdRequire};
 pub use property_edit::{PropertyEdit, PropertyEdits};
+pub use publish_rules::{PublishRule, PublishRules};
 pub use topic_map::{SuperClients, TopicMap, TopicMapRule};
 
 pub(crate) use acl::{AclKeys, RuleKeys};
@@ -53,6 +55,7 @@ macro_rules! for_each_layer {
             TopicMap, to_server TopicMap, to_client TopicMap;
             ClientId, to_client ClientId;
             PropertyEdit, to_server PropertyEdit, to_client PropertyEdit;
+            PublishRules, to_server PublishRules;
         }
     };
 }

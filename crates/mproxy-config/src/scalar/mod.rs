@@ -15,10 +15,10 @@ mod text;
 pub(crate) use crate::model::Rate;
 pub(crate) use address::AdminBind;
 pub(crate) use measure::{AutoSize, DurationOrNever, KeepAlive, Size, sized};
-pub(crate) use number::{Count, FormatVersion, Number, Prefix};
+pub(crate) use number::{Count, FormatVersion, MaxQos, Number, Prefix};
 pub use raw::Raw;
 pub(crate) use template::{
-    FilterTemplate, PrefixTemplate, StartTemplate, TextTemplate, opaque, with_forms,
+    FilterTemplate, PlainFilter, PrefixTemplate, StartTemplate, TextTemplate, opaque, with_forms,
 };
 pub use text::{LogLevel, log_filter};
 pub(crate) use text::{Origin, Text, UrlPath};

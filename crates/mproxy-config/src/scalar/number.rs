@@ -2,6 +2,7 @@
 
 use super::raw::Raw;
 use super::{Problem, Scalar};
+use mproxy_codec::QoS;
 use schemars::{Schema, json_schema};
 use std::num::NonZeroUsize;
 use std::str::FromStr;
@@ -97,6 +98,38 @@ impl Scalar for Prefix {
 
     fn schema() -> Schema {
         json_schema!({ "type": "integer", "minimum": 1, "maximum": 128 })
+    }
+}
+
+/// A QoS that messages can be lowered to: 0, or 2 for none lower.
+#[derive(Debug)]
+pub(crate) struct MaxQos;
+
+impl Scalar for MaxQos {
+    type Value = QoS;
+
+    fn expected() -> String {
+        "0 or 2".to_owned()
+    }
+
+    fn read(raw: &Raw, loose: bool) -> Result<QoS, Problem> {
+        match integer::<Self>(raw, loose)? {
+            0 => Ok(QoS::AtMostOnce),
+            1 => Err(Problem::new(
+                "QoS 2 cannot be lowered to QoS 1: their acknowledgements differ",
+                "0 or 2",
+            )),
+            2 => Ok(QoS::ExactlyOnce),
+            other => Err(Problem::new(format!("there is no QoS {other}"), "0 or 2")),
+        }
+    }
+
+    fn show(value: &QoS) -> Value {
+        i64::from(value.as_u8()).into()
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "integer", "enum": [0, 2] })
     }
 }
 

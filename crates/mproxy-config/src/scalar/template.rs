@@ -55,6 +55,38 @@ impl Scalar for FilterTemplate {
     }
 }
 
+/// A topic filter that is the same for all clients.
+#[derive(Debug)]
+pub(crate) struct PlainFilter;
+
+impl Scalar for PlainFilter {
+    type Value = String;
+
+    fn expected() -> String {
+        "a topic filter such as \"devices/+/up\"".to_owned()
+    }
+
+    fn read(raw: &Raw, loose: bool) -> Result<String, Problem> {
+        let filter = FilterTemplate::read(raw, loose)?;
+        if filter.as_str().contains("${") {
+            let message = format!("`{filter}` differs from client to client");
+            return Err(Problem::new(
+                message,
+                "write `+`: this rule is for all clients",
+            ));
+        }
+        Ok(filter.as_str().to_owned())
+    }
+
+    fn show(value: &String) -> Value {
+        value.as_str().into()
+    }
+
+    fn schema() -> Schema {
+        FilterTemplate::schema()
+    }
+}
+
 /// Any text that fits into one line, with placeholders.
 #[derive(Debug)]
 pub(crate) struct TextTemplate;

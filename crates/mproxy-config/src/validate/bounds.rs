@@ -80,6 +80,11 @@ pub(crate) fn packet_size(size: &usize) -> Result<(), Problem> {
         .map_err(|it| it.note("MQTT has no packets larger than 256MiB and a few bytes"))
 }
 
+/// The size of the largest payload.
+pub(crate) fn payload_size(size: &usize) -> Result<(), Problem> {
+    within(*size as u64, 1, PACKET_MAX)
+}
+
 /// The size of the largest CONNECT: it is held for a client that nobody knows yet.
 pub(crate) fn connect_size(size: &usize) -> Result<(), Problem> {
     within(*size as u64, PACKET_MIN, CONNECT_MAX)
