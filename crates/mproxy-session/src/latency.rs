@@ -71,7 +71,8 @@ impl Latency {
 
     /// The same for the first in a run of packets that nobody looks at one by one.
     #[cold]
-    pub(crate) fn begin_run(&mut self, mut run: &[u8], version: Version) {
+    pub(crate) fn begin_run(&mut self, run: &[u8], len: usize, version: Version) {
+        let mut run = &run[..len];
         for _ in 0..LOOKED_AT {
             let Some(layout) = PublishLayout::ordinary(run, version) else {
                 return;

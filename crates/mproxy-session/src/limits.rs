@@ -3,9 +3,8 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use mproxy_codec::{DecodeError, Kind, ReasonCode, Version, View};
+use mproxy_codec::{DecodeError, Version};
 
-use crate::cause::{Cause, End};
 use crate::error::Limit;
 
 macro_rules! limits {
@@ -139,78 +138,6 @@ impl Limits {
     /// The default of [`max_denials`](field@Self::max_denials): 600 in a minute.
     pub const DENIALS: Rate = Rate::new(NonZeroU32::new(600).unwrap(), Duration::from_secs(60));
 
-    /// True for a topic name or filter of more levels than hooks are to judge.
-    #[inline]
-    pub(crate) fn is_too_deep(&self, topic: &[u8]) -> bool {
-        has_more_levels(topic, self.max_topic_levels)
-    }
-
-    /// Refuses a client that names a topic which is too deep.
-    ///
-    /// # Errors
-    /// It has too many levels.
-    pub(crate) fn check_levels(
-        &self,
-        packet: Kind,
-        topic: &[u8],
-        what: &str,
-        code: ReasonCode,
-    ) -> Result<(), End> {
-        if !self.is_too_deep(topic) {
-            return Ok(());
-        }
-        let limit = (Limit::MaxTopicLevels, self.max_topic_levels);
-        Err(Cause::too_many(
-            packet,
-            format!("{what} of more levels"),
-            code,
-            limit,
-        ))
-    }
-
-    /// Refuses a request that would take hooks too long: with too many filters, or with one that is too
-    /// deep.
-    ///
-    /// # Errors
-    /// It is such a request.
-    pub(crate) fn check_filters(&self, view: &View<'_>) -> Result<(), End> {
-        let (kind, count) = match view {
-            View::Subscribe(subscribe) => (Kind::Subscribe, subscribe.len()),
-            View::Unsubscribe(unsubscribe) => (Kind::Unsubscribe, unsubscribe.len()),
-            _ => return Ok(()),
-        };
-        if count > self.max_filters {
-            let what = format!("{count} topic filters, more");
-            let limit = (Limit::MaxFilters, self.max_filters);
-            return Err(Cause::too_many(
-                kind,
-                what,
-                ReasonCode::QUOTA_EXCEEDED,
-                limit,
-            ));
-        }
-        let mut left = self.max_filters.saturating_mul(LEVELS_A_FILTER);
-        let mut check = |filter: &str| {
-            let (filter, code) = (filter.as_bytes(), ReasonCode::TOPIC_FILTER_INVALID);
-            self.check_levels(kind, filter, "a topic filter", code)?;
-            left = left.checked_sub(levels(filter)).ok_or_else(|| {
-                let limit = (Limit::MaxFilters, self.max_filters);
-                let most = self.max_filters.saturating_mul(LEVELS_A_FILTER);
-                let what =
-                    format!("topic filters of more than {most} levels in all, four times more");
-                Cause::too_many(kind, what, ReasonCode::QUOTA_EXCEEDED, limit)
-            })?;
-            Ok(())
-        };
-        match view {
-            View::Subscribe(subscribe) => subscribe
-                .subscriptions()
-                .try_for_each(|it| check(it.filter)),
-            View::Unsubscribe(unsubscribe) => unsubscribe.filters().try_for_each(check),
-            _ => Ok(()),
-        }
-    }
-
     /// A client that waits for its CONNACK cannot be seen to be gone.
     pub(crate) fn permit_before_connack(&self) -> (Duration, Limit) {
         match self.permit_timeout {
@@ -218,21 +145,6 @@ impl Limits {
             None => (self.connect_timeout, Limit::ConnectTimeout),
         }
     }
-}
-
-/// Levels of the filters of a request, on average, when it has as many as it may.
-const LEVELS_A_FILTER: usize = 4;
-
-/// True for a topic name or filter of more levels.
-#[inline]
-pub(crate) fn has_more_levels(topic: &[u8], than: usize) -> bool {
-    // each level but the last has a slash, so most names need not be counted
-    topic.len() >= than && levels(topic) > than
-}
-
-/// The levels of a topic name or filter.
-fn levels(topic: &[u8]) -> usize {
-    topic.iter().filter(|byte| **byte == b'/').count() + 1
 }
 
 /// So many in a time.

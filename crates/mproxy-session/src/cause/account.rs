@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 use std::io;
 
-use mproxy_codec::{DecodeError, Direction, Kind, ReasonCode, Version};
+use mproxy_codec::{Direction, ReasonCode, Version};
 
-use super::{Cause, Change, Denial, Fault, HookFault, Overdue};
-use crate::error::{Limit, Violation};
+use super::{Cause, Change, Denial, HookFault, Overdue};
+use crate::error::Limit;
 use crate::limits::{Conformance, Limits, WhenUnreachable};
 use crate::reply::connack_code;
 use crate::summary::{CloseReason, Side};
@@ -27,7 +27,7 @@ pub(crate) struct Account {
 
 impl Account {
     /// The client is told, if [policy](Self::last_words) lets it be.
-    const fn told(side: Side, reason: CloseReason, code: ReasonCode) -> Self {
+    pub(super) const fn told(side: Side, reason: CloseReason, code: ReasonCode) -> Self {
         Self {
             side,
             reason,
@@ -43,23 +43,23 @@ impl Account {
         Self::told(side, reason, ReasonCode::SUCCESS).only_if(false)
     }
 
-    const fn only_if(mut self, is_told: bool) -> Self {
+    pub(super) const fn only_if(mut self, is_told: bool) -> Self {
         self.is_told = is_told;
         self
     }
 
-    fn detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
+    pub(super) fn detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
         self.detail = Some(detail.into().into_owned());
         self
     }
 
-    fn limit(mut self, limit: impl Into<Option<Limit>>) -> Self {
+    pub(super) fn limit(mut self, limit: impl Into<Option<Limit>>) -> Self {
         self.limit = limit.into().and_then(Limit::field);
         self
     }
 
     /// The broker cannot be reached, or does not answer CONNECT.
-    fn unreachable(detail: impl Into<Cow<'static, str>>) -> Self {
+    pub(super) fn unreachable(detail: impl Into<Cow<'static, str>>) -> Self {
         let code = ReasonCode::SERVER_UNAVAILABLE;
         Self::told(Side::Upstream, CloseReason::UpstreamUnreachable, code).detail(detail)
     }
@@ -256,115 +256,6 @@ fn broke(side: Side, error: &io::Error, answered: bool) -> Account {
         _ => Account::unreachable(format!(
             "the broker reset the connection instead of answering CONNECT: {error}"
         )),
-    }
-}
-
-impl Fault {
-    fn of_client(&self, packet: Option<Kind>, version: Option<Version>) -> Account {
-        let (reason, code) = match self {
-            Self::Format { error, .. } => {
-                let reason = match error {
-                    DecodeError::PacketTooLarge => CloseReason::PacketTooLarge,
-                    DecodeError::ProtocolLevel
-                    | DecodeError::ProtocolMismatch
-                    | DecodeError::ProtocolName => CloseReason::UnsupportedVersion,
-                    error if error.reason() == ReasonCode::MALFORMED_PACKET => {
-                        CloseReason::Malformed
-                    }
-                    _ => CloseReason::ProtocolError,
-                };
-                (reason, error.reason())
-            }
-            Self::Order(violation) => (CloseReason::ProtocolError, violation.reason()),
-            Self::Foreign(_) => (CloseReason::ProtocolError, ReasonCode::SUCCESS),
-            Self::TooLarge { .. } => {
-                let code = DecodeError::PacketTooLarge.reason();
-                (CloseReason::PacketTooLarge, code)
-            }
-            Self::TooMany { code, .. } => (CloseReason::PacketTooLarge, *code),
-        };
-        let is_told = match self {
-            // MQTT 3.x has words for these only; everything else just closes
-            Self::Format { error, .. } if packet == Some(Kind::Connect) => {
-                version.is_some_and(Version::is_v5)
-                    || matches!(
-                        error,
-                        DecodeError::ProtocolLevel
-                            | DecodeError::ProtocolMismatch
-                            | DecodeError::EmptyClientId
-                    )
-            }
-            // it would not understand
-            Self::Foreign(_) => false,
-            _ => true,
-        };
-        let account = Account::told(Side::Client, reason, code).only_if(is_told);
-        self.describe(account, "instead of CONNECT", version)
-    }
-
-    fn of_broker(&self, answered: bool, version: Option<Version>) -> Account {
-        if let Self::Foreign(foreign) = self {
-            return Account::unreachable(format!("the broker answers CONNECT with {foreign}"));
-        }
-        // the client did nothing wrong: if it is told, that something else failed
-        let code = if answered {
-            ReasonCode::UNSPECIFIED_ERROR
-        } else {
-            ReasonCode::SERVER_UNAVAILABLE
-        };
-        let account = Account::told(Side::Upstream, CloseReason::UpstreamProtocolError, code);
-        self.describe(account, "", version)
-    }
-
-    fn describe(&self, account: Account, place: &str, version: Option<Version>) -> Account {
-        let statement_of = version.unwrap_or(Version::V311);
-        match self {
-            Self::Format { error, detail } => {
-                let text = detail.clone().unwrap_or_else(|| error.to_string());
-                let mut account =
-                    account.detail(format!("{text} [{}]", error.statement(statement_of)));
-                account.limit = field_of(*error, version);
-                account
-            }
-            Self::Order(violation) => {
-                let statement = violation.statement(statement_of);
-                let mut account = account.detail(format!("{violation} [{statement}]"));
-                account.limit = match violation {
-                    Violation::UnexpectedSession => Some("conformance"),
-                    Violation::ReceiveMaximum => Some("receive_maximum"),
-                    _ => None,
-                };
-                account
-            }
-            Self::Foreign(foreign) => account.detail(format!("{foreign} {place}")),
-            // no statement: it would be about what CONNACK announced, which this need not be
-            Self::TooLarge { what, size, limit } => {
-                let (name, value) = (limit.0.field().unwrap_or("what CONNACK announced"), limit.1);
-                let allows = format!("is larger than {name} allows: {value} bytes");
-                account
-                    .detail(format!("{what} of {size} bytes {allows}"))
-                    .limit(limit.0)
-            }
-            Self::TooMany { what, limit, .. } => {
-                let (name, value) = (limit.0.field().unwrap_or_default(), limit.1);
-                account
-                    .detail(format!("{what} than {name} allows: {value}"))
-                    .limit(limit.0)
-            }
-        }
-    }
-}
-
-/// The field of [`Limits`] that makes an error of this.
-fn field_of(error: DecodeError, version: Option<Version>) -> Option<&'static str> {
-    match error {
-        DecodeError::ControlCharacter => Some("control_characters"),
-        // slips that are repaired otherwise: see the codec's `tolerance`
-        DecodeError::WillQosWithoutWill
-        | DecodeError::WillRetainWithoutWill
-        | DecodeError::ReservedFlags => (version == Some(Version::V31)).then_some("conformance"),
-        DecodeError::DupQosZero | DecodeError::SessionPresentOnFailure => Some("conformance"),
-        _ => None,
     }
 }
 

@@ -2,6 +2,7 @@
 //! function of the cause ([`Account`](account::Account)), so that none of them can contradict another.
 
 mod account;
+mod fault;
 
 use std::any::Any;
 use std::borrow::Cow;

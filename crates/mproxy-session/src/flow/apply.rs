@@ -4,7 +4,6 @@ use mproxy_codec::{PublishLayout, ReasonCode, View};
 
 use super::packets::subject;
 use super::payload::Fate;
-use super::sender::Sender;
 use super::subject::{Offered, Request, Subject};
 use super::{Cx, Flow, Next};
 use crate::cause::{Cause, Denial, End};
@@ -131,12 +130,13 @@ impl<H: PacketService> Flow<H> {
                 if *code != ReasonCode::SUCCESS {
                     let form = cx.rules.version();
                     let end = Cause::RefusedByBroker { code: *code, form };
-                    self.sender = Sender::Done(Box::new(end));
+                    self.sender.say_last(Box::new(end));
                 }
             }
             Subject::Disconnect { code, .. } => {
                 let (direction, code) = (self.direction, *code);
-                self.sender = Sender::Done(Box::new(Cause::Disconnected { direction, code }));
+                self.sender
+                    .say_last(Box::new(Cause::Disconnected { direction, code }));
             }
             Subject::Publish { .. } | Subject::Auth | Subject::Other { .. } => {}
         }

@@ -1,11 +1,9 @@
 //! The packet that is with the hooks: asked about, waited for, judged.
 
 use std::future::Future;
-use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::cx::ASKED;
@@ -17,12 +15,7 @@ use crate::hook::{Packet, PacketService, Refusal, Tap, Verdict};
 use crate::scratch::{self, FutureBox};
 
 /// The packet that is with the hooks, if there is one.
-pub(super) struct Asking<F> {
-    asked: Option<Box<Asked<F>>>,
-    /// Hooks of this direction have waited before: its packets are copied, so that the next wait does
-    /// not keep the thread's buffer.
-    has_waited: bool,
-}
+pub(super) struct Asking<F>(Option<Box<Asked<F>>>);
 
 /// A packet on which the hooks have not decided.
 struct Asked<F> {
@@ -51,41 +44,29 @@ where
     E: Into<BoxError>,
 {
     pub(super) const fn new() -> Self {
-        Self {
-            asked: None,
-            has_waited: false,
-        }
+        Self(None)
     }
 
     pub(super) const fn is_waiting(&self) -> bool {
-        self.asked.is_some()
+        self.0.is_some()
     }
 
     /// Since when what stands behind the packet waits.
     pub(super) fn since(&self) -> Option<Instant> {
-        self.asked.as_ref().map(|asked| asked.since)
+        self.0.as_ref().map(|asked| asked.since)
     }
 
     /// Bytes of the packet.
     pub(super) fn size(&self) -> usize {
-        self.asked.as_ref().map_or(0, |asked| asked.offered.len())
+        self.0.as_ref().map_or(0, |asked| asked.offered.len())
     }
 
     /// What the direction waits for.
     pub(super) fn waits_for(&self) -> Option<Wait> {
-        self.asked.as_ref().map(|asked| match asked.at {
+        self.0.as_ref().map(|asked| match asked.at {
             At::Waiting(_) => Wait::Permit,
             At::Running(_) => Wait::Hook,
         })
-    }
-
-    /// A frame for the hooks: a slice of the read buffer, or a copy where hooks are known to wait.
-    pub(super) fn frame(&self, buffer: &Bytes, range: Range<usize>) -> Bytes {
-        if self.has_waited {
-            Bytes::copy_from_slice(&buffer[range])
-        } else {
-            buffer.slice(range)
-        }
     }
 
     /// Asks the hooks about a packet, which stays with them if they do not answer at once.
@@ -133,8 +114,7 @@ where
 
     #[cold]
     fn park(&mut self, offered: Offered, at: At<F>, cx: &Cx<'_, '_>) {
-        self.has_waited = true;
-        self.asked = Some(Box::new(Asked {
+        self.0 = Some(Box::new(Asked {
             offered,
             since: cx.queued_since.unwrap_or_else(Instant::now),
             at,
@@ -150,7 +130,7 @@ where
     where
         H: PacketService<Future = F, Error = E>,
     {
-        let Some(mut asked) = self.asked.take() else {
+        let Some(mut asked) = self.0.take() else {
             return Poll::Pending;
         };
         cx.runs(asked.offered.kind());
@@ -158,7 +138,7 @@ where
             let offered = &asked.offered;
             let Poll::Ready(verdict) = guarded(offered, || poll_slot(slot, offered, cx.task))?
             else {
-                self.asked = Some(asked);
+                self.0 = Some(asked);
                 return Poll::Pending;
             };
             let Asked { offered, since, .. } = *asked;
@@ -174,7 +154,7 @@ where
         };
         let polled = self.ask(tap, packet, &offered, cx)?;
         // asked again, it does not wait since now
-        if let Some(asked) = &mut self.asked {
+        if let Some(asked) = &mut self.0 {
             asked.since = since;
         }
         let verdict = ready!(polled);

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! PUBLISH of the usual form --+-- nobody looks: Run       one look for many packets
-//!                             `-- hooks look:   Ordinary  one look for each, bytes stay in the run
+//!                             `-- hooks look:   Repeated  one look for each, bytes stay in the run
+//!                                               Ordinary  the hooks are asked
 //! everything else ------------+-- Full                    head, phase, size, then its own rules
 //!                             `-- Incomplete
 //! ```
@@ -15,39 +16,37 @@ use super::cx::PACKET;
 use super::{Cx, Flow};
 use crate::cause::{Cause, End};
 use crate::hook::PacketService;
-use crate::limits::has_more_levels;
 
 /// Which way the packets at the front of the input go.
 pub(super) enum Path {
     /// Ordinary PUBLISH packets in a row, at which nobody looks.
     Run(PublishRun),
-    /// An ordinary PUBLISH for the hooks. More of the lane may follow it.
-    Ordinary(PublishLayout, Lane),
+    /// An ordinary PUBLISH on which the hooks' last verdict stands.
+    Repeated(PublishLayout),
+    /// An ordinary PUBLISH for the hooks.
+    Ordinary(PublishLayout),
     /// Any packet of which the head is in order.
     Full(Head),
     /// The head is not whole.
     Incomplete,
 }
 
-/// What is ordinary at the moment. It stays so until a packet takes another path.
+/// The lane of ordinary packets. It stays as it is until a packet takes another path.
 #[derive(Clone, Copy)]
-pub(super) struct Lane {
-    pub(super) version: Version,
-    max_packet: usize,
-    max_levels: usize,
+pub(super) enum Lane {
+    /// There is none now.
+    Closed,
+    /// Nobody looks at PUBLISH.
+    Unwatched(Ordinary),
+    /// Hooks look at each.
+    Watched(Ordinary),
 }
 
-impl Lane {
-    /// The layout of the PUBLISH that `bytes` begin with, if it is ordinary, and hooks may see it.
-    #[inline]
-    pub(super) fn ordinary(self, bytes: &[u8]) -> Option<PublishLayout> {
-        let layout = PublishLayout::ordinary(bytes, self.version)?;
-        if layout.total_len() > self.max_packet {
-            return None;
-        }
-        let is_deep = has_more_levels(layout.topic(bytes), self.max_levels);
-        (!is_deep).then_some(layout)
-    }
+/// What is ordinary in this session.
+#[derive(Clone, Copy)]
+pub(super) struct Ordinary {
+    version: Version,
+    max_packet: usize,
 }
 
 impl<H: PacketService> Flow<H> {
@@ -55,42 +54,70 @@ impl<H: PacketService> Flow<H> {
     ///
     /// # Errors
     /// The head is not one that may come now.
-    #[inline]
-    pub(super) fn classify(&self, bytes: &[u8], cx: &mut Cx<'_, '_>) -> Result<Path, End> {
-        if let Some(lane) = self.lane(cx) {
-            if self.tap.kinds().contains(Kind::Publish) {
-                if let Some(layout) = lane.ordinary(bytes) {
-                    return Ok(Path::Ordinary(layout, lane));
-                }
-            } else if !cx.rules.counts_flights() || self.direction == Direction::ToClient {
-                // counted, they would go one by one, up to the one too many
-                let run = PublishRun::scan(bytes, lane.version, lane.max_packet);
+    #[inline(always)] // a layout that goes through memory costs a tenth of a packet behind an acl
+    pub(super) fn classify(
+        &mut self,
+        lane: Lane,
+        bytes: &[u8],
+        cx: &mut Cx<'_, '_>,
+    ) -> Result<Path, End> {
+        match lane {
+            Lane::Unwatched(Ordinary {
+                version,
+                max_packet,
+            }) => {
+                let run = PublishRun::scan(bytes, version, max_packet);
                 if !run.is_empty() {
                     return Ok(Path::Run(run));
                 }
             }
+            Lane::Watched(Ordinary {
+                version,
+                max_packet,
+            }) => {
+                if let Some(layout) = PublishLayout::ordinary(bytes, version)
+                    && layout.total_len() <= max_packet
+                {
+                    let topic = layout.topic(bytes);
+                    let memo = self.tap.memo_mut();
+                    if memo.is_some_and(|memo| memo.knows(bytes[0], topic)) {
+                        return Ok(Path::Repeated(layout));
+                    }
+                    if !cx.rules.limits.is_too_deep(topic) {
+                        return Ok(Path::Ordinary(layout));
+                    }
+                }
+            }
+            Lane::Closed => {}
         }
         self.judge_head(bytes, cx)
     }
 
-    /// The lane of ordinary packets, where there is one now.
+    /// The lane of ordinary packets as it is now.
     #[inline]
-    fn lane(&self, cx: &Cx<'_, '_>) -> Option<Lane> {
+    pub(super) fn lane(&self, cx: &Cx<'_, '_>) -> Lane {
         let rules = &*cx.rules;
         // a repetition of what the proxy has answered must be found, and what waited has grown older
         if !rules.phase.is_established()
             || rules.exchanges.answers_locally()
             || cx.queued_since.is_some() && rules.version().is_v5()
         {
-            return None;
+            return Lane::Closed;
         }
-        Some(Lane {
+        let ordinary = Ordinary {
             version: rules.version(),
             max_packet: rules
                 .untouched_max_packet(self.direction)
                 .min(rules.sender_max_packet(self.direction)),
-            max_levels: rules.limits.max_topic_levels,
-        })
+        };
+        if self.tap.kinds().contains(Kind::Publish) {
+            Lane::Watched(ordinary)
+        } else if rules.counts_flights() && self.direction == Direction::ToServer {
+            // one by one, up to the one too many
+            Lane::Closed
+        } else {
+            Lane::Unwatched(ordinary)
+        }
     }
 
     /// Judges a packet by its head, before any of its length is waited for or held.

@@ -88,6 +88,8 @@ pub(crate) struct Cx<'a, 'b> {
     /// What is left of [`WORK`].
     pub(crate) work: &'a mut u32,
     pub(crate) events: Events,
+    /// Packets of a scan on which a remembered verdict stands.
+    pub(crate) repeated: u32,
 }
 
 impl Cx<'_, '_> {

@@ -43,6 +43,8 @@ mod scan;
 mod sender;
 mod subject;
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use mproxy_codec::Direction;
 
@@ -71,6 +73,9 @@ pub(crate) struct Flow<H: PacketService> {
     sender: Sender,
     /// The sender is not read because the receiver is slow (rule 4).
     stalled: bool,
+    /// Hooks of this direction have waited: its packets are copied, so that the next wait does not keep
+    /// the thread's buffer.
+    hooks_wait: bool,
     slow_polls: SlowPolls,
 }
 
@@ -116,8 +121,9 @@ impl<H: PacketService> Flow<H> {
             asking: Asking::new(),
             payload: Payload::none(),
             out,
-            sender: Sender::Talking,
+            sender: Sender::TALKING,
             stalled: false,
+            hooks_wait: false,
             slow_polls: SlowPolls::none(),
         }
     }
@@ -138,9 +144,19 @@ impl<H: PacketService> Flow<H> {
         self.asking.is_waiting()
     }
 
+    /// A frame for the hooks: a slice of the read buffer, or a copy where hooks are known to wait.
+    fn frame(&self, buffer: &Bytes, range: Range<usize>) -> Bytes {
+        if self.hooks_wait {
+            Bytes::copy_from_slice(&buffer[range])
+        } else {
+            buffer.slice(range)
+        }
+    }
+
     /// Hooks may have run: looks at the clock if they have.
     #[inline]
     fn hooks_ran(&mut self, cx: &mut Cx<'_, '_>) {
+        self.hooks_wait |= self.asking.is_waiting();
         if let Some(running) = cx.running.take() {
             let session = &cx.rules.session;
             self.slow_polls

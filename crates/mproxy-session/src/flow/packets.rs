@@ -64,7 +64,7 @@ impl<H: PacketService> Flow<H> {
         }
         let checked = cx.rules.limits.check_filters(&view);
         checked.inspect_err(|_| cx.recorder.refused(direction, kind))?;
-        let frame = instead.unwrap_or_else(|| self.asking.frame(buffer, range.clone()));
+        let frame = instead.unwrap_or_else(|| self.frame(buffer, range.clone()));
         let offered = Offered::new(direction, &frame, subject(&view, &frame, version));
         let packet = Packet::new(kind, version, direction, frame, None, None);
         let next = self.offer(packet, &offered, cx)?;
@@ -84,7 +84,7 @@ impl<H: PacketService> Flow<H> {
         let code = connack.reason(form);
         cx.rules.phase.connack = Some(code);
         self.sender
-            .done(|| Box::new(Cause::RefusedByBroker { code, form }));
+            .say_last(Box::new(Cause::RefusedByBroker { code, form }));
         true
     }
 

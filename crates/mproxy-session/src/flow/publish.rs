@@ -195,7 +195,7 @@ impl<H: PacketService> Flow<H> {
             layout, len, left, ..
         } = arrived;
         let (frame, layout) = if head.is_verbatim() {
-            (self.asking.frame(buffer, at..at + len), layout)
+            (self.frame(buffer, at..at + len), layout)
         } else {
             let frame = normalise(head, &buffer[at..at + len]).map_err(Cause::encode)?;
             let layout = cx.rules.layout(direction, &frame)?;

@@ -19,9 +19,8 @@ use tokio::time::Instant;
 
 use super::asking::Judged;
 use super::inbox::{CHEAP_COPY, Stop};
-use super::sender::Sender;
 use super::{Cx, Events, Flow, Next};
-use crate::cause::{Cause, End};
+use crate::cause::End;
 use crate::hook::PacketService;
 use crate::scratch::{self, SCRATCH_LEN};
 
@@ -147,10 +146,10 @@ impl<H: PacketService> Flow<H> {
             }
             Poll::Ready(outcome) => {
                 scratch::give_read(scratch);
-                self.sender = match outcome {
-                    Ok(()) => Sender::Closed,
-                    Err(error) => Sender::Done(Cause::broke(self.sending_side(), error)),
-                };
+                match outcome {
+                    Ok(()) => self.sender.close(),
+                    Err(error) => self.sender.broke(self.sending_side(), error),
+                }
                 // a partial packet is not forwarded
                 self.inbox.take();
                 cx.events |= Events::MOVED;
@@ -286,8 +285,7 @@ impl<H: PacketService> Flow<H> {
             }
             Err(error) => {
                 self.out.kill();
-                let receiver = self.receiving_side();
-                self.sender.done(|| Cause::broke(receiver, error));
+                self.sender.broke(self.receiving_side(), error);
                 true
             }
         }

@@ -7,7 +7,7 @@ use std::task::Poll;
 use bytes::Bytes;
 use mproxy_codec::{Direction, Head, Kind, PublishLayout};
 
-use super::classify::{Lane, Path};
+use super::classify::Path;
 use super::cx::{BYTES_A_UNIT, Events};
 use super::inbox::Stop;
 use super::subject::{Offered, Subject};
@@ -38,6 +38,9 @@ impl<H: PacketService> Flow<H> {
         let nothing_queued = self.out.is_empty();
         let outcome = self.scan_packets(buffer, filled, &mut run, cx);
         self.hooks_ran(cx);
+        if let Some(memo) = self.tap.memo_mut() {
+            memo.tell(std::mem::take(&mut cx.repeated));
+        }
         if nothing_queued {
             self.out.begins_inside(inside);
         }
@@ -69,25 +72,8 @@ impl<H: PacketService> Flow<H> {
                 self.payload.pass(&buffer[..filled], run, &mut self.out, cx);
                 continue;
             }
-            let at = run.end;
-            let (next, len) = match self.classify(&buffer[at..filled], cx)? {
-                Path::Run(packets) => {
-                    if cx.latency.is_wanted() && self.direction == Direction::ToServer {
-                        cx.latency
-                            .begin_run(&buffer[at..run.end + packets.len()], cx.rules.version());
-                    }
-                    cx.batch.read_run(&packets);
-                    run.end += packets.len();
-                    continue;
-                }
-                Path::Ordinary(layout, lane) => {
-                    match self.ordinary(layout, lane, buffer, &mut run.end, filled, cx)? {
-                        Some(settled) => settled,
-                        None => continue,
-                    }
-                }
-                Path::Full(head) => self.full(head, buffer, at, filled, cx)?,
-                Path::Incomplete => (Next::Incomplete { judged: false }, 0),
+            let Some((next, len)) = self.next_packet(buffer, filled, run, cx)? else {
+                continue;
             };
             match next {
                 Next::Pass => run.end += len,
@@ -111,70 +97,85 @@ impl<H: PacketService> Flow<H> {
                 self.send_due(&answers, cx);
             }
         }
-        // hooks hold the last packet: what comes behind it is not read, but may be gathered already
+        // hooks hold the last packet: what comes behind it may be here already
         if self.asking.is_waiting() {
             return Ok(Stop::Unscanned);
         }
         Ok(Stop::Partial { judged: false })
     }
 
-    /// Takes ordinary PUBLISH packets through the hooks, one by one as long as they are forwarded as
-    /// they came. `Some` is the outcome of the packet at which that ended.
-    #[inline]
-    fn ordinary(
+    /// Goes along the ordinary packets, which stay in the run, up to one that does not, and handles that.
+    /// `None` says that none is left, or that others are to get their turn.
+    #[inline(always)]
+    fn next_packet(
         &mut self,
-        mut layout: PublishLayout,
-        lane: Lane,
         buffer: &Bytes,
-        at: &mut usize,
         filled: usize,
+        run: &mut Range<usize>,
         cx: &mut Cx<'_, '_>,
     ) -> Result<Option<(Next, usize)>, End> {
-        let mut repeated = 0;
-        cx.runs(Kind::Publish);
-        let outcome = loop {
-            let bytes = &buffer[*at..filled];
-            let len = layout.total_len();
-            if let Err(end) = self.begin_flight(&layout, cx) {
-                break Err(end);
+        // nothing that an ordinary packet does changes the lane: it is looked for once
+        let lane = self.lane(cx);
+        let all = &buffer[..filled];
+        while let Some(rest) = all.get(run.end..).filter(|rest| !rest.is_empty()) {
+            if cx.is_spent() {
+                break;
             }
-            cx.batch.read(Kind::Publish, len);
-            let memo = self.tap.memo_mut();
-            if memo.is_some_and(|memo| memo.knows(bytes[0], layout.topic(bytes))) {
-                cx.batch.published(layout.qos());
-                repeated += 1;
-                *at += len;
-            } else {
-                match self.ask_ordinary(layout, lane, buffer, *at, cx) {
-                    Ok(Some(next)) => break Ok(Some((next, len))),
-                    Ok(None) => *at += len,
-                    Err(end) => break Err(end),
+            let settled = match self.classify(lane, rest, cx)? {
+                Path::Run(packets) => {
+                    if cx.latency.is_wanted() && self.direction == Direction::ToServer {
+                        let version = cx.rules.version();
+                        cx.latency.begin_run(rest, packets.len(), version);
+                    }
+                    cx.batch.read_run(&packets);
+                    run.end += packets.len();
+                    continue;
                 }
-            }
-            match lane.ordinary(&buffer[*at..filled]) {
-                Some(next) if !cx.is_spent() => layout = next,
-                _ => break Ok(None),
-            }
-        };
-        if let Some(memo) = self.tap.memo_mut() {
-            memo.tell(repeated);
+                Path::Repeated(layout) => {
+                    self.count_ordinary(&layout, cx)?;
+                    cx.batch.published(layout.qos());
+                    cx.repeated += 1;
+                    run.end += layout.total_len();
+                    continue;
+                }
+                Path::Ordinary(layout) => {
+                    self.count_ordinary(&layout, cx)?;
+                    let (len, at) = (layout.total_len(), run.end);
+                    let Some(next) = self.ask_ordinary(layout, buffer, at, cx)? else {
+                        run.end += len;
+                        continue;
+                    };
+                    (next, len)
+                }
+                Path::Full(head) => self.full(head, buffer, run.end, filled, cx)?,
+                Path::Incomplete => (Next::Incomplete { judged: false }, 0),
+            };
+            return Ok(Some(settled));
         }
-        outcome
+        Ok(None)
     }
 
-    /// Asks the hooks about one of them. `None` when it stays in the run, without a second look.
+    #[inline]
+    fn count_ordinary(&self, layout: &PublishLayout, cx: &mut Cx<'_, '_>) -> Result<(), End> {
+        self.begin_flight(layout, cx)?;
+        cx.batch.read(Kind::Publish, layout.total_len());
+        Ok(())
+    }
+
+    /// Asks the hooks about an ordinary PUBLISH. `None` when it stays in the run, as most do: they
+    /// forwarded it as it came.
     #[inline]
     fn ask_ordinary(
         &mut self,
         layout: PublishLayout,
-        lane: Lane,
         buffer: &Bytes,
         at: usize,
         cx: &mut Cx<'_, '_>,
     ) -> Result<Option<Next>, End> {
-        let (direction, version) = (self.direction, lane.version);
         let bytes = &buffer[at..at + layout.total_len()];
-        let frame = self.asking.frame(buffer, at..at + bytes.len());
+        cx.runs(Kind::Publish);
+        let (direction, version) = (self.direction, cx.rules.version());
+        let frame = self.frame(buffer, at..at + bytes.len());
         let offered = Offered::new(direction, &frame, Subject::Publish { layout, left: 0 });
         let packet = Packet::new(Kind::Publish, version, direction, frame, Some(layout), None);
         Ok(

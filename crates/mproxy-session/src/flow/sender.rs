@@ -1,13 +1,17 @@
 //! How far the sender of a direction has come.
 
+use std::io;
+
 use crate::cause::{Cause, End};
 use crate::summary::Side;
 
-/// How far the sender of a direction has come.
+/// How far the sender of a direction has come. Boxed: a session that goes on is one word.
 #[derive(Debug)]
-pub(crate) enum Sender {
-    /// It may have more to say.
-    Talking,
+pub(crate) struct Sender(Option<Box<Last>>);
+
+/// What came last of a sender that has no more to say.
+#[derive(Debug)]
+enum Last {
     /// It has closed its connection.
     Closed,
     /// It has said its last word, or one side is broken: what is queued is finished, nothing is read.
@@ -15,37 +19,51 @@ pub(crate) enum Sender {
 }
 
 impl Sender {
+    /// One that may have more to say.
+    pub(super) const TALKING: Self = Self(None);
+
+    #[inline]
     pub(super) const fn is_talking(&self) -> bool {
-        matches!(self, Self::Talking)
+        self.0.is_none()
     }
 
     /// True when there is a cause, and so nothing more is scanned.
-    pub(super) const fn is_done(&self) -> bool {
-        matches!(self, Self::Done(_))
+    #[inline]
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self.0.as_deref(), Some(Last::Done(_)))
     }
 
     /// True when nothing can come from `side`, whose packets these are.
-    pub(crate) fn has_closed(&self, side: Side) -> bool {
-        match self {
-            Self::Talking => false,
-            Self::Closed => true,
-            Self::Done(end) => matches!(&**end, Cause::Broke { side: it, .. } if *it == side),
+    pub(super) fn has_closed(&self, side: Side) -> bool {
+        match self.0.as_deref() {
+            None => false,
+            Some(Last::Closed) => true,
+            Some(Last::Done(end)) => matches!(**end, Cause::Broke { side: it, .. } if it == side),
         }
     }
 
-    /// There is a cause to end. The first one counts.
-    pub(super) fn done(&mut self, end: impl FnOnce() -> End) {
+    pub(super) fn close(&mut self) {
+        self.0.get_or_insert_with(|| Box::new(Last::Closed));
+    }
+
+    /// A side broke. What was the cause before stays it.
+    pub(super) fn broke(&mut self, side: Side, error: io::Error) {
         if !self.is_done() {
-            *self = Self::Done(end());
+            self.say_last(Cause::broke(side, error));
         }
+    }
+
+    /// The sender has said this, and that is the cause.
+    pub(super) fn say_last(&mut self, end: End) {
+        self.0 = Some(Box::new(Last::Done(end)));
     }
 
     /// Takes the cause, if there is one.
-    pub(crate) fn take_end(&mut self) -> Option<End> {
-        match std::mem::replace(self, Self::Closed) {
-            Self::Done(end) => Some(end),
+    pub(super) fn take_end(&mut self) -> Option<End> {
+        match self.0.take().map(|last| *last) {
+            Some(Last::Done(end)) => Some(end),
             other => {
-                *self = other;
+                self.0 = other.map(Box::new);
                 None
             }
         }
@@ -54,32 +72,34 @@ impl Sender {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
 
-    fn broke(side: Side) -> End {
-        Cause::broke(side, io::ErrorKind::BrokenPipe.into())
+    fn broken(side: Side) -> Sender {
+        let mut sender = Sender::TALKING;
+        sender.broke(side, io::ErrorKind::BrokenPipe.into());
+        sender
     }
 
     #[test]
-    fn the_first_cause_counts_and_is_more_than_a_closed_connection() {
-        let mut sender = Sender::Talking;
+    fn a_cause_is_more_than_a_closed_connection_and_a_last_word_more_than_a_broken_one() {
+        assert_eq!(size_of::<Sender>(), size_of::<usize>());
+        let mut sender = Sender::TALKING;
         assert!(sender.is_talking() && sender.take_end().is_none());
-        sender = Sender::Closed;
+        sender.close();
         assert!(sender.has_closed(Side::Client) && !sender.is_done());
         assert!(sender.take_end().is_none() && sender.has_closed(Side::Client));
-        sender.done(|| broke(Side::Upstream));
-        sender.done(|| Cause::internal("a second one"));
+        sender.broke(Side::Upstream, io::ErrorKind::BrokenPipe.into());
+        sender.close();
         assert!(sender.is_done() && !sender.is_talking());
+        sender.say_last(Cause::internal("a last word"));
+        sender.broke(Side::Upstream, io::ErrorKind::BrokenPipe.into());
         let end = sender.take_end().map(|end| *end);
-        assert!(matches!(end, Some(Cause::Broke { .. })));
+        assert!(matches!(end, Some(Cause::Defect { .. })), "{end:?}");
     }
 
     #[test]
     fn a_side_that_broke_has_closed_and_one_that_cannot_be_written_to_has_not() {
-        let has_closed = |broken| Sender::Done(broke(broken)).has_closed(Side::Client);
-        assert!(has_closed(Side::Client));
-        assert!(!has_closed(Side::Upstream));
+        assert!(broken(Side::Client).has_closed(Side::Client));
+        assert!(!broken(Side::Upstream).has_closed(Side::Client));
     }
 }

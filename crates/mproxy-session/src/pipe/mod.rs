@@ -212,6 +212,7 @@ where
             running: None,
             work: work_up,
             events: Events::default(),
+            repeated: 0,
         };
         let up = self
             .to_server
@@ -241,6 +242,7 @@ where
             running: None,
             work: work_down,
             events: Events::default(),
+            repeated: 0,
         };
         let down = self
             .to_client

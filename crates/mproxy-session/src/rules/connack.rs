@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 use mproxy_codec::{Connack, Direction, Kind, Properties, PropertyId, PropertyWriter, Value};
 
 use super::negotiated::own_max_packet;
-use super::{Fate, Flights, HookTraits, Rules, table};
+use super::{Fate, HookTraits, Rules, table};
 use crate::cause::{Cause, End};
 use crate::error::Violation;
 use crate::limits::{Conformance, LARGEST_PACKET, ReceiveMaximum};
@@ -109,7 +109,7 @@ impl Rules {
         let maximum = number(PropertyId::ReceiveMaximum).map_or(u16::MAX, short);
         // there are no more identifiers than that
         if maximum < u16::MAX && self.limits.receive_maximum == ReceiveMaximum::Enforce {
-            self.flights = Some(Box::new(Flights::new(maximum)));
+            self.exchanges.limit_flights(maximum);
         }
 
         let theirs = number(PropertyId::MaximumPacketSize).unwrap_or(u32::MAX);

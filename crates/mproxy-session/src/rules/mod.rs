@@ -8,6 +8,7 @@ mod ack;
 mod aliases;
 mod auth;
 mod connack;
+mod depth;
 mod disconnect;
 mod exchanges;
 mod flights;
@@ -23,7 +24,6 @@ use mproxy_codec::{ConnectPacket, Direction, PropertyId, Version};
 
 use self::aliases::AliasTable;
 use self::exchanges::Exchanges;
-use self::flights::Flights;
 use self::negotiated::Negotiated;
 pub(crate) use self::negotiated::{lower_aliases, lower_keep_alive};
 use self::phase::Phase;
@@ -41,8 +41,6 @@ pub(crate) struct Rules {
     pub(crate) phase: Phase,
     pub(crate) negotiated: Negotiated,
     pub(crate) exchanges: Exchanges,
-    /// Publications of the client that wait for an answer, where their number is limited.
-    flights: Option<Box<Flights>>,
     to_server_aliases: Option<Box<AliasTable>>,
     to_client_aliases: Option<Box<AliasTable>>,
 }
@@ -83,7 +81,6 @@ impl Rules {
             phase: Phase::new(packet),
             negotiated: Negotiated::new(packet, session.keep_alive(), &limits),
             exchanges: Exchanges::default(),
-            flights: None,
             to_server_aliases: None,
             to_client_aliases: table(packet.version(), Direction::ToClient, maximum),
             session,
@@ -112,8 +109,7 @@ impl Rules {
     pub(crate) fn size(&self) -> usize {
         let aliases = [&self.to_server_aliases, &self.to_client_aliases];
         let aliases = aliases.into_iter().flatten();
-        let flights = self.flights.as_ref().map_or(0, |flights| flights.size());
-        self.exchanges.size() + flights + aliases.map(|table| table.size()).sum::<usize>()
+        self.exchanges.size() + aliases.map(|table| table.size()).sum::<usize>()
     }
 }
 

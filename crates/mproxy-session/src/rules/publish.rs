@@ -78,8 +78,8 @@ impl Rules {
 
     /// True when publications of the client are counted: then each one has to be looked at.
     #[inline]
-    pub(crate) const fn counts_flights(&self) -> bool {
-        self.flights.is_some()
+    pub(crate) fn counts_flights(&self) -> bool {
+        self.exchanges.has_flights()
     }
 
     /// Counts a publication of the client above QoS 0, if they are counted.
@@ -88,7 +88,7 @@ impl Rules {
     /// It is one more than the broker has said that it takes.
     #[inline]
     pub(crate) fn begin_flight(&mut self, layout: &PublishLayout) -> Result<(), End> {
-        match &mut self.flights {
+        match self.exchanges.flights() {
             Some(flights) => flights.begin(layout),
             None => Ok(()),
         }
@@ -97,7 +97,7 @@ impl Rules {
     /// The client is answered as to one of them.
     #[inline]
     pub(super) fn end_flight(&mut self, packet_id: u16) {
-        if let Some(flights) = &mut self.flights {
+        if let Some(flights) = self.exchanges.flights() {
             flights.end(packet_id);
         }
     }

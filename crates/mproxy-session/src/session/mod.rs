@@ -4,6 +4,7 @@ mod close;
 mod connect;
 mod renew;
 mod run;
+mod size;
 mod will;
 
 use std::any::Any;

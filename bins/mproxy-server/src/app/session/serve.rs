@@ -137,3 +137,26 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mproxy_session::{Admission, Connect, PacketService};
+
+    use super::*;
+
+    fn live_size_behind<A, U, D>(_: fn(&Service) -> A) -> usize
+    where
+        A: tower::Service<Connect, Response = Admission<U, D>>,
+        U: PacketService,
+        D: PacketService,
+    {
+        Session::live_size::<Stream, Counted, U, D, A>()
+    }
+
+    /// The next size class of jemalloc is 640: 128 MB more for a million idle clients.
+    #[test]
+    fn an_idle_session_fits_a_size_class_of_512_bytes() {
+        let size = live_size_behind(|service| LiveChain::of(&service.chain));
+        assert!(size <= 512, "{size} bytes");
+    }
+}

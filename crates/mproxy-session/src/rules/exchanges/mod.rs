@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, btree_map};
 use bytes::Bytes;
 use mproxy_codec::{Direction, Kind, ReasonCode};
 
+use super::flights::Flights;
 use crate::cause::{Cause, End};
 use crate::error::Violation;
 use crate::hook::Entry;
@@ -49,6 +50,8 @@ struct Pending {
     answered: BTreeSet<u16>,
     /// QoS 2 hand-shakes that the broker began, for deliveries that the client does not get.
     dropped: BTreeSet<u16>,
+    /// Publications of the client that wait for an answer, where their number is limited.
+    flights: Option<Flights>,
     /// QoS 2 hand-shakes from an earlier connection that the proxy ends at the broker, and what the
     /// client is answered when that is done.
     recalled: BTreeMap<u16, Option<Bytes>>,
@@ -64,6 +67,7 @@ impl Pending {
             && self.answered.is_empty()
             && self.dropped.is_empty()
             && self.recalled.is_empty()
+            && self.flights.is_none()
     }
 
     fn add(&mut self, kind: Kind, packet_id: u16, request: Request) {
@@ -223,7 +227,8 @@ impl Exchanges {
         let size = |pending: &Pending| {
             let ids = pending.answered.len() + pending.dropped.len();
             let due: usize = pending.due.iter().map(Bytes::len).sum();
-            pending.cost + due + ids * ID_COST + pending.recalled.len() * RECALL_COST
+            let flights = pending.flights.as_ref().map_or(0, Flights::size);
+            pending.cost + due + flights + ids * ID_COST + pending.recalled.len() * RECALL_COST
         };
         self.0.as_deref().map_or(0, size)
     }
@@ -360,6 +365,23 @@ impl Exchanges {
         self.finish(|pending| pending.recalled.remove(&packet_id))
     }
 
+    /// The client may have so many publications under way.
+    pub(super) fn limit_flights(&mut self, maximum: u16) {
+        self.0.get_or_insert_default().flights = Some(Flights::new(maximum));
+    }
+
+    /// The publications of the client under way, if they are counted.
+    #[inline]
+    pub(super) fn flights(&mut self) -> Option<&mut Flights> {
+        self.0.as_mut()?.flights.as_mut()
+    }
+
+    /// True when publications of the client are counted.
+    #[inline]
+    pub(super) fn has_flights(&self) -> bool {
+        self.0.as_ref().is_some_and(|it| it.flights.is_some())
+    }
+
     /// Takes out what is finished, and gives the memory back with the last of it.
     fn finish<T>(&mut self, take: impl FnOnce(&mut Pending) -> Option<T>) -> Option<T> {
         let taken = take(self.0.as_mut()?);
@@ -371,109 +393,4 @@ impl Exchanges {
 }
 
 #[cfg(test)]
-mod tests {
-    use mproxy_codec::{QoS, SubscriptionOptions};
-
-    use super::*;
-
-    fn entry(is_refused: bool) -> Entry {
-        Entry {
-            filter: "f".into(),
-            options: SubscriptionOptions::new(QoS::AtMostOnce),
-            refused: is_refused.then_some(ReasonCode::NOT_AUTHORIZED),
-            added: false,
-        }
-    }
-
-    fn answer(exchanges: &mut Exchanges, kind: Kind, id: u16, codes: &[u8]) -> Result<Answer, End> {
-        exchanges.answer(kind, id, Some(codes), false)
-    }
-
-    #[test]
-    fn answers_find_their_request() {
-        let mut exchanges = Exchanges::default();
-        exchanges.request(Kind::Subscribe, 7, (2, 10), None);
-        exchanges.request(Kind::Unsubscribe, 8, (1, 10), None);
-        let cost = exchanges.cost();
-        let other = answer(&mut exchanges, Kind::Subscribe, 8, &[0]).unwrap();
-        assert_eq!(other, Answer::AsIs);
-        assert_eq!(exchanges.cost(), cost, "8 is an UNSUBSCRIBE");
-        let found = answer(&mut exchanges, Kind::Subscribe, 7, &[0, 1]).unwrap();
-        assert_eq!((found, exchanges.cost()), (Answer::AsIs, cost / 2));
-        let strict = exchanges.answer(Kind::Unsubscribe, 8, Some(&[0, 0]), true);
-        assert!(strict.is_err(), "one code too many");
-        assert!(exchanges.0.is_none(), "an empty exchanges owns no memory");
-    }
-
-    /// One identifier for everything, as some clients do it: each answer belongs to the oldest
-    /// request of its type, and an answer of the proxy waits for its turn.
-    #[test]
-    fn an_identifier_may_be_used_again() {
-        let mut exchanges = Exchanges::default();
-        exchanges.request(Kind::Subscribe, 42, (1, 10), None);
-        exchanges.request(
-            Kind::Subscribe,
-            42,
-            (1, 10),
-            Some(&[entry(true), entry(false)]),
-        );
-        exchanges.request(Kind::Unsubscribe, 42, (1, 10), None);
-        let refused = Bytes::from_static(b"refused");
-        assert_eq!(exchanges.refuse(Kind::Subscribe, 42, refused.clone()), None);
-        assert_eq!(
-            exchanges.refuse(Kind::Subscribe, 43, refused.clone()),
-            Some(refused.clone())
-        );
-        assert_eq!(
-            answer(&mut exchanges, Kind::Subscribe, 42, &[1]).unwrap(),
-            Answer::AsIs
-        );
-        assert_eq!(exchanges.take_due(), None);
-        let merged = answer(&mut exchanges, Kind::Subscribe, 42, &[2]).unwrap();
-        assert_eq!(merged, Answer::Codes(vec![0x87, 2]));
-        assert_eq!(exchanges.take_due(), Some(vec![refused]));
-        answer(&mut exchanges, Kind::Unsubscribe, 42, &[0]).unwrap();
-        assert!(exchanges.0.is_none());
-    }
-
-    /// A broker that answers a repeated request once only must not shift all later answers.
-    #[test]
-    fn a_request_without_an_answer_is_not_in_the_way() {
-        let mut exchanges = Exchanges::default();
-        exchanges.request(Kind::Subscribe, 1, (3, 10), None);
-        exchanges.request(Kind::Subscribe, 1, (0, 10), Some(&[entry(true)]));
-        exchanges.request(Kind::Subscribe, 1, (1, 10), None);
-        assert_eq!(
-            answer(&mut exchanges, Kind::Subscribe, 1, &[0]).unwrap(),
-            Answer::AsIs
-        );
-        assert!(exchanges.0.is_none());
-    }
-
-    #[test]
-    fn requests_are_bounded_and_answers_make_room() {
-        let mut exchanges = Exchanges::default();
-        let mut count = 0;
-        while !exchanges.is_full() {
-            exchanges.request(Kind::Subscribe, 1, (1, 64), None);
-            count += 1;
-        }
-        assert_eq!(count, MAX_COST / (64 + REQUEST_COST));
-        answer(&mut exchanges, Kind::Subscribe, 1, &[0]).unwrap();
-        assert!(!exchanges.is_full() && !exchanges.has_room());
-        while !exchanges.has_room() {
-            answer(&mut exchanges, Kind::Subscribe, 1, &[0]).unwrap();
-        }
-        assert!(exchanges.cost() > 0);
-    }
-
-    #[test]
-    fn released_identifiers_are_forgotten() {
-        let mut exchanges = Exchanges::default();
-        exchanges.answer_locally(5);
-        assert!(exchanges.is_answered_locally(5));
-        assert!(exchanges.release(5));
-        assert!(!exchanges.release(5));
-        assert!(exchanges.0.is_none(), "an empty exchanges owns no memory");
-    }
-}
+mod tests;
