@@ -8,8 +8,8 @@ use tokio::time::Instant;
 /// How many packets of a run are looked at for one that is answered.
 const LOOKED_AT: usize = 64;
 
-/// The PUBLISH of QoS 1 whose PUBACK is waited for. One word, and mostly none: a clock is read when
-/// somebody asks for a sample, not for every packet.
+/// The PUBLISH of QoS 1 whose PUBACK is waited for. Empty until a sample is wanted, so that the clock
+/// is not read per packet.
 #[derive(Debug, Default)]
 pub(crate) struct Latency(Option<Box<Sample>>);
 
@@ -58,7 +58,7 @@ impl Latency {
             return;
         };
         match sample {
-            // the same identifier again: whatever became of the first, this one is answered
+            // the same identifier again: the first was lost, so this one is answered
             Sample::Sent { packet_id, .. } if *packet_id != id => {}
             _ => {
                 *sample = Sample::Sent {

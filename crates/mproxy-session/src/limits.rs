@@ -97,8 +97,8 @@ limits! {
     /// [`max_keep_alive`](field@Self::max_keep_alive) or [`Conformance::Strict`] makes it the proxy's own,
     /// the proxy waits 30 seconds longer, so that the broker is the first to close.
     keep_alive_grace: f64 = 1.5;
-    /// The longest keep alive in seconds; 0 leaves it to the client. A client that asks for more, or for none,
-    /// holds a connection for as long without saying a word.
+    /// The longest keep alive in seconds; 0 leaves it to the client. A longer keep alive, or none, lets a
+    /// silent client hold its connection that long.
     ///
     /// A client of MQTT 5.0 is told by Server Keep Alive, and the broker gets the lower value. MQTT
     /// 3.x has no word for it: such a client is closed after [`keep_alive_grace`](field@Self::keep_alive_grace)
@@ -147,7 +147,7 @@ impl Limits {
     }
 }
 
-/// So many in a time.
+/// A number per time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_structs)] // complete: a number and a time
 pub struct Rate {
@@ -158,7 +158,7 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// So many in `period`.
+    /// `count` in each `period`.
     #[must_use]
     pub const fn new(count: NonZeroU32, period: Duration) -> Self {
         Self { count, period }
@@ -240,8 +240,8 @@ pub enum RefusedPublish {
     Disconnect,
 }
 
-/// What becomes of a Server Reference in a CONNACK or DISCONNECT of the broker (MQTT 5.0, section
-/// 4.11).
+/// Whether a Server Reference in a CONNACK or DISCONNECT of the broker reaches the client (MQTT 5.0,
+/// section 4.11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[allow(clippy::exhaustive_enums)] // complete: it goes on or it does not
 pub enum ServerReference {
@@ -260,8 +260,8 @@ pub enum ServerReference {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[allow(clippy::exhaustive_enums)] // complete: it goes on or it does not
 pub enum ControlCharacters {
-    /// It ends the session of whoever sent it: such names are for confusing whoever reads a log or
-    /// a screen, and not every receiver takes them.
+    /// It ends the session of its sender. Such names are used to confuse readers of a log, and some
+    /// receivers reject them.
     #[default]
     Refuse,
     /// It goes on.

@@ -19,7 +19,7 @@ thread_local! {
 
 /// The thread's read buffer: initialised, [`SCRATCH_LEN`] long.
 ///
-/// Whoever takes it gives it back with [`give_read`]. If a hook keeps a slice of it, it is not
+/// The caller gives it back with [`give_read`]. If a hook keeps a slice of it, it is not
 /// given back, and the next caller gets a new one.
 pub(crate) fn take_read() -> BytesMut {
     READ.take().unwrap_or_else(|| {
@@ -58,7 +58,7 @@ pub(crate) type FutureBox<F> = Pin<Box<Option<F>>>;
 /// while a hook waits.
 pub(crate) type Shelf<F> = Box<Option<FutureBox<F>>>;
 
-/// The thread's shelf, on which there may be a box. Whoever takes it gives it back.
+/// The thread's shelf, with a box or without. The caller gives it back.
 #[inline]
 pub(crate) fn take_shelf<F: 'static>() -> Shelf<F> {
     let shelf = SHELF.take().and_then(|shelf| shelf.downcast().ok());

@@ -6,7 +6,9 @@ use std::io;
 use mproxy_codec::{Direction, ReasonCode, Version};
 
 use super::{Cause, Change, Denial, HookFault, Overdue};
+use crate::admit::ConnectRefusal;
 use crate::error::Limit;
+use crate::handle::Order;
 use crate::limits::{Conformance, Limits, WhenUnreachable};
 use crate::reply::connack_code;
 use crate::summary::{CloseReason, Side};
@@ -133,15 +135,7 @@ impl Cause {
                     .limit(*limit)
             }
             Self::Disconnected { direction, code } => disconnected(*direction, *code),
-            Self::RefusedByBroker { form, .. } => {
-                let account = Account::quiet(Side::Upstream, CloseReason::UpstreamRefused);
-                match version {
-                    Some(version) if version != *form => {
-                        account.detail("refused in the form of MQTT 3.1.1")
-                    }
-                    _ => account,
-                }
-            }
+            Self::RefusedByBroker { form, .. } => refused_by_broker(*form, version),
             Self::Closed(Side::Client) => Account::quiet(Side::Client, CloseReason::Eof),
             Self::Closed(_) if answered => Account::quiet(Side::Upstream, CloseReason::UpstreamEof)
                 .detail("the broker closed the connection"),
@@ -150,40 +144,8 @@ impl Cause {
             ),
             Self::Broke { side, error } => broke(*side, error, answered),
             Self::NotDialled(error) => Account::unreachable(error.clone()),
-            // not told: a client takes that for a failure of the network, and connects again
-            Self::RulesChanged(change) => {
-                Account::quiet(Side::Proxy, CloseReason::RulesChanged).detail(match change {
-                    Change::Names => {
-                        "the client has another client identifier or user name at the broker now"
-                    }
-                    Change::Alias => {
-                        "a topic alias from before the rules changed is used, whose topic is not known"
-                    }
-                })
-            }
-            Self::TurnedAway { refusal, limit } => {
-                let code = match connack_code(refusal.reason) {
-                    // a DISCONNECT has other words
-                    _ if answered => match refusal.reason {
-                        code if code.is_error() && code.is_valid_in_server_disconnect() => code,
-                        _ => ReasonCode::NOT_AUTHORIZED,
-                    },
-                    // no CONNACK has the word: no is what it says all the same
-                    ReasonCode::UNSPECIFIED_ERROR
-                        if refusal.reason != ReasonCode::UNSPECIFIED_ERROR =>
-                    {
-                        ReasonCode::NOT_AUTHORIZED
-                    }
-                    code => code,
-                };
-                let parts = [refusal.text.as_deref(), refusal.by.as_deref()];
-                let parts = parts.into_iter().flatten().filter(|part| !part.is_empty());
-                let detail = parts.collect::<Vec<_>>().join(": ");
-                let mut account =
-                    Account::told(Side::Proxy, CloseReason::AuthDenied, code).limit(*limit);
-                account.detail = Some(detail).filter(|detail| !detail.is_empty());
-                account
-            }
+            Self::RulesChanged(change) => rules_changed(*change),
+            Self::TurnedAway { refusal, limit } => turned_away(refusal, *limit, answered),
             Self::Denied { what, code } => what.account(*code),
             Self::Hook { detail, fault } => Account::hook(detail.clone()).limit(match fault {
                 HookFault::Late(limit) => Some(*limit),
@@ -199,21 +161,61 @@ impl Cause {
                         "more than {count} packets of the client were refused in {period:?}"
                     ))
             }
-            Self::Ordered(order) => {
-                let account = Account::told(Side::Proxy, order.reason, order.reason_code)
-                    .only_if(order.notice);
-                match order.reason {
-                    CloseReason::Overload => account
-                        .limit(Limit::Memory)
-                        .detail("there is no memory left for what the connection holds"),
-                    _ => account,
-                }
-            }
+            Self::Ordered(order) => ordered(*order),
             Self::Defect { detail, .. } => {
                 let code = ReasonCode::UNSPECIFIED_ERROR;
                 Account::told(Side::Proxy, CloseReason::Internal, code).detail(detail.clone())
             }
         }
+    }
+}
+
+fn refused_by_broker(form: Version, version: Option<Version>) -> Account {
+    let account = Account::quiet(Side::Upstream, CloseReason::UpstreamRefused);
+    match version {
+        Some(version) if version != form => account.detail("refused in the form of MQTT 3.1.1"),
+        _ => account,
+    }
+}
+
+/// Not told: a client takes that for a failure of the network, and connects again.
+fn rules_changed(change: Change) -> Account {
+    Account::quiet(Side::Proxy, CloseReason::RulesChanged).detail(match change {
+        Change::Names => "the client has another client identifier or user name at the broker now",
+        Change::Alias => {
+            "a topic alias from before the rules changed is used, whose topic is not known"
+        }
+    })
+}
+
+fn turned_away(refusal: &ConnectRefusal, limit: Option<Limit>, answered: bool) -> Account {
+    let code = match connack_code(refusal.reason) {
+        // a DISCONNECT has other words
+        _ if answered => match refusal.reason {
+            code if code.is_error() && code.is_valid_in_server_disconnect() => code,
+            _ => ReasonCode::NOT_AUTHORIZED,
+        },
+        // no CONNACK has the word: no is what it says all the same
+        ReasonCode::UNSPECIFIED_ERROR if refusal.reason != ReasonCode::UNSPECIFIED_ERROR => {
+            ReasonCode::NOT_AUTHORIZED
+        }
+        code => code,
+    };
+    let parts = [refusal.text.as_deref(), refusal.by.as_deref()];
+    let parts = parts.into_iter().flatten().filter(|part| !part.is_empty());
+    let detail = parts.collect::<Vec<_>>().join(": ");
+    let mut account = Account::told(Side::Proxy, CloseReason::AuthDenied, code).limit(limit);
+    account.detail = Some(detail).filter(|detail| !detail.is_empty());
+    account
+}
+
+fn ordered(order: Order) -> Account {
+    let account = Account::told(Side::Proxy, order.reason, order.reason_code).only_if(order.notice);
+    match order.reason {
+        CloseReason::Overload => account
+            .limit(Limit::Memory)
+            .detail("there is no memory left for what the connection holds"),
+        _ => account,
     }
 }
 

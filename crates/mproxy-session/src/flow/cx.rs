@@ -27,7 +27,7 @@ pub(super) const ASKED: u32 = 4;
 /// A packet that is refused: it is counted, perhaps logged, and answered.
 const REFUSED: u32 = 16;
 
-/// So many bytes of a packet other than PUBLISH cost one more: its properties and filters.
+/// How many bytes of a packet other than PUBLISH cost one unit: its properties and filters.
 pub(super) const BYTES_A_UNIT: usize = 8;
 
 /// What happened while a direction was pumped: a set.
@@ -65,6 +65,17 @@ impl BitOrAssign for Events {
     }
 }
 
+/// How far a direction may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// As far as it comes.
+    Free,
+    /// The session is to end: what was read is finished, nothing new is begun.
+    Finish,
+    /// The hooks are about to be replaced: none is given a packet.
+    Hold,
+}
+
 /// What a direction works with while it is pumped.
 pub(crate) struct Cx<'a, 'b> {
     pub(crate) rules: &'a mut Rules,
@@ -79,10 +90,7 @@ pub(crate) struct Cx<'a, 'b> {
     pub(crate) task: &'a mut Context<'b>,
     /// What the session's hooks mean for what is announced.
     pub(crate) hooks: HookTraits,
-    /// The session is to end: what was read is finished, nothing new is begun.
-    pub(crate) ordered: bool,
-    /// The hooks are about to be replaced: none is given a packet.
-    pub(crate) held: bool,
+    pub(crate) pace: Pace,
     /// Hooks run, and the clock was read: once a scan (rule 1).
     pub(crate) running: Option<Running>,
     /// What is left of [`WORK`].

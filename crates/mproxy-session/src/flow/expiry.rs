@@ -113,7 +113,7 @@ impl<H: PacketService> Flow<H> {
         Ok(())
     }
 
-    /// Makes a queued packet so many seconds older. The last one may lack payload that is still to
+    /// Makes a queued packet `seconds` older. The last one may lack payload that is still to
     /// come.
     fn age(
         &mut self,
@@ -163,7 +163,7 @@ impl<H: PacketService> Flow<H> {
         Ok(Next::Replace([&frame[..], payload].concat().into()))
     }
 
-    /// Drops a queued PUBLISH of which so many bytes have come.
+    /// Drops a PUBLISH of which `queued` bytes have come.
     fn drop_queued(
         &mut self,
         layout: &PublishLayout,

@@ -62,7 +62,7 @@ impl Inbox {
         Self((!content.bytes.is_empty()).then(|| Box::new(content)))
     }
 
-    /// The packets in it, if there are any, wait since then.
+    /// Notes since when the packets in it wait, for their Message Expiry Interval.
     pub(crate) fn wait_since(&mut self, since: Instant) {
         if let Some(content) = &mut self.0 {
             content.since = Some(since);
@@ -95,7 +95,7 @@ impl Inbox {
         matches!(self.fill(), Some(Fill::Gathered { .. }))
     }
 
-    /// True when it is no use to look at the packet before it is whole.
+    /// True when a look at the packet before it is whole would find nothing new.
     pub(super) fn is_judged(&self) -> bool {
         self.fill() == Some(Fill::Gathered { judged: true })
     }

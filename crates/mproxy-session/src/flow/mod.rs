@@ -50,7 +50,7 @@ use mproxy_codec::Direction;
 
 use self::{asking::Asking, payload::Payload, sender::Sender};
 pub(crate) use self::{
-    cx::{Cx, Events, WORK},
+    cx::{Cx, Events, Pace, WORK},
     inbox::Inbox,
     outbox::Outbox,
 };
@@ -230,3 +230,6 @@ impl<H: PacketService> Flow<H> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

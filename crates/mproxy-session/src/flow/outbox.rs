@@ -301,3 +301,53 @@ fn border_behind(bytes: &[u8], border: usize, at: usize) -> usize {
     }
     border
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// PINGREQ, a PUBLISH of eight bytes, PINGREQ.
+    const PACKETS: &[u8] = b"\xc0\x00\x30\x06\x00\x01txyz\xc0\x00";
+
+    #[test]
+    fn the_next_border_is_that_of_a_packet_of_which_nothing_is_written() {
+        for (border, written, wanted) in [
+            (0, 0, 0),
+            (0, 1, 2),
+            (0, 2, 2),
+            (0, 3, 10),
+            (2, 10, 10),
+            (0, 12, 12),
+            // the front belongs to a packet that was begun before
+            (10, 1, 10),
+        ] {
+            assert_eq!(border_behind(PACKETS, border, written), wanted);
+        }
+        let cut = &PACKETS[..5];
+        assert_eq!(border_behind(cut, 0, 4), 10, "behind what has come");
+        assert_eq!(border_behind(&PACKETS[..3], 0, 3), usize::MAX);
+    }
+
+    #[test]
+    fn own_packets_wait_for_the_border_of_the_one_that_is_passing() {
+        let mut out = Outbox::new(false);
+        out.begin_packet();
+        out.push_reply(b"own");
+        out.push(b"payload");
+        assert!(out.is_mid_packet() && out.has_postponed());
+        assert_eq!(out.len(), 10);
+        out.end_packet();
+        assert!(!out.is_mid_packet() && !out.has_postponed());
+        assert_eq!(&out.into_queue()[..], b"payloadown");
+    }
+
+    #[test]
+    fn what_is_pushed_to_a_dead_side_is_thrown_away() {
+        let mut out = Outbox::new(true);
+        out.push(b"x");
+        out.kill();
+        out.push(b"y");
+        out.push_reply(b"z");
+        assert!(out.is_dead() && out.is_empty() && out.size() == 0);
+    }
+}

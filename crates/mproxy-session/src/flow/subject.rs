@@ -24,7 +24,7 @@ pub(super) struct Offered {
 pub(super) enum Subject {
     /// A PUBLISH, of whose payload `left` bytes are still to come.
     Publish { layout: PublishLayout, left: usize },
-    /// A SUBSCRIBE or UNSUBSCRIBE with so many filters: the proxy can answer it.
+    /// A SUBSCRIBE or UNSUBSCRIBE: the proxy can answer it itself.
     Request(Request),
     /// A CONNACK, without which the session cannot go on.
     Connack(ReasonCode),

@@ -16,7 +16,7 @@ impl Allowance {
         Self { left, at }
     }
 
-    /// Takes so many; false when there are not as many left.
+    /// Takes `count`; false when fewer are left.
     pub(super) fn take(&mut self, count: u32, rate: Rate, now: Moment) -> bool {
         let most = f64::from(rate.count.get());
         let period = rate.period.as_secs_f64().max(1e-9);

@@ -17,7 +17,7 @@ use self::allowance::Allowance;
 use self::deadlines::{Activity, Deadline, Deadlines, Phase, silence};
 use crate::cause::{Cause, End, Overdue};
 use crate::error::Limit;
-use crate::flow::{Cx, Events, Flow, WORK, Wait};
+use crate::flow::{Cx, Events, Flow, Pace, WORK, Wait};
 use crate::handle::{Running, When};
 use crate::hook::{PacketService, Tap};
 use crate::latency::Latency;
@@ -150,7 +150,12 @@ where
             if renews && !self.to_server.is_asking() && !self.to_client.is_asking() {
                 return Poll::Ready(Stop::Renewal);
             }
-            let [up, down] = match self.round(cx, (order.is_some(), renews), &mut work) {
+            let pace = match (order, renews) {
+                (Some(_), _) => Pace::Finish,
+                (None, true) => Pace::Hold,
+                (None, false) => Pace::Free,
+            };
+            let [up, down] = match self.round(cx, pace, &mut work) {
                 Ok(events) => events,
                 Err(end) => return Poll::Ready(Stop::End(end)),
             };
@@ -186,17 +191,38 @@ where
     fn round(
         &mut self,
         task: &mut Context<'_>,
-        (ordered, held): (bool, bool),
+        pace: Pace,
         [work_up, work_down]: &mut [u32; 2],
     ) -> Result<[Events; 2], End> {
-        let (to_server, to_client) = (self.to_server.tap(), self.to_client.tap());
-        let judges_identity = to_server.judges_identity() || to_client.judges_identity();
-        let to_server = to_server.kinds();
-        let hooks = HookTraits {
-            growth: self.to_server.tap().growth(),
-            follow_aliases: to_server.contains(Kind::Publish),
-            blind_to_auth: judges_identity && !to_server.contains(Kind::Auth),
-        };
+        let hooks = self.hook_traits();
+        let up = self.pump_up(task, pace, hooks, work_up)?;
+        let down = self.pump_down(task, pace, hooks, work_down)?;
+        let is_alive = up.has(Events::HEARD) && self.rules.negotiated.keep_alive > 0;
+        let exchanged = up.has(Events::EXCHANGED) || down.has(Events::EXCHANGED);
+        if is_alive && self.answered || exchanged {
+            self.deadlines.heard();
+        }
+        Ok([up, down])
+    }
+
+    const fn hook_traits(&self) -> HookTraits {
+        let (up, down) = (self.to_server.tap(), self.to_client.tap());
+        let judges_identity = up.judges_identity() || down.judges_identity();
+        HookTraits {
+            growth: up.growth(),
+            follow_aliases: up.kinds().contains(Kind::Publish),
+            blind_to_auth: judges_identity && !up.kinds().contains(Kind::Auth),
+        }
+    }
+
+    /// A turn of what the client sends.
+    fn pump_up(
+        &mut self,
+        task: &mut Context<'_>,
+        pace: Pace,
+        hooks: HookTraits,
+        work: &mut u32,
+    ) -> Result<Events, End> {
         let mut batch = Batch::default();
         let mut cx = Cx {
             rules: &mut self.rules,
@@ -207,26 +233,35 @@ where
             queued_since: None,
             task,
             hooks,
-            ordered,
-            held,
+            pace,
             running: None,
-            work: work_up,
+            work,
             events: Events::default(),
             repeated: 0,
         };
-        let up = self
-            .to_server
-            .pump(&mut self.client, &mut self.broker, &mut cx);
+        let (client, broker) = (&mut self.client, &mut self.broker);
+        let pumped = self.to_server.pump(client, broker, &mut cx);
+        // before its error: what was read was read
         self.handle
             .enter(Direction::ToServer, &batch, &*self.recorder);
-        let up = up?;
+        let events = pumped?;
         if batch.publishes[1] > 0 && self.latency.is_idle() && self.recorder.wants_latency() {
             self.latency.want();
         }
         if batch.denied > 0 {
             self.allow_denials(batch.denied)?;
         }
+        Ok(events)
+    }
 
+    /// A turn of what the broker sends.
+    fn pump_down(
+        &mut self,
+        task: &mut Context<'_>,
+        pace: Pace,
+        hooks: HookTraits,
+        work: &mut u32,
+    ) -> Result<Events, End> {
         let mut batch = Batch::default();
         let mut cx = Cx {
             rules: &mut self.rules,
@@ -237,20 +272,17 @@ where
             queued_since: None,
             task,
             hooks,
-            ordered,
-            held,
+            pace,
             running: None,
-            work: work_down,
+            work,
             events: Events::default(),
             repeated: 0,
         };
-        let down = self
-            .to_client
-            .pump(&mut self.broker, &mut self.client, &mut cx);
+        let (client, broker) = (&mut self.client, &mut self.broker);
+        let pumped = self.to_client.pump(broker, client, &mut cx);
         self.handle
             .enter(Direction::ToClient, &batch, &*self.recorder);
-        let connack = self.rules.phase.connack.filter(|_| !self.answered);
-        if let Some(reason) = connack {
+        if let (false, Some(reason)) = (self.answered, self.rules.phase.connack) {
             self.answered = true;
             if reason == ReasonCode::SUCCESS {
                 self.handle.establish();
@@ -260,20 +292,13 @@ where
             self.recorder
                 .connack(Some(&self.rules.session), self.rules.version(), reason);
         }
-        let down = down?;
-
-        let is_alive = up.has(Events::HEARD) && self.rules.negotiated.keep_alive > 0;
-        let exchanged = up.has(Events::EXCHANGED) || down.has(Events::EXCHANGED);
-        if is_alive && self.answered || exchanged {
-            self.deadlines.heard();
-        }
-        Ok([up, down])
+        pumped
     }
 
-    /// So many packets of the client were refused.
+    /// `count` packets of the client were refused.
     ///
     /// # Errors
-    /// They are more than may be.
+    /// That is more than its allowance.
     #[cold]
     fn allow_denials(&mut self, count: u32) -> Result<(), End> {
         let Some(rate) = self.rules.limits.max_denials else {

@@ -33,8 +33,8 @@ impl Rules {
                 self.end_flight(id);
                 Fate::Pass
             }
-            // a PUBREC that says no: no PUBREL follows
-            (_, Direction::ToClient) if ack.kind != Kind::Pubrel && ack.reason.is_error() => {
+            // no PUBREL follows one that says no
+            (Kind::Pubrec, Direction::ToClient) if ack.reason.is_error() => {
                 self.end_flight(id);
                 Fate::Pass
             }

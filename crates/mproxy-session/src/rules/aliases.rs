@@ -121,9 +121,9 @@ impl AliasTable {
         Cause::violation(self.direction, Kind::Publish, violation)
     }
 
-    /// A PUBLISH with an alias, and `topic` if it has one, does not go to the receiver after all,
-    /// which so does not learn what the alias stands for. Where nobody looks at topics this is the
-    /// one that must be remembered, or, when there is no room, cannot be used.
+    /// A PUBLISH with an alias, and `topic` if it has one, does not go to the receiver after all. The
+    /// receiver does not know the alias now. A direction without hooks stores no names: from here on it
+    /// stores this one, or gives the alias up if there is no room.
     pub(crate) fn take_back(&mut self, alias: u16, topic: &[u8]) {
         self.change(alias, |entry| entry.told = None);
         if !topic.is_empty() && self.is_bound(alias) {

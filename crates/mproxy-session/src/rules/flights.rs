@@ -17,7 +17,7 @@ pub(crate) struct Flights {
 }
 
 impl Flights {
-    /// None waits, and so many may.
+    /// None is under way; `maximum` may be.
     pub(crate) const fn new(maximum: u16) -> Self {
         Self {
             maximum,

@@ -121,3 +121,6 @@ fn table(version: Version, direction: Direction, maximum: u32) -> Option<Box<Ali
         .is_v5()
         .then(|| Box::new(AliasTable::new(direction, maximum)))
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

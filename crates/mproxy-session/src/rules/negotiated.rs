@@ -55,9 +55,9 @@ impl Rules {
     }
 
     /// The largest PUBLISH of the sender's own making that goes to the receiver. Both sides know each
-    /// other's limits, and judge them as they would without a proxy. To the letter it is the
-    /// receiver's maximum; mosquitto 2.0 counts without the first byte, and what it so takes to fit
-    /// is for its client to judge.
+    /// other's limits, and judge them as they would without a proxy. Only the strict reading holds them
+    /// to the receiver's maximum. mosquitto 2.0 leaves the first byte out of its count, so it may send
+    /// one byte too many, which its client judges.
     #[inline]
     pub(crate) fn untouched_max_packet(&self, direction: Direction) -> usize {
         match direction {

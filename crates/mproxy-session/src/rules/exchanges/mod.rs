@@ -83,7 +83,7 @@ impl Pending {
             .range((kind, packet_id, 0)..=(kind, packet_id, u32::MAX))
     }
 
-    /// Takes the request that an answer with so many codes belongs to: the oldest, or a later one if
+    /// Takes the request that an answer with `received` codes belongs to: the oldest, or a later one if
     /// the broker has left the oldest unanswered. The proxy's own answers that follow are due.
     fn take_answered(
         &mut self,
@@ -184,7 +184,7 @@ pub(crate) enum Answer {
 }
 
 impl Exchanges {
-    /// A request of `size` bytes goes to the broker, with so many filters.
+    /// A request of `size` bytes goes to the broker, with `forwarded` filters.
     pub(crate) fn request(
         &mut self,
         kind: Kind,
@@ -206,7 +206,7 @@ impl Exchanges {
         pending.add(kind, packet_id, request);
     }
 
-    /// True when so many requests are under way that no more are taken.
+    /// True when the requests under way use up their memory: the client is not read.
     pub(crate) fn is_full(&self) -> bool {
         self.cost() >= MAX_COST
     }
@@ -365,7 +365,7 @@ impl Exchanges {
         self.finish(|pending| pending.recalled.remove(&packet_id))
     }
 
-    /// The client may have so many publications under way.
+    /// The client may have `maximum` publications under way.
     pub(super) fn limit_flights(&mut self, maximum: u16) {
         self.0.get_or_insert_default().flights = Some(Flights::new(maximum));
     }
