@@ -156,7 +156,7 @@ mod tests {
     /// The next size class of jemalloc is 640: 128 MB more for a million idle clients.
     #[test]
     fn an_idle_session_fits_a_size_class_of_512_bytes() {
-        let size = live_size_behind(|service| LiveChain::of(&service.chain));
+        let size = live_size_behind(|service| LiveChain::of(&service.policy));
         assert!(size <= 512, "{size} bytes");
     }
 }
