@@ -5,6 +5,7 @@ use mproxy_codec::Version;
 use mproxy_codec::topic::{Dialect, VendorForms};
 use mproxy_layers::DeniedWill;
 use mproxy_layers::acl::{Actions, Effect, OnDeny, SubscribePolicy};
+use mproxy_layers::template::Placeholder;
 use mproxy_session::{
     Bridges, Conformance, ControlCharacters, ReceiveMaximum, ServerReference, Versions,
     WhenUnreachable,
@@ -61,6 +62,7 @@ words! {
     Actions { "publish": PUBLISH, "subscribe": SUBSCRIBE, }
     SubscribePolicy { "strict": Strict, "mosquitto": FilterDeliveries, }
     OnDeny { "reject": Reject, "drop": Drop, "disconnect": Disconnect, }
+    Placeholder { "client_id": ClientId, "username": Username, "cn": CommonName, }
     DeniedWill { "refuse": Refuse, "strip": Strip, }
 }
 

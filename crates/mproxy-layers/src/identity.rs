@@ -78,7 +78,8 @@ fn name(identity: &Identity) -> &str {
 
 /// A name for a value that differs from client to client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Placeholder {
+#[non_exhaustive]
+pub enum Placeholder {
     /// `${username}`
     Username,
     /// `${client_id}`
@@ -91,7 +92,7 @@ impl Placeholder {
     pub(crate) const ALL: [Self; 3] = [Self::Username, Self::ClientId, Self::CommonName];
 
     /// The placeholder that is written like this, between `${` and `}`.
-    pub(crate) fn from_word(word: &str) -> Option<Self> {
+    pub fn from_word(word: &str) -> Option<Self> {
         Some(match word {
             "username" => Self::Username,
             "client_id" => Self::ClientId,
@@ -101,7 +102,7 @@ impl Placeholder {
     }
 
     /// The placeholder as it is written.
-    pub(crate) const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Username => "${username}",
             Self::ClientId => "${client_id}",

@@ -10,7 +10,7 @@ mod identity;
 mod observe;
 pub mod property_edit;
 pub mod publish_rules;
-mod template;
+pub mod template;
 pub mod topic_map;
 mod unwritable;
 mod will;

@@ -1,8 +1,18 @@
 //! Text with `${client_id}`, `${username}` and `${cn}` in it.
+//!
+//! [`tokens`] takes a text apart, whatever its placeholders are called:
+//!
+//! ```
+//! use mproxy_layers::template::{Token, tokens};
+//!
+//! let text: Result<Vec<_>, _> = tokens("a/${username}").collect();
+//! assert_eq!(text, Ok(vec![Token::Text("a/"), Token::Name("username")]));
+//! ```
 
 use thiserror::Error;
 
-use crate::identity::{Names, Placeholder, Values};
+pub use crate::identity::Placeholder;
+use crate::identity::{Names, Values};
 
 /// Why a text with placeholders is not understood.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -16,6 +26,36 @@ pub enum TemplateError {
         "unknown placeholder `${{{0}}}`, known are `${{client_id}}`, `${{username}}` and `${{cn}}`"
     )]
     Unknown(String),
+}
+
+/// A part of a text with placeholders.
+#[allow(clippy::exhaustive_enums)] // complete: there is nothing else in one
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Token<'a> {
+    /// What stands for itself; not empty.
+    Text(&'a str),
+    /// What stands between `${` and `}`.
+    Name(&'a str),
+}
+
+/// Takes a text apart. After a `${` without its `}`, which is an error, nothing more follows.
+pub fn tokens(text: &str) -> impl Iterator<Item = Result<Token<'_>, TemplateError>> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let (text, placeholder) = rest.split_at(rest.find("${").unwrap_or(rest.len()));
+        if !text.is_empty() {
+            rest = placeholder;
+            return Some(Ok(Token::Text(text)));
+        }
+        let placeholder = std::mem::take(&mut rest).strip_prefix("${")?;
+        Some(match placeholder.split_once('}') {
+            Some((name, after)) => {
+                rest = after;
+                Ok(Token::Name(name))
+            }
+            None => Err(TemplateError::Unclosed),
+        })
+    })
 }
 
 /// A text with placeholders, parsed.
@@ -54,22 +94,15 @@ impl Template {
     /// Parses a text. `leading` says that the text is the beginning of a topic.
     pub(crate) fn parse(text: &str, leading: bool) -> Result<Self, TemplateError> {
         let mut parts = Vec::new();
-        let mut rest = text;
-        while let Some((literal, placeholder)) = rest.split_once("${") {
-            if !literal.is_empty() {
-                parts.push(Part::Literal(literal.into()));
-            }
-            let (name, after) = placeholder.split_once('}').ok_or(TemplateError::Unclosed)?;
-            let placeholder = Placeholder::from_word(name)
-                .ok_or_else(|| TemplateError::Unknown(name.to_owned()))?;
-            parts.push(Part::Placeholder {
-                placeholder,
-                leading: leading && parts.is_empty(),
+        for token in tokens(text) {
+            parts.push(match token? {
+                Token::Text(literal) => Part::Literal(literal.into()),
+                Token::Name(name) => Part::Placeholder {
+                    placeholder: Placeholder::from_word(name)
+                        .ok_or_else(|| TemplateError::Unknown(name.to_owned()))?,
+                    leading: leading && parts.is_empty(),
+                },
             });
-            rest = after;
-        }
-        if !rest.is_empty() {
-            parts.push(Part::Literal(rest.into()));
         }
         Ok(Self {
             parts: parts.into(),

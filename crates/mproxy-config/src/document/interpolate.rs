@@ -4,11 +4,10 @@
 //! `${client_id}` and `${username}` are filled in later, for each session.
 
 use super::regular::read_regular;
-use crate::choice::Choice;
 use crate::context::{Context, Filled};
 use crate::environment::Environment;
-use crate::model::Placeholder;
 use crate::scalar::Problem;
+use mproxy_layers::template::{Placeholder, Token, tokens};
 use std::borrow::Cow;
 use std::io::ErrorKind;
 use std::ops::Range;
@@ -81,13 +80,18 @@ impl Filler<'_> {
         span: &Range<usize>,
     ) -> Result<Option<String>, Problem> {
         let mut out = String::with_capacity(text.len());
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once("${") {
-            let Some((name, after)) = after.split_once('}') else {
-                let message = "a placeholder is not closed";
-                return Err(Problem::new(message, "expected `}`"));
+        for token in tokens(text) {
+            let name = match token {
+                Ok(Token::Text(text)) => {
+                    out.push_str(text);
+                    continue;
+                }
+                Ok(Token::Name(name)) => name,
+                Err(_) => {
+                    let message = "a placeholder is not closed";
+                    return Err(Problem::new(message, "expected `}`"));
+                }
             };
-            out.push_str(before);
             match self.part(name, path)? {
                 Part::Text(text) => {
                     out.push_str(&text);
@@ -106,9 +110,7 @@ impl Filler<'_> {
                     out.push('}');
                 }
             }
-            rest = after;
         }
-        out.push_str(rest);
         Ok(Some(out))
     }
 

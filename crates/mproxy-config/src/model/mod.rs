@@ -7,5 +7,5 @@ mod upstream;
 
 pub use bind::Bind;
 pub use rate::Rate;
-pub use template::{Placeholder, Template};
+pub use template::Template;
 pub use upstream::UpstreamAddress;

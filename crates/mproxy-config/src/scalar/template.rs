@@ -3,8 +3,9 @@
 use super::raw::Raw;
 use super::{Problem, Scalar, closest, quoted, string};
 use crate::choice::Choice;
-use crate::model::{Placeholder, Template};
+use crate::model::Template;
 use mproxy_codec::topic::{Dialect, TopicFilter, TopicName, VendorForms};
+use mproxy_layers::template::{Placeholder, Token, tokens};
 use schemars::{Schema, json_schema};
 use toml_edit::Value;
 
@@ -200,28 +201,27 @@ pub(crate) const fn with_forms(dialect: Dialect, forms: VendorForms) -> Dialect 
 /// A placeholder is unknown or not closed.
 pub(crate) fn opaque(text: &str) -> Result<String, Problem> {
     let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once("${") {
-        let Some((name, after)) = after.split_once('}') else {
-            let message = format!("a placeholder in `{text}` is not closed");
-            return Err(Problem::new(message, "expected `}`"));
-        };
-        out.push_str(before);
-        out.push(match Placeholder::from_word(name) {
-            // Private use: no topic that somebody wrote down holds these.
-            Some(Placeholder::ClientId) => '\u{e000}',
-            Some(Placeholder::Username) => '\u{e001}',
-            Some(Placeholder::CommonName) => '\u{e002}',
-            None => return Err(unknown(name)),
-        });
-        rest = after;
+    for token in tokens(text) {
+        match token {
+            Ok(Token::Text(text)) => out.push_str(text),
+            Ok(Token::Name(name)) => out.push(match Placeholder::from_word(name) {
+                // Private use: no topic that somebody wrote down holds these.
+                Some(Placeholder::ClientId) => '\u{e000}',
+                Some(Placeholder::Username) => '\u{e001}',
+                Some(Placeholder::CommonName) => '\u{e002}',
+                _ => return Err(unknown(name)),
+            }),
+            Err(_) => {
+                let message = format!("a placeholder in `{text}` is not closed");
+                return Err(Problem::new(message, "expected `}`"));
+            }
+        }
     }
-    out.push_str(rest);
     Ok(out)
 }
 
 fn unknown(name: &str) -> Problem {
-    let known = Placeholder::ALL.iter().map(|(word, _)| *word);
+    let known = <Placeholder as Choice>::ALL.iter().map(|(word, _)| *word);
     let message = format!("unknown placeholder `${{{name}}}`");
     let all: Vec<_> = known.clone().map(|word| format!("${{{word}}}")).collect();
     let all = quoted(all.iter().map(String::as_str));

@@ -1,9 +1,9 @@
 //! Levels of a topic that two placeholders share.
 
-use crate::choice::Choice;
 use crate::context::Context;
 use crate::diagnostics::Diagnostic;
-use crate::model::{Placeholder, Template};
+use crate::model::Template;
+use mproxy_layers::template::{Placeholder, Token, tokens};
 use std::ops::Range;
 
 /// Warns about two placeholders in one level of a pattern: where the value of one ends and that of
@@ -23,28 +23,31 @@ pub(crate) fn check(cx: &mut Context, pattern: &Template, span: &Range<usize>) {
 }
 
 /// A level with two placeholders side by side, and which they are.
-fn shared(level: &str) -> Option<(&str, &str, &str)> {
+fn shared(level: &str) -> Option<(&str, Placeholder, Placeholder)> {
     let mut found = placeholders(level);
     let first = found.next()?;
     let second = found.find(|it| *it != first)?;
     Some((level, first, second))
 }
 
-/// The placeholders of a level, `${username}`.
-fn placeholders(level: &str) -> impl Iterator<Item = &str> {
-    level.match_indices("${").filter_map(move |(start, _)| {
-        let (_, rest) = level.split_at_checked(start)?;
-        let end = rest.find('}')?;
-        rest.get(..=end)
+/// The placeholders of a level.
+fn placeholders(level: &str) -> impl Iterator<Item = Placeholder> {
+    tokens(level).filter_map(|token| match token {
+        Ok(Token::Name(name)) => Placeholder::from_word(name),
+        _ => None,
     })
 }
 
 /// Two clients with the same level; `None` when these are more difficult to find.
-fn example(level: &str, first: &str, second: &str) -> Option<String> {
-    let (_, rest) = level.split_once(first)?;
-    let (between, _) = rest.split_once(second)?;
+fn example(level: &str, first: Placeholder, second: Placeholder) -> Option<String> {
+    let (_, rest) = level.split_once(first.name())?;
+    let (between, _) = rest.split_once(second.name())?;
     let (short, long) = ("a", format!("a{between}a"));
-    let filled = |one, other| level.replace(first, one).replace(second, other);
+    let filled = |one, other| {
+        level
+            .replace(first.name(), one)
+            .replace(second.name(), other)
+    };
     let level = filled(short, &long);
     let (first, second) = (what(first)?, what(second)?);
     let same = !level.contains("${") && level == filled(&long, short);
@@ -56,11 +59,11 @@ fn example(level: &str, first: &str, second: &str) -> Option<String> {
     })
 }
 
-fn what(placeholder: &str) -> Option<&'static str> {
-    let word = placeholder.strip_prefix("${")?.strip_suffix('}')?;
-    Some(match Placeholder::from_word(word)? {
-        Placeholder::ClientId => "client id",
-        Placeholder::Username => "username",
-        Placeholder::CommonName => "common name",
-    })
+const fn what(placeholder: Placeholder) -> Option<&'static str> {
+    match placeholder {
+        Placeholder::ClientId => Some("client id"),
+        Placeholder::Username => Some("username"),
+        Placeholder::CommonName => Some("common name"),
+        _ => None,
+    }
 }

@@ -2,8 +2,9 @@
 
 use crate::context::Context;
 use crate::diagnostics::Diagnostic;
-use crate::model::{Placeholder, Template};
+use crate::model::Template;
 use crate::scalar::quoted;
+use mproxy_layers::template::Placeholder;
 use std::ops::Range;
 
 /// Which placeholders a text may hold.
@@ -39,7 +40,7 @@ pub(crate) fn check(
     for (written, meant) in &meant {
         let message = format!("`{written}` is not a placeholder");
         let label = match meant {
-            Some(meant) if known.has(*meant) => format!("did you mean `{}`?", form(*meant)),
+            Some(meant) if known.has(*meant) => format!("did you mean `{}`?", meant.name()),
             _ => format!("there are {}", quoted(known.forms().iter().copied())),
         };
         cx.push(Diagnostic::warning(message).at(span.clone()).label(label));
@@ -49,7 +50,7 @@ pub(crate) fn check(
 
 impl Known {
     fn has(self, placeholder: Placeholder) -> bool {
-        self.forms().contains(&form(placeholder))
+        self.forms().contains(&placeholder.name())
     }
 
     const fn forms(self) -> &'static [&'static str] {
@@ -57,14 +58,6 @@ impl Known {
             Self::All => &["${client_id}", "${username}", "${cn}"],
             Self::Owner => &["${username}", "${cn}"],
         }
-    }
-}
-
-const fn form(placeholder: Placeholder) -> &'static str {
-    match placeholder {
-        Placeholder::ClientId => "${client_id}",
-        Placeholder::Username => "${username}",
-        Placeholder::CommonName => "${cn}",
     }
 }
 
