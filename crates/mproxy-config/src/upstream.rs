@@ -2,12 +2,12 @@
 
 use crate::choice::Choice;
 use crate::context::Context;
-use crate::model::UpstreamAddress;
 use crate::scalar::DurationOrNever;
 use crate::section::{Named, Setting, Sub, section};
 use crate::validate::{self, bounds};
 use mproxy_codec::topic::Dialect;
 use mproxy_session::WhenUnreachable;
+use mproxy_transport::UpstreamAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ section! {
     /// A broker.
     Upstream, UpstreamKeys in "[upstreams.NAME]" titled name {
         /// mqtt://host:1883, ws://host:80/mqtt or unix:/path.
-        address: UpstreamAddress = "mqtt://127.0.0.1:1883";
+        address: UpstreamAddr = "mqtt://127.0.0.1:1883";
         /// How the broker reads topics, for layers that judge or map them. "mqtt": as the standard
         /// says. "amqp": RabbitMQ, to which "." is "/" and "*" is "+". "nats": "*" is "+" and ">" is "#".
         dialect: Dialect = "mqtt";

@@ -11,7 +11,7 @@ use mproxy_codec::topic::Dialect;
 use mproxy_config::diagnostics::Diagnostic;
 use mproxy_config::{self as config, Bind, Chain, Config};
 use mproxy_session::{Limits, Rate, RefusedPublish};
-use mproxy_transport::{TcpOptions, UpstreamAddr, WsOptions};
+use mproxy_transport::{TcpOptions, WsOptions};
 
 use super::chain::{Composed, compose};
 use super::gate::Rules;
@@ -24,15 +24,8 @@ const MAX_WEBSOCKET_MESSAGE: usize = 1 << 30;
 pub(crate) struct Plan {
     /// In the order of the configuration.
     pub(crate) listeners: Vec<ListenerPlan>,
-    pub(crate) upstreams: Vec<UpstreamPlan>,
+    pub(crate) upstreams: Vec<Arc<config::Upstream>>,
     chains: Chains,
-}
-
-/// A broker, not dialled yet.
-#[derive(Clone, Debug)]
-pub(crate) struct UpstreamPlan {
-    pub(crate) config: Arc<config::Upstream>,
-    pub(crate) address: UpstreamAddr,
 }
 
 /// A listener, but for its socket.
@@ -86,26 +79,10 @@ impl Plan {
         };
         let listeners = config.listeners.iter().map(plan_listener);
         let listeners = listeners.collect::<Result<_, Box<Diagnostic>>>()?;
-        let upstreams = config.upstreams.values().map(UpstreamPlan::new);
         Ok(Self {
             listeners,
-            upstreams: upstreams.collect::<Result<_, _>>()?,
+            upstreams: config.upstreams.values().cloned().collect(),
             chains,
-        })
-    }
-}
-
-impl UpstreamPlan {
-    fn new(config: &Arc<config::Upstream>) -> Result<Self, Box<Diagnostic>> {
-        let address = config.address.to_string().parse().map_err(|error| {
-            refused(format!(
-                "upstream `{}` cannot be used: {error}",
-                config.name
-            ))
-        })?;
-        Ok(Self {
-            config: Arc::clone(config),
-            address,
         })
     }
 }

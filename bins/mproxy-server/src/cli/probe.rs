@@ -2,7 +2,7 @@
 
 use crate::app::{bind_advice, listen_address};
 use mproxy_config::diagnostics::{Class, Diagnostic, Report};
-use mproxy_config::{Bind, Config, Upstream, UpstreamAddress};
+use mproxy_config::{Bind, Config, Upstream};
 use mproxy_transport::{ListenOptions, Listener};
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
@@ -67,16 +67,15 @@ fn bindable(what: &str, address: &Bind, report: &mut Report) {
 }
 
 fn reach(upstream: &Upstream) -> io::Result<()> {
-    let (UpstreamAddress::Tcp { host, port } | UpstreamAddress::Ws { host, port, .. }) =
-        &upstream.address
-    else {
-        return match &upstream.address {
-            UpstreamAddress::Unix(path) => UnixStream::connect(path).map(drop),
-            _ => Ok(()),
-        };
+    let to = &upstream.address;
+    if let Some(path) = to.unix_path() {
+        return UnixStream::connect(path).map(drop);
+    }
+    let (Some(host), Some(port)) = (to.host(), to.port()) else {
+        return Ok(());
     };
     let mut last = io::Error::new(ErrorKind::NotFound, "the name has no address");
-    for address in (host.as_str(), *port).to_socket_addrs()? {
+    for address in (&*host, port).to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, upstream.connect_timeout) {
             Ok(_) => return Ok(()),
             Err(error) => last = error,

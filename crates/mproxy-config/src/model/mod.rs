@@ -3,9 +3,7 @@
 mod bind;
 mod rate;
 mod template;
-mod upstream;
 
 pub use bind::Bind;
 pub use rate::Rate;
 pub use template::Template;
-pub use upstream::UpstreamAddress;

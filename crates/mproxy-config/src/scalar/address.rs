@@ -2,21 +2,13 @@
 
 use super::raw::Raw;
 use super::{Problem, Scalar, string};
-use crate::model::{Bind, UpstreamAddress};
+use crate::model::Bind;
 use mproxy_layers::acl::{Network, NetworkError};
+use mproxy_transport::{AddrError, UpstreamAddr};
 use schemars::{Schema, json_schema};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use toml_edit::Value;
-
-/// The port of MQTT without TLS.
-const MQTT_PORT: u16 = 1883;
-
-/// The port of WebSocket without TLS.
-const WS_PORT: u16 = 80;
-
-/// The path that brokers agree on.
-const WS_PATH: &str = "/mqtt";
 
 /// The longest path of a Unix socket: the kernel's field has 108 bytes with the zero at its end.
 const UNIX_PATH_MAX: usize = 107;
@@ -130,7 +122,7 @@ impl Scalar for AdminBind {
     }
 }
 
-impl Scalar for UpstreamAddress {
+impl Scalar for UpstreamAddr {
     type Value = Self;
 
     fn expected() -> String {
@@ -140,45 +132,10 @@ impl Scalar for UpstreamAddress {
 
     fn read(raw: &Raw, _: bool) -> Result<Self, Problem> {
         let text = string::<Self>(raw)?;
-        if text.contains('@') && !text.starts_with("unix:") {
-            let message = "an address with a user name in it";
-            return Err(Problem::new(message, "leave it out")
-                .note("clients log in to the broker with their own name and password"));
-        }
-        let invalid = |label: &str| Problem::new(format!("invalid address `{text}`"), label);
         if let Some(path) = text.strip_prefix("unix:") {
-            return unix_path(text, path).map(Self::Unix);
+            unix_path(text, path)?;
         }
-        let Some((scheme, rest)) = text.split_once("://") else {
-            return Err(invalid(&format!("did you mean `mqtt://{text}`?")));
-        };
-        let (authority, path) = match rest.find(['/', '?', '#']) {
-            Some(at) => rest.split_at(at),
-            None => (rest, ""),
-        };
-        match scheme {
-            "mqtt" if path.is_empty() || path == "/" => {
-                let (host, port) = host_port(authority, MQTT_PORT).map_err(invalid)?;
-                Ok(Self::Tcp { host, port })
-            }
-            "mqtt" => Err(invalid("mqtt:// has no path; did you mean `ws://`?")),
-            "ws" if path.chars().all(|it| it.is_ascii_graphic() && it != '#') => {
-                let (host, port) = host_port(authority, WS_PORT).map_err(invalid)?;
-                let path = match path.starts_with('/') {
-                    true => path.to_owned(),
-                    false => format!("{WS_PATH}{path}"),
-                };
-                Ok(Self::Ws { host, port, path })
-            }
-            "ws" => Err(invalid("the path is not percent-encoded")),
-            "mqtts" | "wss" => Err(Problem::new(
-                format!("`{scheme}://` is not available in this version"),
-                "use mqtt://, ws:// or unix:",
-            )),
-            "tcp" => Err(invalid(&format!("did you mean `mqtt://{rest}`?"))),
-            "http" => Err(invalid(&format!("did you mean `ws://{rest}`?"))),
-            _ => Err(invalid(&format!("expected {}", Self::expected()))),
-        }
+        text.parse().map_err(|error| invalid_upstream(text, &error))
     }
 
     fn show(value: &Self::Value) -> Value {
@@ -193,42 +150,40 @@ impl Scalar for UpstreamAddress {
     }
 }
 
-/// Splits `host`, `host:port`, `[::1]` and `[::1]:port`; the host without brackets.
-fn host_port(authority: &str, default: u16) -> Result<(String, u16), &'static str> {
-    let (host, port) = match authority.strip_prefix('[') {
-        Some(rest) => {
-            let (host, rest) = rest.split_once(']').ok_or("a bracket is not closed")?;
-            let _: Ipv6Addr = host.parse().map_err(|_| "not an IPv6 address")?;
-            let port = match rest.strip_prefix(':') {
-                None if rest.is_empty() => None,
-                None => return Err("expected a colon and a port after the bracket"),
-                port => port,
-            };
-            (host, port)
+/// Says what is wrong with the address of a broker, and what was probably meant.
+fn invalid_upstream(text: &str, error: &AddrError) -> Problem {
+    let label = match error {
+        AddrError::Credentials => {
+            let message = "an address with a user name in it";
+            return Problem::new(message, "leave it out")
+                .note("clients log in to the broker with their own name and password");
         }
-        None => match authority.split_once(':') {
-            Some((_, port)) if port.contains(':') => {
-                return Err("IPv6 addresses stand in brackets: `[::1]:1883`");
-            }
-            Some((host, port)) => (host, Some(port)),
-            None => (authority, None),
+        AddrError::TlsUnavailable(scheme) => {
+            let message = format!("`{scheme}://` is not available in this version");
+            return Problem::new(message, "use mqtt://, ws:// or unix:");
+        }
+        AddrError::UnknownScheme(_) => match text.split_once("://") {
+            None => format!("did you mean `mqtt://{text}`?"),
+            Some(("tcp", rest)) => format!("did you mean `mqtt://{rest}`?"),
+            Some(("http", rest)) => format!("did you mean `ws://{rest}`?"),
+            Some(_) => format!("expected {}", UpstreamAddr::expected()),
         },
+        AddrError::TrailingPart(..) => "mqtt:// has no path; did you mean `ws://`?".to_owned(),
+        AddrError::InvalidPath(_) => "the path is not percent-encoded".to_owned(),
+        AddrError::Empty | AddrError::MissingHost(_) => "the host is missing".to_owned(),
+        AddrError::InvalidPort(_) | AddrError::ZeroPort => "expected a port, 1 to 65535".to_owned(),
+        AddrError::UnbracketedIpv6(_) => {
+            "IPv6 addresses stand in brackets: `[::1]:1883`".to_owned()
+        }
+        AddrError::InvalidHost(host) => match (host.starts_with('['), host.contains(']')) {
+            (true, false) => "a bracket is not closed".to_owned(),
+            (true, true) => "expected a colon and a port after the bracket".to_owned(),
+            _ if text.contains("://[") => "not an IPv6 address".to_owned(),
+            _ => "not a host name".to_owned(),
+        },
+        _ => format!("expected {}", UpstreamAddr::expected()),
     };
-    let letter = |it: char| it.is_ascii_alphanumeric() || matches!(it, '-' | '.' | '_' | ':');
-    if host.is_empty() {
-        return Err("the host is missing");
-    }
-    if !host.chars().all(letter) {
-        return Err("not a host name");
-    }
-    let port = match port {
-        None => default,
-        Some(port) => port.parse().map_err(|_| "expected a port, 1 to 65535")?,
-    };
-    if port == 0 {
-        return Err("expected a port, 1 to 65535");
-    }
-    Ok((host.to_owned(), port))
+    Problem::new(format!("invalid address `{text}`"), label)
 }
 
 /// The path of a Unix socket; `text` is the whole value.
@@ -294,7 +249,7 @@ mod tests {
     use super::*;
 
     fn upstream(text: &str) -> Result<String, String> {
-        UpstreamAddress::read(&Raw::String(text.to_owned()), false)
+        UpstreamAddr::read(&Raw::String(text.to_owned()), false)
             .map(|it| it.to_string())
             .map_err(|it| it.label)
     }

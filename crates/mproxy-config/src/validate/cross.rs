@@ -10,10 +10,11 @@ use crate::layer::{LayerKeys, Layers};
 use crate::listener::Listener;
 use crate::listener::ListenerKeys;
 use crate::listener::Placed;
-use crate::model::{Bind, UpstreamAddress};
+use crate::model::Bind;
 use crate::scalar::AdminBind;
 use crate::section::{Located, Setting};
 use crate::upstream::Upstream;
+use mproxy_transport::UpstreamAddr;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
@@ -278,23 +279,18 @@ fn collide(a: &Bind, b: &Bind) -> bool {
 }
 
 /// True when a connection to `to` from this machine arrives at `bind`.
-fn reaches(to: &UpstreamAddress, bind: &Bind) -> bool {
-    match (to, bind) {
-        (UpstreamAddress::Unix(to), Bind::Unix(path)) => to == path,
-        (
-            UpstreamAddress::Tcp { host, port } | UpstreamAddress::Ws { host, port, .. },
-            Bind::Tcp(bind),
-        ) => {
-            let ip = match host.as_str() {
-                "localhost" => Some(IpAddr::from(Ipv4Addr::LOCALHOST)),
-                other => other.parse().ok(),
-            };
-            ip.is_some_and(|ip| {
-                let local = ip.is_loopback() || ip.is_unspecified();
-                let same = ip == bind.ip() || (local && bind.ip().is_unspecified());
-                same && *port == bind.port()
-            })
-        }
-        _ => false,
-    }
+fn reaches(to: &UpstreamAddr, bind: &Bind) -> bool {
+    let bind = match bind {
+        Bind::Unix(path) => return to.unix_path() == Some(path),
+        Bind::Tcp(bind) => bind,
+    };
+    let ip = match to.host().as_deref() {
+        Some("localhost") => Some(IpAddr::from(Ipv4Addr::LOCALHOST)),
+        other => other.and_then(|it| it.parse().ok()),
+    };
+    ip.is_some_and(|ip| {
+        let local = ip.is_loopback() || ip.is_unspecified();
+        let same = ip == bind.ip() || (local && bind.ip().is_unspecified());
+        same && to.port() == Some(bind.port())
+    })
 }

@@ -6,7 +6,7 @@ use crate::diagnostics::Diagnostic;
 use crate::layer::{ClientId, ClientIdRequire, Layer, LayerKind};
 use crate::listener::Listener;
 use crate::listener::Placed;
-use crate::model::UpstreamAddress;
+use mproxy_transport::UpstreamAddr;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The most pairs of chains that are compared; a thousand chains before one broker are fewer.
@@ -191,16 +191,14 @@ fn begins_behind_a_name(named: &Chain, other: &Chain) -> bool {
 }
 
 /// What two addresses of one broker have in common, and no two others.
-fn broker(address: &UpstreamAddress) -> String {
-    let host = |host: &str| match host.to_ascii_lowercase() {
-        name if matches!(&*name, "localhost" | "::1") => "127.0.0.1".to_owned(),
-        name => name,
+fn broker(address: &UpstreamAddr) -> String {
+    let (Some(host), Some(port)) = (address.host(), address.port()) else {
+        return address.to_string();
     };
-    match address {
-        UpstreamAddress::Tcp { host: name, port } => format!("tcp {} {port}", host(name)),
-        UpstreamAddress::Ws {
-            host: name, port, ..
-        } => format!("ws {} {port}", host(name)),
-        other @ UpstreamAddress::Unix(_) => format!("unix {other}"),
-    }
+    let host = match &*host.to_ascii_lowercase() {
+        "localhost" | "::1" => "127.0.0.1".to_owned(),
+        name => name.to_owned(),
+    };
+    let carrier = if address.is_websocket() { "ws" } else { "tcp" };
+    format!("{carrier} {host} {port}")
 }

@@ -1,6 +1,7 @@
 //! `host:port` or a Unix socket path: what listeners and dialers have in common.
 
 use std::{
+    borrow::Cow,
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
@@ -80,6 +81,15 @@ impl Endpoint {
             return Err(AddrError::InvalidUnixPath(path.to_owned()));
         }
         Ok(Self::Unix(PathBuf::from(path)))
+    }
+
+    /// The name or IP address, the latter without brackets; `None` for a Unix socket.
+    pub(crate) fn host(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Ip(addr) => Some(addr.ip().to_string().into()),
+            Self::Name { host, .. } => Some(Cow::Borrowed(host)),
+            Self::Unix(_) => None,
+        }
     }
 
     pub(crate) fn port(&self) -> Option<u16> {

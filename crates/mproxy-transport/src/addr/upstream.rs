@@ -1,6 +1,6 @@
 //! Where the broker is.
 
-use std::{fmt, str::FromStr};
+use std::{borrow::Cow, fmt, path::Path, str::FromStr};
 
 use super::{AddrError, Endpoint};
 
@@ -33,6 +33,21 @@ pub(crate) enum Carrier {
 }
 
 impl UpstreamAddr {
+    /// The name or IP address of the host, the latter without brackets; `None` for a Unix socket.
+    pub fn host(&self) -> Option<Cow<'_, str>> {
+        self.endpoint.host()
+    }
+
+    /// The TCP port; `None` for a Unix socket.
+    pub fn port(&self) -> Option<u16> {
+        self.endpoint.port()
+    }
+
+    /// The path of a Unix socket; `None` for TCP.
+    pub fn unix_path(&self) -> Option<&Path> {
+        self.endpoint.unix_path()
+    }
+
     /// Whether MQTT travels in WebSocket frames.
     pub fn is_websocket(&self) -> bool {
         matches!(self.carrier, Carrier::WebSocket { .. })

@@ -22,7 +22,6 @@ use tokio_util::sync::CancellationToken;
 use self::health::{BrokerHealth, Outcome, Verdict};
 pub(crate) use self::probe::Failure;
 pub(crate) use self::set::Upstreams;
-use super::plan::UpstreamPlan;
 use mproxy_config::{self as config, HealthCheck};
 
 /// A broker, for all sessions.
@@ -51,12 +50,11 @@ struct Watched {
 impl Upstream {
     /// Prepares to dial a broker. Unless its health is off, it is not ready before it was heard of.
     pub(crate) fn new(
-        plan: &UpstreamPlan,
+        config: &config::Upstream,
         resolver: &Resolver,
         metrics: &Metrics,
         health: &Health,
     ) -> Self {
-        let config = &*plan.config;
         let tcp = TcpOptions::default()
             .nodelay(config.tcp_nodelay)
             .keepalive(config.tcp_keepalive);
@@ -65,7 +63,7 @@ impl Upstream {
             .tcp(tcp);
         Self {
             name: config.name.clone(),
-            dialer: Dialer::new(plan.address.clone(), options).resolver(resolver.clone()),
+            dialer: Dialer::new(config.address.clone(), options).resolver(resolver.clone()),
             metrics: metrics.upstream(&config.name),
             limit: probe::limit(config.health.interval),
             watched: Watched::new(config, health),

@@ -9,7 +9,6 @@ use mproxy_transport::Resolver;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Upstream;
-use crate::app::plan::UpstreamPlan;
 
 /// The brokers; each is kept, with its health, as long as nothing about it changes.
 #[derive(Debug, Default)]
@@ -37,20 +36,18 @@ impl Upstreams {
     /// connected to.
     pub(crate) fn replace(
         &mut self,
-        planned: &[UpstreamPlan],
+        planned: &[Arc<config::Upstream>],
         resolver: &Resolver,
         metrics: &Metrics,
         health: &Health,
     ) {
         let mut before = std::mem::take(&mut self.0);
-        for plan in planned {
-            let name = &plan.config.name;
-            let same = before
-                .remove(name)
-                .filter(|kept| kept.config == plan.config);
+        for config in planned {
+            let name = &config.name;
+            let same = before.remove(name).filter(|kept| kept.config == *config);
             let kept = same.unwrap_or_else(|| Kept {
-                config: Arc::clone(&plan.config),
-                upstream: Arc::new(Upstream::new(plan, resolver, metrics, health)),
+                config: Arc::clone(config),
+                upstream: Arc::new(Upstream::new(config, resolver, metrics, health)),
                 watched: None,
             });
             self.0.insert(name.clone(), kept);
