@@ -12,6 +12,7 @@ use std::{fmt, io};
 
 use mproxy_codec::{DecodeError, Direction, EncodeError, Foreign, Kind, ReasonCode, Version};
 
+pub(crate) use self::account::Account;
 use crate::BoxError;
 use crate::admit::ConnectRefusal;
 use crate::error::{Limit, Violation};

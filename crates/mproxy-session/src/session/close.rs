@@ -9,17 +9,21 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use mproxy_codec::Direction;
+use mproxy_codec::{Direction, ReasonCode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 
 use super::{Known, Live, Rejected, Session};
-use crate::cause::End;
+use crate::cause::{Account, Cause, End};
+use crate::context::Peer;
+use crate::flow::Outbox;
 use crate::handle::When;
 use crate::hook::{OnClose, PacketService};
 use crate::limits::Limits;
 use crate::pipe::Pipe;
+use crate::recorder::Recorder;
 use crate::reply::{Replies, connack_code, disconnect_code};
+use crate::rules::Rules;
 use crate::summary::{CloseReason, Summary, Traffic};
 
 /// How much of a closed connection is read and thrown away, so that its peer gets what was written
@@ -48,16 +52,16 @@ impl Session {
         let account = end.account(false, version);
         let mut last = BytesMut::new();
         let mut connack = None;
-        if let Some(version) = version
-            && let Some((code, text)) = account.last_words(&end, false, &self.limits)
-            && let Some(packet) = replies
-                .unwrap_or_else(|| Replies::new(version))
-                .connack(code, text)
+        if let (Some(version), Some((code, text))) =
+            (version, account.last_words(&end, false, &self.limits))
         {
-            last.extend_from_slice(&packet);
-            let code = connack_code(code);
-            connack = Some(code);
-            self.recorder.connack(session.as_ref(), version, code);
+            let replies = replies.unwrap_or_else(|| Replies::new(version));
+            if let Some(packet) = replies.connack(code, text) {
+                last.extend_from_slice(&packet);
+                let code = connack_code(code);
+                connack = Some(code);
+                self.recorder.connack(session.as_ref(), version, code);
+            }
         }
         self.recorder.ending(account.side, account.reason);
         // of what was read nothing is left
@@ -73,24 +77,14 @@ impl Session {
             self.handle.unless_aborted(closing).await;
         }
         let summary = Summary {
-            peer: self.peer,
             version,
-            side: account.side,
-            reason: account.reason,
             reason_code: connack,
             connack,
-            detail: account.detail,
-            limit: account.limit,
-            foreign: end.foreign(),
             glimpse: glimpse.filter(|_| session.is_none()),
             session,
-            dialled: false,
             duration: started.elapsed(),
             to_server: self.handle.traffic(Direction::ToServer),
-            to_client: Traffic::default(),
-            panicked: end.panicked(),
-            packet: end.packet(),
-            source: end.source(),
+            ..summary_of(&end, account, self.peer)
         };
         notify(on_close, summary, self.limits.hook_timeout).await
     }
@@ -124,93 +118,127 @@ where
     } = pipe;
     to_server.tell_slow_polls(&rules.session, &*recorder);
     to_client.tell_slow_polls(&rules.session, &*recorder);
-    let limits = Arc::clone(&rules.limits);
-    let mut connack = rules.phase.connack;
-
-    let version = rules.version();
-    let account = end.account(connack.is_some(), Some(version));
+    let account = end.account(rules.phase.connack.is_some(), Some(rules.version()));
     recorder.ending(account.side, account.reason);
-    let mut reason_code = end.received();
     let (is_client_done, is_broker_done) = (to_server.has_closed(), to_client.has_closed());
-    let mut to_client_out = to_client.out;
-    if let Some((code, text)) = account.last_words(&end, connack.is_some(), &limits)
-        && !to_client_out.is_mid_packet()
-    {
-        if connack.is_none() {
-            if let Some(packet) = rules.replies.connack(code, text) {
-                to_client_out.push(&packet);
-                let code = connack_code(code);
-                recorder.connack(Some(&rules.session), version, code);
-                connack = Some(code);
-                reason_code = connack;
-            }
-        } else if let Some(packet) = rules.replies.disconnect(code, text) {
-            to_client_out.push(&packet);
-            reason_code = Some(disconnect_code(code));
-        }
+    let (mut up, mut down) = (to_server.out, to_client.out);
+    let told = tell_client(&end, &account, &rules, &mut down, &*recorder);
+    if end.suppresses_will() && rules.phase.is_established() && !up.is_mid_packet() {
+        up.push(&[0xe0, 0x00]);
     }
-    let mut to_server_out = to_server.out;
-    if end.suppresses_will() && rules.phase.is_established() && !to_server_out.is_mid_packet() {
-        to_server_out.push(&[0xe0, 0x00]);
-    }
+    let limits = Arc::clone(&rules.limits);
     let flush = flush(end.when(), account.reason, &limits);
-    // a client that has disconnected has nothing more to say that closing could answer with a reset
-    let client_is_open = !is_client_done
-        && !matches!(
-            account.reason,
-            CloseReason::Disconnect | CloseReason::DisconnectWithWill
-        );
-    let (to_server_last, to_client_last) = if end.when() == When::Abort {
-        drop((to_server_out, to_client_out));
+    let (up, down) = if end.when() == When::Abort {
+        drop((up, down));
         Default::default()
     } else {
-        (to_server_out.into_queue(), to_client_out.into_queue())
+        (up.into_queue(), down.into_queue())
     };
-    let _ = handle.hold(to_server_last.capacity() + to_client_last.capacity());
-    let closing_client = finish(
-        client,
-        to_client_last,
-        flush,
-        linger(&limits, client_is_open),
+    let _ = handle.hold(up.capacity() + down.capacity());
+    // a client that has disconnected has nothing more to say that closing could answer with a reset
+    let says_more = !matches!(
+        account.reason,
+        CloseReason::Disconnect | CloseReason::DisconnectWithWill
     );
+    let client_linger = linger(&limits, says_more && !is_client_done);
+    let closing_client = finish(client, down, flush, client_linger);
+    let closing_broker = async {
+        if broker_is_shut && is_broker_done {
+            drop(broker);
+        } else {
+            finish(broker, up, flush, linger(&limits, !is_broker_done)).await;
+        }
+    };
+    let closing = async {
+        tokio::join!(closing_client, closing_broker);
+    };
     if end.when() == When::Abort {
-        drop((closing_client, broker));
-    } else if broker_is_shut && is_broker_done {
-        // both have said that they are done
-        drop(broker);
-        handle.unless_aborted(closing_client).await;
+        drop(closing);
     } else {
-        let linger = linger(&limits, !is_broker_done);
-        let closing_server = finish(broker, to_server_last, flush, linger);
-        let closing = async {
-            tokio::join!(closing_client, closing_server);
-        };
         handle.unless_aborted(closing).await;
     }
     let traffic = |direction| handle.traffic(direction);
     let (to_server, to_client) = (traffic(Direction::ToServer), traffic(Direction::ToClient));
     drop(handle);
+    let peer = rules.session.peer().clone();
     let summary = Summary {
-        peer: rules.session.peer().clone(),
-        version: Some(version),
+        version: Some(rules.replies.version),
         session: Some(rules.session),
-        side: account.side,
-        reason: account.reason,
-        reason_code,
-        connack,
-        detail: account.detail,
-        limit: account.limit,
-        foreign: end.foreign(),
-        glimpse: None,
+        reason_code: told.code,
+        connack: told.connack,
         dialled: true,
         duration: started.elapsed(),
         to_server,
         to_client,
+        ..summary_of(&end, account, peer)
+    };
+    notify(on_close.map(|notice| *notice), summary, limits.hook_timeout).await
+}
+
+/// What a client was told in the end.
+struct Told {
+    /// Its CONNACK, an earlier one included.
+    connack: Option<ReasonCode>,
+    /// The code of the packet with which the session ended, its own or that of a side.
+    code: Option<ReasonCode>,
+}
+
+/// Queues the last words to the client, unless it is inside a packet.
+fn tell_client(
+    end: &Cause,
+    account: &Account,
+    rules: &Rules,
+    out: &mut Outbox,
+    recorder: &dyn Recorder,
+) -> Told {
+    let connack = rules.phase.connack;
+    let mut told = Told {
+        connack,
+        code: end.received(),
+    };
+    let words = account.last_words(end, connack.is_some(), &rules.limits);
+    let Some((code, text)) = words.filter(|_| !out.is_mid_packet()) else {
+        return told;
+    };
+    if connack.is_some() {
+        if let Some(packet) = rules.replies.disconnect(code, text) {
+            out.push(&packet);
+            told.code = Some(disconnect_code(code));
+        }
+    } else if let Some(packet) = rules.replies.connack(code, text) {
+        out.push(&packet);
+        let code = connack_code(code);
+        recorder.connack(Some(&rules.session), rules.version(), code);
+        told = Told {
+            connack: Some(code),
+            code: Some(code),
+        };
+    }
+    told
+}
+
+/// What a summary has of the cause. The rest is that of a connection on which nothing was read.
+fn summary_of(end: &Cause, account: Account, peer: Peer) -> Summary {
+    Summary {
+        peer,
+        session: None,
+        version: None,
+        side: account.side,
+        reason: account.reason,
+        reason_code: None,
+        connack: None,
+        detail: account.detail,
+        limit: account.limit,
+        foreign: end.foreign(),
+        glimpse: None,
+        dialled: false,
+        duration: Duration::ZERO,
+        to_server: Traffic::default(),
+        to_client: Traffic::default(),
         panicked: end.panicked(),
         packet: end.packet(),
         source: end.source(),
-    };
-    notify(on_close.map(|notice| *notice), summary, limits.hook_timeout).await
+    }
 }
 
 /// How long what waits to be written to a side may take.
