@@ -5,7 +5,7 @@ use std::io;
 
 use mproxy_codec::{Direction, ReasonCode, Version};
 
-use super::{Cause, Change, Denial, HookFault, Overdue};
+use super::{Cause, Change, HookFault, Overdue};
 use crate::admit::ConnectRefusal;
 use crate::error::Limit;
 use crate::handle::Order;
@@ -258,32 +258,6 @@ fn broke(side: Side, error: &io::Error, answered: bool) -> Account {
         _ => Account::unreachable(format!(
             "the broker reset the connection instead of answering CONNECT: {error}"
         )),
-    }
-}
-
-impl Denial {
-    fn account(self, code: ReasonCode) -> Account {
-        let (reason, detail) = match self {
-            Self::Session => (CloseReason::AclDenied, "a hook closed the session"),
-            Self::Publish => (
-                CloseReason::AclDenied,
-                "PUBLISH refused and the policy is to disconnect",
-            ),
-            Self::Connack => (
-                CloseReason::AuthDenied,
-                "a hook refused the broker's CONNACK",
-            ),
-            Self::Auth => (CloseReason::AuthDenied, "a hook refused an AUTH"),
-            Self::Credentials => (
-                CloseReason::AuthDenied,
-                "a hook replaced credentials beside an authentication method",
-            ),
-            Self::Reauthentication => (
-                CloseReason::AuthDenied,
-                "re-authentication is refused: rules go by who the client was at CONNECT",
-            ),
-        };
-        Account::told(Side::Proxy, reason, code).detail(detail)
     }
 }
 

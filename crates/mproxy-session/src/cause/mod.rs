@@ -2,6 +2,7 @@
 //! function of the cause ([`Account`](account::Account)), so that none of them can contradict another.
 
 mod account;
+mod denial;
 mod fault;
 
 use std::any::Any;
@@ -13,6 +14,7 @@ use std::{fmt, io};
 use mproxy_codec::{DecodeError, Direction, EncodeError, Foreign, Kind, ReasonCode, Version};
 
 pub(crate) use self::account::Account;
+pub(crate) use self::denial::Denial;
 use crate::BoxError;
 use crate::admit::ConnectRefusal;
 use crate::error::{Limit, Violation};
@@ -101,21 +103,6 @@ pub(crate) enum Fault {
         code: ReasonCode,
         limit: (Limit, usize),
     },
-}
-
-/// What was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Denial {
-    /// The whole session.
-    Session,
-    /// A PUBLISH, where [`RefusedPublish::Disconnect`](crate::RefusedPublish) is set.
-    Publish,
-    Connack,
-    Auth,
-    /// A hook's change of the credentials beside an authentication method.
-    Credentials,
-    /// A re-authentication that no hook sees.
-    Reauthentication,
 }
 
 /// What a session that runs cannot follow.
@@ -302,13 +289,7 @@ impl Cause {
             Self::Fault { packet, .. } => *packet,
             Self::Disconnected { .. } => Some(Kind::Disconnect),
             Self::RefusedByBroker { .. } => Some(Kind::Connack),
-            Self::Denied { what, .. } => match what {
-                Denial::Session => None,
-                Denial::Publish => Some(Kind::Publish),
-                Denial::Connack => Some(Kind::Connack),
-                Denial::Auth | Denial::Reauthentication => Some(Kind::Auth),
-                Denial::Credentials => Some(Kind::Connect),
-            },
+            Self::Denied { what, .. } => what.packet(),
             _ => None,
         }
     }

@@ -213,7 +213,13 @@ impl<H: PacketService> Flow<H> {
 
     /// Takes the reason why the sender is done, if it did not just close.
     pub(crate) fn take_end(&mut self) -> Option<End> {
-        self.sender.take_end()
+        let has_closed = self.has_closed();
+        let end = self.sender.take_end();
+        // it is still closed when its cause is told: nothing is read from it in the end
+        if has_closed {
+            self.sender.close();
+        }
+        end
     }
 
     const fn sending_side(&self) -> Side {

@@ -201,3 +201,18 @@ fn ordinary_packets_are_told_from_others() {
     world.rules.phase.connack = None;
     assert_eq!(name(&mut bare, &mut world, &two), "an end", "too early");
 }
+
+#[test]
+fn a_side_that_broke_stays_closed_when_its_cause_is_told() {
+    let flow = |broken| {
+        let mut flow = Flow::new(UP, Tap::none(), Inbox::default(), Outbox::default());
+        flow.sender
+            .broke(broken, std::io::ErrorKind::BrokenPipe.into());
+        flow
+    };
+    let mut gone = flow(Side::Client);
+    assert!(gone.take_end().is_some() && gone.has_closed());
+    assert!(gone.take_end().is_none());
+    let mut blocked = flow(Side::Upstream);
+    assert!(blocked.take_end().is_some() && !blocked.has_closed());
+}
