@@ -1,13 +1,12 @@
-//! What a verdict does: bytes for the receiver, and what is noted of them.
+//! What a verdict does: bytes for the receiver, or a refusal.
 
-use mproxy_codec::{PublishLayout, ReasonCode, View};
+use mproxy_codec::{PublishLayout, View};
 
-use super::packets::subject;
-use super::payload::Fate;
-use super::subject::{Offered, Request, Subject};
+use super::payload::Passage;
+use super::subject::{Offered, Subject};
 use super::{Cx, Flow, Next};
 use crate::cause::{Cause, Denial, End};
-use crate::hook::{Entry, Packet, PacketService, Parts, Verdict};
+use crate::hook::{Packet, PacketService, Parts, Verdict};
 use crate::rules::Outcome;
 
 impl<H: PacketService> Flow<H> {
@@ -68,7 +67,7 @@ impl<H: PacketService> Flow<H> {
                 let malformed = |error| Cause::malformed(self.direction, offered.kind(), error);
                 let view = View::parse(version, self.direction, &frame).map_err(malformed)?;
                 if let Some(view) = view {
-                    let subject = subject(&view, &frame, version);
+                    let subject = Subject::of(&view, &frame, version);
                     self.note(&subject, frame.len(), None, cx);
                 }
             }
@@ -110,55 +109,9 @@ impl<H: PacketService> Flow<H> {
             Some(answer) if left == 0 => cx.reply(&answer),
             answer => self
                 .payload
-                .begin(left, Fate::Forwarded, answer, &mut self.out),
+                .begin(left, Passage::Forwarded, answer, &mut self.out),
         }
         Ok(Next::Replace(parts.frame))
-    }
-
-    /// Takes note of a packet other than PUBLISH that goes to its receiver, with `len` bytes.
-    pub(super) fn note(
-        &mut self,
-        subject: &Subject,
-        len: usize,
-        entries: Option<&[Entry]>,
-        cx: &mut Cx<'_, '_>,
-    ) {
-        match subject {
-            Subject::Request(request) => self.note_request(*request, len, entries, cx),
-            Subject::Connack(code) => {
-                cx.rules.phase.connack = Some(*code);
-                if *code != ReasonCode::SUCCESS {
-                    let form = cx.rules.version();
-                    let end = Cause::RefusedByBroker { code: *code, form };
-                    self.sender.say_last(Box::new(end));
-                }
-            }
-            Subject::Disconnect { code, .. } => {
-                let (direction, code) = (self.direction, *code);
-                self.sender
-                    .say_last(Box::new(Cause::Disconnected { direction, code }));
-            }
-            Subject::Publish { .. } | Subject::Auth | Subject::Other { .. } => {}
-        }
-    }
-
-    fn note_request(
-        &self,
-        request: Request,
-        len: usize,
-        entries: Option<&[Entry]>,
-        cx: &mut Cx<'_, '_>,
-    ) {
-        let refused = entries.map_or(0, |it| it.iter().filter(|it| it.refused.is_some()).count());
-        if refused > 0 {
-            cx.denied();
-        }
-        // where nobody changes requests, their answers pass as they come
-        if self.tap.kinds().contains(request.kind) || cx.rules.is_strict() {
-            let forwarded = entries.map_or(request.filters, |entries| entries.len() - refused);
-            let exchanges = &mut cx.rules.exchanges;
-            exchanges.request(request.kind, request.id, (forwarded, len), entries);
-        }
     }
 }
 

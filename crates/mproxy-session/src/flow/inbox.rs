@@ -41,14 +41,14 @@ enum Fill {
     Gathered { judged: bool },
 }
 
-/// Where a scan stopped, and why.
+/// What stands in front of what a scan left, and so why it stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stop {
-    /// Before packets that are to be scanned later.
+pub(super) enum Leftover {
+    /// Packets that are to be scanned later.
     Unscanned,
-    /// Before a request for which there is no room.
+    /// A request for which there is no room.
     Blocked,
-    /// Before a packet that is not whole. `judged` says that it is a PUBLISH that lacks only payload.
+    /// A packet that is not whole. `judged` says that it is a PUBLISH that lacks only payload.
     Partial { judged: bool },
 }
 
@@ -131,7 +131,13 @@ impl Inbox {
 
     /// Keeps a copy of what a scan left of the thread's buffer. `read` says how much the last read
     /// brought.
-    pub(super) fn keep(&mut self, rest: &[u8], read: usize, stop: Stop, since: Option<Instant>) {
+    pub(super) fn keep(
+        &mut self,
+        rest: &[u8],
+        read: usize,
+        leftover: Leftover,
+        since: Option<Instant>,
+    ) {
         if rest.is_empty() {
             self.0 = None;
             return;
@@ -140,7 +146,7 @@ impl Inbox {
         content.bytes.clear();
         content.bytes.extend_from_slice(rest);
         content.since = since;
-        content.fill = Fill::after(stop, rest, read);
+        content.fill = Fill::after(leftover, rest, read);
     }
 
     /// Puts back what a scan left of a buffer that was taken out.
@@ -149,7 +155,7 @@ impl Inbox {
         buffer: Bytes,
         consumed: usize,
         read: usize,
-        stop: Stop,
+        leftover: Leftover,
         since: Option<Instant>,
     ) {
         if consumed == buffer.len() {
@@ -164,18 +170,18 @@ impl Inbox {
             Ok(long) => BytesMut::from(&long[consumed..]),
             Err(shared) => BytesMut::from(&shared[consumed..]),
         };
-        let fill = Fill::after(stop, &bytes, read);
+        let fill = Fill::after(leftover, &bytes, read);
         self.0 = Some(Box::new(Content { bytes, since, fill }));
     }
 }
 
 impl Fill {
     /// Decides how the next read continues what a scan left; see [`CHEAP_COPY`].
-    fn after(stop: Stop, rest: &[u8], read: usize) -> Self {
-        let judged = match stop {
-            Stop::Unscanned => return Self::Unscanned,
-            Stop::Blocked => return Self::Blocked,
-            Stop::Partial { judged } => judged,
+    fn after(leftover: Leftover, rest: &[u8], read: usize) -> Self {
+        let judged = match leftover {
+            Leftover::Unscanned => return Self::Unscanned,
+            Leftover::Blocked => return Self::Blocked,
+            Leftover::Partial { judged } => judged,
         };
         let is_dear = rest.len() > CHEAP_COPY || judged;
         match Head::parse(rest) {
@@ -200,7 +206,7 @@ impl Deref for Inbox {
 mod tests {
     use super::*;
 
-    const PARTIAL: Stop = Stop::Partial { judged: false };
+    const PARTIAL: Leftover = Leftover::Partial { judged: false };
 
     /// A PUBLISH of so many bytes on the wire, cut off after `len`.
     fn publish(total: usize, len: usize) -> Vec<u8> {
@@ -216,29 +222,33 @@ mod tests {
         assert_eq!(size_of::<Inbox>(), size_of::<usize>());
         let mut inbox = Inbox::new(BytesMut::new());
         inbox.rescan();
-        inbox.keep(&[], 10, Stop::Unscanned, None);
+        inbox.keep(&[], 10, Leftover::Unscanned, None);
         assert!(inbox.0.is_none() && !inbox.is_unscanned() && !inbox.is_partial());
     }
 
     #[test]
     fn what_is_dear_to_copy_is_gathered() {
-        let fill = |total, len, read, stop| {
+        let fill = |total, len, read, leftover| {
             let mut inbox = Inbox::default();
-            inbox.keep(&publish(total, len), read, stop, None);
+            inbox.keep(&publish(total, len), read, leftover, None);
             inbox.fill().unwrap()
         };
-        let judged = Stop::Partial { judged: true };
-        for (total, len, read, stop, wanted) in [
+        let judged = Leftover::Partial { judged: true };
+        for (total, len, read, leftover, wanted) in [
             (60_000, 100, 1, PARTIAL, Fill::Copied),
             (60_000, 5000, 1, PARTIAL, Fill::Gathered { judged: false }),
             (60_000, 5000, 5000, PARTIAL, Fill::Copied),
             (60_000, 100, 1, judged, Fill::Gathered { judged: true }),
             (70_000, 100, 100, PARTIAL, Fill::Gathered { judged: false }),
             (60_000, 3, 1, PARTIAL, Fill::Copied),
-            (60_000, 5000, 1, Stop::Unscanned, Fill::Unscanned),
-            (60_000, 5000, 1, Stop::Blocked, Fill::Blocked),
+            (60_000, 5000, 1, Leftover::Unscanned, Fill::Unscanned),
+            (60_000, 5000, 1, Leftover::Blocked, Fill::Blocked),
         ] {
-            assert_eq!(fill(total, len, read, stop), wanted, "{total} {len} {read}");
+            assert_eq!(
+                fill(total, len, read, leftover),
+                wanted,
+                "{total} {len} {read}"
+            );
         }
     }
 
@@ -246,7 +256,7 @@ mod tests {
     fn a_blocked_request_is_scanned_again_when_there_is_room() {
         let mut inbox = Inbox::default();
         let since = Instant::now();
-        inbox.keep(b"\x82\x05", 2, Stop::Blocked, Some(since));
+        inbox.keep(b"\x82\x05", 2, Leftover::Blocked, Some(since));
         assert!(inbox.is_blocked() && inbox.is_unscanned() && !inbox.is_partial());
         inbox.rescan();
         assert!(!inbox.is_blocked() && inbox.is_unscanned());

@@ -2,13 +2,15 @@
 //!
 //! ```text
 //! pump      one round: write, resume, read or scan, write
-//!  scan      finds packets in what was read        classify: Run, Ordinary, Full
-//!   publish   a PUBLISH by itself                   packets:  all other types
+//!  scan      finds packets in what was read    classify   Run, Repeated, Ordinary, Full
+//!   publish   a PUBLISH by itself               packets    all other types
 //!    expiry    offers to the hooks, ages what waited
-//!     apply     a verdict becomes bytes             refuse:   or an answer
-//! ------------------------------------------------------------------------------
-//!  Inbox -> Asking -> Outbox    the state, each in its file, with its transitions
-//!  Payload, Sender, subject
+//!     apply     a verdict becomes bytes
+//!      refuse    or an answer
+//!       note      what is remembered of what goes on
+//! -------------------------------------------------------------------------------------
+//!  inbox -> asking -> outbox    the state, each in its file, with its transitions
+//!  payload, sender, subject
 //! ```
 //!
 //! A file calls those below it and on its line, and imports go down. The rules of MQTT itself are in
@@ -33,6 +35,7 @@ mod classify;
 mod cx;
 mod expiry;
 mod inbox;
+mod note;
 mod outbox;
 mod packets;
 mod payload;

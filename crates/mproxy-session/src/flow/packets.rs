@@ -4,7 +4,7 @@ use bytes::Bytes;
 use mproxy_codec::{Direction, Head, Kind, Version, View, normalise, tolerance};
 
 use super::cx::Events;
-use super::subject::{Offered, Request, Subject};
+use super::subject::{Offered, Subject};
 use super::{Cx, Flow, Next};
 use crate::cause::{Cause, End};
 use crate::hook::{Packet, PacketService};
@@ -55,7 +55,7 @@ impl<H: PacketService> Flow<H> {
         if !self.tap.kinds().contains(kind) {
             let frame = instead.as_deref().unwrap_or(packet);
             self.note(
-                &subject(&view, &Bytes::new(), version),
+                &Subject::of(&view, &Bytes::new(), version),
                 frame.len(),
                 None,
                 cx,
@@ -65,7 +65,7 @@ impl<H: PacketService> Flow<H> {
         let checked = cx.rules.limits.check_filters(&view);
         checked.inspect_err(|_| cx.recorder.refused(direction, kind))?;
         let frame = instead.unwrap_or_else(|| self.frame(buffer, range.clone()));
-        let offered = Offered::new(direction, &frame, subject(&view, &frame, version));
+        let offered = Offered::new(direction, &frame, Subject::of(&view, &frame, version));
         let packet = Packet::new(kind, version, direction, frame, None, None);
         let next = self.offer(packet, &offered, cx)?;
         Ok(next.or_pass(&buffer[range]))
@@ -120,33 +120,5 @@ impl<H: PacketService> Flow<H> {
             }
             _ => Ok(Fate::Pass),
         }
-    }
-}
-
-/// What must be known of a packet when it goes to its receiver, or when its verdict comes.
-pub(super) fn subject(view: &View<'_>, frame: &Bytes, version: Version) -> Subject {
-    let other = |kind, id| Subject::Other {
-        kind,
-        id,
-        frame: frame.clone(),
-    };
-    let request = |kind, id, filters| Subject::Request(Request { kind, id, filters });
-    match view {
-        View::Subscribe(it) => request(Kind::Subscribe, it.packet_id(), it.len()),
-        View::Unsubscribe(it) => request(Kind::Unsubscribe, it.packet_id(), it.len()),
-        View::Connack(connack) => Subject::Connack(connack.reason(version)),
-        View::Auth(_) => Subject::Auth,
-        View::Disconnect(disconnect) => Subject::Disconnect {
-            code: disconnect.reason,
-            frame: frame.clone(),
-        },
-        View::Ack(ack) => other(ack.kind, Some(ack.packet_id)),
-        View::Suback(suback) => other(Kind::Suback, Some(suback.packet_id)),
-        View::Unsuback(unsuback) => other(Kind::Unsuback, Some(unsuback.packet_id)),
-        View::Pingreq => other(Kind::Pingreq, None),
-        View::Pingresp => other(Kind::Pingresp, None),
-        // neither travels this way: see `publish`, and the opening of a session
-        View::Publish(_) => other(Kind::Publish, None),
-        View::Connect(_) => other(Kind::Connect, None),
     }
 }

@@ -14,13 +14,13 @@ pub(super) struct Payload(Option<Box<Passing>>);
 #[derive(Debug)]
 struct Passing {
     left: usize,
-    fate: Fate,
+    fate: Passage,
     /// What the sender is told when the payload has passed.
     answer: Option<Bytes>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum Passage {
     Forwarded,
     Dropped,
 }
@@ -42,7 +42,7 @@ impl Payload {
     /// Bytes that are still to come and to be forwarded.
     pub(super) fn to_forward(&self) -> usize {
         match &self.0 {
-            Some(passing) if passing.fate == Fate::Forwarded => passing.left,
+            Some(passing) if passing.fate == Passage::Forwarded => passing.left,
             _ => 0,
         }
     }
@@ -52,14 +52,14 @@ impl Payload {
     pub(super) fn begin(
         &mut self,
         left: usize,
-        fate: Fate,
+        fate: Passage,
         answer: Option<Bytes>,
         out: &mut Outbox,
     ) {
         if left == 0 {
             return;
         }
-        if fate == Fate::Forwarded {
+        if fate == Passage::Forwarded {
             out.begin_packet();
         }
         self.0 = Some(Box::new(Passing { left, fate, answer }));
@@ -92,7 +92,7 @@ impl Payload {
         let taken = passing.left.min(buffer.len() - run.end);
         passing.left -= taken;
         cx.batch.bytes += taken as u64;
-        if passing.fate == Fate::Dropped {
+        if passing.fate == Passage::Dropped {
             out.push(&buffer[run.clone()]);
             run.start = run.end + taken;
         }
@@ -100,7 +100,7 @@ impl Payload {
         if passing.left > 0 {
             return;
         }
-        if passing.fate == Fate::Forwarded {
+        if passing.fate == Passage::Forwarded {
             // what was postponed stands behind the packet, so the run must not be written after it
             if out.has_postponed() {
                 out.push(&buffer[run.clone()]);

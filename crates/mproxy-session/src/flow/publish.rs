@@ -8,7 +8,7 @@ use mproxy_codec::{
     Direction, Head, Kind, PropertyId, Publish, PublishLayout, ReasonCode, normalise,
 };
 
-use super::payload::Fate;
+use super::payload::Passage;
 use super::subject::{Offered, Subject};
 use super::{Cx, Flow, Next};
 use crate::cause::{Cause, End, Fault};
@@ -76,7 +76,7 @@ impl<H: PacketService> Flow<H> {
         if !tapped && topic.is_none() && head.is_verbatim() && cx.queued_since.is_none() {
             cx.batch.published(layout.qos());
             self.payload
-                .begin(left, Fate::Forwarded, None, &mut self.out);
+                .begin(left, Passage::Forwarded, None, &mut self.out);
             return Ok((Next::Pass, len));
         }
         let next = self.judge(head, arrived, topic, buffer, at, cx)?;

@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::asking::Judged;
-use super::inbox::{CHEAP_COPY, Stop};
+use super::inbox::{CHEAP_COPY, Leftover};
 use super::{Cx, Events, Flow, Next, Pace};
 use crate::cause::End;
 use crate::hook::PacketService;
@@ -206,8 +206,8 @@ impl<H: PacketService> Flow<H> {
             if consumed == 0 {
                 grew(start, rest.len() - start, cx);
             }
-            let since = self.inbox_waits(scan.stop, None);
-            self.inbox.keep(rest, read, scan.stop, since);
+            let since = self.inbox_waits(scan.leftover, None);
+            self.inbox.keep(rest, read, scan.leftover, since);
         });
         if let Ok(scratch) = buffer.try_into_mut() {
             scratch::give_read(scratch);
@@ -230,18 +230,18 @@ impl<H: PacketService> Flow<H> {
         let scan = scan?;
         let consumed = scan.run.end;
         self.write_through(writer, &buffer[scan.run], scan.inside, cx);
-        let since = self.inbox_waits(scan.stop, waited);
+        let since = self.inbox_waits(scan.leftover, waited);
         self.inbox
-            .put_back(buffer, consumed, read, scan.stop, since);
+            .put_back(buffer, consumed, read, scan.leftover, since);
         Ok(())
     }
 
     /// Since when what a scan leaves waits: behind a packet that the hooks hold as long as that, behind a
     /// request that waits itself from now on.
-    fn inbox_waits(&self, stop: Stop, waited: Option<Instant>) -> Option<Instant> {
-        self.asking
-            .since()
-            .or_else(|| (stop == Stop::Blocked).then(|| waited.unwrap_or_else(Instant::now)))
+    fn inbox_waits(&self, leftover: Leftover, waited: Option<Instant>) -> Option<Instant> {
+        self.asking.since().or_else(|| {
+            (leftover == Leftover::Blocked).then(|| waited.unwrap_or_else(Instant::now))
+        })
     }
 
     /// True when the packet at the front of the inbox need not, or must not, be gathered whole.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use mproxy_codec::{Direction, Kind, PublishLayout};
 
-use super::payload::Fate;
+use super::payload::Passage;
 use super::subject::{Offered, Request, Subject};
 use super::{Cx, Flow, Next};
 use crate::cause::{Cause, Denial, End};
@@ -88,7 +88,8 @@ impl<H: PacketService> Flow<H> {
         match cx.rules.refuse_publish(self.direction, layout, outcome)? {
             Refused::Answered(answer) => Ok(self.answer_with(answer, left, cx)),
             Refused::Recalled(release) => {
-                self.payload.begin(left, Fate::Dropped, None, &mut self.out);
+                self.payload
+                    .begin(left, Passage::Dropped, None, &mut self.out);
                 cx.batch.inject(Kind::Pubrel);
                 Ok(Next::Replace(release))
             }
@@ -104,7 +105,7 @@ impl<H: PacketService> Flow<H> {
     ) -> Next {
         if left > 0 {
             self.payload
-                .begin(left, Fate::Dropped, answer, &mut self.out);
+                .begin(left, Passage::Dropped, answer, &mut self.out);
         } else if let Some(answer) = answer {
             cx.reply(&answer);
         }

@@ -9,7 +9,7 @@ use mproxy_codec::{Direction, Head, Kind, PublishLayout};
 
 use super::classify::Path;
 use super::cx::{BYTES_A_UNIT, Events};
-use super::inbox::Stop;
+use super::inbox::Leftover;
 use super::subject::{Offered, Subject};
 use super::{Cx, Flow, Next};
 use crate::cause::End;
@@ -21,7 +21,7 @@ pub(super) struct Scan {
     pub(super) run: Range<usize>,
     /// Bytes at the front of the run that belong to a packet which was begun in an earlier one.
     pub(super) inside: usize,
-    pub(super) stop: Stop,
+    pub(super) leftover: Leftover,
 }
 
 impl<H: PacketService> Flow<H> {
@@ -52,8 +52,12 @@ impl<H: PacketService> Flow<H> {
         if run.end > 0 {
             cx.events |= Events::PROGRESSED;
         }
-        let stop = outcome?;
-        Ok(Scan { run, inside, stop })
+        let leftover = outcome?;
+        Ok(Scan {
+            run,
+            inside,
+            leftover,
+        })
     }
 
     /// Scans; `run` is the untouched run, which ends where the scan has come to.
@@ -63,10 +67,10 @@ impl<H: PacketService> Flow<H> {
         filled: usize,
         run: &mut Range<usize>,
         cx: &mut Cx<'_, '_>,
-    ) -> Result<Stop, End> {
+    ) -> Result<Leftover, End> {
         while run.end < filled && !self.sender.is_done() {
             if self.asking.is_waiting() || cx.is_spent() {
-                return Ok(Stop::Unscanned);
+                return Ok(Leftover::Unscanned);
             }
             if self.payload.is_passing() {
                 self.payload.pass(&buffer[..filled], run, &mut self.out, cx);
@@ -77,10 +81,10 @@ impl<H: PacketService> Flow<H> {
             };
             match next {
                 Next::Pass => run.end += len,
-                Next::Incomplete { judged } => return Ok(Stop::Partial { judged }),
+                Next::Incomplete { judged } => return Ok(Leftover::Partial { judged }),
                 Next::Blocked => {
                     cx.batch.stalls += 1;
-                    return Ok(Stop::Blocked);
+                    return Ok(Leftover::Blocked);
                 }
                 Next::Replace(_) | Next::Drop | Next::Pending => {
                     self.out.push(&buffer[run.clone()]);
@@ -99,9 +103,9 @@ impl<H: PacketService> Flow<H> {
         }
         // hooks hold the last packet: what comes behind it may be here already
         if self.asking.is_waiting() {
-            return Ok(Stop::Unscanned);
+            return Ok(Leftover::Unscanned);
         }
-        Ok(Stop::Partial { judged: false })
+        Ok(Leftover::Partial { judged: false })
     }
 
     /// Goes along the ordinary packets, which stay in the run, up to one that does not, and handles that.

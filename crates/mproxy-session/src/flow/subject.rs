@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use mproxy_codec::{Direction, Kind, PublishLayout, QoS, ReasonCode, Version};
+use mproxy_codec::{Direction, Kind, PublishLayout, QoS, ReasonCode, Version, View};
 
 use crate::cause::{Cause, End};
 use crate::error::packet_name;
@@ -49,6 +49,34 @@ pub(super) struct Request {
 }
 
 impl Subject {
+    /// That of a packet other than PUBLISH.
+    pub(super) fn of(view: &View<'_>, frame: &Bytes, version: Version) -> Self {
+        let other = |kind, id| Self::Other {
+            kind,
+            id,
+            frame: frame.clone(),
+        };
+        let request = |kind, id, filters| Self::Request(Request { kind, id, filters });
+        match view {
+            View::Subscribe(it) => request(Kind::Subscribe, it.packet_id(), it.len()),
+            View::Unsubscribe(it) => request(Kind::Unsubscribe, it.packet_id(), it.len()),
+            View::Connack(connack) => Self::Connack(connack.reason(version)),
+            View::Auth(_) => Self::Auth,
+            View::Disconnect(disconnect) => Self::Disconnect {
+                code: disconnect.reason,
+                frame: frame.clone(),
+            },
+            View::Ack(ack) => other(ack.kind, Some(ack.packet_id)),
+            View::Suback(suback) => other(Kind::Suback, Some(suback.packet_id)),
+            View::Unsuback(unsuback) => other(Kind::Unsuback, Some(unsuback.packet_id)),
+            View::Pingreq => other(Kind::Pingreq, None),
+            View::Pingresp => other(Kind::Pingresp, None),
+            // neither travels this way: see `publish`, and the opening of a session
+            View::Publish(_) => other(Kind::Publish, None),
+            View::Connect(_) => other(Kind::Connect, None),
+        }
+    }
+
     pub(super) const fn kind(&self) -> Kind {
         match self {
             Self::Publish { .. } => Kind::Publish,

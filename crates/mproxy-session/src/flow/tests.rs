@@ -9,7 +9,7 @@ use tower_service::Service;
 
 use super::asking::Asking;
 use super::classify::{Lane, Path};
-use super::payload::{Fate, Payload};
+use super::payload::{Passage, Payload};
 use super::subject::{Offered, Subject};
 use super::*;
 use crate::hook::{Forward, Packet, Verdict};
@@ -77,7 +77,7 @@ fn a_payload_passes_piece_by_piece() {
     let mut world = World::new();
     let (mut payload, mut out) = (Payload::none(), Outbox::default());
     let answer = Some(Bytes::from_static(b"\x40\x02\x00\x01"));
-    payload.begin(6, Fate::Forwarded, answer, &mut out);
+    payload.begin(6, Passage::Forwarded, answer, &mut out);
     out.push_reply(b"own");
     let mut run = 0..0;
     world.with(|cx| payload.pass(b"abcd", &mut run, &mut out, cx));
@@ -95,9 +95,9 @@ fn a_payload_passes_piece_by_piece() {
 fn a_payload_that_is_dropped_is_cut_out_of_the_run() {
     let mut world = World::new();
     let (mut payload, mut out) = (Payload::none(), Outbox::default());
-    payload.begin(0, Fate::Dropped, None, &mut out);
+    payload.begin(0, Passage::Dropped, None, &mut out);
     assert!(!payload.is_passing(), "nothing is left");
-    payload.begin(4, Fate::Dropped, None, &mut out);
+    payload.begin(4, Passage::Dropped, None, &mut out);
     assert!(!out.is_mid_packet() && payload.to_forward() == 0);
     let mut run = 0..3;
     world.with(|cx| payload.pass(b"runlostnext", &mut run, &mut out, cx));

@@ -51,7 +51,7 @@ pub(super) enum Activity {
 
 /// What the session is at, as far as it has a deadline.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Phase {
+pub(super) struct Facts {
     /// An order waits for the end of a packet.
     pub(super) ordered: bool,
     /// The broker has answered CONNECT.
@@ -123,17 +123,17 @@ impl Deadlines {
     }
 
     /// The earliest deadline.
-    pub(super) fn next(&self, phase: Phase, limits: &Limits) -> Option<(Instant, Deadline)> {
+    pub(super) fn next(&self, facts: Facts, limits: &Limits) -> Option<(Instant, Deadline)> {
         let closing = self.closing.map(|closing| {
-            let patience = if phase.ordered {
+            let patience = if facts.ordered {
                 ORDER_PATIENCE
             } else {
                 limits.linger
             };
             (closing, patience, Deadline::Linger)
         });
-        let client = if phase.answered {
-            let silence = phase.silence;
+        let client = if facts.answered {
+            let silence = facts.silence;
             silence.map(|silence| (self.heard, silence, Deadline::KeepAlive))
         } else {
             Some((self.heard, limits.connack_timeout, Deadline::Connack))
@@ -151,7 +151,7 @@ impl Deadlines {
             Some((self.since[index], limit, what))
         });
         let all = [closing, client].into_iter().chain(waits).flatten();
-        let expiry = phase.expiry.map(|at| (at, Deadline::Expiry));
+        let expiry = facts.expiry.map(|at| (at, Deadline::Expiry));
         all.map(|(since, limit, what)| (since.after(self.started, limit), what))
             .chain(expiry)
             .min_by_key(|(at, _)| *at)
@@ -246,15 +246,15 @@ mod tests {
 
     use super::*;
 
-    const OPEN: Phase = Phase {
+    const OPEN: Facts = Facts {
         ordered: false,
         answered: true,
         expiry: None,
         silence: None,
     };
 
-    fn next(deadlines: &Deadlines, phase: Phase, limits: &Limits) -> Option<(u64, Deadline)> {
-        let next = deadlines.next(phase, limits);
+    fn next(deadlines: &Deadlines, facts: Facts, limits: &Limits) -> Option<(u64, Deadline)> {
+        let next = deadlines.next(facts, limits);
         next.map(|(at, what)| ((at - deadlines.started).as_secs(), what))
     }
 
@@ -263,7 +263,7 @@ mod tests {
         let limits = Limits::default();
         let mut deadlines = Deadlines::new(Instant::now());
         assert_eq!(next(&deadlines, OPEN, &limits), None);
-        let opening = Phase {
+        let opening = Facts {
             answered: false,
             ..OPEN
         };
@@ -281,7 +281,7 @@ mod tests {
         assert_eq!(next(&deadlines, OPEN, &limits), Some((120, packet)));
         deadlines.observe(up, Wait::Packet, true);
         assert_eq!(next(&deadlines, OPEN, &limits), Some((127, packet)));
-        let silent = Phase {
+        let silent = Facts {
             silence: silence(60, true, &limits),
             ..OPEN
         };
@@ -296,7 +296,7 @@ mod tests {
         );
         advance(Duration::from_secs(1)).await;
         deadlines.begin_closing();
-        let ordered = Phase {
+        let ordered = Facts {
             ordered: true,
             ..OPEN
         };
@@ -310,12 +310,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_limit_that_no_clock_counts_to_is_none() {
         let forever = Duration::MAX;
-        let opening = Phase {
+        let opening = Facts {
             answered: false,
             ..OPEN
         };
         let (base, up) = (Limits::default(), Direction::ToServer);
-        for (limits, phase, wait) in [
+        for (limits, facts, wait) in [
             (base.clone().linger(forever), OPEN, Wait::Nothing),
             (
                 base.clone().connack_timeout(forever),
@@ -337,7 +337,7 @@ mod tests {
             if limits.linger == forever {
                 deadlines.begin_closing();
             }
-            let next = deadlines.next(phase, &limits);
+            let next = deadlines.next(facts, &limits);
             assert!(next.unwrap().0 >= Instant::now() + NEVER, "{wait:?}");
             let mut timer = tokio_test::task::spawn(std::future::poll_fn(|cx| {
                 deadlines.poll(next, Activity::None, cx)

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use self::allowance::Allowance;
-use self::deadlines::{Activity, Deadline, Deadlines, Phase, silence};
+use self::deadlines::{Activity, Deadline, Deadlines, Facts, silence};
 use crate::cause::{Cause, End, Overdue};
 use crate::error::Limit;
 use crate::flow::{Cx, Events, Flow, Pace, WORK, Wait};
@@ -371,13 +371,13 @@ where
         let limits = &*rules.limits;
         let is_heard = activity != Activity::Busy && self.to_server.is_listening();
         let is_own = limits.max_keep_alive > 0 || rules.is_strict();
-        let phase = Phase {
+        let facts = Facts {
             ordered: self.handle.order().is_some(),
             answered: rules.phase.connack.is_some(),
             expiry: self.handle.expiry(),
             silence: silence(rules.negotiated.keep_alive, is_own, limits).filter(|_| is_heard),
         };
-        let earliest = self.deadlines.next(phase, limits);
+        let earliest = self.deadlines.next(facts, limits);
         let overdue = ready!(self.deadlines.poll(earliest, activity, cx));
         if overdue == Deadline::Expiry {
             // wakes this task, which then finds the order
