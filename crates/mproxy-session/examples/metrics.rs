@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use mproxy_codec::{Direction, Kind, ReasonCode, Version};
-use mproxy_session::{Batch, BoxError, Hooks, Recorder, SessionInfo, new_hooks};
+use mproxy_session::{Batch, BoxError, Counters, Events, Hooks, SessionInfo, new_hooks};
 
 #[derive(Debug, Default)]
 struct Metrics {
@@ -29,7 +29,7 @@ const fn index(direction: Direction) -> usize {
     }
 }
 
-impl Recorder for Metrics {
+impl Counters for Metrics {
     fn record(&self, direction: Direction, batch: &Batch) {
         let packets = &self.packets[index(direction)];
         for (counter, count) in packets.iter().zip(batch.packets) {
@@ -39,7 +39,9 @@ impl Recorder for Metrics {
         }
         self.bytes[index(direction)].fetch_add(batch.bytes, Ordering::Relaxed);
     }
+}
 
+impl Events for Metrics {
     fn connack(&self, _: Option<&SessionInfo>, _: Version, reason: ReasonCode) {
         let counter = if reason.is_error() {
             &self.refused

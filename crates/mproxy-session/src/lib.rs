@@ -42,8 +42,8 @@ pub use self::{
         RefusedWill, ServerReference, Versions, WhenUnreachable,
     },
     memory::MemoryBudget,
-    recorder::{Batch, NoRecorder, Recorder},
-    session::Session,
+    recorder::{Batch, Counters, Events, NoRecorder, Recorder},
+    session::{Session, dial_with},
     summary::{CloseReason, Glimpse, Side, Summary, Traffic},
 };
 

@@ -64,6 +64,8 @@ limits! {
     /// times the keep alive comes too late. Longer closes the session; `None` is as long as it takes,
     /// and before CONNACK as long as [`connect_timeout`](field@Self::connect_timeout).
     permit_timeout: Option<Duration> = None;
+    /// How long it may take to connect to the broker, once the client is admitted: all of what `dial` does.
+    dial_timeout: Duration = Duration::from_secs(30);
     /// From CONNECT forwarded to the broker's CONNACK.
     connack_timeout: Duration = Duration::from_secs(30);
     /// How long a side may take for the next 512 bytes of a packet, or for its end. Not less than a

@@ -1,20 +1,55 @@
-//! How a session's counters reach the outside: a batch at a time.
+//! What a session reports while it runs: counters, a batch at a time, and events.
 
 use std::time::Duration;
 
 use mproxy_codec::{Direction, Kind, PublishRun, QoS, ReasonCode, Version};
 
 use crate::context::SessionInfo;
+use crate::handle::SessionHandle;
 use crate::summary::{CloseReason, Side};
 
-/// Receives what sessions count. Called once per read, not per packet.
-pub trait Recorder: Send + Sync + 'static {
-    /// Adds a batch to shared counters.
-    fn record(&self, direction: Direction, batch: &Batch);
+/// Receives what sessions count: numbers, on the path of every packet, and without saying whose.
+///
+/// A type of which nothing is counted implements it empty.
+pub trait Counters: Send + Sync + 'static {
+    /// Adds a batch to shared counters. Called once per read, not per packet, and not for an empty batch.
+    fn record(&self, direction: Direction, batch: &Batch) {
+        let _ = (direction, batch);
+    }
 
+    /// Asked after a read that brought PUBLISH packets of QoS 1 of the client: true if it should be
+    /// measured how long the broker takes to answer the next one. As often as this says so a clock is
+    /// read: a few times a second and thread are enough for a histogram.
+    fn wants_latency(&self) -> bool {
+        false
+    }
+
+    /// The broker has answered a PUBLISH of QoS 1 that long after it had been read: with PUBACK, and
+    /// the time that hooks had it and that it waited to be written included.
+    fn publish_answered(&self, took: Duration) {
+        let _ = took;
+    }
+}
+
+/// Is told what happens in the life of a session: a few calls per session, each before the next.
+///
+/// ```text
+/// connect --> admitted --> connack --> ending      a client that is served
+/// connect ---------------> connack --> ending      one that is turned away, and told
+///                                      ending      a connection without a valid CONNECT
+/// ```
+///
+/// Any of them but `ending` may be missing. A type that nothing is told implements it empty.
+pub trait Events: Send + Sync + 'static {
     /// A whole and valid CONNECT was read: from here on the connection is a client's. Called once,
     /// before the hooks are asked, with what the client said of itself.
     fn connect(&self, session: &SessionInfo) {
+        let _ = session;
+    }
+
+    /// The hooks have let the client in, and its will: the broker is dialled next. Called once, with the
+    /// session's handle, which [knows](SessionHandle::info) what the session is called from here on.
+    fn admitted(&self, session: &SessionHandle) {
         let _ = session;
     }
 
@@ -39,19 +74,6 @@ pub trait Recorder: Send + Sync + 'static {
         let _ = (side, reason);
     }
 
-    /// Asked after a read that brought PUBLISH packets of QoS 1 of the client: true if it should be
-    /// measured how long the broker takes to answer the next one. As often as this says so a clock is
-    /// read: a few times a second and thread are enough for a histogram.
-    fn wants_latency(&self) -> bool {
-        false
-    }
-
-    /// The broker has answered a PUBLISH of QoS 1 that long after it had been read: with PUBACK, and
-    /// the time that hooks had it and that it waited to be written included.
-    fn publish_answered(&self, took: Duration) {
-        let _ = took;
-    }
-
     /// What the log calls the hooks of the session, in the line of one that
     /// [blocks](crate::guide#never-block): the layers of its chain, for one. `None` is the name of
     /// their type.
@@ -60,14 +82,20 @@ pub trait Recorder: Send + Sync + 'static {
     }
 }
 
+/// What a session reports to while it runs: [`Counters`] and [`Events`], of which every type that is both
+/// is one.
+pub trait Recorder: Counters + Events {}
+
+impl<T: Counters + Events> Recorder for T {}
+
 /// Counts nothing.
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(clippy::exhaustive_structs)] // complete: it does nothing
 pub struct NoRecorder;
 
-impl Recorder for NoRecorder {
-    fn record(&self, _: Direction, _: &Batch) {}
-}
+impl Counters for NoRecorder {}
+
+impl Events for NoRecorder {}
 
 /// What one read brought: plain integers on the stack.
 #[derive(Clone, Copy, Debug, Default)]

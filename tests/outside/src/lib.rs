@@ -4,7 +4,6 @@
 mod curfew;
 mod token;
 
-use std::fmt;
 use std::time::Duration;
 
 use mproxy_codec::KindSet;
@@ -89,7 +88,7 @@ impl Gateway {
     where
         C: AsyncRead + AsyncWrite + Unpin,
         S: AsyncRead + AsyncWrite + Unpin,
-        E: fmt::Display,
+        E: Into<BoxError>,
         Fut: Future<Output = Result<S, E>>,
     {
         Session::new(Peer::new("gateway")).run(client, self.stage(), |_| dial())

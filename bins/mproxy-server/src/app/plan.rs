@@ -165,6 +165,8 @@ fn session_limits(listener: &config::Listener) -> Limits {
     let mut limits = Limits::default();
     limits.connect_timeout = config.connect_timeout;
     limits.connack_timeout = listener.upstream.connack_timeout;
+    // the dialer has time-outs of its own
+    limits.dial_timeout = Duration::MAX;
     limits.packet_timeout = config.packet_timeout;
     limits.write_timeout = config.write_timeout;
     limits.max_packet_size = packet_limit(config.max_packet_size);

@@ -143,7 +143,7 @@ impl Cause {
                 "the broker closed the connection instead of answering CONNECT",
             ),
             Self::Broke { side, error } => broke(*side, error, answered),
-            Self::NotDialled(error) => Account::unreachable(error.clone()),
+            Self::NotDialled(error) => Account::unreachable(error.to_string()),
             Self::RulesChanged(change) => rules_changed(*change),
             Self::TurnedAway { refusal, limit } => turned_away(refusal, *limit, answered),
             Self::Denied { what, code } => what.account(*code),
@@ -269,6 +269,11 @@ impl Overdue {
                 "no complete CONNECT came in time",
                 Limit::ConnectTimeout,
             ),
+            Self::Dial => {
+                let account = Account::unreachable("the broker could not be connected to in time");
+                let side = Side::Proxy;
+                return Account { side, ..account }.limit(Limit::DialTimeout);
+            }
             Self::Connack => {
                 let account = Account::unreachable("the broker did not answer CONNECT in time");
                 let side = Side::Proxy;

@@ -54,7 +54,7 @@ pub(crate) enum Cause {
     /// The connection to a side broke.
     Broke { side: Side, error: Arc<io::Error> },
     /// The broker could not be dialled.
-    NotDialled(String),
+    NotDialled(Source),
     /// The hooks turned the client away: at CONNECT, over its will, or when the rules had changed.
     TurnedAway {
         refusal: ConnectRefusal,
@@ -128,6 +128,8 @@ pub(crate) enum HookFault {
 pub(crate) enum Overdue {
     /// The client's CONNECT.
     Connect,
+    /// The connection to the broker.
+    Dial,
     /// The broker's CONNACK.
     Connack,
     /// Any packet of the client.
@@ -198,6 +200,12 @@ impl Cause {
     pub(crate) fn turned_away(refusal: ConnectRefusal, limit: impl Into<Option<Limit>>) -> End {
         let limit = limit.into();
         Box::new(Self::TurnedAway { refusal, limit })
+    }
+
+    /// The broker could not be dialled.
+    #[cold]
+    pub(crate) fn not_dialled(error: BoxError) -> End {
+        Box::new(Self::NotDialled(error.into()))
     }
 
     /// A hook returned what must not be sent.
@@ -303,6 +311,7 @@ impl Cause {
                 _ => None,
             },
             Self::Broke { error, .. } => Some(error.clone()),
+            Self::NotDialled(error) => Some(error.clone()),
             Self::TurnedAway { refusal, .. } => Some(Arc::new(refusal.clone())),
             Self::Hook {
                 fault: HookFault::Failed(source),

@@ -82,15 +82,18 @@ fn add(counter: &AtomicU64, more: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recorder::{Counters, Events};
 
     #[derive(Default)]
     struct Calls(AtomicU64);
 
-    impl Recorder for Calls {
+    impl Counters for Calls {
         fn record(&self, _: Direction, _: &Batch) {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
     }
+
+    impl Events for Calls {}
 
     #[test]
     fn a_batch_is_added_and_handed_out_unless_it_is_empty() {

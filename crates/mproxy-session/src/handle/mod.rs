@@ -3,23 +3,26 @@
 mod book;
 mod id;
 mod order;
+mod running;
+mod shared;
 
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::hash::{Hash, Hasher};
-use std::ops::Deref;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::task::{Context, Poll};
 
 use mproxy_codec::Direction;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use self::book::Book;
 pub use self::id::SessionId;
 pub use self::order::{Order, When};
+pub(crate) use self::running::Running;
+pub use self::running::renew_all;
+use self::shared::{CLOSED, ESTABLISHED, EXPIRES, ORDERED, RENEW, Shared, to_isize, wake};
 use crate::context::SessionInfo;
 use crate::memory::{Exhausted, MemoryBudget};
 use crate::recorder::{Batch, Recorder};
@@ -35,17 +38,6 @@ const INCLUDED: usize = 2048;
 
 /// What is held beyond is counted in steps of this.
 const STEP: usize = 4096;
-
-/// There is an order in the slot.
-const ORDERED: u8 = 1;
-/// The broker has let the client in.
-const ESTABLISHED: u8 = 1 << 1;
-/// There is an expiry in the slot.
-const EXPIRES: u8 = 1 << 2;
-/// The rules have changed, and the session has not been judged by the new ones.
-const RENEW: u8 = 1 << 4;
-/// The session is over.
-const CLOSED: u8 = 1 << 3;
 
 /// A handle on a session, from before its first byte until after its end.
 ///
@@ -75,43 +67,6 @@ const CLOSED: u8 = 1 << 3;
 /// to the session ([`Session::handle`](crate::Session::handle)).
 #[derive(Clone)]
 pub struct SessionHandle(Arc<Shared>);
-
-struct Shared {
-    id: SessionId,
-    info: OnceLock<SessionInfo>,
-    book: Book,
-    policy: AtomicU64,
-    /// Bytes of the budget. Written by the session alone.
-    drawn: AtomicU32,
-    flags: AtomicU8,
-    memory: Option<Arc<MemoryBudget>>,
-    slot: Mutex<Slot>,
-}
-
-/// What changes rarely.
-#[derive(Default)]
-struct Slot {
-    order: Option<Order>,
-    waker: Option<Waker>,
-    /// Boxed: few sessions have any of it.
-    rare: Option<Box<Rare>>,
-}
-
-#[derive(Default)]
-struct Rare {
-    expiry: Option<(Instant, Order)>,
-    /// Wakes those who wait for the end.
-    closed: Option<Arc<Notify>>,
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        if let Some(memory) = &self.memory {
-            // giving back cannot fail
-            let _ = memory.draw(-to_isize(*self.drawn.get_mut()));
-        }
-    }
-}
 
 impl SessionHandle {
     /// What a connection draws on its [`MemoryBudget`] for as long as it lives, in bytes.
@@ -206,8 +161,8 @@ impl SessionHandle {
     /// `Arc<ArcSwap<..>>` for one, for the rules of now. [`renew_all`] is for many sessions at once.
     pub fn renew(&self, generation: u64) {
         if self.policy() < generation {
-            let slot = self.slot();
-            self.set(RENEW);
+            let slot = self.0.slot();
+            self.0.set(RENEW);
             wake(slot);
         }
     }
@@ -215,7 +170,7 @@ impl SessionHandle {
     /// True when the session is to be judged again. One load.
     #[inline]
     pub(crate) fn wants_renewal(&self) -> bool {
-        self.has(RENEW)
+        self.0.has(RENEW)
     }
 
     /// The session is about to be judged again: what changes from here on is for another time.
@@ -237,11 +192,11 @@ impl SessionHandle {
     /// True once the broker has let the client in.
     #[must_use]
     pub fn is_established(&self) -> bool {
-        self.has(ESTABLISHED)
+        self.0.has(ESTABLISHED)
     }
 
     pub(crate) fn establish(&self) {
-        self.set(ESTABLISHED);
+        self.0.set(ESTABLISHED);
     }
 
     /// So many bytes are held for the connection now, before its session runs, which counts by itself.
@@ -284,9 +239,9 @@ impl SessionHandle {
     /// Orders the session to end, [when](Order::when) the order says. The first order counts, unless a
     /// later one is more urgent.
     pub fn close(&self, order: Order) {
-        let mut slot = self.slot();
+        let mut slot = self.0.slot();
         slot.order = Some(order.after(slot.order));
-        self.set(ORDERED);
+        self.0.set(ORDERED);
         wake(slot);
     }
 
@@ -296,16 +251,16 @@ impl SessionHandle {
     ///
     /// A CONNECT stage calls this on [`Connect::handle`](crate::Connect::handle).
     pub fn expires_at(&self, at: Instant, order: Order) {
-        let mut slot = self.slot();
+        let mut slot = self.0.slot();
         slot.rare.get_or_insert_default().expiry = Some((at, order));
-        self.set(EXPIRES);
+        self.0.set(EXPIRES);
         wake(slot);
     }
 
     /// Moves the time at which the session [expires](Self::expires_at), when its client has
     /// authenticated again, for one. False if the session has no such time, or it has passed.
     pub fn prolong(&self, at: Instant) -> bool {
-        let mut slot = self.slot();
+        let mut slot = self.0.slot();
         let Some((expiry, _)) = slot.rare.as_mut().and_then(|it| it.expiry.as_mut()) else {
             return false;
         };
@@ -317,17 +272,17 @@ impl SessionHandle {
     /// When the session [expires](Self::expires_at), if it does. Free while it does not.
     #[must_use]
     pub fn expiry(&self) -> Option<Instant> {
-        if !self.has(EXPIRES) {
+        if !self.0.has(EXPIRES) {
             return None;
         }
-        let slot = self.slot();
+        let slot = self.0.slot();
         let expiry = slot.rare.as_ref().and_then(|it| it.expiry);
         expiry.map(|(at, _)| at)
     }
 
     /// The time has come: the order that was set for it is given.
     pub(crate) fn expire(&self) {
-        let expiry = self.slot().rare.as_mut().and_then(|it| it.expiry.take());
+        let expiry = self.0.slot().rare.as_mut().and_then(|it| it.expiry.take());
         if let Some((_, order)) = expiry {
             self.close(order);
         }
@@ -338,7 +293,7 @@ impl SessionHandle {
     /// forever if no session is run with this handle.
     pub async fn closed(&self) {
         let closed = {
-            let mut slot = self.slot();
+            let mut slot = self.0.slot();
             let rare = slot.rare.get_or_insert_default();
             Arc::clone(rare.closed.get_or_insert_default())
         };
@@ -352,7 +307,7 @@ impl SessionHandle {
     /// True when the session is over; see [`closed`](Self::closed).
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.has(CLOSED)
+        self.0.has(CLOSED)
     }
 
     /// Runs what a connection does to close, unless it is ordered to [abort](When::Abort).
@@ -384,57 +339,19 @@ impl SessionHandle {
     /// The order, if there is one. One load while there is none.
     #[inline]
     pub(crate) fn order(&self) -> Option<Order> {
-        if !self.has(ORDERED) {
+        if !self.0.has(ORDERED) {
             return None;
         }
-        self.slot().order
+        self.0.slot().order
     }
 
     /// Has the task woken when an order comes.
     pub(crate) fn register(&self, cx: &Context<'_>) {
-        let mut slot = self.slot();
+        let mut slot = self.0.slot();
         match &mut slot.waker {
             Some(waker) => waker.clone_from(cx.waker()),
             None => slot.waker = Some(cx.waker().clone()),
         }
-    }
-
-    #[inline]
-    fn has(&self, flag: u8) -> bool {
-        self.0.flags.load(Ordering::Acquire) & flag != 0
-    }
-
-    fn set(&self, flag: u8) {
-        self.0.flags.fetch_or(flag, Ordering::Release);
-    }
-
-    fn slot(&self) -> MutexGuard<'_, Slot> {
-        let slot = self.0.slot.lock();
-        slot.unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// How many sessions are woken before others of the thread get their turn.
-const WOKEN: usize = 32;
-
-/// Has sessions judged again, as [`SessionHandle::renew`] does, a few at a time: a thread that serves
-/// thousands of them serves their packets meanwhile. Returns when all have been told, which is before
-/// the last of them has been judged.
-pub async fn renew_all(handles: impl IntoIterator<Item = SessionHandle>, generation: u64) {
-    for (count, handle) in (1..).zip(handles) {
-        handle.renew(generation);
-        if count % WOKEN == 0 {
-            tokio::task::yield_now().await;
-        }
-    }
-}
-
-/// Wakes the session, if one runs. The waker stays: what comes later may have to wake as well.
-fn wake(slot: MutexGuard<'_, Slot>) {
-    let waker = slot.waker.clone();
-    drop(slot);
-    if let Some(waker) = waker {
-        waker.wake();
     }
 }
 
@@ -465,38 +382,4 @@ impl fmt::Debug for SessionHandle {
             .field("order", &self.order())
             .finish_non_exhaustive()
     }
-}
-
-/// The session's own side of its handle: when it is gone, what it held is given back, and an order wakes
-/// no task.
-#[derive(Debug)]
-pub(crate) struct Running(pub(crate) SessionHandle);
-
-impl Deref for Running {
-    type Target = SessionHandle;
-
-    #[inline]
-    fn deref(&self) -> &SessionHandle {
-        &self.0
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // giving back cannot fail
-        let _ = self.0.draw(0);
-        let mut slot = self.0.slot();
-        slot.waker = None;
-        self.0.set(CLOSED);
-        let closed = slot.rare.as_mut().and_then(|it| it.closed.take());
-        drop(slot);
-        if let Some(closed) = closed {
-            closed.notify_waiters();
-        }
-    }
-}
-
-/// As large as a pointer or larger on every system that has a network.
-const fn to_isize(bytes: u32) -> isize {
-    bytes as isize
 }

@@ -13,7 +13,8 @@ use mproxy_codec::{Direction, ReasonCode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 
-use super::{Known, Live, Rejected, Session};
+use super::known::{Known, Rejected};
+use super::{Live, Session};
 use crate::cause::{Account, Cause, End};
 use crate::context::Peer;
 use crate::flow::Outbox;

@@ -2,7 +2,6 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use mproxy_codec::{
@@ -26,19 +25,18 @@ const READS: usize = 4;
 /// How many bytes of an unknown protocol name are shown in a log: a client must not fill it.
 const SHOWN_NAME: usize = 32;
 
-/// Reads up to the end of the first packet, which must be CONNECT, into `received`, where the
-/// report of a connection on which it is never whole finds what came. So many bytes are `kept` besides. Returns the packet; what came behind it
-/// stays.
+/// Reads up to the end of the first packet, which must be CONNECT, into `received`, where the report of
+/// a connection on which it is never whole finds what came. So many bytes are `kept` besides. Returns the
+/// packet; what came behind it stays.
 pub(super) async fn read_connect<C>(
     client: &mut C,
     limits: &Limits,
     (handle, kept): (&SessionHandle, usize),
-    received: &Mutex<BytesMut>,
+    received: &mut BytesMut,
 ) -> Result<Bytes, End>
 where
     C: AsyncRead + Unpin,
 {
-    let received = || received.lock().unwrap_or_else(PoisonError::into_inner);
     let mut reads = 0;
     loop {
         // bytes that come one by one, each in a frame behind many that are empty, are work, too
@@ -47,30 +45,27 @@ where
             tokio::task::yield_now().await;
         }
         reads += 1;
+        if let Some(len) = connect_len(received, limits)?
+            && received.len() >= len
         {
-            let mut received = received();
-            if let Some(len) = connect_len(&received, limits)?
-                && received.len() >= len
-            {
-                if received.len() == len {
-                    // nothing behind it: the session keeps no buffer
-                    return Ok(std::mem::take(&mut *received).freeze());
-                }
-                return Ok(received.split_to(len).freeze());
+            if received.len() == len {
+                // nothing behind it: the session keeps no buffer
+                return Ok(std::mem::take(received).freeze());
             }
+            return Ok(received.split_to(len).freeze());
         }
         let read = poll_fn(|cx| {
             let mut room = scratch::take_read();
             let mut buffer = ReadBuf::new(&mut room);
             let polled = Pin::new(&mut *client).poll_read(cx, &mut buffer);
-            received().extend_from_slice(buffer.filled());
+            received.extend_from_slice(buffer.filled());
             let read = buffer.filled().len();
             scratch::give_read(room);
             polled.map_ok(|()| read)
         });
         match read.await {
             Ok(0) => return Err(Box::new(Cause::Closed(Side::Client))),
-            Ok(_) => hold(handle, kept + received().capacity())?,
+            Ok(_) => hold(handle, kept + received.capacity())?,
             Err(error) => return Err(Cause::broke(Side::Client, error)),
         }
     }

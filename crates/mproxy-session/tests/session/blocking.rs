@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use mproxy_codec::{Direction, KindSet, Version};
 use mproxy_session::{
-    Admission, Batch, BoxError, Connect, Forward, Hooks, Packet, PacketService, Recorder, Tap,
-    Verdict,
+    Admission, Batch, BoxError, Connect, Counters, Events, Forward, Hooks, Packet, PacketService,
+    Tap, Verdict,
 };
 use tower::{ServiceBuilder, service_fn};
 
@@ -110,9 +110,11 @@ async fn a_hook_that_blocks_is_logged_once_a_session() {
 async fn a_recorder_names_the_layers() {
     struct Named;
 
-    impl Recorder for Named {
+    impl Counters for Named {
         fn record(&self, _: Direction, _: &Batch) {}
+    }
 
+    impl Events for Named {
         fn layers(&self) -> Option<String> {
             Some("layer `a` (acl), layer `b` (http)".to_owned())
         }

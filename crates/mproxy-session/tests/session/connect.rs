@@ -877,3 +877,50 @@ async fn a_refused_connection_makes_room_at_once() {
         assert!(ordered.elapsed() < Duration::from_millis(10));
     }
 }
+
+/// A dialer that never came to an end held its client, and its place under every limit, for as long.
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_cannot_be_connected_to_in_time_is_unreachable() {
+    for version in [Version::V311, Version::V5] {
+        let f = Frames(version);
+        let setup = Setup::new()
+            .dial(Dial::Hang)
+            .when_unreachable(WhenUnreachable::Connack)
+            .limits(|limits| limits.dial_timeout = Duration::from_secs(7));
+        let pair = setup.start(admit_all());
+        pair.client.send(&f.connect("c"));
+        tokio::time::sleep(Duration::from_millis(6_900)).await;
+        pair.client.expect(b"").await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(!pair.client.take().await.is_empty(), "a CONNACK");
+        let summary = pair.end().await;
+        assert_eq!(
+            (summary.side, summary.reason, summary.limit),
+            (
+                Side::Proxy,
+                CloseReason::UpstreamUnreachable,
+                Some("dial_timeout")
+            )
+        );
+    }
+}
+
+/// Any layer of tower composes, and what went wrong is there as an error.
+#[tokio::test(start_paused = true)]
+async fn a_dialer_may_be_a_tower_service() {
+    let dialer = tower::ServiceBuilder::new()
+        .timeout(Duration::from_secs(3))
+        .service(service_fn(|connect: Connect| async move {
+            assert_eq!(connect.packet().client_id(), "c");
+            std::future::pending::<Result<tokio::io::DuplexStream, BoxError>>().await
+        }));
+    let (socket, wire) = crate::support::memory::connection();
+    let session = mproxy_session::Session::new(mproxy_session::Peer::new("test"));
+    let running = session.run(socket, admit_all(), mproxy_session::dial_with(dialer));
+    wire.send(&Frames(Version::V5).connect("c"));
+    wire.finish();
+    let summary = running.await;
+    assert_eq!(summary.reason, CloseReason::UpstreamUnreachable);
+    let source = summary.source().expect("what the layer said");
+    assert!(source.is::<tower::timeout::error::Elapsed>(), "{source}");
+}

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mproxy_codec::{Direction, KindSet, Version};
-use mproxy_session::{Batch, Hooks, Recorder, Tap};
+use mproxy_session::{Batch, Counters, Events, Hooks, Tap};
 
 use crate::support::hooks::{Gate, Seen, by_topic};
 use crate::support::{Frames, Pair, Setup, admit, admit_all, settle};
@@ -16,7 +16,7 @@ struct Stopwatch {
     took: Mutex<Vec<u64>>,
 }
 
-impl Recorder for Stopwatch {
+impl Counters for Stopwatch {
     fn record(&self, _: Direction, _: &Batch) {}
 
     fn wants_latency(&self) -> bool {
@@ -27,6 +27,8 @@ impl Recorder for Stopwatch {
         self.took.lock().unwrap().push(took.as_secs());
     }
 }
+
+impl Events for Stopwatch {}
 
 async fn measured(tapped: bool, version: Version) -> (Pair, Arc<Stopwatch>) {
     let stopwatch = Arc::new(Stopwatch::default());

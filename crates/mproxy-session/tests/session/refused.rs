@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use mproxy_codec::{Direction, Kind, KindSet, PropertyId, ReasonCode, Value, Version, encode_auth};
-use mproxy_session::{Batch, Forward, Hooks, Recorder, Tap};
+use mproxy_session::{Batch, Counters, Events, Forward, Hooks, Tap};
 
 use crate::support::frames::{ConnectParts, properties};
 use crate::support::{Frames, Setup, admit};
@@ -13,9 +13,11 @@ const VERSIONS: [Version; 3] = [Version::V31, Version::V311, Version::V5];
 #[derive(Default)]
 struct Refusals(Mutex<Vec<(Direction, Kind)>>);
 
-impl Recorder for Refusals {
+impl Counters for Refusals {
     fn record(&self, _: Direction, _: &Batch) {}
+}
 
+impl Events for Refusals {
     fn refused(&self, direction: Direction, kind: Kind) {
         self.0.lock().unwrap().push((direction, kind));
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mproxy_codec::{DecodeError, Direction, Kind, KindSet, ReasonCode, Version};
 use mproxy_session::{
-    Batch, CloseReason, Hooks, Recorder, SessionInfo, Side, Tap, WhenUnreachable,
+    Batch, CloseReason, Counters, Events, Hooks, SessionInfo, Side, Tap, WhenUnreachable,
 };
 
 use crate::support::hooks::{Gate, Seen, by_topic};
@@ -26,7 +26,7 @@ struct Counts {
 #[derive(Clone, Default)]
 struct Counting(Arc<Mutex<Counts>>);
 
-impl Recorder for Counting {
+impl Counters for Counting {
     fn record(&self, direction: Direction, batch: &Batch) {
         let mut counts = self.0.lock().expect("not poisoned");
         let sum = &mut counts.batches[usize::from(direction == Direction::ToClient)];
@@ -42,7 +42,9 @@ impl Recorder for Counting {
         sum.modified += batch.modified;
         sum.stalls += batch.stalls;
     }
+}
 
+impl Events for Counting {
     fn connect(&self, session: &SessionInfo) {
         let mut counts = self.0.lock().expect("not poisoned");
         counts.connects.push(session.client_id().to_owned());

@@ -9,7 +9,7 @@ use mproxy_admin::{
     Side, Traffic, TrafficCounters, Version,
 };
 use mproxy_codec::{self as codec, Kind, ReasonCode};
-use mproxy_session::{self as session, Batch, CloseReason, Recorder, SessionInfo, Summary};
+use mproxy_session::{self as session, Batch, CloseReason, Counters, Events, SessionInfo, Summary};
 
 use crate::app::gate::Pass;
 use crate::app::service::Service;
@@ -88,7 +88,7 @@ impl ConnectionRecorder {
     }
 }
 
-impl Recorder for ConnectionRecorder {
+impl Counters for ConnectionRecorder {
     fn record(&self, direction: codec::Direction, batch: &Batch) {
         let direction = match direction {
             codec::Direction::ToServer => Direction::ClientToBroker,
@@ -120,6 +120,21 @@ impl Recorder for ConnectionRecorder {
         }
     }
 
+    fn wants_latency(&self) -> bool {
+        // only this thread takes it: the store need not be one with the load
+        let wants = self.worker.wants_latency.load(Ordering::Relaxed);
+        if wants {
+            self.worker.wants_latency.store(false, Ordering::Relaxed);
+        }
+        wants
+    }
+
+    fn publish_answered(&self, took: Duration) {
+        self.service.upstream.publish_answered(took);
+    }
+}
+
+impl Events for ConnectionRecorder {
     fn connect(&self, _: &SessionInfo) {
         self.pass.connected();
         if let Some(connection) = &mut *self.lock() {
@@ -170,19 +185,6 @@ impl Recorder for ConnectionRecorder {
                 "client connected"
             );
         }
-    }
-
-    fn wants_latency(&self) -> bool {
-        // only this thread takes it: the store need not be one with the load
-        let wants = self.worker.wants_latency.load(Ordering::Relaxed);
-        if wants {
-            self.worker.wants_latency.store(false, Ordering::Relaxed);
-        }
-        wants
-    }
-
-    fn publish_answered(&self, took: Duration) {
-        self.service.upstream.publish_answered(took);
     }
 
     fn layers(&self) -> Option<String> {

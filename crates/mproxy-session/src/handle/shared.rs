@@ -1,0 +1,91 @@
+//! What the clones of a handle share.
+
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Waker;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::book::Book;
+use super::{Order, SessionId};
+use crate::context::SessionInfo;
+use crate::memory::MemoryBudget;
+
+/// There is an order in the slot.
+pub(super) const ORDERED: u8 = 1;
+/// The broker has let the client in.
+pub(super) const ESTABLISHED: u8 = 1 << 1;
+/// There is an expiry in the slot.
+pub(super) const EXPIRES: u8 = 1 << 2;
+/// The rules have changed, and the session has not been judged by the new ones.
+pub(super) const RENEW: u8 = 1 << 4;
+/// The session is over.
+pub(super) const CLOSED: u8 = 1 << 3;
+
+pub(super) struct Shared {
+    pub(super) id: SessionId,
+    pub(super) info: OnceLock<SessionInfo>,
+    pub(super) book: Book,
+    pub(super) policy: AtomicU64,
+    /// Bytes of the budget. Written by the session alone.
+    pub(super) drawn: AtomicU32,
+    pub(super) flags: AtomicU8,
+    pub(super) memory: Option<Arc<MemoryBudget>>,
+    pub(super) slot: Mutex<Slot>,
+}
+
+/// What changes rarely.
+#[derive(Default)]
+pub(super) struct Slot {
+    pub(super) order: Option<Order>,
+    pub(super) waker: Option<Waker>,
+    /// Boxed: few sessions have any of it.
+    pub(super) rare: Option<Box<Rare>>,
+}
+
+#[derive(Default)]
+pub(super) struct Rare {
+    pub(super) expiry: Option<(Instant, Order)>,
+    /// Wakes those who wait for the end.
+    pub(super) closed: Option<Arc<Notify>>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(memory) = &self.memory {
+            // giving back cannot fail
+            let _ = memory.draw(-to_isize(*self.drawn.get_mut()));
+        }
+    }
+}
+
+impl Shared {
+    #[inline]
+    pub(super) fn has(&self, flag: u8) -> bool {
+        self.flags.load(Ordering::Acquire) & flag != 0
+    }
+
+    pub(super) fn set(&self, flag: u8) {
+        self.flags.fetch_or(flag, Ordering::Release);
+    }
+
+    pub(super) fn slot(&self) -> MutexGuard<'_, Slot> {
+        let slot = self.slot.lock();
+        slot.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Wakes the session, if one runs. The waker stays: what comes later may have to wake as well.
+pub(super) fn wake(slot: MutexGuard<'_, Slot>) {
+    let waker = slot.waker.clone();
+    drop(slot);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+/// As large as a pointer or larger on every system that has a network.
+pub(super) const fn to_isize(bytes: u32) -> isize {
+    bytes as isize
+}

@@ -1,0 +1,59 @@
+//! What is known of a connection that has no pipe yet.
+
+use std::any::Any;
+
+use mproxy_codec::Version;
+
+use crate::cause::{Cause, End};
+use crate::context::SessionInfo;
+use crate::hook::OnClose;
+use crate::reply::Replies;
+use crate::summary::Glimpse;
+
+/// What is known of a client so far. It outlives the stages that find it out, so that a client whose
+/// hook panics, or who is sent away while the broker is dialled, is answered and reported like any
+/// other.
+#[derive(Default)]
+pub(super) struct Known {
+    pub(super) version: Option<Version>,
+    /// What the client can be told, once its CONNECT could be read.
+    pub(super) replies: Option<Replies>,
+    pub(super) session: Option<SessionInfo>,
+    pub(super) on_close: Option<OnClose>,
+    pub(super) glimpse: Option<Box<Glimpse>>,
+    pub(super) stage: Stage,
+}
+
+/// Where a connection is on its way to a pipe: whose fault a panic is.
+#[derive(Clone, Copy, Default)]
+pub(super) enum Stage {
+    /// CONNECT is read and checked, by the session itself.
+    #[default]
+    Connect,
+    /// The hooks have CONNECT.
+    Admission,
+    /// The hooks have the will.
+    Will,
+    /// The broker is dialled.
+    Dial,
+}
+
+impl Stage {
+    /// How a connection ends whose stage panicked. Only hooks are code of others: an operator who is
+    /// told of a layer looks at the wrong place when a thread cannot be started.
+    #[cold]
+    pub(super) fn panicked(self, panic: &(dyn Any + Send)) -> End {
+        match self {
+            Self::Connect => Cause::defect("CONNECT was read", panic),
+            Self::Admission => Cause::panic("CONNECT", panic),
+            Self::Will => Cause::panic("the will", panic),
+            Self::Dial => Cause::defect("the broker was dialled", panic),
+        }
+    }
+}
+
+/// A connection that ended before it had a pipe.
+pub(super) struct Rejected {
+    pub(super) end: End,
+    pub(super) known: Known,
+}
