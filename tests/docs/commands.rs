@@ -1,28 +1,56 @@
-//! Every command of README.md, a test a section.
+//! Every command of README.md and of `docs`, a test for each section.
 
 use std::collections::BTreeSet;
 
-use crate::markdown::{Block, blocks, readme};
+use crate::markdown::{Block, blocks, document, for_users};
 use crate::shell::{Shell, lines};
 
-const QUICK_START: &str = "Quick start";
-const IN_FRONT: &str = "In front of your broker";
-const ACCESS_CONTROL: &str = "Access control, and a denial explained";
-const DEPLOYMENT: &str = "Kubernetes, systemd, Prometheus";
-const MEASURED: &str = "Measured";
+/// A file, and a heading in it.
+type Section = (&'static str, &'static str);
+
+const INSTALL: Section = ("README.md", "Install");
+const QUICK_START: Section = ("README.md", "Quick start");
+const IN_FRONT: Section = ("README.md", "In front of your broker");
+const ACCESS_CONTROL: Section = ("README.md", "Access control, and a denial explained");
+const RELOAD: Section = ("README.md", "Reload");
+const CHECK: Section = ("docs/configuration.md", "Check");
+const API: Section = ("docs/admin-api.md", "The API");
+const MEASURED: Section = ("docs/measured.md", "");
+
+const TESTED: [Section; 8] = [
+    INSTALL,
+    QUICK_START,
+    IN_FRONT,
+    ACCESS_CONTROL,
+    RELOAD,
+    CHECK,
+    API,
+    MEASURED,
+];
 
 /// Types all commands of a section.
-async fn type_all(section: &str) -> (Shell, Vec<Block>) {
-    let mut blocks = blocks(&readme());
-    blocks.retain(|block| block.section == section);
+async fn type_all(section: Section) -> (Shell, Vec<Block>) {
     let mut shell = Shell::default();
+    let blocks = go_on(&mut shell, section).await;
+    (shell, blocks)
+}
+
+/// Types all commands of a section, after others.
+async fn go_on(shell: &mut Shell, (path, heading): Section) -> Vec<Block> {
+    let mut blocks = blocks(&document(path));
+    blocks.retain(|block| block.section == heading);
     let commands = blocks.iter().filter(|block| block.language == "console");
     for block in commands {
         for line in lines(&block.text) {
             shell.run(&line).await;
         }
     }
-    (shell, blocks)
+    blocks
+}
+
+#[tokio::test]
+async fn install() {
+    type_all(INSTALL).await;
 }
 
 #[tokio::test]
@@ -42,17 +70,27 @@ async fn in_front_of_a_broker() {
 }
 
 #[tokio::test]
-async fn access_control() {
-    let (shell, blocks) = type_all(ACCESS_CONTROL).await;
+async fn access_control_and_reload() {
+    let (mut shell, blocks) = type_all(ACCESS_CONTROL).await;
     let log = blocks.iter().find(|block| block.language == "text");
     for line in log.expect("the log is shown").text.lines() {
         shell.sees(line).await;
     }
+    go_on(&mut shell, RELOAD).await;
 }
 
 #[tokio::test]
-async fn deployment() {
-    type_all(DEPLOYMENT).await;
+async fn check() {
+    type_all(CHECK).await;
+}
+
+#[tokio::test]
+async fn api() {
+    let mut shell = Shell::default();
+    for line in lines("$ mproxy-server --config config/minimal.toml\n") {
+        shell.run(&line).await;
+    }
+    go_on(&mut shell, API).await;
 }
 
 #[tokio::test]
@@ -62,12 +100,14 @@ async fn measured() {
 
 #[test]
 fn every_section_with_commands_has_a_test() {
-    let text = readme();
-    let found: BTreeSet<_> = blocks(&text)
-        .into_iter()
-        .filter(|block| block.language == "console")
-        .map(|block| block.section)
-        .collect();
-    let tested = [QUICK_START, IN_FRONT, ACCESS_CONTROL, DEPLOYMENT, MEASURED];
-    assert_eq!(found, tested.map(str::to_owned).into());
+    let mut found = BTreeSet::new();
+    for (path, text) in for_users() {
+        for block in blocks(&text) {
+            if block.language == "console" {
+                found.insert((path.clone(), block.section));
+            }
+        }
+    }
+    let tested = TESTED.map(|(path, heading)| (path.to_owned(), heading.to_owned()));
+    assert_eq!(found, tested.into());
 }

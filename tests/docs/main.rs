@@ -1,5 +1,6 @@
-//! What is written is true: the commands and configurations of README.md are run, what it links to
-//! is there, the tables of docs/logs.md and docs/operating.md are those of the program, and nothing in the repository belongs to one machine only.
+//! What is written is true: the commands and configurations of README.md and `docs` are run, their
+//! links lead somewhere, their tables are those of the program, and nothing in the repository belongs
+//! to one machine only.
 //!
 //! The Rust of README.md is compiled as a documentation example of this crate's library.
 

@@ -18,7 +18,23 @@ pub(crate) struct Block {
 
 /// The text of README.md.
 pub(crate) fn readme() -> String {
-    read(&root().join("README.md"))
+    document("README.md")
+}
+
+/// The text of a file of the repository.
+pub(crate) fn document(path: &str) -> String {
+    read(&root().join(path))
+}
+
+/// README.md and what is in `docs`: path and text.
+pub(crate) fn for_users() -> Vec<(String, String)> {
+    let names = fs::read_dir(root().join("docs")).expect("it is there");
+    let names = names.map(|entry| entry.expect("it can be read").file_name());
+    let paths = names.map(|name| format!("docs/{}", name.to_string_lossy()));
+    let paths = paths.chain(["README.md".to_owned()]);
+    let mut documents: Vec<_> = paths.map(|path| (path.clone(), document(&path))).collect();
+    documents.sort();
+    documents
 }
 
 /// The text of a file.

@@ -1,4 +1,4 @@
-//! The configurations, links and tables of README.md.
+//! The configurations, links and tables of README.md, and of `docs`.
 
 use std::fs;
 use std::process::Command;
@@ -6,24 +6,30 @@ use std::process::Command;
 use mproxy_tests::server_binary;
 use mproxy_tests::tools::root;
 
-use crate::markdown::{blocks, links, read, readme};
+use crate::markdown::{blocks, document, for_users, links, read, readme};
 
 /// Nobody reads more.
-const LONGEST: usize = 300;
+const LONGEST: usize = 219;
 
 #[test]
 fn every_block_says_what_it_is() {
     // anything else would be compiled as Rust, or tested by nobody
-    let known = ["console", "toml", "rust", "text"];
-    for block in blocks(&readme()) {
-        assert!(known.contains(&block.language.as_str()), "{block:?}");
+    let known = ["console", "toml", "rust", "text", "json"];
+    for (path, text) in for_users() {
+        for block in blocks(&text) {
+            let language = block.language.as_str();
+            assert!(known.contains(&language), "{path}: {block:?}");
+            // of these only README.md is compiled
+            assert!(language != "rust" || path == "README.md", "{path}");
+        }
     }
 }
 
 #[test]
 fn every_configuration_is_accepted() {
-    let configurations: Vec<_> = blocks(&readme())
-        .into_iter()
+    let configurations: Vec<_> = for_users()
+        .iter()
+        .flat_map(|(_, text)| blocks(text))
         .filter(|block| block.language == "toml")
         .collect();
     assert!(configurations.len() >= 2);
@@ -42,9 +48,17 @@ fn every_configuration_is_accepted() {
 
 #[test]
 fn the_whole_configuration_is_the_one_in_config() {
-    let file = read(&root().join("config/minimal.toml"));
+    let keys = |text: &str| {
+        let lines = text.lines().map(without_comment);
+        let lines: Vec<_> = lines.filter(|line| !line.starts_with('#')).collect();
+        lines.join("\n")
+    };
+    let file = keys(&document("config/minimal.toml"));
     let shown = blocks(&readme());
-    assert!(shown.iter().any(|block| block.text == file), "{file}");
+    assert!(
+        shown.iter().any(|block| keys(&block.text) == file),
+        "{file}"
+    );
 }
 
 /// What is left out of the longer configuration are whole lines.
@@ -65,10 +79,10 @@ fn without_comment(line: &str) -> &str {
 
 #[test]
 fn every_file_of_config_is_mentioned() {
-    let text = readme();
+    let text = document("docs/configuration.md");
     for entry in fs::read_dir(root().join("config")).expect("it is there") {
         let name = entry.expect("it can be read").file_name();
-        let link = format!("(config/{})", name.to_string_lossy());
+        let link = format!("(../config/{})", name.to_string_lossy());
         assert!(text.contains(&link), "{link}");
     }
 }
@@ -95,6 +109,15 @@ fn every_example_is_in_the_guide() {
         let name = name.to_string_lossy();
         let link = format!("/crates/mproxy-session/examples/{name})");
         assert!(name == "common" || guide.contains(&link), "{name}");
+    }
+}
+
+/// A page that README.md does not link is found by nobody.
+#[test]
+fn every_page_of_docs_is_linked() {
+    let text = readme();
+    for (path, _) in for_users().iter().filter(|(path, _)| path != "README.md") {
+        assert!(text.contains(&format!("({path})")), "{path}");
     }
 }
 

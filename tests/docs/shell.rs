@@ -1,4 +1,4 @@
-//! Somebody who types the commands of README.md, one after the other, and reads what they print.
+//! Somebody who types the commands of README.md or of a page, one after the other, and reads what they print.
 //!
 //! Commands run as they are written, but for what two runs on one machine cannot share: the ports
 //! 1883, 1884 and 9883 stand for free ones, and programs are the ones that were built for the tests.
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command as StdCommand;
 
 use mproxy_tests::tools::{root, tool};
-use mproxy_tests::{Mosquitto, Process, server_binary};
+use mproxy_tests::{Mosquitto, Process, http, server_binary};
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -41,7 +41,14 @@ pub(crate) fn lines(block: &str) -> Vec<Line> {
 #[derive(Debug, Default)]
 pub(crate) struct Shell {
     broker: Option<Mosquitto>,
-    proxy: Option<(Process, SocketAddr)>,
+    proxy: Option<Proxy>,
+}
+
+#[derive(Debug)]
+struct Proxy {
+    process: Process,
+    listener: SocketAddr,
+    admin: SocketAddr,
 }
 
 impl Shell {
@@ -68,8 +75,29 @@ impl Shell {
                 command.arg("check").args(args);
                 compare(command, line).await;
             }
-            ["mproxy-server" | "target/release/mproxy-server", args @ ..] => {
+            ["mproxy-server", "reload"] => {
+                let mut command = Command::new(server_binary());
+                let url = format!("http://{}", self.admin());
+                command.args(["reload", "--url", &url]);
+                compare(command, line).await;
+            }
+            ["mproxy-server", args @ ..] => {
                 self.proxy(args, line).await;
+            }
+            ["curl", "-X", method, "-H", header, url] => {
+                let path = url.trim_start_matches("http://127.0.0.1:9883");
+                let head = format!("{method} {path} HTTP/1.0\r\n{header}\r\n\r\n");
+                let answer = http::request(self.admin(), &head).await;
+                assert_eq!(answer.body.trim_end(), line.prints.join("\n"), "{answer:?}");
+            }
+            ["cargo", "install", "--locked", "--path", package] => {
+                // minutes; that it builds is known
+                let manifest = read(&root().join(package).join("Cargo.toml"));
+                assert!(manifest.contains("name = \"mproxy-server\""), "{manifest}");
+            }
+            ["docker", "build", "-f", file, "-t", _, "."] => {
+                // its linter has a test where it is
+                assert!(root().join(file).is_file(), "{file}");
             }
             [client @ ("mosquitto_pub" | "mosquitto_sub"), args @ ..] => {
                 let mut command = Command::new(tool(client));
@@ -97,11 +125,6 @@ impl Shell {
                 command.args(["run", "--quiet", "-p", "mproxy-load", "--"]);
                 accepts(command.args(args).arg("--help")).await;
             }
-            ["kubectl", "apply", "-k", overlay] => {
-                // the half that needs no cluster
-                let mut command = Command::new(tool("kubectl"));
-                accepts(command.args(["kustomize", overlay])).await;
-            }
             ["tests/run"] => is_what_ci_runs(),
             _ => panic!("no test runs this command: {}", line.command),
         }
@@ -109,26 +132,40 @@ impl Shell {
 
     /// Waits until the proxy has printed a line that differs in numbers only.
     pub(crate) async fn sees(&self, expected: &str) {
-        let (proxy, _) = self.proxy.as_ref().expect("a proxy runs");
-        prints(proxy, expected).await;
+        prints(&self.running().process, expected).await;
+    }
+
+    fn running(&self) -> &Proxy {
+        self.proxy.as_ref().expect("a proxy was started before")
     }
 
     fn port(&self) -> u16 {
-        let (_, addr) = self.proxy.as_ref().expect("a proxy was started before");
-        addr.port()
+        self.running().listener.port()
+    }
+
+    fn admin(&self) -> SocketAddr {
+        self.running().admin
     }
 
     async fn demo(&mut self, program: PathBuf, line: &Line) {
         let mut command = Command::new(program);
         command.args(["demo", "--port", "0", "--admin-port", "0"]);
         let process = spawn(command);
-        let found = process.line("the proxy's address", |line| line.contains("proxy  "));
-        let found = found.await;
-        let addr = found.rsplit("mqtt://").next().unwrap_or_default();
+        let address = async |name: &str, before: &str, after: &str| {
+            let found = process.line(name, |line| line.contains(name)).await;
+            let addr = found.rsplit(before).next().unwrap_or_default();
+            addr.trim_end_matches(after).parse().expect("an address")
+        };
+        let listener = address("proxy  ", "mqtt://", "").await;
+        let admin = address("metrics  ", "http://", "/metrics").await;
         for expected in &line.prints {
             prints(&process, expected).await;
         }
-        self.proxy = Some((process, addr.parse().expect("an address")));
+        self.proxy = Some(Proxy {
+            process,
+            listener,
+            admin,
+        });
     }
 
     async fn proxy(&mut self, args: &[&str], line: &Line) {
@@ -150,18 +187,22 @@ impl Shell {
         }
         command.args(["--set", "admin.bind=127.0.0.1:0", "--log-format", "text"]);
         let process = spawn(command);
-        let found = process.line("it to listen", |line| {
-            line.contains("listening event=listen listener=")
-        });
-        let found = found.await;
-        let addr = found
-            .split(' ')
-            .find_map(|word| word.strip_prefix("address="))
-            .expect("an address");
+        let address = async |says: &str| {
+            let found = process.line(says, |line| line.contains(says)).await;
+            let mut words = found.split(' ');
+            let addr = words.find_map(|word| word.strip_prefix("address="));
+            addr.and_then(|it| it.parse().ok()).expect("an address")
+        };
+        let listener = address("listening event=listen listener=").await;
+        let admin = address("admin port listening event=listen").await;
         for expected in &line.prints {
             prints(&process, expected).await;
         }
-        self.proxy = Some((process, addr.parse().expect("an address")));
+        self.proxy = Some(Proxy {
+            process,
+            listener,
+            admin,
+        });
         self.broker = Some(broker);
     }
 }

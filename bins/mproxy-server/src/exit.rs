@@ -1,4 +1,5 @@
-//! Exit codes, those of `sysexits.h` where it has one. `docs/operating.md` has the table for operators.
+//! Exit codes, those of `sysexits.h` where it has one. `docs/signals-and-exit-codes.md` has the
+//! table for operators.
 
 use mproxy_config::diagnostics::Class;
 use std::process::ExitCode;
@@ -52,7 +53,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     const UNIT: &str = include_str!("../../../deploy/systemd/mproxy.service");
-    const DOCS: &str = include_str!("../../../docs/operating.md");
+    const DOCS: &str = include_str!("../../../docs/signals-and-exit-codes.md");
 
     const ALL: [Exit; 6] = [
         Exit::Success,
