@@ -42,6 +42,7 @@ mod reload;
 mod sessions;
 mod signals;
 mod start;
+mod tables;
 mod topic_map;
 mod transparent;
 mod unix;

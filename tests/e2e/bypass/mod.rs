@@ -1,6 +1,5 @@
-//! The known ways around authentication and rules, each by its number in the catalogue of attacks,
-//! over TCP and WebSocket and in every version that has it: not a byte of what is denied reaches the
-//! broker.
+//! The known ways around authentication and rules, each by its number in README.md, over TCP and
+//! WebSocket and in every version that has it: not a byte of what is denied reaches the broker.
 
 mod deliveries;
 mod identities;

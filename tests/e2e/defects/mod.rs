@@ -1,7 +1,5 @@
-//! The known defects of the proxy that this one is to replace: [`table`] names, for each, the tests
-//! that would fail if this one had it too. Those that fit nowhere else are here.
-
-mod table;
+//! The defects of the Go proxy that this one replaces: README.md names, for each, the tests that would
+//! fail if this one had it too. Those that fit nowhere else are here.
 
 use std::fs;
 
