@@ -1,11 +1,13 @@
 //! What must hold for every file of the repository.
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use mproxy_tests::tools::{Run, root};
 
-use crate::markdown::{links, read};
+use crate::markdown::{document, links, quoted, read, table};
 
 /// The files that are tracked, as paths below the root.
 fn tracked() -> Vec<PathBuf> {
@@ -24,7 +26,7 @@ fn tracked() -> Vec<PathBuf> {
 /// Text files with their contents.
 pub(crate) fn texts() -> impl Iterator<Item = (PathBuf, String)> {
     tracked().into_iter().filter_map(|path| {
-        let bytes = std::fs::read(root().join(&path)).ok()?;
+        let bytes = fs::read(root().join(&path)).ok()?;
         Some((path, String::from_utf8(bytes).ok()?))
     })
 }
@@ -94,6 +96,34 @@ fn every_link_of_a_document_leads_somewhere() {
     }
 }
 
+/// Dependencies of crates point down, and the table for contributors is the picture of them.
+#[test]
+fn crates_depend_on_those_below_them_only() {
+    let rows = table(&document("CONTRIBUTING.md"), "crate");
+    let mut above = BTreeSet::new();
+    for row in &rows {
+        let name = row[0].trim_matches('`');
+        above.insert(name.trim_start_matches("mproxy-").to_owned());
+        let Ok(manifest) = fs::read_to_string(root().join(format!("crates/{name}/Cargo.toml")))
+        else {
+            assert_eq!(name, "mproxy-server");
+            continue;
+        };
+        let found = manifest
+            .lines()
+            .skip_while(|line| *line != "[dependencies]");
+        let found = found.skip(1).take_while(|line| !line.starts_with('['));
+        let found = found.filter_map(|line| line.strip_prefix("mproxy-")?.split_once('.'));
+        let found: BTreeSet<_> = found.map(|(name, _)| name).collect();
+        let written = quoted(&row[2]).into_iter().collect();
+        assert_eq!(found, written, "{name}");
+        let up = found.iter().find(|it| above.contains(**it));
+        assert_eq!(up, None, "{name} depends on what is above it");
+    }
+    let crates = fs::read_dir(root().join("crates")).expect("it is there");
+    assert_eq!(rows.len(), crates.count() + 1);
+}
+
 /// Also in comments and scripts: a page that was renamed is looked for where it was.
 #[test]
 fn every_file_that_is_named_is_there() {
@@ -135,4 +165,33 @@ fn the_security_policy_has_what_a_reporter_needs() {
     for word in ["Threat model", "private", "90 days", "10 KiB", "10 times"] {
         assert!(text.contains(word), "{word}");
     }
+}
+
+/// The keys of which the page about reloads says that they take effect after a restart.
+#[test]
+fn every_key_that_takes_a_restart_is_explained() {
+    let rows = table(&document("docs/reload.md"), "key or section");
+    let row = rows
+        .iter()
+        .find(|row| row[1].starts_with("after a restart"));
+    let explained: BTreeSet<_> = quoted(&row.expect("it is there")[0]).into_iter().collect();
+    let mut found = BTreeSet::new();
+    for (path, text) in texts() {
+        let Ok(file) = path.strip_prefix("crates/mproxy-config/src") else {
+            continue;
+        };
+        // the declaration of a key: `name: Type = default, restart "why";`
+        let declared = text.match_indices("restart \"").filter_map(|(place, _)| {
+            text[..place].lines().rev().find_map(|line| {
+                let (key, _) = line.trim().split_once(": ")?;
+                let is_key = key.bytes().all(|it| it.is_ascii_lowercase() || it == b'_');
+                is_key.then_some(key)
+            })
+        });
+        let section = file.with_extension("");
+        found.extend(declared.map(|key| format!("{}.{key}", section.display())));
+    }
+    found.retain(|key| !key.contains('/'));
+    let found: BTreeSet<_> = found.iter().map(String::as_str).collect();
+    assert_eq!(explained, found);
 }
