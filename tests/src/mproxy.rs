@@ -482,26 +482,49 @@ pub struct Metrics(pub String);
 
 impl Metrics {
     /// The sum over all samples of a family that have these labels: `family` or
-    /// `family{name="value",...}`, in any order; 0 if there is none.
+    /// `family{name="value",...}`, in any order; 0 if there is none yet.
     ///
     /// # Panics
-    /// If a value is no number.
+    /// If there is no such family or label, or a value is no number.
     #[must_use]
     pub fn sum(&self, sample: &str) -> f64 {
-        let (family, labels) = sample.split_once('{').unwrap_or((sample, "}"));
-        let wanted: Vec<_> = labels
-            .trim_end_matches('}')
-            .split(',')
-            .filter(|label| !label.is_empty())
-            .collect();
+        let (family, wanted) = parts(sample);
+        let known = labels_of(family);
+        for label in &wanted {
+            let name = label.split('=').next().unwrap_or_default();
+            assert!(
+                name == "le" || known.contains(&format!("`{name}`")),
+                "{family} has no label {name}"
+            );
+        }
         let lines = self.0.lines().filter(|line| !line.starts_with('#'));
         lines
             .filter_map(|line| line.rsplit_once(' '))
             .filter(|(name, _)| {
-                let (found, labels) = name.split_once('{').unwrap_or((name, ""));
+                let (found, labels) = parts(name);
                 found == family && wanted.iter().all(|label| labels.contains(label))
             })
             .map(|(_, value)| value.parse::<f64>().expect("a number"))
             .sum()
     }
+}
+
+/// Family and labels of a sample.
+fn parts(sample: &str) -> (&str, Vec<&str>) {
+    let (family, labels) = sample.split_once('{').unwrap_or((sample, ""));
+    let labels = labels.trim_end_matches('}').split(',');
+    (family, labels.filter(|it| !it.is_empty()).collect())
+}
+
+/// The labels of a family, as the page for operators has them. The page, and not the scrape: most families
+/// are there only once they have counted something, and one that is misspelt would be 0.
+fn labels_of(family: &str) -> &'static str {
+    let page = include_str!("../../docs/metrics.md");
+    let parts = ["", "_bucket", "_sum", "_count"];
+    let names = parts.iter().filter_map(|part| family.strip_suffix(part));
+    let rows = names.filter_map(|name| page.split(&format!("\n| `{name}` |")).nth(1));
+    let mut labels = rows.filter_map(|row| row.split('|').nth(1));
+    labels
+        .next()
+        .unwrap_or_else(|| panic!("there is no metric {family}"))
 }
