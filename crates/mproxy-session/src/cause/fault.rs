@@ -103,7 +103,7 @@ impl Fault {
     }
 }
 
-/// The field of [`Limits`] that makes an error of this.
+/// The field of [`Limits`](crate::Limits) that makes an error of this.
 fn field_of(error: DecodeError, version: Option<Version>) -> Option<&'static str> {
     match error {
         DecodeError::ControlCharacter => Some("control_characters"),

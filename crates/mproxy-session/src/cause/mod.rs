@@ -1,5 +1,5 @@
 //! Why a session ended, with the error behind it. Side, reason, code, last words and log line are a
-//! function of the cause ([`Account`](account::Account)), so that none of them can contradict another.
+//! function of the cause ([`Account`]), so that none of them can contradict another.
 
 mod account;
 mod denial;
@@ -195,7 +195,7 @@ impl Cause {
         Box::new(Self::Denied { what, code })
     }
 
-    /// The hooks turn a client away, because of this field of [`Limits`] if there is one.
+    /// The hooks turn a client away, because of this field of [`Limits`](crate::Limits) if there is one.
     #[cold]
     pub(crate) fn turned_away(refusal: ConnectRefusal, limit: impl Into<Option<Limit>>) -> End {
         let limit = limit.into();
