@@ -7,7 +7,7 @@ mod context;
 mod error;
 mod flow;
 mod handle;
-mod hook;
+pub mod hook;
 mod latency;
 mod limits;
 mod memory;
@@ -27,15 +27,13 @@ pub use self::{
     context::{Identity, Peer, SessionInfo, UpgradeRequest},
     handle::{Order, SessionHandle, SessionId, When, renew_all},
     hook::{
-        Authenticate, AuthenticateConnect, AuthenticateFuture, AuthenticateLayer, Authorize,
-        AuthorizeFuture, AuthorizeLayer, AuthorizePacket, BoxPacketFuture, BoxPacketService,
-        Filter, FilterFuture, FilterLayer, Forward, Handler, HandlerAdmission, HandlerAnswer,
-        HandlerFuture, HandlerLayer, HandlerPackets, HeadOnly, Heads, HeadsFuture, Hooks, Inspect,
-        InspectFuture, InspectLayer, JudgeConnect, OnConnect, OnConnectFuture, OnConnectLayer,
-        OnKind, OnKindFuture, OnPublishLayer, OnSubscribeLayer, Packet, PacketHead, PacketService,
-        PublishMut, PublishRef, Refusal, RefuseErrors, RefuseErrorsFuture, RefuseErrorsLayer,
-        Repeated, Review, ReviewFuture, ReviewLayer, Reviewer, Rewrite, RewriteLayer, SubscribeMut,
-        Tap, TapFuture, Verdict, Whole, WrapHooks,
+        Authenticate, AuthenticateConnect, AuthenticateLayer, Authorize, AuthorizeLayer,
+        AuthorizePacket, BoxPacketService, Filter, FilterFuture, FilterLayer, Forward, Handler,
+        HandlerLayer, HeadOnly, Heads, Hooks, Inspect, InspectLayer, JudgeConnect, OnConnect,
+        OnConnectFuture, OnConnectLayer, OnPublishLayer, OnSubscribeLayer, Packet, PacketHead,
+        PacketService, PublishMut, PublishRef, Refusal, RefuseErrors, RefuseErrorsLayer, Repeated,
+        Review, ReviewFuture, ReviewLayer, Reviewer, Rewrite, RewriteLayer, SubscribeMut, Tap,
+        Verdict, Whole, WrapHooks,
     },
     limits::{
         Bridges, Conformance, ControlCharacters, Limits, Rate, ReceiveMaximum, RefusedPublish,
