@@ -51,7 +51,7 @@ pub use limits::Limits;
 pub use listener::{Listener, Protocol};
 pub use load::{Loaded, Request, from_text, load, load_text};
 pub use log::{Log, LogFormat};
-pub use model::{Bind, Rate, Template};
+pub use model::{Rate, Template};
 pub use root::{Config, show};
 pub use scalar::{LogLevel, Problem, Raw, Scalar, log_filter, parse};
 pub use server::{DrainNotice, DrainWills, Server};

@@ -5,7 +5,6 @@ use crate::choice::Choice;
 use crate::context::Context;
 use crate::diagnostics::Diagnostic;
 use crate::limits::Limits;
-use crate::model::Bind;
 use crate::scalar::{DurationOrNever, Origin, Size, Text, UrlPath, quoted};
 use crate::section::{Flags, Listing, Located, Reference, Setting, Sub, section};
 use crate::upstream::Upstream;
@@ -13,6 +12,7 @@ use crate::validate::{Named, bounds, names};
 use mproxy_session::{
     Bridges, Conformance, ControlCharacters, ReceiveMaximum, ServerReference, Versions,
 };
+use mproxy_transport::ListenAddr;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ section! {
         /// Name in logs and metrics; unique.
         name: String as Setting<Text>, given name;
         /// IP address and port (0 = any free one), or unix:/path for a Unix socket.
-        bind: Bind, given bind;
+        bind: ListenAddr, given bind;
         /// How MQTT arrives: over TCP, or in WebSocket frames.
         protocol: Protocol = "mqtt";
         /// Paths of the WebSocket upgrade; ws only. Empty = any. "/tenant/*" is every path that begins

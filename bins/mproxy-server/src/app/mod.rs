@@ -41,7 +41,7 @@ pub(crate) use self::reload::Loader;
 pub(crate) use self::signals::ENDING_SIGNALS;
 use self::signals::KILLED_BY_SIGNAL;
 pub(crate) use self::signals::Signals;
-pub(crate) use self::sockets::{bind_advice, listen_address};
+pub(crate) use self::sockets::bind_advice;
 use self::supervisor::{Sources, StartError, Supervisor};
 use crate::exit::Exit;
 

@@ -9,9 +9,9 @@ use std::time::Duration;
 use mproxy_admin::Metrics;
 use mproxy_codec::topic::Dialect;
 use mproxy_config::diagnostics::Diagnostic;
-use mproxy_config::{self as config, Bind, Chain, Config};
+use mproxy_config::{self as config, Chain, Config};
 use mproxy_session::{Limits, Rate, RefusedPublish};
-use mproxy_transport::{TcpOptions, WsOptions};
+use mproxy_transport::{ListenAddr, TcpOptions, WsOptions};
 
 use super::chain::{Composed, compose};
 use super::gate::Rules;
@@ -32,7 +32,7 @@ pub(crate) struct Plan {
 #[derive(Debug)]
 pub(crate) struct ListenerPlan {
     pub(crate) name: Arc<str>,
-    pub(crate) bind: Bind,
+    pub(crate) bind: ListenAddr,
     /// Of the sockets that it accepts.
     pub(crate) tcp: TcpOptions,
     /// `Some` for a WebSocket listener.

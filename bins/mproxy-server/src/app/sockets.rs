@@ -9,7 +9,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use mproxy_config::Bind;
 use mproxy_transport::{ListenAddr, ListenOptions, Listener};
 use tokio_util::sync::CancellationToken;
 
@@ -21,13 +20,13 @@ use super::workers::{Entrance, Workers};
 #[derive(Debug)]
 pub(crate) struct BindError {
     pub(crate) what: String,
-    pub(crate) address: Bind,
+    pub(crate) address: ListenAddr,
     pub(crate) error: io::Error,
 }
 
 /// What a socket is known by: its address; and, where the system chooses a port, whose it is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Key(Bind, Option<Arc<str>>);
+struct Key(ListenAddr, Option<Arc<str>>);
 
 /// The sockets that are open.
 #[derive(Default)]
@@ -37,7 +36,7 @@ pub(crate) struct Sockets(HashMap<Key, Socket>);
 struct Socket {
     /// Not accepted from: what it is changed by.
     listener: Listener,
-    address: Bind,
+    address: ListenAddr,
     service: Arc<ArcSwap<Service>>,
     closed: CancellationToken,
 }
@@ -50,12 +49,12 @@ struct NewSocket {
     listener: Listener,
     /// One for each worker.
     handles: Vec<Listener>,
-    address: Bind,
+    address: ListenAddr,
 }
 
 impl Key {
     fn of(listener: &ListenerPlan) -> Self {
-        let is_chosen = listener.bind.tcp().is_some_and(|it| it.port() == 0);
+        let is_chosen = listener.bind.port() == Some(0);
         Self(
             listener.bind.clone(),
             is_chosen.then(|| Arc::clone(&listener.name)),
@@ -84,7 +83,7 @@ impl Sockets {
     }
 
     /// Where a listener listens, with the real port where the system was to choose one.
-    pub(crate) fn address(&self, listener: &ListenerPlan) -> Option<&Bind> {
+    pub(crate) fn address(&self, listener: &ListenerPlan) -> Option<&ListenAddr> {
         let socket = self.0.get(&Key::of(listener))?;
         Some(&socket.address)
     }
@@ -173,32 +172,22 @@ fn bind(listener: &ListenerPlan, workers: usize) -> Result<NewSocket, BindError>
         error,
     };
     let options = ListenOptions::default().tcp(listener.tcp);
-    let socket = listen_address(&listener.bind)
-        .and_then(|address| Listener::bind(&address, &options))
-        .map_err(cannot_bind)?;
+    let socket = Listener::bind(&listener.bind, &options).map_err(cannot_bind)?;
     let handles = (0..workers).map(|_| socket.try_clone());
     let handles = handles.collect::<io::Result<_>>().map_err(cannot_bind)?;
-    let address = match &listener.bind {
-        Bind::Tcp(wanted) => {
+    let address = match listener.bind.socket_addr() {
+        Some(wanted) => {
             let address = socket.local_addr().map_err(cannot_bind)?;
             let port = address.port().unwrap_or_else(|| wanted.port());
             SocketAddr::new(wanted.ip(), port).into()
         }
-        path @ Bind::Unix(_) => path.clone(),
+        None => listener.bind.clone(),
     };
     Ok(NewSocket {
         listener: socket,
         handles,
         address,
     })
-}
-
-/// The address of the configuration as the transport takes it.
-pub(crate) fn listen_address(bind: &Bind) -> io::Result<ListenAddr> {
-    match bind {
-        Bind::Tcp(address) => Ok(ListenAddr::from(*address)),
-        Bind::Unix(_) => bind.to_string().parse().map_err(io::Error::other),
-    }
 }
 
 // ===== impl BindError =====
@@ -233,15 +222,15 @@ impl std::error::Error for BindError {
 }
 
 /// What to do about an address that cannot be bound, if nothing else has it.
-pub(crate) fn bind_advice(address: &Bind, error: &io::Error) -> Option<String> {
+pub(crate) fn bind_advice(address: &ListenAddr, error: &io::Error) -> Option<String> {
     use io::ErrorKind::{AlreadyExists, NotFound, PermissionDenied};
-    Some(match (error.kind(), address) {
-        (PermissionDenied, Bind::Tcp(_)) => "ports below 1024 need CAP_NET_BIND_SERVICE".to_owned(),
-        (PermissionDenied, Bind::Unix(path)) => {
+    Some(match (error.kind(), address.unix_path()) {
+        (PermissionDenied, None) => "ports below 1024 need CAP_NET_BIND_SERVICE".to_owned(),
+        (PermissionDenied, Some(path)) => {
             format!("mproxy must be allowed to write to {}", folder(path))
         }
-        (NotFound, Bind::Unix(path)) => format!("create the folder {}", folder(path)),
-        (AlreadyExists, Bind::Unix(_)) => "choose another path".to_owned(),
+        (NotFound, Some(path)) => format!("create the folder {}", folder(path)),
+        (AlreadyExists, Some(_)) => "choose another path".to_owned(),
         _ => return None,
     })
 }

@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwap;
 use mproxy_admin::{Admin, BuildInfo, Health, Metrics, Named};
-use mproxy_config::{Bind, Config};
+use mproxy_config::Config;
 use mproxy_session::BoxError;
 use mproxy_transport::Resolver;
 use tokio_util::sync::CancellationToken;
@@ -183,7 +183,7 @@ impl Supervisor {
     #[cfg(feature = "demo")]
     pub(crate) fn listener(&self) -> Option<SocketAddr> {
         let first = self.plan.listeners.first()?;
-        self.sockets.address(first)?.tcp()
+        self.sockets.address(first)?.socket_addr()
     }
 
     /// Asks each broker once; false if one does not serve clients, which is told.
@@ -344,7 +344,7 @@ async fn serve_admin(
     let bind_error = |error| {
         StartError::Bind(BindError {
             what: "the admin port".to_owned(),
-            address: Bind::from(bind),
+            address: bind.into(),
             error,
         })
     };

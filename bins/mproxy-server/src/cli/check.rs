@@ -5,7 +5,7 @@ use super::load::{color, load_source, source_name};
 use super::probe::{probe, shown_address};
 use super::streams::{print, say};
 use crate::exit::Exit;
-use mproxy_config::{Bind, Choice, Config, Loaded};
+use mproxy_config::{Choice, Config, Loaded};
 use std::process::ExitCode;
 
 /// Checks a configuration and reports.
@@ -67,9 +67,10 @@ fn summary(config: &Config, loaded: &Loaded, args: &CheckArgs) -> String {
             false => format!("through {}", layers.join(", ")),
         };
         let protocol = listener.protocol.word();
-        let at = match &listener.bind {
-            Bind::Tcp(address) => format!("{protocol}://{address}"),
-            bind @ Bind::Unix(_) => format!("{protocol} over {bind}"),
+        let bind = &listener.bind;
+        let at = match bind.unix_path() {
+            None => format!("{protocol}://{bind}"),
+            Some(_) => format!("{protocol} over {bind}"),
         };
         out.push_str(&format!(
             "  {}  {at} -> {} {through}\n",

@@ -1,9 +1,9 @@
 //! What of a configuration can be tried out on this machine.
 
-use crate::app::{bind_advice, listen_address};
+use crate::app::bind_advice;
 use mproxy_config::diagnostics::{Class, Diagnostic, Report};
-use mproxy_config::{Bind, Config, Upstream};
-use mproxy_transport::{ListenOptions, Listener};
+use mproxy_config::{Config, Upstream};
+use mproxy_transport::{ListenAddr, ListenOptions, Listener};
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
 use std::net::{TcpListener, TcpStream, ToSocketAddrs};
@@ -41,13 +41,11 @@ pub(super) fn shown_address(upstream: &Upstream, secrets: &BTreeSet<String>) -> 
     }
 }
 
-fn bindable(what: &str, address: &Bind, report: &mut Report) {
-    let bound = match address {
-        Bind::Tcp(address) => TcpListener::bind(address).map(drop),
+fn bindable(what: &str, address: &ListenAddr, report: &mut Report) {
+    let bound = match address.socket_addr() {
+        Some(address) => TcpListener::bind(address).map(drop),
         // Like the proxy: a file that nobody listens on is replaced, and removed again.
-        Bind::Unix(_) => listen_address(address)
-            .and_then(|it| Listener::bind(&it, &ListenOptions::default()))
-            .map(drop),
+        None => Listener::bind(address, &ListenOptions::default()).map(drop),
     };
     let Err(error) = bound else {
         return;

@@ -2,12 +2,10 @@
 
 use super::raw::Raw;
 use super::{Problem, Scalar, string};
-use crate::model::Bind;
 use mproxy_layers::acl::{Network, NetworkError};
-use mproxy_transport::{AddrError, UpstreamAddr};
+use mproxy_transport::{AddrError, ListenAddr, UpstreamAddr};
 use schemars::{Schema, json_schema};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
 use toml_edit::Value;
 
 /// The longest path of a Unix socket: the kernel's field has 108 bytes with the zero at its end.
@@ -17,7 +15,9 @@ const UNIX_PATH_MAX: usize = 107;
 #[derive(Debug)]
 pub(crate) struct AdminBind;
 
-impl Scalar for Bind {
+/// Where a listener listens: at an IP address, or a Unix socket. A name is none, although the transport
+/// knows them: which address it means may change.
+impl Scalar for ListenAddr {
     type Value = Self;
 
     fn expected() -> String {
@@ -26,13 +26,13 @@ impl Scalar for Bind {
 
     fn read(raw: &Raw, _: bool) -> Result<Self, Problem> {
         let text = string::<Self>(raw)?;
-        match text.strip_prefix("unix:") {
-            Some(path) => unix_path(text, path).map(Self::Unix),
-            None => match text.parse() {
-                Ok(address) => Ok(Self::Tcp(address)),
-                Err(_) => Err(invalid_bind(text, &Self::expected())),
-            },
+        if let Some(path) = text.strip_prefix("unix:") {
+            unix_path(text, path)?;
         }
+        let address = text.parse::<Self>().ok();
+        address
+            .filter(|it| it.socket_addr().is_some() || it.unix_path().is_some())
+            .ok_or_else(|| invalid_bind(text, &Self::expected()))
     }
 
     fn show(value: &Self::Value) -> Value {
@@ -186,25 +186,20 @@ fn invalid_upstream(text: &str, error: &AddrError) -> Problem {
     Problem::new(format!("invalid address `{text}`"), label)
 }
 
-/// The path of a Unix socket; `text` is the whole value.
-fn unix_path(text: &str, path: &str) -> Result<PathBuf, Problem> {
+/// Checks the path of a Unix socket; `text` is the whole value.
+fn unix_path(text: &str, path: &str) -> Result<(), Problem> {
     // Some tools write unix:///run/x.
     let path = path.strip_prefix("//").unwrap_or(path);
-    let invalid = |label: String| Problem::new(format!("invalid address `{text}`"), label);
-    if !path.starts_with('/') {
-        return Err(invalid(
-            "the path of a socket starts with a slash".to_owned(),
-        ));
-    }
-    if path.ends_with('/') || path.contains(char::is_control) {
-        return Err(invalid("not the path of a file".to_owned()));
-    }
-    match path.len() > UNIX_PATH_MAX {
-        true => Err(invalid(format!(
-            "the path of a socket has at most {UNIX_PATH_MAX} bytes"
-        ))),
-        false => Ok(PathBuf::from(path)),
-    }
+    let label = if !path.starts_with('/') {
+        "the path of a socket starts with a slash".to_owned()
+    } else if path.ends_with('/') || path.contains(char::is_control) {
+        "not the path of a file".to_owned()
+    } else if path.len() > UNIX_PATH_MAX {
+        format!("the path of a socket has at most {UNIX_PATH_MAX} bytes")
+    } else {
+        return Ok(());
+    };
+    Err(Problem::new(format!("invalid address `{text}`"), label))
 }
 
 /// Says what was probably meant by something that is no address to listen on.
@@ -216,7 +211,7 @@ fn invalid_bind(text: &str, expected: &str) -> Problem {
             format!("expected {expected}"),
         );
     }
-    if text.starts_with('/') && Bind::expected() == expected {
+    if text.starts_with('/') && ListenAddr::expected() == expected {
         return Problem::new(
             format!("invalid address `{text}`"),
             format!("did you mean `unix:{text}`?"),
@@ -255,7 +250,7 @@ mod tests {
     }
 
     fn bind(text: &str) -> Result<String, String> {
-        Bind::read(&Raw::String(text.to_owned()), false)
+        ListenAddr::read(&Raw::String(text.to_owned()), false)
             .map(|it| it.to_string())
             .map_err(|it| it.label)
     }

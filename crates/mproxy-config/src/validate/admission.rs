@@ -7,7 +7,7 @@ use crate::limits::Limits;
 use crate::limits::LimitsKeys;
 use crate::listener::ListenerKeys;
 use crate::listener::Placed;
-use crate::model::{Bind, Rate};
+use crate::model::Rate;
 use crate::section::Located;
 use crate::server::Server;
 use crate::server::ServerKeys;
@@ -28,7 +28,7 @@ pub(super) fn check(
             continue;
         };
         let (keys, limits) = (&keys.limits, &placed.listener.limits);
-        if let (true, Bind::Unix(_)) = (placed.addressed, &placed.listener.bind) {
+        if placed.addressed && placed.listener.bind.unix_path().is_some() {
             without_address(cx, keys, limits);
         }
         let pending = written("max_pending", limits.max_pending, keys.max_pending.span());

@@ -10,11 +10,10 @@ use crate::layer::{LayerKeys, Layers};
 use crate::listener::Listener;
 use crate::listener::ListenerKeys;
 use crate::listener::Placed;
-use crate::model::Bind;
 use crate::scalar::AdminBind;
 use crate::section::{Located, Setting};
 use crate::upstream::Upstream;
-use mproxy_transport::UpstreamAddr;
+use mproxy_transport::{ListenAddr, UpstreamAddr};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
@@ -47,9 +46,10 @@ pub(super) fn distinct(
             let bind = &placed.listener.bind;
             let first = format!("{} listens here", other.listener.name);
             let error = Diagnostic::error(format!("two listeners on {bind}"));
-            let error = error.at(bind_of(files, placed)).label(match bind {
-                Bind::Tcp(_) => "choose another port",
-                Bind::Unix(_) => "choose another path",
+            let error = error.at(bind_of(files, placed));
+            let error = error.label(match bind.unix_path() {
+                None => "choose another port",
+                Some(_) => "choose another path",
             });
             cx.push(error.related(bind_of(files, other), first));
         }
@@ -72,7 +72,7 @@ pub(super) fn distinct(
 /// The addresses of listeners, and who was the first at each.
 #[derive(Default)]
 struct Taken<'a> {
-    exactly: HashMap<&'a Bind, &'a Placed>,
+    exactly: HashMap<&'a ListenAddr, &'a Placed>,
     /// By family and port: a listener on all addresses, and any listener.
     on_all: HashMap<(bool, u16), &'a Placed>,
     on_any: HashMap<(bool, u16), &'a Placed>,
@@ -85,7 +85,7 @@ impl<'a> Taken<'a> {
         }
         let bind = &placed.listener.bind;
         self.exactly.entry(bind).or_insert(placed);
-        if let Bind::Tcp(address) = bind {
+        if let Some(address) = bind.socket_addr() {
             let key = (address.is_ipv4(), address.port());
             self.on_any.entry(key).or_insert(placed);
             if address.ip().is_unspecified() {
@@ -97,9 +97,9 @@ impl<'a> Taken<'a> {
     /// A listener with which this one [collides](collide).
     fn by(&self, placed: &Placed) -> Option<&'a Placed> {
         let bind = &placed.listener.bind;
-        let wide = match bind {
-            Bind::Unix(_) => None,
-            Bind::Tcp(address) => {
+        let wide = match bind.socket_addr() {
+            None => None,
+            Some(address) => {
                 let key = (address.is_ipv4(), address.port());
                 match address.ip().is_unspecified() {
                     true => self.on_any.get(&key),
@@ -191,7 +191,7 @@ pub(super) fn open_doors(
     for placed in listeners {
         let listener = &placed.listener;
         let chosen = keys_of(files, placed).is_some_and(|it| it.chain.given.is_some());
-        if !listener.bind.is_open() || chosen || !listener.chain.layers.is_empty() {
+        if !is_open(&listener.bind) || chosen || !listener.chain.layers.is_empty() {
             continue;
         }
         let message = format!(
@@ -268,9 +268,14 @@ fn bind_of(files: &[Located<ListenerKeys>], placed: &Placed) -> Range<usize> {
     place_of(files, placed, |keys| keys.bind.span())
 }
 
+/// True when other hosts can connect.
+fn is_open(bind: &ListenAddr) -> bool {
+    bind.socket_addr().is_some_and(|it| !it.ip().is_loopback())
+}
+
 /// True when not both can be listened on.
-fn collide(a: &Bind, b: &Bind) -> bool {
-    let (Bind::Tcp(a), Bind::Tcp(b)) = (a, b) else {
+fn collide(a: &ListenAddr, b: &ListenAddr) -> bool {
+    let (Some(a), Some(b)) = (a.socket_addr(), b.socket_addr()) else {
         return a == b;
     };
     let any = a.ip().is_unspecified() || b.ip().is_unspecified();
@@ -279,10 +284,9 @@ fn collide(a: &Bind, b: &Bind) -> bool {
 }
 
 /// True when a connection to `to` from this machine arrives at `bind`.
-fn reaches(to: &UpstreamAddr, bind: &Bind) -> bool {
-    let bind = match bind {
-        Bind::Unix(path) => return to.unix_path() == Some(path),
-        Bind::Tcp(bind) => bind,
+fn reaches(to: &UpstreamAddr, bind: &ListenAddr) -> bool {
+    let Some(bind) = bind.socket_addr() else {
+        return to.unix_path().is_some() && to.unix_path() == bind.unix_path();
     };
     let ip = match to.host().as_deref() {
         Some("localhost") => Some(IpAddr::from(Ipv4Addr::LOCALHOST)),

@@ -1,6 +1,6 @@
 //! Where to listen.
 
-use std::{fmt, path::Path, str::FromStr};
+use std::{fmt, net::SocketAddr, path::Path, str::FromStr};
 
 use super::{AddrError, Endpoint};
 
@@ -19,6 +19,14 @@ use super::{AddrError, Endpoint};
 pub struct ListenAddr(pub(crate) Endpoint);
 
 impl ListenAddr {
+    /// The TCP address, if it is written as a number; `None` for a name and for a Unix socket.
+    pub fn socket_addr(&self) -> Option<SocketAddr> {
+        match &self.0 {
+            Endpoint::Ip(addr) => Some(*addr),
+            Endpoint::Name { .. } | Endpoint::Unix(_) => None,
+        }
+    }
+
     /// The TCP port as written; `None` for a Unix socket. Port 0 asks the system for a free one.
     pub fn port(&self) -> Option<u16> {
         self.0.port()
@@ -30,8 +38,8 @@ impl ListenAddr {
     }
 }
 
-impl From<std::net::SocketAddr> for ListenAddr {
-    fn from(addr: std::net::SocketAddr) -> Self {
+impl From<SocketAddr> for ListenAddr {
+    fn from(addr: SocketAddr) -> Self {
         Self(Endpoint::Ip(addr))
     }
 }
