@@ -28,7 +28,6 @@ mod limits;
 mod listener;
 mod load;
 mod log;
-mod model;
 mod root;
 mod scalar;
 mod section;
@@ -51,9 +50,8 @@ pub use limits::Limits;
 pub use listener::{Listener, Protocol};
 pub use load::{Loaded, Request, from_text, load, load_text};
 pub use log::{Log, LogFormat};
-pub use model::{Rate, Template};
 pub use root::{Config, show};
-pub use scalar::{LogLevel, Problem, Raw, Scalar, log_filter, parse};
+pub use scalar::{LogLevel, Problem, Rate, Raw, Scalar, Template, log_filter, parse};
 pub use server::{DrainNotice, DrainWills, Server};
 pub use upstream::{HealthCheck, Upstream, UpstreamHealth};
 

@@ -7,15 +7,15 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 section! {
-    /// Bounds on what a client may take.
+    /// Limits on what a client may take.
     Limits, LimitsKeys in "[listeners.limits]" {
         /// From accept to the complete CONNECT. Modems are slow.
         connect_timeout: Duration = "30s", check bounds::timeout;
         /// How long a peer may take for the next 512 bytes of a packet, or for its end. Keep-alive
         /// cannot catch a peer that sends one byte a minute, because bytes keep arriving. This does.
         packet_timeout: Duration = "120s", check bounds::timeout;
-        /// How long a peer may take none of the bytes that wait for it. Without it, a client
-        /// that stopped reading would keep its session, and the broker's queue, for ever.
+        /// How long a peer may accept no data while some is waiting for it. Without it, a client
+        /// that stopped reading would keep its session, and the broker's queue, forever.
         write_timeout: Duration = "120s", check bounds::timeout;
         /// Largest packet of a client, fixed header included. 256MiB, which is what MQTT can say, sets
         /// no limit: clients get the broker's CONNACK byte for byte. A smaller one is told to MQTT 5

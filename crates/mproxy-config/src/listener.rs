@@ -55,13 +55,14 @@ section! {
         /// Who keeps MQTT 5 clients to the Receive Maximum that the broker announced. pass: the
         /// broker. enforce: mproxy, with DISCONNECT 0x93.
         receive_maximum: ReceiveMaximum = "pass";
-        /// What becomes of a Server Reference with which the broker sends a client elsewhere
-        /// (MQTT 5).
+        /// What to do when the broker redirects a client (Server Reference, MQTT 5). strip: mproxy
+        /// removes it, because clients usually cannot reach addresses behind the proxy; pass: it goes
+        /// to the client.
         server_reference: ServerReference = "strip";
-        /// What becomes of a packet with control characters in a client identifier, a user name, a
-        /// topic or a topic filter.
+        /// What to do with a packet that has control characters in a client identifier, a user name, a
+        /// topic or a topic filter. refuse: it ends the session; pass: it goes on.
         control_characters: ControlCharacters = "refuse";
-        /// Bounds on what a client may take.
+        /// Limits on what a client may take.
         limits: Limits as Sub<Limits>, given limits;
     }
     reserved {

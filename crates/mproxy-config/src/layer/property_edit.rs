@@ -3,8 +3,7 @@
 use super::{Built, LayerConfig, Place, Reauthentication};
 use crate::context::Context;
 use crate::diagnostics::Diagnostic;
-use crate::model::Template;
-use crate::scalar::{Problem, Text, TextTemplate};
+use crate::scalar::{Problem, Template, Text, TextTemplate};
 use crate::section::{Listing, Map, Sub, section};
 use crate::validate::placeholders::{self, Known};
 use mproxy_layers::Observer;

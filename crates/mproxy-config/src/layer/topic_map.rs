@@ -3,8 +3,7 @@
 use super::{Built, LayerConfig, Place, Reauthentication};
 use crate::context::Context;
 use crate::diagnostics::Diagnostic;
-use crate::model::Template;
-use crate::scalar::{PrefixTemplate, Scalar, StartTemplate, Text, with_forms};
+use crate::scalar::{PrefixTemplate, Scalar, StartTemplate, Template, Text, with_forms};
 use crate::section::{Flags, Listing, Located, Maybe, Setting, Sub, Tables, section};
 use crate::validate::placeholders::{self, Known};
 use crate::validate::who::literal;

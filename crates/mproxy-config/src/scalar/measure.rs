@@ -2,7 +2,7 @@
 
 use super::raw::Raw;
 use super::{Problem, Scalar, string};
-use crate::model::Rate;
+use crate::scalar::Rate;
 use bytesize::ByteSize;
 use schemars::{Schema, json_schema};
 use std::num::NonZeroU32;

@@ -3,11 +3,33 @@
 use super::raw::Raw;
 use super::{Problem, Scalar, closest, quoted, string};
 use crate::choice::Choice;
-use crate::model::Template;
 use mproxy_codec::topic::{Dialect, TopicFilter, TopicName, VendorForms};
 use mproxy_layers::template::{Placeholder, Token, tokens};
 use schemars::{Schema, json_schema};
+use std::fmt;
 use toml_edit::Value;
+
+/// A string whose placeholders are known ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Template(String);
+
+impl Template {
+    /// Wraps a string that was checked.
+    pub(crate) fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text as it was written, placeholders included.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 /// The most levels of a filter in a rule: what the matcher of the acl layer takes.
 const MAX_LEVELS: usize = 128;

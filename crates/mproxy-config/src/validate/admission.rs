@@ -7,7 +7,7 @@ use crate::limits::Limits;
 use crate::limits::LimitsKeys;
 use crate::listener::ListenerKeys;
 use crate::listener::Placed;
-use crate::model::Rate;
+use crate::scalar::Rate;
 use crate::section::Located;
 use crate::server::Server;
 use crate::server::ServerKeys;

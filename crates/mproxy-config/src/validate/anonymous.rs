@@ -4,7 +4,7 @@ use crate::chain::Chain;
 use crate::context::Context;
 use crate::diagnostics::Diagnostic;
 use crate::layer::{AclRule, ClientIdRequire, Layer, LayerKind};
-use crate::model::Template;
+use crate::scalar::Template;
 use std::ops::Range;
 
 /// Warns about the first rule for clients without a user name that decides nothing, because another

@@ -10,8 +10,7 @@
 //! rule with one pattern is the first, whatever else is there.
 
 use crate::layer::{AclRule, AclWho};
-use crate::model::Template;
-use crate::scalar::opaque;
+use crate::scalar::{Template, opaque};
 use mproxy_codec::topic::TopicFilter;
 use mproxy_layers::acl::Actions;
 use std::collections::HashMap;

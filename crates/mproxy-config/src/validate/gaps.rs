@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::diagnostics::Diagnostic;
 use crate::layer::AclRule;
 use crate::layer::RuleKeys;
-use crate::model::Template;
+use crate::scalar::Template;
 use crate::section::Located;
 use mproxy_layers::acl::Effect;
 use std::ops::Range;

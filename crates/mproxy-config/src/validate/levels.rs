@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::diagnostics::Diagnostic;
-use crate::model::Template;
+use crate::scalar::Template;
 use mproxy_layers::template::{Placeholder, Token, tokens};
 use std::ops::Range;
 

@@ -4,7 +4,7 @@ use crate::chain::Chain;
 use crate::context::Context;
 use crate::diagnostics::Diagnostic;
 use crate::layer::{Acl, ClientId, Layer, LayerKind, PropertyEdit, TopicMap};
-use crate::model::Template;
+use crate::scalar::Template;
 use std::ops::Range;
 
 /// Warns about a chain that goes by the names of clients while any client can use the client id of

@@ -2,8 +2,7 @@
 
 use crate::context::Context;
 use crate::diagnostics::Diagnostic;
-use crate::model::Template;
-use crate::scalar::quoted;
+use crate::scalar::{Template, quoted};
 use mproxy_layers::template::Placeholder;
 use std::ops::Range;
 

@@ -4,7 +4,7 @@ use crate::chain::Chain;
 use crate::context::Context;
 use crate::diagnostics::Diagnostic;
 use crate::layer::{AclRule, AclWho, Layer, LayerKind, TopicMap};
-use crate::model::Template;
+use crate::scalar::Template;
 use mproxy_codec::topic::TopicFilter;
 use std::ops::Range;
 

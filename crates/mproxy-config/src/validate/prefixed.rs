@@ -4,7 +4,7 @@ use crate::chain::Chain;
 use crate::context::Context;
 use crate::diagnostics::Diagnostic;
 use crate::layer::{Layer, LayerKind};
-use crate::model::Template;
+use crate::scalar::Template;
 use std::ops::Range;
 
 /// Warns about client ids that no client has where they are compared. A rule that denies something to

@@ -32,8 +32,8 @@ section! {
         /// What a denied client is told. reject: reason code 0x87 (MQTT 5), acknowledged and
         /// dropped (3.1.1); drop: always acknowledged and dropped; disconnect: closed.
         on_deny: OnDeny = "reject";
-        /// What becomes of a client whose will is denied. refuse: it is not let in; strip: it is,
-        /// without its will.
+        /// A client whose will is denied. refuse: it is not let in; strip: it is let in without its
+        /// will.
         will: DeniedWill = "refuse";
         /// Judge Response Topics (MQTT 5) as if the client published there itself.
         check_response_topics: bool = false;

@@ -1,7 +1,0 @@
-//! Values of the configuration that are types of their own.
-
-mod rate;
-mod template;
-
-pub use rate::Rate;
-pub use template::Template;
