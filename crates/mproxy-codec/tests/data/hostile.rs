@@ -4,8 +4,6 @@
 
 #![allow(dead_code)] // each test binary uses its part
 
-use std::hash::{BuildHasher, Hasher, RandomState};
-
 use serde_json::Value;
 
 /// How many cases there are, of MQTT and of what carries it.
@@ -148,27 +146,22 @@ pub(crate) enum Cut {
 impl Cut {
     /// One of another seed each time; what fails must print it.
     pub(crate) fn random() -> Self {
-        Self::Random(RandomState::new().build_hasher().finish())
+        Self::Random(fastrand::u64(..))
     }
 
     /// The sizes of the pieces of so many bytes.
     pub(crate) fn sizes(self, len: usize) -> Vec<usize> {
-        let mut state = match self {
+        let mut random = match self {
             Self::Whole => return vec![len],
             Self::ByteByByte => return vec![1; len],
-            Self::Random(seed) => seed,
+            Self::Random(seed) => fastrand::Rng::with_seed(seed),
         };
         let mut sizes = Vec::new();
         let mut left = len;
         while left > 0 {
-            // splitmix64: small, and good enough to cut with
-            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut number = state;
-            number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            number = (number ^ number >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
             // short ones more often than long ones, or a long case is hardly cut
-            let scale = [4, 16, 64, 1024, 16_384][(number >> 60) as usize % 5];
-            let size = 1 + (number as usize % scale).min(left - 1);
+            let scale = [4, 16, 64, 1024, 16_384][random.usize(..5)];
+            let size = 1 + random.usize(..scale).min(left - 1);
             sizes.push(size);
             left -= size;
         }

@@ -7,9 +7,10 @@
 //! placeholders after as many bytes have one [outline](Outline); there are few of those, however many
 //! texts there are.
 
-use std::{collections::HashMap, mem};
+use std::mem;
 
-use super::hasher::LevelHash;
+use rustc_hash::FxHashMap;
+
 use crate::{
     identity::Values,
     template::{Hole, Template},
@@ -21,7 +22,9 @@ const FEW: usize = 4;
 /// Things by texts.
 #[derive(Debug)]
 pub(super) struct Index<T> {
-    literals: HashMap<Box<[u8]>, T, LevelHash>,
+    /// Hashed without a secret: the keys come from the configuration and never from the network, so that
+    /// nobody can fill it with collisions. The standard hasher would be most of the cost of a look-up.
+    literals: FxHashMap<Box<[u8]>, T>,
     templates: Templates<T>,
 }
 
@@ -36,13 +39,13 @@ enum Templates<T> {
 struct Outline<T> {
     holes: Box<[Hole]>,
     /// By the hash of what is literal in them.
-    texts: HashMap<u64, Vec<(Template, T)>, LevelHash>,
+    texts: FxHashMap<u64, Vec<(Template, T)>>,
 }
 
 impl<T> Index<T> {
     pub(super) fn new() -> Self {
         Self {
-            literals: HashMap::default(),
+            literals: FxHashMap::default(),
             templates: Templates::Few(Vec::new()),
         }
     }
@@ -123,7 +126,7 @@ fn bucket<'a, T>(outlines: &'a mut Vec<Outline<T>>, text: &Template) -> &'a mut 
     let place = place.unwrap_or_else(|| {
         outlines.push(Outline {
             holes: holes.into(),
-            texts: HashMap::default(),
+            texts: FxHashMap::default(),
         });
         outlines.len() - 1
     });
@@ -217,7 +220,7 @@ mod tests {
             let last = |wanted: &dyn Fn(&Template) -> bool| {
                 // each text once, with the number that it was given last
                 let templates = texts.iter().map(|it| Template::parse(it, true).expect("a template"));
-                let numbered: HashMap<_, _> = templates.zip(0..).collect();
+                let numbered: FxHashMap<_, _> = templates.zip(0..).collect();
                 let mut found: Vec<usize> = numbered
                     .iter()
                     .filter(|(template, _)| wanted(template))

@@ -93,7 +93,6 @@ mod builder;
 mod compiled;
 mod decision;
 mod groups;
-mod hasher;
 mod index;
 mod layer;
 mod read;

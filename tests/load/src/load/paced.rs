@@ -95,19 +95,10 @@ fn send_due(
 /// Clients in the order in which they send within an interval, and when: spread at random, but
 /// alike in every run.
 fn phases(clients: usize) -> Vec<(usize, Duration)> {
-    let mut state: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut phases: Vec<_> = (0..clients)
-        .map(|client| {
-            // An xorshift step is random enough to scatter a few hundred clients.
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (
-                client,
-                Duration::from_nanos(state % INTERVAL.as_nanos() as u64),
-            )
-        })
-        .collect();
+    let mut random = fastrand::Rng::with_seed(1);
+    let interval = INTERVAL.as_nanos() as u64;
+    let mut phase = || Duration::from_nanos(random.u64(..interval));
+    let mut phases: Vec<_> = (0..clients).map(|client| (client, phase())).collect();
     phases.sort_by_key(|&(_, phase)| phase);
     phases
 }
