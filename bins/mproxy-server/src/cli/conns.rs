@@ -171,7 +171,7 @@ mod tests {
         });
         assert_eq!(
             table(&page),
-            "ID  CLIENT                USERNAME  PEER        LISTENER  VERSION  AGE   TO-SERVER  TO-CLIENT\n\
+            "ID  CLIENT               USERNAME  PEER        LISTENER  VERSION  AGE   TO-SERVER  TO-CLIENT\n\
              7   a\\u{1b}[2Jb\\u{202e}  -         10.0.0.1:5  mqtt      5        1m1s  1          20\n\
              1 of 2\n"
         );

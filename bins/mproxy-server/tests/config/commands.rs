@@ -220,7 +220,7 @@ fn healthcheck_is_0_for_ready_and_1_for_everything_else() {
         });
         let (code, _, stderr) = run(mproxy(["healthcheck"]).env("MPROXY_ADMIN_URL", url));
         assert_eq!(code, expected, "{stderr}");
-        assert_eq!(asked.join().unwrap(), "GET /readyz?verbose HTTP/1.0");
+        assert_eq!(asked.join().unwrap(), "GET /readyz?verbose HTTP/1.1");
         assert_eq!(
             stderr.contains("[-]upstream broker: refused"),
             answer.contains("503")
