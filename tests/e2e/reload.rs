@@ -151,3 +151,35 @@ async fn the_log_says_more_at_once() {
     mproxy.event("a line of the new level", is_debug).await;
     talk(&mut first, &mut at).await;
 }
+
+/// Who has the token may use the API from any host; a file that cannot be used refuses the reload, and
+/// the token stays.
+#[tokio::test]
+async fn the_token_of_the_admin_port_follows_its_file() {
+    let broker = FakeBroker::bind().await;
+    let dir = tempfile::tempdir().expect("a temporary folder can be made");
+    let file = dir.path().join("token");
+    fs::write(&file, "first\n").expect("the folder is ours");
+    let mproxy = Setup::before(&broker.url())
+        .set("admin.token_file", &file.to_string_lossy())
+        .start()
+        .await;
+    let ask = async |token: &str| {
+        let request = format!(
+            "GET /api/v1/connections HTTP/1.0\r\nHost: mproxy.example\r\nAuthorization: Bearer {token}\r\n\r\n"
+        );
+        http::request(mproxy.admin(), &request).await.status
+    };
+    assert_eq!((ask("first").await, ask("second").await), (200, 401));
+    fs::write(&file, "second").expect("the folder is ours");
+    assert_eq!(mproxy.reload().await["message"], "configuration reloaded");
+    assert_eq!((ask("first").await, ask("second").await), (401, 200));
+    for bad in ["", "two\nlines"] {
+        fs::write(&file, bad).expect("the folder is ours");
+        refused(&mproxy.reload().await);
+        assert_eq!(ask("second").await, 200);
+    }
+    for event in mproxy.events() {
+        assert!(!event.to_string().contains("second"), "{event}");
+    }
+}

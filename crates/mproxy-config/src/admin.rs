@@ -1,9 +1,10 @@
 //! `[admin]`: health, metrics and version over HTTP.
 
 use crate::context::Context;
-use crate::scalar::AdminBind;
+use crate::scalar::{AdminBind, FilePath};
 use crate::section::{Setting, section};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 section! {
     /// Health, metrics and version over HTTP.
@@ -11,9 +12,11 @@ section! {
         /// Address of the admin port; empty = off. In a pod: 0.0.0.0:9883.
         bind: Option<SocketAddr> as Setting<AdminBind> = "127.0.0.1:9883",
             restart "the admin port is opened at start";
+        /// The file with the bearer token that callers from other hosts need for the paths under /api;
+        /// empty = they cannot use them.
+        token_file: Option<PathBuf> as Setting<FilePath> = "";
     }
     reserved {
-        "token_file": "bind it to loopback";
         "inspector": "remove it";
         "payloads": "remove it; payloads are never shown";
         "tap_buffer": "remove it";
@@ -27,6 +30,9 @@ pub(crate) fn admin(cx: &mut Context, keys: &AdminKeys) -> Admin {
     if cx.report.errors() > errors {
         // A wrong address is none, so that nothing is said about the default in its place.
         admin.bind = None;
+    }
+    if let Some(file) = &admin.token_file {
+        cx.reads(file);
     }
     admin
 }

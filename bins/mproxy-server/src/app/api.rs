@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use mproxy_admin::{BoxFuture, Connection, Disconnect, ReloadRefused, Reloaded};
 use mproxy_codec::{Direction, ReasonCode};
 use mproxy_session::{CloseReason, Order, SessionInfo, When};
@@ -11,20 +12,25 @@ use super::event::{Asker, Event, Reload, Sender};
 use super::registry::{Listed, Registry};
 use super::reload::ReloadError;
 
+/// A bearer token; `None` = none is right.
+pub(crate) type Token = ArcSwap<Option<Arc<str>>>;
+
 /// The proxy, for the admin port.
 #[derive(Debug)]
 pub(crate) struct Api {
     pub(crate) events: Sender,
     pub(crate) registry: Registry,
-    /// The bearer token of callers from other hosts; `None` = there are none.
-    pub(crate) token: Option<Arc<str>>,
+    /// The bearer token of callers from other hosts; a reload may change it.
+    pub(crate) token: Arc<Token>,
 }
 
 impl mproxy_admin::Api for Api {
     fn is_authorized(&self, token: &str) -> bool {
         use subtle::ConstantTimeEq;
-        let own = self.token.as_deref().unwrap_or_default().as_bytes();
-        !own.is_empty() && bool::from(own.ct_eq(token.as_bytes()))
+        let own = self.token.load();
+        own.as_ref()
+            .as_ref()
+            .is_some_and(|own| own.as_bytes().ct_eq(token.as_bytes()).into())
     }
 
     fn reload(&self, strict: bool) -> BoxFuture<Result<Reloaded, ReloadRefused>> {

@@ -26,16 +26,19 @@ mod upstream;
 mod watch;
 mod workers;
 
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use mproxy_admin::LogMetrics;
+use mproxy_admin::{BuildInfo, Health, LogMetrics, Metrics};
+use mproxy_config::diagnostics::Diagnostic;
 use mproxy_config::{Config, Contents, Log};
 use tokio::runtime::Runtime;
 use tokio::sync::watch::Receiver;
 
 use self::drain::Drained;
 pub(crate) use self::event::Events;
+use self::plan::Plan;
 pub(crate) use self::reload::Loader;
 #[cfg(test)]
 pub(crate) use self::signals::ENDING_SIGNALS;
@@ -102,6 +105,17 @@ pub(crate) fn run(
         }
         ended(supervisor.run(events).await)
     })
+}
+
+/// Goes as far with a configuration as is possible without opening anything, for `check`.
+///
+/// # Errors
+///
+/// Why the proxy would not start with it.
+pub(crate) fn try_plan(config: &Config) -> Result<(), Box<Diagnostic>> {
+    let build = BuildInfo::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
+    let metrics = Metrics::new(&build, &Health::new(), NonZeroUsize::MIN);
+    Plan::build(config, None, &metrics).map(drop)
 }
 
 fn not_watched(error: &notify::Error) -> ExitCode {

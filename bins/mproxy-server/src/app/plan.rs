@@ -2,7 +2,10 @@
 //! crates. Whatever can be wrong is found here, so that a reload that fails has changed nothing.
 
 use std::collections::HashMap;
+use std::fmt::Display;
+use std::fs;
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,12 +22,17 @@ use super::gate::Rules;
 /// The largest WebSocket message; packets of a message stream through, so it costs no memory.
 const MAX_WEBSOCKET_MESSAGE: usize = 1 << 30;
 
+/// The longest file with a token.
+const MAX_TOKEN: u64 = 4096;
+
 /// A configuration, ready to be put to work.
 #[derive(Debug)]
 pub(crate) struct Plan {
     /// In the order of the configuration.
     pub(crate) listeners: Vec<ListenerPlan>,
     pub(crate) upstreams: Vec<Arc<config::Upstream>>,
+    /// The bearer token of callers of the admin port from other hosts; `None` = there are none.
+    pub(crate) token: Option<Arc<str>>,
     chains: Chains,
 }
 
@@ -55,7 +63,7 @@ impl Plan {
     /// Plans a configuration. Chains that `before` has are not compiled again.
     ///
     /// # Errors
-    /// A layer whose settings do not fit together.
+    /// A layer whose settings do not fit together, or a file that cannot be used.
     pub(crate) fn build(
         config: &Config,
         before: Option<&Self>,
@@ -82,6 +90,7 @@ impl Plan {
         Ok(Self {
             listeners,
             upstreams: config.upstreams.values().cloned().collect(),
+            token: config.admin.token_file.as_deref().map(token).transpose()?,
             chains,
         })
     }
@@ -111,6 +120,26 @@ impl Chains {
         self.0.insert(key, (Arc::clone(chain), composed.clone()));
         Ok(composed)
     }
+}
+
+/// Reads a bearer token.
+fn token(file: &Path) -> Result<Arc<str>, Box<Diagnostic>> {
+    let unusable = |why: &dyn Display| {
+        let file = file.display();
+        refused(format!("admin.token_file: `{file}` cannot be used: {why}"))
+    };
+    let size = fs::metadata(file).map_err(|error| unusable(&error))?.len();
+    if size > MAX_TOKEN {
+        return Err(unusable(&"it has more than 4 KiB"));
+    }
+    let text = fs::read_to_string(file).map_err(|error| unusable(&error))?;
+    let token = text.trim();
+    if token.is_empty() || !token.bytes().all(|it| it.is_ascii_graphic()) {
+        return Err(unusable(
+            &"it must hold one line of visible ASCII characters",
+        ));
+    }
+    Ok(token.into())
 }
 
 fn refused(message: String) -> Box<Diagnostic> {

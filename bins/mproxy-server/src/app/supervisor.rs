@@ -20,7 +20,7 @@ use mproxy_transport::Resolver;
 use tokio_util::sync::CancellationToken;
 
 use super::OnLog;
-use super::api::Api;
+use super::api::{Api, Token};
 use super::capacity::Capacity;
 use super::chain::Policy;
 use super::drain::Drained;
@@ -77,6 +77,7 @@ pub(crate) struct Supervisor {
     pub(super) on_log: OnLog,
     /// Ends everything.
     abort: CancellationToken,
+    token: Arc<Token>,
     resolver: Resolver,
     gates: Gates,
     memory: Arc<Memory>,
@@ -133,12 +134,13 @@ impl Supervisor {
             .map_err(StartError::Bind)?;
         let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
         let registry = Registry::new(threads.get());
+        let token = Arc::new(Token::from_pointee(None));
         let admin = match config.admin.bind {
             Some(bind) => {
                 let api = Api {
                     events: sources.events,
                     registry: registry.clone(),
-                    token: None,
+                    token: Arc::clone(&token),
                 };
                 let admin = Admin::new(build, health.clone(), metrics.clone()).api(Arc::new(api));
                 Some(serve_admin(bind, admin, &abort).await?)
@@ -163,6 +165,7 @@ impl Supervisor {
             abort,
             loader: sources.loader,
             on_log: sources.on_log,
+            token,
             // one for all: brokers behind one name are asked for together
             resolver: Resolver::system(),
             gates,
@@ -233,6 +236,7 @@ impl Supervisor {
         for listener in news {
             self.announce(listener);
         }
+        self.token.store(Arc::new(plan.token.clone()));
         self.set_capacity();
         self.renew();
         let listeners = plan.listeners.iter().map(|it| it.name.to_string());

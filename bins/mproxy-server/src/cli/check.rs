@@ -15,6 +15,9 @@ pub(super) fn check(args: &CheckArgs) -> ExitCode {
         Err(exit) => return exit.into(),
     };
     if let (Some(config), false) = (&loaded.config, args.no_environment) {
+        if let Err(problem) = crate::app::try_plan(config) {
+            loaded.report.push(*problem);
+        }
         probe(config, &loaded.secrets, &mut loaded.report);
     }
     let report = &loaded.report;

@@ -22,8 +22,8 @@ pub use template::Template;
 pub(crate) use template::{
     FilterTemplate, PlainFilter, PrefixTemplate, StartTemplate, TextTemplate, opaque, with_forms,
 };
+pub(crate) use text::{FilePath, Origin, Text, UrlPath};
 pub use text::{LogLevel, log_filter};
-pub(crate) use text::{Origin, Text, UrlPath};
 
 use schemars::Schema;
 use toml_edit::Value;

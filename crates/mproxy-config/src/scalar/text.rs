@@ -3,12 +3,17 @@
 use super::raw::Raw;
 use super::{Problem, Scalar, closest, string};
 use schemars::{Schema, json_schema};
+use std::path::{Path, PathBuf};
 use toml_edit::Value;
 use tracing_subscriber::filter::{Builder, EnvFilter};
 
 /// Any text that is not empty and fits into one line.
 #[derive(Debug)]
 pub(crate) struct Text;
+
+/// The path of a file; empty = none.
+#[derive(Debug)]
+pub(crate) struct FilePath;
 
 /// The path of a URL, or all that begin with one: `/tenant/*`.
 #[derive(Debug)]
@@ -49,6 +54,32 @@ impl Scalar for Text {
 
     fn schema() -> Schema {
         json_schema!({ "type": "string", "minLength": 1 })
+    }
+}
+
+impl Scalar for FilePath {
+    type Value = Option<PathBuf>;
+
+    fn expected() -> String {
+        "the path of a file, or \"\" for none".to_owned()
+    }
+
+    fn read(raw: &Raw, _: bool) -> Result<Self::Value, Problem> {
+        let path = string::<Self>(raw)?;
+        if path.contains(char::is_control) {
+            let message = "a path with control characters";
+            return Err(Problem::new(message, "write the path of a file"));
+        }
+        Ok((!path.is_empty()).then(|| path.into()))
+    }
+
+    fn show(value: &Self::Value) -> Value {
+        let path = value.as_deref().map(Path::to_string_lossy);
+        path.unwrap_or_default().as_ref().into()
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string" })
     }
 }
 
