@@ -418,7 +418,7 @@ async fn topics_are_mapped_as_the_broker_reads_them() {
         let mut refused = Link::tcp(mproxy.addr()).await;
         let connect = Connect::new(version, "eu").username("acme.eu");
         refused.send(&connect.bytes()).await;
-        let reason = "client has no user name that can stand in a topic of this broker, to which \
+        let reason = "the client has no user name that can stand in a topic of this broker, to which \
                       `.` is `/` and `*` is `+`";
         let expected = match version {
             Version::V31 | Version::V311 => connack(version, 5),

@@ -291,7 +291,7 @@ async fn a_packet_that_is_too_large_ends_its_session_at_its_length() {
 }
 
 /// Firmware and pictures. The limit was 1 MiB, which no broker has: such a client was closed, and came
-/// back with the same packet for ever.
+/// back with the same packet forever.
 #[tokio::test]
 async fn a_publish_of_five_megabytes_passes_by_default() {
     const PAYLOAD: usize = 5_000_000;
@@ -509,7 +509,7 @@ async fn a_packet_that_is_not_finished_ends_its_session() {
 }
 
 /// A client that takes nothing for a while is gone, though its PINGREQs still come: without that,
-/// it would keep its session and its queue for ever.
+/// it would keep its session and its queue forever.
 #[tokio::test]
 async fn a_client_that_does_not_read_is_given_up() {
     let broker = FakeBroker::bind().await;

@@ -156,7 +156,7 @@ async fn not_ready_before_a_port_that_answers_in_tls() {
     let why = "[-]connack broker: answers CONNECT with a TLS alert\n";
     let (status, body) = tokio::select! {
         told = until_told(&mproxy, why) => told,
-        () = answering => unreachable!("it answers for ever"),
+        () = answering => unreachable!("it answers forever"),
     };
     assert_eq!(status, 503);
     assert!(body.contains("[+]upstream broker ok\n"), "{body}");

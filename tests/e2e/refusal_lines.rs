@@ -129,7 +129,7 @@ async fn a_client_that_the_broker_refuses_has_one_warning() {
     }
 }
 
-/// "client id belongs to somebody else" did not say which of the layers it came from and what it wants,
+/// "the client id belongs to another user" did not say which of the layers it came from and what it wants,
 /// and there was no line before it that did. The client is told no more than before: what layers are
 /// called, and what they require, is for the operator.
 #[tokio::test]
@@ -141,14 +141,14 @@ async fn a_client_that_a_layer_refuses_has_one_warning_that_names_the_layer() {
             (
                 "ids",
                 Connect::new(Version::V5, "a").username("bad"),
-                "client id belongs to somebody else",
+                "the client id belongs to another user",
                 "layer `ids` (client-id, require = equals-username)",
                 "change the client's id or user name",
             ),
             (
                 "own",
                 Connect::new(Version::V5, "b").username("bad"),
-                "client id belongs to somebody else",
+                "the client id belongs to another user",
                 "layer `own` (client-id, require = template, template = dev-${username}.*)",
                 "change the client's id or user name",
             ),

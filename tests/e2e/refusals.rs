@@ -237,7 +237,7 @@ fn connects() -> Vec<Case> {
         answer: NOTHING,
         line,
         detail: "no complete CONNECT came in time",
-        remedy: "a longer listeners.NAME.limits.connect_timeout;",
+        remedy: "raise listeners.NAME.limits.connect_timeout",
     };
     let wrong = |name, bytes, answer, line, detail| Case {
         name,
@@ -246,7 +246,7 @@ fn connects() -> Vec<Case> {
         answer,
         line,
         detail,
-        remedy: "the client broke the protocol as detail says",
+        remedy: "the client broke the protocol, see detail",
     };
     vec![
         late("nothing but a first byte", vec![0x10], &[TIMED_OUT]),

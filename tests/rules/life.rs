@@ -849,7 +849,7 @@ async fn a_keep_alive_of_the_client_is_the_brokers_to_judge(version: Version) {
     }
 }
 
-/// A broker that judges nothing must not keep a vanished client for ever.
+/// A broker that judges nothing must not keep a vanished client forever.
 async fn a_client_that_its_broker_forgot_ends_half_a_minute_later(version: Version) {
     if strict() {
         return; // it ends at 1.5 times its keep alive: see above

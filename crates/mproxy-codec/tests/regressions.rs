@@ -122,7 +122,7 @@ fn haproxy_bit_of_topic_alias_maximum() {
     }
 }
 
-/// HAProxy answered an unknown property of CONNACK with "need more data" and waited for ever.
+/// HAProxy answered an unknown property of CONNACK with "need more data" and waited forever.
 #[test]
 fn haproxy_unknown_connack_property() {
     let bytes = packet(0x20, b"\0\0\x02\x7e\0");

@@ -852,11 +852,11 @@ fn what_the_broker_reads_is_judged() {
     assert_eq!(device.decide_deliver("a/*").cause(), Cause::Untranslatable);
     assert_eq!(
         device.decide_subscribe("a*").to_string(),
-        "denied, because the broker reads it otherwise, and not as a topic of MQTT"
+        "denied, because the broker would read it as something that is not an MQTT topic"
     );
     assert_eq!(
         device.decide_subscribe("$share/g/a").to_string(),
-        "denied, because the broker knows no shared subscriptions"
+        "denied, because the broker does not support shared subscriptions"
     );
     for client_id in ["*", "dev1.key"] {
         let mut client = acl.for_client(client_id, None);

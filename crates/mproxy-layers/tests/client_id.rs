@@ -56,8 +56,8 @@ async fn another_users_id_is_refused() {
         assert!(hooks.to_server.kinds().is_empty() && hooks.to_client.kinds().is_empty());
     }
     for (id, user, expected) in [
-        ("other-7", "acme", "client id belongs to somebody else"),
-        ("", "acme", "client id belongs to somebody else"),
+        ("other-7", "acme", "the client id belongs to another user"),
+        ("", "acme", "the client id belongs to another user"),
         (
             "acme-7",
             "",

@@ -258,7 +258,7 @@ async fn a_client_that_may_not_have_its_id_any_more_is_closed() {
         (Side::Proxy, CloseReason::AuthDenied)
     );
     let detail = summary.detail.expect("why");
-    assert!(detail.contains("belongs to somebody else"), "{detail}");
+    assert!(detail.contains("belongs to another user"), "{detail}");
 }
 
 /// An id that was given stays, and a client that would be called otherwise connects again.

@@ -135,7 +135,7 @@ fn clients_without_a_usable_name_get_no_map() {
         let error = error.map(|error| error.to_string());
         assert_eq!(
             error.as_deref(),
-            Some("client has no user name that can stand in a topic"),
+            Some("the client has no user name that can stand in a topic"),
             "{username:?}"
         );
     }
@@ -233,36 +233,36 @@ fn rules_that_collide_are_refused_with_an_example() {
     for (text, expected) in [
         (
             &[("a/", "t/x/${username}/"), ("", "t/${username}/")][..],
-            "`x/x` and `a/x` of a client with user name `x` would both be `t/x/x/x`",
+            "`x/x` and `a/x` of a client with user name `x` would both become `t/x/x/x`",
         ),
         (
             &[("devices/", "t/${username}/d/"), ("", "t/${username}/")],
-            "`d/x` and `devices/x` of a client with user name `a` would both be `t/a/d/x`",
+            "`d/x` and `devices/x` of a client with user name `a` would both become `t/a/d/x`",
         ),
         (
             &[("a/", "x/"), ("b/", "x/")],
-            "`a/x` and `b/x` of any client would both be `x/x`",
+            "`a/x` and `b/x` of any client would both become `x/x`",
         ),
         (
             &[("a/", "x/"), ("", "")],
-            "`x/x` and `a/x` of any client would both be `x/x`",
+            "`x/x` and `a/x` of any client would both become `x/x`",
         ),
         (
             &[("a/", ""), ("", "a/")],
-            "`a/a/x` and `x` of any client would both be `a/x`",
+            "`a/a/x` and `x` of any client would both become `a/x`",
         ),
         (
             &[("a/", "x/y/"), ("b/", "x/")],
-            "`b/y/x` and `a/x` of any client would both be `x/y/x`",
+            "`b/y/x` and `a/x` of any client would both become `x/y/x`",
         ),
         (
             &[("a/", "!news/"), ("b/", "${username}/")],
-            "`a/x` of any client and `b/x` of a client with user name `news` would both be `news/x`",
+            "`a/x` of any client and `b/x` of a client with user name `news` would both become `news/x`",
         ),
         (
             &[("a/", "t-${username}/"), ("b/", "${client_id}-x/")],
             "`a/x` of a client with user name `a-x` and `b/x` of a client with client id `t-a` would \
-             both be `t-a-x/x`",
+             both become `t-a-x/x`",
         ),
     ] {
         let error = rules(text).expect_err("no map");
@@ -586,13 +586,13 @@ fn what_the_broker_reads_is_mapped() {
     for username in ["acme.eu", "*"] {
         assert_eq!(
             refused(Some(username)),
-            "client has no user name that can stand in a topic of this broker, to which `.` is `/` \
+            "the client has no user name that can stand in a topic of this broker, to which `.` is `/` \
              and `*` is `+`"
         );
     }
     assert_eq!(
         refused(None),
-        "client has no user name that can stand in a topic"
+        "the client has no user name that can stand in a topic"
     );
     let client = rabbitmq.for_client(USER).expect("a usable name");
     for (topic, mapped) in [

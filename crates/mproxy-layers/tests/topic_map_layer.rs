@@ -413,7 +413,10 @@ async fn a_common_name_comes_from_the_identity() {
         .service(forward_all());
     let (reason, text) = refused(&stack, device()).await;
     assert_eq!(reason, ReasonCode::NOT_AUTHORIZED);
-    assert_eq!(text, "client has no common name that can stand in a topic");
+    assert_eq!(
+        text,
+        "the client has no common name that can stand in a topic"
+    );
     for (name, topic) in [("device.7", Some("t/device.7/gone")), ("#", None)] {
         let mut connect = Client {
             will: Some("gone"),

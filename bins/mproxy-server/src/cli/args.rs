@@ -9,8 +9,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// An MQTT proxy: in front of any broker, with access control, WebSocket, metrics and an
-/// access log.
+/// An MQTT proxy for one broker, with access control, WebSocket, metrics and an access log.
 ///
 /// Without a command it runs the proxy; without a configuration it forwards 127.0.0.1:1884
 /// to mqtt://127.0.0.1:1883. To see something at once: mproxy-server demo
@@ -28,13 +27,13 @@ pub(crate) struct Cli {
     pub(super) run: RunArgs,
 }
 
-const SEE: &str = "`mproxy-server --help` says more; `mproxy-server config default` explains \
-every key of the configuration.";
+const SEE: &str = "More: `mproxy-server --help`. Every key of the configuration, explained: \
+`mproxy-server config default`.";
 
 const LONG: &str = "\
 Configuration:
   A TOML file, or a directory whose *.toml files are merged in the order of their names.
-  Every key can be overridden, from the weakest to the strongest, by
+  Every key can be overridden; the later of these wins:
     environment   MPROXY_ADMIN__BIND=0.0.0.0:9883   MPROXY_LISTENERS__MQTT__BIND=0.0.0.0:1883
     flag          --set admin.bind=0.0.0.0:9883     --set listeners.mqtt.bind=0.0.0.0:1883
   Listeners are addressed by their name or index. Strings may hold ${env:NAME},
@@ -42,11 +41,12 @@ Configuration:
 
 Logs:
   Text on standard error when that is a terminal, JSON on standard output otherwise.
-  --log-level, MPROXY_LOG, RUST_LOG and the key `log.level` count in this order.
+  The level is the first of --log-level, MPROXY_LOG, RUST_LOG and the key `log.level`.
 
 Signals:
-  TERM, INT, QUIT    stop accepting, send clients away within server.drain_timeout; again: at once
-  HUP                read the configuration again; if it is refused, the old one stays in effect
+  TERM, INT, QUIT    stop accepting, close all sessions within server.drain_timeout, end;
+                     a second one ends at once
+  HUP                reload the configuration; if it is refused, the old one stays in effect
   USR1, USR2         ignored, with a line in the log
 
 Exit codes:
@@ -75,7 +75,7 @@ pub(super) enum Command {
     /// Print a configuration or its schema
     #[command(subcommand, arg_required_else_help = true)]
     Config(ConfigCommand),
-    /// Have the running proxy read its configuration again: all of it holds, or nothing changes
+    /// Reload the configuration of the running proxy: all of it takes effect, or nothing
     Reload(ReloadArgs),
     /// List, show or end the client connections of the running proxy
     #[command(subcommand, arg_required_else_help = true)]
@@ -144,10 +144,10 @@ pub(super) struct SourceArgs {
 pub(super) struct RunArgs {
     #[command(flatten)]
     pub(super) source: SourceArgs,
-    /// Reload when a file changes that the configuration was read from
+    /// Reload when one of the configuration's files changes
     #[arg(short, long, env = "MPROXY_WATCH", value_parser = FalseyValueParser::new())]
     pub(super) watch: bool,
-    /// Exit 69 when the broker cannot be reached at start
+    /// Exit 69 if the broker does not answer at the start
     #[arg(long)]
     pub(super) require_upstream: bool,
     /// What is logged: error, warn, info, debug, trace, or directives
@@ -177,8 +177,8 @@ pub(super) struct RunArgs {
 pub(super) struct CheckArgs {
     #[command(flatten)]
     pub(super) source: SourceArgs,
-    /// Look at the configuration only: no ports, no upstream; environment variables and
-    /// files that it inserts may be missing
+    /// Check the configuration only, not ports and brokers; environment variables and files
+    /// that it inserts may be missing
     #[arg(long)]
     pub(super) no_environment: bool,
     /// Fail when there are warnings
@@ -212,14 +212,14 @@ pub(super) struct DemoArgs {
 /// The running proxy.
 #[derive(Debug, Args)]
 pub(super) struct AdminArgs {
-    /// Where the admin port of the running proxy is
+    /// URL of the running proxy's admin port
     #[arg(
         long,
         env = "MPROXY_ADMIN_URL",
         default_value = "http://127.0.0.1:9883"
     )]
     pub(super) url: String,
-    /// The file with the token of admin.token_file, for a proxy on another host
+    /// File with the bearer token, for a proxy on another host
     #[arg(long, value_name = "FILE")]
     pub(super) token_file: Option<PathBuf>,
     /// How long to wait for the answer [default: 2s for healthcheck, else 1m]
@@ -231,7 +231,7 @@ pub(super) struct AdminArgs {
 pub(super) struct ReloadArgs {
     #[command(flatten)]
     pub(super) admin: AdminArgs,
-    /// Change nothing if something in it needs a restart
+    /// Fail, and change nothing, if some change needs a restart
     #[arg(long)]
     pub(super) strict: bool,
     /// How to report
@@ -245,7 +245,7 @@ pub(super) enum ConnsCommand {
     List(ListArgs),
     /// Print what is known of one connection, as JSON
     Show(ShowArgs),
-    /// End connections: a client of MQTT 5 is told why
+    /// Disconnect clients; MQTT 5 clients receive the reason
     Kick(KickArgs),
 }
 
@@ -253,19 +253,19 @@ pub(super) enum ConnsCommand {
 pub(super) struct ListArgs {
     #[command(flatten)]
     pub(super) admin: AdminArgs,
-    /// Those of clients whose identifier matches; * is any text, ? any character
+    /// Only clients whose identifier matches; * is any text, ? any character
     #[arg(long, value_name = "GLOB")]
     client: Option<String>,
-    /// Those of users whose name matches
+    /// Only users whose name matches
     #[arg(long, value_name = "GLOB")]
     username: Option<String>,
-    /// Those from this address
+    /// Only clients from this address
     #[arg(long, value_name = "ADDR")]
     ip: Option<IpAddr>,
-    /// Those of this listener
+    /// Only clients of this listener
     #[arg(long, value_name = "NAME")]
     listener: Option<String>,
-    /// What comes first
+    /// Order of the list
     #[arg(long, value_name = "KEY", default_value = "age")]
     sort: SortKey,
     /// How many at most, up to 1000
@@ -324,10 +324,10 @@ pub(super) struct KickArgs {
     /// The number of the connection, from `conns list`
     #[arg(required_unless_present = "client", conflicts_with = "client")]
     pub(super) id: Option<u64>,
-    /// All connections of clients whose identifier matches; * is any text, ? any character
+    /// All clients whose identifier matches; * is any text, ? any character
     #[arg(long, value_name = "GLOB")]
     pub(super) client: Option<String>,
-    /// The reason code that a client of MQTT 5 is told: 128 to 255, or 0x80 to 0xFF
+    /// Reason code for MQTT 5 clients: 128 to 255, or 0x80 to 0xFF
     #[arg(long, value_name = "CODE", default_value = "0x98", value_parser = reason_code)]
     pub(super) reason_code: u8,
 }
@@ -341,7 +341,7 @@ fn reason_code(text: &str) -> Result<u8, String> {
     let code = parsed.map_err(|error| error.to_string())?;
     match code {
         0x80.. => Ok(code),
-        _ => Err("expected 128 to 255: the client is told why it has to go".to_owned()),
+        _ => Err("expected 128 to 255, the codes of a DISCONNECT with an error".to_owned()),
     }
 }
 

@@ -213,7 +213,7 @@ mod tests {
         assert_eq!(health.upstreams(), [("broker".into(), false)]);
     }
 
-    /// A reload that takes a listener out would have left the process not ready for ever.
+    /// A reload that takes a listener out would have left the process not ready forever.
     #[test]
     fn what_is_not_configured_any_more_is_not_asked_for() {
         let health = Health::new();

@@ -172,10 +172,10 @@ pub enum Problem {
     #[error("actions other than `subscribe` need topics, only filters are named")]
     FiltersOnly,
     /// The rule is about clients that cannot be.
-    #[error("a client with a user name is not anonymous, so that the rule is about nobody")]
+    #[error("a client with a user name is not anonymous, so the rule matches no client")]
     Nobody,
     /// A list of clients has nothing in it.
-    #[error("`{0}` is an empty list, so that the rule is about nobody")]
+    #[error("`{0}` is an empty list, so the rule matches no client")]
     NobodyNamed(&'static str),
     /// A placeholder is not understood.
     #[error("pattern `{pattern}`: {source}")]
@@ -195,13 +195,11 @@ pub enum Problem {
     },
     /// A pattern begins with `$share/`.
     #[error(
-        "pattern `{0}`: a rule names the filter in a shared subscription, without `$share/group/`"
+        "pattern `{0}`: write the filter without `$share/group/`; it then counts for shared subscriptions, too"
     )]
     Shared(String),
     /// A pattern begins with a form that the [dialect](AclBuilder::dialect) has.
-    #[error(
-        "pattern `{0}`: a rule names the topic in a form like this one, without what is before"
-    )]
+    #[error("pattern `{0}`: write only the topic in it, without what stands before")]
     Form(String),
     /// The broker reads a pattern otherwise than it is written.
     #[error("pattern `{pattern}`: the broker reads it as `{read}`; write that")]

@@ -89,11 +89,11 @@ impl fmt::Display for Decision<'_> {
             // with any default
             (Cause::Dollar, None) => f.write_str(", because no rule names this `$` topic"),
             (Cause::Malformed, None) => f.write_str(", because the topic is malformed"),
-            (Cause::Untranslatable, None) => {
-                f.write_str(", because the broker reads it otherwise, and not as a topic of MQTT")
-            }
+            (Cause::Untranslatable, None) => f.write_str(
+                ", because the broker would read it as something that is not an MQTT topic",
+            ),
             (Cause::NotShared, None) => {
-                f.write_str(", because the broker knows no shared subscriptions")
+                f.write_str(", because the broker does not support shared subscriptions")
             }
             (Cause::Rule | Cause::UnusableName | Cause::Default, None) => {
                 f.write_str(" by default")

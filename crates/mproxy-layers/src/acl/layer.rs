@@ -194,9 +194,9 @@ impl<O: Observer> JudgeConnect for AclLayer<O> {
         if other && self.acl.goes_by_names() {
             self.observer.connect(false);
             let refusal = ConnectRefusal::new(ReasonCode::NOT_AUTHORIZED);
-            return Err(
-                refusal.with_text("the user name holds `:`, by which the broker reads another")
-            );
+            return Err(refusal.with_text(
+                "the user name contains `:`, so the broker would read another user name",
+            ));
         }
         Ok(Session {
             client: Client::new(Arc::clone(&self.acl.0), names),

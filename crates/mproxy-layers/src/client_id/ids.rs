@@ -152,7 +152,7 @@ impl From<Unusable> for NotOwned {
                 format!("a client without a {} has no client id here", name.what())
             }
             Unusable::Separator(name, separator) => format!(
-                "{} contains `{separator}`, which ends it in a client id",
+                "{} contains `{separator}`, which ends the user name in a client id",
                 name.what()
             ),
         })
@@ -195,7 +195,7 @@ impl ClientIds {
         let itself = if names.client_id.is_empty() && rules.generate {
             rules.require.generate(names, random)?
         } else if !rules.require.allows(names)? {
-            return Err(NotOwned("client id belongs to somebody else".to_owned()));
+            return Err(NotOwned("the client id belongs to another user".to_owned()));
         } else if names.client_id.is_empty() && rules.prefix.is_some() && told {
             // with one of the broker's it would come back as somebody else, behind the prefix
             random.to_owned()
@@ -348,7 +348,7 @@ mod tests {
     fn refusals_say_why() {
         let ids = ids(Require::prefix_username("-").expect("a pattern"));
         for (id, username, expected) in [
-            ("x", "acme", "client id belongs to somebody else"),
+            ("x", "acme", "the client id belongs to another user"),
             (
                 "x",
                 "",
@@ -357,7 +357,7 @@ mod tests {
             (
                 "x",
                 "a-b",
-                "user name contains `-`, which ends it in a client id",
+                "user name contains `-`, which ends the user name in a client id",
             ),
         ] {
             let error = ids.check(names(id, username)).expect_err("no id");

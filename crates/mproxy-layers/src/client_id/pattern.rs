@@ -18,13 +18,13 @@ pub enum PatternError {
     #[error("nothing is named")]
     Empty,
     /// The pattern has the client id in it.
-    #[error("`${{client_id}}` is what the pattern is about")]
+    #[error("`${{client_id}}` cannot stand in the pattern for itself")]
     ClientId,
     /// A `*` stands in a prefix, or there are two in a pattern.
-    #[error("`*` is once in a template, and not in a prefix")]
+    #[error("`*` may stand once in a template, and not in a prefix")]
     Wildcard,
     /// A placeholder stands twice.
-    #[error("`{0}` is twice, once is enough")]
+    #[error("`{0}` is there twice; once is enough")]
     Repeated(&'static str),
     /// The id does not tell whose it is.
     #[error("one with {one}, and another with {other}, could both have the client id `{id}`")]
@@ -319,19 +319,19 @@ mod tests {
             (Pattern::template(""), "nothing is named"),
             (
                 Pattern::template("${cn}-${cn}"),
-                "`${cn}` is twice, once is enough",
+                "`${cn}` is there twice; once is enough",
             ),
             (
                 Pattern::template("*-*"),
-                "`*` is once in a template, and not in a prefix",
+                "`*` may stand once in a template, and not in a prefix",
             ),
             (
                 Pattern::prefix("x*"),
-                "`*` is once in a template, and not in a prefix",
+                "`*` may stand once in a template, and not in a prefix",
             ),
             (
                 Pattern::prefix("${client_id}-"),
-                "`${client_id}` is what the pattern is about",
+                "`${client_id}` cannot stand in the pattern for itself",
             ),
         ] {
             assert_eq!(

@@ -166,7 +166,9 @@ impl fmt::Display for Why<'_> {
                 rule.name(),
                 rule.max_payload
             ),
-            Self::Unreadable => f.write_str("the broker reads the topic as none of MQTT"),
+            Self::Unreadable => {
+                f.write_str("the broker would read it as something that is not an MQTT topic")
+            }
         }
     }
 }

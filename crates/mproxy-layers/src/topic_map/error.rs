@@ -63,13 +63,13 @@ pub enum MapProblem {
         read: String,
     },
     /// A text begins with `$`.
-    #[error("`{0}` begins with `$`, which is the broker's own")]
+    #[error("`{0}` begins with `$`; such topics belong to the broker")]
     Dollar(String),
     /// A text does not end with `/`.
     #[error("`{0}` does not end with `/`")]
     NoSlash(String),
     /// What is replaced has a placeholder.
-    #[error("`{0}` is what every client says, and has no placeholders")]
+    #[error("`{0}` is what every client writes, so it cannot have placeholders")]
     FromPlaceholder(String),
     /// A placeholder stands twice in one text.
     #[error("`{placeholder}` is twice in `{to}`, once is enough")]
@@ -95,7 +95,7 @@ pub enum MapProblem {
         topic: String,
     },
     /// An earlier rule speaks about everything that this one does.
-    #[error("the rule is never asked: an earlier one is about `{earlier}#`")]
+    #[error("the rule never applies: an earlier one covers `{earlier}#`")]
     Unreachable {
         /// What the earlier rule replaces.
         earlier: String,
@@ -107,7 +107,7 @@ pub enum MapProblem {
     )]
     NotShared(String),
     /// The rule is shared and has a placeholder.
-    #[error("`{0}` differs from client to client, and cannot be shared")]
+    #[error("`{0}` differs from client to client, so it cannot be shared")]
     Shared(String),
     /// Two different topics would become one.
     #[error("{0}")]
@@ -144,7 +144,7 @@ impl fmt::Display for Collision {
         } else {
             write!(f, "{one} and {other}")?;
         }
-        write!(f, " would both be `{topic}` at the broker")
+        write!(f, " would both become `{topic}` at the broker")
     }
 }
 
@@ -170,7 +170,7 @@ impl fmt::Display for UnusableName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "client has no {} that can stand in a topic",
+            "the client has no {} that can stand in a topic",
             self.missing
         )?;
         match self.difference {
@@ -185,16 +185,16 @@ impl fmt::Display for UnusableName {
 #[non_exhaustive]
 pub enum MapError {
     /// The topic begins with `$`.
-    #[error("topic begins with `$`, which has no place in the map")]
+    #[error("the topic begins with `$`; the topic map cannot hold it")]
     Dollar,
     /// No rule speaks about the topic, or about all that the filter matches.
-    #[error("no rule of the topic map speaks about it")]
+    #[error("no rule of the topic map covers it")]
     Unmapped,
     /// Several rules speak about what the filter matches, and none could take its place.
-    #[error("several rules of the topic map speak about what the filter matches")]
+    #[error("the filter matches topics of several rules of the topic map")]
     Spans,
     /// The topic is shared by all tenants, who may only read there.
-    #[error("topic is shared by all tenants, which may read it and not publish to it")]
+    #[error("the topic is shared by all tenants: they may read it, but not publish to it")]
     ReadOnly,
     /// A `$queue/` or `$exclusive/` subscription to what tenants share would be shared with the
     /// others.

@@ -39,7 +39,7 @@ pub(crate) fn remedy(summary: &Summary) -> Option<&'static str> {
     if is_unused_websocket(summary) {
         return Some(
             "the client opened a WebSocket and sent no CONNECT: it is not an MQTT client, or a \
-             gateway before mproxy holds its frames back",
+             gateway in front of mproxy does not pass its frames on",
         );
     }
     summary
@@ -63,8 +63,8 @@ pub(super) fn of_reauthentication(layers: &[ByNames]) -> String {
         .map(|it| format!("layers.{}.reauthentication", it.layer))
         .collect();
     format!(
-        "set {} = \"pass\" if a client stays who it is when it authenticates again, or let it connect \
-         again instead",
+        "set {} = \"pass\" if clients keep their identity when they authenticate again; otherwise \
+         have them connect again instead",
         keys.join(" and ")
     )
 }
@@ -91,21 +91,21 @@ fn of_limit(limit: &str) -> Option<&'static str> {
              needs longer"
         }
         "connect_timeout" => {
-            "a client that is slow needs a longer listeners.NAME.limits.connect_timeout; one that \
-             sends something else than MQTT is at the wrong port"
+            "raise listeners.NAME.limits.connect_timeout for slow clients; a client that does not \
+             send MQTT uses the wrong port"
         }
         "control_characters" => {
-            "set listeners.NAME.control_characters = \"pass\" if such names are meant, or change \
-             the name"
+            "change the name, or set listeners.NAME.control_characters = \"pass\" if such names are \
+             intended"
         }
-        "hook_timeout" => "a layer waits too long: look at what it asks",
+        "hook_timeout" => "a layer did not answer in time: check the service that it waits for",
         "max_connect_size" => {
             "raise listeners.NAME.limits.max_connect_size if this client should get in"
         }
         "max_denials" => {
-            "the client sends what layers refuse, see the lines with event=deny, or WebSocket frames \
-             without content, see detail: change it, or the rules, or raise \
-             listeners.NAME.limits.max_denials"
+            "layers refused too many packets of the client (see the lines with event=deny), or it \
+             sent too many WebSocket frames without content (see detail): change the client or \
+             the rules, or raise listeners.NAME.limits.max_denials"
         }
         "max_filters" => {
             "raise listeners.NAME.limits.max_filters if this request should pass, or let the client \
@@ -118,11 +118,11 @@ fn of_limit(limit: &str) -> Option<&'static str> {
             "raise listeners.NAME.limits.max_packet_size if this packet should pass"
         }
         "max_topic_levels" => {
-            "raise listeners.NAME.limits.max_topic_levels if such topics are meant"
+            "raise listeners.NAME.limits.max_topic_levels if such topics are intended"
         }
         "memory" => {
-            "it held most when memory was scarce: if it is one of yours, raise server.memory or the \
-             memory limit of the container; if not, limit its address by \
+            "memory was scarce, and this connection held most of it: if it is one of yours, raise \
+             server.memory or the memory limit of the container; if not, limit its address with \
              listeners.NAME.limits.max_connections_per_ip"
         }
         "packet_timeout" => {
@@ -154,22 +154,23 @@ fn of_reason(summary: &Summary) -> Option<&'static str> {
             "is the broker running, and is upstreams.NAME.address right?"
         }
         CloseReason::UpstreamProtocolError => {
-            "the broker broke the protocol as detail says: update it, or report it with this line"
+            "the broker broke the protocol, see detail: update the broker, or report it with this line"
         }
         CloseReason::UnsupportedVersion => {
             "mproxy speaks MQTT 3.1 (name MQIsdp, level 3), 3.1.1 (MQTT, 4) and 5 (MQTT, 5): update \
              the client, or check its protocol setting"
         }
         CloseReason::PacketTooLarge => {
-            "the packet is larger than the broker takes: raise the broker's own limit, or send less"
+            "the packet is larger than the broker accepts: raise the broker's limit, or send smaller \
+             packets"
         }
         CloseReason::ProtocolError | CloseReason::Malformed => {
-            "the client broke the protocol as detail says: update it, or report it with this line"
+            "the client broke the protocol, see detail: update it, or report it with this line"
         }
         CloseReason::ConnectTimeout => "raise listeners.NAME.limits.connect_timeout",
-        CloseReason::HookFailed => "a layer failed as detail says: look at what it asks",
+        CloseReason::HookFailed => "a layer failed, see detail: check the service that it uses",
         CloseReason::Internal => {
-            "mproxy itself failed as detail says: please report it with this line"
+            "mproxy itself failed, see detail: please report it with this line"
         }
         CloseReason::WriteTimeout | CloseReason::PacketTimeout => {
             "the side named in detail is stuck"
@@ -177,7 +178,7 @@ fn of_reason(summary: &Summary) -> Option<&'static str> {
         CloseReason::UpstreamRefused => by_broker(summary.connack),
         CloseReason::AuthDenied => by_layer(summary.connack),
         _ if summary.established() => return None,
-        CloseReason::AclDenied => "change the rule of the layer that denied, or the client",
+        CloseReason::AclDenied => "change the client, or the rule of the layer that denied",
         CloseReason::UpstreamEof | CloseReason::UpstreamDisconnect => "see the broker's log",
         CloseReason::KeepaliveTimeout => {
             "the client sent nothing while it waited for CONNACK: look at the broker and the \
@@ -191,11 +192,11 @@ fn of_reason(summary: &Summary) -> Option<&'static str> {
 const fn by_broker(connack: Option<ReasonCode>) -> &'static str {
     match connack {
         Some(ReasonCode::NOT_AUTHORIZED | ReasonCode::BAD_USER_NAME_OR_PASSWORD) => {
-            "are the client's user name and password those that the broker has? see the broker's \
-             users, and its log"
+            "check the client's user name and password against the broker's users, and see its \
+             log"
         }
         Some(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID) => {
-            "change the client id, or let the broker take it: see its log"
+            "change the client id, or configure the broker to accept it: see its log"
         }
         _ => "reason_code is the broker's answer: see its log for the cause",
     }
