@@ -19,7 +19,7 @@ const MAX_SIZE: u64 = 64 << 20;
 pub enum Location {
     /// There is none: everything is at its default.
     BuiltIn,
-    /// [`DEFAULT_PATH`] if it exists.
+    /// `/etc/mproxy/mproxy.toml` if it exists.
     Default,
     /// A file, a directory, or standard input when it is `-`.
     Path(PathBuf),
