@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use mproxy_tests::wire::{PINGREQ, PINGRESP, Version};
+use mproxy_tests::wire::{Connect, PINGREQ, PINGRESP, Publish, Version, puback};
 use mproxy_tests::{FakeBroker, Link, Mproxy, Setup, http, until};
 use serde_json::Value;
 use tokio::net::TcpStream;
@@ -18,6 +18,13 @@ async fn talk(client: &mut Link, server: &mut Link) {
 async fn session(mproxy: &Mproxy, broker: &FakeBroker, client_id: &str) -> (Link, Link) {
     let client = Link::client(mproxy.addr(), Version::V5, client_id);
     let (client, (server, _)) = tokio::join!(client, broker.accept());
+    (client, server)
+}
+
+async fn alice(mproxy: &Mproxy, broker: &FakeBroker) -> (Link, Link) {
+    let connect = Connect::new(Version::V5, "alice").credentials("alice", "secret");
+    let mut client = Link::tcp(mproxy.addr()).await;
+    let (_, (server, _)) = tokio::join!(client.connect(&connect), broker.accept());
     (client, server)
 }
 
@@ -182,4 +189,68 @@ async fn the_token_of_the_admin_port_follows_its_file() {
     for event in mproxy.events() {
         assert!(!event.to_string().contains("second"), "{event}");
     }
+}
+
+/// What a client has subscribed to is at the old place: under another map it would hear nothing, and
+/// nobody would know why.
+#[tokio::test]
+async fn another_map_ends_sessions_so_that_they_subscribe_again() {
+    let broker = FakeBroker::bind().await;
+    let chain = "[chains.default]\nlayers = [\"ids\", \"map\"]\n\
+                 [layers.ids]\ntype = \"client-id\"\nrequire = \"equals-username\"\n";
+    let map = "[layers.map]\ntype = \"topic-map\"\nprefix = \"a/${username}/\"\n";
+    let setup = Setup::before(&broker.url()).toml(chain).toml(map);
+    let mproxy = setup.start().await;
+    let (mut client, mut server) = alice(&mproxy, &broker).await;
+    mproxy.edit("[admin]", "[server]\ndrain_timeout = \"1s\"\n[admin]");
+    mproxy.reload().await;
+    talk(&mut client, &mut server).await;
+
+    mproxy.edit("prefix = \"a/", "prefix = \"b/");
+    mproxy.reload().await;
+    client.closed().await;
+    let end = mproxy
+        .event("the end", |it| it["event"] == "disconnect")
+        .await;
+    assert_eq!(end["reason"], "rules_changed");
+    let (mut client, mut server) = alice(&mproxy, &broker).await;
+    client
+        .send(&Publish::new(Version::V5, "t").bytes("x"))
+        .await;
+    server
+        .expect(&Publish::new(Version::V5, "b/alice/t").bytes("x"))
+        .await;
+}
+
+/// A client without layers, as most are, gets rules by a reload.
+#[tokio::test]
+async fn a_chain_that_was_empty_judges_those_who_are_connected() {
+    let broker = FakeBroker::bind().await;
+    let mproxy = Mproxy::before(&broker.url()).await;
+    let (mut client, mut server) = session(&mproxy, &broker, "c").await;
+    let publish = |id| Publish::new(Version::V5, "secret/t").qos(1, id).bytes("x");
+    client.send(&publish(1)).await;
+    server.expect(&publish(1)).await;
+    server.send(&puback(1)).await;
+    client.expect(&puback(1)).await;
+    let acl = "[chains.default]\nlayers = [\"acl\"]\n[layers.acl]\ntype = \"acl\"\n\
+               [[layers.acl.rules]]\nallow = [\"publish\"]\ntopics = [\"public/#\"]\n";
+    mproxy.edit("[admin]", &format!("{acl}[admin]"));
+    let line = mproxy.reload().await;
+    assert_eq!(line["message"], "configuration reloaded", "{line}");
+    until("the topic to be denied", async || {
+        client.send(&publish(2)).await;
+        tokio::select! {
+            answer = client.packet() => {
+                // not authorized
+                (answer.body().get(2) == Some(&0x87)).then_some(())
+            }
+            _ = server.packet() => {
+                server.send(&puback(2)).await;
+                client.packet().await;
+                None
+            }
+        }
+    })
+    .await;
 }

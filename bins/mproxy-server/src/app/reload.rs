@@ -124,10 +124,14 @@ impl Supervisor {
         if is_strict && !changes.restart_required.is_empty() {
             return Err(ReloadError::RestartRequired(changes.restart_required));
         }
-        let opened = self
-            .sockets
-            .open_missing(&ready.plan.listeners, self.workers.len())
-            .map_err(|error| ReloadError::bind(ready.report, &error))?;
+        let workers = self.workers.len();
+        let opened = match self.sockets.open_missing(&ready.plan.listeners, workers) {
+            Ok(opened) => opened,
+            Err(error) => return Err(ReloadError::bind(ready.report, &error)),
+        };
+        if ready.report.warnings() > 0 {
+            log_problems(&ready.report);
+        }
         (self.on_log)(&ready.config.log);
         self.config = ready.config;
         self.plan = Arc::new(ready.plan);

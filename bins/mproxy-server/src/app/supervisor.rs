@@ -247,11 +247,15 @@ impl Supervisor {
         });
     }
 
-    /// Has the sessions of listeners whose layers are new judged by them.
+    /// Has the sessions of listeners whose layers are new judged by them. Where topics are put elsewhere
+    /// now, sessions end instead: their subscriptions are at the old place.
     fn renew(&self) {
-        let is_new = |kept: &Kept| kept.policy.load().generation == self.generation;
-        let listeners = self.kept.iter().filter(|(_, kept)| is_new(kept));
-        let listeners: Arc<[_]> = listeners.map(|(name, _)| Arc::clone(name)).collect();
+        let listeners = self.kept.iter().filter_map(|(name, kept)| {
+            let policy = kept.policy.load();
+            let is_new = policy.generation == self.generation;
+            is_new.then(|| (Arc::clone(name), policy.is_remapped))
+        });
+        let listeners: Arc<HashMap<_, _>> = Arc::new(listeners.collect());
         if !listeners.is_empty() {
             self.workers
                 .renew(&self.registry, &listeners, self.generation);
@@ -277,18 +281,21 @@ impl Supervisor {
 
     /// What the connections of a listener are served with.
     fn service(&mut self, plan: &ListenerPlan) -> Option<Service> {
-        let policy = || Policy {
+        let policy = |is_remapped| Policy {
             generation: self.generation,
+            is_remapped,
             composed: plan.chain.clone(),
         };
         let kept = self.kept.entry(Arc::clone(&plan.name));
         let kept = kept.or_insert_with(|| Kept {
             gate: self.gates.listener(&plan.rules),
-            policy: Arc::new(ArcSwap::from_pointee(policy())),
+            policy: Arc::new(ArcSwap::from_pointee(policy(false))),
         });
         kept.gate.set_rules(&plan.rules);
-        if !kept.policy.load().composed.chain.is(&plan.chain.chain) {
-            kept.policy.store(Arc::new(policy()));
+        let before = &kept.policy.load().composed;
+        if !before.chain.is(&plan.chain.chain) {
+            let is_remapped = before.mapping != plan.chain.mapping;
+            kept.policy.store(Arc::new(policy(is_remapped)));
         }
         Some(Service {
             name: Arc::clone(&plan.name),

@@ -6,17 +6,22 @@ use mproxy_codec::topic::Dialect;
 use mproxy_session::BoxError;
 
 use super::{AnyLayer, Chain as LayerChain, Count, NamedLayer};
-use mproxy_config::{AccessEvent, Chain, LayerKind, Place};
+use mproxy_config::{AccessEvent, Chain, LayerKind, Place, TopicMap};
 
 /// A chain, ready for sessions.
 #[derive(Clone, Debug)]
 pub(crate) struct Composed {
     pub(crate) chain: LayerChain,
+    /// Where it puts topics. A session whose subscriptions were put elsewhere cannot go on under it.
+    pub(crate) mapping: Mapping,
     /// What an access log says of the sessions of clients that are let in.
     pub(crate) access_log: Option<AccessLog>,
     /// The layers that go by the names of a client, which must not become another one.
     pub(crate) by_names: Vec<ByNames>,
 }
+
+/// The maps of a chain from the outside in, and how the broker reads the topics.
+pub(crate) type Mapping = Option<(Dialect, Vec<TopicMap>)>;
 
 /// A layer that refuses a client that authenticates again.
 #[derive(Clone, Debug)]
@@ -71,8 +76,14 @@ pub(crate) fn compose(
             layer: built.layer,
         });
     }
+    let maps = chain.layers.iter().filter_map(|layer| match &layer.kind {
+        LayerKind::TopicMap(map) => Some(map.clone()),
+        _ => None,
+    });
+    let maps: Vec<_> = maps.collect();
     Ok(Composed {
         chain: LayerChain::new(layers),
+        mapping: (!maps.is_empty()).then_some((dialect, maps)),
         access_log: log.map(|_| AccessLog {
             every_end: logs(AccessEvent::Disconnect),
         }),

@@ -5,6 +5,7 @@
 
 mod pulse;
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -14,7 +15,8 @@ use std::task::{Context, Poll};
 use std::thread::{self, JoinHandle};
 
 use arc_swap::ArcSwap;
-use mproxy_session::{SessionHandle, renew_all};
+use mproxy_codec::ReasonCode;
+use mproxy_session::{CloseReason, Order, SessionHandle, renew_all};
 use mproxy_transport::{Accepted, Listener};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -136,16 +138,30 @@ impl Workers {
     }
 
     /// Has the sessions of these listeners judged again, each by its own worker, which serves packets
-    /// meanwhile. One that has no CONNECT yet is not known to be of a listener, and judged as well.
-    pub(crate) fn renew(&self, registry: &Registry, listeners: &Arc<[Arc<str>]>, generation: u64) {
+    /// meanwhile; or ended, if that is said of a listener. One that has no CONNECT yet is not known to be
+    /// of a listener, and judged as well.
+    pub(crate) fn renew(
+        &self,
+        registry: &Registry,
+        listeners: &Arc<HashMap<Arc<str>, bool>>,
+        generation: u64,
+    ) {
         for ((runtime, _), sessions) in self.runtimes.iter().zip(registry.workers()) {
             let (sessions, listeners) = (Arc::clone(sessions), Arc::clone(listeners));
             runtime.spawn(async move {
-                let handles = sessions.running().into_iter().filter(|handle| {
-                    let info = handle.info();
-                    info.is_none_or(|info| listeners.contains(&info.peer().listener))
+                let listener = |handle: &SessionHandle| match handle.info() {
+                    Some(info) => listeners.get(&info.peer().listener).copied(),
+                    None => Some(false),
+                };
+                let judged = sessions.running().into_iter().filter(|handle| {
+                    let ends = listener(handle);
+                    // who has come since is under the new rules already
+                    if ends == Some(true) && handle.policy() < generation {
+                        handle.close(rules_changed());
+                    }
+                    ends == Some(false)
                 });
-                renew_all(handles, generation).await;
+                renew_all(judged, generation).await;
             });
         }
     }
@@ -162,6 +178,11 @@ impl Workers {
             }
         }
     }
+}
+
+/// Ends a session without a word: its client connects again, and subscribes by the new rules.
+const fn rules_changed() -> Order {
+    Order::new(CloseReason::RulesChanged, ReasonCode::ADMINISTRATIVE_ACTION).without_notice()
 }
 
 async fn run(
