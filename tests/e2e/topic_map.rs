@@ -330,7 +330,7 @@ async fn mosquitto_clients_do_not_notice() {
     }
 }
 
-/// In the stack above the rules speak about the client's topics, in both directions; their order in
+/// In the stack above the rules are about the client's topics, in both directions; their order in
 /// `layers` is the order in which packets meet them.
 #[tokio::test]
 async fn rules_outside_of_the_map_speak_about_the_clients_topics() {

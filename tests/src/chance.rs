@@ -12,7 +12,8 @@ const SEED: &str = "MPROXY_SEED";
 pub struct Chance(Rng);
 
 impl Chance {
-    /// The seed that the environment names, or a new one; printed, for whoever reads of a failure.
+    /// The seed that the environment names, or a new one; printed, so that a failure can be played
+    /// again.
     ///
     /// # Panics
     /// If the variable holds no number.

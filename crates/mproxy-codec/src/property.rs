@@ -516,7 +516,7 @@ fn check_value(id: PropertyId, raw: Raw<'_>) -> Result<bool, DecodeError> {
         (_, Raw::Number(2..)) if matches!(id.shape(), Shape::Byte) => {
             Err(DecodeError::PropertyValue)
         }
-        // [MQTT-3.3.2-14]; reason code 0x90 would speak of the packet's own topic name
+        // [MQTT-3.3.2-14]; reason code 0x90 would mean the packet's own topic name
         (PropertyId::ResponseTopic, Raw::Text(topic)) => {
             check_topic_name(topic).map_err(|error| match error {
                 DecodeError::WildcardInTopicName => DecodeError::PropertyValue,

@@ -536,7 +536,7 @@ fn comparison_is_byte_by_byte() {
     assert!(publishes(&acl, "c", None, "a/b") && publishes(&acl, "c", None, "caf\u{e9}"));
 }
 
-/// `filters` speak about the filter itself.
+/// `filters` are about the filter itself.
 #[test]
 fn named_filters_are_not_patterns() {
     let acl = acl(
@@ -560,7 +560,7 @@ fn named_filters_are_not_patterns() {
     for filter in ["a/#", "+/+", "own/#", "own/c/+", "own/d/#", "$queue/jobs/+"] {
         assert!(subscribes(&acl, filter), "{filter}");
     }
-    // Who may subscribe to a named filter may receive what it matches.
+    // a client that may subscribe to a named filter may receive what it matches.
     let mut session = acl.for_client("c", None);
     assert!(
         session.decide_deliver("$queue/jobs/x").allowed() && !session.decide_publish("a").allowed()

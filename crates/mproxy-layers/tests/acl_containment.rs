@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use support::cases;
 
-/// A rule, and whether it speaks about SUBSCRIBE.
+/// A rule, and whether it is about SUBSCRIBE.
 #[derive(Clone, Debug)]
 struct Written {
     allow: bool,
@@ -101,7 +101,7 @@ fn filled(pattern: &str, client_id: &str, username: Option<&str>) -> Option<Stri
     (!opened).then_some(filled)
 }
 
-/// Whether the client may read the topic: the first rule that speaks about it decides.
+/// Whether the client may read the topic: the first rule that applies to it decides.
 fn readable(
     rules: &[Written],
     default: bool,

@@ -1,4 +1,4 @@
-//! The ACL as a layer: what becomes of wills, packets and deliveries.
+//! The ACL as a layer: how it judges wills, packets and deliveries.
 
 mod support;
 

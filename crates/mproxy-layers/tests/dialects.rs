@@ -3,7 +3,7 @@
 //!
 //! The model does what the brokers do, and shares no code with the crate: RabbitMQ translates a topic
 //! into a routing key and matches it as a topic exchange of AMQP 0-9-1, NATS translates it into a
-//! subject. A rule speaks about a topic if a subscriber to the rule's pattern would get what is
+//! subject. A rule applies to a topic if a subscriber to the rule's pattern would get what is
 //! published there.
 
 mod support;
@@ -155,7 +155,7 @@ impl Broker {
         (self.is_piece(client_id) && !opened).then_some(filled)
     }
 
-    /// What the first rule that speaks about a name says: `None` if none does.
+    /// What the first rule that applies to a name says: `None` if none does.
     fn first(self, rules: &[Written], action: Actions, id: &str, name: &str) -> Option<bool> {
         let about = rules.iter().filter(|rule| rule.actions.contains(action));
         for rule in about {

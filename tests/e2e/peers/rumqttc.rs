@@ -362,7 +362,7 @@ fn three(
                 return;
             }
         }
-        // whoever has heard enough is gone
+        // a client that has heard enough is gone
         let _ = sender.send(Seen::Left).await;
     });
     (Client::Three(client), pump)
@@ -409,7 +409,7 @@ fn five(
                 return;
             }
         }
-        // whoever has heard enough is gone
+        // a client that has heard enough is gone
         let _ = sender.send(Seen::Left).await;
     });
     (Client::Five(client), pump)

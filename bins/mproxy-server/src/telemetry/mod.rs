@@ -5,7 +5,7 @@
 //! people and goes to standard error, so that standard output stays free for what a command
 //! prints; JSON is for machines and goes to standard output, where containers collect it.
 //!
-//! Lines that repeat are limited kind by kind, before they are formatted, whoever writes them.
+//! Lines that repeat are limited kind by kind, before they are formatted, no matter who writes them.
 //! Writing never holds up traffic: lines wait in a bounded queue for a thread of their own,
 //! and are dropped, and counted, when the reader of the log is too slow or the disk is full.
 

@@ -1,4 +1,4 @@
-//! The listening side, bounded against whoever can reach the port.
+//! The listening side, bounded against anybody who can reach the port.
 //!
 //! - At most [`MAX_CONNECTIONS`] connections; one more ends the oldest, so that somebody who holds
 //!   connections open cannot keep the probes out.

@@ -27,7 +27,7 @@ impl Format {
             let (mut quality, mut version) = (1.0, None);
             for parameter in parts {
                 match parameter.split_once('=') {
-                    // A weight that is no number asks for nothing.
+                    // A weight that is not a number asks for nothing.
                     Some((key, value)) if key.eq_ignore_ascii_case("q") => {
                         quality = value.trim().parse::<f32>().unwrap_or(0.0);
                     }

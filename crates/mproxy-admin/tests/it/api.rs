@@ -172,7 +172,7 @@ async fn what_a_page_could_send_is_refused() {
     assert_eq!(request("localhost", wrong).await, 401);
     assert_eq!(port.get("/api/v1/reload").await.status, 405);
     assert!(fake.asked.lock().unwrap().is_empty());
-    // who has the token is no page, whatever the name of the host
+    // a caller with the token is not a page, whatever the name of the host
     let token = "Content-Type: application/json\r\nAuthorization: bearer secret\r\n";
     assert_eq!(request("mproxy.internal", token).await, 200);
 }

@@ -96,7 +96,7 @@ fn rewrite_publish(
     }
     if operation & 2 != 0 {
         edit = edit.payload(new);
-        // a payload that is no text is not announced as one
+        // a payload that is not text is not announced as one
         if before.payload != new && str::from_utf8(new).is_err() {
             before
                 .props

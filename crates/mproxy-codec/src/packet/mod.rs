@@ -69,7 +69,7 @@ impl<'a> View<'a> {
     /// # Ok::<(), mproxy_codec::DecodeError>(())
     /// ```
     ///
-    /// What the standard only discourages is no error: see [`has_control`](Self::has_control).
+    /// What the standard only discourages is not an error: see [`has_control`](Self::has_control).
     ///
     /// # Errors
     /// Whatever the packet breaks. Type, direction and flags are judged by the first byte alone.

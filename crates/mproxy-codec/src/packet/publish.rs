@@ -344,7 +344,7 @@ impl<'a> Publish<'a> {
             left_out.push(PropertyId::TopicAlias);
             has_alias = false;
         }
-        // a payload that is no text must not be announced as one (section 3.3.2.3.2)
+        // a payload that is not text must not be announced as one (section 3.3.2.3.2)
         if let Some(payload) = edit.payload
             && version.is_v5()
             && edit.payload != self.payload()

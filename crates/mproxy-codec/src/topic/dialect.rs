@@ -35,7 +35,7 @@ const SHARED: &str = "$share/";
 /// assert_eq!(Dialect::Amqp.read_name("secret.x")?, "secret/x");
 /// assert_eq!(Dialect::Nats.read_name("secret.x")?, "secret.x");
 ///
-/// // RabbitMQ delivers it as `a/+`, which is no topic name
+/// // RabbitMQ delivers it as `a/+`, which is not a topic name
 /// assert_eq!(Dialect::Amqp.read_name("a/*"), Err(TopicError::Untranslatable));
 /// # Ok::<(), TopicError>(())
 /// ```

@@ -81,7 +81,7 @@ pub struct AclBuilder {
 }
 
 impl AclBuilder {
-    /// Says what happens to that which no rule speaks about.
+    /// Says what happens to what no rule applies to.
     ///
     /// Topics and filters that begin with `$` are denied all the same, unless the broker takes them
     /// for topics like any other.

@@ -1,23 +1,23 @@
 //! Access rules: who may publish and read what.
 //!
-//! An [`Acl`] is an ordered list of [`Rule`]s; the first one that speaks about what a client wants
+//! An [`Acl`] is an ordered list of [`Rule`]s; the first one that applies to what a client wants
 //! to do decides, and if none does, the default does. It is compiled once and shared by all
 //! sessions; a session adds no more than its own names, which stand in for `${client_id}`,
 //! `${username}` and, if a layer outside verified a certificate, `${cn}`.
 //!
 //! # Publishing
 //!
-//! A rule speaks about a PUBLISH, or a will, if one of its topic patterns matches the topic.
+//! A rule applies to a PUBLISH, or a will, if one of its topic patterns matches the topic.
 //!
 //! # Subscribing
 //!
 //! A filter asks for many topics at once, so "which rule matches" is the wrong question for it. In
 //! order,
-//! * a **deny** rule speaks about a filter if one of its patterns *overlaps* it: some topic that
+//! * a **deny** rule applies to a filter if one of its patterns *overlaps* it: some topic that
 //!   the filter asks for is denied;
-//! * an **allow** rule speaks about a filter if one of its patterns *covers* it: every topic that
+//! * an **allow** rule applies to a filter if one of its patterns *covers* it: every topic that
 //!   the filter asks for is allowed;
-//! * either speaks about a filter that its `filters` name: that very filter, whatever it matches.
+//! * either applies to a filter that its `filters` name: that very filter, whatever it matches.
 //!
 //! `$share/{group}/` is taken off first. If the filter is granted, every topic it matches may be
 //! read by the rules. Proof: let rule *k* grant filter *F*, and let *F* match topic *t*. A deny
@@ -32,7 +32,7 @@
 //! A rule for `subscribe` is a rule for reading: it also judges what is delivered, wherever
 //! deliveries are checked. A rule for `deliver` judges deliveries only.
 //!
-//! To check deliveries is no substitute for judging a shared subscription: the broker gives each
+//! Checking deliveries does not replace judging a shared subscription: the broker gives each
 //! message to one client of the group, and a client that may not read it would swallow it. So
 //! [`SubscribePolicy::FilterDeliveries`] still judges those.
 //!
@@ -43,7 +43,7 @@
 //! `$delayed/5/x` do not lead around a rule about `x`. Who allows `$queue/#` allows everything that
 //! the broker makes reachable there. To allow such forms as far as the rules allow what they are
 //! about, name the [dialect](AclBuilder::dialect) of the broker: `$delayed/5/x` is judged as `x` then,
-//! and rules cannot speak about the form itself. A form within a form is denied.
+//! and rules cannot name the form itself. A form within a form is denied.
 //!
 //! # Brokers that read topics otherwise
 //!
@@ -63,7 +63,7 @@
 //! A client id, user name or common name that is missing, empty, or contains `/`, `+`, `#` or U+0000, or what
 //! the broker reads otherwise, fills no placeholder; at the beginning of a pattern neither does one that begins with `$`. An allow rule
 //! that would need it says nothing, and a denial by default [names it](Decision::left_out). A deny rule that would need it cannot know what to protect from
-//! this client, so it denies everything that it speaks about the actions of: an unusable name never
+//! this client, so it denies those actions on every topic: an unusable name never
 //! gains access.
 //!
 //! # Examples

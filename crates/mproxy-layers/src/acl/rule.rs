@@ -58,7 +58,7 @@ impl FromIterator<Action> for Actions {
     }
 }
 
-/// What a rule does about the actions it speaks about.
+/// Whether a rule allows or denies its actions.
 #[allow(clippy::exhaustive_enums)] // there is no third way
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Effect {
@@ -127,21 +127,21 @@ impl Rule {
         self
     }
 
-    /// Adds a pattern of topics that the rule speaks about.
+    /// Adds a pattern of topics that the rule applies to.
     #[must_use]
     pub fn topic(mut self, pattern: impl Into<String>) -> Self {
         self.topics.push(pattern.into());
         self
     }
 
-    /// Adds patterns of topics that the rule speaks about.
+    /// Adds patterns of topics that the rule applies to.
     #[must_use]
     pub fn topics<T: Into<String>>(mut self, patterns: impl IntoIterator<Item = T>) -> Self {
         self.topics.extend(patterns.into_iter().map(Into::into));
         self
     }
 
-    /// Adds a filter that the rule speaks about: the filter itself, not what it matches.
+    /// Adds a filter that the rule applies to: the filter itself, not what it matches.
     ///
     /// Filters that mean the same (`#` and `+/#`) are the same filter.
     #[must_use]
@@ -150,7 +150,7 @@ impl Rule {
         self
     }
 
-    /// Adds filters that the rule speaks about: the filters themselves, not what they match.
+    /// Adds filters that the rule applies to: the filters themselves, not what they match.
     #[must_use]
     pub fn filters<T: Into<String>>(mut self, filters: impl IntoIterator<Item = T>) -> Self {
         self.filters.extend(filters.into_iter().map(Into::into));

@@ -93,8 +93,8 @@ impl RuleSet {
             dollar,
         } in patterns.filters
         {
-            // Who may subscribe to it may receive what it matches; who may not may still receive it
-            // through another filter.
+            // A client that may subscribe to it may receive what it matches; one that may not may
+            // still receive it through another filter.
             if effect == Effect::Allow {
                 self.trie
                     .insert(dollar, &levels, &[Purpose::Deliver], number);

@@ -45,7 +45,7 @@ impl<O: Observer> Repeated for Shared<O> {
 }
 
 impl<O: Observer> Shared<O> {
-    /// Reports a verdict, and says what becomes of the packet; `None` if it goes on.
+    /// Reports a verdict, and says what to do with the packet; `None` if it goes on.
     #[inline]
     pub(super) fn settle<'a>(
         &self,

@@ -103,7 +103,7 @@ impl<O: Observer> JudgeConnect for ClientIdLayer<O> {
 
     fn judge(&mut self, connect: &mut Connect) -> Result<Telling, ConnectRefusal> {
         let told = self.rename(connect);
-        // a session that goes on is no client that was let in
+        // a session that goes on is not a client that was let in
         if told.is_err() || !connect.is_renewal() {
             self.observer.connect(told.is_ok());
         }
@@ -124,7 +124,7 @@ impl<U, D> WrapHooks<U, D> for Telling {
         hooks.holds(held).map(
             |tap| tap,
             |tap| {
-                // it judges CONNECT, and tells the client what became of it
+                // it judges CONNECT, and tells the client the outcome
                 let judges = tap.judges_identity();
                 tap.wrap_heads(kinds, |inner| ClientIdToClient::new(inner, self.0))
                     .judge_identity(judges)

@@ -1,6 +1,6 @@
 //! Who may use which client id, and what the broker sees of it.
 //!
-//! A client id is not checked by anybody: whoever connects with the id of another takes over its
+//! Nobody checks a client id: a client that connects with the id of another takes over its
 //! session, with all that is queued in it. `[MQTT-3.1.4-3]` So a proxy that knows the user may say which
 //! ids are whose ([`Require`]), or make two users' ids different ([`prefix`](ClientIdsBuilder::prefix)).
 //!

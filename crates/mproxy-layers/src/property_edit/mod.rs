@@ -1,8 +1,8 @@
 //! User Properties that the proxy vouches for.
 //!
-//! A User Property says what its sender wrote; whoever reads `x-tenant` in a message has to know that
-//! it was not the device that chose it. This layer takes named User Properties out of what a client
-//! sends, sets others, or adds them, and the same for what is delivered:
+//! A User Property says what its sender wrote; a program that reads `x-tenant` in a message has to
+//! know that it was not the device that chose it. This layer takes named User Properties out of
+//! what a client sends, sets others, or adds them, and the same for what is delivered:
 //!
 //! * [strip](EditsBuilder::strip) takes all properties of a name out.
 //! * [set](EditsBuilder::set) takes them out and appends one.

@@ -116,7 +116,7 @@ impl PublishRulesBuilder {
     ///
     /// # Errors
     ///
-    /// One of its topics is no filter, or the broker reads it as another one.
+    /// One of its topics is not a filter, or the broker reads it as another one.
     pub fn rule(mut self, rule: PublishRule) -> Result<Self, PublishRuleError> {
         if rule.topics.is_empty() {
             return Err(PublishRuleError::NoTopics);

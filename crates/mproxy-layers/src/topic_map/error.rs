@@ -94,7 +94,7 @@ pub enum MapProblem {
         /// The topic that both have at the broker.
         topic: String,
     },
-    /// An earlier rule speaks about everything that this one does.
+    /// An earlier rule covers everything that this one does.
     #[error("the rule never applies: an earlier one covers `{earlier}#`")]
     Unreachable {
         /// What the earlier rule replaces.
@@ -187,10 +187,10 @@ pub enum MapError {
     /// The topic begins with `$`.
     #[error("the topic begins with `$`; the topic map cannot hold it")]
     Dollar,
-    /// No rule speaks about the topic, or about all that the filter matches.
+    /// No rule covers the topic, or all that the filter matches.
     #[error("no rule of the topic map covers it")]
     Unmapped,
-    /// Several rules speak about what the filter matches, and none could take its place.
+    /// Several rules cover parts of what the filter matches, and none could take its place.
     #[error("the filter matches topics of several rules of the topic map")]
     Spans,
     /// The topic is shared by all tenants, who may only read there.

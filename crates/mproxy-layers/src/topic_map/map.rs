@@ -124,7 +124,7 @@ pub struct TopicMapBuilder {
 
 impl TopicMapBuilder {
     /// Adds a rule after those that were added before. The first that a topic begins with is the one
-    /// that replaces; what no rule speaks about is refused.
+    /// that replaces; what no rule covers is refused.
     #[must_use]
     pub fn rule(mut self, rule: MapRule) -> Self {
         self.rules.push(rule);
@@ -290,7 +290,7 @@ impl SessionMap {
     ///
     /// # Errors
     ///
-    /// The name is not valid, or not to the broker; no rule speaks about it, or it is
+    /// The name is not valid, or not to the broker; no rule covers it, or it is
     /// [shared](MapRule::shared) and not [writable](MapRule::writable); or it begins with `$` and is
     /// no form of the dialect, or would be too long.
     pub fn map_name(&self, name: &str) -> Result<String, MapError> {
@@ -351,7 +351,7 @@ impl SessionMap {
     /// Returns the broker's filter for one that the client subscribes to or unsubscribes from.
     ///
     /// A filter belongs to the first rule that it begins with, as a topic does, and is mapped as if
-    /// it were one. That is right if every rule that speaks about some of what it matches would do
+    /// it were one. That is right if every rule that covers some of what it matches would do
     /// the same, and otherwise it is refused. So a filter that is mapped matches, at the broker, what
     /// the topics become that it matches here, and of the topics of this map nothing else. Two
     /// filters do not become one: those of one rule differ in what follows, and for those of two
@@ -359,8 +359,8 @@ impl SessionMap {
     ///
     /// # Errors
     ///
-    /// The filter is not valid, or not to the broker; no rule or no single one speaks about what it matches, it begins with
-    /// `$` and is no form of the dialect, or it would be too long.
+    /// The filter is not valid, or not to the broker; no rule, or not a single one, covers what it
+    /// matches, it begins with `$` and is not a form of the dialect, or it would be too long.
     pub fn map_filter(&self, filter: &str) -> Result<String, MapError> {
         let parts = FilterParts::parse(filter, self.dialect())?;
         let (number, inner) = self.map_plain_filter(parts.filter())?;
@@ -411,7 +411,7 @@ impl SessionMap {
         Ok((number, mapped))
     }
 
-    /// Says whether all rules that speak about something that the filter matches do what its own rule
+    /// Says whether all rules that cover something that the filter matches do what its own rule
     /// does. Only earlier rules may do something else: what is left for later ones is nothing.
     fn agree(&self, number: usize, own: (&Rule, &str), filter: TopicFilter<'_>) -> bool {
         let earlier = || self.rules().take(number);

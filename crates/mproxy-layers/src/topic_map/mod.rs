@@ -23,7 +23,7 @@
 //! # Rules
 //!
 //! A prefix is a map with one [rule](MapRule). With several, the first whose `from` a topic begins
-//! with replaces that by its `to`; topics that no rule speaks about are refused. A filter is mapped
+//! with replaces that by its `to`; topics that no rule covers are refused. A filter is mapped
 //! if all that it matches is mapped alike, and refused otherwise: with a rule about `devices/`, the
 //! filter `#` asks for two places at once, unless the rule about everything else would have put
 //! `devices/` there, too.

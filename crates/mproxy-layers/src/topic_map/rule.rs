@@ -11,7 +11,7 @@ use crate::{
 /// What topics begin with on the client's side, and what they begin with at the broker instead.
 ///
 /// Both are whole levels, each with its slash, or empty. A rule about `devices/` is about the topic
-/// `devices`, too: what a filter `devices/#` matches is what the rule speaks about.
+/// `devices`, too: what a filter `devices/#` matches is what the rule covers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MapRule {
     pub(super) from: String,
@@ -22,7 +22,7 @@ pub struct MapRule {
 
 impl MapRule {
     /// Replaces `from`, which is literal, by `to`, in which `${username}`, `${client_id}` and `${cn}`
-    /// may stand. An empty `from` speaks about all topics.
+    /// may stand. An empty `from` covers all topics.
     pub fn new(from: impl Into<String>, to: impl Into<String>) -> Self {
         Self {
             from: from.into(),

@@ -175,7 +175,7 @@ impl Dialer {
             }
         }
         Err(match answer.doubt {
-            // that nobody listens at an old address is no wonder
+            // it is expected that nobody listens at an old address
             Some(failure) => DialCause::Resolve(failure.into()),
             None => last,
         })

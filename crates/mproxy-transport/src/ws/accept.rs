@@ -56,8 +56,8 @@ pub fn accept_websocket(
     accept_websocket_counted(stream, options, |_| {})
 }
 
-/// [`accept_websocket`], for whoever keeps count of the memory of all connections: `held` is told how
-/// many bytes the client has made the upgrade hold, each time they become more.
+/// [`accept_websocket`], for callers that keep count of the memory of all connections: `held` is
+/// told how many bytes the client has made the upgrade hold, each time they become more.
 ///
 /// # Errors
 ///

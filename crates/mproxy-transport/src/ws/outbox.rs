@@ -130,7 +130,7 @@ impl Outbox {
 
     /// Waits for the end of the peer's time, which begins anew when it has taken a byte.
     fn poll_stuck(&mut self, cx: &mut Context<'_>, moved: bool) -> Poll<()> {
-        // A time that no clock can count to is no limit.
+        // A time that no clock can count to is not a limit.
         let deadline = || Instant::now().checked_add(self.write_timeout);
         match &mut self.stuck {
             Stuck::Since(timer) => {

@@ -326,7 +326,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WsStream<S> {
         this.outbox.queue_close(Some(CloseCode::Normal));
         ready!(this.poll_drain(cx))?;
         match this.read {
-            // The peer is to answer first: whoever closes the socket before that makes the other
+            // The peer is to answer first: a side that closes the socket before that makes the other
             // side report an abnormal end.
             ReadState::Open => Poll::Ready(Ok(())),
             ReadState::Failed(_) | ReadState::Discard(_) | ReadState::Ended => {

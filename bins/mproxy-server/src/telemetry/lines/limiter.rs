@@ -1,4 +1,4 @@
-//! Few lines of a kind, whoever causes them.
+//! Few lines of a kind, no matter who causes them.
 
 use std::collections::HashMap;
 use std::hash::RandomState;

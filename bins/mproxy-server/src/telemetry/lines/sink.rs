@@ -1,4 +1,4 @@
-//! Where lines go, and what becomes of one that is cut.
+//! Where lines go, and how a line that is cut ends.
 
 use std::io::{self, ErrorKind, Write};
 use std::thread;
