@@ -29,9 +29,9 @@ use std::time::Duration;
 
 use mproxy_codec::{Direction, Kind, KindSet, PropertyId, ReasonCode, Value, Version};
 use mproxy_session::{
-    BoxError, BoxPacketService, CloseReason, Conformance, SessionHandle, HeadOnly, Hooks, Limits, Order,
-    Packet, PacketService, Peer, ReceiveMaximum, RefusedPublish, Session, Side, Summary, Tap,
-    Verdict, WhenUnreachable, Whole, new_hooks,
+    BoxError, BoxPacketService, CloseReason, Conformance, HeadOnly, Hooks, Limits, Order, Packet,
+    PacketService, Peer, ReceiveMaximum, RefusedPublish, Session, SessionHandle, Side, Summary,
+    Tap, Verdict, WhenUnreachable, Whole, new_hooks,
 };
 use tower::service_fn;
 
