@@ -68,6 +68,10 @@ pub(crate) struct Supervisor {
     pub(crate) metrics: Metrics,
     pub(crate) health: Health,
     /// Where health and metrics are.
+    #[cfg_attr(
+        not(feature = "demo"),
+        expect(dead_code, reason = "only the demo asks")
+    )]
     pub(crate) admin: Option<SocketAddr>,
     pub(super) registry: Registry,
     /// Ends accepting.
