@@ -3,7 +3,8 @@
 use std::fs;
 
 use mproxy_tests::wire::{Connect, PINGREQ, PINGRESP, Publish, Version, puback};
-use mproxy_tests::{FakeBroker, Link, Mproxy, Setup, http, until};
+use mproxy_tests::{FakeBroker, Link, Mproxy, Port, Setup, http, until};
+use rustix::process::Signal;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
@@ -101,6 +102,89 @@ async fn a_configuration_that_is_refused_changes_nothing() {
     let metrics = mproxy.metrics().await;
     assert_eq!(metrics.sum("mproxy_config_last_reload_successful"), 1.0);
     talk(&mut client, &mut server).await;
+}
+
+/// Asks the admin port for a reload.
+async fn ask(mproxy: &Mproxy) -> http::Answer {
+    let admin = mproxy.admin();
+    let head = format!("POST /api/v1/reload HTTP/1.0\r\nHost: {admin}\r\n");
+    http::request(
+        admin,
+        &format!("{head}Content-Type: application/json\r\n\r\n"),
+    )
+    .await
+}
+
+/// Whatever is in the file, half of it or another kind of thing: each reload says why it is refused, and
+/// nobody notices.
+#[tokio::test]
+async fn two_hundred_broken_files_change_nothing() {
+    let broker = FakeBroker::bind().await;
+    let mproxy = Mproxy::before(&broker.url()).await;
+    let (mut client, mut server) = session(&mproxy, &broker, "c").await;
+    let good = fs::read(mproxy.config()).expect("it was written");
+    for round in 0..200 {
+        let mut bad = good.clone();
+        match round % 4 {
+            0 => bad.extend(format!("key_{round} = 1\n").bytes()),
+            // the end of it is not written yet: within a string
+            1 => bad.truncate(bad.len() - 2 - round % 8),
+            2 => bad.extend(b"\xff\xfe"),
+            _ => bad.extend(b"[[listeners]]\nname = \"mqtt\"\n"),
+        }
+        fs::write(mproxy.config(), bad).expect("the folder is ours");
+        let answer = ask(&mproxy).await;
+        assert_eq!(answer.status, 422, "{round}: {}", answer.body);
+        let json: Value = serde_json::from_str(&answer.body).expect("JSON");
+        let diagnostics = json["report"]["diagnostics"].as_array().expect("a list");
+        assert!(!diagnostics.is_empty(), "{round}: {json}");
+    }
+    fs::remove_file(mproxy.config()).expect("it is there");
+    fs::create_dir(mproxy.config()).expect("the folder is ours");
+    assert_eq!(ask(&mproxy).await.status, 422);
+    talk(&mut client, &mut server).await;
+    let metrics = mproxy.metrics().await;
+    assert_eq!(
+        metrics.sum("mproxy_config_reloads_total{result=\"success\"}"),
+        0.0
+    );
+    assert_eq!(metrics.sum("mproxy_listener_up"), 1.0);
+}
+
+/// A file that is replaced while it is read is the old one or the new one; those who ask at the same time
+/// are answered one after the other; and a proxy that drains does not begin anything new.
+#[tokio::test]
+async fn reloads_do_not_get_in_each_others_way() {
+    let broker = FakeBroker::bind().await;
+    let mproxy = Mproxy::before(&broker.url()).await;
+    let (mut client, mut server) = session(&mproxy, &broker, "c").await;
+    let (file, other) = (mproxy.config(), mproxy.config().with_extension("new"));
+    let good = fs::read_to_string(&file).expect("it was written");
+    let versions = ["1s", "2s"].map(|it| format!("{good}[server]\ndrain_timeout = \"{it}\"\n"));
+    let swapping = tokio::task::spawn_blocking(move || {
+        for round in 0..500 {
+            fs::write(&other, &versions[round % 2]).expect("the folder is ours");
+            fs::rename(&other, &file).expect("the folder is ours");
+        }
+    });
+    while !swapping.is_finished() {
+        let (first, second) = tokio::join!(ask(&mproxy), ask(&mproxy));
+        assert_eq!((first.status, second.status), (200, 200), "{}", first.body);
+    }
+    talk(&mut client, &mut server).await;
+    // it does not leave, so that the drain goes on
+    let message = Publish::new(Version::V5, "t").bytes(vec![7; 100_000]);
+    let offering = tokio::spawn(async move { while server.try_send(&message).await {} });
+    mproxy.signal(Signal::TERM);
+    mproxy.until_ready(false).await;
+    let answer = ask(&mproxy).await;
+    assert!(
+        answer.status == 409 && answer.body.contains("drains"),
+        "{}",
+        answer.body
+    );
+    drop(client);
+    offering.abort();
 }
 
 /// An address that is in use refuses a reload; one that is free is listened on, and one that is not
@@ -253,4 +337,133 @@ async fn a_chain_that_was_empty_judges_those_who_are_connected() {
         }
     })
     .await;
+}
+
+const ACL: &str = "[chains.default]\nlayers = [\"acl\"]\n\
+                   [layers.acl]\ntype = \"acl\"\ndefault = \"allow\"\n\
+                   [[layers.acl.rules]]\ndeny = [\"publish\", \"subscribe\"]\ntopics = [\"never/#\"]\n";
+
+/// Publishes with QoS 1 until the topic is denied; what passes is acknowledged by the broker.
+async fn until_denied(client: &mut Link, server: &mut Link) {
+    let publish = Publish::new(Version::V5, "secret/t").qos(1, 7).bytes("x");
+    until("the topic to be denied", async || {
+        client.send(&publish).await;
+        tokio::select! {
+            // not authorized
+            answer = client.packet() => (answer.body().get(2) == Some(&0x87)).then_some(()),
+            _ = server.packet() => {
+                server.send(&puback(7)).await;
+                client.packet().await;
+                None
+            }
+        }
+    })
+    .await;
+}
+
+/// A listener that got another name left its clients under the rules that they had, for good.
+#[tokio::test]
+async fn clients_of_a_listener_that_is_renamed_follow_it() {
+    let broker = FakeBroker::bind().await;
+    let port = Port::reserve();
+    let config = Setup::head(&broker.url()).replacen("127.0.0.1:0", &port.addr().to_string(), 1);
+    let mproxy = Setup::new(&config).toml(ACL).start().await;
+    let (mut client, mut server) = session(&mproxy, &broker, "c").await;
+    mproxy.edit("name = \"mqtt\"", "name = \"main\"");
+    mproxy.edit("never/#", "secret/#");
+    assert_eq!(mproxy.reload().await["message"], "configuration reloaded");
+    until_denied(&mut client, &mut server).await;
+    mproxy.until_ready(true).await;
+}
+
+/// So did one that was taken out.
+#[tokio::test]
+async fn clients_of_a_listener_that_is_gone_follow_their_chain() {
+    let broker = FakeBroker::bind().await;
+    let guests = "[[listeners]]\nname = \"guests\"\nbind = \"127.0.0.1:0\"\n";
+    let setup = Setup::before(&broker.url()).toml(guests).toml(ACL);
+    let mproxy = setup.start().await;
+    let client = Link::client(mproxy.listener("guests"), Version::V5, "c");
+    let (mut client, (mut server, _)) = tokio::join!(client, broker.accept());
+    mproxy.edit(guests, "");
+    mproxy.reload().await;
+    talk(&mut client, &mut server).await;
+    mproxy.edit("never/#", "secret/#");
+    mproxy.reload().await;
+    until_denied(&mut client, &mut server).await;
+}
+
+/// A client that was turned away by new rules had the broker publish its will all the same.
+#[tokio::test]
+async fn a_client_that_is_turned_away_leaves_no_will() {
+    let broker = FakeBroker::bind().await;
+    let mproxy = Mproxy::before(&broker.url()).await;
+    let connect = Connect::new(Version::V5, "c").will("secret/will", "x", 0, false);
+    let mut client = Link::tcp(mproxy.addr()).await;
+    let (_, (server, _)) = tokio::join!(client.connect(&connect), broker.accept());
+    let ids = "[chains.default]\nlayers = [\"ids\"]\n\
+               [layers.ids]\ntype = \"client-id\"\nrequire = \"equals-username\"\n";
+    mproxy.edit("[admin]", &format!("{ids}[admin]"));
+    assert_eq!(mproxy.reload().await["message"], "configuration reloaded");
+    let (said, _) = client.rest().await;
+    assert!(said.iter().all(|it| it.kind() == 14), "{said:?}");
+    let (heard, _) = server.rest().await;
+    let kinds: Vec<_> = heard
+        .iter()
+        .map(|it| (it.kind(), it.body().first().copied()))
+        .collect();
+    // normal disconnection: the broker forgets the will
+    assert!(matches!(kinds[..], [(14, None | Some(0))]), "{kinds:?}");
+}
+
+/// What waits for a restart went unmentioned at the next reload, and what was put back was complained of.
+#[tokio::test]
+async fn a_restart_is_required_for_what_differs_from_the_start() {
+    let broker = FakeBroker::bind().await;
+    let log = "[log]\nmax_rate = \"5/s\"\n";
+    let mproxy = Setup::before(&broker.url()).toml(log).start().await;
+    mproxy.edit("5/s", "6/s");
+    for _ in 0..2 {
+        let answer = ask(&mproxy).await;
+        assert!(
+            answer
+                .body
+                .contains("\"restart_required\":[\"log.max_rate\"]"),
+            "{}",
+            answer.body
+        );
+    }
+    mproxy.edit("6/s", "5/s");
+    let answer = ask(&mproxy).await;
+    assert!(
+        answer.body.contains("\"restart_required\":[]"),
+        "{}",
+        answer.body
+    );
+}
+
+/// Under --watch a slow writer lifted all rules for a moment; and the operator who moved an address was
+/// told to stop what listens there, which was mproxy.
+#[tokio::test]
+async fn an_empty_file_and_an_address_of_its_own_are_refused_with_the_way_out() {
+    let broker = FakeBroker::bind().await;
+    let port = Port::reserve();
+    let (own, other) = (port.addr(), format!("0.0.0.0:{}", port.addr().port()));
+    let config = Setup::head(&broker.url()).replacen("127.0.0.1:0", &own.to_string(), 1);
+    let mproxy = Setup::new(&config).start().await;
+    mproxy.edit(&own.to_string(), &other);
+    let answer = ask(&mproxy).await;
+    let told = format!("mproxy itself listens at {own}");
+    assert!(
+        answer.status == 422 && answer.body.contains(&told),
+        "{}",
+        answer.body
+    );
+    fs::write(mproxy.config(), "# nothing\n\n").expect("the folder is ours");
+    let answer = ask(&mproxy).await;
+    assert!(
+        answer.status == 422 && answer.body.contains("is empty"),
+        "{}",
+        answer.body
+    );
 }

@@ -12,8 +12,8 @@ section! {
         /// Address of the admin port; empty = off. In a pod: 0.0.0.0:9883.
         bind: Option<SocketAddr> as Setting<AdminBind> = "127.0.0.1:9883",
             restart "the admin port is opened at start";
-        /// The file with the bearer token that callers from other hosts need for the paths under /api;
-        /// empty = they cannot use them.
+        /// The file with the bearer token that every caller needs for the paths under /api; empty = only
+        /// callers from this host can use them.
         token_file: Option<PathBuf> as Setting<FilePath> = "";
     }
     reserved {

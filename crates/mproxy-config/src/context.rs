@@ -15,6 +15,8 @@ use toml::Spanned;
 pub(crate) struct Context {
     /// The problems found so far, and the texts.
     pub report: Report,
+    /// There is nothing in the files.
+    pub(super) is_empty: bool,
     /// Files and directories that were read, as they were just before.
     pub(super) read_from: Contents,
     /// Values that something was inserted into, by where they start.

@@ -37,6 +37,8 @@ pub struct Loaded {
     pub read_from: Contents,
     /// Everything that was found wrong.
     pub report: Report,
+    /// There is nothing in its files but comments.
+    pub is_empty: bool,
     /// Keys whose values are secret.
     pub secrets: BTreeSet<String>,
 }
@@ -52,6 +54,7 @@ impl Loaded {
             log: Log::default(),
             report,
             read_from: Contents::new(),
+            is_empty: false,
             secrets: BTreeSet::new(),
         }
     }
@@ -67,6 +70,7 @@ pub fn load(request: &Request, env: &Environment) -> Loaded {
         config: config.filter(|_| cx.report.errors() == 0),
         report: cx.report,
         read_from: cx.read_from,
+        is_empty: cx.is_empty,
         secrets: cx.secrets,
     }
 }
@@ -102,11 +106,17 @@ fn config(cx: &mut Context, request: &Request, env: &Environment) -> Option<Conf
         // Without a file, everything said about the rest would be guesswork.
         return None;
     }
+    cx.is_empty = files.iter().all(|file| is_empty(&file.text));
     let overrides = overrides(cx, request, env);
     let texts = Texts { files, overrides };
     let root = texts.document(cx, env, request.resolve)?;
     let keys = ConfigKeys::take(cx, root, "");
     Some(validate(cx, &keys, env))
+}
+
+fn is_empty(text: &str) -> bool {
+    let mut lines = text.lines().map(str::trim);
+    lines.all(|line| line.is_empty() || line.starts_with('#'))
 }
 
 fn overrides(cx: &mut Context, request: &Request, env: &Environment) -> Vec<Override> {

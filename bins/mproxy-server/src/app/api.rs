@@ -25,6 +25,10 @@ pub(crate) struct Api {
 }
 
 impl mproxy_admin::Api for Api {
+    fn needs_token(&self) -> bool {
+        self.token.load().is_some()
+    }
+
     fn is_authorized(&self, token: &str) -> bool {
         use subtle::ConstantTimeEq;
         let own = self.token.load();
@@ -58,12 +62,15 @@ impl mproxy_admin::Api for Api {
             return false;
         };
         let reason_code = ReasonCode::new(how.reason_code);
+        let info = handle.info();
         tracing::info!(
             target: "mproxy::server",
             event = "kick",
-            session = id,
-            client_id = handle.info().map(SessionInfo::client_id),
+            listener = info.map(|it| &*it.peer().listener),
+            peer = info.map(|it| tracing::field::display(it.peer())),
+            client_id = info.map(SessionInfo::client_id),
             reason_code = reason_code.as_str(),
+            session = id,
             "a client is disconnected by the admin port"
         );
         let order = Order::new(CloseReason::Kicked, reason_code).when(When::Now);

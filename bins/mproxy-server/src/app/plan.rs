@@ -45,8 +45,8 @@ pub(crate) struct ListenerPlan {
     pub(crate) tcp: TcpOptions,
     /// `Some` for a WebSocket listener.
     pub(crate) websocket: Option<WsOptions>,
-    /// The name of its chain.
-    pub(crate) chain_name: String,
+    /// Its chain, as it is configured.
+    pub(crate) chain_config: Arc<Chain>,
     pub(crate) chain: Composed,
     pub(crate) limits: Arc<Limits>,
     pub(crate) rules: Rules,
@@ -78,7 +78,7 @@ impl Plan {
                 bind: listener.bind.clone(),
                 tcp: TcpOptions::default().keepalive(listener.tcp_keepalive),
                 websocket: websocket(listener),
-                chain_name: listener.chain.name.clone(),
+                chain_config: Arc::clone(&listener.chain),
                 chain,
                 limits: Arc::new(session_limits(listener)),
                 rules: rules(&listener.limits),

@@ -15,6 +15,8 @@ pub(crate) use mproxy_config::Changes;
 use mproxy_config::diagnostics::{Diagnostic, Report};
 use mproxy_config::{Config, Loaded, diff};
 
+use mproxy_transport::ListenAddr;
+
 use super::event::{Events, Reload};
 use super::plan::Plan;
 use super::sockets::BindError;
@@ -37,11 +39,19 @@ pub(crate) enum ReloadError {
 
 impl ReloadError {
     /// A new configuration with an address that cannot be listened on.
-    pub(crate) fn bind(mut report: Report, error: &BindError) -> Self {
-        let mut diagnostic = Diagnostic::error(error.to_string());
-        if let Some(remedy) = error.remedy() {
-            diagnostic = diagnostic.note(remedy);
-        }
+    pub(crate) fn bind(mut report: Report, error: &BindError, own: Option<&ListenAddr>) -> Self {
+        let diagnostic = Diagnostic::error(error.to_string());
+        let remedy = match own {
+            Some(own) => Some(format!(
+                "mproxy itself listens at {own}, and cannot listen at both: restart it, or reload twice, \
+                 the first time with another port"
+            )),
+            None => error.remedy(),
+        };
+        let diagnostic = match remedy {
+            Some(remedy) => diagnostic.note(remedy),
+            None => diagnostic,
+        };
         report.push(diagnostic);
         Self::Refused(report.into())
     }
@@ -120,14 +130,19 @@ impl Supervisor {
 
     /// Opens what is new, and then swaps everything.
     fn commit(&mut self, ready: Ready, is_strict: bool) -> Result<Changes, ReloadError> {
-        let changes = diff(&self.config, &ready.config);
+        let mut changes = diff(&self.config, &ready.config);
+        // what waits for a restart still does, and what is as at the start needs none
+        changes.restart_required = diff(&self.started, &ready.config).restart_required;
         if is_strict && !changes.restart_required.is_empty() {
             return Err(ReloadError::RestartRequired(changes.restart_required));
         }
         let workers = self.workers.len();
         let opened = match self.sockets.open_missing(&ready.plan.listeners, workers) {
             Ok(opened) => opened,
-            Err(error) => return Err(ReloadError::bind(ready.report, &error)),
+            Err(error) => {
+                let own = self.sockets.at_port_of(&error.address);
+                return Err(ReloadError::bind(ready.report, &error, own));
+            }
         };
         if ready.report.warnings() > 0 {
             log_problems(&ready.report);
@@ -151,9 +166,9 @@ impl Supervisor {
                     target: "mproxy::server",
                     event = "reload",
                     by,
-                    duration_s = took_s,
                     applied = list(&changes.applied),
                     restart_required = list(&changes.restart_required),
+                    duration_s = took_s,
                     "configuration reloaded"
                 );
             }
@@ -165,9 +180,9 @@ impl Supervisor {
                     target: "mproxy::server",
                     event = "reload",
                     by,
-                    duration_s = took_s,
                     detail = %error,
                     remedy = "correct it and reload again; mproxy-server check finds all that is wrong",
+                    duration_s = took_s,
                     "not reloaded: the old configuration stays in effect"
                 );
             }

@@ -82,6 +82,13 @@ impl Sockets {
         Ok(opened)
     }
 
+    /// The socket with the same port as this address, if it cannot be had for that reason.
+    pub(crate) fn at_port_of(&self, address: &ListenAddr) -> Option<&ListenAddr> {
+        let port = address.port().filter(|port| *port != 0);
+        let mut open = self.0.values().map(|socket| &socket.address);
+        open.find(|open| port.is_some() && open.port() == port)
+    }
+
     /// Where a listener listens, with the real port where the system was to choose one.
     pub(crate) fn address(&self, listener: &ListenerPlan) -> Option<&ListenAddr> {
         let socket = self.0.get(&Key::of(listener))?;

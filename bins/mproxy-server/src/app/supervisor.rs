@@ -14,9 +14,9 @@ use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwap;
 use mproxy_admin::{Admin, BuildInfo, Health, Metrics, Named};
-use mproxy_config::Config;
+use mproxy_config::{Chain, Config};
 use mproxy_session::BoxError;
-use mproxy_transport::Resolver;
+use mproxy_transport::{ListenAddr, Resolver};
 use tokio_util::sync::CancellationToken;
 
 use super::OnLog;
@@ -49,8 +49,28 @@ pub(crate) enum StartError {
 struct Kept {
     /// Its connections count, whatever the limits become.
     gate: Gate,
+    /// Where it listens, or did.
+    bind: ListenAddr,
+    chain: Arc<Chain>,
     /// The layers that its sessions ask.
     policy: Arc<ArcSwap<Policy>>,
+}
+
+impl Kept {
+    /// Takes the chain of a listener, unless it has it.
+    fn follow(&mut self, plan: &ListenerPlan, generation: u64) {
+        self.bind = plan.bind.clone();
+        self.chain = Arc::clone(&plan.chain_config);
+        let before = self.policy.load_full();
+        if before.composed.chain.is(&plan.chain.chain) {
+            return;
+        }
+        self.policy.store(Arc::new(Policy {
+            generation,
+            ends_sessions: before.composed.mapping != plan.chain.mapping,
+            composed: plan.chain.clone(),
+        }));
+    }
 }
 
 /// Where a new configuration comes from, and what else takes a part of it.
@@ -88,6 +108,8 @@ pub(crate) struct Supervisor {
     pub(super) workers: Workers,
     // what the configuration says
     pub(super) config: Config,
+    /// That of the start, which counts where a change takes a restart.
+    pub(super) started: Config,
     pub(super) plan: Arc<Plan>,
     /// Of the configuration: 1 is that of the start.
     generation: u64,
@@ -175,6 +197,7 @@ impl Supervisor {
             gates,
             memory,
             workers,
+            started: config.clone(),
             plan: Arc::new(plan),
             generation: 0,
             config,
@@ -240,6 +263,11 @@ impl Supervisor {
         for listener in news {
             self.announce(listener);
         }
+        for listener in &plan.listeners {
+            // also one that has got another name
+            self.health.listener(&listener.name).ok();
+        }
+        self.judge_orphans(&plan.listeners);
         self.token.store(Arc::new(plan.token.clone()));
         self.set_capacity();
         self.renew();
@@ -257,7 +285,7 @@ impl Supervisor {
         let listeners = self.kept.iter().filter_map(|(name, kept)| {
             let policy = kept.policy.load();
             let is_new = policy.generation == self.generation;
-            is_new.then(|| (Arc::clone(name), policy.is_remapped))
+            is_new.then(|| (Arc::clone(name), policy.ends_sessions))
         });
         let listeners: Arc<HashMap<_, _>> = Arc::new(listeners.collect());
         if !listeners.is_empty() {
@@ -270,13 +298,12 @@ impl Supervisor {
     fn announce(&self, listener: &ListenerPlan) {
         let address = self.sockets.address(listener);
         let upstream = self.upstreams.get(&listener.upstream);
-        self.health.listener(&listener.name).ok();
         tracing::info!(
             target: "mproxy::server",
             event = "listen",
             listener = &*listener.name,
             address = address.map(tracing::field::display),
-            chain = listener.chain_name,
+            chain = listener.chain_config.name,
             upstream = listener.upstream,
             upstream_address = upstream.map(|it| tracing::field::display(it.address())),
             "listening"
@@ -285,22 +312,19 @@ impl Supervisor {
 
     /// What the connections of a listener are served with.
     fn service(&mut self, plan: &ListenerPlan) -> Option<Service> {
-        let policy = |is_remapped| Policy {
-            generation: self.generation,
-            is_remapped,
-            composed: plan.chain.clone(),
-        };
         let kept = self.kept.entry(Arc::clone(&plan.name));
         let kept = kept.or_insert_with(|| Kept {
             gate: self.gates.listener(&plan.rules),
-            policy: Arc::new(ArcSwap::from_pointee(policy(false))),
+            bind: plan.bind.clone(),
+            chain: Arc::clone(&plan.chain_config),
+            policy: Arc::new(ArcSwap::from_pointee(Policy {
+                generation: self.generation,
+                ends_sessions: false,
+                composed: plan.chain.clone(),
+            })),
         });
         kept.gate.set_rules(&plan.rules);
-        let before = &kept.policy.load().composed;
-        if !before.chain.is(&plan.chain.chain) {
-            let is_remapped = before.mapping != plan.chain.mapping;
-            kept.policy.store(Arc::new(policy(is_remapped)));
-        }
+        kept.follow(plan, self.generation);
         Some(Service {
             name: Arc::clone(&plan.name),
             websocket: plan.websocket.clone(),
@@ -312,6 +336,32 @@ impl Supervisor {
             memory: Arc::clone(&self.memory),
             metrics: self.metrics.listener(&plan.name),
         })
+    }
+
+    /// Has the sessions of listeners that are gone judged by what has taken their place: the listener at
+    /// the same address, or one with the same chain. Where nothing has, they go on as long as their chain
+    /// is configured as it was, and end otherwise: rules that nobody can change are no rules.
+    fn judge_orphans(&mut self, listeners: &[ListenerPlan]) {
+        for (name, kept) in &mut self.kept {
+            if listeners.iter().any(|it| it.name == *name) {
+                continue;
+            }
+            let at_address = listeners.iter().find(|it| it.bind == kept.bind);
+            let same_chain = || {
+                let chain = &kept.chain.name;
+                listeners.iter().find(|it| it.chain_config.name == *chain)
+            };
+            if let Some(successor) = at_address.or_else(same_chain) {
+                kept.follow(successor, self.generation);
+            } else if self.config.chains.get(&kept.chain.name) != Some(&kept.chain) {
+                let composed = kept.policy.load().composed.clone();
+                kept.policy.store(Arc::new(Policy {
+                    generation: self.generation,
+                    ends_sessions: true,
+                    composed,
+                }));
+            }
+        }
     }
 
     /// Holds to what the configuration and the system allow together.

@@ -16,11 +16,12 @@ use tokio::time::{Instant, timeout_at};
 
 use super::event::{Asker, Event, Reload, Sender};
 
-/// How long nothing must happen before files are read: who writes several has the time to finish.
-const SETTLED: Duration = Duration::from_millis(200);
+/// How long nothing must happen before files are read: who writes several, or one slowly, has the time to
+/// finish. Half of a file may be a good configuration, with half of the rules.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// However much happens, files are read after this.
-const AT_LAST: Duration = Duration::from_secs(2);
+const AT_LAST: Duration = Duration::from_secs(10);
 
 /// Asks for a reload whenever `files` are different from what was read, until the proxy ends.
 ///

@@ -68,9 +68,11 @@ pub(super) fn send(
     let patience = args.timeout.unwrap_or(patience);
     request(args, method, path, body, patience).map_err(|error| {
         say(format_args!("error: {}: {error}\n", args.url));
-        say(format_args!(
-            "note: is mproxy running, with its admin port there? --url says where it is\n"
-        ));
+        if error.kind() == io::ErrorKind::ConnectionRefused {
+            say(format_args!(
+                "note: is mproxy running, with its admin port there? --url says where it is\n"
+            ));
+        }
         Exit::Unavailable
     })
 }
@@ -99,7 +101,10 @@ pub(super) fn request(
         .header(header::HOST, uri.authority().map_or(host, |it| it.as_str()))
         .header(header::CONTENT_TYPE, "application/json");
     if let Some(file) = &args.token_file {
-        let token = fs::read_to_string(file)?;
+        let token = fs::read_to_string(file).map_err(|error| {
+            let file = file.display();
+            io::Error::new(error.kind(), format!("--token-file {file}: {error}"))
+        })?;
         request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.trim()));
     }
     let request = request.body(Full::<Bytes>::from(body)).map_err(invalid)?;

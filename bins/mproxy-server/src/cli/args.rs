@@ -219,8 +219,8 @@ pub(super) struct AdminArgs {
         default_value = "http://127.0.0.1:9883"
     )]
     pub(super) url: String,
-    /// File with the bearer token, for a proxy on another host
-    #[arg(long, value_name = "FILE")]
+    /// File with the bearer token, if the proxy has admin.token_file
+    #[arg(long, value_name = "FILE", env = "MPROXY_ADMIN_TOKEN_FILE")]
     pub(super) token_file: Option<PathBuf>,
     /// How long to wait for the answer [default: 2s for healthcheck, else 1m]
     #[arg(long, value_name = "DURATION", value_parser = parse::<Duration>)]

@@ -89,7 +89,16 @@ fn reload(request: &Request) -> Loaded {
             diagnostic.note("start mproxy with a file to be able to reload it"),
         );
     }
-    load(request, &Environment::of_process())
+    let loaded = load(request, &Environment::of_process());
+    if loaded.config.is_some() && !loaded.read_from.is_empty() && loaded.is_empty {
+        let diagnostic =
+            Diagnostic::error("the configuration is empty, as a file is that is being written");
+        return Loaded::refused(diagnostic.note(
+            "if everything is to have its default, leave `version = 1` in it; write another file and rename it, \
+             so that no half of it is read",
+        ));
+    }
+    loaded
 }
 
 /// What counts: the flag, then the environment, then the configuration.

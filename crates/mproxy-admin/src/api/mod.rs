@@ -14,7 +14,11 @@ pub use reload::{ReloadRefused, Reloaded};
 /// Whoever runs a proxy implements it and gives it to [`Admin::api`](crate::Admin::api); without it
 /// those routes do not exist.
 pub trait Api: fmt::Debug + Send + Sync + 'static {
-    /// Whether a caller who sends this as a bearer token may use the guarded routes from another host.
+    /// Whether callers from this host need the token as well. Where a reverse proxy on this host stands
+    /// before the port, all callers come from it.
+    fn needs_token(&self) -> bool;
+
+    /// Whether a caller who sends this as a bearer token may use the guarded routes.
     /// The comparison must take the same time for every wrong token.
     fn is_authorized(&self, token: &str) -> bool;
 

@@ -17,6 +17,13 @@ use axum::response::Response;
 use super::guarded::failure;
 use crate::Api;
 
+/// What a caller without the token is told.
+const NEEDS_TOKEN: &str = "this needs `Authorization: Bearer TOKEN`, with the token of admin.token_file; \
+                           without that key, only callers on this host are let in, and not through a proxy";
+
+/// What proxies add: the caller is somebody else.
+const FORWARDED: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
+
 /// The address of the caller, put to each request by the server.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Caller(pub(super) SocketAddr);
@@ -32,9 +39,19 @@ pub(super) async fn guard(
     let allowed = match bearer(headers) {
         Some(token) if api.is_authorized(token) => Ok(()),
         Some(_) => Err((StatusCode::UNAUTHORIZED, "the bearer token is wrong")),
+        None if api.needs_token() => Err((StatusCode::UNAUTHORIZED, NEEDS_TOKEN)),
         None => from_here(caller, headers),
     };
     if let Err((status, why)) = allowed {
+        tracing::warn!(
+            target: "mproxy::admin",
+            event = "refuse",
+            peer = caller.map(|Caller(peer)| tracing::field::display(peer)),
+            path = request.uri().path(),
+            status = status.as_u16(),
+            remedy = "use the token of admin.token_file; if this was nobody you know, bind admin to loopback",
+            "a caller of the admin API is refused"
+        );
         return failure(status, why);
     }
     if *request.method() != Method::GET && *request.method() != Method::HEAD && !is_json(headers) {
@@ -53,10 +70,10 @@ fn from_here(
 ) -> Result<(), (StatusCode, &'static str)> {
     let is_loopback = caller.is_some_and(|Caller(peer)| peer.ip().to_canonical().is_loopback());
     if !is_loopback {
-        return Err((
-            StatusCode::UNAUTHORIZED,
-            "from another host this needs `Authorization: Bearer TOKEN`, with the token of admin.token_file",
-        ));
+        return Err((StatusCode::UNAUTHORIZED, NEEDS_TOKEN));
+    }
+    if FORWARDED.iter().any(|name| headers.contains_key(*name)) {
+        return Err((StatusCode::UNAUTHORIZED, NEEDS_TOKEN));
     }
     if !headers.get(header::HOST).is_none_or(is_address) {
         return Err((
@@ -141,6 +158,12 @@ mod tests {
         for caller in [caller("10.0.0.1:5"), None] {
             let (status, _) = from_here(caller, &none).unwrap_err();
             assert_eq!(status, StatusCode::UNAUTHORIZED);
+        }
+        for (name, value) in [("x-forwarded-for", "10.0.0.1"), ("via", "1.1 x")] {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, HeaderValue::from_static(value));
+            let (status, _) = from_here(caller("127.0.0.1:5"), &headers).unwrap_err();
+            assert_eq!(status, StatusCode::UNAUTHORIZED, "{name}");
         }
         for (name, value) in [("host", "evil.example"), ("sec-fetch-site", "cross-site")] {
             let mut headers = HeaderMap::new();

@@ -1,5 +1,6 @@
 //! The guarded routes, before a proxy that answers what it is told to.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use mproxy_admin::{Api, BoxFuture, Connection, Disconnect, ReloadRefused, Reloaded};
@@ -11,6 +12,7 @@ use crate::support::{Answer, Port};
 struct Fake {
     outcome: Mutex<Option<Result<Reloaded, ReloadRefused>>>,
     asked: Mutex<Vec<String>>,
+    has_token: AtomicBool,
 }
 
 impl Fake {
@@ -20,6 +22,10 @@ impl Fake {
 }
 
 impl Api for Fake {
+    fn needs_token(&self) -> bool {
+        self.has_token.load(Ordering::Relaxed)
+    }
+
     fn is_authorized(&self, token: &str) -> bool {
         token == "secret"
     }
@@ -172,6 +178,9 @@ async fn what_a_page_could_send_is_refused() {
     assert_eq!(request("localhost", wrong).await, 401);
     assert_eq!(port.get("/api/v1/reload").await.status, 405);
     assert!(fake.asked.lock().unwrap().is_empty());
+    // where there is a token, all need it: a proxy on this host stands before callers from anywhere
+    fake.has_token.store(true, Ordering::Relaxed);
+    assert_eq!(request("localhost", JSON).await, 401);
     // a caller with the token is not a page, whatever the name of the host
     let token = "Content-Type: application/json\r\nAuthorization: bearer secret\r\n";
     assert_eq!(request("mproxy.internal", token).await, 200);

@@ -365,9 +365,14 @@ impl Cause {
         }
     }
 
-    /// True when the broker is told to forget the will.
+    /// True when the broker is told to forget the will. A client that new rules turn away says nothing
+    /// more by one either: its will was judged by the old ones.
     pub(crate) const fn suppresses_will(&self) -> bool {
-        matches!(self, Self::Ordered(order) if order.suppress_will)
+        match self {
+            Self::Ordered(order) => order.suppress_will,
+            Self::TurnedAway { .. } | Self::RulesChanged(_) => true,
+            _ => false,
+        }
     }
 }
 

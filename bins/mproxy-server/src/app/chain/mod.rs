@@ -201,8 +201,8 @@ where
 pub(crate) struct Policy {
     /// Of the configuration that brought it; a later one is larger. 1 is the first.
     pub(crate) generation: u64,
-    /// Its topics are put elsewhere than those of the policy before.
-    pub(crate) is_remapped: bool,
+    /// Sessions of the policy before cannot go on: topics are put elsewhere now, or their chain is gone.
+    pub(crate) ends_sessions: bool,
     pub(crate) composed: Composed,
 }
 
