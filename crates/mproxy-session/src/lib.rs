@@ -36,8 +36,8 @@ pub use self::{
         Verdict, Whole, WrapHooks,
     },
     limits::{
-        Bridges, Conformance, ControlCharacters, Limits, Rate, ReceiveMaximum, RefusedPublish,
-        RefusedWill, ServerReference, Versions, WhenUnreachable,
+        Bridges, Conformance, ControlCharacters, Limits, Pace, Rate, ReceiveMaximum,
+        RefusedPublish, RefusedWill, ServerReference, Versions, WhenUnreachable,
     },
     memory::MemoryBudget,
     recorder::{Batch, Counters, Events, NoRecorder, Recorder},

@@ -130,6 +130,10 @@ limits! {
     /// How many packets of a client may be refused by hooks, or be discarded, before it is closed: so many
     /// at once, and as many again in each period. `None` sets no limit.
     max_denials: Option<Rate> = Some(Self::DENIALS);
+    /// How fast the client may send; `None` = as fast as the broker takes it.
+    pace_to_server: Option<Pace> = None;
+    /// How fast the broker may send; `None` = as fast as the client takes it.
+    pace_to_client: Option<Pace> = None;
 }
 
 impl Limits {
@@ -164,6 +168,34 @@ impl Rate {
     #[must_use]
     pub const fn new(count: NonZeroU32, period: Duration) -> Self {
         Self { count, period }
+    }
+}
+
+/// How fast a side may send: so many packets, and so many bytes. A period's worth may come at once. A side
+/// that is faster is not read for a while, so that its network holds it back; nothing is lost, and no
+/// time-out of the session runs meanwhile. Payloads that pass in pieces count as they come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Pace {
+    /// Packets of any type; `None` = unlimited.
+    pub packets: Option<Rate>,
+    /// Bytes of packets; `None` = unlimited.
+    pub bytes: Option<Rate>,
+}
+
+impl Pace {
+    /// Limits packets.
+    #[must_use]
+    pub const fn packets(mut self, rate: Rate) -> Self {
+        self.packets = Some(rate);
+        self
+    }
+
+    /// Limits bytes.
+    #[must_use]
+    pub const fn bytes(mut self, rate: Rate) -> Self {
+        self.bytes = Some(rate);
+        self
     }
 }
 

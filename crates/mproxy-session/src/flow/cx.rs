@@ -67,7 +67,7 @@ impl BitOrAssign for Events {
 
 /// How far a direction may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pace {
+pub(crate) enum Intake {
     /// As far as it comes.
     Free,
     /// The session is to end: what was read is finished, nothing new is begun.
@@ -90,7 +90,7 @@ pub(crate) struct Cx<'a, 'b> {
     pub(crate) task: &'a mut Context<'b>,
     /// What the session's hooks mean for what is announced.
     pub(crate) hooks: HookTraits,
-    pub(crate) pace: Pace,
+    pub(crate) intake: Intake,
     /// Hooks run, and the clock was read: once a scan (rule 1).
     pub(crate) running: Option<Running>,
     /// What is left of [`WORK`].

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::asking::Judged;
 use super::inbox::{CHEAP_COPY, Leftover};
-use super::{Cx, Events, Flow, Next, Pace};
+use super::{Cx, Events, Flow, Intake, Next};
 use crate::cause::End;
 use crate::hook::PacketService;
 use crate::scratch::{self, SCRATCH_LEN};
@@ -67,7 +67,7 @@ impl<H: PacketService> Flow<H> {
             return Ok(cx.events);
         }
         // an order waits for the border of the packet that is passing
-        if self.sender.is_talking() && (cx.pace == Pace::Free || self.payload.is_passing()) {
+        if self.sender.is_talking() && (cx.intake == Intake::Free || self.payload.is_passing()) {
             self.read(reader, writer, cx)?;
         }
         Ok(cx.events)
@@ -121,7 +121,7 @@ impl<H: PacketService> Flow<H> {
         let is_early = self.direction == Direction::ToServer
             && !cx.rules.phase.is_established()
             && !cx.rules.phase.authenticates();
-        is_early || self.sender.is_done() || cx.pace == Pace::Hold || cx.is_spent()
+        is_early || self.sender.is_done() || cx.intake == Intake::Hold || cx.is_spent()
     }
 
     /// Reads once and handles what came.
@@ -134,7 +134,7 @@ impl<H: PacketService> Flow<H> {
         let is_gathered = self.inbox.is_gathered();
         let start = if is_gathered { 0 } else { self.inbox.len() };
         scratch[..start].copy_from_slice(&self.inbox[..start]);
-        let end = self.read_to(start, is_gathered, cx.pace);
+        let end = self.read_to(start, is_gathered, cx.intake);
         let mut room = ReadBuf::new(&mut scratch[start..end]);
         let polled = Pin::new(reader).poll_read(cx.task, &mut room);
         let read = room.filled().len();
@@ -172,11 +172,11 @@ impl<H: PacketService> Flow<H> {
     }
 
     /// Up to where the scratch buffer is filled by a read.
-    fn read_to(&self, start: usize, is_gathered: bool, pace: Pace) -> usize {
+    fn read_to(&self, start: usize, is_gathered: bool, intake: Intake) -> usize {
         if is_gathered {
             // up to the end of the packet: what comes behind it is read in front of nothing
             self.inbox.missing().min(SCRATCH_LEN)
-        } else if self.payload.is_passing() && pace == Pace::Finish {
+        } else if self.payload.is_passing() && intake == Intake::Finish {
             // up to the border, and not into the next packet
             self.payload.left().min(SCRATCH_LEN)
         } else if self.payload.is_passing() || start > CHEAP_COPY {

@@ -57,7 +57,7 @@ impl World {
                 follow_aliases: false,
                 blind_to_auth: false,
             },
-            pace: Pace::Free,
+            intake: Intake::Free,
             running: None,
             work: &mut self.work,
             events: Events::default(),

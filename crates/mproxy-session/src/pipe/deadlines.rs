@@ -37,6 +37,8 @@ pub(super) enum Deadline {
     Answers,
     /// The session expires by itself.
     Expiry,
+    /// A side that is held back is read again: no end.
+    Pace,
 }
 
 /// What a poll has found to do.
@@ -58,6 +60,8 @@ pub(super) struct Facts {
     pub(super) answered: bool,
     /// When the session expires by itself.
     pub(super) expiry: Option<Instant>,
+    /// When a side that is held back is read again.
+    pub(super) resumes: Option<Instant>,
     /// How long the client may be silent, while it is listened to.
     pub(super) silence: Option<Duration>,
 }
@@ -154,6 +158,7 @@ impl Deadlines {
         let expiry = facts.expiry.map(|at| (at, Deadline::Expiry));
         all.map(|(since, limit, what)| (since.after(self.started, limit), what))
             .chain(expiry)
+            .chain(facts.resumes.map(|at| (at, Deadline::Pace)))
             .min_by_key(|(at, _)| *at)
     }
 
@@ -250,6 +255,7 @@ mod tests {
         ordered: false,
         answered: true,
         expiry: None,
+        resumes: None,
         silence: None,
     };
 

@@ -61,7 +61,7 @@ where
     #[cold]
     pub(super) fn expired(&mut self, what: Deadline) -> End {
         Box::new(Cause::Overdue(match what {
-            Deadline::Linger | Deadline::Expiry => {
+            Deadline::Linger | Deadline::Expiry | Deadline::Pace => {
                 return match self.handle.order() {
                     Some(order) => order.into(),
                     None => self.end(),

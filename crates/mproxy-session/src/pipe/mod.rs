@@ -3,6 +3,7 @@
 mod allowance;
 mod deadlines;
 mod end;
+mod pace;
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,8 +16,9 @@ use tokio::time::Instant;
 
 use self::allowance::Allowance;
 use self::deadlines::{Activity, Deadline, Deadlines, Facts, silence};
+use self::pace::Throttle;
 use crate::cause::{Cause, End};
-use crate::flow::{Cx, Events, Flow, Pace, WORK, Wait};
+use crate::flow::{Cx, Events, Flow, Intake, WORK, Wait};
 use crate::handle::{Running, When};
 use crate::hook::{PacketService, Tap};
 use crate::latency::Latency;
@@ -54,6 +56,8 @@ pub(crate) struct Pipe<C, S, U: PacketService, D: PacketService> {
     answered: bool,
     /// Since the first packet of the client that was refused.
     denials: Option<Box<Allowance>>,
+    /// Of the client and of the broker, where how fast they may send is limited.
+    throttles: [Option<Box<Throttle>>; 2],
 }
 
 impl<C, S, U, D> Pipe<C, S, U, D>
@@ -72,6 +76,9 @@ where
         started: Instant,
         kept: usize,
     ) -> Self {
+        let limits = &rules.limits;
+        let throttles = [limits.pace_to_server, limits.pace_to_client];
+        let throttles = throttles.map(|pace| pace.map(Throttle::new));
         Self {
             client,
             broker,
@@ -87,6 +94,7 @@ where
             broker_is_shut: false,
             answered: false,
             denials: None,
+            throttles,
         }
     }
 
@@ -148,12 +156,12 @@ where
             if renews && !self.to_server.is_asking() && !self.to_client.is_asking() {
                 return Poll::Ready(Stop::Renewal);
             }
-            let pace = match (order, renews) {
-                (Some(_), _) => Pace::Finish,
-                (None, true) => Pace::Hold,
-                (None, false) => Pace::Free,
+            let intake = match (order, renews) {
+                (Some(_), _) => Intake::Finish,
+                (None, true) => Intake::Hold,
+                (None, false) => Intake::Free,
             };
-            let [up, down] = match self.round(cx, pace, &mut work) {
+            let [up, down] = match self.round(cx, intake, &mut work) {
                 Ok(events) => events,
                 Err(end) => return Poll::Ready(Stop::End(end)),
             };
@@ -189,12 +197,19 @@ where
     fn round(
         &mut self,
         task: &mut Context<'_>,
-        pace: Pace,
+        intake: Intake,
         [work_up, work_down]: &mut [u32; 2],
     ) -> Result<[Events; 2], End> {
         let hooks = self.hook_traits();
-        let up = self.pump_up(task, pace, hooks, work_up)?;
-        let down = self.pump_down(task, pace, hooks, work_down)?;
+        let [up, down] = self.throttles.each_mut().map(|throttle| {
+            let held = throttle.as_mut().is_some_and(|it| it.is_held());
+            match intake {
+                Intake::Free if held => Intake::Hold,
+                intake => intake,
+            }
+        });
+        let up = self.pump_up(task, up, hooks, work_up)?;
+        let down = self.pump_down(task, down, hooks, work_down)?;
         let is_alive = up.has(Events::HEARD) && self.rules.negotiated.keep_alive > 0;
         let exchanged = up.has(Events::EXCHANGED) || down.has(Events::EXCHANGED);
         if is_alive && self.answered || exchanged {
@@ -217,7 +232,7 @@ where
     fn pump_up(
         &mut self,
         task: &mut Context<'_>,
-        pace: Pace,
+        intake: Intake,
         hooks: HookTraits,
         work: &mut u32,
     ) -> Result<Events, End> {
@@ -231,7 +246,7 @@ where
             queued_since: None,
             task,
             hooks,
-            pace,
+            intake,
             running: None,
             work,
             events: Events::default(),
@@ -239,6 +254,9 @@ where
         };
         let (client, broker) = (&mut self.client, &mut self.broker);
         let pumped = self.to_server.pump(client, broker, &mut cx);
+        if let Some(throttle) = &mut self.throttles[0] {
+            throttle.spend(&batch);
+        }
         // before its error: what was read was read
         self.handle
             .enter(Direction::ToServer, &batch, &*self.recorder);
@@ -256,7 +274,7 @@ where
     fn pump_down(
         &mut self,
         task: &mut Context<'_>,
-        pace: Pace,
+        intake: Intake,
         hooks: HookTraits,
         work: &mut u32,
     ) -> Result<Events, End> {
@@ -270,7 +288,7 @@ where
             queued_since: None,
             task,
             hooks,
-            pace,
+            intake,
             running: None,
             work,
             events: Events::default(),
@@ -278,6 +296,9 @@ where
         };
         let (client, broker) = (&mut self.client, &mut self.broker);
         let pumped = self.to_client.pump(broker, client, &mut cx);
+        if let Some(throttle) = &mut self.throttles[1] {
+            throttle.spend(&batch);
+        }
         self.handle
             .enter(Direction::ToClient, &batch, &*self.recorder);
         if let (false, Some(reason)) = (self.answered, self.rules.phase.connack) {
@@ -319,31 +340,48 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<End> {
         let rules = &mut self.rules;
-        let wait = self.to_server.waits_for();
+        // who is not read because of its pace is late with nothing
+        let resumes = self.throttles.each_ref();
+        let resumes = resumes.map(|it| it.as_ref().and_then(|it| it.resumes_at()));
+        let wait = waits(self.to_server.waits_for(), resumes[0]);
         let answered = wait == Wait::Answers && rules.exchanges.take_progress();
         let progressed = up.progressed(wait) || answered;
         self.deadlines
             .observe(Direction::ToServer, wait, progressed);
-        let wait = self.to_client.waits_for();
+        let wait = waits(self.to_client.waits_for(), resumes[1]);
         self.deadlines
             .observe(Direction::ToClient, wait, down.progressed(wait));
         let limits = &*rules.limits;
-        let is_heard = activity != Activity::Busy && self.to_server.is_listening();
+        let is_heard =
+            activity != Activity::Busy && self.to_server.is_listening() && resumes[0].is_none();
         let is_own = limits.max_keep_alive > 0 || rules.is_strict();
         let facts = Facts {
             ordered: self.handle.order().is_some(),
             answered: rules.phase.connack.is_some(),
             expiry: self.handle.expiry(),
+            resumes: resumes.into_iter().flatten().min(),
             silence: silence(rules.negotiated.keep_alive, is_own, limits).filter(|_| is_heard),
         };
         let earliest = self.deadlines.next(facts, limits);
         let overdue = ready!(self.deadlines.poll(earliest, activity, cx));
+        if overdue == Deadline::Pace {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         if overdue == Deadline::Expiry {
             // wakes this task, which then finds the order
             self.handle.expire();
             return Poll::Pending;
         }
         Poll::Ready(self.expired(overdue))
+    }
+}
+
+/// What a direction waits for: nothing of its sender while that is held back.
+const fn waits(wait: Wait, resumes: Option<Instant>) -> Wait {
+    match wait {
+        Wait::Packet if resumes.is_some() => Wait::Nothing,
+        wait => wait,
     }
 }
 

@@ -27,6 +27,7 @@ mod limits;
 mod lowered;
 mod memory;
 mod ordering;
+mod pace;
 mod panics;
 mod permits;
 mod properties;
