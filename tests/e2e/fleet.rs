@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use mproxy_tests::wire::{Connect, Packet, Publish, Version, connack, puback};
-use mproxy_tests::{Mproxy, Setup, http, memory, until};
+use mproxy_tests::{Setup, memory, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -153,16 +153,6 @@ fn config(sink: SocketAddr, effect: &str) -> String {
     text
 }
 
-async fn reload(mproxy: &Mproxy) -> http::Answer {
-    let admin = mproxy.admin();
-    let head = format!("POST /api/v1/reload HTTP/1.0\r\nHost: {admin}\r\n");
-    http::request(
-        admin,
-        &format!("{head}Content-Type: application/json\r\n\r\n"),
-    )
-    .await
-}
-
 /// Nothing could change while a fleet was connected. A change of the rules holds for those that are
 /// connected; none of them is disconnected for it, nothing that was acknowledged is lost, and what the
 /// old rules took is given back.
@@ -196,7 +186,7 @@ async fn a_fleet_stays_connected_over_two_hundred_reloads() {
     for round in 1..=RELOADS {
         let effect = if round % 2 == 1 { "deny" } else { "allow" };
         fs::write(mproxy.config(), config(sink.addr, effect)).expect("the folder is ours");
-        let answer = reload(&mproxy).await;
+        let answer = mproxy.ask_for_reload().await;
         assert_eq!(answer.status, 200, "{}", answer.body);
         assert!(answer.body.contains("layers"), "{}", answer.body);
         let mut id = 0;

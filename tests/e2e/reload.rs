@@ -104,17 +104,6 @@ async fn a_configuration_that_is_refused_changes_nothing() {
     talk(&mut client, &mut server).await;
 }
 
-/// Asks the admin port for a reload.
-async fn ask(mproxy: &Mproxy) -> http::Answer {
-    let admin = mproxy.admin();
-    let head = format!("POST /api/v1/reload HTTP/1.0\r\nHost: {admin}\r\n");
-    http::request(
-        admin,
-        &format!("{head}Content-Type: application/json\r\n\r\n"),
-    )
-    .await
-}
-
 /// Whatever is in the file, half of it or another kind of thing: each reload says why it is refused, and
 /// nobody notices.
 #[tokio::test]
@@ -133,7 +122,7 @@ async fn two_hundred_broken_files_change_nothing() {
             _ => bad.extend(b"[[listeners]]\nname = \"mqtt\"\n"),
         }
         fs::write(mproxy.config(), bad).expect("the folder is ours");
-        let answer = ask(&mproxy).await;
+        let answer = mproxy.ask_for_reload().await;
         assert_eq!(answer.status, 422, "{round}: {}", answer.body);
         let json: Value = serde_json::from_str(&answer.body).expect("JSON");
         let diagnostics = json["report"]["diagnostics"].as_array().expect("a list");
@@ -141,7 +130,7 @@ async fn two_hundred_broken_files_change_nothing() {
     }
     fs::remove_file(mproxy.config()).expect("it is there");
     fs::create_dir(mproxy.config()).expect("the folder is ours");
-    assert_eq!(ask(&mproxy).await.status, 422);
+    assert_eq!(mproxy.ask_for_reload().await.status, 422);
     talk(&mut client, &mut server).await;
     let metrics = mproxy.metrics().await;
     assert_eq!(
@@ -168,7 +157,7 @@ async fn reloads_do_not_get_in_each_others_way() {
         }
     });
     while !swapping.is_finished() {
-        let (first, second) = tokio::join!(ask(&mproxy), ask(&mproxy));
+        let (first, second) = tokio::join!(mproxy.ask_for_reload(), mproxy.ask_for_reload());
         assert_eq!((first.status, second.status), (200, 200), "{}", first.body);
     }
     talk(&mut client, &mut server).await;
@@ -177,7 +166,7 @@ async fn reloads_do_not_get_in_each_others_way() {
     let offering = tokio::spawn(async move { while server.try_send(&message).await {} });
     mproxy.signal(Signal::TERM);
     mproxy.until_ready(false).await;
-    let answer = ask(&mproxy).await;
+    let answer = mproxy.ask_for_reload().await;
     assert!(
         answer.status == 409 && answer.body.contains("drains"),
         "{}",
@@ -424,7 +413,7 @@ async fn a_restart_is_required_for_what_differs_from_the_start() {
     let mproxy = Setup::before(&broker.url()).toml(log).start().await;
     mproxy.edit("5/s", "6/s");
     for _ in 0..2 {
-        let answer = ask(&mproxy).await;
+        let answer = mproxy.ask_for_reload().await;
         assert!(
             answer
                 .body
@@ -434,7 +423,7 @@ async fn a_restart_is_required_for_what_differs_from_the_start() {
         );
     }
     mproxy.edit("6/s", "5/s");
-    let answer = ask(&mproxy).await;
+    let answer = mproxy.ask_for_reload().await;
     assert!(
         answer.body.contains("\"restart_required\":[]"),
         "{}",
@@ -452,7 +441,7 @@ async fn an_empty_file_and_an_address_of_its_own_are_refused_with_the_way_out() 
     let config = Setup::head(&broker.url()).replacen("127.0.0.1:0", &own.to_string(), 1);
     let mproxy = Setup::new(&config).start().await;
     mproxy.edit(&own.to_string(), &other);
-    let answer = ask(&mproxy).await;
+    let answer = mproxy.ask_for_reload().await;
     let told = format!("mproxy itself listens at {own}");
     assert!(
         answer.status == 422 && answer.body.contains(&told),
@@ -460,7 +449,7 @@ async fn an_empty_file_and_an_address_of_its_own_are_refused_with_the_way_out() 
         answer.body
     );
     fs::write(mproxy.config(), "# nothing\n\n").expect("the folder is ours");
-    let answer = ask(&mproxy).await;
+    let answer = mproxy.ask_for_reload().await;
     assert!(
         answer.status == 422 && answer.body.contains("is empty"),
         "{}",

@@ -354,6 +354,20 @@ impl Mproxy {
         .await
     }
 
+    /// Asks the admin port for a reload.
+    ///
+    /// # Panics
+    /// If there is no answer in time.
+    pub async fn ask_for_reload(&self) -> http::Answer {
+        let admin = self.admin();
+        let head = format!("POST /api/v1/reload HTTP/1.0\r\nHost: {admin}\r\n");
+        http::request(
+            admin,
+            &format!("{head}Content-Type: application/json\r\n\r\n"),
+        )
+        .await
+    }
+
     /// The process.
     #[must_use]
     pub const fn process(&self) -> &Process {
