@@ -57,7 +57,7 @@ pub(crate) struct Pipe<C, S, U: PacketService, D: PacketService> {
     /// Since the first packet of the client that was refused.
     denials: Option<Box<Allowance>>,
     /// Of the client and of the broker, where how fast they may send is limited.
-    throttles: [Option<Box<Throttle>>; 2],
+    throttles: Option<Box<[Option<Throttle>; 2]>>,
 }
 
 impl<C, S, U, D> Pipe<C, S, U, D>
@@ -78,7 +78,8 @@ where
     ) -> Self {
         let limits = &rules.limits;
         let throttles = [limits.pace_to_server, limits.pace_to_client];
-        let throttles = throttles.map(|pace| pace.map(Throttle::new));
+        let is_paced = throttles.iter().any(Option::is_some);
+        let throttles = is_paced.then(|| Box::new(throttles.map(|pace| pace.map(Throttle::new))));
         Self {
             client,
             broker,
@@ -201,13 +202,10 @@ where
         [work_up, work_down]: &mut [u32; 2],
     ) -> Result<[Events; 2], End> {
         let hooks = self.hook_traits();
-        let [up, down] = self.throttles.each_mut().map(|throttle| {
-            let held = throttle.as_mut().is_some_and(|it| it.is_held());
-            match intake {
-                Intake::Free if held => Intake::Hold,
-                intake => intake,
-            }
-        });
+        let [up, down] = match &mut self.throttles {
+            Some(throttles) if intake == Intake::Free => throttles.each_mut().map(Throttle::intake),
+            _ => [intake; 2],
+        };
         let up = self.pump_up(task, up, hooks, work_up)?;
         let down = self.pump_down(task, down, hooks, work_down)?;
         let is_alive = up.has(Events::HEARD) && self.rules.negotiated.keep_alive > 0;
@@ -254,8 +252,8 @@ where
         };
         let (client, broker) = (&mut self.client, &mut self.broker);
         let pumped = self.to_server.pump(client, broker, &mut cx);
-        if let Some(throttle) = &mut self.throttles[0] {
-            throttle.spend(&batch);
+        if let Some(throttles) = &mut self.throttles {
+            Throttle::spend(&mut throttles[0], &batch);
         }
         // before its error: what was read was read
         self.handle
@@ -296,8 +294,8 @@ where
         };
         let (client, broker) = (&mut self.client, &mut self.broker);
         let pumped = self.to_client.pump(broker, client, &mut cx);
-        if let Some(throttle) = &mut self.throttles[1] {
-            throttle.spend(&batch);
+        if let Some(throttles) = &mut self.throttles {
+            Throttle::spend(&mut throttles[1], &batch);
         }
         self.handle
             .enter(Direction::ToClient, &batch, &*self.recorder);
@@ -341,8 +339,10 @@ where
     ) -> Poll<End> {
         let rules = &mut self.rules;
         // who is not read because of its pace is late with nothing
-        let resumes = self.throttles.each_ref();
-        let resumes = resumes.map(|it| it.as_ref().and_then(|it| it.resumes_at()));
+        let resumes = match &self.throttles {
+            Some(throttles) => throttles.each_ref().map(Throttle::resumes_at),
+            None => [None; 2],
+        };
         let wait = waits(self.to_server.waits_for(), resumes[0]);
         let answered = wait == Wait::Answers && rules.exchanges.take_progress();
         let progressed = up.progressed(wait) || answered;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::flow::Intake;
 use crate::limits::{Pace, Rate};
 use crate::recorder::Batch;
 
@@ -19,40 +20,49 @@ pub(super) struct Throttle {
 }
 
 impl Throttle {
-    pub(super) fn new(pace: Pace) -> Box<Self> {
-        Box::new(Self {
+    pub(super) fn new(pace: Pace) -> Self {
+        Self {
             pace,
             full: [Instant::now(); 2],
             held_until: None,
-        })
-    }
-
-    /// True while the side is not to be read. The clock is read only if it was read too fast.
-    pub(super) fn is_held(&mut self) -> bool {
-        let held = self.held_until.is_some_and(|until| Instant::now() < until);
-        if !held {
-            self.held_until = None;
         }
-        held
     }
 
-    /// When the side is to be read again, if it is not now.
-    pub(super) const fn resumes_at(&self) -> Option<Instant> {
-        self.held_until
+    /// How far a direction may go. The clock is read only if its sender was too fast.
+    pub(super) fn intake(throttle: &mut Option<Self>) -> Intake {
+        let Some(throttle) = throttle else {
+            return Intake::Free;
+        };
+        match throttle.held_until {
+            Some(until) if Instant::now() < until => Intake::Hold,
+            _ => {
+                throttle.held_until = None;
+                Intake::Free
+            }
+        }
+    }
+
+    /// When a side is to be read again, if it is not now.
+    pub(super) fn resumes_at(throttle: &Option<Self>) -> Option<Instant> {
+        throttle.as_ref()?.held_until
     }
 
     /// Takes what was read out of the buckets. That is known afterwards only, so that a read may take more
     /// than there is; the next one waits for all of it.
-    pub(super) fn spend(&mut self, batch: &Batch) {
+    pub(super) fn spend(throttle: &mut Option<Self>, batch: &Batch) {
         let packets = batch.packets.iter().map(|count| u64::from(*count)).sum();
-        if packets == 0 && batch.bytes == 0 {
+        let Some(throttle) = throttle.as_mut().filter(|_| packets > 0 || batch.bytes > 0) else {
             return;
-        }
+        };
         let now = Instant::now();
-        let taken = [(self.pace.packets, packets), (self.pace.bytes, batch.bytes)];
-        let held = taken.into_iter().zip(&mut self.full);
+        let Pace {
+            packets: packet_rate,
+            bytes: byte_rate,
+        } = throttle.pace;
+        let taken = [(packet_rate, packets), (byte_rate, batch.bytes)];
+        let held = taken.into_iter().zip(&mut throttle.full);
         let held = held.filter_map(|((rate, count), full)| take(rate?, count, full, now));
-        self.held_until = held.max();
+        throttle.held_until = held.max();
     }
 }
 
@@ -93,28 +103,28 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_period_at_once_and_then_at_the_rate() {
-        let mut throttle = Throttle::new(Pace::default().packets(rate(10, 1)));
-        throttle.spend(&read(10, 1_000_000));
-        assert!(!throttle.is_held());
-        throttle.spend(&read(5, 0));
-        assert!(throttle.is_held());
+        let mut throttle = Some(Throttle::new(Pace::default().packets(rate(10, 1))));
+        Throttle::spend(&mut throttle, &read(10, 1_000_000));
+        assert_eq!(Throttle::intake(&mut throttle), Intake::Free);
+        Throttle::spend(&mut throttle, &read(5, 0));
+        assert_eq!(Throttle::intake(&mut throttle), Intake::Hold);
         advance(Duration::from_millis(499)).await;
-        assert!(throttle.is_held());
+        assert_eq!(Throttle::intake(&mut throttle), Intake::Hold);
         advance(Duration::from_millis(2)).await;
-        assert!(!throttle.is_held());
+        assert_eq!(Throttle::intake(&mut throttle), Intake::Free);
         // nothing is saved beyond a period
         advance(Duration::from_secs(100)).await;
-        throttle.spend(&read(11, 0));
-        let resumes = throttle.resumes_at().unwrap();
+        Throttle::spend(&mut throttle, &read(11, 0));
+        let resumes = Throttle::resumes_at(&throttle).unwrap();
         assert_eq!((resumes - Instant::now()).as_millis(), 100);
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_slower_of_packets_and_bytes_counts() {
         let pace = Pace::default().packets(rate(10, 1)).bytes(rate(1000, 1));
-        let mut throttle = Throttle::new(pace);
-        throttle.spend(&read(1, 3000));
-        let resumes = throttle.resumes_at().unwrap();
+        let mut throttle = Some(Throttle::new(pace));
+        Throttle::spend(&mut throttle, &read(1, 3000));
+        let resumes = Throttle::resumes_at(&throttle).unwrap();
         assert_eq!((resumes - Instant::now()).as_secs(), 2);
     }
 
@@ -122,9 +132,9 @@ mod tests {
     async fn a_rate_of_any_period_is_a_time() {
         for period in [Duration::ZERO, Duration::MAX] {
             let rate = Rate::new(NonZeroU32::MIN, period);
-            let mut throttle = Throttle::new(Pace::default().packets(rate));
-            throttle.spend(&read(u32::MAX, 0));
-            throttle.is_held();
+            let mut throttle = Some(Throttle::new(Pace::default().packets(rate)));
+            Throttle::spend(&mut throttle, &read(u32::MAX, 0));
+            Throttle::intake(&mut throttle);
         }
     }
 }
