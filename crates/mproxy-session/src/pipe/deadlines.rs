@@ -17,7 +17,7 @@ use crate::limits::Limits;
 const BROKER_FIRST: Duration = Duration::from_secs(30);
 
 /// As good as never, and a time that every clock can count to.
-const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+pub(super) const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
 /// How long an [order](crate::Order) waits for the end of a packet that is on its way, so that it need
 /// not be sent again. A client that never ends it must not hold up a drain.

@@ -57,7 +57,7 @@ pub(crate) struct Pipe<C, S, U: PacketService, D: PacketService> {
     /// Since the first packet of the client that was refused.
     denials: Option<Box<Allowance>>,
     /// Of the client and of the broker, where how fast they may send is limited.
-    throttles: Option<Box<[Option<Throttle>; 2]>>,
+    throttles: Option<Box<[Throttle; 2]>>,
 }
 
 impl<C, S, U, D> Pipe<C, S, U, D>
@@ -77,9 +77,12 @@ where
         kept: usize,
     ) -> Self {
         let limits = &rules.limits;
-        let throttles = [limits.pace_to_server, limits.pace_to_client];
-        let is_paced = throttles.iter().any(Option::is_some);
-        let throttles = is_paced.then(|| Box::new(throttles.map(|pace| pace.map(Throttle::new))));
+        let paces = [limits.pace_to_server, limits.pace_to_client];
+        let is_paced = paces.iter().any(Option::is_some);
+        let throttles = is_paced.then(|| {
+            let paces = paces.map(Option::unwrap_or_default);
+            Box::new(paces.map(Throttle::new))
+        });
         Self {
             client,
             broker,
@@ -252,12 +255,8 @@ where
         };
         let (client, broker) = (&mut self.client, &mut self.broker);
         let pumped = self.to_server.pump(client, broker, &mut cx);
-        if let Some(throttles) = &mut self.throttles {
-            Throttle::spend(&mut throttles[0], &batch);
-        }
         // before its error: what was read was read
-        self.handle
-            .enter(Direction::ToServer, &batch, &*self.recorder);
+        self.book(Direction::ToServer, &batch);
         let events = pumped?;
         if batch.publishes[1] > 0 && self.latency.is_idle() && self.recorder.wants_latency() {
             self.latency.want();
@@ -294,11 +293,7 @@ where
         };
         let (client, broker) = (&mut self.client, &mut self.broker);
         let pumped = self.to_client.pump(broker, client, &mut cx);
-        if let Some(throttles) = &mut self.throttles {
-            Throttle::spend(&mut throttles[1], &batch);
-        }
-        self.handle
-            .enter(Direction::ToClient, &batch, &*self.recorder);
+        self.book(Direction::ToClient, &batch);
         if let (false, Some(reason)) = (self.answered, self.rules.phase.connack) {
             self.answered = true;
             if reason == ReasonCode::SUCCESS {
@@ -310,6 +305,14 @@ where
                 .connack(Some(&self.rules.session), self.rules.version(), reason);
         }
         pumped
+    }
+
+    /// Counts what a turn has read.
+    fn book(&mut self, direction: Direction, batch: &Batch) {
+        if let Some(throttles) = &mut self.throttles {
+            throttles[usize::from(direction == Direction::ToClient)].spend(batch);
+        }
+        self.handle.enter(direction, batch, &*self.recorder);
     }
 
     /// `count` packets of the client were refused.
