@@ -31,37 +31,19 @@ pub(super) fn check(
         if placed.addressed && placed.listener.bind.unix_path().is_some() {
             without_address(cx, keys, limits);
         }
-        let pending = written("max_pending", limits.max_pending, keys.max_pending.span());
-        let all = written(
-            "max_connections",
-            limits.max_connections,
-            keys.max_connections.span(),
-        );
+        macro_rules! limit {
+            ($key:ident) => {
+                written(stringify!($key), limits.$key, keys.$key.span())
+            };
+        }
         let of_server = written(
             "server.max_connections",
             server.max_connections,
             server_file.max_connections.span(),
         );
-        let pending_per_ip = written(
-            "max_pending_per_ip",
-            limits.max_pending_per_ip,
-            keys.max_pending_per_ip.span(),
-        );
-        let per_ip = written(
-            "max_connections_per_ip",
-            limits.max_connections_per_ip,
-            keys.max_connections_per_ip.span(),
-        );
-        let rate_per_ip = written(
-            "connection_rate_per_ip",
-            limits.connection_rate_per_ip,
-            keys.connection_rate_per_ip.span(),
-        );
-        let rate = written(
-            "connection_rate",
-            limits.connection_rate,
-            keys.connection_rate.span(),
-        );
+        let (pending, all) = (limit!(max_pending), limit!(max_connections));
+        let (pending_per_ip, per_ip) = (limit!(max_pending_per_ip), limit!(max_connections_per_ip));
+        let (rate_per_ip, rate) = (limit!(connection_rate_per_ip), limit!(connection_rate));
         let by_count = |a: &Written<_>, b: &Written<_>| a.value >= b.value;
         unreached(cx, &pending, &all, by_count);
         unreached(cx, &pending, &of_server, by_count);
