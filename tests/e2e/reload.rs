@@ -282,6 +282,12 @@ async fn another_map_ends_sessions_so_that_they_subscribe_again() {
     mproxy.edit("prefix = \"a/", "prefix = \"b/");
     mproxy.reload().await;
     client.closed().await;
+    // its will was judged by the old rules: the broker is told to forget it
+    let (heard, _) = server.rest().await;
+    assert!(
+        matches!(&heard[..], [last] if last.kind() == 14),
+        "{heard:?}"
+    );
     let end = mproxy
         .event("the end", |it| it["event"] == "disconnect")
         .await;

@@ -180,9 +180,12 @@ impl Workers {
     }
 }
 
-/// Ends a session without a word: its client connects again, and subscribes by the new rules.
+/// Ends a session without a word: its client connects again, and subscribes by the new rules. Its will was
+/// judged by the old ones.
 const fn rules_changed() -> Order {
-    Order::new(CloseReason::RulesChanged, ReasonCode::ADMINISTRATIVE_ACTION).without_notice()
+    Order::new(CloseReason::RulesChanged, ReasonCode::ADMINISTRATIVE_ACTION)
+        .without_notice()
+        .without_will()
 }
 
 async fn run(
