@@ -20,7 +20,7 @@ pub(crate) type Token = ArcSwap<Option<Arc<str>>>;
 pub(crate) struct Api {
     pub(crate) events: Sender,
     pub(crate) registry: Registry,
-    /// The bearer token of callers from other hosts; a reload may change it.
+    /// The bearer token of callers; a reload may change it.
     pub(crate) token: Arc<Token>,
 }
 
@@ -42,9 +42,9 @@ impl mproxy_admin::Api for Api {
         Box::pin(async move {
             let (answer, answered) = oneshot::channel();
             let reload = Reload {
-                by: Asker::Admin,
                 is_strict: strict,
                 answer: Some(answer),
+                ..Reload::by(Asker::Admin)
             };
             events.send(Event::Reload(reload)).await;
             // nobody answers when the proxy has ended
@@ -57,8 +57,12 @@ impl mproxy_admin::Api for Api {
         self.registry.listed().filter_map(connection).collect()
     }
 
+    fn connection(&self, id: u64) -> Option<Connection> {
+        self.registry.find(id).and_then(connection)
+    }
+
     fn disconnect(&self, id: u64, how: &Disconnect) -> bool {
-        let Some(handle) = self.registry.find(id) else {
+        let Some(Listed { handle, .. }) = self.registry.find(id) else {
             return false;
         };
         let reason_code = ReasonCode::new(how.reason_code);

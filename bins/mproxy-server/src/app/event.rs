@@ -1,4 +1,5 @@
-//! What may happen to a running proxy, whoever says so: a signal, a file that changed, the admin port.
+//! What may happen to a running proxy, as told by a signal, a file that changed, or the
+//! admin port.
 
 use std::collections::VecDeque;
 
@@ -6,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::reload::{Changes, ReloadError};
 
-/// Events that wait. Whoever has one more waits, too.
+/// The most events that wait; the sender of one more waits as well.
 const WAITING: usize = 16;
 
 /// Something that the supervisor has to see to.
@@ -38,6 +39,17 @@ pub(crate) enum Asker {
     Signal,
     Watch,
     Admin,
+}
+
+impl Reload {
+    /// A wish that nobody waits for.
+    pub(crate) const fn by(asker: Asker) -> Self {
+        Self {
+            by: asker,
+            is_strict: false,
+            answer: None,
+        }
+    }
 }
 
 impl Asker {
@@ -122,11 +134,7 @@ mod tests {
     use super::*;
 
     fn reload() -> Event {
-        Event::Reload(Reload {
-            by: Asker::Signal,
-            is_strict: false,
-            answer: None,
-        })
+        Event::Reload(Reload::by(Asker::Signal))
     }
 
     /// A SIGHUP during the start was not to be lost, and not to be taken for a SIGTERM.

@@ -30,7 +30,7 @@ use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use mproxy_admin::{BuildInfo, Health, LogMetrics, Metrics};
+use mproxy_admin::{Health, LogMetrics, Metrics};
 use mproxy_config::diagnostics::Diagnostic;
 use mproxy_config::{Config, Contents, Log};
 use tokio::runtime::Runtime;
@@ -45,7 +45,7 @@ pub(crate) use self::signals::ENDING_SIGNALS;
 use self::signals::KILLED_BY_SIGNAL;
 pub(crate) use self::signals::Signals;
 pub(crate) use self::sockets::bind_advice;
-use self::supervisor::{Sources, StartError, Supervisor};
+use self::supervisor::{Sources, StartError, Supervisor, build_info};
 use crate::exit::Exit;
 
 /// What is wanted of this one run, and is no property of the traffic.
@@ -113,8 +113,7 @@ pub(crate) fn run(
 ///
 /// Why the proxy would not start with it.
 pub(crate) fn try_plan(config: &Config) -> Result<(), Box<Diagnostic>> {
-    let build = BuildInfo::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
-    let metrics = Metrics::new(&build, &Health::new(), NonZeroUsize::MIN);
+    let metrics = Metrics::new(&build_info(), &Health::new(), NonZeroUsize::MIN);
     Plan::build(config, None, &metrics).map(drop)
 }
 

@@ -1,7 +1,7 @@
 //! Who is connected.
 //!
 //! Each worker keeps the sessions that it serves, so that a connection takes no lock that all workers
-//! share. Whoever asks for all of them asks one worker after the other.
+//! share. To list all of them, one worker is asked after the other.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -74,8 +74,8 @@ impl Registry {
     }
 
     /// The session of this number, if it runs.
-    pub(crate) fn find(&self, id: u64) -> Option<SessionHandle> {
-        self.running().find(|handle| handle.id().as_u64() == id)
+    pub(crate) fn find(&self, id: u64) -> Option<Listed> {
+        self.0.iter().find_map(|sessions| sessions.find(id))
     }
 
     /// How many sessions run now.
@@ -130,6 +130,12 @@ impl Sessions {
         let slots = self.lock();
         let running = slots.running.iter().flatten();
         running.map(|it| it.handle.clone()).collect()
+    }
+
+    fn find(&self, id: u64) -> Option<Listed> {
+        let slots = self.lock();
+        let mut running = slots.running.iter().flatten();
+        running.find(|it| it.handle.id().as_u64() == id).cloned()
     }
 
     fn listed(&self) -> Vec<Listed> {

@@ -11,10 +11,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mproxy_admin::Metrics;
 pub(crate) use mproxy_config::Changes;
 use mproxy_config::diagnostics::{Diagnostic, Report};
 use mproxy_config::{Config, Loaded, diff};
-
 use mproxy_transport::ListenAddr;
 
 use super::event::{Events, Reload};
@@ -74,7 +74,7 @@ impl fmt::Display for ReloadError {
 impl std::error::Error for ReloadError {}
 
 impl Reload {
-    /// Answers whoever asked while the process drains.
+    /// Refuses a reload while the process drains.
     pub(super) fn refuse_because_of_drain(self) {
         tracing::warn!(
             target: "mproxy::server",
@@ -87,7 +87,7 @@ impl Reload {
 
     fn answer(self, answer: Result<Changes, ReloadError>) {
         if let Some(sender) = self.answer {
-            // whoever asked may have gone away
+            // the caller may have gone away
             let _ = sender.send(answer);
         }
     }
@@ -113,10 +113,7 @@ impl Supervisor {
     async fn prepare(&self) -> Result<Ready, ReloadError> {
         let (loader, metrics) = (Arc::clone(&self.loader), self.metrics.clone());
         let before = Arc::clone(&self.plan);
-        let work = move || {
-            let plan = |config: &Config| Plan::build(config, Some(&before), &metrics);
-            ready(loader(), plan)
-        };
+        let work = move || Ready::from(loader(), &before, &metrics);
         match tokio::task::spawn_blocking(work).await {
             Ok(ready) => ready.map_err(ReloadError::Refused),
             Err(error) => {
@@ -195,33 +192,32 @@ fn list(keys: &[String]) -> Option<String> {
 }
 
 /// A configuration that was read and planned, and the problems that did not refuse it.
-pub(crate) struct Ready {
-    pub(crate) config: Config,
-    pub(crate) plan: Plan,
-    pub(crate) report: Report,
+struct Ready {
+    config: Config,
+    plan: Plan,
+    report: Report,
 }
 
-/// Takes what was loaded on to a plan.
-///
-/// # Errors
-/// The problems that refuse it.
-pub(crate) fn ready(
-    loaded: Loaded,
-    plan: impl FnOnce(&Config) -> Result<Plan, Box<Diagnostic>>,
-) -> Result<Ready, Box<Report>> {
-    let mut report = loaded.report;
-    let Some(config) = loaded.config else {
-        return Err(report.into());
-    };
-    match plan(&config) {
-        Ok(plan) => Ok(Ready {
-            config,
-            plan,
-            report,
-        }),
-        Err(diagnostic) => {
-            report.push(*diagnostic);
-            Err(report.into())
+impl Ready {
+    /// Takes what was loaded on to a plan.
+    ///
+    /// # Errors
+    /// The problems that refuse it.
+    fn from(loaded: Loaded, before: &Plan, metrics: &Metrics) -> Result<Self, Box<Report>> {
+        let mut report = loaded.report;
+        let Some(config) = loaded.config else {
+            return Err(report.into());
+        };
+        match Plan::build(&config, Some(before), metrics) {
+            Ok(plan) => Ok(Self {
+                config,
+                plan,
+                report,
+            }),
+            Err(diagnostic) => {
+                report.push(*diagnostic);
+                Err(report.into())
+            }
         }
     }
 }

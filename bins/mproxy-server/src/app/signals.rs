@@ -84,11 +84,7 @@ impl Signals {
         let sender = events.clone();
         tokio::spawn(async move {
             while hangups.recv().await.is_some() {
-                let reload = Reload {
-                    by: Asker::Signal,
-                    is_strict: false,
-                    answer: None,
-                };
+                let reload = Reload::by(Asker::Signal);
                 sender.send(Event::Reload(reload)).await;
             }
         });

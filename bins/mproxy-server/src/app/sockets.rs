@@ -26,7 +26,7 @@ pub(crate) struct BindError {
 
 /// What a socket is known by: its address; and, where the system chooses a port, whose it is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Key(ListenAddr, Option<Arc<str>>);
+pub(super) struct Key(ListenAddr, Option<Arc<str>>);
 
 /// The sockets that are open.
 #[derive(Default)]
@@ -53,7 +53,7 @@ struct NewSocket {
 }
 
 impl Key {
-    fn of(listener: &ListenerPlan) -> Self {
+    pub(super) fn of(listener: &ListenerPlan) -> Self {
         let is_chosen = listener.bind.port() == Some(0);
         Self(
             listener.bind.clone(),

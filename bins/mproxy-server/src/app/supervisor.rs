@@ -16,7 +16,7 @@ use arc_swap::ArcSwap;
 use mproxy_admin::{Admin, BuildInfo, Health, Metrics, Named};
 use mproxy_config::{Chain, Config};
 use mproxy_session::BoxError;
-use mproxy_transport::{ListenAddr, Resolver};
+use mproxy_transport::Resolver;
 use tokio_util::sync::CancellationToken;
 
 use super::OnLog;
@@ -32,7 +32,7 @@ use super::registry::Registry;
 use super::reload::Loader;
 use super::service::Service;
 use super::session::WorkerRecorder;
-use super::sockets::{BindError, Opened, Sockets};
+use super::sockets::{BindError, Key, Opened, Sockets};
 use super::upstream::Upstreams;
 use super::workers::Workers;
 
@@ -49,8 +49,8 @@ pub(crate) enum StartError {
 struct Kept {
     /// Its connections count, whatever the limits become.
     gate: Gate,
-    /// Where it listens, or did.
-    bind: ListenAddr,
+    /// The socket that it has, or had.
+    key: Key,
     chain: Arc<Chain>,
     /// The layers that its sessions ask.
     policy: Arc<ArcSwap<Policy>>,
@@ -59,7 +59,7 @@ struct Kept {
 impl Kept {
     /// Takes the chain of a listener, unless it has it.
     fn follow(&mut self, plan: &ListenerPlan, generation: u64) {
-        self.bind = plan.bind.clone();
+        self.key = Key::of(plan);
         self.chain = Arc::clone(&plan.chain_config);
         let before = self.policy.load_full();
         if before.composed.chain.is(&plan.chain.chain) {
@@ -315,7 +315,7 @@ impl Supervisor {
         let kept = self.kept.entry(Arc::clone(&plan.name));
         let kept = kept.or_insert_with(|| Kept {
             gate: self.gates.listener(&plan.rules),
-            bind: plan.bind.clone(),
+            key: Key::of(plan),
             chain: Arc::clone(&plan.chain_config),
             policy: Arc::new(ArcSwap::from_pointee(Policy {
                 generation: self.generation,
@@ -346,7 +346,7 @@ impl Supervisor {
             if listeners.iter().any(|it| it.name == *name) {
                 continue;
             }
-            let at_address = listeners.iter().find(|it| it.bind == kept.bind);
+            let at_address = listeners.iter().find(|it| Key::of(it) == kept.key);
             let same_chain = || {
                 let chain = &kept.chain.name;
                 listeners.iter().find(|it| it.chain_config.name == *chain)
@@ -444,7 +444,7 @@ fn worker_count(config: &Config) -> NonZeroUsize {
         .unwrap_or(NonZeroUsize::MIN)
 }
 
-fn build_info() -> BuildInfo {
+pub(super) fn build_info() -> BuildInfo {
     BuildInfo::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
         .revision(option_env!("MPROXY_REVISION"))
 }

@@ -52,7 +52,7 @@ async fn run(
 ) {
     let mut known = files.borrow_and_update().clone();
     loop {
-        // what was read last, whoever asked for it
+        // what was read last, by whichever reload
         if files.has_changed().unwrap_or(false) {
             known = files.borrow_and_update().clone();
         }
@@ -64,11 +64,7 @@ async fn run(
         {
             // whatever comes of the reload, this is not asked for again
             known = now;
-            let reload = Reload {
-                by: Asker::Watch,
-                is_strict: false,
-                answer: None,
-            };
+            let reload = Reload::by(Asker::Watch);
             events.send(Event::Reload(reload)).await;
         }
         tokio::select! {

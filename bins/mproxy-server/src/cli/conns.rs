@@ -4,6 +4,7 @@ use super::admin::{Answer, PATIENT, ask, send};
 use super::args::{AdminArgs, ConnsCommand, KickArgs, ListArgs, ReportFormat};
 use super::streams::{print, say};
 use crate::exit::Exit;
+use crate::telemetry::harmless;
 use hyper::{Method, StatusCode};
 use mproxy_admin::Filter;
 use serde_json::Value;
@@ -104,7 +105,7 @@ fn table(page: &Value) -> String {
     let connections = page["connections"].as_array().into_iter().flatten();
     let rows = connections.map(|it| {
         let text = |key: &str| match &it[key] {
-            Value::String(text) => printable(text),
+            Value::String(text) => harmless(text),
             Value::Null => "-".to_owned(),
             other => other.to_string(),
         };
@@ -139,20 +140,6 @@ fn table(page: &Value) -> String {
     let total = page["total"].as_u64().unwrap_or_default();
     out.push_str(&format!("{shown} of {total}\n"));
     out
-}
-
-/// What a client chose may not move the cursor of a terminal.
-fn printable(text: &str) -> String {
-    let is_plain = |it: char| {
-        !it.is_control() && !matches!(it, '\u{200e}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    let chars = text.chars();
-    chars
-        .flat_map(|it| match is_plain(it) {
-            true => vec![it],
-            false => it.escape_unicode().collect(),
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod lines;
 mod problems;
 
 pub(crate) use filter::Verbosity;
+pub(crate) use lines::harmless;
 pub(crate) use problems::log_problems;
 
 use self::lines::{Allowance, Queue, Style, lines};

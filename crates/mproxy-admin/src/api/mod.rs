@@ -11,8 +11,8 @@ pub use reload::{ReloadRefused, Reloaded};
 
 /// The proxy behind the guarded routes.
 ///
-/// Whoever runs a proxy implements it and gives it to [`Admin::api`](crate::Admin::api); without it
-/// those routes do not exist.
+/// A program that runs a proxy implements it and gives it to [`Admin::api`](crate::Admin::api); without
+/// it those routes do not exist.
 pub trait Api: fmt::Debug + Send + Sync + 'static {
     /// Whether callers from this host need the token as well. Where a reverse proxy on this host stands
     /// before the port, all callers come from it.
@@ -27,6 +27,9 @@ pub trait Api: fmt::Debug + Send + Sync + 'static {
 
     /// The client connections of this moment, in no order.
     fn connections(&self) -> Vec<Connection>;
+
+    /// The client connection of this id.
+    fn connection(&self, id: u64) -> Option<Connection>;
 
     /// Ends a connection; false if there is none of this id.
     fn disconnect(&self, id: u64, how: &Disconnect) -> bool;

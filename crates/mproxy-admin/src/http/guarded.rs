@@ -65,7 +65,7 @@ async fn connections(State(api): Proxy, Query(filter): Query<Filter>) -> Respons
 }
 
 async fn connection(State(api): Proxy, Path(id): Path<u64>) -> Response {
-    let found = api.connections().into_iter().find(|it| it.id == id);
+    let found = api.connection(id);
     found.map_or_else(|| no_connection(id), |found| Json(found).into_response())
 }
 

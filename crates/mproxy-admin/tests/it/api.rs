@@ -55,6 +55,10 @@ impl Api for Fake {
         vec![connection(7, "one"), connection(9, "two")]
     }
 
+    fn connection(&self, id: u64) -> Option<Connection> {
+        self.connections().into_iter().find(|it| it.id == id)
+    }
+
     fn disconnect(&self, id: u64, how: &Disconnect) -> bool {
         self.note(format!("disconnect {id} {:#x}", how.reason_code));
         id == 7

@@ -41,6 +41,13 @@ impl<'a> Shown<'a> {
     }
 }
 
+/// Text of strangers, for a terminal: it cannot move the cursor or pretend to be something else.
+pub(crate) fn harmless(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    message(&mut out, Shown::all(text));
+    out
+}
+
 /// Appends text without quotes, for a message.
 pub(super) fn message(out: &mut String, shown: Shown<'_>) {
     escaped(out, shown, &MESSAGE, |out, it| {

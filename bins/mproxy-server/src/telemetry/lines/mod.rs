@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 use mproxy_admin::LogMetrics;
 
+pub(crate) use self::escape::harmless;
 pub(crate) use self::layer::LineLayer;
 pub(crate) use self::limiter::Allowance;
 pub(crate) use self::line::Style;
