@@ -13,16 +13,18 @@ const QUICK_START: Section = ("README.md", "Quick start");
 const IN_FRONT: Section = ("README.md", "In front of your broker");
 const ACCESS_CONTROL: Section = ("README.md", "Access control, and a denial explained");
 const RELOAD: Section = ("README.md", "Reload");
+const EXPLAIN: Section = ("docs/configuration.md", "A key explained");
 const CHECK: Section = ("docs/configuration.md", "Check");
 const API: Section = ("docs/admin-api.md", "The API");
 const MEASURED: Section = ("docs/measured.md", "");
 
-const TESTED: [Section; 8] = [
+const TESTED: [Section; 9] = [
     INSTALL,
     QUICK_START,
     IN_FRONT,
     ACCESS_CONTROL,
     RELOAD,
+    EXPLAIN,
     CHECK,
     API,
     MEASURED,
@@ -77,6 +79,11 @@ async fn access_control_and_reload() {
         shell.sees(line).await;
     }
     go_on(&mut shell, RELOAD).await;
+}
+
+#[tokio::test]
+async fn explain() {
+    type_all(EXPLAIN).await;
 }
 
 #[tokio::test]

@@ -70,9 +70,9 @@ impl Shell {
             ] => {
                 self.demo(what_cargo_runs(package), line).await;
             }
-            ["mproxy-server", "check", args @ ..] => {
+            ["mproxy-server", args @ ..] if matches!(args, ["check" | "config", ..]) => {
                 let mut command = Command::new(server_binary());
-                command.arg("check").args(args);
+                command.args(args);
                 compare(command, line).await;
             }
             ["mproxy-server", "reload"] => {

@@ -8,12 +8,14 @@ use std::path::PathBuf;
 
 section! {
     /// Health, metrics and version over HTTP.
-    Admin, AdminKeys in "[admin]" {
-        /// Address of the admin port; empty = off. In a pod: 0.0.0.0:9883.
+    Admin, AdminKeys in "[admin]", reload "at once" {
+        /// Address of /livez, /readyz, /metrics and /version. In a pod: "0.0.0.0:9883". "" = off.
         bind: Option<SocketAddr> as Setting<AdminBind> = "127.0.0.1:9883",
             restart "the admin port is opened at start";
-        /// The file with the bearer token that every caller needs for the paths under /api; empty = only
-        /// callers from this host can use them.
+        /// File with the bearer token for the paths under /api. "" = callers from this host only.
+        ///
+        /// The paths under /api reload the configuration, and show and end connections. With a token,
+        /// every caller must send it, those from this host too.
         token_file: Option<PathBuf> as Setting<FilePath> = "";
     }
     reserved {

@@ -12,8 +12,11 @@ pub const MAX_CHAIN_LAYERS: usize = 8;
 
 section! {
     /// A list of layers.
-    Chain, ChainKeys in "[chains.NAME]" titled name {
+    Chain, ChainKeys in "[chains.NAME]" titled name, reload "at once, for connected clients too" {
         /// Names of layers, outermost first; at most 8.
+        ///
+        /// A packet of the client passes the first layer first, a packet of the broker passes it last. The
+        /// usual order: access-log, client-id, acl, topic-map.
         #[schemars(extend("maxItems" = 8))]
         layers: Vec<Arc<Layer>> as References<Layer> = [], given layers;
     }

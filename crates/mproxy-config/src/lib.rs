@@ -23,6 +23,7 @@ pub mod diagnostics;
 mod diff;
 mod document;
 mod environment;
+mod explain;
 mod layer;
 mod limits;
 mod listener;
@@ -41,6 +42,7 @@ pub use choice::Choice;
 pub use diff::{Changes, diff};
 pub use document::{Content, Contents, Location};
 pub use environment::Environment;
+pub use explain::{explain, key_paths};
 pub use layer::{
     AccessEvent, AccessLog, Acl, AclRule, AclWho, Built, ClientId, ClientIdRequire, Layer,
     LayerConfig, LayerKind, Place, PropertyEdit, PropertyEdits, PublishRule, PublishRules,

@@ -7,61 +7,97 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 section! {
-    /// Limits on what a client may take.
-    Limits, LimitsKeys in "[listeners.limits]" {
-        /// From accept to the complete CONNECT. Modems are slow.
+    /// Limits on what a client may use.
+    Limits, LimitsKeys in "[listeners.limits]", reload "for clients that connect from then on" {
+        /// Longest time from accept to the complete CONNECT. Modems are slow.
         connect_timeout: Duration = "30s", check bounds::timeout;
-        /// How long a peer may take for the next 512 bytes of a packet, or for its end. Keep-alive
-        /// cannot catch a peer that sends one byte a minute, because bytes keep arriving. This does.
+        /// Longest time for the next 512 bytes of a packet, or for its end.
+        ///
+        /// Keep-alive cannot catch a peer that sends one byte a minute, because bytes keep arriving. This
+        /// does. A device that loses radio within a packet can continue if it is back in this time.
         packet_timeout: Duration = "120s", check bounds::timeout;
-        /// How long a peer may accept no data while some is waiting for it. Without it, a client
-        /// that stopped reading would keep its session, and the broker's queue, forever.
+        /// Longest time that a peer may accept no data while some is waiting for it.
+        ///
+        /// Without it, a client that stopped reading would keep its session, and the broker's queue, forever.
         write_timeout: Duration = "120s", check bounds::timeout;
-        /// Largest packet of a client, fixed header included. 256MiB, which is what MQTT can say, sets
-        /// no limit: clients get the broker's CONNACK byte for byte. A smaller one is told to MQTT 5
-        /// clients (Maximum Packet Size). A large PUBLISH streams through and takes no memory.
+        /// Largest packet of a client, with its fixed header. "256MiB", the most in MQTT, is no limit.
+        ///
+        /// MQTT 5 clients learn a smaller limit from CONNACK (Maximum Packet Size). Without a limit, CONNACK
+        /// passes byte for byte. A large PUBLISH streams through and takes no memory.
         max_packet_size: usize as Setting<Size> = "256MiB", check bounds::packet_size;
-        /// Largest CONNECT: client identifier, will, user name and password.
+        /// Largest CONNECT: client id, will, user name and password.
         max_connect_size: usize as Setting<Size> = "64KiB", check bounds::connect_size;
-        /// Largest packet that must be in memory whole: SUBSCRIBE, UNSUBSCRIBE and other packets but
-        /// PUBLISH, and a PUBLISH whose payload a layer reads.
+        /// Largest packet that mproxy must hold in memory as a whole.
+        ///
+        /// It holds SUBSCRIBE, UNSUBSCRIBE and all other packets except PUBLISH, and a PUBLISH whose payload
+        /// a layer reads.
         max_held_packet: usize as Setting<Size> = "1MiB", check bounds::packet_size;
-        /// Client connections on this listener. 0 = only server.max_connections counts.
-        max_connections: Option<NonZeroUsize> as Setting<Count> = 0;
-        /// Client connections from one IP address. 0 = unlimited. Behind a load balancer all
-        /// clients share its address; on a Unix socket they have none.
-        max_connections_per_ip: Option<NonZeroUsize> as Setting<Count> = 0;
-        /// New connections from one IP address in a time, such as "10/s". "0/s" = unlimited.
-        connection_rate_per_ip: Option<Rate> = "0/s";
-        /// Connections from one IP address that have sent no whole CONNECT yet. 0 = unlimited.
-        max_pending_per_ip: Option<NonZeroUsize> as Setting<Count> = 0;
-        /// How many bits of an IPv6 address belong to one client, for every limit per address. 1 to
-        /// 128. A provider gives each customer a /64 at least.
-        ipv6_prefix: u8 as Setting<Prefix> = 64;
-        /// Connections that have sent no whole CONNECT yet. 0 = unlimited. When this limit,
-        /// max_connections or server.max_connections is reached, the address with most of them loses its
-        /// oldest, if that has waited for a second, and the new one is let in, unless its address has more.
-        max_pending: Option<NonZeroUsize> as Setting<Count> = 0;
-        /// New connections in a time, such as "100/s". "0/s" = unlimited.
-        connection_rate: Option<Rate> = "0/s";
-        /// A client that was silent for its keep-alive times this is gone. The standard says 1.5. The
-        /// broker judges first: mproxy closes such a client 30 seconds later, or at once with
-        /// max_keepalive or conformance = "strict".
+        /// Most client connections on this listener. 0 = only server.max_connections counts.
+        max_connections: Option<NonZeroUsize> as Setting<Count> = 0,
+            reload "at once, for new connections";
+        /// Most client connections from one IP address. 0 = unlimited.
+        ///
+        /// Behind a load balancer all clients share its address, so leave this at 0. Clients of a Unix socket
+        /// have no address.
+        max_connections_per_ip: Option<NonZeroUsize> as Setting<Count> = 0,
+            reload "at once, for new connections";
+        /// Most new connections from one IP address per time: "10/s", "600/m". "0/s" = unlimited.
+        ///
+        /// One period's worth may come at once. mproxy remembers 65,536 addresses of the current period; it
+        /// limits further ones only by the keys below.
+        connection_rate_per_ip: Option<Rate> = "0/s", reload "at once, for new connections";
+        /// Most connections from one IP address without a complete CONNECT. 0 = unlimited.
+        max_pending_per_ip: Option<NonZeroUsize> as Setting<Count> = 0,
+            reload "at once, for new connections";
+        /// Bits of an IPv6 address that count as one client, for all limits per address. 1 to 128.
+        ///
+        /// A provider gives each customer at least a /64. Link-local addresses (fe80::) share one /64: use 128
+        /// to count each of them.
+        ipv6_prefix: u8 as Setting<Prefix> = 64, reload "at once, for new connections";
+        /// Most connections without a complete CONNECT. 0 = unlimited.
+        ///
+        /// When this limit, max_connections or server.max_connections is reached, mproxy looks for the address
+        /// with most such connections, closes its oldest one if that has waited for a second, and lets the
+        /// new connection in, unless its own address has more. So silent connections do not keep clients out,
+        /// and mproxy closes a slow modem only when there is no room and no address has more connections than
+        /// the modem's. Clients of a Unix socket, which have no address, count as one.
+        ///
+        /// Set it well below max_connections: the rest is for clients.
+        max_pending: Option<NonZeroUsize> as Setting<Count> = 0,
+            reload "at once, for new connections";
+        /// Most new connections per time: "100/s", "600/m". "0/s" = unlimited.
+        ///
+        /// It is judged last: a connection that another limit refuses does not count.
+        connection_rate: Option<Rate> = "0/s", reload "at once, for new connections";
+        /// A client is gone after its keep-alive times this without a packet. The standard says 1.5.
+        ///
+        /// The broker judges first: mproxy closes such a client 30 seconds later, or at once with max_keepalive
+        /// or conformance = "strict".
         keepalive_grace: f64 as Setting<Number> = 1.5, check bounds::keepalive_grace;
-        /// Longest keep-alive; "0s" = as the client asks. MQTT 5 clients are told (Server Keep
-        /// Alive), others are closed after keepalive_grace times this silence.
+        /// Longest keep-alive. "0s" = as the client asks.
+        ///
+        /// A longer keep-alive, or none, lets a silent client hold its connection that long. MQTT 5 clients
+        /// learn the limit from CONNACK (Server Keep Alive). mproxy closes others after keepalive_grace times
+        /// this silence.
         max_keepalive: u16 as Setting<KeepAlive> = "0s";
-        /// Bytes of mproxy's own answers (refused packets) that may wait for a client that does not read
-        /// them, before mproxy stops reading that client.
+        /// Most bytes of mproxy's own answers that may wait for a client, before mproxy stops reading it.
+        ///
+        /// mproxy answers packets that a layer refuses. Forwarded packets need no such limit: while one side
+        /// does not read, mproxy does not read the other.
         max_replies: usize as Setting<Size> = "64KiB", check bounds::buffer_size;
-        /// Most levels of a topic name or topic filter where layers look at topics. A client that names a
-        /// deeper one is closed, and a deeper delivery dropped.
+        /// Most levels of a topic or topic filter, on listeners whose layers look at topics.
+        ///
+        /// Judging a topic costs time per level. mproxy closes a client that names a deeper one, and drops a
+        /// deeper delivery.
         max_topic_levels: NonZeroUsize = 128;
-        /// Most topic filters of a SUBSCRIBE or UNSUBSCRIBE where layers look at them, which may have four
-        /// times as many levels in all. A client that sends more is closed.
+        /// Most topic filters of a SUBSCRIBE or UNSUBSCRIBE, on listeners whose layers look at topics.
+        ///
+        /// Together they may have four times as many levels. mproxy closes a client that sends more.
         max_filters: NonZeroUsize = 16384;
-        /// Packets of one client that layers refuse, and WebSocket frames without content, in a time; then
-        /// it is closed. "0/m" = unlimited.
+        /// Most refused packets of a client per time; then mproxy closes it. "0/m" = unlimited.
+        ///
+        /// WebSocket frames without content count, too. So many may come at once, and as many again in each
+        /// period.
         max_denials: Option<Rate> = "600/m";
     }
     reserved {

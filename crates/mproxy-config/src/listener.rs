@@ -20,49 +20,76 @@ use std::time::Duration;
 
 section! {
     /// A place where clients connect.
-    Listener, ListenerKeys in "[[listeners]]" titled name {
+    Listener, ListenerKeys in "[[listeners]]" titled name,
+        reload "for clients that connect from then on"
+    {
         /// Name in logs and metrics; unique.
-        name: String as Setting<Text>, given name;
-        /// IP address and port (0 = any free one), or unix:/path for a Unix socket.
-        bind: ListenAddr, given bind;
-        /// How MQTT arrives: over TCP, or in WebSocket frames.
+        name: String as Setting<Text>, given name,
+            reload "at once: one listener closes, another one opens";
+        /// IP address and port (0 = any free one), or unix:/path.
+        ///
+        /// "0.0.0.0:1884" and "[::]:1884" let other hosts connect. The default is 127.0.0.1:1884, and
+        /// 127.0.0.1:8083 for "ws". The file of a Unix socket gets the permissions that the umask leaves; a
+        /// client must be allowed to write to it.
+        bind: ListenAddr, given bind,
+            reload "at once: the old address closes, the new one opens, and connected clients stay";
+        /// How MQTT arrives: "mqtt" over TCP, "ws" in WebSocket frames.
         protocol: Protocol = "mqtt";
-        /// Paths of the WebSocket upgrade; ws only. Empty = any. "/tenant/*" is every path that begins
-        /// with /tenant/.
+        /// Paths of the WebSocket upgrade that are served; ws only. [] = any.
+        ///
+        /// A path is exact, or ends with "/*": "/tenant/*" is every path that begins with /tenant/, so not
+        /// /tenant itself.
         paths: Vec<String> as Listing<UrlPath> = [], shown Self::is_websocket;
-        /// Values of the Origin header that are let in; ws only. Empty = any.
+        /// Values of the Origin header that are let in; ws only. [] = any.
         origins: Vec<String> as Listing<Origin> = [], shown Self::is_websocket;
-        /// Largest head of an upgrade request, cookies and all; ws only. 8KiB to 1MiB.
+        /// Largest head of an upgrade request, 8KiB to 1MiB; ws only.
+        ///
+        /// Browsers send the cookies of the whole site in it.
         max_header_size: usize as Setting<Size> = "16KiB",
             check bounds::header_size, shown Self::is_websocket;
-        /// Idle time before TCP asks whether the client is still there; one that vanished is found
-        /// after about twice this time. "0s" = never.
+        /// Idle time before TCP checks that the client is still there. "0s" = never.
+        ///
+        /// mproxy notices a client that lost power or network after about twice this time, even if the
+        /// client has no keep-alive.
         tcp_keepalive: Option<Duration> as Setting<DurationOrNever> = "60s",
             check bounds::tcp_keepalive;
-        /// Name of the broker. Default: the only one there is.
+        /// Name of the broker. May be left out when there is only one.
         upstream: Arc<Upstream> as Reference<Upstream>, given upstream;
         /// Name of the chain of layers.
-        chain: Arc<Chain> as Reference<Chain> = "default", given chain;
+        chain: Arc<Chain> as Reference<Chain> = "default", given chain,
+            reload "at once, for connected clients too";
         /// Versions of MQTT that are let in.
         versions: Versions as Flags<Versions> = ["3.1", "3.1.1", "5"];
-        /// How strictly the standard is kept. tolerant: small slips that have one meaning only are
-        /// repaired on the way, so that what works with the broker works through mproxy. strict: to
-        /// the letter.
+        /// How strictly mproxy keeps to the standard: "tolerant" or "strict".
+        ///
+        /// tolerant: mproxy repairs small slips that have only one meaning, so that clients that work with
+        /// the broker work through mproxy. These are DUP on QoS 0; session present in the broker's answer to a
+        /// clean session, or in a refusal; in MQTT 3.1, flag bits that it does not use, and will flags without
+        /// a will. strict: the standard to the letter.
+        ///
+        /// Both end the connection for anything that the broker and a layer could read differently. The README
+        /// of mproxy-session lists it.
         conformance: Conformance = "tolerant";
-        /// Whether mosquitto bridges, which say so in their protocol level, are let in. pass: as clients
-        /// like any other. refuse: with return code 1, after which they come back as plain clients.
+        /// Whether mosquitto bridges are let in: "pass" or "refuse".
+        ///
+        /// A bridge says so in its protocol level. pass: it is a client like any other. refuse: it gets return
+        /// code 1 and comes back as a plain client, which receives its own messages back.
         bridges: Bridges = "pass";
-        /// Who keeps MQTT 5 clients to the Receive Maximum that the broker announced. pass: the
-        /// broker. enforce: mproxy, with DISCONNECT 0x93.
+        /// Who enforces the Receive Maximum of the broker for MQTT 5 clients: "pass" or "enforce".
+        ///
+        /// pass: the broker. enforce: mproxy, with DISCONNECT 0x93.
         receive_maximum: ReceiveMaximum = "pass";
-        /// What to do when the broker redirects a client (Server Reference, MQTT 5). strip: mproxy
-        /// removes it, because clients usually cannot reach addresses behind the proxy; pass: it goes
-        /// to the client.
+        /// What happens when the broker redirects a client (Server Reference, MQTT 5): "strip" or "pass".
+        ///
+        /// strip: mproxy removes the address, because clients usually cannot reach addresses behind the proxy.
+        /// pass: it goes to the client.
         server_reference: ServerReference = "strip";
-        /// What to do with a packet that has control characters in a client identifier, a user name, a
-        /// topic or a topic filter. refuse: it ends the session; pass: it goes on.
+        /// What happens to a packet with control characters in a name or topic: "refuse" or "pass".
+        ///
+        /// It applies to client ids, user names, topics and topic filters. refuse: mproxy ends the session of
+        /// the sender. pass: the broker decides. Logs show such characters escaped.
         control_characters: ControlCharacters = "refuse";
-        /// Limits on what a client may take.
+        /// Limits on what a client may use.
         limits: Limits as Sub<Limits>, given limits;
     }
     reserved {

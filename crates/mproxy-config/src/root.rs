@@ -19,16 +19,16 @@ section! {
     #[schemars(title = "mproxy.toml")]
     Config, ConfigKeys in "the top of the file" {
         /// Version of the configuration format.
-        version: i64 as Setting<FormatVersion> = 1;
-        /// What concerns the whole process.
+        version: i64 as Setting<FormatVersion> = 1, reload "there is only one value";
+        /// The whole process.
         server: Server as Sub<Server>, given server;
-        /// Where clients connect. Without any: one named `mqtt`.
+        /// Where clients connect: as many as you like. Without any: one named `mqtt`.
         listeners: Vec<Listener> as Tables<Listener>, given listeners;
         /// The brokers, by name. Without any: `broker`, mqtt://127.0.0.1:1883.
         upstreams: BTreeMap<String, Arc<Upstream>> as Named<Upstream>, given upstreams;
         /// Chains of layers, by name. Without any: `default`, which is empty.
         chains: BTreeMap<String, Arc<Chain>> as Named<Chain>, given chains;
-        /// Layers, by name.
+        /// Layers, by name. `type` decides which keys a layer has.
         layers: BTreeMap<String, Arc<Layer>> as Layers, given layers;
         /// Health, metrics and version over HTTP.
         admin: Admin as Sub<Admin>, given admin;

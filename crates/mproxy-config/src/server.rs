@@ -10,32 +10,50 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 section! {
-    /// What concerns the whole process.
-    Server, ServerKeys in "[server]" {
-        /// Name of this proxy in its logs.
+    /// The whole process.
+    Server, ServerKeys in "[server]", reload "at once" {
+        /// Name of this proxy in its log.
+        ///
+        /// The default is the host name, so that the lines of several proxies can be told apart.
         name: String as Setting<Text> = "${env:HOSTNAME:-mproxy}",
             restart "every log line carries it";
-        /// Threads that carry traffic. 0 = one per CPU that the process may use; a CPU quota of
-        /// its cgroup counts.
+        /// Threads that carry traffic. 0 = one per CPU that the process may use.
+        ///
+        /// A CPU quota of the cgroup counts: a container with 2 CPUs gets two threads on any host.
         worker_threads: Option<NonZeroUsize> as Setting<Count> = 0,
             restart "threads are started once";
-        /// Client connections of all listeners together. 0 = derived from the limit of open
-        /// files (RLIMIT_NOFILE). More are refused.
-        max_connections: Option<NonZeroUsize> as Setting<Count> = 0;
-        /// What peers may make mproxy hold, all of them together: packets that are not whole, what waits for
-        /// a slow side, and 4KiB a connection. auto = 70 % of the memory limit of the container, or of the
-        /// machine's memory.
+        /// Most client connections of all listeners together. 0 = as the open-file limit allows.
+        ///
+        /// mproxy refuses further connections. A client needs two open files (RLIMIT_NOFILE): one for its
+        /// connection and one for the connection to the broker.
+        max_connections: Option<NonZeroUsize> as Setting<Count> = 0,
+            reload "at once, for new connections";
+        /// Most memory that peers may occupy. "auto" = 70 % of what the container or machine has.
+        ///
+        /// Counted are incomplete packets, data that waits for a slow side, and 4KiB per connection. mproxy
+        /// itself needs about 7MiB more. With "auto", mproxy follows changes of the container's limit.
+        ///
+        /// Above 80 % of this, mproxy closes the connections that occupy most: first those that have no
+        /// session yet, then only as many as new clients need. Above 95 % it closes the largest of all,
+        /// and accepts nobody.
         memory: Option<u64> as Setting<AutoSize> = "auto", check bounds::memory;
-        /// Time between the signal to stop and the end of the process; clients are sent away
-        /// during it.
+        /// Longest time between the signal to stop and the end of the process.
+        ///
+        /// mproxy closes the sessions within this time. An orchestrator must wait longer before it kills
+        /// the process: `TimeoutStopSec` of systemd, `terminationGracePeriodSeconds` of Kubernetes.
         drain_timeout: Duration = "30s";
-        /// Whether a planned stop fires the wills of the clients.
+        /// Whether the broker publishes the wills of clients that a planned stop disconnects.
+        ///
+        /// suppress: mproxy sends DISCONNECT to the broker, which discards the will. publish: mproxy closes
+        /// the connection to the broker, which publishes the will.
         drain_wills: DrainWills = "suppress";
-        /// Whether a planned stop is told to the clients. none: their connections are closed, and they
-        /// come back. disconnect: MQTT 5 clients get DISCONNECT 0x8B first, which some take as final.
+        /// Whether a planned stop tells clients the reason: "none" or "disconnect".
+        ///
+        /// none: mproxy closes the connection, and clients reconnect. disconnect: MQTT 5 clients receive
+        /// DISCONNECT 0x8B first. Some clients take that as final and do not reconnect.
         drain_notice: DrainNotice = "none";
-        /// Raise the soft limit of open files to the hard limit at start.
-        raise_fd_limit: bool = true;
+        /// Raise the soft limit of open files to the hard limit at the start.
+        raise_fd_limit: bool = true, reload "it matters at the start only";
     }
 }
 

@@ -13,28 +13,41 @@ use std::time::Duration;
 
 section! {
     /// A broker.
-    Upstream, UpstreamKeys in "[upstreams.NAME]" titled name {
+    Upstream, UpstreamKeys in "[upstreams.NAME]" titled name,
+        reload "for clients that connect from then on; connected clients keep their broker"
+    {
         /// mqtt://host:1883, ws://host:80/mqtt or unix:/path.
         address: UpstreamAddr = "mqtt://127.0.0.1:1883";
-        /// How the broker reads topics, for layers that judge or map them. "mqtt": as the standard
-        /// says. "amqp": RabbitMQ, to which "." is "/" and "*" is "+". "nats": "*" is "+" and ">" is "#".
-        dialect: Dialect = "mqtt";
-        /// For name resolution, TCP and the WebSocket hand-shake together.
+        /// How the broker reads topics: "mqtt", "amqp" (RabbitMQ) or "nats". An acl depends on it.
+        ///
+        /// mqtt: as they are written. amqp: RabbitMQ, which reads "." as "/", "*" as "+", and "$" as a letter
+        /// like any other. nats: reads "*" as "+" and ">" as "#".
+        ///
+        /// Layers of type acl, topic-map and publish-rules judge and map the topic that the broker reads.
+        /// With the wrong value, clients find ways around an acl and out of their topic-map. mproxy refuses
+        /// what the broker would not read as a topic: a topic name with a wildcard, or a client id that
+        /// would be more than one level. With "amqp" it also refuses user names that hold ":" where rules
+        /// use names, because RabbitMQ may read a virtual host in them.
+        dialect: Dialect = "mqtt", reload "at once; sessions that a topic-map has mapped are closed";
+        /// Longest time for name resolution, TCP and the WebSocket handshake together.
         connect_timeout: Duration = "5s", check bounds::timeout;
-        /// From CONNECT forwarded to CONNACK received. A broker that accepts connections and
-        /// says nothing is down, too.
+        /// Longest time from forwarding CONNECT to the broker's CONNACK.
+        ///
+        /// A broker that accepts connections and answers nothing is down, too.
         connack_timeout: Duration = "30s", check bounds::timeout;
-        /// Send small packets at once.
+        /// Send small packets at once (TCP_NODELAY).
         tcp_nodelay: bool = true;
-        /// Idle time before TCP asks whether the broker is still there; one that vanished is found
-        /// after about twice this time. "0s" = never.
+        /// Idle time before TCP checks that the broker is still there. "0s" = never.
+        ///
+        /// mproxy notices a broker that vanished after about twice this time.
         tcp_keepalive: Option<Duration> as Setting<DurationOrNever> = "60s",
             check bounds::tcp_keepalive;
-        /// What a client sees when the broker cannot be reached or does not answer its CONNECT. close:
-        /// its connection is closed, and it tries again. connack: CONNACK 3, or 0x88 in MQTT 5, which
-        /// some clients take as final.
+        /// What a client sees when the broker does not answer its CONNECT: "close" or "connack".
+        ///
+        /// close: mproxy closes the connection, as if it were the broker's own, and the client tries again.
+        /// connack: CONNACK 3, or 0x88 in MQTT 5. Some clients take that as final and do not try again.
         when_unreachable: WhenUnreachable = "close";
-        /// How mproxy finds out whether the broker serves clients, for /readyz.
+        /// How mproxy finds out whether the broker serves clients.
         health: UpstreamHealth as Sub<UpstreamHealth>, given health;
     }
     also {
@@ -48,14 +61,26 @@ section! {
 }
 
 section! {
-    /// How mproxy finds out whether the broker serves clients, for /readyz.
-    UpstreamHealth, UpstreamHealthKeys in "[upstreams.NAME.health]" short "check" {
-        /// "session": the broker must answer CONNECT; mproxy sends one of its own at start and when
-        /// clients get no answer or wait for it. "tcp": the broker must accept a connection every `interval`.
-        /// "off": /readyz does not look at the broker.
+    /// How mproxy finds out whether the broker serves clients. /readyz and mproxy_upstream_up show it.
+    UpstreamHealth, UpstreamHealthKeys in "[upstreams.NAME.health]" short "check", reload "at once" {
+        /// What the broker must do: "session" (answer CONNECT), "tcp" (accept a connection) or "off".
+        ///
+        /// session: mproxy sends a CONNECT of its own (MQTT 3.1.1, no client id, no user name) at the start,
+        /// until the broker answers one with any CONNACK. Then it watches the sessions of clients. It sends
+        /// another CONNECT only when these fail, or when a client has waited for its CONNACK as long as
+        /// `interval` and no other client got one. So an idle mproxy leaves no lines in the broker's log. A
+        /// broker that closes the connection of an unknown client without CONNACK needs "tcp".
+        ///
+        /// tcp: mproxy opens a connection every `interval`, unless a client connected in that time. This
+        /// does not notice a broker that accepts connections and answers no CONNECT.
+        ///
+        /// off: mproxy does not check the broker, and /readyz has no line for it.
         check: HealthCheck = "session";
-        /// "tcp": time between two connections. "session": how long clients wait before mproxy asks
-        /// the broker, and the longest time between two attempts while it does not answer.
+        /// Time between two checks ("tcp"), or how long clients wait before there is one ("session").
+        ///
+        /// While the broker does not answer, mproxy checks again after one second, then less and less
+        /// often, but at least once in this time. It waits this long for an answer, within one and five
+        /// seconds: with "5s", /readyz fails ten seconds after the broker hangs.
         interval: Duration = "5s", check bounds::health_interval;
     }
 }

@@ -1,5 +1,6 @@
 //! What can be given on the command line.
 
+use super::key_path::KeyPath;
 use clap::builder::{FalseyValueParser, OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -27,8 +28,8 @@ pub(crate) struct Cli {
     pub(super) run: RunArgs,
 }
 
-const SEE: &str = "More: `mproxy-server --help`. Every key of the configuration, explained: \
-`mproxy-server config default`.";
+const SEE: &str = "More: `mproxy-server --help`. Every key of the configuration: \
+`mproxy-server config default`, and `config explain KEY`.";
 
 const LONG: &str = "\
 Configuration:
@@ -72,7 +73,7 @@ pub(super) enum Command {
     /// Run an embedded broker, the proxy and talking devices; no configuration needed
     #[cfg(feature = "demo")]
     Demo(DemoArgs),
-    /// Print a configuration or its schema
+    /// Print or explain a configuration or its schema
     #[command(subcommand, arg_required_else_help = true)]
     Config(ConfigCommand),
     /// Reload the configuration of the running proxy: all of it takes effect, or nothing
@@ -100,8 +101,17 @@ pub(super) enum Command {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
-    /// Print the default configuration, every key explained
+    /// Print the default configuration: every key, with a line about it
     Default,
+    /// Explain a key or a section of the configuration: type, default, effect, example
+    ///
+    /// For example: listeners.limits.max_pending, acl.default, or max_pending alone. Names that
+    /// you chose may be in it: listeners.mqtt.bind. Without a key: the sections.
+    Explain {
+        /// Which key
+        #[arg(value_parser = KeyPath, hide_possible_values = true, default_value = "")]
+        key: String,
+    },
     /// Print the JSON schema, for editors: `#:schema ./mproxy.schema.json`
     Schema,
     /// Print the effective configuration as TOML: files, environment, flags and defaults

@@ -7,6 +7,7 @@ mod conns;
 #[cfg(feature = "demo")]
 mod demo;
 mod healthcheck;
+mod key_path;
 mod load;
 mod print;
 mod probe;
@@ -39,6 +40,7 @@ pub fn dispatch() -> ExitCode {
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::demo(args.into_options()),
         Command::Config(ConfigCommand::Default) => print::default_config(),
+        Command::Config(ConfigCommand::Explain { key }) => print::explained(&key),
         Command::Config(ConfigCommand::Schema) => print::schema(),
         Command::Config(ConfigCommand::Show(source)) => print::show(&source),
         Command::Reload(args) => reload::reload(&args),

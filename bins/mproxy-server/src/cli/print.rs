@@ -6,7 +6,7 @@ use super::streams::{self, failed};
 use crate::exit::Exit;
 use clap::CommandFactory;
 use clap_complete::Shell;
-use mproxy_config::{DEFAULT_TOML, schema as config_schema, show as show_config};
+use mproxy_config::{DEFAULT_TOML, explain, schema as config_schema, show as show_config};
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
@@ -14,6 +14,17 @@ use std::process::ExitCode;
 /// `config default`.
 pub(super) fn default_config() -> ExitCode {
     print(DEFAULT_TOML.as_bytes())
+}
+
+/// `config explain`.
+pub(super) fn explained(key: &str) -> ExitCode {
+    match explain(key) {
+        Ok(text) => print(text.as_bytes()),
+        Err(unknown) => {
+            streams::say(format_args!("error: {unknown}\n"));
+            Exit::Usage.into()
+        }
+    }
 }
 
 /// `config schema`.

@@ -56,37 +56,83 @@ fn the_default_configuration_says_every_default() {
     assert_eq!(written_keys, effective_keys);
 }
 
-#[test]
-fn the_examples_in_the_default_configuration_hold() {
+/// The default configuration with its examples: a `#` right before a key or a table.
+fn with_examples() -> toml::Table {
     let (_, text, _) = run(&mut mproxy(["config", "default"]));
-    // `#` right before a key or a table: an example. The chain is written twice.
     let live = text.lines().map(|line| match line.strip_prefix('#') {
-        Some(rest)
-            if rest.starts_with(['[', '\''])
-                || rest.contains(" = ") && !rest.starts_with([' ', ':']) =>
-        {
-            rest
-        }
-        _ if line == "layers = []" => "",
+        Some(example) if !example.starts_with([' ', ':']) => example,
         _ => line,
     });
-    let live = live.collect::<Vec<_>>().join("\n");
-    let table = show_text(&live);
+    show_text(&live.collect::<Vec<_>>().join("\n"))
+}
+
+#[test]
+fn the_examples_in_the_default_configuration_hold() {
+    let table = with_examples();
     assert_eq!(table["layers"].as_table().unwrap().len(), 7);
     assert_eq!(table["layers"]["acl"]["rules"].as_array().unwrap().len(), 3);
-    assert_eq!(table["listeners"].as_array().unwrap().len(), 2);
-    // Every key that exists is written there.
+    assert_eq!(table["listeners"].as_array().unwrap().len(), 3);
+}
+
+/// What `config explain` says about a key.
+fn explained(key: &str) -> String {
+    let (code, text, stderr) = run(&mut mproxy(["config", "explain", key]));
+    assert_eq!((code, stderr.as_str()), (0, ""), "{key}");
+    text
+}
+
+#[test]
+fn every_key_of_the_schema_is_explained_as_in_the_default_configuration() {
+    let (_, default, _) = run(&mut mproxy(["config", "default"]));
     let (_, schema, _) = run(&mut mproxy(["config", "schema"]));
-    let schema = serde_json::from_str(&schema).unwrap();
-    let mut names = BTreeSet::new();
-    key_names(&schema, &mut names);
-    for name in names {
-        let key = format!("{name} = ");
-        let table = [format!("[{name}"), format!(".{name}]"), format!(".{name}.")];
-        let known = live.lines().any(|it| it.starts_with(&key));
-        let known = known || table.iter().any(|it| live.contains(it));
-        assert!(known, "`{name}` is not explained in config/mproxy.toml");
+    let mut paths = BTreeSet::new();
+    key_paths(&serde_json::from_str(&schema).unwrap(), "", &mut paths);
+    assert!(paths.contains("layers.acl.rules.topics"), "{paths:?}");
+    for path in paths {
+        let text = explained(&path);
+        let mut lines = text.lines();
+        let title = lines.next().and_then(|it| it.split(' ').next());
+        assert_eq!(title, Some(path.as_str()));
+        let about = format!("# {}", lines.nth(1).unwrap());
+        assert!(about.len() <= 100, "{about}");
+        assert!(default.lines().any(|it| it == about), "`{about}` of {path}");
     }
+}
+
+#[test]
+fn every_key_of_the_default_configuration_is_explained() {
+    let mut written = BTreeSet::new();
+    keys(&Value::Table(with_examples()), "", &mut written);
+    for path in written {
+        // The names of properties are not keys.
+        let path = path.strip_prefix('.').unwrap();
+        let named = [".set.", ".add."].iter().find_map(|it| path.find(it));
+        let text = explained(&path[..named.map_or(path.len(), |it| it + ".set".len())]);
+        assert!(text.contains("\ntype  "), "{path}: {text}");
+    }
+}
+
+#[test]
+fn a_key_is_explained_at_length() {
+    let text = explained("listeners.mqtt.limits.max_pending");
+    let lines = [
+        "listeners.limits.max_pending",
+        "type      a whole number, 0 or more",
+        "default   0",
+        "on reload at once, for new connections",
+        "example   [listeners.limits]",
+        "          max_pending = 1000",
+    ];
+    for line in lines {
+        assert!(text.lines().any(|it| it == line), "{line} is not in {text}");
+    }
+    assert!(text.contains("Set it well below max_connections"), "{text}");
+    assert_eq!(explained("max_pending"), text);
+    assert!(explained("server.name").contains("after a restart: every log line"));
+    assert!(explained("acl").contains("\non_deny "));
+    let (code, _, stderr) = run(&mut mproxy(["config", "explain", "limits.max_pendin"]));
+    let meant = "unknown key `limits.max_pendin`; did you mean `listeners.limits.max_pending`?";
+    assert_eq!((code, stderr), (2, format!("error: {meant}\n")));
 }
 
 #[test]
@@ -142,17 +188,32 @@ fn closed(schema: &serde_json::Value) {
     }
 }
 
-/// The names of all keys in a schema.
-fn key_names(schema: &serde_json::Value, names: &mut BTreeSet<String>) {
-    match schema {
-        serde_json::Value::Object(map) => {
-            if let Some(properties) = map.get("properties").and_then(|it| it.as_object()) {
-                names.extend(properties.keys().cloned());
-            }
-            map.values().for_each(|it| key_names(it, names));
-        }
-        serde_json::Value::Array(items) => items.iter().for_each(|it| key_names(it, names)),
-        _ => {}
+/// The paths of all keys in a schema, without the names that operators choose.
+fn key_paths(schema: &serde_json::Value, path: &str, paths: &mut BTreeSet<String>) {
+    let serde_json::Value::Object(map) = schema else {
+        return;
+    };
+    for (name, value) in map
+        .get("properties")
+        .and_then(|it| it.as_object())
+        .into_iter()
+        .flatten()
+    {
+        let path = format!("{path}.{name}");
+        paths.insert(path[1..].to_owned());
+        key_paths(value, &path, paths);
+    }
+    for inner in ["items", "additionalProperties"] {
+        key_paths(&schema[inner], path, paths);
+    }
+    for layer in map
+        .get("oneOf")
+        .and_then(|it| it.as_array())
+        .into_iter()
+        .flatten()
+    {
+        let kind = layer["properties"]["type"]["const"].as_str().unwrap();
+        key_paths(layer, &format!("{path}.{kind}"), paths);
     }
 }
 

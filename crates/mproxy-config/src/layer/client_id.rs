@@ -14,19 +14,36 @@ use std::ops::Range;
 
 section! {
     /// Who may use which client id, and what the broker sees of it.
-    ClientId, ClientIdKeys in "[layers.NAME] of type \"client-id\"" layer "client-id" {
-        /// Which ids a client may use; others are refused. prefix-username: the user name, or what
-        /// begins with it and the separator; template: what looks like `template`.
+    ///
+    /// A client that connects with the id of another takes over its session, so an id must tell whose it is.
+    /// mproxy refuses settings with which it does not, with an example.
+    ClientId, ClientIdKeys in "[layers.NAME] of type \"client-id\"" layer "client-id",
+        reload "at once; sessions whose client id would change are closed"
+    {
+        /// Ids that are let in: "any", "equals-username", "prefix-username" or "template".
+        ///
+        /// equals-username: the user name. prefix-username: the user name, or the user name with the separator
+        /// and more behind it. template: what matches `template`. mproxy refuses other ids with 0x85, or 2 in
+        /// MQTT 3, and all clients without a user name; guests.toml has a listener for them.
+        ///
+        /// any: every client may use every id, as without the key. Written out, it says that this is wanted,
+        /// and `check` does not warn about it.
         require: ClientIdRequire = "any";
-        /// What stands behind the user name with prefix-username. User names that hold its first
-        /// character are refused.
+        /// What follows the user name, with "prefix-username".
+        ///
+        /// mproxy refuses user names that hold its first character: `a-b` could be the id `b` of the user `a`.
         separator: String as Setting<Text> = "-", shown Self::asks_separator;
-        /// ${username} and ${cn} are filled in, one * stands for anything that is not empty.
+        /// With "template": ${username} and ${cn} are filled in, one * is any text that is not empty.
         template: Option<Template> as Maybe<TextTemplate>;
-        /// What stands before the id at the broker; ${username} and ${cn} are filled in. An MQTT 5
-        /// client without an id gets one from mproxy then.
+        /// What precedes the id at the broker; ${username} and ${cn} are filled in.
+        ///
+        /// With it, two users never have the same id there. An MQTT 5 client without an id gets one from mproxy,
+        /// as with `generate`: an id that the broker assigned would not have the prefix, and the client would
+        /// not find its session again.
         prefix: Option<Template> as Maybe<TextTemplate>;
         /// Make up an id for a client without one, instead of leaving that to the broker.
+        ///
+        /// MQTT 5 clients learn it from CONNACK. The prefix is put before it.
         generate: bool = false;
     }
     also {

@@ -257,7 +257,7 @@ macro_rules! layers {
         }
 
         /// The values of `type`.
-        const TYPES: &[&str] = &[$(<$layer as LayerConfig>::TYPE),*];
+        pub(crate) const TYPES: &[&str] = &[$(<$layer as LayerConfig>::TYPE),*];
 
         const TABLES: &[&About] = &[$(<$layer as Section>::Keys::ABOUT),*];
     };

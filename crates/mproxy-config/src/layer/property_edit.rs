@@ -14,31 +14,42 @@ use mproxy_session::{BoxError, Heads, Tap};
 use std::ops::Range;
 
 section! {
-    /// User Properties of MQTT 5 that are taken out or appended.
+    /// User Properties of MQTT 5 in what clients send: CONNECT, will, PUBLISH and SUBSCRIBE.
+    ///
+    /// Properties that the layer does not name keep their place.
     PropertyEdit, PropertyEditKeys
-        in "[layers.NAME] of type \"property-edit\"" layer "property-edit"
+        in "[layers.NAME] of type \"property-edit\"" layer "property-edit",
+        reload "at once, for connected clients too"
     {
-        /// Names of properties that are taken out.
+        /// Names of properties that are removed: what devices must not say.
         strip: Vec<String> as Listing<Text> = [];
-        /// Properties that take the place of all others of their name; ${username}, ${client_id} and
-        /// ${cn} are filled in.
+        /// Properties that replace all others of their name.
+        ///
+        /// ${username}, ${client_id} and ${cn} are filled in. A property whose placeholder has no value is left
+        /// out; those of its name are removed all the same.
         set: Vec<(String, Template)> as Map<TextTemplate>, given set;
         /// Properties that are appended, whatever else there is.
         add: Vec<(String, Template)> as Map<TextTemplate>, given add;
-        /// A client that authenticates again while it is connected (AUTH 0x19), if the layer goes by
-        /// names. refuse: it is closed with 0x8C; pass: the names stay those of CONNECT.
+        /// Whether an MQTT 5 client may authenticate again while it is connected: "refuse" or "pass".
+        ///
+        /// It matters where the layer uses client ids or user names. refuse: mproxy closes the client with
+        /// 0x8C, because the broker may take it for somebody else afterwards, while the layer would still
+        /// know it by its old names. pass: the broker keeps the names, or it does not matter. A layer
+        /// without placeholders lets the packet pass.
         reauthentication: Reauthentication = "refuse";
-        /// The same for what clients receive.
+        /// The same for PUBLISH packets that clients receive.
         to_client: PropertyEdits as Sub<PropertyEdits>, given to_client;
     }
 }
 
 section! {
-    /// What is done to User Properties that clients receive.
-    PropertyEdits, PropertyEditsKeys in "[layers.NAME.to_client]" {
-        /// Names of properties that are taken out.
+    /// User Properties of MQTT 5 in what clients receive: PUBLISH.
+    PropertyEdits, PropertyEditsKeys in "[layers.NAME.to_client]",
+        reload "at once, for connected clients too"
+    {
+        /// Names of properties that are removed.
         strip: Vec<String> as Listing<Text> = [];
-        /// Properties that take the place of all others of their name.
+        /// Properties that replace all others of their name.
         set: Vec<(String, Template)> as Map<TextTemplate>, given set;
         /// Properties that are appended, whatever else there is.
         add: Vec<(String, Template)> as Map<TextTemplate>, given add;

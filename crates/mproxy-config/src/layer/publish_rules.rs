@@ -17,13 +17,18 @@ use mproxy_session::{BoxError, Heads, Tap};
 use std::ops::Range;
 
 section! {
-    /// Limits on what clients publish: QoS, retained messages, size. The first rule with a matching
-    /// topic decides.
-    PublishRules, PublishRulesKeys in "[layers.NAME] of type \"publish-rules\"" layer "publish-rules" {
-        /// A client whose will breaks a rule. refuse: it is not let in; strip: it is let in without its
-        /// will.
+    /// Limits on what clients publish. The first rule with a matching topic decides.
+    ///
+    /// A message that no rule matches passes. mproxy answers a refused message with a reason code in MQTT 5;
+    /// in 3.1.1 it acknowledges and drops it. The rules are the same for all clients.
+    PublishRules, PublishRulesKeys in "[layers.NAME] of type \"publish-rules\"" layer "publish-rules",
+        reload "at once, for connected clients too"
+    {
+        /// A client whose will breaks a rule: "refuse" (not let in) or "strip" (let in without its will).
         will: DeniedWill = "refuse";
-        /// Forms beyond the standard that the broker knows; the rules look at the topic inside.
+        /// Forms of topics beyond the standard that the broker knows; rules look at the topic inside.
+        ///
+        /// The words are those of an acl.
         vendor: VendorForms as Flags<VendorForms> = [];
         /// The rules; the first that matches decides, and a message that none matches passes.
         rules: Vec<PublishRule> as Tables<PublishRule>, given rules;
@@ -31,18 +36,23 @@ section! {
 }
 
 section! {
-    /// What messages to some topics may be like.
-    PublishRule, PublishRuleKeys in "[[layers.NAME.rules]] of a layer of type \"publish-rules\"" {
+    /// Limits on messages to some topics.
+    PublishRule, PublishRuleKeys in "[[layers.NAME.rules]] of a layer of type \"publish-rules\"",
+        reload "at once, for connected clients too"
+    {
         /// Topic filters.
         topics: Vec<String> as Listing<PlainFilter> = [];
-        /// Highest QoS. 0: messages go on at QoS 0, and mproxy sends the acknowledgements that the client
-        /// waits for; 2: any.
+        /// Highest QoS at the broker: 0, or 2 for any.
+        ///
+        /// 0: messages of QoS 1 and 2 go to the broker at QoS 0, and mproxy acknowledges them to the client. A
+        /// message that is lost on the way is lost for good. There is no 1: QoS 2 cannot become QoS 1.
         max_qos: QoS as Setting<MaxQos> = 2;
-        /// Messages that the broker would keep for later subscribers. allow: they pass; clear: they pass,
-        /// and the broker does not keep them; refuse: 0x87 Not authorized (MQTT 5), dropped (3.1.1).
+        /// Messages that the broker would keep for later subscribers: "allow", "clear" or "refuse".
+        ///
+        /// clear: they pass, and the broker does not keep them. refuse: 0x87 (MQTT 5); a client with such a will
+        /// is refused with 0x9A.
         retain: Retain = "allow";
-        /// Largest payload; a larger one is refused with 0x97 Quota exceeded (MQTT 5), or dropped
-        /// (3.1.1). 256MiB = any.
+        /// Largest payload; mproxy refuses a larger one with 0x97. "256MiB" = any.
         max_payload: usize as Setting<Size> = "256MiB", check bounds::payload_size;
     }
 }

@@ -17,49 +17,77 @@ use std::ops::Range;
 
 section! {
     /// The client's topics in another place at the broker; the client does not see it.
-    TopicMap, TopicMapKeys in "[layers.NAME] of type \"topic-map\"" layer "topic-map" {
-        /// What stands before the client's topics at the broker; ${username}, ${client_id} and ${cn}
-        /// are filled in. With rules: before the topics that no rule is about.
+    ///
+    /// mproxy proves that the map can be undone, for every client and every topic, and refuses a map that
+    /// cannot, with an example. Clients without a usable value for a placeholder are not let in. The broker
+    /// finds sessions by client id, not by topic: put a layer of type client-id with a `prefix` before this
+    /// one to keep the sessions of tenants apart.
+    TopicMap, TopicMapKeys in "[layers.NAME] of type \"topic-map\"" layer "topic-map",
+        reload "at once; sessions that the old map has mapped are closed"
+    {
+        /// What precedes the client's topics at the broker; ends with a slash.
+        ///
+        /// ${username}, ${client_id} and ${cn} are filled in. With rules, it precedes the topics that no rule
+        /// matches.
         prefix: Option<Template> as Maybe<PrefixTemplate>, given prefix;
-        /// A client whose will has no place in the map: refused, or let in without its will.
+        /// A client whose will has no place in the map: "refuse" (not let in) or "strip" (no will).
+        ///
+        /// The will of a mosquitto bridge that notifies the broker begins with `$SYS`, and has no place.
         will: DeniedWill = "refuse";
-        /// Forms beyond the standard that the broker knows; the topic inside is mapped. Others are
-        /// refused.
+        /// Forms of topics beyond the standard that the broker knows; the topic inside is mapped.
+        ///
+        /// The words are those of an acl. mproxy refuses other forms, as all topics that begin with `$`.
         vendor: VendorForms as Flags<VendorForms> = [];
-        /// Put the groups of shared subscriptions under the tenant: `acme:workers`.
+        /// Put the groups of shared subscriptions under the tenant, so that tenants never share one.
+        ///
+        /// $share/workers/f becomes $share/acme:workers/tenants/acme/f.
         group_prefix: bool = true;
-        /// A client that authenticates again while it is connected (AUTH 0x19), if the layer goes by
-        /// names. refuse: it is closed with 0x8C; pass: the names stay those of CONNECT.
+        /// Whether an MQTT 5 client may authenticate again while it is connected: "refuse" or "pass".
+        ///
+        /// It matters where the layer uses client ids or user names. refuse: mproxy closes the client with
+        /// 0x8C, because the broker may take it for somebody else afterwards, while the layer would still
+        /// know it by its old names. pass: the broker keeps the names, or it does not matter. A map
+        /// that is the same for all clients lets the packet pass.
         reauthentication: Reauthentication = "refuse";
         /// Clients that are not mapped: they see the broker as it is, all tenants included.
         super_clients("super"): SuperClients as Sub<SuperClients>, given super_clients;
-        /// The first that a topic begins with replaces that.
+        /// Other places for some topics; the first rule that a topic begins with counts.
         rules: Vec<TopicMapRule> as Tables<TopicMapRule>, given rules;
     }
 }
 
 section! {
     /// Clients that are not mapped.
-    SuperClients, SuperClientsKeys in "[layers.NAME.super]" {
-        /// By user name.
+    SuperClients, SuperClientsKeys in "[layers.NAME.super]",
+        reload "at once; sessions that the old map has mapped are closed"
+    {
+        /// By user name. Any client can claim one if the broker does not check it.
         usernames: Vec<String> as Listing<Text> = [], given usernames;
-        /// By client id, which anybody can claim.
+        /// By client id. Any client can claim one, unless a layer of type client-id says whose it is.
         client_ids: Vec<String> as Listing<Text> = [], given client_ids;
     }
 }
 
 section! {
-    /// A rule of a topic map.
-    TopicMapRule, TopicMapRuleKeys in "[[layers.NAME.rules]] of a layer of type \"topic-map\"" {
-        /// What topics begin with at the client, whole levels: "devices/" is `devices` and what is
-        /// below; "" is everything.
+    /// A rule of a topic map: it applies before `prefix`.
+    ///
+    /// mproxy refuses a topic that neither a rule nor `prefix` matches. It maps a subscription filter only if
+    /// every topic that the filter can match falls under the same rule.
+    TopicMapRule, TopicMapRuleKeys in "[[layers.NAME.rules]] of a layer of type \"topic-map\"",
+        reload "at once; sessions that the old map has mapped are closed"
+    {
+        /// Start of topics at the client, whole levels: "news/" is `news` and what is below it.
+        ///
+        /// "" is every topic.
         from: Template as Setting<StartTemplate>, given from;
-        /// What they begin with at the broker instead; ${username}, ${client_id} and ${cn} are filled
-        /// in.
+        /// Start of these topics at the broker; ${username}, ${client_id} and ${cn} are filled in.
         to: Template as Setting<StartTemplate>, given to;
-        /// All clients meet there, although other rules keep them apart; they may read there.
+        /// All clients meet there, although other rules keep them apart.
+        ///
+        /// They may subscribe there. mproxy refuses what they publish there, and wills and Response Topics,
+        /// with 0x87, because all tenants would receive it.
         shared: bool = false;
-        /// With `shared`: clients may publish there, too.
+        /// With `shared`: all clients may publish there, too.
         writable: bool = false, shown Self::is_shared;
     }
 }

@@ -17,6 +17,11 @@ pub(crate) trait Key: Sized {
     /// The tables that it holds.
     const INSIDE: &'static [&'static About] = &[];
 
+    /// What one writes there, for the reader: `a duration such as "30s"`.
+    fn expected() -> String {
+        "a section".to_owned()
+    }
+
     /// Takes the tables of a key out of the table that holds them, so that they are read one by one;
     /// values are left where they are. `name` is that of the layer or upstream.
     fn take(cx: &mut Context, table: &mut Table<'_>, key: &str, name: &str) -> Option<Self> {
@@ -35,6 +40,10 @@ pub(crate) trait Key: Sized {
 
 impl<T: Scalar<Value: PartialEq>> Key for Setting<T> {
     type Value = T::Value;
+
+    fn expected() -> String {
+        T::expected()
+    }
 
     fn show(value: &T::Value, table: &mut toml_edit::Table, key: &str) {
         table[key] = Item::Value(T::show(value));
@@ -91,6 +100,10 @@ wraps! {
 impl<T: Scalar<Value: PartialEq>> Key for Maybe<T> {
     type Value = Option<T::Value>;
 
+    fn expected() -> String {
+        T::expected()
+    }
+
     fn show(value: &Self::Value, table: &mut toml_edit::Table, key: &str) {
         if let Some(value) = value {
             Setting::<T>::show(value, table, key);
@@ -113,6 +126,10 @@ impl<T: Scalar> Maybe<T> {
 
 impl<T: Scalar<Value: PartialEq>> Key for Listing<T> {
     type Value = Vec<T::Value>;
+
+    fn expected() -> String {
+        format!("a list, each {}", T::expected())
+    }
 
     fn show(values: &Self::Value, table: &mut toml_edit::Table, key: &str) {
         table[key] = array(values.iter().map(T::show));
@@ -164,6 +181,10 @@ wraps! {
 impl<F: FlagSet> Key for Flags<F> {
     type Value = F;
 
+    fn expected() -> String {
+        Listing::<F::Word>::expected()
+    }
+
     fn show(value: &F, table: &mut toml_edit::Table, key: &str) {
         let words = F::Word::ALL.iter().filter(|(_, word)| value.has(*word));
         table[key] = array(words.map(|(name, _)| Value::from(*name)));
@@ -197,6 +218,10 @@ wraps! {
 
 impl<T: Scalar<Value: PartialEq>> Key for Map<T> {
     type Value = Vec<(String, T::Value)>;
+
+    fn expected() -> String {
+        format!("a table of names, each with {}", T::expected())
+    }
 
     fn show(values: &Self::Value, table: &mut toml_edit::Table, key: &str) {
         if values.is_empty() {

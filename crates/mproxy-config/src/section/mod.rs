@@ -4,14 +4,17 @@
 //! section! {                                         the keys as they are written, with places
 //!     /// Bounds on what a client may take.          the keys as they were checked, plain types
 //!     Limits, LimitsKeys in "[listeners.limits]" {   their descriptions and defaults in the schema
-//!         /// From accept to the complete CONNECT.   the known keys, for "unknown key"
-//!         connect_timeout: Duration = "30s",         read, show, compare
+//!         /// Longest time to the whole CONNECT.     the known keys, for "unknown key"
+//!         ///                                        `config explain`
+//!         /// It counts from accept.                 read, show, compare
+//!         connect_timeout: Duration = "30s",
 //!             check bounds::timeout;
 //!     }
 //! }
 //! ```
 //! A default is written as an operator would write it: the schema shows it, and the checked value is
-//! read from it.
+//! read from it. The first paragraph of a description is one line: it stands above the key in
+//! config/mproxy.toml, too. What takes more words follows it.
 
 mod key;
 mod reference;
@@ -41,10 +44,12 @@ pub(crate) struct About {
     pub header: &'static str,
     /// The `type` of a layer that has these keys.
     pub layer: Option<&'static str>,
+    /// What it is for.
+    pub doc: &'static str,
     /// Its keys, in the order in which they are declared.
-    pub keys: &'static [&'static str],
-    /// The tables in it.
-    pub inside: &'static [&'static [&'static Self]],
+    pub keys: &'static [Known],
+    /// When a change of one of its keys takes effect after a reload.
+    pub reload: Option<&'static str>,
     /// Keys that this version cannot do, and what to do instead. They are errors, never ignored:
     /// somebody who writes `[listeners.tls]` relies on it.
     pub reserved: &'static [(&'static str, &'static str)],
@@ -53,6 +58,25 @@ pub(crate) struct About {
     pub renamed: &'static [(&'static str, &'static str, &'static str)],
     /// The key that is meant when the whole table is written as one value.
     pub short: Option<&'static str>,
+}
+
+/// What is known about a key.
+#[derive(Debug)]
+pub(crate) struct Known {
+    /// How it is called.
+    pub name: &'static str,
+    /// What it does: one line, and after an empty one what else there is to say.
+    pub doc: &'static str,
+    /// What it is when it is not written, as TOML; empty if it has no default.
+    pub default: &'static str,
+    /// What one writes there.
+    pub expected: fn() -> String,
+    /// When a change takes effect, if it is not as for the rest of the table.
+    pub reload: Option<&'static str>,
+    /// Why a change takes a restart.
+    pub restart: Option<&'static str>,
+    /// The tables in it.
+    pub inside: &'static [&'static About],
 }
 
 /// The keys of a table as they are written: not checked, each with its place.
@@ -89,6 +113,7 @@ pub(crate) trait Section: Titled {
 /// * `check f`: what its type does not check, `fn(&T) -> Result<(), Problem>`;
 /// * `given name`: not read from the key alone, but a parameter of `read`;
 /// * `shown f`: when it is shown, `fn(&Self) -> bool`;
+/// * `reload "when"`: when a change takes effect, if not as for the rest of the table;
 /// * `restart "why"`: a change takes a restart.
 macro_rules! section {
     (
@@ -96,6 +121,7 @@ macro_rules! section {
         $(#[schemars $outer:tt])?
         $model:ident, $table:ident in $header:literal
             $(layer $layer:literal)? $(short $short:literal)? $(titled $title:ident)?
+            $(, reload $applied:literal)?
         {
             $(
                 $(#[doc = $doc:literal])*
@@ -106,6 +132,7 @@ macro_rules! section {
                     $(, check $check:path)?
                     $(, given $given:ident)?
                     $(, shown $shown:path)?
+                    $(, reload $reload:literal)?
                     $(, restart $restart:literal)?;
             )*
         }
@@ -116,11 +143,12 @@ macro_rules! section {
         $crate::section::keys! {
             $(#[doc = $about])*
             $(#[schemars $outer])?
-            $table in $header $(layer $layer)? $(short $short)? {
+            $table in $header $(layer $layer)? $(short $short)? $(, reload $applied)? {
                 $(
                     $(#[doc = $doc])*
                     $(#[schemars $schemars])?
-                    $key $(($name))?: $crate::section::kind!($value $(, $kind)?) $(= $default)?;
+                    $key $(($name))?: $crate::section::kind!($value $(, $kind)?)
+                        $(= $default)? $(, reload $reload)? $(, restart $restart)?;
                 )*
             }
             $(reserved { $($reserved: $instead;)* })?
@@ -192,11 +220,14 @@ macro_rules! keys {
     (
         $(#[doc = $about:literal])*
         $(#[schemars $outer:tt])?
-        $table:ident in $header:literal $(layer $layer:literal)? $(short $short:literal)? {
+        $table:ident in $header:literal
+            $(layer $layer:literal)? $(short $short:literal)? $(, reload $applied:literal)?
+        {
             $(
                 $(#[doc = $doc:literal])*
                 $(#[schemars $schemars:tt])?
-                $key:ident $(($name:literal))?: $kind:ty $(= $default:tt)?;
+                $key:ident $(($name:literal))?: $kind:ty
+                    $(= $default:tt)? $(, reload $reload:literal)? $(, restart $restart:literal)?;
             )*
         }
         $(reserved { $($reserved:literal: $instead:literal;)* })?
@@ -221,8 +252,17 @@ macro_rules! keys {
             const ABOUT: &'static $crate::section::About = &$crate::section::About {
                 header: $header,
                 layer: $crate::section::option!($($layer)?),
-                keys: &[$($crate::section::name!($key $($name)?)),*],
-                inside: &[$(<$kind as $crate::section::Key>::INSIDE),*],
+                doc: concat!($($about, "\n"),*),
+                keys: &[$($crate::section::Known {
+                    name: $crate::section::name!($key $($name)?),
+                    doc: concat!($($doc, "\n"),*),
+                    default: stringify!($($default)?),
+                    expected: <$kind as $crate::section::Key>::expected,
+                    reload: $crate::section::option!($($reload)?),
+                    restart: $crate::section::option!($($restart)?),
+                    inside: <$kind as $crate::section::Key>::INSIDE,
+                }),*],
+                reload: $crate::section::option!($($applied)?),
                 reserved: &[$($(($reserved, $instead)),*)?],
                 renamed: &[$($(($old, $now, $note)),*)?],
                 short: $crate::section::option!($($short)?),

@@ -15,6 +15,10 @@ wraps! {
 impl<T: Titled> Key for Reference<T> {
     type Value = Arc<T>;
 
+    fn expected() -> String {
+        "the name of one that is configured".to_owned()
+    }
+
     fn show(value: &Arc<T>, table: &mut toml_edit::Table, key: &str) {
         table[key] = toml_edit::value(value.title());
     }
@@ -32,6 +36,10 @@ wraps! {
 
 impl<T: Titled> Key for References<T> {
     type Value = Vec<Arc<T>>;
+
+    fn expected() -> String {
+        "a list, each the name of one that is configured".to_owned()
+    }
 
     fn show(values: &Self::Value, table: &mut toml_edit::Table, key: &str) {
         table[key] = array(values.iter().map(|it| Value::from(it.title())));

@@ -22,8 +22,19 @@ impl About {
         header.replace("NAME", name)
     }
 
+    /// The names of its keys, `type` of a layer included.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
+        // The table of `type` is known without it; it is a key all the same.
+        let also = self.layer.map(|_| "type").into_iter();
+        also.chain(self.keys.iter().map(|it| it.name))
+    }
+
+    fn has(&self, key: &str) -> bool {
+        self.keys.iter().any(|it| it.name == key)
+    }
+
     fn tables(&self) -> impl Iterator<Item = &'static Self> {
-        self.inside.iter().copied().flatten().copied()
+        self.keys.iter().flat_map(|it| it.inside).copied()
     }
 
     /// All tables in it, and in these, itself first.
@@ -52,7 +63,7 @@ impl About {
     /// The header of the table that a key of this name belongs to: of several, the nearest, or all the
     /// layers that have it.
     fn home(&'static self, key: &str) -> Option<String> {
-        let has = |about: &&&'static Self| about.keys.contains(&key);
+        let has = |about: &&&'static Self| about.has(key);
         if let Some(near) = self.family().iter().find(has) {
             return Some(near.header.to_owned());
         }
@@ -89,7 +100,7 @@ impl Context {
         let span = table.span();
         let mut kept = DeTable::new();
         for (key, value) in table.into_inner() {
-            if K::ABOUT.keys.contains(&&**key.get_ref()) {
+            if K::ABOUT.has(key.get_ref()) {
                 kept.insert(key, value);
             } else {
                 let value = value.get_ref().as_str();
@@ -141,9 +152,7 @@ impl Context {
         if let Some(meant) = meant(about, key) {
             diagnostic = diagnostic.label(meant);
         }
-        // The section of `type` is known without it; it is a key all the same.
-        let also = about.layer.map(|_| "type").into_iter();
-        let keys = quoted(also.chain(about.keys.iter().copied()));
+        let keys = quoted(about.names());
         self.push(diagnostic.note(format!("keys here: {keys}")));
     }
 
@@ -209,9 +218,9 @@ impl Context {
 
 /// What was probably meant by an unknown key.
 fn meant(about: &'static About, key: &str) -> Option<String> {
-    let known = || about.keys.iter().copied();
+    let known = || about.keys.iter().map(|it| it.name);
     let plural = [key, "s"].concat();
-    if about.keys.contains(&&*plural) {
+    if about.has(&plural) {
         // `[upstream.broker]` is not the `upstream` of a listener.
         return Some(format!("did you mean `{plural}`?"));
     }

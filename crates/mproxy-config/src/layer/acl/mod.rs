@@ -22,26 +22,47 @@ use std::ops::Range;
 
 section! {
     /// Who may publish and subscribe where. The first rule that matches decides.
-    Acl, AclKeys in "[layers.NAME] of type \"acl\"" layer "acl" {
-        /// What happens when no rule matches.
+    ///
+    /// The broker checks user names, and refuses a client before any of its packets passes. Nobody checks
+    /// client ids, unless a layer of type client-id says whose they are. Without such a layer, any client
+    /// can claim any client id, so a rule with client ids protects nothing.
+    Acl, AclKeys in "[layers.NAME] of type \"acl\"" layer "acl",
+        reload "at once, for connected clients too"
+    {
+        /// What happens when no rule matches: "deny" or "allow".
         default: Effect = "deny";
-        /// How a subscription wider than the rules is answered. strict: refused in SUBACK;
-        /// mosquitto: accepted, and deliveries are filtered; shared subscriptions are judged
-        /// strictly all the same.
+        /// How mproxy answers a subscription wider than the rules: "strict" or "mosquitto".
+        ///
+        /// strict: it refuses the subscription in SUBACK. mosquitto: it accepts the subscription and filters
+        /// deliveries.
+        ///
+        /// Shared subscriptions ($share, $queue, $oshare) and $exclusive are always strict, because a client
+        /// that may not read the messages of a group would swallow its share of them. Deliveries to a session
+        /// that can be resumed are always filtered, because the client may have subscribed under other rules.
         subscribe: SubscribePolicy = "strict";
-        /// What a denied client is told. reject: reason code 0x87 (MQTT 5), acknowledged and
-        /// dropped (3.1.1); drop: always acknowledged and dropped; disconnect: closed.
+        /// What a denied client learns: "reject", "drop" or "disconnect".
+        ///
+        /// reject: reason code 0x87 (MQTT 5); in 3.1.1 mproxy acknowledges the message and drops it. drop:
+        /// mproxy acknowledges and drops in all versions. disconnect: mproxy closes the connection.
         on_deny: OnDeny = "reject";
-        /// A client whose will is denied. refuse: it is not let in; strip: it is let in without its
-        /// will.
+        /// A client whose will is denied: "refuse" (not let in) or "strip" (let in without its will).
         will: DeniedWill = "refuse";
-        /// Judge Response Topics (MQTT 5) as if the client published there itself.
+        /// Judge Response Topics (MQTT 5) as if the client published there.
+        ///
+        /// A Response Topic, in a PUBLISH or in a will, makes somebody else publish there.
         check_response_topics: bool = false;
-        /// Forms beyond the standard that the broker knows; they are judged by the topic inside.
-        /// Others are refused.
+        /// Forms of topics beyond the standard that the broker knows.
+        ///
+        /// "queue" ($queue/f), "exclusive" ($exclusive/f), "delayed" ($delayed/5/t) and "oshare"
+        /// ($oshare/g/f). The acl judges the topic inside. Without the word, such a topic is like any other
+        /// that begins with `$`: denied unless a rule names it.
         vendor: VendorForms as Flags<VendorForms> = [];
-        /// A client that authenticates again while it is connected (AUTH 0x19), if the layer goes by
-        /// names. refuse: it is closed with 0x8C; pass: the names stay those of CONNECT.
+        /// Whether an MQTT 5 client may authenticate again while it is connected: "refuse" or "pass".
+        ///
+        /// It matters where the layer uses client ids or user names. refuse: mproxy closes the client with
+        /// 0x8C, because the broker may take it for somebody else afterwards, while the layer would still
+        /// know it by its old names. pass: the broker keeps the names, or it does not matter. Rules
+        /// that are the same for all clients let the packet pass.
         reauthentication: Reauthentication = "refuse";
         /// The rules; the first that matches decides.
         rules: Vec<AclRule> as Tables<AclRule>, given rules;

@@ -17,31 +17,44 @@ use toml::Spanned;
 use toml_edit::value;
 
 keys! {
-    /// A rule of an access control list. Has either `allow` or `deny`, and `topics` or
-    /// `filters` or both.
-    RuleKeys in "[[layers.NAME.rules]]" {
+    /// A rule of an access list. It has either `allow` or `deny`, and `topics` or `filters` or both.
+    ///
+    /// A rule applies to all clients, unless it has `usernames`, `client_ids`, `anonymous`, `listeners` or
+    /// `networks`. A client must match each of these that the rule has. An empty list is an error; it never
+    /// means everybody.
+    RuleKeys in "[[layers.NAME.rules]]", reload "at once, for connected clients too" {
         /// What a denial is reported under.
         name: Setting<Text>;
-        /// What is allowed.
+        /// What the rule allows: "publish", "subscribe" or both.
         allow: Listing<Actions>;
-        /// What is denied.
+        /// What the rule denies: "publish", "subscribe" or both.
         deny: Listing<Actions>;
-        /// Topics, as topic filters; ${client_id}, ${username} and ${cn} are filled in.
+        /// Topic filters; ${client_id}, ${username} and ${cn} are filled in for each session.
+        ///
+        /// "#" does not match topics that begin with `$`.
         topics: Listing<FilterTemplate>;
-        /// Subscription filters, compared as they stand: "#" is the filter "#", not every topic.
+        /// Subscription filters, compared as they are written: "#" is the filter "#", not every topic.
         filters: Listing<FilterTemplate>;
-        /// Only for clients with one of these user names. An empty list is an error.
+        /// Only for clients with one of these user names.
+        ///
+        /// The broker must check that name and password belong together, and not a token alone or enhanced
+        /// authentication: mproxy does not check it.
         #[schemars(extend("minItems" = 1))]
         usernames: Listing<Text>;
-        /// Only for clients with one of these client ids. An empty list is an error.
+        /// Only for clients with one of these client ids.
+        ///
+        /// Any client can claim any id, unless a layer of type client-id says whose it is.
         #[schemars(extend("minItems" = 1))]
         client_ids: Listing<Text>;
         /// true: only for clients without a user name; false: only for those with one.
         anonymous: Setting<bool>;
-        /// Only for clients of one of these listeners. An empty list is an error.
+        /// Only for clients of one of these listeners.
         #[schemars(extend("minItems" = 1))]
         listeners: Listing<Text>;
-        /// Only for clients whose address is in one of these networks. An empty list is an error.
+        /// Only for clients whose address is in one of these networks.
+        ///
+        /// Behind a load balancer or a TLS terminator all clients have its address; clients of a Unix socket
+        /// have none.
         #[schemars(extend("minItems" = 1))]
         networks: Listing<Network>;
     }

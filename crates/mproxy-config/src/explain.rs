@@ -1,0 +1,239 @@
+//! What there is to say about a key or a section, for `config explain`: all of it from its declaration.
+
+use crate::DEFAULT_TOML;
+use crate::layer::TYPES;
+use crate::root::ConfigKeys;
+use crate::scalar::{closest, quoted};
+use crate::section::{About, Keys, Known};
+use std::fmt::Write;
+use toml::{Table, Value};
+
+/// The key that says which keys a layer has. No section declares it.
+const TYPE: &Known = &Known {
+    name: "type",
+    doc: "Type of the layer: it decides which keys the layer has.",
+    default: "",
+    expected: || format!("one of {}", quoted(TYPES.iter().copied())),
+    reload: Some("at once, for connected clients too"),
+    restart: None,
+    inside: &[],
+};
+
+/// A key or a section.
+struct Entry {
+    /// The names from the top of the file. Those that operators choose are left out, and a layer stands
+    /// under its type: `layers.acl.rules.topics`.
+    path: Vec<&'static str>,
+    /// The section around it.
+    around: &'static About,
+    what: What,
+    /// Where it is written in config/mproxy.toml, examples included.
+    written: Vec<Value>,
+}
+
+enum What {
+    Key(&'static Known),
+    Section(&'static About),
+}
+
+/// The paths of all keys and sections: `listeners.limits.max_pending`, `layers.acl`.
+#[must_use]
+pub fn key_paths() -> Vec<String> {
+    entries().iter().map(|it| it.path.join(".")).collect()
+}
+
+/// Explains a key or section by its path or the end of it; names that operators choose may be in it.
+/// Without a path, the top of the file.
+///
+/// # Errors
+///
+/// There is no such key. The text says which there are.
+pub fn explain(path: &str) -> Result<String, String> {
+    if path.is_empty() {
+        return Ok(section(ConfigKeys::ABOUT, ""));
+    }
+    let wanted: Vec<_> = path.split('.').collect();
+    let all = entries();
+    let exact = all.iter().filter(|it| it.path == wanted);
+    let mut found: Vec<_> = exact.collect();
+    if found.is_empty() {
+        found = all.iter().filter(|it| it.is_meant_by(&wanted)).collect();
+    }
+    if found.is_empty() {
+        return Err(unknown(path, &all));
+    }
+    let texts: Vec<_> = found.into_iter().map(Entry::text).collect();
+    Ok(texts.join("\n"))
+}
+
+fn unknown(path: &str, all: &[Entry]) -> String {
+    let paths: Vec<_> = all.iter().map(|it| it.path.join(".")).collect();
+    let last = path.rsplit('.').next().unwrap_or(path);
+    let name = closest(last, all.iter().filter_map(|it| it.path.last().copied()));
+    let named = all
+        .iter()
+        .zip(&paths)
+        .filter(|(it, _)| name.is_some() && it.path.last().copied() == name);
+    let mut near: Vec<_> = named.map(|(_, path)| &**path).collect();
+    if near.is_empty() {
+        near.extend(closest(path, paths.iter().map(|it| &**it)));
+    }
+    match near.is_empty() {
+        true => format!("unknown key `{path}`; `config explain` lists the sections"),
+        false => format!("unknown key `{path}`; did you mean {}?", quoted(near)),
+    }
+}
+
+/// All keys and sections, in the order in which they are declared.
+fn entries() -> Vec<Entry> {
+    let mut all = Vec::new();
+    let file = Value::Table(examples());
+    add(&mut all, ConfigKeys::ABOUT, &[], &[&file]);
+    all
+}
+
+/// config/mproxy.toml with its examples, which stand behind a `#` without a space.
+fn examples() -> Table {
+    let lines = DEFAULT_TOML
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(example) if !example.starts_with([' ', ':']) => example,
+            _ => line,
+        });
+    let text: Vec<_> = lines.collect();
+    text.join("\n").parse().unwrap_or_default()
+}
+
+fn add(all: &mut Vec<Entry>, about: &'static About, path: &[&'static str], written: &[&Value]) {
+    let kind = about.layer.map(|_| TYPE);
+    for key in kind.into_iter().chain(about.keys) {
+        let path = [path, &[key.name]].concat();
+        let values: Vec<_> = written.iter().filter_map(|it| it.get(key.name)).collect();
+        let mut entry = |path: &[&'static str], what, written: &[&Value]| {
+            let written = written.iter().map(|it| (*it).clone()).collect();
+            let path = path.to_vec();
+            all.push(Entry {
+                path,
+                around: about,
+                what,
+                written,
+            });
+        };
+        match key.inside {
+            [] => entry(&path, What::Key(key), &values),
+            [only] => entry(&path, What::Section(only), &values),
+            _ => entry(&path, What::Key(key), &[]),
+        }
+        let tables: Vec<_> = values.into_iter().flat_map(tables).collect();
+        for inner in key.inside {
+            let of_type = |it: &&&Value| inner.layer == it.get("type").and_then(Value::as_str);
+            let Some(layer) = inner.layer else {
+                add(all, inner, &path, &tables);
+                continue;
+            };
+            let path = [&path[..], &[layer]].concat();
+            let written: Vec<_> = tables.iter().filter(of_type).copied().collect();
+            all.push(Entry {
+                path: path.clone(),
+                around: about,
+                what: What::Section(inner),
+                written: Vec::new(),
+            });
+            add(all, inner, &path, &written);
+        }
+    }
+}
+
+/// The tables of a section: itself, those of an array, or those that have names.
+fn tables(value: &Value) -> Vec<&Value> {
+    match value {
+        Value::Array(items) => items.iter().collect(),
+        Value::Table(named) if named.values().all(Value::is_table) => named.values().collect(),
+        _ => vec![value],
+    }
+}
+
+impl Entry {
+    /// Whether a path that somebody wrote means it: some names of its own path, or these with others in
+    /// between.
+    fn is_meant_by(&self, wanted: &[&str]) -> bool {
+        fn is_in(short: &[&str], long: &[&str]) -> bool {
+            let mut long = long.iter();
+            short.iter().all(|name| long.any(|it| it == name))
+        }
+        let typeless = |it: &&&str| !TYPES.contains(*it);
+        let own: Vec<_> = self.path.iter().filter(typeless).copied().collect();
+        let same_end = self.path.last() == wanted.last();
+        same_end
+            && (is_in(wanted, &self.path)
+                || self.path.first() == wanted.first() && is_in(&own, wanted))
+    }
+
+    fn text(&self) -> String {
+        let path = self.path.join(".");
+        match self.what {
+            What::Section(about) => section(about, &path),
+            What::Key(key) => self.key(key, &path),
+        }
+    }
+
+    fn key(&self, key: &Known, path: &str) -> String {
+        let mut text = format!("{path}\n\n{}\n", prose(key.doc));
+        if !key.inside.is_empty() {
+            let layers = key
+                .inside
+                .iter()
+                .map(|it| (it.layer.unwrap_or_default(), it.doc));
+            return text + &listed(layers);
+        }
+        let mut line = |name: &str, value: &str| _ = writeln!(text, "{name:9} {value}");
+        line("type", &(key.expected)());
+        if !key.default.is_empty() {
+            line("default", key.default);
+        }
+        match (key.restart, key.reload.or(self.around.reload)) {
+            (Some(why), _) => line("on reload", &format!("takes effect after a restart: {why}")),
+            (None, when) => line("on reload", when.unwrap_or("at once")),
+        }
+        if let Some(example) = self.example(key) {
+            line("example", self.around.header);
+            line("", &format!("{} = {example}", key.name));
+        }
+        text
+    }
+
+    /// A value from config/mproxy.toml: one that is not the default, if there is one.
+    fn example(&self, key: &Known) -> Option<String> {
+        let shown: Vec<_> = self.written.iter().map(Value::to_string).collect();
+        let other = shown.iter().find(|it| *it != key.default);
+        other.or_else(|| shown.first()).cloned()
+    }
+}
+
+/// A section with its keys.
+fn section(about: &About, path: &str) -> String {
+    let title = match path {
+        "" => String::new(),
+        path => format!("{path}  {}\n\n", about.header),
+    };
+    let keys = about.layer.map(|_| TYPE).into_iter().chain(about.keys);
+    let keys = listed(keys.map(|it| (it.name, it.doc)));
+    format!("{title}{}\n{keys}", prose(about.doc))
+}
+
+/// Names with the first line of their descriptions.
+fn listed(all: impl Iterator<Item = (&'static str, &'static str)> + Clone) -> String {
+    let longest = all.clone().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let line = |(name, doc): (&str, &str)| {
+        let first = doc.trim().lines().next().unwrap_or_default();
+        format!("{name:longest$}  {first}\n")
+    };
+    all.map(line).collect()
+}
+
+/// A description without the space before each of its lines.
+fn prose(doc: &str) -> String {
+    doc.lines()
+        .map(|line| format!("{}\n", line.trim()))
+        .collect()
+}
