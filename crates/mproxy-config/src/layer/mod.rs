@@ -143,6 +143,20 @@ pub enum Reauthentication {
     Pass,
 }
 
+impl Reauthentication {
+    fn passes(self) -> bool {
+        self == Self::Pass
+    }
+
+    /// A layer that was told so; it matters if it goes by names.
+    fn built<L>(self, layer: L, by_names: bool) -> Built<L> {
+        Built {
+            layer,
+            refuses_reauthentication: by_names && !self.passes(),
+        }
+    }
+}
+
 impl Choice for Reauthentication {
     const ALL: &'static [(&'static str, Self)] = &[("refuse", Self::Refuse), ("pass", Self::Pass)];
 }

@@ -129,11 +129,9 @@ impl LayerConfig for PropertyEdit {
         let down = &self.to_client;
         let down = compile(&down.strip, &down.set, &down.add)?;
         let by_names = up.goes_by_names() || down.goes_by_names();
-        let passes = self.reauthentication == Reauthentication::Pass;
-        let layer = PropertyEditLayer::new(up, down).pass_reauthentication(passes);
-        Ok(Built {
-            layer: layer.observer(place.observer),
-            refuses_reauthentication: by_names && !passes,
-        })
+        let layer = PropertyEditLayer::new(up, down)
+            .pass_reauthentication(self.reauthentication.passes())
+            .observer(place.observer);
+        Ok(self.reauthentication.built(layer, by_names))
     }
 }

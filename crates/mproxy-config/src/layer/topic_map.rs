@@ -280,16 +280,12 @@ impl LayerConfig for TopicMap {
 
     fn build<O: Observer>(&self, place: Place<O>) -> Result<Built<TopicMapLayer<O>>, BoxError> {
         let map = self.compile(place.dialect)?;
-        let passes = self.reauthentication == Reauthentication::Pass;
-        let refuses_reauthentication = map.goes_by_names() && !passes;
+        let by_names = map.goes_by_names();
         let layer = TopicMapLayer::new(map)
             .denied_will(self.will)
             .log_denials(place.logs_denials)
-            .pass_reauthentication(passes)
+            .pass_reauthentication(self.reauthentication.passes())
             .observer(place.observer);
-        Ok(Built {
-            layer,
-            refuses_reauthentication,
-        })
+        Ok(self.reauthentication.built(layer, by_names))
     }
 }

@@ -131,19 +131,15 @@ impl LayerConfig for Acl {
 
     fn build<O: Observer>(&self, place: Place<O>) -> Result<Built<AclLayer<O>>, BoxError> {
         let rules = self.compile(place.dialect)?;
-        let passes = self.reauthentication == Reauthentication::Pass;
-        let refuses_reauthentication = rules.goes_by_names() && !passes;
+        let by_names = rules.goes_by_names();
         let layer = AclLayer::new(rules)
             .subscribe_policy(self.subscribe)
             .on_deny(self.on_deny)
             .denied_will(self.will)
             .check_response_topics(self.check_response_topics)
             .log_denials(place.logs_denials)
-            .pass_reauthentication(passes)
+            .pass_reauthentication(self.reauthentication.passes())
             .observer(place.observer);
-        Ok(Built {
-            layer,
-            refuses_reauthentication,
-        })
+        Ok(self.reauthentication.built(layer, by_names))
     }
 }
