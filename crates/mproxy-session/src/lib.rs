@@ -29,11 +29,11 @@ pub use self::{
     hook::{
         Authenticate, AuthenticateConnect, AuthenticateLayer, Authorize, AuthorizeLayer,
         AuthorizePacket, BoxPacketService, Filter, FilterFuture, FilterLayer, Forward, Handler,
-        HandlerLayer, HeadOnly, Heads, Hooks, Inspect, InspectLayer, JudgeConnect, OnConnect,
-        OnConnectFuture, OnConnectLayer, OnPublishLayer, OnSubscribeLayer, Packet, PacketHead,
-        PacketService, PublishMut, PublishRef, Refusal, RefuseErrors, RefuseErrorsLayer, Repeated,
-        Review, ReviewFuture, ReviewLayer, Reviewer, Rewrite, RewriteLayer, SubscribeMut, Tap,
-        Verdict, Whole, WrapHooks,
+        HandlerLayer, HeadOnly, Heads, Hooks, Inspect, InspectLayer, Judge, JudgeConnect,
+        OnConnect, OnConnectFuture, OnConnectLayer, OnPublishLayer, OnSubscribeLayer, Packet,
+        PacketHead, PacketService, PublishMut, PublishRef, Refusal, RefuseErrors,
+        RefuseErrorsLayer, Repeated, Review, ReviewFuture, ReviewLayer, Reviewer, Rewrite,
+        RewriteLayer, SubscribeMut, Tap, Verdict, Whole, WrapHooks,
     },
     limits::{
         Bridges, Conformance, ControlCharacters, Limits, Pace, Rate, ReceiveMaximum,

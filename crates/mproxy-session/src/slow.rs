@@ -19,9 +19,8 @@ const SLOW: Duration = Duration::from_millis(100);
 const SHOWN_NAME: usize = 160;
 
 /// The names of types that say nothing about what a stack does.
-const NOISE: [&str; 12] = [
-    "Arc", "Box", "Error", "Forward", "HeadOnly", "Heads", "OnKind", "Packet", "Send", "Sync",
-    "Tap", "Whole",
+const NOISE: [&str; 11] = [
+    "Arc", "Box", "Error", "Forward", "HeadOnly", "Heads", "Packet", "Send", "Sync", "Tap", "Whole",
 ];
 
 /// Since when hooks run without a pause.
@@ -185,9 +184,9 @@ mod tests {
         for (name, wanted) in [
             (
                 "mproxy_session::hook::heads::Heads<tower::limit::rate::service::RateLimit<\
-                 mproxy_session::hook::on_kind::OnKind<mproxy_session::hook::forward::Forward, \
+                 mproxy_session::hook::filter::Filter<mproxy_session::hook::forward::Forward, \
                  mproxy_session::hook::on_kind::OnPublish<acl::hooks::{{closure}}>>>>",
-                "RateLimit, OnPublish, acl::hooks",
+                "RateLimit, Filter, OnPublish, acl::hooks",
             ),
             ("gateway::Tenants", "Tenants"),
             (

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use mproxy_codec::{KindSet, Properties, PropertyId, ReasonCode};
 use mproxy_session::{
-    Connect, ConnectRefusal, Heads, Hooks, JudgeConnect, OnConnect, OnConnectFuture, Tap, WrapHooks,
+    Connect, ConnectRefusal, Filter, Heads, Hooks, JudgeConnect, OnConnect, OnConnectFuture, Tap,
+    WrapHooks,
 };
 use tower_layer::Layer;
 
@@ -12,6 +13,7 @@ use super::{
     Acl, AclToClient, AclToServer,
     session::{Client, Memory},
     shared::Shared,
+    to_server::AclJudge,
 };
 use crate::{DeniedWill, Names, Observer, denials::Denials, identity::is_of_virtual_host};
 
@@ -237,7 +239,8 @@ impl<U, D, O: Observer> WrapHooks<U, D> for Session<O> {
             |tap| {
                 let judges = judges || tap.judges_identity();
                 tap.wrap_remembered(judged_to_server, repeated, |inner| {
-                    AclToServer::new(inner, shared, Memory::default())
+                    let memory = Memory::default();
+                    Filter::new(inner, AclJudge { shared, memory })
                 })
                 .judge_identity(judges)
             },

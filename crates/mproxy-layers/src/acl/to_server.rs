@@ -1,13 +1,9 @@
 //! What the client sends.
 
-use std::{
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::sync::Arc;
 
 use mproxy_codec::{Kind, ReasonCode};
-use mproxy_session::{FilterFuture, HeadOnly, PacketHead, Verdict};
-use tower_service::Service;
+use mproxy_session::{Filter, HeadOnly, Judge, PacketHead, Verdict};
 
 use super::{
     OnDeny, SubscribePolicy,
@@ -18,65 +14,31 @@ use super::{
 use crate::{Action, Observer, observe::Of, unwritable::Sent};
 
 /// The packet service that judges what a client publishes and subscribes to.
+pub type AclToServer<S, O = ()> = Filter<S, AclJudge<O>>;
+
+/// The rules of a session, and the last verdict.
 #[derive(Debug)]
-pub struct AclToServer<S, O = ()> {
-    inner: S,
-    shared: Arc<Shared<O>>,
-    memory: Memory,
+#[allow(unnameable_types)] // a parameter of types that nobody need write down
+pub struct AclJudge<O> {
+    pub(super) shared: Arc<Shared<O>>,
+    pub(super) memory: Memory,
 }
 
-impl<S, O> AclToServer<S, O> {
-    pub(super) const fn new(inner: S, shared: Arc<Shared<O>>, memory: Memory) -> Self {
-        Self {
-            inner,
-            shared,
-            memory,
-        }
-    }
-}
-
-impl<S, O> Service<PacketHead> for AclToServer<S, O>
-where
-    S: Service<PacketHead, Response = Verdict<HeadOnly>>,
-    O: Observer,
-{
-    type Response = Verdict<HeadOnly>;
-    type Error = S::Error;
-    type Future = FilterFuture<S::Future, HeadOnly>;
-
+impl<O: Observer> Judge<HeadOnly> for AclJudge<O> {
     #[inline]
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    #[inline]
-    fn call(&mut self, mut packet: PacketHead) -> Self::Future {
-        let settled = match packet.kind() {
-            Kind::Publish => self.judge_publish(&packet),
-            Kind::Subscribe => match self.judge_subscribe(&mut packet) {
-                Filters::Left => None,
-                // The session answers for filters that are all refused; nobody inside needs to
-                // see them.
-                Filters::NoneLeft => return FilterFuture::verdict(Verdict::Forward(packet)),
-                Filters::Settled(verdict) => Some(verdict),
+    fn judge(&mut self, packet: PacketHead) -> Result<PacketHead, Verdict<HeadOnly>> {
+        match packet.kind() {
+            Kind::Publish => match self.judge_publish(&packet) {
+                None => Ok(packet),
+                Some(verdict) => Err(verdict),
             },
-            _ => None,
-        };
-        match settled {
-            None => FilterFuture::inner(self.inner.call(packet)),
-            Some(verdict) => FilterFuture::verdict(verdict),
+            Kind::Subscribe => self.judge_subscribe(packet),
+            _ => Ok(packet),
         }
     }
 }
 
-/// What is left of a SUBSCRIBE.
-enum Filters {
-    Left,
-    NoneLeft,
-    Settled(Verdict<HeadOnly>),
-}
-
-impl<S, O: Observer> AclToServer<S, O> {
+impl<O: Observer> AclJudge<O> {
     /// Returns the verdict on a PUBLISH that does not go on. A will is one, in advance.
     #[inline]
     fn judge_publish(&mut self, packet: &PacketHead) -> Option<Verdict<HeadOnly>> {
@@ -101,7 +63,7 @@ impl<S, O: Observer> AclToServer<S, O> {
         shared.settle(action, verdict, Of::Message, || publish.topic())
     }
 
-    fn judge_subscribe(&self, packet: &mut PacketHead) -> Filters {
+    fn judge_subscribe(&self, mut packet: PacketHead) -> Result<PacketHead, Verdict<HeadOnly>> {
         let shared = &self.shared;
         let strict = shared.settings.subscribe == SubscribePolicy::Strict;
         let mut denied = None;
@@ -126,13 +88,15 @@ impl<S, O: Observer> AclToServer<S, O> {
         });
         let disconnects = shared.settings.on_deny == OnDeny::Disconnect;
         match (left, denied) {
-            (Err(_), _) => Filters::Settled(unjudgeable(&shared.observer, packet)),
-            (Ok(_), Some(settled)) if disconnects => Filters::Settled(settled),
+            (Err(_), _) => Err(unjudgeable(&shared.observer, &packet)),
+            (Ok(_), Some(settled)) if disconnects => Err(settled),
             (Ok(0), None) if packet.subscribe().is_none() => {
-                Filters::Settled(unjudgeable(&shared.observer, packet))
+                Err(unjudgeable(&shared.observer, &packet))
             }
-            (Ok(0), _) => Filters::NoneLeft,
-            (Ok(_), _) => Filters::Left,
+            // The session answers for filters that are all refused; nobody inside needs to see
+            // them.
+            (Ok(0), _) => Err(Verdict::Forward(packet)),
+            (Ok(_), _) => Ok(packet),
         }
     }
 }

@@ -4,11 +4,15 @@ use std::sync::Arc;
 
 use mproxy_codec::{EncodeError, KindSet};
 use mproxy_session::{
-    Connect, ConnectRefusal, Heads, Hooks, JudgeConnect, OnConnect, OnConnectFuture, Tap, WrapHooks,
+    Connect, ConnectRefusal, Filter, Heads, Hooks, JudgeConnect, OnConnect, OnConnectFuture, Tap,
+    WrapHooks,
 };
 use tower_layer::Layer;
 
-use super::{Edits, PropertyEditToClient, PropertyEditToServer, to_server::Shared};
+use super::{
+    Edits, PropertyEditToClient, PropertyEditToServer,
+    to_server::{PropertyEditor, Shared},
+};
 use crate::{Names, Observer, unwritable};
 
 /// Edits User Properties: a layer for the CONNECT stage.
@@ -150,7 +154,7 @@ impl<U, D, O> WrapHooks<U, D> for Session<O> {
             |tap| {
                 let judges = judges_identity || tap.judges_identity();
                 tap.wrap_heads(to_server, |inner| {
-                    PropertyEditToServer::new(inner, self.to_server)
+                    Filter::new(inner, PropertyEditor(self.to_server))
                 })
                 .grows(growth)
                 .judge_identity(judges)

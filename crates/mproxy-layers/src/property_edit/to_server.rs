@@ -1,13 +1,9 @@
 //! What the client sends.
 
-use std::{
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::sync::Arc;
 
 use mproxy_codec::{EncodeError, Kind, Properties};
-use mproxy_session::{FilterFuture, HeadOnly, PacketHead, Verdict};
-use tower_service::Service;
+use mproxy_session::{Filter, HeadOnly, Judge, PacketHead, Verdict};
 
 use super::edits::ClientEdits;
 use crate::{
@@ -24,49 +20,27 @@ pub struct Shared<O> {
 }
 
 /// The packet service that edits what a client publishes and subscribes to.
+pub type PropertyEditToServer<S, O = ()> = Filter<S, PropertyEditor<O>>;
+
+/// The edits of a session; `None` if nothing is edited.
 #[derive(Debug)]
-pub struct PropertyEditToServer<S, O = ()> {
-    inner: S,
-    /// `None` if nothing is edited.
-    shared: Option<Arc<Shared<O>>>,
-}
+#[allow(unnameable_types)] // a parameter of types that nobody need write down
+pub struct PropertyEditor<O>(pub(super) Option<Arc<Shared<O>>>);
 
-impl<S, O> PropertyEditToServer<S, O> {
-    pub(super) const fn new(inner: S, shared: Option<Arc<Shared<O>>>) -> Self {
-        Self { inner, shared }
-    }
-}
-
-impl<S, O> Service<PacketHead> for PropertyEditToServer<S, O>
-where
-    S: Service<PacketHead, Response = Verdict<HeadOnly>>,
-    O: Observer,
-{
-    type Response = Verdict<HeadOnly>;
-    type Error = S::Error;
-    type Future = FilterFuture<S::Future, HeadOnly>;
-
+impl<O: Observer> Judge<HeadOnly> for PropertyEditor<O> {
     #[inline]
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    #[inline]
-    fn call(&mut self, mut packet: PacketHead) -> Self::Future {
-        let Some(shared) = &self.shared else {
-            return FilterFuture::inner(self.inner.call(packet));
+    fn judge(&mut self, mut packet: PacketHead) -> Result<PacketHead, Verdict<HeadOnly>> {
+        let Some(shared) = &self.0 else {
+            return Ok(packet);
         };
-        match shared.edit(&mut packet) {
-            Ok(()) => FilterFuture::inner(self.inner.call(packet)),
-            Err(error) => {
-                // what is counted are packets, and a will is part of one
-                if !packet.is_will() {
-                    shared.observer.dropped(packet.kind());
-                }
-                let sent = Sent::of(&packet);
-                FilterFuture::verdict(refuse(&shared.observer, sent, error))
+        if let Err(error) = shared.edit(&mut packet) {
+            // what is counted are packets, and a will is part of one
+            if !packet.is_will() {
+                shared.observer.dropped(packet.kind());
             }
+            return Err(refuse(&shared.observer, Sent::of(&packet), error));
         }
+        Ok(packet)
     }
 }
 

@@ -2,11 +2,12 @@
 
 use mproxy_codec::KindSet;
 use mproxy_session::{
-    Connect, ConnectRefusal, Heads, Hooks, JudgeConnect, OnConnect, OnConnectFuture, Tap, WrapHooks,
+    Connect, ConnectRefusal, Filter, Heads, Hooks, JudgeConnect, OnConnect, OnConnectFuture, Tap,
+    WrapHooks,
 };
 use tower_layer::Layer;
 
-use super::{PublishRules, PublishRulesToServer, to_server::Shared};
+use super::{PublishRules, PublishRulesToServer, to_server::PublishJudge};
 use crate::{DeniedWill, Observer, denials::Denials};
 
 /// Holds what clients publish to [`PublishRules`]: a layer for the CONNECT stage.
@@ -96,7 +97,7 @@ impl<U, D, O: Observer> WrapHooks<U, D> for Session<O> {
             true => KindSet::NONE,
             false => KindSet::PUBLISH,
         };
-        let shared = Shared {
+        let shared = PublishJudge {
             rules: layer.rules,
             info: connect.info().clone(),
             will: layer.will,
@@ -107,7 +108,7 @@ impl<U, D, O: Observer> WrapHooks<U, D> for Session<O> {
         hooks.map(
             |tap| {
                 let judges = tap.judges_identity();
-                tap.wrap_heads(kinds, |inner| PublishRulesToServer::new(inner, shared))
+                tap.wrap_heads(kinds, |inner| Filter::new(inner, shared))
                     .judge_identity(judges)
             },
             |tap| tap,

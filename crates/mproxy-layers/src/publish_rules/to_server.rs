@@ -1,13 +1,9 @@
 //! What the client sends.
 
-use std::{
-    fmt,
-    task::{Context, Poll},
-};
+use std::fmt;
 
 use mproxy_codec::{Kind, PublishEdit, QoS, ReasonCode};
-use mproxy_session::{FilterFuture, HeadOnly, PacketHead, Refusal, SessionInfo, Verdict};
-use tower_service::Service;
+use mproxy_session::{Filter, HeadOnly, Judge, PacketHead, Refusal, SessionInfo, Verdict};
 
 use super::{PublishRule, PublishRules, Retain};
 use crate::{
@@ -17,9 +13,13 @@ use crate::{
     unwritable::{Sent, refuse},
 };
 
+/// The packet service that holds what a client publishes to the rules.
+pub type PublishRulesToServer<S, O = ()> = Filter<S, PublishJudge<O>>;
+
 /// What a session needs.
 #[derive(Debug)]
-pub(super) struct Shared<O> {
+#[allow(unnameable_types)] // a parameter of types that nobody need write down
+pub struct PublishJudge<O> {
     pub(super) rules: PublishRules,
     pub(super) info: SessionInfo,
     pub(super) will: DeniedWill,
@@ -28,38 +28,12 @@ pub(super) struct Shared<O> {
     pub(super) denials: Denials,
 }
 
-/// The packet service that holds what a client publishes to the rules.
-#[derive(Debug)]
-pub struct PublishRulesToServer<S, O = ()> {
-    inner: S,
-    shared: Shared<O>,
-}
-
-impl<S, O> PublishRulesToServer<S, O> {
-    pub(super) const fn new(inner: S, shared: Shared<O>) -> Self {
-        Self { inner, shared }
-    }
-}
-
-impl<S, O> Service<PacketHead> for PublishRulesToServer<S, O>
-where
-    S: Service<PacketHead, Response = Verdict<HeadOnly>>,
-    O: Observer,
-{
-    type Response = Verdict<HeadOnly>;
-    type Error = S::Error;
-    type Future = FilterFuture<S::Future, HeadOnly>;
-
+impl<O: Observer> Judge<HeadOnly> for PublishJudge<O> {
     #[inline]
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    #[inline]
-    fn call(&mut self, mut packet: PacketHead) -> Self::Future {
-        match self.shared.judge(&mut packet) {
-            None => FilterFuture::inner(self.inner.call(packet)),
-            Some(verdict) => FilterFuture::verdict(verdict),
+    fn judge(&mut self, mut packet: PacketHead) -> Result<PacketHead, Verdict<HeadOnly>> {
+        match self.settle(&mut packet) {
+            None => Ok(packet),
+            Some(verdict) => Err(verdict),
         }
     }
 }
@@ -75,10 +49,10 @@ enum Why<'a> {
     Unreadable,
 }
 
-impl<O: Observer> Shared<O> {
+impl<O: Observer> PublishJudge<O> {
     /// Changes a PUBLISH as its rule says, and returns the verdict on one that does not go on.
     #[inline]
-    fn judge(&self, packet: &mut PacketHead) -> Option<Verdict<HeadOnly>> {
+    fn settle(&self, packet: &mut PacketHead) -> Option<Verdict<HeadOnly>> {
         // only PUBLISH is asked for
         let publish = packet.publish()?;
         let (number, rule) = match self.rules.of(publish.topic()) {

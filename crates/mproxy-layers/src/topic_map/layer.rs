@@ -4,11 +4,15 @@ use std::sync::Arc;
 
 use mproxy_codec::{KindSet, ReasonCode, Version};
 use mproxy_session::{
-    Connect, ConnectRefusal, Heads, Hooks, JudgeConnect, OnConnect, OnConnectFuture, Tap, WrapHooks,
+    Connect, ConnectRefusal, Filter, Heads, Hooks, JudgeConnect, OnConnect, OnConnectFuture, Tap,
+    WrapHooks,
 };
 use tower_layer::Layer;
 
-use super::{SessionMap, TopicMap, TopicMapToClient, TopicMapToServer, shared::Shared};
+use super::{
+    SessionMap, TopicMap, TopicMapToClient, TopicMapToServer, shared::Shared,
+    to_server::TopicMapper,
+};
 use crate::{DeniedWill, Names, Observer, denials::Denials};
 
 /// Maps the topics of a client, and maps them back: a layer for the CONNECT stage.
@@ -163,7 +167,7 @@ impl<U, D, O> WrapHooks<U, D> for Session<O> {
         hooks.holds(held).map(
             |tap| {
                 let judges = judges || tap.judges_identity();
-                tap.wrap_heads(to_server, |inner| TopicMapToServer::new(inner, shared))
+                tap.wrap_heads(to_server, |inner| Filter::new(inner, TopicMapper(shared)))
                     .grows(growth)
                     .judge_identity(judges)
             },

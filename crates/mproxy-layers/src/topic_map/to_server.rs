@@ -1,13 +1,9 @@
 //! What the client sends is mapped.
 
-use std::{
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::sync::Arc;
 
 use mproxy_codec::{EncodeError, Kind, PropertyId, PublishEdit, ReasonCode};
-use mproxy_session::{FilterFuture, HeadOnly, PacketHead, Refusal, Verdict};
-use tower_service::Service;
+use mproxy_session::{Filter, HeadOnly, Judge, PacketHead, Refusal, Verdict};
 
 use super::{properties, shared::Shared};
 use crate::{
@@ -17,57 +13,32 @@ use crate::{
 };
 
 /// The packet service that maps what a client publishes, subscribes to and unsubscribes from.
+pub type TopicMapToServer<S, O = ()> = Filter<S, TopicMapper<O>>;
+
+/// The map of a session; `None` for a client that sees the broker as it is.
 #[derive(Debug)]
-pub struct TopicMapToServer<S, O = ()> {
-    inner: S,
-    /// `None` for a client that sees the broker as it is.
-    shared: Option<Arc<Shared<O>>>,
-}
+#[allow(unnameable_types)] // a parameter of types that nobody need write down
+pub struct TopicMapper<O>(pub(super) Option<Arc<Shared<O>>>);
 
-impl<S, O> TopicMapToServer<S, O> {
-    pub(super) const fn new(inner: S, shared: Option<Arc<Shared<O>>>) -> Self {
-        Self { inner, shared }
-    }
-}
-
-impl<S, O> Service<PacketHead> for TopicMapToServer<S, O>
-where
-    S: Service<PacketHead, Response = Verdict<HeadOnly>>,
-    O: Observer,
-{
-    type Response = Verdict<HeadOnly>;
-    type Error = S::Error;
-    type Future = FilterFuture<S::Future, HeadOnly>;
-
+impl<O: Observer> Judge<HeadOnly> for TopicMapper<O> {
     #[inline]
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    #[inline]
-    fn call(&mut self, packet: PacketHead) -> Self::Future {
+    fn judge(&mut self, packet: PacketHead) -> Result<PacketHead, Verdict<HeadOnly>> {
         let (kind, is_will) = (packet.kind(), packet.is_will());
-        let Some(shared) = &self.shared else {
-            return FilterFuture::inner(self.inner.call(packet));
+        let Some(shared) = &self.0 else {
+            return Ok(packet);
         };
         let mapped = match kind {
             Kind::Publish => shared.map_publish(packet),
             Kind::Subscribe | Kind::Unsubscribe => shared.map_filters(packet),
-            _ => return FilterFuture::inner(self.inner.call(packet)),
+            _ => return Ok(packet),
         };
-        match mapped {
-            // what is counted are packets, and a will is part of one
-            Ok(packet) if is_will => FilterFuture::inner(self.inner.call(packet)),
-            Err(verdict) if is_will => FilterFuture::verdict(verdict),
-            Ok(packet) => {
-                shared.observer.modified(kind);
-                FilterFuture::inner(self.inner.call(packet))
-            }
-            Err(verdict) => {
-                shared.observer.dropped(kind);
-                FilterFuture::verdict(verdict)
-            }
+        // what is counted are packets, and a will is part of one
+        match &mapped {
+            _ if is_will => {}
+            Ok(_) => shared.observer.modified(kind),
+            Err(_) => shared.observer.dropped(kind),
         }
+        mapped
     }
 }
 

@@ -1,4 +1,4 @@
-//! [`FilterLayer`]: a synchronous yes or no.
+//! [`FilterLayer`]: a synchronous yes or no, and [`Filter`], which asks any [`Judge`].
 
 use std::future::Future;
 use std::pin::Pin;
@@ -57,24 +57,46 @@ impl<S, F: Clone> Layer<S> for FilterLayer<F> {
     type Service = Filter<S, F>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Filter {
-            inner,
-            judge: self.judge.clone(),
+        Filter::new(inner, self.judge.clone())
+    }
+}
+
+/// Decides about a packet before the services inside see it: closures that say yes or no do, and what a
+/// layer makes for a session.
+pub trait Judge<P = Whole> {
+    /// Returns the packet that goes inward, changed or not, or the verdict that holds without asking the
+    /// services inside.
+    fn judge(&mut self, packet: Packet<P>) -> Result<Packet<P>, Verdict<P>>;
+}
+
+impl<P, F: FnMut(&Packet<P>) -> Result<(), Refusal>> Judge<P> for F {
+    #[inline]
+    fn judge(&mut self, packet: Packet<P>) -> Result<Packet<P>, Verdict<P>> {
+        match self(&packet) {
+            Ok(()) => Ok(packet),
+            Err(refusal) => Err(Verdict::Refuse(refusal)),
         }
     }
 }
 
-/// See [`FilterLayer`].
+/// The service of layers that decide at once: it asks a [`Judge`], and then the services inside.
 #[derive(Clone, Copy, Debug)]
-pub struct Filter<S, F> {
+pub struct Filter<S, J> {
     inner: S,
-    judge: F,
+    judge: J,
 }
 
-impl<S, F, P> Service<Packet<P>> for Filter<S, F>
+impl<S, J> Filter<S, J> {
+    /// Asks the judge, and then `inner` about what goes inward.
+    pub const fn new(inner: S, judge: J) -> Self {
+        Self { inner, judge }
+    }
+}
+
+impl<S, J, P> Service<Packet<P>> for Filter<S, J>
 where
     S: Service<Packet<P>, Response = Verdict<P>>,
-    F: FnMut(&Packet<P>) -> Result<(), Refusal>,
+    J: Judge<P>,
 {
     type Response = Verdict<P>;
     type Error = S::Error;
@@ -87,9 +109,9 @@ where
 
     #[inline]
     fn call(&mut self, packet: Packet<P>) -> Self::Future {
-        match (self.judge)(&packet) {
-            Ok(()) => FilterFuture::inner(self.inner.call(packet)),
-            Err(refusal) => FilterFuture::verdict(Verdict::Refuse(refusal)),
+        match self.judge.judge(packet) {
+            Ok(packet) => FilterFuture::inner(self.inner.call(packet)),
+            Err(verdict) => FilterFuture::verdict(verdict),
         }
     }
 }

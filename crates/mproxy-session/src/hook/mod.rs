@@ -49,7 +49,7 @@ pub use self::{
     authenticate::{Authenticate, AuthenticateConnect, AuthenticateFuture, AuthenticateLayer},
     authorize::{Authorize, AuthorizeFuture, AuthorizeLayer, AuthorizePacket},
     boxed::{BoxPacketFuture, BoxPacketService},
-    filter::{Filter, FilterFuture, FilterLayer},
+    filter::{Filter, FilterFuture, FilterLayer, Judge},
     forward::Forward,
     handler::{
         Handler, HandlerAdmission, HandlerAnswer, HandlerFuture, HandlerLayer, HandlerPackets,
@@ -58,7 +58,7 @@ pub use self::{
     heads::{Heads, HeadsFuture},
     inspect::{Inspect, InspectFuture, InspectLayer},
     on_connect::{JudgeConnect, OnConnect, OnConnectFuture, OnConnectLayer, WrapHooks},
-    on_kind::{OnKind, OnKindFuture, OnPublishLayer, OnSubscribeLayer},
+    on_kind::{OnPublishLayer, OnSubscribeLayer},
     packet::{HeadOnly, Packet, PacketHead, PublishRef, Whole},
     refuse_errors::{RefuseErrors, RefuseErrorsFuture, RefuseErrorsLayer},
     review::{Review, ReviewFuture, ReviewLayer, Reviewer},

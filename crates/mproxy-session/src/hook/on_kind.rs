@@ -1,12 +1,9 @@
 //! [`OnPublishLayer`] and [`OnSubscribeLayer`]: a closure for one packet type.
 
-use std::task::{Context, Poll};
-
 use mproxy_codec::{Kind, KindSet, ReasonCode, Subscription};
 use tower_layer::Layer;
-use tower_service::Service;
 
-use super::{FilterFuture, HeadOnly, Packet, PublishRef, Refusal, Verdict, Whole};
+use super::{Filter, HeadOnly, Judge, Packet, PublishRef, Refusal, Verdict};
 use crate::error::packet_name;
 
 /// Asks a closure about each PUBLISH; everything else passes.
@@ -46,13 +43,10 @@ impl<F> OnPublishLayer<F> {
 }
 
 impl<S, F: Clone> Layer<S> for OnPublishLayer<F> {
-    type Service = OnKind<S, OnPublish<F>>;
+    type Service = Filter<S, OnPublish<F>>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        OnKind {
-            inner,
-            judge: OnPublish(self.judge.clone()),
-        }
+        Filter::new(inner, OnPublish(self.judge.clone()))
     }
 }
 
@@ -84,84 +78,49 @@ where
 }
 
 impl<S, F: Clone> Layer<S> for OnSubscribeLayer<F> {
-    type Service = OnKind<S, OnSubscribe<F>>;
+    type Service = Filter<S, OnSubscribe<F>>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        OnKind {
-            inner,
-            judge: OnSubscribe(self.judge.clone()),
-        }
+        Filter::new(inner, OnSubscribe(self.judge.clone()))
     }
 }
 
-/// The service of [`OnPublishLayer`] and [`OnSubscribeLayer`].
+/// A closure that judges PUBLISH.
 #[derive(Clone, Copy, Debug)]
-pub struct OnKind<S, J> {
-    inner: S,
-    judge: J,
-}
-
-/// What a closure for one packet type says about any packet.
-pub(crate) trait Judge<P> {
-    fn judge(&mut self, packet: &mut Packet<P>) -> Result<(), Refusal>;
-}
-
-#[derive(Clone, Copy, Debug)]
-#[allow(unnameable_types)] // a parameter of `OnKind` that nobody need write down
+#[allow(unnameable_types)] // a parameter of `Filter` that nobody need write down
 pub struct OnPublish<F>(F);
 
 impl<F, P> Judge<P> for OnPublish<F>
 where
     F: FnMut(PublishRef<'_, P>) -> Result<(), Refusal>,
 {
-    fn judge(&mut self, packet: &mut Packet<P>) -> Result<(), Refusal> {
-        packet.publish().map_or(Ok(()), &mut self.0)
+    fn judge(&mut self, packet: Packet<P>) -> Result<Packet<P>, Verdict<P>> {
+        match packet.publish().map_or(Ok(()), &mut self.0) {
+            Ok(()) => Ok(packet),
+            Err(refusal) => Err(Verdict::Refuse(refusal)),
+        }
     }
 }
 
+/// A closure that judges topic filters.
 #[derive(Clone, Copy, Debug)]
-#[allow(unnameable_types)] // a parameter of `OnKind` that nobody need write down
+#[allow(unnameable_types)] // a parameter of `Filter` that nobody need write down
 pub struct OnSubscribe<F>(F);
 
 impl<F, P> Judge<P> for OnSubscribe<F>
 where
     F: FnMut(Subscription<'_>) -> Result<(), ReasonCode>,
 {
-    fn judge(&mut self, packet: &mut Packet<P>) -> Result<(), Refusal> {
+    fn judge(&mut self, mut packet: Packet<P>) -> Result<Packet<P>, Verdict<P>> {
         if packet.kind() != Kind::Subscribe {
-            return Ok(());
+            return Ok(packet);
         }
-        packet.retain_filters(&mut self.0)?;
-        Ok(())
-    }
-}
-
-#[allow(private_bounds)] // the closures are public, how they are called is not
-impl<S, J, P> Service<Packet<P>> for OnKind<S, J>
-where
-    S: Service<Packet<P>, Response = Verdict<P>>,
-    J: Judge<P>,
-{
-    type Response = Verdict<P>;
-    type Error = S::Error;
-    type Future = OnKindFuture<S::Future, P>;
-
-    #[inline]
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    #[inline]
-    fn call(&mut self, mut packet: Packet<P>) -> Self::Future {
-        match self.judge.judge(&mut packet) {
-            Ok(()) => FilterFuture::inner(self.inner.call(packet)),
-            Err(refusal) => FilterFuture::verdict(Verdict::Refuse(refusal)),
+        match packet.retain_filters(&mut self.0) {
+            Ok(_) => Ok(packet),
+            Err(error) => Err(Verdict::Refuse(error.into())),
         }
     }
 }
-
-/// The response future of [`OnKind`].
-pub type OnKindFuture<F, P = Whole> = FilterFuture<F, P>;
 
 /// Makes sure that no [`OnPublishLayer`] or [`OnSubscribeLayer`] stands in a stack of type `S` that is
 /// not offered what it judges: it would never be asked, and let all pass. A tower service has nothing

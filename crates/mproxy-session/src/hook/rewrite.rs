@@ -1,11 +1,8 @@
 //! [`RewriteLayer`]: a synchronous change.
 
-use std::task::{Context, Poll};
-
 use tower_layer::Layer;
-use tower_service::Service;
 
-use super::{FilterFuture, Packet, PacketHead, Refusal, Verdict};
+use super::{Filter, Judge, Packet, PacketHead, Refusal, Verdict};
 
 /// Lets a closure change each packet on its way inward.
 ///
@@ -67,40 +64,28 @@ impl<S, F: Clone> Layer<S> for RewriteLayer<F> {
     type Service = Rewrite<S, F>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Rewrite {
-            inner,
-            change: self.change.clone(),
-        }
+        Filter::new(inner, Change(self.change.clone()))
     }
 }
 
-/// See [`RewriteLayer`].
-#[derive(Clone, Copy, Debug)]
-pub struct Rewrite<S, F> {
-    inner: S,
-    change: F,
-}
+/// The service of [`RewriteLayer`].
+pub type Rewrite<S, F> = Filter<S, Change<F>>;
 
-impl<S, F, P, E> Service<Packet<P>> for Rewrite<S, F>
+/// A closure that changes packets.
+#[derive(Clone, Copy, Debug)]
+#[allow(unnameable_types)] // a parameter of `Rewrite` that nobody need write down
+pub struct Change<F>(F);
+
+impl<F, P, E> Judge<P> for Change<F>
 where
-    S: Service<Packet<P>, Response = Verdict<P>>,
     F: FnMut(&mut Packet<P>) -> Result<(), E>,
     E: Into<Refusal>,
 {
-    type Response = Verdict<P>;
-    type Error = S::Error;
-    type Future = FilterFuture<S::Future, P>;
-
     #[inline]
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    #[inline]
-    fn call(&mut self, mut packet: Packet<P>) -> Self::Future {
-        match (self.change)(&mut packet) {
-            Ok(()) => FilterFuture::inner(self.inner.call(packet)),
-            Err(refusal) => FilterFuture::verdict(Verdict::Refuse(refusal.into())),
+    fn judge(&mut self, mut packet: Packet<P>) -> Result<Packet<P>, Verdict<P>> {
+        match (self.0)(&mut packet) {
+            Ok(()) => Ok(packet),
+            Err(refusal) => Err(Verdict::Refuse(refusal.into())),
         }
     }
 }
