@@ -53,7 +53,7 @@ pub use listener::{Listener, Protocol};
 pub use load::{Loaded, Request, from_text, load, load_text};
 pub use log::{Log, LogFormat};
 pub use root::{Config, show};
-pub use scalar::{LogLevel, Problem, Rate, Raw, Scalar, Template, log_filter, parse};
+pub use scalar::{LogLevel, Problem, Raw, Scalar, Template, log_filter, parse};
 pub use server::{DrainNotice, DrainWills, Server};
 pub use upstream::{HealthCheck, Upstream, UpstreamHealth};
 

@@ -1,8 +1,9 @@
 //! `[listeners.limits]`: what a client may take.
 
-use crate::scalar::{Count, KeepAlive, Number, Prefix, Rate, Size};
+use crate::scalar::{Count, KeepAlive, Number, Prefix, Size};
 use crate::section::{Setting, section};
 use crate::validate::bounds;
+use mproxy_session::Rate;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 

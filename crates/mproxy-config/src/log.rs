@@ -2,8 +2,9 @@
 
 use crate::choice::Choice;
 use crate::context::Context;
-use crate::scalar::{LogLevel, Rate};
+use crate::scalar::LogLevel;
 use crate::section::{Setting, section};
+use mproxy_session::Rate;
 
 section! {
     /// The log of the process.

@@ -1,5 +1,6 @@
 //! The bounds of a session, and the few choices an operator has.
 
+use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -168,6 +169,23 @@ impl Rate {
     #[must_use]
     pub const fn new(count: NonZeroU32, period: Duration) -> Self {
         Self { count, period }
+    }
+}
+
+/// `100/s`, `100/m` or `100/h`, and `100 in 5s` for other times.
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = match self.period.as_secs() {
+            _ if self.period.subsec_nanos() > 0 => None,
+            1 => Some("s"),
+            60 => Some("m"),
+            3600 => Some("h"),
+            _ => None,
+        };
+        match unit {
+            Some(unit) => write!(f, "{}/{unit}", self.count),
+            None => write!(f, "{} in {:?}", self.count, self.period),
+        }
     }
 }
 

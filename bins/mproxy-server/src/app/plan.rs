@@ -13,7 +13,7 @@ use mproxy_admin::Metrics;
 use mproxy_codec::topic::Dialect;
 use mproxy_config::diagnostics::Diagnostic;
 use mproxy_config::{self as config, Chain, Config};
-use mproxy_session::{Limits, Rate, RefusedPublish};
+use mproxy_session::{Limits, RefusedPublish};
 use mproxy_transport::{ListenAddr, TcpOptions, WsOptions};
 
 use super::chain::{Composed, compose};
@@ -212,9 +212,7 @@ fn session_limits(listener: &config::Listener) -> Limits {
     limits.max_replies = config.max_replies;
     limits.max_topic_levels = config.max_topic_levels.get();
     limits.max_filters = config.max_filters.get();
-    limits.max_denials = config
-        .max_denials
-        .map(|rate| Rate::new(rate.count, rate.period));
+    limits.max_denials = config.max_denials;
     limits.refused_publish = RefusedPublish::Acknowledge;
     limits.versions = listener.versions;
     limits

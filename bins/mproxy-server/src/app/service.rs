@@ -12,7 +12,7 @@ use super::chain::Policy;
 use super::gate::{Admitted, Evicted, Gate, Limited, Refused};
 use super::memory::Memory;
 use super::upstream::Upstream;
-use mproxy_config::Rate;
+use mproxy_session::Rate;
 
 /// What all connections of a listener share.
 #[derive(Debug)]

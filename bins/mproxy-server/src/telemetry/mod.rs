@@ -19,7 +19,8 @@ pub(crate) use problems::log_problems;
 
 use self::lines::{Allowance, Queue, Style, lines};
 use mproxy_admin::LogMetrics;
-use mproxy_config::{LogFormat, Rate, log_filter};
+use mproxy_config::{LogFormat, log_filter};
+use mproxy_session::Rate;
 use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;

@@ -2,8 +2,8 @@
 
 use super::raw::Raw;
 use super::{Problem, Scalar, string};
-use crate::scalar::Rate;
 use bytesize::ByteSize;
+use mproxy_session::Rate;
 use schemars::{Schema, json_schema};
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -213,7 +213,7 @@ impl Scalar for Option<Rate> {
             let label = format!("at most \"{}/{unit}\"; \"0/s\" = unlimited", u32::MAX);
             Problem::new(format!("rate `{text}` is too high"), label)
         })?;
-        Ok(NonZeroU32::new(count).map(|count| Rate { count, period }))
+        Ok(NonZeroU32::new(count).map(|count| Rate::new(count, period)))
     }
 
     fn show(value: &Self::Value) -> Value {

@@ -8,7 +8,6 @@ mod address;
 mod choice;
 mod measure;
 mod number;
-mod rate;
 mod raw;
 mod template;
 mod text;
@@ -16,7 +15,6 @@ mod text;
 pub(crate) use address::AdminBind;
 pub(crate) use measure::{AutoSize, DurationOrNever, KeepAlive, Size, sized};
 pub(crate) use number::{Count, FormatVersion, MaxQos, Number, Prefix};
-pub use rate::Rate;
 pub use raw::Raw;
 pub use template::Template;
 pub(crate) use template::{

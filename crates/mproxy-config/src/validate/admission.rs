@@ -7,10 +7,10 @@ use crate::limits::Limits;
 use crate::limits::LimitsKeys;
 use crate::listener::ListenerKeys;
 use crate::listener::Placed;
-use crate::scalar::Rate;
 use crate::section::Located;
 use crate::server::Server;
 use crate::server::ServerKeys;
+use mproxy_session::Rate;
 use std::fmt::Display;
 use std::ops::Range;
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use mproxy_admin::ConnectionLimit;
 
-use mproxy_config::Rate;
+use mproxy_session::Rate;
 
 /// Why a connection is not let in.
 #[derive(Clone, Copy, Debug, PartialEq)]

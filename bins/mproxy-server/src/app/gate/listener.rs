@@ -9,7 +9,7 @@ use super::client::Client;
 use super::limit::Refused;
 use super::places::{Holder, Place, Places};
 use super::rate::{Bucket, Buckets, Moment};
-use mproxy_config::Rate;
+use mproxy_session::Rate;
 
 /// What a listener is limited to; `None` = unlimited.
 #[derive(Clone, Copy, Debug)]

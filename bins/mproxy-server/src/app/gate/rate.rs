@@ -11,7 +11,7 @@ use std::mem;
 use std::time::Duration;
 
 use super::client::Client;
-use mproxy_config::Rate;
+use mproxy_session::Rate;
 
 /// Addresses whose buckets are not full, per listener: 7 MiB at most.
 const MOST_BUCKETS: usize = 65_536;

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::app::gate::Rules;
-use mproxy_config::Rate;
+use mproxy_session::Rate;
 
 const SECOND: Moment = 1_000_000_000;
 
