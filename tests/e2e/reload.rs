@@ -1,6 +1,7 @@
 //! A new configuration while clients are connected.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use mproxy_tests::wire::{Connect, PINGREQ, PINGRESP, Publish, Version, puback};
 use mproxy_tests::{FakeBroker, Link, Mproxy, Port, Setup, http, until};
@@ -461,4 +462,56 @@ async fn an_empty_file_and_an_address_of_its_own_are_refused_with_the_way_out() 
         "{}",
         answer.body
     );
+}
+
+/// A listener whose clients may send so many packets in a time, with time-outs that are shorter than it.
+async fn paced(broker: &FakeBroker, rate: &str) -> Mproxy {
+    let limits = format!(
+        "[listeners.limits]\npacket_timeout = \"1s\"\nwrite_timeout = \"1s\"\n\
+         packet_rate_to_server = \"{rate}\"\n[upstreams"
+    );
+    Setup::new(&Setup::head(&broker.url()).replace("[upstreams", &limits))
+        .start()
+        .await
+}
+
+/// It is read later, and no time-out is about a side that mproxy does not read.
+#[tokio::test]
+async fn a_client_with_a_pace_is_slowed_and_not_cut() {
+    let broker = FakeBroker::bind().await;
+    let mproxy = paced(&broker, "20/s").await;
+    let (mut client, mut server) = session(&mproxy, &broker, "quick").await;
+    let packet = Publish::new(Version::V5, "a").bytes("x");
+    let begun = Instant::now();
+    for _ in 0..100 {
+        client.send(&packet).await;
+    }
+    for _ in 0..100 {
+        server.expect(&packet).await;
+    }
+    talk(&mut client, &mut server).await;
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_secs(3), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_new_pace_holds_for_connected_clients() {
+    let broker = FakeBroker::bind().await;
+    let mproxy = paced(&broker, "2/h").await;
+    let (mut client, mut server) = session(&mproxy, &broker, "slow").await;
+    let packet = Publish::new(Version::V5, "a").bytes("x");
+    // more than it may, which a read takes all the same
+    client.send(&packet.repeat(4)).await;
+    for _ in 0..4 {
+        server.expect(&packet).await;
+    }
+    client.send(&packet).await;
+    // the other direction goes on
+    server.send(&packet).await;
+    client.expect(&packet).await;
+    assert!(server.is_idle());
+    mproxy.edit("\"2/h\"", "\"0/s\"");
+    mproxy.reload().await;
+    server.expect(&packet).await;
+    talk(&mut client, &mut server).await;
 }

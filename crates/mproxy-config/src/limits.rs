@@ -1,6 +1,6 @@
 //! `[listeners.limits]`: what a client may take.
 
-use crate::scalar::{Count, KeepAlive, Number, Prefix, Size};
+use crate::scalar::{ByteRate, Count, KeepAlive, Number, Prefix, Size};
 use crate::section::{Setting, section};
 use crate::validate::bounds;
 use mproxy_session::Rate;
@@ -100,6 +100,25 @@ section! {
         /// WebSocket frames without content count, too. So many may come at once, and as many again in each
         /// period.
         max_denials: Option<Rate> = "600/m";
+        /// Most packets per time that each client may send: "100/s", "600/m". "0/s" = unlimited.
+        ///
+        /// Packets of all types count. One period's worth may come at once. mproxy then reads the client
+        /// later, so that its own network slows it down: nothing is lost, and no timeout of mproxy runs
+        /// meanwhile. The keep-alive of the broker does, so a pace must let a PINGREQ through in time.
+        packet_rate_to_server: Option<Rate> = "0/s", reload "at once, for connected clients too";
+        /// Most bytes per time that each client may send: "64KiB/s". "0B/s" = unlimited.
+        ///
+        /// It works as packet_rate_to_server does. A packet that is larger than one period's worth passes,
+        /// and the next one waits for all of it.
+        bytes_rate_to_server: Option<Rate> as Setting<ByteRate> = "0B/s",
+            reload "at once, for connected clients too";
+        /// Most packets per time that the broker may send to each client. "0/s" = unlimited.
+        ///
+        /// mproxy then reads the broker later; its queue for this client grows meanwhile.
+        packet_rate_to_client: Option<Rate> = "0/s", reload "at once, for connected clients too";
+        /// Most bytes per time that the broker may send to each client: "64KiB/s". "0B/s" = unlimited.
+        bytes_rate_to_client: Option<Rate> as Setting<ByteRate> = "0B/s",
+            reload "at once, for connected clients too";
     }
     reserved {
         "idle_buffer": "remove it; an idle connection keeps no buffer";

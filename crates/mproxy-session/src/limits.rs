@@ -201,6 +201,9 @@ pub struct Pace {
     pub bytes: Option<Rate>,
 }
 
+/// Those of a client and of its broker.
+pub(crate) type Paces = [Option<Pace>; 2];
+
 impl Pace {
     /// Limits packets.
     #[must_use]

@@ -13,7 +13,7 @@ use mproxy_admin::Metrics;
 use mproxy_codec::topic::Dialect;
 use mproxy_config::diagnostics::Diagnostic;
 use mproxy_config::{self as config, Chain, Config};
-use mproxy_session::{Limits, RefusedPublish};
+use mproxy_session::{Limits, Pace, Rate, RefusedPublish};
 use mproxy_transport::{ListenAddr, TcpOptions, WsOptions};
 
 use super::chain::{Composed, compose};
@@ -189,6 +189,12 @@ const fn packet_limit(size: usize) -> usize {
     }
 }
 
+fn pace(packets: Option<Rate>, bytes: Option<Rate>) -> Option<Pace> {
+    let mut pace = Pace::default();
+    (pace.packets, pace.bytes) = (packets, bytes);
+    Some(pace).filter(|it| *it != Pace::default())
+}
+
 fn session_limits(listener: &config::Listener) -> Limits {
     let config = &listener.limits;
     let mut limits = Limits::default();
@@ -213,6 +219,8 @@ fn session_limits(listener: &config::Listener) -> Limits {
     limits.max_topic_levels = config.max_topic_levels.get();
     limits.max_filters = config.max_filters.get();
     limits.max_denials = config.max_denials;
+    limits.pace_to_server = pace(config.packet_rate_to_server, config.bytes_rate_to_server);
+    limits.pace_to_client = pace(config.packet_rate_to_client, config.bytes_rate_to_client);
     limits.refused_publish = RefusedPublish::Acknowledge;
     limits.versions = listener.versions;
     limits

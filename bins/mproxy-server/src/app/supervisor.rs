@@ -15,7 +15,7 @@ use std::sync::atomic::AtomicBool;
 use arc_swap::ArcSwap;
 use mproxy_admin::{Admin, BuildInfo, Health, Metrics, Named};
 use mproxy_config::{Chain, Config};
-use mproxy_session::BoxError;
+use mproxy_session::{BoxError, Limits};
 use mproxy_transport::Resolver;
 use tokio_util::sync::CancellationToken;
 
@@ -54,6 +54,8 @@ struct Kept {
     chain: Arc<Chain>,
     /// The layers that its sessions ask.
     policy: Arc<ArcSwap<Policy>>,
+    /// With the paces that its sessions keep.
+    limits: Arc<Limits>,
 }
 
 impl Kept {
@@ -271,6 +273,7 @@ impl Supervisor {
         self.token.store(Arc::new(plan.token.clone()));
         self.set_capacity();
         self.renew();
+        self.pace(&plan.listeners);
         let listeners = plan.listeners.iter().map(|it| it.name.to_string());
         let checks = self.upstreams.checks();
         self.health.keep(&Named {
@@ -291,6 +294,26 @@ impl Supervisor {
         if !listeners.is_empty() {
             self.workers
                 .renew(&self.registry, &listeners, self.generation);
+        }
+    }
+
+    /// Has the sessions of listeners with other rates keep these.
+    fn pace(&mut self, listeners: &[ListenerPlan]) {
+        for plan in listeners {
+            let Some(kept) = self.kept.get_mut(&plan.name) else {
+                continue;
+            };
+            let before = std::mem::replace(&mut kept.limits, Arc::clone(&plan.limits));
+            let (up, down) = (plan.limits.pace_to_server, plan.limits.pace_to_client);
+            if (before.pace_to_server, before.pace_to_client) == (up, down) {
+                continue;
+            }
+            for handle in self.registry.running() {
+                let info = handle.info();
+                if info.is_some_and(|it| it.peer().listener == plan.name) {
+                    handle.set_pace(up, down);
+                }
+            }
         }
     }
 
@@ -317,6 +340,7 @@ impl Supervisor {
             gate: self.gates.listener(&plan.rules),
             key: Key::of(plan),
             chain: Arc::clone(&plan.chain_config),
+            limits: Arc::clone(&plan.limits),
             policy: Arc::new(ArcSwap::from_pointee(Policy {
                 generation: self.generation,
                 ends_sessions: false,

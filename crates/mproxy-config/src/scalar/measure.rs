@@ -227,6 +227,47 @@ impl Scalar for Option<Rate> {
     }
 }
 
+/// A number of bytes in a time.
+#[derive(Debug)]
+pub(crate) struct ByteRate;
+
+impl Scalar for ByteRate {
+    type Value = Option<Rate>;
+
+    fn expected() -> String {
+        "a rate such as \"64KiB/s\" or \"10MiB/m\"; \"0B/s\" = unlimited".to_owned()
+    }
+
+    fn read(raw: &Raw, _: bool) -> Result<Self::Value, Problem> {
+        let text = string::<Self>(raw)?;
+        let label = || format!("expected {}", Self::expected());
+        let invalid = || Problem::new(format!("invalid rate `{text}`"), label());
+        let (size, unit) = text.split_once('/').ok_or_else(invalid)?;
+        let period = period(unit).ok_or_else(invalid)?;
+        let size = Size::read(&Raw::String(size.to_owned()), false).map_err(|_| invalid())?;
+        let bytes = u32::try_from(size).map_err(|_| {
+            Problem::new(
+                format!("rate `{text}` is too high"),
+                format!("less than \"4GiB/{unit}\""),
+            )
+        })?;
+        Ok(NonZeroU32::new(bytes).map(|bytes| Rate::new(bytes, period)))
+    }
+
+    fn show(value: &Self::Value) -> Value {
+        let Some(rate) = value else {
+            return "0B/s".into();
+        };
+        let text = rate.to_string();
+        let unit = text.rsplit('/').next().unwrap_or_default();
+        format!("{}/{unit}", sized(rate.count.get().into())).into()
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "examples": ["64KiB/s", "10MiB/m"] })
+    }
+}
+
 /// In the largest unit that says it exactly.
 pub(crate) fn sized(bytes: u64) -> String {
     let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
@@ -296,6 +337,18 @@ mod tests {
         assert_eq!(read::<AutoSize>("1MiB"), Some(Some(1 << 20)));
         for bad in ["", "Auto", "100", "70%"] {
             assert_eq!(read::<AutoSize>(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_rate_of_bytes_is_a_size_and_a_time() {
+        assert_eq!(read::<ByteRate>("0B/s"), Some(None));
+        for good in ["64KiB/s", "1MiB/m", "1500B/h"] {
+            let rate = read::<ByteRate>(good).unwrap();
+            assert_eq!(ByteRate::show(&rate).as_str(), Some(good));
+        }
+        for bad in ["", "0/s", "64KiB", "64/s", "4GiB/s", "1KiB/d"] {
+            assert!(read::<ByteRate>(bad).is_none(), "{bad}");
         }
     }
 

@@ -13,7 +13,7 @@ mod template;
 mod text;
 
 pub(crate) use address::AdminBind;
-pub(crate) use measure::{AutoSize, DurationOrNever, KeepAlive, Size, sized};
+pub(crate) use measure::{AutoSize, ByteRate, DurationOrNever, KeepAlive, Size, sized};
 pub(crate) use number::{Count, FormatVersion, MaxQos, Number, Prefix};
 pub use raw::Raw;
 pub use template::Template;

@@ -22,8 +22,9 @@ pub use self::id::SessionId;
 pub use self::order::{Order, When};
 pub(crate) use self::running::Running;
 pub use self::running::renew_all;
-use self::shared::{CLOSED, ESTABLISHED, EXPIRES, ORDERED, RENEW, Shared, to_isize, wake};
+use self::shared::{CLOSED, ESTABLISHED, EXPIRES, ORDERED, PACED, RENEW, Shared, to_isize, wake};
 use crate::context::SessionInfo;
+use crate::limits::{Pace, Paces};
 use crate::memory::{Exhausted, MemoryBudget};
 use crate::recorder::{Batch, Recorder};
 use crate::summary::Traffic;
@@ -176,6 +177,30 @@ impl SessionHandle {
     /// The session is about to be judged again: what changes from here on is for another time.
     pub(crate) fn begin_renewal(&self) {
         self.0.flags.fetch_and(!RENEW, Ordering::AcqRel);
+    }
+
+    /// Has the session keep other paces, in the place of [`Limits::pace_to_server`] and
+    /// [`Limits::pace_to_client`] (`None` = unlimited). They hold from the next packet, and their buckets
+    /// are full.
+    ///
+    /// [`Limits::pace_to_server`]: field@crate::Limits::pace_to_server
+    /// [`Limits::pace_to_client`]: field@crate::Limits::pace_to_client
+    pub fn set_pace(&self, to_server: Option<Pace>, to_client: Option<Pace>) {
+        let mut slot = self.0.slot();
+        slot.rare.get_or_insert_default().paces = Some([to_server, to_client]);
+        self.0.set(PACED);
+        wake(slot);
+    }
+
+    /// The paces that the session is to keep from now on. One load while there are no new ones.
+    #[inline]
+    pub(crate) fn take_paces(&self) -> Option<Paces> {
+        if !self.0.has(PACED) {
+            return None;
+        }
+        let mut slot = self.0.slot();
+        self.0.flags.fetch_and(!PACED, Ordering::AcqRel);
+        slot.rare.as_mut()?.paces.take()
     }
 
     /// Bytes that the session holds because of what its peers sent, in steps of 4 KiB; 0 for less than

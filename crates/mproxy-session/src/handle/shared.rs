@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::book::Book;
 use super::{Order, SessionId};
 use crate::context::SessionInfo;
+use crate::limits::Paces;
 use crate::memory::MemoryBudget;
 
 /// There is an order in the slot.
@@ -20,6 +21,8 @@ pub(super) const ESTABLISHED: u8 = 1 << 1;
 pub(super) const EXPIRES: u8 = 1 << 2;
 /// The rules have changed, and the session has not been judged by the new ones.
 pub(super) const RENEW: u8 = 1 << 4;
+/// There are other paces in the slot, which the session has not taken.
+pub(super) const PACED: u8 = 1 << 5;
 /// The session is over.
 pub(super) const CLOSED: u8 = 1 << 3;
 
@@ -47,6 +50,7 @@ pub(super) struct Slot {
 #[derive(Default)]
 pub(super) struct Rare {
     pub(super) expiry: Option<(Instant, Order)>,
+    pub(super) paces: Option<Paces>,
     /// Wakes those who wait for the end.
     pub(super) closed: Option<Arc<Notify>>,
 }

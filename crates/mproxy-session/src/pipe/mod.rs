@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use self::allowance::Allowance;
 use self::deadlines::{Activity, Deadline, Deadlines, Facts, silence};
-use self::pace::Throttle;
+use self::pace::{Throttle, Throttles};
 use crate::cause::{Cause, End};
 use crate::flow::{Cx, Events, Flow, Intake, WORK, Wait};
 use crate::handle::{Running, When};
@@ -57,7 +57,7 @@ pub(crate) struct Pipe<C, S, U: PacketService, D: PacketService> {
     /// Since the first packet of the client that was refused.
     denials: Option<Box<Allowance>>,
     /// Of the client and of the broker, where how fast they may send is limited.
-    throttles: Option<Box<[Throttle; 2]>>,
+    throttles: Throttles,
 }
 
 impl<C, S, U, D> Pipe<C, S, U, D>
@@ -77,12 +77,7 @@ where
         kept: usize,
     ) -> Self {
         let limits = &rules.limits;
-        let paces = [limits.pace_to_server, limits.pace_to_client];
-        let is_paced = paces.iter().any(Option::is_some);
-        let throttles = is_paced.then(|| {
-            let paces = paces.map(Option::unwrap_or_default);
-            Box::new(paces.map(Throttle::new))
-        });
+        let throttles = Throttle::both([limits.pace_to_server, limits.pace_to_client]);
         Self {
             client,
             broker,
@@ -139,6 +134,9 @@ where
             self.handle.register(cx);
             // what wakes the task that polled before would not wake this one
             self.deadlines.forget_waker();
+        }
+        if let Some(paces) = self.handle.take_paces() {
+            self.throttles = Throttle::both(paces);
         }
         let mut seen = [Events::default(); 2];
         let mut work = [WORK; 2];

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::deadlines::NEVER;
 use crate::flow::Intake;
-use crate::limits::{Pace, Rate};
+use crate::limits::{Pace, Paces, Rate};
 use crate::recorder::Batch;
 
 /// What a direction has read of its [`Pace`].
@@ -20,8 +20,16 @@ pub(super) struct Throttle {
     held_until: Option<Instant>,
 }
 
+/// What both directions have read; `None` if neither has a pace.
+pub(super) type Throttles = Option<Box<[Throttle; 2]>>;
+
 impl Throttle {
-    pub(super) fn new(pace: Pace) -> Self {
+    pub(super) fn both(paces: Paces) -> Throttles {
+        let is_paced = paces.iter().any(Option::is_some);
+        is_paced.then(|| Box::new(paces.map(|pace| Self::new(pace.unwrap_or_default()))))
+    }
+
+    fn new(pace: Pace) -> Self {
         Self {
             pace,
             full: [Instant::now(); 2],

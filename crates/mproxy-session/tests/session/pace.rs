@@ -80,3 +80,23 @@ async fn a_large_payload_is_held_back_piece_by_piece_and_outlives_its_time_out()
     assert!((200..310).contains(&took), "{took} s");
     assert!(pair.is_running());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_new_pace_takes_the_place_of_the_old_one_at_once() {
+    let pair = paced(Pace::default().packets(per_second(1))).await;
+    let packet = F.publish("t", 0, 0, b"x");
+    pair.client.send(&packet.repeat(1000));
+    assert_eq!(arrived(&pair, true).await, 1000 * packet.len());
+    pair.client.send(&packet);
+    assert_eq!(arrived(&pair, true).await, 0);
+    pair.handle.set_pace(None, None);
+    assert_eq!(arrived(&pair, true).await, packet.len());
+    let pace = Pace::default().packets(per_second(1));
+    pair.handle.set_pace(Some(pace), None);
+    pair.client.send(&packet.repeat(2));
+    assert_eq!(arrived(&pair, true).await, 2 * packet.len());
+    pair.client.send(&packet);
+    assert_eq!(arrived(&pair, true).await, 0);
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(arrived(&pair, true).await, packet.len());
+}
