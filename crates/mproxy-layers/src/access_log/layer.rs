@@ -215,22 +215,17 @@ fn wrap<U, D>(
     sample: Sample,
     admission: Admission<U, D>,
 ) -> Logged<U, D> {
-    let logged = |event, kinds| {
-        if events.contains(event) {
-            kinds
-        } else {
-            KindSet::NONE
-        }
+    let logged = |event, kinds| match events.contains(event) {
+        true => kinds,
+        false => KindSet::NONE,
     };
-    let sample = if events.contains(Events::PUBLISH) {
-        sample
-    } else {
-        Sample::NONE
+    let sample = match events.contains(Events::PUBLISH) {
+        true => sample,
+        false => Sample::NONE,
     };
-    let publish = if sample.is_none() {
-        KindSet::NONE
-    } else {
-        KindSet::PUBLISH
+    let publish = match sample.is_none() {
+        true => KindSet::NONE,
+        false => KindSet::PUBLISH,
     };
     let to_server = logged(Events::SUBSCRIBE, KindSet::SUBSCRIBE)
         | logged(Events::UNSUBSCRIBE, KindSet::UNSUBSCRIBE)

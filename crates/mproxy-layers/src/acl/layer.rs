@@ -10,9 +10,7 @@ use mproxy_session::{
 use tower_layer::Layer;
 
 use super::{
-    Acl, AclToClient, AclToServer,
-    session::{Client, Memory},
-    shared::Shared,
+    Acl, AclToClient, AclToServer, memory::Memory, session::Client, shared::Shared,
     to_server::AclJudge,
 };
 use crate::{DeniedWill, Names, Observer, denials::Denials, identity::is_of_virtual_host};

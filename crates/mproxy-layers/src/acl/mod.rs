@@ -95,6 +95,7 @@ mod decision;
 mod groups;
 mod index;
 mod layer;
+mod memory;
 mod read;
 mod rule;
 mod rule_set;

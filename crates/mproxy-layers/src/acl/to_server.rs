@@ -6,9 +6,7 @@ use mproxy_codec::{Kind, ReasonCode};
 use mproxy_session::{Filter, HeadOnly, Judge, PacketHead, Verdict};
 
 use super::{
-    OnDeny, SubscribePolicy,
-    layer::response_topic,
-    session::{Memory, is_shared},
+    OnDeny, SubscribePolicy, layer::response_topic, memory::Memory, session::is_shared,
     shared::Shared,
 };
 use crate::{Action, Observer, observe::Of, unwritable::Sent};

@@ -7,36 +7,33 @@ use mproxy_codec::topic::{
 };
 
 use super::{
-    MapRule,
+    MapRule, TopicMapBuilder,
     error::{MapError, MapProblem, TopicMapError, UnusableName},
     proof,
     rule::{Rule, join, strip},
 };
 use crate::identity::{Names, Placeholder, Values};
 
-/// The most rules that a map has: a topic is compared with one after the other.
-const MAX_RULES: usize = 64;
-
 /// A map of topics that may differ from client to client. Cloning is cheap.
 ///
 /// See the [module documentation](super) for an example.
 #[derive(Debug, Clone)]
-pub struct TopicMap(Arc<Compiled>);
+pub struct TopicMap(pub(super) Arc<Compiled>);
 
 #[derive(Debug)]
-struct Compiled {
-    rules: Vec<Rule>,
+pub(super) struct Compiled {
+    pub(super) rules: Vec<Rule>,
     /// What makes a client one of a tenant.
-    tenant: Vec<Placeholder>,
-    settings: Settings,
+    pub(super) tenant: Vec<Placeholder>,
+    pub(super) settings: Settings,
 }
 
 #[derive(Debug, Clone)]
-struct Settings {
-    dialect: Dialect,
-    tenant_groups: bool,
-    super_usernames: Vec<Box<str>>,
-    super_client_ids: Vec<Box<str>>,
+pub(super) struct Settings {
+    pub(super) dialect: Dialect,
+    pub(super) tenant_groups: bool,
+    pub(super) super_usernames: Vec<Box<str>>,
+    pub(super) super_client_ids: Vec<Box<str>>,
 }
 
 impl TopicMap {
@@ -47,22 +44,18 @@ impl TopicMap {
     /// As for [`TopicMapBuilder::build`].
     pub fn prefix(prefix: &str) -> Result<Self, TopicMapError> {
         if prefix.is_empty() {
-            return Err(refused(0, None, MapProblem::Empty));
+            return Err(TopicMapError {
+                rule: 0,
+                other: None,
+                problem: MapProblem::Empty,
+            });
         }
         Self::builder().rule(MapRule::new("", prefix)).build()
     }
 
     /// Starts to build a map.
     pub const fn builder() -> TopicMapBuilder {
-        TopicMapBuilder {
-            rules: Vec::new(),
-            settings: Settings {
-                dialect: Dialect::MQTT,
-                tenant_groups: true,
-                super_usernames: Vec::new(),
-                super_client_ids: Vec::new(),
-            },
-        }
+        TopicMapBuilder::new()
     }
 
     /// Says whether clients with other names have other places.
@@ -112,143 +105,6 @@ impl TopicMap {
             to,
             group: group.into(),
         })
-    }
-}
-
-/// Builds a [`TopicMap`], rule by rule.
-#[derive(Debug, Clone)]
-pub struct TopicMapBuilder {
-    rules: Vec<MapRule>,
-    settings: Settings,
-}
-
-impl TopicMapBuilder {
-    /// Adds a rule after those that were added before. The first that a topic begins with is the one
-    /// that replaces; what no rule covers is refused.
-    #[must_use]
-    pub fn rule(mut self, rule: MapRule) -> Self {
-        self.rules.push(rule);
-        self
-    }
-
-    /// Says how the broker reads topics; until then, as the standard says. What a client names is
-    /// mapped as the broker reads it. In [vendor forms](Dialect::Mqtt), the topic inside is mapped;
-    /// others are refused.
-    #[must_use]
-    pub const fn dialect(mut self, dialect: Dialect) -> Self {
-        self.settings.dialect = dialect;
-        self
-    }
-
-    /// Says whether the groups of shared subscriptions are kept apart from tenant to tenant. They
-    /// are, until it is turned off.
-    #[must_use]
-    pub const fn tenant_groups(mut self, apart: bool) -> Self {
-        self.settings.tenant_groups = apart;
-        self
-    }
-
-    /// Lets clients with these user names see the broker as it is.
-    #[must_use]
-    pub fn super_usernames<T: Into<String>>(mut self, names: impl IntoIterator<Item = T>) -> Self {
-        let names = names.into_iter().map(|name| name.into().into_boxed_str());
-        self.settings.super_usernames.extend(names);
-        self
-    }
-
-    /// Lets clients with these client ids see the broker as it is.
-    #[must_use]
-    pub fn super_client_ids<T: Into<String>>(mut self, ids: impl IntoIterator<Item = T>) -> Self {
-        let ids = ids.into_iter().map(|id| id.into().into_boxed_str());
-        self.settings.super_client_ids.extend(ids);
-        self
-    }
-
-    /// Finishes the map, and proves that it can be undone.
-    ///
-    /// # Errors
-    ///
-    /// A rule cannot be understood or would never be asked, or two topics would become one at the
-    /// broker; the error has an example.
-    pub fn build(self) -> Result<TopicMap, TopicMapError> {
-        if self.rules.is_empty() {
-            return Err(refused(0, None, MapProblem::Empty));
-        }
-        if self.rules.len() > MAX_RULES {
-            return Err(refused(MAX_RULES, None, MapProblem::TooMany));
-        }
-        let dialect = self.settings.dialect;
-        let parse = |(number, rule)| {
-            Rule::parse(rule, dialect).map_err(|problem| refused(number, None, problem))
-        };
-        let rules = self.rules.iter().enumerate().map(parse);
-        let rules = rules.collect::<Result<Vec<_>, _>>()?;
-        let apart = rules.iter().any(Rule::differs);
-        for (number, (rule, written)) in rules.iter().zip(&self.rules).enumerate() {
-            let earlier = rules.get(..number).unwrap_or_default();
-            if let Some(other) = earlier
-                .iter()
-                .position(|it| rule.from.starts_with(&*it.from))
-            {
-                let earlier = earlier[other].from.to_string();
-                let problem = MapProblem::Unreachable { earlier };
-                return Err(refused(number, Some(other), problem));
-            }
-            if rule.shared && rule.differs() {
-                return Err(refused(
-                    number,
-                    None,
-                    MapProblem::Shared(written.to.clone()),
-                ));
-            }
-            if apart && !rule.shared && !rule.differs() {
-                let problem = MapProblem::NotShared(written.to.clone());
-                return Err(refused(number, None, problem));
-            }
-            for other in 0..number {
-                if let Some(collision) = proof::collision(&rules, other, number) {
-                    let problem = MapProblem::Collision(Box::new(collision));
-                    return Err(refused(number, Some(other), problem));
-                }
-            }
-        }
-        Ok(TopicMap(Arc::new(Compiled {
-            tenant: tenant(&rules),
-            rules,
-            settings: self.settings,
-        })))
-    }
-}
-
-const fn refused(rule: usize, other: Option<usize>, problem: MapProblem) -> TopicMapError {
-    TopicMapError {
-        rule,
-        other,
-        problem,
-    }
-}
-
-/// What makes a client one of a tenant: the placeholders that all rules have in common, or all that
-/// there are if there is none in common. Rules that are shared have no say.
-fn tenant(rules: &[Rule]) -> Vec<Placeholder> {
-    let apart = || rules.iter().filter(|rule| rule.differs());
-    let of = |common: bool| -> Vec<Placeholder> {
-        let has = |it: Placeholder| {
-            let mut rules = apart().map(|rule| rule.placeholders().any(|other| other == it));
-            if common {
-                rules.all(|has| has)
-            } else {
-                rules.any(|has| has)
-            }
-        };
-        Placeholder::ALL.into_iter().filter(|it| has(*it)).collect()
-    };
-    if apart().next().is_none() {
-        return Vec::new();
-    }
-    match of(true) {
-        none if none.is_empty() => of(false),
-        common => common,
     }
 }
 

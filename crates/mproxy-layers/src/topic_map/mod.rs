@@ -78,6 +78,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod builder;
 mod error;
 mod layer;
 mod map;
@@ -89,9 +90,10 @@ mod to_client;
 mod to_server;
 
 pub use self::{
+    builder::TopicMapBuilder,
     error::{Collision, MapError, MapProblem, Named, TopicMapError, UnusableName},
     layer::{ResponseFuture, TopicMapConnect, TopicMapLayer},
-    map::{SessionMap, TopicMap, TopicMapBuilder},
+    map::{SessionMap, TopicMap},
     rule::MapRule,
     to_client::{DeliveryFuture, TopicMapToClient},
     to_server::TopicMapToServer,
