@@ -169,7 +169,7 @@ pub(crate) fn listener(
     let listener = Listener::read(cx, keys, name, bind, upstream, chain, limits);
     websocket_only(cx, keys, &listener);
     if let (true, Some(span)) = (listener.versions == Versions::NONE, keys.versions.span()) {
-        let message = "a listener without versions lets nobody in";
+        let message = "a listener without versions accepts no client";
         let label = "at least one of \"3.1\", \"3.1.1\", \"5\"";
         cx.push(Diagnostic::error(message).at(span).label(label));
     }
@@ -214,7 +214,8 @@ fn upstream_of(
             return Some(only.clone());
         }
         let all = quoted(upstreams.keys().map(String::as_str));
-        let message = format!("listener `{listener}` does not say which upstream it is for");
+        let message =
+            format!("listener `{listener}` has no `upstream`, and there is more than one");
         let label = format!("add `upstream = \"...\"`; there are {all}");
         cx.push(
             Diagnostic::error(message)
@@ -243,7 +244,7 @@ fn chain_of(
         if default.is_none() {
             // Without one it would run without any layer: fail closed.
             let all = quoted(chains.keys().map(String::as_str));
-            let message = format!("listener `{listener}` does not say which chain it runs");
+            let message = format!("listener `{listener}` has no `chain`");
             let label = format!("add `chain = \"...\"`; there are {all}");
             let note = "only a chain named `default` would be its default";
             let error = Diagnostic::error(message).at(file.span.clone());

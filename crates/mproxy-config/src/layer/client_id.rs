@@ -157,7 +157,8 @@ impl ClientId {
         let nobody = required.is_ok_and(|required| required.names_nobody());
         let idle = !ids.any_is_wanted && ids.prefix.is_none() && !ids.generate;
         if let (true, Some(span)) = (nobody, keys.template.span()) {
-            let message = "`template` is the same for every client: an id is nobody's";
+            let message =
+                "`template` is the same for every client, so an id does not belong to anyone";
             let label = "add `${username}` or `${cn}`";
             cx.push(Diagnostic::warning(message).at(span).label(label));
         } else if nobody && idle && cx.report.errors() == errors {
@@ -184,7 +185,7 @@ fn misplaced(cx: &mut Context, keys: &ClientIdKeys, require: ClientIdRequire) ->
             && require != wanted
         {
             misplaced = true;
-            let message = format!("`{key}` decides nothing here");
+            let message = format!("`{key}` has no effect here");
             let label = match wanted {
                 ClientIdRequire::Template => "add `require = \"template\"`, or leave it out",
                 _ => "add `require = \"prefix-username\"`, or leave it out",

@@ -89,7 +89,7 @@ fn properties(cx: &mut Context, given: &Map<TextTemplate>) -> Vec<(String, Templ
             continue;
         };
         if name.is_empty() || name.contains(char::is_control) {
-            let message = format!("{name:?} is no name of a property");
+            let message = format!("{name:?} is not the name of a property");
             cx.problem(span, Problem::new(message, "name it in one line"));
             continue;
         }

@@ -132,14 +132,14 @@ impl Context {
         // A listener's key is easily written into its limits, and the other way round.
         let mut near = about.family().into_iter().filter(|it| !it.is(about));
         if let Some((instead, note)) = about.renamed(key, value) {
-            let message = format!("`{key}` has another name now");
+            let message = format!("`{key}` was renamed");
             return self.push(label(message, format!("write `{instead}`")).note(note));
         }
         let moved = near
             .clone()
             .find_map(|it| Some((it, it.renamed(key, value)?)));
         if let Some((there, (instead, note))) = moved {
-            let message = format!("`{key}` has another name now, and another place");
+            let message = format!("`{key}` was renamed and moved");
             let instead = format!("write `{instead}` in {}", there.header);
             return self.push(label(message, instead).note(note));
         }
@@ -226,7 +226,7 @@ fn meant(about: &'static About, key: &str) -> Option<String> {
     }
     // A key of another section was not misspelt.
     if let Some(header) = about.home(key) {
-        return Some(format!("this key belongs into {header}"));
+        return Some(format!("this key belongs in {header}"));
     }
     let near = closest(key, known()).or_else(|| part(key, known()));
     near.map(|near| format!("did you mean `{near}`?"))

@@ -213,7 +213,7 @@ pub(super) fn rule(
     let topics = patterns(cx, &keys.topics, vendor);
     let filters = patterns(cx, &keys.filters, vendor);
     if keys.topics.is_empty() && keys.filters.is_empty() {
-        let message = format!("rule `{name}` says nothing about topics");
+        let message = format!("rule `{name}` has neither `topics` nor `filters`");
         let label = "add `topics = [...]`; \"#\" stands for all";
         cx.push(
             Diagnostic::error(message)
