@@ -39,6 +39,13 @@ impl Answer {
             None => format!("{}: {}", self.status, self.body.trim_end()),
         }
     }
+
+    /// What to do about it, as a line of its own.
+    pub(super) fn note(&self) -> String {
+        let json = self.json();
+        let remedy = json["remedy"].as_str();
+        remedy.map_or_else(String::new, |it| format!("note: {it}\n"))
+    }
 }
 
 /// Asks, and says so if there is no answer.

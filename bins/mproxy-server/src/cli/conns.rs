@@ -86,7 +86,7 @@ fn expect(answer: Answer) -> Result<Answer, Exit> {
     if answer.status.is_success() {
         return Ok(answer);
     }
-    say(format_args!("error: {}\n", answer.error()));
+    say(format_args!("error: {}\n{}", answer.error(), answer.note()));
     Err(Exit::Failure)
 }
 

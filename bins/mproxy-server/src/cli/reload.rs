@@ -79,5 +79,8 @@ fn refused(answer: &Answer) -> String {
         "not reloaded, the old configuration stays in effect: {}\n",
         answer.error()
     ));
+    if answer.status != StatusCode::UNPROCESSABLE_ENTITY {
+        out.push_str(&answer.note());
+    }
     out
 }

@@ -1,30 +1,34 @@
 //! Who may use the routes that show or change traffic.
 //!
 //! A caller from loopback may, or one with the bearer token. Loopback alone is not enough for a browser:
-//! any page that it shows can ask 127.0.0.1, and a name that somebody else's DNS server points there
-//! makes that page the same origin. So the `Host` must be an address or `localhost`, a request that a
-//! browser says comes from another site is refused, and what changes something must be JSON, which a
-//! page cannot send elsewhere unasked.
+//! any page that it shows can send requests to 127.0.0.1, and if the name of its site points there, the
+//! page is of the same origin. So the `Host` must be an address or `localhost`, a request that a browser
+//! marks as coming from another site is refused, and what changes something must be JSON, which a page
+//! cannot send to another site without asking first.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
-use super::guarded::failure;
+use super::failure::Failure;
 use crate::Api;
 
-/// What a caller without the token is told.
-const NEEDS_TOKEN: &str = "this needs `Authorization: Bearer TOKEN`, with the token of admin.token_file; \
-                           without that key, only callers on this host are let in, and not through a proxy";
+const NO_TOKEN: &str = "the bearer token is missing";
+
+/// What a refused caller can do.
+const USE_TOKEN: &str = "send `Authorization: Bearer TOKEN` with the token of admin.token_file; without that key, \
+                         only callers on this host can use the API, and not through a proxy";
+const USE_ADDRESS: &str =
+    "use the address of the port, as in http://127.0.0.1:9883, or send the bearer token";
 
 /// What proxies add: the caller is somebody else.
 const FORWARDED: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
 
-/// The address of the caller, put to each request by the server.
+/// The address of the caller; the server adds it to each request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Caller(pub(super) SocketAddr);
 
@@ -33,57 +37,63 @@ pub(super) async fn guard(
     State(api): State<Arc<dyn Api>>,
     request: Request,
     next: Next,
-) -> Response {
+) -> Result<Response, Failure> {
     let headers = request.headers();
     let caller = request.extensions().get::<Caller>().copied();
     let allowed = match bearer(headers) {
         Some(token) if api.is_authorized(token) => Ok(()),
         Some(_) => Err((StatusCode::UNAUTHORIZED, "the bearer token is wrong")),
-        None if api.needs_token() => Err((StatusCode::UNAUTHORIZED, NEEDS_TOKEN)),
+        None if api.needs_token() => Err((StatusCode::UNAUTHORIZED, NO_TOKEN)),
         None => from_here(caller, headers),
     };
-    if let Err((status, why)) = allowed {
-        tracing::warn!(
-            target: "mproxy::admin",
-            event = "refuse",
-            peer = caller.map(|Caller(peer)| tracing::field::display(peer)),
-            path = request.uri().path(),
-            status = status.as_u16(),
-            remedy = "use the token of admin.token_file; if this was nobody you know, bind admin to loopback",
-            "a caller of the admin API is refused"
-        );
-        return failure(status, why);
-    }
-    if *request.method() != Method::GET && *request.method() != Method::HEAD && !is_json(headers) {
-        return failure(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "send it with Content-Type: application/json",
-        );
-    }
-    next.run(request).await
+    let Err((status, why)) = allowed else {
+        return Ok(next.run(request).await);
+    };
+    tracing::warn!(
+        target: "mproxy::admin",
+        event = "refuse",
+        peer = caller.map(|Caller(peer)| tracing::field::display(peer)),
+        path = request.uri().path(),
+        status = status.as_u16(),
+        remedy = "use the token of admin.token_file; if you do not know the caller, bind admin to loopback",
+        "a caller of the admin API is refused"
+    );
+    let remedy = match status {
+        StatusCode::UNAUTHORIZED => USE_TOKEN,
+        _ => USE_ADDRESS,
+    };
+    Err(Failure::new(status, why, remedy))
 }
 
-/// Whether the caller is this host, and no page of a browser.
+/// Refuses what a web page can send to another site without asking first.
+pub(super) async fn require_json(request: Request, next: Next) -> Result<Response, Failure> {
+    if is_json(request.headers()) {
+        return Ok(next.run(request).await);
+    }
+    Err(Failure::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "the request is not JSON",
+        "send it with Content-Type: application/json",
+    ))
+}
+
+/// Whether the caller is this host, and not a page in a browser.
 fn from_here(
     caller: Option<Caller>,
     headers: &HeaderMap,
 ) -> Result<(), (StatusCode, &'static str)> {
     let is_loopback = caller.is_some_and(|Caller(peer)| peer.ip().to_canonical().is_loopback());
-    if !is_loopback {
-        return Err((StatusCode::UNAUTHORIZED, NEEDS_TOKEN));
-    }
-    if FORWARDED.iter().any(|name| headers.contains_key(*name)) {
-        return Err((StatusCode::UNAUTHORIZED, NEEDS_TOKEN));
+    if !is_loopback || FORWARDED.iter().any(|name| headers.contains_key(*name)) {
+        return Err((StatusCode::UNAUTHORIZED, NO_TOKEN));
     }
     if !headers.get(header::HOST).is_none_or(is_address) {
-        return Err((
-            StatusCode::FORBIDDEN,
-            "the Host header must be an address or localhost",
-        ));
+        let why = "the Host header is not an address or localhost";
+        return Err((StatusCode::FORBIDDEN, why));
     }
     let site = headers.get("sec-fetch-site").map(|it| it.as_bytes());
     if !matches!(site, None | Some(b"same-origin" | b"none")) {
-        return Err((StatusCode::FORBIDDEN, "not for pages of other sites"));
+        let why = "a page of another site sent the request";
+        return Err((StatusCode::FORBIDDEN, why));
     }
     Ok(())
 }

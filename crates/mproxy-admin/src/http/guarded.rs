@@ -3,36 +3,41 @@
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
-use axum::middleware;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::guard::guard;
+use super::failure::Failure;
+use super::guard::{guard, require_json};
 use crate::api::{Api, Disconnect, Filter, ReloadRefused};
 
-/// The largest request body.
-const MAX_BODY: usize = 16 * 1024;
-
 type Proxy = State<Arc<dyn Api>>;
+type Id = Result<Path<u64>, PathRejection>;
+type Answer = Result<Response, Failure>;
 
 /// The routes of this proxy.
 pub(super) fn router(api: &Arc<dyn Api>) -> Router {
+    let reload = post(reload).route_layer(from_fn(require_json));
+    let disconnect = post(disconnect).route_layer(from_fn(require_json));
     Router::new()
-        .route("/api/v1/reload", post(reload))
+        .route("/api/v1/reload", reload)
         .route("/api/v1/connections", get(connections))
         .route("/api/v1/connections/{id}", get(connection))
-        .route("/api/v1/connections/{id}/disconnect", post(disconnect))
+        .route("/api/v1/connections/{id}/disconnect", disconnect)
         .method_not_allowed_fallback(async || {
-            let why = "another method is needed: / lists the paths and their methods";
-            failure(StatusCode::METHOD_NOT_ALLOWED, why)
+            Failure::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "this path does not have this method",
+                "use a method of the header Allow",
+            )
         })
-        .layer(DefaultBodyLimit::max(MAX_BODY))
-        .route_layer(middleware::from_fn_with_state(Arc::clone(api), guard))
+        .route_layer(from_fn_with_state(Arc::clone(api), guard))
         .with_state(Arc::clone(api))
 }
 
@@ -40,78 +45,102 @@ pub(super) fn router(api: &Arc<dyn Api>) -> Router {
 #[serde(deny_unknown_fields)]
 struct ReloadQuery {
     #[serde(default)]
-    strict: Option<String>,
+    strict: Strict,
 }
 
-async fn reload(State(api): Proxy, query: Query<ReloadQuery>) -> Response {
-    let strict = matches!(query.strict.as_deref(), Some("" | "true" | "1"));
-    match api.reload(strict).await {
-        Ok(reloaded) => Json(reloaded).into_response(),
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+enum Strict {
+    #[default]
+    #[serde(rename = "false", alias = "0")]
+    No,
+    #[serde(rename = "true", alias = "1", alias = "")]
+    Yes,
+}
+
+async fn reload(State(api): Proxy, query: Result<Query<ReloadQuery>, QueryRejection>) -> Answer {
+    let Query(query) = query.map_err(bad_query)?;
+    let refused =
+        |error: String, remedy| Failure::new(StatusCode::UNPROCESSABLE_ENTITY, error, remedy);
+    match api.reload(query.strict == Strict::Yes).await {
+        Ok(reloaded) => Ok(Json(reloaded).into_response()),
         Err(ReloadRefused::Invalid { error, diagnostics }) => {
-            let body = json!({ "error": error, "report": diagnostics });
-            (StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response()
+            let remedy = "nothing has changed: correct what `report` names, and reload again";
+            Err(refused(error, remedy).with("report", diagnostics))
         }
         Err(ReloadRefused::RestartRequired { restart_required }) => {
             let error = "some changes need a restart, and strict refuses those";
-            let body = json!({ "error": error, "restart_required": restart_required });
-            (StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response()
+            let remedy = "nothing has changed: restart mproxy, or reload without strict";
+            let failure = refused(error.to_owned(), remedy);
+            Err(failure.with("restart_required", restart_required.into()))
         }
-        Err(ReloadRefused::Draining) => failure(StatusCode::CONFLICT, "the proxy drains"),
+        Err(ReloadRefused::Draining) => Err(Failure::new(
+            StatusCode::CONFLICT,
+            "mproxy drains, and does not reload any more",
+            "reload the process that replaces this one",
+        )),
     }
 }
 
-async fn connections(State(api): Proxy, Query(filter): Query<Filter>) -> Response {
+async fn connections(State(api): Proxy, filter: Result<Query<Filter>, QueryRejection>) -> Answer {
+    let Query(filter) = filter.map_err(bad_query)?;
     off_thread(move || filter.page(api.connections())).await
 }
 
-async fn connection(State(api): Proxy, Path(id): Path<u64>) -> Response {
-    let found = api.connection(id);
-    found.map_or_else(|| no_connection(id), |found| Json(found).into_response())
+async fn connection(State(api): Proxy, id: Id) -> Answer {
+    let Path(id) = id.map_err(bad_id)?;
+    let found = api.connection(id).ok_or_else(|| no_connection(id))?;
+    Ok(Json(found).into_response())
 }
 
-async fn disconnect(State(api): Proxy, Path(id): Path<u64>, body: Bytes) -> Response {
+async fn disconnect(State(api): Proxy, id: Id, body: Bytes) -> Answer {
+    let Path(id) = id.map_err(bad_id)?;
+    let wrong = |why: String| {
+        let remedy = "send {\"reason_code\": N} with N from 128 to 255, or no body for 152";
+        Failure::new(StatusCode::BAD_REQUEST, why, remedy)
+    };
     let how = match body.is_empty() {
-        true => Ok(Disconnect::default()),
-        false => serde_json::from_slice::<Disconnect>(&body),
+        true => Disconnect::default(),
+        false => serde_json::from_slice(&body).map_err(|it| wrong(format!("the body: {it}")))?,
     };
-    let how = match how {
-        Ok(how) if how.reason_code >= 0x80 => how,
-        Ok(_) => {
-            let why =
-                "`reason_code` must be one of 128 to 255: the client is told why it has to go";
-            return failure(StatusCode::BAD_REQUEST, why);
-        }
-        Err(error) => return failure(StatusCode::BAD_REQUEST, &format!("the body: {error}")),
-    };
+    if how.reason_code < 0x80 {
+        let why = "`reason_code`: only 128 to 255 tell a client why it is disconnected";
+        return Err(wrong(why.to_owned()));
+    }
     match api.disconnect(id, &how) {
-        true => Json(json!({ "disconnected": id })).into_response(),
-        false => no_connection(id),
+        true => Ok(Json(json!({ "disconnected": id })).into_response()),
+        false => Err(no_connection(id)),
     }
 }
 
-fn no_connection(id: u64) -> Response {
-    failure(
-        StatusCode::NOT_FOUND,
-        &format!("there is no connection {id}; it may have ended"),
-    )
+fn no_connection(id: u64) -> Failure {
+    unknown(format!("there is no connection {id}; it may have ended"))
 }
 
-/// Sorts and writes a long list where it holds up nobody.
+fn bad_id(rejection: PathRejection) -> Failure {
+    unknown(rejection.body_text())
+}
+
+fn unknown(why: String) -> Failure {
+    let remedy = "take an ID from GET /api/v1/connections";
+    Failure::new(StatusCode::NOT_FOUND, why, remedy)
+}
+
+fn bad_query(rejection: QueryRejection) -> Failure {
+    let remedy = "GET / lists the parameters of each path";
+    Failure::new(StatusCode::BAD_REQUEST, rejection.body_text(), remedy)
+}
+
+/// Sorts and writes a long list where it delays no other request.
 async fn off_thread<T: Serialize + Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
-) -> Response {
+) -> Answer {
     let written = tokio::task::spawn_blocking(move || serde_json::to_vec(&work())).await;
     match written {
-        Ok(Ok(json)) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
-        _ => failure(
+        Ok(Ok(json)) => Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response()),
+        _ => Err(Failure::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "the answer could not be written",
-        ),
+            "please report it",
+        )),
     }
-}
-
-/// `{"error": why}`.
-pub(super) fn failure(status: StatusCode, why: &str) -> Response {
-    let body: Value = json!({ "error": why });
-    (status, Json(body)).into_response()
 }

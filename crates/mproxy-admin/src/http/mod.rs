@@ -1,16 +1,19 @@
-//! The HTTP side: routes, and the server that bounds who may use them.
+//! The HTTP side: routes, and the server that limits who may use them.
 //!
 //! `open` holds the routes that probes and scrapers use without credentials: they change nothing
-//! and show no traffic. Whatever shows or changes traffic is in `guarded`, behind `guard`.
+//! and show no traffic. What shows or changes traffic is in `guarded`, behind `guard`.
 
+mod failure;
 mod guard;
 mod guarded;
 mod open;
+mod phase;
 mod server;
 
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderValue, header};
 use axum::middleware;
 use axum::response::Response;
@@ -40,13 +43,16 @@ impl Admin {
         }
     }
 
-    /// Has the guarded routes ask this proxy. Without it they answer 404.
+    /// Gives the guarded routes this proxy. Without it they answer 404.
     #[must_use]
     pub fn api(mut self, api: Arc<dyn Api>) -> Self {
         self.api = Some(api);
         self
     }
 }
+
+/// The largest request body.
+const MAX_BODY: usize = 16 * 1024;
 
 /// All routes, for a caller who brings an HTTP server of its own; [`serve`] is the usual way.
 pub fn router(admin: Admin) -> Router {
@@ -57,6 +63,8 @@ pub fn router(admin: Admin) -> Router {
         .method_not_allowed_fallback(open::method_not_allowed)
         .with_state(admin)
         .merge(guarded.unwrap_or_default())
+        .layer(middleware::from_fn(phase::follow))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::map_response(protect))
 }
 

@@ -2,12 +2,13 @@
 
 use axum::Router;
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tracing::error;
 
 use super::Admin;
+use super::failure::Failure;
 use crate::Format;
 
 pub(super) fn router() -> Router<Admin> {
@@ -84,8 +85,13 @@ async fn version(State(admin): State<Admin>) -> Response {
     }
 }
 
-pub(super) async fn not_found() -> (StatusCode, String) {
-    (StatusCode::NOT_FOUND, format!("no such path\n\n{INDEX}"))
+pub(super) async fn not_found(uri: Uri) -> Response {
+    if uri.path().starts_with("/api/") {
+        let remedy = "GET / lists the paths";
+        return Failure::new(StatusCode::NOT_FOUND, "there is no such path", remedy)
+            .into_response();
+    }
+    (StatusCode::NOT_FOUND, format!("no such path\n\n{INDEX}")).into_response()
 }
 
 pub(super) async fn method_not_allowed() -> (StatusCode, &'static str) {

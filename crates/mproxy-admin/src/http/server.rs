@@ -1,16 +1,15 @@
 //! The listening side, bounded against anybody who can reach the port.
 //!
-//! - At most [`MAX_CONNECTIONS`] connections; one more ends the oldest, so that somebody who holds
-//!   connections open cannot keep the probes out.
+//! - At most [`MAX_CONNECTIONS`] connections. One more cuts the oldest whose request is incomplete, or
+//!   else the oldest whose caller does not read its answer, so that connections that are held open
+//!   cannot keep the probes out. A request that is being answered is never cut.
 //! - A request head must arrive within [`HEAD_TIMEOUT`], and be at most [`MAX_HEAD_BYTES`] long
 //!   with at most [`MAX_HEADERS`] fields.
 //! - One request a connection, and the whole connection takes at most [`CONNECTION_DEADLINE`],
-//!   so that a reader who never reads holds nothing for long. Request bodies are bounded by the routes
-//!   that take one.
+//!   so that a reader who never reads holds nothing for long. Request bodies are limited by the router.
 //!
 //! axum's own `serve` has none of these, hence hyper's connection builder.
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -28,6 +27,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use super::guard::Caller;
+use super::phase::Phase;
 use super::{Admin, router};
 
 /// Binds the admin port. Port 0 lets the system choose.
@@ -52,13 +52,18 @@ pub async fn serve(listener: TcpListener, admin: Admin, shutdown: impl Future<Ou
     let mut shutdown = pin!(shutdown);
     let mut failures = 0;
     loop {
+        let has_room = connections.has_room();
         tokio::select! {
             () = &mut shutdown => break,
+            // nothing tells when an answer begins to wait for its caller
+            () = sleep(ACCEPT_PAUSE), if !has_room => {}
             _ = connections.tasks.join_next(), if !connections.tasks.is_empty() => {}
-            accepted = accept(&listener, &mut failures) => {
+            accepted = accept(&listener, &mut failures), if has_room => {
                 let (stream, caller) = accepted;
-                let router = router.clone().layer(Extension(Caller(caller)));
-                connections.add(connection(stream, router, stopped.clone()));
+                let phase = Phase::default();
+                let router = router.clone();
+                let router = router.layer(Extension(Caller(caller))).layer(Extension(phase.clone()));
+                connections.add(phase, connection(stream, router, stopped.clone()));
             }
         }
     }
@@ -127,20 +132,37 @@ async fn connection(stream: TcpStream, router: Router, mut stopped: watch::Recei
 #[derive(Default)]
 struct Connections {
     tasks: JoinSet<()>,
-    oldest_first: VecDeque<AbortHandle>,
+    oldest_first: Vec<(Phase, AbortHandle)>,
 }
 
 impl Connections {
-    fn add(&mut self, connection: impl Future<Output = ()> + Send + 'static) {
-        if self.oldest_first.len() >= MAX_CONNECTIONS {
-            self.oldest_first.retain(|task| !task.is_finished());
+    /// Adds one, and cuts another if there are too many.
+    fn add(&mut self, phase: Phase, connection: impl Future<Output = ()> + Send + 'static) {
+        while self.oldest_first.len() >= MAX_CONNECTIONS && self.cut_one() {}
+        self.oldest_first
+            .push((phase, self.tasks.spawn(connection)));
+    }
+
+    /// Whether one more can be added; false if all that there may be are being answered.
+    fn has_room(&mut self) -> bool {
+        self.oldest_first.retain(|(_, task)| !task.is_finished());
+        let mut phases = self.oldest_first.iter().map(|(phase, _)| phase);
+        self.oldest_first.len() < MAX_CONNECTIONS || phases.any(|it| it.rank().is_some())
+    }
+
+    /// Cuts the oldest of those that may be cut first.
+    fn cut_one(&mut self) -> bool {
+        let ranked = self.oldest_first.iter().enumerate();
+        let ranked = ranked.filter_map(|(at, (phase, _))| Some((phase.rank()?, at)));
+        let Some((rank, at)) = ranked.min() else {
+            return false;
+        };
+        let (phase, task) = &self.oldest_first[at];
+        if phase.cut(rank) {
+            task.abort();
+            self.oldest_first.remove(at);
         }
-        if self.oldest_first.len() >= MAX_CONNECTIONS
-            && let Some(oldest) = self.oldest_first.pop_front()
-        {
-            oldest.abort();
-        }
-        self.oldest_first.push_back(self.tasks.spawn(connection));
+        true
     }
 }
 

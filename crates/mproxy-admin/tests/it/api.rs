@@ -5,14 +5,18 @@ use std::sync::{Arc, Mutex};
 
 use mproxy_admin::{Api, BoxFuture, Connection, Disconnect, ReloadRefused, Reloaded};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::sync::oneshot;
 
-use crate::support::{Answer, Port};
+use crate::support::{Answer, Port, exchange};
 
 #[derive(Debug, Default)]
 struct Fake {
     outcome: Mutex<Option<Result<Reloaded, ReloadRefused>>>,
     asked: Mutex<Vec<String>>,
     has_token: AtomicBool,
+    /// What a reload waits for.
+    gate: Mutex<Option<oneshot::Receiver<()>>>,
 }
 
 impl Fake {
@@ -33,7 +37,13 @@ impl Api for Fake {
     fn reload(&self, strict: bool) -> BoxFuture<Result<Reloaded, ReloadRefused>> {
         self.note(format!("reload strict={strict}"));
         let outcome = self.outcome.lock().unwrap().take();
-        Box::pin(async { outcome.unwrap_or_else(|| Ok(Reloaded::default())) })
+        let gate = self.gate.lock().unwrap().take();
+        Box::pin(async {
+            if let Some(gate) = gate {
+                gate.await.unwrap();
+            }
+            outcome.unwrap_or_else(|| Ok(Reloaded::default()))
+        })
     }
 
     fn connections(&self) -> Vec<Connection> {
@@ -77,11 +87,22 @@ fn body(answer: &Answer) -> Value {
     serde_json::from_str(&answer.body).unwrap_or_else(|error| panic!("{error}: {answer:?}"))
 }
 
+/// Every error has one shape, with what to do.
+#[track_caller]
+fn assert_failure(answer: &Answer, status: u16, text: &str) {
+    assert_eq!(answer.status, status, "{answer:?}");
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    let body = body(answer);
+    let error = body["error"].as_str().unwrap();
+    assert!(error.contains(text), "{error}");
+    assert!(!body["remedy"].as_str().unwrap().is_empty());
+}
+
 #[tokio::test]
 async fn a_port_without_a_proxy_has_no_api() {
     let port = Port::start().await;
     let answer = port.get("/api/v1/connections").await;
-    assert_eq!(answer.status, 404);
+    assert_failure(&answer, 404, "there is no such path");
 }
 
 #[tokio::test]
@@ -109,12 +130,15 @@ async fn a_reload_tells_what_changed_or_why_nothing_did() {
         (
             Err(ReloadRefused::Draining),
             409,
-            json!({ "error": "the proxy drains" }),
+            json!({ "error": "mproxy drains, and does not reload any more" }),
         ),
     ] {
         *fake.outcome.lock().unwrap() = Some(outcome);
         let answer = port.request("POST", "/api/v1/reload", JSON).await;
-        assert_eq!((answer.status, body(&answer)), (status, expected));
+        let mut body = body(&answer);
+        let remedy = body.as_object_mut().unwrap().remove("remedy");
+        assert_eq!((answer.status, body), (status, expected));
+        assert_eq!(remedy.is_some(), status != 200);
     }
     for target in ["/api/v1/reload?strict", "/api/v1/reload?strict=true"] {
         assert_eq!(port.request("POST", target, JSON).await.status, 200);
@@ -188,4 +212,70 @@ async fn what_a_page_could_send_is_refused() {
     // a caller with the token is not a page, whatever the name of the host
     let token = "Content-Type: application/json\r\nAuthorization: bearer secret\r\n";
     assert_eq!(request("mproxy.internal", token).await, 200);
+}
+
+/// A wrong method was told to send JSON (415), and a wrong query, a long body and an unknown path were
+/// answered with bare text that did not say what was wrong.
+#[tokio::test]
+async fn what_is_wrong_with_a_request_is_named() {
+    let (fake, port) = served().await;
+    for (method, target, allow) in [
+        ("GET", "/api/v1/reload", "POST"),
+        ("DELETE", "/api/v1/connections", "GET,HEAD"),
+        ("PUT", "/api/v1/connections/7/disconnect", "POST"),
+    ] {
+        let answer = port.request(method, target, "").await;
+        assert_failure(&answer, 405, "method");
+        assert_eq!(answer.header("allow"), Some(allow), "{method} {target}");
+    }
+    for (method, target, status, text) in [
+        ("GET", "/api/v1/connections?clinet=t", 400, "clinet"),
+        ("GET", "/api/v1/connections?limit=many", 400, "limit"),
+        ("GET", "/api/v1/connections?ip=host", 400, "ip"),
+        ("GET", "/api/v1/connections?sort=size", 400, "size"),
+        ("GET", "/api/v1/connections/x", 404, "`x`"),
+        ("GET", "/api/v1/connections/%ff", 404, "UTF-8"),
+        ("GET", "/api/v1/conections", 404, "path"),
+        ("POST", "/api/v1/reload?strict=maybe", 400, "maybe"),
+        ("POST", "/api/v1/reload?stric", 400, "stric"),
+        ("POST", "/api/v1/connections/x/disconnect", 404, "`x`"),
+    ] {
+        let answer = port.request(method, target, JSON).await;
+        assert_failure(&answer, status, text);
+    }
+    let long = "x".repeat(20_000);
+    let rest = format!("{JSON}Content-Length: {}\r\n\r\n{long}", long.len());
+    let answer = port.request_raw("POST", "/api/v1/reload", &rest).await;
+    assert_failure(&answer, 413, "length limit");
+    assert!(fake.asked.lock().unwrap().is_empty());
+}
+
+/// A flood of connections cut a reload that was under way: it was carried out, but its caller was told
+/// that there was no answer.
+#[tokio::test]
+async fn a_flood_does_not_cut_a_request_that_is_being_answered() {
+    let (fake, port) = served().await;
+    let (open, gate) = oneshot::channel();
+    *fake.gate.lock().unwrap() = Some(gate);
+    let mut reload = port.connect().await;
+    let request = format!("POST /api/v1/reload HTTP/1.1\r\nHost: localhost\r\n{JSON}\r\n");
+    reload.write_all(request.as_bytes()).await.unwrap();
+    while fake.asked.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let mut flood = Vec::new();
+    for _ in 0..200 {
+        let mut stream = port.connect().await;
+        // some send a head that promises a body
+        if flood.len() % 2 == 0 {
+            let head = b"POST /api/v1/reload HTTP/1.1\r\nContent-Length: 2\r\n\r\n";
+            stream.write_all(head).await.unwrap();
+        }
+        flood.push(stream);
+    }
+    port.get("/livez").await.assert(200, "ok\n");
+    open.send(()).unwrap();
+    let answer = exchange(reload, b"").await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(*fake.asked.lock().unwrap(), ["reload strict=false"]);
 }
