@@ -24,6 +24,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Run the loads direct and through HAProxy, nginx and mproxy, and compare.
     Bench(BenchArgs),
+    /// Compare the latencies of clients without and with reloads.
+    Reloads(ReloadsArgs),
     /// Become a program that ends when its parent does.
     #[command(hide = true)]
     Exec(ExecArgs),
@@ -84,6 +86,28 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
     /// Fail unless every bar is met.
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReloadsArgs {
+    /// How often it is measured without and with reloads.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) rounds: u32,
+    /// Reloads of a round.
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) count: u32,
+    /// Measured time of a round without reloads, and again with them, in seconds.
+    #[arg(long, default_value = "4", value_parser = seconds)]
+    pub(crate) seconds: Duration,
+    /// Sessions that are idle meanwhile.
+    #[arg(long, value_name = "COUNT", default_value_t = IDLE)]
+    pub(crate) idle: usize,
+    /// The proxy; by default the one that was built beside this tool.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) mproxy: Option<PathBuf>,
+    /// Fail unless the bar is met.
     #[arg(long)]
     pub(crate) check: bool,
 }

@@ -5,6 +5,7 @@ pub mod load;
 pub mod measure;
 pub mod net;
 pub mod peer;
+pub mod reloads;
 pub mod sink;
 
 mod error;

@@ -4,7 +4,7 @@ mod cli;
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -13,11 +13,12 @@ use mproxy_load::load::{Meter, NoMeter, Options, Target};
 use mproxy_load::measure::ProcessMeter;
 use mproxy_load::net::raise_file_limit;
 use mproxy_load::peer::{DeathPact, Rig};
+use mproxy_load::reloads::Reloads;
 use mproxy_load::sink::Sink;
 use mproxy_load::{Error, Stop};
 use tokio::signal::unix::{SignalKind, signal};
 
-use cli::{BenchArgs, Cli, Command, RunArgs, SinkArgs};
+use cli::{BenchArgs, Cli, Command, ReloadsArgs, RunArgs, SinkArgs};
 
 fn main() -> ExitCode {
     let command = Cli::parse().command;
@@ -88,6 +89,7 @@ fn run(command: Command, stop: &Stop) -> Result<bool, Error> {
         Command::Sink(args) => sink(&args, stop).map(|()| true),
         Command::Run(args) => load(args, stop).map(|()| true),
         Command::Bench(args) => bench(&args, stop),
+        Command::Reloads(args) => reloads(&args, stop),
         Command::Exec(_) => Ok(true),
     }
 }
@@ -143,11 +145,6 @@ fn bench(args: &BenchArgs, stop: &Stop) -> Result<bool, Error> {
         let action = action.to_owned();
         move |source| Error::Io { action, source }
     };
-    let own = std::env::current_exe().map_err(io("find the own executable"))?;
-    let mproxy: PathBuf = args
-        .mproxy
-        .clone()
-        .unwrap_or_else(|| own.with_file_name("mproxy-server"));
     let options = Options {
         duration: args.duration(),
         idle: args.idle(),
@@ -159,7 +156,7 @@ fn bench(args: &BenchArgs, stop: &Stop) -> Result<bool, Error> {
         peers: args.peers.clone(),
         options,
     };
-    let rig = Rig::start(&own, &mproxy, args.idle(), stop)?;
+    let rig = rig(args.mproxy.as_deref(), args.idle(), stop)?;
     eprintln!("sink at {}", rig.sink_endpoint());
     let report = bench.run(&rig, |line| eprintln!("{line}"))?;
     print(&report.to_string())?;
@@ -169,6 +166,31 @@ fn bench(args: &BenchArgs, stop: &Stop) -> Result<bool, Error> {
     }
     let (met, all) = report.bars();
     Ok(report.is_complete() && (met == all || !args.check))
+}
+
+fn reloads(args: &ReloadsArgs, stop: &Stop) -> Result<bool, Error> {
+    let reloads = Reloads {
+        rounds: args.rounds,
+        count: args.count,
+        options: Options {
+            duration: args.seconds,
+            idle: args.idle,
+            stop: stop.clone(),
+        },
+    };
+    let report = reloads.run(&rig(args.mproxy.as_deref(), args.idle, stop)?)?;
+    print(&report.to_string())?;
+    Ok(report.is_met() || !args.check)
+}
+
+/// The peers, with the proxy that was built beside this tool unless another one is named.
+fn rig(mproxy: Option<&Path>, idle: usize, stop: &Stop) -> Result<Rig, Error> {
+    let own = std::env::current_exe().map_err(|source| Error::Io {
+        action: "find the own executable".into(),
+        source,
+    })?;
+    let beside = own.with_file_name("mproxy-server");
+    Rig::start(&own, mproxy.unwrap_or(&beside), idle, stop)
 }
 
 /// Prints, and tells a closed pipe instead of panicking about it.

@@ -17,6 +17,7 @@ use crate::peer::{Peer, Rig, Variant};
 
 pub use bar::Bar;
 pub use report::{LoadReport, PeerReport, Report, Sample, Skipped};
+pub(crate) use stats::median;
 
 /// What to run.
 #[derive(Debug, Clone)]

@@ -1,7 +1,7 @@
 //! Medians and ratios.
 
 /// The middle value; of an even number the mean of the two in the middle.
-pub(super) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
+pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values
         .into_iter()
         .filter(|value| value.is_finite())

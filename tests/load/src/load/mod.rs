@@ -100,6 +100,11 @@ pub struct Outcome {
     pub latency: Option<Percentiles>,
 }
 
+/// Opens the idle connections of `options`; they close with the drop of what is returned.
+pub(crate) fn hold(target: &Target, options: &Options) -> Result<impl Sized + use<>, Error> {
+    Pool::connected(target, Version::V3, options, options.idle)
+}
+
 /// Makes one connection, waits for its CONNACK, and closes it.
 pub(crate) fn probe(target: &Target, stop: &Stop) -> Result<(), Error> {
     let options = Options {

@@ -38,14 +38,13 @@ impl Variant {
 /// Rules of the list; one more than there are rules that do not match.
 const RULES: usize = 100;
 
+/// The name of the configuration.
+pub(super) const FILE: &str = "mproxy.toml";
+
 const PATH: &str = "/mqtt";
 
 pub(super) fn recipe(site: &Site<'_>, variant: Variant) -> Result<Recipe, Error> {
-    let path = write(
-        site.dir,
-        "mproxy.toml",
-        &config(site, variant, free_port()?)?,
-    )?;
+    let path = write(site.dir, FILE, &config(site, variant, free_port()?)?)?;
     let program = site.mproxy.to_string_lossy().into_owned();
     let websocket = (variant == Variant::WebSocket).then(|| PATH.to_owned());
     Ok(Recipe {

@@ -112,6 +112,11 @@ impl Rig {
         self.sink.id()
     }
 
+    /// The configuration of the mproxy that was put last.
+    pub(crate) fn mproxy_config(&self) -> PathBuf {
+        self.dir.path().join(mproxy::FILE)
+    }
+
     /// Why a peer cannot take part; `None` if it can.
     pub fn missing(&self, peer: Peer) -> Option<String> {
         let hint = "`apt-get install haproxy nginx-light libnginx-mod-stream`";
