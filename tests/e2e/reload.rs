@@ -233,6 +233,25 @@ async fn the_log_says_more_at_once() {
     talk(&mut first, &mut at).await;
 }
 
+/// A level that a flag sets was listed as applied, and warnings of the new configuration were only in the
+/// log.
+#[tokio::test]
+async fn the_answer_tells_what_has_no_effect_and_what_to_look_at() {
+    let broker = FakeBroker::bind().await;
+    let log = "[log]\nlevel = \"info\"\n";
+    let mproxy = Setup::before(&broker.url()).toml(log).start().await;
+    mproxy.edit("level = \"info\"", "level = \"debug\"");
+    let unused = "\n[layers.unused]\ntype = \"acl\"\ndefault = \"deny\"\n";
+    let text = fs::read_to_string(mproxy.config()).expect("the file is there");
+    fs::write(mproxy.config(), text + unused).expect("the folder is ours");
+    let answer = mproxy.ask_for_reload().await;
+    let body: Value = serde_json::from_str(&answer.body).expect("the answer is JSON");
+    assert_eq!(body["overridden"]["log.level"], "--log-level", "{body}");
+    assert_eq!(body["applied"], serde_json::json!(["layers.unused"]));
+    let diagnostic = &body["report"]["diagnostics"][0];
+    assert_eq!(diagnostic["severity"], "warning", "{body}");
+}
+
 /// Who has the token may use the API from any host; a file that cannot be used refuses the reload, and
 /// the token stays.
 #[tokio::test]
@@ -253,7 +272,8 @@ async fn the_token_of_the_admin_port_follows_its_file() {
     };
     assert_eq!((ask("first").await, ask("second").await), (200, 401));
     fs::write(&file, "second").expect("the folder is ours");
-    assert_eq!(mproxy.reload().await["message"], "configuration reloaded");
+    // the key is the same, but not what it stands for: it was listed as unchanged
+    assert_eq!(mproxy.reload().await["applied"], "admin.token_file");
     assert_eq!((ask("first").await, ask("second").await), (401, 200));
     for bad in ["", "two\nlines"] {
         fs::write(&file, bad).expect("the folder is ours");

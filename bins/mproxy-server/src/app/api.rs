@@ -49,7 +49,7 @@ impl mproxy_admin::Api for Api {
             events.send(Event::Reload(reload)).await;
             // nobody answers when the proxy has ended
             let outcome = answered.await.unwrap_or(Err(ReloadError::Draining));
-            outcome.map(reloaded).map_err(refused)
+            outcome.map_err(refused)
         })
     }
 
@@ -104,14 +104,6 @@ fn connection(listed: Listed) -> Option<Connection> {
         bytes_to_server: to_server.bytes,
         bytes_to_client: to_client.bytes,
     })
-}
-
-fn reloaded(changes: mproxy_config::Changes) -> Reloaded {
-    Reloaded {
-        applied: changes.applied,
-        unchanged: changes.unchanged,
-        restart_required: changes.restart_required,
-    }
 }
 
 fn refused(error: ReloadError) -> ReloadRefused {

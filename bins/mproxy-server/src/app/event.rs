@@ -3,9 +3,10 @@
 
 use std::collections::VecDeque;
 
+use mproxy_admin::Reloaded;
 use tokio::sync::{mpsc, oneshot};
 
-use super::reload::{Changes, ReloadError};
+use super::reload::ReloadError;
 
 /// The most events that wait; the sender of one more waits as well.
 const WAITING: usize = 16;
@@ -30,7 +31,7 @@ pub(crate) struct Reload {
     /// Refuse it if something in it takes a restart.
     pub(crate) is_strict: bool,
     /// Who waits for the answer, if anybody does.
-    pub(crate) answer: Option<oneshot::Sender<Result<Changes, ReloadError>>>,
+    pub(crate) answer: Option<oneshot::Sender<Result<Reloaded, ReloadError>>>,
 }
 
 /// Who asks for a reload.

@@ -58,12 +58,13 @@ pub(crate) struct RunOptions {
     pub(crate) loader: Arc<Loader>,
     /// The files to be watched, as they were last read; `None` = they are not.
     pub(crate) watched: Option<Receiver<Contents>>,
-    /// Takes the part of a new configuration that says what is logged.
+    /// Takes the part of a new configuration that says what is logged; the flag or variable that sets the
+    /// level in its place, if one does.
     pub(crate) on_log: OnLog,
 }
 
 /// See [`RunOptions::on_log`].
-pub(crate) type OnLog = Box<dyn Fn(&Log) + Send + Sync>;
+pub(crate) type OnLog = Box<dyn Fn(&Log) -> Option<&'static str> + Send + Sync>;
 
 /// Runs the proxy until it is told to stop; its metrics show those of the log.
 pub(crate) fn run(
@@ -172,7 +173,7 @@ pub(crate) async fn start(
     Signals::of_demo(&events.sender())?;
     let sources = Sources {
         loader,
-        on_log: Box::new(|_| {}),
+        on_log: Box::new(|_| None),
         events: events.sender(),
     };
     let supervisor = Supervisor::start(config, &[], sources).await?;

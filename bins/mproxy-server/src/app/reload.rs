@@ -7,14 +7,14 @@
 //! ```
 //! Each step can say no, and the old configuration runs on as if nothing had been asked.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mproxy_admin::Metrics;
-pub(crate) use mproxy_config::Changes;
+use mproxy_admin::{Metrics, Reloaded};
 use mproxy_config::diagnostics::{Diagnostic, Report};
-use mproxy_config::{Config, Loaded, diff};
+use mproxy_config::{Changes, Config, Loaded, diff};
 use mproxy_transport::ListenAddr;
 
 use super::event::{Events, Reload};
@@ -85,7 +85,7 @@ impl Reload {
         self.answer(Err(ReloadError::Draining));
     }
 
-    fn answer(self, answer: Result<Changes, ReloadError>) {
+    fn answer(self, answer: Result<Reloaded, ReloadError>) {
         if let Some(sender) = self.answer {
             // the caller may have gone away
             let _ = sender.send(answer);
@@ -126,7 +126,7 @@ impl Supervisor {
     }
 
     /// Opens what is new, and then swaps everything.
-    fn commit(&mut self, ready: Ready, is_strict: bool) -> Result<Changes, ReloadError> {
+    fn commit(&mut self, ready: Ready, is_strict: bool) -> Result<Reloaded, ReloadError> {
         let mut changes = diff(&self.config, &ready.config);
         // what waits for a restart still does, and what is as at the start needs none
         changes.restart_required = diff(&self.started, &ready.config).restart_required;
@@ -144,16 +144,17 @@ impl Supervisor {
         if ready.report.warnings() > 0 {
             log_problems(&ready.report);
         }
-        (self.on_log)(&ready.config.log);
+        let overridden = (self.on_log)(&ready.config.log);
+        let reloaded = reloaded(changes, overridden, &ready, &self.plan);
         self.config = ready.config;
         self.plan = Arc::new(ready.plan);
         self.apply(opened);
         self.watch_upstreams();
-        Ok(changes)
+        Ok(reloaded)
     }
 
     /// Writes what came of it to the log and the metrics.
-    fn tell(&self, reload: &Reload, outcome: &Result<Changes, ReloadError>, took: Duration) {
+    fn tell(&self, reload: &Reload, outcome: &Result<Reloaded, ReloadError>, took: Duration) {
         let by = reload.by.as_str();
         let took_s = took.as_secs_f64();
         self.metrics.reloaded(outcome.is_ok());
@@ -184,6 +185,35 @@ impl Supervisor {
                 );
             }
         }
+    }
+}
+
+/// What a reload has changed, beyond what differs in the two configurations.
+fn reloaded(
+    mut changes: Changes,
+    level_is_set_by: Option<&str>,
+    new: &Ready,
+    old: &Plan,
+) -> Reloaded {
+    const TOKEN: &str = "admin.token_file";
+    const LEVEL: &str = "log.level";
+    // the same file with another token
+    if new.plan.token != old.token && !changes.applied.iter().any(|it| it == TOKEN) {
+        changes.applied.push(TOKEN.to_owned());
+        changes.unchanged.retain(|it| it != "admin");
+    }
+    let mut overridden = BTreeMap::new();
+    if let Some(by) = level_is_set_by
+        && let Some(at) = changes.applied.iter().position(|it| it == LEVEL)
+    {
+        overridden.insert(changes.applied.remove(at), by.to_owned());
+    }
+    Reloaded {
+        applied: changes.applied,
+        unchanged: changes.unchanged,
+        restart_required: changes.restart_required,
+        overridden,
+        report: (new.report.warnings() > 0).then(|| new.report.to_json(false)),
     }
 }
 

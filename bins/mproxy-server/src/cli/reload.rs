@@ -25,7 +25,11 @@ pub(super) fn reload(args: &ReloadArgs) -> ExitCode {
     };
     let out = match args.format {
         ReportFormat::Json => format!("{}\n", answer.body.trim_end()),
-        ReportFormat::Text if exit == Exit::Success => reloaded(&answer.json()),
+        ReportFormat::Text if exit == Exit::Success => {
+            let json = answer.json();
+            say(format_args!("{}", problems(&json)));
+            reloaded(&json)
+        }
         ReportFormat::Text => {
             say(format_args!("{}", refused(&answer)));
             String::new()
@@ -48,12 +52,15 @@ fn reloaded(answer: &Value) -> String {
     if !restart.is_empty() {
         out.push_str(&format!("after a restart only: {restart}\n"));
     }
+    for (key, by) in answer["overridden"].as_object().into_iter().flatten() {
+        let by = by.as_str().unwrap_or_default();
+        out.push_str(&format!("no effect: {key}, because {by} sets it\n"));
+    }
     out
 }
 
-/// What is wrong, a line each, as a compiler tells it without the source.
-fn refused(answer: &Answer) -> String {
-    let json = answer.json();
+/// The errors and warnings of the configuration, as a compiler tells them without the source.
+fn problems(json: &Value) -> String {
     let mut out = String::new();
     let diagnostics = json["report"]["diagnostics"].as_array();
     for diagnostic in diagnostics.into_iter().flatten() {
@@ -71,6 +78,12 @@ fn refused(answer: &Answer) -> String {
             out.push_str(&format!("   = {note}\n"));
         }
     }
+    out
+}
+
+fn refused(answer: &Answer) -> String {
+    let json = answer.json();
+    let mut out = problems(&json);
     let restart = json["restart_required"].as_array().into_iter().flatten();
     for key in restart.filter_map(Value::as_str) {
         out.push_str(&format!("error: `{key}` needs a restart\n"));

@@ -67,10 +67,10 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
         on_log: {
             let (args, level) = (args.clone(), guard.level());
             Box::new(move |log| {
-                // what a flag or the environment says counts as before
                 if let Ok(settings) = log_settings(&args, log) {
                     level.set(&settings.filter);
                 }
+                level_of_process(&args).ok()?.map(|(_, by)| by)
             })
         },
     };
@@ -101,29 +101,33 @@ fn reload(request: &Request) -> Loaded {
     loaded
 }
 
+/// The level that a flag or a variable sets, and which of them.
+fn level_of_process(args: &RunArgs) -> Result<Option<(String, &'static str)>, String> {
+    let env = Environment::of_process();
+    let variable = |name| env.get(name).filter(|it| !it.is_empty());
+    if let Some(flag) = &args.log_level {
+        return Ok(Some((flag.clone(), "--log-level")));
+    }
+    if let Some(text) = variable("MPROXY_LOG") {
+        let level = parse::<LogLevel>(text).map_err(|error| format!("MPROXY_LOG: {error}"))?;
+        return Ok(Some((level, "MPROXY_LOG")));
+    }
+    // Meant for all programs: not ours to complain about.
+    Ok(variable("RUST_LOG").map(|text| (text.to_owned(), "RUST_LOG")))
+}
+
 /// What counts: the flag, then the environment, then the configuration.
 ///
 /// The variables are looked at here and not by the argument parser, so that a wrong one does
 /// not keep commands from working that log nothing.
 fn log_settings(args: &RunArgs, log: &Log) -> Result<Settings, String> {
+    let filter = level_of_process(args)?.map_or_else(|| log.level.clone(), |(level, _)| level);
     let env = Environment::of_process();
-    let variable = |name| env.get(name).filter(|it| !it.is_empty());
-    let from_variable = |name, error| format!("{name}: {error}");
-    let filter = match (&args.log_level, variable("MPROXY_LOG")) {
-        (Some(flag), _) => flag.clone(),
-        (None, Some(text)) => {
-            parse::<LogLevel>(text).map_err(|it| from_variable("MPROXY_LOG", it))?
-        }
-        // Meant for all programs: not ours to complain about.
-        (None, None) => match variable("RUST_LOG") {
-            Some(text) => text.to_owned(),
-            None => log.level.clone(),
-        },
-    };
-    let format = match (args.log_format, variable("MPROXY_LOG_FORMAT")) {
+    let variable = env.get("MPROXY_LOG_FORMAT").filter(|it| !it.is_empty());
+    let format = match (args.log_format, variable) {
         (Some(flag), _) => flag,
         (None, Some(text)) => {
-            parse::<LogFormat>(text).map_err(|it| from_variable("MPROXY_LOG_FORMAT", it))?
+            parse::<LogFormat>(text).map_err(|error| format!("MPROXY_LOG_FORMAT: {error}"))?
         }
         (None, None) => log.format,
     };

@@ -1,5 +1,7 @@
 //! The answer to a reload.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -12,6 +14,12 @@ pub struct Reloaded {
     pub unchanged: Vec<String>,
     /// Those that are different and hold after a restart only.
     pub restart_required: Vec<String>,
+    /// Those that are different and have no effect, with the flag or variable that counts instead.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub overridden: BTreeMap<String, String>,
+    /// The warnings of the new configuration, as `check --format json` tells them, if there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report: Option<Value>,
 }
 
 /// Why nothing has changed.

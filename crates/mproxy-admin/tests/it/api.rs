@@ -115,6 +115,7 @@ async fn a_reload_tells_what_changed_or_why_nothing_did() {
                 applied: vec!["layers.acl".to_owned()],
                 unchanged: Vec::new(),
                 restart_required: vec!["admin".to_owned()],
+                ..Reloaded::default()
             }),
             200,
             json!({ "applied": ["layers.acl"], "unchanged": [], "restart_required": ["admin"] }),
