@@ -77,12 +77,14 @@ async fn a_connection_is_found_and_ended_with_its_reason() {
     let line = mproxy.event("the end", |it| {
         it["event"] == "disconnect" && it["client_id"] == "sensor-1"
     });
-    assert_eq!(line.await["reason"], "kicked");
-    mproxy
-        .event("who did it", |it| {
-            it["event"] == "kick" && it["client_id"] == "sensor-1"
-        })
-        .await;
+    let line = line.await;
+    assert_eq!(line["reason"], "kicked");
+    // the line of the operator's action had no field in common with it but the client id
+    let kick = mproxy.event("who did it", |it| {
+        it["event"] == "kick" && it["client_id"] == "sensor-1"
+    });
+    assert_eq!(kick.await["session"], line["session"]);
+    assert_eq!(line["session"].to_string(), id);
 
     let (code, _, err) = run(&mproxy, &["conns", "show", &id]).await;
     assert!(code == 1 && err.contains("may have ended"), "{code} {err}");

@@ -8,6 +8,7 @@ use mproxy_codec::{ConnectGlimpse, Foreign, Kind, ReasonCode, Version};
 
 use crate::cause::{Cause, Source};
 use crate::context::{Peer, SessionInfo};
+use crate::handle::SessionId;
 
 /// Who ended a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -173,6 +174,8 @@ impl Glimpse {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Summary {
+    /// The number of the session, as its handle has it.
+    pub id: SessionId,
     /// Where the client came from.
     pub peer: Peer,
     /// The session, as far as CONNECT and the hooks said; `None` when no CONNECT was read.

@@ -18,7 +18,7 @@ use super::{Live, Session};
 use crate::cause::{Account, Cause, End};
 use crate::context::Peer;
 use crate::flow::Outbox;
-use crate::handle::When;
+use crate::handle::{SessionId, When};
 use crate::hook::{OnClose, PacketService};
 use crate::limits::Limits;
 use crate::pipe::Pipe;
@@ -85,7 +85,7 @@ impl Session {
             session,
             duration: started.elapsed(),
             to_server: self.handle.traffic(Direction::ToServer),
-            ..summary_of(&end, account, self.peer)
+            ..summary_of(&end, account, self.peer, self.handle.id())
         };
         notify(on_close, summary, self.limits.hook_timeout).await
     }
@@ -160,6 +160,7 @@ where
     }
     let traffic = |direction| handle.traffic(direction);
     let (to_server, to_client) = (traffic(Direction::ToServer), traffic(Direction::ToClient));
+    let id = handle.id();
     drop(handle);
     let peer = rules.session.peer().clone();
     let summary = Summary {
@@ -171,7 +172,7 @@ where
         duration: started.elapsed(),
         to_server,
         to_client,
-        ..summary_of(&end, account, peer)
+        ..summary_of(&end, account, peer, id)
     };
     notify(on_close.map(|notice| *notice), summary, limits.hook_timeout).await
 }
@@ -219,8 +220,9 @@ fn tell_client(
 }
 
 /// What a summary has of the cause. The rest is that of a connection on which nothing was read.
-fn summary_of(end: &Cause, account: Account, peer: Peer) -> Summary {
+fn summary_of(end: &Cause, account: Account, peer: Peer, id: SessionId) -> Summary {
     Summary {
+        id,
         peer,
         session: None,
         version: None,

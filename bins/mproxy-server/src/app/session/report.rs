@@ -70,6 +70,7 @@ impl Service {
                     event,
                     listener = &*summary.peer.listener,
                     peer = %summary.peer,
+                    session = summary.established().then_some(summary.id.as_u64()),
                     client_id = client_id.or(glimpse.and_then(|it| it.client_id.as_deref())),
                     username = username.or(glimpse.and_then(|it| it.user_name.as_deref())),
                     version = version.map(|version| version.as_str()),
