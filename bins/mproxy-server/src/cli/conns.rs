@@ -8,10 +8,15 @@ use crate::telemetry::harmless;
 use hyper::{Method, StatusCode};
 use mproxy_admin::Filter;
 use serde_json::Value;
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// The most connections that one request lists.
 const PAGE: usize = 1000;
+
+/// The most columns of a cell on a terminal.
+const WIDEST: usize = 32;
 
 pub(super) fn conns(command: &ConnsCommand) -> ExitCode {
     let exit = match command {
@@ -26,7 +31,15 @@ fn list(args: &ListArgs) -> Result<(), Exit> {
     let answer = page(&args.admin, &args.filter())?;
     match args.format {
         ReportFormat::Json => print(format!("{}\n", answer.body.trim_end()).as_bytes()),
-        ReportFormat::Text => print(table(&answer.json()).as_bytes()),
+        ReportFormat::Text => {
+            // whole where a program reads it
+            let widest = if io::stdout().is_terminal() {
+                WIDEST
+            } else {
+                usize::MAX
+            };
+            print(table(&answer.json(), widest).as_bytes())
+        }
     }
 }
 
@@ -90,7 +103,7 @@ fn expect(answer: Answer) -> Result<Answer, Exit> {
     Err(Exit::Failure)
 }
 
-fn table(page: &Value) -> String {
+fn table(page: &Value, widest: usize) -> String {
     let head = [
         "ID",
         "CLIENT",
@@ -122,23 +135,41 @@ fn table(page: &Value) -> String {
             text("bytes_to_server"),
             text("bytes_to_client"),
         ]
+        .map(|cell| fit(cell, widest))
     });
     let mut rows: Vec<_> = rows.collect();
     let shown = rows.len();
     rows.insert(0, head.map(str::to_owned));
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let width = |column: usize| rows.iter().map(|row| row[column].width()).max();
     let widths: Vec<_> = (0..head.len()).filter_map(width).collect();
     let mut out = String::new();
     for row in &rows {
         let cells = row.iter().zip(&widths);
         let cells: Vec<_> = cells
-            .map(|(cell, width)| format!("{cell:width$}"))
+            .map(|(cell, width)| cell.clone() + &" ".repeat(width - cell.width()))
             .collect();
         out.push_str(cells.join("  ").trim_end());
         out.push('\n');
     }
     let total = page["total"].as_u64().unwrap_or_default();
     out.push_str(&format!("{shown} of {total}\n"));
+    out
+}
+
+/// Cuts a cell that takes more columns than `widest`.
+fn fit(cell: String, widest: usize) -> String {
+    if cell.width() <= widest {
+        return cell;
+    }
+    let mut columns = 1;
+    let mut out: String = cell
+        .chars()
+        .take_while(|it| {
+            columns += it.width().unwrap_or(0);
+            columns <= widest
+        })
+        .collect();
+    out.push('…');
     out
 }
 
@@ -157,10 +188,27 @@ mod tests {
             }]
         });
         assert_eq!(
-            table(&page),
+            table(&page, usize::MAX),
             "ID  CLIENT               USERNAME  PEER        LISTENER  VERSION  AGE   TO-SERVER  TO-CLIENT\n\
              7   a\\u{1b}[2Jb\\u{202e}  -         10.0.0.1:5  mqtt      5        1m1s  1          20\n\
              1 of 2\n"
         );
+    }
+
+    /// Client ids of 65,535 bytes pushed the other columns out of sight, and wide characters moved them.
+    #[test]
+    fn long_cells_are_cut_and_columns_stay_in_line() {
+        assert_eq!(fit("abcdef".to_owned(), 5), "abcd…");
+        assert_eq!(fit("abcde".to_owned(), 5), "abcde");
+        // wide characters take two columns, combining ones none
+        assert_eq!(fit("泵泵泵".to_owned(), 5), "泵泵…");
+        assert_eq!(fit("a\u{301}bcdef".to_owned(), 5), "a\u{301}bcd…");
+        let row = |client_id: &str| serde_json::json!({ "id": 7, "client_id": client_id });
+        let rows = [row("泵泵泵泵泵"), row("e\u{301}"), row(&"x".repeat(99))];
+        let table = table(&serde_json::json!({ "connections": rows }), 8);
+        for line in table.lines().skip(1).take(3) {
+            let (client, _) = line.split_once("  -").expect("a missing user name");
+            assert_eq!(client.width(), 12, "{table}");
+        }
     }
 }
