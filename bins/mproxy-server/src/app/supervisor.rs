@@ -110,7 +110,7 @@ pub(crate) struct Supervisor {
     pub(super) workers: Workers,
     // what the configuration says
     pub(super) config: Config,
-    /// That of the start, which counts where a change takes a restart.
+    /// What the start has of the tables whose changes may take a restart.
     pub(super) started: Config,
     pub(super) plan: Arc<Plan>,
     /// Of the configuration: 1 is that of the start.
@@ -199,7 +199,7 @@ impl Supervisor {
             gates,
             memory,
             workers,
-            started: config.clone(),
+            started: without_traffic(&config),
             plan: Arc::new(plan),
             generation: 0,
             config,
@@ -423,6 +423,16 @@ impl std::error::Error for StartError {}
 
 fn other(what: &'static str) -> impl FnOnce(BoxError) -> StartError {
     move |error| StartError::Other { what, error }
+}
+
+/// A configuration without what a reload changes at any rate: lists of rules may be large.
+fn without_traffic(config: &Config) -> Config {
+    let mut config = config.clone();
+    config.listeners.clear();
+    config.upstreams.clear();
+    config.chains.clear();
+    config.layers.clear();
+    config
 }
 
 async fn serve_admin(
