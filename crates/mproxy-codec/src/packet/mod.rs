@@ -24,6 +24,7 @@ pub use self::{
     glimpse::ConnectGlimpse,
     ping::{PINGREQ, PINGRESP},
     publish::{Publish, PublishEdit, PublishLayout, encode_publish},
+    request::RequestLayout,
     subscribe::{
         Suback, Subscribe, Subscription, SubscriptionOptions, encode_suback, encode_subscribe,
     },

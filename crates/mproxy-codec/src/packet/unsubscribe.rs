@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::request::{self, Request, request_accessors};
+use super::request::{self, Request, RequestLayout, request_accessors};
 use crate::build;
 use crate::error::{DecodeError, EncodeError};
 use crate::head::Head;

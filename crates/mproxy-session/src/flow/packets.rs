@@ -7,7 +7,7 @@ use super::cx::Events;
 use super::subject::{Offered, Subject};
 use super::{Cx, Flow, Next};
 use crate::cause::{Cause, End};
-use crate::hook::{Packet, PacketService};
+use crate::hook::{Layout, Packet, PacketService};
 use crate::rules::Fate;
 
 impl<H: PacketService> Flow<H> {
@@ -64,9 +64,10 @@ impl<H: PacketService> Flow<H> {
         }
         let checked = cx.rules.limits.check_filters(&view);
         checked.inspect_err(|_| cx.recorder.refused(direction, kind))?;
+        let layout = Layout::of(&view);
         let frame = instead.unwrap_or_else(|| self.frame(buffer, range.clone()));
         let offered = Offered::new(direction, &frame, Subject::of(&view, &frame, version));
-        let packet = Packet::new(kind, version, direction, frame, None, None);
+        let packet = Packet::new(kind, version, direction, frame, layout, None);
         let next = self.offer(packet, &offered, cx)?;
         Ok(next.or_pass(&buffer[range]))
     }

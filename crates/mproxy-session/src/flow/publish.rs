@@ -13,7 +13,7 @@ use super::subject::{Offered, Subject};
 use super::{Cx, Flow, Next};
 use crate::cause::{Cause, End, Fault};
 use crate::error::Limit;
-use crate::hook::{Packet, PacketService, Verdict};
+use crate::hook::{Layout, Packet, PacketService, Verdict};
 use crate::rules::Outcome;
 use crate::scratch::SCRATCH_LEN;
 
@@ -207,7 +207,7 @@ impl<H: PacketService> Flow<H> {
             version,
             direction,
             frame,
-            Some(layout),
+            Layout::Publish(layout),
             topic,
         );
         if self.tap.kinds().contains(Kind::Publish) {

@@ -13,7 +13,7 @@ use super::inbox::Leftover;
 use super::subject::{Offered, Subject};
 use super::{Cx, Flow, Next};
 use crate::cause::End;
-use crate::hook::{Packet, PacketService, Verdict};
+use crate::hook::{Layout, Packet, PacketService, Verdict};
 
 /// What a scan left.
 pub(super) struct Scan {
@@ -181,7 +181,14 @@ impl<H: PacketService> Flow<H> {
         let (direction, version) = (self.direction, cx.rules.version());
         let frame = self.frame(buffer, at..at + bytes.len());
         let offered = Offered::new(direction, &frame, Subject::Publish { layout, left: 0 });
-        let packet = Packet::new(Kind::Publish, version, direction, frame, Some(layout), None);
+        let packet = Packet::new(
+            Kind::Publish,
+            version,
+            direction,
+            frame,
+            Layout::Publish(layout),
+            None,
+        );
         Ok(
             match self.asking.ask(&mut self.tap, packet, &offered, cx)? {
                 // hooks that wait get a copy: the same bytes go from the run

@@ -42,7 +42,7 @@ mod verdict;
 
 use tower_service::Service;
 
-pub(crate) use self::packet::{Entry, Parts};
+pub(crate) use self::packet::{Entry, Layout, Parts};
 pub(crate) use self::tap::OnClose;
 pub(crate) use self::verdict::display;
 pub use self::{

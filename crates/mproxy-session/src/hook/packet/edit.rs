@@ -7,7 +7,7 @@ use mproxy_codec::{
     PublishEdit, PublishLayout, Value, View, encode_subscribe, encode_unsubscribe,
 };
 
-use super::{Packet, PacketHead};
+use super::{Layout, Packet, PacketHead};
 
 impl Packet {
     /// Replaces the payload of a PUBLISH.
@@ -44,7 +44,7 @@ impl PacketHead {
 
 impl<P> Packet<P> {
     fn edit(&mut self, edit: &PublishEdit<'_>) -> Result<(), EncodeError> {
-        let layout_before = self.raw.publish.ok_or(EncodeError::NoSuchField)?;
+        let layout_before = self.publish_layout().ok_or(EncodeError::NoSuchField)?;
         let mut edit = *edit;
         let resolved;
         // the alias stood for a topic that the other side may not know: write it out
@@ -67,7 +67,7 @@ impl<P> Packet<P> {
             return Err(EncodeError::Invalid(DecodeError::ControlCharacter));
         }
         self.raw.topic = None;
-        self.raw.publish = Some(layout);
+        self.raw.layout = Layout::Publish(layout);
         self.raw.frame = frame;
         Ok(())
     }
@@ -114,7 +114,7 @@ impl<P> Packet<P> {
     /// [`EncodeError::NoSuchField`] for other packets and before MQTT 5.0; [`EncodeError`] when the
     /// block is not valid in such a packet, or makes it too long.
     pub fn set_properties(&mut self, properties: &[u8]) -> Result<(), EncodeError> {
-        if self.raw.publish.is_some() {
+        if self.publish_layout().is_some() {
             return self.edit(&PublishEdit::new().properties(properties));
         }
         if !self.raw.version.is_v5() {
@@ -122,7 +122,7 @@ impl<P> Packet<P> {
         }
         let place = Place::Packet(self.raw.kind, self.raw.direction);
         Properties::parse(properties, place).map_err(EncodeError::Invalid)?;
-        self.raw.frame = match self.view() {
+        let frame = match self.view() {
             Some(View::Connack(connack)) => {
                 connack.with_properties(self.raw.version, properties)?
             }
@@ -137,6 +137,6 @@ impl<P> Packet<P> {
             }
             _ => return Err(EncodeError::NoSuchField),
         };
-        Ok(())
+        self.replace(frame)
     }
 }

@@ -263,7 +263,7 @@ impl<P> Packet<P> {
         if kept().any(|entry| has_control(&entry.filter)) && !had_control() {
             return Err(EncodeError::Invalid(DecodeError::ControlCharacter));
         }
-        self.raw.frame = frame;
+        self.replace(frame)?;
         Ok(left)
     }
 }

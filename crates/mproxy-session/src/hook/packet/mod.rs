@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mproxy_codec::{
-    Ack, Auth, Connack, DecodeError, Direction, Disconnect, Head, Kind, Publish, PublishLayout,
-    Suback, Subscribe, Unsubscribe, Version, View,
+    Ack, Auth, Connack, DecodeError, Direction, Disconnect, EncodeError, Head, Kind, Publish,
+    PublishLayout, RequestLayout, Suback, Subscribe, Unsubscribe, Version, View,
 };
 
 use self::filters::Entries;
@@ -76,13 +76,34 @@ pub enum Whole {}
 #[allow(clippy::exhaustive_enums)] // a name for a type, without values
 pub enum HeadOnly {}
 
+/// What is known of a packet's bytes from validating them, which is done once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Layout {
+    Publish(PublishLayout),
+    /// Of a SUBSCRIBE or UNSUBSCRIBE.
+    Request(RequestLayout),
+    /// Hooks that read another type, which is short or rare, read it anew.
+    Other,
+}
+
+impl Layout {
+    pub(crate) const fn of(view: &View<'_>) -> Self {
+        match view {
+            View::Publish(publish) => Self::Publish(*publish.layout()),
+            View::Subscribe(subscribe) => Self::Request(subscribe.layout()),
+            View::Unsubscribe(unsubscribe) => Self::Request(unsubscribe.layout()),
+            _ => Self::Other,
+        }
+    }
+}
+
 /// The packet, however much may be seen of it.
 struct Raw {
     frame: Bytes,
     kind: Kind,
     version: Version,
     direction: Direction,
-    publish: Option<PublishLayout>,
+    layout: Layout,
     /// The topic name behind a topic alias, or the one that a hook chose.
     topic: Option<Arc<[u8]>>,
     /// What hooks decided on single filters; `None` while they decided nothing.
@@ -98,7 +119,7 @@ impl Packet {
         version: Version,
         direction: Direction,
         frame: Bytes,
-        publish: Option<PublishLayout>,
+        layout: Layout,
         topic: Option<Arc<[u8]>>,
     ) -> Self {
         Self {
@@ -107,7 +128,7 @@ impl Packet {
                 kind,
                 version,
                 direction,
-                publish,
+                layout,
                 topic,
                 entries: None,
                 is_will: false,
@@ -134,11 +155,8 @@ impl Packet {
             return Err(DecodeError::TrailingBytes);
         }
         let view = View::parse(version, direction, &frame)?.ok_or(DecodeError::Truncated)?;
-        let publish = match view {
-            View::Publish(publish) => Some(*publish.layout()),
-            _ => None,
-        };
-        Ok(Self::new(kind, version, direction, frame, publish, None))
+        let layout = Layout::of(&view);
+        Ok(Self::new(kind, version, direction, frame, layout, None))
     }
 
     /// The bytes of the whole packet.
@@ -168,7 +186,7 @@ impl<P> Packet<P> {
     /// False for a PUBLISH of which the payload is on its way yet.
     #[inline]
     pub(crate) fn is_whole(&self) -> bool {
-        let publish = self.raw.publish.as_ref();
+        let publish = self.publish_layout();
         publish.is_none_or(|layout| layout.total_len() <= self.raw.frame.len())
     }
 
@@ -208,7 +226,7 @@ impl<P> Packet<P> {
     #[inline]
     #[must_use]
     pub fn publish(&self) -> Option<PublishRef<'_, P>> {
-        let layout = self.raw.publish?;
+        let layout = self.publish_layout()?;
         let view = Publish::new(layout, &self.raw.frame);
         let topic = self.raw.topic.as_deref();
         Some(PublishRef::new(view, topic, self.raw.is_will))
@@ -292,11 +310,33 @@ impl<P> Packet<P> {
         })
     }
 
-    fn view(&self) -> Option<View<'_>> {
-        if self.raw.publish.is_some() {
-            return None; // read through `publish`, which needs no second validation
+    #[inline]
+    const fn publish_layout(&self) -> Option<PublishLayout> {
+        match self.raw.layout {
+            Layout::Publish(layout) => Some(layout),
+            _ => None,
         }
-        View::parse(self.raw.version, self.raw.direction, &self.raw.frame).ok()?
+    }
+
+    fn view(&self) -> Option<View<'_>> {
+        let frame = &self.raw.frame;
+        match self.raw.layout {
+            Layout::Publish(layout) => Some(View::Publish(Publish::new(layout, frame))),
+            Layout::Request(layout) if self.raw.kind == Kind::Subscribe => {
+                Some(View::Subscribe(Subscribe::new(layout, frame)))
+            }
+            Layout::Request(layout) => Some(View::Unsubscribe(Unsubscribe::new(layout, frame))),
+            Layout::Other => View::parse(self.raw.version, self.raw.direction, frame).ok()?,
+        }
+    }
+
+    /// Puts a packet of the same type, written anew, in the place of this one.
+    fn replace(&mut self, frame: Bytes) -> Result<(), EncodeError> {
+        let view = View::parse(self.raw.version, self.raw.direction, &frame);
+        let view = view.map_err(EncodeError::Invalid)?;
+        self.raw.layout = view.as_ref().map_or(Layout::Other, Layout::of);
+        self.raw.frame = frame;
+        Ok(())
     }
 
     /// True for the packet as it was offered: the very bytes, and nothing decided on filters.
@@ -309,8 +349,8 @@ impl<P> Packet<P> {
 
     pub(crate) fn into_parts(self) -> Parts {
         Parts {
+            publish: self.publish_layout(),
             frame: self.raw.frame,
-            publish: self.raw.publish,
             topic: self.raw.topic,
             entries: self.raw.entries.map(|entries| entries.0),
         }
