@@ -88,7 +88,7 @@ fn print(frame: &Frame, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
         }
         View::Subscribe(subscribe) => {
             for entry in subscribe.subscriptions() {
-                write!(out, ": {:?}", entry.filter)?;
+                write!(out, ": {:?}", entry.filter.as_str())?;
             }
         }
         _ => {}

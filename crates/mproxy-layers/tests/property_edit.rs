@@ -94,7 +94,7 @@ async fn every_packet_is_stamped_and_forgeries_are_stripped() {
     let up = up.publish().expect("a PUBLISH");
     assert_eq!(pairs(&up.properties()), after("acme"));
     assert_eq!(
-        (up.topic(), up.packet_id(), up.payload()),
+        (up.topic().as_str(), up.packet_id(), up.payload()),
         ("a", Some(3), &b"payload"[..])
     );
 

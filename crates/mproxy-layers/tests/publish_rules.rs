@@ -80,7 +80,10 @@ async fn the_first_rule_that_matches_changes_a_message() {
         let packet = sent(tap, publish(topic, qos, retain, b"1234")).await;
         let publish = packet.publish().expect("a PUBLISH");
         assert_eq!((publish.qos(), publish.retain()), after, "{topic}");
-        assert_eq!((publish.topic(), publish.payload()), (topic, &b"1234"[..]));
+        assert_eq!(
+            (publish.topic().as_str(), publish.payload()),
+            (topic, &b"1234"[..])
+        );
     }
     assert_eq!(counter.count("publish modified"), 3);
     assert_eq!(counter.count("publish allow"), 5);

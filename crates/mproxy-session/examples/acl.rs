@@ -41,7 +41,7 @@ fn hooks(session: SessionInfo) -> Hooks<impl PacketService, Forward> {
         // a filter is allowed if all that it can match is: "does a rule match the filter" is not
         // the question
         let allowed = TopicFilter::new(&own_filter)
-            .and_then(|own| Ok(own.covers(TopicFilter::new(subscription.filter)?)))
+            .map(|own| own.covers(subscription.filter))
             .unwrap_or(false);
         if allowed {
             Ok(())

@@ -57,7 +57,7 @@ async fn judge(
     session: SessionInfo,
     packet: PacketHead,
 ) -> Result<PacketHead, Refusal> {
-    let topic = packet.publish().map(|publish| publish.topic().to_owned());
+    let topic = packet.publish().map(|publish| publish.topic().to_string());
     match (topic, session.identity()) {
         (Some(topic), Some(who)) if backend.may_publish(who, &topic).await => Ok(packet),
         _ => Err(Refusal::new(ReasonCode::NOT_AUTHORIZED)),

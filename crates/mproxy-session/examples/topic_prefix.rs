@@ -51,7 +51,7 @@ fn hooks(prefix: &str) -> Hooks<impl PacketService + use<>, impl PacketService +
         _ => Err(Refusal::new(ReasonCode::NOT_AUTHORIZED)),
     });
     let strip = RewriteLayer::heads(move |packet| {
-        let topic = packet.publish().map(|publish| publish.topic().to_owned());
+        let topic = packet.publish().map(|publish| publish.topic().to_string());
         match topic.as_deref().and_then(|topic| topic.strip_prefix(&own)) {
             Some(topic) => packet.set_topic(topic),
             None => Ok(()),

@@ -12,7 +12,7 @@ mod data;
 use data::{Case, Cut, Sender};
 use mproxy_codec::{
     ConnectPacket, Direction, Head, Kind, KindSet, PropertyId, ReasonCode, Subscription, Value,
-    Version, View, topic::TopicFilter,
+    Version, View,
 };
 use mproxy_session::{
     Admission, BoxError, Conformance, Connect, ConnectRefusal, FilterLayer, Forward, Hooks, Limits,
@@ -108,18 +108,17 @@ fn start(form: Form, conformance: Conformance) -> Pair {
         return setup.start(support::admit_all());
     }
     let publish = |packet: &Packet| match packet.publish() {
-        Some(publish) if is_denied(publish.topic()) => {
+        Some(publish) if is_denied(&publish.topic()) => {
             Err(Refusal::new(ReasonCode::NOT_AUTHORIZED))
         }
         _ => Ok(()),
     };
     let subscribe = |entry: Subscription<'_>| {
-        let shared = TopicFilter::new(entry.filter).and_then(TopicFilter::shared);
-        let filter = match shared {
-            Ok(Some(shared)) => shared.filter().as_str(),
+        let filter = match entry.filter.shared() {
+            Ok(Some(shared)) => shared.filter(),
             _ => entry.filter,
         };
-        if is_denied(filter) {
+        if is_denied(&filter) {
             Err(ReasonCode::NOT_AUTHORIZED)
         } else {
             Ok(())

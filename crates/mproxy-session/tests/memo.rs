@@ -28,7 +28,7 @@ async fn run(seen: &Seen, promise: bool, version: u8, packets: &[&[u8]]) -> Vec<
         let judge = FilterLayer::heads(move |packet| {
             let topic = packet
                 .publish()
-                .map(|p| p.topic().to_owned())
+                .map(|p| p.topic().to_string())
                 .unwrap_or_default();
             let refused = topic.starts_with("no");
             asked.lock().unwrap().push(topic);

@@ -11,6 +11,7 @@ use crate::kind::{Direction, Kind};
 use crate::property::{Place, Properties};
 use crate::qos::QoS;
 use crate::reason::ReasonCode;
+use crate::topic::TopicFilter;
 use crate::varint;
 use crate::version::Version;
 
@@ -71,7 +72,7 @@ impl SubscriptionOptions {
 #[non_exhaustive]
 pub struct Subscription<'a> {
     /// The topic filter, `$share/group/` included.
-    pub filter: &'a str,
+    pub filter: TopicFilter<'a>,
     /// QoS and flags.
     pub options: SubscriptionOptions,
 }
@@ -88,7 +89,7 @@ impl<'a> Subscribe<'a> {
         let mut reader = self.0.reader();
         core::iter::from_fn(move || {
             // validated: neither of the two reads can fail but at the end
-            let filter = reader.string().ok()?;
+            let filter = TopicFilter::trusted(reader.string().ok()?);
             let options = SubscriptionOptions(reader.u8().ok()?);
             Some(Subscription { filter, options })
         })
@@ -115,15 +116,15 @@ pub(crate) fn parse_subscribe(
 ///
 /// # Errors
 /// [`EncodeError`] when there is no filter, one is not valid or the packet becomes too long.
-pub fn encode_subscribe<'a>(
+pub fn encode_subscribe<F: AsRef<str>>(
     version: Version,
     packet_id: u16,
     properties: &[u8],
-    subscriptions: impl IntoIterator<Item = (&'a str, SubscriptionOptions)>,
+    subscriptions: impl IntoIterator<Item = (F, SubscriptionOptions)>,
 ) -> Result<Bytes, EncodeError> {
     let mut entries = Vec::new();
     for (filter, options) in subscriptions {
-        request::push_filter(&mut entries, filter)?;
+        request::push_filter(&mut entries, filter.as_ref())?;
         entries.push(options.as_u8());
     }
     request::encode(0x82, version, packet_id, properties, &entries)

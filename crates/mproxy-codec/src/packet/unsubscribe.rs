@@ -8,6 +8,7 @@ use crate::build;
 use crate::error::{DecodeError, EncodeError};
 use crate::head::Head;
 use crate::property::Properties;
+use crate::topic::TopicFilter;
 use crate::varint;
 use crate::version::Version;
 
@@ -19,10 +20,10 @@ request_accessors!(Unsubscribe, "an UNSUBSCRIBE");
 
 impl<'a> Unsubscribe<'a> {
     /// The topic filters, in order.
-    pub fn filters(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+    pub fn filters(&self) -> impl Iterator<Item = TopicFilter<'a>> + use<'a> {
         let mut reader = self.0.reader();
         // validated: a read fails at the end only
-        core::iter::from_fn(move || reader.string().ok())
+        core::iter::from_fn(move || reader.string().ok().map(TopicFilter::trusted))
     }
 }
 
@@ -38,15 +39,15 @@ pub(crate) fn parse(
 ///
 /// # Errors
 /// [`EncodeError`] when there is no filter, one is not valid or the packet becomes too long.
-pub fn encode_unsubscribe<'a>(
+pub fn encode_unsubscribe<F: AsRef<str>>(
     version: Version,
     packet_id: u16,
     properties: &[u8],
-    filters: impl IntoIterator<Item = &'a str>,
+    filters: impl IntoIterator<Item = F>,
 ) -> Result<Bytes, EncodeError> {
     let mut entries = Vec::new();
     for filter in filters {
-        request::push_filter(&mut entries, filter)?;
+        request::push_filter(&mut entries, filter.as_ref())?;
     }
     request::encode(0xa2, version, packet_id, properties, &entries)
 }

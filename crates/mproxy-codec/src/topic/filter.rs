@@ -1,6 +1,7 @@
 //! Topic filters: what is subscribed to.
 
 use std::fmt;
+use std::ops::Deref;
 
 use super::{MAX_TOPIC_LENGTH, SharedFilter, TopicError, TopicName, relation};
 
@@ -39,7 +40,7 @@ impl<'a> TopicFilter<'a> {
     }
 
     /// Wraps what is known to be valid.
-    pub(super) const fn trusted(filter: &'a str) -> Self {
+    pub(crate) const fn trusted(filter: &'a str) -> Self {
         Self(filter)
     }
 
@@ -107,9 +108,29 @@ impl<'a> TopicFilter<'a> {
     }
 }
 
+impl Deref for TopicFilter<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        self.0
+    }
+}
+
 impl AsRef<str> for TopicFilter<'_> {
     fn as_ref(&self) -> &str {
         self.0
+    }
+}
+
+impl PartialEq<str> for TopicFilter<'_> {
+    fn eq(&self, other: &str) -> bool {
+        self.0 == other
+    }
+}
+
+impl PartialEq<&str> for TopicFilter<'_> {
+    fn eq(&self, other: &&str) -> bool {
+        self.0 == *other
     }
 }
 

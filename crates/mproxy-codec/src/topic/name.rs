@@ -1,6 +1,7 @@
 //! Topic names: what is published to.
 
 use std::fmt;
+use std::ops::Deref;
 
 use super::{MAX_TOPIC_LENGTH, TopicError, is_plain_name};
 
@@ -27,6 +28,14 @@ impl<'a> TopicName<'a> {
     /// Wraps what is known to be valid.
     pub(super) const fn trusted(name: &'a str) -> Self {
         Self(name)
+    }
+
+    /// Wraps the bytes of a packet that has been validated. No type shows that they were, so this is
+    /// for those who hold such a packet.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn validated(name: &'a [u8]) -> Self {
+        Self(core::str::from_utf8(name).unwrap_or_default())
     }
 
     /// Validates a topic name as it came over the wire.
@@ -57,9 +66,29 @@ impl<'a> TopicName<'a> {
     }
 }
 
+impl Deref for TopicName<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        self.0
+    }
+}
+
 impl AsRef<str> for TopicName<'_> {
     fn as_ref(&self) -> &str {
         self.0
+    }
+}
+
+impl PartialEq<str> for TopicName<'_> {
+    fn eq(&self, other: &str) -> bool {
+        self.0 == other
+    }
+}
+
+impl PartialEq<&str> for TopicName<'_> {
+    fn eq(&self, other: &&str) -> bool {
+        self.0 == *other
     }
 }
 

@@ -42,7 +42,7 @@ pub(crate) fn packet(version: Version, direction: Direction, view: &View<'_>) ->
             props: props(&subscribe.properties()),
             entries: subscribe
                 .subscriptions()
-                .map(|entry| (entry.filter.to_owned(), entry.options.as_u8()))
+                .map(|entry| (entry.filter.to_string(), entry.options.as_u8()))
                 .collect(),
         },
         View::Suback(suback) | View::Unsuback(suback) => Body::Codes {
@@ -54,7 +54,10 @@ pub(crate) fn packet(version: Version, direction: Direction, view: &View<'_>) ->
         View::Unsubscribe(unsubscribe) => Body::Unsubscribe {
             id: unsubscribe.packet_id(),
             props: props(&unsubscribe.properties()),
-            filters: unsubscribe.filters().map(str::to_owned).collect(),
+            filters: unsubscribe
+                .filters()
+                .map(|filter| filter.to_string())
+                .collect(),
         },
         View::Pingreq => Body::Pingreq,
         View::Pingresp => Body::Pingresp,
@@ -90,7 +93,7 @@ pub(crate) fn connect(packet: &ConnectPacket) -> Connect {
             topic: will.topic.to_owned(),
             payload: will.payload.to_vec(),
         }),
-        user_name: packet.user_name().map(str::to_owned),
+        user_name: packet.user_name().map(|filter| filter.to_string()),
         password: packet.password().map(<[u8]>::to_vec),
     }
 }

@@ -23,12 +23,12 @@ fn example_of_the_standard() {
         };
         assert_eq!((subscribe.packet_id(), subscribe.len()), (10, 2));
         assert!(!subscribe.is_empty() && subscribe.properties().is_empty());
-        let entries: Vec<(&str, QoS)> = subscribe
+        let entries: Vec<_> = subscribe
             .subscriptions()
             .map(
                 |Subscription {
                      filter, options, ..
-                 }| (filter, options.qos()),
+                 }| (filter.as_str(), options.qos()),
             )
             .collect();
         assert_eq!(
@@ -301,7 +301,7 @@ fn no_local_on_a_shared_subscription() {
 fn nothing_to_subscribe_to() {
     let nothing = Err(EncodeError::Invalid(DecodeError::NoTopicFilter));
     for version in ALL {
-        assert_eq!(encode_subscribe(version, 1, b"", []), nothing);
-        assert_eq!(encode_unsubscribe(version, 1, b"", []), nothing);
+        assert_eq!(encode_subscribe::<&str>(version, 1, b"", []), nothing);
+        assert_eq!(encode_unsubscribe::<&str>(version, 1, b"", []), nothing);
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use mproxy_codec::topic::{TopicFilter, TopicName};
+use mproxy_codec::topic::TopicName;
 use mproxy_codec::{ConnectPacket, PropertyId, ReasonCode, Subscribe, Unsubscribe};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -104,10 +104,7 @@ impl Router {
         };
         let mut codes = Vec::with_capacity(subscribe.len());
         for entry in subscribe.subscriptions() {
-            let Ok(filter) = TopicFilter::new(entry.filter) else {
-                codes.push(ReasonCode::TOPIC_FILTER_INVALID.as_u8());
-                continue;
-            };
+            let filter = entry.filter;
             let (code, wants) = session.subscribe(filter, entry.options, subscription_id);
             codes.push(code.as_u8());
             if wants == Retained::Keep {
@@ -131,7 +128,7 @@ impl Router {
         };
         unsubscribe
             .filters()
-            .map(|filter| session.unsubscribe(filter).as_u8())
+            .map(|filter| session.unsubscribe(&filter).as_u8())
             .collect()
     }
 

@@ -344,7 +344,7 @@ fn witness(received: &[u8], places: &[Place], rules: &Rules) {
             View::Publish(publish) => {
                 let alias = publish.properties().number(PropertyId::TopicAlias);
                 let alias = alias.map(|alias| u16::try_from(alias).unwrap_or(u16::MAX));
-                let mut topic = publish.topic().to_owned();
+                let mut topic = publish.topic().to_string();
                 if let Some(alias) = alias {
                     if topic.is_empty() {
                         let known = aliases.iter().rev().find(|(other, _)| *other == alias);
@@ -358,7 +358,7 @@ fn witness(received: &[u8], places: &[Place], rules: &Rules) {
             }
             View::Subscribe(subscribe) => {
                 for entry in subscribe.subscriptions() {
-                    reads(entry.filter, places, rules);
+                    reads(&entry.filter, places, rules);
                 }
             }
             _ => {}

@@ -28,7 +28,7 @@ impl Published {
         let publish = packet.publish()?;
         Some(Self {
             session: session.clone(),
-            topic: cut(publish.topic()).into_owned(),
+            topic: cut(&publish.topic()).into_owned(),
             qos: publish.qos(),
             retain: publish.retain(),
             bytes: publish.payload_len(),

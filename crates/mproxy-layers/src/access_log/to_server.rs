@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use mproxy_codec::{Kind, KindSet};
+use mproxy_codec::{Kind, KindSet, topic::TopicFilter};
 use mproxy_session::{HeadOnly, PacketHead, SessionInfo, Verdict};
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -99,7 +99,10 @@ impl<S> AccessLogToServer<S> {
     #[cold]
     fn unsubscribe(&self, packet: &PacketHead) {
         if let Some(unsubscribe) = packet.unsubscribe() {
-            line::unsubscribes(&self.info, &list(unsubscribe.filters(), 0));
+            line::unsubscribes(
+                &self.info,
+                &list(unsubscribe.filters().map(TopicFilter::as_str), 0),
+            );
         }
     }
 }

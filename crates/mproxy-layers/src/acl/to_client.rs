@@ -31,7 +31,9 @@ impl<O: Observer> Reviewer<HeadOnly> for Shared<O> {
             };
         };
         let verdict = self.client.judge_deliver(publish.topic_bytes());
-        let settled = self.settle(Action::Deliver, verdict, Of::Message, || publish.topic());
+        let settled = self.settle(Action::Deliver, verdict, Of::Message, || {
+            publish.topic().as_str()
+        });
         settled.unwrap_or(Verdict::Forward(packet))
     }
 }

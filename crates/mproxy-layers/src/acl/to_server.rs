@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mproxy_codec::{Kind, ReasonCode};
+use mproxy_codec::{Kind, ReasonCode, Subscription};
 use mproxy_session::{Filter, HeadOnly, Judge, PacketHead, Verdict};
 
 use super::{
@@ -58,23 +58,23 @@ impl<O: Observer> AclJudge<O> {
         let verdict = self
             .memory
             .judge_publish(&shared.client, publish.topic_bytes());
-        shared.settle(action, verdict, Of::Message, || publish.topic())
+        shared.settle(action, verdict, Of::Message, || publish.topic().as_str())
     }
 
     fn judge_subscribe(&self, mut packet: PacketHead) -> Result<PacketHead, Verdict<HeadOnly>> {
         let shared = &self.shared;
         let strict = shared.settings.subscribe == SubscribePolicy::Strict;
         let mut denied = None;
-        let left = packet.retain_filters(|subscription| {
+        let left = packet.retain_filters(|Subscription { filter, .. }| {
             // Others lose the messages that this client takes, even if it is not given them.
-            if !strict && !is_shared(subscription.filter) {
+            if !strict && !is_shared(&filter) {
                 shared.observer.decision(Action::Subscribe, true);
                 return Ok(());
             }
-            let verdict = shared.client.judge_subscribe(subscription.filter);
-            let Some(settled) = shared.settle(Action::Subscribe, verdict, Of::Message, || {
-                subscription.filter
-            }) else {
+            let verdict = shared.client.judge_subscribe(&filter);
+            let Some(settled) =
+                shared.settle(Action::Subscribe, verdict, Of::Message, || filter.as_str())
+            else {
                 return Ok(());
             };
             denied = Some(settled);

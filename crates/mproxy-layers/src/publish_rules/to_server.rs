@@ -55,7 +55,7 @@ impl<O: Observer> PublishJudge<O> {
     fn settle(&self, packet: &mut PacketHead) -> Option<Verdict<HeadOnly>> {
         // only PUBLISH is asked for
         let publish = packet.publish()?;
-        let (number, rule) = match self.rules.of(publish.topic()) {
+        let (number, rule) = match self.rules.of(&publish.topic()) {
             Ok(None) => return None,
             Ok(Some(found)) => found,
             Err(_) => return Some(self.refuse(packet, usize::MAX, Why::Unreadable)),
@@ -86,7 +86,9 @@ impl<O: Observer> PublishJudge<O> {
 
     #[cold]
     fn refuse(&self, packet: &PacketHead, number: usize, why: Why<'_>) -> Verdict<HeadOnly> {
-        let topic = packet.publish().map_or("", |publish| publish.topic());
+        let topic = packet
+            .publish()
+            .map_or("", |publish| publish.topic().as_str());
         let action = action(packet);
         self.observer.decision(action, false);
         if action == Action::Will && self.will == DeniedWill::Refuse {

@@ -73,7 +73,7 @@ fn unmap(map: &SessionMap, packet: &mut PacketHead) -> Result<bool, EncodeError>
     let Some(publish) = packet.publish() else {
         return Ok(false);
     };
-    let Some(topic) = map.unmap_name(publish.topic()) else {
+    let Some(topic) = map.unmap_name(publish.topic().as_str()) else {
         return Ok(false);
     };
     let topic = topic.into_owned();

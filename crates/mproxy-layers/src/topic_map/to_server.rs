@@ -51,7 +51,7 @@ impl<O: Observer> Shared<O> {
             return Err(refuse(EncodeError::NoSuchField));
         };
         let is_will = packet.is_will();
-        let topic = self.map_name(publish.topic(), is_will, Of::Message)?;
+        let topic = self.map_name(&publish.topic(), is_will, Of::Message)?;
         let properties = publish.properties();
         let properties = match properties.str(PropertyId::ResponseTopic) {
             Some(topic) => {

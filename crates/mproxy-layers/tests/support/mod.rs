@@ -199,19 +199,19 @@ where
 pub(crate) fn outcome(verdict: Verdict) -> Outcome {
     match verdict {
         Verdict::Forward(packet) => match packet.kind() {
-            Kind::Publish => published(packet.publish().expect("a PUBLISH").topic()),
+            Kind::Publish => published(&packet.publish().expect("a PUBLISH").topic()),
             Kind::Subscribe => {
                 let subscribe = packet.subscribe().expect("a SUBSCRIBE");
                 Outcome::Filters(
                     subscribe
                         .subscriptions()
-                        .map(|entry| entry.filter.to_owned())
+                        .map(|entry| entry.filter.to_string())
                         .collect(),
                 )
             }
             Kind::Unsubscribe => {
                 let unsubscribe = packet.unsubscribe().expect("an UNSUBSCRIBE");
-                Outcome::Filters(unsubscribe.filters().map(str::to_owned).collect())
+                Outcome::Filters(unsubscribe.filters().map(|it| it.to_string()).collect())
             }
             _ => Outcome::Other,
         },

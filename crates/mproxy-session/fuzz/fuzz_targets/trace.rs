@@ -182,7 +182,7 @@ impl Trace {
         Some(match view {
             View::Publish(publish) => {
                 let layout = publish.layout();
-                let mut topic = publish.topic().to_owned();
+                let mut topic = publish.topic().to_string();
                 if let Some(alias) = layout.topic_alias() {
                     if topic.is_empty() {
                         topic.clone_from(aliases.get(&alias)?);
@@ -205,13 +205,13 @@ impl Trace {
                 id: subscribe.packet_id(),
                 filters: subscribe
                     .subscriptions()
-                    .map(|s| s.filter.to_owned())
+                    .map(|s| s.filter.to_string())
                     .collect(),
             },
             View::Unsubscribe(unsubscribe) => Item::Filters {
                 kind: Kind::Unsubscribe,
                 id: unsubscribe.packet_id(),
-                filters: unsubscribe.filters().map(str::to_owned).collect(),
+                filters: unsubscribe.filters().map(|it| it.to_string()).collect(),
             },
             View::Ack(ack) => Item::Answer {
                 kind: view.kind(),

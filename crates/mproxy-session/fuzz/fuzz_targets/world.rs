@@ -75,7 +75,7 @@ fn lock(court: &Shared) -> MutexGuard<'_, Court> {
 fn item<P>(packet: &Packet<P>) -> Item {
     if let Some(publish) = packet.publish() {
         return Item::Publish {
-            topic: publish.topic().to_owned(),
+            topic: publish.topic().to_string(),
             qos: publish.qos().as_u8(),
             id: publish.packet_id().unwrap_or(0),
             payload: publish.payload_len(),
@@ -87,7 +87,7 @@ fn item<P>(packet: &Packet<P>) -> Item {
             id: subscribe.packet_id(),
             filters: subscribe
                 .subscriptions()
-                .map(|s| s.filter.to_owned())
+                .map(|s| s.filter.to_string())
                 .collect(),
         };
     }
@@ -95,7 +95,7 @@ fn item<P>(packet: &Packet<P>) -> Item {
     Item::Filters {
         kind: Kind::Unsubscribe,
         id: unsubscribe.packet_id(),
-        filters: unsubscribe.filters().map(str::to_owned).collect(),
+        filters: unsubscribe.filters().map(|it| it.to_string()).collect(),
     }
 }
 

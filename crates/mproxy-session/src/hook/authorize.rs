@@ -24,7 +24,7 @@ use super::{Packet, PacketHead, Refusal, Verdict, Whole};
 /// async fn allowed(_topic: String) -> bool { true } // a database, say
 ///
 /// let ask = AuthorizeLayer::new(|packet: Packet| async move {
-///     let topic = packet.publish().map(|publish| publish.topic().to_owned());
+///     let topic = packet.publish().map(|publish| publish.topic().to_string());
 ///     match topic {
 ///         Some(topic) => match allowed(topic).await {
 ///             true => Ok(packet),

@@ -76,8 +76,8 @@ impl Limits {
         match view {
             View::Subscribe(subscribe) => subscribe
                 .subscriptions()
-                .try_for_each(|it| check(it.filter)),
-            View::Unsubscribe(unsubscribe) => unsubscribe.filters().try_for_each(check),
+                .try_for_each(|it| check(&it.filter)),
+            View::Unsubscribe(unsubscribe) => unsubscribe.filters().try_for_each(|it| check(&it)),
             _ => Ok(()),
         }
     }

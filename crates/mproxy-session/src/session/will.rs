@@ -34,7 +34,7 @@ pub(super) async fn offer<U: PacketService>(
         return Ok(false);
     };
     if let Some(publish) = offered.publish() {
-        let (topic, code) = (publish.topic().as_bytes(), ReasonCode::TOPIC_NAME_INVALID);
+        let (topic, code) = (publish.topic_bytes(), ReasonCode::TOPIC_NAME_INVALID);
         let response = publish.properties().str(PropertyId::ResponseTopic);
         let response = response.unwrap_or_default().as_bytes();
         limits

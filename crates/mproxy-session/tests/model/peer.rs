@@ -262,7 +262,7 @@ impl Peer {
             View::Ack(ack) => self.acknowledged(view.kind(), ack.packet_id, ack.reason.as_u8()),
             View::Subscribe(subscribe) => {
                 // the code is the last level of the filter, so that codes can be told apart
-                let codes: Vec<u8> = subscribe.subscriptions().map(|s| code(s.filter)).collect();
+                let codes: Vec<u8> = subscribe.subscriptions().map(|s| code(&s.filter)).collect();
                 f.suback(subscribe.packet_id(), &codes)
             }
             View::Unsubscribe(unsubscribe) => {

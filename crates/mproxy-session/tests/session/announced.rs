@@ -200,7 +200,7 @@ async fn a_client_is_held_to_the_maximum_packet_size_that_it_was_told() {
 #[tokio::test(start_paused = true)]
 async fn a_publish_that_only_the_proxy_made_too_large_does_not_end_the_session() {
     let longer = service_fn(|mut packet: Packet| async move {
-        let topic = packet.publish().map(|it| it.topic().to_owned());
+        let topic = packet.publish().map(|it| it.topic().to_string());
         packet.set_topic(&format!("tenant/{}", topic.unwrap_or_default()))?;
         Ok::<_, BoxError>(Verdict::Forward(packet))
     });

@@ -326,7 +326,7 @@ async fn subscribe_pairs_filters_with_their_own_codes_behind_another_layer() {
                     |tap| {
                         tap.wrap_heads(KindSet::SUBSCRIBE, |inner| {
                             OnSubscribeLayer::new(|entry: mproxy_codec::Subscription<'_>| {
-                                match entry.filter {
+                                match entry.filter.as_str() {
                                     "outer" => Err(ReasonCode::NOT_AUTHORIZED),
                                     _ => Ok(()),
                                 }

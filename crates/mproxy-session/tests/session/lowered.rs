@@ -98,7 +98,7 @@ async fn a_subscription_is_lowered_and_never_raised() {
                 frames.0,
                 admit(|_| {
                     let layer = RewriteLayer::new(|packet: &mut Packet| {
-                        packet.lower_qos(|entry| match entry.filter {
+                        packet.lower_qos(|entry| match entry.filter.as_str() {
                             "low" => QoS::AtMostOnce,
                             _ => QoS::ExactlyOnce,
                         })

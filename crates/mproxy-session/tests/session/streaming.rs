@@ -101,7 +101,10 @@ async fn a_head_only_tap_is_offered_the_head_and_the_payload_streams() {
             let note = Arc::clone(&seen);
             let look = FilterLayer::heads(move |packet| {
                 let publish = packet.publish().expect("a PUBLISH");
-                assert_eq!((publish.topic(), publish.payload_len()), ("a/b", LARGE));
+                assert_eq!(
+                    (publish.topic().as_str(), publish.payload_len()),
+                    ("a/b", LARGE)
+                );
                 note.fetch_add(1, Ordering::Relaxed);
                 Ok(())
             });

@@ -50,12 +50,13 @@ async fn a_stack_of_everything_composes() {
                             Err(Refusal::new(ReasonCode::NOT_AUTHORIZED))
                         }
                     }))
-                    .layer(OnSubscribeLayer::new(
-                        |entry: Subscription<'_>| match entry.filter {
-                            "#" => Err(ReasonCode::NOT_AUTHORIZED),
-                            _ => Ok(()),
-                        },
-                    ))
+                    .layer(OnSubscribeLayer::new(|entry: Subscription<'_>| match entry
+                        .filter
+                        .as_str()
+                    {
+                        "#" => Err(ReasonCode::NOT_AUTHORIZED),
+                        _ => Ok(()),
+                    }))
                     .layer(RewriteLayer::new(|packet: &mut Packet| {
                         match packet
                             .publish()

@@ -273,7 +273,7 @@ fn by_filter() -> impl PacketService + Clone {
         let first = packet.subscribe().and_then(|s| {
             s.subscriptions()
                 .next()
-                .map(|entry| entry.filter.to_owned())
+                .map(|entry| entry.filter.to_string())
         });
         packet.map_filters(|filter| {
             if filter.starts_with("denied") {
@@ -394,7 +394,7 @@ async fn a_hook_chooses_the_code_of_a_refused_filter() {
     for version in VERSIONS {
         let f = Frames(version);
         let told = told.map(|code| if version.is_v5() { code } else { 0x80 });
-        let judge = |entry: Subscription<'_>| code(entry.filter).map_or(Ok(()), Err);
+        let judge = |entry: Subscription<'_>| code(&entry.filter).map_or(Ok(()), Err);
         let each = OnSubscribeLayer::new(judge).layer(Forward);
         let pair = Setup::new()
             .connected(
@@ -410,7 +410,7 @@ async fn a_hook_chooses_the_code_of_a_refused_filter() {
 
         let whole = service_fn(|packet: Packet| async move {
             let first = packet.subscribe().and_then(|it| it.subscriptions().next());
-            let code = first.and_then(|entry| code(entry.filter));
+            let code = first.and_then(|entry| code(&entry.filter));
             Ok::<_, BoxError>(code.map_or(Verdict::Forward(packet), Verdict::refuse))
         });
         let pair = Setup::new()

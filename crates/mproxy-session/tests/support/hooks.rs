@@ -101,16 +101,19 @@ where
 /// The topic of a PUBLISH, the first filter of a request, or the packet type.
 pub fn name_of<P>(packet: &Packet<P>) -> String {
     if let Some(publish) = packet.publish() {
-        return publish.topic().to_owned();
+        return publish.topic().to_string();
     }
     if let Some(subscribe) = packet.subscribe() {
         return subscribe
             .subscriptions()
             .next()
-            .map_or_else(String::new, |s| s.filter.to_owned());
+            .map_or_else(String::new, |s| s.filter.to_string());
     }
     if let Some(unsubscribe) = packet.unsubscribe() {
-        return unsubscribe.filters().next().unwrap_or_default().to_owned();
+        return unsubscribe
+            .filters()
+            .next()
+            .map_or_else(String::new, |it| it.to_string());
     }
     packet.kind().to_string()
 }

@@ -24,7 +24,7 @@ impl PublishMut {
     pub(super) fn of_packet(packet: &Packet) -> Option<Self> {
         let publish = packet.publish()?;
         Some(Self {
-            topic: publish.topic().to_owned(),
+            topic: publish.topic().to_string(),
             payload: packet.as_bytes().slice_ref(publish.payload()),
             qos: publish.qos(),
             retain: publish.retain(),

@@ -18,7 +18,7 @@ impl SubscribeMut {
         let entries: Vec<_> = packet
             .subscribe()?
             .subscriptions()
-            .map(|subscription| (subscription.filter.to_owned(), subscription.options))
+            .map(|subscription| (subscription.filter.to_string(), subscription.options))
             .collect();
         Some(Self {
             refused: vec![None; entries.len()],

@@ -173,11 +173,12 @@ impl<P> Packet<P> {
         match self.view() {
             Some(View::Subscribe(subscribe)) => subscribe
                 .subscriptions()
-                .map(|subscription| (subscription.filter, None))
+                .map(|subscription| (subscription.filter.as_str(), None))
                 .collect(),
-            Some(View::Unsubscribe(unsubscribe)) => {
-                unsubscribe.filters().map(|filter| (filter, None)).collect()
-            }
+            Some(View::Unsubscribe(unsubscribe)) => unsubscribe
+                .filters()
+                .map(|filter| (filter.as_str(), None))
+                .collect(),
             _ => Vec::new(),
         }
     }
@@ -216,11 +217,11 @@ impl<P> Packet<P> {
             let entries = match self.view() {
                 Some(View::Subscribe(subscribe)) => subscribe
                     .subscriptions()
-                    .map(|subscription| entry(subscription.filter, subscription.options))
+                    .map(|subscription| entry(&subscription.filter, subscription.options))
                     .collect(),
                 Some(View::Unsubscribe(unsubscribe)) => unsubscribe
                     .filters()
-                    .map(|filter| entry(filter, options))
+                    .map(|filter| entry(&filter, options))
                     .collect(),
                 _ => Vec::new(),
             };

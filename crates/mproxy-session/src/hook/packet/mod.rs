@@ -142,7 +142,8 @@ impl Packet {
     /// # Errors
     /// Whatever the packet breaks; [`Truncated`](DecodeError::Truncated) or
     /// [`TrailingBytes`](DecodeError::TrailingBytes) when `frame` is not exactly one
-    /// packet.
+    /// packet; [`EmptyTopic`](DecodeError::EmptyTopic) for a PUBLISH that names its topic by an alias
+    /// alone, which only a session can resolve.
     pub fn parse(
         version: Version,
         direction: Direction,
@@ -156,6 +157,11 @@ impl Packet {
         }
         let view = View::parse(version, direction, &frame)?.ok_or(DecodeError::Truncated)?;
         let layout = Layout::of(&view);
+        if let Layout::Publish(publish) = &layout
+            && publish.topic(&frame).is_empty()
+        {
+            return Err(DecodeError::EmptyTopic);
+        }
         Ok(Self::new(kind, version, direction, frame, layout, None))
     }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use mproxy_codec::topic::TopicName;
 use mproxy_codec::{Properties, Publish, QoS};
 
 use super::Whole;
@@ -37,8 +38,8 @@ impl<'a, P> PublishRef<'a, P> {
     /// The topic name, never empty: an alias has been resolved.
     #[inline]
     #[must_use]
-    pub fn topic(&self) -> &'a str {
-        core::str::from_utf8(self.topic_bytes()).unwrap_or_default()
+    pub fn topic(&self) -> TopicName<'a> {
+        TopicName::validated(self.topic_bytes())
     }
 
     /// The topic name as bytes of valid UTF-8.

@@ -59,7 +59,8 @@ impl Packet {
         }
         will.properties =
             Properties::parse(properties.as_bytes(), Place::Will).map_err(EncodeError::Invalid)?;
-        will.topic = publish.topic();
+        let topic = publish.topic();
+        will.topic = &topic;
         will.payload = publish.payload();
         will.qos = publish.qos();
         will.retain = publish.retain();
