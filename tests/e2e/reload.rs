@@ -432,6 +432,30 @@ async fn a_client_that_is_turned_away_leaves_no_will() {
     assert!(matches!(kinds[..], [(14, None | Some(0))]), "{kinds:?}");
 }
 
+/// The will of a client that stayed was published to a topic that new rules had denied since.
+#[tokio::test]
+async fn a_will_that_new_rules_deny_is_forgotten_by_the_broker() {
+    let broker = FakeBroker::bind().await;
+    let mproxy = Mproxy::before(&broker.url()).await;
+    let connect = Connect::new(Version::V5, "c").will("secret/will", "x", 0, false);
+    let mut client = Link::tcp(mproxy.addr()).await;
+    let (_, (mut server, _)) = tokio::join!(client.connect(&connect), broker.accept());
+    let acl = "[chains.default]\nlayers = [\"acl\"]\n[layers.acl]\ntype = \"acl\"\n";
+    let allowed = "[[layers.acl.rules]]\nallow = [\"publish\"]\ntopics = [\"secret/#\"]\n";
+    mproxy.edit("[admin]", &format!("{acl}{allowed}[admin]"));
+    assert_eq!(mproxy.reload().await["message"], "configuration reloaded");
+    talk(&mut client, &mut server).await;
+
+    mproxy.edit("secret/#", "other/#");
+    assert_eq!(mproxy.reload().await["message"], "configuration reloaded");
+    client.closed().await;
+    let (heard, _) = server.rest().await;
+    assert!(matches!(&heard[..], [it] if it.kind() == 14), "{heard:?}");
+    let is_end = |it: &Value| it["event"] == "disconnect";
+    let end = mproxy.event("the end", is_end).await;
+    assert_eq!(end["reason"], "rules_changed");
+}
+
 /// What waits for a restart went unmentioned at the next reload, and what was put back was complained of.
 #[tokio::test]
 async fn a_restart_is_required_for_what_differs_from_the_start() {

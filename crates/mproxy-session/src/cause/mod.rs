@@ -110,6 +110,8 @@ pub(crate) enum Fault {
 pub(crate) enum Change {
     /// The broker knows the client by other names.
     Names,
+    /// The hooks refuse the will that the broker has.
+    Will,
     /// The topic behind an alias was not remembered, because no hook looked at topics.
     Alias,
 }

@@ -151,7 +151,9 @@ impl SessionHandle {
     /// Has the session judged again, because the rules have changed: the CONNECT stage is asked again
     /// ([`Connect::is_renewal`](crate::Connect::is_renewal)), and the hooks that it answers with take the
     /// place of those that the session has. If it refuses, fails, or takes longer than
-    /// [`Limits::hook_timeout`](crate::Limits::hook_timeout), the session ends.
+    /// [`Limits::hook_timeout`](crate::Limits::hook_timeout), the session ends. The new hooks are offered
+    /// the client's will again: if they refuse or discard it, the session ends so that the broker forgets
+    /// it.
     ///
     /// This comes at the next border between packets at which no packet is with the hooks, and not
     /// before CONNACK. Nothing is read until the stage has answered; from then on every packet is judged

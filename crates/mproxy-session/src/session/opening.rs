@@ -290,19 +290,29 @@ impl Session {
             return Err(Cause::denied(Denial::Credentials, code));
         }
         known.stage = Stage::Will;
-        let judged = will::offer(&mut hooks.to_server, &mut connect, &self.limits, recorder);
-        let judged = slow::watched::<U, _>(judged, "PUBLISH", session.clone(), recorder).await;
-        let is_denied = match &judged {
-            Ok(taken_out) => *taken_out,
-            Err(end) => matches!(**end, Cause::TurnedAway { .. }),
-        };
-        if is_denied {
-            self.denied();
+        let mut kept = None;
+        if let Some(will) = will::of(&connect)? {
+            let frame = will.as_bytes().clone();
+            let judged = will::offer(
+                &mut hooks.to_server,
+                will,
+                &mut connect,
+                &self.limits,
+                recorder,
+            );
+            let judged = slow::watched::<U, _>(judged, "PUBLISH", session.clone(), recorder).await;
+            let is_denied = match &judged {
+                Ok(taken_out) => *taken_out,
+                Err(end) => matches!(**end, Cause::TurnedAway { .. }),
+            };
+            if is_denied {
+                self.denied();
+            }
+            kept = (!judged?).then_some(frame);
         }
-        judged?;
         recorder.admitted(&self.handle);
         Ok(Admitted {
-            renewal: Renewal::new(admit, sent, &session),
+            renewal: Renewal::new(admit, sent, kept, &session),
             connect,
             hooks,
             session,

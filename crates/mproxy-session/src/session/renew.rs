@@ -12,13 +12,14 @@ use tokio::time::timeout;
 use tower_service::Service;
 
 use super::Live;
+use super::will::{self, Judged};
 use crate::BoxError;
 use crate::admit::{Admission, Connect};
 use crate::cause::{Cause, Change, End};
 use crate::context::{Names, SessionInfo};
 use crate::error::Limit;
-use crate::handle::When;
-use crate::hook::{Hooks, OnClose, PacketService, Refusal};
+use crate::handle::{Running, When};
+use crate::hook::{Hooks, OnClose, Packet, PacketService, Refusal};
 use crate::limits::Limits;
 use crate::pipe::Pipe;
 use crate::recorder::Batch;
@@ -30,28 +31,47 @@ const BRIDGE: u8 = 0x80;
 /// What a session is judged again by, and what of its CONNECT.
 pub(super) struct Renewal<A> {
     stage: A,
-    /// The names that the client sent, where hooks have made others of them.
-    sent: Option<Box<Names>>,
+    /// Boxed, because most sessions need none of it.
+    sent: Option<Box<Sent>>,
+}
+
+/// What a client has sent that is to be judged again and that the session has not.
+struct Sent {
+    /// Its names, where hooks have made others of them.
+    names: Option<Names>,
+    /// Its will, as the PUBLISH that hooks were offered.
+    will: Option<Bytes>,
 }
 
 impl<A> Renewal<A> {
-    pub(super) fn new(stage: A, sent: Names, session: &SessionInfo) -> Self {
+    pub(super) fn new(stage: A, names: Names, will: Option<Bytes>, session: &SessionInfo) -> Self {
+        let names = (names != *session.names()).then_some(names);
+        let is_needed = names.is_some() || will.is_some();
         Self {
             stage,
-            sent: (sent != *session.names()).then(|| Box::new(sent)),
+            sent: is_needed.then(|| Box::new(Sent { names, will })),
         }
     }
 
     /// Bytes that the session, and hooks that keep `held` bytes, keep as long as it lasts.
     pub(super) fn kept(&self, session: &SessionInfo, held: usize) -> usize {
-        let sent = self.sent.as_ref().map_or(0, |names| names.size());
+        let sent = self.sent.as_ref().map_or(0, |sent| {
+            let will = sent.will.as_ref().map_or(0, Bytes::len);
+            sent.names.as_ref().map_or(0, Names::size) + will
+        });
         session.size().saturating_add(held).saturating_add(sent)
     }
 
     /// What the client has sent, as far as the session has kept it.
     fn packet(&self, session: &SessionInfo) -> Result<ConnectPacket, DecodeError> {
-        let names = self.sent.as_deref().unwrap_or_else(|| session.names());
-        ConnectPacket::parse(connect(session, names))
+        let names = self.sent.as_ref().and_then(|sent| sent.names.as_ref());
+        ConnectPacket::parse(connect(session, names.unwrap_or_else(|| session.names())))
+    }
+
+    fn will(&self, session: &SessionInfo) -> Result<Option<Packet>, DecodeError> {
+        let will = self.sent.as_ref().and_then(|sent| sent.will.clone());
+        will.map(|will| Packet::of_will_again(session.version(), will))
+            .transpose()
     }
 }
 
@@ -130,15 +150,7 @@ where
         let (connect, hooks) = match self.ask(connect).await? {
             Admission::Admit { connect, hooks } => (connect, hooks),
             Admission::Refuse(refusal) => {
-                let batch = Batch {
-                    denied: 1,
-                    ..Batch::default()
-                };
-                let Pipe {
-                    handle, recorder, ..
-                } = &self.pipe;
-                handle.enter(Direction::ToServer, &batch, &**recorder);
-                return Err(Cause::turned_away(refusal, None));
+                return Err(self.denied(Cause::turned_away(refusal, None)));
             }
         };
         if !session.names().are_of(connect.packet()) {
@@ -152,19 +164,41 @@ where
             "admitted again"
         );
         let Hooks {
-            to_server,
+            mut to_server,
             to_client,
             on_close,
             held,
         } = hooks;
+        let will = self.renewal.will(&session);
+        if let Some(will) = will.map_err(|error| Cause::internal(error.to_string()))? {
+            let pipe = &self.pipe;
+            let (handle, recorder, limits) = (&pipe.handle, &*pipe.recorder, &*pipe.rules.limits);
+            let judged = will::judge(&mut to_server, will, limits, recorder);
+            let judged = slow::watched::<U, _>(judged, "PUBLISH", session.clone(), recorder);
+            // a will that they would only change stays: the broker takes no other one
+            if let Judged::Out(_) = unless_ordered(handle, "the will", judged).await? {
+                return Err(self.denied(Box::new(Cause::RulesChanged(Change::Will))));
+            }
+        }
         let kept = self.renewal.kept(&session, held);
         self.pipe.renew(to_server, to_client, kept);
         self.on_close = both(self.on_close.take(), on_close);
         Ok(())
     }
 
-    /// Asks the CONNECT stage, unless the session is ordered to end now. An order that is obeyed at a
-    /// border waits: what was read is still to be judged.
+    /// Counts that the client was refused, which ends its session.
+    fn denied(&self, end: End) -> End {
+        let batch = Batch {
+            denied: 1,
+            ..Batch::default()
+        };
+        let Pipe {
+            handle, recorder, ..
+        } = &self.pipe;
+        handle.enter(Direction::ToServer, &batch, &**recorder);
+        end
+    }
+
     async fn ask(&mut self, connect: Connect) -> Result<Admission<U, D>, End> {
         let pipe = &self.pipe;
         // not the pipe: its hooks cannot be shared between threads
@@ -172,18 +206,28 @@ where
         let session = pipe.rules.session.clone();
         let asked = ask(&mut self.renewal.stage, connect, limits);
         let asked = slow::watched::<A, _>(asked, "CONNECT", session, recorder);
-        let mut asked = pin!(asked);
-        poll_fn(|cx| {
-            if let Poll::Ready(order) = handle.poll_order(cx)
-                && order.when > When::Border
-            {
-                return Poll::Ready(Err(order.into()));
-            }
-            catch_unwind(AssertUnwindSafe(|| asked.as_mut().poll(cx)))
-                .unwrap_or_else(|panic| Poll::Ready(Err(Cause::panic("CONNECT", &*panic))))
-        })
-        .await
+        unless_ordered(handle, "CONNECT", asked).await
     }
+}
+
+/// Waits for hooks that are asked about `what`, unless the session is ordered to end now. An order that
+/// is obeyed at a border waits: what was read is still to be judged.
+async fn unless_ordered<T>(
+    handle: &Running,
+    what: &'static str,
+    asked: impl Future<Output = Result<T, End>>,
+) -> Result<T, End> {
+    let mut asked = pin!(asked);
+    poll_fn(|cx| {
+        if let Poll::Ready(order) = handle.poll_order(cx)
+            && order.when > When::Border
+        {
+            return Poll::Ready(Err(order.into()));
+        }
+        catch_unwind(AssertUnwindSafe(|| asked.as_mut().poll(cx)))
+            .unwrap_or_else(|panic| Poll::Ready(Err(Cause::panic(what, &*panic))))
+    })
+    .await
 }
 
 /// Both notices of the end; the later one runs first.

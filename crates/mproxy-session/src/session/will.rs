@@ -13,6 +13,23 @@ use crate::hook::{Packet, PacketService, Refusal, Tap, Verdict};
 use crate::limits::{Limits, RefusedWill};
 use crate::recorder::Recorder;
 
+/// What the hooks made of a will.
+pub(super) enum Judged {
+    Same,
+    Changed(Packet),
+    /// It is taken out, or the client turned away with this refusal.
+    Out(Option<Refusal>),
+}
+
+/// The will of a client, for its PUBLISH hooks.
+///
+/// # Errors
+/// It cannot be written as a PUBLISH, which what was valid as a will always can.
+pub(super) fn of(connect: &Connect) -> Result<Option<Packet>, End> {
+    Packet::of_will(connect.packet())
+        .map_err(|error| Cause::internal(format!("a will that is not a PUBLISH: {error}")))
+}
+
 /// Offers the will of an admitted client to what judges its PUBLISH packets, and does with it what they
 /// decide. Returns true if the will was taken out.
 ///
@@ -20,72 +37,72 @@ use crate::recorder::Recorder;
 /// The client is turned away.
 pub(super) async fn offer<U: PacketService>(
     tap: &mut Tap<U>,
+    will: Packet,
     connect: &mut Connect,
     limits: &Limits,
     recorder: &dyn Recorder,
 ) -> Result<bool, End> {
-    if !tap.kinds().contains(Kind::Publish) {
-        return Ok(false);
-    }
-    // what was valid as a will is valid as a PUBLISH
-    let offered = Packet::of_will(connect.packet())
-        .map_err(|error| Cause::internal(format!("a will that is no PUBLISH: {error}")))?;
-    let Some(offered) = offered else {
-        return Ok(false);
-    };
-    if let Some(publish) = offered.publish() {
-        let (topic, code) = (publish.topic_bytes(), ReasonCode::TOPIC_NAME_INVALID);
-        let response = publish.properties().str(PropertyId::ResponseTopic);
-        let response = response.unwrap_or_default().as_bytes();
-        limits
-            .check_levels(Kind::Connect, topic, "the topic of the will", code)
-            .and_then(|()| {
-                limits.check_levels(
-                    Kind::Connect,
-                    response,
-                    "the response topic of the will",
-                    code,
-                )
-            })
-            .inspect_err(|_| recorder.refused(Direction::ToServer, Kind::Connect))?;
-    }
-    let asked = offered.as_bytes().clone();
-    let verdict = ask(tap, offered, limits).await?;
-    let refusal = match verdict {
-        Verdict::Forward(packet) => {
-            let (what, version) = (packet_name(packet.kind()), packet.version());
-            if !packet.is_will() {
-                return Err(Cause::hook(format!(
-                    "a hook forwarded {what} in place of the will"
-                )));
-            }
-            if version != connect.packet().version() {
-                return Err(Cause::hook(format!(
-                    "a hook forwarded a will of MQTT {version} in place of the client's"
-                )));
-            }
-            if packet.as_bytes() == &asked {
-                return Ok(false);
-            }
-            return packet
-                .write_will(connect.packet_mut())
-                .map(|()| false)
-                .map_err(|error| Cause::turned_away(Refusal::from(error).into(), None));
-        }
-        Verdict::Discard => None,
-        Verdict::Refuse(refusal) => Some(refusal),
-        Verdict::Close(reason) => return Err(Cause::turned_away(reason.into(), None)),
-    };
-    match refusal {
-        Some(refusal) if limits.refused_will == RefusedWill::RefuseClient => {
+    match judge(tap, will, limits, recorder).await? {
+        Judged::Same => Ok(false),
+        Judged::Changed(packet) => packet
+            .write_will(connect.packet_mut())
+            .map(|()| false)
+            .map_err(|error| Cause::turned_away(Refusal::from(error).into(), None)),
+        Judged::Out(Some(refusal)) if limits.refused_will == RefusedWill::RefuseClient => {
             Err(Cause::turned_away(refusal.into(), Limit::RefusedWill))
         }
         // what cannot be taken out is not let in
-        _ => connect
+        Judged::Out(_) => connect
             .packet_mut()
             .remove_will()
             .map(|()| true)
             .map_err(|error| Cause::internal(error.to_string())),
+    }
+}
+
+/// Asks the hooks about a will, if they judge PUBLISH packets.
+///
+/// # Errors
+/// The session ends.
+pub(super) async fn judge<U: PacketService>(
+    tap: &mut Tap<U>,
+    will: Packet,
+    limits: &Limits,
+    recorder: &dyn Recorder,
+) -> Result<Judged, End> {
+    if !tap.kinds().contains(Kind::Publish) {
+        return Ok(Judged::Same);
+    }
+    if let Some(publish) = will.publish() {
+        let (kind, code) = (Kind::Connect, ReasonCode::TOPIC_NAME_INVALID);
+        let response = publish.properties().str(PropertyId::ResponseTopic);
+        let response = response.unwrap_or_default().as_bytes();
+        limits
+            .check_levels(kind, publish.topic_bytes(), "the topic of the will", code)
+            .and_then(|()| {
+                limits.check_levels(kind, response, "the response topic of the will", code)
+            })
+            .inspect_err(|_| recorder.refused(Direction::ToServer, kind))?;
+    }
+    let (asked, version) = (will.as_bytes().clone(), will.version());
+    match ask(tap, will, limits).await? {
+        Verdict::Forward(packet) if !packet.is_will() => {
+            let what = packet_name(packet.kind());
+            Err(Cause::hook(format!(
+                "a hook forwarded {what} in place of the will"
+            )))
+        }
+        Verdict::Forward(packet) if packet.version() != version => {
+            let version = packet.version();
+            Err(Cause::hook(format!(
+                "a hook forwarded a will of MQTT {version} in place of the client's"
+            )))
+        }
+        Verdict::Forward(packet) if *packet.as_bytes() == asked => Ok(Judged::Same),
+        Verdict::Forward(packet) => Ok(Judged::Changed(packet)),
+        Verdict::Discard => Ok(Judged::Out(None)),
+        Verdict::Refuse(refusal) => Ok(Judged::Out(Some(refusal))),
+        Verdict::Close(reason) => Err(Cause::turned_away(reason.into(), None)),
     }
 }
 

@@ -135,6 +135,45 @@ async fn a_topic_that_was_allowed_is_denied_from_then_on() {
     }
 }
 
+/// The will of a client that stayed was judged by the rules at its CONNECT for as long as it stayed: it
+/// was published to a topic that was denied since.
+#[tokio::test(start_paused = true)]
+async fn a_will_that_the_new_rules_refuse_is_forgotten_by_the_broker() {
+    for version in VERSIONS {
+        for topic in ["a", "denied"] {
+            let rules = Rules::admitting(|_| no_hooks());
+            let pair = Setup::new().start(rules.stage());
+            pair.client
+                .send(&Frames(version).connect_with(&ConnectParts {
+                    client_id: "c",
+                    will: Some((topic, b"x")),
+                    ..Default::default()
+                }));
+            pair.broker.take().await;
+            pair.broker.send(&Frames(version).connack());
+            pair.client.take().await;
+            let seen = Seen::default();
+            let notes = seen.clone();
+            rules.change(admitting(move |_| judging(&Gate::new(), &notes)));
+            renew(&pair);
+            settle().await;
+            assert_eq!(seen.take(), [topic]);
+            if topic == "a" {
+                assert!(pair.is_running());
+                continue;
+            }
+            pair.client.expect(b"").await;
+            pair.broker.expect(b"\xe0\0").await;
+            let summary = pair.end().await;
+            assert_eq!(
+                (summary.side, summary.reason, summary.to_server.denied),
+                (Side::Proxy, CloseReason::RulesChanged, 1)
+            );
+            assert!(summary.detail.is_some_and(|it| it.contains("the will")));
+        }
+    }
+}
+
 /// What is remembered of verdicts is of the old rules.
 #[tokio::test(start_paused = true)]
 async fn verdicts_that_were_remembered_are_forgotten() {

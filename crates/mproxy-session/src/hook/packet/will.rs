@@ -1,8 +1,9 @@
 //! A will is a PUBLISH in advance.
 
+use bytes::Bytes;
 use mproxy_codec::{
-    ConnectPacket, Direction, EncodeError, Place, Properties, PropertyId, PropertyWriter,
-    PublishEdit, encode_publish,
+    ConnectPacket, DecodeError, Direction, EncodeError, Place, Properties, PropertyId,
+    PropertyWriter, PublishEdit, Version, encode_publish,
 };
 
 use super::Packet;
@@ -17,19 +18,25 @@ impl Packet {
         let Some(will) = connect.will() else {
             return Ok(None);
         };
-        let (version, direction) = (connect.version(), Direction::ToServer);
+        let version = connect.version();
         let properties = will.properties.without(&[PropertyId::WillDelayInterval]);
         let properties = properties.as_bytes();
         // the broker will choose its own identifier, and hooks are not shown this one
         let id = 1;
         let (topic, payload) = (will.topic, will.payload);
         let frame = encode_publish(version, topic, will.qos, id, properties, payload)?;
-        let mut packet = Self::parse(version, direction, frame).map_err(EncodeError::Invalid)?;
+        let mut packet = Self::of_will_again(version, frame).map_err(EncodeError::Invalid)?;
         if will.retain {
             packet.edit_publish(&PublishEdit::new().retain(true))?;
         }
-        packet.raw.is_will = true;
         Ok(Some(packet))
+    }
+
+    /// A will that was offered before, of its bytes.
+    pub(crate) fn of_will_again(version: Version, frame: Bytes) -> Result<Self, DecodeError> {
+        let mut packet = Self::parse(version, Direction::ToServer, frame)?;
+        packet.raw.is_will = true;
+        Ok(packet)
     }
 
     /// Makes this PUBLISH the will of a CONNECT, in the place of the one that it has: undoes
