@@ -29,8 +29,10 @@ mod filter;
 mod forward;
 mod handler;
 mod heads;
+mod hooks;
 mod inner;
 mod inspect;
+mod memo;
 mod on_connect;
 mod on_kind;
 mod packet;
@@ -42,8 +44,9 @@ mod verdict;
 
 use tower_service::Service;
 
+pub(crate) use self::hooks::OnClose;
 pub(crate) use self::packet::{Entry, Layout, Parts};
-pub(crate) use self::tap::OnClose;
+
 pub(crate) use self::verdict::display;
 pub use self::{
     authenticate::{Authenticate, AuthenticateConnect, AuthenticateFuture, AuthenticateLayer},
@@ -56,14 +59,16 @@ pub use self::{
         PublishMut, SubscribeMut,
     },
     heads::{Heads, HeadsFuture},
+    hooks::Hooks,
     inspect::{Inspect, InspectFuture, InspectLayer},
+    memo::Repeated,
     on_connect::{JudgeConnect, OnConnect, OnConnectFuture, OnConnectLayer, WrapHooks},
     on_kind::{OnPublishLayer, OnSubscribeLayer},
     packet::{HeadOnly, Packet, PacketHead, PublishRef, Whole},
     refuse_errors::{RefuseErrors, RefuseErrorsFuture, RefuseErrorsLayer},
     review::{Review, ReviewFuture, ReviewLayer, Reviewer},
     rewrite::{Rewrite, RewriteLayer},
-    tap::{Hooks, Repeated, Tap, TapFuture},
+    tap::{Tap, TapFuture},
     verdict::{Refusal, Verdict},
 };
 use crate::BoxError;

@@ -1,7 +1,6 @@
 //! Which packets leave the fast path, and the services that see them.
 
 use std::cell::Cell;
-use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,9 +9,9 @@ use std::task::{Context, Poll};
 use mproxy_codec::{Kind, KindSet};
 use tower_service::Service;
 
-use super::{Forward, Heads, Packet, PacketHead, PacketService, Verdict, Whole, on_kind};
+use super::memo::{Memo, Repeated};
+use super::{Forward, Heads, Packet, PacketHead, Verdict, Whole, on_kind};
 use crate::BoxError;
-use crate::summary::Summary;
 
 thread_local! {
     /// The type of the packet for which a stack is being made ready. `poll_ready` is not told, and a
@@ -289,73 +288,6 @@ impl<S> Tap<S> {
     }
 }
 
-/// Is told how many packets were forwarded because a verdict is remembered
-/// ([`Tap::wrap_remembered`]); closures are, and whatever a layer shares between its services.
-pub trait Repeated: Send + Sync + 'static {
-    /// So many packets like the last one were forwarded. On the hot path: must neither wait nor log.
-    fn repeated(&self, count: u32);
-}
-
-impl<F: Fn(u32) + Send + Sync + 'static> Repeated for F {
-    fn repeated(&self, count: u32) {
-        self(count);
-    }
-}
-
-/// The last PUBLISH that was forwarded as it came.
-#[derive(Clone)]
-pub(crate) struct Memo {
-    repeated: Arc<dyn Repeated>,
-    /// QoS and RETAIN as they stand in the first byte, then the topic name. Empty while nothing is
-    /// remembered.
-    known: Vec<u8>,
-}
-
-impl Memo {
-    /// Longer topic names are not remembered: the memory is the session's for as long as it lives.
-    const MAX_TOPIC: usize = 256;
-
-    fn new(repeated: Arc<dyn Repeated>) -> Self {
-        Self {
-            repeated,
-            known: Vec::new(),
-        }
-    }
-
-    /// True when a PUBLISH with this first byte and topic name needs no second verdict.
-    #[inline]
-    pub(crate) fn knows(&self, first: u8, topic: &[u8]) -> bool {
-        // DUP says nothing that a verdict may depend on
-        let known = self.known.split_first();
-        known.is_some_and(|(flags, known)| *flags == first & 0b0111 && known == topic)
-    }
-
-    /// Remembers a PUBLISH that was forwarded as it came.
-    pub(crate) fn remember(&mut self, first: u8, topic: &[u8]) {
-        self.known.clear();
-        if topic.len() <= Self::MAX_TOPIC {
-            self.known.reserve_exact(1 + topic.len());
-            self.known.push(first & 0b0111);
-            self.known.extend_from_slice(topic);
-        }
-    }
-
-    /// Tells the services how many packets they were not asked about.
-    pub(crate) fn tell(&self, count: u32) {
-        if count > 0 {
-            self.repeated.repeated(count);
-        }
-    }
-}
-
-impl fmt::Debug for Memo {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Memo")
-            .field("known_len", &self.known.len())
-            .finish_non_exhaustive()
-    }
-}
-
 impl<S, P> Service<Packet<P>> for Tap<S>
 where
     S: Service<Packet, Response = Verdict>,
@@ -427,121 +359,5 @@ where
                 )
             }
         }
-    }
-}
-
-/// What runs once when a session is over.
-pub(crate) type OnClose =
-    Box<dyn FnOnce(Summary) -> Pin<Box<dyn Future<Output = Summary> + Send>> + Send>;
-
-/// The hooks of one session: a tap in each direction, and what happens at the end.
-pub struct Hooks<U = Forward, D = Forward> {
-    /// Sees what the client sends.
-    pub to_server: Tap<U>,
-    /// Sees what the broker sends.
-    pub to_client: Tap<D>,
-    pub(crate) on_close: Option<OnClose>,
-    /// See [`holds`](Self::holds).
-    pub(crate) held: usize,
-}
-
-impl Hooks {
-    /// No hooks: both directions are piped at full speed.
-    #[must_use]
-    pub const fn none() -> Self {
-        Self {
-            to_server: Tap::none(),
-            to_client: Tap::none(),
-            on_close: None,
-            held: 0,
-        }
-    }
-}
-
-impl<U, D> Hooks<U, D> {
-    /// Hooks in both directions.
-    ///
-    /// Layers put their services around hooks with [`map`](Self::map), which keeps the notices of the
-    /// end and what the taps inside are offered.
-    ///
-    /// # Panics
-    /// If an [`OnSubscribeLayer`](crate::OnSubscribeLayer) stands in what sees the broker's packets: it
-    /// would never be asked.
-    #[track_caller]
-    pub fn new(to_server: Tap<U>, to_client: Tap<D>) -> Self {
-        on_kind::assert_asked::<D>();
-        Self {
-            to_server,
-            to_client,
-            on_close: None,
-            held: 0,
-        }
-    }
-
-    /// Wraps both directions, as a layer does.
-    ///
-    /// # Panics
-    /// As [`new`](Self::new).
-    pub fn map<V, E>(
-        self,
-        to_server: impl FnOnce(Tap<U>) -> Tap<V>,
-        to_client: impl FnOnce(Tap<D>) -> Tap<E>,
-    ) -> Hooks<V, E> {
-        on_kind::assert_asked::<E>();
-        Hooks {
-            to_server: to_server(self.to_server),
-            to_client: to_client(self.to_client),
-            on_close: self.on_close,
-            held: self.held,
-        }
-    }
-
-    /// Says that the hooks keep so many bytes more for this session, which are as many as its client
-    /// likes: copies of its names, for one. They count with what the session itself holds
-    /// ([`MemoryBudget`](crate::MemoryBudget)).
-    #[must_use]
-    pub const fn holds(mut self, bytes: usize) -> Self {
-        self.held = self.held.saturating_add(bytes);
-        self
-    }
-
-    /// Adds a notice of the session's end. It runs once, after both connections are closed, for
-    /// every admitted client; the notice added last runs first.
-    #[must_use]
-    pub fn on_close<F, Fut>(mut self, notice: F) -> Self
-    where
-        F: FnOnce(&Summary) -> Fut + Send + 'static,
-        Fut: Future<Output = ()> + Send + 'static,
-    {
-        let earlier = self.on_close.take();
-        self.on_close = Some(Box::new(move |summary| {
-            let notice = notice(&summary);
-            Box::pin(async move {
-                notice.await;
-                match earlier {
-                    Some(earlier) => earlier(summary).await,
-                    None => summary,
-                }
-            })
-        }));
-        self
-    }
-}
-
-impl<U: PacketService, D: PacketService> Hooks<U, D> {
-    /// Does nothing; pins a type error of a long stack to the line where it is called.
-    #[must_use]
-    pub fn check(self) -> Self {
-        self
-    }
-}
-
-impl<U: fmt::Debug, D: fmt::Debug> fmt::Debug for Hooks<U, D> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hooks")
-            .field("to_server", &self.to_server)
-            .field("to_client", &self.to_client)
-            .field("on_close", &self.on_close.is_some())
-            .finish()
     }
 }
