@@ -100,6 +100,41 @@ pub(crate) struct Cx<'a, 'b> {
     pub(crate) repeated: u32,
 }
 
+/// What the pipe gives a direction for one round.
+pub(crate) struct Turn<'a, 'b> {
+    pub(crate) task: &'a mut Context<'b>,
+    pub(crate) hooks: HookTraits,
+    pub(crate) intake: Intake,
+    pub(crate) work: &'a mut u32,
+}
+
+impl<'a, 'b> Cx<'a, 'b> {
+    #[inline]
+    pub(crate) fn new(
+        rules: &'a mut Rules,
+        to_sender: &'a mut Outbox,
+        batch: &'a mut Batch,
+        (latency, recorder): (&'a mut Latency, &'a dyn Recorder),
+        turn: Turn<'a, 'b>,
+    ) -> Self {
+        Self {
+            rules,
+            to_sender,
+            batch,
+            latency,
+            recorder,
+            queued_since: None,
+            task: turn.task,
+            hooks: turn.hooks,
+            intake: turn.intake,
+            running: None,
+            work: turn.work,
+            events: Events::default(),
+            repeated: 0,
+        }
+    }
+}
+
 impl Cx<'_, '_> {
     /// So much was done.
     #[inline]

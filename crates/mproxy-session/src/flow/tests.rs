@@ -44,13 +44,7 @@ impl World {
     }
 
     fn with<T>(&mut self, run: impl FnOnce(&mut Cx<'_, '_>) -> T) -> T {
-        run(&mut Cx {
-            rules: &mut self.rules,
-            to_sender: &mut self.to_sender,
-            batch: &mut self.batch,
-            latency: &mut self.latency,
-            recorder: &NoRecorder,
-            queued_since: None,
+        let turn = Turn {
             task: &mut Context::from_waker(Waker::noop()),
             hooks: HookTraits {
                 growth: 0,
@@ -58,11 +52,15 @@ impl World {
                 blind_to_auth: false,
             },
             intake: Intake::Free,
-            running: None,
             work: &mut self.work,
-            events: Events::default(),
-            repeated: 0,
-        })
+        };
+        run(&mut Cx::new(
+            &mut self.rules,
+            &mut self.to_sender,
+            &mut self.batch,
+            (&mut self.latency, &NoRecorder),
+            turn,
+        ))
     }
 }
 

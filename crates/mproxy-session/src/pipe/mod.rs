@@ -18,7 +18,7 @@ use self::allowance::Allowance;
 use self::deadlines::{Activity, Deadline, Deadlines, Facts, silence};
 use self::pace::{Throttle, Throttles};
 use crate::cause::{Cause, End};
-use crate::flow::{Cx, Events, Flow, Intake, WORK, Wait};
+use crate::flow::{Cx, Events, Flow, Intake, Turn, WORK, Wait};
 use crate::handle::{Running, When};
 use crate::hook::{PacketService, Tap};
 use crate::latency::Latency;
@@ -207,8 +207,18 @@ where
             Some(throttles) if intake == Intake::Free => throttles.each_mut().map(Throttle::intake),
             _ => [intake; 2],
         };
-        let up = self.pump_up(task, up, hooks, work_up)?;
-        let down = self.pump_down(task, down, hooks, work_down)?;
+        let up = self.pump_up(Turn {
+            task,
+            hooks,
+            intake: up,
+            work: work_up,
+        })?;
+        let down = self.pump_down(Turn {
+            task,
+            hooks,
+            intake: down,
+            work: work_down,
+        })?;
         let is_alive = up.has(Events::HEARD) && self.rules.negotiated.keep_alive > 0;
         let exchanged = up.has(Events::EXCHANGED) || down.has(Events::EXCHANGED);
         if is_alive && self.answered || exchanged {
@@ -228,29 +238,11 @@ where
     }
 
     /// A turn of what the client sends.
-    fn pump_up(
-        &mut self,
-        task: &mut Context<'_>,
-        intake: Intake,
-        hooks: HookTraits,
-        work: &mut u32,
-    ) -> Result<Events, End> {
+    fn pump_up(&mut self, turn: Turn<'_, '_>) -> Result<Events, End> {
         let mut batch = Batch::default();
-        let mut cx = Cx {
-            rules: &mut self.rules,
-            to_sender: &mut self.to_client.out,
-            batch: &mut batch,
-            latency: &mut self.latency,
-            recorder: &*self.recorder,
-            queued_since: None,
-            task,
-            hooks,
-            intake,
-            running: None,
-            work,
-            events: Events::default(),
-            repeated: 0,
-        };
+        let watched = (&mut self.latency, &*self.recorder);
+        let out = &mut self.to_client.out;
+        let mut cx = Cx::new(&mut self.rules, out, &mut batch, watched, turn);
         let (client, broker) = (&mut self.client, &mut self.broker);
         let pumped = self.to_server.pump(client, broker, &mut cx);
         // before its error: what was read was read
@@ -266,29 +258,11 @@ where
     }
 
     /// A turn of what the broker sends.
-    fn pump_down(
-        &mut self,
-        task: &mut Context<'_>,
-        intake: Intake,
-        hooks: HookTraits,
-        work: &mut u32,
-    ) -> Result<Events, End> {
+    fn pump_down(&mut self, turn: Turn<'_, '_>) -> Result<Events, End> {
         let mut batch = Batch::default();
-        let mut cx = Cx {
-            rules: &mut self.rules,
-            to_sender: &mut self.to_server.out,
-            batch: &mut batch,
-            latency: &mut self.latency,
-            recorder: &*self.recorder,
-            queued_since: None,
-            task,
-            hooks,
-            intake,
-            running: None,
-            work,
-            events: Events::default(),
-            repeated: 0,
-        };
+        let watched = (&mut self.latency, &*self.recorder);
+        let out = &mut self.to_server.out;
+        let mut cx = Cx::new(&mut self.rules, out, &mut batch, watched, turn);
         let (client, broker) = (&mut self.client, &mut self.broker);
         let pumped = self.to_client.pump(broker, client, &mut cx);
         self.book(Direction::ToClient, &batch);
