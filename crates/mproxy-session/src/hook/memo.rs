@@ -4,7 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 /// Is told how many packets were forwarded because a verdict is remembered
-/// ([`Tap::wrap_remembered`](crate::Tap::wrap_remembered)); closures are, and whatever a layer shares between its services.
+/// ([`Tap::wrap_remembered`](crate::Tap::wrap_remembered)): a closure, or what a layer shares between its
+/// services.
 pub trait Repeated: Send + Sync + 'static {
     /// So many packets like the last one were forwarded. On the hot path: must neither wait nor log.
     fn repeated(&self, count: u32);

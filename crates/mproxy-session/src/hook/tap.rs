@@ -161,7 +161,7 @@ impl<S> Tap<S> {
     /// [`head_only`](Self::head_only) is gathered from now on.
     ///
     /// A promise that verdicts may be remembered ([`wrap_remembered`](Self::wrap_remembered)) is not
-    /// kept: the new service may have a mind of its own.
+    /// kept: the new service may decide otherwise.
     ///
     /// # Panics
     /// As [`only`](Self::only).
@@ -174,7 +174,7 @@ impl<S> Tap<S> {
 
     /// Puts the service into another type that decides the same, a box or an enum, and nothing else:
     /// what was promised of it still holds, that it looks at no payload and that its verdicts may be
-    /// remembered. For a service of another mind there is [`map`](Self::map).
+    /// remembered. Use [`map`](Self::map) for a service that decides otherwise.
     pub fn convert<T>(self, convert: impl FnOnce(S) -> T) -> Tap<T> {
         Tap {
             kinds: self.kinds,

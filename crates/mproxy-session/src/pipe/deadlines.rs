@@ -211,7 +211,7 @@ pub(super) fn silence(keep_alive: u16, is_own: bool, limits: &Limits) -> Option<
         return None;
     }
     let silence = f64::from(keep_alive) * limits.keep_alive_grace;
-    // a grace that is no number, or makes a time that no clock counts to, is none
+    // a grace that is not a number, or is too long for a clock, means no deadline
     let silence = Duration::try_from_secs_f64(silence).unwrap_or(NEVER);
     let first = if is_own { Duration::ZERO } else { BROKER_FIRST };
     Some(silence.saturating_add(first))

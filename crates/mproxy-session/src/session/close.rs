@@ -267,7 +267,7 @@ where
         io.write_all(&last).await?;
         io.shutdown().await
     });
-    // an error says that the peer is gone, which is no news at the end
+    // an error only says that the peer is gone, and the session is over anyway
     if let (Ok(Ok(())), Some(linger)) = (written.await, linger) {
         let _ = timeout(linger, async {
             let mut room = [0; 1024];

@@ -43,7 +43,7 @@ impl PublishMut {
     /// Replaces the topic name.
     ///
     /// # Errors
-    /// [`EncodeError::Invalid`] when it is no topic name, [`EncodeError::FieldTooLong`] when it is
+    /// [`EncodeError::Invalid`] when it is not a topic name, [`EncodeError::FieldTooLong`] when it is
     /// longer than a string of MQTT. The topic stays as it was; with `?` the callback refuses.
     pub fn set_topic(&mut self, topic: impl Into<String>) -> Result<(), EncodeError> {
         let topic = topic.into();

@@ -112,8 +112,8 @@ struct Raw {
 }
 
 impl Packet {
-    /// A packet whose bytes have been validated. For hooks that are content with it, it may be a
-    /// PUBLISH without its payload.
+    /// A packet whose bytes have been validated. Hooks that do not need the payload may get a
+    /// PUBLISH without it.
     pub(crate) const fn new(
         kind: Kind,
         version: Version,

@@ -20,7 +20,7 @@ impl<'a> PublishRef<'a> {
     /// The payload.
     #[must_use]
     pub fn payload(&self) -> &'a [u8] {
-        // a packet without it is offered to nobody who sees this type
+        // hooks that see this type are offered whole packets only
         self.view.payload().unwrap_or_default()
     }
 }
