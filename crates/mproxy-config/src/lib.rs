@@ -14,6 +14,7 @@
 //! A key is one declaration in the file of its table ([`Listener`], [`Limits`], [`Upstream`] ..): its
 //! description, type, default and check. A type of layer is one file in `layer` and one line in
 //! [`for_each_layer!`].
+#![forbid(unsafe_code)]
 
 mod admin;
 mod chain;

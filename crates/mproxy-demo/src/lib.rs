@@ -11,6 +11,7 @@
 //! nothing but `mproxy-codec`. It keeps nothing on disk and is not for production.
 //!
 //! The proxy is started by a function that is passed in: the demo only writes its configuration.
+#![forbid(unsafe_code)]
 
 mod banner;
 mod broker;

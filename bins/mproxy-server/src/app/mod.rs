@@ -10,6 +10,7 @@
 mod api;
 mod capacity;
 mod chain;
+mod code_pages;
 mod drain;
 mod event;
 mod gate;

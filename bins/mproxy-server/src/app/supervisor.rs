@@ -23,6 +23,7 @@ use super::OnLog;
 use super::api::{Api, Token};
 use super::capacity::Capacity;
 use super::chain::Policy;
+use super::code_pages;
 use super::drain::Drained;
 use super::event::{Event, Events, Sender};
 use super::gate::{Gate, Gates};
@@ -239,6 +240,8 @@ impl Supervisor {
     pub(crate) async fn run(mut self, mut events: Events) -> Drained {
         self.watch_upstreams();
         loop {
+            // what the start, or a reload, took is not needed while it serves
+            code_pages::give_back();
             match events.next().await {
                 Event::Stop { .. } => return self.drain(&mut events).await,
                 Event::Reload(reload) => self.reload(reload, &mut events).await,
