@@ -240,8 +240,7 @@ impl Supervisor {
     pub(crate) async fn run(mut self, mut events: Events) -> Drained {
         self.watch_upstreams();
         loop {
-            // what the start, or a reload, took is not needed while it serves
-            code_pages::give_back();
+            code_pages::give_back_soon();
             match events.next().await {
                 Event::Stop { .. } => return self.drain(&mut events).await,
                 Event::Reload(reload) => self.reload(reload, &mut events).await,

@@ -35,6 +35,8 @@ pub(super) fn run(
 
 /// The process as it stands.
 pub(super) fn base(meter: &mut dyn Meter) -> Result<Outcome, Error> {
+    // a start is over when nothing moves any more; the same time for each proxy
+    std::thread::sleep(Duration::from_secs(2));
     meter.start()?;
     meter.stop()?;
     Ok(Outcome {
