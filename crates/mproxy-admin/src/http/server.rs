@@ -5,8 +5,8 @@
 //!   cannot keep the probes out. A request that is being answered is never cut.
 //! - A request head must arrive within [`HEAD_TIMEOUT`], and be at most [`MAX_HEAD_BYTES`] long
 //!   with at most [`MAX_HEADERS`] fields.
-//! - One request a connection, and the whole connection takes at most [`CONNECTION_DEADLINE`],
-//!   so that a reader who never reads holds nothing for long. Request bodies are limited by the router.
+//! - One request per connection. It must be complete, and its answer read, within [`CONNECTION_DEADLINE`];
+//!   the time that mproxy takes to answer does not count. Request bodies are limited by the router.
 //!
 //! axum's own `serve` has none of these, hence hyper's connection builder.
 
@@ -63,7 +63,8 @@ pub async fn serve(listener: TcpListener, admin: Admin, shutdown: impl Future<Ou
                 let phase = Phase::default();
                 let router = router.clone();
                 let router = router.layer(Extension(Caller(caller))).layer(Extension(phase.clone()));
-                connections.add(phase, connection(stream, router, stopped.clone()));
+                let connection = connection(stream, router, phase.clone(), stopped.clone());
+                connections.add(phase, connection);
             }
         }
     }
@@ -101,7 +102,12 @@ async fn accept(listener: &TcpListener, failures: &mut u32) -> (TcpStream, Socke
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, mut stopped: watch::Receiver<()>) {
+async fn connection(
+    stream: TcpStream,
+    router: Router,
+    phase: Phase,
+    mut stopped: watch::Receiver<()>,
+) {
     let service = TowerToHyperService::new(router);
     let mut connection = pin!(
         http1::Builder::new()
@@ -112,19 +118,27 @@ async fn connection(stream: TcpStream, router: Router, mut stopped: watch::Recei
             .keep_alive(false)
             .serve_connection(TokioIo::new(stream), service)
     );
-    let served = async {
+    let mut served = pin!(async {
         tokio::select! {
             served = connection.as_mut() => return served,
             _ = stopped.changed() => connection.as_mut().graceful_shutdown(),
         }
         connection.await
-    };
-    match timeout(CONNECTION_DEADLINE, served).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => {
-            debug!(target: "mproxy::admin", detail = %error, "admin connection failed");
+    });
+    loop {
+        match timeout(CONNECTION_DEADLINE, served.as_mut()).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => {
+                debug!(target: "mproxy::admin", detail = %error, "admin connection failed");
+                return;
+            }
+            // a request that is being answered may have changed something, as a long reload does
+            Err(_) if phase.rank().is_none_or(|rank| !phase.cut(rank)) => {}
+            Err(_) => {
+                debug!(target: "mproxy::admin", "admin connection took too long");
+                return;
+            }
         }
-        Err(_) => debug!(target: "mproxy::admin", "admin connection took too long"),
     }
 }
 

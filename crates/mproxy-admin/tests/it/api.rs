@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use mproxy_admin::{Api, BoxFuture, Connection, Disconnect, ReloadRefused, Reloaded};
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 
 use crate::support::{Answer, Port, exchange};
@@ -278,5 +278,32 @@ async fn a_flood_does_not_cut_a_request_that_is_being_answered() {
     open.send(()).unwrap();
     let answer = exchange(reload, b"").await;
     assert_eq!(answer.status, 200);
+    assert_eq!(*fake.asked.lock().unwrap(), ["reload strict=false"]);
+}
+
+/// A reload of a large configuration took longer than the 30 s that a connection had: its caller was cut
+/// without an answer while the reload went on. Time is virtual here.
+#[tokio::test(start_paused = true)]
+async fn a_reload_may_take_longer_than_the_deadline_of_a_connection() {
+    let (fake, port) = served().await;
+    let (open, gate) = oneshot::channel();
+    *fake.gate.lock().unwrap() = Some(gate);
+    let request = format!("POST /api/v1/reload HTTP/1.1\r\nHost: localhost\r\n{JSON}\r\n");
+    let reload = port.send(&request);
+    let slow = async {
+        tokio::time::sleep(std::time::Duration::from_secs(100)).await;
+        open.send(()).unwrap();
+    };
+    let (answer, ()) = tokio::join!(reload, slow);
+    assert_eq!(answer.status, 200);
+    // a caller that does not send its request whole still has 30 s
+    let mut stuck = port.connect().await;
+    let head = format!(
+        "POST /api/v1/reload HTTP/1.1\r\nHost: localhost\r\n{JSON}Content-Length: 2\r\n\r\n"
+    );
+    stuck.write_all(head.as_bytes()).await.unwrap();
+    let begun = tokio::time::Instant::now();
+    stuck.read_to_end(&mut Vec::new()).await.ok();
+    assert_eq!(begun.elapsed().as_secs(), 30);
     assert_eq!(*fake.asked.lock().unwrap(), ["reload strict=false"]);
 }
