@@ -559,3 +559,24 @@ async fn a_new_pace_holds_for_connected_clients() {
     server.expect(&packet).await;
     talk(&mut client, &mut server).await;
 }
+
+/// A reload that changed the pace found the sessions by the listener of their CONNECT, so a client whose
+/// CONNECT came after it kept the old pace.
+#[tokio::test]
+async fn a_new_pace_holds_for_a_client_that_has_not_sent_its_connect() {
+    let broker = FakeBroker::bind().await;
+    let mproxy = paced(&broker, "2/h").await;
+    let mut client = Link::tcp(mproxy.addr()).await;
+    mproxy
+        .metric("mproxy_connections_accepted_total", 1.0)
+        .await;
+    mproxy.edit("\"2/h\"", "\"0/s\"");
+    mproxy.reload().await;
+    let connect = Connect::new(Version::V5, "late");
+    let (_, (mut server, _)) = tokio::join!(client.connect(&connect), broker.accept());
+    let packet = Publish::new(Version::V5, "a").bytes("x");
+    for _ in 0..6 {
+        client.send(&packet).await;
+        server.expect(&packet).await;
+    }
+}

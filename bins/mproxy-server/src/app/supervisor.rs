@@ -15,7 +15,7 @@ use std::sync::atomic::AtomicBool;
 use arc_swap::ArcSwap;
 use mproxy_admin::{Admin, BuildInfo, Health, Metrics, Named};
 use mproxy_config::{Chain, Config};
-use mproxy_session::{BoxError, Limits};
+use mproxy_session::{BoxError, Limits, Pace};
 use mproxy_transport::Resolver;
 use tokio_util::sync::CancellationToken;
 
@@ -53,26 +53,30 @@ struct Kept {
     /// The socket that it has, or had.
     key: Key,
     chain: Arc<Chain>,
-    /// The layers that its sessions ask.
+    /// The layers and the paces of its sessions.
     policy: Arc<ArcSwap<Policy>>,
-    /// With the paces that its sessions keep.
-    limits: Arc<Limits>,
 }
 
 impl Kept {
-    /// Takes the chain of a listener, unless it has it.
+    /// Takes the chain and the paces of a listener, unless it has them.
     fn follow(&mut self, plan: &ListenerPlan, generation: u64) {
         self.key = Key::of(plan);
         self.chain = Arc::clone(&plan.chain_config);
         let before = self.policy.load_full();
-        if before.composed.chain.is(&plan.chain.chain) {
-            return;
+        let mut policy = Policy::clone(&before);
+        let paces = paces(&plan.limits);
+        if policy.paces != paces {
+            policy.paced = generation;
+            policy.paces = paces;
         }
-        self.policy.store(Arc::new(Policy {
-            generation,
-            ends_sessions: before.composed.mapping != plan.chain.mapping,
-            composed: plan.chain.clone(),
-        }));
+        if !policy.composed.chain.is(&plan.chain.chain) {
+            policy.generation = generation;
+            policy.ends_sessions = policy.composed.mapping != plan.chain.mapping;
+            policy.composed = plan.chain.clone();
+        }
+        if policy.generation != before.generation || policy.paced != before.paced {
+            self.policy.store(Arc::new(policy));
+        }
     }
 }
 
@@ -275,7 +279,7 @@ impl Supervisor {
         self.token.store(Arc::new(plan.token.clone()));
         self.set_capacity();
         self.renew();
-        self.pace(&plan.listeners);
+        self.pace();
         let listeners = plan.listeners.iter().map(|it| it.name.to_string());
         let checks = self.upstreams.checks();
         self.health.keep(&Named {
@@ -299,22 +303,22 @@ impl Supervisor {
         }
     }
 
-    /// Has the sessions of listeners with other rates keep these.
-    fn pace(&mut self, listeners: &[ListenerPlan]) {
-        for plan in listeners {
-            let Some(kept) = self.kept.get_mut(&plan.name) else {
-                continue;
-            };
-            let before = std::mem::replace(&mut kept.limits, Arc::clone(&plan.limits));
-            let (up, down) = (plan.limits.pace_to_server, plan.limits.pace_to_client);
-            if (before.pace_to_server, before.pace_to_client) == (up, down) {
-                continue;
-            }
-            for handle in self.registry.running() {
-                let info = handle.info();
-                if info.is_some_and(|it| it.peer().listener == plan.name) {
-                    handle.set_pace(up, down);
-                }
+    /// Has the sessions of listeners with other rates keep these. A session that is not admitted yet
+    /// takes them when it is.
+    fn pace(&self) {
+        let listeners = self.kept.iter().filter_map(|(name, kept)| {
+            let policy = kept.policy.load();
+            (policy.paced == self.generation).then_some((name, policy.paces))
+        });
+        let listeners: HashMap<_, _> = listeners.collect();
+        if listeners.is_empty() {
+            return;
+        }
+        for handle in self.registry.running() {
+            let info = handle.info();
+            let paces = info.and_then(|it| listeners.get(&it.peer().listener).copied());
+            if let Some([to_server, to_client]) = paces {
+                handle.set_pace(to_server, to_client);
             }
         }
     }
@@ -342,11 +346,12 @@ impl Supervisor {
             gate: self.gates.listener(&plan.rules),
             key: Key::of(plan),
             chain: Arc::clone(&plan.chain_config),
-            limits: Arc::clone(&plan.limits),
             policy: Arc::new(ArcSwap::from_pointee(Policy {
                 generation: self.generation,
                 ends_sessions: false,
                 composed: plan.chain.clone(),
+                paces: paces(&plan.limits),
+                paced: 0,
             })),
         });
         kept.gate.set_rules(&plan.rules);
@@ -380,12 +385,10 @@ impl Supervisor {
             if let Some(successor) = at_address.or_else(same_chain) {
                 kept.follow(successor, self.generation);
             } else if self.config.chains.get(&kept.chain.name) != Some(&kept.chain) {
-                let composed = kept.policy.load().composed.clone();
-                kept.policy.store(Arc::new(Policy {
-                    generation: self.generation,
-                    ends_sessions: true,
-                    composed,
-                }));
+                let mut policy = Policy::clone(&kept.policy.load());
+                policy.generation = self.generation;
+                policy.ends_sessions = true;
+                kept.policy.store(Arc::new(policy));
             }
         }
     }
@@ -425,6 +428,11 @@ impl std::error::Error for StartError {}
 
 fn other(what: &'static str) -> impl FnOnce(BoxError) -> StartError {
     move |error| StartError::Other { what, error }
+}
+
+/// The paces to the server and to the client.
+const fn paces(limits: &Limits) -> [Option<Pace>; 2] {
+    [limits.pace_to_server, limits.pace_to_client]
 }
 
 /// A configuration without what a reload changes at any rate: lists of rules may be large.

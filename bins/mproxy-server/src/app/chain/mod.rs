@@ -23,7 +23,7 @@ use mproxy_admin::{Action, Decision, LayerMetrics, PacketType, Reason};
 use mproxy_codec::Kind;
 use mproxy_config::{self as config, Built, LayerConfig, LayerKind, Place, for_each_layer};
 use mproxy_layers::{self as layers, Observer};
-use mproxy_session::{Admission, BoxError, Connect, Hooks, Packet, Tap, Verdict};
+use mproxy_session::{Admission, BoxError, Connect, Hooks, Pace, Packet, Tap, Verdict};
 use tower::{Layer, Service, ServiceExt};
 
 pub(crate) use self::compose::{ByNames, Composed, compose};
@@ -196,14 +196,18 @@ where
     })
 }
 
-/// The chain that a listener has at a time.
-#[derive(Debug)]
+/// What a listener has at a time for all its sessions: its chain and its paces.
+#[derive(Clone, Debug)]
 pub(crate) struct Policy {
-    /// Of the configuration that brought it; a later one is larger. 1 is the first.
+    /// Of the configuration that brought the chain; a later one is larger. 1 is the first.
     pub(crate) generation: u64,
     /// Sessions of the policy before cannot go on: topics are put elsewhere now, or their chain is gone.
     pub(crate) ends_sessions: bool,
     pub(crate) composed: Composed,
+    /// To the server, and to the client.
+    pub(crate) paces: [Option<Pace>; 2],
+    /// Of the configuration that changed the paces; 0 for those that came with the listener.
+    pub(crate) paced: u64,
 }
 
 /// The chain that a listener has when it is asked: a reload puts another one in its place.

@@ -9,7 +9,9 @@ use mproxy_admin::{
     Side, Traffic, TrafficCounters, Version,
 };
 use mproxy_codec::{self as codec, Kind, ReasonCode};
-use mproxy_session::{self as session, Batch, CloseReason, Counters, Events, SessionInfo, Summary};
+use mproxy_session::{
+    self as session, Batch, CloseReason, Counters, Events, SessionHandle, SessionInfo, Summary,
+};
 
 use crate::app::gate::Pass;
 use crate::app::service::Service;
@@ -139,6 +141,15 @@ impl Events for ConnectionRecorder {
         self.pass.connected();
         if let Some(connection) = &mut *self.lock() {
             connection.connect();
+        }
+    }
+
+    fn admitted(&self, session: &SessionHandle) {
+        // a reload that comes from here on finds the session by its listener
+        let [to_server, to_client] = self.service.policy.load().paces;
+        let limits = &self.service.limits;
+        if [to_server, to_client] != [limits.pace_to_server, limits.pace_to_client] {
+            session.set_pace(to_server, to_client);
         }
     }
 
