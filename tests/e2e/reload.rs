@@ -4,7 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use mproxy_tests::wire::{Connect, PINGREQ, PINGRESP, Publish, Version, puback};
-use mproxy_tests::{FakeBroker, Link, Mproxy, Port, Setup, http, until};
+use mproxy_tests::{FakeBroker, Link, Mproxy, Port, Setup, http, server_binary, until};
 use rustix::process::Signal;
 use serde_json::Value;
 use tokio::net::TcpStream;
@@ -250,6 +250,30 @@ async fn the_answer_tells_what_has_no_effect_and_what_to_look_at() {
     assert_eq!(body["applied"], serde_json::json!(["layers.unused"]));
     let diagnostic = &body["report"]["diagnostics"][0];
     assert_eq!(diagnostic["severity"], "warning", "{body}");
+}
+
+/// The warnings were only in the log of the process, which is not what the operator looks at.
+#[tokio::test]
+async fn the_command_prints_the_warnings_of_the_new_configuration() {
+    let broker = FakeBroker::bind().await;
+    let mproxy = Mproxy::before(&broker.url()).await;
+    let unused = "\n[layers.unused]\ntype = \"acl\"\ndefault = \"deny\"\n";
+    let text = fs::read_to_string(mproxy.config()).expect("the file is there");
+    fs::write(mproxy.config(), text + unused).expect("the folder is ours");
+    let output = tokio::process::Command::new(server_binary())
+        .args(["reload", "--url", &format!("http://{}", mproxy.admin())])
+        .output()
+        .await
+        .expect("the program starts");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(output.stdout, b"reloaded: layers.unused\n");
+    let warnings = String::from_utf8_lossy(&output.stderr);
+    let warning = "warning: layer `unused` is not used\n --> ";
+    assert!(warnings.contains(warning), "{warnings}");
+    assert!(
+        warnings.ends_with("\n   = no chain names it\n"),
+        "{warnings}"
+    );
 }
 
 /// Who has the token may use the API from any host; a file that cannot be used refuses the reload, and

@@ -1,5 +1,6 @@
 //! The real binary.
 
+use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
@@ -56,6 +57,22 @@ fn a_small_benchmark_runs_and_leaves_nothing_behind() {
             None => assert!(skipped.contains(&format!("\"{peer}\"")), "{skipped}"),
         }
     }
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+/// The proxy that `MPROXY_SERVER` names, or that was built beside the tool.
+#[test]
+fn a_few_reloads_are_measured_and_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let beside = Path::new(env!("CARGO_BIN_EXE_mproxy-load")).with_file_name("mproxy-server");
+    let server = env::var_os("MPROXY_SERVER").unwrap_or_else(|| beside.into());
+    let args = "reloads --rounds 1 --count 2 --seconds 0.5 --idle 20 --mproxy";
+    let args: Vec<&str> = args.split_whitespace().collect();
+    let output = tool(dir.path(), &args).arg(server).output().unwrap();
+    let text = text(&output);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("\n| p99 | "), "{text}");
+    assert!(text.contains("\n2 of 2 reloads; p99 ratio "), "{text}");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
