@@ -237,3 +237,118 @@ fn prose(doc: &str) -> String {
         .map(|line| format!("{}\n", line.trim()))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::from_text;
+
+    /// A file with one key of a table set to a value.
+    fn with(table: &str, key: &str, value: &str) -> String {
+        let websocket = match key {
+            "paths" | "origins" | "max_header_size" => "protocol = \"ws\"\n",
+            _ => "",
+        };
+        let spare = "[upstreams.a]\n[upstreams.b]\n[chains.a]\n[chains.b]\n";
+        let needed = |name: &str| match (table, name == key) {
+            ("listeners", false) => format!("{name} = \"a\"\n"),
+            _ => String::new(),
+        };
+        let listener = match table {
+            "listeners" => format!("{websocket}{}{}", needed("upstream"), needed("chain")),
+            _ => "upstream = \"a\"\nchain = \"a\"\n".to_owned(),
+        };
+        match table {
+            "listeners" => format!("[[listeners]]\n{listener}{key} = {value}\n{spare}"),
+            "listeners.limits" => {
+                format!("[[listeners]]\n{listener}limits.{key} = {value}\n{spare}")
+            }
+            _ => format!("[[listeners]]\n{listener}{spare}[{table}]\n{key} = {value}\n"),
+        }
+    }
+
+    /// Two values of a key of this type: the first of these pairs that is valid.
+    const VALUES: [[&str; 2]; 15] = [
+        ["\"60s\"", "\"61s\""],
+        ["\"2KiB\"", "\"3KiB\""],
+        ["\"20KiB\"", "\"30KiB\""],
+        ["\"2MiB\"", "\"3MiB\""],
+        ["\"64MiB\"", "\"65MiB\""],
+        ["\"1KiB/s\"", "\"2KiB/s\""],
+        ["\"1/s\"", "\"2/s\""],
+        ["2", "3"],
+        ["true", "false"],
+        ["\"127.0.0.1:1\"", "\"127.0.0.1:2\""],
+        ["[\"/a\"]", "[\"/b\"]"],
+        ["[\"https://a.example\"]", "[\"https://b.example\"]"],
+        ["[\"5\"]", "[\"3.1\"]"],
+        ["\"a\"", "\"b\""],
+        ["\"info\"", "\"debug\""],
+    ];
+
+    /// Two values of a key whose words the texts name.
+    fn words(path: &str) -> Option<[&'static str; 2]> {
+        Some(match path {
+            "listeners.protocol" => ["\"mqtt\"", "\"ws\""],
+            "listeners.conformance" => ["\"tolerant\"", "\"strict\""],
+            "listeners.bridges" => ["\"pass\"", "\"refuse\""],
+            "listeners.receive_maximum" => ["\"pass\"", "\"enforce\""],
+            "listeners.server_reference" => ["\"strip\"", "\"pass\""],
+            "listeners.control_characters" => ["\"refuse\"", "\"pass\""],
+            "server.drain_wills" => ["\"suppress\"", "\"publish\""],
+            "server.drain_notice" => ["\"none\"", "\"disconnect\""],
+            "log.format" => ["\"text\"", "\"json\""],
+            _ => return None,
+        })
+    }
+
+    /// What `config explain` says and what a reload does were never compared, key by key.
+    #[test]
+    fn the_text_on_reload_is_what_a_reload_does() {
+        let all = entries();
+        let tables = ["listeners", "listeners.limits", "server", "admin", "log"];
+        for table in tables {
+            let of_table = all.iter().filter_map(|it| {
+                let (key, around) = it.path.split_last()?;
+                (around.join(".") == table && matches!(it.what, What::Key(_))).then_some((it, key))
+            });
+            for (entry, key) in of_table {
+                let path = entry.path.join(".");
+                let read = |value: &&str| from_text(&with(table, key, value)).ok();
+                let tried = words(&path).into_iter().chain(VALUES);
+                let found = tried
+                    .filter_map(|pair| Some((read(&pair[0])?, read(&pair[1])?)))
+                    .find(|(old, new)| old != new);
+                let (old, new) = found.unwrap_or_else(|| panic!("no two values of {path}"));
+                let changes = crate::diff(&old, &new);
+                let needs_restart = !changes.restart_required.is_empty();
+                assert_ne!(
+                    needs_restart,
+                    !changes.applied.is_empty(),
+                    "{path}: {changes:?}"
+                );
+                let says_restart = entry.text().contains("takes effect after a restart: ");
+                assert_eq!(says_restart, needs_restart, "{path}");
+            }
+        }
+    }
+
+    /// The server keeps of its start only the tables with a key that takes a restart: listeners,
+    /// upstreams, chains and layers are not among them.
+    #[test]
+    fn what_takes_a_restart_is_in_server_admin_and_log_only() {
+        for entry in entries() {
+            if let What::Key(Known {
+                restart: Some(_), ..
+            }) = entry.what
+            {
+                let table = entry.path[0];
+                assert!(
+                    ["server", "admin", "log"].contains(&table),
+                    "{:?}",
+                    entry.path
+                );
+            }
+        }
+    }
+}
