@@ -12,7 +12,7 @@ use std::process::ExitCode;
 /// 0 as well, and for systemd and Kubernetes anything else is a service that failed.
 ///
 /// After a second signal the code is 128 and the number of that signal; so it is after a first one
-/// that comes before the configuration is accepted. A unit has to be told that these are no failures.
+/// that comes before the configuration is accepted. A systemd unit must list these as successes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Exit {
     /// It did what it should.

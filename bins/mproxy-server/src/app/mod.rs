@@ -49,7 +49,7 @@ pub(crate) use self::sockets::bind_advice;
 use self::supervisor::{Sources, StartError, Supervisor, build_info};
 use crate::exit::Exit;
 
-/// What is wanted of this one run, and is no property of the traffic.
+/// What describes this one run, and not the traffic.
 pub(crate) struct RunOptions {
     /// The files that the configuration was read from.
     pub(crate) files: Vec<String>,

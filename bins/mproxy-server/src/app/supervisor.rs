@@ -371,7 +371,7 @@ impl Supervisor {
 
     /// Has the sessions of listeners that are gone judged by what has taken their place: the listener at
     /// the same address, or one with the same chain. Where nothing has, they go on as long as their chain
-    /// is configured as it was, and end otherwise: rules that nobody can change are no rules.
+    /// is configured as it was, and end otherwise: nobody could change their rules any more.
     fn judge_orphans(&mut self, listeners: &[ListenerPlan]) {
         for (name, kept) in &mut self.kept {
             if listeners.iter().any(|it| it.name == *name) {

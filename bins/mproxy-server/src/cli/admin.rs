@@ -27,12 +27,12 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// The body as JSON; null if it is none.
+    /// The body as JSON; null if it is not JSON.
     pub(super) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_default()
     }
 
-    /// Why it is no success, in the words of the proxy.
+    /// Why the request failed, in the words of the proxy.
     pub(super) fn error(&self) -> String {
         match self.json()["error"].as_str() {
             Some(error) => error.to_owned(),

@@ -153,7 +153,7 @@ impl Report {
         let mut list = self.sorted();
         let more = list.len().saturating_sub(MAX_SHOWN);
         if more > 0 {
-            // Whoever has a thousand warnings is not to look for the one error among them.
+            // an operator must not search a thousand warnings for the one error
             list.sort_by_key(|it| it.severity == Severity::Warning);
             list.truncate(MAX_SHOWN);
             list.sort_by_key(|it| it.start());

@@ -18,7 +18,7 @@ use toml::de::{DeArray, DeTable, DeValue};
 /// What the variables start with.
 const PREFIX: &str = "MPROXY_";
 
-/// What follows the prefix in variables that are no keys of the configuration.
+/// What follows the prefix in variables that are not keys of the configuration.
 const NOT_KEYS: [&str; 4] = ["CONFIG", "LOG", "LOG_FORMAT", "ADMIN_URL"];
 
 /// The listener that there is when a configuration has none.

@@ -228,7 +228,7 @@ fn template<T: Scalar<Value = Template>>(
     Some(template)
 }
 
-/// Says why the rules are no map, and what to write instead.
+/// Says why the rules are not a map, and what to write instead.
 fn report(cx: &mut Context, keys: &TopicMapKeys, error: &TopicMapError, header: &Range<usize>) {
     let from = |number: usize| keys.rules.get(number).and_then(|it| it.value.from.span());
     let to = |number: usize| match keys.rules.get(number) {

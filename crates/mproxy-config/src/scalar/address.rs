@@ -202,7 +202,7 @@ fn unix_path(text: &str, path: &str) -> Result<(), Problem> {
     Err(Problem::new(format!("invalid address `{text}`"), label))
 }
 
-/// Says what was probably meant by something that is no address to listen on.
+/// Says what was probably meant by something that is not an address to listen on.
 fn invalid_bind(text: &str, expected: &str) -> Problem {
     if text.starts_with("unix:") || text.starts_with("systemd:") {
         let (kind, _) = text.split_once(':').unwrap_or((text, ""));

@@ -215,7 +215,7 @@ pub(crate) const fn with_forms(dialect: Dialect, forms: VendorForms) -> Dialect 
     }
 }
 
-/// `text` with something that is no wildcard in the place of each placeholder, so that it can
+/// `text` with something that is not a wildcard in the place of each placeholder, so that it can
 /// be checked and compared as a topic.
 ///
 /// # Errors

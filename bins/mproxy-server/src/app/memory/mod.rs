@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! below 80 %  everybody is served
-//! from 80 %   those that are not let in and hold most are closed. If that is not enough and somebody new
-//!             comes, he is let in, and of the others those that hold most are closed
-//! from 95 %   those that hold most are closed, whoever they are, and nobody new comes in
-//! 100 %       who would hold more ends by itself: the session sees to that
+//! from 80 %   those that are not let in yet and hold most are closed. If that is not enough and a new
+//!             client comes, mproxy lets it in, and closes those of the others that hold most
+//! from 95 %   all connections that hold most are closed, and no new client gets in
+//! 100 %       a session that needs more ends itself
 //! ```
 //!
-//! So whoever holds much makes way for whoever holds nothing yet, and never the other way round: a limit
-//! that keeps new clients out is one that a few others can use against them.
+//! So a client that holds much makes way for one that holds nothing yet, never the other way round: if a
+//! limit kept new clients out, a few others could use it against them.
 
 mod limit;
 
@@ -125,7 +125,7 @@ impl Memory {
         self.limit() / 100 * CRITICAL / SessionHandle::COST
     }
 
-    /// Somebody new comes; false if there is no memory for him.
+    /// Whether there is memory for a new client.
     pub(crate) fn admits(&self) -> bool {
         if self.scarce.load(Ordering::Relaxed) {
             self.knocked.store(true, Ordering::Relaxed);

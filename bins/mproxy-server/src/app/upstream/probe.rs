@@ -152,7 +152,7 @@ fn closed(error: Option<&io::Error>) -> Failure {
     )
 }
 
-/// Names what is no CONNACK by its first bytes.
+/// Says by its first bytes what an answer is that is not a CONNACK.
 fn recognise(bytes: &[u8]) -> Failure {
     if let Some(foreign) = Foreign::recognise(bytes) {
         let why = format!("answers CONNECT with {foreign}");

@@ -103,7 +103,7 @@ pub(super) fn source(event: &Event<'_>) -> Option<Source> {
     impl Visit for Peer {
         fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
             if field.name() == "peer" {
-                // what is too long is no address
+                // too long for an address
                 let _ = write!(self.0, "{value:?}");
             }
         }

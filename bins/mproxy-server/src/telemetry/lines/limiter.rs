@@ -100,7 +100,7 @@ pub(super) struct Report {
     pub(super) gap: Gap,
 }
 
-/// What becomes of a line.
+/// Whether a line is written.
 #[derive(Debug)]
 pub(super) enum Decision {
     /// It is written, and says this of lines before it.
@@ -138,7 +138,7 @@ impl Limiter {
             return Decision::Write(gap);
         }
         drop(state);
-        // Whoever implements the value may do anything, so it is not asked under the lock.
+        // the `Debug` of a value may do anything, so it is not called under the lock
         let (source, names) = (source(event), || Names::of(event));
         let is_first = self.leave_out(&kind, source, names, now);
         Decision::LeaveOut { is_first }

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 /// How long to wait before a sink that is full and does not block is tried again. Nothing wakes the
-/// thread then, and whoever reads the log does not notice so short a time.
+/// thread then, and a reader of the log does not notice so short a time.
 const RETRY: Duration = Duration::from_millis(10);
 
 /// Writes lines, and knows whether the last one is whole.

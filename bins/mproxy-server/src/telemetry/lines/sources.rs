@@ -57,7 +57,7 @@ impl PeerText {
         }
     }
 
-    /// The source; `None` if the text is no address.
+    /// The source; `None` if the text is not an address.
     pub(super) fn source(&self) -> Option<Source> {
         let text = self.text.get(..self.length)?;
         let text = str::from_utf8(text).ok()?;

@@ -101,8 +101,8 @@ impl<W: Write> Writer<W> {
     /// those that could not be written, after it about the `dropped`, which came when the queue was
     /// full, and about repetitions.
     ///
-    /// Nobody is left to be told that the log cannot be written but whoever reads the metrics, so lines
-    /// are counted at once, and told of as soon as something can be written again.
+    /// While the log cannot be written, only the metrics can tell: lost lines are counted at once, and
+    /// logged as soon as something can be written again.
     fn write(&mut self, dropped: u64, all: bool) {
         let is_told = self.tell_lost();
         if self.limiter.owes() && (all || self.looked.elapsed() >= LOOK) {
