@@ -14,6 +14,7 @@ mod code_pages;
 mod drain;
 mod event;
 mod gate;
+mod kept;
 mod memory;
 mod plan;
 mod registry;

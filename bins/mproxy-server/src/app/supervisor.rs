@@ -12,10 +12,9 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use arc_swap::ArcSwap;
 use mproxy_admin::{Admin, BuildInfo, Health, Metrics, Named};
-use mproxy_config::{Chain, Config};
-use mproxy_session::{BoxError, Limits, Pace};
+use mproxy_config::Config;
+use mproxy_session::BoxError;
 use mproxy_transport::Resolver;
 use tokio_util::sync::CancellationToken;
 
@@ -26,7 +25,8 @@ use super::chain::Policy;
 use super::code_pages;
 use super::drain::Drained;
 use super::event::{Event, Events, Sender};
-use super::gate::{Gate, Gates};
+use super::gate::Gates;
+use super::kept::Kept;
 use super::memory::Memory;
 use super::plan::{ListenerPlan, Plan};
 use super::registry::Registry;
@@ -44,40 +44,6 @@ pub(crate) enum StartError {
     Bind(BindError),
     /// Anything else.
     Other { what: &'static str, error: BoxError },
-}
-
-/// What a listener keeps over reloads.
-struct Kept {
-    /// Its connections count, whatever the limits become.
-    gate: Gate,
-    /// The socket that it has, or had.
-    key: Key,
-    chain: Arc<Chain>,
-    /// The layers and the paces of its sessions.
-    policy: Arc<ArcSwap<Policy>>,
-}
-
-impl Kept {
-    /// Takes the chain and the paces of a listener, unless it has them.
-    fn follow(&mut self, plan: &ListenerPlan, generation: u64) {
-        self.key = Key::of(plan);
-        self.chain = Arc::clone(&plan.chain_config);
-        let before = self.policy.load_full();
-        let mut policy = Policy::clone(&before);
-        let paces = paces(&plan.limits);
-        if policy.paces != paces {
-            policy.paced = generation;
-            policy.paces = paces;
-        }
-        if !policy.composed.chain.is(&plan.chain.chain) {
-            policy.generation = generation;
-            policy.ends_sessions = policy.composed.mapping != plan.chain.mapping;
-            policy.composed = plan.chain.clone();
-        }
-        if policy.generation != before.generation || policy.paced != before.paced {
-            self.policy.store(Arc::new(policy));
-        }
-    }
 }
 
 /// Where a new configuration comes from, and what else takes a part of it.
@@ -342,18 +308,8 @@ impl Supervisor {
     /// What the connections of a listener are served with.
     fn service(&mut self, plan: &ListenerPlan) -> Option<Service> {
         let kept = self.kept.entry(Arc::clone(&plan.name));
-        let kept = kept.or_insert_with(|| Kept {
-            gate: self.gates.listener(&plan.rules),
-            key: Key::of(plan),
-            chain: Arc::clone(&plan.chain_config),
-            policy: Arc::new(ArcSwap::from_pointee(Policy {
-                generation: self.generation,
-                ends_sessions: false,
-                composed: plan.chain.clone(),
-                paces: paces(&plan.limits),
-                paced: 0,
-            })),
-        });
+        let kept = kept
+            .or_insert_with(|| Kept::new(plan, self.gates.listener(&plan.rules), self.generation));
         kept.gate.set_rules(&plan.rules);
         kept.follow(plan, self.generation);
         Some(Service {
@@ -428,11 +384,6 @@ impl std::error::Error for StartError {}
 
 fn other(what: &'static str) -> impl FnOnce(BoxError) -> StartError {
     move |error| StartError::Other { what, error }
-}
-
-/// The paces to the server and to the client.
-const fn paces(limits: &Limits) -> [Option<Pace>; 2] {
-    [limits.pace_to_server, limits.pace_to_client]
 }
 
 /// A configuration without what a reload changes at any rate: lists of rules may be large.
