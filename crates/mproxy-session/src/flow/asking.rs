@@ -113,10 +113,10 @@ where
     }
 
     #[cold]
-    fn park(&mut self, offered: Offered, at: At<F>, cx: &Cx<'_, '_>) {
+    fn park(&mut self, offered: Offered, at: At<F>, cx: &mut Cx<'_, '_>) {
         self.0 = Some(Box::new(Asked {
             offered,
-            since: cx.queued_since.unwrap_or_else(Instant::now),
+            since: cx.queued_since.unwrap_or_else(|| cx.clock.now()),
             at,
         }));
     }

@@ -76,6 +76,17 @@ pub(crate) enum Intake {
     Hold,
 }
 
+/// The time of a turn. The clock is read when the time is first needed, which in most turns it is not.
+#[derive(Debug, Default)]
+pub(crate) struct Clock(pub(super) Option<Instant>);
+
+impl Clock {
+    #[cold]
+    pub(super) fn now(&mut self) -> Instant {
+        *self.0.get_or_insert_with(Instant::now)
+    }
+}
+
 /// What a direction works with while it is pumped.
 pub(crate) struct Cx<'a, 'b> {
     pub(crate) rules: &'a mut Rules,
@@ -87,6 +98,7 @@ pub(crate) struct Cx<'a, 'b> {
     pub(crate) recorder: &'a dyn Recorder,
     /// Since when what is scanned has waited here, if it has.
     pub(crate) queued_since: Option<Instant>,
+    pub(crate) clock: Clock,
     pub(crate) task: &'a mut Context<'b>,
     /// What the session's hooks mean for what is announced.
     pub(crate) hooks: HookTraits,
@@ -106,6 +118,7 @@ pub(crate) struct Turn<'a, 'b> {
     pub(crate) hooks: HookTraits,
     pub(crate) intake: Intake,
     pub(crate) work: &'a mut u32,
+    pub(crate) clock: Clock,
 }
 
 impl<'a, 'b> Cx<'a, 'b> {
@@ -124,6 +137,7 @@ impl<'a, 'b> Cx<'a, 'b> {
             latency,
             recorder,
             queued_since: None,
+            clock: turn.clock,
             task: turn.task,
             hooks: turn.hooks,
             intake: turn.intake,

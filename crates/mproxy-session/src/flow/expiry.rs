@@ -63,7 +63,7 @@ impl<H: PacketService> Flow<H> {
         offered: &Offered,
         cx: &mut Cx<'_, '_>,
     ) -> Result<Next, End> {
-        let seconds = since.map_or(0, |since| since.elapsed().as_secs());
+        let seconds = since.map_or(0, |since| (cx.clock.now() - since).as_secs());
         let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
         if seconds > 0
             && let Verdict::Forward(packet) = &mut verdict
@@ -86,7 +86,7 @@ impl<H: PacketService> Flow<H> {
     /// Lets the packets that the receiver has left waiting grow older, and drops those that have
     /// expired.
     pub(super) fn expire_queue(&mut self, cx: &mut Cx<'_, '_>) -> Result<(), End> {
-        let Some((packets, seconds)) = self.out.take_aged() else {
+        let Some((packets, seconds)) = self.out.take_aged(&mut cx.clock) else {
             return Ok(());
         };
         let mut kept = BytesMut::with_capacity(packets.len());

@@ -10,6 +10,7 @@ use mproxy_codec::Head;
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
+use super::Clock;
 use crate::scratch;
 
 /// Bytes waiting for one side: forwarded packets and the proxy's own, in the order in which they
@@ -139,10 +140,10 @@ impl Outbox {
     /// Takes those packets that have waited for a second or longer and of which nothing is written,
     /// and says how many seconds they have grown older. They, or what is left of them, are to be put
     /// back.
-    pub(crate) fn take_aged(&mut self) -> Option<(BytesMut, u32)> {
+    pub(crate) fn take_aged(&mut self, clock: &mut Clock) -> Option<(BytesMut, u32)> {
         let queue = self.queue.as_mut().filter(|_| self.ages)?;
         let since = queue.since?;
-        let seconds = since.elapsed().as_secs();
+        let seconds = (clock.now() - since).as_secs();
         if seconds == 0 {
             return None;
         }
@@ -172,13 +173,14 @@ impl Outbox {
         run: &[u8],
         inside: usize,
         cx: &mut Context<'_>,
+        clock: &mut Clock,
     ) -> io::Result<bool> {
         if self.dead {
             return Ok(false);
         }
         if !self.is_empty() {
             self.push(run);
-            return self.write(writer, cx);
+            return self.write(writer, cx, clock);
         }
         let mut done = 0;
         while done < run.len() {
@@ -195,7 +197,7 @@ impl Outbox {
         if self.ages
             && let Some(queue) = &mut self.queue
         {
-            queue.since = Some(Instant::now());
+            queue.since = Some(clock.now());
             queue.border = border_behind(run, inside, done) - done;
         }
         self.flush(writer, cx)?;
@@ -210,6 +212,7 @@ impl Outbox {
         &mut self,
         writer: &mut W,
         cx: &mut Context<'_>,
+        clock: &mut Clock,
     ) -> io::Result<bool> {
         let Some(queue) = &mut self.queue else {
             if self.unflushed > 0 {
@@ -230,7 +233,7 @@ impl Outbox {
         }
         if done < queue.bytes.len() {
             if self.ages {
-                queue.since.get_or_insert_with(Instant::now);
+                queue.since.get_or_insert_with(|| clock.now());
                 queue.border = border_behind(&queue.bytes, queue.border, done) - done;
             }
             queue.bytes.advance(done);
@@ -304,6 +307,10 @@ fn border_behind(bytes: &[u8], border: usize, at: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
+    use tokio::io::duplex;
+
     use super::*;
 
     /// PINGREQ, a PUBLISH of eight bytes, PINGREQ.
@@ -326,6 +333,28 @@ mod tests {
         let cut = &PACKETS[..5];
         assert_eq!(border_behind(cut, 0, 4), 10, "behind what has come");
         assert_eq!(border_behind(&PACKETS[..3], 0, 3), usize::MAX);
+    }
+
+    #[test]
+    fn packets_age_from_when_the_receiver_takes_no_more() {
+        let start = Instant::now();
+        let at = |millis| Clock(Some(start + Duration::from_millis(millis)));
+        let cx = &mut Context::from_waker(Waker::noop());
+        let (mut near, _far) = duplex(1);
+        let mut out = Outbox::new(true);
+        let written = out.write_through(&mut near, PACKETS, 0, cx, &mut at(0));
+        assert!(written.expect("one byte is taken"));
+        assert!(out.take_aged(&mut at(999)).is_none());
+        let (packets, seconds) = out.take_aged(&mut at(2500)).expect("they have waited");
+        assert_eq!((&packets[..], seconds), (&PACKETS[2..], 2));
+        out.put_back(&packets);
+        assert!(out.take_aged(&mut at(2999)).is_none());
+        let aged = out.take_aged(&mut at(3000));
+        assert_eq!(
+            aged.map(|(_, seconds)| seconds),
+            Some(1),
+            "not counted twice"
+        );
     }
 
     #[test]

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::asking::Judged;
 use super::inbox::{CHEAP_COPY, Leftover};
-use super::{Cx, Events, Flow, Intake, Next};
+use super::{Clock, Cx, Events, Flow, Intake, Next};
 use crate::cause::End;
 use crate::hook::PacketService;
 use crate::scratch::{self, SCRATCH_LEN};
@@ -206,7 +206,7 @@ impl<H: PacketService> Flow<H> {
             if consumed == 0 {
                 grew(start, rest.len() - start, cx);
             }
-            let since = self.inbox_waits(scan.leftover, None);
+            let since = self.inbox_waits(scan.leftover, None, &mut cx.clock);
             self.inbox.keep(rest, read, scan.leftover, since);
         });
         if let Ok(scratch) = buffer.try_into_mut() {
@@ -230,7 +230,7 @@ impl<H: PacketService> Flow<H> {
         let scan = scan?;
         let consumed = scan.run.end;
         self.write_through(writer, &buffer[scan.run], scan.inside, cx);
-        let since = self.inbox_waits(scan.leftover, waited);
+        let since = self.inbox_waits(scan.leftover, waited, &mut cx.clock);
         self.inbox
             .put_back(buffer, consumed, read, scan.leftover, since);
         Ok(())
@@ -238,9 +238,14 @@ impl<H: PacketService> Flow<H> {
 
     /// Since when what a scan leaves waits: behind a packet that the hooks hold as long as that, behind a
     /// request that waits itself from now on.
-    fn inbox_waits(&self, leftover: Leftover, waited: Option<Instant>) -> Option<Instant> {
+    fn inbox_waits(
+        &self,
+        leftover: Leftover,
+        waited: Option<Instant>,
+        clock: &mut Clock,
+    ) -> Option<Instant> {
         self.asking.since().or_else(|| {
-            (leftover == Leftover::Blocked).then(|| waited.unwrap_or_else(Instant::now))
+            (leftover == Leftover::Blocked).then(|| waited.unwrap_or_else(|| clock.now()))
         })
     }
 
@@ -256,7 +261,7 @@ impl<H: PacketService> Flow<H> {
     }
 
     fn write<W: AsyncWrite + Unpin>(&mut self, writer: &mut W, cx: &mut Cx<'_, '_>) {
-        let written = self.out.write(writer, cx.task);
+        let written = self.out.write(writer, cx.task, &mut cx.clock);
         if self.wrote(written, cx) {
             cx.events |= Events::MOVED;
         }
@@ -269,7 +274,9 @@ impl<H: PacketService> Flow<H> {
         inside: usize,
         cx: &mut Cx<'_, '_>,
     ) {
-        let written = self.out.write_through(writer, run, inside, cx.task);
+        let written = self
+            .out
+            .write_through(writer, run, inside, cx.task, &mut cx.clock);
         self.wrote(written, cx);
     }
 

@@ -3,8 +3,13 @@ use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
-use mproxy_codec::{Kind, KindSet, QoS, ReasonCode, Version, encode_publish};
+use mproxy_codec::{
+    Kind, KindSet, PropertyId, PropertyWriter, QoS, ReasonCode, Value, Version, encode_publish,
+};
+use tokio::io::duplex;
+use tokio::time::Instant;
 use tower_service::Service;
 
 use super::asking::Asking;
@@ -28,6 +33,7 @@ struct World {
     batch: Batch,
     latency: Latency,
     work: u32,
+    now: Option<Instant>,
 }
 
 impl World {
@@ -40,6 +46,7 @@ impl World {
             batch: Batch::default(),
             latency: Latency::default(),
             work: WORK,
+            now: None,
         }
     }
 
@@ -53,6 +60,7 @@ impl World {
             },
             intake: Intake::Free,
             work: &mut self.work,
+            clock: Clock(self.now),
         };
         run(&mut Cx::new(
             &mut self.rules,
@@ -101,6 +109,39 @@ fn a_payload_that_is_dropped_is_cut_out_of_the_run() {
     world.with(|cx| payload.pass(b"runlostnext", &mut run, &mut out, cx));
     assert_eq!((run, payload.is_passing()), (7..7, false));
     assert_eq!(&out.into_queue()[..], b"run");
+}
+
+/// A message that its receiver leaves waiting has less time left each second, and none in the end.
+#[test]
+fn what_waits_for_its_receiver_expires() {
+    let expiring = |left| {
+        let mut properties = PropertyWriter::new();
+        let pushed = properties.push(PropertyId::MessageExpiryInterval, Value::U32(left));
+        pushed.expect("a number");
+        let properties = properties.as_bytes();
+        encode_publish(Version::V5, "t", QoS::AtMostOnce, 0, properties, b"x").expect("valid")
+    };
+    let mut world = World::new();
+    world.rules = rules(Version::V5, Limits::default());
+    let start = Instant::now();
+    let down = Direction::ToClient;
+    let mut flow = Flow::new(down, Tap::none(), Inbox::default(), Outbox::new(true));
+    let (mut near, _far) = duplex(1);
+    let (bytes, task) = (&expiring(10), &mut Context::from_waker(Waker::noop()));
+    let both = [&bytes[..], bytes].concat();
+    let written = flow
+        .out
+        .write_through(&mut near, &both, 0, task, &mut Clock(Some(start)));
+    assert!(written.expect("one byte is taken"));
+    for (seconds, wanted) in [(4, Some(6)), (9, Some(1)), (10, None)] {
+        world.now = Some(start + Duration::from_secs(seconds));
+        assert!(world.with(|cx| flow.expire_queue(cx)).is_ok());
+        let left = wanted.map(expiring).unwrap_or_default();
+        assert_eq!(flow.out.len(), bytes.len() - 1 + left.len());
+        assert_eq!(world.batch.expired, u32::from(wanted.is_none()));
+    }
+    let queue = flow.out.into_queue();
+    assert_eq!(&queue[..], &bytes[1..], "what is begun is finished");
 }
 
 /// Takes permits and gives verdicts as it is told.

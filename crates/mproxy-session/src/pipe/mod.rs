@@ -18,7 +18,7 @@ use self::allowance::Allowance;
 use self::deadlines::{Activity, Deadline, Deadlines, Facts, silence};
 use self::pace::{Throttle, Throttles};
 use crate::cause::{Cause, End};
-use crate::flow::{Cx, Events, Flow, Intake, Turn, WORK, Wait};
+use crate::flow::{Clock, Cx, Events, Flow, Intake, Turn, WORK, Wait};
 use crate::handle::{Running, When};
 use crate::hook::{PacketService, Tap};
 use crate::latency::Latency;
@@ -212,12 +212,14 @@ where
             hooks,
             intake: up,
             work: work_up,
+            clock: Clock::default(),
         })?;
         let down = self.pump_down(Turn {
             task,
             hooks,
             intake: down,
             work: work_down,
+            clock: Clock::default(),
         })?;
         let is_alive = up.has(Events::HEARD) && self.rules.negotiated.keep_alive > 0;
         let exchanged = up.has(Events::EXCHANGED) || down.has(Events::EXCHANGED);
