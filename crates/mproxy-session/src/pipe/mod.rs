@@ -141,27 +141,9 @@ where
         let mut seen = [Events::default(); 2];
         let mut work = [WORK; 2];
         for _ in 0..ROUNDS {
-            let order = self.handle.order();
-            if let Some(order) = order {
-                if order.when > When::Border
-                    || !self.to_client.out.is_mid_packet()
-                        && !self.to_server.out.is_mid_packet()
-                        && !self.to_client.holds_packets()
-                {
-                    return Poll::Ready(Stop::End(order.into()));
-                }
-                self.deadlines.begin_closing();
-            }
-            // before CONNACK nothing passes that could be judged otherwise
-            let renews =
-                order.is_none() && self.handle.wants_renewal() && self.rules.phase.is_established();
-            if renews && !self.to_server.is_asking() && !self.to_client.is_asking() {
-                return Poll::Ready(Stop::Renewal);
-            }
-            let intake = match (order, renews) {
-                (Some(_), _) => Intake::Finish,
-                (None, true) => Intake::Hold,
-                (None, false) => Intake::Free,
+            let intake = match self.intake() {
+                Ok(intake) => intake,
+                Err(stop) => return Poll::Ready(stop),
             };
             let [up, down] = match self.round(cx, intake, &mut work) {
                 Ok(events) => events,
@@ -192,6 +174,31 @@ where
             yield_turn(cx);
         }
         polled
+    }
+
+    /// How far both directions may go. `Err` says that an order or a renewal stops the pipe here.
+    #[inline]
+    fn intake(&mut self) -> Result<Intake, Stop> {
+        if let Some(order) = self.handle.order() {
+            if order.when > When::Border
+                || !self.to_client.out.is_mid_packet()
+                    && !self.to_server.out.is_mid_packet()
+                    && !self.to_client.holds_packets()
+            {
+                return Err(Stop::End(order.into()));
+            }
+            self.deadlines.begin_closing();
+            return Ok(Intake::Finish);
+        }
+        // before CONNACK nothing passes that could be judged otherwise
+        if !self.handle.wants_renewal() || !self.rules.phase.is_established() {
+            return Ok(Intake::Free);
+        }
+        if self.to_server.is_asking() || self.to_client.is_asking() {
+            Ok(Intake::Hold)
+        } else {
+            Err(Stop::Renewal)
+        }
     }
 
     /// One turn of each direction. An order keeps new packets from being begun, and a renewal those that
