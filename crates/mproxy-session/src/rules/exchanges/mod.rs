@@ -1,6 +1,6 @@
 //! What a session remembers of packets that are not finished, so that no hook has to.
 
-use std::collections::{BTreeMap, BTreeSet, btree_map};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use mproxy_codec::{Direction, Kind, ReasonCode};
@@ -35,11 +35,11 @@ pub(crate) struct Exchanges(Option<Box<Pending>>);
 
 #[derive(Debug, Default)]
 struct Pending {
-    /// SUBSCRIBE and UNSUBSCRIBE. A client may use an identifier again before it is answered, MQTT
-    /// 3.1 even tells it to: answers belong to the oldest request of their type and identifier.
-    requests: BTreeMap<RequestKey, Request>,
-    /// Requests so far: they are told apart, and in order, by it.
-    count: u32,
+    /// SUBSCRIBE and UNSUBSCRIBE with their identifiers, the oldest first. Brokers answer in this order,
+    /// so that the request of an answer is nearly always the first. A client may use an identifier again
+    /// before it is answered, MQTT 3.1 even tells it to: answers belong to the oldest request of their
+    /// type and identifier.
+    requests: VecDeque<(RequestKey, Request)>,
     /// What `requests` cost.
     cost: usize,
     /// Answers of the proxy that an earlier answer was in the way of.
@@ -57,8 +57,8 @@ struct Pending {
     recalled: BTreeMap<u16, Option<Bytes>>,
 }
 
-/// Packet type, packet identifier, and which of several.
-type RequestKey = (Kind, u16, u32);
+/// Packet type and packet identifier.
+type RequestKey = (Kind, u16);
 
 impl Pending {
     fn is_empty(&self) -> bool {
@@ -70,49 +70,49 @@ impl Pending {
             && self.flights.is_none()
     }
 
-    fn add(&mut self, kind: Kind, packet_id: u16, request: Request) {
+    fn add(&mut self, key: RequestKey, request: Request) {
         self.cost += request.cost();
-        self.count = self.count.wrapping_add(1);
-        let key = (kind, packet_id, self.count);
-        self.requests.insert(key, request);
+        if self.requests.is_empty() {
+            // most devices have one at a time, and a fleet that comes back has all of them at once
+            self.requests.reserve_exact(1);
+        }
+        self.requests.push_back((key, request));
     }
 
-    /// The requests of this type and identifier, the oldest first.
-    fn of(&self, kind: Kind, packet_id: u16) -> btree_map::Range<'_, RequestKey, Request> {
-        self.requests
-            .range((kind, packet_id, 0)..=(kind, packet_id, u32::MAX))
+    /// The requests of this type and identifier, the oldest first, with their places.
+    fn of(&self, key: RequestKey) -> impl Iterator<Item = (usize, &Request)> {
+        let requests = self.requests.iter().enumerate();
+        requests.filter_map(move |(at, (other, request))| (*other == key).then_some((at, request)))
     }
 
     /// Takes the request that an answer with `received` codes belongs to: the oldest, or a later one if
     /// the broker has left the oldest unanswered. The proxy's own answers that follow are due.
-    fn take_answered(
-        &mut self,
-        kind: Kind,
-        packet_id: u16,
-        received: Option<usize>,
-    ) -> Option<Request> {
+    fn take_answered(&mut self, key: RequestKey, received: Option<usize>) -> Option<Request> {
         let target = self
-            .of(kind, packet_id)
+            .of(key)
             .take(LOOK_AHEAD)
-            .find(|(_, request)| request.answers_to(received))
-            .map(|(key, _)| *key);
+            .position(|(_, request)| request.answers_to(received));
+        let mut left_unanswered = target.unwrap_or(0);
         self.answered_some = true;
         let mut found = None;
-        while let Some((&key, request)) = self.of(kind, packet_id).next() {
-            if found.is_some() && !matches!(request, Request::Refused(_)) {
-                break;
-            }
-            match self.remove(&key) {
+        loop {
+            let at = match self.of(key).next() {
+                Some((at, Request::Refused(_))) => at,
+                Some((at, _)) if found.is_none() => at,
+                _ => break,
+            };
+            match self.remove(at) {
                 Some(Request::Refused(answer)) => self.due.push(answer),
-                request if target.is_none_or(|target| target == key) => found = request,
+                request if left_unanswered == 0 => found = request,
                 _ => {}
             }
+            left_unanswered = left_unanswered.saturating_sub(1);
         }
         found
     }
 
-    fn remove(&mut self, key: &RequestKey) -> Option<Request> {
-        let request = self.requests.remove(key)?;
+    fn remove(&mut self, at: usize) -> Option<Request> {
+        let (_, request) = self.requests.remove(at)?;
         self.cost -= request.cost();
         Some(request)
     }
@@ -203,7 +203,7 @@ impl Exchanges {
             merge,
         };
         let pending = self.0.get_or_insert_default();
-        pending.add(kind, packet_id, request);
+        pending.add((kind, packet_id), request);
     }
 
     /// True when the requests under way use up their memory: the client is not read.
@@ -242,8 +242,8 @@ impl Exchanges {
     /// gets its answers in order.
     pub(crate) fn refuse(&mut self, kind: Kind, packet_id: u16, answer: Bytes) -> Option<Bytes> {
         match &mut self.0 {
-            Some(pending) if pending.of(kind, packet_id).next().is_some() => {
-                pending.add(kind, packet_id, Request::Refused(answer));
+            Some(pending) if pending.of((kind, packet_id)).next().is_some() => {
+                pending.add((kind, packet_id), Request::Refused(answer));
                 None
             }
             _ => Some(answer),
@@ -264,7 +264,7 @@ impl Exchanges {
         strict: bool,
     ) -> Result<Answer, End> {
         let received = codes.map(<[u8]>::len);
-        let found = self.finish(|pending| pending.take_answered(request, packet_id, received));
+        let found = self.finish(|pending| pending.take_answered((request, packet_id), received));
         // one that nobody waits for is between the broker and the client
         let Some(Request::Forwarded {
             codes: sent, merge, ..
