@@ -11,9 +11,15 @@ use crate::wire::Version;
 /// first clients is not counted as theirs.
 const WARM_UP: usize = 64;
 
-/// Before each look, for every proxy: a start is over, and memory that was needed for a moment is given
-/// back.
-const SETTLED: Duration = Duration::from_secs(7);
+/// Before each look, and for every proxy: a start is over, and memory that was needed for a moment is
+/// given back.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the generator has a thread of its own"
+)]
+fn come_to_rest() {
+    std::thread::sleep(Duration::from_secs(2));
+}
 
 pub(super) fn run(
     connections: usize,
@@ -21,7 +27,7 @@ pub(super) fn run(
     options: &Options,
     meter: &mut dyn Meter,
 ) -> Result<Outcome, Error> {
-    std::thread::sleep(SETTLED);
+    come_to_rest();
     Pool::connected(target, Version::V3, options, WARM_UP)?.settle(0)?;
     meter.start()?;
     let start = Instant::now();
@@ -29,7 +35,7 @@ pub(super) fn run(
     let mut pool = Pool::connected(target, Version::V3, options, connections)?;
     // Every connection has seen traffic both ways beyond its CONNACK, as a device's would have.
     pool.settle(0)?;
-    std::thread::sleep(SETTLED);
+    come_to_rest();
     let elapsed = start.elapsed();
     meter.stop()?;
     Ok(Outcome {
@@ -41,7 +47,7 @@ pub(super) fn run(
 
 /// The process as it stands.
 pub(super) fn base(meter: &mut dyn Meter) -> Result<Outcome, Error> {
-    std::thread::sleep(SETTLED);
+    come_to_rest();
     meter.start()?;
     meter.stop()?;
     Ok(Outcome {
