@@ -28,7 +28,7 @@ section! {
             reload "at once: one listener closes, another one opens";
         /// IP address and port (0 = any free one), or unix:/path.
         ///
-        /// "0.0.0.0:1884" and "[::]:1884" let other hosts connect. The default is 127.0.0.1:1884, and
+        /// The addresses 0.0.0.0 and :: let other hosts connect. The default is 127.0.0.1:1884, and
         /// 127.0.0.1:8083 for "ws". The file of a Unix socket gets the permissions that the umask leaves; a
         /// client must be allowed to write to it.
         bind: ListenAddr, given bind,
