@@ -1,8 +1,5 @@
 //! Topic filters: what is subscribed to.
 
-use std::fmt;
-use std::ops::Deref;
-
 use super::{MAX_TOPIC_LENGTH, SharedFilter, TopicError, TopicName, relation};
 
 /// A valid topic filter, borrowed.
@@ -108,37 +105,7 @@ impl<'a> TopicFilter<'a> {
     }
 }
 
-impl Deref for TopicFilter<'_> {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        self.0
-    }
-}
-
-impl AsRef<str> for TopicFilter<'_> {
-    fn as_ref(&self) -> &str {
-        self.0
-    }
-}
-
-impl PartialEq<str> for TopicFilter<'_> {
-    fn eq(&self, other: &str) -> bool {
-        self.0 == other
-    }
-}
-
-impl PartialEq<&str> for TopicFilter<'_> {
-    fn eq(&self, other: &&str) -> bool {
-        self.0 == *other
-    }
-}
-
-impl fmt::Display for TopicFilter<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
-    }
-}
+is_a_str!(TopicFilter);
 
 /// Names the first rule that a filter with a misplaced wildcard breaks.
 fn misplaced_wildcard(filter: &str) -> TopicError {

@@ -39,6 +39,43 @@
 //!
 //! [mqtt-protocol]: https://docs.rs/mqtt-protocol
 
+/// What is valid text can be read as such.
+macro_rules! is_a_str {
+    ($topic:ident) => {
+        impl std::ops::Deref for $topic<'_> {
+            type Target = str;
+
+            fn deref(&self) -> &str {
+                self.0
+            }
+        }
+
+        impl AsRef<str> for $topic<'_> {
+            fn as_ref(&self) -> &str {
+                self.0
+            }
+        }
+
+        impl PartialEq<str> for $topic<'_> {
+            fn eq(&self, other: &str) -> bool {
+                self.0 == other
+            }
+        }
+
+        impl PartialEq<&str> for $topic<'_> {
+            fn eq(&self, other: &&str) -> bool {
+                self.0 == *other
+            }
+        }
+
+        impl std::fmt::Display for $topic<'_> {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.0)
+            }
+        }
+    };
+}
+
 mod control;
 mod dialect;
 mod error;

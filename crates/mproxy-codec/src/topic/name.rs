@@ -1,8 +1,5 @@
 //! Topic names: what is published to.
 
-use std::fmt;
-use std::ops::Deref;
-
 use super::{MAX_TOPIC_LENGTH, TopicError, is_plain_name};
 
 /// A valid topic name, borrowed.
@@ -66,37 +63,7 @@ impl<'a> TopicName<'a> {
     }
 }
 
-impl Deref for TopicName<'_> {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        self.0
-    }
-}
-
-impl AsRef<str> for TopicName<'_> {
-    fn as_ref(&self) -> &str {
-        self.0
-    }
-}
-
-impl PartialEq<str> for TopicName<'_> {
-    fn eq(&self, other: &str) -> bool {
-        self.0 == other
-    }
-}
-
-impl PartialEq<&str> for TopicName<'_> {
-    fn eq(&self, other: &&str) -> bool {
-        self.0 == *other
-    }
-}
-
-impl fmt::Display for TopicName<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
-    }
-}
+is_a_str!(TopicName);
 
 /// Validates a topic name as it came over the wire, without asking for it as a string.
 ///
