@@ -190,7 +190,6 @@ impl<H: PacketService> Flow<H> {
         at: usize,
         cx: &mut Cx<'_, '_>,
     ) -> Result<Next, End> {
-        let (direction, version) = (self.direction, cx.rules.version());
         let Arrived {
             layout, len, left, ..
         } = arrived;
@@ -198,22 +197,31 @@ impl<H: PacketService> Flow<H> {
             (self.frame(buffer, at..at + len), layout)
         } else {
             let frame = normalise(head, &buffer[at..at + len]).map_err(Cause::encode)?;
-            let layout = cx.rules.layout(direction, &frame)?;
+            let layout = cx.rules.layout(self.direction, &frame)?;
             (frame, layout)
         };
-        let offered = Offered::new(direction, &frame, Subject::Publish { layout, left });
-        let packet = Packet::new(
-            Kind::Publish,
-            version,
-            direction,
-            frame,
-            Layout::Publish(layout),
-            topic,
-        );
+        let (packet, offered) = self.publish_packet(frame, layout, left, topic, cx);
         if self.tap.kinds().contains(Kind::Publish) {
             self.offer(packet, &offered, cx)
         } else {
             self.apply_late(Verdict::Forward(packet), cx.queued_since, &offered, cx)
         }
+    }
+
+    /// A PUBLISH as the hooks are offered it, of whose payload `left` bytes are on their way.
+    #[inline]
+    pub(super) fn publish_packet(
+        &self,
+        frame: Bytes,
+        layout: PublishLayout,
+        left: usize,
+        topic: Option<Arc<[u8]>>,
+        cx: &Cx<'_, '_>,
+    ) -> (Packet, Offered) {
+        let (direction, version) = (self.direction, cx.rules.version());
+        let offered = Offered::new(direction, &frame, Subject::Publish { layout, left });
+        let layout = Layout::Publish(layout);
+        let packet = Packet::new(Kind::Publish, version, direction, frame, layout, topic);
+        (packet, offered)
     }
 }

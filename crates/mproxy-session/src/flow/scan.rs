@@ -10,10 +10,9 @@ use mproxy_codec::{Direction, Head, Kind, PublishLayout};
 use super::classify::Path;
 use super::cx::{BYTES_A_UNIT, Events};
 use super::inbox::Leftover;
-use super::subject::{Offered, Subject};
 use super::{Cx, Flow, Next};
 use crate::cause::End;
-use crate::hook::{Layout, Packet, PacketService, Verdict};
+use crate::hook::{PacketService, Verdict};
 
 /// What a scan left.
 pub(super) struct Scan {
@@ -178,17 +177,8 @@ impl<H: PacketService> Flow<H> {
     ) -> Result<Option<Next>, End> {
         let bytes = &buffer[at..at + layout.total_len()];
         cx.runs(Kind::Publish);
-        let (direction, version) = (self.direction, cx.rules.version());
         let frame = self.frame(buffer, at..at + bytes.len());
-        let offered = Offered::new(direction, &frame, Subject::Publish { layout, left: 0 });
-        let packet = Packet::new(
-            Kind::Publish,
-            version,
-            direction,
-            frame,
-            Layout::Publish(layout),
-            None,
-        );
+        let (packet, offered) = self.publish_packet(frame, layout, 0, None, cx);
         Ok(
             match self.asking.ask(&mut self.tap, packet, &offered, cx)? {
                 // hooks that wait get a copy: the same bytes go from the run

@@ -338,9 +338,11 @@ impl<P> Packet<P> {
 
     /// Puts a packet of the same type, written anew, in the place of this one.
     fn replace(&mut self, frame: Bytes) -> Result<(), EncodeError> {
-        let view = View::parse(self.raw.version, self.raw.direction, &frame);
-        let view = view.map_err(EncodeError::Invalid)?;
-        self.raw.layout = view.as_ref().map_or(Layout::Other, Layout::of);
+        if matches!(self.raw.layout, Layout::Request(_)) {
+            let view = View::parse(self.raw.version, self.raw.direction, &frame);
+            let view = view.map_err(EncodeError::Invalid)?;
+            self.raw.layout = view.as_ref().map_or(Layout::Other, Layout::of);
+        }
         self.raw.frame = frame;
         Ok(())
     }
