@@ -12,19 +12,11 @@ use std::time::Duration;
 
 use rustix::mm::{Advice, madvise};
 
-/// After a start or a reload: when its tasks have run for the first time, too.
-const SETTLED: Duration = Duration::from_millis(500);
-
-/// Unmaps the program's code as soon as a start, or a reload, has settled.
-pub(super) fn give_back_soon() {
-    tokio::spawn(async {
-        tokio::time::sleep(SETTLED).await;
-        give_back();
-    });
-}
+/// How long nothing must happen after a start or a reload: their tasks have run for the first time then.
+pub(super) const SETTLED: Duration = Duration::from_millis(500);
 
 /// Unmaps the program's code. Where the kernel does not say where it is, all stays mapped.
-fn give_back() {
+pub(super) fn give_back() {
     let here = give_back as *const () as usize;
     let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
     if let Some(code) = maps.lines().filter_map(code).find(|it| it.contains(&here)) {

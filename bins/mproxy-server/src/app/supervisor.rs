@@ -16,6 +16,7 @@ use mproxy_admin::{Admin, BuildInfo, Health, Metrics, Named};
 use mproxy_config::Config;
 use mproxy_session::BoxError;
 use mproxy_transport::Resolver;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::OnLog;
@@ -210,8 +211,15 @@ impl Supervisor {
     pub(crate) async fn run(mut self, mut events: Events) -> Drained {
         self.watch_upstreams();
         loop {
-            code_pages::give_back_soon();
-            match events.next().await {
+            let event = match timeout(code_pages::SETTLED, events.next()).await {
+                Ok(event) => event,
+                Err(_) => {
+                    // what the start, or a reload, took
+                    code_pages::give_back();
+                    events.next().await
+                }
+            };
+            match event {
                 Event::Stop { .. } => return self.drain(&mut events).await,
                 Event::Reload(reload) => self.reload(reload, &mut events).await,
             }

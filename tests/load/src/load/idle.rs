@@ -11,8 +11,8 @@ use crate::wire::Version;
 /// first clients is not counted as theirs.
 const WARM_UP: usize = 64;
 
-/// Before each look, and for every proxy: a start is over, and memory that was needed for a moment is
-/// given back.
+/// Gives a proxy the time to finish its start, and to return memory that it needed for a moment. Every
+/// proxy gets the same time.
 #[expect(
     clippy::disallowed_methods,
     reason = "the generator has a thread of its own"
