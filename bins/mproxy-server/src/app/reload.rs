@@ -10,12 +10,16 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use mproxy_admin::{Metrics, Reloaded};
 use mproxy_config::diagnostics::{Diagnostic, Report};
 use mproxy_config::{Changes, Config, Loaded, diff};
+use mproxy_session::BoxError;
 use mproxy_transport::ListenAddr;
+use rustix::process::nice;
+use tokio::sync::oneshot;
 
 use super::event::{Events, Reload};
 use super::plan::Plan;
@@ -108,13 +112,13 @@ impl Supervisor {
         reload.answer(outcome);
     }
 
-    /// Loads and plans on a thread of its own: a large configuration takes seconds, in which health is
-    /// asked for.
+    /// Loads and plans on a thread of its own, of [low priority](NICE): a large configuration takes seconds,
+    /// in which packets are forwarded and health is asked for.
     async fn prepare(&self) -> Result<Ready, ReloadError> {
         let (loader, metrics) = (Arc::clone(&self.loader), self.metrics.clone());
         let before = Arc::clone(&self.plan);
         let work = move || Ready::from(loader(), &before, &metrics);
-        match tokio::task::spawn_blocking(work).await {
+        match aside(work).await {
             Ok(ready) => ready.map_err(ReloadError::Refused),
             Err(error) => {
                 let mut report = Report::default();
@@ -188,6 +192,30 @@ impl Supervisor {
     }
 }
 
+/// What is added to the nice value of the thread that reads a configuration: it has a tenth of the weight
+/// of a worker. Where the cores are few and busy, packets go first.
+const NICE: i32 = 10;
+
+/// Runs work on a thread of its own that gives way to the workers. Not one of the runtime's: a thread
+/// without privileges cannot raise its priority again.
+///
+/// # Errors
+/// The thread cannot be started, or has panicked.
+async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, BoxError> {
+    let (sender, done) = oneshot::channel();
+    thread::Builder::new()
+        .name("reload".into())
+        .spawn(move || {
+            // where it cannot be lowered, the reload only disturbs more
+            let _ = nice(NICE);
+            // nobody waits any more if the process is to end
+            let _ = sender.send(work());
+        })?;
+    Ok(done.await?)
+}
+
 /// What a reload has changed, beyond what differs in the two configurations.
 fn reloaded(
     mut changes: Changes,
@@ -249,5 +277,20 @@ impl Ready {
                 Err(report.into())
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_reads_a_configuration_gives_way_to_the_workers() {
+        // in Linux, of the thread
+        let value = || nice(0).unwrap();
+        let before = value();
+        assert_eq!(aside(value).await.unwrap(), (before + NICE).min(19));
+        assert_eq!(value(), before, "of the supervisor");
+        aside(|| panic!("a bug")).await.unwrap_err();
     }
 }
