@@ -8,6 +8,7 @@ mod cut;
 mod denials;
 mod identity;
 mod observe;
+mod observed;
 pub mod property_edit;
 pub mod publish_rules;
 pub mod template;
@@ -18,6 +19,7 @@ mod will;
 pub use self::{
     identity::Names,
     observe::{Action, Observer},
+    observed::Observed,
     template::TemplateError,
     will::DeniedWill,
 };

@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use mproxy_codec::{KindSet, Properties, PropertyId, ReasonCode};
-use mproxy_session::{
-    Connect, ConnectRefusal, Filter, Heads, Hooks, JudgeConnect, OnConnect, OnConnectFuture, Tap,
-    WrapHooks,
-};
-use tower_layer::Layer;
+use mproxy_session::{Connect, ConnectRefusal, Filter, Heads, Hooks, JudgeConnect, Tap, WrapHooks};
 
 use super::{
     Acl, AclToClient, AclToServer, memory::Memory, session::Client, shared::Shared,
     to_server::AclJudge,
 };
-use crate::{DeniedWill, Names, Observer, denials::Denials, identity::is_of_virtual_host};
+use crate::{
+    DeniedWill, Names, Observer,
+    denials::Denials,
+    identity::is_of_virtual_host,
+    observed::{Observed, wrap},
+};
 
 /// What happens to a SUBSCRIBE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -74,11 +75,14 @@ pub(super) struct Settings {
 ///   both directions.
 ///
 /// See the [crate documentation](crate) for an example.
+pub type AclLayer<O = ()> = Observed<Enforced, O>;
+
+/// The rules of an [`AclLayer`], and what it does besides asking them.
 #[derive(Debug, Clone)]
-pub struct AclLayer<O = ()> {
+#[allow(unnameable_types)] // a parameter of types that nobody need write down
+pub struct Enforced {
     acl: Acl,
     settings: Settings,
-    observer: O,
 }
 
 impl AclLayer {
@@ -92,11 +96,7 @@ impl AclLayer {
             log_denials: true,
             reauthentication: false,
         };
-        Self {
-            acl,
-            settings,
-            observer: (),
-        }
+        Self::by_nobody(Enforced { acl, settings })
     }
 }
 
@@ -104,21 +104,21 @@ impl<O> AclLayer<O> {
     /// Says what happens to a SUBSCRIBE.
     #[must_use]
     pub const fn subscribe_policy(mut self, policy: SubscribePolicy) -> Self {
-        self.settings.subscribe = policy;
+        self.settings.settings.subscribe = policy;
         self
     }
 
     /// Says what happens to what is denied.
     #[must_use]
     pub const fn on_deny(mut self, on_deny: OnDeny) -> Self {
-        self.settings.on_deny = on_deny;
+        self.settings.settings.on_deny = on_deny;
         self
     }
 
     /// Says what happens to a client whose will is denied.
     #[must_use]
     pub const fn denied_will(mut self, will: DeniedWill) -> Self {
-        self.settings.will = will;
+        self.settings.settings.will = will;
         self
     }
 
@@ -127,7 +127,7 @@ impl<O> AclLayer<O> {
     /// that they may only read.
     #[must_use]
     pub const fn check_response_topics(mut self, check: bool) -> Self {
-        self.settings.response_topics = check;
+        self.settings.settings.response_topics = check;
         self
     }
 
@@ -137,7 +137,7 @@ impl<O> AclLayer<O> {
     /// [summary](mproxy_session::Summary::detail) of its session says which rule denied it.
     #[must_use]
     pub const fn log_denials(mut self, log: bool) -> Self {
-        self.settings.log_denials = log;
+        self.settings.settings.log_denials = log;
         self
     }
 
@@ -147,33 +147,10 @@ impl<O> AclLayer<O> {
     /// that are the same for all clients let it pass. `[MQTT-4.12.1-1]`
     #[must_use]
     pub const fn pass_reauthentication(mut self, pass: bool) -> Self {
-        self.settings.reauthentication = pass;
+        self.settings.settings.reauthentication = pass;
         self
     }
-
-    /// Reports decisions to an observer.
-    pub fn observer<P: Observer>(self, observer: P) -> AclLayer<P> {
-        AclLayer {
-            acl: self.acl,
-            settings: self.settings,
-            observer,
-        }
-    }
 }
-
-impl<S, O: Clone> Layer<S> for AclLayer<O> {
-    type Service = AclConnect<S, O>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        OnConnect::new(inner, self.clone())
-    }
-}
-
-/// The service of [`AclLayer`]: gives each session its rules.
-pub type AclConnect<S, O = ()> = OnConnect<S, AclLayer<O>>;
-
-/// The response future of [`AclConnect`].
-pub type ResponseFuture<F, O = ()> = OnConnectFuture<F, Session<O>>;
 
 /// What a session is given.
 #[derive(Debug)]
@@ -190,8 +167,8 @@ impl<O: Observer> JudgeConnect for AclLayer<O> {
         let names = Names::of(connect);
         let other = names
             .username
-            .is_some_and(|name| is_of_virtual_host(name, self.acl.0.dialect()));
-        if other && self.acl.goes_by_names() {
+            .is_some_and(|name| is_of_virtual_host(name, self.settings.acl.0.dialect()));
+        if other && self.settings.acl.goes_by_names() {
             self.observer.connect(false);
             let refusal = ConnectRefusal::new(ReasonCode::NOT_AUTHORIZED);
             return Err(refusal.with_text(
@@ -199,7 +176,7 @@ impl<O: Observer> JudgeConnect for AclLayer<O> {
             ));
         }
         Ok(Session {
-            client: Client::new(Arc::clone(&self.acl.0), names),
+            client: Client::new(Arc::clone(&self.settings.acl.0), names),
             layer: self.clone(),
         })
     }
@@ -211,9 +188,10 @@ impl<U, D, O: Observer> WrapHooks<U, D> for Session<O> {
 
     fn wrap(self, connect: &Connect, hooks: Hooks<U, D>) -> Hooks<Self::ToServer, Self::ToClient> {
         let Self { client, layer } = self;
+        let Enforced { acl, settings } = layer.settings;
         let held = client.size();
         let judged_to_server = KindSet::PUBLISH | KindSet::SUBSCRIBE;
-        let deliveries = layer.settings.subscribe == SubscribePolicy::FilterDeliveries
+        let deliveries = settings.subscribe == SubscribePolicy::FilterDeliveries
             || client.judges_deliveries()
             // its subscriptions may be from before the rules, or made past them
             || !connect.info().clean_start()
@@ -226,11 +204,11 @@ impl<U, D, O: Observer> WrapHooks<U, D> for Session<O> {
         let shared = Arc::new(Shared {
             client,
             info: connect.info().clone(),
-            settings: layer.settings,
+            settings,
             observer: layer.observer,
             denials: Denials::default(),
         });
-        let judges = layer.acl.goes_by_names() && !layer.settings.reauthentication;
+        let judges = acl.goes_by_names() && !settings.reauthentication;
         let delivering = deliveries.then(|| Arc::clone(&shared));
         let repeated = Arc::clone(&shared);
         hooks.holds(held).map(
@@ -243,11 +221,9 @@ impl<U, D, O: Observer> WrapHooks<U, D> for Session<O> {
                 .judge_identity(judges)
             },
             |tap| {
-                let judges = judges || tap.judges_identity();
-                tap.wrap_heads(judged_to_client, |inner| {
+                wrap(tap, judged_to_client, judges, |inner| {
                     AclToClient::new(inner, delivering)
                 })
-                .judge_identity(judges)
             },
         )
     }

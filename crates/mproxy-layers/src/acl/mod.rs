@@ -109,10 +109,10 @@ mod who;
 pub use self::{
     builder::{Acl, AclBuilder, AclError, Problem},
     decision::{Cause, Decision},
-    layer::{AclConnect, AclLayer, OnDeny, ResponseFuture, SubscribePolicy},
+    layer::{AclLayer, OnDeny, SubscribePolicy},
     rule::{Actions, Effect, Rule, RuleInfo},
     session::SessionAcl,
-    to_client::{AclToClient, DeliveryFuture},
+    to_client::AclToClient,
     to_server::AclToServer,
     who::{Network, NetworkError},
 };

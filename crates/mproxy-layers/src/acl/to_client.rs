@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mproxy_codec::Kind;
-use mproxy_session::{HeadOnly, PacketHead, Review, ReviewFuture, Reviewer, Verdict};
+use mproxy_session::{HeadOnly, PacketHead, Review, Reviewer, Verdict};
 
 use super::shared::Shared;
 use crate::{Action, Observer, observe::Of};
@@ -12,9 +12,6 @@ use crate::{Action, Observer, observe::Of};
 ///
 /// It asks the services inside first, and judges what they forward.
 pub type AclToClient<S, O = ()> = Review<S, Arc<Shared<O>>>;
-
-/// The response future of [`AclToClient`].
-pub type DeliveryFuture<F, O = ()> = ReviewFuture<F, Arc<Shared<O>>>;
 
 impl<O: Observer> Reviewer<HeadOnly> for Shared<O> {
     #[inline]

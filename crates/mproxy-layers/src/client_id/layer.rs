@@ -1,13 +1,13 @@
 //! The rules as a layer of the CONNECT stage.
 
 use mproxy_codec::{KindSet, PropertyId, ReasonCode};
-use mproxy_session::{
-    Connect, ConnectRefusal, Heads, Hooks, JudgeConnect, OnConnect, OnConnectFuture, Tap, WrapHooks,
-};
-use tower_layer::Layer;
+use mproxy_session::{Connect, ConnectRefusal, Heads, Hooks, JudgeConnect, Tap, WrapHooks};
 
 use super::{ClientIdToClient, ClientIds, to_client::Told};
-use crate::{Names, Observer};
+use crate::{
+    Names, Observer,
+    observed::{Observed, wrap},
+};
 
 /// Decides who may use which client id, and puts a prefix before it: a layer for the CONNECT stage.
 ///
@@ -16,28 +16,16 @@ use crate::{Names, Observer};
 ///
 /// A session that [is judged again](mproxy_session::SessionHandle::renew) keeps the id that it was given.
 /// If its client has another one under the new rules, the session ends, and the client connects again.
-#[derive(Debug, Clone)]
-pub struct ClientIdLayer<O = ()> {
-    ids: ClientIds,
-    observer: O,
-}
+pub type ClientIdLayer<O = ()> = Observed<ClientIds, O>;
 
 impl ClientIdLayer {
-    /// Enforces these rules.
+    /// Enforces these rules. An observer is told of every client, let in or not.
     pub const fn new(ids: ClientIds) -> Self {
-        Self { ids, observer: () }
+        Self::by_nobody(ids)
     }
 }
 
 impl<O> ClientIdLayer<O> {
-    /// Reports every client, let in or not, to an observer.
-    pub fn observer<P: Observer>(self, observer: P) -> ClientIdLayer<P> {
-        ClientIdLayer {
-            ids: self.ids,
-            observer,
-        }
-    }
-
     /// Renames the client, and returns what it has to be told.
     fn rename(&self, connect: &mut Connect) -> Result<Option<Box<Told>>, ConnectRefusal> {
         let refusal = |text: String| {
@@ -51,12 +39,12 @@ impl<O> ClientIdLayer<O> {
             _ => String::new(),
         };
         let was_empty = names.client_id.is_empty();
-        let called = self.ids.call(names, &random, told);
+        let called = self.settings.call(names, &random, told);
         let mut called = called.map_err(|error| refusal(error.to_string()))?;
         let was_given = was_empty && !called.itself.is_empty();
         if let Some(session) = connect.renewed().filter(|_| was_given) {
             // it was given an id before, and goes on with that one, if it still may
-            let before = self.ids.recall(names, session.client_id());
+            let before = self.settings.recall(names, session.client_id());
             called = before.unwrap_or(called);
         }
         let packet = connect.packet();
@@ -78,20 +66,6 @@ impl<O> ClientIdLayer<O> {
         Ok(version.is_v5().then(|| Box::new(told)))
     }
 }
-
-impl<S, O: Clone> Layer<S> for ClientIdLayer<O> {
-    type Service = ClientIdConnect<S, O>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        OnConnect::new(inner, self.clone())
-    }
-}
-
-/// The service of [`ClientIdLayer`].
-pub type ClientIdConnect<S, O = ()> = OnConnect<S, ClientIdLayer<O>>;
-
-/// The response future of [`ClientIdConnect`].
-pub type ResponseFuture<F> = OnConnectFuture<F, Telling>;
 
 /// What the client has to be told, if anything.
 #[derive(Debug)]
@@ -123,11 +97,11 @@ impl<U, D> WrapHooks<U, D> for Telling {
         let held = self.0.as_ref().map_or(0, |told| told.id.len());
         hooks.holds(held).map(
             |tap| tap,
+            // it judges CONNECT, and tells the client the outcome
             |tap| {
-                // it judges CONNECT, and tells the client the outcome
-                let judges = tap.judges_identity();
-                tap.wrap_heads(kinds, |inner| ClientIdToClient::new(inner, self.0))
-                    .judge_identity(judges)
+                wrap(tap, kinds, false, |inner| {
+                    ClientIdToClient::new(inner, self.0)
+                })
             },
         )
     }

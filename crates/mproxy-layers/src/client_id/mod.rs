@@ -42,7 +42,7 @@ mod to_client;
 
 pub use self::{
     ids::{ClientIds, ClientIdsBuilder, NotOwned, Require},
-    layer::{ClientIdConnect, ClientIdLayer, ResponseFuture},
+    layer::ClientIdLayer,
     pattern::PatternError,
-    to_client::{ClientIdToClient, ConnackFuture},
+    to_client::ClientIdToClient,
 };

@@ -37,7 +37,7 @@ where
 {
     type Response = Verdict<HeadOnly>;
     type Error = S::Error;
-    type Future = ConnackFuture<S::Future>;
+    type Future = ReviewFuture<S::Future, Box<Told>>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
@@ -53,9 +53,6 @@ where
         ReviewFuture::new(self.inner.call(packet), told)
     }
 }
-
-/// The response future of [`ClientIdToClient`].
-pub type ConnackFuture<F> = ReviewFuture<F, Box<Told>>;
 
 impl Reviewer<HeadOnly> for Box<Told> {
     #[inline]

@@ -3,40 +3,42 @@
 use std::sync::Arc;
 
 use mproxy_codec::{EncodeError, KindSet};
-use mproxy_session::{
-    Connect, ConnectRefusal, Filter, Heads, Hooks, JudgeConnect, OnConnect, OnConnectFuture, Tap,
-    WrapHooks,
-};
-use tower_layer::Layer;
+use mproxy_session::{Connect, ConnectRefusal, Filter, Heads, Hooks, JudgeConnect, Tap, WrapHooks};
 
 use super::{
     Edits, PropertyEditToClient, PropertyEditToServer,
     to_server::{PropertyEditor, Shared},
 };
-use crate::{Names, Observer, unwritable};
+use crate::{
+    Names, Observer,
+    observed::{Observed, wrap},
+    unwritable,
+};
 
 /// Edits User Properties: a layer for the CONNECT stage.
 ///
 /// See the [module documentation](super). A session that [is judged
 /// again](mproxy_session::SessionHandle::renew) gets the new edits for its packets; those of its CONNECT
 /// stay what they were.
+pub type PropertyEditLayer<O = ()> = Observed<Edited, O>;
+
+/// What a [`PropertyEditLayer`] edits.
 #[derive(Debug, Clone)]
-pub struct PropertyEditLayer<O = ()> {
+#[allow(unnameable_types)] // a parameter of types that nobody need write down
+pub struct Edited {
     to_server: Edits,
     to_client: Edits,
     reauthentication: bool,
-    observer: O,
 }
 
 impl PropertyEditLayer {
     /// Edits what clients send, and what they receive.
     pub const fn new(to_server: Edits, to_client: Edits) -> Self {
-        Self {
+        Self::by_nobody(Edited {
             to_server,
             to_client,
             reauthentication: false,
-            observer: (),
-        }
+        })
     }
 }
 
@@ -47,18 +49,8 @@ impl<O> PropertyEditLayer<O> {
     /// clients let it pass. `[MQTT-4.12.1-1]`
     #[must_use]
     pub const fn pass_reauthentication(mut self, pass: bool) -> Self {
-        self.reauthentication = pass;
+        self.settings.reauthentication = pass;
         self
-    }
-
-    /// Reports changed and dropped packets to an observer.
-    pub fn observer<P: Observer>(self, observer: P) -> PropertyEditLayer<P> {
-        PropertyEditLayer {
-            to_server: self.to_server,
-            to_client: self.to_client,
-            reauthentication: self.reauthentication,
-            observer,
-        }
     }
 }
 
@@ -82,7 +74,7 @@ impl<O: Observer> PropertyEditLayer<O> {
                 judges_identity: false,
             });
         }
-        let names = Names::of(connect);
+        let (settings, names) = (&self.settings, Names::of(connect));
         let shared = |edits: &Edits| -> Result<_, EncodeError> {
             if edits.is_empty() {
                 return Ok(None);
@@ -92,10 +84,10 @@ impl<O: Observer> PropertyEditLayer<O> {
             Ok(Some(Arc::new(Shared { edits, observer })))
         };
         let session = Session {
-            to_server: shared(&self.to_server)?,
-            to_client: shared(&self.to_client)?,
-            judges_identity: !self.reauthentication
-                && (self.to_server.goes_by_names() || self.to_client.goes_by_names()),
+            to_server: shared(&settings.to_server)?,
+            to_client: shared(&settings.to_client)?,
+            judges_identity: !settings.reauthentication
+                && (settings.to_server.goes_by_names() || settings.to_client.goes_by_names()),
         };
         let Some(edits) = &session.to_server else {
             return Ok(session);
@@ -111,20 +103,6 @@ impl<O: Observer> PropertyEditLayer<O> {
         Ok(session)
     }
 }
-
-impl<S, O: Clone> Layer<S> for PropertyEditLayer<O> {
-    type Service = PropertyEditConnect<S, O>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        OnConnect::new(inner, self.clone())
-    }
-}
-
-/// The service of [`PropertyEditLayer`].
-pub type PropertyEditConnect<S, O = ()> = OnConnect<S, PropertyEditLayer<O>>;
-
-/// The response future of [`PropertyEditConnect`].
-pub type ResponseFuture<F, O = ()> = OnConnectFuture<F, Session<O>>;
 
 impl<O: Observer> JudgeConnect for PropertyEditLayer<O> {
     type Wrap = Session<O>;
@@ -146,25 +124,21 @@ impl<U, D, O> WrapHooks<U, D> for Session<O> {
         };
         let to_server = kinds(&self.to_server, KindSet::PUBLISH | KindSet::SUBSCRIBE);
         let to_client = kinds(&self.to_client, KindSet::PUBLISH);
-        let judges_identity = self.judges_identity;
+        let judges = self.judges_identity;
         let both = [&self.to_server, &self.to_client];
         let held = both.into_iter().flatten().map(|it| it.edits.size()).sum();
         let growth = self.to_server.as_ref().map_or(0, |it| it.edits.growth());
         hooks.holds(held).map(
             |tap| {
-                let judges = judges_identity || tap.judges_identity();
-                tap.wrap_heads(to_server, |inner| {
+                wrap(tap, to_server, judges, |inner| {
                     Filter::new(inner, PropertyEditor(self.to_server))
                 })
                 .grows(growth)
-                .judge_identity(judges)
             },
             |tap| {
-                let judges = judges_identity || tap.judges_identity();
-                tap.wrap_heads(to_client, |inner| {
+                wrap(tap, to_client, judges, |inner| {
                     PropertyEditToClient::new(inner, self.to_client)
                 })
-                .judge_identity(judges)
             },
         )
     }

@@ -23,7 +23,7 @@ mod to_server;
 
 pub use self::{
     edits::{Edits, EditsBuilder, EditsError},
-    layer::{PropertyEditConnect, PropertyEditLayer, ResponseFuture},
-    to_client::{DeliveryFuture, PropertyEditToClient},
+    layer::PropertyEditLayer,
+    to_client::PropertyEditToClient,
     to_server::PropertyEditToServer,
 };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mproxy_session::{HeadOnly, PacketHead, Review, ReviewFuture, Reviewer, Verdict};
+use mproxy_session::{HeadOnly, PacketHead, Review, Reviewer, Verdict};
 
 use super::to_server::Shared;
 use crate::{Action, Observer};
@@ -11,9 +11,6 @@ use crate::{Action, Observer};
 ///
 /// It asks the services inside first, and edits what they forward.
 pub type PropertyEditToClient<S, O = ()> = Review<S, Arc<Shared<O>>>;
-
-/// The response future of [`PropertyEditToClient`].
-pub type DeliveryFuture<F, O = ()> = ReviewFuture<F, Arc<Shared<O>>>;
 
 impl<O: Observer> Reviewer<HeadOnly> for Shared<O> {
     #[inline]

@@ -1,35 +1,37 @@
 //! The rules as a layer of the CONNECT stage.
 
 use mproxy_codec::KindSet;
-use mproxy_session::{
-    Connect, ConnectRefusal, Filter, Heads, Hooks, JudgeConnect, OnConnect, OnConnectFuture, Tap,
-    WrapHooks,
-};
-use tower_layer::Layer;
+use mproxy_session::{Connect, ConnectRefusal, Filter, Heads, Hooks, JudgeConnect, Tap, WrapHooks};
 
 use super::{PublishRules, PublishRulesToServer, to_server::PublishJudge};
-use crate::{DeniedWill, Observer, denials::Denials};
+use crate::{
+    DeniedWill, Observer,
+    denials::Denials,
+    observed::{Observed, wrap},
+};
 
 /// Holds what clients publish to [`PublishRules`]: a layer for the CONNECT stage.
 ///
 /// See the [module documentation](super).
+pub type PublishRulesLayer<O = ()> = Observed<Held, O>;
+
+/// The rules of a [`PublishRulesLayer`], and what it does about what they refuse.
 #[derive(Debug, Clone)]
-pub struct PublishRulesLayer<O = ()> {
+#[allow(unnameable_types)] // a parameter of types that nobody need write down
+pub struct Held {
     rules: PublishRules,
     will: DeniedWill,
     log_denials: bool,
-    observer: O,
 }
 
 impl PublishRulesLayer {
     /// Enforces these rules.
     pub const fn new(rules: PublishRules) -> Self {
-        Self {
+        Self::by_nobody(Held {
             rules,
             will: DeniedWill::Refuse,
             log_denials: true,
-            observer: (),
-        }
+        })
     }
 }
 
@@ -37,7 +39,7 @@ impl<O> PublishRulesLayer<O> {
     /// Says what happens to a client whose will is refused.
     #[must_use]
     pub const fn denied_will(mut self, will: DeniedWill) -> Self {
-        self.will = will;
+        self.settings.will = will;
         self
     }
 
@@ -45,34 +47,10 @@ impl<O> PublishRulesLayer<O> {
     /// until it is turned off.
     #[must_use]
     pub const fn log_denials(mut self, log: bool) -> Self {
-        self.log_denials = log;
+        self.settings.log_denials = log;
         self
     }
-
-    /// Reports what is changed and refused to an observer.
-    pub fn observer<P: Observer>(self, observer: P) -> PublishRulesLayer<P> {
-        PublishRulesLayer {
-            rules: self.rules,
-            will: self.will,
-            log_denials: self.log_denials,
-            observer,
-        }
-    }
 }
-
-impl<S, O: Clone> Layer<S> for PublishRulesLayer<O> {
-    type Service = PublishRulesConnect<S, O>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        OnConnect::new(inner, self.clone())
-    }
-}
-
-/// The service of [`PublishRulesLayer`].
-pub type PublishRulesConnect<S, O = ()> = OnConnect<S, PublishRulesLayer<O>>;
-
-/// The response future of [`PublishRulesConnect`].
-pub type ResponseFuture<F, O = ()> = OnConnectFuture<F, Session<O>>;
 
 /// What a session is given.
 #[derive(Debug)]
@@ -92,25 +70,21 @@ impl<U, D, O: Observer> WrapHooks<U, D> for Session<O> {
     type ToClient = D;
 
     fn wrap(self, connect: &Connect, hooks: Hooks<U, D>) -> Hooks<Self::ToServer, D> {
-        let Self(layer) = self;
-        let kinds = match layer.rules.is_empty() {
+        let Observed { settings, observer } = self.0;
+        let kinds = match settings.rules.is_empty() {
             true => KindSet::NONE,
             false => KindSet::PUBLISH,
         };
-        let shared = PublishJudge {
-            rules: layer.rules,
+        let judge = PublishJudge {
+            rules: settings.rules,
             info: connect.info().clone(),
-            will: layer.will,
-            logs: layer.log_denials,
-            observer: layer.observer,
+            will: settings.will,
+            logs: settings.log_denials,
+            observer,
             denials: Denials::default(),
         };
         hooks.map(
-            |tap| {
-                let judges = tap.judges_identity();
-                tap.wrap_heads(kinds, |inner| Filter::new(inner, shared))
-                    .judge_identity(judges)
-            },
+            |tap| wrap(tap, kinds, false, |inner| Filter::new(inner, judge)),
             |tap| tap,
         )
     }

@@ -28,7 +28,7 @@ mod rules;
 mod to_server;
 
 pub use self::{
-    layer::{PublishRulesConnect, PublishRulesLayer, ResponseFuture},
+    layer::PublishRulesLayer,
     rules::{PublishRule, PublishRuleError, PublishRules, PublishRulesBuilder, Retain},
     to_server::PublishRulesToServer,
 };

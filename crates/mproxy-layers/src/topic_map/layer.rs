@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use mproxy_codec::{KindSet, ReasonCode, Version};
-use mproxy_session::{
-    Connect, ConnectRefusal, Filter, Heads, Hooks, JudgeConnect, OnConnect, OnConnectFuture, Tap,
-    WrapHooks,
-};
-use tower_layer::Layer;
+use mproxy_session::{Connect, ConnectRefusal, Filter, Heads, Hooks, JudgeConnect, Tap, WrapHooks};
 
 use super::{
     SessionMap, TopicMap, TopicMapToClient, TopicMapToServer, shared::Shared,
     to_server::TopicMapper,
 };
-use crate::{DeniedWill, Names, Observer, denials::Denials};
+use crate::{
+    DeniedWill, Names, Observer,
+    denials::Denials,
+    observed::{Observed, wrap},
+};
 
 /// Maps the topics of a client, and maps them back: a layer for the CONNECT stage.
 ///
@@ -25,25 +25,27 @@ use crate::{DeniedWill, Names, Observer, denials::Denials};
 /// then on. Its subscriptions stay where the old map has put them: what they bring, and has no place in
 /// the new map, is dropped. Where the place of a client has changed, end its session instead, so that it
 /// subscribes anew.
+pub type TopicMapLayer<O = ()> = Observed<Mapped, O>;
+
+/// The map of a [`TopicMapLayer`], and what it does about what has no place in it.
 #[derive(Debug, Clone)]
-pub struct TopicMapLayer<O = ()> {
+#[allow(unnameable_types)] // a parameter of types that nobody need write down
+pub struct Mapped {
     map: TopicMap,
     will: DeniedWill,
     log_denials: bool,
     reauthentication: bool,
-    observer: O,
 }
 
 impl TopicMapLayer {
     /// Maps topics like this.
     pub const fn new(map: TopicMap) -> Self {
-        Self {
+        Self::by_nobody(Mapped {
             map,
             will: DeniedWill::Refuse,
             log_denials: true,
             reauthentication: false,
-            observer: (),
-        }
+        })
     }
 }
 
@@ -52,7 +54,7 @@ impl<O> TopicMapLayer<O> {
     /// is said: the will of a mosquitto bridge that notifies the broker, for one, begins with `$SYS`.
     #[must_use]
     pub const fn denied_will(mut self, will: DeniedWill) -> Self {
-        self.will = will;
+        self.settings.will = will;
         self
     }
 
@@ -61,7 +63,7 @@ impl<O> TopicMapLayer<O> {
     /// the number of the others.
     #[must_use]
     pub const fn log_denials(mut self, log: bool) -> Self {
-        self.log_denials = log;
+        self.settings.log_denials = log;
         self
     }
 
@@ -71,44 +73,19 @@ impl<O> TopicMapLayer<O> {
     /// the same for all clients lets it pass. `[MQTT-4.12.1-1]`
     #[must_use]
     pub const fn pass_reauthentication(mut self, pass: bool) -> Self {
-        self.reauthentication = pass;
+        self.settings.reauthentication = pass;
         self
     }
-
-    /// Reports changed and dropped packets to an observer.
-    pub fn observer<P: Observer>(self, observer: P) -> TopicMapLayer<P> {
-        TopicMapLayer {
-            map: self.map,
-            will: self.will,
-            log_denials: self.log_denials,
-            reauthentication: self.reauthentication,
-            observer,
-        }
-    }
 }
-
-impl<S, O: Clone> Layer<S> for TopicMapLayer<O> {
-    type Service = TopicMapConnect<S, O>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        OnConnect::new(inner, self.clone())
-    }
-}
-
-/// The service of [`TopicMapLayer`]: gives each session its map.
-pub type TopicMapConnect<S, O = ()> = OnConnect<S, TopicMapLayer<O>>;
-
-/// The response future of [`TopicMapConnect`].
-pub type ResponseFuture<F, O = ()> = OnConnectFuture<F, Session<O>>;
 
 impl<O: Observer> TopicMapLayer<O> {
     /// Returns the client's map, `None` if it sees the broker as it is.
     fn map_connect(&self, connect: &Connect) -> Result<Option<SessionMap>, ConnectRefusal> {
         let names = Names::of(connect);
-        if self.map.is_super(names) {
+        if self.settings.map.is_super(names) {
             return Ok(None);
         }
-        let map = self.map.for_client(names);
+        let map = self.settings.map.for_client(names);
         map.map(Some).map_err(|error| {
             self.observer.connect(false);
             ConnectRefusal::new(ReasonCode::NOT_AUTHORIZED).with_text(error.to_string())
@@ -153,28 +130,29 @@ impl<U, D, O> WrapHooks<U, D> for Session<O> {
             growth => 2 * growth + LENGTHS,
         });
         let held = map.as_ref().map_or(0, SessionMap::size);
-        let judges = layer.map.goes_by_names() && !layer.reauthentication;
+        let Observed { settings, observer } = layer;
+        let judges = settings.map.goes_by_names() && !settings.reauthentication;
         let shared = map.map(|map| {
             Arc::new(Shared {
                 map,
                 info: connect.info().clone(),
-                will: layer.will,
-                observer: layer.observer,
-                denials: layer.log_denials.then(Denials::default),
+                will: settings.will,
+                observer,
+                denials: settings.log_denials.then(Denials::default),
             })
         });
         let delivering = shared.clone();
         hooks.holds(held).map(
             |tap| {
-                let judges = judges || tap.judges_identity();
-                tap.wrap_heads(to_server, |inner| Filter::new(inner, TopicMapper(shared)))
-                    .grows(growth)
-                    .judge_identity(judges)
+                wrap(tap, to_server, judges, |inner| {
+                    Filter::new(inner, TopicMapper(shared))
+                })
+                .grows(growth)
             },
             |tap| {
-                let judges = judges || tap.judges_identity();
-                tap.wrap_heads(to_client, |inner| TopicMapToClient::new(inner, delivering))
-                    .judge_identity(judges)
+                wrap(tap, to_client, judges, |inner| {
+                    TopicMapToClient::new(inner, delivering)
+                })
             },
         )
     }

@@ -92,9 +92,9 @@ mod to_server;
 pub use self::{
     builder::TopicMapBuilder,
     error::{Collision, MapError, MapProblem, Named, TopicMapError, UnusableName},
-    layer::{ResponseFuture, TopicMapConnect, TopicMapLayer},
+    layer::TopicMapLayer,
     map::{SessionMap, TopicMap},
     rule::MapRule,
-    to_client::{DeliveryFuture, TopicMapToClient},
+    to_client::TopicMapToClient,
     to_server::TopicMapToServer,
 };

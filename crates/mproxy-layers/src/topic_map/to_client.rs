@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mproxy_codec::{
     EncodeError, Kind, Properties, PropertyId, PropertyWriter, PublishEdit, ReasonCode,
 };
-use mproxy_session::{HeadOnly, PacketHead, Review, ReviewFuture, Reviewer, Verdict};
+use mproxy_session::{HeadOnly, PacketHead, Review, Reviewer, Verdict};
 
 use super::{SessionMap, properties, shared::Shared};
 use crate::{Action, Observer};
@@ -14,9 +14,6 @@ use crate::{Action, Observer};
 ///
 /// It asks the services inside first, and un-maps what they forward.
 pub type TopicMapToClient<S, O = ()> = Review<S, Arc<Shared<O>>>;
-
-/// The response future of [`TopicMapToClient`].
-pub type DeliveryFuture<F, O = ()> = ReviewFuture<F, Arc<Shared<O>>>;
 
 impl<O: Observer> Reviewer<HeadOnly> for Shared<O> {
     #[inline]
