@@ -10,12 +10,16 @@ use std::{
 };
 
 use mproxy_codec::{KindSet, ReasonCode};
-use mproxy_session::{Admission, Connect, Heads, SessionInfo, Tap};
+use mproxy_session::{Admission, Connect, Filter, Heads, Hooks, SessionInfo, Tap};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{AccessLogToClient, AccessLogToServer, line, sample::Sample, subscribe::Asked};
+use super::{
+    AccessLogToClient, AccessLogToServer, line, sample::Sample, subscribe::Asked,
+    to_client::Answers,
+};
+use crate::observed::wrap;
 
 /// A set of events that are logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -125,23 +129,20 @@ impl<S> Layer<S> for AccessLogLayer {
     fn layer(&self, inner: S) -> Self::Service {
         AccessLogConnect {
             inner,
-            events: self.events,
-            refusals: self.refusals,
-            sample: self.sample,
+            layer: *self,
         }
     }
 }
 
 /// A client that is let in, and whose packets are logged.
-type Logged<U, D> = Admission<Heads<AccessLogToServer<Tap<U>>>, Heads<AccessLogToClient<Tap<D>>>>;
+type ToServer<U> = Heads<AccessLogToServer<Tap<U>>>;
+type ToClient<D> = Heads<AccessLogToClient<Tap<D>>>;
 
 /// The service of [`AccessLogLayer`].
 #[derive(Debug, Clone)]
 pub struct AccessLogConnect<S> {
     inner: S,
-    events: Events,
-    refusals: bool,
-    sample: Sample,
+    layer: AccessLogLayer,
 }
 
 impl<S, U, D> Service<Connect> for AccessLogConnect<S>
@@ -149,7 +150,7 @@ where
     S: Service<Connect, Response = Admission<U, D>>,
     S::Error: fmt::Display,
 {
-    type Response = Logged<U, D>;
+    type Response = Admission<ToServer<U>, ToClient<D>>;
     type Error = S::Error;
     type Future = ResponseFuture<S::Future>;
 
@@ -163,11 +164,8 @@ where
         ResponseFuture {
             future: self.inner.call(connect),
             info,
-            events: self.events,
-            // a session that goes on, or ends, has its line when it ends
-            refusals: self.refusals && !is_renewal,
             is_renewal,
-            sample: self.sample,
+            layer: self.layer,
         }
     }
 }
@@ -179,10 +177,8 @@ pin_project! {
         #[pin]
         future: F,
         info: SessionInfo,
-        events: Events,
-        refusals: bool,
         is_renewal: bool,
-        sample: Sample,
+        layer: AccessLogLayer,
     }
 }
 
@@ -191,92 +187,115 @@ where
     F: Future<Output = Result<Admission<U, D>, E>>,
     E: fmt::Display,
 {
-    type Output = Result<Logged<U, D>, E>;
+    type Output = Result<Admission<ToServer<U>, ToClient<D>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let admission = ready!(this.future.poll(cx));
-        let refusals = *this.refusals && this.events.contains(Events::CONNECT);
+        let layer = *this.layer;
         match &admission {
-            Ok(Admission::Refuse(refusal)) if refusals => line::refused(this.info, refusal),
-            Err(error) if this.events.contains(Events::ERROR) && !*this.is_renewal => {
-                line::failed(this.info, error);
+            // a session that goes on, or ends, has its line when it ends
+            _ if *this.is_renewal => {}
+            Ok(Admission::Refuse(refusal)) if layer.logs_refusals() => {
+                line::refused(this.info, refusal);
             }
+            Err(error) if layer.events.contains(Events::ERROR) => line::failed(this.info, error),
             _ => {}
         }
-        let (events, sample) = (*this.events, *this.sample);
-        Poll::Ready(admission.map(|admission| wrap(events, refusals, sample, admission)))
+        Poll::Ready(
+            admission
+                .map(|admission| admission.map_hooks(|connect, hooks| layer.wrap(connect, hooks))),
+        )
     }
 }
 
-fn wrap<U, D>(
-    events: Events,
-    refusals: bool,
-    sample: Sample,
-    admission: Admission<U, D>,
-) -> Logged<U, D> {
-    let logged = |event, kinds| match events.contains(event) {
-        true => kinds,
-        false => KindSet::NONE,
-    };
-    let sample = match events.contains(Events::PUBLISH) {
-        true => sample,
-        false => Sample::NONE,
-    };
-    let publish = match sample.is_none() {
-        true => KindSet::NONE,
-        false => KindSet::PUBLISH,
-    };
-    let to_server = logged(Events::SUBSCRIBE, KindSet::SUBSCRIBE)
-        | logged(Events::UNSUBSCRIBE, KindSet::UNSUBSCRIBE)
-        | publish;
-    let asked = events
-        .contains(Events::SUBSCRIBE)
-        .then(|| Arc::new(Asked::default()));
-    admission.map_hooks(|connect, hooks| {
-        let info = connect.info().clone();
+impl AccessLogLayer {
+    const fn logs_refusals(self) -> bool {
+        self.refusals && self.events.contains(Events::CONNECT)
+    }
+
+    /// These kinds, if the event is logged.
+    const fn kinds_of(self, event: Events, kinds: KindSet) -> KindSet {
+        match self.events.contains(event) {
+            true => kinds,
+            false => KindSet::NONE,
+        }
+    }
+
+    fn wrap<U, D>(self, connect: &Connect, hooks: Hooks<U, D>) -> Hooks<ToServer<U>, ToClient<D>> {
+        let sample = match self.events.contains(Events::PUBLISH) {
+            true => self.sample,
+            false => Sample::NONE,
+        };
+        let publish = match sample.is_none() {
+            true => KindSet::NONE,
+            false => KindSet::PUBLISH,
+        };
+        let to_server = self.kinds_of(Events::SUBSCRIBE, KindSet::SUBSCRIBE)
+            | self.kinds_of(Events::UNSUBSCRIBE, KindSet::UNSUBSCRIBE)
+            | publish;
         // the CONNACK of a session that is judged again has passed
         let connack = match connect.is_renewal() {
-            false => logged(Events::CONNECT, KindSet::CONNACK),
+            false => self.kinds_of(Events::CONNECT, KindSet::CONNACK),
             true => KindSet::NONE,
         };
-        let to_client = connack | logged(Events::SUBSCRIBE, KindSet::SUBACK);
-        let (asking, accepted) = (info.clone(), info.clone());
-        let (asked_of, answered, unanswered) = (asked.clone(), asked.clone(), asked);
+        let to_client = connack | self.kinds_of(Events::SUBSCRIBE, KindSet::SUBACK);
+        let asked = match self.events.contains(Events::SUBSCRIBE) {
+            true => Some(Arc::new(Asked::default())),
+            false => None,
+        };
+        let answers = Answers {
+            info: connect.info().clone(),
+            kinds: to_client,
+            asked: asked.clone(),
+        };
+        let info = connect.info().clone();
+        let asked_of = asked.clone();
+        // a log judges nobody
         let hooks = hooks.map(
             |tap| {
-                // a log judges nobody
-                let judges = tap.judges_identity();
-                tap.wrap_heads(to_server, |inner| {
-                    AccessLogToServer::new(inner, asking, to_server, sample, asked_of)
+                wrap(tap, to_server, false, |inner| AccessLogToServer {
+                    inner,
+                    info,
+                    kinds: to_server,
+                    sample,
+                    asked: asked_of,
                 })
-                .judge_identity(judges)
             },
-            |tap| {
-                let judges = tap.judges_identity();
-                tap.wrap_heads(to_client, |inner| {
-                    AccessLogToClient::new(inner, accepted, to_client, answered)
-                })
-                .judge_identity(judges)
-            },
+            |tap| wrap(tap, to_client, false, |inner| Filter::new(inner, answers)),
         );
-        let has_lines = refusals || events.contains(Events::DISCONNECT) || unanswered.is_some();
-        // the line of the end is that of the layer that has logged the beginning
-        if !has_lines || connect.is_renewal() {
+        match connect.is_renewal() {
+            // the line of the end is that of the layer that has logged the beginning
+            true => hooks,
+            false => self.log_end(connect, hooks, asked),
+        }
+    }
+
+    fn log_end<U, D>(
+        self,
+        connect: &Connect,
+        hooks: Hooks<U, D>,
+        unanswered: Option<Arc<Asked>>,
+    ) -> Hooks<U, D> {
+        let (refusals, ends) = (
+            self.logs_refusals(),
+            self.events.contains(Events::DISCONNECT),
+        );
+        if !refusals && !ends && unanswered.is_none() {
             return hooks;
         }
+        let info = connect.info().clone();
         hooks.on_close(move |summary| {
             // not those of a session that was judged again: others have seen their answers
             if let Some(unanswered) = unanswered.filter(|it| Arc::strong_count(it) > 1) {
                 unanswered.close(&info);
             }
-            let refused = summary.connack != Some(ReasonCode::SUCCESS);
-            match refused {
-                true if refusals => line::not_connected(&info, summary),
-                false if events.contains(Events::DISCONNECT) => line::closed(&info, summary),
+            match summary.connack == Some(ReasonCode::SUCCESS) {
+                true if ends => line::closed(&info, summary),
+                false if refusals => line::not_connected(&info, summary),
                 _ => {}
             }
             std::future::ready(())
         })
-    })
+    }
 }

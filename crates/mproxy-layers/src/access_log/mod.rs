@@ -42,7 +42,7 @@ mod to_client;
 mod to_server;
 
 pub use self::{
-    layer::{AccessLogConnect, AccessLogLayer, Events, ResponseFuture},
+    layer::{AccessLogConnect, AccessLogLayer, Events},
     to_client::AccessLogToClient,
-    to_server::{AccessLogToServer, ToServerFuture},
+    to_server::AccessLogToServer,
 };

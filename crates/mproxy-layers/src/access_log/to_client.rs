@@ -1,66 +1,36 @@
 //! What the broker answers to CONNECT and SUBSCRIBE.
 
-use std::{
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::sync::Arc;
 
 use mproxy_codec::{Kind, KindSet};
-use mproxy_session::{HeadOnly, PacketHead, SessionInfo, Verdict};
-use tower_service::Service;
+use mproxy_session::{Filter, HeadOnly, Judge, PacketHead, SessionInfo, Verdict};
 
 use super::{line, subscribe::Asked};
 
 /// The packet service that logs that the broker has accepted the client, and what it grants.
+pub type AccessLogToClient<S> = Filter<S, Answers>;
+
+/// Logs answers, and judges nothing.
 #[derive(Debug)]
-pub struct AccessLogToClient<S> {
-    inner: S,
-    info: SessionInfo,
-    kinds: KindSet,
+#[allow(unnameable_types)] // a parameter of types that nobody need write down
+pub struct Answers {
+    pub(super) info: SessionInfo,
+    pub(super) kinds: KindSet,
     /// `None` if SUBSCRIBE is not logged.
-    asked: Option<Arc<Asked>>,
+    pub(super) asked: Option<Arc<Asked>>,
 }
 
-impl<S> AccessLogToClient<S> {
-    pub(super) const fn new(
-        inner: S,
-        info: SessionInfo,
-        kinds: KindSet,
-        asked: Option<Arc<Asked>>,
-    ) -> Self {
-        Self {
-            inner,
-            info,
-            kinds,
-            asked,
-        }
-    }
-}
-
-impl<S> Service<PacketHead> for AccessLogToClient<S>
-where
-    S: Service<PacketHead, Response = Verdict<HeadOnly>>,
-{
-    type Response = Verdict<HeadOnly>;
-    type Error = S::Error;
-    type Future = S::Future;
-
+impl Judge<HeadOnly> for Answers {
     #[inline]
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    #[inline]
-    fn call(&mut self, packet: PacketHead) -> Self::Future {
+    fn judge(&mut self, packet: PacketHead) -> Result<PacketHead, Verdict<HeadOnly>> {
         if self.kinds.contains(packet.kind()) {
             self.log(&packet);
         }
-        self.inner.call(packet)
+        Ok(packet)
     }
 }
 
-impl<S> AccessLogToClient<S> {
-    /// Of CONNACK, logs a success only: a refusal is the end of the session, and logged there.
+impl Answers {
     #[cold]
     fn log(&self, packet: &PacketHead) {
         if let (Kind::Suback, Some(asked)) = (packet.kind(), &self.asked) {

@@ -22,30 +22,12 @@ use super::{
 /// The packet service that logs SUBSCRIBE and UNSUBSCRIBE, and a share of PUBLISH.
 #[derive(Debug)]
 pub struct AccessLogToServer<S> {
-    inner: S,
-    info: SessionInfo,
-    kinds: KindSet,
-    sample: Sample,
+    pub(super) inner: S,
+    pub(super) info: SessionInfo,
+    pub(super) kinds: KindSet,
+    pub(super) sample: Sample,
     /// `None` if SUBSCRIBE is not logged.
-    asked: Option<Arc<Asked>>,
-}
-
-impl<S> AccessLogToServer<S> {
-    pub(super) const fn new(
-        inner: S,
-        info: SessionInfo,
-        kinds: KindSet,
-        sample: Sample,
-        asked: Option<Arc<Asked>>,
-    ) -> Self {
-        Self {
-            inner,
-            info,
-            kinds,
-            sample,
-            asked,
-        }
-    }
+    pub(super) asked: Option<Arc<Asked>>,
 }
 
 impl<S> Service<PacketHead> for AccessLogToServer<S>

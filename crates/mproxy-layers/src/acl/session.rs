@@ -220,23 +220,30 @@ impl Client {
     }
 
     pub(super) fn judge_publish(&self, topic: &[u8]) -> Verdict {
-        let topic = match ReadName::published(topic, self.acl.dialect()) {
-            Ok(topic) => topic,
-            Err(error) => return Verdict::unreadable(error),
-        };
-        let rule =
-            self.lowest(|rules, values| rules.trie.matching(Purpose::Publish, &topic, values));
-        self.verdict(Action::Publish, rule, topic.as_bytes())
+        let read = ReadName::published(topic, self.acl.dialect());
+        self.judge_name(Action::Publish, Purpose::Publish, read)
     }
 
     pub(super) fn judge_deliver(&self, topic: &[u8]) -> Verdict {
-        let topic = match ReadName::delivered(topic, self.acl.dialect()) {
-            Ok(topic) => topic,
-            Err(error) => return Verdict::unreadable(error),
-        };
-        let rule =
-            self.lowest(|rules, values| rules.trie.matching(Purpose::Deliver, &topic, values));
-        self.verdict(Action::Deliver, rule, topic.as_bytes())
+        let read = ReadName::delivered(topic, self.acl.dialect());
+        self.judge_name(Action::Deliver, Purpose::Deliver, read)
+    }
+
+    #[inline]
+    fn judge_name(
+        &self,
+        action: Action,
+        purpose: Purpose,
+        read: Result<ReadName<'_>, TopicError>,
+    ) -> Verdict {
+        match read {
+            Ok(topic) => {
+                let rule =
+                    self.lowest(|rules, values| rules.trie.matching(purpose, &topic, values));
+                self.verdict(action, rule, topic.as_bytes())
+            }
+            Err(error) => Verdict::unreadable(error),
+        }
     }
 
     pub(super) fn judge_subscribe(&self, filter: &str) -> Verdict {
@@ -251,14 +258,13 @@ impl Client {
             Err(error) => return Verdict::unreadable(error),
         };
         // Whatever stands before: a rule that allows `#` says nothing about these topics.
-        let leaking =
-            self.lowest(|rules, values| rules.trie.leaking(Purpose::Refuse, &filter, values));
+        let leaking = self.lowest(|rules, values| rules.trie.leaking(&filter, values));
         if leaking != NO_RULE {
             return self.verdict(Action::Subscribe, leaking, filter.as_bytes());
         }
         let rule = self.lowest(|rules, values| {
-            let covering = rules.trie.covering(Purpose::Grant, &filter, values);
-            let overlapping = rules.trie.overlapping(Purpose::Refuse, &filter, values);
+            let covering = rules.trie.covering(&filter, values);
+            let overlapping = rules.trie.overlapping(&filter, values);
             let mut lowest = covering.min(overlapping);
             let filters = &rules.filters;
             filters.each(filter.as_bytes(), values, |rule| lowest = lowest.min(*rule));

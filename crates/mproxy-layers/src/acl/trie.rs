@@ -59,9 +59,11 @@ impl Lowest {
         self.0[purpose as usize]
     }
 
-    fn lower(&mut self, purpose: Purpose, rule: u32) {
-        let lowest = &mut self.0[purpose as usize];
-        *lowest = rule.min(*lowest);
+    fn lower(&mut self, purposes: &[Purpose], rule: u32) {
+        for &purpose in purposes {
+            let lowest = &mut self.0[purpose as usize];
+            *lowest = rule.min(*lowest);
+        }
     }
 }
 
@@ -122,72 +124,51 @@ impl Trie {
             &mut self.plain
         };
         for level in levels {
-            node.note(purposes, rule);
+            node.subtree.lower(purposes, rule);
             node = match level {
-                Level::Rest => {
-                    purposes
-                        .iter()
-                        .for_each(|&purpose| node.open.lower(purpose, rule));
-                    return;
-                }
+                Level::Rest => return node.open.lower(purposes, rule),
                 Level::Any => node.single.get_or_insert_with(|| Box::new(Node::new())),
                 Level::Text(template) => node.texts.entry(template, Node::new),
             };
         }
-        node.note(purposes, rule);
-        purposes
-            .iter()
-            .for_each(|&purpose| node.here.lower(purpose, rule));
+        node.subtree.lower(purposes, rule);
+        node.here.lower(purposes, rule);
     }
 
     /// Returns the lowest rule with a pattern that matches the topic name.
     pub(super) fn matching(&self, purpose: Purpose, name: &ReadName<'_>, values: &Values) -> u32 {
         let name = name.as_bytes();
-        let mut walk = Walk::new(purpose, values);
-        walk.matching(self.root(name), Some(name));
-        walk.best
+        Walk::best(purpose, values, |walk| {
+            walk.matching(self.root(name), Some(name))
+        })
     }
 
-    /// Returns the lowest rule with a pattern that covers the filter.
-    pub(super) fn covering(
-        &self,
-        purpose: Purpose,
-        filter: &ReadFilter<'_>,
-        values: &Values,
-    ) -> u32 {
+    /// Returns the lowest rule that grants the filter: one of its patterns covers it.
+    pub(super) fn covering(&self, filter: &ReadFilter<'_>, values: &Values) -> u32 {
         let filter = filter.as_bytes();
-        let mut walk = Walk::new(purpose, values);
-        walk.covering(self.root(filter), Some(filter));
-        walk.best
+        Walk::best(Purpose::Grant, values, |walk| {
+            walk.covering(self.root(filter), Some(filter))
+        })
     }
 
-    /// Returns the lowest rule with a pattern that overlaps the filter.
-    pub(super) fn overlapping(
-        &self,
-        purpose: Purpose,
-        filter: &ReadFilter<'_>,
-        values: &Values,
-    ) -> u32 {
+    /// Returns the lowest rule that refuses the filter: one of its patterns overlaps it.
+    pub(super) fn overlapping(&self, filter: &ReadFilter<'_>, values: &Values) -> u32 {
         let filter = filter.as_bytes();
-        let mut walk = Walk::new(purpose, values);
-        walk.overlapping(self.root(filter), Some(filter));
-        walk.best
+        Walk::best(Purpose::Refuse, values, |walk| {
+            walk.overlapping(self.root(filter), Some(filter))
+        })
     }
 
-    /// Returns the lowest rule with a pattern of reserved topics that the filter reads all the same,
+    /// Returns the lowest rule that refuses reserved topics that the filter reads all the same,
     /// because the broker [leaks](Dialect::leaks_dollar) them.
-    pub(super) fn leaking(
-        &self,
-        purpose: Purpose,
-        filter: &ReadFilter<'_>,
-        values: &Values,
-    ) -> u32 {
+    pub(super) fn leaking(&self, filter: &ReadFilter<'_>, values: &Values) -> u32 {
         let filter = filter.as_bytes();
-        let mut walk = Walk::new(purpose, values);
-        if self.dialect.leaks_dollar() && matches!(filter.first(), Some(b'+' | b'#')) {
-            walk.overlapping(&self.dollar, Some(filter));
+        if !self.dialect.leaks_dollar() || !matches!(filter.first(), Some(b'+' | b'#')) {
+            return NO_RULE;
         }
-        walk.best
+        Walk::best(Purpose::Refuse, values, |walk| {
+            walk.overlapping(&self.dollar, Some(filter))
+        })
     }
 
     fn root(&self, topic: &[u8]) -> &Node {
@@ -220,12 +201,6 @@ impl Node {
             subtree: Lowest::NONE,
         }
     }
-
-    fn note(&mut self, purposes: &[Purpose], rule: u32) {
-        purposes
-            .iter()
-            .for_each(|&purpose| self.subtree.lower(purpose, rule));
-    }
 }
 
 struct Walk<'a> {
@@ -235,12 +210,16 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    const fn new(purpose: Purpose, values: &'a Values) -> Self {
-        Self {
+    /// Returns the lowest rule that a walk finds.
+    #[inline]
+    fn best(purpose: Purpose, values: &'a Values, walk: impl FnOnce(&mut Self)) -> u32 {
+        let mut this = Self {
             purpose,
             values,
             best: NO_RULE,
-        }
+        };
+        walk(&mut this);
+        this.best
     }
 
     fn matching(&mut self, node: &Node, rest: Option<&[u8]>) {
