@@ -215,6 +215,19 @@ async fn listeners_come_and_go() {
     talk(&mut client, &mut server).await;
     let ready = http::get(mproxy.admin(), "/readyz?verbose").await;
     assert!(!ready.body.contains("new"), "{}", ready.body);
+    // names of listeners were kept forever
+    let is_counted = async || {
+        let metrics = http::get(mproxy.admin(), "/metrics").await;
+        metrics.body.contains("listener=\"new\"")
+    };
+    assert!(is_counted().await);
+    drop((second, at));
+    until("the listener to be forgotten", async || {
+        mproxy.reload().await;
+        (!is_counted().await).then_some(())
+    })
+    .await;
+    talk(&mut client, &mut server).await;
 }
 
 /// To see more of a fault that is there now, nobody restarts what shows it.

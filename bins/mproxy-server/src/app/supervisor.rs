@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use mproxy_admin::{Admin, BuildInfo, Health, Metrics, Named};
+use mproxy_codec::ReasonCode;
 use mproxy_config::Config;
 use mproxy_session::BoxError;
 use mproxy_transport::Resolver;
@@ -250,6 +251,7 @@ impl Supervisor {
             self.health.listener(&listener.name).ok();
         }
         self.judge_orphans(&plan.listeners);
+        self.forget_listeners(&plan.listeners);
         self.token.store(Arc::new(plan.token.clone()));
         self.set_capacity();
         self.renew();
@@ -355,6 +357,19 @@ impl Supervisor {
                 kept.policy.store(Arc::new(policy));
             }
         }
+    }
+
+    /// Gives back what is kept of listeners that are gone, as their last session is.
+    fn forget_listeners(&mut self, listeners: &[ListenerPlan]) {
+        let metrics = &self.metrics;
+        self.kept.retain(|name, kept| {
+            let stays = kept.gate.is_shared() || listeners.iter().any(|it| it.name == *name);
+            if !stays {
+                let codes = (0..=u8::MAX).map(|code| ReasonCode::new(code).as_str());
+                metrics.forget_listener(name, codes);
+            }
+            stays
+        });
     }
 
     /// Holds to what the configuration and the system allow together.

@@ -13,15 +13,12 @@ use super::Health;
 /// hold is logged, a repetition is not, so a probe may write its result every time.
 #[derive(Clone)]
 pub struct CheckHandle {
-    health: Health,
-    index: usize,
+    pub(super) health: Health,
+    pub(super) kind: Kind,
+    pub(super) name: Arc<str>,
 }
 
 impl CheckHandle {
-    pub(super) fn new(health: Health, index: usize) -> Self {
-        Self { health, index }
-    }
-
     /// The condition holds.
     pub fn ok(&self) {
         self.write(State::Ok, None);
@@ -46,8 +43,9 @@ impl CheckHandle {
 
     fn write(&self, state: State, remedy: Option<&str>) {
         let mut checks = self.health.checks();
-        // Checks are never removed, so the index a handle was made with stays valid.
-        let Some(check) = checks.get_mut(self.index) else {
+        let own = |check: &&mut Check| check.is(self.kind, &self.name);
+        // none: the configuration does not have it any more
+        let Some(check) = checks.iter_mut().find(own) else {
             return;
         };
         if check.state == state {
@@ -55,8 +53,8 @@ impl CheckHandle {
         }
         let failed_before = matches!(check.state, State::Failed(_));
         check.state = state.clone();
-        let (kind, name) = (check.kind, one_line(&check.name));
         drop(checks);
+        let (kind, name) = (self.kind, one_line(&self.name));
 
         let is = |wanted: &[Kind]| wanted.contains(&kind).then_some(&*name);
         let upstream = is(&[Kind::Upstream, Kind::Connack]);
@@ -91,7 +89,8 @@ impl CheckHandle {
 impl fmt::Debug for CheckHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CheckHandle")
-            .field("index", &self.index)
+            .field("kind", &self.kind)
+            .field("name", &self.name)
             .finish_non_exhaustive()
     }
 }
@@ -101,19 +100,11 @@ pub(super) struct Check {
     pub(super) kind: Kind,
     pub(super) name: Arc<str>,
     pub(super) state: State,
-    /// The configuration does not have it any more. It stays in the list, so that handles of others
-    /// stay valid.
-    pub(super) is_gone: bool,
 }
 
 impl Check {
-    pub(super) fn pending(kind: Kind, name: &str) -> Self {
-        Self {
-            kind,
-            name: name.into(),
-            state: State::Pending,
-            is_gone: false,
-        }
+    pub(super) fn is(&self, kind: Kind, name: &str) -> bool {
+        self.kind == kind && *self.name == *name
     }
 }
 

@@ -97,15 +97,15 @@ impl Health {
     /// Takes out the checks of listeners and brokers that are not named: a configuration that replaces
     /// another one may not have them. What is written by their handles is not shown any more.
     pub fn keep(&self, named: &Named) {
-        for check in &mut *self.checks() {
+        self.checks().retain(|check| {
             let names = match check.kind {
                 Kind::Listener => &named.listeners,
                 Kind::Upstream => &named.upstreams,
                 Kind::Connack => &named.connacks,
-                Kind::Other => continue,
+                Kind::Other => return true,
             };
-            check.is_gone = !names.iter().any(|name| **name == *check.name);
-        }
+            names.iter().any(|name| **name == *check.name)
+        });
     }
 
     /// Says whether the process drains. While it does it is not ready, but it is alive.
@@ -146,7 +146,7 @@ impl Health {
     fn states_of(&self, kinds: &[Kind]) -> Vec<(Arc<str>, bool)> {
         let mut states: Vec<(Arc<str>, bool)> = Vec::new();
         for check in &*self.checks() {
-            if check.is_gone || !kinds.contains(&check.kind) {
+            if !kinds.contains(&check.kind) {
                 continue;
             }
             let passes = check.state == State::Ok;
@@ -160,17 +160,18 @@ impl Health {
 
     fn register(&self, kind: Kind, name: &str) -> CheckHandle {
         let mut checks = self.checks();
-        let known = checks
-            .iter()
-            .position(|check| check.kind == kind && &*check.name == name);
-        let index = known.unwrap_or(checks.len());
-        match checks.get_mut(index) {
-            Some(check) if check.is_gone => *check = Check::pending(kind, name),
-            Some(_) => {}
-            None => checks.push(Check::pending(kind, name)),
+        let known = checks.iter().find(|check| check.is(kind, name));
+        let name = known.map_or_else(|| name.into(), |check| Arc::clone(&check.name));
+        if known.is_none() {
+            let (name, state) = (Arc::clone(&name), State::Pending);
+            checks.push(Check { kind, name, state });
         }
         drop(checks);
-        CheckHandle::new(self.clone(), index)
+        CheckHandle {
+            health: self.clone(),
+            kind,
+            name,
+        }
     }
 
     fn checks(&self) -> MutexGuard<'_, Vec<Check>> {
@@ -227,8 +228,12 @@ mod tests {
         assert!(health.readiness().is_ready());
         assert_eq!(health.listeners(), [("mqtt".into(), true)]);
         // back again, and not heard of yet
-        let _ = health.listener("old");
+        let old = health.listener("old");
         assert!(!health.readiness().is_ready());
+        old.ok();
+        health.keep(&named);
+        old.fail("closed");
+        assert_eq!(health.listeners(), [("mqtt".into(), true)]);
     }
 
     #[test]

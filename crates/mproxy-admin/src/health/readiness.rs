@@ -16,14 +16,13 @@ pub struct Readiness {
 impl Readiness {
     pub(super) fn new(draining: bool, checks: &[Check]) -> Self {
         let mut report = Report::default();
-        let checks = || checks.iter().filter(|check| !check.is_gone);
-        let listeners = || checks().filter(|check| check.kind == Kind::Listener);
+        let listeners = || checks.iter().filter(|check| check.kind == Kind::Listener);
         if listeners().count() == 0 {
             report.failed("listeners", "none yet");
         } else if listeners().all(|check| check.state == State::Ok) {
             report.ok("listeners");
         }
-        for check in checks() {
+        for check in checks {
             let name = match check.kind {
                 Kind::Listener | Kind::Upstream | Kind::Connack => {
                     format!("{} {}", check.kind, check.name)

@@ -160,7 +160,7 @@ fn encode<L: EncodeLabelSet>(
     Ok(())
 }
 
-fn pairs<A: Copy, B: Copy>(
+pub(super) fn pairs<A: Copy, B: Copy>(
     left: &'static [A],
     right: &'static [B],
 ) -> impl Iterator<Item = (A, B)> {

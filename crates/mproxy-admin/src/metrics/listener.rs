@@ -10,6 +10,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::connection::ConnectionMetrics;
+use super::layer::pairs;
 use crate::labels::{ConnectionLimit, Reason, RefuseReason, Side, Version};
 
 /// The counters of one listener; clones share them.
@@ -165,6 +166,51 @@ impl Families {
             families.panics.clone(),
         );
         families
+    }
+
+    /// Takes out the series of a listener.
+    pub(super) fn forget(&self, name: &str, reason_codes: impl Iterator<Item = &'static str>) {
+        let name: Arc<str> = name.into();
+        let listener = || Arc::clone(&name);
+        let labels = ListenerLabels {
+            listener: listener(),
+        };
+        for counters in [&self.accepted, &self.panics] {
+            counters.remove(&labels);
+        }
+        for histograms in [&self.duration, &self.connect_duration] {
+            histograms.remove(&labels);
+        }
+        self.pending.remove(&labels);
+        for &version in Version::ALL {
+            let listener = listener();
+            self.open.remove(&OpenLabels { listener, version });
+        }
+        let reasons = RefuseReason::ALL.iter().map(|reason| (*reason, ""));
+        let limits = ConnectionLimit::ALL.iter();
+        for (reason, limit) in reasons.chain(limits.map(|it| (it.reason(), it.as_str()))) {
+            self.refused.remove(&RefusedLabels {
+                listener: listener(),
+                reason,
+                limit,
+            });
+        }
+        for (side, reason) in pairs(Side::ALL, Reason::ALL) {
+            self.closed.remove(&ClosedLabels {
+                listener: listener(),
+                side,
+                reason,
+            });
+        }
+        for reason_code in reason_codes {
+            for &version in Version::ALL {
+                self.connacks.remove(&ConnackLabels {
+                    listener: listener(),
+                    version,
+                    reason_code,
+                });
+            }
+        }
     }
 }
 

@@ -167,6 +167,12 @@ impl Metrics {
         ListenerMetrics::new(&self.inner.listeners, name)
     }
 
+    /// Takes out the counters of a listener that is gone, with its last connection; `reason_codes` are
+    /// all that a CONNACK may have. A listener of the same name begins at 0.
+    pub fn forget_listener(&self, name: &str, reason_codes: impl Iterator<Item = &'static str>) {
+        self.inner.listeners.forget(name, reason_codes);
+    }
+
     /// Says how many client connections the process can hold, of all listeners together.
     pub fn set_capacity(&self, connections: usize) {
         let connections = i64::try_from(connections).unwrap_or(i64::MAX);

@@ -287,3 +287,26 @@ fn documented() -> BTreeMap<String, Family> {
     });
     families.collect()
 }
+
+/// Series of listeners that no configuration had any more were shown for as long as the process ran, and a
+/// fleet that names its listeners by date had more of them every day.
+#[tokio::test]
+async fn a_listener_that_is_gone_is_not_shown() {
+    let port = Port::start().await;
+    feed(&port);
+    let has = async |name: &str| {
+        let label = format!("listener=\"{name}\"");
+        let body = port.get("/metrics").await.body;
+        // whether it is up is a matter of health
+        let mut lines = body
+            .lines()
+            .filter(|it| !it.starts_with("mproxy_listener_up"));
+        lines.any(|it| it.contains(&label))
+    };
+    let other = port.metrics.listener("other").accepted();
+    other.closed(Side::Client, Reason::Eof);
+    assert!(has("mqtt").await);
+    port.metrics
+        .forget_listener("mqtt", ["success", "not_authorized", "banned"].into_iter());
+    assert!(!has("mqtt").await && has("other").await);
+}

@@ -8,7 +8,7 @@ use mproxy_session::{Order, SessionHandle};
 
 use super::client::Client;
 use super::limit::Refused;
-use super::listener::{Listener, Rules};
+use super::listener::Rules;
 use super::rate::nanos;
 use super::state::State;
 
@@ -41,10 +41,7 @@ impl Gates {
 
     /// The gate of one more listener.
     pub(crate) fn listener(&self, rules: &Rules) -> Gate {
-        let mut state = self.0.lock();
-        let index = state.listeners.len();
-        state.listeners.push(Listener::new(rules));
-        drop(state);
+        let index = self.0.lock().open_listener(rules);
         Gate(Arc::new(Inner {
             shared: Arc::clone(&self.0),
             index,
@@ -67,6 +64,13 @@ struct Inner {
     index: usize,
 }
 
+impl Drop for Inner {
+    /// No connection of the listener is left.
+    fn drop(&mut self) {
+        self.shared.lock().close_listener(self.index);
+    }
+}
+
 /// A connection that was let in, and the one that made room for it.
 #[derive(Debug)]
 pub(crate) struct Admitted {
@@ -87,6 +91,11 @@ pub(crate) struct Evicted {
 }
 
 impl Gate {
+    /// Whether a connection, or a socket that is accepted from, has it, too.
+    pub(crate) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
     /// Judges by these rules from now on. Connections that are open stay, and count.
     pub(crate) fn set_rules(&self, rules: &Rules) {
         let Inner { shared, index } = &*self.0;
@@ -214,5 +223,9 @@ mod tests {
         let third = one.enter(peer(1), SessionHandle::new).unwrap();
         drop((second, third));
         assert!(gates.0.lock().is_empty());
+        // a listener was kept for each name that a configuration ever had
+        drop(one);
+        let _another = gates.listener(&rules);
+        assert_eq!(gates.0.lock().listeners.len(), 2);
     }
 }

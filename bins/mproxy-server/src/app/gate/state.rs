@@ -12,7 +12,7 @@ use mproxy_session::SessionHandle;
 
 use super::client::Client;
 use super::limit::Refused;
-use super::listener::Listener;
+use super::listener::{Listener, Rules};
 use super::places::{Place, Places};
 use super::rate::Moment;
 
@@ -29,6 +29,8 @@ pub(super) struct State {
     descriptor_remedy: Option<&'static str>,
     open: usize,
     pub(super) listeners: Vec<Listener>,
+    /// The places among them of those that are gone.
+    closed: Vec<usize>,
     /// Connections that have sent no whole CONNECT yet, by number.
     pending: BTreeMap<u64, Pending>,
     /// Theirs, of all listeners.
@@ -77,11 +79,28 @@ impl State {
             descriptor_remedy,
             open: 0,
             listeners: Vec::new(),
+            closed: Vec::new(),
             pending: BTreeMap::new(),
             places: Places::default(),
             next: 0,
             leaving: HashSet::new(),
         }
+    }
+
+    /// Makes room for a listener, and returns its place.
+    pub(super) fn open_listener(&mut self, rules: &Rules) -> usize {
+        let listener = Listener::new(rules);
+        let Some(index) = self.closed.pop() else {
+            self.listeners.push(listener);
+            return self.listeners.len() - 1;
+        };
+        self.listeners[index] = listener;
+        index
+    }
+
+    /// Gives back the place of a listener without connections.
+    pub(super) fn close_listener(&mut self, index: usize) {
+        self.closed.push(index);
     }
 
     pub(super) fn set_maximum(&mut self, maximum: usize, descriptor_remedy: Option<&'static str>) {
