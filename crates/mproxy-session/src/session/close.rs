@@ -73,7 +73,7 @@ impl Session {
         } else {
             let linger = linger(&self.limits, !gone);
             // its place, or its memory, may be needed meanwhile
-            let flush = flush(end.when(), account.reason, &self.limits);
+            let flush = flush(end.when(), account.limit.is_some(), &self.limits);
             let closing = finish(client, last, flush, linger);
             self.handle.unless_aborted(closing).await;
         }
@@ -128,7 +128,10 @@ where
         up.push(&[0xe0, 0x00]);
     }
     let limits = Arc::clone(&rules.limits);
-    let flush = flush(end.when(), account.reason, &limits);
+    // a client that has reached a limit keeps its place no longer than it takes to tell it
+    let flush_client = flush(end.when(), account.limit.is_some(), &limits);
+    let is_late = account.reason == CloseReason::WriteTimeout;
+    let flush_broker = flush(end.when(), is_late, &limits);
     let (up, down) = if end.when() == When::Abort {
         drop((up, down));
         Default::default()
@@ -142,12 +145,12 @@ where
         CloseReason::Disconnect | CloseReason::DisconnectWithWill
     );
     let client_linger = linger(&limits, says_more && !is_client_done);
-    let closing_client = finish(client, down, flush, client_linger);
+    let closing_client = finish(client, down, flush_client, client_linger);
     let closing_broker = async {
         if broker_is_shut && is_broker_done {
             drop(broker);
         } else {
-            finish(broker, up, flush, linger(&limits, !is_broker_done)).await;
+            finish(broker, up, flush_broker, linger(&limits, !is_broker_done)).await;
         }
     };
     let closing = async {
@@ -245,11 +248,11 @@ fn summary_of(end: &Cause, account: Account, peer: Peer, id: SessionId) -> Summa
 }
 
 /// How long what waits to be written to a side may take.
-const fn flush(when: When, reason: CloseReason, limits: &Limits) -> Duration {
-    match (when, reason) {
-        (When::Border, CloseReason::WriteTimeout) => limits.linger,
-        (When::Border, _) => limits.write_timeout,
-        (When::Now | When::Abort, _) => NOW_PATIENCE,
+const fn flush(when: When, is_short: bool, limits: &Limits) -> Duration {
+    match when {
+        When::Border if is_short => limits.linger,
+        When::Border => limits.write_timeout,
+        When::Now | When::Abort => NOW_PATIENCE,
     }
 }
 

@@ -426,6 +426,25 @@ async fn lingering_ends_by_time_and_by_size() {
     assert!(pair.client.unread() > 900_000);
 }
 
+/// A client that was turned away for a limit, and did not read, held its connection to the broker and its
+/// place under the limits of the listener for as long as a slow reader may take: two minutes.
+#[tokio::test(start_paused = true)]
+async fn a_client_over_a_limit_that_does_not_read_is_not_waited_for() {
+    let f = Frames(Version::V5);
+    let setup = Setup::new().limits(|limits| limits.max_packet_size = 1000);
+    let pair = setup.connected(Version::V5, admit_all()).await;
+    pair.client.set_capacity(0);
+    pair.broker.send(&f.publish("a", 0, 0, b"x"));
+    settle().await;
+    pair.client.send(&f.publish("a", 0, 0, &[0; 1000]));
+    settle().await;
+    assert!(pair.is_running());
+    tokio::time::advance(Duration::from_secs(2)).await;
+    settle().await;
+    assert!(!pair.is_running());
+    assert_eq!(pair.end().await.limit, Some("max_packet_size"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_protocol_error_arrives_although_the_client_keeps_sending() {
     let f = Frames(Version::V5);
