@@ -6,6 +6,7 @@
 mod pulse;
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -22,7 +23,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::gate::{Admitted, Pass};
+use crate::app::gate::Pass;
 use crate::app::registry::{Entered, Registry, Sessions};
 use crate::app::service::Service;
 use crate::app::session::WorkerRecorder;
@@ -208,61 +209,42 @@ async fn accept(worker: Arc<Worker>, loads: Arc<[Arc<Load>]>, entrance: Entrance
     let Entrance {
         listener, service, ..
     } = entrance;
+    let broken = |error: &dyn Display, message: &'static str| {
+        tracing::error!(
+            target: "mproxy::listener",
+            event = "error",
+            listener = &*service.load().name,
+            detail = %error,
+            "{message}"
+        );
+    };
     let acceptor = match listener.into_acceptor() {
         Ok(acceptor) => acceptor,
-        Err(error) => {
-            tracing::error!(
-                target: "mproxy::listener",
-                event = "error",
-                listener = &*service.load().name,
-                detail = %error,
-                "cannot accept connections"
-            );
-            return;
-        }
+        Err(error) => return broken(&error, "cannot accept connections"),
     };
     loop {
         let accepted = match acceptor.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::error!(
-                    target: "mproxy::listener",
-                    event = "error",
-                    listener = &*service.load().name,
-                    detail = %error,
-                    "the listener is broken and accepts no more: restart mproxy"
-                );
-                return;
+                let message = "the listener is broken and accepts no more: restart mproxy";
+                return broken(&error, message);
             }
         };
         let service = service.load_full();
         let Some(admitted) = service.admit(&accepted.peer()) else {
             continue;
         };
-        let Admitted {
-            pass,
-            control,
-            evicted,
-        } = admitted;
-        let idlest = loads
-            .iter()
-            .min_by_key(|load| load.connections.load(Ordering::Relaxed));
-        let own = worker.load.connections.load(Ordering::Relaxed);
-        let handover = Handover {
-            accepted,
-            service,
-            pass,
-            control,
-        };
-        match idlest {
-            Some(other) if own > other.connections.load(Ordering::Relaxed) + IMBALANCE => {
-                if let Err(kept) = other.handover.try_send(handover) {
-                    worker.serve(kept.into_inner());
-                }
-            }
-            _ => worker.serve(handover),
-        }
-        if evicted.is_some() {
+        let made_room = admitted.evicted.is_some();
+        worker.serve_or_hand_over(
+            &loads,
+            Handover {
+                accepted,
+                service,
+                pass: admitted.pass,
+                control: admitted.control,
+            },
+        );
+        if made_room {
             // so that it is closed before the next one needs its descriptor
             tokio::task::yield_now().await;
         }
@@ -270,6 +252,20 @@ async fn accept(worker: Arc<Worker>, loads: Arc<[Arc<Load>]>, entrance: Entrance
 }
 
 impl Worker {
+    /// Gives a connection to the worker with the fewest, if this one has far more and that one takes it.
+    fn serve_or_hand_over(self: &Arc<Self>, loads: &[Arc<Load>], handover: Handover) {
+        let count = |load: &Load| load.connections.load(Ordering::Relaxed);
+        let idlest = loads.iter().min_by_key(|load| count(load));
+        let other = idlest.filter(|other| count(&self.load) > count(other) + IMBALANCE);
+        let kept = match other.map(|other| &other.handover) {
+            Some(other) => other.try_send(handover).map_err(|full| full.into_inner()),
+            None => Err(handover),
+        };
+        if let Err(handover) = kept {
+            self.serve(handover);
+        }
+    }
+
     fn serve(self: &Arc<Self>, handover: Handover) {
         let Handover {
             accepted,
