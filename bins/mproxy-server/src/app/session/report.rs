@@ -46,6 +46,11 @@ impl Service {
             }
             None => remedy.map(|remedy| self.names().fill(remedy)),
         };
+        let remedy = remedy.as_deref();
+        self.last_line(summary, remedy, is_failure, access_log.is_some());
+    }
+
+    fn last_line(&self, summary: &Summary, remedy: Option<&str>, fails: bool, access_log: bool) {
         let glimpse = summary.glimpse.as_deref();
         let session = summary.session.as_ref();
         let client_id = session.map(|session| session.client_id());
@@ -55,7 +60,7 @@ impl Service {
         let version = summary
             .version
             .filter(|version| level.is_none_or(|level| level & 0x7f == version.level()));
-        let (event, message) = match (summary.established(), is_failure) {
+        let (event, message) = match (summary.established(), fails) {
             (true, _) => ("disconnect", "client disconnected"),
             (false, true) => ("refuse", "client refused"),
             (false, false) => ("refuse", "connection closed before CONNACK"),
@@ -82,7 +87,7 @@ impl Service {
                     reason = summary.reason.as_str(),
                     reason_code = summary.reason_code.map(ReasonCode::as_str),
                     detail = summary.detail.as_deref(),
-                    remedy = remedy.as_deref(),
+                    remedy,
                     duration_s = summary.duration.as_secs_f64(),
                     packets_to_server = summary.to_server.packets,
                     packets_to_client = summary.to_client.packets,
@@ -95,7 +100,7 @@ impl Service {
                 )
             };
         }
-        match (access_log.is_some(), is_failure) {
+        match (access_log, fails) {
             (true, true) => line!(warn, "mproxy::access"),
             (true, false) => line!(info, "mproxy::access"),
             (false, true) => line!(warn, "mproxy::session"),
