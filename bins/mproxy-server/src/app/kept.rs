@@ -1,5 +1,6 @@
 //! What a listener keeps over reloads: its connections, which count, and the rules of its sessions.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -7,24 +8,94 @@ use mproxy_config::Chain;
 use mproxy_session::{Limits, Pace};
 
 use super::chain::Policy;
-use super::gate::Gate;
+use super::gate::{Gate, Gates};
 use super::plan::ListenerPlan;
 use super::sockets::Key;
+
+/// What listeners keep, by name: those that are configured, and those whose sessions go on.
+#[derive(Default)]
+pub(super) struct KeptListeners(HashMap<Arc<str>, Kept>);
+
+impl KeptListeners {
+    /// What a listener keeps, brought up to date.
+    pub(super) fn of(&mut self, plan: &ListenerPlan, gates: &Gates, generation: u64) -> &Kept {
+        let kept = self.0.entry(Arc::clone(&plan.name));
+        let kept = kept.or_insert_with(|| Kept::new(plan, gates.listener(&plan.rules), generation));
+        kept.gate.set_rules(&plan.rules);
+        kept.follow(plan, generation);
+        kept
+    }
+
+    /// The listeners whose layers came with this generation, and whether their sessions are to end.
+    pub(super) fn renewed(&self, generation: u64) -> HashMap<Arc<str>, bool> {
+        let policies = self.0.iter().map(|(name, kept)| (name, kept.policy.load()));
+        let renewed = policies.filter(|(_, policy)| policy.generation == generation);
+        renewed
+            .map(|(name, policy)| (Arc::clone(name), policy.ends_sessions))
+            .collect()
+    }
+
+    /// The listeners whose paces came with this generation, and these.
+    pub(super) fn paced(&self, generation: u64) -> HashMap<&Arc<str>, [Option<Pace>; 2]> {
+        let policies = self.0.iter().map(|(name, kept)| (name, kept.policy.load()));
+        let paced = policies.filter(|(_, policy)| policy.paced == generation);
+        paced.map(|(name, policy)| (name, policy.paces)).collect()
+    }
+
+    /// Has the sessions of listeners that are gone judged by what has taken their place: the listener at
+    /// the same address, or one with the same chain. Where nothing has, they go on as long as their chain
+    /// is configured as it was, and end otherwise: nobody could change their rules any more.
+    pub(super) fn judge_orphans(
+        &mut self,
+        listeners: &[ListenerPlan],
+        chains: &BTreeMap<String, Arc<Chain>>,
+        generation: u64,
+    ) {
+        for (name, kept) in &mut self.0 {
+            if listeners.iter().any(|it| it.name == *name) {
+                continue;
+            }
+            let at_address = listeners.iter().find(|it| Key::of(it) == kept.key);
+            let same_chain = || {
+                let chain = &kept.chain.name;
+                listeners.iter().find(|it| it.chain_config.name == *chain)
+            };
+            if let Some(successor) = at_address.or_else(same_chain) {
+                kept.follow(successor, generation);
+            } else if chains.get(&kept.chain.name) != Some(&kept.chain) {
+                let mut policy = Policy::clone(&kept.policy.load());
+                policy.generation = generation;
+                policy.ends_sessions = true;
+                kept.policy.store(Arc::new(policy));
+            }
+        }
+    }
+
+    /// Gives back what is kept of listeners that are gone, and whose last session is. Returns their
+    /// names.
+    pub(super) fn forget(&mut self, listeners: &[ListenerPlan]) -> Vec<Arc<str>> {
+        let is_gone = |name: &Arc<str>, kept: &mut Kept| {
+            !kept.gate.is_shared() && listeners.iter().all(|it| it.name != *name)
+        };
+        let gone = self.0.extract_if(|name, kept| is_gone(name, kept));
+        gone.map(|(name, _)| name).collect()
+    }
+}
 
 /// What a listener keeps over reloads.
 pub(super) struct Kept {
     /// Its connections count, whatever the limits become.
     pub(super) gate: Gate,
     /// The socket that it has, or had.
-    pub(super) key: Key,
-    pub(super) chain: Arc<Chain>,
+    key: Key,
+    chain: Arc<Chain>,
     /// The layers and the paces of its sessions.
     pub(super) policy: Arc<ArcSwap<Policy>>,
 }
 
 impl Kept {
     /// What a new listener begins with.
-    pub(super) fn new(plan: &ListenerPlan, gate: Gate, generation: u64) -> Self {
+    fn new(plan: &ListenerPlan, gate: Gate, generation: u64) -> Self {
         Self {
             gate,
             key: Key::of(plan),
@@ -40,7 +111,7 @@ impl Kept {
     }
 
     /// Takes the chain and the paces of a listener, unless it has them.
-    pub(super) fn follow(&mut self, plan: &ListenerPlan, generation: u64) {
+    fn follow(&mut self, plan: &ListenerPlan, generation: u64) {
         self.key = Key::of(plan);
         self.chain = Arc::clone(&plan.chain_config);
         let before = self.policy.load_full();

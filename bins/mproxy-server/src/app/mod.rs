@@ -32,7 +32,7 @@ use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use mproxy_admin::{Health, LogMetrics, Metrics};
+use mproxy_admin::{BuildInfo, Health, LogMetrics, Metrics};
 use mproxy_config::diagnostics::Diagnostic;
 use mproxy_config::{Config, Contents, Log};
 use tokio::runtime::Runtime;
@@ -47,7 +47,7 @@ pub(crate) use self::signals::ENDING_SIGNALS;
 use self::signals::KILLED_BY_SIGNAL;
 pub(crate) use self::signals::Signals;
 pub(crate) use self::sockets::bind_advice;
-use self::supervisor::{Sources, StartError, Supervisor, build_info};
+use self::supervisor::{Sources, StartError, Supervisor};
 use crate::exit::Exit;
 
 /// What describes this one run, and not the traffic.
@@ -99,7 +99,7 @@ pub(crate) fn run(
         supervisor.metrics.log(log);
         if options.require_upstream {
             let required = tokio::select! {
-                required = supervisor.require_upstreams() => required,
+                required = supervisor.upstreams.require() => required,
                 () = events.stop() => true,
             };
             if !required {
@@ -118,6 +118,11 @@ pub(crate) fn run(
 pub(crate) fn try_plan(config: &Config) -> Result<(), Box<Diagnostic>> {
     let metrics = Metrics::new(&build_info(), &Health::new(), NonZeroUsize::MIN);
     Plan::build(config, None, &metrics).map(drop)
+}
+
+fn build_info() -> BuildInfo {
+    BuildInfo::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
+        .revision(option_env!("MPROXY_REVISION"))
 }
 
 fn not_watched(error: &notify::Error) -> ExitCode {

@@ -5,14 +5,12 @@
 //! run:    Event::Reload -> load -> Plan -> sockets -> apply      Event::Stop -> drain
 //! ```
 
-use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-use mproxy_admin::{Admin, BuildInfo, Health, Metrics, Named};
+use mproxy_admin::{Admin, Health, Metrics, Named};
 use mproxy_codec::ReasonCode;
 use mproxy_config::Config;
 use mproxy_session::BoxError;
@@ -20,24 +18,23 @@ use mproxy_transport::Resolver;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::OnLog;
 use super::api::{Api, Token};
 use super::capacity::Capacity;
-use super::chain::Policy;
 use super::code_pages;
 use super::drain::Drained;
 use super::event::{Event, Events, Sender};
 use super::gate::Gates;
-use super::kept::Kept;
+use super::kept::KeptListeners;
 use super::memory::Memory;
 use super::plan::{ListenerPlan, Plan};
 use super::registry::Registry;
 use super::reload::Loader;
 use super::service::Service;
 use super::session::WorkerRecorder;
-use super::sockets::{BindError, Key, Opened, Sockets};
+use super::sockets::{BindError, Opened, Sockets};
 use super::upstream::Upstreams;
 use super::workers::Workers;
+use super::{OnLog, build_info};
 
 /// Why the proxy does not start.
 #[derive(Debug)]
@@ -89,9 +86,8 @@ pub(crate) struct Supervisor {
     /// Of the configuration: 1 is that of the start.
     generation: u64,
     pub(super) sockets: Sockets,
-    upstreams: Upstreams,
-    /// What a listener keeps over reloads, by its name.
-    kept: HashMap<Arc<str>, Kept>,
+    pub(super) upstreams: Upstreams,
+    kept: KeptListeners,
 }
 
 impl Supervisor {
@@ -111,21 +107,7 @@ impl Supervisor {
         let health = Health::new();
         let metrics = Metrics::new(&build, &health, threads);
         let memory = Arc::new(Memory::new(config.server.memory, metrics.memory()));
-        tracing::info!(
-            target: "mproxy::server",
-            event = "start",
-            release = env!("CARGO_PKG_VERSION"),
-            revision = option_env!("MPROXY_REVISION"),
-            pid = std::process::id(),
-            config = (!files.is_empty()).then(|| files.join(", ")),
-            workers = threads,
-            capacity = capacity.connections.min(memory.connections()),
-            descriptors = capacity.descriptors,
-            memory_bytes = memory.limit(),
-            memory_automatic = memory.is_automatic(),
-            "starting"
-        );
-        capacity.warn(&config.server);
+        announce_start(&config, files, threads, &capacity, &memory);
         let plan = Plan::build(&config, None, &metrics).map_err(|diagnostic| {
             other("the configuration cannot be used")(diagnostic.message.into())
         })?;
@@ -136,19 +118,14 @@ impl Supervisor {
         let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
         let registry = Registry::new(threads.get());
         let token = Arc::new(Token::from_pointee(None));
-        let admin = match config.admin.bind {
-            Some(bind) => {
-                let api = Api {
-                    events: sources.events,
-                    registry: registry.clone(),
-                    token: Arc::clone(&token),
-                };
-                let admin = Admin::new(build, health.clone(), metrics.clone()).api(Arc::new(api));
-                Some(serve_admin(bind, admin, &abort).await?)
-            }
-            None => None,
+        let api = Api {
+            events: sources.events,
+            registry: registry.clone(),
+            token: Arc::clone(&token),
         };
-        let recorders = (0..threads.get()).map(|index| recorder(&metrics, index));
+        let admin = Admin::new(build, health.clone(), metrics.clone()).api(Arc::new(api));
+        let admin = serve_admin(config.admin.bind, admin, &abort).await?;
+        let recorders = (0..threads.get()).map(|index| WorkerRecorder::new(&metrics, index));
         let workers = Workers::start(recorders.collect(), &registry, &abort)
             .map_err(|error| other("cannot start the worker threads")(error.into()))?;
         let (keeper, kept, over) = (Arc::clone(&memory), registry.clone(), abort.clone());
@@ -178,7 +155,7 @@ impl Supervisor {
             config,
             sockets,
             upstreams: Upstreams::default(),
-            kept: HashMap::new(),
+            kept: KeptListeners::default(),
         };
         supervisor.apply(opened);
         Ok(supervisor)
@@ -189,23 +166,6 @@ impl Supervisor {
     pub(crate) fn listener(&self) -> Option<SocketAddr> {
         let first = self.plan.listeners.first()?;
         self.sockets.address(first)?.socket_addr()
-    }
-
-    /// Asks each broker once; false if one does not serve clients, which is told.
-    pub(crate) async fn require_upstreams(&self) -> bool {
-        for upstream in self.upstreams.iter() {
-            if let Err(error) = upstream.require().await {
-                tracing::error!(
-                    target: "mproxy::upstream",
-                    event = "error",
-                    detail = %error,
-                    upstream = upstream.name,
-                    "the broker does not serve clients, and --require-upstream is set"
-                );
-                return false;
-            }
-        }
-        true
     }
 
     /// Runs until the process is asked to end, and drains.
@@ -250,8 +210,12 @@ impl Supervisor {
             // also one that has got another name
             self.health.listener(&listener.name).ok();
         }
-        self.judge_orphans(&plan.listeners);
-        self.forget_listeners(&plan.listeners);
+        self.kept
+            .judge_orphans(&plan.listeners, &self.config.chains, self.generation);
+        for name in self.kept.forget(&plan.listeners) {
+            let codes = (0..=u8::MAX).map(|code| ReasonCode::new(code).as_str());
+            self.metrics.forget_listener(&name, codes);
+        }
         self.token.store(Arc::new(plan.token.clone()));
         self.set_capacity();
         self.renew();
@@ -267,12 +231,7 @@ impl Supervisor {
     /// Has the sessions of listeners whose layers are new judged by them. Where topics are put elsewhere
     /// now, sessions end instead: their subscriptions are at the old place.
     fn renew(&self) {
-        let listeners = self.kept.iter().filter_map(|(name, kept)| {
-            let policy = kept.policy.load();
-            let is_new = policy.generation == self.generation;
-            is_new.then(|| (Arc::clone(name), policy.ends_sessions))
-        });
-        let listeners: Arc<HashMap<_, _>> = Arc::new(listeners.collect());
+        let listeners = Arc::new(self.kept.renewed(self.generation));
         if !listeners.is_empty() {
             self.workers
                 .renew(&self.registry, &listeners, self.generation);
@@ -282,11 +241,7 @@ impl Supervisor {
     /// Has the sessions of listeners with other rates keep these. A session that is not admitted yet
     /// takes them when it is.
     fn pace(&self) {
-        let listeners = self.kept.iter().filter_map(|(name, kept)| {
-            let policy = kept.policy.load();
-            (policy.paced == self.generation).then_some((name, policy.paces))
-        });
-        let listeners: HashMap<_, _> = listeners.collect();
+        let listeners = self.kept.paced(self.generation);
         if listeners.is_empty() {
             return;
         }
@@ -317,11 +272,7 @@ impl Supervisor {
 
     /// What the connections of a listener are served with.
     fn service(&mut self, plan: &ListenerPlan) -> Option<Service> {
-        let kept = self.kept.entry(Arc::clone(&plan.name));
-        let kept = kept
-            .or_insert_with(|| Kept::new(plan, self.gates.listener(&plan.rules), self.generation));
-        kept.gate.set_rules(&plan.rules);
-        kept.follow(plan, self.generation);
+        let kept = self.kept.of(plan, &self.gates, self.generation);
         Some(Service {
             name: Arc::clone(&plan.name),
             websocket: plan.websocket.clone(),
@@ -333,43 +284,6 @@ impl Supervisor {
             memory: Arc::clone(&self.memory),
             metrics: self.metrics.listener(&plan.name),
         })
-    }
-
-    /// Has the sessions of listeners that are gone judged by what has taken their place: the listener at
-    /// the same address, or one with the same chain. Where nothing has, they go on as long as their chain
-    /// is configured as it was, and end otherwise: nobody could change their rules any more.
-    fn judge_orphans(&mut self, listeners: &[ListenerPlan]) {
-        for (name, kept) in &mut self.kept {
-            if listeners.iter().any(|it| it.name == *name) {
-                continue;
-            }
-            let at_address = listeners.iter().find(|it| Key::of(it) == kept.key);
-            let same_chain = || {
-                let chain = &kept.chain.name;
-                listeners.iter().find(|it| it.chain_config.name == *chain)
-            };
-            if let Some(successor) = at_address.or_else(same_chain) {
-                kept.follow(successor, self.generation);
-            } else if self.config.chains.get(&kept.chain.name) != Some(&kept.chain) {
-                let mut policy = Policy::clone(&kept.policy.load());
-                policy.generation = self.generation;
-                policy.ends_sessions = true;
-                kept.policy.store(Arc::new(policy));
-            }
-        }
-    }
-
-    /// Gives back what is kept of listeners that are gone, as their last session is.
-    fn forget_listeners(&mut self, listeners: &[ListenerPlan]) {
-        let metrics = &self.metrics;
-        self.kept.retain(|name, kept| {
-            let stays = kept.gate.is_shared() || listeners.iter().any(|it| it.name == *name);
-            if !stays {
-                let codes = (0..=u8::MAX).map(|code| ReasonCode::new(code).as_str());
-                metrics.forget_listener(name, codes);
-            }
-            stays
-        });
     }
 
     /// Holds to what the configuration and the system allow together.
@@ -419,11 +333,40 @@ fn without_traffic(config: &Config) -> Config {
     config
 }
 
+/// Says what the process is, before anything can fail.
+fn announce_start(
+    config: &Config,
+    files: &[String],
+    threads: NonZeroUsize,
+    capacity: &Capacity,
+    memory: &Memory,
+) {
+    tracing::info!(
+        target: "mproxy::server",
+        event = "start",
+        release = env!("CARGO_PKG_VERSION"),
+        revision = option_env!("MPROXY_REVISION"),
+        pid = std::process::id(),
+        config = (!files.is_empty()).then(|| files.join(", ")),
+        workers = threads,
+        capacity = capacity.connections.min(memory.connections()),
+        descriptors = capacity.descriptors,
+        memory_bytes = memory.limit(),
+        memory_automatic = memory.is_automatic(),
+        "starting"
+    );
+    capacity.warn(&config.server);
+}
+
+/// Opens the admin port, if there is to be one, and returns its address.
 async fn serve_admin(
-    bind: SocketAddr,
+    bind: Option<SocketAddr>,
     admin: Admin,
     abort: &CancellationToken,
-) -> Result<SocketAddr, StartError> {
+) -> Result<Option<SocketAddr>, StartError> {
+    let Some(bind) = bind else {
+        return Ok(None);
+    };
     let bind_error = |error| {
         StartError::Bind(BindError {
             what: "the admin port".to_owned(),
@@ -441,28 +384,12 @@ async fn serve_admin(
         %address,
         "admin port listening"
     );
-    Ok(address)
-}
-
-fn recorder(metrics: &Metrics, index: usize) -> Arc<WorkerRecorder> {
-    Arc::new(WorkerRecorder {
-        traffic: metrics.worker(index),
-        own: metrics.layer("session"),
-        metrics: metrics.clone(),
-        wants_latency: AtomicBool::new(true),
-    })
+    Ok(Some(address))
 }
 
 fn worker_count(config: &Config) -> NonZeroUsize {
-    config
-        .server
-        .worker_threads
-        // respects the cgroup's CPU quota
-        .or_else(|| std::thread::available_parallelism().ok())
-        .unwrap_or(NonZeroUsize::MIN)
-}
-
-pub(super) fn build_info() -> BuildInfo {
-    BuildInfo::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
-        .revision(option_env!("MPROXY_REVISION"))
+    // respects the cgroup's CPU quota
+    let parallelism = || std::thread::available_parallelism().ok();
+    let count = config.server.worker_threads.or_else(parallelism);
+    count.unwrap_or(NonZeroUsize::MIN)
 }

@@ -29,6 +29,17 @@ pub(crate) struct WorkerRecorder {
     pub(crate) wants_latency: AtomicBool,
 }
 
+impl WorkerRecorder {
+    pub(crate) fn new(metrics: &Metrics, index: usize) -> Arc<Self> {
+        Arc::new(Self {
+            traffic: metrics.worker(index),
+            own: metrics.layer("session"),
+            metrics: metrics.clone(),
+            wants_latency: AtomicBool::new(true),
+        })
+    }
+}
+
 /// The recorder of one connection.
 #[derive(Debug)]
 pub(crate) struct ConnectionRecorder {

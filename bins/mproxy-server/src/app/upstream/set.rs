@@ -28,8 +28,21 @@ impl Upstreams {
         self.0.get(name).map(|kept| &kept.upstream)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Upstream>> {
-        self.0.values().map(|kept| &kept.upstream)
+    /// Asks each broker once; false if one does not serve clients, which is told.
+    pub(crate) async fn require(&self) -> bool {
+        for upstream in self.0.values().map(|kept| &kept.upstream) {
+            if let Err(error) = upstream.require().await {
+                tracing::error!(
+                    target: "mproxy::upstream",
+                    event = "error",
+                    detail = %error,
+                    upstream = upstream.name,
+                    "the broker does not serve clients, and --require-upstream is set"
+                );
+                return false;
+            }
+        }
+        true
     }
 
     /// Takes the brokers of a configuration in place of these. Sessions keep the broker that they are

@@ -42,7 +42,6 @@ fn lags(first: Duration) -> impl Iterator<Item = Duration> {
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroUsize;
-    use std::sync::atomic::AtomicBool;
 
     use mproxy_admin::{BuildInfo, Format, Health, Metrics};
 
@@ -63,12 +62,8 @@ mod tests {
     async fn a_worker_that_stands_still_is_seen() {
         let build = BuildInfo::new("mproxy-server", "0.1.0");
         let metrics = Metrics::new(&build, &Health::new(), NonZeroUsize::MIN);
-        let recorder = WorkerRecorder {
-            traffic: metrics.worker(0),
-            own: metrics.layer("session"),
-            metrics: metrics.clone(),
-            wants_latency: AtomicBool::new(false),
-        };
+        let recorder = WorkerRecorder::new(&metrics, 0);
+        recorder.wants_latency.store(false, Ordering::Relaxed);
         let seen = |sample: &str| {
             let text = metrics.render(Format::PrometheusText).expect("text");
             let value = text.lines().find_map(|line| line.strip_prefix(sample));
