@@ -18,7 +18,7 @@ const ANSWER_MAX: usize = 16 << 20;
 
 /// How long the answer is waited for, where it takes the proxy a while: a large configuration takes it
 /// seconds.
-pub(super) const PATIENT: Duration = Duration::from_secs(60);
+const PATIENT: Duration = Duration::from_secs(60);
 
 /// An answer.
 pub(super) struct Answer {
@@ -56,23 +56,9 @@ pub(super) fn ask(
     args: &AdminArgs,
     method: &Method,
     path: &str,
-    patience: Duration,
-) -> Result<Answer, Exit> {
-    send(args, method, path, String::new(), patience)
-}
-
-/// Sends something, and says so if there is no answer.
-///
-/// # Errors
-/// There was none; this was said.
-pub(super) fn send(
-    args: &AdminArgs,
-    method: &Method,
-    path: &str,
     body: String,
-    patience: Duration,
 ) -> Result<Answer, Exit> {
-    let patience = args.timeout.unwrap_or(patience);
+    let patience = args.timeout.unwrap_or(PATIENT);
     request(args, method, path, body, patience).map_err(|error| {
         say(format_args!("error: {}: {error}\n", args.url));
         if error.kind() == io::ErrorKind::ConnectionRefused {

@@ -1,12 +1,11 @@
 //! What can be given on the command line.
 
+use super::conns::ConnsCommand;
 use super::key_path::KeyPath;
 use clap::builder::{FalseyValueParser, OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use mproxy_admin::{Filter, Sort};
 use mproxy_config::{LogFormat, LogLevel, parse};
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -247,112 +246,6 @@ pub(super) struct ReloadArgs {
     /// How to report
     #[arg(long, value_name = "FMT", default_value = "text")]
     pub(super) format: ReportFormat,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum ConnsCommand {
-    /// List connections: the oldest first, 100 of them
-    List(ListArgs),
-    /// Print what is known of one connection, as JSON
-    Show(ShowArgs),
-    /// Disconnect clients; MQTT 5 clients receive the reason
-    Kick(KickArgs),
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ListArgs {
-    #[command(flatten)]
-    pub(super) admin: AdminArgs,
-    /// Only clients whose identifier matches; * is any text, ? any character
-    #[arg(long, value_name = "GLOB")]
-    client: Option<String>,
-    /// Only users whose name matches
-    #[arg(long, value_name = "GLOB")]
-    username: Option<String>,
-    /// Only clients from this address
-    #[arg(long, value_name = "ADDR")]
-    ip: Option<IpAddr>,
-    /// Only clients of this listener
-    #[arg(long, value_name = "NAME")]
-    listener: Option<String>,
-    /// Order of the list
-    #[arg(long, value_name = "KEY", default_value = "age")]
-    sort: SortKey,
-    /// How many at most, up to 1000
-    #[arg(long, value_name = "COUNT")]
-    limit: Option<usize>,
-    /// How many to skip
-    #[arg(long, value_name = "COUNT", default_value = "0")]
-    offset: usize,
-    /// A table, or what the admin port answers
-    #[arg(long, value_name = "FMT", default_value = "text")]
-    pub(super) format: ReportFormat,
-}
-
-/// What comes first in a list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum SortKey {
-    /// The oldest connection
-    Age,
-    /// The one that has moved most bytes
-    Bytes,
-    /// By client identifier
-    Client,
-}
-
-impl ListArgs {
-    /// What the admin port is asked for.
-    pub(super) fn filter(&self) -> Filter {
-        Filter {
-            client: self.client.clone(),
-            username: self.username.clone(),
-            ip: self.ip,
-            listener: self.listener.clone(),
-            sort: match self.sort {
-                SortKey::Age => Sort::Age,
-                SortKey::Bytes => Sort::Bytes,
-                SortKey::Client => Sort::Client,
-            },
-            limit: self.limit,
-            offset: self.offset,
-        }
-    }
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ShowArgs {
-    #[command(flatten)]
-    pub(super) admin: AdminArgs,
-    /// The number of the connection, from `conns list`
-    pub(super) id: u64,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct KickArgs {
-    #[command(flatten)]
-    pub(super) admin: AdminArgs,
-    /// The number of the connection, from `conns list`
-    #[arg(required_unless_present = "client", conflicts_with = "client")]
-    pub(super) id: Option<u64>,
-    /// All clients whose identifier matches; * is any text, ? any character
-    #[arg(long, value_name = "GLOB")]
-    pub(super) client: Option<String>,
-    /// Reason code for MQTT 5 clients: 128 to 255, or 0x80 to 0xFF
-    #[arg(long, value_name = "CODE", default_value = "0x98", value_parser = reason_code)]
-    pub(super) reason_code: u8,
-}
-
-/// A reason code of a DISCONNECT that a server sends.
-fn reason_code(text: &str) -> Result<u8, String> {
-    let parsed = match text.strip_prefix("0x") {
-        Some(hex) => u8::from_str_radix(hex, 16),
-        None => text.parse(),
-    };
-    let code = parsed.map_err(|error| error.to_string())?;
-    match code {
-        0x80.. => Ok(code),
-        _ => Err("expected 128 to 255, the codes of a DISCONNECT with an error".to_owned()),
-    }
 }
 
 /// When to colour.

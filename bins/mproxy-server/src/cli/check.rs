@@ -6,14 +6,10 @@ use super::probe::{probe, shown_address};
 use super::streams::{print, say};
 use crate::exit::Exit;
 use mproxy_config::{Choice, Config, Loaded};
-use std::process::ExitCode;
 
 /// Checks a configuration and reports.
-pub(super) fn check(args: &CheckArgs) -> ExitCode {
-    let mut loaded = match load_source(&args.source, !args.no_environment) {
-        Ok(loaded) => loaded,
-        Err(exit) => return exit.into(),
-    };
+pub(super) fn check(args: &CheckArgs) -> Result<(), Exit> {
+    let mut loaded = load_source(&args.source, !args.no_environment)?;
     if let (Some(config), false) = (&loaded.config, args.no_environment) {
         if let Err(problem) = crate::app::try_plan(config) {
             loaded.report.push(*problem);
@@ -22,7 +18,6 @@ pub(super) fn check(args: &CheckArgs) -> ExitCode {
     }
     let report = &loaded.report;
     let refusal = report.refusals(args.deny_warnings).map(Exit::from).max();
-    let exit = refusal.unwrap_or(Exit::Success);
     let out = match args.format {
         ReportFormat::Json => format!("{:#}\n", report.to_json(args.deny_warnings)),
         ReportFormat::Text => {
@@ -35,11 +30,8 @@ pub(super) fn check(args: &CheckArgs) -> ExitCode {
         }
     };
     // a verdict counts even if the report about it could not be written
-    let printed = print(out.as_bytes());
-    printed
-        .err()
-        .map_or(exit, |failure| exit.max(failure))
-        .into()
+    let failure = print(out.as_bytes()).err();
+    refusal.max(failure).map_or(Ok(()), Err)
 }
 
 /// What the problems come to. Who reads that a configuration is refused looks for a mistake in it.

@@ -1,16 +1,123 @@
 //! `conns`: who is connected to the running proxy, and how to end it.
 
-use super::admin::{Answer, PATIENT, ask, send};
-use super::args::{AdminArgs, ConnsCommand, KickArgs, ListArgs, ReportFormat};
+use super::admin::{Answer, ask};
+use super::args::{AdminArgs, ReportFormat};
 use super::streams::{print, say};
 use crate::exit::Exit;
 use crate::telemetry::harmless;
+use clap::{Args, Subcommand, ValueEnum};
 use hyper::{Method, StatusCode};
-use mproxy_admin::Filter;
+use mproxy_admin::{Filter, Sort};
 use serde_json::Value;
 use std::io::{self, IsTerminal};
-use std::process::ExitCode;
+use std::net::IpAddr;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ConnsCommand {
+    /// List connections: the oldest first, 100 of them
+    List(ListArgs),
+    /// Print what is known of one connection, as JSON
+    Show(ShowArgs),
+    /// Disconnect clients; MQTT 5 clients receive the reason
+    Kick(KickArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ListArgs {
+    #[command(flatten)]
+    admin: AdminArgs,
+    /// Only clients whose identifier matches; * is any text, ? any character
+    #[arg(long, value_name = "GLOB")]
+    client: Option<String>,
+    /// Only users whose name matches
+    #[arg(long, value_name = "GLOB")]
+    username: Option<String>,
+    /// Only clients from this address
+    #[arg(long, value_name = "ADDR")]
+    ip: Option<IpAddr>,
+    /// Only clients of this listener
+    #[arg(long, value_name = "NAME")]
+    listener: Option<String>,
+    /// Order of the list
+    #[arg(long, value_name = "KEY", default_value = "age")]
+    sort: SortKey,
+    /// How many at most, up to 1000
+    #[arg(long, value_name = "COUNT")]
+    limit: Option<usize>,
+    /// How many to skip
+    #[arg(long, value_name = "COUNT", default_value = "0")]
+    offset: usize,
+    /// A table, or what the admin port answers
+    #[arg(long, value_name = "FMT", default_value = "text")]
+    format: ReportFormat,
+}
+
+/// What comes first in a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum SortKey {
+    /// The oldest connection
+    Age,
+    /// The one that has moved most bytes
+    Bytes,
+    /// By client identifier
+    Client,
+}
+
+impl ListArgs {
+    /// What the admin port is asked for.
+    fn filter(&self) -> Filter {
+        Filter {
+            client: self.client.clone(),
+            username: self.username.clone(),
+            ip: self.ip,
+            listener: self.listener.clone(),
+            sort: match self.sort {
+                SortKey::Age => Sort::Age,
+                SortKey::Bytes => Sort::Bytes,
+                SortKey::Client => Sort::Client,
+            },
+            limit: self.limit,
+            offset: self.offset,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ShowArgs {
+    #[command(flatten)]
+    admin: AdminArgs,
+    /// The number of the connection, from `conns list`
+    id: u64,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct KickArgs {
+    #[command(flatten)]
+    admin: AdminArgs,
+    /// The number of the connection, from `conns list`
+    #[arg(required_unless_present = "client", conflicts_with = "client")]
+    id: Option<u64>,
+    /// All clients whose identifier matches; * is any text, ? any character
+    #[arg(long, value_name = "GLOB")]
+    client: Option<String>,
+    /// Reason code for MQTT 5 clients: 128 to 255, or 0x80 to 0xFF
+    #[arg(long, value_name = "CODE", default_value = "0x98", value_parser = reason_code)]
+    reason_code: u8,
+}
+
+/// A reason code of a DISCONNECT that a server sends.
+fn reason_code(text: &str) -> Result<u8, String> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(hex) => u8::from_str_radix(hex, 16),
+        None => text.parse(),
+    };
+    let code = parsed.map_err(|error| error.to_string())?;
+    match code {
+        0x80.. => Ok(code),
+        _ => Err("expected 128 to 255, the codes of a DISCONNECT with an error".to_owned()),
+    }
+}
 
 /// The most connections that one request lists.
 const PAGE: usize = 1000;
@@ -18,13 +125,12 @@ const PAGE: usize = 1000;
 /// The most columns of a cell on a terminal.
 const WIDEST: usize = 32;
 
-pub(super) fn conns(command: &ConnsCommand) -> ExitCode {
-    let exit = match command {
+pub(super) fn conns(command: &ConnsCommand) -> Result<(), Exit> {
+    match command {
         ConnsCommand::List(args) => list(args),
         ConnsCommand::Show(args) => show(&args.admin, args.id),
         ConnsCommand::Kick(args) => kick(args),
-    };
-    exit.err().unwrap_or(Exit::Success).into()
+    }
 }
 
 fn list(args: &ListArgs) -> Result<(), Exit> {
@@ -45,7 +151,7 @@ fn list(args: &ListArgs) -> Result<(), Exit> {
 
 fn show(admin: &AdminArgs, id: u64) -> Result<(), Exit> {
     let path = format!("/api/v1/connections/{id}");
-    let answer = expect(ask(admin, &Method::GET, &path, PATIENT)?)?;
+    let answer = expect(ask(admin, &Method::GET, &path, String::new())?)?;
     print(format!("{:#}\n", answer.json()).as_bytes())
 }
 
@@ -58,7 +164,7 @@ fn kick(args: &KickArgs) -> Result<(), Exit> {
     let mut ended = 0;
     for id in &ids {
         let path = format!("/api/v1/connections/{id}/disconnect");
-        let answer = send(&args.admin, &Method::POST, &path, body.clone(), PATIENT)?;
+        let answer = ask(&args.admin, &Method::POST, &path, body.clone())?;
         // of those that were listed, one may have gone by itself
         if args.id.is_none() && answer.status == StatusCode::NOT_FOUND {
             continue;
@@ -92,7 +198,7 @@ fn matching(args: &KickArgs) -> Result<Vec<u64>, Exit> {
 fn page(admin: &AdminArgs, filter: &Filter) -> Result<Answer, Exit> {
     let query = serde_urlencoded::to_string(filter).unwrap_or_default();
     let path = format!("/api/v1/connections?{query}");
-    expect(ask(admin, &Method::GET, &path, PATIENT)?)
+    expect(ask(admin, &Method::GET, &path, String::new())?)
 }
 
 fn expect(answer: Answer) -> Result<Answer, Exit> {

@@ -5,14 +5,13 @@ use super::args::AdminArgs;
 use super::streams::say;
 use crate::exit::Exit;
 use hyper::{Method, StatusCode};
-use std::process::ExitCode;
 use std::time::Duration;
 
 /// How long an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Exits 0 when the proxy says that it is ready, 1 otherwise; Docker reserves 2.
-pub(super) fn healthcheck(args: &AdminArgs) -> ExitCode {
+pub(super) fn healthcheck(args: &AdminArgs) -> Result<(), Exit> {
     let patience = args.timeout.unwrap_or(PATIENCE);
     match request(
         args,
@@ -21,18 +20,18 @@ pub(super) fn healthcheck(args: &AdminArgs) -> ExitCode {
         String::new(),
         patience,
     ) {
-        Ok(answer) if answer.status == StatusCode::OK => Exit::Success.into(),
+        Ok(answer) if answer.status == StatusCode::OK => Ok(()),
         Ok(answer) => {
             say(format_args!(
                 "not ready: {}\n{}\n",
                 answer.status,
                 answer.body.trim_end()
             ));
-            Exit::Failure.into()
+            Err(Exit::Failure)
         }
         Err(error) => {
             say(format_args!("not ready: {}: {error}\n", args.url));
-            Exit::Failure.into()
+            Err(Exit::Failure)
         }
     }
 }

@@ -24,21 +24,23 @@ use std::process::ExitCode;
 /// Does what the command line of the process says.
 #[must_use]
 pub fn dispatch() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => return instead(&error),
-    };
-    let Some(command) = cli.command else {
-        return match cli.run.test {
-            true => check::check(&cli.run.into_check()),
-            false => run::run(&cli.run),
-        };
+    match Cli::try_parse() {
+        Ok(cli) => obey(cli).unwrap_or_else(ExitCode::from),
+        Err(error) => instead(&error),
+    }
+}
+
+fn obey(cli: Cli) -> Result<ExitCode, Exit> {
+    let command = match cli.command {
+        Some(command) => command,
+        None if cli.run.test => Command::Check(cli.run.into_check()),
+        None => Command::Run(cli.run),
     };
     match command {
-        Command::Run(args) => run::run(&args),
+        Command::Run(args) => return run::run(&args),
         Command::Check(args) => check::check(&args),
         #[cfg(feature = "demo")]
-        Command::Demo(args) => demo::demo(args.into_options()),
+        Command::Demo(args) => return demo::demo(args.into_options()),
         Command::Config(ConfigCommand::Default) => print::default_config(),
         Command::Config(ConfigCommand::Explain { key }) => print::explained(&key),
         Command::Config(ConfigCommand::Schema) => print::schema(),
@@ -49,6 +51,7 @@ pub fn dispatch() -> ExitCode {
         Command::Completions { shell } => print::completions(shell),
         Command::Man { directory } => print::manual(directory.as_deref()),
     }
+    .map(|()| ExitCode::SUCCESS)
 }
 
 /// What is shown instead: help or the version on standard output, or on standard error what makes no

@@ -2,54 +2,46 @@
 
 use super::args::{Cli, SourceArgs};
 use super::load::{load_source, report};
-use super::streams::{self, failed};
+use super::streams::{failed, print, say};
 use crate::exit::Exit;
 use clap::CommandFactory;
 use clap_complete::Shell;
 use mproxy_config::{DEFAULT_TOML, explain, schema as config_schema, show as show_config};
 use std::fs;
 use std::path::Path;
-use std::process::ExitCode;
 
 /// `config default`.
-pub(super) fn default_config() -> ExitCode {
+pub(super) fn default_config() -> Result<(), Exit> {
     print(DEFAULT_TOML.as_bytes())
 }
 
 /// `config explain`.
-pub(super) fn explained(key: &str) -> ExitCode {
+pub(super) fn explained(key: &str) -> Result<(), Exit> {
     match explain(key) {
         Ok(text) => print(text.as_bytes()),
         Err(unknown) => {
-            streams::say(format_args!("error: {unknown}\n"));
-            Exit::Usage.into()
+            say(format_args!("error: {unknown}\n"));
+            Err(Exit::Usage)
         }
     }
 }
 
 /// `config schema`.
-pub(super) fn schema() -> ExitCode {
+pub(super) fn schema() -> Result<(), Exit> {
     let text = format!("{:#}\n", config_schema().to_value());
     print(text.as_bytes())
 }
 
 /// `config show`.
-pub(super) fn show(source: &SourceArgs) -> ExitCode {
-    let loaded = match load_source(source, true) {
-        Ok(loaded) => loaded,
-        Err(exit) => return exit.into(),
-    };
-    if let Err(exit) = report(&loaded, source) {
-        return exit.into();
-    }
-    match &loaded.config {
-        Some(config) => print(show_config(config, &loaded.secrets).as_bytes()),
-        None => Exit::Config.into(),
-    }
+pub(super) fn show(source: &SourceArgs) -> Result<(), Exit> {
+    let loaded = load_source(source, true)?;
+    report(&loaded, source)?;
+    let config = loaded.config.as_ref().ok_or(Exit::Config)?;
+    print(show_config(config, &loaded.secrets).as_bytes())
 }
 
 /// `completions`.
-pub(super) fn completions(shell: Shell) -> ExitCode {
+pub(super) fn completions(shell: Shell) -> Result<(), Exit> {
     let mut out = Vec::new();
     let mut command = Cli::command();
     clap_complete::generate(shell, &mut command, "mproxy-server", &mut out);
@@ -57,26 +49,15 @@ pub(super) fn completions(shell: Shell) -> ExitCode {
 }
 
 /// `man`.
-pub(super) fn manual(directory: Option<&Path>) -> ExitCode {
-    let written = match directory {
-        None => {
-            let mut out = Vec::new();
-            let rendered = clap_mangen::Man::new(Cli::command()).render(&mut out);
-            return match rendered {
-                Ok(()) => print(&out),
-                Err(error) => failed("cannot render the manual", &error).into(),
-            };
-        }
-        Some(directory) => fs::create_dir_all(directory)
-            .and_then(|()| clap_mangen::generate_to(Cli::command(), directory)),
+pub(super) fn manual(directory: Option<&Path>) -> Result<(), Exit> {
+    let Some(directory) = directory else {
+        let mut out = Vec::new();
+        clap_mangen::Man::new(Cli::command())
+            .render(&mut out)
+            .map_err(|error| failed("cannot render the manual", &error))?;
+        return print(&out);
     };
-    match written {
-        Ok(()) => Exit::Success.into(),
-        Err(error) => failed("cannot write the manual", &error).into(),
-    }
-}
-
-fn print(bytes: &[u8]) -> ExitCode {
-    let printed = streams::print(bytes);
-    printed.err().unwrap_or(Exit::Success).into()
+    fs::create_dir_all(directory)
+        .and_then(|()| clap_mangen::generate_to(Cli::command(), directory))
+        .map_err(|error| failed("cannot write the manual", &error))
 }

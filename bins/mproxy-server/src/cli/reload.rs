@@ -1,31 +1,27 @@
 //! `reload`.
 
-use super::admin::{Answer, PATIENT, ask};
+use super::admin::{Answer, ask};
 use super::args::{ReloadArgs, ReportFormat};
 use super::streams::{print, say};
 use crate::exit::Exit;
 use hyper::{Method, StatusCode};
 use serde_json::Value;
-use std::process::ExitCode;
 
 /// Has the running proxy read its configuration again, and tells what came of it.
-pub(super) fn reload(args: &ReloadArgs) -> ExitCode {
+pub(super) fn reload(args: &ReloadArgs) -> Result<(), Exit> {
     let path = match args.strict {
         true => "/api/v1/reload?strict",
         false => "/api/v1/reload",
     };
-    let answer = match ask(&args.admin, &Method::POST, path, PATIENT) {
-        Ok(answer) => answer,
-        Err(exit) => return exit.into(),
-    };
-    let exit = match answer.status {
-        StatusCode::OK => Exit::Success,
-        StatusCode::UNPROCESSABLE_ENTITY => Exit::Config,
-        _ => Exit::Failure,
+    let answer = ask(&args.admin, &Method::POST, path, String::new())?;
+    let outcome = match answer.status {
+        StatusCode::OK => Ok(()),
+        StatusCode::UNPROCESSABLE_ENTITY => Err(Exit::Config),
+        _ => Err(Exit::Failure),
     };
     let out = match args.format {
         ReportFormat::Json => format!("{}\n", answer.body.trim_end()),
-        ReportFormat::Text if exit == Exit::Success => {
+        ReportFormat::Text if outcome.is_ok() => {
             let json = answer.json();
             say(format_args!("{}", problems(&json)));
             reloaded(&json)
@@ -35,7 +31,8 @@ pub(super) fn reload(args: &ReloadArgs) -> ExitCode {
             String::new()
         }
     };
-    print(out.as_bytes()).err().unwrap_or(exit).into()
+    print(out.as_bytes())?;
+    outcome
 }
 
 fn reloaded(answer: &Value) -> String {

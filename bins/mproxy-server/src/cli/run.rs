@@ -3,9 +3,9 @@
 use super::args::RunArgs;
 use super::load::{color, load_patiently, report, request};
 use super::streams::{failed, say};
-use crate::app::{Events, RunOptions, Signals};
+use crate::app::{Events, OnLog, RunOptions, Signals};
 use crate::exit::Exit;
-use crate::telemetry::{self, Settings, Verbosity, log_problems};
+use crate::telemetry::{self, Level, Settings, Verbosity, log_problems};
 use mproxy_config::diagnostics::Diagnostic;
 use mproxy_config::{Environment, Loaded, Log, LogFormat, LogLevel, Request, load, parse};
 use std::process::ExitCode;
@@ -14,43 +14,34 @@ use tokio::runtime::Builder;
 use tokio::sync::watch;
 
 /// Loads the configuration, starts the log, runs the proxy.
-pub(super) fn run(args: &RunArgs) -> ExitCode {
+///
+/// # Errors
+///
+/// What keeps it from running; this was said.
+pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Exit> {
     // Signals first: from here on none kills that does not mean to.
-    let runtime = match Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return failed("cannot start the runtime", &error).into(),
-    };
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| failed("cannot start the runtime", &error))?;
     let events = Events::new();
-    let signals = match Signals::watch(&runtime, &events.sender()) {
-        Ok(signals) => signals,
-        Err(error) => return failed("cannot watch for signals", &error).into(),
-    };
-    let request = match request(&args.source, true) {
-        Ok(request) => request,
-        Err(exit) => return exit.into(),
-    };
+    let signals = Signals::watch(&runtime, &events.sender())
+        .map_err(|error| failed("cannot watch for signals", &error))?;
+    let request = request(&args.source, true)?;
     let loaded = load_patiently(&request);
     let refused = report(&loaded, &args.source);
-    let settings = match (log_settings(args, &loaded.log), refused) {
-        (Ok(settings), _) => settings,
-        (Err(_), Err(exit)) => return exit.into(),
-        (Err(error), Ok(())) => {
-            say(format_args!("error: {error}\n"));
-            return Exit::Usage.into();
-        }
-    };
-    let guard = match telemetry::start(&settings) {
-        Ok(guard) => guard,
-        Err(error) => return failed("cannot start the log", &error).into(),
-    };
+    let settings = log_settings(args, &loaded.log).or_else(|error| {
+        refused?;
+        say(format_args!("error: {error}\n"));
+        Err(Exit::Usage)
+    })?;
+    let guard =
+        telemetry::start(&settings).map_err(|error| failed("cannot start the log", &error))?;
     if settings.is_json() {
         log_problems(&loaded.report);
     }
-    let config = match (refused, loaded.config) {
-        (Ok(()), Some(config)) => config,
-        (Err(exit), _) => return exit.into(),
-        (Ok(()), None) => return Exit::Config.into(),
-    };
+    refused?;
+    let config = loaded.config.ok_or(Exit::Config)?;
     let (files, watched) = watch::channel(loaded.read_from);
     let options = RunOptions {
         files: loaded.report.sources.files().map(str::to_owned).collect(),
@@ -64,19 +55,21 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
             loaded
         }),
         watched: args.watch.then_some(watched),
-        on_log: {
-            let (args, level) = (args.clone(), guard.level());
-            Box::new(move |log| {
-                if let Ok(settings) = log_settings(&args, log) {
-                    level.set(&settings.filter);
-                }
-                level_of_process(&args).ok()?.map(|(_, by)| by)
-            })
-        },
+        on_log: on_log(args.clone(), guard.level()),
     };
     let code = crate::app::run(config, options, guard.dropped(), &runtime, &signals, events);
     drop(guard);
-    code
+    Ok(code)
+}
+
+/// Sets the level of a new configuration, unless a flag or a variable does.
+fn on_log(args: RunArgs, level: Level) -> OnLog {
+    Box::new(move |log| {
+        if let Ok(settings) = log_settings(&args, log) {
+            level.set(&settings.filter);
+        }
+        level_of_process(&args).ok()?.map(|(_, by)| by)
+    })
 }
 
 /// Reads the configuration again.
