@@ -138,35 +138,42 @@ async fn upgrade(
     let (mut stream, beginning) = io.into_inner().into_parts();
     let (cause, asked) = match (served, outcome) {
         (_, Some(Ok(agreed))) => {
-            let answer = switching_protocols(&agreed);
-            let cause = match timeout_at(deadline, stream.write_all(answer.as_bytes())).await {
-                Ok(Ok(())) => {
+            let answered = timeout_at(deadline, switch(&mut stream, &agreed)).await;
+            return match answered.unwrap_or(Err(WsCause::TimedOut)) {
+                Ok(()) => {
                     let stream = WsStream::server(stream, read_buf, options).into();
-                    return Ok((stream, agreed.request));
+                    Ok((stream, agreed.request))
                 }
-                Ok(Err(error)) => WsCause::Io(error),
-                Err(_) => WsCause::TimedOut,
+                Err(cause) => Err(WsError::new(cause, beginning, None)),
             };
-            return Err(WsError::new(cause, beginning, None));
         }
         (_, Some(Err((refusal, asked)))) => (WsCause::Refused(refusal), Some(asked)),
         (Err(_), None) => {
             // A client that has not sent its request waits for no answer.
             return Err(WsError::new(WsCause::TimedOut, beginning, None));
         }
-        (Ok(Err(error)), None) if error.is_parse_too_large() => (WsCause::TooLarge(error), None),
-        (Ok(served), None) => {
-            let cause = match (beginning.failure(), served) {
-                // Before the first byte, the HTTP library takes it for an end.
-                (Some(error), _) => WsCause::Io(error),
-                (None, Err(error)) => WsCause::Http(error),
-                (None, Ok(())) => WsCause::Closed,
-            };
-            (cause, None)
-        }
+        (Ok(served), None) => (not_a_request(served, &beginning), None),
     };
     linger(stream).await;
     Err(WsError::new(cause, beginning, asked))
+}
+
+/// Answers that WebSocket is spoken from here on.
+async fn switch(stream: &mut Stream, agreed: &Agreed) -> Result<(), WsCause> {
+    let answer = switching_protocols(agreed);
+    let written = stream.write_all(answer.as_bytes()).await;
+    written.map_err(WsCause::Io)
+}
+
+/// Why there was no request.
+fn not_a_request(served: hyper::Result<()>, beginning: &Beginning) -> WsCause {
+    match (beginning.failure(), served) {
+        (_, Err(error)) if error.is_parse_too_large() => WsCause::TooLarge(error),
+        // Before the first byte, the HTTP library takes it for an end.
+        (Some(error), _) => WsCause::Io(error),
+        (None, Err(error)) => WsCause::Http(error),
+        (None, Ok(())) => WsCause::Closed,
+    }
 }
 
 /// What client and server agreed on.
