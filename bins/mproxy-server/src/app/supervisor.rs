@@ -111,8 +111,7 @@ impl Supervisor {
         let plan = Plan::build(&config, None, &metrics).map_err(|diagnostic| {
             other("the configuration cannot be used")(diagnostic.message.into())
         })?;
-        let sockets = Sockets::default();
-        let opened = sockets
+        let opened = Sockets::default()
             .open_missing(&plan.listeners, threads.get())
             .map_err(StartError::Bind)?;
         let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
@@ -130,10 +129,7 @@ impl Supervisor {
             .map_err(|error| other("cannot start the worker threads")(error.into()))?;
         let (keeper, kept, over) = (Arc::clone(&memory), registry.clone(), abort.clone());
         tokio::spawn(async move { keeper.keep(&kept, over).await });
-        let gates = Gates::new(
-            capacity.connections,
-            capacity.descriptor_remedy(&config.server),
-        );
+        let remedy = capacity.descriptor_remedy(&config.server);
         let mut supervisor = Self {
             metrics,
             health,
@@ -146,14 +142,14 @@ impl Supervisor {
             token,
             // one for all: brokers behind one name are asked for together
             resolver: Resolver::system(),
-            gates,
+            gates: Gates::new(capacity.connections, remedy),
             memory,
             workers,
             started: without_traffic(&config),
             plan: Arc::new(plan),
             generation: 0,
             config,
-            sockets,
+            sockets: Sockets::default(),
             upstreams: Upstreams::default(),
             kept: KeptListeners::default(),
         };

@@ -11,6 +11,7 @@ use prometheus_client::registry::Registry;
 
 use super::connection::ConnectionMetrics;
 use super::layer::pairs;
+use super::shown;
 use crate::labels::{ConnectionLimit, Reason, RefuseReason, Side, Version};
 
 /// The counters of one listener; clones share them.
@@ -109,63 +110,62 @@ pub(super) struct Families {
 
 impl Families {
     pub(super) fn register(registry: &mut Registry) -> Self {
-        let families = Self {
-            open: Family::default(),
-            pending: Family::default(),
-            accepted: Family::default(),
-            refused: Family::default(),
-            closed: Family::default(),
-            connacks: Family::default(),
-            duration: Family::new_with_constructor(Buckets(&CONNECTION_SECONDS)),
-            connect_duration: Family::new_with_constructor(Buckets(&NETWORK_SECONDS)),
-            panics: Family::default(),
-        };
-        registry.register(
-            "mproxy_connections",
-            "Open client connections",
-            families.open.clone(),
-        );
-        registry.register(
-            "mproxy_connections_pending",
-            "Client connections that have sent no whole CONNECT yet",
-            families.pending.clone(),
-        );
-        registry.register(
-            "mproxy_connections_accepted",
-            "Transport connections accepted",
-            families.accepted.clone(),
-        );
-        registry.register(
-            "mproxy_connections_refused",
-            "Transport connections refused before CONNECT, by why and, of a limit, by its key",
-            families.refused.clone(),
-        );
-        registry.register(
-            "mproxy_connections_closed",
-            "Connections closed, by who closed and why",
-            families.closed.clone(),
-        );
-        registry.register(
-            "mproxy_connection_duration_seconds",
-            "Life of a client connection",
-            families.duration.clone(),
-        );
-        registry.register(
-            "mproxy_connect_duration_seconds",
-            "Time from accept to CONNACK sent",
-            families.connect_duration.clone(),
-        );
-        registry.register(
-            "mproxy_connacks",
-            "CONNACK packets sent to clients",
-            families.connacks.clone(),
-        );
-        registry.register(
-            "mproxy_session_panics",
-            "Connections ended by a panic in a hook or in the proxy",
-            families.panics.clone(),
-        );
-        families
+        Self {
+            open: shown(
+                registry,
+                "mproxy_connections",
+                "Open client connections",
+                Family::default(),
+            ),
+            pending: shown(
+                registry,
+                "mproxy_connections_pending",
+                "Client connections that have sent no whole CONNECT yet",
+                Family::default(),
+            ),
+            accepted: shown(
+                registry,
+                "mproxy_connections_accepted",
+                "Transport connections accepted",
+                Family::default(),
+            ),
+            refused: shown(
+                registry,
+                "mproxy_connections_refused",
+                "Transport connections refused before CONNECT, by why and, of a limit, by its key",
+                Family::default(),
+            ),
+            closed: shown(
+                registry,
+                "mproxy_connections_closed",
+                "Connections closed, by who closed and why",
+                Family::default(),
+            ),
+            duration: shown(
+                registry,
+                "mproxy_connection_duration_seconds",
+                "Life of a client connection",
+                Family::new_with_constructor(Buckets(&CONNECTION_SECONDS)),
+            ),
+            connect_duration: shown(
+                registry,
+                "mproxy_connect_duration_seconds",
+                "Time from accept to CONNACK sent",
+                Family::new_with_constructor(Buckets(&NETWORK_SECONDS)),
+            ),
+            connacks: shown(
+                registry,
+                "mproxy_connacks",
+                "CONNACK packets sent to clients",
+                Family::default(),
+            ),
+            panics: shown(
+                registry,
+                "mproxy_session_panics",
+                "Connections ended by a panic in a hook or in the proxy",
+                Family::default(),
+            ),
+        }
     }
 
     /// Takes out the series of a listener.

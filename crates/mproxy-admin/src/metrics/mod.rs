@@ -31,7 +31,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 
 use self::listener::NETWORK_SECONDS;
 use crate::labels::{Direction, Reason};
@@ -113,28 +113,27 @@ impl Metrics {
             );
         registry.register_collector(Box::new(health::Collector::new(health.clone())));
         let listeners = listener::Families::register(&mut registry);
-        let capacity = Gauge::default();
-        registry.register(
+        let capacity = shown(
+            &mut registry,
             "mproxy_connections_capacity",
             "Client connections that the process can hold; 0 until it listens",
-            capacity.clone(),
+            Gauge::default(),
         );
-        let packet_errors = Family::default();
-        registry.register(
+        let packet_errors = shown(
+            &mut registry,
             "mproxy_packet_errors",
             "Packets that ended their connection",
-            packet_errors.clone(),
+            Family::default(),
         );
         let upstreams = upstream::Families::register(&mut registry);
-        let traffic: Arc<[_]> = (0..workers.get())
-            .map(|_| Arc::new(TrafficCounters::default()))
-            .collect();
+        let traffic = (0..workers.get()).map(|_| Arc::default());
+        let traffic: Arc<[_]> = traffic.collect();
         registry.register_collector(Box::new(traffic::Collector::new(Arc::clone(&traffic))));
-        let worker_lag = Histogram::new(NETWORK_SECONDS);
-        registry.register(
+        let worker_lag = shown(
+            &mut registry,
             "mproxy_worker_lag_seconds",
             "How late a timer of the worker threads fires: what each packet waits for its turn",
-            worker_lag.clone(),
+            Histogram::new(NETWORK_SECONDS),
         );
         let layers = Arc::new(layer::Layers::default());
         registry.register_collector(Box::new(Arc::clone(&layers)));
@@ -143,22 +142,20 @@ impl Metrics {
         let memory = MemoryMetrics::register(&mut registry);
         let reloads = reload::Families::register(&mut registry);
         registry.register_collector(Box::new(process::Collector::new()));
-
-        Self {
-            inner: Arc::new(Inner {
-                registry,
-                listeners,
-                capacity,
-                upstreams,
-                layers,
-                log,
-                packet_errors,
-                memory,
-                reloads,
-                worker_lag,
-                traffic,
-            }),
-        }
+        let inner = Arc::new(Inner {
+            listeners,
+            capacity,
+            upstreams,
+            layers,
+            log,
+            packet_errors,
+            memory,
+            reloads,
+            worker_lag,
+            traffic,
+            registry,
+        });
+        Self { inner }
     }
 
     /// The counters of one listener. `name` comes from the configuration, never from the network.
@@ -245,6 +242,12 @@ impl Metrics {
         text::encode(&mut text, &self.inner.registry)?;
         Ok(format.finish(text))
     }
+}
+
+/// Has a metric shown, and returns it.
+fn shown<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    registry.register(name, help, metric.clone());
+    metric
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -8,6 +8,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use super::shown;
+
 #[derive(Debug)]
 pub(super) struct Families {
     /// 1 from the start on: the configuration that a process starts with is a good one.
@@ -32,25 +34,25 @@ enum Outcome {
 impl Families {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let families = Self {
-            is_successful: Gauge::default(),
-            last_success: Gauge::default(),
-            reloads: Family::default(),
+            is_successful: shown(
+                registry,
+                "mproxy_config_last_reload_successful",
+                "1 when the last reload of the configuration succeeded, or none was asked for",
+                Gauge::default(),
+            ),
+            last_success: shown(
+                registry,
+                "mproxy_config_last_reload_success_timestamp_seconds",
+                "Unix time at which the configuration in effect was loaded",
+                Gauge::default(),
+            ),
+            reloads: shown(
+                registry,
+                "mproxy_config_reloads",
+                "Reloads of the configuration, by result",
+                Family::default(),
+            ),
         };
-        registry.register(
-            "mproxy_config_last_reload_successful",
-            "1 when the last reload of the configuration succeeded, or none was asked for",
-            families.is_successful.clone(),
-        );
-        registry.register(
-            "mproxy_config_last_reload_success_timestamp_seconds",
-            "Unix time at which the configuration in effect was loaded",
-            families.last_success.clone(),
-        );
-        registry.register(
-            "mproxy_config_reloads",
-            "Reloads of the configuration, by result",
-            families.reloads.clone(),
-        );
         for result in [Outcome::success, Outcome::failure] {
             drop(families.reloads.get_or_create(&Labels { result }));
         }

@@ -12,6 +12,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::listener::{Buckets, NETWORK_SECONDS};
+use super::shown;
 use crate::labels::DialResult;
 
 /// The counters of one broker; clones share them.
@@ -119,39 +120,38 @@ pub(super) struct Families {
 
 impl Families {
     pub(super) fn register(registry: &mut Registry) -> Self {
-        let families = Self {
-            open: Family::default(),
-            connects: Family::default(),
-            connect_duration: Family::new_with_constructor(Buckets(&NETWORK_SECONDS)),
-            connack_duration: Family::new_with_constructor(Buckets(&NETWORK_SECONDS)),
-            publish_ack_duration: Family::new_with_constructor(Buckets(&NETWORK_SECONDS)),
-        };
-        registry.register(
-            "mproxy_upstream_connections",
-            "Open connections to the upstream",
-            families.open.clone(),
-        );
-        registry.register(
-            "mproxy_upstream_connects",
-            "Connection attempts to the upstream",
-            families.connects.clone(),
-        );
-        registry.register(
-            "mproxy_upstream_connect_duration_seconds",
-            "Time to connect to the upstream",
-            families.connect_duration.clone(),
-        );
-        registry.register(
-            "mproxy_upstream_connack_duration_seconds",
-            "Time from CONNECT sent to the upstream to its CONNACK, an exchange of AUTH included",
-            families.connack_duration.clone(),
-        );
-        registry.register(
-            "mproxy_publish_ack_duration_seconds",
-            "Time from a PUBLISH of QoS 1 to the PUBACK of the upstream, of a few samples a second",
-            families.publish_ack_duration.clone(),
-        );
-        families
+        Self {
+            open: shown(
+                registry,
+                "mproxy_upstream_connections",
+                "Open connections to the upstream",
+                Family::default(),
+            ),
+            connects: shown(
+                registry,
+                "mproxy_upstream_connects",
+                "Connection attempts to the upstream",
+                Family::default(),
+            ),
+            connect_duration: shown(
+                registry,
+                "mproxy_upstream_connect_duration_seconds",
+                "Time to connect to the upstream",
+                Family::new_with_constructor(Buckets(&NETWORK_SECONDS)),
+            ),
+            connack_duration: shown(
+                registry,
+                "mproxy_upstream_connack_duration_seconds",
+                "Time from CONNECT sent to the upstream to its CONNACK, an exchange of AUTH included",
+                Family::new_with_constructor(Buckets(&NETWORK_SECONDS)),
+            ),
+            publish_ack_duration: shown(
+                registry,
+                "mproxy_publish_ack_duration_seconds",
+                "Time from a PUBLISH of QoS 1 to the PUBACK of the upstream, of a few samples a second",
+                Family::new_with_constructor(Buckets(&NETWORK_SECONDS)),
+            ),
+        }
     }
 }
 

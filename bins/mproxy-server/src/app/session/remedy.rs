@@ -76,7 +76,7 @@ fn is_unused_websocket(summary: &Summary) -> bool {
         && summary.to_server.bytes == 0
 }
 
-/// The key whose other value would have let it go on.
+/// The key whose other value would have let it go on. As long as there are limits: one arm for each.
 fn of_limit(limit: &str) -> Option<&'static str> {
     Some(match limit {
         "bridges" => {
