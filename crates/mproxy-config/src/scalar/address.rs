@@ -4,7 +4,6 @@ use super::raw::Raw;
 use super::{Problem, Scalar, string};
 use mproxy_layers::acl::{Network, NetworkError};
 use mproxy_transport::{AddrError, ListenAddr, UpstreamAddr};
-use schemars::{Schema, json_schema};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use toml_edit::Value;
 
@@ -19,10 +18,11 @@ pub(crate) struct AdminBind;
 /// knows them: which address it means may change.
 impl Scalar for ListenAddr {
     type Value = Self;
-
-    fn expected() -> String {
-        "an address such as \"0.0.0.0:1884\", \"[::]:1884\" or \"unix:/path\"".to_owned()
-    }
+    written!(
+        "an address such as \"0.0.0.0:1884\", \"[::]:1884\" or \"unix:/path\"",
+        { "type": "string", "examples": ["0.0.0.0:1884", "[::]:1884", "unix:/run/mproxy/mqtt.sock"] },
+        to_string
+    );
 
     fn read(raw: &Raw, _: bool) -> Result<Self, Problem> {
         let text = string::<Self>(raw)?;
@@ -34,47 +34,30 @@ impl Scalar for ListenAddr {
             .filter(|it| it.socket_addr().is_some() || it.unix_path().is_some())
             .ok_or_else(|| invalid_bind(text, &Self::expected()))
     }
-
-    fn show(value: &Self::Value) -> Value {
-        value.to_string().into()
-    }
-
-    fn schema() -> Schema {
-        json_schema!({
-            "type": "string",
-            "examples": ["0.0.0.0:1884", "[::]:1884", "unix:/run/mproxy/mqtt.sock"]
-        })
-    }
 }
 
 impl Scalar for SocketAddr {
     type Value = Self;
-
-    fn expected() -> String {
-        "an address such as \"0.0.0.0:1884\" or \"[::]:1884\"".to_owned()
-    }
+    written!(
+        "an address such as \"0.0.0.0:1884\" or \"[::]:1884\"",
+        { "type": "string", "examples": ["0.0.0.0:1884", "[::]:1884"] },
+        to_string
+    );
 
     fn read(raw: &Raw, _: bool) -> Result<Self, Problem> {
         let text = string::<Self>(raw)?;
         text.parse()
             .map_err(|_| invalid_bind(text, &Self::expected()))
     }
-
-    fn show(value: &Self::Value) -> Value {
-        value.to_string().into()
-    }
-
-    fn schema() -> Schema {
-        json_schema!({ "type": "string", "examples": ["0.0.0.0:1884", "[::]:1884"] })
-    }
 }
 
 impl Scalar for Network {
     type Value = Self;
-
-    fn expected() -> String {
-        "a network such as \"10.0.0.0/8\" or an address such as \"192.0.2.7\"".to_owned()
-    }
+    written!(
+        "a network such as \"10.0.0.0/8\" or an address such as \"192.0.2.7\"",
+        { "type": "string", "examples": ["10.0.0.0/8", "fd00::/8", "192.0.2.7"] },
+        to_string
+    );
 
     fn read(raw: &Raw, _: bool) -> Result<Self, Problem> {
         let text = string::<Self>(raw)?;
@@ -89,22 +72,14 @@ impl Scalar for Network {
             ),
         })
     }
-
-    fn show(value: &Self::Value) -> Value {
-        value.to_string().into()
-    }
-
-    fn schema() -> Schema {
-        json_schema!({ "type": "string", "examples": ["10.0.0.0/8", "fd00::/8", "192.0.2.7"] })
-    }
 }
 
 impl Scalar for AdminBind {
     type Value = Option<SocketAddr>;
-
-    fn expected() -> String {
-        "an address such as \"127.0.0.1:9883\", or \"\" for off".to_owned()
-    }
+    written!(
+        "an address such as \"127.0.0.1:9883\", or \"\" for off",
+        { "type": "string", "examples": ["127.0.0.1:9883", "0.0.0.0:9883", ""] }
+    );
 
     fn read(raw: &Raw, loose: bool) -> Result<Self::Value, Problem> {
         match string::<Self>(raw)? {
@@ -116,19 +91,15 @@ impl Scalar for AdminBind {
     fn show(value: &Self::Value) -> Value {
         value.map_or_else(String::new, |it| it.to_string()).into()
     }
-
-    fn schema() -> Schema {
-        json_schema!({ "type": "string", "examples": ["127.0.0.1:9883", "0.0.0.0:9883", ""] })
-    }
 }
 
 impl Scalar for UpstreamAddr {
     type Value = Self;
-
-    fn expected() -> String {
-        "a URL such as \"mqtt://127.0.0.1:1883\", \"ws://host:80/mqtt\" or \"unix:/path\""
-            .to_owned()
-    }
+    written!(
+        "a URL such as \"mqtt://127.0.0.1:1883\", \"ws://host:80/mqtt\" or \"unix:/path\"",
+        { "type": "string", "examples": ["mqtt://127.0.0.1:1883", "ws://broker:80/mqtt", "unix:/run/broker.sock"] },
+        to_string
+    );
 
     fn read(raw: &Raw, _: bool) -> Result<Self, Problem> {
         let text = string::<Self>(raw)?;
@@ -136,17 +107,6 @@ impl Scalar for UpstreamAddr {
             unix_path(text, path)?;
         }
         text.parse().map_err(|error| invalid_upstream(text, &error))
-    }
-
-    fn show(value: &Self::Value) -> Value {
-        value.to_string().into()
-    }
-
-    fn schema() -> Schema {
-        json_schema!({
-            "type": "string",
-            "examples": ["mqtt://127.0.0.1:1883", "ws://broker:80/mqtt", "unix:/run/broker.sock"]
-        })
     }
 }
 

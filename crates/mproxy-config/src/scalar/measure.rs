@@ -4,7 +4,6 @@ use super::raw::Raw;
 use super::{Problem, Scalar, string};
 use bytesize::ByteSize;
 use mproxy_session::Rate;
-use schemars::{Schema, json_schema};
 use std::num::NonZeroU32;
 use std::time::Duration;
 use toml_edit::Value;
@@ -31,10 +30,10 @@ pub(crate) struct AutoSize;
 
 impl Scalar for Duration {
     type Value = Self;
-
-    fn expected() -> String {
-        "a duration such as \"30s\", \"200ms\" or \"2m\"".to_owned()
-    }
+    written!(
+        "a duration such as \"30s\", \"200ms\" or \"2m\"",
+        { "type": "string", "examples": ["30s", "200ms", "2m"] }
+    );
 
     fn read(raw: &Raw, _: bool) -> Result<Self, Problem> {
         if let Raw::Integer(number) = raw {
@@ -60,19 +59,12 @@ impl Scalar for Duration {
     fn show(value: &Self::Value) -> Value {
         humantime::format_duration(*value).to_string().into()
     }
-
-    fn schema() -> Schema {
-        json_schema!({ "type": "string", "examples": ["30s", "200ms", "2m"] })
-    }
 }
 
 impl Scalar for DurationOrNever {
     /// `None` is never.
     type Value = Option<Duration>;
-
-    fn expected() -> String {
-        Duration::expected()
-    }
+    written!(as Duration);
 
     fn read(raw: &Raw, loose: bool) -> Result<Self::Value, Problem> {
         let duration = Duration::read(raw, loose)?;
@@ -82,18 +74,11 @@ impl Scalar for DurationOrNever {
     fn show(value: &Self::Value) -> Value {
         Duration::show(&value.unwrap_or_default())
     }
-
-    fn schema() -> Schema {
-        Duration::schema()
-    }
 }
 
 impl Scalar for KeepAlive {
     type Value = u16;
-
-    fn expected() -> String {
-        Duration::expected()
-    }
+    written!(as Duration);
 
     fn read(raw: &Raw, loose: bool) -> Result<u16, Problem> {
         let longest = Duration::read(raw, loose)?;
@@ -110,18 +95,14 @@ impl Scalar for KeepAlive {
     fn show(value: &u16) -> Value {
         Duration::show(&Duration::from_secs((*value).into()))
     }
-
-    fn schema() -> Schema {
-        Duration::schema()
-    }
 }
 
 impl Scalar for Size {
     type Value = usize;
-
-    fn expected() -> String {
-        "a size such as \"64KiB\" or \"1MiB\"".to_owned()
-    }
+    written!(
+        "a size such as \"64KiB\" or \"1MiB\"",
+        { "type": "string", "examples": ["64KiB", "1MiB"] }
+    );
 
     fn read(raw: &Raw, _: bool) -> Result<usize, Problem> {
         if let Raw::Integer(number) = raw {
@@ -143,19 +124,15 @@ impl Scalar for Size {
     fn show(value: &Self::Value) -> Value {
         sized(*value as u64).into()
     }
-
-    fn schema() -> Schema {
-        json_schema!({ "type": "string", "examples": ["64KiB", "1MiB"] })
-    }
 }
 
 impl Scalar for AutoSize {
     /// `None` is `auto`.
     type Value = Option<u64>;
-
-    fn expected() -> String {
-        format!("\"auto\", or {}", Size::expected())
-    }
+    written!(
+        format!("\"auto\", or {}", Size::expected()),
+        { "type": "string", "examples": ["auto", "180MiB"] }
+    );
 
     fn read(raw: &Raw, loose: bool) -> Result<Option<u64>, Problem> {
         let bytes = Size::read(raw, loose).map(|it| Some(it as u64));
@@ -173,18 +150,14 @@ impl Scalar for AutoSize {
     fn show(value: &Self::Value) -> Value {
         value.map_or_else(|| "auto".to_owned(), sized).into()
     }
-
-    fn schema() -> Schema {
-        json_schema!({ "type": "string", "examples": ["auto", "180MiB"] })
-    }
 }
 
 impl Scalar for Option<Rate> {
     type Value = Self;
-
-    fn expected() -> String {
-        "a rate such as \"100/s\", \"100/m\" or \"100/h\"; \"0/s\" = unlimited".to_owned()
-    }
+    written!(
+        "a rate such as \"100/s\", \"100/m\" or \"100/h\"; \"0/s\" = unlimited",
+        { "type": "string", "pattern": "^[0-9]+/[smh]$" }
+    );
 
     fn read(raw: &Raw, _: bool) -> Result<Self, Problem> {
         let bare = match raw {
@@ -221,10 +194,6 @@ impl Scalar for Option<Rate> {
             .map_or_else(|| "0/s".to_owned(), |it| it.to_string())
             .into()
     }
-
-    fn schema() -> Schema {
-        json_schema!({ "type": "string", "pattern": "^[0-9]+/[smh]$" })
-    }
 }
 
 /// A number of bytes in a time.
@@ -233,10 +202,10 @@ pub(crate) struct ByteRate;
 
 impl Scalar for ByteRate {
     type Value = Option<Rate>;
-
-    fn expected() -> String {
-        "a rate such as \"64KiB/s\" or \"10MiB/m\"; \"0B/s\" = unlimited".to_owned()
-    }
+    written!(
+        "a rate such as \"64KiB/s\" or \"10MiB/m\"; \"0B/s\" = unlimited",
+        { "type": "string", "examples": ["64KiB/s", "10MiB/m"] }
+    );
 
     fn read(raw: &Raw, _: bool) -> Result<Self::Value, Problem> {
         let text = string::<Self>(raw)?;
@@ -261,10 +230,6 @@ impl Scalar for ByteRate {
         let text = rate.to_string();
         let unit = text.rsplit('/').next().unwrap_or_default();
         format!("{}/{unit}", sized(rate.count.get().into())).into()
-    }
-
-    fn schema() -> Schema {
-        json_schema!({ "type": "string", "examples": ["64KiB/s", "10MiB/m"] })
     }
 }
 

@@ -4,6 +4,36 @@
 //! it cannot be. Whether a value makes sense beside the others is for
 //! [`validate`](super::validate) to say.
 
+/// How a scalar is written: what one is told to write, the schema, and the method by which a value is
+/// shown; or all but the last as another scalar.
+macro_rules! written {
+    (as $other:ty) => {
+        fn expected() -> String {
+            <$other>::expected()
+        }
+
+        fn schema() -> schemars::Schema {
+            <$other>::schema()
+        }
+    };
+    ($expected:expr, $schema:tt) => {
+        fn expected() -> String {
+            $expected.to_owned()
+        }
+
+        fn schema() -> schemars::Schema {
+            schemars::json_schema!($schema)
+        }
+    };
+    ($expected:expr, $schema:tt, $show:ident) => {
+        written!($expected, $schema);
+
+        fn show(value: &Self::Value) -> toml_edit::Value {
+            value.$show().into()
+        }
+    };
+}
+
 mod address;
 mod choice;
 mod measure;

@@ -3,7 +3,6 @@
 use super::raw::Raw;
 use super::{Problem, Scalar};
 use mproxy_codec::QoS;
-use schemars::{Schema, json_schema};
 use std::num::NonZeroUsize;
 use std::str::FromStr;
 use toml_edit::Value;
@@ -17,10 +16,10 @@ const COUNT_MAX: i64 = 1_000_000_000;
 
 impl Scalar for Count {
     type Value = Option<NonZeroUsize>;
-
-    fn expected() -> String {
-        "a whole number, 0 or more".to_owned()
-    }
+    written!(
+        "a whole number, 0 or more",
+        { "type": "integer", "minimum": 0, "maximum": COUNT_MAX }
+    );
 
     fn read(raw: &Raw, loose: bool) -> Result<Self::Value, Problem> {
         counted::<Self>(raw, loose, 0).map(NonZeroUsize::new)
@@ -29,18 +28,14 @@ impl Scalar for Count {
     fn show(value: &Self::Value) -> Value {
         counted_as(value.map_or(0, NonZeroUsize::get))
     }
-
-    fn schema() -> Schema {
-        json_schema!({ "type": "integer", "minimum": 0, "maximum": COUNT_MAX })
-    }
 }
 
 impl Scalar for NonZeroUsize {
     type Value = Self;
-
-    fn expected() -> String {
-        "a whole number, 1 or more".to_owned()
-    }
+    written!(
+        "a whole number, 1 or more",
+        { "type": "integer", "minimum": 1, "maximum": COUNT_MAX }
+    );
 
     fn read(raw: &Raw, loose: bool) -> Result<Self, Problem> {
         let number = counted::<Self>(raw, loose, 1)?;
@@ -49,10 +44,6 @@ impl Scalar for NonZeroUsize {
 
     fn show(value: &Self::Value) -> Value {
         counted_as(value.get())
-    }
-
-    fn schema() -> Schema {
-        json_schema!({ "type": "integer", "minimum": 1, "maximum": COUNT_MAX })
     }
 }
 
@@ -77,10 +68,7 @@ pub(crate) struct Prefix;
 
 impl Scalar for Prefix {
     type Value = u8;
-
-    fn expected() -> String {
-        "a number of bits, 1 to 128".to_owned()
-    }
+    written!("a number of bits, 1 to 128", { "type": "integer", "minimum": 1, "maximum": 128 });
 
     fn read(raw: &Raw, loose: bool) -> Result<u8, Problem> {
         let number = integer::<Self>(raw, loose)?;
@@ -95,10 +83,6 @@ impl Scalar for Prefix {
     fn show(value: &Self::Value) -> Value {
         i64::from(*value).into()
     }
-
-    fn schema() -> Schema {
-        json_schema!({ "type": "integer", "minimum": 1, "maximum": 128 })
-    }
 }
 
 /// A QoS that messages can be lowered to: 0, or 2 for none lower.
@@ -107,10 +91,7 @@ pub(crate) struct MaxQos;
 
 impl Scalar for MaxQos {
     type Value = QoS;
-
-    fn expected() -> String {
-        "0 or 2".to_owned()
-    }
+    written!("0 or 2", { "type": "integer", "enum": [0, 2] });
 
     fn read(raw: &Raw, loose: bool) -> Result<QoS, Problem> {
         match integer::<Self>(raw, loose)? {
@@ -127,10 +108,6 @@ impl Scalar for MaxQos {
     fn show(value: &QoS) -> Value {
         i64::from(value.as_u8()).into()
     }
-
-    fn schema() -> Schema {
-        json_schema!({ "type": "integer", "enum": [0, 2] })
-    }
 }
 
 /// The value of `version`.
@@ -139,10 +116,7 @@ pub(crate) struct FormatVersion;
 
 impl Scalar for FormatVersion {
     type Value = i64;
-
-    fn expected() -> String {
-        "the number 1".to_owned()
-    }
+    written!("the number 1", { "type": "integer", "const": 1 }, clone);
 
     fn read(raw: &Raw, loose: bool) -> Result<i64, Problem> {
         match integer::<Self>(raw, loose)? {
@@ -153,14 +127,6 @@ impl Scalar for FormatVersion {
             )),
         }
     }
-
-    fn show(value: &Self::Value) -> Value {
-        (*value).into()
-    }
-
-    fn schema() -> Schema {
-        json_schema!({ "type": "integer", "const": 1 })
-    }
 }
 
 /// A number that may have a fraction.
@@ -169,10 +135,7 @@ pub(crate) struct Number;
 
 impl Scalar for Number {
     type Value = f64;
-
-    fn expected() -> String {
-        "a number such as 1.5".to_owned()
-    }
+    written!("a number such as 1.5", { "type": "number" }, clone);
 
     fn read(raw: &Raw, loose: bool) -> Result<f64, Problem> {
         match raw {
@@ -182,22 +145,11 @@ impl Scalar for Number {
             other => Err(Problem::mismatch(other, &Self::expected())),
         }
     }
-
-    fn show(value: &Self::Value) -> Value {
-        (*value).into()
-    }
-
-    fn schema() -> Schema {
-        json_schema!({ "type": "number" })
-    }
 }
 
 impl Scalar for bool {
     type Value = Self;
-
-    fn expected() -> String {
-        "true or false, without quotes".to_owned()
-    }
+    written!("true or false, without quotes", { "type": "boolean" }, clone);
 
     fn read(raw: &Raw, loose: bool) -> Result<Self, Problem> {
         match raw {
@@ -205,14 +157,6 @@ impl Scalar for bool {
             Raw::String(text) if loose => from_text::<Self, _>(text),
             other => Err(Problem::mismatch(other, &Self::expected())),
         }
-    }
-
-    fn show(value: &Self::Value) -> Value {
-        (*value).into()
-    }
-
-    fn schema() -> Schema {
-        json_schema!({ "type": "boolean" })
     }
 }
 

@@ -5,7 +5,7 @@ use super::{Problem, Scalar, closest, quoted, string};
 use crate::choice::Choice;
 use mproxy_codec::topic::{Dialect, TopicFilter, TopicName, VendorForms};
 use mproxy_layers::template::{Placeholder, Token, tokens};
-use schemars::{Schema, json_schema};
+use schemars::Schema;
 use std::fmt;
 use toml_edit::Value;
 
@@ -44,10 +44,11 @@ pub(crate) struct PrefixTemplate;
 
 impl Scalar for FilterTemplate {
     type Value = Template;
-
-    fn expected() -> String {
-        "a topic filter such as \"devices/${client_id}/#\"".to_owned()
-    }
+    written!(
+        "a topic filter such as \"devices/${client_id}/#\"",
+        { "type": "string", "minLength": 1 },
+        as_str
+    );
 
     fn read(raw: &Raw, _: bool) -> Result<Template, Problem> {
         let text = string::<Self>(raw)?;
@@ -67,14 +68,6 @@ impl Scalar for FilterTemplate {
                 format!("{error} [{}]", error.statement_v5()),
             )),
         }
-    }
-
-    fn show(value: &Self::Value) -> Value {
-        value.as_str().into()
-    }
-
-    fn schema() -> Schema {
-        json_schema!({ "type": "string", "minLength": 1 })
     }
 }
 
@@ -120,10 +113,11 @@ pub(crate) struct StartTemplate;
 
 impl Scalar for PrefixTemplate {
     type Value = Template;
-
-    fn expected() -> String {
-        "the start of a topic such as \"tenants/${username}/\"".to_owned()
-    }
+    written!(
+        "the start of a topic such as \"tenants/${username}/\"",
+        { "type": "string", "minLength": 1 },
+        as_str
+    );
 
     fn read(raw: &Raw, _: bool) -> Result<Template, Problem> {
         let text = string::<Self>(raw)?;
@@ -148,22 +142,11 @@ impl Scalar for PrefixTemplate {
             )),
         }
     }
-
-    fn show(value: &Self::Value) -> Value {
-        value.as_str().into()
-    }
-
-    fn schema() -> Schema {
-        json_schema!({ "type": "string", "minLength": 1 })
-    }
 }
 
 impl Scalar for StartTemplate {
     type Value = Template;
-
-    fn expected() -> String {
-        "the start of a topic such as \"devices/\", or \"\"".to_owned()
-    }
+    written!("the start of a topic such as \"devices/\", or \"\"", { "type": "string" }, as_str);
 
     fn read(raw: &Raw, loose: bool) -> Result<Template, Problem> {
         match string::<Self>(raw)? {
@@ -171,22 +154,11 @@ impl Scalar for StartTemplate {
             _ => PrefixTemplate::read(raw, loose),
         }
     }
-
-    fn show(value: &Self::Value) -> Value {
-        value.as_str().into()
-    }
-
-    fn schema() -> Schema {
-        json_schema!({ "type": "string" })
-    }
 }
 
 impl Scalar for TextTemplate {
     type Value = Template;
-
-    fn expected() -> String {
-        "a text such as \"${username}\"".to_owned()
-    }
+    written!("a text such as \"${username}\"", { "type": "string" }, as_str);
 
     fn read(raw: &Raw, _: bool) -> Result<Template, Problem> {
         let text = string::<Self>(raw)?;
@@ -196,14 +168,6 @@ impl Scalar for TextTemplate {
             return Err(Problem::new(message, "one line only"));
         }
         Ok(Template::new(text.to_owned()))
-    }
-
-    fn show(value: &Self::Value) -> Value {
-        value.as_str().into()
-    }
-
-    fn schema() -> Schema {
-        json_schema!({ "type": "string" })
     }
 }
 

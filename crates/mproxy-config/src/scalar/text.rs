@@ -2,7 +2,6 @@
 
 use super::raw::Raw;
 use super::{Problem, Scalar, closest, string};
-use schemars::{Schema, json_schema};
 use std::path::{Path, PathBuf};
 use toml_edit::Value;
 use tracing_subscriber::filter::{Builder, EnvFilter};
@@ -29,10 +28,7 @@ pub struct LogLevel;
 
 impl Scalar for Text {
     type Value = String;
-
-    fn expected() -> String {
-        "a string".to_owned()
-    }
+    written!("a string", { "type": "string", "minLength": 1 }, as_str);
 
     fn read(raw: &Raw, _: bool) -> Result<String, Problem> {
         let text = string::<Self>(raw)?;
@@ -47,22 +43,11 @@ impl Scalar for Text {
         }
         Ok(text.to_owned())
     }
-
-    fn show(value: &Self::Value) -> Value {
-        value.as_str().into()
-    }
-
-    fn schema() -> Schema {
-        json_schema!({ "type": "string", "minLength": 1 })
-    }
 }
 
 impl Scalar for FilePath {
     type Value = Option<PathBuf>;
-
-    fn expected() -> String {
-        "the path of a file, or \"\" for none".to_owned()
-    }
+    written!("the path of a file, or \"\" for none", { "type": "string" });
 
     fn read(raw: &Raw, _: bool) -> Result<Self::Value, Problem> {
         let path = string::<Self>(raw)?;
@@ -77,18 +62,15 @@ impl Scalar for FilePath {
         let path = value.as_deref().map(Path::to_string_lossy);
         path.unwrap_or_default().as_ref().into()
     }
-
-    fn schema() -> Schema {
-        json_schema!({ "type": "string" })
-    }
 }
 
 impl Scalar for UrlPath {
     type Value = String;
-
-    fn expected() -> String {
-        "a path such as \"/mqtt\"".to_owned()
-    }
+    written!(
+        "a path such as \"/mqtt\"",
+        { "type": "string", "pattern": "^/([^?#*\\s]*|([^?#*\\s]*/)?\\*)$", "examples": ["/mqtt", "/tenant/*"] },
+        as_str
+    );
 
     fn read(raw: &Raw, _: bool) -> Result<String, Problem> {
         let path = string::<Self>(raw)?;
@@ -115,26 +97,15 @@ impl Scalar for UrlPath {
         }
         Ok(path.to_owned())
     }
-
-    fn show(value: &Self::Value) -> Value {
-        value.as_str().into()
-    }
-
-    fn schema() -> Schema {
-        json_schema!({
-            "type": "string",
-            "pattern": "^/([^?#*\\s]*|([^?#*\\s]*/)?\\*)$",
-            "examples": ["/mqtt", "/tenant/*"]
-        })
-    }
 }
 
 impl Scalar for Origin {
     type Value = String;
-
-    fn expected() -> String {
-        "an origin such as \"https://app.example.com\"".to_owned()
-    }
+    written!(
+        "an origin such as \"https://app.example.com\"",
+        { "type": "string", "pattern": "^[^/]+://[^/]+$" },
+        as_str
+    );
 
     fn read(raw: &Raw, _: bool) -> Result<String, Problem> {
         let origin = string::<Self>(raw)?;
@@ -157,24 +128,16 @@ impl Scalar for Origin {
         }
         Ok(origin.to_ascii_lowercase())
     }
-
-    fn show(value: &Self::Value) -> Value {
-        value.as_str().into()
-    }
-
-    fn schema() -> Schema {
-        json_schema!({ "type": "string", "pattern": "^[^/]+://[^/]+$" })
-    }
 }
 
 impl Scalar for LogLevel {
     type Value = String;
-
-    fn expected() -> String {
+    written!(
         "`error`, `warn`, `info`, `debug` or `trace`, or directives such as \
-         \"info,mproxy::session=debug\""
-            .to_owned()
-    }
+         \"info,mproxy::session=debug\"",
+        { "type": "string", "examples": LEVELS },
+        as_str
+    );
 
     fn read(raw: &Raw, _: bool) -> Result<String, Problem> {
         let text = string::<Self>(raw)?;
@@ -195,14 +158,6 @@ impl Scalar for LogLevel {
             Ok(_) => Ok(text.to_owned()),
             Err(error) => Err(Problem::new(refused(), error.to_string())),
         }
-    }
-
-    fn show(value: &Self::Value) -> Value {
-        value.as_str().into()
-    }
-
-    fn schema() -> Schema {
-        json_schema!({ "type": "string", "examples": LEVELS })
     }
 }
 
