@@ -13,19 +13,15 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use toml::Spanned;
 
-/// One value that will become a `T`, if it was given.
+/// One value that will become a `T`, if it was given; or an array of them, for `[T]`.
 #[derive(Clone)]
-pub(crate) struct Setting<T> {
+pub(crate) struct Setting<T: ?Sized> {
     pub given: Option<Spanned<Raw>>,
     target: PhantomData<T>,
 }
 
 /// An array of values that will become `T`, if it was given.
-#[derive(Clone)]
-pub(crate) struct Listing<T> {
-    pub given: Option<Spanned<Raw>>,
-    target: PhantomData<T>,
-}
+pub(crate) type Listing<T> = Setting<[T]>;
 
 /// A table with the place of its header.
 #[derive(Clone, Debug, Default)]
@@ -44,20 +40,22 @@ impl<T> Setting<T> {
             _ => None,
         }
     }
+}
 
+impl<T: ?Sized> Setting<T> {
     /// Where the value stands.
     pub(crate) fn span(&self) -> Option<Range<usize>> {
         self.given.as_ref().map(Spanned::span)
     }
 }
 
-impl<T> fmt::Debug for Setting<T> {
+impl<T: ?Sized> fmt::Debug for Setting<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.given.fmt(f)
     }
 }
 
-impl<T> Default for Setting<T> {
+impl<T: ?Sized> Default for Setting<T> {
     fn default() -> Self {
         Self {
             given: None,
@@ -66,7 +64,7 @@ impl<T> Default for Setting<T> {
     }
 }
 
-impl<'de, T> Deserialize<'de> for Setting<T> {
+impl<'de, T: ?Sized> Deserialize<'de> for Setting<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(Self {
             given: Some(Spanned::deserialize(deserializer)?),
@@ -75,7 +73,7 @@ impl<'de, T> Deserialize<'de> for Setting<T> {
     }
 }
 
-impl<T: Scalar> JsonSchema for Setting<T> {
+impl<T: Written + ?Sized> JsonSchema for Setting<T> {
     fn inline_schema() -> bool {
         true
     }
@@ -89,9 +87,27 @@ impl<T: Scalar> JsonSchema for Setting<T> {
     }
 }
 
+/// What has a schema: one value, or an array.
+pub(crate) trait Written {
+    /// See [`Scalar::schema`].
+    fn schema() -> Schema;
+}
+
+impl<T: Scalar> Written for T {
+    fn schema() -> Schema {
+        <T as Scalar>::schema()
+    }
+}
+
+impl<T: Scalar> Written for [T] {
+    fn schema() -> Schema {
+        schemars::json_schema!({ "type": "array", "items": <T as Scalar>::schema() })
+    }
+}
+
 // ===== impl Listing =====
 
-impl<T> Listing<T> {
+impl<T> Setting<[T]> {
     /// True when nothing is in it, or it is not there.
     pub(crate) fn is_empty(&self) -> bool {
         match self.given.as_ref().map(Spanned::get_ref) {
@@ -111,49 +127,6 @@ impl<T> Listing<T> {
             _ => None,
         });
         texts.collect()
-    }
-
-    /// Where the array stands.
-    pub(crate) fn span(&self) -> Option<Range<usize>> {
-        self.given.as_ref().map(Spanned::span)
-    }
-}
-
-impl<T> fmt::Debug for Listing<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.given.fmt(f)
-    }
-}
-
-impl<T> Default for Listing<T> {
-    fn default() -> Self {
-        Self {
-            given: None,
-            target: PhantomData,
-        }
-    }
-}
-
-impl<'de, T> Deserialize<'de> for Listing<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self {
-            given: Some(Spanned::deserialize(deserializer)?),
-            target: PhantomData,
-        })
-    }
-}
-
-impl<T: Scalar> JsonSchema for Listing<T> {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Listing".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        schemars::json_schema!({ "type": "array", "items": T::schema() })
     }
 }
 
