@@ -41,12 +41,15 @@ pub trait Choice: Copy + PartialEq + 'static {
 
 /// The words for types of other crates.
 macro_rules! words {
-    ($($type:ty { $($word:literal: $value:ident,)* })*) => {
-        $(impl Choice for $type {
+    ($($type:ty { $($word:literal: $value:ident,)* $(later $($later:literal),*)? })*) => {
+        $(impl $crate::choice::Choice for $type {
             const ALL: &'static [(&'static str, Self)] = &[$(($word, Self::$value)),*];
+            $(const LATER: &'static [&'static str] = &[$($later),*];)?
         })*
     };
 }
+
+pub(crate) use words;
 
 words! {
     Version { "3.1": V31, "3.1.1": V311, "5": V5, }

@@ -1,7 +1,7 @@
 //! `[[listeners]]`: where clients connect, and what mproxy asks of them.
 
 use crate::chain::{self, Chain};
-use crate::choice::Choice;
+use crate::choice::{Choice, words};
 use crate::context::Context;
 use crate::diagnostics::Diagnostic;
 use crate::limits::Limits;
@@ -118,9 +118,8 @@ pub enum Protocol {
     Ws,
 }
 
-impl Choice for Protocol {
-    const ALL: &'static [(&'static str, Self)] = &[("mqtt", Self::Mqtt), ("ws", Self::Ws)];
-    const LATER: &'static [&'static str] = &["mqtts", "wss"];
+words! {
+    Protocol { "mqtt": Mqtt, "ws": Ws, later "mqtts", "wss" }
 }
 
 impl Protocol {

@@ -1,6 +1,6 @@
 //! `[log]`: the log of the process.
 
-use crate::choice::Choice;
+use crate::choice::words;
 use crate::context::Context;
 use crate::scalar::LogLevel;
 use crate::section::{Setting, section};
@@ -45,11 +45,6 @@ pub enum LogFormat {
     Json,
 }
 
-impl Choice for LogFormat {
-    const ALL: &'static [(&'static str, Self)] = &[
-        ("auto", Self::Auto),
-        ("text", Self::Text),
-        ("json", Self::Json),
-    ];
-    const LATER: &'static [&'static str] = &["logfmt"];
+words! {
+    LogFormat { "auto": Auto, "text": Text, "json": Json, later "logfmt" }
 }

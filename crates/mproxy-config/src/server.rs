@@ -1,6 +1,6 @@
 //! `[server]`: the process.
 
-use crate::choice::Choice;
+use crate::choice::words;
 use crate::context::Context;
 use crate::environment::Environment;
 use crate::scalar::{AutoSize, Count, Text};
@@ -66,9 +66,8 @@ pub enum DrainWills {
     Publish,
 }
 
-impl Choice for DrainWills {
-    const ALL: &'static [(&'static str, Self)] =
-        &[("suppress", Self::Suppress), ("publish", Self::Publish)];
+words! {
+    DrainWills { "suppress": Suppress, "publish": Publish, }
 }
 
 /// Whether a planned shutdown is told to the clients.
@@ -80,9 +79,8 @@ pub enum DrainNotice {
     Disconnect,
 }
 
-impl Choice for DrainNotice {
-    const ALL: &'static [(&'static str, Self)] =
-        &[("none", Self::None), ("disconnect", Self::Disconnect)];
+words! {
+    DrainNotice { "none": None, "disconnect": Disconnect, }
 }
 
 /// Checks `[server]`.

@@ -1,6 +1,6 @@
 //! `[upstreams.NAME]`: the brokers.
 
-use crate::choice::Choice;
+use crate::choice::words;
 use crate::context::Context;
 use crate::scalar::DurationOrNever;
 use crate::section::{Named, Setting, Sub, section};
@@ -96,12 +96,8 @@ pub enum HealthCheck {
     Session,
 }
 
-impl Choice for HealthCheck {
-    const ALL: &'static [(&'static str, Self)] = &[
-        ("off", Self::Off),
-        ("tcp", Self::Tcp),
-        ("session", Self::Session),
-    ];
+words! {
+    HealthCheck { "off": Off, "tcp": Tcp, "session": Session, }
 }
 
 /// The broker that there is when none was named.

@@ -1,7 +1,7 @@
 //! `type = "access-log"`: which events of a session are logged.
 
 use super::{Built, LayerConfig, Place};
-use crate::choice::Choice;
+use crate::choice::words;
 use crate::context::Context;
 use crate::diagnostics::Diagnostic;
 use crate::scalar::Number;
@@ -56,17 +56,12 @@ pub enum AccessEvent {
     Error,
 }
 
-impl Choice for AccessEvent {
-    const ALL: &'static [(&'static str, Self)] = &[
-        ("connect", Self::Connect),
-        ("disconnect", Self::Disconnect),
-        ("subscribe", Self::Subscribe),
-        ("unsubscribe", Self::Unsubscribe),
-        ("publish", Self::Publish),
-        ("deny", Self::Deny),
-        ("error", Self::Error),
-    ];
-    const LATER: &'static [&'static str] = &["deliver"];
+words! {
+    AccessEvent {
+        "connect": Connect, "disconnect": Disconnect, "subscribe": Subscribe,
+        "unsubscribe": Unsubscribe, "publish": Publish, "deny": Deny, "error": Error,
+        later "deliver"
+    }
 }
 
 impl AccessEvent {

@@ -1,7 +1,7 @@
 //! `type = "client-id"`: who may use which client id.
 
 use super::{Built, LayerConfig, Place};
-use crate::choice::Choice;
+use crate::choice::{Choice, words};
 use crate::context::Context;
 use crate::diagnostics::Diagnostic;
 use crate::scalar::{Template, Text, TextTemplate};
@@ -65,13 +65,11 @@ pub enum ClientIdRequire {
     Template,
 }
 
-impl Choice for ClientIdRequire {
-    const ALL: &'static [(&'static str, Self)] = &[
-        ("any", Self::Any),
-        ("equals-username", Self::EqualsUsername),
-        ("prefix-username", Self::PrefixUsername),
-        ("template", Self::Template),
-    ];
+words! {
+    ClientIdRequire {
+        "any": Any, "equals-username": EqualsUsername, "prefix-username": PrefixUsername,
+        "template": Template,
+    }
 }
 
 impl ClientId {

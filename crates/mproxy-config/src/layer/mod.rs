@@ -18,7 +18,7 @@ pub use topic_map::{SuperClients, TopicMap, TopicMapRule};
 pub(crate) use acl::{AclKeys, RuleKeys};
 pub(crate) use topic_map::TopicMapKeys;
 
-use crate::choice::Choice;
+use crate::choice::words;
 use crate::context::Context;
 use crate::diagnostics::Diagnostic;
 use crate::diff::Path;
@@ -157,8 +157,8 @@ impl Reauthentication {
     }
 }
 
-impl Choice for Reauthentication {
-    const ALL: &'static [(&'static str, Self)] = &[("refuse", Self::Refuse), ("pass", Self::Pass)];
+words! {
+    Reauthentication { "refuse": Refuse, "pass": Pass, }
 }
 
 /// A layer with its settings.

@@ -1,7 +1,7 @@
 //! `type = "publish-rules"`: what a PUBLISH may be like, topic by topic.
 
 use super::{Built, LayerConfig, Place};
-use crate::choice::Choice;
+use crate::choice::words;
 use crate::context::Context;
 use crate::diagnostics::Diagnostic;
 use crate::scalar::{MaxQos, PlainFilter, Size, with_forms};
@@ -57,12 +57,8 @@ section! {
     }
 }
 
-impl Choice for Retain {
-    const ALL: &'static [(&'static str, Self)] = &[
-        ("allow", Self::Allow),
-        ("clear", Self::Clear),
-        ("refuse", Self::Refuse),
-    ];
+words! {
+    Retain { "allow": Allow, "clear": Clear, "refuse": Refuse, }
 }
 
 impl PublishRules {
