@@ -12,7 +12,7 @@ use toml_edit::{Array, Item, Value};
 /// A kind of key.
 pub(crate) trait Key: Sized {
     /// What it becomes.
-    type Value;
+    type Value: PartialEq;
 
     /// The tables that it holds.
     const INSIDE: &'static [&'static About] = &[];
@@ -33,7 +33,9 @@ pub(crate) trait Key: Sized {
     fn show(value: &Self::Value, table: &mut toml_edit::Table, key: &str);
 
     /// Notes whether the value differs in a later configuration.
-    fn compare(old: &Self::Value, new: &Self::Value, path: &Path<'_>);
+    fn compare(old: &Self::Value, new: &Self::Value, path: &Path<'_>) {
+        path.compare(old, new);
+    }
 }
 
 // ===== one value =====
@@ -47,10 +49,6 @@ impl<T: Scalar<Value: PartialEq>> Key for Setting<T> {
 
     fn show(value: &T::Value, table: &mut toml_edit::Table, key: &str) {
         table[key] = Item::Value(T::show(value));
-    }
-
-    fn compare(old: &T::Value, new: &T::Value, path: &Path<'_>) {
-        path.compare(old, new);
     }
 }
 
@@ -109,10 +107,6 @@ impl<T: Scalar<Value: PartialEq>> Key for Maybe<T> {
             Setting::<T>::show(value, table, key);
         }
     }
-
-    fn compare(old: &Self::Value, new: &Self::Value, path: &Path<'_>) {
-        path.compare(old, new);
-    }
 }
 
 impl<T: Scalar> Maybe<T> {
@@ -133,10 +127,6 @@ impl<T: Scalar<Value: PartialEq>> Key for Listing<T> {
 
     fn show(values: &Self::Value, table: &mut toml_edit::Table, key: &str) {
         table[key] = array(values.iter().map(T::show));
-    }
-
-    fn compare(old: &Self::Value, new: &Self::Value, path: &Path<'_>) {
-        path.compare(old, new);
     }
 }
 
@@ -189,10 +179,6 @@ impl<F: FlagSet> Key for Flags<F> {
         let words = F::Word::ALL.iter().filter(|(_, word)| value.has(*word));
         table[key] = array(words.map(|(name, _)| Value::from(*name)));
     }
-
-    fn compare(old: &F, new: &F, path: &Path<'_>) {
-        path.compare(old, new);
-    }
 }
 
 impl<F: FlagSet> Flags<F> {
@@ -229,10 +215,6 @@ impl<T: Scalar<Value: PartialEq>> Key for Map<T> {
         }
         let entries = values.iter().map(|(name, value)| (name, T::show(value)));
         table[key] = Item::Table(toml_edit::Table::from_iter(entries));
-    }
-
-    fn compare(old: &Self::Value, new: &Self::Value, path: &Path<'_>) {
-        path.compare(old, new);
     }
 }
 

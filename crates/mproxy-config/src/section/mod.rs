@@ -89,7 +89,7 @@ pub(crate) trait Keys: DeserializeOwned + JsonSchema + Default + Debug {
 }
 
 /// Something that others refer to by its name.
-pub(crate) trait Titled {
+pub(crate) trait Titled: PartialEq {
     /// Its name in the configuration; empty if it has none.
     fn title(&self) -> &str;
 }
