@@ -216,11 +216,8 @@ fn upstream_of(
         let message =
             format!("listener `{listener}` has no `upstream`, and there is more than one");
         let label = format!("add `upstream = \"...\"`; there are {all}");
-        cx.push(
-            Diagnostic::error(message)
-                .at(file.span.clone())
-                .label(label),
-        );
+        let error = Diagnostic::error(message).at(file.span.clone());
+        cx.push(error.label(label));
         return None;
     }
     let name = cx.given(key)?;

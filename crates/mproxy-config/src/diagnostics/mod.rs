@@ -86,9 +86,13 @@ impl Diagnostic {
         self
     }
 
-    /// Points to another place.
-    pub fn related(mut self, span: Range<usize>, label: impl Into<String>) -> Self {
-        self.related = Some((span, label.into()));
+    /// Points to another place, if there is one.
+    pub fn related(
+        mut self,
+        span: impl Into<Option<Range<usize>>>,
+        label: impl Into<String>,
+    ) -> Self {
+        self.related = span.into().map(|span| (span, label.into()));
         self
     }
 

@@ -16,7 +16,11 @@ impl Content {
     /// What is at this path now.
     #[must_use]
     pub fn of(path: &Path) -> Self {
-        let mut hasher = DefaultHasher::new();
+        fn hash(content: &impl Hash) -> u64 {
+            let mut hasher = DefaultHasher::new();
+            content.hash(&mut hasher);
+            hasher.finish()
+        }
         if path.is_dir() {
             let names = fs::read_dir(path).map(|entries| {
                 let names = entries.filter_map(|entry| Some(entry.ok()?.file_name()));
@@ -27,17 +31,11 @@ impl Content {
                 names.sort();
                 names
             });
-            return Self(names.ok().map(|names| {
-                names.hash(&mut hasher);
-                hasher.finish()
-            }));
+            return Self(names.ok().map(|names| hash(&names)));
         }
         // not a pipe, whose reader would wait
         let bytes = path.is_file().then(|| fs::read(path).ok()).flatten();
-        Self(bytes.map(|bytes| {
-            bytes.hash(&mut hasher);
-            hasher.finish()
-        }))
+        Self(bytes.map(|bytes| hash(&bytes)))
     }
 }
 

@@ -254,20 +254,14 @@ fn report(cx: &mut Context, keys: &TopicMapKeys, error: &TopicMapError, header: 
             let report = Diagnostic::error(error.to_string()).at(span);
             let report = report.label("put it before the other one, or leave it out");
             let other = error.other().and_then(place);
-            return cx.push(match other {
-                Some(other) => report.related(other, "the first match wins"),
-                None => report,
-            });
+            return cx.push(report.related(other, "the first match wins"));
         }
         // what is wrong with one value alone was reported before
         _ => (to, "not a map of topics"),
     };
     let span = place(error.rule()).unwrap_or_else(|| header.clone());
     let report = Diagnostic::error(error.to_string()).at(span).label(label);
-    cx.push(match error.other().and_then(to) {
-        Some(other) => report.related(other, "the other rule"),
-        None => report,
-    });
+    cx.push(report.related(error.other().and_then(to), "the other rule"));
 }
 
 impl LayerConfig for TopicMap {

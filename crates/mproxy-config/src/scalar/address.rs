@@ -66,10 +66,7 @@ impl Scalar for Network {
                 format!("network `{text}` has bits behind its prefix"),
                 format!("did you mean `{network}`?"),
             ),
-            _ => Problem::new(
-                format!("invalid network `{text}`"),
-                format!("expected {}", Self::expected()),
-            ),
+            _ => Problem::expected::<Self>(format!("invalid network `{text}`")),
         })
     }
 }

@@ -28,7 +28,7 @@ impl<T: Choice> Scalar for T {
         Err(match closest(word, words::<Self>()) {
             Some(near) => Problem::new(message, format!("did you mean `{near}`?"))
                 .note(format!("expected {}", Self::expected())),
-            None => Problem::new(message, format!("expected {}", Self::expected())),
+            None => Problem::expected::<Self>(message),
         })
     }
 

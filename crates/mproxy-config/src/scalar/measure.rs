@@ -49,10 +49,9 @@ impl Scalar for Duration {
                 format!("duration `{text}` is too long"),
                 "at most a year",
             )),
-            _ => Err(Problem::new(
-                format!("invalid duration `{text}`"),
-                format!("expected {}", Self::expected()),
-            )),
+            _ => Err(Problem::expected::<Self>(format!(
+                "invalid duration `{text}`"
+            ))),
         }
     }
 
@@ -114,10 +113,7 @@ impl Scalar for Size {
         let has_unit = text.contains(|it: char| it.is_alphabetic());
         match text.parse::<ByteSize>() {
             Ok(size) if has_unit => Ok(usize::try_from(size.as_u64()).unwrap_or(usize::MAX)),
-            _ => Err(Problem::new(
-                format!("invalid size `{text}`"),
-                format!("expected {}", Self::expected()),
-            )),
+            _ => Err(Problem::expected::<Self>(format!("invalid size `{text}`"))),
         }
     }
 
@@ -171,12 +167,7 @@ impl Scalar for Option<Rate> {
             return Err(Problem::new("a rate without a time", label));
         }
         let text = string::<Self>(raw)?;
-        let invalid = || {
-            Problem::new(
-                format!("invalid rate `{text}`"),
-                format!("expected {}", Self::expected()),
-            )
-        };
+        let invalid = || Problem::expected::<Self>(format!("invalid rate `{text}`"));
         let (count, unit) = text.split_once('/').ok_or_else(invalid)?;
         let period = period(unit).ok_or_else(invalid)?;
         if !is_whole(count) {

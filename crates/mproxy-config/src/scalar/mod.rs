@@ -102,6 +102,11 @@ impl Problem {
         }
     }
 
+    /// A value that is not what was expected.
+    pub(crate) fn expected<S: Scalar>(message: impl Into<String>) -> Self {
+        Self::new(message, format!("expected {}", S::expected()))
+    }
+
     /// Says more about it.
     pub fn note(mut self, note: impl Into<String>) -> Self {
         self.note = Some(note.into());

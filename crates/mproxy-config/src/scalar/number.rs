@@ -170,8 +170,6 @@ fn integer<S: Scalar>(raw: &Raw, loose: bool) -> Result<i64, Problem> {
 
 /// Reads a value that came from a place without types.
 fn from_text<S: Scalar, T: FromStr>(text: &str) -> Result<T, Problem> {
-    text.trim().parse().map_err(|_| {
-        let label = format!("expected {}", S::expected());
-        Problem::new(format!("invalid value `{text}`"), label)
-    })
+    let parsed = text.trim().parse();
+    parsed.map_err(|_| Problem::expected::<S>(format!("invalid value `{text}`")))
 }

@@ -4,6 +4,7 @@ use super::raw::Raw;
 use super::{Problem, Scalar, closest, quoted, string};
 use crate::choice::Choice;
 use mproxy_codec::topic::{Dialect, TopicFilter, TopicName, VendorForms};
+use mproxy_layers::acl::MAX_LEVELS;
 use mproxy_layers::template::{Placeholder, Token, tokens};
 use schemars::Schema;
 use std::fmt;
@@ -30,9 +31,6 @@ impl fmt::Display for Template {
         f.write_str(&self.0)
     }
 }
-
-/// The most levels of a filter in a rule: what the matcher of the acl layer takes.
-const MAX_LEVELS: usize = 128;
 
 /// A topic filter with placeholders.
 #[derive(Debug)]

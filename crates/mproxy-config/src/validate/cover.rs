@@ -12,7 +12,7 @@
 use crate::layer::{AclRule, AclWho};
 use crate::scalar::{Template, opaque};
 use mproxy_codec::topic::TopicFilter;
-use mproxy_layers::acl::Actions;
+use mproxy_layers::acl::{Actions, written_out};
 use std::collections::HashMap;
 
 /// What a rule does: whether it allows, and what.
@@ -304,13 +304,4 @@ impl Node {
 fn readable(pattern: &Template) -> Option<String> {
     let text = opaque(pattern.as_str()).ok()?;
     TopicFilter::new(&text).is_ok().then_some(text)
-}
-
-/// The filters whose `#` stands where there may be no level, as they are compared when they are covered.
-fn written_out(filter: &str) -> &str {
-    match filter {
-        "#" => "+/#",
-        "/#" => "/+/#",
-        _ => filter,
-    }
 }

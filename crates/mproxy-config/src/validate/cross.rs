@@ -34,11 +34,8 @@ pub(super) fn distinct(
             let message = format!("two listeners are named `{}`", placed.listener.name);
             let name = |it: &Placed| place_of(files, it, |keys| keys.name.span());
             let error = Diagnostic::error(message).at(name(placed));
-            cx.push(
-                error
-                    .label("choose another name")
-                    .related(name(first), "the first one"),
-            );
+            let error = error.label("choose another name");
+            cx.push(error.related(name(first), "the first one"));
         } else {
             names.insert(&placed.listener.name, placed);
         }
@@ -131,10 +128,7 @@ pub(super) fn loops(cx: &mut Context, listeners: &[Placed], upstreams: &Named<Up
             "upstream `{name}` is {}",
             listener.upstream.address
         ));
-        cx.push(match place {
-            Some(place) => error.related(place, "this upstream"),
-            None => error,
-        });
+        cx.push(error.related(place, "this upstream"));
     }
 }
 

@@ -28,9 +28,7 @@ pub(crate) fn missing<T>(
     if let Some(near) = near {
         let place = all.get(near).and_then(|(_, place)| place.clone());
         diagnostic = diagnostic.label(format!("did you mean `{near}`?"));
-        if let Some(place) = place {
-            diagnostic = diagnostic.related(place, "this one is similar");
-        }
+        diagnostic = diagnostic.related(place, "this one is similar");
     } else if all.is_empty() {
         diagnostic = diagnostic.label(format!("there is no {what} at all"));
     } else {

@@ -30,9 +30,8 @@ fn within<'a>(cx: &mut Context, rules: &'a [(Range<usize>, AclRule)], limit: u64
     for (number, (span, rule)) in rules.iter().enumerate() {
         if steps <= limit {
             let first = first(&index, rule, &mut steps);
-            let first = first.and_then(|it| rules.get(it as usize));
-            let found = first.and_then(|(place, earlier)| Some((place, reason(earlier, rule)?)));
-            if let Some((place, (message, label, related))) = found {
+            if let Some((place, earlier)) = first.and_then(|it| rules.get(it as usize)) {
+                let (message, label, related) = reason(earlier, rule);
                 let warning = Diagnostic::warning(message).at(span.clone()).label(label);
                 cx.push(warning.related(place.clone(), related));
             }
@@ -129,40 +128,20 @@ fn first_shadowing(index: &Index<'_>, later: &AclRule, steps: &mut u64) -> Optio
 }
 
 /// What `earlier` takes from `later`: a message, what to do, and what `earlier` does.
-fn reason(earlier: &AclRule, later: &AclRule) -> Option<(String, String, String)> {
+fn reason(earlier: &AclRule, later: &AclRule) -> (String, String, String) {
     let (first, name) = (&earlier.name, &later.name);
-    if let Some(late) = late(earlier, later) {
-        return Some((
+    match late(earlier, later) {
+        Some(late) => (
             format!("rule `{name}` comes too late to deny `{}`", late.pattern),
             format!("put it before `{first}`: the first match wins"),
             format!("`{first}` lets clients {} there", late.actions()),
-        ));
-    }
-    shadows(earlier, later).then(|| {
-        (
+        ),
+        None => (
             format!("rule `{name}` can never decide"),
             "the first match wins".to_owned(),
             format!("`{first}` matches everything that it matches"),
-        )
-    })
-}
-
-/// True when `earlier` matches everything that `later` matches.
-fn shadows(earlier: &AclRule, later: &AclRule) -> bool {
-    if earlier.allows() && !later.allows() {
-        // what it denies is looked at one by one
-        return false;
+        ),
     }
-    let guard = is_guard(later);
-    let actions = earlier.actions.contains(later.actions);
-    let topics = later.topics.iter().all(|it| covers(&earlier.topics, it));
-    let filters = later
-        .filters
-        .iter()
-        .all(|it| earlier.filters.contains(it) || covers(&earlier.topics, it));
-    let clients = earlier.who.covers(&later.who);
-    let something = !(later.topics.is_empty() && later.filters.is_empty());
-    !guard && clients && actions && topics && filters && something
 }
 
 /// A denial with a placeholder denies everything to clients that cannot fill it in.

@@ -114,5 +114,6 @@ pub use self::{
     session::SessionAcl,
     to_client::AclToClient,
     to_server::AclToServer,
+    trie::{MAX_LEVELS, written_out},
     who::{Network, NetworkError},
 };

@@ -30,7 +30,7 @@ use super::{
 use crate::{identity::Values, template::Template};
 
 /// The most levels that a pattern may have. Deeper ones are refused when the rules are built.
-pub(super) const MAX_LEVELS: usize = 128;
+pub const MAX_LEVELS: usize = 128;
 
 /// What a pattern is looked up for. One pattern may serve several.
 #[derive(Debug, Clone, Copy)]
@@ -88,7 +88,7 @@ pub(super) struct Trie {
 }
 
 /// Writes out the filters whose `#` stands where there may be no level.
-pub(super) fn written_out(filter: &str) -> &str {
+pub fn written_out(filter: &str) -> &str {
     match filter {
         "#" => "+/#",
         "/#" => "/+/#",

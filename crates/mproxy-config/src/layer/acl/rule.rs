@@ -215,11 +215,8 @@ pub(super) fn rule(
     if keys.topics.is_empty() && keys.filters.is_empty() {
         let message = format!("rule `{name}` has neither `topics` nor `filters`");
         let label = "add `topics = [...]`; \"#\" stands for all";
-        cx.push(
-            Diagnostic::error(message)
-                .at(file.span.clone())
-                .label(label),
-        );
+        let error = Diagnostic::error(message).at(file.span.clone());
+        cx.push(error.label(label));
     }
     let (effect, listing) = effect(cx, &name, file)?;
     let who = who::who(cx, &name, keys);

@@ -24,9 +24,29 @@ fn rule(allow: bool, actions: Actions, topics: &[&str], filters: &[&str]) -> Acl
 
 const BOTH: Actions = Actions::ALL;
 
+/// True when `earlier` matches everything that `later` matches.
+fn shadows(earlier: &AclRule, later: &AclRule) -> bool {
+    if earlier.allows() && !later.allows() {
+        // what it denies is looked at one by one
+        return false;
+    }
+    let guard = is_guard(later);
+    let actions = earlier.actions.contains(later.actions);
+    let topics = later.topics.iter().all(|it| covers(&earlier.topics, it));
+    let filters = later
+        .filters
+        .iter()
+        .all(|it| earlier.filters.contains(it) || covers(&earlier.topics, it));
+    let clients = earlier.who.covers(&later.who);
+    let something = !(later.topics.is_empty() && later.filters.is_empty());
+    !guard && clients && actions && topics && filters && something
+}
+
 /// The first rule that takes something from the last, found by comparing with each.
 fn compared(rules: &[AclRule], later: &AclRule) -> Option<u32> {
-    let found = rules.iter().position(|it| reason(it, later).is_some());
+    let found = rules
+        .iter()
+        .position(|it| late(it, later).is_some() || shadows(it, later));
     found.map(|it| u32::try_from(it).unwrap())
 }
 
