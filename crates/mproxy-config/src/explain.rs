@@ -263,12 +263,17 @@ mod tests {
             "listeners.limits" => {
                 format!("[[listeners]]\n{listener}limits.{key} = {value}\n{spare}")
             }
+            "upstreams" | "upstreams.health" => {
+                let inside = table.strip_prefix("upstreams").unwrap_or_default();
+                format!("[[listeners]]\n{listener}{spare}[upstreams.c{inside}]\n{key} = {value}\n")
+            }
             _ => format!("[[listeners]]\n{listener}{spare}[{table}]\n{key} = {value}\n"),
         }
     }
 
     /// Two values of a key of this type: the first of these pairs that is valid.
-    const VALUES: [[&str; 2]; 15] = [
+    const VALUES: [[&str; 2]; 16] = [
+        ["\"mqtt://a.example\"", "\"mqtt://b.example\""],
         ["\"60s\"", "\"61s\""],
         ["\"2KiB\"", "\"3KiB\""],
         ["\"20KiB\"", "\"30KiB\""],
@@ -295,6 +300,9 @@ mod tests {
             "listeners.receive_maximum" => ["\"pass\"", "\"enforce\""],
             "listeners.server_reference" => ["\"strip\"", "\"pass\""],
             "listeners.control_characters" => ["\"refuse\"", "\"pass\""],
+            "upstreams.dialect" => ["\"mqtt\"", "\"amqp\""],
+            "upstreams.when_unreachable" => ["\"close\"", "\"connack\""],
+            "upstreams.health.check" => ["\"tcp\"", "\"off\""],
             "server.drain_wills" => ["\"suppress\"", "\"publish\""],
             "server.drain_notice" => ["\"none\"", "\"disconnect\""],
             "log.format" => ["\"text\"", "\"json\""],
@@ -302,11 +310,28 @@ mod tests {
         })
     }
 
+    /// The path of a key without the names of listeners and brokers.
+    fn without_names(path: &str) -> String {
+        let mut steps: Vec<_> = path.split('.').collect();
+        if let ["listeners" | "upstreams", _, ..] = *steps {
+            steps.remove(1);
+        }
+        steps.join(".")
+    }
+
     /// What `config explain` says and what a reload does were never compared, key by key.
     #[test]
     fn the_text_on_reload_is_what_a_reload_does() {
         let all = entries();
-        let tables = ["listeners", "listeners.limits", "server", "admin", "log"];
+        let tables = [
+            "listeners",
+            "listeners.limits",
+            "upstreams",
+            "upstreams.health",
+            "server",
+            "admin",
+            "log",
+        ];
         for table in tables {
             let of_table = all.iter().filter_map(|it| {
                 let (key, around) = it.path.split_last()?;
@@ -327,6 +352,11 @@ mod tests {
                     !changes.applied.is_empty(),
                     "{path}: {changes:?}"
                 );
+                // by its path, with the names that the operator chose, or those of the whole table
+                let told = changes.applied.iter().chain(&changes.restart_required);
+                let told: Vec<_> = told.map(|it| without_names(it)).collect();
+                let renamed = path == "listeners.name" || path == "listeners.protocol";
+                assert!(renamed || told == [path.clone()], "{path}: {told:?}");
                 let says_restart = entry.text().contains("takes effect after a restart: ");
                 assert_eq!(says_restart, needs_restart, "{path}");
             }
