@@ -50,6 +50,18 @@ impl Context {
         self.report.push(diagnostic);
     }
 
+    /// Warns of a layer that does nothing, unless something is wrong: that may be what it would do.
+    pub(super) fn idle(
+        &mut self,
+        header: &Range<usize>,
+        message: impl Into<String>,
+        label: impl Into<String>,
+    ) {
+        if self.report.errors() == 0 {
+            self.push(Diagnostic::warning(message).at(header.clone()).label(label));
+        }
+    }
+
     /// The value of a setting, if it was given and is right.
     pub(super) fn given<T: Scalar>(&mut self, setting: &Setting<T>) -> Option<T::Value> {
         self.scalar::<T>(setting.given.as_ref()?)

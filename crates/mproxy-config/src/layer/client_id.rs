@@ -117,7 +117,6 @@ impl ClientId {
         keys: &ClientIdKeys,
         header: &Range<usize>,
     ) -> Option<Self> {
-        let errors = cx.report.errors();
         let any_is_wanted = keys.require.text() == Some(ClientIdRequire::Any.word());
         let ids = Self::read(cx, keys, any_is_wanted);
         for (template, setting) in [(&ids.template, &keys.template), (&ids.prefix, &keys.prefix)] {
@@ -159,10 +158,9 @@ impl ClientId {
                 "`template` is the same for every client, so an id does not belong to anyone";
             let label = "add `${username}` or `${cn}`";
             cx.push(Diagnostic::warning(message).at(span).label(label));
-        } else if nobody && idle && cx.report.errors() == errors {
+        } else if nobody && idle {
             let message = "a client-id layer that does nothing";
-            let label = "add `require`, `prefix` or `generate`";
-            cx.push(Diagnostic::warning(message).at(header.clone()).label(label));
+            cx.idle(header, message, "add `require`, `prefix` or `generate`");
         }
         Some(ids)
     }

@@ -2,7 +2,6 @@
 
 use super::{Built, LayerConfig, Place, Reauthentication};
 use crate::context::Context;
-use crate::diagnostics::Diagnostic;
 use crate::scalar::{Problem, Template, Text, TextTemplate};
 use crate::section::{Listing, Map, Sub, section};
 use crate::validate::placeholders::{self, Known};
@@ -63,7 +62,6 @@ impl PropertyEdit {
         keys: &PropertyEditKeys,
         header: &Range<usize>,
     ) -> Option<Self> {
-        let errors = cx.report.errors();
         let down = &keys.to_client;
         let (set, add) = (properties(cx, &down.set), properties(cx, &down.add));
         let down = PropertyEdits::read(cx, down, set, add);
@@ -73,10 +71,9 @@ impl PropertyEdit {
         let both = [&edits.strip, &to_client.strip];
         let values = [&edits.set, &edits.add, &to_client.set, &to_client.add];
         let idle = both.iter().all(|it| it.is_empty()) && values.iter().all(|it| it.is_empty());
-        if idle && cx.report.errors() == errors {
+        if idle {
             let message = "a property-edit layer that does nothing";
-            let label = "add `strip`, `set` or `add`";
-            cx.push(Diagnostic::warning(message).at(header.clone()).label(label));
+            cx.idle(header, message, "add `strip`, `set` or `add`");
         }
         Some(edits)
     }

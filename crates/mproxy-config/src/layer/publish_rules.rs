@@ -77,9 +77,8 @@ impl PublishRules {
             rules.push(PublishRule::read(cx, &file.value));
         }
         if rules.is_empty() {
-            let message = format!("layer `{name}` limits nothing");
-            let label = "add [[layers.NAME.rules]]";
-            cx.push(Diagnostic::warning(message).at(header.clone()).label(label));
+            let label = format!("add [[layers.{name}.rules]]");
+            cx.idle(header, format!("layer `{name}` limits nothing"), label);
         }
         Some(Self::read(cx, keys, rules))
     }

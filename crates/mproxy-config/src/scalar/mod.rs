@@ -121,7 +121,7 @@ impl Problem {
             Raw::Float(_) => "a float",
             Raw::Boolean(_) => "a boolean",
             Raw::Array(_) => "an array",
-            Raw::Other => "something else",
+            Raw::Other(what) => what,
         };
         Self::new(
             format!("wrong type: found {found}"),

@@ -15,8 +15,8 @@ pub enum Raw {
     Boolean(bool),
     /// `[1, "b"]`, each value with its place.
     Array(Vec<Spanned<Self>>),
-    /// A table, a date, or a number that is out of range.
-    Other,
+    /// What no key takes: a table, a date, or a number that is out of range.
+    Other(&'static str),
 }
 
 // What a default is written as.

@@ -182,15 +182,15 @@ impl<'de> Visitor<'de> for RawVisitor {
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Raw, E> {
-        Ok(i64::try_from(value).map_or(Raw::Other, Raw::Integer))
+        Ok(i64::try_from(value).map_or(HUGE, Raw::Integer))
     }
 
     fn visit_i128<E>(self, _: i128) -> Result<Raw, E> {
-        Ok(Raw::Other)
+        Ok(HUGE)
     }
 
     fn visit_u128<E>(self, _: u128) -> Result<Raw, E> {
-        Ok(Raw::Other)
+        Ok(HUGE)
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Raw, E> {
@@ -210,7 +210,15 @@ impl<'de> Visitor<'de> for RawVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Raw, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Raw::Other)
+        let mut what = "a table";
+        while let Some((key, IgnoredAny)) = map.next_entry::<String, _>()? {
+            // how the parser hands a date on
+            if key.starts_with("$__toml_private") {
+                what = "a date or a time";
+            }
+        }
+        Ok(Raw::Other(what))
     }
 }
+
+const HUGE: Raw = Raw::Other("a number that is too large");

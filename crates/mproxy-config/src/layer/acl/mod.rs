@@ -8,7 +8,6 @@ pub(crate) use rule::RuleKeys;
 
 use super::{Built, LayerConfig, Place, Reauthentication};
 use crate::context::Context;
-use crate::diagnostics::Diagnostic;
 use crate::scalar::with_forms;
 use crate::section::{Flags, Tables, section};
 use crate::validate::{gaps, shadow};
@@ -111,10 +110,9 @@ impl Acl {
             Effect::Allow if rules.iter().all(|(_, rule)| rule.allows()) => Some("denies nothing"),
             _ => None,
         };
-        if let (Some(what), true) = (idle, rules.len() == keys.rules.len()) {
-            let message = format!("acl `{name}` {what}");
-            let label = "add [[layers.NAME.rules]]";
-            cx.push(Diagnostic::warning(message).at(header.clone()).label(label));
+        if let Some(what) = idle {
+            let label = format!("add [[layers.{name}.rules]]");
+            cx.idle(header, format!("acl `{name}` {what}"), label);
         }
         acl.rules = rules.into_iter().map(|(_, rule)| rule).collect();
         Some(acl)
