@@ -20,7 +20,7 @@ section! {
         /// Threads that carry traffic. 0 = one per CPU that the process may use.
         ///
         /// A CPU quota of the cgroup counts: a container with 2 CPUs gets two threads on any host.
-        worker_threads: Option<NonZeroUsize> as Setting<Count> = 0,
+        worker_threads: Option<NonZeroUsize> as Setting<Count> = 0, check bounds::threads,
             restart "threads are started once";
         /// Most client connections of all listeners together. 0 = as the open-file limit allows.
         ///

@@ -33,7 +33,10 @@ impl Scalar for Text {
     fn read(raw: &Raw, _: bool) -> Result<String, Problem> {
         let text = string::<Self>(raw)?;
         if text.trim().is_empty() {
-            return Err(Problem::new("empty text", "write something here"));
+            return Err(Problem::new(
+                "empty text",
+                "write something here, or remove it",
+            ));
         }
         if text.contains(char::is_control) {
             return Err(Problem::new(

@@ -198,8 +198,8 @@ impl Context {
         let Some(outer) = self.take_table(table, key, &header) else {
             return Vec::new();
         };
-        let hint = format!("write it as {header}");
         let tables = outer.into_inner().into_iter().filter_map(|(name, value)| {
+            let hint = format!("write it as [{key}.{}]", name.get_ref());
             let inner = self.table(value, &hint)?;
             Some((name.get_ref().to_string(), name.span(), inner))
         });

@@ -1,7 +1,11 @@
 //! Checks of single values that their type alone does not make.
 
 use crate::scalar::{Problem, sized};
+use std::num::NonZeroUsize;
 use std::time::Duration;
+
+/// More threads of work than this are a mistake.
+const THREADS_MAX: usize = 1024;
 
 /// The largest packet that MQTT can express: one byte, four bytes of length, 268,435,455 of
 /// content.
@@ -60,6 +64,17 @@ pub(crate) fn tcp_keepalive(idle: &Option<Duration>) -> Result<(), Problem> {
             "at most 32767s (about 9h), or \"0s\" for never",
         )),
         _ => Ok(()),
+    }
+}
+
+/// Each thread has counters and a socket of each listener, whether it has anything to do or not.
+pub(crate) fn threads(count: &Option<NonZeroUsize>) -> Result<(), Problem> {
+    match count.is_some_and(|count| count.get() > THREADS_MAX) {
+        true => Err(Problem::new(
+            "more threads than any machine has processors",
+            format!("at most {THREADS_MAX}; 0 is one for each processor"),
+        )),
+        false => Ok(()),
     }
 }
 
@@ -147,5 +162,18 @@ pub(crate) fn share(share: &f64) -> Result<(), Problem> {
             format!("`{share}` is out of range"),
             "0.0 to 1.0",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A configuration with ten million threads was valid, and the start took all the memory.
+    #[test]
+    fn there_are_not_more_threads_than_processors_can_be() {
+        assert_eq!(threads(&None), Ok(()));
+        assert_eq!(threads(&NonZeroUsize::new(THREADS_MAX)), Ok(()));
+        assert!(threads(&NonZeroUsize::new(THREADS_MAX + 1)).is_err());
     }
 }
