@@ -4,7 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use mproxy_tests::wire::{Connect, PINGREQ, PINGRESP, Publish, Version, puback};
-use mproxy_tests::{FakeBroker, Link, Mproxy, Port, Setup, http, server_binary, until};
+use mproxy_tests::{FakeBroker, Link, Mosquitto, Mproxy, Port, Setup, http, server_binary, until};
 use rustix::process::Signal;
 use serde_json::Value;
 use tokio::net::TcpStream;
@@ -395,6 +395,35 @@ async fn a_chain_that_was_empty_judges_those_who_are_connected() {
 const ACL: &str = "[chains.default]\nlayers = [\"acl\"]\n\
                    [layers.acl]\ntype = \"acl\"\ndefault = \"allow\"\n\
                    [[layers.acl.rules]]\ndeny = [\"publish\", \"subscribe\"]\ntopics = [\"never/#\"]\n";
+
+/// A member of a group whose deliveries new rules deny went on taking its share of the messages, which
+/// nobody got then.
+#[tokio::test]
+async fn a_member_of_a_group_that_new_rules_deny_leaves_its_share_to_the_others() {
+    const FILTER: &str = "$share/workers/jobs/#";
+    let broker = Mosquitto::start().await;
+    let mproxy = Setup::before(&broker.url()).toml(ACL).start().await;
+    let worker = async |client_id| {
+        let mut link = Link::client(mproxy.addr(), Version::V5, client_id).await;
+        link.subscribe(FILTER, 0).await;
+        link
+    };
+    let (denied, mut other) = (worker("denied").await, worker("other").await);
+    let rule = "[[layers.acl.rules]]\ndeny = [\"subscribe\"]\ntopics = [\"jobs/#\"]\n\
+                client_ids = [\"denied\"]\n[[layers.acl.rules]]";
+    mproxy.edit("[[layers.acl.rules]]", rule);
+    assert_eq!(mproxy.reload().await["message"], "configuration reloaded");
+    denied.closed().await;
+    let end = mproxy.event("the end", |it| it["event"] == "disconnect");
+    assert_eq!(end.await["reason"], "rules_changed");
+
+    let mut sender = Link::client(broker.addr(), Version::V5, "sender").await;
+    for number in 0..10 {
+        let job = Publish::new(Version::V5, "jobs/1").bytes(&number.to_string());
+        sender.send(&job).await;
+        other.expect(&job).await;
+    }
+}
 
 /// Publishes with QoS 1 until the topic is denied; what passes is acknowledged by the broker.
 async fn until_denied(client: &mut Link, server: &mut Link) {

@@ -37,8 +37,11 @@ pub(super) struct Request {
 }
 
 impl Request {
-    /// Takes down what is asked for.
+    /// Takes down what is asked for, unless nobody answers.
     pub(super) fn of(packet: &PacketHead) -> Option<Self> {
+        if packet.is_renewal() {
+            return None;
+        }
         let packet_id = packet.subscribe()?.packet_id();
         let requested = packet.requested_filters();
         let texts = requested.iter().take(FILTERS);

@@ -183,6 +183,9 @@ fn rules_changed(change: Change) -> Account {
     Account::quiet(Side::Proxy, CloseReason::RulesChanged).detail(match change {
         Change::Names => "the client has another client identifier or user name at the broker now",
         Change::Will => "the rules do not allow the will of the client any more",
+        Change::Shared => {
+            "the rules do not allow a shared subscription of the client any more, or it has too many"
+        }
         Change::Alias => {
             "a topic alias from before the rules changed is used, whose topic is not known"
         }

@@ -112,6 +112,8 @@ pub(crate) enum Change {
     Names,
     /// The hooks refuse the will that the broker has.
     Will,
+    /// The hooks refuse a shared subscription that the broker has granted.
+    Shared,
     /// The topic behind an alias was not remembered, because no hook looked at topics.
     Alias,
 }
@@ -227,7 +229,7 @@ impl Cause {
 
     /// A hook took longer than this limit.
     #[cold]
-    pub(crate) fn hook_late(detail: &'static str, limit: Limit) -> End {
+    pub(crate) fn hook_late(detail: impl Into<Cow<'static, str>>, limit: Limit) -> End {
         let (detail, fault) = (detail.into(), HookFault::Late(limit));
         Box::new(Self::Hook { detail, fault })
     }

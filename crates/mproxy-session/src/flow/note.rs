@@ -6,6 +6,7 @@ use super::subject::{Request, Subject};
 use super::{Cx, Flow};
 use crate::cause::Cause;
 use crate::hook::{Entry, PacketService};
+use crate::rules::Shared;
 
 impl<H: PacketService> Flow<H> {
     /// Takes note of a packet other than PUBLISH that goes to its receiver, with `len` bytes.
@@ -17,7 +18,7 @@ impl<H: PacketService> Flow<H> {
         cx: &mut Cx<'_, '_>,
     ) {
         match subject {
-            Subject::Request(request) => self.note_request(*request, len, entries, cx),
+            Subject::Request(request) => self.note_request(request, len, entries, cx),
             Subject::Connack(code) => {
                 cx.rules.phase.connack = Some(*code);
                 if *code != ReasonCode::SUCCESS {
@@ -37,7 +38,7 @@ impl<H: PacketService> Flow<H> {
 
     fn note_request(
         &self,
-        request: Request,
+        request: &Request,
         len: usize,
         entries: Option<&[Entry]>,
         cx: &mut Cx<'_, '_>,
@@ -46,11 +47,16 @@ impl<H: PacketService> Flow<H> {
         if refused > 0 {
             cx.denied();
         }
-        // where nobody changes requests, their answers pass as they come
-        if self.tap.kinds().contains(request.kind) || cx.rules.is_strict() {
+        // those of the client stand in front of what hooks have added
+        let entry = |place| entries.and_then(|entries| entries.get(place));
+        let goes = |it: &&Shared| entry(it.place).is_none_or(|entry| entry.refused.is_none());
+        let shared: Box<[_]> = request.shared.iter().filter(goes).cloned().collect();
+        // where nobody changes requests, the answers to most pass as they come
+        if self.tap.kinds().contains(request.kind) || cx.rules.is_strict() || !shared.is_empty() {
             let forwarded = entries.map_or(request.filters, |entries| entries.len() - refused);
             let exchanges = &mut cx.rules.exchanges;
-            exchanges.request(request.kind, request.id, (forwarded, len), entries);
+            let size = (forwarded, len);
+            exchanges.request(request.kind, request.id, size, entries, shared);
         }
     }
 }

@@ -25,7 +25,7 @@ impl<H: PacketService> Flow<H> {
                 cx.denied();
                 let code = request_code(request.kind, outcome.reason_for(request.kind));
                 let codes = vec![code; request.filters];
-                Ok(answer_request(*request, &codes, outcome.text(), cx))
+                Ok(answer_request(request, &codes, outcome.text(), cx))
             }
             // the client must not be left without an answer
             Subject::Connack(_) => {
@@ -54,7 +54,7 @@ impl<H: PacketService> Flow<H> {
         offered: &Offered,
         cx: &mut Cx<'_, '_>,
     ) -> Next {
-        let Subject::Request(request) = offered.subject else {
+        let Subject::Request(request) = &offered.subject else {
             return Next::Drop;
         };
         cx.denied();
@@ -115,7 +115,12 @@ impl<H: PacketService> Flow<H> {
 
 /// Answers a request that is not forwarded: in its turn, if earlier ones with its identifier are at the
 /// broker.
-fn answer_request(request: Request, codes: &[u8], text: Option<&str>, cx: &mut Cx<'_, '_>) -> Next {
+fn answer_request(
+    request: &Request,
+    codes: &[u8],
+    text: Option<&str>,
+    cx: &mut Cx<'_, '_>,
+) -> Next {
     if let Some(answer) = cx
         .rules
         .answer_request(request.kind, request.id, codes, text)

@@ -8,6 +8,7 @@ use mproxy_codec::{Direction, Kind, PublishLayout, QoS, ReasonCode, Version, Vie
 use crate::cause::{Cause, End};
 use crate::error::packet_name;
 use crate::hook::Packet;
+use crate::rules::Shared;
 
 /// An offered packet.
 #[derive(Clone, Debug)]
@@ -41,11 +42,12 @@ pub(super) enum Subject {
 }
 
 /// A SUBSCRIBE or UNSUBSCRIBE.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Request {
     pub(super) kind: Kind,
     pub(super) id: u16,
     pub(super) filters: usize,
+    pub(super) shared: Box<[Shared]>,
 }
 
 impl Subject {
@@ -56,7 +58,14 @@ impl Subject {
             id,
             frame: frame.clone(),
         };
-        let request = |kind, id, filters| Self::Request(Request { kind, id, filters });
+        let request = |kind, id, filters| {
+            Self::Request(Request {
+                kind,
+                id,
+                filters,
+                shared: Shared::of(view),
+            })
+        };
         match view {
             View::Subscribe(it) => request(Kind::Subscribe, it.packet_id(), it.len()),
             View::Unsubscribe(it) => request(Kind::Unsubscribe, it.packet_id(), it.len()),
@@ -144,6 +153,8 @@ impl Offered {
         };
         let difference = if packet.is_will() {
             ", a will,".to_owned()
+        } else if packet.is_renewal() {
+            ", one from before,".to_owned()
         } else if packet.direction() != self.direction {
             of(packet.direction()).to_owned()
         } else if packet.version() != version {

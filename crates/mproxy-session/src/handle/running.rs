@@ -5,13 +5,27 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use mproxy_codec::Direction;
+
 use super::SessionHandle;
 use super::shared::CLOSED;
+use crate::recorder::{Batch, Recorder};
 
 /// The session's own side of its handle: when it is gone, what it held is given back, and an order wakes
 /// no task.
 #[derive(Debug)]
 pub(crate) struct Running(pub(crate) SessionHandle);
+
+impl Running {
+    /// Counts that hooks refused the CONNECT, or what is judged with it.
+    pub(crate) fn denied(&self, recorder: &dyn Recorder) {
+        let batch = Batch {
+            denied: 1,
+            ..Batch::default()
+        };
+        self.enter(Direction::ToServer, &batch, recorder);
+    }
+}
 
 impl Deref for Running {
     type Target = SessionHandle;

@@ -24,6 +24,7 @@ use mproxy_codec::{ConnectPacket, Direction, PropertyId, Version};
 
 use self::aliases::AliasTable;
 use self::exchanges::Exchanges;
+pub(crate) use self::exchanges::Shared;
 use self::negotiated::Negotiated;
 pub(crate) use self::negotiated::{lower_aliases, lower_keep_alive};
 use self::phase::Phase;

@@ -145,7 +145,7 @@ fn answers_are_merged_with_what_hooks_refused_and_wait_for_their_turn() {
     let entries = [entry(true), entry(false)];
     rules
         .exchanges
-        .request(Kind::Subscribe, 4, (1, 20), Some(&entries));
+        .request(Kind::Subscribe, 4, (1, 20), Some(&entries), Box::default());
     let own = rules.answer_request(Kind::Subscribe, 4, &[0x87], None);
     assert_eq!(own, None, "an earlier one is at the broker");
     assert!(
@@ -165,7 +165,7 @@ fn answers_are_merged_with_what_hooks_refused_and_wait_for_their_turn() {
     assert!(rules.exchanges.take_due().is_some());
     rules
         .exchanges
-        .request(Kind::Subscribe, 4, (2, 20), Some(&entries));
+        .request(Kind::Subscribe, 4, (2, 20), Some(&entries), Box::default());
     let end = rules.answer(Kind::Subscribe, &answer).err();
     assert_eq!(violation(end.as_deref()), Some(Violation::CodeCount));
 }

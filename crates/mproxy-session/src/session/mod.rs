@@ -1,5 +1,6 @@
 //! A connection from its first byte to its summary.
 
+mod ask;
 mod claim;
 mod close;
 mod connect;

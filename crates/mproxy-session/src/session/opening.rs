@@ -15,8 +15,8 @@ use tower_service::Service;
 use super::claim::Claim;
 use super::connect::{hold, parse_connect, read_connect};
 use super::known::{Known, Rejected, Stage};
-use super::renew::{Renewal, ask};
-use super::{Live, Session, will};
+use super::renew::Renewal;
+use super::{Live, Session, ask, will};
 use crate::BoxError;
 use crate::admit::{Admission, Connect};
 use crate::cause::{Cause, Denial, End, Overdue};
@@ -235,7 +235,8 @@ impl Session {
         known.version = ConnectPacket::version_of(&frame);
         let mut batch = Batch::default();
         batch.read(Kind::Connect, frame.len());
-        self.enter(&batch);
+        self.handle
+            .enter(Direction::ToServer, &batch, &*self.recorder);
         let frame = limits.repair(frame);
         let packet = parse_connect(&frame, limits)
             .and_then(|packet| limits.admit(packet))
@@ -272,12 +273,12 @@ impl Session {
         let info = connect.info().clone();
         let claimed = Claim::of(connect.packet());
         let sent: Names = info.names().clone();
-        let asked = ask(&mut admit, connect, &self.limits);
+        let asked = ask::admit(&mut admit, connect, &self.limits);
         let asked = slow::watched::<A, _>(asked, "CONNECT", info, recorder);
         let (mut connect, mut hooks) = match asked.await? {
             Admission::Admit { connect, hooks } => (connect, hooks),
             Admission::Refuse(refusal) => {
-                self.denied();
+                self.handle.denied(recorder);
                 return Err(Cause::turned_away(refusal, None));
             }
         };
@@ -306,7 +307,7 @@ impl Session {
                 Err(end) => matches!(**end, Cause::TurnedAway { .. }),
             };
             if is_denied {
-                self.denied();
+                self.handle.denied(recorder);
             }
             kept = (!judged?).then_some(frame);
         }
@@ -351,19 +352,5 @@ impl Session {
         }
         lower_keep_alive(packet, limits);
         Ok(server)
-    }
-
-    fn enter(&self, batch: &Batch) {
-        let recorder = &*self.recorder;
-        self.handle.enter(Direction::ToServer, batch, recorder);
-    }
-
-    /// A hook refused the CONNECT, or the will in it.
-    fn denied(&self) {
-        let batch = Batch {
-            denied: 1,
-            ..Batch::default()
-        };
-        self.enter(&batch);
     }
 }

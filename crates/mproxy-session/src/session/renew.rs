@@ -6,23 +6,19 @@ use std::pin::pin;
 use std::task::Poll;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use mproxy_codec::{ConnectPacket, DecodeError, Direction, Version};
+use mproxy_codec::{ConnectPacket, DecodeError, Kind, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::timeout;
 use tower_service::Service;
 
-use super::Live;
-use super::will::{self, Judged};
+use super::ask::{self, Judged};
+use super::{Live, will};
 use crate::BoxError;
 use crate::admit::{Admission, Connect};
 use crate::cause::{Cause, Change, End};
 use crate::context::{Names, SessionInfo};
-use crate::error::Limit;
 use crate::handle::{Running, When};
-use crate::hook::{Hooks, OnClose, Packet, PacketService, Refusal};
-use crate::limits::Limits;
+use crate::hook::{OnClose, Packet, PacketService};
 use crate::pipe::Pipe;
-use crate::recorder::Batch;
 use crate::slow;
 
 /// The bit of the protocol level that a bridge sets.
@@ -70,7 +66,7 @@ impl<A> Renewal<A> {
 
     fn will(&self, session: &SessionInfo) -> Result<Option<Packet>, DecodeError> {
         let will = self.sent.as_ref().and_then(|sent| sent.will.clone());
-        will.map(|will| Packet::of_will_again(session.version(), will))
+        will.map(|will| Packet::of_own(session.version(), will))
             .transpose()
     }
 }
@@ -141,16 +137,26 @@ where
     A::Error: Into<BoxError>,
 {
     async fn renew(&mut self) -> Result<(), End> {
-        self.pipe.handle.begin_renewal();
-        let session = self.pipe.rules.session.clone();
-        let packet = self.renewal.packet(&session);
-        let packet = packet.map_err(|error| Cause::internal(error.to_string()))?;
-        let handle = self.pipe.handle.0.clone();
-        let connect = Connect::renewal(packet, session.clone(), handle);
-        let (connect, hooks) = match self.ask(connect).await? {
+        // not the pipe: its hooks cannot be shared between threads
+        let Pipe {
+            handle,
+            recorder,
+            rules,
+            ..
+        } = &self.pipe;
+        let (recorder, limits) = (&**recorder, &*rules.limits);
+        let internal = |error: DecodeError| Cause::internal(error.to_string());
+        handle.begin_renewal();
+        let session = rules.session.clone();
+        let packet = self.renewal.packet(&session).map_err(internal)?;
+        let connect = Connect::renewal(packet, session.clone(), handle.0.clone());
+        let asked = ask::admit(&mut self.renewal.stage, connect, limits);
+        let asked = slow::watched::<A, _>(asked, "CONNECT", session.clone(), recorder);
+        let (connect, mut hooks) = match unless_ordered(handle, "CONNECT", asked).await? {
             Admission::Admit { connect, hooks } => (connect, hooks),
             Admission::Refuse(refusal) => {
-                return Err(self.denied(Cause::turned_away(refusal, None)));
+                handle.denied(recorder);
+                return Err(Cause::turned_away(refusal, None));
             }
         };
         if !session.names().are_of(connect.packet()) {
@@ -163,50 +169,34 @@ where
             client_id = session.client_id(),
             "admitted again"
         );
-        let Hooks {
-            mut to_server,
-            to_client,
-            on_close,
-            held,
-        } = hooks;
-        let will = self.renewal.will(&session);
-        if let Some(will) = will.map_err(|error| Cause::internal(error.to_string()))? {
-            let pipe = &self.pipe;
-            let (handle, recorder, limits) = (&pipe.handle, &*pipe.recorder, &*pipe.rules.limits);
-            let judged = will::judge(&mut to_server, will, limits, recorder);
-            let judged = slow::watched::<U, _>(judged, "PUBLISH", session.clone(), recorder);
-            // a will that they would only change stays: the broker takes no other one
-            if let Judged::Out(_) = unless_ordered(handle, "the will", judged).await? {
-                return Err(self.denied(Box::new(Cause::RulesChanged(Change::Will))));
+        // what they would only change stays: the broker takes no other will
+        let unless_out = |judged: Judged, change| match judged {
+            Judged::Same | Judged::Changed(_) => Ok(()),
+            Judged::Out(_) => {
+                handle.denied(recorder);
+                Err(Box::new(Cause::RulesChanged(change)))
             }
-        }
-        let kept = self.renewal.kept(&session, held);
-        self.pipe.renew(to_server, to_client, kept);
-        self.on_close = both(self.on_close.take(), on_close);
-        Ok(())
-    }
-
-    /// Counts that the client was refused, which ends its session.
-    fn denied(&self, end: End) -> End {
-        let batch = Batch {
-            denied: 1,
-            ..Batch::default()
         };
-        let Pipe {
-            handle, recorder, ..
-        } = &self.pipe;
-        handle.enter(Direction::ToServer, &batch, &**recorder);
-        end
-    }
-
-    async fn ask(&mut self, connect: Connect) -> Result<Admission<U, D>, End> {
-        let pipe = &self.pipe;
-        // not the pipe: its hooks cannot be shared between threads
-        let (handle, recorder, limits) = (&pipe.handle, &*pipe.recorder, &*pipe.rules.limits);
-        let session = pipe.rules.session.clone();
-        let asked = ask(&mut self.renewal.stage, connect, limits);
-        let asked = slow::watched::<A, _>(asked, "CONNECT", session, recorder);
-        unless_ordered(handle, "CONNECT", asked).await
+        let tap = &mut hooks.to_server;
+        if let Some(will) = self.renewal.will(&session).map_err(internal)? {
+            let judged = will::judge(tap, will, limits, recorder);
+            let judged = slow::watched::<U, _>(judged, "PUBLISH", session.clone(), recorder);
+            let judged = unless_ordered(handle, "the will", judged).await?;
+            unless_out(judged, Change::Will)?;
+        }
+        if tap.kinds().contains(Kind::Subscribe)
+            && let Some(subscribe) = rules.subscribe_again()?
+        {
+            let what = "a shared subscription";
+            let judged = ask::judge(tap, subscribe, what, limits);
+            let judged = slow::watched::<U, _>(judged, "SUBSCRIBE", session.clone(), recorder);
+            let judged = unless_ordered(handle, what, judged).await?;
+            unless_out(judged, Change::Shared)?;
+        }
+        let kept = self.renewal.kept(&session, hooks.held);
+        self.pipe.renew(hooks.to_server, hooks.to_client, kept);
+        self.on_close = both(self.on_close.take(), hooks.on_close);
+        Ok(())
     }
 }
 
@@ -242,38 +232,4 @@ fn both(earlier: Option<Box<OnClose>>, later: Option<OnClose>) -> Option<Box<OnC
             })
         }))),
     }
-}
-
-/// Asks a CONNECT stage. Waiting for a permit is not taking long.
-pub(super) async fn ask<A, U, D>(
-    stage: &mut A,
-    connect: Connect,
-    limits: &Limits,
-) -> Result<Admission<U, D>, End>
-where
-    A: Service<Connect, Response = Admission<U, D>>,
-    A::Error: Into<BoxError>,
-{
-    let ready = poll_fn(|cx| stage.poll_ready(cx).map_err(Into::into));
-    let (patience, limit) = limits.permit_before_connack();
-    let ready: Result<(), BoxError> = timeout(patience, ready)
-        .await
-        .map_err(|_| Cause::hook_late("the CONNECT stage had no permit in time", limit))?;
-    let answer = match ready {
-        Ok(()) => {
-            let answer = stage.call(connect);
-            let answer = async { answer.await.map_err(Into::into) };
-            timeout(limits.hook_timeout, answer).await.map_err(|_| {
-                Cause::hook_late(
-                    "a hook of the CONNECT stage took too long",
-                    Limit::HookTimeout,
-                )
-            })?
-        }
-        Err(error) => Err(error),
-    };
-    answer.or_else(|error: BoxError| {
-        let refusal = Refusal::in_error(&*error).map(|it| Admission::Refuse(it.into()));
-        refusal.ok_or_else(|| Cause::hook_failed("a hook of the CONNECT stage failed", error))
-    })
 }

@@ -1,25 +1,14 @@
 //! A will is a PUBLISH in advance: it passes the hooks before the broker hears of it.
 
-use std::future::poll_fn;
-
 use mproxy_codec::{Direction, Kind, PropertyId, ReasonCode};
-use tokio::time::timeout;
 
-use crate::BoxError;
+use super::ask::{self, Judged};
 use crate::admit::Connect;
 use crate::cause::{Cause, End};
-use crate::error::{Limit, packet_name};
-use crate::hook::{Packet, PacketService, Refusal, Tap, Verdict};
+use crate::error::Limit;
+use crate::hook::{Packet, PacketService, Refusal, Tap};
 use crate::limits::{Limits, RefusedWill};
 use crate::recorder::Recorder;
-
-/// What the hooks made of a will.
-pub(super) enum Judged {
-    Same,
-    Changed(Packet),
-    /// It is taken out, or the client turned away with this refusal.
-    Out(Option<Refusal>),
-}
 
 /// The will of a client, for its PUBLISH hooks.
 ///
@@ -70,10 +59,7 @@ pub(super) async fn judge<U: PacketService>(
     limits: &Limits,
     recorder: &dyn Recorder,
 ) -> Result<Judged, End> {
-    if !tap.kinds().contains(Kind::Publish) {
-        return Ok(Judged::Same);
-    }
-    if let Some(publish) = will.publish() {
+    if let (true, Some(publish)) = (tap.kinds().contains(Kind::Publish), will.publish()) {
         let (kind, code) = (Kind::Connect, ReasonCode::TOPIC_NAME_INVALID);
         let response = publish.properties().str(PropertyId::ResponseTopic);
         let response = response.unwrap_or_default().as_bytes();
@@ -84,50 +70,5 @@ pub(super) async fn judge<U: PacketService>(
             })
             .inspect_err(|_| recorder.refused(Direction::ToServer, kind))?;
     }
-    let (asked, version) = (will.as_bytes().clone(), will.version());
-    match ask(tap, will, limits).await? {
-        Verdict::Forward(packet) if !packet.is_will() => {
-            let what = packet_name(packet.kind());
-            Err(Cause::hook(format!(
-                "a hook forwarded {what} in place of the will"
-            )))
-        }
-        Verdict::Forward(packet) if packet.version() != version => {
-            let version = packet.version();
-            Err(Cause::hook(format!(
-                "a hook forwarded a will of MQTT {version} in place of the client's"
-            )))
-        }
-        Verdict::Forward(packet) if *packet.as_bytes() == asked => Ok(Judged::Same),
-        Verdict::Forward(packet) => Ok(Judged::Changed(packet)),
-        Verdict::Discard => Ok(Judged::Out(None)),
-        Verdict::Refuse(refusal) => Ok(Judged::Out(Some(refusal))),
-        Verdict::Close(reason) => Err(Cause::turned_away(reason.into(), None)),
-    }
-}
-
-async fn ask<U: PacketService>(
-    tap: &mut Tap<U>,
-    will: Packet,
-    limits: &Limits,
-) -> Result<Verdict, End> {
-    let ready = poll_fn(|cx| tap.poll_ready_for(Kind::Publish, cx).map_err(Into::into));
-    let (patience, limit) = limits.permit_before_connack();
-    let ready: Result<(), BoxError> = timeout(patience, ready)
-        .await
-        .map_err(|_| Cause::hook_late("the hooks had no permit for the will in time", limit))?;
-    let verdict = match ready {
-        Ok(()) => {
-            let verdict = tap.service_mut().call(will);
-            let verdict = async { verdict.await.map_err(Into::into) };
-            timeout(limits.hook_timeout, verdict).await.map_err(|_| {
-                Cause::hook_late("a hook took too long over the will", Limit::HookTimeout)
-            })?
-        }
-        Err(error) => Err(error),
-    };
-    verdict.or_else(|error: BoxError| {
-        let refusal = Refusal::in_error(&*error).map(Verdict::Refuse);
-        refusal.ok_or_else(|| Cause::hook_failed("a hook failed over the will", error))
-    })
+    ask::judge(tap, will, "the will", limits).await
 }

@@ -38,6 +38,7 @@ mod refused;
 mod renewal;
 mod requests;
 mod rules;
+mod shared;
 mod sizes;
 mod slips;
 mod slow;

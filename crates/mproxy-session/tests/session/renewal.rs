@@ -21,20 +21,20 @@ use crate::support::hooks::{Gate, Seen, by_topic, heads_by_topic};
 use crate::support::{Frames, Pair, Setup, admit_all, settle};
 
 const F: Frames = Frames(Version::V5);
-const VERSIONS: [Version; 3] = [Version::V31, Version::V311, Version::V5];
+pub(crate) const VERSIONS: [Version; 3] = [Version::V31, Version::V311, Version::V5];
 
-type Boxed = Hooks<BoxPacketService, BoxPacketService>;
-type Answer = Pin<
+pub(crate) type Boxed = Hooks<BoxPacketService, BoxPacketService>;
+pub(crate) type Answer = Pin<
     Box<
         dyn Future<Output = Result<Admission<BoxPacketService, BoxPacketService>, BoxError>> + Send,
     >,
 >;
 
-type Judge = dyn FnMut(Connect) -> Answer + Send;
+pub(crate) type Judge = dyn FnMut(Connect) -> Answer + Send;
 
 /// The rules of now, as a server keeps them.
 #[derive(Clone)]
-struct Rules(Arc<Mutex<Box<Judge>>>);
+pub(crate) struct Rules(Arc<Mutex<Box<Judge>>>);
 
 impl Rules {
     fn new(rules: impl FnMut(Connect) -> Answer + Send + 'static) -> Self {
@@ -42,15 +42,15 @@ impl Rules {
     }
 
     /// Rules that admit everybody with these hooks.
-    fn admitting(make: impl FnMut(&Connect) -> Boxed + Send + 'static) -> Self {
+    pub(crate) fn admitting(make: impl FnMut(&Connect) -> Boxed + Send + 'static) -> Self {
         Self::new(admitting(make))
     }
 
-    fn change(&self, rules: impl FnMut(Connect) -> Answer + Send + 'static) {
+    pub(crate) fn change(&self, rules: impl FnMut(Connect) -> Answer + Send + 'static) {
         *self.0.lock().unwrap() = Box::new(rules);
     }
 
-    fn stage(
+    pub(crate) fn stage(
         &self,
     ) -> impl Service<
         Connect,
@@ -64,12 +64,12 @@ impl Rules {
     }
 
     /// A session under these rules, whose CONNACK has reached its client.
-    async fn connected(&self, version: Version) -> Pair {
+    pub(crate) async fn connected(&self, version: Version) -> Pair {
         Setup::new().connected(version, self.stage()).await
     }
 }
 
-fn admitting(
+pub(crate) fn admitting(
     mut make: impl FnMut(&Connect) -> Boxed + Send + 'static,
 ) -> impl FnMut(Connect) -> Answer + Send + 'static {
     move |connect| {
@@ -82,7 +82,7 @@ fn refusing(refusal: ConnectRefusal) -> impl FnMut(Connect) -> Answer + Send + '
     move |_| Box::pin(std::future::ready(Ok(Admission::Refuse(refusal.clone()))))
 }
 
-fn no_hooks() -> Boxed {
+pub(crate) fn no_hooks() -> Boxed {
     let boxed = |forward: Forward| BoxPacketService::new(forward);
     Hooks::none().map(|tap| tap.convert(boxed), |tap| tap.convert(boxed))
 }
@@ -96,7 +96,7 @@ fn judging(gate: &Gate, seen: &Seen) -> Boxed {
     Hooks::new(tap(), tap())
 }
 
-fn renew(pair: &Pair) {
+pub(crate) fn renew(pair: &Pair) {
     pair.handle.renew(1);
 }
 
@@ -477,7 +477,7 @@ async fn traffic_waits_for_a_stage_that_waits() {
 async fn a_stage_that_fails_ends_the_session() {
     for (how, detail) in [
         ("hang", "took too long"),
-        ("fail", "failed: on purpose"),
+        ("fail", "failed over CONNECT: on purpose"),
         ("panic", "panicked over CONNECT"),
     ] {
         let rules = Rules::admitting(|_| no_hooks());

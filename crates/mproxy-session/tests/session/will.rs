@@ -340,7 +340,10 @@ async fn another_packet_in_place_of_the_will_lets_nobody_in() {
     for (what, frame) in [
         ("PINGREQ in place of the will", F5.pingreq()),
         ("PUBLISH in place of the will", F5.publish("a", 0, 0, b"x")),
-        ("a will of MQTT 3.1.1 in place of the client's", Vec::new()),
+        (
+            "the will of MQTT 3.1.1 in place of the client's",
+            Vec::new(),
+        ),
     ] {
         let pair = Setup::new().start(tapped(service_fn(move |_: Packet| {
             let packet = if frame.is_empty() {

@@ -72,10 +72,10 @@ impl Shared {
     }
 }
 
-/// Returns what the packet asks for, if it is a SUBSCRIBE or UNSUBSCRIBE.
+/// Returns what the packet asks for, if it is a SUBSCRIBE or UNSUBSCRIBE that is answered.
 pub(super) fn request_of(packet: &Packet) -> Option<Request> {
     let packet_id = match packet.kind() {
-        Kind::Subscribe => packet.subscribe()?.packet_id(),
+        Kind::Subscribe if !packet.is_renewal() => packet.subscribe()?.packet_id(),
         Kind::Unsubscribe => packet.unsubscribe()?.packet_id(),
         _ => return None,
     };

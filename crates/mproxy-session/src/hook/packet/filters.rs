@@ -156,6 +156,12 @@ impl<P> Packet<P> {
             .is_some_and(|entries| entries.0.iter().all(|e| e.refused.is_some()))
     }
 
+    /// True when hooks have refused a filter.
+    pub(crate) fn refuses_some(&self) -> bool {
+        let entries = self.raw.entries.as_ref();
+        entries.is_some_and(|entries| entries.0.iter().any(|e| e.refused.is_some()))
+    }
+
     /// The filters of a SUBSCRIBE or UNSUBSCRIBE that the client asked for, each with the code that
     /// it is refused with, if a hook has refused it: what the codes of its SUBACK or UNSUBACK stand
     /// for, one by one. Empty for other packets.

@@ -108,7 +108,8 @@ struct Raw {
     topic: Option<Arc<[u8]>>,
     /// What hooks decided on single filters; `None` while they decided nothing.
     entries: Option<Box<Entries>>,
-    is_will: bool,
+    /// A question of the session: nobody has sent it, and it goes nowhere.
+    is_own: bool,
 }
 
 impl Packet {
@@ -131,7 +132,7 @@ impl Packet {
                 layout,
                 topic,
                 entries: None,
-                is_will: false,
+                is_own: false,
             },
             reach: PhantomData,
         }
@@ -225,7 +226,22 @@ impl<P> Packet<P> {
     #[inline]
     #[must_use]
     pub const fn is_will(&self) -> bool {
-        self.raw.is_will
+        self.raw.is_own && matches!(self.raw.kind, Kind::Publish)
+    }
+
+    /// True for a SUBSCRIBE that the session offers because [the rules have
+    /// changed](crate::SessionHandle::renew). It has the shared subscriptions of the client, as the
+    /// client wrote them. It does not go to the broker, and no SUBACK answers it: a hook must not wait
+    /// for one. A refusal of any filter ends the session, and a change of one has no effect.
+    #[inline]
+    #[must_use]
+    pub const fn is_renewal(&self) -> bool {
+        self.raw.is_own && matches!(self.raw.kind, Kind::Subscribe)
+    }
+
+    /// True for a question of the session's about a packet of this type.
+    pub(crate) fn is_own(&self, kind: Kind) -> bool {
+        self.raw.is_own && self.raw.kind == kind
     }
 
     /// The PUBLISH, with its topic alias resolved.
@@ -235,7 +251,7 @@ impl<P> Packet<P> {
         let layout = self.publish_layout()?;
         let view = Publish::new(layout, &self.raw.frame);
         let topic = self.raw.topic.as_deref();
-        Some(PublishRef::new(view, topic, self.raw.is_will))
+        Some(PublishRef::new(view, topic, self.is_will()))
     }
 
     /// The CONNACK.
@@ -373,7 +389,7 @@ impl<P> fmt::Debug for Packet<P> {
             .field("version", &self.raw.version)
             .field("direction", &self.raw.direction)
             .field("len", &self.raw.frame.len())
-            .field("will", &self.raw.is_will)
+            .field("own", &self.raw.is_own)
             .finish_non_exhaustive()
     }
 }

@@ -25,17 +25,17 @@ impl Packet {
         let id = 1;
         let (topic, payload) = (will.topic, will.payload);
         let frame = encode_publish(version, topic, will.qos, id, properties, payload)?;
-        let mut packet = Self::of_will_again(version, frame).map_err(EncodeError::Invalid)?;
+        let mut packet = Self::of_own(version, frame).map_err(EncodeError::Invalid)?;
         if will.retain {
             packet.edit_publish(&PublishEdit::new().retain(true))?;
         }
         Ok(Some(packet))
     }
 
-    /// A will that was offered before, of its bytes.
-    pub(crate) fn of_will_again(version: Version, frame: Bytes) -> Result<Self, DecodeError> {
+    /// A question of the session, of its bytes: a will, or what a client has subscribed to.
+    pub(crate) fn of_own(version: Version, frame: Bytes) -> Result<Self, DecodeError> {
         let mut packet = Self::parse(version, Direction::ToServer, frame)?;
-        packet.raw.is_will = true;
+        packet.raw.is_own = true;
         Ok(packet)
     }
 
