@@ -64,6 +64,49 @@ pub(crate) enum Op {
     Stop {
         told: bool,
     },
+    /// The session is judged again.
+    Renew(Rules),
+}
+
+/// What a session is judged by from when it is renewed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    /// Whether hooks are content with the head of a PUBLISH.
+    pub(crate) head_only: bool,
+    /// Whether the client is turned away.
+    pub(crate) refuses: bool,
+    /// Whether the stage waits at the client's gate.
+    pub(crate) waits: bool,
+    /// Whether PUBLISH, and SUBSCRIBE and UNSUBSCRIBE, are offered: of the client, and of the broker.
+    pub(crate) offered: [[bool; 2]; 2],
+}
+
+impl Rules {
+    /// All is offered, and nothing refused.
+    pub(crate) const fn of(script: &Script) -> Self {
+        Self {
+            head_only: script.head_only,
+            refuses: false,
+            waits: false,
+            offered: [[true; 2]; 2],
+        }
+    }
+}
+
+impl Arbitrary<'_> for Rules {
+    fn arbitrary(u: &mut Unstructured<'_>) -> Result<Self> {
+        let byte: u8 = u.arbitrary()?;
+        let bit = |bit: u8| byte & (1 << bit) != 0;
+        // half of them judge as before, by other hooks
+        let is_all = bit(7);
+        let [up, down] = [2, 4].map(|at| [at, at + 1].map(|at| is_all || bit(at)));
+        Ok(Self {
+            head_only: bit(0),
+            refuses: byte & 0x7f == 0x7f,
+            waits: bit(1),
+            offered: [up, down],
+        })
+    }
 }
 
 /// A packet that is well-formed, and need not be right.
@@ -135,7 +178,8 @@ impl Arbitrary<'_> for Op {
             7 => Self::Reset(client),
             8 => Self::Advance(u.arbitrary::<u16>()?.into()),
             9 => Self::Advance(u.arbitrary::<u32>()? % 200_000),
-            10 => Self::Stop { told: client },
+            10 if first & 0x60 == 0 => Self::Stop { told: client },
+            10 => Self::Renew(u.arbitrary()?),
             11..=15 => Self::Answer(client, u.arbitrary()?),
             _ => Self::Say(client, u.arbitrary()?),
         })

@@ -13,6 +13,11 @@
 //! - SUBACK and UNSUBACK of one identifier come in the order of the requests, have a code for each
 //!   filter, and a refusal where hooks refused.
 //!
+//! The session is judged again at any moment, by hooks that are offered more or less: of what was not
+//! offered for a while, nothing is known but that it arrives once. Shared subscriptions are offered
+//! again, and only those that hooks did not refuse. A client is told nothing when rules have changed so
+//! that its session cannot go on.
+//!
 //! Slips are repaired unless the session is strict: what is sent is read as it is meant, and what
 //! arrives has none. A client gets no DISCONNECT but the broker's, unless it or a hook is to blame,
 //! or an order or a strict session has it told; and the same of a CONNACK.
@@ -29,13 +34,13 @@ use std::time::Duration;
 
 use mproxy_codec::{Direction, Kind, KindSet, PropertyId, ReasonCode, Value, Version};
 use mproxy_session::{
-    BoxError, BoxPacketService, CloseReason, Conformance, HeadOnly, Hooks, Limits, Order, Packet,
-    PacketService, Peer, ReceiveMaximum, RefusedPublish, Session, SessionHandle, Side, Summary,
-    Tap, Verdict, WhenUnreachable, Whole, new_hooks,
+    Admission, BoxError, BoxPacketService, CloseReason, Conformance, Connect, HeadOnly, Hooks,
+    Limits, Order, Packet, PacketService, Peer, ReceiveMaximum, RefusedPublish, Session,
+    SessionHandle, Side, Summary, Tap, Verdict, WhenUnreachable, Whole,
 };
 use tower::service_fn;
 
-use crate::op::{LEVELS, Op, Say, Script};
+use crate::op::{LEVELS, Op, Rules, Say, Script};
 use crate::support::frames::{ConnectParts, Frames, properties};
 use crate::support::hooks::Gate;
 use crate::support::memory::{Wire, connection};
@@ -46,6 +51,9 @@ const MAX_POLLS: usize = 100_000;
 
 /// Longer than any limit of a session.
 const LONG: Duration = Duration::from_secs(600);
+
+/// What shared subscriptions begin with.
+const SHARED: &str = "$share/g/";
 
 /// What a hook said about a packet.
 #[derive(Debug)]
@@ -63,6 +71,8 @@ struct Court {
     /// Requests, with whether each filter was refused.
     requests: VecDeque<(Kind, u16, Vec<bool>)>,
     calls: u32,
+    /// Filters were not offered for a while.
+    is_blind: bool,
 }
 
 type Shared = Arc<Mutex<Court>>;
@@ -100,6 +110,7 @@ fn item<P>(packet: &Packet<P>) -> Item {
 }
 
 fn level(topic: &str) -> &str {
+    let topic = topic.strip_prefix(SHARED).unwrap_or(topic);
     topic.split('/').next().unwrap_or_default()
 }
 
@@ -114,6 +125,18 @@ fn hook<P: 'static>(gate: &Gate, court: &Shared) -> impl PacketService<P> + Clon
         let (gate, court) = (gate.clone(), Arc::clone(&court));
         async move {
             let asked = item(&packet);
+            if packet.is_renewal() {
+                let is_blind = lock(&court).is_blind;
+                packet.map_filters(|filter| {
+                    assert!(filter.starts_with(SHARED), "{filter} is not shared");
+                    match level(filter) {
+                        "denied" if is_blind => Err(ReasonCode::NOT_AUTHORIZED),
+                        "denied" => panic!("{filter} was refused"),
+                        _ => Ok(None),
+                    }
+                })?;
+                return Ok(Verdict::Forward(packet));
+            }
             lock(&court).asked.push_back(asked.clone());
             let Item::Publish { topic, .. } = &asked else {
                 let Item::Filters { kind, id, filters } = asked else {
@@ -170,6 +193,29 @@ fn hook<P: 'static>(gate: &Gate, court: &Shared) -> impl PacketService<P> + Clon
     })
 }
 
+fn tap(
+    head_only: bool,
+    publish: bool,
+    requests: bool,
+    gate: &Gate,
+    court: &Shared,
+) -> Tap<BoxPacketService> {
+    let mut kinds = KindSet::NONE;
+    if publish {
+        kinds = kinds | KindSet::PUBLISH;
+    }
+    if requests {
+        kinds = kinds | KindSet::SUBSCRIBE | KindSet::UNSUBSCRIBE;
+    }
+    if head_only {
+        let tap = Tap::only(kinds, hook::<HeadOnly>(gate, court)).head_only();
+        tap.convert(BoxPacketService::new)
+    } else {
+        let tap = Tap::only(kinds, hook::<Whole>(gate, court));
+        tap.convert(BoxPacketService::new)
+    }
+}
+
 /// One end of the session, and what is known of what it sends and gets.
 #[derive(Debug)]
 struct End {
@@ -180,6 +226,10 @@ struct End {
     sent: Trace,
     /// What was sent and hooks were not asked about, as far as is known.
     unasked: VecDeque<Item>,
+    /// Of this, what stood before something that they were asked about.
+    passed: VecDeque<Item>,
+    /// What was not offered to hooks for a while.
+    blind: KindSet,
     received: Trace,
     /// What came before this end sent a CONNECT that is one.
     early: Vec<u8>,
@@ -211,6 +261,8 @@ impl End {
                 .repairing(!script.strict)
                 .early(),
             unasked: VecDeque::new(),
+            passed: VecDeque::new(),
+            blind: KindSet::NONE,
             received: Trace::new(version, direction.opposite()),
             early: Vec::new(),
             unanswered: VecDeque::new(),
@@ -286,12 +338,41 @@ impl End {
                 if sent == asked {
                     break;
                 }
+                let may_pass = self.blind.contains(kind_of(&sent));
                 assert!(
-                    matches!(sent, Item::Publish { qos: 2, .. }),
+                    may_pass || matches!(sent, Item::Publish { qos: 2, .. }),
                     "left out: {sent:?}, asked: {asked:?}"
                 );
+                if may_pass {
+                    self.passed.push_back(sent);
+                }
             }
         }
+    }
+
+    /// Takes what hooks have let pass next.
+    fn next_judged(&self) -> Option<Item> {
+        let judged = &mut lock(&self.court).judged;
+        loop {
+            match judged.pop_front()? {
+                Judged::Kept => {}
+                Judged::Forward(next) => break Some(next),
+            }
+        }
+    }
+
+    /// True for what this end sent and hooks need not have been asked about.
+    fn take_passed(&mut self, item: &Item) -> bool {
+        if !self.blind.contains(kind_of(item)) {
+            return false;
+        }
+        let found = self.passed.iter().position(|it| it == item);
+        if let Some(at) = found {
+            self.passed.drain(..=at);
+            return true;
+        }
+        let found = self.unasked.iter().position(|it| it == item);
+        found.is_some_and(|at| self.unasked.drain(..=at).len() > 0)
     }
 
     /// Hears what has come from `other`.
@@ -312,19 +393,16 @@ impl End {
         for item in items {
             match &item {
                 Item::Publish { .. } | Item::Filters { .. } => {
-                    let judged = &mut lock(&other.court).judged;
-                    let next = loop {
-                        match judged.pop_front() {
-                            Some(Judged::Kept) => {}
-                            Some(Judged::Forward(next)) => break Some(next),
-                            None => break None,
+                    let next = other.next_judged();
+                    if next.as_ref() != Some(&item) {
+                        assert!(
+                            other.take_passed(&item),
+                            "{who} got it out of order or refused: {item:?}, not {next:?}"
+                        );
+                        if let Some(next) = next {
+                            lock(&other.court).judged.push_front(Judged::Forward(next));
                         }
-                    };
-                    assert_eq!(
-                        next.as_ref(),
-                        Some(&item),
-                        "{who} got it out of order or refused"
-                    );
+                    }
                     // whoever gets it answers it
                     if let Some(answer) = Self::answers(&item) {
                         *other.credit.entry(answer).or_default() -= 1;
@@ -356,6 +434,9 @@ impl End {
         if !matches!(kind, Kind::Suback | Kind::Unsuback) || rogue {
             return;
         }
+        if self.blind.contains(Kind::Subscribe) {
+            return; // hooks do not know of all requests
+        }
         let requests = &mut lock(&self.court).requests;
         let request = match kind {
             Kind::Suback => Kind::Subscribe,
@@ -372,6 +453,13 @@ impl End {
         for (code, refused) in codes.iter().zip(refused) {
             assert!(!refused || *code >= 0x80, "{kind} of {id}: {codes:02x?}");
         }
+    }
+}
+
+const fn kind_of(item: &Item) -> Kind {
+    match item {
+        Item::Publish { .. } => Kind::Publish,
+        Item::Filters { kind, .. } | Item::Answer { kind, .. } | Item::Other(kind) => *kind,
     }
 }
 
@@ -402,6 +490,8 @@ pub(crate) struct World<'a, F> {
     client: End,
     broker: End,
     handle: SessionHandle,
+    rules: Arc<Mutex<Rules>>,
+    renewals: u64,
     /// Whether the first order, if there was one, was to tell the client.
     told: Option<bool>,
     frames: Frames,
@@ -429,19 +519,26 @@ impl World<'_, ()> {
         }
         let handle = SessionHandle::new();
         let courts = [&client, &broker].map(|end| (end.gate.clone(), Arc::clone(&end.court)));
-        let head_only = script.head_only;
-        let kinds = KindSet::PUBLISH | KindSet::SUBSCRIBE | KindSet::UNSUBSCRIBE;
-        let admit = new_hooks(move |_| {
-            let [up, down] = [&courts[0], &courts[1]].map(|(gate, court)| {
-                if head_only {
-                    let tap = Tap::only(kinds, hook::<HeadOnly>(gate, court)).head_only();
-                    tap.convert(BoxPacketService::new)
-                } else {
-                    let tap = Tap::only(kinds, hook::<Whole>(gate, court));
-                    tap.convert(BoxPacketService::new)
-                }
+        let rules = Arc::new(Mutex::new(Rules::of(script)));
+        let current = Arc::clone(&rules);
+        let admit = service_fn(move |connect: Connect| {
+            let rules = *current.lock().unwrap_or_else(PoisonError::into_inner);
+            let [up, down] = [0, 1].map(|at| {
+                let (gate, court) = &courts[at];
+                let [publish, requests] = rules.offered[at];
+                tap(rules.head_only, publish, requests, gate, court)
             });
-            Hooks::new(up, down)
+            let gate = courts[0].0.clone();
+            async move {
+                if rules.waits {
+                    gate.pass().await;
+                }
+                Ok::<_, BoxError>(if rules.refuses {
+                    Admission::refuse(ReasonCode::NOT_AUTHORIZED)
+                } else {
+                    Admission::admit(connect, Hooks::new(up, down))
+                })
+            }
         });
         let session = Session::new(Peer::new("fuzz"))
             .limits(Arc::new(limits))
@@ -458,6 +555,8 @@ impl World<'_, ()> {
             client,
             broker,
             handle,
+            rules,
+            renewals: 0,
             told: None,
             frames: Frames(script.version),
         };
@@ -582,6 +681,23 @@ impl<F: Future<Output = Summary>> World<'_, F> {
             Op::Advance(milliseconds) => {
                 tokio::time::advance(Duration::from_millis((*milliseconds).into())).await;
             }
+            Op::Renew(rules) => {
+                for (end, [publish, requests]) in [&mut self.client, &mut self.broker]
+                    .into_iter()
+                    .zip(rules.offered)
+                {
+                    if !publish {
+                        end.blind = end.blind | KindSet::PUBLISH;
+                    }
+                    if !requests {
+                        end.blind = end.blind | KindSet::SUBSCRIBE | KindSet::UNSUBSCRIBE;
+                        lock(&end.court).is_blind = true;
+                    }
+                }
+                *self.rules.lock().unwrap_or_else(PoisonError::into_inner) = *rules;
+                self.renewals += 1;
+                self.handle.renew(self.renewals);
+            }
             Op::Stop { told } => {
                 // the first order counts
                 let told = *self.told.get_or_insert(*told);
@@ -600,7 +716,10 @@ impl<F: Future<Output = Summary>> World<'_, F> {
             let level = |byte: &u8| LEVELS[usize::from(*byte) % LEVELS.len()];
             levels
                 .iter()
-                .map(|byte| format!("{}/{}", level(byte), byte % 7))
+                .map(|byte| {
+                    let shared = if *byte < 0xc0 { "" } else { SHARED };
+                    format!("{shared}{}/{}", level(byte), byte % 7)
+                })
                 .collect()
         };
         match say {
@@ -711,7 +830,8 @@ impl<F: Future<Output = Summary>> World<'_, F> {
     fn check_voice(&self, script: &Script) {
         let summary = self.summary.as_ref().expect("the session ended");
         let speaks = match (summary.side, summary.reason) {
-            (Side::Upstream, _) | (_, CloseReason::UpstreamUnreachable) => false,
+            (Side::Upstream, _)
+            | (_, CloseReason::UpstreamUnreachable | CloseReason::RulesChanged) => false,
             (_, CloseReason::Drain) => self.told == Some(true),
             (
                 Side::Proxy,
