@@ -11,7 +11,7 @@ use mproxy_codec::{
 };
 use tokio::time::Instant;
 
-use super::subject::Offered;
+use super::subject::{Offered, Subject};
 use super::{Cx, Flow, Next};
 use crate::cause::{Cause, End};
 use crate::hook::{Packet, PacketService, Verdict};
@@ -77,7 +77,12 @@ impl<H: PacketService> Flow<H> {
                     let edit = PublishEdit::new().properties(aged.as_bytes());
                     packet.edit_publish(&edit).map_err(Cause::encode)?;
                 }
-                Left::Nothing => return self.refuse(offered, Outcome::Expired, cx),
+                Left::Nothing => {
+                    if let Subject::Publish { layout, .. } = &offered.subject {
+                        self.take_back(layout, packet.as_bytes(), cx);
+                    }
+                    return self.refuse(offered, Outcome::Expired, cx);
+                }
             }
         }
         self.apply(verdict, offered, cx)

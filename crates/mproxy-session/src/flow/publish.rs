@@ -54,6 +54,7 @@ impl<H: PacketService> Flow<H> {
             None => None,
         };
         if let Some(answer) = cx.rules.repeated(direction, &layout) {
+            self.take_back(&layout, bytes, cx);
             return Ok((self.answer_with(answer, left, cx), len));
         }
         self.begin_flight(&layout, cx)?;
@@ -63,11 +64,7 @@ impl<H: PacketService> Flow<H> {
             return Ok((next, len));
         }
         if arrived.is_unjudgeable || layout.total_len() > cx.rules.untouched_max_packet(direction) {
-            if let (false, Some(alias), Some(aliases)) =
-                (tapped, layout.topic_alias(), cx.rules.aliases(direction))
-            {
-                aliases.take_back(alias, layout.topic(bytes));
-            }
+            self.take_back(&layout, bytes, cx);
             let next = self.refuse_publish(&layout, left, Outcome::TooLarge, cx)?;
             return Ok((next, len));
         }
@@ -81,6 +78,16 @@ impl<H: PacketService> Flow<H> {
         }
         let next = self.judge(head, arrived, topic, buffer, at, cx)?;
         Ok((next.or_pass(&bytes[..len]), len))
+    }
+
+    /// A PUBLISH does not go on. Where nobody looks, what its alias stands for is not known otherwise.
+    pub(super) fn take_back(&self, layout: &PublishLayout, bytes: &[u8], cx: &mut Cx<'_, '_>) {
+        if !self.tap.kinds().contains(Kind::Publish)
+            && let Some(alias) = layout.topic_alias()
+            && let Some(aliases) = cx.rules.aliases(self.direction)
+        {
+            aliases.take_back(alias, layout.topic(bytes));
+        }
     }
 
     /// A publication is on its way to the broker, or to hooks that may refuse it.

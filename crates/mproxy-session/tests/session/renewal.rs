@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use mproxy_codec::{Direction, KindSet, ReasonCode, Version};
+use mproxy_codec::{Direction, KindSet, PropertyId, ReasonCode, Value, Version};
 use mproxy_session::{
     Admission, BoxError, BoxPacketService, CloseReason, Connect, ConnectRefusal, FilterLayer,
     Forward, Handler, HandlerLayer, Hooks, Identity, MemoryBudget, Order, PublishMut, Refusal,
@@ -689,6 +689,70 @@ async fn a_publish_that_is_not_whole_is_judged_by_the_new_rules() {
             assert_eq!(seen.take(), judged, "{before} {after} {size}");
         }
     }
+}
+
+/// A QoS 2 PUBLISH was dropped, and the proxy answered it. Sent again when nobody looked any more, it was
+/// answered again and did not go on; but what its alias stood for was taken for told. The next PUBLISH
+/// with the alias went to the topic of before.
+#[tokio::test(start_paused = true)]
+async fn an_alias_of_a_publish_that_is_answered_again_is_not_taken_for_told() {
+    let rules = Rules::admitting(|_| judging(&Gate::new(), &Seen::default()));
+    let connack = F.connack_with(
+        0,
+        &properties(&[(PropertyId::TopicAliasMaximum, Value::U16(8))]),
+    );
+    let pair = Setup::new().start(rules.stage());
+    pair.open(&F.connect("c"), &connack).await;
+    let dropped = F.publish("dropped", 2, 1, b"x");
+    pair.client.send(&dropped);
+    pair.client.expect(&F.pubrec(1)).await;
+
+    rules.change(admitting(|_| no_hooks()));
+    renew(&pair);
+    settle().await;
+    let first = F.aliased("before", 4, b"x");
+    pair.client.send(&first);
+    pair.broker.expect(&first).await;
+    let alias = properties(&[(PropertyId::TopicAlias, Value::U16(4))]);
+    pair.client
+        .send(&Frames::again(F.publish_with("after", 2, 1, &alias, b"x")));
+    pair.client.expect(&F.pubrec(1)).await;
+    pair.client.send(&F.aliased("", 4, b"y"));
+    pair.broker.expect(&F.aliased("after", 4, b"y")).await;
+    pair.end().await;
+}
+
+/// The same of one that waited behind the hooks until it had expired, and nobody looked any more.
+#[tokio::test(start_paused = true)]
+async fn an_alias_of_a_publish_that_expired_is_not_taken_for_told() {
+    let gate = Gate::new();
+    let hooks = gate.clone();
+    let rules = Rules::admitting(move |_| judging(&hooks, &Seen::default()));
+    let connack = F.connack_with(
+        0,
+        &properties(&[(PropertyId::TopicAliasMaximum, Value::U16(8))]),
+    );
+    let pair = Setup::new().start(rules.stage());
+    pair.open(&F.connect("c"), &connack).await;
+    let first = F.aliased("before", 4, b"x");
+    pair.client.send(&first);
+    pair.broker.expect(&first).await;
+    let held = F.publish("held", 0, 0, b"x");
+    let short = properties(&[
+        (PropertyId::MessageExpiryInterval, Value::U32(1)),
+        (PropertyId::TopicAlias, Value::U16(4)),
+    ]);
+    let expired = F.publish_with("after", 0, 0, &short, b"x");
+    pair.client.send(&[&held[..], &expired].concat());
+    settle().await;
+    rules.change(admitting(|_| no_hooks()));
+    renew(&pair);
+    sleep(Duration::from_secs(2)).await;
+    gate.open(1);
+    pair.broker.expect(&held).await;
+    pair.client.send(&F.aliased("", 4, b"y"));
+    pair.broker.expect(&F.aliased("after", 4, b"y")).await;
+    pair.end().await;
 }
 
 /// Where no hook looked at topics, those behind aliases are not known. Rather than have a hook judge an
