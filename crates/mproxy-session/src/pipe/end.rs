@@ -3,22 +3,14 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite};
-
-use super::Pipe;
 use super::deadlines::Deadline;
+use super::{Io, Pipe};
 use crate::cause::{Cause, End, Overdue};
 use crate::error::Limit;
 use crate::hook::PacketService;
 use crate::summary::Side;
 
-impl<C, S, U, D> Pipe<C, S, U, D>
-where
-    C: AsyncRead + AsyncWrite + Unpin,
-    S: AsyncRead + AsyncWrite + Unpin,
-    U: PacketService,
-    D: PacketService,
-{
+impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
     /// The end of the session, if everything that was to be passed on has been.
     pub(super) fn finished(&mut self, cx: &mut Context<'_>) -> Option<End> {
         let client_done = self.to_server.is_finished();

@@ -29,6 +29,11 @@ use crate::rules::{HookTraits, Rules};
 /// at most one scratch buffer a direction.
 const ROUNDS: usize = 4;
 
+/// A connection to a side.
+pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Io for T {}
+
 /// Why a pipe stops.
 pub(crate) enum Stop {
     /// The session ends.
@@ -60,13 +65,7 @@ pub(crate) struct Pipe<C, S, U: PacketService, D: PacketService> {
     throttles: Throttles,
 }
 
-impl<C, S, U, D> Pipe<C, S, U, D>
-where
-    C: AsyncRead + AsyncWrite + Unpin,
-    S: AsyncRead + AsyncWrite + Unpin,
-    U: PacketService,
-    D: PacketService,
-{
+impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
     pub(crate) fn new(
         (client, broker): (C, S),
         (to_server, to_client): (Flow<U>, Flow<D>),

@@ -14,6 +14,17 @@ use crate::error::{Limit, packet_name};
 use crate::hook::{Packet, PacketService, Refusal, Tap, Verdict};
 use crate::limits::Limits;
 
+/// A CONNECT stage.
+pub(super) trait Admit<U, D>:
+    Service<Connect, Response = Admission<U, D>, Error: Into<BoxError>>
+{
+}
+
+impl<A, U, D> Admit<U, D> for A where
+    A: Service<Connect, Response = Admission<U, D>, Error: Into<BoxError>>
+{
+}
+
 /// What the hooks made of a packet that only they are shown.
 pub(super) enum Judged {
     Same,
@@ -26,15 +37,11 @@ pub(super) enum Judged {
 ///
 /// # Errors
 /// The session ends.
-pub(super) async fn admit<A, U, D>(
+pub(super) async fn admit<A: Admit<U, D>, U, D>(
     stage: &mut A,
     connect: Connect,
     limits: &Limits,
-) -> Result<Admission<U, D>, End>
-where
-    A: Service<Connect, Response = Admission<U, D>>,
-    A::Error: Into<BoxError>,
-{
+) -> Result<Admission<U, D>, End> {
     let refuse = |refusal: Refusal| Admission::Refuse(refusal.into());
     let call = |stage: &mut A| stage.call(connect);
     ask(stage, A::poll_ready, call, "CONNECT", refuse, limits).await

@@ -3,14 +3,14 @@
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use mproxy_codec::{Direction, ReasonCode};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 
 use super::known::{Known, Rejected};
@@ -18,14 +18,12 @@ use super::{Live, Session};
 use crate::cause::{Account, Cause, End};
 use crate::context::Peer;
 use crate::flow::Outbox;
-use crate::handle::{SessionId, When};
+use crate::handle::{Running, SessionHandle, When};
 use crate::hook::{OnClose, PacketService};
 use crate::limits::Limits;
-use crate::pipe::Pipe;
-use crate::recorder::Recorder;
+use crate::pipe::{Io, Pipe};
 use crate::reply::{Replies, connack_code, disconnect_code};
-use crate::rules::Rules;
-use crate::summary::{CloseReason, Summary, Traffic};
+use crate::summary::{CloseReason, Summary};
 
 /// How much of a closed connection is read and thrown away, so that its peer gets what was written
 /// last instead of a reset.
@@ -37,10 +35,12 @@ const NOW_PATIENCE: Duration = Duration::from_millis(50);
 
 impl Session {
     /// Answers a client that is not let in, so that the answer arrives.
-    pub(super) async fn reject<C>(self, client: C, rejected: Rejected, started: Instant) -> Summary
-    where
-        C: AsyncRead + AsyncWrite + Unpin,
-    {
+    pub(super) async fn reject<C: Io>(
+        self,
+        client: C,
+        rejected: Rejected,
+        started: Instant,
+    ) -> Summary {
         let Rejected { end, known } = rejected;
         let Known {
             version,
@@ -51,30 +51,24 @@ impl Session {
             stage: _,
         } = known;
         let account = end.account(false, version);
-        let mut last = BytesMut::new();
-        let mut connack = None;
-        if let (Some(version), Some((code, text))) =
-            (version, account.last_words(&end, false, &self.limits))
-        {
+        let words = version.and_then(|version| {
             let replies = replies.unwrap_or_else(|| Replies::new(version));
-            if let Some(packet) = replies.connack(code, text) {
-                last.extend_from_slice(&packet);
-                let code = connack_code(code);
-                connack = Some(code);
-                self.recorder.connack(session.as_ref(), version, code);
-            }
-        }
+            let words = last_words(&end, &account, false, replies, &self.limits)?;
+            self.recorder.connack(session.as_ref(), version, words.1);
+            Some(words)
+        });
+        let (last, connack) = words.unzip();
         self.recorder.ending(account.side, account.reason);
         // of what was read nothing is left
         let _ = self.handle.hold(0);
-        let gone = matches!(account.reason, CloseReason::Eof | CloseReason::Reset);
+        let is_gone = matches!(account.reason, CloseReason::Eof | CloseReason::Reset);
+        // its place, or its memory, may be needed meanwhile
+        let flush = flush(end.when(), account.limit.is_some(), &self.limits);
+        let linger = linger(&self.limits, !is_gone);
+        let closing = finish(client, last.unwrap_or_default(), flush, linger);
         if end.when() == When::Abort {
-            drop(client);
+            drop(closing);
         } else {
-            let linger = linger(&self.limits, !gone);
-            // its place, or its memory, may be needed meanwhile
-            let flush = flush(end.when(), account.limit.is_some(), &self.limits);
-            let closing = finish(client, last, flush, linger);
             self.handle.unless_aborted(closing).await;
         }
         let summary = Summary {
@@ -83,149 +77,135 @@ impl Session {
             connack,
             glimpse: glimpse.filter(|_| session.is_none()),
             session,
-            duration: started.elapsed(),
-            to_server: self.handle.traffic(Direction::ToServer),
-            ..summary_of(&end, account, self.peer, self.handle.id())
+            ..summary_of(&end, account, self.peer, &self.handle, started)
         };
         notify(on_close, summary, self.limits.hook_timeout).await
     }
 }
 
 /// Writes what is still to be said to both sides, closes both, and reports.
-pub(super) async fn close<C, S, U, D, A>(live: Box<Live<C, S, U, D, A>>, end: End) -> Summary
-where
-    C: AsyncRead + AsyncWrite + Unpin,
-    S: AsyncRead + AsyncWrite + Unpin,
-    U: PacketService,
-    D: PacketService,
-{
+pub(super) async fn close<C: Io, S: Io, U: PacketService, D: PacketService, A>(
+    live: Box<Live<C, S, U, D, A>>,
+    end: End,
+) -> Summary {
     let Live {
-        pipe,
-        renewal,
-        on_close,
+        mut pipe, on_close, ..
     } = *live;
-    drop(renewal);
-    let started = pipe.started();
-    let Pipe {
-        client,
-        broker,
-        to_server,
-        to_client,
-        rules,
-        recorder,
-        broker_is_shut,
-        handle,
-        ..
-    } = pipe;
-    to_server.tell_slow_polls(&rules.session, &*recorder);
-    to_client.tell_slow_polls(&rules.session, &*recorder);
-    let account = end.account(rules.phase.connack.is_some(), Some(rules.version()));
-    recorder.ending(account.side, account.reason);
-    let (is_client_done, is_broker_done) = (to_server.has_closed(), to_client.has_closed());
-    let (mut up, mut down) = (to_server.out, to_client.out);
-    let told = tell_client(&end, &account, &rules, &mut down, &*recorder);
-    if end.suppresses_will() && rules.phase.is_established() && !up.is_mid_packet() {
-        up.push(&[0xe0, 0x00]);
-    }
-    let limits = Arc::clone(&rules.limits);
-    // a client that has reached a limit keeps its place no longer than it takes to tell it
-    let flush_client = flush(end.when(), account.limit.is_some(), &limits);
-    let is_late = account.reason == CloseReason::WriteTimeout;
-    let flush_broker = flush(end.when(), is_late, &limits);
-    let (up, down) = if end.when() == When::Abort {
-        drop((up, down));
-        Default::default()
-    } else {
-        (up.into_queue(), down.into_queue())
-    };
-    let _ = handle.hold(up.capacity() + down.capacity());
-    // a client that has disconnected has nothing more to say that closing could answer with a reset
-    let says_more = !matches!(
-        account.reason,
-        CloseReason::Disconnect | CloseReason::DisconnectWithWill
-    );
-    let client_linger = linger(&limits, says_more && !is_client_done);
-    let closing_client = finish(client, down, flush_client, client_linger);
-    let closing_broker = async {
-        if broker_is_shut && is_broker_done {
-            drop(broker);
-        } else {
-            finish(broker, up, flush_broker, linger(&limits, !is_broker_done)).await;
-        }
-    };
-    let closing = async {
-        tokio::join!(closing_client, closing_broker);
-    };
-    if end.when() == When::Abort {
-        drop(closing);
-    } else {
-        handle.unless_aborted(closing).await;
-    }
-    let traffic = |direction| handle.traffic(direction);
-    let (to_server, to_client) = (traffic(Direction::ToServer), traffic(Direction::ToClient));
-    let id = handle.id();
-    drop(handle);
-    let peer = rules.session.peer().clone();
+    let (started, limits) = (pipe.started(), Arc::clone(&pipe.rules.limits));
+    let (session, version) = (pipe.rules.session.clone(), pipe.rules.version());
+    let connack = pipe.rules.phase.connack;
+    let account = end.account(connack.is_some(), Some(version));
+    pipe.recorder.ending(account.side, account.reason);
+    let code = pipe.say_last(&end, &account);
+    let handle = pipe.close(&end, &account).await;
+    let peer = session.peer().clone();
     let summary = Summary {
-        version: Some(rules.replies.version),
-        session: Some(rules.session),
-        reason_code: told.code,
-        connack: told.connack,
+        version: Some(version),
+        session: Some(session),
+        reason_code: code.or_else(|| end.received()),
+        connack: connack.or(code),
         dialled: true,
-        duration: started.elapsed(),
-        to_server,
-        to_client,
-        ..summary_of(&end, account, peer, id)
+        ..summary_of(&end, account, peer, &handle, started)
     };
+    drop(handle);
     notify(on_close.map(|notice| *notice), summary, limits.hook_timeout).await
 }
 
-/// What a client was told in the end.
-struct Told {
-    /// Its CONNACK, an earlier one included.
-    connack: Option<ReasonCode>,
-    /// The code of the packet with which the session ended, its own or that of a side.
-    code: Option<ReasonCode>,
+impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
+    /// Queues the last packets to both sides, unless they are inside one. Returns the code that the
+    /// client is told.
+    fn say_last(&mut self, end: &Cause, account: &Account) -> Option<ReasonCode> {
+        let rules = &self.rules;
+        let (session, recorder) = (&rules.session, &*self.recorder);
+        self.to_server.tell_slow_polls(session, recorder);
+        self.to_client.tell_slow_polls(session, recorder);
+        let (up, down) = (&mut self.to_server.out, &mut self.to_client.out);
+        if end.suppresses_will() && rules.phase.is_established() && !up.is_mid_packet() {
+            up.push(&[0xe0, 0x00]);
+        }
+        if down.is_mid_packet() {
+            return None;
+        }
+        let is_answered = rules.phase.connack.is_some();
+        let words = last_words(end, account, is_answered, rules.replies, &rules.limits);
+        let (packet, code) = words?;
+        down.push(&packet);
+        if !is_answered {
+            recorder.connack(Some(session), rules.version(), code);
+        }
+        Some(code)
+    }
+
+    /// Closes both sides so that what is queued arrives. Returns the handle.
+    async fn close(self, end: &Cause, account: &Account) -> Running {
+        let limits = &self.rules.limits;
+        let is_client_done = self.to_server.has_closed();
+        let is_broker_done = self.to_client.has_closed();
+        let queues = match end.when() {
+            When::Abort => <[BytesMut; 2]>::default(),
+            _ => [self.to_server.out, self.to_client.out].map(Outbox::into_queue),
+        };
+        let _ = self
+            .handle
+            .hold(queues.iter().map(BytesMut::capacity).sum());
+        let [up, down] = queues.map(BytesMut::freeze);
+        // a client that has disconnected has nothing more to say that closing could answer with a reset
+        let says_more = !matches!(
+            account.reason,
+            CloseReason::Disconnect | CloseReason::DisconnectWithWill
+        );
+        // a client that has reached a limit keeps its place no longer than it takes to tell it
+        let client_flush = flush(end.when(), account.limit.is_some(), limits);
+        let is_late = account.reason == CloseReason::WriteTimeout;
+        let broker_flush = flush(end.when(), is_late, limits);
+        let client_linger = linger(limits, says_more && !is_client_done);
+        let client = finish(self.client, down, client_flush, client_linger);
+        let broker = finish(self.broker, up, broker_flush, linger(limits, !is_broker_done));
+        let closing = async {
+            if self.broker_is_shut && is_broker_done {
+                drop(broker);
+                client.await;
+            } else {
+                tokio::join!(client, broker);
+            }
+        };
+        if end.when() == When::Abort {
+            drop(closing);
+        } else {
+            self.handle.unless_aborted(closing).await;
+        }
+        self.handle
+    }
 }
 
-/// Queues the last words to the client, unless it is inside a packet.
-fn tell_client(
+/// The last packet to a client and its code, if it gets one: a CONNACK while it has none.
+fn last_words(
     end: &Cause,
     account: &Account,
-    rules: &Rules,
-    out: &mut Outbox,
-    recorder: &dyn Recorder,
-) -> Told {
-    let connack = rules.phase.connack;
-    let mut told = Told {
-        connack,
-        code: end.received(),
-    };
-    let words = account.last_words(end, connack.is_some(), &rules.limits);
-    let Some((code, text)) = words.filter(|_| !out.is_mid_packet()) else {
-        return told;
-    };
-    if connack.is_some() {
-        if let Some(packet) = rules.replies.disconnect(code, text) {
-            out.push(&packet);
-            told.code = Some(disconnect_code(code));
-        }
-    } else if let Some(packet) = rules.replies.connack(code, text) {
-        out.push(&packet);
-        let code = connack_code(code);
-        recorder.connack(Some(&rules.session), rules.version(), code);
-        told = Told {
-            connack: Some(code),
-            code: Some(code),
-        };
+    is_answered: bool,
+    replies: Replies,
+    limits: &Limits,
+) -> Option<(Bytes, ReasonCode)> {
+    let (code, text) = account.last_words(end, is_answered, limits)?;
+    if is_answered {
+        let packet = replies.disconnect(code, text)?;
+        Some((packet, disconnect_code(code)))
+    } else {
+        Some((replies.connack(code, text)?, connack_code(code)))
     }
-    told
 }
 
-/// What a summary has of the cause. The rest is that of a connection on which nothing was read.
-fn summary_of(end: &Cause, account: Account, peer: Peer, id: SessionId) -> Summary {
+/// What a summary has of the cause and the handle. The rest is that of a connection on which nothing was
+/// read.
+fn summary_of(
+    end: &Cause,
+    account: Account,
+    peer: Peer,
+    handle: &SessionHandle,
+    started: Instant,
+) -> Summary {
     Summary {
-        id,
+        id: handle.id(),
         peer,
         session: None,
         version: None,
@@ -238,9 +218,9 @@ fn summary_of(end: &Cause, account: Account, peer: Peer, id: SessionId) -> Summa
         foreign: end.foreign(),
         glimpse: None,
         dialled: false,
-        duration: Duration::ZERO,
-        to_server: Traffic::default(),
-        to_client: Traffic::default(),
+        duration: started.elapsed(),
+        to_server: handle.traffic(Direction::ToServer),
+        to_client: handle.traffic(Direction::ToClient),
         panicked: end.panicked(),
         packet: end.packet(),
         source: end.source(),
@@ -262,10 +242,7 @@ const fn linger(limits: &Limits, is_open: bool) -> Option<Duration> {
 
 /// Writes the last bytes, sends the end of the stream and then reads on for a while: closing a
 /// socket with unread input resets it, and the reset destroys what was written last.
-async fn finish<T>(mut io: T, last: BytesMut, flush: Duration, linger: Option<Duration>)
-where
-    T: AsyncRead + AsyncWrite + Unpin,
-{
+async fn finish<T: Io>(mut io: T, last: Bytes, flush: Duration, linger: Option<Duration>) {
     let written = timeout(flush, async {
         io.write_all(&last).await?;
         io.shutdown().await
@@ -286,30 +263,20 @@ where
     }
 }
 
+/// Runs the notices of the end, in time; returns the summary with what became of them.
 async fn notify(on_close: Option<OnClose>, summary: Summary, limit: Duration) -> Summary {
     let Some(on_close) = on_close else {
         return summary;
     };
     let copy = summary.clone();
-    let notice = catch_unwind(AssertUnwindSafe(|| on_close(copy)));
-    let Ok(mut notice) = notice else {
-        return Summary {
-            panicked: true,
-            ..summary
-        };
-    };
-    let guarded =
-        poll_fn(
-            |cx| match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut notice).poll(cx))) {
-                Ok(poll) => poll.map(Some),
-                Err(_) => Poll::Ready(None),
-            },
-        );
-    match timeout(limit, guarded).await {
-        Ok(Some(_)) | Err(_) => summary,
-        Ok(None) => Summary {
-            panicked: true,
-            ..summary
-        },
+    let mut notice = pin!(async { on_close(copy).await });
+    let guarded = poll_fn(|cx| {
+        let polled = catch_unwind(AssertUnwindSafe(|| notice.as_mut().poll(cx)));
+        polled.map_or(Poll::Ready(true), |polled| polled.map(|_| false))
+    });
+    let panicked = timeout(limit, guarded).await.unwrap_or(false);
+    Summary {
+        panicked: summary.panicked || panicked,
+        ..summary
     }
 }

@@ -26,7 +26,7 @@ use self::renew::{Renewal, renew};
 use self::run::Run;
 use crate::BoxError;
 use crate::admit::{Admission, Connect};
-use crate::context::Peer;
+use crate::context::{Peer, SessionInfo};
 use crate::handle::{Running, SessionHandle};
 use crate::hook::{OnClose, PacketService};
 use crate::limits::Limits;
@@ -70,6 +70,17 @@ struct Live<C, S, U: PacketService, D: PacketService, A> {
     renewal: Renewal<A>,
     /// Boxed once more, to be one word: few sessions have one.
     on_close: Option<Box<OnClose>>,
+}
+
+/// Logs how far a session has come.
+fn transition(session: &SessionInfo, what: &'static str) {
+    tracing::debug!(
+        target: "mproxy::session",
+        listener = &*session.peer().listener,
+        peer = %session.peer(),
+        client_id = session.client_id(),
+        "{what}"
+    );
 }
 
 impl Session {
@@ -133,6 +144,7 @@ impl Session {
         S: AsyncRead + AsyncWrite + Unpin,
         E: Into<BoxError>,
     {
+        let dial = async |connect: &Connect| dial(connect).await.map_err(Into::into);
         Run::new(
             self.open(client, admit, dial),
             |live: &mut Box<Live<C, S, U, D, A>>, cx: &mut Context<'_>| live.pipe.poll(cx),

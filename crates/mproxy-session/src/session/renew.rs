@@ -7,18 +7,15 @@ use std::task::Poll;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use mproxy_codec::{ConnectPacket, DecodeError, Kind, Version};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tower_service::Service;
 
-use super::ask::{self, Judged};
-use super::{Live, will};
-use crate::BoxError;
+use super::ask::{self, Admit, Judged};
+use super::{Live, transition, will};
 use crate::admit::{Admission, Connect};
 use crate::cause::{Cause, Change, End};
 use crate::context::{Names, SessionInfo};
 use crate::handle::{Running, When};
 use crate::hook::{OnClose, Packet, PacketService};
-use crate::pipe::Pipe;
+use crate::pipe::{Io, Pipe};
 use crate::slow;
 
 /// The bit of the protocol level that a bridge sets.
@@ -110,32 +107,16 @@ fn connect(session: &SessionInfo, names: &Names) -> Bytes {
 ///
 /// # Errors
 /// The end of the session: it is refused, cannot go on under the new rules, or is ordered to end.
-pub(super) async fn renew<C, S, U, D, A>(
+pub(super) async fn renew<C: Io, S: Io, U: PacketService, D: PacketService, A: Admit<U, D>>(
     mut live: Box<Live<C, S, U, D, A>>,
-) -> Result<Box<Live<C, S, U, D, A>>, Box<(Box<Live<C, S, U, D, A>>, End)>>
-where
-    C: AsyncRead + AsyncWrite + Unpin,
-    S: AsyncRead + AsyncWrite + Unpin,
-    U: PacketService,
-    D: PacketService,
-    A: Service<Connect, Response = Admission<U, D>>,
-    A::Error: Into<BoxError>,
-{
+) -> Result<Box<Live<C, S, U, D, A>>, Box<(Box<Live<C, S, U, D, A>>, End)>> {
     match live.renew().await {
         Ok(()) => Ok(live),
         Err(end) => Err(Box::new((live, end))),
     }
 }
 
-impl<C, S, U, D, A> Live<C, S, U, D, A>
-where
-    C: AsyncRead + AsyncWrite + Unpin,
-    S: AsyncRead + AsyncWrite + Unpin,
-    U: PacketService,
-    D: PacketService,
-    A: Service<Connect, Response = Admission<U, D>>,
-    A::Error: Into<BoxError>,
-{
+impl<C: Io, S: Io, U: PacketService, D: PacketService, A: Admit<U, D>> Live<C, S, U, D, A> {
     async fn renew(&mut self) -> Result<(), End> {
         // not the pipe: its hooks cannot be shared between threads
         let Pipe {
@@ -162,13 +143,7 @@ where
         if !session.names().are_of(connect.packet()) {
             return Err(Box::new(Cause::RulesChanged(Change::Names)));
         }
-        tracing::debug!(
-            target: "mproxy::session",
-            listener = &*session.peer().listener,
-            peer = %session.peer(),
-            client_id = session.client_id(),
-            "admitted again"
-        );
+        transition(&session, "admitted again");
         // what they would only change stays: the broker takes no other will
         let unless_out = |judged: Judged, change| match judged {
             Judged::Same | Judged::Changed(_) => Ok(()),

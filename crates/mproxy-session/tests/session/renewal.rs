@@ -763,10 +763,7 @@ async fn an_alias_from_before_the_rules_ends_the_session_when_it_is_used() {
         for renewed in [false, true] {
             let rules = Rules::admitting(|_| no_hooks());
             let pair = Setup::new().start(rules.stage());
-            let maximum = properties(&[(
-                mproxy_codec::PropertyId::TopicAliasMaximum,
-                mproxy_codec::Value::U16(4),
-            )]);
+            let maximum = properties(&[(PropertyId::TopicAliasMaximum, Value::U16(4))]);
             let connect = F.connect_with(&ConnectParts {
                 client_id: "c",
                 properties: &maximum,
