@@ -124,6 +124,10 @@ fn hook<P: 'static>(gate: &Gate, court: &Shared) -> impl PacketService<P> + Clon
     service_fn(move |mut packet: Packet<P>| {
         let (gate, court) = (gate.clone(), Arc::clone(&court));
         async move {
+            if packet.is_will() {
+                // of a CONNECT in random bytes: nothing else is known of it
+                return Ok(Verdict::Forward(packet));
+            }
             let asked = item(&packet);
             if packet.is_renewal() {
                 let is_blind = lock(&court).is_blind;
