@@ -1,6 +1,7 @@
 //! A session, seen from outside while it runs: who it is, what it has counted, and how to end it.
 
 mod book;
+mod drawn;
 mod id;
 mod order;
 mod running;
@@ -22,23 +23,12 @@ pub use self::id::SessionId;
 pub use self::order::{Order, When};
 pub(crate) use self::running::Running;
 pub use self::running::renew_all;
-use self::shared::{CLOSED, ESTABLISHED, EXPIRES, ORDERED, PACED, RENEW, Shared, to_isize, wake};
+use self::shared::{CLOSED, ESTABLISHED, EXPIRES, ORDERED, PACED, RENEW, Shared, wake};
 use crate::context::SessionInfo;
 use crate::limits::{Pace, Paces};
-use crate::memory::{Exhausted, MemoryBudget};
+use crate::memory::MemoryBudget;
 use crate::recorder::{Batch, Recorder};
 use crate::summary::Traffic;
-
-/// What a connection draws on its [`MemoryBudget`] for as long as it lives, in bytes: the state of an
-/// idle session, and the first bytes of what it holds.
-const CONNECTION: u32 = 4096;
-
-/// Bytes of what a session holds that are in [`CONNECTION`]: the beginning of the next packet, as it is
-/// left over by most reads of a busy connection, changes no counter.
-const INCLUDED: usize = 2048;
-
-/// What is held beyond is counted in steps of this.
-const STEP: usize = 4096;
 
 /// A handle on a session, from before its first byte until after its end.
 ///
@@ -70,21 +60,10 @@ const STEP: usize = 4096;
 pub struct SessionHandle(Arc<Shared>);
 
 impl SessionHandle {
-    /// What a connection draws on its [`MemoryBudget`] for as long as it lives, in bytes.
-    pub const COST: usize = CONNECTION as usize;
-
     /// A handle for a session that is about to run.
     #[must_use]
     pub fn new() -> Self {
         Self::drawing(0, None)
-    }
-
-    /// A handle for a connection that draws on this budget, from now until its session has ended.
-    #[must_use]
-    pub fn with_memory(memory: &Arc<MemoryBudget>) -> Self {
-        // the session that finds no room for what it holds ends
-        let _ = memory.draw(to_isize(CONNECTION));
-        Self::drawing(CONNECTION, Some(Arc::clone(memory)))
     }
 
     fn drawing(drawn: u32, memory: Option<Arc<MemoryBudget>>) -> Self {
@@ -205,17 +184,6 @@ impl SessionHandle {
         slot.rare.as_mut()?.paces.take()
     }
 
-    /// Bytes that the session holds because of what its peers sent, in steps of 4 KiB; 0 for less than
-    /// 2 KiB, and without a budget.
-    #[must_use]
-    pub fn held(&self) -> usize {
-        self.drawn().saturating_sub(CONNECTION) as usize
-    }
-
-    fn drawn(&self) -> u32 {
-        self.0.drawn.load(Ordering::Relaxed)
-    }
-
     /// True once the broker has let the client in.
     #[must_use]
     pub fn is_established(&self) -> bool {
@@ -224,43 +192,6 @@ impl SessionHandle {
 
     pub(crate) fn establish(&self) {
         self.0.set(ESTABLISHED);
-    }
-
-    /// So many bytes are held for the connection now, before its session runs, which counts by itself.
-    /// It is ordered to end [at once](Order::overload) if they are more than there are left.
-    pub fn holds(&self, bytes: usize) {
-        if self.hold(bytes).is_err() {
-            self.close(Order::overload());
-        }
-    }
-
-    /// The session holds so many bytes now.
-    ///
-    /// # Errors
-    /// They are more than there are left.
-    #[inline]
-    pub(crate) fn hold(&self, bytes: usize) -> Result<(), Exhausted> {
-        if bytes <= INCLUDED && self.drawn() <= CONNECTION {
-            return Ok(());
-        }
-        let steps = match bytes {
-            ..=INCLUDED => 0,
-            _ => bytes.next_multiple_of(STEP),
-        };
-        let steps = u32::try_from(steps).unwrap_or(u32::MAX);
-        self.draw(CONNECTION.saturating_add(steps))
-    }
-
-    fn draw(&self, bytes: u32) -> Result<(), Exhausted> {
-        let Some(memory) = &self.0.memory else {
-            return Ok(());
-        };
-        let before = self.drawn();
-        if before == bytes {
-            return Ok(());
-        }
-        self.0.drawn.store(bytes, Ordering::Relaxed);
-        memory.draw(to_isize(bytes) - to_isize(before))
     }
 
     /// Orders the session to end, [when](Order::when) the order says. The first order counts, unless a

@@ -254,69 +254,6 @@ impl<P> Packet<P> {
         Some(PublishRef::new(view, topic, self.is_will()))
     }
 
-    /// The CONNACK.
-    #[must_use]
-    pub fn connack(&self) -> Option<Connack<'_>> {
-        match self.view()? {
-            View::Connack(connack) => Some(connack),
-            _ => None,
-        }
-    }
-
-    /// The SUBSCRIBE as it will be forwarded: without the filters that a hook refused.
-    #[must_use]
-    pub fn subscribe(&self) -> Option<Subscribe<'_>> {
-        match self.view()? {
-            View::Subscribe(subscribe) => Some(subscribe),
-            _ => None,
-        }
-    }
-
-    /// The UNSUBSCRIBE as it will be forwarded.
-    #[must_use]
-    pub fn unsubscribe(&self) -> Option<Unsubscribe<'_>> {
-        match self.view()? {
-            View::Unsubscribe(unsubscribe) => Some(unsubscribe),
-            _ => None,
-        }
-    }
-
-    /// The SUBACK or UNSUBACK, with a code for each filter that the client asked for.
-    #[must_use]
-    pub fn suback(&self) -> Option<Suback<'_>> {
-        match self.view()? {
-            View::Suback(suback) | View::Unsuback(suback) => Some(suback),
-            _ => None,
-        }
-    }
-
-    /// The PUBACK, PUBREC, PUBREL or PUBCOMP.
-    #[must_use]
-    pub fn ack(&self) -> Option<Ack<'_>> {
-        match self.view()? {
-            View::Ack(ack) => Some(ack),
-            _ => None,
-        }
-    }
-
-    /// The DISCONNECT.
-    #[must_use]
-    pub fn disconnect(&self) -> Option<Disconnect<'_>> {
-        match self.view()? {
-            View::Disconnect(disconnect) => Some(disconnect),
-            _ => None,
-        }
-    }
-
-    /// The AUTH.
-    #[must_use]
-    pub fn auth(&self) -> Option<Auth<'_>> {
-        match self.view()? {
-            View::Auth(auth) => Some(auth),
-            _ => None,
-        }
-    }
-
     /// The packet identifier; `None` of packets without, and of a will.
     #[must_use]
     pub fn packet_id(&self) -> Option<u16> {
@@ -379,6 +316,38 @@ impl<P> Packet<P> {
             entries: self.raw.entries.map(|entries| entries.0),
         }
     }
+}
+
+macro_rules! views {
+    ($($(#[$doc:meta])* $name:ident: $view:ident = $($variant:ident)|+;)*) => {
+        impl<P> Packet<P> {
+            $($(#[$doc])*
+            #[must_use]
+            pub fn $name(&self) -> Option<$view<'_>> {
+                match self.view()? {
+                    $(View::$variant(view))|+ => Some(view),
+                    _ => None,
+                }
+            })*
+        }
+    };
+}
+
+views! {
+    /// The CONNACK.
+    connack: Connack = Connack;
+    /// The SUBSCRIBE as it will be forwarded: without the filters that a hook refused.
+    subscribe: Subscribe = Subscribe;
+    /// The UNSUBSCRIBE as it will be forwarded.
+    unsubscribe: Unsubscribe = Unsubscribe;
+    /// The SUBACK or UNSUBACK, with a code for each filter that the client asked for.
+    suback: Suback = Suback | Unsuback;
+    /// The PUBACK, PUBREC, PUBREL or PUBCOMP.
+    ack: Ack = Ack;
+    /// The DISCONNECT.
+    disconnect: Disconnect = Disconnect;
+    /// The AUTH.
+    auth: Auth = Auth;
 }
 
 impl<P> fmt::Debug for Packet<P> {

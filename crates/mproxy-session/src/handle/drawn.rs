@@ -1,0 +1,80 @@
+//! What a connection draws on the budget of memory.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::shared::to_isize;
+use super::{Order, SessionHandle};
+use crate::memory::{Exhausted, MemoryBudget};
+
+/// What a connection draws on its [`MemoryBudget`] for as long as it lives, in bytes: the state of an
+/// idle session, and the first bytes of what it holds.
+const CONNECTION: u32 = 4096;
+
+/// Bytes of what a session holds that are in [`CONNECTION`]: the beginning of the next packet, as it is
+/// left over by most reads of a busy connection, changes no counter.
+const INCLUDED: usize = 2048;
+
+/// What is held beyond is counted in steps of this.
+const STEP: usize = 4096;
+
+impl SessionHandle {
+    /// What a connection draws on its [`MemoryBudget`] for as long as it lives, in bytes.
+    pub const COST: usize = CONNECTION as usize;
+
+    /// A handle for a connection that draws on this budget, from now until its session has ended.
+    #[must_use]
+    pub fn with_memory(memory: &Arc<MemoryBudget>) -> Self {
+        // the session that finds no room for what it holds ends
+        let _ = memory.draw(to_isize(CONNECTION));
+        Self::drawing(CONNECTION, Some(Arc::clone(memory)))
+    }
+
+    /// Bytes that the session holds because of what its peers sent, in steps of 4 KiB; 0 for less than
+    /// 2 KiB, and without a budget.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.drawn().saturating_sub(CONNECTION) as usize
+    }
+
+    fn drawn(&self) -> u32 {
+        self.0.drawn.load(Ordering::Relaxed)
+    }
+
+    /// So many bytes are held for the connection now, before its session runs, which counts by itself.
+    /// It is ordered to end [at once](Order::overload) if they are more than there are left.
+    pub fn holds(&self, bytes: usize) {
+        if self.hold(bytes).is_err() {
+            self.close(Order::overload());
+        }
+    }
+
+    /// The session holds so many bytes now.
+    ///
+    /// # Errors
+    /// They are more than there are left.
+    #[inline]
+    pub(crate) fn hold(&self, bytes: usize) -> Result<(), Exhausted> {
+        if bytes <= INCLUDED && self.drawn() <= CONNECTION {
+            return Ok(());
+        }
+        let steps = match bytes {
+            ..=INCLUDED => 0,
+            _ => bytes.next_multiple_of(STEP),
+        };
+        let steps = u32::try_from(steps).unwrap_or(u32::MAX);
+        self.draw(CONNECTION.saturating_add(steps))
+    }
+
+    pub(super) fn draw(&self, bytes: u32) -> Result<(), Exhausted> {
+        let Some(memory) = &self.0.memory else {
+            return Ok(());
+        };
+        let before = self.drawn();
+        if before == bytes {
+            return Ok(());
+        }
+        self.0.drawn.store(bytes, Ordering::Relaxed);
+        memory.draw(to_isize(bytes) - to_isize(before))
+    }
+}
