@@ -15,8 +15,8 @@ section! {
     Chain, ChainKeys in "[chains.NAME]" titled name, reload "at once, for connected clients too" {
         /// Names of layers, outermost first; at most 8.
         ///
-        /// A packet of the client passes the first layer first, a packet of the broker passes it last. The
-        /// usual order: access-log, client-id, acl, topic-map.
+        /// Packets from the client pass the first layer first, packets from the broker pass it last. The usual
+        /// order: access-log, client-id, acl, topic-map.
         #[schemars(extend("maxItems" = 8))]
         layers: Vec<Arc<Layer>> as References<Layer> = [], given layers;
     }

@@ -8,46 +8,45 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 section! {
-    /// Limits on what a client may use.
+    /// Limits on what clients may use.
     Limits, LimitsKeys in "[listeners.limits]", reload "for clients that connect from then on" {
-        /// Longest time from accept to the complete CONNECT. Modems are slow.
+        /// Maximum time from accept to the complete CONNECT. Modems are slow.
         connect_timeout: Duration = "30s", check bounds::timeout;
-        /// Longest time for the next 512 bytes of a packet, or for its end.
+        /// Maximum time for the next 512 bytes of a packet, or for its end.
         ///
         /// Keep-alive cannot catch a peer that sends one byte a minute, because bytes keep arriving. This
-        /// does. A device that loses radio within a packet can continue if it is back in this time.
+        /// does. A device that loses its radio link within a packet can continue if it is back in this time.
         packet_timeout: Duration = "120s", check bounds::timeout;
-        /// Longest time that a peer may accept no data while some is waiting for it.
+        /// Maximum time that a client or broker may accept no data while some is waiting for it.
         ///
         /// Without it, a client that stopped reading would keep its session, and the broker's queue, forever.
         write_timeout: Duration = "120s", check bounds::timeout;
-        /// Largest packet of a client, with its fixed header. "256MiB", the most in MQTT, is no limit.
+        /// Largest packet from a client, with its fixed header. "256MiB", the maximum of MQTT, = unlimited.
         ///
-        /// MQTT 5 clients learn a smaller limit from CONNACK (Maximum Packet Size). Without a limit, CONNACK
-        /// passes byte for byte. A large PUBLISH streams through and takes no memory.
+        /// CONNACK tells MQTT 5 clients a lower limit (Maximum Packet Size). Without a limit, CONNACK passes
+        /// byte for byte. A large PUBLISH streams through and takes no memory.
         max_packet_size: usize as Setting<Size> = "256MiB", check bounds::packet_size;
         /// Largest CONNECT: client id, will, user name and password.
         max_connect_size: usize as Setting<Size> = "64KiB", check bounds::connect_size;
         /// Largest packet that mproxy must hold in memory as a whole.
         ///
-        /// It holds SUBSCRIBE, UNSUBSCRIBE and all other packets except PUBLISH, and a PUBLISH whose payload
-        /// a layer reads.
+        /// mproxy holds all packets except PUBLISH, and a PUBLISH only if a layer reads its payload.
         max_held_packet: usize as Setting<Size> = "1MiB", check bounds::packet_size;
-        /// Most client connections on this listener. 0 = only server.max_connections counts.
+        /// Maximum client connections on this listener. 0 = only server.max_connections counts.
         max_connections: Option<NonZeroUsize> as Setting<Count> = 0,
             reload "at once, for new connections";
-        /// Most client connections from one IP address. 0 = unlimited.
+        /// Maximum client connections from one IP address. 0 = unlimited.
         ///
         /// Behind a load balancer all clients share its address, so leave this at 0. Clients of a Unix socket
         /// have no address.
         max_connections_per_ip: Option<NonZeroUsize> as Setting<Count> = 0,
             reload "at once, for new connections";
-        /// Most new connections from one IP address per time: "10/s", "600/m". "0/s" = unlimited.
+        /// Maximum rate of new connections from one IP address: "10/s", "600/m". "0/s" = unlimited.
         ///
-        /// One period's worth may come at once. mproxy remembers 65,536 addresses of the current period; it
-        /// limits further ones only by the keys below.
+        /// One period's worth may come at once. mproxy remembers 65,536 addresses per period; for further
+        /// ones, only the keys below apply.
         connection_rate_per_ip: Option<Rate> = "0/s", reload "at once, for new connections";
-        /// Most connections from one IP address without a complete CONNECT. 0 = unlimited.
+        /// Maximum connections from one IP address without a complete CONNECT. 0 = unlimited.
         max_pending_per_ip: Option<NonZeroUsize> as Setting<Count> = 0,
             reload "at once, for new connections";
         /// Bits of an IPv6 address that count as one client, for all limits per address. 1 to 128.
@@ -55,10 +54,10 @@ section! {
         /// A provider gives each customer at least a /64. Link-local addresses (fe80::) share one /64: use 128
         /// to count each of them.
         ipv6_prefix: u8 as Setting<Prefix> = 64, reload "at once, for new connections";
-        /// Most connections without a complete CONNECT. 0 = unlimited.
+        /// Maximum connections without a complete CONNECT. 0 = unlimited.
         ///
         /// When this limit, max_connections or server.max_connections is reached, mproxy looks for the address
-        /// with most such connections, closes its oldest one if that has waited for a second, and lets the
+        /// with the most such connections, closes its oldest one if that has waited for a second, and lets the
         /// new connection in, unless its own address has more. So silent connections do not keep clients out,
         /// and mproxy closes a slow modem only when there is no room and no address has more connections than
         /// the modem's. Clients of a Unix socket, which have no address, count as one.
@@ -66,57 +65,56 @@ section! {
         /// Set it well below max_connections: the rest is for clients.
         max_pending: Option<NonZeroUsize> as Setting<Count> = 0,
             reload "at once, for new connections";
-        /// Most new connections per time: "100/s", "600/m". "0/s" = unlimited.
+        /// Maximum rate of new connections: "100/s", "600/m". "0/s" = unlimited.
         ///
         /// It is judged last: a connection that another limit refuses does not count.
         connection_rate: Option<Rate> = "0/s", reload "at once, for new connections";
-        /// A client is gone after its keep-alive times this without a packet. The standard says 1.5.
+        /// Times its keep-alive, after which a client without a packet is gone. The standard says 1.5.
         ///
-        /// The broker judges first: mproxy closes such a client 30 seconds later, or at once with max_keepalive
-        /// or conformance = "strict".
+        /// The broker gets the first chance to close such a client: mproxy does so 30 seconds later, or at once
+        /// with max_keepalive or conformance = "strict".
         keepalive_grace: f64 as Setting<Number> = 1.5, check bounds::keepalive_grace;
-        /// Longest keep-alive. "0s" = as the client asks.
+        /// Maximum keep-alive. "0s" = as the client asks.
         ///
-        /// A longer keep-alive, or none, lets a silent client hold its connection that long. MQTT 5 clients
-        /// learn the limit from CONNACK (Server Keep Alive). mproxy closes others after keepalive_grace times
-        /// this silence.
+        /// A longer keep-alive, or none, lets a silent client hold its connection that long. CONNACK tells MQTT
+        /// 5 clients the limit (Server Keep Alive). mproxy closes any client that is silent for keepalive_grace
+        /// times this limit.
         max_keepalive: u16 as Setting<KeepAlive> = "0s";
-        /// Most bytes of mproxy's own answers that may wait for a client, before mproxy stops reading it.
+        /// Maximum bytes of mproxy's own answers that wait for a client before mproxy stops reading it.
         ///
-        /// mproxy answers packets that a layer refuses. Forwarded packets need no such limit: while one side
-        /// does not read, mproxy does not read the other.
+        /// mproxy itself answers packets that a layer refuses. Forwarded packets need no such limit: while one
+        /// side does not read, mproxy does not read the other.
         max_replies: usize as Setting<Size> = "64KiB", check bounds::buffer_size;
-        /// Most levels of a topic or topic filter, on listeners whose layers look at topics.
+        /// Maximum levels of a topic or topic filter, on listeners whose layers look at topics.
         ///
-        /// Judging a topic costs time per level. mproxy closes a client that names a deeper one, and drops a
-        /// deeper delivery.
+        /// Judging a topic costs time per level. mproxy closes a client that uses a topic with more levels, and
+        /// drops such a delivery.
         max_topic_levels: NonZeroUsize = 128;
-        /// Most topic filters of a SUBSCRIBE or UNSUBSCRIBE, on listeners whose layers look at topics.
+        /// Maximum topic filters in a SUBSCRIBE or UNSUBSCRIBE, on listeners whose layers look at topics.
         ///
         /// Together they may have four times as many levels. mproxy closes a client that sends more.
         max_filters: NonZeroUsize = 16384;
-        /// Most refused packets of a client per time; then mproxy closes it. "0/m" = unlimited.
+        /// Maximum rate of refused packets of a client; above it, mproxy closes it. "0/m" = unlimited.
         ///
-        /// WebSocket frames without content count, too. So many may come at once, and as many again in each
-        /// period.
+        /// WebSocket frames without content count, too. One period's worth may come at once.
         max_denials: Option<Rate> = "600/m";
-        /// Most packets per time that each client may send: "100/s", "600/m". "0/s" = unlimited.
+        /// Maximum packet rate from each client: "100/s", "600/m". "0/s" = unlimited.
         ///
-        /// Packets of all types count. One period's worth may come at once. mproxy then reads the client
-        /// later, so that its own network slows it down: nothing is lost, and no timeout of mproxy runs
-        /// meanwhile. The keep-alive of the broker does, so a pace must let a PINGREQ through in time.
+        /// Packets of all types count. One period's worth may come at once. Above the rate, mproxy reads the
+        /// client more slowly: nothing is lost, and no timeout of mproxy runs meanwhile. The broker's
+        /// keep-alive timer does run, so the rate must let a PINGREQ through in time.
         packet_rate_to_server: Option<Rate> = "0/s", reload "at once, for connected clients too";
-        /// Most bytes per time that each client may send: "64KiB/s". "0B/s" = unlimited.
+        /// Maximum byte rate from each client: "64KiB/s". "0B/s" = unlimited.
         ///
-        /// It works as packet_rate_to_server does. A packet that is larger than one period's worth passes,
-        /// and the next one waits for all of it.
+        /// It works like packet_rate_to_server. A packet that is larger than one period's worth passes, and
+        /// the next one waits accordingly longer.
         bytes_rate_to_server: Option<Rate> as Setting<ByteRate> = "0B/s",
             reload "at once, for connected clients too";
-        /// Most packets per time that the broker may send to each client. "0/s" = unlimited.
+        /// Maximum packet rate from the broker to each client. "0/s" = unlimited.
         ///
-        /// mproxy then reads the broker later; its queue for this client grows meanwhile.
+        /// Above the rate, mproxy reads the broker more slowly; the broker's queue for this client grows.
         packet_rate_to_client: Option<Rate> = "0/s", reload "at once, for connected clients too";
-        /// Most bytes per time that the broker may send to each client: "64KiB/s". "0B/s" = unlimited.
+        /// Maximum byte rate from the broker to each client: "64KiB/s". "0B/s" = unlimited.
         bytes_rate_to_client: Option<Rate> as Setting<ByteRate> = "0B/s",
             reload "at once, for connected clients too";
     }

@@ -35,19 +35,19 @@ section! {
             reload "at once: the old address closes, the new one opens, and connected clients stay";
         /// How MQTT arrives: "mqtt" over TCP, "ws" in WebSocket frames.
         protocol: Protocol = "mqtt";
-        /// Paths of the WebSocket upgrade that are served; ws only. [] = any.
+        /// Paths that accept WebSocket upgrades; ws only. [] = any.
         ///
-        /// A path is exact, or ends with "/*": "/tenant/*" is every path that begins with /tenant/, so not
-        /// /tenant itself.
+        /// A path is exact, or ends with "/*": "/tenant/*" matches every path that begins with /tenant/, but
+        /// not /tenant itself.
         paths: Vec<String> as Listing<UrlPath> = [], shown Self::is_websocket;
-        /// Values of the Origin header that are let in; ws only. [] = any.
+        /// Values of the Origin header that may connect; ws only. [] = any.
         origins: Vec<String> as Listing<Origin> = [], shown Self::is_websocket;
         /// Largest head of an upgrade request, 8KiB to 1MiB; ws only.
         ///
         /// Browsers send the cookies of the whole site in it.
         max_header_size: usize as Setting<Size> = "16KiB",
             check bounds::header_size, shown Self::is_websocket;
-        /// Idle time before TCP checks that the client is still there. "0s" = never.
+        /// Idle time before TCP keepalive checks that the client is still there. "0s" = never.
         ///
         /// mproxy notices a client that lost power or network after about twice this time, even if the
         /// client has no keep-alive.
@@ -58,22 +58,22 @@ section! {
         /// Name of the chain of layers.
         chain: Arc<Chain> as Reference<Chain> = "default", given chain,
             reload "at once, for connected clients too";
-        /// Versions of MQTT that are let in.
+        /// MQTT versions that clients may use.
         versions: Versions as Flags<Versions> = ["3.1", "3.1.1", "5"];
         /// How strictly mproxy keeps to the standard: "tolerant" or "strict".
         ///
-        /// tolerant: mproxy repairs small slips that have only one meaning, so that clients that work with
-        /// the broker work through mproxy. These are DUP on QoS 0; session present in the broker's answer to a
-        /// clean session, or in a refusal; in MQTT 3.1, flag bits that it does not use, and will flags without
-        /// a will. strict: the standard to the letter.
+        /// tolerant: mproxy repairs small mistakes with only one possible meaning, so that clients that work
+        /// with the broker work through mproxy. These are DUP on QoS 0; session present in the broker's answer
+        /// to a clean session, or in a refusal; in MQTT 3.1, flag bits that it does not use, and will flags
+        /// without a will. strict: the standard to the letter.
         ///
-        /// Both end the connection for anything that the broker and a layer could read differently. The README
-        /// of mproxy-session lists it.
+        /// With both, mproxy closes the connection for anything that the broker and a layer could read
+        /// differently. The README of mproxy-session lists these cases.
         conformance: Conformance = "tolerant";
         /// Whether mosquitto bridges are let in: "pass" or "refuse".
         ///
-        /// A bridge says so in its protocol level. pass: it is a client like any other. refuse: it gets return
-        /// code 1 and comes back as a plain client, which receives its own messages back.
+        /// A bridge sets a bit in its protocol level. pass: it is a client like any other. refuse: it gets
+        /// return code 1 and reconnects as a plain client, which receives its own messages back.
         bridges: Bridges = "pass";
         /// Who enforces the Receive Maximum of the broker for MQTT 5 clients: "pass" or "enforce".
         ///
@@ -86,14 +86,14 @@ section! {
         server_reference: ServerReference = "strip";
         /// What happens to a packet with control characters in a name or topic: "refuse" or "pass".
         ///
-        /// It applies to client ids, user names, topics and topic filters. refuse: mproxy ends the session of
-        /// the sender. pass: the broker decides. Logs show such characters escaped.
+        /// This covers client ids, user names, topics and topic filters. refuse: mproxy closes the sender's
+        /// session. pass: the broker decides. Logs show such characters escaped.
         control_characters: ControlCharacters = "refuse";
-        /// Limits on what a client may use.
+        /// Limits on what clients may use.
         limits: Limits as Sub<Limits>, given limits;
     }
     reserved {
-        "tls": "let something in front end TLS, and bind to loopback";
+        "tls": "terminate TLS in front of mproxy, and bind to loopback";
         "proxy_protocol": "turn it off in the load balancer";
         "trust_forwarded_for": "remove it; it is never trusted";
     }

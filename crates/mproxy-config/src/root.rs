@@ -20,7 +20,7 @@ section! {
     Config, ConfigKeys in "the top of the file" {
         /// Version of the configuration format.
         version: i64 as Setting<FormatVersion> = 1, reload "there is only one value";
-        /// The whole process.
+        /// Settings of the whole process.
         server: Server as Sub<Server>, given server;
         /// Where clients connect: as many as you like. Without any: one named `mqtt`.
         listeners: Vec<Listener> as Tables<Listener>, given listeners;

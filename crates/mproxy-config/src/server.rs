@@ -10,7 +10,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 section! {
-    /// The whole process.
+    /// Settings of the whole process.
     Server, ServerKeys in "[server]", reload "at once" {
         /// Name of this proxy in its log.
         ///
@@ -22,24 +22,24 @@ section! {
         /// A CPU quota of the cgroup counts: a container with 2 CPUs gets two threads on any host.
         worker_threads: Option<NonZeroUsize> as Setting<Count> = 0, check bounds::threads,
             restart "threads are started once";
-        /// Most client connections of all listeners together. 0 = as the open-file limit allows.
+        /// Maximum client connections on all listeners together. 0 = as many as the open-file limit allows.
         ///
         /// mproxy refuses further connections. A client needs two open files (RLIMIT_NOFILE): one for its
         /// connection and one for the connection to the broker.
         max_connections: Option<NonZeroUsize> as Setting<Count> = 0,
             reload "at once, for new connections";
-        /// Most memory that peers may occupy. "auto" = 70 % of what the container or machine has.
+        /// Maximum memory that clients and brokers may occupy. "auto" = 70 % of the container or machine.
         ///
-        /// Counted are incomplete packets, data that waits for a slow side, and 4KiB per connection. mproxy
+        /// This counts incomplete packets, data that waits for a slow side, and 4KiB per connection. mproxy
         /// itself needs about 7MiB more. With "auto", mproxy follows changes of the container's limit.
         ///
         /// Above 80 % of this, mproxy closes the connections that occupy most: first those that have no
         /// session yet, then only as many as new clients need. Above 95 % it closes the largest of all,
-        /// and accepts nobody.
+        /// and accepts no new ones.
         memory: Option<u64> as Setting<AutoSize> = "auto", check bounds::memory;
-        /// Longest time between the signal to stop and the end of the process.
+        /// Maximum time between the signal to stop and the end of the process.
         ///
-        /// mproxy closes the sessions within this time. An orchestrator must wait longer before it kills
+        /// mproxy closes all sessions within this time. The orchestrator must wait longer before it kills
         /// the process: `TimeoutStopSec` of systemd, `terminationGracePeriodSeconds` of Kubernetes.
         drain_timeout: Duration = "30s";
         /// Whether the broker publishes the wills of clients that a planned stop disconnects.

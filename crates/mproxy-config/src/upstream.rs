@@ -23,28 +23,28 @@ section! {
         /// mqtt: as they are written. amqp: RabbitMQ, which reads "." as "/", "*" as "+", and "$" as a letter
         /// like any other. nats: reads "*" as "+" and ">" as "#".
         ///
-        /// Layers of type acl, topic-map and publish-rules judge and map the topic that the broker reads.
-        /// With the wrong value, clients find ways around an acl and out of their topic-map. mproxy refuses
+        /// Layers of type acl, topic-map and publish-rules judge and map topics as the broker reads them.
+        /// With the wrong value, clients can get around an acl and out of their topic-map. mproxy refuses
         /// what the broker would not read as a topic: a topic name with a wildcard, or a client id that
-        /// would be more than one level. With "amqp" it also refuses user names that hold ":" where rules
+        /// would be more than one level. With "amqp" it also refuses user names that contain ":" where rules
         /// use names, because RabbitMQ may read a virtual host in them.
         dialect: Dialect = "mqtt", reload "at once; sessions that a topic-map has mapped are closed";
-        /// Longest time for name resolution, TCP and the WebSocket handshake together.
+        /// Maximum time for name resolution, TCP and the WebSocket handshake together.
         connect_timeout: Duration = "5s", check bounds::timeout;
-        /// Longest time from forwarding CONNECT to the broker's CONNACK.
+        /// Maximum time from forwarding CONNECT to the broker's CONNACK.
         ///
-        /// A broker that accepts connections and answers nothing is down, too.
+        /// A broker that accepts connections but does not answer counts as down, too.
         connack_timeout: Duration = "30s", check bounds::timeout;
         /// Send small packets at once (TCP_NODELAY).
         tcp_nodelay: bool = true;
-        /// Idle time before TCP checks that the broker is still there. "0s" = never.
+        /// Idle time before TCP keepalive checks that the broker is still there. "0s" = never.
         ///
         /// mproxy notices a broker that vanished after about twice this time.
         tcp_keepalive: Option<Duration> as Setting<DurationOrNever> = "60s",
             check bounds::tcp_keepalive;
         /// What a client sees when the broker does not answer its CONNECT: "close" or "connack".
         ///
-        /// close: mproxy closes the connection, as if it were the broker's own, and the client tries again.
+        /// close: mproxy closes the connection, as a broker that goes down would, and the client tries again.
         /// connack: CONNACK 3, or 0x88 in MQTT 5. Some clients take that as final and do not try again.
         when_unreachable: WhenUnreachable = "close";
         /// How mproxy finds out whether the broker serves clients.
@@ -56,7 +56,7 @@ section! {
     }
     reserved {
         "send_proxy_protocol": "turn it off in the broker";
-        "credentials": "remove it; credentials are passed on";
+        "credentials": "remove it; mproxy forwards the clients' credentials";
     }
 }
 
@@ -65,22 +65,22 @@ section! {
     UpstreamHealth, UpstreamHealthKeys in "[upstreams.NAME.health]" short "check", reload "at once" {
         /// What the broker must do: "session" (answer CONNECT), "tcp" (accept a connection) or "off".
         ///
-        /// session: mproxy sends a CONNECT of its own (MQTT 3.1.1, no client id, no user name) at the start,
-        /// until the broker answers one with any CONNACK. Then it watches the sessions of clients. It sends
-        /// another CONNECT only when these fail, or when a client has waited for its CONNACK as long as
-        /// `interval` and no other client got one. So an idle mproxy leaves no lines in the broker's log. A
-        /// broker that closes the connection of an unknown client without CONNACK needs "tcp".
+        /// session: at the start, mproxy sends its own CONNECT (MQTT 3.1.1, no client id, no user name) until
+        /// the broker answers with any CONNACK. Then it watches the sessions of clients. It sends another
+        /// CONNECT only if these fail, or if a client has waited for its CONNACK as long as `interval` and no
+        /// other client got one. So an idle mproxy leaves no lines in the broker's log. A broker that closes
+        /// the connection of an unknown client without CONNACK needs "tcp".
         ///
         /// tcp: mproxy opens a connection every `interval`, unless a client connected in that time. This
         /// does not notice a broker that accepts connections and answers no CONNECT.
         ///
         /// off: mproxy does not check the broker, and /readyz has no line for it.
         check: HealthCheck = "session";
-        /// Time between two checks ("tcp"), or how long clients wait before there is one ("session").
+        /// Time between two checks ("tcp"), or how long a client waits before mproxy checks ("session").
         ///
         /// While the broker does not answer, mproxy checks again after one second, then less and less
-        /// often, but at least once in this time. It waits this long for an answer, within one and five
-        /// seconds: with "5s", /readyz fails ten seconds after the broker hangs.
+        /// often, but at least once in this time. It waits as long for an answer, but at least one and at
+        /// most five seconds: with "5s", /readyz fails ten seconds after the broker hangs.
         interval: Duration = "5s", check bounds::health_interval;
     }
 }

@@ -17,15 +17,15 @@ section! {
     AccessLog, AccessLogKeys in "[layers.NAME] of type \"access-log\"" layer "access-log",
         reload "at once, for connected clients too"
     {
-        /// Of connect, disconnect, subscribe, unsubscribe, publish, deny, error.
+        /// Some of connect, disconnect, subscribe, unsubscribe, publish, deny, error.
         ///
-        /// Refused clients, failed sessions and failed layers have their line in any case.
+        /// Refused clients, failed sessions and failed layers are always logged.
         events: Vec<AccessEvent> as Listing<AccessEvent> =
             ["connect", "disconnect", "subscribe", "unsubscribe", "deny", "error"];
         /// With the event "publish": the share of PUBLISH packets that is logged; 0.01 = one in a hundred.
         ///
-        /// It is counted per session. A PUBLISH that a layer refuses has no such line. log.max_rate applies to
-        /// these lines too: mproxy leaves out further ones and counts them. An audit needs
+        /// Each session counts on its own. A PUBLISH that a layer refuses has no such line. log.max_rate
+        /// applies to these lines, too: mproxy leaves out further ones and counts them. An audit needs
         /// log.max_rate = "0/s".
         publish_sample: f64 as Setting<Number> = 0.0, check bounds::share;
     }

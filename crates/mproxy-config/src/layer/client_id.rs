@@ -13,37 +13,37 @@ use mproxy_session::{BoxError, Heads, Tap};
 use std::ops::Range;
 
 section! {
-    /// Who may use which client id, and what the broker sees of it.
+    /// Who may use which client id, and which id the broker sees.
     ///
-    /// A client that connects with the id of another takes over its session, so an id must tell whose it is.
-    /// mproxy refuses settings with which it does not, with an example.
+    /// A client that connects with the id of another takes over its session, so an id must belong to one
+    /// user. mproxy refuses settings that would give one id to two users, and shows an example.
     ClientId, ClientIdKeys in "[layers.NAME] of type \"client-id\"" layer "client-id",
         reload "at once; sessions whose client id would change are closed"
     {
-        /// Ids that are let in: "any", "equals-username", "prefix-username" or "template".
+        /// Ids that clients may use: "any", "equals-username", "prefix-username" or "template".
         ///
-        /// equals-username: the user name. prefix-username: the user name, or the user name with the separator
-        /// and more behind it. template: what matches `template`. mproxy refuses other ids with 0x85, or 2 in
-        /// MQTT 3, and all clients without a user name; guests.toml has a listener for them.
+        /// equals-username: the user name. prefix-username: the user name, alone or followed by the separator
+        /// and more. template: ids that match `template`. mproxy refuses other ids with 0x85, or 2 in MQTT 3,
+        /// and all clients without a user name; guests.toml has a listener for them.
         ///
-        /// any: every client may use every id, as without the key. Written out, it says that this is wanted,
-        /// and `check` does not warn about it.
+        /// any: every client may use every id, as without the key. If you write it, `check` takes it as
+        /// intended and does not warn.
         require: ClientIdRequire = "any";
-        /// What follows the user name, with "prefix-username".
+        /// Separator after the user name, with "prefix-username".
         ///
-        /// mproxy refuses user names that hold its first character: `a-b` could be the id `b` of the user `a`.
+        /// mproxy refuses user names that contain its first character: `a-b` could be the id `b` of user `a`.
         separator: String as Setting<Text> = "-", shown Self::asks_separator;
-        /// With "template": ${username} and ${cn} are filled in, one * is any text that is not empty.
+        /// With "template": ${username} and ${cn} are filled in, one * is any non-empty text.
         template: Option<Template> as Maybe<TextTemplate>;
-        /// What precedes the id at the broker; ${username} and ${cn} are filled in.
+        /// Prefix of the id at the broker; ${username} and ${cn} are filled in.
         ///
-        /// With it, two users never have the same id there. An MQTT 5 client without an id gets one from mproxy,
-        /// as with `generate`: an id that the broker assigned would not have the prefix, and the client would
-        /// not find its session again.
+        /// With `${username}`, two users never have the same id there. An MQTT 5 client without an id gets one
+        /// from mproxy, as with `generate`: an id assigned by the broker would not have the prefix, and the
+        /// client would not find its session again.
         prefix: Option<Template> as Maybe<TextTemplate>;
-        /// Make up an id for a client without one, instead of leaving that to the broker.
+        /// Generate an id for a client without one, instead of leaving that to the broker.
         ///
-        /// MQTT 5 clients learn it from CONNACK. The prefix is put before it.
+        /// CONNACK tells MQTT 5 clients the id. mproxy adds the prefix.
         generate: bool = false;
     }
     also {
@@ -183,8 +183,8 @@ fn misplaced(cx: &mut Context, keys: &ClientIdKeys, require: ClientIdRequire) ->
             misplaced = true;
             let message = format!("`{key}` has no effect here");
             let label = match wanted {
-                ClientIdRequire::Template => "add `require = \"template\"`, or leave it out",
-                _ => "add `require = \"prefix-username\"`, or leave it out",
+                ClientIdRequire::Template => "add `require = \"template\"`, or remove this key",
+                _ => "add `require = \"prefix-username\"`, or remove this key",
             };
             cx.push(Diagnostic::error(message).at(span).label(label));
         }
@@ -194,10 +194,10 @@ fn misplaced(cx: &mut Context, keys: &ClientIdKeys, require: ClientIdRequire) ->
 
 fn remedy(error: &PatternError) -> &'static str {
     match error {
-        PatternError::Ambiguous { .. } => "put a separator behind it, such as `-` or `:`",
-        PatternError::Wildcard => "leave out `*`",
+        PatternError::Ambiguous { .. } => "add a separator after it, such as `-` or `:`",
+        PatternError::Wildcard => "remove `*`",
         PatternError::ClientId => "use `${username}` or `${cn}`",
-        PatternError::Empty => "leave out the key",
+        PatternError::Empty => "remove the key",
         PatternError::Repeated(_) => "once is enough",
         _ => "not a pattern of client ids",
     }

@@ -20,20 +20,20 @@ section! {
         in "[layers.NAME] of type \"property-edit\"" layer "property-edit",
         reload "at once, for connected clients too"
     {
-        /// Names of properties that are removed: what devices must not say.
+        /// Names of properties to remove: what devices must not send.
         strip: Vec<String> as Listing<Text> = [];
-        /// Properties that replace all others of their name.
+        /// Properties to set: each replaces all others of its name.
         ///
-        /// ${username}, ${client_id} and ${cn} are filled in. A property whose placeholder has no value is left
-        /// out; those of its name are removed all the same.
+        /// ${username}, ${client_id} and ${cn} are filled in. If a placeholder has no value, mproxy does not
+        /// set the property, but still removes those of its name.
         set: Vec<(String, Template)> as Map<TextTemplate>, given set;
-        /// Properties that are appended, whatever else there is.
+        /// Properties to append; existing ones of the same name stay.
         add: Vec<(String, Template)> as Map<TextTemplate>, given add;
         /// Whether an MQTT 5 client may authenticate again while it is connected: "refuse" or "pass".
         ///
-        /// It matters where the layer uses client ids or user names. refuse: mproxy closes the client with
-        /// 0x8C, because the broker may take it for somebody else afterwards, while the layer would still
-        /// know it by its old names. pass: the broker keeps the names, or it does not matter. A layer
+        /// This matters if the layer uses client ids or user names. refuse: mproxy closes the client with
+        /// 0x8C, because for the broker it may be another user afterwards, while the layer would still know
+        /// it by its old names. pass: for brokers that keep the names, or if it does not matter. A layer
         /// without placeholders lets the packet pass.
         reauthentication: Reauthentication = "refuse";
         /// The same for PUBLISH packets that clients receive.
@@ -46,11 +46,11 @@ section! {
     PropertyEdits, PropertyEditsKeys in "[layers.NAME.to_client]",
         reload "at once, for connected clients too"
     {
-        /// Names of properties that are removed.
+        /// Names of properties to remove.
         strip: Vec<String> as Listing<Text> = [];
-        /// Properties that replace all others of their name.
+        /// Properties to set: each replaces all others of its name.
         set: Vec<(String, Template)> as Map<TextTemplate>, given set;
-        /// Properties that are appended, whatever else there is.
+        /// Properties to append; existing ones of the same name stay.
         add: Vec<(String, Template)> as Map<TextTemplate>, given add;
     }
 }

@@ -26,9 +26,9 @@ section! {
     {
         /// A client whose will breaks a rule: "refuse" (not let in) or "strip" (let in without its will).
         will: DeniedWill = "refuse";
-        /// Forms of topics beyond the standard that the broker knows; rules look at the topic inside.
+        /// Topic forms beyond the standard that the broker supports; rules look at the topic inside.
         ///
-        /// The words are those of an acl.
+        /// The values are those of an acl.
         vendor: VendorForms as Flags<VendorForms> = [];
         /// The rules; the first that matches decides, and a message that none matches passes.
         rules: Vec<PublishRule> as Tables<PublishRule>, given rules;
@@ -45,12 +45,12 @@ section! {
         /// Highest QoS at the broker: 0, or 2 for any.
         ///
         /// 0: messages of QoS 1 and 2 go to the broker at QoS 0, and mproxy acknowledges them to the client. A
-        /// message that is lost on the way is lost for good. There is no 1: QoS 2 cannot become QoS 1.
+        /// message that is lost on the way is not sent again. 1 is not possible: QoS 2 cannot become QoS 1.
         max_qos: QoS as Setting<MaxQos> = 2;
-        /// Messages that the broker would keep for later subscribers: "allow", "clear" or "refuse".
+        /// Retained messages: "allow", "clear" (not retained) or "refuse".
         ///
-        /// clear: they pass, and the broker does not keep them. refuse: 0x87 (MQTT 5); a client with such a will
-        /// is refused with 0x9A.
+        /// clear: they pass, and the broker does not retain them. refuse: 0x87 (MQTT 5); a client with such a
+        /// will is refused with 0x9A.
         retain: Retain = "allow";
         /// Largest payload; mproxy refuses a larger one with 0x97. "256MiB" = any.
         max_payload: usize as Setting<Size> = "256MiB", check bounds::payload_size;

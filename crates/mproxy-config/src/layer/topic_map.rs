@@ -16,27 +16,27 @@ use mproxy_session::{BoxError, Heads, Tap};
 use std::ops::Range;
 
 section! {
-    /// The client's topics in another place at the broker; the client does not see it.
+    /// Moves the client's topics to another place at the broker; the client does not notice.
     ///
-    /// mproxy proves that the map can be undone, for every client and every topic, and refuses a map that
-    /// cannot, with an example. Clients without a usable value for a placeholder are not let in. The broker
+    /// mproxy checks at the start that the map can be reversed for every client and every topic, and otherwise
+    /// refuses it with an example. Clients without a usable value for a placeholder are not let in. The broker
     /// finds sessions by client id, not by topic: put a layer of type client-id with a `prefix` before this
     /// one to keep the sessions of tenants apart.
     TopicMap, TopicMapKeys in "[layers.NAME] of type \"topic-map\"" layer "topic-map",
         reload "at once; sessions that the old map has mapped are closed"
     {
-        /// What precedes the client's topics at the broker; ends with a slash.
+        /// Prefix of the client's topics at the broker; ends with a slash.
         ///
-        /// ${username}, ${client_id} and ${cn} are filled in. With rules, it precedes the topics that no rule
+        /// ${username}, ${client_id} and ${cn} are filled in. With rules, it applies to topics that no rule
         /// matches.
         prefix: Option<Template> as Maybe<PrefixTemplate>, given prefix;
-        /// A client whose will has no place in the map: "refuse" (not let in) or "strip" (no will).
+        /// A client whose will the map does not cover: "refuse" (not let in) or "strip" (no will).
         ///
-        /// The will of a mosquitto bridge that notifies the broker begins with `$SYS`, and has no place.
+        /// For example, a mosquitto bridge with notifications has a will under `$SYS`, which is never mapped.
         will: DeniedWill = "refuse";
-        /// Forms of topics beyond the standard that the broker knows; the topic inside is mapped.
+        /// Topic forms beyond the standard that the broker supports; the topic inside is mapped.
         ///
-        /// The words are those of an acl. mproxy refuses other forms, as all topics that begin with `$`.
+        /// The values are those of an acl. mproxy refuses other forms, like all topics that begin with `$`.
         vendor: VendorForms as Flags<VendorForms> = [];
         /// Put the groups of shared subscriptions under the tenant, so that tenants never share one.
         ///
@@ -44,14 +44,14 @@ section! {
         group_prefix: bool = true;
         /// Whether an MQTT 5 client may authenticate again while it is connected: "refuse" or "pass".
         ///
-        /// It matters where the layer uses client ids or user names. refuse: mproxy closes the client with
-        /// 0x8C, because the broker may take it for somebody else afterwards, while the layer would still
-        /// know it by its old names. pass: the broker keeps the names, or it does not matter. A map
-        /// that is the same for all clients lets the packet pass.
+        /// This matters if the layer uses client ids or user names. refuse: mproxy closes the client with
+        /// 0x8C, because for the broker it may be another user afterwards, while the layer would still know
+        /// it by its old names. pass: for brokers that keep the names, or if it does not matter. A map that
+        /// is the same for all clients lets the packet pass.
         reauthentication: Reauthentication = "refuse";
         /// Clients that are not mapped: they see the broker as it is, all tenants included.
         super_clients("super"): SuperClients as Sub<SuperClients>, given super_clients;
-        /// Other places for some topics; the first rule that a topic begins with counts.
+        /// Other places for some topics; the first rule whose `from` a topic begins with applies.
         rules: Vec<TopicMapRule> as Tables<TopicMapRule>, given rules;
     }
 }
@@ -63,7 +63,7 @@ section! {
     {
         /// By user name. Any client can claim one if the broker does not check it.
         usernames: Vec<String> as Listing<Text> = [], given usernames;
-        /// By client id. Any client can claim one, unless a layer of type client-id says whose it is.
+        /// By client id. Any client can claim one, unless a layer of type client-id checks it.
         client_ids: Vec<String> as Listing<Text> = [], given client_ids;
     }
 }
@@ -82,10 +82,10 @@ section! {
         from: Template as Setting<StartTemplate>, given from;
         /// Start of these topics at the broker; ${username}, ${client_id} and ${cn} are filled in.
         to: Template as Setting<StartTemplate>, given to;
-        /// All clients meet there, although other rules keep them apart.
+        /// All clients share these topics, although other rules keep clients apart.
         ///
-        /// They may subscribe there. mproxy refuses what they publish there, and wills and Response Topics,
-        /// with 0x87, because all tenants would receive it.
+        /// They may subscribe there. mproxy refuses messages, wills and Response Topics there with 0x87,
+        /// because all tenants would receive them.
         shared: bool = false;
         /// With `shared`: all clients may publish there, too.
         writable: bool = false, shown Self::is_shared;

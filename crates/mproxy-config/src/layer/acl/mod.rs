@@ -22,9 +22,9 @@ use std::ops::Range;
 section! {
     /// Who may publish and subscribe where. The first rule that matches decides.
     ///
-    /// The broker checks user names, and refuses a client before any of its packets passes. Nobody checks
-    /// client ids, unless a layer of type client-id says whose they are. Without such a layer, any client
-    /// can claim any client id, so a rule with client ids protects nothing.
+    /// The broker checks user names, and refuses a client before any of its packets passes. Only a layer of
+    /// type client-id checks client ids. Without such a layer, any client can claim any client id, so a rule
+    /// with client ids protects nothing.
     Acl, AclKeys in "[layers.NAME] of type \"acl\"" layer "acl",
         reload "at once, for connected clients too"
     {
@@ -35,9 +35,9 @@ section! {
         /// strict: it refuses the subscription in SUBACK. mosquitto: it accepts the subscription and filters
         /// deliveries.
         ///
-        /// Shared subscriptions ($share, $queue, $oshare) and $exclusive are always strict, because a client
-        /// that may not read the messages of a group would swallow its share of them. Deliveries to a session
-        /// that can be resumed are always filtered, because the client may have subscribed under other rules.
+        /// Shared subscriptions ($share, $queue, $oshare) and $exclusive are always strict: if a client joined a
+        /// group whose messages it may not read, the group would lose its share. Deliveries to a session that
+        /// can be resumed are always filtered, because the client may have subscribed under other rules.
         subscribe: SubscribePolicy = "strict";
         /// What a denied client learns: "reject", "drop" or "disconnect".
         ///
@@ -48,20 +48,20 @@ section! {
         will: DeniedWill = "refuse";
         /// Judge Response Topics (MQTT 5) as if the client published there.
         ///
-        /// A Response Topic, in a PUBLISH or in a will, makes somebody else publish there.
+        /// A Response Topic, in a PUBLISH or in a will, makes another client publish there.
         check_response_topics: bool = false;
-        /// Forms of topics beyond the standard that the broker knows.
+        /// Topic forms beyond the standard that the broker supports.
         ///
         /// "queue" ($queue/f), "exclusive" ($exclusive/f), "delayed" ($delayed/5/t) and "oshare"
-        /// ($oshare/g/f). The acl judges the topic inside. Without the word, such a topic is like any other
+        /// ($oshare/g/f). The acl judges the topic inside. Without this key, such a topic is like any other
         /// that begins with `$`: denied unless a rule names it.
         vendor: VendorForms as Flags<VendorForms> = [];
         /// Whether an MQTT 5 client may authenticate again while it is connected: "refuse" or "pass".
         ///
-        /// It matters where the layer uses client ids or user names. refuse: mproxy closes the client with
-        /// 0x8C, because the broker may take it for somebody else afterwards, while the layer would still
-        /// know it by its old names. pass: the broker keeps the names, or it does not matter. Rules
-        /// that are the same for all clients let the packet pass.
+        /// This matters if the layer uses client ids or user names. refuse: mproxy closes the client with
+        /// 0x8C, because for the broker it may be another user afterwards, while the layer would still know
+        /// it by its old names. pass: for brokers that keep the names, or if it does not matter. Rules that
+        /// are the same for all clients let the packet pass.
         reauthentication: Reauthentication = "refuse";
         /// The rules; the first that matches decides.
         rules: Vec<AclRule> as Tables<AclRule>, given rules;
@@ -69,7 +69,7 @@ section! {
     reserved {
         "files": "write the rules here, as [[layers.NAME.rules]]";
         "recheck_on_reload": "remove it";
-        "super": "write a rule that allows `topics = [\"#\"]`, and says who with `usernames`";
+        "super": "write a rule that allows `topics = [\"#\"]`, with `usernames`";
     }
 }
 
@@ -78,7 +78,7 @@ impl Acl {
     ///
     /// # Errors
     ///
-    /// The broker reads a pattern otherwise than it is written.
+    /// The broker reads a pattern differently from how it is written.
     pub fn compile(&self, dialect: Dialect) -> Result<acl::Acl, AclError> {
         let mut builder = acl::Acl::builder();
         builder.dialect(with_forms(dialect, self.vendor));

@@ -20,10 +20,10 @@ keys! {
     /// A rule of an access list. It has either `allow` or `deny`, and `topics` or `filters` or both.
     ///
     /// A rule applies to all clients, unless it has `usernames`, `client_ids`, `anonymous`, `listeners` or
-    /// `networks`. A client must match each of these that the rule has. An empty list is an error; it never
+    /// `networks`. A client must match all of those that the rule has. An empty list is an error; it never
     /// means everybody.
     RuleKeys in "[[layers.NAME.rules]]", reload "at once, for connected clients too" {
-        /// What a denial is reported under.
+        /// Name of the rule in logs.
         name: Setting<Text>;
         /// What the rule allows: "publish", "subscribe" or both.
         allow: Listing<Actions>;
@@ -37,13 +37,13 @@ keys! {
         filters: Listing<FilterTemplate>;
         /// Only for clients with one of these user names.
         ///
-        /// The broker must check that name and password belong together, and not a token alone or enhanced
-        /// authentication: mproxy does not check it.
+        /// The broker must check the name together with the password; a token alone or enhanced
+        /// authentication does not do that, and neither does mproxy.
         #[schemars(extend("minItems" = 1))]
         usernames: Listing<Text>;
         /// Only for clients with one of these client ids.
         ///
-        /// Any client can claim any id, unless a layer of type client-id says whose it is.
+        /// Any client can claim any id, unless a layer of type client-id checks it.
         #[schemars(extend("minItems" = 1))]
         client_ids: Listing<Text>;
         /// true: only for clients without a user name; false: only for those with one.
@@ -61,7 +61,7 @@ keys! {
     reserved {
         "user": "write `usernames = [\"...\"]`";
         "clients": "write `client_ids = [\"...\"]`";
-        "when": "say who: `usernames`, `client_ids`, `anonymous`, `listeners` or `networks`";
+        "when": "use `usernames`, `client_ids`, `anonymous`, `listeners` or `networks`";
     }
 }
 
