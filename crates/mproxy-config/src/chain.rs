@@ -68,7 +68,11 @@ fn chain(cx: &mut Context, name: &str, file: &Located<ChainKeys>, layers: &Named
         let (wanted, span) = (reference.get_ref(), reference.span());
         if resolved.iter().any(|it| it.name == *wanted) {
             let message = format!("layer `{wanted}` is twice in chain `{name}`");
-            cx.push(Diagnostic::error(message).at(span).label("once is enough"));
+            cx.push(
+                Diagnostic::error(message)
+                    .at(span)
+                    .label("remove the second one"),
+            );
         } else if let Some((layer, _)) = layers.get(wanted) {
             resolved.push(layer.clone());
         } else if !cx.untyped.contains(wanted) {

@@ -125,6 +125,6 @@ section! {
         "max_buffered": "max_replies = \"{}\"",
             "it limits mproxy's own answers that wait for a client, not what is forwarded";
         "max_connections_per_ipv6_prefix": "ipv6_prefix = 64",
-            "it is the prefix alone: `max_connections_per_ip` and all other limits per address count by it";
+            "it only sets the prefix: `max_connections_per_ip` and all other limits per address use it";
     }
 }

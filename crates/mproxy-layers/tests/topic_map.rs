@@ -217,7 +217,7 @@ fn a_prefix_that_does_not_keep_clients_apart_is_refused_with_an_example() {
         ),
         (
             "${username}/${username}/",
-            "`${username}` is twice in `${username}/${username}/`, once is enough",
+            "`${username}/${username}/` contains `${username}` twice",
         ),
     ] {
         let error = TopicMap::prefix(prefix).expect_err("no map");

@@ -49,7 +49,7 @@ fn what_is_not_there_has_a_remedy() {
     fs::write(folder.path().join("mproxy.conf"), "").unwrap();
     for (path, found, remedy) in [
         (missing.as_path(), "cannot read `", "config default"),
-        (folder.path(), "no *.toml in `", "names end in .toml"),
+        (folder.path(), "no *.toml in `", "that end in .toml"),
     ] {
         let (code, _, stderr) = run(mproxy(["check", "-c"]).arg(path));
         assert_eq!(code, 78, "{stderr}");

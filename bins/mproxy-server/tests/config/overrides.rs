@@ -98,7 +98,7 @@ fn a_wrong_override_is_shown_under_its_own_name() {
         "environment variable MPROXY_ADMIN__BIND:1:20",
         "MPROXY_ADMIN__BIND=:9883\n  |                    ^^^^^ did you mean `0.0.0.0:9883`?",
         "no element `MQTTS`",
-        "there are `mqtt`, and indices from 0",
+        "expected `mqtt` or an index from 0",
         "environment variable MPROXY_SERVER__DRAIN_TIMOUT:1:1",
         "did you mean `drain_timeout`?",
         "invalid value `many`",
@@ -288,7 +288,7 @@ fn without_the_environment_what_would_be_inserted_may_be_missing() {
     assert!(stderr.contains("cannot read `/nonexistent/x`"), "{stderr}");
 }
 
-/// An empty list of names is about nobody; from an empty variable it was about everybody.
+/// An empty list of names must match nobody; from an empty variable it matched everybody.
 #[test]
 fn an_empty_variable_does_not_open_a_rule() {
     let text = "[layers.acl]\ntype = 'acl'\n[[layers.acl.rules]]\nname = 'operators'\n\
@@ -303,7 +303,7 @@ fn an_empty_variable_does_not_open_a_rule() {
         let (code, _, stderr) = check(nobody);
         assert_eq!(code, 78, "{stderr}");
         assert!(
-            stderr.contains("rule `operators` is about nobody"),
+            stderr.contains("rule `operators` matches no client"),
             "{stderr}"
         );
     }

@@ -91,7 +91,7 @@ impl Location {
                 let message = format!("no *.toml in `{}`", path.display());
                 let diagnostic = Diagnostic::error(message);
                 cx.push(diagnostic.note(
-                    "of a directory, the files are read whose names end in .toml and do not begin with a dot",
+                    "mproxy reads the files of a directory that end in .toml and do not begin with a dot",
                 ));
                 paths
             }
@@ -133,11 +133,11 @@ fn unreadable(cx: &mut Context, path: &Path, error: &io::Error) {
     let diagnostic = Diagnostic::error(message);
     cx.push(match error.kind() {
         ErrorKind::NotFound => diagnostic.note(
-            "look at --config and MPROXY_CONFIG; `mproxy-server config default` prints a configuration to \
+            "check --config and MPROXY_CONFIG; `mproxy-server config default` prints a configuration to \
              begin with",
         ),
         ErrorKind::PermissionDenied => {
-            diagnostic.note("let the user read it as whom mproxy runs, and enter its directories")
+            diagnostic.note("allow the user that mproxy runs as to read it and to enter its directories")
         }
         ErrorKind::InvalidInput if path.is_dir() => diagnostic.note(
             "directories inside of a directory are not read: move its files up, or give it a name that \

@@ -130,7 +130,7 @@ impl Filler<'_> {
             "expected `${env:NAME}`, `${env:NAME:-default}` or `${file:/path}`",
         );
         Err(match Placeholder::from_word(name) {
-            Some(_) => problem.note("this one is known in layers only"),
+            Some(_) => problem.note("this placeholder works only in layers"),
             None => problem,
         })
     }
@@ -150,7 +150,7 @@ impl Filler<'_> {
             None if !self.resolve => Ok(Part::Unknown),
             None => Err(Problem::new(
                 format!("environment variable `{name}` is not set"),
-                format!("`${{env:{name}:-...}}` would give it a default"),
+                format!("`${{env:{name}:-...}}` gives it a default"),
             )),
         }
     }
@@ -167,7 +167,7 @@ impl Filler<'_> {
             )),
             Err(error) => Err(Problem::new(
                 format!("cannot read `{path}`: {error}"),
-                "the file that is to be inserted here",
+                "the file to insert here",
             )),
         }
     }

@@ -172,7 +172,7 @@ fn insert<'t>(
             other => other,
         };
         let DeValue::Table(inner) = next else {
-            let message = format!("`{key}` holds no keys");
+            let message = format!("`{key}` is a value, not a section");
             return Err(Box::new(Diagnostic::error(message).at(one.key.clone())));
         };
         table = inner;
@@ -195,7 +195,7 @@ fn element<'a, 't>(
         .iter()
         .filter_map(|it| name_of(it.get_ref()))
         .collect();
-    let label = format!("there are {}, and indices from 0", quoted(names));
+    let label = format!("expected {} or an index from 0", quoted(names));
     let found = items.iter_mut().enumerate().find(|(index, item)| {
         step.parse() == Ok(*index)
             || name_of(item.get_ref()).is_some_and(|name| matches(step, name, one.folded))

@@ -198,7 +198,7 @@ fn remedy(error: &PatternError) -> &'static str {
         PatternError::Wildcard => "remove `*`",
         PatternError::ClientId => "use `${username}` or `${cn}`",
         PatternError::Empty => "remove the key",
-        PatternError::Repeated(_) => "once is enough",
+        PatternError::Repeated(_) => "remove the second one",
         _ => "not a pattern of client ids",
     }
 }

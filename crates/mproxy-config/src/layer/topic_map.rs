@@ -128,7 +128,7 @@ impl TopicMap {
     }
 }
 
-const AS_THEY_STAND: &str = "names are compared as they stand";
+const AS_THEY_STAND: &str = "names are compared literally";
 
 impl TopicMap {
     /// Checks a topic map, and that it can be undone.
@@ -170,11 +170,11 @@ impl TopicMap {
 }
 
 fn all_meet(cx: &mut Context, keys: &TopicMapKeys, header: &Range<usize>) {
-    let message = "all clients of this topic-map meet: nothing in it differs from one to the other";
+    let message = "all clients of this topic-map share the same topics: it has no placeholder";
     let span = keys.prefix.span().unwrap_or_else(|| header.clone());
     let warning = Diagnostic::warning(message).at(span);
     let label = "add a placeholder, for example `${username}/`";
-    let note = "if that is wanted, write a rule with `shared = true`, and `writable = true` if they publish there";
+    let note = "if that is intended, write a rule with `shared = true`, and `writable = true` if they publish there";
     cx.push(warning.label(label).note(note));
 }
 
@@ -202,7 +202,7 @@ fn rule(
         let own = rule.to.as_str().contains("${");
         let message = "`writable` is for rules with `shared = true`";
         let label = match own {
-            true => "remove it; clients publish to what is theirs",
+            true => "remove it; clients may publish to their own topics",
             false => "add `shared = true`",
         };
         cx.push(Diagnostic::error(message).at(span).label(label));
@@ -237,14 +237,14 @@ fn report(cx: &mut Context, keys: &TopicMapKeys, error: &TopicMapError, header: 
     };
     let (place, label) = match error.problem() {
         MapProblem::Ambiguous { .. } => (to, "give each placeholder a level of its own"),
-        MapProblem::Repeated { .. } => (to, "once is enough"),
+        MapProblem::Repeated { .. } => (to, "remove the second one"),
         MapProblem::NotShared(_) => (to, "add a placeholder, or `shared = true`"),
-        MapProblem::Shared(_) => (to, "leave out `shared`"),
-        MapProblem::Collision(_) => (to, "put it somewhere else"),
+        MapProblem::Shared(_) => (to, "remove `shared`"),
+        MapProblem::Collision(_) => (to, "choose another place"),
         MapProblem::TooMany => (to, "at most 64"),
         MapProblem::FromPlaceholder(_) => {
             let span = from(error.rule()).unwrap_or_else(|| header.clone());
-            let label = "write what clients write";
+            let label = "write the topic as clients write it";
             let error = Diagnostic::error(error.to_string()).at(span);
             return cx.push(error.label(label));
         }
@@ -252,7 +252,7 @@ fn report(cx: &mut Context, keys: &TopicMapKeys, error: &TopicMapError, header: 
             let place = |number| from(number).or_else(|| keys.prefix.span());
             let span = place(error.rule()).unwrap_or_else(|| header.clone());
             let report = Diagnostic::error(error.to_string()).at(span);
-            let report = report.label("put it before the other one, or leave it out");
+            let report = report.label("put it before the other one, or remove it");
             let other = error.other().and_then(place);
             return cx.push(report.related(other, "the first match wins"));
         }

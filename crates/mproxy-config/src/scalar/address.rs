@@ -63,7 +63,7 @@ impl Scalar for Network {
         let text = string::<Self>(raw)?;
         text.parse().map_err(|error| match error {
             NetworkError::HostBits { network, .. } => Problem::new(
-                format!("network `{text}` has bits behind its prefix"),
+                format!("network `{text}` has bits set after its prefix"),
                 format!("did you mean `{network}`?"),
             ),
             _ => Problem::expected::<Self>(format!("invalid network `{text}`")),
@@ -130,7 +130,7 @@ fn invalid_upstream(text: &str, error: &AddrError) -> Problem {
         AddrError::Empty | AddrError::MissingHost(_) => "the host is missing".to_owned(),
         AddrError::InvalidPort(_) | AddrError::ZeroPort => "expected a port, 1 to 65535".to_owned(),
         AddrError::UnbracketedIpv6(_) => {
-            "IPv6 addresses stand in brackets: `[::1]:1883`".to_owned()
+            "write IPv6 addresses in brackets: `[::1]:1883`".to_owned()
         }
         AddrError::InvalidHost(host) => match (host.starts_with('['), host.contains(']')) {
             (true, false) => "a bracket is not closed".to_owned(),
@@ -191,7 +191,7 @@ fn invalid_bind(text: &str, expected: &str) -> Problem {
     };
     let problem = Problem::new(format!("invalid address `{text}`"), label);
     match host.starts_with(|it: char| it.is_ascii_alphabetic()) && meant == text {
-        true => problem.note("a name is not resolved here: write the IP address"),
+        true => problem.note("mproxy does not resolve names here: write the IP address"),
         false => problem,
     }
 }
@@ -242,7 +242,7 @@ mod tests {
             ("mqtt://a/x", "mqtt:// has no path; did you mean `ws://`?"),
             (
                 "mqtt://::1",
-                "IPv6 addresses stand in brackets: `[::1]:1883`",
+                "write IPv6 addresses in brackets: `[::1]:1883`",
             ),
             ("mqtt://a:0", "expected a port, 1 to 65535"),
             ("mqtt://a:x", "expected a port, 1 to 65535"),

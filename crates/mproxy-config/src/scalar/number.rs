@@ -75,7 +75,7 @@ impl Scalar for Prefix {
         let bits = u8::try_from(number).ok();
         bits.filter(|bits| (1..=128).contains(bits)).ok_or_else(|| {
             let message = format!("an IPv6 address has no prefix of {number} bits");
-            let label = "1 to 128; 64 is what one customer of a provider has at least";
+            let label = "1 to 128; providers give each customer at least a /64";
             Problem::new(message, label)
         })
     }

@@ -52,8 +52,8 @@ impl Scalar for FilterTemplate {
         let text = string::<Self>(raw)?;
         let filled = opaque(text)?;
         if text.starts_with("$share/") {
-            let message = "a rule is about what is shared, not about who shares it";
-            return Err(Problem::new(message, "leave out `$share/` and the group"));
+            let message = "a rule cannot name a shared subscription";
+            return Err(Problem::new(message, "remove `$share/` and the group"));
         }
         if filled.split('/').count() > MAX_LEVELS {
             let message = format!("a topic filter of more than {MAX_LEVELS} levels");
@@ -83,10 +83,10 @@ impl Scalar for PlainFilter {
     fn read(raw: &Raw, loose: bool) -> Result<String, Problem> {
         let filter = FilterTemplate::read(raw, loose)?;
         if filter.as_str().contains("${") {
-            let message = format!("`{filter}` differs from client to client");
+            let message = format!("`{filter}` has a placeholder");
             return Err(Problem::new(
                 message,
-                "write `+`: this rule is for all clients",
+                "use `+`: this rule is the same for all clients",
             ));
         }
         Ok(filter.as_str().to_owned())
@@ -124,7 +124,7 @@ impl Scalar for PrefixTemplate {
             let message = format!("prefix `{text}` belongs to the broker");
             return Err(Problem::new(
                 message,
-                "start it with something else than `$`",
+                "start it with something other than `$`",
             ));
         }
         match TopicName::new(&filled) {

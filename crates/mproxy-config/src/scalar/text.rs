@@ -83,7 +83,7 @@ impl Scalar for UrlPath {
         }
         let wrong = |it: char| !it.is_ascii_graphic() || matches!(it, '?' | '#');
         if let Some(wrong) = path.chars().find(|it| wrong(*it)) {
-            let message = format!("path `{path}` holds {wrong:?}");
+            let message = format!("path `{path}` contains {wrong:?}");
             return Err(Problem::new(
                 message,
                 "a path without query, percent-encoded",
@@ -91,10 +91,10 @@ impl Scalar for UrlPath {
         }
         let exact = path.strip_suffix("/*").unwrap_or(path);
         if exact.contains('*') {
-            let message = format!("path `{path}` holds a star that is not its last level");
+            let message = format!("path `{path}` has a `*` that is not the last level");
             let label = match path.strip_suffix('*') {
                 Some(prefix) if !prefix.contains('*') => format!("did you mean `{prefix}/*`?"),
-                _ => "a star stands at the end only: \"/tenant/*\"".to_owned(),
+                _ => "`*` is allowed only at the end: \"/tenant/*\"".to_owned(),
             };
             return Err(Problem::new(message, label));
         }
@@ -231,7 +231,7 @@ mod tests {
         assert_eq!(label::<UrlPath>("/mqtt*"), "did you mean `/mqtt/*`?");
         for wrong in ["/*/x", "/a*b", "/*/*", "/**"] {
             assert!(
-                label::<UrlPath>(wrong).starts_with("a star stands"),
+                label::<UrlPath>(wrong).starts_with("`*` is allowed only"),
                 "{wrong}"
             );
         }

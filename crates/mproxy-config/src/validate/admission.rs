@@ -118,9 +118,9 @@ fn unreached<T: Display>(
         return;
     }
     let message = format!("`{} = {}` is never reached", limit.key, limit.value);
-    let label = format!("{} is {}: choose less", other.key, other.value);
+    let label = format!("{} is {}: choose a lower value", other.key, other.value);
     let warning = Diagnostic::warning(message).at(limit.span.clone());
-    let related = format!("{} is reached before", other.key);
+    let related = format!("{} is reached first", other.key);
     cx.push(warning.label(label).related(other.span.clone(), related));
 }
 

@@ -21,12 +21,12 @@ pub(crate) fn check(cx: &mut Context, chain: &Chain, span: &Range<usize>) {
     let mut anonymous = rules.flatten().filter(|(_, rule)| is_for_anonymous(rule));
     if let Some((acl, rule)) = anonymous.next() {
         let message = format!(
-            "rule `{}` of `{acl}` never decides in chain `{}`",
+            "rule `{}` of `{acl}` never applies in chain `{}`",
             rule.name, chain.name
         );
-        let label = format!("`{}` lets in nobody without a user name", refusing.name);
+        let label = format!("`{}` refuses clients without a user name", refusing.name);
         let note = "give clients without a user name a listener and a chain of their own, with a layer of \
-            type \"client-id\" and `prefix = \":\"`, so that they have nobody's client id";
+            type \"client-id\" and `prefix = \":\"`, so that they cannot use the client id of a user";
         let warning = Diagnostic::warning(message).at(span.clone());
         cx.push(warning.label(label).note(note));
     }

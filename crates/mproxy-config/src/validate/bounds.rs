@@ -46,7 +46,7 @@ pub(crate) fn timeout(duration: &Duration) -> Result<(), Problem> {
     match duration.is_zero() {
         true => Err(Problem::new(
             "a timeout of zero",
-            "nothing would ever be in time; write for how long to wait",
+            "everything would time out; set how long to wait",
         )),
         false => Ok(()),
     }
@@ -103,7 +103,7 @@ pub(crate) fn payload_size(size: &usize) -> Result<(), Problem> {
 /// The size of the largest CONNECT: it is held for a client that nobody knows yet.
 pub(crate) fn connect_size(size: &usize) -> Result<(), Problem> {
     within(*size as u64, PACKET_MIN, CONNECT_MAX)
-        .map_err(|it| it.note("five fields of 64 KiB, and properties, are all there can be"))
+        .map_err(|it| it.note("a CONNECT has at most five fields of 64 KiB, and properties"))
 }
 
 /// The bytes that wait for a slow peer.

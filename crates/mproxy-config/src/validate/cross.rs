@@ -55,7 +55,10 @@ pub(super) fn distinct(
             && placed.addressed
             && collide(&placed.listener.bind, &bind.into())
         {
-            let message = format!("listener `{}` takes the admin port", placed.listener.name);
+            let message = format!(
+                "listener `{}` uses the address of the admin port",
+                placed.listener.name
+            );
             let error = Diagnostic::error(message).at(bind_of(files, placed));
             let error = error.label("choose another port");
             cx.push(match admin_bind.span() {
@@ -166,7 +169,7 @@ pub(super) fn listeners_of_rules(cx: &mut Context, layers: &Layers, listeners: &
                     let message = format!("listener `{name}` does not run `{layer_name}`");
                     let chain = &other.listener.chain.name;
                     let label =
-                        format!("for its clients the rule is not there; see chain `{chain}`");
+                        format!("the rule does not apply to its clients, who use chain `{chain}`");
                     cx.push(Diagnostic::warning(message).at(span).label(label));
                 }
             }
@@ -195,7 +198,7 @@ pub(super) fn open_doors(
         let warning = Diagnostic::warning(message).at(bind_of(files, placed));
         let warning = warning.label("the broker alone decides who may do what");
         cx.push(warning.note(
-            "add `chain = \"...\"` with an acl; write `chain = \"default\"` if this is wanted",
+            "add `chain = \"...\"` with an acl; write `chain = \"default\"` if this is intended",
         ));
     }
     if let (Some(bind), Some(span)) = (admin.bind, admin_bind.span())

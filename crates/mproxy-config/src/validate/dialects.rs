@@ -74,7 +74,7 @@ fn misread(layer: &Layer, file: &Located<LayerKeys>, dialect: Dialect) -> Vec<Mi
         found.push((file.span.clone(), problem, label));
     }
     if let Some(span) = vendor {
-        let problem = "the broker knows no forms of vendors".to_owned();
+        let problem = "the broker does not support vendor forms".to_owned();
         found.push((span, problem, "leave out `vendor`".to_owned()));
     }
     found
@@ -128,15 +128,15 @@ fn otherwise(span: Range<usize>, text: &str, read: &str) -> Misread {
 
 /// The texts were checked: what is wrong with one is how the broker reads it.
 fn untranslatable(span: Range<usize>, text: &str, dialect: Dialect) -> Misread {
-    let problem = format!("the broker reads `{text}` otherwise, and not as a topic of MQTT");
+    let problem = format!("the broker reads `{text}` differently, and not as an MQTT topic");
     let label = match dialect {
-        Dialect::Amqp if text.contains('*') => "leave out `*`, which is a wildcard to the broker",
+        Dialect::Amqp if text.contains('*') => "remove `*`, which is a wildcard to the broker",
         Dialect::Amqp if text.starts_with("sp") => {
-            "leave it out: topics of Sparkplug are refused before RabbitMQ, whose setting \
+            "remove it: mproxy refuses Sparkplug topics in front of RabbitMQ, whose setting \
              `mqtt.sparkplug` decides how it reads them"
         }
         Dialect::Amqp => "leave it out: the broker has no such topic",
-        _ => "leave out levels `*` and `>`, wildcards to the broker, and white space",
+        _ => "remove levels `*` and `>`, which are wildcards to the broker, and white space",
     };
     (span, problem, label.to_owned())
 }

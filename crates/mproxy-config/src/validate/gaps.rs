@@ -38,10 +38,10 @@ fn networks(cx: &mut Context, keys: &RuleKeys, rule: &AclRule) {
     let some_of_ipv4 = networks().any(|it| !it.contains(':'));
     if let (true, false, Some(span)) = (all_of_ipv6, some_of_ipv4, keys.networks.span()) {
         let message = format!(
-            "rule `{}` is about no client with an IPv4 address",
+            "rule `{}` matches no client with an IPv4 address",
             rule.name
         );
-        let label = "`::/0` does not hold them; add \"0.0.0.0/0\"";
+        let label = "`::/0` does not include them; add \"0.0.0.0/0\"";
         cx.push(Diagnostic::warning(message).at(span).label(label));
     }
 }
@@ -56,7 +56,7 @@ fn filters(cx: &mut Context, keys: &RuleKeys, rule: &AclRule, index: &Index<'_>)
         (!is_denied(index, rule, &other)).then_some((filter, other))
     });
     if let (Some((filter, other)), Some(span)) = (passing, keys.filters.span()) {
-        let message = format!("rule `{}` denies the filter `{filter}` alone", rule.name);
+        let message = format!("rule `{}` denies only the filter `{filter}`", rule.name);
         let label = match filter.as_str() {
             "#" => format!("`{other}` passes; add it"),
             _ => format!("`{other}` passes; `topics` denies all filters for such topics"),

@@ -31,13 +31,13 @@ pub(crate) fn check(cx: &mut Context, chain: &Chain, span: &Range<usize>) {
     if let Some((place, layer, text)) = used(Name::ClientId) {
         let before = layers.iter().take(place);
         let Some(prefixing) = layers.iter().find(|layer| has_prefix(layer)) else {
-            let label = format!("{}, which nobody owns", goes_by(layer, text));
+            let label = format!("{}, which any client can claim", goes_by(layer, text));
             return cx.push(warning.label(label).note(REMEDY));
         };
         if !before.into_iter().any(|layer| has_prefix(layer)) {
             let label = format!("{}, as the client sent it", goes_by(layer, text));
             let note = format!(
-                "put `{}` before `{}`: what follows sees the prefix",
+                "put `{}` before `{}`: layers after it see the prefix",
                 prefixing.name, layer.name
             );
             cx.push(warning.label(label).note(note));
@@ -46,7 +46,7 @@ pub(crate) fn check(cx: &mut Context, chain: &Chain, span: &Range<usize>) {
         && !layers.iter().any(|layer| has_prefix(layer))
     {
         let label = format!(
-            "{}, but a session and its queued messages go by the client id",
+            "{}, but the broker finds a session and its queued messages by client id",
             goes_by(layer, text)
         );
         let remedy = match text {
@@ -58,12 +58,12 @@ pub(crate) fn check(cx: &mut Context, chain: &Chain, span: &Range<usize>) {
 }
 
 const REMEDY: &str = "add a layer of type \"client-id\" before it, with `require = \"prefix-username\"` \
-     or `prefix = \"${username}:\"`; write `require = \"any\"` if this is wanted";
+     or `prefix = \"${username}:\"`; write `require = \"any\"` if this is intended";
 
 /// Each of these layers lets in nobody without a user name.
 const REMEDY_ANONYMOUS: &str = "give clients without a user name a listener and a chain of their own, with \
      a layer of type \"client-id\" and `prefix = \":\"`, and those with one a layer with `prefix = \
-     \"${username}:\"`; write `require = \"any\"` if this is wanted";
+     \"${username}:\"`; write `require = \"any\"` if this is intended";
 
 /// What a rule goes by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -30,7 +30,7 @@ pub(crate) fn check(cx: &mut Context, chain: &Chain, span: &Range<usize>) {
                 (None, None) => continue,
             };
             let acl = &layer.name;
-            let message = format!("rule `{}` is about no topic of {whose}", rule.name);
+            let message = format!("rule `{}` matches no topic of {whose}", rule.name);
             let label = format!("`{acl}` comes {now} `{map}` and sees the topics of {whose}");
             let warning = Diagnostic::warning(message).at(span.clone()).label(label);
             let note = format!(

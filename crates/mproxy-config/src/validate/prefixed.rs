@@ -16,11 +16,11 @@ pub(crate) fn check(cx: &mut Context, chain: &Chain, span: &Range<usize>) {
             && let Some((key, id)) = named(layer).find(|(_, id)| !may_begin(id, prefix.as_str()))
         {
             let message = format!(
-                "`{}` names a client id that nobody has in chain `{}`",
+                "`{}` names a client id that no client has in chain `{}`",
                 layer.name, chain.name
             );
-            let label = format!("behind `{prefixing}` every id begins with `{prefix}`");
-            let note = format!("`{id}` in `{key}` does not: write it with what stands before it");
+            let label = format!("after `{prefixing}`, every id begins with `{prefix}`");
+            let note = format!("`{id}` in `{key}` does not: add the prefix");
             let warning = Diagnostic::warning(message).at(span.clone());
             cx.push(warning.label(label).note(note));
         }

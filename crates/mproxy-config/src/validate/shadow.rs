@@ -52,7 +52,7 @@ fn given_up(checked: usize, rules: &[(Range<usize>, AclRule)]) -> Diagnostic {
     let place = rules.get(checked).map_or(0..0, |(span, _)| span.clone());
     let warning = Diagnostic::warning(message).at(place);
     warning
-        .label("whether this rule and those behind it can ever decide is not known")
+        .label("mproxy did not check whether this rule and the later ones can ever match")
         .note("too many rules match the same topics for the same clients; merge some of them")
 }
 
@@ -137,9 +137,9 @@ fn reason(earlier: &AclRule, later: &AclRule) -> (String, String, String) {
             format!("`{first}` lets clients {} there", late.actions()),
         ),
         None => (
-            format!("rule `{name}` can never decide"),
+            format!("rule `{name}` never applies"),
             "the first match wins".to_owned(),
-            format!("`{first}` matches everything that it matches"),
+            format!("`{first}` already matches everything that it matches"),
         ),
     }
 }

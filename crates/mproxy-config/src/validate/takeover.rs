@@ -58,8 +58,8 @@ pub(super) fn check(cx: &mut Context, listeners: &[Placed]) {
 
 fn given_up(from: &Placed) -> Diagnostic {
     let message =
-        "not all chains were compared for client ids that clients can take from each other";
-    let label = "whether this listener and those behind it own theirs is not known";
+        "not all chains were checked for client ids that clients can take from each other";
+    let label = "mproxy did not check this listener and the later ones";
     let note = "more than a thousand chains reach one broker; let listeners share chains";
     let warning = Diagnostic::warning(message).at(from.span.clone());
     warning.label(label).note(note)
@@ -72,9 +72,9 @@ fn warning(taker: &Placed, owner: &Placed) -> Diagnostic {
         from.name, of.name
     );
     let label = match owning(&from.chain).next() {
-        None => format!("chain `{}` owns no client ids", from.chain.name),
+        None => format!("chain `{}` does not check client ids", from.chain.name),
         Some((layer, _)) => format!(
-            "chain `{}` owns its client ids by `{}`, which differs",
+            "chain `{}` checks client ids by `{}`, which differs",
             from.chain.name, layer.name
         ),
     };
@@ -87,11 +87,11 @@ fn warning(taker: &Placed, owner: &Placed) -> Diagnostic {
     };
     let (chain, ids) = (&of.chain.name, &layer.name);
     let owns = format!(
-        "chain `{chain}` owns its client ids by `{ids}`; {}",
+        "chain `{chain}` checks client ids by `{ids}`; {}",
         shared(from, of)
     );
     let remedy = format!(
-        "put `{ids}` in both chains; if this is wanted, put a layer of type \"client-id\" with \
+        "put `{ids}` in both chains; if this is intended, put a layer of type \"client-id\" with \
          `require = \"any\"` into chain `{}`",
         from.chain.name
     );

@@ -27,7 +27,7 @@ pub(crate) fn who(cx: &mut Context, rule: &str, keys: &RuleKeys) -> AclWho {
     if let (Some(true), Some(span)) = (who.anonymous, keys.usernames.span())
         && !who.usernames.is_empty()
     {
-        let message = format!("rule `{rule}` is about nobody");
+        let message = format!("rule `{rule}` matches no client");
         let label = "a client with a user name is not anonymous; make two rules";
         cx.push(Diagnostic::error(message).at(span).label(label));
     }
@@ -37,8 +37,8 @@ pub(crate) fn who(cx: &mut Context, rule: &str, keys: &RuleKeys) -> AclWho {
 /// A list of clients with nothing in it: whose last name is removed must not be about everybody.
 fn nobody<T>(cx: &mut Context, rule: &str, listing: &Listing<T>) {
     if let Some(span) = cx.nothing_in(listing) {
-        let message = format!("rule `{rule}` is about nobody");
-        let label = "leave out the key for all clients";
+        let message = format!("rule `{rule}` matches no client");
+        let label = "remove the key to match all clients";
         cx.push(Diagnostic::error(message).at(span).label(label));
     }
 }
@@ -49,7 +49,7 @@ fn sorted(mut names: Vec<String>) -> Vec<String> {
     names
 }
 
-const FOR_ALL: &str = "names are compared as they stand; leave out the key for all clients";
+const FOR_ALL: &str = "names are compared literally; remove the key to match all clients";
 
 /// Names, of which those that look like patterns are reported.
 pub(crate) fn literal(

@@ -1,4 +1,4 @@
-//! A pattern of client ids that tells whose an id is.
+//! A pattern of client ids, in which each id belongs to one user.
 
 use thiserror::Error;
 
@@ -15,19 +15,19 @@ pub enum PatternError {
     #[error(transparent)]
     Template(#[from] TemplateError),
     /// The pattern is empty.
-    #[error("nothing is named")]
+    #[error("the pattern is empty")]
     Empty,
     /// The pattern has the client id in it.
-    #[error("`${{client_id}}` cannot stand in the pattern for itself")]
+    #[error("a pattern of client ids cannot contain `${{client_id}}`")]
     ClientId,
     /// A `*` stands in a prefix, or there are two in a pattern.
     #[error("`*` may stand once in a template, and not in a prefix")]
     Wildcard,
     /// A placeholder stands twice.
-    #[error("`{0}` is there twice; once is enough")]
+    #[error("the pattern contains `{0}` twice")]
     Repeated(&'static str),
-    /// The id does not tell whose it is.
-    #[error("one with {one}, and another with {other}, could both have the client id `{id}`")]
+    /// Two clients could have the same id.
+    #[error("a client with {one} and another with {other} could both have the client id `{id}`")]
     Ambiguous {
         /// The names of one client.
         one: String,
@@ -298,28 +298,28 @@ mod tests {
         for (parsed, expected) in [
             (
                 Pattern::template("${username}*"),
-                "one with user name `a`, and another with user name `aa`, could both have the \
+                "a client with user name `a` and another with user name `aa` could both have the \
                  client id `aaa`",
             ),
             (
                 Pattern::prefix("${username}"),
-                "one with user name `a`, and another with user name `aa`, could both have the \
+                "a client with user name `a` and another with user name `aa` could both have the \
                  client id `aaa`",
             ),
             (
                 Pattern::template("*${username}"),
-                "one with user name `a`, and another with user name `aa`, could both have the \
+                "a client with user name `a` and another with user name `aa` could both have the \
                  client id `aaa`",
             ),
             (
                 Pattern::template("x-${username}${cn}"),
-                "one with user name `a`, common name `aa`, and another with user name `aa`, common \
-                 name `a`, could both have the client id `x-aaa`",
+                "a client with user name `a`, common name `aa` and another with user name `aa`, common \
+                 name `a` could both have the client id `x-aaa`",
             ),
-            (Pattern::template(""), "nothing is named"),
+            (Pattern::template(""), "the pattern is empty"),
             (
                 Pattern::template("${cn}-${cn}"),
-                "`${cn}` is there twice; once is enough",
+                "the pattern contains `${cn}` twice",
             ),
             (
                 Pattern::template("*-*"),
@@ -331,7 +331,7 @@ mod tests {
             ),
             (
                 Pattern::prefix("${client_id}-"),
-                "`${client_id}` cannot stand in the pattern for itself",
+                "a pattern of client ids cannot contain `${client_id}`",
             ),
         ] {
             assert_eq!(

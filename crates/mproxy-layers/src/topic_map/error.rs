@@ -22,7 +22,7 @@ impl TopicMapError {
         self.rule
     }
 
-    /// Returns the number of the rule that it cannot be used beside.
+    /// Returns the number of the rule that it conflicts with, if any.
     pub const fn other(&self) -> Option<usize> {
         self.other
     }
@@ -54,7 +54,7 @@ pub enum MapProblem {
         /// What is wrong with it.
         source: TopicError,
     },
-    /// The broker reads a text otherwise than it is written.
+    /// The broker reads a text differently from how it is written.
     #[error("`{text}`: the broker reads it as `{read}`; write that")]
     Otherwise {
         /// The text as written.
@@ -68,11 +68,11 @@ pub enum MapProblem {
     /// A text does not end with `/`.
     #[error("`{0}` does not end with `/`")]
     NoSlash(String),
-    /// What is replaced has a placeholder.
-    #[error("`{0}` is what every client writes, so it cannot have placeholders")]
+    /// The text to replace has a placeholder.
+    #[error("`{0}` cannot have placeholders: all clients write it the same")]
     FromPlaceholder(String),
     /// A placeholder stands twice in one text.
-    #[error("`{placeholder}` is twice in `{to}`, once is enough")]
+    #[error("`{to}` contains `{placeholder}` twice")]
     Repeated {
         /// The text as written.
         to: String,
@@ -102,12 +102,12 @@ pub enum MapProblem {
     },
     /// The rule has no placeholder, although others have.
     #[error(
-        "`{0}` is the same for every client, while other rules keep them apart; if all are to meet \
-         there, say that it is shared"
+        "`{0}` is the same for every client, while other rules keep clients apart; if clients should \
+         share it, set `shared`"
     )]
     NotShared(String),
     /// The rule is shared and has a placeholder.
-    #[error("`{0}` differs from client to client, so it cannot be shared")]
+    #[error("`{0}` has a placeholder, so it cannot be shared")]
     Shared(String),
     /// Two different topics would become one.
     #[error("{0}")]

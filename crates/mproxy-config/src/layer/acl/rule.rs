@@ -265,16 +265,16 @@ fn for_subscribing(cx: &mut Context, rule: &str, keys: &RuleKeys, actions: Actio
     };
     let subscribes = actions.contains(Actions::SUBSCRIBE);
     let (message, instead) = if !subscribes {
-        let message = format!("rule `{rule}` has filters, and is not about subscribing");
+        let message = format!("rule `{rule}` has `filters`, but not the action \"subscribe\"");
         (message, "use `topics`")
     } else if keys.topics.is_empty() && actions.contains(Actions::PUBLISH) {
         // It would look like a rule about publishing, and would be none.
-        let message = format!("rule `{rule}` has only filters for publishing");
+        let message = format!("rule `{rule}` has the action \"publish\", but no `topics`");
         (message, "add `topics`, or make two rules")
     } else {
         return;
     };
-    let label = format!("filters are compared with those of SUBSCRIBE; {instead}");
+    let label = format!("filters apply to SUBSCRIBE only; {instead}");
     cx.push(Diagnostic::error(message).at(span).label(label));
 }
 
@@ -286,7 +286,7 @@ fn actions(cx: &mut Context, rule: &str, listing: &Listing<Actions>) -> Option<A
     }
     // Words that are wrong were reported; an empty list was not.
     if let (true, Some(span)) = (listing.is_empty(), listing.span()) {
-        let message = format!("rule `{rule}` is about nothing");
+        let message = format!("rule `{rule}` has an empty list of actions");
         let label = "expected \"publish\", \"subscribe\" or both";
         cx.push(Diagnostic::error(message).at(span).label(label));
     }
@@ -309,8 +309,8 @@ fn patterns(
         levels::check(cx, &pattern, &span);
         if VendorForms::of(pattern.as_str()).is_some_and(|form| vendor.contains(form)) {
             // It would never be asked: a denial in it would deny nothing.
-            let message = format!("`{pattern}` is judged by the topic inside");
-            let label = "leave out what is before it, or the form out of `vendor`";
+            let message = format!("`{pattern}` would never match: the acl judges the topic inside");
+            let label = "remove the part before the topic, or remove the form from `vendor`";
             cx.push(Diagnostic::error(message).at(span).label(label));
             continue;
         }

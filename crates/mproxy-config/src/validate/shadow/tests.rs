@@ -194,7 +194,7 @@ fn what_is_too_much_to_look_at_is_told() {
     );
     assert!((10..500).contains(&checked), "{checked}");
     for warning in others {
-        assert_eq!(warning.message, "rule `r` can never decide");
+        assert_eq!(warning.message, "rule `r` never applies");
     }
 
     let mut cx = Context::default();
