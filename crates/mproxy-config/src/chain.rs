@@ -7,7 +7,7 @@ use crate::section::{Located, Named as Files, References, section};
 use crate::validate::{Named, anonymous, names, owned, places, prefixed};
 use std::sync::Arc;
 
-/// The most layers that one chain may hold; eight is more than any deployment that we know of uses.
+/// Maximum layers in a chain; eight is more than any known deployment uses.
 pub const MAX_CHAIN_LAYERS: usize = 8;
 
 section! {
@@ -26,7 +26,7 @@ section! {
     }
 }
 
-/// The chain of listeners that name none.
+/// The chain of listeners without `chain`.
 pub(crate) const DEFAULT_NAME: &str = "default";
 
 /// Checks all chains. When there is none, there is an empty one; when there are some, a

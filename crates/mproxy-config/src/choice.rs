@@ -19,7 +19,7 @@ pub trait Choice: Copy + PartialEq + 'static {
     /// Every word with its meaning, in the order in which they are shown.
     const ALL: &'static [(&'static str, Self)];
 
-    /// Words of the configuration language that this version cannot do.
+    /// Words that this version does not support.
     const LATER: &'static [&'static str] = &[];
 
     /// The word for this value.
@@ -82,7 +82,7 @@ impl FlagSet for Versions {
     }
 }
 
-/// Sets whose members are sets of one.
+/// Sets whose members are sets with one element.
 macro_rules! sets {
     ($($set:ty),*) => {
         $(impl FlagSet for $set {

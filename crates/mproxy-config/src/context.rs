@@ -1,4 +1,4 @@
-//! What reading and checking share: the report, and what is known about each value.
+//! State shared by reading and checking: the report, and where each value came from.
 
 use super::document::{Content, Contents};
 use super::scalar::Raw;
@@ -15,11 +15,11 @@ use toml::Spanned;
 pub(crate) struct Context {
     /// The problems found so far, and the texts.
     pub report: Report,
-    /// There is nothing in the files.
+    /// True if the files are empty.
     pub(super) is_empty: bool,
-    /// Files and directories that were read, as they were just before.
+    /// Files and directories that were read, with their state just before.
     pub(super) read_from: Contents,
-    /// Values that something was inserted into, by where they start.
+    /// Values with inserted text, by where they start.
     pub(super) filled: BTreeMap<usize, Filled>,
     /// Keys whose values came from a secret file: `upstreams.broker.address`.
     pub(super) secrets: BTreeSet<String>,
@@ -27,20 +27,20 @@ pub(crate) struct Context {
     pub(super) untyped: BTreeSet<String>,
 }
 
-/// What was inserted into a value.
+/// Text that was inserted into a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Filled {
-    /// The text that it stands for.
+    /// The text.
     Known,
     /// Text that must not be shown.
     Secret,
-    /// Nothing: what it stands for is not to be had here. The value cannot be checked.
+    /// Nothing: the source is missing. The value cannot be checked.
     Unknown,
 }
 
 impl Context {
-    /// Notes that a file or directory is about to be read. If it changes meanwhile, it seems to have
-    /// changed later, which is read once more.
+    /// Records that a file or directory is about to be read. If it changes meanwhile, it seems to have
+    /// changed later, and is read once more.
     pub(super) fn reads(&mut self, path: &Path) {
         self.read_from.insert(path.to_owned(), Content::of(path));
     }
@@ -62,7 +62,7 @@ impl Context {
         }
     }
 
-    /// The value of a setting, if it was given and is right.
+    /// The value of a setting, if it was given and is valid.
     pub(super) fn given<T: Scalar>(&mut self, setting: &Setting<T>) -> Option<T::Value> {
         self.scalar::<T>(setting.given.as_ref()?)
     }
@@ -130,7 +130,7 @@ impl Context {
         match T::read(raw.get_ref(), self.is_loose(&span)) {
             Ok(value) => Some(value),
             Err(_) if self.filled.get(&span.start) == Some(&Filled::Secret) => {
-                // What is said about a value quotes it.
+                // A message about a value quotes it.
                 let label = format!("expected {}", T::expected());
                 self.problem(span, Problem::new("the inserted text is not valid", label));
                 None

@@ -1,4 +1,4 @@
-//! What differs between two configurations, and what takes a restart.
+//! What differs between two configurations, and what needs a restart.
 
 use crate::root::Config;
 use crate::section::Section;
@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 /// What differs between two configurations, by path: `listeners.mqtt.limits.max_packet_size`,
 /// `layers.acl`.
 ///
-/// A listener, a chain, a broker or a layer that only one of them has is told by its own path, and so is
-/// a layer that differs in any way: it is made anew as a whole. A chain or broker that a listener refers
-/// to is told where it stands, and not for the listener. Moving a rule to another line changes nothing.
+/// A listener, a chain, a broker or a layer that only one of them has is listed by its own path, and so is
+/// a layer that differs in any way, because it is rebuilt as a whole. A chain or broker that a listener refers
+/// to is listed by its own path, not for the listener. Moving a rule to another line changes nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     /// What differs and can be changed while the proxy runs.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 /// The environment variables.
 ///
-/// A value and not a global, so that a test can make up its own.
+/// A value and not a global, so that a test can provide its own.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
     variables: BTreeMap<String, String>,

@@ -1,4 +1,4 @@
-//! What there is to say about a key or a section, for `config explain`: all of it from its declaration.
+//! The explanation of a key or a section for `config explain`, all from its declaration.
 
 use crate::DEFAULT_TOML;
 use crate::layer::TYPES;
@@ -8,7 +8,7 @@ use crate::section::{About, Keys, Known};
 use std::fmt::Write;
 use toml::{Table, Value};
 
-/// The key that says which keys a layer has. No section declares it.
+/// The key that decides which keys a layer has. No section declares it.
 const TYPE: &Known = &Known {
     name: "type",
     doc: "Type of the layer: it decides which keys the layer has.",
@@ -47,7 +47,7 @@ pub fn key_paths() -> Vec<String> {
 ///
 /// # Errors
 ///
-/// There is no such key. The text says which there are.
+/// There is no such key. The text suggests others.
 pub fn explain(path: &str) -> Result<String, String> {
     if path.is_empty() {
         return Ok(section(ConfigKeys::ABOUT, ""));

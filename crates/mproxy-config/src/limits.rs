@@ -1,4 +1,4 @@
-//! `[listeners.limits]`: what a client may take.
+//! `[listeners.limits]`: limits on what clients may use.
 
 use crate::scalar::{ByteRate, Count, KeepAlive, Number, Prefix, Size};
 use crate::section::{Setting, section};

@@ -1,4 +1,4 @@
-//! `[[listeners]]`: where clients connect, and what mproxy asks of them.
+//! `[[listeners]]`: where clients connect, and what mproxy requires of them.
 
 use crate::chain::{self, Chain};
 use crate::choice::{Choice, words};
@@ -138,7 +138,7 @@ pub(crate) struct Placed {
     pub(crate) number: usize,
     pub(crate) span: Range<usize>,
     pub(crate) listener: Listener,
-    /// False when the address is wrong and the default stands in for it.
+    /// False if the address is wrong and was replaced by the default.
     pub(crate) addressed: bool,
 }
 
@@ -238,7 +238,7 @@ fn chain_of(
     let Some(span) = key.span() else {
         let default = chains.get(chain::DEFAULT_NAME);
         if default.is_none() {
-            // Without one it would run without any layer: fail closed.
+            // Without a chain, it would run without any layer: fail closed.
             let all = quoted(chains.keys().map(String::as_str));
             let message = format!("listener `{listener}` has no `chain`");
             let label = format!("add `chain = \"...\"`; there are {all}");

@@ -41,7 +41,7 @@ section! {
     }
 }
 
-/// What stands in the place of a secret.
+/// Shown instead of a secret.
 const HIDDEN: &str = "***";
 
 /// The effective configuration as TOML, defaults included.
@@ -55,7 +55,7 @@ pub fn show(config: &Config, secrets: &BTreeSet<String>) -> String {
     root.to_string()
 }
 
-/// Replaces the value at `path`, if this program shows it at all.
+/// Replaces the value at `path`, if it is shown.
 fn hide(item: &mut Item, path: &str) {
     let mut target = item;
     for step in path.split('.') {

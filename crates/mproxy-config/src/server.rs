@@ -57,7 +57,7 @@ section! {
     }
 }
 
-/// What a planned shutdown does to the wills of the clients.
+/// What a planned stop does to the clients' wills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DrainWills {
     /// mproxy sends DISCONNECT to the broker, which discards the will.
@@ -70,12 +70,12 @@ words! {
     DrainWills { "suppress": Suppress, "publish": Publish, }
 }
 
-/// Whether a planned shutdown is told to the clients.
+/// Whether a planned stop tells clients the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DrainNotice {
-    /// Their connections are closed.
+    /// mproxy closes their connections.
     None,
-    /// Those of MQTT 5 get DISCONNECT 0x8B first.
+    /// MQTT 5 clients get DISCONNECT 0x8B first.
     Disconnect,
 }
 

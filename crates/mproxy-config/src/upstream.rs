@@ -100,7 +100,7 @@ words! {
     HealthCheck { "off": Off, "tcp": Tcp, "session": Session, }
 }
 
-/// The broker that there is when none was named.
+/// The default broker, for a configuration without one.
 const DEFAULT_NAME: &str = "broker";
 
 /// Checks all upstreams; there is at least one afterwards.

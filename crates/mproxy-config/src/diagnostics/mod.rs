@@ -1,6 +1,6 @@
-//! Problems of a configuration, told the way a compiler tells them.
+//! Problems of a configuration, reported the way a compiler reports them.
 //!
-//! All problems are collected first and shown at once, each with the place it was found at.
+//! All problems are collected first and shown at once, each with the place where it was found.
 //! A place is a byte range in the concatenation of all [`Sources`]: files, environment
 //! variables and `--set` flags alike.
 
@@ -17,7 +17,7 @@ use std::ops::Range;
 pub enum Severity {
     /// The configuration is refused.
     Error,
-    /// The configuration is accepted; somebody should look at it.
+    /// The configuration is accepted, but probably not what was meant.
     Warning,
 }
 
@@ -28,7 +28,7 @@ pub enum Class {
     Config,
     /// The system does not permit what the configuration asks for.
     Permission,
-    /// Something that the configuration names does not answer.
+    /// A broker that the configuration names does not answer.
     Unavailable,
 }
 
@@ -41,23 +41,23 @@ pub struct Diagnostic {
     pub class: Class,
     /// What is wrong; lower case, no full stop.
     pub message: String,
-    /// Where; `None` when no text is to blame.
+    /// Where; `None` if it is in no text.
     pub span: Option<Range<usize>>,
-    /// What stands at the caret.
+    /// The text at the caret.
     pub label: Option<String>,
-    /// Another place that has to do with it, and why.
+    /// A related place, and how it is related.
     pub related: Option<(Range<usize>, String)>,
     /// Lines below the source text.
     pub notes: Vec<String>,
 }
 
 impl Diagnostic {
-    /// A problem that refuses the configuration.
+    /// A problem that makes the configuration invalid.
     pub fn error(message: impl Into<String>) -> Self {
         Self::new(Severity::Error, message.into())
     }
 
-    /// A problem that does not refuse the configuration.
+    /// A problem with which the configuration is still valid.
     pub fn warning(message: impl Into<String>) -> Self {
         Self::new(Severity::Warning, message.into())
     }
@@ -74,13 +74,13 @@ impl Diagnostic {
         }
     }
 
-    /// Says where.
+    /// Sets the place.
     pub fn at(mut self, span: Range<usize>) -> Self {
         self.span = Some(span);
         self
     }
 
-    /// Says something at the caret.
+    /// Sets the text at the caret.
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = Some(label.into());
         self
@@ -107,14 +107,14 @@ impl Diagnostic {
         self.span.as_ref().map(|span| span.start)
     }
 
-    /// Says what kind of problem it is.
+    /// Sets the kind of problem.
     pub fn class(mut self, class: Class) -> Self {
         self.class = class;
         self
     }
 }
 
-/// The most problems that are shown to people: the fix of one often mends many others, and nobody
+/// Maximum number of problems shown to people: the fix of one often solves many others, and nobody
 /// reads 100,000. Programs get all of them as JSON.
 pub const MAX_SHOWN: usize = 100;
 
@@ -157,7 +157,7 @@ impl Report {
         let mut list = self.sorted();
         let more = list.len().saturating_sub(MAX_SHOWN);
         if more > 0 {
-            // an operator must not search a thousand warnings for the one error
+            // an operator should not have to search a thousand warnings for the one error
             list.sort_by_key(|it| it.severity == Severity::Warning);
             list.truncate(MAX_SHOWN);
             list.sort_by_key(|it| it.start());
@@ -165,7 +165,7 @@ impl Report {
         Shown { list, more }
     }
 
-    /// Where a problem is: `file:line:column`, or what the text is called if it is not a file.
+    /// Where a problem is: `file:line:column`, or the name of the text if it is not a file.
     pub fn place(&self, diagnostic: &Diagnostic) -> Option<String> {
         let place = self.sources.find(diagnostic.span.as_ref()?)?;
         Some(format!("{}:{}:{}", place.name, place.line, place.column))

@@ -54,7 +54,7 @@ impl Report {
         let title = level.primary_title(&*diagnostic.message);
         let snippets = self.snippets(diagnostic);
         if snippets.is_empty() {
-            // The frame of a source text would frame nothing.
+            // Without a place, there is no source text to show.
             let notes = diagnostic.notes.iter().map(|note| format!("\n  = {note}"));
             let title = renderer.render(&[Group::with_title(title)]);
             return title + &notes.collect::<String>();

@@ -14,16 +14,16 @@ struct Source {
     name: String,
     text: String,
     base: usize,
-    /// Where lines begin. A line is asked for once a rule, in texts of many megabytes.
+    /// Where lines begin: each rule looks up its line, in texts of many megabytes.
     lines: Vec<usize>,
-    /// Given on the command line or in the environment: values are not quoted there.
+    /// True for the command line and the environment, where values are not quoted.
     is_override: bool,
 }
 
 /// A range of text, found.
 #[derive(Clone, Debug)]
 pub struct Place<'a> {
-    /// A file name, or what the text is called otherwise.
+    /// The name of the file, or of the variable or flag.
     pub name: &'a str,
     /// The whole text.
     pub text: &'a str,
@@ -36,18 +36,18 @@ pub struct Place<'a> {
 }
 
 impl Sources {
-    /// Adds a file; returns what is to be added to its offsets.
+    /// Adds a file; returns the offset of its text.
     pub fn add_file(&mut self, name: String, text: String) -> usize {
         self.add(name, text, false)
     }
 
-    /// Adds an environment variable or a flag; returns what is to be added to its offsets.
+    /// Adds an environment variable or a flag; returns the offset of its text.
     pub fn add_override(&mut self, name: String, text: String) -> usize {
         self.add(name, text, true)
     }
 
     fn add(&mut self, name: String, text: String, is_override: bool) -> usize {
-        // One apart, so that the end of one text is not the start of the next.
+        // A gap of one, so that the end of one text is not the start of the next.
         let base = self.list.last().map_or(0, |it| it.base + it.text.len() + 1);
         let ends = text.match_indices('\n').map(|(at, _)| at + 1);
         let lines = std::iter::once(0).chain(ends).collect();

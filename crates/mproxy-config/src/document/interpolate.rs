@@ -1,6 +1,6 @@
 //! `${env:NAME}`, `${env:NAME:-default}` and `${file:/path}` in strings.
 //!
-//! They are filled in after parsing, so that no value can break out of its string.
+//! They are filled in after parsing, so that a value cannot break out of its string.
 //! `${client_id}` and `${username}` are filled in later, for each session.
 
 use super::regular::read_regular;
@@ -15,7 +15,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// The most bytes of a file that is inserted: secrets are small.
+/// Maximum size of an inserted file in bytes: secrets are small.
 const MAX_INSERTED: u64 = 64 << 10;
 
 /// Fills in every string of the document.
@@ -26,17 +26,17 @@ pub(super) fn fill(cx: &mut Context, root: &mut DeTable<'_>, env: &Environment, 
 struct Filler<'a> {
     cx: &'a mut Context,
     env: &'a Environment,
-    /// Whether what is not there is an error.
+    /// Whether a missing variable or file is an error.
     resolve: bool,
 }
 
-/// What one placeholder stands for.
+/// The value of a placeholder.
 enum Part {
     Text(String),
     Secret(String),
-    /// Not ours: stays as it is.
+    /// A placeholder of a layer: stays as it is.
     Other,
-    /// Not to be had here, and nobody asked.
+    /// Missing, which is allowed here.
     Unknown,
 }
 
@@ -64,7 +64,7 @@ impl Filler<'_> {
                 Ok(Some(filled)) => *text = Cow::Owned(filled),
                 Ok(None) => _ = self.cx.filled.insert(span.start, Filled::Unknown),
                 Err(problem) => {
-                    // Reported here; what it would have been cannot be checked.
+                    // Reported here; the value itself cannot be checked.
                     self.cx.filled.insert(span.start, Filled::Unknown);
                     self.cx.problem(span, problem);
                 }
@@ -121,7 +121,7 @@ impl Filler<'_> {
         if let Some(file) = name.strip_prefix("file:") {
             return self.file(file);
         }
-        // Layers know placeholders of the session, and complain themselves about others.
+        // Layers have placeholders of the session, and report unknown ones themselves.
         if path.starts_with("layers.") {
             return Ok(Part::Other);
         }
@@ -140,7 +140,7 @@ impl Filler<'_> {
             Some((name, default)) => (name, Some(default)),
             None => (variable, None),
         };
-        // As in a shell, an empty variable is as good as none when there is a default.
+        // As in a shell, an empty variable counts as not set if there is a default.
         let value = match default {
             Some(_) => self.env.get(name).filter(|it| !it.is_empty()),
             None => self.env.get(name),
@@ -158,7 +158,7 @@ impl Filler<'_> {
     fn file(&mut self, path: &str) -> Result<Part, Problem> {
         self.cx.reads(Path::new(path));
         match read_regular(Path::new(path), MAX_INSERTED) {
-            // Editors and `echo` leave a line end behind a secret.
+            // Editors and `echo` add a line end after a secret.
             Ok(text) => Ok(Part::Secret(text.trim_end_matches(['\r', '\n']).to_owned())),
             Err(_) if !self.resolve => Ok(Part::Unknown),
             Err(error) if error.kind() == ErrorKind::FileTooLarge => Err(Problem::new(

@@ -1,7 +1,7 @@
 //! The document that a configuration is read from: files merged, overrides applied,
 //! placeholders of the environment filled in.
 //!
-//! Each text is parsed on its own. The values keep the place that they came from, however
+//! Each text is parsed separately. The values keep the place that they came from, however
 //! often they are merged, so that a problem can be shown where it was written.
 
 mod files;
@@ -22,7 +22,7 @@ use super::environment::Environment;
 use toml::Spanned;
 use toml::de::DeTable;
 
-/// Every text of a configuration, in the order in which the later ones win.
+/// Every text of a configuration; later ones override earlier ones.
 #[derive(Debug, Default)]
 pub(crate) struct Texts {
     pub files: Vec<FileText>,
@@ -32,10 +32,10 @@ pub(crate) struct Texts {
 impl Texts {
     /// Builds the document.
     ///
-    /// With `resolve`, everything that `${env:...}` and `${file:...}` name must be there;
+    /// With `resolve`, everything that `${env:...}` and `${file:...}` name must exist;
     /// without it, what is missing is left unchecked.
     ///
-    /// Returns `None` when a text cannot be parsed: everything said about the rest would be
+    /// Returns `None` when a text cannot be parsed: anything reported about the rest would be
     /// guesswork.
     pub(super) fn document<'t>(
         &'t self,

@@ -1,4 +1,4 @@
-//! Single keys from the environment and the command line, over what the files say.
+//! Single keys from the environment and the command line, which override the files.
 //!
 //! `MPROXY_LISTENERS__MQTT__BIND`, `--set listeners.mqtt.bind=...`: listeners are found by
 //! their name or their index, everything else by its key.
@@ -15,20 +15,20 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
-/// What the variables start with.
+/// The prefix of the variables.
 const PREFIX: &str = "MPROXY_";
 
-/// What follows the prefix in variables that are not keys of the configuration.
+/// Variables with the prefix that are not keys of the configuration, without the prefix.
 const NOT_KEYS: [&str; 4] = ["CONFIG", "LOG", "LOG_FORMAT", "ADMIN_URL"];
 
-/// The listener that there is when a configuration has none.
+/// The default listener, for a configuration without one.
 const DEFAULT_LISTENER: &str = "mqtt";
 
 /// One key with its value.
 #[derive(Debug)]
 pub(crate) struct Override {
     path: Vec<String>,
-    /// Names from the environment know no lower case and no dash.
+    /// Names of variables have no lower case and no dash.
     folded: bool,
     value: String,
     /// Where the key stands.
@@ -40,7 +40,7 @@ pub(crate) struct Override {
 impl Override {
     /// The overrides in the environment.
     ///
-    /// Only names with `__` in them are keys. Others with the prefix may come from
+    /// Only names that contain `__` are keys. Others with the prefix may come from
     /// Kubernetes, which describes a service named `mproxy` as `MPROXY_PORT` and so on; one
     /// that looks like a misspelt variable of ours is worth a warning.
     pub(crate) fn from_environment(cx: &mut Context, env: &Environment) -> Vec<Self> {
@@ -112,8 +112,8 @@ impl Override {
     }
 
     fn parsed(&self) -> Result<Spanned<DeValue<'_>>, (Range<usize>, String)> {
-        // Only what cannot be meant as plain text is TOML: arrays, tables, quoted strings.
-        // What is plain text gets the type of its key later.
+        // Only what cannot be plain text is parsed as TOML: arrays, tables, quoted strings.
+        // Plain text gets the type of its key later.
         let address = self.value.parse::<SocketAddr>().is_ok();
         if self.value.starts_with(['[', '{', '"', '\'']) && !address {
             return parse_value(&self.value, self.base).map_err(|error| {

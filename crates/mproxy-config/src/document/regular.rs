@@ -1,8 +1,8 @@
 //! Reading files that a configuration names.
 //!
-//! Only regular files are read. Opening a FIFO waits for a writer that may never come, and some
-//! devices do something when they are opened, so the type is looked at before; and again after, because
-//! the name may stand for another file by then. Opening itself never waits.
+//! Only regular files are read. Opening a FIFO waits for a writer that may never come, and opening some
+//! devices has side effects, so the type is checked before; and again after, because
+//! the name may refer to another file by then. Opening itself never waits.
 
 use std::fs::{FileType, Metadata, OpenOptions};
 use std::io::{self, Read};
@@ -23,7 +23,7 @@ pub(super) fn read_regular(path: &Path, limit: u64) -> io::Result<String> {
     read_at_most(file, limit)
 }
 
-/// Reads a text of at most `limit` bytes from something that is open.
+/// Reads a text of at most `limit` bytes from an open file.
 ///
 /// # Errors
 /// It cannot be read, is larger, or is not UTF-8.
@@ -48,7 +48,7 @@ fn regular(metadata: &Metadata) -> io::Result<()> {
     }
 }
 
-/// What a file is that is not a regular one.
+/// The type of a file that is not a regular one.
 fn other_type(kind: FileType) -> Option<&'static str> {
     match kind {
         _ if kind.is_file() => None,

@@ -1,4 +1,4 @@
-//! What a configuration was read from, so that a change can be told later.
+//! What a configuration was read from, to detect changes later.
 
 use std::collections::BTreeMap;
 use std::fs;

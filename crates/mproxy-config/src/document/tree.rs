@@ -1,4 +1,4 @@
-//! Parsing a text into a tree whose places are those of the whole of all texts.
+//! Parses a text into a tree whose places are offsets in the concatenation of all texts.
 
 use crate::context::Context;
 use crate::diagnostics::Diagnostic;
@@ -6,7 +6,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Error};
 
-/// The most syntax errors that are shown of one text: they breed each other.
+/// Maximum number of syntax errors shown per text: one causes many others.
 const MAX_SYNTAX_ERRORS: usize = 8;
 
 /// Parses a file whose text starts at `base`.
@@ -52,8 +52,8 @@ fn shift(value: Spanned<DeValue<'_>>, base: usize) -> Spanned<DeValue<'_>> {
     Spanned::new(span, value)
 }
 
-/// The errors that a person can use: one a line, and none behind an error that makes the
-/// parser lose its way.
+/// The useful errors: one per line, and none after an error that makes the
+/// parser lose track.
 fn worth_telling(text: &str, errors: Vec<Error>) -> Vec<(Range<usize>, String)> {
     let mut errors: Vec<_> = errors
         .iter()

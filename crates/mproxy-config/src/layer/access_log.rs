@@ -37,7 +37,7 @@ section! {
     }
 }
 
-/// An event that an access log can tell.
+/// An event that an access log can report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AccessEvent {
     /// The broker accepted or refused a client.
@@ -65,8 +65,8 @@ words! {
 }
 
 impl AccessEvent {
-    /// What the layer calls it. The program reports the ends of sessions, those by a layer that fails
-    /// among them, and the layers that deny log denials.
+    /// The event of the layer. The program reports the ends of sessions, including those by a layer that fails,
+    /// and the layers that deny log denials.
     const fn of_layer(self) -> Events {
         match self {
             Self::Connect => Events::CONNECT,
@@ -119,7 +119,7 @@ impl LayerConfig for AccessLog {
         let events = self.events.iter().map(|it| it.of_layer());
         let layer = AccessLogLayer::new()
             .events(events.fold(Events::NONE, |set, event| set | event))
-            // the program's own lines say what to do about it, and are there without this layer
+            // the program logs these itself, with a remedy, and also without this layer
             .refusals(false)
             .publish_sample(self.publish_sample);
         Ok(Built::indifferent(layer))

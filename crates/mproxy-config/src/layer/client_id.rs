@@ -59,9 +59,9 @@ pub enum ClientIdRequire {
     Any,
     /// The user name.
     EqualsUsername,
-    /// The user name, or what begins with it and a separator.
+    /// The user name, alone or followed by a separator and more.
     PrefixUsername,
-    /// What looks like the template.
+    /// Ids that match the template.
     Template,
 }
 
@@ -81,7 +81,7 @@ impl ClientId {
     ///
     /// # Errors
     ///
-    /// An id would not tell whose it is.
+    /// Two users could have the same id.
     pub fn required(&self) -> Result<Require, PatternError> {
         match (self.require, &self.template) {
             (ClientIdRequire::Any, _) => Ok(Require::ANY),
@@ -97,7 +97,7 @@ impl ClientId {
     ///
     /// # Errors
     ///
-    /// As for [`required`](Self::required), or the prefix would make one client of two.
+    /// As for [`required`](Self::required), or the prefix would give two clients the same id.
     pub fn compile(&self) -> Result<ClientIds, PatternError> {
         let mut ids = ClientIds::builder()
             .require(self.required()?)
@@ -110,7 +110,7 @@ impl ClientId {
 }
 
 impl ClientId {
-    /// Checks the rules about client ids, and that an id tells whose it is.
+    /// Checks the rules for client ids, and that two users cannot have the same id.
     pub(super) fn check(
         cx: &mut Context,
         _: &str,
@@ -125,7 +125,7 @@ impl ClientId {
             }
         }
         if misplaced(cx, keys, ids.require) {
-            // What else is wrong with the layer may be right with what is missing.
+            // Other problems of the layer may follow from the missing key.
             return None;
         }
         if ids.require == ClientIdRequire::Template && keys.template.given.is_none() {
@@ -166,7 +166,7 @@ impl ClientId {
     }
 }
 
-/// Reports keys that another value of `require` would ask.
+/// Reports keys that only another value of `require` uses.
 fn misplaced(cx: &mut Context, keys: &ClientIdKeys, require: ClientIdRequire) -> bool {
     let mut misplaced = false;
     for (span, wanted, key) in [

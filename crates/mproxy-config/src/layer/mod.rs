@@ -65,7 +65,7 @@ pub trait LayerConfig: Clone + Debug + PartialEq {
     /// The value of `type`.
     const TYPE: &'static str;
 
-    /// Whether it goes by who a client is, so that a client id of somebody else is worth having.
+    /// Whether it judges by the identity of clients, so that using another's client id pays.
     const JUDGES: bool = false;
 
     /// Whether it refuses clients for their wills.
@@ -74,13 +74,13 @@ pub trait LayerConfig: Clone + Debug + PartialEq {
     /// The layer of the CONNECT stage, which reports to an observer.
     type Layer<O: Observer>;
 
-    /// What sees the packets of the client, around `S`; `S` itself if it looks at none.
+    /// The service for packets of the client, around `S`; `S` itself if it looks at none.
     type ToServer<S, O: Observer>;
 
-    /// What sees the packets of the broker, around `S`; `S` itself if it looks at none.
+    /// The service for packets of the broker, around `S`; `S` itself if it looks at none.
     type ToClient<S, O: Observer>;
 
-    /// What the log calls it: its type, and by which rule it refuses clients.
+    /// Its name in the log: its type, and the rule by which it refuses clients.
     fn describe(&self) -> String {
         Self::TYPE.to_owned()
     }
@@ -94,23 +94,23 @@ pub trait LayerConfig: Clone + Debug + PartialEq {
     fn build<O: Observer>(&self, place: Place<O>) -> Result<Built<Self::Layer<O>>, BoxError>;
 }
 
-/// Where a layer is to stand.
+/// The place of a layer: its broker, and who observes it.
 #[derive(Clone, Debug)]
 pub struct Place<O> {
     /// How the broker reads topics.
     pub dialect: Dialect,
     /// Whether the layer logs what it denies.
     pub logs_denials: bool,
-    /// Who counts what it does.
+    /// Counts what it does.
     pub observer: O,
 }
 
-/// A layer that was made.
+/// A layer, built from its settings.
 #[derive(Clone, Debug)]
 pub struct Built<L> {
     /// The layer.
     pub layer: L,
-    /// Whether it refuses clients that authenticate again: it goes by names that might not be true
+    /// Whether it refuses clients that authenticate again, because the names that it uses might be wrong
     /// afterwards.
     pub refuses_reauthentication: bool,
 }
@@ -137,9 +137,9 @@ impl<L> Built<L> {
 /// A client that authenticates again while it is connected (AUTH 0x19, MQTT 5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reauthentication {
-    /// The client is closed: it may be somebody else afterwards, and the layer would go on as before.
+    /// mproxy closes the client: it may be another user afterwards, and the layer would not notice.
     Refuse,
-    /// It passes: the broker does not let a client become somebody else.
+    /// It passes: the broker does not let a client become another user.
     Pass,
 }
 
@@ -148,7 +148,7 @@ impl Reauthentication {
         self == Self::Pass
     }
 
-    /// A layer that was told so; it matters if it goes by names.
+    /// A layer with this setting, which matters only if it uses names of the client.
     fn built<L>(self, layer: L, by_names: bool) -> Built<L> {
         Built {
             layer,
@@ -171,7 +171,7 @@ pub struct Layer {
 }
 
 impl Layer {
-    /// What the log calls it: its name, its type, and by which rule it refuses clients.
+    /// Its description in the log: its name, its type, and the rule by which it refuses clients.
     pub fn describe(&self) -> String {
         format!("layer `{}` ({})", self.name, self.kind.describe())
     }
@@ -200,7 +200,7 @@ macro_rules! layers {
                 }
             }
 
-            /// Whether it goes by who a client is.
+            /// Whether it judges by the identity of clients.
             pub(crate) const fn judges(&self) -> bool {
                 match self {
                     $(Self::$layer(_) => <$layer as LayerConfig>::JUDGES,)*
@@ -226,7 +226,7 @@ macro_rules! layers {
                 }
             }
 
-            /// Why it does not fit a broker that reads topics like this.
+            /// Why it does not fit a broker of this dialect.
             pub(crate) fn misfit(&self, dialect: Dialect) -> Option<String> {
                 let place = Place { dialect, logs_denials: false, observer: () };
                 let error = match self {
@@ -279,7 +279,7 @@ macro_rules! layers {
 
 for_each_layer!(layers);
 
-/// Values of `type` that this version cannot do.
+/// Values of `type` that this version does not support.
 const RESERVED_TYPES: &[&str] = &[
     "auth",
     "cel",
@@ -293,8 +293,8 @@ const RESERVED_TYPES: &[&str] = &[
     "webhook",
 ];
 
-/// The tables of `[layers.NAME]`, which are read by their `type`: so a wrong key is reported where it
-/// stands, and not with the whole table.
+/// The tables of `[layers.NAME]`, read according to their `type`, so that a wrong key is reported where it
+/// is, and not with the whole table.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(transparent)]
 #[schemars(inline)]

@@ -99,7 +99,7 @@ impl TopicMapRule {
 }
 
 impl TopicMap {
-    /// True when something in it differs from client to client, or all are to meet somewhere.
+    /// True if it has a placeholder, or shares topics on purpose.
     pub fn keeps_apart(&self) -> bool {
         let rules = self.rules.iter();
         let mut written = rules.map(|rule| &rule.to).chain(&self.prefix);
@@ -110,7 +110,7 @@ impl TopicMap {
     ///
     /// # Errors
     ///
-    /// It cannot be undone, or the broker reads a text in it otherwise.
+    /// It cannot be reversed, or the broker reads a text in it differently.
     pub fn compile(&self, dialect: Dialect) -> Result<topic_map::TopicMap, TopicMapError> {
         let mut map = topic_map::TopicMap::builder();
         for rule in &self.rules {
@@ -131,7 +131,7 @@ impl TopicMap {
 const AS_THEY_STAND: &str = "names are compared literally";
 
 impl TopicMap {
-    /// Checks a topic map, and that it can be undone.
+    /// Checks a topic map, and that it can be reversed.
     pub(super) fn check(
         cx: &mut Context,
         _: &str,
@@ -157,7 +157,7 @@ impl TopicMap {
         let client_ids = literal(cx, &clients.client_ids, AS_THEY_STAND);
         let clients = SuperClients::read(cx, clients, usernames, client_ids);
         let map = Self::read(cx, keys, prefix, clients, rules);
-        // what is missing was reported, and may be what makes the rest right
+        // missing keys were reported, and may be why the rest is wrong
         if complete && let Err(error) = map.compile(Dialect::MQTT) {
             report(cx, keys, &error, header);
             return None;
@@ -207,15 +207,15 @@ fn rule(
         };
         cx.push(Diagnostic::error(message).at(span).label(label));
         if !own {
-            // Otherwise it would be said again that the rule is not shared.
+            // Otherwise another error would say again that the rule is not shared.
             return None;
         }
     }
     complete.then_some(rule)
 }
 
-/// A value with placeholders; whether each can have a value is looked at, and whether there is
-/// something that was meant to be one.
+/// A value with placeholders. Checks that each can have a value, and looks for text
+/// that was meant to be a placeholder.
 fn template<T: Scalar<Value = Template>>(
     cx: &mut Context,
     setting: &Setting<T>,
@@ -228,7 +228,7 @@ fn template<T: Scalar<Value = Template>>(
     Some(template)
 }
 
-/// Says why the rules are not a map, and what to write instead.
+/// Reports why the rules are not a map, and what to write instead.
 fn report(cx: &mut Context, keys: &TopicMapKeys, error: &TopicMapError, header: &Range<usize>) {
     let from = |number: usize| keys.rules.get(number).and_then(|it| it.value.from.span());
     let to = |number: usize| match keys.rules.get(number) {
@@ -256,7 +256,7 @@ fn report(cx: &mut Context, keys: &TopicMapKeys, error: &TopicMapError, header: 
             let other = error.other().and_then(place);
             return cx.push(report.related(other, "the first match wins"));
         }
-        // what is wrong with one value alone was reported before
+        // errors in single values were reported before
         _ => (to, "not a map of topics"),
     };
     let span = place(error.rule()).unwrap_or_else(|| header.clone());

@@ -14,8 +14,8 @@ const UNIX_PATH_MAX: usize = 107;
 #[derive(Debug)]
 pub(crate) struct AdminBind;
 
-/// Where a listener listens: at an IP address, or a Unix socket. A name is none, although the transport
-/// knows them: which address it means may change.
+/// Where a listener listens: an IP address, or a Unix socket. Not a name, although the transport
+/// accepts names: its address may change.
 impl Scalar for ListenAddr {
     type Value = Self;
     written!(
@@ -107,7 +107,7 @@ impl Scalar for UpstreamAddr {
     }
 }
 
-/// Says what is wrong with the address of a broker, and what was probably meant.
+/// Describes what is wrong with the address of a broker, and what was probably meant.
 fn invalid_upstream(text: &str, error: &AddrError) -> Problem {
     let label = match error {
         AddrError::Credentials => {
@@ -159,7 +159,7 @@ fn unix_path(text: &str, path: &str) -> Result<(), Problem> {
     Err(Problem::new(format!("invalid address `{text}`"), label))
 }
 
-/// Says what was probably meant by something that is not an address to listen on.
+/// Describes what was probably meant by an invalid listen address.
 fn invalid_bind(text: &str, expected: &str) -> Problem {
     if text.starts_with("unix:") || text.starts_with("systemd:") {
         let (kind, _) = text.split_once(':').unwrap_or((text, ""));

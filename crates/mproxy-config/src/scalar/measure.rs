@@ -16,7 +16,7 @@ const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 #[derive(Debug)]
 pub(crate) struct Size;
 
-/// A duration, of which `0s` stands for never.
+/// A duration; `0s` means never.
 #[derive(Debug)]
 pub(crate) struct DurationOrNever;
 
@@ -41,7 +41,7 @@ impl Scalar for Duration {
             return Err(Problem::new("a duration without a unit", label));
         }
         let text = string::<Self>(raw)?;
-        // A bare zero needs no unit for humantime; ask for one all the same, as for "30".
+        // humantime accepts a bare zero; require a unit as for "30".
         let has_unit = text.contains(|it: char| it.is_alphabetic());
         match humantime::parse_duration(text) {
             Ok(duration) if has_unit && duration <= DURATION_MAX => Ok(duration),
@@ -109,7 +109,7 @@ impl Scalar for Size {
             return Err(Problem::new("a size without a unit", label));
         }
         let text = string::<Self>(raw)?;
-        // ByteSize takes bare numbers; here they are bytes or a forgotten unit, nobody knows.
+        // ByteSize accepts bare numbers; here the unit may have been forgotten.
         let has_unit = text.contains(|it: char| it.is_alphabetic());
         match text.parse::<ByteSize>() {
             Ok(size) if has_unit => Ok(usize::try_from(size.as_u64()).unwrap_or(usize::MAX)),
@@ -224,7 +224,7 @@ impl Scalar for ByteRate {
     }
 }
 
-/// In the largest unit that says it exactly.
+/// In the largest unit that is exact.
 pub(crate) fn sized(bytes: u64) -> String {
     let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     let mut units = units.iter();

@@ -1,8 +1,8 @@
 //! From a written value to its meaning, one type at a time.
 //!
-//! A [`Scalar`] is a kind of value: what it looks like, how it is read, and what to say when
-//! it cannot be. Whether a value makes sense beside the others is for
-//! [`validate`](super::validate) to say.
+//! A [`Scalar`] is a kind of value: what it looks like, how it is read, and what to report when
+//! it cannot be. Whether a value makes sense together with others is checked by
+//! [`validate`](super::validate).
 
 /// How a scalar is written: what one is told to write, the schema, and the method by which a value is
 /// shown; or all but the last as another scalar.
@@ -58,7 +58,7 @@ use toml_edit::Value;
 
 /// A kind of value.
 pub trait Scalar {
-    /// What it becomes.
+    /// The type of the checked value.
     type Value;
 
     /// What was expected, for the reader of an error: `a duration such as "30s"`.
@@ -66,7 +66,7 @@ pub trait Scalar {
 
     /// Reads a value.
     ///
-    /// A `loose` value came from a place without TOML's types, the environment or a flag:
+    /// A `loose` value came from the environment or a flag, without TOML's types:
     /// there, `"2"` is a number, too.
     ///
     /// # Errors
@@ -74,7 +74,7 @@ pub trait Scalar {
     /// Says what is wrong with the value.
     fn read(raw: &Raw, loose: bool) -> Result<Self::Value, Problem>;
 
-    /// The value as one writes it.
+    /// The value as it is written in TOML.
     fn show(value: &Self::Value) -> Value;
 
     /// The JSON schema of the values.
@@ -107,7 +107,7 @@ impl Problem {
         Self::new(message, format!("expected {}", S::expected()))
     }
 
-    /// Says more about it.
+    /// Adds a note.
     pub fn note(mut self, note: impl Into<String>) -> Self {
         self.note = Some(note.into());
         self

@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::str::FromStr;
 use toml_edit::Value;
 
-/// A whole number of which 0 means "no limit of its own".
+/// A whole number; 0 means "no limit".
 #[derive(Debug)]
 pub(crate) struct Count;
 
@@ -62,7 +62,7 @@ fn counted<S: Scalar>(raw: &Raw, loose: bool, min: i64) -> Result<usize, Problem
     })
 }
 
-/// How many bits of an IPv6 address are looked at.
+/// The length of an IPv6 prefix in bits.
 #[derive(Debug)]
 pub(crate) struct Prefix;
 
@@ -168,7 +168,7 @@ fn integer<S: Scalar>(raw: &Raw, loose: bool) -> Result<i64, Problem> {
     }
 }
 
-/// Reads a value that came from a place without types.
+/// Reads a value that came from the environment or a flag.
 fn from_text<S: Scalar, T: FromStr>(text: &str) -> Result<T, Problem> {
     let parsed = text.trim().parse();
     parsed.map_err(|_| Problem::expected::<S>(format!("invalid value `{text}`")))

@@ -169,7 +169,7 @@ impl Scalar for TextTemplate {
     }
 }
 
-/// The dialect of a broker that knows these forms, which only those of the standard do.
+/// The dialect of a broker that supports these forms, which only the `mqtt` dialect has.
 pub(crate) const fn with_forms(dialect: Dialect, forms: VendorForms) -> Dialect {
     match dialect {
         Dialect::Mqtt(_) => Dialect::Mqtt(forms),
@@ -177,7 +177,7 @@ pub(crate) const fn with_forms(dialect: Dialect, forms: VendorForms) -> Dialect 
     }
 }
 
-/// `text` with something that is not a wildcard in the place of each placeholder, so that it can
+/// `text` with each placeholder replaced by a character that is not a wildcard, so that it can
 /// be checked and compared as a topic.
 ///
 /// # Errors
@@ -189,7 +189,7 @@ pub(crate) fn opaque(text: &str) -> Result<String, Problem> {
         match token {
             Ok(Token::Text(text)) => out.push_str(text),
             Ok(Token::Name(name)) => out.push(match Placeholder::from_word(name) {
-                // Private use: no topic that somebody wrote down holds these.
+                // Private use: no real topic contains these.
                 Some(Placeholder::ClientId) => '\u{e000}',
                 Some(Placeholder::Username) => '\u{e001}',
                 Some(Placeholder::CommonName) => '\u{e002}',

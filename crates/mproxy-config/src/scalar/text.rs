@@ -122,7 +122,7 @@ impl Scalar for Origin {
             return Err(invalid(format!("expected {}", Self::expected())));
         };
         if let Some((host, _)) = host.split_once('/') {
-            // Browsers send no path; a value with one would never be equal.
+            // Browsers send no path, so a value with one would never match.
             return Err(invalid(format!("did you mean `{scheme}://{host}`?")));
         }
         let graphic = origin.chars().all(|it| it.is_ascii_graphic());

@@ -14,10 +14,10 @@ pub(crate) trait Key: Sized {
     /// What it becomes.
     type Value: PartialEq;
 
-    /// The tables that it holds.
+    /// The tables inside of it.
     const INSIDE: &'static [&'static About] = &[];
 
-    /// What one writes there, for the reader: `a duration such as "30s"`.
+    /// What to write there, for the reader: `a duration such as "30s"`.
     fn expected() -> String {
         "a section".to_owned()
     }
@@ -82,7 +82,7 @@ impl<T: Scalar> Setting<T> {
 ///
 /// # Panics
 ///
-/// When it is wrong: every default is read at every start, so that no such program gets past its tests.
+/// If it is wrong: every start reads all defaults, so tests find it.
 fn written<T: Scalar>(default: Raw) -> T::Value {
     match T::read(&default, false) {
         Ok(value) => value,
@@ -110,7 +110,7 @@ impl<T: Scalar<Value: PartialEq>> Key for Maybe<T> {
 }
 
 impl<T: Scalar> Maybe<T> {
-    /// The value, if it was given and is right.
+    /// The value, if it was given and is valid.
     pub(crate) fn read(&self, cx: &mut Context) -> Option<T::Value> {
         cx.given(&self.inner)
     }
@@ -131,7 +131,7 @@ impl<T: Scalar<Value: PartialEq>> Key for Listing<T> {
 }
 
 impl<T: Scalar> Listing<T> {
-    /// The values that are right, or the default when there is no array.
+    /// The valid values, or the default if there is no array.
     pub(crate) fn or(&self, cx: &mut Context, default: Raw) -> Vec<T::Value> {
         match cx.list(self) {
             Some(given) => given.into_iter().map(Spanned::into_inner).collect(),
@@ -182,7 +182,7 @@ impl<F: FlagSet> Key for Flags<F> {
 }
 
 impl<F: FlagSet> Flags<F> {
-    /// The set, or its default: when there is no array, or everything in it is wrong.
+    /// The set, or its default if there is no array or no valid value.
     pub(crate) fn or(&self, cx: &mut Context, default: Raw) -> F {
         match cx.list(&self.inner) {
             Some(given) if !given.is_empty() || self.is_empty() => {

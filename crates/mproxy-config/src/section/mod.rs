@@ -37,12 +37,12 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 
-/// What is known about a kind of table.
+/// A kind of table.
 #[derive(Debug)]
 pub(crate) struct About {
-    /// Its header as one writes it, or where it stands.
+    /// Its header as written in TOML, or where it is.
     pub header: &'static str,
-    /// The `type` of a layer that has these keys.
+    /// The `type` of the layers with these keys.
     pub layer: Option<&'static str>,
     /// What it is for.
     pub doc: &'static str,
@@ -50,30 +50,30 @@ pub(crate) struct About {
     pub keys: &'static [Known],
     /// When a change of one of its keys takes effect after a reload.
     pub reload: Option<&'static str>,
-    /// Keys that this version cannot do, and what to do instead. They are errors, never ignored:
-    /// somebody who writes `[listeners.tls]` relies on it.
+    /// Keys that this version does not support, and what to do instead. They are errors, never ignored:
+    /// an operator who writes `[listeners.tls]` relies on it.
     pub reserved: &'static [(&'static str, &'static str)],
-    /// Keys that have another name now, how each is written with the value that it had, and what it
+    /// Renamed keys, how to write each with its value, and what it
     /// means.
     pub renamed: &'static [(&'static str, &'static str, &'static str)],
     /// The key that is meant when the whole table is written as one value.
     pub short: Option<&'static str>,
 }
 
-/// What is known about a key.
+/// A key.
 #[derive(Debug)]
 pub(crate) struct Known {
-    /// How it is called.
+    /// Its name.
     pub name: &'static str,
-    /// What it does: one line, and after an empty one what else there is to say.
+    /// What it does: one line, then after an empty line the details.
     pub doc: &'static str,
-    /// What it is when it is not written, as TOML; empty if it has no default.
+    /// Its default as TOML; empty if it has none.
     pub default: &'static str,
-    /// What one writes there.
+    /// What to write there.
     pub expected: fn() -> String,
-    /// When a change takes effect, if it is not as for the rest of the table.
+    /// When a change takes effect, if not as for the rest of the table.
     pub reload: Option<&'static str>,
-    /// Why a change takes a restart.
+    /// Why a change needs a restart.
     pub restart: Option<&'static str>,
     /// The tables in it.
     pub inside: &'static [&'static About],
@@ -102,7 +102,7 @@ pub(crate) trait Section: Titled {
     /// The table in TOML, defaults included.
     fn show(&self) -> toml_edit::Table;
 
-    /// Notes which keys differ in `new`, a later version of the table at `path`.
+    /// Records which keys differ in `new`, a later version of the table at `path`.
     fn compare(&self, new: &Self, path: &Path<'_>);
 }
 
@@ -215,7 +215,7 @@ macro_rules! section {
     };
 }
 
-/// The part of [`section!`] that is about what is written.
+/// The part of [`section!`] for the keys as written.
 macro_rules! keys {
     (
         $(#[doc = $about:literal])*
@@ -295,7 +295,7 @@ macro_rules! kind {
     ($value:ty, $kind:ty) => { $kind };
 }
 
-/// What a key is called.
+/// The name of a key.
 macro_rules! name {
     ($key:ident) => {
         stringify!($key)
@@ -315,7 +315,7 @@ macro_rules! title {
     };
 }
 
-/// What may not be there.
+/// An optional value.
 macro_rules! option {
     () => {
         None

@@ -23,7 +23,7 @@ impl<T: Titled> Key for Reference<T> {
         table[key] = toml_edit::value(value.title());
     }
 
-    /// What it refers to is compared where it stands.
+    /// The target is compared in its own section.
     fn compare(old: &Arc<T>, new: &Arc<T>, path: &Path<'_>) {
         path.compare(old.title(), new.title());
     }

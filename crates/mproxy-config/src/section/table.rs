@@ -16,7 +16,7 @@ pub(crate) type Table<'t> = Spanned<DeTable<'t>>;
 pub(crate) type NamedTable<'t> = (String, Range<usize>, Table<'t>);
 
 impl About {
-    /// Its header as one writes it for the layer or upstream of this name.
+    /// Its header in TOML for the layer or upstream of this name.
     pub(crate) fn written(&self, name: &str) -> String {
         let (header, _) = self.header.split_once(" of ").unwrap_or((self.header, ""));
         header.replace("NAME", name)
@@ -24,7 +24,7 @@ impl About {
 
     /// The names of its keys, `type` of a layer included.
     pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
-        // The table of `type` is known without it; it is a key all the same.
+        // `type` is not declared in any table, but it is a key.
         let also = self.layer.map(|_| "type").into_iter();
         also.chain(self.keys.iter().map(|it| it.name))
     }
@@ -48,7 +48,7 @@ impl About {
         self.header == other.header
     }
 
-    /// The tables that stand inside of this one, or around it; what is around all of them is not near.
+    /// The tables inside of this one, or around it, except the root.
     fn family(&'static self) -> Vec<&'static Self> {
         let all = ConfigKeys::ABOUT.all();
         let mut family: Vec<_> = self.tables().collect();
@@ -60,7 +60,7 @@ impl About {
         family
     }
 
-    /// The header of the table that a key of this name belongs to: of several, the nearest, or all the
+    /// The header of the table that a key of this name belongs to: if there are several, the nearest, or all the
     /// layers that have it.
     fn home(&'static self, key: &str) -> Option<String> {
         let has = |about: &&&'static Self| about.has(key);
@@ -79,13 +79,13 @@ impl About {
         Some(header)
     }
 
-    /// What is said about a key that does not exist yet.
+    /// What to do instead of a key that is not supported.
     fn reserved(&self, key: &str) -> Option<&'static str> {
         let mut reserved = self.reserved.iter();
         reserved.find(|(name, _)| *name == key).map(|(_, it)| *it)
     }
 
-    /// How a key that has another name now is written, with the value that it had, and what it means.
+    /// How to write a renamed key with its value, and what it means.
     fn renamed(&self, key: &str, value: Option<&str>) -> Option<(String, &'static str)> {
         let mut renamed = self.renamed.iter();
         let (_, now, note) = renamed.find(|(name, ..)| *name == key)?;
@@ -109,7 +109,7 @@ impl Context {
         }
         match K::deserialize(Deserializer::from(Spanned::new(span.clone(), kept))) {
             Ok(value) => value,
-            // Settings accept every value, so this is a table in the place of a value or
+            // Settings accept every value, so this is a table in place of a value or
             // the other way round.
             Err(error) => {
                 let at = error.span().unwrap_or(span);
@@ -129,7 +129,7 @@ impl Context {
         let label = |message: String, label: String| {
             Diagnostic::error(message).at(span.clone()).label(label)
         };
-        // A listener's key is easily written into its limits, and the other way round.
+        // Keys of a listener and of its limits are easily mixed up.
         let mut near = about.family().into_iter().filter(|it| !it.is(about));
         if let Some((instead, note)) = about.renamed(key, value) {
             let message = format!("`{key}` was renamed");
@@ -156,7 +156,7 @@ impl Context {
         self.push(diagnostic.note(format!("keys here: {keys}")));
     }
 
-    /// Takes the table of a key out of a table; `header` is how one writes it.
+    /// Takes the table of a key out of a table; `header` is how to write it.
     pub(crate) fn take_table<'t>(
         &mut self,
         table: &mut Table<'t>,

@@ -1,6 +1,6 @@
 //! Kinds of keys that are written as something else is.
 
-/// Gives a kind of key the serde and schema of what it wraps.
+/// Gives a kind of key the serde and schema implementations of the type that it wraps.
 macro_rules! wraps {
     ($(#[$doc:meta])* $name:ident<$param:ident: $bound:path>($inner:ty)) => {
         $(#[$doc])*

@@ -1,4 +1,4 @@
-//! Limits on new connections that cannot do what they are for.
+//! Limits on new connections that have no effect.
 
 use super::cross::keys_of;
 use crate::context::Context;
@@ -14,8 +14,8 @@ use mproxy_session::Rate;
 use std::fmt::Display;
 use std::ops::Range;
 
-/// Warns about limits per address where clients have none, and about those that another limit, which is
-/// reached before, makes useless.
+/// Warns about limits per address where clients have no address, and about limits that are never
+/// reached because another one is reached first.
 pub(super) fn check(
     cx: &mut Context,
     files: &[Located<ListenerKeys>],
@@ -47,7 +47,7 @@ pub(super) fn check(
         let by_count = |a: &Written<_>, b: &Written<_>| a.value >= b.value;
         unreached(cx, &pending, &all, by_count);
         unreached(cx, &pending, &of_server, by_count);
-        // as many as the server takes is what one listener alone may well say
+        // a single listener may well have the limit of the server
         unreached(cx, &all, &of_server, |a, b| a.value > b.value);
         unreached(cx, &pending_per_ip, &pending, by_count);
         unreached(cx, &pending_per_ip, &per_ip, by_count);

@@ -1,4 +1,4 @@
-//! Rules about clients without a user name, in a chain that lets none in.
+//! Rules for clients without a user name, in a chain that refuses them.
 
 use crate::chain::Chain;
 use crate::context::Context;
@@ -7,7 +7,7 @@ use crate::layer::{AclRule, ClientIdRequire, Layer, LayerKind};
 use crate::scalar::Template;
 use std::ops::Range;
 
-/// Warns about the first rule for clients without a user name that decides nothing, because another
+/// Warns about the first rule for clients without a user name that never applies, because another
 /// layer of the chain refuses them.
 pub(crate) fn check(cx: &mut Context, chain: &Chain, span: &Range<usize>) {
     let mut layers = chain.layers.iter();
@@ -36,7 +36,7 @@ fn is_for_anonymous(rule: &AclRule) -> bool {
     rule.who.anonymous == Some(true)
 }
 
-/// True for a layer that lets in no client without a user name.
+/// True for a layer that refuses clients without a user name.
 fn refuses(layer: &Layer) -> bool {
     let needs = |template: &Template| template.as_str().contains("${username}");
     match &layer.kind {
@@ -49,7 +49,7 @@ fn refuses(layer: &Layer) -> bool {
         }
         LayerKind::TopicMap(map) => {
             let mut rules = map.rules.iter().map(|rule| &rule.to).chain(&map.prefix);
-            // these are not mapped, whatever else they are
+            // super clients are never mapped
             map.super_clients.client_ids.is_empty() && rules.any(needs)
         }
         _ => false,

@@ -1,4 +1,4 @@
-//! Checks of single values that their type alone does not make.
+//! Checks of single values beyond their type.
 
 use crate::scalar::{Problem, sized};
 use std::num::NonZeroUsize;
@@ -17,10 +17,10 @@ const PACKET_MIN: u64 = 128;
 /// The largest limit for CONNECT.
 const CONNECT_MAX: u64 = 1 << 20;
 
-/// The smallest bound of what waits for a slow peer: less would stop a side after every read.
+/// The smallest limit for data that waits for a slow peer: less would stop a side after every read.
 const BUFFER_MIN: u64 = 4 << 10;
 
-/// The largest one: what a single connection may take of the memory.
+/// The largest one: how much memory a single connection may take.
 const BUFFER_MAX: u64 = 1 << 30;
 
 /// The smallest budget for what peers may make mproxy hold.
@@ -32,10 +32,10 @@ const MEMORY_MAX: u64 = 1 << 46;
 /// The shortest time between two health checks of a broker: each is a connection that it logs.
 const HEALTH_INTERVAL_MIN: Duration = Duration::from_millis(100);
 
-/// The smallest limit for the head of an HTTP request that the HTTP library takes.
+/// The smallest limit for the head of an HTTP request that the HTTP library accepts.
 const HEADER_MIN: u64 = 8 << 10;
 
-/// The largest one: what a connection may take of the memory before it is a session.
+/// The largest one: how much memory a connection may take before it is a session.
 const HEADER_MAX: u64 = 1 << 20;
 
 /// The longest idle time that Linux takes, `MAX_TCP_KEEPIDLE`.
@@ -100,18 +100,18 @@ pub(crate) fn payload_size(size: &usize) -> Result<(), Problem> {
     within(*size as u64, 1, PACKET_MAX)
 }
 
-/// The size of the largest CONNECT: it is held for a client that nobody knows yet.
+/// The size of the largest CONNECT, which mproxy holds for a client that is not admitted yet.
 pub(crate) fn connect_size(size: &usize) -> Result<(), Problem> {
     within(*size as u64, PACKET_MIN, CONNECT_MAX)
         .map_err(|it| it.note("a CONNECT has at most five fields of 64 KiB, and properties"))
 }
 
-/// The bytes that wait for a slow peer.
+/// The size of data that waits for a slow peer.
 pub(crate) fn buffer_size(size: &usize) -> Result<(), Problem> {
     within(*size as u64, BUFFER_MIN, BUFFER_MAX)
 }
 
-/// What all peers together may make mproxy hold.
+/// The memory that all peers together may occupy.
 pub(crate) fn memory(size: &Option<u64>) -> Result<(), Problem> {
     match *size {
         Some(0) => Err(Problem::new(

@@ -1,4 +1,4 @@
-//! Checks of things beside each other.
+//! Checks of sections against each other.
 
 use super::{Named, names};
 use crate::admin::Admin;
@@ -19,7 +19,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Listeners have distinct names and addresses, and the admin port another one.
+/// Listeners must have distinct names and addresses, and differ from the admin port.
 pub(super) fn distinct(
     cx: &mut Context,
     files: &[Located<ListenerKeys>],
@@ -69,7 +69,7 @@ pub(super) fn distinct(
     }
 }
 
-/// The addresses of listeners, and who was the first at each.
+/// The addresses of listeners, and the first listener at each.
 #[derive(Default)]
 struct Taken<'a> {
     exactly: HashMap<&'a ListenAddr, &'a Placed>,
@@ -113,10 +113,10 @@ impl<'a> Taken<'a> {
     }
 }
 
-/// No listener is its own broker.
+/// A listener must not be its own broker.
 pub(super) fn loops(cx: &mut Context, listeners: &[Placed], upstreams: &Named<Upstream>) {
     if cx.report.errors() > 0 {
-        // A listener with a wrong reference has another upstream than was meant.
+        // A listener with a wrong reference has a stand-in upstream.
         return;
     }
     for Placed { span, listener, .. } in listeners {
@@ -135,7 +135,7 @@ pub(super) fn loops(cx: &mut Context, listeners: &[Placed], upstreams: &Named<Up
     }
 }
 
-/// The listeners that rules name exist: a rule about one that does not would never decide.
+/// The listeners that rules name must exist: otherwise the rule would never apply.
 pub(super) fn listeners_of_rules(cx: &mut Context, layers: &Layers, listeners: &[Placed]) {
     let all: Named<()> = listeners
         .iter()
@@ -177,7 +177,7 @@ pub(super) fn listeners_of_rules(cx: &mut Context, layers: &Layers, listeners: &
     }
 }
 
-/// Ports that others reach, and that nobody decided about.
+/// Ports that are open to other hosts without an explicit decision.
 pub(super) fn open_doors(
     cx: &mut Context,
     files: &[Located<ListenerKeys>],
@@ -210,7 +210,7 @@ pub(super) fn open_doors(
     }
 }
 
-/// What nothing refers to was probably meant to do something.
+/// Sections that nothing refers to: they were probably meant to do something.
 pub(super) fn unused(
     cx: &mut Context,
     listeners: &[Placed],
@@ -219,7 +219,7 @@ pub(super) fn unused(
     layers: &Named<Layer>,
 ) {
     if cx.report.errors() > 0 {
-        // What is wrong elsewhere may be what would refer to it.
+        // A section with an error elsewhere may refer to it.
         return;
     }
     let of = |name: fn(&Listener) -> &str| -> BTreeSet<&str> {
@@ -243,7 +243,7 @@ fn warn_unused<T>(cx: &mut Context, all: &Named<T>, used: &BTreeSet<&str>, what:
     }
 }
 
-/// What was written of a listener.
+/// A listener as written.
 pub(super) fn keys_of<'a>(
     files: &'a [Located<ListenerKeys>],
     placed: &Placed,
@@ -251,7 +251,7 @@ pub(super) fn keys_of<'a>(
     files.get(placed.number).map(|it| &it.value)
 }
 
-/// Where a key of a listener stands, or where the listener does.
+/// The place of a key of a listener, or of the listener.
 fn place_of(
     files: &[Located<ListenerKeys>],
     placed: &Placed,
@@ -270,7 +270,7 @@ fn is_open(bind: &ListenAddr) -> bool {
     bind.socket_addr().is_some_and(|it| !it.ip().is_loopback())
 }
 
-/// True when not both can be listened on.
+/// True if mproxy cannot listen on both.
 fn collide(a: &ListenAddr, b: &ListenAddr) -> bool {
     let (Some(a), Some(b)) = (a.socket_addr(), b.socket_addr()) else {
         return a == b;

@@ -1,4 +1,4 @@
-//! Layers before brokers that read topics otherwise.
+//! Layers in front of brokers that read topics differently.
 
 use super::Named;
 use crate::context::Context;
@@ -14,10 +14,10 @@ use mproxy_layers::topic_map::{MapProblem, MapRule, TopicMap};
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-/// A text that the broker reads otherwise: where it stands, what is wrong, and what to do.
+/// A text that the broker reads differently: its place, what is wrong, and what to do.
 type Misread = (Range<usize>, String, String);
 
-/// Layers say what their broker reads. All texts that do not are reported, each where it stands.
+/// Reports each text in a layer that the broker reads differently, at its place.
 pub(super) fn check(
     cx: &mut Context,
     listeners: &[Placed],
@@ -25,7 +25,7 @@ pub(super) fn check(
     files: &Layers,
 ) {
     if cx.report.errors() > 0 {
-        // What does not fit at all was reported.
+        // Layers that do not fit at all were reported.
         return;
     }
     let mut pairs = BTreeSet::new();
@@ -55,7 +55,7 @@ pub(super) fn check(
     }
 }
 
-/// What a broker of this dialect reads otherwise in a layer.
+/// The texts of a layer that a broker of this dialect reads differently.
 fn misread(layer: &Layer, file: &Located<LayerKeys>, dialect: Dialect) -> Vec<Misread> {
     let (vendor, mut found) = match (&layer.kind, &file.value) {
         (LayerKind::Acl(acl), LayerKeys::Acl(keys)) => (
@@ -69,7 +69,7 @@ fn misread(layer: &Layer, file: &Located<LayerKeys>, dialect: Dialect) -> Vec<Mi
         _ => (None, Vec::new()),
     };
     if let (true, Some(problem)) = (found.is_empty(), layer.kind.misfit(dialect)) {
-        // Nothing is wrong with one text alone.
+        // No single text is wrong.
         let label = "write topics as the broker reads them".to_owned();
         found.push((file.span.clone(), problem, label));
     }
@@ -126,7 +126,7 @@ fn otherwise(span: Range<usize>, text: &str, read: &str) -> Misread {
     (span, problem, format!("write `{read}`"))
 }
 
-/// The texts were checked: what is wrong with one is how the broker reads it.
+/// The texts are valid MQTT: the only problem can be how the broker reads them.
 fn untranslatable(span: Range<usize>, text: &str, dialect: Dialect) -> Misread {
     let problem = format!("the broker reads `{text}` differently, and not as an MQTT topic");
     let label = match dialect {

@@ -1,4 +1,4 @@
-//! Clients and filters that a rule leaves out, although it looks as if it did not.
+//! Clients and filters that a rule seems to match, but does not.
 
 use super::cover::{Index, Kind};
 use crate::context::Context;
@@ -18,7 +18,7 @@ pub(crate) fn check(
     rules: &[(Range<usize>, AclRule)],
     index: &Index<'_>,
 ) {
-    // what is wrong in itself is in the files only; the order is the same
+    // invalid rules are in the files only; the order is the same
     let mut files = files.iter();
     for (place, rule) in rules {
         let Some(file) = files.find(|it| it.span == *place) else {
@@ -31,7 +31,7 @@ pub(crate) fn check(
     }
 }
 
-/// `::/0` stands for all clients with an IPv6 address, and for no other.
+/// `::/0` matches all clients with an IPv6 address, and no others.
 fn networks(cx: &mut Context, keys: &RuleKeys, rule: &AclRule) {
     let networks = || rule.who.networks.iter().map(ToString::to_string);
     let all_of_ipv6 = networks().any(|it| it == "::/0");
@@ -46,7 +46,7 @@ fn networks(cx: &mut Context, keys: &RuleKeys, rule: &AclRule) {
     }
 }
 
-/// A denial of a filter as it stands, where another one for the same topics is allowed by default.
+/// A denial of one exact filter, while another one for the same topics is allowed by default.
 fn filters(cx: &mut Context, keys: &RuleKeys, rule: &AclRule, index: &Index<'_>) {
     if rule.allows() || !rule.topics.is_empty() {
         return;
@@ -65,7 +65,7 @@ fn filters(cx: &mut Context, keys: &RuleKeys, rule: &AclRule, index: &Index<'_>)
     }
 }
 
-/// True when a rule denies a filter to all the clients that `gap` is about.
+/// True if a rule denies a filter to all the clients of `gap`.
 fn is_denied(index: &Index<'_>, gap: &AclRule, filter: &Template) -> bool {
     let denies = |kind: Kind| !kind.allow && kind.subscribe;
     let found = index.with_filter(&gap.who, filter, &mut 0);

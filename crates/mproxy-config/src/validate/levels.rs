@@ -1,4 +1,4 @@
-//! Levels of a topic that two placeholders share.
+//! Two placeholders in one topic level.
 
 use crate::context::Context;
 use crate::diagnostics::Diagnostic;
@@ -6,9 +6,9 @@ use crate::scalar::Template;
 use mproxy_layers::template::{Placeholder, Token, tokens};
 use std::ops::Range;
 
-/// Warns about two placeholders in one level of a pattern: where the value of one ends and that of
-/// the other begins, nobody can tell, so that two clients may have the same topics. A topic map is
-/// refused for it.
+/// Warns about two placeholders in one level of a pattern. It is unclear where the value of one ends and
+/// the other begins, so two clients may have the same topics. In a topic map, this is
+/// an error.
 pub(crate) fn check(cx: &mut Context, pattern: &Template, span: &Range<usize>) {
     let Some((level, first, second)) = pattern.as_str().split('/').find_map(shared) else {
         return;
@@ -38,7 +38,7 @@ fn placeholders(level: &str) -> impl Iterator<Item = Placeholder> {
     })
 }
 
-/// Two clients with the same level; `None` when these are more difficult to find.
+/// Two clients with the same level; `None` if they are harder to find.
 fn example(level: &str, first: Placeholder, second: Placeholder) -> Option<String> {
     let (_, rest) = level.split_once(first.name())?;
     let (between, _) = rest.split_once(second.name())?;

@@ -1,4 +1,4 @@
-//! Checks of tables beside each other, and of what their types alone do not say.
+//! Checks of tables against each other, and of values beyond their types.
 
 pub(crate) mod anonymous;
 pub(crate) mod bounds;
@@ -27,10 +27,10 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Things with names, and where each was written.
+/// Sections by name, and where each was written.
 pub(crate) type Named<T> = BTreeMap<String, (Arc<T>, Option<Range<usize>>)>;
 
-/// Checks everything. Meaningful only when the report holds no errors afterwards.
+/// Checks everything. The result is valid only if the report has no errors afterwards.
 pub(crate) fn validate(cx: &mut Context, keys: &ConfigKeys, env: &Environment) -> Config {
     let server = server::server(cx, &keys.server, env);
     let admin = admin::admin(cx, &keys.admin);

@@ -6,10 +6,10 @@ use crate::diagnostics::Diagnostic;
 use crate::scalar::{closest, quoted};
 use std::ops::Range;
 
-/// How many names are told.
+/// How many names an error lists.
 const SHOWN: usize = 32;
 
-/// Up to this many problems, a name that was meant is looked for: that compares with all names.
+/// Up to this many problems, mproxy looks for the name that was meant, which compares with all names.
 const GUESSED: usize = 1000;
 
 /// Reports a reference to something that does not exist.

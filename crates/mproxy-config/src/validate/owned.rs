@@ -1,4 +1,4 @@
-//! Names that rules go by, and that nobody checks.
+//! Client names that rules use, but nothing checks.
 
 use crate::chain::Chain;
 use crate::context::Context;
@@ -7,12 +7,12 @@ use crate::layer::{Acl, ClientId, Layer, LayerKind, PropertyEdit, TopicMap};
 use crate::scalar::Template;
 use std::ops::Range;
 
-/// Warns about a chain that goes by the names of clients while any client can use the client id of
-/// another: it is judged as that one, or ends its session and takes what is queued in it.
+/// Warns about a chain whose rules use client names while any client can use the client id of
+/// another: it is judged as that client, or ends its session and takes its queued messages.
 ///
-/// A user name is checked by the broker, which refuses the CONNECT before any packet has passed. A
-/// client id is checked by nobody, unless a layer says whose it is. `require = "any"` says that it is
-/// wanted.
+/// The broker checks user names, and refuses the CONNECT before any packet has passed. Nothing checks
+/// client ids, unless a `client-id` layer does. `require = "any"` says that this is
+/// intended.
 pub(crate) fn check(cx: &mut Context, chain: &Chain, span: &Range<usize>) {
     let layers = &chain.layers;
     let used = |name: Name| {
@@ -60,12 +60,12 @@ pub(crate) fn check(cx: &mut Context, chain: &Chain, span: &Range<usize>) {
 const REMEDY: &str = "add a layer of type \"client-id\" before it, with `require = \"prefix-username\"` \
      or `prefix = \"${username}:\"`; write `require = \"any\"` if this is intended";
 
-/// Each of these layers lets in nobody without a user name.
+/// Each of these layers refuses clients without a user name.
 const REMEDY_ANONYMOUS: &str = "give clients without a user name a listener and a chain of their own, with \
      a layer of type \"client-id\" and `prefix = \":\"`, and those with one a layer with `prefix = \
      \"${username}:\"`; write `require = \"any\"` if this is intended";
 
-/// What a rule goes by.
+/// What a rule identifies clients by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Name {
     ClientId,
@@ -117,7 +117,7 @@ fn in_map(map: &TopicMap, name: Name) -> Option<&'static str> {
     templates.find_map(|it| placeholder(it, name)).or(key)
 }
 
-/// Receivers believe what a property says about the sender. A user name is true: the broker checked it.
+/// Receivers trust what a property says about the sender. A user name is true: the broker checked it.
 fn in_edits(edits: &PropertyEdit, name: Name) -> Option<&'static str> {
     let mut values = edits.set.iter().chain(&edits.add);
     values.find_map(|(_, it)| placeholder(it, name).filter(|_| name == Name::ClientId))
@@ -132,7 +132,7 @@ fn placeholder(template: &Template, name: Name) -> Option<&'static str> {
     words.find(|word| template.as_str().contains(word))
 }
 
-/// True for a layer that says whose a client id is, or that everybody's is wanted.
+/// True for a layer that checks client ids, or says that it is intended not to.
 fn says_whose(layer: &Layer) -> bool {
     let LayerKind::ClientId(ids) = &layer.kind else {
         return false;

@@ -1,4 +1,4 @@
-//! Placeholders that have no value for anybody, and texts that were meant to be placeholders.
+//! Placeholders without a value for any client, and texts that were meant to be placeholders.
 
 use crate::context::Context;
 use crate::diagnostics::Diagnostic;
@@ -6,7 +6,7 @@ use crate::scalar::{Template, quoted};
 use mproxy_layers::template::Placeholder;
 use std::ops::Range;
 
-/// Which placeholders a text may hold.
+/// Which placeholders a text may contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Known {
     /// All of them.
@@ -17,9 +17,9 @@ pub(crate) enum Known {
 
 /// Warns about `${cn}`: nothing verifies certificates, so no client has a common name, and every
 /// client that needs one is refused. Warns as well about text that only looks like a placeholder:
-/// `{username}`, written for `${username}`, is the same text for every client and separates none.
+/// `{username}`, written for `${username}`, is the same text for every client and keeps none apart.
 ///
-/// Returns true when there was something of that kind.
+/// Returns true if it warned.
 pub(crate) fn check(
     cx: &mut Context,
     template: &Template,
@@ -60,7 +60,7 @@ impl Known {
     }
 }
 
-/// What was meant to be a placeholder, each text once, and which one it seems to be: the ways of other
+/// Texts that were meant to be placeholders, each once, and which one each seems to be: notations of other
 /// brokers, of shells and of templates.
 pub(crate) fn meant(text: &str) -> Vec<(&str, Option<Placeholder>)> {
     let mut found = Vec::new();
@@ -121,7 +121,7 @@ fn word(text: &str) -> &str {
     text.get(..end).unwrap_or_default()
 }
 
-/// The placeholder that a word stands for in other places.
+/// The placeholder that a word means in other programs.
 fn named(word: &str) -> Option<Placeholder> {
     let mut word = word.to_ascii_lowercase();
     word.retain(|it| it.is_ascii_alphanumeric());

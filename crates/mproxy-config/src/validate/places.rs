@@ -1,4 +1,4 @@
-//! Rules about topics on the one side of a topic map, in a layer on the other side.
+//! Rules with topics of one side of a topic map, in a layer on the other side.
 
 use crate::chain::Chain;
 use crate::context::Context;
@@ -8,11 +8,11 @@ use crate::scalar::Template;
 use mproxy_codec::topic::TopicFilter;
 use std::ops::Range;
 
-/// Warns about rules of an acl that no topic meets, because of a topic map in the chain: before the
-/// map topics are those of the client, behind it those of the broker.
+/// Warns about rules of an acl that match no topic because of a topic map in the chain: before the
+/// map, topics are those of the client, after it those of the broker.
 ///
-/// A rule is told when all its patterns are wrong, so that one list can serve two chains. One about
-/// super clients alone is right on both sides.
+/// A rule is reported only if all its patterns are wrong, so that one list can serve two chains. A rule for
+/// super clients only is right on both sides.
 pub(crate) fn check(cx: &mut Context, chain: &Chain, span: &Range<usize>) {
     let layers = &chain.layers;
     for (place, layer) in layers.iter().enumerate() {
@@ -55,7 +55,7 @@ fn map(layer: &Layer) -> Option<(&str, &TopicMap)> {
     }
 }
 
-/// True when all patterns are about topics that the map never makes.
+/// True if the map never produces a topic of any pattern.
 fn broker_never_sees(map: &TopicMap, rule: &AclRule) -> bool {
     let places = || map.rules.iter().map(|it| &it.to).chain(&map.prefix);
     all(map, rule, |pattern| {
@@ -63,7 +63,7 @@ fn broker_never_sees(map: &TopicMap, rule: &AclRule) -> bool {
     })
 }
 
-/// True when all patterns are about topics that are not mapped, or that are written as they are at
+/// True if all patterns are for topics that are not mapped, or that are written as they are at
 /// the broker, with the name of the client in them.
 fn clients_never_say(map: &TopicMap, rule: &AclRule) -> bool {
     let mapped = |pattern: &Template| {
@@ -80,7 +80,7 @@ fn clients_never_say(map: &TopicMap, rule: &AclRule) -> bool {
 /// True when this holds for all patterns of a rule about clients that are mapped.
 fn all(map: &TopicMap, rule: &AclRule, wrong: impl Fn(&Template) -> bool) -> bool {
     let mut patterns = rule.topics.iter().chain(&rule.filters);
-    // what begins with `$` is the broker's own on both sides
+    // topics that begin with `$` are the broker's own on both sides
     let own = |it: &Template| it.as_str().starts_with('$') && !it.as_str().starts_with("${");
     !names_super(map, &rule.who) && patterns.all(|it| !own(it) && wrong(it))
 }
@@ -99,7 +99,7 @@ fn overlaps(start: &Template, pattern: &Template) -> bool {
         format!("{}+/#", any_name(start.as_str())),
         any_name(pattern.as_str()),
     );
-    // what cannot be compared is not wrong
+    // a pattern that cannot be compared is not reported
     let (Ok(start), Ok(pattern)) = (TopicFilter::new(&start), TopicFilter::new(&pattern)) else {
         return true;
     };

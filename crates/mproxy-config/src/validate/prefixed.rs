@@ -1,4 +1,4 @@
-//! Client ids that a layer names, behind another one that puts something before every id.
+//! Client ids in a layer that comes after another one with a prefix for every id.
 
 use crate::chain::Chain;
 use crate::context::Context;
@@ -7,8 +7,8 @@ use crate::layer::{Layer, LayerKind};
 use crate::scalar::Template;
 use std::ops::Range;
 
-/// Warns about client ids that no client has where they are compared. A rule that denies something to
-/// `dev1` denies nothing behind a layer that makes `acme:dev1` of it.
+/// Warns about client ids that no client has at that place of the chain. A rule that denies something to
+/// `dev1` denies nothing after a layer that changes it to `acme:dev1`.
 pub(crate) fn check(cx: &mut Context, chain: &Chain, span: &Range<usize>) {
     let mut before: Option<(&str, &Template)> = None;
     for layer in &chain.layers {

@@ -1,4 +1,4 @@
-//! Rules that can never decide, because an earlier one always does, and denials that come too late.
+//! Rules that never apply, because an earlier one always does, and denials that come too late.
 
 use super::cover::{Found, Index, Kind};
 use crate::context::Context;
@@ -9,16 +9,16 @@ use mproxy_codec::topic::TopicFilter;
 use mproxy_layers::acl::Actions;
 use std::ops::Range;
 
-/// How much is looked at, for each rule and at the least. Rules that people and programs write need a
-/// few dozen steps each; without a limit, rules that are about each other in every possible way would
-/// keep the proxy from listening.
+/// How many steps the check takes per rule, and at least. Realistic rules need a
+/// few dozen steps each; without a limit, rules that overlap in every possible way would
+/// delay the start without end.
 const STEPS: u64 = 500;
 const STEPS_MIN: u64 = 5_000_000;
 
-/// Warns about every rule that is covered by one earlier rule, and about every denial of what one
+/// Warns about every rule that one earlier rule covers, and about every denial of what one
 /// earlier rule allows. Returns the index of the rules.
 ///
-/// Rules that only several earlier ones cover together are not found.
+/// It does not find rules that only several earlier ones cover together.
 pub(crate) fn unreachable<'a>(cx: &mut Context, rules: &'a [(Range<usize>, AclRule)]) -> Index<'a> {
     let count = u64::try_from(rules.len()).unwrap_or(u64::MAX);
     within(cx, rules, count.saturating_mul(STEPS).max(STEPS_MIN))
@@ -56,7 +56,7 @@ fn given_up(checked: usize, rules: &[(Range<usize>, AclRule)]) -> Diagnostic {
         .note("too many rules match the same topics for the same clients; merge some of them")
 }
 
-/// The first rule of the index that takes something from `later`: the one for which there is a
+/// The first rule of the index that takes something from `later`: the one with a
 /// [`reason`].
 fn first(index: &Index<'_>, later: &AclRule, steps: &mut u64) -> Option<u32> {
     let shadowing = first_shadowing(index, later, steps);
@@ -144,12 +144,12 @@ fn reason(earlier: &AclRule, later: &AclRule) -> (String, String, String) {
     }
 }
 
-/// A denial with a placeholder denies everything to clients that cannot fill it in.
+/// A denial with a placeholder denies everything to clients without a value for it.
 fn is_guard(rule: &AclRule) -> bool {
     !rule.allows() && rule.topics.iter().any(|it| it.as_str().contains("${"))
 }
 
-/// What is allowed before it is denied.
+/// A topic that is allowed before it is denied.
 struct Late<'a> {
     pattern: &'a Template,
     publish: bool,
@@ -166,10 +166,10 @@ impl Late<'_> {
     }
 }
 
-/// The first pattern of a denial that a permission covers for all the clients that it is about.
+/// The first pattern of a denial that a permission covers for all its clients.
 ///
-/// A denial of subscriptions still meets those filters that are wider than the permission, but not
-/// what it was written for: the topics that it names.
+/// A denial of subscriptions still matches filters that are wider than the permission, but not
+/// the topics that it names, for which it was written.
 fn late<'a>(earlier: &AclRule, later: &'a AclRule) -> Option<Late<'a>> {
     if !earlier.allows() || later.allows() || !earlier.who.covers(&later.who) {
         return None;

@@ -1,4 +1,4 @@
-//! Client ids that one chain owns, and another one before the same broker does not.
+//! Client ids that one chain checks, and another chain of the same broker does not.
 
 use crate::chain::Chain;
 use crate::context::Context;
@@ -9,22 +9,22 @@ use crate::listener::Placed;
 use mproxy_transport::UpstreamAddr;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The most pairs of chains that are compared; a thousand chains before one broker are fewer.
+/// Maximum pairs of chains to compare; a thousand chains of one broker are fewer.
 const MAX_STEPS: usize = 1_000_000;
 
-/// Warns about listeners that reach one broker through chains with other rules about client ids.
+/// Warns about listeners that reach one broker through chains with different rules for client ids.
 ///
-/// A broker has one session for a client id, whichever listener it came through: a client of the
-/// one listener ends the session of a client of the other and takes what is queued in it, although
-/// each chain alone looks fine. `require = "any"` says that it is wanted.
+/// A broker has one session per client id, whichever listener it came through: a client of the
+/// one listener ends the session of a client of the other and takes its queued messages, although
+/// each chain alone looks fine. `require = "any"` says that this is intended.
 pub(super) fn check(cx: &mut Context, listeners: &[Placed]) {
     if cx.report.errors() > 0 {
-        // A listener with a wrong reference has another chain than was meant.
+        // A listener with a wrong reference has a stand-in chain.
         return;
     }
-    // once for a chain, not for each of its listeners and all that they meet
+    // once per chain, not for each pair of listeners
     let mut told = BTreeSet::new();
-    // nor is a chain before a broker compared twice with another, however many listeners they have
+    // and each pair of chains of a broker once, however many listeners they have
     let mut kinds: BTreeMap<String, Vec<&Placed>> = BTreeMap::new();
     let mut compared: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     let mut steps = 0;
@@ -121,16 +121,16 @@ fn can_take(taker: &Chain, owner: &Chain) -> bool {
     judged && owned && !same && !wanted && !apart
 }
 
-/// How a layer owns client ids.
+/// How a layer checks client ids.
 #[derive(Debug, PartialEq, Eq)]
 struct Ownership<'a> {
     require: ClientIdRequire,
-    /// The separator or the template, when it is asked.
+    /// The separator or the template, if `require` uses it.
     text: &'a str,
     prefix: &'a str,
 }
 
-/// The layers of a chain that own its client ids, or keep them apart from those of other chains.
+/// The layers of a chain that check its client ids, or keep them apart from those of other chains.
 fn owning(chain: &Chain) -> impl Iterator<Item = (&Layer, Ownership<'_>)> {
     ids(chain).filter_map(|(layer, ids)| {
         let somebodys = ids.required().is_ok_and(|it| !it.names_nobody());
@@ -165,7 +165,7 @@ fn prefix(ids: &ClientId) -> &str {
     ids.prefix.as_ref().map_or("", |it| it.as_str())
 }
 
-/// What all ids of a chain begin with at the broker.
+/// The common prefix of all ids of a chain at the broker.
 fn start(chain: &Chain) -> &str {
     let literal = |text| str::split(text, ['$', '*']).next().unwrap_or_default();
     let mut found = "";
@@ -190,7 +190,7 @@ fn begins_behind_a_name(named: &Chain, other: &Chain) -> bool {
     ends.is_some_and(|end| start(other).starts_with(end))
 }
 
-/// What two addresses of one broker have in common, and no two others.
+/// The same text for two addresses of one broker, and for no others.
 fn broker(address: &UpstreamAddr) -> String {
     let (Some(host), Some(port)) = (address.host(), address.port()) else {
         return address.to_string();

@@ -11,7 +11,7 @@ use mproxy_layers::acl::Network;
 use std::net::IpAddr;
 use toml::Spanned;
 
-/// Which clients a rule is about. Whether the listeners exist is seen later.
+/// Which clients a rule matches. Another check finds listeners that do not exist.
 pub(crate) fn who(cx: &mut Context, rule: &str, keys: &RuleKeys) -> AclWho {
     nobody(cx, rule, &keys.usernames);
     nobody(cx, rule, &keys.client_ids);
@@ -34,7 +34,7 @@ pub(crate) fn who(cx: &mut Context, rule: &str, keys: &RuleKeys) -> AclWho {
     who
 }
 
-/// A list of clients with nothing in it: whose last name is removed must not be about everybody.
+/// Reports an empty list of clients: if its last name is removed, the rule must not match everybody.
 fn nobody<T>(cx: &mut Context, rule: &str, listing: &Listing<T>) {
     if let Some(span) = cx.nothing_in(listing) {
         let message = format!("rule `{rule}` matches no client");
@@ -51,7 +51,7 @@ fn sorted(mut names: Vec<String>) -> Vec<String> {
 
 const FOR_ALL: &str = "names are compared literally; remove the key to match all clients";
 
-/// Names, of which those that look like patterns are reported.
+/// Names. Reports those that look like patterns.
 pub(crate) fn literal(
     cx: &mut Context,
     listing: &Listing<Text>,
@@ -74,7 +74,7 @@ fn values<T: Scalar>(cx: &mut Context, listing: &Listing<T>) -> Vec<T::Value> {
     given.into_iter().map(Spanned::into_inner).collect()
 }
 
-/// Networks, of which those are reported that are one address and do not look like one.
+/// Networks. Reports single addresses that look like networks.
 fn networks(cx: &mut Context, listing: &Listing<Network>) -> Vec<Network> {
     for (text, span) in listing.texts() {
         if let (Some(network), true) = (network_of(text), text.parse::<Network>().is_ok()) {
@@ -88,7 +88,7 @@ fn networks(cx: &mut Context, listing: &Listing<Network>) -> Vec<Network> {
     values(cx, listing)
 }
 
-/// The network that an address without the length of a prefix is the beginning of: `10.0.0.0/8`.
+/// The network that was probably meant by an address without a prefix length: `10.0.0.0/8`.
 fn network_of(text: &str) -> Option<String> {
     let length = match text.parse().ok()? {
         IpAddr::V4(address) => match address.octets() {

@@ -68,7 +68,7 @@ keys! {
 /// One rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AclRule {
-    /// What a denial is reported under; `rule N` when it was not given.
+    /// Its name in logs; `rule N` if it has none.
     pub name: String,
     /// Whether it allows or denies.
     pub effect: Effect,
@@ -76,15 +76,15 @@ pub struct AclRule {
     pub actions: Actions,
     /// Topics, as topic filters that may hold placeholders.
     pub topics: Vec<Template>,
-    /// Subscription filters, compared as they stand.
+    /// Subscription filters, compared literally.
     pub filters: Vec<Template>,
-    /// Which clients it is about.
+    /// Which clients it matches.
     pub who: AclWho,
-    /// Where the rule was written, `file:line`, for the report of a denial.
+    /// Where the rule was written, `file:line`, for log lines about denials.
     pub at: String,
 }
 
-/// The clients that a rule is about: those that have one of each list that is not empty. Sorted,
+/// The clients that a rule matches: those with one value of each non-empty list. Sorted,
 /// each once.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct AclWho {
@@ -101,7 +101,7 @@ pub struct AclWho {
 }
 
 impl AclWho {
-    /// Says in a rule whom it is about. A list that is empty was not given.
+    /// Adds the clients to a rule. An empty list was not given.
     fn add_to(&self, mut rule: Rule) -> Rule {
         if !self.usernames.is_empty() {
             rule = rule.usernames(&self.usernames);
@@ -121,7 +121,7 @@ impl AclWho {
         }
     }
 
-    /// True when everybody that `other` is about is one of these.
+    /// True if this matches all clients that `other` matches.
     pub fn covers(&self, other: &Self) -> bool {
         fn all<T>(wide: &[T], narrow: &[T], has: impl Fn(&T) -> bool) -> bool {
             wide.is_empty() || !narrow.is_empty() && narrow.iter().all(has)
@@ -141,7 +141,7 @@ impl AclWho {
 }
 
 impl AclRule {
-    /// Whether it allows what it is about.
+    /// Whether it allows.
     pub fn allows(&self) -> bool {
         self.effect == Effect::Allow
     }
@@ -258,7 +258,7 @@ fn effect<'a>(
     None
 }
 
-/// Reports filters in a rule that is not about subscribing, or seems to be about publishing, too.
+/// Reports filters in a rule without the action "subscribe", or with "publish" but no topics.
 fn for_subscribing(cx: &mut Context, rule: &str, keys: &RuleKeys, actions: Actions) {
     let Some(span) = keys.filters.span() else {
         return;
@@ -268,7 +268,7 @@ fn for_subscribing(cx: &mut Context, rule: &str, keys: &RuleKeys, actions: Actio
         let message = format!("rule `{rule}` has `filters`, but not the action \"subscribe\"");
         (message, "use `topics`")
     } else if keys.topics.is_empty() && actions.contains(Actions::PUBLISH) {
-        // It would look like a rule about publishing, and would be none.
+        // It would look like a rule for publishing, but match no topic.
         let message = format!("rule `{rule}` has the action \"publish\", but no `topics`");
         (message, "add `topics`, or make two rules")
     } else {
@@ -284,7 +284,7 @@ fn actions(cx: &mut Context, rule: &str, listing: &Listing<Actions>) -> Option<A
     if !actions.is_empty() {
         return Some(actions);
     }
-    // Words that are wrong were reported; an empty list was not.
+    // Wrong words were reported; an empty list was not.
     if let (true, Some(span)) = (listing.is_empty(), listing.span()) {
         let message = format!("rule `{rule}` has an empty list of actions");
         let label = "expected \"publish\", \"subscribe\" or both";
@@ -308,7 +308,7 @@ fn patterns(
         placeholders::check(cx, &pattern, &span, Known::All);
         levels::check(cx, &pattern, &span);
         if VendorForms::of(pattern.as_str()).is_some_and(|form| vendor.contains(form)) {
-            // It would never be asked: a denial in it would deny nothing.
+            // It would never match: a denial would deny nothing.
             let message = format!("`{pattern}` would never match: the acl judges the topic inside");
             let label = "remove the part before the topic, or remove the form from `vendor`";
             cx.push(Diagnostic::error(message).at(span).label(label));
