@@ -143,14 +143,14 @@ async fn a_client_that_a_layer_refuses_has_one_warning_that_names_the_layer() {
                 Connect::new(Version::V5, "a").username("bad"),
                 "the client id belongs to another user",
                 "layer `ids` (client-id, require = equals-username)",
-                "change the client's id or user name",
+                "change the client id or user name",
             ),
             (
                 "own",
                 Connect::new(Version::V5, "b").username("bad"),
                 "the client id belongs to another user",
                 "layer `own` (client-id, require = template, template = dev-${username}.*)",
-                "change the client's id or user name",
+                "change the client id or user name",
             ),
             (
                 "rules",

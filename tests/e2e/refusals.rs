@@ -459,7 +459,7 @@ fn protocols() -> Vec<Case> {
                 "HTTP at ws",
                 HTTP,
                 "not a websocket upgrade",
-                "health checks belong to /readyz",
+                "health checks should use /readyz",
             )
         },
     ]

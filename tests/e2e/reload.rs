@@ -204,7 +204,7 @@ async fn listeners_come_and_go() {
     mproxy.edit(&listener, "");
     mproxy.reload().await;
     let gone = mproxy.event("gone", |it| {
-        it["message"].to_string().contains("not listening any more")
+        it["message"].to_string().contains("stopped listening")
     });
     assert_eq!(gone.await["listener"], "new");
     until("the port to be free", async || {

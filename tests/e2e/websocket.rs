@@ -143,7 +143,7 @@ async fn a_request_without_an_upgrade_has_a_remedy_that_helps() {
     let broker = FakeBroker::bind().await;
     let mproxy = start(&broker.url()).await;
     for (headers, remedy) in [
-        (&[][..], "health checks belong to /readyz"),
+        (&[][..], "health checks should use /readyz"),
         (&[UPGRADE, KEY, MQTT], "add the path to listeners.ws.paths"),
     ] {
         let answer = refusal(&mproxy, "GET /", headers).await;

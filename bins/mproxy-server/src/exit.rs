@@ -4,27 +4,27 @@
 use mproxy_config::diagnostics::Class;
 use std::process::ExitCode;
 
-/// How a command ended.
+/// The result of a command.
 ///
 /// `run` ends with [`Success`](Self::Success) after every drain that one signal began, even if
-/// sessions were left when `server.drain_timeout` was over and had to be cut: a limit that the
+/// it had to cut sessions when `server.drain_timeout` was over: a limit that the
 /// operator set was kept. HAProxy (`hard-stop-after`) and nginx (`worker_shutdown_timeout`) end with
 /// 0 as well, and for systemd and Kubernetes anything else is a service that failed.
 ///
-/// After a second signal the code is 128 and the number of that signal; so it is after a first one
+/// After a second signal the code is 128 plus the number of that signal; also after a first one
 /// that comes before the configuration is accepted. A systemd unit must list these as successes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Exit {
-    /// It did what it should.
+    /// Success.
     Success = 0,
-    /// It failed.
+    /// Failure.
     Failure = 1,
-    /// The command line makes no sense.
+    /// The command line is wrong.
     Usage = 2,
-    /// Something that the configuration names cannot be used now: a broker does not answer, an address
-    /// is in use or is none of this machine.
+    /// The configuration cannot be used here and now: a broker does not answer, an address
+    /// is in use or does not belong to this machine.
     Unavailable = 69,
-    /// The system does not permit it, as a port below 1024.
+    /// The system does not permit it: a port below 1024, for example.
     Permission = 77,
     /// The configuration is refused.
     Config = 78,

@@ -7,8 +7,8 @@
 //! Exit codes are below all of them. The configuration is [`mproxy_config`], the demo's broker and
 //! devices are `mproxy_demo`.
 
-// The macros panic when the stream cannot be written, on a full disk or a closed pipe: cli::streams has
-// what to use.
+// The macros panic if the stream cannot be written (a full disk, a closed pipe): use
+// cli::streams instead.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod app;

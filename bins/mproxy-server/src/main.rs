@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-/// After an attack the C library's allocator keeps what is free below the last block that is not: 170 of
-/// 190 MiB, for as long as the process lives. This one gives it back within ten seconds. It costs 0.9 MiB
-/// to begin with, and nothing for a connection or a packet. How it is set up: `.cargo/config.toml`.
+/// After an attack, the C library's allocator keeps all memory below the last used block: 170 of
+/// 190 MiB, forever. This one returns it to the system within ten seconds. It costs 0.9 MiB
+/// at the start, and nothing per connection or packet. `.cargo/config.toml` configures it.
 #[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

@@ -1,4 +1,4 @@
-//! A small MQTT client: what the talking devices need, and no more.
+//! A small MQTT client: what the simulated devices need, and no more.
 
 use std::io;
 use std::net::SocketAddr;

@@ -1,6 +1,6 @@
 #![doc = include_str!("../README.md")]
 //!
-//! `mproxy-server demo`: a broker, the proxy and three talking devices in one process, so that
+//! `mproxy-server demo`: a broker, the proxy and three simulated devices in one process, so that
 //! there is something to see before anything is configured.
 //!
 //! ```text

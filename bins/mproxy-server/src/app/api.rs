@@ -1,4 +1,4 @@
-//! What the admin port asks of the proxy.
+//! The proxy's side of the admin API.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::event::{Asker, Event, Reload, Sender};
 use super::registry::{Listed, Registry};
 use super::reload::ReloadError;
 
-/// A bearer token; `None` = none is right.
+/// A bearer token; `None` = no token is accepted.
 pub(crate) type Token = ArcSwap<Option<Arc<str>>>;
 
 /// The proxy, for the admin port.
@@ -47,7 +47,7 @@ impl mproxy_admin::Api for Api {
                 ..Reload::by(Asker::Admin)
             };
             events.send(Event::Reload(reload)).await;
-            // nobody answers when the proxy has ended
+            // no answer: the proxy has stopped
             let outcome = answered.await.unwrap_or(Err(ReloadError::Draining));
             outcome.map_err(refused)
         })
@@ -75,7 +75,7 @@ impl mproxy_admin::Api for Api {
             client_id = info.map(SessionInfo::client_id),
             reason_code = reason_code.as_str(),
             session = id,
-            "a client is disconnected by the admin port"
+            "a client was disconnected through the admin port"
         );
         let order = Order::new(CloseReason::Kicked, reason_code).when(When::Now);
         handle.close(order);
@@ -83,7 +83,7 @@ impl mproxy_admin::Api for Api {
     }
 }
 
-/// What is listed of a session; `None` before its client is admitted.
+/// A session as it is listed; `None` before its client is admitted.
 fn connection(listed: Listed) -> Option<Connection> {
     let handle = &listed.handle;
     let info = handle.info()?;

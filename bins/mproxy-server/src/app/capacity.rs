@@ -1,4 +1,4 @@
-//! How many connections there may be, and whether the system allows as many as one would expect.
+//! How many connections mproxy accepts, and whether the system allows as many as expected.
 
 use std::num::NonZeroUsize;
 
@@ -13,15 +13,15 @@ const RESERVED_DESCRIPTORS: u64 = 64;
 /// Descriptors of a connection: one to the client, one to the broker.
 const DESCRIPTORS_PER_CONNECTION: u64 = 2;
 
-/// Fewer connections than this are told as a warning, unless they are what was configured. The usual
+/// Fewer connections than this cause a warning, unless configured. The usual
 /// limit of a shell, 1024 descriptors, is below it; the limits of systemd and of containers are far above.
 const SMALL: usize = 1000;
 
-/// What the system gives when it does not say.
+/// Assumed if the system does not report its limit.
 const USUAL_DESCRIPTORS: u64 = 1024;
 
-/// How many connections there may be: what is configured, but never more than there are file
-/// descriptors for, so that accepting never fails for want of one.
+/// How many connections mproxy accepts: what is configured, but never more than there are file
+/// descriptors for, so that accepting never fails for lack of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Capacity {
     pub(super) connections: usize,
@@ -29,12 +29,12 @@ pub(super) struct Capacity {
     possible: usize,
     /// File descriptors that the process may have open.
     pub(super) descriptors: u64,
-    /// Whether the process could have more if it was allowed to raise its limit.
+    /// Whether the process could have more if server.raise_fd_limit was true.
     can_be_raised: bool,
 }
 
 impl Capacity {
-    /// Raises the limit of file descriptors, if that is wanted, and counts.
+    /// Raises the limit of file descriptors, if configured, and computes the capacity.
     pub(super) fn of(config: &Config, workers: usize) -> Self {
         let server = &config.server;
         let usual = (USUAL_DESCRIPTORS, USUAL_DESCRIPTORS);
@@ -67,12 +67,12 @@ impl Capacity {
         }
     }
 
-    /// True if the descriptors, and not the operator, make the capacity small.
+    /// True if the descriptors, not the configuration, make the capacity small.
     fn is_small(&self, wanted: Option<NonZeroUsize>) -> bool {
         wanted.is_none() && self.possible < SMALL
     }
 
-    /// What an operator can do for more connections, if the descriptors, and not a key, set how many.
+    /// What an operator can do for more connections, if the descriptors, not a key, set the limit.
     pub(super) fn descriptor_remedy(&self, server: &Server) -> Option<&'static str> {
         let is_enough = |wanted: NonZeroUsize| wanted.get() <= self.possible;
         (!server.max_connections.is_some_and(is_enough)).then(|| self.remedy())
@@ -87,7 +87,7 @@ impl Capacity {
         }
     }
 
-    /// Says that there are fewer connections than was configured, or than one would expect.
+    /// Logs that there are fewer connections than configured, or than expected.
     pub(super) fn warn(&self, server: &Server) {
         let (capacity, descriptors) = (self.connections, self.descriptors);
         let remedy = self.remedy();
@@ -123,13 +123,13 @@ mod tests {
     fn connections_are_what_is_wanted_and_possible() {
         let wanted = NonZeroUsize::new;
         for (descriptors, listeners, max, connections, small) in [
-            // what a shell gives, and nothing was configured
+            // the default of a shell, with nothing configured
             (1024, 2, None, 479, true),
             (1024, 2, wanted(100), 100, false),
             (1024, 2, wanted(5000), 479, false),
             (1 << 20, 2, None, 524_255, false),
             (1 << 20, 2, wanted(5000), 5000, false),
-            // as few as are left, and never none
+            // as few as remain, but at least one
             (64, 1, None, 1, true),
             (0, u64::MAX, None, 1, true),
             // 500 listeners of 8 threads

@@ -1,4 +1,4 @@
-//! How the proxy ends: gently, in time, or at once.
+//! How the proxy stops: gently, in time, or at once.
 
 use std::time::Duration;
 
@@ -9,23 +9,22 @@ use super::event::{Event, Events};
 use super::sockets::Sockets;
 use super::supervisor::Supervisor;
 
-/// How long sessions are given to notice that they are to end when time is up.
+/// How long sessions get to end after time is up.
 const LAST_CALL: Duration = Duration::from_millis(500);
 
-/// How the proxy came to its end.
+/// How the drain ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Drained {
-    /// Every session ended by itself when it was asked to.
+    /// Every session ended when it was told to.
     Gently,
-    /// `server.drain_timeout` was over, and the sessions that were left were cut.
+    /// `server.drain_timeout` was over, and the remaining sessions were cut.
     InTime,
-    /// A second signal came, this one, and the sessions that were left were cut.
+    /// This second signal came, and the remaining sessions were cut.
     Forced { signal: u8 },
 }
 
 impl Supervisor {
-    /// Stops to accept, and sends the sessions away, until none is left, time is up, or the process is
-    /// asked once more to end.
+    /// Stops accepting and ends the sessions, until none is left, time is up, or a second signal comes.
     pub(super) async fn drain(mut self, events: &mut Events) -> Drained {
         let timeout = self.config.server.drain_timeout;
         let order = order(&self.config.server);
@@ -38,7 +37,7 @@ impl Supervisor {
         );
         self.health.set_draining(true);
         self.stop.cancel();
-        // the last handle of a socket is what keeps it open
+        // dropping the last handle closes the socket
         self.sockets = Sockets::default();
         let drained = tokio::select! {
             () = self.send_away(order, timeout) => Drained::Gently,
@@ -48,11 +47,11 @@ impl Supervisor {
         let why = match drained {
             Drained::Gently => None,
             Drained::InTime => Some(
-                "server.drain_timeout is over: ending the sessions that are left; \
-                 raise it if this is too soon",
+                "server.drain_timeout is over: closing the remaining sessions; raise it if this is \
+                 too soon",
             ),
             Drained::Forced { .. } => {
-                Some("a second signal came: ending the sessions that are left")
+                Some("received a second signal: closing the remaining sessions")
             }
         };
         if let Some(why) = why {
@@ -70,8 +69,8 @@ impl Supervisor {
         drained
     }
 
-    /// Sends sessions away one after the other, so that a fleet does not come back all at once, and
-    /// waits for the last.
+    /// Ends sessions one after the other, so that a fleet does not reconnect all at once, and
+    /// waits for the last one.
     async fn send_away(&self, order: Order, timeout: Duration) {
         let controls: Vec<_> = self.registry.running().collect();
         // half of the time to spread the orders, half for the sessions to follow them; a few
@@ -84,13 +83,13 @@ impl Supervisor {
             ticks.tick().await;
             control.close(order);
         }
-        // those that were accepted at the last moment
+        // connections that were accepted at the last moment
         self.registry.close_all(order);
         self.registry.wait_until_empty().await;
     }
 }
 
-/// Waits until the process is asked again to end. Nothing is reloaded any more.
+/// Waits for a second signal to stop. Reloads are refused from now on.
 async fn second_stop(events: &mut Events) -> u8 {
     loop {
         match events.next().await {

@@ -1,4 +1,4 @@
-//! What may happen to a running proxy, as told by a signal, a file that changed, or the
+//! Events of a running proxy, caused by a signal, a changed file, or the
 //! admin port.
 
 use std::collections::VecDeque;
@@ -8,33 +8,33 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::reload::ReloadError;
 
-/// The most events that wait; the sender of one more waits as well.
+/// Maximum number of queued events; the sender of one more waits.
 const WAITING: usize = 16;
 
-/// Something that the supervisor has to see to.
+/// Something that the supervisor must handle.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// The process is asked to end: the first time it drains, the second time it ends at once.
+    /// The process must stop: the first time it drains, the second time it exits at once.
     Stop {
-        /// The number of the signal that asks.
+        /// The number of the signal.
         signal: u8,
     },
-    /// The configuration is to be read again.
+    /// The configuration must be read again.
     Reload(Reload),
 }
 
-/// A wish for a reload.
+/// A request for a reload.
 #[derive(Debug)]
 pub(crate) struct Reload {
-    /// Who asks, for the log.
+    /// Who requested it, for the log.
     pub(crate) by: Asker,
-    /// Refuse it if something in it takes a restart.
+    /// Refuse it if a change needs a restart.
     pub(crate) is_strict: bool,
-    /// Who waits for the answer, if anybody does.
+    /// Where to send the answer, if anybody waits for it.
     pub(crate) answer: Option<oneshot::Sender<Result<Reloaded, ReloadError>>>,
 }
 
-/// Who asks for a reload.
+/// Who requested a reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asker {
     Signal,
@@ -43,7 +43,7 @@ pub(crate) enum Asker {
 }
 
 impl Reload {
-    /// A wish that nobody waits for.
+    /// A request without an answer.
     pub(crate) const fn by(asker: Asker) -> Self {
         Self {
             by: asker,
@@ -63,16 +63,16 @@ impl Asker {
     }
 }
 
-/// Tells the supervisor; clones tell the same one.
+/// Sends events to the supervisor; clones send to the same one.
 #[derive(Clone, Debug)]
 pub(crate) struct Sender(mpsc::Sender<Event>);
 
-/// What the supervisor is told, in the order in which it came.
+/// The events of the supervisor, in their order.
 #[derive(Debug)]
 pub(crate) struct Events {
     sender: Sender,
     receiver: mpsc::Receiver<Event>,
-    /// What came while only [`stop`](Self::stop) was asked.
+    /// Events that came while only [`stop`](Self::stop) was awaited.
     earlier: VecDeque<Event>,
 }
 
@@ -108,7 +108,7 @@ impl Events {
         self.receive().await
     }
 
-    /// Waits until the process is asked to end, and leaves that and all else for
+    /// Waits for an event to stop, and leaves it and all others for
     /// [`next`](Self::next).
     ///
     /// # Cancel safety
@@ -124,7 +124,7 @@ impl Events {
     async fn receive(&mut self) -> Event {
         match self.receiver.recv().await {
             Some(event) => event,
-            // not to happen: a sender is kept here
+            // cannot happen: this struct holds a sender
             None => std::future::pending().await,
         }
     }

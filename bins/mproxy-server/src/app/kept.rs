@@ -1,4 +1,4 @@
-//! What a listener keeps over reloads: its connections, which count, and the rules of its sessions.
+//! What a listener keeps across reloads: its connections, which count, and the rules of its sessions.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -42,9 +42,9 @@ impl KeptListeners {
         paced.map(|(name, policy)| (name, policy.paces)).collect()
     }
 
-    /// Has the sessions of listeners that are gone judged by what has taken their place: the listener at
-    /// the same address, or one with the same chain. Where nothing has, they go on as long as their chain
-    /// is configured as it was, and end otherwise: nobody could change their rules any more.
+    /// Has the sessions of removed listeners judged by the listener that took their place: the one at
+    /// the same address, or one with the same chain. Without one, they go on as long as their chain
+    /// is configured as it was, and end otherwise, because nobody could change their rules any more.
     pub(super) fn judge_orphans(
         &mut self,
         listeners: &[ListenerPlan],
@@ -82,9 +82,9 @@ impl KeptListeners {
     }
 }
 
-/// What a listener keeps over reloads.
+/// What a listener keeps across reloads.
 pub(super) struct Kept {
-    /// Its connections count, whatever the limits become.
+    /// Its connections count under the new limits, too.
     pub(super) gate: Gate,
     /// The socket that it has, or had.
     key: Key,
@@ -94,7 +94,7 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// What a new listener begins with.
+    /// The state of a new listener.
     fn new(plan: &ListenerPlan, gate: Gate, generation: u64) -> Self {
         Self {
             gate,
@@ -110,7 +110,7 @@ impl Kept {
         }
     }
 
-    /// Takes the chain and the paces of a listener, unless it has them.
+    /// Takes over the chain and the paces of a listener if they differ.
     fn follow(&mut self, plan: &ListenerPlan, generation: u64) {
         self.key = Key::of(plan);
         self.chain = Arc::clone(&plan.chain_config);

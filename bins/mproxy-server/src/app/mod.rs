@@ -50,7 +50,7 @@ pub(crate) use self::sockets::bind_advice;
 use self::supervisor::{Sources, StartError, Supervisor};
 use crate::exit::Exit;
 
-/// What describes this one run, and not the traffic.
+/// Options of one run, as opposed to the traffic.
 pub(crate) struct RunOptions {
     /// The files that the configuration was read from.
     pub(crate) files: Vec<String>,
@@ -58,17 +58,17 @@ pub(crate) struct RunOptions {
     pub(crate) require_upstream: bool,
     /// Reads the configuration again.
     pub(crate) loader: Arc<Loader>,
-    /// The files to be watched, as they were last read; `None` = they are not.
+    /// The files to watch, as they were last read; `None` = do not watch.
     pub(crate) watched: Option<Receiver<Contents>>,
-    /// Takes the part of a new configuration that says what is logged; the flag or variable that sets the
-    /// level in its place, if one does.
+    /// Applies the log level of a new configuration; returns the flag or variable that sets the
+    /// level instead, if one does.
     pub(crate) on_log: OnLog,
 }
 
 /// See [`RunOptions::on_log`].
 pub(crate) type OnLog = Box<dyn Fn(&Log) -> Option<&'static str> + Send + Sync>;
 
-/// Runs the proxy until it is told to stop; its metrics show those of the log.
+/// Runs the proxy until it is told to stop; its metrics include those of the log.
 pub(crate) fn run(
     config: Config,
     options: RunOptions,
@@ -77,7 +77,7 @@ pub(crate) fn run(
     signals: &Signals,
     mut events: Events,
 ) -> ExitCode {
-    // before anybody can know that the proxy runs: a signal that comes early drains too
+    // before anybody can know that the proxy runs, so that an early signal drains, too
     signals.started();
     runtime.block_on(async {
         if let Some(files) = options.watched {
@@ -110,7 +110,7 @@ pub(crate) fn run(
     })
 }
 
-/// Goes as far with a configuration as is possible without opening anything, for `check`.
+/// Compiles a configuration without opening anything, for `check`.
 ///
 /// # Errors
 ///
@@ -138,7 +138,7 @@ fn not_watched(error: &notify::Error) -> ExitCode {
 
 fn ended(drained: Drained) -> ExitCode {
     match drained {
-        // Sessions that were cut when server.drain_timeout was over are what the configuration asks
+        // Cutting sessions when server.drain_timeout is over is what the configuration asks
         // for; nginx and HAProxy end with 0 as well when their time is up.
         Drained::Gently | Drained::InTime => Exit::Success.into(),
         Drained::Forced { signal } => ExitCode::from(KILLED_BY_SIGNAL + signal),
@@ -155,18 +155,18 @@ fn failed(error: &StartError) -> ExitCode {
     }
 }
 
-/// A proxy that runs beside something else of the process.
+/// A proxy that runs next to other tasks of the process.
 #[cfg(feature = "demo")]
 pub(crate) struct Running {
     /// The address of its first listener.
     pub(crate) listener: Option<std::net::SocketAddr>,
     /// The address of health and metrics.
     pub(crate) admin: Option<std::net::SocketAddr>,
-    /// Ends when the proxy has: drained after a signal.
+    /// Ends when the proxy has drained after a signal.
     pub(crate) finished: std::pin::Pin<Box<dyn Future<Output = ExitCode> + Send>>,
 }
 
-/// Starts the proxy, which `loader` has the configuration of.
+/// Starts the proxy with the configuration of `loader`.
 ///
 /// # Errors
 ///

@@ -1,5 +1,5 @@
-//! What a configuration comes to, before anything is opened: layers compiled, limits in the terms of the
-//! crates. Whatever can be wrong is found here, so that a reload that fails has changed nothing.
+//! A configuration, compiled before anything is opened: its layers, and limits in the types of the
+//! crates. All errors are found here, so that a failed reload has changed nothing.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -25,7 +25,7 @@ const MAX_WEBSOCKET_MESSAGE: usize = 1 << 30;
 /// The longest file with a token.
 const MAX_TOKEN: u64 = 4096;
 
-/// A configuration, ready to be put to work.
+/// A configuration, ready to be applied.
 #[derive(Debug)]
 pub(crate) struct Plan {
     /// In the order of the configuration.
@@ -36,16 +36,16 @@ pub(crate) struct Plan {
     chains: Chains,
 }
 
-/// A listener, but for its socket.
+/// A listener without its socket.
 #[derive(Debug)]
 pub(crate) struct ListenerPlan {
     pub(crate) name: Arc<str>,
     pub(crate) bind: ListenAddr,
-    /// Of the sockets that it accepts.
+    /// Options of the sockets that it accepts.
     pub(crate) tcp: TcpOptions,
     /// `Some` for a WebSocket listener.
     pub(crate) websocket: Option<WsOptions>,
-    /// Its chain, as it is configured.
+    /// Its chain, as configured.
     pub(crate) chain_config: Arc<Chain>,
     pub(crate) chain: Composed,
     pub(crate) limits: Arc<Limits>,
@@ -60,7 +60,7 @@ pub(crate) struct ListenerPlan {
 struct Chains(HashMap<(String, Dialect), (Arc<Chain>, Composed)>);
 
 impl Plan {
-    /// Plans a configuration. Chains that `before` has are not compiled again.
+    /// Compiles a configuration, except for chains that `before` already has.
     ///
     /// # Errors
     /// A layer whose settings do not fit together, or a file that cannot be used.
@@ -179,8 +179,8 @@ fn websocket(listener: &config::Listener) -> Option<WsOptions> {
     Some(options)
 }
 
-/// The largest packet of a session. 256MiB, and the largest Remaining Length, a byte less, are what
-/// people write for MQTT's maximum: the few bytes that a packet has besides are not refused for it.
+/// The largest packet of a session. People write 256MiB, or the largest Remaining Length, a byte less,
+/// for MQTT's maximum, so the few bytes of the fixed header do not count against it.
 const fn packet_limit(size: usize) -> usize {
     const LARGEST_REMAINING_LENGTH: usize = (256 << 20) - 1;
     match size {
@@ -200,7 +200,7 @@ fn session_limits(listener: &config::Listener) -> Limits {
     let mut limits = Limits::default();
     limits.connect_timeout = config.connect_timeout;
     limits.connack_timeout = listener.upstream.connack_timeout;
-    // the dialer has time-outs of its own
+    // the dialer has its own timeouts
     limits.dial_timeout = Duration::MAX;
     limits.packet_timeout = config.packet_timeout;
     limits.write_timeout = config.write_timeout;

@@ -1,7 +1,7 @@
-//! Who is connected.
+//! The running sessions.
 //!
 //! Each worker keeps the sessions that it serves, so that a connection takes no lock that all workers
-//! share. To list all of them, one worker is asked after the other.
+//! share. A list of all sessions goes through the workers one by one.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -18,7 +18,7 @@ pub(crate) struct Registry(Arc<[Arc<Sessions>]>);
 #[derive(Default)]
 pub(crate) struct Sessions {
     slots: Mutex<Slots>,
-    /// Wakes those that wait for the last session.
+    /// Wakes tasks that wait for the last session to end.
     ended: Notify,
 }
 
@@ -28,7 +28,7 @@ struct Slots {
     free: Vec<usize>,
 }
 
-/// A session that runs.
+/// A running session.
 #[derive(Clone, Debug)]
 pub(crate) struct Listed {
     pub(crate) handle: SessionHandle,
@@ -83,7 +83,7 @@ impl Registry {
         self.0.iter().map(|sessions| sessions.len()).sum()
     }
 
-    /// Orders every session to end.
+    /// Tells every session to end.
     pub(crate) fn close_all(&self, order: Order) {
         for handle in self.running() {
             handle.close(order);
@@ -102,7 +102,7 @@ impl Registry {
 
 impl Sessions {
     fn lock(&self) -> MutexGuard<'_, Slots> {
-        // the list stays consistent whatever happened while the lock was held
+        // a panic while the lock was held leaves the list consistent
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

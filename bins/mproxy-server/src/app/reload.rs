@@ -1,11 +1,11 @@
-//! A reload: all of a new configuration, or nothing of it.
+//! A reload: all of a new configuration takes effect, or none.
 //!
 //! ```text
 //! load ----> Plan ----> sockets ----> apply
 //!  files,     layers     new ones      services, limits, brokers are swapped; this cannot fail
 //!  values     compiled   are opened
 //! ```
-//! Each step can say no, and the old configuration runs on as if nothing had been asked.
+//! Each step can refuse; the old configuration then stays in effect, unchanged.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,22 +27,22 @@ use super::sockets::BindError;
 use super::supervisor::Supervisor;
 use crate::telemetry::log_problems;
 
-/// Reads the configuration again, from where it came.
+/// Reads the configuration again, from the same sources.
 pub(crate) type Loader = dyn Fn() -> Loaded + Send + Sync;
 
-/// Why the old configuration runs on.
+/// Why the old configuration stays in effect.
 #[derive(Debug)]
 pub(crate) enum ReloadError {
     /// The new one is refused.
     Refused(Box<Report>),
-    /// It needs a restart, and was asked to be refused then: the keys.
+    /// These keys need a restart, and `strict` refuses that.
     RestartRequired(Vec<String>),
-    /// The process drains.
+    /// The process is draining.
     Draining,
 }
 
 impl ReloadError {
-    /// A new configuration with an address that cannot be listened on.
+    /// A new configuration with an address on which mproxy cannot listen.
     pub(crate) fn bind(mut report: Report, error: &BindError, own: Option<&ListenAddr>) -> Self {
         let diagnostic = Diagnostic::error(error.to_string());
         let remedy = match own {
@@ -70,7 +70,7 @@ impl fmt::Display for ReloadError {
             Self::RestartRequired(keys) => {
                 write!(f, "these keys need a restart: {}", keys.join(", "))
             }
-            Self::Draining => f.write_str("the process drains"),
+            Self::Draining => f.write_str("mproxy is draining"),
         }
     }
 }
@@ -84,7 +84,7 @@ impl Reload {
             target: "mproxy::server",
             event = "reload",
             by = self.by.as_str(),
-            "not reloaded: the process drains"
+            "not reloaded: mproxy is draining"
         );
         self.answer(Err(ReloadError::Draining));
     }
@@ -98,12 +98,12 @@ impl Reload {
 }
 
 impl Supervisor {
-    /// Reads the configuration again, and puts it to work if nothing is wrong with it. Given up when the
-    /// process is asked to end meanwhile: nothing has changed by then.
+    /// Reads the configuration again, and applies it if it is valid. Stops when the
+    /// process must stop meanwhile: nothing has changed by then.
     pub(super) async fn reload(&mut self, reload: Reload, events: &mut Events) {
         let begun = Instant::now();
         let outcome = tokio::select! {
-            // the end comes first, however long a configuration takes
+            // stopping comes first, however long a configuration takes
             biased;
             () = events.stop() => return reload.refuse_because_of_drain(),
             ready = self.prepare() => ready.and_then(|ready| self.commit(ready, reload.is_strict)),
@@ -112,8 +112,8 @@ impl Supervisor {
         reload.answer(outcome);
     }
 
-    /// Loads and plans on a thread of its own, of [low priority](NICE): a large configuration takes seconds,
-    /// in which packets are forwarded and health is asked for.
+    /// Loads and plans on a separate thread of [low priority](NICE): a large configuration takes seconds,
+    /// during which packets must be forwarded and health checks answered.
     async fn prepare(&self) -> Result<Ready, ReloadError> {
         let (loader, metrics) = (Arc::clone(&self.loader), self.metrics.clone());
         let before = Arc::clone(&self.plan);
@@ -129,10 +129,10 @@ impl Supervisor {
         }
     }
 
-    /// Opens what is new, and then swaps everything.
+    /// Opens new sockets, and then swaps everything.
     fn commit(&mut self, ready: Ready, is_strict: bool) -> Result<Reloaded, ReloadError> {
         let mut changes = diff(&self.config, &ready.config);
-        // what waits for a restart still does, and what is as at the start needs none
+        // compared with the start: keys that need a restart still do, and keys set back do not
         changes.restart_required = diff(&self.started, &ready.config).restart_required;
         if is_strict && !changes.restart_required.is_empty() {
             return Err(ReloadError::RestartRequired(changes.restart_required));
@@ -157,7 +157,7 @@ impl Supervisor {
         Ok(reloaded)
     }
 
-    /// Writes what came of it to the log and the metrics.
+    /// Writes the result to the log and the metrics.
     fn tell(&self, reload: &Reload, outcome: &Result<Reloaded, ReloadError>, took: Duration) {
         let by = reload.by.as_str();
         let took_s = took.as_secs_f64();
@@ -183,7 +183,7 @@ impl Supervisor {
                     event = "reload",
                     by,
                     detail = %error,
-                    remedy = "correct it and reload again; mproxy-server check finds all that is wrong",
+                    remedy = "correct it and reload again; mproxy-server check finds all mistakes",
                     duration_s = took_s,
                     "not reloaded: the old configuration stays in effect"
                 );
@@ -216,7 +216,7 @@ async fn aside<T: Send + 'static>(
     Ok(done.await?)
 }
 
-/// What a reload has changed, beyond what differs in the two configurations.
+/// Changes of a reload beyond the differences between the two configurations.
 fn reloaded(
     mut changes: Changes,
     level_is_set_by: Option<&str>,
@@ -249,7 +249,7 @@ fn list(keys: &[String]) -> Option<String> {
     (!keys.is_empty()).then(|| keys.join(", "))
 }
 
-/// A configuration that was read and planned, and the problems that did not refuse it.
+/// A configuration that was read and compiled, and its warnings.
 struct Ready {
     config: Config,
     plan: Plan,
@@ -257,10 +257,10 @@ struct Ready {
 }
 
 impl Ready {
-    /// Takes what was loaded on to a plan.
+    /// Compiles a loaded configuration.
     ///
     /// # Errors
-    /// The problems that refuse it.
+    /// Its errors.
     fn from(loaded: Loaded, before: &Plan, metrics: &Metrics) -> Result<Self, Box<Report>> {
         let mut report = loaded.report;
         let Some(config) = loaded.config else {

@@ -1,4 +1,4 @@
-//! What a listener is made of, for the connections that it accepts.
+//! What a listener serves its connections with.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::memory::Memory;
 use super::upstream::Upstream;
 use mproxy_session::Rate;
 
-/// What all connections of a listener share.
+/// State shared by all connections of a listener.
 #[derive(Debug)]
 pub(crate) struct Service {
     pub(crate) name: Arc<str>,
@@ -30,7 +30,7 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Lets an accepted connection in, or closes it at once.
+    /// Admits an accepted connection, or closes it at once.
     pub(crate) fn admit(&self, client: &ClientAddr) -> Option<Admitted> {
         if !self.memory.admits() {
             self.refuse_for_memory(client);
@@ -68,7 +68,7 @@ impl Service {
         );
     }
 
-    /// Says that a connection made room. It is counted when it is closed.
+    /// Logs that a connection made room. It is counted when it is closed.
     fn evicted(&self, evicted: &Evicted) {
         let Refused { limit, value, .. } = evicted.full;
         let waited = evicted.waited.as_secs();
@@ -78,7 +78,7 @@ impl Service {
             listener = &*self.name,
             peer = evicted.peer.map(tracing::field::display),
             reason = CloseReason::Evicted.as_str(),
-            detail = %format_args!("no whole CONNECT in {waited} s{}", self.holders("; ", limit)),
+            detail = %format_args!("no complete CONNECT in {waited} s{}", self.holders("; ", limit)),
             limit = limit.key(&self.name),
             value,
             remedy = self.names().fill(&evicted.full.eviction_remedy()),
@@ -86,7 +86,7 @@ impl Service {
         );
     }
 
-    /// Counts a connection that a limit refused, and says so.
+    /// Counts and logs a connection that a limit refused.
     fn refused(&self, client: &ClientAddr, refused: Refused) {
         let Refused {
             limit, value, rate, ..
@@ -110,8 +110,8 @@ impl Service {
         );
     }
 
-    /// Who holds the places that a limit of all clients counts. Nobody is looked at before it is
-    /// written: most lines of a flood are not.
+    /// Who holds the places that a shared limit counts. It is computed only when the line is written:
+    /// most lines of a flood are not.
     const fn holders(&self, before: &'static str, limit: ConnectionLimit) -> Holders<'_> {
         Holders {
             gate: &self.gate,
@@ -130,7 +130,7 @@ const fn is_shared(limit: ConnectionLimit) -> bool {
     )
 }
 
-/// What there is to say about a refusal, beyond its limit.
+/// What the log says about a refusal, besides the limit.
 enum Detail<'a> {
     /// The rate that was exceeded, as it was written.
     Rate(Rate),
@@ -146,8 +146,8 @@ impl fmt::Display for Detail<'_> {
     }
 }
 
-/// Who holds most of the places of connections without a CONNECT, in words; nothing for a limit that is
-/// not of all clients.
+/// The address with the most connections without a CONNECT, in words; nothing for a limit that clients do
+/// not share.
 struct Holders<'a> {
     gate: &'a Gate,
     before: &'static str,

@@ -1,4 +1,4 @@
-//! Signals: which ones end the proxy, which one reloads it, which ones it survives, and from when on.
+//! Signals: which ones stop the proxy, which one reloads it, and which ones it ignores.
 //!
 //! | signal | what happens |
 //! |---|---|
@@ -7,8 +7,8 @@
 //! | `SIGUSR1`, `SIGUSR2` | ignored, with a line: for other servers they mean something |
 //! | `SIGPIPE`, `SIGXFSZ` | writing fails instead: a log that cannot be written costs its lines |
 //!
-//! All others keep the action of the system. Who sends `SIGALRM` or `SIGABRT` means to kill, and
-//! `SIGTSTP` and `SIGTTOU` are how a shell stops what it runs. Rust itself ignores `SIGPIPE`.
+//! All others keep the default action. `SIGALRM` and `SIGABRT` are sent to kill, and
+//! `SIGTSTP` and `SIGTTOU` are how a shell stops a job. Rust itself ignores `SIGPIPE`.
 
 use std::io;
 use std::sync::Arc;
@@ -21,18 +21,18 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::event::{Asker, Event, Reload, Sender};
 
-/// A shell reports the death by a signal as this plus the number of the signal.
+/// A shell reports a process killed by a signal as this plus the number of the signal.
 pub(crate) const KILLED_BY_SIGNAL: u8 = 128;
 
-/// The signals that ask the process to end.
+/// The signals that stop the process.
 pub(crate) const ENDING_SIGNALS: [SignalKind; 3] = [
     SignalKind::terminate(),
     SignalKind::interrupt(),
     SignalKind::quit(),
 ];
 
-/// Signals that mean something to other servers, and what to do here instead. Their default action
-/// kills, and with the process every session: tools such as logrotate send `SIGUSR1` unasked.
+/// Signals with a meaning for other servers only, and what to do instead. Their default action
+/// kills the process and every session, and tools such as logrotate send `SIGUSR1`.
 const IGNORED: [(SignalKind, &str, &str); 2] = [
     (
         SignalKind::user_defined1(),
@@ -51,16 +51,16 @@ const IGNORED: [(SignalKind, &str, &str); 2] = [
 /// The signals of the process, watched from before the configuration is read until it ends.
 #[derive(Debug)]
 pub(crate) struct Signals {
-    /// True as long as an ending signal ends the process at once.
+    /// True while a signal to stop ends the process at once.
     starting: Arc<AtomicBool>,
 }
 
 impl Signals {
-    /// Watches for signals. To be called before anything that takes time: a signal that comes
-    /// earlier has the action of the system, which is to kill.
+    /// Watches for signals. Call it before anything that takes time: an earlier signal
+    /// has its default action, which is to kill.
     ///
-    /// Until [`started`](Self::started), a signal to end ends the process at once: nothing is served
-    /// yet, and what takes the time may be a configuration that is typed. The kernel drops such a
+    /// Until [`started`](Self::started), a signal to stop ends the process at once: nothing is served
+    /// yet, and the configuration may come from a terminal. The kernel drops such a
     /// signal for process 1 of a container unless there is a handler.
     ///
     /// # Errors
@@ -88,7 +88,7 @@ impl Signals {
                 sender.send(Event::Reload(reload)).await;
             }
         });
-        // The default action would kill when the log is a file that may not grow further.
+        // The default action would kill the process when the log file reaches its size limit.
         flag::register(SIGXFSZ, Arc::default())?;
         let signals = Self::of_ending(events)?;
         for kind in ENDING_SIGNALS {
@@ -127,7 +127,7 @@ impl Signals {
         })
     }
 
-    /// From now on a signal to end is an event, and the process goes on.
+    /// From now on, a signal to stop is an event, and the process goes on.
     pub(crate) fn started(&self) {
         self.starting.store(false, Ordering::SeqCst);
     }

@@ -1,5 +1,5 @@
-//! The sockets that are listened on, kept by address: a reload opens those that are new, and closes those
-//! that are not wanted any more, and all others go on accepting.
+//! The listening sockets, by address: a reload opens new ones and closes those that the configuration no
+//! longer has; all others go on accepting.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,7 +16,7 @@ use super::plan::ListenerPlan;
 use super::service::Service;
 use super::workers::{Entrance, Workers};
 
-/// An address that cannot be listened on.
+/// An address on which mproxy cannot listen.
 #[derive(Debug)]
 pub(crate) struct BindError {
     pub(crate) what: String,
@@ -24,7 +24,7 @@ pub(crate) struct BindError {
     pub(crate) error: io::Error,
 }
 
-/// What a socket is known by: its address; and, where the system chooses a port, whose it is.
+/// The key of a socket: its address; and, if the system chooses the port, the name of its listener.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key(ListenAddr, Option<Arc<str>>);
 
@@ -34,14 +34,14 @@ pub(crate) struct Sockets(HashMap<Key, Socket>);
 
 /// A socket that every worker accepts from.
 struct Socket {
-    /// Not accepted from: what it is changed by.
+    /// Never accepts: used to change options of the socket.
     listener: Listener,
     address: ListenAddr,
     service: Arc<ArcSwap<Service>>,
     closed: CancellationToken,
 }
 
-/// Sockets that were opened and are not accepted from yet.
+/// Sockets that are open but do not accept yet.
 #[derive(Default)]
 pub(crate) struct Opened(HashMap<Key, NewSocket>);
 
@@ -63,10 +63,10 @@ impl Key {
 }
 
 impl Sockets {
-    /// Opens the sockets that are wanted and are not open. Nothing else changes.
+    /// Opens the configured sockets that are not open. Changes nothing else.
     ///
     /// # Errors
-    /// The first address that cannot be listened on.
+    /// The first address on which mproxy cannot listen.
     pub(crate) fn open_missing(
         &self,
         listeners: &[ListenerPlan],
@@ -82,21 +82,21 @@ impl Sockets {
         Ok(opened)
     }
 
-    /// The socket with the same port as this address, if it cannot be had for that reason.
+    /// Our own socket with the same port, if that is why this address is in use.
     pub(crate) fn at_port_of(&self, address: &ListenAddr) -> Option<&ListenAddr> {
         let port = address.port().filter(|port| *port != 0);
         let mut open = self.0.values().map(|socket| &socket.address);
         open.find(|open| port.is_some() && open.port() == port)
     }
 
-    /// Where a listener listens, with the real port where the system was to choose one.
+    /// Where a listener listens, with the real port if the system chose one.
     pub(crate) fn address(&self, listener: &ListenerPlan) -> Option<&ListenAddr> {
         let socket = self.0.get(&Key::of(listener))?;
         Some(&socket.address)
     }
 
-    /// Serves the connections of each listener with its service from now on, and closes the sockets of
-    /// all others. `closing` ends accepting altogether. Answers with the listeners that are new.
+    /// From now on, serves the connections of each listener with its service, and closes the sockets of
+    /// all others. `closing` ends all accepting. Returns the new listeners.
     pub(crate) fn apply<'a>(
         &mut self,
         mut opened: Opened,
@@ -167,7 +167,7 @@ impl Socket {
             event = "listen",
             listener = &*self.service.load().name,
             address = %self.address,
-            "not listening any more: the configuration has no such listener"
+            "stopped listening: the new configuration has no such listener"
         );
     }
 }
@@ -204,7 +204,7 @@ impl BindError {
     pub(crate) fn remedy(&self) -> Option<String> {
         match self.error.kind() {
             io::ErrorKind::AddrInUse => {
-                Some("stop what listens there, or choose another address".to_owned())
+                Some("stop the program that listens there, or choose another address".to_owned())
             }
             _ => bind_advice(&self.address, &self.error),
         }
@@ -228,7 +228,7 @@ impl std::error::Error for BindError {
     }
 }
 
-/// What to do about an address that cannot be bound, if nothing else has it.
+/// What to do about an address that cannot be bound, although no other program uses it.
 pub(crate) fn bind_advice(address: &ListenAddr, error: &io::Error) -> Option<String> {
     use io::ErrorKind::{AlreadyExists, NotFound, PermissionDenied};
     Some(match (error.kind(), address.unix_path()) {

@@ -39,23 +39,23 @@ use super::{OnLog, build_info};
 /// Why the proxy does not start.
 #[derive(Debug)]
 pub(crate) enum StartError {
-    /// An address that cannot be listened on.
+    /// An address on which mproxy cannot listen.
     Bind(BindError),
     /// Anything else.
     Other { what: &'static str, error: BoxError },
 }
 
-/// Where a new configuration comes from, and what else takes a part of it.
+/// Where a new configuration comes from, and who else uses it.
 pub(crate) struct Sources {
     /// Reads the configuration again.
     pub(crate) loader: Arc<Loader>,
-    /// Takes what is to be logged.
+    /// Applies the log level.
     pub(crate) on_log: OnLog,
-    /// By which the admin port asks for a reload.
+    /// The admin port requests reloads here.
     pub(crate) events: Sender,
 }
 
-/// A proxy that listens.
+/// A proxy that is listening.
 pub(crate) struct Supervisor {
     pub(crate) metrics: Metrics,
     pub(crate) health: Health,
@@ -78,12 +78,12 @@ pub(crate) struct Supervisor {
     gates: Gates,
     memory: Arc<Memory>,
     pub(super) workers: Workers,
-    // what the configuration says
+    // from the configuration
     pub(super) config: Config,
-    /// What the start has of the tables whose changes may take a restart.
+    /// The tables that may need a restart, as they were at the start.
     pub(super) started: Config,
     pub(super) plan: Arc<Plan>,
-    /// Of the configuration: 1 is that of the start.
+    /// The number of the configuration: 1 at the start.
     generation: u64,
     pub(super) sockets: Sockets,
     pub(super) upstreams: Upstreams,
@@ -91,11 +91,11 @@ pub(crate) struct Supervisor {
 }
 
 impl Supervisor {
-    /// Binds everything, and only then starts to accept: a configuration that cannot be served serves
+    /// Binds everything, and only then starts to accept, so that an unusable configuration serves
     /// nothing.
     ///
     /// # Errors
-    /// What could not be started.
+    /// The part that could not be started.
     pub(crate) async fn start(
         config: Config,
         files: &[String],
@@ -140,7 +140,7 @@ impl Supervisor {
             loader: sources.loader,
             on_log: sources.on_log,
             token,
-            // one for all: brokers behind one name are asked for together
+            // shared, so that brokers with the same name resolve together
             resolver: Resolver::system(),
             gates: Gates::new(capacity.connections, remedy),
             memory,
@@ -164,7 +164,7 @@ impl Supervisor {
         self.sockets.address(first)?.socket_addr()
     }
 
-    /// Runs until the process is asked to end, and drains.
+    /// Runs until the process must stop, then drains.
     pub(crate) async fn run(mut self, mut events: Events) -> Drained {
         self.watch_upstreams();
         loop {
@@ -183,12 +183,12 @@ impl Supervisor {
         }
     }
 
-    /// Keeps readiness informed about the brokers.
+    /// Watches the brokers for readiness.
     pub(super) fn watch_upstreams(&mut self) {
         self.upstreams.watch(&self.abort);
     }
 
-    /// Has what was planned served from now on. Nothing in it can fail.
+    /// Applies a plan. This cannot fail.
     pub(super) fn apply(&mut self, opened: Opened) {
         let plan = Arc::clone(&self.plan);
         self.generation += 1;
@@ -203,7 +203,7 @@ impl Supervisor {
             self.announce(listener);
         }
         for listener in &plan.listeners {
-            // also one that has got another name
+            // also a renamed one
             self.health.listener(&listener.name).ok();
         }
         self.kept
@@ -224,8 +224,8 @@ impl Supervisor {
         });
     }
 
-    /// Has the sessions of listeners whose layers are new judged by them. Where topics are put elsewhere
-    /// now, sessions end instead: their subscriptions are at the old place.
+    /// Has the sessions of listeners with new layers judged again. If topics are mapped differently
+    /// now, sessions end instead: their subscriptions are under the old topics.
     fn renew(&self) {
         let listeners = Arc::new(self.kept.renewed(self.generation));
         if !listeners.is_empty() {
@@ -234,8 +234,8 @@ impl Supervisor {
         }
     }
 
-    /// Has the sessions of listeners with other rates keep these. A session that is not admitted yet
-    /// takes them when it is.
+    /// Applies changed rates to the sessions of listeners. A session that is not admitted yet
+    /// takes them when it is admitted.
     fn pace(&self) {
         let listeners = self.kept.paced(self.generation);
         if listeners.is_empty() {
@@ -250,7 +250,7 @@ impl Supervisor {
         }
     }
 
-    /// Says that a listener listens.
+    /// Logs that a listener listens.
     fn announce(&self, listener: &ListenerPlan) {
         let address = self.sockets.address(listener);
         let upstream = self.upstreams.get(&listener.upstream);
@@ -266,7 +266,7 @@ impl Supervisor {
         );
     }
 
-    /// What the connections of a listener are served with.
+    /// The service of a listener.
     fn service(&mut self, plan: &ListenerPlan) -> Option<Service> {
         let kept = self.kept.of(plan, &self.gates, self.generation);
         Some(Service {
@@ -282,7 +282,7 @@ impl Supervisor {
         })
     }
 
-    /// Holds to what the configuration and the system allow together.
+    /// Sets the capacity that the configuration and the system allow.
     fn set_capacity(&self) {
         self.memory.configure(self.config.server.memory);
         let capacity = Capacity::of(&self.config, self.workers.len());
@@ -294,7 +294,7 @@ impl Supervisor {
 }
 
 impl Drop for Supervisor {
-    /// Ends the threads: what they hold is given back, the files of Unix sockets among it.
+    /// Ends the threads and frees what they hold, including the files of Unix sockets.
     fn drop(&mut self) {
         self.abort.cancel();
         self.workers.join();
@@ -319,7 +319,7 @@ fn other(what: &'static str) -> impl FnOnce(BoxError) -> StartError {
     move |error| StartError::Other { what, error }
 }
 
-/// A configuration without what a reload changes at any rate: lists of rules may be large.
+/// A configuration without what any reload can change: lists of rules may be large.
 fn without_traffic(config: &Config) -> Config {
     let mut config = config.clone();
     config.listeners.clear();

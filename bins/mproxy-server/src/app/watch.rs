@@ -1,8 +1,8 @@
-//! Reloads when a file that the configuration was read from changes.
+//! Reloads when a configuration file changes.
 //!
 //! Directories are watched, not files: an editor writes a new file and renames it, and Kubernetes swaps a
-//! symbolic link, `..data`, beside those that lead through it. What the system tells of is taken as a
-//! hint only; what counts is whether the contents are different.
+//! symbolic link, `..data`, next to the links that lead through it. Events of the system are only a
+//! hint; what counts is whether the contents differ.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,23 +16,23 @@ use tokio::time::{Instant, timeout_at};
 
 use super::event::{Asker, Event, Reload, Sender};
 
-/// How long nothing must happen before files are read: who writes several, or one slowly, has the time to
-/// finish. Half of a file may be a good configuration, with half of the rules.
+/// How long nothing must happen before files are read, so that writing several files, or one slowly, can
+/// finish. Half of a file may be a valid configuration with half of the rules.
 const SETTLED: Duration = Duration::from_secs(1);
 
-/// However much happens, files are read after this.
+/// Files are read after this time at the latest.
 const AT_LAST: Duration = Duration::from_secs(10);
 
-/// Asks for a reload whenever `files` are different from what was read, until the proxy ends.
+/// Requests a reload whenever `files` differ from what was read, until the proxy ends.
 ///
 /// # Errors
-/// The system has no means, or no more watches, to tell of changes.
+/// The system cannot watch files, or has no more watches.
 pub(crate) fn watch(
     files: watch::Receiver<Contents>,
     events: Sender,
 ) -> notify::Result<impl Future<Output = ()> + Send> {
     let (hint, hints) = mpsc::channel(1);
-    // one hint that waits says as much as many
+    // one pending hint is enough
     let watcher = notify::recommended_watcher(move |_| {
         let _ = hint.try_send(());
     })?;
@@ -52,7 +52,7 @@ async fn run(
 ) {
     let mut known = files.borrow_and_update().clone();
     loop {
-        // what was read last, by whichever reload
+        // as the last reload of any kind read them
         if files.has_changed().unwrap_or(false) {
             known = files.borrow_and_update().clone();
         }
@@ -62,7 +62,7 @@ async fn run(
         if let Ok(now) = now
             && now != known
         {
-            // whatever comes of the reload, this is not asked for again
+            // whatever the result of the reload, do not request it again
             known = now;
             let reload = Reload::by(Asker::Watch);
             events.send(Event::Reload(reload)).await;
@@ -72,7 +72,7 @@ async fn run(
             Ok(()) = files.changed() => known = files.borrow_and_update().clone(),
             else => return,
         }
-        // also for a directory that was there before and has been put in the place of another one
+        // also for an older directory that replaced another one
         if let Err(error) = watched.follow(&known) {
             tracing::warn!(
                 target: "mproxy::server",
@@ -109,14 +109,14 @@ struct Watched {
 }
 
 impl Watched {
-    /// Watches the directories in which changes of these files can be seen.
+    /// Watches the directories in which changes of these files are visible.
     fn follow(&mut self, files: &Contents) -> notify::Result<()> {
         let directories: BTreeSet<_> = files.keys().flat_map(|file| around(file)).collect();
         for gone in self.directories.difference(&directories) {
-            // it may not be there any more
+            // it may no longer exist
             let _ = self.watcher.unwatch(gone);
         }
-        // one that was removed and made again has to be watched again, which looks the same from here
+        // a directory that was removed and recreated must be watched again, and looks the same here
         let watches = directories
             .iter()
             .map(|directory| self.watcher.watch(directory, RecursiveMode::NonRecursive));
@@ -126,7 +126,7 @@ impl Watched {
     }
 }
 
-/// The directories that hold a file, or a link to it; and itself, if it is one.
+/// The directories that contain a file, or a link to it; and the path itself, if it is a directory.
 fn around(file: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     let real = fs::canonicalize(file).ok();
     let parents = [Some(file.to_owned()), real.clone()].into_iter().flatten();

@@ -1,4 +1,4 @@
-//! The admin port of a running proxy, asked by the commands that need one.
+//! A client of the admin port of a running proxy.
 
 use super::args::AdminArgs;
 use super::streams::say;
@@ -13,10 +13,10 @@ use std::io;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
-/// The most bytes of an answer that are read: a thousand connections are half a megabyte.
+/// Maximum size of an answer: a thousand connections are half a megabyte.
 const ANSWER_MAX: usize = 16 << 20;
 
-/// How long the answer is waited for, where it takes the proxy a while: a large configuration takes it
+/// How long to wait for the answer, if the proxy may need a while: a large configuration takes
 /// seconds.
 const PATIENT: Duration = Duration::from_secs(60);
 
@@ -32,7 +32,7 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap_or_default()
     }
 
-    /// Why the request failed, in the words of the proxy.
+    /// Why the request failed, as the proxy says.
     pub(super) fn error(&self) -> String {
         match self.json()["error"].as_str() {
             Some(error) => error.to_owned(),
@@ -40,7 +40,7 @@ impl Answer {
         }
     }
 
-    /// What to do about it, as a line of its own.
+    /// What to do about it, as a separate line.
     pub(super) fn note(&self) -> String {
         let json = self.json();
         let remedy = json["remedy"].as_str();
@@ -48,10 +48,10 @@ impl Answer {
     }
 }
 
-/// Asks, and says so if there is no answer.
+/// Sends a GET, and reports on standard error if there is no answer.
 ///
 /// # Errors
-/// There was none; this was said.
+/// There was no answer; this was reported.
 pub(super) fn ask(
     args: &AdminArgs,
     method: &Method,
@@ -63,14 +63,14 @@ pub(super) fn ask(
         say(format_args!("error: {}: {error}\n", args.url));
         if error.kind() == io::ErrorKind::ConnectionRefused {
             say(format_args!(
-                "note: is mproxy running, with its admin port there? --url says where it is\n"
+                "note: is mproxy running, with its admin port there? set another address with --url\n"
             ));
         }
         Exit::Unavailable
     })
 }
 
-/// Asks.
+/// Sends a request.
 ///
 /// # Errors
 /// There is no answer.

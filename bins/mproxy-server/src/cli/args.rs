@@ -1,4 +1,4 @@
-//! What can be given on the command line.
+//! The arguments of the command line.
 
 use super::conns::ConnsCommand;
 use super::key_path::KeyPath;
@@ -36,16 +36,16 @@ Configuration:
   Every key can be overridden; the later of these wins:
     environment   MPROXY_ADMIN__BIND=0.0.0.0:9883   MPROXY_LISTENERS__MQTT__BIND=0.0.0.0:1883
     flag          --set admin.bind=0.0.0.0:9883     --set listeners.mqtt.bind=0.0.0.0:1883
-  Listeners are addressed by their name or index. Strings may hold ${env:NAME},
+  Listeners are addressed by name or index. Strings may contain ${env:NAME},
   ${env:NAME:-default} and ${file:/run/secrets/name}.
 
 Logs:
-  Text on standard error when that is a terminal, JSON on standard output otherwise.
+  Text on standard error if that is a terminal, JSON on standard output otherwise.
   The level is the first of --log-level, MPROXY_LOG, RUST_LOG and the key `log.level`.
 
 Signals:
-  TERM, INT, QUIT    stop accepting, close all sessions within server.drain_timeout, end;
-                     a second one ends at once
+  TERM, INT, QUIT    stop accepting, close all sessions within server.drain_timeout, exit;
+                     a second one exits at once
   HUP                reload the configuration; if it is refused, the old one stays in effect
   USR1, USR2         ignored, with a line in the log
 
@@ -54,7 +54,7 @@ Exit codes:
   69 broker does not answer, with --require-upstream; `check`: an address cannot be used, or with
      --deny-warnings a broker does not answer or a port is in use
   77 no permission to bind   78 configuration refused
-  130, 131, 143 ended at once by INT, QUIT, TERM
+  130, 131, 143 exited at once by INT, QUIT, TERM
 
 Examples:
   mproxy-server demo
@@ -66,29 +66,29 @@ Examples:
 pub(super) enum Command {
     /// Run the proxy (the default command)
     Run(RunArgs),
-    /// Check a configuration: syntax, keys, ACLs, ports, upstream; then exit
+    /// Check a configuration (syntax, keys, ACLs, ports, brokers) and exit
     #[command(alias = "validate")]
     Check(CheckArgs),
-    /// Run an embedded broker, the proxy and talking devices; no configuration needed
+    /// Run an embedded broker, the proxy and simulated devices; needs no configuration
     #[cfg(feature = "demo")]
     Demo(DemoArgs),
     /// Print or explain a configuration or its schema
     #[command(subcommand, arg_required_else_help = true)]
     Config(ConfigCommand),
-    /// Reload the configuration of the running proxy: all of it takes effect, or nothing
+    /// Reload the configuration of the running proxy: all of it takes effect, or none
     Reload(ReloadArgs),
     /// List, show or end the client connections of the running proxy
     #[command(subcommand, arg_required_else_help = true)]
     Conns(ConnsCommand),
     /// Exit 0 when the running proxy is ready, 1 otherwise
     ///
-    /// For HEALTHCHECK in images without curl: asks /readyz of the admin port.
+    /// For HEALTHCHECK in images without curl: queries /readyz of the admin port.
     Healthcheck(AdminArgs),
     /// Print completions for a shell
     ///
     /// For example: mproxy-server completions bash > /etc/bash_completion.d/mproxy-server
     Completions {
-        /// Which shell
+        /// Name of the shell
         shell: Shell,
     },
     /// Print the manual page, or write the pages of all commands into a directory
@@ -100,14 +100,14 @@ pub(super) enum Command {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
-    /// Print the default configuration: every key, with a line about it
+    /// Print the default configuration: every key, with one line of explanation
     Default,
     /// Explain a key or a section of the configuration: type, default, effect, example
     ///
-    /// For example: listeners.limits.max_pending, acl.default, or max_pending alone. Names that
-    /// you chose may be in it: listeners.mqtt.bind. Without a key: the sections.
+    /// For example: listeners.limits.max_pending, acl.default, or max_pending alone. It may contain
+    /// names that you chose: listeners.mqtt.bind. Without a key: lists the sections.
     Explain {
-        /// Which key
+        /// Path of the key
         #[arg(value_parser = KeyPath, hide_possible_values = true, default_value = "")]
         key: String,
     },
@@ -153,20 +153,20 @@ pub(super) struct SourceArgs {
 pub(super) struct RunArgs {
     #[command(flatten)]
     pub(super) source: SourceArgs,
-    /// Reload when one of the configuration's files changes
+    /// Reload when a configuration file changes
     #[arg(short, long, env = "MPROXY_WATCH", value_parser = FalseyValueParser::new())]
     pub(super) watch: bool,
     /// Exit 69 if the broker does not answer at the start
     #[arg(long)]
     pub(super) require_upstream: bool,
-    /// What is logged: error, warn, info, debug, trace, or directives
+    /// Log level: error, warn, info, debug, trace, or directives
     /// [env: MPROXY_LOG, RUST_LOG]
     ///
-    /// Directives choose by target: info,mproxy::session=debug. docs/logs.md lists the
+    /// Directives set levels per target: info,mproxy::session=debug. docs/logs.md lists the
     /// targets. Default: log.level.
     #[arg(long, value_name = "FILTER", value_parser = parse::<LogLevel>)]
     pub(super) log_level: Option<String>,
-    /// Shape of a log line: auto, text or json [env: MPROXY_LOG_FORMAT]
+    /// Log format: auto, text or json [env: MPROXY_LOG_FORMAT]
     ///
     /// Default: log.format.
     #[arg(long, value_name = "FMT", value_parser = parse::<LogFormat>)]
@@ -186,14 +186,14 @@ pub(super) struct RunArgs {
 pub(super) struct CheckArgs {
     #[command(flatten)]
     pub(super) source: SourceArgs,
-    /// Check the configuration only, not ports and brokers; environment variables and files
-    /// that it inserts may be missing
+    /// Check the configuration only, not ports and brokers; inserted environment variables and
+    /// files may be missing
     #[arg(long)]
     pub(super) no_environment: bool,
-    /// Fail when there are warnings
+    /// Fail if there are warnings
     #[arg(long)]
     pub(super) deny_warnings: bool,
-    /// How to report
+    /// Output format
     #[arg(long, value_name = "FMT", default_value = "text")]
     pub(super) format: ReportFormat,
 }
@@ -210,7 +210,7 @@ pub(super) struct DemoArgs {
     /// Use this broker instead of the embedded one
     #[arg(long, value_name = "URL")]
     upstream: Option<String>,
-    /// Do not start the talking devices
+    /// Do not start the simulated devices
     #[arg(long)]
     no_devices: bool,
     /// Print the configuration of the demo and exit
@@ -240,10 +240,10 @@ pub(super) struct AdminArgs {
 pub(super) struct ReloadArgs {
     #[command(flatten)]
     pub(super) admin: AdminArgs,
-    /// Fail, and change nothing, if some change needs a restart
+    /// Fail, and change nothing, if a change needs a restart
     #[arg(long)]
     pub(super) strict: bool,
-    /// How to report
+    /// Output format
     #[arg(long, value_name = "FMT", default_value = "text")]
     pub(super) format: ReportFormat,
 }
@@ -259,7 +259,7 @@ pub(super) enum Color {
     Never,
 }
 
-/// How `check` reports.
+/// The output format of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum ReportFormat {
     /// For people
@@ -282,7 +282,7 @@ impl RunArgs {
 
 #[cfg(feature = "demo")]
 impl DemoArgs {
-    /// What the demo is to do.
+    /// The options of the demo.
     pub(super) fn into_options(self) -> mproxy_demo::Options {
         mproxy_demo::Options {
             port: self.port,

@@ -29,12 +29,12 @@ pub(super) fn check(args: &CheckArgs) -> Result<(), Exit> {
             accepted.map_or_else(String::new, |config| summary(config, &loaded, args))
         }
     };
-    // a verdict counts even if the report about it could not be written
+    // the exit code counts even if the report could not be written
     let failure = print(out.as_bytes()).err();
     refusal.max(failure).map_or(Ok(()), Err)
 }
 
-/// What the problems come to. Who reads that a configuration is refused looks for a mistake in it.
+/// The verdict. "Configuration refused" only if there is a mistake in it.
 fn verdict(exit: Exit) -> &'static str {
     match exit {
         Exit::Permission | Exit::Unavailable => {

@@ -1,4 +1,4 @@
-//! `conns`: who is connected to the running proxy, and how to end it.
+//! `conns`: lists, shows and ends the connections of the running proxy.
 
 use super::admin::{Answer, ask};
 use super::args::{AdminArgs, ReportFormat};
@@ -15,9 +15,9 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConnsCommand {
-    /// List connections: the oldest first, 100 of them
+    /// List connections, by default the 100 oldest
     List(ListArgs),
-    /// Print what is known of one connection, as JSON
+    /// Print one connection as JSON
     Show(ShowArgs),
     /// Disconnect clients; MQTT 5 clients receive the reason
     Kick(KickArgs),
@@ -42,13 +42,13 @@ pub(super) struct ListArgs {
     /// Order of the list
     #[arg(long, value_name = "KEY", default_value = "age")]
     sort: SortKey,
-    /// How many at most, up to 1000
+    /// Maximum number of connections, up to 1000 [default: 100]
     #[arg(long, value_name = "COUNT")]
     limit: Option<usize>,
-    /// How many to skip
+    /// Number of connections to skip
     #[arg(long, value_name = "COUNT", default_value = "0")]
     offset: usize,
-    /// A table, or what the admin port answers
+    /// Output format: a table, or the JSON of the admin port
     #[arg(long, value_name = "FMT", default_value = "text")]
     format: ReportFormat,
 }
@@ -56,16 +56,16 @@ pub(super) struct ListArgs {
 /// What comes first in a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum SortKey {
-    /// The oldest connection
+    /// Oldest first
     Age,
-    /// The one that has moved most bytes
+    /// Most bytes transferred first
     Bytes,
     /// By client identifier
     Client,
 }
 
 impl ListArgs {
-    /// What the admin port is asked for.
+    /// The query for the admin port.
     fn filter(&self) -> Filter {
         Filter {
             client: self.client.clone(),
@@ -106,7 +106,7 @@ pub(super) struct KickArgs {
     reason_code: u8,
 }
 
-/// A reason code of a DISCONNECT that a server sends.
+/// A reason code for the DISCONNECT of a server.
 fn reason_code(text: &str) -> Result<u8, String> {
     let parsed = match text.strip_prefix("0x") {
         Some(hex) => u8::from_str_radix(hex, 16),
@@ -119,10 +119,10 @@ fn reason_code(text: &str) -> Result<u8, String> {
     }
 }
 
-/// The most connections that one request lists.
+/// Maximum connections per request.
 const PAGE: usize = 1000;
 
-/// The most columns of a cell on a terminal.
+/// Maximum columns of a cell on a terminal.
 const WIDEST: usize = 32;
 
 pub(super) fn conns(command: &ConnsCommand) -> Result<(), Exit> {
@@ -138,7 +138,7 @@ fn list(args: &ListArgs) -> Result<(), Exit> {
     match args.format {
         ReportFormat::Json => print(format!("{}\n", answer.body.trim_end()).as_bytes()),
         ReportFormat::Text => {
-            // whole where a program reads it
+            // not cut if a program reads it
             let widest = if io::stdout().is_terminal() {
                 WIDEST
             } else {
@@ -165,7 +165,7 @@ fn kick(args: &KickArgs) -> Result<(), Exit> {
     for id in &ids {
         let path = format!("/api/v1/connections/{id}/disconnect");
         let answer = ask(&args.admin, &Method::POST, &path, body.clone())?;
-        // of those that were listed, one may have gone by itself
+        // a listed client may have left by itself
         if args.id.is_none() && answer.status == StatusCode::NOT_FOUND {
             continue;
         }
@@ -175,7 +175,7 @@ fn kick(args: &KickArgs) -> Result<(), Exit> {
     print(format!("disconnected: {ended}\n").as_bytes())
 }
 
-/// The connections that the glob of `kick --client` means.
+/// The connections that match the glob of `kick --client`.
 fn matching(args: &KickArgs) -> Result<Vec<u64>, Exit> {
     let mut filter = Filter {
         client: args.client.clone(),
@@ -262,7 +262,7 @@ fn table(page: &Value, widest: usize) -> String {
     out
 }
 
-/// Cuts a cell that takes more columns than `widest`.
+/// Cuts a cell that is wider than `widest` columns.
 fn fit(cell: String, widest: usize) -> String {
     if cell.width() <= widest {
         return cell;

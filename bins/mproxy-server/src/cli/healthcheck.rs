@@ -7,7 +7,7 @@ use crate::exit::Exit;
 use hyper::{Method, StatusCode};
 use std::time::Duration;
 
-/// How long an answer is waited for.
+/// How long to wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Exits 0 when the proxy says that it is ready, 1 otherwise; Docker reserves 2.

@@ -10,13 +10,13 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What the command line asks for.
+/// The configuration sources of the command line.
 ///
 /// # Errors
 ///
 /// The flags contradict each other; this was reported.
 pub(super) fn request(source: &SourceArgs, resolve: bool) -> Result<Request, Exit> {
-    // A variable that is set to nothing is as good as none.
+    // An empty variable counts as not set.
     let config = source
         .config
         .as_ref()
@@ -45,13 +45,13 @@ pub(super) fn request(source: &SourceArgs, resolve: bool) -> Result<Request, Exi
     })
 }
 
-/// Loads a configuration, and says so if it takes its time.
+/// Loads a configuration, and says so if it is slow.
 pub(super) fn load_patiently(request: &Request) -> Loaded {
     let _patience = Patience::start();
     load(request, &Environment::of_process())
 }
 
-/// Loads what the command line asks for.
+/// Loads the configuration of the command line.
 ///
 /// # Errors
 ///
@@ -60,26 +60,26 @@ pub(super) fn load_source(source: &SourceArgs, resolve: bool) -> Result<Loaded, 
     Ok(load_patiently(&request(source, resolve)?))
 }
 
-/// Says on standard error that loading takes its time, if it does: the log is not there yet, whose
-/// shape is in the configuration. Dropped when loading is over.
+/// Says on standard error that loading is slow, if it is. There is no log yet, because its format is in
+/// the configuration. Dropped when loading is over.
 struct Patience {
     _over: Sender<()>,
 }
 
 impl Patience {
-    /// How long nothing is said.
+    /// How long to stay silent.
     const SILENT: Duration = Duration::from_secs(1);
 
     fn start() -> Self {
         let (over, waiting) = channel::<()>();
         let thread = thread::Builder::new().name("patience".to_owned());
-        // without the thread, nothing is said
+        // without the thread, there are no notes
         let _ = thread.spawn(move || {
             let since = Instant::now();
             while waiting.recv_timeout(Self::SILENT) == Err(RecvTimeoutError::Timeout) {
                 let seconds = since.elapsed().as_secs();
                 say(format_args!(
-                    "note: the configuration is being read and checked, for {seconds} s so far\n"
+                    "note: still reading and checking the configuration, after {seconds} s\n"
                 ));
             }
         });
@@ -87,7 +87,7 @@ impl Patience {
     }
 }
 
-/// Whether what goes to standard error is coloured.
+/// Whether standard error is coloured.
 pub(super) fn color(when: Color) -> bool {
     match when {
         Color::Always => true,
@@ -112,7 +112,7 @@ pub(super) fn report(loaded: &Loaded, source: &SourceArgs) -> Result<(), Exit> {
     }
 }
 
-/// What the configuration is called in a summary.
+/// The name of the configuration in a summary.
 pub(super) fn source_name(source: &SourceArgs) -> String {
     match &source.config {
         Some(path) if path == Path::new("-") => "standard input".to_owned(),

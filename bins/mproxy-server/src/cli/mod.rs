@@ -21,7 +21,7 @@ use clap::Parser;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-/// Does what the command line of the process says.
+/// Runs the command of the process.
 #[must_use]
 pub fn dispatch() -> ExitCode {
     match Cli::try_parse() {
@@ -54,8 +54,8 @@ fn obey(cli: Cli) -> Result<ExitCode, Exit> {
     .map(|()| ExitCode::SUCCESS)
 }
 
-/// What is shown instead: help or the version on standard output, or on standard error what makes no
-/// sense. `Cli::parse` would ignore that it cannot be written.
+/// Shows help or the version on standard output, or an error of the command line on standard
+/// error. `Cli::parse` would ignore write errors.
 fn instead(shown: &clap::Error) -> ExitCode {
     let written = shown.print();
     if shown.use_stderr() {

@@ -1,4 +1,4 @@
-//! What of a configuration can be tried out on this machine.
+//! Tries a configuration on this machine: its ports and brokers.
 
 use crate::app::bind_advice;
 use mproxy_config::diagnostics::{Class, Diagnostic, Report};
@@ -55,7 +55,7 @@ fn bindable(what: &str, address: &ListenAddr, report: &mut Report) {
         ErrorKind::PermissionDenied => Diagnostic::error(message).class(Class::Permission),
         ErrorKind::AddrInUse => Diagnostic::warning(message)
             .class(Class::Unavailable)
-            .note("by a running mproxy, or by something else"),
+            .note("a running mproxy or another program uses it"),
         _ => Diagnostic::error(message).class(Class::Unavailable),
     };
     report.push(match bind_advice(address, &error) {

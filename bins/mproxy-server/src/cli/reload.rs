@@ -7,7 +7,7 @@ use crate::exit::Exit;
 use hyper::{Method, StatusCode};
 use serde_json::Value;
 
-/// Has the running proxy read its configuration again, and tells what came of it.
+/// Makes the running proxy reload its configuration, and prints the result.
 pub(super) fn reload(args: &ReloadArgs) -> Result<(), Exit> {
     let path = match args.strict {
         true => "/api/v1/reload?strict",
@@ -47,7 +47,7 @@ fn reloaded(answer: &Value) -> String {
         false => format!("reloaded: {applied}\n"),
     };
     if !restart.is_empty() {
-        out.push_str(&format!("after a restart only: {restart}\n"));
+        out.push_str(&format!("takes effect after a restart: {restart}\n"));
     }
     for (key, by) in answer["overridden"].as_object().into_iter().flatten() {
         let by = by.as_str().unwrap_or_default();
@@ -56,7 +56,7 @@ fn reloaded(answer: &Value) -> String {
     out
 }
 
-/// The errors and warnings of the configuration, as a compiler tells them without the source.
+/// The errors and warnings of the configuration, as a compiler shows them without the source.
 fn problems(json: &Value) -> String {
     let mut out = String::new();
     let diagnostics = json["report"]["diagnostics"].as_array();

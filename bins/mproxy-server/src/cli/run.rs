@@ -19,7 +19,7 @@ use tokio::sync::watch;
 ///
 /// What keeps it from running; this was said.
 pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Exit> {
-    // Signals first: from here on none kills that does not mean to.
+    // Signals first: from here on, only signals that mean to kill do.
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build()
@@ -48,7 +48,7 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Exit> {
         require_upstream: args.require_upstream,
         loader: Arc::new(move || {
             let loaded = reload(&request);
-            // what could not be read is waited for as before
+            // files that could not be read are watched as before
             if !loaded.read_from.is_empty() {
                 files.send_replace(loaded.read_from.clone());
             }
@@ -85,10 +85,10 @@ fn reload(request: &Request) -> Loaded {
     let loaded = load(request, &Environment::of_process());
     if loaded.config.is_some() && !loaded.read_from.is_empty() && loaded.is_empty {
         let diagnostic =
-            Diagnostic::error("the configuration is empty, as a file is that is being written");
+            Diagnostic::error("the configuration is empty: the file may be incomplete");
         return Loaded::refused(diagnostic.note(
-            "if everything is to have its default, leave `version = 1` in it; write another file and rename it, \
-             so that no half of it is read",
+            "for a configuration of defaults only, write `version = 1`; to change a file, write another one and \
+             rename it, so that mproxy never reads half of it",
         ));
     }
     loaded
@@ -105,14 +105,14 @@ fn level_of_process(args: &RunArgs) -> Result<Option<(String, &'static str)>, St
         let level = parse::<LogLevel>(text).map_err(|error| format!("MPROXY_LOG: {error}"))?;
         return Ok(Some((level, "MPROXY_LOG")));
     }
-    // Meant for all programs: not ours to complain about.
+    // RUST_LOG is for all programs: do not complain about it.
     Ok(variable("RUST_LOG").map(|text| (text.to_owned(), "RUST_LOG")))
 }
 
-/// What counts: the flag, then the environment, then the configuration.
+/// The log settings: the flag, then the environment, then the configuration.
 ///
-/// The variables are looked at here and not by the argument parser, so that a wrong one does
-/// not keep commands from working that log nothing.
+/// The variables are read here and not by the argument parser, so that a wrong one does
+/// not break commands that do not log.
 fn log_settings(args: &RunArgs, log: &Log) -> Result<Settings, String> {
     let filter = level_of_process(args)?.map_or_else(|| log.level.clone(), |(level, _)| level);
     let env = Environment::of_process();

@@ -1,11 +1,11 @@
-//! What a command says on its standard streams, which may be on a full disk or closed.
+//! Output of commands on the standard streams, which may be on a full disk or closed.
 
 use crate::exit::Exit;
 use std::fmt::{Arguments, Display};
 use std::io::{self, ErrorKind, Write};
 
-/// Says something on standard error, as it is. If that cannot be written, nobody is left to be told, and
-/// the exit code has to say it.
+/// Writes to standard error. If that fails, nobody can be told, and
+/// the exit code must say it.
 pub(crate) fn say(text: Arguments<'_>) {
     // in one write, so that it stays together
     let _ = io::stderr().write_all(text.to_string().as_bytes());
@@ -14,16 +14,16 @@ pub(crate) fn say(text: Arguments<'_>) {
 /// Writes all to standard output.
 ///
 /// # Errors
-/// It could not be written; this was said.
+/// It could not be written; this was reported.
 pub(super) fn print(bytes: &[u8]) -> Result<(), Exit> {
     let mut out = io::stdout().lock();
     printed(out.write_all(bytes).and_then(|()| out.flush()))
 }
 
-/// What it means for a command that its output was written, or was not.
+/// Turns the result of writing the output into that of the command.
 ///
 /// # Errors
-/// It could not be written; this was said.
+/// It could not be written; this was reported.
 pub(super) fn printed(written: io::Result<()>) -> Result<(), Exit> {
     match written {
         // `mproxy-server config default | head`: the reader has seen enough.
@@ -32,7 +32,7 @@ pub(super) fn printed(written: io::Result<()>) -> Result<(), Exit> {
     }
 }
 
-/// Says what failed.
+/// Reports a failure.
 pub(super) fn failed(what: &str, error: &dyn Display) -> Exit {
     say(format_args!("error: {what}: {error}\n"));
     Exit::Failure

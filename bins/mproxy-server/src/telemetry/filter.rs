@@ -2,7 +2,7 @@
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
-/// How much more, or less, is logged than was configured.
+/// How many levels more, or less, to log than configured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Verbosity(pub(crate) i16);
 

@@ -5,9 +5,9 @@
 //! people and goes to standard error, so that standard output stays free for what a command
 //! prints; JSON is for machines and goes to standard output, where containers collect it.
 //!
-//! Lines that repeat are limited kind by kind, before they are formatted, no matter who writes them.
-//! Writing never holds up traffic: lines wait in a bounded queue for a thread of their own,
-//! and are dropped, and counted, when the reader of the log is too slow or the disk is full.
+//! Repeated lines are limited per kind, before they are formatted, no matter who writes them.
+//! Writing never delays traffic: lines wait in a bounded queue for a separate thread,
+//! and are dropped and counted if the reader of the log is too slow or the disk is full.
 
 mod filter;
 mod lines;
@@ -33,7 +33,7 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 /// How many seconds' worth of lines of one kind may be written at once.
 const BURST: Duration = Duration::from_secs(10);
 
-/// But so many at least: a low rate is meant for floods, not for the few lines of a start.
+/// The minimum of that: a low rate is meant for floods, not for the few lines of a start.
 const LEAST_BURST: u32 = 10;
 
 /// How to log.
@@ -41,11 +41,11 @@ const LEAST_BURST: u32 = 10;
 pub(crate) struct Settings {
     /// A level, or directives in the syntax of `RUST_LOG`.
     pub(crate) filter: String,
-    /// The shape of a line.
+    /// The format of a line.
     pub(crate) format: LogFormat,
     /// Whether text is coloured.
     pub(crate) color: bool,
-    /// The most lines of one kind at level `info` and below; `None` = no limit.
+    /// Maximum rate of lines of one kind at level `info` and below; `None` = no limit.
     pub(crate) max_rate: Option<Rate>,
 }
 
@@ -60,7 +60,7 @@ impl Settings {
     }
 }
 
-/// Keeps the log going; when it is dropped, what waits is written, for a second at most.
+/// Keeps the log running; when dropped, writes the queued lines, for a second at most.
 #[derive(Debug)]
 #[must_use = "the last lines are lost without it"]
 pub(crate) struct Guard {
@@ -69,12 +69,12 @@ pub(crate) struct Guard {
     level: Level,
 }
 
-/// What is logged; clones change the same log.
+/// The filter of the log; clones change the same log.
 #[derive(Clone, Debug)]
 pub(crate) struct Level(reload::Handle<EnvFilter, Registry>);
 
 impl Level {
-    /// Logs what this filter lets through from now on.
+    /// Sets the filter.
     pub(crate) fn set(&self, filter: &str) {
         // the log lives as long as the process
         let _ = self.0.reload(log_filter().parse_lossy(filter));
@@ -82,12 +82,12 @@ impl Level {
 }
 
 impl Guard {
-    /// What counts the lines that were not written.
+    /// The counter of lines that were not written.
     pub(crate) fn dropped(&self) -> &LogMetrics {
         &self.dropped
     }
 
-    /// What changes how much is logged.
+    /// The handle to change the filter.
     pub(crate) fn level(&self) -> Level {
         self.level.clone()
     }
@@ -96,10 +96,10 @@ impl Guard {
 /// Why the log could not be started.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
-    /// It was started before.
+    /// It was already started.
     #[error(transparent)]
     Started(#[from] TryInitError),
-    /// Its stream cannot be had.
+    /// Its stream cannot be opened.
     #[error(transparent)]
     Stream(#[from] io::Error),
 }
@@ -108,7 +108,7 @@ pub(crate) enum StartError {
 ///
 /// # Errors
 ///
-/// When it was started before, or the process has no descriptor left.
+/// It was already started, or the process has no descriptor left.
 pub(crate) fn start(settings: &Settings) -> Result<Guard, StartError> {
     let text = !settings.is_json();
     let style = match text {
@@ -119,14 +119,14 @@ pub(crate) fn start(settings: &Settings) -> Result<Guard, StartError> {
     };
     let repeats = settings.max_rate.map(allowance);
     let dropped = LogMetrics::default();
-    // The library buffers what a write to standard output leaves over, and says that it was written: a
-    // full disk would cost lines that nobody counts. The descriptor itself tells the truth.
+    // The library buffers the rest of a partial write to standard output, and reports it as written: a
+    // full disk would lose lines that nobody counts. The descriptor itself reports the truth.
     let descriptor = match text {
         true => io::stderr().as_fd().try_clone_to_owned()?,
         false => io::stdout().as_fd().try_clone_to_owned()?,
     };
     let (layer, queue) = lines(style, repeats, dropped.clone(), File::from(descriptor));
-    // Directives were checked where they came from; what is left over is not worth a refusal.
+    // Directives were already checked; an invalid rest is ignored.
     let filter = log_filter().parse_lossy(&settings.filter);
     let (filter, handle) = reload::Layer::new(filter);
     let layer = layer.with_filter(filter);

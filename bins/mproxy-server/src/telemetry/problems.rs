@@ -2,8 +2,8 @@
 
 use mproxy_config::diagnostics::{Report, Severity};
 
-/// Writes the problems of the configuration to the log, where they are looked for when a container
-/// does not start: what is on standard error is text that a log collector cannot read.
+/// Writes the problems of the configuration to the log, where operators look when a container
+/// does not start: the text on standard error is not readable for a log collector.
 pub(crate) fn log_problems(report: &Report) {
     let shown = report.shown();
     for diagnostic in &shown.list {

@@ -1,4 +1,4 @@
-//! From the chains of the configuration to tower stacks. The one place where layers are put
+//! Composes tower stacks from the chains of the configuration. The only place where layers are put
 //! together.
 
 use mproxy_admin::{LayerMetrics, Metrics};
@@ -12,15 +12,15 @@ use mproxy_config::{AccessEvent, Chain, LayerKind, Place, TopicMap};
 #[derive(Clone, Debug)]
 pub(crate) struct Composed {
     pub(crate) chain: LayerChain,
-    /// Where it puts topics. A session whose subscriptions were put elsewhere cannot go on under it.
+    /// Where it maps topics. A session whose subscriptions are mapped differently cannot go on under it.
     pub(crate) mapping: Mapping,
-    /// What an access log says of the sessions of clients that are let in.
+    /// Which ends of admitted sessions the access log reports.
     pub(crate) access_log: Option<AccessLog>,
-    /// The layers that go by the names of a client, which must not become another one.
+    /// The layers that use the names of a client, which must not become another one.
     pub(crate) by_names: Vec<ByNames>,
 }
 
-/// The maps of a chain from the outside in, and how the broker reads the topics.
+/// The topic maps of a chain from the outside in, and how the broker reads topics.
 pub(crate) type Mapping = Option<(Dialect, Vec<TopicMap>)>;
 
 /// A layer that refuses a client that authenticates again.
@@ -31,18 +31,18 @@ pub(crate) struct ByNames {
 }
 
 /// The part of an access log that the server writes: the layer sees that a session ends, but not what
-/// an operator can do about it, and two lines about one end would be one too many.
+/// an operator can do about it, and one end should have one line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AccessLog {
-    /// Every end has a line. Without this, only those have one that need attention.
+    /// Every end has a line; otherwise only those that need attention.
     pub(crate) every_end: bool,
 }
 
-/// Composes a chain before a broker that reads topics like this.
+/// Composes a chain for a broker of this dialect.
 ///
 /// # Errors
-/// A layer whose settings do not fit together; the configuration has been validated, so this names
-/// a rule that validation let pass.
+/// A layer whose settings do not fit together. The configuration has been validated, so this names
+/// a rule that validation missed.
 pub(crate) fn compose(
     chain: &Chain,
     dialect: Dialect,

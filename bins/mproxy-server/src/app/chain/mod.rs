@@ -1,4 +1,4 @@
-//! Layers chosen by the configuration, as one type.
+//! The layers of a configuration as one type.
 //!
 //! A chain in the configuration is a list; a tower stack is a type. [`Chain`] turns the one into the
 //! other by recursion: it is a service whose layers are real tower layers around the rest of the
@@ -32,7 +32,7 @@ pub(crate) use self::compose::{ByNames, Composed, compose};
 #[derive(Clone, Debug)]
 pub(crate) struct Count(Arc<Counted>);
 
-/// What is counted of a layer, and what the log calls it.
+/// The counters of a layer, and its name in the log.
 #[derive(Debug)]
 struct Counted {
     metrics: LayerMetrics,
@@ -95,7 +95,7 @@ impl Observer for Count {
     }
 }
 
-/// A layer and what the log calls it.
+/// A layer and its names in the log.
 #[derive(Clone, Debug)]
 pub(crate) struct NamedLayer {
     /// Its name.
@@ -109,7 +109,7 @@ pub(crate) struct NamedLayer {
 #[derive(Clone, Debug)]
 pub(crate) struct Chain {
     layers: Arc<[NamedLayer]>,
-    /// The first layer that this service has: the layers outside of it have been passed.
+    /// The first layer of this service: the packet has passed the layers outside of it.
     from: usize,
 }
 
@@ -121,19 +121,19 @@ impl Chain {
         }
     }
 
-    /// True for clones: the same layers, compiled once.
+    /// True for clones, which share the compiled layers.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.layers, &other.layers)
     }
 
-    /// The layers, outermost first, as the log calls them.
+    /// The layers, outermost first, by their names in the log.
     pub(crate) fn describe(&self) -> String {
         let layers: Vec<_> = self.layers.iter().map(|layer| &*layer.what).collect();
         layers.join(", ")
     }
 
-    /// The name of the layer that denied something and is named in the detail of a refusal. What a
-    /// client chose, which may look like one, stands before it.
+    /// The name of the layer that denied something, from the detail of a refusal. Text from a
+    /// client, which may look like such a name, comes before it.
     pub(crate) fn judge_in(&self, detail: &str) -> Option<&str> {
         let judges = self.layers.iter().filter(|it| it.layer.refuses_wills());
         let named = judges.filter_map(|it| Some((detail.rfind(&*it.what)?, it)));
@@ -171,8 +171,8 @@ impl Service<Connect> for Chain {
 type Admitting =
     Pin<Box<dyn Future<Output = Result<Admission<ToServer, ToClient>, BoxError>> + Send>>;
 
-/// Asks a layer about a client, with the rest of the chain inside. A refusal passes the layers outside
-/// of the one that refused: the first that sees it is named in it.
+/// Calls a layer with a client, with the rest of the chain inside. A refusal passes the layers outside
+/// of the one that refused; the first that sees it adds its name.
 fn enter<L, U, D>(
     layer: &L,
     what: &Arc<str>,
@@ -196,21 +196,22 @@ where
     })
 }
 
-/// What a listener has at a time for all its sessions: its chain and its paces.
+/// The current chain and paces of a listener, for all its sessions.
 #[derive(Clone, Debug)]
 pub(crate) struct Policy {
-    /// Of the configuration that brought the chain; a later one is larger. 1 is the first.
+    /// The number of the configuration with which the chain came; 1 is the first.
     pub(crate) generation: u64,
-    /// Sessions of the policy before cannot go on: topics are put elsewhere now, or their chain is gone.
+    /// Sessions of the previous policy cannot go on: topics are mapped differently now, or their chain is
+    /// gone.
     pub(crate) ends_sessions: bool,
     pub(crate) composed: Composed,
     /// To the server, and to the client.
     pub(crate) paces: [Option<Pace>; 2],
-    /// Of the configuration that changed the paces; 0 for those that came with the listener.
+    /// The number of the configuration that changed the paces; 0 for those that came with the listener.
     pub(crate) paced: u64,
 }
 
-/// The chain that a listener has when it is asked: a reload puts another one in its place.
+/// The current chain of a listener, which a reload replaces.
 #[derive(Clone, Debug)]
 pub(crate) struct LiveChain(Arc<ArcSwap<Policy>>);
 
@@ -231,7 +232,7 @@ impl Service<Connect> for LiveChain {
 
     fn call(&mut self, connect: Connect) -> Self::Future {
         let policy = self.0.load();
-        // before it is asked: a policy that comes meanwhile is a later one, and asks again
+        // taken before the call: a policy that comes meanwhile has a larger number, and judges again
         connect.handle().set_policy(policy.generation);
         // a chain is always ready
         policy.composed.chain.clone().call(connect)
@@ -241,25 +242,25 @@ impl Service<Connect> for LiveChain {
 /// Puts a packet service into the common type of its direction.
 fn pack<S, T>(tap: Tap<S>, into: impl FnOnce(Box<S>) -> T, forward: T) -> Tap<T> {
     if tap.kinds().is_empty() {
-        // a service that is offered nothing need not be kept
+        // a service that is offered nothing can be dropped
         let judges = tap.judges_identity();
         return Tap::none().convert(|_| forward).judge_identity(judges);
     }
     tap.convert(|service| into(Box::new(service)))
 }
 
-/// The verdict of a packet stack: there at once, unless a layer waits.
+/// The verdict of a packet stack: ready at once, unless a layer waits.
 ///
-/// A stack is polled when it is called, and only what is not ready then is put into a box; it is
-/// polled again with a waker that counts. So layers that do not wait cost no allocation.
+/// A stack is polled when it is called, and boxed only if it is not ready then; it is
+/// polled again with a real waker. So layers that do not wait cost no allocation.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// `None` once it was given.
+    /// `None` once it was returned.
     Ready(Option<Result<Verdict, BoxError>>),
     Waiting(Waiting),
 }
 
-/// A verdict that is not there yet.
+/// A verdict that is not ready yet.
 pub(crate) struct Waiting(Pin<Box<dyn Future<Output = Result<Verdict, BoxError>> + Send>>);
 
 impl fmt::Debug for Waiting {
@@ -286,7 +287,7 @@ impl Future for Answer {
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.get_mut() {
-            // polled after completion, which the contract of Future forbids: discarding is safe
+            // polled after completion, which Future forbids: discarding is safe
             Self::Ready(verdict) => Poll::Ready(verdict.take().unwrap_or(Ok(Verdict::Discard))),
             Self::Waiting(Waiting(future)) => future.as_mut().poll(cx),
         }
@@ -326,8 +327,8 @@ macro_rules! packets {
     };
 }
 
-/// How the packet service of a layer gets into the common type of its direction; a layer that does not
-/// look at a direction leaves it to those inside.
+/// Puts the packet service of a layer into the common type of its direction; a layer that does not
+/// look at a direction leaves it to the layers inside.
 macro_rules! packed {
     ($packets:ident) => {
         |tap| tap
@@ -379,11 +380,11 @@ macro_rules! layers {
         }
 
         packets!(
-            /// What sees the packets of a client: the outermost layer of a chain, with the rest inside.
+            /// The packet service for a client: the outermost layer of a chain, with the rest inside.
             ToServer { $($($up(<config::$up as LayerConfig>::ToServer<Self, Count>),)?)* }
         );
         packets!(
-            /// What sees the packets of a broker: the outermost layer of a chain, with the rest inside.
+            /// The packet service for a broker: the outermost layer of a chain, with the rest inside.
             ToClient { $($($down(<config::$down as LayerConfig>::ToClient<Self, Count>),)?)* }
         );
     };

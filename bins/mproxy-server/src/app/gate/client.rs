@@ -1,12 +1,12 @@
-//! Which connections are one client's.
+//! Which connections belong to one client.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// What a connection is counted for where limits are per address: an IPv4 address, or the part of an
-/// IPv6 address that its provider gave out. A customer has all of the rest, a /64 at least: counted one
+/// The unit of limits per address: an IPv4 address, or the part of an
+/// IPv6 address that the provider assigns. A customer has all of the rest, at least a /64: counted one
 /// by one, its addresses would never reach a limit.
 ///
-/// IPv4 addresses are kept as the IPv6 addresses that stand for them, which no prefix of another
+/// IPv4 addresses are kept as IPv4-mapped IPv6 addresses, which no prefix of another
 /// address is equal to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Client(Ipv6Addr);
@@ -25,7 +25,7 @@ impl Client {
         })
     }
 
-    /// How a log names it, and how an operator would block it.
+    /// Its name in the log, which an operator can use to block it.
     pub(super) fn name(self, prefix: u8) -> String {
         match IpAddr::from(self.0).to_canonical() {
             IpAddr::V6(address) if prefix < 128 => format!("{address}/{prefix}"),

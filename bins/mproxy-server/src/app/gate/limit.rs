@@ -1,4 +1,4 @@
-//! What a log says of a limit that is reached.
+//! What the log says about a limit that is reached.
 
 use std::borrow::Cow;
 
@@ -6,20 +6,20 @@ use mproxy_admin::ConnectionLimit;
 
 use mproxy_session::Rate;
 
-/// Why a connection is not let in.
+/// Why a connection was refused.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Refused {
     pub(crate) limit: ConnectionLimit,
-    /// The most connections, or the most new connections per second.
+    /// The maximum of connections, or of new connections per second.
     pub(crate) value: f64,
-    /// The rate as it was configured: two a minute are hard to tell from 0.033 per second.
+    /// The rate as configured: two per minute are hard to recognize in 0.033 per second.
     pub(crate) rate: Option<Rate>,
-    /// What an operator can do where file descriptors set the number, and no key.
+    /// What an operator can do if file descriptors, not a key, set the limit.
     pub(super) descriptor_remedy: Option<&'static str>,
 }
 
-/// What an operator can do if it is few addresses that hold the places of connections without a
-/// CONNECT; `NAME` is the listener's.
+/// What an operator can do if a few addresses hold most connections without a CONNECT; `NAME` is the
+/// listener's.
 const HOLDER_REMEDY: &str = "if one address holds most of the places, block it, or set \
     listeners.NAME.limits.max_pending_per_ip, or lower it if it is set";
 
@@ -42,7 +42,7 @@ impl Refused {
         }
     }
 
-    /// What an operator can do about a connection that is refused; `NAME` is the listener's.
+    /// What an operator can do about a refused connection; `NAME` is the listener's.
     pub(crate) fn remedy(&self) -> Cow<'static, str> {
         match self.limit {
             ConnectionLimit::MaxPending => self.eviction_remedy().into(),
@@ -59,8 +59,8 @@ impl Refused {
     fn more(&self) -> Cow<'static, str> {
         match self.descriptor_remedy {
             Some(remedy) => format!(
-                "if these are your clients, {remedy}; it is file descriptors that allow no more \
-                 connections, of which each needs two, and no key"
+                "if these are your clients, {remedy}; the file descriptor limit, not a key, allows no \
+                 more connections: each needs two"
             )
             .into(),
             None => self.limit.remedy().into(),
@@ -93,11 +93,11 @@ impl Limited for ConnectionLimit {
             }
             Self::MaxPending | Self::MaxConnections => "if these are your clients, raise this key",
             Self::MaxConnectionsPerIp | Self::ConnectionRatePerIp | Self::MaxPendingPerIp => {
-                "if these are your clients behind one address, as of a NAT, a load balancer or a \
-                 TLS terminator, raise or remove this key"
+                "if these are your clients behind one address (a NAT, a load balancer or a TLS \
+                 terminator), raise or remove this key"
             }
             Self::ConnectionRate => {
-                "if these are your clients, raise this key; after a restart all of them come at once"
+                "if these are your clients, raise this key; after a restart they all connect at once"
             }
             Self::ServerMemory => {
                 "see the line with event=memory: raise server.memory or the memory limit of the \

@@ -1,4 +1,4 @@
-//! The limits of one listener, and what counts against them.
+//! The limits of one listener, and its counts.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use super::places::{Holder, Place, Places};
 use super::rate::{Bucket, Buckets, Moment};
 use mproxy_session::Rate;
 
-/// What a listener is limited to; `None` = unlimited.
+/// The limits of a listener; `None` = unlimited.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
     pub(crate) connections_per_ip: Option<usize>,
@@ -31,14 +31,14 @@ pub(super) struct Listener {
     pub(super) maximum: usize,
     pub(super) open: usize,
     pub(super) maximum_pending: usize,
-    /// Of its connections that have sent no whole CONNECT yet.
+    /// Its connections without a complete CONNECT.
     pub(super) places: Places,
     pub(super) bucket: Option<Bucket>,
     pub(super) ipv6_prefix: u8,
     maximum_of_client: usize,
     maximum_pending_of_client: usize,
     buckets: Option<Buckets>,
-    /// Connections of each client, if a limit asks: never more than there are connections.
+    /// Connections per client, if a limit needs them: never more entries than connections.
     clients: HashMap<Client, usize>,
 }
 
@@ -60,7 +60,7 @@ impl Listener {
         listener
     }
 
-    /// Judges by these rules from now on. A bucket whose rate stays the same stays as full as it is.
+    /// Replaces the limits. A bucket whose rate stays the same keeps its level.
     pub(super) fn set_rules(&mut self, rules: &Rules) {
         let or_unlimited = |maximum: Option<usize>| maximum.unwrap_or(usize::MAX);
         self.maximum = or_unlimited(rules.connections);
@@ -82,12 +82,12 @@ impl Listener {
         Client::of(address, self.ipv6_prefix)
     }
 
-    /// Whether connections are counted by client.
+    /// Whether connections are counted per client.
     pub(super) const fn counts_clients(&self) -> bool {
         self.maximum_of_client < usize::MAX
     }
 
-    /// Whether the limits of the client alone let one more in. Takes nothing.
+    /// Whether the client's own limits allow one more. Takes nothing.
     pub(super) fn check_own(&self, client: Client, now: Moment) -> Result<(), Refused> {
         let open = self.clients.get(&client).copied().unwrap_or_default();
         let maximum = self.maximum_of_client;
@@ -107,7 +107,7 @@ impl Listener {
         Ok(())
     }
 
-    /// Counts a connection that is let in.
+    /// Counts an admitted connection.
     pub(super) fn enter(&mut self, client: Holder, place: Place) {
         let now = place.since;
         self.open += 1;
@@ -125,7 +125,7 @@ impl Listener {
         self.places.enter(client, place);
     }
 
-    /// A connection that is not pending is over.
+    /// A connection that is not pending has ended.
     pub(super) fn leave(&mut self, client: Option<Client>) {
         self.open -= 1;
         if let Some(client) = client
@@ -138,7 +138,7 @@ impl Listener {
         }
     }
 
-    /// True for a listener on which nothing is left of any connection, but for the rates.
+    /// True for a listener without connections; its rates may still have state.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.open == 0 && self.places.is_empty() && self.clients.is_empty()

@@ -1,8 +1,8 @@
-//! Who may come in: limits that are judged when a connection is accepted, before anything is read.
+//! The limits on connections, judged when a connection is accepted, before anything is read.
 //!
-//! A limit must never become the weapon. So the limits of the client's own address come first, and
-//! those that all clients share come last, and nothing is taken before all have agreed: a client that
-//! is over a limit of its own costs the others nothing, however often it tries.
+//! An attacker must not use a limit against others. So the limits of the client's own address come first, and
+//! those that all clients share come last, and nothing is taken before all limits agree: a client that
+//! is over its own limit costs the others nothing, however often it tries.
 //!
 //! ```text
 //! own address    max_connections_per_ip, connection_rate_per_ip, max_pending_per_ip
@@ -11,8 +11,8 @@
 //! ```
 //!
 //! A connection is pending until its CONNECT was read. Silent sockets cost an attacker nothing, so
-//! they must not keep clients out: where a limit that all share is reached, the oldest one of the client
-//! that has most of them is closed, if it had its time.
+//! they must not keep clients out: when a shared limit is reached, the gate closes the oldest pending
+//! connection of the client with most of them, if it had its time.
 
 mod client;
 mod limit;

@@ -1,4 +1,4 @@
-//! What a connection holds while it is open, and gives back.
+//! The places that a connection holds while it is open.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,8 +30,8 @@ impl Shared {
 }
 
 impl Gates {
-    /// Gates that let so many connections in at the same time, together; and what an operator can do
-    /// for more, if it is the limit of file descriptors that allows no more, and not a key.
+    /// Gates that together admit this many connections at the same time; and what an operator can do
+    /// for more, if the file descriptor limit, not a key, allows no more.
     pub(crate) fn new(maximum: usize, descriptor_remedy: Option<&'static str>) -> Self {
         Self(Arc::new(Shared {
             opened: Instant::now(),
@@ -48,7 +48,7 @@ impl Gates {
         }))
     }
 
-    /// Changes how many connections are let in together. Those that are open stay.
+    /// Changes how many connections all gates admit. Open ones stay.
     pub(crate) fn set_maximum(&self, maximum: usize, descriptor_remedy: Option<&'static str>) {
         self.0.lock().set_maximum(maximum, descriptor_remedy);
     }
@@ -71,7 +71,7 @@ impl Drop for Inner {
     }
 }
 
-/// A connection that was let in, and the one that made room for it.
+/// An admitted connection, and the one that made room for it.
 #[derive(Debug)]
 pub(crate) struct Admitted {
     pub(crate) pass: Pass,
@@ -80,13 +80,13 @@ pub(crate) struct Admitted {
     pub(crate) evicted: Option<Evicted>,
 }
 
-/// A connection that made room: it was ordered to end.
+/// A connection that made room: it was told to end.
 #[derive(Debug)]
 pub(crate) struct Evicted {
     pub(crate) peer: Option<SocketAddr>,
     /// How long it was pending.
     pub(crate) waited: Duration,
-    /// The limit for which there was no room.
+    /// The limit that was reached.
     pub(crate) full: Refused,
 }
 
@@ -96,13 +96,13 @@ impl Gate {
         Arc::strong_count(&self.0) > 1
     }
 
-    /// Judges by these rules from now on. Connections that are open stay, and count.
+    /// Replaces the limits. Open connections stay, and count.
     pub(crate) fn set_rules(&self, rules: &Rules) {
         let Inner { shared, index } = &*self.0;
         shared.lock().listeners[*index].set_rules(rules);
     }
 
-    /// Lets a connection in, with a handle that is made then, or says why not.
+    /// Admits a connection and makes its handle, or says why not.
     ///
     /// # Errors
     /// The limit that is reached.
@@ -134,7 +134,7 @@ impl Gate {
     }
 
     /// The address with the most pending connections on this listener, how many these are, and how
-    /// many there are in all. Looks at each address: for a line that is written once in a while.
+    /// many there are in all. Looks at each address, so only for rare log lines.
     pub(crate) fn most_pending(&self) -> Option<MostPending> {
         let state = self.0.shared.lock();
         let listener = &state.listeners[self.0.index];
@@ -149,7 +149,7 @@ impl Gate {
     }
 }
 
-/// Who holds the most places of those that are pending.
+/// The holder of most pending places.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct MostPending {
     pub(crate) client: String,
@@ -157,17 +157,17 @@ pub(crate) struct MostPending {
     pub(crate) all: usize,
 }
 
-/// What a connection holds as long as it is open.
+/// The places of an open connection, released on drop.
 #[derive(Debug)]
 pub(crate) struct Pass {
     gate: Gate,
     number: u64,
-    /// Boxed: few listeners count by address.
+    /// Boxed, because few listeners count per address.
     client: Option<Box<Client>>,
 }
 
 impl Pass {
-    /// The CONNECT has come: the place of a pending connection is given back.
+    /// The CONNECT has come: releases the place of a pending connection.
     pub(crate) fn connected(&self) {
         let Inner { shared, .. } = &*self.gate.0;
         shared.lock().connected(self.number);

@@ -1,6 +1,6 @@
-//! Which clients hold the places of pending connections, and which of them makes room.
+//! Which clients hold the places of pending connections, and which one makes room.
 //!
-//! Places are shared out evenly: the client that holds most gives one up, its oldest. Were it the oldest
+//! Places are shared evenly: the client that holds most gives up its oldest. If it were the oldest
 //! of all, a client that holds hundreds and renews them all the time would take the places of slow
 //! modems that hold one each, and never lose its own.
 //!
@@ -13,18 +13,18 @@ use std::time::Duration;
 use super::client::Client;
 use super::rate::{Moment, nanos};
 
-/// How long a connection may be pending before it has to make room for another one. A CONNECT that was
-/// sent at once has come by then, over a slow network too.
+/// How long a connection may be pending before it may have to make room. A CONNECT that was
+/// sent at once has arrived by then, even over a slow network.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Clients that are found in one step to have had their time. A step makes at most two of them wait for
-/// it again, so that only after a burst of so many clients there are some that nobody has looked at.
+/// Maximum clients per step that are marked as having had their time. A step makes at most two of them wait
+/// for it again, so only after a burst of this many clients are some not marked yet.
 const MOST_RIPENED: usize = 32;
 
-/// Who holds a place. All clients that have no address, those of Unix sockets, are one.
+/// Who holds a place. All clients without an address (Unix sockets) are one.
 pub(super) type Holder = Option<Client>;
 
-/// The place of a pending connection; the older ones are the smaller ones.
+/// The place of a pending connection; older ones are smaller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     pub(super) since: Moment,
@@ -38,10 +38,10 @@ pub(super) struct Places {
     /// All of them: the first of a holder is its oldest.
     held: BTreeSet<(Holder, Place)>,
     counts: BTreeMap<Holder, usize>,
-    /// Holders of which the oldest has had its time, with how many they hold and with it: the last one
+    /// Holders whose oldest place has had its time, by how many they hold and that place: the last one
     /// makes room.
     ripe: BTreeSet<(usize, Reverse<Place>, Holder)>,
-    /// The other holders, with their oldest: the first one has its time first.
+    /// The other holders, by their oldest place: the first one has its time first.
     unripe: BTreeSet<(Place, Holder)>,
 }
 
@@ -75,7 +75,7 @@ impl Places {
         });
     }
 
-    /// Finds those that have had their time since the last step. Before [`to_evict`](Self::to_evict).
+    /// Marks holders that have had their time since the last step. Call before [`to_evict`](Self::to_evict).
     pub(super) fn ripen(&mut self, now: Moment) {
         for _ in 0..MOST_RIPENED {
             let Some(&(oldest, holder)) = self.unripe.first() else {
@@ -90,22 +90,22 @@ impl Places {
         }
     }
 
-    /// The place that is given up for one more of `newcomer`: the oldest of the holder with most places,
-    /// among those of which one has had its time. Nobody makes room for a client that holds more itself.
+    /// The place to give up for one more of `newcomer`: the oldest of the holder with most places,
+    /// among those with a place that has had its time. Nobody makes room for a client that holds more.
     pub(super) fn to_evict(&self, newcomer: Holder) -> Option<Place> {
         let (count, Reverse(oldest), holder) = *self.ripe.last()?;
         (holder == newcomer || self.count(newcomer) <= count).then_some(oldest)
     }
 
-    /// Who holds most, of those that have an address. Looks at all holders.
+    /// The holder with most places, among those with an address. Looks at all holders.
     pub(super) fn most(&self) -> Option<(Client, usize)> {
         let counts = self.counts.iter();
         let of_clients = counts.filter_map(|(holder, count)| Some(((*holder)?, *count)));
         of_clients.max_by_key(|(_, count)| *count)
     }
 
-    /// Changes what a holder has, and with it its rank. Its oldest has had its time afterwards if it had
-    /// before, and is the same.
+    /// Changes the places of a holder, and so its rank. If its oldest place had its time before,
+    /// and is still the same, it has had its time afterwards.
     fn change(&mut self, holder: Holder, change: impl FnOnce(&mut Self)) {
         let before = self.oldest(holder);
         let was_ripe = before.is_some_and(|oldest| {

@@ -1,10 +1,10 @@
-//! New connections in a time, of all clients and of each.
+//! Rates of new connections, of all clients and of each.
 //!
-//! A bucket holds one second's worth, and one connection at least. It is kept as the time at which it
-//! is full again (the generic cell rate algorithm): eight bytes, which need no attention while nothing
-//! happens. There are libraries for this, `governor` for one, but none that only asks: there a question
-//! is a debit, and a client that another limit refuses after it would have paid. Nor would one keep the
-//! states of addresses within a bound, see [`Buckets`].
+//! A bucket holds one second's worth, and at least one connection. It is stored as the time at which it
+//! is full again (the generic cell rate algorithm): eight bytes, which need no update while nothing
+//! happens. Libraries such as `governor` cannot check without taking: there each check
+//! takes a token, so a client that a later limit refuses would have paid. Nor do they keep the
+//! state per address within a bound, see [`Buckets`].
 
 use std::collections::HashMap;
 use std::mem;
@@ -24,10 +24,10 @@ pub(super) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// How fast a bucket fills, and how much is in it when it is full.
+/// How fast a bucket fills, and its size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Pace {
-    /// Nanoseconds until there is one more. More than a billion in a second are no limit.
+    /// Nanoseconds per token. More than a billion per second are no limit.
     each: u64,
     /// Nanoseconds until an empty bucket is full.
     all: u64,
@@ -42,18 +42,18 @@ impl Pace {
         }
     }
 
-    /// Whether there is one in a bucket that is full again at `full`.
+    /// Whether a bucket that is full again at `full` has a token.
     const fn has_one(self, full: Moment, now: Moment) -> bool {
         full.saturating_sub(now) <= self.all - self.each
     }
 
-    /// When the bucket is full again after one is taken.
+    /// When the bucket is full again after taking one.
     fn take_one(self, full: Moment, now: Moment) -> Moment {
         full.max(now) + self.each
     }
 }
 
-/// New connections of all clients together.
+/// The rate of new connections of all clients together.
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone, PartialEq))]
 pub(super) struct Bucket {
@@ -80,24 +80,24 @@ impl Bucket {
     }
 }
 
-/// New connections of each client, in memory that is bounded whatever comes.
+/// The rate of new connections of each client, in bounded memory.
 ///
-/// Two generations: after the time in which any bucket fills, the younger becomes the older, and what
-/// was not used since then is full and can go. So nothing is searched, and a bucket never goes before
-/// it is full, which would give its client a new one.
+/// There are two generations: after the time in which any bucket fills, the younger becomes the older, and
+/// what was not used since then is full and can be dropped. So nothing is searched, and a bucket is never
+/// dropped before it is full, which would give its client a fresh one.
 ///
 /// An attacker with more addresses than there is room for cannot be limited by address. When the room
-/// is taken, the addresses that come newly are not limited by this rate, but by the limits that follow:
-/// to refuse them would keep out every client that has not been there yet.
+/// is taken, new addresses are not limited by this rate, but by the later limits:
+/// refusing them would keep out every new client.
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone, PartialEq))]
 pub(super) struct Buckets {
     pub(super) rate: Rate,
     pace: Pace,
     most: usize,
-    /// Those that were taken from since `since`.
+    /// Buckets used since `since`.
     young: HashMap<Client, Moment>,
-    /// Those that were taken from in the time before, and not since.
+    /// Buckets used in the period before, and not since.
     old: HashMap<Client, Moment>,
     since: Moment,
 }

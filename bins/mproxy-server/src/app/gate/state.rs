@@ -1,6 +1,6 @@
-//! What is open, of all listeners: who gets in, and who makes room.
+//! The open connections of all listeners: decides who gets in, and who makes room.
 //!
-//! One lock for all of it, once when a connection comes, when its CONNECT came, and when it ends: so a
+//! One lock for all of it, taken when a connection comes, when its CONNECT came, and when it ends: so a
 //! decision sees one state, and takes all or nothing.
 
 use std::collections::{BTreeMap, HashSet};
@@ -16,8 +16,8 @@ use super::listener::{Listener, Rules};
 use super::places::{Place, Places};
 use super::rate::Moment;
 
-/// Connections that made room and are not closed yet. Each is a descriptor more than is counted; of
-/// those, the server keeps some in reserve.
+/// Maximum connections that made room and are not closed yet. Each holds a descriptor that is not counted;
+/// the server keeps some in reserve for them.
 const MOST_LEAVING: usize = 32;
 
 /// All listeners and their connections.
@@ -25,23 +25,23 @@ const MOST_LEAVING: usize = 32;
 #[cfg_attr(test, derive(Clone, PartialEq))]
 pub(super) struct State {
     maximum: usize,
-    /// What an operator can do for more, where file descriptors set the maximum.
+    /// What an operator can do for more, if file descriptors set the maximum.
     descriptor_remedy: Option<&'static str>,
     open: usize,
     pub(super) listeners: Vec<Listener>,
     /// The places among them of those that are gone.
     closed: Vec<usize>,
-    /// Connections that have sent no whole CONNECT yet, by number.
+    /// Connections without a complete CONNECT, by number.
     pending: BTreeMap<u64, Pending>,
-    /// Theirs, of all listeners.
+    /// Their places, of all listeners.
     places: Places,
     /// The number of the next connection.
     next: u64,
-    /// Those that made room: their places are others' already.
+    /// Connections that made room: their places are already taken by others.
     leaving: HashSet<u64>,
 }
 
-/// A connection that has sent no whole CONNECT yet.
+/// A connection without a complete CONNECT.
 #[derive(Clone, Debug)]
 #[cfg_attr(test, derive(PartialEq))]
 struct Pending {
@@ -52,11 +52,11 @@ struct Pending {
     control: SessionHandle,
 }
 
-/// A connection that was let in.
+/// An admitted connection.
 #[derive(Debug)]
 pub(super) struct Entered {
     pub(super) number: u64,
-    /// Whom it is counted for, if that is counted.
+    /// The client that it is counted for, if the listener counts per client.
     pub(super) client: Option<Client>,
     pub(super) control: SessionHandle,
     pub(super) evicted: Option<Evicted>,
@@ -68,7 +68,7 @@ pub(super) struct Evicted {
     pub(super) control: SessionHandle,
     pub(super) peer: Option<SocketAddr>,
     pub(super) waited: Duration,
-    /// The limit for which there was no room.
+    /// The limit that was reached.
     pub(super) full: Refused,
 }
 
@@ -108,8 +108,8 @@ impl State {
         self.descriptor_remedy = descriptor_remedy;
     }
 
-    /// Lets a connection in, with a handle that is made then, or says why not. A connection that is
-    /// refused takes nothing, from nobody.
+    /// Admits a connection and makes its handle, or says why not. A refused connection
+    /// takes nothing.
     pub(super) fn enter(
         &mut self,
         index: usize,
@@ -161,7 +161,7 @@ impl State {
         })
     }
 
-    /// The first limit that all clients share and that is reached.
+    /// The first shared limit that is reached.
     fn full(&self, index: usize) -> Option<Refused> {
         let listener = &self.listeners[index];
         let counts = [
@@ -182,8 +182,8 @@ impl State {
         })
     }
 
-    /// The connection that makes room for one of `newcomer` where a limit is reached. It is of the same
-    /// listener, unless only the server is full, and so makes room for all limits.
+    /// The connection that makes room for one of `newcomer` when a limit is reached. It is of the same
+    /// listener, unless only the server is full, so it makes room under all limits.
     fn find_room(
         &mut self,
         index: usize,
@@ -215,7 +215,7 @@ impl State {
         })
     }
 
-    /// The CONNECT of a connection has come: its place is free, if it still had one.
+    /// The CONNECT of a connection has come: frees its place, if it still has one.
     pub(super) fn connected(&mut self, number: u64) {
         self.give_up_place(number);
     }
@@ -230,7 +230,7 @@ impl State {
         Some(pending)
     }
 
-    /// A connection is over.
+    /// A connection has ended.
     pub(super) fn leave(&mut self, index: usize, number: u64, client: Option<Client>) {
         if self.leaving.remove(&number) {
             return;

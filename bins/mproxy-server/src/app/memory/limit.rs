@@ -3,14 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The part of it, in percent, that peers may make the process hold. The rest is for the program, for
-/// what the allocator cannot give back, and for the kernel's buffers of the sockets, which count too.
+/// The part of it, in percent, that peers may occupy. The rest is for the program, for
+/// memory that the allocator cannot return, and for the kernel's socket buffers, which count, too.
 const SHARE: u64 = 70;
 
-/// What is assumed where nothing can be read.
+/// Assumed if nothing can be read.
 const UNKNOWN: u64 = 256 << 20;
 
-/// The budget for what peers send: a part of what there is now.
+/// The budget for what peers send: a part of the current memory.
 pub(super) fn automatic() -> u64 {
     let read = |path: &Path| fs::read_to_string(path).ok();
     available(&read) / 100 * SHARE
@@ -86,7 +86,7 @@ mod tests {
             "9223372036854771712\n",
         );
         assert_eq!(with(&[machine, v1, none]), 24_575_000 * 1024);
-        // in a container the file is at the mount, whatever path the host knows
+        // in a container the file is at the mount, whatever the path on the host
         let mounted = ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "134217728\n");
         assert_eq!(with(&[machine, v1, mounted]), 128 << 20);
     }

@@ -1,14 +1,14 @@
-//! One budget for what peers make the process hold, and who goes when it is nearly used up.
+//! One budget for the memory that peers occupy, and which connections are closed when it is scarce.
 //!
 //! ```text
-//! below 80 %  everybody is served
-//! from 80 %   those that are not let in yet and hold most are closed. If that is not enough and a new
-//!             client comes, mproxy lets it in, and closes those of the others that hold most
-//! from 95 %   all connections that hold most are closed, and no new client gets in
+//! below 80 %  all clients are served
+//! from 80 %   connections not yet let in are closed, the largest first. If that is not enough and a new
+//!             client comes, it is let in, and the largest of the others are closed
+//! from 95 %   the largest of all connections are closed, and no new client is let in
 //! 100 %       a session that needs more ends itself
 //! ```
 //!
-//! So a client that holds much makes way for one that holds nothing yet, never the other way round: if a
+//! So a client that holds much makes way for one that holds nothing yet, never the other way round: if the
 //! limit kept new clients out, a few others could use it against them.
 
 mod limit;
@@ -24,19 +24,19 @@ use tokio_util::sync::CancellationToken;
 
 use super::registry::Registry;
 
-/// From here on, in percent, memory is scarce.
+/// From this percentage on, memory is scarce.
 const SCARCE: usize = 80;
 
-/// From here on sessions are closed, too.
+/// From this percentage on, sessions are closed, too.
 const CRITICAL: usize = 95;
 
-/// How far below a step closing goes on: not for every further kilobyte.
+/// Closing goes on until usage is this far below the step, so that not every kilobyte starts it again.
 const MARGIN: usize = 5;
 
-/// How long those that were told to end are given to do so before others are looked for.
+/// How long sessions that were told to end get, before others are closed.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// The same when there was nobody to tell: all hold little, and there are many of them.
+/// The same if none was told to end: many connections that each hold little.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// How often the limit is read again: a pod can be resized while it runs.
@@ -46,13 +46,13 @@ const REREAD: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Memory {
     budget: Arc<MemoryBudget>,
-    /// The limit follows what there is.
+    /// True if the limit follows that of the container or machine.
     is_automatic: AtomicBool,
-    /// It is scarce, and somebody is to tell who comes.
+    /// Memory is scarce, so new clients must set `knocked`.
     scarce: AtomicBool,
-    /// Somebody came since it is.
+    /// A new client came since then.
     knocked: AtomicBool,
-    /// Nobody new comes in.
+    /// No new client is let in.
     full: AtomicBool,
     metrics: MemoryMetrics,
 }
@@ -83,7 +83,7 @@ struct Shed {
 }
 
 impl Memory {
-    /// A budget of so many bytes; `None` is a part of what there is.
+    /// A budget of this many bytes; `None` is a part of the memory of the container or machine.
     pub(crate) fn new(configured: Option<u64>, metrics: MemoryMetrics) -> Self {
         let budget = MemoryBudget::new(bytes(configured.unwrap_or_else(limit::automatic)));
         let source = Arc::clone(&budget);
@@ -103,12 +103,12 @@ impl Memory {
         self.budget.limit()
     }
 
-    /// True if the limit is a part of what there is, and follows it.
+    /// True if the limit is a part of the memory of the container or machine, and follows it.
     pub(crate) fn is_automatic(&self) -> bool {
         self.is_automatic.load(Ordering::Relaxed)
     }
 
-    /// Changes the limit; `None` is a part of what there is.
+    /// Changes the limit; `None` is a part of the memory of the container or machine.
     pub(crate) fn configure(&self, configured: Option<u64>) {
         self.is_automatic
             .store(configured.is_none(), Ordering::Relaxed);
@@ -134,7 +134,7 @@ impl Memory {
             && self.budget.used() + SessionHandle::COST <= self.budget.limit()
     }
 
-    /// Keeps to the budget until `stop`.
+    /// Enforces the budget until `stop`.
     pub(crate) async fn keep(&self, registry: &Registry, stop: CancellationToken) {
         loop {
             tokio::select! {
@@ -145,7 +145,7 @@ impl Memory {
         }
     }
 
-    /// Takes a limit that may have changed.
+    /// Reads the limit again, which may have changed.
     fn limit_to(&self, now: usize) {
         let before = self.budget.limit();
         if now == before {
@@ -161,7 +161,7 @@ impl Memory {
         );
     }
 
-    /// Closes those that hold most until memory is not scarce.
+    /// Closes the connections that hold most until memory is no longer scarce.
     async fn relieve(&self, registry: &Registry) {
         let mut worst = Level::Normal;
         loop {
@@ -191,18 +191,18 @@ impl Memory {
                 event = "memory",
                 used_bytes = self.budget.used(),
                 limit_bytes = self.budget.limit(),
-                "memory is not scarce any more"
+                "memory is no longer scarce"
             );
         }
     }
 
-    /// Closes who is to go at this level.
+    /// Closes the connections that must go at this level.
     fn shed(&self, level: Level, registry: &Registry) -> Shed {
         let (used, limit) = (self.budget.used(), self.budget.limit());
         let running = || registry.running();
         let pending = running().filter(|control| !control.is_established());
         let excess = |percent: usize| used.saturating_sub(limit / 100 * percent);
-        // nobody is hurt if one of those is closed that hold nothing but their place
+        // closing pending connections hurts nobody, even if they hold nothing beyond their place
         let mut shed = close_largest(pending, 0, excess(SCARCE - MARGIN));
         self.metrics
             .shed(ShedStage::Pending, shed.connections as u64);
@@ -218,7 +218,7 @@ impl Memory {
             .shed(ShedStage::Session, established.connections as u64);
         shed.connections += established.connections;
         shed.bytes += established.bytes;
-        // what is about to be given back is not used up
+        // memory that closed connections are about to free counts as free
         self.full
             .store(excess(CRITICAL) > shed.bytes, Ordering::Relaxed);
         shed
@@ -227,11 +227,11 @@ impl Memory {
     fn tell(&self, level: Level, shed: Shed) {
         let message = match level {
             Level::Critical => {
-                "memory is nearly used up: the connections that hold most are closed, and no new ones let in"
+                "memory is nearly used up: mproxy closes the connections that hold most, and accepts no new ones"
             }
             _ => {
-                "memory is scarce: connections that hold most are closed, those that are not let in \
-                 first"
+                "memory is scarce: mproxy closes the connections that hold most, first those not yet \
+                 let in"
             }
         };
         tracing::warn!(

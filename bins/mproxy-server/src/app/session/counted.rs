@@ -9,7 +9,7 @@ use mproxy_transport::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 pin_project_lite::pin_project! {
-    /// A broker connection that is counted as long as it is open.
+    /// A broker connection that is counted while it is open.
     pub(super) struct Counted {
         #[pin]
         stream: Stream,

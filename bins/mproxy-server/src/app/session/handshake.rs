@@ -4,8 +4,8 @@ use mproxy_admin::{Reason, Side};
 use mproxy_codec::{ConnectGlimpse, Foreign};
 use mproxy_transport::{WsCause, WsError, WsRefusal};
 
-/// How a connection ended that sent no byte: it asked for nothing, so that nothing was refused.
-/// The words are those of a session that gets no byte. `None` for every other failure.
+/// How a connection without a byte ended: it asked for nothing, so nothing was refused.
+/// The reasons are those of a session without a byte. `None` for every other failure.
 pub(super) fn unused(error: &WsError) -> Option<(Side, Reason)> {
     if error.received() > 0 {
         return None;
@@ -26,7 +26,7 @@ pub(super) fn account(error: &WsError) -> (String, Option<&'static str>) {
     (error.to_string(), remedy(error))
 }
 
-/// What else than HTTP the first bytes of a client are, and what to do about it.
+/// The protocol of a client whose first bytes are not HTTP, and what to do about it.
 fn other_protocol(first: &[u8]) -> Option<(String, &'static str)> {
     match Foreign::recognise(first) {
         Some(Foreign::HttpRequest) => None,
@@ -37,7 +37,7 @@ fn other_protocol(first: &[u8]) -> Option<(String, &'static str)> {
         None => ConnectGlimpse::of(first).level.map(|_| {
             (
                 "a CONNECT without WebSocket".to_owned(),
-                "let the client connect by WebSocket, or to a listener with protocol = \"mqtt\"",
+                "have the client connect over WebSocket, or to a listener with protocol = \"mqtt\"",
             )
         }),
     }
@@ -46,18 +46,18 @@ fn other_protocol(first: &[u8]) -> Option<(String, &'static str)> {
 /// What to change, and where; `NAME` is the listener's.
 fn remedy(error: &WsError) -> Option<&'static str> {
     Some(match error.cause() {
-        // no path would let it in: a health check asks for `/` because it knows no other
+        // no path would help: a health check asks for `/` because it knows no other path
         WsCause::Refused(WsRefusal::Path) if !error.is_upgrade() => {
             return refused(WsRefusal::NotAnUpgrade);
         }
         WsCause::Refused(refusal) => return refused(*refusal),
         WsCause::TimedOut => {
-            "the client began a request and did not finish it: check the network, or raise \
+            "the client started a request and did not finish it: check the network, or raise \
              listeners.NAME.limits.connect_timeout"
         }
         WsCause::TooLarge(_) => {
-            "raise listeners.NAME.max_header_size, or make the cookies of the page's site smaller; \
-             200 headers are the limit"
+            "raise listeners.NAME.max_header_size, or make the cookies of the site smaller; a \
+             request may have at most 200 headers"
         }
         WsCause::Http(_) => {
             "the client does not speak HTTP/1.1, or gave up: connect with an MQTT client over \
@@ -70,8 +70,8 @@ fn remedy(error: &WsError) -> Option<&'static str> {
 const fn refused(refusal: WsRefusal) -> Option<&'static str> {
     Some(match refusal {
         WsRefusal::Path => {
-            "add the path to listeners.NAME.paths, or set one that is there at the client; paths = \
-             [] serves any"
+            "add the path to listeners.NAME.paths, or set one of them at the client; paths = [] \
+             serves any"
         }
         WsRefusal::Origin => {
             "add the origin to listeners.NAME.origins if its pages may connect; origins = [] lets \
@@ -79,12 +79,12 @@ const fn refused(refusal: WsRefusal) -> Option<&'static str> {
         }
         WsRefusal::Subprotocol => "set the subprotocol \"mqtt\" at the client",
         WsRefusal::HttpVersion => {
-            "a gateway before mproxy speaks HTTP/1.0: set HTTP/1.1 there, in nginx \
+            "a gateway in front of mproxy uses HTTP/1.0: set HTTP/1.1 there, in nginx \
              `proxy_http_version 1.1`"
         }
         WsRefusal::Method | WsRefusal::NotAnUpgrade => {
-            "not an MQTT client, or a gateway before mproxy removes the Connection and Upgrade \
-             headers; health checks belong to /readyz of the admin port"
+            "not an MQTT client, or a gateway in front of mproxy removes the Connection and Upgrade \
+             headers; health checks should use /readyz of the admin port"
         }
         WsRefusal::Version | WsRefusal::Key | WsRefusal::Body => {
             "the client's request is not a WebSocket handshake of RFC 6455: update the client"

@@ -12,7 +12,7 @@ use super::recorder::reason;
 use crate::app::service::Service;
 
 impl Service {
-    /// Registers the socket and, on a WebSocket listener, does the handshake, unless it is ordered to
+    /// Registers the socket and, on a WebSocket listener, does the handshake, unless it is told to
     /// end before.
     pub(super) async fn open(
         &self,
@@ -90,11 +90,11 @@ impl Service {
     }
 }
 
-/// Why an accepted connection got no session.
+/// Why an accepted connection has no session.
 pub(super) enum Unopened {
     /// It was refused.
     Refused(RefuseReason),
-    /// The client went away, or its time was up, without a byte; or it was ordered to end.
+    /// The client left or timed out without a byte; or it was told to end.
     Unused(Side, Reason),
 }
 

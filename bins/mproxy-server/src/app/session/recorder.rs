@@ -1,4 +1,4 @@
-//! From a session's counters and events to metrics.
+//! Turns a session's counters and events into metrics.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,9 +23,9 @@ pub(crate) struct WorkerRecorder {
     pub(crate) traffic: Arc<TrafficCounters>,
     /// Packets that the proxy makes itself.
     pub(crate) own: LayerMetrics,
-    /// For what happens rarely.
+    /// Counters of rare events.
     pub(crate) metrics: Metrics,
-    /// The latency of the next PUBLISH is to be measured; set again and again by the worker.
+    /// Measure the latency of the next PUBLISH; the worker sets this regularly.
     pub(crate) wants_latency: AtomicBool,
 }
 
@@ -45,11 +45,11 @@ impl WorkerRecorder {
 pub(crate) struct ConnectionRecorder {
     worker: Arc<WorkerRecorder>,
     connection: Mutex<Option<ConnectionMetrics>>,
-    /// As long as the client waits for CONNACK; boxed, because most have theirs.
+    /// `Some` while the client waits for CONNACK; boxed, because most do not.
     waiting: Mutex<Option<Box<Waiting>>>,
-    /// Its places under the limits of the listener, until the end.
+    /// Its places under the limits of the listener.
     pass: Pass,
-    /// Where the client came in.
+    /// The listener of the client.
     service: Arc<Service>,
 }
 
@@ -79,7 +79,7 @@ impl ConnectionRecorder {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The broker is dialled, and its CONNACK is what comes next.
+    /// The broker was dialled, and CONNACK comes next.
     pub(crate) fn dialled(&self) {
         *self.waiting() = Some(Box::new(self.service.upstream.wait()));
     }
@@ -134,7 +134,7 @@ impl Counters for ConnectionRecorder {
     }
 
     fn wants_latency(&self) -> bool {
-        // only this thread takes it: the store need not be one with the load
+        // only this thread takes it, so load and store need not be atomic together
         let wants = self.worker.wants_latency.load(Ordering::Relaxed);
         if wants {
             self.worker.wants_latency.store(false, Ordering::Relaxed);
@@ -156,7 +156,7 @@ impl Events for ConnectionRecorder {
     }
 
     fn admitted(&self, session: &SessionHandle) {
-        // a reload that comes from here on finds the session by its listener
+        // from here on, a reload finds the session by its listener
         let [to_server, to_client] = self.service.policy.load().paces;
         let limits = &self.service.limits;
         if [to_server, to_client] != [limits.pace_to_server, limits.pace_to_client] {
@@ -186,7 +186,7 @@ impl Events for ConnectionRecorder {
             );
         }
         if reason != ReasonCode::SUCCESS {
-            // the broker's or the proxy's own: the end of the session tells
+            // by the broker or by mproxy: the end of the session logs it
             return;
         }
         connection.opened(version);
@@ -225,13 +225,13 @@ impl Events for ConnectionRecorder {
             (Kind::Unsubscribe, _) => Action::Unsubscribe,
             (Kind::Connect, _) => Action::Will,
             (Kind::Auth, _) => {
-                // it is for their sake
+                // the broker is dialled only for them
                 for judge in &self.service.policy.load().composed.by_names {
                     judge.metrics.decision(Action::Auth, Decision::Deny);
                 }
                 return;
             }
-            // the session refuses no other
+            // the session itself refuses no other packets
             _ => return,
         };
         own.decision(action, Decision::Deny);
@@ -252,7 +252,7 @@ const fn side(side: session::Side) -> Side {
     }
 }
 
-/// The direction of the packet that ended a session, if one did because it was wrong.
+/// The direction of the invalid packet that ended a session, if one did.
 fn wrong_packet(summary: &Summary) -> Option<Direction> {
     let is_wrong = matches!(
         summary.reason,
@@ -268,8 +268,8 @@ fn wrong_packet(summary: &Summary) -> Option<Direction> {
     }
 }
 
-/// The metrics' word for a session's end. The two vocabularies are the same but for a few finer
-/// points, which the log keeps.
+/// The metrics' word for a session's end: the same as in the log, except for a few details
+/// that only the log has.
 pub(crate) const fn reason(reason: CloseReason) -> Reason {
     match reason {
         CloseReason::Disconnect => Reason::Disconnect,

@@ -1,11 +1,11 @@
-//! What an operator can do about the end of a connection that is not a matter of course.
+//! What an operator can do about a connection that ended in an unusual way.
 
 use mproxy_codec::ReasonCode;
 use mproxy_session::{CloseReason, Side, Summary};
 
 use crate::app::chain::ByNames;
 
-/// What a listener and its broker are called in the configuration.
+/// The names of a listener and its broker in the configuration.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Names<'a> {
     pub(crate) listener: &'a str,
@@ -13,7 +13,7 @@ pub(crate) struct Names<'a> {
 }
 
 impl Names<'_> {
-    /// Puts the names where a remedy has `NAME`, so that its keys are keys that `--set` takes.
+    /// Puts the names where a remedy has `NAME`, so that `--set` accepts its keys.
     pub(crate) fn fill(self, remedy: &str) -> String {
         let remedy = remedy.replace("listeners.NAME.", &format!("listeners.{}.", self.listener));
         fill_upstream(&remedy, self.upstream)
@@ -27,8 +27,8 @@ pub(crate) fn fill_upstream(remedy: &str, name: &str) -> String {
 
 /// The remedy, with `NAME` for the names; `None` for an end that needs none.
 ///
-/// Every client that is refused gets one. A client that went away by itself, was sent away by an
-/// operator or was drained gets none.
+/// Every refused client gets one. A client that left, was disconnected by an operator or was drained gets
+/// none.
 pub(crate) fn remedy(summary: &Summary) -> Option<&'static str> {
     if let Some(foreign) = summary.foreign {
         return Some(match summary.side {
@@ -56,7 +56,7 @@ pub(super) fn of_will(layer: &str) -> String {
     )
 }
 
-/// The remedy for a client that authenticated again, in a chain in which these layers go by its names.
+/// The remedy for a client that authenticated again, in a chain with these layers that use its names.
 pub(super) fn of_reauthentication(layers: &[ByNames]) -> String {
     let keys: Vec<_> = layers
         .iter()
@@ -69,14 +69,14 @@ pub(super) fn of_reauthentication(layers: &[ByNames]) -> String {
     )
 }
 
-/// A client whose time was up after it had opened a WebSocket.
+/// A client that opened a WebSocket and sent nothing until its time was up.
 fn is_unused_websocket(summary: &Summary) -> bool {
     summary.reason == CloseReason::ConnectTimeout
         && summary.peer.upgrade.is_some()
         && summary.to_server.bytes == 0
 }
 
-/// The key whose other value would have let it go on. As long as there are limits: one arm for each.
+/// The remedy for a limit: the key that would have let the client go on. As long as there are limits: one arm for each.
 fn of_limit(limit: &str) -> Option<&'static str> {
     Some(match limit {
         "bridges" => {
@@ -87,8 +87,8 @@ fn of_limit(limit: &str) -> Option<&'static str> {
             "set listeners.NAME.conformance = \"tolerant\", or update the side that sent it"
         }
         "connack_timeout" => {
-            "is the broker stopped or overloaded? raise upstreams.NAME.connack_timeout if it only \
-             needs longer"
+            "is the broker stopped or overloaded? raise upstreams.NAME.connack_timeout if it is only \
+             slow"
         }
         "connect_timeout" => {
             "raise listeners.NAME.limits.connect_timeout for slow clients; a client that does not \
@@ -100,7 +100,7 @@ fn of_limit(limit: &str) -> Option<&'static str> {
         }
         "hook_timeout" => "a layer did not answer in time: check the service that it waits for",
         "max_connect_size" => {
-            "raise listeners.NAME.limits.max_connect_size if this client should get in"
+            "raise listeners.NAME.limits.max_connect_size if this client should be let in"
         }
         "max_denials" => {
             "layers refused too many packets of the client (see the lines with event=deny), or it \
@@ -108,8 +108,8 @@ fn of_limit(limit: &str) -> Option<&'static str> {
              the rules, or raise listeners.NAME.limits.max_denials"
         }
         "max_filters" => {
-            "raise listeners.NAME.limits.max_filters if this request should pass, or let the client \
-             send several"
+            "raise listeners.NAME.limits.max_filters if this request should pass, or have the client \
+             split it"
         }
         "max_held_packet" => {
             "raise listeners.NAME.limits.max_held_packet if this packet should pass"
@@ -121,9 +121,9 @@ fn of_limit(limit: &str) -> Option<&'static str> {
             "raise listeners.NAME.limits.max_topic_levels if such topics are intended"
         }
         "memory" => {
-            "memory was scarce, and this connection held most of it: if it is one of yours, raise \
-             server.memory or the memory limit of the container; if not, limit its address with \
-             listeners.NAME.limits.max_connections_per_ip"
+            "memory was scarce, and this connection was one of those that held most: if it is one of \
+             yours, raise server.memory or the memory limit of the container; if not, limit its \
+             address with listeners.NAME.limits.max_connections_per_ip"
         }
         "packet_timeout" => {
             "the side named in detail is stuck; raise listeners.NAME.limits.packet_timeout if its \
@@ -133,7 +133,7 @@ fn of_limit(limit: &str) -> Option<&'static str> {
             "set listeners.NAME.receive_maximum = \"pass\" to leave it to the broker, or update \
              the client"
         }
-        "versions" => "add the version to listeners.NAME.versions if this client should get in",
+        "versions" => "add the version to listeners.NAME.versions if this client should be let in",
         "write_timeout" => {
             "the side named in detail does not read; raise listeners.NAME.limits.write_timeout if \
              its network is only slow"
@@ -144,8 +144,8 @@ fn of_limit(limit: &str) -> Option<&'static str> {
 
 fn of_reason(summary: &Summary) -> Option<&'static str> {
     Some(match summary.reason {
-        // OpenSSL, for one, closes the connection without an alert when it does not like the first
-        // bytes
+        // a TLS port: OpenSSL, for example, closes the connection without an alert if the first bytes
+        // are not TLS
         CloseReason::UpstreamUnreachable if summary.dialled => {
             "is upstreams.NAME.address a port that expects TLS, or is the broker full? see the \
              broker's log"
@@ -181,8 +181,8 @@ fn of_reason(summary: &Summary) -> Option<&'static str> {
         CloseReason::AclDenied => "change the client, or the rule of the layer that denied",
         CloseReason::UpstreamEof | CloseReason::UpstreamDisconnect => "see the broker's log",
         CloseReason::KeepaliveTimeout => {
-            "the client sent nothing while it waited for CONNACK: look at the broker and the \
-             client's network"
+            "the client sent nothing while it waited for CONNACK: check the broker and the client's \
+             network"
         }
         _ => return None,
     })
@@ -206,8 +206,8 @@ const fn by_broker(connack: Option<ReasonCode>) -> &'static str {
 const fn by_layer(connack: Option<ReasonCode>) -> &'static str {
     match connack {
         Some(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID) => {
-            "change the client's id or user name so that they fit together, or the layer that \
-             detail names"
+            "change the client id or user name so that they match, or change the layer that detail \
+             names"
         }
         _ => "change the client, or the rule of the layer that detail names",
     }

@@ -9,11 +9,11 @@ use crate::app::service::Service;
 impl Service {
     /// One line about the end of a connection: who, why, and what to do about it.
     ///
-    /// Of a client that was let in, the line is one of the access log, if there is one, which may not
-    /// ask for every end. Clients that were not let in are reported in any case, and so is every failure.
+    /// For an admitted client, the line belongs to the access log, if there is one, which may not
+    /// include every end. Refused clients and failures are always reported.
     pub(super) fn report(&self, summary: &Summary) {
         let untold = match summary.reason {
-            // the line with the event `evict` tells, when there is one
+            // the line with the event `evict` has reported it
             CloseReason::Evicted if !summary.established() => Some("connection made room"),
             _ if is_probe(summary) => Some("connection without a byte"),
             _ => None,
@@ -55,7 +55,7 @@ impl Service {
         let session = summary.session.as_ref();
         let client_id = session.map(|session| session.client_id());
         let username = session.and_then(|session| session.user_name());
-        // the form of a refusal is not the version of a client that nobody understands
+        // the version of a refusal is not the version of a client that mproxy does not understand
         let level = glimpse.and_then(|it| it.level);
         let version = summary
             .version
@@ -108,7 +108,7 @@ impl Service {
         }
     }
 
-    /// The layer that turned the client away for its will, if a setting of it could have let it in.
+    /// The layer that turned the client away for its will, if `will = "strip"` could have let it in.
     fn denied_will(&self, summary: &Summary) -> Option<String> {
         let detail = summary.detail.as_deref()?;
         let is_will = summary.limit == Some("refused_will");
@@ -117,8 +117,8 @@ impl Service {
         judge.map(str::to_owned)
     }
 
-    /// True for a client that was let in and closed because it authenticated again. Nothing else of a
-    /// session is refused for who the client is.
+    /// True for an admitted client that was closed because it authenticated again. Nothing else in a
+    /// session is refused with this reason.
     fn is_reauthentication(&self, summary: &Summary) -> bool {
         let refused = summary.reason == CloseReason::AuthDenied && summary.established();
         refused && !self.policy.load().composed.by_names.is_empty()
@@ -133,14 +133,14 @@ impl Service {
     }
 }
 
-/// The path that a WebSocket client asked for. Its query may hold a token.
+/// The path that a WebSocket client asked for, without its query, which may contain a token.
 fn path(upgrade: &UpgradeRequest) -> &str {
     let uri = &*upgrade.uri;
     uri.split_once('?').map_or(uri, |(path, _)| path)
 }
 
-/// A connection on which nothing came, not even the request for a WebSocket: the check of a load
-/// balancer, mostly.
+/// A connection without a byte, not even a WebSocket request: usually the check of a load
+/// balancer.
 fn is_probe(summary: &Summary) -> bool {
     let by_itself = matches!(
         summary.reason,

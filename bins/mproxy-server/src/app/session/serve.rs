@@ -24,7 +24,7 @@ impl Service {
         pass: Pass,
         handle: SessionHandle,
     ) -> impl Future<Output = ()> + Send {
-        // boxed: what it takes to begin is given back when the session runs
+        // boxed, so that memory of the opening is freed when the session runs
         let beginning = Box::pin(Arc::clone(&self).begin(accepted, worker, pass, handle));
         Serve {
             service: self,
@@ -69,8 +69,8 @@ impl Service {
         Some((self.run(session, stream, &recorder), recorder))
     }
 
-    /// Runs the session with the chain of its listener. A chain without layers is one, too: a reload may
-    /// give it some.
+    /// Runs the session with the chain of its listener, even one without layers: a reload may
+    /// add some.
     fn run(
         &self,
         session: Session,
@@ -92,8 +92,8 @@ impl Service {
 }
 
 pin_project_lite::pin_project! {
-    /// A connection on its way. Not an async block: that would keep room for its session twice, and
-    /// this is what an idle connection consists of.
+    /// A connection being opened. Not an async block, which would reserve room for its session twice:
+    /// this is the memory of an idle connection.
     struct Serve<B, R> {
         service: Arc<Service>,
         #[pin]

@@ -1,5 +1,5 @@
-//! Whether a broker serves clients: what sessions and probes report goes in, when to probe and what
-//! readiness says comes out. Pure: it opens no sockets and reads no clock.
+//! Whether a broker serves clients: reports of sessions and probes go in, when to probe and what
+//! readiness shows come out. It opens no sockets and reads no clock.
 //!
 //! ```text
 //!             probe or session answered
@@ -15,36 +15,36 @@ use std::time::{Duration, Instant};
 
 use super::probe::Failure;
 
-/// How many CONNECTs in a row without CONNACK raise a doubt.
+/// How many CONNECTs in a row without CONNACK start a probe.
 ///
-/// Clients cannot make the proxy unready: a CONNECT at which the broker closes the connection is
-/// sent as often as one likes, so it starts a probe, and the probe decides.
+/// Clients must not be able to make the proxy unready: anyone can send a CONNECT at which the broker closes
+/// the connection, so that only starts a probe, and the probe decides.
 const DOUBTFUL: u32 = 3;
 
-/// The first pause after a probe that failed, and the least time between two probes.
+/// The first pause after a failed probe, and the minimum time between two probes.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What a session tells about its broker.
+/// What a session reports about its broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// The broker sent CONNACK, whatever it said.
+    /// The broker sent a CONNACK with any code.
     Answered,
-    /// The broker could not be connected to.
+    /// Connecting to the broker failed.
     Unreachable,
-    /// The broker was connected to, and no CONNACK came.
+    /// The broker accepted the connection, but sent no CONNACK.
     Unanswered,
-    /// The broker closed the connection of a client that it had let in, and it was the last one.
+    /// The broker closed the connection of an accepted client, which was the last one.
     LastClosed,
 }
 
-/// What is known about a broker.
+/// The state of a broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Neither a session nor a probe has ended yet.
+    /// Neither a session nor a probe has reported yet.
     Unknown,
     /// It serves clients.
     Up,
-    /// It does not, as a probe found out.
+    /// It does not: a probe failed.
     Down(Failure),
 }
 
@@ -57,7 +57,7 @@ pub(super) struct BrokerHealth {
     verdict: Verdict,
     /// When to probe; `None` while a probe runs, and while there is no reason to.
     due: Option<Instant>,
-    /// What [`due`](Self::due) said last: until then nobody looks, unless told to.
+    /// The last result of [`due`](Self::due): until then nobody looks, unless notified.
     alarm: Option<Instant>,
     probing: bool,
     last_probe: Option<Instant>,
@@ -67,7 +67,7 @@ pub(super) struct BrokerHealth {
     unanswered: u32,
     /// Sessions that wait for CONNACK.
     waiting: u32,
-    /// Since when some session has waited and none was answered; `None` when none waits.
+    /// Since when sessions have waited without any answer; `None` if none waits.
     silent_since: Option<Instant>,
 }
 
@@ -89,7 +89,7 @@ impl BrokerHealth {
         }
     }
 
-    /// What is known.
+    /// The state.
     pub(super) fn verdict(&self) -> &Verdict {
         &self.verdict
     }
@@ -105,12 +105,12 @@ impl BrokerHealth {
         self.probing
     }
 
-    /// How many CONNECTs of clients had no CONNACK, if they are enough to be worth a word.
+    /// How many CONNECTs of clients had no CONNACK, if enough to report.
     pub(super) fn unanswered(&self) -> Option<u32> {
         Some(self.unanswered).filter(|count| *count >= DOUBTFUL)
     }
 
-    /// The CONNECT of a client was sent. True when there is to be a probe sooner than was said before.
+    /// The CONNECT of a client was sent. True if a probe is now due earlier.
     pub(super) fn wait(&mut self, now: Instant) -> bool {
         self.waiting = self.waiting.saturating_add(1);
         self.silent_since.get_or_insert(now);
@@ -118,7 +118,7 @@ impl BrokerHealth {
             .is_some_and(|due| self.alarm.is_none_or(|alarm| due < alarm))
     }
 
-    /// A client has its CONNACK, or waits no longer.
+    /// A client has its CONNACK, or no longer waits.
     pub(super) fn waited(&mut self) {
         self.waiting = self.waiting.saturating_sub(1);
         if self.waiting == 0 {
@@ -126,7 +126,7 @@ impl BrokerHealth {
         }
     }
 
-    /// A session reports. True when this changes what there is to do or to say.
+    /// A session reports. True if this changes the state or the next probe.
     pub(super) fn session(&mut self, outcome: Outcome, now: Instant) -> bool {
         match outcome {
             Outcome::Answered => {
@@ -173,9 +173,9 @@ impl BrokerHealth {
         self.probing = false;
         self.failures = 0;
         self.unanswered = 0;
-        // those that still wait have a broker that answers others
+        // the broker answers others, so waiting sessions are no sign of trouble
         self.silent_since = (self.waiting > 0).then_some(now);
-        // a broker that is asked although nothing is wrong writes a line each time
+        // an unneeded probe leaves a line in the broker's log
         self.due = (!self.asks).then(|| now + self.interval);
     }
 
@@ -192,7 +192,7 @@ impl BrokerHealth {
         true
     }
 
-    /// When sessions will have waited so long that the broker itself is to be asked. A stopped broker
+    /// When sessions will have waited so long that a probe is due. A stopped broker
     /// lets clients wait until `connack_timeout` before any of them fails.
     fn silence(&self) -> Option<Instant> {
         let asks = self.asks && self.verdict == Verdict::Up && !self.probing;
@@ -200,12 +200,12 @@ impl BrokerHealth {
         Some(self.after_pause(since + self.interval))
     }
 
-    /// This time, unless the last probe was shortly before.
+    /// This time, or later if the last probe was just before.
     fn after_pause(&self, at: Instant) -> Instant {
         self.last_probe.map_or(at, |last| at.max(last + PAUSE))
     }
 
-    /// A second, then twice as long each time, up to the interval.
+    /// One second, doubled each time, up to the interval.
     fn pause(&self) -> Duration {
         PAUSE
             .saturating_mul(2u32.saturating_pow(self.failures))

@@ -1,4 +1,4 @@
-//! The brokers: how they are dialled, and whether they serve clients.
+//! The brokers: dials them, and watches whether they serve clients.
 
 mod health;
 mod probe;
@@ -32,23 +32,23 @@ pub(crate) struct Upstream {
     metrics: UpstreamMetrics,
     /// How long a probe waits for CONNACK.
     limit: Duration,
-    /// `None`: nobody looks.
+    /// `None` = not watched.
     watched: Option<Watched>,
 }
 
-/// A broker whose health is looked at.
+/// A broker whose health is watched.
 #[derive(Debug)]
 struct Watched {
     health: Mutex<BrokerHealth>,
-    /// Sessions have changed what is to be done.
+    /// Notified if sessions have changed when to probe.
     changed: Notify,
     reached: CheckHandle,
-    /// `None`: a connection is enough.
+    /// `None` = a connection is enough.
     answers: Option<CheckHandle>,
 }
 
 impl Upstream {
-    /// Prepares to dial a broker. Unless its health is off, it is not ready before it was heard of.
+    /// Prepares to dial a broker. Unless its health check is off, it is not ready before the first result.
     pub(crate) fn new(
         config: &config::Upstream,
         resolver: &Resolver,
@@ -70,7 +70,7 @@ impl Upstream {
         }
     }
 
-    /// Where it is.
+    /// Its address.
     pub(crate) fn address(&self) -> &UpstreamAddr {
         self.dialer.addr()
     }
@@ -106,7 +106,7 @@ impl Upstream {
         Ok((outcome?, self.metrics.opened()))
     }
 
-    /// A session waits for CONNACK as long as the answer is kept.
+    /// A session waits for CONNACK until the returned guard is dropped.
     pub(crate) fn wait(self: &Arc<Self>) -> Waiting {
         let now = Instant::now();
         if let Some(watched) = &self.watched
@@ -131,7 +131,7 @@ impl Upstream {
         }
     }
 
-    /// A session got CONNACK from the broker, which it has waited for like this.
+    /// A session got CONNACK from the broker after waiting with this guard.
     pub(crate) fn answered(&self, waiting: Option<&Waiting>) {
         if let Some(waiting) = waiting {
             self.metrics.connack(waiting.since.elapsed());
@@ -155,7 +155,7 @@ impl Upstream {
         }
     }
 
-    /// Asks the broker once, and takes the answer for readiness.
+    /// Probes the broker once, and updates readiness.
     ///
     /// # Errors
     /// Why it does not serve clients.
@@ -169,7 +169,7 @@ impl Upstream {
         result
     }
 
-    /// Keeps readiness informed until it is told to stop.
+    /// Watches the broker for readiness until told to stop.
     pub(crate) async fn watch(&self, stop: CancellationToken) {
         if let Some(watched) = &self.watched {
             tokio::select! {
@@ -202,12 +202,12 @@ impl Upstream {
         }
     }
 
-    /// It took so long to answer a PUBLISH.
+    /// Records how long a PUBLISH took to be acknowledged.
     pub(crate) fn publish_answered(&self, took: Duration) {
         self.metrics.publish_answered(took);
     }
 
-    /// Connects, and asks for a CONNACK if that is what is checked. Not counted: metrics of dials are
+    /// Connects, and waits for a CONNACK if that is checked. Not counted: metrics of dials are
     /// about clients.
     async fn probe(&self, watched: &Watched) -> Result<(), Failure> {
         let stream = self.dialer.dial(Subprotocol::Mqtt).await?;
@@ -261,14 +261,14 @@ impl Watched {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until a session makes the probe that is under way superfluous.
+    /// Waits until a session makes the running probe unnecessary.
     async fn answered(&self) {
         while self.lock().is_probing() {
             self.changed.notified().await;
         }
     }
 
-    /// Writes what is known where `/readyz` and the metrics read it.
+    /// Publishes the state to `/readyz` and the metrics.
     fn publish(&self, name: &str) {
         let (verdict, unanswered) = {
             let health = self.lock();

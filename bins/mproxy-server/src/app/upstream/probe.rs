@@ -1,4 +1,4 @@
-//! A CONNECT of the proxy's own: does the broker answer?
+//! The probe of a broker: does it answer a CONNECT from mproxy?
 
 use std::fmt;
 use std::io;
@@ -12,8 +12,8 @@ use tokio::time::timeout;
 
 use crate::app::session::fill_upstream;
 
-/// MQTT 3.1.1, clean session, keep alive 10 s, no client identifier: what every broker can read, and
-/// what leaves nothing behind. Whether the broker lets it in does not matter.
+/// MQTT 3.1.1, clean session, keep alive 10 s, no client identifier: every broker can read it, and it
+/// leaves nothing behind. Whether the broker lets it in does not matter.
 fn connect() -> Result<Bytes, EncodeError> {
     let connect = ConnectBuilder::new(Version::V311).keep_alive(10).build()?;
     Ok(connect.as_bytes().clone())
@@ -28,7 +28,7 @@ const ENOUGH: usize = 4;
 /// Why a broker does not serve clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
-    /// Whether the broker could be connected to.
+    /// Whether the connection was established.
     pub(super) is_reached: bool,
     why: String,
     /// What an operator can do.
@@ -36,7 +36,7 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// The broker was connected to and does not speak MQTT.
+    /// The broker accepted the connection, but does not speak MQTT.
     pub(super) fn unanswered(why: impl Into<String>, remedy: &'static str) -> Self {
         Self {
             is_reached: true,
@@ -51,7 +51,7 @@ impl Failure {
     }
 }
 
-/// Short: it is part of a line that says which broker this is about.
+/// Short: it is part of a line that names the broker.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.why)
@@ -65,7 +65,7 @@ impl From<DialError> for Failure {
             remedy: match error.cause() {
                 DialCause::Refused => "start the broker, or correct upstreams.NAME.address",
                 DialCause::TimedOut => {
-                    "check upstreams.NAME.address, and that no firewall stands between"
+                    "check upstreams.NAME.address, and that no firewall is in between"
                 }
                 DialCause::Resolve(_) => "correct the host name in upstreams.NAME.address",
                 DialCause::Handshake(_) => {
@@ -78,16 +78,16 @@ impl From<DialError> for Failure {
     }
 }
 
-/// How long the broker may take to answer. A busy broker with a slow authentication is given a few
-/// seconds; a long interval does not make a stopped one go unnoticed.
+/// How long the broker may take to answer. A busy broker with slow authentication gets a few
+/// seconds; even with a long interval, a stopped one is noticed.
 pub(super) fn limit(interval: Duration) -> Duration {
     interval.clamp(Duration::from_secs(1), Duration::from_secs(5))
 }
 
-/// Sends CONNECT, waits for any CONNACK, and takes leave.
+/// Sends CONNECT, waits for any CONNACK, and disconnects.
 ///
 /// # Errors
-/// What came instead, if anything.
+/// What the broker sent instead, if anything.
 pub(super) async fn ask<S>(mut stream: S, limit: Duration) -> Result<(), Failure>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -97,10 +97,10 @@ where
         let limit = humantime::format_duration(limit);
         Err(Failure::unanswered(
             format!("accepts connections and answers no CONNECT within {limit}"),
-            "the broker is stopped, overloaded, or waits for another protocol: see its log",
+            "the broker is stopped or overloaded, or expects another protocol: see its log",
         ))
     })?;
-    // an error says that the broker was faster
+    // on an error, the broker has already closed
     let _ = timeout(limit, async {
         if code == 0 {
             stream.write_all(&DISCONNECT).await?;
@@ -116,7 +116,7 @@ async fn exchange<S>(stream: &mut S) -> Result<u8, Failure>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    // what could not be written may have been answered all the same: a refusal before CONNECT
+    // even if writing failed, there may be an answer: a refusal before CONNECT
     let written = async {
         let connect = connect().map_err(io::Error::other)?;
         stream.write_all(&connect).await?;
@@ -142,7 +142,7 @@ where
     }
 }
 
-/// OpenSSL, for one, closes the connection without an alert when it does not like the first bytes.
+/// Probably a TLS port: OpenSSL, for example, closes without an alert if the first bytes are not TLS.
 fn closed(error: Option<&io::Error>) -> Failure {
     let how = error.map_or_else(String::new, |error| format!(": {error}"));
     Failure::unanswered(
@@ -152,7 +152,7 @@ fn closed(error: Option<&io::Error>) -> Failure {
     )
 }
 
-/// Says by its first bytes what an answer is that is not a CONNACK.
+/// Recognizes an answer that is not a CONNACK by its first bytes.
 fn recognise(bytes: &[u8]) -> Failure {
     if let Some(foreign) = Foreign::recognise(bytes) {
         let why = format!("answers CONNECT with {foreign}");

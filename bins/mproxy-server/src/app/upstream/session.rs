@@ -1,4 +1,4 @@
-//! What the end of a session tells about its broker.
+//! What the end of a session says about its broker.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use mproxy_session::{CloseReason, Side, Summary};
 
 use super::health::Outcome;
 
-/// How long a client has waited for its CONNACK if it is the broker's fault that it went: clients
-/// give up sooner than `connack_timeout` does.
+/// If a client waited this long for its CONNACK and left, it is the broker's fault: clients
+/// give up before `connack_timeout`.
 const WAITED: Duration = Duration::from_secs(1);
 
-/// What a session that ends tells; `waited` is how long it has waited for CONNACK, if it still does.
-/// When the broker has let it in, its recorder has told that it was answered.
+/// The report of a session that ends; `waited` is how long it has waited for CONNACK, if it still does.
+/// If the broker accepted it, its recorder has already reported that.
 pub(super) fn ending(side: Side, reason: CloseReason, waited: Option<Duration>) -> Option<Outcome> {
     use CloseReason::{Eof, Reset, UpstreamRefused, UpstreamUnreachable};
     match (side, reason, waited) {
@@ -24,7 +24,7 @@ pub(super) fn ending(side: Side, reason: CloseReason, waited: Option<Duration>) 
     }
 }
 
-/// Whether the broker has let the client in and then closed its connection.
+/// Whether the broker accepted the client and then closed its connection.
 pub(super) fn was_closed(summary: &Summary) -> bool {
     summary.side == Side::Upstream && summary.established()
 }
@@ -45,19 +45,19 @@ mod tests {
             (Upstream, R::UpstreamEof, short, unanswered),
             (Upstream, R::UpstreamProtocolError, short, unanswered),
             (Proxy, R::UpstreamUnreachable, short, unanswered),
-            // no connection: the dial has told
+            // no connection: the dial has reported
             (Upstream, R::UpstreamUnreachable, None, None),
             // after CONNACK
             (Upstream, R::UpstreamEof, None, None),
             (Client, R::Disconnect, None, None),
             (Client, R::Eof, None, None),
             (Proxy, R::Drain, None, None),
-            // not the broker's doing
+            // not caused by the broker
             (Proxy, R::Drain, short, None),
             (Proxy, R::AuthDenied, None, None),
             (Proxy, R::ConnectTimeout, None, None),
             (Client, R::Malformed, short, None),
-            // a client that left: too soon to say anything, or after it had waited
+            // a client that left: too early to blame the broker, or after it had waited
             (Client, R::Eof, short, None),
             (Client, R::Eof, Some(WAITED), unanswered),
             (Client, R::Reset, Some(WAITED), unanswered),

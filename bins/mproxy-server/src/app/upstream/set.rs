@@ -10,7 +10,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Upstream;
 
-/// The brokers; each is kept, with its health, as long as nothing about it changes.
+/// The brokers; a reload keeps each, with its health, unless its configuration changes.
 #[derive(Debug, Default)]
 pub(crate) struct Upstreams(BTreeMap<String, Kept>);
 
@@ -18,7 +18,7 @@ pub(crate) struct Upstreams(BTreeMap<String, Kept>);
 struct Kept {
     config: Arc<config::Upstream>,
     upstream: Arc<Upstream>,
-    /// Ends the watching; `None` = nobody watches yet.
+    /// Ends watching; `None` = not watched yet.
     watched: Option<DropGuard>,
 }
 
@@ -28,7 +28,7 @@ impl Upstreams {
         self.0.get(name).map(|kept| &kept.upstream)
     }
 
-    /// Asks each broker once; false if one does not serve clients, which is told.
+    /// Probes each broker once; logs those that do not serve clients, and returns false if there are any.
     pub(crate) async fn require(&self) -> bool {
         for upstream in self.0.values().map(|kept| &kept.upstream) {
             if let Err(error) = upstream.require().await {
@@ -45,7 +45,7 @@ impl Upstreams {
         true
     }
 
-    /// Takes the brokers of a configuration in place of these. Sessions keep the broker that they are
+    /// Replaces the brokers by those of a configuration. Sessions keep the broker that they are
     /// connected to.
     pub(crate) fn replace(
         &mut self,
@@ -67,7 +67,7 @@ impl Upstreams {
         }
     }
 
-    /// The checks that these have, without listeners.
+    /// The readiness checks of these brokers.
     pub(crate) fn checks(&self) -> Named {
         let mut named = Named::default();
         for (name, kept) in &self.0 {

@@ -28,37 +28,37 @@ use crate::app::registry::{Entered, Registry, Sessions};
 use crate::app::service::Service;
 use crate::app::session::WorkerRecorder;
 
-/// How many connections more than the idlest worker one may have before it hands new ones over.
-/// Handing over costs a wake-up of another thread; a difference this small costs less.
+/// A worker that has this many connections more than the idlest one hands new ones over.
+/// Handing over costs a wake-up of another thread; a smaller difference costs less.
 const IMBALANCE: usize = 8;
 
-/// Connections on their way from one worker to another. When the other does not keep up, the one
+/// Maximum connections on their way from one worker to another. If the other does not keep up, the one
 /// that accepted keeps them.
 const HANDOVERS: usize = 256;
 
-/// A socket that is listened on, and what its connections are served with.
+/// A listening socket, and the service of its connections.
 pub(crate) struct Entrance {
     pub(crate) listener: Listener,
-    /// What the next connection gets; a reload puts another one here.
+    /// The service of the next connection; a reload replaces it.
     pub(crate) service: Arc<ArcSwap<Service>>,
-    /// Once it is cancelled, the socket is not accepted from any more.
+    /// Cancelled to stop accepting from the socket.
     pub(crate) closed: CancellationToken,
 }
 
-/// What a worker is told by the others and by the server.
+/// Messages to a worker from the others and from the server.
 struct Worker {
     load: Arc<Load>,
     recorder: Arc<WorkerRecorder>,
     sessions: Arc<Sessions>,
 }
 
-/// How many connections a worker has, and how to give it more.
+/// The number of connections of a worker, and how to give it more.
 struct Load {
     connections: AtomicUsize,
     handover: mpsc::Sender<Handover>,
 }
 
-/// A connection that was let in.
+/// An admitted connection.
 struct Handover {
     accepted: Accepted,
     service: Arc<Service>,
@@ -69,7 +69,7 @@ struct Handover {
 /// All workers.
 pub(crate) struct Workers {
     threads: Vec<JoinHandle<()>>,
-    /// The runtime of each thread, by which it is given more to do.
+    /// The runtime of each thread, to spawn tasks on it.
     runtimes: Vec<(Handle, Arc<Worker>)>,
     loads: Arc<[Arc<Load>]>,
 }
@@ -124,12 +124,12 @@ impl Workers {
         Ok(workers)
     }
 
-    /// How many there are.
+    /// The number of workers.
     pub(crate) fn len(&self) -> usize {
         self.threads.len()
     }
 
-    /// Has each worker accept from one of these.
+    /// Makes each worker accept from one of these.
     pub(crate) fn open(&self, entrances: impl Iterator<Item = Entrance>) {
         for ((runtime, worker), entrance) in self.runtimes.iter().zip(entrances) {
             let closed = entrance.closed.clone();
@@ -139,8 +139,8 @@ impl Workers {
     }
 
     /// Has the sessions of these listeners judged again, each by its own worker, which serves packets
-    /// meanwhile; or ended, if that is said of a listener. One that has no CONNECT yet is not known to be
-    /// of a listener, and judged as well.
+    /// meanwhile; or ended, if a listener says so. A session without a CONNECT is not yet known to be
+    /// of a listener, so it is judged as well.
     pub(crate) fn renew(
         &self,
         registry: &Registry,
@@ -156,7 +156,7 @@ impl Workers {
                 };
                 let judged = sessions.running().into_iter().filter(|handle| {
                     let ends = listener(handle);
-                    // who has come since is under the new rules already
+                    // later sessions already have the new rules
                     if ends == Some(true) && handle.policy() < generation {
                         handle.close(rules_changed());
                     }
@@ -181,7 +181,7 @@ impl Workers {
     }
 }
 
-/// Ends a session without a word: its client connects again, and subscribes by the new rules. Its will was
+/// Ends a session without a packet: its client connects again, and subscribes by the new rules. Its will was
 /// judged by the old ones.
 const fn rules_changed() -> Order {
     Order::new(CloseReason::RulesChanged, ReasonCode::ADMINISTRATIVE_ACTION)
@@ -226,7 +226,7 @@ async fn accept(worker: Arc<Worker>, loads: Arc<[Arc<Load>]>, entrance: Entrance
         let accepted = match acceptor.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                let message = "the listener is broken and accepts no more: restart mproxy";
+                let message = "the listener failed and no longer accepts connections: restart mproxy";
                 return broken(&error, message);
             }
         };
@@ -245,7 +245,7 @@ async fn accept(worker: Arc<Worker>, loads: Arc<[Arc<Load>]>, entrance: Entrance
             },
         );
         if made_room {
-            // so that it is closed before the next one needs its descriptor
+            // closed before the next connection needs its descriptor
             tokio::task::yield_now().await;
         }
     }
@@ -285,7 +285,7 @@ impl Worker {
 }
 
 pin_project_lite::pin_project! {
-    /// A connection that is served, and what it holds until it is over. Not an async block: that
+    /// A connection being served, and what it holds until it ends. Not an async block: that
     /// would keep room for the future twice.
     struct Serving<F> {
         #[pin]

@@ -1,4 +1,4 @@
-//! The pulse of a worker: a timer that always runs, and how late it fires.
+//! The pulse of a worker: a timer that always runs, and measures how late it fires.
 
 use std::convert::Infallible;
 use std::sync::atomic::Ordering;
@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::app::session::WorkerRecorder;
 
-/// How often the timer fires: often enough for a percentile, and seldom enough for an idle process. A
+/// How often the timer fires: often enough for percentiles, and rarely enough for an idle process. A
 /// thread wakes up twice for it, because the runtime sorts a timer in again shortly before it is due.
 ///
 /// The timer has a second use. A runtime whose next timer is later than a new one wakes itself up, by
@@ -16,11 +16,11 @@ use crate::app::session::WorkerRecorder;
 /// connections; with this one it is not.
 const TICK: Duration = Duration::from_millis(500);
 
-/// A worker that was held up for longer counts as if it was for so many ticks, which is 10 s: a
-/// process that was stopped for an hour has no more to catch up with.
+/// A worker that was blocked for longer counts as blocked for this many ticks, which is 10 s: a
+/// process that was stopped for an hour need not catch up.
 const CAUGHT_UP: u32 = 20;
 
-/// Measures how late the worker is, and has it measure the latency of its broker, at each tick.
+/// At each tick, measures how late the worker is, and makes it measure the latency of its broker.
 pub(super) async fn beat(recorder: &WorkerRecorder) -> Infallible {
     loop {
         let due = Instant::now() + TICK;
@@ -32,7 +32,7 @@ pub(super) async fn beat(recorder: &WorkerRecorder) -> Infallible {
     }
 }
 
-/// How late each tick is that was due meanwhile, when the first is this late. If only the first counted,
+/// The delay of each tick that was due meanwhile, if the first is this late. If only the first counted,
 /// a worker that stands still for ten seconds would have one sample where a healthy one has twenty,
 /// and no percentile would show it.
 fn lags(first: Duration) -> impl Iterator<Item = Duration> {

@@ -1,8 +1,8 @@
-//! Text from strangers, made harmless.
+//! Escapes text from strangers.
 
 use std::fmt::{self, Write};
 
-/// True for characters that end a line, command a terminal, or change how the text around
+/// True for characters that end a line, control a terminal, or change how the text around
 /// them is shown.
 fn is_harmful(it: char) -> bool {
     it.is_control()
@@ -14,16 +14,16 @@ fn is_harmful(it: char) -> bool {
             | '\u{e0000}'..='\u{e007f}') // tags, invisible
 }
 
-/// Text of which the end may be missing.
+/// Text that may be cut.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shown<'a> {
     text: &'a str,
-    /// What stands for the end that is missing.
+    /// The mark for the missing end.
     ellipsis: &'static str,
 }
 
 impl<'a> Shown<'a> {
-    /// All of a text.
+    /// A whole text.
     pub(super) const fn all(text: &'a str) -> Self {
         Self { text, ellipsis: "" }
     }
@@ -41,7 +41,7 @@ impl<'a> Shown<'a> {
     }
 }
 
-/// Text of strangers, for a terminal: it cannot move the cursor or pretend to be something else.
+/// Text from strangers, escaped for a terminal: it cannot move the cursor or fake other output.
 pub(crate) fn harmless(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     message(&mut out, Shown::all(text));
@@ -55,7 +55,7 @@ pub(super) fn message(out: &mut String, shown: Shown<'_>) {
     });
 }
 
-/// Appends a value, in quotes when a reader could not tell otherwise where it ends.
+/// Appends a value, in quotes if its end would be ambiguous.
 pub(super) fn value(out: &mut String, shown: Shown<'_>) {
     let plain = |it: char| !it.is_whitespace() && !matches!(it, '"' | '\\' | '=');
     let is_empty = shown.text.is_empty() && shown.ellipsis.is_empty();
@@ -85,7 +85,7 @@ pub(super) fn json(out: &mut String, shown: Shown<'_>) {
     out.push('"');
 }
 
-/// The bytes at which a run of harmless ones ends.
+/// The bytes that end a run of harmless ones.
 type Stops = [bool; 256];
 
 const MESSAGE: Stops = stops(b"");
@@ -95,7 +95,7 @@ const fn stops(quotes: &[u8]) -> Stops {
     let mut stops = [false; 256];
     let mut byte = 0;
     while byte < stops.len() {
-        // of a character of several bytes, each one is a stop: they are looked at as a whole
+        // each byte of a multi-byte character is a stop, because such characters are checked as a whole
         stops[byte] = byte < 0x20 || byte >= 0x7f;
         byte += 1;
     }
@@ -107,7 +107,7 @@ const fn stops(quotes: &[u8]) -> Stops {
     stops
 }
 
-/// Appends text run by run, and has `escape` write the ASCII characters that are stops and the harmful
+/// Appends text run by run; `escape` writes the ASCII characters that are stops and the harmful
 /// ones.
 fn escaped(
     out: &mut String,
@@ -136,10 +136,10 @@ fn escaped(
     out.push_str(ellipsis);
 }
 
-/// What stands for the rest of a value.
+/// The mark for the rest of a value.
 const ELLIPSIS: &str = "…";
 
-/// Formats what is given to it up to a limit, and drops the rest.
+/// Formats up to a limit, and drops the rest.
 #[derive(Debug)]
 pub(super) struct Cut<'a> {
     text: &'a mut String,
@@ -159,11 +159,11 @@ impl<'a> Cut<'a> {
 
     /// Formats at most `limit` bytes of `value`, with an ellipsis at the end if that is not all.
     ///
-    /// A value that was cut before, at the same length or above, ends as it would have done if it
-    /// had not been.
+    /// A value that was already cut, at the same length or above, ends as if it
+    /// had not been cut.
     pub(super) fn format(value: impl fmt::Display, limit: usize) -> String {
         let mut text = String::new();
-        // Writing cannot fail; a `Display` that says so has said all it had to say.
+        // Writing cannot fail; a `Display` that fails has written all that it could.
         let _ = write!(Cut::new(&mut text, limit), "{value}");
         text
     }
@@ -182,7 +182,7 @@ impl Write for Cut<'_> {
         let end = self.limit.saturating_sub(ELLIPSIS.len());
         match end.checked_sub(self.text.len()) {
             Some(room) => self.text.push_str(&text[..text.floor_char_boundary(room)]),
-            // what is there must make room for the ellipsis
+            // the text must make room for the ellipsis
             None => self.text.truncate(self.text.floor_char_boundary(end)),
         }
         self.text.push_str(ELLIPSIS);

@@ -1,4 +1,4 @@
-//! The fields of spans and events, as they are written.
+//! The fields of spans and events, formatted for a line.
 
 use super::escape::{Cut, Shown};
 use super::kind::SUPPRESSED;
@@ -6,27 +6,27 @@ use super::line::Style;
 use std::fmt::{self, Write};
 use tracing::field::{Field, Visit};
 
-/// The most bytes of a value in text: an identifier that is longer is an attack, or no use
-/// to a person.
+/// Maximum bytes of a value in text: a longer identifier is an attack, or useless
+/// to people.
 const TEXT_LIMIT: usize = 256;
 
-/// The most bytes of a value in JSON: a list of topic filters fits.
+/// Maximum bytes of a value in JSON: a list of topic filters fits.
 const JSON_LIMIT: usize = 4096;
 
-/// The most bytes of a name in JSON. The layers of mproxy-layers cut at the same length, so that a
+/// Maximum bytes of a name in JSON. The layers of mproxy-layers cut at the same length, so that a
 /// name reads the same in their lines and in those of the server.
 const JSON_NAME_LIMIT: usize = 512;
 
-/// The fields that hold one name that a client chose.
+/// The fields with a name that a client chose.
 const NAMES: [&str; 3] = ["client_id", "username", "topic"];
 
-/// The fields that are left out of the line of a client that has none.
+/// The fields that are left out if the client has none.
 const WHO: [&str; 2] = ["client_id", "username"];
 
-/// The field that holds the text of an event.
+/// The field with the message of an event.
 const MESSAGE: &str = "message";
 
-/// Fields in the order in which they were recorded, each name once.
+/// Fields in the order of recording, each name once.
 #[derive(Debug, Default)]
 pub(super) struct Fields {
     /// The text of an event, escaped.
@@ -45,14 +45,14 @@ struct Place {
 }
 
 impl Fields {
-    /// Removes all, and keeps the memory.
+    /// Removes all fields, and keeps the memory.
     pub(super) fn clear(&mut self) {
         self.message.clear();
         self.text.clear();
         self.places.clear();
     }
 
-    /// The bytes of memory that are kept for texts.
+    /// Bytes of memory kept for texts.
     pub(super) fn capacity(&self) -> usize {
         self.message.capacity() + self.text.capacity()
     }
@@ -63,7 +63,7 @@ impl Fields {
         self.places.iter().map(shown)
     }
 
-    /// Adds a field that `write` appends, or puts it in the place of one with this name.
+    /// Adds a field that `write` appends, or replaces the one with this name.
     fn set(&mut self, style: Style, name: &'static str, write: impl FnOnce(&mut String)) {
         let start = self.text.len();
         style.name(&mut self.text, name);
@@ -90,9 +90,9 @@ impl Fields {
 pub(super) struct Recording<'a> {
     style: Style,
     fields: &'a mut Fields,
-    /// For values that are formatted before they are escaped; empty in between.
+    /// Scratch space for values that are formatted before they are escaped.
     scratch: &'a mut String,
-    /// Leaves out the field that says how many lines are missing.
+    /// True to leave out the field that counts missing lines.
     counts_suppressed: bool,
 }
 
@@ -106,7 +106,7 @@ impl<'a> Recording<'a> {
         }
     }
 
-    /// Leaves out the field that says how many lines are missing, because somebody else says it.
+    /// Leaves out the field that counts missing lines, which the limiter adds itself.
     pub(super) fn without_suppressed(mut self, without: bool) -> Self {
         self.counts_suppressed = !without;
         self
@@ -151,7 +151,7 @@ impl<'a> Recording<'a> {
             name => self.limit(name),
         };
         let mut text = std::mem::take(self.scratch);
-        // Writing cannot fail; a `Display` that says so has said all it had to say.
+        // Writing cannot fail; a `Display` that fails has written all that it could.
         let _ = Cut::new(&mut text, limit).write_fmt(value);
         self.text(field, &text);
         text.clear();

@@ -1,4 +1,4 @@
-//! What makes two lines repetitions of each other.
+//! When two lines count as repetitions.
 
 use std::fmt::{self, Debug, Write};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -8,27 +8,27 @@ use tracing::{Event, Metadata};
 
 use super::sources::{PeerText, Source};
 
-/// The fields whose values tell kinds of one place in the code apart. They hold words of the program
-/// and names of the configuration, never what a client chose; a flood on one listener, or for one
-/// reason, hides nothing of another.
+/// The fields whose values distinguish kinds from one place in the code. They hold words of the program
+/// and names of the configuration, never text from a client. So a flood on one listener, or for one
+/// reason, hides no lines of another.
 const TELLING: [&str; 7] = [
     "listener", "check", "action", "reason", "limit", "upstream", "event",
 ];
 
-/// The number of lines that the writer of an event left out itself.
+/// The field with the number of lines that the code of an event left out itself.
 pub(super) const SUPPRESSED: &str = "suppressed";
 
-/// The longest name of a kind that is kept to tell of it.
+/// Maximum length of a kind's name in a report.
 const LONGEST_NAME: usize = 128;
 
-/// The kind of an event, found without taking memory.
+/// The kind of an event, computed without allocating.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Kind {
-    /// Tells it from others. A hash with secret keys: two kinds that share one would be limited
-    /// together, which nobody can bring about.
+    /// Identifies it. A hash with secret keys: two kinds with the same hash would be limited
+    /// together, which nobody can cause on purpose.
     pub(super) key: u64,
     pub(super) metadata: &'static Metadata<'static>,
-    /// What the event says about lines before it that were not written.
+    /// The number of earlier lines that the event itself reports as missing.
     pub(super) suppressed: u64,
 }
 
@@ -124,7 +124,7 @@ pub(super) fn source(event: &Event<'_>) -> Option<Source> {
     peer.0.source()
 }
 
-/// What a kind is called where it is told of without a line of its own.
+/// The name of a kind in a report about its missing lines.
 #[derive(Debug, Default)]
 pub(super) struct Names(Vec<(&'static str, String)>);
 

@@ -1,4 +1,4 @@
-//! From tracing's events to lines in the queue.
+//! Formats tracing's events as lines in the queue.
 
 use super::fields::{Fields, Recording};
 use super::limiter::{Decision, Gap, Limiter};
@@ -14,10 +14,10 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
-/// The most bytes that a thread keeps for its next line.
+/// Maximum bytes that a thread keeps for its next line.
 const KEPT: usize = 16 << 10;
 
-/// Writes a line for each event that is not one repetition too many.
+/// Writes a line for each event, unless the limiter leaves it out.
 #[derive(Debug)]
 pub(crate) struct LineLayer {
     style: Style,
@@ -35,7 +35,7 @@ impl LineLayer {
     }
 }
 
-/// What a thread needs to make a line, kept from one to the next.
+/// The buffers of a thread for a line, kept from one line to the next.
 #[derive(Debug, Default)]
 struct Scratch {
     stamp: Stamp,
@@ -47,14 +47,14 @@ struct Scratch {
 }
 
 thread_local! {
-    /// Taken while it is used: a value that writes a line of its own when it is formatted gets another.
+    /// Taken while in use: a value that logs while it is formatted gets a fresh one.
     static SCRATCH: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
 }
 
 impl Scratch {
-    /// Lends the thread's own.
+    /// Lends the buffers of the thread.
     fn with(use_it: impl FnOnce(&mut Self)) {
-        // a thread that ends has none any more
+        // a thread that is ending has none
         let kept = SCRATCH.try_with(Cell::take).ok().flatten();
         let mut scratch = kept.unwrap_or_default();
         use_it(&mut scratch);
@@ -89,7 +89,7 @@ impl Scratch {
                 continue;
             };
             for (name, text) in fields.iter() {
-                // the innermost value of a name counts
+                // the innermost span wins
                 if !self.names.contains(&name) {
                     self.names.push(name);
                     self.line.push_str(text);
@@ -135,8 +135,8 @@ where
 mod tests {
     use super::*;
 
-    /// A value that writes a line when it is formatted, as one of a library may, must not find the
-    /// halves of the line that it is for.
+    /// A value that logs while it is formatted, as one of a library may, must not find the
+    /// half-written line that it is for.
     #[test]
     fn a_line_within_a_line_has_memory_of_its_own() {
         Scratch::with(|outer| {

@@ -1,4 +1,4 @@
-//! Few lines of a kind, no matter who causes them.
+//! Limits the lines of a kind, no matter who causes them.
 
 use std::collections::HashMap;
 use std::hash::RandomState;
@@ -12,26 +12,26 @@ use tracing::{Event, Level, Metadata};
 use super::kind::{Kind, Names, source};
 use super::sources::{Source, Sources, Top};
 
-/// How many kinds are limited one by one; the rest is limited together. The program has about fifty
-/// places that write, and a few reasons and listeners for each.
+/// How many kinds are limited separately; the rest share a limit. The program has about fifty
+/// places that log, and a few reasons and listeners for each.
 const KINDS: usize = 1024;
 
-/// The target of lines about the life of the process. Their kinds always have a place: no client can
-/// make more of them, and none of these lines may be lost to what clients do.
+/// The target of lines about the life of the process. Their kinds are always limited separately: no client
+/// can add to them, and none of these lines may be lost because of clients.
 const PROCESS: &str = "mproxy::server";
 
-/// How long a kind is silent before somebody else says what was left out of it.
+/// How long a kind must be silent before a separate line reports what was left out.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// How long it takes at most until somebody does.
+/// After this time at the latest, a separate line reports it.
 const LATEST: Duration = Duration::from_secs(10);
 
-/// How many lines of a kind are written.
+/// The limit of lines of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Allowance {
-    /// At once, at least one.
+    /// Lines at once, at least one.
     pub(crate) burst: u32,
-    /// In the long run there is one line in this time.
+    /// The time per line in the long run.
     pub(crate) interval: Duration,
 }
 
@@ -51,7 +51,7 @@ pub(crate) struct Limiter {
     /// At `info` and below.
     repeats: Option<Allowance>,
     state: Mutex<State>,
-    /// Something was left out of which nothing was said yet.
+    /// Lines were left out that no line has reported yet.
     owes: AtomicBool,
     dropped: LogMetrics,
 }
@@ -59,12 +59,12 @@ pub(crate) struct Limiter {
 #[derive(Debug, Default)]
 struct State {
     kinds: HashMap<u64, Bucket>,
-    /// For all lines at `warn` and above, and at `info` and below, that have no place of their own.
+    /// Shared by all kinds without a separate limit, at `warn` and above, and at `info` and below.
     others: [Bucket; 2],
     swept: Duration,
 }
 
-/// A token bucket, as the time at which it will be full again, and what it did not let through.
+/// A token bucket, stored as the time at which it is full again, and what it left out.
 #[derive(Debug, Default)]
 struct Bucket {
     full_at: Duration,
@@ -83,14 +83,14 @@ struct LeftOut {
     names: Names,
 }
 
-/// What was left out before a line.
+/// Lines left out before a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Gap {
     pub(super) suppressed: u64,
     pub(super) top: Option<Top>,
 }
 
-/// What was left out of a kind.
+/// Lines of a kind that were left out.
 #[derive(Debug)]
 pub(super) struct Report {
     pub(super) level: Level,
@@ -103,11 +103,11 @@ pub(super) struct Report {
 /// Whether a line is written.
 #[derive(Debug)]
 pub(super) enum Decision {
-    /// It is written, and says this of lines before it.
+    /// It is written, and reports these earlier lines.
     Write(Option<Gap>),
     /// It is left out.
     LeaveOut {
-        /// It is the first one in a while, so that somebody should look after it later.
+        /// It is the first one in a while, so the writer should check for reports later.
         is_first: bool,
     },
 }
@@ -138,7 +138,7 @@ impl Limiter {
             return Decision::Write(gap);
         }
         drop(state);
-        // the `Debug` of a value may do anything, so it is not called under the lock
+        // a `Debug` may do anything, so it is not called under the lock
         let (source, names) = (source(event), || Names::of(event));
         let is_first = self.leave_out(&kind, source, names, now);
         Decision::LeaveOut { is_first }
@@ -169,7 +169,7 @@ impl Limiter {
             let names = names();
             let mut state = self.lock();
             let (bucket, is_own) = state.bucket(kind, now);
-            // somebody else may have been faster
+            // another thread may have been faster
             if !bucket.add(kind, source, now) {
                 let (target, names) = match is_own {
                     true => (Some(kind.metadata.target()), names),
@@ -190,12 +190,12 @@ impl Limiter {
         !self.owes.swap(true, Ordering::AcqRel)
     }
 
-    /// True if [`reports`](Self::reports) has something to say, now or later.
+    /// True if [`reports`](Self::reports) has lines to report, now or later.
     pub(super) fn owes(&self) -> bool {
         self.owes.load(Ordering::Acquire)
     }
 
-    /// What was left out of kinds that have become silent, or of all of them.
+    /// Reports about kinds that have become silent, or about all of them.
     pub(super) fn reports(&self, now: Instant, all: bool) -> Vec<Report> {
         let now = now.saturating_duration_since(self.start);
         let mut state = self.lock();
@@ -217,13 +217,13 @@ impl Limiter {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // counters stay valid whatever happened while the lock was held
+        // a panic while the lock was held leaves the counters valid
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    /// The bucket of a kind, and whether it is its own.
+    /// The bucket of a kind, and whether it is separate.
     fn bucket(&mut self, kind: &Kind, now: Duration) -> (&mut Bucket, bool) {
         if self.kinds.len() >= KINDS && !self.kinds.contains_key(&kind.key) {
             self.sweep(now);
@@ -235,7 +235,7 @@ impl State {
         (self.kinds.entry(kind.key).or_default(), true)
     }
 
-    /// Forgets the kinds that would be let through as if they were new, at most once a second.
+    /// Forgets kinds with a full bucket, which are as good as new, at most once per second.
     fn sweep(&mut self, now: Duration) {
         if now.saturating_sub(self.swept) >= SILENCE {
             self.swept = now;
@@ -276,7 +276,7 @@ impl Bucket {
 }
 
 impl LeftOut {
-    /// With what a line says itself of lines before it.
+    /// Adds the lines that an event itself reports as missing.
     fn gap(&self, more: u64) -> Gap {
         Gap {
             suppressed: self.count.saturating_add(more),

@@ -1,4 +1,4 @@
-//! An event as one line.
+//! Formats an event as one line.
 
 use super::escape::{self, Shown};
 use super::fields::Fields;
@@ -10,7 +10,7 @@ use std::io;
 use std::time::SystemTime;
 use tracing::{Level, Metadata};
 
-/// The shape of a line.
+/// The format of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Style {
     /// For people.
@@ -22,26 +22,26 @@ pub(crate) enum Style {
     Json,
 }
 
-/// Names that a JSON line has of its own.
+/// Names that every JSON line uses.
 const RESERVED: [&str; 4] = ["ts", "level", "target", "message"];
 
 /// The target of lines about the log.
 const LOG: &str = "mproxy::log";
 
-/// What is said about lines that found no room.
+/// The message about lines without room in the queue.
 const LOST: &str = "log lines not written: the reader of the log is too slow";
 
-/// What is said about lines that could not be written.
+/// The message about lines that could not be written.
 const UNWRITTEN: &str = "log lines not written: writing the log failed";
 
-/// What is said about repetitions.
+/// The message about repetitions.
 const REPEATED: &str = "log lines not written: they were repetitions";
 
 /// The field that names the source of most lines that were left out.
 const SUPPRESSED_TOP: &str = "suppressed_top";
 
 impl Style {
-    /// Appends what a line begins with, up to the message.
+    /// Appends the start of a line, up to the message.
     pub(super) fn begin(
         self,
         out: &mut String,
@@ -79,7 +79,7 @@ impl Style {
         }
     }
 
-    /// Appends the message and the fields of an event, and what it says about lines before it.
+    /// Appends the message and the fields of an event, and its report about earlier lines.
     pub(super) fn event(self, out: &mut String, event: &Fields, gap: Option<&Gap>) {
         match (self, event.message.is_empty()) {
             (Self::Json, true) => out.push_str("\"\""),
@@ -171,7 +171,7 @@ impl Style {
         self.end(out);
     }
 
-    /// Appends a line about repetitions that no further line of their kind tells of.
+    /// Appends a line about repetitions that no later line of their kind reports.
     pub(super) fn left_out(self, out: &mut String, time: (&mut Stamp, SystemTime), it: &Report) {
         self.head(out, time, it.level, LOG);
         self.message(out, Shown::all(REPEATED));
@@ -198,7 +198,7 @@ impl Style {
     }
 }
 
-/// A level as text shows it.
+/// A level in the text format.
 fn padded(level: Level, color: bool) -> &'static str {
     let (plain, colored) = match level {
         Level::ERROR => ("ERROR", "\u{1b}[31mERROR\u{1b}[0m"),

@@ -1,4 +1,4 @@
-//! From tracing's events to lines of bytes: limited, formatted, queued, written.
+//! Turns tracing's events into lines: limited, formatted, queued, written.
 //!
 //! ```text
 //! event --Limiter--> Fields --LineWriter--> Queue --thread--> sink
@@ -6,7 +6,7 @@
 //!           `-- what was left out, once a second
 //! ```
 //!
-//! This part knows nothing of the configuration, so that the benchmark can take it in as it is.
+//! This part does not know the configuration, so that the benchmark can include it unchanged.
 
 mod escape;
 mod fields;
@@ -34,8 +34,8 @@ use self::limiter::Limiter;
 
 /// A layer that writes lines of one style to `sink`, and the queue in between.
 ///
-/// Of one kind of lines at level `info` and below, it writes as many as `repeats` says; `None` is all
-/// of them. What it leaves out or loses is counted in `dropped`.
+/// It writes as many lines of one kind at level `info` and below as `repeats` says; `None` is all
+/// of them. `dropped` counts what it leaves out or loses.
 pub(crate) fn lines(
     style: Style,
     repeats: Option<Allowance>,

@@ -11,11 +11,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// The most bytes that wait or are being written: a log that is not read must not become the proxy's
+/// Maximum bytes queued or being written: a log that is not read must not fill the proxy's
 /// memory.
 const CAPACITY: usize = 4 << 20;
 
-/// So many bytes are written without waiting for more.
+/// With this many bytes, the thread writes without waiting for more.
 const PRESSING: usize = 256 << 10;
 
 /// How long the last lines may take: a reader that is stuck must not keep the process alive.
@@ -25,9 +25,9 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     state: Mutex<State>,
-    /// The thread is to go on.
+    /// Wakes the thread.
     go_on: Condvar,
-    /// Everything was written.
+    /// Notified when everything was written.
     written: Condvar,
     dropped: LogMetrics,
 }
@@ -35,22 +35,22 @@ pub(crate) struct Queue {
 #[derive(Debug, Default)]
 struct State {
     waiting: String,
-    /// Bytes that the thread has taken and not written yet.
+    /// Bytes that the thread has taken but not written yet.
     writing: usize,
-    /// Lines that were dropped and not told of.
+    /// Lines that were dropped and not reported yet.
     dropped: u64,
     thread: Doing,
-    /// Everything is to be written now, and told of.
+    /// Write and report everything now.
     drains: bool,
 }
 
-/// What the thread does.
+/// The state of the thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Doing {
     /// It writes, or is about to.
     #[default]
     Work,
-    /// It lets lines gather.
+    /// It lets lines accumulate.
     Gather,
     /// It waits for something to do.
     Rest,
@@ -71,12 +71,12 @@ impl Queue {
         let mut writer = Writer::new(Arc::clone(&queue), sink, style, limiter);
         let thread = thread::Builder::new().name("log".to_owned());
         let spawned = thread.spawn(move || writer.run());
-        // Without the thread, lines are dropped once the queue is full: the proxy works on.
+        // Without the thread, lines are dropped once the queue is full, and the proxy goes on.
         drop(spawned);
         queue
     }
 
-    /// Adds a line, or drops it when there is no room. Never waits for the sink.
+    /// Adds a line, or drops it if there is no room. Never waits for the sink.
     pub(super) fn push(&self, line: &str) {
         let mut state = self.lock();
         if state.waiting.len() + state.writing + line.len() > CAPACITY {
@@ -96,7 +96,7 @@ impl Queue {
         }
     }
 
-    /// Has the thread look after what was left out.
+    /// Makes the thread check for lines that were left out.
     pub(super) fn wake(&self) {
         let state = self.lock();
         if state.thread == Doing::Rest {
@@ -123,7 +123,7 @@ impl Queue {
         self.go_on.notify_one();
     }
 
-    /// Waits until the thread is called, or for a time.
+    /// Waits until the thread is woken, or for a time.
     fn wait(&self, mut state: MutexGuard<'_, State>, doing: Doing, time: Option<Duration>) {
         state.thread = doing;
         let is_waiting = |state: &mut State| state.thread == doing;

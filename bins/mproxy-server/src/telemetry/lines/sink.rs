@@ -1,24 +1,24 @@
-//! Where lines go, and how a line that is cut ends.
+//! Where lines go, and how a cut line ends.
 
 use std::io::{self, ErrorKind, Write};
 use std::thread;
 use std::time::Duration;
 
-/// How long to wait before a sink that is full and does not block is tried again. Nothing wakes the
+/// How long to wait before writing again to a full sink that does not block. Nothing wakes the
 /// thread then, and a reader of the log does not notice so short a time.
 const RETRY: Duration = Duration::from_millis(10);
 
 /// Writes lines, and knows whether the last one is whole.
 ///
-/// What is inside must have no buffer of its own: what it takes counts as written.
+/// The inner writer must not buffer: what it accepts counts as written.
 #[derive(Debug)]
 pub(super) struct Sink<W> {
     inner: W,
-    /// The last line that was written has no end.
+    /// True if the last line was cut.
     torn: bool,
 }
 
-/// Lines that were not written, the one that was cut among them.
+/// Lines that were not written, including a cut one.
 #[derive(Debug)]
 pub(super) struct Failed {
     pub(super) lines: u64,
@@ -30,24 +30,24 @@ impl<W: Write> Sink<W> {
         Self { inner, torn: false }
     }
 
-    /// Writes lines, each with its end. After a line that was cut, they begin on a line of their own.
+    /// Writes lines, each with its end. After a cut line, they begin on a new line.
     ///
     /// # Errors
-    /// The sink takes no more, of these lines and for now. A sink that is only full is waited for, as
-    /// it is if its writes block.
+    /// The sink accepts no more of these lines. If a sink is only full, this waits for it, as
+    /// with blocking writes.
     pub(super) fn write(&mut self, lines: &str) -> Result<(), Failed> {
         let mut rest = lines.as_bytes();
         let written = self.mend().and_then(|()| self.put(&mut rest));
         written.map_err(|error| {
             let ends = rest.iter().filter(|byte| **byte == b'\n').count() as u64;
-            // of a line that lacks its end alone, nothing is lost
+            // a line that lacks only its end is not lost
             let whole = self.torn && rest.first() == Some(&b'\n');
             let lines = ends - u64::from(whole);
             Failed { lines, error }
         })
     }
 
-    /// Ends a line that was cut.
+    /// Ends a cut line.
     fn mend(&mut self) -> io::Result<()> {
         match self.torn {
             true => self.put(&mut b"\n".as_slice()),
@@ -55,7 +55,7 @@ impl<W: Write> Sink<W> {
         }
     }
 
-    /// Writes all, and leaves in `rest` what was not.
+    /// Writes all, and leaves in `rest` what was not written.
     fn put(&mut self, rest: &mut &[u8]) -> io::Result<()> {
         while !rest.is_empty() {
             match self.inner.write(rest) {

@@ -1,16 +1,16 @@
-//! Who causes the lines that are left out.
+//! Finds who causes the lines that are left out.
 
 use std::fmt::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// How many sources are told apart at a time. One that has more than a sixteenth of all is among them,
+/// How many sources are tracked at a time. One with more than a sixteenth of all lines is among them,
 /// however many others there are.
 const PLACES: usize = 16;
 
-/// The smallest share of a source that is worth a name: a flood from everywhere has no top.
+/// The smallest share for a source to be named: a flood from everywhere has no top source.
 const SMALLEST_SHARE: u64 = 10;
 
-/// What counts as one source: an IPv4 address, the /64 of an IPv6 address, which is the least that
+/// A source: an IPv4 address, the /64 of an IPv6 address, which is the least that
 /// one site has, or all clients of Unix sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
@@ -41,7 +41,7 @@ impl fmt::Display for Source {
     }
 }
 
-/// Reads the value of a field `peer` without taking memory for it.
+/// Reads the value of a field `peer` without allocating.
 #[derive(Debug)]
 pub(super) struct PeerText {
     /// `[ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255%4294967295]:65535` fits.
@@ -89,7 +89,7 @@ pub(super) struct Sources(Vec<Counted>);
 struct Counted {
     source: Source,
     count: u64,
-    /// What of the count is that of sources that had the place before.
+    /// The part of the count that belongs to earlier sources of this slot.
     inherited: u64,
 }
 
@@ -110,14 +110,14 @@ impl Sources {
         });
     }
 
-    /// Makes room: removes the source with the smallest count, and returns that.
+    /// Makes room: removes the source with the smallest count, and returns the count.
     fn take_least(&mut self) -> u64 {
         let least = self.0.iter().enumerate().min_by_key(|(_, it)| it.count);
         let place = least.map(|(place, _)| place);
         place.map_or(0, |place| self.0.swap_remove(place).count)
     }
 
-    /// The source that most of `total` lines came from, and how many of them at least. `None` if no
+    /// The source of most of `total` lines, with the minimum number of them. `None` if no
     /// source has a tenth of them.
     pub(super) fn top(&self, total: u64) -> Option<Top> {
         let sure = |it: &Counted| it.count - it.inherited;

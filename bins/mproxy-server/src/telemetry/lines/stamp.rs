@@ -2,10 +2,10 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The last second that four digits of a year can name. A clock that is wrong must cost no line.
+/// The last second of the year 9999. A wrong clock must not lose lines.
 const LAST_SECOND: u64 = 253_402_300_799;
 
-/// Writes times as RFC 3339 in UTC with milliseconds. All but those are formatted once a second.
+/// Writes times as RFC 3339 in UTC with milliseconds. All but the milliseconds are formatted once per second.
 #[derive(Debug, Default)]
 pub(super) struct Stamp {
     second: u64,
@@ -14,7 +14,7 @@ pub(super) struct Stamp {
 }
 
 impl Stamp {
-    /// Appends a time, of which one before 1970 is shown as the first moment of that year.
+    /// Appends a time; one before 1970 is shown as the start of 1970.
     pub(super) fn write(&mut self, out: &mut String, time: SystemTime) {
         let passed = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         let second = passed.as_secs().min(LAST_SECOND);

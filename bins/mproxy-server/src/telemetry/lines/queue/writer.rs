@@ -1,4 +1,4 @@
-//! The thread that writes what waits, and says what it could not.
+//! The thread that writes queued lines, and reports those that it could not write.
 
 use super::super::limiter::Limiter;
 use super::super::line::Style;
@@ -9,15 +9,15 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-/// The most bytes of memory that the thread keeps while nothing waits.
+/// Maximum memory in bytes that the thread keeps while the queue is empty.
 const KEPT: usize = 64 << 10;
 
-/// How long the thread lets lines gather after it has written some. Waking it for each line would cost
+/// How long the thread lets lines accumulate after writing some. Waking it for each line would cost
 /// more than the line.
 const GATHER: Duration = Duration::from_millis(10);
 
-/// How often it looks for what there is to say about lines that are not there, as long as there is
-/// something.
+/// How often it checks for missing lines to report, while there are
+/// any.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// The thread.
@@ -28,23 +28,23 @@ pub(super) struct Writer<W> {
     limiter: Arc<Limiter>,
     stamp: Stamp,
     batch: String,
-    /// When it looked for repetitions that were left out.
+    /// When it last checked for repetitions that were left out.
     looked: Instant,
     lost: Lost,
 }
 
-/// Lines that are counted as lost and not told of.
+/// Lines that are counted as lost but not reported yet.
 #[derive(Debug, Default)]
 struct Lost {
     lines: u64,
-    /// Why writing failed the last time; without it, the lines found no room in the queue.
+    /// Why writing failed the last time; `None` if the queue was full.
     error: Option<io::Error>,
-    /// When it was tried to tell of them.
+    /// When it last tried to report them.
     tried: Option<Instant>,
 }
 
 impl Lost {
-    /// How long the next try can wait; none if there is nothing to tell.
+    /// How long the next try can wait; `None` if there is nothing to report.
     fn due_in(&self) -> Option<Duration> {
         let waited = self.tried.map_or(LOOK, |tried| tried.elapsed());
         (self.lines > 0).then(|| LOOK.saturating_sub(waited))
@@ -97,7 +97,7 @@ impl<W: Write> Writer<W> {
         }
     }
 
-    /// Writes the batch, between what there is to say about lines that are not there: before it about
+    /// Writes the batch between reports about missing lines: before it about
     /// those that could not be written, after it about the `dropped`, which came when the queue was
     /// full, and about repetitions.
     ///
@@ -107,7 +107,7 @@ impl<W: Write> Writer<W> {
         let is_told = self.tell_lost();
         if self.limiter.owes() && (all || self.looked.elapsed() >= LOOK) {
             self.looked = Instant::now();
-            // as long as nothing can be written, the limiter keeps its account
+            // while nothing can be written, the limiter keeps its counts
             if is_told {
                 self.report(all);
             }
@@ -119,7 +119,7 @@ impl<W: Write> Writer<W> {
                 self.lose(failed.lines);
                 false
             }
-            // where a line about lost ones does not fit, others do not either
+            // if a report about lost lines does not fit, other lines do not fit either
             None => {
                 self.lose(self.batch.lines().count() as u64);
                 false
@@ -158,7 +158,7 @@ impl<W: Write> Writer<W> {
         }
     }
 
-    /// Adds what is to be said about repetitions.
+    /// Adds the reports about repetitions.
     fn report(&mut self, all: bool) {
         let now = SystemTime::now();
         for report in self.limiter.reports(self.looked, all) {
