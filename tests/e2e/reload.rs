@@ -419,7 +419,7 @@ async fn a_member_of_a_group_that_new_rules_deny_leaves_its_share_to_the_others(
 
     let mut sender = Link::client(broker.addr(), Version::V5, "sender").await;
     for number in 0..10 {
-        let job = Publish::new(Version::V5, "jobs/1").bytes(&number.to_string());
+        let job = Publish::new(Version::V5, "jobs/1").bytes(number.to_string());
         sender.send(&job).await;
         other.expect(&job).await;
     }

@@ -160,7 +160,12 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
         let broker_flush = flush(end.when(), is_late, limits);
         let client_linger = linger(limits, says_more && !is_client_done);
         let client = finish(self.client, down, client_flush, client_linger);
-        let broker = finish(self.broker, up, broker_flush, linger(limits, !is_broker_done));
+        let broker = finish(
+            self.broker,
+            up,
+            broker_flush,
+            linger(limits, !is_broker_done),
+        );
         let closing = async {
             if self.broker_is_shut && is_broker_done {
                 drop(broker);

@@ -226,7 +226,8 @@ async fn accept(worker: Arc<Worker>, loads: Arc<[Arc<Load>]>, entrance: Entrance
         let accepted = match acceptor.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                let message = "the listener failed and no longer accepts connections: restart mproxy";
+                let message =
+                    "the listener failed and no longer accepts connections: restart mproxy";
                 return broken(&error, message);
             }
         };
