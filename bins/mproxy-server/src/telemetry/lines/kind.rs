@@ -74,17 +74,11 @@ impl<H: Hasher> Visit for Telling<H> {
         }
     }
 
-    fn record_bool(&mut self, _: &Field, _: bool) {}
-
-    fn record_i64(&mut self, _: &Field, _: i64) {}
-
     fn record_u64(&mut self, field: &Field, value: u64) {
         if field.name() == SUPPRESSED {
             self.suppressed = value;
         }
     }
-
-    fn record_f64(&mut self, _: &Field, _: f64) {}
 }
 
 /// Text that goes into a hash.
@@ -113,11 +107,6 @@ pub(super) fn source(event: &Event<'_>) -> Option<Source> {
                 let _ = self.0.write_str(value);
             }
         }
-
-        fn record_bool(&mut self, _: &Field, _: bool) {}
-        fn record_i64(&mut self, _: &Field, _: i64) {}
-        fn record_u64(&mut self, _: &Field, _: u64) {}
-        fn record_f64(&mut self, _: &Field, _: f64) {}
     }
     let mut peer = Peer(PeerText::new());
     event.record(&mut peer);
@@ -153,9 +142,4 @@ impl Visit for Names {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.record_debug(field, &format_args!("{value}"));
     }
-
-    fn record_bool(&mut self, _: &Field, _: bool) {}
-    fn record_i64(&mut self, _: &Field, _: i64) {}
-    fn record_u64(&mut self, _: &Field, _: u64) {}
-    fn record_f64(&mut self, _: &Field, _: f64) {}
 }
