@@ -48,6 +48,9 @@ macro_rules! reasons {
         pub enum CloseReason { $($(#[$doc])* $name,)* }
 
         impl CloseReason {
+            /// Every reason, in the order of declaration.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
             /// The name that logs and metrics use.
             #[must_use]
             pub const fn as_str(self) -> &'static str {

@@ -268,34 +268,31 @@ fn wrong_packet(summary: &Summary) -> Option<Direction> {
     }
 }
 
-/// The metrics' word for a session's end: the same as in the log, except for a few details
-/// that only the log has.
-pub(crate) const fn reason(reason: CloseReason) -> Reason {
-    match reason {
-        CloseReason::Disconnect => Reason::Disconnect,
-        CloseReason::DisconnectWithWill => Reason::DisconnectWithWill,
-        CloseReason::Eof => Reason::Eof,
-        CloseReason::Reset => Reason::Reset,
-        CloseReason::KeepaliveTimeout => Reason::KeepaliveTimeout,
-        CloseReason::ConnectTimeout => Reason::ConnectTimeout,
-        CloseReason::PacketTimeout | CloseReason::WriteTimeout => Reason::Idle,
-        CloseReason::ProtocolError | CloseReason::UpstreamProtocolError => Reason::ProtocolError,
-        CloseReason::Malformed => Reason::Malformed,
-        CloseReason::PacketTooLarge => Reason::PacketTooLarge,
-        CloseReason::UnsupportedVersion => Reason::UnsupportedVersion,
-        CloseReason::AuthDenied => Reason::AuthDenied,
-        CloseReason::AclDenied => Reason::AclDenied,
-        CloseReason::Kicked => Reason::Kicked,
-        CloseReason::RateLimited => Reason::RateLimited,
-        CloseReason::Overload => Reason::Overload,
-        CloseReason::SessionTakenOver => Reason::SessionTakenOver,
-        CloseReason::RulesChanged => Reason::RulesChanged,
-        CloseReason::TokenExpired => Reason::TokenExpired,
-        CloseReason::Evicted => Reason::Evicted,
-        CloseReason::Drain => Reason::Drain,
-        CloseReason::UpstreamRefused => Reason::UpstreamRefused,
-        CloseReason::UpstreamDisconnect | CloseReason::UpstreamEof => Reason::UpstreamEof,
-        CloseReason::UpstreamUnreachable => Reason::UpstreamUnreachable,
-        _ => Reason::Internal,
+/// The metrics' word for a session's end: that of the log, but for a few finer points.
+pub(crate) fn reason(reason: CloseReason) -> Reason {
+    let word = match reason {
+        CloseReason::PacketTimeout | CloseReason::WriteTimeout => return Reason::Idle,
+        CloseReason::UpstreamProtocolError => return Reason::ProtocolError,
+        CloseReason::UpstreamDisconnect => return Reason::UpstreamEof,
+        other => other.as_str(),
+    };
+    let mut all = Reason::ALL.iter().copied();
+    all.find(|it| it.as_str() == word)
+        .unwrap_or(Reason::Internal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What has no word of its own is counted as internal: nothing else may be.
+    #[test]
+    fn the_words_of_the_log_are_those_of_the_metrics() {
+        use CloseReason::{HookFailed, Internal};
+        for it in CloseReason::ALL {
+            let is_own = matches!(it, HookFailed | Internal);
+            assert_eq!(reason(*it) == Reason::Internal, is_own, "{}", it.as_str());
+        }
+        assert_eq!(reason(CloseReason::Evicted), Reason::Evicted);
     }
 }
