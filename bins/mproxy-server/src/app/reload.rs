@@ -8,7 +8,6 @@
 //! Each step can refuse; the old configuration then stays in effect, unchanged.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -30,14 +29,17 @@ use crate::telemetry::log_problems;
 /// Reads the configuration again, from the same sources.
 pub(crate) type Loader = dyn Fn() -> Loaded + Send + Sync;
 
-/// Why the old configuration stays in effect.
-#[derive(Debug)]
+/// Why the old configuration runs on.
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum ReloadError {
     /// The new one is refused.
+    #[error("the new configuration is refused: {}", .0.tally())]
     Refused(Box<Report>),
-    /// These keys need a restart, and `strict` refuses that.
+    /// It needs a restart, and was asked to be refused then: the keys.
+    #[error("these keys need a restart: {}", .0.join(", "))]
     RestartRequired(Vec<String>),
-    /// The process is draining.
+    /// The process drains.
+    #[error("the process drains")]
     Draining,
 }
 
@@ -60,22 +62,6 @@ impl ReloadError {
         Self::Refused(report.into())
     }
 }
-
-impl fmt::Display for ReloadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Refused(report) => {
-                write!(f, "the new configuration is refused: {}", report.tally())
-            }
-            Self::RestartRequired(keys) => {
-                write!(f, "these keys need a restart: {}", keys.join(", "))
-            }
-            Self::Draining => f.write_str("mproxy is draining"),
-        }
-    }
-}
-
-impl std::error::Error for ReloadError {}
 
 impl Reload {
     /// Refuses a reload while the process drains.

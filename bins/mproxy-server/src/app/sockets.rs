@@ -2,7 +2,6 @@
 //! longer has; all others go on accepting.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -16,11 +15,13 @@ use super::plan::ListenerPlan;
 use super::service::Service;
 use super::workers::{Entrance, Workers};
 
-/// An address on which mproxy cannot listen.
-#[derive(Debug)]
+/// An address that cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("{what} cannot listen on {address}: {error}")]
 pub(crate) struct BindError {
     pub(crate) what: String,
     pub(crate) address: ListenAddr,
+    #[source]
     pub(crate) error: io::Error,
 }
 
@@ -211,24 +212,7 @@ impl BindError {
     }
 }
 
-impl fmt::Display for BindError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            what,
-            address,
-            error,
-        } = self;
-        write!(f, "{what} cannot listen on {address}: {error}")
-    }
-}
-
-impl std::error::Error for BindError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.error)
-    }
-}
-
-/// What to do about an address that cannot be bound, although no other program uses it.
+/// What to do about an address that cannot be bound, if nothing else has it.
 pub(crate) fn bind_advice(address: &ListenAddr, error: &io::Error) -> Option<String> {
     use io::ErrorKind::{AlreadyExists, NotFound, PermissionDenied};
     Some(match (error.kind(), address.unix_path()) {

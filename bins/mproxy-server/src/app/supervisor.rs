@@ -5,7 +5,6 @@
 //! run:    Event::Reload -> load -> Plan -> sockets -> apply      Event::Stop -> drain
 //! ```
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -37,11 +36,13 @@ use super::workers::Workers;
 use super::{OnLog, build_info};
 
 /// Why the proxy does not start.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
-    /// An address on which mproxy cannot listen.
+    /// An address that cannot be listened on.
+    #[error("{0}{remedy}", remedy = .0.remedy().map_or_else(String::new, |it| format!("; {it}")))]
     Bind(BindError),
     /// Anything else.
+    #[error("{what}: {error}")]
     Other { what: &'static str, error: BoxError },
 }
 
@@ -300,20 +301,6 @@ impl Drop for Supervisor {
         self.workers.join();
     }
 }
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Bind(error) => {
-                error.fmt(f)?;
-                error.remedy().map_or(Ok(()), |it| write!(f, "; {it}"))
-            }
-            Self::Other { what, error } => write!(f, "{what}: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for StartError {}
 
 fn other(what: &'static str) -> impl FnOnce(BoxError) -> StartError {
     move |error| StartError::Other { what, error }

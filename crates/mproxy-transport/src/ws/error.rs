@@ -47,26 +47,35 @@ pub enum WsCause {
 }
 
 /// What an upgrade request was refused for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WsRefusal {
     /// Status 404: the path is none of [`paths`](super::WsOptions::paths).
+    #[error("the path is not served here")]
     Path,
     /// Status 405: the method is not GET.
+    #[error("the method is not GET")]
     Method,
     /// Status 426: the request is HTTP 1.0, which cannot be upgraded.
+    #[error("the request is HTTP 1.0, which cannot be upgraded")]
     HttpVersion,
     /// Status 426: the request does not ask for an upgrade to WebSocket.
+    #[error("not a websocket upgrade")]
     NotAnUpgrade,
     /// Status 426: the WebSocket version is not 13.
+    #[error("the websocket version is not 13")]
     Version,
     /// Status 400: `Sec-WebSocket-Key` is missing, empty, or there twice.
+    #[error("sec-websocket-key is missing, empty, or there twice")]
     Key,
     /// Status 400: the request announces a body.
+    #[error("an upgrade request has no body")]
     Body,
     /// Status 403: the origin is none of [`origins`](super::WsOptions::origins).
+    #[error("the origin is not in the allow list")]
     Origin,
     /// Status 400: neither `mqtt` nor `mqttv3.1` is among the offered subprotocols.
+    #[error("neither mqtt nor mqttv3.1 is offered as subprotocol")]
     Subprotocol,
 }
 
@@ -154,22 +163,6 @@ impl WsRefusal {
             Self::Key | Self::Body | Self::Subprotocol => 400,
             Self::Origin => 403,
         }
-    }
-}
-
-impl fmt::Display for WsRefusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Path => "the path is not served here",
-            Self::Method => "the method is not GET",
-            Self::HttpVersion => "the request is HTTP 1.0, which cannot be upgraded",
-            Self::NotAnUpgrade => "not a websocket upgrade",
-            Self::Version => "the websocket version is not 13",
-            Self::Key => "sec-websocket-key is missing, empty, or there twice",
-            Self::Body => "an upgrade request has no body",
-            Self::Origin => "the origin is not in the allow list",
-            Self::Subprotocol => "neither mqtt nor mqttv3.1 is offered as subprotocol",
-        })
     }
 }
 
