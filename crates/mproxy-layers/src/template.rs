@@ -62,12 +62,14 @@ pub fn tokens(text: &str) -> impl Iterator<Item = Result<Token<'_>, TemplateErro
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Template {
     parts: Box<[Part]>,
+    /// Whether it begins with a placeholder that is the beginning of a topic.
+    leading: bool,
 }
 
-/// A piece of a text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Piece<'a> {
-    Literal(&'a str),
+/// A part of a template.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Part {
+    Literal(Box<str>),
     Placeholder(Placeholder),
 }
 
@@ -81,62 +83,44 @@ pub(crate) struct Hole {
     pub(crate) leading: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Part {
-    Literal(Box<str>),
-    Placeholder {
-        placeholder: Placeholder,
-        leading: bool,
-    },
-}
-
 impl Template {
     /// Parses a text. `leading` says that the text is the beginning of a topic.
     pub(crate) fn parse(text: &str, leading: bool) -> Result<Self, TemplateError> {
-        let mut parts = Vec::new();
-        for token in tokens(text) {
-            parts.push(match token? {
+        let part = |token| {
+            Ok(match token? {
                 Token::Text(literal) => Part::Literal(literal.into()),
-                Token::Name(name) => Part::Placeholder {
-                    placeholder: Placeholder::from_word(name)
+                Token::Name(name) => Part::Placeholder(
+                    Placeholder::from_word(name)
                         .ok_or_else(|| TemplateError::Unknown(name.to_owned()))?,
-                    leading: leading && parts.is_empty(),
-                },
-            });
-        }
-        Ok(Self {
-            parts: parts.into(),
-        })
+                ),
+            })
+        };
+        let parts: Box<[_]> = tokens(text).map(part).collect::<Result<_, _>>()?;
+        let leading = leading && matches!(*parts, [Part::Placeholder(_), ..]);
+        Ok(Self { parts, leading })
     }
 
     /// Says whether the text is the same for every client.
     pub(crate) fn is_literal(&self) -> bool {
-        self.parts
-            .iter()
-            .all(|part| matches!(part, Part::Literal(_)))
+        let mut parts = self.parts.iter();
+        parts.all(|part| matches!(part, Part::Literal(_)))
     }
 
     /// Returns what the text consists of.
-    pub(crate) fn pieces(&self) -> impl Iterator<Item = Piece<'_>> {
-        self.parts.iter().map(|part| match part {
-            Part::Literal(text) => Piece::Literal(text),
-            Part::Placeholder { placeholder, .. } => Piece::Placeholder(*placeholder),
-        })
+    pub(crate) fn parts(&self) -> &[Part] {
+        &self.parts
     }
 
     /// Returns the places for values.
     pub(crate) fn holes(&self) -> Vec<Hole> {
         let (mut holes, mut before) = (Vec::new(), 0);
-        for part in &self.parts {
+        for (place, part) in self.parts.iter().enumerate() {
             match part {
                 Part::Literal(text) => before += text.len(),
-                Part::Placeholder {
-                    placeholder,
-                    leading,
-                } => holes.push(Hole {
+                Part::Placeholder(placeholder) => holes.push(Hole {
                     before: std::mem::take(&mut before),
                     placeholder: *placeholder,
-                    leading: *leading,
+                    leading: self.leading && place == 0,
                 }),
             }
         }
@@ -145,53 +129,56 @@ impl Template {
 
     /// Returns what stands around the places for values.
     pub(crate) fn literals(&self) -> impl Iterator<Item = &str> {
-        self.pieces().filter_map(|piece| match piece {
-            Piece::Literal(text) => Some(text),
-            Piece::Placeholder(_) => None,
+        self.parts.iter().filter_map(|part| match part {
+            Part::Literal(text) => Some(&**text),
+            Part::Placeholder(_) => None,
+        })
+    }
+
+    /// Returns the parts filled in for this client, and the placeholders without a usable value.
+    fn filled<'a>(
+        &'a self,
+        values: &'a Values,
+    ) -> impl Iterator<Item = Result<&'a str, Placeholder>> {
+        let parts = self.parts.iter().enumerate();
+        parts.map(|(place, part)| match part {
+            Part::Literal(text) => Ok(&**text),
+            Part::Placeholder(it) => {
+                let value = values.value(*it, self.leading && place == 0);
+                value.ok_or(*it)
+            }
         })
     }
 
     /// Returns the first placeholder for which this client has no usable value.
     pub(crate) fn missing(&self, values: &Values) -> Option<Placeholder> {
-        let mut missing = self.parts.iter().filter(|part| part.text(values).is_none());
-        missing.find_map(|part| match part {
-            Part::Literal(_) => None,
-            Part::Placeholder { placeholder, .. } => Some(*placeholder),
-        })
+        self.filled(values).find_map(Result::err)
     }
 
     /// Says whether this client has a usable value for each placeholder.
     pub(crate) fn is_fillable(&self, values: &Values) -> bool {
-        self.parts.iter().all(|part| part.text(values).is_some())
+        self.missing(values).is_none()
     }
 
     /// Says whether the text, filled in for this client, is `text`; never if it cannot be filled
     /// in.
     pub(crate) fn is(&self, text: &[u8], values: &Values) -> bool {
-        let mut rest = text;
-        for part in &self.parts {
-            let Some(after) = part
-                .text(values)
-                .and_then(|part| rest.strip_prefix(part.as_bytes()))
-            else {
-                return false;
-            };
-            rest = after;
-        }
-        rest.is_empty()
+        let mut filled = self.filled(values);
+        let rest = filled.try_fold(text, |rest, part| rest.strip_prefix(part.ok()?.as_bytes()));
+        rest.is_some_and(<[u8]>::is_empty)
     }
 
     /// Fills in the text for this client; `None` if a placeholder has no usable value.
     pub(crate) fn fill(&self, values: &Values) -> Option<String> {
-        self.parts.iter().map(|part| part.text(values)).collect()
+        self.filled(values).collect::<Result<_, _>>().ok()
     }
 
     /// Returns a filter that matches what the text, a topic filter, would match if each placeholder
     /// without a usable value had one: to explain, not to judge.
     pub(crate) fn widened(&self, values: &Values) -> String {
         const MISSING: &str = "\0";
-        let texts = self.parts.iter().map(|part| part.text(values));
-        let text: String = texts.map(|text| text.unwrap_or(MISSING)).collect();
+        let filled = self.filled(values);
+        let text: String = filled.map(|text| text.unwrap_or(MISSING)).collect();
         let last = text.split('/').count() - 1;
         let widen = |(place, level)| match level {
             // a name with a `/` in it has several levels
@@ -208,7 +195,7 @@ impl Template {
     pub(crate) fn text(&self, names: Names<'_>) -> Option<String> {
         let text = |part: &Part| match part {
             Part::Literal(literal) => Some(literal.to_string()),
-            Part::Placeholder { placeholder, .. } => {
+            Part::Placeholder(placeholder) => {
                 let name = names.get(*placeholder).filter(|name| !name.is_empty());
                 name.map(str::to_owned)
             }
@@ -220,21 +207,9 @@ impl Template {
     pub(crate) fn sample(&self) -> String {
         let text = |part: &Part| match part {
             Part::Literal(literal) => literal.to_string(),
-            Part::Placeholder { .. } => "x".to_owned(),
+            Part::Placeholder(_) => "x".to_owned(),
         };
         self.parts.iter().map(text).collect()
-    }
-}
-
-impl Part {
-    fn text<'a>(&'a self, values: &'a Values) -> Option<&'a str> {
-        match self {
-            Self::Literal(literal) => Some(literal),
-            Self::Placeholder {
-                placeholder,
-                leading,
-            } => values.value(*placeholder, *leading),
-        }
     }
 }
 

@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use crate::{
     identity::{Names, Placeholder},
-    template::{Piece, Template, TemplateError},
+    template::{Part, Template, TemplateError},
 };
 
 /// Why a text is not a pattern of client ids.
@@ -88,17 +88,17 @@ impl Pattern {
         }
         let parsed = Template::parse(text, false)?;
         let mut tokens = Vec::new();
-        for piece in parsed.pieces() {
-            match piece {
-                Piece::Placeholder(Placeholder::ClientId) => return Err(PatternError::ClientId),
-                Piece::Placeholder(placeholder) => {
-                    let token = Token::Placeholder(placeholder);
+        for part in parsed.parts() {
+            match part {
+                Part::Placeholder(Placeholder::ClientId) => return Err(PatternError::ClientId),
+                Part::Placeholder(placeholder) => {
+                    let token = Token::Placeholder(*placeholder);
                     if tokens.contains(&token) {
                         return Err(PatternError::Repeated(placeholder.name()));
                     }
                     tokens.push(token);
                 }
-                Piece::Literal(text) => {
+                Part::Literal(text) => {
                     for (place, literal) in text.split('*').enumerate() {
                         if place > 0 {
                             tokens.push(Token::Rest);

@@ -5,7 +5,7 @@ use mproxy_codec::topic::{Dialect, TopicName};
 use super::error::MapProblem;
 use crate::{
     identity::{Names, Placeholder, Values},
-    template::{Piece, Template},
+    template::{Part, Template},
 };
 
 /// What topics begin with on the client's side, and what they begin with at the broker instead.
@@ -115,22 +115,22 @@ fn parse_level(
         placeholder: None,
         after: Box::default(),
     };
-    for piece in level.pieces() {
-        match (piece, parsed.placeholder) {
-            (Piece::Literal(text), None) => parsed.before = text.into(),
-            (Piece::Literal(text), Some(_)) => parsed.after = text.into(),
-            (Piece::Placeholder(placeholder), _) if seen.contains(&placeholder) => {
+    for part in level.parts() {
+        match (part, parsed.placeholder) {
+            (Part::Literal(text), None) => parsed.before.clone_from(text),
+            (Part::Literal(text), Some(_)) => parsed.after.clone_from(text),
+            (Part::Placeholder(placeholder), _) if seen.contains(placeholder) => {
                 return Err(MapProblem::Repeated {
                     to: rule.to.clone(),
                     placeholder: placeholder.name(),
                 });
             }
-            (Piece::Placeholder(placeholder), None) => {
-                seen.push(placeholder);
-                parsed.placeholder = Some(placeholder);
+            (Part::Placeholder(placeholder), None) => {
+                seen.push(*placeholder);
+                parsed.placeholder = Some(*placeholder);
             }
-            (Piece::Placeholder(second), Some(first)) => {
-                return Err(ambiguous(rule, to, (first, &parsed.after, second)));
+            (Part::Placeholder(second), Some(first)) => {
+                return Err(ambiguous(rule, to, (first, &parsed.after, *second)));
             }
         }
     }
