@@ -20,25 +20,12 @@ pub struct TcpOptions {
     /// up to five times, evenly in the second half. While sent bytes wait for their
     /// acknowledgement the kernel repeats those instead, and gives up after
     /// `net.ipv4.tcp_retries2` attempts (about 15 minutes).
+    ///
+    /// It counts in whole seconds: less than 1 s is 1 s, more than 32,767 s (about 9 h) is that.
     pub keepalive: Option<Duration>,
 }
 
 impl TcpOptions {
-    /// Sets `TCP_NODELAY`.
-    #[must_use]
-    pub fn nodelay(mut self, nodelay: bool) -> Self {
-        self.nodelay = nodelay;
-        self
-    }
-
-    /// Sets the idle time before the kernel asks for the peer. It counts in whole seconds: less
-    /// than 1 s is 1 s, more than 32,767 s (about 9 h) is that.
-    #[must_use]
-    pub fn keepalive(mut self, idle: Option<Duration>) -> Self {
-        self.keepalive = idle;
-        self
-    }
-
     pub(crate) fn apply(&self, socket: SockRef<'_>) -> io::Result<()> {
         if self.nodelay {
             socket.set_tcp_nodelay(true)?;

@@ -152,7 +152,8 @@ async fn a_websocket_broker_that_takes_nothing_is_given_up() {
         handshake(&mut broker, "Sec-WebSocket-Protocol: mqtt\r\n", b"").await;
         broker
     };
-    let options = DialOptions::default().write_timeout(Duration::from_millis(50));
+    let mut options = DialOptions::default();
+    options.write_timeout = Duration::from_millis(50);
     let dialer = Dialer::new(format!("ws://127.0.0.1:{port}").parse().unwrap(), options);
     let (_broker, stream) = tokio::join!(serve, dialer.dial(Subprotocol::Mqtt));
     let mut stream = stream.unwrap();
@@ -314,7 +315,8 @@ async fn black_hole_times_out() {
     // A queue of "0" holds one.
     let _queued = std::net::TcpStream::connect(addr).unwrap();
     let timeout = Duration::from_millis(50);
-    let options = DialOptions::default().connect_timeout(timeout);
+    let mut options = DialOptions::default();
+    options.connect_timeout = timeout;
     let dialer = Dialer::new(format!("mqtt://{addr}").parse().unwrap(), options);
     let error = dialer.dial(Subprotocol::Mqtt).await.unwrap_err();
     assert!(matches!(error.cause(), DialCause::TimedOut), "{error:?}");

@@ -51,7 +51,8 @@ async fn tcp_echo_with_half_close() {
 
 /// The socket of a connection that a listener with these options accepts.
 async fn accepted(tcp: TcpOptions) -> TcpStream {
-    let options = ListenOptions::default().tcp(tcp);
+    let mut options = ListenOptions::default();
+    options.tcp = tcp;
     let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap(), &options).unwrap();
     let port = port(&listener);
     let acceptor = listener.into_acceptor().unwrap();
@@ -66,7 +67,9 @@ async fn accepted(tcp: TcpOptions) -> TcpStream {
 #[tokio::test]
 async fn accepted_sockets_get_their_options() {
     for nodelay in [true, false] {
-        let stream = accepted(TcpOptions::default().nodelay(nodelay)).await;
+        let mut tcp = TcpOptions::default();
+        tcp.nodelay = nodelay;
+        let stream = accepted(tcp).await;
         assert_eq!(stream.nodelay().unwrap(), nodelay);
         assert!(!SockRef::from(&stream).keepalive().unwrap());
     }
@@ -87,7 +90,9 @@ async fn accepted_sockets_ask_for_a_silent_peer() {
         (Duration::from_millis(1), 1, 1, 1),
         (Duration::from_secs(24 * hour), 32_767, 6_553, 5),
     ] {
-        let stream = accepted(TcpOptions::default().keepalive(Some(idle))).await;
+        let mut tcp = TcpOptions::default();
+        tcp.keepalive = Some(idle);
+        let stream = accepted(tcp).await;
         let socket = SockRef::from(&stream);
         assert!(socket.keepalive().unwrap());
         let time = Duration::from_secs;
@@ -131,7 +136,8 @@ fn address_in_use_is_an_error() {
 
 #[test]
 fn reuse_port_lets_two_sockets_share_an_address() {
-    let options = ListenOptions::default().reuse_port(true);
+    let mut options = ListenOptions::default();
+    options.reuse_port = true;
     let first = Listener::bind(&"127.0.0.1:0".parse().unwrap(), &options).unwrap();
     let second = Listener::bind(&first.local_addr().unwrap(), &options).unwrap();
     assert_eq!(first.local_addr().unwrap(), second.local_addr().unwrap());

@@ -73,10 +73,12 @@ impl Plan {
         let known = before.map(|plan| &plan.chains);
         let plan_listener = |listener: &config::Listener| -> Result<_, Box<Diagnostic>> {
             let chain = chains.chain(listener, known, metrics)?;
+            let mut tcp = TcpOptions::default();
+            tcp.keepalive = listener.tcp_keepalive;
             Ok(ListenerPlan {
                 name: listener.name.as_str().into(),
                 bind: listener.bind.clone(),
-                tcp: TcpOptions::default().keepalive(listener.tcp_keepalive),
+                tcp,
                 websocket: websocket(listener),
                 chain_config: Arc::clone(&listener.chain),
                 chain,

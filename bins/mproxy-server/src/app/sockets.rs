@@ -179,7 +179,8 @@ fn bind(listener: &ListenerPlan, workers: usize) -> Result<NewSocket, BindError>
         address: listener.bind.clone(),
         error,
     };
-    let options = ListenOptions::default().tcp(listener.tcp);
+    let mut options = ListenOptions::default();
+    options.tcp = listener.tcp;
     let socket = Listener::bind(&listener.bind, &options).map_err(cannot_bind)?;
     let handles = (0..workers).map(|_| socket.try_clone());
     let handles = handles.collect::<io::Result<_>>().map_err(cannot_bind)?;

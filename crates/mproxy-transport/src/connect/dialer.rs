@@ -51,29 +51,6 @@ pub struct Dialer {
 
 // ===== impl DialOptions =====
 
-impl DialOptions {
-    /// Sets the time for everything together.
-    #[must_use]
-    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = timeout;
-        self
-    }
-
-    /// Sets the options of TCP sockets.
-    #[must_use]
-    pub fn tcp(mut self, tcp: TcpOptions) -> Self {
-        self.tcp = tcp;
-        self
-    }
-
-    /// Sets how long a WebSocket's broker may take nothing.
-    #[must_use]
-    pub fn write_timeout(mut self, timeout: Duration) -> Self {
-        self.write_timeout = timeout;
-        self
-    }
-}
-
 impl Default for DialOptions {
     fn default() -> Self {
         Self {

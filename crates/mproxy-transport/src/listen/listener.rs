@@ -46,29 +46,6 @@ pub(super) enum ListenSocket {
 
 // ===== impl ListenOptions =====
 
-impl ListenOptions {
-    /// Sets the length of the kernel's accept queue.
-    #[must_use]
-    pub fn backlog(mut self, backlog: u32) -> Self {
-        self.backlog = backlog;
-        self
-    }
-
-    /// Sets `SO_REUSEPORT`.
-    #[must_use]
-    pub fn reuse_port(mut self, reuse_port: bool) -> Self {
-        self.reuse_port = reuse_port;
-        self
-    }
-
-    /// Sets the options of accepted TCP sockets.
-    #[must_use]
-    pub fn tcp(mut self, tcp: TcpOptions) -> Self {
-        self.tcp = tcp;
-        self
-    }
-}
-
 impl Default for ListenOptions {
     fn default() -> Self {
         Self {

@@ -12,8 +12,7 @@ use mproxy_admin::{CheckHandle, DialResult, Health, Metrics, UpstreamConnection,
 use mproxy_codec::Version;
 use mproxy_session::{CloseReason, Side, Summary};
 use mproxy_transport::{
-    DialCause, DialError, DialOptions, Dialer, Resolver, Stream, Subprotocol, TcpOptions,
-    UpstreamAddr,
+    DialCause, DialError, DialOptions, Dialer, Resolver, Stream, Subprotocol, UpstreamAddr,
 };
 use tokio::sync::Notify;
 use tokio::time::sleep_until;
@@ -55,12 +54,10 @@ impl Upstream {
         metrics: &Metrics,
         health: &Health,
     ) -> Self {
-        let tcp = TcpOptions::default()
-            .nodelay(config.tcp_nodelay)
-            .keepalive(config.tcp_keepalive);
-        let options = DialOptions::default()
-            .connect_timeout(config.connect_timeout)
-            .tcp(tcp);
+        let mut options = DialOptions::default();
+        options.connect_timeout = config.connect_timeout;
+        options.tcp.nodelay = config.tcp_nodelay;
+        options.tcp.keepalive = config.tcp_keepalive;
         Self {
             name: config.name.clone(),
             dialer: Dialer::new(config.address.clone(), options).resolver(resolver.clone()),
