@@ -10,18 +10,14 @@ use serde::Serialize;
 /// use mproxy_admin::BuildInfo;
 ///
 /// let build = BuildInfo::new("mproxy-server", "0.1.0")
-///     .revision(option_env!("GIT_REVISION"))
-///     .rustc("1.95.0")
-///     .features(&["ws"]);
-/// assert_eq!(build.version(), "0.1.0");
+///     .revision(option_env!("GIT_REVISION"));
+/// # let _ = build;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct BuildInfo {
     name: &'static str,
     version: &'static str,
     revision: Option<&'static str>,
-    rustc: Option<&'static str>,
-    features: &'static [&'static str],
 }
 
 impl BuildInfo {
@@ -32,8 +28,6 @@ impl BuildInfo {
             name,
             version,
             revision: None,
-            rustc: None,
-            features: &[],
         }
     }
 
@@ -44,32 +38,11 @@ impl BuildInfo {
         self
     }
 
-    /// Sets the version of the compiler.
-    #[must_use]
-    pub const fn rustc(mut self, rustc: &'static str) -> Self {
-        self.rustc = Some(rustc);
-        self
-    }
-
-    /// Sets the cargo features of the binary.
-    #[must_use]
-    pub const fn features(mut self, features: &'static [&'static str]) -> Self {
-        self.features = features;
-        self
-    }
-
-    /// The version of the binary.
-    #[must_use]
-    pub const fn version(&self) -> &'static str {
-        self.version
-    }
-
     /// Label values of `mproxy_build_info`; a label that is not known says so.
-    pub(crate) fn labels(&self) -> [(&'static str, &'static str); 3] {
+    pub(crate) fn labels(&self) -> [(&'static str, &'static str); 2] {
         [
             ("version", self.version),
             ("revision", self.revision.unwrap_or(UNKNOWN)),
-            ("rustc", self.rustc.unwrap_or(UNKNOWN)),
         ]
     }
 }

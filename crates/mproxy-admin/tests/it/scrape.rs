@@ -200,7 +200,7 @@ fn one_connection(metrics: &Metrics) {
 }
 
 const SAMPLES: &[&str] = &[
-    "mproxy_build_info{version=\"1.2.3\",revision=\"abc123\",rustc=\"1.95.0\"} 1",
+    "mproxy_build_info{version=\"1.2.3\",revision=\"abc123\"} 1",
     "mproxy_draining 0",
     "mproxy_listener_up{listener=\"mqtt\"} 1",
     "mproxy_log_lines_dropped_total{reason=\"suppressed\"} 2",

@@ -24,10 +24,7 @@ impl Port {
     }
 
     pub(crate) async fn with_api(api: Option<Arc<dyn Api>>) -> Self {
-        let build = BuildInfo::new("mproxy-server", "1.2.3")
-            .revision(Some("abc123"))
-            .rustc("1.95.0")
-            .features(&["ws"]);
+        let build = BuildInfo::new("mproxy-server", "1.2.3").revision(Some("abc123"));
         let health = Health::new();
         let metrics = Metrics::new(&build, &health, NonZeroUsize::new(2).unwrap());
         let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
