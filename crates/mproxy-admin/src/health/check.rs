@@ -58,14 +58,13 @@ impl CheckHandle {
 
         let is = |wanted: &[Kind]| wanted.contains(&kind).then_some(&*name);
         let upstream = is(&[Kind::Upstream, Kind::Connack]);
-        let (listener, check) = (is(&[Kind::Listener]), is(&[Kind::Other]));
+        let listener = is(&[Kind::Listener]);
         match state {
             State::Failed(_) if failed_before => {}
             State::Failed(detail) => warn!(
                 target: "mproxy::health",
                 event = "check",
                 listener,
-                check,
                 detail,
                 remedy,
                 upstream,
@@ -76,7 +75,6 @@ impl CheckHandle {
                 target: "mproxy::health",
                 event = "check",
                 listener,
-                check,
                 upstream,
                 "{}",
                 kind.holds()
@@ -115,7 +113,6 @@ pub(super) enum Kind {
     Upstream,
     /// A broker answers CONNECT.
     Connack,
-    Other,
 }
 
 impl Kind {
@@ -125,7 +122,6 @@ impl Kind {
             Self::Listener => "the listener accepts connections",
             Self::Upstream => "the broker can be reached",
             Self::Connack => "the broker answers CONNECT",
-            Self::Other => "the check passes",
         }
     }
 
@@ -135,7 +131,6 @@ impl Kind {
             Self::Listener => "the listener accepts no connections",
             Self::Upstream => "the broker cannot be reached",
             Self::Connack => "the broker does not answer CONNECT",
-            Self::Other => "the check fails",
         }
     }
 }
@@ -146,7 +141,6 @@ impl fmt::Display for Kind {
             Self::Listener => "listener",
             Self::Upstream => "upstream",
             Self::Connack => "connack",
-            Self::Other => "check",
         })
     }
 }

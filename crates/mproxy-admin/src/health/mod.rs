@@ -88,12 +88,6 @@ impl Health {
         self.register(Kind::Connack, name)
     }
 
-    /// Registers any other condition of readiness; the same name gives the same check.
-    #[must_use]
-    pub fn check(&self, name: &str) -> CheckHandle {
-        self.register(Kind::Other, name)
-    }
-
     /// Takes out the checks of listeners and brokers that are not named: a configuration that replaces
     /// another one may not have them. What is written by their handles is not shown any more.
     pub fn keep(&self, named: &Named) {
@@ -102,7 +96,6 @@ impl Health {
                 Kind::Listener => &named.listeners,
                 Kind::Upstream => &named.upstreams,
                 Kind::Connack => &named.connacks,
-                Kind::Other => return true,
             };
             names.iter().any(|name| **name == *check.name)
         });

@@ -23,12 +23,7 @@ impl Readiness {
             report.ok("listeners");
         }
         for check in checks {
-            let name = match check.kind {
-                Kind::Listener | Kind::Upstream | Kind::Connack => {
-                    format!("{} {}", check.kind, check.name)
-                }
-                Kind::Other => check.name.to_string(),
-            };
+            let name = format!("{} {}", check.kind, check.name);
             let name = one_line(&name);
             match &check.state {
                 // All of them share the one line above.
@@ -101,14 +96,14 @@ mod tests {
             .upstream("broker")
             .fail("connection refused (3 of 3)");
         health.connack("broker").skip("no connection");
-        let _pending = health.check("auth backend");
+        let _pending = health.upstream("spare");
         health.set_draining(true);
         assert_eq!(
             health.readiness().to_string(),
             "[-]listener ws: address in use\n\
              [-]upstream broker: connection refused (3 of 3)\n\
              [-]connack broker: not checked: no connection\n\
-             [-]auth backend: not checked yet\n\
+             [-]upstream spare: not checked yet\n\
              [-]draining\n\
              readyz check failed\n"
         );

@@ -70,7 +70,7 @@ async fn check_message_stays_on_its_line() {
     let port = Port::start().await;
     port.health.listener("mqtt").ok();
     port.health
-        .check("x")
+        .upstream("x")
         .fail("bad\n[+]upstream broker ok\r\n");
     let answer = port.get("/readyz").await;
     assert_eq!(answer.body.lines().count(), 4, "{}", answer.body);

@@ -176,7 +176,7 @@ impl Style {
         self.head(out, time, it.level, LOG);
         self.message(out, Shown::all(REPEATED));
         self.field(out, "event", "suppress");
-        for name in ["listener", "check", "action", "reason"] {
+        for name in ["listener", "action", "reason"] {
             if let Some(value) = it.names.get(name) {
                 self.field(out, name, value);
             }
