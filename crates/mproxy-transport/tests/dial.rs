@@ -82,7 +82,7 @@ async fn websocket_with_either_subprotocol() {
         };
         let dialer = dialer(&format!("ws://127.0.0.1:{port}/x/mqtt?a=b"));
         let (client, (server, request)) = tokio::join!(dialer.dial(subprotocol), serve);
-        assert_eq!(request.subprotocol(), Some(subprotocol));
+        assert_eq!(request.subprotocol(), subprotocol);
         assert_eq!(request.query(), Some("a=b"));
         assert_eq!(request.host(), Some(&*format!("127.0.0.1:{port}")));
         assert_echo(client.unwrap(), server).await;

@@ -34,7 +34,7 @@ async fn switches_protocols() {
     assert_eq!(body, "");
     let (stream, request) = result.unwrap();
     assert!(matches!(stream, Stream::WebSocket(_)));
-    assert_eq!(request.subprotocol(), Some(Subprotocol::Mqtt));
+    assert_eq!(request.subprotocol(), Subprotocol::Mqtt);
 }
 
 /// The README promised "a well-formed key", and any will do: it is only there to be answered, and
@@ -82,22 +82,17 @@ async fn one_offered_subprotocol_is_chosen() {
         let line = format!("Sec-WebSocket-Protocol: {chosen}\r\n");
         assert_eq!(response.matches("Sec-WebSocket-Protocol").count(), 1);
         assert!(response.contains(&line), "{lines:?}: {response}");
-        assert_eq!(result.unwrap().1.subprotocol(), Some(chosen));
+        assert_eq!(result.unwrap().1.subprotocol(), chosen);
     }
 }
 
 #[tokio::test]
-async fn missing_subprotocol_is_served_only_on_request() {
-    let lenient = WsOptions::default().allow_missing_subprotocol(true);
-    let (response, result) = answer(request_with("").as_bytes(), &lenient).await;
-    assert!(response.starts_with("HTTP/1.1 101 "));
-    assert!(!response.contains("Sec-WebSocket-Protocol"));
-    assert_eq!(result.unwrap().1.subprotocol(), None);
-
-    // Offering something else is not "offering none".
-    let unknown = request_with("Sec-WebSocket-Protocol: chat\r\n");
-    let (response, _) = answer(unknown.as_bytes(), &lenient).await;
-    assert!(response.starts_with("HTTP/1.1 400 "), "{response}");
+async fn a_client_without_a_subprotocol_of_mqtt_is_refused() {
+    for lines in ["", "Sec-WebSocket-Protocol: chat\r\n"] {
+        let request = request_with(lines);
+        let (response, _) = answer(request.as_bytes(), &WsOptions::default()).await;
+        assert!(response.starts_with("HTTP/1.1 400 "), "{response}");
+    }
 }
 
 #[tokio::test]

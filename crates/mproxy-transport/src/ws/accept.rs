@@ -212,18 +212,12 @@ fn head(request: &Request<Incoming>) -> Head<'_> {
 /// Names of headers have no case, but clients of some ESP32 toolkits look for
 /// "Sec-WebSocket-Accept" and find nothing in the lower case that the HTTP library writes.
 fn switching_protocols(agreed: &Agreed) -> String {
-    let mut answer = format!(
+    format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Accept: {}\r\n",
-        agreed.accept.to_str().unwrap_or_default()
-    );
-    if let Some(subprotocol) = agreed.request.subprotocol() {
-        answer.push_str("Sec-WebSocket-Protocol: ");
-        answer.push_str(subprotocol.as_str());
-        answer.push_str("\r\n");
-    }
-    answer.push_str("\r\n");
-    answer
+         Sec-WebSocket-Accept: {}\r\nSec-WebSocket-Protocol: {}\r\n\r\n",
+        agreed.accept.to_str().unwrap_or_default(),
+        agreed.request.subprotocol().as_str(),
+    )
 }
 
 fn refusal_response(refusal: WsRefusal, options: &WsOptions) -> Response<Full<Bytes>> {

@@ -26,10 +26,7 @@ pub(super) struct Head<'a> {
 
 /// Agrees on an upgrade, or says why not. The order matters to the client: it hears first
 /// about what it would have to change first.
-pub(super) fn negotiate(
-    head: Head<'_>,
-    options: &WsOptions,
-) -> Result<Option<Subprotocol>, WsRefusal> {
+pub(super) fn negotiate(head: Head<'_>, options: &WsOptions) -> Result<Subprotocol, WsRefusal> {
     if !options.paths.serve(head.uri.path()) {
         return Err(WsRefusal::Path);
     }
@@ -60,7 +57,7 @@ pub(super) fn negotiate(
     if !origin_allowed(head.headers, &options.origins) {
         return Err(WsRefusal::Origin);
     }
-    choose_subprotocol(head.headers, options.allow_missing_subprotocol)
+    choose_subprotocol(head.headers)
 }
 
 /// What is worth telling an operator about a request that is refused.
@@ -74,17 +71,12 @@ pub(super) fn asked(head: Head<'_>) -> Asked {
 }
 
 /// [MQTT-6.0.0-3], [MQTT-6.0.0-4]: one of the offered names is answered, `mqtt` if it is offered.
-fn choose_subprotocol(
-    headers: &HeaderMap,
-    allow_missing: bool,
-) -> Result<Option<Subprotocol>, WsRefusal> {
+fn choose_subprotocol(headers: &HeaderMap) -> Result<Subprotocol, WsRefusal> {
     let mut chosen = None;
-    let mut offered = false;
     for value in headers.get_all(SEC_WEBSOCKET_PROTOCOL) {
         let Ok(names) = value.to_str() else {
             return Err(WsRefusal::Subprotocol);
         };
-        offered = true;
         for subprotocol in names
             .split(',')
             .filter_map(|name| Subprotocol::from_name(name.trim()))
@@ -94,11 +86,7 @@ fn choose_subprotocol(
             }
         }
     }
-    match chosen {
-        Some(subprotocol) => Ok(Some(subprotocol)),
-        None if !offered && allow_missing => Ok(None),
-        None => Err(WsRefusal::Subprotocol),
-    }
+    chosen.ok_or(WsRefusal::Subprotocol)
 }
 
 /// A client without an `Origin` is not a browser, and the list is there against other sites'

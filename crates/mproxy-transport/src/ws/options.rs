@@ -19,7 +19,6 @@ use super::paths::Paths;
 pub struct WsOptions {
     pub(super) paths: Paths,
     pub(super) origins: Vec<String>,
-    pub(super) allow_missing_subprotocol: bool,
     pub(super) handshake_timeout: Duration,
     pub(super) max_header_size: usize,
     pub(super) rules: Rules,
@@ -63,14 +62,6 @@ impl WsOptions {
         I::Item: Into<String>,
     {
         self.origins = origins.into_iter().map(Into::into).collect();
-        self
-    }
-
-    /// Serve clients that offer no subprotocol at all, against [MQTT-6.0.0-3]. Off by default.
-    /// Clients that offer only unknown ones are refused either way.
-    #[must_use]
-    pub fn allow_missing_subprotocol(mut self, allow: bool) -> Self {
-        self.allow_missing_subprotocol = allow;
         self
     }
 
@@ -142,7 +133,6 @@ impl Default for WsOptions {
         Self {
             paths: Paths::default(),
             origins: Vec::new(),
-            allow_missing_subprotocol: false,
             handshake_timeout: Duration::from_secs(10),
             max_header_size: 16 * 1024,
             rules: Rules::default(),

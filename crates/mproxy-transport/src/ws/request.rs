@@ -16,7 +16,7 @@ use super::{Subprotocol, WsOptions};
 pub struct WsRequest {
     path: Box<str>,
     query: Option<Box<str>>,
-    subprotocol: Option<Subprotocol>,
+    subprotocol: Subprotocol,
     headers: Box<[(Box<str>, Box<str>)]>,
 }
 
@@ -24,7 +24,7 @@ impl WsRequest {
     pub(super) fn new(
         uri: &hyper::Uri,
         headers: &HeaderMap,
-        subprotocol: Option<Subprotocol>,
+        subprotocol: Subprotocol,
         options: &WsOptions,
     ) -> Self {
         let extra = options.headers.iter().map(String::as_str);
@@ -50,9 +50,8 @@ impl WsRequest {
         self.query.as_deref()
     }
 
-    /// The subprotocol that was agreed on; `None` only where
-    /// [`allow_missing_subprotocol`](WsOptions::allow_missing_subprotocol) is on.
-    pub fn subprotocol(&self) -> Option<Subprotocol> {
+    /// The subprotocol that was agreed on.
+    pub fn subprotocol(&self) -> Subprotocol {
         self.subprotocol
     }
 
