@@ -33,7 +33,8 @@ impl Service {
     /// Admits an accepted connection, or closes it at once.
     pub(crate) fn admit(&self, client: &ClientAddr) -> Option<Admitted> {
         if !self.memory.admits() {
-            self.refuse_for_memory(client);
+            let limit = ConnectionLimit::ServerMemory;
+            self.refused(client, Refused::full(limit, self.memory.limit()));
             return None;
         }
         let control = || self.memory.control();
@@ -51,24 +52,7 @@ impl Service {
         }
     }
 
-    #[cold]
-    fn refuse_for_memory(&self, client: &ClientAddr) {
-        let limit = ConnectionLimit::ServerMemory;
-        self.metrics.accepted().limited(limit);
-        tracing::warn!(
-            target: "mproxy::listener",
-            event = "refuse",
-            listener = &*self.name,
-            peer = client.socket_addr().map(tracing::field::display),
-            reason = limit.reason().as_str(),
-            limit = limit.key(&self.name),
-            value = self.memory.limit(),
-            remedy = limit.remedy(),
-            "connection refused: memory is used up"
-        );
-    }
-
-    /// Logs that a connection made room. It is counted when it is closed.
+    /// Says that a connection made room. It is counted when it is closed.
     fn evicted(&self, evicted: &Evicted) {
         let Refused { limit, value, .. } = evicted.full;
         let waited = evicted.waited.as_secs();
@@ -86,7 +70,8 @@ impl Service {
         );
     }
 
-    /// Counts and logs a connection that a limit refused.
+    /// Counts a connection that a limit refused, and says so.
+    #[cold]
     fn refused(&self, client: &ClientAddr, refused: Refused) {
         let Refused {
             limit, value, rate, ..
@@ -106,7 +91,11 @@ impl Service {
             limit = limit.key(&self.name),
             value,
             remedy = self.names().fill(&refused.remedy()),
-            "connection refused: a limit is reached"
+            "{}",
+            match limit {
+                ConnectionLimit::ServerMemory => "connection refused: memory is used up",
+                _ => "connection refused: a limit is reached",
+            }
         );
     }
 

@@ -24,7 +24,7 @@ const HOLDER_REMEDY: &str = "if one address holds most of the places, block it, 
     listeners.NAME.limits.max_pending_per_ip, or lower it if it is set";
 
 impl Refused {
-    pub(super) const fn full(limit: ConnectionLimit, maximum: usize) -> Self {
+    pub(crate) const fn full(limit: ConnectionLimit, maximum: usize) -> Self {
         Self {
             limit,
             value: maximum as f64,

@@ -24,4 +24,5 @@ mod state;
 
 pub(crate) use self::limit::{Limited, Refused};
 pub(crate) use self::listener::Rules;
-pub(crate) use self::pass::{Admitted, Evicted, Gate, Gates, Pass};
+pub(crate) use self::pass::{Admitted, Gate, Gates, Pass};
+pub(crate) use self::state::Evicted;

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mproxy_session::{Order, SessionHandle};
 
@@ -10,7 +10,7 @@ use super::client::Client;
 use super::limit::Refused;
 use super::listener::Rules;
 use super::rate::nanos;
-use super::state::State;
+use super::state::{Evicted, State};
 
 /// The gates of all listeners.
 #[derive(Clone, Debug)]
@@ -80,16 +80,6 @@ pub(crate) struct Admitted {
     pub(crate) evicted: Option<Evicted>,
 }
 
-/// A connection that made room: it was told to end.
-#[derive(Debug)]
-pub(crate) struct Evicted {
-    pub(crate) peer: Option<SocketAddr>,
-    /// How long it was pending.
-    pub(crate) waited: Duration,
-    /// The limit that was reached.
-    pub(crate) full: Refused,
-}
-
 impl Gate {
     /// Whether a connection, or a socket that is accepted from, has it, too.
     pub(crate) fn is_shared(&self) -> bool {
@@ -114,14 +104,9 @@ impl Gate {
         let Inner { shared, index } = &*self.0;
         let now = nanos(shared.opened.elapsed());
         let entered = shared.lock().enter(*index, peer, now, control)?;
-        let evicted = entered.evicted.map(|evicted| {
+        if let Some(evicted) = &entered.evicted {
             evicted.control.close(Order::evict());
-            Evicted {
-                peer: evicted.peer,
-                waited: evicted.waited,
-                full: evicted.full,
-            }
-        });
+        }
         Ok(Admitted {
             pass: Pass {
                 gate: self.clone(),
@@ -129,7 +114,7 @@ impl Gate {
                 client: entered.client.map(Box::new),
             },
             control: entered.control,
-            evicted,
+            evicted: entered.evicted,
         })
     }
 

@@ -62,14 +62,15 @@ pub(super) struct Entered {
     pub(super) evicted: Option<Evicted>,
 }
 
-/// A connection that made room.
+/// A connection that made room: the gate orders it to end.
 #[derive(Debug)]
-pub(super) struct Evicted {
+pub(crate) struct Evicted {
     pub(super) control: SessionHandle,
-    pub(super) peer: Option<SocketAddr>,
-    pub(super) waited: Duration,
-    /// The limit that was reached.
-    pub(super) full: Refused,
+    pub(crate) peer: Option<SocketAddr>,
+    /// How long it was pending.
+    pub(crate) waited: Duration,
+    /// The limit for which there was no room.
+    pub(crate) full: Refused,
 }
 
 impl State {
