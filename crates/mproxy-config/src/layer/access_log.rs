@@ -1,6 +1,6 @@
 //! `type = "access-log"`: which events of a session are logged.
 
-use super::{Built, LayerConfig, Place};
+use super::{At, Built, LayerConfig, Place};
 use crate::choice::words;
 use crate::context::Context;
 use crate::diagnostics::Diagnostic;
@@ -10,7 +10,6 @@ use crate::validate::bounds;
 use mproxy_layers::Observer;
 use mproxy_layers::access_log::{AccessLogLayer, AccessLogToClient, AccessLogToServer, Events};
 use mproxy_session::{BoxError, Heads, Tap};
-use std::ops::Range;
 
 section! {
     /// One log line for each event of a session. Payloads and passwords are never logged.
@@ -79,12 +78,7 @@ impl AccessEvent {
 }
 
 impl AccessLog {
-    pub(super) fn check(
-        cx: &mut Context,
-        _: &str,
-        keys: &AccessLogKeys,
-        _: &Range<usize>,
-    ) -> Option<Self> {
+    pub(super) fn check(cx: &mut Context, _: At<'_>, keys: &AccessLogKeys) -> Option<Self> {
         let mut log = Self::read(cx, keys);
         log.events.sort_unstable();
         log.events.dedup();

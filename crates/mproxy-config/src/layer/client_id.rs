@@ -1,6 +1,6 @@
 //! `type = "client-id"`: who may use which client id.
 
-use super::{Built, LayerConfig, Place};
+use super::{At, Built, LayerConfig, Place};
 use crate::choice::{Choice, words};
 use crate::context::Context;
 use crate::diagnostics::Diagnostic;
@@ -10,7 +10,6 @@ use crate::validate::placeholders::{self, Known};
 use mproxy_layers::Observer;
 use mproxy_layers::client_id::{ClientIdLayer, ClientIdToClient, ClientIds, PatternError, Require};
 use mproxy_session::{BoxError, Heads, Tap};
-use std::ops::Range;
 
 section! {
     /// Who may use which client id, and which id the broker sees.
@@ -110,13 +109,9 @@ impl ClientId {
 }
 
 impl ClientId {
-    /// Checks the rules for client ids, and that two users cannot have the same id.
-    pub(super) fn check(
-        cx: &mut Context,
-        _: &str,
-        keys: &ClientIdKeys,
-        header: &Range<usize>,
-    ) -> Option<Self> {
+    /// Checks the rules about client ids, and that an id tells whose it is.
+    pub(super) fn check(cx: &mut Context, at: At<'_>, keys: &ClientIdKeys) -> Option<Self> {
+        let header = at.header;
         let any_is_wanted = keys.require.text() == Some(ClientIdRequire::Any.word());
         let ids = Self::read(cx, keys, any_is_wanted);
         for (template, setting) in [(&ids.template, &keys.template), (&ids.prefix, &keys.prefix)] {

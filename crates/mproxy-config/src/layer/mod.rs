@@ -161,6 +161,13 @@ words! {
     Reauthentication { "refuse": Refuse, "pass": Pass, }
 }
 
+/// Which layer is checked: its name, and where its header stands.
+#[derive(Clone, Copy)]
+struct At<'a> {
+    name: &'a str,
+    header: &'a Range<usize>,
+}
+
 /// A layer with its settings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layer {
@@ -236,16 +243,9 @@ macro_rules! layers {
             }
 
             /// Checks the keys of a layer; `None` if it cannot be used.
-            fn check(
-                cx: &mut Context,
-                name: &str,
-                keys: &LayerKeys,
-                header: &Range<usize>,
-            ) -> Option<Self> {
+            fn check(cx: &mut Context, at: At<'_>, keys: &LayerKeys) -> Option<Self> {
                 match keys {
-                    $(LayerKeys::$layer(keys) => {
-                        $layer::check(cx, name, keys, header).map(Self::$layer)
-                    })*
+                    $(LayerKeys::$layer(keys) => $layer::check(cx, at, keys).map(Self::$layer),)*
                 }
             }
         }
@@ -384,7 +384,8 @@ fn layer_type(cx: &mut Context, table: &mut Table<'_>) -> Option<String> {
 pub(crate) fn layers(cx: &mut Context, files: &Layers) -> Named<Layer> {
     let mut layers = Named::new();
     for (name, file) in files.iter() {
-        let Some(kind) = LayerKind::check(cx, name, &file.value, &file.span) else {
+        let header = &file.span;
+        let Some(kind) = LayerKind::check(cx, At { name, header }, &file.value) else {
             cx.untyped.insert(name.clone());
             continue;
         };

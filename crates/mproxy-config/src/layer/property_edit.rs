@@ -1,6 +1,6 @@
 //! `type = "property-edit"`: User Properties that are taken out or appended.
 
-use super::{Built, LayerConfig, Place, Reauthentication};
+use super::{At, Built, LayerConfig, Place, Reauthentication};
 use crate::context::Context;
 use crate::scalar::{Problem, Template, Text, TextTemplate};
 use crate::section::{Listing, Map, Sub, section};
@@ -10,7 +10,6 @@ use mproxy_layers::property_edit::{
     Edits, EditsError, PropertyEditLayer, PropertyEditToClient, PropertyEditToServer,
 };
 use mproxy_session::{BoxError, Heads, Tap};
-use std::ops::Range;
 
 section! {
     /// User Properties of MQTT 5 in what clients send: CONNECT, will, PUBLISH and SUBSCRIBE.
@@ -56,12 +55,8 @@ section! {
 }
 
 impl PropertyEdit {
-    pub(super) fn check(
-        cx: &mut Context,
-        _: &str,
-        keys: &PropertyEditKeys,
-        header: &Range<usize>,
-    ) -> Option<Self> {
+    pub(super) fn check(cx: &mut Context, at: At<'_>, keys: &PropertyEditKeys) -> Option<Self> {
+        let header = at.header;
         let down = &keys.to_client;
         let (set, add) = (properties(cx, &down.set), properties(cx, &down.add));
         let down = PropertyEdits::read(cx, down, set, add);

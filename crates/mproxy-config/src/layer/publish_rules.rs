@@ -1,6 +1,6 @@
 //! `type = "publish-rules"`: what a PUBLISH may be like, topic by topic.
 
-use super::{Built, LayerConfig, Place};
+use super::{At, Built, LayerConfig, Place};
 use crate::choice::words;
 use crate::context::Context;
 use crate::diagnostics::Diagnostic;
@@ -14,7 +14,6 @@ use mproxy_layers::publish_rules::{
 };
 use mproxy_layers::{DeniedWill, Observer};
 use mproxy_session::{BoxError, Heads, Tap};
-use std::ops::Range;
 
 section! {
     /// Limits on what clients publish. The first rule with a matching topic decides.
@@ -62,12 +61,8 @@ words! {
 }
 
 impl PublishRules {
-    pub(super) fn check(
-        cx: &mut Context,
-        name: &str,
-        keys: &PublishRulesKeys,
-        header: &Range<usize>,
-    ) -> Option<Self> {
+    pub(super) fn check(cx: &mut Context, at: At<'_>, keys: &PublishRulesKeys) -> Option<Self> {
+        let At { name, header } = at;
         let mut rules = Vec::new();
         for file in keys.rules.iter() {
             if file.value.topics.is_empty() {

@@ -1,6 +1,6 @@
 //! `type = "topic-map"`: where the client's topics are at the broker.
 
-use super::{Built, LayerConfig, Place, Reauthentication};
+use super::{At, Built, LayerConfig, Place, Reauthentication};
 use crate::context::Context;
 use crate::diagnostics::Diagnostic;
 use crate::scalar::{PrefixTemplate, Scalar, StartTemplate, Template, Text, with_forms};
@@ -131,13 +131,9 @@ impl TopicMap {
 const AS_THEY_STAND: &str = "names are compared literally";
 
 impl TopicMap {
-    /// Checks a topic map, and that it can be reversed.
-    pub(super) fn check(
-        cx: &mut Context,
-        _: &str,
-        keys: &TopicMapKeys,
-        header: &Range<usize>,
-    ) -> Option<Self> {
+    /// Checks a topic map, and that it can be undone.
+    pub(super) fn check(cx: &mut Context, at: At<'_>, keys: &TopicMapKeys) -> Option<Self> {
+        let header = at.header;
         if keys.prefix.given.is_none() && keys.rules.is_empty() {
             let message = "a topic-map without `prefix` and without `rules`";
             let label = "add, for example, `prefix = \"tenants/${username}/\"`";

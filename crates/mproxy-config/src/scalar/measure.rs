@@ -168,11 +168,8 @@ impl Scalar for Option<Rate> {
         }
         let text = string::<Self>(raw)?;
         let invalid = || Problem::expected::<Self>(format!("invalid rate `{text}`"));
-        let (count, unit) = text.split_once('/').ok_or_else(invalid)?;
-        let period = period(unit).ok_or_else(invalid)?;
-        if !is_whole(count) {
-            return Err(invalid());
-        }
+        let parts = parts(text).filter(|(count, ..)| is_whole(count));
+        let (count, unit, period) = parts.ok_or_else(invalid)?;
         let count: u32 = count.parse().map_err(|_| {
             let label = format!("at most \"{}/{unit}\"; \"0/s\" = unlimited", u32::MAX);
             Problem::new(format!("rate `{text}` is too high"), label)
@@ -200,10 +197,8 @@ impl Scalar for ByteRate {
 
     fn read(raw: &Raw, _: bool) -> Result<Self::Value, Problem> {
         let text = string::<Self>(raw)?;
-        let label = || format!("expected {}", Self::expected());
-        let invalid = || Problem::new(format!("invalid rate `{text}`"), label());
-        let (size, unit) = text.split_once('/').ok_or_else(invalid)?;
-        let period = period(unit).ok_or_else(invalid)?;
+        let invalid = || Problem::expected::<Self>(format!("invalid rate `{text}`"));
+        let (size, unit, period) = parts(text).ok_or_else(invalid)?;
         let size = Size::read(&Raw::String(size.to_owned()), false).map_err(|_| invalid())?;
         let bytes = u32::try_from(size).map_err(|_| {
             Problem::new(
@@ -234,15 +229,16 @@ pub(crate) fn sized(bytes: u64) -> String {
     }
 }
 
-/// The time that a unit of a rate stands for.
-fn period(unit: &str) -> Option<Duration> {
+/// The amount of a rate, the unit of its time, and the time that this stands for.
+fn parts(rate: &str) -> Option<(&str, &str, Duration)> {
+    let (amount, unit) = rate.split_once('/')?;
     let seconds = match unit {
         "s" => 1,
         "m" => 60,
         "h" => 3600,
         _ => return None,
     };
-    Some(Duration::from_secs(seconds))
+    Some((amount, unit, Duration::from_secs(seconds)))
 }
 
 /// Whether a text is a whole number, however large.

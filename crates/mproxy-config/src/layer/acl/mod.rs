@@ -6,7 +6,7 @@ pub use rule::{AclRule, AclWho};
 
 pub(crate) use rule::RuleKeys;
 
-use super::{Built, LayerConfig, Place, Reauthentication};
+use super::{At, Built, LayerConfig, Place, Reauthentication};
 use crate::context::Context;
 use crate::scalar::with_forms;
 use crate::section::{Flags, Tables, section};
@@ -17,7 +17,6 @@ use mproxy_layers::acl::{
 };
 use mproxy_layers::{DeniedWill, Observer};
 use mproxy_session::{BoxError, Heads, Tap};
-use std::ops::Range;
 
 section! {
     /// Who may publish and subscribe where. The first rule that matches decides.
@@ -90,12 +89,8 @@ impl Acl {
     }
 
     /// Checks an access control list.
-    pub(super) fn check(
-        cx: &mut Context,
-        name: &str,
-        keys: &AclKeys,
-        header: &Range<usize>,
-    ) -> Option<Self> {
+    pub(super) fn check(cx: &mut Context, at: At<'_>, keys: &AclKeys) -> Option<Self> {
+        let At { name, header } = at;
         let mut acl = Self::read(cx, keys, Vec::new());
         let mut rules = Vec::new();
         for (index, file) in keys.rules.iter().enumerate() {
