@@ -43,13 +43,8 @@ const TCP_KEEPALIVE_MAX: Duration = Duration::from_secs(32_767);
 
 /// A time in which something must happen.
 pub(crate) fn timeout(duration: &Duration) -> Result<(), Problem> {
-    match duration.is_zero() {
-        true => Err(Problem::new(
-            "a timeout of zero",
-            "everything would time out; set how long to wait",
-        )),
-        false => Ok(()),
-    }
+    let label = "nothing would ever be in time; write for how long to wait";
+    refused_if(duration.is_zero(), "a timeout of zero", label)
 }
 
 /// The idle time of TCP keep-alive, which the system counts in seconds.
@@ -69,24 +64,20 @@ pub(crate) fn tcp_keepalive(idle: &Option<Duration>) -> Result<(), Problem> {
 
 /// Each thread has counters and a socket of each listener, whether it has anything to do or not.
 pub(crate) fn threads(count: &Option<NonZeroUsize>) -> Result<(), Problem> {
-    match count.is_some_and(|count| count.get() > THREADS_MAX) {
-        true => Err(Problem::new(
-            "more threads than any machine has processors",
-            format!("at most {THREADS_MAX}; 0 is one for each processor"),
-        )),
-        false => Ok(()),
-    }
+    let too_many = count.is_some_and(|count| count.get() > THREADS_MAX);
+    let label = format!("at most {THREADS_MAX}; 0 is one for each processor");
+    refused_if(
+        too_many,
+        "more threads than any machine has processors",
+        label,
+    )
 }
 
 /// The time between two health checks of a broker.
 pub(crate) fn health_interval(interval: &Duration) -> Result<(), Problem> {
-    match *interval < HEALTH_INTERVAL_MIN {
-        true => Err(Problem::new(
-            "a health check more than ten times a second",
-            "at least \"100ms\"; check = \"off\" for no check at all",
-        )),
-        false => Ok(()),
-    }
+    let message = "a health check more than ten times a second";
+    let label = "at least \"100ms\"; check = \"off\" for no check at all";
+    refused_if(*interval < HEALTH_INTERVAL_MIN, message, label)
 }
 
 /// The size of the largest packet.
@@ -128,6 +119,17 @@ pub(crate) fn header_size(size: &usize) -> Result<(), Problem> {
     within(*size as u64, HEADER_MIN, HEADER_MAX)
 }
 
+fn refused_if(
+    is_wrong: bool,
+    message: impl Into<String>,
+    label: impl Into<String>,
+) -> Result<(), Problem> {
+    match is_wrong {
+        true => Err(Problem::new(message, label)),
+        false => Ok(()),
+    }
+}
+
 fn within(size: u64, min: u64, max: u64) -> Result<(), Problem> {
     match size {
         0 => Err(Problem::new("a size of zero", "nothing would ever fit")),
@@ -145,24 +147,15 @@ fn within(size: u64, min: u64, max: u64) -> Result<(), Problem> {
 
 /// The factor on the keep-alive of clients.
 pub(crate) fn keepalive_grace(factor: &f64) -> Result<(), Problem> {
-    match (1.0..=100.0).contains(factor) {
-        true => Ok(()),
-        false => Err(Problem::new(
-            format!("`{factor}` is out of range"),
-            "1.0 to 100.0; the standard says 1.5",
-        )),
-    }
+    let is_out = !(1.0..=100.0).contains(factor);
+    let label = "1.0 to 100.0; the standard says 1.5";
+    refused_if(is_out, format!("`{factor}` is out of range"), label)
 }
 
 /// A share.
 pub(crate) fn share(share: &f64) -> Result<(), Problem> {
-    match (0.0..=1.0).contains(share) {
-        true => Ok(()),
-        false => Err(Problem::new(
-            format!("`{share}` is out of range"),
-            "0.0 to 1.0",
-        )),
-    }
+    let is_out = !(0.0..=1.0).contains(share);
+    refused_if(is_out, format!("`{share}` is out of range"), "0.0 to 1.0")
 }
 
 #[cfg(test)]

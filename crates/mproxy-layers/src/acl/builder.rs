@@ -258,10 +258,11 @@ impl Pattern {
         template(text, true)?;
         let text = written_out(text);
         let whole = template(text, true)?;
-        TopicFilter::new(&whole.sample()).map_err(|source| Problem::Topic {
+        let invalid = |source| Problem::Topic {
             pattern: text.to_owned(),
             source,
-        })?;
+        };
+        TopicFilter::new(&whole.sample()).map_err(invalid)?;
         if text.starts_with("$share/") {
             return Err(Problem::Shared(text.to_owned()));
         }
@@ -270,10 +271,7 @@ impl Pattern {
             return Err(Problem::Form(text.to_owned()));
         }
         // Nor would it: what is judged is what the broker reads.
-        let read = FilterParts::parse(text, dialect).map_err(|source| Problem::Topic {
-            pattern: text.to_owned(),
-            source,
-        })?;
+        let read = FilterParts::parse(text, dialect).map_err(invalid)?;
         if read.filter().as_str() != text {
             return Err(Problem::Otherwise {
                 pattern: text.to_owned(),
