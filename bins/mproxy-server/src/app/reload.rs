@@ -29,16 +29,16 @@ use crate::telemetry::log_problems;
 /// Reads the configuration again, from the same sources.
 pub(crate) type Loader = dyn Fn() -> Loaded + Send + Sync;
 
-/// Why the old configuration runs on.
+/// Why the old configuration stays in effect.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReloadError {
     /// The new one is refused.
     #[error("the new configuration is refused: {}", .0.tally())]
     Refused(Box<Report>),
-    /// It needs a restart, and was asked to be refused then: the keys.
+    /// These keys need a restart, and `strict` refuses that.
     #[error("these keys need a restart: {}", .0.join(", "))]
     RestartRequired(Vec<String>),
-    /// The process drains.
+    /// The process is draining.
     #[error("the process drains")]
     Draining,
 }

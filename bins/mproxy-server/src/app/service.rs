@@ -52,7 +52,7 @@ impl Service {
         }
     }
 
-    /// Says that a connection made room. It is counted when it is closed.
+    /// Logs that a connection made room. It is counted when it is closed.
     fn evicted(&self, evicted: &Evicted) {
         let Refused { limit, value, .. } = evicted.full;
         let waited = evicted.waited.as_secs();
@@ -70,7 +70,7 @@ impl Service {
         );
     }
 
-    /// Counts a connection that a limit refused, and says so.
+    /// Counts and logs a connection that a limit refused.
     #[cold]
     fn refused(&self, client: &ClientAddr, refused: Refused) {
         let Refused {

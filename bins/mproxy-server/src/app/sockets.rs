@@ -15,7 +15,7 @@ use super::plan::ListenerPlan;
 use super::service::Service;
 use super::workers::{Entrance, Workers};
 
-/// An address that cannot be listened on.
+/// An address on which mproxy cannot listen.
 #[derive(Debug, thiserror::Error)]
 #[error("{what} cannot listen on {address}: {error}")]
 pub(crate) struct BindError {
@@ -213,7 +213,7 @@ impl BindError {
     }
 }
 
-/// What to do about an address that cannot be bound, if nothing else has it.
+/// What to do about an address that cannot be bound, although no other program uses it.
 pub(crate) fn bind_advice(address: &ListenAddr, error: &io::Error) -> Option<String> {
     use io::ErrorKind::{AlreadyExists, NotFound, PermissionDenied};
     Some(match (error.kind(), address.unix_path()) {

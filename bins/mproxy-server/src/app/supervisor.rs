@@ -38,7 +38,7 @@ use super::{OnLog, build_info};
 /// Why the proxy does not start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
-    /// An address that cannot be listened on.
+    /// An address on which mproxy cannot listen.
     #[error("{0}{remedy}", remedy = .0.remedy().map_or_else(String::new, |it| format!("; {it}")))]
     Bind(BindError),
     /// Anything else.

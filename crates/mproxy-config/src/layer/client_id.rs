@@ -109,7 +109,7 @@ impl ClientId {
 }
 
 impl ClientId {
-    /// Checks the rules about client ids, and that an id tells whose it is.
+    /// Checks the rules for client ids, and that two users cannot have the same id.
     pub(super) fn check(cx: &mut Context, at: At<'_>, keys: &ClientIdKeys) -> Option<Self> {
         let header = at.header;
         let any_is_wanted = keys.require.text() == Some(ClientIdRequire::Any.word());

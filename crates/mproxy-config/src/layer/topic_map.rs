@@ -131,7 +131,7 @@ impl TopicMap {
 const AS_THEY_STAND: &str = "names are compared literally";
 
 impl TopicMap {
-    /// Checks a topic map, and that it can be undone.
+    /// Checks a topic map, and that it can be reversed.
     pub(super) fn check(cx: &mut Context, at: At<'_>, keys: &TopicMapKeys) -> Option<Self> {
         let header = at.header;
         if keys.prefix.given.is_none() && keys.rules.is_empty() {

@@ -11,7 +11,7 @@ use toml_edit::{Array, Item, Value};
 
 /// A kind of key.
 pub(crate) trait Key: Sized {
-    /// What it becomes.
+    /// The type of the checked value.
     type Value: PartialEq;
 
     /// The tables inside of it.
@@ -32,7 +32,7 @@ pub(crate) trait Key: Sized {
     /// Puts the checked value into a table.
     fn show(value: &Self::Value, table: &mut toml_edit::Table, key: &str);
 
-    /// Notes whether the value differs in a later configuration.
+    /// Records whether the value differs in a later configuration.
     fn compare(old: &Self::Value, new: &Self::Value, path: &Path<'_>) {
         path.compare(old, new);
     }

@@ -69,7 +69,7 @@ pub(crate) struct Evicted {
     pub(crate) peer: Option<SocketAddr>,
     /// How long it was pending.
     pub(crate) waited: Duration,
-    /// The limit for which there was no room.
+    /// The limit that was reached.
     pub(crate) full: Refused,
 }
 

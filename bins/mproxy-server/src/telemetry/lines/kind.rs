@@ -8,9 +8,9 @@ use tracing::{Event, Metadata};
 
 use super::sources::{PeerText, Source};
 
-/// The fields whose values tell kinds of one place in the code apart. They hold words of the program
-/// and names of the configuration, never what a client chose; a flood on one listener, or for one
-/// reason, hides nothing of another.
+/// The fields whose values distinguish kinds from one place in the code. They hold words of the program
+/// and names of the configuration, never text from a client. So a flood on one listener, or for one
+/// reason, hides no lines of another.
 const TELLING: [&str; 6] = ["listener", "action", "reason", "limit", "upstream", "event"];
 
 /// The field with the number of lines that the code of an event left out itself.
