@@ -1,4 +1,4 @@
-//! The CONNECT stage: a service that looks at a CONNECT and answers with the session's hooks.
+//! The CONNECT stage: a service that judges a CONNECT and answers with the session's hooks.
 
 use std::error::Error;
 use std::fmt;
@@ -16,8 +16,8 @@ use crate::hook::{Forward, Hooks, Refusal, display};
 
 /// A CONNECT on its way through the CONNECT stage: the request of its services.
 ///
-/// Will included. It need not be judged here: a will is a PUBLISH in advance, and is offered to the
-/// hooks as one ([`Packet::is_will`](crate::Packet::is_will)).
+/// It includes the will, which need not be judged here: the session offers it to the hooks as a PUBLISH
+/// ([`Packet::is_will`](crate::Packet::is_will)).
 #[derive(Clone, Debug)]
 pub struct Connect {
     packet: ConnectPacket,
@@ -30,13 +30,13 @@ pub struct Connect {
 }
 
 impl Connect {
-    /// A CONNECT from this peer, of a session that does not run.
+    /// A CONNECT from this peer without a running session, for tests.
     #[must_use]
     pub fn new(packet: ConnectPacket, peer: Peer) -> Self {
         Self::of_session(packet, peer, SessionHandle::new())
     }
 
-    /// The CONNECT of the session that has this handle.
+    /// The CONNECT of the session with this handle.
     pub(crate) fn of_session(packet: ConnectPacket, peer: Peer, handle: SessionHandle) -> Self {
         Self {
             packet,
@@ -49,7 +49,7 @@ impl Connect {
         }
     }
 
-    /// What the client of a session that runs has sent, to be judged again.
+    /// What the client of a running session has sent, to be judged again.
     pub(crate) fn renewal(
         packet: ConnectPacket,
         session: SessionInfo,
@@ -61,25 +61,25 @@ impl Connect {
         connect
     }
 
-    /// True when the session runs already and is judged again, because
+    /// True if the session is already running and is judged again, because
     /// [the rules have changed](SessionHandle::renew).
     ///
-    /// The packet has what the client has sent, before any layer changed it: version, client identifier,
+    /// The packet is what the client has sent, before any layer changed it: version, client identifier,
     /// user name, keep alive and clean start. It has no will, no password and no properties, and
     /// [`extensions`](Self::extensions) are empty: the session does not keep them. The
     /// [`identity`](Self::identity) is that of the session, until a layer sets another; a layer that
     /// cannot judge without a password lets those pass that have one, and refuses all others.
     ///
-    /// A refusal ends the session. The CONNECT that comes out goes nowhere; the session ends as well if
+    /// A refusal ends the session. The resulting CONNECT is not sent; the session also ends if
     /// it has another client identifier or user name than the broker knows. Notices of the end that were
-    /// made when the client connected stay, so that a layer makes none for a renewal unless it has
+    /// added when the client connected stay, so a layer must not add one for a renewal unless it has
     /// something more to end.
     #[must_use]
     pub const fn is_renewal(&self) -> bool {
         self.renewed.is_some()
     }
 
-    /// The session that is judged again, as the broker knows it; `None` for a client that connects.
+    /// The session that is judged again, as the broker knows it; `None` for a new client.
     #[must_use]
     pub const fn renewed(&self) -> Option<&SessionInfo> {
         self.renewed.as_ref()
@@ -91,7 +91,7 @@ impl Connect {
         &self.packet
     }
 
-    /// The packet, to change what the broker will read.
+    /// The packet, to change what the broker receives.
     pub fn packet_mut(&mut self) -> &mut ConnectPacket {
         self.info = OnceLock::new();
         &mut self.packet
@@ -103,38 +103,37 @@ impl Connect {
         &self.peer
     }
 
-    /// The handle of the session: to end it later, to have it expire, or to find it by its number. What
-    /// it knows of the client comes when the CONNECT stage has [admitted](Admission) it.
+    /// The handle of the session: to end it later, let it expire, or find it by its number. It
+    /// knows the client's names once the CONNECT stage has [admitted](Admission) it.
     #[must_use]
     pub const fn handle(&self) -> &SessionHandle {
         &self.handle
     }
 
-    /// Who the client is, as a layer found out.
+    /// Who the client is, if a layer has found out.
     #[must_use]
     pub const fn identity(&self) -> Option<&Identity> {
         self.identity.as_ref()
     }
 
-    /// Tells the layers inside who the client is.
+    /// Sets who the client is, for the layers inside and the session.
     pub fn set_identity(&mut self, identity: Identity) {
         self.info = OnceLock::new();
         self.identity = Some(identity);
     }
 
-    /// What layers outside have put here.
+    /// The values that outer layers have stored.
     #[must_use]
     pub const fn extensions(&self) -> &Extensions {
         &self.extensions
     }
 
-    /// Where a layer puts what those inside of it are to know, a value of each type: whom a token
-    /// speaks for, which tenant it is.
+    /// Storage for values that inner layers need, one per type: the owner of a token, or the tenant.
     pub const fn extensions_mut(&mut self) -> &mut Extensions {
         &mut self.extensions
     }
 
-    /// What the session will be known as, if the CONNECT stays as it is now.
+    /// The names of the session, if the CONNECT stays as it is now.
     #[must_use]
     pub fn info(&self) -> &SessionInfo {
         self.info.get_or_init(|| match &self.renewed {
@@ -152,9 +151,9 @@ impl Connect {
 /// The answer of the CONNECT stage.
 #[derive(Debug)]
 #[non_exhaustive]
-#[allow(clippy::large_enum_variant)] // moved once a connection
+#[allow(clippy::large_enum_variant)] // moved once per connection
 pub enum Admission<U = Forward, D = Forward> {
-    /// The client is let in: `connect` goes to the broker, `hooks` see its packets.
+    /// The client is let in: `connect` goes to the broker, and `hooks` see its packets.
     Admit {
         /// The CONNECT, perhaps changed.
         connect: Connect,
@@ -172,13 +171,13 @@ impl<U, D> Admission<U, D> {
         Self::Admit { connect, hooks }
     }
 
-    /// Turns the client away. MQTT 3.x has fewer codes and is told the nearest.
+    /// Turns the client away. MQTT 3.x has fewer codes; its clients get the nearest.
     #[must_use]
     pub const fn refuse(reason: ReasonCode) -> Self {
         Self::Refuse(ConnectRefusal::new(reason))
     }
 
-    /// Changes the hooks of an admitted client, as a layer does on the way out.
+    /// Changes the hooks of an admitted client, as layers do on the way out.
     pub fn map_hooks<V, E>(
         self,
         map: impl FnOnce(&Connect, Hooks<U, D>) -> Hooks<V, E>,
@@ -195,20 +194,20 @@ impl<U, D> Admission<U, D> {
 
 /// Why a client is turned away.
 ///
-/// It is an error, too: a service of the CONNECT stage that fails with one, or with an error of which
-/// it is the [source](Error::source), refuses the client.
+/// It is also an error: a service of the CONNECT stage that fails with one, or with an error that has
+/// one as its [source](Error::source), refuses the client.
 ///
-/// # What the client is told
-/// A code that no CONNACK carries becomes 0x87 Not authorized. MQTT 3.x has five codes, and is told the
-/// nearest. [`Summary::reason_code`](crate::Summary::reason_code) says what was sent.
+/// # What the client receives
+/// A code that CONNACK does not have becomes 0x87 Not authorized. MQTT 3.x has five codes; its clients get
+/// the nearest. [`Summary::reason_code`](crate::Summary::reason_code) has what was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectRefusal {
-    /// What CONNACK says.
+    /// The reason code of CONNACK.
     pub reason: ReasonCode,
     /// A Reason String for clients of MQTT 5.0, and for the log.
     pub text: Option<Box<str>>,
-    /// Who refused and by which rule: for the log only, the client is not told.
+    /// Who refused and by which rule: for the log only, not for the client.
     pub by: Option<Box<str>>,
 }
 
@@ -266,10 +265,10 @@ impl From<Refusal> for ConnectRefusal {
     }
 }
 
-/// The innermost service of the CONNECT stage: admits everybody, with hooks made by a closure.
+/// The innermost service of the CONNECT stage: admits every client, with hooks made by a closure.
 ///
-/// The closure is given what the session will be known as. The broker may yet assign a client
-/// identifier: [`SessionInfo::client_id`] is that one from CONNACK on, and a copy made here is not.
+/// The closure gets the names of the session. The broker may still assign a client
+/// identifier: [`SessionInfo::client_id`] returns it from CONNACK on, but a copy made here does not.
 ///
 /// ```
 /// use mproxy_session::{Hooks, new_hooks};

@@ -1,4 +1,4 @@
-//! Who is at the other end: what hooks may know about a connection and a session.
+//! Information about a connection and a session, for hooks.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -43,7 +43,7 @@ impl Peer {
         self
     }
 
-    /// Bytes of what it has of the client.
+    /// Bytes of data from the client in it.
     pub(crate) fn size(&self) -> usize {
         self.upgrade.as_ref().map_or(0, |upgrade| upgrade.size())
     }
@@ -65,7 +65,7 @@ impl fmt::Display for Peer {
     }
 }
 
-/// The HTTP request that opened a WebSocket. Its contents come from the client and are as
+/// The HTTP request that opened a WebSocket. Its contents come from the client and are only as
 /// trustworthy as any header.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
@@ -104,7 +104,7 @@ impl UpgradeRequest {
     }
 }
 
-/// Who the client is, as a layer found out, beyond what CONNECT claims.
+/// Who the client is according to a layer, beyond what CONNECT claims.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Identity {
@@ -120,10 +120,10 @@ impl Identity {
     }
 }
 
-/// What stays the same over a session's life. Cheap to clone.
+/// What stays the same for the life of a session. Cheap to clone.
 ///
-/// Two are equal if they are of one session: a client that takes its own session over is another one,
-/// whatever its names are.
+/// Two are equal if they belong to one session. A client that takes over its own session is a different one,
+/// even with the same names.
 #[derive(Clone, Debug)]
 pub struct SessionInfo(Arc<Facts>);
 
@@ -138,7 +138,7 @@ impl Eq for SessionInfo {}
 #[derive(Debug)]
 struct Facts {
     names: Names,
-    /// Boxed, as the next: few sessions have one.
+    /// Boxed like the next field, because few sessions have one.
     assigned_client_id: OnceLock<Box<Assigned>>,
     identity: Option<Box<Identity>>,
     peer: Peer,
@@ -151,7 +151,7 @@ struct Facts {
 /// The names in a CONNECT.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Names {
-    /// The client identifier and, behind it, the user name: one allocation for both.
+    /// The client identifier followed by the user name: one allocation for both.
     text: Box<str>,
     client_id_len: u16,
     has_user_name: bool,
@@ -162,7 +162,7 @@ impl Names {
         let (client_id, user_name) = (packet.client_id(), packet.user_name());
         Self {
             text: [client_id, user_name.unwrap_or_default()].concat().into(),
-            // as long as a field of a packet can be
+            // a packet field is never longer
             client_id_len: u16::try_from(client_id.len()).unwrap_or(u16::MAX),
             has_user_name: user_name.is_some(),
         }
@@ -181,12 +181,12 @@ impl Names {
         self.has_user_name.then_some(self.split().1)
     }
 
-    /// Says whether these are the names in `packet`.
+    /// Whether these are the names in `packet`.
     pub(crate) fn are_of(&self, packet: &ConnectPacket) -> bool {
         self.client_id() == packet.client_id() && self.user_name() == packet.user_name()
     }
 
-    /// Bytes of them.
+    /// Their bytes.
     pub(crate) fn size(&self) -> usize {
         self.text.len()
     }
@@ -210,12 +210,12 @@ impl SessionInfo {
         }))
     }
 
-    /// Bytes of what it has of the client.
+    /// Bytes of data from the client in it.
     pub(crate) fn size(&self) -> usize {
         self.0.names.size() + self.0.peer.size()
     }
 
-    /// The client identifier: the broker's, once it has assigned one.
+    /// The client identifier; the assigned one, once the broker has assigned one.
     #[must_use]
     pub fn client_id(&self) -> &str {
         match self.0.assigned_client_id.get() {
@@ -225,12 +225,12 @@ impl SessionInfo {
     }
 
     pub(crate) fn assign_client_id(&self, client_id: &str) {
-        // a CONNACK comes once; a second value would be ignored
+        // there is only one CONNACK; a second value would be ignored
         let assigned = Box::new(Assigned(client_id.into()));
         let _ = self.0.assigned_client_id.set(assigned);
     }
 
-    /// The names in the CONNECT that the broker got.
+    /// The names in the CONNECT that was sent to the broker.
     pub(crate) fn names(&self) -> &Names {
         &self.0.names
     }
@@ -259,7 +259,7 @@ impl SessionInfo {
         self.0.version
     }
 
-    /// True for a [bridge](ConnectPacket::is_bridge) of mosquitto.
+    /// True for a mosquitto [bridge](ConnectPacket::is_bridge).
     #[must_use]
     pub fn is_bridge(&self) -> bool {
         self.0.is_bridge
@@ -271,7 +271,7 @@ impl SessionInfo {
         self.0.clean_start
     }
 
-    /// The keep alive in seconds that the client asked for; 0 turns it off.
+    /// The keep alive in seconds that the client asked for; 0 = off.
     #[must_use]
     pub fn keep_alive(&self) -> u16 {
         self.0.keep_alive

@@ -1,17 +1,17 @@
-//! The rules that a packet breaks by when it comes, and the names of the limits.
+//! Protocol rules about when packets may come, and the names of the limits.
 
 use mproxy_codec::{Kind, ReasonCode, Version};
 
 macro_rules! violations {
     ($($name:ident, $v5:literal, $v311:literal, $v31:literal, $text:literal;)*) => {
-        /// A rule of the protocol that a packet broke by when it came, not by how it looked.
+        /// A broken protocol rule about when a packet may come, as opposed to its form.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
         pub(crate) enum Violation {
             $(#[error($text)] $name,)*
         }
 
         impl Violation {
-            /// The statement of this version that was broken, or the section.
+            /// The broken statement of this version, or the section.
             pub(crate) const fn statement(self, version: Version) -> &'static str {
                 match version {
                     Version::V5 => match self { $(Self::$name => $v5,)* },
@@ -57,7 +57,7 @@ pub(crate) fn packet_name(kind: Kind) -> String {
     kind.as_str().to_ascii_uppercase()
 }
 
-/// A field of [`Limits`](crate::Limits), or another bound: with another value the session would have gone on.
+/// The field of [`Limits`](crate::Limits), or other bound, that ended a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Limit {
     Bridges,
@@ -72,7 +72,7 @@ pub(crate) enum Limit {
     MaxPacketSize,
     MaxTopicLevels,
     Memory,
-    /// Not the proxy's: what the broker announced, or less.
+    /// Not a limit of the proxy: what the broker announced, or less.
     Announced,
     PacketTimeout,
     PermitTimeout,

@@ -1,14 +1,14 @@
-//! How long the broker takes to answer a PUBLISH, measured now and then.
+//! Samples how long the broker takes to answer a PUBLISH.
 
 use std::time::Duration;
 
 use mproxy_codec::{PublishLayout, QoS, Version};
 use tokio::time::Instant;
 
-/// How many packets of a run are looked at for one that is answered.
+/// How many packets of a run are searched for one with QoS 1.
 const LOOKED_AT: usize = 64;
 
-/// The PUBLISH of QoS 1 whose PUBACK is waited for. Empty until a sample is wanted, so that the clock
+/// The PUBLISH of QoS 1 that is being timed. Empty until a sample is wanted, so that the clock
 /// is not read per packet.
 #[derive(Debug, Default)]
 pub(crate) struct Latency(Option<Box<Sample>>);
@@ -24,18 +24,18 @@ enum Sample {
 }
 
 impl Latency {
-    /// True while no sample is under way.
+    /// True while no sample is in progress.
     #[inline]
     pub(crate) const fn is_idle(&self) -> bool {
         self.0.is_none()
     }
 
-    /// The next PUBLISH is timed.
+    /// Requests to time the next PUBLISH.
     pub(crate) fn want(&mut self) {
         self.0.get_or_insert_with(|| Box::new(Sample::Wanted));
     }
 
-    /// True when the next PUBLISH is to be timed.
+    /// True if the next PUBLISH must be timed.
     #[inline]
     pub(crate) fn is_wanted(&self) -> bool {
         matches!(self.0.as_deref(), Some(Sample::Wanted))
@@ -58,7 +58,7 @@ impl Latency {
             return;
         };
         match sample {
-            // the same identifier again: the first was lost, so this one is answered
+            // the same identifier again: the first was lost, so the answer is for this one
             Sample::Sent { packet_id, .. } if *packet_id != id => {}
             _ => {
                 *sample = Sample::Sent {
@@ -69,7 +69,7 @@ impl Latency {
         }
     }
 
-    /// The same for the first in a run of packets that nobody looks at one by one.
+    /// The same for the first in a run of packets that are not handled one by one.
     #[cold]
     pub(crate) fn begin_run(&mut self, run: &[u8], len: usize, version: Version) {
         let mut run = &run[..len];
@@ -85,7 +85,7 @@ impl Latency {
         }
     }
 
-    /// The broker has answered: how long it took, if this is what was timed.
+    /// The broker has answered: returns how long it took, if this PUBLISH was timed.
     #[inline]
     pub(crate) fn end(&mut self, packet_id: u16) -> Option<Duration> {
         match self.0.as_deref() {

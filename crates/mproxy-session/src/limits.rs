@@ -1,4 +1,4 @@
-//! The bounds of a session, and the few choices an operator has.
+//! The limits of a session, and its policies.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -10,7 +10,7 @@ use crate::error::Limit;
 
 macro_rules! limits {
     ($($(#[$doc:meta])* $name:ident: $type:ty = $default:expr;)*) => {
-        /// Bounds and policies of a session. Every buffer, wait and loop has one.
+        /// Limits and policies of a session. Every buffer, wait and loop has a limit.
         ///
         /// ```
         /// use std::time::Duration;
@@ -31,7 +31,7 @@ macro_rules! limits {
             )*
         }
 
-        /// Each field has a setter of its name.
+        /// Each field has a setter of the same name.
         impl Limits {
             $(
                 #[doc = concat!("Sets [`", stringify!($name), "`](field@Self::", stringify!($name), ").")]
@@ -52,83 +52,83 @@ macro_rules! limits {
 }
 
 limits! {
-    /// From accept to the last byte of CONNECT, whole, not per byte: modems driven by AT commands
+    /// Maximum time from accept to the last byte of CONNECT, in total: modems driven by AT commands
     /// take seconds.
     connect_timeout: Duration = Duration::from_secs(30);
     /// The largest CONNECT in bytes: client identifier, will and credentials.
     max_connect_size: usize = 64 * 1024;
-    /// How long a hook may take for one packet, CONNECT included. Longer closes the session.
+    /// How long a hook may take for one packet, including CONNECT. After it, the session is closed.
     hook_timeout: Duration = Duration::from_secs(5);
-    /// How long a hook may make a packet wait before it takes it: the time in which `poll_ready` of
-    /// its service is pending, because a rate or a number is used up. The side that sent the packet is
-    /// not read meanwhile, which its keep alive goes on through: a permit that comes later than 1.5
-    /// times the keep alive comes too late. Longer closes the session; `None` is as long as it takes,
-    /// and before CONNACK as long as [`connect_timeout`](field@Self::connect_timeout).
+    /// How long a hook may let a packet wait before it takes it: the time in which `poll_ready` of
+    /// its service is pending, for example because a rate is used up. The sender of the packet is
+    /// not read meanwhile, but its keep alive goes on: a permit that comes later than 1.5
+    /// times the keep alive comes too late. After it, the session is closed; `None` is unlimited,
+    /// but before CONNACK [`connect_timeout`](field@Self::connect_timeout) applies.
     permit_timeout: Option<Duration> = None;
-    /// How long it may take to connect to the broker, once the client is admitted: all of what `dial` does.
+    /// How long it may take to connect to the broker, once the client is admitted: all of `dial`.
     dial_timeout: Duration = Duration::from_secs(30);
-    /// From CONNECT forwarded to the broker's CONNACK.
+    /// Maximum time from forwarding CONNECT to the broker's CONNACK.
     connack_timeout: Duration = Duration::from_secs(30);
-    /// How long a side may take for the next 512 bytes of a packet, or for its end. Not less than a
-    /// gap in radio coverage that the broker bears: 1.5 times the usual keep alive of 60 seconds.
+    /// How long a side may take for the next 512 bytes of a packet, or for its end. Do not set it below a
+    /// gap in radio coverage that the broker tolerates: 1.5 times the usual keep alive of 60 seconds.
     packet_timeout: Duration = Duration::from_secs(120);
-    /// How long a side may take nothing of what is written to it.
+    /// How long a side may accept no data while some is waiting for it.
     write_timeout: Duration = Duration::from_secs(120);
-    /// How long a closed connection is read from, so that what was written last arrives.
+    /// How long a closed connection is still read, so that the last bytes written to it arrive.
     linger: Duration = Duration::from_secs(2);
     /// The largest packet of a client in bytes; [`Limits::NO_PACKET_LIMIT`], the default, sets none.
     ///
-    /// A client of MQTT 5.0 is told a smaller value, unless the broker takes no more either. Without
-    /// a limit the broker's CONNACK goes to the client as it is. A large PUBLISH streams through and
+    /// CONNACK tells MQTT 5.0 clients a smaller value, unless the broker's own is not larger. Without
+    /// a limit, the broker's CONNACK goes to the client unchanged. A large PUBLISH streams through and
     /// costs no memory.
     max_packet_size: usize = Self::NO_PACKET_LIMIT;
-    /// The largest packet in bytes that must be in memory whole: SUBSCRIBE, UNSUBSCRIBE, everything
-    /// else but PUBLISH, and a PUBLISH of which a hook wants to read the payload. A PUBLISH that
-    /// is larger, and whose payload a hook wants, is refused.
+    /// The largest packet in bytes that must be in memory as a whole: all packets except PUBLISH, and a
+    /// PUBLISH whose payload a hook reads. A PUBLISH that is larger, and whose payload a hook reads, is
+    /// refused.
     max_held_packet: usize = 1024 * 1024;
-    /// How strictly the standard is kept where a slip has one meaning only.
+    /// How strictly the standard is enforced if a slip has only one possible meaning.
     conformance: Conformance = Conformance::Tolerant;
-    /// Whether mosquitto bridges are let in that say so in their protocol level.
+    /// Whether mosquitto bridges are let in, which set a bit in their protocol level.
     bridges: Bridges = Bridges::Pass;
-    /// Who keeps a client to the Receive Maximum that the broker announced.
+    /// Who enforces the Receive Maximum of the broker.
     receive_maximum: ReceiveMaximum = ReceiveMaximum::Pass;
     /// What a client sees when the broker does not answer its CONNECT.
     when_unreachable: WhenUnreachable = WhenUnreachable::Close;
     /// After how many keep-alive intervals of silence a client is gone; the standard says 1.5.
     ///
-    /// The broker judges the keep alive that the client told it. Unless
-    /// [`max_keep_alive`](field@Self::max_keep_alive) or [`Conformance::Strict`] makes it the proxy's own,
-    /// the proxy waits 30 seconds longer, so that the broker is the first to close.
+    /// The broker enforces the keep alive that the client sent. Unless
+    /// [`max_keep_alive`](field@Self::max_keep_alive) or [`Conformance::Strict`] makes the proxy enforce it,
+    /// the proxy waits 30 seconds longer, so that the broker closes first.
     keep_alive_grace: f64 = 1.5;
     /// The longest keep alive in seconds; 0 leaves it to the client. A longer keep alive, or none, lets a
     /// silent client hold its connection that long.
     ///
-    /// A client of MQTT 5.0 is told by Server Keep Alive, and the broker gets the lower value. MQTT
-    /// 3.x has no word for it: such a client is closed after [`keep_alive_grace`](field@Self::keep_alive_grace)
+    /// CONNACK tells MQTT 5.0 clients (Server Keep Alive), and the broker gets the lower value. MQTT
+    /// 3.x cannot tell the client, which is closed after [`keep_alive_grace`](field@Self::keep_alive_grace)
     /// times this silence.
     max_keep_alive: u16 = 0;
-    /// What is done with a Server Reference by which the broker sends a client elsewhere.
+    /// What happens to a Server Reference, with which the broker redirects a client.
     server_reference: ServerReference = ServerReference::Strip;
-    /// What is done with a packet in which a name, a topic or a topic filter holds control characters.
+    /// What happens to a packet with control characters in a name, a topic or a topic filter.
     control_characters: ControlCharacters = ControlCharacters::Refuse;
     /// The protocol versions that are served.
     versions: Versions = Versions::ALL;
-    /// What a client of MQTT 3.x is told when its PUBLISH is refused.
+    /// What an MQTT 3.x client sees when its PUBLISH is refused.
     refused_publish: RefusedPublish = RefusedPublish::Acknowledge;
     /// What happens to a client whose will is refused by its hooks.
     refused_will: RefusedWill = RefusedWill::RefuseClient;
-    /// How many topic aliases a tapped direction may bind; a larger announcement is lowered.
+    /// How many topic aliases a tapped direction may bind; a larger announced maximum is lowered.
     max_topic_aliases: u16 = 16;
-    /// Answers of the proxy that may wait for a side, in bytes, before the other is not read.
+    /// Bytes of the proxy's answers that may wait for a side before its packets are no longer read.
     max_replies: usize = 64 * 1024;
-    /// The most levels of a topic name or topic filter that hooks look at, that of a will included: what
-    /// it costs to judge one grows with them. A client that sends more is closed, and a delivery of the
-    /// broker with more is dropped. Where no hook looks at topics nobody counts.
+    /// Maximum levels of a topic name or topic filter that hooks judge, including that of a will: the
+    /// cost of judging one grows with them. A client that sends more is closed, and a delivery of the
+    /// broker with more is dropped. If no hook looks at topics, there is no limit.
     max_topic_levels: usize = 128;
-    /// The most topic filters of a SUBSCRIBE or UNSUBSCRIBE that hooks look at, which may have four times
+    /// Maximum topic filters of a SUBSCRIBE or UNSUBSCRIBE that hooks judge, which may have four times
     /// as many levels in all. A client that sends more is closed.
     max_filters: usize = 16 * 1024;
-    /// How many packets of a client may be refused by hooks, or be discarded, before it is closed: so many
+    /// How many packets of a client may be refused by hooks, or be discarded, before it is closed: this many
     /// at once, and as many again in each period. `None` sets no limit.
     max_denials: Option<Rate> = Some(Self::DENIALS);
     /// How fast the client may send; `None` = as fast as the broker takes it.
@@ -139,13 +139,13 @@ limits! {
 
 impl Limits {
     /// A [`max_packet_size`](field@Self::max_packet_size) that no packet exceeds: one byte, four bytes of
-    /// length, and the 268,435,455 bytes that they can say.
+    /// length, and the maximum of 268,435,455 bytes.
     pub const NO_PACKET_LIMIT: usize = LARGEST_PACKET as usize;
 
-    /// The default of [`max_denials`](field@Self::max_denials): 600 in a minute.
+    /// The default of [`max_denials`](field@Self::max_denials): 600 per minute.
     pub const DENIALS: Rate = Rate::new(NonZeroU32::new(600).unwrap(), Duration::from_secs(60));
 
-    /// A client that waits for its CONNACK cannot be seen to be gone.
+    /// While a client waits for its CONNACK, the session cannot notice that it is gone.
     pub(crate) fn permit_before_connack(&self) -> (Duration, Limit) {
         match self.permit_timeout {
             Some(limit) => (limit, Limit::PermitTimeout),
@@ -158,9 +158,9 @@ impl Limits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_structs)] // complete: a number and a time
 pub struct Rate {
-    /// How many.
+    /// The number.
     pub count: NonZeroU32,
-    /// In which time; zero counts as a nanosecond.
+    /// The time; zero counts as a nanosecond.
     pub period: Duration,
 }
 
@@ -189,9 +189,9 @@ impl fmt::Display for Rate {
     }
 }
 
-/// How fast a side may send: so many packets, and so many bytes. A period's worth may come at once. A side
-/// that is faster is not read for a while, so that its network holds it back; nothing is lost, and no
-/// time-out of the session runs meanwhile. Payloads that pass in pieces count as they come.
+/// How fast a side may send, in packets and in bytes. One period's worth may come at once. A side
+/// that is faster is not read for a while, so that its network slows it down; nothing is lost, and no
+/// timeout of the session runs meanwhile. Payloads that pass in pieces count as they come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Pace {
@@ -201,7 +201,7 @@ pub struct Pace {
     pub bytes: Option<Rate>,
 }
 
-/// Those of a client and of its broker.
+/// The paces of a client and of its broker.
 pub(crate) type Paces = [Option<Pace>; 2];
 
 impl Pace {
@@ -223,14 +223,14 @@ impl Pace {
 /// The largest packet that MQTT can express.
 pub(crate) const LARGEST_PACKET: u32 = 268_435_460;
 
-/// How strictly the standard is kept where a slip has one meaning only.
+/// How strictly the standard is enforced if a slip has only one possible meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[allow(clippy::exhaustive_enums)] // complete: a slip is repaired or it is an error
 pub enum Conformance {
-    /// What a client would have seen from the broker is what it sees. Small slips that no two
-    /// readers understand differently are [repaired](mproxy_codec::tolerance) on the way; a side
-    /// that vanished or is stuck is closed without a DISCONNECT. Everything else that breaks the
-    /// standard ends the session, as in [`Strict`](Self::Strict).
+    /// Clients see what they would see from the broker. Small slips with only one possible meaning are
+    /// [repaired](mproxy_codec::tolerance) on the way; a side that vanished or is stuck is closed
+    /// without a DISCONNECT. Everything else that breaks the standard ends the session, as in
+    /// [`Strict`](Self::Strict).
     #[default]
     Tolerant,
     /// The standard to the letter.
@@ -242,15 +242,15 @@ pub enum Conformance {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[allow(clippy::exhaustive_enums)] // complete: they are let in or not
 pub enum Bridges {
-    /// They are clients like any other. The bit goes to the broker as it came, and hooks see it:
+    /// They are clients like any other. The broker gets the bit, and hooks see it:
     /// [`SessionInfo::is_bridge`](crate::SessionInfo::is_bridge).
     #[default]
     Pass,
-    /// They are refused with return code 1, after which mosquitto tries again without the bit.
+    /// They are refused with return code 1, and mosquitto then reconnects without the bit.
     Refuse,
 }
 
-/// Who keeps a client of MQTT 5.0 to the broker's Receive Maximum (section 3.2.2.3.3).
+/// Who enforces the broker's Receive Maximum for MQTT 5.0 clients (section 3.2.2.3.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[allow(clippy::exhaustive_enums)] // complete: the broker does it or the proxy
 pub enum ReceiveMaximum {
@@ -258,7 +258,7 @@ pub enum ReceiveMaximum {
     #[default]
     Pass,
     /// The proxy: one PUBLISH too many ends the session with 0x93. A repetition of one that waits
-    /// for its answer is not one more.
+    /// for its answer does not count again.
     Enforce,
 }
 
@@ -266,29 +266,29 @@ pub enum ReceiveMaximum {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[allow(clippy::exhaustive_enums)] // complete: it is told or not
 pub enum WhenUnreachable {
-    /// Its connection is closed, as if it had connected to the broker itself; it tries again.
+    /// Its connection is closed, as by a broker that goes down; it tries again.
     #[default]
     Close,
     /// A CONNACK with 3 (MQTT 3.x) or 0x88 (MQTT 5.0), which some clients take as final.
     Connack,
 }
 
-/// What happens to a client whose will is refused by its hooks: the broker must not publish it.
+/// What happens to a client whose will its hooks refuse: the broker must not publish it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[allow(clippy::exhaustive_enums)] // complete: the client comes in with its will, without, or not
 pub enum RefusedWill {
-    /// The client is turned away, with the hook's reason.
+    /// The client is refused, with the hook's reason.
     #[default]
     RefuseClient,
-    /// The client is let in without its will, which it is not told: MQTT has no word for it.
+    /// The client is let in without its will. It does not learn that: MQTT has no code for it.
     Strip,
 }
 
-/// What a client of MQTT 3.x is told when its PUBLISH is refused: that version has no word for no.
+/// What an MQTT 3.x client sees when its PUBLISH is refused: that version has no code to refuse it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[allow(clippy::exhaustive_enums)] // complete: [MQTT-3.3.5-2] of 3.1.1 leaves these two
 pub enum RefusedPublish {
-    /// The PUBLISH is acknowledged and dropped; closing makes naive devices loop.
+    /// The PUBLISH is acknowledged and dropped: closing would make simple devices reconnect forever.
     #[default]
     Acknowledge,
     /// The connection is closed.
@@ -300,22 +300,22 @@ pub enum RefusedPublish {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[allow(clippy::exhaustive_enums)] // complete: it goes on or it does not
 pub enum ServerReference {
-    /// It is taken out: an address behind the proxy is of no use before it, and a client that could
-    /// reach it would walk around the proxy.
+    /// It is removed: clients usually cannot reach an address behind the proxy, and a client that could
+    /// reach it would bypass the proxy.
     #[default]
     Strip,
     /// It goes to the client.
     Pass,
 }
 
-/// What is done with a packet in which a client identifier, a user name, a topic name or a topic
-/// filter holds a [control character](mproxy_codec::topic::has_control): a receiver may refuse it
-/// (MQTT 3.1.1, section 1.5.3; MQTT 5.0, section 1.5.4). Hooks cannot bring them into a packet that
+/// What happens to a packet in which a client identifier, a user name, a topic name or a topic
+/// filter contains a [control character](mproxy_codec::topic::has_control): a receiver may refuse it
+/// (MQTT 3.1.1, section 1.5.3; MQTT 5.0, section 1.5.4). Hooks cannot add them to a packet that
 /// has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[allow(clippy::exhaustive_enums)] // complete: it goes on or it does not
 pub enum ControlCharacters {
-    /// It ends the session of its sender. Such names are used to confuse readers of a log, and some
+    /// It ends the session of its sender. Such names can confuse readers of a log, and some
     /// receivers reject them.
     #[default]
     Refuse,
@@ -324,7 +324,7 @@ pub enum ControlCharacters {
 }
 
 impl ControlCharacters {
-    /// Judges a packet that is valid apart from this.
+    /// Judges a packet that is otherwise valid.
     pub(crate) fn check(self, has_control: bool) -> Result<(), DecodeError> {
         if has_control && self == Self::Refuse {
             Err(DecodeError::ControlCharacter)
@@ -349,7 +349,7 @@ impl Versions {
         v311: true,
         v5: true,
     };
-    /// None; add with [`with`](Self::with).
+    /// No version; add some with [`with`](Self::with).
     pub const NONE: Self = Self {
         v31: false,
         v311: false,

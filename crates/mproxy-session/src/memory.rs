@@ -1,29 +1,29 @@
-//! The bytes that all sessions of a process may hold because of what peers send.
+//! The memory budget of all sessions of a process for what peers send.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
-/// How many threads count without getting into each other's way.
+/// How many threads count without contention.
 const SHARDS: usize = 16;
 
-/// What a thread counts for itself before it tells the others. What [`MemoryBudget`] compares with its
-/// limit is wrong by less than this and thread.
+/// What a thread counts locally before it updates the shared count. The count that [`MemoryBudget`]
+/// compares with its limit is off by less than this per thread.
 const BATCH: isize = 64 * 1024;
 
 /// The part of its budget, in percent, above which [`MemoryBudget::pressed`] wakes.
 const PRESSED: usize = 80;
 
-/// One budget of bytes for everything that grows with what peers send: packets that are not whole or
-/// wait for a hook, bytes that a slow peer does not take, topic aliases, requests without an answer.
+/// One budget of bytes for everything that grows with what peers send: packets that are incomplete or
+/// wait for a hook, bytes that a slow peer does not accept, topic aliases, unanswered requests.
 ///
 /// Every [`SessionHandle`](crate::SessionHandle) made by
-/// [`with_memory`](crate::SessionHandle::with_memory) draws on it:
+/// [`with_memory`](crate::SessionHandle::with_memory) counts against it:
 /// 4 KiB for the connection, and what its session holds beyond 2 KiB, in steps of 4 KiB. A session that
-/// would hold more than there is left ends with
-/// [`CloseReason::Overload`](crate::CloseReason::Overload). So the limit holds by itself, and whoever
-/// has the handles can do better before it is reached: [`pressed`](Self::pressed) wakes, and
+/// would exceed the budget ends with
+/// [`CloseReason::Overload`](crate::CloseReason::Overload). So the limit holds by itself. The owner of
+/// the handles can do better before it is reached: [`pressed`](Self::pressed) wakes, and
 /// [`SessionHandle::held`](crate::SessionHandle::held) says who holds how much.
 ///
 /// ```
@@ -38,13 +38,13 @@ const PRESSED: usize = 80;
 #[derive(Debug)]
 pub struct MemoryBudget {
     limit: AtomicUsize,
-    /// What the threads have told; never negative but for a moment.
+    /// The shared count; may be negative for a moment.
     told: AtomicIsize,
     shards: [Shard; SHARDS],
     pressed: Notify,
 }
 
-/// What threads count for themselves. As far apart as processors fetch memory.
+/// The local counts of threads, in separate cache lines.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Shard(AtomicIsize);
@@ -54,7 +54,7 @@ struct Shard(AtomicIsize);
 pub(crate) struct Exhausted;
 
 impl MemoryBudget {
-    /// A budget of so many bytes.
+    /// A budget of this many bytes.
     #[must_use]
     pub fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self {
@@ -71,7 +71,7 @@ impl MemoryBudget {
         self.limit.load(Ordering::Relaxed)
     }
 
-    /// Sets the limit. One that is lower than what is used ends no session by itself.
+    /// Sets the limit. A limit below the current use does not end sessions by itself.
     pub fn set_limit(&self, limit: usize) {
         self.limit.store(limit, Ordering::Relaxed);
         if self.share(self.told()) >= PRESSED {
@@ -94,7 +94,7 @@ impl MemoryBudget {
         self.share(self.used())
     }
 
-    /// Waits until more is drawn while 80 % or more are used.
+    /// Waits until more is used while 80 % or more are in use.
     pub async fn pressed(&self) {
         self.pressed.notified().await;
     }
@@ -107,10 +107,10 @@ impl MemoryBudget {
         used.saturating_mul(100) / self.limit().max(1)
     }
 
-    /// Draws on the budget, or, with a negative number, gives back.
+    /// Takes from the budget, or returns to it with a negative number.
     ///
     /// # Errors
-    /// There is no more. The bytes are counted all the same: whoever holds them gives them back when it
+    /// The budget is used up. The bytes are counted anyway: their holder returns them when it
     /// has ended.
     pub(crate) fn draw(&self, bytes: isize) -> Result<(), Exhausted> {
         let shard = &self.shards[shard()].0;
@@ -133,7 +133,7 @@ impl MemoryBudget {
     }
 }
 
-/// The place of the thread.
+/// The slot of the thread.
 fn shard() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
@@ -148,7 +148,7 @@ mod tests {
 
     use super::*;
 
-    /// What one thread draws another gives back, when a session ends on the thread that ordered it.
+    /// One thread takes and another one returns, when a session ends on the thread that ordered it.
     #[test]
     fn what_is_drawn_is_given_back_whatever_the_threads() {
         let budget = MemoryBudget::new(1 << 30);

@@ -1,4 +1,4 @@
-//! What a session reports while it runs: counters, a batch at a time, and events.
+//! What a session reports while it runs: counters in batches, and events.
 
 use std::time::Duration;
 
@@ -8,82 +8,82 @@ use crate::context::SessionInfo;
 use crate::handle::SessionHandle;
 use crate::summary::{CloseReason, Side};
 
-/// Receives what sessions count: numbers, on the path of every packet, and without saying whose.
+/// Receives the counts of sessions: plain numbers, on the path of every packet, without saying whose.
 ///
-/// A type of which nothing is counted implements it empty.
+/// All methods have empty defaults.
 pub trait Counters: Send + Sync + 'static {
     /// Adds a batch to shared counters. Called once per read, not per packet, and not for an empty batch.
     fn record(&self, direction: Direction, batch: &Batch) {
         let _ = (direction, batch);
     }
 
-    /// Asked after a read that brought PUBLISH packets of QoS 1 of the client: true if it should be
-    /// measured how long the broker takes to answer the next one. As often as this says so a clock is
-    /// read: a few times a second and thread are enough for a histogram.
+    /// Called after a read with QoS 1 PUBLISH packets from the client: true to measure how long the
+    /// broker takes to answer the next one. Each time it returns true, the clock is read: a few times
+    /// per second and thread are enough for a histogram.
     fn wants_latency(&self) -> bool {
         false
     }
 
-    /// The broker has answered a PUBLISH of QoS 1 that long after it had been read: with PUBACK, and
-    /// the time that hooks had it and that it waited to be written included.
+    /// The broker has acknowledged a QoS 1 PUBLISH this long after it was read, including the time with
+    /// hooks and the wait to be written.
     fn publish_answered(&self, took: Duration) {
         let _ = took;
     }
 }
 
-/// Is told what happens in the life of a session: a few calls per session, each before the next.
+/// Receives the events of a session: a few calls per session, in this order.
 ///
 /// ```text
 /// connect --> admitted --> connack --> ending      a client that is served
-/// connect ---------------> connack --> ending      one that is turned away, and told
+/// connect ---------------> connack --> ending      a client that is refused with a CONNACK
 ///                                      ending      a connection without a valid CONNECT
 /// ```
 ///
-/// Any of them but `ending` may be missing. A type that nothing is told implements it empty.
+/// Any of them except `ending` may be missing. All methods have empty defaults.
 pub trait Events: Send + Sync + 'static {
-    /// A whole and valid CONNECT was read: from here on the connection is a client's. Called once,
-    /// before the hooks are asked, with what the client said of itself.
+    /// A complete and valid CONNECT was read. Called once, before the hooks, with the names that the
+    /// client sent.
     fn connect(&self, session: &SessionInfo) {
         let _ = session;
     }
 
-    /// The hooks have let the client in, and its will: the broker is dialled next. Called once, with the
-    /// session's handle, which [knows](SessionHandle::info) what the session is called from here on.
+    /// The hooks have let the client and its will in: the broker is dialled next. Called once, with the
+    /// session's handle, which [has](SessionHandle::info) the names of the session from here on.
     fn admitted(&self, session: &SessionHandle) {
         let _ = session;
     }
 
-    /// A client is answered with a CONNACK, the broker's or the proxy's. `session` is `None` when
-    /// no CONNECT could be read.
+    /// A client gets a CONNACK, from the broker or the proxy. `session` is `None` if no CONNECT could
+    /// be read.
     fn connack(&self, session: Option<&SessionInfo>, version: Version, reason: ReasonCode) {
         let _ = (session, version, reason);
     }
 
-    /// The session refuses a packet by itself, without asking the hooks: one with more topic levels or
-    /// topic filters than [`Limits`](crate::Limits) lets them be asked about, or an AUTH by which a client
-    /// that they know by its CONNECT would become another one. CONNECT stands for the will in it.
-    /// Called before the session ends, if the packet ends it.
+    /// The session itself refuses a packet, without calling the hooks: one with more topic levels or
+    /// topic filters than [`Limits`](crate::Limits) allows, or an AUTH with which a client could become
+    /// another user than the hooks know. CONNECT means the will in it. Called before the session ends,
+    /// if the packet ends it.
     fn refused(&self, direction: Direction, kind: Kind) {
         let _ = (direction, kind);
     }
 
-    /// The session ends. Called once, before the last words are written and both sides are closed;
-    /// the [`Summary`](crate::Summary) comes when that is done, which takes up to
-    /// [`Limits::linger`](crate::Limits::linger) longer where a side is silent.
+    /// The session ends. Called once, before the last packets are written and both sides are closed;
+    /// the [`Summary`](crate::Summary) comes afterwards, which takes up to
+    /// [`Limits::linger`](crate::Limits::linger) longer if a side is silent.
     fn ending(&self, side: Side, reason: CloseReason) {
         let _ = (side, reason);
     }
 
-    /// What the log calls the hooks of the session, in the line of one that
-    /// [blocks](crate::guide#never-block): the layers of its chain, for one. `None` is the name of
+    /// The name of the session's hooks in the log line about one that
+    /// [blocks](crate::guide#never-block), for example the layers of its chain. `None` is the name of
     /// their type.
     fn layers(&self) -> Option<String> {
         None
     }
 }
 
-/// What a session reports to while it runs: [`Counters`] and [`Events`], of which every type that is both
-/// is one.
+/// Receives what a session reports: implemented for every type with [`Counters`] and
+/// [`Events`].
 pub trait Recorder: Counters + Events {}
 
 impl<T: Counters + Events> Recorder for T {}
@@ -97,7 +97,7 @@ impl Counters for NoRecorder {}
 
 impl Events for NoRecorder {}
 
-/// What one read brought: plain integers on the stack.
+/// The counts of one read: plain integers on the stack.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct Batch {
@@ -111,13 +111,13 @@ pub struct Batch {
     pub injected: [u32; 16],
     /// PUBLISH, SUBSCRIBE and other packets that hooks refused, in whole or in part, or discarded.
     pub denied: u32,
-    /// PUBLISH packets that do not go on because they are larger than their receiver takes.
+    /// PUBLISH packets that are not forwarded because they are larger than their receiver accepts.
     pub too_large: u32,
     /// PUBLISH packets whose Message Expiry Interval ended while a hook or a slow receiver held them.
     pub expired: u32,
     /// Packets that hooks changed.
     pub modified: u32,
-    /// The other side was slow and this one was not read.
+    /// Times that this side was not read because the other was slow.
     pub stalls: u32,
 }
 
@@ -128,7 +128,7 @@ impl Batch {
         self.bytes += bytes as u64;
     }
 
-    /// Counts a run of PUBLISH packets that are forwarded as they are.
+    /// Counts a run of PUBLISH packets that are forwarded unchanged.
     #[inline]
     pub(crate) fn read_run(&mut self, run: &PublishRun) {
         self.packets[usize::from(Kind::Publish.as_u8())] += run.packets();

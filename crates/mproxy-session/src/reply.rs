@@ -1,7 +1,7 @@
-//! The one place where the packets that the proxy itself sends are made.
+//! The only place that makes the packets that the proxy itself sends.
 //!
-//! It knows what the client can take: the version's words, its Maximum Packet Size, and whether it
-//! wants to hear texts.
+//! It knows what the client accepts: the codes of its version, its Maximum Packet Size, and whether it
+//! wants texts.
 
 use bytes::Bytes;
 use mproxy_codec::{
@@ -9,7 +9,7 @@ use mproxy_codec::{
     encode_ack, encode_disconnect, encode_refusal, encode_suback, encode_unsuback,
 };
 
-/// Makes packets for a client, from what its CONNECT said of it.
+/// Makes packets for a client, according to its CONNECT.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Replies {
     pub(crate) version: Version,
@@ -45,13 +45,13 @@ impl Replies {
     /// A CONNACK that refuses.
     pub(crate) fn connack(self, reason: ReasonCode, text: Option<&str>) -> Option<Bytes> {
         let reason = connack_code(reason);
-        // a Reason String is allowed here whatever Request Problem Information says
+        // a Reason String is allowed in CONNACK whatever Request Problem Information says
         self.fit(text, |properties| {
             encode_refusal(self.version, reason, properties)
         })
     }
 
-    /// A DISCONNECT, which only a client of MQTT 5.0 may get.
+    /// A DISCONNECT, which only an MQTT 5.0 client may get.
     pub(crate) fn disconnect(self, reason: ReasonCode, text: Option<&str>) -> Option<Bytes> {
         if !self.version.is_v5() {
             return None;
@@ -99,8 +99,8 @@ impl Replies {
         })
     }
 
-    /// Encodes with the text, or without it when the packet would be too large; a packet that is
-    /// too large even so is not sent.
+    /// Encodes with the text, or without it if the packet would be too large; a packet that is
+    /// still too large is not sent.
     fn fit(
         self,
         text: Option<&str>,
@@ -122,10 +122,10 @@ impl Replies {
     }
 }
 
-/// A code that a refusing CONNACK may carry: what the client is told is what is reported.
+/// A code that a refusing CONNACK may carry, which is also the one that is reported.
 pub(crate) const fn connack_code(reason: ReasonCode) -> ReasonCode {
     match reason {
-        // words of DISCONNECT only
+        // codes of DISCONNECT only
         ReasonCode::SERVER_SHUTTING_DOWN => ReasonCode::SERVER_UNAVAILABLE,
         ReasonCode::ADMINISTRATIVE_ACTION => ReasonCode::NOT_AUTHORIZED,
         _ if reason.is_valid_in_connack() && reason.is_error() => reason,
@@ -148,7 +148,7 @@ pub(crate) const fn request_code(request: Kind, reason: ReasonCode) -> u8 {
         Kind::Subscribe => reason.is_valid_in_suback(),
         _ => reason.is_valid_in_unsuback(),
     };
-    // no refusal, but an answer to who asks to be rid of what it never had
+    // not a refusal: the client unsubscribed from what it never had
     let is_none = matches!(reason, ReasonCode::NO_SUBSCRIPTION_EXISTED);
     if valid && (reason.is_error() || is_none) {
         reason.as_u8()

@@ -1,4 +1,4 @@
-//! Buffers that belong to the thread, so that an idle connection owns none.
+//! Buffers of the thread, so that an idle connection owns none.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -6,21 +6,21 @@ use std::pin::Pin;
 
 use bytes::BytesMut;
 
-/// The size of the thread's read buffer: the most that is read at once, and the largest packet that
+/// The size of the thread's read buffer: the maximum that is read at once, and the largest packet that
 /// is never streamed.
 pub(crate) const SCRATCH_LEN: usize = 64 * 1024;
 
 thread_local! {
     static READ: Cell<Option<BytesMut>> = const { Cell::new(None) };
     static WRITE: Cell<Option<BytesMut>> = const { Cell::new(None) };
-    /// A [`Shelf`], of the type that was needed last.
+    /// A [`Shelf`] of the type that was used last.
     static SHELF: Cell<Option<Box<dyn Any>>> = const { Cell::new(None) };
 }
 
 /// The thread's read buffer: initialised, [`SCRATCH_LEN`] long.
 ///
-/// The caller gives it back with [`give_read`]. If a hook keeps a slice of it, it is not
-/// given back, and the next caller gets a new one.
+/// The caller returns it with [`give_read`]. If a hook keeps a slice of it, it is not
+/// returned, and the next caller gets a new one.
 pub(crate) fn take_read() -> BytesMut {
     READ.take().unwrap_or_else(|| {
         // Split once, so that the buffer counts its references from the start: freezing it and
@@ -31,19 +31,19 @@ pub(crate) fn take_read() -> BytesMut {
     })
 }
 
-/// Gives the read buffer back.
+/// Returns the read buffer.
 pub(crate) fn give_read(buffer: BytesMut) {
     if buffer.len() == SCRATCH_LEN {
         READ.set(Some(buffer));
     }
 }
 
-/// The thread's buffer to put packets together in: empty.
+/// The thread's empty buffer for assembling packets.
 pub(crate) fn take_write() -> BytesMut {
     WRITE.take().unwrap_or_default()
 }
 
-/// Gives the write buffer back, unless it has grown out of proportion.
+/// Returns the write buffer, unless it has grown too large.
 pub(crate) fn give_write(mut buffer: BytesMut) {
     if buffer.capacity() <= 2 * SCRATCH_LEN {
         buffer.clear();
@@ -58,14 +58,14 @@ pub(crate) type FutureBox<F> = Pin<Box<Option<F>>>;
 /// while a hook waits.
 pub(crate) type Shelf<F> = Box<Option<FutureBox<F>>>;
 
-/// The thread's shelf, with a box or without. The caller gives it back.
+/// The thread's shelf, with or without a box. The caller returns it.
 #[inline]
 pub(crate) fn take_shelf<F: 'static>() -> Shelf<F> {
     let shelf = SHELF.take().and_then(|shelf| shelf.downcast().ok());
     shelf.unwrap_or_default()
 }
 
-/// Gives the shelf back.
+/// Returns the shelf.
 #[inline]
 pub(crate) fn give_shelf<F: 'static>(shelf: Shelf<F>) {
     SHELF.set(Some(shelf));

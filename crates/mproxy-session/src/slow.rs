@@ -1,4 +1,4 @@
-//! Hooks that block: a poll that takes long holds up all sessions of its thread, and is logged.
+//! Hooks that block: a slow poll delays all sessions of its thread, and is logged.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -15,10 +15,10 @@ use crate::recorder::Recorder;
 /// one that blocks, or computes, takes this long, or one whose thread the system did not run.
 const SLOW: Duration = Duration::from_millis(100);
 
-/// The longest name of a stack that a line shows, in bytes.
+/// Maximum bytes of a stack's name in a log line.
 const SHOWN_NAME: usize = 160;
 
-/// The names of types that say nothing about what a stack does.
+/// Names of types that say nothing about what a stack does.
 const NOISE: [&str; 11] = [
     "Arc", "Box", "Error", "Forward", "HeadOnly", "Heads", "Packet", "Send", "Sync", "Tap", "Whole",
 ];
@@ -27,7 +27,7 @@ const NOISE: [&str; 11] = [
 #[derive(Clone, Copy)]
 pub(crate) struct Running {
     since: Instant,
-    /// The type of the packet that they were given last.
+    /// The type of the packet that they were offered last.
     kind: Kind,
 }
 
@@ -86,7 +86,7 @@ impl SlowPolls {
     }
 }
 
-/// Watches what hooks of the type `S` make of a CONNECT or a will; the first slow poll is logged.
+/// Watches polls of hooks of type `S` with a CONNECT or a will; logs the first slow poll.
 pub(crate) async fn watched<S, F: Future>(
     future: F,
     what: &'static str,
@@ -139,14 +139,14 @@ fn line<S>(
     );
 }
 
-/// The name of a type without paths and without what is in every stack: `RateLimit<Filter<Forward,
+/// The name of a type without paths and without parts that every stack has: `RateLimit<Filter<Forward,
 /// {{closure}} of acl::hooks>>` is `RateLimit, Filter, acl::hooks`.
 fn short(name: &str) -> String {
     let mut short = String::new();
     let is_path = |it: char| it.is_alphanumeric() || matches!(it, '_' | ':' | '{' | '}' | '#');
     for path in name.split(|it| !is_path(it)) {
         let path = path.trim_matches(':');
-        // where a closure was written says more than that it is one
+        // the place of a closure says more than that it is one
         let (place, parts) = match path.split_once("::{{closure}}") {
             Some((place, _)) => (place, 2),
             None => (path, 1),

@@ -1,4 +1,4 @@
-//! What is said of a connection when it is over.
+//! The report about a connection that has ended.
 
 use std::error::Error;
 use std::fmt;
@@ -42,7 +42,7 @@ impl fmt::Display for Side {
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
-        /// Why a connection ended, in a vocabulary that is bounded so that metrics can count it.
+        /// Why a connection ended: a fixed set of values, so that metrics can count them.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum CloseReason { $($(#[$doc])* $name,)* }
@@ -73,11 +73,11 @@ reasons! {
     KeepaliveTimeout = "keepalive_timeout",
     /// No complete CONNECT came in time.
     ConnectTimeout = "connect_timeout",
-    /// A packet was begun and not finished in time.
+    /// A packet was not complete in time.
     PacketTimeout = "packet_timeout",
-    /// A side did not take what was written to it in time.
+    /// A side did not accept data in time.
     WriteTimeout = "write_timeout",
-    /// A packet was not allowed where it came.
+    /// A packet was not allowed when it came.
     ProtocolError = "protocol_error",
     /// A packet could not be parsed.
     Malformed = "malformed",
@@ -89,22 +89,22 @@ reasons! {
     AuthDenied = "auth_denied",
     /// A hook closed the session.
     AclDenied = "acl_denied",
-    /// Somebody asked for the session to be closed.
+    /// An operator closed the session.
     Kicked = "kicked",
-    /// The time up to which the client was admitted has passed: that of its token, for one.
+    /// The time for which the client was admitted has passed, for example that of its token.
     TokenExpired = "token_expired",
-    /// The rules have changed so that a session that runs cannot follow: its client has to connect
+    /// The rules have changed in a way that a running session cannot follow: its client must connect
     /// again.
     RulesChanged = "rules_changed",
     /// Another connection took the session over.
     SessionTakenOver = "session_taken_over",
     /// Too many packets of the client were refused in too short a time.
     RateLimited = "rate_limited",
-    /// There was no memory left for what the connection held.
+    /// The memory budget had no room for what the connection held.
     Overload = "overload",
-    /// The connection made room for another one before its CONNECT was whole.
+    /// The connection made room for another one before its CONNECT was complete.
     Evicted = "evicted",
-    /// The proxy shuts down.
+    /// The proxy is shutting down.
     Drain = "drain",
     /// The broker answered CONNECT with a refusal.
     UpstreamRefused = "upstream_refused",
@@ -114,11 +114,11 @@ reasons! {
     UpstreamEof = "upstream_eof",
     /// The broker could not be reached.
     UpstreamUnreachable = "upstream_unreachable",
-    /// The broker sent something that it must not send.
+    /// The broker broke the protocol.
     UpstreamProtocolError = "upstream_protocol_error",
     /// A hook failed, panicked or took too long.
     HookFailed = "hook_failed",
-    /// A defect of the proxy.
+    /// A bug in the proxy.
     Internal = "internal",
 }
 
@@ -134,33 +134,33 @@ impl fmt::Display for CloseReason {
 pub struct Traffic {
     /// Whole packets read.
     pub packets: u64,
-    /// Bytes of them; before there is one, of what should have become CONNECT.
+    /// Their bytes; before the first packet, the bytes of an incomplete CONNECT.
     pub bytes: u64,
     /// PUBLISH packets among them.
     pub publishes: u64,
-    /// Packets that hooks refused, in whole or in part, or discarded. A CONNECT whose will was taken
-    /// out is refused in part.
+    /// Packets that hooks refused, in whole or in part, or discarded. A CONNECT whose will was
+    /// removed is refused in part.
     pub denied: u64,
 }
 
-/// What could be read of a CONNECT that was not let in because it was not valid, not of a version
-/// that is served, or never whole.
+/// What could be read of a CONNECT that was refused because it was not valid, not of a version
+/// that is served, or never complete.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Glimpse {
     /// The protocol level byte, if the protocol name is one of MQTT's.
     pub level: Option<u8>,
-    /// The client identifier, if it is known where it stands.
+    /// The client identifier, if its place could be found.
     pub client_id: Option<String>,
     /// The user name.
     pub user_name: Option<String>,
-    /// The field at which the error was found, in the standard's words: of a CONNECT that is refused
-    /// for a control character, the one that holds the first.
+    /// The field with the error, as the standard names it: for a CONNECT that is refused for a control
+    /// character, the one with the first.
     pub field: Option<&'static str>,
 }
 
 impl Glimpse {
-    /// What is left of a CONNECT that `end` kept out.
+    /// The glimpse of a CONNECT that was refused with `end`.
     pub(crate) fn of(bytes: &[u8], end: &Cause) -> Box<Self> {
         let glimpse = ConnectGlimpse::of(bytes);
         let control_field = glimpse.control_field.filter(|_| end.is_control_character());
@@ -173,7 +173,7 @@ impl Glimpse {
     }
 }
 
-/// What is known of a connection when it is over. Reported exactly once.
+/// The report about a connection that has ended. Reported exactly once.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Summary {
@@ -181,39 +181,39 @@ pub struct Summary {
     pub id: SessionId,
     /// Where the client came from.
     pub peer: Peer,
-    /// The session, as far as CONNECT and the hooks said; `None` when no CONNECT was read.
+    /// The session according to CONNECT and the hooks; `None` if no CONNECT was read.
     pub session: Option<SessionInfo>,
-    /// The version that CONNECT named, admitted or not.
+    /// The version in CONNECT, whether admitted or not.
     pub version: Option<Version>,
     /// Who ended the connection.
     pub side: Side,
     /// Why.
     pub reason: CloseReason,
-    /// The reason code of the CONNACK or DISCONNECT with which it ended, as it was sent or received;
-    /// `None` when it ended without a word.
+    /// The reason code of the CONNACK or DISCONNECT that ended it, sent or received; `None` if there
+    /// was none.
     pub reason_code: Option<ReasonCode>,
-    /// What the client's CONNACK said; `None` when it got none.
+    /// The code of the client's CONNACK; `None` if it got none.
     pub connack: Option<ReasonCode>,
     /// Details for the log: the error or the statement that was broken.
     pub detail: Option<String>,
-    /// The field of [`Limits`](crate::Limits) that ended it, by its name: with another value it
+    /// The name of the field of [`Limits`](crate::Limits) that ended it: with another value it
     /// would have gone on.
     pub limit: Option<&'static str>,
-    /// Another protocol than MQTT, which a side spoke.
+    /// The protocol that a side used instead of MQTT.
     pub foreign: Option<Foreign>,
     /// What could be read of a CONNECT that did not become a [`session`](Self::session).
     pub glimpse: Option<Box<Glimpse>>,
-    /// The broker was connected to, and CONNECT went to it.
+    /// Whether the broker was connected and got CONNECT.
     pub dialled: bool,
-    /// From the first byte waited for to the last.
+    /// Time from waiting for the first byte to the end.
     pub duration: Duration,
     /// What the client sent, CONNECT included.
     pub to_server: Traffic,
     /// What the broker sent.
     pub to_client: Traffic,
-    /// A hook or the session itself panicked.
+    /// Whether a hook or the session itself panicked.
     pub panicked: bool,
-    /// The type of the packet that ended it: what was not allowed, or said that it is the end.
+    /// The type of the packet that ended it: one that was not allowed, or a DISCONNECT.
     pub packet: Option<Kind>,
     pub(crate) source: Option<Source>,
 }
@@ -225,13 +225,13 @@ impl Summary {
         self.connack == Some(ReasonCode::SUCCESS)
     }
 
-    /// The error behind the end: of a hook, of a connection, or of the packet that was not valid.
+    /// The error that caused the end: of a hook, of a connection, or of an invalid packet.
     #[must_use]
     pub fn source(&self) -> Option<&(dyn Error + Send + Sync + 'static)> {
         self.source.as_deref()
     }
 
-    /// The field of the packet in which the error is, as far as that is known, in the standard's words.
+    /// The field of the packet with the error, if known, as the standard names it.
     #[must_use]
     pub fn field(&self) -> Option<&'static str> {
         self.glimpse.as_ref()?.field

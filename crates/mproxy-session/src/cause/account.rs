@@ -1,4 +1,4 @@
-//! What logs, metrics and the client are told of a cause.
+//! What logs, metrics and the client learn about a cause.
 
 use std::borrow::Cow;
 use std::io;
@@ -13,22 +13,22 @@ use crate::limits::{Conformance, Limits, WhenUnreachable};
 use crate::reply::connack_code;
 use crate::summary::{CloseReason, Side};
 
-/// The account of an end: who, why, and in which words.
+/// The account of an end: who, why, and which texts.
 #[derive(Debug)]
 pub(crate) struct Account {
     pub(crate) side: Side,
     pub(crate) reason: CloseReason,
     code: ReasonCode,
-    /// For the log, with the statement that was broken.
+    /// The text for the log, with the broken statement.
     pub(crate) detail: Option<String>,
-    /// The field of [`Limits`] with another value of which the session would have gone on.
+    /// The field of [`Limits`] that ended the session.
     pub(crate) limit: Option<&'static str>,
-    /// There is something to tell the client: it does not know, and can hear.
+    /// Whether to tell the client: it does not know yet, and can receive it.
     is_told: bool,
 }
 
 impl Account {
-    /// The client is told, if [policy](Self::last_words) lets it be.
+    /// The client is told, if [policy](Self::last_words) allows.
     pub(super) const fn told(side: Side, reason: CloseReason, code: ReasonCode) -> Self {
         Self {
             side,
@@ -40,7 +40,7 @@ impl Account {
         }
     }
 
-    /// The client knows, or cannot hear.
+    /// The client knows already, or cannot receive anything.
     const fn quiet(side: Side, reason: CloseReason) -> Self {
         Self::told(side, reason, ReasonCode::SUCCESS).only_if(false)
     }
@@ -72,12 +72,12 @@ impl Account {
     }
 
     /// The code and text of the proxy's own CONNACK or DISCONNECT, if the client gets one: a CONNACK
-    /// while it has none (`answered` is false), a DISCONNECT afterwards.
+    /// if it has none yet (`answered` is false), a DISCONNECT afterwards.
     ///
-    /// The proxy speaks in its own voice when a layer refused, when the client broke the protocol,
-    /// and on an operator's order. For everything else the client sees what it would see from the
+    /// The proxy sends its own packet if a layer refused, if the client broke the protocol,
+    /// and on an operator's order. In all other cases the client sees what it would see from the
     /// broker: the end of the connection. Many clients take a CONNACK or DISCONNECT with an error as
-    /// final and never come back.
+    /// final and never reconnect.
     pub(crate) fn last_words<'a>(
         &'a self,
         cause: &'a Cause,
@@ -88,7 +88,7 @@ impl Account {
             (Side::Upstream, _) | (_, CloseReason::UpstreamUnreachable) => {
                 !answered && limits.when_unreachable == WhenUnreachable::Connack
             }
-            // brokers close such a client without a word, and so does a cable
+            // brokers close such a client without a packet, and so does a broken cable
             (
                 Side::Proxy,
                 CloseReason::KeepaliveTimeout
@@ -101,15 +101,15 @@ impl Account {
         (self.is_told && lets).then(|| (self.code, self.text(cause)))
     }
 
-    /// The text for the Reason String: what the client did wrong, not what is wrong with the proxy, and
-    /// not which layer turned it away.
+    /// The text for the Reason String: what the client did wrong, but not what is wrong in the proxy, nor
+    /// which layer refused it.
     fn text<'a>(&'a self, cause: &'a Cause) -> Option<&'a str> {
         match (cause, self.reason) {
             (Cause::TurnedAway { refusal, .. }, _) => {
                 let text = refusal.text.as_deref().filter(|text| !text.is_empty())?;
                 Some(&text[..text.floor_char_boundary(u16::MAX.into())])
             }
-            // in a version that the client may read otherwise: no more than must be
+            // the client may read this version differently: say no more than necessary
             (_, CloseReason::UnsupportedVersion) => None,
             (_, CloseReason::AuthDenied) => self.detail.as_deref(),
             _ => self.detail.as_deref().filter(|_| self.side == Side::Client),
@@ -119,7 +119,7 @@ impl Account {
 
 impl Cause {
     /// The account of it. `answered` says that the client has a CONNACK, and `version` is the session's,
-    /// as far as it is known.
+    /// if it is known.
     pub(crate) fn account(&self, answered: bool, version: Option<Version>) -> Account {
         match self {
             Self::Fault {
@@ -178,7 +178,7 @@ fn refused_by_broker(form: Version, version: Option<Version>) -> Account {
     }
 }
 
-/// Not told: a client takes that for a failure of the network, and connects again.
+/// Not told: the client takes that for a network failure, and reconnects.
 fn rules_changed(change: Change) -> Account {
     Account::quiet(Side::Proxy, CloseReason::RulesChanged).detail(match change {
         Change::Names => "the client has another client identifier or user name at the broker now",
@@ -194,12 +194,12 @@ fn rules_changed(change: Change) -> Account {
 
 fn turned_away(refusal: &ConnectRefusal, limit: Option<Limit>, answered: bool) -> Account {
     let code = match connack_code(refusal.reason) {
-        // a DISCONNECT has other words
+        // DISCONNECT has other codes
         _ if answered => match refusal.reason {
             code if code.is_error() && code.is_valid_in_server_disconnect() => code,
             _ => ReasonCode::NOT_AUTHORIZED,
         },
-        // no CONNACK has the word: no is what it says all the same
+        // CONNACK does not have this code, but it refuses anyway
         ReasonCode::UNSPECIFIED_ERROR if refusal.reason != ReasonCode::UNSPECIFIED_ERROR => {
             ReasonCode::NOT_AUTHORIZED
         }
@@ -237,28 +237,28 @@ fn disconnected(direction: Direction, code: ReasonCode) -> Account {
 }
 
 fn broke(side: Side, error: &io::Error, answered: bool) -> Account {
-    // the kernel's own errors have a number, those of the proxy's transports have none
+    // errors of the kernel have a number, errors of the proxy's transports do not
     let is_own = error.raw_os_error().is_none();
     match (side, error.kind()) {
-        // a transport gave up a peer that takes nothing
+        // a transport closed a peer that does not read
         (_, io::ErrorKind::TimedOut) if is_own => Overdue::Write(match side {
             Side::Upstream => Direction::ToServer,
             _ => Direction::ToClient,
         })
         .account(),
-        // a transport gave up a client that keeps it busy with nothing
+        // a transport closed a client that sends nothing but empty frames
         (Side::Client, io::ErrorKind::QuotaExceeded) if is_own => {
             Account::quiet(Side::Proxy, CloseReason::RateLimited)
                 .detail(error.to_string())
                 .limit(Limit::MaxDenials)
         }
-        // a transport reports a breach of its own framing, WebSocket's for example, this way
+        // a transport reports errors of its own framing, such as WebSocket's, this way
         (Side::Client, io::ErrorKind::InvalidData) => {
             Account::quiet(side, CloseReason::Malformed).detail(error.to_string())
         }
         (Side::Client, _) => Account::quiet(side, CloseReason::Reset).detail(error.to_string()),
         _ if answered => Account::quiet(side, CloseReason::UpstreamEof).detail(error.to_string()),
-        // a broker that breaks before it has answered was never there
+        // a broker that breaks before it has answered counts as unreachable
         _ => Account::unreachable(format!(
             "the broker reset the connection instead of answering CONNECT: {error}"
         )),
@@ -310,7 +310,7 @@ impl Overdue {
             ),
         };
         Account::told(Side::Proxy, reason, ReasonCode::UNSPECIFIED_ERROR)
-            // a client that does not read, or has not said who it is, is not told
+            // a client that does not read, or has not sent its CONNECT, is not told
             .only_if(!matches!(
                 self,
                 Self::Connect | Self::Write(Direction::ToClient)

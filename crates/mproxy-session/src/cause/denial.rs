@@ -1,4 +1,4 @@
-//! Refusals after which a session cannot go on, a row each.
+//! Refusals after which a session cannot go on, one per row.
 
 use mproxy_codec::{Kind, ReasonCode};
 
@@ -29,11 +29,11 @@ macro_rules! denials {
 denials! {
     /// The whole session.
     Session, None, AclDenied, "a hook closed the session";
-    /// A PUBLISH, where [`RefusedPublish::Disconnect`](crate::RefusedPublish) is set.
+    /// A PUBLISH, if [`RefusedPublish::Disconnect`](crate::RefusedPublish) is set.
     Publish, Some(Kind::Publish), AclDenied, "PUBLISH refused and the policy is to disconnect";
     Connack, Some(Kind::Connack), AuthDenied, "a hook refused the broker's CONNACK";
     Auth, Some(Kind::Auth), AuthDenied, "a hook refused an AUTH";
-    /// A hook's change of the credentials beside an authentication method.
+    /// A hook changed credentials that come with an authentication method.
     Credentials, Some(Kind::Connect), AuthDenied, "a hook replaced credentials beside an authentication method";
     /// A re-authentication that no hook sees.
     Reauthentication, Some(Kind::Auth), AuthDenied, "re-authentication is refused: rules go by who the client was at CONNECT";

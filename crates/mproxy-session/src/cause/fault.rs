@@ -1,4 +1,4 @@
-//! What logs, metrics and the client are told of a packet that broke the protocol.
+//! What logs, metrics and the client learn about a packet that broke the protocol.
 
 use mproxy_codec::{DecodeError, Kind, ReasonCode, Version};
 
@@ -32,7 +32,7 @@ impl Fault {
             Self::TooMany { code, .. } => (CloseReason::PacketTooLarge, *code),
         };
         let is_told = match self {
-            // MQTT 3.x has words for these only; everything else just closes
+            // MQTT 3.x has codes for these only; everything else just closes
             Self::Format { error, .. } if packet == Some(Kind::Connect) => {
                 version.is_some_and(Version::is_v5)
                     || matches!(
@@ -42,7 +42,7 @@ impl Fault {
                             | DecodeError::EmptyClientId
                     )
             }
-            // it would not understand
+            // it would not understand a CONNACK
             Self::Foreign(_) => false,
             _ => true,
         };
@@ -54,7 +54,7 @@ impl Fault {
         if let Self::Foreign(foreign) = self {
             return Account::unreachable(format!("the broker answers CONNECT with {foreign}"));
         }
-        // the client did nothing wrong: if it is told, that something else failed
+        // the client did nothing wrong: if it is told, then that something else failed
         let code = if answered {
             ReasonCode::UNSPECIFIED_ERROR
         } else {
@@ -85,7 +85,7 @@ impl Fault {
                 account
             }
             Self::Foreign(foreign) => account.detail(format!("{foreign} {place}")),
-            // no statement: it would be about what CONNACK announced, which this need not be
+            // no statement: it is about what CONNACK announced, which may not be the cause
             Self::TooLarge { what, size, limit } => {
                 let (name, value) = (limit.0.field().unwrap_or("what CONNACK announced"), limit.1);
                 let allows = format!("is larger than {name} allows: {value} bytes");
@@ -103,11 +103,11 @@ impl Fault {
     }
 }
 
-/// The field of [`Limits`](crate::Limits) that makes an error of this.
+/// The field of [`Limits`](crate::Limits) that makes this an error.
 fn field_of(error: DecodeError, version: Option<Version>) -> Option<&'static str> {
     match error {
         DecodeError::ControlCharacter => Some("control_characters"),
-        // slips that are repaired otherwise: see the codec's `tolerance`
+        // slips that `Tolerant` repairs: see the codec's `tolerance`
         DecodeError::WillQosWithoutWill
         | DecodeError::WillRetainWithoutWill
         | DecodeError::ReservedFlags => (version == Some(Version::V31)).then_some("conformance"),

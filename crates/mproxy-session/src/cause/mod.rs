@@ -1,5 +1,5 @@
-//! Why a session ended, with the error behind it. Side, reason, code, last words and log line are a
-//! function of the cause ([`Account`]), so that none of them can contradict another.
+//! Why a session ended, with the error behind it. Side, reason, code, last packets and log line all
+//! follow from the cause ([`Account`]), so that they cannot contradict each other.
 
 mod account;
 mod denial;
@@ -25,29 +25,29 @@ use crate::summary::Side;
 /// The error behind a cause. Shared, because a [`Summary`](crate::Summary) can be cloned.
 pub(crate) type Source = Arc<dyn Error + Send + Sync>;
 
-/// A cause where a function returns one: one word, because it is on the way back from every packet.
+/// A cause as an error type: one word, because every packet's functions return it.
 pub(crate) type End = Box<Cause>;
 
-/// The longest message of a panic that a line shows, in bytes.
+/// Maximum bytes of a panic message in a log line.
 const SHOWN_PANIC: usize = 200;
 
 /// Why a session ended.
 #[derive(Debug, Clone)]
 pub(crate) enum Cause {
-    /// The sender in this direction broke the protocol, with a packet of this type if it has one.
+    /// The sender in this direction broke the protocol, with a packet of this type if known.
     Fault {
         direction: Direction,
         packet: Option<Kind>,
         fault: Fault,
     },
-    /// A client of a version, or a bridge, that is not let in.
+    /// A client whose version is not served, or a bridge that is not let in.
     NotServed { detail: String, limit: Limit },
-    /// A side said goodbye.
+    /// A side sent DISCONNECT.
     Disconnected {
         direction: Direction,
         code: ReasonCode,
     },
-    /// The broker's CONNACK refuses, in the form of this version.
+    /// The broker's CONNACK refuses, in the format of this version.
     RefusedByBroker { code: ReasonCode, form: Version },
     /// A side closed its connection.
     Closed(Side),
@@ -55,14 +55,14 @@ pub(crate) enum Cause {
     Broke { side: Side, error: Arc<io::Error> },
     /// The broker could not be dialled.
     NotDialled(Source),
-    /// The hooks turned the client away: at CONNECT, over its will, or when the rules had changed.
+    /// The hooks refused the client: at CONNECT, for its will, or after a change of rules.
     TurnedAway {
         refusal: ConnectRefusal,
         limit: Option<Limit>,
     },
     /// The rules have changed, and the session cannot go on under the new ones.
     RulesChanged(Change),
-    /// A packet was refused without which the session cannot go on.
+    /// A refused packet was one without which the session cannot go on.
     Denied { what: Denial, code: ReasonCode },
     /// A hook failed, panicked or took too long.
     Hook {
@@ -71,25 +71,25 @@ pub(crate) enum Cause {
     },
     /// Something did not happen in time.
     Overdue(Overdue),
-    /// More packets of the client were refused than may be.
+    /// Too many packets of the client were refused.
     Denials(Rate),
-    /// Somebody ordered it.
+    /// It was ordered from outside.
     Ordered(Order),
-    /// A defect of the proxy.
+    /// A bug in the proxy.
     Defect { detail: String, panicked: bool },
 }
 
 /// How a packet broke the protocol.
 #[derive(Debug, Clone)]
 pub(crate) enum Fault {
-    /// By how it looks. `detail` says more than the error.
+    /// It is malformed. `detail` says more than the error.
     Format {
         error: DecodeError,
         detail: Option<String>,
     },
-    /// By when it came.
+    /// It came when it was not allowed.
     Order(Violation),
-    /// It is of another protocol.
+    /// It belongs to another protocol.
     Foreign(Foreign),
     /// It has more bytes than a limit allows.
     TooLarge {
@@ -97,7 +97,7 @@ pub(crate) enum Fault {
         size: usize,
         limit: (Limit, usize),
     },
-    /// It has more filters, or a topic of more levels, than hooks are to judge.
+    /// It has more filters or topic levels than hooks may be asked about.
     TooMany {
         what: String,
         code: ReasonCode,
@@ -105,7 +105,7 @@ pub(crate) enum Fault {
     },
 }
 
-/// What a session that runs cannot follow.
+/// Why a running session cannot follow new rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
     /// The broker knows the client by other names.
@@ -114,11 +114,11 @@ pub(crate) enum Change {
     Will,
     /// The hooks refuse a shared subscription that the broker has granted.
     Shared,
-    /// The topic behind an alias was not remembered, because no hook looked at topics.
+    /// The topic of an alias was not remembered, because no hook looked at topics.
     Alias,
 }
 
-/// How a hook let the session down.
+/// How a hook failed.
 #[derive(Debug, Clone)]
 pub(crate) enum HookFault {
     /// It returned an error, or a packet that must not be sent.
@@ -138,9 +138,9 @@ pub(crate) enum Overdue {
     Connack,
     /// Any packet of the client.
     KeepAlive,
-    /// A write to this direction's receiver.
+    /// A write to the receiver of this direction.
     Write(Direction),
-    /// The rest of a packet from this direction's sender.
+    /// The rest of a packet from the sender of this direction.
     Packet(Direction),
     /// The broker's answers to SUBSCRIBE and UNSUBSCRIBE.
     Answers,
@@ -158,7 +158,7 @@ impl Cause {
         Self::fault(direction, packet, Fault::Format { error, detail })
     }
 
-    /// A packet that was not allowed when it came.
+    /// A packet that came when it was not allowed.
     #[cold]
     pub(crate) fn violation(
         direction: Direction,
@@ -199,7 +199,7 @@ impl Cause {
         Box::new(Self::Denied { what, code })
     }
 
-    /// The hooks turn a client away, because of this field of [`Limits`](crate::Limits) if there is one.
+    /// The hooks refuse a client, because of this field of [`Limits`](crate::Limits) if there is one.
     #[cold]
     pub(crate) fn turned_away(refusal: ConnectRefusal, limit: impl Into<Option<Limit>>) -> End {
         let limit = limit.into();
@@ -212,7 +212,7 @@ impl Cause {
         Box::new(Self::NotDialled(error.into()))
     }
 
-    /// A hook returned what must not be sent.
+    /// A hook returned a packet that must not be sent.
     #[cold]
     pub(crate) fn hook(detail: impl Into<Cow<'static, str>>) -> End {
         let (detail, fault) = (detail.into(), HookFault::Failed(None));
@@ -234,7 +234,7 @@ impl Cause {
         Box::new(Self::Hook { detail, fault })
     }
 
-    /// A hook panicked over a packet.
+    /// A hook panicked at a packet.
     #[cold]
     pub(crate) fn panic(what: impl fmt::Display, panic: &(dyn Any + Send)) -> End {
         let detail = with_message(format!("a hook panicked over {what}"), panic).into();
@@ -242,7 +242,7 @@ impl Cause {
         Box::new(Self::Hook { detail, fault })
     }
 
-    /// The session itself, or what dials for it, panicked while it did something.
+    /// The session itself, or its dialler, panicked while it did this.
     #[cold]
     pub(crate) fn defect(doing: &str, panic: &(dyn Any + Send)) -> End {
         Box::new(Self::Defect {
@@ -251,7 +251,7 @@ impl Cause {
         })
     }
 
-    /// Something that cannot happen, as far as the proxy knows itself.
+    /// Something that should be impossible.
     #[cold]
     pub(crate) fn internal(detail: impl Into<String>) -> End {
         Box::new(Self::Defect {
@@ -273,7 +273,7 @@ impl Cause {
         Box::new(Self::Broke { side, error })
     }
 
-    /// There is no memory for what the connection holds.
+    /// The memory budget has no room for the connection.
     #[cold]
     pub(crate) fn overload() -> End {
         Order::overload().into()
@@ -339,7 +339,7 @@ impl Cause {
         )
     }
 
-    /// Another protocol that came where MQTT is spoken.
+    /// Another protocol that a side used instead of MQTT.
     pub(crate) const fn foreign(&self) -> Option<Foreign> {
         match self {
             Self::Fault {
@@ -361,7 +361,7 @@ impl Cause {
         )
     }
 
-    /// How long what waits to be written may take.
+    /// How long the rest may take to be written.
     pub(crate) const fn when(&self) -> When {
         match self {
             Self::Ordered(order) => order.when,
@@ -369,8 +369,8 @@ impl Cause {
         }
     }
 
-    /// True when the broker is told to forget the will. A client that new rules turn away says nothing
-    /// more by one either: its will was judged by the old ones.
+    /// True if the broker must discard the will. A client that new rules refuse must not publish
+    /// one either: its will was judged by the old rules.
     pub(crate) const fn suppresses_will(&self) -> bool {
         match self {
             Self::Ordered(order) => order.suppress_will,
@@ -380,7 +380,7 @@ impl Cause {
     }
 }
 
-/// Adds the message of a panic, if it is a text, cut to a length that fits a line.
+/// Adds the message of a panic, if it is text, cut to fit a log line.
 fn with_message(mut what: String, panic: &(dyn Any + Send)) -> String {
     let message = panic
         .downcast_ref::<&str>()

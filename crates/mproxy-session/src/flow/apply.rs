@@ -1,4 +1,4 @@
-//! What a verdict does: bytes for the receiver, or a refusal.
+//! Applies a verdict: bytes for the receiver, or a refusal.
 
 use mproxy_codec::{PublishLayout, View};
 
@@ -62,7 +62,7 @@ impl<H: PacketService> Flow<H> {
             {
                 return self.refuse(offered, Outcome::TooLarge, cx);
             }
-            // what a hook put in its place may say something else
+            // a hook's replacement may differ
             Subject::Connack(_) | Subject::Disconnect { .. } if is_changed => {
                 let malformed = |error| Cause::malformed(self.direction, offered.kind(), error);
                 let view = View::parse(version, self.direction, &frame).map_err(malformed)?;
@@ -86,7 +86,7 @@ impl<H: PacketService> Flow<H> {
     ) -> Result<Next, End> {
         let direction = self.direction;
         let (layout, told) = cx.rules.settle_alias(direction, &mut parts, layout)?;
-        // not before the alias: a name in its place makes it another packet, too
+        // after the alias, because replacing an alias by its name changes the packet, too
         let maximum = if offered.is(&parts.frame) {
             cx.rules.untouched_max_packet(direction)
         } else {
@@ -95,7 +95,7 @@ impl<H: PacketService> Flow<H> {
         if layout.total_len() > maximum {
             return self.refuse_publish(&layout, left, Outcome::TooLarge, cx);
         }
-        // not before it is sure that the packet goes
+        // only once it is certain that the packet goes
         if let (Some(alias), Some(aliases)) = (told, cx.rules.aliases(direction)) {
             aliases.tell(alias, layout.topic(&parts.frame));
         }
@@ -116,7 +116,7 @@ impl<H: PacketService> Flow<H> {
 }
 
 impl Next {
-    /// A packet that comes back as it was stays in the run.
+    /// An unchanged packet stays in the run.
     pub(super) fn or_pass(self, original: &[u8]) -> Self {
         match self {
             Self::Replace(frame)

@@ -1,4 +1,4 @@
-//! The packet that is with the hooks: asked about, waited for, judged.
+//! The packet that is with the hooks: offered, pending or judged.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,7 +20,7 @@ pub(super) struct Asking<F>(Option<Box<Asked<F>>>);
 /// A packet on which the hooks have not decided.
 struct Asked<F> {
     offered: Offered,
-    /// When they were first asked, or since when the packet waited to be shown to them.
+    /// When it was first offered, or since when it has waited to be offered.
     since: Instant,
     at: At<F>,
 }
@@ -31,7 +31,7 @@ enum At<F> {
     Running(FutureBox<F>),
 }
 
-/// A packet on which the hooks have decided after a while.
+/// A packet on which the hooks have decided after waiting.
 pub(super) struct Judged {
     pub(super) verdict: Verdict,
     pub(super) offered: Offered,
@@ -51,7 +51,7 @@ where
         self.0.is_some()
     }
 
-    /// Since when what stands behind the packet waits.
+    /// Since when the packets behind it have waited.
     pub(super) fn since(&self) -> Option<Instant> {
         self.0.as_ref().map(|asked| asked.since)
     }
@@ -69,7 +69,7 @@ where
         })
     }
 
-    /// Asks the hooks about a packet, which stays with them if they do not answer at once.
+    /// Offers a packet to the hooks, and keeps it there if they do not answer at once.
     #[inline]
     pub(super) fn ask<H>(
         &mut self,
@@ -82,7 +82,7 @@ where
         H: PacketService<Future = F, Error = E>,
     {
         cx.worked(ASKED);
-        // rule 6: a permit is taken for a packet, never for one that may come
+        // rule 6: take a permit only for a packet in hand, never for a future one
         match guarded(offered, || tap.poll_ready_for(packet.kind(), cx.task))? {
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(error)) => return failed(offered, error.into()).map(Poll::Ready),
@@ -91,7 +91,7 @@ where
                 return Ok(Poll::Pending);
             }
         }
-        // the thread lends the place for the future: rule 1
+        // rule 1: the thread lends the allocation for the future
         let mut shelf = scratch::take_shelf();
         let mut slot = shelf.take().unwrap_or_else(|| Box::pin(None));
         let polled = guarded(offered, || {
@@ -121,7 +121,7 @@ where
         }));
     }
 
-    /// Goes on with the packet.
+    /// Polls the hooks about the packet again.
     pub(super) fn poll<H>(
         &mut self,
         tap: &mut Tap<H>,
@@ -153,7 +153,7 @@ where
             return Poll::Pending;
         };
         let polled = self.ask(tap, packet, &offered, cx)?;
-        // asked again, it does not wait since now
+        // keep the time of the first offer
         if let Some(asked) = &mut self.0 {
             asked.since = since;
         }
@@ -183,13 +183,13 @@ where
     Poll::Ready(verdict.or_else(|error| failed(offered, error.into())))
 }
 
-/// Runs what a hook does. If that panics the session ends as for any packet that may not pass: what
-/// stood before it in the same read goes on.
+/// Calls a hook. If it panics, the session ends as for any packet that may not pass: what
+/// came before it in the same read is still forwarded.
 fn guarded<T>(offered: &Offered, run: impl FnOnce() -> T) -> Result<T, End> {
     catch_unwind(AssertUnwindSafe(run)).map_err(|panic| Cause::panic(offered, &*panic))
 }
 
-/// What a hook that failed decided: an error that is a refusal is one.
+/// The decision of a hook that failed: an error that is a refusal counts as one.
 #[cold]
 fn failed(offered: &Offered, error: BoxError) -> Result<Verdict, End> {
     let refusal = Refusal::in_error(&*error).map(Verdict::Refuse);

@@ -1,4 +1,4 @@
-//! Which way a packet goes: the fast one, with its neighbours, or the full one, by itself.
+//! Which path a packet takes: the fast one, together with its neighbours, or the full one, alone.
 //!
 //! ```text
 //! PUBLISH of the usual form --+-- nobody looks: Run       one look for many packets
@@ -17,32 +17,32 @@ use super::{Cx, Flow};
 use crate::cause::{Cause, End};
 use crate::hook::PacketService;
 
-/// Which way the packets at the front of the input go.
+/// The path of the packets at the front of the input.
 pub(super) enum Path {
-    /// Ordinary PUBLISH packets in a row, at which nobody looks.
+    /// A row of ordinary PUBLISH packets that no hook looks at.
     Run(PublishRun),
-    /// An ordinary PUBLISH on which the hooks' last verdict stands.
+    /// An ordinary PUBLISH for which the hooks' last verdict still holds.
     Repeated(PublishLayout),
     /// An ordinary PUBLISH for the hooks.
     Ordinary(PublishLayout),
-    /// Any packet of which the head is in order.
+    /// Any packet with a valid head.
     Full(Head),
-    /// The head is not whole.
+    /// The head is incomplete.
     Incomplete,
 }
 
-/// The lane of ordinary packets. It stays as it is until a packet takes another path.
+/// The lane of ordinary packets. It does not change until a packet takes another path.
 #[derive(Clone, Copy)]
 pub(super) enum Lane {
-    /// There is none now.
+    /// There is none at the moment.
     Closed,
-    /// Nobody looks at PUBLISH.
+    /// No hook looks at PUBLISH.
     Unwatched(Ordinary),
-    /// Hooks look at each.
+    /// Hooks look at each PUBLISH.
     Watched(Ordinary),
 }
 
-/// What is ordinary in this session.
+/// Which packets are ordinary in this session.
 #[derive(Clone, Copy)]
 pub(super) struct Ordinary {
     version: Version,
@@ -50,11 +50,11 @@ pub(super) struct Ordinary {
 }
 
 impl<H: PacketService> Flow<H> {
-    /// Says which way the packets go that `bytes` begin with.
+    /// The path of the packets at the start of `bytes`.
     ///
     /// # Errors
-    /// The head is not one that may come now.
-    #[inline(always)] // a layout that goes through memory costs a tenth of a packet behind an acl
+    /// The head may not come now.
+    #[inline(always)] // returning the layout through memory costs a tenth of a packet behind an acl
     pub(super) fn classify(
         &mut self,
         lane: Lane,
@@ -93,11 +93,11 @@ impl<H: PacketService> Flow<H> {
         self.judge_head(bytes, cx)
     }
 
-    /// The lane of ordinary packets as it is now.
+    /// The current lane of ordinary packets.
     #[inline]
     pub(super) fn lane(&self, cx: &Cx<'_, '_>) -> Lane {
         let rules = &*cx.rules;
-        // a repetition of what the proxy has answered must be found, and what waited has grown older
+        // the full path finds repetitions of what the proxy answered, and ages packets that waited
         if !rules.phase.is_established()
             || rules.exchanges.answers_locally()
             || cx.queued_since.is_some() && rules.version().is_v5()
@@ -113,14 +113,14 @@ impl<H: PacketService> Flow<H> {
         if self.tap.kinds().contains(Kind::Publish) {
             Lane::Watched(ordinary)
         } else if rules.counts_flights() && self.direction == Direction::ToServer {
-            // one by one, up to the one too many
+            // one by one, until there is one too many
             Lane::Closed
         } else {
             Lane::Unwatched(ordinary)
         }
     }
 
-    /// Judges a packet by its head, before any of its length is waited for or held.
+    /// Judges a packet by its head, before waiting for, or holding, any more of it.
     fn judge_head(&self, bytes: &[u8], cx: &mut Cx<'_, '_>) -> Result<Path, End> {
         let direction = self.direction;
         let rules = &*cx.rules;

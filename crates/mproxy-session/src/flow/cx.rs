@@ -1,4 +1,4 @@
-//! What a direction works with while it is pumped, and what it tells the pipe.
+//! The context of a direction while it is pumped, and what it reports to the pipe.
 
 use std::ops::BitOrAssign;
 use std::task::Context;
@@ -13,44 +13,44 @@ use crate::recorder::{Batch, Recorder};
 use crate::rules::{HookTraits, Rules};
 use crate::slow::Running;
 
-/// What a direction may do in a poll before other connections of the thread get their turn, in units of
-/// roughly 100 ns. A round that finds nothing to judge costs next to nothing. Whatever a client sends,
-/// its turn is a fraction of a millisecond.
+/// The work that a direction may do per poll before other connections of the thread get their turn, in
+/// units of roughly 100 ns. A round without packets to judge costs next to nothing. Whatever a client
+/// sends, its turn is a fraction of a millisecond.
 pub(crate) const WORK: u32 = 4096;
 
-/// A packet that is looked at by itself.
+/// A packet that is handled alone.
 pub(super) const PACKET: u32 = 2;
 
-/// A packet that hooks are asked about.
+/// A packet that is offered to hooks.
 pub(super) const ASKED: u32 = 4;
 
-/// A packet that is refused: it is counted, perhaps logged, and answered.
+/// A refused packet: it is counted, perhaps logged, and answered.
 const REFUSED: u32 = 16;
 
-/// How many bytes of a packet other than PUBLISH cost one unit: its properties and filters.
+/// Bytes per unit of a packet other than PUBLISH, for its properties and filters.
 pub(super) const BYTES_A_UNIT: usize = 8;
 
-/// What happened while a direction was pumped: a set.
+/// A set of what happened while a direction was pumped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Events(u8);
 
 impl Events {
-    /// Something moved, so that another round may be worth it.
+    /// Something moved, so another round may be worthwhile.
     pub(crate) const MOVED: Self = Self(1);
     /// The sender sent something.
     pub(crate) const HEARD: Self = Self(1 << 1);
-    /// Whole packets, bytes of a payload, or a good part of a packet came.
+    /// Whole packets, payload bytes, or a good part of a packet came.
     pub(crate) const PROGRESSED: Self = Self(1 << 2);
     /// The receiver took bytes.
     pub(crate) const TAKEN: Self = Self(1 << 3);
-    /// AUTH passed before CONNACK: the broker's time to answer begins again.
+    /// AUTH passed before CONNACK: the broker's time to answer starts again.
     pub(crate) const EXCHANGED: Self = Self(1 << 4);
 
     pub(crate) const fn has(self, event: Self) -> bool {
         self.0 & event.0 != 0
     }
 
-    /// True when that happened for which a direction waits.
+    /// True if the event happened that a direction waits for.
     pub(crate) fn progressed(self, wait: Wait) -> bool {
         match wait {
             Wait::Write => self.has(Self::TAKEN),
@@ -68,15 +68,15 @@ impl BitOrAssign for Events {
 /// How far a direction may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Intake {
-    /// As far as it comes.
+    /// Without restriction.
     Free,
-    /// The session is to end: what was read is finished, nothing new is begun.
+    /// The session must end: finish what was read, begin nothing new.
     Finish,
-    /// The hooks are about to be replaced: none is given a packet.
+    /// The hooks are about to be replaced: offer them no packet.
     Hold,
 }
 
-/// The time of a turn. The clock is read when the time is first needed, which in most turns it is not.
+/// The time of a turn. The clock is read when the time is first needed, which most turns never do.
 #[derive(Debug, Default)]
 pub(crate) struct Clock(pub(super) Option<Instant>);
 
@@ -87,32 +87,32 @@ impl Clock {
     }
 }
 
-/// What a direction works with while it is pumped.
+/// The context of a direction while it is pumped.
 pub(crate) struct Cx<'a, 'b> {
     pub(crate) rules: &'a mut Rules,
-    /// The outbox towards this direction's sender: answers of the proxy.
+    /// The outbox to the sender of this direction, for answers of the proxy.
     pub(crate) to_sender: &'a mut Outbox,
     pub(crate) batch: &'a mut Batch,
     /// The sample of the broker's latency.
     pub(crate) latency: &'a mut Latency,
     pub(crate) recorder: &'a dyn Recorder,
-    /// Since when what is scanned has waited here, if it has.
+    /// Since when the scanned packets have waited here, if they have.
     pub(crate) queued_since: Option<Instant>,
     pub(crate) clock: Clock,
     pub(crate) task: &'a mut Context<'b>,
-    /// What the session's hooks mean for what is announced.
+    /// How the session's hooks affect what is announced to the client.
     pub(crate) hooks: HookTraits,
     pub(crate) intake: Intake,
-    /// Hooks run, and the clock was read: once a scan (rule 1).
+    /// Hooks run, and the clock was read for them: once per scan (rule 1).
     pub(crate) running: Option<Running>,
     /// What is left of [`WORK`].
     pub(crate) work: &'a mut u32,
     pub(crate) events: Events,
-    /// Packets of a scan on which a remembered verdict stands.
+    /// Packets of a scan with a remembered verdict.
     pub(crate) repeated: u32,
 }
 
-/// What the pipe gives a direction for one round.
+/// The pipe's input to a direction for one round.
 pub(crate) struct Turn<'a, 'b> {
     pub(crate) task: &'a mut Context<'b>,
     pub(crate) hooks: HookTraits,
@@ -150,19 +150,19 @@ impl<'a, 'b> Cx<'a, 'b> {
 }
 
 impl Cx<'_, '_> {
-    /// So much was done.
+    /// Charges this much work.
     #[inline]
     pub(super) const fn worked(&mut self, units: u32) {
         *self.work = self.work.saturating_sub(units);
     }
 
-    /// True when other connections are to get their turn.
+    /// True if other connections must get their turn.
     #[inline]
     pub(super) const fn is_spent(&self) -> bool {
         *self.work == 0
     }
 
-    /// Hooks are about to be given a packet of this type.
+    /// Hooks are about to be offered a packet of this type.
     #[inline]
     pub(super) fn runs(&mut self, kind: Kind) {
         match &mut self.running {
@@ -177,7 +177,7 @@ impl Cx<'_, '_> {
         self.batch.denied += 1;
     }
 
-    /// Answers the sender: now, or at the next packet border of what streams to it.
+    /// Answers the sender: now, or at the next packet border if a PUBLISH streams to it.
     pub(super) fn reply(&mut self, packet: &Bytes) {
         self.batch.inject_packet(packet);
         self.to_sender.push_reply(packet);

@@ -1,5 +1,5 @@
-//! Messages grow older here as anywhere: Message Expiry Interval counts on while a hook, or a
-//! receiver that does not read, holds a PUBLISH. [MQTT-3.3.2-5], [MQTT-3.3.2-6]
+//! Message Expiry Interval: it keeps counting while a hook, or a receiver that does not read, holds a
+//! PUBLISH. [MQTT-3.3.2-5], [MQTT-3.3.2-6]
 
 use std::collections::BTreeMap;
 use std::task::Poll;
@@ -17,10 +17,10 @@ use crate::cause::{Cause, End};
 use crate::hook::{Packet, PacketService, Verdict};
 use crate::rules::Outcome;
 
-/// Topic names of PUBLISH packets that bound an alias and are dropped.
+/// Topic names of dropped PUBLISH packets that bound an alias.
 type Lost = BTreeMap<u16, Bytes>;
 
-/// What is left of a message's time after some seconds.
+/// The remaining time of a message after some seconds.
 enum Left {
     Unlimited,
     Seconds(u32),
@@ -40,7 +40,7 @@ impl Left {
 }
 
 impl<H: PacketService> Flow<H> {
-    /// Asks the hooks about a packet and applies their verdict if it is ready.
+    /// Offers a packet to the hooks, and applies their verdict if it is ready.
     pub(super) fn offer(
         &mut self,
         packet: Packet,
@@ -54,8 +54,7 @@ impl<H: PacketService> Flow<H> {
         }
     }
 
-    /// Applies the verdict on a packet that has waited, as long as it says, if it has: it has grown
-    /// older meanwhile.
+    /// Applies the verdict on a packet that may have waited and so has grown older.
     pub(super) fn apply_late(
         &mut self,
         mut verdict: Verdict,
@@ -88,7 +87,7 @@ impl<H: PacketService> Flow<H> {
         self.apply(verdict, offered, cx)
     }
 
-    /// Lets the packets that the receiver has left waiting grow older, and drops those that have
+    /// Ages the packets that the receiver has left waiting, and drops those that have
     /// expired.
     pub(super) fn expire_queue(&mut self, cx: &mut Cx<'_, '_>) -> Result<(), End> {
         let Some((packets, seconds)) = self.out.take_aged(&mut cx.clock) else {
@@ -168,7 +167,7 @@ impl<H: PacketService> Flow<H> {
         Ok(Next::Replace([&frame[..], payload].concat().into()))
     }
 
-    /// Drops a PUBLISH of which `queued` bytes have come.
+    /// Drops a PUBLISH of which `queued` bytes are queued.
     fn drop_queued(
         &mut self,
         layout: &PublishLayout,
@@ -177,7 +176,7 @@ impl<H: PacketService> Flow<H> {
         cx: &mut Cx<'_, '_>,
     ) -> Result<Next, End> {
         let left = layout.total_len() - queued;
-        // its sender may have to be told something already, when the rest has come
+        // its sender may already have an answer due when the rest has come
         let answer = match left {
             0 => None,
             _ => self.payload.abandon(),
@@ -190,7 +189,7 @@ impl<H: PacketService> Flow<H> {
     }
 }
 
-/// The receiver does not learn from this PUBLISH what its alias stands for.
+/// The receiver does not learn the alias of this PUBLISH.
 fn note_lost(lost: &mut Lost, layout: &PublishLayout, topic: Option<Bytes>) {
     if let (Some(alias), Some(topic)) = (layout.topic_alias(), topic) {
         lost.insert(alias, topic);

@@ -1,4 +1,4 @@
-//! The unread input of a direction: what it is, and how the next read continues it.
+//! The unprocessed input of a direction, and how the next read continues it.
 
 use std::ops::Deref;
 
@@ -8,52 +8,52 @@ use tokio::time::Instant;
 
 use crate::scratch::SCRATCH_LEN;
 
-/// Up to this size a partial packet is copied in front of the next read, so that one read still
-/// brings many packets; above, only as long as reads are large compared with it. So is a PUBLISH of
-/// any size that lacks only payload, because each look at it goes through its properties. Fed byte
-/// by byte, a packet costs time linear in its size.
+/// Up to this size, a partial packet is copied in front of the next read, so that one read still brings
+/// many packets; above it, only while reads are large compared with it. The same holds for a PUBLISH of any
+/// size that lacks only payload, because each look at it parses its properties. Fed byte by byte, a packet
+/// costs time linear in its size.
 pub(super) const CHEAP_COPY: usize = 4096;
 
-/// The unread input of a direction. Most connections have none, so it is one pointer wide when empty.
+/// The unprocessed input of a direction. Most connections have none, so it is one pointer wide when empty.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox(Option<Box<Content>>);
 
 #[derive(Debug, Default)]
 struct Content {
     bytes: BytesMut,
-    /// Since when the packets in it wait, if a packet before them made them wait.
+    /// Since when the packets in it have waited, if an earlier packet made them wait.
     since: Option<Instant>,
     fill: Fill,
 }
 
-/// What stands at the front of an inbox, and so what happens to it next.
+/// What is at the front of an inbox, and so what happens to it next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Fill {
-    /// Perhaps a whole packet: it is scanned before anything is read.
+    /// Perhaps a whole packet: it is scanned before the next read.
     #[default]
     Unscanned,
-    /// A request for which there is no room before earlier ones are answered.
+    /// A request without room until earlier ones are answered.
     Blocked,
     /// A partial packet, which is copied in front of the next read.
     Copied,
-    /// A partial packet that is dear to copy: the next read is appended to it. `judged` says that it is
-    /// a PUBLISH that lacks only payload, and is not looked at again before it is whole.
+    /// A partial packet that is expensive to copy: the next read is appended to it. `judged` says that it is
+    /// a PUBLISH that lacks only payload, and is not parsed again before it is whole.
     Gathered { judged: bool },
 }
 
-/// What stands in front of what a scan left, and so why it stopped.
+/// What is at the front of the rest of a scan, and so why it stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Leftover {
-    /// Packets that are to be scanned later.
+    /// Packets to scan later.
     Unscanned,
-    /// A request for which there is no room.
+    /// A request without room.
     Blocked,
-    /// A packet that is not whole. `judged` says that it is a PUBLISH that lacks only payload.
+    /// A partial packet. `judged` says that it is a PUBLISH that lacks only payload.
     Partial { judged: bool },
 }
 
 impl Inbox {
-    /// What was read with CONNECT.
+    /// The bytes that were read together with CONNECT.
     pub(crate) fn new(bytes: BytesMut) -> Self {
         let content = Content {
             bytes,
@@ -62,14 +62,14 @@ impl Inbox {
         Self((!content.bytes.is_empty()).then(|| Box::new(content)))
     }
 
-    /// Notes since when the packets in it wait, for their Message Expiry Interval.
+    /// Records since when the packets in it have waited, for their Message Expiry Interval.
     pub(crate) fn wait_since(&mut self, since: Instant) {
         if let Some(content) = &mut self.0 {
             content.since = Some(since);
         }
     }
 
-    /// Bytes that it takes.
+    /// Bytes of memory that it takes.
     pub(super) fn size(&self) -> usize {
         self.0.as_ref().map_or(0, |it| it.bytes.capacity())
     }
@@ -78,7 +78,7 @@ impl Inbox {
         self.0.as_ref().map(|content| content.fill)
     }
 
-    /// True when there may be a whole packet in it.
+    /// True if it may contain a whole packet.
     pub(super) fn is_unscanned(&self) -> bool {
         matches!(self.fill(), Some(Fill::Unscanned | Fill::Blocked))
     }
@@ -95,19 +95,19 @@ impl Inbox {
         matches!(self.fill(), Some(Fill::Gathered { .. }))
     }
 
-    /// True when a look at the packet before it is whole would find nothing new.
+    /// True if parsing the packet before it is whole would find nothing new.
     pub(super) fn is_judged(&self) -> bool {
         self.fill() == Some(Fill::Gathered { judged: true })
     }
 
-    /// There is room for a request again, or the hooks are done with what stood before.
+    /// There is room for a request again, or the hooks have finished the packet before.
     pub(super) fn rescan(&mut self) {
         if let Some(content) = &mut self.0 {
             content.fill = Fill::Unscanned;
         }
     }
 
-    /// Bytes that the packet at the front lacks.
+    /// Bytes missing from the packet at the front.
     pub(super) fn missing(&self) -> usize {
         match Head::parse(self) {
             Ok(Some(head)) => head.total_len().saturating_sub(self.len()),
@@ -115,21 +115,21 @@ impl Inbox {
         }
     }
 
-    /// Appends to what is gathered.
+    /// Appends to the partial packet.
     pub(super) fn extend(&mut self, bytes: &[u8]) {
         if let Some(content) = &mut self.0 {
             content.bytes.extend_from_slice(bytes);
         }
     }
 
-    /// Takes everything out, with the time since when it waits.
+    /// Takes everything out, with the time since when it has waited.
     pub(super) fn take(&mut self) -> (BytesMut, Option<Instant>) {
         let content = self.0.take().map(|content| *content);
         let Content { bytes, since, .. } = content.unwrap_or_default();
         (bytes, since)
     }
 
-    /// Keeps a copy of what a scan left of the thread's buffer. `read` says how much the last read
+    /// Keeps a copy of the rest of a scan of the thread's buffer. `read` says how much the last read
     /// brought.
     pub(super) fn keep(
         &mut self,
@@ -149,7 +149,7 @@ impl Inbox {
         content.fill = Fill::after(leftover, rest, read);
     }
 
-    /// Puts back what a scan left of a buffer that was taken out.
+    /// Puts back the rest of a scan of a buffer that was taken out.
     pub(super) fn put_back(
         &mut self,
         buffer: Bytes,
@@ -166,7 +166,7 @@ impl Inbox {
                 rest.advance(consumed);
                 rest
             }
-            // or the end of a long buffer would keep all of it
+            // otherwise the end of a long buffer would keep all of it allocated
             Ok(long) => BytesMut::from(&long[consumed..]),
             Err(shared) => BytesMut::from(&shared[consumed..]),
         };
@@ -176,7 +176,7 @@ impl Inbox {
 }
 
 impl Fill {
-    /// Decides how the next read continues what a scan left; see [`CHEAP_COPY`].
+    /// Decides how the next read continues the rest of a scan; see [`CHEAP_COPY`].
     fn after(leftover: Leftover, rest: &[u8], read: usize) -> Self {
         let judged = match leftover {
             Leftover::Unscanned => return Self::Unscanned,
@@ -208,7 +208,7 @@ mod tests {
 
     const PARTIAL: Leftover = Leftover::Partial { judged: false };
 
-    /// A PUBLISH of so many bytes on the wire, cut off after `len`.
+    /// A PUBLISH of this many bytes on the wire, cut off after `len`.
     fn publish(total: usize, len: usize) -> Vec<u8> {
         let rest = total - 4;
         let length = [(rest % 128) as u8 | 0x80, (rest / 128 % 128) as u8 | 0x80];

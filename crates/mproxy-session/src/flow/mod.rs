@@ -13,20 +13,20 @@
 //!  payload, sender, subject
 //! ```
 //!
-//! A file calls those below it and on its line, and imports go down. The rules of MQTT itself are in
-//! [`rules`](crate::rules), which know neither this picture nor the clock.
+//! Each file calls only those below it and on its line; imports go down. The rules of MQTT itself are in
+//! [`rules`](crate::rules), which use neither this module nor the clock.
 //!
-//! Rules of the hot path, to which a patch is held:
+//! Rules of the hot path, which every patch must keep:
 //!
 //! 1. No allocation, lock, clock read, log call, formatting or virtual call per packet in steady
 //!    state.
-//! 2. An idle connection owns no buffer: reads go to the thread's scratch buffer, only a partial
-//!    packet stays.
+//! 2. An idle connection owns no buffer: reads go to the thread's scratch buffer, and only a partial
+//!    packet is kept.
 //! 3. One read, a scan of all whole packets, one write of the untouched run.
-//! 4. While the other side is slow this side is not read.
-//! 5. Counters are plain integers, handed out a batch at a time.
+//! 4. While the other side is slow, this side is not read.
+//! 5. Counters are plain integers, reported in batches.
 //! 6. `poll_ready` of a hook is called only with a packet in hand.
-//! 7. Nothing is allocated because a length field said so, only as bytes arrive.
+//! 7. Nothing is allocated because a length field said so, only when bytes arrive.
 //! 8. A PUBLISH larger than the scratch buffer streams through, unless a hook wants its payload.
 
 mod apply;
@@ -71,21 +71,21 @@ pub(crate) struct Flow<H: PacketService> {
     inbox: Inbox,
     asking: Asking<H::Future>,
     payload: Payload,
-    /// What is to be written to this direction's receiver.
+    /// The bytes to write to the receiver of this direction.
     pub(crate) out: Outbox,
     sender: Sender,
-    /// The sender is not read because the receiver is slow (rule 4).
+    /// True while the sender is not read because the receiver is slow (rule 4).
     stalled: bool,
-    /// Hooks of this direction have waited: its packets are copied, so that the next wait does not keep
-    /// the thread's buffer.
+    /// True once hooks of this direction have waited: packets are then copied, so that the next wait does
+    /// not keep the thread's buffer.
     hooks_wait: bool,
     slow_polls: SlowPolls,
 }
 
-/// What a direction waits for, with a deadline each.
+/// What a direction waits for; each has a deadline.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Wait {
-    /// Nothing that has a deadline.
+    /// Nothing with a deadline.
     Nothing,
     /// A hook's verdict.
     Hook,
@@ -95,23 +95,23 @@ pub(crate) enum Wait {
     Write,
     /// The sender to finish a packet.
     Packet,
-    /// The broker to answer requests, of which too many are under way.
+    /// The broker to answer requests, because too many are unanswered.
     Answers,
 }
 
-/// Where a packet goes.
+/// What happens to a packet.
 enum Next {
     /// It stays in the run.
     Pass,
-    /// These bytes go instead.
+    /// It is replaced by these bytes.
     Replace(Bytes),
-    /// Nothing goes.
+    /// Nothing is forwarded.
     Drop,
-    /// The hooks have not decided.
+    /// The hooks have not decided yet.
     Pending,
-    /// It is not complete. `judged` says that only payload is missing.
+    /// It is incomplete. `judged` says that only payload is missing.
     Incomplete { judged: bool },
-    /// It stays in the inbox until answers to earlier requests have made room.
+    /// It stays in the inbox until answers to earlier requests make room.
     Blocked,
 }
 
@@ -135,10 +135,10 @@ impl<H: PacketService> Flow<H> {
         &self.tap
     }
 
-    /// Other hooks judge what comes from here on. No packet is with the old ones.
+    /// Replaces the hooks for all later packets. No packet is with the old ones.
     pub(crate) fn renew(&mut self, tap: Tap<H>) {
         self.tap = tap;
-        // what was held for the old ones may pass the new ones, or the other way round
+        // the old and the new hooks may want to hold different packets
         self.inbox.rescan();
     }
 
@@ -147,7 +147,7 @@ impl<H: PacketService> Flow<H> {
         self.asking.is_waiting()
     }
 
-    /// A frame for the hooks: a slice of the read buffer, or a copy where hooks are known to wait.
+    /// A frame for the hooks: a slice of the read buffer, or a copy if these hooks have waited before.
     fn frame(&self, buffer: &Bytes, range: Range<usize>) -> Bytes {
         if self.hooks_wait {
             Bytes::copy_from_slice(&buffer[range])
@@ -156,7 +156,7 @@ impl<H: PacketService> Flow<H> {
         }
     }
 
-    /// Hooks may have run: looks at the clock if they have.
+    /// Reads the clock if hooks have run.
     #[inline]
     fn hooks_ran(&mut self, cx: &mut Cx<'_, '_>) {
         self.hooks_wait |= self.asking.is_waiting();
@@ -167,7 +167,7 @@ impl<H: PacketService> Flow<H> {
         }
     }
 
-    /// The session ends: tells of slow polls that were not logged.
+    /// The session ends: reports slow polls that were not logged.
     pub(crate) fn tell_slow_polls(&self, session: &SessionInfo, recorder: &dyn Recorder) {
         self.slow_polls.end::<H>(session, self.direction, recorder);
     }
@@ -187,24 +187,23 @@ impl<H: PacketService> Flow<H> {
         }
     }
 
-    /// Bytes that it holds because of what the peers sent.
+    /// Bytes that it holds because of what peers sent.
     pub(crate) fn size(&self) -> usize {
         self.inbox.size() + self.out.size() + self.asking.size()
     }
 
-    /// True when the sender is listened to: whatever it sends is heard at once.
+    /// True if the sender is being read.
     pub(crate) fn is_listening(&self) -> bool {
         let is_read = !self.stalled && !self.inbox.is_blocked() && !self.asking.is_waiting();
         is_read && self.sender.is_talking()
     }
 
-    /// True while packets that were read are not through the hooks.
+    /// True while packets that were read have not passed the hooks.
     pub(crate) fn holds_packets(&self) -> bool {
         self.asking.is_waiting() || self.inbox.is_unscanned()
     }
 
-    /// True when nothing of this direction is left to do: the sender is done and everything it
-    /// sent has been written.
+    /// True if this direction is finished: the sender is done and everything it sent has been written.
     pub(crate) fn is_finished(&self) -> bool {
         !self.sender.is_talking() && !self.asking.is_waiting() && self.out.is_empty()
     }
@@ -214,11 +213,11 @@ impl<H: PacketService> Flow<H> {
         self.sender.has_closed(self.sending_side())
     }
 
-    /// Takes the reason why the sender is done, if it did not just close.
+    /// Takes the reason why the sender is done, unless it just closed.
     pub(crate) fn take_end(&mut self) -> Option<End> {
         let has_closed = self.has_closed();
         let end = self.sender.take_end();
-        // it is still closed when its cause is told: nothing is read from it in the end
+        // it stays closed when its cause is taken: nothing more is read from it
         if has_closed {
             self.sender.close();
         }

@@ -1,4 +1,4 @@
-//! What is remembered of a packet other than PUBLISH that goes to its receiver.
+//! Bookkeeping for forwarded packets other than PUBLISH.
 
 use mproxy_codec::ReasonCode;
 
@@ -9,7 +9,7 @@ use crate::hook::{Entry, PacketService};
 use crate::rules::Shared;
 
 impl<H: PacketService> Flow<H> {
-    /// Takes note of a packet other than PUBLISH that goes to its receiver, with `len` bytes.
+    /// Records a forwarded packet other than PUBLISH, of `len` bytes.
     pub(super) fn note(
         &mut self,
         subject: &Subject,

@@ -1,4 +1,4 @@
-//! What is still to be written to one side, in order.
+//! The bytes still to be written to one side, in order.
 
 use std::io;
 use std::pin::Pin;
@@ -16,36 +16,36 @@ use crate::scratch;
 /// Bytes waiting for one side: forwarded packets and the proxy's own, in the order in which they
 /// are to arrive.
 ///
-/// Empty, it owns no memory. While a large PUBLISH streams to that side, own packets wait in
-/// `postponed` for the packet border (own packets stand between packets, never inside one).
+/// When empty, it owns no memory. While a large PUBLISH streams to that side, own packets wait in
+/// `postponed` for the packet border (own packets go between packets, never inside one).
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     queue: Option<Box<Queue>>,
     postponed: Option<Box<BytesMut>>,
-    /// The last byte that was queued or written is inside a packet.
+    /// True if the last byte queued or written is inside a packet.
     mid_packet: bool,
-    /// Bytes of the last write, as long as the side has not flushed: it may hold them itself.
+    /// Bytes of the last write until the side has flushed: its writer may still hold them.
     unflushed: u32,
-    /// The side is gone: what is pushed is thrown away.
+    /// The side is gone: pushed bytes are discarded.
     dead: bool,
     /// Messages in it may expire.
     ages: bool,
 }
 
-/// What waits; never empty.
+/// The queued bytes; never empty.
 #[derive(Debug)]
 struct Queue {
     bytes: BytesMut,
-    /// Bytes that were written from its front since it was copied to where it is.
+    /// Bytes written from its front since it was last copied.
     gone: usize,
-    /// Where the first packet begins of which nothing is written yet.
+    /// Where the first packet begins that is completely unwritten.
     border: usize,
-    /// Since when the receiver takes no more.
+    /// Since when the receiver has accepted nothing.
     since: Option<Instant>,
 }
 
 impl Outbox {
-    /// An empty one. `ages` says that messages may expire in it, which takes some bookkeeping.
+    /// An empty one. `ages` says that messages may expire in it, which needs some bookkeeping.
     pub(crate) fn new(ages: bool) -> Self {
         Self {
             ages,
@@ -70,7 +70,7 @@ impl Outbox {
                 .map_or(0, |postponed| postponed.len())
     }
 
-    /// Bytes that it takes, and what the side may hold of what it was given.
+    /// Bytes of memory that it takes, plus what the side's writer may still hold.
     pub(crate) fn size(&self) -> usize {
         let queue = self.queue.as_ref();
         queue.map_or(0, |queue| queue.gone + queue.bytes.capacity())
@@ -101,7 +101,7 @@ impl Outbox {
         queue.bytes.extend_from_slice(bytes);
     }
 
-    /// Queues a packet of the proxy's own: now, or when the packet border comes.
+    /// Queues a packet of the proxy's own: now, or at the packet border.
     pub(crate) fn push_reply(&mut self, packet: &[u8]) {
         if self.mid_packet {
             self.postponed
@@ -112,12 +112,12 @@ impl Outbox {
         }
     }
 
-    /// A packet was begun that will be finished by later pushes or writes.
+    /// A packet was started that later pushes or writes will finish.
     pub(crate) const fn begin_packet(&mut self) {
         self.mid_packet = true;
     }
 
-    /// The packet that was begun is complete in the queue or written; postponed packets follow.
+    /// The started packet is complete, queued or written; postponed packets follow.
     pub(crate) fn end_packet(&mut self) {
         self.mid_packet = false;
         if let Some(postponed) = self.postponed.take() {
@@ -125,20 +125,20 @@ impl Outbox {
         }
     }
 
-    /// True when packets wait for the border of the one that is streaming.
+    /// True if packets wait for the border of the one that is streaming.
     pub(crate) const fn has_postponed(&self) -> bool {
         self.postponed.is_some()
     }
 
-    /// The first `inside` bytes of the queue belong to a packet that was begun before.
+    /// The first `inside` bytes of the queue belong to a packet that started earlier.
     pub(crate) fn begins_inside(&mut self, inside: usize) {
         if let Some(queue) = &mut self.queue {
             queue.border = inside;
         }
     }
 
-    /// Takes those packets that have waited for a second or longer and of which nothing is written,
-    /// and says how many seconds they have grown older. They, or what is left of them, are to be put
+    /// Takes the packets that have waited for at least a second and are completely unwritten,
+    /// with how many seconds they have aged. The caller must put them, or what is left of them,
     /// back.
     pub(crate) fn take_aged(&mut self, clock: &mut Clock) -> Option<(BytesMut, u32)> {
         let queue = self.queue.as_mut().filter(|_| self.ages)?;
@@ -153,7 +153,7 @@ impl Outbox {
         Some((packets, u32::try_from(seconds).unwrap_or(u32::MAX)))
     }
 
-    /// Puts back what is left of packets that were taken.
+    /// Puts back what is left of the packets that were taken.
     pub(crate) fn put_back(&mut self, packets: &[u8]) {
         self.push(packets);
         if self.queued().is_empty() {
@@ -161,9 +161,9 @@ impl Outbox {
         }
     }
 
-    /// Writes a run straight from the read buffer when nothing is queued in front of it, and
-    /// queues what the other side does not take. The first `inside` bytes of the run belong to a
-    /// packet that was begun before. True when something was written.
+    /// Writes a run directly from the read buffer if nothing is queued in front of it, and
+    /// queues what the other side does not accept. The first `inside` bytes of the run belong to a
+    /// packet that started earlier. True if something was written.
     ///
     /// # Errors
     /// Those of the writer.
@@ -204,7 +204,7 @@ impl Outbox {
         Ok(done > 0)
     }
 
-    /// Writes what is queued, as far as the other side takes it. True when something was written.
+    /// Writes the queue as far as the other side accepts it. True if something was written.
     ///
     /// # Errors
     /// Those of the writer.
@@ -239,7 +239,7 @@ impl Outbox {
             queue.bytes.advance(done);
             queue.gone += done;
             if queue.gone + queue.bytes.capacity() > 4 * queue.bytes.len() {
-                // a blocked connection keeps what it needs, not the thread's buffer
+                // a blocked connection keeps only what it needs, not the thread's buffer
                 let rest = BytesMut::from(&queue.bytes[..]);
                 queue.gone = 0;
                 scratch::give_write(std::mem::replace(&mut queue.bytes, rest));
@@ -252,7 +252,7 @@ impl Outbox {
         Ok(done > 0)
     }
 
-    /// Notes a write: a side that buffers takes the next one when it has got rid of this.
+    /// Records a write: a writer that buffers accepts the next one when it has flushed this one.
     fn wrote(&mut self, written: usize) {
         if written > 0 {
             self.unflushed = u32::try_from(written).unwrap_or(u32::MAX);
@@ -291,14 +291,14 @@ impl Outbox {
     }
 }
 
-/// The first packet border at or behind `at`, given one. It lies behind the bytes when their last
-/// packet is not whole.
+/// The first packet border at or after `at`, given an earlier one. It is past the bytes if their last
+/// packet is incomplete.
 fn border_behind(bytes: &[u8], border: usize, at: usize) -> usize {
     let mut border = border;
     while border < at {
         match bytes.get(border..).map(Head::parse) {
             Some(Ok(Some(head))) => border = border.saturating_add(head.total_len()),
-            // heads are queued whole; where there is none, nothing is known to begin
+            // heads are queued whole; without one, no packet is known to begin
             _ => return usize::MAX,
         }
     }
@@ -325,7 +325,7 @@ mod tests {
             (0, 3, 10),
             (2, 10, 10),
             (0, 12, 12),
-            // the front belongs to a packet that was begun before
+            // the front belongs to a packet that started earlier
             (10, 1, 10),
         ] {
             assert_eq!(border_behind(PACKETS, border, written), wanted);

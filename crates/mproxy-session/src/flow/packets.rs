@@ -1,4 +1,4 @@
-//! Every packet but PUBLISH: always whole, and noted when it goes to its receiver.
+//! Every packet except PUBLISH: always whole, and recorded when it is forwarded.
 
 use bytes::Bytes;
 use mproxy_codec::{Direction, Head, Kind, Version, View, normalise, tolerance};
@@ -11,7 +11,7 @@ use crate::hook::{Layout, Packet, PacketService};
 use crate::rules::Fate;
 
 impl<H: PacketService> Flow<H> {
-    /// Handles any whole packet but PUBLISH.
+    /// Handles any whole packet except PUBLISH.
     pub(super) fn control_packet(
         &mut self,
         head: Head,
@@ -72,8 +72,8 @@ impl<H: PacketService> Flow<H> {
         Ok(next.or_pass(&buffer[range]))
     }
 
-    /// A broker that knows no MQTT 5.0 refuses in the form of 3.1.1 (section 3.1.2.2), which is for the
-    /// client to understand.
+    /// A broker without MQTT 5.0 refuses in the format of 3.1.1 (section 3.1.2.2), which is forwarded for the
+    /// client to interpret.
     fn is_refusal_of_v5(&mut self, head: Head, packet: &[u8], cx: &mut Cx<'_, '_>) -> bool {
         if !cx.rules.version().is_v5() || !matches!(packet, [0x20, 2, 0, 1..=5]) {
             return false;
@@ -89,7 +89,7 @@ impl<H: PacketService> Flow<H> {
         true
     }
 
-    /// What the rules of its type make of a packet.
+    /// Applies the rules for the type of a packet.
     fn follow(&self, view: &View<'_>, cx: &mut Cx<'_, '_>) -> Result<Fate, End> {
         let direction = self.direction;
         let rules = &mut *cx.rules;
@@ -109,7 +109,7 @@ impl<H: PacketService> Flow<H> {
             View::Auth(auth) => {
                 let checked = rules.phase.check_auth(direction, auth, cx.hooks);
                 checked.inspect_err(|end| {
-                    // anything else is a mistake
+                    // anything else is an error
                     if matches!(**end, Cause::Denied { .. }) {
                         cx.recorder.refused(direction, Kind::Auth);
                     }

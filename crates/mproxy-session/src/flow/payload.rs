@@ -1,5 +1,5 @@
-//! Payloads that are not gathered: a PUBLISH larger than the scratch buffer passes through, or is
-//! thrown away, as its bytes come.
+//! Payloads that are not held: a PUBLISH larger than the scratch buffer passes through, or is
+//! discarded, as its bytes arrive.
 
 use std::ops::Range;
 
@@ -15,7 +15,7 @@ pub(super) struct Payload(Option<Box<Passing>>);
 struct Passing {
     left: usize,
     fate: Passage,
-    /// What the sender is told when the payload has passed.
+    /// The answer to the sender when the payload has passed.
     answer: Option<Bytes>,
 }
 
@@ -39,7 +39,7 @@ impl Payload {
         self.0.as_ref().map_or(0, |passing| passing.left)
     }
 
-    /// Bytes that are still to come and to be forwarded.
+    /// Bytes that are still to come and will be forwarded.
     pub(super) fn to_forward(&self) -> usize {
         match &self.0 {
             Some(passing) if passing.fate == Passage::Forwarded => passing.left,
@@ -47,8 +47,8 @@ impl Payload {
         }
     }
 
-    /// The head of a packet was dealt with, of which `left` bytes are still to come. From here on the
-    /// receiver is inside a packet, into which nothing else may be put.
+    /// The head of a packet was handled, and `left` bytes are still to come. From here on, the
+    /// receiver is inside a packet, so nothing else may be written.
     pub(super) fn begin(
         &mut self,
         left: usize,
@@ -65,20 +65,20 @@ impl Payload {
         self.0 = Some(Box::new(Passing { left, fate, answer }));
     }
 
-    /// Gives up what was begun; returns what its sender was to be told.
+    /// Abandons the packet; returns the pending answer to its sender.
     pub(super) fn abandon(&mut self) -> Option<Bytes> {
         self.0.take().and_then(|passing| passing.answer)
     }
 
-    /// The sender is told this in the end.
+    /// Sets the answer to the sender at the end.
     pub(super) fn answer_with(&mut self, answer: Bytes) {
         if let Some(passing) = &mut self.0 {
             passing.answer = Some(answer);
         }
     }
 
-    /// Takes what has come of it from `buffer`, behind the untouched run: it stays in the run or is cut
-    /// out of it. Answers the sender once all has passed.
+    /// Takes the payload bytes in `buffer` after the untouched run: they stay in the run or are cut
+    /// out of it. Answers the sender once all have passed.
     pub(super) fn pass(
         &mut self,
         buffer: &[u8],
@@ -101,7 +101,7 @@ impl Payload {
             return;
         }
         if passing.fate == Passage::Forwarded {
-            // what was postponed stands behind the packet, so the run must not be written after it
+            // postponed packets follow this packet, so the run must be written before them
             if out.has_postponed() {
                 out.push(&buffer[run.clone()]);
                 run.start = run.end;

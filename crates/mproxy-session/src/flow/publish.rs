@@ -1,4 +1,4 @@
-//! PUBLISH, in either direction: the only packet that may be too large to gather, and the only one
+//! PUBLISH, in either direction: the only packet that may be too large to hold, and the only one
 //! with topic aliases.
 
 use std::sync::Arc;
@@ -17,19 +17,19 @@ use crate::hook::{Layout, Packet, PacketService, Verdict};
 use crate::rules::Outcome;
 use crate::scratch::SCRATCH_LEN;
 
-/// A PUBLISH and how much of it is there.
+/// A PUBLISH and how much of it has arrived.
 struct Arrived {
     layout: PublishLayout,
-    /// Bytes that are dealt with now: the whole packet, or its head.
+    /// Bytes to handle now: the whole packet, or its head.
     len: usize,
     /// Payload bytes that are still to come.
     left: usize,
-    /// A hook wants a payload that is too large to gather.
+    /// A hook wants a payload that is too large to hold.
     is_unjudgeable: bool,
 }
 
 impl<H: PacketService> Flow<H> {
-    /// Handles a PUBLISH, of which the payload may still be on its way.
+    /// Handles a PUBLISH whose payload may still be on its way.
     pub(super) fn publish(
         &mut self,
         head: Head,
@@ -68,7 +68,7 @@ impl<H: PacketService> Flow<H> {
             let next = self.refuse_publish(&layout, left, Outcome::TooLarge, cx)?;
             return Ok((next, len));
         }
-        // where nobody looks, most bindings are kept without the name
+        // if no hook looks at topics, most bindings are kept without the name
         let topic = topic.filter(|topic| !topic.is_empty());
         if !tapped && topic.is_none() && head.is_verbatim() && cx.queued_since.is_none() {
             cx.batch.published(layout.qos());
@@ -104,7 +104,7 @@ impl<H: PacketService> Flow<H> {
         cx.rules.begin_flight(layout)
     }
 
-    /// Where everything is, once topic and properties have come. They are held until then.
+    /// The layout, once topic and properties have arrived. They are held until then.
     fn layout(
         &self,
         head: Head,
@@ -129,7 +129,7 @@ impl<H: PacketService> Flow<H> {
         Ok(layout)
     }
 
-    /// How much of a PUBLISH is dealt with now; `None` if more of it is to be waited for.
+    /// How much of a PUBLISH to handle now; `None` to wait for more of it.
     fn arrived(&self, layout: PublishLayout, got: usize, cx: &Cx<'_, '_>) -> Option<Arrived> {
         let total = layout.total_len();
         if got >= total {
@@ -155,8 +155,8 @@ impl<H: PacketService> Flow<H> {
         })
     }
 
-    /// Keeps a topic that is too deep to be judged from the hooks: a client that sends one is closed, and
-    /// a delivery with one is dropped. `topic` is what stands behind an alias.
+    /// Rejects topics with too many levels to judge: a client that sends one is closed, and a delivery
+    /// with one is dropped. `topic` is the resolved alias.
     fn check_depth(
         &mut self,
         layout: &PublishLayout,
@@ -187,7 +187,7 @@ impl<H: PacketService> Flow<H> {
         Ok(None)
     }
 
-    /// Makes a packet of it, for the hooks or, where nobody looks, for what the session changes itself.
+    /// Makes a packet for the hooks or, without hooks, for changes of the session itself.
     fn judge(
         &mut self,
         head: Head,
@@ -215,7 +215,7 @@ impl<H: PacketService> Flow<H> {
         }
     }
 
-    /// A PUBLISH as the hooks are offered it, of whose payload `left` bytes are on their way.
+    /// A PUBLISH as offered to the hooks; `left` bytes of its payload are still to come.
     #[inline]
     pub(super) fn publish_packet(
         &self,

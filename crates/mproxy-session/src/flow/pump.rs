@@ -5,8 +5,8 @@
 //!     -> scan what is kept, or read once and scan that -> write
 //! ```
 //!
-//! It leaves nothing for others to find: what happened comes back as [`Events`]. Rules named by number
-//! are those of [the folder](super), to which a patch of this path is held.
+//! It returns everything that happened as [`Events`]. Numbered rules are those of [the folder](super),
+//! which every patch of this path must keep.
 
 use std::io;
 use std::pin::Pin;
@@ -24,17 +24,17 @@ use crate::cause::End;
 use crate::hook::PacketService;
 use crate::scratch::{self, SCRATCH_LEN};
 
-/// Bytes read at once, unless packets are large. What is scanned and written on then stays in the
+/// Bytes read at once, unless packets are large. Scanned and written data then stays in the
 /// first-level cache; twice as much costs half as much again for a 64-byte packet.
 const READ_LEN: usize = 32 * 1024;
 
-/// How many more bytes of a packet count as progress: a modem of 1,000 bytes a second needs a minute
-/// for a packet of 60 KB, and is alive. A peer that only pretends to send one is found by sending
-/// less than this within the time for a packet.
+/// How many more bytes of a packet count as progress: a modem with 1,000 bytes per second needs a minute
+/// for a packet of 60 KB, and is alive. A peer that only pretends to send one is caught because it sends
+/// less than this within the packet timeout.
 const PROGRESS: usize = 512;
 
 impl<H: PacketService> Flow<H> {
-    /// Does one round of work, and says what happened.
+    /// Does one round of work, and returns what happened.
     ///
     /// # Errors
     /// The end of the session.
@@ -48,11 +48,11 @@ impl<H: PacketService> Flow<H> {
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
     {
-        // before the write: nobody may get what has expired here
+        // before the write: the receiver must not get expired messages
         self.expire_queue(cx)?;
         self.write(writer, cx);
         if self.asking.is_waiting() {
-            // the order of packets: nothing overtakes the one at the hooks
+            // keep the order: nothing overtakes the packet with the hooks
             if self.resume(cx)?.is_pending() {
                 return Ok(cx.events);
             }
@@ -66,14 +66,14 @@ impl<H: PacketService> Flow<H> {
             cx.events |= Events::MOVED;
             return Ok(cx.events);
         }
-        // an order waits for the border of the packet that is passing
+        // an order waits for the border of the packet that is streaming
         if self.sender.is_talking() && (cx.intake == Intake::Free || self.payload.is_passing()) {
             self.read(reader, writer, cx)?;
         }
         Ok(cx.events)
     }
 
-    /// Goes on with the packet that the hooks hold.
+    /// Polls the hooks about the packet that they hold.
     fn resume(&mut self, cx: &mut Cx<'_, '_>) -> Result<Poll<()>, End> {
         let polled = self.asking.poll(&mut self.tap, cx);
         let outcome = match polled {
@@ -98,8 +98,8 @@ impl<H: PacketService> Flow<H> {
         outcome
     }
 
-    /// Rule 4. Answers of the proxy to this sender count as well: one that asks and does not read must
-    /// not fill the memory.
+    /// Rule 4. Answers of the proxy to this sender count as well: a sender that sends requests and does not
+    /// read must not fill the memory.
     fn is_stalled(&mut self, cx: &mut Cx<'_, '_>) -> bool {
         let stalled = !self.out.is_empty() || cx.to_sender.len() > cx.rules.limits.max_replies;
         if stalled && !self.stalled {
@@ -109,7 +109,7 @@ impl<H: PacketService> Flow<H> {
         stalled
     }
 
-    /// True when this side is not to be read, or not yet.
+    /// True if this side must not be read now.
     fn is_paused(&mut self, cx: &Cx<'_, '_>) -> bool {
         if self.inbox.is_blocked() {
             if !cx.rules.exchanges.has_room() {
@@ -117,14 +117,14 @@ impl<H: PacketService> Flow<H> {
             }
             self.inbox.rescan();
         }
-        // what a client sends before CONNACK is kept where it is, in the kernel, but for AUTH
+        // what a client sends before CONNACK stays in the kernel, except for AUTH
         let is_early = self.direction == Direction::ToServer
             && !cx.rules.phase.is_established()
             && !cx.rules.phase.authenticates();
         is_early || self.sender.is_done() || cx.intake == Intake::Hold || cx.is_spent()
     }
 
-    /// Reads once and handles what came.
+    /// Reads once and handles the bytes.
     fn read<R, W>(&mut self, reader: &mut R, writer: &mut W, cx: &mut Cx<'_, '_>) -> Result<(), End>
     where
         R: AsyncRead + Unpin,
@@ -171,23 +171,23 @@ impl<H: PacketService> Flow<H> {
         Ok(())
     }
 
-    /// Up to where the scratch buffer is filled by a read.
+    /// Up to where a read may fill the scratch buffer.
     fn read_to(&self, start: usize, is_gathered: bool, intake: Intake) -> usize {
         if is_gathered {
-            // up to the end of the packet: what comes behind it is read in front of nothing
+            // up to the end of the packet, so that the next packet starts at the front of a read
             self.inbox.missing().min(SCRATCH_LEN)
         } else if self.payload.is_passing() && intake == Intake::Finish {
-            // up to the border, and not into the next packet
+            // up to the border, not into the next packet
             self.payload.left().min(SCRATCH_LEN)
         } else if self.payload.is_passing() || start > CHEAP_COPY {
-            // packets this large cost more in system calls than in cache misses
+            // for packets this large, system calls cost more than cache misses
             SCRATCH_LEN
         } else {
             READ_LEN
         }
     }
 
-    /// Scans what stands in the thread's buffer: `start` bytes that were kept and `read` that came.
+    /// Scans the thread's buffer: `start` bytes that were kept and `read` new ones.
     fn scan_scratch<W: AsyncWrite + Unpin>(
         &mut self,
         scratch: BytesMut,
@@ -197,7 +197,7 @@ impl<H: PacketService> Flow<H> {
         cx: &mut Cx<'_, '_>,
     ) -> Result<(), End> {
         let filled = start + read;
-        // frozen once per read: hooks get slices, and nobody copies (rule 1)
+        // frozen once per read: hooks get slices without copies (rule 1)
         let buffer = scratch.freeze();
         let scanned = self.scan(&buffer, filled, cx).map(|scan| {
             let consumed = scan.run.end;
@@ -215,7 +215,7 @@ impl<H: PacketService> Flow<H> {
         scanned
     }
 
-    /// Scans what the connection itself holds, to which the last read added `read` bytes.
+    /// Scans the connection's own buffer, to which the last read added `read` bytes.
     fn scan_inbox<W: AsyncWrite + Unpin>(
         &mut self,
         read: usize,
@@ -236,8 +236,8 @@ impl<H: PacketService> Flow<H> {
         Ok(())
     }
 
-    /// Since when what a scan leaves waits: behind a packet that the hooks hold as long as that, behind a
-    /// request that waits itself from now on.
+    /// Since when the rest of a scan has waited: behind a packet with the hooks as long as that packet,
+    /// behind a request that must wait from now on.
     fn inbox_waits(
         &self,
         leftover: Leftover,
@@ -249,7 +249,7 @@ impl<H: PacketService> Flow<H> {
         })
     }
 
-    /// True when the packet at the front of the inbox need not, or must not, be gathered whole.
+    /// True if the packet at the front of the inbox need not, or must not, be held as a whole.
     fn may_stream(&self, max_held: usize) -> bool {
         let Ok(Some(head)) = Head::parse(&self.inbox) else {
             return false;
@@ -280,8 +280,8 @@ impl<H: PacketService> Flow<H> {
         self.wrote(written, cx);
     }
 
-    /// A side that cannot be written to may still have something to say: the other direction goes
-    /// on until it has.
+    /// A side that cannot be written to may still send something: the other direction goes on until it
+    /// is done.
     fn wrote(&mut self, written: io::Result<bool>, cx: &mut Cx<'_, '_>) -> bool {
         match written {
             Ok(moved) => {
@@ -299,7 +299,7 @@ impl<H: PacketService> Flow<H> {
     }
 }
 
-/// Notes progress of a packet of `before` bytes, of which `more` came.
+/// Records progress of a packet that had `before` bytes and got `more`.
 fn grew(before: usize, more: usize, cx: &mut Cx<'_, '_>) {
     if before / PROGRESS != (before + more) / PROGRESS {
         cx.events |= Events::PROGRESSED;

@@ -1,4 +1,4 @@
-//! Packets that do not go to their receiver: what their sender is answered instead.
+//! Packets that are not forwarded: how the session answers their sender.
 
 use bytes::Bytes;
 use mproxy_codec::{Direction, Kind, PublishLayout};
@@ -12,7 +12,7 @@ use crate::reply::request_code;
 use crate::rules::{Outcome, Refused};
 
 impl<H: PacketService> Flow<H> {
-    /// A packet that does not go to its receiver.
+    /// Handles a packet that is not forwarded.
     pub(super) fn refuse(
         &mut self,
         offered: &Offered,
@@ -27,18 +27,18 @@ impl<H: PacketService> Flow<H> {
                 let codes = vec![code; request.filters];
                 Ok(answer_request(request, &codes, outcome.text(), cx))
             }
-            // the client must not be left without an answer
+            // the client must get an answer
             Subject::Connack(_) => {
                 cx.denied();
                 Err(Cause::denied(Denial::Connack, outcome.reason()))
             }
-            // who the client is now is not known to be who it was
+            // the client may be another user now
             Subject::Auth => {
                 cx.denied();
                 Err(Cause::denied(Denial::Auth, outcome.reason()))
             }
-            // nobody can answer it in the place of its receiver: a lost DISCONNECT is a will that
-            // is published, a lost PUBACK a message that comes again
+            // only the receiver can answer it: a lost DISCONNECT makes the broker publish the will,
+            // a lost PUBACK makes the message come again
             Subject::Disconnect { frame, .. } | Subject::Other { frame, .. } => {
                 self.note(&offered.subject, frame.len(), None, cx);
                 Ok(Next::Replace(frame.clone()))
@@ -46,8 +46,8 @@ impl<H: PacketService> Flow<H> {
         }
     }
 
-    /// A SUBSCRIBE or UNSUBSCRIBE of which every filter was refused is answered, not forwarded:
-    /// an empty one must not exist [MQTT-3.8.3-2].
+    /// A SUBSCRIBE or UNSUBSCRIBE with every filter refused is answered, not forwarded: an empty one
+    /// must not exist [MQTT-3.8.3-2].
     pub(super) fn refuse_filters(
         &self,
         packet: Packet,
@@ -68,7 +68,7 @@ impl<H: PacketService> Flow<H> {
         answer_request(request, &codes, None, cx)
     }
 
-    /// A PUBLISH that does not go to its receiver: its sender is answered as if it had, or told.
+    /// A PUBLISH that is not forwarded: its sender gets an acknowledgement or a refusal.
     pub(super) fn refuse_publish(
         &mut self,
         layout: &PublishLayout,
@@ -82,7 +82,7 @@ impl<H: PacketService> Flow<H> {
         }
         cx.batch.too_large += u32::from(matches!(outcome, Outcome::TooLarge));
         if let (Direction::ToServer, Some(id)) = (self.direction, layout.packet_id()) {
-            // the broker has nothing to answer
+            // there is nothing for the broker to answer
             let _ = cx.latency.end(id);
         }
         match cx.rules.refuse_publish(self.direction, layout, outcome)? {
@@ -96,7 +96,7 @@ impl<H: PacketService> Flow<H> {
         }
     }
 
-    /// Answers the sender, after the rest of its payload has been thrown away.
+    /// Answers the sender, after the rest of the payload has been discarded.
     pub(super) fn answer_with(
         &mut self,
         answer: Option<Bytes>,
@@ -113,7 +113,7 @@ impl<H: PacketService> Flow<H> {
     }
 }
 
-/// Answers a request that is not forwarded: in its turn, if earlier ones with its identifier are at the
+/// Answers a request that is not forwarded, after earlier requests with the same identifier that are at the
 /// broker.
 fn answer_request(
     request: &Request,

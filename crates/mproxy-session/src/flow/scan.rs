@@ -1,5 +1,5 @@
-//! Finds the packets in what was read and sends each on its way: which bytes stay in the untouched
-//! run, and where it breaks.
+//! Finds the packets in the bytes that were read and handles each: which bytes stay in the untouched
+//! run, and where the run breaks.
 
 use std::ops::Range;
 use std::task::Poll;
@@ -14,17 +14,17 @@ use super::{Cx, Flow, Next};
 use crate::cause::End;
 use crate::hook::{PacketService, Verdict};
 
-/// What a scan left.
+/// The result of a scan.
 pub(super) struct Scan {
-    /// The untouched run that is not queued yet. What stands before its end is consumed.
+    /// The untouched run that is not queued yet. Everything before its end is consumed.
     pub(super) run: Range<usize>,
-    /// Bytes at the front of the run that belong to a packet which was begun in an earlier one.
+    /// Bytes at the front of the run that belong to a packet from an earlier run.
     pub(super) inside: usize,
     pub(super) leftover: Leftover,
 }
 
 impl<H: PacketService> Flow<H> {
-    /// Finds packets in `buffer[..filled]` and decides on each. What stood in front of a packet
+    /// Finds packets in `buffer[..filled]` and decides on each. What came before a packet
     /// that ends the session is still forwarded, however the bytes were cut into reads.
     pub(super) fn scan(
         &mut self,
@@ -44,7 +44,7 @@ impl<H: PacketService> Flow<H> {
             self.out.begins_inside(inside);
         }
         if outcome.is_err() || !self.out.is_empty() {
-            // the order of the packets: the run stands behind what they queued
+            // keep the order: the run goes after the packets that they queued
             self.out.push(&buffer[run.clone()]);
             run.start = run.end;
         }
@@ -59,7 +59,7 @@ impl<H: PacketService> Flow<H> {
         })
     }
 
-    /// Scans; `run` is the untouched run, which ends where the scan has come to.
+    /// Scans; `run` is the untouched run, which ends where the scan is.
     fn scan_packets(
         &mut self,
         buffer: &Bytes,
@@ -100,15 +100,15 @@ impl<H: PacketService> Flow<H> {
                 self.send_due(&answers, cx);
             }
         }
-        // hooks hold the last packet: what comes behind it may be here already
+        // hooks hold the last packet: the packets behind it may already be here
         if self.asking.is_waiting() {
             return Ok(Leftover::Unscanned);
         }
         Ok(Leftover::Partial { judged: false })
     }
 
-    /// Goes along the ordinary packets, which stay in the run, up to one that does not, and handles that.
-    /// `None` says that none is left, or that others are to get their turn.
+    /// Skips ordinary packets, which stay in the run, up to one that does not, and handles that one.
+    /// `None` means that none is left, or that other connections must get their turn.
     #[inline(always)]
     fn next_packet(
         &mut self,
@@ -117,7 +117,7 @@ impl<H: PacketService> Flow<H> {
         run: &mut Range<usize>,
         cx: &mut Cx<'_, '_>,
     ) -> Result<Option<(Next, usize)>, End> {
-        // nothing that an ordinary packet does changes the lane: it is looked for once
+        // ordinary packets never change the lane, so it is computed once
         let lane = self.lane(cx);
         let all = &buffer[..filled];
         while let Some(rest) = all.get(run.end..).filter(|rest| !rest.is_empty()) {
@@ -165,8 +165,8 @@ impl<H: PacketService> Flow<H> {
         Ok(())
     }
 
-    /// Asks the hooks about an ordinary PUBLISH. `None` when it stays in the run, as most do: they
-    /// forwarded it as it came.
+    /// Offers an ordinary PUBLISH to the hooks. `None` if it stays in the run, as most do: the hooks
+    /// forwarded it unchanged.
     #[inline]
     fn ask_ordinary(
         &mut self,
@@ -181,7 +181,7 @@ impl<H: PacketService> Flow<H> {
         let (packet, offered) = self.publish_packet(frame, layout, 0, None, cx);
         Ok(
             match self.asking.ask(&mut self.tap, packet, &offered, cx)? {
-                // hooks that wait get a copy: the same bytes go from the run
+                // hooks that wait get a copy: the same bytes are removed from the run
                 Poll::Ready(Verdict::Forward(packet)) if offered.is_untouched(&packet) => {
                     cx.batch.published(layout.qos());
                     if let Some(memo) = self.tap.memo_mut() {
@@ -195,7 +195,7 @@ impl<H: PacketService> Flow<H> {
         )
     }
 
-    /// Handles a packet by itself. Returns what to do with it and how many bytes it took.
+    /// Handles a packet alone. Returns what to do with it and how many bytes it has.
     fn full(
         &mut self,
         head: Head,
@@ -219,7 +219,7 @@ impl<H: PacketService> Flow<H> {
         Ok((self.control_packet(head, buffer, at, cx)?, total))
     }
 
-    /// The proxy's own answers to requests that may follow what was just handled.
+    /// The proxy's own answers to requests that become due after the packet just handled.
     #[inline]
     fn due_answers(&self, cx: &mut Cx<'_, '_>) -> Option<Vec<Bytes>> {
         if self.direction == Direction::ToServer || self.asking.is_waiting() {
@@ -228,7 +228,7 @@ impl<H: PacketService> Flow<H> {
         cx.rules.exchanges.take_due()
     }
 
-    /// Queues them for the client, to which this direction leads.
+    /// Queues them for the client, the receiver of this direction.
     #[cold]
     fn send_due(&mut self, answers: &[Bytes], cx: &mut Cx<'_, '_>) {
         for answer in answers {
@@ -237,7 +237,7 @@ impl<H: PacketService> Flow<H> {
         }
     }
 
-    /// The same behind a packet that hooks have held.
+    /// The same after a packet that hooks have held.
     pub(super) fn follow_up(&mut self, cx: &mut Cx<'_, '_>) {
         if let Some(answers) = self.due_answers(cx) {
             self.send_due(&answers, cx);

@@ -1,25 +1,25 @@
-//! How far the sender of a direction has come.
+//! The state of the sender of a direction.
 
 use std::io;
 
 use crate::cause::{Cause, End};
 use crate::summary::Side;
 
-/// How far the sender of a direction has come. Boxed: a session that goes on is one word.
+/// The state of the sender of a direction. Boxed, to be one word while the session goes on.
 #[derive(Debug)]
 pub(crate) struct Sender(Option<Box<Last>>);
 
-/// What came last of a sender that has no more to say.
+/// The last event of a sender that has finished.
 #[derive(Debug)]
 enum Last {
     /// It has closed its connection.
     Closed,
-    /// It has said its last word, or one side is broken: what is queued is finished, nothing is read.
+    /// It has sent its last packet, or one side is broken: the queue is written, nothing is read.
     Done(End),
 }
 
 impl Sender {
-    /// One that may have more to say.
+    /// A sender that may send more.
     pub(super) const TALKING: Self = Self(None);
 
     #[inline]
@@ -27,13 +27,13 @@ impl Sender {
         self.0.is_none()
     }
 
-    /// True when there is a cause, and so nothing more is scanned.
+    /// True if there is a cause, so nothing more is scanned.
     #[inline]
     pub(super) fn is_done(&self) -> bool {
         matches!(self.0.as_deref(), Some(Last::Done(_)))
     }
 
-    /// True when nothing can come from `side`, whose packets these are.
+    /// True if nothing more can come from `side`, the sender.
     pub(super) fn has_closed(&self, side: Side) -> bool {
         match self.0.as_deref() {
             None => false,
@@ -46,14 +46,14 @@ impl Sender {
         self.0.get_or_insert_with(|| Box::new(Last::Closed));
     }
 
-    /// A side broke. What was the cause before stays it.
+    /// A side broke. An earlier cause stays.
     pub(super) fn broke(&mut self, side: Side, error: io::Error) {
         if !self.is_done() {
             self.say_last(Cause::broke(side, error));
         }
     }
 
-    /// The sender has said this, and that is the cause.
+    /// The sender has sent this, which is the cause.
     pub(super) fn say_last(&mut self, end: End) {
         self.0 = Some(Box::new(Last::Done(end)));
     }

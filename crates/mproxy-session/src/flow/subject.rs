@@ -1,4 +1,4 @@
-//! What hooks were offered: what must be known of a packet when its verdict comes.
+//! What must be known about an offered packet when its verdict comes.
 
 use std::fmt;
 
@@ -14,26 +14,26 @@ use crate::rules::Shared;
 #[derive(Clone, Debug)]
 pub(super) struct Offered {
     direction: Direction,
-    /// Where the frame was and how long: the same afterwards means unchanged.
+    /// Address and length of the frame: the same afterwards means unchanged.
     address: usize,
     len: usize,
     pub(super) subject: Subject,
 }
 
-/// What a packet is about, as far as its verdict depends on it.
+/// The kind of a packet, as far as applying its verdict depends on it.
 #[derive(Clone, Debug)]
 pub(super) enum Subject {
-    /// A PUBLISH, of whose payload `left` bytes are still to come.
+    /// A PUBLISH; `left` bytes of its payload are still to come.
     Publish { layout: PublishLayout, left: usize },
     /// A SUBSCRIBE or UNSUBSCRIBE: the proxy can answer it itself.
     Request(Request),
-    /// A CONNACK, without which the session cannot go on.
+    /// A CONNACK: the session cannot go on without it.
     Connack(ReasonCode),
-    /// An AUTH: without it nobody knows who the client is.
+    /// An AUTH: without it, the identity of the client is unknown.
     Auth,
-    /// A DISCONNECT, which goes to its receiver whatever the hooks say.
+    /// A DISCONNECT, which is forwarded whatever the hooks decide.
     Disconnect { code: ReasonCode, frame: Bytes },
-    /// Any other packet, which does so too.
+    /// Any other packet, which is also forwarded.
     Other {
         kind: Kind,
         id: Option<u16>,
@@ -51,7 +51,7 @@ pub(super) struct Request {
 }
 
 impl Subject {
-    /// That of a packet other than PUBLISH.
+    /// The subject of a packet other than PUBLISH.
     pub(super) fn of(view: &View<'_>, frame: &Bytes, version: Version) -> Self {
         let other = |kind, id| Self::Other {
             kind,
@@ -80,7 +80,7 @@ impl Subject {
             View::Unsuback(unsuback) => other(Kind::Unsuback, Some(unsuback.packet_id)),
             View::Pingreq => other(Kind::Pingreq, None),
             View::Pingresp => other(Kind::Pingresp, None),
-            // neither travels this way: see `publish`, and the opening of a session
+            // handled elsewhere: see `publish`, and the opening of a session
             View::Publish(_) => other(Kind::Publish, None),
             View::Connect(_) => other(Kind::Connect, None),
         }
@@ -127,18 +127,18 @@ impl Offered {
         self.len
     }
 
-    /// True for the frame that was offered, as it was.
+    /// True for the offered frame, unchanged.
     pub(super) fn is(&self, frame: &[u8]) -> bool {
         frame.as_ptr().addr() == self.address && frame.len() == self.len
     }
 
-    /// True when hooks have neither changed the frame nor decided on single filters.
+    /// True if hooks have neither changed the frame nor decided on single filters.
     #[inline]
     pub(super) fn is_untouched(&self, packet: &Packet) -> bool {
         packet.is_untouched(self.address, self.len)
     }
 
-    /// Makes sure that what hooks forward is what they were offered, changed or not: its sender waits
+    /// Checks that hooks forward the packet that they were offered, changed or not: its sender waits
     /// for the answer to this packet, and its receiver must not get another.
     pub(super) fn check(&self, packet: &Packet, version: Version) -> Result<(), End> {
         let id = packet.packet_id();
@@ -175,7 +175,7 @@ impl Offered {
             } else if publish.topic_bytes().is_empty() {
                 " without a topic name".to_owned()
             } else if !publish.is_followed_by(*left) {
-                // what is on its way follows this head
+                // the rest of the payload follows this head
                 " with another payload".to_owned()
             } else {
                 return Ok(());

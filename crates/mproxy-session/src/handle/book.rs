@@ -1,4 +1,4 @@
-//! The counters of a session that others read while it runs.
+//! The counters of a session, which others can read while it runs.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -7,12 +7,12 @@ use mproxy_codec::{Direction, Kind};
 use crate::recorder::{Batch, Recorder};
 use crate::summary::Traffic;
 
-/// What a session has counted, a page per direction. The session alone writes, once per read, so that
-/// a store is enough where two writers would need an addition that no other can come between.
+/// The counters of a session, one page per direction. Only the session writes, once per read, so
+/// a plain store is enough instead of an atomic addition.
 #[derive(Debug, Default)]
 pub(super) struct Book {
     pages: [Page; 2],
-    /// Kept apart from the pages, where it would leave a gap in each.
+    /// Separate from the pages, where it would cause padding in each.
     denied: [AtomicU32; 2],
 }
 
@@ -24,7 +24,7 @@ struct Page {
 }
 
 impl Book {
-    /// Adds what one read brought and hands it out. The recorder sees no empty batches: most polls of an
+    /// Adds the counts of one read and reports them. The recorder gets no empty batches: most polls of an
     /// idle session count nothing.
     pub(super) fn enter(&self, direction: Direction, batch: &Batch, recorder: &dyn Recorder) {
         if is_empty(batch) {
@@ -34,7 +34,7 @@ impl Book {
         recorder.record(direction, batch);
     }
 
-    /// Adds what no recorder is to count.
+    /// Adds counts without reporting them to the recorder.
     pub(super) fn add(&self, direction: Direction, batch: &Batch) {
         let page = &self.pages[index(direction)];
         let packets: u32 = batch.packets.iter().sum();
@@ -51,7 +51,7 @@ impl Book {
         }
     }
 
-    /// What was counted up to now.
+    /// The counts up to now.
     pub(super) fn read(&self, direction: Direction) -> Traffic {
         let page = &self.pages[index(direction)];
         Traffic {

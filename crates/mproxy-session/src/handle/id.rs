@@ -5,7 +5,7 @@ use std::num::ParseIntError;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Names a session within its process: no two sessions of a process have the same, however long it
+/// Identifies a session within its process: no two sessions of a process have the same, however long it
 /// runs. It is a number, which [`Display`](fmt::Display) writes and [`FromStr`] reads, for logs and
 /// administration; it says nothing about a session of another process.
 ///

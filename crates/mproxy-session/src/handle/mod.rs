@@ -1,4 +1,4 @@
-//! A session, seen from outside while it runs: who it is, what it has counted, and how to end it.
+//! The handle of a session: who it is, what it has counted, and how to end it.
 
 mod book;
 mod drawn;
@@ -30,11 +30,11 @@ use crate::memory::MemoryBudget;
 use crate::recorder::{Batch, Recorder};
 use crate::summary::Traffic;
 
-/// A handle on a session, from before its first byte until after its end.
+/// A handle of a session, valid from before its first byte until after its end.
 ///
-/// Clones refer to the same session and are equal; two sessions are not, whatever their clients are
-/// called. A registry by client identifier needs that: a client that connects again takes its own
-/// session over, and the end of the older session must not remove the entry of the newer one.
+/// Clones refer to the same session and are equal. Handles of two sessions differ, whatever their clients are
+/// called. A registry by client identifier needs that: a client that connects again takes over its own
+/// session, and the end of the older session must not remove the entry of the newer one.
 ///
 /// ```
 /// use std::collections::HashMap;
@@ -54,7 +54,7 @@ use crate::summary::Traffic;
 /// # assert!(registry.is_empty());
 /// ```
 ///
-/// Hooks get it at CONNECT ([`Connect::handle`](crate::Connect::handle)), others make one and give it
+/// Hooks get it at CONNECT ([`Connect::handle`](crate::Connect::handle)); other code makes one and gives it
 /// to the session ([`Session::handle`](crate::Session::handle)).
 #[derive(Clone)]
 pub struct SessionHandle(Arc<Shared>);
@@ -85,8 +85,8 @@ impl SessionHandle {
         self.0.id
     }
 
-    /// What the session is known as: client identifier, user name, version, address, and so on. `None`
-    /// before the CONNECT stage has admitted the client.
+    /// Client identifier, user name, version, address and so on of the session. `None` before the
+    /// CONNECT stage has admitted the client.
     #[must_use]
     pub fn info(&self) -> Option<&SessionInfo> {
         self.0.info.get()
@@ -97,50 +97,50 @@ impl SessionHandle {
         let _ = self.0.info.set(info.clone());
     }
 
-    /// What was read from the sender of this direction up to now; a read that is under way is not in
-    /// it. The numbers are read one by one: they need not fit each other exactly.
+    /// What was read from the sender of this direction up to now, without a read that is in progress.
+    /// The numbers are read one by one, so they may not match each other exactly.
     #[must_use]
     pub fn traffic(&self, direction: Direction) -> Traffic {
         self.0.book.read(direction)
     }
 
-    /// Adds what one read brought, and hands it out unless it is empty.
+    /// Adds the counts of one read, and reports them unless they are empty.
     pub(crate) fn enter(&self, direction: Direction, batch: &Batch, recorder: &dyn Recorder) {
         self.0.book.enter(direction, batch, recorder);
     }
 
-    /// Adds what no recorder is to count.
+    /// Adds counts without reporting them to the recorder.
     pub(crate) fn count(&self, direction: Direction, batch: &Batch) {
         self.0.book.add(direction, batch);
     }
 
-    /// The generation of the rules under which the client was admitted: what the CONNECT stage has
-    /// [set](Self::set_policy), and 0 until it does.
+    /// The generation of the rules under which the client was admitted, as the CONNECT stage has
+    /// [set](Self::set_policy) it; 0 until then.
     #[must_use]
     pub fn policy(&self) -> u64 {
         self.0.policy.load(Ordering::Acquire)
     }
 
-    /// Says which generation of the rules judges the session. For a CONNECT stage whose rules change:
-    /// it sets the generation of those that it asks, before it asks them.
+    /// Sets the generation of the rules that judge the session. For a CONNECT stage whose rules change:
+    /// it sets the generation before it applies the rules.
     pub fn set_policy(&self, generation: u64) {
         self.0.policy.store(generation, Ordering::Release);
     }
 
-    /// Has the session judged again, because the rules have changed: the CONNECT stage is asked again
-    /// ([`Connect::is_renewal`](crate::Connect::is_renewal)), and the hooks that it answers with take the
-    /// place of those that the session has. If it refuses, fails, or takes longer than
+    /// Has the session judged again, because the rules have changed: the CONNECT stage is called again
+    /// ([`Connect::is_renewal`](crate::Connect::is_renewal)), and its hooks replace those of the
+    /// session. If it refuses, fails, or takes longer than
     /// [`Limits::hook_timeout`](crate::Limits::hook_timeout), the session ends. The new hooks are offered
-    /// the client's will again: if they refuse or discard it, the session ends so that the broker forgets
+    /// the client's will again: if they refuse or discard it, the session ends so that the broker discards
     /// it.
     ///
-    /// This comes at the next border between packets at which no packet is with the hooks, and not
-    /// before CONNACK. Nothing is read until the stage has answered; from then on every packet is judged
-    /// by the new hooks, and verdicts that were remembered are forgotten. A session whose
-    /// [`policy`](Self::policy) is of this generation, or a later one, is left alone.
+    /// This happens at the next packet border at which no packet is with the hooks, and not
+    /// before CONNACK. Nothing is read until the stage has answered; from then on, the new hooks judge
+    /// every packet, and remembered verdicts are dropped. A session whose
+    /// [`policy`](Self::policy) is already of this generation, or a later one, is not judged again.
     ///
-    /// The CONNECT stage must be one that changes by itself: a service that asks a shared place, an
-    /// `Arc<ArcSwap<..>>` for one, for the rules of now. [`renew_all`] is for many sessions at once.
+    /// The CONNECT stage must read the current rules from a shared place, such as an
+    /// `Arc<ArcSwap<..>>`. [`renew_all`] is for many sessions at once.
     pub fn renew(&self, generation: u64) {
         if self.policy() < generation {
             let slot = self.0.slot();
@@ -149,20 +149,20 @@ impl SessionHandle {
         }
     }
 
-    /// True when the session is to be judged again. One load.
+    /// True if the session must be judged again. One load.
     #[inline]
     pub(crate) fn wants_renewal(&self) -> bool {
         self.0.has(RENEW)
     }
 
-    /// The session is about to be judged again: what changes from here on is for another time.
+    /// The session is about to be judged again: later changes need another renewal.
     pub(crate) fn begin_renewal(&self) {
         self.0.flags.fetch_and(!RENEW, Ordering::AcqRel);
     }
 
-    /// Has the session keep other paces, in the place of [`Limits::pace_to_server`] and
-    /// [`Limits::pace_to_client`] (`None` = unlimited). They hold from the next packet, and their buckets
-    /// are full.
+    /// Changes the paces of the session, instead of [`Limits::pace_to_server`] and
+    /// [`Limits::pace_to_client`] (`None` = unlimited). They apply from the next packet on, and their buckets
+    /// start full.
     ///
     /// [`Limits::pace_to_server`]: field@crate::Limits::pace_to_server
     /// [`Limits::pace_to_client`]: field@crate::Limits::pace_to_client
@@ -173,7 +173,7 @@ impl SessionHandle {
         wake(slot);
     }
 
-    /// The paces that the session is to keep from now on. One load while there are no new ones.
+    /// Takes new paces, if there are any. One load if not.
     #[inline]
     pub(crate) fn take_paces(&self) -> Option<Paces> {
         if !self.0.has(PACED) {
@@ -194,7 +194,7 @@ impl SessionHandle {
         self.0.set(ESTABLISHED);
     }
 
-    /// Orders the session to end, [when](Order::when) the order says. The first order counts, unless a
+    /// Orders the session to end, at the time that [`Order::when`] says. The first order counts, unless a
     /// later one is more urgent.
     pub fn close(&self, order: Order) {
         let mut slot = self.0.slot();
@@ -203,9 +203,9 @@ impl SessionHandle {
         wake(slot);
     }
 
-    /// Orders the session to end at a later time, at which the credentials of its client expire, for
-    /// one. Takes the place of an earlier time and its order. A time that has passed is now; one before
-    /// the broker is dialled is looked at when it has been.
+    /// Orders the session to end at a later time, for example when the credentials of its client
+    /// expire. Replaces an earlier time and its order. A time in the past means now; one before
+    /// the broker is dialled takes effect when it has been.
     ///
     /// A CONNECT stage calls this on [`Connect::handle`](crate::Connect::handle).
     pub fn expires_at(&self, at: Instant, order: Order) {
@@ -215,8 +215,8 @@ impl SessionHandle {
         wake(slot);
     }
 
-    /// Moves the time at which the session [expires](Self::expires_at), when its client has
-    /// authenticated again, for one. False if the session has no such time, or it has passed.
+    /// Moves the time at which the session [expires](Self::expires_at), for example when its client has
+    /// authenticated again. False if the session has no such time, or it has passed.
     pub fn prolong(&self, at: Instant) -> bool {
         let mut slot = self.0.slot();
         let Some((expiry, _)) = slot.rare.as_mut().and_then(|it| it.expiry.as_mut()) else {
@@ -238,7 +238,7 @@ impl SessionHandle {
         expiry.map(|(at, _)| at)
     }
 
-    /// The time has come: the order that was set for it is given.
+    /// The time has come: gives the order that was set for it.
     pub(crate) fn expire(&self) {
         let expiry = self.0.slot().rare.as_mut().and_then(|it| it.expiry.take());
         if let Some((_, order)) = expiry {
@@ -246,8 +246,8 @@ impl SessionHandle {
         }
     }
 
-    /// Waits for the end of the session: both connections are closed, and what the session held is given
-    /// back. Notices of its end ([`Hooks::on_close`](crate::Hooks::on_close)) may still run. Waits
+    /// Waits for the end of the session: both connections are closed, and its memory is returned to the
+    /// budget. Notices of its end ([`Hooks::on_close`](crate::Hooks::on_close)) may still run. Waits
     /// forever if no session is run with this handle.
     pub async fn closed(&self) {
         let closed = {
@@ -256,7 +256,7 @@ impl SessionHandle {
             Arc::clone(rare.closed.get_or_insert_default())
         };
         let closed = closed.notified();
-        // what is notified from here on is heard
+        // notifications from here on are received
         if !self.is_closed() {
             closed.await;
         }
@@ -268,7 +268,7 @@ impl SessionHandle {
         self.0.has(CLOSED)
     }
 
-    /// Runs what a connection does to close, unless it is ordered to [abort](When::Abort).
+    /// Runs the closing of a connection, unless it is ordered to [abort](When::Abort).
     pub(crate) async fn unless_aborted(&self, closing: impl Future<Output = ()>) {
         let mut closing = pin!(closing);
         poll_fn(|cx| {
@@ -287,8 +287,8 @@ impl SessionHandle {
         self.order().is_some_and(|order| order.when == When::Abort)
     }
 
-    /// Waits for an order, for what comes before the session: a handshake of the transport, for one.
-    /// A session that runs does this itself. The last task that polled is woken.
+    /// Waits for an order, for work before the session, such as a handshake of the transport.
+    /// A running session does this itself. Wakes the last task that polled.
     pub fn poll_order(&self, cx: &mut Context<'_>) -> Poll<Order> {
         self.register(cx);
         self.order().map_or(Poll::Pending, Poll::Ready)
@@ -303,7 +303,7 @@ impl SessionHandle {
         self.0.slot().order
     }
 
-    /// Has the task woken when an order comes.
+    /// Registers the task to be woken when an order comes.
     pub(crate) fn register(&self, cx: &Context<'_>) {
         let mut slot = self.0.slot();
         match &mut slot.waker {

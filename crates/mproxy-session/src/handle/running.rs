@@ -1,4 +1,4 @@
-//! A handle in the hands of its session, and the renewal of many.
+//! The session's side of a handle, and the renewal of many sessions.
 
 use std::ops::Deref;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::SessionHandle;
 use super::shared::CLOSED;
 use crate::recorder::{Batch, Recorder};
 
-/// The session's own side of its handle: when it is gone, what it held is given back, and an order wakes
+/// The session's side of its handle: dropping it returns the memory to the budget, and orders then wake
 /// no task.
 #[derive(Debug)]
 pub(crate) struct Running(pub(crate) SessionHandle);
@@ -38,7 +38,7 @@ impl Deref for Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // giving back cannot fail
+        // returning memory cannot fail
         let _ = self.0.draw(0);
         let mut slot = self.0.0.slot();
         slot.waker = None;

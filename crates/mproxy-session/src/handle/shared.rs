@@ -1,4 +1,4 @@
-//! What the clones of a handle share.
+//! The state shared by clones of a handle.
 
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -19,11 +19,11 @@ pub(super) const ORDERED: u8 = 1;
 pub(super) const ESTABLISHED: u8 = 1 << 1;
 /// There is an expiry in the slot.
 pub(super) const EXPIRES: u8 = 1 << 2;
-/// The rules have changed, and the session has not been judged by the new ones.
+/// The rules have changed, and the session has not been judged again yet.
 pub(super) const RENEW: u8 = 1 << 4;
-/// There are other paces in the slot, which the session has not taken.
+/// There are new paces in the slot, which the session has not taken yet.
 pub(super) const PACED: u8 = 1 << 5;
-/// The session is over.
+/// The session has ended.
 pub(super) const CLOSED: u8 = 1 << 3;
 
 pub(super) struct Shared {
@@ -31,19 +31,19 @@ pub(super) struct Shared {
     pub(super) info: OnceLock<SessionInfo>,
     pub(super) book: Book,
     pub(super) policy: AtomicU64,
-    /// Bytes of the budget. Written by the session alone.
+    /// Bytes taken from the budget. Written only by the session.
     pub(super) drawn: AtomicU32,
     pub(super) flags: AtomicU8,
     pub(super) memory: Option<Arc<MemoryBudget>>,
     pub(super) slot: Mutex<Slot>,
 }
 
-/// What changes rarely.
+/// State that changes rarely.
 #[derive(Default)]
 pub(super) struct Slot {
     pub(super) order: Option<Order>,
     pub(super) waker: Option<Waker>,
-    /// Boxed: few sessions have any of it.
+    /// Boxed, because few sessions have any of it.
     pub(super) rare: Option<Box<Rare>>,
 }
 
@@ -51,14 +51,14 @@ pub(super) struct Slot {
 pub(super) struct Rare {
     pub(super) expiry: Option<(Instant, Order)>,
     pub(super) paces: Option<Paces>,
-    /// Wakes those who wait for the end.
+    /// Wakes tasks that wait for the end.
     pub(super) closed: Option<Arc<Notify>>,
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
         if let Some(memory) = &self.memory {
-            // giving back cannot fail
+            // returning memory cannot fail
             let _ = memory.draw(-to_isize(*self.drawn.get_mut()));
         }
     }
@@ -80,7 +80,7 @@ impl Shared {
     }
 }
 
-/// Wakes the session, if one runs. The waker stays: what comes later may have to wake as well.
+/// Wakes the session, if one runs. The waker stays for later events.
 pub(super) fn wake(slot: MutexGuard<'_, Slot>) {
     let waker = slot.waker.clone();
     drop(slot);

@@ -1,4 +1,4 @@
-//! [`AuthenticateLayer`]: who a client is, after asking somebody.
+//! [`AuthenticateLayer`]: asynchronous authentication of clients.
 
 use std::fmt;
 use std::future::Future;
@@ -12,22 +12,22 @@ use tower_service::Service;
 use super::inner::{Asking, Inner};
 use crate::admit::{Admission, Connect, ConnectRefusal};
 
-/// Asks somebody about each CONNECT, and waits for the answer: `Ok(connect)` goes inward, perhaps
-/// changed, `Err` turns the client away. A layer of the CONNECT stage.
+/// Calls an asynchronous closure for each CONNECT: `Ok(connect)` goes inward, perhaps
+/// changed; `Err` refuses the client. A layer of the CONNECT stage.
 ///
-/// It is asked again about a session whose rules have changed ([`Connect::is_renewal`]). There is no
-/// password then, and the [identity](Connect::identity) is that which was set when the client connected:
-/// one who asks for a password lets those pass that have an identity.
+/// It is called again for a session whose rules have changed ([`Connect::is_renewal`]). There is no
+/// password then, and the [identity](Connect::identity) is the one that was set when the client connected:
+/// if you check passwords, let clients with an identity pass.
 ///
-/// A layer of [`OnConnectLayer`](crate::OnConnectLayer) is what decides without waiting, and what
-/// wraps hooks.
+/// To decide without waiting, or to wrap hooks, use
+/// [`OnConnectLayer`](crate::OnConnectLayer).
 ///
 /// ```
 /// use mproxy_codec::ReasonCode;
 /// use mproxy_session::{AuthenticateLayer, Connect, ConnectRefusal, Hooks, Identity, new_hooks};
 /// use tower_layer::Layer;
 ///
-/// async fn owner(_token: Vec<u8>) -> Option<String> { None } // a service, say
+/// async fn owner(_token: Vec<u8>) -> Option<String> { None } // for example, a remote service
 ///
 /// let authenticate = AuthenticateLayer::new(|mut connect: Connect| async move {
 ///     if connect.is_renewal() && connect.identity().is_some() {
@@ -51,7 +51,7 @@ pub struct AuthenticateLayer<A> {
 }
 
 impl<A: AuthenticateConnect> AuthenticateLayer<A> {
-    /// A layer that asks `authenticate`.
+    /// A layer that calls `authenticate`.
     pub const fn new(authenticate: A) -> Self {
         Self { authenticate }
     }
@@ -65,13 +65,13 @@ impl<S, A: Clone> Layer<S> for AuthenticateLayer<A> {
     }
 }
 
-/// Decides about a CONNECT on its way inward, and may wait: closures do, and layers with a name of
-/// their own.
+/// Decides on a CONNECT on its way inward, and may wait. Implemented by closures, and by named
+/// layer types.
 pub trait AuthenticateConnect {
-    /// The decision: the CONNECT, perhaps changed, or why the client is turned away.
+    /// The decision: the CONNECT, perhaps changed, or why the client is refused.
     type Future: Future<Output = Result<Connect, ConnectRefusal>>;
 
-    /// Looks at a CONNECT. The client waits until this has answered.
+    /// Judges a CONNECT. The client waits for the result.
     fn authenticate(&mut self, connect: Connect) -> Self::Future;
 }
 
@@ -87,7 +87,7 @@ where
     }
 }
 
-/// The service of [`AuthenticateLayer`], and of layers that do as it does.
+/// The service of [`AuthenticateLayer`], and of layers like it.
 #[derive(Clone, Debug)]
 pub struct Authenticate<S, A> {
     inner: Inner<S>,
@@ -95,7 +95,7 @@ pub struct Authenticate<S, A> {
 }
 
 impl<S, A> Authenticate<S, A> {
-    /// Asks `authenticate`, and then `inner`.
+    /// Calls `authenticate`, and then `inner`.
     pub fn new(inner: S, authenticate: A) -> Self {
         Self {
             inner: Inner::new(inner),

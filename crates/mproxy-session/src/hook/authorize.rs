@@ -1,4 +1,4 @@
-//! [`AuthorizeLayer`]: yes or no after asking somebody.
+//! [`AuthorizeLayer`]: an asynchronous yes or no.
 
 use std::fmt;
 use std::future::Future;
@@ -12,16 +12,16 @@ use tower_service::Service;
 use super::inner::{Asking, Inner};
 use super::{Packet, PacketHead, Refusal, Verdict, Whole};
 
-/// Asks somebody about each packet, and waits for the answer: `Ok(packet)` goes inward, `Err` refuses.
+/// Calls an asynchronous closure for each packet: `Ok(packet)` goes inward, `Err` refuses it.
 ///
-/// Nothing is boxed, and the services inside need not be `Clone`.
+/// It boxes nothing, and the services inside need not be `Clone`.
 ///
 /// ```
 /// use mproxy_session::{AuthorizeLayer, Forward, Packet, Refusal};
 /// use mproxy_codec::ReasonCode;
 /// use tower_layer::Layer;
 ///
-/// async fn allowed(_topic: String) -> bool { true } // a database, say
+/// async fn allowed(_topic: String) -> bool { true } // for example, a database
 ///
 /// let ask = AuthorizeLayer::new(|packet: Packet| async move {
 ///     let topic = packet.publish().map(|publish| publish.topic().to_string());
@@ -37,7 +37,7 @@ use super::{Packet, PacketHead, Refusal, Verdict, Whole};
 /// # let _ = service;
 /// ```
 ///
-/// A layer with a name of its own, which a library can write down, asks an [`AuthorizePacket`]:
+/// A named layer type, as a library needs it, implements [`AuthorizePacket`]:
 ///
 /// ```
 /// use std::future::{Ready, ready};
@@ -74,7 +74,7 @@ pub struct AuthorizeLayer<A> {
 }
 
 impl<A> AuthorizeLayer<A> {
-    /// A layer that asks `authorize` about whole packets.
+    /// A layer that calls `authorize` with whole packets.
     pub const fn new(authorize: A) -> Self
     where
         A: AuthorizePacket,
@@ -82,7 +82,7 @@ impl<A> AuthorizeLayer<A> {
         Self { authorize }
     }
 
-    /// A layer that asks `authorize` about packets without payload, for a
+    /// A layer that calls `authorize` with packets without payload, for a
     /// [`head_only`](crate::Tap::head_only) tap.
     pub const fn heads<Fut>(authorize: A) -> Self
     where
@@ -101,13 +101,13 @@ impl<S, A: Clone> Layer<S> for AuthorizeLayer<A> {
     }
 }
 
-/// Decides about a packet on its way inward, and may wait: closures do, and layers with a name of
-/// their own.
+/// Decides on a packet on its way inward, and may wait. Implemented by closures, and by named
+/// layer types.
 pub trait AuthorizePacket<P = Whole> {
     /// The decision: the packet, perhaps changed, or why it is refused.
     type Future: Future<Output = Result<Packet<P>, Refusal>>;
 
-    /// Looks at a packet. What comes behind it in the same direction waits until this has answered.
+    /// Judges a packet. Later packets of the same direction wait for the result.
     fn authorize(&mut self, packet: Packet<P>) -> Self::Future;
 }
 
@@ -123,7 +123,7 @@ where
     }
 }
 
-/// The service of [`AuthorizeLayer`], and of layers that do as it does.
+/// The service of [`AuthorizeLayer`], and of layers like it.
 #[derive(Clone, Debug)]
 pub struct Authorize<S, A> {
     inner: Inner<S>,
@@ -131,7 +131,7 @@ pub struct Authorize<S, A> {
 }
 
 impl<S, A> Authorize<S, A> {
-    /// Asks `authorize`, and then `inner`.
+    /// Calls `authorize`, and then `inner`.
     pub fn new(inner: S, authorize: A) -> Self {
         Self {
             inner: Inner::new(inner),

@@ -1,4 +1,4 @@
-//! [`BoxPacketService`]: a packet service whose type need not be known.
+//! [`BoxPacketService`]: a packet service behind a box.
 
 use std::fmt;
 use std::future::Future;
@@ -10,10 +10,10 @@ use tower_service::Service;
 use super::{Packet, PacketService, Verdict, Whole};
 use crate::BoxError;
 
-/// Some packet service, in a box: for a stack that is chosen at run time, or whose type is too long to
+/// A boxed packet service: for a stack that is chosen at run time, or whose type is too long to
 /// write down.
 ///
-/// It allocates the future of every packet. A choice among few types is cheaper as an `enum` that
+/// It allocates a future per packet. For a choice among few types, an `enum` is cheaper that
 /// implements [`Service`].
 ///
 /// ```
@@ -24,7 +24,7 @@ use crate::BoxError;
 /// fn tap(verbose: bool) -> Tap<BoxPacketService> {
 ///     if verbose {
 ///         let look = InspectLayer::new(|verdict: &Verdict| println!("{verdict:?}"));
-///         // the tap first, which looks at what it is made of, and then the box
+///         // make the tap first, because it checks the type of the service, and then box it
 ///         Tap::only(KindSet::PUBLISH, look.layer(Forward)).convert(BoxPacketService::new)
 ///     } else {
 ///         Tap::none().convert(BoxPacketService::new)
@@ -40,7 +40,7 @@ pub type BoxPacketFuture<P = Whole> =
     Pin<Box<dyn Future<Output = Result<Verdict<P>, BoxError>> + Send>>;
 
 impl<P: 'static> BoxPacketService<P> {
-    /// Puts a service into a box.
+    /// Boxes a service.
     #[must_use]
     pub fn new(service: impl PacketService<P>) -> Self {
         Self(Box::new(service))

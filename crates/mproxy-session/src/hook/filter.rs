@@ -1,4 +1,4 @@
-//! [`FilterLayer`]: a synchronous yes or no, and [`Filter`], which asks any [`Judge`].
+//! [`FilterLayer`]: a synchronous yes or no, and [`Filter`], the service for any [`Judge`].
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,16 +9,16 @@ use tower_service::Service;
 
 use super::{Packet, PacketHead, Refusal, Verdict, Whole};
 
-/// Asks a closure about each packet: `Ok(())` lets it go inward, `Err` refuses it.
+/// Calls a closure with each packet: `Ok(())` lets it go inward, `Err` refuses it.
 ///
-/// Unboxed and without allocation.
+/// It does not box or allocate.
 ///
 /// ```
 /// use mproxy_session::{FilterLayer, Forward, Refusal, Tap};
 /// use mproxy_codec::{KindSet, ReasonCode};
 /// use tower_layer::Layer;
 ///
-/// // it needs no payload, and so does not make the session wait for one
+/// // it needs no payload, so the session need not wait for it
 /// let no_secrets = FilterLayer::heads(|packet| {
 ///     match packet.publish() {
 ///         Some(publish) if publish.topic().starts_with("secret/") =>
@@ -35,7 +35,7 @@ pub struct FilterLayer<F> {
 }
 
 impl<F> FilterLayer<F> {
-    /// A layer that asks `judge` about whole packets.
+    /// A layer that calls `judge` with whole packets.
     pub const fn new(judge: F) -> Self
     where
         F: FnMut(&Packet) -> Result<(), Refusal>,
@@ -43,7 +43,7 @@ impl<F> FilterLayer<F> {
         Self { judge }
     }
 
-    /// A layer that asks `judge` about packets without payload, for a
+    /// A layer that calls `judge` with packets without payload, for a
     /// [`head_only`](crate::Tap::head_only) tap.
     pub const fn heads(judge: F) -> Self
     where
@@ -61,10 +61,10 @@ impl<S, F: Clone> Layer<S> for FilterLayer<F> {
     }
 }
 
-/// Decides about a packet before the services inside see it: closures that say yes or no do, and what a
-/// layer makes for a session.
+/// Decides on a packet before the services inside see it. Implemented by closures that say yes or no, and by
+/// types that a layer makes per session.
 pub trait Judge<P = Whole> {
-    /// Returns the packet that goes inward, changed or not, or the verdict that holds without asking the
+    /// Returns the packet that goes inward, changed or not, or a verdict without calling the
     /// services inside.
     fn judge(&mut self, packet: Packet<P>) -> Result<Packet<P>, Verdict<P>>;
 }
@@ -79,7 +79,7 @@ impl<P, F: FnMut(&Packet<P>) -> Result<(), Refusal>> Judge<P> for F {
     }
 }
 
-/// The service of layers that decide at once: it asks a [`Judge`], and then the services inside.
+/// The service of layers that decide at once: it calls a [`Judge`], and then the services inside.
 #[derive(Clone, Copy, Debug)]
 pub struct Filter<S, J> {
     inner: S,
@@ -87,7 +87,7 @@ pub struct Filter<S, J> {
 }
 
 impl<S, J> Filter<S, J> {
-    /// Asks the judge, and then `inner` about what goes inward.
+    /// Calls the judge, and then `inner` with what goes inward.
     pub const fn new(inner: S, judge: J) -> Self {
         Self { inner, judge }
     }
@@ -165,7 +165,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
             StateProj::Inner { future } => future.poll(cx),
-            // polled after completion: discarding is the safe answer
+            // polled after completion: discarding is safe
             StateProj::Verdict { verdict } => {
                 Poll::Ready(Ok(verdict.take().unwrap_or(Verdict::Discard)))
             }

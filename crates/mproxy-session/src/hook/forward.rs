@@ -10,7 +10,7 @@ use crate::BoxError;
 
 /// Forwards every packet: the service at the bottom of each packet stack.
 ///
-/// Its error is [`BoxError`], so that `option_layer` and tower's timeouts compose above it.
+/// Its error is [`BoxError`], so that `option_layer` and tower's timeouts compose around it.
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(clippy::exhaustive_structs)] // complete: there is nothing to configure
 pub struct Forward;

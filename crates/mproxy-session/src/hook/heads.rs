@@ -1,4 +1,4 @@
-//! [`Heads`]: a service that does without payloads, among those that may want them.
+//! [`Heads`]: a service without payloads, in a stack that may need them.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,7 +9,7 @@ use tower_service::Service;
 
 use super::{HeadOnly, Packet, PacketHead, Verdict};
 
-/// Shows a service nothing but the heads of PUBLISH packets:
+/// Offers a service only the heads of PUBLISH packets:
 /// [`Tap::head_only`](crate::Tap::head_only) and [`Tap::wrap_heads`](crate::Tap::wrap_heads) make one.
 #[derive(Clone, Copy, Debug)]
 pub struct Heads<S> {

@@ -7,11 +7,11 @@ use std::pin::Pin;
 use super::{Forward, PacketService, Tap, on_kind};
 use crate::summary::Summary;
 
-/// What runs once when a session is over.
+/// A closure that runs once when a session has ended.
 pub(crate) type OnClose =
     Box<dyn FnOnce(Summary) -> Pin<Box<dyn Future<Output = Summary> + Send>> + Send>;
 
-/// The hooks of one session: a tap in each direction, and what happens at the end.
+/// The hooks of one session: a tap in each direction, and notices of its end.
 pub struct Hooks<U = Forward, D = Forward> {
     /// Sees what the client sends.
     pub to_server: Tap<U>,
@@ -38,12 +38,12 @@ impl Hooks {
 impl<U, D> Hooks<U, D> {
     /// Hooks in both directions.
     ///
-    /// Layers put their services around hooks with [`map`](Self::map), which keeps the notices of the
-    /// end and what the taps inside are offered.
+    /// Layers wrap hooks with [`map`](Self::map), which keeps the notices of the end and what the inner
+    /// taps are offered.
     ///
     /// # Panics
-    /// If an [`OnSubscribeLayer`](crate::OnSubscribeLayer) stands in what sees the broker's packets: it
-    /// would never be asked.
+    /// If the stack for the broker's packets contains an [`OnSubscribeLayer`](crate::OnSubscribeLayer): it
+    /// would never be called.
     #[track_caller]
     pub fn new(to_server: Tap<U>, to_client: Tap<D>) -> Self {
         on_kind::assert_asked::<D>();
@@ -73,8 +73,8 @@ impl<U, D> Hooks<U, D> {
         }
     }
 
-    /// Says that the hooks keep so many bytes more for this session, which are as many as its client
-    /// likes: copies of its names, for one. They count with what the session itself holds
+    /// Adds bytes that the hooks keep for this session and whose number depends on its
+    /// client, such as copies of its names. They count like what the session itself holds
     /// ([`MemoryBudget`](crate::MemoryBudget)).
     #[must_use]
     pub const fn holds(mut self, bytes: usize) -> Self {
@@ -106,7 +106,7 @@ impl<U, D> Hooks<U, D> {
 }
 
 impl<U: PacketService, D: PacketService> Hooks<U, D> {
-    /// Does nothing; pins a type error of a long stack to the line where it is called.
+    /// Does nothing; use it to find the line of a type error in a long stack.
     #[must_use]
     pub fn check(self) -> Self {
         self

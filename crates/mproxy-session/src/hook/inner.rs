@@ -1,4 +1,4 @@
-//! The service inside of one that waits before it calls it.
+//! The inner service of one that waits before it calls it.
 
 use std::fmt;
 use std::future::Future;
@@ -11,16 +11,16 @@ use tower_service::Service;
 
 /// A service that is called by the response future of the service around it, and so is shared with it.
 ///
-/// The service that was made ready must be the one that is called. The usual way is to give the future
-/// that one and to keep a clone; tower's own limits have no clone, and those that have lose their
-/// permit in it.
+/// The service that was made ready must be the one that is called. The usual way is to move that one into the
+/// future and to keep a clone; but some of tower's limits are not `Clone`, and the others lose their
+/// permit when cloned.
 pub(super) struct Inner<S>(Arc<Mutex<State<S>>>);
 
 struct State<S> {
     service: S,
-    /// It is ready for a future that has not called it yet, and for nobody else.
+    /// It is ready, and reserved for a future that has not called it yet.
     is_reserved: bool,
-    /// Who waits for that.
+    /// The task that waits for that.
     waker: Option<Waker>,
 }
 
@@ -34,7 +34,7 @@ impl<S> Inner<S> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<S>> {
-        // a service that panicked is as good or bad as before
+        // a panic in the service leaves this wrapper valid
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -59,18 +59,18 @@ impl<S> Inner<S> {
         self.lock().service.call(request)
     }
 
-    /// Keeps the service, which is ready, for a call later.
+    /// Reserves the service, which is ready, for a later call.
     pub(super) fn reserve(&self) -> Reserved<S> {
         self.lock().is_reserved = true;
         Reserved(Self(Arc::clone(&self.0)))
     }
 }
 
-/// A service that is ready for one call. Dropped, it is ready for another.
+/// A service that is ready for one call. Dropping it without a call makes it available to others.
 pub(super) struct Reserved<S>(Inner<S>);
 
 impl<S> Reserved<S> {
-    /// Calls the service, which is free again as soon as its future is there.
+    /// Calls the service, which is free again as soon as it has returned its future.
     pub(super) fn call<R>(self, request: R) -> S::Future
     where
         S: Service<R>,
@@ -109,7 +109,7 @@ impl<S> fmt::Debug for Reserved<S> {
 }
 
 pin_project! {
-    /// Waits for an answer, and then for the service inside.
+    /// Waits for an answer, and then for the inner service.
     pub(super) struct Asking<S, A, F> {
         #[pin]
         state: Step<S, A, F>,
@@ -131,8 +131,8 @@ impl<S, A, F> Asking<S, A, F> {
         }
     }
 
-    /// The service inside is called with what the answer lets in; `refuse` is the response to what it
-    /// does not.
+    /// Calls the inner service with what the answer admits; `refuse` is the response to what it
+    /// refuses.
     pub(super) fn poll<R, E>(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

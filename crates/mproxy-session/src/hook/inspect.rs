@@ -1,4 +1,4 @@
-//! [`InspectLayer`]: sees packets and verdicts, changes nothing.
+//! [`InspectLayer`]: sees packets and verdicts, and changes nothing.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,7 +9,7 @@ use tower_service::Service;
 
 use super::{HeadOnly, Packet, Verdict};
 
-/// Shows a closure each verdict of the services inside, with the packet as it is forwarded.
+/// Calls a closure with each verdict of the services inside, including the packet as forwarded.
 ///
 /// ```
 /// use mproxy_session::{Forward, InspectLayer, Verdict};
@@ -29,7 +29,7 @@ pub struct InspectLayer<F> {
 }
 
 impl<F> InspectLayer<F> {
-    /// A layer that shows verdicts on whole packets to `look`.
+    /// A layer that calls `look` with verdicts on whole packets.
     pub const fn new(look: F) -> Self
     where
         F: FnMut(&Verdict),
@@ -37,7 +37,7 @@ impl<F> InspectLayer<F> {
         Self { look }
     }
 
-    /// A layer that shows verdicts on packets without payload to `look`, for a
+    /// A layer that calls `look` with verdicts on packets without payload, for a
     /// [`head_only`](crate::Tap::head_only) tap.
     pub const fn heads(look: F) -> Self
     where

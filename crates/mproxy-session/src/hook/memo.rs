@@ -1,13 +1,13 @@
-//! A verdict on a PUBLISH that need not be asked for twice.
+//! Remembers a verdict on a PUBLISH, so that the hooks are not called again for the same.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// Is told how many packets were forwarded because a verdict is remembered
-/// ([`Tap::wrap_remembered`](crate::Tap::wrap_remembered)): a closure, or what a layer shares between its
-/// services.
+/// Receives how many packets were forwarded because of a remembered verdict
+/// ([`Tap::wrap_remembered`](crate::Tap::wrap_remembered)). Implemented by closures; a layer may implement
+/// it for its shared state.
 pub trait Repeated: Send + Sync + 'static {
-    /// So many packets like the last one were forwarded. On the hot path: must neither wait nor log.
+    /// This many packets like the last one were forwarded. On the hot path: must neither wait nor log.
     fn repeated(&self, count: u32);
 }
 
@@ -17,17 +17,17 @@ impl<F: Fn(u32) + Send + Sync + 'static> Repeated for F {
     }
 }
 
-/// The last PUBLISH that was forwarded as it came.
+/// The last PUBLISH that was forwarded unchanged.
 #[derive(Clone)]
 pub(crate) struct Memo {
     repeated: Arc<dyn Repeated>,
-    /// QoS and RETAIN as they stand in the first byte, then the topic name. Empty while nothing is
+    /// QoS and RETAIN as in the first byte, then the topic name. Empty if nothing is
     /// remembered.
     known: Vec<u8>,
 }
 
 impl Memo {
-    /// Longer topic names are not remembered: the memory is the session's for as long as it lives.
+    /// Longer topic names are not remembered, because each session keeps this memory for its whole life.
     const MAX_TOPIC: usize = 256;
 
     pub(super) fn new(repeated: Arc<dyn Repeated>) -> Self {
@@ -37,15 +37,15 @@ impl Memo {
         }
     }
 
-    /// True when a PUBLISH with this first byte and topic name needs no second verdict.
+    /// True if a PUBLISH with this first byte and topic name has the remembered verdict.
     #[inline]
     pub(crate) fn knows(&self, first: u8, topic: &[u8]) -> bool {
-        // DUP says nothing that a verdict may depend on
+        // a verdict must not depend on DUP
         let known = self.known.split_first();
         known.is_some_and(|(flags, known)| *flags == first & 0b0111 && known == topic)
     }
 
-    /// Remembers a PUBLISH that was forwarded as it came.
+    /// Remembers a PUBLISH that was forwarded unchanged.
     pub(crate) fn remember(&mut self, first: u8, topic: &[u8]) {
         self.known.clear();
         if topic.len() <= Self::MAX_TOPIC {
@@ -55,7 +55,7 @@ impl Memo {
         }
     }
 
-    /// Tells the services how many packets they were not asked about.
+    /// Tells the services how many packets passed without calling them.
     pub(crate) fn tell(&self, count: u32) {
         if count > 0 {
             self.repeated.repeated(count);

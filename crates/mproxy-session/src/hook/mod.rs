@@ -1,26 +1,26 @@
 //! Hooks: tower services that see packets.
 //!
-//! Two stages. The CONNECT stage is a `Service<`[`Connect`](crate::Connect)`>` that runs once a
-//! connection and answers with [`Hooks`]; the packet stage is a `Service<`[`Packet`]`>` in each
+//! There are two stages. The CONNECT stage is a `Service<`[`Connect`](crate::Connect)`>` that runs once per
+//! connection and answers with [`Hooks`]. The packet stage is a `Service<`[`Packet`]`>` in each
 //! direction that answers with a [`Verdict`]. Both are plain tower: any layer composes.
 //!
 //! A stack sees packets of its [`Tap`]'s kinds, one at a time and in order; the next packet of the
-//! same direction waits for the verdict, the other direction does not. `poll_ready` is called with
-//! a packet in hand, so that a permit never waits for the network. Errors, time-outs and panics
+//! same direction waits for the verdict, the other direction does not. `poll_ready` is called only with
+//! a packet in hand, so that a permit never waits for the network. Errors, timeouts and panics
 //! close the session: hooks fail closed.
 //!
-//! | to do | take | waits? |
+//! | to do | use | waits? |
 //! |---|---|---|
 //! | say yes or no | [`FilterLayer`] | no |
 //! | change a packet | [`RewriteLayer`] | no |
-//! | decide about what the services inside forward | [`ReviewLayer`] | no |
-//! | look | [`InspectLayer`] | no |
-//! | say yes or no, after asking somebody | [`AuthorizeLayer`] | yes |
-//! | one packet type | [`OnPublishLayer`], [`OnSubscribeLayer`], [`OnConnectLayer`] | no |
-//! | who a client is, after asking somebody | [`AuthenticateLayer`] | yes |
-//! | refuse where a service inside fails | [`RefuseErrorsLayer`] | as that one |
-//! | a stack chosen at run time | [`BoxPacketService`] | as what is inside |
-//! | all of it, as callbacks | [`HandlerLayer`] | yes |
+//! | decide on what the services inside forward | [`ReviewLayer`] | no |
+//! | only look | [`InspectLayer`] | no |
+//! | say yes or no asynchronously | [`AuthorizeLayer`] | yes |
+//! | judge one packet type | [`OnPublishLayer`], [`OnSubscribeLayer`], [`OnConnectLayer`] | no |
+//! | authenticate clients asynchronously | [`AuthenticateLayer`] | yes |
+//! | refuse if a service inside fails | [`RefuseErrorsLayer`] | as that one |
+//! | choose a stack at run time | [`BoxPacketService`] | as what is inside |
+//! | all of this as callbacks | [`HandlerLayer`] | yes |
 
 mod authenticate;
 mod authorize;
@@ -73,7 +73,7 @@ pub use self::{
 };
 use crate::BoxError;
 
-/// A packet stack: shorthand for the bounds, implemented for every service that meets them.
+/// A packet stack: a shorthand for the trait bounds, implemented for every service that meets them.
 ///
 /// A service must never block its thread: see the [guide](crate::guide#never-block).
 pub trait PacketService<P = Whole>:

@@ -12,11 +12,11 @@ use tower_service::Service;
 use super::Hooks;
 use crate::admit::{Admission, Connect, ConnectRefusal};
 
-/// Asks a closure about each CONNECT: a layer of the CONNECT stage.
+/// Calls a closure with each CONNECT. A layer of the CONNECT stage.
 ///
-/// The closure may change the CONNECT, and refuses it with an `Err`. With an `Ok` the services inside
-/// are asked, and if they admit the client, what is in the `Ok` [wraps](WrapHooks) the hooks that
-/// they answer with; `()` leaves them alone.
+/// The closure may change the CONNECT, and refuses it with an `Err`. After an `Ok`, the services inside
+/// are called, and if they admit the client, the value of the `Ok` [wraps](WrapHooks) their
+/// hooks; `()` leaves the hooks as they are.
 ///
 /// ```
 /// use mproxy_codec::ReasonCode;
@@ -31,7 +31,7 @@ use crate::admit::{Admission, Connect, ConnectRefusal};
 /// # let _ = admit;
 /// ```
 ///
-/// A layer with a name of its own is a [`JudgeConnect`], and has [`OnConnect`] for its service:
+/// A named layer type implements [`JudgeConnect`], and its service is [`OnConnect`]:
 ///
 /// ```
 /// use mproxy_codec::{KindSet, ReasonCode};
@@ -75,7 +75,7 @@ use crate::admit::{Admission, Connect, ConnectRefusal};
 ///         let other: Judge = |_| Ok(());
 ///         let is_guest = connect.packet().user_name() == Some("guest");
 ///         let judge = FilterLayer::heads(if is_guest { guest } else { other });
-///         // a PUBLISH, and the will, which is one
+///         // this judges PUBLISH and wills
 ///         hooks.map(|tap| tap.wrap_heads(KindSet::PUBLISH, |inner| judge.layer(inner)), |tap| tap)
 ///     }
 /// }
@@ -90,7 +90,7 @@ pub struct OnConnectLayer<J> {
 }
 
 impl<J: JudgeConnect> OnConnectLayer<J> {
-    /// A layer that asks `judge`.
+    /// A layer that calls `judge`.
     pub const fn new(judge: J) -> Self {
         Self { judge }
     }
@@ -104,16 +104,16 @@ impl<S, J: Clone> Layer<S> for OnConnectLayer<J> {
     }
 }
 
-/// Decides about a CONNECT on its way inward: closures do, and layers with a name of their own.
+/// Decides on a CONNECT on its way inward. Implemented by closures, and by named layer types.
 pub trait JudgeConnect {
-    /// What wraps the hooks of the client, if the services inside admit it: mostly a [`WrapHooks`]
-    /// for all of them.
+    /// The value that wraps the hooks of the client, if the services inside admit it: usually a [`WrapHooks`]
+    /// for any hooks.
     type Wrap;
 
-    /// Looks at a CONNECT, and may change it.
+    /// Judges a CONNECT, and may change it.
     ///
     /// # Errors
-    /// The client is turned away, and the services inside are not asked.
+    /// The client is refused, and the services inside are not called.
     fn judge(&mut self, connect: &mut Connect) -> Result<Self::Wrap, ConnectRefusal>;
 }
 
@@ -128,12 +128,12 @@ where
     }
 }
 
-/// Puts packet services around those of a client that is admitted: closures do, and `()` leaves them as
+/// Wraps the packet services of an admitted client. Implemented by closures; `()` leaves them as
 /// they are.
 pub trait WrapHooks<U, D> {
-    /// The packet service of what the client sends.
+    /// The packet service for what the client sends.
     type ToServer;
-    /// The packet service of what the broker sends.
+    /// The packet service for what the broker sends.
     type ToClient;
 
     /// Wraps the hooks; the CONNECT is as the services inside left it.
@@ -161,7 +161,7 @@ where
     }
 }
 
-/// The service of [`OnConnectLayer`], and of layers that do as it does.
+/// The service of [`OnConnectLayer`], and of layers like it.
 #[derive(Clone, Copy, Debug)]
 pub struct OnConnect<S, J> {
     inner: S,
@@ -169,7 +169,7 @@ pub struct OnConnect<S, J> {
 }
 
 impl<S, J> OnConnect<S, J> {
-    /// Asks `judge`, and then `inner`.
+    /// Calls `judge`, and then `inner`.
     pub const fn new(inner: S, judge: J) -> Self {
         Self { inner, judge }
     }
@@ -241,7 +241,7 @@ where
                 admission.map_hooks(|connect, hooks| wrap.wrap(connect, hooks))
             }
             (StateOwned::Refused { refusal }, _) => Admission::Refuse(refusal),
-            // polled after completion: nobody is let in
+            // polled after completion: let nobody in
             _ => Admission::refuse(ReasonCode::NOT_AUTHORIZED),
         }))
     }

@@ -6,7 +6,7 @@ use tower_layer::Layer;
 use super::{Filter, HeadOnly, Judge, Packet, PublishRef, Refusal, Verdict};
 use crate::error::packet_name;
 
-/// Asks a closure about each PUBLISH; everything else passes.
+/// Calls a closure with each PUBLISH; other packets pass.
 ///
 /// ```
 /// use mproxy_session::{Forward, OnPublishLayer, Refusal};
@@ -24,7 +24,7 @@ pub struct OnPublishLayer<F> {
 }
 
 impl<F> OnPublishLayer<F> {
-    /// A layer that asks `judge` about whole packets.
+    /// A layer that calls `judge` with whole packets.
     pub const fn new(judge: F) -> Self
     where
         F: FnMut(PublishRef<'_>) -> Result<(), Refusal>,
@@ -32,7 +32,7 @@ impl<F> OnPublishLayer<F> {
         Self { judge }
     }
 
-    /// A layer that asks `judge` about packets without payload, for a
+    /// A layer that calls `judge` with packets without payload, for a
     /// [`head_only`](crate::Tap::head_only) tap.
     pub const fn heads(judge: F) -> Self
     where
@@ -50,7 +50,7 @@ impl<S, F: Clone> Layer<S> for OnPublishLayer<F> {
     }
 }
 
-/// Asks a closure about each topic filter of a SUBSCRIBE; everything else passes.
+/// Calls a closure with each topic filter of a SUBSCRIBE; other packets pass.
 ///
 /// ```
 /// use mproxy_session::{Forward, OnSubscribeLayer};
@@ -71,7 +71,7 @@ impl<F> OnSubscribeLayer<F>
 where
     F: FnMut(Subscription<'_>) -> Result<(), ReasonCode>,
 {
-    /// A layer that asks `judge`.
+    /// A layer that calls `judge`.
     pub const fn new(judge: F) -> Self {
         Self { judge }
     }
@@ -87,7 +87,7 @@ impl<S, F: Clone> Layer<S> for OnSubscribeLayer<F> {
 
 /// A closure that judges PUBLISH.
 #[derive(Clone, Copy, Debug)]
-#[allow(unnameable_types)] // a parameter of `Filter` that nobody need write down
+#[allow(unnameable_types)] // a parameter of `Filter` that callers need not name
 pub struct OnPublish<F>(F);
 
 impl<F, P> Judge<P> for OnPublish<F>
@@ -104,7 +104,7 @@ where
 
 /// A closure that judges topic filters.
 #[derive(Clone, Copy, Debug)]
-#[allow(unnameable_types)] // a parameter of `Filter` that nobody need write down
+#[allow(unnameable_types)] // a parameter of `Filter` that callers need not name
 pub struct OnSubscribe<F>(F);
 
 impl<F, P> Judge<P> for OnSubscribe<F>
@@ -122,12 +122,12 @@ where
     }
 }
 
-/// Makes sure that no [`OnPublishLayer`] or [`OnSubscribeLayer`] stands in a stack of type `S` that is
-/// not offered what it judges: it would never be asked, and let all pass. A tower service has nothing
-/// else to be asked about what is inside of it than its type.
+/// Checks that a stack of type `S` is offered the packets of every [`OnPublishLayer`] or [`OnSubscribeLayer`]
+/// in it, which would otherwise never be called and let all pass. The type name is the only way to find
+/// out what is inside of a tower service.
 ///
 /// # Panics
-/// If one does.
+/// If the check fails.
 #[track_caller]
 pub(super) fn assert_offered<S>(kinds: KindSet) {
     let stack = std::any::type_name::<S>();
@@ -143,10 +143,10 @@ pub(super) fn assert_offered<S>(kinds: KindSet) {
     }
 }
 
-/// Makes sure that no [`OnSubscribeLayer`] stands in a stack of type `S` that sees what a broker sends.
+/// Checks that a stack of type `S` for packets of the broker contains no [`OnSubscribeLayer`].
 ///
 /// # Panics
-/// If one does.
+/// If the check fails.
 #[track_caller]
 pub(super) fn assert_asked<S>() {
     assert!(

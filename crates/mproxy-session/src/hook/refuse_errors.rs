@@ -1,4 +1,4 @@
-//! [`RefuseErrorsLayer`]: refuses where a service inside fails.
+//! [`RefuseErrorsLayer`]: refuses if a service inside fails.
 
 use std::error::Error;
 use std::future::Future;
@@ -17,25 +17,25 @@ use super::{Packet, Refusal, Verdict};
 use crate::BoxError;
 use crate::admit::{Admission, Connect, ConnectRefusal};
 
-/// Refuses the CONNECT or the packet at which a service inside fails, where the session would end
-/// otherwise. A layer of both stages.
+/// Refuses the CONNECT or the packet at which a service inside fails, instead of ending the
+/// session. A layer for both stages.
 ///
 /// | error | CONNECT | packet |
 /// |---|---|---|
 /// | [`Refusal`], [`ConnectRefusal`] | as it says | as it says |
 /// | tower's `Elapsed`, of a `Timeout` | 0x88 Server unavailable | 0x83 Implementation specific error |
 /// | tower's `Overloaded`, of a `LoadShed` | 0x89 Server busy | 0x97 Quota exceeded |
-/// | others | what [`with`](Self::with) says | what [`with`](Self::with) says |
+/// | others | the code from [`with`](Self::with) | the code from [`with`](Self::with) |
 ///
-/// An error counts as well if it is behind another, as its [source](Error::source). What is not in the
-/// table stays an error, and so does what a service says of itself in `poll_ready`: hooks fail closed.
+/// It also recognizes an error that is the [source](Error::source) of another. An error that is not in the
+/// table stays an error, and so does an error of `poll_ready`: hooks fail closed.
 ///
 /// ```
 /// use std::time::Duration;
 /// use mproxy_session::{Forward, RefuseErrorsLayer};
 /// use tower::ServiceBuilder;
 ///
-/// // a PUBLISH that is not decided upon in a second is refused, and the client stays
+/// // a PUBLISH without a decision after one second is refused, and the client stays
 /// let stack = ServiceBuilder::new()
 ///     .layer(RefuseErrorsLayer::new())
 ///     .timeout(Duration::from_secs(1))
@@ -54,8 +54,8 @@ impl RefuseErrorsLayer {
         Self { map: None }
     }
 
-    /// Also refuses for other errors: those for which `map` has a reason code. It is asked first, about
-    /// the error and then about each source.
+    /// Also refuses for other errors: those for which `map` returns a reason code. It is called first, with
+    /// the error and then with each source.
     pub fn with<F>(self, map: F) -> RefuseErrorsLayer<F>
     where
         F: Fn(&(dyn Error + 'static)) -> Option<ReasonCode>,
@@ -82,7 +82,7 @@ pub struct RefuseErrors<S, F = fn(&(dyn Error + 'static)) -> Option<ReasonCode>>
     map: Option<F>,
 }
 
-/// What is answered with a refusal: the response of a stage.
+/// The response of a stage, which can be a refusal.
 trait Refusable {
     const ELAPSED: ReasonCode;
     const OVERLOADED: ReasonCode;

@@ -11,12 +11,12 @@ use tower_service::Service;
 
 use super::{HeadOnly, Packet, PacketHead, Verdict, Whole};
 
-/// Asks the services inside first, and lets a closure decide about what they forward.
+/// Calls the services inside first, and lets a closure decide on what they forward.
 ///
-/// The other layers look at a packet on its way inward. That is the order for what a client sends,
-/// and the wrong one for what is delivered to it: there the layers inside, which are nearer to the
-/// broker, come first, so that a layer sees the same topics in both directions. What is not
-/// forwarded inside is not shown.
+/// The other layers look at a packet on its way inward. That is the right order for what a client sends,
+/// and the wrong one for deliveries to it: there the layers inside, which are nearer to the
+/// broker, must come first, so that a layer sees the same topics in both directions. The closure does not
+/// see packets that they do not forward.
 ///
 /// ```
 /// use mproxy_codec::KindSet;
@@ -38,7 +38,7 @@ pub struct ReviewLayer<F> {
 }
 
 impl<F> ReviewLayer<F> {
-    /// A layer that asks `decide` about whole packets.
+    /// A layer that calls `decide` with whole packets.
     pub const fn new(decide: F) -> Self
     where
         F: Fn(Packet) -> Verdict + Clone,
@@ -46,7 +46,7 @@ impl<F> ReviewLayer<F> {
         Self { decide }
     }
 
-    /// A layer that asks `decide` about packets without payload, for a
+    /// A layer that calls `decide` with packets without payload, for a
     /// [`head_only`](crate::Tap::head_only) tap.
     pub const fn heads(decide: F) -> Self
     where
@@ -64,7 +64,7 @@ impl<S, F: Clone> Layer<S> for ReviewLayer<F> {
     }
 }
 
-/// The service of [`ReviewLayer`], and of layers that do as it does.
+/// The service of [`ReviewLayer`], and of layers like it.
 #[derive(Clone, Copy, Debug)]
 pub struct Review<S, R> {
     inner: S,
@@ -72,7 +72,7 @@ pub struct Review<S, R> {
 }
 
 impl<S, R> Review<S, R> {
-    /// Asks `inner`, and then the reviewer, if there is one.
+    /// Calls `inner`, and then the reviewer, if there is one.
     pub const fn new(inner: S, reviewer: Option<R>) -> Self {
         Self { inner, reviewer }
     }
@@ -98,10 +98,10 @@ where
     }
 }
 
-/// Decides about a packet that the services inside have forwarded: closures do, and whatever a layer
-/// shares between its services.
+/// Decides on a packet that the services inside have forwarded. Implemented by closures; a layer may
+/// implement it for its shared state.
 pub trait Reviewer<P = Whole> {
-    /// Decides about the packet.
+    /// Decides on the packet.
     fn review(&self, packet: Packet<P>) -> Verdict<P>;
 }
 
@@ -120,7 +120,7 @@ impl<P, R: Reviewer<P>> Reviewer<P> for Arc<R> {
 }
 
 pin_project! {
-    /// The response future of [`Review`], and of packet services that ask inside first as it does.
+    /// The response future of [`Review`], and of packet services that also call the inner service first.
     #[derive(Debug)]
     pub struct ReviewFuture<F, R> {
         #[pin]
@@ -130,7 +130,7 @@ pin_project! {
 }
 
 impl<F, R> ReviewFuture<F, R> {
-    /// Waits for the inner service, and asks the reviewer, if there is one, about what is forwarded.
+    /// Waits for the inner service, and calls the reviewer, if there is one, with what is forwarded.
     #[inline]
     pub const fn new(future: F, reviewer: Option<R>) -> Self {
         Self { future, reviewer }

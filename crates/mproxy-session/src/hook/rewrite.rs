@@ -6,8 +6,8 @@ use super::{Filter, Judge, Packet, PacketHead, Refusal, Verdict};
 
 /// Lets a closure change each packet on its way inward.
 ///
-/// An error of the closure refuses the packet: a change that cannot be made must not be skipped. It
-/// may be a [`Refusal`] or what becomes one, as an [`EncodeError`](mproxy_codec::EncodeError) does.
+/// If the closure fails, the packet is refused, because a change must not be skipped. The error
+/// may be a [`Refusal`] or convert into one, as [`EncodeError`](mproxy_codec::EncodeError) does.
 ///
 /// ```
 /// use mproxy_session::{Forward, Packet, RewriteLayer};
@@ -23,7 +23,7 @@ use super::{Filter, Judge, Packet, PacketHead, Refusal, Verdict};
 /// # let _ = service;
 /// ```
 ///
-/// A closure with several errors says which it ends in:
+/// A closure with several error types names its result type:
 ///
 /// ```
 /// use mproxy_session::{Packet, Refusal, RewriteLayer};
@@ -73,7 +73,7 @@ pub type Rewrite<S, F> = Filter<S, Change<F>>;
 
 /// A closure that changes packets.
 #[derive(Clone, Copy, Debug)]
-#[allow(unnameable_types)] // a parameter of `Rewrite` that nobody need write down
+#[allow(unnameable_types)] // a parameter of `Rewrite` that callers need not name
 pub struct Change<F>(F);
 
 impl<F, P, E> Judge<P> for Change<F>

@@ -14,15 +14,15 @@ use super::{Forward, Heads, Packet, PacketHead, Verdict, Whole, on_kind};
 use crate::BoxError;
 
 thread_local! {
-    /// The type of the packet for which a stack is being made ready. `poll_ready` is not told, and a
-    /// tap inside a stack must not take a permit for a packet that it will not see.
+    /// The type of the packet for which a stack is being made ready. `poll_ready` has no argument for it,
+    /// and a tap inside a stack must not take a permit for a packet that it will not see.
     static IN_HAND: Cell<Option<Kind>> = const { Cell::new(None) };
 }
 
-/// How the type of a tap begins, in the name of the type of a service that has one in it.
+/// The start of a tap's type in the type name of a service that contains one.
 const TAP: &str = concat!(module_path!(), "::Tap<");
 
-/// A packet service and the packet types it is offered. All others never leave the read buffer.
+/// A packet service and the packet types it is offered. All other packets never leave the read buffer.
 #[derive(Clone, Debug)]
 pub struct Tap<S> {
     kinds: KindSet,
@@ -30,9 +30,9 @@ pub struct Tap<S> {
     memo: Option<Box<Memo>>,
     /// The service has taps inside that see fewer packets.
     nested: bool,
-    /// What the services decide may depend on who the client is.
+    /// The decisions of the services may depend on who the client is.
     judges_identity: bool,
-    /// By how many bytes the services lengthen a PUBLISH at most.
+    /// Maximum bytes by which the services lengthen a PUBLISH.
     growth: u16,
     service: S,
 }
@@ -66,12 +66,12 @@ impl<S> Tap<S> {
     /// Offers packets of these types.
     ///
     /// # Panics
-    /// If the service has an [`OnPublishLayer`](crate::OnPublishLayer) or
-    /// [`OnSubscribeLayer`](crate::OnSubscribeLayer) in it that would never be asked, because the
-    /// packets that it judges are not among them; and if there is another tap in it, whose kinds this
-    /// one would forget: [`wrap`](Self::wrap) puts a service around a tap. (Both are found by the name
-    /// of the service's type: what is in a box, in a closure, or in a type of its own without
-    /// parameters is not. So box a tap, with [`convert`](Self::convert), and not its service.)
+    /// If the service contains an [`OnPublishLayer`](crate::OnPublishLayer) or
+    /// [`OnSubscribeLayer`](crate::OnSubscribeLayer) that would never be called, because the
+    /// packets that it judges are not among these types; or another tap, whose kinds this one would
+    /// ignore: use [`wrap`](Self::wrap) to put a service around a tap. (Both are found by the name of
+    /// the service's type, so not in a box, in a closure, or in a type without parameters. So box a
+    /// tap, with [`convert`](Self::convert), and not its service.)
     #[track_caller]
     pub fn only(kinds: KindSet, service: S) -> Self {
         on_kind::assert_offered::<S>(kinds);
@@ -90,11 +90,11 @@ impl<S> Tap<S> {
         }
     }
 
-    /// Says that the service does not need payloads: it is a service of [`PacketHead`]s, which have
+    /// Declares that the service does not need payloads: it is a service for [`PacketHead`]s, which have
     /// none.
     ///
-    /// A PUBLISH that is larger than the read buffer is then offered as soon as topic and
-    /// properties are there; the payload streams past afterwards and is never held in memory.
+    /// A PUBLISH that is larger than the read buffer is then offered as soon as its topic and
+    /// properties have arrived; the payload streams past afterwards and is never held in memory.
     #[must_use]
     pub fn head_only(self) -> Tap<Heads<S>>
     where
@@ -105,10 +105,10 @@ impl<S> Tap<S> {
         tap
     }
 
-    /// Says that the service lengthens a PUBLISH, by so many bytes at most.
+    /// Declares that the service lengthens a PUBLISH by at most this many bytes.
     ///
-    /// The client is then told a Maximum Packet Size that leaves room for it, so that what it may
-    /// send is not too large for the broker in the end. [MQTT-3.2.2-15]
+    /// CONNACK then has a Maximum Packet Size that leaves room for it, so that a packet that the client may
+    /// send is never too large for the broker. [MQTT-3.2.2-15]
     #[must_use]
     pub fn grows(mut self, bytes: usize) -> Self {
         let bytes = u16::try_from(bytes).unwrap_or(u16::MAX);
@@ -116,19 +116,19 @@ impl<S> Tap<S> {
         self
     }
 
-    /// Says whether what the services decide depends on who the client is.
+    /// Declares whether the decisions of the services depend on who the client is.
     ///
-    /// A client of MQTT 5.0 may authenticate again while it is connected (AUTH 0x19), and is perhaps
-    /// somebody else then. So such a client is closed with 0x8C where services judge identity and none
-    /// in this direction sees AUTH. Services are taken to do so until they say otherwise: one that
-    /// does not, around others, says what [they say](Self::judges_identity). [MQTT-4.12.1-1]
+    /// An MQTT 5.0 client may authenticate again while it is connected (AUTH 0x19), and may be another user
+    /// afterwards. So such a client is closed with 0x8C if services judge identity and none in this
+    /// direction sees AUTH. Services are assumed to judge identity unless declared otherwise: one that does
+    /// not, around others, declares what [they do](Self::judges_identity). [MQTT-4.12.1-1]
     #[must_use]
     pub const fn judge_identity(mut self, judge: bool) -> Self {
         self.judges_identity = judge;
         self
     }
 
-    /// True when what the services decide may depend on who the client is.
+    /// True if the decisions of the services may depend on who the client is.
     #[must_use]
     pub const fn judges_identity(&self) -> bool {
         self.judges_identity
@@ -145,7 +145,7 @@ impl<S> Tap<S> {
         self.kinds
     }
 
-    /// True when the service does without the payload of a PUBLISH.
+    /// True if the service does not need the payload of a PUBLISH.
     #[inline]
     #[must_use]
     pub const fn is_head_only(&self) -> bool {
@@ -157,11 +157,11 @@ impl<S> Tap<S> {
         &mut self.service
     }
 
-    /// Turns the service into another that sees the same packets, whole: what was
-    /// [`head_only`](Self::head_only) is gathered from now on.
+    /// Replaces the service by another for the same packets, whole: what was
+    /// [`head_only`](Self::head_only) is held as a whole from now on.
     ///
-    /// A promise that verdicts may be remembered ([`wrap_remembered`](Self::wrap_remembered)) is not
-    /// kept: the new service may decide otherwise.
+    /// A promise that verdicts may be remembered ([`wrap_remembered`](Self::wrap_remembered)) is
+    /// dropped, because the new service may decide differently.
     ///
     /// # Panics
     /// As [`only`](Self::only).
@@ -172,9 +172,9 @@ impl<S> Tap<S> {
         self.convert(map)
     }
 
-    /// Puts the service into another type that decides the same, a box or an enum, and nothing else:
-    /// what was promised of it still holds, that it looks at no payload and that its verdicts may be
-    /// remembered. Use [`map`](Self::map) for a service that decides otherwise.
+    /// Converts the service into another type that decides the same, such as a box or an enum:
+    /// its promises still hold, that it looks at no payload and that its verdicts may be
+    /// remembered. Use [`map`](Self::map) for a service that decides differently.
     pub fn convert<T>(self, convert: impl FnOnce(S) -> T) -> Tap<T> {
         Tap {
             kinds: self.kinds,
@@ -187,11 +187,11 @@ impl<S> Tap<S> {
         }
     }
 
-    /// Puts a service around this tap that wants to see whole packets of `kinds` too.
+    /// Puts a service around this tap that sees whole packets of `kinds`, too.
     ///
-    /// The new service is offered what the inner one is offered as well, and passes it on; the inner
-    /// service goes on seeing only what it asked for. The closure is given this tap to call it: one that
-    /// drops it takes all layers inside away.
+    /// The new service is also offered what the inner one is offered, and passes it on; the inner
+    /// service still sees only its own kinds. The closure gets this tap as the inner service: one that
+    /// drops it removes all layers inside.
     ///
     /// # Panics
     /// As [`only`](Self::only).
@@ -199,8 +199,8 @@ impl<S> Tap<S> {
         self.wrapped(kinds, false, wrap)
     }
 
-    /// Puts a service around this tap that wants to see packets of `kinds` too, and does without
-    /// payloads: it is a service of [`PacketHead`]s. Whole packets are gathered when the inner one
+    /// Puts a service around this tap that sees packets of `kinds`, too, but does not need
+    /// payloads: it is a service for [`PacketHead`]s. Whole packets are held if the inner one
     /// needs them.
     ///
     /// # Panics
@@ -228,14 +228,14 @@ impl<S> Tap<S> {
         }
     }
 
-    /// Puts a service around this tap, as [`wrap_heads`](Self::wrap_heads) does, whose verdict on a
-    /// PUBLISH need not be asked for twice.
+    /// Puts a service around this tap, like [`wrap_heads`](Self::wrap_heads), whose verdict on a
+    /// PUBLISH may be remembered.
     ///
-    /// That is a promise: for the life of the session, the verdict on a PUBLISH without properties
-    /// depends on its topic name, QoS and RETAIN flag alone, and a PUBLISH that is forwarded is not
-    /// changed. Devices repeat themselves; while one publishes to the topic that was last forwarded,
-    /// its packets stay in the read buffer, and `repeated` is told how many there were, once a read.
-    /// If a service inside makes no such promise, every packet is offered.
+    /// This is a promise: for the life of the session, the verdict on a PUBLISH without properties
+    /// depends only on its topic name, QoS and RETAIN flag, and a forwarded PUBLISH is not changed.
+    /// While a device keeps publishing to the topic that was last forwarded, its packets stay in the
+    /// read buffer, and `repeated` gets their number, once per read. If a service inside makes no such
+    /// promise, every packet is offered.
     pub fn wrap_remembered<W>(
         mut self,
         kinds: KindSet,
@@ -269,7 +269,7 @@ impl<S> Tap<S> {
         if !self.nested {
             return self.service.poll_ready(cx);
         }
-        /// Also when a hook panics.
+        /// Also if a hook panics.
         struct Reset;
         impl Drop for Reset {
             fn drop(&mut self) {
@@ -281,7 +281,7 @@ impl<S> Tap<S> {
         self.service.poll_ready(cx)
     }
 
-    /// What is remembered of the last PUBLISH, if every service promised that it may be.
+    /// The remembered last PUBLISH, if every service promised that it may be remembered.
     #[inline]
     pub(crate) fn memo_mut(&mut self) -> Option<&mut Memo> {
         self.memo.as_deref_mut()
@@ -313,8 +313,8 @@ where
                 packet: Some(packet),
             };
         }
-        // The tap that is asked first gathers what any inside of it needs. One that is not asked
-        // through it must not be shown an empty payload.
+        // The outermost tap holds whatever an inner one needs. One that is not called through it must
+        // not see an empty payload.
         if !self.head_only && !packet.is_whole() {
             return TapFuture::Passed { packet: None };
         }
@@ -350,7 +350,7 @@ where
                 verdict.map(|verdict| verdict.map(Verdict::cast))
             }
             TapFutureProj::Passed { packet } => {
-                // `None` also when polled after completion, which the contract of Future forbids
+                // `None` also if polled after completion, which Future forbids
                 Poll::Ready(
                     packet
                         .take()

@@ -1,4 +1,4 @@
-//! What a hook decides.
+//! The decision of a hook.
 
 use std::error::Error;
 use std::fmt;
@@ -9,29 +9,28 @@ use super::Packet;
 use super::packet::Whole;
 use crate::admit::ConnectRefusal;
 
-/// The response of a packet service. It carries the packet, so that what was checked is what is
-/// sent.
+/// The response of a packet service. It carries the packet, so that the session sends what was
+/// judged.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Verdict<P = Whole> {
-    /// Send the packet on: as it came when it was not changed, byte by byte.
+    /// Forward the packet: byte for byte if it was not changed.
     ///
     /// It must be the packet that was offered, changed or not. One of another type, version, direction
-    /// or packet identifier ends the session as a failed hook: its sender would wait for an answer
+    /// or packet identifier ends the session as a failed hook, because its sender would wait for an answer
     /// that never comes.
     Forward(Packet<P>),
-    /// Throw the packet away and let its sender believe that it arrived: a PUBLISH is
-    /// acknowledged, a SUBSCRIBE or UNSUBSCRIBE is answered as refused, and of a CONNECT with a will
-    /// the will is left out. A packet that nobody can answer in the place of its receiver, as
-    /// DISCONNECT or PUBACK, is sent on all the same.
+    /// Drop the packet and let its sender believe that it arrived: a PUBLISH is acknowledged, a
+    /// SUBSCRIBE or UNSUBSCRIBE is answered as refused, and a will is removed from its CONNECT. A
+    /// packet that only its receiver can answer, such as DISCONNECT or PUBACK, is forwarded anyway.
     Discard,
-    /// Throw the packet away and say so, as far as the protocol version has words for it; otherwise
-    /// as [`Discard`](Self::Discard).
+    /// Drop the packet and tell its sender, if the protocol version has a code for it; otherwise
+    /// like [`Discard`](Self::Discard).
     ///
-    /// A refused delivery is acknowledged to the broker, as it would otherwise wait for its answer.
+    /// A refused delivery is acknowledged to the broker, which would otherwise wait for the answer.
     Refuse(Refusal),
-    /// End the session; a client of MQTT 5.0 is told the reason, or 0x80 Unspecified error where a
-    /// DISCONNECT of a server has no such code. Over a will it is a refusal of the client.
+    /// End the session; an MQTT 5.0 client gets the reason, or 0x80 Unspecified error if
+    /// DISCONNECT does not have this code. For a will, it refuses the client.
     Close(ReasonCode),
 }
 
@@ -42,7 +41,7 @@ impl<P> Verdict<P> {
         Self::Refuse(Refusal::new(reason))
     }
 
-    /// The same verdict on the same packet, of which more or less may be seen.
+    /// The same verdict on the same packet with another `P`.
     #[inline]
     pub(crate) fn cast<Q>(self) -> Verdict<Q> {
         match self {
@@ -56,25 +55,25 @@ impl<P> Verdict<P> {
 
 /// Why a packet is refused.
 ///
-/// It is an error, too: a service that fails with one, or with an error of which it is the
-/// [source](Error::source), refuses the packet.
+/// It is also an error: if a service fails with one, or with an error that has one as its
+/// [source](Error::source), the packet is refused.
 ///
-/// # What the client is told
-/// A PUBLISH at QoS 1 or 2 of MQTT 5.0 is answered with the reason code, or with 0x87 Not authorized
-/// where PUBACK and PUBREC have no such code, or it is none of an error; at QoS 0, and before MQTT 5.0, nothing can be said, and
-/// [`Limits::refused_publish`](crate::Limits::refused_publish) decides. A SUBSCRIBE is answered with
-/// it where SUBACK has such a code, otherwise with 0x87, and before MQTT 5.0 with 0x80. A will refuses
-/// the client: see [`ConnectRefusal`]. [`Summary`](crate::Summary) has the code with which a session ended
-/// as it was sent.
+/// # What the client receives
+/// An MQTT 5.0 PUBLISH at QoS 1 or 2 is answered with the reason code, or with 0x87 Not authorized if
+/// PUBACK and PUBREC do not have it as an error code. At QoS 0, and before MQTT 5.0, there is no such
+/// answer, and [`Limits::refused_publish`](crate::Limits::refused_publish) decides. A SUBSCRIBE is answered
+/// with the code if SUBACK has it, otherwise with 0x87, and before MQTT 5.0 with 0x80. For a will, it
+/// refuses the client: see [`ConnectRefusal`]. [`Summary`](crate::Summary) has the code with which a
+/// session ended, as it was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Refusal {
     /// The reason code of PUBACK, PUBREC or SUBACK of MQTT 5.0.
     pub reason: ReasonCode,
-    /// A Reason String for clients of MQTT 5.0 that asked for such.
+    /// A Reason String for MQTT 5.0 clients that want them.
     pub text: Option<Box<str>>,
-    /// Who refused and by which rule: for the log of a client that is turned away for its will. It is
-    /// not told.
+    /// Who refused and by which rule: for the log about a client that is refused for its will. It is
+    /// not sent.
     pub by: Option<Box<str>>,
 }
 
@@ -103,7 +102,7 @@ impl Refusal {
         self
     }
 
-    /// The refusal that an error is, or that is among its sources.
+    /// The refusal in an error: itself, or one of its sources.
     pub(crate) fn in_error(error: &(dyn Error + 'static)) -> Option<Self> {
         sources(error).find_map(|error| {
             let refusal = error.downcast_ref::<Self>().cloned();
@@ -112,11 +111,11 @@ impl Refusal {
     }
 }
 
-/// An error and what is behind it.
+/// An error and its sources.
 pub(crate) fn sources<'a>(
     error: &'a (dyn Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    // as many as a chain of errors can sensibly have: one that is its own source has no end
+    // a bound, because an error that is its own source would have no end
     let mut next = Some(error);
     std::iter::from_fn(move || {
         let error = next?;
@@ -132,7 +131,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// What a refusal says of itself as an error.
+/// The text of a refusal as an error.
 pub(crate) fn display(
     f: &mut fmt::Formatter<'_>,
     reason: ReasonCode,
@@ -164,8 +163,8 @@ impl From<&ConnectRefusal> for Refusal {
     }
 }
 
-/// A packet that cannot be written as a hook would have it is refused: with the code for what is wrong
-/// with its topic, with 0x97 Quota exceeded where it would be too long, and with 0x83 Implementation
+/// A packet that cannot be written as a hook changed it is refused: with the code for the problem
+/// with its topic, with 0x97 Quota exceeded if it would be too long, and with 0x83 Implementation
 /// specific error for everything else.
 impl From<EncodeError> for Refusal {
     fn from(error: EncodeError) -> Self {

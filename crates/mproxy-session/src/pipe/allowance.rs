@@ -1,9 +1,9 @@
-//! How many packets of a client may be refused.
+//! The allowance of refused packets of a client.
 
 use super::deadlines::Moment;
 use crate::limits::Rate;
 
-/// What is left of a [`Rate`]: its number at once, and again in each of its periods.
+/// What is left of a [`Rate`]: its number at once, and again in each period.
 #[derive(Debug)]
 pub(super) struct Allowance {
     left: f64,

@@ -1,4 +1,4 @@
-//! When a session is given up: all its deadlines, which share one timer.
+//! The deadlines of a session, which share one timer.
 
 use std::num::NonZeroU32;
 use std::pin::Pin;
@@ -11,22 +11,22 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::flow::Wait;
 use crate::limits::Limits;
 
-/// How much longer than the standard's time a silent client is left to the broker, which judges the
-/// keep alive that it was told. Brokers look every now and then: mosquitto every 5 seconds, EMQX
+/// How much longer than the standard's time the broker gets to close a silent client: it enforces the
+/// keep alive that it was sent. Brokers check periodically: mosquitto every 5 seconds, EMQX
 /// every 30.
 const BROKER_FIRST: Duration = Duration::from_secs(30);
 
-/// As good as never, and a time that every clock can count to.
+/// As good as never, but a time that every clock can represent.
 pub(super) const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
-/// How long an [order](crate::Order) waits for the end of a packet that is on its way, so that it need
-/// not be sent again. A client that never ends it must not hold up a drain.
+/// How long an [order](crate::Order) waits for the end of a packet in progress, so that it need
+/// not be sent again. A client that never completes it must not delay a drain.
 const ORDER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a deadline is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Deadline {
-    /// The other side's end, or the border of a packet, after one side is done or an order came.
+    /// The end of the other side, or a packet border, after one side is done or an order came.
     Linger,
     Connack,
     KeepAlive,
@@ -35,23 +35,23 @@ pub(super) enum Deadline {
     Write(Direction),
     Packet(Direction),
     Answers,
-    /// The session expires by itself.
+    /// The session expires.
     Expiry,
-    /// A side that is held back is read again: no end.
+    /// A side that was slowed down is read again; the session does not end.
     Pace,
 }
 
-/// What a poll has found to do.
+/// How much work a poll has found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Activity {
     None,
-    /// Something, and now there is nothing more.
+    /// Some, and now there is no more.
     Some,
-    /// More than its turn was for: the client is not silent, it is not read.
+    /// More than fits its turn: the client is not silent, it is just not read.
     Busy,
 }
 
-/// What the session is at, as far as it has a deadline.
+/// The parts of the session's state with a deadline.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Facts {
     /// An order waits for the end of a packet.
@@ -60,13 +60,13 @@ pub(super) struct Facts {
     pub(super) answered: bool,
     /// When the session expires by itself.
     pub(super) expiry: Option<Instant>,
-    /// When a side that is held back is read again.
+    /// When a side that was slowed down is read again.
     pub(super) resumes: Option<Instant>,
-    /// How long the client may be silent, while it is listened to.
+    /// How long the client may be silent while it is read.
     pub(super) silence: Option<Duration>,
 }
 
-/// Since when what is waited for.
+/// What is waited for, and since when.
 #[derive(Debug)]
 pub(super) struct Deadlines {
     started: Instant,
@@ -74,7 +74,7 @@ pub(super) struct Deadlines {
     /// What each direction waits for, and since when.
     waits: [Wait; 2],
     since: [Moment; 2],
-    /// When the client was heard last; before CONNACK, when the broker's time to answer began.
+    /// When the client last sent something; before CONNACK, when the broker's time to answer began.
     heard: Moment,
     /// When a side was done, or an order came.
     closing: Option<Moment>,
@@ -102,24 +102,24 @@ impl Deadlines {
         Moment::now(self.started)
     }
 
-    /// The client said something, or it was the broker's turn to.
+    /// The client sent something, or the broker's time to answer began.
     pub(super) fn heard(&mut self) {
         self.heard = self.now();
     }
 
-    /// There is an end in sight.
+    /// The session is about to end.
     pub(super) fn begin_closing(&mut self) {
         if self.closing.is_none() {
             self.closing = Some(self.now());
         }
     }
 
-    /// A direction waits for this now. `progressed` says that some of it has come since the last time.
+    /// A direction waits for this now. `progressed` says that there was progress since the last call.
     pub(super) fn observe(&mut self, direction: Direction, wait: Wait, progressed: bool) {
         let index = usize::from(direction == Direction::ToClient);
         if self.waits[index] != wait || progressed {
             self.waits[index] = wait;
-            // the clock is not read for a connection that waits for nothing
+            // do not read the clock for a connection that waits for nothing
             if wait != Wait::Nothing {
                 self.since[index] = self.now();
             }
@@ -162,7 +162,7 @@ impl Deadlines {
             .min_by_key(|(at, _)| *at)
     }
 
-    /// Waits for a deadline, and says for which one it is too late.
+    /// Waits for a deadline, and returns the one that has passed.
     pub(super) fn poll(
         &mut self,
         earliest: Option<(Instant, Deadline)>,
@@ -174,7 +174,7 @@ impl Deadlines {
             return Poll::Pending;
         };
         let timer = match &mut self.timer {
-            // woken by traffic: the timer still has the task's waker and wakes it when it is due
+            // woken by traffic: the timer still has the task's waker
             Some(timer)
                 if activity != Activity::None
                     && timer.deadline() <= deadline
@@ -185,7 +185,7 @@ impl Deadlines {
             Some(timer) => timer,
             none => none.insert(Box::pin(sleep_until(deadline))),
         };
-        // a timer that is early costs one look; it is not moved for every packet
+        // the timer may be early, which costs one check; it is not moved for every packet
         if timer.deadline() > deadline {
             timer.as_mut().reset(deadline);
         }
@@ -198,27 +198,27 @@ impl Deadlines {
         }
     }
 
-    /// The task is polled by another one: what wakes that would not wake this.
+    /// Another task polls now: wake-ups for the old one would not reach it.
     pub(super) fn forget_waker(&mut self) {
         self.timer = None;
     }
 }
 
-/// How long a client of this keep alive may be silent; `None` if it has none. `is_own` says that the
-/// proxy enforces it, and not the broker first.
+/// How long a client with this keep alive may be silent; `None` if it has none. `is_own` says that the
+/// proxy enforces it, not the broker first.
 pub(super) fn silence(keep_alive: u16, is_own: bool, limits: &Limits) -> Option<Duration> {
     if keep_alive == 0 {
         return None;
     }
     let silence = f64::from(keep_alive) * limits.keep_alive_grace;
-    // a grace that is not a number, or is too long for a clock, means no deadline
+    // NaN, or a grace too long for a clock, means no deadline
     let silence = Duration::try_from_secs_f64(silence).unwrap_or(NEVER);
     let first = if is_own { Duration::ZERO } else { BROKER_FIRST };
     Some(silence.saturating_add(first))
 }
 
-/// A point in time, as hundredths of a second since the session began, rounded up, for more than a
-/// year: a quarter of the size of an `Instant`, of which a pipe would have four more.
+/// A point in time as hundredths of a second since the session began, rounded up; more than a year
+/// fits. A quarter of the size of an `Instant`, of which a pipe would need four more.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Moment(NonZeroU32);
 
@@ -240,7 +240,7 @@ impl Moment {
     fn after(self, start: Instant, duration: Duration) -> Instant {
         let passed = u64::from(self.0.get() - 1) * u64::from(Self::UNIT);
         let moment = start + Duration::from_millis(passed);
-        // a limit of more than any clock counts is none
+        // a limit too long for any clock is none
         moment.checked_add(duration).unwrap_or(moment + NEVER)
     }
 }

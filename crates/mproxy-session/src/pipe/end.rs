@@ -11,11 +11,11 @@ use crate::hook::PacketService;
 use crate::summary::Side;
 
 impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
-    /// The end of the session, if everything that was to be passed on has been.
+    /// The end of the session, if everything has been forwarded.
     pub(super) fn finished(&mut self, cx: &mut Context<'_>) -> Option<End> {
         let client_done = self.to_server.is_finished();
         if self.to_client.is_finished() {
-            // a client that cannot be written to may have sent more before it went
+            // a client that cannot be written to may have sent more before it left
             if !self.to_client.out.is_dead() || client_done {
                 return Some(self.end());
             }
@@ -38,7 +38,7 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
     fn end(&mut self) -> End {
         if let Some(end) = self.to_server.take_end() {
             return match self.to_client.take_end() {
-                // a broker that could not be written to has said why
+                // a broker that cannot be written to may have sent the reason
                 Some(last_word) if end.account(true, None).side == Side::Upstream => last_word,
                 _ => end,
             };
@@ -67,7 +67,7 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
             Deadline::Connack => Overdue::Connack,
             Deadline::KeepAlive => Overdue::KeepAlive,
             Deadline::Write(direction) => Overdue::Write(direction),
-            // it is stuck, and the client cannot be heard behind it
+            // it is stuck, so the client is not read either
             Deadline::Answers => Overdue::Answers,
             Deadline::Packet(direction) => Overdue::Packet(direction),
         }))

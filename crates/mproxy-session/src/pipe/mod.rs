@@ -26,7 +26,7 @@ use crate::recorder::{Batch, Recorder};
 use crate::rules::{HookTraits, Rules};
 
 /// Rounds of both directions before other connections of the thread get their turn. A round reads
-/// at most one scratch buffer a direction.
+/// at most one scratch buffer per direction.
 const ROUNDS: usize = 4;
 
 /// A connection to a side.
@@ -38,7 +38,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Io for T {}
 pub(crate) enum Stop {
     /// The session ends.
     End(End),
-    /// The session is to be judged again: it is at a border, and no packet is with the hooks.
+    /// The session must be judged again: it is at a packet border, and no packet is with the hooks.
     Renewal,
 }
 
@@ -52,16 +52,16 @@ pub(crate) struct Pipe<C, S, U: PacketService, D: PacketService> {
     latency: Latency,
     pub(crate) recorder: Arc<dyn Recorder>,
     pub(crate) handle: Running,
-    /// Which waker the handle has.
+    /// The waker that the handle has.
     registered: usize,
-    /// Bytes that the session and its hooks keep as long as it lasts: names, the upgrade request.
+    /// Bytes that the session and its hooks keep for its whole life: names, the upgrade request.
     kept: u32,
     deadlines: Deadlines,
     pub(crate) broker_is_shut: bool,
     answered: bool,
-    /// Since the first packet of the client that was refused.
+    /// `Some` since the first refused packet of the client.
     denials: Option<Box<Allowance>>,
-    /// Of the client and of the broker, where how fast they may send is limited.
+    /// The paces of the client and of the broker, if limited.
     throttles: Throttles,
 }
 
@@ -101,14 +101,14 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
         self.deadlines.started()
     }
 
-    /// Other hooks judge what comes from here on; they keep so many bytes.
+    /// Replaces the hooks for all later packets; the new ones keep `held` bytes.
     pub(crate) fn renew(&mut self, to_server: Tap<U>, to_client: Tap<D>, kept: usize) {
         self.to_server.renew(to_server);
         self.to_client.renew(to_client);
         self.kept = u32::try_from(kept).unwrap_or(u32::MAX);
     }
 
-    /// Moves bytes until the session ends, or is to be judged again. A panic ends this session only.
+    /// Moves bytes until the session ends, or must be judged again. A panic ends only this session.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Stop> {
         let polled =
             catch_unwind(AssertUnwindSafe(|| self.poll_inner(cx))).unwrap_or_else(|panic| {
@@ -120,18 +120,18 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
         polled
     }
 
-    /// Bytes that it holds because of what the peers sent.
+    /// Bytes that it holds because of what peers sent.
     fn size(&self) -> usize {
         self.to_server.size() + self.to_client.size() + self.rules.size() + self.kept as usize
     }
 
     fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<Stop> {
-        // the handle keeps the waker, and so nobody else can have its address
+        // the handle keeps the waker alive, so no other waker can have its address
         let waker = cx.waker().data().addr();
         if self.registered != waker {
             self.registered = waker;
             self.handle.register(cx);
-            // what wakes the task that polled before would not wake this one
+            // wake-ups for the task that polled before would not reach this one
             self.deadlines.forget_waker();
         }
         if let Some(paces) = self.handle.take_paces() {
@@ -167,7 +167,7 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
                 break;
             }
         }
-        // who is always busy has deadlines as well
+        // a session that is always busy has deadlines, too
         let polled = self.poll_deadlines(seen, Activity::Busy, cx).map(Stop::End);
         if polled.is_pending() {
             yield_turn(cx);
@@ -175,7 +175,7 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
         polled
     }
 
-    /// How far both directions may go. `Err` says that an order or a renewal stops the pipe here.
+    /// How far both directions may go. `Err` means that an order or a renewal stops the pipe here.
     #[inline]
     fn intake(&mut self) -> Result<Intake, Stop> {
         if let Some(order) = self.handle.order() {
@@ -189,7 +189,7 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
             self.deadlines.begin_closing();
             return Ok(Intake::Finish);
         }
-        // before CONNACK nothing passes that could be judged otherwise
+        // before CONNACK, no packet passes that new hooks would judge
         if !self.handle.wants_renewal() || !self.rules.phase.is_established() {
             return Ok(Intake::Free);
         }
@@ -200,8 +200,8 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
         }
     }
 
-    /// One turn of each direction. An order keeps new packets from being begun, and a renewal those that
-    /// have come from being judged.
+    /// One turn of each direction. An order keeps new packets from being started, and a renewal keeps
+    /// packets from being judged.
     fn round(
         &mut self,
         task: &mut Context<'_>,
@@ -245,7 +245,7 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
         }
     }
 
-    /// A turn of what the client sends.
+    /// A turn of the direction to the server.
     fn pump_up(&mut self, turn: Turn<'_, '_>) -> Result<Events, End> {
         let mut batch = Batch::default();
         let watched = (&mut self.latency, &*self.recorder);
@@ -253,7 +253,7 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
         let mut cx = Cx::new(&mut self.rules, out, &mut batch, watched, turn);
         let (client, broker) = (&mut self.client, &mut self.broker);
         let pumped = self.to_server.pump(client, broker, &mut cx);
-        // before its error: what was read was read
+        // count before returning the error: the bytes were read
         self.book(Direction::ToServer, &batch);
         let events = pumped?;
         if batch.publishes[1] > 0 && self.latency.is_idle() && self.recorder.wants_latency() {
@@ -265,7 +265,7 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
         Ok(events)
     }
 
-    /// A turn of what the broker sends.
+    /// A turn of the direction to the client.
     fn pump_down(&mut self, turn: Turn<'_, '_>) -> Result<Events, End> {
         let mut batch = Batch::default();
         let watched = (&mut self.latency, &*self.recorder);
@@ -279,7 +279,7 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
             if reason == ReasonCode::SUCCESS {
                 self.handle.establish();
             }
-            // the client may have waited for it before it said anything
+            // the client may have waited for CONNACK before sending anything
             self.deadlines.heard();
             self.recorder
                 .connack(Some(&self.rules.session), self.rules.version(), reason);
@@ -287,7 +287,7 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
         pumped
     }
 
-    /// Counts what a turn has read.
+    /// Counts the reads of a turn.
     fn book(&mut self, direction: Direction, batch: &Batch) {
         if let Some(throttles) = &mut self.throttles {
             throttles[usize::from(direction == Direction::ToClient)].spend(batch);
@@ -298,7 +298,7 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
     /// `count` packets of the client were refused.
     ///
     /// # Errors
-    /// That is more than its allowance.
+    /// This exceeds its allowance.
     #[cold]
     fn allow_denials(&mut self, count: u32) -> Result<(), End> {
         let Some(rate) = self.rules.limits.max_denials else {
@@ -313,7 +313,7 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
         Err(Box::new(Cause::Denials(rate)))
     }
 
-    /// Looks at the deadlines.
+    /// Checks the deadlines.
     fn poll_deadlines(
         &mut self,
         [up, down]: [Events; 2],
@@ -321,7 +321,7 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
         cx: &mut Context<'_>,
     ) -> Poll<End> {
         let rules = &mut self.rules;
-        // who is not read because of its pace is late with nothing
+        // a side that is not read because of its pace cannot be late
         let resumes = match &self.throttles {
             Some(throttles) => throttles.each_ref().map(Throttle::resumes_at),
             None => [None; 2],
@@ -360,7 +360,7 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
     }
 }
 
-/// What a direction waits for: nothing of its sender while that is held back.
+/// What a direction waits for: not for its sender while that is slowed down.
 const fn waits(wait: Wait, resumes: Option<Instant>) -> Wait {
     match wait {
         Wait::Packet if resumes.is_some() => Wait::Nothing,
@@ -368,10 +368,10 @@ const fn waits(wait: Wait, resumes: Option<Instant>) -> Wait {
     }
 }
 
-/// Has the task polled again when the other tasks of the thread, and sockets that became ready, had
-/// their turn. A task that wakes itself is polled again before the runtime looks at any socket.
+/// Has the task polled again after the other tasks of the thread, and ready sockets, had
+/// their turn. A task that wakes itself would be polled before the runtime checks any socket.
 fn yield_turn(cx: &mut Context<'_>) {
     let turn = std::pin::pin!(tokio::task::yield_now());
-    // pending at the first poll, which has the waker called
+    // pending at the first poll, which also wakes the task
     let _ = turn.poll(cx);
 }

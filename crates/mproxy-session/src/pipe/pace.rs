@@ -1,5 +1,5 @@
-//! How fast a side may send. Reading is what is delayed: the sender is held back by its own network, as by
-//! a slow receiver, and nothing is kept for it.
+//! How fast a side may send. The session delays reading, so the sender's own network slows it down, as with
+//! a slow receiver, and nothing is buffered for it.
 
 use std::time::Duration;
 
@@ -10,17 +10,17 @@ use crate::flow::Intake;
 use crate::limits::{Pace, Paces, Rate};
 use crate::recorder::Batch;
 
-/// What a direction has read of its [`Pace`].
+/// How much of its [`Pace`] a direction has used.
 #[derive(Debug)]
 pub(super) struct Throttle {
     pace: Pace,
     /// When the buckets of packets and bytes are full again.
     full: [Instant; 2],
-    /// Not read before.
+    /// When to read again.
     held_until: Option<Instant>,
 }
 
-/// What both directions have read; `None` if neither has a pace.
+/// The use of both directions; `None` if neither has a pace.
 pub(super) type Throttles = Option<Box<[Throttle; 2]>>;
 
 impl Throttle {
@@ -37,7 +37,7 @@ impl Throttle {
         }
     }
 
-    /// How far a direction may go. The clock is read only if its sender was too fast.
+    /// How far a direction may go. Reads the clock only if its sender was too fast.
     pub(super) fn intake(&mut self) -> Intake {
         if self.held_until.is_some_and(|until| Instant::now() < until) {
             return Intake::Hold;
@@ -46,13 +46,13 @@ impl Throttle {
         Intake::Free
     }
 
-    /// When a side is to be read again, if it is not now.
+    /// When a side will be read again, if it is not read now.
     pub(super) const fn resumes_at(&self) -> Option<Instant> {
         self.held_until
     }
 
-    /// Takes what was read out of the buckets. That is known afterwards only, so that a read may take more
-    /// than there is; the next one waits for all of it.
+    /// Takes what was read from the buckets. The amount is known only afterwards, so a read may take more
+    /// than available; the next one then waits accordingly.
     pub(super) fn spend(&mut self, batch: &Batch) {
         let packets = batch.packets.iter().map(|count| u64::from(*count)).sum();
         if packets == 0 && batch.bytes == 0 || self.pace == Pace::default() {
@@ -66,8 +66,8 @@ impl Throttle {
     }
 }
 
-/// Takes `count` out of a bucket that is full again at `full`, and says until when it is in debt. A time
-/// that no clock counts to is as good as never.
+/// Takes `count` from a bucket that is full again at `full`, and returns until when it is in debt. A time
+/// too far for any clock is as good as never.
 fn take(rate: Rate, count: u64, full: &mut Instant, now: Instant) -> Option<Instant> {
     let period = rate.period.clamp(Duration::from_nanos(1), NEVER);
     let seconds = period.as_secs_f64() * count as f64 / f64::from(rate.count.get());
@@ -112,7 +112,7 @@ mod tests {
         assert_eq!(throttle.intake(), Intake::Hold);
         advance(Duration::from_millis(2)).await;
         assert_eq!(throttle.intake(), Intake::Free);
-        // nothing is saved beyond a period
+        // credit is limited to one period
         advance(Duration::from_secs(100)).await;
         throttle.spend(&read(11, 0));
         let resumes = throttle.resumes_at().unwrap();

@@ -1,11 +1,11 @@
-//! PUBACK, PUBREC, PUBREL and PUBCOMP: whose hand-shake is it?
+//! PUBACK, PUBREC, PUBREL and PUBCOMP: decides whose hand-shake each belongs to.
 
 use mproxy_codec::{Ack, Direction, Kind, ReasonCode, Version};
 
 use super::{Fate, Rules};
 
 impl Rules {
-    /// An acknowledgement. One of a hand-shake that the proxy began or finishes itself does not go on.
+    /// An acknowledgement. One that belongs to a hand-shake of the proxy itself is not forwarded.
     pub(crate) fn acknowledge(&mut self, direction: Direction, ack: &Ack<'_>) -> Fate {
         let id = ack.packet_id;
         match (ack.kind, direction) {
@@ -33,7 +33,7 @@ impl Rules {
                 self.end_flight(id);
                 Fate::Pass
             }
-            // no PUBREL follows one that says no
+            // no PUBREL follows a PUBREC with an error
             (Kind::Pubrec, Direction::ToClient) if ack.reason.is_error() => {
                 self.end_flight(id);
                 Fate::Pass
@@ -50,7 +50,7 @@ impl Rules {
     }
 }
 
-/// True for an answer after which the client owes no PUBREL: a PUBREC that says no.
+/// True for a PUBREC with an error, after which the client sends no PUBREL.
 fn is_last_word(answer: &[u8], version: Version) -> bool {
     version.is_v5() && answer.get(4).is_some_and(|reason| *reason >= 0x80)
 }

@@ -8,36 +8,36 @@ use mproxy_codec::{Direction, Kind, PublishLayout};
 use crate::cause::{Cause, Change, End};
 use crate::error::Violation;
 
-/// What the sender bound, and what the receiver was told.
+/// The aliases that the sender bound, and those that the receiver was told.
 ///
 /// The two differ when a hook refuses or rewrites: the sender counts an alias as bound by a PUBLISH
-/// that the receiver never saw. An alias-only PUBLISH is judged by the sender's binding and goes on
-/// as it is only if the receiver's binding says the same.
+/// that the receiver never saw. An alias-only PUBLISH is judged by the sender's binding and is forwarded
+/// unchanged only if the receiver has the same binding.
 #[derive(Debug)]
 pub(crate) struct AliasTable {
     direction: Direction,
-    /// What the receiver announced; larger aliases are an error.
+    /// The receiver's maximum; larger aliases are an error.
     maximum: u16,
-    /// The names behind aliases, where hooks look at topics. Where nobody does, only the names of
-    /// aliases that were bound by a PUBLISH which did not go on.
+    /// The names of aliases, if hooks look at topics. If none does, only the names of aliases that were
+    /// bound by a PUBLISH that was not forwarded.
     entries: BTreeMap<u16, Entry>,
     /// Bytes of all topic names that the sender bound, however they are shared, and of their entries.
     bytes: usize,
-    /// Bytes of the names that the receiver was told and that the sender did not bind.
+    /// Bytes of the names that the receiver was told but the sender did not bind.
     told: usize,
-    /// Where nobody looks at topics: which aliases are bound, a bit each. Grows as aliases are used,
+    /// If no hook looks at topics: which aliases are bound, one bit each. Grows as aliases are used,
     /// never because one was announced.
     bound: Vec<u64>,
 }
 
-/// Bytes of topic names that the aliases of one direction may stand for, on each side: devices alias
+/// Maximum bytes of topic names for the aliases of one direction, on each side: devices alias
 /// a few short names.
 const MAX_BYTES: usize = 64 * 1024;
 
-/// What an entry takes beside its name.
+/// Bytes of an entry in addition to its name.
 const ENTRY_BYTES: usize = 64;
 
-/// The longest name of a hook's choice that is remembered as told.
+/// The longest name chosen by a hook that is remembered as told.
 const MAX_TOLD: usize = 4 * 1024;
 
 #[derive(Debug, Default, Clone)]
@@ -58,12 +58,12 @@ impl AliasTable {
         }
     }
 
-    /// Bytes that it takes.
+    /// Bytes of memory that it takes.
     pub(crate) fn size(&self) -> usize {
         self.bytes + self.told + self.bound.capacity() * size_of::<u64>()
     }
 
-    /// Changes an entry that is there.
+    /// Changes an existing entry.
     fn change(&mut self, alias: u16, change: impl FnOnce(&mut Entry)) {
         if let Some(entry) = self.entries.get_mut(&alias) {
             self.told -= entry.own_told();
@@ -72,15 +72,15 @@ impl AliasTable {
         }
     }
 
-    /// Follows a PUBLISH from its sender: binds what it binds, resolves what it uses.
+    /// Applies a PUBLISH from its sender: binds or resolves its alias.
     ///
-    /// Returns the topic name that stands behind an empty one, if the receiver may not know it. With
-    /// `remember` false (nobody looks at topics in this direction) only the fact of the binding is
+    /// Returns the topic name for an empty one, if the receiver may not know it. With
+    /// `remember` false (no hook looks at topics in this direction) only the fact of the binding is
     /// kept.
     ///
     /// # Errors
-    /// An alias above the announced maximum, one that is not bound, or names that are too long
-    /// together.
+    /// An alias above the announced maximum, one that is not bound, or names that are together too
+    /// long.
     pub(crate) fn receive(
         &mut self,
         layout: &PublishLayout,
@@ -98,7 +98,7 @@ impl AliasTable {
             let entry = self.entries.get(&alias);
             return match entry.and_then(|entry| entry.bound.clone()) {
                 Some(topic) => Ok(Some(topic)),
-                // bound before there were hooks that look at topics
+                // bound before the hooks looked at topics
                 None if self.is_bound(alias) && remember => {
                     Err(Box::new(Cause::RulesChanged(Change::Alias)))
                 }
@@ -121,19 +121,19 @@ impl AliasTable {
         Cause::violation(self.direction, Kind::Publish, violation)
     }
 
-    /// A PUBLISH with an alias, and `topic` if it has one, does not go to the receiver after all. The
+    /// A PUBLISH with an alias, and `topic` if it has one, is not forwarded after all. The
     /// receiver does not know the alias now. A direction without hooks stores no names: from here on it
-    /// stores this one, or gives the alias up if there is no room.
+    /// stores this one, or drops the alias if there is no room.
     pub(crate) fn take_back(&mut self, alias: u16, topic: &[u8]) {
         self.change(alias, |entry| entry.told = None);
         if !topic.is_empty() && self.is_bound(alias) {
             self.set_bound(alias, false);
-            // without room it is unknown from here on, rather than another topic
+            // without room, the alias becomes unknown rather than another topic
             let _ = self.bind(alias, topic);
         }
     }
 
-    /// Remembers what an alias stands for; `false` when there is no room.
+    /// Remembers the topic of an alias; `false` if there is no room.
     fn bind(&mut self, alias: u16, topic: &[u8]) -> bool {
         let entry = self.entries.get(&alias);
         let bound = entry.and_then(|entry| entry.bound.as_deref());
@@ -175,14 +175,14 @@ impl AliasTable {
         }
     }
 
-    /// True when the receiver understands an alias-only PUBLISH as `topic`.
+    /// True if the receiver understands an alias-only PUBLISH as `topic`.
     pub(crate) fn is_told(&self, alias: u16, topic: &[u8]) -> bool {
         self.entries
             .get(&alias)
             .is_some_and(|entry| entry.told.as_deref() == Some(topic))
     }
 
-    /// A PUBLISH that binds `alias` to `topic` goes to the receiver.
+    /// A PUBLISH that binds `alias` to `topic` is forwarded.
     pub(crate) fn tell(&mut self, alias: u16, topic: &[u8]) {
         self.change(alias, |entry| {
             if entry.told.as_deref() == Some(topic) {
@@ -191,7 +191,7 @@ impl AliasTable {
             // the usual case shares the memory of the sender's binding
             entry.told = match &entry.bound {
                 Some(bound) if **bound == *topic => Some(bound.clone()),
-                // not remembered, so written out again each time
+                // not remembered, so it is written out each time
                 _ if topic.len() > MAX_TOLD => None,
                 _ => Some(Arc::from(topic)),
             };
@@ -200,7 +200,7 @@ impl AliasTable {
 }
 
 impl Entry {
-    /// Bytes of what the receiver was told, if it is not the memory of the sender's binding.
+    /// Bytes of the name that the receiver was told, unless it shares the memory of the sender's binding.
     fn own_told(&self) -> usize {
         match (&self.bound, &self.told) {
             (Some(bound), Some(told)) if Arc::ptr_eq(bound, told) => 0,

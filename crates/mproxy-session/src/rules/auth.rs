@@ -8,9 +8,10 @@ use crate::cause::{Cause, Denial, End};
 use crate::error::Violation;
 
 impl Phase {
-    /// Refuses AUTH with another method than CONNECT's, and re-authentication that no hook sees: the
-    /// broker would take the client for somebody else than the hooks do. An AUTH that answers none of the
-    /// broker's counts as one: sent before CONNACK, it may reach the broker after it. [MQTT-4.12.0-3]
+    /// Refuses AUTH with another method than CONNECT's, and re-authentication that no hook sees: for the
+    /// broker, the client could become another user than for the hooks. An AUTH that does not answer one of
+    /// the broker's counts as re-authentication: sent before CONNACK, it may reach the broker after it.
+    /// [MQTT-4.12.0-3]
     ///
     /// # Errors
     /// The violation, or the end of the session.
@@ -20,7 +21,7 @@ impl Phase {
         auth: &Auth<'_>,
         hooks: HookTraits,
     ) -> Result<(), End> {
-        // the short form says success and nothing else
+        // the short form means success
         let is_short = auth.reason == ReasonCode::SUCCESS && auth.properties.is_empty();
         if !is_short {
             self.check_method(direction, Kind::Auth, &auth.properties)?;
@@ -76,7 +77,7 @@ mod tests {
         checked.err().map(|end| *end)
     }
 
-    /// Hooks that judge identity and do not see AUTH let only those pass that answer a challenge.
+    /// If hooks judge identity and do not see AUTH, only answers to a challenge of the broker pass.
     #[test]
     fn blind_hooks_bear_no_other_client() {
         let (up, down) = (Direction::ToServer, Direction::ToClient);

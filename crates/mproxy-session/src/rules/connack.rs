@@ -1,4 +1,4 @@
-//! CONNACK: what the broker offers, lowered to what the proxy keeps.
+//! CONNACK: lowers what the broker offers to what the proxy supports.
 
 use std::num::NonZeroU16;
 
@@ -11,7 +11,7 @@ use crate::error::Violation;
 use crate::limits::{Conformance, LARGEST_PACKET, ReceiveMaximum};
 
 impl Rules {
-    /// Takes note of the broker's CONNACK and lowers what it offers to what the proxy keeps.
+    /// Records the broker's CONNACK and lowers what it offers to what the proxy supports.
     ///
     /// # Errors
     /// The broker has a session although a clean one was asked for, or another authentication
@@ -58,15 +58,15 @@ impl Rules {
             packet.ok().filter(|packet| packet.len() <= maximum)
         };
         let written = write(&replaced, &own).or_else(|| {
-            // [MQTT-3.2.2-19]: texts are left out before the limit is broken
+            // [MQTT-3.2.2-19]: leave out texts rather than exceed the limit
             replaced.extend([PropertyId::ReasonString, PropertyId::UserProperty]);
             write(&replaced, &own)
         });
         if let Some(written) = written {
             return Ok(Fate::Replace(written));
         }
-        // A client that takes only tiny packets is better off with the broker's own CONNACK than
-        // with none, and is held to what that one says.
+        // A client that accepts only tiny packets is better off with the broker's own CONNACK than
+        // with none, and its values then apply.
         let offered = properties.number(PropertyId::TopicAliasMaximum);
         self.to_server_aliases = table(self.version(), Direction::ToServer, offered.unwrap_or(0));
         self.negotiated.client_max_packet = own_max_packet(&self.limits);
@@ -74,9 +74,9 @@ impl Rules {
         Ok(bare.map_or(Fate::Pass, Fate::Replace))
     }
 
-    /// Takes note of what the broker's CONNACK offers. What is announced must be what is enforced
-    /// [MQTT-3.2.2-15], so the lower values are told: `own` in the place of those of `replaced`.
-    /// Where nothing is lowered nothing is written, and the client gets the broker's own bytes.
+    /// Records what the broker's CONNACK offers. What is announced must be what is enforced
+    /// [MQTT-3.2.2-15], so the client gets the lower values: `own` replaces those of `replaced`.
+    /// If nothing is lowered, nothing is written, and the client gets the broker's own bytes.
     fn receive_offer(
         &mut self,
         properties: &Properties<'_>,
@@ -90,7 +90,7 @@ impl Rules {
         let number = |id| properties.number(id);
         let short = |number: u32| u16::try_from(number).unwrap_or(u16::MAX);
         let mut replace = |id, value| {
-            // numbers of the right type: nothing that could be refused
+            // numbers of the right type are always valid
             if own.push(id, value).is_ok() {
                 replaced.push(id);
             }
@@ -107,21 +107,21 @@ impl Rules {
         }
 
         let maximum = number(PropertyId::ReceiveMaximum).map_or(u16::MAX, short);
-        // there are no more identifiers than that
+        // there are only this many identifiers
         if maximum < u16::MAX && self.limits.receive_maximum == ReceiveMaximum::Enforce {
             self.exchanges.limit_flights(maximum);
         }
 
         let theirs = number(PropertyId::MaximumPacketSize).unwrap_or(u32::MAX);
         self.negotiated.broker_max_packet = theirs;
-        // a broker that says nothing takes whatever MQTT can express
+        // without this property, the broker accepts any size that MQTT can express
         let theirs = theirs.min(LARGEST_PACKET);
         let room = theirs.saturating_sub(hooks.growth.into()).max(1);
         let size = room.min(own_max_packet(&self.limits));
         if size < theirs {
             replace(PropertyId::MaximumPacketSize, Value::U32(size));
         }
-        // what the broker itself announced, it judges itself
+        // the broker itself enforces what it announced
         if size < theirs || self.limits.conformance == Conformance::Strict {
             self.negotiated.client_max_packet = size;
         }

@@ -1,4 +1,4 @@
-//! How much of a packet hooks are asked to judge: topic levels and filters.
+//! Limits on what hooks judge: topic levels and filters.
 
 use mproxy_codec::{Kind, ReasonCode, View};
 
@@ -6,17 +6,17 @@ use crate::cause::{Cause, End};
 use crate::error::Limit;
 use crate::limits::Limits;
 
-/// Levels of the filters of a request, on average, when it has as many as it may.
+/// Average levels per filter of a request with the maximum number of filters.
 const LEVELS_A_FILTER: usize = 4;
 
 impl Limits {
-    /// True for a topic name or filter of more levels than hooks are to judge.
+    /// True for a topic name or filter with more levels than hooks may judge.
     #[inline]
     pub(crate) fn is_too_deep(&self, topic: &[u8]) -> bool {
         has_more_levels(topic, self.max_topic_levels)
     }
 
-    /// Refuses a client that names a topic which is too deep.
+    /// Refuses a client that uses a topic with too many levels.
     ///
     /// # Errors
     /// It has too many levels.
@@ -39,8 +39,8 @@ impl Limits {
         ))
     }
 
-    /// Refuses a request that would take hooks too long: with too many filters, or with one that is too
-    /// deep.
+    /// Refuses a request that would take hooks too long: with too many filters, or with a filter that has too
+    /// many levels.
     ///
     /// # Errors
     /// It is such a request.
@@ -83,10 +83,10 @@ impl Limits {
     }
 }
 
-/// True for a topic name or filter of more levels.
+/// True for a topic name or filter with more levels.
 #[inline]
 fn has_more_levels(topic: &[u8], than: usize) -> bool {
-    // each level but the last has a slash, so most names need not be counted
+    // each level except the last has a slash, so most names need not be counted
     topic.len() >= than && levels(topic) > than
 }
 

@@ -8,9 +8,9 @@ use crate::error::Violation;
 use crate::limits::ServerReference;
 
 impl Rules {
-    /// Refuses a DISCONNECT of the client that makes a session outlive its connection after CONNECT
-    /// said that it does not: the broker would keep what nobody accounted for. Takes the Server Reference
-    /// out of one of the broker.
+    /// Refuses a DISCONNECT of the client that makes a session outlive its connection although CONNECT
+    /// said that it ends: the hooks judged it as one that ends. Removes the Server Reference
+    /// from a DISCONNECT of the broker.
     ///
     /// # Errors
     /// The violation.
@@ -35,7 +35,7 @@ impl Rules {
         Ok(Fate::Pass)
     }
 
-    /// True when there is a Server Reference that the client is not to have.
+    /// True if there is a Server Reference that the client must not get.
     pub(crate) fn strips_reference(&self, properties: &Properties<'_>) -> bool {
         self.limits.server_reference == ServerReference::Strip
             && properties.get(PropertyId::ServerReference).is_some()

@@ -1,5 +1,5 @@
-//! Publications of a client that wait for an answer, where the proxy holds it to the broker's Receive
-//! Maximum (MQTT 5.0, section 3.2.2.3.3).
+//! Unanswered publications of a client, if the proxy enforces the broker's Receive Maximum (MQTT 5.0,
+//! section 3.2.2.3.3).
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ pub(crate) struct Flights {
 }
 
 impl Flights {
-    /// None is under way; `maximum` may be.
+    /// None is unanswered; up to `maximum` may be.
     pub(crate) const fn new(maximum: u16) -> Self {
         Self {
             maximum,
@@ -25,15 +25,15 @@ impl Flights {
         }
     }
 
-    /// Bytes that it takes.
+    /// Bytes of memory that it takes.
     pub(crate) fn size(&self) -> usize {
         self.waiting.len() * ID_COST
     }
 
-    /// Counts a PUBLISH, unless it repeats one that waits.
+    /// Counts a PUBLISH, unless it repeats an unanswered one.
     ///
     /// # Errors
-    /// It is one too many [MQTT-3.3.4-7].
+    /// There are too many [MQTT-3.3.4-7].
     #[cold]
     pub(crate) fn begin(&mut self, layout: &PublishLayout) -> Result<(), End> {
         if let Some(id) = layout.packet_id() {
@@ -49,7 +49,7 @@ impl Flights {
         Ok(())
     }
 
-    /// A PUBLISH is answered. An answer to a PUBREL of an earlier connection counts for nothing
+    /// A PUBLISH is answered. An answer to a PUBREL of an earlier connection does not count
     /// (section 4.9).
     pub(crate) fn end(&mut self, packet_id: u16) {
         self.waiting.remove(&packet_id);

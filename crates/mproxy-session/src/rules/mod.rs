@@ -1,8 +1,8 @@
-//! What MQTT demands of a session: the state that both directions share, and what the packets of either
+//! The rules of MQTT for a session: the state that both directions share, and what packets of either
 //! side do to it.
 //!
-//! No IO, no hooks, no clock: a rule is a function of this state and a packet, and says what to do with
-//! the packet ([`Fate`]). The flow does it.
+//! No IO, no hooks, no clock: a rule is a function of this state and a packet, and returns what to do with
+//! the packet ([`Fate`]). The flow applies it.
 
 mod ack;
 mod aliases;
@@ -46,27 +46,27 @@ pub(crate) struct Rules {
     to_client_aliases: Option<Box<AliasTable>>,
 }
 
-/// What a rule makes of a packet.
+/// What a rule decides on a packet.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// It goes to its receiver as it came.
+    /// It is forwarded unchanged.
     Pass,
-    /// These bytes go in its place, and are judged like it.
+    /// These bytes replace it, and are judged like it.
     Replace(Bytes),
-    /// A packet of the proxy goes in its place.
+    /// A packet of the proxy replaces it.
     Own(Bytes),
-    /// Nothing goes; its sender gets this answer, or none.
+    /// It is not forwarded; its sender gets this answer, or none.
     Answer(Option<Bytes>),
 }
 
-/// What the hooks of a session mean for what is announced to its client.
+/// How the hooks of a session affect what is announced to its client.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HookTraits {
-    /// By how many bytes they lengthen a PUBLISH of the client at most.
+    /// Maximum bytes by which they lengthen a PUBLISH of the client.
     pub(crate) growth: u16,
-    /// They look at the PUBLISH packets of the client: the topics behind its aliases are remembered.
+    /// They look at the PUBLISH packets of the client, so the topics of its aliases are remembered.
     pub(crate) follow_aliases: bool,
-    /// Some of them judge who the client is, and none of them looks at AUTH.
+    /// Some of them judge who the client is, and none of them sees AUTH.
     pub(crate) blind_to_auth: bool,
 }
 
@@ -106,7 +106,7 @@ impl Rules {
         }
     }
 
-    /// Bytes that it holds because of what the peers sent.
+    /// Bytes that it holds because of what peers sent.
     pub(crate) fn size(&self) -> usize {
         let aliases = [&self.to_server_aliases, &self.to_client_aliases];
         let aliases = aliases.into_iter().flatten();
@@ -115,7 +115,7 @@ impl Rules {
 }
 
 fn table(version: Version, direction: Direction, maximum: u32) -> Option<Box<AliasTable>> {
-    // an alias above a maximum of 0 is an error too, so every session of MQTT 5.0 has a table;
+    // an alias above a maximum of 0 is an error, too, so every MQTT 5.0 session has a table;
     // it owns no entries until an alias is used
     let maximum = u16::try_from(maximum).unwrap_or(u16::MAX);
     version

@@ -1,4 +1,4 @@
-//! What both sides have agreed on: packet sizes and keep alive.
+//! What both sides have negotiated: packet sizes and keep alive.
 
 use std::num::NonZeroU16;
 
@@ -12,9 +12,9 @@ use crate::limits::{LARGEST_PACKET, Limits};
 /// What CONNECT asked for and CONNACK answered.
 #[derive(Debug)]
 pub(crate) struct Negotiated {
-    /// Seconds of keep alive in force; 0 is off.
+    /// The keep alive in effect in seconds; 0 = off.
     pub(crate) keep_alive: u16,
-    /// What the client must be told, because it asked for a longer one.
+    /// The keep alive that the client must be told, because it asked for a longer one.
     pub(super) told_keep_alive: Option<NonZeroU16>,
     /// The broker has a session from an earlier connection.
     pub(super) is_resumed: bool,
@@ -22,8 +22,8 @@ pub(crate) struct Negotiated {
     pub(super) session_ends: bool,
     /// The broker's Maximum Packet Size.
     pub(super) broker_max_packet: u32,
-    /// The largest packet that is taken from the client: the proxy's own limit, or what the client
-    /// was told where that is less than the broker said.
+    /// The largest packet accepted from the client: the proxy's own limit, or what the client
+    /// was told if that is less than the broker said.
     pub(super) client_max_packet: u32,
 }
 
@@ -46,7 +46,7 @@ impl Negotiated {
 }
 
 impl Rules {
-    /// The largest packet that the receiver in this direction takes.
+    /// The largest packet that the receiver in this direction accepts.
     pub(crate) const fn receiver_max_packet(&self, direction: Direction) -> usize {
         match direction {
             Direction::ToServer => self.negotiated.broker_max_packet as usize,
@@ -54,10 +54,10 @@ impl Rules {
         }
     }
 
-    /// The largest PUBLISH of the sender's own making that goes to the receiver. Both sides know each
-    /// other's limits, and judge them as they would without a proxy. Only the strict reading holds them
-    /// to the receiver's maximum. mosquitto 2.0 leaves the first byte out of its count, so it may send
-    /// one byte too many, which its client judges.
+    /// The largest unchanged PUBLISH that is forwarded to the receiver. Both sides know each
+    /// other's limits, and enforce them as they would without a proxy. Only strict conformance enforces
+    /// the receiver's maximum here. mosquitto 2.0 does not count the first byte, so it may send
+    /// one byte too many, which is left to its client.
     #[inline]
     pub(crate) fn untouched_max_packet(&self, direction: Direction) -> usize {
         match direction {
@@ -68,7 +68,7 @@ impl Rules {
     }
 
     /// The largest PUBLISH that the sender in this direction may send. Those of the broker are not
-    /// gathered, and have no limit.
+    /// held, and have no limit.
     #[inline]
     pub(crate) const fn sender_max_packet(&self, direction: Direction) -> usize {
         match direction {
@@ -77,8 +77,8 @@ impl Rules {
         }
     }
 
-    /// Refuses a packet that is larger than its sender may send: a client is held to the proxy's own
-    /// limit, and to what CONNACK told it [MQTT-3.2.2-15]; what must be in memory whole has one more.
+    /// Refuses a packet that is larger than its sender may send: a client must keep the proxy's own
+    /// limit, and the one in CONNACK [MQTT-3.2.2-15]; packets held as a whole have one more.
     ///
     /// # Errors
     /// It is larger.
@@ -109,7 +109,7 @@ impl Rules {
     }
 }
 
-/// The largest packet that the proxy takes from a client.
+/// The largest packet that the proxy accepts from a client.
 pub(super) fn own_max_packet(limits: &Limits) -> u32 {
     u32::try_from(limits.max_packet_size).map_or(LARGEST_PACKET, |size| size.min(LARGEST_PACKET))
 }
@@ -124,12 +124,12 @@ const fn limited_keep_alive(asked: u16, limits: &Limits) -> u16 {
     }
 }
 
-/// Lowers the keep alive that a CONNECT of MQTT 5.0 asks for to what is allowed: the client will be
-/// told. Earlier versions have no word for it, and the broker is left to what the client thinks.
+/// Lowers the keep alive in an MQTT 5.0 CONNECT to what is allowed: CONNACK will tell the client.
+/// Earlier versions cannot tell it, so the broker gets the client's own value.
 pub(crate) fn lower_keep_alive(packet: &mut ConnectPacket, limits: &Limits) {
     let seconds = limited_keep_alive(packet.keep_alive(), limits);
     if packet.version().is_v5() && seconds != packet.keep_alive() {
-        // two bytes more or less make no packet invalid
+        // a packet stays valid with other values in these two bytes
         let _ = packet.set_keep_alive(seconds);
     }
 }

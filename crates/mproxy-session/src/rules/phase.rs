@@ -1,18 +1,18 @@
-//! How far a session has come, and which packets may come now.
+//! The phase of a session, and which packets may come now.
 
 use mproxy_codec::{ConnectPacket, Direction, Foreign, Kind, PropertyId, ReasonCode};
 
 use crate::cause::{Cause, End, Fault};
 use crate::error::Violation;
 
-/// How far a session has come.
+/// The phase of a session.
 #[derive(Debug)]
 pub(crate) struct Phase {
     /// The client's CONNACK, once it was forwarded.
     pub(crate) connack: Option<ReasonCode>,
     /// The broker has sent an AUTH that the client has not answered.
     pub(super) is_challenged: bool,
-    /// The Authentication Method of CONNECT: AUTH may travel, also before CONNACK. Boxed twice, to be one
+    /// The Authentication Method of CONNECT: AUTH is allowed, also before CONNACK. Boxed twice, to be one
     /// word: few clients have one.
     pub(super) method: Option<Box<Box<str>>>,
 }
@@ -34,7 +34,7 @@ impl Phase {
         self.connack == Some(ReasonCode::SUCCESS)
     }
 
-    /// True when enhanced authentication is in use.
+    /// True if enhanced authentication is in use.
     pub(crate) const fn authenticates(&self) -> bool {
         self.method.is_some()
     }
@@ -58,7 +58,7 @@ impl Phase {
         Err(Cause::violation(direction, kind, violation))
     }
 
-    /// The same end, or a better account of it: what a broker says first may be another protocol.
+    /// The same end, or a better explanation: the broker's first bytes may be another protocol.
     #[cold]
     pub(crate) fn not_connack(&self, direction: Direction, bytes: &[u8], end: End) -> End {
         match Foreign::recognise(bytes) {

@@ -1,4 +1,4 @@
-//! PUBLISH: repetitions, refusals, aliases, and how many may be under way.
+//! PUBLISH: repetitions, refusals, aliases, and how many may be unanswered.
 
 use bytes::Bytes;
 use mproxy_codec::{
@@ -11,7 +11,7 @@ use crate::cause::{Cause, Denial, End};
 use crate::hook::{Parts, Refusal};
 use crate::limits::RefusedPublish;
 
-/// Why a packet does not go to its receiver.
+/// Why a packet is not forwarded.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Outcome<'a> {
     Refused(&'a Refusal),
@@ -34,7 +34,7 @@ impl Outcome<'_> {
     /// The reason in the answer to a SUBSCRIBE or UNSUBSCRIBE.
     pub(crate) fn reason_for(&self, request: Kind) -> ReasonCode {
         match (self, request) {
-            // UNSUBACK has no word for it
+            // UNSUBACK has no code for it
             (Self::TooLarge, Kind::Unsubscribe) => ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR,
             _ => self.reason(),
         }
@@ -54,20 +54,20 @@ impl Outcome<'_> {
     }
 }
 
-/// What happens to a PUBLISH that does not go to its receiver.
+/// What happens to a PUBLISH that is not forwarded.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
     /// Its sender gets this answer, or none.
     Answered(Option<Bytes>),
-    /// The broker is sent this PUBREL first, and the client answered when that is done.
+    /// The broker gets this PUBREL first, and the client is answered afterwards.
     Recalled(Bytes),
 }
 
 impl Rules {
-    /// Where everything is in a PUBLISH that the proxy itself wrote.
+    /// The layout of a PUBLISH that the proxy itself wrote.
     ///
     /// # Errors
-    /// It is not valid, which nothing that wrote it allows.
+    /// It is not valid, which its writers rule out.
     pub(crate) fn layout(&self, direction: Direction, frame: &[u8]) -> Result<PublishLayout, End> {
         let layout = Head::parse(frame)
             .and_then(|head| head.ok_or(DecodeError::Truncated))
@@ -76,7 +76,7 @@ impl Rules {
         layout.map_err(|error| Cause::malformed(direction, Kind::Publish, error))
     }
 
-    /// True when publications of the client are counted: then each one has to be looked at.
+    /// True if publications of the client are counted, so that each one must be handled.
     #[inline]
     pub(crate) fn counts_flights(&self) -> bool {
         self.exchanges.has_flights()
@@ -85,7 +85,7 @@ impl Rules {
     /// Counts a publication of the client above QoS 0, if they are counted.
     ///
     /// # Errors
-    /// It is one more than the broker has said that it takes.
+    /// There are more than the broker's Receive Maximum.
     #[inline]
     pub(crate) fn begin_flight(&mut self, layout: &PublishLayout) -> Result<(), End> {
         match self.exchanges.flights() {
@@ -94,7 +94,7 @@ impl Rules {
         }
     }
 
-    /// The client is answered as to one of them.
+    /// One of them is answered.
     #[inline]
     pub(super) fn end_flight(&mut self, packet_id: u16) {
         if let Some(flights) = self.exchanges.flights() {
@@ -103,7 +103,7 @@ impl Rules {
     }
 
     /// `Some` for the repetition of a PUBLISH that the proxy has answered itself [MQTT-4.3.3-2]: it is
-    /// answered again, unless the answer is on its way, and reaches neither hooks nor broker.
+    /// answered again, unless the answer is on its way, and goes to neither hooks nor broker.
     pub(crate) fn repeated(
         &self,
         direction: Direction,
@@ -123,10 +123,10 @@ impl Rules {
         })
     }
 
-    /// A PUBLISH does not go to its receiver: its sender is answered as if it had, or told.
+    /// A PUBLISH that is not forwarded: its sender gets an acknowledgement or a refusal.
     ///
     /// # Errors
-    /// A client that cannot be told is to be closed.
+    /// A client that cannot be told must be closed.
     pub(crate) fn refuse_publish(
         &mut self,
         direction: Direction,
@@ -140,8 +140,8 @@ impl Rules {
             QoS::AtLeastOnce => Kind::Puback,
             _ => Kind::Pubrec,
         };
-        // A delivery is acknowledged, or the broker would wait forever. Success, not a failure
-        // code: of a shared subscription that would discard the message for all [MQTT-4.8.2-6].
+        // Acknowledge a delivery, or the broker would wait forever. With success, because a failure
+        // code in a shared subscription would discard the message for all [MQTT-4.8.2-6].
         if direction == Direction::ToClient {
             if kind == Kind::Pubrec {
                 self.exchanges.drop_delivery(id);
@@ -173,9 +173,9 @@ impl Rules {
     }
 
     /// Refuses a QoS 2 PUBLISH that was sent before, on an earlier connection of the session: the
-    /// broker may have taken it then, and would take the next message with this identifier for a
-    /// repetition, acknowledge it and throw it away. So the hand-shake is ended there first, and the
-    /// client is answered when it is. [MQTT-4.3.3-2]
+    /// broker may have accepted it then, and would take the next message with this identifier for a
+    /// repetition, acknowledge it and discard it. So the hand-shake is ended there first, and the
+    /// client is answered afterwards. [MQTT-4.3.3-2]
     fn recall(&mut self, id: u16, answer: Option<Bytes>) -> Result<Refused, End> {
         self.exchanges.recall(id, answer);
         let release = encode_ack(self.version(), Kind::Pubrel, id, ReasonCode::SUCCESS, &[]);
@@ -208,7 +208,7 @@ impl Rules {
     }
 
     /// Makes sure that the receiver understands the topic alias of a PUBLISH as the sender meant
-    /// it: an alias that it was not told stands for nothing, or for something else.
+    /// it: an alias that it was not told is unknown, or means another topic.
     ///
     /// Returns the alias that the packet, once it is sent, binds to its topic.
     ///

@@ -51,7 +51,7 @@ impl Rules {
         checked.map_err(|_| too_many()).map(|()| Some(packet))
     }
 
-    /// The proxy answers a request that is not forwarded. `Some` is what can be sent now: an answer waits
+    /// The proxy answers a request that is not forwarded. `Some` if it can be sent now: an answer waits
     /// for those to earlier requests with its identifier.
     pub(crate) fn answer_request(
         &mut self,

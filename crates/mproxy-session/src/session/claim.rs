@@ -1,8 +1,8 @@
-//! Who a client of enhanced authentication said that it is.
+//! The identity that a client with enhanced authentication claims.
 
 use mproxy_codec::{ConnectPacket, PropertyId};
 
-/// The credentials beside an Authentication Method. A hook must not replace them and keep the method:
+/// The credentials that come with an Authentication Method. A hook must not replace them and keep the method:
 /// hook and broker would authenticate different users (section 4.12).
 pub(super) struct Claim(Option<ConnectPacket>);
 

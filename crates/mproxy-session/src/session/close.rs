@@ -1,4 +1,4 @@
-//! The end of a connection: the last words to both sides, the closing so that they arrive, and the
+//! The end of a connection: the last packets to both sides, closing so that they arrive, and the
 //! report.
 
 use std::future::{Future, poll_fn};
@@ -25,16 +25,16 @@ use crate::pipe::{Io, Pipe};
 use crate::reply::{Replies, connack_code, disconnect_code};
 use crate::summary::{CloseReason, Summary};
 
-/// How much of a closed connection is read and thrown away, so that its peer gets what was written
+/// How much of a closed connection is read and discarded, so that its peer gets what was written
 /// last instead of a reset.
 const LINGER_BYTES: usize = 64 * 1024;
 
-/// How long a side may take to accept the last words of a session that ends [now](When::Now): a peer
-/// that has room for them in its buffers has them at once.
+/// How long a side may take to accept the last packets of a session that ends [now](When::Now): a peer
+/// with room in its buffers gets them at once.
 const NOW_PATIENCE: Duration = Duration::from_millis(50);
 
 impl Session {
-    /// Answers a client that is not let in, so that the answer arrives.
+    /// Answers a refused client, so that the answer arrives.
     pub(super) async fn reject<C: Io>(
         self,
         client: C,
@@ -59,7 +59,7 @@ impl Session {
         });
         let (last, connack) = words.unzip();
         self.recorder.ending(account.side, account.reason);
-        // of what was read nothing is left
+        // discard everything that was read
         let _ = self.handle.hold(0);
         let is_gone = matches!(account.reason, CloseReason::Eof | CloseReason::Reset);
         // its place, or its memory, may be needed meanwhile
@@ -83,7 +83,7 @@ impl Session {
     }
 }
 
-/// Writes what is still to be said to both sides, closes both, and reports.
+/// Writes the last packets to both sides, closes both, and reports.
 pub(super) async fn close<C: Io, S: Io, U: PacketService, D: PacketService, A>(
     live: Box<Live<C, S, U, D, A>>,
     end: End,
@@ -149,7 +149,7 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
             .handle
             .hold(queues.iter().map(BytesMut::capacity).sum());
         let [up, down] = queues.map(BytesMut::freeze);
-        // a client that has disconnected has nothing more to say that closing could answer with a reset
+        // a client that has disconnected sends nothing more, so closing cannot cause a reset
         let says_more = !matches!(
             account.reason,
             CloseReason::Disconnect | CloseReason::DisconnectWithWill
@@ -232,7 +232,7 @@ fn summary_of(
     }
 }
 
-/// How long what waits to be written to a side may take.
+/// How long the queued bytes of a side may take to be written.
 const fn flush(when: When, is_short: bool, limits: &Limits) -> Duration {
     match when {
         When::Border if is_short => limits.linger,
@@ -245,14 +245,14 @@ const fn linger(limits: &Limits, is_open: bool) -> Option<Duration> {
     if is_open { Some(limits.linger) } else { None }
 }
 
-/// Writes the last bytes, sends the end of the stream and then reads on for a while: closing a
-/// socket with unread input resets it, and the reset destroys what was written last.
+/// Writes the last bytes, sends the end of the stream and then keeps reading for a while: closing a
+/// socket with unread input resets it, and the reset destroys the bytes written last.
 async fn finish<T: Io>(mut io: T, last: Bytes, flush: Duration, linger: Option<Duration>) {
     let written = timeout(flush, async {
         io.write_all(&last).await?;
         io.shutdown().await
     });
-    // an error only says that the peer is gone, and the session is over anyway
+    // an error only means that the peer is gone, and the session has ended anyway
     if let (Ok(Ok(())), Some(linger)) = (written.await, linger) {
         let _ = timeout(linger, async {
             let mut room = [0; 1024];

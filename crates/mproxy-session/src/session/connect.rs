@@ -1,4 +1,4 @@
-//! The first packet: read up to its end and no further than its bounds, and parsed.
+//! Reads and parses the first packet, within its limits.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -16,18 +16,18 @@ use crate::limits::{Bridges, Conformance, Limits};
 use crate::scratch;
 use crate::summary::Side;
 
-/// How the protocol name of MQTT 3.1 stands in a CONNECT.
+/// The protocol name of MQTT 3.1 as encoded in a CONNECT.
 const V31_NAME: &[u8] = b"\0\x06MQIsdp";
 
 /// Reads of a connection before others of the thread get their turn.
 const READS: usize = 4;
 
-/// How many bytes of an unknown protocol name are shown in a log: a client must not fill it.
+/// Maximum bytes of an unknown protocol name in a log line: a client must not fill it.
 const SHOWN_NAME: usize = 32;
 
 /// Reads up to the end of the first packet, which must be CONNECT, into `received`, where the report of
-/// a connection on which it is never whole finds what came. So many bytes are `kept` besides. Returns the
-/// packet; what came behind it stays.
+/// a connection without a complete one finds what came. `kept` bytes are held in addition. Returns the
+/// packet; bytes after it stay.
 pub(super) async fn read_connect<C>(
     client: &mut C,
     limits: &Limits,
@@ -39,7 +39,7 @@ where
 {
     let mut reads = 0;
     loop {
-        // bytes that come one by one, each in a frame behind many that are empty, are work, too
+        // single bytes, each in a frame after many empty ones, cost work, too
         if reads == READS {
             reads = 0;
             tokio::task::yield_now().await;
@@ -49,7 +49,7 @@ where
             && received.len() >= len
         {
             if received.len() == len {
-                // nothing behind it: the session keeps no buffer
+                // nothing after it: the session keeps no buffer
                 return Ok(std::mem::take(received).freeze());
             }
             return Ok(received.split_to(len).freeze());
@@ -71,7 +71,7 @@ where
     }
 }
 
-/// Counts what the connection holds.
+/// Counts the memory of the connection.
 ///
 /// # Errors
 /// There is no memory for it.
@@ -88,7 +88,7 @@ fn connect_len(received: &[u8], limits: &Limits) -> Result<Option<usize>, End> {
         let fault = Fault::Foreign(foreign);
         return Err(Cause::fault(Direction::ToServer, None, fault));
     }
-    // judged by its first byte, before any length: nothing else may come first
+    // judge the first byte before any length: nothing else may come first
     if first & 0xf0 != 0x10 {
         let (packet, violation) = (Kind::from_first_byte(first), Violation::NotConnect);
         return Err(Cause::violation(Direction::ToServer, packet, violation));
@@ -97,7 +97,7 @@ fn connect_len(received: &[u8], limits: &Limits) -> Result<Option<usize>, End> {
     let Some(head) = Head::parse(received).map_err(malformed)? else {
         return Ok(None);
     };
-    // only MQTT 3.1, which is known by its name, has no use for flags and does not forbid them
+    // only MQTT 3.1, recognized by its name, has unused flag bits without forbidding them
     let name = received.get(head.len()..).unwrap_or_default();
     if first != 0x10 && !(V31_NAME.starts_with(name) || name.starts_with(V31_NAME)) {
         return Err(malformed(DecodeError::ReservedFlags));
@@ -129,7 +129,7 @@ pub(super) fn parse_connect(frame: &Bytes, limits: &Limits) -> Result<ConnectPac
     })
 }
 
-/// What is wrong with a protocol name, with the name as it came: no other field of a log line has it.
+/// The error about a protocol name, including the name: no other field of a log line has it.
 #[cold]
 fn protocol_detail(error: DecodeError, frame: &[u8]) -> Option<String> {
     let glimpse = ConnectGlimpse::of(frame);
@@ -149,7 +149,7 @@ fn protocol_detail(error: DecodeError, frame: &[u8]) -> Option<String> {
 }
 
 impl Limits {
-    /// A CONNECT without the slips that are repaired here.
+    /// A CONNECT with small slips repaired.
     pub(super) fn repair(&self, frame: Bytes) -> Bytes {
         match self.conformance {
             Conformance::Tolerant => tolerance::connect(frame),
@@ -157,7 +157,7 @@ impl Limits {
         }
     }
 
-    /// Lets in what is served here.
+    /// Checks that version and kind of client are served.
     pub(super) fn admit(&self, packet: ConnectPacket) -> Result<ConnectPacket, End> {
         let version = packet.version();
         let is_served = self.versions.contains(version);

@@ -1,4 +1,4 @@
-//! A tower service as the way to the broker.
+//! Dialling the broker with a tower service.
 
 use tower::ServiceExt;
 use tower::util::Oneshot;
@@ -6,8 +6,8 @@ use tower_service::Service;
 
 use crate::admit::Connect;
 
-/// Dials by a tower service, so that any layer composes: a time-out, a retry, a limit, load shed. It is
-/// given the CONNECT as the hooks left it, and answers with the connection to the broker.
+/// Dials with a tower service, so that any layer composes: a timeout, a retry, a limit, load shed. The
+/// service gets the CONNECT as the hooks left it, and answers with the connection to the broker.
 ///
 /// ```
 /// use std::time::Duration;
@@ -28,7 +28,7 @@ use crate::admit::Connect;
 /// # }
 /// ```
 ///
-/// Waiting for the service to become ready counts with
+/// Waiting for the service to become ready counts towards
 /// [`Limits::dial_timeout`](field@crate::Limits::dial_timeout).
 pub fn dial_with<D>(dialer: D) -> impl FnOnce(&Connect) -> Oneshot<D, Connect>
 where

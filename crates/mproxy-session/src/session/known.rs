@@ -1,4 +1,4 @@
-//! What is known of a connection that has no pipe yet.
+//! State of a connection that has no pipe yet.
 
 use std::any::Any;
 
@@ -10,13 +10,13 @@ use crate::hook::OnClose;
 use crate::reply::Replies;
 use crate::summary::Glimpse;
 
-/// What is known of a client so far. It outlives the stages that find it out, so that a client whose
-/// hook panics, or who is sent away while the broker is dialled, is answered and reported like any
+/// What is known about a client so far. It outlives the stages that find it out, so that a client whose
+/// hook panics, or that is disconnected while the broker is dialled, is answered and reported like any
 /// other.
 #[derive(Default)]
 pub(super) struct Known {
     pub(super) version: Option<Version>,
-    /// What the client can be told, once its CONNECT could be read.
+    /// How to answer the client, once its CONNECT could be read.
     pub(super) replies: Option<Replies>,
     pub(super) session: Option<SessionInfo>,
     pub(super) on_close: Option<OnClose>,
@@ -24,7 +24,7 @@ pub(super) struct Known {
     pub(super) stage: Stage,
 }
 
-/// Where a connection is on its way to a pipe: whose fault a panic is.
+/// The stage of a connection before its pipe, which decides whose fault a panic is.
 #[derive(Clone, Copy, Default)]
 pub(super) enum Stage {
     /// CONNECT is read and checked, by the session itself.
@@ -39,8 +39,8 @@ pub(super) enum Stage {
 }
 
 impl Stage {
-    /// How a connection ends whose stage panicked. Only hooks are code of others: an operator who is
-    /// told of a layer looks at the wrong place when a thread cannot be started.
+    /// How a connection ends if its stage panicked. Only hooks are code of others: an operator who is
+    /// told of a layer would look in the wrong place if a thread could not be started.
     #[cold]
     pub(super) fn panicked(self, panic: &(dyn Any + Send)) -> End {
         match self {

@@ -68,7 +68,7 @@ impl fmt::Debug for Session {
 struct Live<C, S, U: PacketService, D: PacketService, A> {
     pipe: Pipe<C, S, U, D>,
     renewal: Renewal<A>,
-    /// Boxed once more, to be one word: few sessions have one.
+    /// Boxed once more, to be one word, because few sessions have one.
     on_close: Option<Box<OnClose>>,
 }
 
@@ -84,7 +84,7 @@ fn transition(session: &SessionInfo, what: &'static str) {
 }
 
 impl Session {
-    /// A session with default limits that counts nothing.
+    /// A session with default limits and without a recorder.
     #[must_use]
     pub fn new(peer: Peer) -> Self {
         Self {
@@ -95,14 +95,14 @@ impl Session {
         }
     }
 
-    /// Sets bounds and policies.
+    /// Sets limits and policies.
     #[must_use]
     pub fn limits(mut self, limits: Arc<Limits>) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Sets what receives the counters and is told of events.
+    /// Sets the recorder of counters and events.
     #[must_use]
     pub fn recorder(mut self, recorder: Arc<dyn Recorder>) -> Self {
         self.recorder = recorder;
@@ -116,14 +116,14 @@ impl Session {
         self
     }
 
-    /// Serves the connection until it is closed, and says how it went.
+    /// Serves the connection until it is closed, and returns how it ended.
     ///
-    /// `admit` is asked about the CONNECT; only when it admits is `dial` called, to connect to the
-    /// broker: a closure, or a tower service by [`dial_with`](crate::dial_with). Errors and panics of
-    /// hooks close this session and nothing else.
+    /// `admit` judges the CONNECT. Only if it admits the client, `dial` is called to connect to the
+    /// broker: a closure, or a tower service with [`dial_with`](crate::dial_with). Errors and panics of
+    /// hooks close only this session.
     ///
-    /// `admit` is kept for as long as the session lasts, which is [judged
-    /// again](SessionHandle::renew) by it: a stage of many sessions is best behind one pointer.
+    /// The session keeps `admit` for its whole life, to be [judged
+    /// again](SessionHandle::renew) by it: put a stage for many sessions behind one pointer.
     ///
     /// # Cancel safety
     /// Dropping the future closes both connections at once, without flushing and without notices.

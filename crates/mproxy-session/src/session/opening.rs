@@ -1,5 +1,5 @@
-//! From the first byte of a connection to its pipe: CONNECT is read, the hooks admit the client, the
-//! broker is dialled.
+//! From the first byte of a connection to its pipe: reads CONNECT, lets the hooks admit the client, and
+//! dials the broker.
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -36,9 +36,9 @@ struct Prologue<S, U, D, A> {
     hooks: Hooks<U, D>,
     renewal: Renewal<A>,
     session: SessionInfo,
-    /// What the client sent behind its CONNECT.
+    /// What the client sent after its CONNECT.
     rest: BytesMut,
-    /// When the CONNECT, and `rest` with it, had come.
+    /// When the CONNECT, and `rest` with it, had arrived.
     received_at: Instant,
 }
 
@@ -51,7 +51,7 @@ impl Session {
         dial: impl AsyncFnOnce(&Connect) -> Result<S, BoxError>,
     ) -> Result<Box<Live<C, S, U, D, A>>, Box<Summary>> {
         let started = Instant::now();
-        // boxed, as the rest of what few connections come to: most only wait
+        // boxed, like other rare states: most connections only wait
         match self.prologue(&mut client, admit, dial).await {
             Ok(prologue) => Ok(self.begin(client, *prologue, started)),
             Err(rejected) => {
@@ -61,7 +61,7 @@ impl Session {
         }
     }
 
-    /// Puts the pipe together.
+    /// Builds the pipe.
     fn begin<C: Io, S: Io, U: PacketService, D: PacketService, A>(
         self,
         client: C,
@@ -95,7 +95,7 @@ impl Session {
         })
     }
 
-    /// Reads CONNECT, asks the hooks, dials the broker; ends early when ordered to.
+    /// Reads CONNECT, calls the hooks, dials the broker; ends early if ordered to.
     async fn prologue<S, U: PacketService, D, A: Admit<U, D>>(
         &self,
         client: &mut impl Io,
@@ -103,7 +103,7 @@ impl Session {
         dial: impl AsyncFnOnce(&Connect) -> Result<S, BoxError>,
     ) -> Result<Box<Prologue<S, U, D, A>>, Box<Rejected>> {
         let mut known = Known::default();
-        // the future goes before what it has found out is looked at, also when it panicked
+        // drop the future before using its findings, even if it panicked
         let outcome = {
             let mut stages = pin!(self.stages(client, admit, dial, &mut known));
             poll_fn(|cx| {
@@ -164,7 +164,7 @@ impl Session {
         Box::pin(behind).await
     }
 
-    /// Reads CONNECT, in time, and what stands behind it.
+    /// Reads CONNECT, in time, and the bytes after it.
     async fn read(
         &self,
         client: &mut impl Io,
@@ -182,16 +182,16 @@ impl Session {
                 bytes: rest.len() as u64,
                 ..Batch::default()
             };
-            // of no packet: recorders count packets
+            // not part of a packet: recorders count packets
             self.handle.count(Direction::ToServer, &batch);
             known.glimpse = Some(Glimpse::of(&rest, end));
         })?;
-        // twice: the names in it are kept, too, and hooks may make it another one
+        // twice, because its names are kept, too, and hooks may replace the packet
         hold(&self.handle, kept + rest.capacity() + 2 * frame.len())?;
         Ok((frame, rest))
     }
 
-    /// Parses CONNECT, and lets in what is served here.
+    /// Parses CONNECT, and checks that version and kind of client are served.
     fn parse(&self, frame: Bytes, known: &mut Known) -> Result<Connect, End> {
         let limits = &*self.limits;
         known.version = ConnectPacket::version_of(&frame);

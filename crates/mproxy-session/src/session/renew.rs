@@ -1,4 +1,4 @@
-//! A session that runs is judged again, because the rules have changed.
+//! Judges a running session again, because the rules have changed.
 
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,18 +21,18 @@ use crate::slow;
 /// The bit of the protocol level that a bridge sets.
 const BRIDGE: u8 = 0x80;
 
-/// What a session is judged again by, and what of its CONNECT.
+/// What is needed to judge a session again: the CONNECT stage, and parts of its CONNECT.
 pub(super) struct Renewal<A> {
     stage: A,
-    /// Boxed, because most sessions need none of it.
+    /// Boxed, because most sessions do not need it.
     sent: Option<Box<Sent>>,
 }
 
-/// What a client has sent that is to be judged again and that the session has not.
+/// What a client has sent that must be judged again and the session itself does not keep.
 struct Sent {
-    /// Its names, where hooks have made others of them.
+    /// Its names, if hooks have changed them.
     names: Option<Names>,
-    /// Its will, as the PUBLISH that hooks were offered.
+    /// Its will, as the PUBLISH that was offered to hooks.
     will: Option<Bytes>,
 }
 
@@ -46,7 +46,7 @@ impl<A> Renewal<A> {
         }
     }
 
-    /// Bytes that the session, and hooks that keep `held` bytes, keep as long as it lasts.
+    /// Bytes that the session, and hooks that keep `held` bytes, keep for its whole life.
     pub(super) fn kept(&self, session: &SessionInfo, held: usize) -> usize {
         let sent = self.sent.as_ref().map_or(0, |sent| {
             let will = sent.will.as_ref().map_or(0, Bytes::len);
@@ -55,7 +55,7 @@ impl<A> Renewal<A> {
         session.size().saturating_add(held).saturating_add(sent)
     }
 
-    /// What the client has sent, as far as the session has kept it.
+    /// The CONNECT of the client, as far as the session has kept it.
     fn packet(&self, session: &SessionInfo) -> Result<ConnectPacket, DecodeError> {
         let names = self.sent.as_ref().and_then(|sent| sent.names.as_ref());
         ConnectPacket::parse(connect(session, names.unwrap_or_else(|| session.names())))
@@ -68,8 +68,8 @@ impl<A> Renewal<A> {
     }
 }
 
-/// A CONNECT without will, password and properties. Written here, because a client may be a bridge, or
-/// have a name with a control character in it, which nothing is built with.
+/// A CONNECT without will, password and properties. Written by hand, because a client may be a bridge, or
+/// have a name with a control character, which the builder rejects.
 fn connect(session: &SessionInfo, names: &Names) -> Bytes {
     let version = session.version();
     let (name, level): (&[u8], _) = match version {
@@ -86,7 +86,7 @@ fn connect(session: &SessionInfo, names: &Names) -> Bytes {
         body.put_u8(0);
     }
     for field in [Some(names.client_id()), user_name].into_iter().flatten() {
-        // as long as a field of a packet can be: it was one
+        // it was a packet field, so it fits one
         body.put_u16(u16::try_from(field.len()).unwrap_or(u16::MAX));
         body.put_slice(field.as_bytes());
     }
@@ -102,8 +102,8 @@ fn connect(session: &SessionInfo, names: &Names) -> Bytes {
     packet.freeze()
 }
 
-/// Asks the CONNECT stage again, and has the hooks that it answers with judge what comes from here on.
-/// The session must be at a border, with no packet at its hooks.
+/// Calls the CONNECT stage again, and lets its hooks judge all later packets. The session must be at a
+/// packet border, with no packet at its hooks.
 ///
 /// # Errors
 /// The end of the session: it is refused, cannot go on under the new rules, or is ordered to end.
@@ -118,7 +118,7 @@ pub(super) async fn renew<C: Io, S: Io, U: PacketService, D: PacketService, A: A
 
 impl<C: Io, S: Io, U: PacketService, D: PacketService, A: Admit<U, D>> Live<C, S, U, D, A> {
     async fn renew(&mut self) -> Result<(), End> {
-        // not the pipe: its hooks cannot be shared between threads
+        // not the pipe, whose hooks cannot be shared between threads
         let Pipe {
             handle,
             recorder,
@@ -175,8 +175,8 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService, A: Admit<U, D>> Live<C, S
     }
 }
 
-/// Waits for hooks that are asked about `what`, unless the session is ordered to end now. An order that
-/// is obeyed at a border waits: what was read is still to be judged.
+/// Waits for the hooks' answer about `what`, unless the session is ordered to end now. An order that
+/// takes effect at a border waits, because packets that were read must still be judged.
 async fn unless_ordered<T>(
     handle: &Running,
     what: &'static str,

@@ -1,5 +1,5 @@
-//! A session as a future. What a session needs to begin, to be judged again, and to end is boxed one by
-//! one: one that lives long keeps room for none of it, and no more than a pointer here.
+//! A session as a future. The state for opening, judging again and closing is boxed
+//! separately, so a long-lived session keeps room for none of it except a pointer.
 
 use std::future::Future;
 use std::mem;
@@ -10,7 +10,7 @@ use crate::cause::End;
 use crate::pipe::Stop;
 use crate::summary::Summary;
 
-/// Not an async block: that would keep room for what it holds more than once.
+/// Not an async block, which would reserve room for its variables more than once.
 pub(super) struct Run<L, P, O, R, RF, K, KF> {
     stage: Stage<L, O, RF, KF>,
     poll: P,
@@ -35,7 +35,7 @@ where
     K: FnMut(L, End) -> KF,
     KF: Future<Output = Summary>,
 {
-    /// A session that begins with `opening`, and then moves packets with `poll`.
+    /// A session that starts with `opening`, and then moves packets with `poll`.
     pub(super) fn new(opening: O, poll: P, renew: R, close: K) -> Self {
         Self {
             stage: Stage::Opening(Box::pin(opening)),
@@ -45,7 +45,7 @@ where
         }
     }
 
-    /// What comes after the pipe has stopped.
+    /// The next state after the pipe has stopped.
     fn stopped(&mut self, live: L, stop: Stop) -> Stage<L, O, RF, KF> {
         match stop {
             Stop::End(end) => Stage::Closing(Box::pin((self.close)(live, end))),
@@ -97,7 +97,7 @@ where
                     this.stage = Stage::Over;
                     return Poll::Ready(summary);
                 }
-                // polled after completion, which the contract of Future forbids
+                // polled after completion, which Future forbids
                 Stage::Over => return Poll::Pending,
             };
         }
@@ -110,7 +110,7 @@ mod tests {
 
     use crate::{Hooks, Peer, Session, new_hooks};
 
-    /// An idle session is its pipe, its handle, and this.
+    /// An idle session consists of its pipe, its handle, and this.
     #[test]
     fn a_session_is_two_words_beside_what_is_boxed() {
         let (client, _near) = duplex(1);

@@ -1,18 +1,18 @@
-//! What an idle session takes.
+//! The memory of an idle session.
 
 use super::{Live, Session};
 use crate::hook::PacketService;
 
 impl Session {
-    /// Bytes that a running session of these types takes on the heap, in one piece, beside what `C` and
-    /// `S` themselves own: with thousands of idle clients this is most of the memory. Allocators round it
-    /// up, jemalloc to 512 or 640.
+    /// Bytes that a running session of these types takes on the heap, in one allocation, in addition to
+    /// what `C` and `S` own: with thousands of idle clients, this is most of the memory. Allocators round
+    /// it up, jemalloc to 512 or 640.
     ///
     /// ```
     /// use mproxy_session::{Forward, Session};
     /// use tokio::net::TcpStream;
     ///
-    /// type Stage = (); // that of CONNECT: a service without state
+    /// type Stage = (); // the CONNECT stage: a service without state
     /// assert!(Session::live_size::<TcpStream, TcpStream, Forward, Forward, Stage>() <= 512);
     /// ```
     #[must_use]

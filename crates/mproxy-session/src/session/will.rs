@@ -1,4 +1,4 @@
-//! A will is a PUBLISH in advance: it passes the hooks before the broker hears of it.
+//! Wills: hooks judge them as PUBLISH before the broker gets them.
 
 use mproxy_codec::{Direction, Kind, PropertyId, ReasonCode};
 
@@ -13,17 +13,17 @@ use crate::recorder::Recorder;
 /// The will of a client, for its PUBLISH hooks.
 ///
 /// # Errors
-/// It cannot be written as a PUBLISH, which what was valid as a will always can.
+/// It cannot be written as a PUBLISH, which is impossible for a valid will.
 pub(super) fn of(connect: &Connect) -> Result<Option<Packet>, End> {
     Packet::of_will(connect.packet())
         .map_err(|error| Cause::internal(format!("a will that is not a PUBLISH: {error}")))
 }
 
-/// Offers the will of an admitted client to what judges its PUBLISH packets, and does with it what they
-/// decide. Returns true if the will was taken out.
+/// Offers the will of an admitted client to the hooks that judge its PUBLISH packets, and applies what they
+/// decide. Returns true if the will was removed.
 ///
 /// # Errors
-/// The client is turned away.
+/// The client is refused.
 pub(super) async fn offer<U: PacketService>(
     tap: &mut Tap<U>,
     will: Packet,
@@ -40,7 +40,7 @@ pub(super) async fn offer<U: PacketService>(
         Judged::Out(Some(refusal)) if limits.refused_will == RefusedWill::RefuseClient => {
             Err(Cause::turned_away(refusal.into(), Limit::RefusedWill))
         }
-        // what cannot be taken out is not let in
+        // a will that cannot be removed is not let in
         Judged::Out(_) => connect
             .packet_mut()
             .remove_will()
@@ -49,7 +49,7 @@ pub(super) async fn offer<U: PacketService>(
     }
 }
 
-/// Asks the hooks about a will, if they judge PUBLISH packets.
+/// Offers a will to the hooks, if they judge PUBLISH packets.
 ///
 /// # Errors
 /// The session ends.

@@ -1,4 +1,4 @@
-//! The answer of callbacks: boxed only if they wait.
+//! The futures of callbacks: boxed only if they wait.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -12,7 +12,7 @@ use crate::BoxError;
 use crate::hook::Verdict;
 
 thread_local! {
-    /// An empty [`Slot`] of the type that was needed last: callbacks that answer at once cost no
+    /// An empty [`Slot`] of the type that was used last: callbacks that answer at once cost no
     /// allocation.
     static SLOT: Cell<Option<Box<dyn Any>>> = const { Cell::new(None) };
 }
@@ -22,12 +22,12 @@ type Slot<F> = Pin<Box<Option<F>>>;
 
 /// The response future of [`HandlerPackets`](super::HandlerPackets).
 ///
-/// Callbacks are polled when they are called; what is not ready then is polled again with a waker that
-/// counts.
+/// Callbacks are polled when they are called; if they are not ready then, they are polled again with a real
+/// waker.
 pub struct HandlerAnswer(Answer);
 
 enum Answer {
-    /// `None` once it was given.
+    /// `None` once it was returned.
     Ready(Option<Result<Verdict, BoxError>>),
     Waiting(HandlerFuture<Verdict>),
 }
@@ -56,7 +56,7 @@ impl Future for HandlerAnswer {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.get_mut().0 {
             Answer::Ready(verdict) => {
-                // `None` only when polled after completion, which the contract of Future forbids
+                // `None` only if polled after completion, which Future forbids
                 let verdict = verdict.take();
                 Poll::Ready(verdict.unwrap_or_else(|| Err("polled after completion".into())))
             }
@@ -65,7 +65,7 @@ impl Future for HandlerAnswer {
     }
 }
 
-/// Callbacks that wait, in their place.
+/// Callbacks that wait, in their slot.
 struct Waiting<F>(Slot<F>);
 
 impl<F> Future for Waiting<F>

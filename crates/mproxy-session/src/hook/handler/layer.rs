@@ -16,7 +16,7 @@ use crate::admit::{Admission, Connect};
 use crate::hook::inner::Inner;
 use crate::hook::{Hooks, PacketService, Tap};
 
-/// Calls a [`Handler`] at the right moments. A layer of the CONNECT stage.
+/// Calls the callbacks of a [`Handler`]. A layer of the CONNECT stage.
 ///
 /// ```
 /// use mproxy_session::{Handler, HandlerLayer, Hooks, new_hooks};
@@ -129,13 +129,13 @@ where
         |tap| tap.wrap(answered, to_client),
     );
     if connect.is_renewal() {
-        // the handler that was told of the client is told of its end
+        // a handler that got `connect` must get `disconnect`
         return hooks;
     }
     hooks.on_close(move |summary| {
         let summary = summary.clone();
         async move {
-            // not whether the client got its CONNACK: who was told of one is told of the other
+            // whether the handler got `connect`, not whether the client got its CONNACK
             if let (true, Some(session)) = (shared.is_connected(), &summary.session) {
                 handler.disconnect(session, &summary).await;
             }

@@ -1,4 +1,4 @@
-//! [`HandlerLayer`]: eight callbacks, for those who think in callbacks rather than in services.
+//! [`HandlerLayer`]: eight callbacks, as an alternative to services.
 
 mod answer;
 mod layer;
@@ -25,9 +25,9 @@ use crate::summary::Summary;
 
 /// The callbacks of [`HandlerLayer`]. All have empty defaults.
 ///
-/// The `auth_` callbacks come before a packet is forwarded and may change or refuse it; the others
-/// are notices. Everything is per session and in order; a callback that waits holds up its own
-/// direction of its own session only.
+/// The `auth_` callbacks run before a packet is forwarded and may change or refuse it; the others
+/// are notifications. They run per session and in order; a callback that waits delays only its
+/// direction of its session.
 ///
 /// ```
 /// use mproxy_session::{Handler, PublishMut, Refusal, SessionInfo};
@@ -41,7 +41,7 @@ use crate::summary::Summary;
 ///         session: &SessionInfo,
 ///         publish: &mut PublishMut,
 ///     ) -> Result<(), Refusal> {
-///         // the will of a CONNECT comes here too
+///         // this judges wills, too
 ///         if publish.topic().split('/').next() == Some(session.client_id()) {
 ///             Ok(())
 ///         } else {
@@ -51,11 +51,11 @@ use crate::summary::Summary;
 /// }
 /// ```
 pub trait Handler: Send + Sync + 'static {
-    /// A CONNECT was read; the broker has not been dialled. May change client identifier, user
-    /// name and password (also add or remove them) and everything else of the packet, or refuse.
+    /// A CONNECT was read; the broker has not been dialled yet. May change client identifier, user
+    /// name and password (also add or remove them) and everything else in the packet, or refuse.
     ///
-    /// It is asked again when the rules have changed ([`Connect::is_renewal`]): there is no password
-    /// then, and the client's identity is that which was set when it connected.
+    /// It is called again after the rules have changed ([`Connect::is_renewal`]): there is no password
+    /// then, and the client's identity is the one that was set when it connected.
     fn auth_connect(
         &self,
         connect: &mut Connect,
@@ -64,7 +64,7 @@ pub trait Handler: Send + Sync + 'static {
         async { Ok(()) }
     }
 
-    /// The client publishes, or names its will in CONNECT. May change topic and payload, or refuse.
+    /// The client publishes, or sets its will in CONNECT. May change topic and payload, or refuse.
     fn auth_publish(
         &self,
         session: &SessionInfo,
@@ -90,7 +90,7 @@ pub trait Handler: Send + Sync + 'static {
         async {}
     }
 
-    /// A PUBLISH of the client goes to the broker, as it goes.
+    /// A PUBLISH of the client is forwarded to the broker, in this form.
     fn publish(
         &self,
         session: &SessionInfo,
@@ -100,7 +100,7 @@ pub trait Handler: Send + Sync + 'static {
         async {}
     }
 
-    /// A SUBSCRIBE was answered: each filter that the client asked for with the code it gets. Filters
+    /// A SUBSCRIBE was answered: each filter that the client asked for, with its code. Filters
     /// are named as they were when [`auth_subscribe`](Self::auth_subscribe) saw them.
     fn subscribe(
         &self,
@@ -111,7 +111,7 @@ pub trait Handler: Send + Sync + 'static {
         async {}
     }
 
-    /// An UNSUBSCRIBE was answered: each filter with the code it gets, which before MQTT 5.0 is
+    /// An UNSUBSCRIBE was answered: each filter with its code, which before MQTT 5.0 is
     /// always success.
     fn unsubscribe(
         &self,
@@ -122,8 +122,8 @@ pub trait Handler: Send + Sync + 'static {
         async {}
     }
 
-    /// The session is over. Comes once for every client for which
-    /// [`connect`](Self::connect) came.
+    /// The session has ended. Called once for every client for which
+    /// [`connect`](Self::connect) was called.
     fn disconnect(
         &self,
         session: &SessionInfo,

@@ -125,7 +125,7 @@ async fn authorize<H: Handler>(
 
 async fn notify<H: Handler>(handler: &H, session: &SessionInfo, packet: &Packet, shared: &Shared) {
     match packet.kind() {
-        // a will is not published yet
+        // the will is not published yet
         Kind::Publish if !packet.is_will() => {
             if let Some(publish) = PublishMut::of_packet(packet) {
                 handler.publish(session, &publish).await;
@@ -147,7 +147,7 @@ async fn notify<H: Handler>(handler: &H, session: &SessionInfo, packet: &Packet,
             let Some(filters) = shared.take((request, suback.packet_id)) else {
                 return;
             };
-            // an UNSUBACK before MQTT 5.0 has no codes: all is well
+            // an UNSUBACK before MQTT 5.0 has no codes: it means success
             let codes = suback.codes.iter().copied().map(ReasonCode::new);
             let codes: Vec<_> = filters
                 .into_iter()

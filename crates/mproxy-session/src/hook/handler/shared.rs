@@ -1,4 +1,4 @@
-//! What a handler's services of both directions know of one session.
+//! The state of one session that a handler's services of both directions share.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,13 +11,13 @@ use crate::hook::Packet;
 /// A SUBSCRIBE or UNSUBSCRIBE and its packet identifier.
 pub(super) type Request = (Kind, u16);
 
-/// What the services of both directions and the notice of the end share.
+/// The state shared by the services of both directions and the notice of the end.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
-    /// The broker accepted the client, and the handler was told.
+    /// The broker accepted the client, and `connect` was called.
     connected: AtomicBool,
     /// Filters of the client's requests that wait for their SUBACK or UNSUBACK: the oldest first,
-    /// for a client may use an identifier again before it is answered.
+    /// because a client may use an identifier again before it is answered.
     requests: Mutex<HashMap<Request, VecDeque<Vec<String>>>>,
 }
 
@@ -40,12 +40,12 @@ impl Shared {
         }
     }
 
-    /// Returns the filters of the oldest request, once; `None` for an answer that nobody asked for.
+    /// Returns the filters of the oldest request, once; `None` for an answer without a request.
     pub(super) fn take(&self, request: Request) -> Option<Vec<String>> {
         self.remove(request, VecDeque::pop_front)
     }
 
-    /// No answer of the broker will come for the request that was remembered last.
+    /// The broker will not answer the request that was remembered last.
     pub(super) fn forget(&self, request: Option<Request>) {
         if let Some(request) = request {
             self.remove(request, VecDeque::pop_back);
@@ -67,7 +67,7 @@ impl Shared {
     }
 
     fn requests(&self) -> MutexGuard<'_, HashMap<Request, VecDeque<Vec<String>>>> {
-        // nothing panics while the lock is held, and the map stays valid if something does
+        // nothing panics while the lock is held, and the map stays valid even then
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

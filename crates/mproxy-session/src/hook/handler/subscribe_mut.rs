@@ -28,8 +28,8 @@ impl SubscribeMut {
         })
     }
 
-    /// The filters that the client asks for, in order; the position is what
-    /// [`refuse`](Self::refuse) and [`set_filter`](Self::set_filter) take.
+    /// The filters that the client asks for, in order; their positions are the arguments of
+    /// [`refuse`](Self::refuse) and [`set_filter`](Self::set_filter).
     pub fn filters(&self) -> impl Iterator<Item = (&str, SubscriptionOptions)> {
         self.entries
             .iter()
@@ -38,8 +38,8 @@ impl SubscribeMut {
 
     /// Refuses one filter. A position that does not exist is ignored.
     ///
-    /// The reason is what SUBACK says for it; MQTT 3.x has one word only, 0x80. One that SUBACK cannot
-    /// say is told as 0x87 Not authorized.
+    /// SUBACK carries the reason; MQTT 3.x has only 0x80. A reason that SUBACK does not have
+    /// becomes 0x87 Not authorized.
     pub fn refuse(&mut self, position: usize, reason: ReasonCode) {
         if let Some(refused) = self.refused.get_mut(position) {
             *refused = Some(reason);
@@ -54,7 +54,7 @@ impl SubscribeMut {
         }
     }
 
-    /// Subscribes the client to one filter more, of which it is not told.
+    /// Subscribes the client to one more filter, without telling it.
     pub fn add(&mut self, filter: impl Into<String>, qos: QoS) {
         self.added
             .push((filter.into(), SubscriptionOptions::new(qos)));

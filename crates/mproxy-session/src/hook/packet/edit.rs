@@ -1,5 +1,5 @@
-//! How hooks change the fields of a packet: all other bytes stay as they are. They bring no control
-//! characters into a packet that has none.
+//! Changes to the fields of a packet by hooks: all other bytes stay as they are. Hooks cannot add control
+//! characters to a packet that has none.
 
 use mproxy_codec::topic::has_control;
 use mproxy_codec::{
@@ -21,7 +21,7 @@ impl Packet {
     /// Changes fields of a PUBLISH and leaves all other bytes as they are.
     ///
     /// # Errors
-    /// [`EncodeError::NoSuchField`] when this is no PUBLISH; [`EncodeError`] when a value is not
+    /// [`EncodeError::NoSuchField`] if this is not a PUBLISH; [`EncodeError`] if a value is not
     /// valid.
     pub fn edit_publish(&mut self, edit: &PublishEdit<'_>) -> Result<(), EncodeError> {
         self.edit(edit)
@@ -32,8 +32,8 @@ impl PacketHead {
     /// Changes fields of a PUBLISH and leaves all other bytes as they are.
     ///
     /// # Errors
-    /// [`EncodeError::NoSuchField`] when this is no PUBLISH, and when the payload is to be replaced:
-    /// it is not there; [`EncodeError`] when a value is not valid.
+    /// [`EncodeError::NoSuchField`] if this is not a PUBLISH, or if the edit replaces the payload,
+    /// which is not here; [`EncodeError`] if a value is not valid.
     pub fn edit_publish(&mut self, edit: &PublishEdit<'_>) -> Result<(), EncodeError> {
         if edit.payload.is_some() {
             return Err(EncodeError::NoSuchField);
@@ -47,7 +47,7 @@ impl<P> Packet<P> {
         let layout_before = self.publish_layout().ok_or(EncodeError::NoSuchField)?;
         let mut edit = *edit;
         let resolved;
-        // the alias stood for a topic that the other side may not know: write it out
+        // the other side may not know the topic of the alias: write it out
         if let (None, Some(topic)) = (edit.topic, &self.raw.topic) {
             resolved = topic.clone();
             edit.topic = core::str::from_utf8(&resolved).ok();
@@ -80,8 +80,8 @@ impl<P> Packet<P> {
         self.edit(&PublishEdit::new().topic(topic))
     }
 
-    /// Adds a User Property to a PUBLISH, SUBSCRIBE, UNSUBSCRIBE or CONNACK, behind those that are
-    /// there. Before MQTT 5.0 there are none, and nothing happens: one hook serves clients of all
+    /// Adds a User Property to a PUBLISH, SUBSCRIBE, UNSUBSCRIBE or CONNACK, after the existing
+    /// ones. Before MQTT 5.0 it does nothing, so that one hook works for clients of all
     /// versions.
     ///
     /// # Errors

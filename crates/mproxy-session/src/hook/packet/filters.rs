@@ -1,4 +1,4 @@
-//! What hooks decide on single topic filters of a SUBSCRIBE or UNSUBSCRIBE.
+//! Decisions of hooks on single topic filters of a SUBSCRIBE or UNSUBSCRIBE.
 
 use mproxy_codec::topic::has_control;
 use mproxy_codec::{
@@ -8,28 +8,28 @@ use mproxy_codec::{
 
 use super::Packet;
 
-/// Boxed as one: a packet is moved from layer to layer, and hardly any has entries.
+/// Boxed, because packets are moved from layer to layer, and few have entries.
 pub(super) struct Entries(pub(super) Vec<Entry>);
 
-/// One topic filter of a SUBSCRIBE or UNSUBSCRIBE whose filters hooks have touched.
+/// One topic filter of a SUBSCRIBE or UNSUBSCRIBE that hooks have changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) filter: String,
     pub(crate) options: SubscriptionOptions,
     pub(crate) refused: Option<ReasonCode>,
-    /// Added by a hook: the client did not ask for it and must not hear of it.
+    /// Added by a hook: the client did not ask for it and must not learn of it.
     pub(crate) added: bool,
 }
 
 impl<P> Packet<P> {
-    /// Judges each topic filter of a SUBSCRIBE: an `Err` refuses that filter alone, with this code
-    /// in the SUBACK, 0x80 in MQTT 3.x. A code that no SUBACK carries becomes 0x87 Not authorized.
-    /// Filters that an outer hook refused are not shown.
+    /// Judges each topic filter of a SUBSCRIBE: an `Err` refuses only that filter, with this code
+    /// in the SUBACK, 0x80 in MQTT 3.x. A code that SUBACK does not have becomes 0x87 Not authorized.
+    /// Filters that an outer hook refused are not judged again.
     ///
     /// Returns how many filters are left to forward.
     ///
     /// # Errors
-    /// [`EncodeError`] only when the remaining packet cannot be written, which the size of the
+    /// [`EncodeError`] only if the remaining packet cannot be written, which the size of the
     /// original rules out.
     pub fn retain_filters(
         &mut self,
@@ -63,7 +63,7 @@ impl<P> Packet<P> {
     /// Returns how many filters are left to forward.
     ///
     /// # Errors
-    /// [`EncodeError`] when a new filter is not valid or the packet becomes too long.
+    /// [`EncodeError`] if a new filter is not valid or the packet becomes too long.
     pub fn map_filters(
         &mut self,
         mut map: impl FnMut(&str) -> Result<Option<String>, ReasonCode>,
@@ -94,10 +94,10 @@ impl<P> Packet<P> {
     }
 
     /// Lowers the maximum QoS of topic filters of a SUBSCRIBE: the broker then grants no more, and
-    /// the SUBACK says so. A QoS above the one asked for is not asked for. [MQTT-3.8.4-8]
+    /// the SUBACK says so. It never raises the requested QoS. [MQTT-3.8.4-8]
     ///
     /// # Errors
-    /// [`EncodeError`] only when the packet cannot be written, which the size of the original rules
+    /// [`EncodeError`] only if the packet cannot be written, which the size of the original rules
     /// out.
     pub fn lower_qos(
         &mut self,
@@ -124,11 +124,11 @@ impl<P> Packet<P> {
         self.rebuild().map(drop)
     }
 
-    /// Adds a topic filter to a SUBSCRIBE. The client does not hear of it: its SUBACK answers only
+    /// Adds a topic filter to a SUBSCRIBE. The client does not learn of it: its SUBACK answers only
     /// what it asked for.
     ///
     /// # Errors
-    /// [`EncodeError::NoSuchField`] when this is no SUBSCRIBE; [`EncodeError`] when the filter is
+    /// [`EncodeError::NoSuchField`] if this is not a SUBSCRIBE; [`EncodeError`] if the filter is
     /// not valid or the packet becomes too long.
     pub fn add_filter(
         &mut self,
@@ -148,7 +148,7 @@ impl<P> Packet<P> {
         self.rebuild().map(drop)
     }
 
-    /// True when hooks have refused every filter that the client asked for and added none.
+    /// True if hooks have refused every filter that the client asked for, and added none.
     pub(crate) fn is_refused(&self) -> bool {
         self.raw
             .entries
@@ -162,12 +162,12 @@ impl<P> Packet<P> {
         entries.is_some_and(|entries| entries.0.iter().any(|e| e.refused.is_some()))
     }
 
-    /// The filters of a SUBSCRIBE or UNSUBSCRIBE that the client asked for, each with the code that
-    /// it is refused with, if a hook has refused it: what the codes of its SUBACK or UNSUBACK stand
-    /// for, one by one. Empty for other packets.
+    /// The filters of a SUBSCRIBE or UNSUBSCRIBE that the client asked for, each with the code
+    /// of its refusal, if a hook has refused it. The codes of the SUBACK or UNSUBACK match them
+    /// one by one. Empty for other packets.
     ///
-    /// Unlike [`subscribe`](Self::subscribe) it shows what is not forwarded, and a layer sees in
-    /// what the services inside return what they decided.
+    /// Unlike [`subscribe`](Self::subscribe) it includes refused filters, so that a layer can see in
+    /// the verdict of the services inside what they decided.
     #[must_use]
     pub fn requested_filters(&self) -> Vec<(&str, Option<ReasonCode>)> {
         if let Some(entries) = &self.raw.entries {
@@ -240,7 +240,7 @@ impl<P> Packet<P> {
             .0
     }
 
-    /// Writes the packet anew from its entries. With none left the bytes stay as they are: an
+    /// Rewrites the packet from its entries. If none is left, the bytes stay as they are: an
     /// empty SUBSCRIBE must not exist.
     fn rebuild(&mut self) -> Result<usize, EncodeError> {
         let left = self.left();

@@ -21,11 +21,11 @@ pub use self::publish_ref::PublishRef;
 
 /// A validated packet, owned, on its way through a packet stack.
 ///
-/// Reading is free: fields are looked up in the received bytes. A packet that no hook changes is
-/// forwarded as the very bytes that came.
+/// Reading costs nothing: fields are looked up in the received bytes. A packet that no hook changes is
+/// forwarded as exactly the received bytes.
 ///
-/// `P` says how much of a PUBLISH there is: a [`Whole`] one has its payload, a
-/// [`HeadOnly`] one may be without, and has no way to ask for it. All other packets are whole.
+/// `P` says how much of a PUBLISH it has: a [`Whole`] one has its payload, a
+/// [`HeadOnly`] one may not, and has no methods for it. All other packets are whole.
 pub struct Packet<P = Whole> {
     raw: Raw,
     reach: PhantomData<fn() -> P>,
@@ -34,7 +34,7 @@ pub struct Packet<P = Whole> {
 /// A PUBLISH without its payload, or any other packet: what a
 /// [`head_only`](crate::Tap::head_only) tap offers.
 ///
-/// What was not seen cannot be allowed: a head has no payload to judge, and none to replace. Neither of
+/// A payload that was not seen cannot be allowed, so a head has no methods to judge or replace it. Neither of
 /// these compiles:
 ///
 /// ```compile_fail,E0599
@@ -51,7 +51,7 @@ pub struct Packet<P = Whole> {
 /// }
 /// ```
 ///
-/// Nor does a service of whole packets in a tap that offers heads:
+/// Nor does a service for whole packets in a tap that offers heads:
 ///
 /// ```compile_fail,E0277
 /// # use mproxy_codec::KindSet;
@@ -65,24 +65,24 @@ pub struct Packet<P = Whole> {
 /// ```
 pub type PacketHead = Packet<HeadOnly>;
 
-/// Says of a [`Packet`] that it is all there.
+/// Marks a [`Packet`] that is complete.
 #[derive(Clone, Copy, Debug)]
 #[allow(clippy::exhaustive_enums)] // a name for a type, without values
 pub enum Whole {}
 
-/// Says of a [`Packet`] that the payload of a PUBLISH may be on its way yet, and is not to be judged
+/// Marks a [`Packet`] of a PUBLISH whose payload may still be on its way, and cannot be judged
 /// or changed.
 #[derive(Clone, Copy, Debug)]
 #[allow(clippy::exhaustive_enums)] // a name for a type, without values
 pub enum HeadOnly {}
 
-/// What is known of a packet's bytes from validating them, which is done once.
+/// What validation, which is done once, found out about a packet's bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Layout {
     Publish(PublishLayout),
-    /// Of a SUBSCRIBE or UNSUBSCRIBE.
+    /// For SUBSCRIBE and UNSUBSCRIBE.
     Request(RequestLayout),
-    /// Hooks that read another type, which is short or rare, read it anew.
+    /// For other types, which are short or rare: hooks parse them again.
     Other,
 }
 
@@ -97,7 +97,7 @@ impl Layout {
     }
 }
 
-/// The packet, however much may be seen of it.
+/// The packet, independent of `P`.
 struct Raw {
     frame: Bytes,
     kind: Kind,
@@ -106,15 +106,14 @@ struct Raw {
     layout: Layout,
     /// The topic name behind a topic alias, or the one that a hook chose.
     topic: Option<Arc<[u8]>>,
-    /// What hooks decided on single filters; `None` while they decided nothing.
+    /// The decisions of hooks on single filters; `None` if there are none.
     entries: Option<Box<Entries>>,
     /// A question of the session: nobody has sent it, and it goes nowhere.
     is_own: bool,
 }
 
 impl Packet {
-    /// A packet whose bytes have been validated. Hooks that do not need the payload may get a
-    /// PUBLISH without it.
+    /// A packet with validated bytes. Hooks that do not need the payload may get a PUBLISH without it.
     pub(crate) const fn new(
         kind: Kind,
         version: Version,
@@ -138,13 +137,13 @@ impl Packet {
         }
     }
 
-    /// Validates one whole packet, as a test or a caller outside a session does.
+    /// Validates one whole packet, for tests and callers outside a session.
     ///
     /// # Errors
-    /// Whatever the packet breaks; [`Truncated`](DecodeError::Truncated) or
-    /// [`TrailingBytes`](DecodeError::TrailingBytes) when `frame` is not exactly one
-    /// packet; [`EmptyTopic`](DecodeError::EmptyTopic) for a PUBLISH that names its topic by an alias
-    /// alone, which only a session can resolve.
+    /// The rule that the packet breaks; [`Truncated`](DecodeError::Truncated) or
+    /// [`TrailingBytes`](DecodeError::TrailingBytes) if `frame` is not exactly one
+    /// packet; [`EmptyTopic`](DecodeError::EmptyTopic) for a PUBLISH that gives its topic only by an alias,
+    /// which only a session can resolve.
     pub fn parse(
         version: Version,
         direction: Direction,
@@ -181,7 +180,7 @@ impl Packet {
 }
 
 impl<P> Packet<P> {
-    /// The same packet, of which more or less may be seen. More only where it is there.
+    /// The same packet with another `P`; `Whole` only if it is complete.
     #[inline]
     pub(crate) fn cast<Q>(self) -> Packet<Q> {
         Packet {
@@ -190,7 +189,7 @@ impl<P> Packet<P> {
         }
     }
 
-    /// False for a PUBLISH of which the payload is on its way yet.
+    /// False for a PUBLISH whose payload is still on its way.
     #[inline]
     pub(crate) fn is_whole(&self) -> bool {
         let publish = self.publish_layout();
@@ -211,18 +210,18 @@ impl<P> Packet<P> {
         self.raw.version
     }
 
-    /// Who sends it to whom.
+    /// Its direction.
     #[inline]
     #[must_use]
     pub const fn direction(&self) -> Direction {
         self.raw.direction
     }
 
-    /// True for the will of a CONNECT. The session offers it before the broker is dialled, as the
-    /// PUBLISH that the broker will make of it: at QoS 1 and 2 without a packet identifier of its
-    /// own, with the will's properties that a PUBLISH has too. A refusal refuses the client
+    /// True for the will of a CONNECT. The session offers it before it dials the broker, as the
+    /// PUBLISH that the broker will make of it: at QoS 1 and 2 without a packet identifier,
+    /// and with the will's properties that a PUBLISH has, too. A refusal refuses the client
     /// ([`Limits::refused_will`](crate::Limits::refused_will)), [`Verdict::Discard`](crate::Verdict)
-    /// lets it in without a will, and a changed PUBLISH is a changed will.
+    /// lets it in without a will, and changing the PUBLISH changes the will.
     #[inline]
     #[must_use]
     pub const fn is_will(&self) -> bool {
@@ -254,7 +253,7 @@ impl<P> Packet<P> {
         Some(PublishRef::new(view, topic, self.is_will()))
     }
 
-    /// The packet identifier; `None` of packets without, and of a will.
+    /// The packet identifier; `None` for packets without one, and for a will.
     #[must_use]
     pub fn packet_id(&self) -> Option<u16> {
         if let Some(publish) = self.publish() {
@@ -289,7 +288,7 @@ impl<P> Packet<P> {
         }
     }
 
-    /// Puts a packet of the same type, written anew, in the place of this one.
+    /// Replaces this packet by a rewritten one of the same type.
     fn replace(&mut self, frame: Bytes) -> Result<(), EncodeError> {
         if matches!(self.raw.layout, Layout::Request(_)) {
             let view = View::parse(self.raw.version, self.raw.direction, &frame);
@@ -300,7 +299,7 @@ impl<P> Packet<P> {
         Ok(())
     }
 
-    /// True for the packet as it was offered: the very bytes, and nothing decided on filters.
+    /// True for an unchanged packet: the same bytes, and no decisions on filters.
     #[inline]
     pub(crate) fn is_untouched(&self, address: usize, len: usize) -> bool {
         self.raw.frame.as_ptr().addr() == address
@@ -351,7 +350,7 @@ views! {
 }
 
 impl<P> fmt::Debug for Packet<P> {
-    /// Kind and size only: packets carry other people's data.
+    /// Kind and size only, because packets carry other people's data.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Packet")
             .field("kind", &self.raw.kind)
@@ -363,7 +362,7 @@ impl<P> fmt::Debug for Packet<P> {
     }
 }
 
-/// What the session takes back from a packet.
+/// The parts of a packet that the session takes back.
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) frame: Bytes,

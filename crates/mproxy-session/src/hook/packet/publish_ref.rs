@@ -1,4 +1,4 @@
-//! A PUBLISH to be read.
+//! Read access to a PUBLISH.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -20,7 +20,7 @@ impl<'a> PublishRef<'a> {
     /// The payload.
     #[must_use]
     pub fn payload(&self) -> &'a [u8] {
-        // hooks that see this type are offered whole packets only
+        // hooks with this type are offered whole packets only
         self.view.payload().unwrap_or_default()
     }
 }
@@ -52,7 +52,7 @@ impl<'a, P> PublishRef<'a, P> {
         }
     }
 
-    /// Bytes of payload, on their way or here.
+    /// Length of the payload in bytes, even if it is still on its way.
     #[must_use]
     pub const fn payload_len(&self) -> usize {
         self.view.layout().payload_len()
@@ -76,7 +76,7 @@ impl<'a, P> PublishRef<'a, P> {
         self.view.layout().dup()
     }
 
-    /// The packet identifier; `None` at QoS 0, and of a will.
+    /// The packet identifier; `None` at QoS 0, and for a will.
     #[must_use]
     pub const fn packet_id(&self) -> Option<u16> {
         if self.is_will {
@@ -85,7 +85,7 @@ impl<'a, P> PublishRef<'a, P> {
         self.view.layout().packet_id()
     }
 
-    /// True when so many bytes of payload belong behind the frame.
+    /// True if this many bytes of payload are missing after the frame.
     pub(crate) fn is_followed_by(&self, left: usize) -> bool {
         let len = self.view.payload().map_or(0, <[u8]>::len);
         self.payload_len() == len + left && (left == 0 || len == 0)
@@ -113,7 +113,7 @@ impl<P> Clone for PublishRef<'_, P> {
 impl<P> Copy for PublishRef<'_, P> {}
 
 impl<P> fmt::Debug for PublishRef<'_, P> {
-    /// Sizes and flags only: packets carry other people's data.
+    /// Sizes and flags only, because packets carry other people's data.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PublishRef")
             .field("topic_len", &self.topic_bytes().len())

@@ -1,4 +1,4 @@
-//! A will is a PUBLISH in advance.
+//! Wills as PUBLISH packets.
 
 use bytes::Bytes;
 use mproxy_codec::{
@@ -10,10 +10,10 @@ use super::Packet;
 
 impl Packet {
     /// The will of a CONNECT as the session offers it ([`is_will`](Self::is_will)): the PUBLISH that the
-    /// broker will make of it, with those of its properties that a PUBLISH has. `None` without a will.
+    /// broker will make of it, with the properties that a PUBLISH has, too. `None` without a will.
     ///
     /// # Errors
-    /// [`EncodeError`] when it is too long for a packet, which it is not as part of one.
+    /// [`EncodeError`] if it is too long for a packet, which cannot be because it was part of one.
     pub fn of_will(connect: &ConnectPacket) -> Result<Option<Self>, EncodeError> {
         let Some(will) = connect.will() else {
             return Ok(None);
@@ -21,7 +21,7 @@ impl Packet {
         let version = connect.version();
         let properties = will.properties.without(&[PropertyId::WillDelayInterval]);
         let properties = properties.as_bytes();
-        // the broker will choose its own identifier, and hooks are not shown this one
+        // the broker will choose its own identifier, and hooks do not see this one
         let id = 1;
         let (topic, payload) = (will.topic, will.payload);
         let frame = encode_publish(version, topic, will.qos, id, properties, payload)?;
@@ -39,19 +39,19 @@ impl Packet {
         Ok(packet)
     }
 
-    /// Makes this PUBLISH the will of a CONNECT, in the place of the one that it has: undoes
-    /// [`of_will`](Self::of_will) after hooks may have changed it. Will Delay Interval, which a PUBLISH
+    /// Replaces the will of a CONNECT by this PUBLISH: the reverse of
+    /// [`of_will`](Self::of_will), after hooks may have changed it. Will Delay Interval, which a PUBLISH
     /// does not have, stays as it was.
     ///
     /// # Errors
-    /// [`EncodeError::NoSuchField`] when this is no PUBLISH or the CONNECT has no will;
-    /// [`EncodeError`] when a field is not valid in a will or too long for one.
+    /// [`EncodeError::NoSuchField`] if this is not a PUBLISH or the CONNECT has no will;
+    /// [`EncodeError`] if a field is not valid in a will or too long for one.
     pub fn write_will(&self, connect: &mut ConnectPacket) -> Result<(), EncodeError> {
         let publish = self.publish().ok_or(EncodeError::NoSuchField)?;
         let before = connect.clone();
         let mut will = before.will().ok_or(EncodeError::NoSuchField)?;
         let mut properties = PropertyWriter::new();
-        // when it is sent is the client's own affair, and said where the client said it
+        // the delay is the client's choice: keep it as in the CONNECT
         let mut said = will.properties.iter().enumerate();
         let delay = said.find(|(_, property)| property.id == PropertyId::WillDelayInterval);
         let mut others = publish.properties().iter();

@@ -1,4 +1,4 @@
-//! What a session remembers of packets that are not finished, so that no hook has to.
+//! What a session remembers about unfinished exchanges, so that hooks need not.
 
 mod requests;
 mod shared;
@@ -21,14 +21,13 @@ use crate::hook::Entry;
 /// waiting; a client that has sent more is not read until answers have made room.
 const MAX_COST: usize = 256 * 1024;
 
-/// What a packet identifier takes in a set of them.
+/// Bytes of a packet identifier in a set.
 pub(crate) const ID_COST: usize = 4;
 
-/// What a hand-shake takes that the proxy ends at the broker, with the answer of a few bytes.
+/// Bytes of a hand-shake that the proxy ends at the broker, with its answer of a few bytes.
 const RECALL_COST: usize = 128;
 
-/// Packet identifiers and requests that are under way. One word, and no memory, in a session in which
-/// nothing is.
+/// Packet identifiers and requests in progress. One word, and no memory, if there is none.
 #[derive(Debug, Default)]
 pub(crate) struct Exchanges(Option<Box<Pending>>);
 
@@ -39,7 +38,7 @@ struct Pending {
     answered: BTreeSet<u16>,
     /// QoS 2 hand-shakes that the broker began, for deliveries that the client does not get.
     dropped: BTreeSet<u16>,
-    /// Publications of the client that wait for an answer, where their number is limited.
+    /// Publications of the client that wait for an answer, if their number is limited.
     flights: Option<Flights>,
     /// QoS 2 hand-shakes from an earlier connection that the proxy ends at the broker, and what the
     /// client is answered when that is done.
@@ -74,12 +73,12 @@ impl Exchanges {
         requests.add((kind, packet_id), Request::Forwarded(request));
     }
 
-    /// True when the requests under way use up their memory: the client is not read.
+    /// True if the pending requests use up their memory: the client is not read.
     pub(crate) fn is_full(&self) -> bool {
         self.cost() >= MAX_COST
     }
 
-    /// True when, after that, enough of them are answered.
+    /// True if, after that, enough of them are answered.
     pub(crate) fn has_room(&self) -> bool {
         self.cost() <= MAX_COST / 2
     }
@@ -90,7 +89,7 @@ impl Exchanges {
         pending.is_none_or(|pending| std::mem::take(&mut pending.requests.answered_some))
     }
 
-    /// Bytes that it takes.
+    /// Bytes of memory that it takes.
     pub(crate) fn size(&self) -> usize {
         let size = |pending: &Pending| {
             let ids = pending.answered.len() + pending.dropped.len();
@@ -106,8 +105,8 @@ impl Exchanges {
         self.0.as_ref().map_or(0, |pending| pending.requests.cost)
     }
 
-    /// The proxy answers a request itself. The answer comes back if it can be sent at once; it waits
-    /// as long as the broker has an earlier request of this type and identifier, so that the client
+    /// The proxy answers a request itself. Returns the answer if it can be sent at once; it waits
+    /// while the broker has an earlier request of this type and identifier, so that the client
     /// gets its answers in order.
     pub(crate) fn refuse(&mut self, kind: Kind, packet_id: u16, answer: Bytes) -> Option<Bytes> {
         match &mut self.0 {
@@ -120,9 +119,9 @@ impl Exchanges {
         }
     }
 
-    /// The broker answers a request, with these codes if answers of this type have any. `strict`
-    /// says that an answer with another number of codes than any request had filters is an error
-    /// in any case; otherwise only where it was to be merged.
+    /// The broker answers a request, with these codes if answers of this type have any. `strict` makes
+    /// an answer an error if its number of codes fits no request, always; otherwise it is an error only
+    /// if it must be merged.
     ///
     /// # Errors
     /// The answer has another number of codes than the request had filters.
@@ -136,7 +135,7 @@ impl Exchanges {
         let key = (request, packet_id);
         let received = codes.map(<[u8]>::len);
         let found = self.finish(|pending| pending.requests.take_answered(key, received));
-        // one that nobody waits for is between the broker and the client
+        // an answer without a request is left to the broker and the client
         let Some(Request::Forwarded(sent)) = found else {
             return Ok(Answer::AsIs);
         };
@@ -183,7 +182,7 @@ impl Exchanges {
         pending.answered.insert(packet_id);
     }
 
-    /// True when there may be a QoS 2 PUBLISH that the proxy has answered itself.
+    /// True if there may be a QoS 2 PUBLISH that the proxy has answered itself.
     #[inline]
     pub(crate) fn answers_locally(&self) -> bool {
         self.0
@@ -191,14 +190,14 @@ impl Exchanges {
             .is_some_and(|pending| !pending.answered.is_empty() || !pending.recalled.is_empty())
     }
 
-    /// True when the proxy has answered a QoS 2 PUBLISH with this identifier itself.
+    /// True if the proxy has answered a QoS 2 PUBLISH with this identifier itself.
     pub(crate) fn is_answered_locally(&self, packet_id: u16) -> bool {
         self.0
             .as_ref()
             .is_some_and(|pending| pending.answered.contains(&packet_id))
     }
 
-    /// The client releases an identifier; true when the proxy answers that itself.
+    /// The client releases an identifier; true if the proxy answers that itself.
     pub(crate) fn release(&mut self, packet_id: u16) -> bool {
         self.finish(|pending| pending.answered.remove(&packet_id).then_some(()))
             .is_some()
@@ -210,14 +209,14 @@ impl Exchanges {
         pending.dropped.insert(packet_id);
     }
 
-    /// The broker releases an identifier; true when the client has not heard of it.
+    /// The broker releases an identifier; true if the client never got it.
     pub(crate) fn release_delivery(&mut self, packet_id: u16) -> bool {
         self.finish(|pending| pending.dropped.remove(&packet_id).then_some(()))
             .is_some()
     }
 
-    /// The broker is asked to end a hand-shake of an earlier connection; `answer` is what the client
-    /// gets when it has.
+    /// The proxy asks the broker to end a hand-shake of an earlier connection; `answer` is what the client
+    /// gets afterwards.
     pub(crate) fn recall(&mut self, packet_id: u16, answer: Option<Bytes>) {
         let pending = self.0.get_or_insert_default();
         pending.recalled.insert(packet_id, answer);
@@ -230,30 +229,30 @@ impl Exchanges {
             .is_some_and(|pending| pending.recalled.contains_key(&packet_id))
     }
 
-    /// The broker completes a hand-shake. `Some` when it was the proxy that asked for it, with what
-    /// the client is answered.
+    /// The broker completes a hand-shake. `Some` if the proxy asked for it, with the answer
+    /// to the client.
     pub(crate) fn complete_recall(&mut self, packet_id: u16) -> Option<Option<Bytes>> {
         self.finish(|pending| pending.recalled.remove(&packet_id))
     }
 
-    /// The client may have `maximum` publications under way.
+    /// Limits the unanswered publications of the client to `maximum`.
     pub(super) fn limit_flights(&mut self, maximum: u16) {
         self.0.get_or_insert_default().flights = Some(Flights::new(maximum));
     }
 
-    /// The publications of the client under way, if they are counted.
+    /// The unanswered publications of the client, if they are counted.
     #[inline]
     pub(super) fn flights(&mut self) -> Option<&mut Flights> {
         self.0.as_mut()?.flights.as_mut()
     }
 
-    /// True when publications of the client are counted.
+    /// True if publications of the client are counted.
     #[inline]
     pub(super) fn has_flights(&self) -> bool {
         self.0.as_ref().is_some_and(|it| it.flights.is_some())
     }
 
-    /// Takes out what is finished, and gives the memory back with the last of it.
+    /// Removes finished exchanges, and frees the memory with the last one.
     fn finish<T>(&mut self, take: impl FnOnce(&mut Pending) -> Option<T>) -> Option<T> {
         let taken = take(self.0.as_mut()?);
         if self.0.as_ref().is_some_and(|pending| pending.is_empty()) {
