@@ -491,7 +491,7 @@ async fn a_websocket_that_reads_no_pongs_is_cut() {
     let end = mproxy.end_of("deaf").await;
     assert_eq!(end["reason"], "write_timeout", "{end}");
     assert_eq!(end["side"], "proxy", "{end}");
-    assert_eq!(end["detail"], "the client takes no bytes", "{end}");
+    assert_eq!(end["detail"], "the client accepts no data", "{end}");
     let remedy = end["remedy"].as_str().expect("what to do");
     assert!(
         remedy.contains("listeners.ws.limits.write_timeout"),

@@ -31,11 +31,11 @@ violations! {
     UnexpectedSession, "MQTT-3.2.2-2", "MQTT-3.2.2-1", "3.2", "session present although a clean session was asked for";
     BeforeConnack, "MQTT-3.1.2-30", "3.1.4", "3.1", "only AUTH or DISCONNECT may come before CONNACK";
     AuthWithoutMethod, "MQTT-4.12.0-6", "2.2.1", "2.1", "AUTH without an authentication method in CONNECT";
-    SessionExpiryRaised, "3.14.2.2.2", "3.14", "3.14", "session expiry is raised from 0 by DISCONNECT";
+    SessionExpiryRaised, "3.14.2.2.2", "3.14", "3.14", "DISCONNECT raises the session expiry interval from 0";
     TopicAliasTooLarge, "MQTT-3.3.2-9", "3.3", "3.3", "topic alias is larger than the announced maximum";
     TopicAliasUnknown, "3.3.2.3.4", "3.3", "3.3", "topic alias is not bound to a topic name";
-    TopicAliasMemory, "3.3.2.3.4", "3.3", "3.3", "the topic names behind the topic aliases are too long together";
-    ReceiveMaximum, "MQTT-3.3.4-7", "3.3", "3.3", "more publications than the receive maximum wait for an answer";
+    TopicAliasMemory, "3.3.2.3.4", "3.3", "3.3", "the topic names of all topic aliases take too much memory";
+    ReceiveMaximum, "MQTT-3.3.4-7", "3.3", "3.3", "more unanswered publications than the receive maximum";
     AuthMethod, "MQTT-4.12.0-5", "2.2.1", "2.1", "not the authentication method of CONNECT";
     CodeCount, "MQTT-3.9.3-1", "MQTT-3.9.3-1", "3.9", "the answer has another number of codes than the request had filters";
 }

@@ -132,10 +132,10 @@ fn line<S>(
         packet = first.map(|(_, packet)| packet),
         layer = layers.unwrap_or_else(|| short(std::any::type_name::<S>())),
         took_ms,
-        remedy = "await what takes time, or move it to spawn_blocking; if no hook blocks, give the process more CPU",
+        remedy = "a layer must not block: await, or use spawn_blocking; if none blocks, give the process more CPU",
         suppressed = (suppressed > 0).then_some(suppressed),
         "{}",
-        if first.is_some() { "hooks held their thread" } else { "hooks held their thread again" }
+        if first.is_some() { "hooks blocked their thread" } else { "hooks blocked their thread again" }
     );
 }
 

@@ -173,7 +173,9 @@ impl Cause {
 fn refused_by_broker(form: Version, version: Option<Version>) -> Account {
     let account = Account::quiet(Side::Upstream, CloseReason::UpstreamRefused);
     match version {
-        Some(version) if version != form => account.detail("refused in the form of MQTT 3.1.1"),
+        Some(version) if version != form => {
+            account.detail("the broker refused in the format of MQTT 3.1.1")
+        }
         _ => account,
     }
 }
@@ -181,13 +183,13 @@ fn refused_by_broker(form: Version, version: Option<Version>) -> Account {
 /// Not told: the client takes that for a network failure, and reconnects.
 fn rules_changed(change: Change) -> Account {
     Account::quiet(Side::Proxy, CloseReason::RulesChanged).detail(match change {
-        Change::Names => "the client has another client identifier or user name at the broker now",
-        Change::Will => "the rules do not allow the will of the client any more",
+        Change::Names => "under the new rules, the client has another client identifier or user name at the broker",
+        Change::Will => "the new rules do not allow the client's will",
         Change::Shared => {
             "the rules do not allow a shared subscription of the client any more, or it has too many"
         }
         Change::Alias => {
-            "a topic alias from before the rules changed is used, whose topic is not known"
+            "the packet uses a topic alias from before the rules changed, whose topic is not known"
         }
     })
 }
@@ -218,7 +220,7 @@ fn ordered(order: Order) -> Account {
     match order.reason {
         CloseReason::Overload => account
             .limit(Limit::Memory)
-            .detail("there is no memory left for what the connection holds"),
+            .detail("there is no memory left for the connection"),
         _ => account,
     }
 }
@@ -274,7 +276,7 @@ impl Overdue {
                 Limit::ConnectTimeout,
             ),
             Self::Dial => {
-                let account = Account::unreachable("the broker could not be connected to in time");
+                let account = Account::unreachable("connecting to the broker took too long");
                 let side = Side::Proxy;
                 return Account { side, ..account }.limit(Limit::DialTimeout);
             }
@@ -290,8 +292,8 @@ impl Overdue {
             Self::Write(direction) => (
                 CloseReason::WriteTimeout,
                 match direction {
-                    Direction::ToServer => "the broker takes no bytes",
-                    Direction::ToClient => "the client takes no bytes",
+                    Direction::ToServer => "the broker accepts no data",
+                    Direction::ToClient => "the client accepts no data",
                 },
                 Limit::WriteTimeout,
             ),
@@ -305,7 +307,7 @@ impl Overdue {
             ),
             Self::Answers => (
                 CloseReason::WriteTimeout,
-                "the broker answers no SUBSCRIBE and UNSUBSCRIBE",
+                "the broker does not answer SUBSCRIBE and UNSUBSCRIBE",
                 Limit::WriteTimeout,
             ),
         };

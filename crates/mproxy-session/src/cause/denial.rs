@@ -34,7 +34,7 @@ denials! {
     Connack, Some(Kind::Connack), AuthDenied, "a hook refused the broker's CONNACK";
     Auth, Some(Kind::Auth), AuthDenied, "a hook refused an AUTH";
     /// A hook changed credentials that come with an authentication method.
-    Credentials, Some(Kind::Connect), AuthDenied, "a hook replaced credentials beside an authentication method";
+    Credentials, Some(Kind::Connect), AuthDenied, "a hook replaced the credentials of a client with an authentication method";
     /// A re-authentication that no hook sees.
     Reauthentication, Some(Kind::Auth), AuthDenied, "re-authentication is refused: rules go by who the client was at CONNECT";
 }

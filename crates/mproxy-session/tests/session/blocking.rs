@@ -41,9 +41,9 @@ fn blocking(first_waits: bool) -> impl PacketService + Clone {
 
 fn line(direction: &str, packet: &str, layer: &str, took_ms: u64) -> String {
     format!(
-        "mproxy::session message=hooks held their thread event=block listener=test peer=unix \
+        "mproxy::session message=hooks blocked their thread event=block listener=test peer=unix \
          client_id=c direction={direction} packet={packet} layer={layer} took_ms={took_ms} \
-         remedy=await what takes time, or move it to spawn_blocking; if no hook blocks, give the \
+         remedy=a layer must not block: await, or use spawn_blocking; if none blocks, give the \
          process more CPU"
     )
 }
@@ -98,7 +98,10 @@ async fn a_hook_that_blocks_is_logged_once_a_session() {
             let more = if up { 2 } else { 1 };
             let end = lines.take();
             assert_eq!(end.len(), 1, "{end:?}");
-            assert!(end[0].contains("hooks held their thread again"), "{end:?}");
+            assert!(
+                end[0].contains("hooks blocked their thread again"),
+                "{end:?}"
+            );
             assert!(end[0].ends_with(&format!("suppressed={more}")), "{end:?}");
         }
     }

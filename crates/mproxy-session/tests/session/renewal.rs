@@ -169,7 +169,11 @@ async fn a_will_that_the_new_rules_refuse_is_forgotten_by_the_broker() {
                 (summary.side, summary.reason, summary.to_server.denied),
                 (Side::Proxy, CloseReason::RulesChanged, 1)
             );
-            assert!(summary.detail.is_some_and(|it| it.contains("the will")));
+            assert!(
+                summary
+                    .detail
+                    .is_some_and(|it| it.contains("the client's will"))
+            );
         }
     }
 }
