@@ -1,13 +1,13 @@
-//! Text of any length, made short enough for a log line.
+//! Cuts text for log lines.
 
 use std::borrow::Cow;
 
-/// The longest piece of foreign text in a log line, in bytes: a few of them stay below 4 KiB.
+/// Maximum bytes of foreign text in a log line: a few of them stay below 4 KiB.
 const LONGEST: usize = 512;
 
 const ELLIPSIS: char = '…';
 
-/// Cuts a text that is too long between two characters, and says so with an ellipsis.
+/// Cuts a text that is too long between two characters, and adds an ellipsis.
 ///
 /// It escapes nothing: a log field holds the text as the peer wrote it, and the subscriber, which
 /// knows what its lines look like, escapes it. If both did, one client id would have two spellings.

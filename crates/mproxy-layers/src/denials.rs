@@ -1,4 +1,4 @@
-//! Log lines about denials, few enough to be read.
+//! Log lines about denials, limited so that they can be read.
 
 use std::{
     fmt,
@@ -11,11 +11,11 @@ use tracing::warn;
 
 use crate::{cut::cut, observe::Action};
 
-/// How long a session is quiet about further denials of the same kind: a device that is denied tends
-/// to try again at once.
+/// How long a session does not log further denials of the same kind: a denied device tends to try again
+/// at once.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// How many kinds of denials a session is quiet about one by one. Further ones share the last place:
+/// How many kinds of denials a session limits separately. Further ones share the last place:
 /// a client that meets a thousand rules must not write a thousand lines.
 const KINDS: usize = 16;
 
@@ -37,9 +37,9 @@ struct Kind {
 }
 
 impl Denials {
-    /// Notes a denial by this rule, and logs it if it is time.
+    /// Counts a denial by this rule, and logs it if it is time.
     ///
-    /// The lock and the look at the clock are only paid for what is denied.
+    /// Only denials pay for the lock and the clock.
     pub(crate) fn note(
         &self,
         session: &SessionInfo,
@@ -95,7 +95,7 @@ impl Denials {
     }
 }
 
-/// Notes a denial of a kind that was logged before.
+/// Counts a denial of a kind that was logged before.
 fn again(kind: &mut Kind, quiet: bool, now: Instant) -> Option<u64> {
     if quiet {
         kind.suppressed += 1;

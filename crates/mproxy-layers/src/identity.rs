@@ -1,11 +1,11 @@
-//! Who the client is, as far as a rule or a topic may use it.
+//! The names of a client, for rules and topics.
 
 use std::net::IpAddr;
 
 use mproxy_codec::topic::Dialect;
 use mproxy_session::{Connect, Identity};
 
-/// What a client is called: by itself, and by who checked that; and where it comes from.
+/// The names of a client: its own, and the one in a verified certificate; and where it comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Names<'a> {
     pub(crate) client_id: &'a str,
@@ -27,7 +27,7 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// Adds the common name of a client certificate that was verified.
+    /// Adds the common name of a verified client certificate.
     #[must_use]
     pub const fn common_name(mut self, name: &'a str) -> Self {
         self.common_name = Some(name);
@@ -76,7 +76,7 @@ fn name(identity: &Identity) -> &str {
     &identity.name
 }
 
-/// A name for a value that differs from client to client.
+/// A placeholder for a name of the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Placeholder {
@@ -91,7 +91,7 @@ pub enum Placeholder {
 impl Placeholder {
     pub(crate) const ALL: [Self; 3] = [Self::Username, Self::ClientId, Self::CommonName];
 
-    /// The placeholder that is written like this, between `${` and `}`.
+    /// The placeholder with this name between `${` and `}`.
     pub fn from_word(word: &str) -> Option<Self> {
         Some(match word {
             "username" => Self::Username,
@@ -110,7 +110,7 @@ impl Placeholder {
         }
     }
 
-    /// What it stands for.
+    /// A description of its value.
     pub(crate) const fn what(self) -> &'static str {
         match self {
             Self::Username => "user name",
@@ -126,7 +126,7 @@ pub(crate) fn is_of_virtual_host(username: &str, dialect: Dialect) -> bool {
     dialect == Dialect::Amqp && username.contains(':')
 }
 
-/// The values of one client that may stand in for placeholders.
+/// The values of one client for placeholders.
 ///
 /// A value is usable only as a part of *one* topic level. A client id `#` or `a/b` must not change
 /// which topics a rule with `${client_id}` applies to (CVE-2017-7650), nor must `*` or `a.b` before a
@@ -161,7 +161,7 @@ impl Values {
         }
     }
 
-    /// Bytes of what it has of the client.
+    /// Bytes of data from the client in it.
     pub(crate) fn size(&self) -> usize {
         let values = [&self.client_id, &self.username, &self.common_name];
         values.into_iter().flatten().map(|value| value.len()).sum()

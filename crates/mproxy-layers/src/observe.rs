@@ -39,18 +39,18 @@ impl fmt::Display for Action {
     }
 }
 
-/// Is told what a layer does, to count it.
+/// Receives what a layer does, to count it.
 ///
 /// The methods are called on the path of every packet: they must be cheap, and neither wait nor
-/// log. Each does nothing unless it is implemented; `()` is the observer that ignores everything.
+/// log. Each does nothing by default; `()` is the observer that ignores everything.
 pub trait Observer: Clone + Send + Sync + 'static {
-    /// What the log calls the layer, in the line of a client that it turns away for its will.
+    /// The name of the layer in the log line about a client that it refuses for its will.
     fn layer(&self) -> Option<&str> {
         None
     }
 
-    /// A layer has judged who a client is, at CONNECT. Those whose matter this is report every client,
-    /// the others only those that they turn away. A will is an [`Action`] of its own.
+    /// A layer has judged a client at CONNECT. Layers that check client ids report every client,
+    /// the others only those that they refuse. A will is a separate [`Action`].
     fn connect(&self, allowed: bool) {
         let _ = allowed;
     }
@@ -64,7 +64,7 @@ pub trait Observer: Clone + Send + Sync + 'static {
         let _ = (action, allowed);
     }
 
-    /// A layer has judged an action as often as this, with the same outcome.
+    /// A layer has judged an action this many times, with the same outcome.
     fn decisions(&self, action: Action, allowed: bool, count: u32) {
         for _ in 0..count {
             self.decision(action, allowed);
@@ -84,7 +84,7 @@ pub trait Observer: Clone + Send + Sync + 'static {
 
 impl Observer for () {}
 
-/// Names the layer that refuses, and says why, for the log: the client is not told.
+/// Names the layer that refuses, and says why, for the log only, not for the client.
 pub(crate) fn of_layer(
     observer: &impl Observer,
     refusal: Refusal,

@@ -1,6 +1,6 @@
-//! Text with `${client_id}`, `${username}` and `${cn}` in it.
+//! Text with the placeholders `${client_id}`, `${username}` and `${cn}`.
 //!
-//! [`tokens`] takes a text apart, whatever its placeholders are called:
+//! [`tokens`] splits a text, with any names of placeholders:
 //!
 //! ```
 //! use mproxy_layers::template::{Token, tokens};
@@ -14,7 +14,7 @@ use thiserror::Error;
 pub use crate::identity::Placeholder;
 use crate::identity::{Names, Values};
 
-/// Why a text with placeholders is not understood.
+/// Why a text with placeholders is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum TemplateError {
@@ -32,13 +32,13 @@ pub enum TemplateError {
 #[allow(clippy::exhaustive_enums)] // complete: there is nothing else in one
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Token<'a> {
-    /// What stands for itself; not empty.
+    /// Literal text; not empty.
     Text(&'a str),
-    /// What stands between `${` and `}`.
+    /// The name between `${` and `}`.
     Name(&'a str),
 }
 
-/// Takes a text apart. After a `${` without its `}`, which is an error, nothing more follows.
+/// Splits a text. After a `${` without its `}`, which is an error, nothing more follows.
 pub fn tokens(text: &str) -> impl Iterator<Item = Result<Token<'_>, TemplateError>> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -100,7 +100,7 @@ impl Template {
         Ok(Self { parts, leading })
     }
 
-    /// Says whether the text is the same for every client.
+    /// Whether the text is the same for every client.
     pub(crate) fn is_literal(&self) -> bool {
         let mut parts = self.parts.iter();
         parts.all(|part| matches!(part, Part::Literal(_)))
@@ -155,7 +155,7 @@ impl Template {
         self.filled(values).find_map(Result::err)
     }
 
-    /// Says whether this client has a usable value for each placeholder.
+    /// Whether this client has a usable value for each placeholder.
     pub(crate) fn is_fillable(&self, values: &Values) -> bool {
         self.missing(values).is_none()
     }

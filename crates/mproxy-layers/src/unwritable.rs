@@ -1,12 +1,12 @@
-//! What becomes of a packet that cannot be written as a layer would have it: it would be too large, or,
-//! against all expectation, not valid. It must not go on as it was.
+//! Handles packets that cannot be written as a layer changed them: they would be too large or,
+//! against all expectation, not valid. They must not be forwarded unchanged.
 
 use mproxy_codec::{EncodeError, Kind, ReasonCode};
 use mproxy_session::{ConnectRefusal, HeadOnly, PacketHead, Verdict};
 
 use crate::{Action, Observer};
 
-/// Of what a client sends, a will among it.
+/// For what a client sends, including wills.
 #[cold]
 pub(crate) fn refuse(
     observer: &impl Observer,

@@ -1,4 +1,4 @@
-//! What layers do about a will that they do not let pass.
+//! What layers do if they refuse a will.
 
 /// What happens to a client whose will is denied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -7,6 +7,6 @@ pub enum DeniedWill {
     /// The client is not let in.
     #[default]
     Refuse,
-    /// The client is let in without its will, which it is not told: MQTT has no word for it.
+    /// The client is let in without its will. It does not learn that: MQTT has no code for it.
     Strip,
 }

@@ -21,29 +21,29 @@ use super::{
 };
 use crate::observed::wrap;
 
-/// A set of events that are logged.
+/// A set of events to log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Events(u8);
 
 impl Events {
     /// No event.
     pub const NONE: Self = Self(0);
-    /// Clients that are accepted, and clients that are not.
+    /// Accepted and refused clients.
     pub const CONNECT: Self = Self(1);
-    /// Sessions that are over.
+    /// Ends of sessions.
     pub const DISCONNECT: Self = Self(2);
-    /// SUBSCRIBE, and what is granted.
+    /// SUBSCRIBE, and what was granted.
     pub const SUBSCRIBE: Self = Self(4);
     /// UNSUBSCRIBE.
     pub const UNSUBSCRIBE: Self = Self(8);
     /// Layers that fail.
     pub const ERROR: Self = Self(16);
-    /// PUBLISH of the client: [the share](AccessLogLayer::publish_sample) that is asked for.
+    /// PUBLISH of the client: [a sample](AccessLogLayer::publish_sample).
     pub const PUBLISH: Self = Self(32);
     /// Every event.
     pub const ALL: Self = Self(63);
 
-    /// Says whether all of `other` are in the set.
+    /// Whether the set contains all of `other`.
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
@@ -63,11 +63,11 @@ impl Default for Events {
     }
 }
 
-/// Writes the [access log](super): a layer for the CONNECT stage, best the outermost.
+/// Writes the [access log](super): a layer for the CONNECT stage, best as the outermost one.
 ///
-/// A session that [is judged again](mproxy_session::SessionHandle::renew) has no line for that: the line
-/// about its end says if it is refused. What it asks for from then on is logged as the new layer is told
-/// to; a SUBSCRIBE that waits for its answer at that moment has no line.
+/// When a session [is judged again](mproxy_session::SessionHandle::renew), that has no line: the line
+/// about its end says if it was refused. Its later requests are logged according to the new
+/// layer; a SUBSCRIBE that waits for its answer at that moment has no line.
 ///
 /// See the [crate documentation](crate) for an example.
 #[derive(Debug, Clone, Copy)]
@@ -78,7 +78,7 @@ pub struct AccessLogLayer {
 }
 
 impl AccessLogLayer {
-    /// Logs all events, but no PUBLISH before a [share](Self::publish_sample) is named.
+    /// Logs all events, but no PUBLISH unless you set a [share](Self::publish_sample).
     pub const fn new() -> Self {
         Self {
             events: Events::ALL,
@@ -94,22 +94,22 @@ impl AccessLogLayer {
         self
     }
 
-    /// Says whether clients that are not let in have a line: they have, until it is turned off, if
-    /// [`Events::CONNECT`] is logged. Turn it off where something else has a line for each of them.
+    /// Sets whether refused clients have a line: they have by default, if
+    /// [`Events::CONNECT`] is logged. Turn it off if other code logs each of them.
     #[must_use]
     pub const fn refusals(mut self, refusals: bool) -> Self {
         self.refusals = refusals;
         self
     }
 
-    /// Logs this share of the PUBLISH packets of a client, if [`Events::PUBLISH`] is logged at all:
+    /// Logs this share of the PUBLISH packets of a client, if [`Events::PUBLISH`] is logged:
     /// none with 0.0, the default, every hundredth of a session with 0.01, all with 1.0.
     ///
-    /// A value out of this range counts as the nearest in it, and one that is not a number as 0.0.
-    /// Those that a layer inside refuses are counted, but not logged.
+    /// A value out of this range counts as the nearest one in it, and NaN as 0.0. Packets that an inner
+    /// layer refuses count, but are not logged.
     ///
-    /// A session with a share above 0.0 looks at each PUBLISH of the client; with 0.0 they stay in
-    /// the read buffer unless another layer asks for them.
+    /// With a share above 0.0, the session looks at each PUBLISH of the client; with 0.0 they stay in
+    /// the read buffer unless another layer needs them.
     #[must_use]
     pub const fn publish_sample(mut self, share: f64) -> Self {
         self.sample = Sample::new(share);
@@ -134,7 +134,7 @@ impl<S> Layer<S> for AccessLogLayer {
     }
 }
 
-/// A client that is let in, and whose packets are logged.
+/// An admitted client whose packets are logged.
 type ToServer<U> = Heads<AccessLogToServer<Tap<U>>>;
 type ToClient<D> = Heads<AccessLogToClient<Tap<D>>>;
 
@@ -194,7 +194,7 @@ where
         let admission = ready!(this.future.poll(cx));
         let layer = *this.layer;
         match &admission {
-            // a session that goes on, or ends, has its line when it ends
+            // a session that is judged again has its line when it ends
             _ if *this.is_renewal => {}
             Ok(Admission::Refuse(refusal)) if layer.logs_refusals() => {
                 line::refused(this.info, refusal);
@@ -234,7 +234,7 @@ impl AccessLogLayer {
         let to_server = self.kinds_of(Events::SUBSCRIBE, KindSet::SUBSCRIBE)
             | self.kinds_of(Events::UNSUBSCRIBE, KindSet::UNSUBSCRIBE)
             | publish;
-        // the CONNACK of a session that is judged again has passed
+        // the CONNACK of a session that is judged again has already passed
         let connack = match connect.is_renewal() {
             false => self.kinds_of(Events::CONNECT, KindSet::CONNACK),
             true => KindSet::NONE,
@@ -265,7 +265,7 @@ impl AccessLogLayer {
             |tap| wrap(tap, to_client, false, |inner| Filter::new(inner, answers)),
         );
         match connect.is_renewal() {
-            // the line of the end is that of the layer that has logged the beginning
+            // the layer that logged the start also logs the end
             true => hooks,
             false => self.log_end(connect, hooks, asked),
         }
@@ -286,7 +286,7 @@ impl AccessLogLayer {
         }
         let info = connect.info().clone();
         hooks.on_close(move |summary| {
-            // not those of a session that was judged again: others have seen their answers
+            // not in a session that was judged again: the old services have seen the answers
             if let Some(unanswered) = unanswered.filter(|it| Arc::strong_count(it) > 1) {
                 unanswered.close(&info);
             }

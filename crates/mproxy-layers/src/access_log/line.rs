@@ -43,7 +43,7 @@ pub(super) fn refused(session: &SessionInfo, refusal: &ConnectRefusal) {
     }, "client refused");
 }
 
-/// A session that ended before CONNACK: the client was refused, unless it went away by itself.
+/// A session that ended before CONNACK: the client was refused, unless it left by itself.
 pub(super) fn not_connected(session: &SessionInfo, summary: &Summary) {
     macro_rules! ended {
         ($level:ident, $message:literal) => {
@@ -96,7 +96,7 @@ pub(super) fn unsubscribes(session: &SessionInfo, filters: &str) {
     line!(info, event = "unsubscribe", session, { filters, }, "client unsubscribes");
 }
 
-/// Says whether anybody reads what [`published`] writes.
+/// Whether a subscriber wants the lines of [`published`].
 pub(super) fn is_published_read() -> bool {
     enabled!(target: "mproxy::access", Level::INFO)
 }

@@ -17,19 +17,18 @@
 //!
 //! The program `mproxy-server` describes all fields in its `docs/logs.md`.
 //!
-//! `deny` lines are written by the layers that deny, which know why; they are rare however often a
-//! device tries. Every denial, also that of a layer of somebody else, is counted in `denied` of the
-//! `disconnect` line.
+//! The layers that deny write the `deny` lines, because they know why, and limit them however often a
+//! device tries. `denied` in the `disconnect` line counts every denial, also by layers of other crates.
 //!
-//! A SUBSCRIBE is logged when it is answered: `granted` has the filters with their QoS, `refused` those
-//! with a reason code, whether a layer refused them or the broker, as the client wrote them.
+//! A SUBSCRIBE is logged when it is answered: `granted` has the filters with their QoS, `refused` the
+//! filters that a layer or the broker refused, with their reason codes, as the client wrote them.
 //!
-//! PUBLISH is logged only for who asks for a [sample](AccessLogLayer::publish_sample). What is in it
-//! but refused by a layer inside is not logged as `publish`; `bytes` is the length of the payload.
+//! PUBLISH is logged only if you set a [sample](AccessLogLayer::publish_sample). A sampled PUBLISH that
+//! an inner layer refuses has no `publish` line; `bytes` is the length of the payload.
 //!
-//! Payloads, properties and passwords are never logged. Text that a peer chose (client id, user name,
-//! topics) is cut to a bounded length and is otherwise as the peer wrote it. It is a field of the type
-//! `&str`, which subscribers put in quotes and escape; one of your own has to do so, too.
+//! Payloads, properties and passwords are never logged. Text from a peer (client id, user name, topics)
+//! is cut to a bounded length and otherwise unchanged. It is a field of type `&str`, which subscribers
+//! put in quotes and escape; your own subscriber must do so, too.
 //!
 //! [tracing]: https://docs.rs/tracing
 

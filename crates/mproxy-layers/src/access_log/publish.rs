@@ -1,4 +1,4 @@
-//! A PUBLISH that is logged once it is known to go on.
+//! A PUBLISH that is logged once it is certain to be forwarded.
 
 use mproxy_codec::QoS;
 use mproxy_session::{PacketHead, SessionInfo};
@@ -6,20 +6,20 @@ use mproxy_session::{PacketHead, SessionInfo};
 use super::line;
 use crate::cut::cut;
 
-/// What the line says: the PUBLISH as the client wrote it, for layers inside may change it.
+/// The contents of the line: the PUBLISH as the client wrote it, because inner layers may change it.
 #[derive(Debug)]
 pub(super) struct Published {
     pub(super) session: SessionInfo,
-    /// As long as a line allows.
+    /// Cut to the length that a line allows.
     pub(super) topic: String,
     pub(super) qos: QoS,
     pub(super) retain: bool,
-    /// Of the payload.
+    /// Length of the payload.
     pub(super) bytes: usize,
 }
 
 impl Published {
-    /// Takes down what is in a PUBLISH, if somebody listens.
+    /// Records a PUBLISH, if a subscriber wants it.
     #[cold]
     pub(super) fn of(session: &SessionInfo, packet: &PacketHead) -> Option<Self> {
         if !line::is_published_read() {

@@ -1,14 +1,14 @@
-//! Which of many packets are logged.
+//! Sampling: which of many packets are logged.
 
 /// Picks a share of the packets of a session, evenly: with a share of 0.01 every hundredth.
 ///
-/// A session adds up its share packet by packet, and picks one whenever the sum is a whole packet.
-/// That asks neither a clock nor for randomness, and keeps shares too that are not one in n.
+/// A session adds up its share packet by packet, and picks one whenever the sum reaches a whole packet.
+/// That needs neither a clock nor randomness, and also works for shares that are not one in n.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Sample {
     /// The share, in parts of a packet.
     share: u64,
-    /// What has added up since the last packet that was picked, less than a whole one.
+    /// The sum since the last packet that was picked; less than a whole one.
     sum: u64,
 }
 
@@ -29,12 +29,12 @@ impl Sample {
         }
     }
 
-    /// Says that no packet is ever picked.
+    /// Whether no packet is ever picked.
     pub(super) const fn is_none(self) -> bool {
         self.share == 0
     }
 
-    /// Counts a packet, and says whether it is picked.
+    /// Counts a packet, and returns whether it is picked.
     #[inline]
     pub(super) const fn picks(&mut self) -> bool {
         self.sum += self.share;

@@ -12,10 +12,10 @@ use mproxy_session::{HeadOnly, PacketHead, SessionInfo, Verdict};
 use super::line;
 use crate::cut::cut;
 
-/// The most filters of one packet in a line: a SUBSCRIBE may have a hundred thousand.
+/// Maximum filters of one packet in a line: a SUBSCRIBE may have a hundred thousand.
 pub(super) const FILTERS: usize = 4;
 
-/// The most requests that are remembered: a broker that answers none must not fill the memory.
+/// Maximum remembered requests: a broker that answers none must not fill the memory.
 const WAITING: usize = 1024;
 
 /// The SUBSCRIBE packets of a session that wait for their SUBACK, the oldest first. Nothing is
@@ -26,7 +26,7 @@ pub(super) struct Asked(Mutex<Option<Box<Waiting>>>);
 #[derive(Debug, Default)]
 struct Waiting(VecDeque<Request>);
 
-/// What a client asked for, as it wrote it: layers inside may change it.
+/// A request as the client wrote it, because inner layers may change it.
 #[derive(Debug)]
 pub(super) struct Request {
     packet_id: u16,
@@ -52,7 +52,7 @@ impl Request {
         })
     }
 
-    /// Logs the request if the broker is not asked, and otherwise remembers it until it answers.
+    /// Logs the request if the broker does not get it, and otherwise remembers it until the broker answers.
     pub(super) fn decided(
         mut self,
         verdict: &Verdict<HeadOnly>,
@@ -66,9 +66,9 @@ impl Request {
                 requested.iter().map(|(_, refused)| *refused).collect()
             }
             Verdict::Refuse(refusal) => all(refusal.reason),
-            // It is never answered: the session ends.
+            // It has no answer: the session ends.
             Verdict::Close(_) => return self.log_unanswered(session),
-            // what the client is told
+            // the code that the client gets
             _ => all(ReasonCode::NOT_AUTHORIZED),
         };
         if self.refused.iter().all(Option::is_some) {
@@ -83,7 +83,7 @@ impl Request {
         let (mut granted, mut refused) = (List::default(), List::default());
         let mut codes = codes.iter();
         for (place, own) in self.refused.iter().enumerate() {
-            // an answer has a code for each filter, those included that a layer refuses
+            // an answer has a code for each filter, including those that a layer refuses
             let code = codes.next().copied();
             let filter = self.filters.get(place).map(String::as_str);
             match (own, code) {
@@ -127,8 +127,8 @@ impl Asked {
         request.log(session, suback.codes);
     }
 
-    /// Takes the oldest request of this identifier and number of filters, which is the one that the
-    /// session takes the answer for, and what the broker has left unanswered before it.
+    /// Takes the oldest request with this identifier and number of filters, which is the one that the
+    /// session matches the answer with, and the earlier ones that the broker has left unanswered.
     fn take(&self, packet_id: u16, codes: usize) -> Option<Request> {
         let mut guard = self.waiting();
         let Waiting(waiting) = &mut **guard.as_mut()?;
@@ -154,12 +154,12 @@ impl Asked {
     }
 
     fn waiting(&self) -> MutexGuard<'_, Option<Box<Waiting>>> {
-        // nothing panics while it is locked, and the list stays valid if something does
+        // nothing panics while it is locked, and the list stays valid even then
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Filters with what they were answered.
+/// Filters with their answers.
 #[derive(Debug, Default)]
 struct List {
     text: String,

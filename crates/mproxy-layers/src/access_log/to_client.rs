@@ -1,4 +1,4 @@
-//! What the broker answers to CONNECT and SUBSCRIBE.
+//! The broker's answers to CONNECT and SUBSCRIBE.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What the client asks for.
+//! The client's requests.
 
 use std::{
     future::Future,
@@ -46,7 +46,7 @@ where
     #[inline]
     fn call(&mut self, packet: PacketHead) -> Self::Future {
         let later = match packet.kind() {
-            // a will is not published yet, and belongs to the line of its CONNECT
+            // the will is not published yet, and belongs to the line of its CONNECT
             Kind::Publish if packet.is_will() => None,
             Kind::Publish if self.sample.picks() => {
                 Published::of(&self.info, &packet).map(|publish| Box::new(Later::Publish(publish)))
@@ -77,7 +77,7 @@ impl<S> AccessLogToServer<S> {
         )))
     }
 
-    /// Logs what the client asked for, as it wrote it: layers inside may change it.
+    /// Logs a request as the client wrote it, because inner layers may change it.
     #[cold]
     fn unsubscribe(&self, packet: &PacketHead) {
         if let Some(unsubscribe) = packet.unsubscribe() {
@@ -89,7 +89,7 @@ impl<S> AccessLogToServer<S> {
     }
 }
 
-/// What is logged when the services inside have decided.
+/// What to log when the services inside have decided.
 #[derive(Debug)]
 enum Later {
     Publish(Published),
@@ -111,9 +111,9 @@ impl Later {
 }
 
 pin_project! {
-    /// The response future of [`AccessLogToServer`]: a PUBLISH is logged if it goes on, a SUBSCRIBE
-    /// if it does not.
-    // what is logged is boxed: it is rare, and all futures are as large as the largest
+    /// The response future of [`AccessLogToServer`]: a PUBLISH is logged if it is forwarded, a SUBSCRIBE
+    /// if it is not.
+    // boxed, because it is rare and would make every future larger
     #[derive(Debug)]
     pub struct ToServerFuture<F> {
         #[pin]

@@ -1,4 +1,4 @@
-//! From written rules to compiled ones.
+//! Builds compiled rules from written ones.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use crate::{
 pub struct Acl(pub(super) Arc<Compiled>);
 
 impl Acl {
-    /// Starts to build rules. Until it is told otherwise, the default is to deny.
+    /// Starts to build rules. The default effect is to deny.
     pub fn builder() -> AclBuilder {
         AclBuilder {
             compiled: Compiled {
@@ -37,25 +37,25 @@ impl Acl {
         }
     }
 
-    /// Returns the rules as one client meets them.
+    /// Returns the rules for one client.
     ///
-    /// A missing user name is `None`; an empty client id is one that the broker is asked to assign.
+    /// A missing user name is `None`; an empty client id asks the broker to assign one.
     pub fn for_client(&self, client_id: &str, username: Option<&str>) -> SessionAcl {
         self.for_names(Names::new(client_id, username))
     }
 
-    /// Returns the rules as a client with these names meets them.
+    /// Returns the rules for a client with these names.
     pub fn for_names(&self, names: Names<'_>) -> SessionAcl {
         SessionAcl::new(Client::new(Arc::clone(&self.0), names))
     }
 
-    /// Says whether some rule names deliveries, so that they have to be checked to enforce it.
+    /// Whether some rule names deliveries, so that deliveries must be checked.
     pub fn judges_deliveries(&self) -> bool {
         let mut groups = self.0.groups.rules();
         self.0.everybody.judges_deliveries || groups.any(|rules| rules.judges_deliveries)
     }
 
-    /// Says whether some rule means something else for clients with other names.
+    /// Whether some rule depends on the names of clients.
     pub fn goes_by_names(&self) -> bool {
         let acl = &self.0;
         acl.everybody.placeholders
@@ -68,7 +68,7 @@ impl Acl {
         self.0.rules.len()
     }
 
-    /// Says whether there are no rules, so that the default decides everything.
+    /// Whether there are no rules, so that the default decides everything.
     pub fn is_empty(&self) -> bool {
         self.0.rules.is_empty()
     }
@@ -81,25 +81,25 @@ pub struct AclBuilder {
 }
 
 impl AclBuilder {
-    /// Says what happens to what no rule applies to.
+    /// Sets the effect if no rule applies.
     ///
-    /// Topics and filters that begin with `$` are denied all the same, unless the broker takes them
-    /// for topics like any other.
+    /// Topics and filters that begin with `$` are still denied, unless the broker treats them
+    /// like any other.
     pub const fn default_effect(&mut self, effect: Effect) -> &mut Self {
         self.compiled.default = effect;
         self
     }
 
-    /// Says how the broker reads topics; until then, as the standard says. What a client names is
-    /// judged as the broker reads it: see the [module documentation](super).
+    /// Sets how the broker reads topics; by default, as the standard says. Topics of clients are
+    /// judged as the broker reads them: see the [module documentation](super).
     ///
     /// With [vendor forms](Dialect::Mqtt), `$queue/f`, `$exclusive/f`, `$oshare/g/f` and
-    /// `$delayed/5/t` are judged by what they are about, `f` and `t`; otherwise they are topics of
+    /// `$delayed/5/t` are judged by the topic inside, `f` and `t`; otherwise they are topics of
     /// the broker's own like any other.
     ///
     /// # Panics
     ///
-    /// There are rules already: they would mean something else.
+    /// There are already rules, whose meaning would change.
     pub fn dialect(&mut self, dialect: Dialect) -> &mut Self {
         assert!(
             self.compiled.rules.is_empty(),
@@ -109,13 +109,12 @@ impl AclBuilder {
         self
     }
 
-    /// Adds a rule after those that were added before.
+    /// Adds a rule after the existing ones.
     ///
     /// # Errors
     ///
-    /// The rule cannot be understood, or would never say anything. It is not added then, and the
-    /// builder can be used further: to find the mistakes of other rules, not to do without this
-    /// one.
+    /// The rule is not valid, or would never apply. It is then not added, and the builder can still be
+    /// used: to find mistakes in other rules, not to build without this one.
     pub fn rule(&mut self, rule: Rule) -> Result<&mut Self, AclError> {
         match parse(&rule, self.compiled.dialect()) {
             Ok(patterns) => {
@@ -165,19 +164,19 @@ pub enum Problem {
     /// The rule has neither topics nor filters.
     #[error("neither topics nor filters are named")]
     NoPatterns,
-    /// The rule names filters, but not the action that has any.
+    /// The rule has filters, but not the action "subscribe".
     #[error("filters are named, but not the action `subscribe`")]
     FiltersWithoutSubscribe,
-    /// The rule names filters only, and actions that have none.
+    /// The rule has only filters, and actions without filters.
     #[error("actions other than `subscribe` need topics, only filters are named")]
     FiltersOnly,
-    /// The rule is about clients that cannot be.
+    /// The rule is for clients that cannot exist.
     #[error("a client with a user name is not anonymous, so the rule matches no client")]
     Nobody,
-    /// A list of clients has nothing in it.
+    /// A list of clients is empty.
     #[error("`{0}` is an empty list, so the rule matches no client")]
     NobodyNamed(&'static str),
-    /// A placeholder is not understood.
+    /// A placeholder is not valid.
     #[error("pattern `{pattern}`: {source}")]
     Template {
         /// The pattern as written.
@@ -198,15 +197,15 @@ pub enum Problem {
         "pattern `{0}`: write the filter without `$share/group/`; it then counts for shared subscriptions, too"
     )]
     Shared(String),
-    /// A pattern begins with a form that the [dialect](AclBuilder::dialect) has.
+    /// A pattern begins with a vendor form of the [dialect](AclBuilder::dialect).
     #[error("pattern `{0}`: write only the topic in it, without what stands before")]
     Form(String),
-    /// The broker reads a pattern otherwise than it is written.
+    /// The broker reads a pattern differently from how it is written.
     #[error("pattern `{pattern}`: the broker reads it as `{read}`; write that")]
     Otherwise {
         /// The pattern as written.
         pattern: String,
-        /// What the [dialect](AclBuilder::dialect) makes of it.
+        /// The pattern as the [dialect](AclBuilder::dialect) reads it.
         read: String,
     },
     /// A pattern has too many levels.
@@ -224,7 +223,7 @@ fn parse(rule: &Rule, dialect: Dialect) -> Result<Patterns, Problem> {
     if !rule.filters.is_empty() && !rule.actions.contains(Actions::SUBSCRIBE) {
         return Err(Problem::FiltersWithoutSubscribe);
     }
-    // Such a rule looks as if it denied publishing, and would not.
+    // Such a rule looks as if it denied publishing, but does not.
     if rule.topics.is_empty() && rule.actions != Actions::SUBSCRIBE {
         return Err(Problem::FiltersOnly);
     }
@@ -266,11 +265,11 @@ impl Pattern {
         if text.starts_with("$share/") {
             return Err(Problem::Shared(text.to_owned()));
         }
-        // It would never be asked: a denial in it would deny nothing.
+        // It would never match: a denial would deny nothing.
         if VendorForms::of(text).is_some_and(|form| dialect.forms().contains(form)) {
             return Err(Problem::Form(text.to_owned()));
         }
-        // Nor would it: what is judged is what the broker reads.
+        // It would not match either: topics are judged as the broker reads them.
         let read = FilterParts::parse(text, dialect).map_err(invalid)?;
         if read.filter().as_str() != text {
             return Err(Problem::Otherwise {

@@ -9,14 +9,14 @@ use super::{
     trie::NO_RULE,
 };
 
-/// What all sessions share.
+/// The state that all sessions share.
 #[derive(Debug)]
 pub(super) struct Compiled {
     pub(super) default: Effect,
     pub(super) rules: Vec<RuleInfo>,
-    /// What holds for all clients.
+    /// The rules for all clients.
     pub(super) everybody: RuleSet,
-    /// What holds for some.
+    /// The rules for some clients.
     pub(super) groups: Groups,
 }
 

@@ -1,11 +1,11 @@
-//! What the rules say about one action.
+//! The decision of the rules on one action.
 
 use std::fmt;
 
 use super::RuleInfo;
 use crate::identity::Placeholder;
 
-/// The answer to "may this client do that", with its reason.
+/// The decision whether a client may do something, with its reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decision<'a> {
     allowed: bool,
@@ -14,31 +14,31 @@ pub struct Decision<'a> {
     unusable: Option<Unusable<'a>>,
 }
 
-/// A rule that says something else to a client without a usable name.
+/// A rule that applies differently to a client without a usable name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Unusable<'a> {
     pub(super) rule: &'a RuleInfo,
     pub(super) placeholder: Placeholder,
 }
 
-/// Why a [`Decision`] is what it is.
+/// The cause of a [`Decision`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Cause {
-    /// A rule spoke about the action.
+    /// A rule applied.
     Rule,
     /// A deny rule needs a client id or user name that this client does not have in a usable form.
     UnusableName,
-    /// No rule spoke about the action.
+    /// No rule applied.
     Default,
-    /// No rule spoke about a topic or filter that begins with `$`.
+    /// No rule applied to a topic or filter that begins with `$`.
     Dollar,
     /// The filter begins with `$share/` but is not a shared subscription, or is not a filter at
-    /// all; or the same of a form of the broker's dialect.
+    /// all; or the same for a vendor form of the dialect.
     Malformed,
-    /// The broker reads the topic or filter otherwise than it is written, and not as one of MQTT.
+    /// The broker does not read the text as an MQTT topic or filter.
     Untranslatable,
-    /// The filter is a shared subscription, and the broker has none.
+    /// The filter is a shared subscription, which the broker does not support.
     NotShared,
 }
 
@@ -57,7 +57,7 @@ impl<'a> Decision<'a> {
         self
     }
 
-    /// Says whether the client may.
+    /// Whether the action is allowed.
     pub const fn allowed(&self) -> bool {
         self.allowed
     }
@@ -72,7 +72,7 @@ impl<'a> Decision<'a> {
         self.rule
     }
 
-    /// Returns an allow rule for such topics that does not apply, because this client has no usable
+    /// Returns an allow rule for such topics that does not apply because this client has no usable
     /// value for its placeholder. Always `None` if a rule decided.
     pub fn left_out(&self) -> Option<&'a RuleInfo> {
         let unusable = self.unusable.filter(|_| self.rule.is_none());

@@ -1,4 +1,4 @@
-//! The rules that are about some clients only.
+//! The rules for some clients only.
 
 use std::collections::HashMap;
 
@@ -7,18 +7,18 @@ use mproxy_codec::topic::Dialect;
 use super::{rule_set::RuleSet, who::Who};
 use crate::Names;
 
-/// Rules by whom they are about; found at CONNECT without asking about each.
+/// Rules grouped by their clients, looked up at CONNECT without checking each.
 #[derive(Debug, Default)]
 pub(super) struct Groups {
     all: Vec<Group>,
     places: HashMap<Who, usize>,
     by_username: HashMap<String, Vec<u32>>,
     by_client_id: HashMap<String, Vec<u32>>,
-    /// Those that are about neither user names nor client ids.
+    /// Groups with neither user names nor client ids.
     others: Vec<u32>,
 }
 
-/// The rules that are about the same clients.
+/// The rules for the same clients.
 #[derive(Debug)]
 struct Group {
     who: Who,
@@ -26,7 +26,7 @@ struct Group {
 }
 
 impl Groups {
-    /// Returns the rules that are about these clients.
+    /// Returns the rules for these clients.
     pub(super) fn set_of(&mut self, who: &Who, dialect: Dialect) -> &mut RuleSet {
         let place = match self.places.get(who) {
             Some(place) => *place,
@@ -76,7 +76,7 @@ impl Groups {
         self.all.get(number as usize).map(|group| &group.rules)
     }
 
-    /// Says whether a client with other names could be in other groups.
+    /// Whether groups depend on names of clients.
     pub(super) fn go_by_names(&self) -> bool {
         self.all.iter().any(|group| group.who.goes_by_names())
     }

@@ -1,4 +1,4 @@
-//! Things behind texts, some with placeholders, found without asking about each.
+//! A map from texts, some with placeholders, that is looked up without checking each text.
 //!
 //! A text without placeholders is a key. For one with placeholders it takes the values of a session
 //! to say what it is, and they are not known when the tree is built. But where they stand is: in
@@ -16,7 +16,7 @@ use crate::{
     template::{Hole, Template},
 };
 
-/// As many texts with placeholders as are compared one by one: up to then that costs less.
+/// Up to this many texts with placeholders are compared one by one, which is cheaper.
 const FEW: usize = 4;
 
 /// Things by texts.

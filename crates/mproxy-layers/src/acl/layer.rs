@@ -16,36 +16,36 @@ use crate::{
     observed::{Observed, wrap},
 };
 
-/// What happens to a SUBSCRIBE.
+/// How a SUBSCRIBE is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum SubscribePolicy {
-    /// A filter is refused unless everything it can match may be read.
+    /// A filter is refused unless the client may read every topic that it can match.
     #[default]
     Strict,
-    /// Every filter is granted, as mosquitto does, and what may not be read is not delivered.
+    /// Every filter is granted, like in mosquitto, and messages that the client may not read are not
+    /// delivered.
     ///
-    /// Except for shared subscriptions (`$share/`, `$queue/`, `$oshare/`) and `$exclusive/`, which
-    /// are judged as with [`Strict`](Self::Strict): the broker gives each message to one client of
-    /// the group, so that one which may not read it would swallow it.
+    /// Shared subscriptions (`$share/`, `$queue/`, `$oshare/`) and `$exclusive/` are the exception: they
+    /// are judged as with [`Strict`](Self::Strict), because the broker gives each message to one client of
+    /// the group, which would lose it if that client may not read it.
     FilterDeliveries,
 }
 
-/// What happens to what is denied.
+/// How a denied packet is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum OnDeny {
-    /// The client is told, as far as its version of MQTT has words for it.
+    /// The client is told, if its MQTT version has a code for it.
     #[default]
     Reject,
-    /// A PUBLISH is dropped and acknowledged as if it had arrived. A filter is refused all the
-    /// same.
+    /// A PUBLISH is dropped and acknowledged as if it had arrived. A filter is still refused.
     Drop,
-    /// The session ends; except for a delivery, which the client did not ask for and is dropped.
+    /// The session ends; but a denied delivery is only dropped, because the client did not send it.
     Disconnect,
 }
 
-/// What an [`AclLayer`] does besides asking the rules.
+/// Settings of an [`AclLayer`] besides its rules.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Settings {
     pub(super) subscribe: SubscribePolicy,
@@ -58,21 +58,20 @@ pub(super) struct Settings {
 
 /// Enforces an [`Acl`]: a layer for the CONNECT stage.
 ///
-/// The client id and the user name are those that CONNECT has where the layer stands: what layers
-/// outside of it made of them, and not what layers inside of it will.
+/// The client id and the user name are those in CONNECT at the place of the layer: changed by outer
+/// layers, but not yet by inner ones.
 ///
-/// * A will is a PUBLISH in advance: a client whose will is denied is not let in, because the proxy
-///   never sees the broker publish it; or, with [`DeniedWill::Strip`], it is let in without.
+/// * A will is judged like a PUBLISH, because the proxy does not see the broker publish it: a client
+///   whose will is denied is not let in or, with [`DeniedWill::Strip`], it is let in without its will.
 /// * A PUBLISH is judged by its topic, with any topic alias resolved.
 /// * A SUBSCRIBE is judged filter by filter; the filters that are granted go on. With
 ///   [`SubscribePolicy::FilterDeliveries`] only shared subscriptions are judged.
-/// * UNSUBSCRIBE is not judged: a device must be able to leave after the rules have changed.
-/// * Deliveries are judged if [`SubscribePolicy::FilterDeliveries`] is chosen, if some rule names
-///   them, if the client may resume a session (Clean Start 0), of which nobody knows what rules
-///   its subscriptions were made under, or if the session [is judged
-///   again](mproxy_session::SessionHandle::renew), because its subscriptions were made under older
-///   rules. They are judged as the layers inside left them, so that a layer sees the same topics in
-///   both directions.
+/// * UNSUBSCRIBE is not judged: a device must be able to unsubscribe after the rules have changed.
+/// * Deliveries are judged with [`SubscribePolicy::FilterDeliveries`], if some rule names them, if the
+///   client may resume a session (Clean Start 0) with subscriptions from under other rules, or if the
+///   session [is judged again](mproxy_session::SessionHandle::renew), because its subscriptions are
+///   from under older rules. They are judged as the inner layers left them, so that the layer sees the
+///   same topics in both directions.
 ///
 /// See the [crate documentation](crate) for an example.
 pub type AclLayer<O = ()> = Observed<Enforced, O>;
@@ -86,7 +85,7 @@ pub struct Enforced {
 }
 
 impl AclLayer {
-    /// Enforces these rules, strictly, and tells clients what they may not.
+    /// Enforces these rules strictly, and tells clients what was denied.
     pub const fn new(acl: Acl) -> Self {
         let settings = Settings {
             subscribe: SubscribePolicy::Strict,
@@ -101,39 +100,39 @@ impl AclLayer {
 }
 
 impl<O> AclLayer<O> {
-    /// Says what happens to a SUBSCRIBE.
+    /// Sets how a SUBSCRIBE is answered.
     #[must_use]
     pub const fn subscribe_policy(mut self, policy: SubscribePolicy) -> Self {
         self.settings.settings.subscribe = policy;
         self
     }
 
-    /// Says what happens to what is denied.
+    /// Sets how a denied packet is answered.
     #[must_use]
     pub const fn on_deny(mut self, on_deny: OnDeny) -> Self {
         self.settings.settings.on_deny = on_deny;
         self
     }
 
-    /// Says what happens to a client whose will is denied.
+    /// Sets what happens to a client whose will is denied.
     #[must_use]
     pub const fn denied_will(mut self, will: DeniedWill) -> Self {
         self.settings.settings.will = will;
         self
     }
 
-    /// Also judges the Response Topic of a PUBLISH or a will, as if the client published there: it
-    /// makes somebody else do so. Off until it is turned on, because devices commonly name topics
-    /// that they may only read.
+    /// Also judges the Response Topic of a PUBLISH or a will as if the client published there, because
+    /// it makes another client do so. Off by default, because devices commonly use topics that they may
+    /// only read.
     #[must_use]
     pub const fn check_response_topics(mut self, check: bool) -> Self {
         self.settings.settings.response_topics = check;
         self
     }
 
-    /// Says whether denials are logged. They are, until it is turned off: of each action and
-    /// rule the first of a session at once, then one in ten seconds with the number of the others.
-    /// A client that is turned away for its will is not among them: the
+    /// Sets whether denials are logged. They are by default: for each action and rule, the first of a
+    /// session at once, then one in ten seconds with the number of the others. A client that is refused
+    /// for its will is not logged here: the
     /// [summary](mproxy_session::Summary::detail) of its session says which rule denied it.
     #[must_use]
     pub const fn log_denials(mut self, log: bool) -> Self {
@@ -141,9 +140,9 @@ impl<O> AclLayer<O> {
         self
     }
 
-    /// Says whether a client of MQTT 5.0 may authenticate again while it is connected (AUTH 0x19),
-    /// although rules go by its names. It may not, until it is turned on, and is closed with 0x8C: the
-    /// broker may take it for somebody else then, and the rules would stay those of who it was. Rules
+    /// Sets whether an MQTT 5.0 client may authenticate again while it is connected (AUTH 0x19),
+    /// although rules use its names. By default it is closed with 0x8C, because for the
+    /// broker it may be another user then, while the rules would stay those of the old one. Rules
     /// that are the same for all clients let it pass. `[MQTT-4.12.1-1]`
     #[must_use]
     pub const fn pass_reauthentication(mut self, pass: bool) -> Self {
@@ -152,7 +151,7 @@ impl<O> AclLayer<O> {
     }
 }
 
-/// What a session is given.
+/// The state of a session.
 #[derive(Debug)]
 #[allow(unnameable_types)] // a parameter of types that nobody need write down
 pub struct Session<O> {
@@ -193,7 +192,7 @@ impl<U, D, O: Observer> WrapHooks<U, D> for Session<O> {
         let judged_to_server = KindSet::PUBLISH | KindSet::SUBSCRIBE;
         let deliveries = settings.subscribe == SubscribePolicy::FilterDeliveries
             || client.judges_deliveries()
-            // its subscriptions may be from before the rules, or made past them
+            // its subscriptions may be from before these rules, or not have been judged
             || !connect.info().clean_start()
             || connect.is_renewal();
         let judged_to_client = if deliveries {
@@ -229,7 +228,7 @@ impl<U, D, O: Observer> WrapHooks<U, D> for Session<O> {
     }
 }
 
-/// Returns the Response Topic among these properties, if it is to be judged.
+/// Returns the Response Topic in these properties, if it must be judged.
 pub(super) fn response_topic<'a>(
     settings: Settings,
     properties: &Properties<'a>,

@@ -2,13 +2,13 @@
 
 use super::session::{Client, Verdict};
 
-/// The longest topic that is remembered with its verdict: what an idle session may hold on to.
+/// Maximum length of a topic that is remembered with its verdict, which an idle session keeps.
 const REMEMBERED_TOPIC: usize = 256;
 
-/// The verdict about the last topic that was published to.
+/// The verdict on the last topic that was published to.
 ///
-/// Nothing is remembered of the first topic: most devices have but one, about which the session asks
-/// no second time ([`wrap_remembered`](mproxy_session::Tap::wrap_remembered)), and their idle
+/// The first topic is not remembered: most devices have only one, for which the session itself
+/// remembers the verdict ([`wrap_remembered`](mproxy_session::Tap::wrap_remembered)), so their idle
 /// sessions need no memory here.
 #[derive(Debug, Default)]
 pub(super) enum Memory {
@@ -20,7 +20,7 @@ pub(super) enum Memory {
 
 #[derive(Debug, Default)]
 pub(super) struct Remembered {
-    /// Empty if nothing is remembered: a topic name never is.
+    /// Empty if nothing is remembered, because a topic name is never empty.
     topic: Vec<u8>,
     verdict: Verdict,
 }

@@ -1,4 +1,4 @@
-//! What the broker reads of what a client names: that alone is judged.
+//! Topics and filters as the broker reads them, which is what the rules judge.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ pub(super) struct ReadName<'a>(Cow<'a, [u8]>);
 impl<'a> ReadName<'a> {
     /// The topic that subscribers will see.
     ///
-    /// A name that is written as it is read is not copied, and not looked at twice.
+    /// A name that is read as it is written is not copied, and not checked twice.
     #[inline]
     pub(super) fn published(name: &'a [u8], dialect: Dialect) -> Result<Self, TopicError> {
         match dialect {
@@ -27,7 +27,7 @@ impl<'a> ReadName<'a> {
         }
     }
 
-    /// The topic of a message that the broker delivers, which has no form any more.
+    /// The topic of a message that the broker delivers, which no longer has a vendor form.
     #[inline]
     pub(super) fn delivered(name: &'a [u8], dialect: Dialect) -> Result<Self, TopicError> {
         match dialect {

@@ -1,4 +1,4 @@
-//! What an operator writes: rules.
+//! Rules as an operator writes them.
 
 use std::{fmt, ops::BitOr};
 
@@ -12,21 +12,21 @@ pub struct Actions(u8);
 impl Actions {
     /// No action.
     pub const NONE: Self = Self(0);
-    /// Publishing, and leaving a will.
+    /// Publishing, and setting a will.
     pub const PUBLISH: Self = Self(1);
-    /// Subscribing, and with it reading.
+    /// Subscribing, which includes reading.
     pub const SUBSCRIBE: Self = Self(2);
     /// Deliveries only.
     pub const DELIVER: Self = Self(4);
     /// Every action.
     pub const ALL: Self = Self(7);
 
-    /// Says whether all of `other` are in the set.
+    /// Whether the set contains all of `other`.
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// Says whether the set is empty.
+    /// Whether the set is empty.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
@@ -72,11 +72,11 @@ pub enum Effect {
 ///
 /// Patterns are topic filters, and may contain `${client_id}`, `${username}` and `${cn}`.
 ///
-/// A rule is about all clients, unless it says which: [`usernames`](Self::usernames),
+/// A rule applies to all clients, unless it is limited by [`usernames`](Self::usernames),
 /// [`client_ids`](Self::client_ids), [`anonymous`](Self::anonymous), [`listeners`](Self::listeners)
-/// and [`networks`](Self::networks). With several of these a client has to have each; for any other
-/// client it is as if the rule were not there. An empty list is about nobody, and such a rule is
-/// refused: with the last name of a list, a permission must not become one for all.
+/// or [`networks`](Self::networks). With several of these, a client must match each; for all other
+/// clients, the rule does not exist. An empty list matches nobody, and such a rule is
+/// refused: removing the last name of a list must not make a permission apply to all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
     pub(super) info: RuleInfo,
@@ -120,7 +120,7 @@ impl Rule {
         self
     }
 
-    /// Says where the rule was written, as `file:line`.
+    /// Sets where the rule was written, as `file:line`.
     #[must_use]
     pub fn location(mut self, location: impl Into<String>) -> Self {
         self.info.location = location.into();
@@ -157,10 +157,10 @@ impl Rule {
         self
     }
 
-    /// Adds user names: the rule is about clients that have one of them.
+    /// Limits the rule to clients with one of these user names.
     ///
-    /// A user name is what CONNECT says. Something has to check the password: the broker, which
-    /// then refuses the client before any packet passes, or a layer outside.
+    /// The user name is the one in CONNECT. The broker must check the password, and refuse the client
+    /// before any packet passes; or an outer layer must.
     #[must_use]
     pub fn usernames<T: Into<String>>(mut self, names: impl IntoIterator<Item = T>) -> Self {
         let set = self.who.usernames.get_or_insert_default();
@@ -168,10 +168,10 @@ impl Rule {
         self
     }
 
-    /// Adds client ids: the rule is about clients that have one of them.
+    /// Limits the rule to clients with one of these client ids.
     ///
-    /// Any client can claim an id, unless a [`ClientIdLayer`](crate::client_id::ClientIdLayer) says
-    /// whose it is.
+    /// Any client can claim an id, unless a [`ClientIdLayer`](crate::client_id::ClientIdLayer) checks
+    /// it.
     #[must_use]
     pub fn client_ids<T: Into<String>>(mut self, ids: impl IntoIterator<Item = T>) -> Self {
         let set = self.who.client_ids.get_or_insert_default();
@@ -179,15 +179,15 @@ impl Rule {
         self
     }
 
-    /// Says that the rule is about clients without a user name, or about those with one. An empty
-    /// user name is none.
+    /// Limits the rule to clients without a user name, or to those with one. An empty user name counts
+    /// as none.
     #[must_use]
     pub const fn anonymous(mut self, anonymous: bool) -> Self {
         self.who.anonymous = Some(anonymous);
         self
     }
 
-    /// Adds names of listeners: the rule is about clients that one of them accepted.
+    /// Limits the rule to clients of one of these listeners.
     #[must_use]
     pub fn listeners<T: Into<String>>(mut self, names: impl IntoIterator<Item = T>) -> Self {
         let set = self.who.listeners.get_or_insert_default();
@@ -195,7 +195,7 @@ impl Rule {
         self
     }
 
-    /// Adds networks: the rule is about clients whose address is in one of them. Clients of a Unix
+    /// Limits the rule to clients with an address in one of these networks. Clients of a Unix
     /// socket have no address.
     #[must_use]
     pub fn networks(mut self, networks: impl IntoIterator<Item = Network>) -> Self {
@@ -205,7 +205,7 @@ impl Rule {
     }
 }
 
-/// What is kept of a rule to explain a decision.
+/// The parts of a rule that explain a decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleInfo {
     name: String,

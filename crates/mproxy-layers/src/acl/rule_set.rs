@@ -1,4 +1,4 @@
-//! Rules that hold together or not at all, compiled.
+//! Compiled rules for the same clients.
 
 use mproxy_codec::topic::Dialect;
 
@@ -16,14 +16,14 @@ pub(super) struct RuleSet {
     /// The first rule that names a filter: the filter itself.
     pub(super) filters: Index<u32>,
     pub(super) guards: Vec<Guard>,
-    /// Allow rules that a client needs a usable name for: to explain why they say nothing.
+    /// Allow rules that need a usable name of the client, to explain why they do not apply.
     pub(super) hopes: Vec<Guard>,
     /// Whether a client's names are needed at all.
     pub(super) placeholders: bool,
     pub(super) judges_deliveries: bool,
 }
 
-/// A pattern that a client needs a usable name for.
+/// A pattern that needs a usable name of the client.
 #[derive(Debug)]
 pub(super) struct Guard {
     pub(super) rule: u32,

@@ -1,4 +1,4 @@
-//! The rules as one client meets them.
+//! The rules for one client.
 
 use std::sync::Arc;
 
@@ -18,14 +18,14 @@ use crate::{
     identity::{Names, Values},
 };
 
-/// The most patterns that are looked at to explain a denial, of which a client can have many.
+/// Maximum patterns to check to explain a denial, because a client can cause many denials.
 const EXPLAINED: usize = 256;
 
 /// The rules of an [`Acl`](super::Acl) for one client.
 ///
-/// A device publishes to the same topic over and over, so the verdict about the last topic is
+/// Devices publish to the same topic over and over, so the verdict on the last topic is
 /// remembered: a repeated topic costs one comparison and no lookup. A clone shares the rules and
-/// the names, and has a memory of its own.
+/// the names, but not the remembered verdict.
 #[derive(Debug, Clone)]
 pub struct SessionAcl {
     client: Arc<Client>,
@@ -40,9 +40,9 @@ impl SessionAcl {
         }
     }
 
-    /// Decides whether the client may publish to a topic, or leave a will on it.
+    /// Decides whether the client may publish to a topic, or set a will on it.
     ///
-    /// `topic` is a topic name, with any alias resolved. What is none, a topic filter for one, is denied
+    /// `topic` is a topic name, with any alias resolved. Other text, such as a topic filter, is denied
     /// as [`Cause::Malformed`].
     pub fn decide_publish(&mut self, topic: impl AsRef<[u8]>) -> Decision<'_> {
         let topic = topic.as_ref();
@@ -53,9 +53,9 @@ impl SessionAcl {
         self.client.explain(Action::Publish, topic, verdict)
     }
 
-    /// Decides whether the client may receive what was published to a topic.
+    /// Decides whether the client may receive messages on a topic.
     ///
-    /// `topic` is a topic name, with any alias resolved. What is none is denied as
+    /// `topic` is a topic name, with any alias resolved. Other text is denied as
     /// [`Cause::Malformed`].
     pub fn decide_deliver(&self, topic: impl AsRef<[u8]>) -> Decision<'_> {
         let topic = topic.as_ref();
@@ -76,7 +76,7 @@ impl SessionAcl {
     }
 }
 
-/// A decision that borrows nothing.
+/// A decision without borrows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Verdict {
     rule: u32,
@@ -130,11 +130,11 @@ impl Verdict {
 #[derive(Debug)]
 pub(super) struct Client {
     acl: Arc<Compiled>,
-    /// `None` if no rule needs a name, and all rules are about everybody.
+    /// `None` if no rule needs a name, and all rules are for all clients.
     named: Option<Box<Named>>,
 }
 
-/// What rules with placeholders are to one client.
+/// The values of one client for rules with placeholders.
 #[derive(Debug)]
 struct Named {
     values: Values,
@@ -147,7 +147,7 @@ struct Named {
 #[derive(Debug)]
 struct InGroups(Box<[u32]>);
 
-/// For each action the first deny rule that this client has no usable name for.
+/// For each action, the first deny rule for which this client has no usable name.
 #[derive(Debug, Clone, Copy)]
 struct Barred {
     publish: u32,
@@ -193,7 +193,7 @@ impl Client {
         Self { acl, named }
     }
 
-    /// Bytes of what it has of the client.
+    /// Bytes of data from the client in it.
     pub(super) fn size(&self) -> usize {
         self.values().size()
     }
@@ -205,7 +205,7 @@ impl Client {
         }
     }
 
-    /// Returns the lowest rule that some set of rules has for this client.
+    /// Returns the lowest matching rule of all sets of rules for this client.
     #[inline]
     fn lowest(&self, rule: impl Fn(&RuleSet, &Values) -> u32) -> u32 {
         let groups = self.named.as_ref().and_then(|it| it.groups.as_deref());
@@ -213,7 +213,7 @@ impl Client {
         rules.min().unwrap_or(NO_RULE)
     }
 
-    /// Says whether some rule about this client names deliveries.
+    /// Whether some rule for this client names deliveries.
     pub(super) fn judges_deliveries(&self) -> bool {
         let groups = self.named.as_ref().and_then(|it| it.groups.as_deref());
         sets(&self.acl, groups).any(|rules| rules.judges_deliveries)
@@ -362,7 +362,7 @@ fn sets<'a>(acl: &'a Compiled, groups: Option<&'a InGroups>) -> impl Iterator<It
     std::iter::once(&acl.everybody).chain(more)
 }
 
-/// Says whether a subscription takes messages away from other clients: those of a shared
+/// Whether a subscription takes messages away from other clients: those of a shared
 /// subscription go to one of its clients, and `$exclusive/` keeps the others out.
 ///
 /// Whether the broker knows the form does not matter. If it does not, no topic has such a name.

@@ -15,9 +15,9 @@ use crate::{
     observe::{Of, of_layer},
 };
 
-/// The rules of a session, and what reports are about.
+/// The rules of a session, and where to report decisions.
 #[derive(Debug)]
-#[allow(unnameable_types)] // a parameter of types that nobody need write down
+#[allow(unnameable_types)] // a parameter of types that callers need not name
 pub struct Shared<O> {
     pub(super) client: Client,
     pub(super) info: SessionInfo,
@@ -45,7 +45,7 @@ impl<O: Observer> Repeated for Shared<O> {
 }
 
 impl<O: Observer> Shared<O> {
-    /// Reports a verdict, and says what to do with the packet; `None` if it goes on.
+    /// Reports a verdict, and returns what to do with the packet; `None` if it is forwarded.
     #[inline]
     pub(super) fn settle<'a>(
         &self,
@@ -72,7 +72,7 @@ impl<O: Observer> Shared<O> {
     ) -> mproxy_session::Verdict<HeadOnly> {
         let why = Why(&self.client, action, topic, verdict);
         if action == Action::Will && self.settings.will == DeniedWill::Refuse {
-            // The line about the client that is turned away says all of it.
+            // The line about the refused client says everything.
             let text = of.will(topic, " is not allowed");
             let refusal = Refusal::new(ReasonCode::NOT_AUTHORIZED).with_text(text);
             let refusal = of_layer(&self.observer, refusal, Some(&why));
@@ -83,7 +83,7 @@ impl<O: Observer> Shared<O> {
             self.denials
                 .note(&self.info, action, verdict.rule(), topic, why);
         }
-        // a filter is taken out of its packet, and a will refuses a CONNECT: nothing is dropped
+        // a filter is removed from its packet, and a will refuses a CONNECT: no packet is dropped
         if matches!(action, Action::Publish | Action::Deliver) {
             self.observer.dropped(Kind::Publish);
         }

@@ -1,4 +1,4 @@
-//! What the broker delivers.
+//! Deliveries of the broker.
 
 use std::sync::Arc;
 
@@ -8,9 +8,9 @@ use mproxy_session::{HeadOnly, PacketHead, Review, Reviewer, Verdict};
 use super::shared::Shared;
 use crate::{Action, Observer, observe::Of};
 
-/// The packet service that judges what is delivered to a client.
+/// The packet service that judges deliveries to a client.
 ///
-/// It asks the services inside first, and judges what they forward.
+/// It calls the services inside first, and judges what they forward.
 pub type AclToClient<S, O = ()> = Review<S, Arc<Shared<O>>>;
 
 impl<O: Observer> Reviewer<HeadOnly> for Shared<O> {
@@ -18,7 +18,7 @@ impl<O: Observer> Reviewer<HeadOnly> for Shared<O> {
     fn review(&self, packet: PacketHead) -> Verdict<HeadOnly> {
         let Some(publish) = packet.publish() else {
             return match packet.kind() {
-                // It does not let itself be taken apart.
+                // It cannot be parsed.
                 Kind::Publish => {
                     self.observer.decision(Action::Deliver, false);
                     self.observer.dropped(Kind::Publish);

@@ -1,4 +1,4 @@
-//! What the client sends.
+//! Packets from the client.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ pub type AclToServer<S, O = ()> = Filter<S, AclJudge<O>>;
 
 /// The rules of a session, and the last verdict.
 #[derive(Debug)]
-#[allow(unnameable_types)] // a parameter of types that nobody need write down
+#[allow(unnameable_types)] // a parameter of types that callers need not name
 pub struct AclJudge<O> {
     pub(super) shared: Arc<Shared<O>>,
     pub(super) memory: Memory,
@@ -37,7 +37,7 @@ impl<O: Observer> Judge<HeadOnly> for AclJudge<O> {
 }
 
 impl<O: Observer> AclJudge<O> {
-    /// Returns the verdict on a PUBLISH that does not go on. A will is one, in advance.
+    /// Returns the verdict on a PUBLISH or will that is not forwarded.
     #[inline]
     fn judge_publish(&mut self, packet: &PacketHead) -> Option<Verdict<HeadOnly>> {
         let Some(publish) = packet.publish() else {
@@ -66,7 +66,7 @@ impl<O: Observer> AclJudge<O> {
         let strict = shared.settings.subscribe == SubscribePolicy::Strict;
         let mut denied = None;
         let left = packet.retain_filters(|Subscription { filter, .. }| {
-            // Others lose the messages that this client takes, even if it is not given them.
+            // Other clients lose the messages of this subscription, even if this client does not get them.
             if !strict && !is_shared(&filter) {
                 shared.observer.decision(Action::Subscribe, true);
                 return Ok(());
@@ -91,15 +91,14 @@ impl<O: Observer> AclJudge<O> {
             (Ok(0), None) if packet.subscribe().is_none() => {
                 Err(unjudgeable(&shared.observer, &packet))
             }
-            // The session answers for filters that are all refused; nobody inside needs to see
-            // them.
+            // The session answers if all filters are refused; inner layers need not see them.
             (Ok(0), _) => Err(Verdict::Forward(packet)),
             (Ok(_), _) => Ok(packet),
         }
     }
 }
 
-/// The verdict on a packet that does not let itself be taken apart: nothing of it goes on.
+/// The verdict on a packet that cannot be parsed: it is not forwarded.
 #[cold]
 fn unjudgeable(observer: &impl Observer, packet: &PacketHead) -> Verdict<HeadOnly> {
     Sent::of(packet).count(observer);

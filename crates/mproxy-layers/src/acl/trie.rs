@@ -1,7 +1,7 @@
 //! All patterns of all rules in one tree, level by level.
 //!
-//! Every pattern is a path from the root; where it ends, the tree remembers the rule. A question
-//! walks down all paths that answer it and keeps the lowest rule number, because the first rule
+//! Every pattern is a path from the root; where it ends, the tree stores the rule. A lookup
+//! walks down all matching paths and keeps the lowest rule number, because the first rule
 //! decides. The tree is shared by all sessions: an edge may be a template, which the
 //! [index](super::index) finds with the values of the session at hand.
 //!
@@ -29,10 +29,10 @@ use super::{
 };
 use crate::{identity::Values, template::Template};
 
-/// The most levels that a pattern may have. Deeper ones are refused when the rules are built.
+/// Maximum levels of a pattern. Deeper ones are refused when the rules are built.
 pub const MAX_LEVELS: usize = 128;
 
-/// What a pattern is looked up for. One pattern may serve several.
+/// The purpose of a lookup. One pattern may serve several.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Purpose {
     Publish,

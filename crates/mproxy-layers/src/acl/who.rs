@@ -1,4 +1,4 @@
-//! Which clients a rule is about.
+//! Which clients a rule applies to.
 
 use std::{
     collections::BTreeSet,
@@ -11,8 +11,8 @@ use thiserror::Error;
 
 use crate::Names;
 
-/// The clients that a rule is about: all, or those that have each of these. A set that is there and
-/// empty is about nobody.
+/// The clients that a rule applies to: all, or those that match each of these. A set that is given but
+/// empty matches nobody.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Who {
     pub(super) usernames: Option<BTreeSet<String>>,
@@ -61,7 +61,7 @@ impl Who {
         .find_map(|(key, empty)| empty.then_some(key))
     }
 
-    /// Says whether a client is one of these. What is not known of it is nothing that it has.
+    /// Whether a client is one of these. An unknown value does not match.
     pub(super) fn has(&self, names: Names<'_>) -> bool {
         let username = names.username.filter(|name| !name.is_empty());
         let among = |set: &Option<BTreeSet<String>>, text: Option<&str>| {

@@ -21,7 +21,7 @@ enum Kind {
 }
 
 impl Require {
-    /// Every id.
+    /// Any id.
     pub const ANY: Self = Self(Kind::Any);
 
     /// The user name.
@@ -29,28 +29,28 @@ impl Require {
         Self(Kind::Template(Pattern::username()))
     }
 
-    /// The user name, or what begins with it and this separator.
+    /// The user name, alone or followed by this separator and more.
     ///
     /// # Errors
     ///
-    /// The separator is empty, so that the id `ab` could be one of `a` and of `ab`.
+    /// The separator is empty, so the id `ab` could belong to `a` or to `ab`.
     pub fn prefix_username(separator: &str) -> Result<Self, PatternError> {
         // the template is only asked about ids with a separator, which the name itself has not
         let longer = Pattern::prefix(&["${username}", separator].concat())?;
         Ok(Self(Kind::Prefix(Pattern::username(), longer)))
     }
 
-    /// What looks like this: `${username}` and `${cn}` stand for those of the client, one `*` for
-    /// anything that is not empty.
+    /// Ids that match this template: `${username}` and `${cn}` are those of the client, one `*` is
+    /// any non-empty text.
     ///
     /// # Errors
     ///
-    /// The text is not understood, or an id would not tell whose it is.
+    /// The text is not valid, or two users could have the same id.
     pub fn template(text: &str) -> Result<Self, PatternError> {
         Pattern::template(text).map(Kind::Template).map(Self)
     }
 
-    /// Says whether what is required is the same of all clients, so that no id is anybody's.
+    /// Whether the requirement is the same for all clients, so that ids do not belong to users.
     pub fn names_nobody(&self) -> bool {
         match &self.0 {
             Kind::Any => true,
@@ -79,7 +79,7 @@ impl Require {
     }
 }
 
-/// What holds for client ids. Cloning is cheap.
+/// Rules for client ids. Cloning is cheap.
 ///
 /// See the [module documentation](super) for an example.
 #[derive(Debug, Clone)]
@@ -101,14 +101,14 @@ pub struct ClientIdsBuilder {
 }
 
 impl ClientIdsBuilder {
-    /// Says which ids a client may use: until it is told otherwise, every one.
+    /// Sets which ids a client may use; any by default.
     #[must_use]
     pub fn require(mut self, require: Require) -> Self {
         self.require = require;
         self
     }
 
-    /// Puts this before the id on the way to the broker; `${username}` and `${cn}` stand for those of
+    /// Adds this prefix to the id on the way to the broker; `${username}` and `${cn}` are those of
     /// the client.
     #[must_use]
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
@@ -116,9 +116,9 @@ impl ClientIdsBuilder {
         self
     }
 
-    /// Says whether a client without an id gets one from the proxy. It gets one from the broker,
-    /// until it is turned on; but with a [prefix](Self::prefix) a client of MQTT 5.0 always gets it
-    /// from the proxy, because one of the broker's would not have the prefix.
+    /// Sets whether a client without an id gets one from the proxy. By default the broker assigns it,
+    /// but with a [prefix](Self::prefix) an MQTT 5.0 client always gets it from the proxy, because an
+    /// id assigned by the broker would not have the prefix.
     #[must_use]
     pub const fn generate(mut self, generate: bool) -> Self {
         self.generate = generate;
@@ -129,7 +129,7 @@ impl ClientIdsBuilder {
     ///
     /// # Errors
     ///
-    /// The prefix is not understood, or would make one client of two.
+    /// The prefix is not valid, or would give two clients the same id.
     pub fn build(self) -> Result<ClientIds, PatternError> {
         let prefix = self.prefix.as_deref().map(Pattern::prefix).transpose()?;
         Ok(ClientIds(Arc::new(Rules {
@@ -140,7 +140,7 @@ impl ClientIdsBuilder {
     }
 }
 
-/// Why a client is not let in under its id.
+/// Why a client may not use its id.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0}")]
 pub struct NotOwned(String);
@@ -159,12 +159,12 @@ impl From<Unusable> for NotOwned {
     }
 }
 
-/// What a client is to be called.
+/// The ids of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Called {
     /// At the broker.
     pub(super) at_broker: String,
-    /// By itself; empty if the broker assigns an id.
+    /// As the client uses it; empty if the broker assigns an id.
     pub(super) itself: String,
 }
 
@@ -183,8 +183,8 @@ impl ClientIds {
         self.call(names, "", false).map(drop)
     }
 
-    /// Returns what the client is to be called; `random` is what an id is made of that it does not
-    /// have. `told` says that the client can be told of it.
+    /// Returns the ids of the client; `random` is used to generate an id that it does not
+    /// have. `told` says that the client can be told its id.
     pub(super) fn call(
         &self,
         names: Names<'_>,

@@ -9,13 +9,12 @@ use crate::{
     observed::{Observed, wrap},
 };
 
-/// Decides who may use which client id, and puts a prefix before it: a layer for the CONNECT stage.
+/// Decides who may use which client id, and adds a prefix to it: a layer for the CONNECT stage.
 ///
-/// Layers outside of it know the client by the id that it sent, layers inside of it by the one that
-/// the broker will read.
+/// Outer layers know the client by the id that it sent, inner layers by the one that the broker gets.
 ///
-/// A session that [is judged again](mproxy_session::SessionHandle::renew) keeps the id that it was given.
-/// If its client has another one under the new rules, the session ends, and the client connects again.
+/// A session that [is judged again](mproxy_session::SessionHandle::renew) keeps its id. If its client
+/// would have another one under the new rules, the session ends, and the client connects again.
 pub type ClientIdLayer<O = ()> = Observed<ClientIds, O>;
 
 impl ClientIdLayer {
@@ -26,7 +25,7 @@ impl ClientIdLayer {
 }
 
 impl<O> ClientIdLayer<O> {
-    /// Renames the client, and returns what it has to be told.
+    /// Renames the client, and returns what to tell it.
     fn rename(&self, connect: &mut Connect) -> Result<Option<Box<Told>>, ConnectRefusal> {
         let refusal = |text: String| {
             ConnectRefusal::new(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID).with_text(text)
@@ -67,9 +66,9 @@ impl<O> ClientIdLayer<O> {
     }
 }
 
-/// What the client has to be told, if anything.
+/// What to tell the client, if anything.
 #[derive(Debug)]
-#[allow(unnameable_types)] // a parameter of types that nobody need write down
+#[allow(unnameable_types)] // a parameter of types that callers need not name
 pub struct Telling(Option<Box<Told>>);
 
 impl<O: Observer> JudgeConnect for ClientIdLayer<O> {

@@ -1,25 +1,28 @@
-//! Who may use which client id, and what the broker sees of it.
+//! Decides who may use which client id, and which id the broker sees.
 //!
-//! Nobody checks a client id: a client that connects with the id of another takes over its
-//! session, with all that is queued in it. `[MQTT-3.1.4-3]` So a proxy that knows the user may say which
-//! ids are whose ([`Require`]), or make two users' ids different ([`prefix`](ClientIdsBuilder::prefix)).
+//! Brokers do not check client ids: a client that connects with the id of another takes over its
+//! session, with all its queued messages. `[MQTT-3.1.4-3]` A proxy that knows the user can require ids
+//! that belong to the user ([`Require`]), or make the ids of users differ
+//! ([`prefix`](ClientIdsBuilder::prefix)).
 //!
-//! * What is required is decided on CONNECT: another id is refused, 0x85 or, in MQTT 3, 2.
-//! * A prefix stands before the id on the way to the broker. It is not put before an empty id, which
-//!   would make one client of all that have none. `[MQTT-3.1.3-7]`
-//! * An empty id stays empty, and the broker assigns one, unless the proxy is to
-//!   [generate](ClientIdsBuilder::generate) it. Then it is one that is required, with 128 random bits
-//!   where anything may stand, and a client of MQTT 5.0 is told. `[MQTT-3.2.2-16]`
-//! * With a prefix, a client of MQTT 5.0 that may have an empty id always gets one from the proxy. One
-//!   that the broker assigned would not have the prefix: the client would come back with the prefix
-//!   before it, and not find its session. A client of MQTT 3 is told no id and comes back without one.
+//! * The requirement is checked at CONNECT: another id is refused with 0x85 or, in MQTT 3, 2.
+//! * The prefix is added to the id on the way to the broker. It is not added to an empty id, because
+//!   then all clients without an id would be one. `[MQTT-3.1.3-7]`
+//! * An empty id stays empty, and the broker assigns one, unless the proxy
+//!   [generates](ClientIdsBuilder::generate) it: an id that fulfils the requirement, with 128 random
+//!   bits for `*`, which CONNACK tells an MQTT 5.0 client. `[MQTT-3.2.2-16]`
+//! * With a prefix, an MQTT 5.0 client that may have an empty id always gets one from the proxy. An id
+//!   assigned by the broker would not have the prefix: the client would reconnect with that id, the
+//!   proxy would add the prefix, and the session would not be found. MQTT 3 clients are not told an id
+//!   and reconnect without one.
 //!
-//! # Whose id it is
+//! # Each id belongs to one user
 //!
-//! Both are only built if an id tells who may use it: `${username}${cn}` does not, and neither does
-//! `${username}*`, where `*` is anything, because `ab` may be what `a` chose. Behind a placeholder stands
-//! a separator, and a client whose name contains its first character (in front of it, behind the `*`:
-//! its last) is not let in.
+//! A requirement or prefix is valid only if two users can never have the same id. `${username}${cn}`
+//! is not valid, and neither is `${username}*`, where `*` is any text, because user `a` could choose
+//! the id `ab`. A placeholder must be followed by a separator, and a client whose name contains the
+//! first character of the separator is refused (for a placeholder after `*`, the last character of the
+//! separator before it).
 //!
 //! # Examples
 //!

@@ -11,7 +11,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum PatternError {
-    /// A placeholder is not understood.
+    /// A placeholder is not valid.
     #[error(transparent)]
     Template(#[from] TemplateError),
     /// The pattern is empty.

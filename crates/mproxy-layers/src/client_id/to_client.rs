@@ -1,4 +1,4 @@
-//! What the client is told about its id.
+//! Tells the client its id.
 
 use std::task::{Context, Poll};
 
@@ -8,7 +8,7 @@ use mproxy_codec::{
 use mproxy_session::{HeadOnly, PacketHead, ReviewFuture, Reviewer, Verdict};
 use tower_service::Service;
 
-/// The packet service that tells a client its id, as the client is to call itself.
+/// The packet service that tells a client its id, without the prefix.
 #[derive(Debug)]
 pub struct ClientIdToClient<S> {
     inner: S,
@@ -18,7 +18,7 @@ pub struct ClientIdToClient<S> {
 
 /// The Assigned Client Identifier of a client whose id the proxy has generated.
 #[derive(Debug)]
-#[allow(unnameable_types)] // a parameter of types that nobody need write down
+#[allow(unnameable_types)] // a parameter of types that callers need not name
 pub struct Told {
     pub(super) id: Box<str>,
     /// The client's Maximum Packet Size.

@@ -1,4 +1,4 @@
-//! What is done to User Properties, without any packets.
+//! Edits of User Properties, independent of packets.
 
 use std::sync::Arc;
 
@@ -35,14 +35,14 @@ pub struct EditsError {
 }
 
 impl EditsBuilder {
-    /// Takes all properties of this name out.
+    /// Removes all properties of this name.
     #[must_use]
     pub fn strip(mut self, name: impl Into<String>) -> Self {
         self.compiled.strip.push(name.into().into());
         self
     }
 
-    /// Takes all properties of this name out, and appends one.
+    /// Removes all properties of this name, and appends one.
     ///
     /// # Errors
     ///
@@ -77,12 +77,12 @@ impl Edits {
         EditsBuilder::default()
     }
 
-    /// Says whether nothing is edited.
+    /// Whether there are no edits.
     pub fn is_empty(&self) -> bool {
         self.0.strip.is_empty() && self.0.append.is_empty()
     }
 
-    /// Says whether the names of the client are in what is written.
+    /// Whether the edits contain names of the client.
     pub fn goes_by_names(&self) -> bool {
         let mut append = self.0.append.iter();
         append.any(|(_, value)| !value.is_literal())

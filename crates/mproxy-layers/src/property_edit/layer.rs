@@ -32,7 +32,7 @@ pub struct Edited {
 }
 
 impl PropertyEditLayer {
-    /// Edits what clients send, and what they receive.
+    /// Applies edits to what clients send, and to what they receive.
     pub const fn new(to_server: Edits, to_client: Edits) -> Self {
         Self::by_nobody(Edited {
             to_server,
@@ -43,10 +43,9 @@ impl PropertyEditLayer {
 }
 
 impl<O> PropertyEditLayer<O> {
-    /// Says whether a client of MQTT 5.0 may authenticate again while it is connected (AUTH 0x19),
-    /// although its names are written into packets. It may not, until it is turned on, and is closed
-    /// with 0x8C: the broker may take it for somebody else then. Edits that are the same for all
-    /// clients let it pass. `[MQTT-4.12.1-1]`
+    /// Sets whether an MQTT 5.0 client may authenticate again while it is connected (AUTH 0x19),
+    /// although packets contain its names. By default it is closed with 0x8C, because for the broker it
+    /// may be another user then. Edits that are the same for all clients let it pass. `[MQTT-4.12.1-1]`
     #[must_use]
     pub const fn pass_reauthentication(mut self, pass: bool) -> Self {
         self.settings.reauthentication = pass;
@@ -56,7 +55,7 @@ impl<O> PropertyEditLayer<O> {
 
 /// The edits of one session.
 #[derive(Debug)]
-#[allow(unnameable_types)] // a parameter of types that nobody need write down
+#[allow(unnameable_types)] // a parameter of types that callers need not name
 pub struct Session<O> {
     to_server: Option<Arc<Shared<O>>>,
     to_client: Option<Arc<Shared<O>>>,

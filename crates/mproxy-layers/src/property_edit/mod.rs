@@ -1,20 +1,20 @@
-//! User Properties that the proxy vouches for.
+//! User Properties that receivers can trust.
 //!
-//! A User Property says what its sender wrote; a program that reads `x-tenant` in a message has to
-//! know that it was not the device that chose it. This layer takes named User Properties out of
-//! what a client sends, sets others, or adds them, and the same for what is delivered:
+//! Any device can write any User Property, so a program that reads `x-tenant` in a message must know
+//! that the device did not set it. This layer removes, sets or adds named User Properties in what a
+//! client sends, and in what it receives:
 //!
-//! * [strip](EditsBuilder::strip) takes all properties of a name out.
-//! * [set](EditsBuilder::set) takes them out and appends one.
-//! * [add](EditsBuilder::add) appends one, whatever there is.
+//! * [strip](EditsBuilder::strip) removes all properties of a name.
+//! * [set](EditsBuilder::set) removes them and appends one.
+//! * [add](EditsBuilder::add) appends one and keeps existing ones.
 //!
-//! What is appended comes last, in the order in which it was said; everything else keeps its order,
-//! duplicates included, and its bytes. `[MQTT-3.3.2-18]` Names are compared byte by byte. `${username}`,
-//! `${client_id}` and `${cn}` stand for those of the client where the layer stands; a property for which
-//! one is missing is not appended, but those of its name are taken out all the same.
+//! Appended properties come last, in the order of the edits; all others keep their order and their
+//! bytes, including duplicates. `[MQTT-3.3.2-18]` Names are compared byte by byte. `${username}`,
+//! `${client_id}` and `${cn}` are those of the client at the place of the layer. If one is missing, the
+//! property is not appended, but those of its name are still removed.
 //!
-//! What the client sends is edited in CONNECT, will, PUBLISH and SUBSCRIBE, what it receives in
-//! PUBLISH. MQTT before 5.0 has no properties, and is left alone.
+//! The layer edits CONNECT, will, PUBLISH and SUBSCRIBE from the client, and PUBLISH to it. MQTT before
+//! 5.0 has no properties, so these packets are not changed.
 
 mod edits;
 mod layer;

@@ -1,4 +1,4 @@
-//! What the broker delivers.
+//! Deliveries of the broker.
 
 use std::sync::Arc;
 
@@ -7,9 +7,9 @@ use mproxy_session::{HeadOnly, PacketHead, Review, Reviewer, Verdict};
 use super::to_server::Shared;
 use crate::{Action, Observer};
 
-/// The packet service that edits what is delivered to a client.
+/// The packet service that edits deliveries to a client.
 ///
-/// It asks the services inside first, and edits what they forward.
+/// It calls the services inside first, and edits what they forward.
 pub type PropertyEditToClient<S, O = ()> = Review<S, Arc<Shared<O>>>;
 
 impl<O: Observer> Reviewer<HeadOnly> for Shared<O> {
@@ -17,7 +17,7 @@ impl<O: Observer> Reviewer<HeadOnly> for Shared<O> {
     fn review(&self, mut packet: PacketHead) -> Verdict<HeadOnly> {
         match self.edit(&mut packet) {
             Ok(()) => Verdict::Forward(packet),
-            // what must not be seen is not delivered
+            // the client must not see it unedited
             Err(_) => {
                 self.observer.decision(Action::Deliver, false);
                 self.observer.dropped(packet.kind());

@@ -1,4 +1,4 @@
-//! What the client sends.
+//! Packets from the client.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::{
 
 /// What a direction of a session needs.
 #[derive(Debug)]
-#[allow(unnameable_types)] // a parameter of types that nobody need write down
+#[allow(unnameable_types)] // a parameter of types that callers need not name
 pub struct Shared<O> {
     pub(super) edits: ClientEdits,
     pub(super) observer: O,
@@ -24,7 +24,7 @@ pub type PropertyEditToServer<S, O = ()> = Filter<S, PropertyEditor<O>>;
 
 /// The edits of a session; `None` if nothing is edited.
 #[derive(Debug)]
-#[allow(unnameable_types)] // a parameter of types that nobody need write down
+#[allow(unnameable_types)] // a parameter of types that callers need not name
 pub struct PropertyEditor<O>(pub(super) Option<Arc<Shared<O>>>);
 
 impl<O: Observer> Judge<HeadOnly> for PropertyEditor<O> {
@@ -34,7 +34,7 @@ impl<O: Observer> Judge<HeadOnly> for PropertyEditor<O> {
             return Ok(packet);
         };
         if let Err(error) = shared.edit(&mut packet) {
-            // what is counted are packets, and a will is part of one
+            // only packets are counted, and a will is part of one
             if !packet.is_will() {
                 shared.observer.dropped(packet.kind());
             }
@@ -56,7 +56,7 @@ impl<O: Observer> Shared<O> {
                 .map(|subscribe| self.edits.edit(&subscribe.properties())),
             _ => return Ok(()),
         };
-        // a packet that does not let itself be taken apart could have anything in it
+        // a packet that cannot be parsed could contain anything
         let Some(edited) = edited.ok_or(EncodeError::NoSuchField)? else {
             return Ok(());
         };

@@ -10,7 +10,7 @@ use crate::{
     observed::{Observed, wrap},
 };
 
-/// Holds what clients publish to [`PublishRules`]: a layer for the CONNECT stage.
+/// Enforces [`PublishRules`]: a layer for the CONNECT stage.
 ///
 /// See the [module documentation](super).
 pub type PublishRulesLayer<O = ()> = Observed<Held, O>;
@@ -36,15 +36,15 @@ impl PublishRulesLayer {
 }
 
 impl<O> PublishRulesLayer<O> {
-    /// Says what happens to a client whose will is refused.
+    /// Sets what happens to a client whose will is refused.
     #[must_use]
     pub const fn denied_will(mut self, will: DeniedWill) -> Self {
         self.settings.will = will;
         self
     }
 
-    /// Says whether refusals are logged, as those of an [`AclLayer`](crate::acl::AclLayer) are. They are,
-    /// until it is turned off.
+    /// Sets whether refusals are logged, like those of an [`AclLayer`](crate::acl::AclLayer). They are
+    /// by default.
     #[must_use]
     pub const fn log_denials(mut self, log: bool) -> Self {
         self.settings.log_denials = log;
@@ -52,7 +52,7 @@ impl<O> PublishRulesLayer<O> {
     }
 }
 
-/// What a session is given.
+/// The state of a session.
 #[derive(Debug)]
 #[allow(unnameable_types)] // a parameter of types that nobody need write down
 pub struct Session<O>(PublishRulesLayer<O>);

@@ -1,18 +1,18 @@
-//! What an operator writes, and which rule decides about a topic.
+//! Rules as an operator writes them, and the lookup of the rule for a topic.
 
 use std::sync::Arc;
 
 use mproxy_codec::topic::{Dialect, NameParts, TopicError, TopicFilter, TopicName};
 use thiserror::Error;
 
-/// What happens to a message that the broker would keep for later subscribers.
+/// What happens to a retained message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Retain {
-    /// It goes on.
+    /// It is forwarded.
     #[default]
     Allow,
-    /// It goes on, but the broker does not keep it.
+    /// It is forwarded, but the broker does not retain it.
     Clear,
     /// It is refused.
     Refuse,
@@ -28,7 +28,7 @@ pub struct PublishRule {
 }
 
 impl PublishRule {
-    /// A rule for the topics that one of these filters matches. It changes and refuses nothing yet.
+    /// A rule for topics that match one of these filters. It does not change or refuse anything yet.
     pub fn new<T: Into<String>>(topics: impl IntoIterator<Item = T>) -> Self {
         Self {
             topics: topics.into_iter().map(Into::into).collect(),
@@ -38,14 +38,14 @@ impl PublishRule {
         }
     }
 
-    /// Says whether messages of QoS 1 and 2 go on at QoS 0.
+    /// Sets whether messages of QoS 1 and 2 are forwarded at QoS 0.
     #[must_use]
     pub const fn at_most_once(mut self, lower: bool) -> Self {
         self.at_most_once = lower;
         self
     }
 
-    /// Says what happens to messages with RETAIN.
+    /// Sets what happens to messages with RETAIN.
     #[must_use]
     pub const fn retain(mut self, retain: Retain) -> Self {
         self.retain = retain;
@@ -59,7 +59,7 @@ impl PublishRule {
         self
     }
 
-    /// How the rule is named to an operator: by its filters.
+    /// The name of the rule for an operator: its filters.
     pub(super) fn name(&self) -> String {
         self.topics.join(", ")
     }
@@ -80,7 +80,7 @@ pub enum PublishRuleError {
         /// What is wrong with it.
         error: TopicError,
     },
-    /// The broker reads a topic filter otherwise than it is written.
+    /// The broker reads a topic filter differently from how it is written.
     #[error("the broker reads `{topic}` as `{read}`")]
     Otherwise {
         /// The filter.
@@ -105,14 +105,14 @@ struct Compiled {
 pub struct PublishRulesBuilder(Compiled);
 
 impl PublishRulesBuilder {
-    /// Says how the broker reads topics: before the rules, which have to be written like that.
+    /// Sets how the broker reads topics. Call it before adding rules, which must be written like that.
     #[must_use]
     pub const fn dialect(mut self, dialect: Dialect) -> Self {
         self.0.dialect = dialect;
         self
     }
 
-    /// Adds a rule after those that were added before.
+    /// Adds a rule after the existing ones.
     ///
     /// # Errors
     ///
@@ -145,12 +145,12 @@ impl PublishRulesBuilder {
 }
 
 impl PublishRules {
-    /// Starts without rules, before a broker that reads topics as the standard says.
+    /// Starts without rules, for a broker that reads topics as the standard says.
     pub fn builder() -> PublishRulesBuilder {
         PublishRulesBuilder::default()
     }
 
-    /// Says whether there is no rule.
+    /// Whether there are no rules.
     pub fn is_empty(&self) -> bool {
         self.0.rules.is_empty()
     }

@@ -1,4 +1,4 @@
-//! What the client sends.
+//! Packets from the client.
 
 use std::fmt;
 
@@ -13,12 +13,12 @@ use crate::{
     unwritable::{Sent, refuse},
 };
 
-/// The packet service that holds what a client publishes to the rules.
+/// The packet service that applies the rules to what a client publishes.
 pub type PublishRulesToServer<S, O = ()> = Filter<S, PublishJudge<O>>;
 
 /// What a session needs.
 #[derive(Debug)]
-#[allow(unnameable_types)] // a parameter of types that nobody need write down
+#[allow(unnameable_types)] // a parameter of types that callers need not name
 pub struct PublishJudge<O> {
     pub(super) rules: PublishRules,
     pub(super) info: SessionInfo,
@@ -41,16 +41,16 @@ impl<O: Observer> Judge<HeadOnly> for PublishJudge<O> {
 /// Why a PUBLISH is refused.
 #[derive(Debug, Clone, Copy)]
 enum Why<'a> {
-    /// The broker would keep it.
+    /// The broker would retain it.
     Retained(&'a PublishRule),
-    /// Its payload has so many bytes.
+    /// Its payload has this many bytes.
     TooLarge(&'a PublishRule, usize),
     /// The broker reads its topic as none of the standard.
     Unreadable,
 }
 
 impl<O: Observer> PublishJudge<O> {
-    /// Changes a PUBLISH as its rule says, and returns the verdict on one that does not go on.
+    /// Changes a PUBLISH as its rule says, and returns the verdict if it is not forwarded.
     #[inline]
     fn settle(&self, packet: &mut PacketHead) -> Option<Verdict<HeadOnly>> {
         // only PUBLISH is asked for
@@ -94,7 +94,7 @@ impl<O: Observer> PublishJudge<O> {
         if action == Action::Will && self.will == DeniedWill::Refuse {
             let refusal = Refusal::new(why.reason());
             let refusal = refusal.with_text(Of::Message.will(topic, " is not allowed"));
-            // The line about the client that is turned away says all of it.
+            // The line about the refused client says everything.
             return Verdict::Refuse(of_layer(&self.observer, refusal, Some(&why)));
         }
         if self.logs {

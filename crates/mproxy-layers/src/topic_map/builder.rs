@@ -1,4 +1,4 @@
-//! From rules to a map that can be undone.
+//! Builds a reversible map from rules.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::identity::Placeholder;
 
-/// The most rules that a map has: a topic is compared with one after the other.
+/// Maximum rules of a map: a topic is compared with one after the other.
 const MAX_RULES: usize = 64;
 
 /// Builds a [`TopicMap`], rule by rule.
@@ -36,16 +36,16 @@ impl TopicMapBuilder {
         }
     }
 
-    /// Adds a rule after those that were added before. The first that a topic begins with is the one
-    /// that replaces; what no rule covers is refused.
+    /// Adds a rule after the existing ones. The first one that a topic begins with replaces
+    /// it; topics that no rule covers are refused.
     #[must_use]
     pub fn rule(mut self, rule: MapRule) -> Self {
         self.rules.push(rule);
         self
     }
 
-    /// Says how the broker reads topics; until then, as the standard says. What a client names is
-    /// mapped as the broker reads it. In [vendor forms](Dialect::Mqtt), the topic inside is mapped;
+    /// Sets how the broker reads topics; by default, as the standard says. Topics of clients are
+    /// mapped as the broker reads them. In [vendor forms](Dialect::Mqtt), the topic inside is mapped;
     /// others are refused.
     #[must_use]
     pub const fn dialect(mut self, dialect: Dialect) -> Self {
@@ -53,8 +53,7 @@ impl TopicMapBuilder {
         self
     }
 
-    /// Says whether the groups of shared subscriptions are kept apart from tenant to tenant. They
-    /// are, until it is turned off.
+    /// Sets whether tenants have separate groups of shared subscriptions. They have by default.
     #[must_use]
     pub const fn tenant_groups(mut self, apart: bool) -> Self {
         self.settings.tenant_groups = apart;
@@ -77,11 +76,11 @@ impl TopicMapBuilder {
         self
     }
 
-    /// Finishes the map, and proves that it can be undone.
+    /// Finishes the map, and checks that it can be reversed.
     ///
     /// # Errors
     ///
-    /// A rule cannot be understood or would never be asked, or two topics would become one at the
+    /// A rule is not valid or would never apply, or two topics would become one at the
     /// broker; the error has an example.
     pub fn build(self) -> Result<TopicMap, TopicMapError> {
         if self.rules.is_empty() {
@@ -141,8 +140,8 @@ const fn refused(rule: usize, other: Option<usize>, problem: MapProblem) -> Topi
     }
 }
 
-/// What makes a client one of a tenant: the placeholders that all rules have in common, or all that
-/// there are if there is none in common. Rules that are shared have no say.
+/// What identifies a tenant: the placeholders that all rules have in common, or all that
+/// there are if there is none in common. Shared rules do not count.
 fn tenant(rules: &[Rule]) -> Vec<Placeholder> {
     let apart = || rules.iter().filter(|rule| rule.differs());
     let of = |common: bool| -> Vec<Placeholder> {

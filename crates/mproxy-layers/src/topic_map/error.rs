@@ -43,7 +43,7 @@ pub enum MapProblem {
     /// There are more rules than a map takes.
     #[error("more than 64 rules")]
     TooMany,
-    /// A placeholder is not understood.
+    /// A placeholder is not valid.
     #[error(transparent)]
     Template(TemplateError),
     /// A text is not the beginning of a topic.

@@ -67,7 +67,7 @@ impl<O> TopicMapLayer<O> {
         self
     }
 
-    /// Says whether a client of MQTT 5.0 may authenticate again while it is connected (AUTH 0x19),
+    /// Sets whether an MQTT 5.0 client may authenticate again while it is connected (AUTH 0x19),
     /// although its place goes by its names. It may not, until it is turned on, and is closed with
     /// 0x8C: the broker may take it for somebody else then, in the place of who it was. A map that is
     /// the same for all clients lets it pass. `[MQTT-4.12.1-1]`
@@ -95,7 +95,7 @@ impl<O: Observer> TopicMapLayer<O> {
 
 /// What a session is given: its map, `None` if it sees the broker as it is.
 #[derive(Debug)]
-#[allow(unnameable_types)] // a parameter of types that nobody need write down
+#[allow(unnameable_types)] // a parameter of types that callers need not name
 pub struct Session<O> {
     map: Option<SessionMap>,
     layer: TopicMapLayer<O>,

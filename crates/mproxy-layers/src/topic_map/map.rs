@@ -1,4 +1,4 @@
-//! The map itself, without any packets.
+//! The map itself, independent of packets.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -37,7 +37,7 @@ pub(super) struct Settings {
 }
 
 impl TopicMap {
-    /// Puts a prefix in front of every topic: a map with one rule, about all topics.
+    /// Adds a prefix to every topic: a map with one rule, for all topics.
     ///
     /// # Errors
     ///
@@ -58,7 +58,7 @@ impl TopicMap {
         TopicMapBuilder::new()
     }
 
-    /// Says whether clients with other names have other places.
+    /// Whether the map depends on names of clients.
     pub fn goes_by_names(&self) -> bool {
         let Settings {
             super_usernames,
@@ -69,7 +69,7 @@ impl TopicMap {
         differs || !super_usernames.is_empty() || !super_client_ids.is_empty()
     }
 
-    /// Says whether a client is one that sees the broker as it is.
+    /// Whether a client is a super client, which is not mapped.
     pub fn is_super(&self, names: Names<'_>) -> bool {
         let settings = &self.0.settings;
         let named = |names: &[Box<str>], name: &str| names.iter().any(|it| **it == *name);
@@ -108,7 +108,7 @@ impl TopicMap {
     }
 }
 
-/// The map of one client. Cloning is cheap enough for once a session, and no more.
+/// The map of one client. Cloning is cheap enough for once per session.
 #[derive(Debug, Clone)]
 pub struct SessionMap {
     map: TopicMap,
@@ -128,7 +128,7 @@ impl SessionMap {
         self.map.0.settings.dialect
     }
 
-    /// Bytes of what it has of the client.
+    /// Bytes of data from the client in it.
     pub(super) fn size(&self) -> usize {
         let to = self.to.iter().map(|to| to.len()).sum::<usize>();
         to + self.group.len()
@@ -146,7 +146,7 @@ impl SessionMap {
     ///
     /// # Errors
     ///
-    /// The name is not valid, or not to the broker; no rule covers it, or it is
+    /// The name is not valid, or not for the broker; no rule covers it, or it is
     /// [shared](MapRule::shared) and not [writable](MapRule::writable); or it begins with `$` and is
     /// no form of the dialect, or would be too long.
     pub fn map_name(&self, name: &str) -> Result<String, MapError> {
@@ -215,7 +215,7 @@ impl SessionMap {
     ///
     /// # Errors
     ///
-    /// The filter is not valid, or not to the broker; no rule, or not a single one, covers what it
+    /// The filter is not valid, or not for the broker; no rule, or more than one, covers what it
     /// matches, it begins with `$` and is not a form of the dialect, or it would be too long.
     pub fn map_filter(&self, filter: &str) -> Result<String, MapError> {
         let parts = FilterParts::parse(filter, self.dialect())?;

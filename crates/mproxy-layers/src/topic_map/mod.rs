@@ -1,45 +1,43 @@
-//! A map of topics, undone on the way back: each client, or tenant, in a place of its own.
+//! A reversible map of topics: each client, or tenant, has its own topics at the broker.
 //!
-//! The client sees `a/b`, the broker sees `tenants/7/a/b`. Names that the client publishes to (its
-//! will and its Response Topics included) and filters it subscribes to are mapped; names that are
-//! delivered to it, and the Response Information in CONNACK, are mapped back. What does not fit into
-//! that picture does not pass:
+//! The client sees `a/b`, the broker sees `tenants/7/a/b`. The layer maps names that the client
+//! publishes to (including its will and Response Topics) and filters that it subscribes to. It maps
+//! back names that are delivered to the client, and the Response Information in CONNACK. Everything
+//! else is refused or dropped:
 //!
-//! * Topics and filters that begin with `$` belong to the broker, and have no place in a map:
-//!   refused, but for the forms of the [dialect](TopicMapBuilder::dialect) of the broker, in which the
-//!   topic inside is mapped. A delivery that would begin with `$` for the client is dropped, because
-//!   the client's `#` must not match it. `[MQTT-4.7.2-1]`
+//! * Topics and filters that begin with `$` belong to the broker, and are refused, except for the
+//!   vendor forms of the [dialect](TopicMapBuilder::dialect), in which the topic inside is mapped. A
+//!   delivery that would begin with `$` for the client is dropped, because the client's `#` must not
+//!   match it. `[MQTT-4.7.2-1]`
 //! * A delivery that has no name for the client is dropped: a client's `#` becomes `tenants/7/#`,
-//!   which also matches `tenants/7`. A Response Topic or Response Information that has none is left
-//!   out.
-//! * A topic that the broker does not read as a topic of MQTT, which depends on its
-//!   [dialect](TopicMapBuilder::dialect), is refused, and a delivery of one dropped. Others are mapped
-//!   as the broker reads them: before RabbitMQ, to which `.` is `/`, `a.b` becomes `tenants/7/a/b`.
-//!   Without the dialect, there are ways into the place of another client.
+//!   which also matches `tenants/7`. A Response Topic or Response Information without one is removed.
+//! * A topic that the broker does not read as an MQTT topic, according to its
+//!   [dialect](TopicMapBuilder::dialect), is refused, and such a delivery is dropped. Other topics are
+//!   mapped as the broker reads them: for RabbitMQ, which reads `.` as `/`, `a.b` becomes
+//!   `tenants/7/a/b`. With the wrong dialect, clients can reach topics of other clients.
 //! * A topic that would be longer than 65,535 bytes is refused, never cut. `[MQTT-4.7.3-3]`
-//! * A client whose client id, user name or common name is needed in the map, and is missing, empty,
-//!   contains `/`, `+`, `#`, U+0000 or what the broker reads otherwise, or would make a topic begin with `$`, is not let in.
+//! * A client is not let in if the map needs its client id, user name or common name, and this name is
+//!   missing, empty, contains `/`, `+`, `#`, U+0000 or characters that the broker reads differently, or
+//!   would make a topic begin with `$`.
 //!
 //! # Rules
 //!
-//! A prefix is a map with one [rule](MapRule). With several, the first whose `from` a topic begins
-//! with replaces that by its `to`; topics that no rule covers are refused. A filter is mapped
-//! if all that it matches is mapped alike, and refused otherwise: with a rule about `devices/`, the
-//! filter `#` asks for two places at once, unless the rule about everything else would have put
-//! `devices/` there, too.
+//! A prefix is a map with one [rule](MapRule). With several rules, the first one whose `from` a topic
+//! begins with replaces it by its `to`; topics that no rule covers are refused. A filter is mapped only
+//! if every topic that it can match falls under the same rule: with a rule for `devices/`, the filter
+//! `#` is refused, unless the rule for all other topics would map `devices/` to the same place.
 //!
-//! A map is only built if it can be undone, for all topics and all clients: no two topics, of one
-//! client or of two, become one at the broker. Rules that do not fulfil that are refused with an
-//! [example](Collision). So two subscriptions never become one, `[MQTT-3.8.4-3]`, and what belongs to
-//! one client is never reached by another. For the second, a rule whose `to` has no placeholder has to
-//! say that it is [shared](MapRule::shared), if others have one. There all clients may read; to
-//! publish there, also by a will or a Response Topic, is refused unless the rule is
-//! [writable](MapRule::writable).
+//! A map is built only if it can be reversed, for all topics and all clients: no two topics, of one
+//! client or of two, become one at the broker. Other rules are refused with an [example](Collision). So
+//! two subscriptions never become one, `[MQTT-3.8.4-3]`, and one client never reaches topics of
+//! another. For the latter, a rule whose `to` has no placeholder must be [shared](MapRule::shared) if
+//! other rules have one. All clients may read there; publishing there, also by a will or a Response
+//! Topic, is refused unless the rule is [writable](MapRule::writable).
 //!
 //! # Shared subscriptions
 //!
-//! `$share/group/filter` and `$oshare/group/filter` keep their form, and what stands behind the group
-//! is mapped. The group is put under the name of the tenant, so that tenants do not take each other's
+//! `$share/group/filter` and `$oshare/group/filter` keep their form, and the filter after the group
+//! is mapped. The group gets the name of the tenant, so that tenants do not take each other's
 //! messages: `workers` of the user `acme` becomes `acme:workers`. In front of the colon are the values
 //! of the placeholders that all rules have in common (or, if they have none in common, of all that
 //! there are), user name before client id before common name, each followed by a colon; `%` and `:` in
@@ -49,9 +47,9 @@
 //!
 //! # Clients that see everything
 //!
-//! [Named](TopicMapBuilder::super_usernames) clients are not mapped at all: they see the broker as it
-//! is, all tenants included. User name and client id are what layers outside made of them; a layer
-//! that checks them belongs there, because anybody can claim a name.
+//! [Super clients](TopicMapBuilder::super_usernames) are not mapped: they see the broker as it is,
+//! all tenants included. They are found by user name and client id as the outer layers left them.
+//! Put a layer that checks these names outside, because any client can claim a name.
 //!
 //! # Examples
 //!

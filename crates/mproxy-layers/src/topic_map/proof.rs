@@ -1,4 +1,4 @@
-//! The proof that a map can be undone: no two topics become one.
+//! The proof that a map can be reversed: no two topics become one.
 //!
 //! Let rule *i* take topics `from_i + r` to `to_i + r`, where `r` are the levels that follow, and
 //! let a topic belong to the first rule that it begins with. Values of placeholders are pieces of

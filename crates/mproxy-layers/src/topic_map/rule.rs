@@ -1,4 +1,4 @@
-//! One replacement: what an operator writes, and what is kept of it.
+//! One rule of a map: as an operator writes it, and parsed.
 
 use mproxy_codec::topic::{Dialect, TopicName};
 
@@ -8,10 +8,10 @@ use crate::{
     template::{Part, Template},
 };
 
-/// What topics begin with on the client's side, and what they begin with at the broker instead.
+/// Replaces the start of topics: `from` on the client's side, `to` at the broker.
 ///
-/// Both are whole levels, each with its slash, or empty. A rule about `devices/` is about the topic
-/// `devices`, too: what a filter `devices/#` matches is what the rule covers.
+/// Both are whole levels, each with its slash, or empty. A rule for `devices/` also covers the topic
+/// `devices`, so it covers the same topics as the filter `devices/#`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MapRule {
     pub(super) from: String,
@@ -32,15 +32,16 @@ impl MapRule {
         }
     }
 
-    /// Says that all clients meet there, although other rules keep them apart. They may read there,
-    /// and not publish, until [it is allowed](Self::writable): what one tenant publishes, all read.
+    /// Lets all clients share these topics, although other rules keep clients apart. They may read them,
+    /// but not publish unless the rule is [writable](Self::writable), because all tenants read what one
+    /// publishes.
     #[must_use]
     pub const fn shared(mut self, shared: bool) -> Self {
         self.shared = shared;
         self
     }
 
-    /// Says whether clients may publish to what is [shared](Self::shared). Rules that are not shared
+    /// Sets whether clients may publish to [shared](Self::shared) topics. Rules that are not shared
     /// are always writable.
     #[must_use]
     pub const fn writable(mut self, writable: bool) -> Self {
@@ -98,7 +99,7 @@ impl Rule {
         self.levels.iter().filter_map(|level| level.placeholder)
     }
 
-    /// Says whether the rule keeps clients apart.
+    /// Whether the rule keeps clients apart.
     pub(super) fn differs(&self) -> bool {
         self.placeholders().next().is_some()
     }

@@ -5,9 +5,9 @@ use mproxy_session::SessionInfo;
 use super::{MapError, SessionMap};
 use crate::{Action, DeniedWill, Observer, denials::Denials, observe::Of};
 
-/// The map of a session, and what reports are about.
+/// The map of a session, and where to report.
 #[derive(Debug)]
-#[allow(unnameable_types)] // a parameter of types that nobody need write down
+#[allow(unnameable_types)] // a parameter of types that callers need not name
 pub struct Shared<O> {
     pub(super) map: SessionMap,
     pub(super) info: SessionInfo,

@@ -1,4 +1,4 @@
-//! What is delivered to the client is mapped back.
+//! Maps deliveries back.
 
 use std::sync::Arc;
 
@@ -10,9 +10,9 @@ use mproxy_session::{HeadOnly, PacketHead, Review, Reviewer, Verdict};
 use super::{SessionMap, properties, shared::Shared};
 use crate::{Action, Observer};
 
-/// The packet service that un-maps what is delivered to a client.
+/// The packet service that maps deliveries to a client back.
 ///
-/// It asks the services inside first, and un-maps what they forward.
+/// It calls the services inside first, and maps back what they forward.
 pub type TopicMapToClient<S, O = ()> = Review<S, Arc<Shared<O>>>;
 
 impl<O: Observer> Reviewer<HeadOnly> for Shared<O> {
@@ -27,8 +27,8 @@ impl<O: Observer> Reviewer<HeadOnly> for Shared<O> {
 }
 
 impl<O: Observer> Shared<O> {
-    /// A delivery that has no name for the client is dropped, and the broker believes that it
-    /// arrived.
+    /// A delivery that has no name for the client is dropped, and acknowledged to the broker as if it
+    /// had arrived.
     fn unmap_publish(&self, mut packet: PacketHead) -> Verdict<HeadOnly> {
         match unmap(&self.map, &mut packet) {
             Ok(true) => {
@@ -43,8 +43,8 @@ impl<O: Observer> Shared<O> {
         }
     }
 
-    /// The Response Information is where the client shall be answered: a topic of the broker's, or
-    /// the beginning of one. If the client has no name for it, it is not told.
+    /// The Response Information is where the client gets responses: a topic of the broker, or
+    /// the start of one. If the client has no name for it, it is removed.
     fn unmap_connack(&self, mut packet: PacketHead) -> Verdict<HeadOnly> {
         const ID: PropertyId = PropertyId::ResponseInformation;
         let Some(connack) = packet.connack() else {

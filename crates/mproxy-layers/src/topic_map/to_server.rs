@@ -1,4 +1,4 @@
-//! What the client sends is mapped.
+//! Maps what the client sends.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub type TopicMapToServer<S, O = ()> = Filter<S, TopicMapper<O>>;
 
 /// The map of a session; `None` for a client that sees the broker as it is.
 #[derive(Debug)]
-#[allow(unnameable_types)] // a parameter of types that nobody need write down
+#[allow(unnameable_types)] // a parameter of types that callers need not name
 pub struct TopicMapper<O>(pub(super) Option<Arc<Shared<O>>>);
 
 impl<O: Observer> Judge<HeadOnly> for TopicMapper<O> {
@@ -32,7 +32,7 @@ impl<O: Observer> Judge<HeadOnly> for TopicMapper<O> {
             Kind::Subscribe | Kind::Unsubscribe => shared.map_filters(packet),
             _ => return Ok(packet),
         };
-        // what is counted are packets, and a will is part of one
+        // only packets are counted, and a will is part of one
         match &mapped {
             _ if is_will => {}
             Ok(_) => shared.observer.modified(kind),
@@ -79,7 +79,7 @@ impl<O: Observer> Shared<O> {
                 self.note(Action::Will, of, name, &error);
                 return Verdict::Discard;
             }
-            // The line about the client that is turned away says all of it.
+            // The line about the refused client says everything.
             self.observer.decision(Action::Will, false);
             let text = of.will(name, format_args!(": {error}"));
             let refusal = Refusal::new(error.reason()).with_text(text);
@@ -87,7 +87,7 @@ impl<O: Observer> Shared<O> {
         })
     }
 
-    /// Returns the mapped SUBSCRIBE or UNSUBSCRIBE, or the verdict on one of which nothing is left.
+    /// Returns the mapped SUBSCRIBE or UNSUBSCRIBE, or the verdict on one with no filter left.
     fn map_filters(&self, mut packet: PacketHead) -> Result<PacketHead, Verdict<HeadOnly>> {
         let (kind, sent) = (packet.kind(), Sent::of(&packet));
         let left = packet.map_filters(|filter| match self.map.map_filter(filter) {
@@ -103,8 +103,7 @@ impl<O: Observer> Shared<O> {
             }
         });
         match left {
-            // The session answers for filters that are all refused; nobody inside needs to see
-            // them.
+            // The session answers if all filters are refused; inner layers need not see them.
             Ok(0) => Err(Verdict::Forward(packet)),
             Ok(_) => Ok(packet),
             Err(error) => Err(refuse(&self.observer, sent, error)),
