@@ -12,11 +12,11 @@ pub struct TcpOptions {
     /// Send small packets at once instead of waiting to fill a segment (`TCP_NODELAY`).
     /// On by default: the proxy gathers what belongs together itself.
     pub nodelay: bool,
-    /// After how much silence the kernel asks whether the peer is still there (`SO_KEEPALIVE`);
+    /// Idle time before the kernel checks that the peer is still there (`SO_KEEPALIVE`);
     /// `None`, the default, is never.
     ///
-    /// It finds peers that vanished without a word, and that MQTT's own keep alive does not find
-    /// because they asked for none: after about twice this time the connection is reset. It asks
+    /// It finds peers that vanished without a FIN, and that MQTT's own keep alive does not find
+    /// because they asked for none: after about twice this time, the connection is reset. It probes
     /// up to five times, evenly in the second half. While sent bytes wait for their
     /// acknowledgement the kernel repeats those instead, and gives up after
     /// `net.ipv4.tcp_retries2` attempts (about 15 minutes).

@@ -1,4 +1,4 @@
-//! Who connected.
+//! The address of a client.
 
 use std::{
     fmt,
@@ -8,7 +8,7 @@ use std::{
 
 use super::AddrError;
 
-/// The peer of an accepted connection: a TCP address, or "somebody on this host's Unix socket".
+/// The peer of an accepted connection: a TCP address, or a client of a Unix socket.
 ///
 /// An IPv4 client of a dual-stack listener shows up as the IPv4 address it is, not as
 /// `::ffff:192.0.2.1`, so that per-address limits and rules see one client once.

@@ -73,7 +73,7 @@ impl Endpoint {
         }
     }
 
-    /// Parses what stands behind `unix:`.
+    /// Parses the text after `unix:`.
     pub(crate) fn parse_unix(path: &str) -> Result<Self, AddrError> {
         // unix:///run/x is how some tools write unix:/run/x.
         let path = path.strip_prefix("//").unwrap_or(path);

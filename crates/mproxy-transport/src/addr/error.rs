@@ -1,6 +1,6 @@
-//! Why an address was refused, and what to write instead.
+//! Why an address is not valid, and what to write instead.
 
-/// An address that does not parse. The message names the remedy.
+/// An invalid address. The message includes the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AddrError {
@@ -46,7 +46,7 @@ pub enum AddrError {
     /// A path, query or fragment where none is allowed.
     #[error("{0:?} is more than host:port: remove {1:?}")]
     TrailingPart(String, String),
-    /// A WebSocket path with characters that cannot stand in a request line.
+    /// A WebSocket path with characters that are not allowed in a request line.
     #[error("{0:?} is not a request path: use printable ASCII without spaces, and no #fragment")]
     InvalidPath(String),
 }

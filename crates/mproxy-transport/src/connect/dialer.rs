@@ -20,12 +20,12 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DialOptions {
-    /// The time for resolving, connecting and handshakes together; 5 s by default.
+    /// Maximum time for resolving, connecting and handshakes together; 5 s by default.
     pub connect_timeout: Duration,
     /// Options of the socket, if it is TCP.
     pub tcp: TcpOptions,
-    /// How long a broker may take none of the bytes that the WebSocket itself has for it, if it is
-    /// reached by WebSocket; 120 s by default. See [`WsOptions::write_timeout`].
+    /// How long a broker may accept none of the WebSocket's own bytes, if it is reached by WebSocket;
+    /// 120 s by default. See [`WsOptions::write_timeout`].
     ///
     /// [`WsOptions::write_timeout`]: crate::WsOptions::write_timeout
     pub write_timeout: Duration,
@@ -74,8 +74,8 @@ impl Dialer {
         }
     }
 
-    /// Sets who finds the addresses of a name. Dialers with one resolver ask once for a name that
-    /// they share.
+    /// Sets the resolver of host names. Dialers with the same resolver look up a shared name only
+    /// once.
     #[must_use]
     pub fn resolver(mut self, resolver: Resolver) -> Self {
         self.resolver = resolver;
@@ -93,7 +93,7 @@ impl Dialer {
     ///
     /// # Errors
     ///
-    /// When no connection comes about; the last address's error if there were several.
+    /// If no connection could be made; the error of the last address if there were several.
     ///
     /// # Cancel safety
     ///
@@ -116,7 +116,7 @@ impl Dialer {
 
     async fn connect(&self, subprotocol: Subprotocol) -> Result<Stream, DialCause> {
         let stream = match &self.addr.endpoint {
-            // A literal address must not cost a trip through the blocking pool.
+            // A literal address must not go through the blocking pool.
             Endpoint::Ip(addr) => self.connect_tcp(*addr).await?,
             Endpoint::Name { host, port } => self.connect_name(host, *port).await?,
             Endpoint::Unix(path) => UnixStream::connect(path).await?.into(),
@@ -133,13 +133,13 @@ impl Dialer {
 
     async fn connect_name(&self, host: &str, port: u16) -> Result<Stream, DialCause> {
         let deadline = Instant::now() + self.options.connect_timeout;
-        // the other half is for an address that is known from before
+        // the other half is for an address from an earlier answer
         let patience = self.options.connect_timeout / 2;
         let answer = self.resolver.lookup(host, patience).await;
         let answer = answer.map_err(|failure| DialCause::Resolve(failure.into()))?;
         let mut last = DialCause::Resolve(std::io::ErrorKind::NotFound.into());
         for (index, addr) in answer.addrs.iter().enumerate() {
-            // One address that swallows packets must not use up the time of those behind it.
+            // One address that drops packets must not use up the time of the next ones.
             let now = Instant::now();
             let count = u32::try_from(answer.addrs.len() - index).unwrap_or(u32::MAX);
             let share = deadline.saturating_duration_since(now) / count;

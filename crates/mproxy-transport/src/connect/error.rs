@@ -17,7 +17,7 @@ pub struct DialError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DialCause {
-    /// The host answered that nobody listens there.
+    /// The host answered that nothing listens there.
     #[error("connection refused")]
     Refused,
     /// No answer within [`connect_timeout`](super::DialOptions::connect_timeout).

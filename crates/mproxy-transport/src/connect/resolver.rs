@@ -25,23 +25,23 @@ use std::{
 
 use tokio::{sync::Notify, time::timeout};
 
-/// How long an answer is kept, and a failure. `getaddrinfo` does not tell for how long an answer
-/// holds; a second is too short to keep clients from a broker that has moved, and long enough that
-/// a thousand clients a second are one question.
+/// How long an answer or a failure is kept. `getaddrinfo` does not say how long an answer is valid; a
+/// second is short enough that clients find a broker that has moved, and long enough that a thousand
+/// clients per second cause one lookup.
 const KEPT: Duration = Duration::from_secs(1);
 
-/// How long the last good answer is used instead of none, when the system fails or is silent. As long
-/// as a DNS server takes to be started again; longer, and another host may have got the address.
+/// How long the last good answer is used if the system fails or is silent. As long as a DNS server
+/// takes to restart; after a longer time, another host may have the address.
 const STALE: Duration = Duration::from_secs(300);
 
-/// How long a question is waited for when there is an older answer.
+/// How long to wait for a lookup if there is an older answer.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Finds the addresses of host names, and remembers them for a moment.
 ///
-/// All clones share what they know: a name is asked for once at a time, by one thread, whatever the
-/// number of those who wait. So a resolver that does not answer costs a thread per name. Names are kept
-/// forever; they are those of a configuration, not what clients send.
+/// All clones share their answers: a name is looked up once at a time, by one thread, whatever the
+/// number of waiting tasks. So a resolver that does not answer costs one thread per name. Names are kept
+/// forever; they come from a configuration, not from clients.
 #[derive(Clone)]
 pub struct Resolver(Arc<Shared>);
 
@@ -53,41 +53,41 @@ struct Shared {
 
 type Lookup = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 
-/// What a question brought.
+/// The outcome of a lookup.
 type Outcome = Result<Arc<[SocketAddr]>, Failure>;
 
 /// Addresses, in the order in which they are to be tried; the port is 0.
 #[derive(Debug, Clone)]
 pub(super) struct Answer {
     pub(super) addrs: Arc<[SocketAddr]>,
-    /// Why these may be wrong by now: the system does not answer any more.
+    /// Why these may be outdated: the error of the system.
     pub(super) doubt: Option<Failure>,
 }
 
-/// An error that all who wait get.
+/// An error shared by all waiting tasks.
 #[derive(Debug, Clone)]
 pub(super) struct Failure(Arc<io::Error>);
 
-/// What is known of a name.
+/// The state of a name.
 #[derive(Debug, Default)]
 struct Name {
     state: Mutex<State>,
-    /// A question was answered.
+    /// Notified when a lookup has finished.
     answered: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Since when a question is open.
+    /// Since when a lookup is running.
     asked: Option<Instant>,
-    /// What the last question brought, and when.
+    /// The outcome of the last lookup, and its time.
     last: Option<(Instant, Outcome)>,
-    /// The last good answer, and when it came.
+    /// The last good answer, and its time.
     good: Option<(Instant, Arc<[SocketAddr]>)>,
 }
 
-/// An open question, on its thread. When it is dropped without an answer, because the lookup panicked,
-/// it has failed: nobody would ask again otherwise.
+/// A running lookup, on its thread. If it is dropped without an answer, because the lookup panicked,
+/// it counts as failed; otherwise nobody would look up the name again.
 struct Question {
     shared: Arc<Shared>,
     name: Arc<Name>,
@@ -103,7 +103,7 @@ impl Resolver {
         Self::new(|host| Ok((host, 0).to_socket_addrs()?.collect()))
     }
 
-    /// A resolver that asks this function, on a thread of its own. It may block. The ports of the
+    /// A resolver that calls this function on a separate thread. It may block. The ports of the
     /// addresses are not used.
     #[must_use]
     pub fn new(
@@ -123,17 +123,17 @@ impl Resolver {
         }))
     }
 
-    /// Finds the addresses of a name. Waits without an end for the first answer, and for an older
-    /// one's successor no longer than `patience`.
+    /// Finds the addresses of a name. Waits without limit for the first answer, but if there is an older
+    /// one, at most `patience` for a new one.
     ///
     /// # Errors
     ///
-    /// The system has none, or no thread can be started to ask it; and there is no answer that is
+    /// The system has none, or no thread can be started; and there is no answer that is
     /// younger than [`STALE`].
     ///
     /// # Cancel safety
     ///
-    /// The question stays open when the future is dropped. Its answer serves the next.
+    /// The lookup goes on if the future is dropped. Its answer serves the next call.
     pub(super) async fn lookup(&self, host: &str, patience: Duration) -> Result<Answer, Failure> {
         let name = self.0.name(host);
         let (asked, waiting) = {
@@ -152,7 +152,7 @@ impl Resolver {
                     now
                 }
             };
-            // before the lock is given back: what is answered from now on is heard
+            // before the lock is released, so that no notification is missed
             (asked, name.answered.notified())
         };
         let now = (self.0.now)();
@@ -173,8 +173,8 @@ impl Resolver {
         }
     }
 
-    /// Starts a thread for a question. Not the runtime's own pool: that panics where no thread can be
-    /// started, and a runtime that is dropped waits for it.
+    /// Starts a thread for a lookup. Not the runtime's own pool: that panics if no thread can be
+    /// started, and dropping a runtime waits for it.
     fn ask(&self, name: &Arc<Name>, host: &str) -> io::Result<()> {
         let (shared, name, host) = (Arc::clone(&self.0), Arc::clone(name), host.to_owned());
         let thread = thread::Builder::new().name("resolve".to_owned());
@@ -218,7 +218,7 @@ impl Shared {
 
 impl Name {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // each change is one assignment after the other: there is nothing half done
+        // the changes are independent assignments, so a panic leaves no invalid state
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -226,14 +226,14 @@ impl Name {
 // ===== impl State =====
 
 impl State {
-    /// What the last question brought, if that is not too long ago.
+    /// The outcome of the last lookup, if it is recent enough.
     fn fresh(&self, now: Instant) -> Option<Result<Answer, Failure>> {
         let (at, outcome) = self.last.as_ref()?;
         let is_fresh = now.saturating_duration_since(*at) < KEPT;
         is_fresh.then(|| self.settle(now, outcome.clone()))
     }
 
-    /// The outcome, or the last good answer in place of a failure.
+    /// The outcome, or the last good answer instead of a failure.
     fn settle(&self, now: Instant, outcome: Outcome) -> Result<Answer, Failure> {
         match (outcome, &self.good) {
             (Ok(addrs), _) => Ok(Answer { addrs, doubt: None }),
@@ -245,7 +245,7 @@ impl State {
         }
     }
 
-    /// True if there is an answer that is better than none.
+    /// True if there is an older answer that can be used.
     fn has_good(&self, now: Instant) -> bool {
         let good = self.good.as_ref();
         good.is_some_and(|(at, _)| now.saturating_duration_since(*at) < STALE)
@@ -302,7 +302,7 @@ impl From<io::Error> for Failure {
 }
 
 impl From<Failure> for io::Error {
-    /// A copy for one of those who wait.
+    /// A copy for one of the waiting tasks.
     fn from(Failure(error): Failure) -> Self {
         match error.raw_os_error() {
             Some(code) => Self::from_raw_os_error(code),

@@ -1,4 +1,4 @@
-//! A connection between two runtimes.
+//! An accepted connection that can move to another runtime.
 
 use std::{io, net, os::unix};
 
@@ -6,7 +6,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::{addr::ClientAddr, stream::Stream};
 
-/// An accepted connection that no runtime knows yet: it can be sent to another thread and be
+/// An accepted connection that is not registered with a runtime yet: it can be sent to another thread and
 /// registered there.
 #[derive(Debug)]
 pub struct Accepted {
@@ -30,7 +30,7 @@ impl Accepted {
     ///
     /// # Errors
     ///
-    /// Whatever the system answers.
+    /// The error of the system.
     pub fn local_addr(&self) -> io::Result<Option<net::SocketAddr>> {
         match &self.socket {
             AcceptedSocket::Tcp(socket) => socket.local_addr().map(Some),
@@ -42,7 +42,7 @@ impl Accepted {
     ///
     /// # Errors
     ///
-    /// When the registration fails.
+    /// If the registration fails.
     ///
     /// # Panics
     ///

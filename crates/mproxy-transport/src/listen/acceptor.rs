@@ -1,4 +1,4 @@
-//! The accept loop's body: one connection a call, whatever the system says in between.
+//! The body of an accept loop: one connection per call, with temporary errors handled.
 
 use std::{
     io::{self, ErrorKind},
@@ -53,7 +53,7 @@ impl Acceptor {
     ///
     /// # Errors
     ///
-    /// Whatever the system answers.
+    /// The error of the system.
     pub fn local_addr(&self) -> io::Result<ListenAddr> {
         Ok(match &self.socket {
             Socket::Tcp(socket) => socket.get_ref().local_addr()?.into(),
@@ -65,15 +65,15 @@ impl Acceptor {
     ///
     /// Connections that died in the queue are skipped. When the process or the system runs out of
     /// file descriptors or memory, the call waits (10 ms, doubling to 1 s) and tries again, and
-    /// says so in the log at most once a second.
+    /// logs it at most once per second.
     ///
     /// # Errors
     ///
-    /// Only what waiting cannot mend: the socket itself is unusable.
+    /// Only permanent errors: the socket itself is unusable.
     ///
     /// # Cancel safety
     ///
-    /// Cancel-safe: no accepted connection is lost, and a wait goes on where it was left.
+    /// Cancel-safe: no accepted connection is lost, and the next call continues a wait.
     pub async fn accept(&self) -> io::Result<Accepted> {
         loop {
             let resume_at = self.with_backoff(|backoff| backoff.resume_at());
@@ -135,7 +135,7 @@ fn register<T: AsRawFd>(listener: T) -> io::Result<AsyncFd<T>> {
     AsyncFd::with_interest(listener, Interest::READABLE)
 }
 
-/// What a failed accept(2) is about.
+/// What a failed accept(2) concerns.
 #[derive(Debug, PartialEq, Eq)]
 enum Severity {
     /// The connection at hand: the next one may be fine.

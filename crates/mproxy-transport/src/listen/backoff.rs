@@ -1,4 +1,4 @@
-//! How long to wait when resources ran out, and how often to say so. No clock, no IO: time is a
+//! How long to wait after resources ran out, and how often to log it. No clock, no IO: time is a
 //! parameter.
 
 use std::time::Duration;
@@ -44,7 +44,7 @@ impl Backoff {
         self.resume_at = None;
     }
 
-    /// Resources ran out. The answer is what to log, unless the last report is too fresh.
+    /// Resources ran out. Returns what to log, unless the last report is too recent.
     pub(super) fn failed(&mut self, now: Instant) -> Option<Report> {
         let delay = self.delay;
         self.delay = (delay * 2).min(MAX_DELAY);

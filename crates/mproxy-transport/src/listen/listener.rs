@@ -1,4 +1,4 @@
-//! A bound socket that no runtime knows yet.
+//! A bound socket that is not registered with a runtime yet.
 
 use std::{
     io,
@@ -68,7 +68,7 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// Whatever the system answers, [`io::ErrorKind::AddrInUse`] above all.
+    /// The error of the system, most often [`io::ErrorKind::AddrInUse`].
     pub fn bind(addr: &ListenAddr, options: &ListenOptions) -> io::Result<Self> {
         let socket = match &addr.0 {
             Endpoint::Ip(addr) => ListenSocket::Tcp(bind_tcp(*addr, options)?),
@@ -81,11 +81,11 @@ impl Listener {
         Ok(Self { socket })
     }
 
-    /// Another handle of the same socket: all clones take connections from one queue.
+    /// Another handle of the same socket: all clones accept from one queue.
     ///
     /// # Errors
     ///
-    /// When the process is out of file descriptors.
+    /// If the process is out of file descriptors.
     pub fn try_clone(&self) -> io::Result<Self> {
         let socket = match &self.socket {
             ListenSocket::Tcp(socket) => ListenSocket::Tcp(socket.try_clone()?),
@@ -100,7 +100,7 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// Whatever the system answers.
+    /// The error of the system.
     pub fn local_addr(&self) -> io::Result<ListenAddr> {
         Ok(match &self.socket {
             ListenSocket::Tcp(socket) => socket.local_addr()?.into(),
@@ -108,12 +108,12 @@ impl Listener {
         })
     }
 
-    /// Changes the options of the TCP sockets that are accepted from now on, by all clones. Those of a
-    /// Unix socket are none.
+    /// Changes the options of TCP sockets that any clone accepts from now on. Does nothing for a
+    /// Unix socket.
     ///
     /// # Errors
     ///
-    /// Whatever the system answers.
+    /// The error of the system.
     pub fn set_tcp_options(&self, options: &TcpOptions) -> io::Result<()> {
         match &self.socket {
             ListenSocket::Tcp(socket) => options.replace(SockRef::from(socket)),
@@ -125,7 +125,7 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// When the registration fails.
+    /// If the registration fails.
     ///
     /// # Panics
     ///

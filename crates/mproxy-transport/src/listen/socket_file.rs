@@ -63,7 +63,7 @@ impl Drop for SocketFile {
 /// Whether the socket at the path is one on which nobody listens.
 ///
 /// # Errors
-/// What is there is not a socket: it must not be removed, and nobody listens there who could be
+/// The file is not a socket: it must not be removed, and no program listens there that could be
 /// stopped.
 fn is_stale(path: &Path, addr: &SockAddr) -> io::Result<bool> {
     let kind = fs::symlink_metadata(path)?.file_type();

@@ -35,16 +35,15 @@ use super::{
 };
 use crate::stream::Stream;
 
-/// Takes a client through the upgrade and returns the stream inside its WebSocket, with what is
-/// worth keeping of the request. Bytes that came right behind the request are read first.
+/// Upgrades a client to WebSocket and returns the stream inside the WebSocket, with the useful parts
+/// of the request. Bytes that came right after the request are read first.
 ///
-/// A request that is not served is answered with the status that says what is wrong (404, 405,
-/// 426, 403, 400, or 431 for a head that is too large) and `Connection: close`.
+/// A refused request is answered with the status that says what is wrong (404, 405, 426, 403, 400, or
+/// 431 for a head that is too large) and `Connection: close`.
 ///
 /// # Errors
 ///
-/// When there is no WebSocket at the end; the stream is closed then, after the answer had its
-/// time to arrive.
+/// If the upgrade fails; the stream is then closed, after the answer had time to arrive.
 ///
 /// # Cancel safety
 ///
@@ -56,8 +55,8 @@ pub fn accept_websocket(
     accept_websocket_counted(stream, options, |_| {})
 }
 
-/// [`accept_websocket`], for callers that keep count of the memory of all connections: `held` is
-/// told how many bytes the client has made the upgrade hold, each time they become more.
+/// Like [`accept_websocket`], for callers that count the memory of all connections: calls `held`
+/// with the bytes that the upgrade holds for the client, whenever they increase.
 ///
 /// # Errors
 ///
@@ -176,7 +175,7 @@ fn not_a_request(served: hyper::Result<()>, beginning: &Beginning) -> WsCause {
     }
 }
 
-/// What client and server agreed on.
+/// The negotiated parameters.
 struct Agreed {
     /// The answer to the client's key.
     accept: HeaderValue,
@@ -272,7 +271,7 @@ async fn linger(mut stream: Stream) {
     let _ = timeout(LINGER_TIME, discard).await;
 }
 
-/// What the HTTP library takes for a connection whose head is there.
+/// The memory of the HTTP library for a connection with a complete head.
 const HTTP_CONNECTION: usize = 16 * 1024;
 /// hyper's smallest.
 const MIN_HEADER_BYTES: usize = 8 * 1024;

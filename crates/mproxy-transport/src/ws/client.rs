@@ -22,7 +22,7 @@ use tokio_tungstenite::tungstenite::{
 use super::{Subprotocol, WsStream, error::Sources, negotiate::lists, options::Rules};
 use crate::stream::Stream;
 
-/// Why a broker's WebSocket listener and this proxy did not come to terms.
+/// Why the WebSocket handshake with a broker failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandshakeError {
@@ -40,7 +40,7 @@ pub enum HandshakeError {
     Subprotocol(Subprotocol),
 }
 
-/// Upgrades a connected stream, and insists on the subprotocol that was asked for.
+/// Upgrades a connected stream, and requires the subprotocol that was asked for.
 pub(crate) async fn connect_websocket(
     stream: Stream,
     authority: &str,

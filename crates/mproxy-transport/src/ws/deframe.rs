@@ -1,4 +1,4 @@
-//! Frames in, payload out: no IO, no buffer, no message assembly.
+//! Extracts payload from frames: no IO, no buffer, no message assembly.
 //!
 //! ```text
 //! before  | header | payload | header | ping | header | payload (part) |

@@ -8,7 +8,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::{WsViolation, deframe::Deframer};
 
-/// How many frames without payload a peer may send in a period, beyond one for each with payload.
+/// How many frames without payload a peer may send in a period, beyond one per frame with payload.
 #[derive(Debug)]
 pub(super) struct IdleFrames {
     max: u32,

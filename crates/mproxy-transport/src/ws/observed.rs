@@ -1,7 +1,7 @@
-//! What a client sent first: known also when it was not HTTP, or when nothing came of it.
+//! The first bytes of a client, for reports about clients that did not send HTTP or did not finish.
 //!
-//! The head of the request is gathered here, in as much memory as it has bytes. The HTTP library
-//! would take 16 KiB for the first byte, and a client that has not sent a whole head may never do.
+//! The head of the request is collected here, in as much memory as it has bytes. The HTTP library
+//! would take 16 KiB for the first byte, and a client may never complete its head.
 
 use std::{
     io::{self, IoSlice},
@@ -13,12 +13,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::stream::Stream;
 
-/// A client's stream while its upgrade is under way.
+/// A client's stream during its upgrade.
 #[derive(Debug)]
 pub(super) struct Observed {
     stream: Stream,
     beginning: Beginning,
-    /// What was gathered, and how much of it the HTTP library has read.
+    /// The collected bytes, and how many of them the HTTP library has read.
     head: Vec<u8>,
     replayed: usize,
 }
@@ -41,8 +41,8 @@ impl Observed {
         }
     }
 
-    /// Reads until the HTTP library can say what comes of it: to the end of the head, or as far as
-    /// `max` bytes, or until it is seen that this is not HTTP, or to the end of the stream.
+    /// Reads until the HTTP library can decide: to the end of the head, up to `max` bytes, until it is
+    /// clear that this is not HTTP, or to the end of the stream.
     pub(super) fn poll_head(&mut self, cx: &mut Context<'_>, max: usize) -> Poll<()> {
         loop {
             let mut room = [0; ROOM];
@@ -167,7 +167,7 @@ impl AsyncWrite for Observed {
     }
 }
 
-/// Whether a head is at its end, or is none; only what came behind `before` is new.
+/// Whether a head is complete, or is not HTTP; only bytes after `before` are new.
 fn is_judged(head: &[u8], before: usize) -> bool {
     // Blank lines may come first, RFC 9112 section 2.2.
     let blank = |byte: &u8| matches!(byte, b'\r' | b'\n');

@@ -25,7 +25,7 @@ pub struct WsOptions {
     pub(super) headers: Vec<String>,
 }
 
-/// What holds for a WebSocket once it is open, on either side.
+/// Options of an open WebSocket, on either side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Rules {
     pub(super) max_message_size: usize,
@@ -35,9 +35,9 @@ pub(super) struct Rules {
 }
 
 impl WsOptions {
-    /// The paths that are served; none, the default, means any, as MQTT brokers have it.
+    /// Sets the paths to serve; none, the default, means any, as in most MQTT brokers.
     ///
-    /// A path is exact, or ends with `/*`: `/tenant/*` is every path that begins with `/tenant/`,
+    /// A path is exact, or ends with `/*`: `/tenant/*` matches every path that begins with `/tenant/`,
     /// so `/tenant/x`, `/tenant/x/y` and `/tenant/`, but not `/tenant`. A path is compared with
     /// the one of the request as it came, without its query, and with no percent-encoding undone.
     #[must_use]
@@ -50,10 +50,10 @@ impl WsOptions {
         self
     }
 
-    /// The origins whose pages may connect, as in `https://app.example.com`; none, the default,
+    /// Sets the origins whose pages may connect, such as `https://app.example.com`; none, the default,
     /// means any.
     ///
-    /// This keeps out other sites' pages in browsers, which cannot lie about their origin. A
+    /// This keeps out pages of other sites in browsers, which cannot fake their origin. A
     /// client that sends no `Origin` is not a browser, and is let through.
     #[must_use]
     pub fn origins<I>(mut self, origins: I) -> Self
@@ -65,25 +65,25 @@ impl WsOptions {
         self
     }
 
-    /// How long the whole upgrade may take, from the first byte waited for; 10 s by default.
+    /// Sets how long the whole upgrade may take, including the wait for the first byte; 10 s by default.
     #[must_use]
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.handshake_timeout = timeout;
         self
     }
 
-    /// The largest head of an upgrade request, 16 KiB by default and 8 KiB at least; larger ones
-    /// are answered with status 431. Large cookies of the page's site are what fills it. It may
-    /// hold 200 headers.
+    /// Sets the largest head of an upgrade request, 16 KiB by default and at least 8 KiB; larger ones
+    /// are answered with status 431. The cookies of the page's site are part of it. It may
+    /// have 200 headers.
     #[must_use]
     pub fn max_header_size(mut self, bytes: usize) -> Self {
         self.max_header_size = bytes;
         self
     }
 
-    /// The longest WebSocket message to accept, 1 GiB by default; longer ones end the connection
-    /// with close code 1009. At least the largest MQTT packet that is served, since clients send a
-    /// packet a message; the largest that MQTT can say has 256 MiB.
+    /// Sets the longest WebSocket message to accept, 1 GiB by default; longer ones end the connection
+    /// with close code 1009. Use at least the largest MQTT packet that is served, because clients send one
+    /// packet per message; the maximum of MQTT is 256 MiB.
     ///
     /// No memory depends on it: a message streams through, whatever its length.
     #[must_use]
@@ -92,10 +92,10 @@ impl WsOptions {
         self
     }
 
-    /// How many frames without payload a client may send in a period, 600 in a minute by default:
+    /// Sets how many frames without payload a client may send in a period, 600 per minute by default:
     /// pings, pongs and empty data frames, counted beyond one for each frame with payload. One more ends
     /// the connection with close code 1008. `u32::MAX` sets no limit. Clients and load balancers
-    /// ping every 5 s at the most.
+    /// ping at most every 5 s.
     #[must_use]
     pub fn max_idle_frames(mut self, frames: u32, period: Duration) -> Self {
         self.rules.max_idle_frames = frames;
@@ -103,12 +103,12 @@ impl WsOptions {
         self
     }
 
-    /// How long a client may take none of the bytes that the WebSocket itself has for it, 120 s by
-    /// default: pongs, a Close frame, and the part of a frame that the socket did not take. Reading
-    /// and writing then fail with [`WsWriteTimeout`](super::WsWriteTimeout).
+    /// Sets how long a client may accept none of the WebSocket's own bytes, 120 s by default: pongs, a
+    /// Close frame, and the part of a frame that the socket did not accept. Reading and writing then
+    /// fail with [`WsWriteTimeout`](super::WsWriteTimeout).
     ///
-    /// There is a timer only while such bytes wait. Whoever writes to the stream limits how long
-    /// that may take; this is for what nobody but the WebSocket knows of.
+    /// A timer runs only while such bytes wait. The writer of the stream must limit its own
+    /// writes; this limit is for bytes that only the WebSocket knows of.
     #[must_use]
     pub fn write_timeout(mut self, timeout: Duration) -> Self {
         self.rules.write_timeout = timeout;
@@ -152,12 +152,12 @@ impl Default for Rules {
     }
 }
 
-/// Ten a second: fifty times what the most eager honest client sends.
+/// Ten per second: fifty times what the most eager honest client sends.
 const MAX_IDLE_FRAMES: u32 = 600;
 const IDLE_PERIOD: Duration = Duration::from_secs(60);
 
-/// That of an MQTT session by default.
+/// The default of an MQTT session.
 pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Whoever speaks MQTT is below it, and a length beyond it is an error of its sender.
+/// MQTT packets are always smaller, so a greater length is an error of its sender.
 const MAX_MESSAGE_SIZE: usize = 1 << 30;

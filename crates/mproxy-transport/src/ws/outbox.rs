@@ -1,4 +1,4 @@
-//! What waits to be sent: the rest of a frame, one pong, one Close frame.
+//! The bytes waiting to be sent: the rest of a frame, one pong, one Close frame.
 //!
 //! Empty, and without memory, unless the socket is full. While it is, a timer runs: the caller's
 //! own time-out sees only the bytes that it writes itself, never a pong.
@@ -25,7 +25,7 @@ use tokio_tungstenite::tungstenite::protocol::{
 
 use super::{WsWriteTimeout, deframe::MAX_HEADER, mask::apply_mask};
 
-/// Frames that the socket has not taken yet.
+/// Frames that the socket has not accepted yet.
 #[derive(Debug)]
 pub(super) struct Outbox {
     role: Role,
@@ -37,13 +37,13 @@ pub(super) struct Outbox {
     stuck: Stuck,
 }
 
-/// Whether the peer takes what waits for it.
+/// Whether the peer accepts the waiting bytes.
 #[derive(Debug)]
 enum Stuck {
     No,
-    /// Until the timer is up, or a byte is taken.
+    /// Until the timer has expired, or a byte was accepted.
     Since(Pin<Box<Sleep>>),
-    /// The peer had its time. Nothing is sent any more.
+    /// The time is over. Nothing more is sent.
     TooLong,
 }
 
@@ -87,7 +87,7 @@ impl Outbox {
         self.close != Closing::No
     }
 
-    /// Keeps the part of a frame that the socket did not take.
+    /// Keeps the part of a frame that the socket did not accept.
     pub(super) fn keep(&mut self, frame: &[IoSlice<'_>], mut sent: usize) {
         for slice in frame {
             let skip = sent.min(slice.len());
@@ -98,7 +98,7 @@ impl Outbox {
 
     /// Sends all that waits, and flushes the socket. After an error nothing waits any more.
     ///
-    /// A peer that takes no byte for the write timeout fails this call and all that follow.
+    /// If the peer accepts no byte for the write timeout, this call and all later ones fail.
     pub(super) fn poll_drain(
         &mut self,
         cx: &mut Context<'_>,
@@ -128,9 +128,9 @@ impl Outbox {
         Poll::Ready(result)
     }
 
-    /// Waits for the end of the peer's time, which begins anew when it has taken a byte.
+    /// Waits for the end of the peer's time, which starts again when it has accepted a byte.
     fn poll_stuck(&mut self, cx: &mut Context<'_>, moved: bool) -> Poll<()> {
-        // A time that no clock can count to is not a limit.
+        // A time too long for any clock is no limit.
         let deadline = || Instant::now().checked_add(self.write_timeout);
         match &mut self.stuck {
             Stuck::Since(timer) => {
@@ -194,7 +194,7 @@ impl Outbox {
     }
 }
 
-/// A client masks each frame with a key of its own, which no peer can guess.
+/// A client masks each frame with a new key that no peer can guess.
 pub(super) fn mask_key(role: Role) -> Option<[u8; 4]> {
     match role {
         Role::Server => None,

@@ -1,4 +1,4 @@
-//! What is kept of an upgrade request.
+//! The parts of an upgrade request that are kept.
 
 use std::fmt;
 
@@ -6,11 +6,11 @@ use hyper::HeaderMap;
 
 use super::{Subprotocol, WsOptions};
 
-/// The upgrade request of a client, for hooks that decide by it. Its size is bounded by the limit
-/// on request headers ([`max_header_size`](WsOptions::max_header_size)).
+/// The upgrade request of a client, for hooks. Its size is bounded by the limit on request headers
+/// ([`max_header_size`](WsOptions::max_header_size)).
 ///
-/// Everything in it was written by the client, [`forwarded_for`](Self::forwarded_for) too: believe
-/// that one only if the connection comes from a proxy you trust. Values with bytes outside of
+/// The client wrote everything in it, including [`forwarded_for`](Self::forwarded_for): trust
+/// that only if the connection comes from a proxy you trust. Values with bytes outside of
 /// printable ASCII are left out.
 #[derive(Clone, PartialEq, Eq)]
 pub struct WsRequest {
@@ -40,7 +40,7 @@ impl WsRequest {
         }
     }
 
-    /// The path that was asked for.
+    /// The requested path.
     pub fn path(&self) -> &str {
         &self.path
     }
@@ -75,8 +75,8 @@ impl WsRequest {
         self.header("x-forwarded-for")
     }
 
-    /// A header named above or in [`keep_headers`](WsOptions::keep_headers). One that came
-    /// several times is joined with commas, so that none of its values hides.
+    /// A header named above or in [`keep_headers`](WsOptions::keep_headers). If it came
+    /// several times, its values are joined with commas, so that none is hidden.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()

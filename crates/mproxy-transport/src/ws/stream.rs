@@ -40,7 +40,7 @@ use crate::stream::Stream;
 /// - A write takes at most 64 KiB and makes one frame of it. What the kernel does not take of the
 ///   frame is kept, and must be gone before the next write is taken.
 /// - Pings are answered with the latest pong only, whatever their number.
-/// - A peer that takes none of what waits for it ends reading and writing with a
+/// - If a peer accepts none of the waiting bytes in time, reading and writing end with a
 ///   [`WsWriteTimeout`].
 /// - `poll_shutdown` sends a Close frame with code 1000. The socket itself is shut down only once
 ///   the peer has closed too, or has violated the protocol.
@@ -67,8 +67,8 @@ enum ReadState {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
-    /// The server's side of a WebSocket whose handshake another made, with what came behind it.
-    /// Of the options, those count that hold after the handshake: `max_message_size`,
+    /// The server's side of a WebSocket after a handshake by other code, with the bytes that came after it.
+    /// Only the options for an open WebSocket have an effect: `max_message_size`,
     /// `max_idle_frames` and `write_timeout`.
     pub fn server(io: S, early: Bytes, options: &WsOptions) -> Self {
         Self::new(io, early, Role::Server, options.rules)
@@ -97,8 +97,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
 
     /// Sends what waits as far as the socket takes it; the rest goes with the next poll.
     ///
-    /// Only a peer that takes nothing for too long is an error here: perhaps nobody ever writes, and
-    /// hears of it. A peer that is gone may have sent something before, and so its error is the
+    /// Only a peer that accepts nothing for too long is an error here, because perhaps nobody ever writes and
+    /// gets the error. A peer that is gone may have sent something before, so that error is the
     /// writer's.
     fn drain_while_reading(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         match self.poll_drain(cx) {
@@ -336,7 +336,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WsStream<S> {
     }
 }
 
-/// Puts the task behind all others of its thread that have something to do.
+/// Reschedules the task after all other ready tasks of its thread.
 ///
 /// To wake the task would put it at the end of the queue of tasks. A runtime of one thread looks
 /// at its sockets when that queue is empty, or every 61 tasks: a single task that wakes itself

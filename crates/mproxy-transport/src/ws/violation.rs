@@ -1,4 +1,4 @@
-//! What a peer does wrong after the upgrade.
+//! Protocol violations of a peer after the upgrade.
 
 use std::{borrow::Cow, io};
 
@@ -6,7 +6,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 /// A violation of the WebSocket protocol by the peer, found inside an [`io::Error`] of kind
 /// [`InvalidData`](io::ErrorKind::InvalidData), or [`QuotaExceeded`](io::ErrorKind::QuotaExceeded) for
-/// frames without payload that are too many. The peer was sent a Close frame with the code.
+/// too many frames without payload. The peer was sent a Close frame with the code.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("websocket violation, closed with code {code}: {detail}")]
 pub struct WsViolation {
@@ -35,7 +35,7 @@ impl WsViolation {
 
 impl From<WsViolation> for io::Error {
     fn from(violation: WsViolation) -> Self {
-        // what is allowed in itself, and too much of it
+        // each frame is allowed, but there are too many
         let kind = match violation.code == u16::from(CloseCode::Policy) {
             true => io::ErrorKind::QuotaExceeded,
             false => io::ErrorKind::InvalidData,
