@@ -1,4 +1,4 @@
-//! The client connections, as they are listed.
+//! The list of client connections.
 
 use std::cmp::Reverse;
 use std::net::IpAddr;
@@ -6,18 +6,18 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use wildmatch::WildMatch;
 
-/// The most connections of one answer.
+/// Maximum connections in one answer.
 const MOST: usize = 1000;
 
-/// Those of an answer unless the caller says otherwise.
+/// Default number of connections in an answer.
 const USUAL: usize = 100;
 
 /// A client connection.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Connection {
-    /// Its number; no other connection of this process has had it.
+    /// Its number, unique in this process.
     pub id: u64,
-    /// Where it came in.
+    /// The name of its listener.
     pub listener: String,
     /// The address of the client; `None` on a Unix socket.
     pub peer: Option<String>,
@@ -72,20 +72,20 @@ pub enum Sort {
     /// The oldest connection.
     #[default]
     Age,
-    /// The one that has moved most bytes.
+    /// The one with most bytes transferred.
     Bytes,
-    /// The client identifiers in the order of the alphabet.
+    /// Client identifiers in alphabetical order.
     Client,
 }
 
 /// A part of a list.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Page {
-    /// How many connections the filter lets through.
+    /// How many connections match the filter.
     pub total: usize,
     /// How many were skipped.
     pub offset: usize,
-    /// How many there are here at most.
+    /// Maximum number of connections in this part.
     pub limit: usize,
     /// The connections.
     pub connections: Vec<Connection>,
@@ -95,8 +95,8 @@ pub struct Page {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Disconnect {
-    /// The reason code of the DISCONNECT that a client of MQTT 5 gets: 0x80 to 0xFF, one that a server
-    /// may send. 152 (0x98, administrative action) unless given.
+    /// The reason code of the DISCONNECT to an MQTT 5 client: 0x80 to 0xFF, one that a server
+    /// may send. 152 (0x98, administrative action) by default.
     #[serde(default = "administrative_action")]
     pub reason_code: u8,
 }
@@ -114,7 +114,7 @@ impl Default for Disconnect {
 }
 
 impl Filter {
-    /// Picks out of all connections.
+    /// Selects from all connections.
     pub(crate) fn page(&self, mut connections: Vec<Connection>) -> Page {
         let client = self.client.as_deref().map(WildMatch::new);
         let username = self.username.as_deref().map(WildMatch::new);
@@ -221,7 +221,7 @@ mod tests {
             })
             .is_empty()
         );
-        // a user name that is not there is none that was asked for
+        // a missing user name does not match
         let username = Some("a*".to_owned());
         assert!(
             ids(&Filter {

@@ -1,4 +1,4 @@
-//! What the guarded routes can ask of the proxy, and the JSON of their answers.
+//! What the guarded routes need from the proxy, and the JSON of their answers.
 
 mod connections;
 mod reload;
@@ -14,8 +14,8 @@ pub use reload::{ReloadRefused, Reloaded};
 /// A program that runs a proxy implements it and gives it to [`Admin::api`](crate::Admin::api); without
 /// it those routes do not exist.
 pub trait Api: fmt::Debug + Send + Sync + 'static {
-    /// Whether callers from this host need the token as well. Where a reverse proxy on this host stands
-    /// before the port, all callers come from it.
+    /// Whether callers from this host need the token as well. Behind a reverse proxy on this host,
+    /// all callers seem to come from this host.
     fn needs_token(&self) -> bool;
 
     /// Whether a caller who sends this as a bearer token may use the guarded routes.
@@ -25,15 +25,15 @@ pub trait Api: fmt::Debug + Send + Sync + 'static {
     /// Reads the configuration again. With `strict`, a change that needs a restart refuses it.
     fn reload(&self, strict: bool) -> BoxFuture<Result<Reloaded, ReloadRefused>>;
 
-    /// The client connections of this moment, in no order.
+    /// The current client connections, in any order.
     fn connections(&self) -> Vec<Connection>;
 
-    /// The client connection of this id.
+    /// The client connection with this id.
     fn connection(&self, id: u64) -> Option<Connection>;
 
-    /// Ends a connection; false if there is none of this id.
+    /// Ends a connection; false if there is none with this id.
     fn disconnect(&self, id: u64, how: &Disconnect) -> bool;
 }
 
-/// A future that the proxy answers with.
+/// A future with the proxy's answer.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;

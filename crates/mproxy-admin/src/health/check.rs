@@ -1,4 +1,4 @@
-//! One condition of readiness and the handle by which it is written.
+//! One readiness check and its handle.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,10 +7,10 @@ use tracing::{info, warn};
 
 use super::Health;
 
-/// Writes the state of one check of a [`Health`]; clones write the same check.
+/// Sets the state of one check of a [`Health`]; clones set the same check.
 ///
-/// Dropping the handle leaves the check as it was last written. A check that begins to fail or to
-/// hold is logged, a repetition is not, so a probe may write its result every time.
+/// Dropping the handle leaves the check as it was last set. A check that starts to fail or to
+/// pass is logged, a repetition is not, so a probe may set its result every time.
 #[derive(Clone)]
 pub struct CheckHandle {
     pub(super) health: Health,
@@ -19,13 +19,12 @@ pub struct CheckHandle {
 }
 
 impl CheckHandle {
-    /// The condition holds.
+    /// The check passes.
     pub fn ok(&self) {
         self.write(State::Ok, None);
     }
 
-    /// The condition does not hold, and why: one short line without a secret, for anyone who may
-    /// read `/readyz`.
+    /// The check fails, and why: one short line without secrets, for anyone who may read `/readyz`.
     pub fn fail(&self, why: impl fmt::Display) {
         self.write(State::Failed(one_line(&why.to_string())), None);
     }
@@ -35,8 +34,8 @@ impl CheckHandle {
         self.write(State::Failed(one_line(&why.to_string())), Some(remedy));
     }
 
-    /// Whether the condition holds cannot be found out, because another check fails. Such a check
-    /// does not pass; nothing is logged, because the other check was.
+    /// The check cannot be done, because another check fails. Such a check does not pass; nothing is
+    /// logged, because the other check was.
     pub fn skip(&self, why: impl fmt::Display) {
         self.write(State::Skipped(one_line(&why.to_string())), None);
     }
@@ -109,14 +108,14 @@ impl Check {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Listener,
-    /// A broker can be connected to.
+    /// Connecting to a broker works.
     Upstream,
     /// A broker answers CONNECT.
     Connack,
 }
 
 impl Kind {
-    /// What the log says of a check that holds.
+    /// The log message of a check that passes.
     const fn holds(self) -> &'static str {
         match self {
             Self::Listener => "the listener accepts connections",
@@ -125,7 +124,7 @@ impl Kind {
         }
     }
 
-    /// What the log says of a check that does not.
+    /// The log message of a check that fails.
     const fn fails(self) -> &'static str {
         match self {
             Self::Listener => "the listener accepts no connections",
@@ -147,11 +146,11 @@ impl fmt::Display for Kind {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum State {
-    /// Registered, and nothing was written yet.
+    /// Registered, but not set yet.
     Pending,
     Ok,
     Failed(String),
-    /// Another check fails, so this one could not be looked at.
+    /// Another check fails, so this one could not be done.
     Skipped(String),
 }
 

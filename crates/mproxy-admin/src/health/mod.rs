@@ -21,7 +21,7 @@ use check::{Check, Kind, State};
 /// The shared health of one proxy process; clones share it.
 ///
 /// Ready means: at least one listener is registered, every listener and every check is ok, and the
-/// process does not drain. A check that was registered and never heard of is not ok, so that
+/// process is not draining. A registered check that was never set is not ok, so that
 /// readiness waits for the first probe.
 ///
 /// ```
@@ -88,8 +88,8 @@ impl Health {
         self.register(Kind::Connack, name)
     }
 
-    /// Takes out the checks of listeners and brokers that are not named: a configuration that replaces
-    /// another one may not have them. What is written by their handles is not shown any more.
+    /// Removes the checks of all other listeners and brokers: a configuration that replaces
+    /// another one may not have them. Their handles have no effect any more.
     pub fn keep(&self, named: &Named) {
         self.checks().retain(|check| {
             let names = match check.kind {
@@ -101,7 +101,7 @@ impl Health {
         });
     }
 
-    /// Says whether the process drains. While it does it is not ready, but it is alive.
+    /// Sets whether the process is draining. While it is, it is alive but not ready.
     pub fn set_draining(&self, draining: bool) {
         if self.inner.draining.swap(draining, Ordering::Relaxed) != draining {
             info!(
@@ -113,7 +113,7 @@ impl Health {
         }
     }
 
-    /// Whether the process drains.
+    /// Whether the process is draining.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.inner.draining.load(Ordering::Relaxed)

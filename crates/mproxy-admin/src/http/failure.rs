@@ -1,4 +1,4 @@
-//! How the API says that something failed.
+//! Error answers of the API.
 
 use axum::Json;
 use axum::http::StatusCode;

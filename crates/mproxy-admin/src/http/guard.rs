@@ -1,10 +1,10 @@
-//! Who may use the routes that show or change traffic.
+//! Decides who may use the routes that show or change traffic.
 //!
-//! A caller from loopback may, or one with the bearer token. Loopback alone is not enough for a browser:
-//! any page that it shows can send requests to 127.0.0.1, and if the name of its site points there, the
-//! page is of the same origin. So the `Host` must be an address or `localhost`, a request that a browser
-//! marks as coming from another site is refused, and what changes something must be JSON, which a page
-//! cannot send to another site without asking first.
+//! Callers from loopback may, and callers with the bearer token. Loopback alone is not enough, because of
+//! browsers: any page in a browser can send requests to 127.0.0.1, and if the name of its site points
+//! there, the page is of the same origin. So the `Host` must be an address or `localhost`, a request that a
+//! browser marks as coming from another site is refused, and requests that change something must be JSON,
+//! which a page cannot send to another site without a CORS preflight.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -19,13 +19,13 @@ use crate::Api;
 
 const NO_TOKEN: &str = "the bearer token is missing";
 
-/// What a refused caller can do.
+/// The remedies for a refused caller.
 const USE_TOKEN: &str = "send `Authorization: Bearer TOKEN` with the token of admin.token_file; without that key, \
                          only callers on this host can use the API, and not through a proxy";
 const USE_ADDRESS: &str =
     "use the address of the port, as in http://127.0.0.1:9883, or send the bearer token";
 
-/// What proxies add: the caller is somebody else.
+/// Headers that proxies add: the real caller is not on this host.
 const FORWARDED: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
 
 /// The address of the caller; the server adds it to each request.
@@ -65,7 +65,7 @@ pub(super) async fn guard(
     Err(Failure::new(status, why, remedy))
 }
 
-/// Refuses what a web page can send to another site without asking first.
+/// Refuses requests that a web page can send to another site without a CORS preflight.
 pub(super) async fn require_json(request: Request, next: Next) -> Result<Response, Failure> {
     if is_json(request.headers()) {
         return Ok(next.run(request).await);
@@ -77,7 +77,7 @@ pub(super) async fn require_json(request: Request, next: Next) -> Result<Respons
     ))
 }
 
-/// Whether the caller is this host, and not a page in a browser.
+/// Allows callers on this host, except pages in a browser.
 fn from_here(
     caller: Option<Caller>,
     headers: &HeaderMap,
@@ -104,7 +104,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// Whether a `Host` is an address or `localhost`, with or without a port: a name could be anybody's.
+/// Whether a `Host` is an address or `localhost`, with or without a port: an attacker may own any other name.
 fn is_address(host: &header::HeaderValue) -> bool {
     let Ok(host) = host.to_str() else {
         return false;

@@ -130,7 +130,7 @@ fn bad_query(rejection: QueryRejection) -> Failure {
     Failure::new(StatusCode::BAD_REQUEST, rejection.body_text(), remedy)
 }
 
-/// Sorts and writes a long list where it delays no other request.
+/// Sorts and writes a long list on a thread where it does not delay other requests.
 async fn off_thread<T: Serialize + Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Answer {

@@ -22,7 +22,7 @@ use crate::{Api, BuildInfo, Health, Metrics};
 
 pub use server::{bind, serve};
 
-/// What the admin port shows; clones share it.
+/// The data of the admin port; clones share it.
 #[derive(Debug, Clone)]
 pub struct Admin {
     build: BuildInfo,
@@ -43,7 +43,7 @@ impl Admin {
         }
     }
 
-    /// Gives the guarded routes this proxy. Without it they answer 404.
+    /// Sets the proxy of the guarded routes. Without one, they answer 404.
     #[must_use]
     pub fn api(mut self, api: Arc<dyn Api>) -> Self {
         self.api = Some(api);
@@ -54,7 +54,7 @@ impl Admin {
 /// The largest request body.
 const MAX_BODY: usize = 16 * 1024;
 
-/// All routes, for a caller who brings an HTTP server of its own; [`serve`] is the usual way.
+/// All routes, for callers with their own HTTP server; [`serve`] is the usual way.
 pub fn router(admin: Admin) -> Router {
     let guarded = admin.api.as_ref().map(guarded::router);
     Router::new()
@@ -68,10 +68,10 @@ pub fn router(admin: Admin) -> Router {
         .layer(middleware::map_response(protect))
 }
 
-/// Headers that hold for every answer.
+/// Headers of every answer.
 async fn protect(mut response: Response) -> Response {
     let headers = response.headers_mut();
-    // Every answer describes one moment.
+    // Every answer describes a moment, so it must not be cached.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // No browser may guess that a text with names in it is a page with scripts in it.
     headers.insert(

@@ -1,4 +1,4 @@
-//! How far the request of a connection is: which connection may be cut to make room for another.
+//! The phase of a connection's request, which decides which connection may be cut to make room.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -15,12 +15,12 @@ use super::failure::Failure;
 const WAITING: u8 = 0;
 /// The answer is complete; what is left of it waits for the caller to read.
 const WRITING: u8 = 1;
-/// The request is being answered: it may have changed something, and its caller has to hear of it.
+/// The request is being answered: it may have changed something, so its caller must get the answer.
 const ANSWERING: u8 = 2;
 /// The connection is cut.
 const CUT: u8 = 3;
 
-/// How far the request of a connection is; clones share it.
+/// The phase of a connection's request; clones share it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Phase(Arc<AtomicU8>);
 
@@ -36,15 +36,15 @@ impl Phase {
         self.step(rank, CUT)
     }
 
-    /// From one phase to another, unless somebody else was first: a request that is cut before it is
-    /// answered must not be carried out.
+    /// Moves from one phase to another, unless another task was first: a request that is cut before it is
+    /// answered must not be executed.
     fn step(&self, from: u8, to: u8) -> bool {
         let order = Ordering::Relaxed;
         self.0.compare_exchange(from, to, order, order).is_ok()
     }
 }
 
-/// Takes the whole request before it is answered, and keeps the [`Phase`] of its connection.
+/// Reads the whole request before it is answered, and tracks the [`Phase`] of its connection.
 pub(super) async fn follow(request: Request, next: Next) -> Response {
     let (head, body) = request.into_parts();
     let phase = head.extensions.get::<Phase>().cloned().unwrap_or_default();

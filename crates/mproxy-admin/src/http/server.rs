@@ -1,4 +1,4 @@
-//! The listening side, bounded against anybody who can reach the port.
+//! The HTTP server, with limits against any caller that can reach the port.
 //!
 //! - At most [`MAX_CONNECTIONS`] connections. One more cuts the oldest whose request is incomplete, or
 //!   else the oldest whose caller does not read its answer, so that connections that are held open
@@ -33,7 +33,7 @@ use super::{Admin, router};
 /// Binds the admin port. Port 0 lets the system choose.
 ///
 /// # Errors
-/// Whatever the operating system says about the address.
+/// The error of the system about the address.
 pub async fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(addr).await
 }
@@ -55,7 +55,7 @@ pub async fn serve(listener: TcpListener, admin: Admin, shutdown: impl Future<Ou
         let has_room = connections.has_room();
         tokio::select! {
             () = &mut shutdown => break,
-            // nothing tells when an answer begins to wait for its caller
+            // there is no event when an answer starts to wait for its caller
             () = sleep(ACCEPT_PAUSE), if !has_room => {}
             _ = connections.tasks.join_next(), if !connections.tasks.is_empty() => {}
             accepted = accept(&listener, &mut failures), if has_room => {
@@ -157,14 +157,14 @@ impl Connections {
             .push((phase, self.tasks.spawn(connection)));
     }
 
-    /// Whether one more can be added; false if all that there may be are being answered.
+    /// Whether one more can be added; false if the maximum is reached and all are being answered.
     fn has_room(&mut self) -> bool {
         self.oldest_first.retain(|(_, task)| !task.is_finished());
         let mut phases = self.oldest_first.iter().map(|(phase, _)| phase);
         self.oldest_first.len() < MAX_CONNECTIONS || phases.any(|it| it.rank().is_some())
     }
 
-    /// Cuts the oldest of those that may be cut first.
+    /// Cuts the oldest connection that may be cut.
     fn cut_one(&mut self) -> bool {
         let ranked = self.oldest_first.iter().enumerate();
         let ranked = ranked.filter_map(|(at, (phase, _))| Some((phase.rank()?, at)));

@@ -41,7 +41,7 @@ impl ConnectionMetrics {
         self.accepted_at.elapsed()
     }
 
-    /// A whole and valid CONNECT was read: the connection is not pending any more.
+    /// A complete and valid CONNECT was read: the connection is no longer pending.
     pub fn connect(&mut self) {
         if std::mem::take(&mut self.pending) {
             self.series.pending.dec();

@@ -1,4 +1,4 @@
-//! What a layer counts, which may be once a packet.
+//! Counters of a layer, which may change with every packet.
 //!
 //! A layer is shared by all workers, so its counters are split into shards and a thread adds to
 //! its own, made when it is first needed: no lock, no look-up and, up to [`SHARDS`] threads, no
@@ -26,7 +26,7 @@ impl LayerMetrics {
         inc(&self.shard().decisions[action as usize][decision as usize]);
     }
 
-    /// Counts a decision that was taken this often.
+    /// Counts a decision that was made this many times.
     pub fn decisions(&self, action: Action, decision: Decision, count: u32) {
         let counter = &self.shard().decisions[action as usize][decision as usize];
         counter.fetch_add(count.into(), Ordering::Relaxed);

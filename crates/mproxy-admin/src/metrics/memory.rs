@@ -1,4 +1,4 @@
-//! What peers make the process hold.
+//! Metrics of the memory that peers occupy.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -42,7 +42,7 @@ impl MemoryMetrics {
         metrics
     }
 
-    /// Has each scrape ask how many bytes are in use, and how many may be. The first source counts.
+    /// Sets the source of the bytes in use and their limit, read at each scrape. The first source counts.
     pub fn watch(&self, source: impl Fn() -> (u64, u64) + Send + Sync + 'static) {
         let _ = self.source.set(Box::new(source));
     }

@@ -95,7 +95,7 @@ struct Inner {
 }
 
 impl Metrics {
-    /// The metrics of a process with so many worker threads; readiness gauges are read from
+    /// The metrics of a process with this many worker threads; readiness gauges are read from
     /// `health` at each scrape.
     #[must_use]
     pub fn new(build: &BuildInfo, health: &Health, workers: NonZeroUsize) -> Self {
@@ -170,7 +170,7 @@ impl Metrics {
         self.inner.listeners.forget(name, reason_codes);
     }
 
-    /// Says how many client connections the process can hold, of all listeners together.
+    /// Sets how many client connections the process accepts, on all listeners together.
     pub fn set_capacity(&self, connections: usize) {
         let connections = i64::try_from(connections).unwrap_or(i64::MAX);
         self.inner.capacity.set(connections);
