@@ -1,11 +1,11 @@
-//! Puts packets together from slices: the one place that writes a fixed header.
+//! Assembles packets from slices: the only place that writes a fixed header.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::error::{DecodeError, EncodeError};
 use crate::varint;
 
-/// Joins `parts` behind a fixed header with the minimal remaining length.
+/// Joins `parts` after a fixed header with the minimal remaining length.
 ///
 /// `streamed` bytes of payload follow later and are counted in the remaining length.
 ///

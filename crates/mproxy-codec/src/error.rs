@@ -1,4 +1,4 @@
-//! What can be wrong with a packet, the statement that says so, and what the wire is told.
+//! Errors of packets, with the broken statement and the reason code for the other side.
 
 use crate::reason::ReasonCode;
 use crate::version::Version;
@@ -7,7 +7,7 @@ macro_rules! decode_errors {
     ($($(#[$doc:meta])* $name:ident, $reason:ident, $v5:literal, $v311:literal, $v31:literal, $text:literal;)*) => {
         /// A packet that breaks the standard.
         ///
-        /// An incomplete packet is not an error: the scanner says `Ok(None)` and wants more bytes.
+        /// An incomplete packet is not an error: the scanner returns `Ok(None)` and needs more bytes.
         /// Each variant names the statement it enforces ([`statement`](Self::statement)) and maps
         /// to the reason code that DISCONNECT or CONNACK of MQTT 5.0 carries
         /// ([`reason`](Self::reason)).
@@ -22,7 +22,7 @@ macro_rules! decode_errors {
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
             /// The normative statement of this version that the packet breaks, or the section where
-            /// there is no statement. MQTT 3.1 has sections only; what exists only in MQTT 5.0 has
+            /// there is no statement. MQTT 3.1 has only sections; rules that exist only in MQTT 5.0 have
             /// the number of that version.
             #[must_use]
             pub const fn statement(self, version: Version) -> &'static str {
@@ -33,7 +33,7 @@ macro_rules! decode_errors {
                 }
             }
 
-            /// What the other side is told: the reason code of the DISCONNECT or CONNACK that ends
+            /// The reason code for the other side: that of the DISCONNECT or CONNACK that ends
             /// the connection.
             #[must_use]
             pub const fn reason(self) -> ReasonCode {

@@ -47,7 +47,7 @@ pub struct Framer {
     /// Not known before CONNECT.
     version: Option<Version>,
     max_packet_size: usize,
-    /// Where a packet is broken, nobody knows where the next one begins.
+    /// After a malformed packet, it is unknown where the next one begins.
     error: Option<DecodeError>,
 }
 

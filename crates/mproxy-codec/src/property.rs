@@ -333,7 +333,7 @@ impl<'a> Properties<'a> {
         self.bytes
     }
 
-    /// True when there is no property.
+    /// True if there are no properties.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.bytes.is_empty()

@@ -515,7 +515,7 @@ impl fmt::Debug for ConnectPacket {
 }
 
 impl Fields<'_> {
-    /// Writes a packet. The flags of the credentials follow from what there is.
+    /// Writes a packet. The flags of the credentials follow from the fields.
     pub(super) fn join(&self, version: Version, is_bridge: bool) -> Result<Bytes, EncodeError> {
         let v5 = version.is_v5();
         let name: &[u8] = match version {

@@ -40,7 +40,7 @@ enum Form {
 }
 
 impl Form {
-    /// The form of a level that somebody speaks; bit 7 is that of mosquitto's bridges.
+    /// The format of a known protocol level; mosquitto bridges set bit 7.
     const fn of(name: &[u8], level: u8) -> Option<Self> {
         match (name, level) {
             (b"MQTT", 5) => Some(Self::V5),

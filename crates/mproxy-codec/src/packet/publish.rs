@@ -16,7 +16,7 @@ use crate::version::Version;
 
 /// Where the fields of a PUBLISH are: offsets from the first byte of the packet.
 ///
-/// `Copy` and free of borrows, so that it travels beside the bytes it describes.
+/// `Copy` and free of borrows, so that it can be stored next to the bytes that it describes.
 ///
 /// ```text
 /// | first | remaining length | topic length | topic | packet id | property length | properties | payload |

@@ -115,7 +115,7 @@ pub(crate) fn parse_subscribe(
 /// Writes a SUBSCRIBE; the properties are left out before MQTT 5.0.
 ///
 /// # Errors
-/// [`EncodeError`] when there is no filter, one is not valid or the packet becomes too long.
+/// [`EncodeError`] if there is no filter, one is not valid or the packet becomes too long.
 pub fn encode_subscribe<F: AsRef<str>>(
     version: Version,
     packet_id: u16,

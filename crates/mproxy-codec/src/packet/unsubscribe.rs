@@ -38,7 +38,7 @@ pub(crate) fn parse(
 /// Writes an UNSUBSCRIBE; the properties are left out before MQTT 5.0.
 ///
 /// # Errors
-/// [`EncodeError`] when there is no filter, one is not valid or the packet becomes too long.
+/// [`EncodeError`] if there is no filter, one is not valid or the packet becomes too long.
 pub fn encode_unsubscribe<F: AsRef<str>>(
     version: Version,
     packet_id: u16,

@@ -42,7 +42,7 @@ const SHARED: &str = "$share/";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Dialect {
-    /// As the standard says; beside it, these forms. mosquitto, EMQX, VerneMQ and most others.
+    /// As the standard says, and with these vendor forms: mosquitto, EMQX, VerneMQ and most others.
     Mqtt(VendorForms),
     /// As a topic exchange of AMQP 0-9-1 does: RabbitMQ.
     Amqp,

@@ -42,7 +42,7 @@ pub enum TopicError {
     /// The delay in `$delayed/seconds/topic` is not a number of seconds.
     #[error("delay is not a number of seconds")]
     DelaySeconds,
-    /// The broker reads the topic otherwise than it is written, and not as anything of the standard:
+    /// The broker does not read the text as a topic of the standard:
     /// see [`Dialect`](super::Dialect).
     #[error("the broker reads the topic otherwise, and not as a topic of MQTT")]
     Untranslatable,

@@ -1,4 +1,4 @@
-//! Forms that brokers know beside those of the standard: `$queue/f`, `$exclusive/f`,
+//! Vendor forms of topics, in addition to those of the standard: `$queue/f`, `$exclusive/f`,
 //! `$oshare/group/f`, `$delayed/seconds/topic`.
 
 use std::ops::BitOr;
