@@ -1,18 +1,16 @@
 //! The CONNECT stage: a service that judges a CONNECT and answers with the session's hooks.
 
-use std::error::Error;
-use std::fmt;
 use std::sync::OnceLock;
 use std::task::{Context, Poll};
 
 use http::Extensions;
-use mproxy_codec::{ConnectPacket, EncodeError, ReasonCode};
+use mproxy_codec::{ConnectPacket, ReasonCode};
 use tower_service::Service;
 
 use crate::BoxError;
 use crate::context::{Identity, Peer, SessionInfo};
 use crate::handle::SessionHandle;
-use crate::hook::{Forward, Hooks, Refusal, display};
+use crate::hook::{Forward, Hooks, Refusal};
 
 /// A CONNECT on its way through the CONNECT stage: the request of its services.
 ///
@@ -192,78 +190,20 @@ impl<U, D> Admission<U, D> {
     }
 }
 
+/// As a layer refuses.
+impl<U, D> From<Refusal> for Admission<U, D> {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refuse(refusal)
+    }
+}
+
 /// Why a client is turned away.
 ///
-/// It is also an error: a service of the CONNECT stage that fails with one, or with an error that has
-/// one as its [source](Error::source), refuses the client.
-///
-/// # What the client receives
-/// A code that CONNACK does not have becomes 0x87 Not authorized. MQTT 3.x has five codes; its clients get
-/// the nearest. [`Summary::reason_code`](crate::Summary::reason_code) has what was sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ConnectRefusal {
-    /// The reason code of CONNACK.
-    pub reason: ReasonCode,
-    /// A Reason String for clients of MQTT 5.0, and for the log.
-    pub text: Option<Box<str>>,
-    /// Who refused and by which rule: for the log only, not for the client.
-    pub by: Option<Box<str>>,
-}
-
-impl ConnectRefusal {
-    /// A refusal without a text.
-    #[must_use]
-    pub const fn new(reason: ReasonCode) -> Self {
-        Self {
-            reason,
-            text: None,
-            by: None,
-        }
-    }
-
-    /// Adds a Reason String.
-    #[must_use]
-    pub fn with_text(mut self, text: impl Into<Box<str>>) -> Self {
-        self.text = Some(text.into());
-        self
-    }
-
-    /// Names who refused and by which rule, for the log.
-    #[must_use]
-    pub fn with_origin(mut self, by: impl Into<Box<str>>) -> Self {
-        self.by = Some(by.into());
-        self
-    }
-}
-
-impl fmt::Display for ConnectRefusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        display(f, self.reason, self.text.as_deref(), self.by.as_deref())
-    }
-}
-
-impl Error for ConnectRefusal {}
-
-impl From<ReasonCode> for ConnectRefusal {
-    fn from(reason: ReasonCode) -> Self {
-        Self::new(reason)
-    }
-}
-
-/// As for a [`Refusal`].
-impl From<EncodeError> for ConnectRefusal {
-    fn from(error: EncodeError) -> Self {
-        Refusal::from(error).into()
-    }
-}
-
-impl From<Refusal> for ConnectRefusal {
-    fn from(refusal: Refusal) -> Self {
-        let Refusal { reason, text, by } = refusal;
-        Self { reason, text, by }
-    }
-}
+/// # What the client is told
+/// A code that no CONNACK carries becomes 0x87 Not authorized. MQTT 3.x has five codes, and is told the
+/// nearest. [`Summary::reason_code`](crate::Summary::reason_code) says what was sent. The text is for
+/// clients of MQTT 5.0, and for the log.
+pub type ConnectRefusal = Refusal;
 
 /// The innermost service of the CONNECT stage: admits every client, with hooks made by a closure.
 ///

@@ -133,7 +133,7 @@ where
         match verdict.expect("a verdict") {
             Verdict::Forward(will) => will.write_will(connect.packet_mut()).expect("a will"),
             Verdict::Discard => connect.packet_mut().remove_will().expect("a CONNECT"),
-            Verdict::Refuse(refusal) => return Admission::Refuse(refusal.into()),
+            Verdict::Refuse(refusal) => return Admission::Refuse(refusal),
             other => panic!("{other:?} on a will"),
         }
     }

@@ -1,67 +1,54 @@
 //! [`AuthenticateLayer`]: asynchronous authentication of clients.
 
-use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use pin_project_lite::pin_project;
-use tower_layer::Layer;
 use tower_service::Service;
 
-use super::inner::{Asking, Inner};
+use super::inner::{AskFuture, Inner};
 use crate::admit::{Admission, Connect, ConnectRefusal};
 
-/// Calls an asynchronous closure for each CONNECT: `Ok(connect)` goes inward, perhaps
-/// changed; `Err` refuses the client. A layer of the CONNECT stage.
-///
-/// It is called again for a session whose rules have changed ([`Connect::is_renewal`]). There is no
-/// password then, and the [identity](Connect::identity) is the one that was set when the client connected:
-/// if you check passwords, let clients with an identity pass.
-///
-/// To decide without waiting, or to wrap hooks, use
-/// [`OnConnectLayer`](crate::OnConnectLayer).
-///
-/// ```
-/// use mproxy_codec::ReasonCode;
-/// use mproxy_session::{AuthenticateLayer, Connect, ConnectRefusal, Hooks, Identity, new_hooks};
-/// use tower_layer::Layer;
-///
-/// async fn owner(_token: Vec<u8>) -> Option<String> { None } // for example, a remote service
-///
-/// let authenticate = AuthenticateLayer::new(|mut connect: Connect| async move {
-///     if connect.is_renewal() && connect.identity().is_some() {
-///         return Ok(connect);
-///     }
-///     let token = connect.packet().password().unwrap_or_default().to_vec();
-///     match owner(token).await {
-///         Some(name) => {
-///             connect.set_identity(Identity::new(name));
-///             Ok(connect)
-///         }
-///         None => Err(ConnectRefusal::new(ReasonCode::BAD_USER_NAME_OR_PASSWORD)),
-///     }
-/// });
-/// let admit = authenticate.layer(new_hooks(|_session| Hooks::none()));
-/// # let _ = admit;
-/// ```
-#[derive(Clone, Copy, Debug)]
-pub struct AuthenticateLayer<A> {
-    authenticate: A,
+layer! {
+    /// Asks somebody about each CONNECT, and waits for the answer: `Ok(connect)` goes inward, perhaps
+    /// changed, `Err` turns the client away. A layer of the CONNECT stage.
+    ///
+    /// It is asked again about a session whose rules have changed ([`Connect::is_renewal`]). There is no
+    /// password then, and the [identity](Connect::identity) is that which was set when the client connected:
+    /// one who asks for a password lets those pass that have an identity.
+    ///
+    /// A layer of [`OnConnectLayer`](crate::OnConnectLayer) is what decides without waiting, and what
+    /// wraps hooks.
+    ///
+    /// ```
+    /// use mproxy_codec::ReasonCode;
+    /// use mproxy_session::{AuthenticateLayer, Connect, ConnectRefusal, Hooks, Identity, new_hooks};
+    /// use tower_layer::Layer;
+    ///
+    /// async fn owner(_token: Vec<u8>) -> Option<String> { None } // a service, say
+    ///
+    /// let authenticate = AuthenticateLayer::new(|mut connect: Connect| async move {
+    ///     if connect.is_renewal() && connect.identity().is_some() {
+    ///         return Ok(connect);
+    ///     }
+    ///     let token = connect.packet().password().unwrap_or_default().to_vec();
+    ///     match owner(token).await {
+    ///         Some(name) => {
+    ///             connect.set_identity(Identity::new(name));
+    ///             Ok(connect)
+    ///         }
+    ///         None => Err(ConnectRefusal::new(ReasonCode::BAD_USER_NAME_OR_PASSWORD)),
+    ///     }
+    /// });
+    /// let admit = authenticate.layer(new_hooks(|_session| Hooks::none()));
+    /// # let _ = admit;
+    /// ```
+    AuthenticateLayer<A>: Authenticate<S, A> = Authenticate::new
 }
 
 impl<A: AuthenticateConnect> AuthenticateLayer<A> {
     /// A layer that calls `authenticate`.
     pub const fn new(authenticate: A) -> Self {
-        Self { authenticate }
-    }
-}
-
-impl<S, A: Clone> Layer<S> for AuthenticateLayer<A> {
-    type Service = Authenticate<S, A>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Authenticate::new(inner, self.authenticate.clone())
+        Self(authenticate)
     }
 }
 
@@ -111,44 +98,16 @@ where
 {
     type Response = Admission<U, D>;
     type Error = S::Error;
-    type Future = AuthenticateFuture<S, A::Future, S::Future>;
+    type Future = AskFuture<S, A::Future, S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, connect: Connect) -> Self::Future {
-        AuthenticateFuture {
-            asking: Asking::new(
-                self.authenticate.authenticate(connect),
-                self.inner.reserve(),
-            ),
-        }
-    }
-}
-
-pin_project! {
-    /// The response future of [`Authenticate`].
-    pub struct AuthenticateFuture<S, A, F> {
-        #[pin]
-        asking: Asking<S, A, F>,
-    }
-}
-
-impl<S, A, U, D> Future for AuthenticateFuture<S, A, S::Future>
-where
-    S: Service<Connect, Response = Admission<U, D>>,
-    A: Future<Output = Result<Connect, ConnectRefusal>>,
-{
-    type Output = Result<Admission<U, D>, S::Error>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.project().asking.poll(cx, Admission::Refuse)
-    }
-}
-
-impl<S, A, F> fmt::Debug for AuthenticateFuture<S, A, F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AuthenticateFuture").finish_non_exhaustive()
+        AskFuture::new(
+            self.authenticate.authenticate(connect),
+            self.inner.reserve(),
+        )
     }
 }

@@ -1,76 +1,71 @@
 //! [`AuthorizeLayer`]: an asynchronous yes or no.
 
-use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use pin_project_lite::pin_project;
-use tower_layer::Layer;
 use tower_service::Service;
 
-use super::inner::{Asking, Inner};
+use super::inner::{AskFuture, Inner};
 use super::{Packet, PacketHead, Refusal, Verdict, Whole};
 
-/// Calls an asynchronous closure for each packet: `Ok(packet)` goes inward, `Err` refuses it.
-///
-/// It boxes nothing, and the services inside need not be `Clone`.
-///
-/// ```
-/// use mproxy_session::{AuthorizeLayer, Forward, Packet, Refusal};
-/// use mproxy_codec::ReasonCode;
-/// use tower_layer::Layer;
-///
-/// async fn allowed(_topic: String) -> bool { true } // for example, a database
-///
-/// let ask = AuthorizeLayer::new(|packet: Packet| async move {
-///     let topic = packet.publish().map(|publish| publish.topic().to_string());
-///     match topic {
-///         Some(topic) => match allowed(topic).await {
-///             true => Ok(packet),
-///             false => Err(Refusal::new(ReasonCode::NOT_AUTHORIZED)),
-///         },
-///         None => Ok(packet),
-///     }
-/// });
-/// let service = ask.layer(Forward);
-/// # let _ = service;
-/// ```
-///
-/// A named layer type, as a library needs it, implements [`AuthorizePacket`]:
-///
-/// ```
-/// use std::future::{Ready, ready};
-/// use mproxy_session::{Authorize, AuthorizePacket, Packet, Refusal};
-/// use mproxy_codec::ReasonCode;
-/// use tower_layer::Layer;
-///
-/// #[derive(Clone, Copy)]
-/// struct QuietLayer;
-///
-/// impl<S> Layer<S> for QuietLayer {
-///     type Service = Authorize<S, Self>;
-///
-///     fn layer(&self, inner: S) -> Self::Service {
-///         Authorize::new(inner, *self)
-///     }
-/// }
-///
-/// impl<P> AuthorizePacket<P> for QuietLayer {
-///     type Future = Ready<Result<Packet<P>, Refusal>>;
-///
-///     fn authorize(&mut self, packet: Packet<P>) -> Self::Future {
-///         ready(match packet.publish() {
-///             Some(_) => Err(Refusal::new(ReasonCode::NOT_AUTHORIZED)),
-///             None => Ok(packet),
-///         })
-///     }
-/// }
-/// # let _ = QuietLayer.layer(mproxy_session::Forward);
-/// ```
-#[derive(Clone, Copy, Debug)]
-pub struct AuthorizeLayer<A> {
-    authorize: A,
+layer! {
+    /// Asks somebody about each packet, and waits for the answer: `Ok(packet)` goes inward, `Err` refuses.
+    ///
+    /// Nothing is boxed, and the services inside need not be `Clone`.
+    ///
+    /// ```
+    /// use mproxy_session::{AuthorizeLayer, Forward, Packet, Refusal};
+    /// use mproxy_codec::ReasonCode;
+    /// use tower_layer::Layer;
+    ///
+    /// async fn allowed(_topic: String) -> bool { true } // a database, say
+    ///
+    /// let ask = AuthorizeLayer::new(|packet: Packet| async move {
+    ///     let topic = packet.publish().map(|publish| publish.topic().to_string());
+    ///     match topic {
+    ///         Some(topic) => match allowed(topic).await {
+    ///             true => Ok(packet),
+    ///             false => Err(Refusal::new(ReasonCode::NOT_AUTHORIZED)),
+    ///         },
+    ///         None => Ok(packet),
+    ///     }
+    /// });
+    /// let service = ask.layer(Forward);
+    /// # let _ = service;
+    /// ```
+    ///
+    /// A layer with a name of its own, which a library can write down, asks an [`AuthorizePacket`]:
+    ///
+    /// ```
+    /// use std::future::{Ready, ready};
+    /// use mproxy_session::{Authorize, AuthorizePacket, Packet, Refusal};
+    /// use mproxy_codec::ReasonCode;
+    /// use tower_layer::Layer;
+    ///
+    /// #[derive(Clone, Copy)]
+    /// struct QuietLayer;
+    ///
+    /// impl<S> Layer<S> for QuietLayer {
+    ///     type Service = Authorize<S, Self>;
+    ///
+    ///     fn layer(&self, inner: S) -> Self::Service {
+    ///         Authorize::new(inner, *self)
+    ///     }
+    /// }
+    ///
+    /// impl<P> AuthorizePacket<P> for QuietLayer {
+    ///     type Future = Ready<Result<Packet<P>, Refusal>>;
+    ///
+    ///     fn authorize(&mut self, packet: Packet<P>) -> Self::Future {
+    ///         ready(match packet.publish() {
+    ///             Some(_) => Err(Refusal::new(ReasonCode::NOT_AUTHORIZED)),
+    ///             None => Ok(packet),
+    ///         })
+    ///     }
+    /// }
+    /// # let _ = QuietLayer.layer(mproxy_session::Forward);
+    /// ```
+    AuthorizeLayer<A>: Authorize<S, A> = Authorize::new
 }
 
 impl<A> AuthorizeLayer<A> {
@@ -79,7 +74,7 @@ impl<A> AuthorizeLayer<A> {
     where
         A: AuthorizePacket,
     {
-        Self { authorize }
+        Self(authorize)
     }
 
     /// A layer that calls `authorize` with packets without payload, for a
@@ -89,15 +84,7 @@ impl<A> AuthorizeLayer<A> {
         A: FnMut(PacketHead) -> Fut,
         Fut: Future<Output = Result<PacketHead, Refusal>>,
     {
-        Self { authorize }
-    }
-}
-
-impl<S, A: Clone> Layer<S> for AuthorizeLayer<A> {
-    type Service = Authorize<S, A>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Authorize::new(inner, self.authorize.clone())
+        Self(authorize)
     }
 }
 
@@ -147,7 +134,7 @@ where
 {
     type Response = Verdict<P>;
     type Error = S::Error;
-    type Future = AuthorizeFuture<S, A::Future, S::Future>;
+    type Future = AskFuture<S, A::Future, S::Future>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
@@ -155,34 +142,6 @@ where
     }
 
     fn call(&mut self, packet: Packet<P>) -> Self::Future {
-        AuthorizeFuture {
-            asking: Asking::new(self.authorize.authorize(packet), self.inner.reserve()),
-        }
-    }
-}
-
-pin_project! {
-    /// The response future of [`Authorize`].
-    pub struct AuthorizeFuture<S, A, F> {
-        #[pin]
-        asking: Asking<S, A, F>,
-    }
-}
-
-impl<S, A, P> Future for AuthorizeFuture<S, A, S::Future>
-where
-    S: Service<Packet<P>, Response = Verdict<P>>,
-    A: Future<Output = Result<Packet<P>, Refusal>>,
-{
-    type Output = Result<Verdict<P>, S::Error>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.project().asking.poll(cx, Verdict::Refuse)
-    }
-}
-
-impl<S, A, F> fmt::Debug for AuthorizeFuture<S, A, F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AuthorizeFuture").finish_non_exhaustive()
+        AskFuture::new(self.authorize.authorize(packet), self.inner.reserve())
     }
 }

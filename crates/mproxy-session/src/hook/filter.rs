@@ -4,34 +4,32 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{Packet, PacketHead, Refusal, Verdict, Whole};
 
-/// Calls a closure with each packet: `Ok(())` lets it go inward, `Err` refuses it.
-///
-/// It does not box or allocate.
-///
-/// ```
-/// use mproxy_session::{FilterLayer, Forward, Refusal, Tap};
-/// use mproxy_codec::{KindSet, ReasonCode};
-/// use tower_layer::Layer;
-///
-/// // it needs no payload, so the session need not wait for it
-/// let no_secrets = FilterLayer::heads(|packet| {
-///     match packet.publish() {
-///         Some(publish) if publish.topic().starts_with("secret/") =>
-///             Err(Refusal::new(ReasonCode::NOT_AUTHORIZED)),
-///         _ => Ok(()),
-///     }
-/// });
-/// let tap = Tap::only(KindSet::PUBLISH, no_secrets.layer(Forward)).head_only();
-/// # let _ = tap;
-/// ```
-#[derive(Clone, Copy, Debug)]
-pub struct FilterLayer<F> {
-    judge: F,
+layer! {
+    /// Asks a closure about each packet: `Ok(())` lets it go inward, `Err` refuses it.
+    ///
+    /// Unboxed and without allocation.
+    ///
+    /// ```
+    /// use mproxy_session::{FilterLayer, Forward, Refusal, Tap};
+    /// use mproxy_codec::{KindSet, ReasonCode};
+    /// use tower_layer::Layer;
+    ///
+    /// // it needs no payload, and so does not make the session wait for one
+    /// let no_secrets = FilterLayer::heads(|packet| {
+    ///     match packet.publish() {
+    ///         Some(publish) if publish.topic().starts_with("secret/") =>
+    ///             Err(Refusal::new(ReasonCode::NOT_AUTHORIZED)),
+    ///         _ => Ok(()),
+    ///     }
+    /// });
+    /// let tap = Tap::only(KindSet::PUBLISH, no_secrets.layer(Forward)).head_only();
+    /// # let _ = tap;
+    /// ```
+    FilterLayer<F>: Filter<S, F> = Filter::new
 }
 
 impl<F> FilterLayer<F> {
@@ -40,7 +38,7 @@ impl<F> FilterLayer<F> {
     where
         F: FnMut(&Packet) -> Result<(), Refusal>,
     {
-        Self { judge }
+        Self(judge)
     }
 
     /// A layer that calls `judge` with packets without payload, for a
@@ -49,15 +47,7 @@ impl<F> FilterLayer<F> {
     where
         F: FnMut(&PacketHead) -> Result<(), Refusal>,
     {
-        Self { judge }
-    }
-}
-
-impl<S, F: Clone> Layer<S> for FilterLayer<F> {
-    type Service = Filter<S, F>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Filter::new(inner, self.judge.clone())
+        Self(judge)
     }
 }
 

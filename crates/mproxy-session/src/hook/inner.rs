@@ -9,6 +9,8 @@ use std::task::{Context, Poll, Waker, ready};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
+use super::Refusal;
+
 /// A service that is called by the response future of the service around it, and so is shared with it.
 ///
 /// The service that was made ready must be the one that is called. The usual way is to move that one into the
@@ -109,8 +111,9 @@ impl<S> fmt::Debug for Reserved<S> {
 }
 
 pin_project! {
-    /// Waits for an answer, and then for the inner service.
-    pub(super) struct Asking<S, A, F> {
+    /// The response future of services that wait for an answer before they ask the one inside: with what
+    /// the answer lets in. What it does not is refused.
+    pub struct AskFuture<S, A, F> {
         #[pin]
         state: Step<S, A, F>,
     }
@@ -124,25 +127,23 @@ pin_project! {
     }
 }
 
-impl<S, A, F> Asking<S, A, F> {
+impl<S, A, F> AskFuture<S, A, F> {
     pub(super) const fn new(answer: A, inner: Reserved<S>) -> Self {
         Self {
             state: Step::Answer { answer, inner },
         }
     }
+}
 
-    /// Calls the inner service with what the answer admits; `refuse` is the response to what it
-    /// refuses.
-    pub(super) fn poll<R, E>(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        refuse: impl FnOnce(E) -> S::Response,
-    ) -> Poll<Result<S::Response, S::Error>>
-    where
-        S: Service<R, Future = F>,
-        A: Future<Output = Result<R, E>>,
-        F: Future<Output = Result<S::Response, S::Error>>,
-    {
+impl<S, A, F, R> Future for AskFuture<S, A, F>
+where
+    S: Service<R, Future = F, Response: From<Refusal>>,
+    A: Future<Output = Result<R, Refusal>>,
+    F: Future<Output = Result<S::Response, S::Error>>,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         loop {
             match this.state.as_mut().project() {
@@ -152,10 +153,16 @@ impl<S, A, F> Asking<S, A, F> {
                         let future = inner.0.call(request);
                         this.state.set(Step::Inner { future });
                     }
-                    Err(refusal) => return Poll::Ready(Ok(refuse(refusal))),
+                    Err(refusal) => return Poll::Ready(Ok(refusal.into())),
                 },
                 StepProj::Inner { future } => return future.poll(cx),
             }
         }
+    }
+}
+
+impl<S, A, F> fmt::Debug for AskFuture<S, A, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AskFuture").finish_non_exhaustive()
     }
 }

@@ -1,31 +1,23 @@
 //! [`InspectLayer`]: sees packets and verdicts, and changes nothing.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use super::{HeadOnly, Packet, Review, Reviewer, Verdict};
 
-use tower_layer::Layer;
-use tower_service::Service;
-
-use super::{HeadOnly, Packet, Verdict};
-
-/// Calls a closure with each verdict of the services inside, including the packet as forwarded.
-///
-/// ```
-/// use mproxy_session::{Forward, InspectLayer, Verdict};
-/// use tower_layer::Layer;
-///
-/// let audit = InspectLayer::new(|verdict: &Verdict| {
-///     if let Verdict::Refuse(refusal) = verdict {
-///         println!("refused: {}", refusal.reason);
-///     }
-/// });
-/// let service = audit.layer(Forward);
-/// # let _ = service;
-/// ```
-#[derive(Clone, Copy, Debug)]
-pub struct InspectLayer<F> {
-    look: F,
+layer! {
+    /// Shows a closure each verdict of the services inside, with the packet as it is forwarded.
+    ///
+    /// ```
+    /// use mproxy_session::{Forward, InspectLayer, Verdict};
+    /// use tower_layer::Layer;
+    ///
+    /// let audit = InspectLayer::new(|verdict: &Verdict| {
+    ///     if let Verdict::Refuse(refusal) = verdict {
+    ///         println!("refused: {}", refusal.reason);
+    ///     }
+    /// });
+    /// let service = audit.layer(Forward);
+    /// # let _ = service;
+    /// ```
+    InspectLayer<F>: Inspect<S, F> = |inner, look| Review::new(inner, Some(Look(look)))
 }
 
 impl<F> InspectLayer<F> {
@@ -34,7 +26,7 @@ impl<F> InspectLayer<F> {
     where
         F: FnMut(&Verdict),
     {
-        Self { look }
+        Self(look)
     }
 
     /// A layer that calls `look` with verdicts on packets without payload, for a
@@ -43,73 +35,26 @@ impl<F> InspectLayer<F> {
     where
         F: FnMut(&Verdict<HeadOnly>),
     {
-        Self { look }
+        Self(look)
     }
 }
 
-impl<S, F: Clone> Layer<S> for InspectLayer<F> {
-    type Service = Inspect<S, F>;
+/// The service of [`InspectLayer`].
+pub type Inspect<S, F> = Review<S, Look<F>>;
 
-    fn layer(&self, inner: S) -> Self::Service {
-        Inspect {
-            inner,
-            look: self.look.clone(),
-        }
-    }
-}
-
-/// See [`InspectLayer`].
+/// A closure that looks at verdicts.
 #[derive(Clone, Copy, Debug)]
-pub struct Inspect<S, F> {
-    inner: S,
-    look: F,
-}
+#[allow(unnameable_types)] // a parameter of `Inspect` that nobody need write down
+pub struct Look<F>(F);
 
-impl<S, F, P> Service<Packet<P>> for Inspect<S, F>
-where
-    S: Service<Packet<P>, Response = Verdict<P>>,
-    F: FnMut(&Verdict<P>) + Clone,
-{
-    type Response = Verdict<P>;
-    type Error = S::Error;
-    type Future = InspectFuture<S::Future, F>;
-
-    #[inline]
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
+impl<F: FnMut(&Verdict<P>), P> Reviewer<P> for Look<F> {
+    fn review(&self, packet: Packet<P>) -> Verdict<P> {
+        Verdict::Forward(packet)
     }
 
     #[inline]
-    fn call(&mut self, packet: Packet<P>) -> Self::Future {
-        InspectFuture {
-            future: self.inner.call(packet),
-            look: self.look.clone(),
-        }
-    }
-}
-
-pin_project_lite::pin_project! {
-    /// The response future of [`Inspect`].
-    #[derive(Debug)]
-    pub struct InspectFuture<Fut, F> {
-        #[pin]
-        future: Fut,
-        look: F,
-    }
-}
-
-impl<Fut, F, E, P> Future for InspectFuture<Fut, F>
-where
-    Fut: Future<Output = Result<Verdict<P>, E>>,
-    F: FnMut(&Verdict<P>),
-{
-    type Output = Result<Verdict<P>, E>;
-
-    #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let verdict = ready!(this.future.poll(cx))?;
-        (this.look)(&verdict);
-        Poll::Ready(Ok(verdict))
+    fn settle(&mut self, verdict: Verdict<P>) -> Verdict<P> {
+        (self.0)(&verdict);
+        verdict
     }
 }

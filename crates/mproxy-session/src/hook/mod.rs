@@ -22,6 +22,23 @@
 //! | choose a stack at run time | [`BoxPacketService`] | as what is inside |
 //! | all of this as callbacks | [`HandlerLayer`] | yes |
 
+/// A layer around a closure, or what does the work of one, and the service that it makes.
+macro_rules! layer {
+    ($(#[$doc:meta])* $layer:ident<$work:ident>: $service:ty = $new:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        pub struct $layer<$work>($work);
+
+        impl<S, $work: Clone> tower_layer::Layer<S> for $layer<$work> {
+            type Service = $service;
+
+            fn layer(&self, inner: S) -> $service {
+                $new(inner, self.0.clone())
+            }
+        }
+    };
+}
+
 mod authenticate;
 mod authorize;
 mod boxed;
@@ -47,10 +64,9 @@ use tower_service::Service;
 pub(crate) use self::hooks::OnClose;
 pub(crate) use self::packet::{Entry, Layout, Parts};
 
-pub(crate) use self::verdict::display;
 pub use self::{
-    authenticate::{Authenticate, AuthenticateConnect, AuthenticateFuture, AuthenticateLayer},
-    authorize::{Authorize, AuthorizeFuture, AuthorizeLayer, AuthorizePacket},
+    authenticate::{Authenticate, AuthenticateConnect, AuthenticateLayer},
+    authorize::{Authorize, AuthorizeLayer, AuthorizePacket},
     boxed::{BoxPacketFuture, BoxPacketService},
     filter::{Filter, FilterFuture, FilterLayer, Judge},
     forward::Forward,
@@ -60,7 +76,8 @@ pub use self::{
     },
     heads::{Heads, HeadsFuture},
     hooks::Hooks,
-    inspect::{Inspect, InspectFuture, InspectLayer},
+    inner::AskFuture,
+    inspect::{Inspect, InspectLayer},
     memo::Repeated,
     on_connect::{JudgeConnect, OnConnect, OnConnectFuture, OnConnectLayer, WrapHooks},
     on_kind::{OnPublishLayer, OnSubscribeLayer},

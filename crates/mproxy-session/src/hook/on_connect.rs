@@ -6,101 +6,91 @@ use std::task::{Context, Poll, ready};
 
 use mproxy_codec::ReasonCode;
 use pin_project_lite::pin_project;
-use tower_layer::Layer;
 use tower_service::Service;
 
 use super::Hooks;
 use crate::admit::{Admission, Connect, ConnectRefusal};
 
-/// Calls a closure with each CONNECT. A layer of the CONNECT stage.
-///
-/// The closure may change the CONNECT, and refuses it with an `Err`. After an `Ok`, the services inside
-/// are called, and if they admit the client, the value of the `Ok` [wraps](WrapHooks) their
-/// hooks; `()` leaves the hooks as they are.
-///
-/// ```
-/// use mproxy_codec::ReasonCode;
-/// use mproxy_session::{Connect, ConnectRefusal, Hooks, OnConnectLayer, new_hooks};
-/// use tower_layer::Layer;
-///
-/// let named = OnConnectLayer::new(|connect: &mut Connect| match connect.packet().user_name() {
-///     Some(_) => Ok(()),
-///     None => Err(ConnectRefusal::new(ReasonCode::BAD_USER_NAME_OR_PASSWORD)),
-/// });
-/// let admit = named.layer(new_hooks(|_| Hooks::none()));
-/// # let _ = admit;
-/// ```
-///
-/// A named layer type implements [`JudgeConnect`], and its service is [`OnConnect`]:
-///
-/// ```
-/// use mproxy_codec::{KindSet, ReasonCode};
-/// use mproxy_session::{
-///     Connect, ConnectRefusal, Filter, FilterLayer, Heads, Hooks, JudgeConnect, OnConnect, PacketHead,
-///     Refusal, Tap, WrapHooks, new_hooks,
-/// };
-/// use tower_layer::Layer;
-///
-/// /// Guests only read.
-/// #[derive(Clone, Copy)]
-/// struct ReadOnlyLayer;
-///
-/// impl<S> Layer<S> for ReadOnlyLayer {
-///     type Service = OnConnect<S, Self>;
-///
-///     fn layer(&self, inner: S) -> Self::Service {
-///         OnConnect::new(inner, *self)
-///     }
-/// }
-///
-/// impl JudgeConnect for ReadOnlyLayer {
-///     type Wrap = Self;
-///
-///     fn judge(&mut self, connect: &mut Connect) -> Result<Self, ConnectRefusal> {
-///         match connect.packet().user_name() {
-///             Some(_) => Ok(*self),
-///             None => Err(ConnectRefusal::new(ReasonCode::BAD_USER_NAME_OR_PASSWORD)),
-///         }
-///     }
-/// }
-///
-/// type Judge = fn(&PacketHead) -> Result<(), Refusal>;
-///
-/// impl<U, D> WrapHooks<U, D> for ReadOnlyLayer {
-///     type ToServer = Heads<Filter<Tap<U>, Judge>>;
-///     type ToClient = D;
-///
-///     fn wrap(self, connect: &Connect, hooks: Hooks<U, D>) -> Hooks<Self::ToServer, D> {
-///         let guest: Judge = |_| Err(Refusal::new(ReasonCode::NOT_AUTHORIZED));
-///         let other: Judge = |_| Ok(());
-///         let is_guest = connect.packet().user_name() == Some("guest");
-///         let judge = FilterLayer::heads(if is_guest { guest } else { other });
-///         // this judges PUBLISH and wills
-///         hooks.map(|tap| tap.wrap_heads(KindSet::PUBLISH, |inner| judge.layer(inner)), |tap| tap)
-///     }
-/// }
-///
-/// let admit = ReadOnlyLayer.layer(new_hooks(|_| Hooks::none()));
-/// # fn is_service<S: tower_service::Service<Connect>>(_: S) {}
-/// # is_service(admit);
-/// ```
-#[derive(Clone, Copy, Debug)]
-pub struct OnConnectLayer<J> {
-    judge: J,
+layer! {
+    /// Asks a closure about each CONNECT: a layer of the CONNECT stage.
+    ///
+    /// The closure may change the CONNECT, and refuses it with an `Err`. With an `Ok` the services inside
+    /// are asked, and if they admit the client, what is in the `Ok` [wraps](WrapHooks) the hooks that
+    /// they answer with; `()` leaves them alone.
+    ///
+    /// ```
+    /// use mproxy_codec::ReasonCode;
+    /// use mproxy_session::{Connect, ConnectRefusal, Hooks, OnConnectLayer, new_hooks};
+    /// use tower_layer::Layer;
+    ///
+    /// let named = OnConnectLayer::new(|connect: &mut Connect| match connect.packet().user_name() {
+    ///     Some(_) => Ok(()),
+    ///     None => Err(ConnectRefusal::new(ReasonCode::BAD_USER_NAME_OR_PASSWORD)),
+    /// });
+    /// let admit = named.layer(new_hooks(|_| Hooks::none()));
+    /// # let _ = admit;
+    /// ```
+    ///
+    /// A layer with a name of its own is a [`JudgeConnect`], and has [`OnConnect`] for its service:
+    ///
+    /// ```
+    /// use mproxy_codec::{KindSet, ReasonCode};
+    /// use mproxy_session::{
+    ///     Connect, ConnectRefusal, Filter, FilterLayer, Heads, Hooks, JudgeConnect, OnConnect, PacketHead,
+    ///     Refusal, Tap, WrapHooks, new_hooks,
+    /// };
+    /// use tower_layer::Layer;
+    ///
+    /// /// Guests only read.
+    /// #[derive(Clone, Copy)]
+    /// struct ReadOnlyLayer;
+    ///
+    /// impl<S> Layer<S> for ReadOnlyLayer {
+    ///     type Service = OnConnect<S, Self>;
+    ///
+    ///     fn layer(&self, inner: S) -> Self::Service {
+    ///         OnConnect::new(inner, *self)
+    ///     }
+    /// }
+    ///
+    /// impl JudgeConnect for ReadOnlyLayer {
+    ///     type Wrap = Self;
+    ///
+    ///     fn judge(&mut self, connect: &mut Connect) -> Result<Self, ConnectRefusal> {
+    ///         match connect.packet().user_name() {
+    ///             Some(_) => Ok(*self),
+    ///             None => Err(ConnectRefusal::new(ReasonCode::BAD_USER_NAME_OR_PASSWORD)),
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// type Judge = fn(&PacketHead) -> Result<(), Refusal>;
+    ///
+    /// impl<U, D> WrapHooks<U, D> for ReadOnlyLayer {
+    ///     type ToServer = Heads<Filter<Tap<U>, Judge>>;
+    ///     type ToClient = D;
+    ///
+    ///     fn wrap(self, connect: &Connect, hooks: Hooks<U, D>) -> Hooks<Self::ToServer, D> {
+    ///         let guest: Judge = |_| Err(Refusal::new(ReasonCode::NOT_AUTHORIZED));
+    ///         let other: Judge = |_| Ok(());
+    ///         let is_guest = connect.packet().user_name() == Some("guest");
+    ///         let judge = FilterLayer::heads(if is_guest { guest } else { other });
+    ///         // a PUBLISH, and the will, which is one
+    ///         hooks.map(|tap| tap.wrap_heads(KindSet::PUBLISH, |inner| judge.layer(inner)), |tap| tap)
+    ///     }
+    /// }
+    ///
+    /// let admit = ReadOnlyLayer.layer(new_hooks(|_| Hooks::none()));
+    /// # fn is_service<S: tower_service::Service<Connect>>(_: S) {}
+    /// # is_service(admit);
+    /// ```
+    OnConnectLayer<J>: OnConnect<S, J> = OnConnect::new
 }
 
 impl<J: JudgeConnect> OnConnectLayer<J> {
     /// A layer that calls `judge`.
     pub const fn new(judge: J) -> Self {
-        Self { judge }
-    }
-}
-
-impl<S, J: Clone> Layer<S> for OnConnectLayer<J> {
-    type Service = OnConnect<S, J>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        OnConnect::new(inner, self.judge.clone())
+        Self(judge)
     }
 }
 

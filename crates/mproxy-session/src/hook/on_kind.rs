@@ -1,26 +1,24 @@
 //! [`OnPublishLayer`] and [`OnSubscribeLayer`]: a closure for one packet type.
 
 use mproxy_codec::{Kind, KindSet, ReasonCode, Subscription};
-use tower_layer::Layer;
 
 use super::{Filter, HeadOnly, Judge, Packet, PublishRef, Refusal, Verdict};
 use crate::error::packet_name;
 
-/// Calls a closure with each PUBLISH; other packets pass.
-///
-/// ```
-/// use mproxy_session::{Forward, OnPublishLayer, Refusal};
-/// use mproxy_codec::ReasonCode;
-/// use tower_layer::Layer;
-///
-/// let small = OnPublishLayer::heads(|publish| {
-///     if publish.payload_len() > 1024 { Err(Refusal::new(ReasonCode::QUOTA_EXCEEDED)) } else { Ok(()) }
-/// });
-/// # let _ = small.layer(Forward);
-/// ```
-#[derive(Clone, Copy, Debug)]
-pub struct OnPublishLayer<F> {
-    judge: F,
+layer! {
+    /// Asks a closure about each PUBLISH; everything else passes.
+    ///
+    /// ```
+    /// use mproxy_session::{Forward, OnPublishLayer, Refusal};
+    /// use mproxy_codec::ReasonCode;
+    /// use tower_layer::Layer;
+    ///
+    /// let small = OnPublishLayer::heads(|publish| {
+    ///     if publish.payload_len() > 1024 { Err(Refusal::new(ReasonCode::QUOTA_EXCEEDED)) } else { Ok(()) }
+    /// });
+    /// # let _ = small.layer(Forward);
+    /// ```
+    OnPublishLayer<F>: Filter<S, OnPublish<F>> = |inner, judge| Filter::new(inner, OnPublish(judge))
 }
 
 impl<F> OnPublishLayer<F> {
@@ -29,7 +27,7 @@ impl<F> OnPublishLayer<F> {
     where
         F: FnMut(PublishRef<'_>) -> Result<(), Refusal>,
     {
-        Self { judge }
+        Self(judge)
     }
 
     /// A layer that calls `judge` with packets without payload, for a
@@ -38,33 +36,24 @@ impl<F> OnPublishLayer<F> {
     where
         F: FnMut(PublishRef<'_, HeadOnly>) -> Result<(), Refusal>,
     {
-        Self { judge }
+        Self(judge)
     }
 }
 
-impl<S, F: Clone> Layer<S> for OnPublishLayer<F> {
-    type Service = Filter<S, OnPublish<F>>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Filter::new(inner, OnPublish(self.judge.clone()))
-    }
-}
-
-/// Calls a closure with each topic filter of a SUBSCRIBE; other packets pass.
-///
-/// ```
-/// use mproxy_session::{Forward, OnSubscribeLayer};
-/// use mproxy_codec::{ReasonCode, Subscription};
-/// use tower_layer::Layer;
-///
-/// let not_everything = OnSubscribeLayer::new(|subscription: Subscription<'_>| {
-///     if subscription.filter == "#" { Err(ReasonCode::NOT_AUTHORIZED) } else { Ok(()) }
-/// });
-/// # let _ = not_everything.layer(Forward);
-/// ```
-#[derive(Clone, Copy, Debug)]
-pub struct OnSubscribeLayer<F> {
-    judge: F,
+layer! {
+    /// Asks a closure about each topic filter of a SUBSCRIBE; everything else passes.
+    ///
+    /// ```
+    /// use mproxy_session::{Forward, OnSubscribeLayer};
+    /// use mproxy_codec::{ReasonCode, Subscription};
+    /// use tower_layer::Layer;
+    ///
+    /// let not_everything = OnSubscribeLayer::new(|subscription: Subscription<'_>| {
+    ///     if subscription.filter == "#" { Err(ReasonCode::NOT_AUTHORIZED) } else { Ok(()) }
+    /// });
+    /// # let _ = not_everything.layer(Forward);
+    /// ```
+    OnSubscribeLayer<F>: Filter<S, OnSubscribe<F>> = |inner, judge| Filter::new(inner, OnSubscribe(judge))
 }
 
 impl<F> OnSubscribeLayer<F>
@@ -73,15 +62,7 @@ where
 {
     /// A layer that calls `judge`.
     pub const fn new(judge: F) -> Self {
-        Self { judge }
-    }
-}
-
-impl<S, F: Clone> Layer<S> for OnSubscribeLayer<F> {
-    type Service = Filter<S, OnSubscribe<F>>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Filter::new(inner, OnSubscribe(self.judge.clone()))
+        Self(judge)
     }
 }
 

@@ -15,14 +15,14 @@ use tower_service::Service;
 use super::verdict::sources;
 use super::{Packet, Refusal, Verdict};
 use crate::BoxError;
-use crate::admit::{Admission, Connect, ConnectRefusal};
+use crate::admit::{Admission, Connect};
 
 /// Refuses the CONNECT or the packet at which a service inside fails, instead of ending the
 /// session. A layer for both stages.
 ///
 /// | error | CONNECT | packet |
 /// |---|---|---|
-/// | [`Refusal`], [`ConnectRefusal`] | as it says | as it says |
+/// | [`Refusal`] | as it says | as it says |
 /// | tower's `Elapsed`, of a `Timeout` | 0x88 Server unavailable | 0x83 Implementation specific error |
 /// | tower's `Overloaded`, of a `LoadShed` | 0x89 Server busy | 0x97 Quota exceeded |
 /// | others | the code from [`with`](Self::with) | the code from [`with`](Self::with) |
@@ -82,30 +82,20 @@ pub struct RefuseErrors<S, F = fn(&(dyn Error + 'static)) -> Option<ReasonCode>>
     map: Option<F>,
 }
 
-/// The response of a stage, which can be a refusal.
-trait Refusable {
+/// What is answered with a refusal: the response of a stage.
+trait Refusable: From<Refusal> {
     const ELAPSED: ReasonCode;
     const OVERLOADED: ReasonCode;
-
-    fn refuse(refusal: Refusal) -> Self;
 }
 
 impl<P> Refusable for Verdict<P> {
     const ELAPSED: ReasonCode = ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR;
     const OVERLOADED: ReasonCode = ReasonCode::QUOTA_EXCEEDED;
-
-    fn refuse(refusal: Refusal) -> Self {
-        Self::Refuse(refusal)
-    }
 }
 
 impl<U, D> Refusable for Admission<U, D> {
     const ELAPSED: ReasonCode = ReasonCode::SERVER_UNAVAILABLE;
     const OVERLOADED: ReasonCode = ReasonCode::SERVER_BUSY;
-
-    fn refuse(refusal: Refusal) -> Self {
-        Self::Refuse(ConnectRefusal::from(refusal))
-    }
 }
 
 fn refusal<R: Refusable, F>(error: &(dyn Error + 'static), map: Option<&F>) -> Option<Refusal>
@@ -185,7 +175,7 @@ where
         let answer = ready!(this.future.poll(cx)).map_err(Into::into);
         Poll::Ready(answer.or_else(|error| {
             let refusal = refusal::<R, F>(&*error, this.map.as_ref());
-            refusal.map(R::refuse).ok_or(error)
+            refusal.map(R::from).ok_or(error)
         }))
     }
 }

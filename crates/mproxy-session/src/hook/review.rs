@@ -6,35 +6,33 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
-use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{HeadOnly, Packet, PacketHead, Verdict, Whole};
 
-/// Calls the services inside first, and lets a closure decide on what they forward.
-///
-/// The other layers look at a packet on its way inward. That is the right order for what a client sends,
-/// and the wrong one for deliveries to it: there the layers inside, which are nearer to the
-/// broker, must come first, so that a layer sees the same topics in both directions. The closure does not
-/// see packets that they do not forward.
-///
-/// ```
-/// use mproxy_codec::KindSet;
-/// use mproxy_session::{Forward, ReviewLayer, Tap, Verdict};
-/// use tower_layer::Layer;
-///
-/// let no_secrets = ReviewLayer::heads(|packet| {
-///     match packet.publish() {
-///         Some(publish) if publish.topic().starts_with("secret/") => Verdict::Discard,
-///         _ => Verdict::Forward(packet),
-///     }
-/// });
-/// let tap = Tap::only(KindSet::PUBLISH, no_secrets.layer(Forward)).head_only();
-/// # let _ = tap;
-/// ```
-#[derive(Clone, Copy, Debug)]
-pub struct ReviewLayer<F> {
-    decide: F,
+layer! {
+    /// Asks the services inside first, and lets a closure decide about what they forward.
+    ///
+    /// The other layers look at a packet on its way inward. That is the order for what a client sends,
+    /// and the wrong one for what is delivered to it: there the layers inside, which are nearer to the
+    /// broker, come first, so that a layer sees the same topics in both directions. What is not
+    /// forwarded inside is not shown.
+    ///
+    /// ```
+    /// use mproxy_codec::KindSet;
+    /// use mproxy_session::{Forward, ReviewLayer, Tap, Verdict};
+    /// use tower_layer::Layer;
+    ///
+    /// let no_secrets = ReviewLayer::heads(|packet| {
+    ///     match packet.publish() {
+    ///         Some(publish) if publish.topic().starts_with("secret/") => Verdict::Discard,
+    ///         _ => Verdict::Forward(packet),
+    ///     }
+    /// });
+    /// let tap = Tap::only(KindSet::PUBLISH, no_secrets.layer(Forward)).head_only();
+    /// # let _ = tap;
+    /// ```
+    ReviewLayer<F>: Review<S, F> = |inner, decide| Review::new(inner, Some(decide))
 }
 
 impl<F> ReviewLayer<F> {
@@ -43,7 +41,7 @@ impl<F> ReviewLayer<F> {
     where
         F: Fn(Packet) -> Verdict + Clone,
     {
-        Self { decide }
+        Self(decide)
     }
 
     /// A layer that calls `decide` with packets without payload, for a
@@ -52,15 +50,7 @@ impl<F> ReviewLayer<F> {
     where
         F: Fn(PacketHead) -> Verdict<HeadOnly> + Clone,
     {
-        Self { decide }
-    }
-}
-
-impl<S, F: Clone> Layer<S> for ReviewLayer<F> {
-    type Service = Review<S, F>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Review::new(inner, Some(self.decide.clone()))
+        Self(decide)
     }
 }
 
@@ -103,6 +93,15 @@ where
 pub trait Reviewer<P = Whole> {
     /// Decides on the packet.
     fn review(&self, packet: Packet<P>) -> Verdict<P>;
+
+    /// Decides about any verdict of the services inside. By itself it is asked about what they forward.
+    #[inline]
+    fn settle(&mut self, verdict: Verdict<P>) -> Verdict<P> {
+        match verdict {
+            Verdict::Forward(packet) => self.review(packet),
+            verdict => verdict,
+        }
+    }
 }
 
 impl<P, F: Fn(Packet<P>) -> Verdict<P>> Reviewer<P> for F {
@@ -148,9 +147,9 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let verdict = ready!(this.future.poll(cx))?;
-        Poll::Ready(Ok(match (this.reviewer, verdict) {
-            (Some(reviewer), Verdict::Forward(packet)) => reviewer.review(packet),
-            (_, verdict) => verdict,
+        Poll::Ready(Ok(match this.reviewer {
+            Some(reviewer) => reviewer.settle(verdict),
+            None => verdict,
         }))
     }
 }

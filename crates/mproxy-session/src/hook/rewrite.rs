@@ -1,42 +1,39 @@
 //! [`RewriteLayer`]: a synchronous change.
 
-use tower_layer::Layer;
-
 use super::{Filter, Judge, Packet, PacketHead, Refusal, Verdict};
 
-/// Lets a closure change each packet on its way inward.
-///
-/// If the closure fails, the packet is refused, because a change must not be skipped. The error
-/// may be a [`Refusal`] or convert into one, as [`EncodeError`](mproxy_codec::EncodeError) does.
-///
-/// ```
-/// use mproxy_session::{Forward, Packet, RewriteLayer};
-/// use tower_layer::Layer;
-///
-/// let prefix = RewriteLayer::new(|packet: &mut Packet| {
-///     match packet.publish().map(|publish| format!("plant-7/{}", publish.topic())) {
-///         Some(topic) => packet.set_topic(&topic),
-///         None => Ok(()),
-///     }
-/// });
-/// let service = prefix.layer(Forward);
-/// # let _ = service;
-/// ```
-///
-/// A closure with several error types names its result type:
-///
-/// ```
-/// use mproxy_session::{Packet, Refusal, RewriteLayer};
-///
-/// let stamped = RewriteLayer::new(|packet: &mut Packet| {
-///     packet.add_user_property("via", "mproxy")?;
-///     Ok::<_, Refusal>(())
-/// });
-/// # let _ = stamped;
-/// ```
-#[derive(Clone, Copy, Debug)]
-pub struct RewriteLayer<F> {
-    change: F,
+layer! {
+    /// Lets a closure change each packet on its way inward.
+    ///
+    /// An error of the closure refuses the packet: a change that cannot be made must not be skipped. It
+    /// may be a [`Refusal`] or what becomes one, as an [`EncodeError`](mproxy_codec::EncodeError) does.
+    ///
+    /// ```
+    /// use mproxy_session::{Forward, Packet, RewriteLayer};
+    /// use tower_layer::Layer;
+    ///
+    /// let prefix = RewriteLayer::new(|packet: &mut Packet| {
+    ///     match packet.publish().map(|publish| format!("plant-7/{}", publish.topic())) {
+    ///         Some(topic) => packet.set_topic(&topic),
+    ///         None => Ok(()),
+    ///     }
+    /// });
+    /// let service = prefix.layer(Forward);
+    /// # let _ = service;
+    /// ```
+    ///
+    /// A closure with several errors says which it ends in:
+    ///
+    /// ```
+    /// use mproxy_session::{Packet, Refusal, RewriteLayer};
+    ///
+    /// let stamped = RewriteLayer::new(|packet: &mut Packet| {
+    ///     packet.add_user_property("via", "mproxy")?;
+    ///     Ok::<_, Refusal>(())
+    /// });
+    /// # let _ = stamped;
+    /// ```
+    RewriteLayer<F>: Rewrite<S, F> = |inner, change| Filter::new(inner, Change(change))
 }
 
 impl<F> RewriteLayer<F> {
@@ -46,7 +43,7 @@ impl<F> RewriteLayer<F> {
         F: FnMut(&mut Packet) -> Result<(), E>,
         E: Into<Refusal>,
     {
-        Self { change }
+        Self(change)
     }
 
     /// A layer that calls `change` with packets without payload, for a
@@ -56,15 +53,7 @@ impl<F> RewriteLayer<F> {
         F: FnMut(&mut PacketHead) -> Result<(), E>,
         E: Into<Refusal>,
     {
-        Self { change }
-    }
-}
-
-impl<S, F: Clone> Layer<S> for RewriteLayer<F> {
-    type Service = Rewrite<S, F>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Filter::new(inner, Change(self.change.clone()))
+        Self(change)
     }
 }
 

@@ -7,7 +7,6 @@ use mproxy_codec::{DecodeError, EncodeError, ReasonCode};
 
 use super::Packet;
 use super::packet::Whole;
-use crate::admit::ConnectRefusal;
 
 /// The response of a packet service. It carries the packet, so that the session sends what was
 /// judged.
@@ -53,22 +52,29 @@ impl<P> Verdict<P> {
     }
 }
 
-/// Why a packet is refused.
+/// A verdict that refuses.
+impl<P> From<Refusal> for Verdict<P> {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refuse(refusal)
+    }
+}
+
+/// Why a packet is refused, or a client turned away.
 ///
-/// It is also an error: if a service fails with one, or with an error that has one as its
-/// [source](Error::source), the packet is refused.
+/// It is an error, too: a service that fails with one, or with an error of which it is the
+/// [source](Error::source), refuses the packet or the client.
 ///
-/// # What the client receives
-/// An MQTT 5.0 PUBLISH at QoS 1 or 2 is answered with the reason code, or with 0x87 Not authorized if
-/// PUBACK and PUBREC do not have it as an error code. At QoS 0, and before MQTT 5.0, there is no such
-/// answer, and [`Limits::refused_publish`](crate::Limits::refused_publish) decides. A SUBSCRIBE is answered
-/// with the code if SUBACK has it, otherwise with 0x87, and before MQTT 5.0 with 0x80. For a will, it
-/// refuses the client: see [`ConnectRefusal`]. [`Summary`](crate::Summary) has the code with which a
-/// session ended, as it was sent.
+/// # What the client is told
+/// A PUBLISH at QoS 1 or 2 of MQTT 5.0 is answered with the reason code, or with 0x87 Not authorized
+/// where PUBACK and PUBREC have no such code, or it is none of an error; at QoS 0, and before MQTT 5.0, nothing can be said, and
+/// [`Limits::refused_publish`](crate::Limits::refused_publish) decides. A SUBSCRIBE is answered with
+/// it where SUBACK has such a code, otherwise with 0x87, and before MQTT 5.0 with 0x80. A will refuses
+/// the client: see [`ConnectRefusal`](crate::ConnectRefusal). [`Summary`](crate::Summary) has the code with which a session ended
+/// as it was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Refusal {
-    /// The reason code of PUBACK, PUBREC or SUBACK of MQTT 5.0.
+    /// The reason code of PUBACK, PUBREC, SUBACK or CONNACK of MQTT 5.0.
     pub reason: ReasonCode,
     /// A Reason String for MQTT 5.0 clients that want them.
     pub text: Option<Box<str>>,
@@ -104,10 +110,7 @@ impl Refusal {
 
     /// The refusal in an error: itself, or one of its sources.
     pub(crate) fn in_error(error: &(dyn Error + 'static)) -> Option<Self> {
-        sources(error).find_map(|error| {
-            let refusal = error.downcast_ref::<Self>().cloned();
-            refusal.or_else(|| error.downcast_ref::<ConnectRefusal>().map(Self::from))
-        })
+        sources(error).find_map(|error| error.downcast_ref().cloned())
     }
 }
 
@@ -127,22 +130,12 @@ pub(crate) fn sources<'a>(
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        display(f, self.reason, self.text.as_deref(), self.by.as_deref())
+        write!(f, "refused: {}", self.reason)?;
+        for more in [&self.text, &self.by].into_iter().flatten() {
+            write!(f, ": {more}")?;
+        }
+        Ok(())
     }
-}
-
-/// The text of a refusal as an error.
-pub(crate) fn display(
-    f: &mut fmt::Formatter<'_>,
-    reason: ReasonCode,
-    text: Option<&str>,
-    by: Option<&str>,
-) -> fmt::Result {
-    write!(f, "refused: {reason}")?;
-    for more in [text, by].into_iter().flatten() {
-        write!(f, ": {more}")?;
-    }
-    Ok(())
 }
 
 impl Error for Refusal {}
@@ -153,18 +146,8 @@ impl From<ReasonCode> for Refusal {
     }
 }
 
-impl From<&ConnectRefusal> for Refusal {
-    fn from(refusal: &ConnectRefusal) -> Self {
-        Self {
-            reason: refusal.reason,
-            text: refusal.text.clone(),
-            by: refusal.by.clone(),
-        }
-    }
-}
-
-/// A packet that cannot be written as a hook changed it is refused: with the code for the problem
-/// with its topic, with 0x97 Quota exceeded if it would be too long, and with 0x83 Implementation
+/// A packet that cannot be written as a hook would have it is refused: with the code for what is wrong
+/// with its topic, with 0x97 Quota exceeded where it would be too long, and with 0x83 Implementation
 /// specific error for everything else.
 impl From<EncodeError> for Refusal {
     fn from(error: EncodeError) -> Self {

@@ -42,9 +42,8 @@ pub(super) async fn admit<A: Admit<U, D>, U, D>(
     connect: Connect,
     limits: &Limits,
 ) -> Result<Admission<U, D>, End> {
-    let refuse = |refusal: Refusal| Admission::Refuse(refusal.into());
     let call = |stage: &mut A| stage.call(connect);
-    ask(stage, A::poll_ready, call, "CONNECT", refuse, limits).await
+    ask(stage, A::poll_ready, call, "CONNECT", limits).await
 }
 
 /// Asks the hooks about a packet of the session's own, if they judge its type. `what` names it.
@@ -64,7 +63,7 @@ pub(super) async fn judge<U: PacketService>(
     let (asked, version) = (packet.as_bytes().clone(), packet.version());
     let ready = |tap: &mut Tap<U>, cx: &mut Context<'_>| tap.poll_ready_for(kind, cx);
     let call = |tap: &mut Tap<U>| tap.service_mut().call(packet);
-    match ask(tap, ready, call, what, Verdict::Refuse, limits).await? {
+    match ask(tap, ready, call, what, limits).await? {
         Verdict::Forward(packet) if !packet.is_own(kind) => {
             let other = packet_name(packet.kind());
             let detail = format!("a hook forwarded {other} in place of {what}");
@@ -86,12 +85,11 @@ pub(super) async fn judge<U: PacketService>(
 }
 
 /// Asks a service, in time. Waiting for a permit is not taking long.
-async fn ask<S, T, F, E>(
+async fn ask<S, T: From<Refusal>, F, E>(
     service: &mut S,
     mut ready: impl FnMut(&mut S, &mut Context<'_>) -> Poll<Result<(), E>>,
     call: impl FnOnce(&mut S) -> F,
     what: &str,
-    refuse: impl FnOnce(Refusal) -> T,
     limits: &Limits,
 ) -> Result<T, End>
 where
@@ -115,7 +113,7 @@ where
         Err(error) => Err(error),
     };
     answer.or_else(|error| {
-        let refusal = Refusal::in_error(&*error).map(refuse);
+        let refusal = Refusal::in_error(&*error).map(T::from);
         let failed = format_args!("a hook failed over {what}");
         refusal.ok_or_else(|| Cause::hook_failed(failed, error))
     })

@@ -6,7 +6,7 @@ use super::ask::{self, Judged};
 use crate::admit::Connect;
 use crate::cause::{Cause, End};
 use crate::error::Limit;
-use crate::hook::{Packet, PacketService, Refusal, Tap};
+use crate::hook::{Packet, PacketService, Tap};
 use crate::limits::{Limits, RefusedWill};
 use crate::recorder::Recorder;
 
@@ -36,9 +36,9 @@ pub(super) async fn offer<U: PacketService>(
         Judged::Changed(packet) => packet
             .write_will(connect.packet_mut())
             .map(|()| false)
-            .map_err(|error| Cause::turned_away(Refusal::from(error).into(), None)),
+            .map_err(|error| Cause::turned_away(error.into(), None)),
         Judged::Out(Some(refusal)) if limits.refused_will == RefusedWill::RefuseClient => {
-            Err(Cause::turned_away(refusal.into(), Limit::RefusedWill))
+            Err(Cause::turned_away(refusal, Limit::RefusedWill))
         }
         // a will that cannot be removed is not let in
         Judged::Out(_) => connect
