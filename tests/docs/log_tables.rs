@@ -163,7 +163,10 @@ fn every_field_is_one_that_a_line_has() {
 #[test]
 fn every_reason_is_explained() {
     let reasons = read(&root().join("crates/mproxy-session/src/summary.rs"));
-    let reasons = reasons.split("\nreasons! {").nth(1).expect("the reasons");
+    let reasons = reasons
+        .split("pub enum CloseReason {")
+        .nth(1)
+        .expect("the reasons");
     let reasons = reasons.split("\n}").next().unwrap_or_default();
     let reasons = reasons.lines().filter_map(|line| line.split('"').nth(1));
     let reasons: BTreeSet<_> = reasons.map(str::to_owned).collect();

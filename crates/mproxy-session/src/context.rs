@@ -138,8 +138,8 @@ impl Eq for SessionInfo {}
 #[derive(Debug)]
 struct Facts {
     names: Names,
-    /// Boxed like the next field, because few sessions have one.
-    assigned_client_id: OnceLock<Box<Assigned>>,
+    /// The broker's choice. Boxed twice, to be one word, as the next: few sessions have one.
+    assigned_client_id: OnceLock<Box<Box<str>>>,
     identity: Option<Box<Identity>>,
     peer: Peer,
     version: Version,
@@ -192,10 +192,6 @@ impl Names {
     }
 }
 
-/// A client identifier that the broker chose.
-#[derive(Debug)]
-struct Assigned(Box<str>);
-
 impl SessionInfo {
     pub(crate) fn new(packet: &ConnectPacket, peer: &Peer, identity: Option<&Identity>) -> Self {
         Self(Arc::new(Facts {
@@ -219,15 +215,14 @@ impl SessionInfo {
     #[must_use]
     pub fn client_id(&self) -> &str {
         match self.0.assigned_client_id.get() {
-            Some(assigned) => &assigned.0,
+            Some(assigned) => assigned,
             None => self.0.names.client_id(),
         }
     }
 
     pub(crate) fn assign_client_id(&self, client_id: &str) {
-        // there is only one CONNACK; a second value would be ignored
-        let assigned = Box::new(Assigned(client_id.into()));
-        let _ = self.0.assigned_client_id.set(assigned);
+        // a CONNACK comes once; a second value would be ignored
+        let _ = self.0.assigned_client_id.set(Box::new(client_id.into()));
     }
 
     /// The names in the CONNECT that was sent to the broker.

@@ -57,52 +57,53 @@ pub(crate) fn packet_name(kind: Kind) -> String {
     kind.as_str().to_ascii_uppercase()
 }
 
-/// The field of [`Limits`](crate::Limits), or other bound, that ended a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Limit {
-    Bridges,
-    ConnackTimeout,
-    ConnectTimeout,
-    DialTimeout,
-    HookTimeout,
-    MaxConnectSize,
-    MaxDenials,
-    MaxFilters,
-    MaxHeldPacket,
-    MaxPacketSize,
-    MaxTopicLevels,
-    Memory,
-    /// Not a limit of the proxy: what the broker announced, or less.
-    Announced,
-    PacketTimeout,
-    PermitTimeout,
-    RefusedWill,
-    Versions,
-    WriteTimeout,
+/// An enum of which each variant has a name for logs and metrics.
+macro_rules! names {
+    ($(#[$outer:meta])* $vis:vis enum $enum:ident { $($(#[$doc:meta])* $name:ident = $text:literal,)* }) => {
+        $(#[$outer])*
+        $vis enum $enum { $($(#[$doc])* $name,)* }
+
+        impl $enum {
+            /// The name that logs and metrics use.
+            #[must_use]
+            $vis const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+        }
+    };
+}
+pub(crate) use names;
+
+names! {
+    /// A field of [`Limits`](crate::Limits), or another bound: with another value the session would have
+    /// gone on.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) enum Limit {
+        Bridges = "bridges",
+        ConnackTimeout = "connack_timeout",
+        ConnectTimeout = "connect_timeout",
+        DialTimeout = "dial_timeout",
+        HookTimeout = "hook_timeout",
+        MaxConnectSize = "max_connect_size",
+        MaxDenials = "max_denials",
+        MaxFilters = "max_filters",
+        MaxHeldPacket = "max_held_packet",
+        MaxPacketSize = "max_packet_size",
+        MaxTopicLevels = "max_topic_levels",
+        Memory = "memory",
+        /// Not the proxy's: what the broker announced, or less.
+        Announced = "",
+        PacketTimeout = "packet_timeout",
+        PermitTimeout = "permit_timeout",
+        RefusedWill = "refused_will",
+        Versions = "versions",
+        WriteTimeout = "write_timeout",
+    }
 }
 
 impl Limit {
     /// The name of the field; `None` when it is the broker's.
-    pub(crate) const fn field(self) -> Option<&'static str> {
-        Some(match self {
-            Self::Bridges => "bridges",
-            Self::ConnackTimeout => "connack_timeout",
-            Self::ConnectTimeout => "connect_timeout",
-            Self::DialTimeout => "dial_timeout",
-            Self::HookTimeout => "hook_timeout",
-            Self::MaxConnectSize => "max_connect_size",
-            Self::MaxDenials => "max_denials",
-            Self::MaxFilters => "max_filters",
-            Self::MaxHeldPacket => "max_held_packet",
-            Self::MaxPacketSize => "max_packet_size",
-            Self::MaxTopicLevels => "max_topic_levels",
-            Self::Memory => "memory",
-            Self::Announced => return None,
-            Self::PacketTimeout => "packet_timeout",
-            Self::PermitTimeout => "permit_timeout",
-            Self::RefusedWill => "refused_will",
-            Self::Versions => "versions",
-            Self::WriteTimeout => "write_timeout",
-        })
+    pub(crate) fn field(self) -> Option<&'static str> {
+        Some(self.as_str()).filter(|name| !name.is_empty())
     }
 }

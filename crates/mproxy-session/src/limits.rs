@@ -336,44 +336,31 @@ impl ControlCharacters {
 
 /// A set of protocol versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Versions {
-    v31: bool,
-    v311: bool,
-    v5: bool,
-}
+pub struct Versions(u8);
 
 impl Versions {
     /// All three.
-    pub const ALL: Self = Self {
-        v31: true,
-        v311: true,
-        v5: true,
-    };
-    /// No version; add some with [`with`](Self::with).
-    pub const NONE: Self = Self {
-        v31: false,
-        v311: false,
-        v5: false,
-    };
+    pub const ALL: Self = Self(0b111);
+    /// None; add with [`with`](Self::with).
+    pub const NONE: Self = Self(0);
 
     /// Adds a version.
     #[must_use]
-    pub const fn with(mut self, version: Version) -> Self {
-        match version {
-            Version::V31 => self.v31 = true,
-            Version::V311 => self.v311 = true,
-            Version::V5 => self.v5 = true,
-        }
-        self
+    pub const fn with(self, version: Version) -> Self {
+        Self(self.0 | Self::bit(version))
     }
 
     /// True when the version is in the set.
     #[must_use]
     pub const fn contains(self, version: Version) -> bool {
+        self.0 & Self::bit(version) != 0
+    }
+
+    const fn bit(version: Version) -> u8 {
         match version {
-            Version::V31 => self.v31,
-            Version::V311 => self.v311,
-            Version::V5 => self.v5,
+            Version::V31 => 0b1,
+            Version::V311 => 0b10,
+            Version::V5 => 0b100,
         }
     }
 }

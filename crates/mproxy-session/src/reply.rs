@@ -45,10 +45,8 @@ impl Replies {
     /// A CONNACK that refuses.
     pub(crate) fn connack(self, reason: ReasonCode, text: Option<&str>) -> Option<Bytes> {
         let reason = connack_code(reason);
-        // a Reason String is allowed in CONNACK whatever Request Problem Information says
-        self.fit(text, |properties| {
-            encode_refusal(self.version, reason, properties)
-        })
+        // a Reason String is allowed here whatever Request Problem Information says
+        self.fit(text, |block| encode_refusal(self.version, reason, block))
     }
 
     /// A DISCONNECT, which only an MQTT 5.0 client may get.
@@ -57,9 +55,7 @@ impl Replies {
             return None;
         }
         let reason = disconnect_code(reason);
-        self.fit(text, |properties| {
-            encode_disconnect(self.version, reason, properties)
-        })
+        self.fit(text, |block| encode_disconnect(self.version, reason, block))
     }
 
     /// A PUBACK, PUBREC or PUBCOMP.
@@ -76,8 +72,8 @@ impl Replies {
             ReasonCode::NOT_AUTHORIZED
         };
         let text = text.filter(|_| self.problem_information);
-        self.fit(text, |properties| {
-            encode_ack(self.version, kind, packet_id, reason, properties)
+        self.fit(text, |block| {
+            encode_ack(self.version, kind, packet_id, reason, block)
         })
     }
 

@@ -8,29 +8,20 @@ use mproxy_codec::{ConnectGlimpse, Foreign, Kind, ReasonCode, Version};
 
 use crate::cause::{Cause, Source};
 use crate::context::{Peer, SessionInfo};
+use crate::error::names;
 use crate::handle::SessionId;
 
-/// Who ended a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(clippy::exhaustive_enums)] // complete: a proxy stands between two sides
-pub enum Side {
-    /// The client.
-    Client,
-    /// The broker.
-    Upstream,
-    /// The proxy itself.
-    Proxy,
-}
-
-impl Side {
-    /// The name that logs and metrics use.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Client => "client",
-            Self::Upstream => "upstream",
-            Self::Proxy => "proxy",
-        }
+names! {
+    /// Who ended a connection.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    #[allow(clippy::exhaustive_enums)] // complete: a proxy stands between two sides
+    pub enum Side {
+        /// The client.
+        Client = "client",
+        /// The broker.
+        Upstream = "upstream",
+        /// The proxy itself.
+        Proxy = "proxy",
     }
 }
 
@@ -40,86 +31,71 @@ impl fmt::Display for Side {
     }
 }
 
-macro_rules! reasons {
-    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
-        /// Why a connection ended: a fixed set of values, so that metrics can count them.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[non_exhaustive]
-        pub enum CloseReason { $($(#[$doc])* $name,)* }
-
-        impl CloseReason {
-            /// Every reason, in the order of declaration.
-            pub const ALL: &'static [Self] = &[$(Self::$name),*];
-
-            /// The name that logs and metrics use.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$name => $text,)* }
-            }
-        }
-    };
-}
-
-reasons! {
-    /// The client sent DISCONNECT.
-    Disconnect = "disconnect",
-    /// The client sent DISCONNECT with Will Message.
-    DisconnectWithWill = "disconnect_with_will",
-    /// The client closed its connection without DISCONNECT.
-    Eof = "eof",
-    /// The client's connection broke.
-    Reset = "reset",
-    /// Nothing came for 1.5 times the keep alive.
-    KeepaliveTimeout = "keepalive_timeout",
-    /// No complete CONNECT came in time.
-    ConnectTimeout = "connect_timeout",
-    /// A packet was not complete in time.
-    PacketTimeout = "packet_timeout",
-    /// A side did not accept data in time.
-    WriteTimeout = "write_timeout",
-    /// A packet was not allowed when it came.
-    ProtocolError = "protocol_error",
-    /// A packet could not be parsed.
-    Malformed = "malformed",
-    /// A packet was larger than allowed.
-    PacketTooLarge = "packet_too_large",
-    /// The protocol version is unknown or not allowed here.
-    UnsupportedVersion = "unsupported_version",
-    /// A hook refused the CONNECT.
-    AuthDenied = "auth_denied",
-    /// A hook closed the session.
-    AclDenied = "acl_denied",
-    /// An operator closed the session.
-    Kicked = "kicked",
-    /// The time for which the client was admitted has passed, for example that of its token.
-    TokenExpired = "token_expired",
-    /// The rules have changed in a way that a running session cannot follow: its client must connect
-    /// again.
-    RulesChanged = "rules_changed",
-    /// Another connection took the session over.
-    SessionTakenOver = "session_taken_over",
-    /// Too many packets of the client were refused in too short a time.
-    RateLimited = "rate_limited",
-    /// The memory budget had no room for what the connection held.
-    Overload = "overload",
-    /// The connection made room for another one before its CONNECT was complete.
-    Evicted = "evicted",
-    /// The proxy is shutting down.
-    Drain = "drain",
-    /// The broker answered CONNECT with a refusal.
-    UpstreamRefused = "upstream_refused",
-    /// The broker sent DISCONNECT.
-    UpstreamDisconnect = "upstream_disconnect",
-    /// The broker closed its connection.
-    UpstreamEof = "upstream_eof",
-    /// The broker could not be reached.
-    UpstreamUnreachable = "upstream_unreachable",
-    /// The broker broke the protocol.
-    UpstreamProtocolError = "upstream_protocol_error",
-    /// A hook failed, panicked or took too long.
-    HookFailed = "hook_failed",
-    /// A bug in the proxy.
-    Internal = "internal",
+names! {
+    /// Why a connection ended, in a vocabulary that is bounded so that metrics can count it.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    #[non_exhaustive]
+    pub enum CloseReason {
+        /// The client sent DISCONNECT.
+        Disconnect = "disconnect",
+        /// The client sent DISCONNECT with Will Message.
+        DisconnectWithWill = "disconnect_with_will",
+        /// The client closed its connection without DISCONNECT.
+        Eof = "eof",
+        /// The client's connection broke.
+        Reset = "reset",
+        /// Nothing came for 1.5 times the keep alive.
+        KeepaliveTimeout = "keepalive_timeout",
+        /// No complete CONNECT came in time.
+        ConnectTimeout = "connect_timeout",
+        /// A packet was begun and not finished in time.
+        PacketTimeout = "packet_timeout",
+        /// A side did not take what was written to it in time.
+        WriteTimeout = "write_timeout",
+        /// A packet was not allowed where it came.
+        ProtocolError = "protocol_error",
+        /// A packet could not be parsed.
+        Malformed = "malformed",
+        /// A packet was larger than allowed.
+        PacketTooLarge = "packet_too_large",
+        /// The protocol version is unknown or not allowed here.
+        UnsupportedVersion = "unsupported_version",
+        /// A hook refused the CONNECT.
+        AuthDenied = "auth_denied",
+        /// A hook closed the session.
+        AclDenied = "acl_denied",
+        /// Somebody asked for the session to be closed.
+        Kicked = "kicked",
+        /// The time up to which the client was admitted has passed: that of its token, for one.
+        TokenExpired = "token_expired",
+        /// The rules have changed so that a session that runs cannot follow: its client has to connect
+        /// again.
+        RulesChanged = "rules_changed",
+        /// Another connection took the session over.
+        SessionTakenOver = "session_taken_over",
+        /// Too many packets of the client were refused in too short a time.
+        RateLimited = "rate_limited",
+        /// There was no memory left for what the connection held.
+        Overload = "overload",
+        /// The connection made room for another one before its CONNECT was whole.
+        Evicted = "evicted",
+        /// The proxy shuts down.
+        Drain = "drain",
+        /// The broker answered CONNECT with a refusal.
+        UpstreamRefused = "upstream_refused",
+        /// The broker sent DISCONNECT.
+        UpstreamDisconnect = "upstream_disconnect",
+        /// The broker closed its connection.
+        UpstreamEof = "upstream_eof",
+        /// The broker could not be reached.
+        UpstreamUnreachable = "upstream_unreachable",
+        /// The broker sent something that it must not send.
+        UpstreamProtocolError = "upstream_protocol_error",
+        /// A hook failed, panicked or took too long.
+        HookFailed = "hook_failed",
+        /// A defect of the proxy.
+        Internal = "internal",
+    }
 }
 
 impl fmt::Display for CloseReason {

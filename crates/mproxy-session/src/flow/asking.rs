@@ -31,12 +31,8 @@ enum At<F> {
     Running(FutureBox<F>),
 }
 
-/// A packet on which the hooks have decided after waiting.
-pub(super) struct Judged {
-    pub(super) verdict: Verdict,
-    pub(super) offered: Offered,
-    pub(super) since: Instant,
-}
+/// A packet on which the hooks have decided after a while, and since when it was with them.
+pub(super) type Judged = (Verdict, Offered, Instant);
 
 impl<F, E> Asking<F>
 where
@@ -142,11 +138,7 @@ where
                 return Poll::Pending;
             };
             let Asked { offered, since, .. } = *asked;
-            return Poll::Ready(verdict.map(|verdict| Judged {
-                verdict,
-                offered,
-                since,
-            }));
+            return Poll::Ready(verdict.map(|verdict| (verdict, offered, since)));
         }
         let Asked { offered, since, at } = *asked;
         let At::Waiting(packet) = at else {
@@ -158,11 +150,7 @@ where
             asked.since = since;
         }
         let verdict = ready!(polled);
-        Poll::Ready(Ok(Judged {
-            verdict,
-            offered,
-            since,
-        }))
+        Poll::Ready(Ok((verdict, offered, since)))
     }
 }
 

@@ -112,15 +112,6 @@ pub(crate) struct Cx<'a, 'b> {
     pub(crate) repeated: u32,
 }
 
-/// The pipe's input to a direction for one round.
-pub(crate) struct Turn<'a, 'b> {
-    pub(crate) task: &'a mut Context<'b>,
-    pub(crate) hooks: HookTraits,
-    pub(crate) intake: Intake,
-    pub(crate) work: &'a mut u32,
-    pub(crate) clock: Clock,
-}
-
 impl<'a, 'b> Cx<'a, 'b> {
     #[inline]
     pub(crate) fn new(
@@ -128,7 +119,8 @@ impl<'a, 'b> Cx<'a, 'b> {
         to_sender: &'a mut Outbox,
         batch: &'a mut Batch,
         (latency, recorder): (&'a mut Latency, &'a dyn Recorder),
-        turn: Turn<'a, 'b>,
+        (task, work): (&'a mut Context<'b>, &'a mut u32),
+        (hooks, intake): (HookTraits, Intake),
     ) -> Self {
         Self {
             rules,
@@ -137,12 +129,12 @@ impl<'a, 'b> Cx<'a, 'b> {
             latency,
             recorder,
             queued_since: None,
-            clock: turn.clock,
-            task: turn.task,
-            hooks: turn.hooks,
-            intake: turn.intake,
+            clock: Clock::default(),
+            task,
+            hooks,
+            intake,
             running: None,
-            work: turn.work,
+            work,
             events: Events::default(),
             repeated: 0,
         }

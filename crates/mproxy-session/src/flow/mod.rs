@@ -53,7 +53,7 @@ use mproxy_codec::Direction;
 
 use self::{asking::Asking, payload::Payload, sender::Sender};
 pub(crate) use self::{
-    cx::{Clock, Cx, Events, Intake, Turn, WORK},
+    cx::{Clock, Cx, Events, Intake, WORK},
     inbox::Inbox,
     outbox::Outbox,
 };

@@ -17,7 +17,6 @@ use mproxy_codec::{Direction, Head, Kind};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use super::asking::Judged;
 use super::inbox::{CHEAP_COPY, Leftover};
 use super::{Clock, Cx, Events, Flow, Intake, Next};
 use crate::cause::End;
@@ -78,12 +77,7 @@ impl<H: PacketService> Flow<H> {
         let polled = self.asking.poll(&mut self.tap, cx);
         let outcome = match polled {
             Poll::Pending => Ok(Poll::Pending),
-            Poll::Ready(judged) => judged.and_then(|judged| {
-                let Judged {
-                    verdict,
-                    offered,
-                    since,
-                } = judged;
+            Poll::Ready(judged) => judged.and_then(|(verdict, offered, since)| {
                 let next = self.apply_late(verdict, Some(since), &offered, cx)?;
                 if let Next::Replace(frame) = next {
                     self.out.push(&frame);

@@ -51,24 +51,22 @@ impl World {
     }
 
     fn with<T>(&mut self, run: impl FnOnce(&mut Cx<'_, '_>) -> T) -> T {
-        let turn = Turn {
-            task: &mut Context::from_waker(Waker::noop()),
-            hooks: HookTraits {
-                growth: 0,
-                follow_aliases: false,
-                blind_to_auth: false,
-            },
-            intake: Intake::Free,
-            work: &mut self.work,
-            clock: Clock(self.now),
+        let hooks = HookTraits {
+            growth: 0,
+            follow_aliases: false,
+            blind_to_auth: false,
         };
-        run(&mut Cx::new(
+        let task = &mut Context::from_waker(Waker::noop());
+        let mut cx = Cx::new(
             &mut self.rules,
             &mut self.to_sender,
             &mut self.batch,
             (&mut self.latency, &NoRecorder),
-            turn,
-        ))
+            (task, &mut self.work),
+            (hooks, Intake::Free),
+        );
+        cx.clock = Clock(self.now);
+        run(&mut cx)
     }
 }
 
@@ -189,14 +187,11 @@ fn a_packet_waits_with_the_hooks_and_comes_back_with_what_was_offered() {
     let Poll::Ready(Ok(judged)) = judged else {
         panic!("a verdict");
     };
-    assert_eq!(
-        (Some(judged.since), judged.offered.kind()),
-        (since, Kind::Publish)
-    );
-    let Verdict::Forward(packet) = judged.verdict else {
+    assert_eq!((Some(judged.2), judged.1.kind()), (since, Kind::Publish));
+    let Verdict::Forward(packet) = judged.0 else {
         panic!("forwarded");
     };
-    assert!(judged.offered.is_untouched(&packet) && !asking.is_waiting());
+    assert!(judged.1.is_untouched(&packet) && !asking.is_waiting());
 }
 
 fn name<H: PacketService>(flow: &mut Flow<H>, world: &mut World, bytes: &[u8]) -> &'static str {

@@ -18,7 +18,7 @@ use self::allowance::Allowance;
 use self::deadlines::{Activity, Deadline, Deadlines, Facts, silence};
 use self::pace::{Throttle, Throttles};
 use crate::cause::{Cause, End};
-use crate::flow::{Clock, Cx, Events, Flow, Intake, Turn, WORK, Wait};
+use crate::flow::{Cx, Events, Flow, Intake, WORK, Wait};
 use crate::handle::{Running, When};
 use crate::hook::{PacketService, Tap};
 use crate::latency::Latency;
@@ -213,20 +213,8 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
             Some(throttles) if intake == Intake::Free => throttles.each_mut().map(Throttle::intake),
             _ => [intake; 2],
         };
-        let up = self.pump_up(Turn {
-            task,
-            hooks,
-            intake: up,
-            work: work_up,
-            clock: Clock::default(),
-        })?;
-        let down = self.pump_down(Turn {
-            task,
-            hooks,
-            intake: down,
-            work: work_down,
-            clock: Clock::default(),
-        })?;
+        let up = self.pump_up((&mut *task, work_up), (hooks, up))?;
+        let down = self.pump_down((task, work_down), (hooks, down))?;
         let is_alive = up.has(Events::HEARD) && self.rules.negotiated.keep_alive > 0;
         let exchanged = up.has(Events::EXCHANGED) || down.has(Events::EXCHANGED);
         if is_alive && self.answered || exchanged {
@@ -245,12 +233,16 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
         }
     }
 
-    /// A turn of the direction to the server.
-    fn pump_up(&mut self, turn: Turn<'_, '_>) -> Result<Events, End> {
+    /// A turn of what the client sends.
+    fn pump_up(
+        &mut self,
+        turn: (&mut Context<'_>, &mut u32),
+        bounds: (HookTraits, Intake),
+    ) -> Result<Events, End> {
         let mut batch = Batch::default();
         let watched = (&mut self.latency, &*self.recorder);
         let out = &mut self.to_client.out;
-        let mut cx = Cx::new(&mut self.rules, out, &mut batch, watched, turn);
+        let mut cx = Cx::new(&mut self.rules, out, &mut batch, watched, turn, bounds);
         let (client, broker) = (&mut self.client, &mut self.broker);
         let pumped = self.to_server.pump(client, broker, &mut cx);
         // count before returning the error: the bytes were read
@@ -265,12 +257,16 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
         Ok(events)
     }
 
-    /// A turn of the direction to the client.
-    fn pump_down(&mut self, turn: Turn<'_, '_>) -> Result<Events, End> {
+    /// A turn of what the broker sends.
+    fn pump_down(
+        &mut self,
+        turn: (&mut Context<'_>, &mut u32),
+        bounds: (HookTraits, Intake),
+    ) -> Result<Events, End> {
         let mut batch = Batch::default();
         let watched = (&mut self.latency, &*self.recorder);
         let out = &mut self.to_server.out;
-        let mut cx = Cx::new(&mut self.rules, out, &mut batch, watched, turn);
+        let mut cx = Cx::new(&mut self.rules, out, &mut batch, watched, turn, bounds);
         let (client, broker) = (&mut self.client, &mut self.broker);
         let pumped = self.to_client.pump(broker, client, &mut cx);
         self.book(Direction::ToClient, &batch);

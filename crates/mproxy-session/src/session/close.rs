@@ -13,7 +13,7 @@ use mproxy_codec::{Direction, ReasonCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 
-use super::known::{Known, Rejected};
+use super::known::Known;
 use super::{Live, Session};
 use crate::cause::{Account, Cause, End};
 use crate::context::Peer;
@@ -38,10 +38,9 @@ impl Session {
     pub(super) async fn reject<C: Io>(
         self,
         client: C,
-        rejected: Rejected,
+        (end, known): (End, Known),
         started: Instant,
     ) -> Summary {
-        let Rejected { end, known } = rejected;
         let Known {
             version,
             replies,

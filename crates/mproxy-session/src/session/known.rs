@@ -51,9 +51,3 @@ impl Stage {
         }
     }
 }
-
-/// A connection that ended before it had a pipe.
-pub(super) struct Rejected {
-    pub(super) end: End,
-    pub(super) known: Known,
-}

@@ -7,13 +7,12 @@ use std::pin::pin;
 use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
-use mproxy_codec::{ConnectPacket, Direction, Kind, ReasonCode};
+use mproxy_codec::{ConnectPacket, Direction, Kind, PropertyId, ReasonCode};
 use tokio::time::{Instant, timeout};
 
 use super::ask::Admit;
-use super::claim::Claim;
 use super::connect::{hold, parse_connect, read_connect};
-use super::known::{Known, Rejected, Stage};
+use super::known::{Known, Stage};
 use super::renew::Renewal;
 use super::{Live, Session, ask, transition, will};
 use crate::BoxError;
@@ -101,7 +100,7 @@ impl Session {
         client: &mut impl Io,
         admit: A,
         dial: impl AsyncFnOnce(&Connect) -> Result<S, BoxError>,
-    ) -> Result<Box<Prologue<S, U, D, A>>, Box<Rejected>> {
+    ) -> Result<Box<Prologue<S, U, D, A>>, Box<(End, Known)>> {
         let mut known = Known::default();
         // drop the future before using its findings, even if it panicked
         let outcome = {
@@ -122,7 +121,7 @@ impl Session {
                 prologue.hooks.on_close = known.on_close;
                 Ok(prologue)
             }
-            Err(end) => Err(Box::new(Rejected { end, known })),
+            Err(end) => Err(Box::new((end, known))),
         }
     }
 
@@ -228,7 +227,7 @@ impl Session {
     ) -> Result<(Connect, Hooks<U, D>), End> {
         let recorder = &*self.recorder;
         let info = connect.info().clone();
-        let claimed = Claim::of(connect.packet());
+        let claimed = Some(connect.packet().clone()).filter(has_method);
         let asked = ask::admit(admit, connect, &self.limits);
         let asked = slow::watched::<A, _>(asked, "CONNECT", info, recorder);
         let (connect, mut hooks) = match asked.await? {
@@ -242,7 +241,8 @@ impl Session {
         self.handle.set_info(&session);
         known.session = Some(session);
         known.on_close = hooks.on_close.take();
-        if claimed.is_contradicted_by(connect.packet()) {
+        let contradicts = |claimed| contradicts(&claimed, connect.packet());
+        if claimed.is_some_and(contradicts) {
             let code = ReasonCode::BAD_AUTHENTICATION_METHOD;
             return Err(Cause::denied(Denial::Credentials, code));
         }
@@ -288,4 +288,16 @@ impl Session {
         transition(session, "broker dialled, CONNECT forwarded");
         Ok(server)
     }
+}
+
+fn has_method(packet: &ConnectPacket) -> bool {
+    let properties = packet.properties();
+    properties.get(PropertyId::AuthenticationMethod).is_some()
+}
+
+/// True when hooks have replaced the credentials beside an Authentication Method, and kept the method: hook
+/// and broker would authenticate different users (section 4.12).
+fn contradicts(claimed: &ConnectPacket, packet: &ConnectPacket) -> bool {
+    let same = claimed.user_name() == packet.user_name() && claimed.password() == packet.password();
+    has_method(packet) && !same
 }

@@ -185,16 +185,12 @@ impl Exchanges {
     /// True if there may be a QoS 2 PUBLISH that the proxy has answered itself.
     #[inline]
     pub(crate) fn answers_locally(&self) -> bool {
-        self.0
-            .as_ref()
-            .is_some_and(|pending| !pending.answered.is_empty() || !pending.recalled.is_empty())
+        self.has(|pending| !pending.answered.is_empty() || !pending.recalled.is_empty())
     }
 
     /// True if the proxy has answered a QoS 2 PUBLISH with this identifier itself.
     pub(crate) fn is_answered_locally(&self, packet_id: u16) -> bool {
-        self.0
-            .as_ref()
-            .is_some_and(|pending| pending.answered.contains(&packet_id))
+        self.has(|pending| pending.answered.contains(&packet_id))
     }
 
     /// The client releases an identifier; true if the proxy answers that itself.
@@ -224,9 +220,7 @@ impl Exchanges {
 
     /// True while the broker has not ended a hand-shake that it was asked to end.
     pub(crate) fn is_recalled(&self, packet_id: u16) -> bool {
-        self.0
-            .as_ref()
-            .is_some_and(|pending| pending.recalled.contains_key(&packet_id))
+        self.has(|pending| pending.recalled.contains_key(&packet_id))
     }
 
     /// The broker completes a hand-shake. `Some` if the proxy asked for it, with the answer
@@ -249,13 +243,18 @@ impl Exchanges {
     /// True if publications of the client are counted.
     #[inline]
     pub(super) fn has_flights(&self) -> bool {
-        self.0.as_ref().is_some_and(|it| it.flights.is_some())
+        self.has(|pending| pending.flights.is_some())
+    }
+
+    #[inline]
+    fn has(&self, what: impl FnOnce(&Pending) -> bool) -> bool {
+        self.0.as_deref().is_some_and(what)
     }
 
     /// Removes finished exchanges, and frees the memory with the last one.
     fn finish<T>(&mut self, take: impl FnOnce(&mut Pending) -> Option<T>) -> Option<T> {
         let taken = take(self.0.as_mut()?);
-        if self.0.as_ref().is_some_and(|pending| pending.is_empty()) {
+        if self.has(Pending::is_empty) {
             self.0 = None;
         }
         taken
