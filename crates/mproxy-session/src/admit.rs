@@ -215,10 +215,7 @@ pub type ConnectRefusal = Refusal;
 /// let admit_all = new_hooks(|_session| Hooks::none());
 /// # let _ = admit_all;
 /// ```
-pub const fn new_hooks<F, U, D>(make: F) -> NewHooks<F>
-where
-    F: FnMut(SessionInfo) -> Hooks<U, D>,
-{
+pub const fn new_hooks<F: FnMut(SessionInfo) -> Hooks<U, D>, U, D>(make: F) -> NewHooks<F> {
     NewHooks { make }
 }
 
@@ -228,10 +225,7 @@ pub struct NewHooks<F> {
     make: F,
 }
 
-impl<F, U, D> Service<Connect> for NewHooks<F>
-where
-    F: FnMut(SessionInfo) -> Hooks<U, D>,
-{
+impl<F: FnMut(SessionInfo) -> Hooks<U, D>, U, D> Service<Connect> for NewHooks<F> {
     type Response = Admission<U, D>;
     type Error = BoxError;
     type Future = std::future::Ready<Result<Self::Response, BoxError>>;

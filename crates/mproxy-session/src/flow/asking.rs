@@ -34,11 +34,7 @@ enum At<F> {
 /// A packet on which the hooks have decided after a while, and since when it was with them.
 pub(super) type Judged = (Verdict, Offered, Instant);
 
-impl<F, E> Asking<F>
-where
-    F: Future<Output = Result<Verdict, E>> + 'static,
-    E: Into<BoxError>,
-{
+impl<F: Future<Output = Result<Verdict, E>> + 'static, E: Into<BoxError>> Asking<F> {
     pub(super) const fn new() -> Self {
         Self(None)
     }
@@ -67,16 +63,13 @@ where
 
     /// Offers a packet to the hooks, and keeps it there if they do not answer at once.
     #[inline]
-    pub(super) fn ask<H>(
+    pub(super) fn ask<H: PacketService<Future = F, Error = E>>(
         &mut self,
         tap: &mut Tap<H>,
         packet: Packet,
         offered: &Offered,
         cx: &mut Cx<'_, '_>,
-    ) -> Result<Poll<Verdict>, End>
-    where
-        H: PacketService<Future = F, Error = E>,
-    {
+    ) -> Result<Poll<Verdict>, End> {
         cx.worked(ASKED);
         // rule 6: take a permit only for a packet in hand, never for a future one
         match guarded(offered, || tap.poll_ready_for(packet.kind(), cx.task))? {
@@ -117,15 +110,12 @@ where
         }));
     }
 
-    /// Polls the hooks about the packet again.
-    pub(super) fn poll<H>(
+    /// Goes on with the packet.
+    pub(super) fn poll<H: PacketService<Future = F, Error = E>>(
         &mut self,
         tap: &mut Tap<H>,
         cx: &mut Cx<'_, '_>,
-    ) -> Poll<Result<Judged, End>>
-    where
-        H: PacketService<Future = F, Error = E>,
-    {
+    ) -> Poll<Result<Judged, End>> {
         let Some(mut asked) = self.0.take() else {
             return Poll::Pending;
         };
@@ -154,15 +144,11 @@ where
     }
 }
 
-fn poll_slot<F, E>(
+fn poll_slot<F: Future<Output = Result<Verdict, E>>, E: Into<BoxError>>(
     slot: &mut FutureBox<F>,
     offered: &Offered,
     cx: &mut Context<'_>,
-) -> Poll<Result<Verdict, End>>
-where
-    F: Future<Output = Result<Verdict, E>>,
-    E: Into<BoxError>,
-{
+) -> Poll<Result<Verdict, End>> {
     let Some(future) = slot.as_mut().as_pin_mut() else {
         return Poll::Ready(Err(Cause::hook("a hook lost its future")));
     };

@@ -37,17 +37,13 @@ impl<H: PacketService> Flow<H> {
     ///
     /// # Errors
     /// The end of the session.
-    pub(crate) fn pump<R, W>(
+    pub(crate) fn pump<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         &mut self,
         reader: &mut R,
         writer: &mut W,
         cx: &mut Cx<'_, '_>,
-    ) -> Result<Events, End>
-    where
-        R: AsyncRead + Unpin,
-        W: AsyncWrite + Unpin,
-    {
-        // before the write: the receiver must not get expired messages
+    ) -> Result<Events, End> {
+        // before the write: nobody may get what has expired here
         self.expire_queue(cx)?;
         self.write(writer, cx);
         if self.asking.is_waiting() {

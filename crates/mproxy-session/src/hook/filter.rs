@@ -145,10 +145,7 @@ impl<F, P> FilterFuture<F, P> {
     }
 }
 
-impl<F, E, P> Future for FilterFuture<F, P>
-where
-    F: Future<Output = Result<Verdict<P>, E>>,
-{
+impl<F: Future<Output = Result<Verdict<P>, E>>, E, P> Future for FilterFuture<F, P> {
     type Output = Result<Verdict<P>, E>;
 
     #[inline]

@@ -22,10 +22,7 @@ impl<S> Heads<S> {
     }
 }
 
-impl<S> Service<Packet> for Heads<S>
-where
-    S: Service<PacketHead, Response = Verdict<HeadOnly>>,
-{
+impl<S: Service<PacketHead, Response = Verdict<HeadOnly>>> Service<Packet> for Heads<S> {
     type Response = Verdict;
     type Error = S::Error;
     type Future = HeadsFuture<S::Future>;
@@ -52,10 +49,7 @@ pin_project! {
     }
 }
 
-impl<F, E> Future for HeadsFuture<F>
-where
-    F: Future<Output = Result<Verdict<HeadOnly>, E>>,
-{
+impl<F: Future<Output = Result<Verdict<HeadOnly>, E>>, E> Future for HeadsFuture<F> {
     type Output = Result<Verdict, E>;
 
     #[inline]

@@ -107,10 +107,7 @@ pub trait JudgeConnect {
     fn judge(&mut self, connect: &mut Connect) -> Result<Self::Wrap, ConnectRefusal>;
 }
 
-impl<F, W> JudgeConnect for F
-where
-    F: FnMut(&mut Connect) -> Result<W, ConnectRefusal>,
-{
+impl<F: FnMut(&mut Connect) -> Result<W, ConnectRefusal>, W> JudgeConnect for F {
     type Wrap = W;
 
     fn judge(&mut self, connect: &mut Connect) -> Result<W, ConnectRefusal> {
@@ -139,10 +136,7 @@ impl<U, D> WrapHooks<U, D> for () {
     }
 }
 
-impl<F, U, D, V, E> WrapHooks<U, D> for F
-where
-    F: FnOnce(&Connect, Hooks<U, D>) -> Hooks<V, E>,
-{
+impl<F: FnOnce(&Connect, Hooks<U, D>) -> Hooks<V, E>, U, D, V, E> WrapHooks<U, D> for F {
     type ToServer = V;
     type ToClient = E;
 

@@ -56,11 +56,8 @@ layer! {
     OnSubscribeLayer<F>: Filter<S, OnSubscribe<F>> = |inner, judge| Filter::new(inner, OnSubscribe(judge))
 }
 
-impl<F> OnSubscribeLayer<F>
-where
-    F: FnMut(Subscription<'_>) -> Result<(), ReasonCode>,
-{
-    /// A layer that calls `judge`.
+impl<F: FnMut(Subscription<'_>) -> Result<(), ReasonCode>> OnSubscribeLayer<F> {
+    /// A layer that asks `judge`.
     pub const fn new(judge: F) -> Self {
         Self(judge)
     }
@@ -71,10 +68,7 @@ where
 #[allow(unnameable_types)] // a parameter of `Filter` that callers need not name
 pub struct OnPublish<F>(F);
 
-impl<F, P> Judge<P> for OnPublish<F>
-where
-    F: FnMut(PublishRef<'_, P>) -> Result<(), Refusal>,
-{
+impl<F: FnMut(PublishRef<'_, P>) -> Result<(), Refusal>, P> Judge<P> for OnPublish<F> {
     fn judge(&mut self, packet: Packet<P>) -> Result<Packet<P>, Verdict<P>> {
         match packet.publish().map_or(Ok(()), &mut self.0) {
             Ok(()) => Ok(packet),
@@ -88,10 +82,7 @@ where
 #[allow(unnameable_types)] // a parameter of `Filter` that callers need not name
 pub struct OnSubscribe<F>(F);
 
-impl<F, P> Judge<P> for OnSubscribe<F>
-where
-    F: FnMut(Subscription<'_>) -> Result<(), ReasonCode>,
-{
+impl<F: FnMut(Subscription<'_>) -> Result<(), ReasonCode>, P> Judge<P> for OnSubscribe<F> {
     fn judge(&mut self, mut packet: Packet<P>) -> Result<Packet<P>, Verdict<P>> {
         if packet.kind() != Kind::Subscribe {
             return Ok(packet);

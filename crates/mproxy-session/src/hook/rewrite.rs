@@ -65,11 +65,7 @@ pub type Rewrite<S, F> = Filter<S, Change<F>>;
 #[allow(unnameable_types)] // a parameter of `Rewrite` that callers need not name
 pub struct Change<F>(F);
 
-impl<F, P, E> Judge<P> for Change<F>
-where
-    F: FnMut(&mut Packet<P>) -> Result<(), E>,
-    E: Into<Refusal>,
-{
+impl<F: FnMut(&mut Packet<P>) -> Result<(), E>, P, E: Into<Refusal>> Judge<P> for Change<F> {
     #[inline]
     fn judge(&mut self, mut packet: Packet<P>) -> Result<Packet<P>, Verdict<P>> {
         match (self.0)(&mut packet) {

@@ -335,11 +335,7 @@ pin_project_lite::pin_project! {
     }
 }
 
-impl<F, E, P> Future for TapFuture<F, P>
-where
-    F: Future<Output = Result<Verdict, E>>,
-    E: Into<BoxError>,
-{
+impl<F: Future<Output = Result<Verdict, E>>, E: Into<BoxError>, P> Future for TapFuture<F, P> {
     type Output = Result<Verdict<P>, BoxError>;
 
     #[inline]

@@ -30,9 +30,6 @@ use crate::admit::Connect;
 ///
 /// Waiting for the service to become ready counts towards
 /// [`Limits::dial_timeout`](field@crate::Limits::dial_timeout).
-pub fn dial_with<D>(dialer: D) -> impl FnOnce(&Connect) -> Oneshot<D, Connect>
-where
-    D: Service<Connect>,
-{
+pub fn dial_with<D: Service<Connect>>(dialer: D) -> impl FnOnce(&Connect) -> Oneshot<D, Connect> {
     move |connect| dialer.oneshot(connect.clone())
 }

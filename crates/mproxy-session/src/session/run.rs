@@ -26,30 +26,14 @@ enum Stage<L, O, RF, KF> {
     Over,
 }
 
-impl<L, P, O, R, RF, K, KF> Run<L, P, O, R, RF, K, KF>
-where
-    P: FnMut(&mut L, &mut Context<'_>) -> Poll<Stop>,
-    O: Future<Output = Result<L, Box<Summary>>>,
-    R: FnMut(L) -> RF,
-    RF: Future<Output = Result<L, Box<(L, End)>>>,
-    K: FnMut(L, End) -> KF,
-    KF: Future<Output = Summary>,
-{
-    /// A session that starts with `opening`, and then moves packets with `poll`.
+impl<L, P, O, R, RF, K, KF> Run<L, P, O, R, RF, K, KF> {
+    /// A session that begins with `opening`, and then moves packets with `poll`.
     pub(super) fn new(opening: O, poll: P, renew: R, close: K) -> Self {
         Self {
             stage: Stage::Opening(Box::pin(opening)),
             poll,
             renew,
             close,
-        }
-    }
-
-    /// The next state after the pipe has stopped.
-    fn stopped(&mut self, live: L, stop: Stop) -> Stage<L, O, RF, KF> {
-        match stop {
-            Stop::End(end) => Stage::Closing(Box::pin((self.close)(live, end))),
-            Stop::Renewal => Stage::Renewing(Box::pin((self.renew)(live))),
         }
     }
 }
@@ -80,9 +64,14 @@ where
                 },
                 Stage::Live(live) => {
                     let stop = ready!((this.poll)(live, cx));
-                    match mem::replace(&mut this.stage, Stage::Over) {
-                        Stage::Live(live) => this.stopped(live, stop),
-                        other => other,
+                    match (mem::replace(&mut this.stage, Stage::Over), stop) {
+                        (Stage::Live(live), Stop::End(end)) => {
+                            Stage::Closing(Box::pin((this.close)(live, end)))
+                        }
+                        (Stage::Live(live), Stop::Renewal) => {
+                            Stage::Renewing(Box::pin((this.renew)(live)))
+                        }
+                        (other, _) => other,
                     }
                 }
                 Stage::Renewing(renewing) => match ready!(renewing.as_mut().poll(cx)) {

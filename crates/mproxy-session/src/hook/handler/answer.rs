@@ -68,10 +68,7 @@ impl Future for HandlerAnswer {
 /// Callbacks that wait, in their slot.
 struct Waiting<F>(Slot<F>);
 
-impl<F> Future for Waiting<F>
-where
-    F: Future<Output = Result<Verdict, BoxError>>,
-{
+impl<F: Future<Output = Result<Verdict, BoxError>>> Future for Waiting<F> {
     type Output = Result<Verdict, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {

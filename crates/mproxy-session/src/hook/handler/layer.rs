@@ -109,14 +109,11 @@ where
     }
 }
 
-fn wrap_hooks<H, U, D>(
+fn wrap_hooks<H: Handler, U, D>(
     handler: &Arc<H>,
     connect: &Connect,
     hooks: Hooks<U, D>,
-) -> Hooks<HandlerPackets<Tap<U>, H>, HandlerPackets<Tap<D>, H>>
-where
-    H: Handler,
-{
+) -> Hooks<HandlerPackets<Tap<U>, H>, HandlerPackets<Tap<D>, H>> {
     let shared = Arc::new(Shared::default());
     let session = connect.info().clone();
     let to_server = HandlerPackets::maker(handler, &session, &shared);

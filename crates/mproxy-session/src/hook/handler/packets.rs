@@ -51,11 +51,7 @@ impl<S, H> HandlerPackets<S, H> {
     }
 }
 
-impl<S, H> Service<Packet> for HandlerPackets<S, H>
-where
-    S: PacketService,
-    H: Handler,
-{
+impl<S: PacketService, H: Handler> Service<Packet> for HandlerPackets<S, H> {
     type Response = Verdict;
     type Error = BoxError;
     type Future = HandlerAnswer;
