@@ -199,8 +199,8 @@ impl<U, D> From<Refusal> for Admission<U, D> {
 
 /// Why a client is turned away.
 ///
-/// # What the client is told
-/// A code that no CONNACK carries becomes 0x87 Not authorized. MQTT 3.x has five codes, and is told the
+/// # What the client receives
+/// A code that CONNACK does not have becomes 0x87 Not authorized. MQTT 3.x has five codes; its clients get
 /// nearest. [`Summary::reason_code`](crate::Summary::reason_code) says what was sent. The text is for
 /// clients of MQTT 5.0, and for the log.
 pub type ConnectRefusal = Refusal;

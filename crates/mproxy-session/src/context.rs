@@ -221,7 +221,7 @@ impl SessionInfo {
     }
 
     pub(crate) fn assign_client_id(&self, client_id: &str) {
-        // a CONNACK comes once; a second value would be ignored
+        // there is only one CONNACK; a second value would be ignored
         let _ = self.0.assigned_client_id.set(Box::new(client_id.into()));
     }
 

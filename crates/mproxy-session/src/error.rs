@@ -64,6 +64,10 @@ macro_rules! names {
         $vis enum $enum { $($(#[$doc])* $name,)* }
 
         impl $enum {
+            /// All of them, in the order of declaration.
+            #[allow(dead_code)] // of the private ones
+            $vis const ALL: &'static [Self] = &[$(Self::$name),*];
+
             /// The name that logs and metrics use.
             #[must_use]
             $vis const fn as_str(self) -> &'static str {

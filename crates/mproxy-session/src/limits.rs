@@ -341,7 +341,7 @@ pub struct Versions(u8);
 impl Versions {
     /// All three.
     pub const ALL: Self = Self(0b111);
-    /// None; add with [`with`](Self::with).
+    /// No version; add some with [`with`](Self::with).
     pub const NONE: Self = Self(0);
 
     /// Adds a version.

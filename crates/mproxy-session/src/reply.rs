@@ -45,7 +45,7 @@ impl Replies {
     /// A CONNACK that refuses.
     pub(crate) fn connack(self, reason: ReasonCode, text: Option<&str>) -> Option<Bytes> {
         let reason = connack_code(reason);
-        // a Reason String is allowed here whatever Request Problem Information says
+        // a Reason String is allowed in CONNACK whatever Request Problem Information says
         self.fit(text, |block| encode_refusal(self.version, reason, block))
     }
 

@@ -24,7 +24,7 @@ pub type PropertyEditLayer<O = ()> = Observed<Edited, O>;
 
 /// What a [`PropertyEditLayer`] edits.
 #[derive(Debug, Clone)]
-#[allow(unnameable_types)] // a parameter of types that nobody need write down
+#[allow(unnameable_types)] // a parameter of types that callers need not name
 pub struct Edited {
     to_server: Edits,
     to_client: Edits,

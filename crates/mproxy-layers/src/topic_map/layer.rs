@@ -29,7 +29,7 @@ pub type TopicMapLayer<O = ()> = Observed<Mapped, O>;
 
 /// The map of a [`TopicMapLayer`], and what it does about what has no place in it.
 #[derive(Debug, Clone)]
-#[allow(unnameable_types)] // a parameter of types that nobody need write down
+#[allow(unnameable_types)] // a parameter of types that callers need not name
 pub struct Mapped {
     map: TopicMap,
     will: DeniedWill,

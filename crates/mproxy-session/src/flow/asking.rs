@@ -110,7 +110,7 @@ impl<F: Future<Output = Result<Verdict, E>> + 'static, E: Into<BoxError>> Asking
         }));
     }
 
-    /// Goes on with the packet.
+    /// Polls the hooks about the packet again.
     pub(super) fn poll<H: PacketService<Future = F, Error = E>>(
         &mut self,
         tap: &mut Tap<H>,

@@ -43,7 +43,7 @@ impl<H: PacketService> Flow<H> {
         writer: &mut W,
         cx: &mut Cx<'_, '_>,
     ) -> Result<Events, End> {
-        // before the write: nobody may get what has expired here
+        // before the write: the receiver must not get expired messages
         self.expire_queue(cx)?;
         self.write(writer, cx);
         if self.asking.is_waiting() {

@@ -195,7 +195,7 @@ impl<H: PacketService> Flow<H> {
         )
     }
 
-    /// Handles a packet by itself. Returns what to do with it and how many bytes it took.
+    /// Handles a packet alone. Returns what to do with it and how many bytes it has.
     #[inline(never)] // or what is rare decides what is inlined on the path of ordinary packets
     fn full(
         &mut self,

@@ -63,7 +63,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// quarter of a second or little more.
 const BATCHES: usize = 250;
 
-/// Has sessions judged again, as [`SessionHandle::renew`] does, a few at a time: a thread that serves
+/// Has sessions judged again, as [`SessionHandle::renew`] does, a few at a time, so that a thread with
 /// thousands of them serves their packets meanwhile. Takes at most about a quarter of a second on a
 /// thread that is not busy, and returns when all have been told, which is before the last of them has
 /// been judged. Needs the timers of a tokio runtime.

@@ -57,7 +57,7 @@ layer! {
 }
 
 impl<F: FnMut(Subscription<'_>) -> Result<(), ReasonCode>> OnSubscribeLayer<F> {
-    /// A layer that asks `judge`.
+    /// A layer that calls `judge`.
     pub const fn new(judge: F) -> Self {
         Self(judge)
     }

@@ -82,7 +82,7 @@ pub struct RefuseErrors<S, F = fn(&(dyn Error + 'static)) -> Option<ReasonCode>>
     map: Option<F>,
 }
 
-/// What is answered with a refusal: the response of a stage.
+/// The response of a stage, which can be a refusal.
 trait Refusable: From<Refusal> {
     const ELAPSED: ReasonCode;
     const OVERLOADED: ReasonCode;

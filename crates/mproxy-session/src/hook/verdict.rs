@@ -61,16 +61,16 @@ impl<P> From<Refusal> for Verdict<P> {
 
 /// Why a packet is refused, or a client turned away.
 ///
-/// It is an error, too: a service that fails with one, or with an error of which it is the
+/// It is also an error: if a service fails with one, or with an error that has one as its
 /// [source](Error::source), refuses the packet or the client.
 ///
-/// # What the client is told
-/// A PUBLISH at QoS 1 or 2 of MQTT 5.0 is answered with the reason code, or with 0x87 Not authorized
-/// where PUBACK and PUBREC have no such code, or it is none of an error; at QoS 0, and before MQTT 5.0, nothing can be said, and
-/// [`Limits::refused_publish`](crate::Limits::refused_publish) decides. A SUBSCRIBE is answered with
-/// it where SUBACK has such a code, otherwise with 0x87, and before MQTT 5.0 with 0x80. A will refuses
+/// # What the client receives
+/// An MQTT 5.0 PUBLISH at QoS 1 or 2 is answered with the reason code, or with 0x87 Not authorized if
+/// PUBACK and PUBREC do not have it as an error code. At QoS 0, and before MQTT 5.0, there is no such
+/// answer, and [`Limits::refused_publish`](crate::Limits::refused_publish) decides. A SUBSCRIBE is answered
+/// with the code if SUBACK has it, otherwise with 0x87, and before MQTT 5.0 with 0x80. For a will, it
 /// the client: see [`ConnectRefusal`](crate::ConnectRefusal). [`Summary`](crate::Summary) has the code with which a session ended
-/// as it was sent.
+/// session ended, as it was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Refusal {
@@ -146,8 +146,8 @@ impl From<ReasonCode> for Refusal {
     }
 }
 
-/// A packet that cannot be written as a hook would have it is refused: with the code for what is wrong
-/// with its topic, with 0x97 Quota exceeded where it would be too long, and with 0x83 Implementation
+/// A packet that cannot be written as a hook changed it is refused: with the code for the problem
+/// with its topic, with 0x97 Quota exceeded if it would be too long, and with 0x83 Implementation
 /// specific error for everything else.
 impl From<EncodeError> for Refusal {
     fn from(error: EncodeError) -> Self {

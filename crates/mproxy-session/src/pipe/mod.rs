@@ -233,7 +233,7 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
         }
     }
 
-    /// A turn of what the client sends.
+    /// A turn of the direction to the server.
     fn pump_up(
         &mut self,
         turn: (&mut Context<'_>, &mut u32),
@@ -257,7 +257,7 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
         Ok(events)
     }
 
-    /// A turn of what the broker sends.
+    /// A turn of the direction to the client.
     fn pump_down(
         &mut self,
         turn: (&mut Context<'_>, &mut u32),

@@ -26,8 +26,8 @@ const READS: usize = 4;
 const SHOWN_NAME: usize = 32;
 
 /// Reads up to the end of the first packet, which must be CONNECT, into `received`, where the report of
-/// a connection on which it is never whole finds what came. So many bytes are `kept` besides. Returns the
-/// packet; what came behind it stays.
+/// a connection without a complete one finds what came. `kept` bytes are held in addition. Returns the
+/// packet; bytes after it stay.
 pub(super) async fn read_connect<C: AsyncRead + Unpin>(
     client: &mut C,
     limits: &Limits,

@@ -130,7 +130,7 @@ impl Session {
         size_of::<Live<C, S, U, D, A>>()
     }
 
-    /// Serves the connection until it is closed, and says how it went.
+    /// Serves the connection until it is closed, and returns how it ended.
     ///
     /// `admit` judges the CONNECT. Only if it admits the client, `dial` is called to connect to the
     /// broker: a closure, or a tower service with [`dial_with`](crate::dial_with). Errors and panics of

@@ -27,7 +27,7 @@ enum Stage<L, O, RF, KF> {
 }
 
 impl<L, P, O, R, RF, K, KF> Run<L, P, O, R, RF, K, KF> {
-    /// A session that begins with `opening`, and then moves packets with `poll`.
+    /// A session that starts with `opening`, and then moves packets with `poll`.
     pub(super) fn new(opening: O, poll: P, renew: R, close: K) -> Self {
         Self {
             stage: Stage::Opening(Box::pin(opening)),
