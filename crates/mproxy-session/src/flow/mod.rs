@@ -131,6 +131,11 @@ impl<H: PacketService> Flow<H> {
         }
     }
 
+    /// What is to be written, and the hooks.
+    pub(crate) fn into_parts(self) -> (Outbox, Tap<H>) {
+        (self.out, self.tap)
+    }
+
     pub(crate) const fn tap(&self) -> &Tap<H> {
         &self.tap
     }

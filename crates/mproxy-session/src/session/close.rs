@@ -19,7 +19,7 @@ use crate::cause::{Account, Cause, End};
 use crate::context::Peer;
 use crate::flow::Outbox;
 use crate::handle::{Running, SessionHandle, When};
-use crate::hook::{OnClose, PacketService};
+use crate::hook::{OnClose, PacketService, Tap};
 use crate::limits::Limits;
 use crate::pipe::{Io, Pipe};
 use crate::reply::{Replies, connack_code, disconnect_code};
@@ -96,7 +96,8 @@ pub(super) async fn close<C: Io, S: Io, U: PacketService, D: PacketService, A>(
     let account = end.account(connack.is_some(), Some(version));
     pipe.recorder.ending(account.side, account.reason);
     let code = pipe.say_last(&end, &account);
-    let handle = pipe.close(&end, &account).await;
+    // the hooks live until the notices of the end have run
+    let (handle, _hooks) = pipe.close(&end, &account).await;
     let peer = session.peer().clone();
     let summary = Summary {
         version: Some(version),
@@ -135,14 +136,16 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
         Some(code)
     }
 
-    /// Closes both sides so that what is queued arrives. Returns the handle.
-    async fn close(self, end: &Cause, account: &Account) -> Running {
+    /// Closes both sides so that what is queued arrives. Returns the handle, and the hooks.
+    async fn close(self, end: &Cause, account: &Account) -> (Running, (Tap<U>, Tap<D>)) {
         let limits = &self.rules.limits;
         let is_client_done = self.to_server.has_closed();
         let is_broker_done = self.to_client.has_closed();
+        let (up, to_server) = self.to_server.into_parts();
+        let (down, to_client) = self.to_client.into_parts();
         let queues = match end.when() {
             When::Abort => <[BytesMut; 2]>::default(),
-            _ => [self.to_server.out, self.to_client.out].map(Outbox::into_queue),
+            _ => [up, down].map(Outbox::into_queue),
         };
         let _ = self
             .handle
@@ -178,7 +181,7 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
         } else {
             self.handle.unless_aborted(closing).await;
         }
-        self.handle
+        (self.handle, (to_server, to_client))
     }
 }
 
