@@ -2,10 +2,14 @@
 #![forbid(unsafe_code)]
 
 mod addr;
+mod beginning;
 mod connect;
+mod linger;
 mod listen;
 mod stream;
 mod tcp;
+mod tls;
+mod turn;
 mod ws;
 
 pub use self::{
@@ -14,6 +18,12 @@ pub use self::{
     listen::{Accepted, Acceptor, ListenOptions, Listener},
     stream::Stream,
     tcp::TcpOptions,
+    tls::{
+        Algorithms, CertificateError, CertificateNames, ClientAuth, TLS_PROVIDER, TlsCause,
+        TlsClient, TlsClientOptions, TlsError, TlsFileError, TlsIdentity, TlsInfo, TlsMachine,
+        TlsServer, TlsServerOptions, TlsStream, TlsVersion, TlsViolation, accept_tls, cipher_names,
+        group_names,
+    },
     ws::{
         HandshakeError, Subprotocol, WsCause, WsError, WsOptions, WsRefusal, WsRequest, WsStream,
         WsViolation, WsWriteTimeout, accept_websocket, accept_websocket_counted,

@@ -11,12 +11,13 @@ use std::{
     task::{Context, Poll},
 };
 
+use rustls::{client::UnbufferedClientConnection, server::UnbufferedServerConnection};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
 };
 
-use crate::ws::WsStream;
+use crate::{tls::TlsStream, ws::WsStream};
 
 /// A connected byte stream.
 ///
@@ -30,12 +31,26 @@ pub enum Stream {
     Tcp(TcpStream),
     /// A Unix stream socket.
     Unix(UnixStream),
-    /// WebSocket frames over one of the others. Boxed: its state would make every connection
-    /// pay for it.
+    /// WebSocket frames over one of the others. Boxed, as the next: its state would make every
+    /// connection pay for it.
     WebSocket(Box<WsStream>),
+    /// TLS, of a client.
+    Tls(Box<TlsStream<UnbufferedServerConnection>>),
+    /// TLS, to a broker.
+    TlsClient(Box<TlsStream<UnbufferedClientConnection>>),
 }
 
 impl Stream {
+    /// Waits until there is something to read, or to learn, if it is a socket; any other stream says so
+    /// at once.
+    pub(crate) async fn readable(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.readable().await,
+            Self::Unix(stream) => stream.readable().await,
+            Self::WebSocket(_) | Self::Tls(_) | Self::TlsClient(_) => Ok(()),
+        }
+    }
+
     /// Whether bytes travel in WebSocket frames.
     pub fn is_websocket(&self) -> bool {
         matches!(self, Self::WebSocket(_))
@@ -71,6 +86,8 @@ impl AsyncRead for Stream {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::WebSocket(stream) => Pin::new(&mut **stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, buf),
+            Self::TlsClient(stream) => Pin::new(&mut **stream).poll_read(cx, buf),
         }
     }
 }
@@ -86,6 +103,8 @@ impl AsyncWrite for Stream {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::WebSocket(stream) => Pin::new(&mut **stream).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, buf),
+            Self::TlsClient(stream) => Pin::new(&mut **stream).poll_write(cx, buf),
         }
     }
 
@@ -99,6 +118,8 @@ impl AsyncWrite for Stream {
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Self::WebSocket(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, bufs),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, bufs),
+            Self::TlsClient(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, bufs),
         }
     }
 
@@ -108,6 +129,8 @@ impl AsyncWrite for Stream {
             Self::Tcp(stream) => stream.is_write_vectored(),
             Self::Unix(stream) => stream.is_write_vectored(),
             Self::WebSocket(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
+            Self::TlsClient(stream) => stream.is_write_vectored(),
         }
     }
 
@@ -117,6 +140,8 @@ impl AsyncWrite for Stream {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
             Self::WebSocket(stream) => Pin::new(&mut **stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
+            Self::TlsClient(stream) => Pin::new(&mut **stream).poll_flush(cx),
         }
     }
 
@@ -125,6 +150,8 @@ impl AsyncWrite for Stream {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::WebSocket(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
+            Self::TlsClient(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
         }
     }
 }

@@ -29,14 +29,11 @@ pub enum AddrError {
     #[error("{0:?} is not an absolute path: write unix:/run/mproxy.sock")]
     InvalidUnixPath(String),
     /// A broker address that does not begin with a known scheme.
-    #[error("{0:?} has no known scheme: write mqtt://host:1883, ws://host:port/path or unix:/path")]
-    UnknownScheme(String),
-    /// A scheme that needs TLS.
     #[error(
-        "{0}:// is not available: this version has no TLS to the broker; write mqtt:// or ws://, \
-         or unix:/path through a local TLS tunnel"
+        "{0:?} has no known scheme: write mqtt://host:1883, ws://host:port/path or unix:/path; \
+         mqtts:// and wss:// are the same with TLS"
     )]
-    TlsUnavailable(&'static str),
+    UnknownScheme(String),
     /// A scheme that a listener does not know.
     #[error("{0:?} is not a listener address: write host:port or unix:/path, without a scheme")]
     SchemeOnListener(String),

@@ -4,26 +4,27 @@ use std::{borrow::Cow, fmt, path::Path, str::FromStr};
 
 use super::{AddrError, Endpoint};
 
-/// The address of a broker: `mqtt://host[:1883]`, `ws://host[:80]/path` or `unix:/path`.
+/// The address of a broker: `mqtt://host[:1883]`, `mqtts://host[:8883]`, `ws://host[:80]/path`,
+/// `wss://host[:443]/path` or `unix:/path`.
 ///
-/// A `ws://` address without a path means `/mqtt`, the path brokers serve by default.
+/// A `ws://` or `wss://` address without a path means `/mqtt`, the path brokers serve by default.
 ///
 /// ```
 /// use mproxy_transport::UpstreamAddr;
 ///
 /// let addr: UpstreamAddr = "mqtt://broker.example.com".parse()?;
 /// assert_eq!(addr.to_string(), "mqtt://broker.example.com:1883");
-/// let error = "mqtts://broker:8883".parse::<UpstreamAddr>().unwrap_err();
-/// assert!(error.to_string().contains("no TLS to the broker"));
+/// assert!("wss://broker".parse::<UpstreamAddr>()?.is_tls());
 /// # Ok::<(), mproxy_transport::AddrError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct UpstreamAddr {
     pub(crate) endpoint: Endpoint,
     pub(crate) carrier: Carrier,
+    pub(crate) is_tls: bool,
 }
 
-/// What carries MQTT to the broker. A TLS carrier would be one more variant of each kind.
+/// What carries MQTT to the broker.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Carrier {
     /// MQTT directly on the socket.
@@ -48,6 +49,11 @@ impl UpstreamAddr {
         self.endpoint.unix_path()
     }
 
+    /// Whether it is reached by TLS.
+    pub fn is_tls(&self) -> bool {
+        self.is_tls
+    }
+
     /// Whether MQTT travels in WebSocket frames.
     pub fn is_websocket(&self) -> bool {
         matches!(self.carrier, Carrier::WebSocket { .. })
@@ -65,6 +71,7 @@ impl FromStr for UpstreamAddr {
             return Ok(Self {
                 endpoint: Endpoint::parse_unix(path)?,
                 carrier: Carrier::Plain,
+                is_tls: false,
             });
         }
         // A text with credentials in it is not echoed.
@@ -78,38 +85,44 @@ impl FromStr for UpstreamAddr {
         if authority.contains('@') {
             return Err(AddrError::Credentials);
         }
-        let (carrier, default_port) = match scheme {
-            "mqtt" if behind.is_empty() || behind == "/" => (Carrier::Plain, MQTT_PORT),
-            "mqtt" => return Err(AddrError::TrailingPart(text.to_owned(), behind.to_owned())),
-            "ws" => (
-                Carrier::WebSocket {
-                    path: request_path(behind)?,
-                },
-                HTTP_PORT,
-            ),
-            "mqtts" => return Err(AddrError::TlsUnavailable("mqtts")),
-            "wss" => return Err(AddrError::TlsUnavailable("wss")),
+        let (is_websocket, is_tls, default_port) = match scheme {
+            "mqtt" => (false, false, MQTT_PORT),
+            "mqtts" => (false, true, MQTTS_PORT),
+            "ws" => (true, false, HTTP_PORT),
+            "wss" => (true, true, HTTPS_PORT),
             _ => return Err(unknown_scheme()),
+        };
+        let carrier = match is_websocket {
+            true => Carrier::WebSocket {
+                path: request_path(behind)?,
+            },
+            false if behind.is_empty() || behind == "/" => Carrier::Plain,
+            false => return Err(AddrError::TrailingPart(text.to_owned(), behind.to_owned())),
         };
         let endpoint = Endpoint::parse_host_port(authority, Some(default_port))?;
         if endpoint.port() == Some(0) {
             return Err(AddrError::ZeroPort);
         }
-        Ok(Self { endpoint, carrier })
+        Ok(Self {
+            endpoint,
+            carrier,
+            is_tls,
+        })
     }
 }
 
 impl fmt::Display for UpstreamAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let secure = if self.is_tls { "s" } else { "" };
         match (&self.carrier, &self.endpoint) {
             (Carrier::Plain, Endpoint::Unix(_)) => self.endpoint.fmt(f),
-            (Carrier::Plain, _) => write!(f, "mqtt://{}", self.endpoint),
-            (Carrier::WebSocket { path }, _) => write!(f, "ws://{}{path}", self.endpoint),
+            (Carrier::Plain, _) => write!(f, "mqtt{secure}://{}", self.endpoint),
+            (Carrier::WebSocket { path }, _) => write!(f, "ws{secure}://{}{path}", self.endpoint),
         }
     }
 }
 
-/// The request target of a `ws://` address: it goes into a request line as it is.
+/// The request target of a WebSocket address: it goes into a request line as it is.
 fn request_path(behind: &str) -> Result<Box<str>, AddrError> {
     let invalid = || AddrError::InvalidPath(behind.to_owned());
     if !behind.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
@@ -123,7 +136,9 @@ fn request_path(behind: &str) -> Result<Box<str>, AddrError> {
 }
 
 const MQTT_PORT: u16 = 1883;
+const MQTTS_PORT: u16 = 8883;
 const HTTP_PORT: u16 = 80;
+const HTTPS_PORT: u16 = 443;
 const DEFAULT_PATH: &str = "/mqtt";
 
 #[cfg(test)]
@@ -136,6 +151,10 @@ mod tests {
             ("mqtt://127.0.0.1", "mqtt://127.0.0.1:1883"),
             ("mqtt://[::1]/", "mqtt://[::1]:1883"),
             ("mqtt://broker:1884", "mqtt://broker:1884"),
+            ("mqtts://broker", "mqtts://broker:8883"),
+            ("mqtts://[::1]:8884/", "mqtts://[::1]:8884"),
+            ("wss://broker", "wss://broker:443/mqtt"),
+            ("wss://broker:8084/a?b", "wss://broker:8084/a?b"),
             ("ws://broker", "ws://broker:80/mqtt"),
             ("ws://broker:8083/", "ws://broker:8083/"),
             ("ws://broker:8083/a/b?x=1", "ws://broker:8083/a/b?x=1"),
@@ -155,8 +174,7 @@ mod tests {
             ("", "write host:port"),
             ("127.0.0.1:1883", "write mqtt://host:1883"),
             ("http://broker", "write mqtt://host:1883"),
-            ("mqtts://broker", "no TLS to the broker"),
-            ("wss://broker/mqtt", "no TLS to the broker"),
+            ("mqtts://broker/topic", "remove \"/topic\""),
             ("mqtt://", "write host:port"),
             ("mqtt://user:pw@broker", "remove everything up to the @"),
             ("mqtt://broker/topic", "remove \"/topic\""),

@@ -13,6 +13,7 @@ use crate::{
     addr::{Carrier, Endpoint, UpstreamAddr},
     stream::Stream,
     tcp::TcpOptions,
+    tls::{TlsClient, connect_tls},
     ws::{Subprotocol, WRITE_TIMEOUT, connect_websocket},
 };
 
@@ -47,6 +48,7 @@ pub struct Dialer {
     addr: UpstreamAddr,
     options: DialOptions,
     resolver: Resolver,
+    tls: Option<TlsClient>,
 }
 
 // ===== impl DialOptions =====
@@ -71,6 +73,7 @@ impl Dialer {
             addr,
             options,
             resolver: Resolver::system(),
+            tls: None,
         }
     }
 
@@ -82,13 +85,20 @@ impl Dialer {
         self
     }
 
+    /// Sets how a broker of a `mqtts://` or `wss://` address is trusted.
+    #[must_use]
+    pub fn tls(mut self, tls: TlsClient) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
     /// The address to be dialled.
     pub fn addr(&self) -> &UpstreamAddr {
         &self.addr
     }
 
     /// Connects. A name's addresses are tried in the order of the resolver, each with its share
-    /// of the time that is left. `subprotocol` is what to ask a `ws://` broker for, and is unused
+    /// of the time that is left. `subprotocol` is what to ask a WebSocket broker for, and is unused
     /// otherwise.
     ///
     /// # Errors
@@ -121,6 +131,10 @@ impl Dialer {
             Endpoint::Name { host, port } => self.connect_name(host, *port).await?,
             Endpoint::Unix(path) => UnixStream::connect(path).await?.into(),
         };
+        let stream = match self.addr.is_tls {
+            true => self.secure(stream).await?,
+            false => stream,
+        };
         match &self.addr.carrier {
             Carrier::Plain => Ok(stream),
             Carrier::WebSocket { path } => {
@@ -129,6 +143,16 @@ impl Dialer {
                 Ok(connect_websocket(stream, &authority, path, subprotocol, patience).await?)
             }
         }
+    }
+
+    async fn secure(&self, stream: Stream) -> Result<Stream, DialCause> {
+        let host = self.addr.host();
+        let tls = self.tls.as_ref();
+        let name = tls.and_then(|tls| tls.server_name(host.as_deref()));
+        let (Some(tls), Some(name)) = (tls, name) else {
+            return Err(DialCause::TlsNotSetUp);
+        };
+        Ok(connect_tls(stream, tls, name).await?)
     }
 
     async fn connect_name(&self, host: &str, port: u16) -> Result<Stream, DialCause> {

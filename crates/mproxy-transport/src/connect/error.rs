@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::{addr::UpstreamAddr, ws::HandshakeError};
+use crate::{addr::UpstreamAddr, tls::TlsCause, ws::HandshakeError};
 
 /// A failed dial: the address, and what went wrong.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +26,13 @@ pub enum DialCause {
     /// The name has no address, or the resolver failed.
     #[error("name resolution failed: {0}")]
     Resolve(io::Error),
+    /// Connected, but the TLS handshake failed.
+    #[error("TLS handshake failed: {0}")]
+    Tls(TlsCause),
+    /// The address asks for TLS, and the dialer was given none, or there is no name to look for in the
+    /// broker's certificate.
+    #[error("TLS is not set up")]
+    TlsNotSetUp,
     /// Connected, but the WebSocket handshake failed.
     #[error("websocket handshake failed: {0}")]
     Handshake(HandshakeError),
@@ -66,5 +73,11 @@ impl From<io::Error> for DialCause {
 impl From<HandshakeError> for DialCause {
     fn from(error: HandshakeError) -> Self {
         Self::Handshake(error)
+    }
+}
+
+impl From<TlsCause> for DialCause {
+    fn from(cause: TlsCause) -> Self {
+        Self::Tls(cause)
     }
 }

@@ -6,7 +6,6 @@ use std::{
     future::{pending, poll_fn, ready},
     sync::{Mutex, PoisonError},
     task::Poll,
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -24,16 +23,16 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    time::{Instant, timeout, timeout_at},
+    io::AsyncWriteExt,
+    time::{Instant, timeout_at},
 };
 
 use super::{
     WsCause, WsError, WsOptions, WsRefusal, WsRequest, WsStream,
     negotiate::{Head, asked, negotiate},
-    observed::{Beginning, Observed},
+    observed::Observed,
 };
-use crate::stream::Stream;
+use crate::{beginning::Beginning, linger::linger, stream::Stream};
 
 /// Upgrades a client to WebSocket and returns the stream inside the WebSocket, with the useful parts
 /// of the request. Bytes that came right after the request are read first.
@@ -252,30 +251,9 @@ fn refusal_response(refusal: WsRefusal, options: &WsOptions) -> Response<Full<By
     response
 }
 
-/// Lets a refusal arrive: closing a socket with unread input sends a reset, which destroys the
-/// answer on its way.
-async fn linger(mut stream: Stream) {
-    let discard = async {
-        stream.shutdown().await?;
-        let mut scratch = [0; 1024];
-        let mut left = LINGER_BYTES;
-        while let Some(rest) = left.checked_sub(stream.read(&mut scratch).await?) {
-            if rest == left {
-                break;
-            }
-            left = rest;
-        }
-        std::io::Result::Ok(())
-    };
-    // The refusal is what counts; how the client takes it changes nothing.
-    let _ = timeout(LINGER_TIME, discard).await;
-}
-
 /// The memory of the HTTP library for a connection with a complete head.
 const HTTP_CONNECTION: usize = 16 * 1024;
 /// hyper's smallest.
 const MIN_HEADER_BYTES: usize = 8 * 1024;
 /// Twice what hyper and most web servers take: gateways before the proxy add their own.
 const MAX_HEADERS: usize = 200;
-const LINGER_BYTES: usize = 64 * 1024;
-const LINGER_TIME: Duration = Duration::from_secs(1);

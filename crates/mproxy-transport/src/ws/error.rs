@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, io};
 
-use super::observed::Beginning;
+use crate::beginning::Beginning;
 
 /// A client's upgrade that failed.
 ///

@@ -11,7 +11,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::stream::Stream;
+use crate::{beginning::Beginning, stream::Stream};
 
 /// A client's stream during its upgrade.
 #[derive(Debug)]
@@ -21,14 +21,6 @@ pub(super) struct Observed {
     /// The collected bytes, and how many of them the HTTP library has read.
     head: Vec<u8>,
     replayed: usize,
-}
-
-/// The first bytes of a client, how many there were in all, and how reading failed, if it did.
-#[derive(Debug, Default)]
-pub(super) struct Beginning {
-    first: [u8; FIRST],
-    received: u64,
-    failed: Option<io::ErrorKind>,
 }
 
 impl Observed {
@@ -51,7 +43,7 @@ impl Observed {
                 Ok(()) if !buf.filled().is_empty() => {}
                 Ok(()) => return Poll::Ready(()),
                 Err(error) => {
-                    self.beginning.failed = Some(error.kind());
+                    self.beginning.fail(&error);
                     return Poll::Ready(());
                 }
             }
@@ -79,33 +71,6 @@ impl Observed {
     }
 }
 
-impl Beginning {
-    pub(super) fn received(&self) -> u64 {
-        self.received
-    }
-
-    pub(super) fn first(&self) -> &[u8] {
-        &self.first[..self.kept()]
-    }
-
-    /// The error of the socket, if reading from it failed. The HTTP library hides it.
-    pub(super) fn failure(&self) -> Option<io::Error> {
-        self.failed.map(io::Error::from)
-    }
-
-    fn kept(&self) -> usize {
-        usize::try_from(self.received).map_or(FIRST, |received| received.min(FIRST))
-    }
-
-    fn add(&mut self, bytes: &[u8]) {
-        let kept = self.kept();
-        for (to, from) in self.first[kept..].iter_mut().zip(bytes) {
-            *to = *from;
-        }
-        self.received += bytes.len() as u64;
-    }
-}
-
 impl AsyncRead for Observed {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -130,7 +95,7 @@ impl AsyncRead for Observed {
                 let bytes = buf.filled().get(before..).unwrap_or_default();
                 self.beginning.add(bytes);
             }
-            Poll::Ready(Err(error)) => self.beginning.failed = Some(error.kind()),
+            Poll::Ready(Err(error)) => self.beginning.fail(error),
             Poll::Pending => {}
         }
         polled
@@ -199,9 +164,6 @@ const ROOM: usize = 2 * 1024;
 
 /// The head grows by multiples of this.
 const STEP: usize = 512;
-
-/// Enough for every protocol that could be meant: the longest, PROXY v2, begins with 12 bytes.
-const FIRST: usize = 32;
 
 #[cfg(test)]
 mod tests {

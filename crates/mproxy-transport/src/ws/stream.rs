@@ -7,9 +7,8 @@
 //! out with the next poll of any kind.
 
 use std::{
-    future::Future,
     io::{self, IoSlice},
-    pin::{Pin, pin},
+    pin::Pin,
     task::{Context, Poll, ready},
 };
 
@@ -28,7 +27,7 @@ use super::{
     options::Rules,
     outbox::{Outbox, header, mask_key},
 };
-use crate::stream::Stream;
+use crate::{stream::Stream, turn::yield_to_sockets};
 
 /// A WebSocket as a byte stream: binary messages in, binary frames out.
 ///
@@ -334,20 +333,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WsStream<S> {
             }
         }
     }
-}
-
-/// Reschedules the task after all other ready tasks of its thread.
-///
-/// To wake the task would put it at the end of the queue of tasks. A runtime of one thread looks
-/// at its sockets when that queue is empty, or every 61 tasks: a single task that wakes itself
-/// would have 61 turns before anybody else is heard.
-fn yield_to_sockets<T>(cx: &mut Context<'_>) -> Poll<T> {
-    let yielding = pin!(tokio::task::yield_now());
-    match yielding.poll(cx) {
-        Poll::Pending => {}
-        Poll::Ready(()) => cx.waker().wake_by_ref(),
-    }
-    Poll::Pending
 }
 
 /// The payload of one outgoing frame: what a connection has to keep if the socket takes none of

@@ -1,0 +1,263 @@
+//! The server's side of the handshake.
+
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use rustls::server::{Accepted, Acceptor, UnbufferedServerConnection};
+use tokio::{
+    io::{AsyncRead, ReadBuf},
+    time::timeout,
+};
+
+use super::{
+    TlsCause, TlsError, TlsInfo, TlsServer, TlsStream, TlsViolation, gate, machine::Progress,
+    scratch::with_input,
+};
+use crate::{beginning::Beginning, linger::linger, stream::Stream};
+
+/// Takes a client through the TLS handshake and returns the stream inside, with what was agreed on.
+/// Nothing is allocated for the client before its whole ClientHello has come, but the bytes of it.
+///
+/// `held` is told how many bytes the client has made the connection hold, during the handshake and
+/// after it: the beginning of a record, at most 16 KiB. A handshake takes its steps in turns with the
+/// other handshakes of the thread, so that connections that are established are served in between.
+///
+/// # Errors
+/// When there is no TLS connection at the end; the client has been told by an alert, and the stream is
+/// closed.
+///
+/// # Cancel safety
+/// Not cancel-safe: dropping the future closes the stream.
+pub fn accept_tls<F>(
+    stream: impl Into<Stream>,
+    server: &TlsServer,
+    held: F,
+) -> impl Future<Output = Result<(Stream, TlsInfo), TlsError>> + Send
+where
+    F: Fn(usize) + Send + Sync + 'static,
+{
+    let (stream, server) = (stream.into(), server.clone());
+    // Boxed: the caller's task is kept for the session's life.
+    Box::pin(async move {
+        let mut handshake = Handshake {
+            stream: Some(stream),
+            beginning: Beginning::default(),
+        };
+        let accepting = handshake.accept(&server, held);
+        let cause = match timeout(server.handshake_timeout(), accepting).await {
+            Ok(Ok(accepted)) => return Ok(accepted),
+            Ok(Err(cause)) => cause,
+            Err(_) => TlsCause::TimedOut,
+        };
+        if let (TlsCause::Violation(_), Some(stream)) = (&cause, handshake.stream) {
+            linger(stream).await;
+        }
+        Err(TlsError::new(cause, handshake.beginning))
+    })
+}
+
+struct Handshake {
+    /// Until it is a TLS stream, and again when that has failed.
+    stream: Option<Stream>,
+    beginning: Beginning,
+}
+
+impl Handshake {
+    async fn accept<F>(
+        &mut self,
+        server: &TlsServer,
+        held: F,
+    ) -> Result<(Stream, TlsInfo), TlsCause>
+    where
+        F: Fn(usize) + Send + Sync + 'static,
+    {
+        let hello = self.hello(&held).await?;
+        let turn = gate::turn().await;
+        let said = hello.accepted.as_ref().map(Accepted::client_hello);
+        let server_name = said.as_ref().and_then(|it| it.server_name());
+        let server_name = server_name.map(Into::into);
+        let config = server.config_for(said);
+        // the message is read again from its bytes
+        drop(hello.accepted);
+        let machine = UnbufferedServerConnection::new(config).map_err(TlsViolation)?;
+        let stream = self.stream.take().ok_or(TlsCause::Closed)?;
+        let mut tls = Box::new(TlsStream::new(stream, machine));
+        let max = match server.asks_for_certificates() {
+            true => MAX_WITH_CERTIFICATES,
+            false => MAX_HELLO,
+        };
+        let mut bytes = hello.bytes;
+        let progress = poll_fn(|cx| Poll::Ready(tls.advance(cx, &mut bytes, None))).await;
+        drop(bytes);
+        tls.on_held(Box::new(held));
+        let handshaken = match progress {
+            Ok(progress) => self.finish(&mut tls, progress, turn, max).await,
+            Err(failure) => Err(failure.into()),
+        };
+        let outcome = handshaken.and_then(|()| judged(&tls, server, server_name));
+        match outcome {
+            Ok(info) => Ok((Stream::Tls(tls), info)),
+            Err(cause) => {
+                // the alert, as far as it goes at once
+                let _ = poll_fn(|cx| Poll::Ready(tls.poll_drain(cx))).await;
+                self.stream = Some(tls.into_io());
+                Err(cause)
+            }
+        }
+    }
+
+    /// Goes on until both sides may send.
+    async fn finish(
+        &self,
+        tls: &mut TlsStream<UnbufferedServerConnection>,
+        mut progress: Progress,
+        mut turn: Option<gate::Turn>,
+        max: usize,
+    ) -> Result<(), TlsCause> {
+        loop {
+            if let Some(turn) = turn.take() {
+                turn.end().await;
+            }
+            poll_fn(|cx| tls.poll_drain(cx)).await?;
+            match progress {
+                Progress::Traffic => return Ok(()),
+                Progress::PeerClosed => return Err(TlsCause::Closed),
+                Progress::Handshake => {}
+            }
+            if tls.held() >= max {
+                return Err(TlsCause::TooLarge(max));
+            }
+            tls.io().readable().await?;
+            turn = gate::turn().await;
+            let len = READ_LEN.min(max - tls.held());
+            let step = poll_fn(|cx| Poll::Ready(tls.poll_advance(cx, len, None))).await;
+            progress = match step {
+                Poll::Ready(step) => step?.ok_or(TlsCause::Closed)?,
+                // it was said to be readable, and was not
+                Poll::Pending => Progress::Handshake,
+            };
+        }
+    }
+
+    /// Reads until the whole ClientHello is there.
+    async fn hello(&mut self, held: &(impl Fn(usize) + Send + Sync)) -> Result<Hello, TlsCause> {
+        let mut bytes = Vec::new();
+        let mut tried = 0;
+        loop {
+            if bytes.len() >= MAX_HELLO {
+                return Err(TlsCause::TooLarge(MAX_HELLO));
+            }
+            poll_fn(|cx| self.poll_read(cx, &mut bytes)).await?;
+            held(bytes.capacity());
+            let records = whole_records(&bytes);
+            if records <= tried {
+                continue;
+            }
+            tried = records;
+            if let Some(accepted) = parse(&bytes[..records]) {
+                return Ok(Hello { bytes, accepted });
+            }
+        }
+    }
+
+    /// Appends what one read brings.
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &mut Vec<u8>,
+    ) -> Poll<Result<(), TlsCause>> {
+        let Some(stream) = &mut self.stream else {
+            return Poll::Ready(Err(TlsCause::Closed));
+        };
+        with_input(|input| {
+            let len = READ_LEN.min(MAX_HELLO - bytes.len());
+            let mut raw = ReadBuf::new(&mut input[..len]);
+            if let Err(error) = ready!(Pin::new(stream).poll_read(cx, &mut raw)) {
+                self.beginning.fail(&error);
+                return Poll::Ready(Err(error.into()));
+            }
+            let raw = raw.filled();
+            self.beginning.add(raw);
+            // in as much memory as there are bytes
+            bytes.reserve_exact(raw.len());
+            bytes.extend_from_slice(raw);
+            Poll::Ready(match raw.is_empty() {
+                true => Err(TlsCause::Closed),
+                false => Ok(()),
+            })
+        })
+    }
+}
+
+/// A client's first message, and the bytes that it came in.
+struct Hello {
+    bytes: Vec<u8>,
+    /// `None` for something else than a ClientHello, about which the state machine has an alert.
+    accepted: Option<Accepted>,
+}
+
+/// The length of the records at the beginning of `bytes` that are whole; of all that is not a record of a
+/// handshake.
+fn whole_records(bytes: &[u8]) -> usize {
+    let mut end = 0;
+    while let [HANDSHAKE, _, _, high, low, ..] = bytes[end..] {
+        let len = RECORD_HEADER + usize::from(u16::from_be_bytes([high, low]));
+        if bytes.len() - end < len {
+            return end;
+        }
+        end += len;
+    }
+    match bytes[end..].first() {
+        None | Some(&HANDSHAKE) => end,
+        Some(_) => bytes.len(),
+    }
+}
+
+/// Looks for a ClientHello. `None` means that there is more of it to come.
+fn parse(records: &[u8]) -> Option<Option<Accepted>> {
+    let mut acceptor = Acceptor::default();
+    let mut left = records;
+    while !left.is_empty() {
+        // as much as it has room for
+        if acceptor.read_tls(&mut left).is_err() {
+            return Some(None);
+        }
+        match acceptor.accept() {
+            Ok(None) => {}
+            Ok(accepted) => return Some(accepted),
+            Err(_) => return Some(None),
+        }
+    }
+    None
+}
+
+/// What was agreed on. A certificate that comes with a resumed session is judged again: it may have been
+/// revoked, or have expired, since its ticket was given out.
+fn judged(
+    tls: &TlsStream<UnbufferedServerConnection>,
+    server: &TlsServer,
+    server_name: Option<Box<str>>,
+) -> Result<TlsInfo, TlsCause> {
+    let machine = tls.machine();
+    let info = TlsInfo::of(machine, server_name);
+    if info.is_resumed {
+        server.judge(&info.certificates)?;
+    }
+    Ok(info)
+}
+
+const HANDSHAKE: u8 = 22;
+const RECORD_HEADER: usize = 5;
+
+/// The most that one step reads: a record.
+const READ_LEN: usize = 16 * 1024;
+
+/// The most that a client may make the proxy hold for a message of the handshake. A ClientHello with the
+/// keys of X25519MLKEM768 has less than 2 KiB.
+const MAX_HELLO: usize = 16 * 1024;
+
+/// The same, with a chain of certificates in it.
+const MAX_WITH_CERTIFICATES: usize = 48 * 1024;

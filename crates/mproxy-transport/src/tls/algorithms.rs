@@ -1,0 +1,99 @@
+//! Versions, cipher suites and groups.
+
+use rustls::{
+    SupportedProtocolVersion,
+    crypto::{
+        CryptoProvider,
+        aws_lc_rs::{ALL_CIPHER_SUITES, ALL_KX_GROUPS, default_provider},
+    },
+    version::{TLS12, TLS13},
+};
+
+use super::TlsFileError;
+
+/// The name of the library of the algorithms.
+pub const TLS_PROVIDER: &str = "rustls with aws-lc-rs";
+
+/// A version of TLS. Older ones are not safe, and not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum TlsVersion {
+    /// TLS 1.2, RFC 5246.
+    #[default]
+    Tls12,
+    /// TLS 1.3, RFC 8446.
+    Tls13,
+}
+
+impl TlsVersion {
+    /// This version and those after it.
+    pub(super) fn and_newer(self) -> &'static [&'static SupportedProtocolVersion] {
+        static ALL: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
+        match self {
+            Self::Tls12 => &ALL,
+            Self::Tls13 => &ALL[..1],
+        }
+    }
+}
+
+/// Which algorithms are allowed, most wanted first. An empty list is all of them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Algorithms {
+    /// Cipher suites by the names of IANA: `TLS_AES_128_GCM_SHA256`.
+    pub ciphers: Vec<String>,
+    /// Key exchange groups by the names of IANA: `X25519MLKEM768`, `x25519`, `secp256r1`.
+    pub groups: Vec<String>,
+}
+
+/// The names of all cipher suites.
+pub fn cipher_names() -> impl Iterator<Item = String> {
+    ALL_CIPHER_SUITES.iter().map(|it| cipher_name(it.suite()))
+}
+
+/// The names of all key exchange groups.
+pub fn group_names() -> impl Iterator<Item = String> {
+    ALL_KX_GROUPS.iter().map(|it| format!("{:?}", it.name()))
+}
+
+/// The name of IANA; rustls marks those of TLS 1.3.
+pub(super) fn cipher_name(suite: rustls::CipherSuite) -> String {
+    let name = format!("{suite:?}");
+    match name.strip_prefix("TLS13_") {
+        Some(rest) => format!("TLS_{rest}"),
+        None => name,
+    }
+}
+
+pub(super) fn provider(algorithms: &Algorithms) -> Result<CryptoProvider, TlsFileError> {
+    let mut provider = default_provider();
+    if !algorithms.ciphers.is_empty() {
+        provider.cipher_suites = pick(&algorithms.ciphers, ALL_CIPHER_SUITES, |it| {
+            cipher_name(it.suite())
+        })
+        .map_err(|name| unknown("cipher suite", name, cipher_names()))?;
+    }
+    if !algorithms.groups.is_empty() {
+        provider.kx_groups = pick(&algorithms.groups, ALL_KX_GROUPS, |it| {
+            format!("{:?}", it.name())
+        })
+        .map_err(|name| unknown("group", name, group_names()))?;
+    }
+    Ok(provider)
+}
+
+fn pick<'a, T: Copy>(
+    names: &'a [String],
+    all: &[T],
+    name_of: impl Fn(&T) -> String,
+) -> Result<Vec<T>, &'a str> {
+    let found = names.iter().map(|name| {
+        let mut all = all.iter();
+        let found = all.find(|it| name_of(it).eq_ignore_ascii_case(name));
+        found.copied().ok_or(name.as_str())
+    });
+    found.collect()
+}
+
+fn unknown(what: &str, name: &str, all: impl Iterator<Item = String>) -> TlsFileError {
+    let all = all.collect::<Vec<_>>().join(", ");
+    TlsFileError::general(format_args!("there is no {what} `{name}`; there are {all}"))
+}

@@ -1,0 +1,145 @@
+//! Why there is no TLS connection, or no more of it.
+
+use std::{error::Error, fmt, io};
+
+use crate::beginning::Beginning;
+
+/// A handshake that failed, and the first bytes of the peer.
+pub struct TlsError(Box<Failed>);
+
+#[derive(Debug)]
+struct Failed {
+    cause: TlsCause,
+    beginning: Beginning,
+}
+
+/// Why a handshake failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TlsCause {
+    /// The peer broke the protocol, has nothing in common with this side, or is not trusted. It was told
+    /// by an alert.
+    #[error(transparent)]
+    Violation(TlsViolation),
+    /// The handshake took longer than it may.
+    #[error("the TLS handshake took too long")]
+    TimedOut,
+    /// The peer sends more than a handshake may have, in bytes.
+    #[error("the peer's part of the TLS handshake is larger than {0} bytes")]
+    TooLarge(usize),
+    /// The connection failed under it.
+    #[error("the connection failed: {0}")]
+    Io(io::Error),
+    /// The peer closed the connection.
+    #[error("closed during the TLS handshake")]
+    Closed,
+}
+
+/// What the peer did wrong, or why it is not trusted. After the handshake it is found inside an
+/// [`io::Error`] of kind [`InvalidData`](io::ErrorKind::InvalidData).
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("TLS: {0}")]
+pub struct TlsViolation(pub(super) rustls::Error);
+
+/// Why a connection does not go on.
+#[derive(Debug)]
+pub(super) enum TlsFailure {
+    Violation(TlsViolation),
+    Io(io::Error),
+}
+
+// ===== impl TlsError =====
+
+impl TlsError {
+    pub(super) fn new(cause: TlsCause, beginning: Beginning) -> Self {
+        Self(Box::new(Failed { cause, beginning }))
+    }
+
+    /// Why it failed.
+    pub fn cause(&self) -> &TlsCause {
+        &self.0.cause
+    }
+
+    /// How many bytes the peer sent. With 0 it asked for nothing: it was a port scan, or the TCP check of
+    /// a load balancer.
+    pub fn received(&self) -> u64 {
+        self.0.beginning.received()
+    }
+
+    /// The first bytes that the peer sent, at most 32: enough to recognise another protocol.
+    pub fn first_bytes(&self) -> &[u8] {
+        self.0.beginning.first()
+    }
+}
+
+impl fmt::Debug for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.cause.fmt(f)
+    }
+}
+
+impl Error for TlsError {}
+
+// ===== impl TlsViolation =====
+
+impl TlsViolation {
+    /// The violation inside an error of a [`Stream`](crate::Stream), if it is one.
+    pub fn find(error: &io::Error) -> Option<&Self> {
+        error.get_ref()?.downcast_ref()
+    }
+
+    /// What rustls says.
+    pub fn error(&self) -> &rustls::Error {
+        &self.0
+    }
+}
+
+// ===== impl TlsFailure =====
+
+impl From<rustls::Error> for TlsFailure {
+    fn from(error: rustls::Error) -> Self {
+        Self::Violation(TlsViolation(error))
+    }
+}
+
+impl From<io::Error> for TlsFailure {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<TlsFailure> for io::Error {
+    fn from(failure: TlsFailure) -> Self {
+        match failure {
+            TlsFailure::Violation(violation) => Self::new(io::ErrorKind::InvalidData, violation),
+            TlsFailure::Io(error) => error,
+        }
+    }
+}
+
+impl From<TlsFailure> for TlsCause {
+    fn from(failure: TlsFailure) -> Self {
+        match failure {
+            TlsFailure::Violation(violation) => Self::Violation(violation),
+            TlsFailure::Io(error) => Self::Io(error),
+        }
+    }
+}
+
+impl From<io::Error> for TlsCause {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<TlsViolation> for TlsCause {
+    fn from(violation: TlsViolation) -> Self {
+        Self::Violation(violation)
+    }
+}

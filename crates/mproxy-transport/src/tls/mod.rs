@@ -1,0 +1,43 @@
+//! TLS, with rustls and aws-lc-rs.
+//!
+//! ```text
+//! Stream --accept--> ClientHello --Names, ALPN--> ServerConfig --steps, in turns--> TlsStream
+//!                        |                             |
+//!                        +-- not one: alert, linger    +-- not trusted: alert, linger
+//! ```
+//!
+//! rustls is used without its own buffers, which would take 4 KiB of every connection: records are
+//! decrypted and encrypted in buffers of the thread ([`scratch`]), and an idle connection owns its keys,
+//! the state machine and no byte more. Of a record that has come in part, [`stream`] holds that part.
+
+mod accept;
+mod algorithms;
+mod certificate;
+mod client;
+mod connect;
+mod error;
+mod files;
+mod gate;
+mod info;
+mod key_log;
+mod machine;
+mod rest;
+mod scratch;
+mod server;
+mod stream;
+mod tickets;
+
+pub(crate) use self::connect::connect_tls;
+pub use self::{
+    accept::accept_tls,
+    algorithms::{Algorithms, TLS_PROVIDER, TlsVersion, cipher_names, group_names},
+    certificate::{CertificateError, CertificateNames},
+    client::{TlsClient, TlsClientOptions},
+    error::{TlsCause, TlsError, TlsViolation},
+    files::TlsFileError,
+    info::TlsInfo,
+    machine::TlsMachine,
+    server::{ClientAuth, TlsIdentity, TlsServer, TlsServerOptions},
+    stream::TlsStream,
+};
+use error::TlsFailure;

@@ -1,0 +1,342 @@
+//! The server's side: what a listener offers, and whom it trusts.
+
+use std::{collections::HashMap, fmt, path::PathBuf, sync::Arc, time::Duration};
+
+use rustls::{
+    RootCertStore, ServerConfig,
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime},
+    server::{
+        ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier,
+        danger::ClientCertVerifier,
+    },
+    sign::CertifiedKey,
+};
+
+use super::{
+    CertificateNames, TlsFileError, TlsVersion, TlsViolation,
+    algorithms::{Algorithms, provider},
+    files::{certificates, key, lists},
+    key_log::KeyLog,
+    tickets::Tickets,
+};
+
+/// What a listener offers, and whom it trusts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TlsServerOptions {
+    /// Certificates with their keys. A client that names a server (SNI) gets the first one that is made
+    /// out to this name, any other client the first of all.
+    pub certificates: Vec<TlsIdentity>,
+    /// Whether clients are asked for a certificate; not, by default.
+    pub client_auth: ClientAuth,
+    /// PEM files with the certificates of those who may issue clients' certificates.
+    pub client_ca: Vec<PathBuf>,
+    /// Lists of revoked certificates: files, PEM or DER, or directories of them.
+    pub revocation_lists: Vec<PathBuf>,
+    /// Whether the whole chain of a client is looked up in the lists, and not only its own certificate.
+    pub checks_whole_chain: bool,
+    /// Lets in clients about whose certificate no list says anything, or only one that is out of date.
+    pub allows_unknown_revocation: bool,
+    /// Protocols that are agreed on if a client offers one of them (ALPN). A client that offers only
+    /// others, or none, gets no answer about it.
+    pub alpn: Vec<String>,
+    /// The oldest version; TLS 1.2 by default.
+    pub min_version: TlsVersion,
+    /// Cipher suites and key exchange groups; all that are safe, by default.
+    pub algorithms: Algorithms,
+    /// Keys of session tickets, to be shared by replicas: a file as for HAProxy's `tls-ticket-keys`.
+    /// Without it, they are random.
+    pub ticket_key_file: Option<PathBuf>,
+    /// Where the secrets of all connections are written, for Wireshark.
+    pub key_log_file: Option<PathBuf>,
+    /// The time for a handshake; 30 s by default.
+    pub handshake_timeout: Duration,
+}
+
+/// A certificate and its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsIdentity {
+    /// A PEM file: the certificate, and behind it those between it and the CA.
+    pub cert: PathBuf,
+    /// A PEM file with the private key, not encrypted.
+    pub key: PathBuf,
+}
+
+/// Whether clients are asked for a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClientAuth {
+    /// No.
+    #[default]
+    Off,
+    /// A client may come without one; one that is not trusted is refused.
+    Optional,
+    /// Yes.
+    Require,
+}
+
+/// A listener's side of TLS, with everything read from its files. Cheap to clone.
+#[derive(Clone)]
+pub struct TlsServer(Arc<Inner>);
+
+struct Inner {
+    /// For clients that offer one of the protocols, and for others.
+    with_alpn: Arc<ServerConfig>,
+    without_alpn: Arc<ServerConfig>,
+    alpn: Vec<String>,
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
+    handshake_timeout: Duration,
+    certificates: Vec<CertificateNames>,
+}
+
+// ===== impl TlsServerOptions =====
+
+impl Default for TlsServerOptions {
+    fn default() -> Self {
+        Self {
+            certificates: Vec::new(),
+            client_auth: ClientAuth::Off,
+            client_ca: Vec::new(),
+            revocation_lists: Vec::new(),
+            checks_whole_chain: false,
+            allows_unknown_revocation: false,
+            alpn: Vec::new(),
+            min_version: TlsVersion::Tls12,
+            algorithms: Algorithms::default(),
+            ticket_key_file: None,
+            key_log_file: None,
+            handshake_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+// ===== impl TlsServer =====
+
+impl TlsServer {
+    /// Reads all files. Blocks.
+    ///
+    /// # Errors
+    /// A file is missing or is not what it should be, a key is not that of its certificate, or settings
+    /// do not fit together.
+    pub fn load(options: &TlsServerOptions) -> Result<Self, TlsFileError> {
+        let provider = Arc::new(provider(&options.algorithms)?);
+        let names = Names::load(&options.certificates, &provider)?;
+        let certificates = names.described()?;
+        let trust = Trust::load(options)?;
+        let verifier = trust.verifier(options, &provider)?;
+        let builder = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(options.min_version.and_newer())
+            .map_err(TlsFileError::general)?;
+        let builder = match &verifier {
+            Some(verifier) => builder.with_client_cert_verifier(Arc::clone(verifier)),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_cert_resolver(Arc::new(names));
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        let tickets = Tickets::new(options.ticket_key_file.as_deref(), &trust.parts(options))?;
+        config.ticketer = Arc::new(tickets);
+        if let Some(file) = &options.key_log_file {
+            config.key_log = Arc::new(KeyLog::open(file)?);
+        }
+        let without_alpn = Arc::new(config.clone());
+        let protocols = options.alpn.iter();
+        config.alpn_protocols = protocols.map(|it| it.clone().into_bytes()).collect();
+        Ok(Self(Arc::new(Inner {
+            with_alpn: Arc::new(config),
+            without_alpn,
+            alpn: options.alpn.clone(),
+            verifier,
+            handshake_timeout: options.handshake_timeout,
+            certificates,
+        })))
+    }
+
+    /// What the certificates say, in the order of the options.
+    pub fn certificates(&self) -> &[CertificateNames] {
+        &self.0.certificates
+    }
+
+    /// Judges the certificates of a client again, its own first: those of a session that began before
+    /// these files were read.
+    ///
+    /// # Errors
+    /// They are not trusted (any more).
+    pub fn judge(&self, certificates: &[CertificateDer<'_>]) -> Result<(), TlsViolation> {
+        let (Some(verifier), Some((own, others))) = (&self.0.verifier, certificates.split_first())
+        else {
+            return Ok(());
+        };
+        let verified = verifier.verify_client_cert(own, others, UnixTime::now());
+        verified.map(drop).map_err(TlsViolation)
+    }
+
+    /// Whether clients may have certificates.
+    pub(super) fn asks_for_certificates(&self) -> bool {
+        self.0.verifier.is_some()
+    }
+
+    pub(super) fn handshake_timeout(&self) -> Duration {
+        self.0.handshake_timeout
+    }
+
+    /// What is used for a client that said hello like this.
+    pub(super) fn config_for(&self, hello: Option<ClientHello<'_>>) -> Arc<ServerConfig> {
+        let offered = hello.and_then(|it| it.alpn()).into_iter().flatten();
+        let mut offered = offered.filter_map(|it| std::str::from_utf8(it).ok());
+        match offered.any(|it| self.0.alpn.iter().any(|ours| ours == it)) {
+            true => Arc::clone(&self.0.with_alpn),
+            false => Arc::clone(&self.0.without_alpn),
+        }
+    }
+}
+
+impl fmt::Debug for TlsServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsServer")
+            .field("certificates", &self.0.certificates)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Certificates by the names that they are made out to.
+#[derive(Debug)]
+struct Names {
+    /// At least one.
+    all: Vec<Arc<CertifiedKey>>,
+    /// In lower case; `*.example.com` for all names with one more label.
+    by_name: HashMap<String, usize>,
+}
+
+impl Names {
+    fn load(identities: &[TlsIdentity], provider: &CryptoProvider) -> Result<Self, TlsFileError> {
+        let mut names = Self {
+            all: Vec::new(),
+            by_name: HashMap::new(),
+        };
+        for identity in identities {
+            let chain = certificates(&identity.cert)?;
+            let own = CertificateNames::of(&chain[0]);
+            let own = own.map_err(|error| TlsFileError::of(&identity.cert, error))?;
+            let certified = CertifiedKey::from_der(chain, key(&identity.key)?, provider);
+            let certified = certified.map_err(|error| match error {
+                rustls::Error::InconsistentKeys(_) => TlsFileError::of(
+                    &identity.key,
+                    format_args!(
+                        "not the key of the certificate in `{}`; if both are being replaced, wait \
+                         until the second one is there",
+                        identity.cert.display()
+                    ),
+                ),
+                error => TlsFileError::of(&identity.key, error),
+            })?;
+            let index = names.all.len();
+            names.all.push(Arc::new(certified));
+            for name in own.dns_names {
+                names
+                    .by_name
+                    .entry(name.to_ascii_lowercase())
+                    .or_insert(index);
+            }
+        }
+        match names.all.is_empty() {
+            true => Err(TlsFileError::general(
+                "a certificate and its key are needed",
+            )),
+            false => Ok(names),
+        }
+    }
+
+    fn described(&self) -> Result<Vec<CertificateNames>, TlsFileError> {
+        let own = self.all.iter().filter_map(|it| it.cert.first());
+        let own = own.map(|it| CertificateNames::of(it).map_err(TlsFileError::general));
+        own.collect()
+    }
+
+    fn find(&self, name: &str) -> Option<usize> {
+        let name = name.to_ascii_lowercase();
+        let wildcard = || {
+            let (_, rest) = name.split_once('.')?;
+            self.by_name.get(&format!("*.{rest}"))
+        };
+        self.by_name.get(&name).or_else(wildcard).copied()
+    }
+}
+
+impl ResolvesServerCert for Names {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let named = hello.server_name().and_then(|name| self.find(name));
+        self.all.get(named.unwrap_or_default()).cloned()
+    }
+}
+
+/// Whom a listener trusts.
+struct Trust {
+    roots: Vec<CertificateDer<'static>>,
+    lists: Vec<CertificateRevocationListDer<'static>>,
+}
+
+impl Trust {
+    fn load(options: &TlsServerOptions) -> Result<Self, TlsFileError> {
+        let mut trust = Self {
+            roots: Vec::new(),
+            lists: Vec::new(),
+        };
+        if options.client_auth == ClientAuth::Off {
+            return Ok(trust);
+        }
+        for file in &options.client_ca {
+            trust.roots.extend(certificates(file)?);
+        }
+        for path in &options.revocation_lists {
+            trust.lists.extend(lists(path)?);
+        }
+        Ok(trust)
+    }
+
+    fn verifier(
+        &self,
+        options: &TlsServerOptions,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsFileError> {
+        if options.client_auth == ClientAuth::Off {
+            return Ok(None);
+        }
+        let mut roots = RootCertStore::empty();
+        for root in &self.roots {
+            roots.add(root.clone()).map_err(|error| {
+                TlsFileError::general(format_args!("a CA of clients cannot be used: {error}"))
+            })?;
+        }
+        let mut builder =
+            WebPkiClientVerifier::builder_with_provider(roots.into(), Arc::clone(provider));
+        if options.client_auth == ClientAuth::Optional {
+            builder = builder.allow_unauthenticated();
+        }
+        builder = builder.with_crls(self.lists.iter().cloned());
+        if !options.checks_whole_chain {
+            builder = builder.only_check_end_entity_revocation();
+        }
+        builder = match options.allows_unknown_revocation {
+            true => builder.allow_unknown_revocation_status(),
+            false => builder.enforce_revocation_expiration(),
+        };
+        let verifier = builder.build().map_err(|error| {
+            TlsFileError::general(format_args!("clients cannot be verified: {error}"))
+        });
+        verifier.map(Some)
+    }
+
+    /// What a session ticket is bound to.
+    fn parts(&self, options: &TlsServerOptions) -> Vec<&[u8]> {
+        let mode: &[u8] = match options.client_auth {
+            ClientAuth::Off => b"off",
+            ClientAuth::Optional => b"optional",
+            ClientAuth::Require => b"require",
+        };
+        let roots = self.roots.iter().map(AsRef::as_ref);
+        let lists = self.lists.iter().map(AsRef::as_ref);
+        let between: &[u8] = b"";
+        let parts = std::iter::once(mode).chain(roots);
+        parts.chain([between]).chain(lists).collect()
+    }
+}

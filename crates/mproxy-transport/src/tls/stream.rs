@@ -1,0 +1,303 @@
+//! TLS records over a socket.
+
+use std::{
+    fmt, io,
+    io::IoSlice,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use rustls::unbuffered::{ConnectionState, EncryptError};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{
+    TlsFailure,
+    machine::{Progress, TlsMachine, drive},
+    rest::Rest,
+    scratch::{IN_LEN, TooSmall, WRITE_LEN, with_input, with_output},
+};
+use crate::{stream::Stream, turn::yield_to_sockets};
+
+/// The plaintext of a TLS connection, after its handshake. Reads and writes go through buffers of the
+/// thread; an idle connection owns none.
+///
+/// An end of the connection without close_notify reads as an end of stream, as with HAProxy and nginx:
+/// many devices just close the socket, and MQTT itself tells a whole packet from a cut one.
+pub struct TlsStream<M> {
+    io: Stream,
+    machine: M,
+    /// The beginning of a record whose end has not come.
+    held: Box<[u8]>,
+    /// Encrypted bytes that the socket did not take.
+    unsent: Rest,
+    /// Plaintext for which the caller had no room.
+    unread: Rest,
+    /// Nothing more is read: the peer has said so, has gone away or has made a mistake.
+    is_over: bool,
+    has_sent_close: bool,
+    /// Is told how much is held.
+    on_held: Option<Box<dyn Fn(usize) + Send + Sync>>,
+}
+
+impl<M: TlsMachine> TlsStream<M> {
+    pub(super) fn new(io: Stream, machine: M) -> Self {
+        Self {
+            io,
+            machine,
+            held: Box::default(),
+            unsent: Rest::default(),
+            unread: Rest::default(),
+            is_over: false,
+            has_sent_close: false,
+            on_held: None,
+        }
+    }
+
+    pub(super) fn machine(&self) -> &M {
+        &self.machine
+    }
+
+    pub(super) fn io(&self) -> &Stream {
+        &self.io
+    }
+
+    pub(super) fn into_io(self) -> Stream {
+        self.io
+    }
+
+    /// Has this told how many bytes are held for the peer, whenever the number changes. What was
+    /// written and is not sent yet is not in it: who writes knows that.
+    pub(super) fn on_held(&mut self, told: Box<dyn Fn(usize) + Send + Sync>) {
+        self.on_held = Some(told);
+        self.tell();
+    }
+
+    /// Bytes that are held for the peer: the beginning of a record, and plaintext that nobody has read.
+    pub(super) fn held(&self) -> usize {
+        self.held.len() + self.unread.capacity()
+    }
+
+    fn tell(&self) {
+        if let Some(told) = &self.on_held {
+            told(self.held());
+        }
+    }
+
+    /// Runs the state machine over what was held and `input` behind it. Plaintext goes to `buf`, if there
+    /// is one, and what has no room in it is kept.
+    pub(super) fn advance(
+        &mut self,
+        cx: &mut Context<'_>,
+        input: &mut [u8],
+        mut buf: Option<&mut ReadBuf<'_>>,
+    ) -> Result<Progress, TlsFailure> {
+        let Self {
+            io,
+            machine,
+            unsent,
+            unread,
+            ..
+        } = self;
+        let (used, progress, sent) = with_output(|out| {
+            let (used, progress) = drive(machine, input, out, |record| {
+                let taken = match &mut buf {
+                    Some(buf) if unread.is_empty() => {
+                        let len = buf.remaining().min(record.len());
+                        buf.put_slice(&record[..len]);
+                        len
+                    }
+                    _ => 0,
+                };
+                unread.push(&record[taken..]);
+            });
+            (used, progress, unsent.send(cx, io, out.filled()))
+        });
+        if used < input.len() || !self.held.is_empty() {
+            self.held = input[used..].into();
+        }
+        if matches!(progress, Err(_) | Ok(Progress::PeerClosed)) {
+            self.is_over = true;
+        }
+        // what the peer did says more than that it no longer listens
+        let progress = progress?;
+        sent?;
+        Ok(progress)
+    }
+
+    /// Reads once from the socket, at most `len` bytes, and runs the state machine over it. `None` is the
+    /// end of the socket.
+    pub(super) fn poll_advance(
+        &mut self,
+        cx: &mut Context<'_>,
+        len: usize,
+        buf: Option<&mut ReadBuf<'_>>,
+    ) -> Poll<Result<Option<Progress>, TlsFailure>> {
+        with_input(|input| {
+            let start = self.held.len();
+            let end = (start + len).min(IN_LEN);
+            let mut raw = ReadBuf::new(&mut input[start..end]);
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut raw))?;
+            let len = raw.filled().len();
+            if len == 0 {
+                self.is_over = true;
+                return Poll::Ready(Ok(None));
+            }
+            input[..start].copy_from_slice(&self.held);
+            let progress = self.advance(cx, &mut input[..start + len], buf);
+            self.tell();
+            Poll::Ready(progress.map(Some))
+        })
+    }
+
+    /// Sends what waits to be sent.
+    pub(super) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.unsent.poll_write(cx, &mut self.io)
+    }
+
+    /// Encrypts what fits into one write, and sends it as far as the socket takes it.
+    fn poll_encrypt(&mut self, cx: &mut Context<'_>, plain: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_drain(cx))?;
+        let plain = &plain[..plain.len().min(WRITE_LEN)];
+        let Self {
+            io,
+            machine,
+            unsent,
+            unread,
+            ..
+        } = self;
+        with_output(|out| {
+            for is_last in [false, true] {
+                if let Ok(ConnectionState::WriteTraffic(mut traffic)) =
+                    machine.process(&mut []).state
+                {
+                    let encrypted = out.append(|room| {
+                        traffic.encrypt(plain, room).map_err(|error| match error {
+                            EncryptError::InsufficientSize(size) => {
+                                TooSmall::Needs(size.required_size)
+                            }
+                            EncryptError::EncryptExhausted => TooSmall::Failed(error),
+                        })
+                    });
+                    encrypted.map_err(io::Error::other)?;
+                    unsent.send(cx, io, out.filled())?;
+                    return Poll::Ready(Ok(plain.len()));
+                }
+                if !is_last {
+                    // it has something to say first: the answer to a key update, for one
+                    let (_, driven) = drive(machine, &mut [], out, |record| unread.push(record));
+                    driven.map_err(TlsFailure::from)?;
+                }
+            }
+            Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+        })
+    }
+}
+
+impl<M: TlsMachine> AsyncRead for TlsStream<M> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.unread.is_empty() {
+            this.unread.read(buf);
+            this.tell();
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
+        for _ in 0..MAX_READS {
+            if this.is_over || buf.remaining() == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            // so that there is little plaintext without room
+            let len = buf.remaining().clamp(MIN_READ, MAX_READ);
+            ready!(this.poll_advance(cx, len, Some(buf)))?;
+            if buf.filled().len() > before {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        // records without content, or records that come byte by byte
+        yield_to_sockets(cx)
+    }
+}
+
+impl<M: TlsMachine> AsyncWrite for TlsStream<M> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().poll_encrypt(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let mut filled = bufs.iter().filter(|buf| !buf.is_empty());
+        match (filled.next(), filled.next()) {
+            (None, _) => Poll::Ready(Ok(0)),
+            (Some(only), None) => this.poll_encrypt(cx, only),
+            // one record for what belongs together
+            (Some(_), Some(_)) => with_input(|gathered| {
+                let mut len = 0;
+                for buf in bufs {
+                    let room = &mut gathered[len..WRITE_LEN];
+                    let part = room.len().min(buf.len());
+                    room[..part].copy_from_slice(&buf[..part]);
+                    len += part;
+                }
+                this.poll_encrypt(cx, &gathered[..len])
+            }),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_drain(cx))?;
+        Pin::new(&mut this.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_drain(cx))?;
+        if !this.has_sent_close {
+            this.has_sent_close = true;
+            let mut alert = [0; 128];
+            let state = this.machine.process(&mut []).state;
+            if let Ok(ConnectionState::WriteTraffic(mut traffic)) = state
+                && let Ok(len) = traffic.queue_close_notify(&mut alert)
+            {
+                this.unsent.send(cx, &mut this.io, &alert[..len])?;
+            }
+        }
+        ready!(this.poll_drain(cx))?;
+        Pin::new(&mut this.io).poll_shutdown(cx)
+    }
+}
+
+impl<M> fmt::Debug for TlsStream<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // neither plaintext nor keys
+        f.debug_struct("TlsStream")
+            .field("io", &self.io)
+            .field("is_over", &self.is_over)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reads of one poll that bring no plaintext.
+const MAX_READS: u32 = 8;
+
+/// What one read takes at least: smaller ones would cost a system call each.
+const MIN_READ: usize = 4 * 1024;
+
+/// What one read takes at most. Measured: 8 KiB is worse, more than 32 is no better.
+const MAX_READ: usize = 32 * 1024;

@@ -1,0 +1,9 @@
+//! TLS as peers see it: tokio-rustls at the other end, and bytes that no library would send.
+
+mod certificates;
+mod dial;
+mod handshake;
+mod records;
+mod support;
+mod tickets;
+mod trust;

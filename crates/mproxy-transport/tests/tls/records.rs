@@ -1,0 +1,213 @@
+//! What happens to bytes once the handshake is done.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use mproxy_transport::{Stream, TlsServer, TlsViolation, accept_tls};
+use rustls::pki_types::ServerName;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, copy, split},
+    net::UnixStream,
+};
+use tokio_rustls::TlsConnector;
+
+use crate::support::{Ca, connected, options};
+
+/// Echoes until the end, and says what came of it.
+async fn echo(stream: Stream) -> io::Result<u64> {
+    let (mut read, mut write) = split(stream);
+    let copied = copy(&mut read, &mut write).await?;
+    write.shutdown().await?;
+    Ok(copied)
+}
+
+/// A stream of the client that passes one byte a call, in both directions.
+struct Dribble(UnixStream);
+
+impl AsyncRead for Dribble {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Dribble {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, &buf[..buf.len().min(1)])
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test]
+async fn all_lengths_come_back() {
+    let (server, mut client) = connected().await;
+    let server = tokio::spawn(echo(server));
+    let mut total = 0;
+    for len in (1..=200).chain([16_383, 16_384, 16_385, 40_000, 70_000]) {
+        let bytes: Vec<u8> = (0..len).map(|it| it as u8).collect();
+        let mut back = vec![0; len];
+        let (mut read, mut write) = split(&mut client);
+        let send = async {
+            write.write_all(&bytes).await.unwrap();
+            write.flush().await.unwrap();
+        };
+        let (_, received) = tokio::join!(send, read.read_exact(&mut back));
+        received.unwrap();
+        assert_eq!(back, bytes);
+        total += len as u64;
+    }
+    client.shutdown().await.unwrap();
+    // the answer of close_notify comes behind all data
+    assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+    assert_eq!(server.await.unwrap().unwrap(), total);
+}
+
+#[tokio::test]
+async fn every_byte_alone_is_enough() {
+    let ca = Ca::new();
+    let leaf = ca.issue(&["broker.test"]);
+    let server = TlsServer::load(&options(&leaf)).unwrap();
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let name = ServerName::try_from("broker.test").unwrap();
+    let client = TlsConnector::from(std::sync::Arc::new(ca.client(None)));
+    let (accepted, client) = tokio::join!(
+        accept_tls(ours, &server, |_| {}),
+        client.connect(name, Dribble(theirs))
+    );
+    let server = tokio::spawn(echo(accepted.unwrap().0));
+    let mut client = client.unwrap();
+    let mut back = [0; 500];
+    client.write_all(&[7; 500]).await.unwrap();
+    client.flush().await.unwrap();
+    client.read_exact(&mut back).await.unwrap();
+    assert_eq!(back, [7; 500]);
+    client.shutdown().await.unwrap();
+    assert_eq!(server.await.unwrap().unwrap(), 500);
+}
+
+/// A reader that is slow leaves ciphertext behind, which must go out in order and before close_notify.
+#[tokio::test]
+async fn a_slow_reader_gets_all() {
+    let (mut server, mut client) = connected().await;
+    let len = 6 << 20;
+    let send = tokio::spawn(async move {
+        let bytes: Vec<u8> = (0..len).map(|it| (it / 1000) as u8).collect();
+        server.write_all(&bytes).await.unwrap();
+        server.shutdown().await.unwrap();
+        // the reading side stays open
+        let mut answer = Vec::new();
+        server.read_to_end(&mut answer).await.unwrap();
+        answer
+    });
+    let mut received = Vec::new();
+    let mut piece = [0; 3000];
+    loop {
+        match client.read(&mut piece).await.unwrap() {
+            0 => break,
+            len => received.extend_from_slice(&piece[..len]),
+        }
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(received.len(), len);
+    assert!(
+        received
+            .iter()
+            .enumerate()
+            .all(|(at, it)| *it == (at / 1000) as u8)
+    );
+    client.write_all(b"and back").await.unwrap();
+    client.shutdown().await.unwrap();
+    assert_eq!(send.await.unwrap(), b"and back");
+}
+
+/// Devices just close the socket; that is an end and no failure, as with HAProxy and nginx.
+#[tokio::test]
+async fn an_end_without_close_notify_is_an_end() {
+    let (mut server, client) = connected().await;
+    let (mut socket, _) = client.into_inner();
+    socket.shutdown().await.unwrap();
+    assert_eq!(server.read(&mut [0; 10]).await.unwrap(), 0);
+    assert_eq!(server.read(&mut [0; 10]).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_record_that_was_changed_on_its_way_ends_the_connection_with_an_alert() {
+    let (mut server, client) = connected().await;
+    let (mut socket, _) = client.into_inner();
+    let mut record = vec![23, 3, 3, 0, 40];
+    record.extend([0x55; 40]);
+    socket.write_all(&record).await.unwrap();
+    let error = server.read(&mut [0; 10]).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    let violation = TlsViolation::find(&error).unwrap();
+    assert_eq!(*violation.error(), rustls::Error::DecryptError);
+    // an alert in a record of its own
+    let mut head = [0; 5];
+    socket.read_exact(&mut head).await.unwrap();
+    assert_eq!(head[0], 23, "encrypted as all else");
+    drop(server);
+}
+
+#[tokio::test]
+async fn a_record_that_is_too_long_ends_the_connection() {
+    let (mut server, client) = connected().await;
+    let (mut socket, _) = client.into_inner();
+    socket.write_all(&[23, 3, 3, 0xff, 0xff]).await.unwrap();
+    let error = server.read(&mut [0; 10]).await.unwrap_err();
+    assert!(TlsViolation::find(&error).is_some(), "{error}");
+}
+
+/// Keys are renewed within a connection, by either side.
+#[tokio::test]
+async fn keys_can_be_updated() {
+    let (server, mut client) = connected().await;
+    let server = tokio::spawn(echo(server));
+    for round in 0..5 {
+        client.get_mut().1.refresh_traffic_keys().unwrap();
+        client.write_all(&[round; 100]).await.unwrap();
+        client.flush().await.unwrap();
+        let mut back = [0; 100];
+        client.read_exact(&mut back).await.unwrap();
+        assert_eq!(back, [round; 100]);
+    }
+    client.shutdown().await.unwrap();
+    assert_eq!(server.await.unwrap().unwrap(), 500);
+}
+
+/// What belongs together is one record, and an empty write is none.
+#[tokio::test]
+async fn a_vectored_write_is_one_record() {
+    let (mut server, client) = connected().await;
+    let (mut socket, _) = client.into_inner();
+    // what the handshake has left: tickets
+    let mut scrap = [0; 4096];
+    while socket.try_read(&mut scrap).is_ok() {}
+    let parts = [b"head".as_slice(), b"", b"payload"].map(io::IoSlice::new);
+    assert_eq!(server.write_vectored(&parts).await.unwrap(), 11);
+    assert_eq!(server.write_vectored(&[]).await.unwrap(), 0);
+    server.flush().await.unwrap();
+    let mut head = [0; 5];
+    socket.read_exact(&mut head).await.unwrap();
+    let len = usize::from(u16::from_be_bytes([head[3], head[4]]));
+    assert_eq!(len, 11 + 1 + 16, "content, its type, and the tag");
+    let mut record = vec![0; len];
+    socket.read_exact(&mut record).await.unwrap();
+    assert!(socket.try_read(&mut scrap).is_err(), "nothing more");
+}
