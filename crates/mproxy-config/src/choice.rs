@@ -22,6 +22,9 @@ pub trait Choice: Copy + PartialEq + 'static {
     /// Words that this version does not support.
     const LATER: &'static [&'static str] = &[];
 
+    /// Words for what is said by another key, and how.
+    const ELSEWHERE: &'static [(&'static str, &'static str)] = &[];
+
     /// The word for this value.
     fn word(self) -> &'static str {
         Self::ALL
@@ -41,10 +44,15 @@ pub trait Choice: Copy + PartialEq + 'static {
 
 /// The words for types of other crates.
 macro_rules! words {
-    ($($type:ty { $($word:literal: $value:ident,)* $(later $($later:literal),*)? })*) => {
+    ($($type:ty {
+        $($word:literal: $value:ident,)*
+        $(later $($later:literal),*)?
+        $(elsewhere $($other:literal: $how:literal),*)?
+    })*) => {
         $(impl $crate::choice::Choice for $type {
             const ALL: &'static [(&'static str, Self)] = &[$(($word, Self::$value)),*];
             $(const LATER: &'static [&'static str] = &[$($later),*];)?
+            $(const ELSEWHERE: &'static [(&'static str, &'static str)] = &[$(($other, $how)),*];)?
         })*
     };
 }

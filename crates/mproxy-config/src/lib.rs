@@ -34,6 +34,7 @@ mod root;
 mod scalar;
 mod section;
 mod server;
+mod tls;
 mod upstream;
 mod validate;
 
@@ -56,6 +57,9 @@ pub use log::{Log, LogFormat};
 pub use root::{Config, show};
 pub use scalar::{LogLevel, Problem, Raw, Scalar, Template, log_filter, parse};
 pub use server::{DrainNotice, DrainWills, Server};
+pub use tls::{
+    Certificate, ListenerTls, NameFrom, OnUnavailable, Revocation, RevocationDepth, UpstreamTls,
+};
 pub use upstream::{HealthCheck, Upstream, UpstreamHealth};
 
 /// The default configuration with every key explained.

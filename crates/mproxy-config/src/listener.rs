@@ -6,7 +6,8 @@ use crate::context::Context;
 use crate::diagnostics::Diagnostic;
 use crate::limits::Limits;
 use crate::scalar::{DurationOrNever, Origin, Size, Text, UrlPath, quoted};
-use crate::section::{Flags, Listing, Located, Reference, Setting, Sub, section};
+use crate::section::{Flags, Listing, Located, OptionalSub, Reference, Setting, Sub, section};
+use crate::tls::{self, ListenerTls};
 use crate::upstream::Upstream;
 use crate::validate::{Named, bounds, names};
 use mproxy_session::{
@@ -89,11 +90,12 @@ section! {
         /// This covers client ids, user names, topics and topic filters. refuse: mproxy closes the sender's
         /// session. pass: the broker decides. Logs show such characters escaped.
         control_characters: ControlCharacters = "refuse";
+        /// TLS. Without this table, clients connect in clear text.
+        tls: Option<ListenerTls> as OptionalSub<ListenerTls>, given tls;
         /// Limits on what clients may use.
         limits: Limits as Sub<Limits>, given limits;
     }
     reserved {
-        "tls": "terminate TLS in front of mproxy, and bind to loopback";
         "proxy_protocol": "turn it off in the load balancer";
         "trust_forwarded_for": "remove it; it is never trusted";
     }
@@ -119,7 +121,12 @@ pub enum Protocol {
 }
 
 words! {
-    Protocol { "mqtt": Mqtt, "ws": Ws, later "mqtts", "wss" }
+    Protocol {
+        "mqtt": Mqtt, "ws": Ws,
+        elsewhere
+            "mqtts": "write \"mqtt\", and add a table [listeners.tls]",
+            "wss": "write \"ws\", and add a table [listeners.tls]"
+    }
 }
 
 impl Protocol {
@@ -163,9 +170,10 @@ pub(crate) fn listener(
     let chain = chain_of(cx, file, &name, chains);
     let upstream = upstream.or_else(|| any(upstreams))?;
     let chain = chain.or_else(|| any(chains))?;
+    let tls = tls::listener(cx, &keys.tls);
     let limits = Limits::read(cx, &keys.limits);
     let bind = given.unwrap_or_else(|| loopback.into());
-    let listener = Listener::read(cx, keys, name, bind, upstream, chain, limits);
+    let listener = Listener::read(cx, keys, name, bind, upstream, chain, tls, limits);
     websocket_only(cx, keys, &listener);
     if let (true, Some(span)) = (listener.versions == Versions::NONE, keys.versions.span()) {
         let message = "a listener without versions accepts no client";

@@ -3,7 +3,8 @@
 use crate::choice::words;
 use crate::context::Context;
 use crate::scalar::DurationOrNever;
-use crate::section::{Named, Setting, Sub, section};
+use crate::section::{Named, OptionalSub, Setting, Sub, section};
+use crate::tls::{self, UpstreamTls};
 use crate::validate::{self, bounds};
 use mproxy_codec::topic::Dialect;
 use mproxy_session::WhenUnreachable;
@@ -16,7 +17,7 @@ section! {
     Upstream, UpstreamKeys in "[upstreams.NAME]" titled name,
         reload "for clients that connect from then on; connected clients keep their broker"
     {
-        /// mqtt://host:1883, ws://host:80/mqtt or unix:/path.
+        /// mqtt://host:1883, ws://host:80/mqtt or unix:/path; mqtts:// and wss:// with TLS.
         address: UpstreamAddr = "mqtt://127.0.0.1:1883";
         /// How the broker reads topics: "mqtt", "amqp" (RabbitMQ) or "nats". An acl depends on it.
         ///
@@ -29,7 +30,7 @@ section! {
         /// would be more than one level. With "amqp" it also refuses user names that contain ":" where rules
         /// use names, because RabbitMQ may read a virtual host in them.
         dialect: Dialect = "mqtt", reload "at once; sessions that a topic-map has mapped are closed";
-        /// Maximum time for name resolution, TCP and the WebSocket handshake together.
+        /// Maximum time for name resolution, TCP, TLS and the WebSocket handshake together.
         connect_timeout: Duration = "5s", check bounds::timeout;
         /// Maximum time from forwarding CONNECT to the broker's CONNACK.
         ///
@@ -47,6 +48,8 @@ section! {
         /// close: mproxy closes the connection, as a broker that goes down would, and the client tries again.
         /// connack: CONNACK 3, or 0x88 in MQTT 5. Some clients take that as final and do not try again.
         when_unreachable: WhenUnreachable = "close";
+        /// TLS, for an address that begins with mqtts:// or wss://.
+        tls: Option<UpstreamTls> as OptionalSub<UpstreamTls>, given tls;
         /// How mproxy finds out whether the broker serves clients.
         health: UpstreamHealth as Sub<UpstreamHealth>, given health;
     }
@@ -119,5 +122,7 @@ pub(crate) fn upstreams(cx: &mut Context, files: &Named<Upstream>) -> validate::
 
 fn upstream(cx: &mut Context, name: &str, keys: &UpstreamKeys) -> Upstream {
     let health = UpstreamHealth::read(cx, &keys.health);
-    Upstream::read(cx, keys, name.to_owned(), health)
+    let mut upstream = Upstream::read(cx, keys, name.to_owned(), None, health);
+    upstream.tls = tls::upstream(cx, &keys.tls, &upstream.address);
+    upstream
 }

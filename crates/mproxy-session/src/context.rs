@@ -23,6 +23,8 @@ pub struct Peer {
     pub listener: Arc<str>,
     /// The HTTP request that opened the WebSocket, if the connection is one.
     pub upgrade: Option<Arc<UpgradeRequest>>,
+    /// The TLS of the connection, if it has some.
+    pub tls: Option<Arc<TlsPeer>>,
 }
 
 impl Peer {
@@ -33,6 +35,7 @@ impl Peer {
             address: None,
             listener: listener.into(),
             upgrade: None,
+            tls: None,
         }
     }
 
@@ -45,7 +48,21 @@ impl Peer {
 
     /// Bytes of data from the client in it.
     pub(crate) fn size(&self) -> usize {
-        self.upgrade.as_ref().map_or(0, |upgrade| upgrade.size())
+        let tls = self.tls.as_ref().map_or(0, |tls| tls.size());
+        tls + self.upgrade.as_ref().map_or(0, |upgrade| upgrade.size())
+    }
+
+    /// Sets the TLS of the connection.
+    #[must_use]
+    pub fn with_tls(mut self, tls: TlsPeer) -> Self {
+        self.tls = Some(Arc::new(tls));
+        self
+    }
+
+    /// The client's certificate, if it has shown one.
+    #[must_use]
+    pub fn certificate(&self) -> Option<&ClientCertificate> {
+        self.tls.as_ref()?.certificate.as_ref()
     }
 
     /// Sets the request that opened the WebSocket.
@@ -62,6 +79,60 @@ impl fmt::Display for Peer {
             Some(address) => address.fmt(f),
             None => f.write_str("unix"),
         }
+    }
+}
+
+/// What a TLS handshake with a client has agreed on.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct TlsPeer {
+    /// `TLSv1.3` or `TLSv1.2`.
+    pub version: &'static str,
+    /// The cipher suite, by its IANA name.
+    pub cipher: String,
+    /// The server name that the client asked for (SNI).
+    pub server_name: Option<Box<str>>,
+    /// The protocol that was agreed on (ALPN).
+    pub alpn: Option<String>,
+    /// Whether an earlier session was resumed.
+    pub is_resumed: bool,
+    /// The certificate of the client, which was verified.
+    pub certificate: Option<ClientCertificate>,
+}
+
+/// The verified certificate of a client.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct ClientCertificate {
+    /// The first common name (CN) of the subject.
+    pub common_name: Option<String>,
+    /// The whole subject: `CN=device-7, O=Example`.
+    pub subject: String,
+    /// The issuer, likewise.
+    pub issuer: String,
+    /// The serial number: pairs of hexadecimal digits with colons between them.
+    pub serial: String,
+    /// The DNS names among the subject's alternative names.
+    pub dns_names: Vec<String>,
+    /// The URIs among them; a SPIFFE id is one.
+    pub uris: Vec<String>,
+    /// Until when it is valid, in seconds since 1970.
+    pub not_after: i64,
+    /// The chain in DER: the client's own certificate, and those that it sent with it.
+    pub chain: Vec<Box<[u8]>>,
+}
+
+impl TlsPeer {
+    fn size(&self) -> usize {
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let certificate = self.certificate.as_ref().map_or(0, |it| {
+            let names = it.dns_names.iter().chain(&it.uris).map(String::len);
+            let chain = it.chain.iter().map(|der| der.len());
+            let texts = [&it.subject, &it.issuer, &it.serial].map(String::len);
+            text(&it.common_name) + names.chain(chain).chain(texts).sum::<usize>()
+        });
+        let server_name = self.server_name.as_ref().map_or(0, |it| it.len());
+        self.cipher.len() + server_name + text(&self.alpn) + certificate
     }
 }
 

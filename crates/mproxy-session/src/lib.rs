@@ -24,7 +24,7 @@ pub use http::Extensions;
 
 pub use self::{
     admit::{Admission, Connect, ConnectRefusal, NewHooks, new_hooks},
-    context::{Identity, Peer, SessionInfo, UpgradeRequest},
+    context::{ClientCertificate, Identity, Peer, SessionInfo, TlsPeer, UpgradeRequest},
     handle::{Order, SessionHandle, SessionId, When, renew_all},
     hook::{
         Authenticate, AuthenticateConnect, AuthenticateLayer, Authorize, AuthorizeLayer,

@@ -20,9 +20,9 @@ pub use self::{
     tcp::TcpOptions,
     tls::{
         Algorithms, CertificateError, CertificateNames, ClientAuth, TLS_PROVIDER, TlsCause,
-        TlsClient, TlsClientOptions, TlsError, TlsFileError, TlsIdentity, TlsInfo, TlsMachine,
-        TlsServer, TlsServerOptions, TlsStream, TlsVersion, TlsViolation, accept_tls, cipher_names,
-        group_names,
+        TlsClient, TlsClientOptions, TlsError, TlsFault, TlsFileError, TlsIdentity, TlsInfo,
+        TlsMachine, TlsServer, TlsServerOptions, TlsStream, TlsVersion, TlsViolation, accept_tls,
+        cipher_names, group_names,
     },
     ws::{
         HandshakeError, Subprotocol, WsCause, WsError, WsOptions, WsRefusal, WsRequest, WsStream,

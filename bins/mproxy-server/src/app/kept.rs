@@ -104,6 +104,7 @@ impl Kept {
                 generation,
                 ends_sessions: false,
                 composed: plan.chain.clone(),
+                naming: plan.naming,
                 paces: paces(&plan.limits),
                 paced: 0,
             })),
@@ -121,8 +122,9 @@ impl Kept {
             policy.paced = generation;
             policy.paces = paces;
         }
-        if !policy.composed.chain.is(&plan.chain.chain) {
+        if !policy.composed.chain.is(&plan.chain.chain) || policy.naming != plan.naming {
             policy.generation = generation;
+            policy.naming = plan.naming;
             policy.ends_sessions = policy.composed.mapping != plan.chain.mapping;
             policy.composed = plan.chain.clone();
         }

@@ -14,9 +14,9 @@ use mproxy_codec::topic::Dialect;
 use mproxy_config::diagnostics::Diagnostic;
 use mproxy_config::{self as config, Chain, Config};
 use mproxy_session::{Limits, Pace, Rate, RefusedPublish};
-use mproxy_transport::{ListenAddr, TcpOptions, WsOptions};
+use mproxy_transport::{ListenAddr, TcpOptions, TlsClient, TlsClientOptions, TlsServer, WsOptions};
 
-use super::chain::{Composed, compose};
+use super::chain::{Composed, Naming, compose};
 use super::gate::Rules;
 
 /// The largest WebSocket message; packets of a message stream through, so it costs no memory.
@@ -30,10 +30,18 @@ const MAX_TOKEN: u64 = 4096;
 pub(crate) struct Plan {
     /// In the order of the configuration.
     pub(crate) listeners: Vec<ListenerPlan>,
-    pub(crate) upstreams: Vec<Arc<config::Upstream>>,
+    pub(crate) upstreams: Vec<UpstreamPlan>,
     /// The bearer token of callers of the admin port from other hosts; `None` = there are none.
     pub(crate) token: Option<Arc<str>>,
     chains: Chains,
+}
+
+/// A broker.
+#[derive(Debug)]
+pub(crate) struct UpstreamPlan {
+    pub(crate) config: Arc<config::Upstream>,
+    /// `Some` for one that is reached by TLS.
+    pub(crate) tls: Option<TlsClient>,
 }
 
 /// A listener without its socket.
@@ -43,6 +51,9 @@ pub(crate) struct ListenerPlan {
     pub(crate) bind: ListenAddr,
     /// Options of the sockets that it accepts.
     pub(crate) tcp: TcpOptions,
+    /// `Some` for a listener with TLS.
+    pub(crate) tls: Option<TlsServer>,
+    pub(crate) naming: Naming,
     /// `Some` for a WebSocket listener.
     pub(crate) websocket: Option<WsOptions>,
     /// Its chain, as configured.
@@ -79,6 +90,8 @@ impl Plan {
                 name: listener.name.as_str().into(),
                 bind: listener.bind.clone(),
                 tcp,
+                tls: tls(listener)?,
+                naming: Naming::of(listener.tls.as_ref()),
                 websocket: websocket(listener),
                 chain_config: Arc::clone(&listener.chain),
                 chain,
@@ -91,7 +104,11 @@ impl Plan {
         let listeners = listeners.collect::<Result<_, Box<Diagnostic>>>()?;
         Ok(Self {
             listeners,
-            upstreams: config.upstreams.values().cloned().collect(),
+            upstreams: config
+                .upstreams
+                .values()
+                .map(plan_upstream)
+                .collect::<Result<_, _>>()?,
             token: config.admin.token_file.as_deref().map(token).transpose()?,
             chains,
         })
@@ -142,6 +159,41 @@ fn token(file: &Path) -> Result<Arc<str>, Box<Diagnostic>> {
         ));
     }
     Ok(token.into())
+}
+
+fn tls(listener: &config::Listener) -> Result<Option<TlsServer>, Box<Diagnostic>> {
+    let Some(tls) = &listener.tls else {
+        return Ok(None);
+    };
+    let mut options = tls.options(listener.protocol);
+    options.handshake_timeout = listener.limits.connect_timeout;
+    let loaded = TlsServer::load(&options).map_err(|error| {
+        refused(format!(
+            "TLS of listener `{}` cannot be used: {error}",
+            listener.name
+        ))
+    });
+    loaded.map(Some)
+}
+
+fn plan_upstream(config: &Arc<config::Upstream>) -> Result<UpstreamPlan, Box<Diagnostic>> {
+    let options = match (&config.tls, config.address.is_tls()) {
+        (_, false) => None,
+        (Some(tls), true) => Some(tls.options()),
+        (None, true) => Some(TlsClientOptions::default()),
+    };
+    let tls = options.map(|options| {
+        TlsClient::load(&options).map_err(|error| {
+            refused(format!(
+                "TLS of upstream `{}` cannot be used: {error}",
+                config.name
+            ))
+        })
+    });
+    Ok(UpstreamPlan {
+        config: Arc::clone(config),
+        tls: tls.transpose()?,
+    })
 }
 
 fn refused(message: String) -> Box<Diagnostic> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use mproxy_admin::ConnectionLimit;
 use mproxy_session::{CloseReason, Limits};
-use mproxy_transport::{ClientAddr, WsOptions};
+use mproxy_transport::{ClientAddr, TlsServer, WsOptions};
 
 use super::chain::Policy;
 use super::gate::{Admitted, Evicted, Gate, Limited, Refused};
@@ -18,6 +18,8 @@ use mproxy_session::Rate;
 #[derive(Debug)]
 pub(crate) struct Service {
     pub(crate) name: Arc<str>,
+    /// `Some` for a listener with TLS.
+    pub(crate) tls: Option<TlsServer>,
     /// `Some` for a WebSocket listener.
     pub(crate) websocket: Option<WsOptions>,
     /// The layers, which a reload may replace.

@@ -272,6 +272,7 @@ impl Supervisor {
         let kept = self.kept.of(plan, &self.gates, self.generation);
         Some(Service {
             name: Arc::clone(&plan.name),
+            tls: plan.tls.clone(),
             websocket: plan.websocket.clone(),
             policy: Arc::clone(&kept.policy),
             limits: Arc::clone(&plan.limits),

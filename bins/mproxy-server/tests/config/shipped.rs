@@ -71,7 +71,7 @@ fn the_examples_in_the_default_configuration_hold() {
     let table = with_examples();
     assert_eq!(table["layers"].as_table().unwrap().len(), 7);
     assert_eq!(table["layers"]["acl"]["rules"].as_array().unwrap().len(), 3);
-    assert_eq!(table["listeners"].as_array().unwrap().len(), 3);
+    assert_eq!(table["listeners"].as_array().unwrap().len(), 4);
 }
 
 /// What `config explain` says about a key.

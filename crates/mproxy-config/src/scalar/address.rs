@@ -115,17 +115,16 @@ fn invalid_upstream(text: &str, error: &AddrError) -> Problem {
             return Problem::new(message, "leave it out")
                 .note("clients log in to the broker with their own name and password");
         }
-        AddrError::TlsUnavailable(scheme) => {
-            let message = format!("`{scheme}://` is not available in this version");
-            return Problem::new(message, "use mqtt://, ws:// or unix:");
-        }
         AddrError::UnknownScheme(_) => match text.split_once("://") {
             None => format!("did you mean `mqtt://{text}`?"),
             Some(("tcp", rest)) => format!("did you mean `mqtt://{rest}`?"),
             Some(("http", rest)) => format!("did you mean `ws://{rest}`?"),
             Some(_) => format!("expected {}", UpstreamAddr::expected()),
         },
-        AddrError::TrailingPart(..) => "mqtt:// has no path; did you mean `ws://`?".to_owned(),
+        AddrError::TrailingPart(..) => match text.starts_with("mqtts") {
+            true => "mqtts:// has no path; did you mean `wss://`?".to_owned(),
+            false => "mqtt:// has no path; did you mean `ws://`?".to_owned(),
+        },
         AddrError::InvalidPath(_) => "the path is not percent-encoded".to_owned(),
         AddrError::Empty | AddrError::MissingHost(_) => "the host is missing".to_owned(),
         AddrError::InvalidPort(_) | AddrError::ZeroPort => "expected a port, 1 to 65535".to_owned(),
@@ -249,7 +248,10 @@ mod tests {
             ("mqtt://", "the host is missing"),
             ("mqtt://[::1", "a bracket is not closed"),
             ("mqtt://a b", "not a host name"),
-            ("mqtts://a", "use mqtt://, ws:// or unix:"),
+            (
+                "mqtts://a/x",
+                "mqtts:// has no path; did you mean `wss://`?",
+            ),
             ("unix:a", "the path of a socket starts with a slash"),
         ] {
             assert_eq!(upstream(text), Err(label.to_owned()), "{text}");

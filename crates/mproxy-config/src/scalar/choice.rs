@@ -25,6 +25,9 @@ impl<T: Choice> Scalar for T {
             ));
         }
         let message = format!("unknown value `{word}`");
+        if let Some((_, how)) = Self::ELSEWHERE.iter().find(|(it, _)| *it == word) {
+            return Err(Problem::new(message, *how));
+        }
         Err(match closest(word, words::<Self>()) {
             Some(near) => Problem::new(message, format!("did you mean `{near}`?"))
                 .note(format!("expected {}", Self::expected())),

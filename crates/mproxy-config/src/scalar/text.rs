@@ -14,6 +14,10 @@ pub(crate) struct Text;
 #[derive(Debug)]
 pub(crate) struct FilePath;
 
+/// The path of a file or a directory.
+#[derive(Debug)]
+pub(crate) struct AnyPath;
+
 /// The path of a URL, or all that begin with one: `/tenant/*`.
 #[derive(Debug)]
 pub(crate) struct UrlPath;
@@ -64,6 +68,19 @@ impl Scalar for FilePath {
     fn show(value: &Self::Value) -> Value {
         let path = value.as_deref().map(Path::to_string_lossy);
         path.unwrap_or_default().as_ref().into()
+    }
+}
+
+impl Scalar for AnyPath {
+    type Value = PathBuf;
+    written!("a path", { "type": "string", "minLength": 1 });
+
+    fn read(raw: &Raw, is_template: bool) -> Result<PathBuf, Problem> {
+        Text::read(raw, is_template).map(Into::into)
+    }
+
+    fn show(value: &PathBuf) -> Value {
+        value.to_string_lossy().as_ref().into()
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) use key::{FlagSet, Flags, Key, Map, Maybe};
 pub(crate) use reference::{Reference, References};
 pub(crate) use setting::{Listing, Located, Setting};
 pub(crate) use table::Table;
-pub(crate) use tables::{Named, Sub, Tables};
+pub(crate) use tables::{Named, OptionalSub, Sub, Tables};
 
 use wraps::wraps;
 

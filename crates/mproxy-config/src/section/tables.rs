@@ -38,6 +38,37 @@ impl<S: Section> Key for Sub<S> {
 }
 
 wraps! {
+    /// A table that may be missing, which means something else than an empty one.
+    OptionalSub<S: Section>(Option<Located<S::Keys>>)
+}
+
+impl<S: Section> Key for OptionalSub<S> {
+    type Value = Option<S>;
+    const INSIDE: &'static [&'static About] = &[S::Keys::ABOUT];
+
+    fn take(cx: &mut Context, table: &mut Table<'_>, key: &str, name: &str) -> Option<Self> {
+        let header = S::Keys::ABOUT.written(name);
+        let inner = cx.take_table(table, key, &header)?;
+        let span = inner.span();
+        let value = S::Keys::take(cx, inner, name);
+        Some(Self::new(Some(Located { span, value })))
+    }
+
+    fn show(value: &Option<S>, table: &mut toml_edit::Table, key: &str) {
+        if let Some(value) = value {
+            table[key] = Item::Table(value.show());
+        }
+    }
+
+    fn compare(old: &Option<S>, new: &Option<S>, path: &Path<'_>) {
+        match (old, new) {
+            (Some(old), Some(new)) => path.table(|path| old.compare(new, path)),
+            _ => path.compare(&old.is_some(), &new.is_some()),
+        }
+    }
+}
+
+wraps! {
     /// An array of tables.
     Tables<S: Section>(Vec<Located<S::Keys>>)
 }

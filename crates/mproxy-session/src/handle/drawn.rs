@@ -18,6 +18,9 @@ const INCLUDED: usize = 2048;
 /// What is held beyond is counted in steps of this.
 const STEP: usize = 4096;
 
+/// What the transport keeps is counted in units of this, so that 16 bits are enough.
+const CARRIED_UNIT: usize = 16;
+
 impl SessionHandle {
     /// What a connection draws on its [`MemoryBudget`] for as long as it lives, in bytes.
     pub const COST: usize = CONNECTION as usize;
@@ -49,12 +52,26 @@ impl SessionHandle {
         }
     }
 
+    /// The transport below the session keeps so many bytes of the peer: the part of a TLS record that has
+    /// come. They count with what the session holds, from its next turn on, or at once
+    /// before it runs.
+    pub fn carries(&self, bytes: usize) {
+        let units = bytes.div_ceil(CARRIED_UNIT);
+        let units = u16::try_from(units).unwrap_or(u16::MAX);
+        self.0.carried.store(units, Ordering::Relaxed);
+        if self.info().is_none() {
+            self.holds(0);
+        }
+    }
+
     /// The session holds so many bytes now.
     ///
     /// # Errors
     /// They are more than there are left.
     #[inline]
     pub(crate) fn hold(&self, bytes: usize) -> Result<(), Exhausted> {
+        let carried = usize::from(self.0.carried.load(Ordering::Relaxed)) * CARRIED_UNIT;
+        let bytes = bytes.saturating_add(carried);
         if bytes <= INCLUDED && self.drawn() <= CONNECTION {
             return Ok(());
         }

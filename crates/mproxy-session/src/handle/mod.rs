@@ -11,7 +11,7 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::hash::{Hash, Hasher};
 use std::pin::pin;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll};
 
@@ -73,6 +73,7 @@ impl SessionHandle {
             book: Book::default(),
             policy: AtomicU64::new(0),
             drawn: AtomicU32::new(drawn),
+            carried: AtomicU16::new(0),
             flags: AtomicU8::new(0),
             memory,
             slot: Mutex::default(),

@@ -1,6 +1,6 @@
 //! The state shared by clones of a handle.
 
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 
@@ -33,6 +33,8 @@ pub(super) struct Shared {
     pub(super) policy: AtomicU64,
     /// Bytes taken from the budget. Written only by the session.
     pub(super) drawn: AtomicU32,
+    /// What the transport below the session keeps, in units of `CARRIED_UNIT`.
+    pub(super) carried: AtomicU16,
     pub(super) flags: AtomicU8,
     pub(super) memory: Option<Arc<MemoryBudget>>,
     pub(super) slot: Mutex<Slot>,

@@ -98,6 +98,61 @@ impl TlsViolation {
     pub fn error(&self) -> &rustls::Error {
         &self.0
     }
+
+    /// What it is about, for those who tell an operator what to do.
+    pub fn fault(&self) -> TlsFault {
+        use rustls::{CertificateError as Bad, Error, PeerIncompatible as Lacks};
+        match &self.0 {
+            Error::NoCertificatesPresented => TlsFault::NoCertificate,
+            Error::InvalidCertificate(bad) => match bad {
+                Bad::UnknownIssuer | Bad::BadSignature => TlsFault::UnknownIssuer,
+                Bad::Expired
+                | Bad::ExpiredContext { .. }
+                | Bad::NotValidYet
+                | Bad::NotValidYetContext { .. } => TlsFault::Expired,
+                Bad::Revoked => TlsFault::Revoked,
+                Bad::UnknownRevocationStatus
+                | Bad::ExpiredRevocationList
+                | Bad::ExpiredRevocationListContext { .. } => TlsFault::UnknownRevocation,
+                _ => TlsFault::BadCertificate,
+            },
+            Error::PeerIncompatible(lacks) => match lacks {
+                Lacks::SupportedVersionsExtensionRequired
+                | Lacks::Tls12NotOffered
+                | Lacks::Tls12NotOfferedOrEnabled
+                | Lacks::Tls13RequiredForQuic => TlsFault::Version,
+                _ => TlsFault::NothingInCommon,
+            },
+            Error::AlertReceived(_) => TlsFault::Told,
+            _ => TlsFault::Protocol,
+        }
+    }
+}
+
+/// What a [`TlsViolation`] is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TlsFault {
+    /// The peer has no certificate, and needs one.
+    NoCertificate,
+    /// Nobody who is trusted has issued its certificate.
+    UnknownIssuer,
+    /// Its certificate is not valid any more, or not yet.
+    Expired,
+    /// Its certificate was revoked.
+    Revoked,
+    /// No list says whether its certificate was revoked, or it has expired.
+    UnknownRevocation,
+    /// Its certificate cannot be used otherwise.
+    BadCertificate,
+    /// It has only older versions.
+    Version,
+    /// It has no cipher suite, group or signature in common with this side.
+    NothingInCommon,
+    /// It has ended the handshake by an alert of its own.
+    Told,
+    /// It broke the protocol.
+    Protocol,
 }
 
 // ===== impl TlsFailure =====

@@ -33,7 +33,7 @@ pub use self::{
     algorithms::{Algorithms, TLS_PROVIDER, TlsVersion, cipher_names, group_names},
     certificate::{CertificateError, CertificateNames},
     client::{TlsClient, TlsClientOptions},
-    error::{TlsCause, TlsError, TlsViolation},
+    error::{TlsCause, TlsError, TlsFault, TlsViolation},
     files::TlsFileError,
     info::TlsInfo,
     machine::TlsMachine,

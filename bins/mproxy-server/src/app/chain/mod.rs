@@ -11,6 +11,7 @@
 //! ```
 
 mod compose;
+mod naming;
 
 use std::fmt;
 use std::future::Future;
@@ -27,6 +28,7 @@ use mproxy_session::{Admission, BoxError, Connect, Hooks, Pace, Packet, Tap, Ver
 use tower::{Layer, Service, ServiceExt};
 
 pub(crate) use self::compose::{ByNames, Composed, compose};
+pub(crate) use self::naming::Naming;
 
 /// Counts what a layer does.
 #[derive(Clone, Debug)]
@@ -205,6 +207,7 @@ pub(crate) struct Policy {
     /// gone.
     pub(crate) ends_sessions: bool,
     pub(crate) composed: Composed,
+    pub(crate) naming: Naming,
     /// To the server, and to the client.
     pub(crate) paces: [Option<Pace>; 2],
     /// The number of the configuration that changed the paces; 0 for those that came with the listener.
@@ -234,8 +237,11 @@ impl Service<Connect> for LiveChain {
         let policy = self.0.load();
         // taken before the call: a policy that comes meanwhile has a larger number, and judges again
         connect.handle().set_policy(policy.generation);
-        // a chain is always ready
-        policy.composed.chain.clone().call(connect)
+        match policy.naming.apply(connect) {
+            // a chain is always ready
+            Ok(connect) => policy.composed.chain.clone().call(connect),
+            Err(refusal) => Box::pin(std::future::ready(Ok(Admission::Refuse(refusal)))),
+        }
     }
 }
 

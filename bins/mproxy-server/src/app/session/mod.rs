@@ -12,6 +12,7 @@ mod recorder;
 mod remedy;
 mod report;
 mod serve;
+mod tls;
 
 pub(crate) use self::recorder::WorkerRecorder;
 pub(crate) use self::remedy::fill_upstream;

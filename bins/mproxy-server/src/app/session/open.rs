@@ -4,16 +4,20 @@ use std::future::poll_fn;
 use std::sync::Arc;
 
 use mproxy_admin::{Reason, RefuseReason, Side};
-use mproxy_session::{Peer, SessionHandle, UpgradeRequest};
-use mproxy_transport::{Accepted, Stream, WsError, WsRequest, accept_websocket_counted};
+use mproxy_session::{ClientCertificate, Peer, SessionHandle, TlsPeer, UpgradeRequest};
+use mproxy_transport::{
+    Accepted, CertificateNames, Stream, TlsError, TlsInfo, WsError, WsRequest, accept_tls,
+    accept_websocket_counted,
+};
 
 use super::handshake;
 use super::recorder::reason;
+use super::tls;
 use crate::app::service::Service;
 
 impl Service {
-    /// Registers the socket and, on a WebSocket listener, does the handshake, unless it is told to
-    /// end before.
+    /// Registers the socket, and does the handshakes of TLS and WebSocket as far as the listener has them,
+    /// unless the connection is ordered to end before.
     pub(super) async fn open(
         &self,
         accepted: Accepted,
@@ -21,7 +25,7 @@ impl Service {
     ) -> Result<(Stream, Peer), Unopened> {
         let mut peer = Peer::new(Arc::clone(&self.name));
         peer.address = accepted.peer().socket_addr();
-        let stream = accepted.into_stream().map_err(|error| {
+        let mut stream = accepted.into_stream().map_err(|error| {
             tracing::warn!(
                 target: "mproxy::listener",
                 event = "error",
@@ -32,18 +36,36 @@ impl Service {
             );
             Unopened::Refused(RefuseReason::Internal)
         })?;
-        let Some(options) = &self.websocket else {
-            return Ok((stream, peer));
-        };
+        if let Some(server) = &self.tls {
+            let carrier = handle.clone();
+            let handshake = accept_tls(stream, server, move |bytes| carrier.carries(bytes));
+            let accepted = self.unless_ordered(&peer, handle, handshake).await?;
+            let (secured, info) = accepted.map_err(|error| self.not_secured(&peer, &error))?;
+            stream = secured;
+            peer = peer.with_tls(tls_peer(info));
+        }
+        if let Some(options) = &self.websocket {
+            let held = |bytes| handle.holds(bytes);
+            let handshake = accept_websocket_counted(stream, options, held);
+            let accepted = self.unless_ordered(&peer, handle, handshake).await?;
+            let (upgraded, request) = accepted.map_err(|error| self.not_upgraded(&peer, &error))?;
+            stream = upgraded;
+            peer = peer.with_upgrade(upgrade(&request));
+        }
+        Ok((stream, peer))
+    }
+
+    /// Waits for a handshake, unless the connection is ordered to end.
+    async fn unless_ordered<T>(
+        &self,
+        peer: &Peer,
+        handle: &SessionHandle,
+        handshake: impl Future<Output = T>,
+    ) -> Result<T, Unopened> {
         let ordered = tokio::select! {
             biased;
             order = poll_fn(|cx| handle.poll_order(cx)) => order,
-            accepted = accept_websocket_counted(stream, options, |bytes| handle.holds(bytes)) => {
-                return match accepted {
-                    Ok((stream, request)) => Ok((stream, peer.with_upgrade(upgrade(&request)))),
-                    Err(error) => Err(self.not_upgraded(&peer, &error)),
-                };
-            }
+            done = handshake => return Ok(done),
         };
         tracing::debug!(
             target: "mproxy::listener",
@@ -52,23 +74,49 @@ impl Service {
             peer = %peer,
             side = Side::Proxy.as_str(),
             reason = ordered.reason.as_str(),
-            "connection closed before its WebSocket handshake was complete"
+            "connection closed before its handshake was complete"
         );
         Err(Unopened::Unused(Side::Proxy, reason(ordered.reason)))
+    }
+
+    /// One line about a TLS handshake that failed.
+    fn not_secured(&self, peer: &Peer, error: &TlsError) -> Unopened {
+        if let Some((side, reason)) = tls::unused(error) {
+            self.sent_nothing(peer, side, reason);
+            return Unopened::Unused(side, reason);
+        }
+        let (detail, remedy) = tls::account(error);
+        let remedy = remedy.map(|remedy| self.names().fill(remedy));
+        tracing::warn!(
+            target: "mproxy::listener",
+            event = "refuse",
+            listener = &*self.name,
+            peer = %peer,
+            reason = RefuseReason::TlsError.as_str(),
+            detail,
+            remedy,
+            "TLS handshake refused"
+        );
+        Unopened::Refused(RefuseReason::TlsError)
+    }
+
+    /// One line about a connection that asked for nothing.
+    fn sent_nothing(&self, peer: &Peer, side: Side, reason: Reason) {
+        tracing::debug!(
+            target: "mproxy::listener",
+            event = "disconnect",
+            listener = &*self.name,
+            peer = %peer,
+            side = side.as_str(),
+            reason = reason.as_str(),
+            "connection closed: the client sent nothing"
+        );
     }
 
     /// One line about a handshake that failed.
     fn not_upgraded(&self, peer: &Peer, error: &WsError) -> Unopened {
         if let Some((side, reason)) = handshake::unused(error) {
-            tracing::debug!(
-                target: "mproxy::listener",
-                event = "disconnect",
-                listener = &*self.name,
-                peer = %peer,
-                side = side.as_str(),
-                reason = reason.as_str(),
-                "connection closed: the client sent nothing"
-            );
+            self.sent_nothing(peer, side, reason);
             return Unopened::Unused(side, reason);
         }
         let (detail, remedy) = handshake::account(error);
@@ -117,4 +165,31 @@ fn upgrade(request: &WsRequest) -> UpgradeRequest {
         }
     }
     upgrade
+}
+
+/// What hooks and logs get to know.
+fn tls_peer(info: TlsInfo) -> TlsPeer {
+    let mut peer = TlsPeer::default();
+    peer.version = info.version;
+    peer.cipher = info.cipher;
+    peer.server_name = info.server_name;
+    peer.alpn = info.alpn;
+    peer.is_resumed = info.is_resumed;
+    peer.certificate = info.certificates.first().map(|own| {
+        let mut certificate = ClientCertificate::default();
+        // one that was verified can be read; without names, it is nobody's
+        if let Ok(names) = CertificateNames::of(own) {
+            certificate.common_name = names.common_name;
+            certificate.subject = names.subject;
+            certificate.issuer = names.issuer;
+            certificate.serial = names.serial;
+            certificate.dns_names = names.dns_names;
+            certificate.uris = names.uris;
+            certificate.not_after = names.not_after;
+        }
+        let chain = info.certificates.iter();
+        certificate.chain = chain.map(|der| der.as_ref().into()).collect();
+        certificate
+    });
+    peer
 }

@@ -8,11 +8,13 @@ mod set;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use mproxy_admin::{CheckHandle, DialResult, Health, Metrics, UpstreamConnection, UpstreamMetrics};
 use mproxy_codec::Version;
 use mproxy_session::{CloseReason, Side, Summary};
 use mproxy_transport::{
-    DialCause, DialError, DialOptions, Dialer, Resolver, Stream, Subprotocol, UpstreamAddr,
+    DialCause, DialError, DialOptions, Dialer, Resolver, Stream, Subprotocol, TlsClient,
+    UpstreamAddr,
 };
 use tokio::sync::Notify;
 use tokio::time::sleep_until;
@@ -27,7 +29,8 @@ use mproxy_config::{self as config, HealthCheck};
 #[derive(Debug)]
 pub(crate) struct Upstream {
     pub(crate) name: String,
-    dialer: Dialer,
+    address: UpstreamAddr,
+    dialer: ArcSwap<Dialer>,
     metrics: UpstreamMetrics,
     /// How long a probe waits for CONNACK.
     limit: Duration,
@@ -58,9 +61,11 @@ impl Upstream {
         options.connect_timeout = config.connect_timeout;
         options.tcp.nodelay = config.tcp_nodelay;
         options.tcp.keepalive = config.tcp_keepalive;
+        let dialer = Dialer::new(config.address.clone(), options).resolver(resolver.clone());
         Self {
             name: config.name.clone(),
-            dialer: Dialer::new(config.address.clone(), options).resolver(resolver.clone()),
+            address: config.address.clone(),
+            dialer: ArcSwap::from_pointee(dialer),
             metrics: metrics.upstream(&config.name),
             limit: probe::limit(config.health.interval),
             watched: Watched::new(config, health),
@@ -69,7 +74,17 @@ impl Upstream {
 
     /// Its address.
     pub(crate) fn address(&self) -> &UpstreamAddr {
-        self.dialer.addr()
+        &self.address
+    }
+
+    /// Sets what connections from now on are secured by.
+    pub(crate) fn set_tls(&self, tls: &TlsClient) {
+        let dialer = Dialer::clone(&self.dialer.load()).tls(tls.clone());
+        self.dialer.store(Arc::new(dialer));
+    }
+
+    async fn connect(&self, subprotocol: Subprotocol) -> Result<Stream, DialError> {
+        self.dialer.load_full().dial(subprotocol).await
     }
 
     /// Connects to the broker for a session.
@@ -85,13 +100,14 @@ impl Upstream {
             Version::V311 | Version::V5 => Subprotocol::Mqtt,
         };
         let started = Instant::now();
-        let outcome = self.dialer.dial(subprotocol).await;
+        let outcome = self.connect(subprotocol).await;
         let result = match &outcome {
             Ok(_) => DialResult::Success,
             Err(error) => match error.cause() {
                 DialCause::Refused => DialResult::Refused,
                 DialCause::TimedOut => DialResult::Timeout,
                 DialCause::Resolve(_) => DialResult::Unreachable,
+                DialCause::Tls(_) | DialCause::TlsNotSetUp => DialResult::TlsError,
                 DialCause::Handshake(_) => DialResult::WebsocketHandshake,
                 _ => DialResult::Error,
             },
@@ -158,7 +174,7 @@ impl Upstream {
     /// Why it does not serve clients.
     pub(crate) async fn require(&self) -> Result<(), Failure> {
         let Some(watched) = &self.watched else {
-            return Ok(self.dialer.dial(Subprotocol::Mqtt).await.map(drop)?);
+            return Ok(self.connect(Subprotocol::Mqtt).await.map(drop)?);
         };
         watched.lock().probe(Instant::now());
         let result = self.probe(watched).await;
@@ -207,7 +223,7 @@ impl Upstream {
     /// Connects, and waits for a CONNACK if that is checked. Not counted: metrics of dials are
     /// about clients.
     async fn probe(&self, watched: &Watched) -> Result<(), Failure> {
-        let stream = self.dialer.dial(Subprotocol::Mqtt).await?;
+        let stream = self.connect(Subprotocol::Mqtt).await?;
         let result = match &watched.answers {
             Some(_) => probe::ask(stream, self.limit).await,
             None => Ok(()),

@@ -9,6 +9,7 @@ use mproxy_transport::Resolver;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Upstream;
+use crate::app::plan::UpstreamPlan;
 
 /// The brokers; a reload keeps each, with its health, unless its configuration changes.
 #[derive(Debug, Default)]
@@ -49,13 +50,13 @@ impl Upstreams {
     /// connected to.
     pub(crate) fn replace(
         &mut self,
-        planned: &[Arc<config::Upstream>],
+        planned: &[UpstreamPlan],
         resolver: &Resolver,
         metrics: &Metrics,
         health: &Health,
     ) {
         let mut before = std::mem::take(&mut self.0);
-        for config in planned {
+        for UpstreamPlan { config, tls } in planned {
             let name = &config.name;
             let same = before.remove(name).filter(|kept| kept.config == *config);
             let kept = same.unwrap_or_else(|| Kept {
@@ -63,6 +64,9 @@ impl Upstreams {
                 upstream: Arc::new(Upstream::new(config, resolver, metrics, health)),
                 watched: None,
             });
+            if let Some(tls) = tls {
+                kept.upstream.set_tls(tls);
+            }
             self.0.insert(name.clone(), kept);
         }
     }

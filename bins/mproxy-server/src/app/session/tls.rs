@@ -1,0 +1,88 @@
+//! What an operator can do about TLS handshakes that fail.
+
+use mproxy_admin::{Reason, Side};
+use mproxy_codec::{ConnectGlimpse, Foreign};
+use mproxy_transport::{TlsCause, TlsError, TlsFault};
+
+/// How a connection ended that sent no byte: it asked for nothing, so that nothing was refused.
+/// The words are those of a session that gets no byte. `None` for every other failure.
+pub(super) fn unused(error: &TlsError) -> Option<(Side, Reason)> {
+    if error.received() > 0 {
+        return None;
+    }
+    match error.cause() {
+        TlsCause::Closed => Some((Side::Client, Reason::Eof)),
+        TlsCause::Io(_) => Some((Side::Client, Reason::Reset)),
+        TlsCause::TimedOut => Some((Side::Proxy, Reason::ConnectTimeout)),
+        _ => None,
+    }
+}
+
+/// What happened, and what to change.
+pub(super) fn account(error: &TlsError) -> (String, Option<&'static str>) {
+    let first = error.first_bytes();
+    if ConnectGlimpse::of(first).level.is_some() {
+        return (
+            "a CONNECT without TLS".to_owned(),
+            Some("set up TLS in the client, or let it connect to a listener without TLS"),
+        );
+    }
+    if let Some(foreign) = Foreign::recognise(first).filter(|it| *it != Foreign::Tls) {
+        return (
+            format!("{foreign} instead of a TLS handshake"),
+            Some(
+                "set up TLS in the client: an address that begins with https://, wss:// or mqtts://",
+            ),
+        );
+    }
+    let remedy = match error.cause() {
+        TlsCause::Violation(violation) => remedy(violation.fault()),
+        TlsCause::TimedOut => Some(
+            "the client began a handshake and did not finish it: check the network, or raise \
+             listeners.NAME.limits.connect_timeout",
+        ),
+        TlsCause::TooLarge(_) => Some(
+            "the client sends a chain of certificates that is too long: only those between its own and \
+             the CA belong in it",
+        ),
+        _ => None,
+    };
+    (error.to_string(), remedy)
+}
+
+/// What to change, and where; `NAME` is the listener's.
+const fn remedy(fault: TlsFault) -> Option<&'static str> {
+    Some(match fault {
+        TlsFault::NoCertificate => {
+            "give the client a certificate, or set listeners.NAME.tls.client_auth to \"optional\""
+        }
+        TlsFault::UnknownIssuer => {
+            "the certificate of the client is from a CA that is not in listeners.NAME.tls.client_ca, or a \
+             certificate between it and that CA is missing in what the client sends"
+        }
+        TlsFault::Expired => {
+            "renew the certificate of the client, and check the clocks of both sides"
+        }
+        TlsFault::Revoked => "the certificate was revoked: give the client a new one, or block it",
+        TlsFault::UnknownRevocation => {
+            "no list in listeners.NAME.tls.revocation.crl_files says anything about the issuer of this \
+             certificate, or the list has expired: renew it"
+        }
+        TlsFault::BadCertificate => {
+            "the certificate of the client cannot be used: it must be X.509 version 3, and if it has \
+             extended key usages, client authentication among them"
+        }
+        TlsFault::Version => {
+            "update the client, or lower listeners.NAME.tls.min_version if it is \"1.3\""
+        }
+        TlsFault::NothingInCommon => {
+            "client and listener share no cipher suite or group: look at ciphers and groups of \
+             listeners.NAME.tls, and at the client"
+        }
+        TlsFault::Told => {
+            "the client ended the handshake: it does not trust the certificate of listeners.NAME.tls, \
+             mostly; give it the CA, and a name that is in the certificate"
+        }
+        _ => return None,
+    })
+}
