@@ -1,6 +1,8 @@
 """Messages of all kinds between a paho client behind the proxy and one at the broker.
 
-    paho_roundtrip.py TRANSPORT PROXY_PORT BROKER_PORT      TRANSPORT: tcp or websockets
+    paho_roundtrip.py TRANSPORT PROXY_PORT BROKER_PORT [CA CERT KEY]      TRANSPORT: tcp or websockets
+
+With a CA, the proxy is reached by TLS; with a certificate and its key, these are shown to it.
 
 Prints "ok", or ends with an exception. All three versions of MQTT, QoS 0 to 2, payloads from
 nothing to 1 MiB, both ways; retained messages, unsubscribing, and the properties of MQTT 5.
@@ -14,6 +16,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 TRANSPORT, PROXY_PORT, BROKER_PORT = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+TLS = sys.argv[4:]
 PATIENCE = 30
 SIZES = [0, 1, 1024, 64 * 1024, 1024 * 1024]
 VERSIONS = {"3.1": mqtt.MQTTv31, "3.1.1": mqtt.MQTTv311, "5": mqtt.MQTTv5}
@@ -36,6 +39,8 @@ class Client:
         )
         if transport == "websockets":
             self.client.ws_set_options(path="/mqtt")
+        if TLS and port == PROXY_PORT:
+            self.client.tls_set(*TLS)
         self.client.on_connect = lambda c, u, flags, code, props: self.events["connect"].put((code, props))
         self.client.on_subscribe = lambda c, u, mid, codes, props: self.events["subscribe"].put(codes)
         self.client.on_unsubscribe = lambda c, u, mid, codes, props: self.events["unsubscribe"].put(codes)

@@ -43,6 +43,7 @@ mod sessions;
 mod signals;
 mod start;
 mod tables;
+mod tls;
 mod topic_map;
 mod transparent;
 mod unix;

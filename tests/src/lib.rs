@@ -19,6 +19,7 @@ pub mod durable;
 pub mod http;
 pub mod memory;
 pub mod peers;
+pub mod pki;
 pub mod raw;
 #[path = "../../crates/mproxy-session/tests/support/recording.rs"]
 pub mod recording;

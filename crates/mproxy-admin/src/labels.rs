@@ -125,6 +125,7 @@ label! {
         TokenExpired => "token_expired",
         CertRevoked => "cert_revoked",
         RulesChanged => "rules_changed",
+        CertificateRejected => "certificate_rejected",
         SessionTakenOver => "session_taken_over",
         Evicted => "evicted",
         Drain => "drain",

@@ -71,6 +71,8 @@ names! {
         /// The rules have changed so that a session that runs cannot follow: its client has to connect
         /// again.
         RulesChanged = "rules_changed",
+        /// The certificate of the client is no longer trusted: it was revoked, or its CA is gone.
+        CertificateRejected = "certificate_rejected",
         /// Another connection took the session over.
         SessionTakenOver = "session_taken_over",
         /// Too many packets of the client were refused in too short a time.

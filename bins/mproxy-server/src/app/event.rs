@@ -39,6 +39,8 @@ pub(crate) struct Reload {
 pub(crate) enum Asker {
     Signal,
     Watch,
+    /// Files of TLS have changed: they are read again, and the configuration is not.
+    Certificates,
     Admin,
 }
 
@@ -58,6 +60,7 @@ impl Asker {
         match self {
             Self::Signal => "SIGHUP",
             Self::Watch => "--watch",
+            Self::Certificates => "a changed certificate",
             Self::Admin => "the admin port",
         }
     }

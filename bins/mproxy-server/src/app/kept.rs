@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use mproxy_config::Chain;
 use mproxy_session::{Limits, Pace};
+use mproxy_transport::TlsServer;
 
 use super::chain::Policy;
 use super::gate::{Gate, Gates};
@@ -32,6 +33,14 @@ impl KeptListeners {
         let renewed = policies.filter(|(_, policy)| policy.generation == generation);
         renewed
             .map(|(name, policy)| (Arc::clone(name), policy.ends_sessions))
+            .collect()
+    }
+
+    /// The listeners that trust other clients since this generation.
+    pub(super) fn distrusting(&self, generation: u64) -> HashMap<Arc<str>, TlsServer> {
+        let trusted = self.0.iter().filter(|(_, kept)| kept.trusted == generation);
+        trusted
+            .filter_map(|(name, kept)| Some((Arc::clone(name), kept.tls.clone()?)))
             .collect()
     }
 
@@ -89,6 +98,9 @@ pub(super) struct Kept {
     /// The socket that it has, or had.
     key: Key,
     chain: Arc<Chain>,
+    tls: Option<TlsServer>,
+    /// The configuration with which it came to trust other clients.
+    trusted: u64,
     /// The layers and the paces of its sessions.
     pub(super) policy: Arc<ArcSwap<Policy>>,
 }
@@ -100,6 +112,8 @@ impl Kept {
             gate,
             key: Key::of(plan),
             chain: Arc::clone(&plan.chain_config),
+            tls: plan.tls.clone(),
+            trusted: 0,
             policy: Arc::new(ArcSwap::from_pointee(Policy {
                 generation,
                 ends_sessions: false,
@@ -115,6 +129,12 @@ impl Kept {
     fn follow(&mut self, plan: &ListenerPlan, generation: u64) {
         self.key = Key::of(plan);
         self.chain = Arc::clone(&plan.chain_config);
+        if let (Some(before), Some(now)) = (&self.tls, &plan.tls)
+            && !before.trusts_like(now)
+        {
+            self.trusted = generation;
+        }
+        self.tls.clone_from(&plan.tls);
         let before = self.policy.load_full();
         let mut policy = Policy::clone(&before);
         let paces = paces(&plan.limits);

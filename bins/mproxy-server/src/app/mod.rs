@@ -9,6 +9,7 @@
 
 mod api;
 mod capacity;
+mod certificates;
 mod chain;
 mod code_pages;
 mod drain;
@@ -80,8 +81,9 @@ pub(crate) fn run(
     // before anybody can know that the proxy runs, so that an early signal drains, too
     signals.started();
     runtime.block_on(async {
+        let is_watched = options.watched.is_some();
         if let Some(files) = options.watched {
-            match watch::watch(files, events.sender()) {
+            match watch::watch(files, events.sender(), event::Asker::Watch) {
                 Ok(watching) => drop(tokio::spawn(watching)),
                 Err(error) => return not_watched(&error),
             }
@@ -90,6 +92,7 @@ pub(crate) fn run(
             loader: options.loader,
             on_log: options.on_log,
             events: events.sender(),
+            is_watched,
         };
         let started = Supervisor::start(config, &options.files, sources).await;
         let supervisor = match started {
@@ -182,6 +185,7 @@ pub(crate) async fn start(
         loader,
         on_log: Box::new(|_| None),
         events: events.sender(),
+        is_watched: false,
     };
     let supervisor = Supervisor::start(config, &[], sources).await?;
     Ok(Running {

@@ -12,10 +12,11 @@ use std::time::Duration;
 use mproxy_admin::Metrics;
 use mproxy_codec::topic::Dialect;
 use mproxy_config::diagnostics::Diagnostic;
-use mproxy_config::{self as config, Chain, Config};
+use mproxy_config::{self as config, Chain, Config, Contents};
 use mproxy_session::{Limits, Pace, Rate, RefusedPublish};
 use mproxy_transport::{ListenAddr, TcpOptions, TlsClient, TlsClientOptions, TlsServer, WsOptions};
 
+use super::certificates;
 use super::chain::{Composed, Naming, compose};
 use super::gate::Rules;
 
@@ -31,6 +32,8 @@ pub(crate) struct Plan {
     /// In the order of the configuration.
     pub(crate) listeners: Vec<ListenerPlan>,
     pub(crate) upstreams: Vec<UpstreamPlan>,
+    /// What the files of TLS had, before they were read.
+    pub(crate) tls_files: Contents,
     /// The bearer token of callers of the admin port from other hosts; `None` = there are none.
     pub(crate) token: Option<Arc<str>>,
     chains: Chains,
@@ -80,6 +83,7 @@ impl Plan {
         before: Option<&Self>,
         metrics: &Metrics,
     ) -> Result<Self, Box<Diagnostic>> {
+        let tls_files = certificates::contents(config);
         let mut chains = Chains::default();
         let known = before.map(|plan| &plan.chains);
         let plan_listener = |listener: &config::Listener| -> Result<_, Box<Diagnostic>> {
@@ -104,6 +108,7 @@ impl Plan {
         let listeners = listeners.collect::<Result<_, Box<Diagnostic>>>()?;
         Ok(Self {
             listeners,
+            tls_files,
             upstreams: config
                 .upstreams
                 .values()

@@ -20,7 +20,8 @@ use mproxy_transport::ListenAddr;
 use rustix::process::nice;
 use tokio::sync::oneshot;
 
-use super::event::{Events, Reload};
+use super::certificates;
+use super::event::{Asker, Events, Reload};
 use super::plan::Plan;
 use super::sockets::BindError;
 use super::supervisor::Supervisor;
@@ -92,7 +93,7 @@ impl Supervisor {
             // stopping comes first, however long a configuration takes
             biased;
             () = events.stop() => return reload.refuse_because_of_drain(),
-            ready = self.prepare() => ready.and_then(|ready| self.commit(ready, reload.is_strict)),
+            ready = self.prepare(reload.by) => ready.and_then(|ready| self.commit(ready, reload.is_strict)),
         };
         self.tell(&reload, &outcome, begun.elapsed());
         reload.answer(outcome);
@@ -100,10 +101,21 @@ impl Supervisor {
 
     /// Loads and plans on a separate thread of [low priority](NICE): a large configuration takes seconds,
     /// during which packets must be forwarded and health checks answered.
-    async fn prepare(&self) -> Result<Ready, ReloadError> {
+    async fn prepare(&self, by: Asker) -> Result<Ready, ReloadError> {
+        // of files of TLS that have changed, only these are read again
+        let same = (by == Asker::Certificates).then(|| self.config.clone());
         let (loader, metrics) = (Arc::clone(&self.loader), self.metrics.clone());
         let before = Arc::clone(&self.plan);
-        let work = move || Ready::from(loader(), &before, &metrics);
+        let work = move || {
+            let (config, report) = match same {
+                Some(config) => (Some(config), Report::default()),
+                None => {
+                    let loaded = loader();
+                    (loaded.config, loaded.report)
+                }
+            };
+            Ready::from(config, report, &before, &metrics)
+        };
         match aside(work).await {
             Ok(ready) => ready.map_err(ReloadError::Refused),
             Err(error) => {
@@ -212,6 +224,11 @@ fn reloaded(
     const TOKEN: &str = "admin.token_file";
     const LEVEL: &str = "log.level";
     // the same file with another token
+    for table in certificates::changed(&new.config, &old.tls_files, &new.plan.tls_files) {
+        if !changes.applied.iter().any(|it| it.starts_with(&table)) {
+            changes.applied.push(table);
+        }
+    }
     if new.plan.token != old.token && !changes.applied.iter().any(|it| it == TOKEN) {
         changes.applied.push(TOKEN.to_owned());
         changes.unchanged.retain(|it| it != "admin");
@@ -247,9 +264,13 @@ impl Ready {
     ///
     /// # Errors
     /// Its errors.
-    fn from(loaded: Loaded, before: &Plan, metrics: &Metrics) -> Result<Self, Box<Report>> {
-        let mut report = loaded.report;
-        let Some(config) = loaded.config else {
+    fn from(
+        config: Option<Config>,
+        mut report: Report,
+        before: &Plan,
+        metrics: &Metrics,
+    ) -> Result<Self, Box<Report>> {
+        let Some(config) = config else {
             return Err(report.into());
         };
         match Plan::build(&config, Some(before), metrics) {

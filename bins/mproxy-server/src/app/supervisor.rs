@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::api::{Api, Token};
 use super::capacity::Capacity;
+use super::certificates;
 use super::code_pages;
 use super::drain::Drained;
 use super::event::{Event, Events, Sender};
@@ -54,6 +55,8 @@ pub(crate) struct Sources {
     pub(crate) on_log: OnLog,
     /// The admin port requests reloads here.
     pub(crate) events: Sender,
+    /// Files that change are noticed anyway, those of TLS among them.
+    pub(crate) is_watched: bool,
 }
 
 /// A proxy that is listening.
@@ -89,6 +92,9 @@ pub(crate) struct Supervisor {
     pub(super) sockets: Sockets,
     pub(super) upstreams: Upstreams,
     kept: KeptListeners,
+    certificates: certificates::Watch,
+    events: Sender,
+    is_watched: bool,
 }
 
 impl Supervisor {
@@ -119,7 +125,7 @@ impl Supervisor {
         let registry = Registry::new(threads.get());
         let token = Arc::new(Token::from_pointee(None));
         let api = Api {
-            events: sources.events,
+            events: sources.events.clone(),
             registry: registry.clone(),
             token: Arc::clone(&token),
         };
@@ -153,6 +159,9 @@ impl Supervisor {
             sockets: Sockets::default(),
             upstreams: Upstreams::default(),
             kept: KeptListeners::default(),
+            certificates: certificates::Watch::default(),
+            events: sources.events,
+            is_watched: sources.is_watched,
         };
         supervisor.apply(opened);
         Ok(supervisor)
@@ -217,6 +226,11 @@ impl Supervisor {
         self.set_capacity();
         self.renew();
         self.pace();
+        let distrusting = self.kept.distrusting(self.generation);
+        certificates::judge(&self.workers, &self.registry, distrusting);
+        if !self.is_watched {
+            self.certificates.follow(&plan.tls_files, &self.events);
+        }
         let listeners = plan.listeners.iter().map(|it| it.name.to_string());
         let checks = self.upstreams.checks();
         self.health.keep(&Named {

@@ -23,13 +23,14 @@ const SETTLED: Duration = Duration::from_secs(1);
 /// Files are read after this time at the latest.
 const AT_LAST: Duration = Duration::from_secs(10);
 
-/// Requests a reload whenever `files` differ from what was read, until the proxy ends.
+/// Requests a reload, by this asker, whenever `files` differ from what was read, until the proxy ends.
 ///
 /// # Errors
 /// The system cannot watch files, or has no more watches.
 pub(crate) fn watch(
     files: watch::Receiver<Contents>,
     events: Sender,
+    asker: Asker,
 ) -> notify::Result<impl Future<Output = ()> + Send> {
     let (hint, hints) = mpsc::channel(1);
     // one pending hint is enough
@@ -41,7 +42,7 @@ pub(crate) fn watch(
         directories: BTreeSet::new(),
     };
     watched.follow(&files.borrow())?;
-    Ok(run(watched, files, hints, events))
+    Ok(run(watched, files, hints, events, asker))
 }
 
 async fn run(
@@ -49,6 +50,7 @@ async fn run(
     mut files: watch::Receiver<Contents>,
     mut hints: mpsc::Receiver<()>,
     events: Sender,
+    asker: Asker,
 ) {
     let mut known = files.borrow_and_update().clone();
     loop {
@@ -64,7 +66,7 @@ async fn run(
         {
             // whatever the result of the reload, do not request it again
             known = now;
-            let reload = Reload::by(Asker::Watch);
+            let reload = Reload::by(asker);
             events.send(Event::Reload(reload)).await;
         }
         tokio::select! {
@@ -170,7 +172,7 @@ mod tests {
             paths.map(|it| (it.clone(), Content::of(it))).collect()
         };
         let (list, files) = watch::channel(read(&[at("mproxy.toml")]));
-        let task = tokio::spawn(watch(files, events.sender()).unwrap());
+        let task = tokio::spawn(watch(files, events.sender(), Asker::Watch).unwrap());
 
         symlink("..2", at("..data_tmp")).unwrap();
         fs::rename(at("..data_tmp"), at("..data")).unwrap();

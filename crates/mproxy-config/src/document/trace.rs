@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 /// The contents of files and directories, by path.
 pub type Contents = BTreeMap<PathBuf, Content>;
 
-/// What was at a path: a hash of the file, or of the names of the `*.toml` files of a directory.
+/// What was at a path: a hash of the file; of the names of the `*.toml` files of a directory, each of which
+/// has a path of its own; or of all files of a directory without any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Content(Option<u64>);
 
@@ -22,16 +23,18 @@ impl Content {
             hasher.finish()
         }
         if path.is_dir() {
-            let names = fs::read_dir(path).map(|entries| {
-                let names = entries.filter_map(|entry| Some(entry.ok()?.file_name()));
-                let is_toml = |name: &std::ffi::OsString| {
-                    Path::new(name).extension().is_some_and(|it| it == "toml")
-                };
-                let mut names: Vec<_> = names.filter(is_toml).collect();
-                names.sort();
-                names
-            });
-            return Self(names.ok().map(|names| hash(&names)));
+            let entries = fs::read_dir(path).into_iter().flatten().flatten();
+            let mut files: Vec<_> = entries.map(|entry| entry.path()).collect();
+            files.sort();
+            let is_toml = |file: &PathBuf| file.extension().is_some_and(|it| it == "toml");
+            if files.iter().any(is_toml) {
+                files.retain(is_toml);
+                return Self(Some(hash(&files)));
+            }
+            // one of revocation lists
+            let contents = files.iter().filter(|file| file.is_file());
+            let contents: Vec<_> = contents.map(|file| (file, fs::read(file).ok())).collect();
+            return Self(Some(hash(&contents)));
         }
         // not a pipe, whose reader would wait
         let bytes = path.is_file().then(|| fs::read(path).ok()).flatten();

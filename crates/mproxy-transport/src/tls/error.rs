@@ -120,7 +120,7 @@ impl TlsViolation {
                 Lacks::SupportedVersionsExtensionRequired
                 | Lacks::Tls12NotOffered
                 | Lacks::Tls12NotOfferedOrEnabled
-                | Lacks::Tls13RequiredForQuic => TlsFault::Version,
+                | Lacks::SignatureAlgorithmsExtensionRequired => TlsFault::Version,
                 _ => TlsFault::NothingInCommon,
             },
             Error::AlertReceived(_) => TlsFault::Told,

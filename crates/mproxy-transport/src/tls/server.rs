@@ -18,7 +18,7 @@ use super::{
     algorithms::{Algorithms, provider},
     files::{certificates, key, lists},
     key_log::KeyLog,
-    tickets::Tickets,
+    tickets::{Tickets, Trusted, trusted},
 };
 
 /// What a listener offers, and whom it trusts.
@@ -85,6 +85,8 @@ struct Inner {
     without_alpn: Arc<ServerConfig>,
     alpn: Vec<String>,
     verifier: Option<Arc<dyn ClientCertVerifier>>,
+    requires_certificates: bool,
+    trusted: Trusted,
     handshake_timeout: Duration,
     certificates: Vec<CertificateNames>,
 }
@@ -133,7 +135,8 @@ impl TlsServer {
         };
         let mut config = builder.with_cert_resolver(Arc::new(names));
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        let tickets = Tickets::new(options.ticket_key_file.as_deref(), &trust.parts(options))?;
+        let trusted = trusted(&trust.parts(options));
+        let tickets = Tickets::new(options.ticket_key_file.as_deref(), trusted)?;
         config.ticketer = Arc::new(tickets);
         if let Some(file) = &options.key_log_file {
             config.key_log = Arc::new(KeyLog::open(file)?);
@@ -146,6 +149,8 @@ impl TlsServer {
             without_alpn,
             alpn: options.alpn.clone(),
             verifier,
+            requires_certificates: options.client_auth == ClientAuth::Require,
+            trusted,
             handshake_timeout: options.handshake_timeout,
             certificates,
         })))
@@ -156,15 +161,24 @@ impl TlsServer {
         &self.0.certificates
     }
 
+    /// Whether both trust the same clients: the same CAs, the same lists, and both ask for certificates
+    /// alike.
+    pub fn trusts_like(&self, other: &Self) -> bool {
+        self.0.trusted == other.0.trusted
+    }
+
     /// Judges the certificates of a client again, its own first: those of a session that began before
     /// these files were read.
     ///
     /// # Errors
-    /// They are not trusted (any more).
+    /// They are not trusted (any more), or there are none and they are required.
     pub fn judge(&self, certificates: &[CertificateDer<'_>]) -> Result<(), TlsViolation> {
         let (Some(verifier), Some((own, others))) = (&self.0.verifier, certificates.split_first())
         else {
-            return Ok(());
+            return match self.0.requires_certificates && certificates.is_empty() {
+                true => Err(TlsViolation(rustls::Error::NoCertificatesPresented)),
+                false => Ok(()),
+            };
         };
         let verified = verifier.verify_client_cert(own, others, UnixTime::now());
         verified.map(drop).map_err(TlsViolation)

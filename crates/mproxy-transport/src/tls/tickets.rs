@@ -19,7 +19,22 @@ use super::files::{TlsFileError, read};
 /// another revocation list, it is void.
 pub(super) struct Tickets {
     keys: Keys,
-    bound_to: [u8; BOUND_LEN],
+    bound_to: Trusted,
+}
+
+/// Whom a listener trusts, in short.
+pub(super) type Trusted = [u8; BOUND_LEN];
+
+/// Whom a listener trusts, in short.
+pub(super) fn trusted(parts: &[&[u8]]) -> Trusted {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in parts {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part);
+    }
+    let mut short = [0; BOUND_LEN];
+    short.copy_from_slice(&context.finish().as_ref()[..BOUND_LEN]);
+    short
 }
 
 enum Keys {
@@ -35,18 +50,11 @@ struct Key {
 }
 
 impl Tickets {
-    /// With the keys of a file, or random ones if there is none; for those who trust `trusted`.
+    /// With the keys of a file, or random ones if there is none, for those who trust like this.
     ///
     /// # Errors
     /// The file is no key file, or the system has no random numbers.
-    pub(super) fn new(file: Option<&Path>, trusted: &[&[u8]]) -> Result<Self, TlsFileError> {
-        let mut context = digest::Context::new(&digest::SHA256);
-        for part in trusted {
-            context.update(&(part.len() as u64).to_be_bytes());
-            context.update(part);
-        }
-        let mut bound_to = [0; BOUND_LEN];
-        bound_to.copy_from_slice(&context.finish().as_ref()[..BOUND_LEN]);
+    pub(super) fn new(file: Option<&Path>, bound_to: Trusted) -> Result<Self, TlsFileError> {
         let keys = match file {
             Some(file) => Keys::Shared(shared(file)?),
             None => Keys::Random(random()?),

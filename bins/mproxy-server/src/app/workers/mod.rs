@@ -147,9 +147,9 @@ impl Workers {
         listeners: &Arc<HashMap<Arc<str>, bool>>,
         generation: u64,
     ) {
-        for ((runtime, _), sessions) in self.runtimes.iter().zip(registry.workers()) {
-            let (sessions, listeners) = (Arc::clone(sessions), Arc::clone(listeners));
-            runtime.spawn(async move {
+        self.each(registry, |sessions| {
+            let listeners = Arc::clone(listeners);
+            async move {
                 let listener = |handle: &SessionHandle| match handle.info() {
                     Some(info) => listeners.get(&info.peer().listener).copied(),
                     None => Some(false),
@@ -163,7 +163,17 @@ impl Workers {
                     ends == Some(false)
                 });
                 renew_all(judged, generation).await;
-            });
+            }
+        });
+    }
+
+    /// Has each worker do something with its sessions, beside serving them.
+    pub(crate) fn each<F>(&self, registry: &Registry, mut work: impl FnMut(Arc<Sessions>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        for ((runtime, _), sessions) in self.runtimes.iter().zip(registry.workers()) {
+            runtime.spawn(work(Arc::clone(sessions)));
         }
     }
 

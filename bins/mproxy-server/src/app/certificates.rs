@@ -1,0 +1,144 @@
+//! Certificates while the proxy runs: files that change, and clients that are no longer trusted.
+//!
+//! Certificates are renewed by machines, every few days or hours. The files of TLS are read again when
+//! they change, with the configuration as it is: one that is being edited does not come into effect.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mproxy_codec::ReasonCode;
+use mproxy_config::{Config, Content, Contents};
+use mproxy_session::{CloseReason, Order, SessionHandle};
+use mproxy_transport::{TlsServer, TlsViolation};
+use tokio::sync::watch::{self, Sender};
+use tokio::time::sleep;
+
+use super::event::{self, Asker};
+use super::registry::Registry;
+use super::workers::Workers;
+
+/// What the files of TLS have now.
+pub(super) fn contents(config: &Config) -> Contents {
+    let listeners = config.listeners.iter().filter_map(|it| it.tls.as_ref());
+    let upstreams = config.upstreams.values().filter_map(|it| it.tls.as_ref());
+    let files = listeners.flat_map(|tls| tls.files());
+    let files = files.chain(upstreams.flat_map(|tls| tls.files()));
+    files
+        .map(|file| (file.clone(), Content::of(file)))
+        .collect()
+}
+
+/// The tables of TLS that have other files than before.
+pub(super) fn changed(config: &Config, before: &Contents, now: &Contents) -> Vec<String> {
+    let differs = |file| before.get(file) != now.get(file);
+    let listeners = config.listeners.iter().filter_map(|listener| {
+        let mut files = listener.tls.as_ref()?.files();
+        files
+            .any(differs)
+            .then(|| format!("listeners.{}.tls", listener.name))
+    });
+    let upstreams = config.upstreams.values().filter_map(|upstream| {
+        let mut files = upstream.tls.as_ref()?.files();
+        files
+            .any(differs)
+            .then(|| format!("upstreams.{}.tls", upstream.name))
+    });
+    listeners.chain(upstreams).collect()
+}
+
+/// Watches the files of TLS, once there are any.
+#[derive(Default)]
+pub(super) struct Watch(Option<Sender<Contents>>);
+
+impl Watch {
+    /// Watches these files from now on.
+    pub(super) fn follow(&mut self, files: &Contents, events: &event::Sender) {
+        match &self.0 {
+            Some(followed) => drop(followed.send_replace(files.clone())),
+            None if files.is_empty() => {}
+            None => {
+                let (sender, receiver) = watch::channel(files.clone());
+                match super::watch::watch(receiver, events.clone(), Asker::Certificates) {
+                    Ok(watching) => drop(tokio::spawn(watching)),
+                    Err(error) => tracing::warn!(
+                        target: "mproxy::server",
+                        event = "error",
+                        detail = %error,
+                        remedy = "reload by SIGHUP after each renewal, or raise \
+                                  fs.inotify.max_user_instances",
+                        "certificates are not watched"
+                    ),
+                }
+                self.0 = Some(sender);
+            }
+        }
+    }
+}
+
+/// How many certificates a worker judges before it does something else for a [`PAUSE`]. One takes about
+/// 0.1 ms.
+const BATCH: usize = 8;
+
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Ends the sessions whose certificates are not trusted any more by these listeners.
+pub(super) fn judge(workers: &Workers, registry: &Registry, servers: HashMap<Arc<str>, TlsServer>) {
+    if servers.is_empty() {
+        return;
+    }
+    let servers = Arc::new(servers);
+    workers.each(registry, |sessions| {
+        let servers = Arc::clone(&servers);
+        async move {
+            let mut judged = 0;
+            for handle in sessions.running() {
+                let Some(result) = rejudge(&handle, &servers) else {
+                    continue;
+                };
+                if let Err(violation) = result {
+                    reject(&handle, &violation);
+                }
+                judged += 1;
+                if judged % BATCH == 0 {
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+    });
+}
+
+/// The new judgement about a session with TLS at one of these listeners.
+fn rejudge(
+    handle: &SessionHandle,
+    servers: &HashMap<Arc<str>, TlsServer>,
+) -> Option<Result<(), TlsViolation>> {
+    let peer = handle.info()?.peer();
+    let server = servers.get(&peer.listener)?;
+    let certificate = peer.tls.as_ref()?.certificate.as_ref();
+    let chain = certificate.map_or(&[][..], |it| &it.chain);
+    let chain: Vec<_> = chain.iter().map(|der| (**der).into()).collect();
+    Some(server.judge(&chain))
+}
+
+fn reject(handle: &SessionHandle, violation: &TlsViolation) {
+    if let Some(info) = handle.info() {
+        let certificate = info.peer().certificate();
+        tracing::warn!(
+            target: "mproxy::listener",
+            event = "refuse",
+            listener = &*info.peer().listener,
+            peer = %info.peer(),
+            session = handle.id().as_u64(),
+            client_id = info.client_id(),
+            subject = certificate.map(|it| it.subject.as_str()),
+            serial = certificate.map(|it| it.serial.as_str()),
+            reason = CloseReason::CertificateRejected.as_str(),
+            detail = %violation,
+            "the certificate of a connected client is no longer trusted"
+        );
+    }
+    // its will is that of a client that is not trusted
+    let order = Order::new(CloseReason::CertificateRejected, ReasonCode::NOT_AUTHORIZED);
+    handle.close(order.without_will());
+}

@@ -1,0 +1,130 @@
+//! A CA, and certificates in files.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName,
+    DnType, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType,
+    SerialNumber, date_time_ymd,
+};
+use tempfile::TempDir;
+
+/// A CA whose certificates are in a folder: `ca.crt`, and `NAME.crt` with `NAME.key`.
+#[derive(Debug)]
+pub struct Pki {
+    dir: TempDir,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Default for Pki {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Pki {
+    /// A new CA.
+    ///
+    /// # Panics
+    /// If no file can be written.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.distinguished_name = named("test CA");
+        let key = KeyPair::generate().expect("a key can be made");
+        let cert = params.self_signed(&key).expect("it can be signed");
+        let dir = TempDir::new().expect("a temporary folder can be made");
+        fs::write(dir.path().join("ca.crt"), cert.pem()).expect("the temporary folder is ours");
+        Self {
+            dir,
+            issuer: Issuer::new(params, key),
+        }
+    }
+
+    /// Where the files are.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The path of a file, for a configuration or a command line.
+    #[must_use]
+    pub fn file(&self, name: &str) -> String {
+        self.dir.path().join(name).display().to_string()
+    }
+
+    /// Issues the certificate of a server at 127.0.0.1 with this serial number, as `NAME.crt` and
+    /// `NAME.key`. Returns both paths.
+    ///
+    /// # Panics
+    /// If no file can be written.
+    pub fn server(&self, name: &str, serial: u64) -> [PathBuf; 2] {
+        let names = vec![
+            SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            SanType::DnsName("localhost".try_into().expect("a name")),
+        ];
+        self.issue(name, names, serial)
+    }
+
+    /// Issues the certificate of a client, with a SPIFFE id that ends in its name.
+    ///
+    /// # Panics
+    /// If no file can be written.
+    pub fn client(&self, name: &str, serial: u64) -> [PathBuf; 2] {
+        let id = format!("spiffe://example.org/{name}");
+        let names = vec![SanType::URI(id.as_str().try_into().expect("a URI"))];
+        self.issue(name, names, serial)
+    }
+
+    fn issue(&self, name: &str, names: Vec<SanType>, serial: u64) -> [PathBuf; 2] {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = names;
+        params.distinguished_name = named(name);
+        params.serial_number = Some(SerialNumber::from(serial));
+        let key = KeyPair::generate().expect("a key can be made");
+        let cert = params
+            .signed_by(&key, &self.issuer)
+            .expect("it can be signed");
+        let files = ["crt", "key"].map(|end| self.dir.path().join(format!("{name}.{end}")));
+        fs::write(&files[0], cert.pem()).expect("the temporary folder is ours");
+        fs::write(&files[1], key.serialize_pem()).expect("the temporary folder is ours");
+        files
+    }
+
+    /// Writes the list of revoked certificates, `ca.crl`: those with these serial numbers.
+    ///
+    /// # Panics
+    /// If no file can be written.
+    pub fn revoke(&self, serials: &[u64]) {
+        let revoked = serials.iter().map(|serial| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: date_time_ymd(2024, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let params = CertificateRevocationListParams {
+            this_update: date_time_ymd(2024, 1, 1),
+            next_update: date_time_ymd(2200, 1, 1),
+            crl_number: 1.into(),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let list = params.signed_by(&self.issuer).expect("it can be signed");
+        let text = list.pem().expect("it can be written");
+        // as programs write files that others read
+        let new = self.dir.path().join("ca.crl.new");
+        fs::write(&new, text).expect("the temporary folder is ours");
+        fs::rename(new, self.dir.path().join("ca.crl")).expect("the temporary folder is ours");
+    }
+}
+
+fn named(name: &str) -> DistinguishedName {
+    let mut names = DistinguishedName::new();
+    names.push(DnType::CommonName, name);
+    names
+}
