@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mproxy_admin::Certificate;
 use mproxy_codec::ReasonCode;
 use mproxy_config::{Config, Content, Contents};
 use mproxy_session::{CloseReason, Order, SessionHandle};
@@ -15,6 +16,7 @@ use tokio::sync::watch::{self, Sender};
 use tokio::time::sleep;
 
 use super::event::{self, Asker};
+use super::plan::ListenerPlan;
 use super::registry::Registry;
 use super::workers::Workers;
 
@@ -45,6 +47,26 @@ pub(super) fn changed(config: &Config, before: &Contents, now: &Contents) -> Vec
             .then(|| format!("upstreams.{}.tls", upstream.name))
     });
     listeners.chain(upstreams).collect()
+}
+
+/// The certificates of these listeners, for the metrics.
+pub(super) fn shown(listeners: &[ListenerPlan]) -> Vec<Certificate> {
+    let secured = listeners
+        .iter()
+        .filter_map(|it| Some((&it.name, it.tls.as_ref()?)));
+    let all = secured.flat_map(|(name, tls)| tls.certificates().iter().map(move |it| (name, it)));
+    let shown = all.map(|(listener, names)| Certificate {
+        listener: listener.to_string(),
+        name: names
+            .dns_names
+            .first()
+            .or(names.common_name.as_ref())
+            .unwrap_or(&names.subject)
+            .clone(),
+        not_before: names.not_before,
+        not_after: names.not_after,
+    });
+    shown.collect()
 }
 
 /// Watches the files of TLS, once there are any.

@@ -226,6 +226,8 @@ impl Supervisor {
         self.set_capacity();
         self.renew();
         self.pace();
+        self.metrics
+            .set_certificates(certificates::shown(&plan.listeners));
         let distrusting = self.kept.distrusting(self.generation);
         certificates::judge(&self.workers, &self.registry, distrusting);
         if !self.is_watched {

@@ -8,6 +8,7 @@
 //! - Label values are names from the configuration or variants of an enum of this crate. Client
 //!   ids, topics, user names and addresses are never labels.
 
+mod certificates;
 mod connection;
 mod exposition;
 mod health;
@@ -37,6 +38,8 @@ use self::listener::NETWORK_SECONDS;
 use crate::labels::{Direction, Reason};
 use crate::{BuildInfo, Health};
 
+pub use certificates::Certificate;
+use certificates::Certificates;
 pub use connection::ConnectionMetrics;
 pub use exposition::Format;
 pub use layer::LayerMetrics;
@@ -89,6 +92,7 @@ struct Inner {
     packet_errors: Family<PacketErrorLabels, Counter>,
     memory: MemoryMetrics,
     reloads: reload::Families,
+    certificates: Certificates,
     worker_lag: Histogram,
     /// One a worker thread.
     traffic: Arc<[Arc<TrafficCounters>]>,
@@ -142,6 +146,8 @@ impl Metrics {
         let memory = MemoryMetrics::register(&mut registry);
         let reloads = reload::Families::register(&mut registry);
         registry.register_collector(Box::new(process::Collector::new()));
+        let certificates = Certificates::default();
+        registry.register_collector(Box::new(certificates.clone()));
         let inner = Arc::new(Inner {
             listeners,
             capacity,
@@ -151,6 +157,7 @@ impl Metrics {
             packet_errors,
             memory,
             reloads,
+            certificates,
             worker_lag,
             traffic,
             registry,
@@ -216,6 +223,11 @@ impl Metrics {
     /// percentile.
     pub fn worker_lagged(&self, lag: Duration) {
         self.inner.worker_lag.observe(lag.as_secs_f64());
+    }
+
+    /// Shows how long these certificates are still valid, in place of earlier ones.
+    pub fn set_certificates(&self, certificates: Vec<Certificate>) {
+        self.inner.certificates.set(certificates);
     }
 
     /// Counts a reload of the configuration.

@@ -5,8 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use mproxy_admin::{
-    Action, ConnectionLimit, Decision, DialResult, Direction, LogMetrics, Metrics, PacketType,
-    Reason, RefuseReason, ShedStage, Side, Traffic, Version,
+    Action, Certificate, ConnectionLimit, Decision, DialResult, Direction, LogMetrics, Metrics,
+    PacketType, Reason, RefuseReason, ShedStage, Side, Traffic, Version,
 };
 
 use crate::support::Port;
@@ -143,6 +143,12 @@ fn panic_is_counted_once() {
 
 /// Everything that can be fed, at least once.
 fn feed(port: &Port) {
+    port.metrics.set_certificates(vec![Certificate {
+        listener: "mqtts".to_owned(),
+        name: "broker.example.com".to_owned(),
+        not_before: 1_700_000_000,
+        not_after: 4_000_000_000,
+    }]);
     port.health.listener("mqtt").ok();
     port.health.upstream("broker").fail("connection refused");
 

@@ -13,7 +13,7 @@ use crate::listener::Placed;
 use crate::scalar::AdminBind;
 use crate::section::{Located, Setting};
 use crate::upstream::Upstream;
-use mproxy_transport::{ListenAddr, UpstreamAddr};
+use mproxy_transport::{ClientAuth, ListenAddr, UpstreamAddr};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
@@ -188,7 +188,10 @@ pub(super) fn open_doors(
     for placed in listeners {
         let listener = &placed.listener;
         let chosen = keys_of(files, placed).is_some_and(|it| it.chain.given.is_some());
-        if !is_open(&listener.bind) || chosen || !listener.chain.layers.is_empty() {
+        let tls = listener.tls.as_ref();
+        let knows_clients = tls.is_some_and(|tls| tls.client_auth == ClientAuth::Require);
+        let is_guarded = chosen || knows_clients || !listener.chain.layers.is_empty();
+        if !is_open(&listener.bind) || is_guarded {
             continue;
         }
         let message = format!(
