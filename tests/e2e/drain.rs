@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use mproxy_tests::wire::{Connect, DISCONNECT, Publish, Version, connack, puback};
-use mproxy_tests::{FakeBroker, Link, Mosquitto, Mproxy, Rest, Setup, http};
+use mproxy_tests::{FakeBroker, Link, Mosquitto, Mproxy, Rest, Setup, http, within};
 use rustix::process::Signal;
 use tokio::net::TcpStream;
 
@@ -237,4 +237,84 @@ async fn a_client_that_waits_for_its_connack_is_sent_away_too() {
         drop(server);
         assert_eq!(mproxy.code(SOON).await, 0);
     }
+}
+
+/// A load balancer needs seconds to learn that a proxy is not ready, and sends clients to it meanwhile.
+#[tokio::test]
+async fn clients_that_come_before_the_balancer_knows_are_served() {
+    let broker = FakeBroker::bind().await;
+    let setup = Setup::before(&broker.url())
+        .set("server.ready_delay", "2s")
+        .set("upstreams.broker.health.check", "off");
+    let mut mproxy = setup.start().await;
+    mproxy.until_ready(true).await;
+    let (first, _server) = session(&mproxy, &broker, Version::V5).await;
+    mproxy.signal(Signal::TERM);
+    mproxy.until_ready(false).await;
+    // it is accepted, and nobody is sent away
+    let (second, _at) = session(&mproxy, &broker, Version::V311).await;
+    assert!(first.is_idle());
+    mproxy
+        .event("the drain", |it| {
+            it["sessions"] == 2 && it["timeout_s"] == 30.0
+        })
+        .await;
+    first.closed().await;
+    second.closed().await;
+    assert_eq!(mproxy.code(SOON).await, 0);
+}
+
+/// Whoever cannot wait sends the signal once more.
+#[tokio::test]
+async fn a_second_signal_does_not_wait_for_the_balancer() {
+    let broker = FakeBroker::bind().await;
+    let setup = Setup::before(&broker.url()).set("server.ready_delay", "10m");
+    let mut mproxy = setup.start().await;
+    let (client, _server) = session(&mproxy, &broker, Version::V5).await;
+    mproxy.signal(Signal::TERM);
+    mproxy
+        .event("the delay", |it| it["ready_delay_s"] == 600.0)
+        .await;
+    mproxy.signal(Signal::INT);
+    client.closed().await;
+    assert_eq!(mproxy.code(SOON).await, 128 + 2);
+}
+
+/// systemd starts what comes after mproxy when it listens, and restarts it when it hangs.
+#[tokio::test]
+async fn a_service_manager_is_told_what_happens() {
+    let dir = tempfile::tempdir().expect("a temporary folder can be made");
+    let path = dir.path().join("notify");
+    let socket = tokio::net::UnixDatagram::bind(&path).expect("the folder is ours");
+    let broker = FakeBroker::bind().await;
+    let mproxy = Setup::before(&broker.url())
+        .env("NOTIFY_SOCKET", &path.display().to_string())
+        .env("WATCHDOG_USEC", "200000")
+        .start();
+    let next = async || {
+        let mut room = [0; 256];
+        let len = within("a message", socket.recv(&mut room))
+            .await
+            .expect("it is bound");
+        String::from_utf8_lossy(&room[..len]).into_owned()
+    };
+    // what is no sign of life
+    let told = async || loop {
+        let message = next().await;
+        if message.trim() != "WATCHDOG=1" {
+            return message;
+        }
+    };
+    let mproxy = mproxy.await;
+    assert_eq!(told().await.trim(), "READY=1");
+    while next().await.trim() != "WATCHDOG=1" {}
+    mproxy.signal(Signal::HUP);
+    let message = told().await;
+    assert!(
+        message.starts_with("RELOADING=1\nMONOTONIC_USEC="),
+        "{message}"
+    );
+    assert_eq!(told().await.trim(), "READY=1");
+    mproxy.signal(Signal::TERM);
+    assert_eq!(told().await.trim(), "STOPPING=1");
 }

@@ -37,7 +37,12 @@ section! {
         /// session yet, then only as many as new clients need. Above 95 % it closes the largest of all,
         /// and accepts no new ones.
         memory: Option<u64> as Setting<AutoSize> = "auto", check bounds::memory;
-        /// Maximum time between the signal to stop and the end of the process.
+        /// Time to keep accepting after the signal to stop, while /readyz fails already. "0s" = none.
+        ///
+        /// Load balancers, and the endpoints of Kubernetes, need seconds to learn that an address is not ready.
+        /// Connections that they open meanwhile are served. drain_timeout begins after it.
+        ready_delay: Duration = "0s";
+        /// Maximum time from the end of ready_delay to the end of the process.
         ///
         /// mproxy closes all sessions within this time. The orchestrator must wait longer before it kills
         /// the process: `TimeoutStopSec` of systemd, `terminationGracePeriodSeconds` of Kubernetes.

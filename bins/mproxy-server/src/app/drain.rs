@@ -6,6 +6,7 @@ use mproxy_config::{DrainNotice, DrainWills, Server};
 use mproxy_session::Order;
 
 use super::event::{Event, Events};
+use super::service_manager;
 use super::sockets::Sockets;
 use super::supervisor::Supervisor;
 
@@ -26,6 +27,10 @@ pub(crate) enum Drained {
 impl Supervisor {
     /// Stops accepting and ends the sessions, until none is left, time is up, or a second signal comes.
     pub(super) async fn drain(mut self, events: &mut Events) -> Drained {
+        service_manager::stopping();
+        if let Some(signal) = self.announce_drain(events).await {
+            return self.cut(Drained::Forced { signal }).await;
+        }
         let timeout = self.config.server.drain_timeout;
         let order = order(&self.config.server);
         tracing::info!(
@@ -35,7 +40,6 @@ impl Supervisor {
             timeout_s = timeout.as_secs_f64(),
             "draining: no new connections; a second signal ends at once"
         );
-        self.health.set_draining(true);
         self.stop.cancel();
         // dropping the last handle closes the socket
         self.sockets = Sockets::default();
@@ -44,6 +48,32 @@ impl Supervisor {
             () = tokio::time::sleep(timeout) => Drained::InTime,
             signal = second_stop(events) => Drained::Forced { signal },
         };
+        self.cut(drained).await
+    }
+
+    /// Says that the proxy is not ready any more, and goes on accepting until load balancers have seen it.
+    /// Returns a second signal, if one comes.
+    async fn announce_drain(&self, events: &mut Events) -> Option<u8> {
+        self.health.set_draining(true);
+        let delay = self.config.server.ready_delay;
+        if delay.is_zero() {
+            return None;
+        }
+        tracing::info!(
+            target: "mproxy::server",
+            event = "drain",
+            sessions = self.registry.len(),
+            ready_delay_s = delay.as_secs_f64(),
+            "not ready: accepting until server.ready_delay is over, then draining"
+        );
+        tokio::select! {
+            () = tokio::time::sleep(delay) => None,
+            signal = second_stop(events) => Some(signal),
+        }
+    }
+
+    /// Closes what is left, and says why there is something.
+    async fn cut(&mut self, drained: Drained) -> Drained {
         let why = match drained {
             Drained::Gently => None,
             Drained::InTime => Some(
@@ -61,7 +91,7 @@ impl Supervisor {
                 sessions = self.registry.len(),
                 "{why}"
             );
-            self.registry.close_all(order);
+            self.registry.close_all(order(&self.config.server));
             let _ = tokio::time::timeout(LAST_CALL, self.registry.wait_until_empty()).await;
         }
         let gentle = drained == Drained::Gently;

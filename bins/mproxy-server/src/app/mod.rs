@@ -21,6 +21,7 @@ mod plan;
 mod registry;
 mod reload;
 mod service;
+mod service_manager;
 mod session;
 mod signals;
 mod sockets;

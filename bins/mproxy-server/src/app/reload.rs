@@ -23,6 +23,7 @@ use tokio::sync::oneshot;
 use super::certificates;
 use super::event::{Asker, Events, Reload};
 use super::plan::Plan;
+use super::service_manager;
 use super::sockets::BindError;
 use super::supervisor::Supervisor;
 use crate::telemetry::log_problems;
@@ -89,6 +90,7 @@ impl Supervisor {
     /// process must stop meanwhile: nothing has changed by then.
     pub(super) async fn reload(&mut self, reload: Reload, events: &mut Events) {
         let begun = Instant::now();
+        service_manager::reloading();
         let outcome = tokio::select! {
             // stopping comes first, however long a configuration takes
             biased;
@@ -96,6 +98,7 @@ impl Supervisor {
             ready = self.prepare(reload.by) => ready.and_then(|ready| self.commit(ready, reload.is_strict)),
         };
         self.tell(&reload, &outcome, begun.elapsed());
+        service_manager::ready();
         reload.answer(outcome);
     }
 

@@ -30,6 +30,7 @@ use super::plan::{ListenerPlan, Plan};
 use super::registry::Registry;
 use super::reload::Loader;
 use super::service::Service;
+use super::service_manager;
 use super::session::WorkerRecorder;
 use super::sockets::{BindError, Opened, Sockets};
 use super::upstream::Upstreams;
@@ -177,6 +178,8 @@ impl Supervisor {
     /// Runs until the process must stop, then drains.
     pub(crate) async fn run(mut self, mut events: Events) -> Drained {
         self.watch_upstreams();
+        service_manager::ready();
+        tokio::spawn(service_manager::be_watched());
         loop {
             let event = match timeout(code_pages::SETTLED, events.next()).await {
                 Ok(event) => event,

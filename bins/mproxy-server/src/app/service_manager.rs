@@ -1,0 +1,45 @@
+//! What a service manager is told: systemd, by `Type=notify`, and others that have its protocol.
+//!
+//! Nothing is sent unless `NOTIFY_SOCKET` is set, and no failure to send matters to clients.
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::time::{MissedTickBehavior, interval};
+
+/// The proxy listens.
+pub(super) fn ready() {
+    send(&[NotifyState::Ready]);
+}
+
+/// The configuration is being read again; [`ready`] follows, whatever came of it.
+pub(super) fn reloading() {
+    if let Ok(now) = NotifyState::monotonic_usec_now() {
+        send(&[NotifyState::Reloading, now]);
+    }
+}
+
+/// The proxy drains.
+pub(super) fn stopping() {
+    send(&[NotifyState::Stopping]);
+}
+
+/// Shows that the process is alive, twice as often as the service manager asks for (`WatchdogSec=`).
+/// Returns at once if it does not.
+pub(super) async fn be_watched() {
+    let Some(patience) = sd_notify::watchdog_enabled() else {
+        return;
+    };
+    let mut ticks = interval((patience / 2).max(Duration::from_millis(1)));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        send(&[NotifyState::Watchdog]);
+    }
+}
+
+fn send(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::debug!(target: "mproxy::server", %error, "the service manager is not told");
+    }
+}
