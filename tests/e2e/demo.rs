@@ -103,3 +103,37 @@ async fn the_configuration_of_the_demo_is_one() {
     let (code, output) = Process::run(check).await;
     assert_eq!(code, 0, "{output}");
 }
+
+/// The commands that it prints for TLS are commands: pasted into a shell, they work.
+#[tokio::test]
+async fn the_demo_with_tls_makes_its_own_certificates() {
+    let (mut process, proxy, _) = start(&["--tls", "--no-devices"]).await;
+    let lines = process.lines().join("\n").replace("\\\n", " ");
+    let commands: Vec<_> = lines
+        .lines()
+        .map(str::trim)
+        .filter(|it| it.contains("localhost") && it.contains("ca.crt"))
+        .map(|it| it.split("      (").next().unwrap_or(it).to_owned())
+        .collect();
+    assert_eq!(commands.len(), 3, "{lines}");
+    let subscriber = MosquittoSub::start(proxy, Version::V311, &["-t", "demo/#"]).await;
+    for command in &commands {
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(format!("{command} < /dev/null"));
+        let (code, output) = Process::run(shell).await;
+        assert_eq!(code, 0, "{command}: {output}");
+        if command.starts_with("openssl") {
+            assert!(output.contains("Verify return code: 0 (ok)"), "{output}");
+        }
+    }
+    subscriber.message("demo/hello 0 0 2 6869").await;
+    let dir = commands[0]
+        .split("--cafile ")
+        .nth(1)
+        .and_then(|it| it.split("/ca.crt").next());
+    let dir = std::path::PathBuf::from(dir.expect("a folder"));
+    assert!(dir.is_dir());
+    process.signal(Signal::INT);
+    assert_eq!(process.code(Duration::from_secs(10)).await, 0);
+    assert!(!dir.exists(), "the keys are gone");
+}

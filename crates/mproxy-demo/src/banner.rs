@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use super::config::DemoTls;
+
 /// The addresses of a running demo.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Banner {
@@ -14,6 +16,8 @@ pub(super) struct Banner {
     pub(super) proxy: SocketAddr,
     /// Where metrics are served, if they are.
     pub(super) admin: Option<SocketAddr>,
+    /// Where it listens for TLS, if it does.
+    pub(super) tls: Option<DemoTls>,
 }
 
 impl fmt::Display for Banner {
@@ -40,6 +44,26 @@ impl fmt::Display for Banner {
             "  denied?    mosquitto_pub -V 5 -q 1 -p {port} -t secret/x -m hi      \
              (0x87; the acl refuses it)"
         )?;
+        if let Some(DemoTls { listen, dir }) = &self.tls {
+            let (port, dir) = (listen.port(), dir.display());
+            writeln!(
+                f,
+                "  TLS        mqtts://localhost:{port}   (the certificates go when the demo ends)"
+            )?;
+            writeln!(
+                f,
+                "             mosquitto_pub -h localhost -p {port} --cafile {dir}/ca.crt -t demo/hello -m hi"
+            )?;
+            writeln!(
+                f,
+                "             mosquitto_pub -h localhost -p {port} --cafile {dir}/ca.crt --cert {dir}/client.crt \\\n\
+                 \x20              --key {dir}/client.key -t demo/hello -m hi      (as the user \"client\")"
+            )?;
+            writeln!(
+                f,
+                "             openssl s_client -connect localhost:{port} -CAfile {dir}/ca.crt"
+            )?;
+        }
         writeln!(
             f,
             "  config     mproxy-server demo --print-config > mproxy.toml"
@@ -59,6 +83,7 @@ mod tests {
             embedded: true,
             proxy: "127.0.0.1:1884".parse().unwrap(),
             admin: Some("127.0.0.1:9883".parse().unwrap()),
+            tls: None,
         };
         let expected = "  \
   broker     mqtt://127.0.0.1:41883   (embedded, for this demo only)
@@ -75,5 +100,11 @@ mod tests {
         let text = banner.to_string();
         assert!(text.starts_with("  broker     mqtt://127.0.0.1:41883\n"));
         assert!(!text.contains("metrics"));
+        banner.tls = Some(DemoTls {
+            listen: "127.0.0.1:8883".parse().unwrap(),
+            dir: "/tmp/x".into(),
+        });
+        let text = banner.to_string();
+        assert!(text.contains("-p 8883 --cafile /tmp/x/ca.crt"), "{text}");
     }
 }

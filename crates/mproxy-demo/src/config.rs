@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// What differs from one demo to the next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +13,41 @@ pub(super) struct DemoConfig {
     pub(super) admin: SocketAddr,
     /// The broker's URL.
     pub(super) upstream: String,
+    /// The listener with TLS.
+    pub(super) tls: Option<DemoTls>,
+}
+
+/// A listener with TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct DemoTls {
+    pub(super) listen: SocketAddr,
+    /// Where the certificates are.
+    pub(super) dir: PathBuf,
+}
+
+impl fmt::Display for DemoTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = |name: &str| toml::Value::from(self.dir.join(name).to_string_lossy().as_ref());
+        let [cert, key, ca] = ["server.crt", "server.key", "ca.crt"].map(file);
+        write!(
+            f,
+            r##"
+# Clients may show a certificate; its common name is their user name then.
+[[listeners]]
+name = "mqtts"
+bind = "{listen}"
+upstream = "broker"
+chain = "default"
+[listeners.tls]
+cert = {cert}
+key = {key}
+client_auth = "optional"
+client_ca = [{ca}]
+username_from = "cn"
+"##,
+            listen = self.listen
+        )
+    }
 }
 
 impl fmt::Display for DemoConfig {
@@ -19,6 +55,8 @@ impl fmt::Display for DemoConfig {
         // the only value that somebody else wrote
         let upstream = toml::Value::from(self.upstream.as_str());
         let Self { listen, admin, .. } = self;
+        let tls = self.tls.as_ref().map(DemoTls::to_string);
+        let tls = tls.unwrap_or_default();
         write!(
             f,
             r##"# What `mproxy-server demo` runs. Check it: mproxy-server check --config mproxy.toml
@@ -29,7 +67,7 @@ name = "mqtt"
 bind = "{listen}"
 upstream = "broker"
 chain = "default"
-
+{tls}
 [upstreams.broker]
 address = {upstream}
 
@@ -72,6 +110,7 @@ mod tests {
             listen: "127.0.0.1:1884".parse().unwrap(),
             admin: "127.0.0.1:0".parse().unwrap(),
             upstream: upstream.to_owned(),
+            tls: None,
         }
     }
 
@@ -96,8 +135,18 @@ mod tests {
 
     #[test]
     fn is_accepted_without_a_warning() {
+        let mut secure = config("mqtt://127.0.0.1:41883");
+        secure.tls = Some(DemoTls {
+            listen: "127.0.0.1:8883".parse().unwrap(),
+            dir: "/tmp/with \"quotes\"".into(),
+        });
+        for config in [config("mqtt://127.0.0.1:41883"), secure] {
+            accepted(&config.to_string());
+        }
+    }
+
+    fn accepted(text: &str) {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let text = config("mqtt://127.0.0.1:41883").to_string();
         std::fs::write(file.path(), text).unwrap();
         let request = Request {
             location: Location::Path(file.path().to_owned()),

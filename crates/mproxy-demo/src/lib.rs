@@ -19,6 +19,7 @@ mod client;
 mod config;
 mod devices;
 mod frames;
+mod pki;
 
 use std::error::Error;
 use std::fmt;
@@ -32,13 +33,17 @@ use tokio::sync::mpsc;
 
 use self::banner::Banner;
 use self::broker::Broker;
-use self::config::DemoConfig;
+use self::config::{DemoConfig, DemoTls};
+use self::pki::Pki;
 
 /// Where the proxy listens unless told otherwise.
 const PORT: u16 = 1884;
 
 /// Where metrics are served unless told otherwise.
 const ADMIN_PORT: u16 = 9883;
+
+/// Where the proxy listens for TLS if that port is free.
+const TLS_PORT: u16 = 8883;
 
 /// Where `--print-config` says that the broker is: where brokers are.
 const PRINTED_UPSTREAM: &str = "mqtt://127.0.0.1:1883";
@@ -60,6 +65,8 @@ pub struct Options {
     pub upstream: Option<String>,
     /// Whether the devices talk.
     pub devices: bool,
+    /// Whether the proxy has a second listener, with TLS and certificates of its own CA.
+    pub tls: bool,
     /// Only print the configuration.
     pub print_config: bool,
 }
@@ -80,6 +87,9 @@ pub enum DemoError {
     /// The embedded broker found no port.
     #[error("cannot start the embedded broker")]
     Broker(#[source] io::Error),
+    /// No certificates could be made.
+    #[error("cannot make certificates")]
+    Certificates(#[source] Box<dyn Error + Send + Sync>),
     /// The proxy did not start.
     #[error("cannot start the proxy")]
     Proxy(#[source] Box<dyn Error + Send + Sync>),
@@ -124,10 +134,21 @@ where
             (format!("mqtt://{}", broker.address()), Some(broker))
         }
     };
+    // removed when it is dropped
+    let pki = options.tls.then(Pki::create).transpose();
+    let pki = pki.map_err(DemoError::Certificates)?;
+    let tls = match &pki {
+        Some(pki) => Some(DemoTls {
+            listen: free_port(options.port.is_none().then_some(TLS_PORT))?,
+            dir: pki.dir().to_owned(),
+        }),
+        None => None,
+    };
     let config = DemoConfig {
         listen: choose("proxy", options.port, PORT, &mut out)?,
         admin: choose("metrics", options.admin_port, ADMIN_PORT, &mut out)?,
         upstream,
+        tls,
     };
     let mut running = start(config.to_string()).await.map_err(DemoError::Proxy)?;
     let banner = Banner {
@@ -135,6 +156,7 @@ where
         embedded: broker.is_some(),
         proxy: running.proxy,
         admin: running.admin,
+        tls: config.tls,
     };
     writeln!(out, "{banner}")?;
 
@@ -165,6 +187,20 @@ fn printed(options: &Options) -> DemoConfig {
             .upstream
             .clone()
             .unwrap_or_else(|| PRINTED_UPSTREAM.to_owned()),
+        tls: options.tls.then(|| DemoTls {
+            listen: address(TLS_PORT),
+            dir: "/etc/mproxy/tls".into(),
+        }),
+    }
+}
+
+/// This port if it is free, or any that is. Another process may take it before the proxy does, which is
+/// for the demo to fail then.
+fn free_port(usual: Option<u16>) -> io::Result<SocketAddr> {
+    let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port))?.local_addr();
+    match usual.map(bind) {
+        Some(Ok(address)) => Ok(address),
+        Some(Err(_)) | None => bind(0),
     }
 }
 

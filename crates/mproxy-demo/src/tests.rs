@@ -51,6 +51,7 @@ fn options() -> Options {
         admin_port: Some(0),
         upstream: None,
         devices: true,
+        tls: false,
         print_config: false,
     }
 }

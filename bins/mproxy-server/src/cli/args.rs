@@ -213,6 +213,9 @@ pub(super) struct DemoArgs {
     /// Do not start the simulated devices
     #[arg(long)]
     no_devices: bool,
+    /// Also listen for TLS, with a CA and certificates made for the demo
+    #[arg(long)]
+    tls: bool,
     /// Print the configuration of the demo and exit
     #[arg(long)]
     print_config: bool,
@@ -289,6 +292,7 @@ impl DemoArgs {
             admin_port: self.admin_port,
             upstream: self.upstream,
             devices: !self.no_devices,
+            tls: self.tls,
             print_config: self.print_config,
         }
     }
