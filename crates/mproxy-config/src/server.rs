@@ -30,8 +30,9 @@ section! {
             reload "at once, for new connections";
         /// Maximum memory that clients and brokers may occupy. "auto" = 70 % of the container or machine.
         ///
-        /// This counts incomplete packets, data that waits for a slow side, and 4KiB per connection. mproxy
-        /// itself needs about 7MiB more. With "auto", mproxy follows changes of the container's limit.
+        /// This counts incomplete packets, data that waits for a slow side, and 4KiB per connection,
+        /// 8KiB with TLS to the client or the broker, 12KiB with both. mproxy itself needs about 7MiB more. With
+        /// "auto", mproxy follows changes of the container's limit.
         ///
         /// Above 80 % of this, mproxy closes the connections that occupy most: first those that have no
         /// session yet, then only as many as new clients need. Above 95 % it closes the largest of all,

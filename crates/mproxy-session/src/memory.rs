@@ -166,6 +166,26 @@ mod tests {
         assert_eq!(budget.used(), 0);
     }
 
+    /// The keys of TLS were not counted: ten thousand connections took 40 MB more than was known.
+    #[test]
+    fn what_the_transport_keeps_is_drawn_and_is_not_held_for_the_client() {
+        let budget = MemoryBudget::new(1 << 20);
+        let handle = crate::SessionHandle::with_transport(&budget, 5000);
+        assert_eq!((budget.used(), handle.held()), (3 * 4096, 0));
+        handle.holds(1000);
+        assert_eq!((budget.used(), handle.held()), (3 * 4096, 0));
+        handle.holds(5000);
+        assert_eq!((budget.used(), handle.held()), (5 * 4096, 2 * 4096));
+        // the part of a record that has come
+        handle.carries(16_000);
+        handle.holds(0);
+        assert_eq!(handle.held(), 4 * 4096);
+        handle.carries(0);
+        assert_eq!((budget.used(), handle.held()), (3 * 4096, 0));
+        drop(handle);
+        assert_eq!(budget.used(), 0);
+    }
+
     #[test]
     fn no_more_is_drawn_than_there_is_but_for_a_batch() {
         let budget = MemoryBudget::new(1 << 20);

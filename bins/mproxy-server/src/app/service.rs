@@ -39,7 +39,9 @@ impl Service {
             self.refused(client, Refused::full(limit, self.memory.limit()));
             return None;
         }
-        let control = || self.memory.control();
+        let secured =
+            usize::from(self.tls.is_some()) + usize::from(self.upstream.address().is_tls());
+        let control = || self.memory.control(secured);
         match self.gate.enter(client.socket_addr(), control) {
             Ok(admitted) => {
                 if let Some(evicted) = &admitted.evicted {

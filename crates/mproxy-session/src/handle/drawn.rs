@@ -9,7 +9,7 @@ use crate::memory::{Exhausted, MemoryBudget};
 
 /// What a connection draws on its [`MemoryBudget`] for as long as it lives, in bytes: the state of an
 /// idle session, and the first bytes of what it holds.
-const CONNECTION: u32 = 4096;
+pub(super) const CONNECTION: u32 = 4096;
 
 /// Bytes of what a session holds that are in [`CONNECTION`]: the beginning of the next packet, as it is
 /// left over by most reads of a busy connection, changes no counter.
@@ -28,16 +28,31 @@ impl SessionHandle {
     /// A handle for a connection that draws on this budget, from now until its session has ended.
     #[must_use]
     pub fn with_memory(memory: &Arc<MemoryBudget>) -> Self {
+        Self::with_transport(memory, 0)
+    }
+
+    /// [`with_memory`](Self::with_memory), for a connection whose transport keeps so many bytes for as long
+    /// as it lives: the keys and the state of TLS. They count in steps of 4 KiB, up to 1 MiB.
+    #[must_use]
+    pub fn with_transport(memory: &Arc<MemoryBudget>, bytes: usize) -> Self {
+        let pages = 1 + bytes.div_ceil(CONNECTION as usize);
+        let pages = u8::try_from(pages).unwrap_or(u8::MAX);
+        let cost = u32::from(pages) * CONNECTION;
         // the session that finds no room for what it holds ends
-        let _ = memory.draw(to_isize(CONNECTION));
-        Self::drawing(CONNECTION, Some(Arc::clone(memory)))
+        let _ = memory.draw(to_isize(cost));
+        Self::drawing(pages, Some(Arc::clone(memory)))
+    }
+
+    /// What is drawn for the connection as long as it lives.
+    fn cost(&self) -> u32 {
+        u32::from(self.0.pages) * CONNECTION
     }
 
     /// Bytes that the session holds because of what its peers sent, in steps of 4 KiB; 0 for less than
     /// 2 KiB, and without a budget.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.drawn().saturating_sub(CONNECTION) as usize
+        self.drawn().saturating_sub(self.cost()) as usize
     }
 
     fn drawn(&self) -> u32 {
@@ -72,7 +87,7 @@ impl SessionHandle {
     pub(crate) fn hold(&self, bytes: usize) -> Result<(), Exhausted> {
         let carried = usize::from(self.0.carried.load(Ordering::Relaxed)) * CARRIED_UNIT;
         let bytes = bytes.saturating_add(carried);
-        if bytes <= INCLUDED && self.drawn() <= CONNECTION {
+        if bytes <= INCLUDED && self.drawn() <= self.cost() {
             return Ok(());
         }
         let steps = match bytes {
@@ -80,7 +95,7 @@ impl SessionHandle {
             _ => bytes.next_multiple_of(STEP),
         };
         let steps = u32::try_from(steps).unwrap_or(u32::MAX);
-        self.draw(CONNECTION.saturating_add(steps))
+        self.draw(self.cost().saturating_add(steps))
     }
 
     pub(super) fn draw(&self, bytes: u32) -> Result<(), Exhausted> {

@@ -19,6 +19,7 @@ use mproxy_codec::Direction;
 use tokio::time::Instant;
 
 use self::book::Book;
+use self::drawn::CONNECTION;
 pub use self::id::SessionId;
 pub use self::order::{Order, When};
 pub(crate) use self::running::Running;
@@ -66,13 +67,14 @@ impl SessionHandle {
         Self::drawing(0, None)
     }
 
-    fn drawing(drawn: u32, memory: Option<Arc<MemoryBudget>>) -> Self {
+    fn drawing(pages: u8, memory: Option<Arc<MemoryBudget>>) -> Self {
         Self(Arc::new(Shared {
             id: SessionId::next(),
             info: OnceLock::new(),
             book: Book::default(),
             policy: AtomicU64::new(0),
-            drawn: AtomicU32::new(drawn),
+            drawn: AtomicU32::new(u32::from(pages) * CONNECTION),
+            pages,
             carried: AtomicU16::new(0),
             flags: AtomicU8::new(0),
             memory,

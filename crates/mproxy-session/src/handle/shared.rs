@@ -33,6 +33,8 @@ pub(super) struct Shared {
     pub(super) policy: AtomicU64,
     /// Bytes taken from the budget. Written only by the session.
     pub(super) drawn: AtomicU32,
+    /// What the connection draws as long as it lives, in units of 4 KiB.
+    pub(super) pages: u8,
     /// What the transport below the session keeps, in units of `CARRIED_UNIT`.
     pub(super) carried: AtomicU16,
     pub(super) flags: AtomicU8,

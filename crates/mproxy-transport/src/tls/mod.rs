@@ -27,6 +27,9 @@ mod server;
 mod stream;
 mod tickets;
 
+/// What the keys and the state of an established TLS connection take, in bytes: 3.6 to 3.9 KiB were measured.
+pub const TLS_CONNECTION_BYTES: usize = 4096;
+
 pub(crate) use self::connect::connect_tls;
 pub use self::{
     accept::accept_tls,

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use mproxy_admin::{MemoryMetrics, ShedStage};
 use mproxy_session::{MemoryBudget, Order, SessionHandle};
+use mproxy_transport::TLS_CONNECTION_BYTES;
 use tokio_util::sync::CancellationToken;
 
 use super::registry::Registry;
@@ -115,9 +116,9 @@ impl Memory {
         self.limit_to(bytes(configured.unwrap_or_else(limit::automatic)));
     }
 
-    /// A handle for a connection that was just accepted.
-    pub(crate) fn control(&self) -> SessionHandle {
-        SessionHandle::with_memory(&self.budget)
+    /// A handle for a connection that was just accepted, with TLS on so many of its two sides.
+    pub(crate) fn control(&self, secured: usize) -> SessionHandle {
+        SessionHandle::with_transport(&self.budget, secured * TLS_CONNECTION_BYTES)
     }
 
     /// How many connections there is memory for, if they hold nothing else.
