@@ -145,9 +145,9 @@ impl Handshake {
     /// Reads until the whole ClientHello is there.
     async fn hello(&mut self, held: &(impl Fn(usize) + Send + Sync)) -> Result<Hello, TlsCause> {
         let mut bytes = Vec::new();
-        let mut tried = 0;
+        let (mut tried, mut tries) = (0, 0);
         loop {
-            if bytes.len() >= MAX_HELLO {
+            if bytes.len() >= MAX_HELLO || tries == MAX_TRIES {
                 return Err(TlsCause::TooLarge(MAX_HELLO));
             }
             poll_fn(|cx| self.poll_read(cx, &mut bytes)).await?;
@@ -156,7 +156,7 @@ impl Handshake {
             if records <= tried {
                 continue;
             }
-            tried = records;
+            (tried, tries) = (records, tries + 1);
             if let Some(accepted) = parse(&bytes[..records]) {
                 return Ok(Hello { bytes, accepted });
             }
@@ -258,6 +258,10 @@ const READ_LEN: usize = 16 * 1024;
 /// The most that a client may make the proxy hold for a message of the handshake. A ClientHello with the
 /// keys of X25519MLKEM768 has less than 2 KiB.
 const MAX_HELLO: usize = 16 * 1024;
+
+/// How often the records of a ClientHello are looked at while there is more of it to come. Each time is
+/// from the beginning: a message in records of one byte each would cost a third of a second.
+const MAX_TRIES: u32 = 8;
 
 /// The same, with a chain of certificates in it.
 const MAX_WITH_CERTIFICATES: usize = 48 * 1024;

@@ -25,7 +25,7 @@ pub enum TlsCause {
     #[error("the TLS handshake took too long")]
     TimedOut,
     /// The peer sends more than a handshake may have, in bytes.
-    #[error("the peer's part of the TLS handshake is larger than {0} bytes")]
+    #[error("the peer's part of the TLS handshake is larger than {0} bytes, or in too many pieces")]
     TooLarge(usize),
     /// The connection failed under it.
     #[error("the connection failed: {0}")]

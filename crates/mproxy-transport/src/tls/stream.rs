@@ -206,12 +206,17 @@ impl<M: TlsMachine> AsyncRead for TlsStream<M> {
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
+        let mut left = MAX_RAW_BYTES;
         for _ in 0..MAX_READS {
             if this.is_over || buf.remaining() == 0 {
                 return Poll::Ready(Ok(()));
             }
             // so that there is little plaintext without room
             let len = buf.remaining().clamp(MIN_READ, MAX_READ);
+            let Some(rest) = left.checked_sub(len) else {
+                break;
+            };
+            left = rest;
             ready!(this.poll_advance(cx, len, Some(buf)))?;
             if buf.filled().len() > before {
                 return Poll::Ready(Ok(()));
@@ -295,6 +300,9 @@ impl<M> fmt::Debug for TlsStream<M> {
 
 /// Reads of one poll that bring no plaintext.
 const MAX_READS: u32 = 8;
+
+/// The most that these reads take: an empty record costs as much as a full one.
+const MAX_RAW_BYTES: usize = 64 * 1024;
 
 /// What one read takes at least: smaller ones would cost a system call each.
 const MIN_READ: usize = 4 * 1024;

@@ -201,6 +201,33 @@ async fn a_hello_without_end_is_not_gathered() {
     assert!(most.load(Ordering::Relaxed) <= 16_384);
 }
 
+/// Each record was a reason to look at all of them again: 16 KiB took a third of a second.
+#[tokio::test]
+async fn a_hello_in_crumbs_is_not_looked_at_again_and_again() {
+    let ca = Ca::new();
+    let leaf = ca.issue(&["broker.test"]);
+    let server = TlsServer::load(&options(&leaf)).unwrap();
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let crumbs = async {
+        // a ClientHello of 65,000 bytes
+        for byte in [1, 0, 0xfd, 0xe8].into_iter().chain(std::iter::repeat(3)) {
+            if theirs.write_all(&[22, 3, 1, 0, 1, byte]).await.is_err() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let seen = Arc::new(AtomicUsize::new(0));
+    let most = Arc::clone(&seen);
+    let told = move |held| {
+        most.fetch_max(held, Ordering::Relaxed);
+    };
+    let (accepted, ()) = tokio::join!(async move { accept_tls(ours, &server, told).await }, crumbs);
+    let error = accepted.unwrap_err();
+    assert!(matches!(error.cause(), TlsCause::TooLarge(_)), "{error}");
+    assert!(seen.load(Ordering::Relaxed) < 1000, "after a few records");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_handshake_has_its_time() {
     let ca = Ca::new();
