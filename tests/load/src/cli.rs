@@ -48,6 +48,9 @@ pub(crate) struct RunArgs {
     /// Carry MQTT over WebSocket, with this path.
     #[arg(long, value_name = "PATH")]
     pub(crate) websocket: Option<String>,
+    /// Speak TLS, and trust the certificates of this PEM file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
     /// Process id of what is between, to measure its CPU time and memory.
     #[arg(long, value_name = "PID")]
     pub(crate) pid: Option<u32>,

@@ -11,7 +11,7 @@ use clap::Parser;
 use mproxy_load::bench::Bench;
 use mproxy_load::load::{Meter, NoMeter, Options, Target};
 use mproxy_load::measure::ProcessMeter;
-use mproxy_load::net::raise_file_limit;
+use mproxy_load::net::{Tls, raise_file_limit};
 use mproxy_load::peer::{DeathPact, Rig};
 use mproxy_load::reloads::Reloads;
 use mproxy_load::sink::Sink;
@@ -106,6 +106,7 @@ fn load(args: RunArgs, stop: &Stop) -> Result<(), Error> {
     let target = Target {
         endpoint: args.to,
         websocket: args.websocket,
+        tls: args.ca.as_deref().map(Tls::trusting).transpose()?,
     };
     let options = Options {
         duration: args.seconds,

@@ -11,6 +11,7 @@ mod connect;
 mod idle;
 mod kind;
 mod latency;
+mod link;
 mod message;
 mod mix;
 mod paced;
@@ -22,7 +23,7 @@ mod to_client;
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::net::Endpoint;
+use crate::net::{Endpoint, Tls};
 use crate::stop::Stop;
 
 use crate::wire::Version;
@@ -32,12 +33,14 @@ pub use kind::{Load, Unit};
 pub use latency::Percentiles;
 
 /// What a load talks to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Target {
     /// Where to connect.
     pub endpoint: Endpoint,
     /// The path of the upgrade if MQTT is to be carried over WebSocket.
     pub websocket: Option<String>,
+    /// Whom to trust if all that is to be carried over TLS.
+    pub tls: Option<Tls>,
 }
 
 /// How long and how many.

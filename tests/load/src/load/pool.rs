@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::client::{Client, ReadError, prepare};
+use super::client::{Client, prepare};
+use super::link::ReadError;
 use super::{Options, Target};
 use crate::error::{During, Error};
 use crate::net::{Interest, Poller, Ready};
@@ -119,7 +120,8 @@ impl Pool {
     /// Sends DISCONNECT; the caller closes the connection next.
     pub(super) fn disconnect(&mut self, client: usize) -> Result<(), Error> {
         let packet = self.prepare(&DISCONNECT);
-        self.send(client, &packet).map(drop)
+        self.send(client, &packet)?;
+        self.clients[client].finish().during("send")
     }
 
     /// Asks to be woken when a connection can be written.

@@ -4,8 +4,10 @@ mod endpoint;
 mod limit;
 mod poller;
 mod stream;
+mod tls;
 
 pub use endpoint::{Endpoint, free_port};
 pub use limit::raise_file_limit;
 pub(crate) use poller::{Interest, Poller, Ready};
 pub(crate) use stream::{Listener, Stream};
+pub use tls::Tls;

@@ -142,6 +142,7 @@ impl Rig {
             let target = Target {
                 endpoint: self.sink_endpoint.clone(),
                 websocket: None,
+                tls: None,
             };
             return Ok(Running {
                 target,
@@ -178,6 +179,7 @@ impl Rig {
         let target = Target {
             endpoint: Endpoint::loopback(port),
             websocket,
+            tls: None,
         };
         // Refused, or closed because the peer has not found the sink yet: ask again.
         child.await_answer(START, |_| probe(&target, &self.stop))?;

@@ -88,6 +88,7 @@ fn a_peer_that_hangs_up_is_an_error() {
     let target = Target {
         endpoint,
         websocket: None,
+        tls: None,
     };
     let result = Load::Idle.run(&target, &options(), &mut NoMeter);
     assert!(

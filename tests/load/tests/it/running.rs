@@ -56,6 +56,7 @@ impl RunningSink {
         Target {
             endpoint: self.endpoint.clone(),
             websocket: None,
+            tls: None,
         }
     }
 }

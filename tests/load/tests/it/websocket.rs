@@ -64,6 +64,7 @@ fn loads_run_over_websocket() {
     let target = Target {
         endpoint,
         websocket: Some("/mqtt".to_owned()),
+        tls: None,
     };
     for load in [
         Load::Batched,
@@ -85,6 +86,7 @@ fn a_server_that_speaks_no_websocket_is_an_error() {
     let sink = RunningSink::on_loopback();
     let target = Target {
         websocket: Some("/mqtt".to_owned()),
+        tls: None,
         ..sink.target()
     };
     let result = Load::Closed.run(&target, &options(), &mut NoMeter);
