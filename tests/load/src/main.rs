@@ -157,7 +157,7 @@ fn bench(args: &BenchArgs, stop: &Stop) -> Result<bool, Error> {
         peers: args.peers.clone(),
         options,
     };
-    let rig = rig(args.mproxy.as_deref(), args.idle(), stop)?;
+    let rig = rig(args.mproxy.as_deref(), bench.connections(), stop)?;
     eprintln!("sink at {}", rig.sink_endpoint());
     let report = bench.run(&rig, |line| eprintln!("{line}"))?;
     print(&report.to_string())?;
@@ -185,13 +185,13 @@ fn reloads(args: &ReloadsArgs, stop: &Stop) -> Result<bool, Error> {
 }
 
 /// The peers, with the proxy that was built beside this tool unless another one is named.
-fn rig(mproxy: Option<&Path>, idle: usize, stop: &Stop) -> Result<Rig, Error> {
+fn rig(mproxy: Option<&Path>, connections: usize, stop: &Stop) -> Result<Rig, Error> {
     let own = std::env::current_exe().map_err(|source| Error::Io {
         action: "find the own executable".into(),
         source,
     })?;
     let beside = own.with_file_name("mproxy-server");
-    Rig::start(&own, mproxy.unwrap_or(&beside), idle, stop)
+    Rig::start(&own, mproxy.unwrap_or(&beside), connections, stop)
 }
 
 /// Prints, and tells a closed pipe instead of panicking about it.

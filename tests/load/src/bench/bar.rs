@@ -32,9 +32,13 @@ impl Bar {
             Load::Connect => (1.1, 1.2),
             Load::Idle => return Self::of_idle(variant),
             Load::Base => return (variant == Variant::Full).then_some(Self::AtMost(6.0)),
-            Load::Steady | Load::Large | Load::V5Batched | Load::V5Closed | Load::Mix => {
-                return None;
-            }
+            Load::Steady
+            | Load::Large
+            | Load::V5Batched
+            | Load::V5Closed
+            | Load::Mix
+            | Load::Handshakes
+            | Load::Storm => return None,
         };
         match variant {
             Variant::Plain => Some(Self::TimesHaproxy(plain)),

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::load::{Load, Meter, Options, Unit};
-use crate::measure::ProcessMeter;
+use crate::measure::{ProcessMeter, Usage};
 use crate::peer::{Peer, Rig, Variant};
 
 pub use bar::Bar;
@@ -33,6 +33,13 @@ pub struct Bench {
 }
 
 impl Bench {
+    /// The connections that the largest load needs.
+    pub fn connections(&self) -> usize {
+        let loads = self.loads.iter();
+        let connections = loads.map(|load| load.connections(self.options.idle));
+        connections.max().unwrap_or_default()
+    }
+
     /// Runs everything; `progress` gets a line for each measurement.
     ///
     /// A load that fails through one peer is noted in the report, and the rest goes on.
@@ -85,6 +92,8 @@ impl Bench {
 /// Whether a load says something about a peer.
 fn takes_part(load: Load, peer: Peer) -> bool {
     match peer {
+        // About the handshake of TLS.
+        _ if matches!(load, Load::Handshakes | Load::Storm) => false,
         // There is no process to measure.
         Peer::Direct => !matches!(load, Load::Idle | Load::Base),
         Peer::Haproxy | Peer::Nginx | Peer::Mproxy(Variant::Plain) => true,
@@ -135,17 +144,20 @@ fn measure(load: Load, peer: Peer, rig: &Rig, options: &Options) -> Result<Sampl
     let outcome = load.run(&running.target, options, &mut meters)?;
     let count = outcome.count as f64;
     let micros = |time: Duration| time.as_secs_f64() * 1e6 / count;
-    let value = meters
-        .peer
-        .and_then(|meter| meter.usage())
-        .map(|usage| match load.unit() {
+    let unit = load.unit();
+    let value = |usage: Usage| {
+        Some(match unit {
             Unit::Message | Unit::Cycle => micros(usage.cpu),
             Unit::Connection => {
                 usage.pss_after_kib.saturating_sub(usage.pss_before_kib) as f64 / count
             }
             Unit::Process => usage.pss_before_kib as f64 / 1024.0,
-        });
-    let rate = (load.unit() == Unit::Message || load.unit() == Unit::Cycle)
+            Unit::Latency => outcome.latency?.p99_us,
+            Unit::Time => outcome.elapsed.as_secs_f64(),
+        })
+    };
+    let value = meters.peer.and_then(|meter| meter.usage()).and_then(value);
+    let rate = (!matches!(unit, Unit::Connection | Unit::Process))
         .then(|| count / outcome.elapsed.as_secs_f64());
     Ok(Sample {
         round: 0,

@@ -128,6 +128,8 @@ impl Report {
                 Unit::Cycle => "CPU us a cycle",
                 Unit::Connection => "KiB a connection",
                 Unit::Process => "MiB",
+                Unit::Latency => "p99 us",
+                Unit::Time => "s",
             },
             peers: peers(load),
             kind: load,

@@ -9,7 +9,7 @@ use crate::wire::Version;
 
 /// Connections made and closed before the first look, so that what a program sets up with its
 /// first clients is not counted as theirs.
-const WARM_UP: usize = 64;
+pub(super) const WARM_UP: usize = 64;
 
 /// Gives a proxy the time to finish its start, and to return memory that it needed for a moment. Every
 /// proxy gets the same time.

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::batched::Batched;
 use super::message::Shape;
 use super::{Meter, Options, Outcome, Target};
-use super::{closed, connect, idle, mix, paced, single, steady, to_client};
+use super::{closed, connect, handshakes, idle, mix, paced, single, steady, storm, to_client};
 use crate::error::Error;
 use crate::wire::Version;
 
@@ -40,7 +40,62 @@ pub enum Load {
     V5Closed,
     /// QoS 0, 1 and 2, both ways.
     Mix,
+    /// What clients notice of others that come.
+    Handshakes,
+    /// Very many connections at once.
+    Storm,
 }
+
+/// Name and title of each load, in the order of the enum and of the report.
+const LOADS: [(Load, &str, &str); 15] = [
+    (
+        Load::Batched,
+        "batched",
+        "64 B QoS 0, batched, to the server",
+    ),
+    (
+        Load::ToClient,
+        "to-client",
+        "64 B QoS 0, batched, to the client",
+    ),
+    (Load::Single, "single", "64 B QoS 0, one packet a write"),
+    (
+        Load::Steady,
+        "steady",
+        "64 B QoS 0, one packet a write, 64,000 a second",
+    ),
+    (Load::Closed, "closed", "QoS 1 closed loop, 64 clients"),
+    (Load::Paced, "paced", "QoS 1, 200 clients, 10 a second each"),
+    (Load::Connect, "connect", "connect, CONNACK, disconnect"),
+    (Load::Idle, "idle", "idle connections"),
+    (Load::Base, "base", "base memory"),
+    (Load::Large, "large", "16 KiB QoS 0, to the server"),
+    (
+        Load::V5Batched,
+        "v5-batched",
+        "MQTT 5, 64 B QoS 0, batched, to the server",
+    ),
+    (
+        Load::V5Closed,
+        "v5-closed",
+        "MQTT 5, QoS 1 closed loop, 64 clients",
+    ),
+    (
+        Load::Mix,
+        "mix",
+        "mix of QoS 0, 1 and 2, both ways, 64 clients",
+    ),
+    (
+        Load::Handshakes,
+        "handshakes",
+        "QoS 1, 50 clients, 50 a second each, while others come at once",
+    ),
+    (
+        Load::Storm,
+        "storm",
+        "time until all are in that come at once",
+    ),
+];
 
 /// What a load counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,61 +109,40 @@ pub enum Unit {
     Connection,
     /// Memory of the process.
     Process,
+    /// Latency of a message.
+    Latency,
+    /// Time until all is done.
+    Time,
 }
 
 impl Load {
     /// Every load, in the order of the report.
-    pub const ALL: [Self; 13] = [
-        Self::Batched,
-        Self::ToClient,
-        Self::Single,
-        Self::Steady,
-        Self::Closed,
-        Self::Paced,
-        Self::Connect,
-        Self::Idle,
-        Self::Base,
-        Self::Large,
-        Self::V5Batched,
-        Self::V5Closed,
-        Self::Mix,
-    ];
+    pub const ALL: [Self; LOADS.len()] = {
+        let mut all = [Self::Batched; LOADS.len()];
+        let mut at = 0;
+        while at < all.len() {
+            all[at] = LOADS[at].0;
+            at += 1;
+        }
+        all
+    };
 
     /// The name on the command line.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Batched => "batched",
-            Self::ToClient => "to-client",
-            Self::Single => "single",
-            Self::Steady => "steady",
-            Self::Closed => "closed",
-            Self::Paced => "paced",
-            Self::Connect => "connect",
-            Self::Idle => "idle",
-            Self::Base => "base",
-            Self::Large => "large",
-            Self::V5Batched => "v5-batched",
-            Self::V5Closed => "v5-closed",
-            Self::Mix => "mix",
-        }
+        LOADS[self as usize].1
     }
 
     /// One line for people.
     pub fn title(self) -> &'static str {
+        LOADS[self as usize].2
+    }
+
+    /// The connections that it needs at most, if `idle` are those of [`Load::Idle`].
+    pub(crate) fn connections(self, idle: usize) -> usize {
         match self {
-            Self::Batched => "64 B QoS 0, batched, to the server",
-            Self::ToClient => "64 B QoS 0, batched, to the client",
-            Self::Single => "64 B QoS 0, one packet a write",
-            Self::Steady => "64 B QoS 0, one packet a write, 64,000 a second",
-            Self::Closed => "QoS 1 closed loop, 64 clients",
-            Self::Paced => "QoS 1, 200 clients, 10 a second each",
-            Self::Connect => "connect, CONNACK, disconnect",
-            Self::Idle => "idle connections",
-            Self::Base => "base memory",
-            Self::Large => "16 KiB QoS 0, to the server",
-            Self::V5Batched => "MQTT 5, 64 B QoS 0, batched, to the server",
-            Self::V5Closed => "MQTT 5, QoS 1 closed loop, 64 clients",
-            Self::Mix => "mix of QoS 0, 1 and 2, both ways, 64 clients",
+            Self::Storm => idle * 5 / 2,
+            Self::Handshakes => idle * 3 / 4,
+            _ => idle,
         }
     }
 
@@ -118,6 +152,8 @@ impl Load {
             Self::Connect => Unit::Cycle,
             Self::Idle => Unit::Connection,
             Self::Base => Unit::Process,
+            Self::Handshakes => Unit::Latency,
+            Self::Storm => Unit::Time,
             _ => Unit::Message,
         }
     }
@@ -132,6 +168,7 @@ impl Load {
         options: &Options,
         meter: &mut dyn Meter,
     ) -> Result<Outcome, Error> {
+        let connections = self.connections(options.idle);
         let small = Shape {
             payload: 64,
             version: Version::V3,
@@ -157,9 +194,11 @@ impl Load {
             Self::V5Closed => closed::run(v5, target, options, meter),
             Self::Paced => paced::run(small, target, options, meter),
             Self::Connect => connect::run(target, options, meter),
-            Self::Idle => idle::run(options.idle, target, options, meter),
+            Self::Idle => idle::run(connections, target, options, meter),
             Self::Base => idle::base(meter),
             Self::Mix => mix::run(small, target, options, meter),
+            Self::Handshakes => handshakes::run(connections, small, target, options, meter),
+            Self::Storm => storm::run(connections, target, options, meter),
         }
     }
 }
@@ -192,6 +231,7 @@ mod tests {
     #[test]
     fn every_name_is_understood() {
         for load in Load::ALL {
+            // The table is in the order of the enum.
             assert_eq!(load.name().parse::<Load>().unwrap(), load);
         }
         assert!(matches!("none".parse::<Load>(), Err(Error::Unknown { .. })));

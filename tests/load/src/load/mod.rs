@@ -8,6 +8,7 @@ mod batched;
 mod client;
 mod closed;
 mod connect;
+mod handshakes;
 mod idle;
 mod kind;
 mod latency;
@@ -18,6 +19,7 @@ mod paced;
 mod pool;
 mod single;
 mod steady;
+mod storm;
 mod to_client;
 
 use std::time::Duration;
@@ -48,7 +50,8 @@ pub struct Target {
 pub struct Options {
     /// The measured time of a load that runs for a time.
     pub duration: Duration,
-    /// Connections of the idle load.
+    /// Connections of the idle load. In the load `handshakes` three quarters of them come at once,
+    /// in the storm two and a half times as many.
     pub idle: usize,
     /// Ends the load early.
     pub stop: Stop,

@@ -26,15 +26,13 @@ pub(super) fn run(
     meter: &mut dyn Meter,
 ) -> Result<Outcome, Error> {
     let mut pool = Pool::connected(target, shape.version, options, CLIENTS)?;
-    let messages: Vec<Vec<u8>> = (0..CLIENTS)
-        .map(|client| pool.prepare(&shape.publish(client, 1, 1)))
-        .collect();
+    let pace = Pace::new(INTERVAL, shape, &pool);
     let mut latencies = Latencies::default();
-    send_due(&mut pool, &messages, options.warm_up(), &mut latencies)?;
+    pace.run_for(options.warm_up(), &mut pool, &mut latencies)?;
     latencies.clear();
     meter.start()?;
     let start = Instant::now();
-    let count = send_due(&mut pool, &messages, options.duration, &mut latencies)?;
+    let count = pace.run_for(options.duration, &mut pool, &mut latencies)?;
     let elapsed = start.elapsed();
     meter.stop()?;
     Ok(Outcome {
@@ -44,59 +42,92 @@ pub(super) fn run(
     })
 }
 
-/// Returns the messages sent; all are acknowledged at the end.
-fn send_due(
-    pool: &mut Pool,
-    messages: &[Vec<u8>],
-    duration: Duration,
-    latencies: &mut Latencies,
-) -> Result<u64, Error> {
-    let phases = phases(messages.len());
-    let start = Instant::now();
-    let due = |sent: usize| {
-        let (client, phase) = phases[sent % phases.len()];
-        let round = u32::try_from(sent / phases.len()).unwrap_or(u32::MAX);
-        (client, start + INTERVAL * round + phase)
-    };
-    // At least one round, however short the time.
-    let total = phases.len() * (duration.as_millis() / INTERVAL.as_millis()).max(1) as usize;
-    let mut under_way = vec![VecDeque::new(); messages.len()];
-    let (mut sent, mut acknowledged) = (0, 0);
-    let mut ready = Vec::new();
-    while acknowledged < total {
-        let mut timeout = Duration::MAX;
-        while sent < total {
-            let (client, at) = due(sent);
-            timeout = at.saturating_duration_since(Instant::now());
-            if !timeout.is_zero() {
-                break;
-            }
-            pool.send(client, &messages[client])?;
-            under_way[client].push_back(at);
-            sent += 1;
+/// What each client sends, and when.
+#[derive(Debug)]
+pub(super) struct Pace {
+    interval: Duration,
+    messages: Vec<Vec<u8>>,
+    phases: Vec<(usize, Duration)>,
+}
+
+impl Pace {
+    /// One message at QoS 1 of each client of `pool` in each interval.
+    pub(super) fn new(interval: Duration, shape: Shape, pool: &Pool) -> Self {
+        let messages = (0..pool.len()).map(|client| pool.prepare(&shape.publish(client, 1, 1)));
+        Self {
+            interval,
+            messages: messages.collect(),
+            phases: phases(pool.len(), interval),
         }
-        pool.wait(timeout, &mut ready)?;
-        for event in ready.iter().filter(|event| event.readable) {
-            let mut got = 0;
-            pool.read(event.token, |frame| {
-                got += usize::from(frame.first == first::PUBACK)
-            })?;
-            let now = Instant::now();
-            let under_way = &mut under_way[event.token];
-            for at in under_way.drain(..got.min(under_way.len())) {
-                latencies.record(now - at);
-                acknowledged += 1;
+    }
+
+    /// Returns the messages sent; all are acknowledged at the end.
+    pub(super) fn run_for(
+        &self,
+        duration: Duration,
+        pool: &mut Pool,
+        latencies: &mut Latencies,
+    ) -> Result<u64, Error> {
+        // At least one round, however short the time.
+        let rounds = (duration.as_millis() / self.interval.as_millis()).max(1);
+        let total = self.phases.len() * rounds as usize;
+        self.run_while(|sent| sent < total, pool, latencies)
+    }
+
+    /// Sends while `more` says so, which is told how many were sent; otherwise as
+    /// [`run_for`](Self::run_for).
+    pub(super) fn run_while(
+        &self,
+        mut more: impl FnMut(usize) -> bool,
+        pool: &mut Pool,
+        latencies: &mut Latencies,
+    ) -> Result<u64, Error> {
+        let start = Instant::now();
+        let due = |sent: usize| {
+            let (client, phase) = self.phases[sent % self.phases.len()];
+            let round = u32::try_from(sent / self.phases.len()).unwrap_or(u32::MAX);
+            (client, start + self.interval * round + phase)
+        };
+        let mut under_way = vec![VecDeque::new(); self.messages.len()];
+        let (mut sent, mut acknowledged) = (0, 0);
+        let mut ready = Vec::new();
+        loop {
+            let mut timeout = Duration::MAX;
+            while more(sent) {
+                let (client, at) = due(sent);
+                timeout = at.saturating_duration_since(Instant::now());
+                if !timeout.is_zero() {
+                    break;
+                }
+                pool.send(client, &self.messages[client])?;
+                under_way[client].push_back(at);
+                sent += 1;
+            }
+            if acknowledged == sent && timeout == Duration::MAX {
+                return Ok(sent as u64);
+            }
+            pool.wait(timeout, &mut ready)?;
+            for event in ready.iter().filter(|event| event.readable) {
+                let mut got = 0;
+                pool.read(event.token, |frame| {
+                    got += usize::from(frame.first == first::PUBACK)
+                })?;
+                let now = Instant::now();
+                let under_way = &mut under_way[event.token];
+                for at in under_way.drain(..got.min(under_way.len())) {
+                    latencies.record(now - at);
+                    acknowledged += 1;
+                }
             }
         }
     }
-    Ok(sent as u64)
 }
 
 /// Clients in the order in which they send within an interval, and when: spread at random, but
 /// alike in every run.
-fn phases(clients: usize) -> Vec<(usize, Duration)> {
+fn phases(clients: usize, interval: Duration) -> Vec<(usize, Duration)> {
     let mut random = fastrand::Rng::with_seed(1);
-    let interval = INTERVAL.as_nanos() as u64;
+    let interval = interval.as_nanos() as u64;
     let mut phase = || Duration::from_nanos(random.u64(..interval));
     let mut phases: Vec<_> = (0..clients).map(|client| (client, phase())).collect();
     phases.sort_by_key(|&(_, phase)| phase);
@@ -109,7 +140,7 @@ mod tests {
 
     #[test]
     fn every_client_has_one_place_in_the_interval() {
-        let phases = phases(CLIENTS);
+        let phases = phases(CLIENTS, INTERVAL);
         let mut clients: Vec<usize> = phases.iter().map(|&(client, _)| client).collect();
         clients.sort_unstable();
         assert!(clients.into_iter().eq(0..CLIENTS));

@@ -64,13 +64,17 @@ impl Pool {
     pub(super) fn grow(&mut self, count: usize) -> Result<(), Error> {
         let end = self.clients.len() + count;
         while self.clients.len() < end {
-            let window = WINDOW.min(end - self.clients.len());
-            for _ in 0..window {
-                self.open(self.clients.len())?;
-            }
-            self.await_each(window, |frame| frame.first == first::CONNACK)?;
+            self.grow_at_once(WINDOW.min(end - self.clients.len()))?;
         }
         Ok(())
+    }
+
+    /// The same, without a wait before all of them are under way.
+    pub(super) fn grow_at_once(&mut self, count: usize) -> Result<(), Error> {
+        for _ in 0..count {
+            self.open(self.clients.len())?;
+        }
+        self.await_each(count, |frame| frame.first == first::CONNACK)
     }
 
     /// Makes connection `client` anew and sends CONNECT.

@@ -19,8 +19,8 @@ const START: Duration = Duration::from_secs(10);
 /// A port that was free may be taken a moment later.
 const ATTEMPTS: usize = 3;
 
-/// Connections beside the idle ones: the largest other load, its predecessors that are still being
-/// closed, and the listeners.
+/// Connections beside those of the load that has the most: the largest load of a fixed size, its
+/// predecessors that are still being closed, and the listeners.
 const SPARE: usize = 600;
 
 /// A directory for generated files, and a sink that runs.
@@ -66,13 +66,18 @@ pub(super) struct Recipe {
 
 impl Rig {
     /// Starts the sink. `launcher` is this tool's own executable, `mproxy` the proxy's; the
-    /// peers are set up for `idle` connections and some more.
+    /// peers are set up for so many `connections` of the loads and some more.
     ///
     /// # Errors
     /// When the open file limit is too low for that, or when the sink cannot be started or says
     /// nothing.
-    pub fn start(launcher: &Path, mproxy: &Path, idle: usize, stop: &Stop) -> Result<Self, Error> {
-        let connections = idle.saturating_add(SPARE);
+    pub fn start(
+        launcher: &Path,
+        mproxy: &Path,
+        connections: usize,
+        stop: &Stop,
+    ) -> Result<Self, Error> {
+        let connections = connections.saturating_add(SPARE);
         // A proxy holds two sockets a connection.
         let needed = 2 * connections as u64;
         let limit = raise_file_limit()?;

@@ -35,7 +35,12 @@ fn every_load_counts_what_arrives() {
         assert!(outcome.count > 0, "{load}");
         let waits = matches!(
             load,
-            Load::Closed | Load::Paced | Load::Connect | Load::V5Closed | Load::Mix
+            Load::Closed
+                | Load::Paced
+                | Load::Connect
+                | Load::V5Closed
+                | Load::Mix
+                | Load::Handshakes
         );
         assert_eq!(outcome.latency.is_some(), waits, "{load}");
         if let Some(latency) = outcome.latency {
@@ -57,6 +62,7 @@ fn counts_that_are_known_are_exact() {
     };
     assert_eq!(count(Load::Idle), 40);
     assert_eq!(count(Load::Base), 1);
+    assert_eq!(count(Load::Storm), 100);
     // At least one message of each of 200 clients, however short the time.
     assert_eq!(count(Load::Paced), 200);
     assert_eq!(count(Load::Mix) % 7, 0);

@@ -1,0 +1,59 @@
+//! What connected clients notice while many others come at once.
+
+use std::panic::resume_unwind;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::nice;
+
+use super::latency::Latencies;
+use super::message::Shape;
+use super::paced::Pace;
+use super::pool::Pool;
+use super::{Meter, Options, Outcome, Target};
+use crate::error::{During, Error};
+
+const CLIENTS: usize = 50;
+
+/// Between two messages of one client.
+const INTERVAL: Duration = Duration::from_millis(20);
+
+/// Of the thread that makes the others: its work must not delay the messages of the clients.
+const NICENESS: i32 = 10;
+
+pub(super) fn run(
+    others: usize,
+    shape: Shape,
+    target: &Target,
+    options: &Options,
+    meter: &mut dyn Meter,
+) -> Result<Outcome, Error> {
+    let mut pool = Pool::connected(target, shape.version, options, CLIENTS)?;
+    let pace = Pace::new(INTERVAL, shape, &pool);
+    let mut latencies = Latencies::default();
+    pace.run_for(options.warm_up(), &mut pool, &mut latencies)?;
+    latencies.clear();
+    meter.start()?;
+    let start = Instant::now();
+    let come = || -> Result<Pool, Error> {
+        nice(NICENESS).during("lower the priority of a thread")?;
+        let mut pool = Pool::new(target, shape.version, options)?;
+        pool.grow_at_once(others)?;
+        Ok(pool)
+    };
+    let (count, _others) = thread::scope(|scope| {
+        let others = scope.spawn(come);
+        // At least one message of each client, however quick the others are.
+        let more = |sent| sent < CLIENTS || !others.is_finished();
+        let count = pace.run_while(more, &mut pool, &mut latencies);
+        let others = others.join().unwrap_or_else(|panic| resume_unwind(panic));
+        Ok::<_, Error>((count?, others?))
+    })?;
+    let elapsed = start.elapsed();
+    meter.stop()?;
+    Ok(Outcome {
+        count,
+        elapsed,
+        latency: latencies.percentiles(),
+    })
+}
