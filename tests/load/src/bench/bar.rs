@@ -10,7 +10,7 @@ use crate::peer::{Peer, Variant};
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Bar {
-    /// So many times what HAProxy takes in the same round.
+    /// So many times what HAProxy takes in the same round, both with TLS or both without.
     TimesHaproxy(f64),
     /// So many times what mproxy without hooks takes in the same round.
     TimesMproxy(f64),
@@ -24,6 +24,9 @@ impl Bar {
         let Peer::Mproxy(variant) = peer else {
             return None;
         };
+        if variant == Variant::Tls {
+            return Self::of_tls(load);
+        }
         let (plain, acl) = match load {
             Load::Batched | Load::ToClient => (1.3, 2.5),
             Load::Single => (1.0, 1.1),
@@ -44,8 +47,24 @@ impl Bar {
             Variant::Plain => Some(Self::TimesHaproxy(plain)),
             Variant::Acl => Some(Self::TimesHaproxy(acl)),
             Variant::Log => (load == Load::Connect).then_some(Self::TimesMproxy(1.15)),
-            Variant::TopicMap | Variant::WebSocket | Variant::Full => None,
+            Variant::TopicMap | Variant::WebSocket | Variant::Full | Variant::Tls => None,
         }
+    }
+
+    fn of_tls(load: Load) -> Option<Self> {
+        let most = match load {
+            Load::Idle => 0.4,
+            Load::Connect => 0.6,
+            Load::Closed | Load::Paced => 0.8,
+            Load::Batched | Load::ToClient | Load::Large => 0.9,
+            Load::Storm => 1.0,
+            Load::Single => 1.4,
+            Load::Handshakes => 2.0,
+            Load::Steady | Load::Base | Load::V5Batched | Load::V5Closed | Load::Mix => {
+                return None;
+            }
+        };
+        Some(Self::TimesHaproxy(most))
     }
 
     /// In KiB a connection.
@@ -53,7 +72,7 @@ impl Bar {
         match variant {
             Variant::Plain | Variant::Acl => Some(Self::AtMost(2.0)),
             Variant::WebSocket => Some(Self::AtMost(8.0)),
-            Variant::TopicMap | Variant::Log | Variant::Full => None,
+            Variant::TopicMap | Variant::Log | Variant::Full | Variant::Tls => None,
         }
     }
 
@@ -90,6 +109,9 @@ mod tests {
         let log = |load| Bar::of(load, Peer::Mproxy(Variant::Log));
         assert_eq!(log(Load::Connect), Some(Bar::TimesMproxy(1.15)));
         assert_eq!(log(Load::Closed), None);
+        let tls = |load| Bar::of(load, Peer::Mproxy(Variant::Tls));
+        assert_eq!(tls(Load::Connect), Some(Bar::TimesHaproxy(0.6)));
+        assert_eq!(tls(Load::Base), None);
     }
 
     #[test]

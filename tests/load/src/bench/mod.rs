@@ -92,6 +92,9 @@ impl Bench {
 /// Whether a load says something about a peer.
 fn takes_part(load: Load, peer: Peer) -> bool {
     match peer {
+        Peer::HaproxyTls | Peer::NginxTls | Peer::Mproxy(Variant::Tls) => {
+            Bar::of(load, Peer::Mproxy(Variant::Tls)).is_some()
+        }
         // About the handshake of TLS.
         _ if matches!(load, Load::Handshakes | Load::Storm) => false,
         // There is no process to measure.

@@ -66,7 +66,7 @@ pub struct PeerReport {
     pub peer: &'static str,
     /// Median of the values.
     pub value: Option<f64>,
-    /// Median over the rounds of the ratio to HAProxy in the same round.
+    /// Median over the rounds of the ratio to HAProxy in the same round, both with TLS or both without.
     pub times_haproxy: Option<f64>,
     /// The same, to mproxy without hooks over TCP.
     pub times_mproxy: Option<f64>,
@@ -181,10 +181,11 @@ impl Report {
                 let report = load.peers.iter().find(|report| report.kind == peer);
                 report.map(PeerReport::values).unwrap_or_default()
             };
-            let haproxy = of(Peer::Haproxy);
+            let haproxy = [Peer::Haproxy, Peer::HaproxyTls].map(of);
             let mproxy = of(Peer::Mproxy(Variant::Plain));
             for report in &mut load.peers {
-                report.finish(&haproxy, &mproxy);
+                let haproxy = &haproxy[usize::from(report.kind.speaks_tls())];
+                report.finish(haproxy, &mproxy);
             }
         }
     }
@@ -239,7 +240,7 @@ impl PeerReport {
     fn finish(&mut self, haproxy: &[(usize, f64)], mproxy: &[(usize, f64)]) {
         let values = self.values();
         self.value = median(values.iter().map(|value| value.1));
-        if self.kind != Peer::Haproxy {
+        if self.kind != self.kind.haproxy() {
             self.times_haproxy = median_ratio(&values, haproxy);
         }
         if matches!(self.kind, Peer::Mproxy(variant) if variant != Variant::Plain) {

@@ -25,11 +25,15 @@ defaults
     timeout client 1h
     timeout server 1h
 listen mqtt
-    bind 127.0.0.1:{port}
+    bind 127.0.0.1:{port}{tls}
     server sink {sink}
 ",
         port = site.port,
         sink = site.sink,
         connections = site.connections,
+        tls = site
+            .tls
+            .map(|tls| format!(" ssl crt {}", tls.both))
+            .unwrap_or_default(),
     )
 }

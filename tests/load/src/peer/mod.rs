@@ -2,6 +2,7 @@
 
 mod child;
 mod haproxy;
+mod identity;
 mod mproxy;
 mod nginx;
 mod rig;
@@ -25,13 +26,17 @@ pub enum Peer {
     Haproxy,
     /// nginx's stream module with two workers; it parses nothing.
     Nginx,
+    /// HAProxy that speaks TLS with the clients.
+    HaproxyTls,
+    /// nginx's stream module that speaks TLS with the clients.
+    NginxTls,
     /// mproxy.
     Mproxy(Variant),
 }
 
 impl Peer {
     /// Every peer, in the order of the report.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Direct,
         Self::Haproxy,
         Self::Nginx,
@@ -41,6 +46,9 @@ impl Peer {
         Self::Mproxy(Variant::WebSocket),
         Self::Mproxy(Variant::Log),
         Self::Mproxy(Variant::Full),
+        Self::HaproxyTls,
+        Self::NginxTls,
+        Self::Mproxy(Variant::Tls),
     ];
 
     /// The name in the report and on the command line.
@@ -49,12 +57,32 @@ impl Peer {
             Self::Direct => "direct",
             Self::Haproxy => "haproxy",
             Self::Nginx => "nginx",
+            Self::HaproxyTls => "haproxy-tls",
+            Self::NginxTls => "nginx-tls",
             Self::Mproxy(Variant::Plain) => "mproxy",
             Self::Mproxy(Variant::Acl) => "mproxy-acl",
             Self::Mproxy(Variant::TopicMap) => "mproxy-map",
             Self::Mproxy(Variant::WebSocket) => "mproxy-ws",
             Self::Mproxy(Variant::Log) => "mproxy-log",
             Self::Mproxy(Variant::Full) => "mproxy-full",
+            Self::Mproxy(Variant::Tls) => "mproxy-tls",
+        }
+    }
+
+    /// Whether clients speak TLS with it.
+    pub(crate) fn speaks_tls(self) -> bool {
+        matches!(
+            self,
+            Self::HaproxyTls | Self::NginxTls | Self::Mproxy(Variant::Tls)
+        )
+    }
+
+    /// The HAProxy that it is compared with.
+    pub(crate) fn haproxy(self) -> Self {
+        if self.speaks_tls() {
+            Self::HaproxyTls
+        } else {
+            Self::Haproxy
         }
     }
 }

@@ -22,12 +22,14 @@ pub enum Variant {
     Log,
     /// Access log, access control list and topic prefix, and a WebSocket listener beside.
     Full,
+    /// TLS with the clients, no hooks.
+    Tls,
 }
 
 impl Variant {
     fn layers(self) -> &'static str {
         match self {
-            Self::Plain | Self::WebSocket | Self::Log => "",
+            Self::Plain | Self::WebSocket | Self::Log | Self::Tls => "",
             Self::Acl => r#""acl""#,
             Self::TopicMap => r#""map""#,
             Self::Full => r#""log", "acl", "map""#,
@@ -88,8 +90,17 @@ layers = [{layers}]
         "mqtt"
     };
     listener(&mut out, "main", site.port, main);
+    if let Some(tls) = site.tls {
+        push(
+            &mut out,
+            format_args!(
+                "[listeners.tls]\ncert = \"{}\"\nkey = \"{}\"\n",
+                tls.cert, tls.key
+            ),
+        );
+    }
     match variant {
-        Variant::Plain | Variant::WebSocket | Variant::Log => {}
+        Variant::Plain | Variant::WebSocket | Variant::Log | Variant::Tls => {}
         Variant::Acl => acl(&mut out),
         Variant::TopicMap => map(&mut out),
         Variant::Full => {
@@ -162,6 +173,7 @@ mod tests {
             sink: &sink,
             mproxy: Path::new("mproxy"),
             port: 1884,
+            tls: None,
             connections: 1000,
         };
         config(&site, variant, 9883).unwrap()

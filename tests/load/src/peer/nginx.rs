@@ -63,6 +63,14 @@ fn config(site: &Site<'_>, module: Option<&str>) -> String {
     let load = module
         .map(|path| format!("load_module {path};\n"))
         .unwrap_or_default();
+    // nginx before 1.23 does not speak TLS 1.3 by itself.
+    let files = site.tls.map(|tls| {
+        format!(
+            "        ssl_certificate {};\n        ssl_certificate_key {};\n        \
+             ssl_protocols TLSv1.2 TLSv1.3;\n",
+            tls.cert, tls.key
+        )
+    });
     format!(
         "{load}daemon off;
 worker_processes 2;
@@ -71,13 +79,15 @@ error_log stderr warn;
 events {{ worker_connections {connections}; }}
 stream {{
     server {{
-        listen 127.0.0.1:{port} backlog=4096;
-        proxy_pass {sink};
+        listen 127.0.0.1:{port}{ssl} backlog=4096;
+{files}        proxy_pass {sink};
         proxy_timeout 1h;
     }}
 }}
 ",
         port = site.port,
+        ssl = if site.tls.is_some() { " ssl" } else { "" },
+        files = files.unwrap_or_default(),
         sink = site.sink,
         // Any worker may get all of them, and nginx counts both sides.
         connections = 2 * site.connections,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::child::Child;
+use super::identity::Identity;
 use super::{Peer, haproxy, mproxy, nginx};
 use crate::error::{During, Error};
 use crate::load::{Target, probe};
@@ -31,6 +32,7 @@ pub struct Rig {
     sink: Child,
     sink_endpoint: Endpoint,
     connections: usize,
+    identity: Identity,
     stop: Stop,
     // Last, so that the programs are gone before their files are.
     dir: TempDir,
@@ -53,6 +55,8 @@ pub(super) struct Site<'a> {
     pub(super) sink: &'a Endpoint,
     pub(super) mproxy: &'a Path,
     pub(super) port: u16,
+    /// Of peers that speak TLS.
+    pub(super) tls: Option<&'a Identity>,
     /// Client connections that must be possible at once.
     pub(super) connections: usize,
 }
@@ -102,6 +106,7 @@ impl Rig {
             sink,
             sink_endpoint,
             connections,
+            identity: Identity::generate(dir.path())?,
             stop: stop.clone(),
             dir,
         })
@@ -127,10 +132,10 @@ impl Rig {
         let hint = "`apt-get install haproxy nginx-light libnginx-mod-stream`";
         match peer {
             Peer::Direct => None,
-            Peer::Haproxy => find("haproxy")
+            Peer::Haproxy | Peer::HaproxyTls => find("haproxy")
                 .is_none()
                 .then(|| format!("not installed: {hint}")),
-            Peer::Nginx => nginx::missing().map(|what| format!("{what}: {hint}")),
+            Peer::Nginx | Peer::NginxTls => nginx::missing().map(|what| format!("{what}: {hint}")),
             Peer::Mproxy(_) => (!self.mproxy.is_file()).then(|| {
                 let path = self.mproxy.display();
                 format!("no {path}: `cargo build --release -p mproxy-server`")
@@ -166,16 +171,18 @@ impl Rig {
 
     fn try_put(&self, peer: Peer) -> Result<Running, Error> {
         let port = free_port()?;
+        let tls = peer.speaks_tls().then_some(&self.identity);
         let site = Site {
             dir: self.dir.path(),
             sink: &self.sink_endpoint,
             mproxy: &self.mproxy,
             port,
+            tls,
             connections: self.connections,
         };
         let Recipe { command, websocket } = match peer {
-            Peer::Direct | Peer::Haproxy => haproxy::recipe(&site)?,
-            Peer::Nginx => nginx::recipe(&site)?,
+            Peer::Direct | Peer::Haproxy | Peer::HaproxyTls => haproxy::recipe(&site)?,
+            Peer::Nginx | Peer::NginxTls => nginx::recipe(&site)?,
             Peer::Mproxy(variant) => mproxy::recipe(&site, variant)?,
         };
         let command: Vec<&str> = command.iter().map(String::as_str).collect();
@@ -184,7 +191,7 @@ impl Rig {
         let target = Target {
             endpoint: Endpoint::loopback(port),
             websocket,
-            tls: None,
+            tls: tls.map(|identity| identity.trust.clone()),
         };
         // Refused, or closed because the peer has not found the sink yet: ask again.
         child.await_answer(START, |_| probe(&target, &self.stop))?;

@@ -1,6 +1,7 @@
 //! The real binary.
 
 use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
@@ -61,14 +62,37 @@ fn a_small_benchmark_runs_and_leaves_nothing_behind() {
 }
 
 /// The proxy that `MPROXY_SERVER` names, or that was built beside the tool.
+fn server() -> OsString {
+    let beside = Path::new(env!("CARGO_BIN_EXE_mproxy-load")).with_file_name("mproxy-server");
+    env::var_os("MPROXY_SERVER").unwrap_or_else(|| beside.into())
+}
+
+/// Every peer shows the certificate that the clients trust, or no round would succeed.
+#[test]
+fn peers_with_tls_are_measured_beside_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = "bench --rounds 1 --seconds 0.02 --idle 20 --loads batched,to-client,handshakes,storm \
+                --peers haproxy-tls,nginx-tls,mproxy-tls --mproxy";
+    let args: Vec<&str> = args.split_whitespace().collect();
+    let output = tool(dir.path(), &args).arg(server()).output().unwrap();
+    let text = text(&output);
+    assert!(output.status.success(), "{text}");
+    for unit in ["CPU us a message", "p99 us", "s"] {
+        assert!(text.contains(&format!("\n| | {unit} |")), "{text}");
+    }
+    let rows = text
+        .lines()
+        .filter(|line| line.starts_with("| mproxy-tls |"));
+    assert_eq!(rows.count(), 4, "{text}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
 #[test]
 fn a_few_reloads_are_measured_and_counted() {
     let dir = tempfile::tempdir().unwrap();
-    let beside = Path::new(env!("CARGO_BIN_EXE_mproxy-load")).with_file_name("mproxy-server");
-    let server = env::var_os("MPROXY_SERVER").unwrap_or_else(|| beside.into());
     let args = "reloads --rounds 1 --count 2 --seconds 0.5 --idle 20 --mproxy";
     let args: Vec<&str> = args.split_whitespace().collect();
-    let output = tool(dir.path(), &args).arg(server).output().unwrap();
+    let output = tool(dir.path(), &args).arg(server()).output().unwrap();
     let text = text(&output);
     assert!(output.status.success(), "{text}");
     assert!(text.contains("\n| p99 | "), "{text}");
