@@ -47,7 +47,8 @@ impl Bar {
             Variant::Plain => Some(Self::TimesHaproxy(plain)),
             Variant::Acl => Some(Self::TimesHaproxy(acl)),
             Variant::Log => (load == Load::Connect).then_some(Self::TimesMproxy(1.15)),
-            Variant::TopicMap | Variant::WebSocket | Variant::Full | Variant::Tls => None,
+            Variant::WebSocket => (load == Load::Batched).then_some(Self::TimesMproxy(1.3)),
+            Variant::TopicMap | Variant::Full | Variant::Tls => None,
         }
     }
 
@@ -71,7 +72,7 @@ impl Bar {
     fn of_idle(variant: Variant) -> Option<Self> {
         match variant {
             Variant::Plain | Variant::Acl => Some(Self::AtMost(2.0)),
-            Variant::WebSocket => Some(Self::AtMost(8.0)),
+            Variant::WebSocket => Some(Self::AtMost(4.0)),
             Variant::TopicMap | Variant::Log | Variant::Full | Variant::Tls => None,
         }
     }
