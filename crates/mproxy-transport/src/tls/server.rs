@@ -138,6 +138,8 @@ impl TlsServer {
         let trusted = trusted(&trust.parts(options));
         let tickets = Tickets::new(options.ticket_key_file.as_deref(), trusted)?;
         config.ticketer = Arc::new(tickets);
+        // a device has one connection; each connection brings the ticket for the next
+        config.send_tls13_tickets = 1;
         if let Some(file) = &options.key_log_file {
             config.key_log = Arc::new(KeyLog::open(file)?);
         }
