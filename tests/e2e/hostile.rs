@@ -574,7 +574,7 @@ async fn every_case_of_the_transport_holds() {
         for cut in cuts(&case) {
             let context = format!("{} {} {cut:?}", case.id, case.name);
             match &*case.state {
-                "tcp" => {
+                "tcp" | "proxy" => {
                     let answer = raw(rig.mproxy.addr(), &case.bytes, cut).await;
                     assert!(answer.is_empty(), "{context}: {answer:02x?}");
                 }

@@ -6,6 +6,7 @@ mod beginning;
 mod connect;
 mod linger;
 mod listen;
+mod proxy_protocol;
 mod stream;
 mod tcp;
 mod tls;
@@ -16,6 +17,9 @@ pub use self::{
     addr::{AddrError, ClientAddr, ListenAddr, UpstreamAddr},
     connect::{DialCause, DialError, DialOptions, Dialer, Resolver},
     listen::{Accepted, Acceptor, ListenOptions, Listener},
+    proxy_protocol::{
+        AcceptProxy, ProxyCause, ProxyError, ProxyHeader, ProxyTls, SendProxy, read_proxy_header,
+    },
     stream::Stream,
     tcp::TcpOptions,
     tls::{

@@ -11,9 +11,10 @@ use std::{
     task::{Context, Poll},
 };
 
+use rustix::net::{RecvFlags, recv};
 use rustls::{client::UnbufferedClientConnection, server::UnbufferedServerConnection};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::{TcpStream, UnixStream},
 };
 
@@ -48,6 +49,20 @@ impl Stream {
             Self::Tcp(stream) => stream.readable().await,
             Self::Unix(stream) => stream.readable().await,
             Self::WebSocket(_) | Self::Tls(_) | Self::TlsClient(_) => Ok(()),
+        }
+    }
+
+    /// Waits for bytes, and copies them without taking them; only a socket can do so.
+    pub(crate) async fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.peek(buf).await,
+            Self::Unix(stream) => {
+                let look = || Ok(recv(stream, &mut *buf, RecvFlags::PEEK)?.0);
+                stream.async_io(Interest::READABLE, look).await
+            }
+            Self::WebSocket(_) | Self::Tls(_) | Self::TlsClient(_) => {
+                Err(io::ErrorKind::Unsupported.into())
+            }
         }
     }
 

@@ -14,9 +14,6 @@ pub(crate) const TRANSPORT_CASES: usize = 24;
 const NOT_APPLICABLE: &[(&str, &str, &str)] = &[
     ("T-003", "tls", "there is no TLS listener"),
     ("T-005", "tls", "there is no TLS listener"),
-    ("T-010", "proxy", "no listener reads the PROXY protocol"),
-    ("T-012", "proxy", "no listener reads the PROXY protocol"),
-    ("T-013", "proxy", "no listener reads the PROXY protocol"),
 ];
 
 /// Who sends the bytes.
@@ -64,7 +61,7 @@ pub(crate) fn transport() -> Vec<Case> {
         );
     }
     cases.retain(|case| !NOT_APPLICABLE.iter().any(|skipped| is_for(case, skipped)));
-    let states = ["tcp", "ws", "ws_open"];
+    let states = ["tcp", "ws", "ws_open", "proxy"];
     assert!(cases.iter().all(|case| states.contains(&&*case.state)));
     cases
 }

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use socket2::SockRef;
 use tokio::{
+    io::AsyncWriteExt,
     net::{TcpStream, UnixStream},
     time::{Instant, timeout, timeout_at},
 };
@@ -112,10 +113,28 @@ impl Dialer {
         &self,
         subprotocol: Subprotocol,
     ) -> impl Future<Output = Result<Stream, DialError>> + Send {
+        self.dial_behind(Vec::new(), subprotocol)
+    }
+
+    /// Connects, and sends `head` in front of everything else, of TLS too: a header of the
+    /// [PROXY protocol](crate::ProxyHeader). For the rest see [`dial`](Self::dial).
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    ///
+    /// # Cancel safety
+    ///
+    /// As above.
+    pub fn dial_behind(
+        &self,
+        head: Vec<u8>,
+        subprotocol: Subprotocol,
+    ) -> impl Future<Output = Result<Stream, DialError>> + Send {
         // Boxed: resolver and handshake are large, and the caller's task is kept for the
         // session's life.
         Box::pin(async move {
-            let connect = self.connect(subprotocol);
+            let connect = self.connect(&head, subprotocol);
             let result = match timeout(self.options.connect_timeout, connect).await {
                 Ok(result) => result,
                 Err(_) => Err(DialCause::TimedOut),
@@ -124,13 +143,14 @@ impl Dialer {
         })
     }
 
-    async fn connect(&self, subprotocol: Subprotocol) -> Result<Stream, DialCause> {
-        let stream = match &self.addr.endpoint {
+    async fn connect(&self, head: &[u8], subprotocol: Subprotocol) -> Result<Stream, DialCause> {
+        let mut stream = match &self.addr.endpoint {
             // A literal address must not go through the blocking pool.
             Endpoint::Ip(addr) => self.connect_tcp(*addr).await?,
             Endpoint::Name { host, port } => self.connect_name(host, *port).await?,
             Endpoint::Unix(path) => UnixStream::connect(path).await?.into(),
         };
+        stream.write_all(head).await?;
         let stream = match self.addr.is_tls {
             true => self.secure(stream).await?,
             false => stream,
