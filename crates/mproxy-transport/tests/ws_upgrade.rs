@@ -122,6 +122,18 @@ async fn keeps_what_hooks_decide_by() {
     );
 }
 
+/// A proxy appends the address of its client to what the client itself has sent. With a byte that is not
+/// printable, the client made all of it vanish.
+#[tokio::test]
+async fn a_client_cannot_hide_what_a_proxy_appends() {
+    let lines = "Sec-WebSocket-Protocol: mqtt\r\nX-Forwarded-For: \u{fc}, 192.0.2.1\r\n";
+    let request = request_with(lines);
+    let (_, result) = answer(request.as_bytes(), &WsOptions::default()).await;
+    let request = result.unwrap().1;
+    let kept = request.forwarded_for().unwrap();
+    assert_eq!(kept.rsplit(", ").next(), Some("192.0.2.1"));
+}
+
 #[tokio::test]
 async fn origins_are_checked_when_listed() {
     let options = WsOptions::default().origins(["https://app.example/", "http://localhost:3000"]);

@@ -1,6 +1,6 @@
 //! The parts of an upgrade request that are kept.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use hyper::HeaderMap;
 
@@ -11,7 +11,8 @@ use super::{Subprotocol, WsOptions};
 ///
 /// The client wrote everything in it, including [`forwarded_for`](Self::forwarded_for): trust
 /// that only if the connection comes from a proxy you trust. Values with bytes outside of
-/// printable ASCII are left out.
+/// printable ASCII are left out; in `X-Forwarded-For` these bytes are replaced, because a client must not be
+/// able to hide what a proxy has added.
 #[derive(Clone, PartialEq, Eq)]
 pub struct WsRequest {
     path: Box<str>,
@@ -72,7 +73,7 @@ impl WsRequest {
 
     /// The `X-Forwarded-For` headers, joined with commas; see the warning above.
     pub fn forwarded_for(&self) -> Option<&str> {
-        self.header("x-forwarded-for")
+        self.header(FORWARDED_FOR)
     }
 
     /// A header named above or in [`keep_headers`](WsOptions::keep_headers). If it came
@@ -98,14 +99,14 @@ impl fmt::Debug for WsRequest {
 }
 
 fn joined(headers: &HeaderMap, name: &str) -> Option<Box<str>> {
-    let mut values = headers.get_all(name).iter();
-    let first = values.next()?.to_str().ok()?;
-    let mut all = first.to_owned();
-    for value in values {
-        all.push_str(", ");
-        all.push_str(value.to_str().ok()?);
-    }
-    Some(all.into())
+    let values = headers.get_all(name).iter();
+    let texts = values.map(|value| match name {
+        FORWARDED_FOR => Some(String::from_utf8_lossy(value.as_bytes())),
+        _ => value.to_str().ok().map(Cow::Borrowed),
+    });
+    let texts = texts.collect::<Option<Vec<_>>>()?;
+    Some(texts.join(", ").into()).filter(|_| !texts.is_empty())
 }
 
-const KEPT_HEADERS: [&str; 4] = ["host", "origin", "user-agent", "x-forwarded-for"];
+const FORWARDED_FOR: &str = "x-forwarded-for";
+const KEPT_HEADERS: [&str; 4] = ["host", "origin", "user-agent", FORWARDED_FOR];
