@@ -569,13 +569,17 @@ async fn raw(addr: SocketAddr, bytes: &[u8], cut: Cut) -> Vec<u8> {
 #[tokio::test]
 async fn every_case_of_the_transport_holds() {
     let origins = "[\"https://app.example.com\"]";
-    let rig = Rig::start(false, |setup| setup.set("listeners.ws.origins", origins)).await;
+    let proxy = "[[listeners]]\nname = \"proxy\"\nbind = \"127.0.0.1:0\"\n\
+                 [listeners.proxy_protocol]\naccept = \"required\"\n";
+    let more = |setup: Setup| setup.set("listeners.ws.origins", origins).toml(proxy);
+    let rig = Rig::start(false, more).await;
     for case in data::transport() {
         for cut in cuts(&case) {
             let context = format!("{} {} {cut:?}", case.id, case.name);
             match &*case.state {
                 "tcp" | "proxy" => {
-                    let answer = raw(rig.mproxy.addr(), &case.bytes, cut).await;
+                    let listener = if case.state == "tcp" { "mqtt" } else { "proxy" };
+                    let answer = raw(rig.mproxy.listener(listener), &case.bytes, cut).await;
                     assert!(answer.is_empty(), "{context}: {answer:02x?}");
                 }
                 "ws" => {

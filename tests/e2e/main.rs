@@ -33,6 +33,7 @@ mod memory;
 mod peers;
 mod prometheus;
 mod property_edit;
+mod proxy_protocol;
 mod publish_rules;
 mod readiness;
 mod recordings;

@@ -28,11 +28,20 @@ impl Haproxy {
     /// # Panics
     /// If it does not.
     pub async fn before(broker: SocketAddr) -> Self {
+        Self::with("", &broker.to_string(), "").await
+    }
+
+    /// Starts one with options of its port, with the server and its options, and with more lines.
+    ///
+    /// # Panics
+    /// If it does not listen.
+    pub async fn with(bind: &str, server: &str, more: &str) -> Self {
         for _ in 0..TRIES {
             // it has to be told a port: a free one
             let free = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr());
             let addr = free.expect("there is a free port");
-            if let Some(haproxy) = Self::run(addr, broker).await {
+            let listen = format!(" bind {addr} {bind}\n server broker {server}\n{more}");
+            if let Some(haproxy) = Self::run(addr, &listen).await {
                 return haproxy;
             }
         }
@@ -40,12 +49,12 @@ impl Haproxy {
     }
 
     /// `None` when the port is taken.
-    async fn run(addr: SocketAddr, broker: SocketAddr) -> Option<Self> {
+    async fn run(addr: SocketAddr, listen: &str) -> Option<Self> {
         let dir = TempDir::new().expect("a temporary folder can be made");
         let config = format!(
             "global\n nbthread 2\n\
              defaults\n mode tcp\n timeout connect 5s\n timeout client 1h\n timeout server 1h\n\
-             listen mqtt\n bind {addr}\n server broker {broker}\n"
+             listen mqtt\n{listen}"
         );
         let file = dir.path().join("haproxy.cfg");
         fs::write(&file, config).expect("the temporary folder is ours");

@@ -74,8 +74,8 @@ impl Foreign {
             }
             Self::TlsAlert => "a TLS client at a plain port: end TLS before mproxy",
             Self::ProxyProtocol => {
-                "turn the PROXY protocol off in the load balancer for this port (send-proxy, \
-                 proxy_protocol)"
+                "turn the PROXY protocol off in the load balancer for this port (send-proxy, proxy_protocol), or \
+                 set listeners.NAME.proxy_protocol.accept, with the address of the load balancer in trusted"
             }
             Self::HttpRequest | Self::HttpResponse => {
                 "MQTT over WebSocket needs a listener with protocol = \"ws\"; a health check of a \

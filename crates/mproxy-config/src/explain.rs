@@ -246,7 +246,9 @@ mod tests {
     /// A file with one key of a table set to a value.
     fn with(table: &str, key: &str, value: &str) -> String {
         let websocket = match key {
-            "paths" | "origins" | "max_header_size" => "protocol = \"ws\"\n",
+            "paths" | "origins" | "max_header_size" | "trust_forwarded_for" => {
+                "protocol = \"ws\"\n"
+            }
             _ => "",
         };
         let spare = "[upstreams.a]\n[upstreams.b]\n[chains.a]\n[chains.b]\n";
@@ -260,8 +262,9 @@ mod tests {
         };
         match table {
             "listeners" => format!("[[listeners]]\n{listener}{key} = {value}\n{spare}"),
-            "listeners.limits" => {
-                format!("[[listeners]]\n{listener}limits.{key} = {value}\n{spare}")
+            "listeners.limits" | "listeners.proxy_protocol" => {
+                let inside = table.strip_prefix("listeners.").unwrap_or_default();
+                format!("[[listeners]]\n{listener}{inside}.{key} = {value}\n{spare}")
             }
             "upstreams" | "upstreams.health" => {
                 let inside = table.strip_prefix("upstreams").unwrap_or_default();
@@ -272,7 +275,7 @@ mod tests {
     }
 
     /// Two values of a key of this type: the first of these pairs that is valid.
-    const VALUES: [[&str; 2]; 16] = [
+    const VALUES: [[&str; 2]; 17] = [
         ["\"mqtt://a.example\"", "\"mqtt://b.example\""],
         ["\"60s\"", "\"61s\""],
         ["\"2KiB\"", "\"3KiB\""],
@@ -284,6 +287,7 @@ mod tests {
         ["2", "3"],
         ["true", "false"],
         ["\"127.0.0.1:1\"", "\"127.0.0.1:2\""],
+        ["[\"127.0.0.1\"]", "[\"127.0.0.2\"]"],
         ["[\"/a\"]", "[\"/b\"]"],
         ["[\"https://a.example\"]", "[\"https://b.example\"]"],
         ["[\"5\"]", "[\"3.1\"]"],
@@ -300,6 +304,7 @@ mod tests {
             "listeners.receive_maximum" => ["\"pass\"", "\"enforce\""],
             "listeners.server_reference" => ["\"strip\"", "\"pass\""],
             "listeners.control_characters" => ["\"refuse\"", "\"pass\""],
+            "listeners.proxy_protocol.accept" => ["\"off\"", "\"v2\""],
             "upstreams.dialect" => ["\"mqtt\"", "\"amqp\""],
             "upstreams.when_unreachable" => ["\"close\"", "\"connack\""],
             "upstreams.health.check" => ["\"tcp\"", "\"off\""],
@@ -326,6 +331,7 @@ mod tests {
         let tables = [
             "listeners",
             "listeners.limits",
+            "listeners.proxy_protocol",
             "upstreams",
             "upstreams.health",
             "server",

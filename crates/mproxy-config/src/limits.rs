@@ -37,8 +37,8 @@ section! {
             reload "at once, for new connections";
         /// Maximum client connections from one IP address. 0 = unlimited.
         ///
-        /// Behind a load balancer all clients share its address, so leave this at 0. Clients of a Unix socket
-        /// have no address.
+        /// Behind a load balancer all clients share its address, unless it sends theirs (proxy_protocol,
+        /// trust_forwarded_for): then leave this at 0. Clients of a Unix socket have no address.
         max_connections_per_ip: Option<NonZeroUsize> as Setting<Count> = 0,
             reload "at once, for new connections";
         /// Maximum rate of new connections from one IP address: "10/s", "600/m". "0/s" = unlimited.

@@ -5,6 +5,7 @@ use crate::choice::{Choice, words};
 use crate::context::Context;
 use crate::diagnostics::Diagnostic;
 use crate::limits::Limits;
+use crate::proxy_protocol::{ListenerProxy, proxy_protocol};
 use crate::scalar::{DurationOrNever, Origin, Size, Text, UrlPath, quoted};
 use crate::section::{Flags, Listing, Located, OptionalSub, Reference, Setting, Sub, section};
 use crate::tls::{self, ListenerTls};
@@ -48,6 +49,12 @@ section! {
         /// Browsers send the cookies of the whole site in it.
         max_header_size: usize as Setting<Size> = "16KiB",
             check bounds::header_size, shown Self::is_websocket;
+        /// Whether X-Forwarded-For says who the client is; ws only.
+        ///
+        /// mproxy believes only peers in proxy_protocol.trusted. The client's address is the last one in the
+        /// header that is not trusted itself, because the client may have written those before it. Its port is
+        /// that of the connection.
+        trust_forwarded_for: bool = false, shown Self::is_websocket;
         /// Idle time before TCP keepalive checks that the client is still there. "0s" = never.
         ///
         /// mproxy notices a client that lost power or network after about twice this time, even if the
@@ -92,12 +99,10 @@ section! {
         control_characters: ControlCharacters = "refuse";
         /// TLS. Without this table, clients connect in clear text.
         tls: Option<ListenerTls> as OptionalSub<ListenerTls>, given tls;
+        /// The PROXY protocol, in which a load balancer in front of mproxy says who the client is.
+        proxy_protocol: ListenerProxy as Sub<ListenerProxy>, given proxy;
         /// Limits on what clients may use.
         limits: Limits as Sub<Limits>, given limits;
-    }
-    reserved {
-        "proxy_protocol": "turn it off in the load balancer";
-        "trust_forwarded_for": "remove it; it is never trusted";
     }
     renamed {
         "path": "paths = [\"{}\"]", "without the key any path is served";
@@ -171,9 +176,10 @@ pub(crate) fn listener(
     let upstream = upstream.or_else(|| any(upstreams))?;
     let chain = chain.or_else(|| any(chains))?;
     let tls = tls::listener(cx, &keys.tls);
+    let proxy = proxy_protocol(cx, keys);
     let limits = Limits::read(cx, &keys.limits);
     let bind = given.unwrap_or_else(|| loopback.into());
-    let listener = Listener::read(cx, keys, name, bind, upstream, chain, tls, limits);
+    let listener = Listener::read(cx, keys, name, bind, upstream, chain, tls, proxy, limits);
     websocket_only(cx, keys, &listener);
     if let (true, Some(span)) = (listener.versions == Versions::NONE, keys.versions.span()) {
         let message = "a listener without versions accepts no client";
@@ -197,6 +203,7 @@ fn websocket_only(cx: &mut Context, keys: &ListenerKeys, listener: &Listener) {
         ("paths", keys.paths.span()),
         ("origins", keys.origins.span()),
         ("max_header_size", keys.max_header_size.span()),
+        ("trust_forwarded_for", keys.trust_forwarded_for.span()),
     ];
     let given = given.into_iter().filter(|_| !listener.is_websocket());
     for (key, span) in given {

@@ -26,6 +26,7 @@ mod session;
 mod signals;
 mod sockets;
 mod supervisor;
+mod trust;
 mod upstream;
 mod watch;
 mod workers;

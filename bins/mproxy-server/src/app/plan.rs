@@ -19,6 +19,7 @@ use mproxy_transport::{ListenAddr, TcpOptions, TlsClient, TlsClientOptions, TlsS
 use super::certificates;
 use super::chain::{Composed, Naming, compose};
 use super::gate::Rules;
+use super::trust::Trust;
 
 /// The largest WebSocket message; packets of a message stream through, so it costs no memory.
 const MAX_WEBSOCKET_MESSAGE: usize = 1 << 30;
@@ -57,6 +58,7 @@ pub(crate) struct ListenerPlan {
     /// `Some` for a listener with TLS.
     pub(crate) tls: Option<TlsServer>,
     pub(crate) naming: Naming,
+    pub(crate) trust: Trust,
     /// `Some` for a WebSocket listener.
     pub(crate) websocket: Option<WsOptions>,
     /// Its chain, as configured.
@@ -96,6 +98,7 @@ impl Plan {
                 tcp,
                 tls: tls(listener)?,
                 naming: Naming::of(listener.tls.as_ref()),
+                trust: Trust::of(listener),
                 websocket: websocket(listener),
                 chain_config: Arc::clone(&listener.chain),
                 chain,

@@ -4,13 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use mproxy_admin::ConnectionLimit;
+use mproxy_admin::{ConnectionLimit, ConnectionMetrics};
 use mproxy_session::{CloseReason, Limits};
 use mproxy_transport::{ClientAddr, TlsServer, WsOptions};
 
 use super::chain::Policy;
 use super::gate::{Admitted, Evicted, Gate, Limited, Refused};
 use super::memory::Memory;
+use super::trust::Trust;
 use super::upstream::Upstream;
 use mproxy_session::Rate;
 
@@ -18,6 +19,7 @@ use mproxy_session::Rate;
 #[derive(Debug)]
 pub(crate) struct Service {
     pub(crate) name: Arc<str>,
+    pub(crate) trust: Trust,
     /// `Some` for a listener with TLS.
     pub(crate) tls: Option<TlsServer>,
     /// `Some` for a WebSocket listener.
@@ -36,13 +38,17 @@ impl Service {
     pub(crate) fn admit(&self, client: &ClientAddr) -> Option<Admitted> {
         if !self.memory.admits() {
             let limit = ConnectionLimit::ServerMemory;
-            self.refused(client, Refused::full(limit, self.memory.limit()));
+            let refused = Refused::full(limit, self.memory.limit());
+            self.refused(client, refused, self.metrics.accepted());
             return None;
         }
         let secured =
             usize::from(self.tls.is_some()) + usize::from(self.upstream.address().is_tls());
         let control = || self.memory.control(secured);
-        match self.gate.enter(client.socket_addr(), control) {
+        let address = client.socket_addr();
+        // a load balancer is not counted, but its client, once that is known
+        let counted = address.filter(|_| !self.trust.defers(address));
+        match self.gate.enter(counted, control) {
             Ok(admitted) => {
                 if let Some(evicted) = &admitted.evicted {
                     self.evicted(evicted);
@@ -50,7 +56,7 @@ impl Service {
                 Some(admitted)
             }
             Err(refused) => {
-                self.refused(client, refused);
+                self.refused(client, refused, self.metrics.accepted());
                 None
             }
         }
@@ -76,11 +82,16 @@ impl Service {
 
     /// Counts and logs a connection that a limit refused.
     #[cold]
-    fn refused(&self, client: &ClientAddr, refused: Refused) {
+    pub(crate) fn refused(
+        &self,
+        client: &ClientAddr,
+        refused: Refused,
+        metrics: ConnectionMetrics,
+    ) {
         let Refused {
             limit, value, rate, ..
         } = refused;
-        self.metrics.accepted().limited(limit);
+        metrics.limited(limit);
         let detail = match rate {
             Some(rate) => Some(Detail::Rate(rate)),
             None => is_shared(limit).then(|| Detail::Holders(self.holders("", limit))),

@@ -291,6 +291,7 @@ impl Supervisor {
         let kept = self.kept.of(plan, &self.gates, self.generation);
         Some(Service {
             name: Arc::clone(&plan.name),
+            trust: plan.trust.clone(),
             tls: plan.tls.clone(),
             websocket: plan.websocket.clone(),
             policy: Arc::clone(&kept.policy),

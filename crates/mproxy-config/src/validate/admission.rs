@@ -11,6 +11,7 @@ use crate::section::Located;
 use crate::server::Server;
 use crate::server::ServerKeys;
 use mproxy_session::Rate;
+use mproxy_transport::AcceptProxy;
 use std::fmt::Display;
 use std::ops::Range;
 
@@ -28,7 +29,9 @@ pub(super) fn check(
             continue;
         };
         let (keys, limits) = (&keys.limits, &placed.listener.limits);
-        if placed.addressed && placed.listener.bind.unix_path().is_some() {
+        let is_nameless = placed.listener.proxy_protocol.accept == AcceptProxy::Off
+            && !placed.listener.trust_forwarded_for;
+        if placed.addressed && is_nameless && placed.listener.bind.unix_path().is_some() {
             without_address(cx, keys, limits);
         }
         macro_rules! limit {

@@ -112,17 +112,22 @@ impl Listener {
         let now = place.since;
         self.open += 1;
         if let Some(client) = client {
-            if self.counts_clients() {
-                *self.clients.entry(client).or_default() += 1;
-            }
-            if let Some(buckets) = &mut self.buckets {
-                buckets.take_one(client, now);
-            }
+            self.take_own(client, now);
         }
         if let Some(bucket) = &mut self.bucket {
             bucket.take_one(now);
         }
         self.places.enter(client, place);
+    }
+
+    /// Counts a connection for its client.
+    pub(super) fn take_own(&mut self, client: Client, now: Moment) {
+        if self.counts_clients() {
+            *self.clients.entry(client).or_default() += 1;
+        }
+        if let Some(buckets) = &mut self.buckets {
+            buckets.take_one(client, now);
+        }
     }
 
     /// A connection that is not pending has ended.

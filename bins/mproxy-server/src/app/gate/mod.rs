@@ -10,6 +10,9 @@
 //! the last one   connection_rate
 //! ```
 //!
+//! A load balancer that says who the client is has no limits of its own: its connections come in without an
+//! address, and the limits of the client's are judged when it is known.
+//!
 //! A connection is pending until its CONNECT was read. Silent sockets cost an attacker nothing, so
 //! they must not keep clients out: when a shared limit is reached, the gate closes the oldest pending
 //! connection of the client with most of them, if it had its time.

@@ -152,6 +152,18 @@ pub(crate) struct Pass {
 }
 
 impl Pass {
+    /// The client of a connection that was let in without one is known.
+    ///
+    /// # Errors
+    /// The limit of this client that is reached: the connection must end.
+    pub(crate) fn identify(&mut self, peer: SocketAddr) -> Result<(), Refused> {
+        let Inner { shared, index } = &*self.gate.0;
+        let now = nanos(shared.opened.elapsed());
+        let client = shared.lock().identify(*index, self.number, peer, now)?;
+        self.client = client.map(Box::new);
+        Ok(())
+    }
+
     /// The CONNECT has come: releases the place of a pending connection.
     pub(crate) fn connected(&self) {
         let Inner { shared, .. } = &*self.gate.0;

@@ -78,6 +78,10 @@ impl Bucket {
     pub(super) fn take_one(&mut self, now: Moment) {
         self.full = self.pace.take_one(self.full, now);
     }
+
+    pub(super) fn give_one_back(&mut self) {
+        self.full = self.full.saturating_sub(self.pace.each);
+    }
 }
 
 /// The rate of new connections of each client, in bounded memory.

@@ -162,6 +162,39 @@ impl State {
         })
     }
 
+    /// The client of a connection that came without one is known: judges its own limits, and counts the
+    /// connection for it. Returns it, if the listener counts per client. A refused connection must leave;
+    /// what it took of the shared rate is given back at once.
+    pub(super) fn identify(
+        &mut self,
+        index: usize,
+        number: u64,
+        peer: SocketAddr,
+        now: Moment,
+    ) -> Result<Option<Client>, Refused> {
+        let listener = &mut self.listeners[index];
+        let client = listener.client(peer.ip());
+        if let Err(refused) = listener.check_own(client, now) {
+            if let Some(bucket) = &mut listener.bucket {
+                bucket.give_one_back();
+            }
+            return Err(refused);
+        }
+        // one that made room is about to end
+        let Some(mut pending) = self.give_up_place(number) else {
+            return Ok(None);
+        };
+        (pending.peer, pending.client) = (Some(peer), Some(client));
+        let since = pending.since;
+        self.pending.insert(number, pending);
+        let place = Place { since, number };
+        self.places.enter(Some(client), place);
+        let listener = &mut self.listeners[index];
+        listener.places.enter(Some(client), place);
+        listener.take_own(client, now);
+        Ok(Some(client).filter(|_| listener.counts_clients()))
+    }
+
     /// The first shared limit that is reached.
     fn full(&self, index: usize) -> Option<Refused> {
         let listener = &self.listeners[index];

@@ -8,6 +8,7 @@
 mod counted;
 mod handshake;
 mod open;
+mod proxied;
 mod recorder;
 mod remedy;
 mod report;

@@ -6,21 +6,23 @@ use std::sync::Arc;
 use mproxy_admin::{Reason, RefuseReason, Side};
 use mproxy_session::{ClientCertificate, Peer, SessionHandle, TlsPeer, UpgradeRequest};
 use mproxy_transport::{
-    Accepted, CertificateNames, Stream, TlsError, TlsInfo, WsError, WsRequest, accept_tls,
-    accept_websocket_counted,
+    Accepted, CertificateNames, ClientAddr, Stream, TlsError, TlsInfo, WsError, WsRequest,
+    accept_tls, accept_websocket_counted,
 };
 
 use super::handshake;
 use super::recorder::reason;
 use super::tls;
+use crate::app::gate::{Pass, Refused};
 use crate::app::service::Service;
 
 impl Service {
-    /// Registers the socket, and does the handshakes of TLS and WebSocket as far as the listener has them,
-    /// unless the connection is ordered to end before.
+    /// Registers the socket, reads a PROXY protocol header, and does the handshakes of TLS and WebSocket,
+    /// as far as the listener has them, unless the connection is ordered to end before.
     pub(super) async fn open(
         &self,
         accepted: Accepted,
+        pass: &mut Pass,
         handle: &SessionHandle,
     ) -> Result<(Stream, Peer), Unopened> {
         let mut peer = Peer::new(Arc::clone(&self.name));
@@ -36,6 +38,11 @@ impl Service {
             );
             Unopened::Refused(RefuseReason::Internal)
         })?;
+        let mut uncounted = self.introduced(&mut stream, &mut peer, handle).await?;
+        let is_forwarded = self.trust.reads_forwarded && self.trust.has(peer.address);
+        if !is_forwarded {
+            self.count(pass, uncounted.take())?;
+        }
         if let Some(server) = &self.tls {
             let carrier = handle.clone();
             let handshake = accept_tls(stream, server, move |bytes| carrier.carries(bytes));
@@ -50,13 +57,17 @@ impl Service {
             let accepted = self.unless_ordered(&peer, handle, handshake).await?;
             let (upgraded, request) = accepted.map_err(|error| self.not_upgraded(&peer, &error))?;
             stream = upgraded;
+            if is_forwarded {
+                uncounted = self.forwarded(&mut peer, &request);
+            }
             peer = peer.with_upgrade(upgrade(&request));
         }
+        self.count(pass, uncounted)?;
         Ok((stream, peer))
     }
 
     /// Waits for a handshake, unless the connection is ordered to end.
-    async fn unless_ordered<T>(
+    pub(super) async fn unless_ordered<T>(
         &self,
         peer: &Peer,
         handle: &SessionHandle,
@@ -101,7 +112,7 @@ impl Service {
     }
 
     /// One line about a connection that asked for nothing.
-    fn sent_nothing(&self, peer: &Peer, side: Side, reason: Reason) {
+    pub(super) fn sent_nothing(&self, peer: &Peer, side: Side, reason: Reason) {
         tracing::debug!(
             target: "mproxy::listener",
             event = "disconnect",
@@ -142,6 +153,8 @@ impl Service {
 pub(super) enum Unopened {
     /// It was refused.
     Refused(RefuseReason),
+    /// It was refused by a limit of this client.
+    Limited(ClientAddr, Refused),
     /// The client left or timed out without a byte; or it was told to end.
     Unused(Side, Reason),
 }

@@ -37,17 +37,21 @@ impl Service {
         self: Arc<Self>,
         accepted: Accepted,
         worker: Arc<WorkerRecorder>,
-        pass: Pass,
+        mut pass: Pass,
         handle: SessionHandle,
     ) -> Option<(
         impl Future<Output = Summary> + Send + use<>,
         Arc<ConnectionRecorder>,
     )> {
         let metrics = self.metrics.accepted();
-        let (stream, peer) = match self.open(accepted, &handle).await {
+        let (stream, peer) = match self.open(accepted, &mut pass, &handle).await {
             Ok(opened) => opened,
             Err(Unopened::Refused(reason)) => {
                 metrics.refused(reason);
+                return None;
+            }
+            Err(Unopened::Limited(client, refused)) => {
+                self.refused(&client, refused, metrics);
                 return None;
             }
             Err(Unopened::Unused(side, reason)) => {

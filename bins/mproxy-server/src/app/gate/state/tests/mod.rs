@@ -211,3 +211,67 @@ fn the_addresses_of_one_ipv6_prefix_are_one_client() {
     assert_eq!(entered(63, 2), 5);
     assert_eq!(entered(128, 1), 300);
 }
+
+/// Behind a load balancer, all clients together had the limits of one address: that of the load balancer.
+#[test]
+fn a_client_behind_a_balancer_has_its_own_limits() {
+    let mut state = one(&Rules {
+        connections_per_ip: Some(2),
+        pending_per_ip: Some(1),
+        rate: per_second(6),
+        ..NONE
+    });
+    let now = 10 * SECOND;
+    let come = |state: &mut State, last| {
+        let mut entered = enter(state, 0, None, now).expect("nobody is counted yet");
+        let peer = peer(last).expect("an address");
+        match state.identify(0, entered.number, peer, now) {
+            Ok(client) => entered.client = client,
+            Err(refused) => {
+                state.leave(0, entered.number, entered.client);
+                return Err(refused.limit);
+            }
+        }
+        Ok(entered)
+    };
+    let first = come(&mut state, 1).unwrap();
+    let pending: Vec<_> = state.pending.values().map(|it| it.peer).collect();
+    assert_eq!(pending, [peer(1)]);
+    // a client over its limits costs others nothing, also not of the rate that all share
+    for _ in 0..20 {
+        let refused = come(&mut state, 1).map(|_| ());
+        assert_eq!(refused, Err(Limit::MaxPendingPerIp));
+    }
+    connect(&mut state, &first);
+    let second = come(&mut state, 1).unwrap();
+    connect(&mut state, &second);
+    let refused = come(&mut state, 1).map(|_| ());
+    assert_eq!(refused, Err(Limit::MaxConnectionsPerIp));
+    let others = [2, 3, 4].map(|last| come(&mut state, last).unwrap());
+    for entered in others.iter().chain([&first, &second]) {
+        state.leave(0, entered.number, entered.client);
+    }
+    assert!(state.is_empty());
+}
+
+/// A connection may have to make room before its client is known.
+#[test]
+fn a_connection_that_made_room_is_counted_for_nobody() {
+    let mut state = one(&Rules {
+        connections_per_ip: Some(1),
+        pending: Some(1),
+        ..NONE
+    });
+    let early = enter(&mut state, 0, None, 0).unwrap();
+    let late = enter(&mut state, 0, None, 2 * SECOND).unwrap();
+    assert!(late.evicted.is_some());
+    let address = peer(1).expect("an address");
+    let client = state
+        .identify(0, early.number, address, 2 * SECOND)
+        .unwrap();
+    state.leave(0, early.number, client);
+    let client = state.identify(0, late.number, address, 2 * SECOND).unwrap();
+    assert!(client.is_some(), "the only one of this client");
+    state.leave(0, late.number, client);
+    assert!(state.is_empty());
+}

@@ -6,6 +6,7 @@ use super::*;
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Enter { listener: usize, peer: Option<u8> },
+    Identify { which: usize, peer: u8 },
     Connect { which: usize },
     Leave { which: usize },
     Wait { nanos: u64 },
@@ -15,6 +16,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         5 => (0..2_usize, proptest::option::of(0..4_u8))
             .prop_map(|(listener, peer)| Step::Enter { listener, peer }),
+        2 => (0..64_usize, 0..4_u8).prop_map(|(which, peer)| Step::Identify { which, peer }),
         2 => (0..64_usize).prop_map(|which| Step::Connect { which }),
         2 => (0..64_usize).prop_map(|which| Step::Leave { which }),
         2 => (0..3 * SECOND).prop_map(|nanos| Step::Wait { nanos }),
@@ -110,6 +112,23 @@ proptest! {
                         Err(_) => prop_assert!(state == before),
                     }
                 }
+                Step::Identify { which, peer: last } if !open.is_empty() => {
+                    let which = which % open.len();
+                    let (listener, entered) = &mut open[which];
+                    // the program does so once, before the CONNECT
+                    let waits = state.pending.get(&entered.number);
+                    let waits = waits.is_some_and(|it| it.client.is_none());
+                    if waits || state.leaving.contains(&entered.number) {
+                        let peer = peer(last).expect("an address");
+                        match state.identify(*listener, entered.number, peer, now) {
+                            Ok(client) => entered.client = client,
+                            Err(_) => {
+                                let (listener, entered) = open.swap_remove(which);
+                                state.leave(listener, entered.number, entered.client);
+                            }
+                        }
+                    }
+                }
                 Step::Connect { which } if !open.is_empty() => {
                     state.connected(open[which % open.len()].1.number);
                 }
@@ -118,7 +137,7 @@ proptest! {
                     state.leave(listener, entered.number, entered.client);
                 }
                 Step::Wait { nanos } => now += nanos,
-                Step::Connect { .. } | Step::Leave { .. } => {}
+                Step::Identify { .. } | Step::Connect { .. } | Step::Leave { .. } => {}
             }
             prop_assert_eq!(state.open, open.len() - state.leaving.len());
             prop_assert!(state.open <= maximum);
