@@ -12,7 +12,7 @@ use mproxy_tests::{
 };
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::process::Command;
 
 use crate::tools::tool;
@@ -502,5 +502,117 @@ async fn tls_may_end_on_either_side_of_a_header() {
         mosquitto_pub(haproxy.addr(), Version::V5, &args).await;
         let end = mproxy.end_of(&other).await;
         assert_eq!(end["denied"], 1, "{end}");
+    }
+}
+
+/// A broker that is told who its clients are, and that checks come from mproxy itself.
+#[tokio::test]
+async fn the_broker_is_told_who_the_client_is() {
+    let local = |version| {
+        if version == "v1" {
+            &b"PROXY UNKNOWN\r\n"[..]
+        } else {
+            LOCAL
+        }
+    };
+    for version in ["v1", "v2", "v2-tls"] {
+        let broker = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let addr = broker.local_addr().expect("it is bound");
+        let key = "upstreams.broker.send_proxy_protocol";
+        let setup = Setup::before(&format!("mqtt://{addr}")).set(key, &format!("\"{version}\""));
+        let mproxy = setup.start().await;
+        let begins_with = async |head: &[u8]| {
+            let (mut stream, _) = within("a connection", broker.accept())
+                .await
+                .expect("it listens");
+            let mut read = vec![0; head.len()];
+            within("a header", stream.read_exact(&mut read))
+                .await
+                .expect("it is sent");
+            assert_eq!(read, head, "{}", read.escape_ascii());
+            Link::over(stream)
+        };
+        let mut probe = begins_with(local(version)).await;
+        assert_eq!(probe.accept().await.kind(), 1);
+        probe.rest().await;
+
+        let client = from([127, 0, 0, 7], mproxy.addr()).await;
+        let ports = [client.local_addr(), client.peer_addr()].map(|it| it.expect("open").port());
+        let mut client = Link::over(client);
+        client
+            .send(&Connect::new(Version::V5, "told").bytes())
+            .await;
+        let head = match version {
+            "v1" => {
+                let [from, to] = ports;
+                format!("PROXY TCP4 127.0.0.7 127.0.0.1 {from} {to}\r\n").into_bytes()
+            }
+            _ => {
+                let head = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x7f\0\0\x07\x7f\0\0\x01";
+                let ports = ports.map(u16::to_be_bytes);
+                [&head[..], &ports[0], &ports[1]].concat()
+            }
+        };
+        let mut session = begins_with(&head).await;
+        session.speak(Version::V5);
+        assert_eq!(session.accept().await.kind(), 1);
+        client.speak(Version::V5);
+        assert_eq!(client.packet().await.kind(), 2);
+    }
+}
+
+/// A real reader of headers before the broker, from the one that ends TLS for clients.
+#[tokio::test]
+async fn what_one_balancer_says_reaches_the_next() {
+    let broker = Mosquitto::start().await;
+    let files = certificates();
+    let (ca, server) = (files.file("ca.crt"), files.file("server.pem"));
+    let log = " log stdout format raw local0\n option tcplog\n\
+               log-format \"from %ci to %[fc_pp_authority]\"\n";
+    for (version, is_tls) in [
+        ("v1", false),
+        ("v2", false),
+        ("v2-tls", false),
+        ("v2-tls", true),
+    ] {
+        let tls = if is_tls {
+            format!("ssl crt {server}")
+        } else {
+            String::new()
+        };
+        let bind = format!("accept-proxy {tls}");
+        let reader = Haproxy::with(&bind, &broker.addr().to_string(), log).await;
+        let url = match is_tls {
+            true => format!("mqtts://localhost:{}", reader.addr().port()),
+            false => format!("mqtt://{}", reader.addr()),
+        };
+        let tls = format!("[upstreams.broker.tls]\nca = [\"{ca}\"]\n");
+        let setup = accepting(&url, "v2").toml(if is_tls { &tls } else { "" });
+        let key = "upstreams.broker.send_proxy_protocol";
+        let mproxy = setup.set(key, &format!("\"{version}\"")).start().await;
+        mproxy.until_ready(true).await;
+        let bind = format!("ssl crt {server} ca-file {ca} verify required");
+        let option = "send-proxy-v2-ssl-cn proxy-v2-options authority";
+        let ends = format!("{} {option}", mproxy.listener("proxied"));
+        let ends = Haproxy::with(&bind, &ends, "").await;
+        let (cert, key) = (files.file("device-7.crt"), files.file("device-7.key"));
+        let more = [
+            "-h",
+            "localhost",
+            "--cafile",
+            &ca,
+            "--cert",
+            &cert,
+            "--key",
+            &key,
+        ];
+        publishes(&mproxy, ends.addr(), "chain", &more).await;
+        let name = if version == "v2-tls" {
+            "localhost"
+        } else {
+            "-"
+        };
+        let line = format!("from {CLIENT} to {name}");
+        reader.process().line("the client", |it| it == line).await;
     }
 }

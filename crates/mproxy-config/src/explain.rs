@@ -305,6 +305,7 @@ mod tests {
             "listeners.server_reference" => ["\"strip\"", "\"pass\""],
             "listeners.control_characters" => ["\"refuse\"", "\"pass\""],
             "listeners.proxy_protocol.accept" => ["\"off\"", "\"v2\""],
+            "upstreams.send_proxy_protocol" => ["\"off\"", "\"v2\""],
             "upstreams.dialect" => ["\"mqtt\"", "\"amqp\""],
             "upstreams.when_unreachable" => ["\"close\"", "\"connack\""],
             "upstreams.health.check" => ["\"tcp\"", "\"off\""],

@@ -8,7 +8,7 @@ use crate::tls::{self, UpstreamTls};
 use crate::validate::{self, bounds};
 use mproxy_codec::topic::Dialect;
 use mproxy_session::WhenUnreachable;
-use mproxy_transport::UpstreamAddr;
+use mproxy_transport::{SendProxy, UpstreamAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +43,13 @@ section! {
         /// mproxy notices a broker that vanished after about twice this time.
         tcp_keepalive: Option<Duration> as Setting<DurationOrNever> = "60s",
             check bounds::tcp_keepalive;
+        /// Whether the broker is told the client's address: "off", "v1", "v2" or "v2-tls".
+        ///
+        /// mproxy sends it in a header of the PROXY protocol, in front of TLS and WebSocket; the broker must
+        /// expect one. v2-tls: also the TLS version, cipher and server name of the client, and the common name of
+        /// its verified certificate. In v1, the health check of mproxy says UNKNOWN, in v2 LOCAL: if the broker
+        /// closes such connections, as mosquitto 2.1 does in v2, set health.check to "tcp".
+        send_proxy_protocol: SendProxy = "off";
         /// What a client sees when the broker does not answer its CONNECT: "close" or "connack".
         ///
         /// close: mproxy closes the connection, as a broker that goes down would, and the client tries again.
@@ -58,7 +65,6 @@ section! {
         name: String;
     }
     reserved {
-        "send_proxy_protocol": "turn it off in the broker";
         "credentials": "remove it; mproxy forwards the clients' credentials";
     }
 }
@@ -100,6 +106,7 @@ pub enum HealthCheck {
 }
 
 words! {
+    SendProxy { "off": Off, "v1": V1, "v2": V2, "v2-tls": V2Tls, }
     HealthCheck { "off": Off, "tcp": Tcp, "session": Session, }
 }
 

@@ -1,6 +1,7 @@
 //! From an accepted socket to a stream of MQTT.
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mproxy_admin::{Reason, RefuseReason, Side};
@@ -24,9 +25,14 @@ impl Service {
         accepted: Accepted,
         pass: &mut Pass,
         handle: &SessionHandle,
-    ) -> Result<(Stream, Peer), Unopened> {
+    ) -> Result<(Stream, Peer, Option<Box<SocketAddr>>), Unopened> {
         let mut peer = Peer::new(Arc::clone(&self.name));
         peer.address = accepted.peer().socket_addr();
+        let is_told = self.upstream.is_told();
+        let mut destination = None;
+        if is_told {
+            destination = accepted.local_addr().ok().flatten();
+        }
         let mut stream = accepted.into_stream().map_err(|error| {
             tracing::warn!(
                 target: "mproxy::listener",
@@ -38,7 +44,8 @@ impl Service {
             );
             Unopened::Refused(RefuseReason::Internal)
         })?;
-        let mut uncounted = self.introduced(&mut stream, &mut peer, handle).await?;
+        let introduced = self.introduced(&mut stream, &mut peer, &mut destination, handle);
+        let mut uncounted = introduced.await?;
         let is_forwarded = self.trust.reads_forwarded && self.trust.has(peer.address);
         if !is_forwarded {
             self.count(pass, uncounted.take())?;
@@ -63,7 +70,8 @@ impl Service {
             peer = peer.with_upgrade(upgrade(&request));
         }
         self.count(pass, uncounted)?;
-        Ok((stream, peer))
+        let destination = destination.filter(|_| is_told).map(Box::new);
+        Ok((stream, peer, destination))
     }
 
     /// Waits for a handshake, unless the connection is ordered to end.

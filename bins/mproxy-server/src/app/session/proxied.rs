@@ -22,6 +22,7 @@ impl Service {
         &self,
         stream: &mut Stream,
         peer: &mut Peer,
+        destination: &mut Option<SocketAddr>,
         handle: &SessionHandle,
     ) -> Result<Option<SocketAddr>, Unopened> {
         let accept = self.trust.accept;
@@ -47,11 +48,12 @@ impl Service {
             return Ok(peer.address);
         };
         peer.tls = header.tls.map(|tls| Arc::new(tls_peer(tls)));
-        let client = header.addresses.map(|(client, _)| client);
-        if client.is_some() {
-            self.learned(peer, client);
-        }
-        Ok(client)
+        let Some((client, connected_to)) = header.addresses else {
+            return Ok(None);
+        };
+        self.learned(peer, Some(client));
+        *destination = Some(connected_to);
+        Ok(Some(client))
     }
 
     /// Reads X-Forwarded-For. Returns whom to count the connection for, as above.

@@ -1,6 +1,7 @@
 //! One accepted connection, from its socket to its last log line.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -44,7 +45,7 @@ impl Service {
         Arc<ConnectionRecorder>,
     )> {
         let metrics = self.metrics.accepted();
-        let (stream, peer) = match self.open(accepted, &mut pass, &handle).await {
+        let (stream, peer, destination) = match self.open(accepted, &mut pass, &handle).await {
             Ok(opened) => opened,
             Err(Unopened::Refused(reason)) => {
                 metrics.refused(reason);
@@ -70,7 +71,7 @@ impl Service {
             .limits(Arc::clone(&self.limits))
             .recorder(Arc::clone(&recorder) as Arc<_>)
             .handle(handle);
-        Some((self.run(session, stream, &recorder), recorder))
+        Some((self.run(session, stream, destination, &recorder), recorder))
     }
 
     /// Runs the session with the chain of its listener, even one without layers: a reload may
@@ -79,14 +80,16 @@ impl Service {
         &self,
         session: Session,
         stream: Stream,
+        destination: Option<Box<SocketAddr>>,
         recorder: &Arc<ConnectionRecorder>,
     ) -> impl Future<Output = Summary> + Send + use<> {
         let upstream = Arc::clone(&self.upstream);
         let recorder = Arc::clone(recorder);
         let dial = move |connect: &mproxy_session::Connect| {
             let version = connect.packet().version();
+            let head = upstream.head(connect.peer(), destination.as_deref().copied());
             async move {
-                let (stream, open) = upstream.dial(version).await?;
+                let (stream, open) = upstream.dial(head, version).await?;
                 recorder.dialled();
                 Ok::<_, DialError>(Counted::new(stream, open))
             }

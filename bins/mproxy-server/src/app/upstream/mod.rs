@@ -5,16 +5,17 @@ mod probe;
 mod session;
 mod set;
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use mproxy_admin::{CheckHandle, DialResult, Health, Metrics, UpstreamConnection, UpstreamMetrics};
 use mproxy_codec::Version;
-use mproxy_session::{CloseReason, Side, Summary};
+use mproxy_session::{CloseReason, Peer, Side, Summary};
 use mproxy_transport::{
-    DialCause, DialError, DialOptions, Dialer, Resolver, Stream, Subprotocol, TlsClient,
-    UpstreamAddr,
+    DialCause, DialError, DialOptions, Dialer, ProxyHeader, ProxyTls, Resolver, SendProxy, Stream,
+    Subprotocol, TlsClient, UpstreamAddr,
 };
 use tokio::sync::Notify;
 use tokio::time::sleep_until;
@@ -31,6 +32,7 @@ pub(crate) struct Upstream {
     pub(crate) name: String,
     address: UpstreamAddr,
     dialer: ArcSwap<Dialer>,
+    send_proxy: SendProxy,
     metrics: UpstreamMetrics,
     /// How long a probe waits for CONNACK.
     limit: Duration,
@@ -66,6 +68,7 @@ impl Upstream {
             name: config.name.clone(),
             address: config.address.clone(),
             dialer: ArcSwap::from_pointee(dialer),
+            send_proxy: config.send_proxy_protocol,
             metrics: metrics.upstream(&config.name),
             limit: probe::limit(config.health.interval),
             watched: Watched::new(config, health),
@@ -83,16 +86,34 @@ impl Upstream {
         self.dialer.store(Arc::new(dialer));
     }
 
-    async fn connect(&self, subprotocol: Subprotocol) -> Result<Stream, DialError> {
-        self.dialer.load_full().dial(subprotocol).await
+    /// Whether it is told who the client is.
+    pub(crate) fn is_told(&self) -> bool {
+        self.send_proxy != SendProxy::Off
     }
 
-    /// Connects to the broker for a session.
+    /// The bytes in front of a session, which tell the broker about its client, who connected to
+    /// `destination`.
+    pub(crate) fn head(&self, client: &Peer, destination: Option<SocketAddr>) -> Vec<u8> {
+        match self.send_proxy {
+            SendProxy::Off => Vec::new(),
+            version => header(client, destination).encode(version),
+        }
+    }
+
+    /// Connects, for mproxy itself.
+    async fn connect(&self) -> Result<Stream, DialError> {
+        let head = ProxyHeader::default().encode(self.send_proxy);
+        let dialer = self.dialer.load_full();
+        dialer.dial_behind(head, Subprotocol::Mqtt).await
+    }
+
+    /// Connects to the broker for a session, and sends its [head](Self::head).
     ///
     /// # Errors
     /// Why it cannot be reached.
     pub(crate) async fn dial(
         &self,
+        head: Vec<u8>,
         version: Version,
     ) -> Result<(Stream, UpstreamConnection), DialError> {
         let subprotocol = match version {
@@ -100,7 +121,8 @@ impl Upstream {
             Version::V311 | Version::V5 => Subprotocol::Mqtt,
         };
         let started = Instant::now();
-        let outcome = self.connect(subprotocol).await;
+        let dialer = self.dialer.load_full();
+        let outcome = dialer.dial_behind(head, subprotocol).await;
         let result = match &outcome {
             Ok(_) => DialResult::Success,
             Err(error) => match error.cause() {
@@ -174,7 +196,7 @@ impl Upstream {
     /// Why it does not serve clients.
     pub(crate) async fn require(&self) -> Result<(), Failure> {
         let Some(watched) = &self.watched else {
-            return Ok(self.connect(Subprotocol::Mqtt).await.map(drop)?);
+            return Ok(self.connect().await.map(drop)?);
         };
         watched.lock().probe(Instant::now());
         let result = self.probe(watched).await;
@@ -223,7 +245,7 @@ impl Upstream {
     /// Connects, and waits for a CONNACK if that is checked. Not counted: metrics of dials are
     /// about clients.
     async fn probe(&self, watched: &Watched) -> Result<(), Failure> {
-        let stream = self.connect(Subprotocol::Mqtt).await?;
+        let stream = self.connect().await?;
         let result = match &watched.answers {
             Some(_) => probe::ask(stream, self.limit).await,
             None => Ok(()),
@@ -237,6 +259,26 @@ impl Upstream {
         );
         result
     }
+}
+
+/// What a broker is told about a client: nothing about one without an address.
+fn header(client: &Peer, destination: Option<SocketAddr>) -> ProxyHeader {
+    let unknown = SocketAddr::from(([0; 4], 0));
+    let mut header = ProxyHeader::default();
+    header.addresses = client
+        .address
+        .map(|it| (it, destination.unwrap_or(unknown)));
+    header.tls = client.tls.as_deref().map(|tls| {
+        let mut told = ProxyTls::default();
+        told.version = tls.version.to_owned();
+        told.cipher.clone_from(&tls.cipher);
+        told.server_name = tls.server_name.as_deref().map(str::to_owned);
+        let certificate = tls.certificate.as_ref();
+        told.is_verified = certificate.is_some();
+        told.common_name = certificate.and_then(|it| it.common_name.clone());
+        told
+    });
+    header
 }
 
 /// A session that waits for CONNACK.
