@@ -48,7 +48,7 @@ section! {
         /// mproxy sends it in a header of the PROXY protocol, in front of TLS and WebSocket; the broker must
         /// expect one. v2-tls: also the TLS version, cipher and server name of the client, and the common name of
         /// its verified certificate. In v1, the health check of mproxy says UNKNOWN, in v2 LOCAL: if the broker
-        /// closes such connections, as mosquitto 2.1 does in v2, set health.check to "tcp".
+        /// closes such connections, as mosquitto 2.1 does, set health.check to "tcp".
         send_proxy_protocol: SendProxy = "off";
         /// What a client sees when the broker does not answer its CONNECT: "close" or "connack".
         ///

@@ -147,8 +147,9 @@ fn closed(error: Option<&io::Error>) -> Failure {
     let how = error.map_or_else(String::new, |error| format!(": {error}"));
     Failure::unanswered(
         format!("closes the connection instead of answering CONNECT{how}"),
-        "a TLS port behind mqtt://? see the broker's log; for a broker that does not answer unknown \
-         clients set upstreams.NAME.health.check = \"tcp\"",
+        "a TLS port behind mqtt://? does it expect what upstreams.NAME.send_proxy_protocol says? see the \
+         broker's log; for a broker that does not answer unknown clients set upstreams.NAME.health.check = \
+         \"tcp\"",
     )
 }
 
