@@ -36,10 +36,18 @@ for lines in [b"", b"Sec-WebSocket-Protocol: mqtt\r\n", b"Sec-WebSocket-Protocol
               b"Sec-WebSocket-Protocol: mqtt\r\nSec-WebSocket-Extensions: permessage-deflate\r\n"]:
     for cut in (b"\xff\xff", b"\x04\x10"):
         put("upgrade", cut + REQUEST + lines + b"\r\n" + frame(0x82, b"early"))
+V2 = b"\r\n\r\n\0\r\nQUIT\n"
+for header in [b"PROXY UNKNOWN\r\n", b"PROXY TCP4 192.0.2.1 192.0.2.2 5000 1883\r\n",
+               b"PROXY TCP6 2001:db8::1 2001:db8::2 1 65535\r\n", V2 + b"\x20\0\0\0", V2 + b"\x21\x31\0\xd8" + b"\0" * 216,
+               V2 + b"\x21\x11\0\x0f" + b"\x01" * 12 + b"\x04\0\0", V2 + b"\x21\x21\0\x24" + b"\x01" * 36,
+               V2 + b"\x21\x11\0\x22" + b"\x01" * 12 + b"\x20\0\x0b\x07\0\0\0\0\x22\0\x03cn1\x02\0\x05a.bcd"]:
+    put("proxy", b"\x10" + header + b"\x10\x0c\0\x04MQTT")
 for case in cases:
     data = packet(case)
     if len(data) > 4096:
         continue
+    if case["state"] in ("tcp", "proxy"):
+        put("proxy", b"\x20" + data)
     if case["state"] in ("ws", "tcp"):
         put("upgrade", b"\xff\xff" + data)
     elif case["state"] == "ws_open":
