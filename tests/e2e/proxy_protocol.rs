@@ -441,13 +441,15 @@ fn certificates() -> Pki {
     pki
 }
 
+/// Clients may publish below the name in their certificate.
+const OWN_TOPICS: &str = "[chains.default]\nlayers = [\"acl\"]\n[layers.acl]\ntype = \"acl\"\n\
+    [[layers.acl.rules]]\nallow = [\"publish\"]\ntopics = [\"${cn}/#\"]\n";
+
 /// TLS may end at the load balancer, which says whose certificate it was; or behind it, at mproxy.
 #[tokio::test]
 async fn tls_may_end_on_either_side_of_a_header() {
     let broker = Mosquitto::start().await;
     let files = certificates();
-    let rules = "[chains.default]\nlayers = [\"acl\"]\n[layers.acl]\ntype = \"acl\"\n\
-        [[layers.acl.rules]]\nallow = [\"publish\"]\ntopics = [\"${cn}/#\"]\n";
     let (crt, key, ca) = (
         files.file("server.crt"),
         files.file("server.key"),
@@ -459,7 +461,7 @@ async fn tls_may_end_on_either_side_of_a_header() {
          [listeners.tls]\ncert = \"{crt}\"\nkey = \"{key}\"\nclient_auth = \"require\"\n\
          client_ca = [\"{ca}\"]\n"
     );
-    let setup = accepting(&broker.url(), "v2").toml(&tls).toml(rules);
+    let setup = accepting(&broker.url(), "v2").toml(&tls).toml(OWN_TOPICS);
     let mproxy = setup.start().await;
     let bind = format!(
         "ssl crt {} ca-file {ca} verify required",
@@ -558,6 +560,37 @@ async fn the_broker_is_told_who_the_client_is() {
         assert_eq!(session.accept().await.kind(), 1);
         client.speak(Version::V5);
         assert_eq!(client.packet().await.kind(), 2);
+    }
+}
+
+/// The name in a certificate that one proxy has verified is known to the one behind it.
+#[tokio::test]
+async fn the_name_in_a_certificate_reaches_the_broker() {
+    let broker = Mosquitto::start().await;
+    let files = certificates();
+    let behind = accepting(&broker.url(), "v2")
+        .toml(OWN_TOPICS)
+        .start()
+        .await;
+    let [crt, key, ca] = ["server.crt", "server.key", "ca.crt"].map(|name| files.file(name));
+    let front = Setup::before(&format!("mqtt://{}", behind.listener("proxied")))
+        .set("upstreams.broker.send_proxy_protocol", "\"v2-tls\"")
+        .set("listeners.mqtt.tls.cert", &format!("\"{crt}\""))
+        .set("listeners.mqtt.tls.key", &format!("\"{key}\""))
+        .set("listeners.mqtt.tls.client_auth", "\"require\"")
+        .set("listeners.mqtt.tls.client_ca", &format!("[\"{ca}\"]"));
+    let front = front.start().await;
+    let [cert, key] = ["device-7.crt", "device-7.key"].map(|name| files.file(name));
+    for (client_id, topic, denied) in [("own", "device-7/up", 0), ("other", "device-8/up", 1)] {
+        let more = [
+            "--cafile", &ca, "--cert", &cert, "--key", &key, "-t", topic, "-i", client_id,
+        ];
+        let args = [&["-A", CLIENT, "-m", "x", "-q", "1"][..], &more].concat();
+        mosquitto_pub(front.addr(), Version::V5, &args).await;
+        let end = behind.end_of(client_id).await;
+        assert_eq!(end["denied"], denied, "{end}");
+        let peer = end["peer"].as_str().expect("an address");
+        assert!(peer.starts_with(&format!("{CLIENT}:")), "{end}");
     }
 }
 
