@@ -73,7 +73,7 @@ impl Supervisor {
     }
 
     /// Closes what is left, and says why there is something.
-    async fn cut(&mut self, drained: Drained) -> Drained {
+    async fn cut(&self, drained: Drained) -> Drained {
         let why = match drained {
             Drained::Gently => None,
             Drained::InTime => Some(
