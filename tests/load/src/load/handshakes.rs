@@ -18,6 +18,9 @@ const CLIENTS: usize = 50;
 /// Between two messages of one client.
 const INTERVAL: Duration = Duration::from_millis(20);
 
+/// How often the others come: how they meet the messages differs much from one time to the next.
+const BURSTS: usize = 3;
+
 /// Of the thread that makes the others: its work must not delay the messages of the clients.
 const NICENESS: i32 = 10;
 
@@ -35,19 +38,20 @@ pub(super) fn run(
     latencies.clear();
     meter.start()?;
     let start = Instant::now();
-    let come = || -> Result<Pool, Error> {
+    let come = || -> Result<(), Error> {
         nice(NICENESS).during("lower the priority of a thread")?;
-        let mut pool = Pool::new(target, shape.version, options)?;
-        pool.grow_at_once(others)?;
-        Ok(pool)
+        for _ in 0..BURSTS {
+            Pool::new(target, shape.version, options)?.grow_at_once(others)?;
+        }
+        Ok(())
     };
-    let (count, _others) = thread::scope(|scope| {
+    let count = thread::scope(|scope| {
         let others = scope.spawn(come);
         // At least one message of each client, however quick the others are.
         let more = |sent| sent < CLIENTS || !others.is_finished();
         let count = pace.run_while(more, &mut pool, &mut latencies);
         let others = others.join().unwrap_or_else(|panic| resume_unwind(panic));
-        Ok::<_, Error>((count?, others?))
+        others.and(count)
     })?;
     let elapsed = start.elapsed();
     meter.stop()?;
