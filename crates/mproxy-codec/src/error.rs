@@ -44,7 +44,7 @@ macro_rules! decode_errors {
 }
 
 decode_errors! {
-    /// The fourth length byte asks for a fifth.
+    /// The fourth length byte announces a fifth.
     RemainingLength, MALFORMED_PACKET, "MQTT-1.5.5-1", "2.2.3", "2.1", "variable byte integer does not end within four bytes";
     /// A variable byte integer uses more bytes than needed.
     NotMinimal, MALFORMED_PACKET, "MQTT-1.5.5-1", "2.2.3", "2.1", "variable byte integer is not minimal";
@@ -68,8 +68,8 @@ decode_errors! {
     InvalidUtf8, MALFORMED_PACKET, "MQTT-1.5.4-1", "MQTT-1.5.3-1", "2.5", "string is not well-formed UTF-8";
     /// A string holds U+0000.
     NulCharacter, MALFORMED_PACKET, "MQTT-1.5.4-2", "MQTT-1.5.3-2", "2.5", "string contains U+0000";
-    /// A string that names something holds a control character or a noncharacter, and whoever reads
-    /// it refuses those; see [`View::has_control`](crate::View::has_control).
+    /// A string that names something holds a control character or a noncharacter, and the receiver
+    /// refuses those; see [`View::has_control`](crate::View::has_control).
     ControlCharacter, MALFORMED_PACKET, "1.5.4", "1.5.3", "2.5", "string contains a control character or a noncharacter";
     /// QoS bits 11 of a PUBLISH.
     QosThree, MALFORMED_PACKET, "MQTT-3.3.1-4", "MQTT-3.3.1-4", "2.1", "QoS 3";
@@ -93,7 +93,7 @@ decode_errors! {
     PropertyNotAllowed, MALFORMED_PACKET, "2.2.2.2", "2.2.2.2", "2.2.2.2", "property is not allowed in this packet";
     /// A Subscription Identifier in a PUBLISH of a client.
     SubscriptionIdFromClient, PROTOCOL_ERROR, "MQTT-3.3.4-6", "MQTT-3.3.4-6", "MQTT-3.3.4-6", "a client's PUBLISH has a subscription identifier";
-    /// A property that may be there once is there twice.
+    /// A property that may appear only once appears twice.
     DuplicateProperty, PROTOCOL_ERROR, "2.2.2.2", "2.2.2.2", "2.2.2.2", "property is given twice";
     /// A property value outside its range.
     PropertyValue, PROTOCOL_ERROR, "2.2.2.2", "2.2.2.2", "2.2.2.2", "property value is out of range";
@@ -101,9 +101,9 @@ decode_errors! {
     AuthDataWithoutMethod, PROTOCOL_ERROR, "3.1.2.11.10", "3.1.2.11.10", "3.1.2.11.10", "authentication data without an authentication method";
     /// The protocol name is neither `MQTT` nor `MQIsdp`.
     ProtocolName, UNSUPPORTED_PROTOCOL_VERSION, "MQTT-3.1.2-1", "MQTT-3.1.2-1", "3.1", "unknown protocol name";
-    /// The protocol level is one that no version supported here has.
+    /// The protocol level belongs to none of the supported versions.
     ProtocolLevel, UNSUPPORTED_PROTOCOL_VERSION, "MQTT-3.1.2-2", "MQTT-3.1.2-2", "3.1", "unsupported protocol level";
-    /// The protocol name is that of one version, and the level that of another: `MQTT` with 3, or
+    /// The protocol name and the level belong to different versions: `MQTT` with 3, or
     /// `MQIsdp` with 4 or 5.
     ProtocolMismatch, UNSUPPORTED_PROTOCOL_VERSION, "MQTT-3.1.2-2", "MQTT-3.1.2-2", "3.1", "protocol name and level do not go together";
     /// Bit 0 of the connect flags.

@@ -1,4 +1,4 @@
-//! Other protocols that arrive where MQTT is spoken, known by their first bytes.
+//! Other protocols that arrive on an MQTT connection, recognised by their first bytes.
 
 use core::fmt;
 
@@ -45,8 +45,8 @@ const HTTP_METHODS: [&[u8]; 10] = [
 ];
 
 impl Foreign {
-    /// The protocol that these first bytes of a connection belong to; `None` when there are too few
-    /// of them to tell, or when they belong to none of these.
+    /// The protocol of these first bytes of a connection; `None` if there are too few of them, or
+    /// if it is none of these protocols.
     #[must_use]
     pub fn recognise(first: &[u8]) -> Option<Self> {
         match first {
@@ -145,7 +145,7 @@ mod tests {
         }
     }
 
-    /// No MQTT packet that may come first is mistaken for something else.
+    /// No valid first MQTT packet is mistaken for another protocol.
     #[test]
     fn no_connect_and_no_connack_is_foreign() {
         for first in [0x10, 0x1f, 0x20, 0x2f] {

@@ -14,8 +14,8 @@ use crate::version::Version;
 ///
 /// Feed it what has arrived ([`push`](Self::push)), then take frames until there are none
 /// ([`next_frame`](Self::next_frame)). It judges fixed headers, and reads CONNECT to learn the
-/// version; [`Frame::view`] judges the rest of a packet. It keeps the standard to the letter, so
-/// what [`tolerance`](crate::tolerance) repairs is an error here.
+/// version; [`Frame::view`] validates the rest of a packet. It is strict: what
+/// [`tolerance`](crate::tolerance) repairs is an error here.
 ///
 /// ```
 /// use mproxy_codec::{Framer, View};
@@ -99,8 +99,8 @@ impl Framer {
     }
 
     /// The bytes that were pushed and not taken: the beginning of a packet, or the packet at which
-    /// an error was found. [`ConnectPacket::version_of`] says from them in which form a broken
-    /// CONNECT is refused, [`Foreign`](crate::Foreign) which other protocol they are.
+    /// an error was found. [`ConnectPacket::version_of`] derives from them the version in which to
+    /// refuse a malformed CONNECT; [`Foreign`](crate::Foreign) recognises other protocols.
     #[must_use]
     pub fn unread(&self) -> &[u8] {
         &self.buffer
@@ -108,15 +108,13 @@ impl Framer {
 
     /// Takes the next packet; `Ok(None)` when more bytes are needed.
     ///
-    /// A packet that is refused for its type, its flags or its length is refused before the rest of
-    /// it has arrived.
+    /// A packet with a wrong type, flags or length is refused before the rest of it has arrived.
     ///
     /// # Errors
     /// [`DecodeError::PacketTooLarge`] above the maximum packet size, [`DecodeError::NotConnect`]
-    /// and [`DecodeError::SecondConnect`] for a CONNECT that is missing or one too many, those of
+    /// and [`DecodeError::SecondConnect`] for a missing or a second CONNECT, those of
     /// [`Head::parse`] and [`Head::check_first_byte`], [`DecodeError::NotMinimal`] in MQTT 5.0, and
-    /// those of [`ConnectPacket::parse`]. The stream has no next packet then: every later call
-    /// returns the same error.
+    /// those of [`ConnectPacket::parse`]. After an error, every later call returns the same error.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, DecodeError> {
         if let Some(error) = self.error {
             return Err(error);
@@ -208,8 +206,8 @@ impl Frame {
         self.head
     }
 
-    /// The packet's bytes as they came, fixed header included. MQTT 3.x is lax about a few of them:
-    /// [`normalise`](crate::normalise) writes what every reader takes alike.
+    /// The packet's bytes as they came, fixed header included. MQTT 3.x allows variants of a few of
+    /// them: [`normalise`](crate::normalise) writes the form that every reader accepts.
     #[must_use]
     pub const fn as_bytes(&self) -> &Bytes {
         &self.bytes

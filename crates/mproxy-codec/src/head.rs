@@ -23,8 +23,8 @@ pub struct Head {
     len: u8,
     /// The first byte on the wire was another one.
     repaired: bool,
-    // a word of its own: packed into one with the bytes, it is written in parts and read as a
-    // whole, which costs more than all the rest of a scan
+    // its own word: packed together with the bytes, it would be written in parts and read as a
+    // whole, which costs more than the rest of a scan
     remaining: usize,
 }
 
@@ -193,7 +193,7 @@ impl Head {
     }
 
     /// True when the remaining length is encoded in as few bytes as possible. MQTT 5.0 demands it
-    /// ([MQTT-1.5.5-1]); of MQTT 3.x a proxy forwards the minimal form, so that it never
+    /// ([MQTT-1.5.5-1]); for MQTT 3.x the proxy forwards the minimal form, so that it never
     /// disagrees with the broker about where a packet ends.
     #[inline]
     #[must_use]
@@ -203,7 +203,7 @@ impl Head {
 }
 
 impl Head {
-    /// True when the bytes on the wire can go on as they came: the remaining length is minimal and
+    /// True when the bytes can be forwarded as they came: the remaining length is minimal and
     /// the first byte was not repaired. Otherwise [`normalise`](crate::normalise) writes the packet.
     #[inline]
     #[must_use]

@@ -7,7 +7,7 @@ use crate::kind::{Direction, Kind};
 use crate::reader::{Reader, check_text, check_topic_name};
 use crate::varint;
 
-/// Where a property block stands: in a packet that travels in a direction, or in a will.
+/// Where a property block stands: in a packet of one direction, or in a will.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums)] // complete: section 2.2.2.2 knows packets and the will
 pub enum Place {
@@ -33,7 +33,7 @@ const PUBLISH: u16 = 1 << Kind::Publish as u16;
 const SUBSCRIBE: u16 = 1 << Kind::Subscribe as u16;
 const DISCONNECT: u16 = 1 << Kind::Disconnect as u16;
 const AUTH: u16 = 1 << Kind::Auth as u16;
-/// Every packet that has properties, except those whose block is a request of the client.
+/// Every packet that has properties, except those that only a client sends as requests.
 const ANSWERS: u16 = CONNACK
     | 1 << Kind::Puback as u16
     | 1 << Kind::Pubrec as u16
@@ -289,8 +289,8 @@ const fn not_allowed(id: PropertyId, place: Place) -> DecodeError {
 }
 
 impl<'a> Properties<'a> {
-    /// Validates a block (without its length) in one pass: known, allowed here, of the right
-    /// type, in range, and given once.
+    /// Validates a block (without its length) in one pass: each property is known, allowed here,
+    /// of the right type, in range, and given once.
     ///
     /// # Errors
     /// Any of the property errors of [`DecodeError`], or those of its strings.
@@ -356,7 +356,7 @@ impl<'a> Properties<'a> {
         property.ok().map(|property| property.value)
     }
 
-    /// The properties by their bytes, none of which is looked at more than it takes to find the next.
+    /// The properties as bytes, inspected only as far as needed to find the next.
     fn raw(&self) -> impl Iterator<Item = (PropertyId, &'a [u8])> {
         let bytes = self.bytes;
         let mut reader = Reader::new(bytes, 0);
@@ -539,7 +539,7 @@ fn check_written(bytes: &[u8], value: Value<'_>) -> Result<(), DecodeError> {
     check_value(property.id, raw).map(drop)
 }
 
-/// Writes properties into a buffer, as the packets that the proxy itself sends need them.
+/// Writes properties into a buffer, for the packets that the proxy itself sends.
 #[derive(Clone, Debug, Default)]
 pub struct PropertyWriter {
     bytes: Vec<u8>,
@@ -564,8 +564,8 @@ impl PropertyWriter {
         self
     }
 
-    /// Appends a property. What is appended can be read back: a value that does not go with the
-    /// identifier, or that no packet may carry, is refused and nothing is written.
+    /// Appends a property. The block stays readable: a value that does not fit the identifier, or
+    /// that no packet may carry, is refused and nothing is written.
     ///
     /// # Errors
     /// [`EncodeError::FieldTooLong`] for a string of more than 65,535 bytes,

@@ -116,7 +116,7 @@ impl<'a> Reader<'a> {
         Ok(properties)
     }
 
-    /// Demands that everything has been read.
+    /// Fails if bytes are left.
     pub(crate) const fn finish(&self) -> Result<(), DecodeError> {
         if self.is_at_end() {
             Ok(())
@@ -136,8 +136,7 @@ pub(crate) fn text(bytes: &[u8]) -> Result<&str, DecodeError> {
     }
 }
 
-/// The same, without the string. Most are ASCII, which takes no more than a look at eight bytes at a
-/// time.
+/// The same, without returning the string. Most are ASCII, which is checked eight bytes at a time.
 #[inline]
 pub(crate) fn check_text(bytes: &[u8]) -> Result<(), DecodeError> {
     if is_ascii_without_nul(bytes) {
@@ -176,9 +175,8 @@ fn check_unusual_topic_name(bytes: &[u8]) -> Result<bool, DecodeError> {
     Ok(topic::has_control(text(bytes)?))
 }
 
-/// A topic filter as SUBSCRIBE and UNSUBSCRIBE carry it. Brokers honour `$share` for clients of
-/// MQTT 3.x too, so its rules hold in every version. Returns also whether it holds a control
-/// character.
+/// A topic filter in SUBSCRIBE and UNSUBSCRIBE. Brokers support `$share` for MQTT 3.x clients too,
+/// so its rules apply in every version. Also returns whether the filter holds a control character.
 pub(crate) fn check_topic_filter(bytes: &[u8]) -> Result<(&str, bool), DecodeError> {
     if is_plain_filter(bytes) || is_plain_shared_filter(bytes) {
         let filter = core::str::from_utf8(bytes).map_err(|_| DecodeError::InvalidUtf8)?;
@@ -190,8 +188,8 @@ pub(crate) fn check_topic_filter(bytes: &[u8]) -> Result<(&str, bool), DecodeErr
     Ok((filter, topic::has_control(filter)))
 }
 
-/// Says whether these bytes are a valid topic filter of printable ASCII that does not begin with
-/// `$`, as nearly all are; `false` means only that the rules must be asked one by one.
+/// True for a valid topic filter of printable ASCII that does not begin with `$`, like nearly all.
+/// `false` means only that the full validation must decide.
 fn is_plain_filter(filter: &[u8]) -> bool {
     let mut previous = b'/';
     for (at, &byte) in filter.iter().enumerate() {
@@ -235,7 +233,7 @@ impl From<TopicError> for DecodeError {
             TopicError::ShareNameEmpty
             | TopicError::ShareNameCharacter
             | TopicError::ShareFilterMissing
-            // no packet is refused for what only some brokers know
+            // no packet is refused over a form that only some brokers know
             | TopicError::DelaySeconds
             | TopicError::Untranslatable => Self::SharedFilter,
         }

@@ -44,7 +44,7 @@ reason_codes! {
     CONTINUE_AUTHENTICATION = 0x18, "continue_authentication";
     /// Start a re-authentication.
     REAUTHENTICATE = 0x19, "re_authenticate";
-    /// A failure that has no better code, or whose reason is not to be told.
+    /// A failure without a more specific code, or whose reason is not disclosed.
     UNSPECIFIED_ERROR = 0x80, "unspecified_error";
     /// The packet could not be parsed.
     MALFORMED_PACKET = 0x81, "malformed_packet";
@@ -145,7 +145,7 @@ impl ReasonCode {
     }
 
     /// True when DISCONNECT sent by the server may carry the code (MQTT 5.0 table 3-10, and table
-    /// 2-6 for 0x8c, Bad authentication method, with which a re-authentication fails).
+    /// 2-6 for 0x8c, Bad authentication method, the answer to a failed re-authentication).
     #[must_use]
     pub const fn is_valid_in_server_disconnect(self) -> bool {
         matches!(self.0,
@@ -188,7 +188,7 @@ impl ReasonCode {
         matches!(self.0, 0x00 | 0x11 | 0x80 | 0x83 | 0x87 | 0x8f | 0x91)
     }
 
-    /// The return code with which an MQTT 3.x CONNACK says the same (MQTT 3.1.1 table 3.1).
+    /// The equivalent return code in an MQTT 3.x CONNACK (MQTT 3.1.1 table 3.1).
     ///
     /// Codes without a counterpart become 3, server unavailable, which makes a device try again.
     #[must_use]

@@ -1,4 +1,4 @@
-//! Runs of PUBLISH packets about which there is nothing to say.
+//! Runs of ordinary PUBLISH packets, which need no individual inspection.
 
 use crate::packet::PublishLayout;
 use crate::property::PropertyId;
@@ -12,9 +12,9 @@ use crate::version::Version;
 /// Ordinary is what nearly every PUBLISH is: valid, with a plain topic name (ASCII, no control
 /// characters), shorter than 16 KiB, and with no properties but Payload Format Indicator, Message
 /// Expiry Interval, Content Type, Correlation Data and User Properties. Such packets are forwarded as
-/// they are, so finding where the run ends is all that there is to do, and this does it in one tight
-/// loop. What ends a run is not judged here: [`View::parse`](crate::View::parse) says whether it is
-/// another packet, an unusual one, an incomplete one or none at all.
+/// they are, so one tight loop only has to find the end of the run. It does not judge what ends a
+/// run: [`View::parse`](crate::View::parse) says whether that is another packet, an unusual one, an
+/// incomplete one or none at all.
 ///
 /// ```
 /// use mproxy_codec::{PublishRun, Version};
@@ -88,8 +88,8 @@ impl PublishRun {
 }
 
 impl PublishLayout {
-    /// The layout of the ordinary PUBLISH (see [`PublishRun`]) at the front of `bytes`; `None` says
-    /// only that [`parse`](Self::parse) must decide.
+    /// The layout of the ordinary PUBLISH (see [`PublishRun`]) at the front of `bytes`; `None`
+    /// means only that [`parse`](Self::parse) must decide.
     #[inline(always)]
     #[must_use]
     pub fn ordinary(bytes: &[u8], version: Version) -> Option<Self> {
@@ -149,8 +149,8 @@ impl PublishLayout {
     }
 }
 
-/// Says whether a block is valid and has such properties only as mean nothing to a proxy that
-/// forwards them: no Topic Alias, no Response Topic, and nothing that one side only may say.
+/// True if a block is valid and a proxy can forward all its properties without reading them: no
+/// Topic Alias, no Response Topic, and no property that only one side may send.
 fn is_ordinary_block(block: &[u8]) -> bool {
     let mut rest = block;
     let mut seen = 0_u16; // a bit for each identifier, none of which is above 9

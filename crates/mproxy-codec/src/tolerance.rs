@@ -1,8 +1,8 @@
 //! Small slips of clients and brokers that a tolerant receiver repairs before it reads a packet.
 //!
-//! The parsers of this crate keep the standard. Some old and widely used programs do not, in ways
-//! that no two readers understand differently. The functions here turn such bytes into those that
-//! the standard asks for, and leave everything else alone, so that the parsers stay the only judges:
+//! The parsers of this crate are strict. Some old and widely used programs break the standard in
+//! ways that every reader understands alike. The functions here turn such bytes into those that the
+//! standard requires, and leave everything else alone, so that only the parsers validate:
 //!
 //! | slip | repair |
 //! |---|---|
@@ -32,7 +32,7 @@ pub const fn first_byte(first: u8, version: Version) -> u8 {
     match Kind::from_first_byte(first) {
         Some(Kind::Publish) if first & 0b1110 == 0b1000 => first & !0b1000,
         Some(Kind::Publish) | None => first,
-        // MQTT 3.1, section 2.1: what a packet type does not use, a receiver does not look at
+        // MQTT 3.1, section 2.1: a receiver ignores the bits that a packet type does not use
         Some(kind) if matches!(version, Version::V31) => match kind {
             Kind::Pubrel | Kind::Subscribe | Kind::Unsubscribe => first & 0xf0 | 0b0010,
             _ => first & 0xf0,
@@ -54,7 +54,7 @@ pub fn connect(frame: Bytes) -> Bytes {
     with_byte(&frame, at, flags & !WILL_FLAGS)
 }
 
-/// A CONNACK without Session Present where there cannot be a session: `clean` says that the client
+/// Clears Session Present in a CONNACK if there cannot be a session: `clean` says that the client
 /// asked for a new one. `None` when there is nothing to repair.
 #[must_use]
 pub fn connack(packet: &[u8], clean: bool) -> Option<Bytes> {

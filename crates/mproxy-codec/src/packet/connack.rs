@@ -86,8 +86,8 @@ pub(crate) fn parse(
     })
 }
 
-/// Writes a CONNACK that says exactly this. MQTT 3.x has six codes: those that
-/// [`Connack::reason`] answers. [`encode_refusal`] finds the nearest for any other.
+/// Writes a CONNACK with exactly this code. MQTT 3.x has six codes, those that
+/// [`Connack::reason`] returns. [`encode_refusal`] finds the nearest for any other.
 ///
 /// ```
 /// use mproxy_codec::{ReasonCode, Version, encode_connack};
@@ -126,7 +126,7 @@ pub fn encode_connack(
     build::join(0x20, &[&fixed, len.as_slice(), properties], 0)
 }
 
-/// The code with which a CONNACK of this version says `reason`, if it has one.
+/// The code for `reason` in a CONNACK of this version, if it has one.
 const fn return_code(version: Version, reason: ReasonCode) -> Option<u8> {
     if version.is_v5() {
         return match reason.is_valid_in_connack() {

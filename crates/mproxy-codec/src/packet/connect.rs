@@ -28,14 +28,14 @@ pub(super) const FLAG_USER_NAME: u8 = 0x80;
 /// The flags that describe a will.
 pub(crate) const WILL_FLAGS: u8 = FLAG_WILL_QOS | FLAG_WILL_RETAIN;
 
-/// With this bit in its protocol level a mosquitto bridge says that it is one.
+/// A mosquitto bridge sets this bit in its protocol level.
 const LEVEL_BRIDGE: u8 = 0x80;
 
 /// A CONNECT: its bytes, validated, and where the fields are.
 ///
-/// Setters replace one field and leave all other bytes as they were; what they make is validated
-/// like what came from the network, and has control characters in names and topics only if there
-/// were some before. `Debug` shows neither password nor will payload.
+/// Setters replace one field and leave all other bytes as they were. The result is validated like a
+/// packet from the network, and a setter cannot add control characters to names and topics that had
+/// none. `Debug` shows neither password nor will payload.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ConnectPacket {
     frame: Bytes,
@@ -192,9 +192,9 @@ impl ConnectPacket {
     /// normalised, so that the broker reads the same fields from it as the proxy.
     ///
     /// # Errors
-    /// Any [`DecodeError`] of a CONNECT; [`DecodeError::ProtocolName`] is told apart from
-    /// [`DecodeError::ProtocolLevel`] and [`DecodeError::ProtocolMismatch`] so that the client can be
-    /// answered.
+    /// Any [`DecodeError`] of a CONNECT. [`DecodeError::ProtocolName`] differs from
+    /// [`DecodeError::ProtocolLevel`] and [`DecodeError::ProtocolMismatch`], because only these two
+    /// can be answered.
     pub fn parse(frame: Bytes) -> Result<Self, DecodeError> {
         let head = Head::parse(&frame)?.ok_or(DecodeError::Truncated)?;
         if head.kind() != Kind::Connect {
@@ -223,11 +223,10 @@ impl ConnectPacket {
             .and_then(Self::parse)
     }
 
-    /// The version in whose form a refusal of this CONNECT is written, if the protocol name is one
-    /// of MQTT's.
+    /// The version in which to refuse this CONNECT, if the protocol name is one of MQTT's.
     ///
-    /// A level above 5 is a later MQTT, which knows the form of MQTT 5.0; other unknown levels get
-    /// that of MQTT 3.1.1 ([MQTT-3.1.2-2]).
+    /// A level above 5 is a later MQTT, whose clients understand MQTT 5.0; other unknown levels get
+    /// MQTT 3.1.1 ([MQTT-3.1.2-2]).
     #[must_use]
     pub fn version_of(frame: &[u8]) -> Option<Version> {
         let head = Head::parse(frame).ok()??;
@@ -253,7 +252,7 @@ impl ConnectPacket {
     }
 
     /// True for a mosquitto bridge: bit 7 of its protocol level is set (0x83, 0x84). The broker does
-    /// not send its own messages back to it, and leaves RETAIN as it was. The bit goes on as it came.
+    /// not send its own messages back to it, and leaves RETAIN as it was. The bit is forwarded.
     #[must_use]
     pub const fn is_bridge(&self) -> bool {
         self.layout.is_bridge
@@ -411,7 +410,7 @@ impl ConnectPacket {
         Ok(())
     }
 
-    /// Replaces the will, all of it. Its properties are those of a will
+    /// Replaces the whole will. Its properties are those of a will
     /// ([`Place::Will`](crate::Place::Will)), and are left out before MQTT 5.0.
     ///
     /// # Errors
@@ -435,7 +434,7 @@ impl ConnectPacket {
         Ok(())
     }
 
-    /// Takes the will out, if there is one.
+    /// Removes the will, if there is one.
     ///
     /// # Errors
     /// None in practice; [`EncodeError`] for symmetry with the other setters.
@@ -676,7 +675,7 @@ pub(super) fn parse_layout(
     })
 }
 
-/// What is wrong with a topic name, said of a will.
+/// Turns the error of a topic name into that of a will topic.
 const fn of_will(error: DecodeError) -> DecodeError {
     match error {
         DecodeError::WildcardInTopicName => DecodeError::WildcardInWillTopic,

@@ -1,4 +1,4 @@
-//! A CONNECT from nothing.
+//! Builds a CONNECT from scratch.
 
 use core::fmt;
 

@@ -1,4 +1,4 @@
-//! What is left of a CONNECT that cannot be let in.
+//! Reads what it can from a CONNECT that is refused.
 
 use super::connect::{FLAG_PASSWORD, FLAG_USER_NAME, FLAG_WILL, parse_layout};
 use crate::error::DecodeError;
@@ -9,7 +9,7 @@ use crate::reader::Reader;
 /// How the protocol name of MQTT 3.1 stands in a CONNECT.
 const V31_NAME: &[u8] = b"\0\x06MQIsdp";
 
-/// What can be read of a CONNECT that is not valid, or not whole: who it was, for a log line.
+/// The readable fields of an invalid or incomplete CONNECT, for a log line that names the client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectGlimpse<'a> {
@@ -49,7 +49,7 @@ impl Form {
         }
     }
 
-    /// The form in which a client of any other level is answered: see
+    /// The form in which to answer a client of any other level: see
     /// [`version_of`](super::ConnectPacket::version_of).
     const fn of_answer(name: &[u8], level: u8) -> Self {
         match (name, level) {
@@ -102,7 +102,7 @@ impl<'a> ConnectGlimpse<'a> {
         } else if let Some(packet) = whole {
             glimpse.judge(head, packet);
         }
-        // whatever cannot be read is what the glimpse lacks
+        // fields that cannot be read stay `None`
         let reader = Reader::new(whole.unwrap_or(bytes), head.len());
         let _ = glimpse.read(reader, whole.is_some());
         glimpse
@@ -138,7 +138,7 @@ impl<'a> ConnectGlimpse<'a> {
                 Form::V3 => Ok(()),
             };
         }
-        // a form that nobody knows: a false name is worse than none, so only a form counts that
+        // an unknown form: a wrong name is worse than none, so only a form counts that
         // fills the packet to its last byte
         for form in [likely, likely.other()] {
             let mut guess = *self;

@@ -1,5 +1,5 @@
-//! The packets, a file each. A view borrows the bytes of one whole packet and has validated all of
-//! them; reading a field from it cannot fail.
+//! The packets, one file each. A view borrows the bytes of one whole packet and has validated all
+//! of them; reading a field from it cannot fail.
 
 mod ack;
 mod connack;
@@ -186,7 +186,7 @@ impl<'a> View<'a> {
 }
 
 /// Writes `packet` with the first byte of `head`, the shortest possible remaining length and without
-/// DUP on PUBREL, SUBSCRIBE and UNSUBSCRIBE: what MQTT 3.1 is lax about and later versions are not.
+/// DUP on PUBREL, SUBSCRIBE and UNSUBSCRIBE. MQTT 3.1 allows these variants, later versions do not.
 ///
 /// # Errors
 /// [`EncodeError::PacketTooLarge`](crate::EncodeError::PacketTooLarge), which a packet that was

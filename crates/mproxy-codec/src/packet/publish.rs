@@ -359,7 +359,7 @@ impl<'a> Publish<'a> {
             kept = Properties::validated(properties).without(&left_out);
             properties = kept.as_bytes();
         }
-        // nothing is left that names a topic
+        // neither a topic name nor an alias is left
         if topic.is_empty() && !has_alias {
             return Err(EncodeError::Invalid(DecodeError::EmptyTopic));
         }
@@ -456,8 +456,8 @@ impl<'a> PublishEdit<'a> {
         self
     }
 
-    /// Makes it QoS 0: a weaker promise than its sender asked for. Raising is not offered: it would
-    /// take a packet identifier of one's own.
+    /// Lowers it to QoS 0. There is no way to raise the QoS: that would need a packet identifier of
+    /// the proxy's own.
     #[must_use]
     pub const fn at_most_once(mut self) -> Self {
         self.at_most_once = true;

@@ -60,7 +60,7 @@ impl SubscriptionOptions {
         Self(self.0 & !3 | qos.as_u8())
     }
 
-    /// True when own publications are not wanted.
+    /// True when the client does not want its own publications (No Local).
     #[must_use]
     pub const fn no_local(self) -> bool {
         self.0 & 0b100 != 0

@@ -4,16 +4,16 @@ use std::borrow::Cow;
 
 use super::{TopicError, TopicFilter, TopicName, VendorForms};
 
-/// What a filter begins with that is one of several members of a group.
+/// The prefix of a shared subscription.
 const SHARED: &str = "$share/";
 
 /// How a broker reads topics.
 ///
-/// Some brokers translate topics into those of another protocol. Names that differ on the wire are
-/// one topic to them, and what the standard takes for a letter is a wildcard. A layer that judges or
-/// rewrites topics must look at what the broker reads: at the [name](Self::read_name) or
-/// [filter](Self::read_filter) of the standard that says the same. [`NameParts`](super::NameParts)
-/// and [`FilterParts`](super::FilterParts) do.
+/// Some brokers translate topics into those of another protocol. Names that differ on the wire can
+/// be one topic to them, and ordinary characters can be wildcards. A layer that authorises or
+/// rewrites topics must use what the broker reads: the equivalent [name](Self::read_name) or
+/// [filter](Self::read_filter) of the standard. [`NameParts`](super::NameParts) and
+/// [`FilterParts`](super::FilterParts) do.
 ///
 /// | | in a name | in a filter | `$` | shared subscriptions |
 /// |---|---|---|---|---|
@@ -21,7 +21,7 @@ const SHARED: &str = "$share/";
 /// | [`Amqp`](Self::Amqp) | `.` is `/` | `.` is `/`, `*` is `+` | a letter | none |
 /// | [`Nats`](Self::Nats) | as it is written | `*` is `+`, `>` is `#` | the broker's own, but kept messages | none |
 ///
-/// What such a broker cannot read as anything of the standard has no reading, and is refused: a name
+/// A topic without an equivalent in the standard has no reading, and is refused: a name
 /// with a wildcard of the broker, `a*b` in AMQP, shared subscriptions, a topic of Sparkplug in AMQP
 /// (`spBv1.0/...`; how RabbitMQ reads it depends on its setting `mqtt.sparkplug`), white space in
 /// NATS.
@@ -77,8 +77,8 @@ impl Dialect {
         }
     }
 
-    /// Says whether a subscription whose first level is a wildcard may be sent messages whose topic
-    /// begins with `$`, all the same: NATS sends those that it kept.
+    /// True if a subscription whose first level is a wildcard may still get messages whose topic
+    /// begins with `$`: NATS sends retained ones.
     pub const fn leaks_dollar(self) -> bool {
         match self {
             Self::Mqtt(_) => false,
@@ -86,7 +86,7 @@ impl Dialect {
         }
     }
 
-    /// What is read otherwise, for a message to an operator; empty if nothing is.
+    /// What the broker reads differently, for a message to an operator; empty if nothing.
     pub const fn difference(self) -> &'static str {
         match self {
             Self::Mqtt(_) => "",
@@ -95,7 +95,7 @@ impl Dialect {
         }
     }
 
-    /// Returns the topic name of the standard that says what the broker reads. It is not longer.
+    /// Returns the equivalent topic name of the standard. It is not longer.
     ///
     /// # Errors
     ///
@@ -115,7 +115,7 @@ impl Dialect {
         }
     }
 
-    /// Returns the topic filter of the standard that says what the broker reads. It is not longer.
+    /// Returns the equivalent topic filter of the standard. It is not longer.
     ///
     /// # Errors
     ///

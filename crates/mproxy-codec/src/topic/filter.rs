@@ -36,7 +36,7 @@ impl<'a> TopicFilter<'a> {
             .map_err(|_| misplaced_wildcard(filter))
     }
 
-    /// Wraps what is known to be valid.
+    /// Wraps a filter that is known to be valid.
     pub(crate) const fn trusted(filter: &'a str) -> Self {
         Self(filter)
     }
@@ -77,8 +77,8 @@ impl<'a> TopicFilter<'a> {
     ///
     /// # Errors
     ///
-    /// Returns the rule that a filter breaks which starts with `$share/` and is not a shared
-    /// subscription.
+    /// Returns the rule that the filter breaks, if it starts with `$share/` but is not a valid
+    /// shared subscription.
     pub fn shared(self) -> Result<Option<SharedFilter<'a>>, TopicError> {
         SharedFilter::parse(self)
     }

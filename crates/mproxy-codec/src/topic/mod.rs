@@ -4,20 +4,19 @@
 //! whether a byte string is either of them, whether a filter [matches](TopicFilter::matches) a
 //! name, whether it [covers](TopicFilter::covers) another filter (everything the other can match,
 //! it matches) and whether two filters [overlap](TopicFilter::overlaps) (some name is matched by
-//! both). An access rule needs the last two: "does a rule match the filter string" is not the
-//! question that a SUBSCRIBE asks.
+//! both). Access rules for SUBSCRIBE need the last two: matching a rule against the text of the
+//! filter is not enough.
 //!
-//! Not every broker reads a topic as it is written. What one of another [`Dialect`] reads is to be
-//! found out first, by [`NameParts`] and [`FilterParts`]; the relations are those of the standard.
+//! Not every broker reads a topic as it is written. For a broker of another [`Dialect`], translate
+//! first with [`NameParts`] and [`FilterParts`]; the relations are those of the standard.
 //!
 //! Everything works byte by byte: there is no normalisation, no folding of case, and no trimming
 //! `[MQTT-4.7.3-4]`. Empty levels count: `/a`, `a` and `a/` are three different names. All
 //! functions are iterative, linear in the length of their arguments, do not panic and, except where
 //! an invalid string is reported, do not allocate.
 //!
-//! The syntax check of what is not plain ASCII is done by [mqtt-protocol], behind the checks that
-//! it does not do itself (U+0000); the hot path, [`is_plain_name`], is a single pass over eight
-//! bytes at a time.
+//! [mqtt-protocol] checks the syntax of all but plain ASCII, after a check that it lacks (U+0000).
+//! The hot path, [`is_plain_name`], is a single pass over eight bytes at a time.
 //!
 //! # Examples
 //!

@@ -22,13 +22,13 @@ impl<'a> TopicName<'a> {
         Ok(Self(name))
     }
 
-    /// Wraps what is known to be valid.
+    /// Wraps a name that is known to be valid.
     pub(super) const fn trusted(name: &'a str) -> Self {
         Self(name)
     }
 
-    /// Wraps the bytes of a packet that has been validated. No type shows that they were, so this is
-    /// for those who hold such a packet.
+    /// Wraps the bytes of a validated packet. The type does not prove that, so the caller must hold
+    /// such a packet.
     #[doc(hidden)]
     #[must_use]
     pub fn validated(name: &'a [u8]) -> Self {
@@ -92,7 +92,7 @@ fn check_text(name: &str) -> Result<(), TopicError> {
     if name.as_bytes().contains(&0) {
         return Err(TopicError::Nul);
     }
-    // What is left to be wrong with a name that mqtt-protocol refuses is a wildcard.
+    // The only remaining reason for mqtt-protocol to refuse a name is a wildcard.
     mqtt::TopicNameRef::new(name)
         .map(|_| ())
         .map_err(|_| TopicError::WildcardInName)

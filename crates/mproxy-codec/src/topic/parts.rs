@@ -1,5 +1,4 @@
-//! What a broker takes off a topic before it reads the rest: `$share/group/f` and the forms of
-//! vendors.
+//! Prefixes that a broker strips before it reads the topic: `$share/group/f` and the vendor forms.
 
 use std::{borrow::Cow, fmt};
 
@@ -11,8 +10,7 @@ use super::{
 /// More digits than any delay in seconds that a broker takes.
 const MAX_DELAY_DIGITS: usize = 10;
 
-/// How a subscription is meant, beside what it is about. Displayed, it is what stands before the
-/// filter.
+/// The kind of a subscription. Its `Display` is the prefix before the filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FilterForm<'a> {
@@ -48,8 +46,8 @@ impl fmt::Display for FilterForm<'_> {
 
 /// A subscription, taken apart once, as the broker reads it.
 ///
-/// What it can read is decided by the filter inside. That one may begin with `$` again; it is then
-/// about topics of the broker's own, or a form within a form, which no broker is known to take.
+/// The filter inside decides what it can read. That filter may begin with `$` again: it is then for
+/// the broker's own topics, or a form within a form, which no known broker accepts.
 ///
 /// # Examples
 ///
@@ -165,7 +163,7 @@ impl<'a> NameParts<'a> {
     /// # Errors
     ///
     /// The name is not valid, or the broker does not read it as a name of the standard; or it begins
-    /// with `$delayed/`, but the seconds are none or the name behind them is missing.
+    /// with `$delayed/`, but the seconds are not a number or the name behind them is missing.
     pub fn parse(name: &'a str, dialect: Dialect) -> Result<Self, TopicError> {
         let read = dialect.read_name(name)?;
         let delayed = dialect.forms().contains(VendorForms::DELAYED);

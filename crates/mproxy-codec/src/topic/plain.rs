@@ -2,8 +2,8 @@
 //!
 //! Nearly every topic name on the wire is printable ASCII. For those, one question replaces the
 //! separate ones for UTF-8, U+0000, control characters and wildcards: is there a byte that needs a
-//! second look? It is asked of eight bytes with a handful of integer operations, because it is
-//! asked for every PUBLISH.
+//! closer look? A handful of integer operations answer it for eight bytes, because every PUBLISH
+//! needs it.
 
 use super::MAX_TOPIC_LENGTH;
 

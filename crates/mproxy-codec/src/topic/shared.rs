@@ -8,8 +8,8 @@ const PREFIX: &str = "$share/";
 
 /// A shared subscription: the members of a group take turns in receiving what the filter matches.
 ///
-/// What such a subscription can read is decided by the filter inside it; anybody who authorises or
-/// rewrites it must look there. The filter inside may itself begin with `$share/`: then it is an
+/// The filter inside decides what such a subscription can read; code that authorises or rewrites it
+/// must use that filter. The filter inside may itself begin with `$share/`: then it is an
 /// ordinary (if odd) filter for the broker's own topics, not a second subscription.
 ///
 /// # Examples

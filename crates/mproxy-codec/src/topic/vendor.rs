@@ -10,9 +10,8 @@ pub(super) const DELAYED: &str = "$delayed/";
 
 /// A set of forms beyond the standard that a broker understands.
 ///
-/// To a broker that does not know them they are names like any other, so that a layer that judges or
-/// rewrites topics has to know which broker is behind: they are a part of its
-/// [`Dialect`](super::Dialect).
+/// A broker that does not know a form takes it for an ordinary name. So a layer that authorises or
+/// rewrites topics must know the broker: the forms are part of its [`Dialect`](super::Dialect).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct VendorForms(u8);
 
