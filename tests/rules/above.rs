@@ -105,7 +105,7 @@ pub(crate) const CHOICES: &[Choice] = &[
         what: "the broker says Session Present to a clean session, or in a refusal",
         default: "the bit is cleared",
         key: CONFORMANCE,
-        other: "`\"strict\"`: the broker is of no use: T2",
+        other: "`\"strict\"`: the broker counts as unavailable: T2",
         rules: &[26, 47],
     },
     Choice {
@@ -153,7 +153,7 @@ pub(crate) const CHOICES: &[Choice] = &[
         what: "a CONNACK without the Authentication Method of CONNECT",
         default: "it passes",
         key: CONFORMANCE,
-        other: "`\"strict\"`: the broker is of no use: T2",
+        other: "`\"strict\"`: the broker counts as unavailable: T2",
         rules: &[122],
     },
     Choice {

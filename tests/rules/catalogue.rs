@@ -76,13 +76,13 @@ pub(crate) const RULES: &[Rule] = &[
     rule(
         8,
         ALL,
-        "refuses strings that are no well-formed UTF-8, in every field and both directions",
+        "refuses strings that are not well-formed UTF-8, in every field and both directions",
     ),
     rule(9, ALL, "refuses strings with U+0000"),
     rule(
         10,
         ALL,
-        "takes a byte order mark for a character like any other",
+        "treats a byte order mark as a character like any other",
     ),
     rule(
         11,
@@ -94,7 +94,7 @@ pub(crate) const RULES: &[Rule] = &[
         ALL,
         "compares topics byte by byte: nothing is normalised, case matters",
     ),
-    rule(13, ALL, "never takes binary fields for strings"),
+    rule(13, ALL, "never treats binary fields as strings"),
     rule(
         14,
         V5,
@@ -124,17 +124,17 @@ pub(crate) const RULES: &[Rule] = &[
     rule(
         19,
         ALL,
-        "closes without an answer when the first packet is not CONNECT; nobody else hears of it",
+        "closes without an answer when the first packet is not CONNECT; hooks and broker see nothing of it",
     ),
     rule(
         20,
         ALL,
-        "closes at a second CONNECT, of which neither hooks nor broker hear",
+        "closes at a second CONNECT, and shows it to neither hooks nor broker",
     ),
     rule(
         21,
         ALL,
-        "takes a broker for unavailable that does not answer CONNECT with CONNACK (or AUTH)",
+        "treats a broker as unavailable if it does not answer CONNECT with CONNACK (or AUTH)",
     ),
     rule(22, ALL, "closes both sides at a second CONNACK"),
     rule(
@@ -155,12 +155,12 @@ pub(crate) const RULES: &[Rule] = &[
     rule(
         26,
         ALL,
-        "never says that there is a session together with a refusal; that of a broker is cleared, or the broker is of no use to a strict proxy",
+        "never sends Session Present with a refusal; clears it in the broker's, or if strict, treats the broker as unavailable",
     ),
     rule(
         27,
         ALL,
-        "answers in the format of the client's version, and later ones in that of 5.0; versions that are not served are told so, other protocols are not answered; bridges are clients, or refused where that is wanted",
+        "answers in the format of the client's version, and later ones in that of 5.0; refuses unsupported versions with a code, and does not answer other protocols; bridges are clients, or refused if configured",
     ),
     rule(
         28,
@@ -190,7 +190,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule(
         33,
         ALL,
-        "says no DISCONNECT in the name of a client that was lost",
+        "sends no DISCONNECT on behalf of a client that was lost",
     ),
     rule(
         34,
@@ -205,7 +205,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule(
         36,
         ALL,
-        "bears two connections of one client at a time, and forgets the right one",
+        "tolerates two connections of one client at a time, and forgets the right one",
     ),
     rule(
         37,
@@ -266,12 +266,12 @@ pub(crate) const RULES: &[Rule] = &[
     rule(
         48,
         ALL,
-        "judges and maps a will like a PUBLISH; refused, CONNECT is",
+        "judges and maps a will like a PUBLISH; a refused will refuses the CONNECT",
     ),
     rule(
         49,
         ALL,
-        "refuses will topics that are no topic names, and those that begin with `$` where clients may not use them",
+        "refuses will topics that are not valid topic names, and those that begin with `$` where clients may not use them",
     ),
     rule(50, V5, "passes all properties of a will in their order"),
     rule(
@@ -287,7 +287,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule(
         53,
         V5,
-        "keeps texts to itself when the client asked for none, but in CONNACK and DISCONNECT",
+        "sends no reason string of its own when the client asked for none, except in CONNACK and DISCONNECT",
     ),
     rule(
         54,
@@ -371,7 +371,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule(
         72,
         V5,
-        "sends the broker no PUBLISH but the client's, so that the broker's Receive Maximum holds",
+        "sends the broker only the client's PUBLISH packets, so that the broker's Receive Maximum holds",
     ),
     rule(
         73,
@@ -396,7 +396,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule(
         77,
         V5,
-        "keeps every property of a PUBLISH of which it changes another part",
+        "keeps every property of a PUBLISH when it changes another part",
     ),
     rule(78, V5, "checks and maps Response Topics like topics"),
     rule(
@@ -462,12 +462,12 @@ pub(crate) const RULES: &[Rule] = &[
     rule(
         93,
         ALL,
-        "answers a SUBSCRIBE itself of which nothing is left",
+        "answers a SUBSCRIBE itself if all its filters are refused",
     ),
     rule(
         94,
         &["v31"],
-        "answers a refused filter of 3.1, which has no word for it, and does not subscribe",
+        "answers a refused filter of 3.1, which has no failure code, and does not subscribe",
     ),
     rule(95, ALL, "lets a delivery pass that comes before SUBACK"),
     rule(
@@ -485,7 +485,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule(
         100,
         ALL,
-        "maps UNSUBSCRIBE like SUBSCRIBE and lets everybody leave; what was never subscribed is told as such",
+        "maps UNSUBSCRIBE like SUBSCRIBE and never denies it; reports filters that were never subscribed as such",
     ),
     rule(
         101,
@@ -502,12 +502,12 @@ pub(crate) const RULES: &[Rule] = &[
         ALL,
         "judges and maps the filter inside of a shared subscription; malformed ones are refused",
     ),
-    rule(104, ALL, "lets no vendor's `$` form around a rule"),
+    rule(104, ALL, "lets no vendor's `$` form bypass a rule"),
     rule(105, V5, "refuses No Local on a shared subscription"),
     rule(
         106,
         ALL,
-        "grants a filter only if everything is allowed that it can match",
+        "grants a filter only if every topic that it can match is allowed",
     ),
     rule(
         107,
@@ -518,7 +518,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule(
         108,
         ALL,
-        "acknowledges a delivery in the client's name that it drops, to the end of the exchange",
+        "acknowledges a delivery that it drops on the client's behalf, to the end of the exchange",
     ),
     rule(109, ALL, "keeps the broker's packet identifiers"),
     rule(
@@ -604,7 +604,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule(
         127,
         ALL,
-        "upgrades only who offers a subprotocol of MQTT, and names one that was offered",
+        "upgrades only clients that offer an MQTT subprotocol, and names one that they offered",
     ),
 ];
 

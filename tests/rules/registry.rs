@@ -339,8 +339,8 @@ fn table() -> String {
     );
     table.push_str(
         "Tests without a file are in [rules](rules), as `module::name`. A version in parentheses\n\
-         behind a test is the only one that it is for. Every test runs with both values of the key\n\
-         `conformance`, and those in the tables below with all values of the key that decides.\n\n",
+         after a test is the only version that it covers. Every test runs with both values of the key\n\
+         `conformance`, and those in the tables below with all values of the key that applies.\n\n",
     );
     choices(&mut table);
     let _ = writeln!(table, "## Rules\n\n{} rules.\n", RULES.len());
@@ -396,10 +396,10 @@ fn above(rule: u8) -> String {
 fn choices(table: &mut String) {
     table.push_str(
         "## Choices\n\n\
-         A fleet that worked with its broker yesterday must work through mproxy today. So these stand\n\
-         above the rules: by default mproxy does what a cable does, and speaks in its own voice only\n\
-         when a layer refused something, when a side broke the protocol in a way that two readers could\n\
-         understand differently, or when an operator ordered it.\n\n\
+         A fleet that worked with its broker yesterday must work through mproxy today. So these override\n\
+         the rules: by default mproxy forwards like a cable, and sends packets of its own only when\n\
+         a layer refused something, when a side broke the protocol in a way that two readers could\n\
+         understand differently, or when an operator configured it.\n\n\
          | | what | default | key | other value | above |\n|---|---|---|---|---|---|\n",
     );
     for choice in CHOICES {
@@ -431,8 +431,8 @@ fn choices(table: &mut String) {
 fn inputs(table: &mut String) {
     table.push_str(
         "\n## Found with other programs\n\n\
-         What clients and brokers of other makers send, byte by byte, and inputs like it: without a layer\n\
-         and behind `acl`, in one write, a byte a write, right behind CONNECT, over WebSocket.\n\n\
+         What other clients and brokers send, byte by byte, and similar inputs: without a layer\n\
+         and behind `acl`, in one write, one byte per write, right behind CONNECT, over WebSocket.\n\n\
          | | input | right | tests |\n|---|---|---|---|\n",
     );
     for input in INPUTS {
