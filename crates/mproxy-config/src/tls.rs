@@ -175,7 +175,7 @@ words! {
 }
 
 impl ListenerTls {
-    /// What the transport is to offer.
+    /// The settings for the transport.
     #[must_use]
     pub fn options(&self, protocol: Protocol) -> TlsServerOptions {
         let mut options = TlsServerOptions::default();
@@ -213,7 +213,7 @@ impl ListenerTls {
 }
 
 impl UpstreamTls {
-    /// How the transport is to trust the broker.
+    /// The settings with which the transport trusts the broker.
     #[must_use]
     pub fn options(&self) -> TlsClientOptions {
         let mut options = TlsClientOptions::default();
