@@ -371,3 +371,53 @@ async fn nothing_is_served_without_its_certificate() {
         assert!(!output.contains("\"listening\""), "{output}");
     }
 }
+
+/// A CA may put anything into a certificate: what means something in a filter fills no placeholder, and
+/// what would break a line is no user name (mosquitto 2.0.16).
+#[tokio::test]
+async fn names_in_certificates_are_names_and_nothing_else() {
+    let pki = pki();
+    for (serial, (file, name)) in (20..).zip([("hash", "#"), ("level", "a/b"), ("line", "a\nb")]) {
+        pki.client_named(file, name, serial);
+    }
+    let broker = Mosquitto::start().await;
+    let more = "client_auth = \"require\"\nusername_from = \"cn\"\n";
+    let config = "[layers.acl]\ntype = \"acl\"\n[[layers.acl.rules]]\nname = \"own\"\n\
+                  allow = [\"publish\"]\ntopics = [\"by/${cn}/#\", \"of/${username}/#\"]\n";
+    let mproxy = listener(&pki, &broker.url(), more)
+        .toml(config)
+        .set("chains.default.layers", "[\"log\", \"acl\"]")
+        .start()
+        .await;
+    let addr = mproxy.listener("mqtts");
+    let publish = async |name: &str, topic: &str| {
+        let args_of = ["-i", name, "-q", "1", "-t", topic, "-m", "m"];
+        mosquitto_pub(addr, Version::V5, &args(&shown(&pki, name), &args_of)).await
+    };
+    let observer = MosquittoSub::start(broker.addr(), Version::V5, &["-t", "#"]).await;
+    for (name, topic) in [
+        ("hash", "by/x/y"),
+        ("hash", "of/x/y"),
+        ("level", "by/a/b/c"),
+    ] {
+        publish(name, topic).await;
+        let denied = mproxy.event("the denial", |it| {
+            it["event"] == "deny" && it["topic"] == topic
+        });
+        assert_eq!(denied.await["client_id"], name);
+    }
+    let (code, _) = publish("line", "by/a/b").await;
+    assert_ne!(code, 0);
+    let line = mproxy.end_of("line").await;
+    assert_eq!(line["reason"], "auth_denied");
+    assert!(
+        line["detail"]
+            .as_str()
+            .is_some_and(|it| it.contains("control characters")),
+        "{line}"
+    );
+    let (code, output) = publish("alice", "by/alice/x").await;
+    assert_eq!(code, 0, "{output}");
+    observer.message("by/alice/x 0 0 1 6d").await;
+    assert_eq!(observer.messages().len(), 1, "{:?}", observer.messages());
+}

@@ -67,7 +67,7 @@ impl Pki {
             SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             SanType::DnsName("localhost".try_into().expect("a name")),
         ];
-        self.issue(name, names, serial)
+        self.issue(name, name, names, serial)
     }
 
     /// Issues the certificate of a client, with a SPIFFE id that ends in its name.
@@ -77,10 +77,18 @@ impl Pki {
     pub fn client(&self, name: &str, serial: u64) -> [PathBuf; 2] {
         let id = format!("spiffe://example.org/{name}");
         let names = vec![SanType::URI(id.as_str().try_into().expect("a URI"))];
-        self.issue(name, names, serial)
+        self.issue(name, name, names, serial)
     }
 
-    fn issue(&self, name: &str, names: Vec<SanType>, serial: u64) -> [PathBuf; 2] {
+    /// Issues the certificate of a client with a common name that is no file name.
+    ///
+    /// # Panics
+    /// If no file can be written.
+    pub fn client_named(&self, file: &str, common_name: &str, serial: u64) -> [PathBuf; 2] {
+        self.issue(file, common_name, Vec::new(), serial)
+    }
+
+    fn issue(&self, file: &str, name: &str, names: Vec<SanType>, serial: u64) -> [PathBuf; 2] {
         let mut params = CertificateParams::default();
         params.subject_alt_names = names;
         params.distinguished_name = named(name);
@@ -89,7 +97,7 @@ impl Pki {
         let cert = params
             .signed_by(&key, &self.issuer)
             .expect("it can be signed");
-        let files = ["crt", "key"].map(|end| self.dir.path().join(format!("{name}.{end}")));
+        let files = ["crt", "key"].map(|end| self.dir.path().join(format!("{file}.{end}")));
         fs::write(&files[0], cert.pem()).expect("the temporary folder is ours");
         fs::write(&files[1], key.serialize_pem()).expect("the temporary folder is ours");
         files

@@ -73,8 +73,13 @@ fn name<'a>(
         NameFrom::SanDns => certificate.dns_names.first().map(String::as_str),
         NameFrom::SanUri => certificate.uris.first().map(String::as_str),
     };
+    let word = from.word();
+    if name.is_some_and(|it| it.contains(char::is_control)) {
+        return Err(denied(format!(
+            "the {word} in the certificate of the client has control characters"
+        )));
+    }
     name.ok_or_else(|| {
-        let word = from.word();
         denied(format!(
             "the certificate of the client has no {word}, which {key} asks for"
         ))
