@@ -23,10 +23,9 @@ pub use self::{
     stream::Stream,
     tcp::TcpOptions,
     tls::{
-        Algorithms, CertificateError, CertificateNames, ClientAuth, TLS_CONNECTION_BYTES,
-        TLS_PROVIDER, TlsCause, TlsClient, TlsClientOptions, TlsError, TlsFault, TlsFileError,
-        TlsIdentity, TlsInfo, TlsMachine, TlsServer, TlsServerOptions, TlsStream, TlsVersion,
-        TlsViolation, accept_tls, cipher_names, group_names,
+        Algorithms, CertificateError, CertificateNames, ClientAuth, TLS_CONNECTION_BYTES, TlsCause,
+        TlsClient, TlsClientOptions, TlsError, TlsFault, TlsFileError, TlsIdentity, TlsInfo,
+        TlsMachine, TlsServer, TlsServerOptions, TlsStream, TlsVersion, TlsViolation, accept_tls,
     },
     ws::{
         HandshakeError, Subprotocol, WsCause, WsError, WsOptions, WsRefusal, WsRequest, WsStream,

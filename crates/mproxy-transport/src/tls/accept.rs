@@ -95,14 +95,12 @@ impl Handshake {
         tls.on_held(Box::new(held));
         let handshaken = match progress {
             Ok(progress) => self.finish(&mut tls, progress, turn, max).await,
-            Err(failure) => Err(failure.into()),
+            Err(error) => Err(error.into()),
         };
         let outcome = handshaken.and_then(|()| judged(&tls, server, server_name));
         match outcome {
             Ok(info) => Ok((Stream::Tls(tls), info)),
             Err(cause) => {
-                // the alert, as far as it goes at once
-                let _ = poll_fn(|cx| Poll::Ready(tls.poll_drain(cx))).await;
                 self.stream = Some(tls.into_io());
                 Err(cause)
             }
@@ -121,14 +119,8 @@ impl Handshake {
             if let Some(turn) = turn.take() {
                 turn.end().await;
             }
-            poll_fn(|cx| tls.poll_drain(cx)).await?;
-            match progress {
-                Progress::Traffic => return Ok(()),
-                Progress::PeerClosed => return Err(TlsCause::Closed),
-                Progress::Handshake => {}
-            }
-            if tls.held() >= max {
-                return Err(TlsCause::TooLarge(max));
+            if tls.is_done(progress, max).await? {
+                return Ok(());
             }
             tls.io().readable().await?;
             turn = gate::turn().await;
@@ -259,9 +251,9 @@ const READ_LEN: usize = 16 * 1024;
 /// keys of X25519MLKEM768 has less than 2 KiB.
 const MAX_HELLO: usize = 16 * 1024;
 
+/// The same, with a chain of certificates in it.
+const MAX_WITH_CERTIFICATES: usize = 48 * 1024;
+
 /// How often the records of a ClientHello are looked at while there is more of it to come. Each time is
 /// from the beginning: a message in records of one byte each would cost a third of a second.
 const MAX_TRIES: u32 = 8;
-
-/// The same, with a chain of certificates in it.
-const MAX_WITH_CERTIFICATES: usize = 48 * 1024;

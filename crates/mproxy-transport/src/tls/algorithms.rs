@@ -11,9 +11,6 @@ use rustls::{
 
 use super::TlsFileError;
 
-/// The name of the library of the algorithms.
-pub const TLS_PROVIDER: &str = "rustls with aws-lc-rs";
-
 /// A version of TLS. Older ones are not safe, and not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum TlsVersion {
@@ -45,12 +42,12 @@ pub struct Algorithms {
 }
 
 /// The names of all cipher suites.
-pub fn cipher_names() -> impl Iterator<Item = String> {
+fn cipher_names() -> impl Iterator<Item = String> {
     ALL_CIPHER_SUITES.iter().map(|it| cipher_name(it.suite()))
 }
 
 /// The names of all key exchange groups.
-pub fn group_names() -> impl Iterator<Item = String> {
+fn group_names() -> impl Iterator<Item = String> {
     ALL_KX_GROUPS.iter().map(|it| format!("{:?}", it.name()))
 }
 

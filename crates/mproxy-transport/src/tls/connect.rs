@@ -4,7 +4,7 @@ use std::{future::poll_fn, task::Poll};
 
 use rustls::{client::UnbufferedClientConnection, pki_types::ServerName};
 
-use super::{TlsCause, TlsClient, TlsStream, TlsViolation, machine::Progress};
+use super::{TlsCause, TlsClient, TlsStream, TlsViolation};
 use crate::stream::Stream;
 
 /// Takes a connected stream through the TLS handshake. The caller bounds its time.
@@ -18,26 +18,11 @@ pub(crate) async fn connect_tls(
     let mut tls = Box::new(TlsStream::new(stream, machine));
     // the first message
     let mut progress = poll_fn(|cx| Poll::Ready(tls.advance(cx, &mut [], None))).await?;
-    loop {
-        poll_fn(|cx| tls.poll_drain(cx)).await?;
-        match progress {
-            Progress::Traffic => return Ok(Stream::TlsClient(tls)),
-            Progress::PeerClosed => return Err(TlsCause::Closed),
-            Progress::Handshake if tls.held() >= MAX_HELD => {
-                return Err(TlsCause::TooLarge(MAX_HELD));
-            }
-            Progress::Handshake => {}
-        }
-        let step = poll_fn(|cx| tls.poll_advance(cx, READ_LEN, None)).await;
-        progress = match step {
-            Ok(step) => step.ok_or(TlsCause::Closed)?,
-            Err(failure) => {
-                // the alert, as far as it goes at once
-                let _ = poll_fn(|cx| Poll::Ready(tls.poll_drain(cx))).await;
-                return Err(failure.into());
-            }
-        };
+    while !tls.is_done(progress, MAX_HELD).await? {
+        let step = poll_fn(|cx| tls.poll_advance(cx, READ_LEN, None)).await?;
+        progress = step.ok_or(TlsCause::Closed)?;
     }
+    Ok(Stream::TlsClient(tls))
 }
 
 /// The most that one step reads: a record.

@@ -41,13 +41,6 @@ pub enum TlsCause {
 #[error("TLS: {0}")]
 pub struct TlsViolation(pub(super) rustls::Error);
 
-/// Why a connection does not go on.
-#[derive(Debug)]
-pub(super) enum TlsFailure {
-    Violation(TlsViolation),
-    Io(io::Error),
-}
-
 // ===== impl TlsError =====
 
 impl TlsError {
@@ -155,46 +148,25 @@ pub enum TlsFault {
     Protocol,
 }
 
-// ===== impl TlsFailure =====
+// ===== conversions =====
 
-impl From<rustls::Error> for TlsFailure {
-    fn from(error: rustls::Error) -> Self {
-        Self::Violation(TlsViolation(error))
-    }
-}
-
-impl From<io::Error> for TlsFailure {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-impl From<TlsFailure> for io::Error {
-    fn from(failure: TlsFailure) -> Self {
-        match failure {
-            TlsFailure::Violation(violation) => Self::new(io::ErrorKind::InvalidData, violation),
-            TlsFailure::Io(error) => error,
-        }
-    }
-}
-
-impl From<TlsFailure> for TlsCause {
-    fn from(failure: TlsFailure) -> Self {
-        match failure {
-            TlsFailure::Violation(violation) => Self::Violation(violation),
-            TlsFailure::Io(error) => Self::Io(error),
-        }
-    }
-}
-
-impl From<io::Error> for TlsCause {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
+impl From<TlsViolation> for io::Error {
+    fn from(violation: TlsViolation) -> Self {
+        Self::new(io::ErrorKind::InvalidData, violation)
     }
 }
 
 impl From<TlsViolation> for TlsCause {
     fn from(violation: TlsViolation) -> Self {
         Self::Violation(violation)
+    }
+}
+
+impl From<io::Error> for TlsCause {
+    fn from(error: io::Error) -> Self {
+        match error.downcast() {
+            Ok(violation) => Self::Violation(violation),
+            Err(error) => Self::Io(error),
+        }
     }
 }

@@ -86,28 +86,22 @@ pub(super) fn drive<M: TlsMachine>(
     mut plain: impl FnMut(&[u8]),
 ) -> (usize, Result<Progress, rustls::Error>) {
     let mut used = 0;
-    let mut has_closed = false;
     let mut progress = Progress::Handshake;
-    let mut failure: Option<rustls::Error> = None;
-    loop {
-        // after a failure it is asked for the alert and nothing else: it would fail again
-        if failure.is_some() && !machine.wants_write() {
-            break;
-        }
-        let UnbufferedStatus {
-            mut discard, state, ..
-        } = machine.process(&mut input[used..]);
-        let mut waits = None;
+    let mut failure = None;
+    // after a failure it is asked for the alert and nothing else: it would fail again
+    while failure.is_none() || machine.wants_write() {
+        let UnbufferedStatus { discard, state, .. } = machine.process(&mut input[used..]);
+        used += discard;
         match state {
             Err(error) => failure = Some(error),
             Ok(ConnectionState::ReadTraffic(mut traffic)) => {
                 while let Some(record) = traffic.next_record() {
                     match record {
                         Ok(record) => {
-                            discard += record.discard;
+                            used += record.discard;
                             plain(record.payload);
                         }
-                        Err(error) => return (used + discard, Err(error)),
+                        Err(error) => return (used, Err(error)),
                     }
                 }
             }
@@ -119,29 +113,29 @@ pub(super) fn drive<M: TlsMachine>(
                     })
                 });
                 if let Err(error) = encoded {
-                    return (used + discard, Err(rustls::Error::General(error)));
+                    return (used, Err(rustls::Error::General(error)));
                 }
             }
-            // who sends keeps the order, so that what is handed over counts as sent
+            // the caller sends in order, so what is handed over counts as sent
             Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-            Ok(ConnectionState::BlockedHandshake) => waits = Some(Progress::Handshake),
-            Ok(ConnectionState::WriteTraffic(_)) => waits = Some(Progress::Traffic),
-            Ok(ConnectionState::PeerClosed) => has_closed = true,
-            Ok(ConnectionState::Closed) => waits = Some(Progress::PeerClosed),
+            Ok(ConnectionState::BlockedHandshake) => break,
+            Ok(ConnectionState::WriteTraffic(_)) => {
+                if progress == Progress::Handshake {
+                    progress = Progress::Traffic;
+                }
+                break;
+            }
+            Ok(ConnectionState::PeerClosed) => progress = Progress::PeerClosed,
+            Ok(ConnectionState::Closed) => {
+                progress = Progress::PeerClosed;
+                break;
+            }
             // early data is not accepted; the enum is open
             Ok(other) => {
                 let error = format!("unexpected state {other:?}");
-                return (used + discard, Err(rustls::Error::General(error)));
+                return (used, Err(rustls::Error::General(error)));
             }
         }
-        used += discard;
-        if let Some(waits) = waits {
-            progress = waits;
-            break;
-        }
-    }
-    if has_closed {
-        progress = Progress::PeerClosed;
     }
     (used, failure.map_or(Ok(progress), Err))
 }

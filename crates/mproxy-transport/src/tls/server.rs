@@ -122,8 +122,7 @@ impl TlsServer {
     /// do not fit together.
     pub fn load(options: &TlsServerOptions) -> Result<Self, TlsFileError> {
         let provider = Arc::new(provider(&options.algorithms)?);
-        let names = Names::load(&options.certificates, &provider)?;
-        let certificates = names.described()?;
+        let (names, certificates) = Names::load(&options.certificates, &provider)?;
         let trust = Trust::load(options)?;
         let verifier = trust.verifier(options, &provider)?;
         let builder = ServerConfig::builder_with_provider(provider)
@@ -224,7 +223,12 @@ struct Names {
 }
 
 impl Names {
-    fn load(identities: &[TlsIdentity], provider: &CryptoProvider) -> Result<Self, TlsFileError> {
+    /// The certificates, and what each says, in the order of `identities`.
+    fn load(
+        identities: &[TlsIdentity],
+        provider: &CryptoProvider,
+    ) -> Result<(Self, Vec<CertificateNames>), TlsFileError> {
+        let mut described = Vec::new();
         let mut names = Self {
             all: Vec::new(),
             by_name: HashMap::new(),
@@ -247,25 +251,20 @@ impl Names {
             })?;
             let index = names.all.len();
             names.all.push(Arc::new(certified));
-            for name in own.dns_names {
+            for name in &own.dns_names {
                 names
                     .by_name
                     .entry(name.to_ascii_lowercase())
                     .or_insert(index);
             }
+            described.push(own);
         }
         match names.all.is_empty() {
             true => Err(TlsFileError::general(
                 "a certificate and its key are needed",
             )),
-            false => Ok(names),
+            false => Ok((names, described)),
         }
-    }
-
-    fn described(&self) -> Result<Vec<CertificateNames>, TlsFileError> {
-        let own = self.all.iter().filter_map(|it| it.cert.first());
-        let own = own.map(|it| CertificateNames::of(it).map_err(TlsFileError::general));
-        own.collect()
     }
 
     fn find(&self, name: &str) -> Option<usize> {

@@ -1,8 +1,9 @@
 //! TLS records over a socket.
 
 use std::{
-    fmt, io,
-    io::IoSlice,
+    fmt,
+    future::poll_fn,
+    io::{self, IoSlice},
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -11,12 +12,15 @@ use rustls::unbuffered::{ConnectionState, EncryptError};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
-    TlsFailure,
+    TlsCause, TlsViolation,
     machine::{Progress, TlsMachine, drive},
     rest::Rest,
     scratch::{IN_LEN, TooSmall, WRITE_LEN, with_input, with_output},
 };
 use crate::{stream::Stream, turn::yield_to_sockets};
+
+/// What the keys and the state of an established TLS connection take, in bytes: 3.6 to 3.9 KiB were measured.
+pub const TLS_CONNECTION_BYTES: usize = 4096;
 
 /// The plaintext of a TLS connection, after its handshake. Reads and writes go through buffers of the
 /// thread; an idle connection owns none.
@@ -90,7 +94,7 @@ impl<M: TlsMachine> TlsStream<M> {
         cx: &mut Context<'_>,
         input: &mut [u8],
         mut buf: Option<&mut ReadBuf<'_>>,
-    ) -> Result<Progress, TlsFailure> {
+    ) -> io::Result<Progress> {
         let Self {
             io,
             machine,
@@ -119,7 +123,7 @@ impl<M: TlsMachine> TlsStream<M> {
             self.is_over = true;
         }
         // what the peer did says more than that it no longer listens
-        let progress = progress?;
+        let progress = progress.map_err(TlsViolation)?;
         sent?;
         Ok(progress)
     }
@@ -131,7 +135,7 @@ impl<M: TlsMachine> TlsStream<M> {
         cx: &mut Context<'_>,
         len: usize,
         buf: Option<&mut ReadBuf<'_>>,
-    ) -> Poll<Result<Option<Progress>, TlsFailure>> {
+    ) -> Poll<io::Result<Option<Progress>>> {
         with_input(|input| {
             let start = self.held.len();
             let end = (start + len).min(IN_LEN);
@@ -149,8 +153,26 @@ impl<M: TlsMachine> TlsStream<M> {
         })
     }
 
+    /// Sends what a step of the handshake has to say. True when the handshake is over, and both may send.
+    ///
+    /// # Errors
+    /// The peer has closed the connection, or has made it hold `max` bytes or more.
+    pub(super) async fn is_done(
+        &mut self,
+        progress: Progress,
+        max: usize,
+    ) -> Result<bool, TlsCause> {
+        poll_fn(|cx| self.poll_drain(cx)).await?;
+        match progress {
+            Progress::Traffic => Ok(true),
+            Progress::PeerClosed => Err(TlsCause::Closed),
+            Progress::Handshake if self.held() >= max => Err(TlsCause::TooLarge(max)),
+            Progress::Handshake => Ok(false),
+        }
+    }
+
     /// Sends what waits to be sent.
-    pub(super) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.unsent.poll_write(cx, &mut self.io)
     }
 
@@ -185,7 +207,7 @@ impl<M: TlsMachine> TlsStream<M> {
                 if !is_last {
                     // it has something to say first: the answer to a key update, for one
                     let (_, driven) = drive(machine, &mut [], out, |record| unread.push(record));
-                    driven.map_err(TlsFailure::from)?;
+                    driven.map_err(TlsViolation)?;
                 }
             }
             Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
