@@ -22,6 +22,19 @@ pub struct Changes {
 }
 
 impl Changes {
+    /// Notes that something at this path has changed that the configuration does not show: the content of
+    /// a file that it names. Nothing is noted if the path, or a key below it, is among the differences.
+    pub fn note(&mut self, path: &str) {
+        let is_at = |key: &str, path: &str| {
+            let rest = key.strip_prefix(path);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        if !self.applied.iter().any(|key| is_at(key, path)) {
+            self.applied.push(path.to_owned());
+        }
+        self.unchanged.retain(|table| !is_at(path, table));
+    }
+
     const fn count(&self) -> usize {
         self.applied.len() + self.restart_required.len()
     }
@@ -202,5 +215,39 @@ mod tests {
         let (applied, restart) = after("[upstreams.broker]", server);
         assert_eq!(applied, ["server.drain_timeout"]);
         assert_eq!(restart, ["server.worker_threads"]);
+    }
+
+    #[test]
+    fn what_the_configuration_does_not_show_is_noted_once_and_its_tables_are_not_unchanged() {
+        let list = |items: &[&str]| items.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
+        let mut changes = Changes {
+            applied: list(&["listeners.a.tls.min_version"]),
+            unchanged: list(&[
+                "listeners.ab.tls",
+                "listeners.b.tls",
+                "listeners.b.limits",
+                "listeners.b",
+                "admin",
+            ]),
+            restart_required: Vec::new(),
+        };
+        for path in [
+            "listeners.a.tls",
+            "listeners.b.tls",
+            "listeners.b.tls",
+            "admin.token_file",
+        ] {
+            changes.note(path);
+        }
+        let applied = [
+            "listeners.a.tls.min_version",
+            "listeners.b.tls",
+            "admin.token_file",
+        ];
+        assert_eq!(changes.applied, applied);
+        assert_eq!(
+            changes.unchanged,
+            ["listeners.ab.tls", "listeners.b.limits"]
+        );
     }
 }

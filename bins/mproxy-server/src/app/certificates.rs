@@ -4,6 +4,7 @@
 //! they change, with the configuration as it is: one that is being edited does not come into effect.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,33 +21,35 @@ use super::plan::ListenerPlan;
 use super::registry::Registry;
 use super::workers::Workers;
 
+/// The tables of TLS, and the files that each is read from.
+fn tables(config: &Config) -> impl Iterator<Item = (String, Vec<&PathBuf>)> {
+    let listeners = config.listeners.iter().filter_map(|listener| {
+        let files = listener.tls.as_ref()?.files();
+        Some((format!("listeners.{}.tls", listener.name), files.collect()))
+    });
+    let upstreams = config.upstreams.values().filter_map(|upstream| {
+        let files = upstream.tls.as_ref()?.files();
+        Some((format!("upstreams.{}.tls", upstream.name), files.collect()))
+    });
+    listeners.chain(upstreams)
+}
+
 /// What the files of TLS have now.
 pub(super) fn contents(config: &Config) -> Contents {
-    let listeners = config.listeners.iter().filter_map(|it| it.tls.as_ref());
-    let upstreams = config.upstreams.values().filter_map(|it| it.tls.as_ref());
-    let files = listeners.flat_map(|tls| tls.files());
-    let files = files.chain(upstreams.flat_map(|tls| tls.files()));
+    let files = tables(config).flat_map(|(_, files)| files);
     files
         .map(|file| (file.clone(), Content::of(file)))
         .collect()
 }
 
 /// The tables of TLS that have other files than before.
-pub(super) fn changed(config: &Config, before: &Contents, now: &Contents) -> Vec<String> {
+pub(super) fn changed(
+    config: &Config,
+    before: &Contents,
+    now: &Contents,
+) -> impl Iterator<Item = String> {
     let differs = |file| before.get(file) != now.get(file);
-    let listeners = config.listeners.iter().filter_map(|listener| {
-        let mut files = listener.tls.as_ref()?.files();
-        files
-            .any(differs)
-            .then(|| format!("listeners.{}.tls", listener.name))
-    });
-    let upstreams = config.upstreams.values().filter_map(|upstream| {
-        let mut files = upstream.tls.as_ref()?.files();
-        files
-            .any(differs)
-            .then(|| format!("upstreams.{}.tls", upstream.name))
-    });
-    listeners.chain(upstreams).collect()
+    tables(config).filter_map(move |(table, files)| files.into_iter().any(differs).then_some(table))
 }
 
 /// The certificates of these listeners, for the metrics.

@@ -224,17 +224,13 @@ fn reloaded(
     new: &Ready,
     old: &Plan,
 ) -> Reloaded {
-    const TOKEN: &str = "admin.token_file";
     const LEVEL: &str = "log.level";
-    // the same file with another token
+    // the same files with other contents
     for table in certificates::changed(&new.config, &old.tls_files, &new.plan.tls_files) {
-        if !changes.applied.iter().any(|it| it.starts_with(&table)) {
-            changes.applied.push(table);
-        }
+        changes.note(&table);
     }
-    if new.plan.token != old.token && !changes.applied.iter().any(|it| it == TOKEN) {
-        changes.applied.push(TOKEN.to_owned());
-        changes.unchanged.retain(|it| it != "admin");
+    if new.plan.token != old.token {
+        changes.note("admin.token_file");
     }
     let mut overridden = BTreeMap::new();
     if let Some(by) = level_is_set_by
