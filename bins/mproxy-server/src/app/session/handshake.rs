@@ -1,22 +1,7 @@
 //! What an operator can do about WebSocket handshakes that fail.
 
-use mproxy_admin::{Reason, Side};
 use mproxy_codec::{ConnectGlimpse, Foreign};
 use mproxy_transport::{WsCause, WsError, WsRefusal};
-
-/// How a connection without a byte ended: it asked for nothing, so nothing was refused.
-/// The reasons are those of a session without a byte. `None` for every other failure.
-pub(super) fn unused(error: &WsError) -> Option<(Side, Reason)> {
-    if error.received() > 0 {
-        return None;
-    }
-    match error.cause() {
-        WsCause::Closed => Some((Side::Client, Reason::Eof)),
-        WsCause::Io(_) => Some((Side::Client, Reason::Reset)),
-        WsCause::TimedOut => Some((Side::Proxy, Reason::ConnectTimeout)),
-        _ => None,
-    }
-}
 
 /// What happened, with its causes, and what to change.
 pub(super) fn account(error: &WsError) -> (String, Option<&'static str>) {

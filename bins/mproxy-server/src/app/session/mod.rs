@@ -14,6 +14,7 @@ mod remedy;
 mod report;
 mod serve;
 mod tls;
+mod unused;
 
 pub(crate) use self::recorder::WorkerRecorder;
 pub(crate) use self::remedy::fill_upstream;

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use mproxy_admin::{Reason, RefuseReason, Side};
 use mproxy_session::{ClientCertificate, Peer, SessionHandle, TlsPeer, UpgradeRequest};
 use mproxy_transport::{
-    Accepted, CertificateNames, ClientAddr, Stream, TlsError, TlsInfo, WsError, WsRequest,
-    accept_tls, accept_websocket_counted,
+    Accepted, CertificateNames, ClientAddr, Stream, TlsCause, TlsError, TlsInfo, WsCause, WsError,
+    WsRequest, accept_tls, accept_websocket_counted,
 };
 
 use super::handshake;
 use super::recorder::reason;
 use super::tls;
+use super::unused::ended;
 use crate::app::gate::{Pass, Refused};
 use crate::app::service::Service;
 
@@ -29,10 +30,11 @@ impl Service {
         let mut peer = Peer::new(Arc::clone(&self.name));
         peer.address = accepted.peer().socket_addr();
         let is_told = self.upstream.is_told();
-        let mut destination = None;
-        if is_told {
-            destination = accepted.local_addr().ok().flatten();
-        }
+        // a system call, for brokers that are told of it
+        let mut destination = match is_told {
+            true => accepted.local_addr().ok().flatten(),
+            false => None,
+        };
         let mut stream = accepted.into_stream().map_err(|error| {
             tracing::warn!(
                 target: "mproxy::listener",
@@ -100,9 +102,8 @@ impl Service {
 
     /// One line about a TLS handshake that failed.
     fn not_secured(&self, peer: &Peer, error: &TlsError) -> Unopened {
-        if let Some((side, reason)) = tls::unused(error) {
-            self.sent_nothing(peer, side, reason);
-            return Unopened::Unused(side, reason);
+        if let Some(unused) = self.unused(peer, ended!(error, TlsCause)) {
+            return unused;
         }
         let (detail, remedy) = tls::account(error);
         let remedy = remedy.map(|remedy| self.names().fill(remedy));
@@ -119,24 +120,10 @@ impl Service {
         Unopened::Refused(RefuseReason::TlsError)
     }
 
-    /// One line about a connection that asked for nothing.
-    pub(super) fn sent_nothing(&self, peer: &Peer, side: Side, reason: Reason) {
-        tracing::debug!(
-            target: "mproxy::listener",
-            event = "disconnect",
-            listener = &*self.name,
-            peer = %peer,
-            side = side.as_str(),
-            reason = reason.as_str(),
-            "connection closed: the client sent nothing"
-        );
-    }
-
-    /// One line about a handshake that failed.
+    /// One line about a WebSocket handshake that failed.
     fn not_upgraded(&self, peer: &Peer, error: &WsError) -> Unopened {
-        if let Some((side, reason)) = handshake::unused(error) {
-            self.sent_nothing(peer, side, reason);
-            return Unopened::Unused(side, reason);
+        if let Some(unused) = self.unused(peer, ended!(error, WsCause)) {
+            return unused;
         }
         let (detail, remedy) = handshake::account(error);
         let remedy = remedy.map(|remedy| self.names().fill(remedy));

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use mproxy_admin::{Reason, RefuseReason, Side};
+use mproxy_admin::RefuseReason;
 use mproxy_codec::{ConnectGlimpse, Foreign};
 use mproxy_session::{ClientCertificate, Peer, SessionHandle, TlsPeer};
 use mproxy_transport::{
@@ -11,6 +11,7 @@ use mproxy_transport::{
 };
 
 use super::open::Unopened;
+use super::unused::ended;
 use crate::app::gate::Pass;
 use crate::app::service::Service;
 
@@ -34,15 +35,12 @@ impl Service {
         }
         let header = read_proxy_header(stream, accept, self.limits.connect_timeout);
         let header = self.unless_ordered(peer, handle, header).await?;
-        let header = header.map_err(|error| match unused(&error) {
-            Some((side, reason)) => {
-                self.sent_nothing(peer, side, reason);
-                Unopened::Unused(side, reason)
-            }
-            None => {
+        let header = header.map_err(|error| {
+            let unused = self.unused(peer, ended!(error, ProxyCause));
+            unused.unwrap_or_else(|| {
                 let (detail, remedy) = account(&error);
                 self.not_introduced(peer, &detail, remedy)
-            }
+            })
         })?;
         let Some(header) = header else {
             return Ok(peer.address);
@@ -112,20 +110,6 @@ const UNTRUSTED: (&str, &str) = (
     "if it is your load balancer, add its address to listeners.NAME.proxy_protocol.trusted; if it is a client, \
      it has to connect to the load balancer, or to another listener",
 );
-
-/// How a connection without a byte ended: it asked for nothing, so nothing was refused. `None` for every
-/// other failure.
-fn unused(error: &ProxyError) -> Option<(Side, Reason)> {
-    if error.received() > 0 {
-        return None;
-    }
-    match error.cause() {
-        ProxyCause::Closed => Some((Side::Client, Reason::Eof)),
-        ProxyCause::Io(_) => Some((Side::Client, Reason::Reset)),
-        ProxyCause::TimedOut => Some((Side::Proxy, Reason::ConnectTimeout)),
-        _ => None,
-    }
-}
 
 /// What happened, and what to change.
 fn account(error: &ProxyError) -> (String, Option<&'static str>) {

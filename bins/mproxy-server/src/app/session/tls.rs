@@ -1,22 +1,7 @@
 //! What an operator can do about TLS handshakes that fail.
 
-use mproxy_admin::{Reason, Side};
 use mproxy_codec::{ConnectGlimpse, Foreign};
 use mproxy_transport::{TlsCause, TlsError, TlsFault};
-
-/// How a connection ended that sent no byte: it asked for nothing, so that nothing was refused.
-/// The words are those of a session that gets no byte. `None` for every other failure.
-pub(super) fn unused(error: &TlsError) -> Option<(Side, Reason)> {
-    if error.received() > 0 {
-        return None;
-    }
-    match error.cause() {
-        TlsCause::Closed => Some((Side::Client, Reason::Eof)),
-        TlsCause::Io(_) => Some((Side::Client, Reason::Reset)),
-        TlsCause::TimedOut => Some((Side::Proxy, Reason::ConnectTimeout)),
-        _ => None,
-    }
-}
 
 /// What happened, and what to change.
 pub(super) fn account(error: &TlsError) -> (String, Option<&'static str>) {
