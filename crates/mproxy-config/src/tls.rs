@@ -10,6 +10,7 @@ use mproxy_transport::{
     Algorithms, ClientAuth, TlsClientOptions, TlsIdentity, TlsServerOptions, TlsVersion,
     UpstreamAddr,
 };
+use std::ops::Range;
 use std::path::PathBuf;
 
 section! {
@@ -252,87 +253,80 @@ fn algorithms(ciphers: &[String], groups: &[String]) -> Algorithms {
 /// Checks the table of a listener, if it is there.
 pub(crate) fn listener(cx: &mut Context, keys: &OptionalSub<ListenerTls>) -> Option<ListenerTls> {
     let Located { span, value: keys } = keys.as_ref()?;
-    let mut certificates = Vec::new();
-    for file in keys.certificates.iter() {
-        let certificate = Certificate::read(cx, &file.value);
-        let both = [&certificate.cert, &certificate.key];
-        if both.into_iter().any(Option::is_none) {
-            let error = Diagnostic::error("a certificate without `cert` or `key`");
-            cx.push(error.at(file.span.clone()).label("write both"));
-        }
-        certificates.push(certificate);
-    }
+    let certificates = certificates(cx, keys);
     let revocation = Revocation::read(cx, &keys.revocation);
     let tls = ListenerTls::read(cx, keys, certificates, revocation);
-    let missing = match (&tls.cert, &tls.key) {
-        (Some(_), Some(_)) => None,
-        (None, _) => Some("cert"),
-        (_, None) => Some("key"),
-    };
-    if let Some(missing) = missing {
-        let error = Diagnostic::error(format!("TLS without `{missing}`")).at(span.clone());
-        let error = error.label(format!(
-            "write `{missing} = \"/path/of/tls.{}\"`",
-            match missing {
-                "cert" => "crt",
-                _ => "key",
-            }
-        ));
-        cx.push(error.note(
-            "without a certificate the listener cannot be served, and mproxy never \
-                            serves it without TLS instead",
-        ));
-    }
-    if tls.client_auth == ClientAuth::Off {
-        let needs = [
-            (
-                "client_ca",
-                keys.client_ca.span(),
-                !tls.client_ca.is_empty(),
-            ),
-            (
-                "username_from",
-                keys.username_from.span(),
-                tls.username_from != NameFrom::Off,
-            ),
-            (
-                "client_id_from",
-                keys.client_id_from.span(),
-                tls.client_id_from != NameFrom::Off,
-            ),
-            (
-                "crl_files",
-                keys.revocation.crl_files.span(),
-                !tls.revocation.crl_files.is_empty(),
-            ),
-        ];
-        for (key, span, is_set) in needs {
-            if let (Some(span), true) = (span, is_set) {
-                let message =
-                    format!("`{key}` does nothing while clients are asked for no certificate");
-                let error = Diagnostic::error(message).at(span);
-                cx.push(error.label("add `client_auth = \"require\"` (or \"optional\")"));
-            }
-        }
-    } else if tls.client_ca.is_empty() {
-        let at = keys.client_auth.span().unwrap_or_else(|| span.clone());
-        let error = Diagnostic::error("clients need a certificate, and no CA is trusted for it");
-        cx.push(
-            error
-                .at(at)
-                .label("add `client_ca = [\"/path/of/ca.crt\"]`"),
-        );
-    }
+    complete(cx, &tls, span);
+    clients(cx, keys, &tls, span);
     if let (Some(file), Some(span)) = (&tls.key_log_file, keys.key_log_file.span()) {
         let file = file.display();
         let message = format!("the secrets of all connections are written to `{file}`");
         let warning = Diagnostic::warning(message).at(span);
         cx.push(warning.label("for debugging only: who has the file can read the traffic"));
     }
-    for file in tls.files() {
-        cx.reads(file);
-    }
+    tls.files().for_each(|file| cx.reads(file));
     Some(tls)
+}
+
+fn certificates(cx: &mut Context, keys: &ListenerTlsKeys) -> Vec<Certificate> {
+    let mut certificates = Vec::new();
+    for file in keys.certificates.iter() {
+        let certificate = Certificate::read(cx, &file.value);
+        if certificate.cert.is_none() || certificate.key.is_none() {
+            let error = Diagnostic::error("a certificate without `cert` or `key`");
+            cx.push(error.at(file.span.clone()).label("write both"));
+        }
+        certificates.push(certificate);
+    }
+    certificates
+}
+
+/// The listener has a certificate and its key.
+fn complete(cx: &mut Context, tls: &ListenerTls, span: &Range<usize>) {
+    let (missing, file) = match (&tls.cert, &tls.key) {
+        (Some(_), Some(_)) => return,
+        (None, _) => ("cert", "tls.crt"),
+        (_, None) => ("key", "tls.key"),
+    };
+    let error = Diagnostic::error(format!("TLS without `{missing}`")).at(span.clone());
+    let error = error.label(format!("write `{missing} = \"/path/of/{file}\"`"));
+    let note = "without a certificate the listener cannot be served, and mproxy never serves it without TLS \
+                instead";
+    cx.push(error.note(note));
+}
+
+/// What is said about certificates of clients goes together.
+fn clients(cx: &mut Context, keys: &ListenerTlsKeys, tls: &ListenerTls, span: &Range<usize>) {
+    if tls.client_auth != ClientAuth::Off {
+        if tls.client_ca.is_empty() {
+            let at = keys.client_auth.span().unwrap_or_else(|| span.clone());
+            let message = "clients need a certificate, and no CA is trusted for it";
+            let error = Diagnostic::error(message).at(at);
+            cx.push(error.label("add `client_ca = [\"/path/of/ca.crt\"]`"));
+        }
+        return;
+    }
+    let lists = &keys.revocation.crl_files;
+    let is_listed = !tls.revocation.crl_files.is_empty();
+    let named = [tls.username_from, tls.client_id_from].map(|it| it != NameFrom::Off);
+    let idle = [
+        (
+            "client_ca",
+            keys.client_ca.span(),
+            !tls.client_ca.is_empty(),
+        ),
+        ("username_from", keys.username_from.span(), named[0]),
+        ("client_id_from", keys.client_id_from.span(), named[1]),
+        ("crl_files", lists.span(), is_listed),
+    ];
+    for (key, span, is_set) in idle {
+        if let (Some(span), true) = (span, is_set) {
+            let message =
+                format!("`{key}` does nothing while clients are asked for no certificate");
+            let error = Diagnostic::error(message).at(span);
+            cx.push(error.label("add `client_auth = \"require\"` (or \"optional\")"));
+        }
+    }
 }
 
 /// Checks the table of a broker, if it is there.
@@ -352,8 +346,6 @@ pub(crate) fn upstream(
         let error = Diagnostic::error("`cert` and `key` belong together").at(span.clone());
         cx.push(error.label("write both, or none"));
     }
-    for file in tls.files() {
-        cx.reads(file);
-    }
+    tls.files().for_each(|file| cx.reads(file));
     Some(tls)
 }
