@@ -2,13 +2,13 @@
 
 use std::panic::resume_unwind;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::nice;
 
 use super::latency::Latencies;
 use super::message::Shape;
-use super::paced::Pace;
+use super::paced::{Pace, measured};
 use super::pool::Pool;
 use super::{Meter, Options, Outcome, Target};
 use crate::error::{During, Error};
@@ -31,13 +31,6 @@ pub(super) fn run(
     options: &Options,
     meter: &mut dyn Meter,
 ) -> Result<Outcome, Error> {
-    let mut pool = Pool::connected(target, shape.version, options, CLIENTS)?;
-    let pace = Pace::new(INTERVAL, shape, &pool);
-    let mut latencies = Latencies::default();
-    pace.run_for(options.warm_up(), &mut pool, &mut latencies)?;
-    latencies.clear();
-    meter.start()?;
-    let start = Instant::now();
     let come = || -> Result<(), Error> {
         nice(NICENESS).during("lower the priority of a thread")?;
         for _ in 0..BURSTS {
@@ -45,19 +38,15 @@ pub(super) fn run(
         }
         Ok(())
     };
-    let count = thread::scope(|scope| {
-        let others = scope.spawn(come);
-        // At least one message of each client, however quick the others are.
-        let more = |sent| sent < CLIENTS || !others.is_finished();
-        let count = pace.run_while(more, &mut pool, &mut latencies);
-        let others = others.join().unwrap_or_else(|panic| resume_unwind(panic));
-        others.and(count)
-    })?;
-    let elapsed = start.elapsed();
-    meter.stop()?;
-    Ok(Outcome {
-        count,
-        elapsed,
-        latency: latencies.percentiles(),
-    })
+    let run = |pace: &Pace, pool: &mut Pool, latencies: &mut Latencies| {
+        thread::scope(|scope| {
+            let others = scope.spawn(come);
+            // At least one message of each client, however quick the others are.
+            let more = |sent| sent < CLIENTS || !others.is_finished();
+            let count = pace.run_while(more, pool, latencies);
+            let others = others.join().unwrap_or_else(|panic| resume_unwind(panic));
+            others.and(count)
+        })
+    };
+    measured(CLIENTS, INTERVAL, shape, target, options, meter, run)
 }

@@ -25,14 +25,30 @@ pub(super) fn run(
     options: &Options,
     meter: &mut dyn Meter,
 ) -> Result<Outcome, Error> {
-    let mut pool = Pool::connected(target, shape.version, options, CLIENTS)?;
-    let pace = Pace::new(INTERVAL, shape, &pool);
+    let run = |pace: &Pace, pool: &mut Pool, latencies: &mut Latencies| {
+        pace.run_for(options.duration, pool, latencies)
+    };
+    measured(CLIENTS, INTERVAL, shape, target, options, meter, run)
+}
+
+/// Measures what `run` does with connected clients that send at a pace, after they have warmed up.
+pub(super) fn measured(
+    clients: usize,
+    interval: Duration,
+    shape: Shape,
+    target: &Target,
+    options: &Options,
+    meter: &mut dyn Meter,
+    run: impl FnOnce(&Pace, &mut Pool, &mut Latencies) -> Result<u64, Error>,
+) -> Result<Outcome, Error> {
+    let mut pool = Pool::connected(target, shape.version, options, clients)?;
+    let pace = Pace::new(interval, shape, &pool);
     let mut latencies = Latencies::default();
     pace.run_for(options.warm_up(), &mut pool, &mut latencies)?;
     latencies.clear();
     meter.start()?;
     let start = Instant::now();
-    let count = pace.run_for(options.duration, &mut pool, &mut latencies)?;
+    let count = run(&pace, &mut pool, &mut latencies)?;
     let elapsed = start.elapsed();
     meter.stop()?;
     Ok(Outcome {
