@@ -15,7 +15,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 /// A certificate of a listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(clippy::exhaustive_structs)] // written by whoever has a certificate
+#[allow(clippy::exhaustive_structs)] // callers build it
 pub struct Certificate {
     /// The name of the listener.
     pub listener: String,

@@ -17,7 +17,7 @@ pub(crate) enum Known {
 
 /// Warns about `${cn}`: nothing verifies certificates, so no client has a common name, and every
 /// client that needs one is refused. Warns as well about text that only looks like a placeholder:
-/// `{username}`, written for `${username}`, is the same text for every client and keeps none apart.
+/// `{username}`, written for `${username}`, is the same text for all clients, and does not separate them.
 ///
 /// Returns true if it warned.
 pub(crate) fn check(

@@ -1,4 +1,4 @@
-//! Client ids in a layer that comes after another one with a prefix for every id.
+//! Client ids in the layers after one that prefixes all of them.
 
 use crate::chain::Chain;
 use crate::context::Context;
