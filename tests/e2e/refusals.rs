@@ -465,9 +465,15 @@ fn protocols() -> Vec<Case> {
     ]
 }
 
-/// Sends the bytes and reads to the end: the answer, and the address that the lines name.
-async fn turned_away(mproxy: &Mproxy, number: usize, case: &Case) -> String {
-    let addr = mproxy.listener(&format!("l{number}"));
+/// What names a client in the lines: its listener and its address. The address alone does not: the system
+/// gives a port that was just used to one listener out again for another, and two clients in a row had
+/// the lines of both.
+type Client = (String, String);
+
+/// Sends the bytes and reads to the end: the answer, and the client that the lines name.
+async fn turned_away(mproxy: &Mproxy, number: usize, case: &Case) -> Client {
+    let listener = format!("l{number}");
+    let addr = mproxy.listener(&listener);
     let stream = within("a connection", TcpStream::connect(addr)).await;
     let mut stream = stream.expect("it listens");
     let peer = stream.local_addr().expect("it is connected").to_string();
@@ -484,7 +490,7 @@ async fn turned_away(mproxy: &Mproxy, number: usize, case: &Case) -> String {
             assert!(text.starts_with(head), "{}: {text}", case.name);
         }
     }
-    peer
+    (listener, peer)
 }
 
 /// A listener for each of them, `l0` and so on: lines are limited per listener.
@@ -505,14 +511,16 @@ fn config(broker: &FakeBroker, access_log: bool, listeners: &str) -> Setup {
     Setup::new(&[&upstream, chain, listeners].concat())
 }
 
-/// Stops it, so that all is in the log that will ever be: the lines of each client, by its address.
-async fn lines_of(mut mproxy: Mproxy) -> BTreeMap<String, Vec<Value>> {
+/// Stops it, so that all is in the log that will ever be: the lines of each client.
+async fn lines_of(mut mproxy: Mproxy) -> BTreeMap<Client, Vec<Value>> {
     mproxy.signal(Signal::TERM);
     assert_eq!(mproxy.code(PATIENCE).await, 0);
     let mut lines: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for event in mproxy.events() {
         if let Some(peer) = event["peer"].as_str() {
-            lines.entry(peer.to_owned()).or_default().push(event);
+            let listener = event["listener"].as_str().expect("the line of a client");
+            let client = (listener.to_owned(), peer.to_owned());
+            lines.entry(client).or_default().push(event);
         }
     }
     lines
@@ -523,15 +531,15 @@ async fn told(cases: &[Case]) {
         let broker = FakeBroker::bind().await;
         let listeners = listeners(cases.iter().map(|case| case.listener));
         let mproxy = config(&broker, access_log, &listeners).start().await;
-        let mut peers = Vec::new();
+        let mut clients = Vec::new();
         for (number, case) in cases.iter().enumerate() {
-            peers.push(turned_away(&mproxy, number, case).await);
+            clients.push(turned_away(&mproxy, number, case).await);
         }
         assert!(broker.is_idle(), "nobody is let in, nobody is dialled for");
         let lines = lines_of(mproxy).await;
-        for (number, (case, peer)) in cases.iter().zip(&peers).enumerate() {
+        for (number, (case, client)) in cases.iter().zip(&clients).enumerate() {
             let context = format!("{}, access log: {access_log}", case.name);
-            let lines = lines.get(peer).map_or(&[][..], Vec::as_slice);
+            let lines = lines.get(client).map_or(&[][..], Vec::as_slice);
             let [line] = lines else {
                 panic!("{context}: {} lines: {lines:?}", lines.len());
             };
@@ -747,12 +755,13 @@ async fn a_connection_without_a_byte_is_no_refusal() {
         let broker = FakeBroker::bind().await;
         let setup = config(&broker, access_log, &listeners(["", WS]));
         let mproxy = setup.log_level(level).start().await;
-        let mut peers = Vec::new();
+        let mut clients = Vec::new();
         for listener in ["l0", "l1"] {
             for number in 0..EACH {
                 let stream = TcpStream::connect(mproxy.listener(listener)).await;
                 let stream = stream.expect("it listens");
-                peers.push(stream.local_addr().expect("it is connected").to_string());
+                let peer = stream.local_addr().expect("it is connected").to_string();
+                clients.push((listener.to_owned(), peer));
                 if number % 2 == 0 {
                     stream.set_zero_linger().expect("a TCP connection");
                 }
@@ -773,8 +782,8 @@ async fn a_connection_without_a_byte_is_no_refusal() {
             assert!(metrics.sum(refused).abs() < 0.1, "{}", metrics.0);
         }
         let lines = lines_of(mproxy).await;
-        for peer in &peers {
-            let lines = lines.get(peer).map_or(&[][..], Vec::as_slice);
+        for client in &clients {
+            let lines = lines.get(client).map_or(&[][..], Vec::as_slice);
             if level == "info" {
                 assert!(lines.is_empty(), "{lines:?}");
             } else {
