@@ -16,7 +16,7 @@ mod ws;
 pub use self::{
     addr::{AddrError, ClientAddr, ListenAddr, UpstreamAddr},
     connect::{DialCause, DialError, DialOptions, Dialer, Resolver},
-    listen::{Accepted, Acceptor, ListenOptions, Listener},
+    listen::{Accepted, Acceptor, ListenOptions, Listener, PassedSockets},
     proxy_protocol::{
         AcceptProxy, ProxyCause, ProxyError, ProxyHeader, ProxyTls, SendProxy, read_proxy_header,
     },

@@ -28,6 +28,9 @@ pub enum AddrError {
     /// `unix:` without an absolute path.
     #[error("{0:?} is not an absolute path: write unix:/run/mproxy.sock")]
     InvalidUnixPath(String),
+    /// `systemd:` without a name that a socket can have.
+    #[error("{0:?} is not the name of a passed socket: write FileDescriptorName= of its unit")]
+    InvalidPassedName(String),
     /// A broker address that does not begin with a known scheme.
     #[error(
         "{0:?} has no known scheme: write mqtt://host:1883, ws://host:port/path or unix:/path; \

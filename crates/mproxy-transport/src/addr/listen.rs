@@ -4,7 +4,8 @@ use std::{fmt, net::SocketAddr, path::Path, str::FromStr};
 
 use super::{AddrError, Endpoint};
 
-/// The address of a listener: `127.0.0.1:1884`, `[::]:1884`, `localhost:0` or `unix:/path`.
+/// The address of a listener: `127.0.0.1:1884`, `[::]:1884`, `localhost:0`, `unix:/path`, or
+/// `systemd:NAME` for a socket that the service manager [passes](crate::PassedSockets).
 ///
 /// ```
 /// use mproxy_transport::ListenAddr;
@@ -16,31 +17,61 @@ use super::{AddrError, Endpoint};
 /// # Ok::<(), mproxy_transport::AddrError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ListenAddr(pub(crate) Endpoint);
+pub struct ListenAddr(pub(crate) Place);
+
+/// Where a listening socket comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Place {
+    /// It is opened here.
+    Endpoint(Endpoint),
+    /// It is passed under this name.
+    Passed(Box<str>),
+}
 
 impl ListenAddr {
-    /// The TCP address, if it is written as a number; `None` for a name and for a Unix socket.
+    /// The TCP address, if it is written as a number; `None` for everything else.
     pub fn socket_addr(&self) -> Option<SocketAddr> {
         match &self.0 {
-            Endpoint::Ip(addr) => Some(*addr),
-            Endpoint::Name { .. } | Endpoint::Unix(_) => None,
+            Place::Endpoint(Endpoint::Ip(addr)) => Some(*addr),
+            Place::Endpoint(Endpoint::Name { .. } | Endpoint::Unix(_)) | Place::Passed(_) => None,
         }
     }
 
-    /// The TCP port as written; `None` for a Unix socket. Port 0 asks the system for a free one.
+    /// The TCP port as written; `None` if there is none. Port 0 asks the system for a free one.
     pub fn port(&self) -> Option<u16> {
-        self.0.port()
+        self.endpoint().and_then(Endpoint::port)
     }
 
-    /// The path of a Unix socket; `None` for TCP.
+    /// The path of a Unix socket that is opened here.
     pub fn unix_path(&self) -> Option<&Path> {
-        self.0.unix_path()
+        self.endpoint().and_then(Endpoint::unix_path)
+    }
+
+    /// The name of a socket that is passed.
+    pub fn passed_name(&self) -> Option<&str> {
+        match &self.0 {
+            Place::Passed(name) => Some(name),
+            Place::Endpoint(_) => None,
+        }
+    }
+
+    fn endpoint(&self) -> Option<&Endpoint> {
+        match &self.0 {
+            Place::Endpoint(endpoint) => Some(endpoint),
+            Place::Passed(_) => None,
+        }
+    }
+}
+
+impl From<Endpoint> for ListenAddr {
+    fn from(endpoint: Endpoint) -> Self {
+        Self(Place::Endpoint(endpoint))
     }
 }
 
 impl From<SocketAddr> for ListenAddr {
     fn from(addr: SocketAddr) -> Self {
-        Self(Endpoint::Ip(addr))
+        Endpoint::Ip(addr).into()
     }
 }
 
@@ -49,20 +80,37 @@ impl FromStr for ListenAddr {
 
     fn from_str(text: &str) -> Result<Self, AddrError> {
         if let Some(path) = text.strip_prefix("unix:") {
-            return Endpoint::parse_unix(path).map(Self);
+            return Endpoint::parse_unix(path).map(Self::from);
         }
-        if text.contains("://") || text.starts_with("systemd:") {
+        if let Some(name) = text.strip_prefix("systemd:") {
+            return match is_passable(name) {
+                true => Ok(Self(Place::Passed(name.into()))),
+                false => Err(AddrError::InvalidPassedName(name.to_owned())),
+            };
+        }
+        if text.contains("://") {
             return Err(AddrError::SchemeOnListener(text.to_owned()));
         }
-        Endpoint::parse_host_port(text, None).map(Self)
+        Endpoint::parse_host_port(text, None).map(Self::from)
     }
 }
 
 impl fmt::Display for ListenAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        match &self.0 {
+            Place::Endpoint(endpoint) => endpoint.fmt(f),
+            Place::Passed(name) => write!(f, "systemd:{name}"),
+        }
     }
 }
+
+/// What `FileDescriptorName=` may be, systemd.socket(5). The default is the name of the unit.
+fn is_passable(name: &str) -> bool {
+    (1..=MAX_PASSED_NAME).contains(&name.len())
+        && name.bytes().all(|it| it.is_ascii_graphic() && it != b':')
+}
+
+const MAX_PASSED_NAME: usize = 255;
 
 #[cfg(test)]
 mod tests {
@@ -78,6 +126,8 @@ mod tests {
             "localhost:0",
             "mqtt_edge.example.com:1883",
             "unix:/run/mproxy/mqtt.sock",
+            "systemd:mqtt",
+            "systemd:mproxy.socket",
         ] {
             let addr: ListenAddr = text.parse().unwrap();
             assert_eq!(addr.to_string(), text);
@@ -104,7 +154,9 @@ mod tests {
             ("unix:relative", "absolute path"),
             ("unix:", "absolute path"),
             ("mqtt://127.0.0.1:1883", "without a scheme"),
-            ("systemd:mqtt", "without a scheme"),
+            ("systemd:", "FileDescriptorName="),
+            ("systemd:a:b", "FileDescriptorName="),
+            ("systemd:a b", "FileDescriptorName="),
         ] {
             let error = text.parse::<ListenAddr>().unwrap_err().to_string();
             assert!(error.contains(remedy), "{text:?}: {error}");

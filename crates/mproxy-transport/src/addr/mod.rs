@@ -10,5 +10,6 @@ mod listen;
 mod upstream;
 
 pub(crate) use self::endpoint::Endpoint;
+pub(crate) use self::listen::Place;
 pub(crate) use self::upstream::Carrier;
 pub use self::{client::ClientAddr, error::AddrError, listen::ListenAddr, upstream::UpstreamAddr};

@@ -14,7 +14,10 @@ use tokio::{
 use tracing::warn;
 
 use super::{
-    Accepted, Listener, accepted::AcceptedSocket, backoff::Backoff, listener::ListenSocket,
+    Accepted, Listener,
+    accepted::AcceptedSocket,
+    backoff::Backoff,
+    listener::{ListenSocket, path_of},
     socket_file::SocketFile,
 };
 use crate::addr::{ClientAddr, ListenAddr};
@@ -32,7 +35,7 @@ pub struct Acceptor {
 #[derive(Debug)]
 enum Socket {
     Tcp(AsyncFd<TcpListener>),
-    Unix(AsyncFd<UnixListener>, Arc<SocketFile>),
+    Unix(AsyncFd<UnixListener>, Option<Arc<SocketFile>>),
 }
 
 impl Acceptor {
@@ -53,12 +56,38 @@ impl Acceptor {
     ///
     /// # Errors
     ///
-    /// The error of the system.
+    /// The error of the system; or the socket has no address with a name.
     pub fn local_addr(&self) -> io::Result<ListenAddr> {
-        Ok(match &self.socket {
-            Socket::Tcp(socket) => socket.get_ref().local_addr()?.into(),
-            Socket::Unix(_, file) => file.listen_addr(),
-        })
+        match &self.socket {
+            Socket::Tcp(socket) => Ok(socket.get_ref().local_addr()?.into()),
+            Socket::Unix(_, Some(file)) => Ok(file.listen_addr()),
+            Socket::Unix(socket, None) => path_of(&socket.get_ref().local_addr()?),
+        }
+    }
+
+    /// A connection that is in the queue now. Never waits: not for a connection, and not for resources.
+    ///
+    /// Closing a listening socket resets the connections in its queue, whose clients believe that they
+    /// are connected. Before that, take them out.
+    pub fn accept_queued(&self) -> Option<Accepted> {
+        loop {
+            let accepted = match &self.socket {
+                Socket::Tcp(socket) => socket.get_ref().accept().map(|(stream, peer)| Accepted {
+                    socket: AcceptedSocket::Tcp(stream.into()),
+                    peer: peer.into(),
+                }),
+                Socket::Unix(socket, _) => socket.get_ref().accept().map(|(stream, _)| Accepted {
+                    socket: AcceptedSocket::Unix(stream.into()),
+                    peer: ClientAddr::UNIX,
+                }),
+            };
+            match accepted {
+                Ok(accepted) => return Some(accepted),
+                // each of these took a connection out of the queue
+                Err(error) if Severity::of(&error) == Severity::Connection => {}
+                Err(_) => return None,
+            }
+        }
     }
 
     /// Waits for the next connection.

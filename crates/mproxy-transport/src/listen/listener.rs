@@ -3,15 +3,18 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener, ToSocketAddrs},
-    os::unix::net::UnixListener,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::{self, net::UnixListener},
+    },
     sync::Arc,
 };
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::{Acceptor, socket_file::SocketFile};
+use super::{Acceptor, PassedSockets, socket_file::SocketFile};
 use crate::{
-    addr::{Endpoint, ListenAddr},
+    addr::{Endpoint, ListenAddr, Place},
     tcp::TcpOptions,
 };
 
@@ -26,6 +29,9 @@ pub struct ListenOptions {
     /// default: workers that share one socket through [`Listener::try_clone`] lose no connection
     /// when one of them stops.
     pub reuse_port: bool,
+    /// Let clients use several network paths at once (Multipath TCP). A kernel without it gives a plain
+    /// socket, as [`Listener::is_multipath`] tells. Clients of plain TCP connect to either.
+    pub multipath: bool,
     /// Options of the accepted TCP sockets.
     pub tcp: TcpOptions,
 }
@@ -41,7 +47,8 @@ pub struct Listener {
 #[derive(Debug)]
 pub(super) enum ListenSocket {
     Tcp(TcpListener),
-    Unix(UnixListener, Arc<SocketFile>),
+    /// Without a file if the service manager owns that.
+    Unix(UnixListener, Option<Arc<SocketFile>>),
 }
 
 // ===== impl ListenOptions =====
@@ -51,6 +58,7 @@ impl Default for ListenOptions {
         Self {
             backlog: DEFAULT_BACKLOG,
             reuse_port: false,
+            multipath: false,
             tcp: TcpOptions::default(),
         }
     }
@@ -68,15 +76,32 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// The error of the system, most often [`io::ErrorKind::AddrInUse`].
+    /// The error of the system, most often [`io::ErrorKind::AddrInUse`]. [`io::ErrorKind::NotFound`] for
+    /// an address that stands for a passed socket.
     pub fn bind(addr: &ListenAddr, options: &ListenOptions) -> io::Result<Self> {
-        let socket = match &addr.0 {
-            Endpoint::Ip(addr) => ListenSocket::Tcp(bind_tcp(*addr, options)?),
-            Endpoint::Name { host, port } => ListenSocket::Tcp(bind_first(host, *port, options)?),
-            Endpoint::Unix(path) => {
-                let (socket, file) = SocketFile::bind(path, backlog(options))?;
-                ListenSocket::Unix(socket, Arc::new(file))
+        Self::bind_or_take(addr, options, &PassedSockets::default())
+    }
+
+    /// Like [`bind`](Self::bind), but takes the socket that was passed under the name of the address, or
+    /// that is at the address already.
+    ///
+    /// # Errors
+    ///
+    /// As of [`bind`](Self::bind); and if no such socket was passed, or it cannot be used.
+    pub fn bind_or_take(
+        addr: &ListenAddr,
+        options: &ListenOptions,
+        passed: &PassedSockets,
+    ) -> io::Result<Self> {
+        let socket = match (&addr.0, passed.take(addr)?) {
+            (_, Some(socket)) => {
+                if let ListenSocket::Tcp(socket) = &socket {
+                    options.tcp.apply(SockRef::from(socket))?;
+                }
+                socket
             }
+            (Place::Passed(name), None) => return Err(passed.missing(name)),
+            (Place::Endpoint(endpoint), None) => bind(endpoint, options)?,
         };
         Ok(Self { socket })
     }
@@ -87,12 +112,7 @@ impl Listener {
     ///
     /// If the process is out of file descriptors.
     pub fn try_clone(&self) -> io::Result<Self> {
-        let socket = match &self.socket {
-            ListenSocket::Tcp(socket) => ListenSocket::Tcp(socket.try_clone()?),
-            ListenSocket::Unix(socket, file) => {
-                ListenSocket::Unix(socket.try_clone()?, Arc::clone(file))
-            }
-        };
+        let socket = self.socket.try_clone()?;
         Ok(Self { socket })
     }
 
@@ -100,12 +120,19 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// The error of the system.
+    /// The error of the system; or the socket has no address with a name.
     pub fn local_addr(&self) -> io::Result<ListenAddr> {
-        Ok(match &self.socket {
-            ListenSocket::Tcp(socket) => socket.local_addr()?.into(),
-            ListenSocket::Unix(_, file) => file.listen_addr(),
-        })
+        self.socket.local_addr()
+    }
+
+    /// Whether clients can use several network paths at once.
+    pub fn is_multipath(&self) -> bool {
+        match &self.socket {
+            ListenSocket::Tcp(socket) => {
+                SockRef::from(socket).protocol().ok().flatten() == Some(Protocol::MPTCP)
+            }
+            ListenSocket::Unix(..) => false,
+        }
     }
 
     /// Changes the options of TCP sockets that any clone accepts from now on. Does nothing for a
@@ -135,8 +162,54 @@ impl Listener {
     }
 }
 
+/// To hand it to the service manager.
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.socket {
+            ListenSocket::Tcp(socket) => socket.as_fd(),
+            ListenSocket::Unix(socket, _) => socket.as_fd(),
+        }
+    }
+}
+
+// ===== impl ListenSocket =====
+
+impl ListenSocket {
+    pub(super) fn local_addr(&self) -> io::Result<ListenAddr> {
+        Ok(match self {
+            Self::Tcp(socket) => socket.local_addr()?.into(),
+            Self::Unix(_, Some(file)) => file.listen_addr(),
+            Self::Unix(socket, None) => path_of(&socket.local_addr()?)?,
+        })
+    }
+
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(socket) => Self::Tcp(socket.try_clone()?),
+            Self::Unix(socket, file) => Self::Unix(socket.try_clone()?, file.clone()),
+        })
+    }
+}
+
+/// The address of a Unix socket whose file is not ours.
+pub(super) fn path_of(addr: &unix::net::SocketAddr) -> io::Result<ListenAddr> {
+    let path = addr.as_pathname().ok_or(io::ErrorKind::AddrNotAvailable)?;
+    Ok(Endpoint::Unix(path.to_owned()).into())
+}
+
+fn bind(endpoint: &Endpoint, options: &ListenOptions) -> io::Result<ListenSocket> {
+    Ok(match endpoint {
+        Endpoint::Ip(addr) => ListenSocket::Tcp(bind_tcp(*addr, options)?),
+        Endpoint::Name { host, port } => ListenSocket::Tcp(bind_first(host, *port, options)?),
+        Endpoint::Unix(path) => {
+            let (socket, file) = SocketFile::bind(path, backlog(options))?;
+            ListenSocket::Unix(socket, Some(Arc::new(file)))
+        }
+    })
+}
+
 fn bind_tcp(addr: SocketAddr, options: &ListenOptions) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = tcp_socket(Domain::for_address(addr), options.multipath)?;
     if addr.is_ipv6() {
         // [::] means "everybody" to an operator; net.ipv6.bindv6only must not change that.
         socket.set_only_v6(!addr.ip().is_unspecified())?;
@@ -152,6 +225,14 @@ fn bind_tcp(addr: SocketAddr, options: &ListenOptions) -> io::Result<TcpListener
     socket.bind(&addr.into())?;
     socket.listen(backlog(options))?;
     Ok(socket.into())
+}
+
+fn tcp_socket(domain: Domain, multipath: bool) -> io::Result<Socket> {
+    let open = |protocol| Socket::new(domain, Type::STREAM, Some(protocol));
+    // The errors of a kernel built without it, of one where net.mptcp.enabled is 0, and of filters of
+    // system calls differ, and none of them may keep clients out.
+    let multipath = multipath.then(|| open(Protocol::MPTCP).ok()).flatten();
+    multipath.map_or_else(|| open(Protocol::TCP), Ok)
 }
 
 fn bind_first(host: &str, port: u16, options: &ListenOptions) -> io::Result<TcpListener> {

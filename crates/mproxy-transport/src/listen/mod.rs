@@ -17,10 +17,12 @@ mod accepted;
 mod acceptor;
 mod backoff;
 mod listener;
+mod passed;
 mod socket_file;
 
 pub use self::{
     accepted::Accepted,
     acceptor::Acceptor,
     listener::{ListenOptions, Listener},
+    passed::PassedSockets,
 };

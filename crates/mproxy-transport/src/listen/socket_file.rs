@@ -46,7 +46,7 @@ impl SocketFile {
     }
 
     pub(super) fn listen_addr(&self) -> ListenAddr {
-        ListenAddr(Endpoint::Unix(self.path.clone()))
+        Endpoint::Unix(self.path.clone()).into()
     }
 }
 
