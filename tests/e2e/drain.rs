@@ -215,6 +215,8 @@ async fn a_client_that_waits_for_its_connack_is_sent_away_too() {
         let broker = FakeBroker::bind().await;
         let mut mproxy = Setup::before(&broker.url())
             .set("server.drain_notice", notice)
+            // a quarter of it is for the CONNACK that never comes
+            .set("server.drain_timeout", "2s")
             .set("upstreams.broker.when_unreachable", unreachable)
             .start()
             .await;

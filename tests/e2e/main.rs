@@ -21,6 +21,7 @@ mod dialects;
 mod drain;
 mod faults;
 mod fleet;
+mod handover;
 mod health;
 mod hostile;
 mod latencies;

@@ -28,11 +28,12 @@ section! {
         /// Name in logs and metrics; unique.
         name: String as Setting<Text>, given name,
             reload "at once: one listener closes, another one opens";
-        /// IP address and port (0 = any free one), or unix:/path.
+        /// IP address and port (0 = any free one), unix:/path, or systemd:NAME.
         ///
         /// The addresses 0.0.0.0 and :: let other hosts connect. The default is 127.0.0.1:1884, and
         /// 127.0.0.1:8083 for "ws". The file of a Unix socket gets the permissions that the umask leaves; a
-        /// client must be allowed to write to it.
+        /// client must be allowed to write to it. systemd:NAME is the socket of a .socket unit with
+        /// FileDescriptorName=NAME; it stays open while mproxy restarts, so no client is refused meanwhile.
         bind: ListenAddr, given bind,
             reload "at once: the old address closes, the new one opens, and connected clients stay";
         /// How MQTT arrives: "mqtt" over TCP, "ws" in WebSocket frames.

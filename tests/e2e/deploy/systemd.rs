@@ -13,6 +13,7 @@ fn unit_is_valid() {
         Run::on_file("systemd-analyze", &args, unit)
     };
     verify(&installed().path("mproxy.service")).accepts();
+    verify(&installed().path("mproxy.socket")).accepts();
     let typo = installed().with("mproxy.service", "\nRestartSec=", "\nRestartSecs=");
     verify(&typo.path("mproxy.service")).refuses("Unknown key 'RestartSecs'");
 }

@@ -3,15 +3,25 @@
 use std::time::Duration;
 
 use mproxy_config::{DrainNotice, DrainWills, Server};
-use mproxy_session::Order;
+use mproxy_session::{Order, SessionHandle};
+use tokio::time::{Instant, interval, sleep_until};
 
 use super::event::{Event, Events};
 use super::service_manager;
-use super::sockets::Sockets;
 use super::supervisor::Supervisor;
 
 /// How long sessions get to end after time is up.
 const LAST_CALL: Duration = Duration::from_millis(500);
+
+/// The mean time between two orders to end a session, if the drain has time for it.
+const PACE: Duration = Duration::from_millis(10);
+
+/// How long clients that have connected get for their CONNACK, but at most a quarter of the time. For
+/// a client whose connection is closed before that, connecting has failed.
+const CONNECTING: Duration = Duration::from_secs(1);
+
+/// How often such a client is looked at.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// How the drain ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +51,8 @@ impl Supervisor {
             "draining: no new connections; a second signal ends at once"
         );
         self.stop.cancel();
-        // dropping the last handle closes the socket
-        self.sockets = Sockets::default();
+        self.sockets.close();
+        self.workers.until_closed().await;
         let drained = tokio::select! {
             () = self.send_away(order, timeout) => Drained::Gently,
             () = tokio::time::sleep(timeout) => Drained::InTime,
@@ -102,20 +112,43 @@ impl Supervisor {
     /// Ends sessions one after the other, so that a fleet does not reconnect all at once, and
     /// waits for the last one.
     async fn send_away(&self, order: Order, timeout: Duration) {
-        let controls: Vec<_> = self.registry.running().collect();
-        // half of the time to spread the orders, half for the sessions to follow them; a few
-        // sessions go quickly
-        let count = u32::try_from(controls.len()).unwrap_or(u32::MAX).max(1);
-        let pause = (timeout / 2 / count).min(Duration::from_millis(10));
-        let mut ticks = tokio::time::interval(pause.max(Duration::from_micros(1)));
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Burst);
-        for control in controls {
-            ticks.tick().await;
-            control.close(order);
+        let begun = Instant::now();
+        let (mut established, pending): (Vec<_>, Vec<_>) = self
+            .registry
+            .running()
+            .partition(SessionHandle::is_established);
+        // the workers list their sessions in the order in which they came
+        fastrand::shuffle(&mut established);
+        for (handle, at) in established.iter().zip(moments(timeout, established.len())) {
+            sleep_until(begun + at).await;
+            handle.close(order);
         }
-        // connections that were accepted at the last moment
+        let until = begun + CONNECTING.min(timeout / 4);
+        for handle in pending {
+            settled(&handle, until).await;
+            handle.close(order);
+        }
+        // sessions that have moved between workers meanwhile
         self.registry.close_all(order);
         self.registry.wait_until_empty().await;
+    }
+}
+
+/// When each of so many sessions is told to end: half of the time to spread the orders, half for the
+/// sessions to follow them; a few sessions go quickly. At random, because clients that are sent away at
+/// a fixed pace come back at a fixed pace, together with those of other proxies that restart.
+fn moments(timeout: Duration, sessions: usize) -> impl Iterator<Item = Duration> {
+    let count = u32::try_from(sessions).unwrap_or(u32::MAX).max(1);
+    let half = timeout / 2;
+    let pause = (half / count).min(PACE);
+    (0..count).map(move |number| (pause * number + pause.mul_f64(fastrand::f64())).min(half))
+}
+
+/// Waits until a client has its CONNACK, or is gone.
+async fn settled(handle: &SessionHandle, until: Instant) {
+    let mut looks = interval(LOOK);
+    while !handle.is_established() && !handle.is_closed() && Instant::now() < until {
+        looks.tick().await;
     }
 }
 
@@ -134,5 +167,26 @@ fn order(server: &Server) -> Order {
     match server.drain_notice {
         DrainNotice::None => order,
         DrainNotice::Disconnect => order.with_notice(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_are_spread_at_random_over_half_of_the_time() {
+        let timeout = Duration::from_secs(30);
+        for sessions in [0, 1, 2, 500, 100_000] {
+            let moments: Vec<_> = moments(timeout, sessions).collect();
+            assert!(moments.is_sorted(), "{sessions}");
+            assert!(moments.iter().all(|it| *it <= timeout / 2), "{sessions}");
+            assert!(moments.len() >= sessions);
+        }
+        let few: Vec<_> = moments(timeout, 100).collect();
+        assert!(few[99] <= PACE * 100, "a few sessions go quickly");
+        let pauses: Vec<_> = few.windows(2).map(|it| it[1] - it[0]).collect();
+        assert!(pauses.windows(2).any(|it| it[0] != it[1]), "no jitter");
+        assert!(moments(Duration::ZERO, 3).all(|it| it.is_zero()));
     }
 }

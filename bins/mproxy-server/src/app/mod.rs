@@ -15,6 +15,7 @@ mod code_pages;
 mod drain;
 mod event;
 mod gate;
+mod held;
 mod kept;
 mod memory;
 mod plan;
@@ -43,6 +44,7 @@ use tokio::sync::watch::Receiver;
 
 use self::drain::Drained;
 pub(crate) use self::event::Events;
+pub(crate) use self::held::Held;
 use self::plan::Plan;
 pub(crate) use self::reload::Loader;
 #[cfg(test)]
@@ -61,6 +63,8 @@ pub(crate) struct RunOptions {
     pub(crate) require_upstream: bool,
     /// Reads the configuration again.
     pub(crate) loader: Arc<Loader>,
+    /// Listening sockets that the service manager passed.
+    pub(crate) held: Held,
     /// The files to watch, as they were last read; `None` = do not watch.
     pub(crate) watched: Option<Receiver<Contents>>,
     /// Applies the log level of a new configuration; returns the flag or variable that sets the
@@ -94,6 +98,7 @@ pub(crate) fn run(
             loader: options.loader,
             on_log: options.on_log,
             events: events.sender(),
+            held: options.held,
             is_watched,
         };
         let started = Supervisor::start(config, &options.files, sources).await;
@@ -187,6 +192,7 @@ pub(crate) async fn start(
         loader,
         on_log: Box::new(|_| None),
         events: events.sender(),
+        held: Held::default(),
         is_watched: false,
     };
     let supervisor = Supervisor::start(config, &[], sources).await?;

@@ -2,6 +2,8 @@
 //!
 //! Nothing is sent unless `NOTIFY_SOCKET` is set, and no failure to send matters to clients.
 
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -24,6 +26,23 @@ pub(super) fn stopping() {
     send(&[NotifyState::Stopping]);
 }
 
+/// Gives it a listening socket to keep while the process restarts. False if it cannot be told.
+pub(super) fn store(name: &str, socket: BorrowedFd<'_>) -> bool {
+    let state = [NotifyState::FdStore, NotifyState::FdName(name)];
+    match sd_notify::notify_with_fds(&state, &[socket]) {
+        Ok(()) => true,
+        Err(error) => {
+            untold(&error);
+            false
+        }
+    }
+}
+
+/// Has it close the sockets of this name that it keeps.
+pub(super) fn forget(name: &str) {
+    send(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)]);
+}
+
 /// Shows that the process is alive, twice as often as the service manager asks for (`WatchdogSec=`).
 /// Returns at once if it does not.
 pub(super) async fn be_watched() {
@@ -40,6 +59,10 @@ pub(super) async fn be_watched() {
 
 fn send(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        tracing::debug!(target: "mproxy::server", %error, "the service manager is not told");
+        untold(&error);
     }
+}
+
+fn untold(error: &io::Error) {
+    tracing::debug!(target: "mproxy::server", %error, "the service manager is not told");
 }

@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,6 +10,7 @@ use arc_swap::ArcSwap;
 use mproxy_transport::{ListenAddr, ListenOptions, Listener};
 use tokio_util::sync::CancellationToken;
 
+use super::held::Held;
 use super::plan::ListenerPlan;
 use super::service::Service;
 use super::workers::{Entrance, Workers};
@@ -31,7 +31,13 @@ pub(super) struct Key(ListenAddr, Option<Arc<str>>);
 
 /// The sockets that are open.
 #[derive(Default)]
-pub(crate) struct Sockets(HashMap<Key, Socket>);
+pub(crate) struct Sockets {
+    open: HashMap<Key, Socket>,
+    held: Held,
+    /// Ports that the system chose for sockets that a drain closed: if it is undone, clients come back
+    /// to them.
+    chosen: HashMap<Key, ListenAddr>,
+}
 
 /// A socket that every worker accepts from.
 struct Socket {
@@ -64,6 +70,14 @@ impl Key {
 }
 
 impl Sockets {
+    /// None are open; some may have been passed.
+    pub(crate) fn new(held: Held) -> Self {
+        Self {
+            held,
+            ..Self::default()
+        }
+    }
+
     /// Opens the configured sockets that are not open. Changes nothing else.
     ///
     /// # Errors
@@ -76,8 +90,10 @@ impl Sockets {
         let mut opened = Opened::default();
         for listener in listeners {
             let key = Key::of(listener);
-            if !self.0.contains_key(&key) {
-                opened.0.insert(key, bind(listener, workers)?);
+            if !self.open.contains_key(&key) {
+                let addr = self.chosen.get(&key).unwrap_or(&listener.bind);
+                let socket = bind(listener, addr, &self.held, workers)?;
+                opened.0.insert(key, socket);
             }
         }
         Ok(opened)
@@ -86,13 +102,13 @@ impl Sockets {
     /// Our own socket with the same port, if that is why this address is in use.
     pub(crate) fn at_port_of(&self, address: &ListenAddr) -> Option<&ListenAddr> {
         let port = address.port().filter(|port| *port != 0);
-        let mut open = self.0.values().map(|socket| &socket.address);
+        let mut open = self.open.values().map(|socket| &socket.address);
         open.find(|open| port.is_some() && open.port() == port)
     }
 
     /// Where a listener listens, with the real port if the system chose one.
     pub(crate) fn address(&self, listener: &ListenerPlan) -> Option<&ListenAddr> {
-        let socket = self.0.get(&Key::of(listener))?;
+        let socket = self.open.get(&Key::of(listener))?;
         Some(&socket.address)
     }
 
@@ -105,7 +121,7 @@ impl Sockets {
         workers: &Workers,
         closing: &CancellationToken,
     ) -> Vec<&'a ListenerPlan> {
-        let mut before = std::mem::take(&mut self.0);
+        let mut before = std::mem::take(&mut self.open);
         let mut new = Vec::new();
         for (plan, service) in listeners {
             let key = Key::of(plan);
@@ -116,27 +132,53 @@ impl Sockets {
                 }
                 (None, Some(socket)) => {
                     new.push(plan);
-                    socket.open(service, workers, closing.child_token())
+                    self.held.keep(&plan.bind, &socket.listener);
+                    let is_held = self.held.has(&plan.bind);
+                    socket.open(service, workers, closing, is_held)
                 }
                 // `open_missing` was asked for the same listeners
                 (None, None) => continue,
             };
-            self.0.insert(key, socket);
+            self.open.insert(key, socket);
         }
-        for socket in before.into_values() {
+        for (key, socket) in before {
+            self.held.release(&key.0);
             socket.close();
         }
+        self.chosen.clear();
         new
+    }
+
+    /// Closes all sockets, for a drain.
+    pub(crate) fn close(&mut self) {
+        for (key, socket) in self.open.drain() {
+            if key.1.is_some() {
+                self.chosen.insert(key, socket.address);
+            }
+        }
+    }
+
+    /// The start is over: sockets that were passed and that no listener uses have no use.
+    pub(crate) fn judge_unused(&mut self) {
+        self.held.judge_unused();
     }
 }
 
 impl NewSocket {
-    fn open(self, service: Arc<Service>, workers: &Workers, closed: CancellationToken) -> Socket {
+    fn open(
+        self,
+        service: Arc<Service>,
+        workers: &Workers,
+        closing: &CancellationToken,
+        is_held: bool,
+    ) -> Socket {
         let service = Arc::new(ArcSwap::new(service));
+        let closed = closing.child_token();
         workers.open(self.handles.into_iter().map(|listener| Entrance {
             listener,
             service: Arc::clone(&service),
             closed: closed.clone(),
+            left: is_held.then(|| closing.clone()),
         }));
         Socket {
             listener: self.listener,
@@ -173,25 +215,24 @@ impl Socket {
     }
 }
 
-fn bind(listener: &ListenerPlan, workers: usize) -> Result<NewSocket, BindError> {
+fn bind(
+    listener: &ListenerPlan,
+    addr: &ListenAddr,
+    held: &Held,
+    workers: usize,
+) -> Result<NewSocket, BindError> {
     let cannot_bind = |error| BindError {
         what: format!("listener `{}`", listener.name),
-        address: listener.bind.clone(),
+        address: addr.clone(),
         error,
     };
     let mut options = ListenOptions::default();
     options.tcp = listener.tcp;
-    let socket = Listener::bind(&listener.bind, &options).map_err(cannot_bind)?;
+    let socket = held.bind(addr, &options).map_err(cannot_bind)?;
     let handles = (0..workers).map(|_| socket.try_clone());
     let handles = handles.collect::<io::Result<_>>().map_err(cannot_bind)?;
-    let address = match listener.bind.socket_addr() {
-        Some(wanted) => {
-            let address = socket.local_addr().map_err(cannot_bind)?;
-            let port = address.port().unwrap_or_else(|| wanted.port());
-            SocketAddr::new(wanted.ip(), port).into()
-        }
-        None => listener.bind.clone(),
-    };
+    // of a passed Unix socket without a path, the name is all there is
+    let address = socket.local_addr().unwrap_or_else(|_| addr.clone());
     Ok(NewSocket {
         listener: socket,
         handles,
@@ -216,6 +257,12 @@ impl BindError {
 /// What to do about an address that cannot be bound, although no other program uses it.
 pub(crate) fn bind_advice(address: &ListenAddr, error: &io::Error) -> Option<String> {
     use io::ErrorKind::{AlreadyExists, NotFound, PermissionDenied};
+    if let Some(name) = address.passed_name() {
+        return Some(match error.kind() {
+            NotFound => format!("start mproxy by a .socket unit with FileDescriptorName={name}"),
+            _ => format!("each socket named {name} must be a ListenStream= of one .socket unit"),
+        });
+    }
     Some(match (error.kind(), address.unix_path()) {
         (PermissionDenied, None) => "ports below 1024 need CAP_NET_BIND_SERVICE".to_owned(),
         (PermissionDenied, Some(path)) => {

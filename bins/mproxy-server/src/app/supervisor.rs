@@ -24,6 +24,7 @@ use super::code_pages;
 use super::drain::Drained;
 use super::event::{Event, Events, Sender};
 use super::gate::Gates;
+use super::held::Held;
 use super::kept::KeptListeners;
 use super::memory::Memory;
 use super::plan::{ListenerPlan, Plan};
@@ -56,6 +57,8 @@ pub(crate) struct Sources {
     pub(crate) on_log: OnLog,
     /// The admin port requests reloads here.
     pub(crate) events: Sender,
+    /// Listening sockets that the service manager passed.
+    pub(crate) held: Held,
     /// Files that change are noticed anyway, those of TLS among them.
     pub(crate) is_watched: bool,
 }
@@ -119,7 +122,8 @@ impl Supervisor {
         let plan = Plan::build(&config, None, &metrics).map_err(|diagnostic| {
             other("the configuration cannot be used")(diagnostic.message.into())
         })?;
-        let opened = Sockets::default()
+        let sockets = Sockets::new(sources.held);
+        let opened = sockets
             .open_missing(&plan.listeners, threads.get())
             .map_err(StartError::Bind)?;
         let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
@@ -157,7 +161,7 @@ impl Supervisor {
             plan: Arc::new(plan),
             generation: 0,
             config,
-            sockets: Sockets::default(),
+            sockets,
             upstreams: Upstreams::default(),
             kept: KeptListeners::default(),
             certificates: certificates::Watch::default(),
@@ -165,6 +169,7 @@ impl Supervisor {
             is_watched: sources.is_watched,
         };
         supervisor.apply(opened);
+        supervisor.sockets.judge_unused();
         Ok(supervisor)
     }
 

@@ -63,9 +63,9 @@ fn summary(config: &Config, loaded: &Loaded, args: &CheckArgs) -> String {
         };
         let protocol = listener.protocol.word();
         let bind = &listener.bind;
-        let at = match bind.unix_path() {
-            None => format!("{protocol}://{bind}"),
-            Some(_) => format!("{protocol} over {bind}"),
+        let at = match bind.socket_addr() {
+            Some(bind) => format!("{protocol}://{bind}"),
+            None => format!("{protocol} over {bind}"),
         };
         out.push_str(&format!(
             "  {}  {at} -> {} {through}\n",

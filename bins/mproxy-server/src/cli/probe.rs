@@ -42,6 +42,10 @@ pub(super) fn shown_address(upstream: &Upstream, secrets: &BTreeSet<String>) -> 
 }
 
 fn bindable(what: &str, address: &ListenAddr, report: &mut Report) {
+    if address.passed_name().is_some() {
+        // only a start by systemd shows whether it is passed
+        return;
+    }
     let bound = match address.socket_addr() {
         Some(address) => TcpListener::bind(address).map(drop),
         // Like the proxy: a file that nobody listens on is replaced, and removed again.

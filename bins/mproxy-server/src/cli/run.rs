@@ -3,7 +3,7 @@
 use super::args::RunArgs;
 use super::load::{color, load_patiently, report, request};
 use super::streams::{failed, say};
-use crate::app::{Events, OnLog, RunOptions, Signals};
+use crate::app::{Events, Held, OnLog, RunOptions, Signals};
 use crate::exit::Exit;
 use crate::telemetry::{self, Level, Settings, Verbosity, log_problems};
 use mproxy_config::diagnostics::Diagnostic;
@@ -19,7 +19,9 @@ use tokio::sync::watch;
 ///
 /// What keeps it from running; this was said.
 pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Exit> {
-    // Signals first: from here on, only signals that mean to kill do.
+    // The variables of the environment are changed, so no other thread may run yet.
+    let held = Held::of_process();
+    // Signals next: from here on, only signals that mean to kill do.
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build()
@@ -54,6 +56,7 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Exit> {
             }
             loaded
         }),
+        held,
         watched: args.watch.then_some(watched),
         on_log: on_log(args.clone(), guard.level()),
     };

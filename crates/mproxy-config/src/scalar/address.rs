@@ -10,17 +10,20 @@ use toml_edit::Value;
 /// The longest path of a Unix socket: the kernel's field has 108 bytes with the zero at its end.
 const UNIX_PATH_MAX: usize = 107;
 
+/// What comes after `systemd:`.
+const PASSED_NAME: &str = "expected the FileDescriptorName= of a .socket unit after systemd:";
+
 /// An address to listen on, or nothing.
 #[derive(Debug)]
 pub(crate) struct AdminBind;
 
-/// Where a listener listens: an IP address, or a Unix socket. Not a name, although the transport
-/// accepts names: its address may change.
+/// Where a listener listens: an IP address, a Unix socket, or a socket that systemd passes. Not a name,
+/// although the transport accepts names: its address may change.
 impl Scalar for ListenAddr {
     type Value = Self;
     written!(
-        "an address such as \"0.0.0.0:1884\", \"[::]:1884\" or \"unix:/path\"",
-        { "type": "string", "examples": ["0.0.0.0:1884", "[::]:1884", "unix:/run/mproxy/mqtt.sock"] },
+        "an address such as \"0.0.0.0:1884\", \"[::]:1884\", \"unix:/path\" or \"systemd:name\"",
+        { "type": "string", "examples": ["0.0.0.0:1884", "[::]:1884", "unix:/run/mproxy/mqtt.sock", "systemd:mqtt"] },
         to_string
     );
 
@@ -29,10 +32,17 @@ impl Scalar for ListenAddr {
         if let Some(path) = text.strip_prefix("unix:") {
             unix_path(text, path)?;
         }
-        let address = text.parse::<Self>().ok();
-        address
-            .filter(|it| it.socket_addr().is_some() || it.unix_path().is_some())
-            .ok_or_else(|| invalid_bind(text, &Self::expected()))
+        let address = text.parse::<Self>();
+        if let (true, Err(error)) = (text.starts_with("systemd:"), &address) {
+            let problem = Problem::new(format!("invalid address `{text}`"), PASSED_NAME);
+            return Err(problem.note(error.to_string()));
+        }
+        // not a host name
+        let is_known = |it: &Self| {
+            it.socket_addr().is_some() || it.unix_path().is_some() || it.passed_name().is_some()
+        };
+        let address = address.ok().filter(is_known);
+        address.ok_or_else(|| invalid_bind(text, &Self::expected()))
     }
 }
 
@@ -289,6 +299,7 @@ mod tests {
             ("127.0.0.1:1884", "127.0.0.1:1884"),
             ("unix:/run/mproxy/mqtt.sock", "unix:/run/mproxy/mqtt.sock"),
             ("unix:///run/a.sock", "unix:/run/a.sock"),
+            ("systemd:mqtt", "systemd:mqtt"),
         ] {
             assert_eq!(bind(text).as_deref(), Ok(full));
         }
@@ -300,12 +311,15 @@ mod tests {
             ("unix:".to_owned(), "the path of a socket starts"),
             ("unix:/".to_owned(), "not the path of a file"),
             ("/run/a.sock".to_owned(), "did you mean `unix:/run/a.sock`?"),
-            ("systemd:mqtt".to_owned(), "expected an address"),
+            ("systemd:".to_owned(), "expected the FileDescriptorName="),
+            ("systemd:a:b".to_owned(), "expected the FileDescriptorName="),
         ] {
             let told = bind(&text).unwrap_err();
             assert!(told.starts_with(label), "{text}: {told}");
         }
-        let told = admin("unix:/run/a.sock").unwrap_err();
-        assert!(told.contains("not available in this version"), "{told}");
+        for text in ["unix:/run/a.sock", "systemd:admin"] {
+            let told = admin(text).unwrap_err();
+            assert!(told.contains("not available in this version"), "{told}");
+        }
     }
 }

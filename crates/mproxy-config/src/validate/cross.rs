@@ -15,7 +15,7 @@ use crate::section::{Located, Setting};
 use crate::upstream::Upstream;
 use mproxy_transport::{ClientAuth, ListenAddr, UpstreamAddr};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -44,9 +44,10 @@ pub(super) fn distinct(
             let first = format!("{} listens here", other.listener.name);
             let error = Diagnostic::error(format!("two listeners on {bind}"));
             let error = error.at(bind_of(files, placed));
-            let error = error.label(match bind.unix_path() {
-                None => "choose another port",
-                Some(_) => "choose another path",
+            let error = error.label(match (bind.unix_path(), bind.passed_name()) {
+                (Some(_), _) => "choose another path",
+                (None, Some(_)) => "choose another socket",
+                (None, None) => "choose another port",
             });
             cx.push(error.related(bind_of(files, other), first));
         }
@@ -194,8 +195,13 @@ pub(super) fn open_doors(
         if !is_open(&listener.bind) || is_guarded {
             continue;
         }
+        // where a socket of systemd listens, only its unit knows
+        let is = match listener.bind.passed_name() {
+            None => "is",
+            Some(_) => "may be",
+        };
         let message = format!(
-            "listener `{}` is open to other hosts and checks nothing",
+            "listener `{}` {is} open to other hosts and checks nothing",
             listener.name
         );
         let warning = Diagnostic::warning(message).at(bind_of(files, placed));
@@ -268,9 +274,10 @@ fn bind_of(files: &[Located<ListenerKeys>], placed: &Placed) -> Range<usize> {
     place_of(files, placed, |keys| keys.bind.span())
 }
 
-/// True when other hosts can connect.
+/// True when other hosts can connect, or nobody here knows.
 fn is_open(bind: &ListenAddr) -> bool {
-    bind.socket_addr().is_some_and(|it| !it.ip().is_loopback())
+    let is_far = |it: SocketAddr| !it.ip().is_loopback();
+    bind.socket_addr().is_some_and(is_far) || bind.passed_name().is_some()
 }
 
 /// True if mproxy cannot listen on both.

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::fmt::Display;
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
@@ -20,8 +20,10 @@ use mproxy_codec::ReasonCode;
 use mproxy_session::{CloseReason, Order, SessionHandle, renew_all};
 use mproxy_transport::{Accepted, Listener};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::app::gate::Pass;
 use crate::app::registry::{Entered, Registry, Sessions};
@@ -36,6 +38,10 @@ const IMBALANCE: usize = 8;
 /// that accepted keeps them.
 const HANDOVERS: usize = 256;
 
+/// Maximum connections that each worker takes out of the queue of a socket before it closes it. As many fit
+/// in the queue; without a limit, a flood of connections would hold up a drain.
+const QUEUED: usize = 4096;
+
 /// A listening socket, and the service of its connections.
 pub(crate) struct Entrance {
     pub(crate) listener: Listener,
@@ -43,6 +49,8 @@ pub(crate) struct Entrance {
     pub(crate) service: Arc<ArcSwap<Service>>,
     /// Cancelled to stop accepting from the socket.
     pub(crate) closed: CancellationToken,
+    /// Cancelled if the connections in its queue are left to the process that has the socket next.
+    pub(crate) left: Option<CancellationToken>,
 }
 
 /// Messages to a worker from the others and from the server.
@@ -55,7 +63,14 @@ struct Worker {
 /// The number of connections of a worker, and how to give it more.
 struct Load {
     connections: AtomicUsize,
-    handover: mpsc::Sender<Handover>,
+    handover: mpsc::Sender<Message>,
+}
+
+/// What a worker gets from others.
+enum Message {
+    Serve(Handover),
+    /// Answered when everything that was sent before is being served.
+    Flush(oneshot::Sender<()>),
 }
 
 /// An admitted connection.
@@ -72,6 +87,8 @@ pub(crate) struct Workers {
     /// The runtime of each thread, to spawn tasks on it.
     runtimes: Vec<(Handle, Arc<Worker>)>,
     loads: Arc<[Arc<Load>]>,
+    /// The tasks that accept.
+    accepting: TaskTracker,
 }
 
 impl Workers {
@@ -102,9 +119,10 @@ impl Workers {
             threads: Vec::new(),
             runtimes: Vec::new(),
             loads: Arc::clone(&loads),
+            accepting: TaskTracker::new(),
         };
         let parts = recorders.into_iter().zip(inboxes).zip(registry.workers());
-        for (index, ((recorder, handovers), sessions)) in parts.enumerate() {
+        for (index, ((recorder, inbox), sessions)) in parts.enumerate() {
             let worker = Arc::new(Worker {
                 load: Arc::clone(&loads[index]),
                 recorder,
@@ -118,7 +136,7 @@ impl Workers {
             let abort = abort.clone();
             let thread = thread::Builder::new()
                 .name(format!("worker-{index}"))
-                .spawn(move || runtime.block_on(run(worker, handovers, abort)))?;
+                .spawn(move || runtime.block_on(run(worker, inbox, abort)))?;
             workers.threads.push(thread);
         }
         Ok(workers)
@@ -132,9 +150,23 @@ impl Workers {
     /// Makes each worker accept from one of these.
     pub(crate) fn open(&self, entrances: impl Iterator<Item = Entrance>) {
         for ((runtime, worker), entrance) in self.runtimes.iter().zip(entrances) {
-            let closed = entrance.closed.clone();
             let accepting = accept(Arc::clone(worker), Arc::clone(&self.loads), entrance);
-            runtime.spawn(closed.run_until_cancelled_owned(accepting));
+            runtime.spawn(self.accepting.track_future(accepting));
+        }
+    }
+
+    /// Waits until no worker accepts any more, after all sockets have been closed, and all that was
+    /// accepted is being served.
+    pub(crate) async fn until_closed(&self) {
+        self.accepting.close();
+        self.accepting.wait().await;
+        self.accepting.reopen();
+        for load in &*self.loads {
+            let (sender, flushed) = oneshot::channel();
+            // an error is that of a worker that has ended, and serves nobody
+            if load.handover.send(Message::Flush(sender)).await.is_ok() {
+                let _ = flushed.await;
+            }
         }
     }
 
@@ -199,25 +231,29 @@ const fn rules_changed() -> Order {
         .without_will()
 }
 
-async fn run(
-    worker: Arc<Worker>,
-    mut handovers: mpsc::Receiver<Handover>,
-    abort: CancellationToken,
-) {
+async fn run(worker: Arc<Worker>, mut inbox: mpsc::Receiver<Message>, abort: CancellationToken) {
     let recorder = Arc::clone(&worker.recorder);
     tokio::spawn(async move { pulse::beat(&recorder).await });
     loop {
         tokio::select! {
             () = abort.cancelled() => return,
-            Some(handover) = handovers.recv() => worker.serve(handover),
+            Some(message) = inbox.recv() => match message {
+                Message::Serve(handover) => worker.serve(handover),
+                // who asked may have gone away
+                Message::Flush(flushed) => { let _ = flushed.send(()); }
+            },
         }
     }
 }
 
-/// Accepts from one socket until it is closed.
+/// Accepts from one socket until it is closed. Connections that are in its queue by then are served as
+/// well, because their clients know nothing of it: they would see a connection that is reset.
 async fn accept(worker: Arc<Worker>, loads: Arc<[Arc<Load>]>, entrance: Entrance) {
     let Entrance {
-        listener, service, ..
+        listener,
+        service,
+        closed,
+        left,
     } = entrance;
     let broken = |error: &dyn Display, message: &'static str| {
         tracing::error!(
@@ -232,22 +268,47 @@ async fn accept(worker: Arc<Worker>, loads: Arc<[Arc<Load>]>, entrance: Entrance
         Ok(acceptor) => acceptor,
         Err(error) => return broken(&error, "cannot accept connections"),
     };
+    let mut closed = pin!(closed.cancelled_owned());
     loop {
-        let accepted = match acceptor.accept().await {
-            Ok(accepted) => accepted,
+        let accepted = tokio::select! {
+            biased;
+            () = &mut closed => break,
+            accepted = acceptor.accept() => accepted,
+        };
+        match accepted {
+            Ok(accepted) => worker.welcome(&loads, service.load_full(), accepted).await,
             Err(error) => {
                 let message =
                     "the listener failed and no longer accepts connections: restart mproxy";
                 return broken(&error, message);
             }
+        }
+    }
+    if left.is_some_and(|left| left.is_cancelled()) {
+        return;
+    }
+    for _ in 0..QUEUED {
+        let Some(accepted) = acceptor.accept_queued() else {
+            break;
         };
-        let service = service.load_full();
+        worker.welcome(&loads, service.load_full(), accepted).await;
+    }
+}
+
+impl Worker {
+    /// Serves a connection, if the gate lets it in.
+    async fn welcome(
+        self: &Arc<Self>,
+        loads: &[Arc<Load>],
+        service: Arc<Service>,
+        accepted: Accepted,
+    ) {
         let Some(admitted) = service.admit(&accepted.peer()) else {
-            continue;
+            return;
         };
         let made_room = admitted.evicted.is_some();
-        worker.serve_or_hand_over(
-            &loads,
+        self.serve_or_hand_over(
+            loads,
             Handover {
                 accepted,
                 service,
@@ -260,19 +321,19 @@ async fn accept(worker: Arc<Worker>, loads: Arc<[Arc<Load>]>, entrance: Entrance
             tokio::task::yield_now().await;
         }
     }
-}
 
-impl Worker {
     /// Gives a connection to the worker with the fewest, if this one has far more and that one takes it.
     fn serve_or_hand_over(self: &Arc<Self>, loads: &[Arc<Load>], handover: Handover) {
         let count = |load: &Load| load.connections.load(Ordering::Relaxed);
         let idlest = loads.iter().min_by_key(|load| count(load));
         let other = idlest.filter(|other| count(&self.load) > count(other) + IMBALANCE);
         let kept = match other.map(|other| &other.handover) {
-            Some(other) => other.try_send(handover).map_err(|full| full.into_inner()),
-            None => Err(handover),
+            Some(other) => other.try_send(Message::Serve(handover)),
+            None => Err(TrySendError::Full(Message::Serve(handover))),
         };
-        if let Err(handover) = kept {
+        if let Err(TrySendError::Full(kept) | TrySendError::Closed(kept)) = kept
+            && let Message::Serve(handover) = kept
+        {
             self.serve(handover);
         }
     }
