@@ -18,6 +18,7 @@ pub struct BuildInfo {
     name: &'static str,
     version: &'static str,
     revision: Option<&'static str>,
+    tls: Option<&'static str>,
 }
 
 impl BuildInfo {
@@ -28,6 +29,7 @@ impl BuildInfo {
             name,
             version,
             revision: None,
+            tls: None,
         }
     }
 
@@ -35,6 +37,13 @@ impl BuildInfo {
     #[must_use]
     pub const fn revision(mut self, revision: Option<&'static str>) -> Self {
         self.revision = revision;
+        self
+    }
+
+    /// Sets the library of TLS, if there is one: `aws-lc-rs (AWS-LC 5.1.0)`.
+    #[must_use]
+    pub const fn tls(mut self, library: &'static str) -> Self {
+        self.tls = Some(library);
         self
     }
 

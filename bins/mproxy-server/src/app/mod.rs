@@ -34,7 +34,7 @@ mod workers;
 
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use mproxy_admin::{BuildInfo, Health, LogMetrics, Metrics};
 use mproxy_config::diagnostics::Diagnostic;
@@ -130,9 +130,13 @@ pub(crate) fn try_plan(config: &Config) -> Result<(), Box<Diagnostic>> {
     Plan::build(config, None, &metrics).map(drop)
 }
 
+/// The library that does the cryptography of TLS, and its version.
+pub(crate) static TLS_PROVIDER: LazyLock<String> = LazyLock::new(mproxy_transport::tls_provider);
+
 fn build_info() -> BuildInfo {
     BuildInfo::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
         .revision(option_env!("MPROXY_REVISION"))
+        .tls(&TLS_PROVIDER)
 }
 
 fn not_watched(error: &notify::Error) -> ExitCode {

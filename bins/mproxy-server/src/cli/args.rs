@@ -2,11 +2,13 @@
 
 use super::conns::ConnsCommand;
 use super::key_path::KeyPath;
+use crate::app::TLS_PROVIDER;
 use clap::builder::{FalseyValueParser, OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use mproxy_config::{LogFormat, LogLevel, parse};
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 /// An MQTT proxy for one broker, with access control, WebSocket, metrics and an access log.
@@ -17,6 +19,7 @@ use std::time::Duration;
 #[command(
     name = "mproxy-server",
     version,
+    long_version = LONG_VERSION.as_str(),
     args_conflicts_with_subcommands = true
 )]
 #[command(max_term_width = 100, after_help = SEE, after_long_help = LONG)]
@@ -26,6 +29,15 @@ pub(crate) struct Cli {
     #[command(flatten)]
     pub(super) run: RunArgs,
 }
+
+/// What `--version` prints behind the name of the program; `-V` prints the first line.
+static LONG_VERSION: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "{}\nTLS by rustls with {}",
+        env!("CARGO_PKG_VERSION"),
+        *TLS_PROVIDER
+    )
+});
 
 const SEE: &str = "More: `mproxy-server --help`. Every key of the configuration: \
 `mproxy-server config default`, and `config explain KEY`.";

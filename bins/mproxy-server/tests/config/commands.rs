@@ -6,15 +6,19 @@ use std::net::TcpListener;
 use std::thread;
 
 #[test]
-fn the_version_is_one_line() {
-    for flag in ["--version", "-V"] {
-        let (code, stdout, _) = run(&mut mproxy([flag]));
-        assert_eq!(code, 0);
-        assert_eq!(
-            stdout,
-            concat!("mproxy-server ", env!("CARGO_PKG_VERSION"), "\n")
-        );
-    }
+fn the_version_is_one_line_and_the_long_form_names_the_library_of_tls() {
+    let version = concat!("mproxy-server ", env!("CARGO_PKG_VERSION"), "\n");
+    let (code, stdout, _) = run(&mut mproxy(["-V"]));
+    assert_eq!((code, stdout.as_str()), (0, version));
+    let (code, stdout, _) = run(&mut mproxy(["--version"]));
+    assert_eq!(code, 0);
+    let library = stdout.strip_prefix(version);
+    let library = library.and_then(|it| it.strip_prefix("TLS by rustls with aws-lc-rs (AWS-LC "));
+    let version = library.and_then(|it| it.strip_suffix(")\n"));
+    assert!(
+        version.is_some_and(|it| it.split('.').count() == 3 && it.parse::<f64>().is_err()),
+        "{stdout}"
+    );
 }
 
 #[test]

@@ -82,7 +82,7 @@ async fn version_is_json() {
     let answer = port.get("/version").await;
     answer.assert(
         200,
-        "{\"name\":\"mproxy-server\",\"version\":\"1.2.3\",\"revision\":\"abc123\"}\n",
+        "{\"name\":\"mproxy-server\",\"version\":\"1.2.3\",\"revision\":\"abc123\",\"tls\":\"aws-lc-rs (AWS-LC 5.1.0)\"}\n",
     );
     assert_eq!(answer.header("content-type"), Some("application/json"));
 }

@@ -24,7 +24,9 @@ impl Port {
     }
 
     pub(crate) async fn with_api(api: Option<Arc<dyn Api>>) -> Self {
-        let build = BuildInfo::new("mproxy-server", "1.2.3").revision(Some("abc123"));
+        let build = BuildInfo::new("mproxy-server", "1.2.3")
+            .revision(Some("abc123"))
+            .tls("aws-lc-rs (AWS-LC 5.1.0)");
         let health = Health::new();
         let metrics = Metrics::new(&build, &health, NonZeroUsize::new(2).unwrap());
         let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();

@@ -32,6 +32,12 @@ impl TlsVersion {
     }
 }
 
+/// The library that does the cryptography of TLS, with the version that is linked in: `aws-lc-rs (AWS-LC 5.1.0)`.
+#[must_use]
+pub fn tls_provider() -> String {
+    format!("aws-lc-rs (AWS-LC {})", aws_lc_rs::awslc_version())
+}
+
 /// Which algorithms are allowed, most wanted first. An empty list is all of them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Algorithms {

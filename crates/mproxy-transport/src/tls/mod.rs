@@ -30,7 +30,7 @@ mod tickets;
 pub(crate) use self::connect::connect_tls;
 pub use self::{
     accept::accept_tls,
-    algorithms::{Algorithms, TlsVersion},
+    algorithms::{Algorithms, TlsVersion, tls_provider},
     certificate::{CertificateError, CertificateNames},
     client::{TlsClient, TlsClientOptions},
     error::{TlsCause, TlsError, TlsFault, TlsViolation},
