@@ -139,8 +139,11 @@ impl Handshake {
         let mut bytes = Vec::new();
         let (mut tried, mut tries) = (0, 0);
         loop {
-            if bytes.len() >= MAX_HELLO || tries == MAX_TRIES {
-                return Err(TlsCause::TooLarge(MAX_HELLO));
+            if bytes.len() >= MAX_HELLO {
+                return Err(TlsCause::HelloTooLarge(MAX_HELLO));
+            }
+            if tries == MAX_TRIES {
+                return Err(TlsCause::HelloInPieces(MAX_TRIES));
             }
             poll_fn(|cx| self.poll_read(cx, &mut bytes)).await?;
             held(bytes.capacity());

@@ -2,6 +2,7 @@
 
 use std::{error::Error, fmt, io};
 
+use super::chain::LongChain;
 use crate::beginning::Beginning;
 
 /// A handshake that failed, and the first bytes of the peer.
@@ -24,8 +25,14 @@ pub enum TlsCause {
     /// The handshake took longer than it may.
     #[error("the TLS handshake took too long")]
     TimedOut,
-    /// The peer sends more than a handshake may have, in bytes.
-    #[error("the peer's part of the TLS handshake is larger than {0} bytes, or in too many pieces")]
+    /// The peer's first message is larger than it may be, in bytes.
+    #[error("the ClientHello is larger than {0} bytes")]
+    HelloTooLarge(usize),
+    /// Its end had not come after so many reads with a whole record of it.
+    #[error("the ClientHello is cut into more than {0} pieces")]
+    HelloInPieces(u32),
+    /// The peer sends more than a handshake may have, in bytes: what is large in it are certificates.
+    #[error("the peer's part of the TLS handshake is larger than {0} bytes")]
     TooLarge(usize),
     /// The connection failed under it.
     #[error("the connection failed: {0}")]
@@ -37,8 +44,7 @@ pub enum TlsCause {
 
 /// What the peer did wrong, or why it is not trusted. After the handshake it is found inside an
 /// [`io::Error`] of kind [`InvalidData`](io::ErrorKind::InvalidData).
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error("TLS: {0}")]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TlsViolation(pub(super) rustls::Error);
 
 // ===== impl TlsError =====
@@ -107,6 +113,7 @@ impl TlsViolation {
                 Bad::UnknownRevocationStatus
                 | Bad::ExpiredRevocationList
                 | Bad::ExpiredRevocationListContext { .. } => TlsFault::UnknownRevocation,
+                Bad::Other(other) if other.0.is::<LongChain>() => TlsFault::LongChain,
                 _ => TlsFault::BadCertificate,
             },
             Error::PeerIncompatible(lacks) => match lacks {
@@ -128,6 +135,8 @@ impl TlsViolation {
 pub enum TlsFault {
     /// The peer has no certificate, and needs one.
     NoCertificate,
+    /// It sends more certificates than it may.
+    LongChain,
     /// Nobody who is trusted has issued its certificate.
     UnknownIssuer,
     /// Its certificate is not valid any more, or not yet.
@@ -147,6 +156,20 @@ pub enum TlsFault {
     /// It broke the protocol.
     Protocol,
 }
+
+impl fmt::Display for TlsViolation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            // an error of this crate, which rustls would show as Rust does
+            rustls::Error::InvalidCertificate(rustls::CertificateError::Other(own)) => {
+                write!(f, "TLS: {}", own.0)
+            }
+            error => write!(f, "TLS: {error}"),
+        }
+    }
+}
+
+impl Error for TlsViolation {}
 
 // ===== conversions =====
 

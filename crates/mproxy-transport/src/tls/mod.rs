@@ -13,6 +13,7 @@
 mod accept;
 mod algorithms;
 mod certificate;
+mod chain;
 mod client;
 mod connect;
 mod error;

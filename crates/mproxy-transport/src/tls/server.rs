@@ -16,6 +16,7 @@ use rustls::{
 use super::{
     CertificateNames, TlsFileError, TlsVersion, TlsViolation,
     algorithms::{Algorithms, provider},
+    chain::Bounded,
     files::{certificates, key, lists},
     key_log::KeyLog,
     tickets::{Tickets, Trusted, trusted},
@@ -338,7 +339,9 @@ impl Trust {
         let verifier = builder.build().map_err(|error| {
             TlsFileError::general(format_args!("clients cannot be verified: {error}"))
         });
-        verifier.map(Some)
+        Ok(Some(Arc::new(Bounded {
+            verifier: verifier?,
+        })))
     }
 
     /// What a session ticket is bound to.

@@ -1,6 +1,7 @@
 //! TLS as peers see it: tokio-rustls at the other end, and bytes that no library would send.
 
 mod certificates;
+mod chains;
 mod dial;
 mod handshake;
 mod records;

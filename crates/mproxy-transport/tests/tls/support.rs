@@ -21,7 +21,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 /// A CA with its files.
 pub(crate) struct Ca {
     pub(crate) dir: TempDir,
-    issuer: Issuer<'static, KeyPair>,
+    pub(crate) issuer: Issuer<'static, KeyPair>,
     pub(crate) cert: CertificateDer<'static>,
 }
 

@@ -26,9 +26,9 @@ pub(super) fn account(error: &TlsError) -> (String, Option<&'static str>) {
             "the client began a handshake and did not finish it: check the network, or raise \
              listeners.NAME.limits.connect_timeout",
         ),
-        TlsCause::TooLarge(_) => Some(
-            "the client sends a chain of certificates that is too long: only those between its own and \
-             the CA belong in it",
+        TlsCause::TooLarge(_) => remedy(TlsFault::LongChain),
+        TlsCause::HelloTooLarge(_) | TlsCause::HelloInPieces(_) => Some(
+            "no TLS library sends such a ClientHello: find out what the client is, or block it",
         ),
         _ => None,
     };
@@ -40,6 +40,10 @@ const fn remedy(fault: TlsFault) -> Option<&'static str> {
     Some(match fault {
         TlsFault::NoCertificate => {
             "give the client a certificate, or set listeners.NAME.tls.client_auth to \"optional\""
+        }
+        TlsFault::LongChain => {
+            "the client sends too many certificates, or too large ones: only those between its own and \
+             the CA belong in its file"
         }
         TlsFault::UnknownIssuer => {
             "the certificate of the client is from a CA that is not in listeners.NAME.tls.client_ca, or a \
