@@ -46,6 +46,7 @@ mod signals;
 mod start;
 mod tables;
 mod tls;
+mod tls_lists;
 mod topic_map;
 mod transparent;
 mod unix;

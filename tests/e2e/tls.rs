@@ -12,7 +12,7 @@ use mproxy_tests::{Link, Mosquitto, Port, Setup};
 use tokio::process::Command;
 
 /// A CA with a server, and two clients.
-fn pki() -> Pki {
+pub(crate) fn pki() -> Pki {
     let pki = Pki::new();
     pki.server("server", 1);
     pki.client("alice", 7);
@@ -24,13 +24,13 @@ fn pki() -> Pki {
 const OPTIONAL: &str = "client_auth = \"optional\"\n";
 
 /// The table of TLS of the last listener, with more lines.
-fn tls(pki: &Pki, more: &str) -> String {
+pub(crate) fn tls(pki: &Pki, more: &str) -> String {
     let [cert, key, ca] = ["server.crt", "server.key", "ca.crt"].map(|it| pki.file(it));
     format!("[listeners.tls]\ncert = \"{cert}\"\nkey = \"{key}\"\nclient_ca = [\"{ca}\"]\n{more}")
 }
 
 /// A listener with TLS, which asks clients for certificates, and the access log.
-fn listener(pki: &Pki, upstream: &str, more: &str) -> Setup {
+pub(crate) fn listener(pki: &Pki, upstream: &str, more: &str) -> Setup {
     Setup::new(&format!(
         "[[listeners]]\nname = \"mqtts\"\nbind = \"127.0.0.1:0\"\n{}\n\
          [upstreams.broker]\naddress = \"{upstream}\"\n\
@@ -41,7 +41,7 @@ fn listener(pki: &Pki, upstream: &str, more: &str) -> Setup {
 }
 
 /// How a client of mosquitto shows the certificate of `name`.
-fn shown(pki: &Pki, name: &str) -> [String; 6] {
+pub(crate) fn shown(pki: &Pki, name: &str) -> [String; 6] {
     let [ca, cert, key] = [
         pki.file("ca.crt"),
         pki.file(&format!("{name}.crt")),
@@ -57,7 +57,7 @@ fn shown(pki: &Pki, name: &str) -> [String; 6] {
     ]
 }
 
-fn args<'a>(own: &'a [String], more: &[&'a str]) -> Vec<&'a str> {
+pub(crate) fn args<'a>(own: &'a [String], more: &[&'a str]) -> Vec<&'a str> {
     own.iter()
         .map(String::as_str)
         .chain(more.iter().copied())

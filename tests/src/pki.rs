@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName,
-    DnType, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType,
-    SerialNumber, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationList,
+    CertificateRevocationListParams, DistinguishedName, DnType, IsCa, Issuer, KeyIdMethod, KeyPair,
+    KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
 };
 use tempfile::TempDir;
 
@@ -108,6 +108,20 @@ impl Pki {
     /// # Panics
     /// If no file can be written.
     pub fn revoke(&self, serials: &[u64]) {
+        let text = self.list(serials, [2024, 2200]).pem();
+        // as programs write files that others read
+        let new = self.dir.path().join("ca.crl.new");
+        let text = text.expect("it can be written");
+        fs::write(&new, text).expect("the temporary folder is ours");
+        fs::rename(new, self.dir.path().join("ca.crl")).expect("the temporary folder is ours");
+    }
+
+    /// A list of revoked certificates, which is valid from the first day of one year to that of another.
+    ///
+    /// # Panics
+    /// If it cannot be signed.
+    #[must_use]
+    pub fn list(&self, serials: &[u64], [from, to]: [i32; 2]) -> CertificateRevocationList {
         let revoked = serials.iter().map(|serial| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
             revocation_time: date_time_ymd(2024, 1, 1),
@@ -115,19 +129,14 @@ impl Pki {
             invalidity_date: None,
         });
         let params = CertificateRevocationListParams {
-            this_update: date_time_ymd(2024, 1, 1),
-            next_update: date_time_ymd(2200, 1, 1),
+            this_update: date_time_ymd(from, 1, 1),
+            next_update: date_time_ymd(to, 1, 1),
             crl_number: 1.into(),
             issuing_distribution_point: None,
             revoked_certs: revoked.collect(),
             key_identifier_method: KeyIdMethod::Sha256,
         };
-        let list = params.signed_by(&self.issuer).expect("it can be signed");
-        let text = list.pem().expect("it can be written");
-        // as programs write files that others read
-        let new = self.dir.path().join("ca.crl.new");
-        fs::write(&new, text).expect("the temporary folder is ours");
-        fs::rename(new, self.dir.path().join("ca.crl")).expect("the temporary folder is ours");
+        params.signed_by(&self.issuer).expect("it can be signed")
     }
 }
 

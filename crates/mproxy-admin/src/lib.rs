@@ -19,6 +19,6 @@ pub use labels::{
     ShedStage, Side, Version,
 };
 pub use metrics::{
-    Certificate, ConnectionMetrics, Format, LayerMetrics, ListenerMetrics, LogMetrics,
+    Certificate, ConnectionMetrics, FetchedList, Format, LayerMetrics, ListenerMetrics, LogMetrics,
     MemoryMetrics, Metrics, Traffic, TrafficCounters, UpstreamConnection, UpstreamMetrics,
 };

@@ -6,12 +6,14 @@ use crate::diagnostics::Diagnostic;
 use crate::listener::Protocol;
 use crate::scalar::{AnyPath, FilePath, Text};
 use crate::section::{Listing, Located, Maybe, OptionalSub, Setting, Sub, Tables, section};
+use crate::validate::bounds;
 use mproxy_transport::{
-    Algorithms, ClientAuth, TlsClientOptions, TlsIdentity, TlsServerOptions, TlsVersion,
+    Algorithms, ClientAuth, HttpUrl, TlsClientOptions, TlsIdentity, TlsServerOptions, TlsVersion,
     UpstreamAddr,
 };
 use std::ops::Range;
 use std::path::PathBuf;
+use std::time::Duration;
 
 section! {
     /// TLS with clients.
@@ -88,6 +90,16 @@ section! {
     {
         /// Revocation lists (CRLs): files, PEM or DER, or directories of them. [] = nothing is checked.
         crl_files: Vec<PathBuf> as Listing<AnyPath> = [];
+        /// URLs of revocation lists, http:// or https://, PEM or DER, which mproxy fetches. [] = none.
+        ///
+        /// mproxy fetches them in the background, and never a URL from a certificate. A list must be signed
+        /// by a CA in client_ca. It stays in use until it expires, also while no newer one can be fetched;
+        /// after that, and before the first fetch, on_unavailable decides. No more than 16.
+        crl_urls: Vec<HttpUrl> as Listing<HttpUrl> = [];
+        /// The longest time between two fetches of a list. One that expires sooner is fetched sooner.
+        crl_refresh: Duration = "1h", check bounds::crl_refresh;
+        /// Maximum time for fetching a list.
+        crl_timeout: Duration = "30s", check bounds::timeout;
         /// What is checked: "leaf", the certificate of the client, or "chain", those above it too.
         depth: RevocationDepth = "leaf";
         /// What happens to clients about whom no valid list says anything: "deny" or "allow".
@@ -95,9 +107,8 @@ section! {
     }
     reserved {
         "methods": "remove it; mproxy checks revocation lists";
-        "crl_urls": "fetch the list with a job, and name its file in crl_files";
-        "ocsp_responder_url": "use crl_files";
-        "cache_ttl": "remove it; lists are read again when they change";
+        "ocsp_responder_url": "use crl_files or crl_urls";
+        "cache_ttl": "use crl_refresh";
     }
 }
 
@@ -131,6 +142,9 @@ section! {
         "insecure_skip_verify": "name the CA of the broker in ca; a certificate nobody checks is no protection";
     }
 }
+
+/// More URLs of revocation lists than a listener may have.
+const MAX_URLS: usize = 17;
 
 /// What of a certificate is the name of its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -257,6 +271,7 @@ pub(crate) fn listener(cx: &mut Context, keys: &OptionalSub<ListenerTls>) -> Opt
     let revocation = Revocation::read(cx, &keys.revocation);
     let tls = ListenerTls::read(cx, keys, certificates, revocation);
     complete(cx, &tls, span);
+    few_urls(cx, &keys.revocation, &tls.revocation);
     clients(cx, keys, &tls, span);
     if let (Some(file), Some(span)) = (&tls.key_log_file, keys.key_log_file.span()) {
         let file = file.display();
@@ -295,6 +310,15 @@ fn complete(cx: &mut Context, tls: &ListenerTls, span: &Range<usize>) {
     cx.push(error.note(note));
 }
 
+/// Each list is a task and a connection.
+fn few_urls(cx: &mut Context, keys: &RevocationKeys, revocation: &Revocation) {
+    let count = revocation.crl_urls.len();
+    if let (Some(span), MAX_URLS..) = (keys.crl_urls.span(), count) {
+        let error = Diagnostic::error(format!("{} URLs of revocation lists", count)).at(span);
+        cx.push(error.label(format!("at most {}", MAX_URLS - 1)));
+    }
+}
+
 /// What is said about certificates of clients goes together.
 fn clients(cx: &mut Context, keys: &ListenerTlsKeys, tls: &ListenerTls, span: &Range<usize>) {
     if tls.client_auth != ClientAuth::Off {
@@ -306,8 +330,12 @@ fn clients(cx: &mut Context, keys: &ListenerTlsKeys, tls: &ListenerTls, span: &R
         }
         return;
     }
-    let lists = &keys.revocation.crl_files;
-    let is_listed = !tls.revocation.crl_files.is_empty();
+    let (files, urls) = (&keys.revocation.crl_files, &keys.revocation.crl_urls);
+    let listed = [
+        tls.revocation.crl_files.len(),
+        tls.revocation.crl_urls.len(),
+    ]
+    .map(|it| it > 0);
     let named = [tls.username_from, tls.client_id_from].map(|it| it != NameFrom::Off);
     let idle = [
         (
@@ -317,7 +345,8 @@ fn clients(cx: &mut Context, keys: &ListenerTlsKeys, tls: &ListenerTls, span: &R
         ),
         ("username_from", keys.username_from.span(), named[0]),
         ("client_id_from", keys.client_id_from.span(), named[1]),
-        ("crl_files", lists.span(), is_listed),
+        ("crl_files", files.span(), listed[0]),
+        ("crl_urls", urls.span(), listed[1]),
     ];
     for (key, span, is_set) in idle {
         if let (Some(span), true) = (span, is_set) {

@@ -4,6 +4,7 @@
 mod addr;
 mod beginning;
 mod connect;
+mod fetch;
 mod linger;
 mod listen;
 mod proxy_protocol;
@@ -16,6 +17,7 @@ mod ws;
 pub use self::{
     addr::{AddrError, ClientAddr, ListenAddr, UpstreamAddr},
     connect::{DialCause, DialError, DialOptions, Dialer, Resolver},
+    fetch::{FetchError, FetchLimits, Fetched, HttpUrl, Validators, fetch},
     listen::{Accepted, Acceptor, ListenOptions, Listener, PassedSockets},
     proxy_protocol::{
         AcceptProxy, ProxyCause, ProxyError, ProxyHeader, ProxyTls, SendProxy, read_proxy_header,
@@ -23,10 +25,10 @@ pub use self::{
     stream::Stream,
     tcp::TcpOptions,
     tls::{
-        Algorithms, CertificateError, CertificateNames, ClientAuth, TLS_CONNECTION_BYTES, TlsCause,
-        TlsClient, TlsClientOptions, TlsError, TlsFault, TlsFileError, TlsIdentity, TlsInfo,
-        TlsMachine, TlsServer, TlsServerOptions, TlsStream, TlsVersion, TlsViolation, accept_tls,
-        tls_provider,
+        Algorithms, CertificateError, CertificateNames, ClientAuth, ListError, RevocationList,
+        TLS_CONNECTION_BYTES, TlsCause, TlsClient, TlsClientOptions, TlsError, TlsFault,
+        TlsFileError, TlsIdentity, TlsInfo, TlsMachine, TlsServer, TlsServerOptions, TlsStream,
+        TlsVersion, TlsViolation, accept_tls, tls_provider,
     },
     ws::{
         HandshakeError, Subprotocol, WsCause, WsError, WsOptions, WsRefusal, WsRequest, WsStream,

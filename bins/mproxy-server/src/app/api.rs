@@ -1,16 +1,20 @@
 //! The proxy's side of the admin API.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use mproxy_admin::{BoxFuture, Connection, Disconnect, ReloadRefused, Reloaded};
+use mproxy_admin::{Admin, BoxFuture, Connection, Disconnect, ReloadRefused, Reloaded};
 use mproxy_codec::{Direction, ReasonCode};
 use mproxy_session::{CloseReason, Order, SessionInfo, When};
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use super::event::{Asker, Event, Reload, Sender};
 use super::registry::{Listed, Registry};
 use super::reload::ReloadError;
+use super::sockets::BindError;
+use super::supervisor::StartError;
 
 /// A bearer token; `None` = no token is accepted.
 pub(crate) type Token = ArcSwap<Option<Arc<str>>>;
@@ -104,6 +108,38 @@ fn connection(listed: Listed) -> Option<Connection> {
         bytes_to_server: to_server.bytes,
         bytes_to_client: to_client.bytes,
     })
+}
+
+/// Opens the admin port, if there is to be one, and returns its address.
+///
+/// # Errors
+/// mproxy cannot listen there.
+pub(super) async fn serve_admin(
+    bind: Option<SocketAddr>,
+    admin: Admin,
+    abort: &CancellationToken,
+) -> Result<Option<SocketAddr>, StartError> {
+    let Some(bind) = bind else {
+        return Ok(None);
+    };
+    let bind_error = |error| {
+        StartError::Bind(BindError {
+            what: "the admin port".to_owned(),
+            address: bind.into(),
+            error,
+        })
+    };
+    let listener = mproxy_admin::bind(bind).await.map_err(bind_error)?;
+    let address = listener.local_addr().map_err(bind_error)?;
+    let abort = abort.clone().cancelled_owned();
+    tokio::spawn(mproxy_admin::serve(listener, admin, abort));
+    tracing::info!(
+        target: "mproxy::server",
+        event = "listen",
+        %address,
+        "admin port listening"
+    );
+    Ok(Some(address))
 }
 
 fn refused(error: ReloadError) -> ReloadRefused {

@@ -41,6 +41,8 @@ pub(crate) enum Asker {
     Watch,
     /// Files of TLS have changed: they are read again, and the configuration is not.
     Certificates,
+    /// A revocation list was fetched, and likewise.
+    Lists,
     Admin,
 }
 
@@ -61,6 +63,7 @@ impl Asker {
             Self::Signal => "SIGHUP",
             Self::Watch => "--watch",
             Self::Certificates => "a changed certificate",
+            Self::Lists => "a fetched revocation list",
             Self::Admin => "the admin port",
         }
     }

@@ -17,6 +17,7 @@ mod event;
 mod gate;
 mod held;
 mod kept;
+mod lists;
 mod memory;
 mod plan;
 mod registry;
@@ -45,6 +46,7 @@ use tokio::sync::watch::Receiver;
 use self::drain::Drained;
 pub(crate) use self::event::Events;
 pub(crate) use self::held::Held;
+use self::lists::Lists;
 use self::plan::Plan;
 pub(crate) use self::reload::Loader;
 #[cfg(test)]
@@ -127,7 +129,7 @@ pub(crate) fn run(
 /// Why the proxy would not start with it.
 pub(crate) fn try_plan(config: &Config) -> Result<(), Box<Diagnostic>> {
     let metrics = Metrics::new(&build_info(), &Health::new(), NonZeroUsize::MIN);
-    Plan::build(config, None, &metrics).map(drop)
+    Plan::build(config, None, &Lists::default(), &metrics).map(drop)
 }
 
 /// The library that does the cryptography of TLS, and its version.

@@ -19,6 +19,7 @@ use mproxy_transport::{ListenAddr, TcpOptions, TlsClient, TlsClientOptions, TlsS
 use super::certificates;
 use super::chain::{Composed, Naming, compose};
 use super::gate::Rules;
+use super::lists::Lists;
 use super::trust::Trust;
 
 /// The largest WebSocket message; packets of a message stream through, so it costs no memory.
@@ -83,6 +84,7 @@ impl Plan {
     pub(crate) fn build(
         config: &Config,
         before: Option<&Self>,
+        lists: &Lists,
         metrics: &Metrics,
     ) -> Result<Self, Box<Diagnostic>> {
         let tls_files = certificates::contents(config);
@@ -96,7 +98,7 @@ impl Plan {
                 name: listener.name.as_str().into(),
                 bind: listener.bind.clone(),
                 tcp,
-                tls: tls(listener)?,
+                tls: tls(listener, lists)?,
                 naming: Naming::of(listener.tls.as_ref()),
                 trust: Trust::of(listener),
                 websocket: websocket(listener),
@@ -120,6 +122,22 @@ impl Plan {
             token: config.admin.token_file.as_deref().map(token).transpose()?,
             chains,
         })
+    }
+}
+
+impl Plan {
+    /// The listeners that trust other clients than they did: the CAs, or the revocation lists, have
+    /// changed.
+    pub(super) fn distrusting<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = &'a str> {
+        let differ = |listener: &&ListenerPlan| {
+            let mut known = before.listeners.iter();
+            let known = known.find(|it| it.name == listener.name);
+            match (&listener.tls, known.and_then(|it| it.tls.as_ref())) {
+                (Some(now), Some(before)) => !now.trusts_like(before),
+                _ => false,
+            }
+        };
+        self.listeners.iter().filter(differ).map(|it| &*it.name)
     }
 }
 
@@ -169,11 +187,12 @@ fn token(file: &Path) -> Result<Arc<str>, Box<Diagnostic>> {
     Ok(token.into())
 }
 
-fn tls(listener: &config::Listener) -> Result<Option<TlsServer>, Box<Diagnostic>> {
+fn tls(listener: &config::Listener, lists: &Lists) -> Result<Option<TlsServer>, Box<Diagnostic>> {
     let Some(tls) = &listener.tls else {
         return Ok(None);
     };
     let mut options = tls.options(listener.protocol);
+    options.kept_lists = lists.of(tls);
     options.handshake_timeout = listener.limits.connect_timeout;
     let loaded = TlsServer::load(&options).map_err(|error| {
         refused(format!(

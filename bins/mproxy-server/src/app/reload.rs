@@ -22,6 +22,7 @@ use tokio::sync::oneshot;
 
 use super::certificates;
 use super::event::{Asker, Events, Reload};
+use super::lists::Lists;
 use super::plan::Plan;
 use super::service_manager;
 use super::sockets::BindError;
@@ -106,8 +107,10 @@ impl Supervisor {
     /// during which packets must be forwarded and health checks answered.
     async fn prepare(&self, by: Asker) -> Result<Ready, ReloadError> {
         // of files of TLS that have changed, only these are read again
-        let same = (by == Asker::Certificates).then(|| self.config.clone());
+        let is_same = matches!(by, Asker::Certificates | Asker::Lists);
+        let same = is_same.then(|| self.config.clone());
         let (loader, metrics) = (Arc::clone(&self.loader), self.metrics.clone());
+        let lists = self.fetchers.lists.clone();
         let before = Arc::clone(&self.plan);
         let work = move || {
             let (config, report) = match same {
@@ -117,7 +120,7 @@ impl Supervisor {
                     (loaded.config, loaded.report)
                 }
             };
-            Ready::from(config, report, &before, &metrics)
+            Ready::from(config, report, &before, &lists, &metrics)
         };
         match aside(work).await {
             Ok(ready) => ready.map_err(ReloadError::Refused),
@@ -229,6 +232,9 @@ fn reloaded(
     for table in certificates::changed(&new.config, &old.tls_files, &new.plan.tls_files) {
         changes.note(&table);
     }
+    for listener in new.plan.distrusting(old) {
+        changes.note(&format!("listeners.{listener}.tls"));
+    }
     if new.plan.token != old.token {
         changes.note("admin.token_file");
     }
@@ -267,12 +273,13 @@ impl Ready {
         config: Option<Config>,
         mut report: Report,
         before: &Plan,
+        lists: &Lists,
         metrics: &Metrics,
     ) -> Result<Self, Box<Report>> {
         let Some(config) = config else {
             return Err(report.into());
         };
-        match Plan::build(&config, Some(before), metrics) {
+        match Plan::build(&config, Some(before), lists, metrics) {
             Ok(plan) => Ok(Self {
                 config,
                 plan,

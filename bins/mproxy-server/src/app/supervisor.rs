@@ -17,7 +17,7 @@ use mproxy_transport::Resolver;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::api::{Api, Token};
+use super::api::{Api, Token, serve_admin};
 use super::capacity::Capacity;
 use super::certificates;
 use super::code_pages;
@@ -26,6 +26,7 @@ use super::event::{Event, Events, Sender};
 use super::gate::Gates;
 use super::held::Held;
 use super::kept::KeptListeners;
+use super::lists::{Fetchers, Lists};
 use super::memory::Memory;
 use super::plan::{ListenerPlan, Plan};
 use super::registry::Registry;
@@ -97,6 +98,7 @@ pub(crate) struct Supervisor {
     pub(super) upstreams: Upstreams,
     kept: KeptListeners,
     certificates: certificates::Watch,
+    pub(super) fetchers: Fetchers,
     events: Sender,
     is_watched: bool,
 }
@@ -119,7 +121,8 @@ impl Supervisor {
         let metrics = Metrics::new(&build, &health, threads);
         let memory = Arc::new(Memory::new(config.server.memory, metrics.memory()));
         announce_start(&config, files, threads, &capacity, &memory);
-        let plan = Plan::build(&config, None, &metrics).map_err(|diagnostic| {
+        let lists = Lists::default();
+        let plan = Plan::build(&config, None, &lists, &metrics).map_err(|diagnostic| {
             other("the configuration cannot be used")(diagnostic.message.into())
         })?;
         let sockets = Sockets::new(sources.held);
@@ -142,6 +145,14 @@ impl Supervisor {
         let (keeper, kept, over) = (Arc::clone(&memory), registry.clone(), abort.clone());
         tokio::spawn(async move { keeper.keep(&kept, over).await });
         let remedy = capacity.descriptor_remedy(&config.server);
+        // shared, so that brokers with the same name resolve together
+        let resolver = Resolver::system();
+        let fetchers = Fetchers::new(
+            lists,
+            resolver.clone(),
+            metrics.clone(),
+            sources.events.clone(),
+        );
         let mut supervisor = Self {
             metrics,
             health,
@@ -152,8 +163,7 @@ impl Supervisor {
             loader: sources.loader,
             on_log: sources.on_log,
             token,
-            // shared, so that brokers with the same name resolve together
-            resolver: Resolver::system(),
+            resolver,
             gates: Gates::new(capacity.connections, remedy),
             memory,
             workers,
@@ -165,6 +175,7 @@ impl Supervisor {
             upstreams: Upstreams::default(),
             kept: KeptListeners::default(),
             certificates: certificates::Watch::default(),
+            fetchers,
             events: sources.events,
             is_watched: sources.is_watched,
         };
@@ -241,6 +252,7 @@ impl Supervisor {
         if !self.is_watched {
             self.certificates.follow(&plan.tls_files, &self.events);
         }
+        self.fetchers.follow(&self.config);
         let listeners = plan.listeners.iter().map(|it| it.name.to_string());
         let checks = self.upstreams.checks();
         self.health.keep(&Named {
@@ -365,35 +377,6 @@ fn announce_start(
         "starting"
     );
     capacity.warn(&config.server);
-}
-
-/// Opens the admin port, if there is to be one, and returns its address.
-async fn serve_admin(
-    bind: Option<SocketAddr>,
-    admin: Admin,
-    abort: &CancellationToken,
-) -> Result<Option<SocketAddr>, StartError> {
-    let Some(bind) = bind else {
-        return Ok(None);
-    };
-    let bind_error = |error| {
-        StartError::Bind(BindError {
-            what: "the admin port".to_owned(),
-            address: bind.into(),
-            error,
-        })
-    };
-    let listener = mproxy_admin::bind(bind).await.map_err(bind_error)?;
-    let address = listener.local_addr().map_err(bind_error)?;
-    let abort = abort.clone().cancelled_owned();
-    tokio::spawn(mproxy_admin::serve(listener, admin, abort));
-    tracing::info!(
-        target: "mproxy::server",
-        event = "listen",
-        %address,
-        "admin port listening"
-    );
-    Ok(Some(address))
 }
 
 fn worker_count(config: &Config) -> NonZeroUsize {

@@ -10,6 +10,7 @@
 
 mod certificates;
 mod connection;
+mod crl;
 mod exposition;
 mod health;
 mod layer;
@@ -41,6 +42,8 @@ use crate::{BuildInfo, Health};
 pub use certificates::Certificate;
 use certificates::Certificates;
 pub use connection::ConnectionMetrics;
+pub use crl::FetchedList;
+use crl::FetchedLists;
 pub use exposition::Format;
 pub use layer::LayerMetrics;
 pub use listener::ListenerMetrics;
@@ -93,6 +96,7 @@ struct Inner {
     memory: MemoryMetrics,
     reloads: reload::Families,
     certificates: Certificates,
+    fetched_lists: FetchedLists,
     worker_lag: Histogram,
     /// One a worker thread.
     traffic: Arc<[Arc<TrafficCounters>]>,
@@ -148,6 +152,8 @@ impl Metrics {
         registry.register_collector(Box::new(process::Collector::new()));
         let certificates = Certificates::default();
         registry.register_collector(Box::new(certificates.clone()));
+        let fetched_lists = FetchedLists::default();
+        registry.register_collector(Box::new(fetched_lists.clone()));
         let inner = Arc::new(Inner {
             listeners,
             capacity,
@@ -158,6 +164,7 @@ impl Metrics {
             memory,
             reloads,
             certificates,
+            fetched_lists,
             worker_lag,
             traffic,
             registry,
@@ -228,6 +235,11 @@ impl Metrics {
     /// Shows how long these certificates are still valid, in place of earlier ones.
     pub fn set_certificates(&self, certificates: Vec<Certificate>) {
         self.inner.certificates.set(certificates);
+    }
+
+    /// Shows what came of fetching these revocation lists, in place of earlier ones.
+    pub fn set_fetched_lists(&self, lists: Vec<FetchedList>) {
+        self.inner.fetched_lists.set(lists);
     }
 
     /// Counts a reload of the configuration.

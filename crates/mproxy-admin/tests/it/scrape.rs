@@ -5,8 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use mproxy_admin::{
-    Action, Certificate, ConnectionLimit, Decision, DialResult, Direction, LogMetrics, Metrics,
-    PacketType, Reason, RefuseReason, ShedStage, Side, Traffic, Version,
+    Action, Certificate, ConnectionLimit, Decision, DialResult, Direction, FetchedList, LogMetrics,
+    Metrics, PacketType, Reason, RefuseReason, ShedStage, Side, Traffic, Version,
 };
 
 use crate::support::Port;
@@ -149,6 +149,12 @@ fn feed(port: &Port) {
         not_before: 1_700_000_000,
         not_after: 4_000_000_000,
     }]);
+    port.metrics.set_fetched_lists(vec![FetchedList {
+        url: "http://pki.example.com:80/ca.crl".to_owned(),
+        successes: 7,
+        failures: 1,
+        next_update: Some(4_000_000_000),
+    }]);
     port.health.listener("mqtt").ok();
     port.health.upstream("broker").fail("connection refused");
 
@@ -246,6 +252,9 @@ const SAMPLES: &[&str] = &[
     "mproxy_upstream_connack_duration_seconds_bucket{le=\"0.005\",upstream=\"broker\"} 1",
     "mproxy_worker_lag_seconds_bucket{le=\"0.025\"} 0",
     "mproxy_worker_lag_seconds_bucket{le=\"0.05\"} 1",
+    "mproxy_tls_crl_fetches_total{url=\"http://pki.example.com:80/ca.crl\",result=\"success\"} 7",
+    "mproxy_tls_crl_fetches_total{url=\"http://pki.example.com:80/ca.crl\",result=\"failure\"} 1",
+    "mproxy_tls_crl_next_update_timestamp_seconds{url=\"http://pki.example.com:80/ca.crl\"} 4000000000",
     "mproxy_memory_used_bytes 4096",
     "mproxy_memory_limit_bytes 8192",
     "mproxy_memory_shed_total{stage=\"pending\"} 0",

@@ -3,7 +3,7 @@
 use super::raw::Raw;
 use super::{Problem, Scalar, string};
 use mproxy_layers::acl::{Network, NetworkError};
-use mproxy_transport::{AddrError, ListenAddr, UpstreamAddr};
+use mproxy_transport::{AddrError, HttpUrl, ListenAddr, UpstreamAddr};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use toml_edit::Value;
 
@@ -117,6 +117,25 @@ impl Scalar for UpstreamAddr {
     }
 }
 
+/// The URL of a file.
+impl Scalar for HttpUrl {
+    type Value = Self;
+    written!(
+        "a URL such as \"http://pki.example.com/ca.crl\"",
+        { "type": "string", "pattern": "^https?://[^/?#@]+", "examples": ["http://pki.example.com/ca.crl"] },
+        reveal
+    );
+
+    fn read(raw: &Raw, _: bool) -> Result<Self, Problem> {
+        let text = string::<Self>(raw)?;
+        text.parse().map_err(|error| match error {
+            AddrError::Credentials => Problem::new("a URL with a user name in it", "leave it out")
+                .note("a revocation list is public: anybody may see it, and it is signed"),
+            _ => Problem::expected::<Self>(format!("invalid URL `{text}`")),
+        })
+    }
+}
+
 /// Describes what is wrong with the address of a broker, and what was probably meant.
 fn invalid_upstream(text: &str, error: &AddrError) -> Problem {
     let label = match error {
@@ -223,6 +242,21 @@ mod tests {
 
     fn admin(text: &str) -> Result<SocketAddr, String> {
         SocketAddr::read(&Raw::String(text.to_owned()), false).map_err(|it| it.message)
+    }
+
+    #[test]
+    fn urls_of_files() {
+        let read = |text: &str| HttpUrl::read(&Raw::String(text.to_owned()), false);
+        let url = read("https://pki.example.com/ca.crl?key=1").unwrap();
+        let shown = HttpUrl::show(&url).as_str().map(str::to_owned);
+        assert_eq!(
+            shown.as_deref(),
+            Some("https://pki.example.com/ca.crl?key=1")
+        );
+        let problem = read("ldap://pki/cn=ca").unwrap_err();
+        assert!(problem.label.contains("http://"), "{problem:?}");
+        let problem = read("http://user:secret@pki/ca.crl").unwrap_err();
+        assert!(!format!("{problem:?}").contains("secret"), "{problem:?}");
     }
 
     #[test]

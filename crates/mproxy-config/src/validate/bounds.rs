@@ -32,6 +32,9 @@ const MEMORY_MAX: u64 = 1 << 46;
 /// The shortest time between two health checks of a broker: each is a connection that it logs.
 const HEALTH_INTERVAL_MIN: Duration = Duration::from_millis(100);
 
+/// The shortest time between two fetches of a revocation list: it is somebody's server.
+const CRL_REFRESH_MIN: Duration = Duration::from_secs(1);
+
 /// The smallest limit for the head of an HTTP request that the HTTP library accepts.
 const HEADER_MIN: u64 = 8 << 10;
 
@@ -71,6 +74,12 @@ pub(crate) fn threads(count: &Option<NonZeroUsize>) -> Result<(), Problem> {
         "more threads than any machine has processors",
         label,
     )
+}
+
+/// The time between two fetches of a revocation list.
+pub(crate) fn crl_refresh(time: &Duration) -> Result<(), Problem> {
+    let message = "a fetch more than once a second";
+    refused_if(*time < CRL_REFRESH_MIN, message, "at least \"1s\"")
 }
 
 /// The time between two health checks of a broker.

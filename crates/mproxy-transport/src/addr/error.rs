@@ -37,6 +37,9 @@ pub enum AddrError {
          mqtts:// and wss:// are the same with TLS"
     )]
     UnknownScheme(String),
+    /// The URL of a file that is neither `http://` nor `https://`.
+    #[error("{0:?} is not the URL of a file: write http://host/path or https://host/path")]
+    NotHttp(String),
     /// A scheme that a listener does not know.
     #[error("{0:?} is not a listener address: write host:port or unix:/path, without a scheme")]
     SchemeOnListener(String),

@@ -58,6 +58,11 @@ impl DialError {
     pub fn cause(&self) -> &DialCause {
         &self.cause
     }
+
+    /// What went wrong, without the address.
+    pub fn into_cause(self) -> DialCause {
+        self.cause
+    }
 }
 
 impl From<io::Error> for DialCause {

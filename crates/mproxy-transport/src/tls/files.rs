@@ -132,7 +132,7 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, TlsFileError> {
     }
 }
 
-fn find(bytes: &[u8], what: &[u8]) -> bool {
+pub(super) fn find(bytes: &[u8], what: &[u8]) -> bool {
     bytes.windows(what.len()).any(|it| it == what)
 }
 

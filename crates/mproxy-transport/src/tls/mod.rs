@@ -23,6 +23,7 @@ mod info;
 mod key_log;
 mod machine;
 mod rest;
+mod revocation;
 mod scratch;
 mod server;
 mod stream;
@@ -38,6 +39,7 @@ pub use self::{
     files::TlsFileError,
     info::TlsInfo,
     machine::TlsMachine,
+    revocation::{ListError, RevocationList},
     server::{ClientAuth, TlsIdentity, TlsServer, TlsServerOptions},
     stream::{TLS_CONNECTION_BYTES, TlsStream},
 };

@@ -19,6 +19,7 @@ use super::{
     chain::Bounded,
     files::{certificates, key, lists},
     key_log::KeyLog,
+    revocation::RevocationList,
     tickets::{Tickets, Trusted, trusted},
 };
 
@@ -35,6 +36,9 @@ pub struct TlsServerOptions {
     pub client_ca: Vec<PathBuf>,
     /// Lists of revoked certificates: files, PEM or DER, or directories of them.
     pub revocation_lists: Vec<PathBuf>,
+    /// Lists that somebody else keeps, one for each that there should be; `None` for one that is not there
+    /// yet.
+    pub kept_lists: Vec<Option<RevocationList>>,
     /// Whether the whole chain of a client is looked up in the lists, and not only its own certificate.
     pub checks_whole_chain: bool,
     /// Lets in clients about whose certificate no list says anything, or only one that is out of date.
@@ -101,6 +105,7 @@ impl Default for TlsServerOptions {
             client_auth: ClientAuth::Off,
             client_ca: Vec::new(),
             revocation_lists: Vec::new(),
+            kept_lists: Vec::new(),
             checks_whole_chain: false,
             allows_unknown_revocation: false,
             alpn: Vec::new(),
@@ -306,6 +311,8 @@ impl Trust {
         for path in &options.revocation_lists {
             trust.lists.extend(lists(path)?);
         }
+        let kept = options.kept_lists.iter().flatten();
+        trust.lists.extend(kept.map(RevocationList::der));
         Ok(trust)
     }
 
@@ -339,8 +346,11 @@ impl Trust {
         let verifier = builder.build().map_err(|error| {
             TlsFileError::general(format_args!("clients cannot be verified: {error}"))
         });
+        // without any list, webpki would check nothing
+        let is_blind = self.lists.is_empty() && !options.kept_lists.is_empty();
         Ok(Some(Arc::new(Bounded {
             verifier: verifier?,
+            knows_nothing: is_blind && !options.allows_unknown_revocation,
         })))
     }
 

@@ -5,6 +5,7 @@ mod chains;
 mod dial;
 mod handshake;
 mod records;
+mod revocation;
 mod support;
 mod tickets;
 mod trust;

@@ -54,8 +54,8 @@ const fn remedy(fault: TlsFault) -> Option<&'static str> {
         }
         TlsFault::Revoked => "the certificate was revoked: give the client a new one, or block it",
         TlsFault::UnknownRevocation => {
-            "no list in listeners.NAME.tls.revocation.crl_files says anything about the issuer of this \
-             certificate, or the list has expired: renew it"
+            "no list of listeners.NAME.tls.revocation (crl_files, crl_urls) says anything about the issuer of \
+             this certificate, or the list has expired: renew it, or see why it was not fetched"
         }
         TlsFault::BadCertificate => {
             "the certificate of the client cannot be used: it must be X.509 version 3, and if it has \

@@ -1,0 +1,207 @@
+//! The task that fetches one list.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use mproxy_admin::Metrics;
+use mproxy_transport::{
+    DialCause, FetchError, FetchLimits, Fetched, ListError, Resolver, RevocationList, Validators,
+    fetch,
+};
+use tokio::time::sleep;
+
+use super::{Lists, Pace, Source};
+use crate::app::event::{Asker, Event, Reload, Sender};
+
+/// The largest list: a million revoked certificates take about 40 MB.
+const MAX_LIST: usize = 64 << 20;
+
+/// A list that is about to expire is fetched as often as this, at most.
+const SOON: Duration = Duration::from_secs(10);
+
+/// The pause after a first failure, and the longest one; it doubles in between.
+const BACK_OFF: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(300)];
+
+/// All pauses vary by this share, so that replicas that started together do not stay together.
+const JITTER: f64 = 0.1;
+
+/// Fetches a list again and again.
+pub(super) struct Fetcher {
+    pub(super) source: Source,
+    pub(super) pace: Pace,
+    pub(super) lists: Lists,
+    pub(super) resolver: Resolver,
+    pub(super) metrics: Metrics,
+    pub(super) events: Sender,
+}
+
+/// Why there is no newer list.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    #[error(transparent)]
+    List(#[from] ListError),
+    #[error("older than the list in use, by {0} s")]
+    Older(i64),
+    #[error("the check has failed")]
+    Panicked,
+}
+
+impl Fetcher {
+    /// Runs until it is aborted.
+    pub(super) async fn run(self) {
+        let mut validators = Validators::default();
+        let mut failures = 0;
+        loop {
+            let pause = match self.fetch(&mut validators).await {
+                Ok(left) => {
+                    failures = 0;
+                    after_success(self.pace.refresh, left)
+                }
+                Err(failure) => {
+                    failures += 1;
+                    let pause = after_failure(self.pace.refresh, failures);
+                    self.lists.failed(&self.source);
+                    self.tell(&failure, pause);
+                    pause
+                }
+            };
+            self.metrics.set_fetched_lists(self.lists.shown());
+            sleep(pause.mul_f64(1.0 - JITTER + 2.0 * JITTER * fastrand::f64())).await;
+        }
+    }
+
+    /// Fetches the list once; if it is another one than before, it comes into effect. Returns for how
+    /// long it is valid.
+    async fn fetch(&self, validators: &mut Validators) -> Result<Duration, Failure> {
+        let limits = FetchLimits {
+            timeout: self.pace.timeout,
+            max_size: MAX_LIST,
+        };
+        let before = self.lists.get(&self.source);
+        let known = match &before {
+            Some(list) if !remaining(list).is_zero() => validators.clone(),
+            // what the server has must be looked at
+            _ => Validators::default(),
+        };
+        let fetched = fetch(&self.source.url, limits, &self.resolver, &known).await?;
+        let (list, new) = match (fetched, before) {
+            (Fetched::Unchanged, Some(list)) => (list, None),
+            (Fetched::Unchanged, None) => return Err(ListError::NotAList.into()),
+            (Fetched::Body(body, new), before) => {
+                let list = self.check(body).await?;
+                let older = before
+                    .as_ref()
+                    .map(|it| it.this_update() - list.this_update());
+                if let Some(older @ 1..) = older {
+                    return Err(Failure::Older(older));
+                }
+                *validators = new;
+                let is_new = before.as_ref() != Some(&list);
+                (list.clone(), is_new.then_some(list))
+            }
+        };
+        let is_new = new.is_some();
+        self.lists.fetched(&self.source, new);
+        if is_new {
+            let reload = Reload::by(Asker::Lists);
+            self.events.send(Event::Reload(reload)).await;
+        }
+        Ok(remaining(&list))
+    }
+
+    async fn check(&self, body: Vec<u8>) -> Result<RevocationList, Failure> {
+        let client_ca = self.source.client_ca.clone();
+        let check = move || RevocationList::check(&body, &client_ca, SystemTime::now());
+        let checked = tokio::task::spawn_blocking(check).await;
+        Ok(checked.map_err(|_| Failure::Panicked)??)
+    }
+
+    fn tell(&self, failure: &Failure, pause: Duration) {
+        let list = self.lists.get(&self.source);
+        let left = list.as_ref().map(remaining).filter(|it| !it.is_zero());
+        tracing::warn!(
+            target: "mproxy::server",
+            event = "error",
+            detail = format_args!("{}: {failure}", self.source.url),
+            retry_in_s = pause.as_secs_f64(),
+            remedy = failure.remedy(),
+            "{}",
+            match left {
+                Some(_) => "a revocation list was not fetched: the one before stays in use until it expires",
+                None => "a revocation list was not fetched, and there is none in use: \
+                         listeners.tls.revocation.on_unavailable decides about clients",
+            }
+        );
+    }
+}
+
+impl Failure {
+    const fn remedy(&self) -> &'static str {
+        match self {
+            Self::Fetch(FetchError::Dial(DialCause::Tls(_))) => {
+                "the server needs a certificate for its name, of a CA that the system trusts"
+            }
+            Self::Fetch(FetchError::Dial(_) | FetchError::TimedOut(_)) => {
+                "check crl_urls, the name and the network between mproxy and this server"
+            }
+            Self::Fetch(_) => "correct crl_urls, or have the server give out the list there",
+            Self::List(ListError::UnknownIssuer(_)) => {
+                "add the certificate of the list's issuer to client_ca, or correct crl_urls"
+            }
+            _ => "have the CA publish a list that is valid now, or correct crl_urls",
+        }
+    }
+}
+
+/// For how long a list is still valid.
+fn remaining(list: &RevocationList) -> Duration {
+    let until = u64::try_from(list.next_update()).unwrap_or(0);
+    let until = UNIX_EPOCH.checked_add(Duration::from_secs(until));
+    let left = until.and_then(|until| until.duration_since(SystemTime::now()).ok());
+    left.unwrap_or_default()
+}
+
+/// The pause after a fetch: half of what remains, so that there are several tries before it expires.
+fn after_success(refresh: Duration, left: Duration) -> Duration {
+    refresh.min((left / 2).max(SOON))
+}
+
+/// The pause after so many failures, one or more.
+fn after_failure(refresh: Duration, failures: u32) -> Duration {
+    let [first, longest] = BACK_OFF;
+    let doubled = first.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)));
+    doubled.min(longest).min(refresh)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_fetched_before_it_expires_and_failures_are_not_hammered() {
+        let s = Duration::from_secs;
+        let hour = s(3600);
+        for (left, pause) in [
+            (7 * 86_400, 3600),
+            (7200, 3600),
+            (600, 300),
+            (15, 10),
+            (0, 10),
+        ] {
+            assert_eq!(after_success(hour, s(left)), s(pause), "{left}");
+        }
+        assert_eq!(after_success(s(1), s(0)), s(1));
+        for (failures, pause) in [
+            (1, 5),
+            (2, 10),
+            (3, 20),
+            (6, 160),
+            (7, 300),
+            (u32::MAX, 300),
+        ] {
+            assert_eq!(after_failure(hour, failures), s(pause), "{failures}");
+        }
+        assert_eq!(after_failure(s(60), 7), s(60));
+    }
+}

@@ -1,0 +1,84 @@
+//! The lists that were fetched.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use mproxy_admin::FetchedList;
+use mproxy_config::ListenerTls;
+use mproxy_transport::RevocationList;
+
+use super::Source;
+
+/// The lists that were fetched, and how often they were. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lists(Arc<Mutex<HashMap<Source, Kept>>>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    list: Option<RevocationList>,
+    successes: u64,
+    failures: u64,
+}
+
+impl Lists {
+    /// The lists of a listener: one for each of its URLs, `None` for one that was not fetched yet.
+    pub(crate) fn of(&self, tls: &ListenerTls) -> Vec<Option<RevocationList>> {
+        let all = self.lock();
+        let lists = Source::of(tls).map(|source| all.get(&source)?.list.clone());
+        lists.collect()
+    }
+
+    /// The list in use.
+    pub(super) fn get(&self, source: &Source) -> Option<RevocationList> {
+        self.lock().get(source)?.list.clone()
+    }
+
+    /// Keeps those of these sources, and forgets all others.
+    pub(super) fn keep<'a>(&self, sources: impl Iterator<Item = &'a Source>) {
+        let mut all = self.lock();
+        let sources: HashSet<_> = sources.collect();
+        all.retain(|source, _| sources.contains(source));
+        for source in sources {
+            all.entry(source.clone()).or_default();
+        }
+    }
+
+    /// Notes a fetch, and the list that it brought. One that is not wanted any more is not kept.
+    pub(super) fn fetched(&self, source: &Source, list: Option<RevocationList>) {
+        if let Some(kept) = self.lock().get_mut(source) {
+            kept.successes += 1;
+            kept.list = list.or_else(|| kept.list.take());
+        }
+    }
+
+    /// Notes a fetch that brought nothing to be used.
+    pub(super) fn failed(&self, source: &Source) {
+        if let Some(kept) = self.lock().get_mut(source) {
+            kept.failures += 1;
+        }
+    }
+
+    /// For the metrics: those that are shown with the same URL are one.
+    pub(super) fn shown(&self) -> Vec<FetchedList> {
+        let mut shown = BTreeMap::new();
+        for (source, kept) in self.lock().iter() {
+            let next_update = kept.list.as_ref().map(RevocationList::next_update);
+            let url = source.url.to_string();
+            let list = shown.entry(url.clone()).or_insert(FetchedList {
+                url,
+                successes: 0,
+                failures: 0,
+                next_update,
+            });
+            list.successes += kept.successes;
+            list.failures += kept.failures;
+            // none comes before all
+            list.next_update = list.next_update.min(next_update);
+        }
+        shown.into_values().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Source, Kept>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,129 @@
+//! Revocation lists that are fetched by their URLs.
+//!
+//! ```text
+//! configuration --follow--> a task for each list: fetch, check, keep, wait
+//!                                   |  another one than before
+//!                                   v
+//!                   Event::Reload -> Plan, with the lists that are kept -> sessions are judged
+//! ```
+//! Handshakes wait for none of it: they look into the list that is there.
+
+mod fetcher;
+mod kept;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mproxy_admin::Metrics;
+use mproxy_config::{Config, ListenerTls};
+use mproxy_transport::{ClientAuth, HttpUrl, Resolver};
+use tokio::task::AbortHandle;
+
+use self::fetcher::Fetcher;
+pub(crate) use self::kept::Lists;
+use super::event::Sender;
+
+/// A list: where it is, and who may have signed it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Source {
+    url: HttpUrl,
+    client_ca: Vec<PathBuf>,
+}
+
+/// When a list is fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Pace {
+    refresh: Duration,
+    timeout: Duration,
+}
+
+impl Source {
+    /// The lists of a listener, in the order of its URLs.
+    fn of(tls: &ListenerTls) -> impl Iterator<Item = Self> {
+        let urls = match tls.client_auth {
+            ClientAuth::Off => &[][..],
+            _ => &tls.revocation.crl_urls,
+        };
+        urls.iter().map(|url| Self {
+            url: url.clone(),
+            client_ca: tls.client_ca.clone(),
+        })
+    }
+}
+
+/// Fetches the lists that the configuration names.
+#[derive(Debug)]
+pub(super) struct Fetchers {
+    pub(super) lists: Lists,
+    resolver: Resolver,
+    metrics: Metrics,
+    events: Sender,
+    running: HashMap<Source, (Pace, AbortHandle)>,
+}
+
+impl Fetchers {
+    pub(super) fn new(lists: Lists, resolver: Resolver, metrics: Metrics, events: Sender) -> Self {
+        Self {
+            lists,
+            resolver,
+            metrics,
+            events,
+            running: HashMap::new(),
+        }
+    }
+
+    /// Fetches the lists of this configuration from now on, and no others.
+    pub(super) fn follow(&mut self, config: &Config) {
+        let wanted = wanted(config);
+        self.running.retain(|source, (pace, task)| {
+            let stays = wanted.get(source) == Some(pace);
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        self.lists.keep(wanted.keys());
+        for (source, pace) in wanted {
+            if !self.running.contains_key(&source) {
+                let fetcher = Fetcher {
+                    source: source.clone(),
+                    pace,
+                    lists: self.lists.clone(),
+                    resolver: self.resolver.clone(),
+                    metrics: self.metrics.clone(),
+                    events: self.events.clone(),
+                };
+                let task = tokio::spawn(fetcher.run()).abort_handle();
+                self.running.insert(source, (pace, task));
+            }
+        }
+        self.metrics.set_fetched_lists(self.lists.shown());
+    }
+}
+
+impl Drop for Fetchers {
+    fn drop(&mut self) {
+        for (_, task) in self.running.values() {
+            task.abort();
+        }
+    }
+}
+
+/// The lists of a configuration. One that several listeners have is fetched as often as one of them
+/// wants it.
+fn wanted(config: &Config) -> HashMap<Source, Pace> {
+    let mut wanted = HashMap::new();
+    for tls in config.listeners.iter().filter_map(|it| it.tls.as_ref()) {
+        let own = Pace {
+            refresh: tls.revocation.crl_refresh,
+            timeout: tls.revocation.crl_timeout,
+        };
+        for source in Source::of(tls) {
+            let pace = wanted.entry(source).or_insert(own);
+            pace.refresh = pace.refresh.min(own.refresh);
+            pace.timeout = pace.timeout.max(own.timeout);
+        }
+    }
+    wanted
+}

@@ -1,0 +1,179 @@
+//! Fetching a file by HTTP, for those who configure a URL: revocation lists.
+//!
+//! One request on a connection of its own, with a bound on its time and on its size. Redirects are not
+//! followed: where mproxy connects to is what an operator wrote, and nothing else.
+
+mod error;
+mod url;
+
+use http_body_util::{BodyExt, Empty};
+use hyper::{
+    Request, Response, StatusCode,
+    body::{Body, Bytes, Incoming},
+    client::conn::http1,
+    header::{
+        ACCEPT, ACCEPT_ENCODING, ETAG, HOST, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE,
+        IF_NONE_MATCH, LAST_MODIFIED, USER_AGENT,
+    },
+};
+use hyper_util::rt::TokioIo;
+use std::time::Duration;
+use tokio::{task::JoinSet, time::timeout};
+
+pub use self::{error::FetchError, url::HttpUrl};
+use crate::{
+    connect::{DialOptions, Dialer, Resolver},
+    tls::{TlsClient, TlsClientOptions},
+    ws::Subprotocol,
+};
+
+/// Bounds on one fetch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "callers build it")]
+pub struct FetchLimits {
+    /// Maximum time for all of it: name resolution, TLS, request and answer.
+    pub timeout: Duration,
+    /// The most bytes that a body may have.
+    pub max_size: usize,
+}
+
+/// What a server said about the state of a file. Sent back, it lets the server answer that nothing has
+/// changed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Validators {
+    etag: Option<HeaderValue>,
+    last_modified: Option<HeaderValue>,
+}
+
+/// What came of a fetch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "callers must look at both")]
+pub enum Fetched {
+    /// The file is as the validators say.
+    Unchanged,
+    /// The file.
+    Body(Vec<u8>, Validators),
+}
+
+/// Fetches a file, unless it still is what `known` says. The server of an `https://` URL must have a
+/// certificate of a CA that the system trusts.
+///
+/// # Errors
+/// There is no connection, no answer in time, one with another status than 200, or a body that is too large.
+///
+/// # Cancel safety
+/// Dropping the future closes the connection.
+pub async fn fetch(
+    url: &HttpUrl,
+    limits: FetchLimits,
+    resolver: &Resolver,
+    known: &Validators,
+) -> Result<Fetched, FetchError> {
+    let exchange = exchange(url, limits, resolver, known);
+    match timeout(limits.timeout, exchange).await {
+        Ok(result) => result,
+        Err(_) => Err(FetchError::TimedOut(limits.timeout)),
+    }
+}
+
+async fn exchange(
+    url: &HttpUrl,
+    limits: FetchLimits,
+    resolver: &Resolver,
+    known: &Validators,
+) -> Result<Fetched, FetchError> {
+    let options = DialOptions {
+        connect_timeout: limits.timeout,
+        ..DialOptions::default()
+    };
+    let mut dialer = Dialer::new(url.addr().clone(), options).resolver(resolver.clone());
+    if url.addr().is_tls() {
+        // the CAs of the system are read from files
+        let tls = tokio::task::spawn_blocking(trusts_system).await;
+        dialer = dialer.tls(tls.map_err(|_| FetchError::Stopped)??);
+    }
+    let stream = dialer.dial(Subprotocol::Mqtt).await;
+    let stream = stream.map_err(|error| FetchError::Dial(error.into_cause()))?;
+    let (mut sender, connection) = http1::Builder::new()
+        .max_buf_size(MAX_HEAD)
+        .handshake(TokioIo::new(stream))
+        .await?;
+    // aborted when this future ends in any way
+    let mut tasks = JoinSet::new();
+    tasks.spawn(connection);
+    let response = sender.send_request(request(url, known)?).await?;
+    match response.status() {
+        StatusCode::NOT_MODIFIED if *known != Validators::default() => Ok(Fetched::Unchanged),
+        StatusCode::OK => {
+            let validators = Validators::of(response.headers());
+            let body = body(response, limits.max_size).await?;
+            Ok(Fetched::Body(body, validators))
+        }
+        status if status.is_redirection() => Err(FetchError::Redirect(status)),
+        status => Err(FetchError::Status(status)),
+    }
+}
+
+fn trusts_system() -> Result<TlsClient, FetchError> {
+    let options = TlsClientOptions {
+        alpn: vec!["http/1.1".to_owned()],
+        ..TlsClientOptions::default()
+    };
+    TlsClient::load(&options).map_err(FetchError::Trust)
+}
+
+fn request(url: &HttpUrl, known: &Validators) -> Result<Request<Empty<Bytes>>, FetchError> {
+    let mut request = Request::get(url.path())
+        .header(HOST, url.authority())
+        .header(USER_AGENT, concat!("mproxy/", env!("CARGO_PKG_VERSION")))
+        .header(ACCEPT, "*/*")
+        .header(ACCEPT_ENCODING, "identity");
+    let conditions = [
+        (IF_NONE_MATCH, &known.etag),
+        (IF_MODIFIED_SINCE, &known.last_modified),
+    ];
+    for (name, value) in conditions {
+        if let Some(value) = value {
+            request = request.header(name, value);
+        }
+    }
+    request.body(Empty::new()).map_err(|_| FetchError::Url)
+}
+
+/// Gathers the body as it comes; what a header says about its length reserves nothing.
+async fn body(response: Response<Incoming>, max_size: usize) -> Result<Vec<u8>, FetchError> {
+    let mut incoming = response.into_body();
+    let too_large = FetchError::TooLarge(max_size);
+    if incoming.size_hint().lower() > max_size as u64 {
+        return Err(too_large);
+    }
+    let mut bytes = Vec::new();
+    while let Some(frame) = incoming.frame().await {
+        if let Ok(data) = frame?.into_data() {
+            if bytes.len() + data.len() > max_size {
+                return Err(too_large);
+            }
+            bytes.extend_from_slice(&data);
+        }
+    }
+    Ok(bytes)
+}
+
+impl Validators {
+    fn of(headers: &HeaderMap) -> Self {
+        let short = |name: HeaderName| {
+            let value = headers.get(name)?;
+            (value.len() <= MAX_VALIDATOR).then(|| value.clone())
+        };
+        Self {
+            etag: short(ETAG),
+            last_modified: short(LAST_MODIFIED),
+        }
+    }
+}
+
+/// The largest head of an answer.
+const MAX_HEAD: usize = 64 * 1024;
+
+/// The longest validator that is kept; no server makes one of a hundred bytes.
+const MAX_VALIDATOR: usize = 256;

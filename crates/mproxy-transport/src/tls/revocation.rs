@@ -1,0 +1,226 @@
+//! Revocation lists that were fetched: checked before anybody relies on them.
+//!
+//! webpki checks the signature of a list too, each time that it looks into it. But then a list from
+//! somebody else refuses every client; here it is refused itself, and the one before it stays in use.
+
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use rustls::{
+    RootCertStore,
+    crypto::aws_lc_rs::default_provider,
+    pki_types::{CertificateDer, CertificateRevocationListDer, pem::PemObject},
+    server::WebPkiClientVerifier,
+};
+use x509_parser::{
+    asn1_rs::{Any, BitString, FromDer, Sequence, Tag},
+    prelude::X509Certificate,
+    time::ASN1Time,
+    x509::X509Name,
+};
+
+use super::files::{TlsFileError, certificates, find};
+
+/// A list of revoked certificates that its issuer has signed and that is in force. Cheap to clone.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RevocationList {
+    der: Arc<[u8]>,
+    this_update: i64,
+    next_update: i64,
+}
+
+/// Why a list is not used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ListError {
+    /// It is something else.
+    #[error("not a revocation list, neither PEM nor DER")]
+    NotAList,
+    /// More than one in PEM.
+    #[error("more than one revocation list")]
+    Several,
+    /// No trusted CA has the name of its issuer.
+    #[error("issued by `{0}`, which is not among the CAs of clients")]
+    UnknownIssuer(String),
+    /// The CA whose name it has did not sign it.
+    #[error("not signed by `{0}`, whose name it has")]
+    BadSignature(String),
+    /// It is out of date: when it should have been replaced, in seconds since 1970.
+    #[error("expired: a newer one was to be there {0} s ago")]
+    Expired(i64),
+    /// It is from the future.
+    #[error("not valid yet, for {0} s; check the clocks of both sides")]
+    NotYetValid(i64),
+    /// It cannot be used for checks.
+    #[error("it cannot be used: {0}")]
+    Unusable(String),
+    /// The CAs of clients cannot be read.
+    #[error(transparent)]
+    Issuers(#[from] TlsFileError),
+}
+
+impl RevocationList {
+    /// Checks a list, PEM or DER: one of the certificates in `client_ca` has issued it, and it is in
+    /// force. Blocks.
+    ///
+    /// # Errors
+    /// It is not to be used.
+    pub fn check(bytes: &[u8], client_ca: &[PathBuf], now: SystemTime) -> Result<Self, ListError> {
+        let der = single(bytes)?;
+        let head = Head::of(&der).ok_or(ListError::NotAList)?;
+        let mut roots = Vec::new();
+        for file in client_ca {
+            roots.extend(certificates(file)?);
+        }
+        head.is_signed_by(&roots)?;
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        if head.next_update <= now {
+            return Err(ListError::Expired(now.saturating_sub(head.next_update)));
+        }
+        if head.this_update > now.saturating_add(CLOCK_SKEW) {
+            return Err(ListError::NotYetValid(head.this_update.saturating_sub(now)));
+        }
+        is_usable(&der, roots)?;
+        Ok(Self {
+            this_update: head.this_update,
+            next_update: head.next_update,
+            der: der.into(),
+        })
+    }
+
+    /// When it was made, in seconds since 1970.
+    pub fn this_update(&self) -> i64 {
+        self.this_update
+    }
+
+    /// Until when it is in force, likewise.
+    pub fn next_update(&self) -> i64 {
+        self.next_update
+    }
+
+    pub(super) fn der(&self) -> CertificateRevocationListDer<'static> {
+        self.der.to_vec().into()
+    }
+}
+
+impl fmt::Debug for RevocationList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RevocationList")
+            .field("len", &self.der.len())
+            .field("this_update", &self.this_update)
+            .field("next_update", &self.next_update)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The only list in these bytes, as DER.
+fn single(bytes: &[u8]) -> Result<Vec<u8>, ListError> {
+    if !find(bytes, b"-----BEGIN") {
+        return Ok(bytes.to_vec());
+    }
+    let mut lists = CertificateRevocationListDer::pem_slice_iter(bytes);
+    match (lists.next(), lists.next()) {
+        (Some(Ok(list)), None) => Ok(list.as_ref().to_vec()),
+        (Some(Ok(_)), Some(_)) => Err(ListError::Several),
+        _ => Err(ListError::NotAList),
+    }
+}
+
+/// A list as far as its first entry: there may be a million behind it, which nobody needs here.
+struct Head<'a> {
+    issuer: X509Name<'a>,
+    this_update: i64,
+    next_update: i64,
+    signed: &'a [u8],
+    /// The content of its AlgorithmIdentifier.
+    algorithm: &'a [u8],
+    signature: &'a [u8],
+}
+
+impl<'a> Head<'a> {
+    fn of(der: &'a [u8]) -> Option<Self> {
+        let (behind, list) = Any::from_der(der).ok()?;
+        if !behind.is_empty() || list.tag() != Tag::Sequence {
+            return None;
+        }
+        let (behind, to_be_signed) = Any::from_der(list.data).ok()?;
+        let signed = &list.data[..list.data.len() - behind.len()];
+        let (behind, algorithm) = Any::from_der(behind).ok()?;
+        let (_, signature) = Any::from_der(behind).ok()?;
+        // no unused bits
+        let signature = signature.data.strip_prefix(&[0])?;
+        let (mut rest, first) = Any::from_der(to_be_signed.data).ok()?;
+        if first.tag() == Tag::Integer {
+            // the version; the algorithm once more is behind it
+            (rest, _) = Any::from_der(rest).ok()?;
+        }
+        let (rest, issuer) = X509Name::from_der(rest).ok()?;
+        let (rest, this_update) = ASN1Time::from_der(rest).ok()?;
+        let (_, next_update) = ASN1Time::from_der(rest).ok()?;
+        Some(Self {
+            issuer,
+            this_update: this_update.timestamp(),
+            next_update: next_update.timestamp(),
+            signed,
+            algorithm: algorithm.data,
+            signature,
+        })
+    }
+
+    fn is_signed_by(&self, roots: &[CertificateDer<'_>]) -> Result<(), ListError> {
+        let parsed = roots.iter();
+        let parsed = parsed.filter_map(|root| Some(X509Certificate::from_der(root).ok()?.1));
+        let named: Vec<_> = parsed
+            .filter(|root| root.subject().as_raw() == self.issuer.as_raw())
+            .collect();
+        let name = || self.issuer.to_string();
+        if named.is_empty() {
+            return Err(ListError::UnknownIssuer(name()));
+        }
+        match named.iter().any(|root| self.is_signed_with(root).is_some()) {
+            true => Ok(()),
+            false => Err(ListError::BadSignature(name())),
+        }
+    }
+
+    /// `Some` if the key of this certificate has made the signature, by an algorithm that certificates may
+    /// be signed with, too.
+    fn is_signed_with(&self, root: &X509Certificate<'_>) -> Option<()> {
+        let key = root.public_key();
+        let (_, info) = Sequence::from_der(key.raw).ok()?;
+        let (behind, algorithm) = Any::from_der(&info.content).ok()?;
+        let (_, bits) = BitString::from_der(behind).ok()?;
+        let provider = default_provider();
+        let all = provider.signature_verification_algorithms.all.iter();
+        let mut fitting = all.filter(|it| {
+            it.signature_alg_id().as_ref() == self.algorithm
+                && it.public_key_alg_id().as_ref() == algorithm.data
+        });
+        let is_valid = fitting.any(|it| {
+            it.verify_signature(&bits.data, self.signed, self.signature)
+                .is_ok()
+        });
+        is_valid.then_some(())
+    }
+}
+
+/// A listener could be set up with the list.
+fn is_usable(der: &[u8], roots: Vec<CertificateDer<'static>>) -> Result<(), ListError> {
+    let mut store = RootCertStore::empty();
+    store.add_parsable_certificates(roots);
+    let list = CertificateRevocationListDer::from(der.to_vec());
+    let built =
+        WebPkiClientVerifier::builder_with_provider(store.into(), Arc::new(default_provider()));
+    let built = built.with_crls([list]).build();
+    built
+        .map(drop)
+        .map_err(|error| ListError::Unusable(error.to_string()))
+}
+
+/// How far the clocks of the issuer and of this machine may be apart, in seconds.
+const CLOCK_SKEW: i64 = 300;

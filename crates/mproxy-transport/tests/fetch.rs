@@ -1,0 +1,131 @@
+//! Files by HTTP.
+
+use std::{net::SocketAddr, time::Duration};
+
+use mproxy_transport::{FetchError, FetchLimits, Fetched, HttpUrl, Resolver, Validators, fetch};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    task::JoinHandle,
+};
+
+/// Reads a request, answers with these bytes and closes; returns the request.
+async fn server(answer: Vec<u8>) -> (SocketAddr, JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let serves = async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            request.push(stream.read_u8().await.unwrap());
+        }
+        // who has read enough closes
+        let _ = stream.write_all(&answer).await;
+        String::from_utf8(request).unwrap().to_lowercase()
+    };
+    (addr, tokio::spawn(serves))
+}
+
+const LIMITS: FetchLimits = FetchLimits {
+    timeout: Duration::from_secs(20),
+    max_size: 1000,
+};
+
+async fn fetched(
+    answer: impl Into<Vec<u8>>,
+    known: &Validators,
+) -> (Result<Fetched, FetchError>, String) {
+    let (addr, request) = server(answer.into()).await;
+    let url: HttpUrl = format!("http://{addr}/a.crl?key=1").parse().unwrap();
+    let fetched = fetch(&url, LIMITS, &Resolver::system(), known).await;
+    (fetched, request.await.unwrap())
+}
+
+#[tokio::test]
+async fn a_file_is_fetched_once_and_asked_about_after_that() {
+    let answer =
+        "HTTP/1.1 200 OK\r\nETag: \"7\"\r\nLast-Modified: Mon\r\nContent-Length: 4\r\n\r\nlist";
+    let (first, request) = fetched(answer, &Validators::default()).await;
+    let Ok(Fetched::Body(body, validators)) = first else {
+        panic!("{first:?}");
+    };
+    assert_eq!(body, b"list");
+    assert!(
+        request.starts_with("get /a.crl?key=1 http/1.1\r\n"),
+        "{request}"
+    );
+    assert!(request.contains("\r\nhost: 127.0.0.1:"), "{request}");
+    assert!(!request.contains("if-"), "{request}");
+    let unchanged = "HTTP/1.1 304 Not Modified\r\n\r\n";
+    let (second, request) = fetched(unchanged, &validators).await;
+    assert_eq!(second.unwrap(), Fetched::Unchanged);
+    assert!(request.contains("if-none-match: \"7\"\r\n"), "{request}");
+    assert!(request.contains("if-modified-since: mon\r\n"), "{request}");
+    // nobody asked
+    let (error, _) = fetched(unchanged, &Validators::default()).await;
+    assert!(matches!(error, Err(FetchError::Redirect(_))), "{error:?}");
+}
+
+#[tokio::test]
+async fn what_is_no_file_is_told() {
+    let chunk = format!("{:x}\r\n{}\r\n", 600, "x".repeat(600));
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let endless = format!("HTTP/1.1 200 OK\r\nX: {}", "y".repeat(100_000));
+    for (answer, told) in [
+        (
+            "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+            "answers 404 Not Found",
+        ),
+        (
+            "HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/\r\n\r\n",
+            "redirects (302 Found)",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n",
+            "larger than 1000 bytes",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551615\r\n\r\n",
+            "HTTP failed",
+        ),
+        (
+            &format!("{chunked}{chunk}{chunk}0\r\n\r\n"),
+            "larger than 1000 bytes",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\nhalf",
+            "HTTP failed",
+        ),
+        ("\x15\x03\x01\0\x02\x02\x46", "HTTP failed"),
+        (&endless, "HTTP failed"),
+        ("", "HTTP failed"),
+    ] {
+        let (result, _) = fetched(answer, &Validators::default()).await;
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains(told), "{error} for {answer:.60}");
+    }
+    let url: HttpUrl = "http://127.0.0.1:1/".parse().unwrap();
+    let error = fetch(&url, LIMITS, &Resolver::system(), &Validators::default()).await;
+    let error = error.unwrap_err().to_string();
+    assert_eq!(error, "the server cannot be reached: connection refused");
+}
+
+/// A server that sends a byte now and then has not more time than one that sends none.
+#[tokio::test(start_paused = true)]
+async fn a_slow_server_has_its_time_and_no_more() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let drips = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        while stream.write_all(b"1\r\nx\r\n").await.is_ok() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    });
+    let url: HttpUrl = format!("http://{addr}/").parse().unwrap();
+    let error = fetch(&url, LIMITS, &Resolver::system(), &Validators::default()).await;
+    assert_eq!(error.unwrap_err().to_string(), "not fetched in 20 s");
+    // and the connection is closed
+    drips.await.unwrap();
+}

@@ -1,0 +1,298 @@
+//! Revocation lists that mproxy fetches.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use mproxy_tests::clients::{MosquittoSub, mosquitto_pub};
+use mproxy_tests::pki::Pki;
+use mproxy_tests::tools::tool;
+use mproxy_tests::wire::Version;
+use mproxy_tests::{Mosquitto, Mproxy, Process, Setup};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::Command;
+use tokio::sync::watch;
+
+use crate::tls::{args, listener, pki, shown};
+
+/// What a server of lists answers.
+#[derive(Clone)]
+enum Answer {
+    /// The bytes.
+    Bytes(Vec<u8>),
+    /// A list, which is named by an ETag.
+    List(Vec<u8>),
+    /// Nothing, for as long as the client waits.
+    Silence,
+}
+
+/// A server of lists.
+struct Server {
+    addr: SocketAddr,
+    answer: Arc<Mutex<Answer>>,
+    /// Requests so far that were told that nothing has changed.
+    unchanged: watch::Receiver<u64>,
+}
+
+impl Server {
+    async fn start(answer: Answer) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let addr = listener.local_addr().expect("it is bound");
+        let answer = Arc::new(Mutex::new(answer));
+        let (count, unchanged) = watch::channel(0);
+        let answers = Arc::clone(&answer);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let answer = answers.lock().expect("nobody panics").clone();
+                tokio::spawn(serve(stream, answer, count.clone()));
+            }
+        });
+        Self {
+            addr,
+            answer,
+            unchanged,
+        }
+    }
+
+    fn answers(&self, answer: Answer) {
+        *self.answer.lock().expect("nobody panics") = answer;
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}/ca.crl?key=canary", self.addr)
+    }
+}
+
+async fn serve(mut stream: TcpStream, answer: Answer, unchanged: watch::Sender<u64>) {
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        let Ok(byte) = stream.read_u8().await else {
+            return;
+        };
+        request.push(byte);
+    }
+    let request = String::from_utf8_lossy(&request).to_lowercase();
+    let bytes = match answer {
+        Answer::Bytes(bytes) => bytes,
+        Answer::List(list) => {
+            let etag = list.iter().map(|it| u64::from(*it)).sum::<u64>();
+            if request.contains(&format!("if-none-match: \"{etag}\"\r\n")) {
+                unchanged.send_modify(|it| *it += 1);
+                b"HTTP/1.1 304 Not Modified\r\n\r\n".to_vec()
+            } else {
+                let len = list.len();
+                let head =
+                    format!("HTTP/1.1 200 OK\r\nETag: \"{etag}\"\r\nContent-Length: {len}\r\n\r\n");
+                [head.into_bytes(), list].concat()
+            }
+        }
+        Answer::Silence => {
+            let _ = stream.read_u8().await;
+            return;
+        }
+    };
+    let _ = stream.write_all(&bytes).await;
+}
+
+/// A list of this CA that revokes these, made in this year.
+fn list(pki: &Pki, serials: &[u64], year: i32) -> Answer {
+    Answer::List(pki.list(serials, [year, 2200]).der().to_vec())
+}
+
+/// Settings for a list at this URL, which is asked for every second.
+fn fetched(url: &str, more: &str) -> String {
+    format!(
+        "client_auth = \"require\"\n[listeners.tls.revocation]\ncrl_urls = [\"{url}\"]\n\
+         crl_refresh = \"1s\"\ncrl_timeout = \"1s\"\n{more}"
+    )
+}
+
+async fn start(pki: &Pki, broker: &Mosquitto, settings: &str) -> Mproxy {
+    listener(pki, &broker.url(), settings).start().await
+}
+
+/// Whether a client with this certificate gets in.
+async fn gets_in(mproxy: &Mproxy, pki: &Pki, name: &str) -> bool {
+    let publish = ["-t", "t", "-m", "m", "-i", &format!("{name}-visits")];
+    let args = args(&shown(pki, name), &publish).join("\n");
+    let args: Vec<_> = args.lines().collect();
+    let (code, _) = mosquitto_pub(mproxy.listener("mqtts"), Version::V5, &args).await;
+    code == 0
+}
+
+fn is_reload(event: &Value) -> bool {
+    event["by"] == "a fetched revocation list"
+}
+
+/// A device is revoked while it is connected: its session ends as soon as the list says so. Whoever comes
+/// before there is a list does not get in.
+#[tokio::test]
+async fn a_fetched_list_ends_the_sessions_of_those_whom_it_revokes() {
+    let pki = pki();
+    let broker = Mosquitto::start().await;
+    let mut server = Server::start(Answer::Silence).await;
+    let mproxy = start(&pki, &broker, &fetched(&server.url(), "")).await;
+    assert!(!gets_in(&mproxy, &pki, "alice").await);
+    let line = mproxy
+        .event("the refusal", |it| it["reason"] == "tls_error")
+        .await;
+    let detail = line["detail"].as_str().unwrap_or_default();
+    assert!(detail.contains("UnknownRevocationStatus"), "{line}");
+    assert!(
+        line["remedy"]
+            .as_str()
+            .is_some_and(|it| it.contains("crl_urls")),
+        "{line}"
+    );
+
+    server.answers(list(&pki, &[], 2024));
+    let line = mproxy.event("the first list", is_reload).await;
+    assert_eq!(line["applied"], "listeners.mqtts.tls", "{line}");
+    let addr = mproxy.listener("mqtts");
+    let [alice, bob] = ["alice", "bob"].map(|it| shown(&pki, it));
+    let own = |name| ["-t", "#", "-i", name];
+    let gone = MosquittoSub::start(addr, Version::V5, &args(&alice, &own("alice"))).await;
+    let stays = MosquittoSub::start(addr, Version::V5, &args(&bob, &own("bob"))).await;
+
+    // as long as nothing changes, the list is not even sent
+    let asked = server.unchanged.wait_for(|it| *it >= 2).await;
+    drop(asked.expect("it serves"));
+    let reloads = mproxy.events().into_iter().filter(is_reload).count();
+    assert_eq!(reloads, 1);
+
+    server.answers(list(&pki, &[7], 2025));
+    let line = mproxy.end_of("alice").await;
+    assert_eq!(line["reason"], "certificate_rejected", "{line}");
+    assert!(!gets_in(&mproxy, &pki, "alice").await);
+    assert!(gets_in(&mproxy, &pki, "bob").await);
+    stays.message("t 0 0 1 6d").await;
+    drop(gone);
+    let metrics = mproxy.metrics().await;
+    let url = format!("url=\"http://{}/ca.crl\"", server.addr);
+    let until = format!("mproxy_tls_crl_next_update_timestamp_seconds{{{url}}}");
+    assert!((metrics.sum(&until) - 7_258_118_400.0).abs() < 1.0);
+    let fetches = |result| format!("mproxy_tls_crl_fetches_total{{{url},result=\"{result}\"}}");
+    assert!(metrics.sum(&fetches("success")) >= 4.0);
+    assert!(metrics.sum(&fetches("failure")) >= 1.0, "the silence");
+}
+
+/// Nothing that a server does takes the list away that is in use, and each failure is told.
+#[tokio::test]
+async fn what_cannot_be_used_is_told_and_the_list_before_it_stays() {
+    let (pki, twin) = (pki(), Pki::new());
+    let broker = Mosquitto::start().await;
+    let server = Server::start(list(&pki, &[7], 2025)).await;
+    let mproxy = start(&pki, &broker, &fetched(&server.url(), "")).await;
+    mproxy.event("the first list", is_reload).await;
+    let bytes = |text: &str| Answer::Bytes(text.as_bytes().to_vec());
+    let expired = pki.list(&[], [2024, 2025]).der().to_vec();
+    for (answer, why) in [
+        (
+            bytes("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"),
+            "the server answers 404",
+        ),
+        (Answer::Silence, "not fetched in 1 s"),
+        (
+            bytes("HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\ngarbage"),
+            "not a revocation list",
+        ),
+        (
+            bytes("HTTP/1.1 200 OK\r\nContent-Length: 99000000\r\n\r\n"),
+            "larger than 67108864 bytes",
+        ),
+        (
+            bytes(
+                "HTTP/1.1 301 Moved\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
+            ),
+            "the server redirects",
+        ),
+        (list(&twin, &[], 2026), "not signed by `CN=test CA`"),
+        (Answer::List(expired), "expired"),
+        // one that was valid before alice was revoked, and that somebody in between has kept
+        (list(&pki, &[], 2024), "older than the list in use"),
+    ] {
+        server.answers(answer);
+        let line = mproxy.event(why, |it| {
+            it["detail"].as_str().is_some_and(|it| it.contains(why))
+        });
+        let line = line.await;
+        let detail = line["detail"].as_str().unwrap_or_default();
+        let url = format!("http://{}/ca.crl: ", server.addr);
+        assert!(detail.starts_with(&url), "{line}");
+        let message = line["message"].as_str().unwrap_or_default();
+        assert!(message.contains("the one before stays in use"), "{line}");
+        assert!(
+            line["remedy"].is_string() && line["retry_in_s"] == 1.0,
+            "{line}"
+        );
+    }
+    assert!(gets_in(&mproxy, &pki, "bob").await);
+    assert!(!gets_in(&mproxy, &pki, "alice").await);
+    let events = mproxy.events();
+    assert_eq!(events.iter().filter(|it| is_reload(it)).count(), 1);
+    assert!(
+        !format!("{events:?}").contains("canary"),
+        "what follows the path may be a key"
+    );
+}
+
+/// With "allow", a list that is not there keeps nobody out; and a reload can turn that round.
+#[tokio::test]
+async fn clients_may_come_in_without_a_list_if_that_is_allowed() {
+    let pki = pki();
+    let broker = Mosquitto::start().await;
+    let server = Server::start(Answer::Silence).await;
+    let settings = fetched(&server.url(), "on_unavailable = \"allow\"\n");
+    let mproxy = start(&pki, &broker, &settings).await;
+    assert!(gets_in(&mproxy, &pki, "alice").await);
+    let line = mproxy.event("the failure", |it| {
+        let message = it["message"].as_str();
+        message.is_some_and(|it| it.contains("and there is none in use"))
+    });
+    line.await;
+    mproxy.edit("\"allow\"", "\"deny\"");
+    mproxy.reload().await;
+    assert!(!gets_in(&mproxy, &pki, "alice").await);
+    server.answers(list(&pki, &[], 2024));
+    mproxy.event("the list", is_reload).await;
+    assert!(gets_in(&mproxy, &pki, "alice").await);
+}
+
+/// The server of an https:// URL must have a certificate of a CA that the system trusts.
+#[tokio::test]
+async fn a_list_comes_by_https() {
+    let pki = pki();
+    pki.revoke(&[7]);
+    let broker = Mosquitto::start().await;
+    let mut command = Command::new(tool("openssl"));
+    command.args(["s_server", "-accept", "127.0.0.1:0", "-WWW"]);
+    command.args(["-cert", "server.crt", "-key", "server.key"]);
+    command.current_dir(pki.dir());
+    let server = Process::spawn(command);
+    let line = server
+        .line("its port", |it| it.starts_with("ACCEPT "))
+        .await;
+    let port = line.rsplit(':').next().expect("a port");
+    let setup = |roots: &str| -> Setup {
+        let settings = fetched(&format!("https://localhost:{port}/ca.crl"), "");
+        listener(&pki, &broker.url(), &settings).env("SSL_CERT_FILE", roots)
+    };
+    fs::write(
+        pki.dir().join("others.crt"),
+        fs::read(Pki::new().file("ca.crt")).expect("a CA"),
+    )
+    .expect("the folder is ours");
+    let distrusts = setup(&pki.file("others.crt")).start().await;
+    let line = distrusts.event("the failure", |it| {
+        let detail = it["detail"].as_str();
+        detail.is_some_and(|it| it.contains("invalid peer certificate"))
+    });
+    let remedy = line.await["remedy"].to_string();
+    assert!(remedy.contains("CA that the system trusts"), "{remedy}");
+    let trusts = setup(&pki.file("ca.crt")).start().await;
+    trusts.event("the list", is_reload).await;
+    assert!(gets_in(&trusts, &pki, "bob").await);
+    assert!(!gets_in(&trusts, &pki, "alice").await);
+}
