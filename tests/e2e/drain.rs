@@ -308,7 +308,7 @@ async fn a_service_manager_is_told_what_happens() {
         }
     };
     let mproxy = mproxy.await;
-    assert_eq!(told().await.trim(), "READY=1");
+    assert_eq!(told().await.trim(), "READY=1\nSTATUS=serving");
     while next().await.trim() != "WATCHDOG=1" {}
     mproxy.signal(Signal::HUP);
     let message = told().await;
@@ -316,7 +316,7 @@ async fn a_service_manager_is_told_what_happens() {
         message.starts_with("RELOADING=1\nMONOTONIC_USEC="),
         "{message}"
     );
-    assert_eq!(told().await.trim(), "READY=1");
+    assert_eq!(told().await.trim(), "READY=1\nSTATUS=serving");
     mproxy.signal(Signal::TERM);
-    assert_eq!(told().await.trim(), "STOPPING=1");
+    assert_eq!(told().await.trim(), "STOPPING=1\nSTATUS=draining");
 }

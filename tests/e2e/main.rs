@@ -19,6 +19,7 @@ mod denied;
 mod deploy;
 mod dialects;
 mod drain;
+mod drain_undo;
 mod faults;
 mod fleet;
 mod handover;

@@ -9,7 +9,8 @@ mod labels;
 mod metrics;
 
 pub use api::{
-    Api, BoxFuture, Connection, Disconnect, Filter, Page, ReloadRefused, Reloaded, Sort,
+    Api, BoxFuture, Connection, Disconnect, Drain, DrainHow, DrainRefused, DrainState, Filter,
+    Page, ReloadRefused, Reloaded, Sort,
 };
 pub use build_info::BuildInfo;
 pub use health::{CheckHandle, Health, Named, Readiness};

@@ -4,12 +4,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use mproxy_admin::{Admin, BoxFuture, Connection, Disconnect, ReloadRefused, Reloaded};
+use mproxy_admin::{
+    Admin, BoxFuture, Connection, Disconnect, Drain, DrainHow, DrainRefused, ReloadRefused,
+    Reloaded,
+};
 use mproxy_codec::{Direction, ReasonCode};
 use mproxy_session::{CloseReason, Order, SessionInfo, When};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::drain::{DrainRequest, Progress, UndoRequest};
 use super::event::{Asker, Event, Reload, Sender};
 use super::registry::{Listed, Registry};
 use super::reload::ReloadError;
@@ -26,6 +30,7 @@ pub(crate) struct Api {
     pub(crate) registry: Registry,
     /// The bearer token of callers; a reload may change it.
     pub(crate) token: Arc<Token>,
+    pub(crate) progress: Progress,
 }
 
 impl mproxy_admin::Api for Api {
@@ -57,6 +62,19 @@ impl mproxy_admin::Api for Api {
         })
     }
 
+    fn drain(&self, how: &DrainHow) -> BoxFuture<Result<Drain, DrainRefused>> {
+        let timeout = how.timeout;
+        self.ask(move |answer| Event::Drain(DrainRequest { timeout, answer }))
+    }
+
+    fn drain_state(&self) -> Drain {
+        self.progress.with(self.registry.len())
+    }
+
+    fn undo_drain(&self) -> BoxFuture<Result<Drain, DrainRefused>> {
+        self.ask(|answer| Event::Undo(UndoRequest { answer }))
+    }
+
     fn connections(&self) -> Vec<Connection> {
         self.registry.listed().filter_map(connection).collect()
     }
@@ -84,6 +102,22 @@ impl mproxy_admin::Api for Api {
         let order = Order::new(CloseReason::Kicked, reason_code).when(When::Now);
         handle.close(order);
         true
+    }
+}
+
+impl Api {
+    /// Sends an event about the drain, and waits for its answer.
+    fn ask(
+        &self,
+        event: impl FnOnce(oneshot::Sender<Result<Drain, DrainRefused>>) -> Event + Send + 'static,
+    ) -> BoxFuture<Result<Drain, DrainRefused>> {
+        let events = self.events.clone();
+        Box::pin(async move {
+            let (answer, answered) = oneshot::channel();
+            events.send(event(answer)).await;
+            // no answer: the proxy has stopped
+            answered.await.unwrap_or(Err(DrainRefused::Ending))
+        })
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use mproxy_admin::Reloaded;
 use tokio::sync::{mpsc, oneshot};
 
+use super::drain::{DrainRequest, UndoRequest};
 use super::reload::ReloadError;
 
 /// Maximum number of queued events; the sender of one more waits.
@@ -21,6 +22,10 @@ pub(crate) enum Event {
     },
     /// The configuration must be read again.
     Reload(Reload),
+    /// Clients must go away, and the process stays.
+    Drain(DrainRequest),
+    /// They may come back.
+    Undo(UndoRequest),
 }
 
 /// A request for a reload.

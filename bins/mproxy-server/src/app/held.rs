@@ -4,7 +4,7 @@
 //! Either it opened them, by a `.socket` unit, or it keeps those that mproxy opened: `FDSTORE=1` of
 //! sd_notify(3), if the unit has `FileDescriptorStoreMax=`.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::env;
 use std::io;
 use std::os::fd::AsFd;
@@ -20,8 +20,9 @@ const STORED: &str = "mproxy_";
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     passed: PassedSockets,
-    /// Stored by this process or by the one before.
-    stored: HashSet<ListenAddr>,
+    /// Stored by this process, or by the one before and taken by this one. They stay open, as long as they
+    /// are in the store, for a drain that is undone.
+    stored: HashMap<ListenAddr, Listener>,
     /// It keeps what it is given.
     has_store: bool,
 }
@@ -31,7 +32,7 @@ impl Held {
     pub(crate) fn of_process() -> Self {
         Self {
             passed: PassedSockets::from_env(),
-            stored: HashSet::new(),
+            stored: HashMap::new(),
             has_store: has_store(env::var("FDSTORE").ok().as_deref()),
         }
     }
@@ -41,33 +42,40 @@ impl Held {
     /// # Errors
     /// Why there is none.
     pub(super) fn bind(&self, addr: &ListenAddr, options: &ListenOptions) -> io::Result<Listener> {
-        Listener::bind_or_take(addr, options, &self.passed)
+        match self.stored.get(addr) {
+            Some(listener) => listener.try_clone(),
+            None => Listener::bind_or_take(addr, options, &self.passed),
+        }
     }
 
     /// Whether the socket stays open when this process ends.
     pub(super) fn has(&self, addr: &ListenAddr) -> bool {
-        self.stored.contains(addr) || self.passed.has(addr)
+        self.stored.contains_key(addr) || self.passed.has(addr)
     }
 
     /// Clients are served at this address now: from now on the service manager keeps the socket, too.
     pub(super) fn keep(&mut self, addr: &ListenAddr, listener: &Listener) {
         self.passed.mark(addr);
-        let Some(name) = stored_name(addr).filter(|_| self.has_store) else {
+        let name = stored_name(addr).filter(|_| self.has_store);
+        let Some(name) = name.filter(|_| !self.stored.contains_key(addr)) else {
             return;
         };
         // one that was stored by the process before is in the store already
         if self.passed.has(addr) && !self.passed.has_name(&name) {
             return;
         }
-        if service_manager::store(&name, listener.as_fd()) {
-            self.stored.insert(addr.clone());
+        // without a descriptor to spare, it is like any other socket
+        if let Ok(own) = listener.try_clone()
+            && service_manager::store(&name, own.as_fd())
+        {
+            self.stored.insert(addr.clone(), own);
         }
     }
 
     /// Clients are no longer served at this address. A socket in the store must not outlive that: its
     /// clients would connect, and wait forever.
     pub(super) fn release(&mut self, addr: &ListenAddr) {
-        if self.stored.remove(addr)
+        if self.stored.remove(addr).is_some()
             && let Some(name) = stored_name(addr)
         {
             self.passed.close(&name);

@@ -9,9 +9,17 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tokio::time::{MissedTickBehavior, interval};
 
+/// What `systemctl status` shows of a proxy that serves.
+pub(super) const SERVING: &str = "serving";
+
 /// The proxy listens.
 pub(super) fn ready() {
-    send(&[NotifyState::Ready]);
+    send(&[NotifyState::Ready, NotifyState::Status(SERVING)]);
+}
+
+/// What `systemctl status` is to show.
+pub(super) fn status(text: &str) {
+    send(&[NotifyState::Status(text)]);
 }
 
 /// The configuration is being read again; [`ready`] follows, whatever came of it.
@@ -21,9 +29,9 @@ pub(super) fn reloading() {
     }
 }
 
-/// The proxy drains.
+/// The proxy drains, and then ends.
 pub(super) fn stopping() {
-    send(&[NotifyState::Stopping]);
+    send(&[NotifyState::Stopping, NotifyState::Status("draining")]);
 }
 
 /// Gives it a listening socket to keep while the process restarts. False if it cannot be told.

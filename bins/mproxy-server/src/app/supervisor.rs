@@ -14,14 +14,14 @@ use mproxy_codec::ReasonCode;
 use mproxy_config::Config;
 use mproxy_session::BoxError;
 use mproxy_transport::Resolver;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::api::{Api, Token, serve_admin};
 use super::capacity::Capacity;
 use super::certificates;
 use super::code_pages;
-use super::drain::Drained;
+use super::drain::{Drained, Progress};
 use super::event::{Event, Events, Sender};
 use super::gate::Gates;
 use super::held::Held;
@@ -77,6 +77,9 @@ pub(crate) struct Supervisor {
     pub(super) registry: Registry,
     /// Ends accepting.
     pub(super) stop: CancellationToken,
+    pub(super) progress: Progress,
+    /// Since when load balancers can see that the proxy drains.
+    pub(super) announced: Option<Instant>,
     /// Reads the configuration again.
     pub(super) loader: Arc<Loader>,
     pub(super) on_log: OnLog,
@@ -132,10 +135,12 @@ impl Supervisor {
         let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
         let registry = Registry::new(threads.get());
         let token = Arc::new(Token::from_pointee(None));
+        let progress = Progress::default();
         let api = Api {
             events: sources.events.clone(),
             registry: registry.clone(),
             token: Arc::clone(&token),
+            progress: progress.clone(),
         };
         let admin = Admin::new(build, health.clone(), metrics.clone()).api(Arc::new(api));
         let admin = serve_admin(config.admin.bind, admin, &abort).await?;
@@ -159,6 +164,8 @@ impl Supervisor {
             admin,
             registry,
             stop,
+            progress,
+            announced: None,
             abort,
             loader: sources.loader,
             on_log: sources.on_log,
@@ -206,8 +213,14 @@ impl Supervisor {
                 }
             };
             match event {
-                Event::Stop { .. } => return self.drain(&mut events).await,
+                Event::Stop { .. } => return self.stop(&mut events).await,
                 Event::Reload(reload) => self.reload(reload, &mut events).await,
+                Event::Drain(request) => {
+                    if !self.drain_on_request(request, &mut events).await {
+                        return self.stop(&mut events).await;
+                    }
+                }
+                Event::Undo(request) => self.nothing_to_undo(request),
             }
         }
     }

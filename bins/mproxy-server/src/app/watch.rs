@@ -150,7 +150,7 @@ mod tests {
     async fn reload(events: &mut Events) {
         match events.next().await {
             Event::Reload(reload) => assert_eq!(reload.by, Asker::Watch),
-            Event::Stop { .. } => panic!("nobody asked for the end"),
+            Event::Stop { .. } | Event::Drain(_) | Event::Undo(_) => panic!("nobody asked for it"),
         }
     }
 

@@ -92,6 +92,11 @@ pub(super) enum Command {
     /// List, show or end the client connections of the running proxy
     #[command(subcommand, arg_required_else_help = true)]
     Conns(ConnsCommand),
+    /// Send all clients of the running proxy away and let no more in, until it is stopped or this is undone
+    ///
+    /// For maintenance, and for preStop of Kubernetes: mproxy-server drain --wait 25s. The process goes on; a
+    /// signal ends it.
+    Drain(DrainArgs),
     /// Exit 0 when the running proxy is ready, 1 otherwise
     ///
     /// For HEALTHCHECK in images without curl: queries /readyz of the admin port.
@@ -249,6 +254,18 @@ pub(super) struct AdminArgs {
     /// How long to wait for the answer [default: 2s for healthcheck, else 1m]
     #[arg(long, value_name = "DURATION", value_parser = parse::<Duration>)]
     pub(super) timeout: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DrainArgs {
+    #[command(flatten)]
+    pub(super) admin: AdminArgs,
+    /// Drain within this time, server.ready_delay included, and wait until no session is left
+    #[arg(long, value_name = "DURATION", value_parser = parse::<Duration>)]
+    pub(super) wait: Option<Duration>,
+    /// Let clients in again
+    #[arg(long, conflicts_with = "wait")]
+    pub(super) undo: bool,
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@ mod check;
 mod conns;
 #[cfg(feature = "demo")]
 mod demo;
+mod drain;
 mod healthcheck;
 mod key_path;
 mod load;
@@ -46,6 +47,7 @@ fn obey(cli: Cli) -> Result<ExitCode, Exit> {
         Command::Config(ConfigCommand::Schema) => print::schema(),
         Command::Config(ConfigCommand::Show(source)) => print::show(&source),
         Command::Reload(args) => reload::reload(&args),
+        Command::Drain(args) => drain::drain(&args),
         Command::Conns(command) => conns::conns(&command),
         Command::Healthcheck(args) => healthcheck::healthcheck(&args),
         Command::Completions { shell } => print::completions(shell),

@@ -1,12 +1,14 @@
 //! What the guarded routes need from the proxy, and the JSON of their answers.
 
 mod connections;
+mod drain;
 mod reload;
 
 use std::fmt;
 use std::pin::Pin;
 
 pub use connections::{Connection, Disconnect, Filter, Page, Sort};
+pub use drain::{Drain, DrainHow, DrainRefused, DrainState};
 pub use reload::{ReloadRefused, Reloaded};
 
 /// The proxy behind the guarded routes.
@@ -24,6 +26,16 @@ pub trait Api: fmt::Debug + Send + Sync + 'static {
 
     /// Reads the configuration again. With `strict`, a change that needs a restart refuses it.
     fn reload(&self, strict: bool) -> BoxFuture<Result<Reloaded, ReloadRefused>>;
+
+    /// Sends all clients away, and lets no more in. The process stays. Answers when it has begun; a
+    /// second request finds the first one, and changes nothing.
+    fn drain(&self, how: &DrainHow) -> BoxFuture<Result<Drain, DrainRefused>>;
+
+    /// How far the drain is.
+    fn drain_state(&self) -> Drain;
+
+    /// Lets clients in again.
+    fn undo_drain(&self) -> BoxFuture<Result<Drain, DrainRefused>>;
 
     /// The current client connections, in any order.
     fn connections(&self) -> Vec<Connection>;

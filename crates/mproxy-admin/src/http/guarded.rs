@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::failure::Failure;
 use super::guard::{guard, require_json};
-use crate::api::{Api, Disconnect, Filter, ReloadRefused};
+use crate::api::{Api, Disconnect, Drain, DrainHow, DrainRefused, Filter, ReloadRefused};
 
 type Proxy = State<Arc<dyn Api>>;
 type Id = Result<Path<u64>, PathRejection>;
@@ -25,8 +25,12 @@ type Answer = Result<Response, Failure>;
 pub(super) fn router(api: &Arc<dyn Api>) -> Router {
     let reload = post(reload).route_layer(from_fn(require_json));
     let disconnect = post(disconnect).route_layer(from_fn(require_json));
+    // a browser asks before it sends DELETE to another site
+    let drained = get(drain_state).delete(undo_drain);
+    let drain = post(drain).route_layer(from_fn(require_json));
     Router::new()
         .route("/api/v1/reload", reload)
+        .route("/api/v1/drain", drain.merge(drained))
         .route("/api/v1/connections", get(connections))
         .route("/api/v1/connections/{id}", get(connection))
         .route("/api/v1/connections/{id}/disconnect", disconnect)
@@ -77,6 +81,44 @@ async fn reload(State(api): Proxy, query: Result<Query<ReloadQuery>, QueryReject
             StatusCode::CONFLICT,
             "mproxy drains, and does not reload any more",
             "reload the process that replaces this one",
+        )),
+    }
+}
+
+async fn drain(State(api): Proxy, body: Bytes) -> Answer {
+    let how = match body.is_empty() {
+        true => DrainHow::default(),
+        false => serde_json::from_slice(&body).map_err(|error| {
+            let remedy = "send {\"timeout\": \"25s\"}, or no body for server.drain_timeout";
+            Failure::new(
+                StatusCode::BAD_REQUEST,
+                format!("the body: {error}"),
+                remedy,
+            )
+        })?,
+    };
+    drained(api.drain(&how).await)
+}
+
+async fn drain_state(State(api): Proxy) -> Answer {
+    drained(Ok(api.drain_state()))
+}
+
+async fn undo_drain(State(api): Proxy) -> Answer {
+    drained(api.undo_drain().await)
+}
+
+fn drained(outcome: Result<Drain, DrainRefused>) -> Answer {
+    let refused = |error: String, remedy| Failure::new(StatusCode::CONFLICT, error, remedy);
+    match outcome {
+        Ok(drain) => Ok(Json(drain).into_response()),
+        Err(DrainRefused::Ending) => Err(refused(
+            "mproxy has received a signal to stop, and ends".to_owned(),
+            "start mproxy again",
+        )),
+        Err(DrainRefused::Closed(error)) => Err(refused(
+            format!("the drain is not undone: {error}"),
+            "stop the program that listens there, and undo the drain again; or restart mproxy",
         )),
     }
 }

@@ -108,6 +108,9 @@ GET /version   what was built, as JSON
 
 From this host, or with `Authorization: Bearer TOKEN` of admin.token_file:
 
+GET  /api/v1/drain                         how far a drain is
+POST /api/v1/drain                         send all clients away, and stay: {\"timeout\": \"25s\"}
+DELETE /api/v1/drain                       undo it
 POST /api/v1/reload                        read the configuration again; ?strict
 GET  /api/v1/connections                   who is connected; ?client=&username=&ip=&listener=&sort=&limit=&offset=
 GET  /api/v1/connections/ID                one of them

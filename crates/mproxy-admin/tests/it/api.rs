@@ -3,7 +3,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use mproxy_admin::{Api, BoxFuture, Connection, Disconnect, ReloadRefused, Reloaded};
+use mproxy_admin::{
+    Api, BoxFuture, Connection, Disconnect, Drain, DrainHow, DrainRefused, DrainState,
+    ReloadRefused, Reloaded,
+};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
@@ -15,6 +18,7 @@ struct Fake {
     outcome: Mutex<Option<Result<Reloaded, ReloadRefused>>>,
     asked: Mutex<Vec<String>>,
     has_token: AtomicBool,
+    undo_refused: Mutex<Option<DrainRefused>>,
     /// What a reload waits for.
     gate: Mutex<Option<oneshot::Receiver<()>>>,
 }
@@ -44,6 +48,27 @@ impl Api for Fake {
             }
             outcome.unwrap_or_else(|| Ok(Reloaded::default()))
         })
+    }
+
+    fn drain(&self, how: &DrainHow) -> BoxFuture<Result<Drain, DrainRefused>> {
+        self.note(format!("drain {:?}", how.timeout));
+        let state = self.drain_state();
+        Box::pin(async move { Ok(state) })
+    }
+
+    fn drain_state(&self) -> Drain {
+        Drain {
+            state: DrainState::NotReady,
+            sessions: 3,
+            ends: false,
+        }
+    }
+
+    fn undo_drain(&self) -> BoxFuture<Result<Drain, DrainRefused>> {
+        self.note("undo".to_owned());
+        let refused = self.undo_refused.lock().unwrap().take();
+        let state = self.drain_state();
+        Box::pin(async move { refused.map_or(Ok(state), Err) })
     }
 
     fn connections(&self) -> Vec<Connection> {
@@ -215,6 +240,41 @@ async fn what_a_page_could_send_is_refused() {
     assert_eq!(request("mproxy.internal", token).await, 200);
 }
 
+#[tokio::test]
+async fn a_drain_is_begun_followed_and_undone() {
+    let (fake, port) = served().await;
+    let with = async |body: &str| {
+        let rest = format!("{JSON}Content-Length: {}\r\n\r\n{body}", body.len());
+        port.request_raw("POST", "/api/v1/drain", &rest).await
+    };
+    let state = json!({"state": "not-ready", "sessions": 3, "ends": false});
+    assert_eq!(body(&with("").await), state);
+    assert_eq!(body(&with("{\"timeout\": \"1m 5s\"}").await), state);
+    for (wrong, text) in [
+        ("{\"timeout\": 25}", "invalid type"),
+        ("{\"timeout\": \"soon\"}", "expected number"),
+        ("{\"time\": \"25s\"}", "unknown field"),
+    ] {
+        assert_failure(&with(wrong).await, 400, text);
+    }
+    assert_failure(&port.request("POST", "/api/v1/drain", "").await, 415, "");
+    assert_eq!(body(&port.get("/api/v1/drain").await), state);
+    assert_eq!(
+        body(&port.request("DELETE", "/api/v1/drain", "").await),
+        state
+    );
+    for (refused, text) in [
+        (DrainRefused::Ending, "received a signal"),
+        (DrainRefused::Closed("mqtt".to_owned()), "not undone: mqtt"),
+    ] {
+        *fake.undo_refused.lock().unwrap() = Some(refused);
+        let answer = port.request("DELETE", "/api/v1/drain", "").await;
+        assert_failure(&answer, 409, text);
+    }
+    let asked = fake.asked.lock().unwrap();
+    assert_eq!(asked[..3], ["drain None", "drain Some(65s)", "undo"]);
+}
+
 /// A wrong method was told to send JSON (415), and a wrong query, a long body and an unknown path were
 /// answered with bare text that did not say what was wrong.
 #[tokio::test]
@@ -224,6 +284,7 @@ async fn what_is_wrong_with_a_request_is_named() {
         ("GET", "/api/v1/reload", "POST"),
         ("DELETE", "/api/v1/connections", "GET,HEAD"),
         ("PUT", "/api/v1/connections/7/disconnect", "POST"),
+        ("PUT", "/api/v1/drain", "POST,GET,HEAD,DELETE"),
     ] {
         let answer = port.request(method, target, "").await;
         assert_failure(&answer, 405, "method");

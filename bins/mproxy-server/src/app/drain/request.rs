@@ -1,0 +1,177 @@
+//! A drain that the admin port requests: the process goes on, and it can be undone.
+
+use std::time::Duration;
+
+use mproxy_admin::{Drain, DrainRefused, DrainState};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::Times;
+use crate::app::event::{Event, Events};
+use crate::app::service_manager;
+use crate::app::sockets::BindError;
+use crate::app::supervisor::Supervisor;
+
+/// A request to drain.
+#[derive(Debug)]
+pub(crate) struct DrainRequest {
+    /// From now to the end of the drain; `None` = what the configuration says.
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) answer: oneshot::Sender<Result<Drain, DrainRefused>>,
+}
+
+/// A request to undo a drain.
+#[derive(Debug)]
+pub(crate) struct UndoRequest {
+    pub(crate) answer: oneshot::Sender<Result<Drain, DrainRefused>>,
+}
+
+impl DrainRequest {
+    /// The process ends: the time of the signal counts.
+    pub(super) fn refuse_because_of_end(self) {
+        // the caller may have gone away, here and below
+        let _ = self.answer.send(Err(DrainRefused::Ending));
+    }
+}
+
+impl UndoRequest {
+    /// The process ends: whoever sent the signal waits for that.
+    pub(super) fn refuse_because_of_end(self) {
+        let _ = self.answer.send(Err(DrainRefused::Ending));
+    }
+}
+
+/// What ends a drain that was requested.
+enum Interrupt {
+    Stop,
+    Undo(UndoRequest),
+}
+
+impl Supervisor {
+    /// Drains until that is undone, and returns true; or until a signal comes, and returns false.
+    pub(in crate::app) async fn drain_on_request(
+        &mut self,
+        request: DrainRequest,
+        events: &mut Events,
+    ) -> bool {
+        let times = self.times(request.timeout);
+        tracing::info!(
+            target: "mproxy::server",
+            event = "drain",
+            sessions = self.registry.len(),
+            by = "the admin port",
+            "draining was requested; undo it with mproxy-server drain --undo"
+        );
+        service_manager::status("draining, as the admin port was asked to");
+        self.progress.set(DrainState::NotReady);
+        let (progress, registry) = (self.progress.clone(), self.registry.clone());
+        let state = || progress.with(registry.len());
+        let _ = request.answer.send(Ok(state()));
+        loop {
+            let drained = async {
+                self.drain(times, "undo it with mproxy-server drain --undo")
+                    .await;
+                self.progress.set(DrainState::Drained);
+                tracing::info!(
+                    target: "mproxy::server",
+                    event = "drain",
+                    sessions = self.registry.len(),
+                    "drained: waiting for a signal to stop, or for the undo"
+                );
+                std::future::pending().await
+            };
+            let interrupt = tokio::select! {
+                interrupt = interrupted(events, state) => interrupt,
+                never = drained => never,
+            };
+            let undo = match interrupt {
+                Interrupt::Stop => return false,
+                Interrupt::Undo(undo) => undo,
+            };
+            match self.undo().await {
+                Ok(()) => {
+                    let _ = undo.answer.send(Ok(state()));
+                    return true;
+                }
+                Err(error) => {
+                    let remedy = error.remedy();
+                    tracing::error!(
+                        target: "mproxy::server",
+                        event = "drain",
+                        detail = %error,
+                        remedy,
+                        "cannot undo the drain: a listener cannot be opened again"
+                    );
+                    let _ = undo
+                        .answer
+                        .send(Err(DrainRefused::Closed(error.to_string())));
+                }
+            }
+        }
+    }
+
+    /// Answers that no drain is under way.
+    pub(in crate::app) fn nothing_to_undo(&self, request: UndoRequest) {
+        let state = self.progress.with(self.registry.len());
+        let _ = request.answer.send(Ok(state));
+    }
+
+    /// The times of a drain that may last so long, the time for load balancers included.
+    fn times(&mut self, timeout: Option<Duration>) -> Times {
+        let server = &self.config.server;
+        let (delay, usual) = (server.ready_delay, server.drain_timeout);
+        let announced = self.announced();
+        match timeout {
+            None => Times {
+                announced,
+                delay,
+                timeout: usual,
+            },
+            Some(all) => Times {
+                announced,
+                delay: delay.min(all),
+                timeout: all.saturating_sub(delay),
+            },
+        }
+    }
+
+    /// Serves again. Sessions that were told to end still do.
+    ///
+    /// # Errors
+    /// A listener cannot be opened again: another program has taken its address. Nothing has changed.
+    async fn undo(&mut self) -> Result<(), BindError> {
+        if self.stop.is_cancelled() {
+            // as long as a worker has its socket, the address is in use
+            self.workers.until_closed().await;
+            let workers = self.workers.len();
+            let opened = self.sockets.open_missing(&self.plan.listeners, workers)?;
+            self.stop = CancellationToken::new();
+            self.apply(opened);
+        }
+        self.announced = None;
+        self.progress.set(DrainState::Serving);
+        self.health.set_draining(false);
+        service_manager::status(service_manager::SERVING);
+        tracing::info!(
+            target: "mproxy::server",
+            event = "drain",
+            sessions = self.registry.len(),
+            "the drain was undone: serving"
+        );
+        Ok(())
+    }
+}
+
+/// Waits for something that ends the drain. A second request finds the first one, and changes nothing.
+async fn interrupted(events: &mut Events, state: impl Fn() -> Drain) -> Interrupt {
+    loop {
+        match events.next().await {
+            Event::Stop { .. } => return Interrupt::Stop,
+            Event::Undo(request) => return Interrupt::Undo(request),
+            Event::Reload(reload) => reload.refuse_because_of_drain(),
+            Event::Drain(request) => {
+                let _ = request.answer.send(Ok(state()));
+            }
+        }
+    }
+}
