@@ -37,6 +37,7 @@ mod prometheus;
 mod property_edit;
 mod proxy_protocol;
 mod publish_rules;
+mod queue;
 mod readiness;
 mod recordings;
 mod refusal_lines;

@@ -133,6 +133,7 @@ label! {
         UpstreamRefused => "upstream_refused",
         UpstreamEof => "upstream_eof",
         UpstreamUnreachable => "upstream_unreachable",
+        UpstreamBusy => "upstream_busy",
         ProxyHeader => "proxy_header",
         TlsError => "tls_error",
         Internal => "internal",
@@ -154,6 +155,14 @@ label! {
         TlsError => "tls_error",
         WebsocketHandshake => "websocket_handshake",
         Internal => "internal",
+    }
+}
+
+label! {
+    /// Label `reason` of `mproxy_upstream_admission_refused_total`: the key below `admission` that refused.
+    QueueRefusal {
+        Queue => "queue",
+        QueueTimeout => "queue_timeout",
     }
 }
 

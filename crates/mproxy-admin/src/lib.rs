@@ -16,8 +16,8 @@ pub use build_info::BuildInfo;
 pub use health::{CheckHandle, Health, Named, Readiness};
 pub use http::{Admin, bind, router, serve};
 pub use labels::{
-    Action, ConnectionLimit, Decision, DialResult, Direction, PacketType, Reason, RefuseReason,
-    ShedStage, Side, Version,
+    Action, ConnectionLimit, Decision, DialResult, Direction, PacketType, QueueRefusal, Reason,
+    RefuseReason, ShedStage, Side, Version,
 };
 pub use metrics::{
     Certificate, ConnectionMetrics, FetchedList, Format, LayerMetrics, ListenerMetrics, LogMetrics,

@@ -308,6 +308,8 @@ mod tests {
             "upstreams.send_proxy_protocol" => ["\"off\"", "\"v2\""],
             "upstreams.dialect" => ["\"mqtt\"", "\"amqp\""],
             "upstreams.when_unreachable" => ["\"close\"", "\"connack\""],
+            "upstreams.admission.prefer" => ["\"resumed\"", "\"none\""],
+            "upstreams.admission.when_full" => ["\"close\"", "\"connack\""],
             "upstreams.health.check" => ["\"tcp\"", "\"off\""],
             "server.drain_wills" => ["\"suppress\"", "\"publish\""],
             "server.drain_notice" => ["\"none\"", "\"disconnect\""],

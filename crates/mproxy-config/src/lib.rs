@@ -62,7 +62,7 @@ pub use server::{DrainNotice, DrainWills, Server};
 pub use tls::{
     Certificate, ListenerTls, NameFrom, OnUnavailable, Revocation, RevocationDepth, UpstreamTls,
 };
-pub use upstream::{HealthCheck, Upstream, UpstreamHealth};
+pub use upstream::{HealthCheck, Prefer, Upstream, UpstreamAdmission, UpstreamHealth, WhenFull};
 
 /// The default configuration with every key explained.
 pub const DEFAULT_TOML: &str = include_str!("../../../config/mproxy.toml");

@@ -2,13 +2,14 @@
 
 use crate::choice::words;
 use crate::context::Context;
-use crate::scalar::DurationOrNever;
+use crate::scalar::{Count, DurationOrNever};
 use crate::section::{Named, OptionalSub, Setting, Sub, section};
 use crate::tls::{self, UpstreamTls};
 use crate::validate::{self, bounds};
 use mproxy_codec::topic::Dialect;
-use mproxy_session::WhenUnreachable;
+use mproxy_session::{Rate, WhenUnreachable};
 use mproxy_transport::{SendProxy, UpstreamAddr};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,6 +58,8 @@ section! {
         when_unreachable: WhenUnreachable = "close";
         /// TLS, for an address that begins with mqtts:// or wss://.
         tls: Option<UpstreamTls> as OptionalSub<UpstreamTls>, given tls;
+        /// How fast mproxy lets clients through to the broker.
+        admission: UpstreamAdmission as Sub<UpstreamAdmission>, given admission;
         /// How mproxy finds out whether the broker serves clients.
         health: UpstreamHealth as Sub<UpstreamHealth>, given health;
     }
@@ -66,6 +69,47 @@ section! {
     }
     reserved {
         "credentials": "remove it; mproxy forwards the clients' credentials";
+    }
+}
+
+section! {
+    /// How fast mproxy lets clients through to the broker. The others wait in a queue.
+    UpstreamAdmission, UpstreamAdmissionKeys in "[upstreams.NAME.admission]",
+        reload "at once, for waiting clients too"
+    {
+        /// Maximum rate of CONNECTs to the broker: "100/s", "600/m". "0/s" = unlimited.
+        ///
+        /// After a restart of the broker, all clients return at once; many brokers fall over then. Set this
+        /// to what yours takes. mproxy stays 4 % below it, so that the broker never sees a higher rate in any
+        /// period. Layers judge a client before it waits, and the CONNECTs of mproxy's health check count.
+        rate: Option<Rate> = "0/s";
+        /// Maximum CONNECTs that wait for CONNACK at once. 0 = unlimited.
+        ///
+        /// It follows a broker that gets slower under load, such as one that asks a database about each
+        /// client.
+        concurrent: Option<NonZeroUsize> as Setting<Count> = 0;
+        /// Maximum clients that wait for their turn. Each takes about 1 KiB beside its connection.
+        ///
+        /// Without rate and concurrent, nobody waits. A client that leaves is out of the queue at once.
+        queue: NonZeroUsize = 10000;
+        /// Maximum time that a client waits for its turn.
+        ///
+        /// mproxy turns a client away after three quarters to all of this time, at random, so that those
+        /// that came together do not come back together. It counts neither as connect_timeout nor as
+        /// keep-alive. Many clients give up after 10 to 60 seconds. A changed time is for clients that
+        /// begin to wait from then on.
+        queue_timeout: Duration = "20s", check bounds::timeout;
+        /// Who goes first: "resumed" or "none".
+        ///
+        /// resumed: clients that continue a session (Clean Start or Clean Session 0), because the broker
+        /// has messages for them. While others wait, every fourth turn is theirs. none: in the order of
+        /// arrival.
+        prefer: Prefer = "resumed";
+        /// What a client sees if the queue is full, or its time is over: "close" or "connack".
+        ///
+        /// close: mproxy closes the connection, and the client tries again. connack: CONNACK 3, or 0x89
+        /// (Server busy) in MQTT 5. Some clients take that as final and do not try again.
+        when_full: WhenFull = "close";
     }
 }
 
@@ -105,7 +149,27 @@ pub enum HealthCheck {
     Session,
 }
 
+/// Which clients that wait for their turn go first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prefer {
+    /// Those that continue a session.
+    Resumed,
+    /// None: each in its turn.
+    None,
+}
+
+/// What a client sees that cannot wait for its turn, or not any longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// The end of the connection.
+    Close,
+    /// CONNACK with an error.
+    Connack,
+}
+
 words! {
+    Prefer { "resumed": Resumed, "none": None, }
+    WhenFull { "close": Close, "connack": Connack, }
     SendProxy { "off": Off, "v1": V1, "v2": V2, "v2-tls": V2Tls, }
     HealthCheck { "off": Off, "tcp": Tcp, "session": Session, }
 }
@@ -128,8 +192,9 @@ pub(crate) fn upstreams(cx: &mut Context, files: &Named<Upstream>) -> validate::
 }
 
 fn upstream(cx: &mut Context, name: &str, keys: &UpstreamKeys) -> Upstream {
+    let admission = UpstreamAdmission::read(cx, &keys.admission);
     let health = UpstreamHealth::read(cx, &keys.health);
-    let mut upstream = Upstream::read(cx, keys, name.to_owned(), None, health);
+    let mut upstream = Upstream::read(cx, keys, name.to_owned(), None, admission, health);
     upstream.tls = tls::upstream(cx, &keys.tls, &upstream.address);
     upstream
 }

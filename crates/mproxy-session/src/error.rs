@@ -99,6 +99,10 @@ names! {
         Announced = "",
         PacketTimeout = "packet_timeout",
         PermitTimeout = "permit_timeout",
+        /// Of what gives [turns](crate::Turns).
+        Queue = "queue",
+        /// As above.
+        QueueTimeout = "queue_timeout",
         RefusedWill = "refused_will",
         Versions = "versions",
         WriteTimeout = "write_timeout",

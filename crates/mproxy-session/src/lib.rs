@@ -41,7 +41,7 @@ pub use self::{
     },
     memory::MemoryBudget,
     recorder::{Batch, Counters, Events, NoRecorder, Recorder},
-    session::{Session, dial_with},
+    session::{Busy, Session, Turn, Turns, dial_with},
     summary::{CloseReason, Glimpse, Side, Summary, Traffic},
 };
 

@@ -91,6 +91,8 @@ names! {
         UpstreamEof = "upstream_eof",
         /// The broker could not be reached.
         UpstreamUnreachable = "upstream_unreachable",
+        /// The client's turn at the broker did not come.
+        UpstreamBusy = "upstream_busy",
         /// The broker sent something that it must not send.
         UpstreamProtocolError = "upstream_protocol_error",
         /// A hook failed, panicked or took too long.

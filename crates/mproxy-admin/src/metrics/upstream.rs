@@ -13,7 +13,10 @@ use prometheus_client::registry::Registry;
 
 use super::listener::{Buckets, NETWORK_SECONDS};
 use super::shown;
-use crate::labels::DialResult;
+use crate::labels::{DialResult, QueueRefusal};
+
+/// Waits of clients: as far as they have patience.
+const WAIT_SECONDS: [f64; 8] = [0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0];
 
 /// The counters of one broker; clones share them.
 #[derive(Debug, Clone)]
@@ -53,6 +56,23 @@ impl UpstreamMetrics {
         }
     }
 
+    /// So many clients wait for their turn at the broker.
+    pub fn queued(&self, clients: usize) {
+        self.series
+            .queued
+            .set(clients.try_into().unwrap_or(i64::MAX));
+    }
+
+    /// Notes how long a client waited for its turn, which it got.
+    pub fn admitted(&self, waited: Duration) {
+        self.series.queue_duration.observe(waited.as_secs_f64());
+    }
+
+    /// Counts a client whose turn did not come.
+    pub fn not_admitted(&self, why: QueueRefusal) {
+        self.series.queue_refused[why as usize].inc();
+    }
+
     /// How many connections to the broker are open.
     #[must_use]
     pub fn open(&self) -> u64 {
@@ -81,6 +101,9 @@ impl fmt::Debug for UpstreamConnection {
 #[derive(Debug)]
 struct Series {
     open: Gauge,
+    queued: Gauge,
+    queue_duration: Histogram,
+    queue_refused: [Counter; QueueRefusal::ALL.len()],
     connects: [Counter; DialResult::ALL.len()],
     connect_duration: Histogram,
     connack_duration: Histogram,
@@ -95,6 +118,14 @@ impl Series {
         };
         Self {
             open: families.open.get_or_create_owned(&upstream),
+            queued: families.queued.get_or_create_owned(&upstream),
+            queue_duration: families.queue_duration.get_or_create_owned(&upstream),
+            queue_refused: std::array::from_fn(|i| {
+                families.queue_refused.get_or_create_owned(&RefusedLabels {
+                    upstream: Arc::clone(&name),
+                    reason: QueueRefusal::ALL[i],
+                })
+            }),
             connects: std::array::from_fn(|i| {
                 families.connects.get_or_create_owned(&ConnectLabels {
                     upstream: Arc::clone(&name),
@@ -112,6 +143,9 @@ impl Series {
 #[derive(Debug)]
 pub(super) struct Families {
     open: Family<UpstreamLabels, Gauge>,
+    queued: Family<UpstreamLabels, Gauge>,
+    queue_duration: Family<UpstreamLabels, Histogram, Buckets>,
+    queue_refused: Family<RefusedLabels, Counter>,
     connects: Family<ConnectLabels, Counter>,
     connect_duration: Family<UpstreamLabels, Histogram, Buckets>,
     connack_duration: Family<UpstreamLabels, Histogram, Buckets>,
@@ -125,6 +159,24 @@ impl Families {
                 registry,
                 "mproxy_upstream_connections",
                 "Open connections to the upstream",
+                Family::default(),
+            ),
+            queued: shown(
+                registry,
+                "mproxy_upstream_admission_queue",
+                "Clients that wait for their turn at the upstream",
+                Family::default(),
+            ),
+            queue_duration: shown(
+                registry,
+                "mproxy_upstream_admission_wait_seconds",
+                "Time that clients waited for their turn at the upstream, if it came",
+                Family::new_with_constructor(Buckets(&WAIT_SECONDS)),
+            ),
+            queue_refused: shown(
+                registry,
+                "mproxy_upstream_admission_refused",
+                "Clients turned away because their turn at the upstream did not come",
                 Family::default(),
             ),
             connects: shown(
@@ -158,6 +210,12 @@ impl Families {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct UpstreamLabels {
     upstream: Arc<str>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusedLabels {
+    upstream: Arc<str>,
+    reason: QueueRefusal,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

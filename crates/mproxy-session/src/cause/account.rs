@@ -143,6 +143,13 @@ impl Cause {
                 "the broker closed the connection instead of answering CONNECT",
             ),
             Self::Broke { side, error } => broke(*side, error, answered),
+            Self::Busy(busy) => {
+                let code = ReasonCode::SERVER_BUSY;
+                Account::told(Side::Proxy, CloseReason::UpstreamBusy, code)
+                    .only_if(busy.is_told)
+                    .detail(busy.why.detail())
+                    .limit(busy.why.limit())
+            }
             Self::NotDialled(error) => Account::unreachable(error.to_string()),
             Self::RulesChanged(change) => rules_changed(*change),
             Self::TurnedAway { refusal, limit } => turned_away(refusal, *limit, answered),

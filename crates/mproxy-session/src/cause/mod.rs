@@ -20,6 +20,7 @@ use crate::admit::ConnectRefusal;
 use crate::error::{Limit, Violation};
 use crate::handle::{Order, When};
 use crate::limits::Rate;
+use crate::session::Busy;
 use crate::summary::Side;
 
 /// The error behind a cause. Shared, because a [`Summary`](crate::Summary) can be cloned.
@@ -53,6 +54,8 @@ pub(crate) enum Cause {
     Closed(Side),
     /// The connection to a side broke.
     Broke { side: Side, error: Arc<io::Error> },
+    /// The client's turn at the broker did not come.
+    Busy(Busy),
     /// The broker could not be dialled.
     NotDialled(Source),
     /// The hooks refused the client: at CONNECT, for its will, or after a change of rules.

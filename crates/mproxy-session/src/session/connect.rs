@@ -1,7 +1,9 @@
 //! Reads and parses the first packet, within its limits.
 
 use std::future::poll_fn;
+use std::io;
 use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use mproxy_codec::{
@@ -51,21 +53,27 @@ pub(super) async fn read_connect<C: AsyncRead + Unpin>(
             }
             return Ok(received.split_to(len).freeze());
         }
-        let read = poll_fn(|cx| {
-            let mut room = scratch::take_read();
-            let mut buffer = ReadBuf::new(&mut room);
-            let polled = Pin::new(&mut *client).poll_read(cx, &mut buffer);
-            received.extend_from_slice(buffer.filled());
-            let read = buffer.filled().len();
-            scratch::give_read(room);
-            polled.map_ok(|()| read)
-        });
-        match read.await {
+        match poll_fn(|cx| read_once(client, received, cx)).await {
             Ok(0) => return Err(Box::new(Cause::Closed(Side::Client))),
             Ok(_) => hold(handle, kept + received.capacity())?,
             Err(error) => return Err(Cause::broke(Side::Client, error)),
         }
     }
+}
+
+/// Reads what is there into `received`, and returns how many bytes that was.
+pub(super) fn read_once<C: AsyncRead + Unpin>(
+    client: &mut C,
+    received: &mut BytesMut,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    let mut room = scratch::take_read();
+    let mut buffer = ReadBuf::new(&mut room);
+    let polled = Pin::new(client).poll_read(cx, &mut buffer);
+    received.extend_from_slice(buffer.filled());
+    let read = buffer.filled().len();
+    scratch::give_read(room);
+    polled.map_ok(|()| read)
 }
 
 /// Counts the memory of the connection.

@@ -8,6 +8,7 @@ mod known;
 mod opening;
 mod renew;
 mod run;
+mod turn;
 mod will;
 
 use std::fmt;
@@ -22,6 +23,7 @@ use self::close::close;
 pub use self::dial::dial_with;
 use self::renew::{Renewal, renew};
 use self::run::Run;
+pub use self::turn::{Busy, Turn, Turns};
 use crate::BoxError;
 use crate::admit::{Admission, Connect};
 use crate::context::{Peer, SessionInfo};
@@ -50,6 +52,8 @@ pub struct Session {
     peer: Peer,
     limits: Arc<Limits>,
     recorder: Arc<dyn Recorder>,
+    /// `None` = each client has its turn at once.
+    turns: Option<Arc<dyn Turns>>,
     handle: Running,
 }
 
@@ -89,6 +93,7 @@ impl Session {
             peer,
             limits: Arc::default(),
             recorder: Arc::new(NoRecorder),
+            turns: None,
             handle: Running(SessionHandle::new()),
         }
     }
@@ -104,6 +109,13 @@ impl Session {
     #[must_use]
     pub fn recorder(mut self, recorder: Arc<dyn Recorder>) -> Self {
         self.recorder = recorder;
+        self
+    }
+
+    /// Sets what lets admitted clients through to the broker; without it, none waits.
+    #[must_use]
+    pub fn turns(mut self, turns: Arc<dyn Turns>) -> Self {
+        self.turns = Some(turns);
         self
     }
 

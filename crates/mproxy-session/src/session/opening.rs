@@ -1,5 +1,5 @@
-//! From the first byte of a connection to its pipe: reads CONNECT, lets the hooks admit the client, and
-//! dials the broker.
+//! From the first byte of a connection to its pipe: reads CONNECT, lets the hooks admit the client, waits
+//! for its turn, and dials the broker.
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -37,7 +37,7 @@ struct Prologue<S, U, D, A> {
     session: SessionInfo,
     /// What the client sent after its CONNECT.
     rest: BytesMut,
-    /// When the CONNECT, and `rest` with it, had arrived.
+    /// When the CONNECT, and all of `rest`, had arrived.
     received_at: Instant,
 }
 
@@ -94,7 +94,8 @@ impl Session {
         })
     }
 
-    /// Reads CONNECT, calls the hooks, dials the broker; ends early if ordered to.
+    /// Reads CONNECT, calls the hooks, waits for the client's turn, dials the broker; ends early if ordered
+    /// to.
     async fn prologue<S, U: PacketService, D, A: Admit<U, D>>(
         &self,
         client: &mut impl Io,
@@ -132,7 +133,7 @@ impl Session {
         dial: impl AsyncFnOnce(&Connect) -> Result<S, BoxError>,
         known: &mut Known,
     ) -> Result<Box<Prologue<S, U, D, A>>, End> {
-        let (frame, rest) = self.read(client, known).await?;
+        let (frame, mut rest) = self.read(client, known).await?;
         // boxed: a connection that has sent nothing must not pay for it
         let behind = async move {
             let received_at = Instant::now();
@@ -144,6 +145,7 @@ impl Session {
             let will = self.judge_will(&mut connect, &mut hooks, &session).await?;
             self.recorder.admitted(&self.handle);
             known.stage = Stage::Dial;
+            let heard = self.wait_for_turn(client, &connect, &mut rest).await?;
             let server = self.dial(dial, &connect, &session).await?;
             let packet = connect.packet_mut();
             if hooks.to_client.kinds().contains(Kind::Publish) {
@@ -157,7 +159,7 @@ impl Session {
                 hooks,
                 session,
                 rest,
-                received_at,
+                received_at: heard.unwrap_or(received_at),
             }))
         };
         Box::pin(behind).await

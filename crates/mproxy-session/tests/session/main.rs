@@ -31,6 +31,7 @@ mod pace;
 mod panics;
 mod permits;
 mod properties;
+mod queued;
 mod quota;
 mod recall;
 mod recordings;

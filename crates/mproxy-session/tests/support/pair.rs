@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use mproxy_codec::Version;
 use mproxy_session::{
     Admission, BoxError, Conformance, Connect, Forward, Hooks, Limits, MemoryBudget, NewHooks,
-    PacketService, Peer, Recorder, Session, SessionHandle, SessionInfo, Summary, WhenUnreachable,
-    new_hooks,
+    PacketService, Peer, Recorder, Session, SessionHandle, SessionInfo, Summary, Turns,
+    WhenUnreachable, new_hooks,
 };
 use tokio::task::JoinHandle;
 use tower_service::Service;
@@ -30,6 +30,7 @@ pub struct Setup {
     limits: Limits,
     recorder: Option<Arc<dyn Recorder>>,
     memory: Option<Arc<MemoryBudget>>,
+    turns: Option<Arc<dyn Turns>>,
     dial: Dial,
 }
 
@@ -39,6 +40,7 @@ impl Setup {
             limits: Limits::default(),
             recorder: None,
             memory: None,
+            turns: None,
             dial: Dial::Connect,
         }
     }
@@ -72,6 +74,12 @@ impl Setup {
         self
     }
 
+    /// What the client waits for before the broker is dialled.
+    pub fn turns(mut self, turns: Arc<dyn Turns>) -> Self {
+        self.turns = Some(turns);
+        self
+    }
+
     pub const fn dial(mut self, dial: Dial) -> Self {
         self.dial = dial;
         self
@@ -97,6 +105,9 @@ impl Setup {
             .handle(handle.clone());
         if let Some(recorder) = self.recorder {
             session = session.recorder(recorder);
+        }
+        if let Some(turns) = self.turns {
+            session = session.turns(turns);
         }
         let dials = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&dials);

@@ -1,5 +1,6 @@
 //! Turns a session's counters and events into metrics.
 
+use std::future::ready;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,12 +11,13 @@ use mproxy_admin::{
 };
 use mproxy_codec::{self as codec, Kind, ReasonCode};
 use mproxy_session::{
-    self as session, Batch, CloseReason, Counters, Events, SessionHandle, SessionInfo, Summary,
+    self as session, Batch, CloseReason, Connect, Counters, Events, SessionHandle, SessionInfo,
+    Summary, Turn, Turns,
 };
 
 use crate::app::gate::Pass;
 use crate::app::service::Service;
-use crate::app::upstream::Waiting;
+use crate::app::upstream::{Entered, Permit, Waiting};
 
 /// What all sessions of a worker share.
 #[derive(Debug)]
@@ -45,8 +47,8 @@ impl WorkerRecorder {
 pub(crate) struct ConnectionRecorder {
     worker: Arc<WorkerRecorder>,
     connection: Mutex<Option<ConnectionMetrics>>,
-    /// `Some` while the client waits for CONNACK; boxed, because most do not.
-    waiting: Mutex<Option<Box<Waiting>>>,
+    /// `Some` from its turn at the broker to CONNACK; boxed, because most do not wait.
+    opening: Mutex<Option<Box<Opening>>>,
     /// Its places under the limits of the listener.
     pass: Pass,
     /// The listener of the client.
@@ -63,7 +65,7 @@ impl ConnectionRecorder {
         Self {
             worker,
             connection: Mutex::new(Some(connection)),
-            waiting: Mutex::new(None),
+            opening: Mutex::new(None),
             pass,
             service,
         }
@@ -75,13 +77,24 @@ impl ConnectionRecorder {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Option<Box<Waiting>>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn opening(&self) -> MutexGuard<'_, Option<Box<Opening>>> {
+        self.opening.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The broker was dialled, and CONNACK comes next.
     pub(crate) fn dialled(&self) {
-        *self.waiting() = Some(Box::new(self.service.upstream.wait()));
+        let waiting = self.service.upstream.wait();
+        self.opening().get_or_insert_default().waiting = Some(waiting);
+    }
+
+    /// It is the client's turn.
+    fn admit(&self, permit: Permit) {
+        self.opening().get_or_insert_default().permit = Some(permit);
+    }
+
+    /// The client no longer waits for CONNACK.
+    fn opened(&self) -> Option<Waiting> {
+        self.opening().take()?.waiting
     }
 
     /// Counts the end of the connection.
@@ -97,6 +110,35 @@ impl ConnectionRecorder {
         if let Some(direction) = wrong_packet(summary) {
             let reason = reason(summary.reason);
             self.worker.metrics.packet_error(direction, reason);
+        }
+    }
+}
+
+/// A client between its turn at the broker and CONNACK.
+#[derive(Debug, Default)]
+struct Opening {
+    /// `None` if the broker takes all at once.
+    permit: Option<Permit>,
+    /// `Some` once the broker is dialled.
+    waiting: Option<Waiting>,
+}
+
+impl Turns for ConnectionRecorder {
+    fn turn(self: Arc<Self>, connect: &Connect) -> Option<Turn> {
+        let admission = &self.service.upstream.admission;
+        if !admission.is_on() {
+            return None;
+        }
+        match admission.enter(!connect.packet().clean_start()) {
+            Entered::Now(permit) => {
+                self.admit(permit);
+                None
+            }
+            Entered::Later(place) => Some(Box::pin(async move {
+                self.admit(place.wait().await?);
+                Ok(())
+            })),
+            Entered::Full(busy) => Some(Box::pin(ready(Err(busy)))),
         }
     }
 }
@@ -190,8 +232,8 @@ impl Events for ConnectionRecorder {
             return;
         }
         connection.opened(version);
-        let waiting = self.waiting().take();
-        self.service.upstream.answered(waiting.as_deref());
+        let waiting = self.opened();
+        self.service.upstream.answered(waiting.as_ref());
         let logs = self.service.policy.load().composed.access_log.is_none();
         if let (true, Some(session)) = (logs, session) {
             tracing::info!(
@@ -238,9 +280,9 @@ impl Events for ConnectionRecorder {
     }
 
     fn ending(&self, side: session::Side, reason: CloseReason) {
-        let waiting = self.waiting().take();
+        let waiting = self.opened();
         let upstream = &self.service.upstream;
-        upstream.ending(side, reason, waiting.as_deref());
+        upstream.ending(side, reason, waiting.as_ref());
     }
 }
 

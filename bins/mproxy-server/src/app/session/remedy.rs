@@ -129,6 +129,13 @@ fn of_limit(limit: &str) -> Option<&'static str> {
             "the side named in detail is stuck; raise listeners.NAME.limits.packet_timeout if its \
              network is only slow"
         }
+        "queue" => {
+            "more clients came at once than wait for the broker: raise upstreams.NAME.admission.queue, or \
+             rate and concurrent if the broker takes more"
+        }
+        "queue_timeout" => {
+            "raise upstreams.NAME.admission.queue_timeout, or rate and concurrent if the broker takes more"
+        }
         "receive_maximum" => {
             "set listeners.NAME.receive_maximum = \"pass\" to leave it to the broker, or update \
              the client"
@@ -239,6 +246,8 @@ mod tests {
             "max_packet_size",
             "max_topic_levels",
             "packet_timeout",
+            "queue",
+            "queue_timeout",
             "receive_maximum",
             "versions",
             "write_timeout",

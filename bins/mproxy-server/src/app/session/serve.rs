@@ -70,6 +70,7 @@ impl Service {
         let session = Session::new(peer)
             .limits(Arc::clone(&self.limits))
             .recorder(Arc::clone(&recorder) as Arc<_>)
+            .turns(Arc::clone(&recorder) as Arc<_>)
             .handle(handle);
         Some((self.run(session, stream, destination, &recorder), recorder))
     }

@@ -1,5 +1,6 @@
 //! The brokers: dials them, and watches whether they serve clients.
 
+mod admission;
 mod health;
 mod probe;
 mod session;
@@ -21,6 +22,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::admission::{Admission, Entered, Permit};
 use self::health::{BrokerHealth, Outcome, Verdict};
 pub(crate) use self::probe::Failure;
 pub(crate) use self::set::Upstreams;
@@ -33,6 +35,8 @@ pub(crate) struct Upstream {
     address: UpstreamAddr,
     dialer: ArcSwap<Dialer>,
     send_proxy: SendProxy,
+    /// Lets clients through at its pace.
+    pub(crate) admission: Arc<Admission>,
     metrics: UpstreamMetrics,
     /// How long a probe waits for CONNACK.
     limit: Duration,
@@ -55,6 +59,7 @@ impl Upstream {
     /// Prepares to dial a broker. Unless its health check is off, it is not ready before the first result.
     pub(crate) fn new(
         config: &config::Upstream,
+        admission: Arc<Admission>,
         resolver: &Resolver,
         metrics: &Metrics,
         health: &Health,
@@ -69,6 +74,7 @@ impl Upstream {
             address: config.address.clone(),
             dialer: ArcSwap::from_pointee(dialer),
             send_proxy: config.send_proxy_protocol,
+            admission,
             metrics: metrics.upstream(&config.name),
             limit: probe::limit(config.health.interval),
             watched: Watched::new(config, health),
@@ -247,7 +253,10 @@ impl Upstream {
     async fn probe(&self, watched: &Watched) -> Result<(), Failure> {
         let stream = self.connect().await?;
         let result = match &watched.answers {
-            Some(_) => probe::ask(stream, self.limit).await,
+            Some(_) => {
+                self.admission.count();
+                probe::ask(stream, self.limit).await
+            }
             None => Ok(()),
         };
         let failure = result.as_ref().err();

@@ -8,7 +8,7 @@ use mproxy_config::{self as config, HealthCheck};
 use mproxy_transport::Resolver;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::Upstream;
+use super::{Admission, Upstream};
 use crate::app::plan::UpstreamPlan;
 
 /// The brokers; a reload keeps each, with its health, unless its configuration changes.
@@ -58,12 +58,24 @@ impl Upstreams {
         let mut before = std::mem::take(&mut self.0);
         for UpstreamPlan { config, tls } in planned {
             let name = &config.name;
-            let same = before.remove(name).filter(|kept| kept.config == *config);
-            let kept = same.unwrap_or_else(|| Kept {
-                config: Arc::clone(config),
-                upstream: Arc::new(Upstream::new(config, resolver, metrics, health)),
-                watched: None,
+            let before = before.remove(name);
+            let admission = match &before {
+                Some(kept) => {
+                    kept.upstream.admission.set(&config.admission);
+                    Arc::clone(&kept.upstream.admission)
+                }
+                None => Admission::new(&config.admission, metrics.upstream(name)),
+            };
+            let same = before.filter(|kept| is_same(&kept.config, config));
+            let mut kept = same.unwrap_or_else(|| {
+                let upstream = Upstream::new(config, admission, resolver, metrics, health);
+                Kept {
+                    config: Arc::clone(config),
+                    upstream: Arc::new(upstream),
+                    watched: None,
+                }
             });
+            kept.config = Arc::clone(config);
             if let Some(tls) = tls {
                 kept.upstream.set_tls(tls);
             }
@@ -98,4 +110,14 @@ impl Upstreams {
             });
         }
     }
+}
+
+/// Whether two configurations make the same broker: its admission is set, whatever it was before.
+fn is_same(old: &config::Upstream, new: &config::Upstream) -> bool {
+    let admission = &new.admission;
+    old == new
+        || config::Upstream {
+            admission: admission.clone(),
+            ..old.clone()
+        } == *new
 }

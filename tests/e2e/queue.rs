@@ -1,0 +1,401 @@
+//! Clients that wait for their turn at a broker: `[upstreams.NAME.admission]`.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use mproxy_tests::wire::{Connect, DISCONNECT, PINGREQ, PINGRESP, Publish, Version, connack};
+use mproxy_tests::{Chance, FakeBroker, Fragile, Link, Mproxy, Setup, until};
+use rustix::process::Signal;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+const QUEUE: &str = "mproxy_upstream_admission_queue{upstream=\"broker\"}";
+const WAITS: &str = "mproxy_upstream_admission_wait_seconds_count{upstream=\"broker\"}";
+const REFUSED: &str = "mproxy_upstream_admission_refused_total";
+
+/// What the broker of the storm takes in a second, and at what it falls over.
+const TAKES: u32 = 100;
+const FALLS: usize = 300;
+
+/// What it may see in a second.
+const MOST: usize = 125;
+
+/// A client that wants to be in, and counts how often it was.
+struct Returning {
+    addr: SocketAddr,
+    connect: Vec<u8>,
+    is_resumed: bool,
+    let_in: mpsc::Sender<(bool, Instant)>,
+    chance: Chance,
+}
+
+impl Returning {
+    /// Connects again and again, with a pause if it was not let in. Comes back at once to a broker that
+    /// had it.
+    async fn run(mut self) {
+        loop {
+            if self.session().await.is_none() {
+                let pause = 500 + self.chance.below(1000) as u64;
+                sleep(Duration::from_millis(pause)).await;
+            }
+        }
+    }
+
+    /// `Some` if it was in.
+    async fn session(&self) -> Option<()> {
+        let mut stream = TcpStream::connect(self.addr).await.ok()?;
+        stream.write_all(&self.connect).await.ok()?;
+        let mut answer = [0; 4];
+        stream.read_exact(&mut answer).await.ok()?;
+        assert_eq!(answer, connack(Version::V311, 0)[..]);
+        let now = Instant::now();
+        self.let_in.send((self.is_resumed, now)).await.ok()?;
+        // until the broker ends it
+        let _ = stream.read(&mut answer).await;
+        Some(())
+    }
+}
+
+/// The fleet after the restart.
+struct Outcome {
+    broker: mproxy_tests::Seen,
+    took: Duration,
+    let_in: usize,
+    /// How long clients waited in the middle: those that continue a session, and the others.
+    waits: [Duration; 2],
+}
+
+/// All clients are in, and the broker restarts.
+async fn storm(clients: usize, with: bool) -> Outcome {
+    let broker = Fragile::start(TAKES, FALLS).await;
+    let config =
+        Setup::head(&broker.url()).replace("[admin]", "admission = { rate = \"0/s\" }\n[admin]");
+    let mproxy = Setup::new(&config)
+        .set("upstreams.broker.health.check", "off")
+        .start()
+        .await;
+    let (sender, mut let_in) = mpsc::channel(clients);
+    let (mut fleet, mut chance) = (JoinSet::new(), Chance::new());
+    for index in 0..clients {
+        let connect = Connect::new(Version::V311, &format!("c{index}"));
+        let is_resumed = index % 2 == 1;
+        let connect = if is_resumed {
+            connect.persistent()
+        } else {
+            connect
+        };
+        let client = Returning {
+            addr: mproxy.addr(),
+            connect: connect.bytes(),
+            is_resumed,
+            let_in: sender.clone(),
+            chance: chance.fork(),
+        };
+        fleet.spawn(client.run());
+    }
+    for _ in 0..clients {
+        let_in.recv().await.expect("all are here");
+    }
+    if with {
+        mproxy.edit("\"0/s\"", &format!("\"{TAKES}/s\""));
+        mproxy.reload().await;
+    }
+    let begin = Instant::now();
+    broker.restart();
+    let limit = bound(clients);
+    let mut waits = [Vec::new(), Vec::new()];
+    let all = async {
+        while waits.iter().map(Vec::len).sum::<usize>() < clients {
+            let (is_resumed, at) = let_in.recv().await.expect("all are here");
+            waits[usize::from(!is_resumed)].push(at.saturating_duration_since(begin));
+        }
+    };
+    // without admission they never are
+    let _ = tokio::time::timeout(limit, all).await;
+    let took = begin.elapsed();
+    let seen = broker.seen();
+    fleet.shutdown().await;
+    let middle = |waits: &Vec<Duration>| waits.get(waits.len() / 2).copied().unwrap_or_default();
+    Outcome {
+        let_in: seen.open,
+        took,
+        waits: [middle(&waits[0]), middle(&waits[1])],
+        broker: seen,
+    }
+}
+
+/// The time in which a broker can take so many clients, and a fifth.
+fn bound(clients: usize) -> Duration {
+    Duration::from_secs(1).mul_f64(1.2 * clients as f64 / f64::from(TAKES))
+}
+
+/// A fleet that came back at once brought down the broker that had restarted, again and again.
+/// `MPROXY_RETURNING=5000` for a large one, which takes two minutes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fleet_that_returns_at_once_is_let_in_at_the_pace_of_the_broker() {
+    let clients = std::env::var("MPROXY_RETURNING").ok();
+    let clients = clients.map_or(500, |it| it.parse().expect("a number of clients"));
+    let with = storm(clients, true).await;
+    let without = storm(clients, false).await;
+    for (how, it) in [("with", &with), ("without", &without)] {
+        println!(
+            "{how} admission: {} of {clients} in after {:.1} s; broker: {} CONNECTs, {} at most \
+             in a second, fell over {} times; median wait {:.1} s (resumed), {:.1} s (others)",
+            it.let_in,
+            it.took.as_secs_f64(),
+            it.broker.connects.len(),
+            it.broker.most,
+            it.broker.falls,
+            it.waits[0].as_secs_f64(),
+            it.waits[1].as_secs_f64(),
+        );
+    }
+    assert_eq!(with.let_in, clients);
+    assert_eq!(with.broker.falls, 0);
+    // mproxy itself keeps below the rate; a busy machine delivers some CONNECTs together
+    assert!(with.broker.most <= MOST, "{}", with.broker.most);
+    assert!(with.took < bound(clients), "{:?}", with.took);
+    let [resumed, others] = with.waits;
+    assert!(resumed < others, "{resumed:?} {others:?}");
+    // it would not show anything if the broker took them anyway
+    assert!(without.broker.falls > 0);
+    assert!(without.broker.most >= FALLS, "{}", without.broker.most);
+}
+
+/// One client is at the broker, which does not answer, and the next one has to wait.
+struct Waiting {
+    broker: FakeBroker,
+    mproxy: Mproxy,
+    first: Link,
+    server: Link,
+    second: Link,
+}
+
+fn setup(broker: &FakeBroker) -> Setup {
+    Setup::before(&broker.url())
+        .set("upstreams.broker.admission.concurrent", "1")
+        .set("upstreams.broker.health.check", "off")
+}
+
+async fn sent(mproxy: &Mproxy, version: Version, client_id: &str) -> Link {
+    let mut link = Link::tcp(mproxy.addr()).await;
+    link.send(&Connect::new(version, client_id).bytes()).await;
+    link
+}
+
+impl Waiting {
+    async fn new(version: Version, setup: impl FnOnce(Setup) -> Setup) -> Self {
+        let broker = FakeBroker::bind().await;
+        let mproxy = setup(self::setup(&broker)).start().await;
+        let first = sent(&mproxy, version, "first").await;
+        let mut server = broker.session().await;
+        server.packet().await;
+        let second = sent(&mproxy, version, "second").await;
+        mproxy.metric(QUEUE, 1.0).await;
+        Self {
+            broker,
+            mproxy,
+            first,
+            server,
+            second,
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_next_client_goes_when_the_one_before_has_its_connack() {
+    for version in Version::ALL {
+        let mut it = Waiting::new(version, |setup| setup).await;
+        assert!(it.broker.is_idle(), "{version:?}");
+        it.server.send(&connack(version, 0)).await;
+        it.first.expect(&connack(version, 0)).await;
+        let (mut server, _) = it.broker.accept().await;
+        it.second.expect(&connack(version, 0)).await;
+        it.second.send(&PINGREQ).await;
+        server.expect(&PINGREQ).await;
+        server.send(&PINGRESP).await;
+        it.second.expect(&PINGRESP).await;
+        it.mproxy.metric(QUEUE, 0.0).await;
+        it.mproxy.metric(WAITS, 2.0).await;
+    }
+}
+
+/// A broker that refuses a client, or closes its connection, has a place for the next one.
+#[tokio::test]
+async fn the_next_client_goes_when_the_one_before_is_gone() {
+    let it = Waiting::new(Version::V5, |setup| setup).await;
+    let Waiting {
+        broker, mut server, ..
+    } = it;
+    server.send(&connack(Version::V5, 0x87)).await;
+    let mut server = broker.session().await;
+    server.packet().await;
+    let _third = sent(&it.mproxy, Version::V5, "third").await;
+    it.mproxy.metric(QUEUE, 1.0).await;
+    drop(server);
+    let (_server, connect) = broker.accept().await;
+    assert!(connect.bytes().windows(5).any(|it| it == b"third"));
+}
+
+#[tokio::test]
+async fn who_cannot_wait_is_turned_away_as_configured() {
+    for version in Version::ALL {
+        for when_full in ["close", "connack"] {
+            let it = Waiting::new(version, |setup| {
+                setup
+                    .set("upstreams.broker.admission.queue", "1")
+                    .set("upstreams.broker.admission.when_full", when_full)
+            });
+            let it = it.await;
+            let third = sent(&it.mproxy, version, "third").await;
+            turned_away(third, version, when_full).await;
+            let end = it.mproxy.end_of("third").await;
+            assert_eq!(end["reason"], "upstream_busy");
+            assert_eq!(end["side"], "proxy");
+            let remedy = end["remedy"].as_str().expect("a remedy");
+            assert!(
+                remedy.contains("raise upstreams.broker.admission.queue,"),
+                "{remedy}"
+            );
+            let refused = format!("{REFUSED}{{upstream=\"broker\",reason=\"queue\"}}");
+            it.mproxy.metric(&refused, 1.0).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_waits_too_long_is_turned_away_as_configured() {
+    for version in Version::ALL {
+        for when_full in ["close", "connack"] {
+            let it = Waiting::new(version, |setup| {
+                setup
+                    .set("upstreams.broker.admission.queue_timeout", "500ms")
+                    .set("upstreams.broker.admission.when_full", when_full)
+            })
+            .await;
+            turned_away(it.second, version, when_full).await;
+            let end = it.mproxy.end_of("second").await;
+            assert_eq!(end["reason"], "upstream_busy");
+            let remedy = end["remedy"].as_str().expect("a remedy");
+            assert!(
+                remedy.contains("raise upstreams.broker.admission.queue_timeout"),
+                "{remedy}"
+            );
+            it.mproxy.metric(QUEUE, 0.0).await;
+            let refused = format!("{REFUSED}{{upstream=\"broker\",reason=\"queue_timeout\"}}");
+            it.mproxy.metric(&refused, 1.0).await;
+            assert!(it.broker.is_idle());
+        }
+    }
+}
+
+async fn turned_away(mut client: Link, version: Version, when_full: &str) {
+    if when_full == "connack" {
+        let code = if version.is_v5() { 0x89 } else { 3 };
+        client.expect(&connack(version, code)).await;
+    }
+    assert!(client.packet_or_end().await.is_none(), "{version:?}");
+}
+
+/// Nobody looked at the client while it waited, so that the broker got the CONNECT of one that had
+/// given up.
+#[tokio::test]
+async fn who_leaves_is_out_of_the_queue_at_once() {
+    let it = Waiting::new(Version::V5, |setup| setup).await;
+    drop(it.second);
+    it.mproxy.metric(QUEUE, 0.0).await;
+    let end = it.mproxy.end_of("second").await;
+    assert_eq!(end["reason"], "eof");
+    let mut third = sent(&it.mproxy, Version::V5, "third").await;
+    it.mproxy.metric(QUEUE, 1.0).await;
+    third.send(&DISCONNECT).await;
+    drop(third);
+    it.mproxy.metric(QUEUE, 0.0).await;
+    assert!(it.broker.is_idle());
+}
+
+/// A sensor connects, publishes, and does not wait for answers.
+#[tokio::test]
+async fn what_a_client_has_published_arrives_though_it_has_gone() {
+    let mut it = Waiting::new(Version::V311, |setup| setup).await;
+    let publish = Publish::new(Version::V311, "t").bytes("1");
+    it.second.send(&publish).await;
+    it.second.send(&DISCONNECT).await;
+    drop(it.second);
+    it.server.send(&connack(Version::V311, 0)).await;
+    let (mut server, _) = it.broker.accept().await;
+    server.expect(&publish).await;
+    server.expect(&DISCONNECT).await;
+}
+
+#[tokio::test]
+async fn an_order_ends_a_client_that_waits() {
+    let mut it = Waiting::new(Version::V5, |setup| setup.set("server.drain_timeout", "5s")).await;
+    it.mproxy.signal(Signal::TERM);
+    let packet = it.second.packet_or_end().await;
+    drop(it.second);
+    if let Some(packet) = packet {
+        assert_eq!(packet.kind(), 2, "{packet:?}");
+    }
+    let end = it.mproxy.end_of("second").await;
+    assert_eq!(end["reason"], "drain");
+}
+
+/// Whoever had set too low a rate had to let all wait, or to restart.
+#[tokio::test]
+async fn a_new_rate_counts_for_those_who_wait() {
+    let broker = FakeBroker::bind().await;
+    let config =
+        Setup::head(&broker.url()).replace("[admin]", "admission = { rate = \"1/h\" }\n[admin]");
+    let setup = Setup::new(&config).set("upstreams.broker.health.check", "off");
+    let mproxy = setup.start().await;
+    let mut first = sent(&mproxy, Version::V5, "first").await;
+    let (_server, _) = broker.accept().await;
+    first.expect(&connack(Version::V5, 0)).await;
+    let mut second = sent(&mproxy, Version::V5, "second").await;
+    mproxy.metric(QUEUE, 1.0).await;
+    mproxy.edit("1/h", "1000/s");
+    let reload = mproxy.reload().await;
+    assert_eq!(reload["applied"], "upstreams.broker.admission.rate");
+    let (_server, _) = broker.accept().await;
+    second.expect(&connack(Version::V5, 0)).await;
+
+    mproxy.edit("1000/s", "1/h");
+    mproxy.reload().await;
+    let mut third = sent(&mproxy, Version::V5, "third").await;
+    let (_server, _) = broker.accept().await;
+    third.expect(&connack(Version::V5, 0)).await;
+    let mut fourth = sent(&mproxy, Version::V5, "fourth").await;
+    mproxy.metric(QUEUE, 1.0).await;
+    mproxy.edit("1/h", "0/s");
+    mproxy.reload().await;
+    let (_server, _) = broker.accept().await;
+    fourth.expect(&connack(Version::V5, 0)).await;
+}
+
+/// A queue is no sign that the broker is ill: mproxy asked it meanwhile, and said that it was.
+#[tokio::test]
+async fn a_client_that_waits_says_nothing_about_the_broker() {
+    let broker = FakeBroker::bind().await;
+    let mproxy = Setup::before(&broker.url())
+        .set("upstreams.broker.admission.rate", "1/h")
+        .set("upstreams.broker.admission.queue_timeout", "1s")
+        .set("upstreams.broker.health.interval", "100ms")
+        .start()
+        .await;
+    broker.probed().await;
+    mproxy.until_ready(true).await;
+    // the probe was one
+    let client = sent(&mproxy, Version::V5, "client").await;
+    mproxy.metric(QUEUE, 1.0).await;
+    client.closed().await;
+    assert!(broker.is_idle(), "asked again");
+    assert_eq!(mproxy.ready().await.0, 200);
+    until("the end of the queue", async || {
+        (mproxy.metrics().await.sum(QUEUE) == 0.0).then_some(())
+    })
+    .await;
+}
