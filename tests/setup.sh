@@ -30,6 +30,7 @@ debian_packages=(
     "haproxy              haproxy"
     "nginx-light          nginx"
     "libnginx-mod-stream  /usr/lib/nginx/modules/ngx_stream_module.so"
+    "stunnel4             stunnel4"
     "systemd              systemd-analyze"
     "tshark               tshark"
     "shellcheck           shellcheck"

@@ -46,6 +46,7 @@ mod reload;
 mod sessions;
 mod signals;
 mod start;
+mod stunnel;
 mod tables;
 mod tls;
 mod tls_lists;
