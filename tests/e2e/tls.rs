@@ -21,7 +21,7 @@ pub(crate) fn pki() -> Pki {
 }
 
 /// A client may show a certificate.
-const OPTIONAL: &str = "client_auth = \"optional\"\n";
+pub(crate) const OPTIONAL: &str = "client_auth = \"optional\"\n";
 
 /// The table of TLS of the last listener, with more lines.
 pub(crate) fn tls(pki: &Pki, more: &str) -> String {
@@ -160,7 +160,7 @@ async fn a_client_is_who_its_certificate_says() {
 }
 
 /// Runs `openssl s_client` against the listener and returns what it prints.
-async fn s_client(addr: SocketAddr, pki: &Pki, more: &[&str]) -> String {
+pub(crate) async fn s_client(addr: SocketAddr, pki: &Pki, more: &[&str]) -> String {
     let mut command = Command::new(tool("openssl"));
     command
         .arg("s_client")
@@ -189,8 +189,11 @@ async fn what_openssl_sees() {
         assert!(seen.contains("Verify return code: 0 (ok)"), "{seen}");
         assert!(seen.contains("ALPN protocol: mqtt"), "{seen}");
     }
-    let seen = s_client(addr, &pki, &["-tls1_1", "-cipher", "DEFAULT:@SECLEVEL=0"]).await;
-    assert!(seen.contains("alert"), "{seen}");
+    for old in ["-tls1", "-tls1_1"] {
+        let seen = s_client(addr, &pki, &[old, "-cipher", "DEFAULT:@SECLEVEL=0"]).await;
+        assert!(seen.contains("alert"), "{seen}");
+        assert!(seen.contains("Cipher is (NONE)"), "{seen}");
+    }
     let told = mproxy.event("the remedy", |it| {
         let remedy = it["remedy"].as_str();
         remedy.is_some_and(|it| it.contains("min_version"))

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationList,
+    BasicConstraints, Certificate, CertificateParams, CertificateRevocationList,
     CertificateRevocationListParams, DistinguishedName, DnType, IsCa, Issuer, KeyIdMethod, KeyPair,
     KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
 };
@@ -88,15 +88,42 @@ impl Pki {
         self.issue(file, common_name, Vec::new(), serial)
     }
 
-    fn issue(&self, file: &str, name: &str, names: Vec<SanType>, serial: u64) -> [PathBuf; 2] {
-        let mut params = CertificateParams::default();
-        params.subject_alt_names = names;
-        params.distinguished_name = named(name);
-        params.serial_number = Some(SerialNumber::from(serial));
+    /// Issues the certificate of a client that is special in some way.
+    ///
+    /// # Panics
+    /// If no file can be written.
+    pub fn client_with(
+        &self,
+        name: &str,
+        serial: u64,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> [PathBuf; 2] {
+        let mut params = params(name, serial);
+        change(&mut params);
         let key = KeyPair::generate().expect("a key can be made");
-        let cert = params
-            .signed_by(&key, &self.issuer)
-            .expect("it can be signed");
+        let cert = params.signed_by(&key, &self.issuer);
+        self.write(name, &cert.expect("it can be signed"), &key)
+    }
+
+    /// Makes the certificate of a client that nobody but itself has signed.
+    ///
+    /// # Panics
+    /// If no file can be written.
+    pub fn self_signed(&self, name: &str) -> [PathBuf; 2] {
+        let key = KeyPair::generate().expect("a key can be made");
+        let cert = params(name, 1).self_signed(&key);
+        self.write(name, &cert.expect("it can be signed"), &key)
+    }
+
+    fn issue(&self, file: &str, name: &str, names: Vec<SanType>, serial: u64) -> [PathBuf; 2] {
+        let mut params = params(name, serial);
+        params.subject_alt_names = names;
+        let key = KeyPair::generate().expect("a key can be made");
+        let cert = params.signed_by(&key, &self.issuer);
+        self.write(file, &cert.expect("it can be signed"), &key)
+    }
+
+    fn write(&self, file: &str, cert: &Certificate, key: &KeyPair) -> [PathBuf; 2] {
         let files = ["crt", "key"].map(|end| self.dir.path().join(format!("{file}.{end}")));
         fs::write(&files[0], cert.pem()).expect("the temporary folder is ours");
         fs::write(&files[1], key.serialize_pem()).expect("the temporary folder is ours");
@@ -138,6 +165,13 @@ impl Pki {
         };
         params.signed_by(&self.issuer).expect("it can be signed")
     }
+}
+
+fn params(name: &str, serial: u64) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = named(name);
+    params.serial_number = Some(SerialNumber::from(serial));
+    params
 }
 
 fn named(name: &str) -> DistinguishedName {

@@ -238,10 +238,14 @@ async fn a_handshake_has_its_time() {
     let mut options = options(&leaf);
     options.handshake_timeout = Duration::from_secs(7);
     let server = TlsServer::load(&options).unwrap();
-    let (ours, _theirs) = UnixStream::pair().unwrap();
-    let start = Instant::now();
-    let error = accept_tls(ours, &server, |_| {}).await.unwrap_err();
-    assert!(matches!(error.cause(), TlsCause::TimedOut));
-    assert_eq!(start.elapsed().as_secs(), 7);
-    assert_eq!(error.received(), 0);
+    // nothing, and half of a record of a ClientHello
+    for sent in [&[][..], &[22, 3, 1, 2, 0, 1, 0, 1, 0xfc]] {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(sent).await.unwrap();
+        let start = Instant::now();
+        let error = accept_tls(ours, &server, |_| {}).await.unwrap_err();
+        assert!(matches!(error.cause(), TlsCause::TimedOut));
+        assert_eq!(start.elapsed().as_secs(), 7);
+        assert_eq!(error.received(), sent.len() as u64);
+    }
 }

@@ -1,9 +1,11 @@
 //! What happens to bytes once the handshake is done.
 
 use std::{
-    io,
+    io::{self, Write},
     pin::Pin,
+    sync::atomic::{AtomicUsize, Ordering},
     task::{Context, Poll},
+    time::Duration,
 };
 
 use mproxy_transport::{Stream, TlsServer, TlsViolation, accept_tls};
@@ -11,6 +13,7 @@ use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, copy, split},
     net::UnixStream,
+    time::timeout,
 };
 use tokio_rustls::TlsConnector;
 
@@ -100,6 +103,38 @@ async fn every_byte_alone_is_enough() {
     assert_eq!(back, [7; 500]);
     client.shutdown().await.unwrap();
     assert_eq!(server.await.unwrap().unwrap(), 500);
+}
+
+/// Half a record, and then silence: it waits without holding up the thread, and is told as memory that is
+/// held. Its other half is enough, whenever it comes.
+#[tokio::test(start_paused = true)]
+async fn half_a_record_waits() {
+    let ca = Ca::new();
+    let server = TlsServer::load(&options(&ca.issue(&["broker.test"]))).unwrap();
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let name = ServerName::try_from("broker.test").unwrap();
+    let client = TlsConnector::from(std::sync::Arc::new(ca.client(None)));
+    let held = std::sync::Arc::new(AtomicUsize::new(0));
+    let told = std::sync::Arc::clone(&held);
+    let (accepted, client) = tokio::join!(
+        accept_tls(ours, &server, move |it| told.store(it, Ordering::Relaxed)),
+        client.connect(name, theirs)
+    );
+    let (mut server, mut client) = (accepted.unwrap().0, client.unwrap());
+    let (raw, machine) = client.get_mut();
+    machine.writer().write_all(&[7; 1000]).unwrap();
+    let mut record = Vec::new();
+    machine.write_tls(&mut record).unwrap();
+    let (half, rest) = record.split_at(500);
+    raw.write_all(half).await.unwrap();
+    let mut piece = [0; 1000];
+    let day = Duration::from_secs(86_400);
+    timeout(day, server.read(&mut piece)).await.unwrap_err();
+    assert_eq!(held.load(Ordering::Relaxed), 500);
+    raw.write_all(rest).await.unwrap();
+    server.read_exact(&mut piece).await.unwrap();
+    assert_eq!(piece, [7; 1000]);
+    assert_eq!(held.load(Ordering::Relaxed), 0);
 }
 
 /// A reader that is slow leaves ciphertext behind, which must go out in order and before close_notify.
