@@ -54,6 +54,25 @@ for case in cases:
         put("frames", b"\x00\x01\x07\x03" + data)
     elif case["dir"] != "transport" and data:
         put("frames", b"\x00\x01\x07\x03" + frame(0x82, data))
+# what OpenSSL says for TLS 1.3 and 1.2
+HELLOS = [bytes.fromhex(it) for it in (
+    "16030100de010000da0303fb735b8c8f17f42c0c1aa5b807f8ef799c0eb54c4d9f27365d0dec6eb97eb20920e88e6a8ae63156fd"
+    "4193e7894f5a5bd98fddd1badb10d6f43e80236e90fc10fd000813021303130100ff0100008900000010000e00000b62726f6b65"
+    "722e74657374000b000403000102000a00040002001d002300000016000000170000000d001e001c040305030603080708080809"
+    "080a080b080408050806040105010601002b0003020304002d00020101003300260024001d002039a3ec135316a4682d0026214a"
+    "af5b07ca001c52e50456304d3ac00562ab0967",
+    "16030100c3010000bf0303359116dfda9d34f64709de62b9afcc9daee320b0640f9e86735c61b3c366a761000038c02cc030009f"
+    "cca9cca8ccaac02bc02f009ec024c028006bc023c0270067c00ac0140039c009c0130033009d009c003d003c0035002f00ff0100"
+    "005e00000010000e00000b62726f6b65722e74657374000b000403000102000a00040002001d002300000016000000170000000d"
+    "002a0028040305030603080708080809080a080b080408050806040105010601030303010302040205020602")]
+for hello in HELLOS:
+    for behind in (b"", b"\x14\x03\x03\0\x01\x01" + b"\x17\x03\x03\0\x40" + b"x" * 64, hello):
+        for cut in (b"\xff\xff", b"\0\x03"):
+            put("tls", b"\0" + cut + b"\0\0\0" + hello + behind)
+for plan in (b"\x02\x09\xff\xff\x02\x00\x07\x05", b"\x09\x05\x01\x00\x09\x05\x01\x00\x30\x40", b"\xff\xff" * 8):
+    for change in (b"\0\0\0", b"\x01\x07\x80"):
+        for cut in (b"\xff\xff", b"\0\0", b"\x02\x40"):
+            put("tls", b"\x01" + cut + change + plan)
 for select, key in ((0, b"\x37\xfa\x21\x3d"), (1, b"")):
     parts = [frame(0x02, b"frag", key), frame(0x89, b"ping", key), frame(0x80, b"ment", key),
              frame(0x82, b"x" * 300, key), frame(0x8a, b"", key), frame(0x88, b"\x03\xe8bye", key)]
