@@ -39,6 +39,8 @@ pub struct TlsStream<M> {
     /// Nothing more is read: the peer has said so, has gone away or has made a mistake.
     is_over: bool,
     has_sent_close: bool,
+    /// What ended it, while plaintext from before that is read.
+    failure: Option<io::Error>,
     /// Is told how much is held.
     on_held: Option<Box<dyn Fn(usize) + Send + Sync>>,
 }
@@ -53,6 +55,7 @@ impl<M: TlsMachine> TlsStream<M> {
             unread: Rest::default(),
             is_over: false,
             has_sent_close: false,
+            failure: None,
             on_held: None,
         }
     }
@@ -230,8 +233,11 @@ impl<M: TlsMachine> AsyncRead for TlsStream<M> {
         let before = buf.filled().len();
         let mut left = MAX_RAW_BYTES;
         for _ in 0..MAX_READS {
-            if this.is_over || buf.remaining() == 0 {
+            if buf.remaining() == 0 {
                 return Poll::Ready(Ok(()));
+            }
+            if this.is_over {
+                return Poll::Ready(this.failure.take().map_or(Ok(()), Err));
             }
             // so that there is little plaintext without room
             let len = buf.remaining().clamp(MIN_READ, MAX_READ);
@@ -239,10 +245,13 @@ impl<M: TlsMachine> AsyncRead for TlsStream<M> {
                 break;
             };
             left = rest;
-            ready!(this.poll_advance(cx, len, Some(buf)))?;
+            let advanced = ready!(this.poll_advance(cx, len, Some(buf)));
             if buf.filled().len() > before {
+                // what stood in front of a mistake comes first
+                this.failure = advanced.err().filter(|_| this.is_over);
                 return Poll::Ready(Ok(()));
             }
+            advanced?;
         }
         // records without content, or records that come byte by byte
         yield_to_sockets(cx)

@@ -200,6 +200,34 @@ async fn a_record_that_was_changed_on_its_way_ends_the_connection_with_an_alert(
     drop(server);
 }
 
+/// Whatever comes in one read with it: what is in front of a broken record is delivered. It was lost.
+#[tokio::test]
+async fn what_stands_in_front_of_a_broken_record_is_read() {
+    for room in [1, 100, 10_000] {
+        let (mut server, mut client) = connected().await;
+        let (raw, machine) = client.get_mut();
+        let mut wire = Vec::new();
+        for text in [&[7; 1000][..], &[8; 100]] {
+            machine.writer().write_all(text).unwrap();
+            machine.write_tls(&mut wire).unwrap();
+        }
+        let last = wire.len() - 1;
+        wire[last] ^= 1;
+        raw.write_all(&wire).await.unwrap();
+        let mut read = Vec::new();
+        let mut piece = vec![0; room];
+        let error = loop {
+            match server.read(&mut piece).await {
+                Ok(0) => panic!("a clean end"),
+                Ok(len) => read.extend_from_slice(&piece[..len]),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(read, [7; 1000]);
+        assert!(TlsViolation::find(&error).is_some(), "{error}");
+    }
+}
+
 #[tokio::test]
 async fn a_record_that_is_too_long_ends_the_connection() {
     let (mut server, client) = connected().await;
