@@ -7,6 +7,7 @@ use mproxy_tests::tools;
 
 mod access_log;
 mod acl;
+mod addresses;
 mod admission;
 mod bypass;
 mod client_id;

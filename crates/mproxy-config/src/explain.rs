@@ -266,7 +266,7 @@ mod tests {
                 let inside = table.strip_prefix("listeners.").unwrap_or_default();
                 format!("[[listeners]]\n{listener}{inside}.{key} = {value}\n{spare}")
             }
-            "upstreams" | "upstreams.health" => {
+            "upstreams" | "upstreams.admission" | "upstreams.health" => {
                 let inside = table.strip_prefix("upstreams").unwrap_or_default();
                 format!("[[listeners]]\n{listener}{spare}[upstreams.c{inside}]\n{key} = {value}\n")
             }
@@ -275,7 +275,7 @@ mod tests {
     }
 
     /// Two values of a key of this type: the first of these pairs that is valid.
-    const VALUES: [[&str; 2]; 17] = [
+    const VALUES: [[&str; 2]; 18] = [
         ["\"mqtt://a.example\"", "\"mqtt://b.example\""],
         ["\"60s\"", "\"61s\""],
         ["\"2KiB\"", "\"3KiB\""],
@@ -289,6 +289,7 @@ mod tests {
         ["\"127.0.0.1:1\"", "\"127.0.0.1:2\""],
         ["[\"127.0.0.1\"]", "[\"127.0.0.2\"]"],
         ["[\"/a\"]", "[\"/b\"]"],
+        ["[\"mqtt://a.example\"]", "[\"mqtt://b.example\"]"],
         ["[\"https://a.example\"]", "[\"https://b.example\"]"],
         ["[\"5\"]", "[\"3.1\"]"],
         ["\"a\"", "\"b\""],

@@ -2,8 +2,9 @@
 
 use crate::choice::words;
 use crate::context::Context;
+use crate::diagnostics::Diagnostic;
 use crate::scalar::{Count, DurationOrNever};
-use crate::section::{Named, OptionalSub, Setting, Sub, section};
+use crate::section::{Listing, Named, OptionalSub, Setting, Sub, section};
 use crate::tls::{self, UpstreamTls};
 use crate::validate::{self, bounds};
 use mproxy_codec::topic::Dialect;
@@ -20,6 +21,14 @@ section! {
     {
         /// mqtt://host:1883, ws://host:80/mqtt or unix:/path; mqtts:// and wss:// with TLS.
         address: UpstreamAddr = "mqtt://127.0.0.1:1883";
+        /// More addresses of the same broker, tried in this order while those before cannot be reached.
+        ///
+        /// This is no load balancing: all clients use the first address that answers, and the next ones take
+        /// over only while it does not. mproxy tries an address that failed last, for ten seconds; then one
+        /// client tries it again, and the others follow if it succeeds. Connected clients stay where they
+        /// are. All addresses must lead to the same sessions and messages, and all or none be reached by
+        /// TLS; the name in the certificate is checked for each.
+        addresses: Vec<UpstreamAddr> as Listing<UpstreamAddr> = [];
         /// How the broker reads topics: "mqtt", "amqp" (RabbitMQ) or "nats". An acl depends on it.
         ///
         /// mqtt: as they are written. amqp: RabbitMQ, which reads "." as "/", "*" as "+", and "$" as a letter
@@ -33,6 +42,13 @@ section! {
         dialect: Dialect = "mqtt", reload "at once; sessions that a topic-map has mapped are closed";
         /// Maximum time for name resolution, TCP, TLS and the WebSocket handshake together.
         connect_timeout: Duration = "5s", check bounds::timeout;
+        /// How long mproxy tries again if no address can be reached. "0s" = not at all.
+        ///
+        /// It ends with connect_timeout. A client then waits for a broker that restarts, instead of being closed at once and coming back by
+        /// itself. The pauses grow from 100 ms to a second, at random, and names are resolved again. All
+        /// clients together repeat at most 20 times a second. mproxy does not try again after a timeout, or an
+        /// error of TLS or WebSocket.
+        retry_for: Duration = "0s";
         /// Maximum time from forwarding CONNECT to the broker's CONNACK.
         ///
         /// A broker that accepts connections but does not answer counts as down, too.
@@ -195,6 +211,21 @@ fn upstream(cx: &mut Context, name: &str, keys: &UpstreamKeys) -> Upstream {
     let admission = UpstreamAdmission::read(cx, &keys.admission);
     let health = UpstreamHealth::read(cx, &keys.health);
     let mut upstream = Upstream::read(cx, keys, name.to_owned(), None, admission, health);
+    let mixed = upstream.addresses.iter();
+    let mut mixed = mixed.filter(|other| other.is_tls() != upstream.address.is_tls());
+    if let Some(other) = mixed.next() {
+        let message = format!(
+            "`{}` and `{other}` are not both reached by TLS",
+            upstream.address
+        );
+        let mut error = Diagnostic::error(message);
+        if let Some(span) = keys.addresses.span() {
+            error = error.at(span);
+        }
+        let label =
+            "clients must not depend on an outage for their secrecy; use TLS for all or for none";
+        cx.push(error.label(label));
+    }
     upstream.tls = tls::upstream(cx, &keys.tls, &upstream.address);
     upstream
 }

@@ -16,7 +16,7 @@ mod ws;
 
 pub use self::{
     addr::{AddrError, ClientAddr, ListenAddr, UpstreamAddr},
-    connect::{DialCause, DialError, DialOptions, Dialer, Resolver},
+    connect::{DialCause, DialError, DialOptions, Dialer, Dialled, Resolver},
     fetch::{FetchError, FetchLimits, Fetched, HttpUrl, Validators, fetch},
     listen::{Accepted, Acceptor, ListenOptions, Listener, PassedSockets},
     proxy_protocol::{

@@ -280,10 +280,10 @@ async fn refused() {
         let dialer = dialer(&format!("{scheme}://127.0.0.1:{port}"));
         let error = dialer.dial(Subprotocol::Mqtt).await.unwrap_err();
         assert!(matches!(error.cause(), DialCause::Refused), "{error:?}");
-        assert_eq!(error.addr(), dialer.addr());
+        assert_eq!(*error.addr(), dialer.addrs()[0]);
         assert_eq!(
             error.to_string(),
-            format!("cannot reach {}: connection refused", dialer.addr())
+            format!("cannot reach {}: connection refused", dialer.addrs()[0])
         );
     }
 }

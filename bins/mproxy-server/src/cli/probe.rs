@@ -3,11 +3,12 @@
 use crate::app::bind_advice;
 use mproxy_config::diagnostics::{Class, Diagnostic, Report};
 use mproxy_config::{Config, Upstream};
-use mproxy_transport::{ListenAddr, ListenOptions, Listener};
+use mproxy_transport::{ListenAddr, ListenOptions, Listener, UpstreamAddr};
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
 use std::net::{TcpListener, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 /// Tries to listen where the proxy would, and to reach its brokers.
 ///
@@ -22,15 +23,26 @@ pub(super) fn probe(config: &Config, secrets: &BTreeSet<String>, report: &mut Re
         bindable("the admin port", &bind.into(), report);
     }
     for upstream in config.upstreams.values() {
-        if let Err(error) = reach(upstream) {
-            let message = format!(
-                "upstream `{}` does not answer at {}: {error}",
-                upstream.name,
-                shown_address(upstream, secrets)
-            );
-            report.push(Diagnostic::warning(message).class(Class::Unavailable));
+        let first = (&upstream.address, shown_address(upstream, secrets));
+        let is_secret = |secret: &String| secret.starts_with(&others_of(upstream));
+        let is_secret = secrets.iter().any(is_secret);
+        let shown = |address: &UpstreamAddr| match is_secret {
+            true => "***".to_owned(),
+            false => address.to_string(),
+        };
+        let others = upstream.addresses.iter().map(|it| (it, shown(it)));
+        for (address, shown) in std::iter::once(first).chain(others) {
+            if let Err(error) = reach(address, upstream.connect_timeout) {
+                let name = &upstream.name;
+                let message = format!("upstream `{name}` does not answer at {shown}: {error}");
+                report.push(Diagnostic::warning(message).class(Class::Unavailable));
+            }
         }
     }
+}
+
+fn others_of(upstream: &Upstream) -> String {
+    format!("upstreams.{}.addresses", upstream.name)
 }
 
 /// The address of a broker, unless it is a secret.
@@ -68,8 +80,7 @@ fn bindable(what: &str, address: &ListenAddr, report: &mut Report) {
     });
 }
 
-fn reach(upstream: &Upstream) -> io::Result<()> {
-    let to = &upstream.address;
+fn reach(to: &UpstreamAddr, patience: Duration) -> io::Result<()> {
     if let Some(path) = to.unix_path() {
         return UnixStream::connect(path).map(drop);
     }
@@ -78,7 +89,7 @@ fn reach(upstream: &Upstream) -> io::Result<()> {
     };
     let mut last = io::Error::new(ErrorKind::NotFound, "the name has no address");
     for address in (&*host, port).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, upstream.connect_timeout) {
+        match TcpStream::connect_timeout(&address, patience) {
             Ok(_) => return Ok(()),
             Err(error) => last = error,
         }

@@ -157,7 +157,12 @@ impl Health {
         let name = known.map_or_else(|| name.into(), |check| Arc::clone(&check.name));
         if known.is_none() {
             let (name, state) = (Arc::clone(&name), State::Pending);
-            checks.push(Check { kind, name, state });
+            checks.push(Check {
+                kind,
+                name,
+                state,
+                note: None,
+            });
         }
         drop(checks);
         CheckHandle {

@@ -28,7 +28,7 @@ impl Readiness {
             match &check.state {
                 // All of them share the one line above.
                 State::Ok if check.kind == Kind::Listener => {}
-                State::Ok => report.ok(&name),
+                State::Ok => report.passed(&name, check.note.as_deref()),
                 State::Pending => report.failed(&name, "not checked yet"),
                 State::Failed(why) => report.failed(&name, why),
                 State::Skipped(why) => report.failed(&name, &format!("not checked: {why}")),
@@ -74,7 +74,15 @@ struct Report {
 
 impl Report {
     fn ok(&mut self, name: &str) {
-        self.lines.extend(["[+]", name, " ok\n"]);
+        self.passed(name, None);
+    }
+
+    fn passed(&mut self, name: &str, note: Option<&str>) {
+        self.lines.extend(["[+]", name, " ok"]);
+        if let Some(note) = note {
+            self.lines.extend([" (", note, ")"]);
+        }
+        self.lines.push('\n');
     }
 
     fn failed(&mut self, name: &str, why: &str) {
@@ -107,6 +115,23 @@ mod tests {
              [-]draining\n\
              readyz check failed\n"
         );
+    }
+
+    #[test]
+    fn says_what_there_is_to_say_of_a_check_that_passes() {
+        let health = Health::new();
+        health.listener("mqtt").ok();
+        let broker = health.upstream("broker");
+        broker.note(Some("addresses[0]".to_owned()));
+        broker.ok();
+        let lines = health.readiness().to_string();
+        assert!(
+            lines.contains("[+]upstream broker ok (addresses[0])\n"),
+            "{lines}"
+        );
+        broker.note(None);
+        let lines = health.readiness().to_string();
+        assert!(lines.contains("[+]upstream broker ok\n"), "{lines}");
     }
 
     #[test]

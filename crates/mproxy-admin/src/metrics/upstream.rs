@@ -56,6 +56,12 @@ impl UpstreamMetrics {
         }
     }
 
+    /// Connections are made by the address at this position; 0 is the first.
+    pub fn uses(&self, position: usize) {
+        let position = position.try_into().unwrap_or(i64::MAX);
+        self.series.address.set(position);
+    }
+
     /// So many clients wait for their turn at the broker.
     pub fn queued(&self, clients: usize) {
         self.series
@@ -101,6 +107,7 @@ impl fmt::Debug for UpstreamConnection {
 #[derive(Debug)]
 struct Series {
     open: Gauge,
+    address: Gauge,
     queued: Gauge,
     queue_duration: Histogram,
     queue_refused: [Counter; QueueRefusal::ALL.len()],
@@ -118,6 +125,7 @@ impl Series {
         };
         Self {
             open: families.open.get_or_create_owned(&upstream),
+            address: families.address.get_or_create_owned(&upstream),
             queued: families.queued.get_or_create_owned(&upstream),
             queue_duration: families.queue_duration.get_or_create_owned(&upstream),
             queue_refused: std::array::from_fn(|i| {
@@ -143,6 +151,7 @@ impl Series {
 #[derive(Debug)]
 pub(super) struct Families {
     open: Family<UpstreamLabels, Gauge>,
+    address: Family<UpstreamLabels, Gauge>,
     queued: Family<UpstreamLabels, Gauge>,
     queue_duration: Family<UpstreamLabels, Histogram, Buckets>,
     queue_refused: Family<RefusedLabels, Counter>,
@@ -159,6 +168,12 @@ impl Families {
                 registry,
                 "mproxy_upstream_connections",
                 "Open connections to the upstream",
+                Family::default(),
+            ),
+            address: shown(
+                registry,
+                "mproxy_upstream_address",
+                "Which address the upstream is reached by: 0 is the key address, 1 the first of addresses",
                 Family::default(),
             ),
             queued: shown(

@@ -121,17 +121,16 @@ pub(super) fn loops(cx: &mut Context, listeners: &[Placed], upstreams: &Named<Up
         return;
     }
     for Placed { span, listener, .. } in listeners {
-        if !reaches(&listener.upstream.address, &listener.bind) {
+        let upstream = &listener.upstream;
+        let mut addresses = std::iter::once(&upstream.address).chain(&upstream.addresses);
+        let Some(address) = addresses.find(|it| reaches(it, &listener.bind)) else {
             continue;
-        }
-        let name = &listener.upstream.name;
+        };
+        let name = &upstream.name;
         let message = format!("listener `{}` would connect to itself", listener.name);
         let place = upstreams.get(name).and_then(|(_, place)| place.clone());
         let error = Diagnostic::error(message).at(span.clone());
-        let error = error.label(format!(
-            "upstream `{name}` is {}",
-            listener.upstream.address
-        ));
+        let error = error.label(format!("upstream `{name}` is {address}"));
         cx.push(error.related(place, "this upstream"));
     }
 }

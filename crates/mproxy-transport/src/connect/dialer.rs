@@ -1,22 +1,27 @@
 //! Dialling one broker, again and again.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use socket2::SockRef;
-use tokio::{
-    io::AsyncWriteExt,
-    net::{TcpStream, UnixStream},
-    time::{Instant, timeout, timeout_at},
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    DialError, Resolver,
+    outages::Outages,
+    round::{Failures, Round},
 };
-
-use super::{DialCause, DialError, Resolver};
 use crate::{
-    addr::{Carrier, Endpoint, UpstreamAddr},
+    addr::UpstreamAddr,
     stream::Stream,
     tcp::TcpOptions,
-    tls::{TlsClient, connect_tls},
-    ws::{Subprotocol, WRITE_TIMEOUT, connect_websocket},
+    tls::TlsClient,
+    ws::{Subprotocol, WRITE_TIMEOUT},
 };
+
+/// The pause before the first repetition, doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest pause between two repetitions.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// How to dial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +29,9 @@ use crate::{
 pub struct DialOptions {
     /// Maximum time for resolving, connecting and handshakes together; 5 s by default.
     pub connect_timeout: Duration,
+    /// How long to try again if no address can be reached, within `connect_timeout`; zero, the default, is
+    /// not at all.
+    pub retry_for: Duration,
     /// Options of the socket, if it is TCP.
     pub tcp: TcpOptions,
     /// How long a broker may accept none of the WebSocket's own bytes, if it is reached by WebSocket;
@@ -46,10 +54,23 @@ pub struct DialOptions {
 /// ```
 #[derive(Debug, Clone)]
 pub struct Dialer {
-    addr: UpstreamAddr,
-    options: DialOptions,
-    resolver: Resolver,
-    tls: Option<TlsClient>,
+    pub(super) addrs: Arc<[UpstreamAddr]>,
+    pub(super) options: DialOptions,
+    pub(super) resolver: Resolver,
+    pub(super) tls: Option<TlsClient>,
+    pub(super) outages: Arc<Outages>,
+}
+
+/// A connection to a broker with several addresses.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Dialled {
+    /// The connection.
+    pub stream: Stream,
+    /// By which address: its position, 0 for that of [`Dialer::new`].
+    pub address: usize,
+    /// Why not by others, as far as they were tried now.
+    pub instead: Option<DialError>,
 }
 
 // ===== impl DialOptions =====
@@ -58,6 +79,7 @@ impl Default for DialOptions {
     fn default() -> Self {
         Self {
             connect_timeout: Duration::from_secs(5),
+            retry_for: Duration::ZERO,
             tcp: TcpOptions::default(),
             write_timeout: WRITE_TIMEOUT,
         }
@@ -71,11 +93,19 @@ impl Dialer {
     /// resolved or opened yet.
     pub fn new(addr: UpstreamAddr, options: DialOptions) -> Self {
         Self {
-            addr,
+            addrs: [addr].into(),
             options,
             resolver: Resolver::system(),
             tls: None,
+            outages: Arc::default(),
         }
+    }
+
+    /// Adds addresses of the same broker, which are used only while those before them cannot be reached.
+    #[must_use]
+    pub fn also(mut self, addrs: impl IntoIterator<Item = UpstreamAddr>) -> Self {
+        self.addrs = self.addrs.iter().cloned().chain(addrs).collect();
+        self
     }
 
     /// Sets the resolver of host names. Dialers with the same resolver look up a shared name only
@@ -93,18 +123,18 @@ impl Dialer {
         self
     }
 
-    /// The address to be dialled.
-    pub fn addr(&self) -> &UpstreamAddr {
-        &self.addr
+    /// The addresses to be dialled, in their order.
+    pub fn addrs(&self) -> &[UpstreamAddr] {
+        &self.addrs
     }
 
-    /// Connects. A name's addresses are tried in the order of the resolver, each with its share
-    /// of the time that is left. `subprotocol` is what to ask a WebSocket broker for, and is unused
-    /// otherwise.
+    /// Connects. The addresses are tried in their order, and those of a name in the order of the resolver, each with
+    /// its share of the time that is left. One that failed is tried last for ten seconds, by this dialer
+    /// and its clones. `subprotocol` is what to ask a WebSocket broker for, and is unused otherwise.
     ///
     /// # Errors
     ///
-    /// If no connection could be made; the error of the last address if there were several.
+    /// If no connection could be made.
     ///
     /// # Cancel safety
     ///
@@ -113,7 +143,8 @@ impl Dialer {
         &self,
         subprotocol: Subprotocol,
     ) -> impl Future<Output = Result<Stream, DialError>> + Send {
-        self.dial_behind(Vec::new(), subprotocol)
+        let dialled = self.dial_behind(Vec::new(), subprotocol);
+        Box::pin(async move { Ok(dialled.await?.stream) })
     }
 
     /// Connects, and sends `head` in front of everything else, of TLS too: a header of the
@@ -130,81 +161,55 @@ impl Dialer {
         &self,
         head: Vec<u8>,
         subprotocol: Subprotocol,
-    ) -> impl Future<Output = Result<Stream, DialError>> + Send {
+    ) -> impl Future<Output = Result<Dialled, DialError>> + Send {
         // Boxed: resolver and handshake are large, and the caller's task is kept for the
         // session's life.
         Box::pin(async move {
-            let connect = self.connect(&head, subprotocol);
-            let result = match timeout(self.options.connect_timeout, connect).await {
-                Ok(result) => result,
-                Err(_) => Err(DialCause::TimedOut),
-            };
-            result.map_err(|cause| DialError::new(&self.addr, cause))
+            match self.connect(&head, subprotocol).await {
+                Ok((stream, address, failures)) => Ok(Dialled {
+                    stream,
+                    address,
+                    instead: DialError::new(&self.addrs, failures),
+                }),
+                Err(failures) => {
+                    let error = DialError::new(&self.addrs, failures);
+                    // where none is connected to, each has failed
+                    Err(error.unwrap_or_else(|| DialError::late(&self.addrs[0])))
+                }
+            }
         })
     }
 
-    async fn connect(&self, head: &[u8], subprotocol: Subprotocol) -> Result<Stream, DialCause> {
-        let mut stream = match &self.addr.endpoint {
-            // A literal address must not go through the blocking pool.
-            Endpoint::Ip(addr) => self.connect_tcp(*addr).await?,
-            Endpoint::Name { host, port } => self.connect_name(host, *port).await?,
-            Endpoint::Unix(path) => UnixStream::connect(path).await?.into(),
+    /// Tries again, with longer and longer pauses, as long as that is asked for.
+    async fn connect(
+        &self,
+        head: &[u8],
+        subprotocol: Subprotocol,
+    ) -> Result<(Stream, usize, Failures), Failures> {
+        let begin = Instant::now();
+        let deadline = begin + self.options.connect_timeout;
+        let give_up = begin + self.options.retry_for.min(self.options.connect_timeout);
+        let mut failures = match Round::new(self, head, subprotocol, deadline).run().await {
+            Err(failures) => failures,
+            connected => return connected,
         };
-        stream.write_all(head).await?;
-        let stream = match self.addr.is_tls {
-            true => self.secure(stream).await?,
-            false => stream,
-        };
-        match &self.addr.carrier {
-            Carrier::Plain => Ok(stream),
-            Carrier::WebSocket { path } => {
-                let authority = self.addr.endpoint.to_string();
-                let patience = self.options.write_timeout;
-                Ok(connect_websocket(stream, &authority, path, subprotocol, patience).await?)
+        let mut pause = FIRST_PAUSE;
+        while failures.iter().any(|(_, cause)| cause.may_pass()) {
+            let jitter = rand::random_range(0.5..1.0);
+            let next = Instant::now() + pause.mul_f64(jitter);
+            if next >= give_up {
+                break;
+            }
+            // at once if another client succeeds
+            let _ = timeout_at(next, self.outages.over()).await;
+            pause = (2 * pause).min(LONGEST_PAUSE);
+            if self.outages.may_repeat(Instant::now()) {
+                failures = match Round::new(self, head, subprotocol, deadline).run().await {
+                    Err(failures) => failures,
+                    connected => return connected,
+                };
             }
         }
-    }
-
-    async fn secure(&self, stream: Stream) -> Result<Stream, DialCause> {
-        let host = self.addr.host();
-        let tls = self.tls.as_ref();
-        let name = tls.and_then(|tls| tls.server_name(host.as_deref()));
-        let (Some(tls), Some(name)) = (tls, name) else {
-            return Err(DialCause::TlsNotSetUp);
-        };
-        Ok(connect_tls(stream, tls, name).await?)
-    }
-
-    async fn connect_name(&self, host: &str, port: u16) -> Result<Stream, DialCause> {
-        let deadline = Instant::now() + self.options.connect_timeout;
-        // the other half is for an address from an earlier answer
-        let patience = self.options.connect_timeout / 2;
-        let answer = self.resolver.lookup(host, patience).await;
-        let answer = answer.map_err(|failure| DialCause::Resolve(failure.into()))?;
-        let mut last = DialCause::Resolve(std::io::ErrorKind::NotFound.into());
-        for (index, addr) in answer.addrs.iter().enumerate() {
-            // One address that drops packets must not use up the time of the next ones.
-            let now = Instant::now();
-            let count = u32::try_from(answer.addrs.len() - index).unwrap_or(u32::MAX);
-            let share = deadline.saturating_duration_since(now) / count;
-            let mut addr = *addr;
-            addr.set_port(port);
-            match timeout_at(now + share, self.connect_tcp(addr)).await {
-                Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(cause)) => last = cause,
-                Err(_) => last = DialCause::TimedOut,
-            }
-        }
-        Err(match answer.doubt {
-            // it is expected that nobody listens at an old address
-            Some(failure) => DialCause::Resolve(failure.into()),
-            None => last,
-        })
-    }
-
-    async fn connect_tcp(&self, addr: SocketAddr) -> Result<Stream, DialCause> {
-        let stream = TcpStream::connect(addr).await?;
-        self.options.tcp.apply(SockRef::from(&stream))?;
-        Ok(stream.into())
+        Err(failures)
     }
 }

@@ -1,16 +1,33 @@
 //! Why the broker could not be reached.
 
-use std::io;
+use std::{fmt, io};
 
+use super::round::Failures;
 use crate::{addr::UpstreamAddr, tls::TlsCause, ws::HandshakeError};
 
-/// A failed dial: the address, and what went wrong.
+/// A failed dial: each address that was tried, and what went wrong.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot reach {addr}: {cause}")]
+#[error("{}", Reasons(.first, .others))]
 pub struct DialError {
-    addr: Box<UpstreamAddr>,
-    // Part of the message, so not a source: a chain would print it twice.
-    cause: DialCause,
+    // Part of the message, so no sources: a chain would print them twice.
+    first: Box<Failure>,
+    others: Vec<Failure>,
+}
+
+type Failure = (UpstreamAddr, DialCause);
+
+/// All in one line.
+struct Reasons<'a>(&'a Failure, &'a [Failure]);
+
+impl fmt::Display for Reasons<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self((addr, cause), others) = self;
+        write!(f, "cannot reach {addr}: {cause}")?;
+        for (addr, cause) in *others {
+            write!(f, "; nor {addr}: {cause}")?;
+        }
+        Ok(())
+    }
 }
 
 /// What went wrong.
@@ -42,26 +59,44 @@ pub enum DialCause {
 }
 
 impl DialError {
-    pub(super) fn new(addr: &UpstreamAddr, cause: DialCause) -> Self {
+    /// Of failures by the position of the address; `None` if there are none.
+    pub(super) fn new(addrs: &[UpstreamAddr], mut failures: Failures) -> Option<Self> {
+        failures.sort_by_key(|(index, _)| *index);
+        let named = |(index, cause): (usize, _)| Some((addrs.get(index)?.clone(), cause));
+        let mut failures = failures.into_iter().filter_map(named);
+        Some(Self {
+            first: Box::new(failures.next()?),
+            others: failures.collect(),
+        })
+    }
+
+    pub(super) fn late(addr: &UpstreamAddr) -> Self {
         Self {
-            addr: Box::new(addr.clone()),
-            cause,
+            first: Box::new((addr.clone(), DialCause::TimedOut)),
+            others: Vec::new(),
         }
     }
 
-    /// The address that was dialled.
+    /// The first address that was tried.
     pub fn addr(&self) -> &UpstreamAddr {
-        &self.addr
+        &self.first.0
     }
 
-    /// What went wrong.
+    /// What went wrong with it.
     pub fn cause(&self) -> &DialCause {
-        &self.cause
+        &self.first.1
     }
 
-    /// What went wrong, without the address.
+    /// What went wrong with it, without the address.
     pub fn into_cause(self) -> DialCause {
-        self.cause
+        self.first.1
+    }
+}
+
+impl DialCause {
+    /// Whether it is what a broker that restarts looks like.
+    pub(super) fn may_pass(&self) -> bool {
+        matches!(self, Self::Refused | Self::Resolve(_) | Self::Io(_))
     }
 }
 

@@ -1,14 +1,19 @@
 //! Reaching the broker.
 //!
-//! Resolve, connect, upgrade, all under one timeout. A TLS handshake would stand between the last
-//! two, where the socket is a [`Stream`](crate::Stream) already.
+//! ```text
+//! dial ---> a round over all addresses, until one answers ---> a stream
+//!           `-- none did: again after a pause, if asked for
+//! ```
+//! What one client finds out about an address counts for the next ones.
 
 mod dialer;
 mod error;
+mod outages;
 mod resolver;
+mod round;
 
 pub use self::{
-    dialer::{DialOptions, Dialer},
+    dialer::{DialOptions, Dialer, Dialled},
     error::{DialCause, DialError},
     resolver::Resolver,
 };

@@ -151,3 +151,39 @@ async fn what_is_not_set_up_is_told() {
     let error = TlsClient::load(&wrong).unwrap_err();
     assert_eq!(error.file(), Some(&*ca.path("missing.crt")));
 }
+
+/// A broker at another address is not trusted because the first one is.
+#[tokio::test]
+async fn each_address_must_have_its_own_name() {
+    let ca = Ca::new();
+    let leaf = ca.issue(&["localhost"]);
+    let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap(), &ListenOptions::default());
+    let listener = listener.unwrap();
+    let address = listener.local_addr().unwrap().socket_addr().unwrap();
+    let server = TlsServer::load(&options(&leaf)).unwrap();
+    let broker = async {
+        let acceptor = listener.into_acceptor().unwrap();
+        loop {
+            let accepted = acceptor.accept().await.unwrap();
+            // one of them is left by the dialler
+            let _ = accept_tls(accepted.into_stream().unwrap(), &server, |_| {}).await;
+        }
+    };
+    let by = |host: &str| {
+        format!("mqtts://{host}:{}", address.port())
+            .parse()
+            .unwrap()
+    };
+    let dialer = Dialer::new(by("127.0.0.1"), DialOptions::default()).also([by("localhost")]);
+    let dialer = dialer.tls(TlsClient::load(&asks(&ca)).unwrap());
+    let dialled = tokio::select! {
+        () = broker => unreachable!("it accepts forever"),
+        dialled = dialer.dial_behind(Vec::new(), Subprotocol::Mqtt) => dialled.unwrap(),
+    };
+    assert_eq!(dialled.address, 1);
+    let told = dialled.instead.unwrap();
+    assert!(
+        matches!(told.cause(), DialCause::Tls(TlsCause::Violation(_))),
+        "{told}"
+    );
+}

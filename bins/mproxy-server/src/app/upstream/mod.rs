@@ -7,6 +7,7 @@ mod session;
 mod set;
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,8 +16,8 @@ use mproxy_admin::{CheckHandle, DialResult, Health, Metrics, UpstreamConnection,
 use mproxy_codec::Version;
 use mproxy_session::{CloseReason, Peer, Side, Summary};
 use mproxy_transport::{
-    DialCause, DialError, DialOptions, Dialer, ProxyHeader, ProxyTls, Resolver, SendProxy, Stream,
-    Subprotocol, TlsClient, UpstreamAddr,
+    DialCause, DialError, DialOptions, Dialer, Dialled, ProxyHeader, ProxyTls, Resolver, SendProxy,
+    Stream, Subprotocol, TlsClient, UpstreamAddr,
 };
 use tokio::sync::Notify;
 use tokio::time::sleep_until;
@@ -26,13 +27,20 @@ pub(crate) use self::admission::{Admission, Entered, Permit};
 use self::health::{BrokerHealth, Outcome, Verdict};
 pub(crate) use self::probe::Failure;
 pub(crate) use self::set::Upstreams;
+use crate::app::session::fill_upstream;
 use mproxy_config::{self as config, HealthCheck};
+
+/// What to do about a broker that is not reached by its first address.
+const REMEDY: &str = "is the broker at upstreams.NAME.address running? detail says what is wrong, if it was tried just \
+                      now; mproxy goes back by itself";
 
 /// A broker, for all sessions.
 #[derive(Debug)]
 pub(crate) struct Upstream {
     pub(crate) name: String,
     address: UpstreamAddr,
+    /// The position of the address that the last connection was made by.
+    in_use: AtomicUsize,
     dialer: ArcSwap<Dialer>,
     send_proxy: SendProxy,
     /// Lets clients through at its pace.
@@ -66,16 +74,22 @@ impl Upstream {
     ) -> Self {
         let mut options = DialOptions::default();
         options.connect_timeout = config.connect_timeout;
+        options.retry_for = config.retry_for;
         options.tcp.nodelay = config.tcp_nodelay;
         options.tcp.keepalive = config.tcp_keepalive;
-        let dialer = Dialer::new(config.address.clone(), options).resolver(resolver.clone());
+        let dialer = Dialer::new(config.address.clone(), options)
+            .also(config.addresses.iter().cloned())
+            .resolver(resolver.clone());
+        let metrics = metrics.upstream(&config.name);
+        metrics.uses(0);
         Self {
             name: config.name.clone(),
             address: config.address.clone(),
+            in_use: AtomicUsize::new(0),
             dialer: ArcSwap::from_pointee(dialer),
             send_proxy: config.send_proxy_protocol,
             admission,
-            metrics: metrics.upstream(&config.name),
+            metrics,
             limit: probe::limit(config.health.interval),
             watched: Watched::new(config, health),
         }
@@ -110,7 +124,44 @@ impl Upstream {
     async fn connect(&self) -> Result<Stream, DialError> {
         let head = ProxyHeader::default().encode(self.send_proxy);
         let dialer = self.dialer.load_full();
-        dialer.dial_behind(head, Subprotocol::Mqtt).await
+        let dialled = dialer.dial_behind(head, Subprotocol::Mqtt).await?;
+        self.uses(dialer.addrs(), &dialled);
+        Ok(dialled.stream)
+    }
+
+    /// Notes by which of its addresses the broker is reached, and logs it if that has changed.
+    fn uses(&self, addrs: &[UpstreamAddr], dialled: &Dialled) {
+        let position = dialled.address;
+        if self.in_use.swap(position, Ordering::Relaxed) == position {
+            return;
+        }
+        self.metrics.uses(position);
+        if let Some(watched) = &self.watched {
+            let note = (position > 0).then(|| format!("addresses[{}]", position - 1));
+            watched.reached.note(note);
+        }
+        let address = addrs.get(position).map(tracing::field::display);
+        let detail = dialled.instead.as_ref().map(tracing::field::display);
+        if position == 0 {
+            tracing::info!(
+                target: "mproxy::upstream",
+                event = "switch",
+                address,
+                detail,
+                upstream = self.name,
+                "the broker is reached by its first address again"
+            );
+        } else {
+            tracing::warn!(
+                target: "mproxy::upstream",
+                event = "switch",
+                address,
+                detail,
+                remedy = fill_upstream(REMEDY, &self.name),
+                upstream = self.name,
+                "the broker is reached by another one of its addresses"
+            );
+        }
     }
 
     /// Connects to the broker for a session, and sends its [head](Self::head).
@@ -144,7 +195,9 @@ impl Upstream {
         if outcome.is_err() {
             self.report(Outcome::Unreachable);
         }
-        Ok((outcome?, self.metrics.opened()))
+        let dialled = outcome?;
+        self.uses(dialer.addrs(), &dialled);
+        Ok((dialled.stream, self.metrics.opened()))
     }
 
     /// A session waits for CONNACK until the returned guard is dropped.
