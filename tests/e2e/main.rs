@@ -20,6 +20,7 @@ mod denied;
 mod deploy;
 mod dialects;
 mod drain;
+mod drain_loss;
 mod drain_undo;
 mod faults;
 mod fleet;

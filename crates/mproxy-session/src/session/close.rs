@@ -29,6 +29,11 @@ use crate::summary::{CloseReason, Summary};
 /// last instead of a reset.
 const LINGER_BYTES: usize = 64 * 1024;
 
+/// The same for a session that ends by an order. Its peers have done nothing wrong, and may be in the middle
+/// of sending: this is more than the send and the receive buffer of a connection hold in Linux by default.
+/// The time is as short as for the others.
+const ORDERED_LINGER_BYTES: usize = 64 * 1024 * 1024;
+
 /// How long a side may take to accept the last packets of a session that ends [now](When::Now): a peer
 /// with room in its buffers gets them at once.
 const NOW_PATIENCE: Duration = Duration::from_millis(50);
@@ -63,7 +68,7 @@ impl Session {
         let is_gone = matches!(account.reason, CloseReason::Eof | CloseReason::Reset);
         // its place, or its memory, may be needed meanwhile
         let flush = flush(end.when(), account.limit.is_some(), &self.limits);
-        let linger = linger(&self.limits, !is_gone);
+        let linger = Linger::of(&end, &self.limits, !is_gone);
         let closing = finish(client, last.unwrap_or_default(), flush, linger);
         if end.when() == When::Abort {
             drop(closing);
@@ -160,14 +165,10 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
         let client_flush = flush(end.when(), account.limit.is_some(), limits);
         let is_late = account.reason == CloseReason::WriteTimeout;
         let broker_flush = flush(end.when(), is_late, limits);
-        let client_linger = linger(limits, says_more && !is_client_done);
+        let client_linger = Linger::of(end, limits, says_more && !is_client_done);
+        let broker_linger = Linger::of(end, limits, !is_broker_done);
         let client = finish(self.client, down, client_flush, client_linger);
-        let broker = finish(
-            self.broker,
-            up,
-            broker_flush,
-            linger(limits, !is_broker_done),
-        );
+        let broker = finish(self.broker, up, broker_flush, broker_linger);
         let closing = async {
             if self.broker_is_shut && is_broker_done {
                 drop(broker);
@@ -243,22 +244,41 @@ const fn flush(when: When, is_short: bool, limits: &Limits) -> Duration {
     }
 }
 
-const fn linger(limits: &Limits, is_open: bool) -> Option<Duration> {
-    if is_open { Some(limits.linger) } else { None }
+/// How long a closed side is read, and how much of it.
+#[derive(Clone, Copy)]
+struct Linger {
+    time: Duration,
+    bytes: usize,
+}
+
+impl Linger {
+    /// `None` if the side sends nothing more.
+    const fn of(end: &Cause, limits: &Limits, is_open: bool) -> Option<Self> {
+        if !is_open {
+            return None;
+        }
+        Some(Self {
+            time: limits.linger,
+            bytes: match end {
+                Cause::Ordered(_) => ORDERED_LINGER_BYTES,
+                _ => LINGER_BYTES,
+            },
+        })
+    }
 }
 
 /// Writes the last bytes, sends the end of the stream and then keeps reading for a while: closing a
 /// socket with unread input resets it, and the reset destroys the bytes written last.
-async fn finish<T: Io>(mut io: T, last: Bytes, flush: Duration, linger: Option<Duration>) {
+async fn finish<T: Io>(mut io: T, last: Bytes, flush: Duration, linger: Option<Linger>) {
     let written = timeout(flush, async {
         io.write_all(&last).await?;
         io.shutdown().await
     });
     // an error only means that the peer is gone, and the session has ended anyway
     if let (Ok(Ok(())), Some(linger)) = (written.await, linger) {
-        let _ = timeout(linger, async {
+        let _ = timeout(linger.time, async {
             let mut room = [0; 1024];
-            let mut left = LINGER_BYTES;
+            let mut left = linger.bytes;
             while left > 0 {
                 match io.read(&mut room).await {
                     Ok(0) | Err(_) => break,
