@@ -26,7 +26,7 @@ const SOON: Duration = Duration::from_secs(5);
 const RESTARTS: usize = 20;
 
 /// Runs the proxy as systemd does: these sockets are its descriptors from 3 on, under these names.
-fn passing(setup: Setup, sockets: &[(&str, &dyn AsRawFd)]) -> Setup {
+pub(crate) fn passing(setup: Setup, sockets: &[(&str, &dyn AsRawFd)]) -> Setup {
     let names: Vec<_> = sockets.iter().map(|(name, _)| *name).collect();
     // moved, by way of numbers that are free: one may be in the place of another
     let mut script = String::new();
@@ -50,7 +50,7 @@ fn passing(setup: Setup, sockets: &[(&str, &dyn AsRawFd)]) -> Setup {
 const SPARE: usize = 200;
 
 /// Children get it.
-fn inherited<T: AsFd>(socket: T) -> T {
+pub(crate) fn inherited<T: AsFd>(socket: T) -> T {
     fcntl_setfd(&socket, FdFlags::empty()).expect("it is open");
     socket
 }

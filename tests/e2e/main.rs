@@ -34,6 +34,7 @@ mod log_lost;
 mod loss;
 mod matrix;
 mod memory;
+mod multipath;
 mod peers;
 mod prometheus;
 mod property_edit;

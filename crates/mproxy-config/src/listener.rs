@@ -62,6 +62,13 @@ section! {
         /// client has no keep-alive.
         tcp_keepalive: Option<Duration> as Setting<DurationOrNever> = "60s",
             check bounds::tcp_keepalive;
+        /// Let clients use several network paths at once (Multipath TCP): Wi-Fi and a mobile network.
+        ///
+        /// A connection survives the loss of one of them. Clients of plain TCP connect as before. If the kernel
+        /// has no Multipath TCP (`net.mptcp.enabled`), mproxy logs that and uses plain TCP. It does not apply to
+        /// Unix sockets, and for a socket of systemd its unit decides: SocketProtocol=mptcp.
+        multipath_tcp: bool = false,
+            reload "when the listener opens its socket: with another bind, or at a restart";
         /// Name of the broker. May be left out when there is only one.
         upstream: Arc<Upstream> as Reference<Upstream>, given upstream;
         /// Name of the chain of layers.

@@ -56,6 +56,8 @@ pub(crate) struct ListenerPlan {
     pub(crate) bind: ListenAddr,
     /// Options of the sockets that it accepts.
     pub(crate) tcp: TcpOptions,
+    /// Its socket is to be one of Multipath TCP.
+    pub(crate) multipath: bool,
     /// `Some` for a listener with TLS.
     pub(crate) tls: Option<TlsServer>,
     pub(crate) naming: Naming,
@@ -98,6 +100,7 @@ impl Plan {
                 name: listener.name.as_str().into(),
                 bind: listener.bind.clone(),
                 tcp,
+                multipath: listener.multipath_tcp,
                 tls: tls(listener, lists)?,
                 naming: Naming::of(listener.tls.as_ref()),
                 trust: Trust::of(listener),

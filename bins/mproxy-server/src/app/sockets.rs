@@ -44,6 +44,8 @@ struct Socket {
     /// Never accepts: used to change options of the socket.
     listener: Listener,
     address: ListenAddr,
+    /// Whether it was to be one of Multipath TCP, which cannot change while it is open.
+    multipath: bool,
     service: Arc<ArcSwap<Service>>,
     closed: CancellationToken,
 }
@@ -57,6 +59,7 @@ struct NewSocket {
     /// One for each worker.
     handles: Vec<Listener>,
     address: ListenAddr,
+    multipath: bool,
 }
 
 impl Key {
@@ -183,6 +186,7 @@ impl NewSocket {
         Socket {
             listener: self.listener,
             address: self.address,
+            multipath: self.multipath,
             service,
             closed,
         }
@@ -192,6 +196,15 @@ impl NewSocket {
 impl Socket {
     fn replace(&self, plan: &ListenerPlan, service: Arc<Service>) {
         self.service.store(service);
+        if plan.multipath != self.multipath {
+            tracing::warn!(
+                target: "mproxy::listener",
+                event = "listen",
+                listener = &*plan.name,
+                remedy = "restart mproxy",
+                "multipath_tcp of an open listener takes effect when mproxy is started again"
+            );
+        }
         if let Err(error) = self.listener.set_tcp_options(&plan.tcp) {
             tracing::warn!(
                 target: "mproxy::listener",
@@ -228,15 +241,26 @@ fn bind(
     };
     let mut options = ListenOptions::default();
     options.tcp = listener.tcp;
+    options.multipath = listener.multipath;
     let socket = held.bind(addr, &options).map_err(cannot_bind)?;
     let handles = (0..workers).map(|_| socket.try_clone());
     let handles = handles.collect::<io::Result<_>>().map_err(cannot_bind)?;
+    if listener.multipath && listener.bind.unix_path().is_none() && !socket.is_multipath() {
+        tracing::warn!(
+            target: "mproxy::listener",
+            event = "listen",
+            listener = &*listener.name,
+            remedy = "set the sysctl net.mptcp.enabled to 1, or multipath_tcp to false; a socket of systemd needs SocketProtocol=mptcp",
+            "the listener uses plain TCP: its socket cannot use Multipath TCP"
+        );
+    }
     // of a passed Unix socket without a path, the name is all there is
     let address = socket.local_addr().unwrap_or_else(|_| addr.clone());
     Ok(NewSocket {
         listener: socket,
         handles,
         address,
+        multipath: listener.multipath,
     })
 }
 

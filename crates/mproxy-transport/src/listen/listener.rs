@@ -228,7 +228,12 @@ fn bind_tcp(addr: SocketAddr, options: &ListenOptions) -> io::Result<TcpListener
 }
 
 fn tcp_socket(domain: Domain, multipath: bool) -> io::Result<Socket> {
-    let open = |protocol| Socket::new(domain, Type::STREAM, Some(protocol));
+    with_fallback(multipath, |protocol| {
+        Socket::new(domain, Type::STREAM, Some(protocol))
+    })
+}
+
+fn with_fallback<T>(multipath: bool, open: impl Fn(Protocol) -> io::Result<T>) -> io::Result<T> {
     // The errors of a kernel built without it, of one where net.mptcp.enabled is 0, and of filters of
     // system calls differ, and none of them may keep clients out.
     let multipath = multipath.then(|| open(Protocol::MPTCP).ok()).flatten();
@@ -253,3 +258,34 @@ fn backlog(options: &ListenOptions) -> i32 {
 /// The kernel's own default limit (`net.core.somaxconn`) since Linux 5.4: room for a fleet that
 /// reconnects at once.
 const DEFAULT_BACKLOG: u32 = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_without_multipath_gives_a_plain_socket() {
+        let without = |error: i32| {
+            move |protocol| match protocol == Protocol::MPTCP {
+                true => Err(io::Error::from_raw_os_error(error)),
+                false => Ok(protocol),
+            }
+        };
+        // not built in, switched off, unknown to a filter of system calls
+        for error in [
+            libc::EPROTONOSUPPORT,
+            libc::ENOPROTOOPT,
+            libc::EINVAL,
+            libc::EPERM,
+        ] {
+            assert_eq!(with_fallback(true, without(error)).unwrap(), Protocol::TCP);
+        }
+        assert_eq!(with_fallback(true, Ok).unwrap(), Protocol::MPTCP);
+        assert_eq!(with_fallback(false, Ok).unwrap(), Protocol::TCP);
+        let full = |_| Err::<(), _>(io::Error::from_raw_os_error(libc::EMFILE));
+        assert_eq!(
+            with_fallback(true, full).unwrap_err().raw_os_error(),
+            Some(libc::EMFILE)
+        );
+    }
+}
