@@ -185,6 +185,9 @@ async fn what_cannot_be_used_is_told_and_the_list_before_it_stays() {
     let broker = Mosquitto::start().await;
     let server = Server::start(list(&pki, &[7], 2025)).await;
     let mproxy = start(&pki, &broker, &fetched(&server.url(), "")).await;
+    // from the start on, the list is there
+    assert!(gets_in(&mproxy, &pki, "bob").await);
+    assert!(!gets_in(&mproxy, &pki, "alice").await);
     mproxy.event("the first list", is_reload).await;
     let bytes = |text: &str| Answer::Bytes(text.as_bytes().to_vec());
     let expired = pki.list(&[], [2024, 2025]).der().to_vec();

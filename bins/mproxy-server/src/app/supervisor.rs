@@ -26,7 +26,7 @@ use super::event::{Event, Events, Sender};
 use super::gate::Gates;
 use super::held::Held;
 use super::kept::KeptListeners;
-use super::lists::{Fetchers, Lists};
+use super::lists::Fetchers;
 use super::memory::Memory;
 use super::plan::{ListenerPlan, Plan};
 use super::registry::Registry;
@@ -124,8 +124,10 @@ impl Supervisor {
         let metrics = Metrics::new(&build, &health, threads);
         let memory = Arc::new(Memory::new(config.server.memory, metrics.memory()));
         announce_start(&config, files, threads, &capacity, &memory);
-        let lists = Lists::default();
-        let plan = Plan::build(&config, None, &lists, &metrics).map_err(|diagnostic| {
+        // shared, so that brokers with the same name resolve together
+        let resolver = Resolver::system();
+        let fetchers = Fetchers::start(&config, &resolver, &metrics, &sources.events).await;
+        let plan = Plan::build(&config, None, &fetchers.lists, &metrics).map_err(|diagnostic| {
             other("the configuration cannot be used")(diagnostic.message.into())
         })?;
         let sockets = Sockets::new(sources.held);
@@ -150,14 +152,6 @@ impl Supervisor {
         let (keeper, kept, over) = (Arc::clone(&memory), registry.clone(), abort.clone());
         tokio::spawn(async move { keeper.keep(&kept, over).await });
         let remedy = capacity.descriptor_remedy(&config.server);
-        // shared, so that brokers with the same name resolve together
-        let resolver = Resolver::system();
-        let fetchers = Fetchers::new(
-            lists,
-            resolver.clone(),
-            metrics.clone(),
-            sources.events.clone(),
-        );
         let mut supervisor = Self {
             metrics,
             health,

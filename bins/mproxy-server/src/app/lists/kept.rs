@@ -6,12 +6,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use mproxy_admin::FetchedList;
 use mproxy_config::ListenerTls;
 use mproxy_transport::RevocationList;
+use tokio::sync::Notify;
 
 use super::Source;
 
 /// The lists that were fetched, and how often they were. Clones are the same.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Lists(Arc<Mutex<HashMap<Source, Kept>>>);
+pub(crate) struct Lists(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    kept: Mutex<HashMap<Source, Kept>>,
+    /// Notified after each fetch.
+    fetched: Notify,
+}
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -49,12 +57,29 @@ impl Lists {
             kept.successes += 1;
             kept.list = list.or_else(|| kept.list.take());
         }
+        self.0.fetched.notify_waiters();
     }
 
     /// Notes a fetch that brought nothing to be used.
     pub(super) fn failed(&self, source: &Source) {
         if let Some(kept) = self.lock().get_mut(source) {
             kept.failures += 1;
+        }
+        self.0.fetched.notify_waiters();
+    }
+
+    /// Waits until each was fetched, or could not be.
+    pub(super) async fn tried(&self) {
+        let is_tried = |it: &Kept| it.successes + it.failures > 0;
+        loop {
+            let fetched = self.0.fetched.notified();
+            tokio::pin!(fetched);
+            // before looking, so that nothing is missed in between
+            fetched.as_mut().enable();
+            if self.lock().values().all(is_tried) {
+                return;
+            }
+            fetched.await;
         }
     }
 
@@ -79,6 +104,6 @@ impl Lists {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Source, Kept>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -19,10 +19,14 @@ use mproxy_admin::Metrics;
 use mproxy_config::{Config, ListenerTls};
 use mproxy_transport::{ClientAuth, HttpUrl, Resolver};
 use tokio::task::AbortHandle;
+use tokio::time::timeout;
 
 use self::fetcher::Fetcher;
 pub(crate) use self::kept::Lists;
 use super::event::Sender;
+
+/// How long the start waits for lists, so that clients that come at once are not refused for want of one.
+const FIRST: Duration = Duration::from_secs(3);
 
 /// A list: where it is, and who may have signed it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -63,14 +67,25 @@ pub(super) struct Fetchers {
 }
 
 impl Fetchers {
-    pub(super) fn new(lists: Lists, resolver: Resolver, metrics: Metrics, events: Sender) -> Self {
-        Self {
-            lists,
-            resolver,
-            metrics,
-            events,
+    /// Fetches the lists of this configuration from now on. Waits until each was fetched, or could not be,
+    /// but no longer than [`FIRST`].
+    pub(super) async fn start(
+        config: &Config,
+        resolver: &Resolver,
+        metrics: &Metrics,
+        events: &Sender,
+    ) -> Self {
+        let mut fetchers = Self {
+            lists: Lists::default(),
+            resolver: resolver.clone(),
+            metrics: metrics.clone(),
+            events: events.clone(),
             running: HashMap::new(),
-        }
+        };
+        fetchers.follow(config);
+        // a list that comes later comes into effect then
+        let _ = timeout(FIRST, fetchers.lists.tried()).await;
+        fetchers
     }
 
     /// Fetches the lists of this configuration from now on, and no others.
