@@ -13,6 +13,7 @@ mod bypass;
 mod client_id;
 mod clients;
 mod conns;
+mod consumers;
 mod decisions;
 mod defects;
 mod demo;

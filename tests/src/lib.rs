@@ -23,6 +23,7 @@ pub mod pki;
 pub mod raw;
 #[path = "../../crates/mproxy-session/tests/support/recording.rs"]
 pub mod recording;
+pub mod tls;
 pub mod tools;
 pub mod wire;
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
@@ -15,6 +16,8 @@ use tokio_tungstenite::tungstenite::{Bytes, Message as Frame};
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async, client_async};
 
 use crate::deadline::within;
+use crate::pki::Pki;
+use crate::tls;
 use crate::wire::{
     Connect, DISCONNECT, Message, PINGREQ, PINGRESP, PROBE, Packet, Version, connack,
 };
@@ -33,6 +36,8 @@ enum Io {
     Ws(Box<WebSocketStream<TcpStream>>),
     Unix(UnixStream),
     UnixWs(Box<WebSocketStream<UnixStream>>),
+    Tls(Box<TlsStream<TcpStream>>),
+    Wss(Box<WebSocketStream<TlsStream<TcpStream>>>),
 }
 
 /// How a connection ended.
@@ -98,6 +103,23 @@ impl Link {
         stream.set_nodelay(true).expect("a TCP connection");
         let stream = upgrade(&addr.to_string(), headers, stream).await;
         Self::with(Io::Ws(Box::new(stream)))
+    }
+
+    /// Connects over TLS; the server has a certificate of this CA.
+    ///
+    /// # Panics
+    /// If nobody listens, or the handshake fails.
+    pub async fn tls(addr: SocketAddr, pki: &Pki) -> Self {
+        Self::with(Io::Tls(Box::new(secured(addr, pki).await)))
+    }
+
+    /// Connects over WebSocket over TLS.
+    ///
+    /// # Panics
+    /// If nobody listens, or a handshake fails.
+    pub async fn wss(addr: SocketAddr, pki: &Pki) -> Self {
+        let stream = upgrade("localhost", &[], secured(addr, pki).await).await;
+        Self::with(Io::Wss(Box::new(stream)))
     }
 
     /// As a server: answers the upgrade to a WebSocket and waits until something is said. `None`
@@ -185,6 +207,11 @@ impl Link {
             Io::Unix(stream) => stream.write_all(bytes).await.is_ok(),
             Io::Ws(stream) => stream.send(binary(bytes)).await.is_ok(),
             Io::UnixWs(stream) => stream.send(binary(bytes)).await.is_ok(),
+            // what is written is not yet sent
+            Io::Tls(stream) => {
+                stream.write_all(bytes).await.is_ok() && stream.flush().await.is_ok()
+            }
+            Io::Wss(stream) => stream.send(binary(bytes)).await.is_ok(),
         }
     }
 
@@ -195,6 +222,8 @@ impl Link {
             Io::Unix(stream) => fill(stream, &mut self.received).await,
             Io::Ws(stream) => fill_frame(stream, &mut self.received).await,
             Io::UnixWs(stream) => fill_frame(stream, &mut self.received).await,
+            Io::Tls(stream) => fill(stream, &mut self.received).await,
+            Io::Wss(stream) => fill_frame(stream, &mut self.received).await,
         }
     }
 
@@ -353,6 +382,8 @@ impl Link {
         let stream = match self.io {
             Io::Tcp(stream) => stream,
             Io::Ws(stream) => stream.into_inner(),
+            Io::Tls(stream) => stream.into_inner().0,
+            Io::Wss(stream) => stream.into_inner().into_inner().0,
             Io::Unix(_) | Io::UnixWs(_) => panic!("a Unix socket"),
         };
         let now = Some(Duration::ZERO);
@@ -417,6 +448,15 @@ impl Link {
         self.send(&connack(self.version, 0)).await;
         connect
     }
+}
+
+async fn secured(addr: SocketAddr, pki: &Pki) -> TlsStream<TcpStream> {
+    let stream = within("a connection", TcpStream::connect(addr)).await;
+    let stream = stream.unwrap_or_else(|error| panic!("{addr}: {error}"));
+    stream.set_nodelay(true).expect("a TCP connection");
+    let client = tls::client(pki);
+    let secured = within("a TLS handshake", tls::secure(&client, stream)).await;
+    secured.unwrap_or_else(|error| panic!("{addr}: {error}"))
 }
 
 async fn unix(path: &Path) -> UnixStream {

@@ -119,6 +119,7 @@ label! {
         AuthDenied => "auth_denied",
         AclDenied => "acl_denied",
         Overload => "overload",
+        SlowConsumer => "slow_consumer",
         RateLimited => "rate_limited",
         Kicked => "kicked",
         Banned => "banned",

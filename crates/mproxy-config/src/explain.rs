@@ -301,6 +301,7 @@ mod tests {
         Some(match path {
             "listeners.protocol" => ["\"mqtt\"", "\"ws\""],
             "listeners.conformance" => ["\"tolerant\"", "\"strict\""],
+            "listeners.limits.slow_consumer" => ["\"wait\"", "\"drop-qos0\""],
             "listeners.bridges" => ["\"pass\"", "\"refuse\""],
             "listeners.receive_maximum" => ["\"pass\"", "\"enforce\""],
             "listeners.server_reference" => ["\"strip\"", "\"pass\""],

@@ -1,9 +1,10 @@
 //! `[listeners.limits]`: limits on what clients may use.
 
+use crate::choice::words;
 use crate::scalar::{ByteRate, Count, KeepAlive, Number, Prefix, Size};
 use crate::section::{Setting, section};
 use crate::validate::bounds;
-use mproxy_session::Rate;
+use mproxy_session::{Rate, SlowConsumer};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -21,6 +22,18 @@ section! {
         ///
         /// Without it, a client that stopped reading would keep its session, and the broker's queue, forever.
         write_timeout: Duration = "120s", check bounds::timeout;
+        /// What happens to a client that reads more slowly than the broker sends, after slow_consumer_time.
+        ///
+        /// wait: mproxy does not read the broker meanwhile, and the broker's queue for this client grows.
+        /// drop-qos0: mproxy drops QoS 0 messages to this client while it is behind, and everything else
+        /// arrives, in order. disconnect: mproxy closes the client; MQTT 5 clients receive DISCONNECT 0x97, and
+        /// the broker publishes the will.
+        slow_consumer: SlowConsumer = "wait";
+        /// How long a client may accept less than the broker sends, before slow_consumer applies.
+        ///
+        /// The time begins when data has to wait for the client, and ends when none is left, in mproxy or on
+        /// its way from the broker. write_timeout applies as well.
+        slow_consumer_time: Duration = "30s", check bounds::timeout;
         /// Largest packet from a client, with its fixed header. "256MiB", the maximum of MQTT, = unlimited.
         ///
         /// CONNACK tells MQTT 5 clients a lower limit (Maximum Packet Size). Without a limit, CONNACK passes
@@ -127,4 +140,8 @@ section! {
         "max_connections_per_ipv6_prefix": "ipv6_prefix = 64",
             "it only sets the prefix: `max_connections_per_ip` and all other limits per address use it";
     }
+}
+
+words! {
+    SlowConsumer { "wait": Wait, "drop-qos0": DropQos0, "disconnect": Disconnect, }
 }

@@ -104,6 +104,7 @@ names! {
         /// As above.
         QueueTimeout = "queue_timeout",
         RefusedWill = "refused_will",
+        SlowConsumer = "slow_consumer",
         Versions = "versions",
         WriteTimeout = "write_timeout",
     }

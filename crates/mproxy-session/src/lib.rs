@@ -37,7 +37,7 @@ pub use self::{
     },
     limits::{
         Bridges, Conformance, ControlCharacters, Limits, Pace, Rate, ReceiveMaximum,
-        RefusedPublish, RefusedWill, ServerReference, Versions, WhenUnreachable,
+        RefusedPublish, RefusedWill, ServerReference, SlowConsumer, Versions, WhenUnreachable,
     },
     memory::MemoryBudget,
     recorder::{Batch, Counters, Events, NoRecorder, Recorder},

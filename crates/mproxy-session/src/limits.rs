@@ -74,6 +74,11 @@ limits! {
     packet_timeout: Duration = Duration::from_secs(120);
     /// How long a side may accept no data while some is waiting for it.
     write_timeout: Duration = Duration::from_secs(120);
+    /// What happens to a client that accepts less than what waits for it.
+    slow_consumer: SlowConsumer = SlowConsumer::Wait;
+    /// How long a client may accept less than what waits for it before
+    /// [`slow_consumer`](field@Self::slow_consumer) applies.
+    slow_consumer_time: Duration = Duration::from_secs(30);
     /// How long a closed connection is still read, so that the last bytes written to it arrive.
     linger: Duration = Duration::from_secs(2);
     /// The largest packet of a client in bytes; [`Limits::NO_PACKET_LIMIT`], the default, sets none.
@@ -271,6 +276,21 @@ pub enum WhenUnreachable {
     Close,
     /// A CONNACK with 3 (MQTT 3.x) or 0x88 (MQTT 5.0), which some clients take as final.
     Connack,
+}
+
+/// What happens to a client that accepts less than what the broker has for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[allow(clippy::exhaustive_enums)] // complete: the broker waits, or a part is lost, or the client is
+pub enum SlowConsumer {
+    /// The broker is not read meanwhile: its own queue, and its own rules, apply.
+    #[default]
+    Wait,
+    /// QoS 0 messages of the broker are dropped, each as a whole, while anything waits for the client. All
+    /// other packets stay in order, and the broker is not read while more than 64 KiB of them wait.
+    DropQos0,
+    /// The session ends, with 0x97 for an MQTT 5.0 client that can still be told. The broker publishes
+    /// the will.
+    Disconnect,
 }
 
 /// What happens to a client whose will its hooks refuse: the broker must not publish it.

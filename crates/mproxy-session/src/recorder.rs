@@ -67,6 +67,19 @@ pub trait Events: Send + Sync + 'static {
         let _ = (direction, kind);
     }
 
+    /// The client has accepted less than what waits for it for
+    /// [`Limits::slow_consumer_time`](crate::Limits::slow_consumer_time): from here on the session drops
+    /// messages for it.
+    fn sheds(&self, session: &SessionInfo) {
+        let _ = session;
+    }
+
+    /// The client has caught up, and the session drops no more messages for it. It has dropped so many since
+    /// it began.
+    fn caught_up(&self, session: &SessionInfo, dropped: u64) {
+        let _ = (session, dropped);
+    }
+
     /// The session ends. Called once, before the last packets are written and both sides are closed;
     /// the [`Summary`](crate::Summary) comes afterwards, which takes up to
     /// [`Limits::linger`](crate::Limits::linger) longer if a side is silent.
@@ -115,6 +128,9 @@ pub struct Batch {
     pub too_large: u32,
     /// PUBLISH packets whose Message Expiry Interval ended while a hook or a slow receiver held them.
     pub expired: u32,
+    /// PUBLISH packets of QoS 0 that are not forwarded because the client is
+    /// [slow](crate::SlowConsumer::DropQos0).
+    pub shed: u32,
     /// Packets that hooks changed.
     pub modified: u32,
     /// Times that this side was not read because the other was slow.

@@ -77,6 +77,8 @@ names! {
         SessionTakenOver = "session_taken_over",
         /// Too many packets of the client were refused in too short a time.
         RateLimited = "rate_limited",
+        /// The client accepted less than what waited for it, for too long.
+        SlowConsumer = "slow_consumer",
         /// There was no memory left for what the connection held.
         Overload = "overload",
         /// The connection made room for another one before its CONNECT was whole.
@@ -191,6 +193,9 @@ pub struct Summary {
     pub to_server: Traffic,
     /// What the broker sent.
     pub to_client: Traffic,
+    /// QoS 0 messages that were dropped because the client was
+    /// [slow](crate::SlowConsumer::DropQos0).
+    pub shed: u64,
     /// Whether a hook or the session itself panicked.
     pub panicked: bool,
     /// The type of the packet that ended it: one that was not allowed, or a DISCONNECT.

@@ -288,6 +288,8 @@ fn session_limits(listener: &config::Listener) -> Limits {
     limits.dial_timeout = Duration::MAX;
     limits.packet_timeout = config.packet_timeout;
     limits.write_timeout = config.write_timeout;
+    limits.slow_consumer = config.slow_consumer;
+    limits.slow_consumer_time = config.slow_consumer_time;
     limits.max_packet_size = packet_limit(config.max_packet_size);
     limits.max_connect_size = config.max_connect_size;
     limits.max_held_packet = config.max_held_packet;

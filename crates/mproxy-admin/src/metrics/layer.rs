@@ -4,6 +4,7 @@
 //! its own, made when it is first needed: no lock, no look-up and, up to [`SHARDS`] threads, no
 //! contended cache line.
 
+use std::array::from_fn;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -40,6 +41,12 @@ impl LayerMetrics {
     /// Counts a packet that the layer dropped.
     pub fn dropped(&self, packet: PacketType, reason: Reason) {
         inc(&self.shard().dropped[packet as usize][reason as usize]);
+    }
+
+    /// Counts so many packets that the layer dropped.
+    pub fn dropped_many(&self, packet: PacketType, reason: Reason, count: u32) {
+        let counter = &self.shard().dropped[packet as usize][reason as usize];
+        counter.fetch_add(count.into(), Ordering::Relaxed);
     }
 
     /// Counts a packet that the proxy made itself on behalf of the layer.
@@ -186,13 +193,25 @@ impl Layer {
 }
 
 /// Counters indexed by the discriminants of their labels; packet types begin at 1.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(align(128))]
 struct Shard {
     decisions: [[AtomicU64; Decision::ALL.len()]; Action::ALL.len()],
     modified: [AtomicU64; PACKET_CODES],
     injected: [AtomicU64; PACKET_CODES],
     dropped: [[AtomicU64; Reason::ALL.len()]; PACKET_CODES],
+}
+
+// not derived: arrays have a default up to 32 only, and there are more reasons
+impl Default for Shard {
+    fn default() -> Self {
+        Self {
+            decisions: Default::default(),
+            modified: Default::default(),
+            injected: Default::default(),
+            dropped: from_fn(|_| from_fn(|_| AtomicU64::new(0))),
+        }
+    }
 }
 
 thread_local! {

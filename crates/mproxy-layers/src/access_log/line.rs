@@ -122,6 +122,7 @@ pub(super) fn closed(session: &SessionInfo, summary: &Summary) {
         bytes_to_server = summary.to_server.bytes,
         bytes_to_client = summary.to_client.bytes,
         denied = summary.to_server.denied + summary.to_client.denied,
+        shed = (summary.shed > 0).then_some(summary.shed),
         panicked = summary.panicked,
     }, "client disconnected");
 }

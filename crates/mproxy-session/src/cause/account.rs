@@ -312,6 +312,12 @@ impl Overdue {
                 },
                 Limit::PacketTimeout,
             ),
+            Self::Consumer => {
+                let code = ReasonCode::QUOTA_EXCEEDED;
+                return Account::told(Side::Proxy, CloseReason::SlowConsumer, code)
+                    .limit(Limit::SlowConsumer)
+                    .detail("the client accepts less than the broker sends");
+            }
             Self::Answers => (
                 CloseReason::WriteTimeout,
                 "the broker does not answer SUBSCRIBE and UNSUBSCRIBE",

@@ -147,6 +147,8 @@ pub(crate) enum Overdue {
     Packet(Direction),
     /// The broker's answers to SUBSCRIBE and UNSUBSCRIBE.
     Answers,
+    /// The client to accept all that waits for it.
+    Consumer,
 }
 
 impl Cause {

@@ -97,10 +97,12 @@ impl<H: PacketService> Flow<H> {
     #[inline]
     pub(super) fn lane(&self, cx: &Cx<'_, '_>) -> Lane {
         let rules = &*cx.rules;
-        // the full path finds repetitions of what the proxy answered, and ages packets that waited
+        // the full path finds repetitions of what the proxy answered, ages packets that waited, and
+        // drops messages for a slow receiver
         if !rules.phase.is_established()
             || rules.exchanges.answers_locally()
             || cx.queued_since.is_some() && rules.version().is_v5()
+            || self.drops_messages()
         {
             return Lane::Closed;
         }

@@ -45,6 +45,8 @@ impl Events {
     pub(crate) const TAKEN: Self = Self(1 << 3);
     /// AUTH passed before CONNACK: the broker's time to answer starts again.
     pub(crate) const EXCHANGED: Self = Self(1 << 4);
+    /// A receiver that was behind has accepted all that the sender had.
+    pub(crate) const CAUGHT_UP: Self = Self(1 << 5);
 
     pub(crate) const fn has(self, event: Self) -> bool {
         self.0 & event.0 != 0

@@ -10,7 +10,7 @@
 //!       note      what is remembered of what goes on
 //! -------------------------------------------------------------------------------------
 //!  inbox -> asking -> outbox    the state, each in its file, with its transitions
-//!  payload, sender, subject
+//!  payload, sender, subject, consumer
 //! ```
 //!
 //! Each file calls only those below it and on its line; imports go down. The rules of MQTT itself are in
@@ -32,6 +32,7 @@
 mod apply;
 mod asking;
 mod classify;
+mod consumer;
 mod cx;
 mod expiry;
 mod inbox;
@@ -51,7 +52,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use mproxy_codec::Direction;
 
-use self::{asking::Asking, payload::Payload, sender::Sender};
+use self::{asking::Asking, consumer::Consumer, payload::Payload, sender::Sender};
 pub(crate) use self::{
     cx::{Clock, Cx, Events, Intake, WORK},
     inbox::Inbox,
@@ -79,6 +80,7 @@ pub(crate) struct Flow<H: PacketService> {
     /// True once hooks of this direction have waited: packets are then copied, so that the next wait does
     /// not keep the thread's buffer.
     hooks_wait: bool,
+    consumer: Consumer,
     slow_polls: SlowPolls,
 }
 
@@ -127,6 +129,7 @@ impl<H: PacketService> Flow<H> {
             sender: Sender::TALKING,
             stalled: false,
             hooks_wait: false,
+            consumer: Consumer::KeepsUp,
             slow_polls: SlowPolls::none(),
         }
     }

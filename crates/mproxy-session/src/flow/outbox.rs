@@ -57,6 +57,11 @@ impl Outbox {
         self.queue.is_none()
     }
 
+    /// True if the side has accepted everything, also what its writer may buffer.
+    pub(crate) const fn is_flushed(&self) -> bool {
+        self.queue.is_none() && self.unflushed == 0
+    }
+
     fn queued(&self) -> &[u8] {
         self.queue.as_ref().map_or(&[], |queue| &queue.bytes)
     }

@@ -28,6 +28,19 @@ struct Arrived {
     is_unjudgeable: bool,
 }
 
+impl Arrived {
+    /// Whatever of it has come, for one that is not forwarded and that no hook looks at.
+    fn in_pieces(layout: PublishLayout, got: usize) -> Self {
+        let len = layout.total_len().min(got);
+        Self {
+            layout,
+            len,
+            left: layout.total_len() - len,
+            is_unjudgeable: false,
+        }
+    }
+}
+
 impl<H: PacketService> Flow<H> {
     /// Handles a PUBLISH whose payload may still be on its way.
     pub(super) fn publish(
@@ -43,7 +56,12 @@ impl<H: PacketService> Flow<H> {
         let Some(layout) = self.layout(head, bytes, cx)? else {
             return Ok((Next::Incomplete { judged: false }, 0));
         };
-        let Some(arrived) = self.arrived(layout, bytes.len(), cx) else {
+        let is_shed = self.is_shed(&layout, bytes, cx.rules);
+        let arrived = match is_shed {
+            true => Some(Arrived::in_pieces(layout, bytes.len())),
+            false => self.arrived(layout, bytes.len(), cx),
+        };
+        let Some(arrived) = arrived else {
             return Ok((Next::Incomplete { judged: true }, 0));
         };
         let (len, left) = (arrived.len, arrived.left);
@@ -53,6 +71,11 @@ impl<H: PacketService> Flow<H> {
             Some(aliases) => aliases.receive(&layout, bytes, tapped)?,
             None => None,
         };
+        if is_shed {
+            self.take_back(&layout, bytes, cx);
+            cx.batch.shed += 1;
+            return Ok((self.answer_with(None, left, cx), len));
+        }
         if let Some(answer) = cx.rules.repeated(direction, &layout) {
             self.take_back(&layout, bytes, cx);
             return Ok((self.answer_with(answer, left, cx), len));

@@ -91,7 +91,7 @@ impl<H: PacketService> Flow<H> {
     /// Rule 4. Answers of the proxy to this sender count as well: a sender that sends requests and does not
     /// read must not fill the memory.
     fn is_stalled(&mut self, cx: &mut Cx<'_, '_>) -> bool {
-        let stalled = !self.out.is_empty() || cx.to_sender.len() > cx.rules.limits.max_replies;
+        let stalled = self.is_clogged() || cx.to_sender.len() > cx.rules.limits.max_replies;
         if stalled && !self.stalled {
             cx.batch.stalls += 1;
         }
@@ -100,7 +100,7 @@ impl<H: PacketService> Flow<H> {
     }
 
     /// True if this side must not be read now.
-    fn is_paused(&mut self, cx: &Cx<'_, '_>) -> bool {
+    fn is_paused(&mut self, cx: &mut Cx<'_, '_>) -> bool {
         if self.inbox.is_blocked() {
             if !cx.rules.exchanges.has_room() {
                 return true;
@@ -111,7 +111,11 @@ impl<H: PacketService> Flow<H> {
         let is_early = self.direction == Direction::ToServer
             && !cx.rules.phase.is_established()
             && !cx.rules.phase.authenticates();
-        is_early || self.sender.is_done() || cx.intake == Intake::Hold || cx.is_spent()
+        if cx.intake == Intake::Hold {
+            self.caught_up(cx);
+            return true;
+        }
+        is_early || self.sender.is_done() || cx.is_spent()
     }
 
     /// Reads once and handles the bytes.
@@ -132,6 +136,7 @@ impl<H: PacketService> Flow<H> {
             Poll::Ready(Ok(())) if read > 0 => {}
             Poll::Pending => {
                 scratch::give_read(scratch);
+                self.caught_up(cx);
                 return Ok(());
             }
             Poll::Ready(outcome) => {

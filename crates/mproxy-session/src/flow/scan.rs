@@ -35,6 +35,7 @@ impl<H: PacketService> Flow<H> {
         let mut run = 0..0;
         let inside = self.payload.to_forward();
         let nothing_queued = self.out.is_empty();
+        self.begin_scan();
         let outcome = self.scan_packets(buffer, filled, &mut run, cx);
         self.hooks_ran(cx);
         if let Some(memo) = self.tap.memo_mut() {

@@ -14,6 +14,8 @@ pub(super) struct Book {
     pages: [Page; 2],
     /// Separate from the pages, where it would cause padding in each.
     denied: [AtomicU32; 2],
+    /// Messages dropped for a slow client.
+    shed: AtomicU32,
 }
 
 #[derive(Debug, Default)]
@@ -45,10 +47,16 @@ impl Book {
             add(&page.publishes, publishes.into());
         }
         if batch.denied > 0 {
-            let denied = &self.denied[index(direction)];
-            let sum = denied.load(Ordering::Relaxed).saturating_add(batch.denied);
-            denied.store(sum, Ordering::Relaxed);
+            add_few(&self.denied[index(direction)], batch.denied);
         }
+        if batch.shed > 0 {
+            add_few(&self.shed, batch.shed);
+        }
+    }
+
+    /// Messages that were dropped because the client was slow.
+    pub(super) fn shed(&self) -> u64 {
+        self.shed.load(Ordering::Relaxed).into()
     }
 
     /// The counts up to now.
@@ -76,6 +84,12 @@ const fn index(direction: Direction) -> usize {
 
 fn add(counter: &AtomicU64, more: u64) {
     let sum = counter.load(Ordering::Relaxed).wrapping_add(more);
+    counter.store(sum, Ordering::Relaxed);
+}
+
+/// The same for counts that stay small; at its end it stops.
+fn add_few(counter: &AtomicU32, more: u32) {
+    let sum = counter.load(Ordering::Relaxed).saturating_add(more);
     counter.store(sum, Ordering::Relaxed);
 }
 

@@ -107,6 +107,13 @@ impl SessionHandle {
         self.0.book.read(direction)
     }
 
+    /// QoS 0 messages that were dropped up to now because the client was
+    /// [slow](crate::SlowConsumer::DropQos0).
+    #[must_use]
+    pub fn shed(&self) -> u64 {
+        self.0.book.shed()
+    }
+
     /// Adds the counts of one read, and reports them unless they are empty.
     pub(crate) fn enter(&self, direction: Direction, batch: &Batch, recorder: &dyn Recorder) {
         self.0.book.enter(direction, batch, recorder);

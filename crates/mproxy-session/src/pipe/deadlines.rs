@@ -35,6 +35,8 @@ pub(super) enum Deadline {
     Write(Direction),
     Packet(Direction),
     Answers,
+    /// The client has caught up with the broker.
+    Consumer,
     /// The session expires.
     Expiry,
     /// A side that was slowed down is read again; the session does not end.
@@ -64,6 +66,8 @@ pub(super) struct Facts {
     pub(super) resumes: Option<Instant>,
     /// How long the client may be silent while it is read.
     pub(super) silence: Option<Duration>,
+    /// How long the client may accept less than what waits for it.
+    pub(super) behind: Option<Duration>,
 }
 
 /// What is waited for, and since when.
@@ -78,6 +82,8 @@ pub(super) struct Deadlines {
     heard: Moment,
     /// When a side was done, or an order came.
     closing: Option<Moment>,
+    /// Since when the client accepts less than what waits for it, if that has a deadline.
+    behind: Option<Moment>,
 }
 
 impl Deadlines {
@@ -90,6 +96,7 @@ impl Deadlines {
             since: [now; 2],
             heard: now,
             closing: None,
+            behind: None,
         }
     }
 
@@ -126,6 +133,15 @@ impl Deadlines {
         }
     }
 
+    /// The client accepts less than what waits for it, or no longer.
+    pub(super) fn watch_consumer(&mut self, is_behind: bool) {
+        match self.behind {
+            None if is_behind => self.behind = Some(self.now()),
+            Some(_) if !is_behind => self.behind = None,
+            _ => {}
+        }
+    }
+
     /// The earliest deadline.
     pub(super) fn next(&self, facts: Facts, limits: &Limits) -> Option<(Instant, Deadline)> {
         let closing = self.closing.map(|closing| {
@@ -142,6 +158,8 @@ impl Deadlines {
         } else {
             Some((self.heard, limits.connack_timeout, Deadline::Connack))
         };
+        let consumer = || Some((self.behind?, facts.behind?, Deadline::Consumer));
+        let consumer = if closing.is_none() { consumer() } else { None };
         let waits = [Direction::ToServer, Direction::ToClient].map(|direction| {
             let index = usize::from(direction == Direction::ToClient);
             let (limit, what) = match self.waits[index] {
@@ -154,7 +172,10 @@ impl Deadlines {
             };
             Some((self.since[index], limit, what))
         });
-        let all = [closing, client].into_iter().chain(waits).flatten();
+        let all = [closing, client, consumer]
+            .into_iter()
+            .chain(waits)
+            .flatten();
         let expiry = facts.expiry.map(|at| (at, Deadline::Expiry));
         all.map(|(since, limit, what)| (since.after(self.started, limit), what))
             .chain(expiry)
@@ -257,6 +278,7 @@ mod tests {
         expiry: None,
         resumes: None,
         silence: None,
+        behind: None,
     };
 
     fn next(deadlines: &Deadlines, facts: Facts, limits: &Limits) -> Option<(u64, Deadline)> {

@@ -70,6 +70,7 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
             // it is stuck, so the client is not read either
             Deadline::Answers => Overdue::Answers,
             Deadline::Packet(direction) => Overdue::Packet(direction),
+            Deadline::Consumer => Overdue::Consumer,
         }))
     }
 }

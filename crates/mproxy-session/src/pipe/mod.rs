@@ -4,6 +4,7 @@ mod allowance;
 mod deadlines;
 mod end;
 mod pace;
+mod slow;
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -59,6 +60,8 @@ pub(crate) struct Pipe<C, S, U: PacketService, D: PacketService> {
     deadlines: Deadlines,
     pub(crate) broker_is_shut: bool,
     answered: bool,
+    /// Messages are dropped for the client, because it is slow.
+    sheds: bool,
     /// `Some` since the first refused packet of the client.
     denials: Option<Box<Allowance>>,
     /// The paces of the client and of the broker, if limited.
@@ -91,6 +94,7 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
             deadlines: Deadlines::new(started),
             broker_is_shut: false,
             answered: false,
+            sheds: false,
             denials: None,
             throttles,
         }
@@ -330,6 +334,8 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
         let wait = waits(self.to_client.waits_for(), resumes[1]);
         self.deadlines
             .observe(Direction::ToClient, wait, down.progressed(wait));
+        let behind = self.watch_consumer(down.has(Events::CAUGHT_UP));
+        let rules = &self.rules;
         let limits = &*rules.limits;
         let is_heard =
             activity != Activity::Busy && self.to_server.is_listening() && resumes[0].is_none();
@@ -340,6 +346,7 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
             expiry: self.handle.expiry(),
             resumes: resumes.into_iter().flatten().min(),
             silence: silence(rules.negotiated.keep_alive, is_own, limits).filter(|_| is_heard),
+            behind,
         };
         let earliest = self.deadlines.next(facts, limits);
         let overdue = ready!(self.deadlines.poll(earliest, activity, cx));
@@ -350,6 +357,10 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
         if overdue == Deadline::Expiry {
             // wakes this task, which then finds the order
             self.handle.expire();
+            return Poll::Pending;
+        }
+        if overdue == Deadline::Consumer && self.sheds_for_consumer() {
+            cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         Poll::Ready(self.expired(overdue))

@@ -133,6 +133,19 @@ impl AliasTable {
         }
     }
 
+    /// True if there is room to remember the topic of an alias.
+    pub(crate) fn has_room(&self, alias: u16, topic: &[u8]) -> bool {
+        self.bytes_with(alias, topic) <= MAX_BYTES
+    }
+
+    /// Bytes of all topic names if this one is remembered, in place of an earlier one of this alias.
+    fn bytes_with(&self, alias: u16, topic: &[u8]) -> usize {
+        let entry = self.entries.get(&alias);
+        let replaced = entry.and_then(|entry| entry.bound.as_deref());
+        let replaced = replaced.map_or(0, |name| name.len() + ENTRY_BYTES);
+        self.bytes - replaced + topic.len() + ENTRY_BYTES
+    }
+
     /// Remembers the topic of an alias; `false` if there is no room.
     fn bind(&mut self, alias: u16, topic: &[u8]) -> bool {
         let entry = self.entries.get(&alias);
@@ -140,8 +153,7 @@ impl AliasTable {
         if bound == Some(topic) {
             return true;
         }
-        let replaced = bound.map_or(0, |name| name.len() + ENTRY_BYTES);
-        let bytes = self.bytes - replaced + topic.len() + ENTRY_BYTES;
+        let bytes = self.bytes_with(alias, topic);
         if bytes > MAX_BYTES {
             return false;
         }

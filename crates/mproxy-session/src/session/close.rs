@@ -229,6 +229,7 @@ fn summary_of(
         duration: started.elapsed(),
         to_server: handle.traffic(Direction::ToServer),
         to_client: handle.traffic(Direction::ToClient),
+        shed: handle.shed(),
         panicked: end.panicked(),
         packet: end.packet(),
         source: end.source(),

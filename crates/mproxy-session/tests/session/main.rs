@@ -11,6 +11,7 @@ mod blocking;
 mod bridges;
 mod closing;
 mod connect;
+mod consumers;
 mod cuts;
 mod denials;
 mod errors;

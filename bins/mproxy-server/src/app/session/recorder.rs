@@ -163,6 +163,11 @@ impl Counters for ConnectionRecorder {
                 self.worker.own.dropped(PacketType::Publish, reason);
             }
         }
+        if batch.shed > 0 {
+            self.worker
+                .own
+                .dropped_many(PacketType::Publish, Reason::SlowConsumer, batch.shed);
+        }
         if batch.injected != [0; 16] {
             for (code, count) in (0..).zip(batch.injected) {
                 let Some(kind) = PacketType::from_code(code) else {
@@ -277,6 +282,34 @@ impl Events for ConnectionRecorder {
             _ => return,
         };
         own.decision(action, Decision::Deny);
+    }
+
+    fn sheds(&self, session: &SessionInfo) {
+        let remedy = "the client reads more slowly than the broker sends: have it subscribe to less, or \
+             set listeners.NAME.limits.slow_consumer = \"wait\" to lose nothing";
+        tracing::warn!(
+            target: "mproxy::session",
+            event = "slow",
+            listener = &*session.peer().listener,
+            peer = %session.peer(),
+            client_id = session.client_id(),
+            username = session.user_name(),
+            remedy = self.service.names().fill(remedy),
+            "the client is slow: mproxy drops QoS 0 messages to it until it has caught up"
+        );
+    }
+
+    fn caught_up(&self, session: &SessionInfo, dropped: u64) {
+        tracing::info!(
+            target: "mproxy::session",
+            event = "slow",
+            listener = &*session.peer().listener,
+            peer = %session.peer(),
+            client_id = session.client_id(),
+            username = session.user_name(),
+            shed = dropped,
+            "the slow client has caught up"
+        );
     }
 
     fn ending(&self, side: session::Side, reason: CloseReason) {

@@ -140,6 +140,11 @@ fn of_limit(limit: &str) -> Option<&'static str> {
             "set listeners.NAME.receive_maximum = \"pass\" to leave it to the broker, or update \
              the client"
         }
+        "slow_consumer" => {
+            "the client reads more slowly than the broker sends: have it subscribe to less, raise \
+             listeners.NAME.limits.slow_consumer_time, or set listeners.NAME.limits.slow_consumer to \
+             \"drop-qos0\" or \"wait\""
+        }
         "versions" => "add the version to listeners.NAME.versions if this client should be let in",
         "write_timeout" => {
             "the side named in detail does not read; raise listeners.NAME.limits.write_timeout if \

@@ -94,6 +94,7 @@ impl Service {
                     bytes_to_server = summary.to_server.bytes,
                     bytes_to_client = summary.to_client.bytes,
                     denied = summary.to_server.denied + summary.to_client.denied,
+                    shed = (summary.shed > 0).then_some(summary.shed),
                     panicked = says_panicked.then_some(summary.panicked),
                     upstream = &*self.upstream.name,
                     "{message}"
