@@ -177,7 +177,8 @@ label! {
 }
 
 label! {
-    /// Label `limit` of `mproxy_connections_refused_total`: the key of the configuration that refused.
+    /// Label `limit` of `mproxy_connections_refused_total`, and `source` of `mproxy_overload_level`: the key of the
+    /// configuration that refuses.
     ///
     /// Keys of a listener stand alone, because the label `listener` says whose they are.
     #[non_exhaustive]
@@ -190,6 +191,9 @@ label! {
         ServerMaxConnections => "server.max_connections",
         ConnectionRate => "connection_rate",
         ServerMemory => "server.memory",
+        OverloadLag => "server.overload_lag",
+        OverloadCpuPressure => "server.overload_cpu_pressure",
+        OverloadMemoryPressure => "server.overload_memory_pressure",
     }
 }
 
@@ -204,7 +208,10 @@ impl ConnectionLimit {
             | Self::MaxPending
             | Self::MaxConnections
             | Self::ServerMaxConnections => RefuseReason::ConnectionLimit,
-            Self::ServerMemory => RefuseReason::Overload,
+            Self::ServerMemory
+            | Self::OverloadLag
+            | Self::OverloadCpuPressure
+            | Self::OverloadMemoryPressure => RefuseReason::Overload,
         }
     }
 }

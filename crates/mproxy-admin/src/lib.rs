@@ -21,5 +21,6 @@ pub use labels::{
 };
 pub use metrics::{
     Certificate, ConnectionMetrics, FetchedList, Format, LayerMetrics, ListenerMetrics, LogMetrics,
-    MemoryMetrics, Metrics, Traffic, TrafficCounters, UpstreamConnection, UpstreamMetrics,
+    MemoryMetrics, Metrics, OverloadMetrics, Traffic, TrafficCounters, UpstreamConnection,
+    UpstreamMetrics,
 };

@@ -3,7 +3,7 @@
 use crate::choice::words;
 use crate::context::Context;
 use crate::environment::Environment;
-use crate::scalar::{AutoSize, Count, Text};
+use crate::scalar::{AutoSize, Count, DurationOrNever, Text};
 use crate::section::{Setting, section};
 use crate::validate::bounds;
 use std::num::NonZeroUsize;
@@ -38,6 +38,23 @@ section! {
         /// session yet, then only as many as new clients need. Above 95 % it closes the largest of all,
         /// and accepts no new ones.
         memory: Option<u64> as Setting<AutoSize> = "auto", check bounds::memory;
+        /// Delay of the worker threads above which mproxy accepts few new connections. "0s" = never.
+        ///
+        /// The delay is how long a packet waits for its turn; mproxy_worker_lag_seconds shows it. It must be above
+        /// this for three seconds. Then mproxy accepts 50 new connections per second, and above four times
+        /// this none, and closes those that have no session yet. Clients with a session stay.
+        overload_lag: Option<Duration> as Setting<DurationOrNever> = "1s", check bounds::overload_lag;
+        /// Percent of time that threads wait for CPU above which mproxy accepts few connections. 0 = never.
+        ///
+        /// It works like overload_lag; half-way from here to 100 is far above. The kernel measures it for the
+        /// control group of mproxy (version 2, cpu.pressure), over ten seconds. A busy container has a high
+        /// value without harm: look at its usual value first.
+        overload_cpu_pressure: Option<NonZeroUsize> as Setting<Count> = 0, check bounds::percent;
+        /// Percent of time that threads wait for memory above which mproxy accepts few connections. 0 = never.
+        ///
+        /// It works like overload_cpu_pressure, with memory.pressure: the kernel cannot find memory for the
+        /// container fast enough, and may soon end a process.
+        overload_memory_pressure: Option<NonZeroUsize> as Setting<Count> = 50, check bounds::percent;
         /// Time to keep accepting after the signal to stop, while /readyz fails already. "0s" = none.
         ///
         /// Load balancers, and the endpoints of Kubernetes, need seconds to learn that an address is not ready.

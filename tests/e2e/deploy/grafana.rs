@@ -7,8 +7,8 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use mproxy_admin::{
-    Action, Admin, BuildInfo, Decision, DialResult, Direction, Health, LogMetrics, Metrics,
-    PacketType, Reason, RefuseReason, Side, Traffic, Version,
+    Action, Admin, BuildInfo, ConnectionLimit, Decision, DialResult, Direction, Health, LogMetrics,
+    Metrics, PacketType, Reason, RefuseReason, Side, Traffic, Version,
 };
 use serde_json::Value;
 
@@ -180,6 +180,7 @@ fn count_one_of_each(health: &Health, metrics: &Metrics) {
     upstream.connack(Duration::ZERO);
     upstream.publish_answered(Duration::ZERO);
     metrics.set_capacity(500);
+    metrics.overload().level(ConnectionLimit::OverloadLag, 1);
     metrics.memory().watch(|| (4096, 8192));
     metrics.worker_lagged(Duration::ZERO);
 

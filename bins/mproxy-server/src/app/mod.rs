@@ -27,6 +27,7 @@ mod service_manager;
 mod session;
 mod signals;
 mod sockets;
+mod strain;
 mod supervisor;
 mod trust;
 mod upstream;

@@ -11,6 +11,7 @@ use mproxy_transport::{ClientAddr, TlsServer, WsOptions};
 use super::chain::Policy;
 use super::gate::{Admitted, Evicted, Gate, Limited, Refused};
 use super::memory::Memory;
+use super::strain::Strain;
 use super::trust::Trust;
 use super::upstream::Upstream;
 use mproxy_session::Rate;
@@ -30,12 +31,17 @@ pub(crate) struct Service {
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) gate: Gate,
     pub(crate) memory: Arc<Memory>,
+    pub(crate) strain: Arc<Strain>,
     pub(crate) metrics: mproxy_admin::ListenerMetrics,
 }
 
 impl Service {
     /// Admits an accepted connection, or closes it at once.
     pub(crate) fn admit(&self, client: &ClientAddr) -> Option<Admitted> {
+        if let Err(refused) = self.strain.admits() {
+            self.refused(client, refused, self.metrics.accepted());
+            return None;
+        }
         if !self.memory.admits() {
             let limit = ConnectionLimit::ServerMemory;
             let refused = Refused::full(limit, self.memory.limit());

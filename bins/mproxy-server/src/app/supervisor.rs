@@ -35,6 +35,7 @@ use super::service::Service;
 use super::service_manager;
 use super::session::WorkerRecorder;
 use super::sockets::{BindError, Opened, Sockets};
+use super::strain::Strain;
 use super::upstream::Upstreams;
 use super::workers::Workers;
 use super::{OnLog, build_info};
@@ -89,6 +90,7 @@ pub(crate) struct Supervisor {
     resolver: Resolver,
     gates: Gates,
     memory: Arc<Memory>,
+    strain: Arc<Strain>,
     pub(super) workers: Workers,
     // from the configuration
     pub(super) config: Config,
@@ -147,9 +149,13 @@ impl Supervisor {
         let admin = Admin::new(build, health.clone(), metrics.clone()).api(Arc::new(api));
         let admin = serve_admin(config.admin.bind, admin, &abort).await?;
         let recorders = (0..threads.get()).map(|index| WorkerRecorder::new(&metrics, index));
-        let workers = Workers::start(recorders.collect(), &registry, &abort)
+        let recorders: Vec<_> = recorders.collect();
+        let strain = Arc::new(Strain::new(recorders.clone(), metrics.overload()));
+        let workers = Workers::start(recorders, &registry, &abort)
             .map_err(|error| other("cannot start the worker threads")(error.into()))?;
         let (keeper, kept, over) = (Arc::clone(&memory), registry.clone(), abort.clone());
+        tokio::spawn(async move { keeper.keep(&kept, over).await });
+        let (keeper, kept, over) = (Arc::clone(&strain), registry.clone(), abort.clone());
         tokio::spawn(async move { keeper.keep(&kept, over).await });
         let remedy = capacity.descriptor_remedy(&config.server);
         let mut supervisor = Self {
@@ -167,6 +173,7 @@ impl Supervisor {
             resolver,
             gates: Gates::new(capacity.connections, remedy),
             memory,
+            strain,
             workers,
             started: without_traffic(&config),
             plan: Arc::new(plan),
@@ -324,6 +331,7 @@ impl Supervisor {
             upstream: Arc::clone(self.upstreams.get(&plan.upstream)?),
             gate: kept.gate.clone(),
             memory: Arc::clone(&self.memory),
+            strain: Arc::clone(&self.strain),
             metrics: self.metrics.listener(&plan.name),
         })
     }
@@ -331,6 +339,7 @@ impl Supervisor {
     /// Sets the capacity that the configuration and the system allow.
     fn set_capacity(&self) {
         self.memory.configure(self.config.server.memory);
+        self.strain.configure(&self.config.server);
         let capacity = Capacity::of(&self.config, self.workers.len());
         let remedy = capacity.descriptor_remedy(&self.config.server);
         self.gates.set_maximum(capacity.connections, remedy);

@@ -17,6 +17,7 @@ mod layer;
 mod listener;
 mod log;
 mod memory;
+mod overload;
 mod process;
 mod reload;
 mod traffic;
@@ -49,6 +50,7 @@ pub use layer::LayerMetrics;
 pub use listener::ListenerMetrics;
 pub use log::LogMetrics;
 pub use memory::MemoryMetrics;
+pub use overload::OverloadMetrics;
 pub use traffic::{Traffic, TrafficCounters};
 pub use upstream::{UpstreamConnection, UpstreamMetrics};
 
@@ -94,6 +96,7 @@ struct Inner {
     capacity: Gauge,
     packet_errors: Family<PacketErrorLabels, Counter>,
     memory: MemoryMetrics,
+    overload: OverloadMetrics,
     reloads: reload::Families,
     certificates: Certificates,
     fetched_lists: FetchedLists,
@@ -148,6 +151,7 @@ impl Metrics {
         let log = log::Collector::default();
         registry.register_collector(Box::new(log.clone()));
         let memory = MemoryMetrics::register(&mut registry);
+        let overload = OverloadMetrics::register(&mut registry);
         let reloads = reload::Families::register(&mut registry);
         registry.register_collector(Box::new(process::Collector::new()));
         let certificates = Certificates::default();
@@ -162,6 +166,7 @@ impl Metrics {
             log,
             packet_errors,
             memory,
+            overload,
             reloads,
             certificates,
             fetched_lists,
@@ -221,6 +226,12 @@ impl Metrics {
     #[must_use]
     pub fn memory(&self) -> MemoryMetrics {
         self.inner.memory.clone()
+    }
+
+    /// The level of each source of overload.
+    #[must_use]
+    pub fn overload(&self) -> OverloadMetrics {
+        self.inner.overload.clone()
     }
 
     /// Notes how late a timer of a worker thread fired.

@@ -123,6 +123,19 @@ pub(crate) fn memory(size: &Option<u64>) -> Result<(), Problem> {
     }
 }
 
+/// A delay that can be told from the resolution of timers.
+pub(crate) fn overload_lag(lag: &Option<Duration>) -> Result<(), Problem> {
+    let too_short = lag.is_some_and(|lag| lag < Duration::from_millis(1));
+    let label = "at least \"1ms\", or \"0s\" for never";
+    refused_if(too_short, "a delay of less than a millisecond", label)
+}
+
+/// A share of a hundred.
+pub(crate) fn percent(percent: &Option<NonZeroUsize>) -> Result<(), Problem> {
+    let is_out = percent.is_some_and(|percent| percent.get() > 100);
+    refused_if(is_out, "more than 100 percent", "0 to 100; 0 is never")
+}
+
 /// The head of an upgrade request.
 pub(crate) fn header_size(size: &usize) -> Result<(), Problem> {
     within(*size as u64, HEADER_MIN, HEADER_MAX)

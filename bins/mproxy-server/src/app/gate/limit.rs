@@ -33,6 +33,16 @@ impl Refused {
         }
     }
 
+    /// The process does not keep up: a reading is above the value of this key.
+    pub(crate) const fn overloaded(limit: ConnectionLimit, value: f64) -> Self {
+        Self {
+            limit,
+            value,
+            rate: None,
+            descriptor_remedy: None,
+        }
+    }
+
     pub(super) fn too_fast(limit: ConnectionLimit, rate: Rate) -> Self {
         Self {
             limit,
@@ -80,7 +90,11 @@ pub(crate) trait Limited {
 impl Limited for ConnectionLimit {
     fn key(self, listener: &str) -> String {
         match self {
-            Self::ServerMaxConnections | Self::ServerMemory => self.as_str().to_owned(),
+            Self::ServerMaxConnections
+            | Self::ServerMemory
+            | Self::OverloadLag
+            | Self::OverloadCpuPressure
+            | Self::OverloadMemoryPressure => self.as_str().to_owned(),
             key => format!("listeners.{listener}.limits.{key}"),
         }
     }
@@ -102,6 +116,10 @@ impl Limited for ConnectionLimit {
             Self::ServerMemory => {
                 "see the line with event=memory: raise server.memory or the memory limit of the \
                  container if your fleet needs it"
+            }
+            Self::OverloadLag | Self::OverloadCpuPressure | Self::OverloadMemoryPressure => {
+                "see the line with event=overload: give mproxy more CPU or memory, or another replica; raise \
+                 this key if this is usual here"
             }
             _ => "raise this key",
         }

@@ -18,6 +18,7 @@ use mproxy_session::{
 use crate::app::gate::Pass;
 use crate::app::service::Service;
 use crate::app::upstream::{Entered, Permit, Waiting};
+use crate::app::workers::Pulse;
 
 /// What all sessions of a worker share.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub(crate) struct WorkerRecorder {
     pub(crate) metrics: Metrics,
     /// Measure the latency of the next PUBLISH; the worker sets this regularly.
     pub(crate) wants_latency: AtomicBool,
+    /// How late the worker is.
+    pub(crate) pulse: Pulse,
 }
 
 impl WorkerRecorder {
@@ -38,6 +41,7 @@ impl WorkerRecorder {
             own: metrics.layer("session"),
             metrics: metrics.clone(),
             wants_latency: AtomicBool::new(true),
+            pulse: Pulse::new(),
         })
     }
 }

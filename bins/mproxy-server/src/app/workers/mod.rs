@@ -25,6 +25,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use self::pulse::Pulse;
 use crate::app::gate::Pass;
 use crate::app::registry::{Entered, Registry, Sessions};
 use crate::app::service::Service;

@@ -1,7 +1,7 @@
 //! The pulse of a worker: a timer that always runs, and measures how late it fires.
 
 use std::convert::Infallible;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
@@ -20,12 +20,57 @@ const TICK: Duration = Duration::from_millis(500);
 /// process that was stopped for an hour need not catch up.
 const CAUGHT_UP: u32 = 20;
 
+/// How late a worker is, for others to read.
+#[derive(Debug)]
+pub(crate) struct Pulse {
+    started: Instant,
+    /// When the next tick is due, in milliseconds since `started`.
+    due: AtomicU64,
+    /// The worst delay of a tick since it was read, in milliseconds.
+    worst: AtomicU64,
+}
+
+impl Pulse {
+    pub(crate) fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            due: AtomicU64::new(u64::MAX),
+            worst: AtomicU64::new(0),
+        }
+    }
+
+    fn expect(&self, due: Instant) {
+        let due = millis(due.duration_since(self.started));
+        self.due.store(due, Ordering::Relaxed);
+    }
+
+    fn came(&self, late: Duration) {
+        self.worst.fetch_max(millis(late), Ordering::Relaxed);
+    }
+
+    /// The worst delay since it was read last, also of a tick that has not come yet: a worker that stands
+    /// still says nothing.
+    pub(crate) fn lag(&self) -> Duration {
+        let now = millis(self.started.elapsed());
+        let overdue = now.saturating_sub(self.due.load(Ordering::Relaxed));
+        let worst = self.worst.swap(0, Ordering::Relaxed);
+        Duration::from_millis(worst.max(overdue))
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// At each tick, measures how late the worker is, and makes it measure the latency of its broker.
 pub(super) async fn beat(recorder: &WorkerRecorder) -> Infallible {
     loop {
         let due = Instant::now() + TICK;
+        recorder.pulse.expect(due);
         sleep_until(due).await;
-        for lag in lags(due.elapsed()) {
+        let late = due.elapsed();
+        recorder.pulse.came(late);
+        for lag in lags(late) {
             recorder.metrics.worker_lagged(lag);
         }
         recorder.wants_latency.store(true, Ordering::Relaxed);
@@ -82,6 +127,12 @@ mod tests {
             tokio::time::advance(TICK * 3 + Duration::from_millis(100)).await;
             tokio::task::yield_now().await;
             assert_eq!((seen(all), seen(short)), (Some(7), Some(4)));
+            let late = TICK * 2 + Duration::from_millis(100);
+            assert_eq!(recorder.pulse.lag(), late);
+            assert_eq!(recorder.pulse.lag(), Duration::ZERO, "it was read");
+            // it still stands
+            tokio::time::advance(TICK * 4).await;
+            assert_eq!(recorder.pulse.lag(), TICK * 3);
         };
         tokio::select! {
             never = beat(&recorder) => match never {},
