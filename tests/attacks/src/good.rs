@@ -1,7 +1,6 @@
 //! A client that means well, and times how it is served.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -9,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use mproxy_tests::wire::{Publish, Version};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use crate::socket::{connect, log_in};
+use crate::socket::log_in;
+use crate::target::{Target, Wire, socket};
 
 /// One session that publishes with QoS 1 ten times a second, and a fresh connection every half
 /// second, on a thread of their own.
@@ -45,7 +44,8 @@ impl GoodClient {
     /// # Panics
     /// If the system starts no thread.
     #[must_use]
-    pub fn start(addr: SocketAddr) -> Self {
+    pub fn start(target: &Target) -> Self {
+        let target = target.clone();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = thread::spawn(move || {
@@ -54,7 +54,10 @@ impl GoodClient {
                 .build()
                 .expect("a runtime");
             let (publishes, connects) = runtime.block_on(async {
-                tokio::join!(publish(addr, &stopped), connect_afresh(addr, &stopped))
+                tokio::join!(
+                    publish(&target, &stopped),
+                    connect_afresh(&target, &stopped)
+                )
             });
             Report {
                 publishes,
@@ -105,7 +108,7 @@ impl Latencies {
     }
 }
 
-async fn publish(addr: SocketAddr, stop: &AtomicBool) -> Latencies {
+async fn publish(target: &Target, stop: &AtomicBool) -> Latencies {
     let mut latencies = Latencies::default();
     let mut session = None;
     let mut id = 0;
@@ -113,12 +116,13 @@ async fn publish(addr: SocketAddr, stop: &AtomicBool) -> Latencies {
         id = if id == u16::MAX { 1 } else { id + 1 };
         let begun = Instant::now();
         let exchange = async {
-            let mut stream: TcpStream = match session.take() {
+            let mut stream: Wire = match session.take() {
                 Some(stream) => stream,
-                None => log_in_from_here(addr, "good").await?,
+                None => log_in_from_here(target, "good").await?,
             };
             let message = Publish::new(Version::V311, "good").qos(1, id).bytes(b"?");
             stream.write_all(&message).await?;
+            stream.flush().await?;
             let mut puback = [0; 4];
             stream.read_exact(&mut puback).await?;
             Ok(stream)
@@ -129,23 +133,24 @@ async fn publish(addr: SocketAddr, stop: &AtomicBool) -> Latencies {
     latencies
 }
 
-async fn connect_afresh(addr: SocketAddr, stop: &AtomicBool) -> Latencies {
+async fn connect_afresh(target: &Target, stop: &AtomicBool) -> Latencies {
     let mut latencies = Latencies::default();
     while !stop.load(Ordering::Relaxed) {
         let begun = Instant::now();
-        let attempt = limited(log_in_from_here(addr, "fresh")).await;
+        let attempt = limited(log_in_from_here(target, "fresh")).await;
         if let Some(mut stream) = latencies.record(begun, attempt) {
             // whether the goodbye arrives changes nothing
             let _ = stream.write_all(&[0xe0, 0]).await;
+            let _ = stream.flush().await;
         }
         sleep(Duration::from_millis(500)).await;
     }
     latencies
 }
 
-async fn log_in_from_here(addr: SocketAddr, client_id: &str) -> io::Result<TcpStream> {
-    let mut stream = connect(addr, [127, 0, 0, 1]).await?;
-    stream.set_nodelay(true)?;
+async fn log_in_from_here(target: &Target, client_id: &str) -> io::Result<Wire> {
+    let mut stream = target.mqtt([127, 0, 0, 1]).await?;
+    socket(&stream).set_nodelay(true)?;
     log_in(&mut stream, client_id).await?;
     Ok(stream)
 }

@@ -15,11 +15,13 @@ pub mod attack;
 mod good;
 mod rig;
 mod socket;
+mod target;
 mod watch;
 
 pub use self::{
     good::{GoodClient, Latencies, Report},
     rig::{Attackers, Outcome, Rig},
     socket::{connect, raise_descriptor_limit, upgrade},
+    target::{Secure, Target, Wire},
     watch::Watch,
 };

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use mproxy_attacks::attack::{ALL, Attack, Memory};
 use mproxy_attacks::{Latencies, Outcome, Rig, raise_descriptor_limit};
 use serde_json::Value;
@@ -19,6 +19,9 @@ struct Cli {
     /// The program to attack; what cargo builds if there is none.
     #[arg(long)]
     mproxy: Option<PathBuf>,
+    /// What clients connect over; attacks on TLS itself are always over TLS.
+    #[arg(long, value_enum, default_value_t = Over::Both)]
+    over: Over,
     /// Seconds that an attack lasts.
     #[arg(long, default_value_t = 8)]
     seconds: u64,
@@ -28,6 +31,25 @@ struct Cli {
     /// Names the attacks.
     #[arg(long)]
     list: bool,
+}
+
+/// What clients connect over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Over {
+    Plain,
+    Tls,
+    Both,
+}
+
+impl Over {
+    /// Whether to run an attack without TLS, and with it.
+    fn ways(self, attack: &Attack) -> impl Iterator<Item = bool> {
+        let plain = self != Self::Tls && !attack.kind.is_for_tls();
+        let tls = self != Self::Plain;
+        [(plain, false), (tls, true)]
+            .into_iter()
+            .filter_map(|(runs, secure)| runs.then_some(secure))
+    }
 }
 
 #[tokio::main]
@@ -54,12 +76,14 @@ async fn main() -> ExitCode {
         eprintln!("the limit of open files cannot be raised: {error}");
     }
     println!("{HEAD}");
-    for attack in chosen {
-        let rig = Rig::start(attack, cli.mproxy.as_deref()).await;
+    let runs = chosen.into_iter();
+    let runs = runs.flat_map(|attack| cli.over.ways(attack).map(move |secure| (attack, secure)));
+    for (attack, secure) in runs {
+        let rig = Rig::start(attack, secure, cli.mproxy.as_deref()).await;
         let contained = !matches!(attack.memory, Memory::Container(_)) || rig.is_contained();
         let length = Duration::from_secs(cli.seconds);
         let outcome = rig.run(attack, length, Duration::from_secs(cli.rest)).await;
-        println!("{}", row(attack, &outcome));
+        println!("{}", row(attack, secure, &outcome));
         if !contained {
             eprintln!(
                 "{}: no control group could be made: run as root",
@@ -74,7 +98,7 @@ const HEAD: &str = "| attack | Pss before / peak / after, MiB | CPU % | good PUB
 | good CONNECT p50 / p99, ms (failed of all) | attackers' connections opened / cut | log lines | the last warning |\n\
 |---|---|---|---|---|---|---|---|";
 
-fn row(attack: &Attack, outcome: &Outcome) -> String {
+fn row(attack: &Attack, secure: bool, outcome: &Outcome) -> String {
     let mib = |kib: Option<u64>| match kib {
         Some(kib) => format!("{:.1}", kib as f64 / 1024.0),
         None => "**gone**".to_owned(),
@@ -83,8 +107,9 @@ fn row(attack: &Attack, outcome: &Outcome) -> String {
         .cpu
         .map_or_else(|| "-".to_owned(), |cpu| cpu.to_string());
     format!(
-        "| {}: {} | {} / {} / {} | {cpu} | {} | {} | {} / {} | {} | {} |",
+        "| {}{}: {} | {} / {} / {} | {cpu} | {} | {} | {} / {} | {} | {} |",
         attack.name,
+        if secure { ", TLS" } else { "" },
         attack.what,
         mib(outcome.before),
         mib(Some(outcome.peak)),

@@ -11,8 +11,9 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use crate::attack::{Attack, Memory, Tally, Target};
+use crate::attack::{Attack, Memory, Tally};
 use crate::good::{GoodClient, Report};
+use crate::target::{Secure, Target};
 use crate::watch::{Watch, pss_kib};
 
 /// A broker, mproxy with one worker thread before it, and an attack on it.
@@ -56,16 +57,27 @@ pub struct Attackers {
 }
 
 impl Rig {
-    /// Starts broker and proxy; `program` in place of the proxy that cargo builds.
+    /// Starts broker and proxy, whose listeners have TLS if `secure` says so; `program` in place of the proxy that cargo builds.
     ///
     /// # Panics
     /// If one of them does not start.
-    pub async fn start(attack: &Attack, program: Option<&Path>) -> Self {
+    pub async fn start(attack: &Attack, secure: bool, program: Option<&Path>) -> Self {
+        let secure = secure.then(Secure::new);
         let broker = Mosquitto::for_load().await;
         let mut setup = Setup::before(&broker.url())
             .websocket()
             .set("server.worker_threads", "1")
             .toml(attack.toml);
+        if let Some(Secure { pki, .. }) = &secure {
+            for (key, file) in [("cert", "server.crt"), ("key", "server.key")] {
+                let file = format!("\"{}\"", pki.file(file));
+                setup = setup.set_listeners(&format!("tls.{key}"), &file);
+            }
+            if attack.keys.iter().any(|(key, _)| *key == "tls.client_auth") {
+                let ca = format!("[\"{}\"]", pki.file("ca.crt"));
+                setup = setup.set_listeners("tls.client_ca", &ca);
+            }
+        }
         if let Some(program) = program {
             setup = setup.program(program);
         }
@@ -87,6 +99,7 @@ impl Rig {
         let target = Target {
             mqtt: ([127, 0, 0, 1], mproxy.listener("mqtt").port()).into(),
             ws: ([127, 0, 0, 1], mproxy.listener("ws").port()).into(),
+            secure,
         };
         Self {
             mproxy,
@@ -102,14 +115,14 @@ impl Rig {
     /// If a thread panicked.
     pub async fn run(self, attack: &Attack, length: Duration, rest: Duration) -> Outcome {
         let pid = self.mproxy.id();
-        let warm = GoodClient::start(self.target.mqtt);
+        let warm = GoodClient::start(&self.target);
         sleep(Duration::from_secs(1)).await;
         drop(warm.stop());
         let before = pss_kib(pid);
         let said = self.mproxy.process().lines().len();
-        let good = GoodClient::start(self.target.mqtt);
+        let good = GoodClient::start(&self.target);
         let watch = Watch::start(pid);
-        let attackers = Attackers::start(*attack, self.target);
+        let attackers = Attackers::start(*attack, &self.target);
         sleep(length).await;
         let (peak, cpu) = watch.stop();
         let good = good.stop();
@@ -146,7 +159,8 @@ impl Attackers {
     /// # Panics
     /// If the system starts no thread.
     #[must_use]
-    pub fn start(attack: Attack, target: Target) -> Self {
+    pub fn start(attack: Attack, target: &Target) -> Self {
+        let target = target.clone();
         let tally = Arc::new(Tally::default());
         let kept = Arc::clone(&tally);
         let (stop, stopped) = oneshot::channel();
@@ -159,7 +173,7 @@ impl Attackers {
                 tokio::select! {
                     // an error means that nobody waits for the attack any more
                     _ = stopped => {}
-                    () = attack.kind.run(target, &tally) => {}
+                    () = attack.kind.run(&target, &tally) => {}
                 }
             });
         });

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use mproxy_tests::wire::{Connect, Version, frame as packet};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 /// Connects from this address of the loopback interface: 127.0.0.0/8 is all ours.
@@ -21,8 +21,9 @@ pub async fn connect(to: SocketAddr, from: [u8; 4]) -> io::Result<TcpStream> {
 ///
 /// # Errors
 /// When the connection breaks, or the answer is not 101.
-pub async fn upgrade(stream: &mut TcpStream) -> io::Result<()> {
+pub async fn upgrade(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<()> {
     stream.write_all(UPGRADE).await?;
+    stream.flush().await?;
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await?);
@@ -35,10 +36,14 @@ pub async fn upgrade(stream: &mut TcpStream) -> io::Result<()> {
 }
 
 /// Says CONNECT and waits for a CONNACK with code 0.
-pub(crate) async fn log_in(stream: &mut TcpStream, client_id: &str) -> io::Result<()> {
+pub(crate) async fn log_in(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    client_id: &str,
+) -> io::Result<()> {
     stream
         .write_all(&Connect::new(Version::V311, client_id).bytes())
         .await?;
+    stream.flush().await?;
     let mut connack = [0; 4];
     stream.read_exact(&mut connack).await?;
     if connack == [0x20, 2, 0, 0] {
@@ -53,6 +58,14 @@ pub(crate) fn ws_frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let len = u8::try_from(payload.len()).expect("frames of attackers are short");
     assert!(len < 126, "frames of attackers are short");
     [&[first, 0x80 | len, 0, 0, 0, 0], payload].concat()
+}
+
+/// The head of a client's frame of so many bytes. The mask is 0.
+pub(crate) fn ws_head(len: usize) -> Vec<u8> {
+    let mut head = vec![0x82, 0x80 | 127];
+    head.extend((len as u64).to_be_bytes());
+    head.extend([0; 4]);
+    head
 }
 
 /// A CONNECT of this many bytes, nearly all of it a password.

@@ -1,6 +1,8 @@
 //! Attacks on the real program: what no clock decides. Who was cut and who was let in, what is held,
 //! what the log says. A good client is served meanwhile, however slowly the machine is.
 
+mod leaks;
+
 use std::process::Command;
 
 use mproxy_attacks::attack::{ACL, Attack, Kind, Memory};
@@ -8,15 +10,25 @@ use mproxy_attacks::{Attackers, GoodClient, Report, Rig, raise_descriptor_limit}
 use mproxy_tests::{Mproxy, memory, until};
 use serde_json::Value;
 
-/// Runs an attack beside a good client until `enough` has come, and hands both results out.
+/// Runs an attack beside a good client until `enough` has come, and hands both results out. An attack on
+/// TLS is over TLS.
 async fn under_attack<T>(
     attack: Attack,
     enough: impl AsyncFnOnce(&Mproxy, &Attackers) -> T,
 ) -> (Rig, Report, T) {
+    over(attack, attack.kind.is_for_tls(), enough).await
+}
+
+/// The same, over TLS if `secure` says so.
+async fn over<T>(
+    attack: Attack,
+    secure: bool,
+    enough: impl AsyncFnOnce(&Mproxy, &Attackers) -> T,
+) -> (Rig, Report, T) {
     raise_descriptor_limit().expect("the limit of open files can be raised");
-    let rig = Rig::start(&attack, None).await;
-    let good = GoodClient::start(rig.target.mqtt);
-    let attackers = Attackers::start(attack, rig.target);
+    let rig = Rig::start(&attack, secure, None).await;
+    let good = GoodClient::start(&rig.target);
+    let attackers = Attackers::start(attack, &rig.target);
     let seen = enough(&rig.mproxy, &attackers).await;
     drop(attackers.stop());
     let report = good.stop();
@@ -67,11 +79,58 @@ async fn half_connects_are_held_to_the_budget() {
         sockets: 1_500,
         size: 64 << 10,
     };
-    assert_held_to_the_budget(Attack {
+    let attack = Attack {
         memory: SYSTEM,
         ..attack(kind, SCARCE, &[])
+    };
+    for secure in [false, true] {
+        assert_held_to_the_budget(attack, secure).await;
+    }
+}
+
+/// What TLS holds counts: the beginning of a handshake, and of a record.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_handshakes_and_half_records_are_held_to_the_budget() {
+    for kind in [
+        Kind::HalfHellos { sockets: 2_000 },
+        Kind::HalfRecords {
+            sockets: 1_500,
+            are_let_in: false,
+        },
+    ] {
+        let attack = Attack {
+            memory: SYSTEM,
+            ..attack(kind, SCARCE, &[])
+        };
+        assert_held_to_the_budget(attack, true).await;
+    }
+}
+
+/// Each takes a step of the handshake again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn key_updates_and_long_chains_of_certificates_hurt_nobody() {
+    let kind = Kind::KeyUpdates { clients: 10 };
+    let (_, report, ()) = under_attack(attack(kind, "", &[]), async |mproxy, _| {
+        until("key updates", async || {
+            let pings = "mproxy_packets_total{direction=\"client_to_broker\",type=\"pingreq\"}";
+            (mproxy.metrics().await.sum(pings) >= 300.0).then_some(())
+        })
+        .await;
     })
     .await;
+    assert_served(&report);
+    let kind = Kind::LongChains {
+        tasks: 4,
+        certificates: 60,
+    };
+    let keys = &[("tls.client_auth", "\"optional\"")];
+    let (_, report, line) = under_attack(attack(kind, "", keys), async |mproxy, _| {
+        cut(mproxy, 10, |event| event["reason"] == "tls_error").await
+    })
+    .await;
+    let remedy = line["remedy"].as_str().unwrap_or_default();
+    assert!(remedy.contains("too many certificates"), "{line}");
+    assert_served(&report);
 }
 
 /// The same from clients that were let in.
@@ -81,15 +140,17 @@ async fn half_subscribes_are_held_to_the_budget() {
         clients: 150,
         size: 1_000_000,
     };
-    assert_held_to_the_budget(Attack {
+    let attack = Attack {
         memory: SYSTEM,
         ..attack(kind, SCARCE, &[])
-    })
-    .await;
+    };
+    for secure in [false, true] {
+        assert_held_to_the_budget(attack, secure).await;
+    }
 }
 
-async fn assert_held_to_the_budget(attack: Attack) {
-    let (rig, report, ()) = under_attack(attack, async |mproxy, _| {
+async fn assert_held_to_the_budget(attack: Attack, secure: bool) {
+    let (rig, report, ()) = over(attack, secure, async |mproxy, _| {
         let shed = "mproxy_memory_shed_total";
         until("holders to be closed", async || {
             let metrics = mproxy.metrics().await;
@@ -270,7 +331,15 @@ fn the_addresses_of_a_prefix_are_one_client() {
     let output = Command::new("unshare")
         .args(["--map-root-user", "--net", "sh", "-c", script, "sh"])
         .arg(env!("CARGO_BIN_EXE_mproxy-attacks"))
-        .args(["--seconds", "3", "--rest", "0", "one-prefix"])
+        .args([
+            "--seconds",
+            "3",
+            "--rest",
+            "0",
+            "--over",
+            "plain",
+            "one-prefix",
+        ])
         .output()
         .expect("unshare is a part of util-linux");
     let table = String::from_utf8_lossy(&output.stdout);

@@ -5,18 +5,19 @@ use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpSocket;
 use tokio::time::sleep;
 
 use super::{Tally, Target, side_by_side};
-use crate::socket::{connect, log_in};
+use crate::socket::log_in;
+use crate::target::{Wire, socket};
 
 /// Holds its own maximum, and asks for more.
-pub(super) async fn over_own_limit(target: Target, tally: &Tally, held: usize, tasks: usize) {
+pub(super) async fn over_own_limit(target: &Target, tally: &Tally, held: usize, tasks: usize) {
     let mut streams = Vec::new();
     for number in 0..held {
         let client_id = format!("attacker-{number}");
-        if let Ok(mut stream) = connect(target.mqtt, [127, 0, 0, 2]).await
+        if let Ok(mut stream) = target.mqtt([127, 0, 0, 2]).await
             && log_in(&mut stream, &client_id).await.is_ok()
         {
             tally.count_opened();
@@ -27,10 +28,10 @@ pub(super) async fn over_own_limit(target: Target, tally: &Tally, held: usize, t
     }
     side_by_side(tasks, |_| async move {
         loop {
-            if let Ok(mut stream) = connect(target.mqtt, [127, 0, 0, 2]).await {
+            if let Ok(mut stream) = target.mqtt([127, 0, 0, 2]).await {
                 // a reset or an end: it is refused
                 let _ = stream.read(&mut [0; 4]).await;
-                reset(stream);
+                reset(&stream);
             }
             tally.count_cut();
         }
@@ -38,13 +39,13 @@ pub(super) async fn over_own_limit(target: Target, tally: &Tally, held: usize, t
     .await;
 }
 
-pub(super) async fn silence(target: Target, tally: &Tally, addresses: u8, each: usize) {
+pub(super) async fn silence(target: &Target, tally: &Tally, addresses: u8, each: usize) {
     side_by_side(usize::from(addresses) * each, |number| async move {
         let host = u8::try_from(number / each)
             .unwrap_or(u8::MAX)
             .saturating_add(2);
         loop {
-            if let Ok(mut stream) = connect(target.mqtt, [127, 0, 0, host]).await {
+            if let Ok(mut stream) = target.mqtt([127, 0, 0, host]).await {
                 tally.count_opened();
                 let _ = stream.read(&mut [0; 4]).await;
             }
@@ -55,10 +56,10 @@ pub(super) async fn silence(target: Target, tally: &Tally, addresses: u8, each: 
     .await;
 }
 
-pub(super) async fn idle(target: Target, tally: &Tally, sockets: usize) {
+pub(super) async fn idle(target: &Target, tally: &Tally, sockets: usize) {
     let mut streams = Vec::new();
     while streams.len() < sockets {
-        if let Ok(stream) = connect(target.ws, [127, 0, 0, 2]).await {
+        if let Ok(stream) = target.ws([127, 0, 0, 2]).await {
             tally.count_opened();
             streams.push(stream);
         }
@@ -67,7 +68,7 @@ pub(super) async fn idle(target: Target, tally: &Tally, sockets: usize) {
 }
 
 /// The route that README.md names makes all those addresses the machine's own.
-pub(super) async fn one_prefix(target: Target, tally: &Tally, addresses: u16, each: usize) {
+pub(super) async fn one_prefix(target: &Target, tally: &Tally, addresses: u16, each: usize) {
     let to: SocketAddr = (address(u16::MAX), target.mqtt.port()).into();
     let mut streams = Vec::new();
     for host in 1..=addresses {
@@ -78,7 +79,7 @@ pub(super) async fn one_prefix(target: Target, tally: &Tally, addresses: u16, ea
                 // no interface has it
                 SockRef::from(&socket).set_freebind_v6(true)?;
                 socket.bind((from, 0).into())?;
-                let mut stream = socket.connect(to).await?;
+                let mut stream = target.wrap(socket.connect(to).await?).await?;
                 log_in(&mut stream, &format!("{host}-{number}")).await?;
                 Ok::<_, std::io::Error>(stream)
             };
@@ -94,16 +95,17 @@ pub(super) async fn one_prefix(target: Target, tally: &Tally, addresses: u16, ea
     std::future::pending::<()>().await;
 }
 
-pub(super) async fn resets(target: Target, tally: &Tally, tasks: usize) {
+pub(super) async fn resets(target: &Target, tally: &Tally, tasks: usize) {
     side_by_side(tasks, |_| async move {
         loop {
-            if let Ok(mut stream) = connect(target.mqtt, [127, 0, 0, 2]).await {
+            if let Ok(mut stream) = target.mqtt([127, 0, 0, 2]).await {
                 tally.count_opened();
                 // the beginning of a CONNECT: a client that was lost, not a probe
                 let _ = stream.write_all(&[0x10]).await;
+                let _ = stream.flush().await;
                 // what was sent must arrive before the reset
                 sleep(Duration::from_millis(1)).await;
-                reset(stream);
+                reset(&stream);
             }
         }
     })
@@ -115,8 +117,8 @@ fn address(host: u16) -> Ipv6Addr {
     Ipv6Addr::new(0xfd00, 0x6d70, 0, 0, 0, 0, 0, host)
 }
 
-/// Closes with a reset, which leaves nothing behind at this end.
-fn reset(stream: TcpStream) {
+/// Has it closed with a reset when it is dropped, which leaves nothing behind at this end.
+fn reset(stream: &Wire) {
     // only a socket that is gone refuses
-    let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+    let _ = SockRef::from(socket(stream)).set_linger(Some(Duration::ZERO));
 }

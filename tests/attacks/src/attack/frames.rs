@@ -7,18 +7,18 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::sleep;
 
 use super::{Tally, Target, side_by_side};
-use crate::socket::{connect, upgrade, ws_frame};
+use crate::socket::{upgrade, ws_frame};
 
 const BINARY: u8 = 0x82;
 const PING: u8 = 0x89;
 
-pub(super) async fn empty(target: Target, tally: &Tally, clients: usize) {
+pub(super) async fn empty(target: &Target, tally: &Tally, clients: usize) {
     let frames = ws_frame(BINARY, b"").repeat(10_000);
     let frames = &frames[..];
     side_by_side(clients, |_| async move {
         loop {
             let attempt = async {
-                let mut stream = connect(target.ws, [127, 0, 0, 2]).await?;
+                let mut stream = target.ws([127, 0, 0, 2]).await?;
                 upgrade(&mut stream).await?;
                 tally.count_opened();
                 loop {
@@ -35,7 +35,7 @@ pub(super) async fn empty(target: Target, tally: &Tally, clients: usize) {
     .await;
 }
 
-pub(super) async fn deaf_pings(target: Target, tally: &Tally, clients: usize) {
+pub(super) async fn deaf_pings(target: &Target, tally: &Tally, clients: usize) {
     // a message that nobody answers between the pings
     let message = Publish::new(Version::V311, "good").bytes(b"x");
     let noise = [ws_frame(PING, &[0; 125]), ws_frame(BINARY, &message)].concat();
@@ -43,7 +43,7 @@ pub(super) async fn deaf_pings(target: Target, tally: &Tally, clients: usize) {
     side_by_side(clients, |number| async move {
         loop {
             let attempt = async {
-                let mut stream = connect(target.ws, [127, 0, 0, 2]).await?;
+                let mut stream = target.ws([127, 0, 0, 2]).await?;
                 upgrade(&mut stream).await?;
                 let hello = Connect::new(Version::V311, &format!("deaf-{number}")).bytes();
                 stream.write_all(&ws_frame(BINARY, &hello)).await?;

@@ -1,14 +1,19 @@
 //! The attacks: what each needs of a configuration, and how it is run.
 
+mod catalogue;
 mod floods;
 mod frames;
 mod halves;
+mod readers;
 mod refused;
+mod secure;
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::join_all;
+
+pub use self::catalogue::{ACL, ALL};
+pub use crate::target::Target;
 
 /// One attack with its parameters.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +51,8 @@ pub enum Kind {
     Nothing,
     /// Each sends all but the last byte of a CONNECT of `size` bytes.
     HalfConnects { sockets: usize, size: usize },
+    /// The same over WebSocket.
+    HalfConnectsInFrames { sockets: usize, size: usize },
     /// Each is let in, and sends all but the last byte of a SUBSCRIBE of about `size` bytes.
     HalfSubscribes { clients: usize, size: usize },
     /// Holds `held` connections of one address and asks for more without a pause.
@@ -66,15 +73,45 @@ pub enum Kind {
     OnePrefix { addresses: u16, each: usize },
     /// Connects, begins a CONNECT and resets, without a pause.
     Resets { tasks: usize },
+    /// Each subscribes to what one more client publishes, and reads nothing.
+    SlowReaders { clients: usize },
+    /// Each sends a ClientHello and nothing else.
+    HalfHandshakes { sockets: usize },
+    /// Each sends a ClientHello of 16 KiB but for its last bytes.
+    HalfHellos { sockets: usize },
+    /// Each sends a ClientHello in records of one byte each.
+    HelloCrumbs { sockets: usize },
+    /// Each ends its handshake and sends nothing.
+    SilentHandshakes { sockets: usize },
+    /// Each sends a record of 16 KiB but for its last bytes; `are_let_in` says whether after a CONNECT.
+    HalfRecords { sockets: usize, are_let_in: bool },
+    /// Handshakes without a pause, with or without tickets from earlier ones.
+    Handshakes { tasks: usize, resumed: bool },
+    /// A ClientHello and a reset, without a pause.
+    AbortedHandshakes { tasks: usize },
+    /// Each is let in, and changes its keys without a pause.
+    KeyUpdates { clients: usize },
+    /// Handshakes with a chain of so many certificates, without a pause.
+    LongChains { tasks: usize, certificates: usize },
 }
 
-/// Where the attackers go.
-#[derive(Debug, Clone, Copy)]
-pub struct Target {
-    /// Plain MQTT.
-    pub mqtt: SocketAddr,
-    /// MQTT over WebSocket.
-    pub ws: SocketAddr,
+impl Kind {
+    /// Whether it attacks TLS itself.
+    #[must_use]
+    pub const fn is_for_tls(self) -> bool {
+        matches!(
+            self,
+            Self::HalfHandshakes { .. }
+                | Self::HalfHellos { .. }
+                | Self::HelloCrumbs { .. }
+                | Self::SilentHandshakes { .. }
+                | Self::HalfRecords { .. }
+                | Self::Handshakes { .. }
+                | Self::AbortedHandshakes { .. }
+                | Self::KeyUpdates { .. }
+                | Self::LongChains { .. }
+        )
+    }
 }
 
 /// What the attackers came to.
@@ -108,11 +145,14 @@ impl Tally {
 
 impl Kind {
     /// Attacks for as long as it is polled.
-    pub async fn run(self, target: Target, tally: &Tally) {
+    pub async fn run(self, target: &Target, tally: &Tally) {
         match self {
             Self::Nothing => std::future::pending().await,
             Self::HalfConnects { sockets, size } => {
                 halves::connects(target, tally, sockets, size).await;
+            }
+            Self::HalfConnectsInFrames { sockets, size } => {
+                halves::connects_in_frames(target, tally, sockets, size).await;
             }
             Self::HalfSubscribes { clients, size } => {
                 halves::subscribes(target, tally, clients, size).await;
@@ -134,6 +174,26 @@ impl Kind {
                 floods::one_prefix(target, tally, addresses, each).await;
             }
             Self::Resets { tasks } => floods::resets(target, tally, tasks).await,
+            Self::SlowReaders { clients } => readers::slow(target, tally, clients).await,
+            Self::HalfHandshakes { sockets } => {
+                secure::half_handshakes(target, tally, sockets).await;
+            }
+            Self::HalfHellos { sockets } => secure::half_hellos(target, tally, sockets).await,
+            Self::HelloCrumbs { sockets } => secure::crumbs(target, tally, sockets).await,
+            Self::SilentHandshakes { sockets } => secure::silence(target, tally, sockets).await,
+            Self::HalfRecords {
+                sockets,
+                are_let_in,
+            } => secure::half_records(target, tally, sockets, are_let_in).await,
+            Self::Handshakes { tasks, resumed } => {
+                secure::handshakes(target, tally, tasks, resumed).await;
+            }
+            Self::AbortedHandshakes { tasks } => secure::aborts(target, tally, tasks).await,
+            Self::KeyUpdates { clients } => secure::key_updates(target, tally, clients).await,
+            Self::LongChains {
+                tasks,
+                certificates,
+            } => secure::long_chains(target, tally, tasks, certificates).await,
         }
     }
 }
@@ -145,179 +205,3 @@ where
 {
     join_all((0..count).map(make)).await;
 }
-
-/// An access-control list that lets the good client do its work, and nobody anything else.
-pub const ACL: &str = "[chains.default]\nlayers = [\"acl\"]\n[layers.acl]\ntype = \"acl\"\n\
-    [[layers.acl.rules]]\nname = \"good\"\nallow = [\"publish\"]\ntopics = [\"good\"]\n";
-
-const ACCESS_LOG: &str =
-    "[chains.default]\nlayers = [\"log\"]\n[layers.log]\ntype = \"access-log\"\n";
-
-/// All attacks, in the order of the table.
-pub const ALL: &[Attack] = &[
-    Attack {
-        name: "none",
-        what: "no attack",
-        toml: "",
-        keys: &[],
-        memory: Memory::Unlimited,
-        kind: Kind::Nothing,
-    },
-    Attack {
-        name: "half-connects",
-        what: "4,000 sockets of one address, each all but one byte of a 64 KiB CONNECT; 256 MiB",
-        toml: "",
-        keys: &[],
-        memory: Memory::Container(256 << 20),
-        kind: Kind::HalfConnects {
-            sockets: 4_000,
-            size: 64 << 10,
-        },
-    },
-    Attack {
-        name: "half-connects-unlimited",
-        what: "the same without a limit of memory: what stays afterwards",
-        toml: "",
-        keys: &[],
-        memory: Memory::Unlimited,
-        kind: Kind::HalfConnects {
-            sockets: 4_000,
-            size: 64 << 10,
-        },
-    },
-    Attack {
-        name: "half-subscribes",
-        what: "1,000 clients, each all but one byte of a 1 MiB SUBSCRIBE; 256 MiB",
-        toml: "",
-        keys: &[],
-        memory: Memory::Container(256 << 20),
-        kind: Kind::HalfSubscribes {
-            clients: 1_000,
-            size: 1 << 20,
-        },
-    },
-    Attack {
-        name: "over-own-limit",
-        what: "200 connections held, and connects without a pause; 200 per address, 500/s",
-        toml: "",
-        keys: &[
-            ("limits.max_connections_per_ip", "200"),
-            ("limits.connection_rate", "500/s"),
-        ],
-        memory: Memory::Unlimited,
-        kind: Kind::OverOwnLimit {
-            held: 200,
-            tasks: 32,
-        },
-    },
-    Attack {
-        name: "silence",
-        what: "2 addresses with 200 silent connections each, again and again; 400 in all",
-        toml: "",
-        keys: &[
-            ("limits.max_connections", "400"),
-            ("limits.max_connections_per_ip", "200"),
-        ],
-        memory: Memory::Unlimited,
-        kind: Kind::Silence {
-            addresses: 2,
-            each: 200,
-        },
-    },
-    Attack {
-        name: "empty-frames-1",
-        what: "1 WebSocket, empty frames before CONNECT",
-        toml: "",
-        keys: &[],
-        memory: Memory::Unlimited,
-        kind: Kind::EmptyFrames { clients: 1 },
-    },
-    Attack {
-        name: "empty-frames-10",
-        what: "10 WebSockets, empty frames before CONNECT",
-        toml: "",
-        keys: &[],
-        memory: Memory::Unlimited,
-        kind: Kind::EmptyFrames { clients: 10 },
-    },
-    Attack {
-        name: "denied-publishes-1",
-        what: "1 client, PUBLISHes that an acl denies",
-        toml: ACL,
-        keys: &[],
-        memory: Memory::Unlimited,
-        kind: Kind::DeniedPublishes { clients: 1 },
-    },
-    Attack {
-        name: "denied-publishes-10",
-        what: "10 clients, PUBLISHes that an acl denies",
-        toml: ACL,
-        keys: &[],
-        memory: Memory::Unlimited,
-        kind: Kind::DeniedPublishes { clients: 10 },
-    },
-    Attack {
-        name: "denied-subscribes",
-        what: "10 clients, SUBSCRIBEs with 65,000 slashes that an acl denies",
-        toml: ACL,
-        keys: &[],
-        memory: Memory::Unlimited,
-        kind: Kind::DeniedSubscribes {
-            clients: 10,
-            slashes: 65_000,
-        },
-    },
-    Attack {
-        name: "deaf-pings",
-        what: "10 WebSocket clients that ping and read nothing; write_timeout 2 s",
-        toml: "",
-        keys: &[("limits.write_timeout", "2s")],
-        memory: Memory::Unlimited,
-        kind: Kind::DeafPings { clients: 10 },
-    },
-    Attack {
-        name: "idle-websockets",
-        what: "5,000 WebSocket connections that send nothing",
-        toml: "",
-        keys: &[],
-        memory: Memory::Unlimited,
-        kind: Kind::IdleWebSockets { sockets: 5_000 },
-    },
-    Attack {
-        name: "one-prefix",
-        what: "300 addresses of one IPv6 /64, 3 connections each; 5 per address",
-        toml: "",
-        keys: &[
-            ("bind", "\"[::]:0\""),
-            ("limits.max_connections_per_ip", "5"),
-        ],
-        memory: Memory::Unlimited,
-        kind: Kind::OnePrefix {
-            addresses: 300,
-            each: 3,
-        },
-    },
-    Attack {
-        name: "resets",
-        what: "connect, one byte, reset, without a pause; with an access-log",
-        toml: ACCESS_LOG,
-        keys: &[],
-        memory: Memory::Unlimited,
-        kind: Kind::Resets { tasks: 64 },
-    },
-    Attack {
-        name: "silence-pending",
-        what: "as silence, with at most 50 of an address before CONNECT",
-        toml: "",
-        keys: &[
-            ("limits.max_connections", "400"),
-            ("limits.max_connections_per_ip", "200"),
-            ("limits.max_pending_per_ip", "50"),
-        ],
-        memory: Memory::Unlimited,
-        kind: Kind::Silence {
-            addresses: 2,
-            each: 200,
-        },
-    },
-];
