@@ -36,6 +36,7 @@ mod loss;
 mod matrix;
 mod memory;
 mod multipath;
+mod overload;
 mod peers;
 mod prometheus;
 mod property_edit;

@@ -44,13 +44,13 @@ section! {
         /// this for three seconds. Then mproxy accepts 50 new connections per second, and above four times
         /// this none, and closes those that have no session yet. Clients with a session stay.
         overload_lag: Option<Duration> as Setting<DurationOrNever> = "1s", check bounds::overload_lag;
-        /// Percent of time that threads wait for CPU above which mproxy accepts few connections. 0 = never.
+        /// Percent of time waiting for CPU above which mproxy accepts few connections. 0 = never.
         ///
         /// It works like overload_lag; half-way from here to 100 is far above. The kernel measures it for the
         /// control group of mproxy (version 2, cpu.pressure), over ten seconds. A busy container has a high
         /// value without harm: look at its usual value first.
         overload_cpu_pressure: Option<NonZeroUsize> as Setting<Count> = 0, check bounds::percent;
-        /// Percent of time that threads wait for memory above which mproxy accepts few connections. 0 = never.
+        /// Percent of time waiting for memory above which mproxy accepts few connections. 0 = never.
         ///
         /// It works like overload_cpu_pressure, with memory.pressure: the kernel cannot find memory for the
         /// container fast enough, and may soon end a process.

@@ -170,6 +170,7 @@ fn feed(port: &Port) {
 
     let upstream = metrics.upstream("broker");
     upstream.publish_answered(Duration::from_millis(3));
+    metrics.overload().level(ConnectionLimit::OverloadLag, 1);
     let memory = metrics.memory();
     memory.watch(|| (4096, 8192));
     memory.shed(ShedStage::Session, 2);
@@ -255,6 +256,7 @@ const SAMPLES: &[&str] = &[
     "mproxy_tls_crl_fetches_total{url=\"http://pki.example.com:80/ca.crl\",result=\"success\"} 7",
     "mproxy_tls_crl_fetches_total{url=\"http://pki.example.com:80/ca.crl\",result=\"failure\"} 1",
     "mproxy_tls_crl_next_update_timestamp_seconds{url=\"http://pki.example.com:80/ca.crl\"} 4000000000",
+    "mproxy_overload_level{source=\"server.overload_lag\"} 1",
     "mproxy_memory_used_bytes 4096",
     "mproxy_memory_limit_bytes 8192",
     "mproxy_memory_shed_total{stage=\"pending\"} 0",

@@ -13,7 +13,7 @@ use crate::socket::log_in;
 const SIZE: usize = 16 * 1024;
 
 /// The publisher's pause between two messages: each goes to every reader, and costs all of them a record.
-const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(100);
 
 pub(super) async fn slow(target: &Target, tally: &Tally, clients: usize) {
     let readers = side_by_side(clients, |number| async move {

@@ -189,7 +189,18 @@ mod tests {
         let memory = Limit::ServerMemory;
         assert_eq!(memory.key("mqtt"), "server.memory");
         assert_eq!(memory.reason(), RefuseReason::Overload);
-        assert_eq!(expected.len() + 2, Limit::ALL.len());
+        for (limit, key) in [
+            (Limit::OverloadLag, "server.overload_lag"),
+            (Limit::OverloadCpuPressure, "server.overload_cpu_pressure"),
+            (
+                Limit::OverloadMemoryPressure,
+                "server.overload_memory_pressure",
+            ),
+        ] {
+            assert_eq!(limit.key("mqtt"), key);
+            assert_eq!(limit.reason(), RefuseReason::Overload);
+        }
+        assert_eq!(expected.len() + 5, Limit::ALL.len());
         let last_resort = Limit::ALL.iter().find(|it| it.remedy() == "raise this key");
         assert_eq!(last_resort, None, "every limit has a remedy of its own");
     }

@@ -12,8 +12,12 @@ const UNKNOWN: u64 = 256 << 20;
 
 /// The budget for what peers send: a part of the current memory.
 pub(super) fn automatic() -> u64 {
-    let read = |path: &Path| fs::read_to_string(path).ok();
-    available(&read) / 100 * SHARE
+    share_of(&|path| fs::read_to_string(path).ok())
+}
+
+/// The same, of files as `read` has them.
+pub(super) fn share_of(read: &dyn Fn(&Path) -> Option<String>) -> u64 {
+    available(read) / 100 * SHARE
 }
 
 /// The least of the machine's memory and the limits of all control groups around the process.

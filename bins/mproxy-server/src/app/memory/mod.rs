@@ -21,6 +21,7 @@ use std::time::Duration;
 use mproxy_admin::{MemoryMetrics, ShedStage};
 use mproxy_session::{MemoryBudget, Order, SessionHandle};
 use mproxy_transport::TLS_CONNECTION_BYTES;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::registry::Registry;
@@ -49,6 +50,8 @@ pub(crate) struct Memory {
     budget: Arc<MemoryBudget>,
     /// True if the limit follows that of the container or machine.
     is_automatic: AtomicBool,
+    /// Reads that limit.
+    automatic: fn() -> u64,
     /// Memory is scarce, so new clients must set `knocked`.
     scarce: AtomicBool,
     /// A new client came since then.
@@ -86,12 +89,17 @@ struct Shed {
 impl Memory {
     /// A budget of this many bytes; `None` is a part of the memory of the container or machine.
     pub(crate) fn new(configured: Option<u64>, metrics: MemoryMetrics) -> Self {
-        let budget = MemoryBudget::new(bytes(configured.unwrap_or_else(limit::automatic)));
+        Self::following(limit::automatic, configured, metrics)
+    }
+
+    fn following(automatic: fn() -> u64, configured: Option<u64>, metrics: MemoryMetrics) -> Self {
+        let budget = MemoryBudget::new(bytes(configured.unwrap_or_else(automatic)));
         let source = Arc::clone(&budget);
         metrics.watch(move || (source.used() as u64, source.limit() as u64));
         Self {
             budget,
             is_automatic: AtomicBool::new(configured.is_none()),
+            automatic,
             scarce: AtomicBool::new(false),
             knocked: AtomicBool::new(false),
             full: AtomicBool::new(false),
@@ -113,7 +121,7 @@ impl Memory {
     pub(crate) fn configure(&self, configured: Option<u64>) {
         self.is_automatic
             .store(configured.is_none(), Ordering::Relaxed);
-        self.limit_to(bytes(configured.unwrap_or_else(limit::automatic)));
+        self.limit_to(bytes(configured.unwrap_or_else(self.automatic)));
     }
 
     /// A handle for a connection that was just accepted, with TLS on so many of its two sides.
@@ -137,16 +145,31 @@ impl Memory {
 
     /// Enforces the budget until `stop`.
     pub(crate) async fn keep(&self, registry: &Registry, stop: CancellationToken) {
+        let mut due = Instant::now() + REREAD;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.budget.pressed() => self.relieve(registry).await,
-                () = tokio::time::sleep(REREAD), if self.is_automatic() => self.configure(None),
+                () = self.budget.pressed() => self.relieve(registry, &mut due).await,
+                () = sleep_until(due) => {}
             }
+            self.follow(&mut due);
         }
     }
 
-    /// Reads the limit again, which may have changed.
+    /// Reads the limit of the container or machine again, if that is due. Also while memory is scarce: the
+    /// pod may have been resized because of it.
+    fn follow(&self, due: &mut Instant) {
+        let now = Instant::now();
+        if now < *due {
+            return;
+        }
+        *due = now + REREAD;
+        if self.is_automatic() {
+            self.limit_to(bytes((self.automatic)()));
+        }
+    }
+
+    /// Sets the limit, which may have changed.
     fn limit_to(&self, now: usize) {
         let before = self.budget.limit();
         if now == before {
@@ -163,9 +186,10 @@ impl Memory {
     }
 
     /// Closes the connections that hold most until memory is no longer scarce.
-    async fn relieve(&self, registry: &Registry) {
+    async fn relieve(&self, registry: &Registry, due: &mut Instant) {
         let mut worst = Level::Normal;
         loop {
+            self.follow(due);
             let level = Level::of(self.budget.percent());
             if level == Level::Normal {
                 break;
@@ -281,4 +305,72 @@ fn close_largest(
 
 fn bytes(size: u64) -> usize {
     usize::try_from(size).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+    use std::path::Path;
+    use std::sync::Mutex;
+
+    use mproxy_admin::{BuildInfo, Health, Metrics};
+    use tokio::time::sleep;
+
+    use super::*;
+
+    /// What `memory.max` of the container says.
+    static MAX: Mutex<&str> = Mutex::new("268435456\n");
+
+    fn of_the_container() -> u64 {
+        limit::share_of(&|path| match path {
+            it if it == Path::new("/proc/self/cgroup") => Some("0::/pod/container\n".to_owned()),
+            it if it == Path::new("/sys/fs/cgroup/pod/container/memory.max") => {
+                Some((*MAX.lock().expect("not poisoned")).to_owned())
+            }
+            it if it == Path::new("/proc/meminfo") => Some("MemTotal: 16000000 kB\n".to_owned()),
+            _ => None,
+        })
+    }
+
+    /// A pod that was resized in place kept the limit of its start, and was killed, or refused clients for
+    /// which there was room.
+    #[tokio::test(start_paused = true)]
+    async fn the_budget_of_a_resized_pod_follows_within_ten_seconds() {
+        let build = BuildInfo::new("mproxy-server", "0.1.0");
+        let metrics = Metrics::new(&build, &Health::new(), NonZeroUsize::MIN);
+        let memory = Memory::following(of_the_container, None, metrics.memory());
+        let share = |size: usize| size / 100 * 70;
+        assert_eq!(memory.limit(), share(256 << 20));
+        let (registry, stop) = (Registry::new(1), CancellationToken::new());
+        let resizing = async {
+            for (max, bytes) in [
+                ("536870912\n", 512 << 20),
+                ("134217728\n", 128 << 20),
+                ("max\n", 16_000_000 * 1024),
+            ] {
+                *MAX.lock().expect("not poisoned") = max;
+                sleep(REREAD + Duration::from_millis(1)).await;
+                assert_eq!(memory.limit(), share(bytes), "{max}");
+            }
+            // also while memory is scarce
+            memory.configure(None);
+            let holder = memory.control(0);
+            *MAX.lock().expect("not poisoned") = "134217728\n";
+            sleep(REREAD + Duration::from_millis(1)).await;
+            holder.holds(share(128 << 20) / 100 * 90);
+            sleep(LOOK_AGAIN).await;
+            assert!(memory.scarce.load(Ordering::Relaxed));
+            *MAX.lock().expect("not poisoned") = "268435456\n";
+            sleep(REREAD).await;
+            assert_eq!(memory.limit(), share(256 << 20));
+            drop(holder);
+            // a number of its own stays
+            memory.configure(Some(64 << 20));
+            *MAX.lock().expect("not poisoned") = "536870912\n";
+            sleep(REREAD * 2).await;
+            assert_eq!(memory.limit(), 64 << 20);
+            stop.cancel();
+        };
+        tokio::join!(memory.keep(&registry, stop.clone()), resizing);
+    }
 }
