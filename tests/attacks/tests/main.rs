@@ -113,7 +113,7 @@ async fn key_updates_and_long_chains_of_certificates_hurt_nobody() {
     let (_, report, ()) = under_attack(attack(kind, "", &[]), async |mproxy, _| {
         until("key updates", async || {
             let pings = "mproxy_packets_total{direction=\"client_to_broker\",type=\"pingreq\"}";
-            (mproxy.metrics().await.sum(pings) >= 300.0).then_some(())
+            (mproxy.metrics().await.sum(pings) >= 60.0).then_some(())
         })
         .await;
     })
