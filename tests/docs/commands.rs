@@ -16,9 +16,10 @@ const RELOAD: Section = ("README.md", "Reload");
 const EXPLAIN: Section = ("docs/configuration.md", "A key explained");
 const CHECK: Section = ("docs/configuration.md", "Check");
 const API: Section = ("docs/admin-api.md", "The API");
+const BANS: Section = ("docs/limits.md", "Bans");
 const MEASURED: Section = ("docs/measured.md", "");
 
-const TESTED: [Section; 9] = [
+const TESTED: [Section; 10] = [
     INSTALL,
     QUICK_START,
     IN_FRONT,
@@ -27,6 +28,7 @@ const TESTED: [Section; 9] = [
     EXPLAIN,
     CHECK,
     API,
+    BANS,
     MEASURED,
 ];
 
@@ -98,6 +100,15 @@ async fn api() {
         shell.run(&line).await;
     }
     go_on(&mut shell, API).await;
+}
+
+#[tokio::test]
+async fn bans() {
+    let mut shell = Shell::default();
+    for line in lines("$ mproxy-server --config config/minimal.toml\n") {
+        shell.run(&line).await;
+    }
+    go_on(&mut shell, BANS).await;
 }
 
 #[tokio::test]

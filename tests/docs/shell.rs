@@ -75,10 +75,10 @@ impl Shell {
                 command.args(args);
                 compare(command, line).await;
             }
-            ["mproxy-server", "reload"] => {
+            ["mproxy-server", args @ ..] if matches!(args, ["reload" | "bans", ..]) => {
                 let mut command = Command::new(server_binary());
                 let url = format!("http://{}", self.admin());
-                command.args(["reload", "--url", &url]);
+                command.args(args).args(["--url", &url]);
                 compare(command, line).await;
             }
             ["mproxy-server", args @ ..] => {

@@ -122,9 +122,9 @@ label! {
         SlowConsumer => "slow_consumer",
         RateLimited => "rate_limited",
         Kicked => "kicked",
+        Misbehaved => "misbehaved",
         Banned => "banned",
         TokenExpired => "token_expired",
-        CertRevoked => "cert_revoked",
         RulesChanged => "rules_changed",
         CertificateRejected => "certificate_rejected",
         SessionTakenOver => "session_taken_over",
@@ -150,6 +150,7 @@ label! {
         ConnectionLimit => "connection_limit",
         RateLimited => "rate_limited",
         Overload => "overload",
+        AddressDenied => "address_denied",
         Banned => "banned",
         Drain => "drain",
         ProxyHeader => "proxy_header",
@@ -190,6 +191,10 @@ label! {
         MaxConnections => "max_connections",
         ServerMaxConnections => "server.max_connections",
         ConnectionRate => "connection_rate",
+        HandshakeRatePerIp => "handshake_rate_per_ip",
+        MaxHandshakesPerIp => "max_handshakes_per_ip",
+        HandshakeRate => "handshake_rate",
+        MaxHandshakes => "max_handshakes",
         ServerMemory => "server.memory",
         OverloadLag => "server.overload_lag",
         OverloadCpuPressure => "server.overload_cpu_pressure",
@@ -202,17 +207,54 @@ impl ConnectionLimit {
     #[must_use]
     pub const fn reason(self) -> RefuseReason {
         match self {
-            Self::ConnectionRatePerIp | Self::ConnectionRate => RefuseReason::RateLimited,
+            Self::ConnectionRatePerIp
+            | Self::ConnectionRate
+            | Self::HandshakeRatePerIp
+            | Self::HandshakeRate => RefuseReason::RateLimited,
             Self::MaxConnectionsPerIp
             | Self::MaxPendingPerIp
             | Self::MaxPending
             | Self::MaxConnections
+            | Self::MaxHandshakesPerIp
+            | Self::MaxHandshakes
             | Self::ServerMaxConnections => RefuseReason::ConnectionLimit,
             Self::ServerMemory
             | Self::OverloadLag
             | Self::OverloadCpuPressure
             | Self::OverloadMemoryPressure => RefuseReason::Overload,
         }
+    }
+}
+
+label! {
+    /// Label `subject` of the metrics of bans: what is banned.
+    #[non_exhaustive]
+    BanSubject {
+        Address => "address",
+        Username => "username",
+        ClientId => "client_id",
+    }
+}
+
+label! {
+    /// Label `by` of `mproxy_bans_made_total`: who has banned.
+    #[non_exhaustive]
+    BanSource {
+        Points => "points",
+        Admin => "admin",
+    }
+}
+
+label! {
+    /// Label `offence` of `mproxy_offences_total`: what costs points, by its key in `[bans.points]`.
+    #[non_exhaustive]
+    Offence {
+        ProtocolError => "protocol_error",
+        AuthFailed => "auth_failed",
+        BrokerRefusal => "broker_refusal",
+        Denials => "denials",
+        Reconnect => "reconnect",
+        Pings => "pings",
     }
 }
 

@@ -9,18 +9,19 @@ mod labels;
 mod metrics;
 
 pub use api::{
-    Api, BoxFuture, Connection, Disconnect, Drain, DrainHow, DrainRefused, DrainState, Filter,
-    Page, ReloadRefused, Reloaded, Sort,
+    Api, BanEntry, BanFilter, BanList, BanQuery, BanRefused, Bannable, BoxFuture, Connection,
+    Disconnect, Drain, DrainHow, DrainRefused, DrainState, Filter, NewBan, Page, ReloadRefused,
+    Reloaded, ScoreEntry, Sort,
 };
 pub use build_info::BuildInfo;
 pub use health::{CheckHandle, Health, Named, Readiness};
 pub use http::{Admin, bind, router, serve};
 pub use labels::{
-    Action, ConnectionLimit, Decision, DialResult, Direction, PacketType, QueueRefusal, Reason,
-    RefuseReason, ShedStage, Side, Version,
+    Action, BanSource, BanSubject, ConnectionLimit, Decision, DialResult, Direction, Offence,
+    PacketType, QueueRefusal, Reason, RefuseReason, ShedStage, Side, Version,
 };
 pub use metrics::{
-    Certificate, ConnectionMetrics, FetchedList, Format, LayerMetrics, ListenerMetrics, LogMetrics,
-    MemoryMetrics, Metrics, OverloadMetrics, Traffic, TrafficCounters, UpstreamConnection,
-    UpstreamMetrics,
+    BanMetrics, Certificate, ConnectionMetrics, FetchedList, Format, LayerMetrics, ListenerMetrics,
+    LogMetrics, MemoryMetrics, Metrics, OverloadMetrics, Traffic, TrafficCounters,
+    UpstreamConnection, UpstreamMetrics,
 };

@@ -246,9 +246,13 @@ mod tests {
     /// A file with one key of a table set to a value.
     fn with(table: &str, key: &str, value: &str) -> String {
         let websocket = match key {
-            "paths" | "origins" | "max_header_size" | "trust_forwarded_for" => {
-                "protocol = \"ws\"\n"
-            }
+            "headers"
+            | "cookies"
+            | "query"
+            | "paths"
+            | "origins"
+            | "max_header_size"
+            | "trust_forwarded_for" => "protocol = \"ws\"\n",
             _ => "",
         };
         let spare = "[upstreams.a]\n[upstreams.b]\n[chains.a]\n[chains.b]\n";
@@ -299,6 +303,9 @@ mod tests {
     /// Two values of a key whose words the texts name.
     fn words(path: &str) -> Option<[&'static str; 2]> {
         Some(match path {
+            "listeners.deny_action" => ["\"close\"", "\"drop\""],
+            "bans.mode" => ["\"off\"", "\"enforce\""],
+            "bans.subjects" => ["[\"address\"]", "[\"username\"]"],
             "listeners.protocol" => ["\"mqtt\"", "\"ws\""],
             "listeners.conformance" => ["\"tolerant\"", "\"strict\""],
             "listeners.limits.slow_consumer" => ["\"wait\"", "\"drop-qos0\""],
@@ -340,6 +347,8 @@ mod tests {
             "upstreams",
             "upstreams.health",
             "server",
+            "bans",
+            "bans.points",
             "admin",
             "log",
         ];

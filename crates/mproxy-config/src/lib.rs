@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 mod admin;
+mod bans;
 mod chain;
 mod choice;
 mod context;
@@ -40,6 +41,7 @@ mod upstream;
 mod validate;
 
 pub use admin::Admin;
+pub use bans::{BanMode, BanPoints, Bans, Subject, Subjects};
 pub use chain::{Chain, MAX_CHAIN_LAYERS};
 pub use choice::Choice;
 pub use diff::{Changes, diff};
@@ -52,7 +54,7 @@ pub use layer::{
     Reauthentication, SuperClients, TopicMap, TopicMapRule,
 };
 pub use limits::Limits;
-pub use listener::{Listener, Protocol};
+pub use listener::{DenyAction, Listener, Protocol};
 pub use load::{Loaded, Request, from_text, load, load_text};
 pub use log::{Log, LogFormat};
 pub use proxy_protocol::ListenerProxy;

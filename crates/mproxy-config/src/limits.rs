@@ -82,6 +82,25 @@ section! {
         ///
         /// It is judged last: a connection that another limit refuses does not count.
         connection_rate: Option<Rate> = "0/s", reload "at once, for new connections";
+        /// Maximum rate of TLS handshakes from one IP address: "5/s", "60/m". "0/s" = unlimited.
+        ///
+        /// A handshake is the most expensive thing that an unknown client can ask for. This key and the next three
+        /// count it when its ClientHello is complete, before any cryptography: a silent connection is no
+        /// handshake, a resumed session is one. mproxy closes a connection above a limit, without an alert.
+        handshake_rate_per_ip: Option<Rate> = "0/s", reload "at once, for new connections";
+        /// Maximum TLS handshakes at once from one IP address. 0 = unlimited.
+        max_handshakes_per_ip: Option<NonZeroUsize> as Setting<Count> = 0,
+            reload "at once, for new connections";
+        /// Maximum rate of TLS handshakes: "500/s". "0/s" = unlimited.
+        ///
+        /// All clients share it: set it above what your fleet needs when all of it comes back, and
+        /// handshake_rate_per_ip against single addresses. Without it, handshakes do not delay the traffic of
+        /// connected clients either: each thread does a few steps of handshakes between two looks at its
+        /// connections.
+        handshake_rate: Option<Rate> = "0/s", reload "at once, for new connections";
+        /// Maximum TLS handshakes at once. 0 = unlimited.
+        max_handshakes: Option<NonZeroUsize> as Setting<Count> = 0,
+            reload "at once, for new connections";
         /// Times its keep-alive, after which a client without a packet is gone. The standard says 1.5.
         ///
         /// The broker gets the first chance to close such a client: mproxy does so 30 seconds later, or at once

@@ -6,11 +6,12 @@ use crate::context::Context;
 use crate::diagnostics::Diagnostic;
 use crate::limits::Limits;
 use crate::proxy_protocol::{ListenerProxy, proxy_protocol};
-use crate::scalar::{DurationOrNever, Origin, Size, Text, UrlPath, quoted};
+use crate::scalar::{DurationOrNever, Origin, Size, Text, Token, UrlPath, quoted};
 use crate::section::{Flags, Listing, Located, OptionalSub, Reference, Setting, Sub, section};
 use crate::tls::{self, ListenerTls};
 use crate::upstream::Upstream;
 use crate::validate::{Named, bounds, names};
+use mproxy_layers::acl::Network;
 use mproxy_session::{
     Bridges, Conformance, ControlCharacters, ReceiveMaximum, ServerReference, Versions,
 };
@@ -36,6 +37,20 @@ section! {
         /// FileDescriptorName=NAME; it stays open while mproxy restarts, so no client is refused meanwhile.
         bind: ListenAddr, given bind,
             reload "at once: the old address closes, the new one opens, and connected clients stay";
+        /// Networks of the clients that may connect: "10.0.0.0/8", "192.0.2.7". [] = any.
+        ///
+        /// It is judged before anything is read, and before any limit. Behind a trusted load balancer it is
+        /// judged for the client's address, when that is known. Clients of a Unix socket have no
+        /// address: the permissions of its file say who may connect.
+        allow: Vec<Network> as Listing<Network> = [], reload "at once, for new connections";
+        /// Networks of clients that may not connect, although `allow` has them.
+        deny: Vec<Network> as Listing<Network> = [], reload "at once, for new connections";
+        /// What happens to a connection that these networks turn away: "close" or "drop".
+        ///
+        /// close: mproxy closes it. drop: mproxy forgets it so that clients beyond the next router hear nothing,
+        /// and wait until they give up: a port scan finds no port. Behind a load balancer, which has
+        /// the connection, it is closed.
+        deny_action: DenyAction = "close", reload "at once, for new connections";
         /// How MQTT arrives: "mqtt" over TCP, "ws" in WebSocket frames.
         protocol: Protocol = "mqtt";
         /// Paths that accept WebSocket upgrades; ws only. [] = any.
@@ -56,6 +71,16 @@ section! {
         /// header that is not trusted itself, because the client may have written those before it. Its port is
         /// that of the connection.
         trust_forwarded_for: bool = false, shown Self::is_websocket;
+        /// Headers of the upgrade request that hooks see; ws only.
+        ///
+        /// They always see Host, Origin, User-Agent and X-Forwarded-For.
+        /// Hooks of your own read them from `Peer::upgrade`, to know a user by what a gateway in front of mproxy has
+        /// checked. Trust them only if every client comes through that gateway. mproxy never logs their values.
+        headers: Vec<String> as Listing<Token> = [], shown Self::is_websocket;
+        /// Cookies of the upgrade request that hooks see; ws only.
+        cookies: Vec<String> as Listing<Token> = [], shown Self::is_websocket;
+        /// Parameters of the query of the upgrade request that hooks see: "token" in /mqtt?token=x; ws only.
+        query: Vec<String> as Listing<Text> = [], shown Self::is_websocket;
         /// Idle time before TCP keepalive checks that the client is still there. "0s" = never.
         ///
         /// mproxy notices a client that lost power or network after about twice this time, even if the
@@ -124,6 +149,20 @@ impl Listener {
     }
 }
 
+/// What happens to a connection from a network that may not connect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DenyAction {
+    /// It is closed.
+    #[default]
+    Close,
+    /// It is forgotten without a packet that passes a router.
+    Drop,
+}
+
+words! {
+    DenyAction { "close": Close, "drop": Drop, }
+}
+
 /// How MQTT arrives at a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
@@ -189,6 +228,7 @@ pub(crate) fn listener(
     let bind = given.unwrap_or_else(|| loopback.into());
     let listener = Listener::read(cx, keys, name, bind, upstream, chain, tls, proxy, limits);
     websocket_only(cx, keys, &listener);
+    tls_only(cx, keys, &listener);
     if let (true, Some(span)) = (listener.versions == Versions::NONE, keys.versions.span()) {
         let message = "a listener without versions accepts no client";
         let label = "at least one of \"3.1\", \"3.1.1\", \"5\"";
@@ -212,6 +252,9 @@ fn websocket_only(cx: &mut Context, keys: &ListenerKeys, listener: &Listener) {
         ("origins", keys.origins.span()),
         ("max_header_size", keys.max_header_size.span()),
         ("trust_forwarded_for", keys.trust_forwarded_for.span()),
+        ("headers", keys.headers.span()),
+        ("cookies", keys.cookies.span()),
+        ("query", keys.query.span()),
     ];
     let given = given.into_iter().filter(|_| !listener.is_websocket());
     for (key, span) in given {
@@ -219,6 +262,40 @@ fn websocket_only(cx: &mut Context, keys: &ListenerKeys, listener: &Listener) {
             let message = format!("`{key}` is for WebSocket listeners");
             let label = "add `protocol = \"ws\"`, or remove this";
             cx.push(Diagnostic::error(message).at(span).label(label));
+        }
+    }
+}
+
+fn tls_only(cx: &mut Context, keys: &ListenerKeys, listener: &Listener) {
+    let (limits, keys) = (&listener.limits, &keys.limits);
+    let limited = [
+        (
+            "handshake_rate_per_ip",
+            limits.handshake_rate_per_ip.is_some(),
+            keys.handshake_rate_per_ip.span(),
+        ),
+        (
+            "max_handshakes_per_ip",
+            limits.max_handshakes_per_ip.is_some(),
+            keys.max_handshakes_per_ip.span(),
+        ),
+        (
+            "handshake_rate",
+            limits.handshake_rate.is_some(),
+            keys.handshake_rate.span(),
+        ),
+        (
+            "max_handshakes",
+            limits.max_handshakes.is_some(),
+            keys.max_handshakes.span(),
+        ),
+    ];
+    let limited = limited.into_iter().filter(|_| listener.tls.is_none());
+    for (key, is_set, span) in limited {
+        if let (true, Some(span)) = (is_set, span) {
+            let message = format!("`{key}` has no effect: the listener has no TLS");
+            let label = "add a table [listeners.tls], or remove this";
+            cx.push(Diagnostic::warning(message).at(span).label(label));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The top of the file, and with it the whole configuration.
 
 use crate::admin::Admin;
+use crate::bans::Bans;
 use crate::chain::Chain;
 use crate::layer::{Layer, Layers};
 use crate::listener::Listener;
@@ -30,6 +31,8 @@ section! {
         chains: BTreeMap<String, Arc<Chain>> as Named<Chain>, given chains;
         /// Layers, by name. `type` decides which keys a layer has.
         layers: BTreeMap<String, Arc<Layer>> as Layers, given layers;
+        /// Bans of clients that misbehave again and again.
+        bans: Bans as Sub<Bans>, given bans;
         /// Health, metrics and version over HTTP.
         admin: Admin as Sub<Admin>, given admin;
         /// The log of the process.

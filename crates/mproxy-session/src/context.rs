@@ -1,5 +1,6 @@
 //! Information about a connection and a session, for hooks.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -138,7 +139,17 @@ impl TlsPeer {
 
 /// The HTTP request that opened a WebSocket. Its contents come from the client and are only as
 /// trustworthy as any header.
-#[derive(Clone, Debug, Default)]
+///
+/// ```
+/// use mproxy_session::UpgradeRequest;
+///
+/// let mut request = UpgradeRequest::new("/mqtt?tenant=a%20b".to_owned());
+/// request.headers.push(("cookie".to_owned(), "theme=dark; session=\"x1\"".to_owned()));
+/// assert_eq!(request.path(), "/mqtt");
+/// assert_eq!(request.query("tenant").as_deref(), Some("a b"));
+/// assert_eq!(request.cookie("session"), Some("x1"));
+/// ```
+#[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct UpgradeRequest {
     /// Path and query.
@@ -165,6 +176,33 @@ impl UpgradeRequest {
                 .sum::<usize>()
     }
 
+    /// The path.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        let end = self.uri.find('?').unwrap_or(self.uri.len());
+        &self.uri[..end]
+    }
+
+    /// The first parameter of the query with this name, decoded (`application/x-www-form-urlencoded`). Bytes that
+    /// are not UTF-8 are replaced by U+FFFD.
+    #[must_use]
+    pub fn query(&self, name: &str) -> Option<Cow<'_, str>> {
+        let (_, query) = self.uri.split_once('?')?;
+        let mut all = form_urlencoded::parse(query.as_bytes());
+        all.find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+
+    /// The first cookie with this name (RFC 6265, section 4.2.1), without quotes around it.
+    #[must_use]
+    pub fn cookie(&self, name: &str) -> Option<&str> {
+        let of_name = self.headers.iter().filter(|(key, _)| key == "cookie");
+        let pairs = of_name.flat_map(|(_, cookies)| cookies.split(';'));
+        let mut pairs = pairs.filter_map(|pair| pair.trim().split_once('='));
+        let (_, value) = pairs.find(|(key, _)| *key == name)?;
+        let unquoted = value.strip_prefix('"').and_then(|it| it.strip_suffix('"'));
+        Some(unquoted.unwrap_or(value))
+    }
+
     /// The first header with this name, which is given in lower case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -172,6 +210,17 @@ impl UpgradeRequest {
             .iter()
             .find(|(key, _)| key == name)
             .map(|(_, value)| value.as_str())
+    }
+}
+
+/// Values may be secret: only the path is shown, and which headers there are.
+impl fmt::Debug for UpgradeRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
+        f.debug_struct("UpgradeRequest")
+            .field("path", &self.path())
+            .field("headers", &names)
+            .finish_non_exhaustive()
     }
 }
 

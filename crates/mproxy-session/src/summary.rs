@@ -66,6 +66,10 @@ names! {
         AclDenied = "acl_denied",
         /// Somebody asked for the session to be closed.
         Kicked = "kicked",
+        /// The client has misbehaved again and again.
+        Misbehaved = "misbehaved",
+        /// The client is banned.
+        Banned = "banned",
         /// The time up to which the client was admitted has passed: that of its token, for one.
         TokenExpired = "token_expired",
         /// The rules have changed so that a session that runs cannot follow: its client has to connect

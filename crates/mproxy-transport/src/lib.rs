@@ -28,7 +28,7 @@ pub use self::{
         Algorithms, CertificateError, CertificateNames, ClientAuth, ListError, RevocationList,
         TLS_CONNECTION_BYTES, TlsCause, TlsClient, TlsClientOptions, TlsError, TlsFault,
         TlsFileError, TlsIdentity, TlsInfo, TlsMachine, TlsServer, TlsServerOptions, TlsStream,
-        TlsVersion, TlsViolation, accept_tls, tls_provider,
+        TlsVersion, TlsViolation, accept_tls, accept_tls_admitted, tls_provider,
     },
     ws::{
         HandshakeError, Subprotocol, WsCause, WsError, WsOptions, WsRefusal, WsRequest, WsStream,

@@ -2,17 +2,20 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use mproxy_admin::{
-    Admin, BoxFuture, Connection, Disconnect, Drain, DrainHow, DrainRefused, ReloadRefused,
-    Reloaded,
+    Admin, BanEntry, BanList, BanRefused, Bannable, BoxFuture, Connection, Disconnect, Drain,
+    DrainHow, DrainRefused, NewBan, ReloadRefused, Reloaded, ScoreEntry,
 };
 use mproxy_codec::{Direction, ReasonCode};
+use mproxy_layers::acl::{Network, NetworkError};
 use mproxy_session::{CloseReason, Order, SessionInfo, When};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::bans::{Banned, Bans, Full, Subject};
 use super::drain::{DrainRequest, Progress, UndoRequest};
 use super::event::{Asker, Event, Reload, Sender};
 use super::registry::{Listed, Registry};
@@ -28,6 +31,7 @@ pub(crate) type Token = ArcSwap<Option<Arc<str>>>;
 pub(crate) struct Api {
     pub(crate) events: Sender,
     pub(crate) registry: Registry,
+    pub(crate) bans: Arc<Bans>,
     /// The bearer token of callers; a reload may change it.
     pub(crate) token: Arc<Token>,
     pub(crate) progress: Progress,
@@ -99,9 +103,88 @@ impl mproxy_admin::Api for Api {
             session = id,
             "a client was disconnected through the admin port"
         );
+        if let (Some(info), Some(seconds)) = (info, how.ban_s) {
+            let subject = Subject::client_id(info.client_id());
+            // if there is no room, it is logged
+            let _ = self.bans.ban(subject, term(seconds), Some("kicked"));
+        }
         let order = Order::new(CloseReason::Kicked, reason_code).when(When::Now);
         handle.close(order);
         true
+    }
+
+    fn bans(&self) -> BanList {
+        let (bans, scores) = self.bans.list();
+        let threshold = self.bans.threshold();
+        BanList {
+            total: bans.len(),
+            threshold,
+            total_scores: scores.len(),
+            bans: bans.iter().map(ban_entry).collect(),
+            scores: scores
+                .iter()
+                .map(|it| ScoreEntry {
+                    subject: it.subject.kind().as_str(),
+                    value: it.subject.value(),
+                    points: it.share * threshold as f64,
+                })
+                .collect(),
+        }
+    }
+
+    fn ban(&self, subject: Bannable<'_>, new: &NewBan) -> Result<usize, BanRefused> {
+        let subject = subject_of(subject)?;
+        let term = match new.for_s {
+            Some(seconds) => term(seconds),
+            None => Some(self.bans.usual_term()),
+        };
+        let made = self.bans.ban(subject.clone(), term, new.reason.as_deref());
+        made.map_err(|Full| BanRefused::Full)?;
+        Ok(self.end_sessions_of(&subject))
+    }
+
+    fn lift(&self, subject: Bannable<'_>) -> Result<bool, BanRefused> {
+        Ok(self.bans.lift(&subject_of(subject)?))
+    }
+}
+
+impl Api {
+    /// Ends the sessions of a banned subject.
+    fn end_sessions_of(&self, subject: &Subject) -> usize {
+        // DISCONNECT has no code for a ban
+        let order = Order::new(CloseReason::Banned, ReasonCode::ADMINISTRATIVE_ACTION);
+        let order = order.when(When::Now);
+        let running = self.registry.running();
+        let banned = running.filter(|it| it.info().is_some_and(|info| subject.is_of(info)));
+        banned.map(|handle| handle.close(order)).count()
+    }
+}
+
+/// How long a ban lasts; `None` = until it is lifted.
+fn term(seconds: u64) -> Option<Duration> {
+    (seconds > 0).then(|| Duration::from_secs(seconds))
+}
+
+fn subject_of(subject: Bannable<'_>) -> Result<Subject, BanRefused> {
+    Ok(match subject {
+        Bannable::Address(text) => {
+            let network: Result<Network, NetworkError> = text.trim().parse();
+            Subject::Address(network.map_err(|error| BanRefused::Invalid(error.to_string()))?)
+        }
+        Bannable::Username(name) => Subject::username(name),
+        Bannable::ClientId(name) => Subject::client_id(name),
+        _ => return Err(BanRefused::Invalid("an unknown kind of subject".to_owned())),
+    })
+}
+
+fn ban_entry(banned: &Banned) -> BanEntry {
+    BanEntry {
+        subject: banned.subject.kind().as_str(),
+        value: banned.subject.value(),
+        by: banned.ban.source.as_str(),
+        detail: banned.ban.why().to_owned(),
+        age_s: banned.ban.age().as_secs_f64(),
+        remaining_s: banned.remaining.map(|it| it.as_secs_f64()),
     }
 }
 

@@ -8,6 +8,7 @@
 //! ```
 
 mod api;
+mod bans;
 mod capacity;
 mod certificates;
 mod chain;
@@ -19,7 +20,9 @@ mod held;
 mod kept;
 mod lists;
 mod memory;
+mod networks;
 mod plan;
+mod recent;
 mod registry;
 mod reload;
 mod service;
@@ -30,6 +33,7 @@ mod sockets;
 mod strain;
 mod supervisor;
 mod trust;
+mod upgrades;
 mod upstream;
 mod watch;
 mod workers;

@@ -18,9 +18,11 @@ use mproxy_transport::{ListenAddr, TcpOptions, TlsClient, TlsClientOptions, TlsS
 
 use super::certificates;
 use super::chain::{Composed, Naming, compose};
-use super::gate::Rules;
+use super::gate::{HandshakeRules, Rules};
 use super::lists::Lists;
+use super::networks::Networks;
 use super::trust::Trust;
+use super::upgrades::Upgrades;
 
 /// The largest WebSocket message; packets of a message stream through, so it costs no memory.
 const MAX_WEBSOCKET_MESSAGE: usize = 1 << 30;
@@ -61,9 +63,11 @@ pub(crate) struct ListenerPlan {
     /// `Some` for a listener with TLS.
     pub(crate) tls: Option<TlsServer>,
     pub(crate) naming: Naming,
+    pub(crate) networks: Networks,
     pub(crate) trust: Trust,
     /// `Some` for a WebSocket listener.
     pub(crate) websocket: Option<WsOptions>,
+    pub(crate) upgrades: Arc<Upgrades>,
     /// Its chain, as configured.
     pub(crate) chain_config: Arc<Chain>,
     pub(crate) chain: Composed,
@@ -103,8 +107,10 @@ impl Plan {
                 multipath: listener.multipath_tcp,
                 tls: tls(listener, lists)?,
                 naming: Naming::of(listener.tls.as_ref()),
+                networks: Networks::of(listener),
                 trust: Trust::of(listener),
                 websocket: websocket(listener),
+                upgrades: Arc::new(Upgrades::of(listener)),
                 chain_config: Arc::clone(&listener.chain),
                 chain,
                 limits: Arc::new(session_limits(listener)),
@@ -238,6 +244,12 @@ fn rules(limits: &config::Limits) -> Rules {
         pending: limits.max_pending.map(NonZeroUsize::get),
         connections: limits.max_connections.map(NonZeroUsize::get),
         rate: limits.connection_rate,
+        handshakes: HandshakeRules {
+            rate_per_ip: limits.handshake_rate_per_ip,
+            most_per_ip: limits.max_handshakes_per_ip.map(NonZeroUsize::get),
+            rate: limits.handshake_rate,
+            most: limits.max_handshakes.map(NonZeroUsize::get),
+        },
         ipv6_prefix: limits.ipv6_prefix,
     }
 }
@@ -259,6 +271,7 @@ fn websocket(listener: &config::Listener) -> Option<WsOptions> {
         .handshake_timeout(limits.connect_timeout)
         .write_timeout(limits.write_timeout)
         .max_idle_frames(frames, period)
+        .keep_headers(Upgrades::of(listener).headers())
         .max_message_size(MAX_WEBSOCKET_MESSAGE);
     Some(options)
 }

@@ -1,18 +1,23 @@
 //! What a listener serves its connections with.
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use mproxy_admin::{ConnectionLimit, ConnectionMetrics};
+use mproxy_admin::{ConnectionLimit, ConnectionMetrics, RefuseReason};
+use mproxy_config::DenyAction;
 use mproxy_session::{CloseReason, Limits};
-use mproxy_transport::{ClientAddr, TlsServer, WsOptions};
+use mproxy_transport::{Accepted, TlsServer, WsOptions};
 
+use super::bans::{Banned, Bans};
 use super::chain::Policy;
 use super::gate::{Admitted, Evicted, Gate, Limited, Refused};
 use super::memory::Memory;
+use super::networks::{Networks, Unserved};
 use super::strain::Strain;
 use super::trust::Trust;
+use super::upgrades::Upgrades;
 use super::upstream::Upstream;
 use mproxy_session::Rate;
 
@@ -20,16 +25,25 @@ use mproxy_session::Rate;
 #[derive(Debug)]
 pub(crate) struct Service {
     pub(crate) name: Arc<str>,
+    /// Whom it serves.
+    pub(crate) networks: Networks,
+    pub(crate) bans: Arc<Bans>,
+    /// Bits of an IPv6 address that are one client.
+    pub(crate) ipv6_prefix: u8,
     pub(crate) trust: Trust,
     /// `Some` for a listener with TLS.
     pub(crate) tls: Option<TlsServer>,
     /// `Some` for a WebSocket listener.
     pub(crate) websocket: Option<WsOptions>,
+    /// What hooks see of upgrade requests.
+    pub(crate) upgrades: Arc<Upgrades>,
     /// The layers, which a reload may replace.
     pub(crate) policy: Arc<ArcSwap<Policy>>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) gate: Gate,
+    /// Whether the gate has to be asked about TLS handshakes.
+    pub(crate) limits_handshakes: bool,
     pub(crate) memory: Arc<Memory>,
     pub(crate) strain: Arc<Strain>,
     pub(crate) metrics: mproxy_admin::ListenerMetrics,
@@ -37,35 +51,91 @@ pub(crate) struct Service {
 
 impl Service {
     /// Admits an accepted connection, or closes it at once.
-    pub(crate) fn admit(&self, client: &ClientAddr) -> Option<Admitted> {
+    pub(crate) fn admit(&self, accepted: Accepted) -> Option<(Accepted, Admitted)> {
+        let address = accepted.peer().socket_addr();
+        // a load balancer is not judged, but its client, once that is known
+        let judged = address.filter(|_| !self.trust.defers(address));
+        if let Some(address) = judged
+            && let Err(unwelcome) = self.welcomes(address.ip())
+        {
+            self.turned_away(address, &unwelcome, self.metrics.accepted());
+            if unwelcome.is_dropped(self.networks.action) {
+                accepted.drop_silently();
+            }
+            return None;
+        }
         if let Err(refused) = self.strain.admits() {
-            self.refused(client, refused, self.metrics.accepted());
+            self.refused(address, refused, self.metrics.accepted());
             return None;
         }
         if !self.memory.admits() {
             let limit = ConnectionLimit::ServerMemory;
             let refused = Refused::full(limit, self.memory.limit());
-            self.refused(client, refused, self.metrics.accepted());
+            self.refused(address, refused, self.metrics.accepted());
             return None;
         }
         let secured =
             usize::from(self.tls.is_some()) + usize::from(self.upstream.address().is_tls());
         let control = || self.memory.control(secured);
-        let address = client.socket_addr();
-        // a load balancer is not counted, but its client, once that is known
-        let counted = address.filter(|_| !self.trust.defers(address));
-        match self.gate.enter(counted, control) {
+        match self.gate.enter(judged, control) {
             Ok(admitted) => {
                 if let Some(evicted) = &admitted.evicted {
                     self.evicted(evicted);
                 }
-                Some(admitted)
+                Some((accepted, admitted))
             }
             Err(refused) => {
-                self.refused(client, refused, self.metrics.accepted());
+                self.refused(address, refused, self.metrics.accepted());
                 None
             }
         }
+    }
+
+    /// Whether a client at this address may connect at all.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn welcomes(&self, address: IpAddr) -> Result<(), Unwelcome> {
+        self.networks.check(address).map_err(Unwelcome::Unserved)?;
+        let ban = self.bans.address(address);
+        ban.map_or(Ok(()), |ban| Err(Unwelcome::Banned(Box::new(ban))))
+    }
+
+    /// Counts and logs a connection from an address that may not connect.
+    #[cold]
+    pub(crate) fn turned_away(
+        &self,
+        client: SocketAddr,
+        why: &Unwelcome,
+        metrics: ConnectionMetrics,
+    ) {
+        let reason = match why {
+            Unwelcome::Unserved(_) => RefuseReason::AddressDenied,
+            Unwelcome::Banned(_) => RefuseReason::Banned,
+        };
+        metrics.refused(reason);
+        let listener = &*self.name;
+        let (detail, remedy) = match why {
+            Unwelcome::Unserved(Unserved::Denied(network)) => (
+                format!("it is in {network} of listeners.{listener}.deny"),
+                "if this is your client, take its network out of deny".to_owned(),
+            ),
+            Unwelcome::Unserved(Unserved::NotAllowed) => (
+                format!("it is in no network of listeners.{listener}.allow"),
+                "if this is your client, add its network to allow".to_owned(),
+            ),
+            Unwelcome::Banned(ban) => (ban.detail(), ban.remedy()),
+        };
+        tracing::info!(
+            target: "mproxy::listener",
+            event = "refuse",
+            listener,
+            peer = %client,
+            reason = reason.as_str(),
+            detail,
+            remedy,
+            "connection refused: its address may not connect"
+        );
     }
 
     /// Logs that a connection made room. It is counted when it is closed.
@@ -90,7 +160,7 @@ impl Service {
     #[cold]
     pub(crate) fn refused(
         &self,
-        client: &ClientAddr,
+        client: Option<SocketAddr>,
         refused: Refused,
         metrics: ConnectionMetrics,
     ) {
@@ -106,7 +176,7 @@ impl Service {
             target: "mproxy::listener",
             event = "refuse",
             listener = &*self.name,
-            peer = client.socket_addr().map(tracing::field::display),
+            peer = client.map(tracing::field::display),
             reason = limit.reason().as_str(),
             detail = detail.map(tracing::field::display),
             limit = limit.key(&self.name),
@@ -128,6 +198,20 @@ impl Service {
             before,
             limit,
         }
+    }
+}
+
+/// Why an address may not connect.
+#[derive(Debug)]
+pub(crate) enum Unwelcome {
+    Unserved(Unserved),
+    Banned(Box<Banned>),
+}
+
+impl Unwelcome {
+    /// Whether its connection is dropped without a word.
+    const fn is_dropped(&self, action: DenyAction) -> bool {
+        matches!((self, action), (Self::Unserved(_), DenyAction::Drop))
     }
 }
 

@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::api::{Api, Token, serve_admin};
+use super::bans::Bans;
 use super::capacity::Capacity;
 use super::certificates;
 use super::code_pages;
@@ -91,6 +92,7 @@ pub(crate) struct Supervisor {
     gates: Gates,
     memory: Arc<Memory>,
     strain: Arc<Strain>,
+    bans: Arc<Bans>,
     pub(super) workers: Workers,
     // from the configuration
     pub(super) config: Config,
@@ -140,9 +142,11 @@ impl Supervisor {
         let registry = Registry::new(threads.get());
         let token = Arc::new(Token::from_pointee(None));
         let progress = Progress::default();
+        let bans = Arc::new(Bans::new(config.bans.clone(), metrics.bans()));
         let api = Api {
             events: sources.events.clone(),
             registry: registry.clone(),
+            bans: Arc::clone(&bans),
             token: Arc::clone(&token),
             progress: progress.clone(),
         };
@@ -174,6 +178,7 @@ impl Supervisor {
             gates: Gates::new(capacity.connections, remedy),
             memory,
             strain,
+            bans,
             workers,
             started: without_traffic(&config),
             plan: Arc::new(plan),
@@ -322,14 +327,19 @@ impl Supervisor {
         let kept = self.kept.of(plan, &self.gates, self.generation);
         Some(Service {
             name: Arc::clone(&plan.name),
+            networks: plan.networks.clone(),
+            bans: Arc::clone(&self.bans),
+            ipv6_prefix: plan.rules.ipv6_prefix,
             trust: plan.trust.clone(),
             tls: plan.tls.clone(),
             websocket: plan.websocket.clone(),
+            upgrades: Arc::clone(&plan.upgrades),
             policy: Arc::clone(&kept.policy),
             limits: Arc::clone(&plan.limits),
             // the plan has the brokers of its listeners
             upstream: Arc::clone(self.upstreams.get(&plan.upstream)?),
             gate: kept.gate.clone(),
+            limits_handshakes: !plan.rules.handshakes.is_unlimited(),
             memory: Arc::clone(&self.memory),
             strain: Arc::clone(&self.strain),
             metrics: self.metrics.listener(&plan.name),
@@ -340,6 +350,7 @@ impl Supervisor {
     fn set_capacity(&self) {
         self.memory.configure(self.config.server.memory);
         self.strain.configure(&self.config.server);
+        self.bans.configure(&self.config.bans);
         let capacity = Capacity::of(&self.config, self.workers.len());
         let remedy = capacity.descriptor_remedy(&self.config.server);
         self.gates.set_maximum(capacity.connections, remedy);

@@ -1,5 +1,6 @@
 //! The arguments of the command line.
 
+use super::bans::BansCommand;
 use super::conns::ConnsCommand;
 use super::key_path::KeyPath;
 use crate::app::TLS_PROVIDER;
@@ -97,6 +98,9 @@ pub(super) enum Command {
     /// For maintenance, and for preStop of Kubernetes: mproxy-server drain --wait 25s. The process goes on; a
     /// signal ends it.
     Drain(DrainArgs),
+    /// List, make or lift the bans of the running proxy
+    #[command(subcommand, arg_required_else_help = true)]
+    Bans(BansCommand),
     /// Exit 0 when the running proxy is ready, 1 otherwise
     ///
     /// For HEALTHCHECK in images without curl: queries /readyz of the admin port.

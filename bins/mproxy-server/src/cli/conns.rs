@@ -3,15 +3,15 @@
 use super::admin::{Answer, ask};
 use super::args::{AdminArgs, ReportFormat};
 use super::streams::{print, say};
+use super::table;
 use crate::exit::Exit;
-use crate::telemetry::harmless;
 use clap::{Args, Subcommand, ValueEnum};
 use hyper::{Method, StatusCode};
-use mproxy_admin::{Filter, Sort};
+use mproxy_admin::{Disconnect, Filter, Sort};
+use mproxy_config::parse;
 use serde_json::Value;
-use std::io::{self, IsTerminal};
 use std::net::IpAddr;
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use std::time::Duration;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConnsCommand {
@@ -104,6 +104,9 @@ pub(super) struct KickArgs {
     /// Reason code for MQTT 5 clients: 128 to 255, or 0x80 to 0xFF
     #[arg(long, value_name = "CODE", default_value = "0x98", value_parser = reason_code)]
     reason_code: u8,
+    /// Ban the client identifiers for this time, for example 10m
+    #[arg(long, value_name = "DURATION", value_parser = parse::<Duration>)]
+    ban: Option<Duration>,
 }
 
 /// A reason code for the DISCONNECT of a server.
@@ -122,9 +125,6 @@ fn reason_code(text: &str) -> Result<u8, String> {
 /// Maximum connections per request.
 const PAGE: usize = 1000;
 
-/// Maximum columns of a cell on a terminal.
-const WIDEST: usize = 32;
-
 pub(super) fn conns(command: &ConnsCommand) -> Result<(), Exit> {
     match command {
         ConnsCommand::List(args) => list(args),
@@ -137,15 +137,7 @@ fn list(args: &ListArgs) -> Result<(), Exit> {
     let answer = page(&args.admin, &args.filter())?;
     match args.format {
         ReportFormat::Json => print(format!("{}\n", answer.body.trim_end()).as_bytes()),
-        ReportFormat::Text => {
-            // not cut if a program reads it
-            let widest = if io::stdout().is_terminal() {
-                WIDEST
-            } else {
-                usize::MAX
-            };
-            print(table(&answer.json(), widest).as_bytes())
-        }
+        ReportFormat::Text => print(listed(&answer.json(), table::widest()).as_bytes()),
     }
 }
 
@@ -160,7 +152,11 @@ fn kick(args: &KickArgs) -> Result<(), Exit> {
         Some(id) => vec![id],
         None => matching(args)?,
     };
-    let body = format!("{{\"reason_code\":{}}}", args.reason_code);
+    let how = Disconnect {
+        reason_code: args.reason_code,
+        ban_s: args.ban.map(|it| it.as_secs().max(1)),
+    };
+    let body = serde_json::to_string(&how).unwrap_or_default();
     let mut ended = 0;
     for id in &ids {
         let path = format!("/api/v1/connections/{id}/disconnect");
@@ -201,7 +197,7 @@ fn page(admin: &AdminArgs, filter: &Filter) -> Result<Answer, Exit> {
     expect(ask(admin, &Method::GET, &path, String::new())?)
 }
 
-fn expect(answer: Answer) -> Result<Answer, Exit> {
+pub(super) fn expect(answer: Answer) -> Result<Answer, Exit> {
     if answer.status.is_success() {
         return Ok(answer);
     }
@@ -209,7 +205,7 @@ fn expect(answer: Answer) -> Result<Answer, Exit> {
     Err(Exit::Failure)
 }
 
-fn table(page: &Value, widest: usize) -> String {
+fn listed(page: &Value, widest: usize) -> String {
     let head = [
         "ID",
         "CLIENT",
@@ -223,13 +219,7 @@ fn table(page: &Value, widest: usize) -> String {
     ];
     let connections = page["connections"].as_array().into_iter().flatten();
     let rows = connections.map(|it| {
-        let text = |key: &str| match &it[key] {
-            Value::String(text) => harmless(text),
-            Value::Null => "-".to_owned(),
-            other => other.to_string(),
-        };
-        let seconds = it["age_s"].as_f64().unwrap_or_default();
-        let age = std::time::Duration::from_secs(seconds.max(0.0) as u64);
+        let text = |key: &str| table::cell(&it[key]);
         [
             text("id"),
             text("client_id"),
@@ -237,51 +227,24 @@ fn table(page: &Value, widest: usize) -> String {
             text("peer"),
             text("listener"),
             text("version"),
-            humantime::format_duration(age).to_string().replace(' ', ""),
+            table::seconds(&it["age_s"]),
             text("bytes_to_server"),
             text("bytes_to_client"),
         ]
-        .map(|cell| fit(cell, widest))
+        .into()
     });
-    let mut rows: Vec<_> = rows.collect();
+    let rows: Vec<_> = rows.collect();
     let shown = rows.len();
-    rows.insert(0, head.map(str::to_owned));
-    let width = |column: usize| rows.iter().map(|row| row[column].width()).max();
-    let widths: Vec<_> = (0..head.len()).filter_map(width).collect();
-    let mut out = String::new();
-    for row in &rows {
-        let cells = row.iter().zip(&widths);
-        let cells: Vec<_> = cells
-            .map(|(cell, width)| cell.clone() + &" ".repeat(width - cell.width()))
-            .collect();
-        out.push_str(cells.join("  ").trim_end());
-        out.push('\n');
-    }
+    let mut out = table::of(&head, rows, widest);
     let total = page["total"].as_u64().unwrap_or_default();
     out.push_str(&format!("{shown} of {total}\n"));
-    out
-}
-
-/// Cuts a cell that is wider than `widest` columns.
-fn fit(cell: String, widest: usize) -> String {
-    if cell.width() <= widest {
-        return cell;
-    }
-    let mut columns = 1;
-    let mut out: String = cell
-        .chars()
-        .take_while(|it| {
-            columns += it.width().unwrap_or(0);
-            columns <= widest
-        })
-        .collect();
-    out.push('…');
     out
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use unicode_width::UnicodeWidthStr;
 
     #[test]
     fn a_table_is_as_wide_as_its_cells_and_cannot_be_disguised() {
@@ -294,7 +257,7 @@ mod tests {
             }]
         });
         assert_eq!(
-            table(&page, usize::MAX),
+            listed(&page, usize::MAX),
             "ID  CLIENT               USERNAME  PEER        LISTENER  VERSION  AGE   TO-SERVER  TO-CLIENT\n\
              7   a\\u{1b}[2Jb\\u{202e}  -         10.0.0.1:5  mqtt      5        1m1s  1          20\n\
              1 of 2\n"
@@ -304,14 +267,9 @@ mod tests {
     /// Client ids of 65,535 bytes pushed the other columns out of sight, and wide characters moved them.
     #[test]
     fn long_cells_are_cut_and_columns_stay_in_line() {
-        assert_eq!(fit("abcdef".to_owned(), 5), "abcd…");
-        assert_eq!(fit("abcde".to_owned(), 5), "abcde");
-        // wide characters take two columns, combining ones none
-        assert_eq!(fit("泵泵泵".to_owned(), 5), "泵泵…");
-        assert_eq!(fit("a\u{301}bcdef".to_owned(), 5), "a\u{301}bcd…");
         let row = |client_id: &str| serde_json::json!({ "id": 7, "client_id": client_id });
         let rows = [row("泵泵泵泵泵"), row("e\u{301}"), row(&"x".repeat(99))];
-        let table = table(&serde_json::json!({ "connections": rows }), 8);
+        let table = listed(&serde_json::json!({ "connections": rows }), 8);
         for line in table.lines().skip(1).take(3) {
             let (client, _) = line.split_once("  -").expect("a missing user name");
             assert_eq!(client.width(), 12, "{table}");

@@ -2,6 +2,7 @@
 
 mod admin;
 mod args;
+mod bans;
 mod check;
 mod conns;
 #[cfg(feature = "demo")]
@@ -15,6 +16,7 @@ mod probe;
 mod reload;
 mod run;
 mod streams;
+mod table;
 
 use self::args::{Cli, Command, ConfigCommand};
 use crate::exit::Exit;
@@ -49,6 +51,7 @@ fn obey(cli: Cli) -> Result<ExitCode, Exit> {
         Command::Reload(args) => reload::reload(&args),
         Command::Drain(args) => drain::drain(&args),
         Command::Conns(command) => conns::conns(&command),
+        Command::Bans(command) => bans::bans(&command),
         Command::Healthcheck(args) => healthcheck::healthcheck(&args),
         Command::Completions { shell } => print::completions(shell),
         Command::Man { directory } => print::manual(directory.as_deref()),

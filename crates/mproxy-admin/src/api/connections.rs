@@ -99,6 +99,10 @@ pub struct Disconnect {
     /// may send. 152 (0x98, administrative action) by default.
     #[serde(default = "administrative_action")]
     pub reason_code: u8,
+    /// For how many seconds its client identifier is banned; 0 = until the ban is lifted, `None` = not at
+    /// all.
+    #[serde(default)]
+    pub ban_s: Option<u64>,
 }
 
 const fn administrative_action() -> u8 {
@@ -109,6 +113,7 @@ impl Default for Disconnect {
     fn default() -> Self {
         Self {
             reason_code: administrative_action(),
+            ban_s: None,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What the guarded routes need from the proxy, and the JSON of their answers.
 
+mod bans;
 mod connections;
 mod drain;
 mod reload;
@@ -7,6 +8,7 @@ mod reload;
 use std::fmt;
 use std::pin::Pin;
 
+pub use bans::{BanEntry, BanFilter, BanList, BanQuery, BanRefused, Bannable, NewBan, ScoreEntry};
 pub use connections::{Connection, Disconnect, Filter, Page, Sort};
 pub use drain::{Drain, DrainHow, DrainRefused, DrainState};
 pub use reload::{ReloadRefused, Reloaded};
@@ -43,8 +45,24 @@ pub trait Api: fmt::Debug + Send + Sync + 'static {
     /// The client connection with this id.
     fn connection(&self, id: u64) -> Option<Connection>;
 
-    /// Ends a connection; false if there is none with this id.
+    /// Ends a connection, and bans its client identifier if `how` says so; false if there is none with this
+    /// id.
     fn disconnect(&self, id: u64, how: &Disconnect) -> bool;
+
+    /// All bans and scores.
+    fn bans(&self) -> BanList;
+
+    /// Bans a subject, for `new.for_s`, and ends its connections. Returns how many these were.
+    ///
+    /// # Errors
+    /// Why nothing is banned.
+    fn ban(&self, subject: Bannable<'_>, new: &NewBan) -> Result<usize, BanRefused>;
+
+    /// Lifts a ban and forgets the points of its subject; false if there was neither.
+    ///
+    /// # Errors
+    /// The text is not an address or a network.
+    fn lift(&self, subject: Bannable<'_>) -> Result<bool, BanRefused>;
 }
 
 /// A future with the proxy's answer.

@@ -15,7 +15,10 @@ use serde_json::json;
 
 use super::failure::Failure;
 use super::guard::{guard, require_json};
-use crate::api::{Api, Disconnect, Drain, DrainHow, DrainRefused, Filter, ReloadRefused};
+use crate::api::{
+    Api, BanFilter, BanQuery, BanRefused, Disconnect, Drain, DrainHow, DrainRefused, Filter,
+    NewBan, ReloadRefused,
+};
 
 type Proxy = State<Arc<dyn Api>>;
 type Id = Result<Path<u64>, PathRejection>;
@@ -28,12 +31,14 @@ pub(super) fn router(api: &Arc<dyn Api>) -> Router {
     // a browser asks before it sends DELETE to another site
     let drained = get(drain_state).delete(undo_drain);
     let drain = post(drain).route_layer(from_fn(require_json));
+    let change_bans = post(ban).delete(lift).route_layer(from_fn(require_json));
     Router::new()
         .route("/api/v1/reload", reload)
         .route("/api/v1/drain", drain.merge(drained))
         .route("/api/v1/connections", get(connections))
         .route("/api/v1/connections/{id}", get(connection))
         .route("/api/v1/connections/{id}/disconnect", disconnect)
+        .route("/api/v1/bans", get(bans).merge(change_bans))
         .method_not_allowed_fallback(async || {
             Failure::new(
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -151,6 +156,54 @@ async fn disconnect(State(api): Proxy, id: Id, body: Bytes) -> Answer {
     match api.disconnect(id, &how) {
         true => Ok(Json(json!({ "disconnected": id })).into_response()),
         false => Err(no_connection(id)),
+    }
+}
+
+async fn bans(State(api): Proxy, filter: Result<Query<BanFilter>, QueryRejection>) -> Answer {
+    let Query(filter) = filter.map_err(bad_query)?;
+    off_thread(move || api.bans().page(&filter)).await
+}
+
+async fn ban(State(api): Proxy, body: Bytes) -> Answer {
+    let wrong = |why: String| Failure::new(StatusCode::BAD_REQUEST, why, ONE_SUBJECT);
+    let new: NewBan =
+        serde_json::from_slice(&body).map_err(|error| wrong(format!("the body: {error}")))?;
+    let subject = new.subject().ok_or_else(no_subject)?;
+    match api.ban(subject, &new) {
+        Ok(ended) => Ok(Json(json!({ "disconnected": ended })).into_response()),
+        Err(refused) => Err(not_banned(refused)),
+    }
+}
+
+async fn lift(State(api): Proxy, query: Result<Query<BanQuery>, QueryRejection>) -> Answer {
+    let Query(query) = query.map_err(bad_query)?;
+    let subject = query.subject().ok_or_else(no_subject)?;
+    match api.lift(subject).map_err(not_banned)? {
+        true => Ok(Json(json!({ "lifted": true })).into_response()),
+        false => Err(Failure::new(
+            StatusCode::NOT_FOUND,
+            "it is not banned, and has no points",
+            "GET /api/v1/bans lists what is; the value must be the same",
+        )),
+    }
+}
+
+const ONE_SUBJECT: &str =
+    "name one subject: \"address\" (or a network), \"username\" or \"client_id\"";
+
+fn no_subject() -> Failure {
+    let why = "not exactly one subject is given";
+    Failure::new(StatusCode::BAD_REQUEST, why, ONE_SUBJECT)
+}
+
+fn not_banned(refused: BanRefused) -> Failure {
+    match refused {
+        BanRefused::Invalid(why) => Failure::new(StatusCode::BAD_REQUEST, why, ONE_SUBJECT),
+        BanRefused::Full => Failure::new(
+            StatusCode::INSUFFICIENT_STORAGE,
+            "there is no room for another ban",
+            "lift some, or deny whole networks with listeners.*.deny",
+        ),
     }
 }
 

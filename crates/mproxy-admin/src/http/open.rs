@@ -114,5 +114,8 @@ DELETE /api/v1/drain                       undo it
 POST /api/v1/reload                        read the configuration again; ?strict
 GET  /api/v1/connections                   who is connected; ?client=&username=&ip=&listener=&sort=&limit=&offset=
 GET  /api/v1/connections/ID                one of them
-POST /api/v1/connections/ID/disconnect     end it: {\"reason_code\": 152}
+POST /api/v1/connections/ID/disconnect     end it: {\"reason_code\": 152, \"ban_s\": 600}
+GET  /api/v1/bans                          who is banned, and who has points; ?limit=&offset=
+POST /api/v1/bans                          ban: {\"address\": \"192.0.2.0/24\", \"for_s\": 600, \"reason\": \"\"}
+DELETE /api/v1/bans                        lift a ban: ?address= or ?username= or ?client_id=
 ";

@@ -8,6 +8,7 @@
 //! - Label values are names from the configuration or variants of an enum of this crate. Client
 //!   ids, topics, user names and addresses are never labels.
 
+mod bans;
 mod certificates;
 mod connection;
 mod crl;
@@ -40,6 +41,7 @@ use self::listener::NETWORK_SECONDS;
 use crate::labels::{Direction, Reason};
 use crate::{BuildInfo, Health};
 
+pub use bans::BanMetrics;
 pub use certificates::Certificate;
 use certificates::Certificates;
 pub use connection::ConnectionMetrics;
@@ -97,6 +99,7 @@ struct Inner {
     packet_errors: Family<PacketErrorLabels, Counter>,
     memory: MemoryMetrics,
     overload: OverloadMetrics,
+    bans: BanMetrics,
     reloads: reload::Families,
     certificates: Certificates,
     fetched_lists: FetchedLists,
@@ -152,6 +155,7 @@ impl Metrics {
         registry.register_collector(Box::new(log.clone()));
         let memory = MemoryMetrics::register(&mut registry);
         let overload = OverloadMetrics::register(&mut registry);
+        let bans = BanMetrics::register(&mut registry);
         let reloads = reload::Families::register(&mut registry);
         registry.register_collector(Box::new(process::Collector::new()));
         let certificates = Certificates::default();
@@ -167,6 +171,7 @@ impl Metrics {
             packet_errors,
             memory,
             overload,
+            bans,
             reloads,
             certificates,
             fetched_lists,
@@ -232,6 +237,12 @@ impl Metrics {
     #[must_use]
     pub fn overload(&self) -> OverloadMetrics {
         self.inner.overload.clone()
+    }
+
+    /// The counters of bans.
+    #[must_use]
+    pub fn bans(&self) -> BanMetrics {
+        self.inner.bans.clone()
     }
 
     /// Notes how late a timer of a worker thread fired.

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use mproxy_admin::{
-    Api, BoxFuture, Connection, Disconnect, Drain, DrainHow, DrainRefused, DrainState,
-    ReloadRefused, Reloaded,
+    Api, BanList, BanRefused, Bannable, BoxFuture, Connection, Disconnect, Drain, DrainHow,
+    DrainRefused, DrainState, NewBan, ReloadRefused, Reloaded, ScoreEntry,
 };
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -95,8 +95,40 @@ impl Api for Fake {
     }
 
     fn disconnect(&self, id: u64, how: &Disconnect) -> bool {
-        self.note(format!("disconnect {id} {:#x}", how.reason_code));
+        let ban = how.ban_s.map_or(String::new(), |it| format!(" ban {it}"));
+        self.note(format!("disconnect {id} {:#x}{ban}", how.reason_code));
         id == 7
+    }
+
+    fn bans(&self) -> BanList {
+        let score = |points| ScoreEntry {
+            subject: "address",
+            value: "192.0.2.7".to_owned(),
+            points,
+        };
+        BanList {
+            total: 0,
+            bans: Vec::new(),
+            threshold: 100,
+            total_scores: 2,
+            scores: vec![score(50.0), score(20.0)],
+        }
+    }
+
+    fn ban(&self, subject: Bannable<'_>, new: &NewBan) -> Result<usize, BanRefused> {
+        self.note(format!("ban {subject:?} for {:?}", new.for_s));
+        match subject {
+            Bannable::Address(text) if text.contains('x') => {
+                Err(BanRefused::Invalid(format!("`{text}` is not an address")))
+            }
+            Bannable::ClientId("full") => Err(BanRefused::Full),
+            _ => Ok(3),
+        }
+    }
+
+    fn lift(&self, subject: Bannable<'_>) -> Result<bool, BanRefused> {
+        self.note(format!("lift {subject:?}"));
+        Ok(subject == Bannable::Address("10.0.0.0/8"))
     }
 }
 
@@ -194,7 +226,7 @@ async fn connections_are_listed_shown_and_ended() {
         async move { port.request_raw("POST", &target, &headers).await.status }
     };
     assert_eq!(kick(7, "").await, 200);
-    assert_eq!(kick(7, "{\"reason_code\": 142}").await, 200);
+    assert_eq!(kick(7, "{\"reason_code\": 142, \"ban_s\": 60}").await, 200);
     assert_eq!(kick(8, "").await, 404);
     // a success is no reason to be sent away
     assert_eq!(kick(7, "{\"reason_code\": 0}").await, 400);
@@ -204,8 +236,67 @@ async fn connections_are_listed_shown_and_ended() {
         *asked,
         [
             "disconnect 7 0x98",
-            "disconnect 7 0x8e",
+            "disconnect 7 0x8e ban 60",
             "disconnect 8 0x98"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn bans_are_listed_made_and_lifted() {
+    let (fake, port) = served().await;
+    let list = body(&port.get("/api/v1/bans?limit=1&offset=1").await);
+    assert_eq!(
+        (&list["total"], &list["total_scores"]),
+        (&json!(0), &json!(2))
+    );
+    assert_eq!(
+        list["scores"],
+        json!([{ "subject": "address", "value": "192.0.2.7", "points": 20.0 }])
+    );
+
+    let send = |method: &'static str, target: &'static str, text: &'static str| {
+        let headers = format!("{JSON}Content-Length: {}\r\n\r\n{text}", text.len());
+        let port = &port;
+        async move { port.request_raw(method, target, &headers).await }
+    };
+    let ban = |text| send("POST", "/api/v1/bans", text);
+    let made = ban("{\"address\": \"10.0.0.0/8\", \"for_s\": 60, \"reason\": \"x\"}").await;
+    assert_eq!(
+        (made.status, body(&made)),
+        (200, json!({ "disconnected": 3 }))
+    );
+    for (text, why) in [
+        ("{}", "not exactly one subject"),
+        (
+            "{\"username\": \"a\", \"client_id\": \"c\"}",
+            "not exactly one subject",
+        ),
+        ("{\"address\": \"x\"}", "is not an address"),
+        ("{\"user\": \"a\"}", "unknown field"),
+        ("", "the body"),
+    ] {
+        assert_failure(&ban(text).await, 400, why);
+    }
+    assert_failure(&ban("{\"client_id\": \"full\"}").await, 507, "no room");
+
+    let lift = |target| send("DELETE", target, "");
+    assert_eq!(lift("/api/v1/bans?address=10.0.0.0%2F8").await.status, 200);
+    assert_failure(&lift("/api/v1/bans?username=ann").await, 404, "not banned");
+    assert_failure(&lift("/api/v1/bans").await, 400, "not exactly one subject");
+    let plain = port
+        .request_raw("DELETE", "/api/v1/bans?username=ann", "\r\n")
+        .await;
+    assert_eq!(plain.status, 415, "a page of a browser could send it");
+    let asked = fake.asked.lock().unwrap();
+    assert_eq!(
+        *asked,
+        [
+            "ban Address(\"10.0.0.0/8\") for Some(60)",
+            "ban Address(\"x\") for None",
+            "ban ClientId(\"full\") for None",
+            "lift Address(\"10.0.0.0/8\")",
+            "lift Username(\"ann\")",
         ]
     );
 }

@@ -50,7 +50,7 @@ pub use template::Template;
 pub(crate) use template::{
     FilterTemplate, PlainFilter, PrefixTemplate, StartTemplate, TextTemplate, opaque, with_forms,
 };
-pub(crate) use text::{AnyPath, FilePath, Origin, Text, UrlPath};
+pub(crate) use text::{AnyPath, FilePath, Origin, Text, Token, UrlPath};
 pub use text::{LogLevel, log_filter};
 
 use schemars::Schema;

@@ -22,6 +22,10 @@ pub(crate) struct AnyPath;
 #[derive(Debug)]
 pub(crate) struct UrlPath;
 
+/// The name of a header or a cookie: a token of HTTP (RFC 9110, section 5.6.2).
+#[derive(Debug)]
+pub(crate) struct Token;
+
 /// A value of the HTTP header `Origin`.
 #[derive(Debug)]
 pub(crate) struct Origin;
@@ -49,6 +53,23 @@ impl Scalar for Text {
             ));
         }
         Ok(text.to_owned())
+    }
+}
+
+impl Scalar for Token {
+    type Value = String;
+    written!("the name of a header or a cookie", { "type": "string", "minLength": 1 }, as_str);
+
+    fn read(raw: &Raw, _: bool) -> Result<String, Problem> {
+        let text = string::<Self>(raw)?;
+        let is_token =
+            |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        match !text.is_empty() && text.bytes().all(is_token) {
+            true => Ok(text.to_owned()),
+            false => Err(Problem::expected::<Self>(format!(
+                "`{text}` is not a name of HTTP"
+            ))),
+        }
     }
 }
 

@@ -50,6 +50,12 @@ pub(crate) fn timeout(duration: &Duration) -> Result<(), Problem> {
     refused_if(duration.is_zero(), "a timeout of zero", label)
 }
 
+/// A time that something lasts.
+pub(crate) fn lasting(duration: &Duration) -> Result<(), Problem> {
+    let label = "it would be over before it began; write how long it lasts";
+    refused_if(duration.is_zero(), "a time of zero", label)
+}
+
 /// The idle time of TCP keep-alive, which the system counts in seconds.
 pub(crate) fn tcp_keepalive(idle: &Option<Duration>) -> Result<(), Problem> {
     match *idle {

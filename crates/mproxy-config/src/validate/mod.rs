@@ -22,7 +22,7 @@ use crate::context::Context;
 use crate::environment::Environment;
 use crate::root::{Config, ConfigKeys};
 use crate::section::Located;
-use crate::{admin, chain, layer, listener, log, server, upstream};
+use crate::{admin, bans, chain, layer, listener, log, server, upstream};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -33,6 +33,7 @@ pub(crate) type Named<T> = BTreeMap<String, (Arc<T>, Option<Range<usize>>)>;
 /// Checks everything. The result is valid only if the report has no errors afterwards.
 pub(crate) fn validate(cx: &mut Context, keys: &ConfigKeys, env: &Environment) -> Config {
     let server = server::server(cx, &keys.server, env);
+    let bans = bans::bans(cx, &keys.bans);
     let admin = admin::admin(cx, &keys.admin);
     let log = log::Log::read(cx, &keys.log);
     let upstreams = upstream::upstreams(cx, &keys.upstreams);
@@ -58,7 +59,7 @@ pub(crate) fn validate(cx: &mut Context, keys: &ConfigKeys, env: &Environment) -
     let listeners = checked.into_iter().map(|it| it.listener).collect();
     let (upstreams, chains, layers) = (plain(upstreams), plain(chains), plain(layers));
     Config::read(
-        cx, keys, server, listeners, upstreams, chains, layers, admin, log,
+        cx, keys, server, listeners, upstreams, chains, layers, bans, admin, log,
     )
 }
 

@@ -98,6 +98,17 @@ pub struct Network {
 }
 
 impl Network {
+    /// The network of this many bits that an address is in; `None` if the address has fewer bits.
+    pub fn around(address: IpAddr, prefix: u8) -> Option<Self> {
+        let address = masked(address.to_canonical(), prefix)?;
+        Some(Self { address, prefix })
+    }
+
+    /// How many bits of an address say that it is in the network.
+    pub fn prefix(self) -> u8 {
+        self.prefix
+    }
+
     /// Says whether an address is in the range. An IPv4 address that is written as one of IPv6
     /// (`::ffff:192.0.2.7`) is one of IPv4.
     pub fn contains(self, address: IpAddr) -> bool {

@@ -144,6 +144,7 @@ impl Session {
             known.stage = Stage::Will;
             let will = self.judge_will(&mut connect, &mut hooks, &session).await?;
             self.recorder.admitted(&self.handle);
+            self.unless_ordered().await?;
             known.stage = Stage::Dial;
             let heard = self.wait_for_turn(client, &connect, &mut rest).await?;
             let server = self.dial(dial, &connect, &session).await?;
@@ -274,6 +275,14 @@ impl Session {
             self.handle.denied(recorder);
         }
         Ok((!judged?).then_some(frame))
+    }
+
+    /// Ends a session that was ordered to end when it was admitted, before the broker hears of it.
+    async fn unless_ordered(&self) -> Result<(), End> {
+        match poll_fn(|cx| Poll::Ready(self.handle.poll_order(cx))).await {
+            Poll::Ready(order) => Err(order.into()),
+            Poll::Pending => Ok(()),
+        }
     }
 
     /// Connects to the broker, in time.

@@ -39,6 +39,28 @@ pub fn accept_tls<F>(
 where
     F: Fn(usize) + Send + Sync + 'static,
 {
+    accept_tls_admitted(stream, server, held, || Some(()))
+}
+
+/// As [`accept_tls`], with a say in which handshakes begin: `begin` is called when the whole ClientHello of
+/// the client has come, before any cryptography. What it returns is kept until the handshake is over;
+/// `None` closes the connection without an alert.
+///
+/// # Errors
+/// As `accept_tls`; and [`TlsCause::NotAdmitted`] if `begin` has returned `None`.
+///
+/// # Cancel safety
+/// Not cancel-safe: dropping the future closes the stream.
+pub fn accept_tls_admitted<F, P>(
+    stream: impl Into<Stream>,
+    server: &TlsServer,
+    held: F,
+    begin: impl FnOnce() -> Option<P> + Send,
+) -> impl Future<Output = Result<(Stream, TlsInfo), TlsError>> + Send
+where
+    F: Fn(usize) + Send + Sync + 'static,
+    P: Send,
+{
     let (stream, server) = (stream.into(), server.clone());
     // Boxed: the caller's task is kept for the session's life.
     Box::pin(async move {
@@ -46,7 +68,7 @@ where
             stream: Some(stream),
             beginning: Beginning::default(),
         };
-        let accepting = handshake.accept(&server, held);
+        let accepting = handshake.accept(&server, held, begin);
         let cause = match timeout(server.handshake_timeout(), accepting).await {
             Ok(Ok(accepted)) => return Ok(accepted),
             Ok(Err(cause)) => cause,
@@ -66,15 +88,18 @@ struct Handshake {
 }
 
 impl Handshake {
-    async fn accept<F>(
+    async fn accept<F, P>(
         &mut self,
         server: &TlsServer,
         held: F,
+        begin: impl FnOnce() -> Option<P>,
     ) -> Result<(Stream, TlsInfo), TlsCause>
     where
         F: Fn(usize) + Send + Sync + 'static,
     {
         let hello = self.hello(&held).await?;
+        // until this handshake is over
+        let _admitted = begin().ok_or(TlsCause::NotAdmitted)?;
         let turn = gate::turn().await;
         let said = hello.accepted.as_ref().map(Accepted::client_hello);
         let server_name = said.as_ref().and_then(|it| it.server_name());

@@ -37,6 +37,9 @@ pub enum TlsCause {
     /// The connection failed under it.
     #[error("the connection failed: {0}")]
     Io(io::Error),
+    /// It was not let begin.
+    #[error("the TLS handshake was not let begin")]
+    NotAdmitted,
     /// The peer closed the connection.
     #[error("closed during the TLS handshake")]
     Closed,

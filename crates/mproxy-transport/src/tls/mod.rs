@@ -31,7 +31,7 @@ mod tickets;
 
 pub(crate) use self::connect::connect_tls;
 pub use self::{
-    accept::accept_tls,
+    accept::{accept_tls, accept_tls_admitted},
     algorithms::{Algorithms, TlsVersion, tls_provider},
     certificate::{CertificateError, CertificateNames},
     client::{TlsClient, TlsClientOptions},

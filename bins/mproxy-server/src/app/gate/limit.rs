@@ -110,6 +110,14 @@ impl Limited for ConnectionLimit {
                 "if these are your clients behind one address (a NAT, a load balancer or a TLS \
                  terminator), raise or remove this key"
             }
+            Self::MaxHandshakesPerIp | Self::HandshakeRatePerIp => {
+                "if these are your clients behind one address (a NAT), raise or remove this key; \
+                 clients that reconnect again and again cost a handshake each time"
+            }
+            Self::MaxHandshakes | Self::HandshakeRate => {
+                "if these are your clients, raise this key; if one address sends most of them, set \
+                 listeners.NAME.limits.handshake_rate_per_ip"
+            }
             Self::ConnectionRate => {
                 "if these are your clients, raise this key; after a restart they all connect at once"
             }
@@ -176,6 +184,14 @@ mod tests {
             (Limit::MaxPending, "max_pending", FULL),
             (Limit::MaxConnections, "max_connections", FULL),
             (Limit::ConnectionRate, "connection_rate", RateLimited),
+            (
+                Limit::HandshakeRatePerIp,
+                "handshake_rate_per_ip",
+                RateLimited,
+            ),
+            (Limit::MaxHandshakesPerIp, "max_handshakes_per_ip", FULL),
+            (Limit::HandshakeRate, "handshake_rate", RateLimited),
+            (Limit::MaxHandshakes, "max_handshakes", FULL),
         ];
         for (limit, key, reason) in expected {
             assert_eq!(

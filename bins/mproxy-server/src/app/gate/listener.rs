@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use mproxy_admin::ConnectionLimit as Limit;
 
 use super::client::Client;
+use super::handshakes::{HandshakeRules, Handshakes};
 use super::limit::Refused;
 use super::places::{Holder, Place, Places};
 use super::rate::{Bucket, Buckets, Moment};
@@ -20,6 +21,7 @@ pub(crate) struct Rules {
     pub(crate) pending: Option<usize>,
     pub(crate) connections: Option<usize>,
     pub(crate) rate: Option<Rate>,
+    pub(crate) handshakes: HandshakeRules,
     /// The bits of an IPv6 address that belong to one client, 1 to 128.
     pub(crate) ipv6_prefix: u8,
 }
@@ -34,6 +36,7 @@ pub(super) struct Listener {
     /// Its connections without a complete CONNECT.
     pub(super) places: Places,
     pub(super) bucket: Option<Bucket>,
+    pub(super) handshakes: Handshakes,
     pub(super) ipv6_prefix: u8,
     maximum_of_client: usize,
     maximum_pending_of_client: usize,
@@ -50,6 +53,7 @@ impl Listener {
             maximum_pending: 0,
             places: Places::default(),
             bucket: None,
+            handshakes: Handshakes::default(),
             ipv6_prefix: rules.ipv6_prefix,
             maximum_of_client: 0,
             maximum_pending_of_client: 0,
@@ -75,6 +79,8 @@ impl Listener {
         if rate != rules.rate_per_ip || is_other_prefix {
             self.buckets = rules.rate_per_ip.map(Buckets::new);
         }
+        self.handshakes
+            .set_rules(&rules.handshakes, is_other_prefix);
         self.ipv6_prefix = rules.ipv6_prefix;
     }
 
@@ -146,6 +152,7 @@ impl Listener {
     /// True for a listener without connections; its rates may still have state.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.open == 0 && self.places.is_empty() && self.clients.is_empty()
+        let is_idle = self.handshakes.is_empty();
+        is_idle && self.open == 0 && self.places.is_empty() && self.clients.is_empty()
     }
 }

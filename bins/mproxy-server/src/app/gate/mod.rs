@@ -9,6 +9,8 @@
 //! all clients    max_pending, max_connections, server.max_connections   (a pending one makes room)
 //! the last one   connection_rate
 //! ```
+//! The TLS handshake of one that got in is judged again, when its ClientHello has come: by
+//! handshake_rate_per_ip and max_handshakes_per_ip, then by max_handshakes and handshake_rate.
 //!
 //! A load balancer that says who the client is has no limits of its own: its connections come in without an
 //! address, and the limits of the client's are judged when it is known.
@@ -18,6 +20,7 @@
 //! connection of the client with most of them, if it had its time.
 
 mod client;
+mod handshakes;
 mod limit;
 mod listener;
 mod pass;
@@ -25,6 +28,7 @@ mod places;
 mod rate;
 mod state;
 
+pub(crate) use self::handshakes::HandshakeRules;
 pub(crate) use self::limit::{Limited, Refused};
 pub(crate) use self::listener::Rules;
 pub(crate) use self::pass::{Admitted, Gate, Gates, Pass};

@@ -118,6 +118,24 @@ impl Gate {
         })
     }
 
+    /// Counts the TLS handshake of a client that has sent its ClientHello, until it is dropped.
+    ///
+    /// # Errors
+    /// The limit that is reached.
+    pub(crate) fn begin_handshake(&self, peer: Option<SocketAddr>) -> Result<Handshake, Refused> {
+        let Inner { shared, index } = &*self.0;
+        let now = nanos(shared.opened.elapsed());
+        let mut state = shared.lock();
+        let listener = &mut state.listeners[*index];
+        let client = peer.map(|peer| listener.client(peer.ip()));
+        listener.handshakes.begin(client, now)?;
+        drop(state);
+        Ok(Handshake {
+            gate: self.clone(),
+            client,
+        })
+    }
+
     /// The address with the most pending connections on this listener, how many these are, and how
     /// many there are in all. Looks at each address, so only for rare log lines.
     pub(crate) fn most_pending(&self) -> Option<MostPending> {
@@ -131,6 +149,21 @@ impl Gate {
             count,
             all,
         })
+    }
+}
+
+/// A TLS handshake that runs.
+#[derive(Debug)]
+pub(crate) struct Handshake {
+    gate: Gate,
+    client: Option<Client>,
+}
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        let Inner { shared, index } = &*self.gate.0;
+        let mut state = shared.lock();
+        state.listeners[*index].handshakes.end(self.client);
     }
 }
 
@@ -182,6 +215,7 @@ impl Drop for Pass {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::gate::HandshakeRules;
     use mproxy_admin::ConnectionLimit as Limit;
 
     #[test]
@@ -194,6 +228,7 @@ mod tests {
             pending: None,
             connections: None,
             rate: None,
+            handshakes: HandshakeRules::NONE,
             ipv6_prefix: 64,
         };
         let (one, other) = (gates.listener(&rules), gates.listener(&rules));

@@ -6,18 +6,15 @@
 //! takes a token, so a client that a later limit refuses would have paid. Nor do they keep the
 //! state per address within a bound, see [`Buckets`].
 
-use std::collections::HashMap;
-use std::mem;
 use std::time::Duration;
 
 use super::client::Client;
+pub(super) use crate::app::recent::Moment;
+use crate::app::recent::Recent;
 use mproxy_session::Rate;
 
 /// Addresses whose buckets are not full, per listener: 7 MiB at most.
 const MOST_BUCKETS: usize = 65_536;
-
-/// Nanoseconds since the gates were opened.
-pub(super) type Moment = u64;
 
 /// A duration in nanoseconds, as a moment is. 584 years fit.
 pub(super) fn nanos(duration: Duration) -> u64 {
@@ -84,11 +81,8 @@ impl Bucket {
     }
 }
 
-/// The rate of new connections of each client, in bounded memory.
-///
-/// There are two generations: after the time in which any bucket fills, the younger becomes the older, and
-/// what was not used since then is full and can be dropped. So nothing is searched, and a bucket is never
-/// dropped before it is full, which would give its client a fresh one.
+/// The rate of new connections of each client, in bounded memory: a bucket that was not used while
+/// any bucket fills is full, and forgotten.
 ///
 /// An attacker with more addresses than there is room for cannot be limited by address. When the room
 /// is taken, new addresses are not limited by this rate, but by the later limits:
@@ -98,12 +92,8 @@ impl Bucket {
 pub(super) struct Buckets {
     pub(super) rate: Rate,
     pace: Pace,
-    most: usize,
-    /// Buckets used since `since`.
-    young: HashMap<Client, Moment>,
-    /// Buckets used in the period before, and not since.
-    old: HashMap<Client, Moment>,
-    since: Moment,
+    /// When the bucket of a client is full again.
+    full: Recent<Client>,
 }
 
 impl Buckets {
@@ -111,33 +101,18 @@ impl Buckets {
         Self {
             rate,
             pace: Pace::of(rate),
-            most: MOST_BUCKETS,
-            young: HashMap::new(),
-            old: HashMap::new(),
-            since: 0,
+            full: Recent::new(MOST_BUCKETS),
         }
     }
 
     pub(super) fn has_one(&self, client: Client, now: Moment) -> bool {
-        self.pace.has_one(self.full(client).unwrap_or(0), now)
+        self.pace.has_one(self.full.get(&client).unwrap_or(0), now)
     }
 
     pub(super) fn take_one(&mut self, client: Client, now: Moment) {
-        if now.saturating_sub(self.since) >= self.pace.all {
-            self.old = mem::take(&mut self.young);
-            self.since = now;
-        }
-        let known = self.full(client);
-        if known.is_some() || self.young.len() + self.old.len() < self.most {
-            self.old.remove(&client);
-            let full = self.pace.take_one(known.unwrap_or(0), now);
-            self.young.insert(client, full);
-        }
-    }
-
-    fn full(&self, client: Client) -> Option<Moment> {
-        let full = self.young.get(&client).or_else(|| self.old.get(&client));
-        full.copied()
+        let known = self.full.get(&client).unwrap_or(0);
+        let full = self.pace.take_one(known, now);
+        self.full.set(client, full, now, self.pace.all);
     }
 }
 
@@ -215,7 +190,7 @@ mod tests {
     fn more_addresses_than_there_is_room_for_refill_nothing() {
         let hour = 3600 * SECOND;
         let mut buckets = Buckets::new(rate(1, 3600));
-        buckets.most = 100;
+        buckets.full = buckets.full.with_most(100);
         for tick in 0..50 {
             let now = tick * hour / 10;
             if tick % 10 == 0 {
@@ -228,7 +203,7 @@ mod tests {
                 assert!(buckets.has_one(other, now));
                 buckets.take_one(other, now);
             }
-            assert!(buckets.young.len() + buckets.old.len() <= 100);
+            assert!(buckets.full.iter().count() <= 100);
             assert!(!buckets.has_one(client(0), now + 1), "{tick}");
         }
     }
@@ -240,7 +215,7 @@ mod tests {
             for number in 0..50 {
                 buckets.take_one(client(second * 50 + number), u64::from(second) * SECOND);
             }
-            assert!(buckets.young.len() + buckets.old.len() <= 100);
+            assert!(buckets.full.iter().count() <= 100);
         }
     }
 }

@@ -7,6 +7,7 @@
 
 mod counted;
 mod handshake;
+mod offended;
 mod open;
 mod proxied;
 mod recorder;

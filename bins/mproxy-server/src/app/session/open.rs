@@ -5,18 +5,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mproxy_admin::{Reason, RefuseReason, Side};
-use mproxy_session::{ClientCertificate, Peer, SessionHandle, TlsPeer, UpgradeRequest};
+use mproxy_session::{ClientCertificate, Peer, SessionHandle, TlsPeer};
 use mproxy_transport::{
-    Accepted, CertificateNames, ClientAddr, Stream, TlsCause, TlsError, TlsInfo, WsCause, WsError,
-    WsRequest, accept_tls, accept_websocket_counted,
+    Accepted, CertificateNames, Stream, TlsCause, TlsError, TlsInfo, TlsServer, WsCause, WsError,
+    accept_tls_admitted, accept_websocket_counted,
 };
 
 use super::handshake;
 use super::recorder::reason;
 use super::tls;
 use super::unused::ended;
+use crate::app::bans;
 use crate::app::gate::{Pass, Refused};
-use crate::app::service::Service;
+use crate::app::service::{Service, Unwelcome};
 
 impl Service {
     /// Registers the socket, reads a PROXY protocol header, and does the handshakes of TLS and WebSocket,
@@ -53,10 +54,7 @@ impl Service {
             self.count(pass, uncounted.take())?;
         }
         if let Some(server) = &self.tls {
-            let carrier = handle.clone();
-            let handshake = accept_tls(stream, server, move |bytes| carrier.carries(bytes));
-            let accepted = self.unless_ordered(&peer, handle, handshake).await?;
-            let (secured, info) = accepted.map_err(|error| self.not_secured(&peer, &error))?;
+            let (secured, info) = self.secure(stream, server, &peer, handle).await?;
             stream = secured;
             peer = peer.with_tls(tls_peer(info));
         }
@@ -64,16 +62,52 @@ impl Service {
             let held = |bytes| handle.holds(bytes);
             let handshake = accept_websocket_counted(stream, options, held);
             let accepted = self.unless_ordered(&peer, handle, handshake).await?;
-            let (upgraded, request) = accepted.map_err(|error| self.not_upgraded(&peer, &error))?;
+            let (upgraded, request) = accepted.map_err(|error| {
+                self.offended(bans::of_websocket(&error), &peer, None);
+                self.not_upgraded(&peer, &error)
+            })?;
             stream = upgraded;
             if is_forwarded {
                 uncounted = self.forwarded(&mut peer, &request);
             }
-            peer = peer.with_upgrade(upgrade(&request));
+            peer = peer.with_upgrade(self.upgrades.select(&request));
         }
         self.count(pass, uncounted)?;
         let destination = destination.filter(|_| is_told).map(Box::new);
         Ok((stream, peer, destination))
+    }
+
+    /// Does the TLS handshake, if limits let it begin.
+    async fn secure(
+        &self,
+        stream: Stream,
+        server: &TlsServer,
+        peer: &Peer,
+        handle: &SessionHandle,
+    ) -> Result<(Stream, TlsInfo), Unopened> {
+        let carrier = handle.clone();
+        let held = move |bytes| carrier.carries(bytes);
+        let (gate, address) = (&self.gate, peer.address);
+        let mut refused = None;
+        let begin = || match self.limits_handshakes {
+            true => match gate.begin_handshake(address) {
+                Ok(handshake) => Some(Some(handshake)),
+                Err(limit) => {
+                    refused = Some(limit);
+                    None
+                }
+            },
+            false => Some(None),
+        };
+        let handshake = accept_tls_admitted(stream, server, held, begin);
+        let secured = self.unless_ordered(peer, handle, handshake).await?;
+        secured.map_err(|error| match refused {
+            Some(refused) => Unopened::Limited(address, refused),
+            None => {
+                self.offended(bans::of_tls(&error), peer, None);
+                self.not_secured(peer, &error)
+            }
+        })
     }
 
     /// Waits for a handshake, unless the connection is ordered to end.
@@ -149,30 +183,11 @@ pub(super) enum Unopened {
     /// It was refused.
     Refused(RefuseReason),
     /// It was refused by a limit of this client.
-    Limited(ClientAddr, Refused),
+    Limited(Option<SocketAddr>, Refused),
+    /// It was refused because this client may not connect.
+    TurnedAway(SocketAddr, Unwelcome),
     /// The client left or timed out without a byte; or it was told to end.
     Unused(Side, Reason),
-}
-
-fn upgrade(request: &WsRequest) -> UpgradeRequest {
-    let mut uri = request.path().to_owned();
-    if let Some(query) = request.query() {
-        uri.push('?');
-        uri.push_str(query);
-    }
-    let mut upgrade = UpgradeRequest::new(uri);
-    let headers = [
-        ("host", request.host()),
-        ("origin", request.origin()),
-        ("user-agent", request.user_agent()),
-        ("x-forwarded-for", request.forwarded_for()),
-    ];
-    for (name, value) in headers {
-        if let Some(value) = value {
-            upgrade.headers.push((name.to_owned(), value.to_owned()));
-        }
-    }
-    upgrade
 }
 
 /// What hooks and logs get to know.

@@ -71,8 +71,11 @@ impl Service {
         let Some(client) = client else {
             return Ok(());
         };
+        if let Err(unwelcome) = self.welcomes(client.ip()) {
+            return Err(Unopened::TurnedAway(client, unwelcome));
+        }
         let judged = pass.identify(client);
-        judged.map_err(|refused| Unopened::Limited(client.into(), refused))
+        judged.map_err(|refused| Unopened::Limited(Some(client), refused))
     }
 
     /// Takes the address that a load balancer has said.

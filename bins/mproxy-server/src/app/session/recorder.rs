@@ -2,7 +2,7 @@
 
 use std::future::ready;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use mproxy_admin::{
@@ -15,6 +15,7 @@ use mproxy_session::{
     Summary, Turn, Turns,
 };
 
+use super::offended::Pings;
 use crate::app::gate::Pass;
 use crate::app::service::Service;
 use crate::app::upstream::{Entered, Permit, Waiting};
@@ -53,6 +54,8 @@ pub(crate) struct ConnectionRecorder {
     connection: Mutex<Option<ConnectionMetrics>>,
     /// `Some` from its turn at the broker to CONNACK; boxed, because most do not wait.
     opening: Mutex<Option<Box<Opening>>>,
+    /// `Some` while offences count; boxed, because mostly they do not.
+    pings: OnceLock<Box<Pings>>,
     /// Its places under the limits of the listener.
     pass: Pass,
     /// The listener of the client.
@@ -70,6 +73,7 @@ impl ConnectionRecorder {
             worker,
             connection: Mutex::new(Some(connection)),
             opening: Mutex::new(None),
+            pings: OnceLock::new(),
             pass,
             service,
         }
@@ -149,6 +153,12 @@ impl Turns for ConnectionRecorder {
 
 impl Counters for ConnectionRecorder {
     fn record(&self, direction: codec::Direction, batch: &Batch) {
+        let pings = batch.packets[usize::from(Kind::Pingreq.as_u8())];
+        if pings > 0
+            && let Some(counted) = self.pings.get()
+        {
+            counted.add(pings, &self.service);
+        }
         let direction = match direction {
             codec::Direction::ToServer => Direction::ClientToBroker,
             codec::Direction::ToClient => Direction::BrokerToClient,
@@ -207,6 +217,12 @@ impl Events for ConnectionRecorder {
     }
 
     fn admitted(&self, session: &SessionHandle) {
+        self.service.end_if_banned(session);
+        if self.service.bans.counts() {
+            let pings = Box::new(Pings::of(session));
+            // a session is admitted once
+            let _ = self.pings.set(pings);
+        }
         // from here on, a reload finds the session by its listener
         let [to_server, to_client] = self.service.policy.load().paces;
         let limits = &self.service.limits;

@@ -189,6 +189,13 @@ fn of_reason(summary: &Summary) -> Option<&'static str> {
         }
         CloseReason::UpstreamRefused => by_broker(summary.connack),
         CloseReason::AuthDenied => by_layer(summary.connack),
+        CloseReason::Banned => {
+            "mproxy-server bans list says why and for how long; mproxy-server bans remove lifts the ban"
+        }
+        CloseReason::Misbehaved => {
+            "the client sends far more PINGREQs than its keep alive needs, or broke rules before: see the \
+             lines of its address, and mproxy-server bans list"
+        }
         _ if summary.established() => return None,
         CloseReason::AclDenied => "change the client, or the rule of the layer that denied",
         CloseReason::UpstreamEof | CloseReason::UpstreamDisconnect => "see the broker's log",

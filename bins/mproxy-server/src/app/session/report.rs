@@ -3,7 +3,9 @@
 use mproxy_codec::ReasonCode;
 use mproxy_session::{CloseReason, Summary, UpgradeRequest};
 
+use super::offended::ban_of;
 use super::remedy::{Names, of_reauthentication, of_will, remedy};
+use crate::app::bans::Banned;
 use crate::app::service::Service;
 
 impl Service {
@@ -39,18 +41,23 @@ impl Service {
         if access_log.is_some_and(|log| !log.every_end) && !is_failure {
             return;
         }
+        let ban = ban_of(self, summary);
         let remedy = match self.denied_will(summary) {
+            _ if ban.is_some() => ban.as_ref().map(Banned::remedy),
             Some(layer) => Some(of_will(&layer)),
             None if self.is_reauthentication(summary) => {
                 Some(of_reauthentication(&self.policy.load().composed.by_names))
             }
             None => remedy.map(|remedy| self.names().fill(remedy)),
         };
-        let remedy = remedy.as_deref();
-        self.last_line(summary, remedy, is_failure, access_log.is_some());
+        let told = Told {
+            detail: ban.as_ref().map(Banned::detail),
+            remedy,
+        };
+        self.last_line(summary, &told, is_failure, access_log.is_some());
     }
 
-    fn last_line(&self, summary: &Summary, remedy: Option<&str>, fails: bool, access_log: bool) {
+    fn last_line(&self, summary: &Summary, told: &Told, fails: bool, access_log: bool) {
         let glimpse = summary.glimpse.as_deref();
         let session = summary.session.as_ref();
         let client_id = session.map(|session| session.client_id());
@@ -86,8 +93,8 @@ impl Service {
                     side = summary.side.as_str(),
                     reason = summary.reason.as_str(),
                     reason_code = summary.reason_code.map(ReasonCode::as_str),
-                    detail = summary.detail.as_deref(),
-                    remedy,
+                    detail = told.detail.as_deref().or(summary.detail.as_deref()),
+                    remedy = told.remedy.as_deref(),
                     duration_s = summary.duration.as_secs_f64(),
                     packets_to_server = summary.to_server.packets,
                     packets_to_client = summary.to_client.packets,
@@ -132,6 +139,13 @@ impl Service {
             upstream: &self.upstream.name,
         }
     }
+}
+
+/// What the last line says beyond the summary.
+struct Told {
+    /// In place of that of the summary.
+    detail: Option<String>,
+    remedy: Option<String>,
 }
 
 /// The path that a WebSocket client asked for, without its query, which may contain a token.

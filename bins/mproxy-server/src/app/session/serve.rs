@@ -52,7 +52,11 @@ impl Service {
                 return None;
             }
             Err(Unopened::Limited(client, refused)) => {
-                self.refused(&client, refused, metrics);
+                self.refused(client, refused, metrics);
+                return None;
+            }
+            Err(Unopened::TurnedAway(client, unwelcome)) => {
+                self.turned_away(client, &unwelcome, metrics);
                 return None;
             }
             Err(Unopened::Unused(side, reason)) => {
@@ -138,6 +142,7 @@ where
                     let summary = ready!(running.poll(cx));
                     recorder.closed(&summary);
                     this.service.upstream.closed(&summary);
+                    this.service.offended_by(&summary);
                     this.service.report(&summary);
                     return Poll::Ready(());
                 }

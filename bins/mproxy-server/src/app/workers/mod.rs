@@ -304,7 +304,7 @@ impl Worker {
         service: Arc<Service>,
         accepted: Accepted,
     ) {
-        let Some(admitted) = service.admit(&accepted.peer()) else {
+        let Some((accepted, admitted)) = service.admit(accepted) else {
             return;
         };
         let made_room = admitted.evicted.is_some();

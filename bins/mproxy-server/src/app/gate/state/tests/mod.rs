@@ -13,7 +13,7 @@ use mproxy_session::{CloseReason, Order};
 use proptest::prelude::*;
 
 use super::*;
-use crate::app::gate::Rules;
+use crate::app::gate::{HandshakeRules, Rules};
 use mproxy_session::Rate;
 
 const SECOND: Moment = 1_000_000_000;
@@ -25,6 +25,7 @@ const NONE: Rules = Rules {
     pending: None,
     connections: None,
     rate: None,
+    handshakes: HandshakeRules::NONE,
     ipv6_prefix: 64,
 };
 
@@ -74,6 +75,7 @@ fn own_limits_come_before_those_that_all_share() {
         pending: Some(3),
         connections: Some(6),
         rate: per_second(5),
+        handshakes: HandshakeRules::NONE,
         ipv6_prefix: 64,
     }));
     let mut now = 10 * SECOND;

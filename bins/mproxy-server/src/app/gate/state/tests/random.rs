@@ -1,6 +1,7 @@
 //! Any clients, in any order.
 
 use super::*;
+use crate::app::gate::HandshakeRules;
 
 /// What happens to connections.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +35,7 @@ fn rules() -> impl Strategy<Value = Rules> {
             pending,
             connections,
             rate,
+            handshakes: HandshakeRules::NONE,
             ipv6_prefix: 64,
         },
     )

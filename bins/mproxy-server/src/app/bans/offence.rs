@@ -1,0 +1,119 @@
+//! What counts as an offence, and whose it is.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use mproxy_admin::Offence;
+use mproxy_codec::ReasonCode;
+use mproxy_config::{Subject as Kind, Subjects};
+use mproxy_layers::acl::Network;
+use mproxy_session::{CloseReason, SessionInfo, Side, Summary};
+use mproxy_transport::{TlsCause, TlsError, TlsFault, WsCause, WsError};
+
+use super::network_of;
+use super::table::Subject;
+
+/// A session that ends sooner, and without DISCONNECT, may be one of a loop.
+const SHORT: Duration = Duration::from_secs(5);
+
+/// Who pays for an offence.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Offender<'a> {
+    /// `None` for a client of a Unix socket, and for a load balancer.
+    pub(crate) address: Option<SocketAddr>,
+    /// Bits of an IPv6 address that are one client.
+    pub(crate) ipv6_prefix: u8,
+    /// The names of a client that the broker has let in.
+    pub(crate) session: Option<&'a SessionInfo>,
+}
+
+impl Offender<'_> {
+    pub(super) fn is_exempt(&self, networks: &[Network]) -> bool {
+        let has = |address: SocketAddr| networks.iter().any(|it| it.contains(address.ip()));
+        self.address.is_some_and(has)
+    }
+
+    /// Those among these kinds that are known.
+    pub(super) fn subjects(&self, kinds: Subjects) -> impl Iterator<Item = Subject> {
+        let network = self
+            .address
+            .and_then(|it| network_of(it.ip(), self.ipv6_prefix));
+        let username = self.session.and_then(SessionInfo::user_name);
+        let client_id = self.session.map(SessionInfo::client_id);
+        let all = [
+            (Kind::Address, network.map(Subject::Address)),
+            (Kind::Username, username.map(Subject::username)),
+            (Kind::ClientId, client_id.map(Subject::client_id)),
+        ];
+        let among = all
+            .into_iter()
+            .filter(move |(kind, _)| kinds.contains(*kind));
+        among.filter_map(|(_, subject)| subject)
+    }
+}
+
+/// The offence in the end of a session.
+pub(crate) fn of_end(summary: &Summary) -> Option<Offence> {
+    use CloseReason as End;
+    Some(match (summary.side, summary.reason) {
+        (Side::Client, End::ProtocolError | End::Malformed | End::PacketTooLarge) => {
+            Offence::ProtocolError
+        }
+        (Side::Proxy, End::AuthDenied) if !summary.established() => Offence::AuthFailed,
+        (_, End::UpstreamRefused) => return of_refusal(summary.connack?),
+        (Side::Proxy, End::RateLimited) => Offence::Denials,
+        (_, End::Eof | End::Reset | End::SessionTakenOver)
+            if summary.established() && summary.duration < SHORT =>
+        {
+            Offence::Reconnect
+        }
+        _ => return None,
+    })
+}
+
+/// The offence that a broker refuses. Not: it has no room, or speaks another version.
+fn of_refusal(code: ReasonCode) -> Option<Offence> {
+    Some(match code {
+        ReasonCode::BAD_USER_NAME_OR_PASSWORD
+        | ReasonCode::NOT_AUTHORIZED
+        | ReasonCode::BAD_AUTHENTICATION_METHOD => Offence::AuthFailed,
+        ReasonCode::UNSUPPORTED_PROTOCOL_VERSION
+        | ReasonCode::SERVER_UNAVAILABLE
+        | ReasonCode::SERVER_BUSY
+        | ReasonCode::UNSPECIFIED_ERROR
+        | ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR
+        | ReasonCode::USE_ANOTHER_SERVER
+        | ReasonCode::SERVER_MOVED
+        | ReasonCode::CONNECTION_RATE_EXCEEDED => return None,
+        _ => Offence::BrokerRefusal,
+    })
+}
+
+/// The offence in a WebSocket handshake that failed: bytes that are not one.
+pub(crate) fn of_websocket(error: &WsError) -> Option<Offence> {
+    match error.cause() {
+        WsCause::Refused(_) | WsCause::TooLarge(_) | WsCause::Http(_) if error.received() > 0 => {
+            Some(Offence::ProtocolError)
+        }
+        _ => None,
+    }
+}
+
+/// The offence in a TLS handshake that failed. Not: the client does not trust us, or left.
+pub(crate) fn of_tls(error: &TlsError) -> Option<Offence> {
+    match error.cause() {
+        TlsCause::Violation(violation) => match violation.fault() {
+            TlsFault::Told | TlsFault::Version | TlsFault::NothingInCommon => None,
+            TlsFault::NoCertificate
+            | TlsFault::UnknownIssuer
+            | TlsFault::Expired
+            | TlsFault::Revoked
+            | TlsFault::BadCertificate => Some(Offence::AuthFailed),
+            // about our list, not about the client
+            TlsFault::UnknownRevocation => None,
+            _ => Some(Offence::ProtocolError),
+        },
+        TlsCause::TooLarge(_) => Some(Offence::ProtocolError),
+        _ => None,
+    }
+}
