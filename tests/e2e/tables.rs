@@ -1,5 +1,5 @@
-//! The tables beside the tests name tests that there are: of the ways around rules (`bypass`), and of
-//! the defects of the Go original (`defects`).
+//! The tables beside the tests name tests that there are: of the ways around rules (`bypass`), of the
+//! defects of the Go original (`defects`), and of faults (`FAULTS.md`).
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -46,6 +46,16 @@ fn every_defect_has_tests_that_exist() {
         assert!(!names.is_empty(), "{number}");
         for name in names {
             assert!(tests.contains(name), "{number}: there is no test {name}");
+        }
+    }
+}
+
+#[test]
+fn every_fault_has_tests_that_exist() {
+    let tests = tests(&["crates", "bins", "tests"]);
+    for row in rows(include_str!("../FAULTS.md")) {
+        for name in row.tests {
+            assert!(tests.contains(name), "{}: there is no test {name}", row.number);
         }
     }
 }
