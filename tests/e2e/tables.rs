@@ -55,7 +55,11 @@ fn every_fault_has_tests_that_exist() {
     let tests = tests(&["crates", "bins", "tests"]);
     for row in rows(include_str!("../FAULTS.md")) {
         for name in row.tests {
-            assert!(tests.contains(name), "{}: there is no test {name}", row.number);
+            assert!(
+                tests.contains(name),
+                "{}: there is no test {name}",
+                row.number
+            );
         }
     }
 }

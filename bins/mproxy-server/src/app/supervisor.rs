@@ -142,7 +142,7 @@ impl Supervisor {
         let registry = Registry::new(threads.get());
         let token = Arc::new(Token::from_pointee(None));
         let progress = Progress::default();
-        let bans = Arc::new(Bans::new(config.bans.clone(), metrics.bans()));
+        let bans = Bans::new(config.bans.clone(), metrics.bans());
         let api = Api {
             events: sources.events.clone(),
             registry: registry.clone(),

@@ -15,10 +15,10 @@ mod table;
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use mproxy_admin::{BanMetrics, BanSource, BanSubject, Offence};
+use mproxy_admin::{BanMetrics, BanSource, Offence};
 use mproxy_config::{self as config, BanMode};
 use mproxy_layers::acl::Network;
 
@@ -41,7 +41,7 @@ pub(crate) struct Bans {
 
 #[derive(Debug)]
 struct State {
-    settings: config::Bans,
+    settings: Arc<config::Bans>,
     scores: Scores,
     table: Table,
 }
@@ -64,32 +64,36 @@ pub(crate) struct Scored {
 }
 
 impl Bans {
-    pub(crate) fn new(settings: config::Bans, metrics: BanMetrics) -> Self {
-        let bans = Self {
+    pub(crate) fn new(settings: config::Bans, metrics: BanMetrics) -> Arc<Self> {
+        let bans = Arc::new(Self {
             started: Instant::now(),
             count: AtomicUsize::new(0),
             counts: AtomicBool::new(settings.mode != BanMode::Off),
             state: Mutex::new(State {
                 scores: Scores::new(&settings),
-                settings,
+                settings: Arc::new(settings),
                 table: Table::default(),
             }),
             metrics,
-        };
-        bans.tell(&bans.lock());
+        });
+        let source = Arc::downgrade(&bans);
+        bans.metrics.watch(move |kind| {
+            let bans = source.upgrade();
+            bans.map_or(0, |bans| bans.lock().table.current(kind, Instant::now()))
+        });
         bans
     }
 
     /// Takes new settings. Bans and points stay, unless the time in which points are forgotten has changed.
     pub(crate) fn configure(&self, settings: &config::Bans) {
         let mut state = self.lock();
-        if state.settings == *settings {
+        if *state.settings == *settings {
             return;
         }
         state.scores.configure(settings);
         self.counts
             .store(settings.mode != BanMode::Off, Ordering::Relaxed);
-        state.settings = settings.clone();
+        state.settings = Arc::new(settings.clone());
     }
 
     /// Whether offences count.
@@ -127,7 +131,7 @@ impl Bans {
         }
         self.metrics.offence(offence);
         let mut state = self.lock();
-        let settings = state.settings.clone();
+        let settings = Arc::clone(&state.settings);
         if settings.mode == BanMode::Off || offender.is_exempt(&settings.exempt) {
             return false;
         }
@@ -237,9 +241,6 @@ impl Bans {
     /// Makes the number of bans known without the lock.
     fn tell(&self, state: &State) {
         self.count.store(state.table.len(), Ordering::Relaxed);
-        for &kind in BanSubject::ALL {
-            self.metrics.current(kind, state.table.count(kind));
-        }
     }
 
     /// One line about a subject that has reached the threshold.
@@ -336,7 +337,7 @@ pub(super) mod tests {
         config.expect("a valid configuration").bans
     }
 
-    fn bans(mode: &str) -> Bans {
+    fn bans(mode: &str) -> Arc<Bans> {
         let build = crate::app::build_info();
         let health = mproxy_admin::Health::new();
         let metrics = mproxy_admin::Metrics::new(&build, &health, std::num::NonZeroUsize::MIN);

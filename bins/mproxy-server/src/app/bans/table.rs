@@ -15,6 +15,9 @@ use crate::app::networks::NetworkMap;
 /// Bans at once: an attacker with more addresses is not kept out by address.
 const MOST_BANS: usize = 65_536;
 
+/// How often those that are over are looked for while there is no room.
+const CLEANED: Duration = Duration::from_secs(1);
+
 /// Maximum bytes of a name that is remembered. Longer ones are remembered by their beginning and their
 /// length.
 const MOST_NAME: usize = 256;
@@ -55,6 +58,8 @@ pub(super) struct Table {
     addresses: NetworkMap<Ban>,
     usernames: HashMap<Box<str>, Ban>,
     client_ids: HashMap<Box<str>, Ban>,
+    /// When those that are over were dropped.
+    cleaned: Option<Instant>,
 }
 
 // ===== impl Subject =====
@@ -210,7 +215,7 @@ impl Table {
 
     /// Adds a ban, or replaces the one of the same subject.
     pub(super) fn insert(&mut self, subject: Subject, ban: Ban, now: Instant) -> Result<(), Full> {
-        if self.len() >= MOST_BANS {
+        if self.len() >= MOST_BANS && self.is_cleaned_before(now) {
             self.drop_over(now);
         }
         if self.len() >= MOST_BANS {
@@ -250,21 +255,30 @@ impl Table {
 
     /// How many there are, with those that are over and still kept.
     pub(super) fn len(&self) -> usize {
-        let kinds = BanSubject::ALL.iter();
-        kinds.map(|kind| self.count(*kind)).sum()
+        self.addresses.len() + self.usernames.len() + self.client_ids.len()
     }
 
-    pub(super) fn count(&self, kind: BanSubject) -> usize {
+    /// How many of a kind count.
+    pub(super) fn current(&self, kind: BanSubject, now: Instant) -> usize {
+        let counts = |ban: &&Ban| !ban.is_over(now);
         match kind {
-            BanSubject::Address => self.addresses.len(),
-            BanSubject::Username => self.usernames.len(),
-            BanSubject::ClientId => self.client_ids.len(),
+            BanSubject::Address => self.addresses.iter().filter(|(_, ban)| counts(ban)).count(),
+            BanSubject::Username => self.usernames.values().filter(counts).count(),
+            BanSubject::ClientId => self.client_ids.values().filter(counts).count(),
             _ => 0,
         }
     }
 
+    /// Whether it is worth looking for bans that are over: with an attacker who fills the table, each new
+    /// ban would look at all of them.
+    fn is_cleaned_before(&self, now: Instant) -> bool {
+        let pause = |then| now.saturating_duration_since(then) >= CLEANED;
+        self.cleaned.is_none_or(pause)
+    }
+
     /// Drops the bans that are over.
-    pub(super) fn drop_over(&mut self, now: Instant) {
+    fn drop_over(&mut self, now: Instant) {
+        self.cleaned = Some(now);
         self.addresses.retain(|ban| !ban.is_over(now));
         self.usernames.retain(|_, ban| !ban.is_over(now));
         self.client_ids.retain(|_, ban| !ban.is_over(now));
