@@ -20,6 +20,9 @@ const SECOND: Duration = Duration::from_secs(1);
 /// How long it is away when it has fallen over.
 const AWAY: Duration = Duration::from_secs(1);
 
+/// How often it looks whether its own clock is late.
+const TICK: Duration = Duration::from_millis(5);
+
 /// Takes `takes` CONNECTs a second, answers more of them later, and falls over at `falls`: then all
 /// connections end, and nobody can connect for a second. Until it is [restarted](Self::restart) it takes as many as
 /// come.
@@ -52,6 +55,8 @@ struct State {
     away: Option<Instant>,
     falls: usize,
     open: usize,
+    /// The most that its thread was late since the first CONNECT.
+    late: Duration,
 }
 
 /// Since when it is fragile, and how often it has fallen over since.
@@ -68,6 +73,9 @@ pub struct Seen {
     pub falls: usize,
     /// How many clients are in.
     pub open: usize,
+    /// The most that its own thread was late, because the machine is busy: so much earlier may CONNECTs have
+    /// come.
+    pub late: Duration,
 }
 
 impl Fragile {
@@ -94,7 +102,8 @@ impl Fragile {
             runtime.expect("a runtime can be made").block_on(async {
                 tokio::select! {
                     _ = stopped => {}
-                    () = serve(listener, addr, own) => {}
+                    () = serve(listener, addr, Arc::clone(&own)) => {}
+                    () = own.watch() => {}
                 }
             });
         });
@@ -139,6 +148,7 @@ impl Fragile {
             most: most(&state.connects),
             falls: state.falls,
             open: state.open,
+            late: state.late,
         }
     }
 }
@@ -153,6 +163,18 @@ fn most(connects: &[Instant]) -> usize {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes how late this thread is.
+    async fn watch(&self) {
+        loop {
+            let due = Instant::now() + TICK;
+            sleep(TICK).await;
+            let mut state = self.lock();
+            if !state.connects.is_empty() {
+                state.late = state.late.max(due.elapsed());
+            }
+        }
     }
 
     /// A client is in. Says in which life.

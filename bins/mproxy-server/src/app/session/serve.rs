@@ -95,6 +95,7 @@ impl Service {
             let head = upstream.head(connect.peer(), destination.as_deref().copied());
             async move {
                 let (stream, open) = upstream.dial(head, version).await?;
+                upstream.admission.sends().await;
                 recorder.dialled();
                 Ok::<_, DialError>(Counted::new(stream, open))
             }

@@ -3,15 +3,17 @@
 //! ```text
 //!            full: turned away              time over, or the client leaves
 //!                 ^                                ^
-//!   enter --------+----> queue --------------------+-------> a permit: dial, CONNECT, CONNACK
+//!   enter --------+----> queue --------------------+-------> a permit: dial, sends, CONNECT, CONNACK
 //!     |                  who is next: `Queue`                     ^
 //!     '--- nobody waits, and one may go: at once -----------------'
 //! ```
 //! A task gives the turns as long as somebody waits: [`Pace`] says when, and permits that come back
-//! say whether `concurrent` lets one more go.
+//! say whether `concurrent` lets one more go. Another pace is for the CONNECTs themselves: clients whose turns
+//! were apart may have connected to the broker together.
 
 mod pace;
 mod queue;
+mod send;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,6 +41,10 @@ pub(crate) struct Admission {
     state: Mutex<State>,
     /// Notified if a turn may be given earlier than expected.
     changed: Notify,
+    /// Clients that may not send CONNECT yet: one after the other.
+    line: tokio::sync::Mutex<()>,
+    /// Notified, for the first in the line, if the limits are other ones.
+    set: Notify,
     metrics: UpstreamMetrics,
     /// Gives the turns: of the supervisor, which outlives the workers.
     runtime: Handle,
@@ -47,12 +53,17 @@ pub(crate) struct Admission {
 #[derive(Debug)]
 struct State {
     settings: Settings,
+    /// Of the turns.
     pace: Pace,
+    /// Of the CONNECTs.
+    sent: Pace,
     queue: Queue,
     /// Permits that are out.
     permits: usize,
     /// Clients that were called and have not gone yet: their threads are busy.
     called: usize,
+    /// Clients that are connected to the broker, and may not send CONNECT yet.
+    early: usize,
     /// Whether a task gives turns.
     is_served: bool,
 }
@@ -98,12 +109,16 @@ impl Admission {
             state: Mutex::new(State {
                 settings: settings.clone(),
                 pace: Pace::default(),
+                sent: Pace::default(),
                 queue: Queue::default(),
                 permits: 0,
                 called: 0,
+                early: 0,
                 is_served: false,
             }),
             changed: Notify::new(),
+            line: tokio::sync::Mutex::default(),
+            set: Notify::new(),
             metrics,
             runtime: Handle::current(),
         };
@@ -115,11 +130,13 @@ impl Admission {
     pub(super) fn set(&self, settings: &Settings) {
         let mut state = self.lock();
         state.pace.set(settings.rate);
+        state.sent.set(settings.rate);
         state.settings = settings.clone();
         let is_on = settings.rate.is_some() || settings.concurrent.is_some();
         self.is_on.store(is_on, Ordering::Relaxed);
         drop(state);
         self.changed.notify_one();
+        self.set.notify_one();
     }
 
     /// Whether clients have to [enter](Self::enter).
@@ -225,7 +242,7 @@ impl State {
         if concurrent.is_some_and(|most| self.permits >= most.get()) {
             return Some(Next::Changed);
         }
-        if self.called >= self.pace.ahead() {
+        if self.called >= self.pace.ahead() || self.early > 0 {
             return Some(Next::Changed);
         }
         self.pace.due(now).map(Next::At)
