@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use mproxy_tests::wire::{PINGREQ, PINGRESP, Version};
+use mproxy_tests::wire::{Connect, PINGREQ, PINGRESP, Version};
 use mproxy_tests::{FakeBroker, Link, Mosquitto, Process, Setup, server_binary, until};
 use rustix::process::Signal;
 use tokio::process::Command;
@@ -78,6 +78,55 @@ async fn signals_that_come_while_it_starts_do_what_they_do_later() {
         process.signal(signal);
         assert_eq!(process.code(SOON).await, code);
     }
+}
+
+/// A process that stood still (SIGSTOP, a suspended machine) finds deadlines that are over. What clients have
+/// sent meanwhile counts first: their keep-alive did not end.
+#[tokio::test]
+async fn a_process_that_stood_still_reads_before_it_judges() {
+    let broker = FakeBroker::bind().await;
+    let setup = Setup::before(&broker.url()).set_listeners("conformance", "strict");
+    let mproxy = setup.start().await;
+    let mut clients = Vec::new();
+    for version in Version::ALL {
+        let mut client = Link::tcp(mproxy.addr()).await;
+        let connect = Connect::new(version, "c").keep_alive(1);
+        let (_, (server, _)) = tokio::join!(client.connect(&connect), broker.accept());
+        clients.push((client, server));
+    }
+    mproxy.signal(Signal::STOP);
+    // what it still read would not be unread afterwards
+    stands_still(mproxy.id()).await;
+    for (client, _) in &mut clients {
+        client.send(&PINGREQ).await;
+    }
+    // the fault is the time: more than one and a half times the keep-alive
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    mproxy.signal(Signal::CONT);
+    for (client, server) in &mut clients {
+        server.expect(&PINGREQ).await;
+        server.send(&PINGRESP).await;
+        client.expect(&PINGRESP).await;
+    }
+}
+
+/// Waits until no thread of a process runs any more.
+async fn stands_still(process: u32) {
+    let tasks = format!("/proc/{process}/task");
+    until("every thread to stop", async || {
+        fs::read_dir(&tasks)
+            .expect("the process is there")
+            .all(|task| {
+                let stat = task.expect("a thread").path().join("stat");
+                let stat = fs::read_to_string(stat).unwrap_or_default();
+                // behind the name, which may contain anything
+                stat.rsplit(") ")
+                    .next()
+                    .is_some_and(|it| it.starts_with('T'))
+            })
+            .then_some(())
+    })
+    .await;
 }
 
 /// A proxy that waits for its configuration on standard input, and has its handlers already.

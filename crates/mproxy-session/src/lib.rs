@@ -11,6 +11,7 @@ pub mod hook;
 mod latency;
 mod limits;
 mod memory;
+mod patience;
 mod pipe;
 mod recorder;
 mod reply;

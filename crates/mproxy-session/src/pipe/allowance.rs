@@ -1,6 +1,6 @@
 //! The allowance of refused packets of a client.
 
-use super::deadlines::Moment;
+use super::moment::Moment;
 use crate::limits::Rate;
 
 /// What is left of a [`Rate`]: its number at once, and again in each period.

@@ -1,6 +1,6 @@
 //! The deadlines of a session, which share one timer.
 
-use std::num::NonZeroU32;
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -8,8 +8,10 @@ use std::time::Duration;
 use mproxy_codec::Direction;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::moment::Moment;
 use crate::flow::Wait;
 use crate::limits::Limits;
+use crate::patience::Looks;
 
 /// How much longer than the standard's time the broker gets to close a silent client: it enforces the
 /// keep alive that it was sent. Brokers check periodically: mosquitto every 5 seconds, EMQX
@@ -41,6 +43,13 @@ pub(super) enum Deadline {
     Expiry,
     /// A side that was slowed down is read again; the session does not end.
     Pace,
+}
+
+impl Deadline {
+    /// True if it is over because of what a peer or a hook has not done: it may have, unseen.
+    const fn waits_for_somebody(self) -> bool {
+        !matches!(self, Self::Expiry | Self::Pace)
+    }
 }
 
 /// How much work a poll has found.
@@ -75,6 +84,8 @@ pub(super) struct Facts {
 pub(super) struct Deadlines {
     started: Instant,
     timer: Option<Pin<Box<Sleep>>>,
+    /// At the sockets, since a deadline was over.
+    looks: Looks,
     /// What each direction waits for, and since when.
     waits: [Wait; 2],
     since: [Moment; 2],
@@ -92,6 +103,7 @@ impl Deadlines {
         Self {
             started,
             timer: None,
+            looks: Looks::default(),
             waits: [Wait::Nothing; 2],
             since: [now; 2],
             heard: now,
@@ -183,13 +195,16 @@ impl Deadlines {
             .min_by_key(|(at, _)| *at)
     }
 
-    /// Waits for a deadline, and returns the one that has passed.
+    /// Waits for a deadline, and returns the one that has passed: after a look at the sockets, because the
+    /// timer may be late.
     pub(super) fn poll(
         &mut self,
         earliest: Option<(Instant, Deadline)>,
         activity: Activity,
         cx: &mut Context<'_>,
     ) -> Poll<Deadline> {
+        // until a deadline is over again
+        let mut looks = mem::take(&mut self.looks);
         let Some((deadline, what)) = earliest else {
             self.timer = None;
             return Poll::Pending;
@@ -213,6 +228,11 @@ impl Deadlines {
         loop {
             ready!(timer.as_mut().poll(cx));
             if Instant::now() >= deadline {
+                if what.waits_for_somebody() {
+                    let last = looks.poll_last(cx);
+                    self.looks = looks;
+                    ready!(last);
+                }
                 return Poll::Ready(what);
             }
             timer.as_mut().reset(deadline);
@@ -236,34 +256,6 @@ pub(super) fn silence(keep_alive: u16, is_own: bool, limits: &Limits) -> Option<
     let silence = Duration::try_from_secs_f64(silence).unwrap_or(NEVER);
     let first = if is_own { Duration::ZERO } else { BROKER_FIRST };
     Some(silence.saturating_add(first))
-}
-
-/// A point in time as hundredths of a second since the session began, rounded up; more than a year
-/// fits. A quarter of the size of an `Instant`, of which a pipe would need four more.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Moment(NonZeroU32);
-
-impl Moment {
-    const UNIT: u32 = 10;
-
-    pub(super) fn now(start: Instant) -> Self {
-        let passed = start.elapsed().as_millis().div_ceil(Self::UNIT.into());
-        let passed = u32::try_from(passed).unwrap_or(u32::MAX);
-        Self(NonZeroU32::MIN.saturating_add(passed))
-    }
-
-    pub(super) fn seconds_since(self, earlier: Self) -> f64 {
-        let passed = self.0.get().saturating_sub(earlier.0.get());
-        f64::from(passed) * f64::from(Self::UNIT) / 1000.0
-    }
-
-    /// The instant that lies `duration` after this one.
-    fn after(self, start: Instant, duration: Duration) -> Instant {
-        let passed = u64::from(self.0.get() - 1) * u64::from(Self::UNIT);
-        let moment = start + Duration::from_millis(passed);
-        // a limit too long for any clock is none
-        moment.checked_add(duration).unwrap_or(moment + NEVER)
-    }
 }
 
 #[cfg(test)]

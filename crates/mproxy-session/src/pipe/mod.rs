@@ -3,10 +3,10 @@
 mod allowance;
 mod deadlines;
 mod end;
+mod moment;
 mod pace;
 mod slow;
 
-use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -23,6 +23,7 @@ use crate::flow::{Cx, Events, Flow, Intake, WORK, Wait};
 use crate::handle::{Running, When};
 use crate::hook::{PacketService, Tap};
 use crate::latency::Latency;
+use crate::patience::yield_turn;
 use crate::recorder::{Batch, Recorder};
 use crate::rules::{HookTraits, Rules};
 
@@ -373,12 +374,4 @@ const fn waits(wait: Wait, resumes: Option<Instant>) -> Wait {
         Wait::Packet if resumes.is_some() => Wait::Nothing,
         wait => wait,
     }
-}
-
-/// Has the task polled again after the other tasks of the thread, and ready sockets, had
-/// their turn. A task that wakes itself would be polled before the runtime checks any socket.
-fn yield_turn(cx: &mut Context<'_>) {
-    let turn = std::pin::pin!(tokio::task::yield_now());
-    // pending at the first poll, which also wakes the task
-    let _ = turn.poll(cx);
 }

@@ -4,7 +4,6 @@
 use std::future::{Future, poll_fn};
 use std::task::{Context, Poll};
 
-use tokio::time::timeout;
 use tower_service::Service;
 
 use crate::BoxError;
@@ -13,6 +12,7 @@ use crate::cause::{Cause, End};
 use crate::error::{Limit, packet_name};
 use crate::hook::{Packet, PacketService, Refusal, Tap, Verdict};
 use crate::limits::Limits;
+use crate::patience::timeout;
 
 /// A CONNECT stage.
 pub(super) trait Admit<U, D>:

@@ -8,7 +8,7 @@ use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use mproxy_codec::{ConnectPacket, Direction, Kind, PropertyId, ReasonCode};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::ask::Admit;
 use super::connect::{hold, parse_connect, read_connect};
@@ -21,6 +21,7 @@ use crate::cause::{Cause, Denial, End, Overdue};
 use crate::context::SessionInfo;
 use crate::flow::{Flow, Inbox, Outbox};
 use crate::hook::{Hooks, PacketService};
+use crate::patience::timeout;
 use crate::pipe::{Io, Pipe};
 use crate::recorder::Batch;
 use crate::reply::Replies;
