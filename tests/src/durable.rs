@@ -28,9 +28,11 @@ use crate::wire::{
 /// Messages of one publisher that wait for an acknowledgement.
 const WINDOW: usize = 6;
 
-/// How many more messages may be acknowledged than have reached the subscribers. They share the
-/// 65,535 identifiers of a session with what a broker has sent and not yet released, and not every
-/// broker looks whether one is free.
+/// How many more messages may be acknowledged than a subscriber has got to their end. In a session they
+/// share 65,535 identifiers, and mosquitto 2.0.11 does not look whether one is free: it gives a message the
+/// identifier of another that is not released, which a subscriber must take for the same message again. It
+/// reads one packet of each client in turn, so that with many publishers the PUBRECs of a subscriber wait
+/// in its socket by the ten thousands. Clients that come directly see it, too, if nothing holds them back.
 const LEAD: u64 = 200;
 
 /// Before a client that was refused comes again.
@@ -98,7 +100,7 @@ impl Load {
         let (enough, stop) = watch::channel(false);
         let (last, target) = watch::channel(None);
         let (counter, acknowledged) = watch::channel(0);
-        let (deliveries, delivered) = watch::channel(0);
+        let (deliveries, delivered) = watch::channel(vec![0; subscribers]);
         let (comers, back) = watch::channel(HashMap::new());
         let mut load = Self {
             address,
@@ -118,7 +120,8 @@ impl Load {
                 promise,
                 seen: Counts::new(),
                 early: BTreeSet::new(),
-                unreleased: BTreeSet::new(),
+                unreleased: HashMap::new(),
+                came: 0,
                 outcome: Outcome::default(),
                 delivered: deliveries.clone(),
                 back: comers.clone(),
@@ -139,7 +142,6 @@ impl Load {
                 enough: stop.clone(),
                 acknowledged: counter.clone(),
                 delivered: delivered.clone(),
-                readers: subscribers as u64,
             };
             load.publishers.spawn(publisher.run());
         }
@@ -270,8 +272,8 @@ struct Publisher {
     id: u16,
     enough: watch::Receiver<bool>,
     acknowledged: watch::Sender<u64>,
-    delivered: watch::Receiver<u64>,
-    readers: u64,
+    /// What each subscriber has got to its end.
+    delivered: watch::Receiver<Vec<u64>>,
 }
 
 /// A message that was sent and is not yet acknowledged to its end.
@@ -351,8 +353,9 @@ impl Publisher {
     }
 
     fn may_go_on(&self) -> bool {
-        let everywhere = *self.delivered.borrow() / self.readers;
-        !*self.enough.borrow() && *self.acknowledged.borrow() <= everywhere + LEAD
+        let everywhere = self.delivered.borrow().iter().min().copied();
+        let limit = everywhere.map_or(u64::MAX, |it| it + LEAD);
+        !*self.enough.borrow() && *self.acknowledged.borrow() <= limit
     }
 
     /// QoS 1 and 2 in turns.
@@ -394,10 +397,12 @@ struct Subscriber {
     seen: Counts,
     /// What came before its turn.
     early: BTreeSet<(Key, u32)>,
-    /// Of QoS 2, what came and was not released: if it comes again, it is no other message.
-    unreleased: BTreeSet<u16>,
+    /// Of QoS 2, what came and was not released, by identifier: if it comes again, it is no other message.
+    unreleased: HashMap<u16, (Key, u32)>,
+    /// Messages that came for the first time, whether released or not.
+    came: u64,
     outcome: Outcome,
-    delivered: watch::Sender<u64>,
+    delivered: watch::Sender<Vec<u64>>,
     back: watch::Sender<HashMap<usize, SocketAddr>>,
 }
 
@@ -458,6 +463,7 @@ impl Subscriber {
                 3 => self.receive(&packet),
                 6 => {
                     self.unreleased.remove(&packet.id());
+                    self.complete();
                     pubcomp(packet.id())
                 }
                 13 if !resumed => {
@@ -476,6 +482,15 @@ impl Subscriber {
                 return false;
             }
         }
+    }
+
+    /// Tells publishers how far this subscriber is.
+    fn complete(&self) {
+        let complete = self.came.saturating_sub(self.unreleased.len() as u64);
+        self.delivered.send_if_modified(|all| {
+            let own = &mut all[self.number];
+            std::mem::replace(own, complete) != complete
+        });
     }
 
     /// Says what does not come.
@@ -499,11 +514,19 @@ impl Subscriber {
         let publisher = topic.next().and_then(|it| it.parse().ok());
         let key = (publisher.expect("a number"), message.qos);
         let number: u32 = message.text().parse().expect("a number");
-        let fresh = message.qos == 1 || self.unreleased.insert(message.id);
-        if fresh {
+        let what = (key, number);
+        let earlier = match message.qos {
+            2 => self.unreleased.insert(message.id, what),
+            _ => None,
+        };
+        if let Some(earlier) = earlier {
+            // [MQTT-2.2.1-4]
+            let id = message.id;
+            assert_eq!(earlier, what, "the identifier {id} was taken by the former");
+        } else {
             let seen = self.seen.entry(key).or_insert(0);
             if number > *seen {
-                self.delivered.send_modify(|count| *count += 1);
+                self.came += 1;
             }
             if number == *seen + 1 {
                 *seen = number;
@@ -530,6 +553,7 @@ impl Subscriber {
                 }
             }
         }
+        self.complete();
         if message.qos == 1 {
             puback(message.id)
         } else {
