@@ -43,6 +43,10 @@ impl TlsFileError {
 /// The largest file: a list of a million revoked certificates has about 40 MB.
 const MAX_FILE: u64 = 256 << 20;
 
+/// Editors of Windows begin a text with it. A line BEGIN behind it would not be found.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// The content of a file, without a byte order mark: none of these files has one that means something.
 pub(super) fn read(file: &Path) -> Result<Vec<u8>, TlsFileError> {
     let metadata = fs::metadata(file).map_err(|error| TlsFileError::of(file, error))?;
     if !metadata.is_file() {
@@ -51,7 +55,11 @@ pub(super) fn read(file: &Path) -> Result<Vec<u8>, TlsFileError> {
     if metadata.len() > MAX_FILE {
         return Err(TlsFileError::of(file, "larger than 256 MiB"));
     }
-    fs::read(file).map_err(|error| TlsFileError::of(file, error))
+    let mut bytes = fs::read(file).map_err(|error| TlsFileError::of(file, error))?;
+    if bytes.starts_with(BYTE_ORDER_MARK) {
+        bytes.drain(..BYTE_ORDER_MARK.len());
+    }
+    Ok(bytes)
 }
 
 /// The certificates of a PEM file: at least one.

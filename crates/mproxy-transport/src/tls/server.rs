@@ -243,18 +243,7 @@ impl Names {
             let chain = certificates(&identity.cert)?;
             let own = CertificateNames::of(&chain[0]);
             let own = own.map_err(|error| TlsFileError::of(&identity.cert, error))?;
-            let certified = CertifiedKey::from_der(chain, key(&identity.key)?, provider);
-            let certified = certified.map_err(|error| match error {
-                rustls::Error::InconsistentKeys(_) => TlsFileError::of(
-                    &identity.key,
-                    format_args!(
-                        "not the key of the certificate in `{}`; if both are being replaced, wait \
-                         until the second one is there",
-                        identity.cert.display()
-                    ),
-                ),
-                error => TlsFileError::of(&identity.key, error),
-            })?;
+            let certified = certified(chain, identity, provider)?;
             let index = names.all.len();
             names.all.push(Arc::new(certified));
             for name in &own.dns_names {
@@ -288,6 +277,37 @@ impl ResolvesServerCert for Names {
         let named = hello.server_name().and_then(|name| self.find(name));
         self.all.get(named.unwrap_or_default()).cloned()
     }
+}
+
+/// A certificate with its key, which must fit.
+fn certified(
+    chain: Vec<CertificateDer<'static>>,
+    identity: &TlsIdentity,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, TlsFileError> {
+    let key = key(&identity.key)?;
+    let with = |chain| CertifiedKey::from_der(chain, key.clone_key(), provider);
+    match with(chain.clone()) {
+        Ok(certified) => return Ok(certified),
+        Err(rustls::Error::InconsistentKeys(_)) => {}
+        Err(error) => return Err(TlsFileError::of(&identity.key, error)),
+    }
+    let is_of_later = chain.into_iter().skip(1).any(|it| with(vec![it]).is_ok());
+    Err(match is_of_later {
+        true => TlsFileError::of(
+            &identity.cert,
+            "its certificates are in the wrong order: the server's own certificate must come first, then \
+             the one that has issued it",
+        ),
+        false => TlsFileError::of(
+            &identity.key,
+            format_args!(
+                "not the key of the certificate in `{}`; if both are being replaced, wait \
+                 until the second one is there",
+                identity.cert.display()
+            ),
+        ),
+    })
 }
 
 /// Whom a listener trusts.

@@ -60,6 +60,10 @@ fn files_that_cannot_be_used_are_named() {
         path
     };
     let whole = fs::read_to_string(&leaf.identity.cert).unwrap();
+    let backwards = file("backwards.crt", &{
+        let later = fs::read_to_string(&other.identity.cert).unwrap();
+        later + &whole
+    });
     let half = file("half.crt", &whole[..whole.len() / 2]);
     let empty = file("empty", "");
     let encrypted = file(
@@ -104,6 +108,11 @@ fn files_that_cannot_be_used_are_named() {
             "not the key of the certificate in",
         ),
         (
+            Box::new(|it| it.certificates[0].cert = backwards.clone()),
+            "backwards.crt",
+            "the server's own certificate must come first",
+        ),
+        (
             Box::new(|it| it.certificates[0].cert = ca.dir.path().into()),
             "",
             "not a regular file",
@@ -114,6 +123,18 @@ fn files_that_cannot_be_used_are_named() {
         assert!(error.contains(name) && error.contains(what), "{error}");
         assert!(!error.contains("AAAA"), "no content of a key: {error}");
     }
+}
+
+/// Editors of Windows write one, and OpenSSL does not mind.
+#[test]
+fn a_byte_order_mark_before_pem_is_skipped() {
+    let ca = Ca::new();
+    let leaf = ca.issue(&["a.test"]);
+    for file in [&leaf.identity.cert, &leaf.identity.key] {
+        let text = fs::read_to_string(file).unwrap();
+        fs::write(file, format!("\u{feff}{text}")).unwrap();
+    }
+    TlsServer::load(&options(&leaf)).unwrap();
 }
 
 #[test]
