@@ -156,12 +156,14 @@ async fn a_client_that_pings_without_end_is_closed_gently_and_then_banned() {
 async fn while_observing_the_log_says_who_would_be_banned() {
     let broker = FakeBroker::bind().await;
     let mproxy = Setup::before(&broker.url())
-        .toml("[bans]\nmode = \"observe\"\npoints.protocol_error = 100\n")
+        .toml("[bans]\nmode = \"observe\"\npoints.protocol_error = 60\n")
         .start()
         .await;
-    let mut link = Link::tcp(mproxy.addr()).await;
-    link.send(&[0x10, 3, 0, 4, b'X']).await;
-    link.closed().await;
+    for _ in 0..2 {
+        let mut link = Link::tcp(mproxy.addr()).await;
+        link.send(&[0x10, 3, 0, 4, b'X']).await;
+        link.closed().await;
+    }
     let line = mproxy
         .event("the ban that is none", |it| it["event"] == "ban")
         .await;
@@ -177,9 +179,11 @@ async fn while_observing_the_log_says_who_would_be_banned() {
     // a reload enforces it from then on
     mproxy.edit("\"observe\"", "\"enforce\"");
     mproxy.reload().await;
-    let mut bad = Link::tcp(mproxy.addr()).await;
-    bad.send(&[0x10, 3, 0, 4, b'X']).await;
-    bad.closed().await;
+    for _ in 0..2 {
+        let mut bad = Link::tcp(mproxy.addr()).await;
+        bad.send(&[0x10, 3, 0, 4, b'X']).await;
+        bad.closed().await;
+    }
     until("the ban", async || {
         (bans(&mproxy).await["total"] == 1).then_some(())
     })

@@ -91,6 +91,14 @@ async fn a_connection_is_found_and_ended_with_its_reason() {
     let (code, out, _) = run(&mproxy, &["conns", "kick", "--client", "*"]).await;
     assert_eq!((code, &*out), (0, "disconnected: 1\n"));
     second.closed().await;
+    // a name with a typing error looked like a ban
+    let kick = ["conns", "kick", "--client", "typo*", "--ban", "10m"];
+    let (code, out, err) = run(&mproxy, &kick).await;
+    assert_eq!((code, &*out), (0, "disconnected: 0\n"));
+    assert!(
+        err.contains("nobody is banned") && err.contains("bans add --client"),
+        "{err}"
+    );
 }
 
 #[tokio::test]

@@ -82,7 +82,14 @@ async fn a_drained_proxy_serves_again() {
 
         // a second request finds the first, and a reload would open the listeners
         assert_eq!(ask(&mproxy, "POST", "").await, (200, drained));
-        assert_eq!(mproxy.ask_for_reload().await.status, 409);
+        let answer = mproxy.ask_for_reload().await;
+        assert_eq!(answer.status, 409);
+        assert!(answer.body.contains("drain --undo"), "{}", answer.body);
+        let line = mproxy.event("the refusal", |it| {
+            it["event"] == "reload" && it["level"] == "WARN"
+        });
+        let remedy = line.await["remedy"].to_string();
+        assert!(remedy.contains("drain --undo"), "{remedy}");
 
         let (status, answer) = ask(&mproxy, "DELETE", "").await;
         assert_eq!(

@@ -62,6 +62,24 @@ async fn clients_of_both_kinds_connect() {
     }
 }
 
+/// An open socket stays as it is: the reload said that the change was applied.
+#[tokio::test]
+async fn a_change_of_an_open_listener_takes_a_restart() {
+    let broker = Mosquitto::start().await;
+    let mproxy = Setup::before(&broker.url()).start().await;
+    let (without, with) = ("name = \"mqtt\"", "name = \"mqtt\"\nmultipath_tcp = true");
+    mproxy.edit(without, with);
+    for _ in 0..2 {
+        let answer = mproxy.ask_for_reload().await.body;
+        let waits = "\"restart_required\":[\"listeners.mqtt.multipath_tcp\"]";
+        assert!(answer.contains(waits), "{answer}");
+        assert!(answer.contains("\"applied\":[]"), "{answer}");
+    }
+    mproxy.edit(with, without);
+    let answer = mproxy.ask_for_reload().await.body;
+    assert!(answer.contains("\"restart_required\":[]"), "{answer}");
+}
+
 /// A filter of system calls that knows no Multipath TCP, or a kernel without it: clients are served all the same,
 /// and the log says how.
 #[tokio::test]

@@ -139,6 +139,11 @@ async fn nobody_else_can_claim_an_address() {
             );
             let peer = line["peer"].as_str().expect("an address");
             assert!(peer.starts_with("127.0.0.2:"), "{line}");
+            let remedy = line["remedy"].as_str().expect("a remedy");
+            assert!(
+                remedy.contains("listeners.proxied.proxy_protocol.trusted"),
+                "{line}"
+            );
             // the stranger itself is welcome
             let mut stream = from([127, 0, 0, 2], addr).await;
             stream.write_all(&connect).await.expect("it is read");

@@ -392,7 +392,7 @@ fn protocols() -> Vec<Case> {
         detail,
         remedy,
     };
-    let end_tls = "a TLS client at a plain port: end TLS before mproxy";
+    let end_tls = "give this listener a certificate and its key (listeners.";
     let no_proxy = "turn the PROXY protocol off in the load balancer";
     let no_ws = "to a listener with protocol = \"mqtt\"";
     vec![

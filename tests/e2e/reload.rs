@@ -201,10 +201,21 @@ async fn listeners_come_and_go() {
     let (mut second, (mut at, _)) = tokio::join!(second, broker.accept());
     talk(&mut second, &mut at).await;
 
-    mproxy.edit(&listener, "");
+    // the line said that there is no such listener any more
+    mproxy.edit(&address.to_string(), "127.0.0.1:0");
+    mproxy.reload().await;
+    let moved = mproxy.event("moved", |it| {
+        it["message"].to_string().contains("stopped listening")
+    });
+    let moved = moved.await["message"].to_string();
+    assert!(
+        moved.contains("its listener is now at 127.0.0.1:"),
+        "{moved}"
+    );
+    mproxy.edit(&listener.replace(&address.to_string(), "127.0.0.1:0"), "");
     mproxy.reload().await;
     let gone = mproxy.event("gone", |it| {
-        it["message"].to_string().contains("stopped listening")
+        it["message"].to_string().contains("has no such listener")
     });
     assert_eq!(gone.await["listener"], "new");
     until("the port to be free", async || {

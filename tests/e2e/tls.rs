@@ -138,6 +138,12 @@ async fn a_client_is_who_its_certificate_says() {
         detail.contains("`alice`") && detail.contains("client_id_from"),
         "{line}"
     );
+    // the remedy named a layer, of which there are none
+    let remedy = line["remedy"].as_str().unwrap_or_default();
+    assert!(
+        remedy.contains("listeners.mqtts.tls.client_id_from"),
+        "{line}"
+    );
     // and nobody comes without a certificate
     let ca = ["--cafile".to_owned(), pki.file("ca.crt")];
     let (code, _) = mosquitto_pub(addr, Version::V5, &args(&ca, &publish)).await;

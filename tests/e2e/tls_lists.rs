@@ -230,6 +230,11 @@ async fn what_cannot_be_used_is_told_and_the_list_before_it_stays() {
             line["remedy"].is_string() && line["retry_in_s"] == 1.0,
             "{line}"
         );
+        let remedy = line["remedy"].as_str().unwrap_or_default();
+        assert!(
+            remedy.contains("listeners.mqtts.tls.revocation.crl_urls"),
+            "{line}"
+        );
     }
     assert!(gets_in(&mproxy, &pki, "bob").await);
     assert!(!gets_in(&mproxy, &pki, "alice").await);

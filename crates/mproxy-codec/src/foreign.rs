@@ -68,14 +68,14 @@ impl Foreign {
     #[must_use]
     pub const fn remedy(self) -> &'static str {
         match self {
-            Self::Tls => {
-                "a TLS client at a plain port: end TLS before mproxy (a load balancer, stunnel), or \
-                 let the client connect without TLS"
+            Self::Tls | Self::TlsAlert => {
+                "a TLS client at a port without TLS: give this listener a certificate and its key \
+                 (listeners.NAME.tls), or let the client connect to a listener with TLS, or without TLS"
             }
-            Self::TlsAlert => "a TLS client at a plain port: end TLS before mproxy",
             Self::ProxyProtocol => {
                 "turn the PROXY protocol off in the load balancer for this port (send-proxy, proxy_protocol), or \
-                 set listeners.NAME.proxy_protocol.accept, with the address of the load balancer in trusted"
+                 add its address to listeners.NAME.proxy_protocol.trusted, and set \
+                 listeners.NAME.proxy_protocol.accept if it is \"off\""
             }
             Self::HttpRequest | Self::HttpResponse => {
                 "MQTT over WebSocket needs a listener with protocol = \"ws\"; a health check of a \

@@ -132,5 +132,44 @@ pub(crate) fn bans(cx: &mut Context, keys: &BansKeys) -> Bans {
         let label = "at least one of \"address\", \"username\", \"client_id\"";
         cx.push(Diagnostic::error(message).at(span).label(label));
     }
+    warn_of_single_offences(cx, keys, &bans);
     bans
+}
+
+/// Devices have bugs: one offence should not ban them.
+fn warn_of_single_offences(cx: &mut Context, keys: &BansKeys, bans: &Bans) {
+    let (points, written) = (&bans.points, &keys.points);
+    let costs = [
+        (
+            "protocol_error",
+            points.protocol_error,
+            written.protocol_error.span(),
+        ),
+        (
+            "auth_failed",
+            points.auth_failed,
+            written.auth_failed.span(),
+        ),
+        (
+            "broker_refusal",
+            points.broker_refusal,
+            written.broker_refusal.span(),
+        ),
+        ("denials", points.denials, written.denials.span()),
+        ("reconnect", points.reconnect, written.reconnect.span()),
+        ("pings", points.pings, written.pings.span()),
+    ];
+    let threshold = bans.threshold;
+    for (key, cost, span) in costs {
+        let Some(cost) = cost.filter(|cost| *cost >= threshold) else {
+            continue;
+        };
+        if let Some(span) = span.or_else(|| keys.threshold.span()) {
+            let message = format!("a single offence bans: `{key}` costs {cost} points");
+            let label = format!(
+                "the threshold is {threshold}; devices have bugs, so leave room for a second one"
+            );
+            cx.push(Diagnostic::warning(message).at(span).label(label));
+        }
+    }
 }

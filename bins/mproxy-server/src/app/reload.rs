@@ -46,6 +46,10 @@ pub(crate) enum ReloadError {
     Draining,
 }
 
+/// What to do about a reload that is refused because of a drain.
+const WHILE_DRAINING: &str = "reload the process that replaces this one; or if this one is to stay, undo the \
+                              drain with mproxy-server drain --undo, and reload again";
+
 impl ReloadError {
     /// A new configuration with an address on which mproxy cannot listen.
     pub(crate) fn bind(mut report: Report, error: &BindError, own: Option<&ListenAddr>) -> Self {
@@ -64,6 +68,17 @@ impl ReloadError {
         report.push(diagnostic);
         Self::Refused(report.into())
     }
+
+    /// What to do about it.
+    const fn remedy(&self) -> &'static str {
+        match self {
+            Self::Refused(_) => {
+                "correct it and reload again; mproxy-server check finds all mistakes"
+            }
+            Self::RestartRequired(_) => "restart mproxy, or reload without strict",
+            Self::Draining => WHILE_DRAINING,
+        }
+    }
 }
 
 impl Reload {
@@ -73,6 +88,7 @@ impl Reload {
             target: "mproxy::server",
             event = "reload",
             by = self.by.as_str(),
+            remedy = WHILE_DRAINING,
             "not reloaded: mproxy is draining"
         );
         self.answer(Err(ReloadError::Draining));
@@ -138,6 +154,10 @@ impl Supervisor {
         let mut changes = diff(&self.config, &ready.config);
         // compared with the start: keys that need a restart still do, and keys set back do not
         changes.restart_required = diff(&self.started, &ready.config).restart_required;
+        for key in self.sockets.fixed(&ready.plan.listeners) {
+            changes.applied.retain(|it| *it != key);
+            changes.restart_required.push(key);
+        }
         if is_strict && !changes.restart_required.is_empty() {
             return Err(ReloadError::RestartRequired(changes.restart_required));
         }
@@ -187,7 +207,7 @@ impl Supervisor {
                     event = "reload",
                     by,
                     detail = %error,
-                    remedy = "correct it and reload again; mproxy-server check finds all mistakes",
+                    remedy = error.remedy(),
                     duration_s = took_s,
                     "not reloaded: the old configuration stays in effect"
                 );

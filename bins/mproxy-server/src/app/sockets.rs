@@ -102,6 +102,17 @@ impl Sockets {
         Ok(opened)
     }
 
+    /// The keys of open listeners that take effect when their sockets are opened, and are other ones now.
+    pub(crate) fn fixed(&self, listeners: &[ListenerPlan]) -> Vec<String> {
+        let fixed = listeners.iter().filter(|it| {
+            let open = self.open.get(&Key::of(it));
+            open.is_some_and(|open| open.multipath != it.multipath)
+        });
+        fixed
+            .map(|it| format!("listeners.{}.multipath_tcp", it.name))
+            .collect()
+    }
+
     /// Our own socket with the same port, if that is why this address is in use.
     pub(crate) fn at_port_of(&self, address: &ListenAddr) -> Option<&ListenAddr> {
         let port = address.port().filter(|port| *port != 0);
@@ -146,7 +157,10 @@ impl Sockets {
         }
         for (key, socket) in before {
             self.held.release(&key.0);
-            socket.close();
+            let name = &socket.service.load().name;
+            let mut open = self.open.values();
+            let moved = open.find(|it| it.service.load().name == *name);
+            socket.close(moved.map(|it| &it.address));
         }
         self.chosen.clear();
         new
@@ -216,14 +230,19 @@ impl Socket {
         }
     }
 
-    fn close(&self) {
+    /// Accepts nobody any more. `moved` is where its listener is now, if it still exists.
+    fn close(&self, moved: Option<&ListenAddr>) {
         self.closed.cancel();
+        let why = match moved {
+            Some(to) => format!("its listener is now at {to}"),
+            None => "the new configuration has no such listener".to_owned(),
+        };
         tracing::info!(
             target: "mproxy::server",
             event = "listen",
             listener = &*self.service.load().name,
             address = %self.address,
-            "stopped listening: the new configuration has no such listener"
+            "stopped listening: {why}"
         );
     }
 }

@@ -45,7 +45,7 @@ pub(super) struct AddArgs {
     #[command(flatten)]
     subject: SubjectArgs,
     /// How long the ban lasts, for example 10m [default: bans.duration]
-    #[arg(long = "for", value_name = "DURATION", value_parser = parse::<Duration>)]
+    #[arg(long = "for", value_name = "DURATION", value_parser = term)]
     term: Option<Duration>,
     /// Until it is removed, or mproxy restarts
     #[arg(long, conflicts_with = "term")]
@@ -75,6 +75,15 @@ pub(super) struct SubjectArgs {
     /// A client identifier
     #[arg(long, value_name = "ID")]
     client: Option<String>,
+}
+
+/// How long a ban lasts: the admin port counts in seconds, and none of them would mean forever.
+pub(super) fn term(text: &str) -> Result<Duration, String> {
+    let term = parse::<Duration>(text)?;
+    match term < Duration::from_secs(1) {
+        true => Err("a ban lasts at least 1s".to_owned()),
+        false => Ok(term),
+    }
 }
 
 const PATH: &str = "/api/v1/bans";
@@ -113,7 +122,7 @@ fn add(args: &AddArgs) -> Result<(), Exit> {
         client_id: client.clone(),
         for_s: match args.forever {
             true => Some(0),
-            false => args.term.map(|it| it.as_secs().max(1)),
+            false => args.term.map(|it| it.as_secs()),
         },
         reason: args.reason.clone(),
     };
@@ -190,6 +199,16 @@ fn listed(answer: &Value, widest: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// `--for 0s` and `--for 200ms` banned for a second.
+    #[test]
+    fn a_ban_of_no_whole_second_is_refused() {
+        for text in ["0s", "200ms", "999ms"] {
+            assert!(term(text).is_err(), "{text}");
+        }
+        assert_eq!(term("1s"), Ok(Duration::from_secs(1)));
+        assert_eq!(term("10m"), Ok(Duration::from_secs(600)));
+    }
 
     #[test]
     fn bans_stand_above_scores_and_names_cannot_be_disguised() {

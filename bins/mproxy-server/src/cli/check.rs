@@ -61,7 +61,8 @@ fn summary(config: &Config, loaded: &Loaded, args: &CheckArgs) -> String {
             true => "without layers".to_owned(),
             false => format!("through {}", layers.join(", ")),
         };
-        let protocol = listener.protocol.word();
+        let secure = if listener.tls.is_some() { "s" } else { "" };
+        let protocol = format!("{}{secure}", listener.protocol.word());
         let bind = &listener.bind;
         let at = match bind.socket_addr() {
             Some(bind) => format!("{protocol}://{bind}"),

@@ -2,13 +2,13 @@
 
 use super::admin::{Answer, ask};
 use super::args::{AdminArgs, ReportFormat};
+use super::bans::term;
 use super::streams::{print, say};
 use super::table;
 use crate::exit::Exit;
 use clap::{Args, Subcommand, ValueEnum};
 use hyper::{Method, StatusCode};
 use mproxy_admin::{Disconnect, Filter, Sort};
-use mproxy_config::parse;
 use serde_json::Value;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -105,7 +105,7 @@ pub(super) struct KickArgs {
     #[arg(long, value_name = "CODE", default_value = "0x98", value_parser = reason_code)]
     reason_code: u8,
     /// Ban the client identifiers for this time, for example 10m
-    #[arg(long, value_name = "DURATION", value_parser = parse::<Duration>)]
+    #[arg(long, value_name = "DURATION", value_parser = term)]
     ban: Option<Duration>,
 }
 
@@ -152,9 +152,12 @@ fn kick(args: &KickArgs) -> Result<(), Exit> {
         Some(id) => vec![id],
         None => matching(args)?,
     };
+    if ids.is_empty() {
+        say(format_args!("{}", nobody(args.ban.is_some())));
+    }
     let how = Disconnect {
         reason_code: args.reason_code,
-        ban_s: args.ban.map(|it| it.as_secs().max(1)),
+        ban_s: args.ban.map(|it| it.as_secs()),
     };
     let body = serde_json::to_string(&how).unwrap_or_default();
     let mut ended = 0;
@@ -169,6 +172,17 @@ fn kick(args: &KickArgs) -> Result<(), Exit> {
         ended += 1;
     }
     print(format!("disconnected: {ended}\n").as_bytes())
+}
+
+/// What `kick --client` says if there is nobody to disconnect.
+const fn nobody(bans: bool) -> &'static str {
+    match bans {
+        true => {
+            "warning: no connected client matches, and nobody is banned; mproxy-server bans add \
+             --client ID bans a client that is not connected\n"
+        }
+        false => "warning: no connected client matches\n",
+    }
 }
 
 /// The connections that match the glob of `kick --client`.

@@ -84,8 +84,9 @@ async fn reload(State(api): Proxy, query: Result<Query<ReloadQuery>, QueryReject
         }
         Err(ReloadRefused::Draining) => Err(Failure::new(
             StatusCode::CONFLICT,
-            "mproxy drains, and does not reload any more",
-            "reload the process that replaces this one",
+            "mproxy drains, and does not reload",
+            "reload the process that replaces this one; or if this one is to stay, undo the drain \
+             (mproxy-server drain --undo, or DELETE /api/v1/drain) and reload again",
         )),
     }
 }
@@ -183,13 +184,17 @@ async fn lift(State(api): Proxy, query: Result<Query<BanQuery>, QueryRejection>)
         false => Err(Failure::new(
             StatusCode::NOT_FOUND,
             "it is not banned, and has no points",
-            "GET /api/v1/bans lists what is; the value must be the same",
+            "mproxy-server bans list, or GET /api/v1/bans, lists what is; the value must be the same",
         )),
     }
 }
 
 const ONE_SUBJECT: &str =
     "name one subject: \"address\" (or a network), \"username\" or \"client_id\"";
+
+/// What is invalid about a subject is the form of its address.
+const NETWORK: &str =
+    "write an address such as 192.0.2.7, or a network such as 192.0.2.0/24 or 2001:db8::/64";
 
 fn no_subject() -> Failure {
     let why = "not exactly one subject is given";
@@ -198,7 +203,7 @@ fn no_subject() -> Failure {
 
 fn not_banned(refused: BanRefused) -> Failure {
     match refused {
-        BanRefused::Invalid(why) => Failure::new(StatusCode::BAD_REQUEST, why, ONE_SUBJECT),
+        BanRefused::Invalid(why) => Failure::new(StatusCode::BAD_REQUEST, why, NETWORK),
         BanRefused::Full => Failure::new(
             StatusCode::INSUFFICIENT_STORAGE,
             "there is no room for another ban",
@@ -216,7 +221,7 @@ fn bad_id(rejection: PathRejection) -> Failure {
 }
 
 fn unknown(why: String) -> Failure {
-    let remedy = "take an ID from GET /api/v1/connections";
+    let remedy = "take an ID from mproxy-server conns list, or GET /api/v1/connections";
     Failure::new(StatusCode::NOT_FOUND, why, remedy)
 }
 

@@ -188,7 +188,7 @@ async fn a_reload_tells_what_changed_or_why_nothing_did() {
         (
             Err(ReloadRefused::Draining),
             409,
-            json!({ "error": "mproxy drains, and does not reload any more" }),
+            json!({ "error": "mproxy drains, and does not reload" }),
         ),
     ] {
         *fake.outcome.lock().unwrap() = Some(outcome);

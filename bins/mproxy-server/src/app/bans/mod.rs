@@ -305,8 +305,11 @@ impl Banned {
         let (kind, why) = (subject.kind().as_str(), self.ban.why());
         match self.remaining {
             Some(remaining) => {
-                let remaining = Duration::from_secs(remaining.as_secs());
-                format!("{kind} {subject} is banned for {remaining:?} more: {why}")
+                let remaining = match remaining.as_secs() {
+                    0 => "less than a second".to_owned(),
+                    seconds => format!("{seconds}s"),
+                };
+                format!("{kind} {subject} is banned for {remaining} more: {why}")
             }
             None => format!("{kind} {subject} is banned: {why}"),
         }
@@ -388,8 +391,13 @@ pub(super) mod tests {
         // an operator bans in every mode
         let network = Subject::Address("192.0.2.7".parse().unwrap());
         off.ban(network, None, Some("stolen")).unwrap();
-        let banned = off.address("192.0.2.7".parse().unwrap()).unwrap();
+        let mut banned = off.address("192.0.2.7".parse().unwrap()).unwrap();
         assert_eq!(banned.detail(), "address 192.0.2.7 is banned: stolen");
+        for (left, words) in [(300, "less than a second"), (61_900, "61s")] {
+            banned.remaining = Some(Duration::from_millis(left));
+            let detail = format!("address 192.0.2.7 is banned for {words} more: stolen");
+            assert_eq!(banned.detail(), detail);
+        }
     }
 
     #[test]

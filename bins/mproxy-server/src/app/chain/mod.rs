@@ -11,7 +11,7 @@
 //! ```
 
 mod compose;
-mod naming;
+pub(crate) mod naming;
 
 use std::fmt;
 use std::future::Future;

@@ -4,6 +4,10 @@ use mproxy_codec::ReasonCode;
 use mproxy_config::{Choice, ListenerTls, NameFrom};
 use mproxy_session::{ClientCertificate, Connect, ConnectRefusal, Identity};
 
+// The detail of a refusal begins with one of them, as that of a layer begins with its name.
+const CLIENT_ID_FROM: &str = "tls.client_id_from";
+const USERNAME_FROM: &str = "tls.username_from";
+
 /// What of a client's certificate its names are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Naming {
@@ -35,24 +39,24 @@ impl Naming {
             connect.set_identity(Identity::new(name));
         }
         if self.client_id != NameFrom::Off {
-            let name = name(self.client_id, certificate, "client_id_from")?;
+            let name = name(self.client_id, certificate, CLIENT_ID_FROM)?;
             if name != connect.packet().client_id() {
                 let detail = format!(
-                    "the client id is not `{name}`, as the certificate of the client says (client_id_from)"
+                    "{CLIENT_ID_FROM}: the client id is not `{name}`, as the certificate of the client says"
                 );
                 let refusal = ConnectRefusal::new(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID);
                 return Err(refusal.with_origin(detail));
             }
         }
         if self.user_name != NameFrom::Off {
-            let name = name(self.user_name, certificate, "username_from")?;
+            let name = name(self.user_name, certificate, USERNAME_FROM)?;
             if connect.packet().user_name() != Some(name) {
                 connect
                     .packet_mut()
                     .set_user_name(Some(name))
                     .map_err(|error| {
                         denied(format!(
-                            "the name in the certificate cannot be a user name: {error}"
+                            "{USERNAME_FROM}: the name in the certificate cannot be a user name: {error}"
                         ))
                     })?;
             }
@@ -76,14 +80,28 @@ fn name<'a>(
     let word = from.word();
     if name.is_some_and(|it| it.contains(char::is_control)) {
         return Err(denied(format!(
-            "the {word} in the certificate of the client has control characters"
+            "{key}: the {word} in the certificate of the client has control characters"
         )));
     }
     name.ok_or_else(|| {
         denied(format!(
-            "the certificate of the client has no {word}, which {key} asks for"
+            "{key}: the certificate of the client has no {word}"
         ))
     })
+}
+
+/// What to do about a client that was refused for the names of its certificate, by the detail of the refusal.
+pub(crate) fn remedy(detail: &str) -> Option<&'static str> {
+    match detail.split_once(": ")?.0 {
+        CLIENT_ID_FROM => Some(
+            "give the client the client id of its certificate, or a certificate with its client id; or \
+             change listeners.NAME.tls.client_id_from",
+        ),
+        USERNAME_FROM => Some(
+            "give the client a certificate with such a name, or change listeners.NAME.tls.username_from",
+        ),
+        _ => None,
+    }
 }
 
 fn denied(detail: String) -> ConnectRefusal {

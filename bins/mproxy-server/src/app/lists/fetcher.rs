@@ -120,18 +120,20 @@ impl Fetcher {
     fn tell(&self, failure: &Failure, pause: Duration) {
         let list = self.lists.get(&self.source);
         let left = list.as_ref().map(remaining).filter(|it| !it.is_zero());
+        let listener = format!("listeners.{}.", self.pace.listener);
+        let named = |text: &str| text.replace("listeners.NAME.", &listener);
         tracing::warn!(
             target: "mproxy::server",
             event = "error",
             detail = format_args!("{}: {failure}", self.source.url),
             retry_in_s = pause.as_secs_f64(),
-            remedy = failure.remedy(),
+            remedy = named(failure.remedy()),
             "{}",
-            match left {
+            named(match left {
                 Some(_) => "a revocation list was not fetched: the one before stays in use until it expires",
                 None => "a revocation list was not fetched, and there is none in use: \
-                         listeners.tls.revocation.on_unavailable decides about clients",
-            }
+                         listeners.NAME.tls.revocation.on_unavailable decides about clients",
+            })
         );
     }
 }
@@ -143,13 +145,19 @@ impl Failure {
                 "the server needs a certificate for its name, of a CA that the system trusts"
             }
             Self::Fetch(FetchError::Dial(_) | FetchError::TimedOut(_)) => {
-                "check crl_urls, the name and the network between mproxy and this server"
+                "check listeners.NAME.tls.revocation.crl_urls, the name and the network between mproxy and this server"
             }
-            Self::Fetch(_) => "correct crl_urls, or have the server give out the list there",
+            Self::Fetch(_) => {
+                "correct listeners.NAME.tls.revocation.crl_urls, or have the server give out the list there"
+            }
             Self::List(ListError::UnknownIssuer(_)) => {
-                "add the certificate of the list's issuer to client_ca, or correct crl_urls"
+                "add the certificate of the list's issuer to listeners.NAME.tls.client_ca, or correct \
+                 listeners.NAME.tls.revocation.crl_urls"
             }
-            _ => "have the CA publish a list that is valid now, or correct crl_urls",
+            _ => {
+                "have the CA publish a list that is valid now, or correct \
+                 listeners.NAME.tls.revocation.crl_urls"
+            }
         }
     }
 }

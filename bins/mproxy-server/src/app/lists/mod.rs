@@ -35,9 +35,11 @@ struct Source {
     client_ca: Vec<PathBuf>,
 }
 
-/// When a list is fetched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// When a list is fetched, and for whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Pace {
+    /// The first listener that names it, for the log.
+    listener: String,
     refresh: Duration,
     timeout: Duration,
 }
@@ -103,7 +105,7 @@ impl Fetchers {
             if !self.running.contains_key(&source) {
                 let fetcher = Fetcher {
                     source: source.clone(),
-                    pace,
+                    pace: pace.clone(),
                     lists: self.lists.clone(),
                     resolver: self.resolver.clone(),
                     metrics: self.metrics.clone(),
@@ -129,13 +131,16 @@ impl Drop for Fetchers {
 /// wants it.
 fn wanted(config: &Config) -> HashMap<Source, Pace> {
     let mut wanted = HashMap::new();
-    for tls in config.listeners.iter().filter_map(|it| it.tls.as_ref()) {
+    let with_tls = config.listeners.iter();
+    let with_tls = with_tls.filter_map(|it| Some((&it.name, it.tls.as_ref()?)));
+    for (name, tls) in with_tls {
         let own = Pace {
+            listener: name.clone(),
             refresh: tls.revocation.crl_refresh,
             timeout: tls.revocation.crl_timeout,
         };
         for source in Source::of(tls) {
-            let pace = wanted.entry(source).or_insert(own);
+            let pace = wanted.entry(source).or_insert_with(|| own.clone());
             pace.refresh = pace.refresh.min(own.refresh);
             pace.timeout = pace.timeout.max(own.timeout);
         }

@@ -3,7 +3,7 @@
 use mproxy_codec::ReasonCode;
 use mproxy_session::{CloseReason, Side, Summary};
 
-use crate::app::chain::ByNames;
+use crate::app::chain::{ByNames, naming};
 
 /// The names of a listener and its broker in the configuration.
 #[derive(Clone, Copy, Debug)]
@@ -188,7 +188,10 @@ fn of_reason(summary: &Summary) -> Option<&'static str> {
             "the side named in detail is stuck"
         }
         CloseReason::UpstreamRefused => by_broker(summary.connack),
-        CloseReason::AuthDenied => by_layer(summary.connack),
+        CloseReason::AuthDenied => {
+            let by_certificate = summary.detail.as_deref().and_then(naming::remedy);
+            by_certificate.unwrap_or_else(|| by_layer(summary.connack))
+        }
         CloseReason::Banned => {
             "mproxy-server bans list says why and for how long; mproxy-server bans remove lifts the ban"
         }

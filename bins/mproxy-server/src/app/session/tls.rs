@@ -15,9 +15,12 @@ pub(super) fn account(error: &TlsError) -> (String, Option<&'static str>) {
     if let Some(foreign) = Foreign::recognise(first).filter(|it| *it != Foreign::Tls) {
         return (
             format!("{foreign} instead of a TLS handshake"),
-            Some(
-                "set up TLS in the client: an address that begins with https://, wss:// or mqtts://",
-            ),
+            Some(match foreign {
+                Foreign::ProxyProtocol => foreign.remedy(),
+                _ => {
+                    "set up TLS in the client: an address that begins with https://, wss:// or mqtts://"
+                }
+            }),
         );
     }
     let remedy = match error.cause() {
@@ -25,6 +28,10 @@ pub(super) fn account(error: &TlsError) -> (String, Option<&'static str>) {
         TlsCause::TimedOut => Some(
             "the client began a handshake and did not finish it: check the network, or raise \
              listeners.NAME.limits.connect_timeout",
+        ),
+        TlsCause::Closed => Some(
+            "the client does not say why; usually it does not trust the certificate of listeners.NAME.tls: \
+             give it the CA, and a name that is in the certificate",
         ),
         TlsCause::TooLarge(_) => remedy(TlsFault::LongChain),
         TlsCause::HelloTooLarge(_) | TlsCause::HelloInPieces(_) => Some(
