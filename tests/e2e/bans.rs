@@ -7,6 +7,7 @@ use mproxy_tests::{
     FakeBroker, Link, Mosquitto, Mproxy, PASSWORD, Rest, Setup, USER, server_binary, until,
 };
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 use tokio::process::Command;
 
@@ -120,7 +121,8 @@ async fn wrong_passwords_ban_the_address_and_never_the_name() {
 #[tokio::test]
 async fn a_client_that_pings_without_end_is_closed_gently_and_then_banned() {
     let broker = Mosquitto::start().await;
-    let mproxy = enforcing(&broker.url()).start().await;
+    let all = "subjects = [\"address\", \"username\", \"client_id\"]\n";
+    let mproxy = enforcing(&broker.url()).toml(all).start().await;
     let mut link = from(2, &mproxy).await;
     let connect = Connect::new(Version::V5, "pinger").credentials("ann", "");
     link.connect(&connect).await;
@@ -242,4 +244,68 @@ async fn an_operator_bans_names_and_networks_and_their_sessions_end() {
     link.rest().await;
     let all = bans(&mproxy).await;
     assert_eq!(all["bans"][0]["value"], "sensor-1");
+}
+
+/// Garbage of clients without an identifier banned the empty one, and with it every client without one; and a
+/// web page could have its visitors' address banned, by requests that any browser sends.
+#[tokio::test]
+async fn nobody_is_banned_for_what_others_can_make_it_do() {
+    let broker = Mosquitto::start().await;
+    let all = "subjects = [\"address\", \"username\", \"client_id\"]\n";
+    let setup = enforcing(&broker.url()).toml(all).websocket();
+    let mproxy = setup
+        .set("listeners.ws.origins", "[\"https://app.example\"]")
+        .start()
+        .await;
+    for _ in 0..5 {
+        let mut link = from(2, &mproxy).await;
+        link.connect(&Connect::new(Version::V311, "")).await;
+        link.send(&[0xf0, 0]).await;
+        link.rest().await;
+    }
+    mproxy.metric("mproxy_bans", 1.0).await;
+    from(2, &mproxy).await.closed().await;
+    let mut other = from(3, &mproxy).await;
+    other.connect(&Connect::new(Version::V311, "")).await;
+    // a request to the wrong port, and one of a page that may not connect
+    let request = b"GET / HTTP/1.1\r\nHost: a\r\nOrigin: https://b.example\r\n\r\n";
+    for _ in 0..6 {
+        for addr in [mproxy.addr(), mproxy.listener("ws")] {
+            let socket = TcpSocket::new_v4().expect("a socket can be made");
+            let own = SocketAddr::from((Ipv4Addr::new(127, 0, 0, 4), 0));
+            socket.bind(own).expect("all of 127/8 is this host");
+            let mut stream = socket.connect(addr).await.expect("it listens");
+            stream.write_all(request).await.expect("it is not banned");
+            // the answer, if there is one, and the end
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        }
+    }
+    let all = bans(&mproxy).await;
+    assert_eq!(
+        (&all["total"], &all["bans"][0]["value"]),
+        (&1.into(), &"127.0.0.2".into())
+    );
+    assert_eq!(all["total_scores"], 0, "{all}");
+}
+
+/// A connection that was open before its address was banned sent its CONNECT, and was let in.
+#[tokio::test]
+async fn a_ban_holds_for_connections_that_are_older() {
+    let broker = Mosquitto::start().await;
+    let mproxy = Setup::before(&broker.url()).start().await;
+    let mut link = from(2, &mproxy).await;
+    mproxy.metric("mproxy_connections_pending", 1.0).await;
+    let add = ["bans", "add", "--address", "127.0.0.2", "--forever"];
+    assert_eq!(run(&mproxy, &add).await.0, 0);
+    let connect = Connect::new(Version::V5, "late");
+    link.send(&connect.bytes()).await;
+    link.expect(&connack(Version::V5, 0x8a)).await;
+    link.closed().await;
+    let line = mproxy
+        .event("the refusal", |it| it["reason"] == "banned")
+        .await;
+    assert_eq!(
+        line["detail"],
+        "address 127.0.0.2 is banned: by an operator"
+    );
 }

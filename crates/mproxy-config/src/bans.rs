@@ -32,9 +32,9 @@ section! {
         ///
         /// An address, or the ipv6_prefix of one, pays for everything that comes from it. A user name and
         /// a client identifier pay only for what a client does after the broker has let it in with them:
-        /// otherwise anybody could have a name banned. On listeners that let everybody in, anybody can use any
-        /// client identifier: leave "client_id" out there.
-        subjects: Subjects as Flags<Subjects> = ["address", "username", "client_id"];
+        /// otherwise anybody could have a name banned. Add "client_id" only where a client cannot use the
+        /// identifier of another: where a client-id layer or the broker ties identifiers to users.
+        subjects: Subjects as Flags<Subjects> = ["address", "username"];
         /// Networks that points never ban: gateways and NATs of your own, monitoring.
         ///
         /// Behind one address of a NAT, all clients pay for the worst of them. Load balancers that a listener

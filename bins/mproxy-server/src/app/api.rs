@@ -103,7 +103,9 @@ impl mproxy_admin::Api for Api {
             session = id,
             "a client was disconnected through the admin port"
         );
-        if let (Some(info), Some(seconds)) = (info, how.ban_s) {
+        // without a name, there is nothing that would be known again
+        let named = info.filter(|info| !info.client_id().is_empty());
+        if let (Some(info), Some(seconds)) = (named, how.ban_s) {
             let subject = Subject::client_id(info.client_id());
             // if there is no room, it is logged
             let _ = self.bans.ban(subject, term(seconds), Some("kicked"));
@@ -153,7 +155,7 @@ impl Api {
     fn end_sessions_of(&self, subject: &Subject) -> usize {
         // DISCONNECT has no code for a ban
         let order = Order::new(CloseReason::Banned, ReasonCode::ADMINISTRATIVE_ACTION);
-        let order = order.when(When::Now);
+        let order = order.when(When::Now).without_will();
         let running = self.registry.running();
         let banned = running.filter(|it| it.info().is_some_and(|info| subject.is_of(info)));
         banned.map(|handle| handle.close(order)).count()
@@ -170,6 +172,10 @@ fn subject_of(subject: Bannable<'_>) -> Result<Subject, BanRefused> {
         Bannable::Address(text) => {
             let network: Result<Network, NetworkError> = text.trim().parse();
             Subject::Address(network.map_err(|error| BanRefused::Invalid(error.to_string()))?)
+        }
+        Bannable::Username("") | Bannable::ClientId("") => {
+            let why = "an empty name is that of all clients without one";
+            return Err(BanRefused::Invalid(why.to_owned()));
         }
         Bannable::Username(name) => Subject::username(name),
         Bannable::ClientId(name) => Subject::client_id(name),

@@ -6,13 +6,13 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mproxy_admin::Certificate;
 use mproxy_codec::ReasonCode;
 use mproxy_config::{Config, Content, Contents};
 use mproxy_session::{CloseReason, Order, SessionHandle};
-use mproxy_transport::{TlsServer, TlsViolation};
+use mproxy_transport::{TlsFault, TlsServer, TlsViolation};
 use tokio::sync::watch::{self, Sender};
 use tokio::time::sleep;
 
@@ -72,6 +72,52 @@ pub(super) fn shown(listeners: &[ListenerPlan]) -> Vec<Certificate> {
     shown.collect()
 }
 
+/// What is loaded, and of no use: clients will not trust it, or it keeps them out. Each with what to do.
+fn problems(listeners: &[ListenerPlan], now: SystemTime) -> Vec<(String, String)> {
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    let mut problems = Vec::new();
+    let secured = listeners.iter();
+    let secured = secured.filter_map(|it| Some((&it.name, it.tls.as_ref()?)));
+    for (name, tls) in secured {
+        for certificate in tls.certificates() {
+            let subject = &certificate.subject;
+            let what = match (certificate.not_before <= now, now < certificate.not_after) {
+                (true, true) => continue,
+                (false, _) => "is not valid yet",
+                (true, false) => "has expired",
+            };
+            problems.push((
+                format!("the certificate of `{subject}` of listener `{name}` {what}: clients do not trust it"),
+                format!("renew listeners.{name}.tls.cert, and check the clock"),
+            ));
+        }
+        if tls.next_update().is_some_and(|next| next <= now) {
+            problems.push((
+                format!("a revocation list of listener `{name}` has expired: new clients are kept out"),
+                format!(
+                    "renew the files of listeners.{name}.tls.revocation.crl_files, or set on_unavailable \
+                     there to \"allow\""
+                ),
+            ));
+        }
+    }
+    problems
+}
+
+/// Logs what is loaded and of no use.
+pub(super) fn warn(listeners: &[ListenerPlan]) {
+    for (what, remedy) in problems(listeners, SystemTime::now()) {
+        tracing::warn!(
+            target: "mproxy::listener",
+            event = "error",
+            detail = what,
+            remedy,
+            "TLS is set up with something out of date"
+        );
+    }
+}
+
 /// Watches the files of TLS, once there are any.
 #[derive(Default)]
 pub(super) struct Watch(Option<Sender<Contents>>);
@@ -121,7 +167,9 @@ pub(super) fn judge(workers: &Workers, registry: &Registry, servers: HashMap<Arc
                 let Some(result) = rejudge(&handle, &servers) else {
                     continue;
                 };
-                if let Err(violation) = result {
+                if let Err(violation) = result
+                    && is_distrust(violation.fault())
+                {
                     reject(&handle, &violation);
                 }
                 judged += 1;
@@ -144,6 +192,19 @@ fn rejudge(
     let chain = certificate.map_or(&[][..], |it| &it.chain);
     let chain: Vec<_> = chain.iter().map(|der| (**der).into()).collect();
     Some(server.judge(&chain))
+}
+
+/// Whether a judgement is about the certificate, which ends its sessions. A certificate or a list that has
+/// expired, or a client that needs a certificate from now on, only keeps new connections out: otherwise a list
+/// that was not renewed in time would disconnect the whole fleet, and discard its wills.
+const fn is_distrust(fault: TlsFault) -> bool {
+    matches!(
+        fault,
+        TlsFault::Revoked
+            | TlsFault::UnknownIssuer
+            | TlsFault::BadCertificate
+            | TlsFault::LongChain
+    )
 }
 
 fn reject(handle: &SessionHandle, violation: &TlsViolation) {

@@ -172,6 +172,7 @@ fn failed(error: &StartError) -> ExitCode {
         StartError::Bind(error) if error.error.kind() == std::io::ErrorKind::PermissionDenied => {
             Exit::Permission.into()
         }
+        StartError::Unusable(_) => Exit::Config.into(),
         _ => Exit::Failure.into(),
     }
 }

@@ -97,6 +97,10 @@ impl<T> NetworkMap<T> {
         })
     }
 
+    pub(crate) fn get(&self, network: &Network) -> Option<&T> {
+        self.values.get(network)
+    }
+
     pub(crate) fn insert(&mut self, network: Network, value: T) {
         if self.values.insert(network, value).is_none() {
             *self.lengths.entry(network.prefix()).or_default() += 1;

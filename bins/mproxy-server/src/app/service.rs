@@ -64,10 +64,6 @@ impl Service {
             }
             return None;
         }
-        if let Err(refused) = self.strain.admits() {
-            self.refused(address, refused, self.metrics.accepted());
-            return None;
-        }
         if !self.memory.admits() {
             let limit = ConnectionLimit::ServerMemory;
             let refused = Refused::full(limit, self.memory.limit());
@@ -79,6 +75,11 @@ impl Service {
         let control = || self.memory.control(secured);
         match self.gate.enter(judged, control) {
             Ok(admitted) => {
+                // after the limits of its own address, so that one address does not take what is left for all
+                if let Err(refused) = self.strain.admits() {
+                    self.refused(address, refused, self.metrics.accepted());
+                    return None;
+                }
                 if let Some(evicted) = &admitted.evicted {
                     self.evicted(evicted);
                 }

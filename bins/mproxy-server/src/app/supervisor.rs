@@ -47,6 +47,9 @@ pub(crate) enum StartError {
     /// An address on which mproxy cannot listen.
     #[error("{0}{remedy}", remedy = .0.remedy().map_or_else(String::new, |it| format!("; {it}")))]
     Bind(BindError),
+    /// A configuration whose parts do not fit together, or whose files cannot be used.
+    #[error("the configuration cannot be used: {0}")]
+    Unusable(String),
     /// Anything else.
     #[error("{what}: {error}")]
     Other { what: &'static str, error: BoxError },
@@ -131,9 +134,8 @@ impl Supervisor {
         // shared, so that brokers with the same name resolve together
         let resolver = Resolver::system();
         let fetchers = Fetchers::start(&config, &resolver, &metrics, &sources.events).await;
-        let plan = Plan::build(&config, None, &fetchers.lists, &metrics).map_err(|diagnostic| {
-            other("the configuration cannot be used")(diagnostic.message.into())
-        })?;
+        let plan = Plan::build(&config, None, &fetchers.lists, &metrics)
+            .map_err(|diagnostic| StartError::Unusable(diagnostic.message))?;
         let sockets = Sockets::new(sources.held);
         let opened = sockets
             .open_missing(&plan.listeners, threads.get())
@@ -266,6 +268,7 @@ impl Supervisor {
         self.pace();
         self.metrics
             .set_certificates(certificates::shown(&plan.listeners));
+        certificates::warn(&plan.listeners);
         let distrusting = self.kept.distrusting(self.generation);
         certificates::judge(&self.workers, &self.registry, distrusting);
         if !self.is_watched {

@@ -14,9 +14,10 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use mproxy_codec::Direction;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use self::book::Book;
 use self::drawn::CONNECTION;
@@ -278,17 +279,30 @@ impl SessionHandle {
         self.0.has(CLOSED)
     }
 
-    /// Runs the closing of a connection, unless it is ordered to [abort](When::Abort).
-    pub(crate) async fn unless_aborted(&self, closing: impl Future<Output = ()>) {
-        let mut closing = pin!(closing);
-        poll_fn(|cx| {
+    /// Runs the closing of a connection that began with this urgency. An order that is more urgent cuts it
+    /// short: at once if it says [abort](When::Abort), after `patience` if it says [now](When::Now).
+    pub(crate) async fn unless_hurried(
+        &self,
+        began: When,
+        patience: Duration,
+        closing: impl Future<Output = ()>,
+    ) {
+        let hurry = poll_fn(|cx| {
             self.register(cx);
-            if self.ends_at_once() {
-                return Poll::Ready(());
-            }
-            closing.as_mut().poll(cx)
-        })
-        .await;
+            let when = self.order().map(|order| order.when);
+            when.filter(|when| *when > began)
+                .map_or(Poll::Pending, Poll::Ready)
+        });
+        let mut closing = pin!(closing);
+        let when = tokio::select! {
+            biased;
+            when = hurry => when,
+            () = &mut closing => return,
+        };
+        if when == When::Now {
+            // a peer with room in its buffers takes what is left at once
+            let _ = timeout(patience, closing).await;
+        }
     }
 
     /// True once it was ordered to [abort](When::Abort).

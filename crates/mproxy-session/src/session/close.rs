@@ -74,7 +74,9 @@ impl Session {
         if end.when() == When::Abort {
             drop(closing);
         } else {
-            self.handle.unless_aborted(closing).await;
+            self.handle
+                .unless_hurried(end.when(), NOW_PATIENCE, closing)
+                .await;
         }
         let summary = Summary {
             version,
@@ -181,7 +183,9 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
         if end.when() == When::Abort {
             drop(closing);
         } else {
-            self.handle.unless_aborted(closing).await;
+            self.handle
+                .unless_hurried(end.when(), NOW_PATIENCE, closing)
+                .await;
         }
         (self.handle, (to_server, to_client))
     }

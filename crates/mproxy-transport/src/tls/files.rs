@@ -11,6 +11,8 @@ use rustls::pki_types::{
     pem::{self, PemObject},
 };
 
+use super::revocation::next_update;
+
 /// Files of TLS that cannot be used: which one, and why.
 #[derive(Debug, thiserror::Error)]
 #[error("{}{what}", .file.as_ref().map(|file| format!("`{}`: ", file.display())).unwrap_or_default())]
@@ -100,18 +102,20 @@ pub(super) fn lists(
     let mut all = Vec::new();
     for file in files(path)? {
         let bytes = read(&file)?;
-        if !find(&bytes, b"-----BEGIN") {
-            all.push(bytes.into());
-            continue;
+        let mut of_file = Vec::new();
+        if find(&bytes, b"-----BEGIN") {
+            for list in CertificateRevocationListDer::pem_slice_iter(&bytes) {
+                of_file.push(list.map_err(|error| TlsFileError::of(&file, PemWords(&error)))?);
+            }
+        } else {
+            of_file.push(bytes.into());
         }
-        let before = all.len();
-        for list in CertificateRevocationListDer::pem_slice_iter(&bytes) {
-            all.push(list.map_err(|error| TlsFileError::of(&file, PemWords(&error)))?);
-        }
-        if all.len() == before {
-            let what = "no revocation list in it; BEGIN X509 CRL is expected, or DER";
+        if of_file.is_empty() || !of_file.iter().all(|list| next_update(list).is_some()) {
+            let what = "no revocation list in it; BEGIN X509 CRL is expected, or DER; of a directory, every \
+                file that is not hidden is read";
             return Err(TlsFileError::of(&file, what));
         }
+        all.extend(of_file);
     }
     Ok(all)
 }

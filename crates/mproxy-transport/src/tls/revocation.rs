@@ -142,6 +142,12 @@ struct Head<'a> {
     signature: &'a [u8],
 }
 
+/// When a list in DER expires, in seconds since 1970; `None` if it is no list, or does not say so, which
+/// makes it useless (RFC 5280, section 5.1.2.5).
+pub(super) fn next_update(der: &[u8]) -> Option<i64> {
+    Head::of(der).map(|head| head.next_update)
+}
+
 impl<'a> Head<'a> {
     fn of(der: &'a [u8]) -> Option<Self> {
         let (behind, list) = Any::from_der(der).ok()?;

@@ -19,7 +19,7 @@ use super::{
     chain::Bounded,
     files::{certificates, key, lists},
     key_log::KeyLog,
-    revocation::RevocationList,
+    revocation::{RevocationList, next_update},
     tickets::{Tickets, Trusted, trusted},
 };
 
@@ -94,6 +94,7 @@ struct Inner {
     trusted: Trusted,
     handshake_timeout: Duration,
     certificates: Vec<CertificateNames>,
+    next_update: Option<i64>,
 }
 
 // ===== impl TlsServerOptions =====
@@ -160,7 +161,13 @@ impl TlsServer {
             trusted,
             handshake_timeout: options.handshake_timeout,
             certificates,
+            next_update: trust.lists.iter().filter_map(|it| next_update(it)).min(),
         })))
+    }
+
+    /// When the first of its revocation lists expires, in seconds since 1970; `None` if there are none.
+    pub fn next_update(&self) -> Option<i64> {
+        self.0.next_update
     }
 
     /// What the certificates say, in the order of the options.

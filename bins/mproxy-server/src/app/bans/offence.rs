@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use mproxy_admin::Offence;
-use mproxy_codec::ReasonCode;
+use mproxy_codec::{Foreign, ReasonCode};
 use mproxy_config::{Subject as Kind, Subjects};
 use mproxy_layers::acl::Network;
 use mproxy_session::{CloseReason, SessionInfo, Side, Summary};
@@ -38,8 +38,13 @@ impl Offender<'_> {
         let network = self
             .address
             .and_then(|it| network_of(it.ip(), self.ipv6_prefix));
-        let username = self.session.and_then(SessionInfo::user_name);
-        let client_id = self.session.map(SessionInfo::client_id);
+        // an empty name is everybody's who has none
+        let is_name = |name: &&str| !name.is_empty();
+        let username = self
+            .session
+            .and_then(SessionInfo::user_name)
+            .filter(is_name);
+        let client_id = self.session.map(SessionInfo::client_id).filter(is_name);
         let all = [
             (Kind::Address, network.map(Subject::Address)),
             (Kind::Username, username.map(Subject::username)),
@@ -52,17 +57,23 @@ impl Offender<'_> {
     }
 }
 
-/// The offence in the end of a session.
+/// The offence in the end of a session. Not: another client took the session over, which anybody can do to it; or
+/// it spoke HTTP, which a web page can make any browser do.
 pub(crate) fn of_end(summary: &Summary) -> Option<Offence> {
     use CloseReason as End;
+    if summary.foreign == Some(Foreign::HttpRequest) {
+        return None;
+    }
     Some(match (summary.side, summary.reason) {
         (Side::Client, End::ProtocolError | End::Malformed | End::PacketTooLarge) => {
             Offence::ProtocolError
         }
-        (Side::Proxy, End::AuthDenied) if !summary.established() => Offence::AuthFailed,
+        (Side::Proxy, End::AuthDenied) if !summary.established() => {
+            return of_refusal(summary.connack?).filter(|it| *it == Offence::AuthFailed);
+        }
         (_, End::UpstreamRefused) => return of_refusal(summary.connack?),
         (Side::Proxy, End::RateLimited) => Offence::Denials,
-        (_, End::Eof | End::Reset | End::SessionTakenOver)
+        (Side::Client, End::Eof | End::Reset)
             if summary.established() && summary.duration < SHORT =>
         {
             Offence::Reconnect
@@ -89,10 +100,11 @@ fn of_refusal(code: ReasonCode) -> Option<Offence> {
     })
 }
 
-/// The offence in a WebSocket handshake that failed: bytes that are not one.
+/// The offence in a WebSocket handshake that failed: bytes that are no HTTP. A request that is refused is none: a
+/// web page can make any browser send it.
 pub(crate) fn of_websocket(error: &WsError) -> Option<Offence> {
     match error.cause() {
-        WsCause::Refused(_) | WsCause::TooLarge(_) | WsCause::Http(_) if error.received() > 0 => {
+        WsCause::TooLarge(_) | WsCause::Http(_) if error.received() > 0 => {
             Some(Offence::ProtocolError)
         }
         _ => None,

@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use mproxy_admin::{BanSource, BanSubject, Offence};
@@ -18,9 +20,16 @@ const MOST_BANS: usize = 65_536;
 /// How often those that are over are looked for while there is no room.
 const CLEANED: Duration = Duration::from_secs(1);
 
-/// Maximum bytes of a name that is remembered. Longer ones are remembered by their beginning and their
-/// length.
+/// Maximum bytes of a name that is remembered.
 const MOST_NAME: usize = 256;
+
+/// The digits of the hash of a longer one. Its keys are secret, so that nobody can make two with the same.
+const HASH_DIGITS: usize = 16;
+
+static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+/// Bans by points at once: the rest of the room is the operator's.
+const MOST_BY_POINTS: usize = 61_440;
 
 /// What is banned, or has points.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -127,14 +136,14 @@ impl fmt::Display for Subject {
     }
 }
 
+/// A name as it is remembered: a long one by its beginning and a hash of all of it, which is again such a name.
 fn cut(name: &str) -> Cow<'_, str> {
-    match name.len() {
-        ..=MOST_NAME => name.into(),
-        length => {
-            let end = name.floor_char_boundary(MOST_NAME);
-            format!("{}... ({length} bytes)", &name[..end]).into()
-        }
+    if name.len() <= MOST_NAME {
+        return name.into();
     }
+    let end = name.floor_char_boundary(MOST_NAME - HASH_DIGITS - 4);
+    let hash = KEYS.hash_one(name);
+    format!("{}...#{hash:016x}", &name[..end]).into()
 }
 
 // ===== impl Ban =====
@@ -177,6 +186,14 @@ impl Ban {
         }
     }
 
+    fn outlasts(&self, other: &Self) -> bool {
+        match (self.until, other.until) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(own), Some(other)) => own >= other,
+        }
+    }
+
     fn is_over(&self, now: Instant) -> bool {
         self.until.is_some_and(|until| until <= now)
     }
@@ -213,13 +230,25 @@ impl Table {
         })
     }
 
-    /// Adds a ban, or replaces the one of the same subject.
+    /// Adds a ban, or replaces the one of the same subject, unless points would shorten it.
     pub(super) fn insert(&mut self, subject: Subject, ban: Ban, now: Instant) -> Result<(), Full> {
-        if self.len() >= MOST_BANS && self.is_cleaned_before(now) {
-            self.drop_over(now);
-        }
-        if self.len() >= MOST_BANS {
-            return Err(Full);
+        let is_by_points = ban.source == BanSource::Points;
+        if let Some(old) = self.get(&subject) {
+            if is_by_points && !old.is_over(now) && old.outlasts(&ban) {
+                return Ok(());
+            }
+        } else {
+            let most = if is_by_points {
+                MOST_BY_POINTS
+            } else {
+                MOST_BANS
+            };
+            if self.len() >= most && self.is_cleaned_before(now) {
+                self.drop_over(now);
+            }
+            if self.len() >= most {
+                return Err(Full);
+            }
         }
         match subject {
             Subject::Address(network) => self.addresses.insert(network, ban),
@@ -227,6 +256,14 @@ impl Table {
             Subject::ClientId(name) => drop(self.client_ids.insert(name, ban)),
         }
         Ok(())
+    }
+
+    fn get(&self, subject: &Subject) -> Option<&Ban> {
+        match subject {
+            Subject::Address(network) => self.addresses.get(network),
+            Subject::Username(name) => self.usernames.get(name),
+            Subject::ClientId(name) => self.client_ids.get(name),
+        }
     }
 
     /// Removes a ban. False if there is none that counts.
@@ -330,14 +367,68 @@ mod tests {
     fn a_long_name_is_remembered_by_its_beginning() {
         let long = "x".repeat(65_535);
         let subject = Subject::client_id(&long);
-        assert!(subject.value().len() < 300);
+        assert!(subject.value().len() <= MOST_NAME);
+        // what is shown, and written back to lift the ban
+        assert_eq!(Subject::client_id(&subject.value()), subject);
         let now = Instant::now();
         let mut table = Table::default();
         table
             .insert(subject, Ban::by_operator(None, None, now), now)
             .unwrap();
         assert!(table.names(None, &long, now).is_some());
-        assert!(table.names(None, &long[1..], now).is_none());
+        let mut other = long;
+        other.replace_range(65_534.., "y");
+        assert!(
+            table.names(None, &other, now).is_none(),
+            "of the same length"
+        );
+    }
+
+    /// A ban of an operator, until it is lifted, became one of ten minutes when its client went on.
+    #[test]
+    fn points_do_not_shorten_a_ban() {
+        let now = Instant::now();
+        let mut table = Table::default();
+        let subject = Subject::username("ann");
+        let remaining = |table: &Table| table.get(&subject).unwrap().remaining(now);
+        let by_points = |term| Ban::by_points(Offence::Pings, term, now);
+        table
+            .insert(subject.clone(), by_points(MINUTE), now)
+            .unwrap();
+        table
+            .insert(subject.clone(), by_points(2 * MINUTE), now)
+            .unwrap();
+        assert_eq!(remaining(&table), Some(2 * MINUTE));
+        let forever = Ban::by_operator(None, None, now);
+        table.insert(subject.clone(), forever, now).unwrap();
+        table
+            .insert(subject.clone(), by_points(MINUTE), now)
+            .unwrap();
+        assert_eq!(remaining(&table), None);
+        // an operator may
+        let shorter = Ban::by_operator(None, Some(MINUTE), now);
+        table.insert(subject.clone(), shorter, now).unwrap();
+        assert_eq!(remaining(&table), Some(MINUTE));
+    }
+
+    /// With 65,536 addresses of an attacker, an operator could ban nobody.
+    #[test]
+    fn points_leave_room_for_the_operator() {
+        let now = Instant::now();
+        let mut table = Table::default();
+        let name = |number: usize| Subject::username(&format!("u{number}"));
+        let by_points = Ban::by_points(Offence::Pings, MINUTE, now);
+        for number in 0..MOST_BY_POINTS {
+            table.insert(name(number), by_points.clone(), now).unwrap();
+        }
+        let one_more = table.insert(name(MOST_BY_POINTS), by_points.clone(), now);
+        assert_eq!(one_more, Err(Full));
+        let own = Ban::by_operator(None, None, now);
+        table.insert(name(MOST_BY_POINTS), own, now).unwrap();
+        // those that are over make room
+        let later = now + MINUTE;
+        table.insert(name(MOST_BANS), by_points, later).unwrap();
+        assert_eq!(table.len(), 2);
     }
 
     #[test]

@@ -48,7 +48,12 @@ struct Times {
     delay: Duration,
     /// How long sessions have after that.
     timeout: Duration,
+    /// What sets that, for the operator.
+    limit: &'static str,
 }
+
+/// The key that sets how long sessions have.
+const DRAIN_TIMEOUT: &str = "server.drain_timeout";
 
 impl Supervisor {
     /// Drains and ends: until no session is left, time is up, or a second signal comes.
@@ -61,6 +66,7 @@ impl Supervisor {
             announced,
             delay: server.ready_delay,
             timeout: server.drain_timeout,
+            limit: DRAIN_TIMEOUT,
         };
         let drained = tokio::select! {
             drained = self.drain(times, "a second signal ends at once") => drained,
@@ -102,10 +108,10 @@ impl Supervisor {
         if timeout(times.timeout, gently).await.is_ok() {
             return Drained::Gently;
         }
-        self.cut(
-            "server.drain_timeout is over: closing the remaining sessions; raise it if this is too \
-             soon",
-        )
+        let limit = times.limit;
+        self.cut(&format!(
+            "{limit} is over: closing the remaining sessions; raise it if this is too soon"
+        ))
         .await;
         Drained::InTime
     }
@@ -134,7 +140,7 @@ impl Supervisor {
     }
 
     /// Closes the sessions that are left, and says why there are some.
-    async fn cut(&self, why: &'static str) {
+    async fn cut(&self, why: &str) {
         tracing::warn!(
             target: "mproxy::server",
             event = "drain",

@@ -6,6 +6,7 @@ use mproxy_admin::{Drain, DrainRefused, DrainState};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::DRAIN_TIMEOUT;
 use super::Times;
 use crate::app::event::{Event, Events};
 use crate::app::service_manager;
@@ -126,11 +127,14 @@ impl Supervisor {
                 announced,
                 delay,
                 timeout: usual,
+                limit: DRAIN_TIMEOUT,
             },
+            // at least half of the time is for the sessions
             Some(all) => Times {
                 announced,
-                delay: delay.min(all),
-                timeout: all.saturating_sub(delay),
+                delay: delay.min(all / 2),
+                timeout: all - delay.min(all / 2),
+                limit: "the time of this drain",
             },
         }
     }

@@ -38,16 +38,17 @@ impl Service {
         self.bans.note(offence, &offender)
     }
 
-    /// Ends a session whose names are banned, before the broker hears of it.
+    /// Ends a session that is banned, before the broker hears of it.
     pub(super) fn end_if_banned(&self, session: &SessionHandle) {
         let Some(info) = session.info() else {
             return;
         };
-        if self
-            .bans
-            .names(info.user_name(), info.client_id())
-            .is_some()
-        {
+        // the ban of an address may be younger than the connection
+        let address = info.peer().address;
+        let address = address.filter(|_| !self.trust.defers(address));
+        let by_address = address.and_then(|it| self.bans.address(it.ip()));
+        let by_name = || self.bans.names(info.user_name(), info.client_id());
+        if by_address.or_else(by_name).is_some() {
             session.close(Order::new(CloseReason::Banned, ReasonCode::BANNED).when(When::Now));
         }
     }

@@ -3,7 +3,10 @@
 use mproxy_codec::ReasonCode;
 use mproxy_session::{CloseReason, Side, Summary};
 
+use mproxy_transport::DialError;
+
 use crate::app::chain::{ByNames, naming};
+use crate::app::upstream::dial_remedy;
 
 /// The names of a listener and its broker in the configuration.
 #[derive(Clone, Copy, Debug)]
@@ -163,7 +166,13 @@ fn of_reason(summary: &Summary) -> Option<&'static str> {
              broker's log"
         }
         CloseReason::UpstreamUnreachable => {
-            "is the broker running, and is upstreams.NAME.address right?"
+            let dialled = summary
+                .source()
+                .and_then(|it| it.downcast_ref::<DialError>());
+            dialled.map_or(
+                "is the broker running, and is upstreams.NAME.address right?",
+                dial_remedy,
+            )
         }
         CloseReason::UpstreamProtocolError => {
             "the broker broke the protocol, see detail: update the broker, or report it with this line"

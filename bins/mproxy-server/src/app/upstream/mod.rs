@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::admission::{Admission, Entered, Permit};
 use self::health::{BrokerHealth, Outcome, Verdict};
-pub(crate) use self::probe::Failure;
+pub(crate) use self::probe::{Failure, remedy as dial_remedy};
 pub(crate) use self::set::Upstreams;
 use crate::app::session::fill_upstream;
 use mproxy_config::{self as config, HealthCheck};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mproxy_codec::{ConnectBuilder, EncodeError, Foreign, Version};
-use mproxy_transport::{DialCause, DialError};
+use mproxy_transport::{DialCause, DialError, TlsCause, TlsFault};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
@@ -62,19 +62,56 @@ impl From<DialError> for Failure {
     fn from(error: DialError) -> Self {
         Self {
             is_reached: false,
-            remedy: match error.cause() {
-                DialCause::Refused => "start the broker, or correct upstreams.NAME.address",
-                DialCause::TimedOut => {
-                    "check upstreams.NAME.address, and that no firewall is in between"
-                }
-                DialCause::Resolve(_) => "correct the host name in upstreams.NAME.address",
-                DialCause::Handshake(_) => {
-                    "check that upstreams.NAME.address is a WebSocket listener, with the right path"
-                }
-                _ => "see the error",
-            },
+            remedy: remedy(&error),
             why: error.to_string(),
         }
+    }
+}
+
+/// What to do about a broker that cannot be dialled; `NAME` is its name.
+pub(crate) fn remedy(error: &DialError) -> &'static str {
+    match error.cause() {
+        DialCause::Refused => "start the broker, or correct upstreams.NAME.address",
+        DialCause::TimedOut => "check upstreams.NAME.address, and that no firewall is in between",
+        DialCause::Resolve(_) => "correct the host name in upstreams.NAME.address",
+        DialCause::Handshake(_) => {
+            "check that upstreams.NAME.address is a WebSocket listener, with the right path"
+        }
+        DialCause::Tls(cause) => of_tls(cause),
+        DialCause::TlsNotSetUp => {
+            "set upstreams.NAME.tls.server_name to a name in the broker's certificate"
+        }
+        _ => "is the broker running, and is upstreams.NAME.address right?",
+    }
+}
+
+fn of_tls(cause: &TlsCause) -> &'static str {
+    let TlsCause::Violation(violation) = cause else {
+        return "does the broker expect TLS at upstreams.NAME.address? it closed the connection within the \
+            handshake: see its log";
+    };
+    match violation.fault() {
+        TlsFault::UnknownIssuer => {
+            "the broker's certificate is from a CA that is not in upstreams.NAME.tls.ca, or a certificate between \
+             it and that CA is missing in what the broker sends"
+        }
+        TlsFault::Expired => {
+            "renew the certificate of the broker, and check the clocks of both sides"
+        }
+        TlsFault::BadCertificate => {
+            "the broker's certificate is not for the name in upstreams.NAME.address: set \
+             upstreams.NAME.tls.server_name to a name in it, or correct the certificate"
+        }
+        TlsFault::Told => {
+            "the broker ended the handshake: it wants another certificate of mproxy \
+             (upstreams.NAME.tls.cert), mostly; see its log"
+        }
+        TlsFault::Protocol => "does the broker expect TLS at upstreams.NAME.address?",
+        TlsFault::Version | TlsFault::NothingInCommon => {
+            "broker and mproxy share no version, cipher suite or group of TLS: look at upstreams.NAME.tls, \
+             and at the broker"
+        }
+        _ => "see the error, and the broker's log",
     }
 }
 
