@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mproxy_tests::clients::mosquitto_pub;
 use mproxy_tests::wire::{Connect, Version};
 use mproxy_tests::{
     FakeBroker, Link, Mosquitto, Mproxy, Port, Process, Setup, http, server_binary, until,
@@ -9,6 +10,8 @@ use mproxy_tests::{
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
+
+use crate::tls::{args, listener, pki, shown};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -173,6 +176,41 @@ async fn a_signal_cannot_be_undone() {
     }
     mproxy.signal(Signal::INT);
     assert_eq!(mproxy.code(SOON).await, 128 + 2);
+}
+
+/// A certificate that changes while the proxy is drained was news to nobody, and clients saw the old one after
+/// the undo; so was a revocation list.
+#[tokio::test]
+async fn what_changed_during_a_drain_counts_after_the_undo() {
+    let pki = pki();
+    pki.revoke(&[]);
+    let broker = Mosquitto::start().await;
+    let revocation = format!(
+        "client_auth = \"require\"\n[listeners.tls.revocation]\ncrl_files = [\"{}\"]\n",
+        pki.file("ca.crl")
+    );
+    let mproxy = listener(&pki, &broker.url(), &revocation).start().await;
+    let gets_in = async || {
+        let publish = ["-t", "t", "-m", "m", "-i", "alice"];
+        let args = args(&shown(&pki, "alice"), &publish).join("\n");
+        let args: Vec<_> = args.lines().collect();
+        let (code, _) = mosquitto_pub(mproxy.listener("mqtts"), Version::V5, &args).await;
+        code == 0
+    };
+    assert!(gets_in().await);
+    let (code, said) = command(&mproxy, &["--wait", "5s"]).await;
+    assert_eq!(code, 0, "{said}");
+    pki.revoke(&[7]);
+    let is_by = |event: &Value| event["by"] == "a changed certificate";
+    let line = mproxy.event("the refused reload", is_by).await;
+    assert_eq!(line["level"], "WARN", "{line}");
+    let (code, said) = command(&mproxy, &["--undo"]).await;
+    assert_eq!(code, 0, "{said}");
+    let line = mproxy.event("the reload", |it| {
+        is_by(it) && it["applied"] == "listeners.mqtts.tls"
+    });
+    line.await;
+    assert!(!gets_in().await);
 }
 
 /// Another program has taken the port meanwhile: it is named, the drain goes on, and the undo works when the

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use mproxy_codec::{Head, Kind};
 use tokio::io::AsyncRead;
 use tokio::time::Instant;
 
@@ -19,9 +20,6 @@ use crate::summary::Side;
 /// How many bytes behind its CONNECT are read of a client that waits for its turn; the rest stays in its
 /// socket.
 const AHEAD: usize = 8 * 1024;
-
-/// The first byte of DISCONNECT.
-const DISCONNECT: u8 = 0xe0;
 
 /// Lets admitted clients through to the broker one after the other: a limit that the sessions of a broker
 /// share.
@@ -112,8 +110,9 @@ impl Session {
         Ok(heard)
     }
 
-    /// Waits until a client leaves that has left nothing for the broker. One that has published, and
-    /// closed its connection, still gets its turn.
+    /// Waits until a client leaves that has left no message for the broker. One that has published, and
+    /// closed its connection, still gets its turn. Nothing else keeps the place of a client that is gone, or
+    /// one that opens and closes connections could fill the queue.
     async fn left(
         &self,
         client: &mut (impl AsyncRead + Unpin),
@@ -123,10 +122,8 @@ impl Session {
     ) -> End {
         while rest.len() < AHEAD {
             match poll_fn(|cx| read_once(client, rest, cx)).await {
-                Ok(0) if rest.first().is_none_or(|first| *first == DISCONNECT) => {
-                    return Box::new(Cause::Closed(Side::Client));
-                }
-                Ok(0) => break,
+                Ok(0) if has_published(rest) => break,
+                Ok(0) => return Box::new(Cause::Closed(Side::Client)),
                 Ok(_) => *heard = Some(Instant::now()),
                 Err(error) => return Cause::broke(Side::Client, error),
             }
@@ -135,5 +132,44 @@ impl Session {
             }
         }
         std::future::pending().await
+    }
+}
+
+/// True if a whole PUBLISH stands before the client's DISCONNECT.
+fn has_published(mut packets: &[u8]) -> bool {
+    while let Ok(Some(head)) = Head::parse(packets) {
+        let Some(rest) = packets.get(head.total_len()..) else {
+            return false;
+        };
+        match head.kind() {
+            Kind::Publish => return true,
+            Kind::Disconnect => return false,
+            _ => packets = rest,
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_whole_message_keeps_a_place() {
+        const PUBLISH: &[u8] = b"\x30\x04\0\x01tx";
+        const PINGREQ: &[u8] = b"\xc0\0";
+        const DISCONNECT: &[u8] = b"\xe0\0";
+        for (packets, keeps) in [
+            (vec![], false),
+            (vec![PINGREQ], false),
+            (vec![DISCONNECT, PUBLISH], false),
+            (vec![PUBLISH.split_at(5).0], false),
+            (vec![b"\x30\xff\xff\xff\xff\x7f"], false),
+            (vec![b"\0\0", PUBLISH], false),
+            (vec![PUBLISH], true),
+            (vec![PINGREQ, PUBLISH, DISCONNECT], true),
+        ] {
+            assert_eq!(has_published(&packets.concat()), keeps, "{packets:02x?}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::DRAIN_TIMEOUT;
 use super::Times;
-use crate::app::event::{Event, Events};
+use crate::app::event::{Asker, Event, Events, Reload};
 use crate::app::service_manager;
 use crate::app::sockets::BindError;
 use crate::app::supervisor::Supervisor;
@@ -48,6 +48,34 @@ enum Interrupt {
     Undo(UndoRequest),
 }
 
+/// Reloads that came during a drain, and that nobody asks for again: a fetched revocation list or a changed
+/// file is news only once. One of each kind is enough, because a reload reads all of it.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Missed {
+    /// Of the files of TLS and the revocation lists.
+    files: Option<Asker>,
+    /// Of the configuration.
+    all: Option<Asker>,
+}
+
+impl Missed {
+    /// Refuses a reload, and remembers it unless its sender is told and can ask again.
+    fn refuse(&mut self, reload: Reload) {
+        match reload.by {
+            Asker::Admin => {}
+            by @ (Asker::Certificates | Asker::Lists) => self.files = Some(by),
+            by @ (Asker::Signal | Asker::Watch) => self.all = Some(by),
+        }
+        reload.refuse_because_of_drain();
+    }
+
+    /// Those to do, safety first: a configuration that is refused must not keep a revocation list out.
+    fn take(&mut self) -> impl Iterator<Item = Reload> + use<> {
+        let Self { files, all } = std::mem::take(self);
+        files.into_iter().chain(all).map(Reload::by)
+    }
+}
+
 impl Supervisor {
     /// Drains until that is undone, and returns true; or until a signal comes, and returns false.
     pub(in crate::app) async fn drain_on_request(
@@ -68,6 +96,7 @@ impl Supervisor {
         let (progress, registry) = (self.progress.clone(), self.registry.clone());
         let state = || progress.with(registry.len());
         let _ = request.answer.send(Ok(state()));
+        let mut missed = Missed::default();
         loop {
             let drained = async {
                 self.drain(times, "undo it with mproxy-server drain --undo")
@@ -82,7 +111,7 @@ impl Supervisor {
                 std::future::pending().await
             };
             let interrupt = tokio::select! {
-                interrupt = interrupted(events, state) => interrupt,
+                interrupt = interrupted(events, &mut missed, state) => interrupt,
                 never = drained => never,
             };
             let undo = match interrupt {
@@ -92,6 +121,9 @@ impl Supervisor {
             match self.undo().await {
                 Ok(()) => {
                     let _ = undo.answer.send(Ok(state()));
+                    for reload in missed.take() {
+                        self.reload(reload, events).await;
+                    }
                     return true;
                 }
                 Err(error) => {
@@ -167,15 +199,44 @@ impl Supervisor {
 }
 
 /// Waits for something that ends the drain. A second request finds the first one, and changes nothing.
-async fn interrupted(events: &mut Events, state: impl Fn() -> Drain) -> Interrupt {
+async fn interrupted(
+    events: &mut Events,
+    missed: &mut Missed,
+    state: impl Fn() -> Drain,
+) -> Interrupt {
     loop {
         match events.next().await {
             Event::Stop { .. } => return Interrupt::Stop,
             Event::Undo(request) => return Interrupt::Undo(request),
-            Event::Reload(reload) => reload.refuse_because_of_drain(),
+            Event::Reload(reload) => missed.refuse(reload),
             Event::Drain(request) => {
                 let _ = request.answer.send(Ok(state()));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missed_reload_is_done_once_and_lists_come_first() {
+        let mut missed = Missed::default();
+        let askers = [
+            Asker::Signal,
+            Asker::Admin,
+            Asker::Certificates,
+            Asker::Lists,
+            Asker::Watch,
+        ];
+        for by in askers {
+            missed.refuse(Reload::by(by));
+        }
+        let done: Vec<_> = missed.take().map(|reload| reload.by).collect();
+        assert_eq!(done, [Asker::Lists, Asker::Watch]);
+        assert_eq!(missed.take().count(), 0);
+        missed.refuse(Reload::by(Asker::Admin));
+        assert_eq!(missed, Missed::default(), "its sender was told");
     }
 }
