@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use mproxy_tests::wire::{Connect, DISCONNECT, PINGREQ, PINGRESP, Publish, Version, connack};
+use mproxy_tests::wire::{
+    Connect, DISCONNECT, PINGREQ, PINGRESP, Publish, Version, connack, field, frame, properties,
+};
 use mproxy_tests::{Chance, FakeBroker, Fragile, Link, Mproxy, Setup, until};
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -223,6 +225,35 @@ async fn the_next_client_goes_when_the_one_before_has_its_connack() {
     }
 }
 
+/// Four clients that knew no credentials kept everybody else out, for as long as they sent AUTH.
+#[tokio::test]
+async fn the_next_client_goes_when_the_broker_waits_for_the_one_before() {
+    let broker = FakeBroker::bind().await;
+    let mproxy = setup(&broker).start().await;
+    let block = properties(&[&[0x15][..], &field("m")].concat());
+    let auth = frame(0xf0, &[&[0x18][..], &block].concat());
+    let mut first = Link::tcp(mproxy.addr()).await;
+    let hello = Connect::new(Version::V5, "first");
+    first
+        .send(
+            &hello
+                .properties(&[&[0x15][..], &field("m")].concat())
+                .bytes(),
+        )
+        .await;
+    let mut server = broker.session().await;
+    server.packet().await;
+    let mut second = sent(&mproxy, Version::V5, "second").await;
+    mproxy.metric(QUEUE, 1.0).await;
+    server.send(&auth).await;
+    first.expect(&auth).await;
+    let (_server, _) = broker.accept().await;
+    second.expect(&connack(Version::V5, 0)).await;
+    // the first goes on
+    first.send(&auth).await;
+    server.expect(&auth).await;
+}
+
 /// A broker that refuses a client, or closes its connection, has a place for the next one.
 #[tokio::test]
 async fn the_next_client_goes_when_the_one_before_is_gone() {
@@ -309,11 +340,16 @@ async fn who_leaves_is_out_of_the_queue_at_once() {
     it.mproxy.metric(QUEUE, 0.0).await;
     let end = it.mproxy.end_of("second").await;
     assert_eq!(end["reason"], "eof");
-    let mut third = sent(&it.mproxy, Version::V5, "third").await;
-    it.mproxy.metric(QUEUE, 1.0).await;
-    third.send(&DISCONNECT).await;
-    drop(third);
-    it.mproxy.metric(QUEUE, 0.0).await;
+    // only a whole message keeps the place of a client that is gone
+    let publish = Publish::new(Version::V5, "t").bytes("1");
+    let half = publish.split_last().expect("it is not empty").1;
+    for behind in [&DISCONNECT, &PINGREQ, half] {
+        let mut third = sent(&it.mproxy, Version::V5, "third").await;
+        it.mproxy.metric(QUEUE, 1.0).await;
+        third.send(behind).await;
+        drop(third);
+        it.mproxy.metric(QUEUE, 0.0).await;
+    }
     assert!(it.broker.is_idle());
 }
 

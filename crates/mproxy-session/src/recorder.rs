@@ -34,7 +34,8 @@ pub trait Counters: Send + Sync + 'static {
 /// Receives the events of a session: a few calls per session, in this order.
 ///
 /// ```text
-/// connect --> admitted --> connack --> ending      a client that is served
+/// connect --> admitted --> connack --> ending      a client that is served; with enhanced
+///                                                  authentication, `challenged` before connack
 /// connect ---------------> connack --> ending      a client that is refused with a CONNACK
 ///                                      ending      a connection without a valid CONNECT
 /// ```
@@ -58,6 +59,10 @@ pub trait Events: Send + Sync + 'static {
     fn connack(&self, session: Option<&SessionInfo>, version: Version, reason: ReasonCode) {
         let _ = (session, version, reason);
     }
+
+    /// The broker has answered CONNECT with an AUTH: before its CONNACK it waits for the client. Called for
+    /// each AUTH of the broker until then.
+    fn challenged(&self) {}
 
     /// The session itself refuses a packet, without calling the hooks: one with more topic levels or
     /// topic filters than [`Limits`](crate::Limits) allows, or an AUTH with which a client could become

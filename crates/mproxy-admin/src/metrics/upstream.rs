@@ -209,7 +209,7 @@ impl Families {
             connack_duration: shown(
                 registry,
                 "mproxy_upstream_connack_duration_seconds",
-                "Time from CONNECT sent to the upstream to its CONNACK, an exchange of AUTH included",
+                "Time from CONNECT sent to the upstream to its first answer, CONNACK or AUTH",
                 Family::new_with_constructor(Buckets(&NETWORK_SECONDS)),
             ),
             publish_ack_duration: shown(

@@ -25,6 +25,10 @@ pub(super) const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 /// not be sent again. A client that never completes it must not delay a drain.
 const ORDER_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How many times `connack_timeout` an exchange of AUTH may take in all, each of which begins that time
+/// anew: a client must not hold its place at the broker forever.
+const EXCHANGE: u32 = 4;
+
 /// What a deadline is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Deadline {
@@ -91,6 +95,8 @@ pub(super) struct Deadlines {
     since: [Moment; 2],
     /// When the client last sent something; before CONNACK, when the broker's time to answer began.
     heard: Moment,
+    /// When CONNECT was forwarded.
+    asked: Moment,
     /// When a side was done, or an order came.
     closing: Option<Moment>,
     /// Since when the client accepts less than what waits for it, if that has a deadline.
@@ -107,6 +113,7 @@ impl Deadlines {
             waits: [Wait::Nothing; 2],
             since: [now; 2],
             heard: now,
+            asked: now,
             closing: None,
             behind: None,
         }
@@ -170,6 +177,10 @@ impl Deadlines {
         } else {
             Some((self.heard, limits.connack_timeout, Deadline::Connack))
         };
+        let exchange = (!facts.answered).then(|| {
+            let all = limits.connack_timeout.saturating_mul(EXCHANGE);
+            (self.asked, all, Deadline::Connack)
+        });
         let consumer = || Some((self.behind?, facts.behind?, Deadline::Consumer));
         let consumer = if closing.is_none() { consumer() } else { None };
         let waits = [Direction::ToServer, Direction::ToClient].map(|direction| {
@@ -184,7 +195,7 @@ impl Deadlines {
             };
             Some((self.since[index], limit, what))
         });
-        let all = [closing, client, consumer]
+        let all = [closing, client, exchange, consumer]
             .into_iter()
             .chain(waits)
             .flatten();

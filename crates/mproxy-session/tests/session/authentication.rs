@@ -1,12 +1,14 @@
 //! Enhanced authentication (MQTT 5.0, section 4.12): who the hooks take a client for must be who the
 //! broker takes it for.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use mproxy_codec::{KindSet, PropertyId, ReasonCode, Value, Version, encode_auth};
 use mproxy_session::{
-    Admission, BoxError, CloseReason, Conformance, Connect, Forward, Hooks, Side, Tap,
-    WhenUnreachable,
+    Admission, BoxError, CloseReason, Conformance, Connect, Counters, Events, Forward, Hooks, Side,
+    Tap, WhenUnreachable,
 };
 use tower::service_fn;
 
@@ -124,7 +126,7 @@ async fn each_auth_begins_the_time_for_connack_anew() {
             limits.when_unreachable = choice;
         });
         let pair = waiting_with(setup).await;
-        for _ in 0..5 {
+        for _ in 0..3 {
             tokio::time::sleep(Duration::from_secs(8)).await;
             pair.broker.send(&auth(0x18, "m"));
             pair.client.expect(&auth(0x18, "m")).await;
@@ -139,6 +141,79 @@ async fn each_auth_begins_the_time_for_connack_anew() {
         assert_eq!(summary.reason, CloseReason::UpstreamUnreachable);
         assert_eq!(summary.limit, Some("connack_timeout"));
     }
+}
+
+/// Without a bound, a client that knows no credentials held its place at the broker forever.
+#[tokio::test(start_paused = true)]
+async fn an_exchange_ends_however_often_the_time_began_anew() {
+    let setup = Setup::new().limits(|limits| limits.connack_timeout = Duration::from_secs(10));
+    let pair = waiting_with(setup).await;
+    for _ in 0..4 {
+        tokio::time::sleep(Duration::from_secs(8)).await;
+        pair.broker.send(&auth(0x18, "m"));
+        pair.client.expect(&auth(0x18, "m")).await;
+        pair.client.send(&auth(0x18, "m"));
+        pair.broker.expect(&auth(0x18, "m")).await;
+    }
+    ends_after(pair, Duration::from_secs(8)).await;
+}
+
+/// An AUTH that answers nothing is no sign of life of the broker.
+#[tokio::test(start_paused = true)]
+async fn auth_that_nobody_asked_for_gains_no_time() {
+    let setup = Setup::new().limits(|limits| limits.connack_timeout = Duration::from_secs(10));
+    let pair = waiting_with(setup).await;
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    pair.client.send(&auth(0x18, "m"));
+    pair.broker.expect(&auth(0x18, "m")).await;
+    ends_after(pair, Duration::from_secs(2)).await;
+}
+
+/// The time for CONNACK is over then, and not before.
+async fn ends_after(pair: Pair, time: Duration) {
+    let little = Duration::from_millis(500);
+    tokio::time::sleep(time - little).await;
+    settle().await;
+    assert!(!pair.client.is_ended());
+    tokio::time::sleep(2 * little).await;
+    expect_unavailable(&pair, WhenUnreachable::Close).await;
+    assert_eq!(pair.end().await.limit, Some("connack_timeout"));
+}
+
+#[derive(Debug, Default)]
+struct Challenges(AtomicUsize);
+
+impl Counters for Challenges {}
+
+impl Events for Challenges {
+    fn challenged(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Only before CONNACK: afterwards the client has no place to give back.
+#[tokio::test(start_paused = true)]
+async fn each_challenge_of_the_broker_is_told_until_connack() {
+    let seen = Arc::new(Challenges::default());
+    let pair = waiting_with(Setup::new().recorder(Arc::clone(&seen) as _)).await;
+    let told = || seen.0.load(Ordering::Relaxed);
+    pair.client.send(&auth(0x18, "m"));
+    pair.broker.expect(&auth(0x18, "m")).await;
+    assert_eq!(told(), 0);
+    for count in 1..3 {
+        pair.broker.send(&auth(0x18, "m"));
+        pair.client.expect(&auth(0x18, "m")).await;
+        assert_eq!(told(), count);
+        pair.client.send(&auth(0x18, "m"));
+        pair.broker.expect(&auth(0x18, "m")).await;
+    }
+    pair.broker.send(&connack("m"));
+    pair.client.expect(&connack("m")).await;
+    pair.client.send(&auth(0x19, "m"));
+    pair.broker.expect(&auth(0x19, "m")).await;
+    pair.broker.send(&auth(0x18, "m"));
+    pair.client.expect(&auth(0x18, "m")).await;
+    assert_eq!(told(), 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -52,7 +52,7 @@ impl WorkerRecorder {
 pub(crate) struct ConnectionRecorder {
     worker: Arc<WorkerRecorder>,
     connection: Mutex<Option<ConnectionMetrics>>,
-    /// `Some` from its turn at the broker to CONNACK; boxed, because most do not wait.
+    /// `Some` from its turn at the broker to the broker's answer; boxed, because most do not wait.
     opening: Mutex<Option<Box<Opening>>>,
     /// `Some` while offences count; boxed, because mostly they do not.
     pings: OnceLock<Box<Pings>>,
@@ -100,7 +100,7 @@ impl ConnectionRecorder {
         self.opening().get_or_insert_default().permit = Some(permit);
     }
 
-    /// The client no longer waits for CONNACK.
+    /// The client no longer waits for the broker's answer, and gives its turn back.
     fn opened(&self) -> Option<Waiting> {
         self.opening().take()?.waiting
     }
@@ -122,7 +122,7 @@ impl ConnectionRecorder {
     }
 }
 
-/// A client between its turn at the broker and CONNACK.
+/// A client between its turn at the broker and CONNACK, or the first AUTH.
 #[derive(Debug, Default)]
 struct Opening {
     /// `None` if the broker takes all at once.
@@ -273,6 +273,13 @@ impl Events for ConnectionRecorder {
                 clean_start = session.clean_start(),
                 "client connected"
             );
+        }
+    }
+
+    fn challenged(&self) {
+        // the broker has answered; how long the client takes says nothing about it, and keeps nobody waiting
+        if let Some(waiting) = self.opened() {
+            self.service.upstream.answered(Some(&waiting));
         }
     }
 

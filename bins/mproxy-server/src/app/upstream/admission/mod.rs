@@ -68,7 +68,8 @@ struct State {
     is_served: bool,
 }
 
-/// A client may connect to the broker; one of `concurrent` until it is dropped, at CONNACK.
+/// A client may connect to the broker; one of `concurrent` until it is dropped, at CONNACK or the
+/// broker's first AUTH.
 #[derive(Debug)]
 pub(crate) struct Permit(Arc<Admission>);
 
