@@ -565,11 +565,11 @@ impl World<'_, ()> {
             frames: Frames(script.version),
         };
         if script.connected {
-            world.open(script);
+            world.open(script).await;
         }
         for op in &script.ops {
             world.happen(op).await;
-            world.settle();
+            world.settle().await;
         }
         world.end().await;
         world.check_voice(script);
@@ -578,7 +578,7 @@ impl World<'_, ()> {
 
 impl<F: Future<Output = Summary>> World<'_, F> {
     /// Polls until nothing moves.
-    fn settle(&mut self) {
+    async fn settle(&mut self) {
         loop {
             let mut polls = 0;
             while self.summary.is_none() {
@@ -589,6 +589,10 @@ impl<F: Future<Output = Summary>> World<'_, F> {
                 }
                 polls += 1;
                 assert!(polls < MAX_POLLS, "it spins");
+                if !self.flag.0.load(Ordering::Relaxed) {
+                    // who has given up a turn is woken when the runtime gets one
+                    tokio::task::yield_now().await;
+                }
                 if !self.flag.0.load(Ordering::Relaxed) {
                     break;
                 }
@@ -621,7 +625,7 @@ impl<F: Future<Output = Summary>> World<'_, F> {
         }
     }
 
-    fn open(&mut self, script: &Script) {
+    async fn open(&mut self, script: &Script) {
         let maximum = properties(&[
             (PropertyId::MaximumPacketSize, Value::U32(0x8_0000)),
             (PropertyId::TopicAliasMaximum, Value::U16(script.aliases)),
@@ -637,9 +641,9 @@ impl<F: Future<Output = Summary>> World<'_, F> {
             ..ConnectParts::default()
         });
         self.send(true, &connect);
-        self.settle();
+        self.settle().await;
         self.send(false, &self.frames.connack_with(0, &maximum));
-        self.settle();
+        self.settle().await;
     }
 
     async fn happen(&mut self, op: &Op) {
@@ -860,13 +864,13 @@ impl<F: Future<Output = Summary>> World<'_, F> {
             self.of(client).wire.finish();
             self.of(client).is_gone = true;
         }
-        self.settle();
+        self.settle().await;
         for _ in 0..16 {
             if self.summary.is_some() {
                 break;
             }
             tokio::time::advance(LONG).await;
-            self.settle();
+            self.settle().await;
         }
         let summary = self.summary.as_ref().expect("the session ends");
         assert_ne!(summary.reason, CloseReason::Internal, "{summary:?}");
