@@ -3,10 +3,12 @@
 
 import hashlib
 import pathlib
+import sys
 import re
 
 here = pathlib.Path(__file__).resolve().parent
-folder = here / "corpus/config"
+corpus = pathlib.Path(sys.argv[1]) if sys.argv[1:] else here / "corpus"
+folder = corpus / "config"
 folder.mkdir(parents=True, exist_ok=True)
 
 

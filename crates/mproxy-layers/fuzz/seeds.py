@@ -5,8 +5,10 @@ cases of the codec's tests."""
 import hashlib
 import json
 import pathlib
+import sys
 
 here = pathlib.Path(__file__).resolve().parent
+corpus = pathlib.Path(sys.argv[1]) if sys.argv[1:] else here / "corpus"
 cases = json.loads((here / "../../mproxy-codec/tests/data/hostile.json").read_text())
 
 TOPICS = ["a", "a/b", "a/secret", "denied/x", "a//b", "/", "/a", "$SYS/x", "users/u/key", "caf\u00e9"]
@@ -22,7 +24,7 @@ MAPS = [">t/", ">tenants/${username}/", ">${client_id}/", ">/", ">a//", "news/!p
 
 
 def put(target, text):
-    folder = here / "corpus" / target
+    folder = corpus / target
     folder.mkdir(parents=True, exist_ok=True)
     data = text.encode()
     (folder / hashlib.sha1(data).hexdigest()).write_bytes(data)

@@ -4,11 +4,13 @@
 import hashlib
 import json
 import pathlib
+import sys
 
 here = pathlib.Path(__file__).resolve().parent
+corpus = pathlib.Path(sys.argv[1]) if sys.argv[1:] else here / "corpus"
 cases = json.loads((here / "../../mproxy-codec/tests/data/hostile.json").read_text())
 versions = {"3.1": 0, "3.1.1": 1, "5.0": 2}
-folder = here / "corpus/session"
+folder = corpus / "session"
 folder.mkdir(parents=True, exist_ok=True)
 
 

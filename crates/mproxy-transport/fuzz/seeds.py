@@ -4,8 +4,10 @@
 import hashlib
 import json
 import pathlib
+import sys
 
 here = pathlib.Path(__file__).resolve().parent
+corpus = pathlib.Path(sys.argv[1]) if sys.argv[1:] else here / "corpus"
 cases = json.loads((here / "../../mproxy-codec/tests/data/hostile.json").read_text())
 
 
@@ -16,7 +18,7 @@ def packet(case):
 
 
 def put(target, data):
-    folder = here / "corpus" / target
+    folder = corpus / target
     folder.mkdir(parents=True, exist_ok=True)
     (folder / hashlib.sha1(data).hexdigest()).write_bytes(data)
 
