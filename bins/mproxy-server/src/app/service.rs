@@ -72,14 +72,13 @@ impl Service {
         }
         let secured =
             usize::from(self.tls.is_some()) + usize::from(self.upstream.address().is_tls());
-        let control = || self.memory.control(secured);
+        let control = || {
+            // after the limits of its own address, so that one address does not take what is left for all
+            self.strain.admits()?;
+            Ok(self.memory.control(secured))
+        };
         match self.gate.enter(judged, control) {
             Ok(admitted) => {
-                // after the limits of its own address, so that one address does not take what is left for all
-                if let Err(refused) = self.strain.admits() {
-                    self.refused(address, refused, self.metrics.accepted());
-                    return None;
-                }
                 if let Some(evicted) = &admitted.evicted {
                     self.evicted(evicted);
                 }

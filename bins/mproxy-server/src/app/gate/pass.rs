@@ -92,14 +92,15 @@ impl Gate {
         shared.lock().listeners[*index].set_rules(rules);
     }
 
-    /// Admits a connection and makes its handle, or says why not.
+    /// Admits a connection, or says why not. `control` has the last word, after all limits of the listener, and
+    /// makes the handle.
     ///
     /// # Errors
     /// The limit that is reached.
     pub(crate) fn enter(
         &self,
         peer: Option<SocketAddr>,
-        control: impl FnOnce() -> SessionHandle,
+        control: impl FnOnce() -> Result<SessionHandle, Refused>,
     ) -> Result<Admitted, Refused> {
         let Inner { shared, index } = &*self.0;
         let now = nanos(shared.opened.elapsed());
@@ -233,13 +234,15 @@ mod tests {
         };
         let (one, other) = (gates.listener(&rules), gates.listener(&rules));
         let peer = |last| Some(SocketAddr::from(([192, 0, 2, last], 1883)));
-        let first = one.enter(peer(1), SessionHandle::new).unwrap();
+        let first = one.enter(peer(1), || Ok(SessionHandle::new())).unwrap();
         first.pass.connected();
         assert_eq!(
-            one.enter(peer(1), SessionHandle::new).unwrap_err().limit,
+            one.enter(peer(1), || Ok(SessionHandle::new()))
+                .unwrap_err()
+                .limit,
             Limit::MaxConnectionsPerIp
         );
-        let second = other.enter(peer(1), SessionHandle::new).unwrap();
+        let second = other.enter(peer(1), || Ok(SessionHandle::new())).unwrap();
         let most = MostPending {
             client: "192.0.2.1".to_owned(),
             count: 1,
@@ -249,10 +252,10 @@ mod tests {
             (one.most_pending(), other.most_pending()),
             (None, Some(most))
         );
-        let full = one.enter(peer(2), SessionHandle::new).unwrap_err();
+        let full = one.enter(peer(2), || Ok(SessionHandle::new())).unwrap_err();
         assert_eq!((full.limit, full.value), (Limit::ServerMaxConnections, 2.0));
         drop(first);
-        let third = one.enter(peer(1), SessionHandle::new).unwrap();
+        let third = one.enter(peer(1), || Ok(SessionHandle::new())).unwrap();
         drop((second, third));
         assert!(gates.0.lock().is_empty());
         // a listener was kept for each name that a configuration ever had

@@ -109,14 +109,14 @@ impl State {
         self.descriptor_remedy = descriptor_remedy;
     }
 
-    /// Admits a connection and makes its handle, or says why not. A refused connection
-    /// takes nothing.
+    /// Admits a connection, or says why not. A refused connection takes nothing. `control` has the last word,
+    /// before anybody makes room, and makes the handle.
     pub(super) fn enter(
         &mut self,
         index: usize,
         peer: Option<SocketAddr>,
         now: Moment,
-        control: impl FnOnce() -> SessionHandle,
+        control: impl FnOnce() -> Result<SessionHandle, Refused>,
     ) -> Result<Entered, Refused> {
         let listener = &self.listeners[index];
         let client = peer.map(|peer| listener.client(peer.ip()));
@@ -137,11 +137,11 @@ impl State {
             return Err(Refused::too_fast(Limit::ConnectionRate, bucket.rate));
         }
 
+        let control = control()?;
         let evicted = room.and_then(|(full, number)| self.evict(number, full, now));
         let number = self.next;
         self.next += 1;
         self.open += 1;
-        let control = control();
         let pending = Pending {
             listener: index,
             since: now,

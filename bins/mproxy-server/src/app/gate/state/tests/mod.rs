@@ -52,7 +52,7 @@ fn enter(
     peer: Option<SocketAddr>,
     now: Moment,
 ) -> Result<Entered, Refused> {
-    state.enter(index, peer, now, SessionHandle::new)
+    state.enter(index, peer, now, || Ok(SessionHandle::new()))
 }
 
 fn refused(entered: Result<Entered, Refused>) -> Limit {
@@ -114,7 +114,7 @@ fn own_limits_come_before_those_that_all_share() {
     );
     state.leave(0, first.number, first.client);
     state
-        .enter(0, peer(5), now, SessionHandle::new)
+        .enter(0, peer(5), now, || Ok(SessionHandle::new()))
         .expect("the fifth in this second");
     state.leave(0, second.number, second.client);
     state.leave(0, fourth.number, fourth.client);

@@ -31,12 +31,9 @@ fn the_oldest_silent_connection_makes_room() {
         let silent: Vec<_> = (0..10)
             .map(|it| {
                 state
-                    .enter(
-                        0,
-                        peer(66 + it % 2),
-                        SECOND + u64::from(it),
-                        SessionHandle::new,
-                    )
+                    .enter(0, peer(66 + it % 2), SECOND + u64::from(it), || {
+                        Ok(SessionHandle::new())
+                    })
                     .unwrap()
             })
             .collect();
@@ -48,12 +45,9 @@ fn the_oldest_silent_connection_makes_room() {
         for (last, oldest) in silent.iter().enumerate() {
             let now = 2 * SECOND + 100;
             let good = state
-                .enter(
-                    0,
-                    peer(u8::try_from(last).unwrap()),
-                    now,
-                    SessionHandle::new,
-                )
+                .enter(0, peer(u8::try_from(last).unwrap()), now, || {
+                    Ok(SessionHandle::new())
+                })
                 .unwrap();
             let evicted = good.evicted.as_ref().expect("somebody made room");
             assert!(evicted.control == oldest.control, "{last} for {limit}");
@@ -69,6 +63,28 @@ fn the_oldest_silent_connection_makes_room() {
         }
         assert_eq!((state.open, state.leaving.len()), (10, 0));
     }
+}
+
+/// A connection that the whole server had no room for still made a pending one end, and no line said so.
+#[test]
+fn nobody_makes_room_for_a_connection_that_is_refused_at_last() {
+    let mut state = one(&Rules {
+        connections: Some(1),
+        rate: per_second(2),
+        ..NONE
+    });
+    let silent = enter(&mut state, 0, peer(66), SECOND).unwrap();
+    let now = 3 * SECOND;
+    let overloaded = || Err(Refused::overloaded(Limit::ServerMemory, 1.0));
+    for _ in 0..3 {
+        let refused = state.enter(0, peer(1), now, overloaded).unwrap_err();
+        assert_eq!(refused.limit, Limit::ServerMemory);
+    }
+    assert_eq!((state.open, state.leaving.len()), (1, 0));
+    // it took nothing of the rate either
+    let good = enter(&mut state, 0, peer(1), now).unwrap();
+    let evicted = good.evicted.expect("it makes room now");
+    assert!(evicted.control == silent.control);
 }
 
 /// Eight addresses renewed what they were allowed to hold, all the time, and twenty modems that need ten
