@@ -8,6 +8,7 @@ mod fetch;
 mod linger;
 mod listen;
 mod proxy_protocol;
+mod sources;
 mod stream;
 mod tcp;
 mod tls;

@@ -1,9 +1,9 @@
 //! Why a file could not be fetched.
 
 use hyper::StatusCode;
-use std::{error::Error, time::Duration};
+use std::time::Duration;
 
-use crate::{connect::DialCause, tls::TlsFileError};
+use crate::{connect::DialCause, sources::Sources, tls::TlsFileError};
 
 /// Why a file could not be fetched. Its URL is not part of the message.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +25,7 @@ pub enum FetchError {
     #[error("it is larger than {0} bytes")]
     TooLarge(usize),
     /// The server does not speak HTTP, or stopped in the middle.
-    #[error("HTTP failed: {}", deepest(.0))]
+    #[error("HTTP failed: {}", Sources(.0))]
     Http(#[from] hyper::Error),
     /// The system has no CAs for `https://`.
     #[error("{0}")]
@@ -40,15 +40,4 @@ pub enum FetchError {
 
 fn humane(time: &Duration) -> String {
     format!("{} s", time.as_secs_f64())
-}
-
-/// An error of hyper says little about itself.
-fn deepest(error: &hyper::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }

@@ -19,8 +19,8 @@ use tokio_tungstenite::tungstenite::{
     protocol::Role,
 };
 
-use super::{Subprotocol, WsStream, error::Sources, negotiate::lists, options::Rules};
-use crate::stream::Stream;
+use super::{Subprotocol, WsStream, negotiate::lists, options::Rules};
+use crate::{sources::Sources, stream::Stream};
 
 /// Why the WebSocket handshake with a broker failed.
 #[derive(Debug, thiserror::Error)]

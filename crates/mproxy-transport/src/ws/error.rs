@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, io};
 
-use crate::beginning::Beginning;
+use crate::{beginning::Beginning, sources::Sources};
 
 /// A client's upgrade that failed.
 ///
@@ -163,20 +163,5 @@ impl WsRefusal {
             Self::Key | Self::Body | Self::Subprotocol => 400,
             Self::Origin => 403,
         }
-    }
-}
-
-/// An error with all its sources: hyper's own message leaves them out.
-pub(super) struct Sources<'a>(pub(super) &'a hyper::Error);
-
-impl fmt::Display for Sources<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)?;
-        let mut source = self.0.source();
-        while let Some(error) = source {
-            write!(f, ": {error}")?;
-            source = error.source();
-        }
-        Ok(())
     }
 }
