@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use mproxy_tests::tools::root;
 use mproxy_tests::wire::{Connect, Version};
-use mproxy_tests::{Link, Mosquitto, Mproxy, Setup, until};
-use tokio::net::TcpSocket;
+use mproxy_tests::{Link, Mosquitto, Mproxy, Setup, connect_from, until};
 use tokio::task::JoinSet;
 
 /// Where those come from who mean no good; good clients are 127.0.0.1.
@@ -24,11 +23,7 @@ const SILENCE: Duration = Duration::from_millis(1_100);
 
 /// A connection from another address of this host. It may be refused at any time.
 async fn from(source: IpAddr, addr: SocketAddr) -> Option<Link> {
-    let socket = TcpSocket::new_v4().expect("a socket can be made");
-    socket
-        .bind(SocketAddr::new(source, 0))
-        .expect("all of 127/8 is this host");
-    socket.connect(addr).await.ok().map(Link::over)
+    connect_from(source, addr).await.ok().map(Link::over)
 }
 
 /// Connects as a good client does, once; whether it got in.

@@ -1,27 +1,16 @@
 //! Clients that misbehave again and again, and what an operator bans.
 
-use std::net::{Ipv4Addr, SocketAddr};
-
 use mproxy_tests::wire::{Connect, PINGREQ, Packet, Publish, Version, connack, frame};
 use mproxy_tests::{
-    FakeBroker, Link, Mosquitto, Mproxy, PASSWORD, Rest, Setup, USER, server_binary, until,
+    FakeBroker, Link, Mosquitto, Mproxy, PASSWORD, Rest, Setup, USER, connect_from, until,
 };
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpSocket;
-use tokio::process::Command;
 
 /// Runs a command against the admin port; its exit code and what it wrote.
 async fn run(mproxy: &Mproxy, arguments: &[&str]) -> (i32, String) {
-    let output = Command::new(server_binary())
-        .args(arguments)
-        .env("MPROXY_ADMIN_URL", format!("http://{}", mproxy.admin()))
-        .output()
-        .await
-        .expect("the binary runs");
-    let text = [output.stdout, output.stderr].concat();
-    let code = output.status.code().expect("no signal");
-    (code, String::from_utf8(text).expect("text"))
+    let (code, out, err) = mproxy.command(arguments).await;
+    (code, out + &err)
 }
 
 async fn bans(mproxy: &Mproxy) -> Value {
@@ -32,10 +21,8 @@ async fn bans(mproxy: &Mproxy) -> Value {
 
 /// A connection from 127.0.0.N.
 async fn from(last: u8, mproxy: &Mproxy) -> Link {
-    let socket = TcpSocket::new_v4().expect("a socket can be made");
-    let own = SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), 0));
-    socket.bind(own).expect("all of 127/8 is this host");
-    Link::over(socket.connect(mproxy.addr()).await.expect("it listens"))
+    let stream = connect_from([127, 0, 0, last], mproxy.addr()).await;
+    Link::over(stream.expect("it listens"))
 }
 
 fn enforcing(upstream: &str) -> Setup {
@@ -271,10 +258,8 @@ async fn nobody_is_banned_for_what_others_can_make_it_do() {
     let request = b"GET / HTTP/1.1\r\nHost: a\r\nOrigin: https://b.example\r\n\r\n";
     for _ in 0..6 {
         for addr in [mproxy.addr(), mproxy.listener("ws")] {
-            let socket = TcpSocket::new_v4().expect("a socket can be made");
-            let own = SocketAddr::from((Ipv4Addr::new(127, 0, 0, 4), 0));
-            socket.bind(own).expect("all of 127/8 is this host");
-            let mut stream = socket.connect(addr).await.expect("it listens");
+            let stream = connect_from([127, 0, 0, 4], addr).await;
+            let mut stream = stream.expect("it listens");
             stream.write_all(request).await.expect("it is not banned");
             // the answer, if there is one, and the end
             let _ = stream.read_to_end(&mut Vec::new()).await;

@@ -5,22 +5,9 @@ use mproxy_tests::{FakeBroker, Link, Mproxy, Rest, Setup, server_binary};
 use serde_json::Value;
 use tokio::process::Command;
 
-/// Runs a command against the admin port; its exit code and what it wrote.
-async fn run(mproxy: &Mproxy, arguments: &[&str]) -> (i32, String, String) {
-    let output = Command::new(server_binary())
-        .args(arguments)
-        .env("MPROXY_ADMIN_URL", format!("http://{}", mproxy.admin()))
-        .output()
-        .await
-        .expect("the binary runs");
-    let text = |bytes| String::from_utf8(bytes).expect("text");
-    let code = output.status.code().expect("no signal");
-    (code, text(output.stdout), text(output.stderr))
-}
-
 async fn list(mproxy: &Mproxy, arguments: &[&str]) -> Vec<Value> {
     let all = [&["conns", "list", "--format", "json"], arguments].concat();
-    let (code, out, err) = run(mproxy, &all).await;
+    let (code, out, err) = mproxy.command(&all).await;
     assert_eq!(code, 0, "{err}");
     let page: Value = serde_json::from_str(&out).expect("JSON");
     page["connections"].as_array().expect("a list").clone()
@@ -56,19 +43,19 @@ async fn a_connection_is_found_and_ended_with_its_reason() {
             .await
             .is_empty()
     );
-    let (code, table, _) = run(&mproxy, &["conns", "list"]).await;
+    let (code, table, _) = mproxy.command(&["conns", "list"]).await;
     assert!(
         code == 0 && table.starts_with("ID ") && table.ends_with("2 of 2\n"),
         "{table}"
     );
 
     let id = sensor["id"].to_string();
-    let (code, shown, _) = run(&mproxy, &["conns", "show", &id]).await;
+    let (code, shown, _) = mproxy.command(&["conns", "show", &id]).await;
     let shown: Value = serde_json::from_str(&shown).expect("JSON");
     assert_eq!((code, &shown["client_id"]), (0, &"sensor-1".into()));
     let kick = ["conns", "kick", &id, "--reason-code", "0x8e"];
     assert_eq!(
-        run(&mproxy, &kick).await,
+        mproxy.command(&kick).await,
         (0, "disconnected: 1\n".to_owned(), String::new())
     );
     // session taken over, if the operator says so
@@ -86,14 +73,14 @@ async fn a_connection_is_found_and_ended_with_its_reason() {
     assert_eq!(kick.await["session"], line["session"]);
     assert_eq!(line["session"].to_string(), id);
 
-    let (code, _, err) = run(&mproxy, &["conns", "show", &id]).await;
+    let (code, _, err) = mproxy.command(&["conns", "show", &id]).await;
     assert!(code == 1 && err.contains("may have ended"), "{code} {err}");
-    let (code, out, _) = run(&mproxy, &["conns", "kick", "--client", "*"]).await;
+    let (code, out, _) = mproxy.command(&["conns", "kick", "--client", "*"]).await;
     assert_eq!((code, &*out), (0, "disconnected: 1\n"));
     second.closed().await;
     // a name with a typing error looked like a ban
     let kick = ["conns", "kick", "--client", "typo*", "--ban", "10m"];
-    let (code, out, err) = run(&mproxy, &kick).await;
+    let (code, out, err) = mproxy.command(&kick).await;
     assert_eq!((code, &*out), (0, "disconnected: 0\n"));
     assert!(
         err.contains("nobody is banned") && err.contains("bans add --client"),

@@ -8,9 +8,10 @@ use mproxy_tests::wire::{
     Connect, Message, PINGREQ, PINGRESP, Publish, Version, connack, field, frame,
 };
 use mproxy_tests::{
-    FakeBroker, Link, Mosquitto, Mproxy, Process, Rest, Setup, memory, server_binary, until,
+    FakeBroker, Link, Mosquitto, Mproxy, Process, Rest, Setup, connect_from, memory, server_binary,
+    until,
 };
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 
 /// The text of `key` in a packet or line is not looked at; that a connection ends is.
 async fn turned_away(addr: SocketAddr) {
@@ -83,11 +84,8 @@ async fn no_more_clients_of_one_address_than_it_may_have() {
     let _first = Link::client(v4, Version::V311, "first").await;
     turned_away(v4).await;
     // another address of this host, and the same port by IPv6
-    let socket = TcpSocket::new_v4().expect("a socket can be made");
-    socket
-        .bind(SocketAddr::from(([127, 0, 0, 2], 0)))
-        .expect("all of 127/8 is this host");
-    let mut second = Link::over(socket.connect(v4).await.expect("it listens"));
+    let second = connect_from([127, 0, 0, 2], v4).await;
+    let mut second = Link::over(second.expect("it listens"));
     second.connect(&Connect::new(Version::V311, "second")).await;
     let _third = Link::client(v6, Version::V311, "third").await;
     turned_away(v6).await;
@@ -175,13 +173,9 @@ async fn the_kernel_looks_after_silent_clients() {
         }
         let mproxy = setup.start().await;
         for listener in ["mqtt", "ws"] {
-            let client = TcpSocket::new_v4().expect("a socket can be made");
-            client
-                .bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
-                .expect("there is a free port");
-            let port = client.local_addr().expect("it is bound").port();
             let addr = mproxy.listener(listener);
-            let _client = client.connect(addr).await.expect("it listens");
+            let client = TcpStream::connect(addr).await.expect("it listens");
+            let port = client.local_addr().expect("it is connected").port();
             let (kind, left) = timer(addr.port(), port);
             if seconds == 0 {
                 assert_eq!(kind, 0, "{listener}");

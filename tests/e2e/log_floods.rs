@@ -1,21 +1,17 @@
 //! What a flood leaves of the log: few lines, the truth in numbers, the address that it comes from, and
 //! every line about somebody else.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use mproxy_tests::wire::{Connect, Version, frame};
-use mproxy_tests::{FakeBroker, Link, Mosquitto, Mproxy, PATIENCE, Setup};
+use mproxy_tests::{FakeBroker, Link, Mosquitto, Mproxy, PATIENCE, Setup, connect_from};
 use rustix::process::Signal;
 use serde_json::Value;
-use tokio::net::TcpSocket;
 
 /// Connects from this address of the host.
 async fn from(last: u8, to: SocketAddr) -> Link {
-    let socket = TcpSocket::new_v4().expect("a socket can be made");
-    socket
-        .bind((Ipv4Addr::new(127, 0, 0, last), 0).into())
-        .expect("all of 127/8 is this host");
-    Link::over(socket.connect(to).await.expect("it listens"))
+    let stream = connect_from([127, 0, 0, last], to).await;
+    Link::over(stream.expect("it listens"))
 }
 
 /// Stops it, so that all is in the log that will ever be.

@@ -1,26 +1,20 @@
 //! Networks that may connect, and those that may not.
 
-use std::io::{self, ErrorKind};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io::ErrorKind;
+use std::net::SocketAddr;
 
 use mproxy_tests::clients::mosquitto_pub;
 use mproxy_tests::wire::{Connect, PINGREQ, PINGRESP, Version};
-use mproxy_tests::{FakeBroker, Link, Mosquitto, Setup};
+use mproxy_tests::{FakeBroker, Link, Mosquitto, Setup, connect_from};
 use tokio::io::AsyncReadExt;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 
 use crate::tls::{args, listener, pki, shown};
 
 /// A connection from 127.0.0.N.
 async fn from(last: u8, addr: SocketAddr) -> TcpStream {
-    try_from(last, addr).await.expect("it listens")
-}
-
-async fn try_from(last: u8, addr: SocketAddr) -> io::Result<TcpStream> {
-    let socket = TcpSocket::new_v4().expect("a socket can be made");
-    let own = SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), 0));
-    socket.bind(own).expect("all of 127/8 is this host");
-    socket.connect(addr).await
+    let stream = connect_from([127, 0, 0, last], addr).await;
+    stream.expect("it listens")
 }
 
 #[tokio::test]
@@ -71,7 +65,7 @@ async fn a_dropped_connection_is_reset_with_a_hop_limit_of_one() {
             .start()
             .await;
         // the reset may come before the client has seen that it is connected
-        let read = match try_from(3, mproxy.addr()).await {
+        let read = match connect_from([127, 0, 0, 3], mproxy.addr()).await {
             Ok(mut stream) => stream.read(&mut [0]).await,
             Err(error) => Err(error),
         };

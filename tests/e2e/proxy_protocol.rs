@@ -8,11 +8,11 @@ use mproxy_tests::pki::Pki;
 use mproxy_tests::raw::{Framing, RawPeer, Segments, UPGRADE};
 use mproxy_tests::wire::{Connect, Version};
 use mproxy_tests::{
-    FakeBroker, Haproxy, Link, Mosquitto, Mproxy, Port, Process, Setup, until, within,
+    FakeBroker, Haproxy, Link, Mosquitto, Mproxy, Port, Process, Setup, connect_from, until, within,
 };
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 
 use crate::tools::tool;
@@ -36,10 +36,7 @@ fn accepting(broker: &str, accept: &str) -> Setup {
 }
 
 async fn from(source: [u8; 4], addr: SocketAddr) -> TcpStream {
-    let socket = TcpSocket::new_v4().expect("a socket can be made");
-    let source = SocketAddr::from((source, 0));
-    socket.bind(source).expect("all of 127/8 is this host");
-    let stream = within("a connection", socket.connect(addr)).await;
+    let stream = within("a connection", connect_from(source, addr)).await;
     let stream = stream.expect("it listens");
     stream.set_nodelay(true).expect("a TCP connection");
     stream

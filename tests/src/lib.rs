@@ -42,6 +42,7 @@ mod mosquitto;
 mod mproxy;
 mod port;
 mod process;
+mod source;
 
 pub use self::broker::FakeBroker;
 pub use self::chance::Chance;
@@ -55,3 +56,4 @@ pub use self::mosquitto::{Mosquitto, PASSWORD, Stopped, USER, WsBridge};
 pub use self::mproxy::{Metrics, Mproxy, Setup, server_binary};
 pub use self::port::Port;
 pub use self::process::Process;
+pub use self::source::connect_from;

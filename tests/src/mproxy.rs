@@ -368,6 +368,23 @@ impl Mproxy {
         .await
     }
 
+    /// Runs a command of the program that asks the admin port, as an operator does; its exit code, and what
+    /// it wrote to the output and to the error output.
+    ///
+    /// # Panics
+    /// If it does not run, or a signal ends it.
+    pub async fn command(&self, arguments: &[&str]) -> (i32, String, String) {
+        let output = Command::new(server_binary())
+            .args(arguments)
+            .env("MPROXY_ADMIN_URL", format!("http://{}", self.admin()))
+            .output()
+            .await
+            .expect("the binary runs");
+        let text = |bytes| String::from_utf8(bytes).expect("text");
+        let code = output.status.code().expect("no signal");
+        (code, text(output.stdout), text(output.stderr))
+    }
+
     /// The process.
     #[must_use]
     pub const fn process(&self) -> &Process {

@@ -9,9 +9,10 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use mproxy_admin::{Admin, BuildInfo, Health, Metrics};
+use mproxy_tests::connect_from;
 use tempfile::TempDir;
 use tokio::io::{self, AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
@@ -135,11 +136,8 @@ async fn a_site_behind_one_address_gets_through_haproxy() {
 
 /// A connection from `127.0.0.LAST`, over which a byte came back; `None` if it was refused.
 async fn enters(last: u8, addr: SocketAddr) -> Option<TcpStream> {
-    let socket = TcpSocket::new_v4().expect("a socket can be made");
-    let source = SocketAddr::from(([127, 0, 0, last], 0));
-    socket.bind(source).expect("all of 127/8 is this host");
     let exchange = async {
-        let mut stream = socket.connect(addr).await.ok()?;
+        let mut stream = connect_from([127, 0, 0, last], addr).await.ok()?;
         stream.write_all(b"?").await.ok()?;
         stream.read_u8().await.ok().map(|_| stream)
     };

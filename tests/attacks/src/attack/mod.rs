@@ -8,9 +8,12 @@ mod readers;
 mod refused;
 mod secure;
 
+use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::time::sleep;
 
 pub use self::catalogue::{ACL, ALL};
 pub use crate::target::Target;
@@ -204,4 +207,25 @@ where
     F: Future<Output = ()>,
 {
     join_all((0..count).map(make)).await;
+}
+
+/// Makes `count` attempts side by side, each with its number, and each again after a pause when it was cut,
+/// however that was.
+pub(crate) async fn again_and_again<F, T>(
+    count: usize,
+    tally: &Tally,
+    pause: Duration,
+    attempt: impl Fn(usize) -> F,
+) where
+    F: Future<Output = io::Result<T>>,
+{
+    let attempt = &attempt;
+    side_by_side(count, |number| async move {
+        loop {
+            let _ = attempt(number).await;
+            tally.count_cut();
+            sleep(pause).await;
+        }
+    })
+    .await;
 }

@@ -16,11 +16,14 @@ use tokio::net::TcpStream;
 use tokio::time::sleep;
 use tokio_util::either::Either;
 
-use super::{Tally, Target, side_by_side};
+use super::{Tally, Target, again_and_again, side_by_side};
 use crate::socket::{connect, log_in};
 
 /// One address, as the simplest attacker has it.
 const FROM: [u8; 4] = [127, 0, 0, 2];
+
+/// Before one that was cut comes again.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What comes of a record or message of 16 KiB.
 const MOST: usize = 16_000;
@@ -51,18 +54,11 @@ pub(super) async fn half_hellos(target: &Target, tally: &Tally, sockets: usize) 
 
 /// Sends what is not whole, and waits to be cut; then again, a second later.
 async fn hold(target: &Target, tally: &Tally, sockets: usize, bytes: &[u8]) {
-    side_by_side(sockets, |_| async move {
-        loop {
-            let attempt = async {
-                let mut stream = connect(target.mqtt, FROM).await?;
-                tally.count_opened();
-                stream.write_all(bytes).await?;
-                stream.read_to_end(&mut Vec::new()).await
-            };
-            let _ = attempt.await;
-            tally.count_cut();
-            sleep(Duration::from_secs(1)).await;
-        }
+    again_and_again(sockets, tally, PAUSE, |_| async move {
+        let mut stream = connect(target.mqtt, FROM).await?;
+        tally.count_opened();
+        stream.write_all(bytes).await?;
+        stream.read_to_end(&mut Vec::new()).await
     })
     .await;
 }
@@ -74,38 +70,25 @@ pub(super) async fn crumbs(target: &Target, tally: &Tally, sockets: usize) {
         .map(|byte| [22, 3, 1, 0, 1, *byte])
         .collect();
     let records = &records[..];
-    side_by_side(sockets, |_| async move {
-        loop {
-            let attempt = async {
-                let mut stream = connect(target.mqtt, FROM).await?;
-                stream.set_nodelay(true)?;
-                tally.count_opened();
-                for record in records {
-                    stream.write_all(record).await?;
-                    sleep(Duration::from_millis(5)).await;
-                }
-                stream.read_to_end(&mut Vec::new()).await
-            };
-            let _ = attempt.await;
-            tally.count_cut();
-            sleep(Duration::from_millis(100)).await;
+    let pause = Duration::from_millis(100);
+    again_and_again(sockets, tally, pause, |_| async move {
+        let mut stream = connect(target.mqtt, FROM).await?;
+        stream.set_nodelay(true)?;
+        tally.count_opened();
+        for record in records {
+            stream.write_all(record).await?;
+            sleep(Duration::from_millis(5)).await;
         }
+        stream.read_to_end(&mut Vec::new()).await
     })
     .await;
 }
 
 pub(super) async fn silence(target: &Target, tally: &Tally, sockets: usize) {
-    side_by_side(sockets, |_| async move {
-        loop {
-            let attempt = async {
-                let mut stream = target.mqtt(FROM).await?;
-                tally.count_opened();
-                stream.read_to_end(&mut Vec::new()).await
-            };
-            let _ = attempt.await;
-            tally.count_cut();
-            sleep(Duration::from_secs(1)).await;
-        }
+    again_and_again(sockets, tally, PAUSE, |_| async move {
+        let mut stream = target.mqtt(FROM).await?;
+        tally.count_opened();
+        stream.read_to_end(&mut Vec::new()).await
     })
     .await;
 }
@@ -114,22 +97,15 @@ pub(super) async fn half_records(target: &Target, tally: &Tally, sockets: usize,
     let mut bytes = vec![23, 3, 3, 0x40, 0];
     bytes.resize(MOST, 0);
     let bytes = &bytes[..];
-    side_by_side(sockets, |number| async move {
-        loop {
-            let attempt = async {
-                let mut wire = target.mqtt(FROM).await?;
-                if let_in {
-                    log_in(&mut wire, &format!("attacker-{number}")).await?;
-                }
-                tally.count_opened();
-                let mut stream = below(wire)?;
-                stream.write_all(bytes).await?;
-                stream.read_to_end(&mut Vec::new()).await
-            };
-            let _ = attempt.await;
-            tally.count_cut();
-            sleep(Duration::from_secs(1)).await;
+    again_and_again(sockets, tally, PAUSE, |number| async move {
+        let mut wire = target.mqtt(FROM).await?;
+        if let_in {
+            log_in(&mut wire, &format!("attacker-{number}")).await?;
         }
+        tally.count_opened();
+        let mut stream = below(wire)?;
+        stream.write_all(bytes).await?;
+        stream.read_to_end(&mut Vec::new()).await
     })
     .await;
 }
@@ -199,33 +175,27 @@ pub(super) async fn aborts(target: &Target, tally: &Tally, tasks: usize) {
 }
 
 pub(super) async fn key_updates(target: &Target, tally: &Tally, clients: usize) {
-    side_by_side(clients, |number| async move {
+    let pause = Duration::from_millis(10);
+    again_and_again(clients, tally, pause, |number| async move {
+        let mut wire = target.mqtt(FROM).await?;
+        log_in(&mut wire, &format!("attacker-{number}")).await?;
+        tally.count_opened();
+        let Either::Right(mut stream) = wire else {
+            return Err(io::ErrorKind::Unsupported.into());
+        };
+        let mut answers = [0; 4096];
         loop {
-            let attempt = async {
-                let mut wire = target.mqtt(FROM).await?;
-                log_in(&mut wire, &format!("attacker-{number}")).await?;
-                tally.count_opened();
-                let Either::Right(mut stream) = wire else {
-                    return Err(io::ErrorKind::Unsupported.into());
-                };
-                let mut answers = [0; 4096];
-                loop {
-                    for _ in 0..UPDATES {
-                        let connection = stream.get_mut().1;
-                        connection
-                            .refresh_traffic_keys()
-                            .map_err(io::Error::other)?;
-                    }
-                    stream.write_all(&PINGREQ).await?;
-                    stream.flush().await?;
-                    if stream.read(&mut answers).await? == 0 {
-                        return Ok::<(), io::Error>(());
-                    }
-                }
-            };
-            let _ = attempt.await;
-            tally.count_cut();
-            sleep(Duration::from_millis(10)).await;
+            for _ in 0..UPDATES {
+                let connection = stream.get_mut().1;
+                connection
+                    .refresh_traffic_keys()
+                    .map_err(io::Error::other)?;
+            }
+            stream.write_all(&PINGREQ).await?;
+            stream.flush().await?;
+            if stream.read(&mut answers).await? == 0 {
+                return Ok::<(), io::Error>(());
+            }
         }
     })
     .await;
