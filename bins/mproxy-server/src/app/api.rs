@@ -117,10 +117,9 @@ impl mproxy_admin::Api for Api {
 
     fn bans(&self) -> BanList {
         let (bans, scores) = self.bans.list();
-        let threshold = self.bans.threshold();
         BanList {
             total: bans.len(),
-            threshold,
+            threshold: self.bans.threshold(),
             total_scores: scores.len(),
             bans: bans.iter().map(ban_entry).collect(),
             scores: scores
@@ -128,7 +127,7 @@ impl mproxy_admin::Api for Api {
                 .map(|it| ScoreEntry {
                     subject: it.subject.kind().as_str(),
                     value: it.subject.value(),
-                    points: it.share * threshold as f64,
+                    points: it.points,
                 })
                 .collect(),
         }

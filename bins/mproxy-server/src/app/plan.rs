@@ -100,6 +100,7 @@ impl Plan {
             let chain = chains.chain(listener, known, metrics)?;
             let mut tcp = TcpOptions::default();
             tcp.keepalive = listener.tcp_keepalive;
+            let upgrades = Upgrades::of(listener);
             Ok(ListenerPlan {
                 name: listener.name.as_str().into(),
                 bind: listener.bind.clone(),
@@ -109,8 +110,8 @@ impl Plan {
                 naming: Naming::of(listener.tls.as_ref()),
                 networks: Networks::of(listener),
                 trust: Trust::of(listener),
-                websocket: websocket(listener),
-                upgrades: Arc::new(Upgrades::of(listener)),
+                websocket: websocket(listener, &upgrades),
+                upgrades: Arc::new(upgrades),
                 chain_config: Arc::clone(&listener.chain),
                 chain,
                 limits: Arc::new(session_limits(listener)),
@@ -254,7 +255,7 @@ fn rules(limits: &config::Limits) -> Rules {
     }
 }
 
-fn websocket(listener: &config::Listener) -> Option<WsOptions> {
+fn websocket(listener: &config::Listener, upgrades: &Upgrades) -> Option<WsOptions> {
     if !listener.is_websocket() {
         return None;
     }
@@ -271,7 +272,7 @@ fn websocket(listener: &config::Listener) -> Option<WsOptions> {
         .handshake_timeout(limits.connect_timeout)
         .write_timeout(limits.write_timeout)
         .max_idle_frames(frames, period)
-        .keep_headers(Upgrades::of(listener).headers())
+        .keep_headers(upgrades.headers())
         .max_message_size(MAX_WEBSOCKET_MESSAGE);
     Some(options)
 }

@@ -4,9 +4,15 @@ use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::mem;
+use std::time::Duration;
 
 /// Nanoseconds since some start.
 pub(crate) type Moment = u64;
+
+/// A duration in nanoseconds, as a moment is. 584 years fit.
+pub(crate) fn nanos(duration: Duration) -> Moment {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
 
 /// The moments of keys that were used in the last two periods.
 ///

@@ -86,6 +86,17 @@ pub(super) fn term(text: &str) -> Result<Duration, String> {
     }
 }
 
+impl SubjectArgs {
+    /// As the admin port takes it.
+    fn query(&self) -> BanQuery {
+        BanQuery {
+            address: self.address.clone(),
+            username: self.username.clone(),
+            client_id: self.client.clone(),
+        }
+    }
+}
+
 const PATH: &str = "/api/v1/bans";
 
 pub(super) fn bans(command: &BansCommand) -> Result<(), Exit> {
@@ -111,15 +122,11 @@ fn list(args: &ListArgs) -> Result<(), Exit> {
 }
 
 fn add(args: &AddArgs) -> Result<(), Exit> {
-    let SubjectArgs {
-        address,
-        username,
-        client,
-    } = &args.subject;
+    let subject = args.subject.query();
     let new = NewBan {
-        address: address.clone(),
-        username: username.clone(),
-        client_id: client.clone(),
+        address: subject.address,
+        username: subject.username,
+        client_id: subject.client_id,
         for_s: match args.forever {
             true => Some(0),
             false => args.term.map(|it| it.as_secs()),
@@ -133,17 +140,7 @@ fn add(args: &AddArgs) -> Result<(), Exit> {
 }
 
 fn remove(args: &RemoveArgs) -> Result<(), Exit> {
-    let SubjectArgs {
-        address,
-        username,
-        client,
-    } = &args.subject;
-    let query = BanQuery {
-        address: address.clone(),
-        username: username.clone(),
-        client_id: client.clone(),
-    };
-    let query = serde_urlencoded::to_string(query).unwrap_or_default();
+    let query = serde_urlencoded::to_string(args.subject.query()).unwrap_or_default();
     let path = format!("{PATH}?{query}");
     expect(ask(&args.admin, &Method::DELETE, &path, String::new())?)?;
     print(b"lifted\n")

@@ -7,7 +7,7 @@ use mproxy_config as config;
 
 use super::Scored;
 use super::table::Subject;
-use crate::app::recent::{Moment, Recent};
+use crate::app::recent::{Recent, nanos};
 
 /// Subjects with points: 28 MiB at most, with the longest names that are remembered.
 const MOST_SCORES: usize = 65_536;
@@ -100,7 +100,7 @@ impl Scores {
         all.filter(|(_, level)| *level > 0)
             .map(|(subject, level)| Scored {
                 subject: subject.clone(),
-                share: level as f64 / self.forgive as f64,
+                points: level as f64 / self.forgive as f64 * self.threshold as f64,
             })
     }
 
@@ -117,10 +117,6 @@ impl Scores {
         };
         points.map(|points| points.get() as u64)
     }
-}
-
-fn nanos(duration: Duration) -> Moment {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -157,10 +153,10 @@ mod tests {
             assert_eq!(standing, Standing::Fine, "{number}");
         }
         let at = SECOND * 120 * 999;
-        let share = |at| scores.iter(at).next().map(|it| (it.share * 100.0).round());
-        assert_eq!(share(at), Some(20.0));
-        assert_eq!(share(at + SECOND * 60), Some(10.0));
-        assert_eq!(share(at + SECOND * 120), None);
+        let points = |at| scores.iter(at).next().map(|it| it.points.round());
+        assert_eq!(points(at), Some(20.0));
+        assert_eq!(points(at + SECOND * 60), Some(10.0));
+        assert_eq!(points(at + SECOND * 120), None);
     }
 
     /// 5 times 20 points were never 100, because time passes.

@@ -52,22 +52,12 @@ struct Times {
     limit: &'static str,
 }
 
-/// The key that sets how long sessions have.
-const DRAIN_TIMEOUT: &str = "server.drain_timeout";
-
 impl Supervisor {
     /// Drains and ends: until no session is left, time is up, or a second signal comes.
     pub(super) async fn stop(mut self, events: &mut Events) -> Drained {
         service_manager::stopping();
         self.progress.ends();
-        let announced = self.announced();
-        let server = &self.config.server;
-        let times = Times {
-            announced,
-            delay: server.ready_delay,
-            timeout: server.drain_timeout,
-            limit: DRAIN_TIMEOUT,
-        };
+        let times = self.times(None);
         let drained = tokio::select! {
             drained = self.drain(times, "a second signal ends at once") => drained,
             signal = second_stop(events) => Drained::Forced { signal },
@@ -86,6 +76,31 @@ impl Supervisor {
     fn announced(&mut self) -> Instant {
         self.health.set_draining(true);
         *self.announced.get_or_insert_with(Instant::now)
+    }
+
+    /// The times of a drain: of one that may last so long, the time for load balancers included, or what the
+    /// configuration says.
+    fn times(&mut self, all: Option<Duration>) -> Times {
+        let announced = self.announced();
+        let server = &self.config.server;
+        let (delay, timeout, limit) = match all {
+            None => (
+                server.ready_delay,
+                server.drain_timeout,
+                "server.drain_timeout",
+            ),
+            Some(all) => {
+                // at least half of the time is for the sessions
+                let delay = server.ready_delay.min(all / 2);
+                (delay, all - delay, "the time of this drain")
+            }
+        };
+        Times {
+            announced,
+            delay,
+            timeout,
+            limit,
+        }
     }
 
     /// Stops accepting and ends the sessions, until none is left or time is up.

@@ -6,8 +6,6 @@ use mproxy_admin::{Drain, DrainRefused, DrainState};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::DRAIN_TIMEOUT;
-use super::Times;
 use crate::app::event::{Asker, Event, Events, Reload};
 use crate::app::service_manager;
 use crate::app::sockets::BindError;
@@ -36,7 +34,7 @@ impl DrainRequest {
 }
 
 impl UndoRequest {
-    /// The process ends: whoever sent the signal waits for that.
+    /// The process ends, and a drain cannot be undone any more.
     pub(super) fn refuse_because_of_end(self) {
         let _ = self.answer.send(Err(DrainRefused::Ending));
     }
@@ -147,28 +145,6 @@ impl Supervisor {
     pub(in crate::app) fn nothing_to_undo(&self, request: UndoRequest) {
         let state = self.progress.with(self.registry.len());
         let _ = request.answer.send(Ok(state));
-    }
-
-    /// The times of a drain that may last so long, the time for load balancers included.
-    fn times(&mut self, timeout: Option<Duration>) -> Times {
-        let server = &self.config.server;
-        let (delay, usual) = (server.ready_delay, server.drain_timeout);
-        let announced = self.announced();
-        match timeout {
-            None => Times {
-                announced,
-                delay,
-                timeout: usual,
-                limit: DRAIN_TIMEOUT,
-            },
-            // at least half of the time is for the sessions
-            Some(all) => Times {
-                announced,
-                delay: delay.min(all / 2),
-                timeout: all - delay.min(all / 2),
-                limit: "the time of this drain",
-            },
-        }
     }
 
     /// Serves again. Sessions that were told to end still do.

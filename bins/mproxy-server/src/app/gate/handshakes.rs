@@ -2,12 +2,11 @@
 //!
 //! A handshake counts from its whole ClientHello on, so that silent connections take no place.
 
-use std::collections::HashMap;
-
 use mproxy_admin::ConnectionLimit as Limit;
 use mproxy_session::Rate;
 
 use super::client::Client;
+use super::counts::Counts;
 use super::limit::Refused;
 use super::rate::{Bucket, Buckets, Moment};
 
@@ -41,8 +40,7 @@ impl HandshakeRules {
 pub(super) struct Handshakes {
     rules: HandshakeRules,
     running: usize,
-    /// Those of each client, if a limit needs them: never more entries than handshakes.
-    clients: HashMap<Client, usize>,
+    clients: Counts,
     bucket: Option<Bucket>,
     buckets: Option<Buckets>,
 }
@@ -65,7 +63,7 @@ impl Handshakes {
     pub(super) fn begin(&mut self, client: Option<Client>, now: Moment) -> Result<(), Refused> {
         let rules = self.rules;
         if let Some(client) = client {
-            let running = self.clients.get(&client).copied().unwrap_or_default();
+            let running = self.clients.of(client);
             if let Some(most) = rules.most_per_ip.filter(|most| running >= *most) {
                 return Err(Refused::full(Limit::MaxHandshakesPerIp, most));
             }
@@ -85,7 +83,7 @@ impl Handshakes {
             bucket.take_one(now);
         }
         if let Some(client) = client {
-            *self.clients.entry(client).or_default() += 1;
+            self.clients.add(client);
             if let Some(buckets) = &mut self.buckets {
                 buckets.take_one(client, now);
             }
@@ -96,14 +94,8 @@ impl Handshakes {
     /// A handshake that was counted is over.
     pub(super) fn end(&mut self, client: Option<Client>) {
         self.running = self.running.saturating_sub(1);
-        let Some(client) = client else {
-            return;
-        };
-        if let Some(running) = self.clients.get_mut(&client) {
-            *running -= 1;
-            if *running == 0 {
-                self.clients.remove(&client);
-            }
+        if let Some(client) = client {
+            self.clients.remove(client);
         }
     }
 

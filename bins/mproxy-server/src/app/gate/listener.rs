@@ -1,11 +1,11 @@
 //! The limits of one listener, and its counts.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 
 use mproxy_admin::ConnectionLimit as Limit;
 
 use super::client::Client;
+use super::counts::Counts;
 use super::handshakes::{HandshakeRules, Handshakes};
 use super::limit::Refused;
 use super::places::{Holder, Place, Places};
@@ -41,8 +41,8 @@ pub(super) struct Listener {
     maximum_of_client: usize,
     maximum_pending_of_client: usize,
     buckets: Option<Buckets>,
-    /// Connections per client, if a limit needs them: never more entries than connections.
-    clients: HashMap<Client, usize>,
+    /// Connections per client, if a limit needs them.
+    clients: Counts,
 }
 
 impl Listener {
@@ -58,7 +58,7 @@ impl Listener {
             maximum_of_client: 0,
             maximum_pending_of_client: 0,
             buckets: None,
-            clients: HashMap::new(),
+            clients: Counts::default(),
         };
         listener.set_rules(rules);
         listener
@@ -95,9 +95,8 @@ impl Listener {
 
     /// Whether the client's own limits allow one more. Takes nothing.
     pub(super) fn check_own(&self, client: Client, now: Moment) -> Result<(), Refused> {
-        let open = self.clients.get(&client).copied().unwrap_or_default();
         let maximum = self.maximum_of_client;
-        if open >= maximum {
+        if self.clients.of(client) >= maximum {
             return Err(Refused::full(Limit::MaxConnectionsPerIp, maximum));
         }
         if let Some(buckets) = &self.buckets
@@ -129,7 +128,7 @@ impl Listener {
     /// Counts a connection for its client.
     pub(super) fn take_own(&mut self, client: Client, now: Moment) {
         if self.counts_clients() {
-            *self.clients.entry(client).or_default() += 1;
+            self.clients.add(client);
         }
         if let Some(buckets) = &mut self.buckets {
             buckets.take_one(client, now);
@@ -139,13 +138,8 @@ impl Listener {
     /// A connection that is not pending has ended.
     pub(super) fn leave(&mut self, client: Option<Client>) {
         self.open -= 1;
-        if let Some(client) = client
-            && let Some(open) = self.clients.get_mut(&client)
-        {
-            *open -= 1;
-            if *open == 0 {
-                self.clients.remove(&client);
-            }
+        if let Some(client) = client {
+            self.clients.remove(client);
         }
     }
 

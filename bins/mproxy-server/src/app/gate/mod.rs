@@ -20,6 +20,7 @@
 //! connection of the client with most of them, if it had its time.
 
 mod client;
+mod counts;
 mod handshakes;
 mod limit;
 mod listener;

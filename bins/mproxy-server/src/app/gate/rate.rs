@@ -9,17 +9,12 @@
 use std::time::Duration;
 
 use super::client::Client;
-pub(super) use crate::app::recent::Moment;
 use crate::app::recent::Recent;
+pub(super) use crate::app::recent::{Moment, nanos};
 use mproxy_session::Rate;
 
 /// Addresses whose buckets are not full, per listener: 7 MiB at most.
 const MOST_BUCKETS: usize = 65_536;
-
-/// A duration in nanoseconds, as a moment is. 584 years fit.
-pub(super) fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
 
 /// How fast a bucket fills, and its size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,6 +11,7 @@ use tokio::time::sleep;
 
 use super::{Lists, Pace, Source};
 use crate::app::event::{Asker, Event, Reload, Sender};
+use crate::app::session::fill_listener;
 
 /// The largest list: a million revoked certificates take about 40 MB.
 const MAX_LIST: usize = 64 << 20;
@@ -120,8 +121,7 @@ impl Fetcher {
     fn tell(&self, failure: &Failure, pause: Duration) {
         let list = self.lists.get(&self.source);
         let left = list.as_ref().map(remaining).filter(|it| !it.is_zero());
-        let listener = format!("listeners.{}.", self.pace.listener);
-        let named = |text: &str| text.replace("listeners.NAME.", &listener);
+        let named = |text: &str| fill_listener(text, &self.pace.listener);
         tracing::warn!(
             target: "mproxy::server",
             event = "error",

@@ -18,4 +18,4 @@ mod tls;
 mod unused;
 
 pub(crate) use self::recorder::WorkerRecorder;
-pub(crate) use self::remedy::fill_upstream;
+pub(crate) use self::remedy::{fill_listener, fill_upstream};

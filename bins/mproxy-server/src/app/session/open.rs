@@ -89,15 +89,14 @@ impl Service {
         let held = move |bytes| carrier.carries(bytes);
         let (gate, address) = (&self.gate, peer.address);
         let mut refused = None;
-        let begin = || match self.limits_handshakes {
-            true => match gate.begin_handshake(address) {
-                Ok(handshake) => Some(Some(handshake)),
-                Err(limit) => {
-                    refused = Some(limit);
-                    None
-                }
-            },
-            false => Some(None),
+        let begin = || {
+            let counted = self
+                .limits_handshakes
+                .then(|| gate.begin_handshake(address));
+            counted
+                .transpose()
+                .map_err(|limit| refused = Some(limit))
+                .ok()
         };
         let handshake = accept_tls_admitted(stream, server, held, begin);
         let secured = self.unless_ordered(peer, handle, handshake).await?;

@@ -18,9 +18,13 @@ pub(crate) struct Names<'a> {
 impl Names<'_> {
     /// Puts the names where a remedy has `NAME`, so that `--set` accepts its keys.
     pub(crate) fn fill(self, remedy: &str) -> String {
-        let remedy = remedy.replace("listeners.NAME.", &format!("listeners.{}.", self.listener));
-        fill_upstream(&remedy, self.upstream)
+        fill_upstream(&fill_listener(remedy, self.listener), self.upstream)
     }
+}
+
+/// Puts the name of a listener where a remedy has `NAME`.
+pub(crate) fn fill_listener(remedy: &str, name: &str) -> String {
+    remedy.replace("listeners.NAME.", &format!("listeners.{name}."))
 }
 
 /// Puts the name of a broker where a remedy has `NAME`.

@@ -42,13 +42,13 @@ impl Service {
             return;
         }
         let ban = ban_of(self, summary);
-        let remedy = match self.denied_will(summary) {
-            _ if ban.is_some() => ban.as_ref().map(Banned::remedy),
-            Some(layer) => Some(of_will(&layer)),
-            None if self.is_reauthentication(summary) => {
+        let remedy = match (&ban, self.denied_will(summary)) {
+            (Some(ban), _) => Some(ban.remedy()),
+            (None, Some(layer)) => Some(of_will(&layer)),
+            (None, None) if self.is_reauthentication(summary) => {
                 Some(of_reauthentication(&self.policy.load().composed.by_names))
             }
-            None => remedy.map(|remedy| self.names().fill(remedy)),
+            (None, None) => remedy.map(|remedy| self.names().fill(remedy)),
         };
         let told = Told {
             detail: ban.as_ref().map(Banned::detail),
