@@ -30,14 +30,14 @@ section! {
         duration: Duration = "10m", check bounds::lasting;
         /// What is banned: "address", "username", "client_id".
         ///
-        /// An address, or the ipv6_prefix of one, pays for everything that comes from it. A user name and
-        /// a client identifier pay only for what a client does after the broker has let it in with them:
-        /// otherwise anybody could have a name banned. Add "client_id" only where a client cannot use the
+        /// An address, or the ipv6_prefix of one, gets the points of everything that comes from it. A user
+        /// name and a client identifier get only those of what a client does after the broker has let it in
+        /// with them: otherwise anybody could have a name banned. Add "client_id" only where a client cannot use the
         /// identifier of another: where a client-id layer or the broker ties identifiers to users.
         subjects: Subjects as Flags<Subjects> = ["address", "username"];
         /// Networks that points never ban: gateways and NATs of your own, monitoring.
         ///
-        /// Behind one address of a NAT, all clients pay for the worst of them. Load balancers that a listener
+        /// Behind one address of a NAT, the ban of one client keeps out all of them. Load balancers that a listener
         /// trusts are exempt by themselves.
         exempt: Vec<Network> as Listing<Network> = [];
         /// What each offence costs.

@@ -1,6 +1,6 @@
 //! Deadlines that are noticed late. A process that the system has not run (SIGSTOP, a suspended machine,
 //! no CPU) goes on with all its timers over, and may not have seen yet what its sockets have received
-//! meanwhile: whoever is late then is the proxy. So a deadline that is over counts after a look at the sockets.
+//! meanwhile. Then the proxy is late, not its peer. So a deadline that is over counts after a look at the sockets.
 
 use std::future::Future;
 use std::pin::Pin;

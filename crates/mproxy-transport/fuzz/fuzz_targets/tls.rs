@@ -166,7 +166,7 @@ async fn established(lengths: &[u8], change: [u8; 3], plan: &[u8]) {
         let _ = client.shutdown().await;
         client
     };
-    // closed at its end, so that nobody writes for ever
+    // closed at its end, so that no write waits for ever
     let listen = async move {
         let mut read = Vec::new();
         let mut buf = vec![0; 1 + usize::from(change[1]) * 64];

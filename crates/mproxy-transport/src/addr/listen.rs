@@ -29,7 +29,7 @@ pub(crate) enum Place {
 }
 
 impl ListenAddr {
-    /// The TCP address, if it is written as a number; `None` for everything else.
+    /// The IP address and port; `None` for a host name and for everything that is not TCP.
     pub fn socket_addr(&self) -> Option<SocketAddr> {
         match &self.0 {
             Place::Endpoint(Endpoint::Ip(addr)) => Some(*addr),

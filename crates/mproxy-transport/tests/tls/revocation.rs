@@ -35,7 +35,7 @@ fn only_a_list_of_a_trusted_ca_that_is_in_force_is_used() {
     assert_eq!(check(good.pem().unwrap().as_bytes()).unwrap(), used);
     assert_eq!(used.this_update(), 1_735_689_600);
     assert_eq!(used.next_update(), 7_258_118_400);
-    // whoever reads a log learns nothing of its entries
+    // a log that has it does not show its entries
     assert!(format!("{used:?}").len() < 100);
 
     let several = good.pem().unwrap().repeat(2);

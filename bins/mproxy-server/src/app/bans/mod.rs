@@ -6,8 +6,8 @@
 //! accept: is the address banned?        CONNECT, after the layers: is the user name, the client id?
 //! ```
 //!
-//! Anybody can claim a name, so a name pays only for what its client does after the broker has let it in; what
-//! comes before is the address's.
+//! Anybody can claim a name, so a name gets points only for what its client does after the broker has let it
+//! in. For what comes before, only the address does.
 
 mod offence;
 mod score;
@@ -59,8 +59,7 @@ pub(crate) struct Banned {
 #[derive(Clone, Debug)]
 pub(crate) struct Scored {
     pub(crate) subject: Subject,
-    /// Of the threshold, from 0.0 to 1.0.
-    pub(crate) share: f64,
+    pub(crate) points: f64,
 }
 
 impl Bans {
@@ -219,7 +218,7 @@ impl Bans {
         let mut scores: Vec<_> = state.scores.iter(at).collect();
         drop(state);
         bans.sort_by_key(|it| std::cmp::Reverse(it.remaining.unwrap_or(Duration::MAX)));
-        scores.sort_by(|a, b| b.share.total_cmp(&a.share));
+        scores.sort_by(|a, b| b.points.total_cmp(&a.points));
         (bans, scores)
     }
 

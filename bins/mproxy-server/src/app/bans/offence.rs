@@ -16,7 +16,7 @@ use super::table::Subject;
 /// A session that ends sooner, and without DISCONNECT, may be one of a loop.
 const SHORT: Duration = Duration::from_secs(5);
 
-/// Who pays for an offence.
+/// Who gets the points of an offence.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Offender<'a> {
     /// `None` for a client of a Unix socket, and for a load balancer.
