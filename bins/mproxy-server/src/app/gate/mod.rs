@@ -17,7 +17,8 @@
 //!
 //! A connection is pending until its CONNECT was read. Silent sockets cost an attacker nothing, so
 //! they must not keep clients out: when a shared limit is reached, the gate closes the oldest pending
-//! connection of the client with most of them, if it had its time.
+//! connection of the client with most of them, if it had its time. Until then a client with many of them leaves
+//! the last places to others.
 
 mod client;
 mod counts;

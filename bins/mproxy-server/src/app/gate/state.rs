@@ -20,6 +20,12 @@ use super::rate::Moment;
 /// the server keeps some in reserve for them.
 const MOST_LEAVING: usize = 32;
 
+/// A client with as many pending connections is a crowd.
+const CROWD: usize = 16;
+
+/// The part of a shared limit that crowds leave to others: one in so many places.
+const RESERVE: usize = 16;
+
 /// All listeners and their connections.
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone, PartialEq))]
@@ -123,7 +129,7 @@ impl State {
         if let Some(client) = client {
             listener.check_own(client, now)?;
         }
-        let room = match self.full(index) {
+        let room = match self.full(index, client) {
             None => None,
             Some(full) => {
                 let number = self.find_room(index, client, full.limit, now);
@@ -195,20 +201,33 @@ impl State {
         Ok(Some(client).filter(|_| listener.counts_clients()))
     }
 
-    /// The first shared limit that is reached.
-    fn full(&self, index: usize) -> Option<Refused> {
+    /// The first shared limit that is reached for one more of `newcomer`.
+    fn full(&self, index: usize, newcomer: Option<Client>) -> Option<Refused> {
         let listener = &self.listeners[index];
+        // without an address it stands for many clients
+        let is_crowd = |places: &Places| newcomer.is_some() && places.count(newcomer) >= CROWD;
+        let (in_listener, in_all) = (is_crowd(&listener.places), is_crowd(&self.places));
         let counts = [
             (
                 Limit::MaxPending,
                 listener.places.len(),
                 listener.maximum_pending,
+                in_listener,
             ),
-            (Limit::MaxConnections, listener.open, listener.maximum),
-            (Limit::ServerMaxConnections, self.open, self.maximum),
+            (
+                Limit::MaxConnections,
+                listener.open,
+                listener.maximum,
+                in_listener,
+            ),
+            (Limit::ServerMaxConnections, self.open, self.maximum, in_all),
         ];
-        let full = counts.into_iter().find(|(_, count, max)| count >= max);
-        full.map(|(limit, _, maximum)| Refused {
+        let mut counts = counts.into_iter();
+        let full = counts.find(|&(_, count, maximum, is_crowd)| {
+            let reserved = if is_crowd { maximum / RESERVE } else { 0 };
+            count >= maximum - reserved
+        });
+        full.map(|(limit, _, maximum, _)| Refused {
             descriptor_remedy: self
                 .descriptor_remedy
                 .filter(|_| limit == Limit::ServerMaxConnections),

@@ -65,6 +65,53 @@ fn the_oldest_silent_connection_makes_room() {
     }
 }
 
+/// In their first second silent connections make no room, and two addresses took all places at once: for
+/// that second everybody else was refused.
+#[test]
+fn a_crowd_leaves_the_last_places_to_others() {
+    let limits = [
+        (
+            Limit::MaxPending,
+            usize::MAX,
+            Rules {
+                pending: Some(400),
+                ..NONE
+            },
+        ),
+        (
+            Limit::MaxConnections,
+            usize::MAX,
+            Rules {
+                connections: Some(400),
+                ..NONE
+            },
+        ),
+        (Limit::ServerMaxConnections, 400, NONE),
+    ];
+    for (limit, maximum, rules) in limits {
+        let mut state = State::new(maximum, None);
+        state.listeners.push(Listener::new(&rules));
+        let mut come = |last, count| {
+            let come = (0..count).map(|_| enter(&mut state, 0, peer(last), SECOND));
+            let (come, refused): (Vec<_>, Vec<_>) = come.partition(Result::is_ok);
+            assert!(refused.into_iter().all(|it| super::refused(it) == limit));
+            come.len()
+        };
+        assert_eq!((come(66, 200), come(67, 200)), (200, 175), "{limit}");
+        // others are let in, until they are crowds themselves
+        assert_eq!(
+            (come(1, 1), come(2, 20), come(1, 100)),
+            (1, 16, 8),
+            "{limit}"
+        );
+    }
+    // those without an address are many clients
+    let mut state = State::new(32, None);
+    state.listeners.push(Listener::new(&NONE));
+    let come = (0..40).filter(|_| enter(&mut state, 0, None, SECOND).is_ok());
+    assert_eq!(come.count(), 32);
+}
+
 /// A connection that the whole server had no room for still made a pending one end, and no line said so.
 #[test]
 fn nobody_makes_room_for_a_connection_that_is_refused_at_last() {
