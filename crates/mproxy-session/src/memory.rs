@@ -15,14 +15,22 @@ const BATCH: isize = 64 * 1024;
 /// The part of its budget, in percent, above which [`MemoryBudget::pressed`] wakes.
 const PRESSED: usize = 80;
 
+/// The part, in percent, above which a connection that holds more than [`LARGE`] gets no more: the rest is for
+/// new clients, and for small packets of all others.
+const SHARED: usize = 90;
+
+/// What a connection may hold, in bytes, as long as there is any left.
+const LARGE: usize = 64 * 1024;
+
 /// One budget of bytes for everything that grows with what peers send: packets that are incomplete or
 /// wait for a hook, bytes that a slow peer does not accept, topic aliases, unanswered requests.
 ///
 /// Every [`SessionHandle`](crate::SessionHandle) made by
 /// [`with_memory`](crate::SessionHandle::with_memory) counts against it:
 /// 4 KiB for the connection, and what its session holds beyond 2 KiB, in steps of 4 KiB. A session that
-/// would exceed the budget ends with
-/// [`CloseReason::Overload`](crate::CloseReason::Overload). So the limit holds by itself. The owner of
+/// would exceed the budget, or 90 % of it while it holds more than 64 KiB itself, ends with
+/// [`CloseReason::Overload`](crate::CloseReason::Overload). So the limit holds by itself, and those that hold
+/// much leave room for others. The owner of
 /// the handles can do better before it is reached: [`pressed`](Self::pressed) wakes, and
 /// [`SessionHandle::held`](crate::SessionHandle::held) says who holds how much.
 ///
@@ -99,6 +107,14 @@ impl MemoryBudget {
         self.pressed.notified().await;
     }
 
+    /// What may be in use when a connection takes more that holds so many bytes then.
+    fn limit_of(&self, held: usize) -> usize {
+        match held {
+            ..=LARGE => self.limit(),
+            _ => self.limit() / 100 * SHARED,
+        }
+    }
+
     fn told(&self) -> usize {
         usize::try_from(self.told.load(Ordering::Relaxed)).unwrap_or(0)
     }
@@ -107,12 +123,13 @@ impl MemoryBudget {
         used.saturating_mul(100) / self.limit().max(1)
     }
 
-    /// Takes from the budget, or returns to it with a negative number.
+    /// Takes from the budget, or returns to it with a negative number, for a connection that holds so many
+    /// bytes then.
     ///
     /// # Errors
-    /// The budget is used up. The bytes are counted anyway: their holder returns them when it
+    /// There is no room for that. The bytes are counted anyway: their holder returns them when it
     /// has ended.
-    pub(crate) fn draw(&self, bytes: isize) -> Result<(), Exhausted> {
+    pub(crate) fn draw(&self, bytes: isize, held: usize) -> Result<(), Exhausted> {
         let shard = &self.shards[shard()].0;
         let counted = shard.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let told = if counted.abs() >= BATCH {
@@ -125,8 +142,7 @@ impl MemoryBudget {
         } else {
             self.told.load(Ordering::Relaxed)
         };
-        let is_over = usize::try_from(told).unwrap_or(0) > self.limit();
-        if bytes > 0 && is_over {
+        if bytes > 0 && usize::try_from(told).unwrap_or(0) > self.limit_of(held) {
             return Err(Exhausted);
         }
         Ok(())
@@ -155,14 +171,14 @@ mod tests {
         let drawing: Vec<_> = (0..8)
             .map(|_| {
                 let budget = Arc::clone(&budget);
-                thread::spawn(move || (0..1000).for_each(|_| budget.draw(5000).unwrap()))
+                thread::spawn(move || (0..1000).for_each(|_| budget.draw(5000, 0).unwrap()))
             })
             .collect();
         for thread in drawing {
             thread.join().unwrap();
         }
         assert_eq!(budget.used(), 8 * 1000 * 5000);
-        (0..8000).for_each(|_| budget.draw(-5000).unwrap());
+        (0..8000).for_each(|_| budget.draw(-5000, 0).unwrap());
         assert_eq!(budget.used(), 0);
     }
 
@@ -189,12 +205,30 @@ mod tests {
     #[test]
     fn no_more_is_drawn_than_there_is_but_for_a_batch() {
         let budget = MemoryBudget::new(1 << 20);
-        let drawn = (0..).take_while(|_| budget.draw(4096).is_ok()).count();
+        let drawn = (0..).take_while(|_| budget.draw(4096, 0).is_ok()).count();
         let over = drawn * 4096 - (1 << 20);
         assert!(over < BATCH as usize, "{over}");
-        assert_eq!(budget.draw(4096), Err(Exhausted));
-        budget.draw(-(budget.used() as isize)).unwrap();
-        assert_eq!(budget.draw(4096), Ok(()));
+        assert_eq!(budget.draw(4096, 0), Err(Exhausted));
+        budget.draw(-(budget.used() as isize), 0).unwrap();
+        assert_eq!(budget.draw(4096, 0), Ok(()));
+    }
+
+    /// A thousand clients, each with most of a large packet, took all there was between two looks of those
+    /// who would have closed them: new clients, who need 4 KiB, were refused.
+    #[test]
+    fn those_that_hold_much_leave_room_for_others() {
+        let budget = MemoryBudget::new(10 << 20);
+        let large = crate::SessionHandle::with_memory(&budget);
+        large.hold(64 << 10).unwrap();
+        large.hold(8 << 20).unwrap();
+        large.hold(10 << 20).unwrap_err();
+        // less than before is always well
+        large.hold(19 << 19).unwrap();
+        large.hold((19 << 19) + 4096).unwrap_err();
+        let small = crate::SessionHandle::with_memory(&budget);
+        small.hold(64 << 10).unwrap();
+        small.hold((64 << 10) + 1).unwrap_err();
+        assert!(budget.used() < budget.limit());
     }
 
     #[tokio::test]
@@ -202,9 +236,9 @@ mod tests {
         let budget = MemoryBudget::new(1 << 20);
         let mut pressed = tokio_test::task::spawn(budget.pressed());
         tokio_test::assert_pending!(pressed.poll());
-        budget.draw(790_000).unwrap();
+        budget.draw(790_000, 0).unwrap();
         tokio_test::assert_pending!(pressed.poll());
-        budget.draw(70_000).unwrap();
+        budget.draw(70_000, 0).unwrap();
         tokio_test::assert_ready!(pressed.poll());
         assert_eq!(budget.percent(), 82);
     }

@@ -39,7 +39,7 @@ impl SessionHandle {
         let pages = u8::try_from(pages).unwrap_or(u8::MAX);
         let cost = u32::from(pages) * CONNECTION;
         // the session that finds no room for what it holds ends
-        let _ = memory.draw(to_isize(cost));
+        let _ = memory.draw(to_isize(cost), 0);
         Self::drawing(pages, Some(Arc::clone(memory)))
     }
 
@@ -107,6 +107,6 @@ impl SessionHandle {
             return Ok(());
         }
         self.0.drawn.store(bytes, Ordering::Relaxed);
-        memory.draw(to_isize(bytes) - to_isize(before))
+        memory.draw(to_isize(bytes) - to_isize(before), self.held())
     }
 }

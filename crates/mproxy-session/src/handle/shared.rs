@@ -63,7 +63,7 @@ impl Drop for Shared {
     fn drop(&mut self) {
         if let Some(memory) = &self.memory {
             // returning memory cannot fail
-            let _ = memory.draw(-to_isize(*self.drawn.get_mut()));
+            let _ = memory.draw(-to_isize(*self.drawn.get_mut()), 0);
         }
     }
 }

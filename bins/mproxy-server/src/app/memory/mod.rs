@@ -4,6 +4,7 @@
 //! below 80 %  all clients are served
 //! from 80 %   connections not yet let in are closed, the largest first. If that is not enough and a new
 //!             client comes, it is let in, and the largest of the others are closed
+//! from 90 %   a connection that holds much and needs more ends itself: the rest is for new clients
 //! from 95 %   the largest of all connections are closed, and no new client is let in
 //! 100 %       a session that needs more ends itself
 //! ```
