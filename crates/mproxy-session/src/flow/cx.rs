@@ -43,8 +43,8 @@ impl Events {
     pub(crate) const PROGRESSED: Self = Self(1 << 2);
     /// The receiver took bytes.
     pub(crate) const TAKEN: Self = Self(1 << 3);
-    /// The broker's AUTH passed before CONNACK, or the client's answer: the time to answer starts again.
-    pub(crate) const EXCHANGED: Self = Self(1 << 4);
+    /// The broker's AUTH passed before CONNACK: its time to answer starts again.
+    pub(crate) const CHALLENGED: Self = Self(1 << 4);
     /// A receiver that was behind has accepted all that the sender had.
     pub(crate) const CAUGHT_UP: Self = Self(1 << 5);
 

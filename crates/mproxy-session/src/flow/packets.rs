@@ -108,17 +108,15 @@ impl<H: PacketService> Flow<H> {
             View::Connack(connack) => rules.receive_connack(connack, cx.hooks),
             View::Auth(auth) => {
                 let checked = rules.phase.check_auth(direction, auth, cx.hooks);
-                let goes_on = checked.inspect_err(|end| {
+                checked.inspect_err(|end| {
                     // anything else is an error
                     if matches!(**end, Cause::Denied { .. }) {
                         cx.recorder.refused(direction, Kind::Auth);
                     }
                 })?;
-                if rules.phase.connack.is_none() && goes_on {
-                    cx.events |= Events::EXCHANGED;
-                    if direction == Direction::ToClient {
-                        cx.recorder.challenged();
-                    }
+                if rules.phase.connack.is_none() && direction == Direction::ToClient {
+                    cx.events |= Events::CHALLENGED;
+                    cx.recorder.challenged();
                 }
                 Ok(Fate::Pass)
             }

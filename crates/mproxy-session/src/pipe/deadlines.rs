@@ -25,9 +25,9 @@ pub(super) const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 /// not be sent again. A client that never completes it must not delay a drain.
 const ORDER_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How many times `connack_timeout` an exchange of AUTH may take in all, each of which begins that time
-/// anew: a client must not hold its place at the broker forever.
-const EXCHANGE: u32 = 4;
+/// How many AUTHs of the broker begin `connack_timeout` anew: a client must not hold its place at the
+/// broker forever.
+const CHALLENGES: u8 = 3;
 
 /// What a deadline is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,8 +95,8 @@ pub(super) struct Deadlines {
     since: [Moment; 2],
     /// When the client last sent something; before CONNACK, when the broker's time to answer began.
     heard: Moment,
-    /// When CONNECT was forwarded.
-    asked: Moment,
+    /// How many AUTHs have begun that time anew.
+    challenges: u8,
     /// When a side was done, or an order came.
     closing: Option<Moment>,
     /// Since when the client accepts less than what waits for it, if that has a deadline.
@@ -113,7 +113,7 @@ impl Deadlines {
             waits: [Wait::Nothing; 2],
             since: [now; 2],
             heard: now,
-            asked: now,
+            challenges: 0,
             closing: None,
             behind: None,
         }
@@ -131,6 +131,14 @@ impl Deadlines {
     /// The client sent something, or the broker's time to answer began.
     pub(super) fn heard(&mut self) {
         self.heard = self.now();
+    }
+
+    /// The broker sent an AUTH instead of CONNACK: its time to answer begins again.
+    pub(super) fn challenged(&mut self) {
+        if self.challenges < CHALLENGES {
+            self.challenges += 1;
+            self.heard();
+        }
     }
 
     /// The session is about to end.
@@ -177,10 +185,6 @@ impl Deadlines {
         } else {
             Some((self.heard, limits.connack_timeout, Deadline::Connack))
         };
-        let exchange = (!facts.answered).then(|| {
-            let all = limits.connack_timeout.saturating_mul(EXCHANGE);
-            (self.asked, all, Deadline::Connack)
-        });
         let consumer = || Some((self.behind?, facts.behind?, Deadline::Consumer));
         let consumer = if closing.is_none() { consumer() } else { None };
         let waits = [Direction::ToServer, Direction::ToClient].map(|direction| {
@@ -195,7 +199,7 @@ impl Deadlines {
             };
             Some((self.since[index], limit, what))
         });
-        let all = [closing, client, exchange, consumer]
+        let all = [closing, client, consumer]
             .into_iter()
             .chain(waits)
             .flatten();

@@ -221,9 +221,11 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
         let up = self.pump_up((&mut *task, work_up), (hooks, up))?;
         let down = self.pump_down((task, work_down), (hooks, down))?;
         let is_alive = up.has(Events::HEARD) && self.rules.negotiated.keep_alive > 0;
-        let exchanged = up.has(Events::EXCHANGED) || down.has(Events::EXCHANGED);
-        if is_alive && self.answered || exchanged {
+        if is_alive && self.answered {
             self.deadlines.heard();
+        }
+        if down.has(Events::CHALLENGED) {
+            self.deadlines.challenged();
         }
         Ok([up, down])
     }
