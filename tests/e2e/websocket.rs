@@ -40,10 +40,17 @@ async fn what_is_no_upgrade_for_mqtt_is_told_what_it_should_be() {
     let broker = FakeBroker::bind().await;
     let mproxy = start(&broker.url()).await;
     let elsewhere = "Origin: https://evil.example.com\r\n";
+    // ten lines of a kind are written in a second: first those that are looked at
     for (line, headers, status, why) in [
+        (
+            "GET /mqtt",
+            &[UPGRADE, KEY, MQTT, "Origin: null\r\n"][..],
+            403,
+            "origin",
+        ),
         // somebody with a browser, or a probe
-        ("GET /mqtt", &[][..], 426, "websocket"),
-        ("GET /", &[UPGRADE, KEY, MQTT][..], 404, "path"),
+        ("GET /mqtt", &[], 426, "websocket"),
+        ("GET /", &[UPGRADE, KEY, MQTT], 404, "path"),
         // the path as it is, and not what begins like it
         ("GET /mqtt/", &[UPGRADE, KEY, MQTT], 404, "path"),
         ("GET /mqttx", &[UPGRADE, KEY, MQTT], 404, "path"),
@@ -57,12 +64,6 @@ async fn what_is_no_upgrade_for_mqtt_is_told_what_it_should_be() {
             "mqtt",
         ),
         ("GET /mqtt", &[UPGRADE, KEY, MQTT, elsewhere], 403, "origin"),
-        (
-            "GET /mqtt",
-            &[UPGRADE, KEY, MQTT, "Origin: null\r\n"],
-            403,
-            "origin",
-        ),
         (
             "GET /mqtt",
             &[UPGRADE, KEY, MQTT, "Content-Length: 4\r\n"],
