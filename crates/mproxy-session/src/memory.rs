@@ -15,12 +15,9 @@ const BATCH: isize = 64 * 1024;
 /// The part of its budget, in percent, above which [`MemoryBudget::pressed`] wakes.
 const PRESSED: usize = 80;
 
-/// The part, in percent, above which a connection that holds more than [`LARGE`] gets no more: the rest is for
-/// new clients, and for small packets of all others.
-const SHARED: usize = 90;
-
-/// What a connection may hold, in bytes, as long as there is any left.
-const LARGE: usize = 64 * 1024;
+/// What a connection may hold, in bytes, and the part of the budget, in percent, above which one that holds more
+/// gets nothing: the rest is for new clients, and for small packets of all others.
+const LEFT_TO_OTHERS: [(usize, usize); 2] = [(64 * 1024, 90), (8 * 1024, 95)];
 
 /// One budget of bytes for everything that grows with what peers send: packets that are incomplete or
 /// wait for a hook, bytes that a slow peer does not accept, topic aliases, unanswered requests.
@@ -28,8 +25,8 @@ const LARGE: usize = 64 * 1024;
 /// Every [`SessionHandle`](crate::SessionHandle) made by
 /// [`with_memory`](crate::SessionHandle::with_memory) counts against it:
 /// 4 KiB for the connection, and what its session holds beyond 2 KiB, in steps of 4 KiB. A session that
-/// would exceed the budget, or 90 % of it while it holds more than 64 KiB itself, ends with
-/// [`CloseReason::Overload`](crate::CloseReason::Overload). So the limit holds by itself, and those that hold
+/// would exceed the budget ends with [`CloseReason::Overload`](crate::CloseReason::Overload); one that holds
+/// more than 64 KiB at 90 % of it, and more than 8 KiB at 95 %. So the limit holds by itself, and those that hold
 /// much leave room for others. The owner of
 /// the handles can do better before it is reached: [`pressed`](Self::pressed) wakes, and
 /// [`SessionHandle::held`](crate::SessionHandle::held) says who holds how much.
@@ -109,10 +106,9 @@ impl MemoryBudget {
 
     /// What may be in use when a connection takes more that holds so many bytes then.
     fn limit_of(&self, held: usize) -> usize {
-        match held {
-            ..=LARGE => self.limit(),
-            _ => self.limit() / 100 * SHARED,
-        }
+        let parts = LEFT_TO_OTHERS.iter();
+        let part = parts.copied().find(|(most, _)| held > *most);
+        part.map_or(self.limit(), |(_, percent)| self.limit() / 100 * percent)
     }
 
     fn told(&self) -> usize {
@@ -225,9 +221,13 @@ mod tests {
         // less than before is always well
         large.hold(19 << 19).unwrap();
         large.hold((19 << 19) + 4096).unwrap_err();
-        let small = crate::SessionHandle::with_memory(&budget);
-        small.hold(64 << 10).unwrap();
-        small.hold((64 << 10) + 1).unwrap_err();
+        let middle = crate::SessionHandle::with_memory(&budget);
+        middle.hold(8 << 10).unwrap();
+        middle.hold(64 << 10).unwrap_err();
+        large.hold(37 << 18).unwrap();
+        middle.hold((64 << 10) + 1).unwrap_err();
+        middle.hold(32 << 10).unwrap();
+        middle.hold(64 << 10).unwrap();
         assert!(budget.used() < budget.limit());
     }
 
