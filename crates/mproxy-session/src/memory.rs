@@ -107,8 +107,10 @@ impl MemoryBudget {
     /// What may be in use when a connection takes more that holds so many bytes then.
     fn limit_of(&self, held: usize) -> usize {
         let parts = LEFT_TO_OTHERS.iter();
-        let part = parts.copied().find(|(most, _)| held > *most);
-        part.map_or(self.limit(), |(_, percent)| self.limit() / 100 * percent)
+        match parts.copied().find(|(most, _)| held > *most) {
+            Some((_, percent)) => self.limit() / 100 * percent,
+            None => self.limit(),
+        }
     }
 
     fn told(&self) -> usize {

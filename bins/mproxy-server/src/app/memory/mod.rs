@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! below 80 %  all clients are served
-//! from 80 %   connections not yet let in are closed, the largest first. If that is not enough and a new
-//!             client comes, it is let in, and the largest of the others are closed
+//! from 80 %   a new client is let in, and the largest of the others are closed; one that is not let in yet
+//!             counts as many times its size
 //! from 90 %   a connection that holds much and needs more ends itself: the rest is for new clients
 //! from 95 %   the largest of all connections are closed, and no new client is let in
 //! 100 %       a session that needs more ends itself
@@ -35,6 +35,10 @@ const CRITICAL: usize = 95;
 
 /// Closing goes on until usage is this far below the step, so that not every kilobyte starts it again.
 const MARGIN: usize = 5;
+
+/// How many times its size a connection counts that is not let in yet. It has proven nothing; but where
+/// sessions hold far more, closing it gives back nothing worth the client that is lost.
+const SUSPICION: usize = 16;
 
 /// How long sessions that were told to end get, before others are closed.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -225,25 +229,41 @@ impl Memory {
     /// Closes the connections that must go at this level.
     fn shed(&self, level: Level, registry: &Registry) -> Shed {
         let (used, limit) = (self.budget.used(), self.budget.limit());
-        let running = || registry.running();
-        let pending = running().filter(|control| !control.is_established());
         let excess = |percent: usize| used.saturating_sub(limit / 100 * percent);
-        // closing pending connections hurts nobody, even if they hold nothing beyond their place
-        let mut shed = close_largest(pending, 0, excess(SCARCE - MARGIN));
-        self.metrics
-            .shed(ShedStage::Pending, shed.connections as u64);
-        let knocked = self.knocked.swap(false, Ordering::Relaxed);
-        let more = match level {
+        let mut holders: Vec<_> = registry.running().map(Holder::of).collect();
+        let has_pending = holders.iter().any(|it| !it.is_established);
+        let knocked = self.knocked.swap(false, Ordering::Relaxed) || has_pending;
+        let enough = excess(SCARCE - MARGIN);
+        // sessions go for new clients, and when there would be no room for them
+        let enough_of_sessions = match level {
+            _ if knocked => enough,
             Level::Critical => excess(CRITICAL - MARGIN),
-            _ if knocked => excess(SCARCE - MARGIN),
             _ => 0,
         };
-        let established = running().filter(SessionHandle::is_established);
-        let established = close_largest(established, 1, more.saturating_sub(shed.bytes));
-        self.metrics
-            .shed(ShedStage::Session, established.connections as u64);
-        shed.connections += established.connections;
-        shed.bytes += established.bytes;
+        holders.retain(|it| it.weight > 0);
+        holders.sort_unstable_by_key(|it| Reverse(it.weight));
+        let mut shed = Shed::default();
+        for Holder {
+            control,
+            is_established,
+            bytes,
+            ..
+        } in holders
+        {
+            let (enough, stage) = match is_established {
+                true => (enough_of_sessions, ShedStage::Session),
+                false => (enough, ShedStage::Pending),
+            };
+            if shed.bytes >= enough {
+                continue;
+            }
+            shed.bytes += bytes;
+            if !control.ends_at_once() {
+                control.close(Order::overload());
+                shed.connections += 1;
+                self.metrics.shed(stage, 1);
+            }
+        }
         // memory that closed connections are about to free counts as free
         self.full
             .store(excess(CRITICAL) > shed.bytes, Ordering::Relaxed);
@@ -256,7 +276,7 @@ impl Memory {
                 "memory is nearly used up: mproxy closes the connections that hold most, and accepts no new ones"
             }
             _ => {
-                "memory is scarce: mproxy closes the connections that hold most, first those not yet \
+                "memory is scarce: mproxy closes the connections that hold most, above all those not yet \
                  let in"
             }
         };
@@ -275,33 +295,30 @@ impl Memory {
     }
 }
 
-/// Closes those that hold most, but none that holds less than `least`, until as many bytes as this will
-/// be given back.
-fn close_largest(
-    controls: impl Iterator<Item = SessionHandle>,
-    least: usize,
+/// A connection, and what closing it gives back.
+struct Holder {
+    control: SessionHandle,
+    is_established: bool,
     bytes: usize,
-) -> Shed {
-    let mut shed = Shed::default();
-    if bytes == 0 {
-        return shed;
-    }
-    let mut holders: Vec<_> = controls
-        .map(|control| (control.held(), control))
-        .filter(|(held, _)| *held >= least)
-        .collect();
-    holders.sort_unstable_by_key(|(held, _)| Reverse(*held));
-    for (held, control) in holders {
-        if shed.bytes >= bytes {
-            break;
+    /// Those with more go first; those with none stay.
+    weight: usize,
+}
+
+impl Holder {
+    fn of(control: SessionHandle) -> Self {
+        let is_established = control.is_established();
+        let held = control.held();
+        let bytes = held + SessionHandle::COST;
+        Self {
+            control,
+            is_established,
+            bytes,
+            weight: match is_established {
+                true => held,
+                false => bytes * SUSPICION,
+            },
         }
-        shed.bytes += held + SessionHandle::COST;
-        if !control.ends_at_once() {
-            control.close(Order::overload());
-            shed.connections += 1;
-        }
     }
-    shed
 }
 
 fn bytes(size: u64) -> usize {

@@ -116,10 +116,13 @@ impl Service {
         handle: &SessionHandle,
         handshake: impl Future<Output = T>,
     ) -> Result<T, Unopened> {
+        let order = || poll_fn(|cx| handle.poll_order(cx));
         let ordered = tokio::select! {
             biased;
-            order = poll_fn(|cx| handle.poll_order(cx)) => order,
+            order = order() => order,
             done = handshake => return Ok(done),
+            // the handshake has just held more than there is: given back before another one is served
+            order = order() => order,
         };
         tracing::debug!(
             target: "mproxy::listener",
