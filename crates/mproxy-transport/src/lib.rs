@@ -15,10 +15,12 @@ mod tls;
 mod turn;
 mod ws;
 
+#[cfg(feature = "ocsp")]
+pub use self::tls::{OcspAnswer, OcspCertificate, OcspError, OcspQuestion, OcspStatus};
 pub use self::{
     addr::{AddrError, ClientAddr, ListenAddr, UpstreamAddr},
     connect::{DialCause, DialError, DialOptions, Dialer, Dialled, Resolver},
-    fetch::{FetchError, FetchLimits, Fetched, HttpUrl, Validators, fetch},
+    fetch::{Content, FetchError, FetchLimits, Fetched, HttpUrl, Validators, fetch, post},
     listen::{Accepted, Acceptor, ListenOptions, Listener, PassedSockets},
     proxy_protocol::{
         AcceptProxy, ProxyCause, ProxyError, ProxyHeader, ProxyTls, SendProxy, read_proxy_header,

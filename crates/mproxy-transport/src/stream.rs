@@ -66,6 +66,22 @@ impl Stream {
         }
     }
 
+    /// Waits until the client of a TLS connection has gone away, while somebody decides about it. What the
+    /// client sends meanwhile is kept for whoever reads next, as long as it is less than 16 KiB: of a client that
+    /// sends more, and on other streams, it waits forever.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    #[cfg(feature = "ocsp")]
+    pub async fn ended(&mut self) {
+        match self {
+            Self::Tls(stream) => stream.ended().await,
+            Self::Tcp(_) | Self::Unix(_) | Self::WebSocket(_) | Self::TlsClient(_) => {
+                std::future::pending().await
+            }
+        }
+    }
+
     /// Whether bytes travel in WebSocket frames.
     pub fn is_websocket(&self) -> bool {
         matches!(self, Self::WebSocket(_))

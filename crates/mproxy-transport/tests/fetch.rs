@@ -2,7 +2,9 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use mproxy_transport::{FetchError, FetchLimits, Fetched, HttpUrl, Resolver, Validators, fetch};
+use mproxy_transport::{
+    Content, FetchError, FetchLimits, Fetched, HttpUrl, Resolver, Validators, fetch, post,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -64,6 +66,47 @@ async fn a_file_is_fetched_once_and_asked_about_after_that() {
     // nobody asked
     let (error, _) = fetched(unchanged, &Validators::default()).await;
     assert!(matches!(error, Err(FetchError::Redirect(_))), "{error:?}");
+}
+
+#[tokio::test]
+async fn what_is_posted_arrives_and_the_answer_is_bounded_as_a_file_is() {
+    let question = || Content {
+        media_type: "application/ocsp-request",
+        accept: "application/ocsp-response",
+        body: b"what?\r\n\r\n".to_vec(),
+    };
+    for (answer, told) in [
+        ("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nthis", "this"),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n",
+            "larger than 1000 bytes",
+        ),
+        (
+            "HTTP/1.1 307 Elsewhere\r\nLocation: http://169.254.169.254/\r\n\r\n",
+            "redirects (307",
+        ),
+        ("HTTP/1.1 304 Not Modified\r\n\r\n", "redirects (304"),
+        ("HTTP/1.1 503 Busy\r\n\r\n", "answers 503"),
+    ] {
+        let (addr, request) = server(answer.into()).await;
+        let url: HttpUrl = format!("http://{addr}/ocsp?key=1").parse().unwrap();
+        let result = post(&url, LIMITS, &Resolver::system(), question()).await;
+        let result = match result {
+            Ok(body) => String::from_utf8(body).unwrap(),
+            Err(error) => error.to_string(),
+        };
+        assert!(result.contains(told), "{result}");
+        let request = request.await.unwrap();
+        for part in [
+            "post /ocsp?key=1 http/1.1\r\n",
+            "\r\ncontent-type: application/ocsp-request\r\n",
+            "\r\naccept: application/ocsp-response\r\n",
+            "\r\ncontent-length: 9\r\n",
+            "\r\nhost: 127.0.0.1:",
+        ] {
+            assert!(request.contains(part), "{request}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Fetching a file by HTTP, for those who configure a URL: revocation lists.
+//! Fetching a file by HTTP, or asking for an answer, for those who configure a URL: revocation lists, OCSP.
 //!
 //! One request on a connection of its own, with a bound on its time and on its size. Redirects are not
 //! followed: where mproxy connects to is what an operator wrote, and nothing else.
@@ -6,15 +6,16 @@
 mod error;
 mod url;
 
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::{
-    Request, Response, StatusCode,
+    Request, StatusCode,
     body::{Body, Bytes, Incoming},
     client::conn::http1,
     header::{
-        ACCEPT, ACCEPT_ENCODING, ETAG, HOST, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE,
-        IF_NONE_MATCH, LAST_MODIFIED, USER_AGENT,
+        ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, ETAG, HOST, HeaderMap, HeaderName, HeaderValue,
+        IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, USER_AGENT,
     },
+    http::request::Builder,
 };
 use hyper_util::rt::TokioIo;
 use std::time::Duration;
@@ -55,6 +56,18 @@ pub enum Fetched {
     Body(Vec<u8>, Validators),
 }
 
+/// What is sent to a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "callers build it")]
+pub struct Content {
+    /// Its media type.
+    pub media_type: &'static str,
+    /// The media type of the answer.
+    pub accept: &'static str,
+    /// The bytes.
+    pub body: Vec<u8>,
+}
+
 /// Fetches a file, unless it still is what `known` says. The server of an `https://` URL must have a
 /// certificate of a CA that the system trusts.
 ///
@@ -69,19 +82,76 @@ pub async fn fetch(
     resolver: &Resolver,
     known: &Validators,
 ) -> Result<Fetched, FetchError> {
-    let exchange = exchange(url, limits, resolver, known);
-    match timeout(limits.timeout, exchange).await {
+    let mut request = about(url, Request::get(url.path())).header(ACCEPT, "*/*");
+    let conditions = [
+        (IF_NONE_MATCH, &known.etag),
+        (IF_MODIFIED_SINCE, &known.last_modified),
+    ];
+    for (name, value) in conditions {
+        if let Some(value) = value {
+            request = request.header(name, value);
+        }
+    }
+    let answer = exchange(url, limits, resolver, request.body(Full::default()));
+    match answer.await {
+        Ok((head, body)) => Ok(Fetched::Body(body, Validators::of(&head))),
+        Err(FetchError::Redirect(StatusCode::NOT_MODIFIED)) if *known != Validators::default() => {
+            Ok(Fetched::Unchanged)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Sends something to a server by POST, and returns what it answers. About `https://`, see [`fetch`].
+///
+/// # Errors
+/// As `fetch`.
+///
+/// # Cancel safety
+/// Dropping the future closes the connection.
+pub async fn post(
+    url: &HttpUrl,
+    limits: FetchLimits,
+    resolver: &Resolver,
+    content: Content,
+) -> Result<Vec<u8>, FetchError> {
+    let request = about(url, Request::post(url.path()))
+        .header(ACCEPT, content.accept)
+        .header(CONTENT_TYPE, content.media_type)
+        .body(Full::from(content.body));
+    let (_, body) = exchange(url, limits, resolver, request).await?;
+    Ok(body)
+}
+
+/// What every request says.
+fn about(url: &HttpUrl, request: Builder) -> Builder {
+    request
+        .header(HOST, url.authority())
+        .header(USER_AGENT, concat!("mproxy/", env!("CARGO_PKG_VERSION")))
+        .header(ACCEPT_ENCODING, "identity")
+}
+
+/// Sends a request. Returns the headers and the body of an answer with the status 200.
+async fn exchange(
+    url: &HttpUrl,
+    limits: FetchLimits,
+    resolver: &Resolver,
+    request: Result<Request<Full<Bytes>>, hyper::http::Error>,
+) -> Result<(HeaderMap, Vec<u8>), FetchError> {
+    let request = request.map_err(|_| FetchError::Url)?;
+    let answer = answer(url, limits, resolver, request);
+    match timeout(limits.timeout, answer).await {
         Ok(result) => result,
         Err(_) => Err(FetchError::TimedOut(limits.timeout)),
     }
 }
 
-async fn exchange(
+async fn answer(
     url: &HttpUrl,
     limits: FetchLimits,
     resolver: &Resolver,
-    known: &Validators,
-) -> Result<Fetched, FetchError> {
+    request: Request<Full<Bytes>>,
+) -> Result<(HeaderMap, Vec<u8>), FetchError> {
     let options = DialOptions {
         connect_timeout: limits.timeout,
         ..DialOptions::default()
@@ -101,13 +171,11 @@ async fn exchange(
     // aborted when this future ends in any way
     let mut tasks = JoinSet::new();
     tasks.spawn(connection);
-    let response = sender.send_request(request(url, known)?).await?;
+    let response = sender.send_request(request).await?;
     match response.status() {
-        StatusCode::NOT_MODIFIED if *known != Validators::default() => Ok(Fetched::Unchanged),
         StatusCode::OK => {
-            let validators = Validators::of(response.headers());
-            let body = body(response, limits.max_size).await?;
-            Ok(Fetched::Body(body, validators))
+            let (head, body) = response.into_parts();
+            Ok((head.headers, gathered(body, limits.max_size).await?))
         }
         status if status.is_redirection() => Err(FetchError::Redirect(status)),
         status => Err(FetchError::Status(status)),
@@ -122,27 +190,8 @@ fn trusts_system() -> Result<TlsClient, FetchError> {
     TlsClient::load(&options).map_err(FetchError::Trust)
 }
 
-fn request(url: &HttpUrl, known: &Validators) -> Result<Request<Empty<Bytes>>, FetchError> {
-    let mut request = Request::get(url.path())
-        .header(HOST, url.authority())
-        .header(USER_AGENT, concat!("mproxy/", env!("CARGO_PKG_VERSION")))
-        .header(ACCEPT, "*/*")
-        .header(ACCEPT_ENCODING, "identity");
-    let conditions = [
-        (IF_NONE_MATCH, &known.etag),
-        (IF_MODIFIED_SINCE, &known.last_modified),
-    ];
-    for (name, value) in conditions {
-        if let Some(value) = value {
-            request = request.header(name, value);
-        }
-    }
-    request.body(Empty::new()).map_err(|_| FetchError::Url)
-}
-
 /// Gathers the body as it comes; what a header says about its length reserves nothing.
-async fn body(response: Response<Incoming>, max_size: usize) -> Result<Vec<u8>, FetchError> {
-    let mut incoming = response.into_body();
+async fn gathered(mut incoming: Incoming, max_size: usize) -> Result<Vec<u8>, FetchError> {
     let too_large = FetchError::TooLarge(max_size);
     if incoming.size_hint().lower() > max_size as u64 {
         return Err(too_large);

@@ -16,7 +16,7 @@ use rustls::{
 
 /// The most certificates that a client may send, its own among them: as many as can be between it and a
 /// CA, the CA, and two that nobody needs.
-const MAX_CHAIN: usize = 10;
+pub(super) const MAX_CHAIN: usize = 10;
 
 /// A client sent more certificates than it may.
 #[derive(Debug, thiserror::Error)]

@@ -22,14 +22,19 @@ mod gate;
 mod info;
 mod key_log;
 mod machine;
+#[cfg(feature = "ocsp")]
+mod ocsp;
 mod rest;
 mod revocation;
 mod scratch;
 mod server;
+mod signature;
 mod stream;
 mod tickets;
 
 pub(crate) use self::connect::connect_tls;
+#[cfg(feature = "ocsp")]
+pub use self::ocsp::{OcspAnswer, OcspCertificate, OcspError, OcspQuestion, OcspStatus};
 pub use self::{
     accept::{accept_tls, accept_tls_admitted},
     algorithms::{Algorithms, TlsVersion, tls_provider},

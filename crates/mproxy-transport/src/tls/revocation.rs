@@ -17,13 +17,16 @@ use rustls::{
     server::WebPkiClientVerifier,
 };
 use x509_parser::{
-    asn1_rs::{Any, BitString, FromDer, Sequence, Tag},
+    asn1_rs::{Any, FromDer, Tag},
     prelude::X509Certificate,
     time::ASN1Time,
     x509::X509Name,
 };
 
-use super::files::{TlsFileError, certificates, find};
+use super::{
+    files::{TlsFileError, certificates, find},
+    signature::Signed,
+};
 
 /// A list of revoked certificates that its issuer has signed and that is in force. Cheap to clone.
 #[derive(Clone, PartialEq, Eq)]
@@ -136,10 +139,7 @@ struct Head<'a> {
     issuer: X509Name<'a>,
     this_update: i64,
     next_update: i64,
-    signed: &'a [u8],
-    /// The content of its AlgorithmIdentifier.
-    algorithm: &'a [u8],
-    signature: &'a [u8],
+    signed: Signed<'a>,
 }
 
 /// When a list in DER expires, in seconds since 1970; `None` if it is no list, or does not say so, which
@@ -150,17 +150,8 @@ pub(super) fn next_update(der: &[u8]) -> Option<i64> {
 
 impl<'a> Head<'a> {
     fn of(der: &'a [u8]) -> Option<Self> {
-        let (behind, list) = Any::from_der(der).ok()?;
-        if !behind.is_empty() || list.tag() != Tag::Sequence {
-            return None;
-        }
-        let (behind, to_be_signed) = Any::from_der(list.data).ok()?;
-        let signed = &list.data[..list.data.len() - behind.len()];
-        let (behind, algorithm) = Any::from_der(behind).ok()?;
-        let (_, signature) = Any::from_der(behind).ok()?;
-        // no unused bits
-        let signature = signature.data.strip_prefix(&[0])?;
-        let (mut rest, first) = Any::from_der(to_be_signed.data).ok()?;
+        let signed = Signed::of(der)?;
+        let (mut rest, first) = Any::from_der(signed.content).ok()?;
         if first.tag() == Tag::Integer {
             // the version; the algorithm once more is behind it
             (rest, _) = Any::from_der(rest).ok()?;
@@ -173,8 +164,6 @@ impl<'a> Head<'a> {
             this_update: this_update.timestamp(),
             next_update: next_update.timestamp(),
             signed,
-            algorithm: algorithm.data,
-            signature,
         })
     }
 
@@ -188,30 +177,11 @@ impl<'a> Head<'a> {
         if named.is_empty() {
             return Err(ListError::UnknownIssuer(name()));
         }
-        match named.iter().any(|root| self.is_signed_with(root).is_some()) {
+        let mut keys = named.iter().map(|root| root.public_key().raw);
+        match keys.any(|key| self.signed.is_by(key)) {
             true => Ok(()),
             false => Err(ListError::BadSignature(name())),
         }
-    }
-
-    /// `Some` if the key of this certificate has made the signature, by an algorithm that certificates may
-    /// be signed with, too.
-    fn is_signed_with(&self, root: &X509Certificate<'_>) -> Option<()> {
-        let key = root.public_key();
-        let (_, info) = Sequence::from_der(key.raw).ok()?;
-        let (behind, algorithm) = Any::from_der(&info.content).ok()?;
-        let (_, bits) = BitString::from_der(behind).ok()?;
-        let provider = default_provider();
-        let all = provider.signature_verification_algorithms.all.iter();
-        let mut fitting = all.filter(|it| {
-            it.signature_alg_id().as_ref() == self.algorithm
-                && it.public_key_alg_id().as_ref() == algorithm.data
-        });
-        let is_valid = fitting.any(|it| {
-            it.verify_signature(&bits.data, self.signed, self.signature)
-                .is_ok()
-        });
-        is_valid.then_some(())
     }
 }
 
@@ -229,4 +199,4 @@ fn is_usable(der: &[u8], roots: Vec<CertificateDer<'static>>) -> Result<(), List
 }
 
 /// How far the clocks of the issuer and of this machine may be apart, in seconds.
-const CLOCK_SKEW: i64 = 300;
+pub(super) const CLOCK_SKEW: i64 = 300;

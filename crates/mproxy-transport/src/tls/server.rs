@@ -13,6 +13,8 @@ use rustls::{
     sign::CertifiedKey,
 };
 
+#[cfg(feature = "ocsp")]
+use super::ocsp::{Issuers, OcspError, OcspQuestion};
 use super::{
     CertificateNames, TlsFileError, TlsVersion, TlsViolation,
     algorithms::{Algorithms, provider},
@@ -95,6 +97,8 @@ struct Inner {
     handshake_timeout: Duration,
     certificates: Vec<CertificateNames>,
     next_update: Option<i64>,
+    #[cfg(feature = "ocsp")]
+    issuers: Issuers,
 }
 
 // ===== impl TlsServerOptions =====
@@ -162,6 +166,8 @@ impl TlsServer {
             handshake_timeout: options.handshake_timeout,
             certificates,
             next_update: trust.lists.iter().filter_map(|it| next_update(it)).min(),
+            #[cfg(feature = "ocsp")]
+            issuers: Issuers::new(&trust.roots, options.checks_whole_chain),
         })))
     }
 
@@ -196,6 +202,20 @@ impl TlsServer {
         };
         let verified = verifier.verify_client_cert(own, others, UnixTime::now());
         verified.map(drop).map_err(TlsViolation)
+    }
+
+    /// What a responder of OCSP is to be asked about the certificates of a client, its own first, which this
+    /// listener trusts: about its own, and about those above it too if
+    /// [the whole chain is checked](TlsServerOptions::checks_whole_chain).
+    ///
+    /// # Errors
+    /// A certificate cannot be asked about.
+    #[cfg(feature = "ocsp")]
+    pub fn questions(
+        &self,
+        certificates: &[CertificateDer<'_>],
+    ) -> Result<Vec<OcspQuestion>, OcspError> {
+        self.0.issuers.questions(certificates)
     }
 
     /// Whether clients may have certificates.

@@ -4,6 +4,8 @@ mod certificates;
 mod chains;
 mod dial;
 mod handshake;
+#[cfg(feature = "ocsp")]
+mod ocsp;
 mod records;
 mod revocation;
 mod support;
