@@ -155,6 +155,7 @@ label! {
         Drain => "drain",
         ProxyHeader => "proxy_header",
         TlsError => "tls_error",
+        CertificateRejected => "certificate_rejected",
         WebsocketHandshake => "websocket_handshake",
         Internal => "internal",
     }
@@ -269,6 +270,18 @@ label! {
         TlsError => "tls_error",
         WebsocketHandshake => "websocket_handshake",
         Error => "error",
+    }
+}
+
+label! {
+    /// Label `result` of `mproxy_tls_ocsp_requests_total`: the status of the certificate, or that there is no
+    /// valid answer.
+    #[non_exhaustive]
+    OcspResult {
+        Good => "good",
+        Revoked => "revoked",
+        Unknown => "unknown",
+        Failed => "failed",
     }
 }
 

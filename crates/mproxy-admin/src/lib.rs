@@ -17,11 +17,11 @@ pub use build_info::BuildInfo;
 pub use health::{CheckHandle, Health, Named, Readiness};
 pub use http::{Admin, bind, router, serve};
 pub use labels::{
-    Action, BanSource, BanSubject, ConnectionLimit, Decision, DialResult, Direction, Offence,
-    PacketType, QueueRefusal, Reason, RefuseReason, ShedStage, Side, Version,
+    Action, BanSource, BanSubject, ConnectionLimit, Decision, DialResult, Direction, OcspResult,
+    Offence, PacketType, QueueRefusal, Reason, RefuseReason, ShedStage, Side, Version,
 };
 pub use metrics::{
     BanMetrics, Certificate, ConnectionMetrics, FetchedList, Format, LayerMetrics, ListenerMetrics,
-    LogMetrics, MemoryMetrics, Metrics, OverloadMetrics, Traffic, TrafficCounters,
+    LogMetrics, MemoryMetrics, Metrics, OcspMetrics, OverloadMetrics, Traffic, TrafficCounters,
     UpstreamConnection, UpstreamMetrics,
 };

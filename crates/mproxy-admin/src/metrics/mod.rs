@@ -18,6 +18,7 @@ mod layer;
 mod listener;
 mod log;
 mod memory;
+mod ocsp;
 mod overload;
 mod process;
 mod reload;
@@ -52,6 +53,7 @@ pub use layer::LayerMetrics;
 pub use listener::ListenerMetrics;
 pub use log::LogMetrics;
 pub use memory::MemoryMetrics;
+pub use ocsp::OcspMetrics;
 pub use overload::OverloadMetrics;
 pub use traffic::{Traffic, TrafficCounters};
 pub use upstream::{UpstreamConnection, UpstreamMetrics};
@@ -103,6 +105,7 @@ struct Inner {
     reloads: reload::Families,
     certificates: Certificates,
     fetched_lists: FetchedLists,
+    ocsp: ocsp::Families,
     worker_lag: Histogram,
     /// One a worker thread.
     traffic: Arc<[Arc<TrafficCounters>]>,
@@ -162,6 +165,7 @@ impl Metrics {
         registry.register_collector(Box::new(certificates.clone()));
         let fetched_lists = FetchedLists::default();
         registry.register_collector(Box::new(fetched_lists.clone()));
+        let ocsp = ocsp::Families::register(&mut registry);
         let inner = Arc::new(Inner {
             listeners,
             capacity,
@@ -175,6 +179,7 @@ impl Metrics {
             reloads,
             certificates,
             fetched_lists,
+            ocsp,
             worker_lag,
             traffic,
             registry,
@@ -262,6 +267,18 @@ impl Metrics {
     /// Shows what came of fetching these revocation lists, in place of earlier ones.
     pub fn set_fetched_lists(&self, lists: Vec<FetchedList>) {
         self.inner.fetched_lists.set(lists);
+    }
+
+    /// The counters of one OCSP responder. `url` comes from the configuration, never from the network, and has
+    /// nothing secret in it.
+    #[must_use]
+    pub fn ocsp(&self, url: &str) -> OcspMetrics {
+        OcspMetrics::new(&self.inner.ocsp, url)
+    }
+
+    /// Takes out the counters of an OCSP responder that is no longer asked.
+    pub fn forget_ocsp(&self, url: &str) {
+        self.inner.ocsp.forget(url);
     }
 
     /// Counts a reload of the configuration.

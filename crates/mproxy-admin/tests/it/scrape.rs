@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mproxy_admin::{
     Action, Certificate, ConnectionLimit, Decision, DialResult, Direction, FetchedList, LogMetrics,
-    Metrics, PacketType, Reason, RefuseReason, ShedStage, Side, Traffic, Version,
+    Metrics, OcspResult, PacketType, Reason, RefuseReason, ShedStage, Side, Traffic, Version,
 };
 
 use crate::support::Port;
@@ -155,6 +155,9 @@ fn feed(port: &Port) {
         failures: 1,
         next_update: Some(4_000_000_000),
     }]);
+    let responder = port.metrics.ocsp("http://ocsp.example.com:80/");
+    responder.asked(OcspResult::Revoked);
+    responder.knew();
     port.health.listener("mqtt").ok();
     port.health.upstream("broker").fail("connection refused");
 
