@@ -59,6 +59,7 @@ mod tls;
 mod tls_clients;
 mod tls_lists;
 mod tls_log;
+mod tls_ocsp;
 mod topic_map;
 mod transparent;
 mod unix;

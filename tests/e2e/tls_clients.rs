@@ -68,7 +68,13 @@ fn clients() -> Pki {
 }
 
 /// Sends bytes over TLS and reads the beginning of the answer; none if the connection ends.
-async fn asks(addr: SocketAddr, pki: &Pki, name: &str, version: &str, bytes: &[u8]) -> Vec<u8> {
+pub(crate) async fn asks(
+    addr: SocketAddr,
+    pki: &Pki,
+    name: &str,
+    version: &str,
+    bytes: &[u8],
+) -> Vec<u8> {
     let mut command = Command::new(tool("openssl"));
     command.args(["s_client", "-quiet", version, "-connect"]);
     command.arg(addr.to_string());

@@ -4,7 +4,7 @@ use crate::choice::words;
 use crate::context::Context;
 use crate::diagnostics::Diagnostic;
 use crate::listener::Protocol;
-use crate::scalar::{AnyPath, FilePath, Text};
+use crate::scalar::{AnyPath, FilePath, ResponderUrl, Text};
 use crate::section::{Listing, Located, Maybe, OptionalSub, Setting, Sub, Tables, section};
 use crate::validate::bounds;
 use mproxy_transport::{
@@ -100,15 +100,26 @@ section! {
         crl_refresh: Duration = "1h", check bounds::crl_refresh;
         /// Maximum time for fetching a list.
         crl_timeout: Duration = "30s", check bounds::timeout;
+        /// URL of an OCSP responder, http:// or https://, which mproxy asks about each client. "" = none.
+        ///
+        /// mproxy asks after the TLS handshake, and keeps the answers for all connections; it never asks at a
+        /// URL from a certificate. The issuer of the client's certificate must have signed the answer, or a
+        /// responder to which that issuer gave a certificate for OCSP signing. If there is no valid answer, or
+        /// if the responder does not know the certificate, on_unavailable decides. With revocation lists
+        /// too, a client must pass both.
+        ocsp_responder_url: Option<HttpUrl> as Setting<ResponderUrl> = "";
+        /// Maximum time for an answer of the responder. A client that connects waits as long.
+        ocsp_timeout: Duration = "5s", check bounds::timeout;
+        /// The longest time that an answer is used. One that expires sooner is used for a shorter time.
+        ocsp_refresh: Duration = "1h", check bounds::ocsp_refresh;
         /// What is checked: "leaf", the certificate of the client, or "chain", those above it too.
         depth: RevocationDepth = "leaf";
-        /// What happens to clients about whom no valid list says anything: "deny" or "allow".
+        /// What happens to clients about whom no valid list or answer says anything: "deny" or "allow".
         on_unavailable: OnUnavailable = "deny";
     }
     reserved {
-        "methods": "remove it; mproxy checks revocation lists";
-        "ocsp_responder_url": "use crl_files or crl_urls";
-        "cache_ttl": "use crl_refresh";
+        "methods": "remove it; mproxy checks what crl_files, crl_urls and ocsp_responder_url name";
+        "cache_ttl": "use crl_refresh, or ocsp_refresh";
     }
 }
 
@@ -161,7 +172,7 @@ pub enum NameFrom {
     SanUri,
 }
 
-/// Which certificates are looked for in revocation lists.
+/// Which certificates are looked for in revocation lists, or asked about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RevocationDepth {
     /// The client's own.
@@ -170,7 +181,7 @@ pub enum RevocationDepth {
     Chain,
 }
 
-/// What happens to clients about whom no valid list says anything.
+/// What happens to clients about whom no valid list or answer says anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnUnavailable {
     /// They are refused.
@@ -331,6 +342,8 @@ fn clients(cx: &mut Context, keys: &ListenerTlsKeys, tls: &ListenerTls, span: &R
         return;
     }
     let (files, urls) = (&keys.revocation.crl_files, &keys.revocation.crl_urls);
+    let responder = &keys.revocation.ocsp_responder_url;
+    let has_responder = tls.revocation.ocsp_responder_url.is_some();
     let listed = [
         tls.revocation.crl_files.len(),
         tls.revocation.crl_urls.len(),
@@ -347,6 +360,7 @@ fn clients(cx: &mut Context, keys: &ListenerTlsKeys, tls: &ListenerTls, span: &R
         ("client_id_from", keys.client_id_from.span(), named[1]),
         ("crl_files", files.span(), listed[0]),
         ("crl_urls", urls.span(), listed[1]),
+        ("ocsp_responder_url", responder.span(), has_responder),
     ];
     for (key, span, is_set) in idle {
         if let (Some(span), true) = (span, is_set) {

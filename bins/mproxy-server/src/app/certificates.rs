@@ -4,6 +4,7 @@
 //! they change, with the configuration as it is: one that is being edited does not come into effect.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -19,6 +20,7 @@ use tokio::time::sleep;
 use super::event::{self, Asker};
 use super::plan::ListenerPlan;
 use super::registry::Registry;
+use super::session::fill_listener;
 use super::workers::Workers;
 
 /// The tables of TLS, and the files that each is read from.
@@ -149,9 +151,9 @@ impl Watch {
 
 /// How many certificates a worker judges before it does something else for a [`PAUSE`]. One takes about
 /// 0.1 ms.
-const BATCH: usize = 8;
+pub(super) const BATCH: usize = 8;
 
-const PAUSE: Duration = Duration::from_millis(1);
+pub(super) const PAUSE: Duration = Duration::from_millis(1);
 
 /// Ends the sessions whose certificates are not trusted any more by these listeners.
 pub(super) fn judge(workers: &Workers, registry: &Registry, servers: HashMap<Arc<str>, TlsServer>) {
@@ -170,7 +172,7 @@ pub(super) fn judge(workers: &Workers, registry: &Registry, servers: HashMap<Arc
                 if let Err(violation) = result
                     && is_distrust(violation.fault())
                 {
-                    reject(&handle, &violation);
+                    reject(&handle, &violation, None);
                 }
                 judged += 1;
                 if judged % BATCH == 0 {
@@ -207,7 +209,9 @@ const fn is_distrust(fault: TlsFault) -> bool {
     )
 }
 
-fn reject(handle: &SessionHandle, violation: &TlsViolation) {
+/// Ends the session of a client whose certificate is not trusted any more, and logs why. `NAME` in the remedy is
+/// that of the listener.
+pub(super) fn reject(handle: &SessionHandle, why: &dyn Display, remedy: Option<&str>) {
     if let Some(info) = handle.info() {
         let certificate = info.peer().certificate();
         tracing::warn!(
@@ -220,7 +224,8 @@ fn reject(handle: &SessionHandle, violation: &TlsViolation) {
             subject = certificate.map(|it| it.subject.as_str()),
             serial = certificate.map(|it| it.serial.as_str()),
             reason = CloseReason::CertificateRejected.as_str(),
-            detail = %violation,
+            detail = %why,
+            remedy = remedy.map(|it| fill_listener(it, &info.peer().listener)),
             "the certificate of a connected client is no longer trusted"
         );
     }

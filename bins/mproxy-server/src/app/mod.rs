@@ -21,6 +21,8 @@ mod kept;
 mod lists;
 mod memory;
 mod networks;
+#[cfg(feature = "ocsp")]
+mod ocsp;
 mod plan;
 mod recent;
 mod registry;

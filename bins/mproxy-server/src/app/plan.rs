@@ -201,6 +201,14 @@ fn tls(listener: &config::Listener, lists: &Lists) -> Result<Option<TlsServer>, 
     let Some(tls) = &listener.tls else {
         return Ok(None);
     };
+    #[cfg(not(feature = "ocsp"))]
+    if tls.revocation.ocsp_responder_url.is_some() {
+        return Err(refused(format!(
+            "listeners.{}.tls.revocation.ocsp_responder_url: this mproxy-server was built without OCSP; build it \
+             with --features ocsp, or remove the key and use crl_files or crl_urls",
+            listener.name
+        )));
+    }
     let mut options = tls.options(listener.protocol);
     options.kept_lists = lists.of(tls);
     options.handshake_timeout = listener.limits.connect_timeout;

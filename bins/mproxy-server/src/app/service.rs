@@ -15,6 +15,8 @@ use super::chain::Policy;
 use super::gate::{Admitted, Evicted, Gate, Limited, Refused};
 use super::memory::Memory;
 use super::networks::{Networks, Unserved};
+#[cfg(feature = "ocsp")]
+use super::ocsp::{Check, Ocsp};
 use super::strain::Strain;
 use super::trust::Trust;
 use super::upgrades::Upgrades;
@@ -33,6 +35,11 @@ pub(crate) struct Service {
     pub(crate) trust: Trust,
     /// `Some` for a listener with TLS.
     pub(crate) tls: Option<TlsServer>,
+    #[cfg(feature = "ocsp")]
+    pub(crate) ocsp: Ocsp,
+    /// `Some` if an OCSP responder is asked about its clients.
+    #[cfg(feature = "ocsp")]
+    pub(crate) ocsp_check: Option<Check>,
     /// `Some` for a WebSocket listener.
     pub(crate) websocket: Option<WsOptions>,
     /// What hooks see of upgrade requests.

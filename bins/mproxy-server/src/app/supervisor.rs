@@ -5,6 +5,8 @@
 //! run:    Event::Reload -> load -> Plan -> sockets -> apply      Event::Stop -> drain
 //! ```
 
+#[cfg(feature = "ocsp")]
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -14,6 +16,8 @@ use mproxy_codec::ReasonCode;
 use mproxy_config::Config;
 use mproxy_session::BoxError;
 use mproxy_transport::Resolver;
+#[cfg(feature = "ocsp")]
+use mproxy_transport::TlsServer;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +33,8 @@ use super::held::Held;
 use super::kept::KeptListeners;
 use super::lists::Fetchers;
 use super::memory::Memory;
+#[cfg(feature = "ocsp")]
+use super::ocsp::Ocsp;
 use super::plan::{ListenerPlan, Plan};
 use super::registry::Registry;
 use super::reload::Loader;
@@ -109,6 +115,8 @@ pub(crate) struct Supervisor {
     kept: KeptListeners,
     certificates: certificates::Watch,
     pub(super) fetchers: Fetchers,
+    #[cfg(feature = "ocsp")]
+    ocsp: Ocsp,
     events: Sender,
     is_watched: bool,
 }
@@ -164,6 +172,8 @@ impl Supervisor {
         let (keeper, kept, over) = (Arc::clone(&strain), registry.clone(), abort.clone());
         tokio::spawn(async move { keeper.keep(&kept, over).await });
         let remedy = capacity.descriptor_remedy(&config.server);
+        #[cfg(feature = "ocsp")]
+        let ocsp = Ocsp::new(&resolver, &metrics);
         let mut supervisor = Self {
             metrics,
             health,
@@ -191,6 +201,8 @@ impl Supervisor {
             kept: KeptListeners::default(),
             certificates: certificates::Watch::default(),
             fetchers,
+            #[cfg(feature = "ocsp")]
+            ocsp,
             events: sources.events,
             is_watched: sources.is_watched,
         };
@@ -244,6 +256,8 @@ impl Supervisor {
         self.generation += 1;
         self.upstreams
             .replace(&plan.upstreams, &self.resolver, &self.metrics, &self.health);
+        #[cfg(feature = "ocsp")]
+        let others = self.ocsp.follow(&self.config);
         let services = plan.listeners.iter();
         let services = services.filter_map(|plan| Some((plan, Arc::new(self.service(plan)?))));
         let services = services.collect();
@@ -271,6 +285,9 @@ impl Supervisor {
         certificates::warn(&plan.listeners);
         let distrusting = self.kept.distrusting(self.generation);
         certificates::judge(&self.workers, &self.registry, distrusting);
+        #[cfg(feature = "ocsp")]
+        self.ocsp
+            .follow_sessions(&self.workers, &self.registry, others, servers(&plan));
         if !self.is_watched {
             self.certificates.follow(&plan.tls_files, &self.events);
         }
@@ -335,6 +352,10 @@ impl Supervisor {
             ipv6_prefix: plan.rules.ipv6_prefix,
             trust: plan.trust.clone(),
             tls: plan.tls.clone(),
+            #[cfg(feature = "ocsp")]
+            ocsp: self.ocsp.clone(),
+            #[cfg(feature = "ocsp")]
+            ocsp_check: self.ocsp.check(&plan.name),
             websocket: plan.websocket.clone(),
             upgrades: Arc::clone(&plan.upgrades),
             policy: Arc::clone(&kept.policy),
@@ -372,6 +393,14 @@ impl Drop for Supervisor {
 
 fn other(what: &'static str) -> impl FnOnce(BoxError) -> StartError {
     move |error| StartError::Other { what, error }
+}
+
+/// The TLS of each listener.
+#[cfg(feature = "ocsp")]
+fn servers(plan: &Plan) -> HashMap<String, TlsServer> {
+    let servers = plan.listeners.iter();
+    let servers = servers.filter_map(|it| Some((it.name.to_string(), it.tls.clone()?)));
+    servers.collect()
 }
 
 /// A configuration without what any reload can change: lists of rules may be large.

@@ -17,6 +17,10 @@ const PASSED_NAME: &str = "expected the FileDescriptorName= of a .socket unit af
 #[derive(Debug)]
 pub(crate) struct AdminBind;
 
+/// The URL of an OCSP responder, or nothing.
+#[derive(Debug)]
+pub(crate) struct ResponderUrl;
+
 /// Where a listener listens: an IP address, a Unix socket, or a socket that systemd passes. Not a name,
 /// although the transport accepts names: its address may change.
 impl Scalar for ListenAddr {
@@ -114,6 +118,33 @@ impl Scalar for UpstreamAddr {
             unix_path(text, path)?;
         }
         text.parse().map_err(|error| invalid_upstream(text, &error))
+    }
+}
+
+impl Scalar for ResponderUrl {
+    type Value = Option<HttpUrl>;
+    written!(
+        "a URL such as \"http://ocsp.example.com\", or \"\" for none",
+        { "type": "string", "pattern": "^(https?://[^/?#@]+.*)?$", "examples": ["http://ocsp.example.com", ""] }
+    );
+
+    fn read(raw: &Raw, _: bool) -> Result<Self::Value, Problem> {
+        let text = string::<Self>(raw)?;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        text.parse().map(Some).map_err(|error| match error {
+            AddrError::Credentials => Problem::new("a URL with a user name in it", "leave it out")
+                .note("a responder answers anybody, and signs what it says"),
+            _ => Problem::expected::<Self>(format!("invalid URL `{text}`")),
+        })
+    }
+
+    fn show(value: &Self::Value) -> Value {
+        value
+            .as_ref()
+            .map_or_else(String::new, HttpUrl::reveal)
+            .into()
     }
 }
 
@@ -256,6 +287,19 @@ mod tests {
         let problem = read("ldap://pki/cn=ca").unwrap_err();
         assert!(problem.label.contains("http://"), "{problem:?}");
         let problem = read("http://user:secret@pki/ca.crl").unwrap_err();
+        assert!(!format!("{problem:?}").contains("secret"), "{problem:?}");
+    }
+
+    #[test]
+    fn urls_of_responders() {
+        let read = |text: &str| ResponderUrl::read(&Raw::String(text.to_owned()), false);
+        for text in ["", "https://ocsp.example.com/a?key=1"] {
+            let shown = ResponderUrl::show(&read(text).unwrap());
+            assert_eq!(shown.as_str(), Some(text));
+        }
+        let problem = read("ocsp.example.com").unwrap_err();
+        assert!(problem.label.contains("http://"), "{problem:?}");
+        let problem = read("http://user:secret@ocsp/").unwrap_err();
         assert!(!format!("{problem:?}").contains("secret"), "{problem:?}");
     }
 

@@ -42,7 +42,7 @@ mod raw;
 mod template;
 mod text;
 
-pub(crate) use address::AdminBind;
+pub(crate) use address::{AdminBind, ResponderUrl};
 pub(crate) use measure::{AutoSize, ByteRate, DurationOrNever, KeepAlive, Size, sized};
 pub(crate) use number::{Count, FormatVersion, MaxQos, Number, Prefix};
 pub use raw::Raw;

@@ -34,6 +34,7 @@ const HEALTH_INTERVAL_MIN: Duration = Duration::from_millis(100);
 
 /// The shortest time between two fetches of a revocation list: it is somebody's server.
 const CRL_REFRESH_MIN: Duration = Duration::from_secs(1);
+const OCSP_REFRESH_MIN: Duration = Duration::from_secs(1);
 
 /// The smallest limit for the head of an HTTP request that the HTTP library accepts.
 const HEADER_MIN: u64 = 8 << 10;
@@ -86,6 +87,12 @@ pub(crate) fn threads(count: &Option<NonZeroUsize>) -> Result<(), Problem> {
 pub(crate) fn crl_refresh(time: &Duration) -> Result<(), Problem> {
     let message = "a fetch more than once a second";
     refused_if(*time < CRL_REFRESH_MIN, message, "at least \"1s\"")
+}
+
+/// The time that an answer of a responder is used.
+pub(crate) fn ocsp_refresh(time: &Duration) -> Result<(), Problem> {
+    let message = "an answer that is used for less than a second";
+    refused_if(*time < OCSP_REFRESH_MIN, message, "at least \"1s\"")
 }
 
 /// The time between two health checks of a broker.

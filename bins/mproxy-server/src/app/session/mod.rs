@@ -5,6 +5,8 @@
 //!                                          `--> recorder: metrics, log
 //! ```
 
+#[cfg(feature = "ocsp")]
+mod cleared;
 mod counted;
 mod handshake;
 mod offended;

@@ -17,6 +17,8 @@ use super::tls;
 use super::unused::ended;
 use crate::app::bans;
 use crate::app::gate::{Pass, Refused};
+#[cfg(feature = "ocsp")]
+use crate::app::ocsp::Attended;
 use crate::app::service::{Service, Unwelcome};
 
 impl Service {
@@ -27,7 +29,7 @@ impl Service {
         accepted: Accepted,
         pass: &mut Pass,
         handle: &SessionHandle,
-    ) -> Result<(Stream, Peer, Option<Box<SocketAddr>>), Unopened> {
+    ) -> Result<Opened, Unopened> {
         let mut peer = Peer::new(Arc::clone(&self.name));
         peer.address = accepted.peer().socket_addr();
         let is_told = self.upstream.is_told();
@@ -53,10 +55,19 @@ impl Service {
         if !is_forwarded {
             self.count(pass, uncounted.take())?;
         }
+        #[cfg(feature = "ocsp")]
+        let mut attended = None;
         if let Some(server) = &self.tls {
             let (secured, info) = self.secure(stream, server, &peer, handle).await?;
             stream = secured;
+            #[cfg(feature = "ocsp")]
+            let questions = self.questions(server, &info);
             peer = peer.with_tls(tls_peer(info));
+            #[cfg(feature = "ocsp")]
+            {
+                let cleared = self.cleared(&mut stream, &peer, questions, handle);
+                attended = cleared.await?;
+            }
         }
         if let Some(options) = &self.websocket {
             let held = |bytes| handle.holds(bytes);
@@ -74,7 +85,13 @@ impl Service {
         }
         self.count(pass, uncounted)?;
         let destination = destination.filter(|_| is_told).map(Box::new);
-        Ok((stream, peer, destination))
+        Ok(Opened {
+            stream,
+            peer,
+            destination,
+            #[cfg(feature = "ocsp")]
+            attended,
+        })
     }
 
     /// Does the TLS handshake, if limits let it begin.
@@ -178,6 +195,17 @@ impl Service {
         );
         Unopened::Refused(RefuseReason::WebsocketHandshake)
     }
+}
+
+/// A stream of MQTT.
+pub(super) struct Opened {
+    pub(super) stream: Stream,
+    pub(super) peer: Peer,
+    /// The address that the client connected to, for brokers that are told of it.
+    pub(super) destination: Option<Box<SocketAddr>>,
+    /// `Some` for a client with a certificate.
+    #[cfg(feature = "ocsp")]
+    pub(super) attended: Option<Attended>,
 }
 
 /// Why an accepted connection has no session.

@@ -17,6 +17,8 @@ use mproxy_session::{
 
 use super::offended::Pings;
 use crate::app::gate::Pass;
+#[cfg(feature = "ocsp")]
+use crate::app::ocsp::Attended;
 use crate::app::service::Service;
 use crate::app::upstream::{Entered, Permit, Waiting};
 use crate::app::workers::Pulse;
@@ -60,6 +62,9 @@ pub(crate) struct ConnectionRecorder {
     pass: Pass,
     /// The listener of the client.
     service: Arc<Service>,
+    /// Its certificates are asked about as long as it is connected.
+    #[cfg(feature = "ocsp")]
+    _attended: Option<Attended>,
 }
 
 impl ConnectionRecorder {
@@ -76,7 +81,16 @@ impl ConnectionRecorder {
             pings: OnceLock::new(),
             pass,
             service,
+            #[cfg(feature = "ocsp")]
+            _attended: None,
         }
+    }
+
+    /// Keeps this as long as the connection is open.
+    #[cfg(feature = "ocsp")]
+    pub(crate) fn attended(mut self, attended: Option<Attended>) -> Self {
+        self._attended = attended;
+        self
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<ConnectionMetrics>> {

@@ -10,7 +10,7 @@ use mproxy_session::{Session, SessionHandle, Summary};
 use mproxy_transport::{Accepted, DialError, Stream};
 
 use super::counted::Counted;
-use super::open::Unopened;
+use super::open::{Opened, Unopened};
 use super::recorder::{ConnectionRecorder, WorkerRecorder};
 use crate::app::chain::LiveChain;
 use crate::app::gate::Pass;
@@ -45,7 +45,7 @@ impl Service {
         Arc<ConnectionRecorder>,
     )> {
         let metrics = self.metrics.accepted();
-        let (stream, peer, destination) = match self.open(accepted, &mut pass, &handle).await {
+        let opened = match self.open(accepted, &mut pass, &handle).await {
             Ok(opened) => opened,
             Err(Unopened::Refused(reason)) => {
                 metrics.refused(reason);
@@ -64,12 +64,20 @@ impl Service {
                 return None;
             }
         };
+        let Opened {
+            stream,
+            peer,
+            destination,
+            ..
+        } = opened;
         tracing::debug!(
             target: "mproxy::session",
             listener = &*self.name, peer = %peer,
             "accepted"
         );
         let recorder = ConnectionRecorder::new(worker, metrics, pass, Arc::clone(&self));
+        #[cfg(feature = "ocsp")]
+        let recorder = recorder.attended(opened.attended);
         let recorder = Arc::new(recorder);
         let session = Session::new(peer)
             .limits(Arc::clone(&self.limits))

@@ -1,0 +1,263 @@
+//! OCSP: a responder that is asked whether the certificates of clients were revoked.
+//!
+//! ```text
+//! TLS handshake --> Check::judge --> Book: an answer, a failure that is remembered, or a request under way
+//!                                     |  neither
+//!                                     v
+//!                           one request a certificate --post--> responder
+//!                                     |  revoked
+//!                                     v
+//!                           sessions with this certificate end
+//! ```
+//! A responder has one [`Book`](book::Book) for all threads. A reload keeps the books of the responders that stay.
+//! Answers about connected clients are renewed in the background before they run out; a responder that fails
+//! ends no session.
+
+mod book;
+mod check;
+mod failure;
+mod responder;
+mod trouble;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use mproxy_admin::Metrics;
+use mproxy_config::{Config, ListenerTls, OnUnavailable};
+use mproxy_session::SessionHandle;
+use mproxy_transport::{ClientAuth, HttpUrl, OcspCertificate, OcspQuestion, Resolver, TlsServer};
+use tokio::runtime::Handle;
+use tokio::time::sleep;
+
+pub(super) use self::check::{Check, Refusal};
+use self::responder::{Responder, Settings};
+use super::certificates::{BATCH, PAUSE};
+use super::registry::Registry;
+use super::workers::Workers;
+
+/// The responders that the configuration names, and the connected clients that they are asked about. Clones are
+/// the same.
+#[derive(Clone)]
+pub(crate) struct Ocsp(Arc<Shared>);
+
+struct Shared {
+    /// Where requests run: not on the threads of the clients that wait for them.
+    runtime: Handle,
+    resolver: Resolver,
+    metrics: Metrics,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    responders: HashMap<HttpUrl, Arc<Responder>>,
+    /// By the names of listeners.
+    checks: HashMap<String, Check>,
+    /// By the numbers of sessions.
+    attended: HashMap<u64, (Arc<Responder>, Vec<OcspCertificate>)>,
+}
+
+/// A connection whose certificates responders are asked about until it is dropped.
+pub(crate) struct Attended {
+    ocsp: Ocsp,
+    session: u64,
+}
+
+/// The listeners that ask another responder than before; `None` for one that asks none.
+pub(super) type Changed = HashMap<String, Option<Check>>;
+
+impl Ocsp {
+    /// Must be called on the runtime on which requests are to run.
+    pub(super) fn new(resolver: &Resolver, metrics: &Metrics) -> Self {
+        Self(Arc::new(Shared {
+            runtime: Handle::current(),
+            resolver: resolver.clone(),
+            metrics: metrics.clone(),
+            state: Mutex::default(),
+        }))
+    }
+
+    /// Asks the responders of this configuration from now on, and no others.
+    pub(super) fn follow(&self, config: &Config) -> Changed {
+        let wanted = wanted(config);
+        let mut state = self.lock();
+        state.responders.retain(|url, responder| {
+            let stays = wanted.contains_key(url);
+            if !stays {
+                responder.stop();
+                let shown = url.to_string();
+                // another one may differ in the query, which is not shown
+                if !wanted.keys().any(|it| it.to_string() == shown) {
+                    self.0.metrics.forget_ocsp(&shown);
+                }
+            }
+            stays
+        });
+        for (url, settings) in wanted {
+            match state.responders.get(&url) {
+                Some(responder) => responder.configure(settings),
+                None => {
+                    let responder = Responder::start(
+                        url.clone(),
+                        settings,
+                        &self.0.runtime,
+                        &self.0.resolver,
+                        &self.0.metrics,
+                    );
+                    state.responders.insert(url, responder);
+                }
+            }
+        }
+        let checks = asking(config).filter_map(|(name, url, tls)| {
+            let responder = Arc::clone(state.responders.get(url)?);
+            let allows = tls.revocation.on_unavailable == OnUnavailable::Allow;
+            Some((name.to_owned(), Check { responder, allows }))
+        });
+        let checks: HashMap<_, _> = checks.collect();
+        let before = std::mem::replace(&mut state.checks, checks);
+        changed(&before, &state.checks)
+    }
+
+    /// What a listener asks.
+    pub(super) fn check(&self, listener: &str) -> Option<Check> {
+        self.lock().checks.get(listener).cloned()
+    }
+
+    /// A connection that shows a certificate. Nobody is asked about it yet.
+    pub(crate) fn connection(&self, handle: &SessionHandle) -> Attended {
+        Attended {
+            ocsp: self.clone(),
+            session: handle.id().as_u64(),
+        }
+    }
+
+    /// Asks about a connected client from now on, in the background, and at no other responder any more. If
+    /// its certificate was revoked, its session ends.
+    pub(crate) fn attend(&self, handle: &SessionHandle, check: &Check, asked: &[OcspQuestion]) {
+        let session = handle.id().as_u64();
+        self.leave(session);
+        let certificates = asked.iter().map(|it| it.certificate().clone());
+        let attended = (Arc::clone(&check.responder), certificates.collect());
+        self.lock().attended.insert(session, attended);
+        check.responder.attend(handle, asked);
+    }
+
+    fn leave(&self, session: u64) {
+        let attended = self.lock().attended.remove(&session);
+        if let Some((responder, certificates)) = attended {
+            responder.leave(session, &certificates);
+        }
+    }
+
+    /// Has the connected clients of listeners that ask another responder than before asked about there.
+    pub(super) fn follow_sessions(
+        &self,
+        workers: &Workers,
+        registry: &Registry,
+        changed: Changed,
+        servers: HashMap<String, TlsServer>,
+    ) {
+        if changed.is_empty() {
+            return;
+        }
+        let shared = Arc::new((changed, servers));
+        workers.each(registry, |sessions| {
+            let (ocsp, shared) = (self.clone(), Arc::clone(&shared));
+            async move {
+                let (changed, servers) = &*shared;
+                let mut looked = 0;
+                for handle in sessions.running() {
+                    let Some(peer) = handle.info().map(|info| info.peer()) else {
+                        continue;
+                    };
+                    let Some(check) = changed.get(&*peer.listener) else {
+                        continue;
+                    };
+                    // one that has ended is not attended to
+                    if !sessions.has(&handle) {
+                        continue;
+                    }
+                    let server = servers.get(&*peer.listener);
+                    match (check, server, peer.certificate()) {
+                        (Some(check), Some(server), Some(certificate)) => {
+                            let chain = certificate.chain.iter();
+                            let chain: Vec<_> = chain.map(|der| (**der).into()).collect();
+                            if let Ok(questions) = server.questions(&chain) {
+                                ocsp.attend(&handle, check, &questions);
+                            }
+                        }
+                        _ => ocsp.leave(handle.id().as_u64()),
+                    }
+                    looked += 1;
+                    if looked % BATCH == 0 {
+                        sleep(PAUSE).await;
+                    }
+                }
+            }
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // nothing that can panic lies between two changes that belong together
+        let state = self.0.state.lock();
+        state.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Attended {
+    fn drop(&mut self) {
+        self.ocsp.leave(self.session);
+    }
+}
+
+impl fmt::Debug for Ocsp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ocsp").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Attended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attended")
+            .field("session", &self.session)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The listeners that ask a responder.
+fn asking(config: &Config) -> impl Iterator<Item = (&str, &HttpUrl, &ListenerTls)> {
+    let with_tls = config.listeners.iter();
+    let with_tls = with_tls.filter_map(|it| Some((it.name.as_str(), it.tls.as_ref()?)));
+    with_tls.filter_map(|(name, tls)| {
+        let url = tls.revocation.ocsp_responder_url.as_ref()?;
+        (tls.client_auth != ClientAuth::Off).then_some((name, url, tls))
+    })
+}
+
+/// The responders of a configuration. One that several listeners have is asked as often as one of them wants.
+fn wanted(config: &Config) -> HashMap<HttpUrl, Settings> {
+    let mut wanted = HashMap::new();
+    for (name, url, tls) in asking(config) {
+        let own = Settings {
+            listener: name.to_owned(),
+            timeout: tls.revocation.ocsp_timeout,
+            refresh: tls.revocation.ocsp_refresh,
+        };
+        let settings = wanted.entry(url.clone()).or_insert_with(|| own.clone());
+        settings.timeout = settings.timeout.max(own.timeout);
+        settings.refresh = settings.refresh.min(own.refresh);
+    }
+    wanted
+}
+
+fn changed(before: &HashMap<String, Check>, now: &HashMap<String, Check>) -> Changed {
+    let gone = before.keys().filter(|name| !now.contains_key(*name));
+    let gone = gone.map(|name| (name.clone(), None));
+    let other = now.iter().filter(|(name, check)| {
+        let known = before.get(*name);
+        known.is_none_or(|it| !Arc::ptr_eq(&it.responder, &check.responder))
+    });
+    let other = other.map(|(name, check)| (name.clone(), Some(check.clone())));
+    gone.chain(other).collect()
+}
