@@ -20,7 +20,7 @@ use tokio::process::Command;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::tls::{args, listener, pki, shown, tls};
+use crate::tls::{args, listener, pki, s_client, shown, tls};
 use crate::tls_clients::asks;
 
 /// What the responder does with a question.
@@ -366,6 +366,38 @@ async fn a_client_that_is_revoked_while_it_is_connected_is_closed() {
     // the will would have come before it
     stays.message("t 0 0 1 6d").await;
     drop(gone);
+}
+
+/// A ticket is no way around the responder.
+#[tokio::test]
+async fn a_resumed_session_is_judged_again() {
+    let pki = pki();
+    let broker = Mosquitto::start().await;
+    let responder = Responder::start(&pki).await;
+    let mproxy = start(
+        &pki,
+        &broker,
+        &responder.settings("ocsp_refresh = \"1s\"\n"),
+    )
+    .await;
+    let addr = mproxy.listener("mqtts");
+    let [cert, key, ticket] = ["alice.crt", "alice.key", "ticket"].map(|it| pki.file(it));
+    let connects = async |more: [&str; 2]| {
+        let own = ["-tls1_2", "-cert", &cert, "-key", &key];
+        s_client(addr, &pki, &[&own[..], &more].concat()).await
+    };
+    let first = connects(["-sess_out", &ticket]).await;
+    assert!(first.contains("New, TLSv1.2"), "{first}");
+    mproxy.metric(&requests(&responder, "good"), 1.0).await;
+    responder.knows(&[(7, false)]);
+    let refused = "mproxy_connections_refused_total{reason=\"certificate_rejected\"}";
+    until("a resumed session that is refused", async || {
+        let resumed = connects(["-sess_in", &ticket]).await;
+        assert!(resumed.contains("Reused, TLSv1.2"), "{resumed}");
+        (mproxy.metrics().await.sum(refused) >= 1.0).then_some(())
+    })
+    .await;
+    refusal(&mproxy, "the certificate was revoked").await;
 }
 
 /// Each failure is told, with what to do; it is not asked again at once.

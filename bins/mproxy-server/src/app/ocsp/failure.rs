@@ -1,5 +1,7 @@
 //! Why there is no answer about a certificate, and what to do.
 
+use std::sync::Arc;
+
 use mproxy_transport::{DialCause, FetchError, OcspError};
 
 /// Why there is no valid answer about a certificate.
@@ -12,6 +14,9 @@ pub(super) enum Failure {
     /// So many requests are under way that this one did not get its turn in time.
     #[error("{0} requests are under way, and none ended in time")]
     Crowded(usize),
+    /// The responder has failed while this request waited for its turn.
+    #[error("{0}")]
+    Same(Arc<Self>),
     #[error("the request has ended without a result")]
     Stopped,
 }
@@ -41,12 +46,12 @@ impl Failure {
             Self::Fetch(_) => About::Responder,
             Self::Answer(error) if error.is_busy() => About::Responder,
             Self::Answer(_) => About::Certificate,
-            Self::Crowded(_) | Self::Stopped => About::Us,
+            Self::Crowded(_) | Self::Same(_) | Self::Stopped => About::Us,
         }
     }
 
     /// What to change, and where; `NAME` is the listener's.
-    pub(super) const fn remedy(&self) -> &'static str {
+    pub(super) fn remedy(&self) -> &'static str {
         match self {
             Self::Fetch(FetchError::Dial(DialCause::Tls(_))) => {
                 "the responder needs a certificate for its name, of a CA that the system trusts"
@@ -74,6 +79,7 @@ impl Failure {
                 "the responder is too slow for so many clients: see whether it caches its answers, or raise \
                  listeners.NAME.tls.revocation.ocsp_timeout"
             }
+            Self::Same(first) => first.remedy(),
             Self::Stopped => "please report it with this line",
         }
     }

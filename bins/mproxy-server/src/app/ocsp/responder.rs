@@ -16,7 +16,7 @@ use tokio::time::{sleep_until, timeout};
 
 use super::book::{Book, Look, News, Teller};
 use super::check::Told;
-use super::failure::Failure;
+use super::failure::{About, Failure};
 use crate::app::certificates;
 use crate::app::session::fill_listener;
 
@@ -150,12 +150,16 @@ impl Responder {
 
     fn ended(&self, request: &mut Request, result: Result<OcspAnswer, Failure>) {
         let shown = match result.as_ref().map(|it| it.status) {
-            Ok(OcspStatus::Good) => OcspResult::Good,
-            Ok(OcspStatus::Revoked(_)) => OcspResult::Revoked,
-            Ok(OcspStatus::Unknown) => OcspResult::Unknown,
-            Err(_) => OcspResult::Failed,
+            Ok(OcspStatus::Good) => Some(OcspResult::Good),
+            Ok(OcspStatus::Revoked(_)) => Some(OcspResult::Revoked),
+            Ok(OcspStatus::Unknown) => Some(OcspResult::Unknown),
+            // it was not sent
+            Err(failure) if failure.about() == About::Us => None,
+            Err(_) => Some(OcspResult::Failed),
         };
-        self.metrics.asked(shown);
+        if let Some(shown) = shown {
+            self.metrics.asked(shown);
+        }
         let news = result.map(|answer| News {
             status: answer.status,
             left: remaining(answer.valid_until),
@@ -278,6 +282,10 @@ impl Request {
         let turn = timeout(limits.timeout, responder.requests.acquire()).await;
         let turn = turn.map_err(|_| Failure::Crowded(REQUESTS))?;
         let _turn = turn.map_err(|_| Failure::Stopped)?;
+        // those that waited would cost the time out one after the other
+        if let Some(why) = responder.book().failed_since(self.begun) {
+            return Err(Failure::Same(why));
+        }
         let content = Content {
             media_type: "application/ocsp-request",
             accept: "application/ocsp-response",

@@ -17,7 +17,7 @@ const JITTER: f64 = 0.1;
 pub(super) struct Trouble {
     pub(super) why: Arc<Failure>,
     count: u32,
-    since: Instant,
+    pub(super) since: Instant,
     pub(super) retry: Instant,
     /// Somebody tries whether it is over: all others do not.
     pub(super) is_tried: bool,

@@ -143,6 +143,12 @@ impl Book {
         Look::Ask(teller, waiter)
     }
 
+    /// Why a request that began at this time need not be sent any more: the responder has failed since.
+    pub(super) fn failed_since(&self, begun: Instant) -> Option<Arc<Failure>> {
+        let trouble = self.trouble.as_ref().filter(|it| begun < it.since);
+        trouble.map(|it| Arc::clone(&it.why))
+    }
+
     /// A request has ended that began at this time. `chance` is from 0 to 1.
     pub(super) fn ended(
         &mut self,

@@ -149,6 +149,9 @@ fn a_responder_that_fails_is_tried_by_one_client_at_a_time_less_and_less_often()
     let now = start + seconds(5);
     let first = book.ended(one.certificate(), of_responder(), start, now, 0.5);
     assert_eq!(first.told, Some(seconds(1)));
+    // one that waited for its turn is not sent any more
+    assert!(book.failed_since(start).is_some());
+    assert!(book.failed_since(now).is_none());
     let second = book.ended(other.certificate(), of_responder(), start, now, 0.5);
     assert!(second.told.is_none());
     for device in [&one, &other, &question(4)] {
