@@ -75,6 +75,16 @@ for plan in (b"\x02\x09\xff\xff\x02\x00\x07\x05", b"\x09\x05\x01\x00\x09\x05\x01
     for change in (b"\0\0\0", b"\x01\x07\x80"):
         for cut in (b"\xff\xff", b"\0\0", b"\x02\x40"):
             put("tls", b"\x01" + cut + change + plan)
+for plan in (b"", b"\0\0\x30", b"\0\x40\x7f", b"\0\x80\x39\0\x90\xa0"):
+    for mode in (b"\x01", b"\x02"):
+        put("ocsp", mode + plan)
+# the whole of a good answer, about another certificate; and the part that would be signed
+OCSP = bytes.fromhex("308190a216041400112233445566778899aabbccddeeff00112233180f32303235303631353030303030305a3065306330"
+                     "3c300906052b0e03021a0500041400112233445566778899aabbccddeeff00112233041400112233445566778899aabbcc"
+                     "ddeeff001122330203010203" "8000180f32303235303631353030303030305aa011180f32303235303631363030303030305a")
+for mode in (b"\0", b"\x03"):
+    put("ocsp", mode + OCSP)
+put("ocsp", b"\0" + bytes.fromhex("30030a0103"))
 for select, key in ((0, b"\x37\xfa\x21\x3d"), (1, b"")):
     parts = [frame(0x02, b"frag", key), frame(0x89, b"ping", key), frame(0x80, b"ment", key),
              frame(0x82, b"x" * 300, key), frame(0x8a, b"", key), frame(0x88, b"\x03\xe8bye", key)]
