@@ -319,3 +319,61 @@ fn remaining(valid_until: i64) -> Duration {
 
 /// Longer than any answer is used, and short enough to be added to a time.
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use mproxy_admin::{BuildInfo, Health};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::super::book::tests::question;
+    use super::*;
+
+    /// A fleet that returns would otherwise open a connection a device.
+    #[tokio::test]
+    async fn a_responder_gets_so_many_requests_at_a_time_and_each_has_its_turn() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let settings = Settings {
+            listener: "mqtts".to_owned(),
+            timeout: Duration::from_secs(300),
+            refresh: Duration::from_secs(3600),
+        };
+        let build = BuildInfo::new("mproxy", "0");
+        let metrics = Metrics::new(&build, &Health::new(), NonZeroUsize::MIN);
+        let responder = Responder::start(
+            url.parse().unwrap(),
+            settings,
+            &Handle::current(),
+            &Resolver::system(),
+            &metrics,
+        );
+        let questions: Vec<_> = (1..=40).map(question).collect();
+        let looks = questions.iter().map(|it| responder.look(it));
+        let looks: Vec<_> = looks.collect();
+        let mut open = Vec::new();
+        for _ in 0..40 {
+            if open.len() == REQUESTS {
+                let is_next = timeout(Duration::from_millis(20), listener.accept()).await;
+                assert!(is_next.is_err(), "one more than it may get");
+                let (mut stream, _): (TcpStream, _) = open.remove(0);
+                let answer = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
+                stream.read_u8().await.unwrap();
+                stream.write_all(answer).await.unwrap();
+            }
+            open.push(listener.accept().await.unwrap());
+        }
+        // those that were not sent would never end
+        drop((open, listener));
+        for look in looks {
+            let Look::Wait(mut waiter) = look else {
+                panic!("nobody has asked about it");
+            };
+            let outcome = waiter.wait_for(Option::is_some).await.unwrap().clone();
+            outcome.unwrap().unwrap_err();
+        }
+        responder.stop();
+    }
+}

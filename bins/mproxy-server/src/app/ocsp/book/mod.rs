@@ -6,7 +6,7 @@
 //! ```
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

@@ -40,7 +40,8 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     }
 });
 
-fn question(serial: u64) -> OcspQuestion {
+/// The question about a device.
+pub(in crate::app::ocsp) fn question(serial: u64) -> OcspQuestion {
     let mut params = CertificateParams::default();
     params.serial_number = Some(SerialNumber::from(serial));
     let cert = params.signed_by(&WORLD.key, &WORLD.issuer).unwrap();
