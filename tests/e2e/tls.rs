@@ -305,9 +305,11 @@ async fn a_revoked_certificate_ends_its_sessions() {
     pki.revoke(&[7]);
     let line = mproxy.end_of("alice").await;
     assert_eq!(line["reason"], "certificate_rejected", "{line}");
-    let line = mproxy.event("why", |it| it["subject"] == "CN=alice").await;
+    let line = mproxy
+        .event("why", |it| it["certificate_subject"] == "CN=alice")
+        .await;
     assert_eq!(
-        (&line["serial"], &line["client_id"]),
+        (&line["certificate_serial"], &line["client_id"]),
         (&"07".into(), &"alice".into())
     );
     // it comes back, and is refused

@@ -9,6 +9,7 @@ use mproxy_tests::tools::tool;
 use mproxy_tests::wire::{Connect, Version};
 use mproxy_tests::{Mosquitto, within};
 use rcgen::{ExtendedKeyUsagePurpose, date_time_ymd};
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
@@ -37,6 +38,17 @@ const CLIENTS: [(&str, Option<[&str; 2]>); 9] = [
         "long",
         Some(["20 certificates, 10 are allowed", "too many certificates"]),
     ),
+];
+
+/// The serial numbers of their certificates.
+const SERIALS: [(&str, &str); 7] = [
+    ("expired", "05"),
+    ("early", "06"),
+    ("revoked", "04"),
+    ("stranger", "08"),
+    ("self-signed", "01"),
+    ("server-only", "07"),
+    ("long", "03"),
 ];
 
 /// A CA, a server, a list, and the certificates of these clients.
@@ -100,6 +112,8 @@ pub(crate) async fn asks(
     }
 }
 
+/// The certificate of a refused client was not in its line: an operator of a thousand devices had to guess
+/// by the address which of them has expired.
 #[tokio::test]
 async fn only_a_good_certificate_gets_in_and_each_other_one_is_explained() {
     let pki = clients();
@@ -141,6 +155,19 @@ async fn only_a_good_certificate_gets_in_and_each_other_one_is_explained() {
                 let line = line.await;
                 let remedy = line["remedy"].as_str().unwrap_or_default();
                 assert!(remedy.contains(what_to_do), "{line}");
+                // and whose it was, which no other field says
+                let certificate = ["subject", "serial", "issuer"];
+                let certificate = certificate.map(|it| &line[format!("certificate_{it}")]);
+                let Some((_, serial)) = SERIALS.into_iter().find(|it| it.0 == name) else {
+                    assert_eq!(certificate, [&Value::Null; 3], "{line}");
+                    continue;
+                };
+                let subject = format!("CN={name}");
+                let issuer = match name {
+                    "self-signed" => &subject,
+                    _ => "CN=test CA",
+                };
+                assert_eq!(certificate, [&subject, serial, issuer], "{line}");
             }
             let refused = format!(
                 "mproxy_connections_refused_total{{listener=\"{listener}\",reason=\"tls_error\"}}"

@@ -140,6 +140,8 @@ async fn a_fetched_list_ends_the_sessions_of_those_whom_it_revokes() {
         .await;
     let detail = line["detail"].as_str().unwrap_or_default();
     assert!(detail.contains("UnknownRevocationStatus"), "{line}");
+    assert_eq!(line["certificate_subject"], "CN=alice", "{line}");
+    assert_eq!(line["certificate_issuer"], "CN=test CA", "{line}");
     assert!(
         line["remedy"]
             .as_str()

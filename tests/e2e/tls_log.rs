@@ -45,6 +45,43 @@ async fn a_server_name_with_control_characters_does_not_reach_the_log() {
     }
 }
 
+/// So are the names in a certificate that nobody has verified; and they are as long as the client likes.
+#[tokio::test]
+async fn the_names_of_a_refused_certificate_are_cut_and_escaped() {
+    let pki = pki();
+    let broken = "a\nWARN forged\r\n{\"event\":\"forged\"}\u{1b}[31m\u{202e}degrof\u{2028}";
+    let long = "é".repeat(400);
+    let names = [
+        ("broken", broken),
+        ("long", &long),
+        ("huge", &"x".repeat(9000)),
+    ];
+    let others = Pki::new();
+    for (file, name) in names {
+        for made in others.client_named(file, name, 7) {
+            let own = made.file_name().expect("a file");
+            fs::copy(&made, pki.dir().join(own)).expect("the folder is ours");
+        }
+    }
+    let mproxy = listener(&pki, "mqtt://127.0.0.1:1", OPTIONAL).start().await;
+    for (file, _) in names {
+        let [cert, key] = ["crt", "key"].map(|it| pki.file(&format!("{file}.{it}")));
+        let shown = ["-cert", &cert, "-key", &key, "-brief"];
+        s_client(mproxy.listener("mqtts"), &pki, &shown).await;
+    }
+    let whole = format!("CN={broken}");
+    let cut = format!("CN={}…", "é".repeat(125));
+    for subject in [&whole, &cut, "(a name of 9017 bytes)"] {
+        let line = mproxy.event(subject, |it| it["certificate_subject"] == subject);
+        assert_eq!(line.await["reason"], "tls_error");
+    }
+    mproxy.signal(rustix::process::Signal::TERM);
+    let (_, log) = mproxy.ended().await;
+    for bad in ["\nWARN", "\u{1b}", "\u{202e}", "\u{2028}", "éé…é"] {
+        assert!(!log.contains(bad), "{bad:?} in {log}");
+    }
+}
+
 /// What nobody may learn: the lines of keys, and secrets of connections as OpenSSL tells them.
 fn secrets(pki: &Pki, files: &[&str]) -> BTreeSet<String> {
     let texts = files

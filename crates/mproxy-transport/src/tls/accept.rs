@@ -13,8 +13,8 @@ use tokio::{
 };
 
 use super::{
-    TlsCause, TlsError, TlsInfo, TlsServer, TlsStream, TlsViolation, gate, machine::Progress,
-    scratch::with_input,
+    RefusedCertificate, TlsCause, TlsError, TlsInfo, TlsServer, TlsStream, TlsViolation, gate,
+    machine::Progress, refused, scratch::with_input,
 };
 use crate::{beginning::Beginning, linger::linger, stream::Stream};
 
@@ -67,6 +67,7 @@ where
         let mut handshake = Handshake {
             stream: Some(stream),
             beginning: Beginning::default(),
+            refused: None,
         };
         let accepting = handshake.accept(&server, held, begin);
         let cause = match timeout(server.handshake_timeout(), accepting).await {
@@ -77,7 +78,7 @@ where
         if let (TlsCause::Violation(_), Some(stream)) = (&cause, handshake.stream) {
             linger(stream).await;
         }
-        Err(TlsError::new(cause, handshake.beginning))
+        Err(TlsError::new(cause, handshake.beginning, handshake.refused))
     })
 }
 
@@ -85,6 +86,8 @@ struct Handshake {
     /// Until it is a TLS stream, and again when that has failed.
     stream: Option<Stream>,
     beginning: Beginning,
+    /// The certificate that the client is refused for.
+    refused: Option<RefusedCertificate>,
 }
 
 impl Handshake {
@@ -122,7 +125,12 @@ impl Handshake {
             Ok(progress) => self.finish(&mut tls, progress, turn, max).await,
             Err(error) => Err(error.into()),
         };
-        let outcome = handshaken.and_then(|()| judged(&tls, server, server_name));
+        let outcome = handshaken.and_then(|()| {
+            let info = TlsInfo::of(tls.machine(), server_name);
+            let (judged, refused) = refused::during(|| judged(info, server));
+            self.refused = refused;
+            judged
+        });
         match outcome {
             Ok(info) => Ok((Stream::Tls(tls), info)),
             Err(cause) => {
@@ -134,7 +142,7 @@ impl Handshake {
 
     /// Goes on until both sides may send.
     async fn finish(
-        &self,
+        &mut self,
         tls: &mut TlsStream<UnbufferedServerConnection>,
         mut progress: Progress,
         mut turn: Option<gate::Turn>,
@@ -150,7 +158,10 @@ impl Handshake {
             tls.io().readable().await?;
             turn = gate::turn().await;
             let len = READ_LEN.min(max - tls.held());
-            let step = poll_fn(|cx| Poll::Ready(tls.poll_advance(cx, len, None))).await;
+            let (step, refused) =
+                poll_fn(|cx| Poll::Ready(refused::during(|| tls.poll_advance(cx, len, None))))
+                    .await;
+            self.refused = refused;
             progress = match step {
                 Poll::Ready(step) => step?.ok_or(TlsCause::Closed)?,
                 // it was said to be readable, and was not
@@ -256,13 +267,7 @@ fn parse(records: &[u8]) -> Option<Option<Accepted>> {
 
 /// What was agreed on. A certificate that comes with a resumed session is judged again: it may have been
 /// revoked, or have expired, since its ticket was given out.
-fn judged(
-    tls: &TlsStream<UnbufferedServerConnection>,
-    server: &TlsServer,
-    server_name: Option<Box<str>>,
-) -> Result<TlsInfo, TlsCause> {
-    let machine = tls.machine();
-    let info = TlsInfo::of(machine, server_name);
+fn judged(info: TlsInfo, server: &TlsServer) -> Result<TlsInfo, TlsCause> {
     if info.is_resumed {
         server.judge(&info.certificates)?;
     }

@@ -4,6 +4,8 @@
 //! way has seven certificates at most, but a client could have a hundred signatures checked until there is
 //! none. The bytes of all certificates are bounded before, with the message that they come in, and so are
 //! keys: aws-lc-rs has no use for RSA keys of more than 8192 bits.
+//!
+//! What is refused is [noted](refused::note), so that an operator learns whose certificate it was.
 
 use std::{fmt::Debug, sync::Arc};
 
@@ -13,6 +15,8 @@ use rustls::{
     pki_types::{CertificateDer, UnixTime},
     server::danger::{ClientCertVerified, ClientCertVerifier},
 };
+
+use super::refused;
 
 /// The most certificates that a client may send, its own among them: as many as can be between it and a
 /// CA, the CA, and two that nobody needs.
@@ -31,8 +35,8 @@ pub(super) struct Bounded {
     pub(super) knows_nothing: bool,
 }
 
-impl ClientCertVerifier for Bounded {
-    fn verify_client_cert(
+impl Bounded {
+    fn verify(
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
@@ -49,6 +53,18 @@ impl ClientCertVerifier for Bounded {
             true => Err(CertificateError::UnknownRevocationStatus.into()),
             false => Ok(verified),
         }
+    }
+}
+
+impl ClientCertVerifier for Bounded {
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let verified = self.verify(end_entity, intermediates, now);
+        verified.inspect_err(|_| refused::note(end_entity))
     }
 
     fn offer_client_auth(&self) -> bool {
@@ -69,7 +85,8 @@ impl ClientCertVerifier for Bounded {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.verifier.verify_tls12_signature(message, cert, dss)
+        let verified = self.verifier.verify_tls12_signature(message, cert, dss);
+        verified.inspect_err(|_| refused::note(cert))
     }
 
     fn verify_tls13_signature(
@@ -78,7 +95,8 @@ impl ClientCertVerifier for Bounded {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.verifier.verify_tls13_signature(message, cert, dss)
+        let verified = self.verifier.verify_tls13_signature(message, cert, dss);
+        verified.inspect_err(|_| refused::note(cert))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

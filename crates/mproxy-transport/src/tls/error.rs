@@ -2,16 +2,17 @@
 
 use std::{error::Error, fmt, io};
 
-use super::chain::LongChain;
+use super::{RefusedCertificate, chain::LongChain};
 use crate::beginning::Beginning;
 
-/// A handshake that failed, and the first bytes of the peer.
+/// A handshake that failed, the first bytes of the peer, and its certificate if that was refused.
 pub struct TlsError(Box<Failed>);
 
 #[derive(Debug)]
 struct Failed {
     cause: TlsCause,
     beginning: Beginning,
+    refused: Option<RefusedCertificate>,
 }
 
 /// Why a handshake failed.
@@ -53,8 +54,16 @@ pub struct TlsViolation(pub(super) rustls::Error);
 // ===== impl TlsError =====
 
 impl TlsError {
-    pub(super) fn new(cause: TlsCause, beginning: Beginning) -> Self {
-        Self(Box::new(Failed { cause, beginning }))
+    pub(super) fn new(
+        cause: TlsCause,
+        beginning: Beginning,
+        refused: Option<RefusedCertificate>,
+    ) -> Self {
+        Self(Box::new(Failed {
+            cause,
+            beginning,
+            refused,
+        }))
     }
 
     /// Why it failed.
@@ -71,6 +80,12 @@ impl TlsError {
     /// The first bytes that the peer sent, at most 32: enough to recognise another protocol.
     pub fn first_bytes(&self) -> &[u8] {
         self.0.beginning.first()
+    }
+
+    /// The certificate of the client, if that is why it was refused. `None` also if it could not be read, or
+    /// was [too large](TlsCause::TooLarge) to be.
+    pub fn refused_certificate(&self) -> Option<&RefusedCertificate> {
+        self.0.refused.as_ref()
     }
 }
 

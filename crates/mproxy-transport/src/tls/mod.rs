@@ -24,6 +24,7 @@ mod key_log;
 mod machine;
 #[cfg(feature = "ocsp")]
 mod ocsp;
+mod refused;
 mod rest;
 mod revocation;
 mod scratch;
@@ -44,6 +45,7 @@ pub use self::{
     files::TlsFileError,
     info::TlsInfo,
     machine::TlsMachine,
+    refused::RefusedCertificate,
     revocation::{ListError, RevocationList},
     server::{ClientAuth, TlsIdentity, TlsServer, TlsServerOptions},
     stream::{TLS_CONNECTION_BYTES, TlsStream},

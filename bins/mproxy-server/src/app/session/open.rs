@@ -160,11 +160,15 @@ impl Service {
         }
         let (detail, remedy) = tls::account(error);
         let remedy = remedy.map(|remedy| self.names().fill(remedy));
+        let certificate = error.refused_certificate();
         tracing::warn!(
             target: "mproxy::listener",
             event = "refuse",
             listener = &*self.name,
             peer = %peer,
+            certificate_subject = certificate.map(|it| it.subject.as_str()),
+            certificate_serial = certificate.map(|it| it.serial.as_str()),
+            certificate_issuer = certificate.map(|it| it.issuer.as_str()),
             reason = RefuseReason::TlsError.as_str(),
             detail,
             remedy,
