@@ -57,6 +57,7 @@ mod stunnel;
 mod tables;
 mod tls;
 mod tls_clients;
+mod tls_files;
 mod tls_lists;
 mod tls_log;
 mod tls_ocsp;

@@ -1,6 +1,7 @@
 //! `[admin]`: health, metrics and version over HTTP.
 
 use crate::context::Context;
+use crate::places::Places;
 use crate::scalar::{AdminBind, FilePath};
 use crate::section::{Setting, section};
 use std::net::SocketAddr;
@@ -18,6 +19,10 @@ section! {
         /// every caller must send it, those from this host too.
         token_file: Option<PathBuf> as Setting<FilePath> = "";
     }
+    also {
+        /// Where `token_file` was written.
+        places: Places<&'static str>;
+    }
     reserved {
         "inspector": "remove it";
         "payloads": "remove it; payloads are never shown";
@@ -28,7 +33,9 @@ section! {
 /// Checks `[admin]`.
 pub(crate) fn admin(cx: &mut Context, keys: &AdminKeys) -> Admin {
     let errors = cx.report.errors();
-    let mut admin = Admin::read(cx, keys);
+    let mut places = Places::default();
+    places.insert("token_file", keys.token_file.span());
+    let mut admin = Admin::read(cx, keys, places);
     if cx.report.errors() > errors {
         // A wrong address is none, so that nothing is said about the default in its place.
         admin.bind = None;

@@ -31,6 +31,7 @@ mod limits;
 mod listener;
 mod load;
 mod log;
+mod places;
 mod proxy_protocol;
 mod root;
 mod scalar;
@@ -57,12 +58,14 @@ pub use limits::Limits;
 pub use listener::{DenyAction, Listener, Protocol};
 pub use load::{Loaded, Request, from_text, load, load_text};
 pub use log::{Log, LogFormat};
+pub use places::Places;
 pub use proxy_protocol::ListenerProxy;
 pub use root::{Config, show};
 pub use scalar::{LogLevel, Problem, Raw, Scalar, Template, log_filter, parse};
 pub use server::{DrainNotice, DrainWills, Server};
 pub use tls::{
-    Certificate, ListenerTls, NameFrom, OnUnavailable, Revocation, RevocationDepth, UpstreamTls,
+    Certificate, ListenerTls, NameFrom, OnUnavailable, Revocation, RevocationDepth, TlsPlace,
+    UpstreamTls,
 };
 pub use upstream::{HealthCheck, Prefer, Upstream, UpstreamAdmission, UpstreamHealth, WhenFull};
 

@@ -29,9 +29,10 @@ pub use self::{
     tcp::TcpOptions,
     tls::{
         Algorithms, CertificateError, CertificateNames, ClientAuth, ListError, RefusedCertificate,
-        RevocationList, TLS_CONNECTION_BYTES, TlsCause, TlsClient, TlsClientOptions, TlsError,
-        TlsFault, TlsFileError, TlsIdentity, TlsInfo, TlsMachine, TlsServer, TlsServerOptions,
-        TlsStream, TlsVersion, TlsViolation, accept_tls, accept_tls_admitted, tls_provider,
+        RevocationFile, RevocationList, TLS_CONNECTION_BYTES, TlsCause, TlsClient,
+        TlsClientOptions, TlsError, TlsFault, TlsFileError, TlsFileErrors, TlsIdentity, TlsInfo,
+        TlsMachine, TlsServer, TlsServerOptions, TlsSetting, TlsStream, TlsVersion, TlsViolation,
+        accept_tls, accept_tls_admitted, tls_provider,
     },
     ws::{
         HandshakeError, Subprotocol, WsCause, WsError, WsOptions, WsRefusal, WsRequest, WsStream,

@@ -11,14 +11,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mproxy_admin::Certificate;
 use mproxy_codec::ReasonCode;
-use mproxy_config::{Config, Content, Contents};
+use mproxy_config::diagnostics::Diagnostic;
+use mproxy_config::{Config, Content, Contents, OnUnavailable, TlsPlace, UpstreamTls};
 use mproxy_session::{CloseReason, Order, SessionHandle};
-use mproxy_transport::{TlsFault, TlsServer, TlsViolation};
+use mproxy_transport::{
+    CertificateNames, RevocationFile, TlsFault, TlsServer, TlsSetting, TlsViolation,
+};
 use tokio::sync::watch::{self, Sender};
 use tokio::time::sleep;
 
 use super::event::{self, Asker};
-use super::plan::ListenerPlan;
+use super::plan::{ListenerPlan, Plan};
 use super::registry::Registry;
 use super::session::fill_listener;
 use super::workers::Workers;
@@ -74,50 +77,93 @@ pub(super) fn shown(listeners: &[ListenerPlan]) -> Vec<Certificate> {
     shown.collect()
 }
 
-/// What is loaded, and of no use: clients will not trust it, or it keeps them out. Each with what to do.
-fn problems(listeners: &[ListenerPlan], now: SystemTime) -> Vec<(String, String)> {
-    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-    let mut problems = Vec::new();
-    let secured = listeners.iter();
-    let secured = secured.filter_map(|it| Some((&it.name, it.tls.as_ref()?)));
-    for (name, tls) in secured {
-        for certificate in tls.certificates() {
-            let subject = &certificate.subject;
-            let what = match (certificate.not_before <= now, now < certificate.not_after) {
-                (true, true) => continue,
-                (false, _) => "is not valid yet",
-                (true, false) => "has expired",
-            };
-            problems.push((
-                format!("the certificate of `{subject}` of listener `{name}` {what}: clients do not trust it"),
-                format!("renew listeners.{name}.tls.cert, and check the clock"),
+/// What is loaded, and of no use: clients or brokers will not trust it, or it keeps them out. Each at its key,
+/// with what to do.
+pub(super) fn warnings(config: &Config, plan: &Plan) -> Vec<Diagnostic> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = i64::try_from(now.unwrap_or_default().as_secs()).unwrap_or(i64::MAX);
+    let mut warnings = Vec::new();
+    let listeners = config.listeners.iter().zip(&plan.listeners);
+    for (listener, planned) in listeners {
+        let (Some(table), Some(tls)) = (&listener.tls, &planned.tls) else {
+            continue;
+        };
+        let place = |setting| table.place(&listener.name, setting);
+        for (index, certificate) in tls.certificates().iter().enumerate() {
+            let setting = TlsSetting::Cert(index);
+            warnings.extend(outdated(
+                place(setting),
+                certificate,
+                "clients do not trust it",
+                now,
             ));
         }
-        if tls.next_update().is_some_and(|next| next <= now) {
-            problems.push((
-                format!("a revocation list of listener `{name}` has expired: new clients are kept out"),
-                format!(
-                    "renew the files of listeners.{name}.tls.revocation.crl_files, or set on_unavailable \
-                     there to \"allow\""
-                ),
+        let on_unavailable = format!(
+            "renew it, or set listeners.{}.tls.revocation.on_unavailable to \"allow\"",
+            listener.name
+        );
+        for list in expired(tls.revocation_files(), now) {
+            let effect = match table.revocation.on_unavailable {
+                OnUnavailable::Deny => "new clients are kept out",
+                OnUnavailable::Allow => "it says about no client that it was revoked lately",
+            };
+            warnings.push(list_warning(
+                place(list.setting),
+                list,
+                effect,
+                &on_unavailable,
             ));
         }
     }
-    problems
+    let upstreams = config.upstreams.values().zip(&plan.upstreams);
+    for (upstream, planned) in upstreams {
+        let Some(tls) = &planned.tls else {
+            continue;
+        };
+        let place = |setting| UpstreamTls::place(upstream.tls.as_ref(), &upstream.name, setting);
+        if let Some(certificate) = tls.certificate() {
+            let place = place(TlsSetting::Cert(0));
+            warnings.extend(outdated(
+                place,
+                certificate,
+                "the broker does not trust it",
+                now,
+            ));
+        }
+        for list in expired(tls.revocation_files(), now) {
+            let effect = "mproxy does not trust the broker";
+            warnings.push(list_warning(place(list.setting), list, effect, "renew it"));
+        }
+    }
+    warnings
 }
 
-/// Logs what is loaded and of no use.
-pub(super) fn warn(listeners: &[ListenerPlan]) {
-    for (what, remedy) in problems(listeners, SystemTime::now()) {
-        tracing::warn!(
-            target: "mproxy::listener",
-            event = "error",
-            detail = what,
-            remedy,
-            "TLS is set up with something out of date"
-        );
-    }
+fn outdated(
+    place: TlsPlace,
+    certificate: &CertificateNames,
+    effect: &str,
+    now: i64,
+) -> Option<Diagnostic> {
+    let what = match (certificate.not_before <= now, now < certificate.not_after) {
+        (true, true) => return None,
+        (false, _) => "is not valid yet",
+        (true, false) => "has expired",
+    };
+    let what = format!(
+        "the certificate of `{}` {what}: {effect}",
+        certificate.subject
+    );
+    Some(place.warning(&what, "renew it, and check the clock"))
+}
+
+fn expired(files: &[RevocationFile], now: i64) -> impl Iterator<Item = &RevocationFile> {
+    files.iter().filter(move |it| it.next_update <= now)
+}
+
+fn list_warning(place: TlsPlace, list: &RevocationFile, effect: &str, remedy: &str) -> Diagnostic {
+    let file = list.file.display();
+    let what = format!("the revocation list in `{file}` has expired: {effect}");
+    place.warning(&what, remedy)
 }
 
 /// Watches the files of TLS, once there are any.

@@ -46,6 +46,8 @@ use std::sync::{Arc, LazyLock};
 
 use mproxy_admin::{BuildInfo, Health, LogMetrics, Metrics};
 use mproxy_config::diagnostics::Diagnostic;
+#[cfg(feature = "demo")]
+use mproxy_config::diagnostics::Report;
 use mproxy_config::{Config, Contents, Log};
 use tokio::runtime::Runtime;
 use tokio::sync::watch::Receiver;
@@ -76,10 +78,15 @@ pub(crate) struct RunOptions {
     pub(crate) held: Held,
     /// The files to watch, as they were last read; `None` = do not watch.
     pub(crate) watched: Option<Receiver<Contents>>,
+    /// Reports problems that are found when the files of the configuration are read.
+    pub(crate) on_problems: OnProblems,
     /// Applies the log level of a new configuration; returns the flag or variable that sets the
     /// level instead, if one does.
     pub(crate) on_log: OnLog,
 }
+
+/// Reports problems of the configuration, each at its place, and returns how many there are.
+pub(crate) type OnProblems = Box<dyn FnOnce(Vec<Diagnostic>) -> String + Send>;
 
 /// See [`RunOptions::on_log`].
 pub(crate) type OnLog = Box<dyn Fn(&Log) -> Option<&'static str> + Send + Sync>;
@@ -106,6 +113,7 @@ pub(crate) fn run(
         let sources = Sources {
             loader: options.loader,
             on_log: options.on_log,
+            on_problems: options.on_problems,
             events: events.sender(),
             held: options.held,
             is_watched,
@@ -129,14 +137,14 @@ pub(crate) fn run(
     })
 }
 
-/// Compiles a configuration without opening anything, for `check`.
-///
-/// # Errors
-///
-/// Why the proxy would not start with it.
-pub(crate) fn try_plan(config: &Config) -> Result<(), Box<Diagnostic>> {
+/// Compiles a configuration without opening anything, for `check`: why the proxy would not start with it, or
+/// what it would warn about.
+pub(crate) fn try_plan(config: &Config) -> Vec<Diagnostic> {
     let metrics = Metrics::new(&build_info(), &Health::new(), NonZeroUsize::MIN);
-    Plan::build(config, None, &Lists::default(), &metrics).map(drop)
+    match Plan::build(config, None, &Lists::default(), &metrics) {
+        Ok(plan) => certificates::warnings(config, &plan),
+        Err(problems) => problems,
+    }
 }
 
 /// The library that does the cryptography of TLS, and its version.
@@ -205,6 +213,11 @@ pub(crate) async fn start(
     let sources = Sources {
         loader,
         on_log: Box::new(|_| None),
+        on_problems: Box::new(|problems| {
+            let mut report = Report::default();
+            report.extend(problems);
+            report.render(false)
+        }),
         events: events.sender(),
         held: Held::default(),
         is_watched: false,

@@ -5,16 +5,17 @@ use std::collections::HashMap;
 use std::fmt::Display;
 use std::fs;
 use std::num::NonZeroUsize;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mproxy_admin::Metrics;
 use mproxy_codec::topic::Dialect;
 use mproxy_config::diagnostics::Diagnostic;
-use mproxy_config::{self as config, Chain, Config, Contents};
+use mproxy_config::{self as config, Chain, Config, Contents, UpstreamTls};
 use mproxy_session::{Limits, Pace, Rate, RefusedPublish};
-use mproxy_transport::{ListenAddr, TcpOptions, TlsClient, TlsClientOptions, TlsServer, WsOptions};
+use mproxy_transport::{
+    ListenAddr, TcpOptions, TlsClient, TlsClientOptions, TlsFileError, TlsServer, WsOptions,
+};
 
 use super::certificates;
 use super::chain::{Composed, Naming, compose};
@@ -86,27 +87,39 @@ impl Plan {
     /// Compiles a configuration, except for chains that `before` already has.
     ///
     /// # Errors
-    /// A layer whose settings do not fit together, or a file that cannot be used.
+    /// Everything that cannot be used: files, and layers whose settings do not fit together.
     pub(crate) fn build(
         config: &Config,
         before: Option<&Self>,
         lists: &Lists,
         metrics: &Metrics,
-    ) -> Result<Self, Box<Diagnostic>> {
+    ) -> Result<Self, Vec<Diagnostic>> {
         let tls_files = certificates::contents(config);
         let mut chains = Chains::default();
+        let mut problems = Vec::new();
         let known = before.map(|plan| &plan.chains);
-        let plan_listener = |listener: &config::Listener| -> Result<_, Box<Diagnostic>> {
-            let chain = chains.chain(listener, known, metrics)?;
+        let plan_listener = |listener: &config::Listener| {
+            let chain = chains.chain(listener, known, metrics);
+            let chain = chain.map_err(|problem| {
+                // once for all listeners of the chain
+                if problems
+                    .iter()
+                    .all(|it: &Diagnostic| it.message != problem.message)
+                {
+                    problems.push(*problem);
+                }
+            });
+            let tls = tls(listener, lists).map_err(|more| problems.extend(more));
+            let (chain, tls) = (chain.ok()?, tls.ok()?);
             let mut tcp = TcpOptions::default();
             tcp.keepalive = listener.tcp_keepalive;
             let upgrades = Upgrades::of(listener);
-            Ok(ListenerPlan {
+            Some(ListenerPlan {
                 name: listener.name.as_str().into(),
                 bind: listener.bind.clone(),
                 tcp,
                 multipath: listener.multipath_tcp,
-                tls: tls(listener, lists)?,
+                tls,
                 naming: Naming::of(listener.tls.as_ref()),
                 networks: Networks::of(listener),
                 trust: Trust::of(listener),
@@ -119,19 +132,23 @@ impl Plan {
                 upstream: listener.upstream.name.clone(),
             })
         };
-        let listeners = config.listeners.iter().map(plan_listener);
-        let listeners = listeners.collect::<Result<_, Box<Diagnostic>>>()?;
-        Ok(Self {
-            listeners,
-            tls_files,
-            upstreams: config
-                .upstreams
-                .values()
-                .map(plan_upstream)
-                .collect::<Result<_, _>>()?,
-            token: config.admin.token_file.as_deref().map(token).transpose()?,
-            chains,
-        })
+        let listeners = config.listeners.iter().filter_map(plan_listener).collect();
+        let upstreams = config.upstreams.values().filter_map(|upstream| {
+            let planned = plan_upstream(upstream);
+            planned.map_err(|more| problems.extend(more)).ok()
+        });
+        let upstreams = upstreams.collect();
+        let token = token(&config.admin).map_err(|problem| problems.push(*problem));
+        match (problems.is_empty(), token) {
+            (true, Ok(token)) => Ok(Self {
+                listeners,
+                tls_files,
+                upstreams,
+                token,
+                chains,
+            }),
+            _ => Err(problems),
+        }
     }
 }
 
@@ -177,11 +194,20 @@ impl Chains {
     }
 }
 
-/// Reads a bearer token.
-fn token(file: &Path) -> Result<Arc<str>, Box<Diagnostic>> {
+/// Reads the bearer token, if there is to be one.
+fn token(admin: &config::Admin) -> Result<Option<Arc<str>>, Box<Diagnostic>> {
+    let Some(file) = &admin.token_file else {
+        return Ok(None);
+    };
     let unusable = |why: &dyn Display| {
         let file = file.display();
-        refused(format!("admin.token_file: `{file}` cannot be used: {why}"))
+        let problem = refused(format!(
+            "`admin.token_file` cannot be used: `{file}`: {why}"
+        ));
+        match admin.places.of(&"token_file") {
+            Some(span) => Box::new(problem.at(span)),
+            None => problem,
+        }
     };
     let size = fs::metadata(file).map_err(|error| unusable(&error))?.len();
     if size > MAX_TOKEN {
@@ -194,10 +220,10 @@ fn token(file: &Path) -> Result<Arc<str>, Box<Diagnostic>> {
             &"it must hold one line of visible ASCII characters",
         ));
     }
-    Ok(token.into())
+    Ok(Some(token.into()))
 }
 
-fn tls(listener: &config::Listener, lists: &Lists) -> Result<Option<TlsServer>, Box<Diagnostic>> {
+fn tls(listener: &config::Listener, lists: &Lists) -> Result<Option<TlsServer>, Vec<Diagnostic>> {
     let Some(tls) = &listener.tls else {
         return Ok(None);
     };
@@ -212,32 +238,27 @@ fn tls(listener: &config::Listener, lists: &Lists) -> Result<Option<TlsServer>, 
     let mut options = tls.options(listener.protocol);
     options.kept_lists = lists.of(tls);
     options.handshake_timeout = listener.limits.connect_timeout;
-    let loaded = TlsServer::load(&options).map_err(|error| {
-        refused(format!(
-            "TLS of listener `{}` cannot be used: {error}",
-            listener.name
-        ))
-    });
-    loaded.map(Some)
+    let problem = |error: &TlsFileError| tls.place(&listener.name, error.setting()).error(error);
+    let loaded = TlsServer::load(&options);
+    loaded
+        .map(Some)
+        .map_err(|all| all.iter().map(problem).collect())
 }
 
-fn plan_upstream(config: &Arc<config::Upstream>) -> Result<UpstreamPlan, Box<Diagnostic>> {
-    let options = match (&config.tls, config.address.is_tls()) {
-        (_, false) => None,
-        (Some(tls), true) => Some(tls.options()),
-        (None, true) => Some(TlsClientOptions::default()),
+fn plan_upstream(config: &Arc<config::Upstream>) -> Result<UpstreamPlan, Vec<Diagnostic>> {
+    let table = config.tls.as_ref();
+    let options = config
+        .address
+        .is_tls()
+        .then(|| table.map_or_else(TlsClientOptions::default, UpstreamTls::options));
+    let problem = |error: &TlsFileError| {
+        UpstreamTls::place(table, &config.name, error.setting()).error(error)
     };
-    let tls = options.map(|options| {
-        TlsClient::load(&options).map_err(|error| {
-            refused(format!(
-                "TLS of upstream `{}` cannot be used: {error}",
-                config.name
-            ))
-        })
-    });
+    let loaded = options.map(|options| TlsClient::load(&options)).transpose();
+    let tls = loaded.map_err(|all| all.iter().map(problem).collect::<Vec<_>>())?;
     Ok(UpstreamPlan {
         config: Arc::clone(config),
-        tls: tls.transpose()?,
+        tls,
     })
 }
 

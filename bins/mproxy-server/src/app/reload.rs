@@ -300,13 +300,16 @@ impl Ready {
             return Err(report.into());
         };
         match Plan::build(&config, Some(before), lists, metrics) {
-            Ok(plan) => Ok(Self {
-                config,
-                plan,
-                report,
-            }),
-            Err(diagnostic) => {
-                report.push(*diagnostic);
+            Ok(plan) => {
+                report.extend(certificates::warnings(&config, &plan));
+                Ok(Self {
+                    config,
+                    plan,
+                    report,
+                })
+            }
+            Err(problems) => {
+                report.extend(problems);
                 Err(report.into())
             }
         }

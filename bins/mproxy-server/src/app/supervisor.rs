@@ -45,7 +45,7 @@ use super::sockets::{BindError, Opened, Sockets};
 use super::strain::Strain;
 use super::upstream::Upstreams;
 use super::workers::Workers;
-use super::{OnLog, build_info};
+use super::{OnLog, OnProblems, build_info};
 
 /// Why the proxy does not start.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +69,8 @@ pub(crate) struct Sources {
     pub(crate) on_log: OnLog,
     /// The admin port requests reloads here.
     pub(crate) events: Sender,
+    /// Reports problems of the configuration that are found when its files are read.
+    pub(crate) on_problems: OnProblems,
     /// Listening sockets that the service manager passed.
     pub(crate) held: Held,
     /// Files that change are noticed anyway, those of TLS among them.
@@ -142,8 +144,14 @@ impl Supervisor {
         // shared, so that brokers with the same name resolve together
         let resolver = Resolver::system();
         let fetchers = Fetchers::start(&config, &resolver, &metrics, &sources.events).await;
-        let plan = Plan::build(&config, None, &fetchers.lists, &metrics)
-            .map_err(|diagnostic| StartError::Unusable(diagnostic.message))?;
+        let plan = match Plan::build(&config, None, &fetchers.lists, &metrics) {
+            Ok(plan) => plan,
+            Err(problems) => return Err(StartError::Unusable((sources.on_problems)(problems))),
+        };
+        let warnings = certificates::warnings(&config, &plan);
+        if !warnings.is_empty() {
+            (sources.on_problems)(warnings);
+        }
         let sockets = Sockets::new(sources.held);
         let opened = sockets
             .open_missing(&plan.listeners, threads.get())
@@ -282,7 +290,6 @@ impl Supervisor {
         self.pace();
         self.metrics
             .set_certificates(certificates::shown(&plan.listeners));
-        certificates::warn(&plan.listeners);
         let distrusting = self.kept.distrusting(self.generation);
         certificates::judge(&self.workers, &self.registry, distrusting);
         #[cfg(feature = "ocsp")]

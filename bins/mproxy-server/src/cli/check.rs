@@ -11,9 +11,7 @@ use mproxy_config::{Choice, Config, Loaded};
 pub(super) fn check(args: &CheckArgs) -> Result<(), Exit> {
     let mut loaded = load_source(&args.source, !args.no_environment)?;
     if let (Some(config), false) = (&loaded.config, args.no_environment) {
-        if let Err(problem) = crate::app::try_plan(config) {
-            loaded.report.push(*problem);
-        }
+        loaded.report.extend(crate::app::try_plan(config));
         probe(config, &loaded.secrets, &mut loaded.report);
     }
     let report = &loaded.report;

@@ -3,6 +3,7 @@
 use super::args::{Color, SourceArgs};
 use super::streams::say;
 use crate::exit::Exit;
+use mproxy_config::diagnostics::Report;
 use mproxy_config::{Environment, Loaded, Location, Request, load};
 use std::io::{self, IsTerminal};
 use std::path::Path;
@@ -100,8 +101,7 @@ pub(super) fn color(when: Color) -> bool {
 }
 
 /// Shows the problems, if there are any, with a summary; `Err` when they are fatal.
-pub(super) fn report(loaded: &Loaded, source: &SourceArgs) -> Result<(), Exit> {
-    let report = &loaded.report;
+pub(super) fn tell(report: &Report, source: &SourceArgs) -> Result<(), Exit> {
     say(format_args!("{}", report.render(color(source.color))));
     match report.refusals(false).map(Exit::from).max() {
         None => Ok(()),

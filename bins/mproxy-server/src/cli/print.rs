@@ -1,7 +1,7 @@
 //! Commands that print something and end.
 
 use super::args::{Cli, SourceArgs};
-use super::load::{load_source, report};
+use super::load::{load_source, tell};
 use super::streams::{failed, print, say};
 use crate::exit::Exit;
 use clap::CommandFactory;
@@ -35,7 +35,7 @@ pub(super) fn schema() -> Result<(), Exit> {
 /// `config show`.
 pub(super) fn show(source: &SourceArgs) -> Result<(), Exit> {
     let loaded = load_source(source, true)?;
-    report(&loaded, source)?;
+    tell(&loaded.report, source)?;
     let config = loaded.config.as_ref().ok_or(Exit::Config)?;
     print(show_config(config, &loaded.secrets).as_bytes())
 }

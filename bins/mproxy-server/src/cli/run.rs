@@ -1,12 +1,12 @@
 //! `run`.
 
 use super::args::RunArgs;
-use super::load::{color, load_patiently, report, request};
+use super::load::{color, load_patiently, request, tell};
 use super::streams::{failed, say};
-use crate::app::{Events, Held, OnLog, RunOptions, Signals};
+use crate::app::{Events, Held, OnLog, OnProblems, RunOptions, Signals};
 use crate::exit::Exit;
 use crate::telemetry::{self, Level, Settings, Verbosity, log_problems};
-use mproxy_config::diagnostics::Diagnostic;
+use mproxy_config::diagnostics::{Diagnostic, Report, Sources};
 use mproxy_config::{Environment, Loaded, Log, LogFormat, LogLevel, Request, load, parse};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Exit> {
         .map_err(|error| failed("cannot watch for signals", &error))?;
     let request = request(&args.source, true)?;
     let loaded = load_patiently(&request);
-    let refused = report(&loaded, &args.source);
+    let refused = tell(&loaded.report, &args.source);
     let settings = log_settings(args, &loaded.log).or_else(|error| {
         refused?;
         say(format_args!("error: {error}\n"));
@@ -57,12 +57,29 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Exit> {
             loaded
         }),
         held,
+        on_problems: on_problems(args.clone(), loaded.report.sources, settings.is_json()),
         watched: args.watch.then_some(watched),
         on_log: on_log(args.clone(), guard.level()),
     };
     let code = crate::app::run(config, options, guard.dropped(), &runtime, &signals, events);
     drop(guard);
     Ok(code)
+}
+
+/// Reports problems of a configuration with these texts as those were that are found in the texts
+/// themselves.
+fn on_problems(args: RunArgs, sources: Sources, is_json: bool) -> OnProblems {
+    Box::new(move |problems| {
+        let mut report = Report::default();
+        report.sources = sources;
+        report.extend(problems);
+        // the caller ends the process
+        let _ = tell(&report, &args.source);
+        if is_json {
+            log_problems(&report);
+        }
+        report.tally()
+    })
 }
 
 /// Sets the level of a new configuration, unless a flag or a variable does.

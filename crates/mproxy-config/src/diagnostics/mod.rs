@@ -143,6 +143,11 @@ impl Report {
         self.diagnostics.push(diagnostic);
     }
 
+    /// Adds problems.
+    pub fn extend(&mut self, diagnostics: impl IntoIterator<Item = Diagnostic>) {
+        diagnostics.into_iter().for_each(|it| self.push(it));
+    }
+
     /// The problems in the order of the text they point to.
     pub fn sorted(&self) -> Vec<&Diagnostic> {
         let mut all: Vec<_> = self.diagnostics.iter().collect();

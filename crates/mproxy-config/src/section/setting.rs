@@ -117,6 +117,16 @@ impl<T> Setting<[T]> {
         }
     }
 
+    /// Where each of its values stands. Of values that were written as one text, as in the environment,
+    /// it is the place of that text, as often as there are commas.
+    pub(crate) fn spans(&self) -> Vec<Range<usize>> {
+        match self.given.as_ref().map(|it| (it.get_ref(), it.span())) {
+            Some((Raw::Array(items), _)) => items.iter().map(Spanned::span).collect(),
+            Some((Raw::String(text), span)) => text.split(',').map(|_| span.clone()).collect(),
+            _ => Vec::new(),
+        }
+    }
+
     /// The texts in it as they were written, each with its place; what else is in it is left out.
     pub(crate) fn texts(&self) -> Vec<(&str, Range<usize>)> {
         let Some(Raw::Array(items)) = self.given.as_ref().map(Spanned::get_ref) else {

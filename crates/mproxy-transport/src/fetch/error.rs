@@ -3,7 +3,7 @@
 use hyper::StatusCode;
 use std::time::Duration;
 
-use crate::{connect::DialCause, sources::Sources, tls::TlsFileError};
+use crate::{connect::DialCause, sources::Sources, tls::TlsFileErrors};
 
 /// Why a file could not be fetched. Its URL is not part of the message.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +29,7 @@ pub enum FetchError {
     Http(#[from] hyper::Error),
     /// The system has no CAs for `https://`.
     #[error("{0}")]
-    Trust(TlsFileError),
+    Trust(TlsFileErrors),
     /// The URL does not make a request.
     #[error("the URL does not make a request")]
     Url,

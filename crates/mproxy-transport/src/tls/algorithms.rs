@@ -9,7 +9,7 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 
-use super::TlsFileError;
+use super::{TlsFileError, TlsSetting, problems::Problems};
 
 /// A version of TLS. Older ones are not safe, and not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -66,21 +66,28 @@ pub(super) fn cipher_name(suite: rustls::CipherSuite) -> String {
     }
 }
 
-pub(super) fn provider(algorithms: &Algorithms) -> Result<CryptoProvider, TlsFileError> {
+/// The algorithms that are allowed; all of them in place of names that are unknown.
+pub(super) fn provider(algorithms: &Algorithms, problems: &mut Problems) -> CryptoProvider {
     let mut provider = default_provider();
     if !algorithms.ciphers.is_empty() {
-        provider.cipher_suites = pick(&algorithms.ciphers, ALL_CIPHER_SUITES, |it| {
+        let picked = pick(&algorithms.ciphers, ALL_CIPHER_SUITES, |it| {
             cipher_name(it.suite())
-        })
-        .map_err(|name| unknown("cipher suite", name, cipher_names()))?;
+        });
+        let picked = picked.map_err(|name| unknown("cipher suite", name, cipher_names()));
+        if let Some(picked) = problems.take(TlsSetting::Ciphers, picked) {
+            provider.cipher_suites = picked;
+        }
     }
     if !algorithms.groups.is_empty() {
-        provider.kx_groups = pick(&algorithms.groups, ALL_KX_GROUPS, |it| {
+        let picked = pick(&algorithms.groups, ALL_KX_GROUPS, |it| {
             format!("{:?}", it.name())
-        })
-        .map_err(|name| unknown("group", name, group_names()))?;
+        });
+        let picked = picked.map_err(|name| unknown("group", name, group_names()));
+        if let Some(picked) = problems.take(TlsSetting::Groups, picked) {
+            provider.kx_groups = picked;
+        }
     }
-    Ok(provider)
+    provider
 }
 
 fn pick<'a, T: Copy>(

@@ -7,13 +7,16 @@ use rustls::{
     client::WebPkiServerVerifier,
     crypto::CryptoProvider,
     pki_types::{IpAddr, ServerName},
+    sign::SingleCertAndKey,
 };
 
 use super::{
-    TlsFileError, TlsIdentity, TlsVersion,
+    CertificateNames, RevocationFile, TlsFileError, TlsFileErrors, TlsIdentity, TlsSetting,
+    TlsVersion,
     algorithms::{Algorithms, provider},
-    files::{certificates, key, lists},
+    files::{Lists, roots},
     key_log::KeyLog,
+    problems::Problems,
 };
 
 /// How a broker is trusted, and what it is shown.
@@ -44,40 +47,69 @@ pub struct TlsClientOptions {
 pub struct TlsClient {
     pub(super) config: Arc<ClientConfig>,
     server_name: Option<ServerName<'static>>,
+    certificate: Option<Arc<CertificateNames>>,
+    revocation_files: Arc<[RevocationFile]>,
 }
 
 impl TlsClient {
     /// Reads all files. Blocks.
     ///
     /// # Errors
-    /// A file is missing or is not what it should be, or settings do not fit together.
-    pub fn load(options: &TlsClientOptions) -> Result<Self, TlsFileError> {
-        let provider = Arc::new(provider(&options.algorithms)?);
-        let verifier = verifier(options, &provider)?;
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(options.min_version.and_newer())
-            .map_err(TlsFileError::general)?
-            .with_webpki_verifier(verifier);
-        let mut config = match &options.identity {
-            None => builder.with_no_client_auth(),
-            Some(identity) => builder
-                .with_client_auth_cert(certificates(&identity.cert)?, key(&identity.key)?)
-                .map_err(|error| TlsFileError::of(&identity.key, error))?,
-        };
-        let protocols = options.alpn.iter();
-        config.alpn_protocols = protocols.map(|it| it.clone().into_bytes()).collect();
-        if let Some(file) = &options.key_log_file {
-            config.key_log = Arc::new(KeyLog::open(file)?);
-        }
+    /// Files are missing or are not what they should be, or settings do not fit together. It has all of these.
+    pub fn load(options: &TlsClientOptions) -> Result<Self, TlsFileErrors> {
+        let mut problems = Problems::default();
+        let provider = Arc::new(provider(&options.algorithms, &mut problems));
+        let lists = Lists::load(&options.revocation_lists, &mut problems);
+        let verifier = verifier(options, &lists, &provider, &mut problems);
+        let identity = options.identity.as_ref();
+        let identity = identity.and_then(|it| it.load(0, &provider, &mut problems));
+        let key_log = options.key_log_file.as_deref().map(KeyLog::open);
+        let key_log = problems.take(TlsSetting::KeyLog, key_log.transpose());
         let server_name = options.server_name.as_deref().map(|name| {
             ServerName::try_from(name.to_owned()).map_err(|_| {
                 TlsFileError::general(format_args!("`{name}` is not the name of a host"))
             })
         });
+        let server_name = problems.take(TlsSetting::ServerName, server_name.transpose());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(options.min_version.and_newer());
+        let builder = builder.map_err(TlsFileError::general);
+        let builder = problems.take(TlsSetting::Ciphers, builder);
+        problems.none()?;
+        // each is there, or there was a problem
+        let (Some(builder), Some(verifier)) = (builder, verifier) else {
+            return Err(TlsFileError::general("TLS cannot be set up").into());
+        };
+        let builder = builder.with_webpki_verifier(verifier);
+        let (mut config, certificate) = match identity {
+            None => (builder.with_no_client_auth(), None),
+            Some((certified, names)) => {
+                let resolver = Arc::new(SingleCertAndKey::from(certified));
+                let config = builder.with_client_cert_resolver(resolver);
+                (config, Some(Arc::new(names)))
+            }
+        };
+        let protocols = options.alpn.iter();
+        config.alpn_protocols = protocols.map(|it| it.clone().into_bytes()).collect();
+        if let Some(key_log) = key_log.flatten() {
+            config.key_log = Arc::new(key_log);
+        }
         Ok(Self {
             config: Arc::new(config),
-            server_name: server_name.transpose()?,
+            server_name: server_name.flatten(),
+            certificate,
+            revocation_files: lists.files.into(),
         })
+    }
+
+    /// What the certificate says that is shown to the broker; `None` without one.
+    pub fn certificate(&self) -> Option<&CertificateNames> {
+        self.certificate.as_deref()
+    }
+
+    /// The files of its revocation lists, in the order of the options.
+    pub fn revocation_files(&self) -> &[RevocationFile] {
+        &self.revocation_files
     }
 
     /// The name that the certificate of a broker at `host` must have. `None`: there is no host, as for a
@@ -105,37 +137,42 @@ impl fmt::Debug for TlsClient {
 
 fn verifier(
     options: &TlsClientOptions,
+    lists: &Lists,
     provider: &Arc<CryptoProvider>,
-) -> Result<Arc<WebPkiServerVerifier>, TlsFileError> {
-    let mut roots = RootCertStore::empty();
+    problems: &mut Problems,
+) -> Option<Arc<WebPkiServerVerifier>> {
+    let before = problems.len();
+    let mut store = RootCertStore::empty();
+    let trusted;
     match options.ca.is_empty() {
         false => {
-            for file in &options.ca {
-                for root in certificates(file)? {
-                    roots
-                        .add(root)
-                        .map_err(|error| TlsFileError::of(file, error))?;
-                }
-            }
+            trusted = roots(&options.ca, problems);
+            store.add_parsable_certificates(trusted.iter().cloned());
         }
         true => {
             let found = rustls_native_certs::load_native_certs();
             // some systems have old ones among them that nothing can be done with
-            let (added, _) = roots.add_parsable_certificates(found.certs);
+            trusted = found.certs;
+            let (added, _) = store.add_parsable_certificates(trusted.iter().cloned());
             if added == 0 {
-                return Err(TlsFileError::general(
-                    "the system has no certificates of CAs; name a file of them",
-                ));
+                let what = "the system has no certificates of CAs; name a file of them";
+                problems.push(TlsSetting::Ca(0), TlsFileError::general(what));
             }
         }
     }
-    let mut all = Vec::new();
-    for path in &options.revocation_lists {
-        all.extend(lists(path)?);
+    if problems.len() > before {
+        return None;
     }
-    WebPkiServerVerifier::builder_with_provider(roots.into(), Arc::clone(provider))
-        .with_crls(all)
+    let verifier = WebPkiServerVerifier::builder_with_provider(store.into(), Arc::clone(provider))
+        .with_crls(lists.ders.iter().cloned())
         .enforce_revocation_expiration()
-        .build()
-        .map_err(|error| TlsFileError::general(format_args!("brokers cannot be verified: {error}")))
+        .build();
+    if let Err(error) = &verifier {
+        lists.unusable(&trusted, problems);
+        if problems.len() == before {
+            let what = format_args!("brokers cannot be verified: {error}");
+            problems.push(TlsSetting::Ca(0), TlsFileError::general(what));
+        }
+    }
+    verifier.ok()
 }

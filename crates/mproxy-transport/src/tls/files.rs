@@ -6,40 +6,37 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustls::pki_types::{
-    CertificateDer, CertificateRevocationListDer, PrivateKeyDer,
-    pem::{self, PemObject},
+use rustls::{
+    RootCertStore,
+    pki_types::{
+        CertificateDer, CertificateRevocationListDer, PrivateKeyDer,
+        pem::{self, PemObject},
+    },
 };
 
-use super::revocation::next_update;
+use super::{
+    TlsFileError, TlsSetting,
+    problems::Problems,
+    revocation::{is_usable, next_update},
+};
 
-/// Files of TLS that cannot be used: which one, and why.
-#[derive(Debug, thiserror::Error)]
-#[error("{}{what}", .file.as_ref().map(|file| format!("`{}`: ", file.display())).unwrap_or_default())]
-pub struct TlsFileError {
-    file: Option<PathBuf>,
-    what: String,
+/// A file with revocation lists that are in use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RevocationFile {
+    /// Its path. Of a directory of the options, it is one of the files in it.
+    pub file: PathBuf,
+    /// Which of the options names it.
+    pub setting: TlsSetting,
+    /// When the first of its lists expires, in seconds since 1970.
+    pub next_update: i64,
 }
 
-impl TlsFileError {
-    pub(super) fn of(file: &Path, what: impl Display) -> Self {
-        Self {
-            file: Some(file.to_owned()),
-            what: what.to_string(),
-        }
-    }
-
-    pub(super) fn general(what: impl Display) -> Self {
-        Self {
-            file: None,
-            what: what.to_string(),
-        }
-    }
-
-    /// The file, if it is about one.
-    pub fn file(&self) -> Option<&Path> {
-        self.file.as_deref()
-    }
+/// What files of revocation lists have.
+#[derive(Debug, Default)]
+pub(super) struct Lists {
+    pub(super) ders: Vec<CertificateRevocationListDer<'static>>,
+    pub(super) files: Vec<RevocationFile>,
 }
 
 /// The largest file: a list of a million revoked certificates has about 40 MB.
@@ -50,14 +47,14 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The content of a file, without a byte order mark: none of these files has one that means something.
 pub(super) fn read(file: &Path) -> Result<Vec<u8>, TlsFileError> {
-    let metadata = fs::metadata(file).map_err(|error| TlsFileError::of(file, error))?;
+    let metadata = fs::metadata(file).map_err(|error| TlsFileError::io(file, &error))?;
     if !metadata.is_file() {
         return Err(TlsFileError::of(file, "not a regular file"));
     }
     if metadata.len() > MAX_FILE {
         return Err(TlsFileError::of(file, "larger than 256 MiB"));
     }
-    let mut bytes = fs::read(file).map_err(|error| TlsFileError::of(file, error))?;
+    let mut bytes = fs::read(file).map_err(|error| TlsFileError::io(file, &error))?;
     if bytes.starts_with(BYTE_ORDER_MARK) {
         bytes.drain(..BYTE_ORDER_MARK.len());
     }
@@ -79,6 +76,27 @@ pub(super) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, 
     }
 }
 
+/// The certificates of the CAs in these files.
+pub(super) fn roots(files: &[PathBuf], problems: &mut Problems) -> Vec<CertificateDer<'static>> {
+    let mut roots = Vec::new();
+    for (index, file) in files.iter().enumerate() {
+        let setting = TlsSetting::Ca(index);
+        for root in problems
+            .take(setting, certificates(file))
+            .unwrap_or_default()
+        {
+            match RootCertStore::empty().add(root.clone()) {
+                Ok(()) => roots.push(root),
+                Err(error) => {
+                    let what = format_args!("not the certificate of a CA: {error}");
+                    problems.push(setting, TlsFileError::of(file, what));
+                }
+            }
+        }
+    }
+    roots
+}
+
 /// The private key of a PEM file.
 pub(super) fn key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsFileError> {
     let bytes = read(file)?;
@@ -95,35 +113,69 @@ pub(super) fn key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsFileError> {
     })
 }
 
-/// The revocation lists of a file, PEM or DER, or of all files of a directory.
-pub(super) fn lists(
-    path: &Path,
-) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsFileError> {
-    let mut all = Vec::new();
-    for file in files(path)? {
-        let bytes = read(&file)?;
-        let mut of_file = Vec::new();
-        if find(&bytes, b"-----BEGIN") {
-            for list in CertificateRevocationListDer::pem_slice_iter(&bytes) {
-                of_file.push(list.map_err(|error| TlsFileError::of(&file, PemWords(&error)))?);
+impl Lists {
+    /// Reads revocation lists: files, PEM or DER, or all files of directories.
+    pub(super) fn load(paths: &[PathBuf], problems: &mut Problems) -> Self {
+        let mut lists = Self::default();
+        for (index, path) in paths.iter().enumerate() {
+            let setting = TlsSetting::RevocationLists(index);
+            for file in problems.take(setting, files(path)).unwrap_or_default() {
+                if let Some((ders, next_update)) = problems.take(setting, lists_of(&file)) {
+                    lists.ders.extend(ders);
+                    lists.files.push(RevocationFile {
+                        file,
+                        setting,
+                        next_update,
+                    });
+                }
             }
-        } else {
-            of_file.push(bytes.into());
         }
-        if of_file.is_empty() || !of_file.iter().all(|list| next_update(list).is_some()) {
+        lists
+    }
+
+    /// Finds the files whose lists nobody can be verified with. Only after a failure: it reads them again.
+    pub(super) fn unusable(&self, roots: &[CertificateDer<'static>], problems: &mut Problems) {
+        for RevocationFile { file, setting, .. } in &self.files {
+            let Some((lists, _)) = problems.take(*setting, lists_of(file)) else {
+                continue;
+            };
+            let mut bad = lists.iter();
+            if let Some(error) = bad.find_map(|list| is_usable(list, roots.to_vec()).err()) {
+                problems.push(*setting, TlsFileError::of(file, error));
+            }
+        }
+    }
+}
+
+/// The revocation lists of a file, at least one, and when the first of them expires.
+fn lists_of(
+    file: &Path,
+) -> Result<(Vec<CertificateRevocationListDer<'static>>, i64), TlsFileError> {
+    let bytes = read(file)?;
+    let mut all = Vec::new();
+    if find(&bytes, b"-----BEGIN") {
+        for list in CertificateRevocationListDer::pem_slice_iter(&bytes) {
+            all.push(list.map_err(|error| TlsFileError::of(file, PemWords(&error)))?);
+        }
+    } else {
+        all.push(bytes.into());
+    }
+    let expire = all.iter().map(|list| next_update(list));
+    // one without a time is none, and comes before all others
+    match expire.min().flatten() {
+        Some(first) => Ok((all, first)),
+        None => {
             let what = "no revocation list in it; BEGIN X509 CRL is expected, or DER; of a directory, every \
                 file that is not hidden is read";
-            return Err(TlsFileError::of(&file, what));
+            Err(TlsFileError::of(file, what))
         }
-        all.extend(of_file);
     }
-    Ok(all)
 }
 
 /// The file itself, or those of a directory, in the order of their names. Hidden ones are left out: they
 /// are how Kubernetes and editors swap files.
 fn files(path: &Path) -> Result<Vec<PathBuf>, TlsFileError> {
-    let failed = |error| TlsFileError::of(path, error);
+    let failed = |error| TlsFileError::io(path, &error);
     if !fs::metadata(path).map_err(failed)?.is_dir() {
         return Ok(vec![path.to_owned()]);
     }

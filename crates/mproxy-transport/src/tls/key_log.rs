@@ -20,7 +20,7 @@ impl KeyLog {
     pub(super) fn open(file: &Path) -> Result<Self, TlsFileError> {
         let mut options = OpenOptions::new();
         let opened = options.create(true).append(true).mode(0o600).open(file);
-        let opened = opened.map_err(|error| TlsFileError::of(file, error))?;
+        let opened = opened.map_err(|error| TlsFileError::io(file, &error))?;
         Ok(Self(Mutex::new(opened)))
     }
 }

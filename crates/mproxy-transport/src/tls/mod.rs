@@ -19,11 +19,13 @@ mod connect;
 mod error;
 mod files;
 mod gate;
+mod identity;
 mod info;
 mod key_log;
 mod machine;
 #[cfg(feature = "ocsp")]
 mod ocsp;
+mod problems;
 mod refused;
 mod rest;
 mod revocation;
@@ -42,11 +44,13 @@ pub use self::{
     certificate::{CertificateError, CertificateNames},
     client::{TlsClient, TlsClientOptions},
     error::{TlsCause, TlsError, TlsFault, TlsViolation},
-    files::TlsFileError,
+    files::RevocationFile,
+    identity::TlsIdentity,
     info::TlsInfo,
     machine::TlsMachine,
+    problems::{TlsFileError, TlsFileErrors, TlsSetting},
     refused::RefusedCertificate,
     revocation::{ListError, RevocationList},
-    server::{ClientAuth, TlsIdentity, TlsServer, TlsServerOptions},
+    server::{ClientAuth, TlsServer, TlsServerOptions},
     stream::{TLS_CONNECTION_BYTES, TlsStream},
 };

@@ -24,7 +24,8 @@ use x509_parser::{
 };
 
 use super::{
-    files::{TlsFileError, certificates, find},
+    TlsFileError,
+    files::{certificates, find},
     signature::Signed,
 };
 
@@ -186,7 +187,7 @@ impl<'a> Head<'a> {
 }
 
 /// A listener could be set up with the list.
-fn is_usable(der: &[u8], roots: Vec<CertificateDer<'static>>) -> Result<(), ListError> {
+pub(super) fn is_usable(der: &[u8], roots: Vec<CertificateDer<'static>>) -> Result<(), ListError> {
     let mut store = RootCertStore::empty();
     store.add_parsable_certificates(roots);
     let list = CertificateRevocationListDer::from(der.to_vec());

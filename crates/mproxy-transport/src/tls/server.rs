@@ -5,7 +5,7 @@ use std::{collections::HashMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 use rustls::{
     RootCertStore, ServerConfig,
     crypto::CryptoProvider,
-    pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime},
+    pki_types::{CertificateDer, UnixTime},
     server::{
         ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier,
         danger::ClientCertVerifier,
@@ -16,12 +16,14 @@ use rustls::{
 #[cfg(feature = "ocsp")]
 use super::ocsp::{Issuers, OcspError, OcspQuestion};
 use super::{
-    CertificateNames, TlsFileError, TlsVersion, TlsViolation,
+    CertificateNames, RevocationFile, TlsFileError, TlsFileErrors, TlsIdentity, TlsSetting,
+    TlsVersion, TlsViolation,
     algorithms::{Algorithms, provider},
     chain::Bounded,
-    files::{certificates, key, lists},
+    files::{Lists, roots},
     key_log::KeyLog,
-    revocation::{RevocationList, next_update},
+    problems::Problems,
+    revocation::RevocationList,
     tickets::{Tickets, Trusted, trusted},
 };
 
@@ -61,15 +63,6 @@ pub struct TlsServerOptions {
     pub handshake_timeout: Duration,
 }
 
-/// A certificate and its key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsIdentity {
-    /// A PEM file: the certificate, and behind it those between it and the CA.
-    pub cert: PathBuf,
-    /// A PEM file with the private key, not encrypted.
-    pub key: PathBuf,
-}
-
 /// Whether clients are asked for a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ClientAuth {
@@ -96,9 +89,9 @@ struct Inner {
     trusted: Trusted,
     handshake_timeout: Duration,
     certificates: Vec<CertificateNames>,
-    next_update: Option<i64>,
     #[cfg(feature = "ocsp")]
     issuers: Issuers,
+    revocation_files: Vec<RevocationFile>,
 }
 
 // ===== impl TlsServerOptions =====
@@ -129,29 +122,39 @@ impl TlsServer {
     /// Reads all files. Blocks.
     ///
     /// # Errors
-    /// A file is missing or is not what it should be, a key is not that of its certificate, or settings
-    /// do not fit together.
-    pub fn load(options: &TlsServerOptions) -> Result<Self, TlsFileError> {
-        let provider = Arc::new(provider(&options.algorithms)?);
-        let (names, certificates) = Names::load(&options.certificates, &provider)?;
-        let trust = Trust::load(options)?;
-        let verifier = trust.verifier(options, &provider)?;
+    /// Files are missing or are not what they should be, a key is not that of its certificate, or settings
+    /// do not fit together. It has all of these.
+    pub fn load(options: &TlsServerOptions) -> Result<Self, TlsFileErrors> {
+        let mut problems = Problems::default();
+        let provider = Arc::new(provider(&options.algorithms, &mut problems));
+        let (names, certificates) = Names::load(&options.certificates, &provider, &mut problems);
+        let trust = Trust::load(options, &mut problems);
+        let verifier = trust.verifier(options, &provider, &mut problems);
+        let trusted = trusted(&trust.parts(options));
+        let tickets = Tickets::new(options.ticket_key_file.as_deref(), trusted);
+        let tickets = problems.take(TlsSetting::TicketKeys, tickets);
+        let key_log = options.key_log_file.as_deref().map(KeyLog::open);
+        let key_log = problems.take(TlsSetting::KeyLog, key_log.transpose());
         let builder = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(options.min_version.and_newer())
-            .map_err(TlsFileError::general)?;
+            .with_protocol_versions(options.min_version.and_newer());
+        let builder = builder.map_err(TlsFileError::general);
+        let builder = problems.take(TlsSetting::Ciphers, builder);
+        problems.none()?;
+        // each is there, or there was a problem
+        let (Some(builder), Some(tickets)) = (builder, tickets) else {
+            return Err(TlsFileError::general("TLS cannot be set up").into());
+        };
         let builder = match &verifier {
             Some(verifier) => builder.with_client_cert_verifier(Arc::clone(verifier)),
             None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_cert_resolver(Arc::new(names));
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        let trusted = trusted(&trust.parts(options));
-        let tickets = Tickets::new(options.ticket_key_file.as_deref(), trusted)?;
         config.ticketer = Arc::new(tickets);
         // a device has one connection; each connection brings the ticket for the next
         config.send_tls13_tickets = 1;
-        if let Some(file) = &options.key_log_file {
-            config.key_log = Arc::new(KeyLog::open(file)?);
+        if let Some(key_log) = key_log.flatten() {
+            config.key_log = Arc::new(key_log);
         }
         let without_alpn = Arc::new(config.clone());
         let protocols = options.alpn.iter();
@@ -165,15 +168,16 @@ impl TlsServer {
             trusted,
             handshake_timeout: options.handshake_timeout,
             certificates,
-            next_update: trust.lists.iter().filter_map(|it| next_update(it)).min(),
             #[cfg(feature = "ocsp")]
             issuers: Issuers::new(&trust.roots, options.checks_whole_chain),
+            revocation_files: trust.lists.files,
         })))
     }
 
-    /// When the first of its revocation lists expires, in seconds since 1970; `None` if there are none.
-    pub fn next_update(&self) -> Option<i64> {
-        self.0.next_update
+    /// The files of its revocation lists, in the order of the options; without lists that somebody else
+    /// keeps.
+    pub fn revocation_files(&self) -> &[RevocationFile] {
+        &self.0.revocation_files
     }
 
     /// What the certificates say, in the order of the options.
@@ -260,17 +264,17 @@ impl Names {
     fn load(
         identities: &[TlsIdentity],
         provider: &CryptoProvider,
-    ) -> Result<(Self, Vec<CertificateNames>), TlsFileError> {
+        problems: &mut Problems,
+    ) -> (Self, Vec<CertificateNames>) {
         let mut described = Vec::new();
         let mut names = Self {
             all: Vec::new(),
             by_name: HashMap::new(),
         };
-        for identity in identities {
-            let chain = certificates(&identity.cert)?;
-            let own = CertificateNames::of(&chain[0]);
-            let own = own.map_err(|error| TlsFileError::of(&identity.cert, error))?;
-            let certified = certified(chain, identity, provider)?;
+        for (index, identity) in identities.iter().enumerate() {
+            let Some((certified, own)) = identity.load(index, provider, problems) else {
+                continue;
+            };
             let index = names.all.len();
             names.all.push(Arc::new(certified));
             for name in &own.dns_names {
@@ -281,12 +285,11 @@ impl Names {
             }
             described.push(own);
         }
-        match names.all.is_empty() {
-            true => Err(TlsFileError::general(
-                "a certificate and its key are needed",
-            )),
-            false => Ok((names, described)),
+        if identities.is_empty() {
+            let what = "a certificate and its key are needed";
+            problems.push(TlsSetting::Cert(0), TlsFileError::general(what));
         }
+        (names, described)
     }
 
     fn find(&self, name: &str) -> Option<usize> {
@@ -306,83 +309,45 @@ impl ResolvesServerCert for Names {
     }
 }
 
-/// A certificate with its key, which must fit.
-fn certified(
-    chain: Vec<CertificateDer<'static>>,
-    identity: &TlsIdentity,
-    provider: &CryptoProvider,
-) -> Result<CertifiedKey, TlsFileError> {
-    let key = key(&identity.key)?;
-    let with = |chain| CertifiedKey::from_der(chain, key.clone_key(), provider);
-    match with(chain.clone()) {
-        Ok(certified) => return Ok(certified),
-        Err(rustls::Error::InconsistentKeys(_)) => {}
-        Err(error) => return Err(TlsFileError::of(&identity.key, error)),
-    }
-    let is_of_later = chain.into_iter().skip(1).any(|it| with(vec![it]).is_ok());
-    Err(match is_of_later {
-        true => TlsFileError::of(
-            &identity.cert,
-            "its certificates are in the wrong order: the server's own certificate must come first, then \
-             the one that has issued it",
-        ),
-        false => TlsFileError::of(
-            &identity.key,
-            format_args!(
-                "not the key of the certificate in `{}`; if both are being replaced, wait \
-                 until the second one is there",
-                identity.cert.display()
-            ),
-        ),
-    })
-}
-
 /// Whom a listener trusts.
+#[derive(Default)]
 struct Trust {
     roots: Vec<CertificateDer<'static>>,
-    lists: Vec<CertificateRevocationListDer<'static>>,
+    lists: Lists,
 }
 
 impl Trust {
-    fn load(options: &TlsServerOptions) -> Result<Self, TlsFileError> {
-        let mut trust = Self {
-            roots: Vec::new(),
-            lists: Vec::new(),
-        };
+    fn load(options: &TlsServerOptions, problems: &mut Problems) -> Self {
         if options.client_auth == ClientAuth::Off {
-            return Ok(trust);
+            return Self::default();
         }
-        for file in &options.client_ca {
-            trust.roots.extend(certificates(file)?);
-        }
-        for path in &options.revocation_lists {
-            trust.lists.extend(lists(path)?);
-        }
+        let mut lists = Lists::load(&options.revocation_lists, problems);
         let kept = options.kept_lists.iter().flatten();
-        trust.lists.extend(kept.map(RevocationList::der));
-        Ok(trust)
+        lists.ders.extend(kept.map(RevocationList::der));
+        Self {
+            roots: roots(&options.client_ca, problems),
+            lists,
+        }
     }
 
     fn verifier(
         &self,
         options: &TlsServerOptions,
         provider: &Arc<CryptoProvider>,
-    ) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsFileError> {
+        problems: &mut Problems,
+    ) -> Option<Arc<dyn ClientCertVerifier>> {
         if options.client_auth == ClientAuth::Off {
-            return Ok(None);
+            return None;
         }
         let mut roots = RootCertStore::empty();
-        for root in &self.roots {
-            roots.add(root.clone()).map_err(|error| {
-                TlsFileError::general(format_args!("a CA of clients cannot be used: {error}"))
-            })?;
-        }
+        roots.add_parsable_certificates(self.roots.iter().cloned());
+        let is_missing = roots.is_empty() && !options.client_ca.is_empty();
         let mut builder =
             WebPkiClientVerifier::builder_with_provider(roots.into(), Arc::clone(provider));
         if options.client_auth == ClientAuth::Optional {
             builder = builder.allow_unauthenticated();
         }
-        builder = builder.with_crls(self.lists.iter().cloned());
+        builder = builder.with_crls(self.lists.ders.iter().cloned());
         if !options.checks_whole_chain {
             builder = builder.only_check_end_entity_revocation();
         }
@@ -390,15 +355,26 @@ impl Trust {
             true => builder.allow_unknown_revocation_status(),
             false => builder.enforce_revocation_expiration(),
         };
-        let verifier = builder.build().map_err(|error| {
-            TlsFileError::general(format_args!("clients cannot be verified: {error}"))
-        });
+        let verifier = match builder.build() {
+            Ok(verifier) => verifier,
+            // why no CA is there was said
+            Err(_) if is_missing => return None,
+            Err(error) => {
+                let before = problems.len();
+                self.lists.unusable(&self.roots, problems);
+                if problems.len() == before {
+                    let what = format_args!("clients cannot be verified: {error}");
+                    problems.push(TlsSetting::Ca(0), TlsFileError::general(what));
+                }
+                return None;
+            }
+        };
         // without any list, webpki would check nothing
-        let is_blind = self.lists.is_empty() && !options.kept_lists.is_empty();
-        Ok(Some(Arc::new(Bounded {
-            verifier: verifier?,
+        let is_blind = self.lists.ders.is_empty() && !options.kept_lists.is_empty();
+        Some(Arc::new(Bounded {
+            verifier,
             knows_nothing: is_blind && !options.allows_unknown_revocation,
-        })))
+        }))
     }
 
     /// What a session ticket is bound to.
@@ -409,7 +385,7 @@ impl Trust {
             ClientAuth::Require => b"require",
         };
         let roots = self.roots.iter().map(AsRef::as_ref);
-        let lists = self.lists.iter().map(AsRef::as_ref);
+        let lists = self.lists.ders.iter().map(AsRef::as_ref);
         let between: &[u8] = b"";
         let parts = std::iter::once(mode).chain(roots);
         parts.chain([between]).chain(lists).collect()

@@ -13,7 +13,7 @@ use aws_lc_rs::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use rustls::{crypto::aws_lc_rs::Ticketer, server::ProducesTickets};
 
-use super::files::{TlsFileError, read};
+use super::{TlsFileError, files::read};
 
 /// Produces and reads tickets. A ticket is bound to whom the listener trusts: with another CA or
 /// another revocation list, it is void.

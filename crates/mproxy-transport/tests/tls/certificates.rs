@@ -2,10 +2,12 @@
 
 use std::fs;
 
-use mproxy_transport::{TlsServer, TlsServerOptions};
-use tokio_rustls::rustls::pki_types::CertificateDer;
+use mproxy_transport::{
+    TlsClient, TlsClientOptions, TlsFileError, TlsIdentity, TlsServer, TlsServerOptions, TlsSetting,
+};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, pem::PemObject};
 
-use crate::support::{Ca, Leaf, options, shake};
+use crate::support::{Ca, Leaf, mutual, options, shake};
 
 #[tokio::test]
 async fn a_client_gets_the_certificate_of_the_server_that_it_asks_for() {
@@ -110,7 +112,7 @@ fn files_that_cannot_be_used_are_named() {
         (
             Box::new(|it| it.certificates[0].cert = backwards.clone()),
             "backwards.crt",
-            "the server's own certificate must come first",
+            "that of the key must come first",
         ),
         (
             Box::new(|it| it.certificates[0].cert = ca.dir.path().into()),
@@ -123,6 +125,69 @@ fn files_that_cannot_be_used_are_named() {
         assert!(error.contains(name) && error.contains(what), "{error}");
         assert!(!error.contains("AAAA"), "no content of a key: {error}");
     }
+}
+
+/// Only the first error was told: who had set up three files wrongly found that out in three starts.
+#[test]
+fn everything_that_is_wrong_is_told_at_once_and_with_its_setting() {
+    let ca = Ca::new();
+    let [leaf, other] = [ca.issue(&["a.test"]), ca.issue(&["b.test"])];
+    let garbage = ca.path("garbage");
+    fs::write(&garbage, "nothing").unwrap();
+    // with a time, and nothing that webpki wants to see
+    let odd = ca.path("odd.crl");
+    let list = CertificateRevocationListDer::from_pem_slice(ca.revoke(&[], true).as_bytes());
+    let mut list = list.unwrap().to_vec();
+    // of the version, 2, it makes another one
+    let version = list.windows(3).position(|it| it == [2, 1, 1]).unwrap();
+    list[version + 2] = 7;
+    fs::write(&odd, list).unwrap();
+    let mut options = mutual(&ca, &leaf);
+    let mixed = TlsIdentity {
+        cert: leaf.identity.cert.clone(),
+        key: other.identity.key.clone(),
+    };
+    options.certificates.push(mixed);
+    options.certificates.push(TlsIdentity {
+        cert: garbage.clone(),
+        key: "/nowhere.key".into(),
+    });
+    options.client_ca.push(garbage.clone());
+    options.revocation_lists = vec![odd, garbage.clone()];
+    options.ticket_key_file = Some(garbage.clone());
+    options.key_log_file = Some("/nowhere/keys".into());
+    options.algorithms.ciphers = vec!["ROT13".to_owned()];
+    options.algorithms.groups = vec!["clock".to_owned()];
+    let errors = TlsServer::load(&options).unwrap_err();
+    let mut settings: Vec<_> = errors.iter().map(TlsFileError::setting).collect();
+    settings.sort();
+    use TlsSetting::{Cert, Ciphers, Groups, Key, KeyLog, RevocationLists, TicketKeys};
+    let lists = [RevocationLists(0), RevocationLists(1)];
+    let certificates = [Cert(2), Key(1), Key(2), TlsSetting::Ca(1)];
+    let others = [Ciphers, Groups, TicketKeys, KeyLog];
+    assert_eq!(settings, [&certificates[..], &lists, &others].concat());
+
+    // a broker's side has the same
+    let mut options = TlsClientOptions::default();
+    options.ca = vec![garbage.clone(), ca.path("ca.crt")];
+    options.revocation_lists = vec![garbage];
+    options.identity = Some(TlsIdentity {
+        cert: leaf.identity.cert,
+        key: other.identity.key,
+    });
+    options.server_name = Some("not a name".to_owned());
+    let errors = TlsClient::load(&options).unwrap_err();
+    let mut settings: Vec<_> = errors.iter().map(TlsFileError::setting).collect();
+    settings.sort();
+    let expected = [
+        Key(0),
+        TlsSetting::Ca(0),
+        RevocationLists(0),
+        TlsSetting::ServerName,
+    ];
+    assert_eq!(settings, expected);
+    let told = errors.to_string();
+    assert!(told.contains("not the key of the certificate in"), "{told}");
 }
 
 /// Editors of Windows write one, and OpenSSL does not mind.

@@ -1,15 +1,20 @@
 //! `[listeners.tls]` and `[upstreams.NAME.tls]`: TLS with clients, and with brokers.
 
+mod place;
+
+pub use place::TlsPlace;
+
 use crate::choice::words;
 use crate::context::Context;
 use crate::diagnostics::Diagnostic;
 use crate::listener::Protocol;
+use crate::places::Places;
 use crate::scalar::{AnyPath, FilePath, ResponderUrl, Text};
 use crate::section::{Listing, Located, Maybe, OptionalSub, Setting, Sub, Tables, section};
 use crate::validate::bounds;
 use mproxy_transport::{
-    Algorithms, ClientAuth, HttpUrl, TlsClientOptions, TlsIdentity, TlsServerOptions, TlsVersion,
-    UpstreamAddr,
+    Algorithms, ClientAuth, HttpUrl, TlsClientOptions, TlsIdentity, TlsServerOptions, TlsSetting,
+    TlsVersion, UpstreamAddr,
 };
 use std::ops::Range;
 use std::path::PathBuf;
@@ -70,6 +75,10 @@ section! {
         key_log_file: Option<PathBuf> as Setting<FilePath> = "";
         /// Certificates of clients that were revoked.
         revocation: Revocation as Sub<Revocation>, given revocation;
+    }
+    also {
+        /// Where its keys were written.
+        places: Places<TlsSetting>;
     }
 }
 
@@ -148,6 +157,10 @@ section! {
         groups: Vec<String> as Listing<Text> = [];
         /// For debugging: file for the secrets of all connections, which lets Wireshark decrypt them.
         key_log_file: Option<PathBuf> as Setting<FilePath> = "";
+    }
+    also {
+        /// Where its keys were written.
+        places: Places<TlsSetting>;
     }
     reserved {
         "insecure_skip_verify": "name the CA of the broker in ca; a certificate nobody checks is no protection";
@@ -280,7 +293,13 @@ pub(crate) fn listener(cx: &mut Context, keys: &OptionalSub<ListenerTls>) -> Opt
     let Located { span, value: keys } = keys.as_ref()?;
     let certificates = certificates(cx, keys);
     let revocation = Revocation::read(cx, &keys.revocation);
-    let tls = ListenerTls::read(cx, keys, certificates, revocation);
+    let tls = ListenerTls::read(
+        cx,
+        keys,
+        place::of_listener(keys, span),
+        certificates,
+        revocation,
+    );
     complete(cx, &tls, span);
     few_urls(cx, &keys.revocation, &tls.revocation);
     clients(cx, keys, &tls, span);
@@ -379,7 +398,7 @@ pub(crate) fn upstream(
     address: &UpstreamAddr,
 ) -> Option<UpstreamTls> {
     let Located { span, value: keys } = keys.as_ref()?;
-    let tls = UpstreamTls::read(cx, keys);
+    let tls = UpstreamTls::read(cx, keys, place::of_upstream(keys, span));
     if !address.is_tls() {
         let message = format!("TLS is set up, and the address `{address}` does not use it");
         let error = Diagnostic::error(message).at(span.clone());
