@@ -306,3 +306,57 @@ async fn a_list_comes_by_https() {
     assert!(gets_in(&trusts, &pki, "bob").await);
     assert!(!gets_in(&trusts, &pki, "alice").await);
 }
+
+/// Only fetched lists had a metric: a list in a file that its job no longer writes was noticed when it kept
+/// everybody out.
+#[tokio::test]
+async fn a_list_in_a_file_shows_when_it_expires() {
+    let pki = pki();
+    let folder = pki.dir().join("lists");
+    fs::create_dir(&folder).expect("the folder is ours");
+    let write = |name: &str, until: i32| {
+        let list = pki.list(&[], [2024, until]).pem().expect("a list");
+        let new = folder.join(".new");
+        fs::write(&new, list).expect("the folder is ours");
+        fs::rename(new, folder.join(name)).expect("the folder is ours");
+    };
+    write("a.crl", 2100);
+    write("b.crl", 2200);
+    let file = |name: &str| folder.join(name).display().to_string();
+    // a file that is named twice is one sample
+    let lists = format!(
+        "client_auth = \"require\"\n[listeners.tls.revocation]\ncrl_files = [\"{}\", \"{}\"]\n",
+        folder.display(),
+        file("b.crl")
+    );
+    let upstream = format!(
+        "[upstreams.broker.tls]\nca = [\"{}\"]\ncrl_files = [\"{}\"]\ncert = \"{}\"\nkey = \"{}\"\n",
+        pki.file("ca.crt"),
+        file("a.crl"),
+        pki.file("alice.crt"),
+        pki.file("alice.key")
+    );
+    let mproxy = listener(&pki, "mqtts://127.0.0.1:1", &lists)
+        .toml(&upstream)
+        .start()
+        .await;
+    let sample = |side: &str, name: &str| {
+        let file = file(name);
+        format!("mproxy_tls_crl_next_update_timestamp_seconds{{{side},file=\"{file}\"}}")
+    };
+    let [in_2100, in_2200] = [4_102_444_800.0, 7_258_118_400.0];
+    let listener = "listener=\"mqtts\"";
+    mproxy.metric(&sample(listener, "a.crl"), in_2100).await;
+    // the sum of one
+    mproxy.metric(&sample(listener, "b.crl"), in_2200).await;
+    let broker = "upstream=\"broker\"";
+    mproxy.metric(&sample(broker, "a.crl"), in_2100).await;
+    // and the certificate towards the broker has one, too
+    let own = "mproxy_tls_certificate_remaining_ratio{upstream=\"broker\",certificate=\"alice\"}";
+    assert!(mproxy.metrics().await.sum(own) > 0.0);
+
+    // what is renewed is renewed here
+    write("a.crl", 2200);
+    mproxy.metric(&sample(listener, "a.crl"), in_2200).await;
+    mproxy.metric(&sample(broker, "a.crl"), in_2200).await;
+}

@@ -21,7 +21,7 @@ pub use labels::{
     Offence, PacketType, QueueRefusal, Reason, RefuseReason, ShedStage, Side, Version,
 };
 pub use metrics::{
-    BanMetrics, Certificate, ConnectionMetrics, FetchedList, Format, LayerMetrics, ListenerMetrics,
-    LogMetrics, MemoryMetrics, Metrics, OcspMetrics, OverloadMetrics, Traffic, TrafficCounters,
-    UpstreamConnection, UpstreamMetrics,
+    BanMetrics, Certificate, ConnectionMetrics, FetchedList, Format, LayerMetrics, ListFile,
+    ListenerMetrics, LogMetrics, MemoryMetrics, Metrics, OcspMetrics, OverloadMetrics, TlsSide,
+    Traffic, TrafficCounters, UpstreamConnection, UpstreamMetrics,
 };

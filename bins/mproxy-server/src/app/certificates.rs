@@ -3,13 +3,13 @@
 //! Certificates are renewed by machines, every few days or hours. The files of TLS are read again when
 //! they change, with the configuration as it is: one that is being edited does not come into effect.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use mproxy_admin::Certificate;
+use mproxy_admin::{Certificate, ListFile, TlsSide};
 use mproxy_codec::ReasonCode;
 use mproxy_config::diagnostics::Diagnostic;
 use mproxy_config::{Config, Content, Contents, OnUnavailable, TlsPlace, UpstreamTls};
@@ -21,7 +21,7 @@ use tokio::sync::watch::{self, Sender};
 use tokio::time::sleep;
 
 use super::event::{self, Asker};
-use super::plan::{ListenerPlan, Plan};
+use super::plan::Plan;
 use super::registry::Registry;
 use super::session::fill_listener;
 use super::workers::Workers;
@@ -57,24 +57,63 @@ pub(super) fn changed(
     tables(config).filter_map(move |(table, files)| files.into_iter().any(differs).then_some(table))
 }
 
-/// The certificates of these listeners, for the metrics.
-pub(super) fn shown(listeners: &[ListenerPlan]) -> Vec<Certificate> {
-    let secured = listeners
-        .iter()
-        .filter_map(|it| Some((&it.name, it.tls.as_ref()?)));
-    let all = secured.flat_map(|(name, tls)| tls.certificates().iter().map(move |it| (name, it)));
-    let shown = all.map(|(listener, names)| Certificate {
-        listener: listener.to_string(),
-        name: names
-            .dns_names
-            .first()
-            .or(names.common_name.as_ref())
-            .unwrap_or(&names.subject)
-            .clone(),
-        not_before: names.not_before,
-        not_after: names.not_after,
+/// Each side of TLS of a plan: its certificates, and the files of its revocation lists.
+fn sides(plan: &Plan) -> impl Iterator<Item = (TlsSide, &[CertificateNames], &[RevocationFile])> {
+    let listeners = plan.listeners.iter().filter_map(|listener| {
+        let tls = listener.tls.as_ref()?;
+        let side = TlsSide::Listener(listener.name.to_string());
+        Some((side, tls.certificates(), tls.revocation_files()))
     });
-    shown.collect()
+    let upstreams = plan.upstreams.iter().filter_map(|upstream| {
+        let tls = upstream.tls.as_ref()?;
+        let side = TlsSide::Upstream(upstream.config.name.clone());
+        let own = tls.certificate().map_or(&[][..], std::slice::from_ref);
+        Some((side, own, tls.revocation_files()))
+    });
+    listeners.chain(upstreams)
+}
+
+/// The certificates that are shown to clients and brokers, for the metrics. Of several with one name, it is the
+/// one that expires first: a sample that is there twice spoils all of them.
+pub(super) fn shown(plan: &Plan) -> Vec<Certificate> {
+    let mut shown = BTreeMap::new();
+    for (side, certificates, _) in sides(plan) {
+        for names in certificates {
+            let name = names.dns_names.first();
+            let name = name.or(names.common_name.as_ref());
+            let certificate = Certificate {
+                side: side.clone(),
+                name: name.unwrap_or(&names.subject).clone(),
+                not_before: names.not_before,
+                not_after: names.not_after,
+            };
+            let key = (side.clone(), certificate.name.clone());
+            let known = shown.entry(key).or_insert_with(|| certificate.clone());
+            if certificate.not_after < known.not_after {
+                *known = certificate;
+            }
+        }
+    }
+    shown.into_values().collect()
+}
+
+/// The files of revocation lists, for the metrics.
+pub(super) fn list_files(plan: &Plan) -> Vec<ListFile> {
+    let mut files = BTreeMap::new();
+    for (side, _, lists) in sides(plan) {
+        for list in lists {
+            let file = list.file.display().to_string();
+            // a file may be named twice
+            files.insert((side.clone(), file), list.next_update);
+        }
+    }
+    let files = files.into_iter();
+    let files = files.map(|((side, file), next_update)| ListFile {
+        side,
+        file,
+        next_update,
+    });
+    files.collect()
 }
 
 /// What is loaded, and of no use: clients or brokers will not trust it, or it keeps them out. Each at its key,

@@ -288,8 +288,8 @@ impl Supervisor {
         self.set_capacity();
         self.renew();
         self.pace();
-        self.metrics
-            .set_certificates(certificates::shown(&plan.listeners));
+        self.metrics.set_certificates(certificates::shown(&plan));
+        self.metrics.set_list_files(certificates::list_files(&plan));
         let distrusting = self.kept.distrusting(self.generation);
         certificates::judge(&self.workers, &self.registry, distrusting);
         #[cfg(feature = "ocsp")]

@@ -9,16 +9,26 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use prometheus_client::collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-/// A certificate of a listener.
+/// Who uses TLS with something that expires, by its name in the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(clippy::exhaustive_enums)] // there are two sides
+pub enum TlsSide {
+    /// A listener, towards its clients.
+    Listener(String),
+    /// mproxy, towards this broker.
+    Upstream(String),
+}
+
+/// A certificate that clients or a broker are shown. No two are of the same side and have the same name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(clippy::exhaustive_structs)] // callers build it
 pub struct Certificate {
-    /// The name of the listener.
-    pub listener: String,
+    /// Who shows it.
+    pub side: TlsSide,
     /// Its name: the first DNS name, or the common name.
     pub name: String,
     /// From when on it is valid, in seconds since 1970.
@@ -31,10 +41,14 @@ pub struct Certificate {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Certificates(Arc<ArcSwap<Vec<Certificate>>>);
 
-#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Labels {
-    listener: String,
-    certificate: String,
+impl TlsSide {
+    /// A label of Prometheus.
+    pub(super) fn label(&self) -> (&'static str, &str) {
+        match self {
+            Self::Listener(name) => ("listener", name),
+            Self::Upstream(name) => ("upstream", name),
+        }
+    }
 }
 
 impl Certificates {
@@ -51,11 +65,8 @@ impl Certificate {
         left as f64 / lifetime.max(1) as f64
     }
 
-    fn labels(&self) -> Labels {
-        Labels {
-            listener: self.listener.clone(),
-            certificate: self.name.clone(),
-        }
+    fn labels(&self) -> [(&'static str, &str); 2] {
+        [self.side.label(), ("certificate", &self.name)]
     }
 }
 
@@ -98,7 +109,7 @@ mod tests {
     #[test]
     fn what_remains_is_a_share_of_the_lifetime() {
         let certificate = |not_before, not_after| Certificate {
-            listener: "mqtts".to_owned(),
+            side: TlsSide::Listener("mqtts".to_owned()),
             name: "a".to_owned(),
             not_before,
             not_after,

@@ -1,4 +1,4 @@
-//! Revocation lists that mproxy fetches.
+//! Revocation lists: those that mproxy fetches, and those in files.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,6 +9,8 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetri
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
+
+use super::TlsSide;
 
 /// A revocation list by its URL, and what came of fetching it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,9 +26,24 @@ pub struct FetchedList {
     pub next_update: Option<i64>,
 }
 
+/// A file with revocation lists. No two are of the same side and have the same file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs)] // callers build it
+pub struct ListFile {
+    /// Who uses it.
+    pub side: TlsSide,
+    /// Its path; of a directory, that of a file in it.
+    pub file: String,
+    /// When the first list in it expires, in seconds since 1970.
+    pub next_update: i64,
+}
+
 /// The lists that are configured.
 #[derive(Debug, Clone, Default)]
-pub(super) struct FetchedLists(Arc<ArcSwap<Vec<FetchedList>>>);
+pub(super) struct RevocationLists {
+    fetched: Arc<ArcSwap<Vec<FetchedList>>>,
+    files: Arc<ArcSwap<Vec<ListFile>>>,
+}
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Labels {
@@ -39,30 +56,36 @@ struct ResultLabels {
     result: &'static str,
 }
 
-impl FetchedLists {
-    pub(super) fn set(&self, lists: Vec<FetchedList>) {
-        self.0.store(Arc::new(lists));
+impl RevocationLists {
+    pub(super) fn set_fetched(&self, lists: Vec<FetchedList>) {
+        self.fetched.store(Arc::new(lists));
+    }
+
+    pub(super) fn set_files(&self, files: Vec<ListFile>) {
+        self.files.store(Arc::new(files));
     }
 }
 
-impl collector::Collector for FetchedLists {
+impl collector::Collector for RevocationLists {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let lists = self.0.load();
-        if lists.is_empty() {
-            return Ok(());
-        }
-        let mut fetches = encoder.encode_descriptor(
-            "mproxy_tls_crl_fetches",
-            "Fetches of revocation lists",
-            None,
-            MetricType::Counter,
-        )?;
-        for list in lists.iter() {
-            for (result, count) in [("success", list.successes), ("failure", list.failures)] {
-                let url = list.url.clone();
-                let labels = ResultLabels { url, result };
-                ConstCounter::new(count).encode(fetches.encode_family(&labels)?)?;
+        let (fetched, files) = (self.fetched.load(), self.files.load());
+        if !fetched.is_empty() {
+            let mut fetches = encoder.encode_descriptor(
+                "mproxy_tls_crl_fetches",
+                "Fetches of revocation lists",
+                None,
+                MetricType::Counter,
+            )?;
+            for list in fetched.iter() {
+                for (result, count) in [("success", list.successes), ("failure", list.failures)] {
+                    let url = list.url.clone();
+                    let labels = ResultLabels { url, result };
+                    ConstCounter::new(count).encode(fetches.encode_family(&labels)?)?;
+                }
             }
+        }
+        if fetched.is_empty() && files.is_empty() {
+            return Ok(());
         }
         let mut until = encoder.encode_descriptor(
             "mproxy_tls_crl_next_update_timestamp_seconds",
@@ -70,10 +93,15 @@ impl collector::Collector for FetchedLists {
             None,
             MetricType::Gauge,
         )?;
-        for list in lists.iter() {
+        for list in fetched.iter() {
             let url = list.url.clone();
             let value = ConstGauge::new(list.next_update.unwrap_or(0));
             value.encode(until.encode_family(&Labels { url })?)?;
+        }
+        for list in files.iter() {
+            let labels = [list.side.label(), ("file", &*list.file)];
+            let value = ConstGauge::new(list.next_update);
+            value.encode(until.encode_family(&labels)?)?;
         }
         Ok(())
     }

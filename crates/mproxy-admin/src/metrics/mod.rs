@@ -43,11 +43,11 @@ use crate::labels::{Direction, Reason};
 use crate::{BuildInfo, Health};
 
 pub use bans::BanMetrics;
-pub use certificates::Certificate;
 use certificates::Certificates;
+pub use certificates::{Certificate, TlsSide};
 pub use connection::ConnectionMetrics;
-pub use crl::FetchedList;
-use crl::FetchedLists;
+use crl::RevocationLists;
+pub use crl::{FetchedList, ListFile};
 pub use exposition::Format;
 pub use layer::LayerMetrics;
 pub use listener::ListenerMetrics;
@@ -104,7 +104,7 @@ struct Inner {
     bans: BanMetrics,
     reloads: reload::Families,
     certificates: Certificates,
-    fetched_lists: FetchedLists,
+    revocation_lists: RevocationLists,
     ocsp: ocsp::Families,
     worker_lag: Histogram,
     /// One a worker thread.
@@ -163,8 +163,8 @@ impl Metrics {
         registry.register_collector(Box::new(process::Collector::new()));
         let certificates = Certificates::default();
         registry.register_collector(Box::new(certificates.clone()));
-        let fetched_lists = FetchedLists::default();
-        registry.register_collector(Box::new(fetched_lists.clone()));
+        let revocation_lists = RevocationLists::default();
+        registry.register_collector(Box::new(revocation_lists.clone()));
         let ocsp = ocsp::Families::register(&mut registry);
         let inner = Arc::new(Inner {
             listeners,
@@ -178,7 +178,7 @@ impl Metrics {
             bans,
             reloads,
             certificates,
-            fetched_lists,
+            revocation_lists,
             ocsp,
             worker_lag,
             traffic,
@@ -266,7 +266,12 @@ impl Metrics {
 
     /// Shows what came of fetching these revocation lists, in place of earlier ones.
     pub fn set_fetched_lists(&self, lists: Vec<FetchedList>) {
-        self.inner.fetched_lists.set(lists);
+        self.inner.revocation_lists.set_fetched(lists);
+    }
+
+    /// Shows how long the revocation lists in these files are still valid, in place of earlier ones.
+    pub fn set_list_files(&self, files: Vec<ListFile>) {
+        self.inner.revocation_lists.set_files(files);
     }
 
     /// The counters of one OCSP responder. `url` comes from the configuration, never from the network, and has

@@ -5,8 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use mproxy_admin::{
-    Action, Certificate, ConnectionLimit, Decision, DialResult, Direction, FetchedList, LogMetrics,
-    Metrics, OcspResult, PacketType, Reason, RefuseReason, ShedStage, Side, Traffic, Version,
+    Action, Certificate, ConnectionLimit, Decision, DialResult, Direction, FetchedList, ListFile,
+    LogMetrics, Metrics, OcspResult, PacketType, Reason, RefuseReason, ShedStage, Side, TlsSide,
+    Traffic, Version,
 };
 
 use crate::support::Port;
@@ -143,12 +144,17 @@ fn panic_is_counted_once() {
 
 /// Everything that can be fed, at least once.
 fn feed(port: &Port) {
-    port.metrics.set_certificates(vec![Certificate {
-        listener: "mqtts".to_owned(),
+    let sides = [
+        TlsSide::Listener("mqtts".to_owned()),
+        TlsSide::Upstream("broker".to_owned()),
+    ];
+    let certificates = sides.clone().map(|side| Certificate {
+        side,
         name: "broker.example.com".to_owned(),
         not_before: 1_700_000_000,
         not_after: 4_000_000_000,
-    }]);
+    });
+    port.metrics.set_certificates(certificates.into());
     port.metrics.set_fetched_lists(vec![FetchedList {
         url: "http://pki.example.com:80/ca.crl".to_owned(),
         successes: 7,
@@ -158,6 +164,12 @@ fn feed(port: &Port) {
     let responder = port.metrics.ocsp("http://ocsp.example.com:80/");
     responder.asked(OcspResult::Revoked);
     responder.knew();
+    let files = sides.map(|side| ListFile {
+        side,
+        file: "/ca.crl".to_owned(),
+        next_update: 5,
+    });
+    port.metrics.set_list_files(files.into());
     port.health.listener("mqtt").ok();
     port.health.upstream("broker").fail("connection refused");
 
@@ -259,6 +271,8 @@ const SAMPLES: &[&str] = &[
     "mproxy_tls_crl_fetches_total{url=\"http://pki.example.com:80/ca.crl\",result=\"success\"} 7",
     "mproxy_tls_crl_fetches_total{url=\"http://pki.example.com:80/ca.crl\",result=\"failure\"} 1",
     "mproxy_tls_crl_next_update_timestamp_seconds{url=\"http://pki.example.com:80/ca.crl\"} 4000000000",
+    "mproxy_tls_crl_next_update_timestamp_seconds{listener=\"mqtts\",file=\"/ca.crl\"} 5",
+    "mproxy_tls_crl_next_update_timestamp_seconds{upstream=\"broker\",file=\"/ca.crl\"} 5",
     "mproxy_overload_level{source=\"server.overload_lag\"} 1",
     "mproxy_memory_used_bytes 4096",
     "mproxy_memory_limit_bytes 8192",
