@@ -1,12 +1,18 @@
 //! Signals that are not meant to end the proxy, and those that come while it starts.
 
 use std::fs;
+use std::io::Write;
 use std::time::Duration;
 
 use mproxy_tests::wire::{Connect, PINGREQ, PINGRESP, Version};
-use mproxy_tests::{FakeBroker, Link, Mosquitto, Process, Setup, server_binary, until};
+use mproxy_tests::{FakeBroker, Link, Mosquitto, Process, Setup, server_binary, until, within};
 use rustix::process::Signal;
+use rustls::ClientConnection;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::process::Command;
+
+use crate::tls;
 
 /// What "at once" may mean.
 const SOON: Duration = Duration::from_secs(5);
@@ -108,6 +114,95 @@ async fn a_process_that_stood_still_reads_before_it_judges() {
         server.send(&PINGRESP).await;
         client.expect(&PINGRESP).await;
     }
+}
+
+/// The same before there is a session: what was missing of a PROXY header, of a TLS handshake or of a WebSocket
+/// request arrives while the process stands still. It closed these clients, and counted them as slow.
+#[tokio::test]
+async fn a_process_that_stood_still_reads_handshakes_before_it_judges() {
+    let broker = FakeBroker::bind().await;
+    let pki = tls::pki();
+    let config = format!(
+        "[[listeners]]\nname = \"proxied\"\nbind = \"127.0.0.1:0\"\n\
+         [listeners.proxy_protocol]\naccept = \"required\"\ntrusted = [\"127.0.0.1\"]\n\
+         [[listeners]]\nname = \"mqtts\"\nbind = \"127.0.0.1:0\"\n{}\
+         [[listeners]]\nname = \"ws\"\nbind = \"127.0.0.1:0\"\nprotocol = \"ws\"\n\
+         [upstreams.broker]\naddress = \"{}\"\n[upstreams.broker.health]\ncheck = \"off\"\n[admin]\nbind = \"127.0.0.1:0\"\n",
+        mproxy_tests::tls::table(&pki),
+        broker.url()
+    );
+    let setup = Setup::new(&config).set_listeners("limits.connect_timeout", "4s");
+    let mproxy = setup.start().await;
+    let connect = Connect::new(Version::V311, "c").bytes();
+
+    let mut clients = Vec::new();
+    let header = b"PROXY TCP4 192.0.2.7 192.0.2.1 4000 1883\r\n";
+    let mut proxied = TcpStream::connect(mproxy.listener("proxied"))
+        .await
+        .expect("it listens");
+    proxied.write_all(&header[..20]).await.expect("it reads");
+    clients.push((proxied, [&header[20..], &connect].concat()));
+
+    let request = b"GET /mqtt HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Protocol: mqtt\r\n\r\n";
+    let mut upgraded = TcpStream::connect(mproxy.listener("ws"))
+        .await
+        .expect("it listens");
+    upgraded.write_all(&request[..40]).await.expect("it reads");
+    // a binary frame, masked with zeros
+    let frame = [
+        &[0x82, 0x80 | connect.len() as u8, 0, 0, 0, 0][..],
+        &connect,
+    ]
+    .concat();
+    clients.push((upgraded, [&request[40..], &frame].concat()));
+
+    // a client that knows all of the server's part, and has not finished its own
+    let mut secured = TcpStream::connect(mproxy.listener("mqtts"))
+        .await
+        .expect("it listens");
+    let name = "localhost".try_into().expect("a name");
+    let mut client =
+        ClientConnection::new(mproxy_tests::tls::client(&pki), name).expect("a client");
+    let written = |client: &mut ClientConnection| {
+        let mut bytes = Vec::new();
+        client.write_tls(&mut bytes).expect("memory takes all");
+        bytes
+    };
+    let hello = written(&mut client);
+    secured.write_all(&hello).await.expect("it reads");
+    while client.is_handshaking() {
+        let mut bytes = [0; 4096];
+        let read = within("the server's part", secured.read(&mut bytes)).await;
+        let len = read.expect("it answers");
+        client.read_tls(&mut &bytes[..len]).expect("it has room");
+        client.process_new_packets().expect("TLS");
+    }
+    client.writer().write_all(&connect).expect("it has room");
+    let rest = written(&mut client);
+    clients.push((secured, rest));
+
+    // each has begun, and what it has sent is read
+    for listener in ["proxied", "ws", "mqtts"] {
+        let accepted = format!("mproxy_connections_accepted_total{{listener=\"{listener}\"}}");
+        mproxy.metric(&accepted, 1.0).await;
+    }
+    mproxy.signal(Signal::STOP);
+    // what it still read would not be unread afterwards
+    stands_still(mproxy.id()).await;
+    for (client, rest) in &mut clients {
+        client.write_all(rest).await.expect("the kernel takes it");
+    }
+    // the fault is the time: more than connect_timeout
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    mproxy.signal(Signal::CONT);
+    for _ in &clients {
+        let (_server, connect) = broker.accept().await;
+        assert_eq!(connect.kind(), 1);
+    }
+    let metrics = mproxy.metrics().await;
+    assert!(metrics.sum("mproxy_connections_refused_total") < 1.0);
 }
 
 /// Waits until no thread of a process runs any more.

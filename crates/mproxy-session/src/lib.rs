@@ -11,7 +11,6 @@ pub mod hook;
 mod latency;
 mod limits;
 mod memory;
-mod patience;
 mod pipe;
 mod recorder;
 mod reply;

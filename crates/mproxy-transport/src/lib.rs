@@ -12,7 +12,6 @@ mod sources;
 mod stream;
 mod tcp;
 mod tls;
-mod turn;
 mod ws;
 
 #[cfg(feature = "ocsp")]

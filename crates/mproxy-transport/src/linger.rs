@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    time::timeout,
-};
+use mproxy_patience::timeout;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::stream::Stream;
 

@@ -548,7 +548,9 @@ async fn the_whole_upgrade_has_one_deadline() {
     let error = result.expect_err("it is over");
     assert!(matches!(error.cause(), WsCause::TimedOut), "{error:?}");
     assert!(request().as_bytes().starts_with(error.first_bytes()));
-    assert_eq!(error.received(), error.first_bytes().len() as u64);
+    // a byte a second until the deadline, and in this clock another one with each look at the sockets
+    let kept = error.first_bytes().len() as u64;
+    assert_eq!(kept, error.received().min(32));
     assert!(error.received() > 5, "{error:?}");
     assert!(started.elapsed() < std::time::Duration::from_secs(60));
 }

@@ -6,12 +6,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use mproxy_codec::Direction;
+use mproxy_patience::Looks;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::moment::Moment;
 use crate::flow::Wait;
 use crate::limits::Limits;
-use crate::patience::Looks;
 
 /// How much longer than the standard's time the broker gets to close a silent client: it enforces the
 /// keep alive that it was sent. Brokers check periodically: mosquitto every 5 seconds, EMQX

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use mproxy_codec::{Direction, Kind, ReasonCode};
+use mproxy_patience::yield_turn;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
@@ -23,7 +24,6 @@ use crate::flow::{Cx, Events, Flow, Intake, WORK, Wait};
 use crate::handle::{Running, When};
 use crate::hook::{PacketService, Tap};
 use crate::latency::Latency;
-use crate::patience::yield_turn;
 use crate::recorder::{Batch, Recorder};
 use crate::rules::{HookTraits, Rules};
 
@@ -175,7 +175,7 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
         // a session that is always busy has deadlines, too
         let polled = self.poll_deadlines(seen, Activity::Busy, cx).map(Stop::End);
         if polled.is_pending() {
-            yield_turn(cx);
+            return yield_turn(cx);
         }
         polled
     }

@@ -4,6 +4,7 @@
 use std::future::{Future, poll_fn};
 use std::task::{Context, Poll};
 
+use mproxy_patience::timeout;
 use tower_service::Service;
 
 use crate::BoxError;
@@ -12,7 +13,6 @@ use crate::cause::{Cause, End};
 use crate::error::{Limit, packet_name};
 use crate::hook::{Packet, PacketService, Refusal, Tap, Verdict};
 use crate::limits::Limits;
-use crate::patience::timeout;
 
 /// A CONNECT stage.
 pub(super) trait Admit<U, D>:

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use mproxy_codec::{Direction, ReasonCode};
+use mproxy_patience::timeout;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
@@ -21,7 +22,6 @@ use crate::flow::Outbox;
 use crate::handle::{Running, SessionHandle, When};
 use crate::hook::{OnClose, PacketService, Tap};
 use crate::limits::Limits;
-use crate::patience::timeout;
 use crate::pipe::{Io, Pipe};
 use crate::reply::{Replies, connack_code, disconnect_code};
 use crate::summary::{CloseReason, Summary};

@@ -8,6 +8,7 @@ use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use mproxy_codec::{ConnectPacket, Direction, Kind, PropertyId, ReasonCode};
+use mproxy_patience::timeout;
 use tokio::time::Instant;
 
 use super::ask::Admit;
@@ -21,7 +22,6 @@ use crate::cause::{Cause, Denial, End, Overdue};
 use crate::context::SessionInfo;
 use crate::flow::{Flow, Inbox, Outbox};
 use crate::hook::{Hooks, PacketService};
-use crate::patience::timeout;
 use crate::pipe::{Io, Pipe};
 use crate::recorder::Batch;
 use crate::reply::Replies;

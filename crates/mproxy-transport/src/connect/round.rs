@@ -9,11 +9,12 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use mproxy_patience::timeout_at;
 use socket2::SockRef;
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpStream, UnixStream},
-    time::{Instant, timeout_at},
+    time::Instant,
 };
 
 use super::{DialCause, Dialer, outages::Place};

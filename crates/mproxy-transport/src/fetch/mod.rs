@@ -18,8 +18,9 @@ use hyper::{
     http::request::Builder,
 };
 use hyper_util::rt::TokioIo;
+use mproxy_patience::timeout;
 use std::time::Duration;
-use tokio::{task::JoinSet, time::timeout};
+use tokio::task::JoinSet;
 
 pub use self::{error::FetchError, url::HttpUrl};
 use crate::{

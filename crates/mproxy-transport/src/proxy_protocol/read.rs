@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use tokio::{io::AsyncReadExt, time::timeout};
+use mproxy_patience::timeout;
+use tokio::io::AsyncReadExt;
 
 use super::{ProxyCause, ProxyError, ProxyHeader};
 use crate::{beginning::Beginning, stream::Stream};

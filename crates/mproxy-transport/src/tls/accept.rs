@@ -6,11 +6,9 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use mproxy_patience::timeout;
 use rustls::server::{Accepted, Acceptor, UnbufferedServerConnection};
-use tokio::{
-    io::{AsyncRead, ReadBuf},
-    time::timeout,
-};
+use tokio::io::{AsyncRead, ReadBuf};
 
 use super::{
     RefusedCertificate, TlsCause, TlsError, TlsInfo, TlsServer, TlsStream, TlsViolation, gate,

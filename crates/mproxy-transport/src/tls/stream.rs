@@ -8,6 +8,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use mproxy_patience::yield_turn;
 use rustls::unbuffered::{ConnectionState, EncryptError};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -17,7 +18,7 @@ use super::{
     rest::Rest,
     scratch::{IN_LEN, TooSmall, WRITE_LEN, with_input, with_output},
 };
-use crate::{stream::Stream, turn::yield_to_sockets};
+use crate::stream::Stream;
 
 /// What the keys and the state of an established TLS connection take, in bytes: 3.6 to 3.9 KiB were measured.
 pub const TLS_CONNECTION_BYTES: usize = 4096;
@@ -272,7 +273,7 @@ impl<M: TlsMachine> AsyncRead for TlsStream<M> {
             advanced?;
         }
         // records without content, or records that come byte by byte
-        yield_to_sockets(cx)
+        yield_turn(cx)
     }
 }
 

@@ -22,10 +22,8 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use tokio::{
-    io::AsyncWriteExt,
-    time::{Instant, timeout_at},
-};
+use mproxy_patience::timeout_at;
+use tokio::{io::AsyncWriteExt, time::Instant};
 
 use super::{
     WsCause, WsError, WsOptions, WsRefusal, WsRequest, WsStream,

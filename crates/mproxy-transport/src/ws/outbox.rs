@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use mproxy_patience::Looks;
 use tokio::{
     io::AsyncWrite,
     time::{Instant, Sleep, sleep_until},
@@ -42,7 +43,7 @@ pub(super) struct Outbox {
 enum Stuck {
     No,
     /// Until the timer has expired, or a byte was accepted.
-    Since(Pin<Box<Sleep>>),
+    Since(Pin<Box<Sleep>>, Looks),
     /// The time is over. Nothing more is sent.
     TooLong,
 }
@@ -133,17 +134,19 @@ impl Outbox {
         // A time too long for any clock is no limit.
         let deadline = || Instant::now().checked_add(self.write_timeout);
         match &mut self.stuck {
-            Stuck::Since(timer) => {
+            Stuck::Since(timer, looks) => {
                 if moved && let Some(deadline) = deadline() {
                     timer.as_mut().reset(deadline);
+                    *looks = Looks::default();
                 }
-                timer.as_mut().poll(cx)
+                ready!(timer.as_mut().poll(cx));
+                looks.poll_last(cx)
             }
             Stuck::No | Stuck::TooLong => match deadline() {
                 Some(deadline) => {
                     let mut timer = Box::pin(sleep_until(deadline));
                     let polled = timer.as_mut().poll(cx);
-                    self.stuck = Stuck::Since(timer);
+                    self.stuck = Stuck::Since(timer, Looks::default());
                     polled
                 }
                 None => Poll::Pending,

@@ -13,6 +13,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
+use mproxy_patience::yield_turn;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::tungstenite::protocol::{
     Role,
@@ -27,7 +28,7 @@ use super::{
     options::Rules,
     outbox::{Outbox, header, mask_key},
 };
-use crate::{stream::Stream, turn::yield_to_sockets};
+use crate::stream::Stream;
 
 /// A WebSocket as a byte stream: binary messages in, binary frames out.
 ///
@@ -154,7 +155,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
                 break;
             }
         }
-        yield_to_sockets(cx)
+        yield_turn(cx)
     }
 
     /// Reads from the socket, or what was read from it before.

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mproxy_codec::{ConnectBuilder, EncodeError, Foreign, Version};
+use mproxy_patience::timeout;
 use mproxy_transport::{DialCause, DialError, TlsCause, TlsFault};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
 
 use crate::app::session::fill_upstream;
 

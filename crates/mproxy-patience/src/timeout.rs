@@ -1,58 +1,49 @@
-//! Deadlines that are noticed late. A process that the system has not run (SIGSTOP, a suspended machine,
-//! no CPU) goes on with all its timers over, and may not have seen yet what its sockets have received
-//! meanwhile. Then the proxy is late, not its peer. So a deadline that is over counts after a look at the sockets.
+//! Time limits of futures.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use pin_project_lite::pin_project;
-use tokio::time::Timeout;
-use tokio::time::error::Elapsed;
+use tokio::time::{Instant, Timeout, error::Elapsed};
 
-/// How often a runtime looks at its sockets before a deadline that is over counts. The look that finds the
-/// process running again is interrupted and finds nothing; each of the others finds 1,024 sockets at most.
-const LOOKS: u8 = 32;
-
-/// The looks that were taken since a deadline was over.
-#[derive(Debug, Default)]
-pub(crate) struct Looks(u8);
-
-impl Looks {
-    /// A deadline is over. Ready after all looks; until then, the task is polled again after the next.
-    pub(crate) fn poll_last(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.0 == LOOKS {
-            return Poll::Ready(());
-        }
-        self.0 += 1;
-        yield_turn(cx);
-        Poll::Pending
-    }
-}
-
-/// Has the task polled again after the other tasks of the thread, and ready sockets, had
-/// their turn. A task that wakes itself would be polled before the runtime checks any socket.
-pub(crate) fn yield_turn(cx: &mut Context<'_>) {
-    let turn = std::pin::pin!(tokio::task::yield_now());
-    // pending at the first poll, which also wakes the task
-    let _ = turn.poll(cx);
-}
+use super::Looks;
 
 pin_project! {
     /// See [`timeout`].
-    pub(crate) struct Patient<F> {
+    #[derive(Debug)]
+    pub struct Patient<F> {
         #[pin]
         timed: Timeout<F>,
         looks: Looks,
     }
 }
 
-/// tokio's `timeout`, with a look at the sockets before it is over.
-pub(crate) fn timeout<F: Future>(limit: Duration, future: F) -> Patient<F> {
-    Patient {
-        timed: tokio::time::timeout(limit, future),
-        looks: Looks::default(),
+/// tokio's `timeout`, with looks at the sockets before it is over.
+///
+/// # Errors
+/// As tokio's: the future was not ready in time, nor after what the sockets had received by then.
+pub fn timeout<F: Future>(limit: Duration, future: F) -> Patient<F> {
+    tokio::time::timeout(limit, future).into()
+}
+
+/// tokio's `timeout_at`, with looks at the sockets before it is over.
+///
+/// # Errors
+/// As [`timeout`].
+pub fn timeout_at<F: Future>(deadline: Instant, future: F) -> Patient<F> {
+    tokio::time::timeout_at(deadline, future).into()
+}
+
+impl<F> From<Timeout<F>> for Patient<F> {
+    fn from(timed: Timeout<F>) -> Self {
+        Self {
+            timed,
+            looks: Looks::default(),
+        }
     }
 }
 
@@ -73,9 +64,10 @@ impl<F: Future> Future for Patient<F> {
 mod tests {
     use std::future::{pending, poll_fn};
 
-    use tokio::time::{Instant, advance};
+    use tokio::time::advance;
 
     use super::*;
+    use crate::looks::LOOKS;
 
     const LIMIT: Duration = Duration::from_secs(10);
 
