@@ -56,6 +56,7 @@ mod start;
 mod stunnel;
 mod tables;
 mod tls;
+mod tls_check;
 mod tls_clients;
 mod tls_files;
 mod tls_lists;

@@ -49,6 +49,7 @@ use mproxy_config::diagnostics::Diagnostic;
 #[cfg(feature = "demo")]
 use mproxy_config::diagnostics::Report;
 use mproxy_config::{Config, Contents, Log};
+use mproxy_transport::UpstreamAddr;
 use tokio::runtime::Runtime;
 use tokio::sync::watch::Receiver;
 
@@ -64,6 +65,8 @@ use self::signals::KILLED_BY_SIGNAL;
 pub(crate) use self::signals::Signals;
 pub(crate) use self::sockets::bind_advice;
 use self::supervisor::{Sources, StartError, Supervisor};
+pub(crate) use self::upstream::Failure;
+use self::upstream::try_broker;
 use crate::exit::Exit;
 
 /// Options of one run, as opposed to the traffic.
@@ -135,6 +138,24 @@ pub(crate) fn run(
         }
         ended(supervisor.run(events).await)
     })
+}
+
+/// Tries an address of a broker, for `check`. Not with TLS whose files cannot be used, which was said.
+///
+/// # Errors
+/// Why clients would not get through.
+pub(crate) async fn try_upstream(
+    upstream: &Arc<mproxy_config::Upstream>,
+    addresses: &[&UpstreamAddr],
+) -> Vec<Result<(), Failure>> {
+    let Ok(plan) = plan::plan_upstream(upstream) else {
+        return addresses.iter().map(|_| Ok(())).collect();
+    };
+    let mut results = Vec::new();
+    for address in addresses {
+        results.push(try_broker(upstream, address, plan.tls.as_ref()).await);
+    }
+    results
 }
 
 /// Compiles a configuration without opening anything, for `check`: why the proxy would not start with it, or

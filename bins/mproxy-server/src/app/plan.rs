@@ -245,7 +245,9 @@ fn tls(listener: &config::Listener, lists: &Lists) -> Result<Option<TlsServer>, 
         .map_err(|all| all.iter().map(problem).collect())
 }
 
-fn plan_upstream(config: &Arc<config::Upstream>) -> Result<UpstreamPlan, Vec<Diagnostic>> {
+pub(super) fn plan_upstream(
+    config: &Arc<config::Upstream>,
+) -> Result<UpstreamPlan, Vec<Diagnostic>> {
     let table = config.tls.as_ref();
     let options = config
         .address

@@ -3,16 +3,21 @@
 use super::args::{CheckArgs, ReportFormat};
 use super::load::{color, load_source, source_name};
 use super::probe::{probe, shown_address};
-use super::streams::{print, say};
+use super::streams::{failed, print, say};
 use crate::exit::Exit;
 use mproxy_config::{Choice, Config, Loaded};
+use tokio::runtime::Builder;
 
 /// Checks a configuration and reports.
 pub(super) fn check(args: &CheckArgs) -> Result<(), Exit> {
     let mut loaded = load_source(&args.source, !args.no_environment)?;
     if let (Some(config), false) = (&loaded.config, args.no_environment) {
         loaded.report.extend(crate::app::try_plan(config));
-        probe(config, &loaded.secrets, &mut loaded.report);
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| failed("cannot start the runtime", &error))?;
+        probe(config, &loaded.secrets, &mut loaded.report, &runtime);
+        // not waiting for a look-up of a name that nobody waits for any more
+        runtime.shutdown_background();
     }
     let report = &loaded.report;
     let refusal = report.refusals(args.deny_warnings).map(Exit::from).max();

@@ -1,20 +1,25 @@
 //! Tries a configuration on this machine: its ports and brokers.
 
-use crate::app::bind_advice;
+use crate::app::{Failure, bind_advice, try_upstream};
 use mproxy_config::diagnostics::{Class, Diagnostic, Report};
 use mproxy_config::{Config, Upstream};
 use mproxy_transport::{ListenAddr, ListenOptions, Listener, UpstreamAddr};
 use std::collections::BTreeSet;
-use std::io::{self, ErrorKind};
-use std::net::{TcpListener, TcpStream, ToSocketAddrs};
-use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::io::ErrorKind;
+use std::net::TcpListener;
+use tokio::runtime::Runtime;
 
-/// Tries to listen where the proxy would, and to reach its brokers.
+/// Tries to listen where the proxy would, and to reach its brokers, with TLS and WebSocket where they ask for
+/// these.
 ///
 /// A port in use is a warning: the proxy that is running already may be the one that uses
 /// it. So is a broker that does not answer: it may be started later.
-pub(super) fn probe(config: &Config, secrets: &BTreeSet<String>, report: &mut Report) {
+pub(super) fn probe(
+    config: &Config,
+    secrets: &BTreeSet<String>,
+    report: &mut Report,
+    runtime: &Runtime,
+) {
     for listener in &config.listeners {
         let what = format!("listener `{}`", listener.name);
         bindable(&what, &listener.bind, report);
@@ -31,14 +36,31 @@ pub(super) fn probe(config: &Config, secrets: &BTreeSet<String>, report: &mut Re
             false => address.to_string(),
         };
         let others = upstream.addresses.iter().map(|it| (it, shown(it)));
-        for (address, shown) in std::iter::once(first).chain(others) {
-            if let Err(error) = reach(address, upstream.connect_timeout) {
-                let name = &upstream.name;
-                let message = format!("upstream `{name}` does not answer at {shown}: {error}");
-                report.push(Diagnostic::warning(message).class(Class::Unavailable));
+        let all: Vec<_> = std::iter::once(first).chain(others).collect();
+        let addresses: Vec<_> = all.iter().map(|(address, _)| *address).collect();
+        let results = runtime.block_on(try_upstream(upstream, &addresses));
+        for ((address, shown), result) in all.iter().zip(results) {
+            if let Err(failure) = result {
+                report.push(unusable(&upstream.name, address, shown, &failure));
             }
         }
     }
+}
+
+/// What is wrong with a broker at this address, which is shown like that.
+fn unusable(name: &str, address: &UpstreamAddr, shown: &str, failure: &Failure) -> Diagnostic {
+    let mut why = failure.to_string();
+    if let (Some(host), "***") = (address.host(), shown) {
+        // TLS says which name is missing in a certificate
+        why = why.replace(&*host, shown);
+    }
+    let what = match failure.is_reached {
+        true => "cannot be used",
+        false => "does not answer",
+    };
+    let message = format!("upstream `{name}` {what} at {shown}: {why}");
+    let warning = Diagnostic::warning(message).class(Class::Unavailable);
+    warning.note(failure.remedy_for(name))
 }
 
 fn others_of(upstream: &Upstream) -> String {
@@ -78,21 +100,4 @@ fn bindable(what: &str, address: &ListenAddr, report: &mut Report) {
         Some(advice) => diagnostic.note(advice),
         None => diagnostic,
     });
-}
-
-fn reach(to: &UpstreamAddr, patience: Duration) -> io::Result<()> {
-    if let Some(path) = to.unix_path() {
-        return UnixStream::connect(path).map(drop);
-    }
-    let (Some(host), Some(port)) = (to.host(), to.port()) else {
-        return Ok(());
-    };
-    let mut last = io::Error::new(ErrorKind::NotFound, "the name has no address");
-    for address in (&*host, port).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, patience) {
-            Ok(_) => return Ok(()),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
 }

@@ -5,6 +5,7 @@ mod health;
 mod probe;
 mod session;
 mod set;
+mod trial;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,6 +28,7 @@ pub(crate) use self::admission::{Admission, Entered, Permit};
 use self::health::{BrokerHealth, Outcome, Verdict};
 pub(crate) use self::probe::{Failure, remedy as dial_remedy};
 pub(crate) use self::set::Upstreams;
+pub(crate) use self::trial::try_broker;
 use crate::app::session::fill_upstream;
 use mproxy_config::{self as config, HealthCheck};
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use mproxy_codec::{ConnectBuilder, EncodeError, Foreign, Version};
 use mproxy_patience::timeout;
-use mproxy_transport::{DialCause, DialError, TlsCause, TlsFault};
+use mproxy_transport::{DialCause, DialError, TlsCause, TlsFault, TlsViolation};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::app::session::fill_upstream;
@@ -29,8 +29,10 @@ const ENOUGH: usize = 4;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
     /// Whether the connection was established.
-    pub(super) is_reached: bool,
-    why: String,
+    pub(crate) is_reached: bool,
+    /// Whether TLS is what failed.
+    pub(super) is_by_tls: bool,
+    pub(super) why: String,
     /// What an operator can do.
     pub(crate) remedy: &'static str,
 }
@@ -40,13 +42,14 @@ impl Failure {
     pub(super) fn unanswered(why: impl Into<String>, remedy: &'static str) -> Self {
         Self {
             is_reached: true,
+            is_by_tls: false,
             why: why.into(),
             remedy,
         }
     }
 
     /// What an operator can do, with the keys of the broker of this name.
-    pub(super) fn remedy_for(&self, name: &str) -> String {
+    pub(crate) fn remedy_for(&self, name: &str) -> String {
         fill_upstream(self.remedy, name)
     }
 }
@@ -62,6 +65,7 @@ impl From<DialError> for Failure {
     fn from(error: DialError) -> Self {
         Self {
             is_reached: false,
+            is_by_tls: matches!(error.cause(), DialCause::Tls(_)),
             remedy: remedy(&error),
             why: error.to_string(),
         }
@@ -90,7 +94,11 @@ fn of_tls(cause: &TlsCause) -> &'static str {
         return "does the broker expect TLS at upstreams.NAME.address? it closed the connection within the \
             handshake: see its log";
     };
-    match violation.fault() {
+    of_fault(violation.fault())
+}
+
+const fn of_fault(fault: TlsFault) -> &'static str {
+    match fault {
         TlsFault::UnknownIssuer => {
             "the broker's certificate is from a CA that is not in upstreams.NAME.tls.ca, or a certificate between \
              it and that CA is missing in what the broker sends"
@@ -98,13 +106,18 @@ fn of_tls(cause: &TlsCause) -> &'static str {
         TlsFault::Expired => {
             "renew the certificate of the broker, and check the clocks of both sides"
         }
+        TlsFault::Revoked => "the broker's certificate was revoked: give it a new one",
+        TlsFault::UnknownRevocation => {
+            "no list of upstreams.NAME.tls.crl_files says anything about the issuer of the broker's \
+             certificate, or the list has expired: renew it"
+        }
         TlsFault::BadCertificate => {
             "the broker's certificate is not for the name in upstreams.NAME.address: set \
              upstreams.NAME.tls.server_name to a name in it, or correct the certificate"
         }
         TlsFault::Told => {
-            "the broker ended the handshake: it wants another certificate of mproxy \
-             (upstreams.NAME.tls.cert), mostly; see its log"
+            "the broker ended the handshake: it wants a certificate of mproxy, or another one \
+             (upstreams.NAME.tls.cert and key), mostly; see its log"
         }
         TlsFault::Protocol => "does the broker expect TLS at upstreams.NAME.address?",
         TlsFault::Version | TlsFault::NothingInCommon => {
@@ -180,7 +193,19 @@ where
 }
 
 /// Probably a TLS port: OpenSSL, for example, closes without an alert if the first bytes are not TLS.
+///
+/// In TLS 1.3, a broker that wants another certificate says so here, and not in the handshake. The operator was
+/// asked for a TLS port behind mqtt://, which it was not.
 fn closed(error: Option<&io::Error>) -> Failure {
+    if let Some(violation) = error.and_then(TlsViolation::find) {
+        return Failure {
+            is_by_tls: true,
+            ..Failure::unanswered(
+                format!("ends TLS instead of answering CONNECT: {violation}"),
+                of_fault(violation.fault()),
+            )
+        };
+    }
     let how = error.map_or_else(String::new, |error| format!(": {error}"));
     Failure::unanswered(
         format!("closes the connection instead of answering CONNECT{how}"),
