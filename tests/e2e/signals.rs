@@ -120,6 +120,7 @@ async fn a_process_that_stood_still_reads_before_it_judges() {
 /// request arrives while the process stands still. It closed these clients, and counted them as slow.
 #[tokio::test]
 async fn a_process_that_stood_still_reads_handshakes_before_it_judges() {
+    const MANY: u32 = 200;
     let broker = FakeBroker::bind().await;
     let pki = tls::pki();
     let config = format!(
@@ -131,7 +132,7 @@ async fn a_process_that_stood_still_reads_handshakes_before_it_judges() {
         mproxy_tests::tls::table(&pki),
         broker.url()
     );
-    let setup = Setup::new(&config).set_listeners("limits.connect_timeout", "4s");
+    let setup = Setup::new(&config).set_listeners("limits.connect_timeout", "8s");
     let mproxy = setup.start().await;
     let connect = Connect::new(Version::V311, "c").bytes();
 
@@ -158,35 +159,38 @@ async fn a_process_that_stood_still_reads_handshakes_before_it_judges() {
     .concat();
     clients.push((upgraded, [&request[40..], &frame].concat()));
 
-    // a client that knows all of the server's part, and has not finished its own
-    let mut secured = TcpStream::connect(mproxy.listener("mqtts"))
-        .await
-        .expect("it listens");
-    let name = "localhost".try_into().expect("a name");
-    let mut client =
-        ClientConnection::new(mproxy_tests::tls::client(&pki), name).expect("a client");
-    let written = |client: &mut ClientConnection| {
-        let mut bytes = Vec::new();
-        client.write_tls(&mut bytes).expect("memory takes all");
-        bytes
-    };
-    let hello = written(&mut client);
-    secured.write_all(&hello).await.expect("it reads");
-    while client.is_handshaking() {
-        let mut bytes = [0; 4096];
-        let read = within("the server's part", secured.read(&mut bytes)).await;
-        let len = read.expect("it answers");
-        client.read_tls(&mut &bytes[..len]).expect("it has room");
-        client.process_new_packets().expect("TLS");
+    // clients that know all of the server's part, and have not finished their own: more than take their turns
+    // in the looks at the sockets that a late client gets
+    for _ in 0..MANY {
+        let mut secured = TcpStream::connect(mproxy.listener("mqtts"))
+            .await
+            .expect("it listens");
+        let name = "localhost".try_into().expect("a name");
+        let mut client =
+            ClientConnection::new(mproxy_tests::tls::client(&pki), name).expect("a client");
+        let written = |client: &mut ClientConnection| {
+            let mut bytes = Vec::new();
+            client.write_tls(&mut bytes).expect("memory takes all");
+            bytes
+        };
+        let hello = written(&mut client);
+        secured.write_all(&hello).await.expect("it reads");
+        while client.is_handshaking() {
+            let mut bytes = [0; 4096];
+            let read = within("the server's part", secured.read(&mut bytes)).await;
+            let len = read.expect("it answers");
+            client.read_tls(&mut &bytes[..len]).expect("it has room");
+            client.process_new_packets().expect("TLS");
+        }
+        client.writer().write_all(&connect).expect("it has room");
+        let rest = written(&mut client);
+        clients.push((secured, rest));
     }
-    client.writer().write_all(&connect).expect("it has room");
-    let rest = written(&mut client);
-    clients.push((secured, rest));
 
     // each has begun, and what it has sent is read
-    for listener in ["proxied", "ws", "mqtts"] {
+    for (listener, count) in [("proxied", 1), ("ws", 1), ("mqtts", MANY)] {
         let accepted = format!("mproxy_connections_accepted_total{{listener=\"{listener}\"}}");
-        mproxy.metric(&accepted, 1.0).await;
+        mproxy.metric(&accepted, f64::from(count)).await;
     }
     mproxy.signal(Signal::STOP);
     // what it still read would not be unread afterwards
@@ -195,11 +199,10 @@ async fn a_process_that_stood_still_reads_handshakes_before_it_judges() {
         client.write_all(rest).await.expect("the kernel takes it");
     }
     // the fault is the time: more than connect_timeout
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    tokio::time::sleep(Duration::from_secs(9)).await;
     mproxy.signal(Signal::CONT);
     for _ in &clients {
-        let (_server, connect) = broker.accept().await;
-        assert_eq!(connect.kind(), 1);
+        broker.accept().await;
     }
     let metrics = mproxy.metrics().await;
     assert!(metrics.sum("mproxy_connections_refused_total") < 1.0);

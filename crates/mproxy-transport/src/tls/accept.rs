@@ -4,11 +4,15 @@ use std::{
     future::poll_fn,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
-use mproxy_patience::timeout;
+use mproxy_patience::Deadline;
 use rustls::server::{Accepted, Acceptor, UnbufferedServerConnection};
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::{
+    io::{AsyncRead, ReadBuf},
+    time::{Instant, error::Elapsed},
+};
 
 use super::{
     RefusedCertificate, TlsCause, TlsError, TlsInfo, TlsServer, TlsStream, TlsViolation, gate,
@@ -67,11 +71,9 @@ where
             beginning: Beginning::default(),
             refused: None,
         };
-        let accepting = handshake.accept(&server, held, begin);
-        let cause = match timeout(server.handshake_timeout(), accepting).await {
-            Ok(Ok(accepted)) => return Ok(accepted),
-            Ok(Err(cause)) => cause,
-            Err(_) => TlsCause::TimedOut,
+        let cause = match handshake.accept(&server, held, begin).await {
+            Ok(accepted) => return Ok(accepted),
+            Err(cause) => cause,
         };
         if let (TlsCause::Violation(_), Some(stream)) = (&cause, handshake.stream) {
             linger(stream).await;
@@ -98,7 +100,11 @@ impl Handshake {
     where
         F: Fn(usize) + Send + Sync + 'static,
     {
-        let hello = self.hello(&held).await?;
+        // The client is late, or not: it is not for the handshakes in front of its own. A time too long for any
+        // clock is no limit.
+        let until = Instant::now().checked_add(server.handshake_timeout());
+        let mut deadline = Deadline::new(until.unwrap_or_else(|| Instant::now() + FOREVER));
+        let hello = self.hello(&held, &mut deadline).await?;
         // until this handshake is over
         let _admitted = begin().ok_or(TlsCause::NotAdmitted)?;
         let turn = gate::turn().await;
@@ -120,7 +126,10 @@ impl Handshake {
         drop(bytes);
         tls.on_held(Box::new(held));
         let handshaken = match progress {
-            Ok(progress) => self.finish(&mut tls, progress, turn, max).await,
+            Ok(progress) => {
+                self.finish(&mut tls, progress, turn, max, &mut deadline)
+                    .await
+            }
             Err(error) => Err(error.into()),
         };
         let outcome = handshaken.and_then(|()| {
@@ -145,15 +154,20 @@ impl Handshake {
         mut progress: Progress,
         mut turn: Option<gate::Turn>,
         max: usize,
+        deadline: &mut Deadline,
     ) -> Result<(), TlsCause> {
         loop {
             if let Some(turn) = turn.take() {
                 turn.end().await;
             }
-            if tls.is_done(progress, max).await? {
+            if late(deadline.wait(tls.is_done(progress, max)).await)? {
                 return Ok(());
             }
-            tls.io().readable().await?;
+            late(
+                deadline
+                    .wait(async { Ok(tls.io().readable().await?) })
+                    .await,
+            )?;
             turn = gate::turn().await;
             let len = READ_LEN.min(max - tls.held());
             let (step, refused) =
@@ -169,7 +183,11 @@ impl Handshake {
     }
 
     /// Reads until the whole ClientHello is there.
-    async fn hello(&mut self, held: &(impl Fn(usize) + Send + Sync)) -> Result<Hello, TlsCause> {
+    async fn hello(
+        &mut self,
+        held: &(impl Fn(usize) + Send + Sync),
+        deadline: &mut Deadline,
+    ) -> Result<Hello, TlsCause> {
         let mut bytes = Vec::new();
         let (mut tried, mut tries) = (0, 0);
         loop {
@@ -179,7 +197,8 @@ impl Handshake {
             if tries == MAX_TRIES {
                 return Err(TlsCause::HelloInPieces(MAX_TRIES));
             }
-            poll_fn(|cx| self.poll_read(cx, &mut bytes)).await?;
+            let read = poll_fn(|cx| self.poll_read(cx, &mut bytes));
+            late(deadline.wait(read).await)?;
             held(bytes.capacity());
             let records = whole_records(&bytes);
             if records <= tried {
@@ -271,6 +290,14 @@ fn judged(info: TlsInfo, server: &TlsServer) -> Result<TlsInfo, TlsCause> {
     }
     Ok(info)
 }
+
+/// What was waited for, unless its time was over.
+fn late<T>(waited: Result<Result<T, TlsCause>, Elapsed>) -> Result<T, TlsCause> {
+    waited.unwrap_or(Err(TlsCause::TimedOut))
+}
+
+/// A century.
+const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 const HANDSHAKE: u8 = 22;
 const RECORD_HEADER: usize = 5;
