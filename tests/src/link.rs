@@ -379,17 +379,30 @@ impl Link {
     /// # Panics
     /// If the system does not do it, or it is a Unix socket, which knows no reset.
     pub fn reset(self) {
-        let stream = match self.io {
-            Io::Tcp(stream) => stream,
-            Io::Ws(stream) => stream.into_inner(),
-            Io::Tls(stream) => stream.into_inner().0,
-            Io::Wss(stream) => stream.into_inner().into_inner().0,
-            Io::Unix(_) | Io::UnixWs(_) => panic!("a Unix socket"),
-        };
         let now = Some(Duration::ZERO);
-        socket2::SockRef::from(&stream)
+        socket2::SockRef::from(self.socket())
             .set_linger(now)
             .expect("a socket lingers as it is told");
+    }
+
+    /// Ends its side of the TCP connection, without a word of TLS or WebSocket, and stays.
+    ///
+    /// # Panics
+    /// If there is no TCP, or it has broken.
+    pub fn half_close(&self) {
+        let socket = socket2::SockRef::from(self.socket());
+        let ended = socket.shutdown(std::net::Shutdown::Write);
+        ended.expect("the connection broke");
+    }
+
+    fn socket(&self) -> &TcpStream {
+        match &self.io {
+            Io::Tcp(stream) => stream,
+            Io::Ws(stream) => stream.get_ref(),
+            Io::Tls(stream) => stream.get_ref().0,
+            Io::Wss(stream) => stream.get_ref().get_ref().0,
+            Io::Unix(_) | Io::UnixWs(_) => panic!("a Unix socket"),
+        }
     }
 
     /// The connection, and what was received and not yet looked at.

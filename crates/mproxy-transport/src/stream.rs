@@ -7,8 +7,8 @@
 
 use std::{
     io::{self, IoSlice},
-    pin::Pin,
-    task::{Context, Poll},
+    pin::{Pin, pin},
+    task::{Context, Poll, Waker},
 };
 
 use rustix::net::{RecvFlags, recv};
@@ -80,6 +80,20 @@ impl Stream {
                 std::future::pending().await
             }
         }
+    }
+
+    /// Whether the peer has closed its connection, or its side of it, or reset it, even if there is something
+    /// to read before that. What it says inside of TLS or a WebSocket does not count: it still holds a socket.
+    pub fn has_left(&self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        let ready = match self {
+            Self::Tcp(stream) => pin!(stream.ready(Interest::READABLE)).poll(&mut cx),
+            Self::Unix(stream) => pin!(stream.ready(Interest::READABLE)).poll(&mut cx),
+            Self::WebSocket(stream) => return stream.io().has_left(),
+            Self::Tls(stream) => return stream.io().has_left(),
+            Self::TlsClient(stream) => return stream.io().has_left(),
+        };
+        matches!(ready, Poll::Ready(Ok(ready)) if ready.is_read_closed())
     }
 
     /// Whether bytes travel in WebSocket frames.

@@ -170,9 +170,37 @@ impl Session {
         S: AsyncRead + AsyncWrite + Unpin,
         E: Into<BoxError>,
     {
+        self.run_watched(client, |_| false, admit, dial)
+    }
+
+    /// The same, for a client of which is known that it is gone before all that it has sent is read.
+    /// `has_left` says so: it has closed its connection, or its side of it. It is asked once in a second about a
+    /// client that waits for its [turn](Turns) and has sent 8 KiB already; others are read until their end. With
+    /// [`run`](Self::run), such a client keeps its place until its turn comes.
+    ///
+    /// # Cancel safety
+    /// As `run`.
+    pub fn run_watched<C, A, U, D, F, Fut, S, E>(
+        self,
+        client: C,
+        has_left: fn(&C) -> bool,
+        admit: A,
+        dial: F,
+    ) -> impl Future<Output = Summary>
+    where
+        C: AsyncRead + AsyncWrite + Unpin,
+        A: Service<Connect, Response = Admission<U, D>>,
+        A::Error: Into<BoxError>,
+        U: PacketService,
+        D: PacketService,
+        F: FnOnce(&Connect) -> Fut,
+        Fut: Future<Output = Result<S, E>>,
+        S: AsyncRead + AsyncWrite + Unpin,
+        E: Into<BoxError>,
+    {
         let dial = async |connect: &Connect| dial(connect).await.map_err(Into::into);
         Run::new(
-            self.open(client, admit, dial),
+            self.open(client, has_left, admit, dial),
             |live: &mut Box<Live<C, S, U, D, A>>, cx: &mut Context<'_>| live.pipe.poll(cx),
             renew,
             close,

@@ -47,12 +47,13 @@ impl Session {
     pub(super) async fn open<C: Io, S: Io, U: PacketService, D: PacketService, A: Admit<U, D>>(
         self,
         mut client: C,
+        has_left: fn(&C) -> bool,
         admit: A,
         dial: impl AsyncFnOnce(&Connect) -> Result<S, BoxError>,
     ) -> Result<Box<Live<C, S, U, D, A>>, Box<Summary>> {
         let started = Instant::now();
         // boxed, like other rare states: most connections only wait
-        match self.prologue(&mut client, admit, dial).await {
+        match self.prologue(&mut client, has_left, admit, dial).await {
             Ok(prologue) => Ok(self.begin(client, *prologue, started)),
             Err(rejected) => {
                 let summary = Box::pin(self.reject(client, *rejected, started)).await;
@@ -97,16 +98,17 @@ impl Session {
 
     /// Reads CONNECT, calls the hooks, waits for the client's turn, dials the broker; ends early if ordered
     /// to.
-    async fn prologue<S, U: PacketService, D, A: Admit<U, D>>(
+    async fn prologue<C: Io, S, U: PacketService, D, A: Admit<U, D>>(
         &self,
-        client: &mut impl Io,
+        client: &mut C,
+        has_left: fn(&C) -> bool,
         admit: A,
         dial: impl AsyncFnOnce(&Connect) -> Result<S, BoxError>,
     ) -> Result<Box<Prologue<S, U, D, A>>, Box<(End, Known)>> {
         let mut known = Known::default();
         // drop the future before using its findings, even if it panicked
         let outcome = {
-            let mut stages = pin!(self.stages(client, admit, dial, &mut known));
+            let mut stages = pin!(self.stages(client, has_left, admit, dial, &mut known));
             poll_fn(|cx| {
                 if let Poll::Ready(order) = self.handle.poll_order(cx) {
                     return Poll::Ready(Ok(Err(order.into())));
@@ -127,9 +129,10 @@ impl Session {
         }
     }
 
-    async fn stages<S, U: PacketService, D, A: Admit<U, D>>(
+    async fn stages<C: Io, S, U: PacketService, D, A: Admit<U, D>>(
         &self,
-        client: &mut impl Io,
+        client: &mut C,
+        has_left: fn(&C) -> bool,
         mut admit: A,
         dial: impl AsyncFnOnce(&Connect) -> Result<S, BoxError>,
         known: &mut Known,
@@ -147,7 +150,9 @@ impl Session {
             self.recorder.admitted(&self.handle);
             self.unless_ordered().await?;
             known.stage = Stage::Dial;
-            let heard = self.wait_for_turn(client, &connect, &mut rest).await?;
+            let heard = self
+                .wait_for_turn(client, has_left, &connect, &mut rest)
+                .await?;
             let server = self.dial(dial, &connect, &session).await?;
             let packet = connect.packet_mut();
             if hooks.to_client.kinds().contains(Kind::Publish) {

@@ -4,10 +4,11 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 
+use std::time::Duration;
+
 use bytes::BytesMut;
-use mproxy_codec::{Head, Kind};
 use tokio::io::AsyncRead;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::Session;
 use super::connect::{hold, read_once};
@@ -20,6 +21,9 @@ use crate::summary::Side;
 /// How many bytes behind its CONNECT are read of a client that waits for its turn; the rest stays in its
 /// socket.
 const AHEAD: usize = 8 * 1024;
+
+/// How often a client that has sent more than that is looked at: whether it is gone is behind what it has sent.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Lets admitted clients through to the broker one after the other: a limit that the sessions of a broker
 /// share.
@@ -89,9 +93,10 @@ impl Session {
     ///
     /// # Errors
     /// There is no turn for it, or it has left.
-    pub(super) async fn wait_for_turn(
+    pub(super) async fn wait_for_turn<C: AsyncRead + Unpin>(
         &self,
-        client: &mut (impl AsyncRead + Unpin),
+        client: &mut C,
+        has_left: fn(&C) -> bool,
         connect: &Connect,
         rest: &mut BytesMut,
     ) -> Result<Option<Instant>, End> {
@@ -105,24 +110,23 @@ impl Session {
         tokio::select! {
             biased;
             turn = turn => turn.map_err(|busy| Box::new(Cause::Busy(busy)))?,
-            end = self.left(client, rest, kept, &mut heard) => return Err(end),
+            end = self.left(client, has_left, rest, kept, &mut heard) => return Err(end),
         }
         Ok(heard)
     }
 
-    /// Waits until a client leaves that has left no message for the broker. One that has published, and
-    /// closed its connection, still gets its turn. Nothing else keeps the place of a client that is gone, or
+    /// Waits until a client leaves. Nothing keeps the place of a client that is gone, whatever it has sent, or
     /// one that opens and closes connections could fill the queue.
-    async fn left(
+    async fn left<C: AsyncRead + Unpin>(
         &self,
-        client: &mut (impl AsyncRead + Unpin),
+        client: &mut C,
+        has_left: fn(&C) -> bool,
         rest: &mut BytesMut,
         kept: usize,
         heard: &mut Option<Instant>,
     ) -> End {
         while rest.len() < AHEAD {
             match poll_fn(|cx| read_once(client, rest, cx)).await {
-                Ok(0) if has_published(rest) => break,
                 Ok(0) => return Box::new(Cause::Closed(Side::Client)),
                 Ok(_) => *heard = Some(Instant::now()),
                 Err(error) => return Cause::broke(Side::Client, error),
@@ -131,45 +135,9 @@ impl Session {
                 return end;
             }
         }
-        std::future::pending().await
-    }
-}
-
-/// True if a whole PUBLISH stands before the client's DISCONNECT.
-fn has_published(mut packets: &[u8]) -> bool {
-    while let Ok(Some(head)) = Head::parse(packets) {
-        let Some(rest) = packets.get(head.total_len()..) else {
-            return false;
-        };
-        match head.kind() {
-            Kind::Publish => return true,
-            Kind::Disconnect => return false,
-            _ => packets = rest,
+        while !has_left(client) {
+            sleep(LOOK).await;
         }
-    }
-    false
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_whole_message_keeps_a_place() {
-        const PUBLISH: &[u8] = b"\x30\x04\0\x01tx";
-        const PINGREQ: &[u8] = b"\xc0\0";
-        const DISCONNECT: &[u8] = b"\xe0\0";
-        for (packets, keeps) in [
-            (vec![], false),
-            (vec![PINGREQ], false),
-            (vec![DISCONNECT, PUBLISH], false),
-            (vec![PUBLISH.split_at(5).0], false),
-            (vec![b"\x30\xff\xff\xff\xff\x7f"], false),
-            (vec![b"\0\0", PUBLISH], false),
-            (vec![PUBLISH], true),
-            (vec![PINGREQ, PUBLISH, DISCONNECT], true),
-        ] {
-            assert_eq!(has_published(&packets.concat()), keeps, "{packets:02x?}");
-        }
+        Box::new(Cause::Closed(Side::Client))
     }
 }

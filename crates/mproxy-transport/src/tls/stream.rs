@@ -65,7 +65,7 @@ impl<M: TlsMachine> TlsStream<M> {
         &self.machine
     }
 
-    pub(super) fn io(&self) -> &Stream {
+    pub(crate) fn io(&self) -> &Stream {
         &self.io
     }
 

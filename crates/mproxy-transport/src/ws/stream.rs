@@ -91,6 +91,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
         }
     }
 
+    pub(crate) const fn io(&self) -> &S {
+        &self.io
+    }
+
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.outbox.poll_drain(cx, &mut self.io)
     }

@@ -108,7 +108,7 @@ impl Service {
                 Ok::<_, DialError>(Counted::new(stream, open))
             }
         };
-        session.run(stream, LiveChain::of(&self.policy), dial)
+        session.run_watched(stream, Stream::has_left, LiveChain::of(&self.policy), dial)
     }
 }
 
