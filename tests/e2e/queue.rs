@@ -1,13 +1,13 @@
 //! Clients that wait for their turn at a broker: `[upstreams.NAME.admission]`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use mproxy_tests::pki::Pki;
 use mproxy_tests::wire::{
     Connect, DISCONNECT, PINGREQ, PINGRESP, Publish, Version, connack, field, frame, properties,
 };
-use mproxy_tests::{Chance, FakeBroker, Fragile, Link, Mproxy, Setup, until};
+use mproxy_tests::{Chance, FakeBroker, Fragile, Link, Mproxy, Setup, connect_from, until};
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -404,6 +404,92 @@ async fn who_leaves_is_out_of_the_queue_whatever_it_has_sent() {
         }
     }
     assert!(broker.is_idle());
+}
+
+/// One address filled the queue: everybody else was refused, or waited behind all of it.
+#[tokio::test]
+async fn an_address_that_fills_the_queue_delays_another_one_by_a_turn() {
+    const FILLS: usize = 20;
+    let attacker: IpAddr = Ipv4Addr::new(127, 0, 0, 66).into();
+    let broker = FakeBroker::bind().await;
+    let setup = setup(&broker).set("upstreams.broker.admission.queue", &FILLS.to_string());
+    let mproxy = setup.start().await;
+    let from = async |source: IpAddr, connect: Connect| {
+        let stream = connect_from(source, mproxy.addr()).await;
+        let mut link = Link::over(stream.expect("it listens"));
+        link.send(&connect.bytes()).await;
+        link
+    };
+    let mut held = Vec::new();
+    for number in 0..=FILLS {
+        // however it gets ahead of others
+        let connect = Connect::new(Version::V311, &format!("attacker-{number}"));
+        held.push(from(attacker, connect.persistent()).await);
+    }
+    let mut server = broker.session().await;
+    server.packet().await;
+    mproxy.metric(QUEUE, FILLS as f64).await;
+    let mut good = Vec::new();
+    for last in 1..=3 {
+        let connect = Connect::new(Version::V311, &format!("good-{last}"));
+        good.push(from(Ipv4Addr::new(127, 0, 1, last).into(), connect).await);
+    }
+    // they had room
+    let made_room = format!("{REFUSED}{{upstream=\"broker\",reason=\"queue\"}}");
+    mproxy.metric(&made_room, 3.0).await;
+    mproxy.metric(QUEUE, FILLS as f64).await;
+    let mut order = Vec::new();
+    for _ in 0..8 {
+        server.send(&connack(Version::V311, 0)).await;
+        server = broker.session().await;
+        let connect = server.packet().await;
+        order.push(connect.bytes().windows(5).any(|it| it == b"good-"));
+    }
+    let turns = order.iter().filter(|is_good| **is_good).count();
+    assert_eq!(turns, 3, "{order:?}");
+    assert!(order[..3].contains(&true), "{order:?}");
+    for mut link in good {
+        link.expect(&connack(Version::V311, 0)).await;
+    }
+    // with nobody else, it has all turns
+    for _ in 0..4 {
+        server.send(&connack(Version::V311, 0)).await;
+        server = broker.session().await;
+        server.packet().await;
+    }
+}
+
+/// A load balancer is many clients, if it says who they are.
+#[tokio::test]
+async fn behind_a_load_balancer_the_turns_are_those_of_its_clients() {
+    let broker = FakeBroker::bind().await;
+    let proxied = "[[listeners]]\nname = \"proxied\"\nbind = \"127.0.0.1:0\"\n\
+        proxy_protocol = { accept = \"required\", trusted = [\"127.0.0.1\"] }\n";
+    let mproxy = setup(&broker).toml(proxied).start().await;
+    let sent = async |source: &str, client_id: String| {
+        let mut link = Link::tcp(mproxy.listener("proxied")).await;
+        let header = format!("PROXY TCP4 {source} 203.0.113.1 5000 1883\r\n");
+        let connect = Connect::new(Version::V311, &client_id).bytes();
+        link.send(&[header.as_bytes(), &connect].concat()).await;
+        link
+    };
+    let mut held = vec![sent("192.0.2.66", "first".to_owned()).await];
+    let mut server = broker.session().await;
+    server.packet().await;
+    for number in 0..5 {
+        held.push(sent("192.0.2.66", format!("attacker-{number}")).await);
+    }
+    mproxy.metric(QUEUE, 5.0).await;
+    held.push(sent("192.0.2.1", "good".to_owned()).await);
+    mproxy.metric(QUEUE, 6.0).await;
+    let mut order = Vec::new();
+    for _ in 0..2 {
+        server.send(&connack(Version::V311, 0)).await;
+        server = broker.session().await;
+        let connect = server.packet().await;
+        order.push(connect.bytes().ends_with(b"good"));
+    }
+    assert_eq!(order, [false, true]);
 }
 
 #[tokio::test]

@@ -106,7 +106,8 @@ section! {
         concurrent: Option<NonZeroUsize> as Setting<Count> = 0;
         /// Maximum clients that wait for their turn. Each takes about 1 KiB beside its connection.
         ///
-        /// Without rate and concurrent, nobody waits. A client that leaves is out of the queue at once.
+        /// Without rate and concurrent, nobody waits. A client that leaves is out of the queue at once. When it
+        /// is full, the address with most clients in it makes room for others.
         queue: NonZeroUsize = 10000;
         /// Maximum time that a client waits for its turn.
         ///

@@ -9,11 +9,11 @@ use std::net::{IpAddr, Ipv6Addr};
 /// IPv4 addresses are kept as IPv4-mapped IPv6 addresses, which no prefix of another
 /// address is equal to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Client(Ipv6Addr);
+pub(crate) struct Client(Ipv6Addr);
 
 impl Client {
     /// The client at `address`; of an IPv6 address, its first `prefix` bits, 1 to 128.
-    pub(super) fn of(address: IpAddr, prefix: u8) -> Self {
+    pub(crate) fn of(address: IpAddr, prefix: u8) -> Self {
         Self(match address.to_canonical() {
             IpAddr::V4(address) => address.to_ipv6_mapped(),
             IpAddr::V6(address) => {

@@ -30,6 +30,7 @@ mod places;
 mod rate;
 mod state;
 
+pub(crate) use self::client::Client;
 pub(crate) use self::handshakes::HandshakeRules;
 pub(crate) use self::limit::{Limited, Refused};
 pub(crate) use self::listener::Rules;

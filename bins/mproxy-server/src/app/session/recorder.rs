@@ -16,7 +16,7 @@ use mproxy_session::{
 };
 
 use super::offended::Pings;
-use crate::app::gate::Pass;
+use crate::app::gate::{Client, Pass};
 #[cfg(feature = "ocsp")]
 use crate::app::ocsp::Attended;
 use crate::app::service::Service;
@@ -151,7 +151,9 @@ impl Turns for ConnectionRecorder {
         if !admission.is_on() {
             return None;
         }
-        match admission.enter(!connect.packet().clean_start()) {
+        let address = connect.peer().address.map(|it| it.ip());
+        let holder = address.map(|it| Client::of(it, self.service.ipv6_prefix));
+        match admission.enter(holder, !connect.packet().clean_start()) {
             Entered::Now(permit) => {
                 self.admit(permit);
                 None

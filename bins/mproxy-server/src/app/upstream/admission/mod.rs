@@ -1,7 +1,9 @@
 //! Lets clients through to a broker at its pace, and has the others wait.
 //!
 //! ```text
-//!            full: turned away              time over, or the client leaves
+//!            full: it, or a client of the   time over, or the client leaves
+//!            address with most of them,
+//!            is turned away
 //!                 ^                                ^
 //!   enter --------+----> queue --------------------+-------> a permit: dial, sends, CONNECT, CONNACK
 //!     |                  who is next: `Queue`                     ^
@@ -11,6 +13,7 @@
 //! say whether `concurrent` lets one more go. Another pace is for the CONNECTs themselves: clients whose turns
 //! were apart may have connected to the broker together.
 
+mod debts;
 mod pace;
 mod queue;
 mod send;
@@ -27,7 +30,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{sleep_until, timeout};
 
 use self::pace::Pace;
-use self::queue::{Number, Queue};
+use self::queue::{Called, Holder, Queue, Seat};
 
 /// The least part of `queue_timeout` that a client waits before it is turned away. Between this and all
 /// of it, chance decides, so that clients that came together do not come back together.
@@ -86,8 +89,8 @@ pub(crate) enum Entered {
 /// A place in the queue; dropping it leaves.
 pub(crate) struct Place {
     admission: Arc<Admission>,
-    number: Number,
-    called: oneshot::Receiver<()>,
+    seat: Seat,
+    called: oneshot::Receiver<Called>,
     since: Instant,
     patience: Duration,
     is_done: bool,
@@ -145,8 +148,8 @@ impl Admission {
         self.is_on.load(Ordering::Relaxed)
     }
 
-    /// A client wants to connect; `is_resumed` if it continues a session.
-    pub(crate) fn enter(self: &Arc<Self>, is_resumed: bool) -> Entered {
+    /// A client of this address wants to connect; `is_resumed` if it continues a session.
+    pub(crate) fn enter(self: &Arc<Self>, holder: Holder, is_resumed: bool) -> Entered {
         let now = Instant::now();
         let mut state = self.lock();
         if state.queue.is_empty() && state.due(now).is_none() {
@@ -154,13 +157,16 @@ impl Admission {
             self.metrics.admitted(Duration::ZERO);
             return Entered::Now(Permit(Arc::clone(self)));
         }
-        let is_told = state.settings.when_full == WhenFull::Connack;
         if state.queue.len() >= state.settings.queue.get() {
-            self.metrics.not_admitted(QueueRefusal::Queue);
-            return Entered::Full(Busy::full(is_told));
+            let Some(other) = state.queue.make_room(holder) else {
+                self.metrics.not_admitted(QueueRefusal::Queue);
+                return Entered::Full(Busy::full(state.is_told()));
+            };
+            // a place leaves the queue before it is gone, so that somebody is there
+            let _ = other.send(Called::MakeRoom);
         }
         let (call, called) = oneshot::channel();
-        let number = state.queue.enter(is_resumed, call);
+        let seat = state.queue.enter(holder, is_resumed, call);
         self.metrics.queued(state.queue.len());
         let patience = state.settings.queue_timeout;
         if !state.is_served {
@@ -170,7 +176,7 @@ impl Admission {
         }
         Entered::Later(Place {
             admission: Arc::clone(self),
-            number,
+            seat,
             called,
             since: now,
             patience: patience.mul_f64(rand::random_range(PATIENCE..1.0)),
@@ -249,6 +255,11 @@ impl State {
         self.pace.due(now).map(Next::At)
     }
 
+    /// Whether a client that gets no turn is told so.
+    fn is_told(&self) -> bool {
+        self.settings.when_full == WhenFull::Connack
+    }
+
     /// One goes.
     fn take(&mut self, now: Instant) {
         self.pace.take(now);
@@ -268,7 +279,7 @@ impl State {
                 self.take(now);
                 self.called += 1;
                 // a place leaves the queue before it is gone, so that somebody is there
-                let _ = call.send(());
+                let _ = call.send(Called::Turn);
             }
         }
     }
@@ -278,20 +289,24 @@ impl Place {
     /// Waits for the turn.
     ///
     /// # Errors
-    /// It did not come in time.
+    /// It did not come in time, or the client had to make room.
     pub(crate) async fn wait(mut self) -> Result<Permit, Busy> {
         let called = timeout(self.patience, &mut self.called).await;
-        let admission = Arc::clone(&self.admission);
-        match called {
-            Ok(Ok(())) => Ok(self.go()),
+        let called = match called {
+            Ok(called) => called.ok(),
             // the two may come at once
-            _ if !self.leave() => Ok(self.go()),
-            _ => {
-                admission.metrics.not_admitted(QueueRefusal::QueueTimeout);
-                let when_full = admission.lock().settings.when_full;
-                Err(Busy::late(when_full == WhenFull::Connack))
-            }
-        }
+            Err(_) if !self.leave() => self.called.try_recv().ok(),
+            Err(_) => None,
+        };
+        let (refusal, busy) = match called {
+            Some(Called::Turn) => return Ok(self.go()),
+            Some(Called::MakeRoom) => (QueueRefusal::Queue, Busy::full as fn(bool) -> Busy),
+            None => (QueueRefusal::QueueTimeout, Busy::late as fn(bool) -> Busy),
+        };
+        self.is_done = true;
+        self.admission.metrics.not_admitted(refusal);
+        let is_told = self.admission.lock().is_told();
+        Err(busy(is_told))
     }
 
     fn go(&mut self) -> Permit {
@@ -301,10 +316,10 @@ impl Place {
         Permit(Arc::clone(&self.admission))
     }
 
-    /// Leaves the queue; false if the turn has come.
+    /// Leaves the queue; false if the client was called.
     fn leave(&mut self) -> bool {
         let mut state = self.admission.lock();
-        self.is_done = state.queue.leave(self.number);
+        self.is_done = state.queue.leave(self.seat);
         self.admission.metrics.queued(state.queue.len());
         self.is_done
     }
@@ -312,7 +327,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if !self.is_done && !self.leave() {
+        if !self.is_done && !self.leave() && self.called.try_recv() == Ok(Called::Turn) {
             self.admission.goes();
             self.admission.free();
         }

@@ -42,14 +42,14 @@ fn admission(settings: &Settings) -> (Arc<Admission>, Metrics) {
 }
 
 fn now(admission: &Arc<Admission>) -> Permit {
-    match admission.enter(false) {
+    match admission.enter(None, false) {
         Entered::Now(permit) => permit,
         _ => panic!("has to wait"),
     }
 }
 
 fn later(admission: &Arc<Admission>) -> Place {
-    match admission.enter(false) {
+    match admission.enter(None, false) {
         Entered::Later(place) => place,
         _ => panic!("does not wait"),
     }
@@ -111,7 +111,7 @@ async fn a_full_queue_turns_clients_away() {
     });
     let _permit = now(&admission);
     let _place = later(&admission);
-    let Entered::Full(busy) = admission.enter(true) else {
+    let Entered::Full(busy) = admission.enter(None, true) else {
         panic!("not full");
     };
     assert_eq!(busy, Busy::full(false));
@@ -184,7 +184,7 @@ async fn a_crowd_goes_at_the_rate() {
     for _ in 0..300 {
         let admission = Arc::clone(&admission);
         crowd.spawn(async move {
-            let permit = match admission.enter(false) {
+            let permit = match admission.enter(None, false) {
                 Entered::Now(permit) => permit,
                 Entered::Later(place) => place.wait().await.unwrap(),
                 Entered::Full(_) => panic!("full"),
@@ -219,7 +219,7 @@ async fn what_connects_together_is_sent_at_the_rate() {
     for _ in 0..150 {
         let admission = Arc::clone(&admission);
         crowd.spawn(async move {
-            let _permit = match admission.enter(false) {
+            let _permit = match admission.enter(None, false) {
                 Entered::Now(permit) => permit,
                 Entered::Later(place) => place.wait().await.unwrap(),
                 Entered::Full(_) => panic!("full"),
