@@ -8,7 +8,7 @@ use mproxy_tests::clients::{MosquittoSub, mosquitto_pub};
 use mproxy_tests::pki::Pki;
 use mproxy_tests::tools::tool;
 use mproxy_tests::wire::Version;
-use mproxy_tests::{Mosquitto, Mproxy, Process, Setup};
+use mproxy_tests::{Mosquitto, Mproxy, Process, Setup, memory, until};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -24,6 +24,8 @@ enum Answer {
     Bytes(Vec<u8>),
     /// A list, which is named by an ETag.
     List(Vec<u8>),
+    /// Bytes, and then nothing, for as long as the client waits.
+    Stuck(Arc<[u8]>),
     /// Nothing, for as long as the client waits.
     Silence,
 }
@@ -87,6 +89,11 @@ async fn serve(mut stream: TcpStream, answer: Answer, unchanged: watch::Sender<u
                     format!("HTTP/1.1 200 OK\r\nETag: \"{etag}\"\r\nContent-Length: {len}\r\n\r\n");
                 [head.into_bytes(), list].concat()
             }
+        }
+        Answer::Stuck(bytes) => {
+            let _ = stream.write_all(&bytes).await;
+            let _ = stream.read_u8().await;
+            return;
         }
         Answer::Silence => {
             let _ = stream.read_u8().await;
@@ -359,4 +366,71 @@ async fn a_list_in_a_file_shows_when_it_expires() {
     write("a.crl", 2200);
     mproxy.metric(&sample(listener, "a.crl"), in_2200).await;
     mproxy.metric(&sample(broker, "a.crl"), in_2200).await;
+}
+
+/// Sixteen servers that sent what begins like a list took 64 MiB each, which no budget had. A fleet in a
+/// container of 256 MiB was killed with its proxy.
+#[tokio::test]
+async fn what_servers_of_lists_send_takes_memory_of_the_budget_and_one_after_the_other() {
+    const URLS: usize = 12;
+    const BODY: usize = 20 << 20;
+    let pki = pki();
+    let broker = Mosquitto::start().await;
+    // a sequence of 20 MiB, in it a sequence
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", BODY + 6);
+    let length = u32::try_from(BODY).expect("it is short").to_be_bytes();
+    let der = [&[0x30, 0x84][..], &length, &vec![0x30; BODY - 1]].concat();
+    let body: Arc<[u8]> = [head.as_bytes(), &der].concat().into();
+    for (memory, told) in [("4GiB", "not fetched in 1 s"), ("32MiB", "no memory")] {
+        let server = Server::start(Answer::Stuck(Arc::clone(&body))).await;
+        let urls: Vec<_> = (0..URLS)
+            .map(|it| format!("http://{}/{it}.crl", server.addr))
+            .collect();
+        let settings = fetched(&urls.join("\", \""), "on_unavailable = \"allow\"\n");
+        let setup = listener(&pki, &broker.url(), &settings);
+        let mproxy = setup.set("server.memory", memory).start().await;
+        let failures = "mproxy_tls_crl_fetches_total{result=\"failure\"}";
+        until("all to be tried", async || {
+            let tried = mproxy.metrics().await.sum(failures);
+            (tried >= URLS as f64).then_some(())
+        })
+        .await;
+        let line = mproxy
+            .event("a failure", |it| {
+                it["detail"].as_str().is_some_and(|it| it.contains("crl:"))
+            })
+            .await;
+        let detail = line["detail"].as_str().unwrap_or_default();
+        assert!(detail.contains(told), "{line}");
+        let peak = memory::peak_kib(mproxy.id()) / 1024;
+        // its own pages, those of a debug build, are among them
+        assert!(peak < 110, "{peak} MiB with server.memory = {memory}");
+        // others are served
+        assert!(gets_in(&mproxy, &pki, "alice").await);
+    }
+}
+
+/// A page that says in which way a server is out of order was read to its end.
+#[tokio::test]
+async fn what_begins_like_no_list_is_given_up_at_once() {
+    let pki = pki();
+    let broker = Mosquitto::start().await;
+    let mut page = b"HTTP/1.1 200 OK\r\nContent-Length: 60000000\r\n\r\n\x1f\x8b".to_vec();
+    page.extend([b'x'; 5000]);
+    let server = Server::start(Answer::Stuck(page.into())).await;
+    let settings =
+        fetched(&server.url(), "on_unavailable = \"allow\"\n").replace("= \"1s\"", "= \"20s\"");
+    let mproxy = start(&pki, &broker, &settings).await;
+    let line = mproxy
+        .event("the failure", |it| {
+            it["detail"]
+                .as_str()
+                .is_some_and(|it| it.contains("ca.crl:"))
+        })
+        .await;
+    let detail = line["detail"].as_str().unwrap_or_default();
+    assert!(
+        detail.contains("not a revocation list, neither PEM nor DER"),
+        "{line}"
+    );
 }

@@ -19,7 +19,7 @@ pub use self::tls::{OcspAnswer, OcspCertificate, OcspError, OcspQuestion, OcspSt
 pub use self::{
     addr::{AddrError, ClientAddr, ListenAddr, UpstreamAddr},
     connect::{DialCause, DialError, DialOptions, Dialer, Dialled, Resolver},
-    fetch::{Content, FetchError, FetchLimits, Fetched, HttpUrl, Validators, fetch, post},
+    fetch::{Content, FetchError, FetchLimits, Fetched, HttpUrl, Receive, Validators, fetch, post},
     listen::{Accepted, Acceptor, ListenOptions, Listener, PassedSockets},
     proxy_protocol::{
         AcceptProxy, ProxyCause, ProxyError, ProxyHeader, ProxyTls, SendProxy, read_proxy_header,

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use mproxy_transport::{
-    Content, FetchError, FetchLimits, Fetched, HttpUrl, Resolver, Validators, fetch, post,
+    Content, FetchError, FetchLimits, Fetched, HttpUrl, Receive, Resolver, Validators, fetch, post,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -33,13 +33,47 @@ const LIMITS: FetchLimits = FetchLimits {
     max_size: 1000,
 };
 
+/// Receives what it is told, and says what it was asked.
+#[derive(Default)]
+struct Any {
+    most: Option<usize>,
+    wanted: &'static [u8],
+    pause: Duration,
+    allocated: usize,
+}
+
+impl Receive for Any {
+    async fn room(&mut self, bytes: usize) -> Result<(), FetchError> {
+        tokio::time::sleep(self.pause).await;
+        self.allocated = bytes;
+        match self.most {
+            Some(free) if bytes > free => Err(FetchError::NoRoom { needs: bytes, free }),
+            _ => Ok(()),
+        }
+    }
+
+    fn judge(&self, first: &[u8], _: bool) -> Result<(), FetchError> {
+        match first.starts_with(self.wanted) {
+            true => Ok(()),
+            false => Err(FetchError::Unwanted("something else")),
+        }
+    }
+}
+
 async fn fetched(
     answer: impl Into<Vec<u8>>,
     known: &Validators,
 ) -> (Result<Fetched, FetchError>, String) {
     let (addr, request) = server(answer.into()).await;
     let url: HttpUrl = format!("http://{addr}/a.crl?key=1").parse().unwrap();
-    let fetched = fetch(&url, LIMITS, &Resolver::system(), known).await;
+    let fetched = fetch(
+        &url,
+        LIMITS,
+        &Resolver::system(),
+        known,
+        &mut Any::default(),
+    )
+    .await;
     (fetched, request.await.unwrap())
 }
 
@@ -148,7 +182,14 @@ async fn what_is_no_file_is_told() {
         assert!(error.contains(told), "{error} for {answer:.60}");
     }
     let url: HttpUrl = "http://127.0.0.1:1/".parse().unwrap();
-    let error = fetch(&url, LIMITS, &Resolver::system(), &Validators::default()).await;
+    let error = fetch(
+        &url,
+        LIMITS,
+        &Resolver::system(),
+        &Validators::default(),
+        &mut Any::default(),
+    )
+    .await;
     let error = error.unwrap_err().to_string();
     assert_eq!(error, "the server cannot be reached: connection refused");
 }
@@ -167,8 +208,60 @@ async fn a_slow_server_has_its_time_and_no_more() {
         }
     });
     let url: HttpUrl = format!("http://{addr}/").parse().unwrap();
-    let error = fetch(&url, LIMITS, &Resolver::system(), &Validators::default()).await;
+    let error = fetch(
+        &url,
+        LIMITS,
+        &Resolver::system(),
+        &Validators::default(),
+        &mut Any::default(),
+    )
+    .await;
     assert_eq!(error.unwrap_err().to_string(), "not fetched in 20 s");
     // and the connection is closed
     drips.await.unwrap();
+}
+
+/// A body is judged while it comes. A header that promises much allocates nothing.
+#[tokio::test(start_paused = true)]
+async fn a_body_is_received_as_far_as_it_is_wanted_and_has_room() {
+    let long = |body: &str| format!("HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n{body}");
+    let whole = long(&"y".repeat(900));
+    for (answer, any, told, allocated) in [
+        (long("x"), Any::default(), "something else", 1),
+        (
+            whole.clone(),
+            Any {
+                most: Some(800),
+                ..Any::default()
+            },
+            "and 800 are free",
+            900,
+        ),
+        // longer than a fetch may last: the server waits, not the other way round
+        (
+            whole,
+            Any {
+                pause: Duration::from_secs(3600),
+                ..Any::default()
+            },
+            "",
+            900,
+        ),
+    ] {
+        let (addr, _request) = server(answer.into()).await;
+        let url: HttpUrl = format!("http://{addr}/").parse().unwrap();
+        let known = Validators::default();
+        let mut any = Any {
+            wanted: b"y",
+            ..any
+        };
+        let fetched = fetch(&url, LIMITS, &Resolver::system(), &known, &mut any).await;
+        match fetched {
+            Ok(Fetched::Body(body, _)) => assert_eq!((body.len(), told), (900, "")),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => assert!(error.to_string().contains(told), "{error}"),
+        }
+        assert!(any.allocated >= allocated, "{}", any.allocated);
+        assert!(any.allocated <= 1000, "{}", any.allocated);
+    }
 }

@@ -143,7 +143,8 @@ impl Supervisor {
         announce_start(&config, files, threads, &capacity, &memory);
         // shared, so that brokers with the same name resolve together
         let resolver = Resolver::system();
-        let fetchers = Fetchers::start(&config, &resolver, &metrics, &sources.events).await;
+        let fetchers =
+            Fetchers::start(&config, &resolver, &metrics, &sources.events, &memory).await;
         let plan = match Plan::build(&config, None, &fetchers.lists, &metrics) {
             Ok(plan) => plan,
             Err(problems) => return Err(StartError::Unusable((sources.on_problems)(problems))),

@@ -24,6 +24,17 @@ pub enum FetchError {
     /// The body has more bytes than it may.
     #[error("it is larger than {0} bytes")]
     TooLarge(usize),
+    /// The body is not what was asked for.
+    #[error("{0}")]
+    Unwanted(&'static str),
+    /// There is no room for the body.
+    #[error("there is no memory for it: it needs {needs} bytes, and {free} are free")]
+    NoRoom {
+        /// Bytes of memory that it needs as far as it has come.
+        needs: usize,
+        /// Bytes of memory that are free.
+        free: usize,
+    },
     /// The server does not speak HTTP, or stopped in the middle.
     #[error("HTTP failed: {}", Sources(.0))]
     Http(#[from] hyper::Error),

@@ -1,15 +1,17 @@
 //! Fetching a file by HTTP, or asking for an answer, for those who configure a URL: revocation lists, OCSP.
 //!
-//! One request on a connection of its own, with a bound on its time and on its size. Redirects are not
-//! followed: where mproxy connects to is what an operator wrote, and nothing else.
+//! One request on a connection of its own, with a bound on its time and on its size. The caller judges the body
+//! as it comes, and says whether there is room for more of it. Redirects are not followed: where mproxy connects
+//! to is what an operator wrote, and nothing else.
 
+mod body;
 mod error;
 mod url;
 
-use http_body_util::{BodyExt, Full};
+use http_body_util::Full;
 use hyper::{
-    Request, StatusCode,
-    body::{Body, Bytes, Incoming},
+    Request, Response, StatusCode,
+    body::{Bytes, Incoming},
     client::conn::http1,
     header::{
         ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, ETAG, HOST, HeaderMap, HeaderName, HeaderValue,
@@ -18,11 +20,12 @@ use hyper::{
     http::request::Builder,
 };
 use hyper_util::rt::TokioIo;
-use mproxy_patience::timeout;
+use mproxy_patience::timeout_at;
 use std::time::Duration;
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::Instant};
 
-pub use self::{error::FetchError, url::HttpUrl};
+use self::body::{Anything, Body};
+pub use self::{body::Receive, error::FetchError, url::HttpUrl};
 use crate::{
     connect::{DialOptions, Dialer, Resolver},
     tls::{TlsClient, TlsClientOptions},
@@ -73,7 +76,8 @@ pub struct Content {
 /// certificate of a CA that the system trusts.
 ///
 /// # Errors
-/// There is no connection, no answer in time, one with another status than 200, or a body that is too large.
+/// There is no connection, no answer in time, one with another status than 200, or a body that is too large
+/// or not received.
 ///
 /// # Cancel safety
 /// Dropping the future closes the connection.
@@ -82,6 +86,7 @@ pub async fn fetch(
     limits: FetchLimits,
     resolver: &Resolver,
     known: &Validators,
+    receive: &mut impl Receive,
 ) -> Result<Fetched, FetchError> {
     let mut request = about(url, Request::get(url.path())).header(ACCEPT, "*/*");
     let conditions = [
@@ -93,8 +98,8 @@ pub async fn fetch(
             request = request.header(name, value);
         }
     }
-    let answer = exchange(url, limits, resolver, request.body(Full::default()));
-    match answer.await {
+    let request = request.body(Full::default());
+    match exchange(url, limits, resolver, request, receive).await {
         Ok((head, body)) => Ok(Fetched::Body(body, Validators::of(&head))),
         Err(FetchError::Redirect(StatusCode::NOT_MODIFIED)) if *known != Validators::default() => {
             Ok(Fetched::Unchanged)
@@ -120,7 +125,7 @@ pub async fn post(
         .header(ACCEPT, content.accept)
         .header(CONTENT_TYPE, content.media_type)
         .body(Full::from(content.body));
-    let (_, body) = exchange(url, limits, resolver, request).await?;
+    let (_, body) = exchange(url, limits, resolver, request, &mut Anything).await?;
     Ok(body)
 }
 
@@ -138,21 +143,39 @@ async fn exchange(
     limits: FetchLimits,
     resolver: &Resolver,
     request: Result<Request<Full<Bytes>>, hyper::http::Error>,
+    receive: &mut impl Receive,
 ) -> Result<(HeaderMap, Vec<u8>), FetchError> {
     let request = request.map_err(|_| FetchError::Url)?;
-    let answer = answer(url, limits, resolver, request);
-    match timeout(limits.timeout, answer).await {
-        Ok(result) => result,
-        Err(_) => Err(FetchError::TimedOut(limits.timeout)),
+    let mut due = Instant::now() + limits.timeout;
+    // aborted when this future ends in any way
+    let mut tasks = JoinSet::new();
+    let late = |_| FetchError::TimedOut(limits.timeout);
+    let answer = timeout_at(due, ask(url, limits, resolver, request, &mut tasks));
+    let response = answer.await.map_err(late)??;
+    match response.status() {
+        StatusCode::OK => {
+            let (head, incoming) = response.into_parts();
+            let mut body = Body::new(incoming, limits.max_size)?;
+            while let Some(new) = timeout_at(due, body.next()).await.map_err(late)?? {
+                let began = Instant::now();
+                body.add(&new, receive).await?;
+                due += began.elapsed();
+            }
+            Ok((head.headers, body.bytes))
+        }
+        status if status.is_redirection() => Err(FetchError::Redirect(status)),
+        status => Err(FetchError::Status(status)),
     }
 }
 
-async fn answer(
+/// Sends the request, and returns the answer as far as its head.
+async fn ask(
     url: &HttpUrl,
     limits: FetchLimits,
     resolver: &Resolver,
     request: Request<Full<Bytes>>,
-) -> Result<(HeaderMap, Vec<u8>), FetchError> {
+    tasks: &mut JoinSet<Result<(), hyper::Error>>,
+) -> Result<Response<Incoming>, FetchError> {
     let options = DialOptions {
         connect_timeout: limits.timeout,
         ..DialOptions::default()
@@ -169,18 +192,8 @@ async fn answer(
         .max_buf_size(MAX_HEAD)
         .handshake(TokioIo::new(stream))
         .await?;
-    // aborted when this future ends in any way
-    let mut tasks = JoinSet::new();
     tasks.spawn(connection);
-    let response = sender.send_request(request).await?;
-    match response.status() {
-        StatusCode::OK => {
-            let (head, body) = response.into_parts();
-            Ok((head.headers, gathered(body, limits.max_size).await?))
-        }
-        status if status.is_redirection() => Err(FetchError::Redirect(status)),
-        status => Err(FetchError::Status(status)),
-    }
+    Ok(sender.send_request(request).await?)
 }
 
 fn trusts_system() -> Result<TlsClient, FetchError> {
@@ -189,24 +202,6 @@ fn trusts_system() -> Result<TlsClient, FetchError> {
         ..TlsClientOptions::default()
     };
     TlsClient::load(&options).map_err(FetchError::Trust)
-}
-
-/// Gathers the body as it comes; what a header says about its length reserves nothing.
-async fn gathered(mut incoming: Incoming, max_size: usize) -> Result<Vec<u8>, FetchError> {
-    let too_large = FetchError::TooLarge(max_size);
-    if incoming.size_hint().lower() > max_size as u64 {
-        return Err(too_large);
-    }
-    let mut bytes = Vec::new();
-    while let Some(frame) = incoming.frame().await {
-        if let Ok(data) = frame?.into_data() {
-            if bytes.len() + data.len() > max_size {
-                return Err(too_large);
-            }
-            bytes.extend_from_slice(&data);
-        }
-    }
-    Ok(bytes)
 }
 
 impl Validators {

@@ -68,12 +68,35 @@ pub enum ListError {
 }
 
 impl RevocationList {
+    /// Whether a list of at most `max` bytes may begin so; `is_all` if there is no more of it yet. What does not
+    /// is none, however it goes on: DER has the length of the list in its first bytes, and before a list in PEM
+    /// there is nothing but text.
+    pub fn may_begin_with(first: &[u8], is_all: bool, max: usize) -> bool {
+        match first {
+            [] => true,
+            [SEQUENCE, behind @ ..] => may_be_der(behind, max),
+            text => {
+                let is_text = |byte: &u8| !byte.is_ascii_control() || byte.is_ascii_whitespace();
+                text.iter().all(is_text) && (is_all || find(text, b"-----BEGIN"))
+            }
+        }
+    }
+
+    /// The bytes of the list, in DER.
+    pub fn size(&self) -> usize {
+        self.der.len()
+    }
+
     /// Checks a list, PEM or DER: one of the certificates in `client_ca` has issued it, and it is in
     /// force. Blocks.
     ///
     /// # Errors
     /// It is not to be used.
-    pub fn check(bytes: &[u8], client_ca: &[PathBuf], now: SystemTime) -> Result<Self, ListError> {
+    pub fn check(
+        bytes: Vec<u8>,
+        client_ca: &[PathBuf],
+        now: SystemTime,
+    ) -> Result<Self, ListError> {
         let der = single(bytes)?;
         let head = Head::of(&der).ok_or(ListError::NotAList)?;
         let mut roots = Vec::new();
@@ -123,16 +146,42 @@ impl fmt::Debug for RevocationList {
 }
 
 /// The only list in these bytes, as DER.
-fn single(bytes: &[u8]) -> Result<Vec<u8>, ListError> {
-    if !find(bytes, b"-----BEGIN") {
-        return Ok(bytes.to_vec());
+fn single(bytes: Vec<u8>) -> Result<Vec<u8>, ListError> {
+    if !find(&bytes, b"-----BEGIN") {
+        return Ok(bytes);
     }
-    let mut lists = CertificateRevocationListDer::pem_slice_iter(bytes);
+    let mut lists = CertificateRevocationListDer::pem_slice_iter(&bytes);
     match (lists.next(), lists.next()) {
         (Some(Ok(list)), None) => Ok(list.as_ref().to_vec()),
         (Some(Ok(_)), Some(_)) => Err(ListError::Several),
         _ => Err(ListError::NotAList),
     }
+}
+
+/// Whether this is what stands behind the tag of a list in DER, as far as it has come: its length, and the
+/// sequence of what is signed (RFC 5280, section 5.1).
+fn may_be_der(behind: &[u8], max: usize) -> bool {
+    let Some((&first, rest)) = behind.split_first() else {
+        return true;
+    };
+    let digits = match first {
+        ..LONG => 0,
+        _ => usize::from(first - LONG),
+    };
+    if digits > 4 || (digits == 0 && first >= LONG) {
+        return false;
+    }
+    let Some((length, content)) = rest.split_at_checked(digits) else {
+        return true;
+    };
+    let length = match digits {
+        0 => usize::from(first),
+        _ => length
+            .iter()
+            .fold(0, |all, byte| all << 8 | usize::from(*byte)),
+    };
+    let total = 2 + digits + length;
+    total <= max && behind.len() < total && content.first().is_none_or(|tag| *tag == SEQUENCE)
 }
 
 /// A list as far as its first entry: there may be a million behind it, which nobody needs here.
@@ -198,6 +247,12 @@ pub(super) fn is_usable(der: &[u8], roots: Vec<CertificateDer<'static>>) -> Resu
         .map(drop)
         .map_err(|error| ListError::Unusable(error.to_string()))
 }
+
+/// The tag of a sequence in DER.
+const SEQUENCE: u8 = 0x30;
+
+/// From here on, a length in DER says how many bytes of length follow.
+const LONG: u8 = 0x80;
 
 /// How far the clocks of the issuer and of this machine may be apart, in seconds.
 pub(super) const CLOCK_SKEW: i64 = 300;

@@ -29,7 +29,7 @@ fn now() -> SystemTime {
 fn only_a_list_of_a_trusted_ca_that_is_in_force_is_used() {
     let (ca, twin) = (Ca::new(), Ca::new());
     let cas = [ca.path("ca.crt")];
-    let check = |bytes: &[u8]| RevocationList::check(bytes, &cas, now());
+    let check = |bytes: &[u8]| RevocationList::check(bytes.to_vec(), &cas, now());
     let good = list(&ca, 2025, 2200);
     let used = check(good.der()).unwrap();
     assert_eq!(check(good.pem().unwrap().as_bytes()).unwrap(), used);
@@ -65,7 +65,7 @@ fn only_a_list_of_a_trusted_ca_that_is_in_force_is_used() {
     }
     // whatever was changed
     check(&changed).unwrap_err();
-    let error = RevocationList::check(good.der(), &[ca.path("gone.crt")], now());
+    let error = RevocationList::check(good.der().to_vec(), &[ca.path("gone.crt")], now());
     assert!(error.unwrap_err().to_string().contains("gone.crt"));
 }
 
@@ -75,10 +75,50 @@ fn every_cut_and_every_changed_byte_is_refused() {
     let cas = [ca.path("ca.crt")];
     let good = list(&ca, 2025, 2200).der().to_vec();
     for at in 0..good.len() {
-        RevocationList::check(&good[..at], &cas, now()).unwrap_err();
+        RevocationList::check(good[..at].to_vec(), &cas, now()).unwrap_err();
         let mut changed = good.clone();
         changed[at] ^= 0x20;
-        RevocationList::check(&changed, &cas, now()).unwrap_err();
+        RevocationList::check(changed.clone(), &cas, now()).unwrap_err();
+    }
+}
+
+#[test]
+fn what_may_be_a_list_is_told_from_its_first_bytes() {
+    const MAX: usize = 64 << 20;
+    let ca = Ca::new();
+    let good = list(&ca, 2025, 2200);
+    let pem = good.pem().unwrap();
+    let explained = format!("Certificate Revocation List (CRL):\n\tVersion 2\r\n{pem}");
+    for whole in [good.der(), pem.as_bytes(), explained.as_bytes()] {
+        for at in 0..=whole.len() {
+            let first = &whole[..at];
+            assert!(RevocationList::may_begin_with(first, true, MAX), "{at}");
+        }
+        assert!(RevocationList::may_begin_with(whole, false, MAX));
+    }
+    // as long as it may be
+    let der = |length: &[u8]| [&[0x30][..], length, &[0x30]].concat();
+    assert!(RevocationList::may_begin_with(
+        &der(&[0x84, 3, 0xff, 0xff, 0xfa]),
+        false,
+        MAX
+    ));
+    let page = "<html>".repeat(1000);
+    for (first, is_all) in [
+        (&der(&[0x84, 3, 0xff, 0xff, 0xfb]), false),
+        (&der(&[0x85, 0, 0, 0, 1, 0]), false),
+        (&der(&[0x80]), false),
+        (&[0x30, 0x82, 1, 0, 0x31].to_vec(), true),
+        // more than it says
+        (&[0x30, 1, 0x30, 0].to_vec(), true),
+        (&b"\x1f\x8b".to_vec(), true),
+        (&b"text\0".to_vec(), true),
+        (&page.into_bytes(), false),
+    ] {
+        assert!(
+            !RevocationList::may_begin_with(first, is_all, MAX),
+            "{first:02x?}"
+        );
     }
 }
 
@@ -106,7 +146,7 @@ fn a_list_that_is_still_to_come_lets_nobody_in_unless_that_is_allowed() {
         (list(&ca, 2025, 2200).pem().unwrap(), true),
         (revokes, false),
     ] {
-        let kept = RevocationList::check(pem.as_bytes(), &cas, now()).unwrap();
+        let kept = RevocationList::check(pem.clone().into_bytes(), &cas, now()).unwrap();
         options.kept_lists = vec![None, Some(kept)];
         assert_eq!(judge(&options).is_ok(), is_in);
     }

@@ -1,5 +1,6 @@
 //! The task that fetches one list.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mproxy_admin::Metrics;
@@ -9,12 +10,14 @@ use mproxy_transport::{
 };
 use tokio::time::sleep;
 
+use super::landing::{Landing, Large};
 use super::{Lists, Pace, Source};
 use crate::app::event::{Asker, Event, Reload, Sender};
+use crate::app::memory::{Memory, Room};
 use crate::app::session::fill_listener;
 
 /// The largest list: a million revoked certificates take about 40 MB.
-const MAX_LIST: usize = 64 << 20;
+pub(super) const MAX_LIST: usize = 64 << 20;
 
 /// A list that is about to expire is fetched as often as this, at most.
 const SOON: Duration = Duration::from_secs(10);
@@ -33,6 +36,8 @@ pub(super) struct Fetcher {
     pub(super) resolver: Resolver,
     pub(super) metrics: Metrics,
     pub(super) events: Sender,
+    pub(super) memory: Arc<Memory>,
+    pub(super) large: Large,
 }
 
 /// Why there is no newer list.
@@ -85,12 +90,17 @@ impl Fetcher {
             // what the server has must be looked at
             _ => Validators::default(),
         };
-        let fetched = fetch(&self.source.url, limits, &self.resolver, &known).await?;
+        let mut landing = Landing::new(self.memory.room(), &self.large);
+        let url = &self.source.url;
+        let fetched = fetch(url, limits, &self.resolver, &known, &mut landing).await?;
         let (list, new) = match (fetched, before) {
-            (Fetched::Unchanged, Some(list)) => (list, None),
+            (Fetched::Unchanged, Some(list)) => {
+                self.lists.unchanged(&self.source);
+                (list, false)
+            }
             (Fetched::Unchanged, None) => return Err(ListError::NotAList.into()),
             (Fetched::Body(body, new), before) => {
-                let list = self.check(body).await?;
+                let (list, room) = self.check(body, landing).await?;
                 let older = before
                     .as_ref()
                     .map(|it| it.this_update() - list.this_update());
@@ -98,24 +108,32 @@ impl Fetcher {
                     return Err(Failure::Older(older));
                 }
                 *validators = new;
+                self.lists.fetched(&self.source, list.clone(), room);
                 let is_new = before.as_ref() != Some(&list);
-                (list.clone(), is_new.then_some(list))
+                (list, is_new)
             }
         };
-        let is_new = new.is_some();
-        self.lists.fetched(&self.source, new);
-        if is_new {
+        if new {
             let reload = Reload::by(Asker::Lists);
             self.events.send(Event::Reload(reload)).await;
         }
         Ok(remaining(&list))
     }
 
-    async fn check(&self, body: Vec<u8>) -> Result<RevocationList, Failure> {
-        let client_ca = self.source.client_ca.clone();
-        let check = move || RevocationList::check(&body, &client_ca, SystemTime::now());
+    /// Checks a list. The landing goes along: when this task is aborted, the check goes on.
+    async fn check(
+        &self,
+        body: Vec<u8>,
+        landing: Landing,
+    ) -> Result<(RevocationList, Room), Failure> {
+        let (client_ca, listeners) = (self.source.client_ca.clone(), self.pace.listeners);
+        let check = move || {
+            let list = RevocationList::check(body, &client_ca, SystemTime::now())?;
+            let room = landing.keep(&list, listeners)?;
+            Ok::<_, Failure>((list, room))
+        };
         let checked = tokio::task::spawn_blocking(check).await;
-        Ok(checked.map_err(|_| Failure::Panicked)??)
+        checked.map_err(|_| Failure::Panicked)?
     }
 
     fn tell(&self, failure: &Failure, pause: Duration) {
@@ -146,6 +164,9 @@ impl Failure {
             }
             Self::Fetch(FetchError::Dial(_) | FetchError::TimedOut(_)) => {
                 "check listeners.NAME.tls.revocation.crl_urls, the name and the network between mproxy and this server"
+            }
+            Self::Fetch(FetchError::NoRoom { .. }) => {
+                "raise server.memory or the memory limit of the container, or have the CA publish a smaller list"
             }
             Self::Fetch(_) => {
                 "correct listeners.NAME.tls.revocation.crl_urls, or have the server give out the list there"

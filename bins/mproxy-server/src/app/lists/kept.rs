@@ -9,6 +9,7 @@ use mproxy_transport::RevocationList;
 use tokio::sync::Notify;
 
 use super::Source;
+use crate::app::memory::Room;
 
 /// The lists that were fetched, and how often they were. Clones are the same.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +25,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Kept {
     list: Option<RevocationList>,
+    /// What it takes of the memory of the process.
+    room: Option<Room>,
     successes: u64,
     failures: u64,
 }
@@ -51,11 +54,23 @@ impl Lists {
         }
     }
 
-    /// Notes a fetch, and the list that it brought. One that is not wanted any more is not kept.
-    pub(super) fn fetched(&self, source: &Source, list: Option<RevocationList>) {
+    /// Notes a fetch, and the list that it brought, with its room. One that is not wanted any more is not kept.
+    pub(super) fn fetched(&self, source: &Source, list: RevocationList, room: Room) {
         if let Some(kept) = self.lock().get_mut(source) {
             kept.successes += 1;
-            kept.list = list.or_else(|| kept.list.take());
+            // one that is the same stays: there is one copy of it
+            if kept.list.as_ref() != Some(&list) {
+                kept.list = Some(list);
+            }
+            kept.room = Some(room);
+        }
+        self.0.fetched.notify_waiters();
+    }
+
+    /// Notes a fetch of the list that is kept.
+    pub(super) fn unchanged(&self, source: &Source) {
+        if let Some(kept) = self.lock().get_mut(source) {
+            kept.successes += 1;
         }
         self.0.fetched.notify_waiters();
     }

@@ -6,13 +6,16 @@
 //!                                   v
 //!                   Event::Reload -> Plan, with the lists that are kept -> sessions are judged
 //! ```
-//! Handshakes wait for none of it: they look into the list that is there.
+//! A list is received in memory of the budget, and large ones one after the other: what a server sends is not
+//! known before it is checked. Handshakes wait for none of it: they look into the list that is there.
 
 mod fetcher;
 mod kept;
+mod landing;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mproxy_admin::Metrics;
@@ -23,7 +26,9 @@ use tokio::time::timeout;
 
 use self::fetcher::Fetcher;
 pub(crate) use self::kept::Lists;
+use self::landing::Large;
 use super::event::Sender;
+use super::memory::Memory;
 
 /// How long the start waits for lists, so that clients that come at once are not refused for want of one.
 const FIRST: Duration = Duration::from_secs(3);
@@ -40,6 +45,8 @@ struct Source {
 struct Pace {
     /// The first listener that names it, for the log.
     listener: String,
+    /// How many listeners name it.
+    listeners: usize,
     refresh: Duration,
     timeout: Duration,
 }
@@ -65,6 +72,8 @@ pub(super) struct Fetchers {
     resolver: Resolver,
     metrics: Metrics,
     events: Sender,
+    memory: Arc<Memory>,
+    large: Large,
     running: HashMap<Source, (Pace, AbortHandle)>,
 }
 
@@ -76,12 +85,15 @@ impl Fetchers {
         resolver: &Resolver,
         metrics: &Metrics,
         events: &Sender,
+        memory: &Arc<Memory>,
     ) -> Self {
         let mut fetchers = Self {
             lists: Lists::default(),
             resolver: resolver.clone(),
             metrics: metrics.clone(),
             events: events.clone(),
+            memory: Arc::clone(memory),
+            large: Large::default(),
             running: HashMap::new(),
         };
         fetchers.follow(config);
@@ -110,6 +122,8 @@ impl Fetchers {
                     resolver: self.resolver.clone(),
                     metrics: self.metrics.clone(),
                     events: self.events.clone(),
+                    memory: Arc::clone(&self.memory),
+                    large: self.large.clone(),
                 };
                 let task = tokio::spawn(fetcher.run()).abort_handle();
                 self.running.insert(source, (pace, task));
@@ -136,11 +150,13 @@ fn wanted(config: &Config) -> HashMap<Source, Pace> {
     for (name, tls) in with_tls {
         let own = Pace {
             listener: name.clone(),
+            listeners: 0,
             refresh: tls.revocation.crl_refresh,
             timeout: tls.revocation.crl_timeout,
         };
         for source in Source::of(tls) {
             let pace = wanted.entry(source).or_insert_with(|| own.clone());
+            pace.listeners += 1;
             pace.refresh = pace.refresh.min(own.refresh);
             pace.timeout = pace.timeout.max(own.timeout);
         }

@@ -13,6 +13,7 @@
 //! limit kept new clients out, a few others could use it against them.
 
 mod limit;
+mod room;
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use mproxy_transport::TLS_CONNECTION_BYTES;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::room::Room;
 use super::registry::Registry;
 
 /// From this percentage on, memory is scarce.
@@ -132,6 +134,11 @@ impl Memory {
     /// A handle for a connection that was just accepted, with TLS on so many of its two sides.
     pub(crate) fn control(&self, secured: usize) -> SessionHandle {
         SessionHandle::with_transport(&self.budget, secured * TLS_CONNECTION_BYTES)
+    }
+
+    /// Room for something that is no connection. It has none yet.
+    pub(crate) fn room(&self) -> Room {
+        Room::new(&self.budget)
     }
 
     /// How many connections there is memory for, if they hold nothing else.
