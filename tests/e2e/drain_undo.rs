@@ -16,7 +16,7 @@ use crate::tls::{args, listener, pki, shown};
 const SOON: Duration = Duration::from_secs(5);
 
 /// A request about the drain: the status, and the answer.
-async fn ask(mproxy: &Mproxy, method: &str, body: &str) -> (u16, Value) {
+pub(crate) async fn ask(mproxy: &Mproxy, method: &str, body: &str) -> (u16, Value) {
     let admin = mproxy.admin();
     let answer = http::request(
         admin,

@@ -20,6 +20,8 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg}
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use crate::drain_undo::ask;
+
 const SOON: Duration = Duration::from_secs(5);
 
 /// As often as this is restarted.
@@ -186,6 +188,71 @@ async fn restarts_with_a_stored_socket_refuse_nobody() {
         tokio::net::TcpStream::connect(addr).await.err()
     })
     .await;
+}
+
+/// Clients that connected to a drained proxy waited in the queue of the socket, and nobody came: the drain was one
+/// of the admin port, after which the process stays.
+#[tokio::test]
+async fn a_held_socket_turns_clients_away_while_a_proxy_is_drained_and_stays() {
+    let broker = Mosquitto::start().await;
+    let mut store = Store::open();
+    for is_stored in [false, true] {
+        let port = Port::reserve();
+        let (socket, passed) = tcp();
+        let (mut mproxy, addr) = if is_stored {
+            let bind = port.addr().to_string();
+            let setup = store.manage(listening_at(&bind, &broker.url()));
+            let mproxy = setup.start().await;
+            store.stores().await;
+            (mproxy, port.addr())
+        } else {
+            let setup = listening_at("systemd:mqtt", &broker.url());
+            (passing(setup, &[("mqtt", &socket)]).start().await, passed)
+        };
+        let connect = Connect::new(Version::V5, "c").bytes();
+        for _ in 0..3 {
+            let stays = Link::client(addr, Version::V5, "stays").await;
+            // those that are in the queue when the drain begins are served
+            mproxy.signal(Signal::STOP);
+            let mut queued = Link::tcp(addr).await;
+            queued.send(&connect).await;
+            mproxy.signal(Signal::CONT);
+            assert_eq!(ask(&mproxy, "POST", "").await.0, 200);
+            assert_eq!(queued.packet().await.kind(), 2);
+            queued.closed().await;
+            stays.closed().await;
+            // how many, and how fast, does not matter; nor what they send
+            for number in 0..20 {
+                let mut late = Link::tcp(addr).await;
+                if number % 2 == 0 {
+                    late.try_send(&connect).await;
+                }
+                late.closed().await;
+            }
+            assert_eq!(ask(&mproxy, "DELETE", "").await.0, 200);
+            Link::client(addr, Version::V5, "again").await.leave().await;
+        }
+        let closed = "mproxy_connections_closed_total{side=\"proxy\",reason=\"drain\"}";
+        assert!(mproxy.metrics().await.sum(closed) >= 60.0);
+
+        // the process ends after such a drain: the queue is for the next one
+        ask(&mproxy, "POST", "").await;
+        Link::tcp(addr).await.closed().await;
+        mproxy.signal(Signal::TERM);
+        assert_eq!(mproxy.code(SOON).await, 0);
+        let mut waits = Link::tcp(addr).await;
+        waits.send(&connect).await;
+        let setup = if is_stored {
+            store.manage(listening_at(&addr.to_string(), &broker.url()))
+        } else {
+            passing(
+                listening_at("systemd:mqtt", &broker.url()),
+                &[("mqtt", &socket)],
+            )
+        };
+        let _next = setup.start().await;
+        assert_eq!(waits.packet().await.kind(), 2);
+    }
 }
 
 /// The configuration was changed between two starts: the socket of the address before must not go on

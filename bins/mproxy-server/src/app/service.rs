@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use mproxy_admin::{ConnectionLimit, ConnectionMetrics, RefuseReason};
+use mproxy_admin::{ConnectionLimit, ConnectionMetrics, Reason, RefuseReason, Side};
 use mproxy_config::DenyAction;
 use mproxy_session::{CloseReason, Limits};
 use mproxy_transport::{Accepted, TlsServer, WsOptions};
@@ -142,6 +142,21 @@ impl Service {
             detail,
             remedy,
             "connection refused: its address may not connect"
+        );
+    }
+
+    /// Counts and logs a connection that is closed because the proxy drains, and goes on.
+    pub(crate) fn drained(&self, accepted: &Accepted) {
+        let reason = Reason::Drain;
+        self.metrics.accepted().closed(Side::Proxy, reason);
+        tracing::debug!(
+            target: "mproxy::listener",
+            event = "disconnect",
+            listener = &*self.name,
+            peer = accepted.peer().socket_addr().map(tracing::field::display),
+            side = Side::Proxy.as_str(),
+            reason = reason.as_str(),
+            "connection closed: the proxy drains"
         );
     }
 

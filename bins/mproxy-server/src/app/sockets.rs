@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use mproxy_transport::{ListenAddr, ListenOptions, Listener};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::held::Held;
@@ -37,6 +38,12 @@ pub(crate) struct Sockets {
     /// Ports that the system chose for sockets that a drain closed: if it is undone, clients come back
     /// to them.
     chosen: HashMap<Key, ListenAddr>,
+    /// Cancelled when the process ends.
+    ending: CancellationToken,
+    /// Sockets that a drain has closed and that stay open: the service manager holds them.
+    left: Vec<Socket>,
+    /// Turns clients away at these sockets.
+    turning_away: JoinSet<()>,
 }
 
 /// A socket that every worker accepts from.
@@ -148,7 +155,8 @@ impl Sockets {
                     new.push(plan);
                     self.held.keep(&plan.bind, &socket.listener);
                     let is_held = self.held.has(&plan.bind);
-                    socket.open(service, workers, closing, is_held)
+                    let left = is_held.then(|| self.ending.clone());
+                    socket.open(service, workers, closing, left)
                 }
                 // `open_missing` was asked for the same listeners
                 (None, None) => continue,
@@ -171,8 +179,33 @@ impl Sockets {
         for (key, socket) in self.open.drain() {
             if key.1.is_some() {
                 self.chosen.insert(key, socket.address);
+            } else if self.held.has(&key.0) && !self.ending.is_cancelled() {
+                self.left.push(socket);
             }
         }
+    }
+
+    /// Nobody has taken over: closes the connections of clients that connect to sockets that are
+    /// [closed](Self::close) but held by the service manager, until the process ends or
+    /// [serves](Self::serves) again. Otherwise they would wait for a process that may not come.
+    pub(crate) fn turn_away(&mut self) {
+        for socket in self.left.drain(..) {
+            self.turning_away
+                .spawn(turn_away(socket.listener, socket.service));
+        }
+    }
+
+    /// All sockets are open again.
+    pub(crate) fn serves(&mut self) {
+        self.left.clear();
+        // dropped, they end
+        self.turning_away = JoinSet::new();
+    }
+
+    /// The process ends: from now on, clients wait for the next one at sockets that the service manager holds.
+    pub(crate) fn ends(&mut self) {
+        self.ending.cancel();
+        self.serves();
     }
 
     /// The start is over: sockets that were passed and that no listener uses have no use.
@@ -187,7 +220,7 @@ impl NewSocket {
         service: Arc<Service>,
         workers: &Workers,
         closing: &CancellationToken,
-        is_held: bool,
+        left: Option<CancellationToken>,
     ) -> Socket {
         let service = Arc::new(ArcSwap::new(service));
         let closed = closing.child_token();
@@ -195,7 +228,7 @@ impl NewSocket {
             listener,
             service: Arc::clone(&service),
             closed: closed.clone(),
-            left: is_held.then(|| closing.clone()),
+            left: left.clone(),
         }));
         Socket {
             listener: self.listener,
@@ -244,6 +277,17 @@ impl Socket {
             address = %self.address,
             "stopped listening: {why}"
         );
+    }
+}
+
+/// Closes all connections of a socket at once.
+async fn turn_away(listener: Listener, service: Arc<ArcSwap<Service>>) {
+    // a socket that cannot be accepted from was complained about when it was served
+    let Ok(acceptor) = listener.into_acceptor() else {
+        return;
+    };
+    while let Ok(accepted) = acceptor.accept().await {
+        service.load().drained(&accepted);
     }
 }
 

@@ -57,6 +57,7 @@ impl Supervisor {
     pub(super) async fn stop(mut self, events: &mut Events) -> Drained {
         service_manager::stopping();
         self.progress.ends();
+        self.sockets.ends();
         let times = self.times(None);
         let drained = tokio::select! {
             drained = self.drain(times, "a second signal ends at once") => drained,
@@ -118,6 +119,8 @@ impl Supervisor {
         let order = order(&self.config.server);
         let gently = async {
             self.workers.until_closed().await;
+            // unless the process ends
+            self.sockets.turn_away();
             spread::send_away(&self.registry, order, times.timeout).await;
         };
         if timeout(times.timeout, gently).await.is_ok() {

@@ -158,6 +158,7 @@ impl Supervisor {
             let workers = self.workers.len();
             let opened = self.sockets.open_missing(&self.plan.listeners, workers)?;
             self.stop = CancellationToken::new();
+            self.sockets.serves();
             self.apply(opened);
         }
         self.announced = None;

@@ -50,7 +50,8 @@ pub(crate) struct Entrance {
     pub(crate) service: Arc<ArcSwap<Service>>,
     /// Cancelled to stop accepting from the socket.
     pub(crate) closed: CancellationToken,
-    /// Cancelled if the connections in its queue are left to the process that has the socket next.
+    /// Cancelled if the process ends, and the connections in its queue are left to the one that has the socket
+    /// next.
     pub(crate) left: Option<CancellationToken>,
 }
 
