@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use mproxy_tests::clients::mosquitto_pub;
 use mproxy_tests::wire::{Connect, PINGREQ, PINGRESP, Version};
-use mproxy_tests::{FakeBroker, Link, Mosquitto, Setup, connect_from};
-use tokio::io::AsyncReadExt;
+use mproxy_tests::{FakeBroker, Link, Mosquitto, Setup, connect_from, tls};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::tls::{args, listener, pki, shown};
@@ -135,6 +135,44 @@ async fn tls_handshakes_are_limited_by_address_and_in_all() {
         );
         let refused = "mproxy_connections_refused_total{reason=\"rate_limited\"}";
         mproxy.metric(refused, 1.0).await;
+        drop(silent);
+    }
+}
+
+/// Fifty sockets that sent a ClientHello and nothing else, or a part of what comes next, had all places for half a
+/// minute: nobody else got in.
+#[tokio::test]
+async fn handshakes_that_wait_for_their_clients_keep_nobody_out() {
+    const SILENT: usize = 50;
+    let broker = Mosquitto::start().await;
+    let pki = pki();
+    for key in ["max_handshakes_per_ip", "max_handshakes"] {
+        let most = SILENT.to_string();
+        let mproxy = listener(&pki, &broker.url(), "client_auth = \"optional\"\n")
+            .set(&format!("listeners.mqtts.limits.{key}"), &most)
+            .start()
+            .await;
+        let addr = mproxy.listener("mqtts");
+        let mut silent = Vec::new();
+        for number in 0..SILENT {
+            let (mut stream, _) = Link::tcp(addr).await.into_tcp();
+            stream.write_all(&tls::hello(&pki)).await.expect("it reads");
+            // the answer, so that it is the client's turn
+            stream.read_u8().await.expect("a ServerHello");
+            if number % 2 == 0 {
+                stream.write_all(&[20, 3, 3]).await.expect("it reads");
+            }
+            silent.push(stream);
+        }
+        let alice = shown(&pki, "alice");
+        let publish = args(&alice, &["-t", "t", "-m", "m"]);
+        let (code, output) = mosquitto_pub(addr, Version::V5, &publish).await;
+        assert_eq!(code, 0, "{key}: {output}");
+        let refused = mproxy
+            .metrics()
+            .await
+            .sum("mproxy_connections_refused_total");
+        assert!(refused < 1.0, "{refused}");
         drop(silent);
     }
 }

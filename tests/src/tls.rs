@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -53,6 +53,19 @@ pub fn client_with(
 pub fn certificate(pki: &Pki, file: &str) -> CertificateDer<'static> {
     let pem = fs::read(pki.file(file)).expect("the file was written");
     CertificateDer::from_pem_slice(&pem).expect("a certificate")
+}
+
+/// A ClientHello in its record.
+///
+/// # Panics
+/// If the file of the CA is none.
+#[must_use]
+pub fn hello(pki: &Pki) -> Vec<u8> {
+    let name = ServerName::try_from("localhost").expect("a name");
+    let mut connection = ClientConnection::new(client(pki), name).expect("a client");
+    let mut bytes = Vec::new();
+    connection.write_tls(&mut bytes).expect("a vector takes it");
+    bytes
 }
 
 /// Does the handshake.

@@ -88,7 +88,9 @@ section! {
         /// count it when its ClientHello is complete, before any cryptography: a silent connection is no
         /// handshake, a resumed session is one. mproxy closes a connection above a limit, without an alert.
         handshake_rate_per_ip: Option<Rate> = "0/s", reload "at once, for new connections";
-        /// Maximum TLS handshakes at once from one IP address. 0 = unlimited.
+        /// Maximum TLS handshakes of one IP address that compute or wait for the CPU at once. 0 = unlimited.
+        ///
+        /// One that waits for its client does not count: max_pending_per_ip is for those.
         max_handshakes_per_ip: Option<NonZeroUsize> as Setting<Count> = 0,
             reload "at once, for new connections";
         /// Maximum rate of TLS handshakes: "500/s". "0/s" = unlimited.
@@ -98,7 +100,10 @@ section! {
         /// connected clients either: each thread does a few steps of handshakes between two looks at its
         /// connections.
         handshake_rate: Option<Rate> = "0/s", reload "at once, for new connections";
-        /// Maximum TLS handshakes at once. 0 = unlimited.
+        /// Maximum TLS handshakes that compute or wait for the CPU at once. 0 = unlimited.
+        ///
+        /// Above it, clients are closed at once instead of waiting longer and longer. One that waits for its
+        /// client does not count.
         max_handshakes: Option<NonZeroUsize> as Setting<Count> = 0,
             reload "at once, for new connections";
         /// Times its keep-alive, after which a client without a packet is gone. The standard says 1.5.

@@ -27,11 +27,11 @@ pub use self::{
     stream::Stream,
     tcp::TcpOptions,
     tls::{
-        Algorithms, CertificateError, CertificateNames, ClientAuth, ListError, RefusedCertificate,
-        RevocationFile, RevocationList, TLS_CONNECTION_BYTES, TlsCause, TlsClient,
-        TlsClientOptions, TlsError, TlsFault, TlsFileError, TlsFileErrors, TlsIdentity, TlsInfo,
-        TlsMachine, TlsServer, TlsServerOptions, TlsSetting, TlsStream, TlsVersion, TlsViolation,
-        accept_tls, accept_tls_admitted, tls_provider,
+        Algorithms, CertificateError, CertificateNames, ClientAuth, HandshakePlace, ListError,
+        RefusedCertificate, RevocationFile, RevocationList, TLS_CONNECTION_BYTES, TlsCause,
+        TlsClient, TlsClientOptions, TlsError, TlsFault, TlsFileError, TlsFileErrors, TlsIdentity,
+        TlsInfo, TlsMachine, TlsServer, TlsServerOptions, TlsSetting, TlsStream, TlsVersion,
+        TlsViolation, accept_tls, accept_tls_admitted, tls_provider,
     },
     ws::{
         HandshakeError, Subprotocol, WsCause, WsError, WsOptions, WsRefusal, WsRequest, WsStream,

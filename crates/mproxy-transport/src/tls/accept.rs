@@ -44,9 +44,36 @@ where
     accept_tls_admitted(stream, server, held, || Some(()))
 }
 
+/// The place of a handshake among those that compute at the same time, or wait for their turn to.
+pub trait HandshakePlace: Send {
+    /// The handshake waits for its peer, and costs nothing until bytes come: a peer that is silent must not
+    /// keep others from the place.
+    fn leave(&mut self);
+
+    /// It goes on. It cannot be turned away any more: most of its cost is behind it.
+    fn come_back(&mut self);
+}
+
+/// Handshakes that nobody counts.
+impl HandshakePlace for () {
+    fn leave(&mut self) {}
+
+    fn come_back(&mut self) {}
+}
+
+impl<P: HandshakePlace> HandshakePlace for Option<P> {
+    fn leave(&mut self) {
+        self.iter_mut().for_each(P::leave);
+    }
+
+    fn come_back(&mut self) {
+        self.iter_mut().for_each(P::come_back);
+    }
+}
+
 /// As [`accept_tls`], with a say in which handshakes begin: `begin` is called when the whole ClientHello of
-/// the client has come, before any cryptography. What it returns is kept until the handshake is over;
-/// `None` closes the connection without an alert.
+/// the client has come, before any cryptography. It returns the place of the handshake, which is dropped when that
+/// is over; `None` closes the connection without an alert.
 ///
 /// # Errors
 /// As `accept_tls`; and [`TlsCause::NotAdmitted`] if `begin` has returned `None`.
@@ -61,7 +88,7 @@ pub fn accept_tls_admitted<F, P>(
 ) -> impl Future<Output = Result<(Stream, TlsInfo), TlsError>> + Send
 where
     F: Fn(usize) + Send + Sync + 'static,
-    P: Send,
+    P: HandshakePlace,
 {
     let (stream, server) = (stream.into(), server.clone());
     // Boxed: the caller's task is kept for the session's life.
@@ -91,7 +118,7 @@ struct Handshake {
 }
 
 impl Handshake {
-    async fn accept<F, P>(
+    async fn accept<F, P: HandshakePlace>(
         &mut self,
         server: &TlsServer,
         held: F,
@@ -105,8 +132,7 @@ impl Handshake {
         let until = Instant::now().checked_add(server.handshake_timeout());
         let mut deadline = Deadline::new(until.unwrap_or_else(|| Instant::now() + FOREVER));
         let hello = self.hello(&held, &mut deadline).await?;
-        // until this handshake is over
-        let _admitted = begin().ok_or(TlsCause::NotAdmitted)?;
+        let mut place = begin().ok_or(TlsCause::NotAdmitted)?;
         let turn = gate::turn().await;
         let said = hello.accepted.as_ref().map(Accepted::client_hello);
         let server_name = said.as_ref().and_then(|it| it.server_name());
@@ -127,7 +153,7 @@ impl Handshake {
         tls.on_held(Box::new(held));
         let handshaken = match progress {
             Ok(progress) => {
-                self.finish(&mut tls, progress, turn, max, &mut deadline)
+                self.finish(&mut tls, progress, turn, max, &mut deadline, &mut place)
                     .await
             }
             Err(error) => Err(error.into()),
@@ -155,6 +181,7 @@ impl Handshake {
         mut turn: Option<gate::Turn>,
         max: usize,
         deadline: &mut Deadline,
+        place: &mut impl HandshakePlace,
     ) -> Result<(), TlsCause> {
         loop {
             if let Some(turn) = turn.take() {
@@ -163,11 +190,13 @@ impl Handshake {
             if late(deadline.wait(tls.is_done(progress, max)).await)? {
                 return Ok(());
             }
+            place.leave();
             late(
                 deadline
                     .wait(async { Ok(tls.io().readable().await?) })
                     .await,
             )?;
+            place.come_back();
             turn = gate::turn().await;
             let len = READ_LEN.min(max - tls.held());
             let (step, refused) =

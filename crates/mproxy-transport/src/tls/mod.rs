@@ -39,7 +39,7 @@ pub(crate) use self::connect::connect_tls;
 #[cfg(feature = "ocsp")]
 pub use self::ocsp::{OcspAnswer, OcspCertificate, OcspError, OcspQuestion, OcspStatus};
 pub use self::{
-    accept::{accept_tls, accept_tls_admitted},
+    accept::{HandshakePlace, accept_tls, accept_tls_admitted},
     algorithms::{Algorithms, TlsVersion, tls_provider},
     certificate::{CertificateError, CertificateNames},
     client::{TlsClient, TlsClientOptions},

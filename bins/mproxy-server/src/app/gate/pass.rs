@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use mproxy_session::{Order, SessionHandle};
+use mproxy_transport::HandshakePlace;
 
 use super::client::Client;
 use super::limit::Refused;
@@ -119,7 +120,8 @@ impl Gate {
         })
     }
 
-    /// Counts the TLS handshake of a client that has sent its ClientHello, until it is dropped.
+    /// Counts the TLS handshake of a client that has sent its ClientHello, until it is dropped, unless it waits for
+    /// the client.
     ///
     /// # Errors
     /// The limit that is reached.
@@ -134,6 +136,7 @@ impl Gate {
         Ok(Handshake {
             gate: self.clone(),
             client,
+            is_counted: true,
         })
     }
 
@@ -153,18 +156,44 @@ impl Gate {
     }
 }
 
-/// A TLS handshake that runs.
+/// A TLS handshake.
 #[derive(Debug)]
 pub(crate) struct Handshake {
     gate: Gate,
     client: Option<Client>,
+    /// It computes, or waits for its turn to.
+    is_counted: bool,
+}
+
+impl Handshake {
+    fn count(&mut self, is_counted: bool) {
+        if self.is_counted == is_counted {
+            return;
+        }
+        self.is_counted = is_counted;
+        let Inner { shared, index } = &*self.gate.0;
+        let mut state = shared.lock();
+        let handshakes = &mut state.listeners[*index].handshakes;
+        match is_counted {
+            true => handshakes.go_on(self.client),
+            false => handshakes.end(self.client),
+        }
+    }
+}
+
+impl HandshakePlace for Handshake {
+    fn leave(&mut self) {
+        self.count(false);
+    }
+
+    fn come_back(&mut self) {
+        self.count(true);
+    }
 }
 
 impl Drop for Handshake {
     fn drop(&mut self) {
-        let Inner { shared, index } = &*self.gate.0;
-        let mut state = shared.lock();
-        state.listeners[*index].handshakes.end(self.client);
+        self.count(false);
     }
 }
 
