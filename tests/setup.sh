@@ -42,6 +42,7 @@ debian_packages=(
     "nodejs               node"
     "npm                  npm"
     "python3              python3"
+    "faketime             faketime"
     "rabbitmq-server      /usr/lib/rabbitmq/bin/rabbitmq-server"
 )
 

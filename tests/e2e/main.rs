@@ -13,6 +13,7 @@ mod bans;
 mod bypass;
 mod client_id;
 mod clients;
+mod clock;
 mod conns;
 mod consumers;
 mod decisions;
