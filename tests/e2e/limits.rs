@@ -4,12 +4,13 @@ use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use mproxy_tests::pki::Pki;
 use mproxy_tests::wire::{
     Connect, Message, PINGREQ, PINGRESP, Publish, Version, connack, field, frame,
 };
 use mproxy_tests::{
     FakeBroker, Link, Mosquitto, Mproxy, Process, Rest, Setup, connect_from, memory, server_binary,
-    until,
+    tls, until,
 };
 use tokio::net::TcpStream;
 
@@ -568,12 +569,29 @@ async fn versions_that_are_not_served_are_told_so() {
 /// without a line for each try, and goes on when there are.
 #[tokio::test]
 async fn without_descriptors_it_waits_and_goes_on() {
-    const DESCRIPTORS: usize = 48;
     let broker = Mosquitto::start().await;
-    let mproxy = Setup::before(&broker.url())
+    without_descriptors(Setup::before(&broker.url()), None).await;
+}
+
+/// The same with a crowd of 500 clients, which have begun their handshakes.
+#[tokio::test]
+async fn without_descriptors_it_waits_and_goes_on_over_tls() {
+    let (broker, pki) = (Mosquitto::start().await, Pki::new());
+    pki.server("server", 1);
+    let setup = Setup::before(&broker.url())
+        .toml("[[listeners]]\nname = \"mqtts\"\nbind = \"127.0.0.1:0\"\n")
+        .toml(&tls::table(&pki));
+    without_descriptors(setup, Some(&pki)).await;
+}
+
+/// `pki` for a listener `mqtts`, and a crowd before it.
+async fn without_descriptors(setup: Setup, pki: Option<&Pki>) {
+    const DESCRIPTORS: usize = 64;
+    const CROWD: usize = 500;
+    let mproxy = setup
         .by([
             mproxy_tests::tools::tool("prlimit").to_str().expect("text"),
-            "--nofile=48:48",
+            "--nofile=64:64",
         ])
         .start()
         .await;
@@ -604,6 +622,15 @@ async fn without_descriptors_it_waits_and_goes_on() {
     let mut late = Link::tcp(mproxy.addr()).await;
     late.send(&Connect::new(Version::V311, "late").bytes())
         .await;
+    let mut crowd = Vec::new();
+    if let Some(pki) = pki {
+        let hello = tls::hello(pki);
+        for _ in 0..CROWD {
+            let mut link = Link::tcp(mproxy.listener("mqtts")).await;
+            link.send(&hello).await;
+            crowd.push(link);
+        }
+    }
     let exhausted = |suppressed: bool| {
         mproxy.event("a word about it", move |event| {
             let message = event["message"].as_str().unwrap_or_default();
@@ -633,8 +660,13 @@ async fn without_descriptors_it_waits_and_goes_on() {
         assert_eq!(answer.bytes(), connack(Version::V311, 0));
     }
     drop(late);
+    drop(crowd);
     until("a client that is let in", async || {
-        let mut link = Link::tcp(mproxy.addr()).await;
+        let mut link = match pki {
+            // a handshake may be refused as well
+            Some(pki) => Link::try_tls(mproxy.listener("mqtts"), pki).await?,
+            None => Link::tcp(mproxy.addr()).await,
+        };
         let asked = link
             .try_send(&Connect::new(Version::V311, "next").bytes())
             .await;

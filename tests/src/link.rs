@@ -113,6 +113,16 @@ impl Link {
         Self::with(Io::Tls(Box::new(secured(addr, pki).await)))
     }
 
+    /// Connects over TLS, if the handshake succeeds.
+    ///
+    /// # Panics
+    /// If nobody listens.
+    pub async fn try_tls(addr: SocketAddr, pki: &Pki) -> Option<Self> {
+        let (stream, _) = Self::tcp(addr).await.into_tcp();
+        let secured = within("a TLS handshake", tls::secure(&tls::client(pki), stream)).await;
+        secured.ok().map(|it| Self::with(Io::Tls(Box::new(it))))
+    }
+
     /// Connects over WebSocket over TLS.
     ///
     /// # Panics
