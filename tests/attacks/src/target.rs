@@ -47,6 +47,12 @@ impl Secure {
             client,
         }
     }
+
+    /// The CA.
+    #[must_use]
+    pub fn pki(&self) -> &Pki {
+        &self.pki
+    }
 }
 
 impl Default for Secure {

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use mproxy_attacks::attack::{Kind, Memory};
 use mproxy_attacks::{Rig, Target, connect, raise_descriptor_limit, upgrade};
 use mproxy_tests::wire::{Connect, DISCONNECT, Version};
@@ -16,6 +17,13 @@ use super::attack;
 /// So many rounds of all ways; more with `MPROXY_LEAKS`.
 const ROUNDS: usize = 60;
 
+/// Rounds that run side by side, each with a client of its own.
+const SIDE_BY_SIDE: usize = 8;
+
+/// A client whose name the layer does not like is not let in.
+const LAYER: &str = "[chains.default]\nlayers = [\"ids\"]\n[layers.ids]\ntype = \"client-id\"\n\
+    require = \"template\"\ntemplate = \"leak*\"\n";
+
 /// Rounds before the first look: caches, buffers of threads and the allocator fill up.
 const WARM: usize = 40;
 
@@ -27,6 +35,7 @@ const SLACK: u64 = 2 * 1024;
 enum Way {
     Leaves,
     Resets,
+    Refused,
     HalfConnect,
     Garbage,
     HalfUpgrade,
@@ -36,9 +45,10 @@ enum Way {
     HalfRecord,
 }
 
-const PLAIN: [Way; 6] = [
+const PLAIN: [Way; 7] = [
     Way::Leaves,
     Way::Resets,
+    Way::Refused,
     Way::HalfConnect,
     Way::Garbage,
     Way::HalfUpgrade,
@@ -48,13 +58,15 @@ const PLAIN: [Way; 6] = [
 const TLS: [Way; 3] = [Way::HalfHello, Way::HelloAndReset, Way::HalfRecord];
 
 impl Way {
-    async fn go(self, target: &Target) -> io::Result<()> {
+    async fn go(self, target: &Target, lane: usize) -> io::Result<()> {
         const FROM: [u8; 4] = [127, 0, 0, 2];
-        let hello = Connect::new(Version::V311, "leaks").bytes();
+        let hello = Connect::new(Version::V311, &format!("leak-{lane}")).bytes();
         match self {
-            Self::Leaves | Self::Resets | Self::HalfConnect | Self::Garbage => {
+            Self::Leaves | Self::Resets | Self::Refused | Self::HalfConnect | Self::Garbage => {
                 let mut wire = target.mqtt(FROM).await?;
+                let refused = Connect::new(Version::V311, "refused").bytes();
                 let said = match self {
+                    Self::Refused => &refused[..],
                     Self::HalfConnect => &hello[..hello.len() - 1],
                     Self::Garbage => &[0xff; 64],
                     _ => &hello[..],
@@ -65,6 +77,8 @@ impl Way {
                     wire.read_exact(&mut [0; 4]).await?;
                     wire.write_all(&DISCONNECT).await?;
                     wire.flush().await?;
+                    wire.read_to_end(&mut Vec::new()).await?;
+                } else if let Self::Refused = self {
                     wire.read_to_end(&mut Vec::new()).await?;
                 } else if let Self::Resets = self {
                     wire.read_exact(&mut [0; 4]).await?;
@@ -98,17 +112,20 @@ fn descriptors(pid: u32) -> usize {
 }
 
 async fn rounds(target: &Target, count: usize) {
-    for _ in 0..count {
-        for way in PLAIN {
-            // a connection that mproxy closes first is as good
-            let _ = within("a connection to end", way.go(target)).await;
-        }
-        if target.secure.is_some() {
-            for way in TLS {
-                let _ = within("a connection to end", way.go(target)).await;
+    let lanes = (0..SIDE_BY_SIDE).map(|lane| async move {
+        for _ in (lane..count).step_by(SIDE_BY_SIDE) {
+            for way in ways(target) {
+                // a connection that mproxy closes first is as good
+                let _ = within("a connection to end", way.go(target, lane)).await;
             }
         }
-    }
+    });
+    join_all(lanes).await;
+}
+
+fn ways(target: &Target) -> impl Iterator<Item = Way> {
+    let tls = target.secure.as_ref().map(|_| TLS);
+    PLAIN.into_iter().chain(tls.into_iter().flatten())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -117,7 +134,11 @@ async fn whatever_way_connections_end_they_leave_nothing_behind() {
     let count = std::env::var("MPROXY_LEAKS");
     let count = count.map_or(ROUNDS, |count| count.parse().expect("a number of rounds"));
     for secure in [false, true] {
-        let row = attack(Kind::Nothing, "", &[("limits.connect_timeout", "\"2s\"")]);
+        let row = attack(
+            Kind::Nothing,
+            LAYER,
+            &[("limits.connect_timeout", "\"2s\"")],
+        );
         assert!(matches!(row.memory, Memory::Unlimited));
         let rig = Rig::start(&row, secure, None).await;
         let pid = rig.mproxy.id();
@@ -146,6 +167,11 @@ async fn whatever_way_connections_end_they_leave_nothing_behind() {
         })
         .await;
         let grown = memory::used_kib(pid).saturating_sub(before);
+        println!(
+            "TLS: {secure}, {} connections: {open} descriptors before, {} after; {before} KiB before, {grown} KiB more after",
+            count * ways(&rig.target).count(),
+            descriptors(pid)
+        );
         assert!(grown <= SLACK, "TLS: {secure}, {grown} KiB more");
     }
 }

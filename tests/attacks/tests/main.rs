@@ -1,6 +1,7 @@
 //! Attacks on the real program: what no clock decides. Who was cut and who was let in, what is held,
 //! what the log says. A good client is served meanwhile, however slowly the machine is.
 
+mod costs;
 mod leaks;
 
 use std::process::Command;
