@@ -175,8 +175,8 @@ impl Session {
 
     /// The same, for a client of which is known that it is gone before all that it has sent is read.
     /// `has_left` says so: it has closed its connection, or its side of it. It is asked once in a second about a
-    /// client that waits for its [turn](Turns) and has sent 8 KiB already; others are read until their end. With
-    /// [`run`](Self::run), such a client keeps its place until its turn comes.
+    /// client that waits for its [turn](Turns) and has sent 8 KiB already without a PUBLISH; others are read until
+    /// their end. With [`run`](Self::run), such a client keeps its place until its turn comes.
     ///
     /// # Cancel safety
     /// As `run`.

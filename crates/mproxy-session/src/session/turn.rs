@@ -1,12 +1,12 @@
 //! Waiting for a turn: admitted clients go to the broker at its own pace.
 
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-
 use std::time::Duration;
 
 use bytes::BytesMut;
+use mproxy_codec::{Head, Kind};
 use tokio::io::AsyncRead;
 use tokio::time::{Instant, sleep};
 
@@ -115,8 +115,8 @@ impl Session {
         Ok(heard)
     }
 
-    /// Waits until a client leaves. Nothing keeps the place of a client that is gone, whatever it has sent, or
-    /// one that opens and closes connections could fill the queue.
+    /// Waits until a client leaves that has left no message for the broker. One that has published, and
+    /// closed its connection, still gets its turn. Nothing else keeps the place of a client that is gone.
     async fn left<C: AsyncRead + Unpin>(
         &self,
         client: &mut C,
@@ -127,6 +127,7 @@ impl Session {
     ) -> End {
         while rest.len() < AHEAD {
             match poll_fn(|cx| read_once(client, rest, cx)).await {
+                Ok(0) if published(rest) == Some(Whole::Yes) => return pending().await,
                 Ok(0) => return Box::new(Cause::Closed(Side::Client)),
                 Ok(_) => *heard = Some(Instant::now()),
                 Err(error) => return Cause::broke(Side::Client, error),
@@ -135,9 +136,59 @@ impl Session {
                 return end;
             }
         }
+        if published(rest).is_some() {
+            // the rest of a large message is read when its turn has come
+            return pending().await;
+        }
         while !has_left(client) {
             sleep(LOOK).await;
         }
         Box::new(Cause::Closed(Side::Client))
+    }
+}
+
+/// Whether a PUBLISH stands before the client's DISCONNECT, and all of it.
+fn published(mut packets: &[u8]) -> Option<Whole> {
+    while let Ok(Some(head)) = Head::parse(packets) {
+        let rest = packets.get(head.total_len()..);
+        match (head.kind(), rest) {
+            (Kind::Publish, Some(_)) => return Some(Whole::Yes),
+            (Kind::Publish, None) => return Some(Whole::No),
+            (Kind::Disconnect, _) | (_, None) => return None,
+            (_, Some(rest)) => packets = rest,
+        }
+    }
+    None
+}
+
+/// Whether all of a packet has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whole {
+    Yes,
+    No,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_message_keeps_a_place() {
+        const PUBLISH: &[u8] = b"\x30\x04\0\x01tx";
+        const PINGREQ: &[u8] = b"\xc0\0";
+        const DISCONNECT: &[u8] = b"\xe0\0";
+        for (packets, keeps) in [
+            (vec![], None),
+            (vec![PINGREQ], None),
+            (vec![DISCONNECT, PUBLISH], None),
+            (vec![PUBLISH.split_at(5).0], Some(Whole::No)),
+            (vec![PUBLISH.split_at(1).0], None),
+            (vec![b"\x30\xff\xff\xff\xff\x7f"], None),
+            (vec![b"\0\0", PUBLISH], None),
+            (vec![PUBLISH], Some(Whole::Yes)),
+            (vec![PINGREQ, PUBLISH, DISCONNECT], Some(Whole::Yes)),
+        ] {
+            assert_eq!(published(&packets.concat()), keeps, "{packets:02x?}");
+        }
     }
 }

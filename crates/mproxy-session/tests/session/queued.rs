@@ -85,9 +85,7 @@ async fn who_gets_no_turn_is_told_so_if_that_is_asked_for() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_has_left_gets_no_turn() {
-    let frames = Frames(Version::V5);
-    let publish = frames.publish("t", 0, 0, b"1");
-    for last in [Vec::new(), frames.disconnect(), publish] {
+    for last in [Vec::new(), Frames(Version::V5).disconnect()] {
         let (pair, call) = waiting(Version::V5).await;
         pair.client.send(&last);
         pair.client.finish();
@@ -104,6 +102,28 @@ async fn a_client_that_has_left_gets_no_turn() {
     settle().await;
     assert!(call.is_closed(), "still waits");
     assert_eq!(pair.summary().await.reason, CloseReason::Reset);
+}
+
+/// What it has published would have been lost.
+#[tokio::test(start_paused = true)]
+async fn what_a_client_has_sent_before_it_left_is_forwarded() {
+    let frames = Frames(Version::V311);
+    for size in [1, 20_000] {
+        let (pair, call) = waiting(Version::V311).await;
+        let publish = frames.publish("t", 0, 0, &vec![1; size]);
+        pair.client.send(&publish);
+        pair.client.send(&frames.disconnect());
+        pair.client.finish();
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert!(!call.is_closed());
+        call.send(Ok(())).unwrap();
+        pair.broker.expect(&frames.connect("c")).await;
+        pair.broker.send(&frames.connack());
+        let wanted = [publish, frames.disconnect()].concat();
+        pair.broker.expect(&wanted).await;
+        pair.broker.finish();
+        assert_eq!(pair.summary().await.reason, CloseReason::Disconnect);
+    }
 }
 
 /// A message that expires in a minute had waited since CONNECT, which was an hour ago.
