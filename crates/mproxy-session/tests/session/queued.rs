@@ -114,7 +114,7 @@ async fn what_a_client_has_sent_before_it_left_is_forwarded() {
         pair.client.send(&publish);
         pair.client.send(&frames.disconnect());
         pair.client.finish();
-        tokio::time::sleep(Duration::from_secs(5)).await;
+        sleep(Duration::from_secs(5)).await;
         assert!(!call.is_closed());
         call.send(Ok(())).unwrap();
         pair.broker.expect(&frames.connect("c")).await;
