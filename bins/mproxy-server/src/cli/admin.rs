@@ -70,6 +70,18 @@ pub(super) fn ask(
     })
 }
 
+/// Reports on standard error if it is the answer to a failure.
+///
+/// # Errors
+/// It is; this was reported.
+pub(super) fn expect(answer: Answer) -> Result<Answer, Exit> {
+    if answer.status.is_success() {
+        return Ok(answer);
+    }
+    say(format_args!("error: {}\n{}", answer.error(), answer.note()));
+    Err(Exit::Failure)
+}
+
 /// Sends a request.
 ///
 /// # Errors

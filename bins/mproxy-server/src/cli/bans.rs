@@ -1,8 +1,7 @@
 //! `bans`: lists, makes and lifts the bans of the running proxy.
 
-use super::admin::ask;
+use super::admin::{ask, expect};
 use super::args::{AdminArgs, ReportFormat};
-use super::conns::expect;
 use super::streams::print;
 use super::table;
 use crate::exit::Exit;

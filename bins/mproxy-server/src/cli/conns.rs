@@ -1,6 +1,6 @@
 //! `conns`: lists, shows and ends the connections of the running proxy.
 
-use super::admin::{Answer, ask};
+use super::admin::{Answer, ask, expect};
 use super::args::{AdminArgs, ReportFormat};
 use super::bans::term;
 use super::streams::{print, say};
@@ -209,14 +209,6 @@ fn page(admin: &AdminArgs, filter: &Filter) -> Result<Answer, Exit> {
     let query = serde_urlencoded::to_string(filter).unwrap_or_default();
     let path = format!("/api/v1/connections?{query}");
     expect(ask(admin, &Method::GET, &path, String::new())?)
-}
-
-pub(super) fn expect(answer: Answer) -> Result<Answer, Exit> {
-    if answer.status.is_success() {
-        return Ok(answer);
-    }
-    say(format_args!("error: {}\n{}", answer.error(), answer.note()));
-    Err(Exit::Failure)
 }
 
 fn listed(page: &Value, widest: usize) -> String {
