@@ -229,11 +229,11 @@ fn tls(listener: &config::Listener, lists: &Lists) -> Result<Option<TlsServer>, 
     };
     #[cfg(not(feature = "ocsp"))]
     if tls.revocation.ocsp_responder_url.is_some() {
-        return Err(refused(format!(
+        return Err(vec![*refused(format!(
             "listeners.{}.tls.revocation.ocsp_responder_url: this mproxy-server was built without OCSP; build it \
              with --features ocsp, or remove the key and use crl_files or crl_urls",
             listener.name
-        )));
+        ))]);
     }
     let mut options = tls.options(listener.protocol);
     options.kept_lists = lists.of(tls);
