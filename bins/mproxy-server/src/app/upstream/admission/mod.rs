@@ -166,6 +166,7 @@ impl Admission {
             let _ = other.send(Called::MakeRoom);
         }
         let (call, called) = oneshot::channel();
+        let was_empty = state.queue.is_empty();
         let seat = state.queue.enter(holder, is_resumed, call);
         self.metrics.queued(state.queue.len());
         let patience = state.settings.queue_timeout;
@@ -173,6 +174,9 @@ impl Admission {
             state.is_served = true;
             let admission = Arc::clone(self);
             self.runtime.spawn(async move { admission.serve().await });
+        } else if was_empty {
+            // whoever it waited for was told that nobody waits any more
+            self.changed.notify_one();
         }
         Entered::Later(Place {
             admission: Arc::clone(self),

@@ -103,6 +103,34 @@ async fn a_turn_of_a_client_that_has_left_is_not_lost() {
     );
 }
 
+/// The task that gives the turns waited for a permit when the last client left the queue: the permit that came
+/// back told nobody, and all who came later waited in vain.
+#[tokio::test]
+async fn turns_are_given_to_those_who_come_after_everybody_has_left() {
+    let (admission, _metrics) = admission(&Settings {
+        rate: rate(5).rate,
+        ..concurrent(1)
+    });
+    let permit = now(&admission);
+    let left = later(&admission);
+    // the task waits for the permit
+    tokio::task::yield_now().await;
+    drop(left);
+    drop(permit);
+    let permit = loop {
+        match admission.enter(None, false) {
+            Entered::Now(permit) => break permit,
+            Entered::Later(place) => drop(place),
+            Entered::Full(_) => panic!("full"),
+        }
+        tokio::task::yield_now().await;
+    };
+    drop(permit);
+    let place = later(&admission);
+    let waited = timeout(Duration::from_secs(10), place.wait()).await;
+    waited.expect("a turn").unwrap();
+}
+
 #[tokio::test]
 async fn a_full_queue_turns_clients_away() {
     let (admission, metrics) = admission(&Settings {
