@@ -275,11 +275,15 @@ async fn session(
         _ = life.changed() => return Ok(()),
         () = sleep(wait) => {}
     }
-    stream.write_all(&connack(Version::V311, 0)).await?;
+    // before the client knows, so that it is counted when the client says so
     let own = shared.enters();
+    let ended = async {
+        stream.write_all(&connack(Version::V311, 0)).await?;
+        stream.read_buf(&mut received).await
+    };
     tokio::select! {
         _ = life.changed() => {}
-        _ = stream.read_buf(&mut received) => {}
+        _ = ended => {}
     }
     shared.leaves(own);
     Ok(())
