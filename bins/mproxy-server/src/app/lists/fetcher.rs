@@ -127,9 +127,10 @@ impl Fetcher {
         landing: Landing,
     ) -> Result<(RevocationList, Room), Failure> {
         let (client_ca, listeners) = (self.source.client_ca.clone(), self.pace.listeners);
+        let is_first = self.lists.get(&self.source).is_none();
         let check = move || {
             let list = RevocationList::check(body, &client_ca, SystemTime::now())?;
-            let room = landing.keep(&list, listeners)?;
+            let room = landing.keep(&list, listeners, is_first)?;
             Ok::<_, Failure>((list, room))
         };
         let checked = tokio::task::spawn_blocking(check).await;

@@ -49,13 +49,24 @@ impl Landing {
         }
     }
 
-    /// The list was checked, and will be in use by so many listeners. Returns the room that it keeps.
+    /// The list was checked, and will be in use by so many listeners. Returns the room that it keeps. The
+    /// `first` one of its URL needs room for the next one beside it: otherwise all would be well until it
+    /// is to be replaced.
     ///
     /// # Errors
     /// There is none.
-    pub(super) fn keep(self, list: &RevocationList, listeners: usize) -> Result<Room, FetchError> {
+    pub(super) fn keep(
+        self,
+        list: &RevocationList,
+        listeners: usize,
+        is_first: bool,
+    ) -> Result<Room, FetchError> {
         let [own, each] = KEPT;
-        resize(&self.room, list.size() * (own + each * listeners))?;
+        let bytes = list.size() * (own + each * listeners);
+        if is_first {
+            resize(&self.room, 2 * bytes)?;
+        }
+        resize(&self.room, bytes)?;
         Ok(self.room)
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mproxy_session::{MemoryBudget, SessionHandle};
 
-use super::SCARCE;
+use super::{MARGIN, SCARCE};
 
 /// Bytes of the budget, given back on drop. They never make memory scarce, so that no client has to make room for
 /// them.
@@ -32,11 +32,12 @@ impl Room {
     /// Takes so many bytes in all, or gives back what is more.
     ///
     /// # Errors
-    /// Memory would be scarce. The room is as it was.
+    /// Memory would soon be scarce: from there on clients are closed until less than that is used. The room is as
+    /// it was.
     pub(crate) fn resize(&self, bytes: usize) -> Result<(), NoRoom> {
         let held = self.handle.held();
         let others = self.budget.used().saturating_sub(held);
-        let free = (self.budget.limit() / 100 * SCARCE).saturating_sub(others);
+        let free = (self.budget.limit() / 100 * (SCARCE - MARGIN)).saturating_sub(others);
         if bytes > held && bytes > free {
             return Err(NoRoom { free });
         }
