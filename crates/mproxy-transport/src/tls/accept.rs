@@ -196,8 +196,8 @@ impl Handshake {
                     .wait(async { Ok(tls.io().readable().await?) })
                     .await,
             )?;
-            place.come_back();
             turn = gate::turn().await;
+            place.come_back();
             let len = READ_LEN.min(max - tls.held());
             let (step, refused) =
                 poll_fn(|cx| Poll::Ready(refused::during(|| tls.poll_advance(cx, len, None))))
