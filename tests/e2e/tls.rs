@@ -6,9 +6,11 @@ use std::process::Stdio;
 
 use mproxy_tests::clients::{MosquittoSub, accepts, mosquitto_pub, node_script, python_script};
 use mproxy_tests::pki::Pki;
+use mproxy_tests::tls::{certificate, client_with, secure};
 use mproxy_tests::tools::tool;
-use mproxy_tests::wire::Version;
-use mproxy_tests::{Link, Mosquitto, Port, Setup};
+use mproxy_tests::wire::{Connect, Version};
+use mproxy_tests::{FakeBroker, Link, Mosquitto, Port, Setup};
+use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 /// A CA with a server, and two clients.
@@ -331,6 +333,35 @@ async fn a_revoked_certificate_ends_its_sessions() {
     stays.message("t 0 0 5 68656c6c6f").await;
     assert_eq!(stays.messages().len(), 1, "no will: {:?}", stays.messages());
     drop(revoked);
+}
+
+/// A reload looked at sessions, and a connection without a CONNECT is none yet: a client that always kept one of
+/// those got in with a certificate that was revoked meanwhile.
+#[tokio::test]
+async fn a_certificate_that_is_revoked_before_connect_is_refused() {
+    let pki = pki();
+    pki.revoke(&[]);
+    let broker = FakeBroker::bind().await;
+    let revocation = format!(
+        "client_auth = \"require\"\n[listeners.tls.revocation]\ncrl_files = [\"{}\"]\n",
+        pki.file("ca.crl")
+    );
+    let setup = listener(&pki, &broker.url(), &revocation);
+    let mproxy = setup
+        .set("upstreams.broker.health.check", "off")
+        .start()
+        .await;
+    let client = client_with(&pki, "alice", vec![certificate(&pki, "alice.crt")]);
+    let (stream, _) = Link::tcp(mproxy.listener("mqtts")).await.into_tcp();
+    let mut client = secure(&client, stream).await.expect("it is trusted so far");
+    pki.revoke(&[7]);
+    mproxy.event("a reload", |it| it["event"] == "reload").await;
+    let connect = Connect::new(Version::V311, "alice").bytes();
+    client.write_all(&connect).await.expect("it reads");
+    client.flush().await.expect("it reads");
+    let line = mproxy.end_of("alice").await;
+    assert_eq!(line["reason"], "certificate_rejected", "{line}");
+    assert!(broker.is_idle());
 }
 
 /// A client that has not learned of TLS, and one that speaks something else, are told apart in the log.

@@ -273,10 +273,10 @@ async fn a_responder_decides_over_mqtt_and_websocket_and_is_asked_once() {
     let detail = line["detail"].as_str().unwrap_or_default();
     assert!(detail.starts_with(&responder.shown()), "{line}");
     assert!(detail.ends_with("at 2024-02-03T04:05:06Z"), "{line}");
-    assert_eq!(line["subject"], "CN=bob", "{line}");
-    assert_eq!(line["serial"], "08", "{line}");
+    assert_eq!(line["certificate_subject"], "CN=bob", "{line}");
+    assert_eq!(line["certificate_serial"], "08", "{line}");
     let line = refusal(&mproxy, "does not know the certificate").await;
-    assert_eq!(line["subject"], "CN=carol", "{line}");
+    assert_eq!(line["certificate_subject"], "CN=carol", "{line}");
     for result in ["good", "revoked", "unknown"] {
         mproxy.metric(&requests(&responder, result), 1.0).await;
     }

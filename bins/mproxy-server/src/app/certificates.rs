@@ -251,13 +251,8 @@ pub(super) fn judge(workers: &Workers, registry: &Registry, servers: HashMap<Arc
         async move {
             let mut judged = 0;
             for handle in sessions.running() {
-                let Some(result) = rejudge(&handle, &servers) else {
+                if !end_if_distrusted(&handle, |name| servers.get(name)) {
                     continue;
-                };
-                if let Err(violation) = result
-                    && is_distrust(violation.fault())
-                {
-                    reject(&handle, &violation, None);
                 }
                 judged += 1;
                 if judged % BATCH == 0 {
@@ -268,13 +263,37 @@ pub(super) fn judge(workers: &Workers, registry: &Registry, servers: HashMap<Arc
     });
 }
 
-/// The new judgement about a session with TLS at one of these listeners.
-fn rejudge(
+/// A reload finds this connection from now on: judges it as one that came before would have done. Otherwise a
+/// client could keep a connection without a CONNECT until its certificate was revoked.
+pub(super) fn catch_up(handle: &SessionHandle, served: &TlsServer, now: &TlsServer) {
+    if !served.trusts_like(now) {
+        end_if_distrusted(handle, |_| Some(now));
+    }
+}
+
+/// Judges a session again, and ends it if its certificate is not trusted any more. True if it was judged.
+fn end_if_distrusted<'a>(
     handle: &SessionHandle,
-    servers: &HashMap<Arc<str>, TlsServer>,
+    server: impl FnOnce(&str) -> Option<&'a TlsServer>,
+) -> bool {
+    let Some(result) = rejudge(handle, server) else {
+        return false;
+    };
+    if let Err(violation) = result
+        && is_distrust(violation.fault())
+    {
+        reject(handle, &violation, None);
+    }
+    true
+}
+
+/// The new judgement about a session with TLS at one of these listeners.
+fn rejudge<'a>(
+    handle: &SessionHandle,
+    server: impl FnOnce(&str) -> Option<&'a TlsServer>,
 ) -> Option<Result<(), TlsViolation>> {
     let peer = handle.info()?.peer();
-    let server = servers.get(&peer.listener)?;
+    let server = server(&peer.listener)?;
     let certificate = peer.tls.as_ref()?.certificate.as_ref();
     let chain = certificate.map_or(&[][..], |it| &it.chain);
     let chain: Vec<_> = chain.iter().map(|der| (**der).into()).collect();

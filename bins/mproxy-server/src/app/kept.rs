@@ -40,7 +40,7 @@ impl KeptListeners {
     pub(super) fn distrusting(&self, generation: u64) -> HashMap<Arc<str>, TlsServer> {
         let trusted = self.0.iter().filter(|(_, kept)| kept.trusted == generation);
         trusted
-            .filter_map(|(name, kept)| Some((Arc::clone(name), kept.tls.clone()?)))
+            .filter_map(|(name, kept)| Some((Arc::clone(name), kept.policy.load().tls.clone()?)))
             .collect()
     }
 
@@ -98,10 +98,9 @@ pub(super) struct Kept {
     /// The socket that it has, or had.
     key: Key,
     chain: Arc<Chain>,
-    tls: Option<TlsServer>,
     /// The configuration with which it came to trust other clients.
     trusted: u64,
-    /// The layers and the paces of its sessions.
+    /// The layers, the paces and the trust of its sessions.
     pub(super) policy: Arc<ArcSwap<Policy>>,
 }
 
@@ -112,7 +111,6 @@ impl Kept {
             gate,
             key: Key::of(plan),
             chain: Arc::clone(&plan.chain_config),
-            tls: plan.tls.clone(),
             trusted: 0,
             policy: Arc::new(ArcSwap::from_pointee(Policy {
                 generation,
@@ -121,6 +119,7 @@ impl Kept {
                 naming: plan.naming,
                 paces: paces(&plan.limits),
                 paced: 0,
+                tls: plan.tls.clone(),
             })),
         }
     }
@@ -129,14 +128,21 @@ impl Kept {
     fn follow(&mut self, plan: &ListenerPlan, generation: u64) {
         self.key = Key::of(plan);
         self.chain = Arc::clone(&plan.chain_config);
-        if let (Some(before), Some(now)) = (&self.tls, &plan.tls)
-            && !before.trusts_like(now)
-        {
-            self.trusted = generation;
-        }
-        self.tls.clone_from(&plan.tls);
         let before = self.policy.load_full();
         let mut policy = Policy::clone(&before);
+        let trusts_alike = match (&before.tls, &plan.tls) {
+            (Some(before), Some(now)) => {
+                let trusts_alike = before.trusts_like(now);
+                if !trusts_alike {
+                    self.trusted = generation;
+                }
+                trusts_alike
+            }
+            (before, now) => before.is_none() && now.is_none(),
+        };
+        if !trusts_alike {
+            policy.tls.clone_from(&plan.tls);
+        }
         let paces = paces(&plan.limits);
         if policy.paces != paces {
             policy.paced = generation;
@@ -148,7 +154,7 @@ impl Kept {
             policy.ends_sessions = policy.composed.mapping != plan.chain.mapping;
             policy.composed = plan.chain.clone();
         }
-        if policy.generation != before.generation || policy.paced != before.paced {
+        if policy.generation != before.generation || policy.paced != before.paced || !trusts_alike {
             self.policy.store(Arc::new(policy));
         }
     }

@@ -132,12 +132,6 @@ impl Sessions {
         running.map(|it| it.handle.clone()).collect()
     }
 
-    /// Whether it still runs.
-    #[cfg(feature = "ocsp")]
-    pub(crate) fn has(&self, handle: &SessionHandle) -> bool {
-        self.find(handle.id().as_u64()).is_some()
-    }
-
     fn find(&self, id: u64) -> Option<Listed> {
         let slots = self.lock();
         let mut running = slots.running.iter().flatten();

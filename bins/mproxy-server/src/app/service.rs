@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use mproxy_admin::{ConnectionLimit, ConnectionMetrics, Reason, RefuseReason, Side};
 use mproxy_config::DenyAction;
 use mproxy_session::{CloseReason, Limits};
-use mproxy_transport::{Accepted, TlsServer, WsOptions};
+use mproxy_transport::{Accepted, TLS_CONNECTION_BYTES, TlsServer, WsOptions};
 
 use super::bans::{Banned, Bans};
 use super::chain::Policy;
@@ -16,7 +16,7 @@ use super::gate::{Admitted, Evicted, Gate, Limited, Refused};
 use super::memory::Memory;
 use super::networks::{Networks, Unserved};
 #[cfg(feature = "ocsp")]
-use super::ocsp::{Check, Ocsp};
+use super::ocsp::{Check, OCSP_CONNECTION_BYTES, Ocsp};
 use super::strain::Strain;
 use super::trust::Trust;
 use super::upgrades::Upgrades;
@@ -77,12 +77,11 @@ impl Service {
             self.refused(address, refused, self.metrics.accepted());
             return None;
         }
-        let secured =
-            usize::from(self.tls.is_some()) + usize::from(self.upstream.address().is_tls());
+        let kept = self.kept_bytes();
         let control = || {
             // after the limits of its own address, so that one address does not take what is left for all
             self.strain.admits()?;
-            Ok(self.memory.control(secured))
+            Ok(self.memory.control(kept))
         };
         match self.gate.enter(judged, control) {
             Ok(admitted) => {
@@ -96,6 +95,18 @@ impl Service {
                 None
             }
         }
+    }
+
+    /// What is kept for a connection beside its session: the state of TLS on both sides, and what an OCSP
+    /// responder is asked about.
+    fn kept_bytes(&self) -> usize {
+        let secured =
+            usize::from(self.tls.is_some()) + usize::from(self.upstream.address().is_tls());
+        #[cfg(feature = "ocsp")]
+        let asked = usize::from(self.ocsp_check.is_some()) * OCSP_CONNECTION_BYTES;
+        #[cfg(not(feature = "ocsp"))]
+        let asked = 0;
+        secured * TLS_CONNECTION_BYTES + asked
     }
 
     /// Whether a client at this address may connect at all.

@@ -25,6 +25,7 @@ use mproxy_codec::Kind;
 use mproxy_config::{self as config, Built, LayerConfig, LayerKind, Place, for_each_layer};
 use mproxy_layers::{self as layers, Observer};
 use mproxy_session::{Admission, BoxError, Connect, Hooks, Pace, Packet, Tap, Verdict};
+use mproxy_transport::TlsServer;
 use tower::{Layer, Service, ServiceExt};
 
 pub(crate) use self::compose::{ByNames, Composed, compose};
@@ -198,7 +199,7 @@ where
     })
 }
 
-/// The current chain and paces of a listener, for all its sessions.
+/// The current chain, paces and trust of a listener, for all its sessions.
 #[derive(Clone, Debug)]
 pub(crate) struct Policy {
     /// The number of the configuration with which the chain came; 1 is the first.
@@ -212,6 +213,8 @@ pub(crate) struct Policy {
     pub(crate) paces: [Option<Pace>; 2],
     /// The number of the configuration that changed the paces; 0 for those that came with the listener.
     pub(crate) paced: u64,
+    /// Whose certificates are trusted; of two that trust alike, any.
+    pub(crate) tls: Option<TlsServer>,
 }
 
 /// The current chain of a listener, which a reload replaces.

@@ -22,7 +22,6 @@ use std::time::Duration;
 
 use mproxy_admin::{MemoryMetrics, ShedStage};
 use mproxy_session::{MemoryBudget, Order, SessionHandle};
-use mproxy_transport::TLS_CONNECTION_BYTES;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -131,9 +130,10 @@ impl Memory {
         self.limit_to(bytes(configured.unwrap_or_else(self.automatic)));
     }
 
-    /// A handle for a connection that was just accepted, with TLS on so many of its two sides.
-    pub(crate) fn control(&self, secured: usize) -> SessionHandle {
-        SessionHandle::with_transport(&self.budget, secured * TLS_CONNECTION_BYTES)
+    /// A handle for a connection that was just accepted, for which so many bytes are kept beside its session as
+    /// long as it lives.
+    pub(crate) fn control(&self, kept: usize) -> SessionHandle {
+        SessionHandle::with_transport(&self.budget, kept)
     }
 
     /// Room for something that is no connection. It has none yet.

@@ -17,6 +17,10 @@ pub(crate) struct Check {
     pub(super) responder: Arc<Responder>,
     /// Lets in clients about whom there is no valid answer.
     pub(super) allows: bool,
+    /// Maximum time that a client waits for the answers.
+    pub(super) timeout: Duration,
+    /// Whether the certificates above its own are asked about, too.
+    pub(super) whole_chain: bool,
 }
 
 /// Why a client is not let in.
@@ -35,6 +39,11 @@ enum Why {
 }
 
 impl Check {
+    /// Whether both ask the same responder about the same certificates.
+    pub(super) fn asks_like(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.responder, &other.responder) && self.whole_chain == other.whole_chain
+    }
+
     /// Judges the certificates of a client, and waits for answers about them.
     ///
     /// # Errors
@@ -56,7 +65,15 @@ impl Check {
         // all are asked about before the first one is waited for
         let looks = questions.iter().map(|it| (it, self.responder.look(it)));
         let looks: Vec<_> = looks.collect();
-        let longest = self.responder.timeout();
+        // what is known for sure is not waited for
+        let revoked = looks.iter().find_map(|(question, look)| match look {
+            Look::Known(status @ OcspStatus::Revoked(_)) => Some((*status, question.place() > 0)),
+            _ => None,
+        });
+        if let Some((status, is_above)) = revoked {
+            return Err(self.refusal(Why::Status(status), is_above));
+        }
+        let longest = self.timeout;
         let mut outcomes = Vec::with_capacity(looks.len());
         let waits = async {
             for (question, look) in looks {

@@ -50,6 +50,11 @@ impl Failure {
         }
     }
 
+    /// Whether no connection came about, which no certificate can be the cause of.
+    pub(super) const fn is_of_network(&self) -> bool {
+        matches!(self, Self::Fetch(FetchError::Dial(_)))
+    }
+
     /// What to change, and where; `NAME` is the listener's.
     pub(super) fn remedy(&self) -> &'static str {
         match self {

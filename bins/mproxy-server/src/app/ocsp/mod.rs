@@ -24,7 +24,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mproxy_admin::Metrics;
-use mproxy_config::{Config, ListenerTls, OnUnavailable};
+use mproxy_config::{Config, ListenerTls, OnUnavailable, RevocationDepth};
 use mproxy_session::SessionHandle;
 use mproxy_transport::{ClientAuth, HttpUrl, OcspCertificate, OcspQuestion, Resolver, TlsServer};
 use tokio::runtime::Handle;
@@ -35,6 +35,10 @@ use self::responder::{Responder, Settings};
 use super::certificates::{BATCH, PAUSE};
 use super::registry::Registry;
 use super::workers::Workers;
+
+/// What is remembered of a connected client with one certificate, in bytes, as far as types have a size: an entry of
+/// the book with its question and its session.
+pub(super) const OCSP_CONNECTION_BYTES: usize = 1024;
 
 /// The responders that the configuration names, and the connected clients that they are asked about. Clones are
 /// the same.
@@ -111,12 +115,24 @@ impl Ocsp {
         }
         let checks = asking(config).filter_map(|(name, url, tls)| {
             let responder = Arc::clone(state.responders.get(url)?);
-            let allows = tls.revocation.on_unavailable == OnUnavailable::Allow;
-            Some((name.to_owned(), Check { responder, allows }))
+            let check = Check {
+                responder,
+                allows: tls.revocation.on_unavailable == OnUnavailable::Allow,
+                timeout: tls.revocation.ocsp_timeout,
+                whole_chain: tls.revocation.depth == RevocationDepth::Chain,
+            };
+            Some((name.to_owned(), check))
         });
         let checks: HashMap<_, _> = checks.collect();
         let before = std::mem::replace(&mut state.checks, checks);
-        changed(&before, &state.checks)
+        let stays = |name: &str| config.listeners.iter().any(|it| it.name == name);
+        let mut changed = changed(&before, &state.checks);
+        // sessions of a listener that has another name now, or none, are asked about as before
+        changed.retain(|name, check| {
+            let is_asked = |it: &Check| state.responders.contains_key(&it.responder.url);
+            check.is_some() || stays(name) || !before.get(name).is_some_and(is_asked)
+        });
+        changed
     }
 
     /// What a listener asks.
@@ -175,20 +191,10 @@ impl Ocsp {
                         continue;
                     };
                     // one that has ended is not attended to
-                    if !sessions.has(&handle) {
+                    if handle.is_closed() {
                         continue;
                     }
-                    let server = servers.get(&*peer.listener);
-                    match (check, server, peer.certificate()) {
-                        (Some(check), Some(server), Some(certificate)) => {
-                            let chain = certificate.chain.iter();
-                            let chain: Vec<_> = chain.map(|der| (**der).into()).collect();
-                            if let Ok(questions) = server.questions(&chain) {
-                                ocsp.attend(&handle, check, &questions);
-                            }
-                        }
-                        _ => ocsp.leave(handle.id().as_u64()),
-                    }
+                    ocsp.follow_session(&handle, check.as_ref(), servers.get(&*peer.listener));
                     looked += 1;
                     if looked % BATCH == 0 {
                         sleep(PAUSE).await;
@@ -196,6 +202,49 @@ impl Ocsp {
                 }
             }
         });
+    }
+
+    /// A reload finds this connection from now on: asks about it where one that came before would have had it
+    /// asked about.
+    pub(crate) fn catch_up(&self, handle: &SessionHandle, server: &TlsServer) {
+        let Some(peer) = handle.info().map(|info| info.peer()) else {
+            return;
+        };
+        if peer.certificate().is_none() {
+            return;
+        }
+        let state = self.lock();
+        let check = state.checks.get(&*peer.listener).cloned();
+        let attended = state.attended.get(&handle.id().as_u64());
+        let is_followed = match (&check, attended) {
+            (Some(check), Some((responder, _))) => Arc::ptr_eq(&check.responder, responder),
+            // of a listener that is gone, it is asked about as before
+            (None, _) => true,
+            (Some(_), None) => false,
+        };
+        drop(state);
+        if !is_followed {
+            self.follow_session(handle, check.as_ref(), Some(server));
+        }
+    }
+
+    fn follow_session(
+        &self,
+        handle: &SessionHandle,
+        check: Option<&Check>,
+        server: Option<&TlsServer>,
+    ) {
+        let certificate = handle.info().and_then(|info| info.peer().certificate());
+        match (check, server, certificate) {
+            (Some(check), Some(server), Some(certificate)) => {
+                let chain = certificate.chain.iter();
+                let chain: Vec<_> = chain.map(|der| (**der).into()).collect();
+                if let Ok(questions) = server.questions(&chain) {
+                    self.attend(handle, check, &questions);
+                }
+            }
+            _ => self.leave(handle.id().as_u64()),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -256,7 +305,7 @@ fn changed(before: &HashMap<String, Check>, now: &HashMap<String, Check>) -> Cha
     let gone = gone.map(|name| (name.clone(), None));
     let other = now.iter().filter(|(name, check)| {
         let known = before.get(*name);
-        known.is_none_or(|it| !Arc::ptr_eq(&it.responder, &check.responder))
+        known.is_none_or(|it| !it.asks_like(check))
     });
     let other = other.map(|(name, check)| (name.clone(), Some(check.clone())));
     gone.chain(other).collect()

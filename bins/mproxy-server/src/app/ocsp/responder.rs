@@ -88,8 +88,14 @@ impl Responder {
     }
 
     pub(super) fn configure(&self, settings: Settings) {
-        self.book().refresh = settings.refresh;
+        let refresh = settings.refresh;
         *self.settings_lock() = settings;
+        let mut book = self.book();
+        if std::mem::replace(&mut book.refresh, refresh) != refresh {
+            book.replan(Instant::now());
+            drop(book);
+            self.sooner.notify_one();
+        }
     }
 
     /// Maximum time for an answer.

@@ -16,6 +16,7 @@ use mproxy_session::{
 };
 
 use super::offended::Pings;
+use crate::app::certificates;
 use crate::app::gate::{Client, Pass};
 #[cfg(feature = "ocsp")]
 use crate::app::ocsp::Attended;
@@ -240,7 +241,13 @@ impl Events for ConnectionRecorder {
             let _ = self.pings.set(pings);
         }
         // from here on, a reload finds the session by its listener
-        let [to_server, to_client] = self.service.policy.load().paces;
+        let policy = self.service.policy.load();
+        if let (Some(served), Some(now)) = (&self.service.tls, &policy.tls) {
+            certificates::catch_up(session, served, now);
+            #[cfg(feature = "ocsp")]
+            self.service.ocsp.catch_up(session, now);
+        }
+        let [to_server, to_client] = policy.paces;
         let limits = &self.service.limits;
         if [to_server, to_client] != [limits.pace_to_server, limits.pace_to_client] {
             session.set_pace(to_server, to_client);

@@ -87,6 +87,10 @@ pub(super) struct Book {
     places: u64,
     /// The responder fails.
     trouble: Option<Trouble>,
+    /// When it last answered.
+    answered: Option<Instant>,
+    /// The certificate about which it has failed since: a client must not keep it from being asked about others.
+    suspect: Option<OcspCertificate>,
     /// When a failure about a single certificate was last told.
     told: Option<Instant>,
     /// The longest time that an answer is used.
@@ -161,7 +165,12 @@ impl Book {
         let result = result.map_err(Arc::new);
         let about = result.as_ref().err().map(|it| it.about());
         let mut told = None;
+        let is_of_one = match (&result, about) {
+            (Err(why), Some(About::Responder)) => self.is_about_one(why, certificate, begun),
+            _ => false,
+        };
         match (&result, about) {
+            _ if is_of_one => {}
             (Err(why), Some(About::Responder)) => {
                 let trouble = Trouble::after(self.trouble.as_ref(), why, begun, now, chance);
                 if let Some(trouble) = trouble {
@@ -175,7 +184,11 @@ impl Book {
                 }
             }
             // it answers
-            _ => self.trouble = None,
+            _ => {
+                self.trouble = None;
+                self.suspect = None;
+                self.answered = Some(now);
+            }
         }
         let mut ended = Ended {
             outcome: result.clone().map(|it| it.status),
@@ -202,7 +215,7 @@ impl Book {
             Err(why) => {
                 let trouble = Trouble::after(entry.trouble.as_ref(), why, begun, now, chance);
                 entry.trouble = trouble.or_else(|| entry.trouble.take());
-                let is_own = about == Some(About::Certificate);
+                let is_own = is_of_one || about == Some(About::Certificate);
                 let is_silent = self.told.is_none_or(|it| now >= it + TOLD);
                 if is_own && is_silent {
                     let retry = entry.trouble.as_ref().map(|it| it.retry);
@@ -214,6 +227,24 @@ impl Book {
         ended.told = told;
         self.plan(certificate, now, chance);
         ended
+    }
+
+    /// Whether a failure of the responder may be due to this certificate: it has answered about others, or not
+    /// failed about another one.
+    fn is_about_one(
+        &mut self,
+        why: &Failure,
+        certificate: &OcspCertificate,
+        begun: Instant,
+    ) -> bool {
+        if why.is_of_network() || self.trouble.is_some() {
+            return false;
+        }
+        if self.answered.is_some_and(|at| begun < at) {
+            return true;
+        }
+        let suspect = self.suspect.get_or_insert_with(|| certificate.clone());
+        suspect == certificate
     }
 
     /// Asks about these certificates for the session, from now on.
@@ -299,6 +330,18 @@ impl Book {
         let place = (at, self.places);
         entry.due = Some(place);
         self.due.insert(place, certificate.clone());
+    }
+
+    /// Plans anew when each certificate of a connected client is asked about: answers are used for another time.
+    pub(super) fn replan(&mut self, now: Instant) {
+        let used = self
+            .entries
+            .iter()
+            .filter(|(_, it)| !it.sessions.is_empty());
+        let used: Vec<_> = used.map(|(certificate, _)| certificate.clone()).collect();
+        for certificate in used {
+            self.plan(&certificate, now, fastrand::f64());
+        }
     }
 
     fn entry(&mut self, question: &OcspQuestion) -> &mut Entry {

@@ -144,17 +144,19 @@ fn a_responder_that_fails_is_tried_by_one_client_at_a_time_less_and_less_often()
     let (mut book, start) = book();
     let [one, other, known] = [1, 2, 3].map(question);
     book.asks(&known, news(GOOD, 900), start);
-    // both were under way when it failed, which counts once
+    // both were under way when it failed
     assert_eq!(book.sees(&one, start), "ask");
     assert_eq!(book.sees(&other, start), "ask");
     let now = start + seconds(5);
     let first = book.ended(one.certificate(), of_responder(), start, now, 0.5);
     assert_eq!(first.told, Some(seconds(1)));
+    // it may be due to the certificate, until it fails about another one
+    assert!(book.failed_since(start).is_none());
+    let second = book.ended(other.certificate(), of_responder(), start, now, 0.5);
+    assert_eq!(second.told, Some(seconds(1)));
     // one that waited for its turn is not sent any more
     assert!(book.failed_since(start).is_some());
     assert!(book.failed_since(now).is_none());
-    let second = book.ended(other.certificate(), of_responder(), start, now, 0.5);
-    assert!(second.told.is_none());
     for device in [&one, &other, &question(4)] {
         assert_eq!(book.sees(device, now), "failing");
     }
@@ -184,6 +186,29 @@ fn a_certificate_without_an_answer_keeps_nobody_else_out() {
     assert!(second.told.is_none());
     let third = book.asks(&strange, of_certificate(), start + TOLD);
     assert!(third.told.is_some());
+}
+
+/// A responder that hangs, or fails, over one certificate answered nobody else: its client came again and again.
+#[test]
+fn a_certificate_over_which_the_responder_fails_keeps_nobody_else_out() {
+    let (mut book, mut now) = book();
+    let bad = question(0);
+    for number in 1..5 {
+        assert_eq!(book.sees(&bad, now), "ask");
+        let begun = now;
+        now += seconds(5);
+        // also while it hangs
+        book.asks(&question(number), news(GOOD, 900), now);
+        let ended = book.ended(bad.certificate(), of_responder(), begun, now, 0.5);
+        assert!(ended.outcome.is_err());
+        assert_eq!(book.sees(&bad, now), "failing");
+        book.asks(&question(10 + number), news(GOOD, 900), now);
+        now += seconds(60);
+        let ended = book.asks(&bad, of_responder(), now);
+        assert!(ended.outcome.is_err());
+        book.asks(&question(20 + number), news(GOOD, 900), now);
+        now += seconds(60);
+    }
 }
 
 #[test]
