@@ -20,6 +20,9 @@ const KINDS: usize = 1024;
 /// can add to them, and none of these lines may be lost because of clients.
 const PROCESS: &str = "mproxy::server";
 
+/// The target of the mistakes of a configuration, which only an operator can make: each is a line of its own.
+const CONFIG: &str = "mproxy::config";
+
 /// How long a kind must be silent before a separate line reports what was left out.
 const SILENCE: Duration = Duration::from_secs(1);
 
@@ -147,6 +150,7 @@ impl Limiter {
     /// `None` for lines without a limit.
     fn allowance(&self, metadata: &Metadata<'_>) -> Option<Allowance> {
         match *metadata.level() <= Level::WARN {
+            true if metadata.target() == CONFIG => None,
             true => Some(Allowance::ATTENTION),
             false => self.repeats,
         }
