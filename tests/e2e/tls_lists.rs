@@ -256,6 +256,44 @@ async fn what_cannot_be_used_is_told_and_the_list_before_it_stays() {
 }
 
 /// With "allow", a list that is not there keeps nobody out; and a reload can turn that round.
+/// A URL with a typo, and a reload, kept out everybody at once: the list that was there, and in force, was
+/// forgotten with its URL.
+#[tokio::test]
+async fn the_list_of_a_url_that_is_replaced_stays_until_the_new_one_is_there() {
+    let pki = pki();
+    let broker = Mosquitto::start().await;
+    let first = Server::start(list(&pki, &[8], 2024)).await;
+    let second = Server::start(Answer::Silence).await;
+    let mproxy = start(&pki, &broker, &fetched(&first.url(), "")).await;
+    assert!(gets_in(&mproxy, &pki, "alice").await);
+    mproxy.edit(&first.url(), &second.url());
+    mproxy.reload().await;
+    let line = mproxy.event("a failure", |it| {
+        let detail = it["detail"].as_str().unwrap_or_default();
+        detail.contains(&second.addr.to_string())
+    });
+    let message = line.await["message"].to_string();
+    assert!(message.contains("the one before stays in use"), "{message}");
+    assert!(gets_in(&mproxy, &pki, "alice").await);
+    assert!(!gets_in(&mproxy, &pki, "bob").await);
+    // which revokes another one
+    second.answers(list(&pki, &[7], 2024));
+    mproxy.event("the new list", is_reload).await;
+    until("the new list to be in use", async || {
+        gets_in(&mproxy, &pki, "bob").await.then_some(())
+    })
+    .await;
+    assert!(!gets_in(&mproxy, &pki, "alice").await);
+    // without a URL there is none to stand in for
+    let metrics = mproxy.metrics().await;
+    let of = |server: &Server| {
+        let url = format!("http://{}/ca.crl", server.addr);
+        format!("mproxy_tls_crl_next_update_timestamp_seconds{{url=\"{url}\"}}")
+    };
+    assert!(metrics.sum(&of(&second)) > 0.0);
+    assert!(metrics.sum(&of(&first)) < 1.0);
+}
+
 #[tokio::test]
 async fn clients_may_come_in_without_a_list_if_that_is_allowed() {
     let pki = pki();

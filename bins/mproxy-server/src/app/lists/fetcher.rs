@@ -139,6 +139,7 @@ impl Fetcher {
 
     fn tell(&self, failure: &Failure, pause: Duration) {
         let list = self.lists.get(&self.source);
+        let list = list.or_else(|| self.lists.before(&self.source));
         let left = list.as_ref().map(remaining).filter(|it| !it.is_zero());
         let named = |text: &str| fill_listener(text, &self.pace.listener);
         tracing::warn!(

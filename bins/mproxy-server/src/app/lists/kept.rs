@@ -29,14 +29,26 @@ struct Kept {
     room: Option<Room>,
     successes: u64,
     failures: u64,
+    /// No URL of the configuration any more. The list stands in for those that are to replace it, until they are
+    /// there: a URL with a typo must not keep out everybody.
+    stands_in: bool,
 }
 
 impl Lists {
-    /// The lists of a listener: one for each of its URLs, `None` for one that was not fetched yet.
+    /// The lists of a listener: one for each of its URLs, `None` for one that was not fetched yet. Then, those
+    /// that were fetched from other URLs for the same CAs, too.
     pub(crate) fn of(&self, tls: &ListenerTls) -> Vec<Option<RevocationList>> {
         let all = self.lock();
-        let lists = Source::of(tls).map(|source| all.get(&source)?.list.clone());
-        lists.collect()
+        let own: Vec<_> = Source::of(tls).collect();
+        let lists = own.iter().map(|source| all.get(source)?.list.clone());
+        let mut lists: Vec<_> = lists.collect();
+        if lists.iter().any(Option::is_none) {
+            let others = all.iter();
+            let others = others
+                .filter(|(source, _)| source.client_ca == tls.client_ca && !own.contains(source));
+            lists.extend(others.map(|(_, it)| it.list.clone()));
+        }
+        lists
     }
 
     /// The list in use.
@@ -44,19 +56,31 @@ impl Lists {
         self.lock().get(source)?.list.clone()
     }
 
-    /// Keeps those of these sources, and forgets all others.
+    /// A list that stands in for this one.
+    pub(super) fn before(&self, source: &Source) -> Option<RevocationList> {
+        let all = self.lock();
+        let mut all = all.iter();
+        let before = all.find(|(it, kept)| kept.stands_in && it.client_ca == source.client_ca);
+        before?.1.list.clone()
+    }
+
+    /// Keeps those of these sources, and those that stand in for them; forgets all others.
     pub(super) fn keep<'a>(&self, sources: impl Iterator<Item = &'a Source>) {
         let mut all = self.lock();
         let sources: HashSet<_> = sources.collect();
-        all.retain(|source, _| sources.contains(source));
+        for (source, kept) in all.iter_mut() {
+            kept.stands_in = !sources.contains(source);
+        }
         for source in sources {
             all.entry(source.clone()).or_default();
         }
+        forget(&mut all);
     }
 
     /// Notes a fetch, and the list that it brought, with its room. One that is not wanted any more is not kept.
     pub(super) fn fetched(&self, source: &Source, list: RevocationList, room: Room) {
-        if let Some(kept) = self.lock().get_mut(source) {
+        let mut all = self.lock();
+        if let Some(kept) = all.get_mut(source) {
             kept.successes += 1;
             // one that is the same stays: there is one copy of it
             if kept.list.as_ref() != Some(&list) {
@@ -64,6 +88,8 @@ impl Lists {
             }
             kept.room = Some(room);
         }
+        forget(&mut all);
+        drop(all);
         self.0.fetched.notify_waiters();
     }
 
@@ -98,6 +124,13 @@ impl Lists {
         }
     }
 
+    /// The URLs of those that were not fetched yet, and could not be.
+    pub(super) fn untried(&self) -> Vec<String> {
+        let all = self.lock();
+        let untried = all.iter().filter(|(_, it)| it.successes + it.failures == 0);
+        untried.map(|(source, _)| source.url.to_string()).collect()
+    }
+
     /// For the metrics: those that are shown with the same URL are one.
     pub(super) fn shown(&self) -> Vec<FetchedList> {
         let mut shown = BTreeMap::new();
@@ -121,4 +154,17 @@ impl Lists {
     fn lock(&self) -> MutexGuard<'_, HashMap<Source, Kept>> {
         self.0.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Forgets the lists that stand in for none.
+fn forget(all: &mut HashMap<Source, Kept>) {
+    let missing = all
+        .iter()
+        .filter(|(_, it)| !it.stands_in && it.list.is_none());
+    let missing: HashSet<_> = missing
+        .map(|(source, _)| source.client_ca.clone())
+        .collect();
+    all.retain(|source, it| {
+        !it.stands_in || it.list.is_some() && missing.contains(&source.client_ca)
+    });
 }

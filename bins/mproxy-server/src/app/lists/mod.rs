@@ -97,8 +97,16 @@ impl Fetchers {
             running: HashMap::new(),
         };
         fetchers.follow(config);
-        // a list that comes later comes into effect then
-        let _ = timeout(FIRST, fetchers.lists.tried()).await;
+        if timeout(FIRST, fetchers.lists.tried()).await.is_err() {
+            tracing::warn!(
+                target: "mproxy::server",
+                event = "error",
+                detail = fetchers.lists.untried().join(", "),
+                remedy = "see why the server is slow; if it stays so, a line follows when the time for a fetch is over",
+                "revocation lists are not here yet: they come into effect when they are, and \
+                 on_unavailable decides about clients until then"
+            );
+        }
         fetchers
     }
 
