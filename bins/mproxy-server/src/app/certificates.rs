@@ -282,7 +282,9 @@ fn end_if_distrusted<'a>(
     if let Err(violation) = result
         && is_distrust(violation.fault())
     {
-        reject(handle, &violation, None);
+        let remedy = "if the device is lost, nothing; if not, give it a new certificate of a CA in \
+                      listeners.NAME.tls.client_ca";
+        reject(handle, &violation, Some(remedy));
     }
     true
 }

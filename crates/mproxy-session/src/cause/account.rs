@@ -268,6 +268,9 @@ fn broke(side: Side, error: &io::Error, answered: bool) -> Account {
         (Side::Client, _) => Account::quiet(side, CloseReason::Reset).detail(error.to_string()),
         _ if answered => Account::quiet(side, CloseReason::UpstreamEof).detail(error.to_string()),
         // a broker that breaks before it has answered counts as unreachable
+        (_, io::ErrorKind::InvalidData) => {
+            Account::unreachable(format!("the broker did not answer CONNECT: {error}"))
+        }
         _ => Account::unreachable(format!(
             "the broker reset the connection instead of answering CONNECT: {error}"
         )),

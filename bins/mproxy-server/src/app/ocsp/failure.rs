@@ -68,6 +68,9 @@ impl Failure {
             Self::Fetch(_) => {
                 "correct listeners.NAME.tls.revocation.ocsp_responder_url, or have the responder answer there"
             }
+            Self::Answer(OcspError::NotAnAnswer) => {
+                "listeners.NAME.tls.revocation.ocsp_responder_url must be the URL of a responder: see what it answers"
+            }
             Self::Answer(OcspError::Busy(_)) => "look at the log of the responder",
             Self::Answer(OcspError::Expired(_) | OcspError::NotYetValid(_)) => {
                 "have the responder sign newer answers, and check the clocks of both sides"

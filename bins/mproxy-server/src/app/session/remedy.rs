@@ -166,8 +166,8 @@ fn of_reason(summary: &Summary) -> Option<&'static str> {
         // a TLS port: OpenSSL, for example, closes the connection without an alert if the first bytes
         // are not TLS
         CloseReason::UpstreamUnreachable if summary.dialled => {
-            "is upstreams.NAME.address a port that expects TLS, or is the broker full? see the \
-             broker's log"
+            "is upstreams.NAME.address a port that expects TLS, does the broker want a certificate \
+             (upstreams.NAME.tls.cert and key), or is it full? see the broker's log"
         }
         CloseReason::UpstreamUnreachable => {
             let dialled = summary
