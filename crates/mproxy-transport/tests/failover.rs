@@ -194,11 +194,15 @@ async fn a_broker_that_is_away_for_a_moment_is_waited_for_if_that_is_asked_for()
 
 #[tokio::test]
 async fn a_name_is_resolved_again_between_two_attempts() {
-    let old = Place::new();
+    // two addresses of the same port, which somebody else may have at one of them
+    let (old, listener) = loop {
+        let old = Place::new();
+        let moved = SocketAddr::from(([127, 0, 0, 2], old.addr.port()));
+        if let Ok(listener) = TcpListener::bind(moved).await {
+            break (old, listener);
+        }
+    };
     let port = old.addr.port();
-    // another address of the same port
-    let moved = SocketAddr::from(([127, 0, 0, 2], port));
-    let listener = TcpListener::bind(moved).await.unwrap();
     let asked = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&asked);
     let resolver = Resolver::new(move |_| match counter.fetch_add(1, Ordering::Relaxed) {
