@@ -3,7 +3,8 @@
 use std::fs;
 
 use mproxy_tests::pki::Pki;
-use mproxy_tests::{Mosquitto, Port, Process, server_binary};
+use mproxy_tests::wire::{Connect, Version};
+use mproxy_tests::{Link, Mosquitto, Port, Process, Setup, server_binary};
 use rcgen::{SanType, date_time_ymd};
 use tokio::process::Command;
 
@@ -35,6 +36,31 @@ async fn check(pki: &Pki, address: &str, tls: &str, args: &[&str]) -> (i32, Stri
     command.args(["check", "--config", &file]).args(args);
     command.env_clear();
     Process::run(command).await
+}
+
+/// `check` said what is wrong, and the line of a client that was closed for it asked for a port with TLS, which
+/// it was.
+#[tokio::test]
+async fn the_line_of_a_client_says_the_same_about_a_broker_that_wants_a_certificate() {
+    let pki = pki();
+    let (_strict, strict) = broker(&pki, "server", "require_certificate true\n").await;
+    let config = format!(
+        "[upstreams.broker]\naddress = \"mqtts://{}\"\n[upstreams.broker.tls]\nca = [\"{}\"]\n\
+         [[listeners]]\nname = \"mqtt\"\nbind = \"127.0.0.1:0\"\n[admin]\nbind = \"127.0.0.1:0\"\n",
+        strict.addr(),
+        pki.file("ca.crt")
+    );
+    let mproxy = Setup::new(&config).start().await;
+    let mut client = Link::tcp(mproxy.addr()).await;
+    let connect = Connect::new(Version::V311, "device").bytes();
+    client.send(&connect).await;
+    let line = mproxy.end_of("device").await;
+    let [detail, remedy] = ["detail", "remedy"].map(|it| line[it].as_str().unwrap_or_default());
+    assert!(detail.contains("ertificateRequired"), "{line}");
+    assert!(!detail.contains("reset"), "{line}");
+    let wants =
+        "it wants a certificate of mproxy, or another one (upstreams.broker.tls.cert and key)";
+    assert!(remedy.contains(wants), "{line}");
 }
 
 /// It only connected by TCP, and called a broker fine that every client would be closed for.

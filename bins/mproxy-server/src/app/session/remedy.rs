@@ -1,12 +1,13 @@
 //! What an operator can do about a connection that ended in an unusual way.
 
+use std::io;
+
 use mproxy_codec::ReasonCode;
 use mproxy_session::{CloseReason, Side, Summary};
-
-use mproxy_transport::DialError;
+use mproxy_transport::{DialError, TlsViolation};
 
 use crate::app::chain::{ByNames, naming};
-use crate::app::upstream::dial_remedy;
+use crate::app::upstream::{dial_remedy, tls_remedy};
 
 /// The names of a listener and its broker in the configuration.
 #[derive(Clone, Copy, Debug)]
@@ -166,8 +167,13 @@ fn of_reason(summary: &Summary) -> Option<&'static str> {
         // a TLS port: OpenSSL, for example, closes the connection without an alert if the first bytes
         // are not TLS
         CloseReason::UpstreamUnreachable if summary.dialled => {
-            "is upstreams.NAME.address a port that expects TLS, does the broker want a certificate \
-             (upstreams.NAME.tls.cert and key), or is it full? see the broker's log"
+            let broken = summary.source();
+            let broken = broken.and_then(|it| it.downcast_ref::<io::Error>());
+            broken.and_then(TlsViolation::find).map_or(
+                "is upstreams.NAME.address a port that expects TLS, or is the broker full? see the \
+                 broker's log",
+                |violation| tls_remedy(violation.fault()),
+            )
         }
         CloseReason::UpstreamUnreachable => {
             let dialled = summary

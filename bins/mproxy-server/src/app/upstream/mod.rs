@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::admission::{Admission, Entered, Permit};
 use self::health::{BrokerHealth, Outcome, Verdict};
-pub(crate) use self::probe::{Failure, remedy as dial_remedy};
+pub(crate) use self::probe::{Failure, of_fault as tls_remedy, remedy as dial_remedy};
 pub(crate) use self::set::Upstreams;
 pub(crate) use self::trial::try_broker;
 use crate::app::session::fill_upstream;

@@ -97,7 +97,8 @@ fn of_tls(cause: &TlsCause) -> &'static str {
     of_fault(violation.fault())
 }
 
-const fn of_fault(fault: TlsFault) -> &'static str {
+/// What to do about a broker with which TLS fails, within the handshake or behind it; `NAME` is its name.
+pub(crate) const fn of_fault(fault: TlsFault) -> &'static str {
     match fault {
         TlsFault::UnknownIssuer => {
             "the broker's certificate is from a CA that is not in upstreams.NAME.tls.ca, or a certificate between \
