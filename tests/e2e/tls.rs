@@ -9,7 +9,7 @@ use mproxy_tests::pki::Pki;
 use mproxy_tests::tls::{certificate, client_with, secure};
 use mproxy_tests::tools::tool;
 use mproxy_tests::wire::{Connect, Version};
-use mproxy_tests::{FakeBroker, Link, Mosquitto, Port, Setup};
+use mproxy_tests::{FakeBroker, Link, Mosquitto, Mproxy, Port, Setup};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
@@ -40,6 +40,20 @@ pub(crate) fn listener(pki: &Pki, upstream: &str, more: &str) -> Setup {
          [admin]\nbind = \"127.0.0.1:0\"\n",
         tls(pki, more)
     ))
+}
+
+/// A proxy with that listener.
+pub(crate) async fn start(pki: &Pki, broker: &Mosquitto, settings: &str) -> Mproxy {
+    listener(pki, &broker.url(), settings).start().await
+}
+
+/// Whether a client with this certificate gets in.
+pub(crate) async fn gets_in(mproxy: &Mproxy, pki: &Pki, name: &str) -> bool {
+    let publish = ["-t", "t", "-m", "m", "-i", &format!("{name}-visits")];
+    let args = args(&shown(pki, name), &publish).join("\n");
+    let args: Vec<_> = args.lines().collect();
+    let (code, _) = mosquitto_pub(mproxy.listener("mqtts"), Version::V5, &args).await;
+    code == 0
 }
 
 /// How a client of mosquitto shows the certificate of `name`.

@@ -4,18 +4,18 @@ use std::fs;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use mproxy_tests::clients::{MosquittoSub, mosquitto_pub};
+use mproxy_tests::clients::MosquittoSub;
 use mproxy_tests::pki::Pki;
 use mproxy_tests::tools::tool;
 use mproxy_tests::wire::Version;
-use mproxy_tests::{Mosquitto, Mproxy, Process, Setup, memory, until};
+use mproxy_tests::{Mosquitto, Process, Setup, memory, until};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 use tokio::sync::watch;
 
-use crate::tls::{args, listener, pki, shown};
+use crate::tls::{args, gets_in, listener, pki, shown, start};
 
 /// What a server of lists answers.
 #[derive(Clone)]
@@ -114,19 +114,6 @@ fn fetched(url: &str, more: &str) -> String {
         "client_auth = \"require\"\n[listeners.tls.revocation]\ncrl_urls = [\"{url}\"]\n\
          crl_refresh = \"1s\"\ncrl_timeout = \"1s\"\n{more}"
     )
-}
-
-async fn start(pki: &Pki, broker: &Mosquitto, settings: &str) -> Mproxy {
-    listener(pki, &broker.url(), settings).start().await
-}
-
-/// Whether a client with this certificate gets in.
-async fn gets_in(mproxy: &Mproxy, pki: &Pki, name: &str) -> bool {
-    let publish = ["-t", "t", "-m", "m", "-i", &format!("{name}-visits")];
-    let args = args(&shown(pki, name), &publish).join("\n");
-    let args: Vec<_> = args.lines().collect();
-    let (code, _) = mosquitto_pub(mproxy.listener("mqtts"), Version::V5, &args).await;
-    code == 0
 }
 
 fn is_reload(event: &Value) -> bool {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use mproxy_tests::clients::{MosquittoSub, mosquitto_pub};
+use mproxy_tests::clients::MosquittoSub;
 use mproxy_tests::pki::Pki;
 use mproxy_tests::tools::tool;
 use mproxy_tests::wire::{Connect, Version};
@@ -20,7 +20,7 @@ use tokio::process::Command;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::tls::{args, listener, pki, s_client, shown, tls};
+use crate::tls::{args, gets_in, listener, pki, s_client, shown, start, tls};
 use crate::tls_clients::asks;
 
 /// What the responder does with a question.
@@ -194,19 +194,6 @@ async fn openssl(folder: &Path, question: &[u8]) -> Vec<u8> {
     command.current_dir(folder);
     let output = command.output().await.expect("openssl runs");
     fs::read(&answered).unwrap_or_else(|_| panic!("{output:?}"))
-}
-
-async fn start(pki: &Pki, broker: &Mosquitto, settings: &str) -> Mproxy {
-    listener(pki, &broker.url(), settings).start().await
-}
-
-/// Whether a client with this certificate gets in.
-async fn gets_in(mproxy: &Mproxy, pki: &Pki, name: &str) -> bool {
-    let publish = ["-t", "t", "-m", "m", "-i", &format!("{name}-visits")];
-    let args = args(&shown(pki, name), &publish).join("\n");
-    let args: Vec<_> = args.lines().collect();
-    let (code, _) = mosquitto_pub(mproxy.listener("mqtts"), Version::V5, &args).await;
-    code == 0
 }
 
 /// The line of a client that was refused, for this reason.

@@ -60,20 +60,19 @@ impl Receive for Any {
     }
 }
 
+/// Fetches whatever is there.
+async fn fetch_any(url: &HttpUrl, known: &Validators) -> Result<Fetched, FetchError> {
+    let resolver = Resolver::system();
+    fetch(url, LIMITS, &resolver, known, &mut Any::default()).await
+}
+
 async fn fetched(
     answer: impl Into<Vec<u8>>,
     known: &Validators,
 ) -> (Result<Fetched, FetchError>, String) {
     let (addr, request) = server(answer.into()).await;
     let url: HttpUrl = format!("http://{addr}/a.crl?key=1").parse().unwrap();
-    let fetched = fetch(
-        &url,
-        LIMITS,
-        &Resolver::system(),
-        known,
-        &mut Any::default(),
-    )
-    .await;
+    let fetched = fetch_any(&url, known).await;
     (fetched, request.await.unwrap())
 }
 
@@ -182,14 +181,7 @@ async fn what_is_no_file_is_told() {
         assert!(error.contains(told), "{error} for {answer:.60}");
     }
     let url: HttpUrl = "http://127.0.0.1:1/".parse().unwrap();
-    let error = fetch(
-        &url,
-        LIMITS,
-        &Resolver::system(),
-        &Validators::default(),
-        &mut Any::default(),
-    )
-    .await;
+    let error = fetch_any(&url, &Validators::default()).await;
     let error = error.unwrap_err().to_string();
     assert_eq!(error, "the server cannot be reached: connection refused");
 }
@@ -208,14 +200,7 @@ async fn a_slow_server_has_its_time_and_no_more() {
         }
     });
     let url: HttpUrl = format!("http://{addr}/").parse().unwrap();
-    let error = fetch(
-        &url,
-        LIMITS,
-        &Resolver::system(),
-        &Validators::default(),
-        &mut Any::default(),
-    )
-    .await;
+    let error = fetch_any(&url, &Validators::default()).await;
     assert_eq!(error.unwrap_err().to_string(), "not fetched in 20 s");
     // and the connection is closed
     drips.await.unwrap();
