@@ -7,7 +7,7 @@ import sys
 import re
 
 here = pathlib.Path(__file__).resolve().parent
-corpus = pathlib.Path(sys.argv[1]) if sys.argv[1:] else here / "corpus"
+corpus = pathlib.Path(sys.argv[1])
 folder = corpus / "config"
 folder.mkdir(parents=True, exist_ok=True)
 

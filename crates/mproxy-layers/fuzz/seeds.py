@@ -8,7 +8,7 @@ import pathlib
 import sys
 
 here = pathlib.Path(__file__).resolve().parent
-corpus = pathlib.Path(sys.argv[1]) if sys.argv[1:] else here / "corpus"
+corpus = pathlib.Path(sys.argv[1])
 cases = json.loads((here / "../../mproxy-codec/tests/data/hostile.json").read_text())
 
 TOPICS = ["a", "a/b", "a/secret", "denied/x", "a//b", "/", "/a", "$SYS/x", "users/u/key", "caf\u00e9"]

@@ -7,7 +7,7 @@ import pathlib
 import sys
 
 here = pathlib.Path(__file__).resolve().parent
-corpus = pathlib.Path(sys.argv[1]) if sys.argv[1:] else here / "corpus"
+corpus = pathlib.Path(sys.argv[1])
 cases = json.loads((here / "../../mproxy-codec/tests/data/hostile.json").read_text())
 versions = {"3.1": 0, "3.1.1": 1, "5.0": 2}
 folder = corpus / "session"
