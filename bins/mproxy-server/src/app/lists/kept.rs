@@ -34,6 +34,13 @@ struct Kept {
     stands_in: bool,
 }
 
+impl Kept {
+    /// Whether it was fetched, or could not be.
+    const fn is_tried(&self) -> bool {
+        self.successes + self.failures > 0
+    }
+}
+
 impl Lists {
     /// The lists of a listener: one for each of its URLs, `None` for one that was not fetched yet. Then, those
     /// that were fetched from other URLs for the same CAs, too.
@@ -111,13 +118,12 @@ impl Lists {
 
     /// Waits until each was fetched, or could not be.
     pub(super) async fn tried(&self) {
-        let is_tried = |it: &Kept| it.successes + it.failures > 0;
         loop {
             let fetched = self.0.fetched.notified();
             tokio::pin!(fetched);
             // before looking, so that nothing is missed in between
             fetched.as_mut().enable();
-            if self.lock().values().all(is_tried) {
+            if self.lock().values().all(Kept::is_tried) {
                 return;
             }
             fetched.await;
@@ -127,7 +133,7 @@ impl Lists {
     /// The URLs of those that were not fetched yet, and could not be.
     pub(super) fn untried(&self) -> Vec<String> {
         let all = self.lock();
-        let untried = all.iter().filter(|(_, it)| it.successes + it.failures == 0);
+        let untried = all.iter().filter(|(_, it)| !it.is_tried());
         untried.map(|(source, _)| source.url.to_string()).collect()
     }
 

@@ -125,14 +125,7 @@ impl Ocsp {
         });
         let checks: HashMap<_, _> = checks.collect();
         let before = std::mem::replace(&mut state.checks, checks);
-        let stays = |name: &str| config.listeners.iter().any(|it| it.name == name);
-        let mut changed = changed(&before, &state.checks);
-        // sessions of a listener that has another name now, or none, are asked about as before
-        changed.retain(|name, check| {
-            let is_asked = |it: &Check| state.responders.contains_key(&it.responder.url);
-            check.is_some() || stays(name) || !before.get(name).is_some_and(is_asked)
-        });
-        changed
+        changed(&before, &state, config)
     }
 
     /// What a listener asks.
@@ -300,10 +293,15 @@ fn wanted(config: &Config) -> HashMap<HttpUrl, Settings> {
     wanted
 }
 
-fn changed(before: &HashMap<String, Check>, now: &HashMap<String, Check>) -> Changed {
-    let gone = before.keys().filter(|name| !now.contains_key(*name));
-    let gone = gone.map(|name| (name.clone(), None));
-    let other = now.iter().filter(|(name, check)| {
+fn changed(before: &HashMap<String, Check>, now: &State, config: &Config) -> Changed {
+    let gone = before.iter().filter(|(name, check)| {
+        let is_listener = config.listeners.iter().any(|it| it.name == **name);
+        let is_asked = now.responders.contains_key(&check.responder.url);
+        // sessions of a listener that has another name now, or none, are asked about as before
+        !now.checks.contains_key(*name) && (is_listener || !is_asked)
+    });
+    let gone = gone.map(|(name, _)| (name.clone(), None));
+    let other = now.checks.iter().filter(|(name, check)| {
         let known = before.get(*name);
         known.is_none_or(|it| !it.asks_like(check))
     });
