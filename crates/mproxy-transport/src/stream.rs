@@ -67,7 +67,7 @@ impl Stream {
     }
 
     /// Waits until the client of a TLS connection has gone away, while somebody decides about it. What the
-    /// client sends meanwhile is kept for whoever reads next, as long as it is less than 16 KiB: of a client that
+    /// client sends meanwhile is kept for the next read, as long as it is less than 16 KiB. For a client that
     /// sends more, and on other streams, it waits forever.
     ///
     /// # Cancel safety

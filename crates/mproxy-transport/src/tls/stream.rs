@@ -175,8 +175,8 @@ impl<M: TlsMachine> TlsStream<M> {
         }
     }
 
-    /// Waits until the peer has closed the connection, or broke it. What comes before that is kept for whoever
-    /// reads next; from [`MAX_EARLY`] bytes on, nothing is read, and the end is not noticed.
+    /// Waits until the peer has closed the connection, or broke it. What comes before that is kept for the next
+    /// read; from [`MAX_EARLY`] bytes on, nothing is read, and the end is not noticed.
     ///
     /// # Cancel safety
     /// Nothing is lost.

@@ -139,7 +139,7 @@ impl Responder {
         self.book().leave(session, certificates);
     }
 
-    /// Sends a request, on a task of its own: whoever waits for it may go away.
+    /// Sends a request, on a task of its own: the clients that wait for it may go away.
     fn ask(self: &Arc<Self>, question: OcspQuestion, teller: Teller, begun: Instant) {
         let mut request = Request {
             responder: Arc::clone(self),

@@ -21,7 +21,7 @@ use crate::tls::{
 const BASIC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.1.1");
 
 /// For how long an answer without `nextUpdate` is in force, in seconds. Its responder could say more at any time;
-/// and whoever has recorded it could send it again forever.
+/// and an attacker who has recorded it could send it again forever.
 const WITHOUT_NEXT_UPDATE: i64 = 300;
 
 /// The most certificates in an answer that are looked at: a responder sends its own, and few above it.

@@ -5,8 +5,8 @@
 //!                                            `------check------- its body --> OcspAnswer
 //! ```
 //! Nothing here sends anything: [`post`](crate::post) does, to a URL that an operator wrote. The URLs in
-//! certificates are never looked at, because whoever has a certificate made could let mproxy connect to any
-//! place. Everything that a responder sends is hostile until its signature was verified.
+//! certificates are never looked at, because with a certificate of his own an attacker could let mproxy connect
+//! to any place. Everything that a responder sends is hostile until its signature was verified.
 
 mod answer;
 mod error;

@@ -115,7 +115,7 @@ struct Kept {
 }
 
 impl Book {
-    /// What is known about a certificate. If it must be asked about, whoever looks does so.
+    /// What is known about a certificate. With [`Look::Ask`], the caller must ask about it.
     pub(super) fn look(&mut self, question: &OcspQuestion, now: Instant) -> Look {
         let entry = self.entries.get(question.certificate());
         let kept = entry.and_then(|it| it.answer);

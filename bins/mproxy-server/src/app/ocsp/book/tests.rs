@@ -171,7 +171,7 @@ fn a_responder_that_fails_is_tried_by_one_client_at_a_time_less_and_less_often()
     assert_eq!(book.sees(&question(5), now), "ask");
 }
 
-/// Whoever has a certificate of a CA that the responder does not serve could otherwise keep all others out.
+/// Otherwise a client with a certificate of a CA that the responder does not serve could keep out all others.
 #[test]
 fn a_certificate_without_an_answer_keeps_nobody_else_out() {
     let (mut book, start) = book();

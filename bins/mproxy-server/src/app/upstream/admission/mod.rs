@@ -175,7 +175,7 @@ impl Admission {
             let admission = Arc::clone(self);
             self.runtime.spawn(async move { admission.serve().await });
         } else if was_empty {
-            // whoever it waited for was told that nobody waits any more
+            // the task may wait for a permit that came back while nobody waited
             self.changed.notify_one();
         }
         Entered::Later(Place {
