@@ -44,13 +44,13 @@ where
     accept_tls_admitted(stream, server, held, || Some(()))
 }
 
-/// The place of a handshake among those that compute at the same time, or wait for their turn to.
+/// The place of a handshake among those that compute at the same time, or wait for their first turn to.
 pub trait HandshakePlace: Send {
     /// The handshake waits for its peer, and costs nothing until bytes come: a peer that is silent must not
     /// keep others from the place.
     fn leave(&mut self);
 
-    /// It goes on. It cannot be turned away any more: most of its cost is behind it.
+    /// Its next turn has come. It cannot be turned away any more: most of its cost is behind it.
     fn come_back(&mut self);
 }
 

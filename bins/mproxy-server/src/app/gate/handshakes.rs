@@ -41,7 +41,7 @@ impl HandshakeRules {
 #[cfg_attr(test, derive(Clone, PartialEq))]
 pub(super) struct Handshakes {
     rules: HandshakeRules,
-    /// Those that compute, or wait for their turn to.
+    /// Those that compute, or wait for their first turn to.
     running: usize,
     clients: Counts,
     bucket: Option<Bucket>,
@@ -93,7 +93,7 @@ impl Handshakes {
         Ok(())
     }
 
-    /// Counts a handshake that has begun before: the next message of its client has come.
+    /// Counts a handshake that has begun before: its next turn has come.
     pub(super) fn go_on(&mut self, client: Option<Client>) {
         self.running += 1;
         if let Some(client) = client {

@@ -161,7 +161,7 @@ impl Gate {
 pub(crate) struct Handshake {
     gate: Gate,
     client: Option<Client>,
-    /// It computes, or waits for its turn to.
+    /// It computes, or waits for its first turn to.
     is_counted: bool,
 }
 
