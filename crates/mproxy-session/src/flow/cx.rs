@@ -47,6 +47,8 @@ impl Events {
     pub(crate) const CHALLENGED: Self = Self(1 << 4);
     /// A receiver that was behind has accepted all that the sender had.
     pub(crate) const CAUGHT_UP: Self = Self(1 << 5);
+    /// The sender had nothing to read, and wakes the task when it has.
+    pub(crate) const DRY: Self = Self(1 << 6);
 
     pub(crate) const fn has(self, event: Self) -> bool {
         self.0 & event.0 != 0

@@ -74,6 +74,11 @@ impl Inbox {
         self.0.as_ref().map_or(0, |it| it.bytes.capacity())
     }
 
+    /// True if there is no input.
+    pub(super) const fn is_none(&self) -> bool {
+        self.0.is_none()
+    }
+
     fn fill(&self) -> Option<Fill> {
         self.0.as_ref().map(|content| content.fill)
     }

@@ -2,15 +2,16 @@
 //!
 //! ```text
 //! write what is queued -> go on with the packet at the hooks -> may this side be read?
-//!     -> scan what is kept, or read once and scan that -> write
+//!     -> scan what is kept, or listen to the sender once, hear what it sent, and write
 //! ```
 //!
-//! It returns everything that happened as [`Events`]. Numbered rules are those of [the folder](super),
+//! It returns everything that happened as [`Events`]. For a direction that [rests](Flow::rests), the pipe
+//! listens first, and pumps nothing if there is nothing to hear. Numbered rules are those of [the folder](super),
 //! which every patch of this path must keep.
 
 use std::io;
 use std::pin::Pin;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use mproxy_codec::{Direction, Head, Kind};
@@ -32,17 +33,31 @@ const READ_LEN: usize = 32 * 1024;
 /// less than this within the packet timeout.
 const PROGRESS: usize = 512;
 
+/// What came of a read into the thread's buffer.
+pub(crate) struct Heard {
+    scratch: BytesMut,
+    /// Bytes in front of what was read: a partial packet.
+    start: usize,
+    /// How many bytes were read; none are the end.
+    read: io::Result<usize>,
+}
+
 impl<H: PacketService> Flow<H> {
-    /// Does one round of work, and returns what happened.
+    /// Does one round of work, and returns what happened. `heard` is what was read already, if this direction
+    /// [rests](Self::rests).
     ///
     /// # Errors
     /// The end of the session.
     pub(crate) fn pump<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         &mut self,
-        reader: &mut R,
-        writer: &mut W,
+        heard: Option<Heard>,
+        (reader, writer): (&mut R, &mut W),
         cx: &mut Cx<'_, '_>,
     ) -> Result<Events, End> {
+        if let Some(heard) = heard {
+            self.hear(heard, writer, cx)?;
+            return Ok(cx.events);
+        }
         // before the write: the receiver must not get expired messages
         self.expire_queue(cx)?;
         self.write(writer, cx);
@@ -63,9 +78,29 @@ impl<H: PacketService> Flow<H> {
         }
         // an order waits for the border of the packet that is streaming
         if self.sender.is_talking() && (cx.intake == Intake::Free || self.payload.is_passing()) {
-            self.read(reader, writer, cx)?;
+            match self.listen(reader, cx.task, cx.intake) {
+                Poll::Ready(heard) => self.hear(heard, writer, cx)?,
+                Poll::Pending => {
+                    self.caught_up(cx);
+                    cx.events |= Events::DRY;
+                }
+            }
         }
         Ok(cx.events)
+    }
+
+    /// True if nothing can happen here until the sender sends something, and a pump would only listen to it.
+    /// That holds as long as nothing waits to be written to the sender, and until the
+    /// session is ordered to end or to be judged again.
+    #[inline]
+    pub(crate) fn rests(&self) -> bool {
+        self.out.is_flushed()
+            && self.inbox.is_none()
+            && !self.asking.is_waiting()
+            && !self.payload.is_passing()
+            && self.sender.is_talking()
+            && !self.stalled
+            && !self.is_behind()
     }
 
     /// Polls the hooks about the packet that they hold.
@@ -118,42 +153,63 @@ impl<H: PacketService> Flow<H> {
         is_early || self.sender.is_done() || cx.is_spent()
     }
 
-    /// Reads once and handles the bytes.
-    fn read<R, W>(&mut self, reader: &mut R, writer: &mut W, cx: &mut Cx<'_, '_>) -> Result<(), End>
-    where
-        R: AsyncRead + Unpin,
-        W: AsyncWrite + Unpin,
-    {
+    /// Reads once.
+    #[inline]
+    pub(crate) fn listen<R: AsyncRead + Unpin>(
+        &self,
+        reader: &mut R,
+        task: &mut Context<'_>,
+        intake: Intake,
+    ) -> Poll<Heard> {
         let mut scratch = scratch::take_read();
         let is_gathered = self.inbox.is_gathered();
         let start = if is_gathered { 0 } else { self.inbox.len() };
         scratch[..start].copy_from_slice(&self.inbox[..start]);
-        let end = self.read_to(start, is_gathered, cx.intake);
+        let end = self.read_to(start, is_gathered, intake);
         let mut room = ReadBuf::new(&mut scratch[start..end]);
-        let polled = Pin::new(reader).poll_read(cx.task, &mut room);
+        let polled = Pin::new(reader).poll_read(task, &mut room);
         let read = room.filled().len();
         match polled {
-            Poll::Ready(Ok(())) if read > 0 => {}
             Poll::Pending => {
                 scratch::give_read(scratch);
-                self.caught_up(cx);
-                return Ok(());
+                Poll::Pending
             }
-            Poll::Ready(outcome) => {
+            Poll::Ready(outcome) => Poll::Ready(Heard {
+                scratch,
+                start,
+                read: outcome.map(|()| read),
+            }),
+        }
+    }
+
+    /// Handles what was read.
+    fn hear<W: AsyncWrite + Unpin>(
+        &mut self,
+        heard: Heard,
+        writer: &mut W,
+        cx: &mut Cx<'_, '_>,
+    ) -> Result<(), End> {
+        let Heard {
+            scratch,
+            start,
+            read,
+        } = heard;
+        cx.events |= Events::MOVED;
+        let read = match read {
+            Ok(read @ 1..) => read,
+            over => {
                 scratch::give_read(scratch);
-                match outcome {
-                    Ok(()) => self.sender.close(),
+                match over {
+                    Ok(_) => self.sender.close(),
                     Err(error) => self.sender.broke(self.sending_side(), error),
                 }
                 // a partial packet is not forwarded
                 self.inbox.take();
-                cx.events |= Events::MOVED;
                 return Ok(());
             }
-        }
+        };
         cx.events |= Events::HEARD;
-        cx.events |= Events::MOVED;
-        if !is_gathered {
+        if !self.inbox.is_gathered() {
             return self.scan_scratch(scratch, start, read, writer, cx);
         }
         grew(self.inbox.len(), read, cx);

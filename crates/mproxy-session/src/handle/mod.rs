@@ -241,12 +241,18 @@ impl SessionHandle {
     /// When the session [expires](Self::expires_at), if it does. Free while it does not.
     #[must_use]
     pub fn expiry(&self) -> Option<Instant> {
-        if !self.0.has(EXPIRES) {
+        if !self.expires() {
             return None;
         }
         let slot = self.0.slot();
         let expiry = slot.rare.as_ref().and_then(|it| it.expiry);
         expiry.map(|(at, _)| at)
+    }
+
+    /// True if it has a time at which it expires. One load.
+    #[inline]
+    pub(crate) fn expires(&self) -> bool {
+        self.0.has(EXPIRES)
     }
 
     /// The time has come: gives the order that was set for it.

@@ -101,6 +101,8 @@ pub(super) struct Deadlines {
     closing: Option<Moment>,
     /// Since when the client accepts less than what waits for it, if that has a deadline.
     behind: Option<Moment>,
+    /// The timer fires no later than the next deadline, as long as nothing but packets is waited for.
+    settled: bool,
 }
 
 impl Deadlines {
@@ -116,6 +118,7 @@ impl Deadlines {
             challenges: 0,
             closing: None,
             behind: None,
+            settled: false,
         }
     }
 
@@ -167,6 +170,31 @@ impl Deadlines {
             Some(_) if !is_behind => self.behind = None,
             _ => {}
         }
+    }
+
+    /// The timer is about to be set for these facts. If nothing is waited for but packets, later ones of the
+    /// client only move the next deadline away. `is_heard` says that it is read.
+    pub(super) fn settle(&mut self, facts: Facts, is_heard: bool) {
+        self.settled = is_heard
+            && facts.answered
+            && !facts.ordered
+            && facts.expiry.is_none()
+            && facts.resumes.is_none()
+            && self.closing.is_none()
+            && self.behind.is_none()
+            && self.waits == [Wait::Nothing; 2];
+    }
+
+    /// The limits may have changed.
+    pub(super) const fn unsettle(&mut self) {
+        self.settled = false;
+    }
+
+    /// True if the timer fires no later than the next deadline, as long as nothing but packets is waited for.
+    #[inline]
+    pub(super) fn is_settled(&self) -> bool {
+        let is_due = || self.timer.as_ref().is_some_and(|timer| timer.is_elapsed());
+        self.settled && self.closing.is_none() && !is_due()
     }
 
     /// The earliest deadline.
@@ -257,6 +285,7 @@ impl Deadlines {
     /// Another task polls now: wake-ups for the old one would not reach it.
     pub(super) fn forget_waker(&mut self) {
         self.timer = None;
+        self.settled = false;
     }
 }
 
@@ -339,6 +368,67 @@ mod tests {
             next(&deadlines, ordered, &limits),
             Some((12, Deadline::Linger))
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_who_waits_for_nothing_but_packets_is_settled() {
+        let mut deadlines = Deadlines::new(Instant::now());
+        deadlines.settle(OPEN, true);
+        assert!(deadlines.is_settled());
+        deadlines.unsettle();
+        assert!(!deadlines.is_settled());
+        let now = Some(Instant::now());
+        for facts in [
+            Facts {
+                answered: false,
+                ..OPEN
+            },
+            Facts {
+                ordered: true,
+                ..OPEN
+            },
+            Facts {
+                expiry: now,
+                ..OPEN
+            },
+            Facts {
+                resumes: now,
+                ..OPEN
+            },
+        ] {
+            deadlines.settle(facts, true);
+            assert!(!deadlines.is_settled(), "{facts:?}");
+        }
+        deadlines.settle(OPEN, false);
+        assert!(!deadlines.is_settled(), "its silence has no deadline now");
+        deadlines.observe(Direction::ToClient, Wait::Packet, false);
+        deadlines.settle(OPEN, true);
+        assert!(!deadlines.is_settled());
+        deadlines.observe(Direction::ToClient, Wait::Nothing, false);
+        deadlines.watch_consumer(true);
+        deadlines.settle(OPEN, true);
+        assert!(!deadlines.is_settled());
+        deadlines.watch_consumer(false);
+        deadlines.settle(OPEN, true);
+        assert!(deadlines.is_settled());
+        deadlines.begin_closing();
+        assert!(!deadlines.is_settled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timer_that_has_fired_is_looked_at() {
+        let mut deadlines = Deadlines::new(Instant::now());
+        let at = Instant::now() + Duration::from_secs(1);
+        let due = Some((at, Deadline::KeepAlive));
+        let mut timer = tokio_test::task::spawn(std::future::poll_fn(|cx| {
+            deadlines.poll(due, Activity::Some, cx)
+        }));
+        assert!(timer.poll().is_pending());
+        drop(timer);
+        deadlines.settle(OPEN, true);
+        assert!(deadlines.is_settled());
+        advance(Duration::from_secs(2)).await;
+        assert!(!deadlines.is_settled());
     }
 
     /// Each public limit, and a timer that is really set to it.

@@ -110,6 +110,7 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
     pub(crate) fn renew(&mut self, to_server: Tap<U>, to_client: Tap<D>, kept: usize) {
         self.to_server.renew(to_server);
         self.to_client.renew(to_client);
+        self.deadlines.unsettle();
         self.kept = u32::try_from(kept).unwrap_or(u32::MAX);
     }
 
@@ -144,15 +145,17 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
         }
         let mut seen = [Events::default(); 2];
         let mut work = [WORK; 2];
+        let mut dry = [false; 2];
         for _ in 0..ROUNDS {
             let intake = match self.intake() {
                 Ok(intake) => intake,
                 Err(stop) => return Poll::Ready(stop),
             };
-            let [up, down] = match self.round(cx, intake, &mut work) {
+            let [up, down] = match self.round(cx, intake, &mut work, dry) {
                 Ok(events) => events,
                 Err(end) => return Poll::Ready(Stop::End(end)),
             };
+            dry = [up, down].map(|events| events.has(Events::DRY));
             seen[0] |= up;
             seen[1] |= down;
             let moved = up.has(Events::MOVED) || down.has(Events::MOVED);
@@ -161,6 +164,9 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
             }
             if !moved && !work.contains(&0) {
                 let has_moved = seen.iter().any(|events| events.has(Events::MOVED));
+                if has_moved && dry == [true; 2] && self.is_settled(seen[1]) {
+                    return Poll::Pending;
+                }
                 let activity = if has_moved {
                     Activity::Some
                 } else {
@@ -206,20 +212,21 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
     }
 
     /// One turn of each direction. An order keeps new packets from being started, and a renewal keeps
-    /// packets from being judged.
+    /// packets from being judged. `dry` says whose sender had nothing to read in the last round, and wakes this
+    /// task when it has.
     fn round(
         &mut self,
         task: &mut Context<'_>,
         intake: Intake,
         [work_up, work_down]: &mut [u32; 2],
+        dry: [bool; 2],
     ) -> Result<[Events; 2], End> {
-        let hooks = self.hook_traits();
         let [up, down] = match &mut self.throttles {
             Some(throttles) if intake == Intake::Free => throttles.each_mut().map(Throttle::intake),
             _ => [intake; 2],
         };
-        let up = self.pump_up((&mut *task, work_up), (hooks, up))?;
-        let down = self.pump_down((task, work_down), (hooks, down))?;
+        let up = self.pump_up((&mut *task, work_up), up, dry[0])?;
+        let down = self.pump_down((task, work_down), down, dry[1])?;
         let is_alive = up.has(Events::HEARD) && self.rules.negotiated.keep_alive > 0;
         if is_alive && self.answered {
             self.deadlines.heard();
@@ -228,6 +235,15 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
             self.deadlines.challenged();
         }
         Ok([up, down])
+    }
+
+    /// True if packets pass freely, and nothing waits to be written to either side.
+    #[inline]
+    fn is_calm(&self, intake: Intake) -> bool {
+        intake == Intake::Free
+            && self.rules.phase.is_established()
+            && self.to_server.out.is_flushed()
+            && self.to_client.out.is_flushed()
     }
 
     const fn hook_traits(&self) -> HookTraits {
@@ -244,14 +260,26 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
     fn pump_up(
         &mut self,
         turn: (&mut Context<'_>, &mut u32),
-        bounds: (HookTraits, Intake),
+        intake: Intake,
+        is_dry: bool,
     ) -> Result<Events, End> {
+        let mut heard = None;
+        if self.is_calm(intake) && self.to_server.rests() && *turn.1 > 0 {
+            if is_dry {
+                return Ok(Events::DRY);
+            }
+            match self.to_server.listen(&mut self.client, turn.0, intake) {
+                Poll::Ready(read) => heard = Some(read),
+                Poll::Pending => return Ok(Events::DRY),
+            }
+        }
+        let bounds = (self.hook_traits(), intake);
         let mut batch = Batch::default();
         let watched = (&mut self.latency, &*self.recorder);
         let out = &mut self.to_client.out;
         let mut cx = Cx::new(&mut self.rules, out, &mut batch, watched, turn, bounds);
         let (client, broker) = (&mut self.client, &mut self.broker);
-        let pumped = self.to_server.pump(client, broker, &mut cx);
+        let pumped = self.to_server.pump(heard, (client, broker), &mut cx);
         // count before returning the error: the bytes were read
         self.book(Direction::ToServer, &batch);
         let events = pumped?;
@@ -268,14 +296,26 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
     fn pump_down(
         &mut self,
         turn: (&mut Context<'_>, &mut u32),
-        bounds: (HookTraits, Intake),
+        intake: Intake,
+        is_dry: bool,
     ) -> Result<Events, End> {
+        let mut heard = None;
+        if self.is_calm(intake) && self.to_client.rests() && *turn.1 > 0 {
+            if is_dry {
+                return Ok(Events::DRY);
+            }
+            match self.to_client.listen(&mut self.broker, turn.0, intake) {
+                Poll::Ready(read) => heard = Some(read),
+                Poll::Pending => return Ok(Events::DRY),
+            }
+        }
+        let bounds = (self.hook_traits(), intake);
         let mut batch = Batch::default();
         let watched = (&mut self.latency, &*self.recorder);
         let out = &mut self.to_server.out;
         let mut cx = Cx::new(&mut self.rules, out, &mut batch, watched, turn, bounds);
         let (client, broker) = (&mut self.client, &mut self.broker);
-        let pumped = self.to_client.pump(broker, client, &mut cx);
+        let pumped = self.to_client.pump(heard, (broker, client), &mut cx);
         self.book(Direction::ToClient, &batch);
         if let (false, Some(reason)) = (self.answered, self.rules.phase.connack) {
             self.answered = true;
@@ -316,6 +356,18 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
         Err(Box::new(Cause::Denials(rate)))
     }
 
+    /// True if nothing is waited for but the next packet of a side, and the timer fires in time for every
+    /// deadline. `down` is what happened in the direction to the client.
+    #[inline]
+    fn is_settled(&self, down: Events) -> bool {
+        self.deadlines.is_settled()
+            && self.to_server.rests()
+            && self.to_client.rests()
+            && self.throttles.is_none()
+            && !down.has(Events::CAUGHT_UP)
+            && !self.handle.expires()
+    }
+
     /// Checks the deadlines.
     fn poll_deadlines(
         &mut self,
@@ -352,6 +404,7 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
             behind,
         };
         let earliest = self.deadlines.next(facts, limits);
+        self.deadlines.settle(facts, is_heard);
         let overdue = ready!(self.deadlines.poll(earliest, activity, cx));
         if overdue == Deadline::Pace {
             cx.waker().wake_by_ref();

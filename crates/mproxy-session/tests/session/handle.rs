@@ -201,6 +201,27 @@ async fn the_time_of_a_session_can_be_moved() {
     assert_eq!(pair.end().await.reason, CloseReason::TokenExpired);
 }
 
+/// Of packets that nothing waits for, a session looks at no deadline again. A time that comes together with
+/// one is a new deadline.
+#[tokio::test(start_paused = true)]
+async fn a_time_that_is_set_while_packets_pass_counts() {
+    let pair = Setup::new().connected(Version::V5, admit_all()).await;
+    let order = Order::new(CloseReason::TokenExpired, ReasonCode::NOT_AUTHORIZED);
+    let publish = F.publish("a", 0, 0, b"x");
+    pair.client.send(&publish);
+    pair.broker.expect(&publish).await;
+    // the session sees both at once
+    pair.client.send(&publish);
+    let at = Instant::now() + Duration::from_secs(10);
+    pair.handle.expires_at(at, order);
+    pair.broker.expect(&publish).await;
+    sleep(Duration::from_secs(9)).await;
+    assert!(!pair.client.is_ended());
+    sleep(Duration::from_secs(1)).await;
+    pair.client.expect(&F.farewell(0x87)).await;
+    assert_eq!(pair.end().await.reason, CloseReason::TokenExpired);
+}
+
 /// A time that has passed ends the session as soon as there is one.
 #[tokio::test(start_paused = true)]
 async fn a_session_that_has_expired_before_it_began_ends() {

@@ -104,6 +104,11 @@ pub(super) fn drive<M: TlsMachine>(
                         Err(error) => return (used, Err(error)),
                     }
                 }
+                if used == input.len() && !machine.wants_write() {
+                    // it would say so itself, for the price of another run
+                    progress = Progress::Traffic;
+                    break;
+                }
             }
             Ok(ConnectionState::EncodeTlsData(mut data)) => {
                 let encoded = out.append(|room| {
