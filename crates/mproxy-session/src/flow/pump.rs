@@ -164,7 +164,9 @@ impl<H: PacketService> Flow<H> {
         let mut scratch = scratch::take_read();
         let is_gathered = self.inbox.is_gathered();
         let start = if is_gathered { 0 } else { self.inbox.len() };
-        scratch[..start].copy_from_slice(&self.inbox[..start]);
+        if start > 0 {
+            scratch[..start].copy_from_slice(&self.inbox[..start]);
+        }
         let end = self.read_to(start, is_gathered, intake);
         let mut room = ReadBuf::new(&mut scratch[start..end]);
         let polled = Pin::new(reader).poll_read(task, &mut room);
