@@ -82,6 +82,8 @@ async fn a_drained_proxy_serves_again() {
         until_refused(&mproxy).await;
         mproxy.until_ready(false).await;
         mproxy.metric("mproxy_draining", 1.0).await;
+        // both were up for whoever read the gauge
+        mproxy.metric("mproxy_listener_up", 0.0).await;
 
         // a second request finds the first, and a reload would open the listeners
         assert_eq!(ask(&mproxy, "POST", "").await, (200, drained));
@@ -102,6 +104,7 @@ async fn a_drained_proxy_serves_again() {
         );
         mproxy.until_ready(true).await;
         mproxy.metric("mproxy_draining", 0.0).await;
+        mproxy.metric("mproxy_listener_up", 2.0).await;
         Link::client(mproxy.addr(), Version::V5, "again")
             .await
             .leave()

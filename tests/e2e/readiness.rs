@@ -1,15 +1,18 @@
 //! Ready means that clients get in: `/readyz`, `mproxy_upstream_up`, and when the proxy asks its
 //! broker.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use mproxy_tests::wire::{Connect, PROBE, Version, connack};
 use mproxy_tests::{
     FakeBroker, Link, Mosquitto, Mproxy, Process, Setup, http, server_binary, tools::tool, until,
 };
+use rustix::net::{Shutdown, shutdown};
 use rustix::process::Signal;
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
+
+use crate::handover::{inherited, passing};
 
 const UP: &str = "mproxy_upstream_up{upstream=\"broker\"}";
 
@@ -390,4 +393,29 @@ async fn a_required_broker_must_answer() {
         output.contains("--require-upstream") && output.contains("instead of answering CONNECT"),
         "{output}"
     );
+}
+
+/// A socket that another process has shut down serves nobody: there was a line at `error`, and the listener
+/// stayed up and ready for whoever looked, also after the next reload.
+#[tokio::test]
+async fn a_listener_whose_socket_has_failed_is_not_up() {
+    let broker = Mosquitto::start().await;
+    let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is a free port");
+    let socket = inherited(socket);
+    let setup = Setup::before(&broker.url())
+        .set("listeners.mqtt.bind", "systemd:mqtt")
+        .set("listeners.mqtt.chain", "default");
+    let mproxy = passing(setup, &[("mqtt", &socket)]).start().await;
+    mproxy.until_ready(true).await;
+    mproxy.metric("mproxy_listener_up", 1.0).await;
+    shutdown(&socket, Shutdown::Both).expect("it is open");
+    mproxy.metric("mproxy_listener_up", 0.0).await;
+    let checks = mproxy.until_ready(false).await;
+    assert!(checks.contains("[-]listener mqtt: "), "{checks}");
+    mproxy.reload().await;
+    mproxy.metric("mproxy_listener_up", 0.0).await;
+    let line = mproxy.event("the check", |it| {
+        it["event"] == "check" && it["level"] == "WARN" && it["listener"] == "mqtt"
+    });
+    assert_eq!(line.await["remedy"], "restart mproxy");
 }

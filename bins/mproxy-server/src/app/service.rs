@@ -54,6 +54,8 @@ pub(crate) struct Service {
     pub(crate) memory: Arc<Memory>,
     pub(crate) strain: Arc<Strain>,
     pub(crate) metrics: mproxy_admin::ListenerMetrics,
+    /// Whether it accepts.
+    pub(crate) health: mproxy_admin::CheckHandle,
 }
 
 impl Service {

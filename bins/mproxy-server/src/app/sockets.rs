@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use mproxy_transport::{ListenAddr, ListenOptions, Listener};
@@ -55,6 +56,8 @@ struct Socket {
     multipath: bool,
     service: Arc<ArcSwap<Service>>,
     closed: CancellationToken,
+    /// Whether a worker found that nobody can accept from it any more.
+    broken: Arc<AtomicBool>,
 }
 
 /// Sockets that are open but do not accept yet.
@@ -131,6 +134,12 @@ impl Sockets {
     pub(crate) fn address(&self, listener: &ListenerPlan) -> Option<&ListenAddr> {
         let socket = self.open.get(&Key::of(listener))?;
         Some(&socket.address)
+    }
+
+    /// Whether connections of a listener are accepted.
+    pub(crate) fn accepts(&self, listener: &ListenerPlan) -> bool {
+        let socket = self.open.get(&Key::of(listener));
+        socket.is_some_and(|it| !it.broken.load(Ordering::Relaxed))
     }
 
     /// From now on, serves the connections of each listener with its service, and closes the sockets of
@@ -224,11 +233,13 @@ impl NewSocket {
     ) -> Socket {
         let service = Arc::new(ArcSwap::new(service));
         let closed = closing.child_token();
+        let broken = Arc::new(AtomicBool::new(false));
         workers.open(self.handles.into_iter().map(|listener| Entrance {
             listener,
             service: Arc::clone(&service),
             closed: closed.clone(),
             left: left.clone(),
+            broken: Arc::clone(&broken),
         }));
         Socket {
             listener: self.listener,
@@ -236,6 +247,7 @@ impl NewSocket {
             multipath: self.multipath,
             service,
             closed,
+            broken,
         }
     }
 }

@@ -44,7 +44,7 @@ use super::session::WorkerRecorder;
 use super::sockets::{BindError, Opened, Sockets};
 use super::strain::Strain;
 use super::upstream::Upstreams;
-use super::workers::Workers;
+use super::workers::{RESTART, Workers};
 use super::{OnLog, OnProblems, build_info};
 
 /// Why the proxy does not start.
@@ -277,7 +277,14 @@ impl Supervisor {
         }
         for listener in &plan.listeners {
             // also a renamed one
-            self.health.listener(&listener.name).ok();
+            let check = self.health.listener(&listener.name);
+            if self.sockets.accepts(listener) {
+                check.ok();
+            }
+            // also if a worker has found out in between
+            if !self.sockets.accepts(listener) {
+                check.fail_with("its socket has failed", RESTART);
+            }
         }
         self.kept
             .judge_orphans(&plan.listeners, &self.config.chains, self.generation);
@@ -375,6 +382,7 @@ impl Supervisor {
             memory: Arc::clone(&self.memory),
             strain: Arc::clone(&self.strain),
             metrics: self.metrics.listener(&plan.name),
+            health: self.health.listener(&plan.name),
         })
     }
 

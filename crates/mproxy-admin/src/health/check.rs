@@ -40,6 +40,12 @@ impl CheckHandle {
         self.write(State::Skipped(one_line(&why.to_string())), None);
     }
 
+    /// What it is about was closed on purpose. The check does not pass, and nothing is logged: who closed
+    /// it says so.
+    pub fn close(&self, why: impl fmt::Display) {
+        self.write(State::Closed(one_line(&why.to_string())), None);
+    }
+
     /// What to say of the check while it passes: one short word without secrets, for anyone who may read
     /// `/readyz`.
     pub fn note(&self, note: Option<String>) {
@@ -88,7 +94,7 @@ impl CheckHandle {
                 "{}",
                 kind.holds()
             ),
-            State::Skipped(_) | State::Pending => {}
+            State::Skipped(_) | State::Closed(_) | State::Pending => {}
         }
     }
 }
@@ -164,6 +170,8 @@ pub(super) enum State {
     Failed(String),
     /// Another check fails, so this one could not be done.
     Skipped(String),
+    /// It does not pass, as it should be.
+    Closed(String),
 }
 
 /// Makes any text safe as part of one line: what could break or disguise the line is escaped, and

@@ -234,6 +234,21 @@ mod tests {
         assert_eq!(health.listeners(), [("mqtt".into(), true)]);
     }
 
+    /// A listener that a drain had closed was up for whoever read its gauge.
+    #[test]
+    fn a_listener_that_a_drain_closed_is_not_up_until_it_is_open_again() {
+        let health = Health::new();
+        let listener = health.listener("mqtt");
+        listener.ok();
+        listener.close("closed by the drain");
+        assert_eq!(health.listeners(), [("mqtt".into(), false)]);
+        let lines = health.readiness().to_string();
+        let line = "[-]listener mqtt: closed by the drain\n";
+        assert!(lines.starts_with(line), "{lines}");
+        listener.ok();
+        assert_eq!(health.listeners(), [("mqtt".into(), true)]);
+    }
+
     #[test]
     fn nothing_registered_is_not_ready() {
         assert!(!Health::new().readiness().is_ready());

@@ -30,7 +30,7 @@ impl Readiness {
                 State::Ok if check.kind == Kind::Listener => {}
                 State::Ok => report.passed(&name, check.note.as_deref()),
                 State::Pending => report.failed(&name, "not checked yet"),
-                State::Failed(why) => report.failed(&name, why),
+                State::Failed(why) | State::Closed(why) => report.failed(&name, why),
                 State::Skipped(why) => report.failed(&name, &format!("not checked: {why}")),
             }
         }

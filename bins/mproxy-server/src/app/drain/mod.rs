@@ -155,6 +155,11 @@ impl Supervisor {
     fn close(&mut self) {
         self.stop.cancel();
         self.sockets.close();
+        for listener in &self.plan.listeners {
+            self.health
+                .listener(&listener.name)
+                .close("closed by the drain");
+        }
     }
 
     /// Closes the sessions that are left, and says why there are some.

@@ -11,7 +11,7 @@ use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::thread::{self, JoinHandle};
 
@@ -43,6 +43,9 @@ const HANDOVERS: usize = 256;
 /// in the queue; without a limit, a flood of connections would hold up a drain.
 const QUEUED: usize = 4096;
 
+/// What to do about a listening socket that has failed.
+pub(crate) const RESTART: &str = "restart mproxy";
+
 /// A listening socket, and the service of its connections.
 pub(crate) struct Entrance {
     pub(crate) listener: Listener,
@@ -53,6 +56,8 @@ pub(crate) struct Entrance {
     /// Cancelled if the process ends, and the connections in its queue are left to the one that has the socket
     /// next.
     pub(crate) left: Option<CancellationToken>,
+    /// Set when the socket has failed, for good.
+    pub(crate) broken: Arc<AtomicBool>,
 }
 
 /// Messages to a worker from the others and from the server.
@@ -256,15 +261,19 @@ async fn accept(worker: Arc<Worker>, loads: Arc<[Arc<Load>]>, entrance: Entrance
         service,
         closed,
         left,
+        broken,
     } = entrance;
     let broken = |error: &dyn Display, message: &'static str| {
+        let service = service.load();
         tracing::error!(
             target: "mproxy::listener",
             event = "error",
-            listener = &*service.load().name,
+            listener = &*service.name,
             detail = %error,
             "{message}"
         );
+        broken.store(true, Ordering::Relaxed);
+        service.health.fail_with(error, RESTART);
     };
     let acceptor = match listener.into_acceptor() {
         Ok(acceptor) => acceptor,
