@@ -190,6 +190,46 @@ bind = "127.0.0.1:0"
     old.expect(&[0x20, 2, 0, 1]).await;
 }
 
+/// The line `start` came first, also of a start that failed then: who looked for it took the process for a
+/// running one.
+#[tokio::test]
+async fn a_start_that_fails_is_not_logged_as_one() {
+    let broker = FakeBroker::bind().await;
+    let other = Mproxy::before(&broker.url()).await;
+    let taken = other.addr().to_string();
+    let before = |upstream: &str| Setup::before(upstream).set("server.worker_threads", "2");
+    let nobody = FakeBroker::bind().await.close();
+    let missing = "[listeners.tls]\ncert = \"missing.crt\"\nkey = \"missing.key\"\n";
+    let with_files = format!("[[listeners]]\nname = \"mqtts\"\nbind = \"127.0.0.1:0\"\n{missing}");
+    for (setup, expected, why) in [
+        (
+            before(&broker.url()).set("listeners.mqtt.bind", &taken),
+            1,
+            "cannot start",
+        ),
+        (
+            before(&broker.url()).set("admin.bind", &other.admin().to_string()),
+            1,
+            "cannot start",
+        ),
+        (before(&broker.url()).toml(&with_files), 78, "cannot start"),
+        (
+            before(&format!("mqtt://{nobody}")).flag("--require-upstream"),
+            69,
+            "cannot start: the broker does not serve clients",
+        ),
+    ] {
+        let (process, _dir) = setup.spawn();
+        let (code, output) = process.ended().await;
+        assert_eq!(code, expected, "{output}");
+        assert!(output.contains(why), "{output}");
+        for event in ["start", "listen"] {
+            let event = format!("\"event\":\"{event}\"");
+            assert!(!output.contains(&event), "{output}");
+        }
+    }
+}
+
 /// A support case began with the question which version ran with which files: no line said so.
 #[tokio::test]
 async fn the_first_line_says_what_was_started() {

@@ -140,7 +140,9 @@ async fn the_file_is_removed_when_the_broker_is_required_and_not_there() {
         .env_clear();
     let (code, said) = Process::run(command).await;
     assert_eq!(code, 69, "{said}");
-    assert!(said.contains("\"message\":\"listening\""), "{said}");
+    // the socket is open by then, and nobody was told that it is served
+    assert!(said.contains("cannot start: the broker"), "{said}");
+    assert!(!said.contains("\"message\":\"listening\""), "{said}");
     assert!(!path.exists());
 }
 

@@ -124,6 +124,13 @@ impl Setup {
         self
     }
 
+    /// A flag of the command line.
+    #[must_use]
+    pub fn flag(mut self, flag: &str) -> Self {
+        self.args.push(flag.into());
+        self
+    }
+
     /// One key of every listener.
     ///
     /// # Panics

@@ -255,12 +255,6 @@ pub(super) async fn serve_admin(
     let address = listener.local_addr().map_err(bind_error)?;
     let abort = abort.clone().cancelled_owned();
     tokio::spawn(mproxy_admin::serve(listener, admin, abort));
-    tracing::info!(
-        target: "mproxy::server",
-        event = "listen",
-        %address,
-        "admin port listening"
-    );
     Ok(Some(address))
 }
 

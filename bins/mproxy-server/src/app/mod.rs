@@ -64,7 +64,7 @@ pub(crate) use self::signals::ENDING_SIGNALS;
 use self::signals::KILLED_BY_SIGNAL;
 pub(crate) use self::signals::Signals;
 pub(crate) use self::sockets::bind_advice;
-use self::supervisor::{Sources, StartError, Supervisor};
+use self::supervisor::{Prepared, Sources, StartError};
 pub(crate) use self::upstream::Failure;
 use self::upstream::try_broker;
 use crate::exit::Exit;
@@ -121,21 +121,21 @@ pub(crate) fn run(
             held: options.held,
             is_watched,
         };
-        let started = Supervisor::start(config, &options.files, sources).await;
-        let supervisor = match started {
-            Ok(supervisor) => supervisor,
+        let mut prepared = match Prepared::new(config, sources).await {
+            Ok(prepared) => prepared,
             Err(error) => return failed(&error),
         };
-        supervisor.metrics.log(log);
         if options.require_upstream {
             let required = tokio::select! {
-                required = supervisor.upstreams.require() => required,
+                required = prepared.require_upstreams() => required,
                 () = events.stop() => true,
             };
             if !required {
                 return Exit::Unavailable.into();
             }
         }
+        let supervisor = prepared.begin(&options.files);
+        supervisor.metrics.log(log);
         ended(supervisor.run(events).await)
     })
 }
@@ -243,7 +243,7 @@ pub(crate) async fn start(
         held: Held::default(),
         is_watched: false,
     };
-    let supervisor = Supervisor::start(config, &[], sources).await?;
+    let supervisor = Prepared::new(config, sources).await?.begin(&[]);
     Ok(Running {
         listener: supervisor.listener(),
         admin: supervisor.admin,

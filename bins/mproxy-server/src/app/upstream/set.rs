@@ -38,7 +38,7 @@ impl Upstreams {
                     event = "error",
                     detail = %error,
                     upstream = upstream.name,
-                    "the broker does not serve clients, and --require-upstream is set"
+                    "cannot start: the broker does not serve clients, and --require-upstream is set"
                 );
                 return false;
             }

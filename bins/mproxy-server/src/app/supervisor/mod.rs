@@ -1,27 +1,27 @@
 //! The running proxy: what is started from a configuration, replaced by a reload, and ended by a drain.
 //!
 //! ```text
-//! start:  Config -> Plan -> sockets -> workers, apply
+//! start:  Config -> Plan -> sockets -> workers -> brokers, if they are required -> apply
 //! run:    Event::Reload -> load -> Plan -> sockets -> apply      Event::Stop -> drain
 //! ```
+
+mod start;
 
 #[cfg(feature = "ocsp")]
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use mproxy_admin::{Admin, Health, Metrics, Named};
+use mproxy_admin::{Health, Metrics, Named};
 use mproxy_codec::ReasonCode;
 use mproxy_config::Config;
-use mproxy_session::BoxError;
 use mproxy_transport::Resolver;
 #[cfg(feature = "ocsp")]
 use mproxy_transport::TlsServer;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::api::{Api, Token, serve_admin};
+use super::api::Token;
 use super::bans::Bans;
 use super::capacity::Capacity;
 use super::certificates;
@@ -29,7 +29,6 @@ use super::code_pages;
 use super::drain::{Drained, Progress};
 use super::event::{Event, Events, Sender};
 use super::gate::Gates;
-use super::held::Held;
 use super::kept::KeptListeners;
 use super::lists::Fetchers;
 use super::memory::Memory;
@@ -40,52 +39,18 @@ use super::registry::Registry;
 use super::reload::Loader;
 use super::service::Service;
 use super::service_manager;
-use super::session::WorkerRecorder;
-use super::sockets::{BindError, Opened, Sockets};
+use super::sockets::{Opened, Sockets};
 use super::strain::Strain;
 use super::upstream::Upstreams;
 use super::workers::{RESTART, Workers};
-use super::{OnLog, OnProblems, build_info};
-
-/// Why the proxy does not start.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum StartError {
-    /// An address on which mproxy cannot listen.
-    #[error("{0}{remedy}", remedy = .0.remedy().map_or_else(String::new, |it| format!("; {it}")))]
-    Bind(BindError),
-    /// A configuration whose parts do not fit together, or whose files cannot be used.
-    #[error("the configuration cannot be used: {0}")]
-    Unusable(String),
-    /// Anything else.
-    #[error("{what}: {error}")]
-    Other { what: &'static str, error: BoxError },
-}
-
-/// Where a new configuration comes from, and who else uses it.
-pub(crate) struct Sources {
-    /// Reads the configuration again.
-    pub(crate) loader: Arc<Loader>,
-    /// Applies the log level.
-    pub(crate) on_log: OnLog,
-    /// The admin port requests reloads here.
-    pub(crate) events: Sender,
-    /// Reports problems of the configuration that are found when its files are read.
-    pub(crate) on_problems: OnProblems,
-    /// Listening sockets that the service manager passed.
-    pub(crate) held: Held,
-    /// Files that change are noticed anyway, those of TLS among them.
-    pub(crate) is_watched: bool,
-}
+use super::OnLog;
+pub(crate) use self::start::{Prepared, Sources, StartError};
 
 /// A proxy that is listening.
 pub(crate) struct Supervisor {
     pub(crate) metrics: Metrics,
     pub(crate) health: Health,
     /// Where health and metrics are.
-    #[cfg_attr(
-        not(feature = "demo"),
-        expect(dead_code, reason = "only the demo asks")
-    )]
     pub(crate) admin: Option<SocketAddr>,
     pub(super) registry: Registry,
     /// Ends accepting.
@@ -124,102 +89,6 @@ pub(crate) struct Supervisor {
 }
 
 impl Supervisor {
-    /// Binds everything, and only then starts to accept, so that an unusable configuration serves
-    /// nothing.
-    ///
-    /// # Errors
-    /// The part that could not be started.
-    pub(crate) async fn start(
-        config: Config,
-        files: &[String],
-        sources: Sources,
-    ) -> Result<Self, StartError> {
-        let threads = worker_count(&config);
-        let capacity = Capacity::of(&config, threads.get());
-        let build = build_info();
-        let health = Health::new();
-        let metrics = Metrics::new(&build, &health, threads);
-        let memory = Arc::new(Memory::new(config.server.memory, metrics.memory()));
-        announce_start(&config, files, threads, &capacity, &memory);
-        // shared, so that brokers with the same name resolve together
-        let resolver = Resolver::system();
-        let fetchers =
-            Fetchers::start(&config, &resolver, &metrics, &sources.events, &memory).await;
-        let plan = match Plan::build(&config, None, &fetchers.lists, &metrics) {
-            Ok(plan) => plan,
-            Err(problems) => return Err(StartError::Unusable((sources.on_problems)(problems))),
-        };
-        let warnings = certificates::warnings(&config, &plan);
-        if !warnings.is_empty() {
-            (sources.on_problems)(warnings);
-        }
-        let sockets = Sockets::new(sources.held);
-        let opened = sockets
-            .open_missing(&plan.listeners, threads.get())
-            .map_err(StartError::Bind)?;
-        let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
-        let registry = Registry::new(threads.get());
-        let token = Arc::new(Token::from_pointee(None));
-        let progress = Progress::default();
-        let bans = Bans::new(config.bans.clone(), metrics.bans());
-        let api = Api {
-            events: sources.events.clone(),
-            registry: registry.clone(),
-            bans: Arc::clone(&bans),
-            token: Arc::clone(&token),
-            progress: progress.clone(),
-        };
-        let admin = Admin::new(build, health.clone(), metrics.clone()).api(Arc::new(api));
-        let admin = serve_admin(config.admin.bind, admin, &abort).await?;
-        let recorders = (0..threads.get()).map(|index| WorkerRecorder::new(&metrics, index));
-        let recorders: Vec<_> = recorders.collect();
-        let strain = Arc::new(Strain::new(recorders.clone(), metrics.overload()));
-        let workers = Workers::start(recorders, &registry, &abort)
-            .map_err(|error| other("cannot start the worker threads")(error.into()))?;
-        let (keeper, kept, over) = (Arc::clone(&memory), registry.clone(), abort.clone());
-        tokio::spawn(async move { keeper.keep(&kept, over).await });
-        let (keeper, kept, over) = (Arc::clone(&strain), registry.clone(), abort.clone());
-        tokio::spawn(async move { keeper.keep(&kept, over).await });
-        let remedy = capacity.descriptor_remedy(&config.server);
-        #[cfg(feature = "ocsp")]
-        let ocsp = Ocsp::new(&resolver, &metrics);
-        let mut supervisor = Self {
-            metrics,
-            health,
-            admin,
-            registry,
-            stop,
-            progress,
-            announced: None,
-            abort,
-            loader: sources.loader,
-            on_log: sources.on_log,
-            token,
-            resolver,
-            gates: Gates::new(capacity.connections, remedy),
-            memory,
-            strain,
-            bans,
-            workers,
-            started: without_traffic(&config),
-            plan: Arc::new(plan),
-            generation: 0,
-            config,
-            sockets,
-            upstreams: Upstreams::default(),
-            kept: KeptListeners::default(),
-            certificates: certificates::Watch::default(),
-            fetchers,
-            #[cfg(feature = "ocsp")]
-            ocsp,
-            events: sources.events,
-            is_watched: sources.is_watched,
-        };
-        supervisor.apply(opened);
-        supervisor.sockets.judge_unused();
-        Ok(supervisor)
-    }
-
     /// The address of the first listener, if it is one of TCP.
     #[cfg(feature = "demo")]
     pub(crate) fn listener(&self) -> Option<SocketAddr> {
@@ -263,8 +132,7 @@ impl Supervisor {
     pub(super) fn apply(&mut self, opened: Opened) {
         let plan = Arc::clone(&self.plan);
         self.generation += 1;
-        self.upstreams
-            .replace(&plan.upstreams, &self.resolver, &self.metrics, &self.health);
+        self.replace_upstreams();
         #[cfg(feature = "ocsp")]
         let others = self.ocsp.follow(&self.config);
         let services = plan.listeners.iter();
@@ -313,6 +181,13 @@ impl Supervisor {
             listeners: listeners.collect(),
             ..checks
         });
+    }
+
+    /// Makes the brokers those of the plan.
+    fn replace_upstreams(&mut self) {
+        let planned = &self.plan.upstreams;
+        self.upstreams
+            .replace(planned, &self.resolver, &self.metrics, &self.health);
     }
 
     /// Has the sessions of listeners with new layers judged again. If topics are mapped differently
@@ -407,56 +282,10 @@ impl Drop for Supervisor {
     }
 }
 
-fn other(what: &'static str) -> impl FnOnce(BoxError) -> StartError {
-    move |error| StartError::Other { what, error }
-}
-
 /// The TLS of each listener.
 #[cfg(feature = "ocsp")]
 fn servers(plan: &Plan) -> HashMap<String, TlsServer> {
     let servers = plan.listeners.iter();
     let servers = servers.filter_map(|it| Some((it.name.to_string(), it.tls.clone()?)));
     servers.collect()
-}
-
-/// A configuration without what any reload can change: lists of rules may be large.
-fn without_traffic(config: &Config) -> Config {
-    let mut config = config.clone();
-    config.listeners.clear();
-    config.upstreams.clear();
-    config.chains.clear();
-    config.layers.clear();
-    config
-}
-
-/// Says what the process is, before anything can fail.
-fn announce_start(
-    config: &Config,
-    files: &[String],
-    threads: NonZeroUsize,
-    capacity: &Capacity,
-    memory: &Memory,
-) {
-    tracing::info!(
-        target: "mproxy::server",
-        event = "start",
-        release = env!("CARGO_PKG_VERSION"),
-        revision = option_env!("MPROXY_REVISION"),
-        pid = std::process::id(),
-        config = (!files.is_empty()).then(|| files.join(", ")),
-        workers = threads,
-        capacity = capacity.connections.min(memory.connections()),
-        descriptors = capacity.descriptors,
-        memory_bytes = memory.limit(),
-        memory_automatic = memory.is_automatic(),
-        "starting"
-    );
-    capacity.warn(&config.server);
-}
-
-fn worker_count(config: &Config) -> NonZeroUsize {
-    // respects the cgroup's CPU quota
-    let parallelism = || std::thread::available_parallelism().ok();
-    let count = config.server.worker_threads.or_else(parallelism);
-    count.unwrap_or(NonZeroUsize::MIN)
 }
