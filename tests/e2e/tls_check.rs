@@ -4,7 +4,7 @@ use std::fs;
 
 use mproxy_tests::pki::Pki;
 use mproxy_tests::wire::{Connect, Version};
-use mproxy_tests::{Link, Mosquitto, Port, Process, Setup, server_binary};
+use mproxy_tests::{FakeBroker, Link, Mosquitto, Port, Process, Setup, server_binary};
 use rcgen::{SanType, date_time_ymd};
 use tokio::process::Command;
 
@@ -63,7 +63,8 @@ async fn the_line_of_a_client_says_the_same_about_a_broker_that_wants_a_certific
     assert!(remedy.contains(wants), "{line}");
 }
 
-/// It only connected by TCP, and called a broker fine that every client would be closed for.
+/// It only connected by TCP, and called a broker fine that every client would be closed for. Then it warned, and
+/// exited with 0: who relied on that deployed it.
 #[tokio::test]
 async fn check_does_the_handshake_with_the_broker_and_says_what_is_wrong() {
     let (pki, others) = (pki(), Pki::new());
@@ -121,9 +122,14 @@ async fn check_does_the_handshake_with_the_broker_and_says_what_is_wrong() {
             "does the broker expect TLS",
         ),
     ] {
+        // a port without TLS closes the connection, as a broker does that stops
+        let (severity, expected) = match address.contains(&plain.addr().to_string()) {
+            true => ("warning", 0),
+            false => ("error", 69),
+        };
         let (code, told) = check(&pki, &address, tls, &[]).await;
-        assert_eq!(code, 0, "{told}");
-        let title = format!("warning: upstream `broker` cannot be used at {address}: ");
+        assert_eq!(code, expected, "{told}");
+        let title = format!("{severity}: upstream `broker` cannot be used at {address}: ");
         let line = told.lines().find(|it| it.starts_with(&title));
         assert!(line.is_some_and(|it| it.contains(why)), "{why}: {told}");
         assert!(told.contains(remedy), "{remedy}: {told}");
@@ -153,13 +159,41 @@ async fn check_does_the_handshakes_of_a_broker_behind_wss() {
     let ca = format!("ca = [\"{}\"]\n", pki.file("ca.crt"));
     let (code, told) = check(&pki, &at("/mqtt"), &ca, &["--deny-warnings"]).await;
     assert_eq!(code, 0, "{told}");
-    let (code, told) = check(&pki, &at("/other"), &ca, &["--deny-warnings"]).await;
+    let (code, told) = check(&pki, &at("/other"), &ca, &[]).await;
     assert_eq!(code, 69, "{told}");
     assert!(told.contains("404"), "{told}");
     assert!(told.contains("with the right path"), "{told}");
-    let other = format!("ca = [\"{}\"]\n", Pki::new().file("ca.crt"));
-    let (_, told) = check(&pki, &at("/mqtt"), &other, &[]).await;
+    let others = Pki::new();
+    let other = format!("ca = [\"{}\"]\n", others.file("ca.crt"));
+    let (code, told) = check(&pki, &at("/mqtt"), &other, &[]).await;
+    assert_eq!(code, 69, "{told}");
     assert!(told.contains("upstreams.broker.tls.ca"), "{told}");
+}
+
+/// What a broker that is restarted looks like stays a warning: a port where nobody is, and one where somebody
+/// hangs up in the middle of a handshake.
+#[tokio::test]
+async fn a_broker_that_may_come_back_is_a_warning() {
+    let pki = pki();
+    let ca = format!("ca = [\"{}\"]\n", pki.file("ca.crt"));
+    let nobody = format!("mqtts://{}", Port::reserve().addr());
+    let (code, told) = check(&pki, &nobody, &ca, &[]).await;
+    assert_eq!(code, 0, "{told}");
+    assert!(
+        told.contains("warning: upstream `broker` does not answer"),
+        "{told}"
+    );
+    let broker = FakeBroker::bind().await;
+    let address = broker.url().replace("mqtt://", "mqtts://");
+    let hangs_up = async { drop(broker.connection().await) };
+    let (_, (code, told)) = tokio::join!(hangs_up, check(&pki, &address, &ca, &[]));
+    assert_eq!(code, 0, "{told}");
+    assert!(
+        told.contains("warning: upstream `broker` cannot be used"),
+        "{told}"
+    );
+    let (code, told) = check(&pki, &nobody, &ca, &["--deny-warnings"]).await;
+    assert_eq!(code, 69, "{told}");
 }
 
 /// An address from a secret file is not told, nor is its host by what TLS says about names.
@@ -175,7 +209,7 @@ async fn a_secret_address_is_not_told_by_what_a_certificate_lacks() {
     fs::write(&secret, &address).expect("the folder is ours");
     let ca = format!("ca = [\"{}\"]\n", pki.file("ca.crt"));
     let (code, told) = check(&pki, &format!("${{file:{secret}}}"), &ca, &[]).await;
-    assert_eq!(code, 0, "{told}");
+    assert_eq!(code, 69, "{told}");
     let title = "upstream `broker` cannot be used at ***: TLS handshake failed: ";
     assert!(told.contains(title), "{told}");
     assert!(!told.contains("localhost"), "{told}");

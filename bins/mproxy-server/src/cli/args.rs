@@ -64,8 +64,8 @@ Signals:
 
 Exit codes:
   0 ok   1 failure; not ready (healthcheck)   2 usage
-  69 broker does not answer, with --require-upstream; `check`: an address cannot be used, or with
-     --deny-warnings a broker does not answer or a port is in use
+  69 broker does not answer, with --require-upstream; `check`: an address cannot be used, a broker
+     refuses the handshake, or with --deny-warnings a broker does not answer or a port is in use
   77 no permission to bind   78 configuration refused
   130, 131, 143 exited at once by INT, QUIT, TERM
 

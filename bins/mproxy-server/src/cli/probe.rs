@@ -13,7 +13,8 @@ use tokio::runtime::Runtime;
 /// these.
 ///
 /// A port in use is a warning: the proxy that is running already may be the one that uses
-/// it. So is a broker that does not answer: it may be started later.
+/// it. So is a broker that does not answer: it may be started later. One that answers, and refuses every client
+/// in a handshake, is an error.
 pub(super) fn probe(
     config: &Config,
     secrets: &BTreeSet<String>,
@@ -54,13 +55,17 @@ fn unusable(name: &str, address: &UpstreamAddr, shown: &str, failure: &Failure) 
         // TLS says which name is missing in a certificate
         why = why.replace(&*host, shown);
     }
-    let what = match failure.is_reached {
+    let what = match failure.is_reached || failure.is_refusal {
         true => "cannot be used",
         false => "does not answer",
     };
     let message = format!("upstream `{name}` {what} at {shown}: {why}");
-    let warning = Diagnostic::warning(message).class(Class::Unavailable);
-    warning.note(failure.remedy_for(name))
+    let diagnostic = match failure.is_refusal {
+        true => Diagnostic::error(message),
+        false => Diagnostic::warning(message),
+    };
+    let diagnostic = diagnostic.class(Class::Unavailable);
+    diagnostic.note(failure.remedy_for(name))
 }
 
 fn others_of(upstream: &Upstream) -> String {

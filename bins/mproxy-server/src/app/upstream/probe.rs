@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use mproxy_codec::{ConnectBuilder, EncodeError, Foreign, Version};
 use mproxy_patience::timeout;
-use mproxy_transport::{DialCause, DialError, TlsCause, TlsFault, TlsViolation};
+use mproxy_transport::{DialCause, DialError, HandshakeError, TlsCause, TlsFault, TlsViolation};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::app::session::fill_upstream;
@@ -30,8 +30,9 @@ const ENOUGH: usize = 4;
 pub(crate) struct Failure {
     /// Whether the connection was established.
     pub(crate) is_reached: bool,
-    /// Whether TLS is what failed.
-    pub(super) is_by_tls: bool,
+    /// Whether it refuses every client until somebody changes something: a broker that starts, or that has too
+    /// much to do, does not look like that.
+    pub(crate) is_refusal: bool,
     pub(super) why: String,
     /// What an operator can do.
     pub(crate) remedy: &'static str,
@@ -42,7 +43,7 @@ impl Failure {
     pub(super) fn unanswered(why: impl Into<String>, remedy: &'static str) -> Self {
         Self {
             is_reached: true,
-            is_by_tls: false,
+            is_refusal: false,
             why: why.into(),
             remedy,
         }
@@ -65,10 +66,24 @@ impl From<DialError> for Failure {
     fn from(error: DialError) -> Self {
         Self {
             is_reached: false,
-            is_by_tls: matches!(error.cause(), DialCause::Tls(_)),
+            is_refusal: refuses(error.cause()),
             remedy: remedy(&error),
             why: error.to_string(),
         }
+    }
+}
+
+/// Whether each try will end like this one: see [`Failure::is_refusal`].
+pub(super) fn refuses(cause: &DialCause) -> bool {
+    match cause {
+        // the other causes may be those of a broker that stops
+        DialCause::Tls(cause) => matches!(cause, TlsCause::Violation(_)),
+        DialCause::TlsNotSetUp => true,
+        DialCause::Handshake(HandshakeError::Http(error)) => error.is_parse(),
+        // a gateway answers so for a broker that is down, or for a client that comes too often
+        DialCause::Handshake(HandshakeError::Status(408 | 429 | 500..)) => false,
+        DialCause::Handshake(_) => true,
+        _ => false,
     }
 }
 
@@ -200,7 +215,7 @@ where
 fn closed(error: Option<&io::Error>) -> Failure {
     if let Some(violation) = error.and_then(TlsViolation::find) {
         return Failure {
-            is_by_tls: true,
+            is_refusal: true,
             ..Failure::unanswered(
                 format!("ends TLS instead of answering CONNECT: {violation}"),
                 of_fault(violation.fault()),
@@ -220,7 +235,10 @@ fn closed(error: Option<&io::Error>) -> Failure {
 fn recognise(bytes: &[u8]) -> Failure {
     if let Some(foreign) = Foreign::recognise(bytes) {
         let why = format!("answers CONNECT with {foreign}");
-        return Failure::unanswered(why, foreign.upstream_remedy());
+        return Failure {
+            is_refusal: true,
+            ..Failure::unanswered(why, foreign.upstream_remedy())
+        };
     }
     let shown: Vec<_> = bytes.iter().take(8).map(|it| format!("{it:02x}")).collect();
     Failure::unanswered(
@@ -284,6 +302,27 @@ mod tests {
         ] {
             let told = told(answer).await.0.unwrap_err();
             assert!(told.contains(name), "{told}");
+        }
+    }
+
+    /// A broker that starts, and the gateway before it, look like this for a while.
+    #[test]
+    fn what_may_pass_is_no_refusal() {
+        let status = |code| DialCause::Handshake(HandshakeError::Status(code));
+        for code in [404, 403, 301, 426] {
+            assert!(refuses(&status(code)), "{code}");
+        }
+        for code in [408, 429, 500, 502, 503] {
+            assert!(!refuses(&status(code)), "{code}");
+        }
+        assert!(refuses(&DialCause::TlsNotSetUp));
+        for cause in [
+            DialCause::Refused,
+            DialCause::TimedOut,
+            DialCause::Tls(TlsCause::Closed),
+            DialCause::Tls(TlsCause::TimedOut),
+        ] {
+            assert!(!refuses(&cause), "{cause}");
         }
     }
 

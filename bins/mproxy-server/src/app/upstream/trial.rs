@@ -28,7 +28,7 @@ pub(crate) async fn try_broker(
     let dialled = dialer.dial_behind(head, Subprotocol::Mqtt).await;
     let dialled = dialled.map_err(|error| Failure {
         is_reached: matches!(error.cause(), DialCause::Tls(_) | DialCause::Handshake(_)),
-        is_by_tls: matches!(error.cause(), DialCause::Tls(_)),
+        is_refusal: probe::refuses(error.cause()),
         remedy: probe::remedy(&error),
         // who asks knows the address, and may have to hide it
         why: error.into_cause().to_string(),
@@ -39,7 +39,9 @@ pub(crate) async fn try_broker(
     let asked = probe::ask(dialled.stream, probe::limit(config.health.interval)).await;
     match asked {
         // a broker may ignore an unknown client, if that is not how its health is checked
-        Err(failure) if !failure.is_by_tls && config.health.check != HealthCheck::Session => Ok(()),
+        Err(failure) if !failure.is_refusal && config.health.check != HealthCheck::Session => {
+            Ok(())
+        }
         other => other,
     }
 }
