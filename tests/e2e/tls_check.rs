@@ -176,7 +176,8 @@ async fn check_does_the_handshakes_of_a_broker_behind_wss() {
 async fn a_broker_that_may_come_back_is_a_warning() {
     let pki = pki();
     let ca = format!("ca = [\"{}\"]\n", pki.file("ca.crt"));
-    let nobody = format!("mqtts://{}", Port::reserve().addr());
+    let port = Port::reserve();
+    let nobody = format!("mqtts://{}", port.addr());
     let (code, told) = check(&pki, &nobody, &ca, &[]).await;
     assert_eq!(code, 0, "{told}");
     assert!(

@@ -20,6 +20,11 @@ impl<K: Ord> Places<K> {
         self.0.get(name).cloned()
     }
 
+    /// All of them.
+    pub(crate) fn all(&self) -> impl Iterator<Item = Range<usize>> {
+        self.0.values().cloned()
+    }
+
     pub(crate) fn insert(&mut self, name: K, span: Option<Range<usize>>) {
         if let Some(span) = span {
             self.0.insert(name, span);

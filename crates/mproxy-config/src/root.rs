@@ -11,6 +11,7 @@ use crate::section::{Named, Section, Setting, Sub, Tables, section};
 use crate::server::Server;
 use crate::upstream::Upstream;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 use toml_edit::{DocumentMut, Item, value};
 
@@ -41,6 +42,18 @@ section! {
     reserved {
         "metrics": "metrics are served at /metrics of the admin port";
         "otel": "remove it";
+    }
+}
+
+impl Config {
+    /// Where the keys were written whose files are read again while the proxy runs: their problems are found
+    /// long after the configuration was read.
+    pub fn places(&self) -> impl Iterator<Item = Range<usize>> {
+        let listeners = self.listeners.iter().filter_map(|it| it.tls.as_ref());
+        let listeners = listeners.flat_map(|it| it.places.all());
+        let upstreams = self.upstreams.values().filter_map(|it| it.tls.as_ref());
+        let upstreams = upstreams.flat_map(|it| it.places.all());
+        listeners.chain(upstreams).chain(self.admin.places.all())
     }
 }
 

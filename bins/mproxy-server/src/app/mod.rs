@@ -45,9 +45,9 @@ use std::process::ExitCode;
 use std::sync::{Arc, LazyLock};
 
 use mproxy_admin::{BuildInfo, Health, LogMetrics, Metrics};
-use mproxy_config::diagnostics::Diagnostic;
 #[cfg(feature = "demo")]
 use mproxy_config::diagnostics::Report;
+use mproxy_config::diagnostics::{Diagnostic, Sources as Texts};
 use mproxy_config::{Config, Contents, Log};
 use mproxy_transport::UpstreamAddr;
 use tokio::runtime::Runtime;
@@ -73,6 +73,8 @@ use crate::exit::Exit;
 pub(crate) struct RunOptions {
     /// The files that the configuration was read from.
     pub(crate) files: Vec<String>,
+    /// The lines of the configuration whose keys name files that are read again when they change.
+    pub(crate) excerpt: Texts,
     /// End with exit code 69 when the broker cannot be reached at start.
     pub(crate) require_upstream: bool,
     /// Reads the configuration again.
@@ -119,6 +121,7 @@ pub(crate) fn run(
             on_problems: options.on_problems,
             events: events.sender(),
             held: options.held,
+            excerpt: options.excerpt,
             is_watched,
         };
         let mut prepared = match Prepared::new(config, sources).await {
@@ -241,6 +244,7 @@ pub(crate) async fn start(
         }),
         events: events.sender(),
         held: Held::default(),
+        excerpt: Texts::default(),
         is_watched: false,
     };
     let supervisor = Prepared::new(config, sources).await?.begin(&[]);

@@ -124,13 +124,17 @@ impl Supervisor {
     async fn prepare(&self, by: Asker) -> Result<Ready, ReloadError> {
         // of files of TLS that have changed, only these are read again
         let is_same = matches!(by, Asker::Certificates | Asker::Lists);
-        let same = is_same.then(|| self.config.clone());
+        let same = is_same.then(|| (self.config.clone(), self.excerpt.clone()));
         let (loader, metrics) = (Arc::clone(&self.loader), self.metrics.clone());
         let lists = self.fetchers.lists.clone();
         let before = Arc::clone(&self.plan);
         let work = move || {
             let (config, report) = match same {
-                Some(config) => (Some(config), Report::default()),
+                Some((config, excerpt)) => {
+                    let mut report = Report::default();
+                    report.sources = excerpt;
+                    (Some(config), report)
+                }
                 None => {
                     let loaded = loader();
                     (loaded.config, loaded.report)
@@ -174,6 +178,7 @@ impl Supervisor {
         }
         let overridden = (self.on_log)(&ready.config.log);
         let reloaded = reloaded(changes, overridden, &ready, &self.plan);
+        self.excerpt = ready.report.sources.excerpt(ready.config.places());
         self.config = ready.config;
         self.plan = Arc::new(ready.plan);
         self.apply(opened);

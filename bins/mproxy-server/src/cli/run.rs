@@ -47,6 +47,7 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Exit> {
     let (files, watched) = watch::channel(loaded.read_from);
     let options = RunOptions {
         files: loaded.report.sources.files().map(str::to_owned).collect(),
+        excerpt: loaded.report.sources.excerpt(config.places()),
         require_upstream: args.require_upstream,
         loader: Arc::new(move || {
             let loaded = reload(&request);

@@ -1,5 +1,6 @@
 //! The texts that a configuration was read from, addressed as if they were one text.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// Every text that a configuration was read from.
@@ -14,6 +15,8 @@ struct Source {
     name: String,
     text: String,
     base: usize,
+    /// The number of its first line; not 1 for what is in the middle of a text.
+    first_line: usize,
     /// Where lines begin: each rule looks up its line, in texts of many megabytes.
     lines: Vec<usize>,
     /// True for the command line and the environment, where values are not quoted.
@@ -56,19 +59,55 @@ impl Sources {
             name,
             text,
             base,
+            first_line: 1,
             is_override,
         });
         base
     }
 
+    /// The lines in which these spans begin, and nothing else: what to keep of a text of many megabytes, to name
+    /// places in it later.
+    pub fn excerpt(&self, spans: impl IntoIterator<Item = Range<usize>>) -> Self {
+        let mut list = BTreeMap::new();
+        for span in spans {
+            if let Some(line) = self.line(&span) {
+                list.insert(line.base, line);
+            }
+        }
+        Self {
+            list: list.into_values().collect(),
+        }
+    }
+
+    /// The line in which a span begins.
+    fn line(&self, span: &Range<usize>) -> Option<Source> {
+        let source = self.source(span)?;
+        let place = self.find(span)?;
+        let begin = *source.lines.get(place.line - source.first_line)?;
+        let text = source.text.get(begin..)?.lines().next().unwrap_or_default();
+        Some(Source {
+            name: source.name.clone(),
+            text: text.to_owned(),
+            base: source.base + begin,
+            first_line: place.line,
+            lines: vec![0],
+            is_override: source.is_override,
+        })
+    }
+
     /// Finds the text that a span points into.
     pub fn find(&self, span: &Range<usize>) -> Option<Place<'_>> {
         let source = self.source(span)?;
-        let start = (span.start - source.base).min(source.text.len());
+        let start = span.start - source.base;
+        if start > source.text.len() {
+            // of an excerpt: the line is not in it
+            return None;
+        }
         let end = span.end.saturating_sub(source.base);
         let end = end.clamp(start, source.text.len());
         let line = source.lines.partition_point(|begin| *begin <= start);
         let begin = *source.lines.get(line.checked_sub(1)?)?;
+        let line = source.first_line + line - 1;
         Some(Place {
             name: &source.name,
             text: &source.text,
@@ -110,5 +149,30 @@ mod tests {
         assert!(sources.is_override(&(base..base)));
         let end = sources.find(&(6..6)).unwrap();
         assert_eq!((end.name, end.line, end.column), ("a.toml", 2, 1));
+    }
+
+    #[test]
+    fn an_excerpt_names_the_same_places_and_has_no_other_text() {
+        let mut sources = Sources::default();
+        sources.add_file("a.toml".into(), "x = 1\ny = [\n  \"ä\", \"b\",\n]\n".into());
+        let second = sources.add_file("b.toml".into(), "z = 2".into());
+        let spans = [10..30, 20..23, 14..17, second + 4..second + 5];
+        let excerpt = sources.excerpt(spans.clone());
+        let shown = |sources: &Sources, span: &Range<usize>| {
+            let place = sources.find(span)?;
+            Some((place.name.to_owned(), place.line, place.column))
+        };
+        let places = spans.map(|it| shown(&excerpt, &it));
+        assert_eq!(places[0], Some(("a.toml".to_owned(), 2, 5)));
+        assert_eq!(places[1], Some(("a.toml".to_owned(), 3, 8)));
+        assert_eq!(places[3], Some(("b.toml".to_owned(), 1, 5)));
+        let spans = [10..30, 20..23, 14..17, second + 4..second + 5];
+        assert_eq!(places, spans.map(|it| shown(&sources, &it)));
+        assert_eq!(shown(&excerpt, &(0..1)), None);
+        let texts: Vec<_> = excerpt.list.iter().map(|it| &*it.text).collect();
+        assert_eq!(texts, ["y = [", "  \"ä\", \"b\",", "z = 2"]);
+        // and once more, as after each reload of files only
+        let again = excerpt.excerpt(std::iter::once(20..23));
+        assert_eq!(shown(&again, &(20..23)), places[1]);
     }
 }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use mproxy_admin::{Health, Metrics, Named};
 use mproxy_codec::ReasonCode;
 use mproxy_config::Config;
+use mproxy_config::diagnostics::Sources as Texts;
 use mproxy_transport::Resolver;
 #[cfg(feature = "ocsp")]
 use mproxy_transport::TlsServer;
@@ -72,6 +73,8 @@ pub(crate) struct Supervisor {
     pub(super) workers: Workers,
     // from the configuration
     pub(super) config: Config,
+    /// The lines of its keys whose files are read again when they change.
+    pub(super) excerpt: Texts,
     /// The tables that may need a restart, as they were at the start.
     pub(super) started: Config,
     pub(super) plan: Arc<Plan>,

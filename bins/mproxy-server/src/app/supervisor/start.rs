@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use mproxy_admin::{Admin, Health, Metrics};
 use mproxy_config::Config;
+use mproxy_config::diagnostics::Sources as Texts;
 use mproxy_session::BoxError;
 use mproxy_transport::Resolver;
 use tokio_util::sync::CancellationToken;
@@ -59,6 +60,8 @@ pub(crate) struct Sources {
     pub(crate) on_problems: OnProblems,
     /// Listening sockets that the service manager passed.
     pub(crate) held: Held,
+    /// The lines of keys whose files are read again when they change.
+    pub(crate) excerpt: Texts,
     /// Files that change are noticed anyway, those of TLS among them.
     pub(crate) is_watched: bool,
 }
@@ -145,6 +148,7 @@ impl Prepared {
             plan: Arc::new(plan),
             generation: 0,
             config,
+            excerpt: sources.excerpt,
             sockets,
             upstreams: Upstreams::default(),
             kept: KeptListeners::default(),
