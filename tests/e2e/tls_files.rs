@@ -240,3 +240,106 @@ bind = "127.0.0.1:0"
         assert!(event.await["remedy"].is_string());
     }
 }
+
+/// There are lists, so the operator thinks that each client can be revoked. A CA was added without its list:
+/// with "allow", no list revokes its clients, and with "deny", they are kept out; nothing said so.
+#[tokio::test]
+async fn a_ca_without_a_revocation_list_is_told_at_its_key() {
+    let (pki, new, twin) = (pki(), Pki::named("new CA"), Pki::new());
+    let config = r#"
+[[listeners]]
+name = "mqtts"
+bind = "127.0.0.1:0"
+[listeners.tls]
+cert = "DIR/server.crt"
+key = "DIR/server.key"
+client_auth = "require"
+client_ca = [
+  "DIR/ca.crt",
+  "NEW/ca.crt", #! listeners.mqtts.tls.client_ca: no revocation list of `CN=new CA`: EFFECT
+]
+[listeners.tls.revocation]
+crl_files = ["DIR/ca.crl"]
+on_unavailable = "allow"
+
+[[listeners]]
+name = "twins"
+bind = "127.0.0.1:0"
+[listeners.tls]
+cert = "DIR/server.crt"
+key = "DIR/server.key"
+client_auth = "require"
+client_ca = [
+  "DIR/ca.crt",
+  "TWIN/ca.crt", #! listeners.twins.tls.client_ca: another CA with the name `CN=test CA` has signed
+]
+[listeners.tls.revocation]
+crl_files = ["DIR/ca.crl"]
+on_unavailable = "allow"
+
+[[listeners]]
+name = "unchecked"
+bind = "127.0.0.1:0"
+[listeners.tls]
+cert = "DIR/server.crt"
+key = "DIR/server.key"
+client_auth = "require"
+client_ca = ["NEW/ca.crt"]
+
+[upstreams.broker]
+address = "mqtts://127.0.0.1:1"
+[upstreams.broker.tls]
+ca = ["NEW/ca.crt", "DIR/ca.crt"] #! upstreams.broker.tls.ca: mproxy trusts no broker
+crl_files = ["DIR/ca.crl"]
+
+[admin]
+bind = "127.0.0.1:0"
+"#;
+    let folder = |pki: &Pki| pki.dir().display().to_string();
+    let config = config
+        .replace("DIR", &folder(&pki))
+        .replace("NEW", &folder(&new))
+        .replace("TWIN", &folder(&twin));
+    for (allow, effect) in [
+        (
+            "\"allow\"",
+            "certificates that it has issued cannot be revoked",
+        ),
+        (
+            "\"deny\"",
+            "clients whose certificates it has issued are kept out",
+        ),
+    ] {
+        let config = config.replace("EFFECT", effect);
+        // of the first listener
+        let config = config.replacen("\"allow\"", allow, 1);
+        let marks = marked(&config);
+        let args = ["check", "--no-environment", "--format", "json"];
+        let (code, report) = Process::run(command(&config, &pki, &args)).await;
+        assert_eq!(code, 0, "{report}");
+        assert!(
+            !report.contains("revocation list of"),
+            "no file was read: {report}"
+        );
+        let (_, report) =
+            Process::run(command(&config, &pki, &["check", "--format", "json"])).await;
+        let json = report.find('{').map_or("", |start| &report[start..]);
+        let report: Value = serde_json::from_str(json).expect("JSON");
+        let problems = report["diagnostics"].as_array().expect("problems");
+        let told = problems.iter().filter(|it| it["line"].is_u64());
+        assert_eq!(told.count(), marks.len(), "{problems:#?}");
+        let mproxy = Setup::new(&config).start().await;
+        for (line, key, why) in &marks {
+            let told = problems.iter().find(|it| it["line"] == *line);
+            let message = told.map_or("", |it| it["message"].as_str().unwrap_or_default());
+            assert!(is_told(message, key, why), "line {line}: {problems:#?}");
+            let place = format!("mproxy.toml:{line}:");
+            let event = mproxy.event(format!("{key} of the start"), |it| {
+                let message = it["message"].as_str().unwrap_or_default();
+                is_told(message, key, why)
+                    && it["place"].as_str().is_some_and(|it| it.contains(&place))
+            });
+            assert!(event.await["remedy"].is_string());
+        }
+    }
+}

@@ -31,10 +31,19 @@ impl Pki {
     /// If no file can be written.
     #[must_use]
     pub fn new() -> Self {
+        Self::named("test CA")
+    }
+
+    /// A new CA with this common name.
+    ///
+    /// # Panics
+    /// If no file can be written.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        params.distinguished_name = named("test CA");
+        params.distinguished_name = named(name);
         let key = KeyPair::generate().expect("a key can be made");
         let cert = params.self_signed(&key).expect("it can be signed");
         let dir = TempDir::new().expect("a temporary folder can be made");

@@ -31,7 +31,7 @@ pub use self::{
         RefusedCertificate, RevocationFile, RevocationList, TLS_CONNECTION_BYTES, TlsCause,
         TlsClient, TlsClientOptions, TlsError, TlsFault, TlsFileError, TlsFileErrors, TlsIdentity,
         TlsInfo, TlsMachine, TlsServer, TlsServerOptions, TlsSetting, TlsStream, TlsVersion,
-        TlsViolation, accept_tls, accept_tls_admitted, tls_provider,
+        TlsViolation, UnlistedCa, accept_tls, accept_tls_admitted, tls_provider,
     },
     ws::{
         HandshakeError, Subprotocol, WsCause, WsError, WsOptions, WsRefusal, WsRequest, WsStream,

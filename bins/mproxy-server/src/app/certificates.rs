@@ -12,10 +12,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use mproxy_admin::{Certificate, ListFile, TlsSide};
 use mproxy_codec::ReasonCode;
 use mproxy_config::diagnostics::Diagnostic;
-use mproxy_config::{Config, Content, Contents, OnUnavailable, TlsPlace, UpstreamTls};
+use mproxy_config::{Config, Content, Contents, ListenerTls, OnUnavailable, TlsPlace, UpstreamTls};
 use mproxy_session::{CloseReason, Order, SessionHandle};
 use mproxy_transport::{
-    CertificateNames, RevocationFile, TlsFault, TlsServer, TlsSetting, TlsViolation,
+    CertificateNames, RevocationFile, TlsFault, TlsServer, TlsSetting, TlsViolation, UnlistedCa,
 };
 use tokio::sync::watch::{self, Sender};
 use tokio::time::sleep;
@@ -153,6 +153,10 @@ pub(super) fn warnings(config: &Config, plan: &Plan) -> Vec<Diagnostic> {
                 &on_unavailable,
             ));
         }
+        for ca in tls.unlisted_cas() {
+            let (effect, lists) = (of_clients(ca, table), of_listener(&listener.name));
+            warnings.push(unlisted(place(ca.setting), ca, effect, &lists));
+        }
     }
     let upstreams = config.upstreams.values().zip(&plan.upstreams);
     for (upstream, planned) in upstreams {
@@ -173,8 +177,44 @@ pub(super) fn warnings(config: &Config, plan: &Plan) -> Vec<Diagnostic> {
             let effect = "mproxy does not trust the broker";
             warnings.push(list_warning(place(list.setting), list, effect, "renew it"));
         }
+        for ca in tls.unlisted_cas() {
+            let effect = "mproxy trusts no broker whose certificate it has issued";
+            let lists = format!("upstreams.{}.tls.crl_files", upstream.name);
+            warnings.push(unlisted(place(ca.setting), ca, effect, &lists));
+        }
     }
     warnings
+}
+
+/// What a CA without a list means for those whose certificates it has issued.
+fn of_clients(ca: &UnlistedCa, tls: &ListenerTls) -> &'static str {
+    match tls.revocation.on_unavailable {
+        OnUnavailable::Allow if !ca.has_list_of_other_key => {
+            "certificates that it has issued cannot be revoked by a list"
+        }
+        _ => "clients whose certificates it has issued are kept out",
+    }
+}
+
+/// The keys that name the lists of a listener.
+fn of_listener(name: &str) -> String {
+    let table = format!("listeners.{name}.tls.revocation");
+    format!("{table}.crl_files or {table}.crl_urls")
+}
+
+/// The warning about a CA without a list. `lists` are the keys that name lists.
+fn unlisted(place: TlsPlace, ca: &UnlistedCa, effect: &str, lists: &str) -> Diagnostic {
+    let subject = &ca.subject;
+    match ca.has_list_of_other_key {
+        false => place.warning(
+            &format!("there is no revocation list of `{subject}`: {effect}"),
+            format!("add its list to {lists}, or remove the CA"),
+        ),
+        true => place.warning(
+            &format!("another CA with the name `{subject}` has signed the revocation list with this name: {effect}"),
+            "give the CAs different names, or remove the CA that issues no certificates any more",
+        ),
+    }
 }
 
 fn outdated(

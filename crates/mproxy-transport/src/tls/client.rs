@@ -12,9 +12,9 @@ use rustls::{
 
 use super::{
     CertificateNames, RevocationFile, TlsFileError, TlsFileErrors, TlsIdentity, TlsSetting,
-    TlsVersion,
+    TlsVersion, UnlistedCa,
     algorithms::{Algorithms, provider},
-    files::{Lists, roots},
+    files::{Lists, Roots, roots},
     key_log::KeyLog,
     problems::Problems,
 };
@@ -49,6 +49,7 @@ pub struct TlsClient {
     server_name: Option<ServerName<'static>>,
     certificate: Option<Arc<CertificateNames>>,
     revocation_files: Arc<[RevocationFile]>,
+    unlisted: Arc<[UnlistedCa]>,
 }
 
 impl TlsClient {
@@ -60,7 +61,8 @@ impl TlsClient {
         let mut problems = Problems::default();
         let provider = Arc::new(provider(&options.algorithms, &mut problems));
         let lists = Lists::load(&options.revocation_lists, &mut problems);
-        let verifier = verifier(options, &lists, &provider, &mut problems);
+        let roots = roots(&options.ca, &mut problems);
+        let verifier = verifier(options, &roots, &lists, &provider, &mut problems);
         let identity = options.identity.as_ref();
         let identity = identity.and_then(|it| it.load(0, &provider, &mut problems));
         let key_log = options.key_log_file.as_deref().map(KeyLog::open);
@@ -98,6 +100,7 @@ impl TlsClient {
             config: Arc::new(config),
             server_name: server_name.flatten(),
             certificate,
+            unlisted: roots.unlisted(&lists).into(),
             revocation_files: lists.files.into(),
         })
     }
@@ -110,6 +113,12 @@ impl TlsClient {
     /// The files of its revocation lists, in the order of the options.
     pub fn revocation_files(&self) -> &[RevocationFile] {
         &self.revocation_files
+    }
+
+    /// The CAs of the broker that no list is from, in the order of the options; none if there are no lists, or if
+    /// the CAs are those of the system.
+    pub fn unlisted_cas(&self) -> &[UnlistedCa] {
+        &self.unlisted
     }
 
     /// The name that the certificate of a broker at `host` must have. `None`: there is no host, as for a
@@ -137,38 +146,42 @@ impl fmt::Debug for TlsClient {
 
 fn verifier(
     options: &TlsClientOptions,
+    roots: &Roots,
     lists: &Lists,
     provider: &Arc<CryptoProvider>,
     problems: &mut Problems,
 ) -> Option<Arc<WebPkiServerVerifier>> {
     let before = problems.len();
     let mut store = RootCertStore::empty();
-    let trusted;
-    match options.ca.is_empty() {
+    let of_system;
+    let trusted = match options.ca.is_empty() {
         false => {
-            trusted = roots(&options.ca, problems);
-            store.add_parsable_certificates(trusted.iter().cloned());
+            if roots.ders.is_empty() {
+                // why was said
+                return None;
+            }
+            store.add_parsable_certificates(roots.ders.iter().cloned());
+            &roots.ders
         }
         true => {
             let found = rustls_native_certs::load_native_certs();
             // some systems have old ones among them that nothing can be done with
-            trusted = found.certs;
-            let (added, _) = store.add_parsable_certificates(trusted.iter().cloned());
+            of_system = found.certs;
+            let (added, _) = store.add_parsable_certificates(of_system.iter().cloned());
             if added == 0 {
                 let what = "the system has no certificates of CAs; name a file of them";
                 problems.push(TlsSetting::Ca(0), TlsFileError::general(what));
+                return None;
             }
+            &of_system
         }
-    }
-    if problems.len() > before {
-        return None;
-    }
+    };
     let verifier = WebPkiServerVerifier::builder_with_provider(store.into(), Arc::clone(provider))
         .with_crls(lists.ders.iter().cloned())
         .enforce_revocation_expiration()
         .build();
     if let Err(error) = &verifier {
-        lists.unusable(&trusted, problems);
+        lists.unusable(trusted, problems);
         if problems.len() == before {
             let what = format_args!("brokers cannot be verified: {error}");
             problems.push(TlsSetting::Ca(0), TlsFileError::general(what));

@@ -17,7 +17,8 @@ use rustls::{
 use super::{
     TlsFileError, TlsSetting,
     problems::Problems,
-    revocation::{is_usable, next_update},
+    revocation::{Updates, is_usable, updates},
+    unlisted::{UnlistedCa, unlisted},
 };
 
 /// A file with revocation lists that are in use.
@@ -30,6 +31,8 @@ pub struct RevocationFile {
     pub setting: TlsSetting,
     /// When the first of its lists expires, in seconds since 1970.
     pub next_update: i64,
+    /// When that list was made, likewise.
+    pub this_update: i64,
 }
 
 /// What files of revocation lists have.
@@ -37,6 +40,14 @@ pub struct RevocationFile {
 pub(super) struct Lists {
     pub(super) ders: Vec<CertificateRevocationListDer<'static>>,
     pub(super) files: Vec<RevocationFile>,
+}
+
+/// The certificates of CAs.
+#[derive(Debug, Default)]
+pub(super) struct Roots {
+    pub(super) ders: Vec<CertificateDer<'static>>,
+    /// Which of the options names the file of each.
+    settings: Vec<TlsSetting>,
 }
 
 /// The largest file: a list of a million revoked certificates has about 40 MB.
@@ -77,8 +88,8 @@ pub(super) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, 
 }
 
 /// The certificates of the CAs in these files.
-pub(super) fn roots(files: &[PathBuf], problems: &mut Problems) -> Vec<CertificateDer<'static>> {
-    let mut roots = Vec::new();
+pub(super) fn roots(files: &[PathBuf], problems: &mut Problems) -> Roots {
+    let mut roots = Roots::default();
     for (index, file) in files.iter().enumerate() {
         let setting = TlsSetting::Ca(index);
         for root in problems
@@ -86,7 +97,10 @@ pub(super) fn roots(files: &[PathBuf], problems: &mut Problems) -> Vec<Certifica
             .unwrap_or_default()
         {
             match RootCertStore::empty().add(root.clone()) {
-                Ok(()) => roots.push(root),
+                Ok(()) => {
+                    roots.ders.push(root);
+                    roots.settings.push(setting);
+                }
                 Err(error) => {
                     let what = format_args!("not the certificate of a CA: {error}");
                     problems.push(setting, TlsFileError::of(file, what));
@@ -113,6 +127,14 @@ pub(super) fn key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsFileError> {
     })
 }
 
+impl Roots {
+    /// Those without a list among these.
+    pub(super) fn unlisted(&self, lists: &Lists) -> Vec<UnlistedCa> {
+        let settings = self.settings.iter().copied();
+        unlisted(settings.zip(&self.ders), &lists.ders)
+    }
+}
+
 impl Lists {
     /// Reads revocation lists: files, PEM or DER, or all files of directories.
     pub(super) fn load(paths: &[PathBuf], problems: &mut Problems) -> Self {
@@ -120,12 +142,13 @@ impl Lists {
         for (index, path) in paths.iter().enumerate() {
             let setting = TlsSetting::RevocationLists(index);
             for file in problems.take(setting, files(path)).unwrap_or_default() {
-                if let Some((ders, next_update)) = problems.take(setting, lists_of(&file)) {
+                if let Some((ders, updates)) = problems.take(setting, lists_of(&file)) {
                     lists.ders.extend(ders);
                     lists.files.push(RevocationFile {
                         file,
                         setting,
-                        next_update,
+                        next_update: updates.next_update,
+                        this_update: updates.this_update,
                     });
                 }
             }
@@ -147,10 +170,10 @@ impl Lists {
     }
 }
 
-/// The revocation lists of a file, at least one, and when the first of them expires.
+/// The revocation lists of a file, at least one, and how long the one is valid that expires first.
 fn lists_of(
     file: &Path,
-) -> Result<(Vec<CertificateRevocationListDer<'static>>, i64), TlsFileError> {
+) -> Result<(Vec<CertificateRevocationListDer<'static>>, Updates), TlsFileError> {
     let bytes = read(file)?;
     let mut all = Vec::new();
     if find(&bytes, b"-----BEGIN") {
@@ -160,9 +183,9 @@ fn lists_of(
     } else {
         all.push(bytes.into());
     }
-    let expire = all.iter().map(|list| next_update(list));
+    let valid = all.iter().map(|list| updates(list));
     // one without a time is none, and comes before all others
-    match expire.min().flatten() {
+    match valid.min().flatten() {
         Some(first) => Ok((all, first)),
         None => {
             let what = "no revocation list in it; BEGIN X509 CRL is expected, or DER; of a directory, every \

@@ -34,6 +34,7 @@ mod server;
 mod signature;
 mod stream;
 mod tickets;
+mod unlisted;
 
 pub(crate) use self::connect::connect_tls;
 #[cfg(feature = "ocsp")]
@@ -53,4 +54,5 @@ pub use self::{
     revocation::{ListError, RevocationList},
     server::{ClientAuth, TlsServer, TlsServerOptions},
     stream::{TLS_CONNECTION_BYTES, TlsStream},
+    unlisted::UnlistedCa,
 };

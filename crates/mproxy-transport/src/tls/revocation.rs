@@ -192,10 +192,32 @@ struct Head<'a> {
     signed: Signed<'a>,
 }
 
-/// When a list in DER expires, in seconds since 1970; `None` if it is no list, or does not say so, which
-/// makes it useless (RFC 5280, section 5.1.2.5).
-pub(super) fn next_update(der: &[u8]) -> Option<i64> {
-    Head::of(der).map(|head| head.next_update)
+/// When a list in DER was made, and when it expires, in seconds since 1970; `None` if it is no list, or does
+/// not say so, which makes it useless (RFC 5280, section 5.1.2.5).
+pub(super) fn updates(der: &[u8]) -> Option<Updates> {
+    let Head {
+        this_update,
+        next_update,
+        ..
+    } = Head::of(der)?;
+    Some(Updates {
+        next_update,
+        this_update,
+    })
+}
+
+/// From when to when a list is valid. The one that expires first comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Updates {
+    pub(super) next_update: i64,
+    pub(super) this_update: i64,
+}
+
+/// Whether a list in DER with the name of this issuer is signed by this key, a SubjectPublicKeyInfo; `None` if
+/// it has another name.
+pub(super) fn is_from(der: &[u8], issuer: &[u8], key: &[u8]) -> Option<bool> {
+    let head = Head::of(der)?;
+    (head.issuer.as_raw() == issuer).then(|| head.signed.is_by(key))
 }
 
 impl<'a> Head<'a> {

@@ -17,10 +17,10 @@ use rustls::{
 use super::ocsp::{Issuers, OcspError, OcspQuestion};
 use super::{
     CertificateNames, RevocationFile, TlsFileError, TlsFileErrors, TlsIdentity, TlsSetting,
-    TlsVersion, TlsViolation,
+    TlsVersion, TlsViolation, UnlistedCa,
     algorithms::{Algorithms, provider},
     chain::Bounded,
-    files::{Lists, roots},
+    files::{Lists, Roots, roots},
     key_log::KeyLog,
     problems::Problems,
     revocation::RevocationList,
@@ -92,6 +92,7 @@ struct Inner {
     #[cfg(feature = "ocsp")]
     issuers: Issuers,
     revocation_files: Vec<RevocationFile>,
+    unlisted: Vec<UnlistedCa>,
 }
 
 // ===== impl TlsServerOptions =====
@@ -169,7 +170,8 @@ impl TlsServer {
             handshake_timeout: options.handshake_timeout,
             certificates,
             #[cfg(feature = "ocsp")]
-            issuers: Issuers::new(&trust.roots, options.checks_whole_chain),
+            issuers: Issuers::new(&trust.roots.ders, options.checks_whole_chain),
+            unlisted: trust.unlisted(options),
             revocation_files: trust.lists.files,
         })))
     }
@@ -178,6 +180,12 @@ impl TlsServer {
     /// keeps.
     pub fn revocation_files(&self) -> &[RevocationFile] {
         &self.0.revocation_files
+    }
+
+    /// The CAs of clients that no list in use is from, in the order of the options; none if there are no lists, or
+    /// as long as one that somebody else keeps is missing.
+    pub fn unlisted_cas(&self) -> &[UnlistedCa] {
+        &self.0.unlisted
     }
 
     /// What the certificates say, in the order of the options.
@@ -312,7 +320,7 @@ impl ResolvesServerCert for Names {
 /// Whom a listener trusts.
 #[derive(Default)]
 struct Trust {
-    roots: Vec<CertificateDer<'static>>,
+    roots: Roots,
     lists: Lists,
 }
 
@@ -340,7 +348,7 @@ impl Trust {
             return None;
         }
         let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(self.roots.iter().cloned());
+        roots.add_parsable_certificates(self.roots.ders.iter().cloned());
         let is_missing = roots.is_empty() && !options.client_ca.is_empty();
         let mut builder =
             WebPkiClientVerifier::builder_with_provider(roots.into(), Arc::clone(provider));
@@ -361,7 +369,7 @@ impl Trust {
             Err(_) if is_missing => return None,
             Err(error) => {
                 let before = problems.len();
-                self.lists.unusable(&self.roots, problems);
+                self.lists.unusable(&self.roots.ders, problems);
                 if problems.len() == before {
                     let what = format_args!("clients cannot be verified: {error}");
                     problems.push(TlsSetting::Ca(0), TlsFileError::general(what));
@@ -377,6 +385,14 @@ impl Trust {
         }))
     }
 
+    fn unlisted(&self, options: &TlsServerOptions) -> Vec<UnlistedCa> {
+        // a list that is not there yet may be that of any CA
+        match options.kept_lists.iter().all(Option::is_some) {
+            true => self.roots.unlisted(&self.lists),
+            false => Vec::new(),
+        }
+    }
+
     /// What a session ticket is bound to.
     fn parts(&self, options: &TlsServerOptions) -> Vec<&[u8]> {
         let mode: &[u8] = match options.client_auth {
@@ -384,7 +400,7 @@ impl Trust {
             ClientAuth::Optional => b"optional",
             ClientAuth::Require => b"require",
         };
-        let roots = self.roots.iter().map(AsRef::as_ref);
+        let roots = self.roots.ders.iter().map(AsRef::as_ref);
         let lists = self.lists.ders.iter().map(AsRef::as_ref);
         let between: &[u8] = b"";
         let parts = std::iter::once(mode).chain(roots);

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use mproxy_transport::{ClientAuth, TlsServer, TlsViolation};
+use mproxy_transport::{ClientAuth, TlsServer, TlsSetting, TlsViolation};
 use rcgen::date_time_ymd;
 use tokio::io::AsyncReadExt;
 
@@ -85,6 +85,48 @@ async fn a_revoked_certificate_is_refused() {
     fs::write(ca.path("lists/one.pem"), "no list").unwrap();
     let error = TlsServer::load(&options).unwrap_err().to_string();
     assert!(error.contains("CRL") || error.contains("list"), "{error}");
+}
+
+/// What is said about a CA without a list, and what happens to its clients.
+#[test]
+fn a_ca_without_a_list_is_named() {
+    let (ca, other, twin) = (Ca::new(), Ca::named("other CA"), Ca::new());
+    let devices = [&ca, &other, &twin].map(|it| it.issue(&["device"]));
+    let mut options = mutual(&ca, &ca.issue(&["broker.test"]));
+    options.client_ca = vec![ca.path("ca.crt"), other.path("ca.crt"), ca.path("ca.crt")];
+    let named = |options: &_| {
+        let server = TlsServer::load(options).unwrap();
+        let unlisted = server.unlisted_cas().iter();
+        let names: Vec<_> = unlisted
+            .map(|it| (it.setting, it.has_list_of_other_key))
+            .collect();
+        (
+            names,
+            devices.each_ref().map(|it| judged(&server, it).is_ok()),
+        )
+    };
+    // without any list, nothing is checked
+    assert_eq!(named(&options), (Vec::new(), [true, true, false]));
+    fs::write(ca.path("list"), ca.revoke(&[], true)).unwrap();
+    options.revocation_lists = vec![ca.path("list")];
+    let other_is_missing = vec![(TlsSetting::Ca(1), false)];
+    assert_eq!(
+        named(&options),
+        (other_is_missing.clone(), [true, false, false])
+    );
+    options.allows_unknown_revocation = true;
+    assert_eq!(named(&options), (other_is_missing, [true, true, false]));
+    // one that is still to come may be that of the other CA
+    options.kept_lists = vec![None];
+    assert_eq!(named(&options).0, []);
+    options.kept_lists.clear();
+    // no list of its own, and that of its name does not let its clients in
+    options.client_ca = vec![ca.path("ca.crt"), twin.path("ca.crt")];
+    let twin_has_another = vec![(TlsSetting::Ca(1), true)];
+    assert_eq!(named(&options), (twin_has_another, [true, false, false]));
+    fs::write(ca.path("list"), other.revoke(&[], true)).unwrap();
+    options.client_ca = vec![other.path("ca.crt")];
+    assert_eq!(named(&options), (Vec::new(), [false, true, false]));
 }
 
 #[test]
