@@ -16,6 +16,7 @@ mod clients;
 mod clock;
 mod conns;
 mod consumers;
+mod crls;
 mod decisions;
 mod defects;
 mod demo;

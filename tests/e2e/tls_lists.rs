@@ -19,7 +19,7 @@ use crate::tls::{args, gets_in, listener, pki, shown, start};
 
 /// What a server of lists answers.
 #[derive(Clone)]
-enum Answer {
+pub(crate) enum Answer {
     /// The bytes.
     Bytes(Vec<u8>),
     /// A list, which is named by an ETag.
@@ -31,7 +31,7 @@ enum Answer {
 }
 
 /// A server of lists.
-struct Server {
+pub(crate) struct Server {
     addr: SocketAddr,
     answer: Arc<Mutex<Answer>>,
     /// Requests so far that were told that nothing has changed.
@@ -39,7 +39,7 @@ struct Server {
 }
 
 impl Server {
-    async fn start(answer: Answer) -> Self {
+    pub(crate) async fn start(answer: Answer) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let addr = listener.local_addr().expect("it is bound");
         let answer = Arc::new(Mutex::new(answer));
@@ -58,11 +58,11 @@ impl Server {
         }
     }
 
-    fn answers(&self, answer: Answer) {
+    pub(crate) fn answers(&self, answer: Answer) {
         *self.answer.lock().expect("nobody panics") = answer;
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}/ca.crl?key=canary", self.addr)
     }
 }
@@ -104,7 +104,7 @@ async fn serve(mut stream: TcpStream, answer: Answer, unchanged: watch::Sender<u
 }
 
 /// A list of this CA that revokes these, made in this year.
-fn list(pki: &Pki, serials: &[u64], year: i32) -> Answer {
+pub(crate) fn list(pki: &Pki, serials: &[u64], year: i32) -> Answer {
     Answer::List(pki.list(serials, [year, 2200]).der().to_vec())
 }
 

@@ -9,9 +9,9 @@ mod labels;
 mod metrics;
 
 pub use api::{
-    Api, BanEntry, BanFilter, BanList, BanQuery, BanRefused, Bannable, BoxFuture, Connection,
-    Disconnect, Drain, DrainHow, DrainRefused, DrainState, Filter, NewBan, Page, ReloadRefused,
-    Reloaded, ScoreEntry, Sort,
+    Api, BanEntry, BanFilter, BanList, BanQuery, BanRefused, Bannable, BoxFuture, Connection, Crl,
+    CrlFetch, CrlState, Disconnect, Drain, DrainHow, DrainRefused, DrainState, Filter, NewBan,
+    Page, ReloadRefused, Reloaded, ScoreEntry, Sort,
 };
 pub use build_info::BuildInfo;
 pub use health::{CheckHandle, Health, Named, Readiness};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use mproxy_admin::{
-    Admin, BanEntry, BanList, BanRefused, Bannable, BoxFuture, Connection, Disconnect, Drain,
+    Admin, BanEntry, BanList, BanRefused, Bannable, BoxFuture, Connection, Crl, Disconnect, Drain,
     DrainHow, DrainRefused, NewBan, ReloadRefused, Reloaded, ScoreEntry,
 };
 use mproxy_codec::{Direction, ReasonCode};
@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::bans::{Banned, Bans, Full, Subject};
 use super::drain::{DrainRequest, Progress, UndoRequest};
 use super::event::{Asker, Event, Reload, Sender};
+use super::lists::{ListFiles, Lists};
 use super::registry::{Listed, Registry};
 use super::reload::ReloadError;
 use super::sockets::BindError;
@@ -35,6 +36,8 @@ pub(crate) struct Api {
     /// The bearer token of callers; a reload may change it.
     pub(crate) token: Arc<Token>,
     pub(crate) progress: Progress,
+    pub(crate) lists: Lists,
+    pub(crate) list_files: Arc<ListFiles>,
 }
 
 impl mproxy_admin::Api for Api {
@@ -146,6 +149,20 @@ impl mproxy_admin::Api for Api {
 
     fn lift(&self, subject: Bannable<'_>) -> Result<bool, BanRefused> {
         Ok(self.bans.lift(&subject_of(subject)?))
+    }
+
+    fn crls(&self) -> Vec<Crl> {
+        let mut crls = self.lists.report();
+        crls.extend(self.list_files.report());
+        crls
+    }
+
+    fn fetch_crls(&self) -> BoxFuture<Vec<Crl>> {
+        let lists = self.lists.clone();
+        Box::pin(async move {
+            lists.fetch_now().await;
+            lists.report()
+        })
     }
 }
 

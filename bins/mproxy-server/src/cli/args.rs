@@ -2,6 +2,7 @@
 
 use super::bans::BansCommand;
 use super::conns::ConnsCommand;
+use super::crls::CrlsCommand;
 use super::key_path::KeyPath;
 use crate::app::TLS_PROVIDER;
 use clap::builder::{FalseyValueParser, OsStringValueParser, TypedValueParser};
@@ -101,6 +102,9 @@ pub(super) enum Command {
     /// List, make or lift the bans of the running proxy
     #[command(subcommand, arg_required_else_help = true)]
     Bans(BansCommand),
+    /// List the revocation lists of the running proxy, or fetch them now
+    #[command(subcommand, arg_required_else_help = true)]
+    Crls(CrlsCommand),
     /// Exit 0 when the running proxy is ready, 1 otherwise
     ///
     /// For HEALTHCHECK in images without curl: queries /readyz of the admin port.

@@ -5,6 +5,7 @@ mod args;
 mod bans;
 mod check;
 mod conns;
+mod crls;
 #[cfg(feature = "demo")]
 mod demo;
 mod drain;
@@ -52,6 +53,7 @@ fn obey(cli: Cli) -> Result<ExitCode, Exit> {
         Command::Drain(args) => drain::drain(&args),
         Command::Conns(command) => conns::conns(&command),
         Command::Bans(command) => bans::bans(&command),
+        Command::Crls(command) => crls::crls(&command),
         Command::Healthcheck(args) => healthcheck::healthcheck(&args),
         Command::Completions { shell } => print::completions(shell),
         Command::Man { directory } => print::manual(directory.as_deref()),

@@ -2,6 +2,7 @@
 
 mod bans;
 mod connections;
+mod crls;
 mod drain;
 mod reload;
 
@@ -10,6 +11,8 @@ use std::pin::Pin;
 
 pub use bans::{BanEntry, BanFilter, BanList, BanQuery, BanRefused, Bannable, NewBan, ScoreEntry};
 pub use connections::{Connection, Disconnect, Filter, Page, Sort};
+pub(crate) use crls::Crls;
+pub use crls::{Crl, CrlFetch, CrlState};
 pub use drain::{Drain, DrainHow, DrainRefused, DrainState};
 pub use reload::{ReloadRefused, Reloaded};
 
@@ -63,6 +66,12 @@ pub trait Api: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// The text is not an address or a network.
     fn lift(&self, subject: Bannable<'_>) -> Result<bool, BanRefused>;
+
+    /// The revocation lists.
+    fn crls(&self) -> Vec<Crl>;
+
+    /// Fetches each revocation list that has a URL, and answers when all were tried and are in effect: those.
+    fn fetch_crls(&self) -> BoxFuture<Vec<Crl>>;
 }
 
 /// A future with the proxy's answer.

@@ -16,7 +16,7 @@ use serde_json::json;
 use super::failure::Failure;
 use super::guard::{guard, require_json};
 use crate::api::{
-    Api, BanFilter, BanQuery, BanRefused, Disconnect, Drain, DrainHow, DrainRefused, Filter,
+    Api, BanFilter, BanQuery, BanRefused, Crls, Disconnect, Drain, DrainHow, DrainRefused, Filter,
     NewBan, ReloadRefused,
 };
 
@@ -31,6 +31,7 @@ pub(super) fn router(api: &Arc<dyn Api>) -> Router {
     // a browser asks before it sends DELETE to another site
     let drained = get(drain_state).delete(undo_drain);
     let drain = post(drain).route_layer(from_fn(require_json));
+    let fetch_crls = post(fetch_crls).route_layer(from_fn(require_json));
     let change_bans = post(ban).delete(lift).route_layer(from_fn(require_json));
     Router::new()
         .route("/api/v1/reload", reload)
@@ -39,6 +40,8 @@ pub(super) fn router(api: &Arc<dyn Api>) -> Router {
         .route("/api/v1/connections/{id}", get(connection))
         .route("/api/v1/connections/{id}/disconnect", disconnect)
         .route("/api/v1/bans", get(bans).merge(change_bans))
+        .route("/api/v1/crls", get(crls))
+        .route("/api/v1/crls/fetch", fetch_crls)
         .method_not_allowed_fallback(async || {
             Failure::new(
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -187,6 +190,15 @@ async fn lift(State(api): Proxy, query: Result<Query<BanQuery>, QueryRejection>)
             "mproxy-server bans list, or GET /api/v1/bans, lists what is; the value must be the same",
         )),
     }
+}
+
+async fn crls(State(api): Proxy) -> Answer {
+    Ok(Json(Crls { crls: api.crls() }).into_response())
+}
+
+async fn fetch_crls(State(api): Proxy) -> Answer {
+    let crls = api.fetch_crls().await;
+    Ok(Json(Crls { crls }).into_response())
 }
 
 const ONE_SUBJECT: &str =

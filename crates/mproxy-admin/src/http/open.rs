@@ -118,4 +118,6 @@ POST /api/v1/connections/ID/disconnect     end it: {\"reason_code\": 152, \"ban_
 GET  /api/v1/bans                          who is banned, and who has points; ?limit=&offset=
 POST /api/v1/bans                          ban: {\"address\": \"192.0.2.0/24\", \"for_s\": 600, \"reason\": \"\"}
 DELETE /api/v1/bans                        lift a ban: ?address= or ?username= or ?client_id=
+GET  /api/v1/crls                          the revocation lists
+POST /api/v1/crls/fetch                    fetch those of crl_urls now
 ";

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use mproxy_admin::{
-    Api, BanList, BanRefused, Bannable, BoxFuture, Connection, Disconnect, Drain, DrainHow,
-    DrainRefused, DrainState, NewBan, ReloadRefused, Reloaded, ScoreEntry,
+    Api, BanList, BanRefused, Bannable, BoxFuture, Connection, Crl, CrlFetch, Disconnect, Drain,
+    DrainHow, DrainRefused, DrainState, NewBan, ReloadRefused, Reloaded, ScoreEntry,
 };
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -129,6 +129,21 @@ impl Api for Fake {
     fn lift(&self, subject: Bannable<'_>) -> Result<bool, BanRefused> {
         self.note(format!("lift {subject:?}"));
         Ok(subject == Bannable::Address("10.0.0.0/8"))
+    }
+
+    fn crls(&self) -> Vec<Crl> {
+        let listener = vec!["listeners.mqtts".to_owned()];
+        let url = "http://pki.example.com:80/ca.crl".to_owned();
+        let fetched = Crl::new(url, listener.clone(), None).fetched(CrlFetch::default());
+        let file = Crl::new("/etc/ca.crl".to_owned(), listener, Some([0, 60]));
+        vec![fetched, file]
+    }
+
+    fn fetch_crls(&self) -> BoxFuture<Vec<Crl>> {
+        self.note("fetch".to_owned());
+        let mut fetched = self.crls();
+        fetched.retain(|it| it.fetch.is_some());
+        Box::pin(async { fetched })
     }
 }
 
@@ -299,6 +314,24 @@ async fn bans_are_listed_made_and_lifted() {
             "lift Username(\"ann\")",
         ]
     );
+}
+
+#[tokio::test]
+async fn revocation_lists_are_listed_and_fetched() {
+    let (fake, port) = served().await;
+    let all = body(&port.get("/api/v1/crls").await);
+    let states: Vec<_> = all["crls"].as_array().unwrap().iter().collect();
+    assert_eq!(
+        [&states[0]["state"], &states[1]["state"]],
+        [&json!("missing"), &json!("expired")]
+    );
+    assert!(fake.asked.lock().unwrap().is_empty());
+    let fetched = port.request("POST", "/api/v1/crls/fetch", JSON).await;
+    assert_eq!(body(&fetched)["crls"], json!([states[0]]));
+    let plain = port.request("POST", "/api/v1/crls/fetch", "").await;
+    assert_failure(&plain, 415, "");
+    assert_failure(&port.get("/api/v1/crls/fetch").await, 405, "method");
+    assert_eq!(*fake.asked.lock().unwrap(), ["fetch"]);
 }
 
 /// A page in a browser on the same host can send requests to 127.0.0.1, and one whose name points

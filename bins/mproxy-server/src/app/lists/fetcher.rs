@@ -1,19 +1,21 @@
 //! The task that fetches one list.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mproxy_admin::Metrics;
 use mproxy_transport::{
     DialCause, FetchError, FetchLimits, Fetched, ListError, Resolver, RevocationList, Validators,
     fetch,
 };
+use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use super::landing::{Landing, Large};
 use super::{Lists, Pace, Source};
 use crate::app::event::{Asker, Event, Reload, Sender};
 use crate::app::memory::{Memory, Room};
+use crate::app::reload::ReloadError;
 use crate::app::session::fill_listener;
 
 /// The largest list: a million revoked certificates take about 40 MB.
@@ -59,27 +61,58 @@ impl Fetcher {
         let mut validators = Validators::default();
         let mut failures = 0;
         loop {
-            let pause = match self.fetch(&mut validators).await {
-                Ok(left) => {
+            let round = self.lists.begin(&self.source);
+            let (pause, error) = match self.fetch(&mut validators).await {
+                Ok((list, is_new)) => {
                     failures = 0;
-                    after_success(self.pace.refresh, left)
+                    let error = match is_new {
+                        true => self.bring_into_effect().await.err(),
+                        false => None,
+                    };
+                    (after_success(self.pace.refresh, remaining(&list)), error)
                 }
                 Err(failure) => {
                     failures += 1;
                     let pause = after_failure(self.pace.refresh, failures);
                     self.lists.failed(&self.source);
                     self.tell(&failure, pause);
-                    pause
+                    (pause, Some(failure.to_string()))
                 }
             };
             self.metrics.set_fetched_lists(self.lists.shown());
-            sleep(pause.mul_f64(1.0 - JITTER + 2.0 * JITTER * fastrand::f64())).await;
+            let pause = pause.mul_f64(1.0 - JITTER + 2.0 * JITTER * fastrand::f64());
+            let next = Instant::now() + pause;
+            self.lists.ended(&self.source, round, error, next);
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = self.lists.wanted(&self.source, round) => {}
+            }
         }
     }
 
-    /// Fetches the list once; if it is another one than before, it comes into effect. Returns for how
-    /// long it is valid.
-    async fn fetch(&self, validators: &mut Validators) -> Result<Duration, Failure> {
+    /// Has listeners look into the list that is kept now.
+    ///
+    /// # Errors
+    /// Why they do not.
+    async fn bring_into_effect(&self) -> Result<(), String> {
+        let (answer, answered) = oneshot::channel();
+        let reload = Reload {
+            answer: Some(answer),
+            ..Reload::by(Asker::Lists)
+        };
+        self.events.send(Event::Reload(reload)).await;
+        match answered.await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(ReloadError::Draining)) => {
+                Err("fetched, and in effect when the drain is undone".to_owned())
+            }
+            Ok(Err(error)) => Err(format!("fetched, and not in effect: {error}")),
+            Err(_) => Err("mproxy ends".to_owned()),
+        }
+    }
+
+    /// Fetches the list once. Returns it, and whether it is another one than before.
+    async fn fetch(&self, validators: &mut Validators) -> Result<(RevocationList, bool), Failure> {
         let limits = FetchLimits {
             timeout: self.pace.timeout,
             max_size: MAX_LIST,
@@ -93,12 +126,12 @@ impl Fetcher {
         let mut landing = Landing::new(self.memory.room(), &self.large);
         let url = &self.source.url;
         let fetched = fetch(url, limits, &self.resolver, &known, &mut landing).await?;
-        let (list, new) = match (fetched, before) {
+        match (fetched, before) {
             (Fetched::Unchanged, Some(list)) => {
                 self.lists.unchanged(&self.source);
-                (list, false)
+                Ok((list, false))
             }
-            (Fetched::Unchanged, None) => return Err(ListError::NotAList.into()),
+            (Fetched::Unchanged, None) => Err(ListError::NotAList.into()),
             (Fetched::Body(body, new), before) => {
                 let (list, room) = self.check(body, landing).await?;
                 let older = before
@@ -110,14 +143,9 @@ impl Fetcher {
                 *validators = new;
                 self.lists.fetched(&self.source, list.clone(), room);
                 let is_new = before.as_ref() != Some(&list);
-                (list, is_new)
+                Ok((list, is_new))
             }
-        };
-        if new {
-            let reload = Reload::by(Asker::Lists);
-            self.events.send(Event::Reload(reload)).await;
         }
-        Ok(remaining(&list))
     }
 
     /// Checks a list. The landing goes along: when this task is aborted, the check goes on.
@@ -126,7 +154,7 @@ impl Fetcher {
         body: Vec<u8>,
         landing: Landing,
     ) -> Result<(RevocationList, Room), Failure> {
-        let (client_ca, listeners) = (self.source.client_ca.clone(), self.pace.listeners);
+        let (client_ca, listeners) = (self.source.client_ca.clone(), self.pace.listeners.len());
         let is_first = self.lists.get(&self.source).is_none();
         let check = move || {
             let list = RevocationList::check(body, &client_ca, SystemTime::now())?;
@@ -141,7 +169,7 @@ impl Fetcher {
         let list = self.lists.get(&self.source);
         let list = list.or_else(|| self.lists.before(&self.source));
         let left = list.as_ref().map(remaining).filter(|it| !it.is_zero());
-        let named = |text: &str| fill_listener(text, &self.pace.listener);
+        let named = |text: &str| fill_listener(text, self.pace.listener());
         tracing::warn!(
             target: "mproxy::server",
             event = "error",

@@ -10,6 +10,7 @@
 //! known before it is checked. Handshakes wait for none of it: they look into the list that is there.
 
 mod fetcher;
+mod files;
 mod kept;
 mod landing;
 
@@ -25,6 +26,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use self::fetcher::Fetcher;
+pub(crate) use self::files::ListFiles;
 pub(crate) use self::kept::Lists;
 use self::landing::Large;
 use super::event::Sender;
@@ -43,10 +45,8 @@ struct Source {
 /// When a list is fetched, and for whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Pace {
-    /// The first listener that names it, for the log.
-    listener: String,
-    /// How many listeners name it.
-    listeners: usize,
+    /// The listeners that name it: one at least.
+    listeners: Vec<String>,
     refresh: Duration,
     timeout: Duration,
 }
@@ -120,7 +120,7 @@ impl Fetchers {
             }
             stays
         });
-        self.lists.keep(wanted.keys());
+        self.lists.keep(&wanted);
         for (source, pace) in wanted {
             if !self.running.contains_key(&source) {
                 let fetcher = Fetcher {
@@ -149,6 +149,13 @@ impl Drop for Fetchers {
     }
 }
 
+impl Pace {
+    /// The first listener that names it, for the log.
+    fn listener(&self) -> &str {
+        self.listeners.first().map_or("", String::as_str)
+    }
+}
+
 /// The lists of a configuration. One that several listeners have is fetched as often as one of them
 /// wants it.
 fn wanted(config: &Config) -> HashMap<Source, Pace> {
@@ -157,14 +164,13 @@ fn wanted(config: &Config) -> HashMap<Source, Pace> {
     let with_tls = with_tls.filter_map(|it| Some((&it.name, it.tls.as_ref()?)));
     for (name, tls) in with_tls {
         let own = Pace {
-            listener: name.clone(),
-            listeners: 0,
+            listeners: Vec::new(),
             refresh: tls.revocation.crl_refresh,
             timeout: tls.revocation.crl_timeout,
         };
         for source in Source::of(tls) {
             let pace = wanted.entry(source).or_insert_with(|| own.clone());
-            pace.listeners += 1;
+            pace.listeners.push(name.clone());
             pace.refresh = pace.refresh.min(own.refresh);
             pace.timeout = pace.timeout.max(own.timeout);
         }

@@ -22,6 +22,8 @@ use mproxy_transport::TlsServer;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::start::{Prepared, Sources, StartError};
+use super::OnLog;
 use super::api::Token;
 use super::bans::Bans;
 use super::capacity::Capacity;
@@ -31,7 +33,7 @@ use super::drain::{Drained, Progress};
 use super::event::{Event, Events, Sender};
 use super::gate::Gates;
 use super::kept::KeptListeners;
-use super::lists::Fetchers;
+use super::lists::{Fetchers, ListFiles};
 use super::memory::Memory;
 #[cfg(feature = "ocsp")]
 use super::ocsp::Ocsp;
@@ -44,8 +46,6 @@ use super::sockets::{Opened, Sockets};
 use super::strain::Strain;
 use super::upstream::Upstreams;
 use super::workers::{RESTART, Workers};
-use super::OnLog;
-pub(crate) use self::start::{Prepared, Sources, StartError};
 
 /// A proxy that is listening.
 pub(crate) struct Supervisor {
@@ -85,6 +85,7 @@ pub(crate) struct Supervisor {
     kept: KeptListeners,
     certificates: certificates::Watch,
     pub(super) fetchers: Fetchers,
+    list_files: Arc<ListFiles>,
     #[cfg(feature = "ocsp")]
     ocsp: Ocsp,
     events: Sender,
@@ -169,6 +170,7 @@ impl Supervisor {
         self.pace();
         self.metrics.set_certificates(certificates::shown(&plan));
         self.metrics.set_list_files(certificates::list_files(&plan));
+        self.list_files.follow(&plan);
         let distrusting = self.kept.distrusting(self.generation);
         certificates::judge(&self.workers, &self.registry, distrusting);
         #[cfg(feature = "ocsp")]

@@ -20,7 +20,7 @@ use crate::app::event::Sender;
 use crate::app::gate::Gates;
 use crate::app::held::Held;
 use crate::app::kept::KeptListeners;
-use crate::app::lists::Fetchers;
+use crate::app::lists::{Fetchers, ListFiles};
 use crate::app::memory::Memory;
 #[cfg(feature = "ocsp")]
 use crate::app::ocsp::Ocsp;
@@ -105,12 +105,15 @@ impl Prepared {
         let token = Arc::new(Token::from_pointee(None));
         let progress = Progress::default();
         let bans = Bans::new(config.bans.clone(), metrics.bans());
+        let list_files = Arc::new(ListFiles::default());
         let api = Api {
             events: sources.events.clone(),
             registry: registry.clone(),
             bans: Arc::clone(&bans),
             token: Arc::clone(&token),
             progress: progress.clone(),
+            lists: fetchers.lists.clone(),
+            list_files: Arc::clone(&list_files),
         };
         let admin = Admin::new(build, health.clone(), metrics.clone()).api(Arc::new(api));
         let admin = serve_admin(config.admin.bind, admin, &abort).await?;
@@ -154,6 +157,7 @@ impl Prepared {
             kept: KeptListeners::default(),
             certificates: certificates::Watch::default(),
             fetchers,
+            list_files,
             #[cfg(feature = "ocsp")]
             ocsp,
             events: sources.events,

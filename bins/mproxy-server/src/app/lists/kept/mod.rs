@@ -1,5 +1,7 @@
 //! The lists that were fetched.
 
+mod rounds;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,7 +10,8 @@ use mproxy_config::ListenerTls;
 use mproxy_transport::RevocationList;
 use tokio::sync::Notify;
 
-use super::Source;
+use self::rounds::Rounds;
+use super::{Pace, Source};
 use crate::app::memory::Room;
 
 /// The lists that were fetched, and how often they were. Clones are the same.
@@ -18,8 +21,10 @@ pub(crate) struct Lists(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     kept: Mutex<HashMap<Source, Kept>>,
-    /// Notified after each fetch.
+    /// Notified after each fetch, and when others are kept.
     fetched: Notify,
+    /// Notified when somebody wants a fetch.
+    asked: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -29,6 +34,9 @@ struct Kept {
     room: Option<Room>,
     successes: u64,
     failures: u64,
+    rounds: Rounds,
+    /// The listeners that name its URL.
+    used_by: Vec<String>,
     /// No URL of the configuration any more. The list stands in for those that are to replace it, until they are
     /// there: a URL with a typo must not keep out everybody.
     stands_in: bool,
@@ -72,16 +80,19 @@ impl Lists {
     }
 
     /// Keeps those of these sources, and those that stand in for them; forgets all others.
-    pub(super) fn keep<'a>(&self, sources: impl Iterator<Item = &'a Source>) {
+    pub(super) fn keep(&self, sources: &HashMap<Source, Pace>) {
         let mut all = self.lock();
-        let sources: HashSet<_> = sources.collect();
         for (source, kept) in all.iter_mut() {
-            kept.stands_in = !sources.contains(source);
+            kept.stands_in = !sources.contains_key(source);
+            kept.used_by.clear();
         }
-        for source in sources {
-            all.entry(source.clone()).or_default();
+        for (source, pace) in sources {
+            let kept = all.entry(source.clone()).or_default();
+            kept.used_by.clone_from(&pace.listeners);
         }
         forget(&mut all);
+        drop(all);
+        self.0.fetched.notify_waiters();
     }
 
     /// Notes a fetch, and the list that it brought, with its room. One that is not wanted any more is not kept.
@@ -118,12 +129,17 @@ impl Lists {
 
     /// Waits until each was fetched, or could not be.
     pub(super) async fn tried(&self) {
+        self.until(|all| all.values().all(Kept::is_tried)).await;
+    }
+
+    /// Waits until something is so.
+    async fn until(&self, is_so: impl Fn(&HashMap<Source, Kept>) -> bool) {
         loop {
             let fetched = self.0.fetched.notified();
             tokio::pin!(fetched);
             // before looking, so that nothing is missed in between
             fetched.as_mut().enable();
-            if self.lock().values().all(Kept::is_tried) {
+            if is_so(&self.lock()) {
                 return;
             }
             fetched.await;
