@@ -5,7 +5,7 @@ use mqtt::Encodable as _;
 use mqtt::control::ConnectReturnCode;
 use mqtt::packet::ConnackPacket;
 
-use super::publish::body;
+use super::body;
 use crate::build;
 use crate::error::{DecodeError, EncodeError};
 use crate::head::Head;

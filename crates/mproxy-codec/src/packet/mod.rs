@@ -1,12 +1,10 @@
-//! The packets, one file each. A view borrows the bytes of one whole packet and has validated all
+//! The packets, one module each. A view borrows the bytes of one whole packet and has validated all
 //! of them; reading a field from it cannot fail.
 
 mod ack;
 mod connack;
 pub(crate) mod connect;
-mod connect_builder;
 mod disconnect;
-mod glimpse;
 mod ping;
 mod publish;
 mod request;
@@ -18,10 +16,8 @@ use bytes::Bytes;
 pub use self::{
     ack::{Ack, encode_ack},
     connack::{Connack, encode_connack, encode_refusal},
-    connect::{ConnectPacket, Will},
-    connect_builder::ConnectBuilder,
+    connect::{ConnectBuilder, ConnectGlimpse, ConnectPacket, Will},
     disconnect::{Auth, Disconnect, encode_auth, encode_disconnect},
-    glimpse::ConnectGlimpse,
     ping::{PINGREQ, PINGRESP},
     publish::{Publish, PublishEdit, PublishLayout, encode_publish},
     request::RequestLayout,
@@ -33,6 +29,7 @@ pub use self::{
 use crate::error::DecodeError;
 use crate::head::Head;
 use crate::kind::{Direction, Kind};
+use crate::reader::Reader;
 use crate::version::Version;
 
 /// A validated packet of any type.
@@ -200,4 +197,12 @@ pub fn normalise(head: Head, packet: &[u8]) -> Result<Bytes, crate::EncodeError>
     let body = packet.get(head.len()..end).unwrap_or_default();
     let missing = head.remaining_len().saturating_sub(body.len());
     crate::build::join(first, &[body], missing)
+}
+
+/// A cursor behind the fixed header, for the packets that are always whole.
+fn body(head: Head, bytes: &[u8]) -> Result<Reader<'_>, DecodeError> {
+    let packet = bytes
+        .get(..head.total_len())
+        .ok_or(DecodeError::Truncated)?;
+    Ok(Reader::new(packet, head.len()))
 }

@@ -1,6 +1,6 @@
 //! PINGREQ and PINGRESP (MQTT 5.0 sections 3.12, 3.13).
 
-use super::publish::body;
+use super::body;
 use crate::error::DecodeError;
 use crate::head::Head;
 

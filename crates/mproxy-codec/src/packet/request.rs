@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::publish::body;
+use super::body;
 use crate::build;
 use crate::error::{DecodeError, EncodeError};
 use crate::head::Head;

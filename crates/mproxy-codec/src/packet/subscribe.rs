@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::publish::body;
+use super::body;
 use super::request::{self, Request, RequestLayout, request_accessors};
 use crate::build;
 use crate::error::{DecodeError, EncodeError};

@@ -2,10 +2,9 @@
 
 use core::fmt;
 
-use super::connect::{
-    ConnectPacket, FLAG_CLEAN, FLAG_WILL, FLAG_WILL_RETAIN, Fields, WILL_QOS_SHIFT, Will,
-    WillFields,
-};
+use super::fields::Fields;
+use super::flags::FLAG_CLEAN;
+use super::{ConnectPacket, Will};
 use crate::error::{DecodeError, EncodeError};
 use crate::version::Version;
 
@@ -109,21 +108,18 @@ impl<'a> ConnectBuilder<'a> {
     /// [`EncodeError::NoSuchField`] for properties, or will properties, before MQTT 5.0;
     /// [`EncodeError::Invalid`] with the [`DecodeError`] that a reader of the packet would report.
     pub fn build(&self) -> Result<ConnectPacket, EncodeError> {
-        let will_properties = self.will.map_or(&[][..], |will| will.properties.as_bytes());
-        let has_properties = !self.properties.is_empty() || !will_properties.is_empty();
+        let will_has = self.will.is_some_and(|will| !will.properties.is_empty());
+        let has_properties = !self.properties.is_empty() || will_has;
         if has_properties && !self.version.is_v5() {
             return Err(EncodeError::NoSuchField);
         }
+        let clean = if self.clean_start { FLAG_CLEAN } else { 0 };
         let fields = Fields {
-            flags: self.flags(),
+            flags: clean | self.will.as_ref().map_or(0, Will::flags),
             keep_alive: self.keep_alive,
             properties: self.properties,
             client_id: self.client_id.as_bytes(),
-            will: self.will.map(|will| WillFields {
-                properties: will_properties,
-                topic: will.topic.as_bytes(),
-                payload: will.payload,
-            }),
+            will: self.will.as_ref().map(Will::fields),
             user_name: self.user_name.map(str::as_bytes),
             password: self.password,
         };
@@ -132,18 +128,6 @@ impl<'a> ConnectBuilder<'a> {
             return Err(EncodeError::Invalid(DecodeError::ControlCharacter));
         }
         Ok(packet)
-    }
-
-    /// The connect flags, without those of the credentials.
-    fn flags(&self) -> u8 {
-        let mut flags = if self.clean_start { FLAG_CLEAN } else { 0 };
-        if let Some(will) = self.will {
-            flags |= FLAG_WILL | will.qos.as_u8() << WILL_QOS_SHIFT;
-            if will.retain {
-                flags |= FLAG_WILL_RETAIN;
-            }
-        }
-        flags
     }
 }
 

@@ -1,13 +1,11 @@
 //! Reads what it can from a CONNECT that is refused.
 
-use super::connect::{FLAG_PASSWORD, FLAG_USER_NAME, FLAG_WILL, parse_layout};
+use super::flags::{FLAG_PASSWORD, FLAG_USER_NAME, FLAG_WILL, V31_NAME};
+use super::layout::Layout;
 use crate::error::DecodeError;
 use crate::foreign::Foreign;
 use crate::head::Head;
 use crate::reader::Reader;
-
-/// How the protocol name of MQTT 3.1 stands in a CONNECT.
-const V31_NAME: &[u8] = b"\0\x06MQIsdp";
 
 /// The readable fields of an invalid or incomplete CONNECT, for a log line that names the client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -111,9 +109,9 @@ impl<'a> ConnectGlimpse<'a> {
     /// Finds the first error of a packet that is whole.
     fn judge(&mut self, head: Head, packet: &[u8]) {
         let mut field = "";
-        match parse_layout(head, packet, &mut field) {
+        match Layout::parse(head, packet, &mut field) {
             Err(_) => self.field = Some(field),
-            Ok(layout) if layout.is_v5() && !head.is_minimal() => {
+            Ok(layout) if layout.version.is_v5() && !head.is_minimal() => {
                 self.field = Some("remaining length");
             }
             Ok(layout) => self.control_field = layout.control_field(packet),
