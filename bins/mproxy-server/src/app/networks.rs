@@ -49,6 +49,13 @@ impl Networks {
     }
 }
 
+/// A network as an operator writes it: that of a single address is the address.
+pub(crate) fn short(network: Network) -> String {
+    let text = network.to_string();
+    let bits = if text.contains(':') { "/128" } else { "/32" };
+    text.strip_suffix(bits).unwrap_or(&text).to_owned()
+}
+
 /// Values by network. A lookup takes one step for each length of prefix among them, however many networks
 /// there are: block lists are long.
 #[derive(Clone, Debug)]
@@ -172,6 +179,18 @@ mod tests {
         let networks = networks(None, &[]);
         for address in ["192.0.2.1", "2001:db8::1"] {
             assert_eq!(networks.check(address.parse().unwrap()), Ok(()));
+        }
+    }
+
+    #[test]
+    fn only_a_single_address_is_written_without_its_prefix() {
+        for (text, short_form) in [
+            ("192.0.2.7/32", "192.0.2.7"),
+            ("192.0.2.0/24", "192.0.2.0/24"),
+            ("2001:db8::7/128", "2001:db8::7"),
+            ("2001:db8::/32", "2001:db8::/32"),
+        ] {
+            assert_eq!(short(text.parse().unwrap()), short_form);
         }
     }
 

@@ -91,7 +91,7 @@ impl Who {
 /// assert!(!network.contains("192.0.2.7".parse()?));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Network {
     address: IpAddr,
     prefix: u8,
@@ -113,6 +113,15 @@ impl Network {
     /// (`::ffff:192.0.2.7`) is one of IPv4.
     pub fn contains(self, address: IpAddr) -> bool {
         masked(address.to_canonical(), self.prefix) == Some(self.address)
+    }
+}
+
+/// The network of a single address.
+impl From<IpAddr> for Network {
+    fn from(address: IpAddr) -> Self {
+        let address = address.to_canonical();
+        let prefix = if address.is_ipv4() { 32 } else { 128 };
+        Self { address, prefix }
     }
 }
 

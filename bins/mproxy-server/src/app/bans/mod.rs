@@ -20,7 +20,6 @@ use std::time::{Duration, Instant};
 
 use mproxy_admin::{BanMetrics, BanSource, Offence};
 use mproxy_config::{self as config, BanMode};
-use mproxy_layers::acl::Network;
 
 pub(crate) use self::offence::{Offender, of_end, of_tls, of_websocket};
 use self::score::{Scores, Standing};
@@ -319,13 +318,6 @@ impl Banned {
         let argument = self.subject.as_argument();
         format!("if this is your client, lift the ban: mproxy-server bans remove {argument}")
     }
-}
-
-/// The network that an address is banned with: itself, or the prefix of an IPv6 address.
-pub(crate) fn network_of(address: IpAddr, ipv6_prefix: u8) -> Option<Network> {
-    let address = address.to_canonical();
-    let prefix = if address.is_ipv4() { 32 } else { ipv6_prefix };
-    Network::around(address, prefix)
 }
 
 #[cfg(test)]

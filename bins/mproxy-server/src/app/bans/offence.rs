@@ -10,8 +10,8 @@ use mproxy_layers::acl::Network;
 use mproxy_session::{CloseReason, SessionInfo, Side, Summary};
 use mproxy_transport::{TlsCause, TlsError, TlsFault, WsCause, WsError};
 
-use super::network_of;
 use super::table::Subject;
+use crate::app::gate::Client;
 
 /// A session that ends sooner, and without DISCONNECT, may be one of a loop.
 const SHORT: Duration = Duration::from_secs(5);
@@ -35,9 +35,7 @@ impl Offender<'_> {
 
     /// Those among these kinds that are known.
     pub(super) fn subjects(&self, kinds: Subjects) -> impl Iterator<Item = Subject> {
-        let network = self
-            .address
-            .and_then(|it| network_of(it.ip(), self.ipv6_prefix));
+        let client = self.address.map(|it| Client::of(it.ip(), self.ipv6_prefix));
         // an empty name is everybody's who has none
         let is_name = |name: &&str| !name.is_empty();
         let username = self
@@ -46,7 +44,10 @@ impl Offender<'_> {
             .filter(is_name);
         let client_id = self.session.map(SessionInfo::client_id).filter(is_name);
         let all = [
-            (Kind::Address, network.map(Subject::Address)),
+            (
+                Kind::Address,
+                client.map(|it| Subject::Address(it.network())),
+            ),
             (Kind::Username, username.map(Subject::username)),
             (Kind::ClientId, client_id.map(Subject::client_id)),
         ];

@@ -12,7 +12,7 @@ use mproxy_admin::{BanSource, BanSubject, Offence};
 use mproxy_layers::acl::Network;
 use mproxy_session::SessionInfo;
 
-use crate::app::networks::NetworkMap;
+use crate::app::networks::{self, NetworkMap};
 
 /// Bans at once: an attacker with more addresses is not kept out by address.
 const MOST_BANS: usize = 65_536;
@@ -93,13 +93,7 @@ impl Subject {
     /// The network or the name, as an operator writes it.
     pub(crate) fn value(&self) -> String {
         match self {
-            Self::Address(network) => {
-                let text = network.to_string();
-                let single = text
-                    .strip_suffix("/32")
-                    .or_else(|| text.strip_suffix("/128"));
-                single.map_or_else(|| text.clone(), str::to_owned)
-            }
+            Self::Address(network) => networks::short(*network),
             Self::Username(name) | Self::ClientId(name) => name.to_string(),
         }
     }

@@ -1,36 +1,36 @@
 //! Which connections belong to one client.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
-/// The unit of limits per address: an IPv4 address, or the part of an
+use mproxy_layers::acl::Network;
+
+use crate::app::networks;
+
+/// The unit of limits per address, and of bans: an IPv4 address, or the part of an
 /// IPv6 address that the provider assigns. A customer has all of the rest, at least a /64: counted one
 /// by one, its addresses would never reach a limit.
-///
-/// IPv4 addresses are kept as IPv4-mapped IPv6 addresses, which no prefix of another
-/// address is equal to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Client(Ipv6Addr);
+pub(crate) struct Client(Network);
 
 impl Client {
     /// The client at `address`; of an IPv6 address, its first `prefix` bits, 1 to 128.
     pub(crate) fn of(address: IpAddr, prefix: u8) -> Self {
-        Self(match address.to_canonical() {
-            IpAddr::V4(address) => address.to_ipv6_mapped(),
-            IpAddr::V6(address) => {
-                let rest = 128_u32.saturating_sub(prefix.into());
-                // a shift by all 128 bits would overflow
-                let mask = u128::MAX.checked_shl(rest).unwrap_or(0);
-                Ipv6Addr::from_bits(address.to_bits() & mask)
-            }
-        })
+        let address = address.to_canonical();
+        let network = match address {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(_) => Network::around(address, prefix),
+        };
+        Self(network.unwrap_or_else(|| address.into()))
+    }
+
+    /// The addresses that it may have.
+    pub(crate) const fn network(self) -> Network {
+        self.0
     }
 
     /// Its name in the log, which an operator can use to block it.
-    pub(super) fn name(self, prefix: u8) -> String {
-        match IpAddr::from(self.0).to_canonical() {
-            IpAddr::V6(address) if prefix < 128 => format!("{address}/{prefix}"),
-            address => address.to_string(),
-        }
+    pub(super) fn name(self) -> String {
+        networks::short(self.0)
     }
 }
 
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     fn name(address: &str, prefix: u8) -> String {
-        Client::of(address.parse().unwrap(), prefix).name(prefix)
+        Client::of(address.parse().unwrap(), prefix).name()
     }
 
     #[test]

@@ -146,10 +146,10 @@ impl Gate {
         let state = self.0.shared.lock();
         let listener = &state.listeners[self.0.index];
         let (client, count) = listener.places.most()?;
-        let (prefix, all) = (listener.ipv6_prefix, listener.places.len());
+        let all = listener.places.len();
         drop(state);
         Some(MostPending {
-            client: client.name(prefix),
+            client: client.name(),
             count,
             all,
         })
