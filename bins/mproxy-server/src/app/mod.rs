@@ -11,6 +11,7 @@ mod api;
 mod bans;
 mod capacity;
 mod certificates;
+mod cgroup;
 mod chain;
 mod code_pages;
 mod drain;

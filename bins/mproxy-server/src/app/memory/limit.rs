@@ -1,7 +1,8 @@
 //! How much memory there is: the limit of the control group, or the machine's.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+
+use crate::app::cgroup::{self, Group, Read};
 
 /// The part of it, in percent, that peers may occupy. The rest is for the program, for
 /// memory that the allocator cannot return, and for the kernel's socket buffers, which count, too.
@@ -12,21 +13,21 @@ const UNKNOWN: u64 = 256 << 20;
 
 /// The budget for what peers send: a part of the current memory.
 pub(super) fn automatic() -> u64 {
-    share_of(&|path| fs::read_to_string(path).ok())
+    share_of(&cgroup::file)
 }
 
 /// The same, of files as `read` has them.
-pub(super) fn share_of(read: &dyn Fn(&Path) -> Option<String>) -> u64 {
+pub(super) fn share_of(read: Read<'_>) -> u64 {
     available(read) / 100 * SHARE
 }
 
 /// The least of the machine's memory and the limits of all control groups around the process.
-fn available(read: &dyn Fn(&Path) -> Option<String>) -> u64 {
+fn available(read: Read<'_>) -> u64 {
     let machine = read(Path::new("/proc/meminfo")).and_then(|text| total(&text));
-    let groups = read(Path::new("/proc/self/cgroup")).unwrap_or_default();
-    let groups = groups.lines().filter_map(files).flatten();
+    let groups = cgroup::groups(read);
+    let files = groups.iter().filter_map(files).flatten();
     // "max", or a number beyond all memory, is no limit
-    let limits = groups.filter_map(|file| read(&file)?.trim().parse().ok());
+    let limits = files.filter_map(|file| read(&file)?.trim().parse().ok());
     limits.chain(machine).min().unwrap_or(UNKNOWN)
 }
 
@@ -39,24 +40,17 @@ fn total(meminfo: &str) -> Option<u64> {
     kibibytes.checked_mul(1024)
 }
 
-/// The files that hold the limit of the group in a line of `/proc/self/cgroup`, and those of the groups
-/// around it: cgroups(7), of version 2 and of version 1. In a container the path is often that of the
-/// host, and only the last file exists.
-fn files(line: &str) -> Option<impl Iterator<Item = PathBuf>> {
-    let mut fields = line.splitn(3, ':').skip(1);
-    let (controllers, group) = (fields.next()?, fields.next()?);
-    let (mount, file) = match controllers {
+/// The files that hold the limits of the group and of the groups around it, if its hierarchy limits memory.
+fn files(group: &Group) -> Option<impl Iterator<Item = PathBuf>> {
+    let (mount, file) = match group.controllers.as_str() {
         "" => ("/sys/fs/cgroup", "memory.max"),
-        _ if controllers.split(',').any(|it| it == "memory") => {
+        controllers if controllers.split(',').any(|it| it == "memory") => {
             ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
         }
         _ => return None,
     };
-    let groups: Vec<_> = Path::new(group.trim_start_matches('/'))
-        .ancestors()
-        .map(|group| Path::new(mount).join(group).join(file))
-        .collect();
-    Some(groups.into_iter())
+    let groups = group.path.ancestors();
+    Some(groups.map(move |group| Path::new(mount).join(group).join(file)))
 }
 
 #[cfg(test)]
@@ -66,10 +60,7 @@ mod tests {
     const MEMINFO: &str = "MemTotal:       24575000 kB\nMemFree:        1 kB\n";
 
     fn with(files: &[(&str, &str)]) -> u64 {
-        available(&|path| {
-            let (_, text) = files.iter().find(|(name, _)| Path::new(name) == path)?;
-            Some((*text).to_owned())
-        })
+        available(&cgroup::files(files))
     }
 
     #[test]

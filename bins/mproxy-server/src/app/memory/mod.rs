@@ -335,26 +335,24 @@ fn bytes(size: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroUsize;
-    use std::path::Path;
     use std::sync::Mutex;
 
     use mproxy_admin::{BuildInfo, Health, Metrics};
     use tokio::time::sleep;
 
     use super::*;
+    use crate::app::cgroup;
 
     /// What `memory.max` of the container says.
     static MAX: Mutex<&str> = Mutex::new("268435456\n");
 
     fn of_the_container() -> u64 {
-        limit::share_of(&|path| match path {
-            it if it == Path::new("/proc/self/cgroup") => Some("0::/pod/container\n".to_owned()),
-            it if it == Path::new("/sys/fs/cgroup/pod/container/memory.max") => {
-                Some((*MAX.lock().expect("not poisoned")).to_owned())
-            }
-            it if it == Path::new("/proc/meminfo") => Some("MemTotal: 16000000 kB\n".to_owned()),
-            _ => None,
-        })
+        let max = *MAX.lock().expect("not poisoned");
+        limit::share_of(&cgroup::files(&[
+            ("/proc/self/cgroup", "0::/pod/container\n"),
+            ("/sys/fs/cgroup/pod/container/memory.max", max),
+            ("/proc/meminfo", "MemTotal: 16000000 kB\n"),
+        ]))
     }
 
     /// A pod that was resized in place kept the limit of its start, and was killed, or refused clients for

@@ -1,8 +1,9 @@
 //! Pressure stall information (PSI) of the kernel: the share of time in which threads wait for CPU or
 //! memory.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+
+use crate::app::cgroup::{self, Read};
 
 /// Where the control groups of version 2 are, on systems that have both versions as well.
 const MOUNTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
@@ -25,23 +26,19 @@ impl Resource {
     /// The pressure in the control group of the process, in percent of the last ten seconds. `None` if the
     /// kernel does not tell it. That of the whole machine says nothing about the process.
     pub(super) fn pressure(self) -> Option<f64> {
-        self.read(&|path| fs::read_to_string(path).ok())
+        self.read(&cgroup::file)
     }
 
-    fn read(self, read: &dyn Fn(&Path) -> Option<String>) -> Option<f64> {
-        let groups = read(Path::new("/proc/self/cgroup"))?;
-        // the line of version 2
-        let group = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
-        let group = group.trim_start_matches('/');
+    fn read(self, read: Read<'_>) -> Option<f64> {
+        let mut groups = cgroup::groups(read).into_iter();
+        let group = groups.find(|group| group.controllers.is_empty())?.path;
         MOUNTS
             .into_iter()
-            .flat_map(|mount| self.places(mount, group))
+            .flat_map(|mount| self.places(Path::new(mount), &group))
             .find_map(|file| some_avg10(&read(&file)?))
     }
 
-    /// In a container the path is often that of the host, and the file is at the mount.
-    fn places(self, mount: &str, group: &str) -> [PathBuf; 2] {
-        let mount = Path::new(mount);
+    fn places(self, mount: &Path, group: &Path) -> [PathBuf; 2] {
         [mount.join(group).join(self.file()), mount.join(self.file())]
     }
 }
@@ -62,10 +59,7 @@ mod tests {
         full avg10=99.00 avg60=0.00 avg300=0.00 total=0\n";
 
     fn with(files: &[(&str, &str)], resource: Resource) -> Option<f64> {
-        resource.read(&|path| {
-            let (_, text) = files.iter().find(|(name, _)| Path::new(name) == path)?;
-            Some((*text).to_owned())
-        })
+        resource.read(&cgroup::files(files))
     }
 
     #[test]
