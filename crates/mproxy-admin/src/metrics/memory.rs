@@ -47,9 +47,9 @@ impl MemoryMetrics {
         let _ = self.source.set(Box::new(source));
     }
 
-    /// Counts connections that were closed.
-    pub fn shed(&self, stage: ShedStage, count: u64) {
-        self.shed.get_or_create(&ShedLabels { stage }).inc_by(count);
+    /// Counts a connection that was closed.
+    pub fn shed(&self, stage: ShedStage) {
+        self.shed.get_or_create(&ShedLabels { stage }).inc();
     }
 }
 

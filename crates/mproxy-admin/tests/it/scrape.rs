@@ -188,7 +188,8 @@ fn feed(port: &Port) {
     metrics.overload().level(ConnectionLimit::OverloadLag, 1);
     let memory = metrics.memory();
     memory.watch(|| (4096, 8192));
-    memory.shed(ShedStage::Session, 2);
+    memory.shed(ShedStage::Session);
+    memory.shed(ShedStage::Session);
     metrics.worker_lagged(Duration::from_millis(40));
     upstream.connack(Duration::from_millis(4));
     upstream.dialled(DialResult::Success, Duration::from_micros(700));

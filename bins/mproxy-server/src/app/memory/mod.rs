@@ -268,7 +268,7 @@ impl Memory {
             if !control.ends_at_once() {
                 control.close(Order::overload());
                 shed.connections += 1;
-                self.metrics.shed(stage, 1);
+                self.metrics.shed(stage);
             }
         }
         // memory that closed connections are about to free counts as free
