@@ -21,6 +21,7 @@ mod trouble;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mproxy_admin::Metrics;
@@ -50,6 +51,8 @@ struct Shared {
     runtime: Handle,
     resolver: Resolver,
     metrics: Metrics,
+    /// Whether a listener has ever asked a responder. Until then no connection takes the lock.
+    is_used: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -78,6 +81,7 @@ impl Ocsp {
             runtime: Handle::current(),
             resolver: resolver.clone(),
             metrics: metrics.clone(),
+            is_used: AtomicBool::new(false),
             state: Mutex::default(),
         }))
     }
@@ -124,6 +128,9 @@ impl Ocsp {
             Some((name.to_owned(), check))
         });
         let checks: HashMap<_, _> = checks.collect();
+        if !checks.is_empty() {
+            self.0.is_used.store(true, Ordering::Relaxed);
+        }
         let before = std::mem::replace(&mut state.checks, checks);
         changed(&before, &state, config)
     }
@@ -153,6 +160,9 @@ impl Ocsp {
     }
 
     fn leave(&self, session: u64) {
+        if !self.is_used() {
+            return;
+        }
         let attended = self.lock().attended.remove(&session);
         if let Some((responder, certificates)) = attended {
             responder.leave(session, &certificates);
@@ -203,7 +213,7 @@ impl Ocsp {
         let Some(peer) = handle.info().map(|info| info.peer()) else {
             return;
         };
-        if peer.certificate().is_none() {
+        if peer.certificate().is_none() || !self.is_used() {
             return;
         }
         let state = self.lock();
@@ -238,6 +248,10 @@ impl Ocsp {
             }
             _ => self.leave(handle.id().as_u64()),
         }
+    }
+
+    fn is_used(&self) -> bool {
+        self.0.is_used.load(Ordering::Relaxed)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
