@@ -66,22 +66,6 @@ impl Stream {
         }
     }
 
-    /// Waits until the client of a TLS connection has gone away, while somebody decides about it. What the
-    /// client sends meanwhile is kept for the next read, as long as it is less than 16 KiB. For a client that
-    /// sends more, and on other streams, it waits forever.
-    ///
-    /// # Cancel safety
-    /// Nothing is lost.
-    #[cfg(feature = "ocsp")]
-    pub async fn ended(&mut self) {
-        match self {
-            Self::Tls(stream) => stream.ended().await,
-            Self::Tcp(_) | Self::Unix(_) | Self::WebSocket(_) | Self::TlsClient(_) => {
-                std::future::pending().await
-            }
-        }
-    }
-
     /// Whether the peer has closed its connection, or its side of it, or reset it, even if there is something
     /// to read before that. What it says inside of TLS or a WebSocket does not count: it still holds a socket.
     pub fn has_left(&self) -> bool {

@@ -175,24 +175,6 @@ impl<M: TlsMachine> TlsStream<M> {
         }
     }
 
-    /// Waits until the peer has closed the connection, or broke it. What comes before that is kept for the next
-    /// read; from [`MAX_EARLY`] bytes on, nothing is read, and the end is not noticed.
-    ///
-    /// # Cancel safety
-    /// Nothing is lost.
-    #[cfg(feature = "ocsp")]
-    pub(crate) async fn ended(&mut self) {
-        while !self.is_over {
-            if self.held() >= MAX_EARLY {
-                return std::future::pending().await;
-            }
-            match poll_fn(|cx| self.poll_advance(cx, MIN_READ, None)).await {
-                Ok(Some(_)) => tokio::task::yield_now().await,
-                Ok(None) | Err(_) => return,
-            }
-        }
-    }
-
     /// Sends what waits to be sent.
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.unsent.poll_write(cx, &mut self.io)
@@ -353,10 +335,6 @@ const MAX_READS: u32 = 8;
 
 /// The most that these reads take: an empty record costs as much as a full one.
 const MAX_RAW_BYTES: usize = 64 * 1024;
-
-/// What a client may send while it is not known yet whether it is let in: enough for a CONNECT.
-#[cfg(feature = "ocsp")]
-const MAX_EARLY: usize = 16 * 1024;
 
 /// What one read takes at least: smaller ones would cost a system call each.
 const MIN_READ: usize = 4 * 1024;

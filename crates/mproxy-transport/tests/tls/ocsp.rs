@@ -8,7 +8,6 @@ use rcgen::{
     KeyUsagePurpose, PublicKeyData, SerialNumber, SigningKey, date_time_ymd,
 };
 use rustls::pki_types::CertificateDer;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use x509_cert::{
     Certificate,
     der::{
@@ -23,7 +22,7 @@ use x509_ocsp::{
     ResponderId, ResponseBytes, ResponseData, RevokedInfo, SingleResponse, Version,
 };
 
-use crate::support::{Ca, Leaf, mutual, shake};
+use crate::support::{Ca, Leaf, mutual};
 
 const NOW: u64 = 1_750_000_000;
 
@@ -522,38 +521,4 @@ fn an_issuer_that_no_ca_of_clients_has_issued_is_none() {
         questions(&ca, false, &[below, client.der().clone()]).unwrap_err(),
         OcspError::NoIssuer
     );
-}
-
-/// While somebody decides about a client, it may say something, and it may go away.
-#[tokio::test]
-async fn a_client_that_waits_is_heard_and_missed() {
-    let ca = Ca::new();
-    let server = TlsServer::load(&mutual(&ca, &ca.issue(&["broker.test"]))).unwrap();
-    let device = ca.issue(&["device-7"]);
-    for goes in [false, true] {
-        let (accepted, connected) = shake(&server, ca.client(Some(&device)), "broker.test").await;
-        let (mut ours, mut theirs) = (accepted.unwrap().0, connected.unwrap());
-        theirs.write_all(b"CONNECT").await.unwrap();
-        theirs.flush().await.unwrap();
-        if goes {
-            drop(theirs);
-            ours.ended().await;
-            continue;
-        }
-        // cut off as soon as it waits for more
-        for _ in 0..3 {
-            let waits = tokio::time::timeout(Duration::from_millis(1), ours.ended());
-            waits.await.unwrap_err();
-        }
-        let mut heard = [0; 7];
-        ours.read_exact(&mut heard).await.unwrap();
-        assert_eq!(&heard, b"CONNECT");
-        // more than it may say
-        let (mut writes, says) = (Box::pin(theirs.write_all(&[0; 500_000])), ours.ended());
-        tokio::select! {
-            _ = &mut writes => panic!("nobody has read it"),
-            () = says => panic!("it is still there"),
-            () = tokio::time::sleep(Duration::from_millis(50)) => {}
-        }
-    }
 }

@@ -1,12 +1,18 @@
 //! Clients whose certificate an OCSP responder is asked about.
 
+use std::time::Duration;
+
 use mproxy_admin::{Offence, Reason, RefuseReason, Side};
 use mproxy_session::{Peer, SessionHandle};
 use mproxy_transport::{OcspError, OcspQuestion, Stream, TlsInfo, TlsServer};
+use tokio::time::sleep;
 
 use super::open::Unopened;
 use crate::app::ocsp::{Attended, Refusal};
 use crate::app::service::Service;
+
+/// How often it is looked whether a client is still there while the responder is asked.
+const LOOK: Duration = Duration::from_secs(1);
 
 impl Service {
     /// What the responder is to be asked about a client; nothing if there is no responder.
@@ -22,10 +28,10 @@ impl Service {
     }
 
     /// Waits until the certificates of a client are known not to be revoked, unless the client goes away or the
-    /// connection is ordered to end. Nothing of what the client sends is looked at before.
+    /// connection is ordered to end. Nothing of what the client sends is read before.
     pub(super) async fn cleared(
         &self,
-        stream: &mut Stream,
+        stream: &Stream,
         peer: &Peer,
         questions: Result<Vec<OcspQuestion>, OcspError>,
         handle: &SessionHandle,
@@ -41,7 +47,7 @@ impl Service {
             tokio::select! {
                 biased;
                 judged = check.judge(&questions) => Some(judged),
-                () = stream.ended() => None,
+                () = left(stream) => None,
             }
         };
         match Box::pin(self.unless_ordered(peer, handle, judged)).await? {
@@ -87,5 +93,12 @@ impl Service {
             "connection refused: the OCSP responder does not confirm its certificate"
         );
         Unopened::Refused(RefuseReason::CertificateRejected)
+    }
+}
+
+/// Waits until the client has left.
+async fn left(stream: &Stream) {
+    while !stream.has_left() {
+        sleep(LOOK).await;
     }
 }

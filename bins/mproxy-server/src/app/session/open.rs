@@ -65,7 +65,7 @@ impl Service {
             peer = peer.with_tls(tls_peer(info));
             #[cfg(feature = "ocsp")]
             {
-                let cleared = self.cleared(&mut stream, &peer, questions, handle);
+                let cleared = self.cleared(&stream, &peer, questions, handle);
                 attended = cleared.await?;
             }
         }
