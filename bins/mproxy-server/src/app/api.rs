@@ -16,13 +16,11 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::bans::{Banned, Bans, Full, Subject};
-use super::drain::{DrainRequest, Progress, UndoRequest};
-use super::event::{Asker, Event, Reload, Sender};
+use super::event::{Asker, DrainRequest, Event, Reload, ReloadError, Sender, UndoRequest};
 use super::lists::{ListFiles, Lists};
+use super::progress::Progress;
 use super::registry::{Listed, Registry};
-use super::reload::ReloadError;
 use super::sockets::BindError;
-use super::supervisor::StartError;
 
 /// A bearer token; `None` = no token is accepted.
 pub(crate) type Token = ArcSwap<Option<Arc<str>>>;
@@ -257,16 +255,14 @@ pub(super) async fn serve_admin(
     bind: Option<SocketAddr>,
     admin: Admin,
     abort: &CancellationToken,
-) -> Result<Option<SocketAddr>, StartError> {
+) -> Result<Option<SocketAddr>, BindError> {
     let Some(bind) = bind else {
         return Ok(None);
     };
-    let bind_error = |error| {
-        StartError::Bind(BindError {
-            what: "the admin port".to_owned(),
-            address: bind.into(),
-            error,
-        })
+    let bind_error = |error| BindError {
+        what: "the admin port".to_owned(),
+        address: bind.into(),
+        error,
     };
     let listener = mproxy_admin::bind(bind).await.map_err(bind_error)?;
     let address = listener.local_addr().map_err(bind_error)?;

@@ -1,16 +1,18 @@
-//! Events of a running proxy, caused by a signal, a changed file, or the
-//! admin port.
+//! Events of a running proxy, caused by a signal, a changed file, or the admin port, and their answers.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
-use mproxy_admin::Reloaded;
+use mproxy_admin::{Drain, DrainRefused, Reloaded};
+use mproxy_config::diagnostics::Report;
 use tokio::sync::{mpsc, oneshot};
-
-use super::drain::{DrainRequest, UndoRequest};
-use super::reload::ReloadError;
 
 /// Maximum number of queued events; the sender of one more waits.
 const WAITING: usize = 16;
+
+/// What to do about a reload that is refused because of a drain.
+const WHILE_DRAINING: &str = "reload the process that replaces this one; or if this one is to stay, undo the \
+                              drain with mproxy-server drain --undo, and reload again";
 
 /// Something that the supervisor must handle.
 #[derive(Debug)]
@@ -51,6 +53,34 @@ pub(crate) enum Asker {
     Admin,
 }
 
+/// Why the old configuration stays in effect.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReloadError {
+    /// The new one is refused.
+    #[error("the new configuration is refused: {}", .0.tally())]
+    Refused(Box<Report>),
+    /// These keys need a restart, and `strict` refuses that.
+    #[error("these keys need a restart: {}", .0.join(", "))]
+    RestartRequired(Vec<String>),
+    /// The process is draining.
+    #[error("the process drains")]
+    Draining,
+}
+
+/// A request to drain.
+#[derive(Debug)]
+pub(crate) struct DrainRequest {
+    /// From now to the end of the drain; `None` = what the configuration says.
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) answer: oneshot::Sender<Result<Drain, DrainRefused>>,
+}
+
+/// A request to undo a drain.
+#[derive(Debug)]
+pub(crate) struct UndoRequest {
+    pub(crate) answer: oneshot::Sender<Result<Drain, DrainRefused>>,
+}
+
 impl Reload {
     /// A request without an answer.
     pub(crate) const fn by(asker: Asker) -> Self {
@@ -58,6 +88,25 @@ impl Reload {
             by: asker,
             is_strict: false,
             answer: None,
+        }
+    }
+
+    /// Refuses a reload while the process drains.
+    pub(super) fn refuse_because_of_drain(self) {
+        tracing::warn!(
+            target: "mproxy::server",
+            event = "reload",
+            by = self.by.as_str(),
+            remedy = WHILE_DRAINING,
+            "not reloaded: mproxy is draining"
+        );
+        self.answer(Err(ReloadError::Draining));
+    }
+
+    pub(super) fn answer(self, answer: Result<Reloaded, ReloadError>) {
+        if let Some(sender) = self.answer {
+            // the caller may have gone away
+            let _ = sender.send(answer);
         }
     }
 }
@@ -71,6 +120,34 @@ impl Asker {
             Self::Lists => "a fetched revocation list",
             Self::Admin => "the admin port",
         }
+    }
+}
+
+impl ReloadError {
+    /// What to do about it.
+    pub(super) const fn remedy(&self) -> &'static str {
+        match self {
+            Self::Refused(_) => {
+                "correct it and reload again; mproxy-server check finds all mistakes"
+            }
+            Self::RestartRequired(_) => "restart mproxy, or reload without strict",
+            Self::Draining => WHILE_DRAINING,
+        }
+    }
+}
+
+impl DrainRequest {
+    /// The process ends: the time of the signal counts.
+    pub(super) fn refuse_because_of_end(self) {
+        // the caller may have gone away, here and below
+        let _ = self.answer.send(Err(DrainRefused::Ending));
+    }
+}
+
+impl UndoRequest {
+    /// The process ends, and a drain cannot be undone any more.
+    pub(super) fn refuse_because_of_end(self) {
+        let _ = self.answer.send(Err(DrainRefused::Ending));
     }
 }
 

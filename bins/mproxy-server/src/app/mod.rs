@@ -14,20 +14,24 @@ mod certificates;
 mod cgroup;
 mod chain;
 mod code_pages;
+mod distrust;
 mod drain;
 mod event;
 mod gate;
 mod held;
 mod kept;
+mod key_names;
 mod lists;
 mod memory;
 mod networks;
 #[cfg(feature = "ocsp")]
 mod ocsp;
 mod plan;
+mod progress;
 mod recent;
 mod registry;
 mod reload;
+mod run;
 mod service;
 mod service_manager;
 mod session;
@@ -35,10 +39,12 @@ mod signals;
 mod sockets;
 mod strain;
 mod supervisor;
+mod tls_files;
 mod trust;
 mod upgrades;
 mod upstream;
 mod watch;
+mod worker_recorder;
 mod workers;
 
 use std::num::NonZeroUsize;
@@ -49,7 +55,7 @@ use mproxy_admin::{BuildInfo, Health, LogMetrics, Metrics};
 #[cfg(feature = "demo")]
 use mproxy_config::diagnostics::Report;
 use mproxy_config::diagnostics::{Diagnostic, Sources as Texts};
-use mproxy_config::{Config, Contents, Log};
+use mproxy_config::{Config, Contents, Loaded, Log};
 use mproxy_transport::UpstreamAddr;
 use tokio::runtime::Runtime;
 use tokio::sync::watch::Receiver;
@@ -59,7 +65,6 @@ pub(crate) use self::event::Events;
 pub(crate) use self::held::Held;
 use self::lists::Lists;
 use self::plan::Plan;
-pub(crate) use self::reload::Loader;
 #[cfg(test)]
 pub(crate) use self::signals::ENDING_SIGNALS;
 use self::signals::KILLED_BY_SIGNAL;
@@ -86,15 +91,18 @@ pub(crate) struct RunOptions {
     pub(crate) watched: Option<Receiver<Contents>>,
     /// Reports problems that are found when the files of the configuration are read.
     pub(crate) on_problems: OnProblems,
-    /// Applies the log level of a new configuration; returns the flag or variable that sets the
-    /// level instead, if one does.
+    /// Applies the log level of a new configuration.
     pub(crate) on_log: OnLog,
 }
+
+/// Reads the configuration again, from the same sources.
+pub(crate) type Loader = dyn Fn() -> Loaded + Send + Sync;
 
 /// Reports problems of the configuration, each at its place, and returns how many there are.
 pub(crate) type OnProblems = Box<dyn FnOnce(Vec<Diagnostic>) -> String + Send>;
 
-/// See [`RunOptions::on_log`].
+/// Applies the log level of a new configuration; returns the flag or variable that sets the level instead, if
+/// one does.
 pub(crate) type OnLog = Box<dyn Fn(&Log) -> Option<&'static str> + Send + Sync>;
 
 /// Runs the proxy until it is told to stop; its metrics include those of the log.

@@ -17,11 +17,11 @@ use mproxy_transport::{
     ListenAddr, TcpOptions, TlsClient, TlsClientOptions, TlsFileError, TlsServer, WsOptions,
 };
 
-use super::certificates;
 use super::chain::{Composed, Naming, compose};
 use super::gate::{HandshakeRules, Rules};
 use super::lists::Lists;
 use super::networks::Networks;
+use super::tls_files;
 use super::trust::Trust;
 use super::upgrades::Upgrades;
 
@@ -94,7 +94,7 @@ impl Plan {
         lists: &Lists,
         metrics: &Metrics,
     ) -> Result<Self, Vec<Diagnostic>> {
-        let tls_files = certificates::contents(config);
+        let tls_files = tls_files::contents(config);
         let mut chains = Chains::default();
         let mut problems = Vec::new();
         let known = before.map(|plan| &plan.chains);

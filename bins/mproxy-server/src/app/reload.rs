@@ -14,93 +14,21 @@ use std::time::{Duration, Instant};
 
 use mproxy_admin::{Metrics, Reloaded};
 use mproxy_config::diagnostics::{Diagnostic, Report};
-use mproxy_config::{Changes, Config, Loaded, diff};
+use mproxy_config::{Changes, Config, diff};
 use mproxy_session::BoxError;
 use mproxy_transport::ListenAddr;
 use rustix::process::nice;
 use tokio::sync::oneshot;
 
 use super::certificates;
-use super::event::{Asker, Events, Reload};
+use super::event::{Asker, Events, Reload, ReloadError};
 use super::lists::Lists;
 use super::plan::Plan;
 use super::service_manager;
 use super::sockets::BindError;
 use super::supervisor::Supervisor;
+use super::tls_files;
 use crate::telemetry::log_problems;
-
-/// Reads the configuration again, from the same sources.
-pub(crate) type Loader = dyn Fn() -> Loaded + Send + Sync;
-
-/// Why the old configuration stays in effect.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ReloadError {
-    /// The new one is refused.
-    #[error("the new configuration is refused: {}", .0.tally())]
-    Refused(Box<Report>),
-    /// These keys need a restart, and `strict` refuses that.
-    #[error("these keys need a restart: {}", .0.join(", "))]
-    RestartRequired(Vec<String>),
-    /// The process is draining.
-    #[error("the process drains")]
-    Draining,
-}
-
-/// What to do about a reload that is refused because of a drain.
-const WHILE_DRAINING: &str = "reload the process that replaces this one; or if this one is to stay, undo the \
-                              drain with mproxy-server drain --undo, and reload again";
-
-impl ReloadError {
-    /// A new configuration with an address on which mproxy cannot listen.
-    pub(crate) fn bind(mut report: Report, error: &BindError, own: Option<&ListenAddr>) -> Self {
-        let diagnostic = Diagnostic::error(error.to_string());
-        let remedy = match own {
-            Some(own) => Some(format!(
-                "mproxy itself listens at {own}, and cannot listen at both: restart it, or reload twice, \
-                 the first time with another port"
-            )),
-            None => error.remedy(),
-        };
-        let diagnostic = match remedy {
-            Some(remedy) => diagnostic.note(remedy),
-            None => diagnostic,
-        };
-        report.push(diagnostic);
-        Self::Refused(report.into())
-    }
-
-    /// What to do about it.
-    const fn remedy(&self) -> &'static str {
-        match self {
-            Self::Refused(_) => {
-                "correct it and reload again; mproxy-server check finds all mistakes"
-            }
-            Self::RestartRequired(_) => "restart mproxy, or reload without strict",
-            Self::Draining => WHILE_DRAINING,
-        }
-    }
-}
-
-impl Reload {
-    /// Refuses a reload while the process drains.
-    pub(super) fn refuse_because_of_drain(self) {
-        tracing::warn!(
-            target: "mproxy::server",
-            event = "reload",
-            by = self.by.as_str(),
-            remedy = WHILE_DRAINING,
-            "not reloaded: mproxy is draining"
-        );
-        self.answer(Err(ReloadError::Draining));
-    }
-
-    fn answer(self, answer: Result<Reloaded, ReloadError>) {
-        if let Some(sender) = self.answer {
-            // the caller may have gone away
-            let _ = sender.send(answer);
-        }
-    }
-}
 
 impl Supervisor {
     /// Reads the configuration again, and applies it if it is valid. Stops when the
@@ -170,7 +98,7 @@ impl Supervisor {
             Ok(opened) => opened,
             Err(error) => {
                 let own = self.sockets.at_port_of(&error.address);
-                return Err(ReloadError::bind(ready.report, &error, own));
+                return Err(not_bound(ready.report, &error, own));
             }
         };
         if ready.report.warnings() > 0 {
@@ -254,7 +182,7 @@ fn reloaded(
 ) -> Reloaded {
     const LEVEL: &str = "log.level";
     // the same files with other contents
-    for table in certificates::changed(&new.config, &old.tls_files, &new.plan.tls_files) {
+    for table in tls_files::changed(&new.config, &old.tls_files, &new.plan.tls_files) {
         changes.note(&table);
     }
     for listener in new.plan.distrusting(old) {
@@ -276,6 +204,24 @@ fn reloaded(
         overridden,
         report: (new.report.warnings() > 0).then(|| new.report.to_json(false)),
     }
+}
+
+/// A new configuration with an address on which mproxy cannot listen.
+fn not_bound(mut report: Report, error: &BindError, own: Option<&ListenAddr>) -> ReloadError {
+    let diagnostic = Diagnostic::error(error.to_string());
+    let remedy = match own {
+        Some(own) => Some(format!(
+            "mproxy itself listens at {own}, and cannot listen at both: restart it, or reload twice, \
+             the first time with another port"
+        )),
+        None => error.remedy(),
+    };
+    let diagnostic = match remedy {
+        Some(remedy) => diagnostic.note(remedy),
+        None => diagnostic,
+    };
+    report.push(diagnostic);
+    ReloadError::Refused(report.into())
 }
 
 fn list(keys: &[String]) -> Option<String> {

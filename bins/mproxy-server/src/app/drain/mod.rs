@@ -7,7 +7,6 @@
 //! ```
 //! After a signal, the process ends then. After a request of the admin port, it waits for either.
 
-mod progress;
 mod request;
 mod spread;
 
@@ -21,9 +20,6 @@ use tokio::time::{Instant, sleep, timeout};
 use super::event::{Event, Events};
 use super::service_manager;
 use super::supervisor::Supervisor;
-
-pub(crate) use self::progress::Progress;
-pub(crate) use self::request::{DrainRequest, UndoRequest};
 
 /// How long sessions get to end after time is up.
 const LAST_CALL: Duration = Duration::from_millis(500);

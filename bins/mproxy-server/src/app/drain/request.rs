@@ -1,44 +1,12 @@
 //! A drain that the admin port requests: the process goes on, and it can be undone.
 
-use std::time::Duration;
-
 use mproxy_admin::{Drain, DrainRefused, DrainState};
-use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::event::{Asker, Event, Events, Reload};
+use crate::app::event::{Asker, DrainRequest, Event, Events, Reload, UndoRequest};
 use crate::app::service_manager;
 use crate::app::sockets::BindError;
 use crate::app::supervisor::Supervisor;
-
-/// A request to drain.
-#[derive(Debug)]
-pub(crate) struct DrainRequest {
-    /// From now to the end of the drain; `None` = what the configuration says.
-    pub(crate) timeout: Option<Duration>,
-    pub(crate) answer: oneshot::Sender<Result<Drain, DrainRefused>>,
-}
-
-/// A request to undo a drain.
-#[derive(Debug)]
-pub(crate) struct UndoRequest {
-    pub(crate) answer: oneshot::Sender<Result<Drain, DrainRefused>>,
-}
-
-impl DrainRequest {
-    /// The process ends: the time of the signal counts.
-    pub(super) fn refuse_because_of_end(self) {
-        // the caller may have gone away, here and below
-        let _ = self.answer.send(Err(DrainRefused::Ending));
-    }
-}
-
-impl UndoRequest {
-    /// The process ends, and a drain cannot be undone any more.
-    pub(super) fn refuse_because_of_end(self) {
-        let _ = self.answer.send(Err(DrainRefused::Ending));
-    }
-}
 
 /// What ends a drain that was requested.
 enum Interrupt {

@@ -13,10 +13,9 @@ use tokio::time::sleep;
 
 use super::landing::{Landing, Large};
 use super::{Lists, Pace, Source};
-use crate::app::event::{Asker, Event, Reload, Sender};
+use crate::app::event::{Asker, Event, Reload, ReloadError, Sender};
+use crate::app::key_names::fill_listener;
 use crate::app::memory::{Memory, Room};
-use crate::app::reload::ReloadError;
-use crate::app::session::fill_listener;
 
 /// The largest list: a million revoked certificates take about 40 MB.
 pub(super) const MAX_LIST: usize = 64 << 20;

@@ -33,9 +33,8 @@ use tokio::time::sleep;
 
 pub(super) use self::check::{Check, Refusal};
 use self::responder::{Responder, Settings};
-use super::certificates::{BATCH, PAUSE};
-use super::registry::Registry;
-use super::workers::Workers;
+use super::distrust::{BATCH, PAUSE};
+use super::registry::Sessions;
 
 /// What is remembered of a connected client with one certificate, in bytes, as far as types have a size: an entry of
 /// the book with its question and its session.
@@ -169,42 +168,31 @@ impl Ocsp {
         }
     }
 
-    /// Has the connected clients of listeners that ask another responder than before asked about there.
-    pub(super) fn follow_sessions(
-        &self,
-        workers: &Workers,
-        registry: &Registry,
-        changed: Changed,
-        servers: HashMap<String, TlsServer>,
+    /// Has the clients of a worker asked about where their listeners, which have `changed`, ask now.
+    pub(super) async fn follow_sessions(
+        self,
+        sessions: Arc<Sessions>,
+        changed: Arc<Changed>,
+        servers: Arc<HashMap<String, TlsServer>>,
     ) {
-        if changed.is_empty() {
-            return;
-        }
-        let shared = Arc::new((changed, servers));
-        workers.each(registry, |sessions| {
-            let (ocsp, shared) = (self.clone(), Arc::clone(&shared));
-            async move {
-                let (changed, servers) = &*shared;
-                let mut looked = 0;
-                for handle in sessions.running() {
-                    let Some(peer) = handle.info().map(|info| info.peer()) else {
-                        continue;
-                    };
-                    let Some(check) = changed.get(&*peer.listener) else {
-                        continue;
-                    };
-                    // one that has ended is not attended to
-                    if handle.is_closed() {
-                        continue;
-                    }
-                    ocsp.follow_session(&handle, check.as_ref(), servers.get(&*peer.listener));
-                    looked += 1;
-                    if looked % BATCH == 0 {
-                        sleep(PAUSE).await;
-                    }
-                }
+        let mut looked = 0;
+        for handle in sessions.running() {
+            let Some(peer) = handle.info().map(|info| info.peer()) else {
+                continue;
+            };
+            let Some(check) = changed.get(&*peer.listener) else {
+                continue;
+            };
+            // one that has ended is not attended to
+            if handle.is_closed() {
+                continue;
             }
-        });
+            self.follow_session(&handle, check.as_ref(), servers.get(&*peer.listener));
+            looked += 1;
+            if looked % BATCH == 0 {
+                sleep(PAUSE).await;
+            }
+        }
     }
 
     /// A reload finds this connection from now on: asks about it where one that came before would have had it

@@ -17,8 +17,8 @@ use tokio::time::{sleep_until, timeout};
 use super::book::{Book, Look, News, Teller};
 use super::check::Told;
 use super::failure::{About, Failure};
-use crate::app::certificates;
-use crate::app::session::fill_listener;
+use crate::app::distrust;
+use crate::app::key_names::fill_listener;
 
 /// Maximum requests to a responder at the same time.
 const REQUESTS: usize = 32;
@@ -194,7 +194,7 @@ impl Responder {
             url: &self.url,
             status,
         };
-        certificates::reject(handle, &told, Some(told.remedy()));
+        distrust::reject(handle, &told, Some(told.remedy()));
     }
 
     fn tell(&self, failure: &Failure, retry: Duration) {

@@ -18,6 +18,3 @@ mod report;
 mod serve;
 mod tls;
 mod unused;
-
-pub(crate) use self::recorder::WorkerRecorder;
-pub(crate) use self::remedy::{fill_listener, fill_upstream};

@@ -1,13 +1,12 @@
 //! Turns a session's counters and events into metrics.
 
 use std::future::ready;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use mproxy_admin::{
-    Action, ConnectionMetrics, Decision, Direction, LayerMetrics, Metrics, PacketType, Reason,
-    Side, Traffic, TrafficCounters, Version,
+    Action, ConnectionMetrics, Decision, Direction, PacketType, Reason, Side, Traffic, Version,
 };
 use mproxy_codec::{self as codec, Kind, ReasonCode};
 use mproxy_session::{
@@ -16,39 +15,13 @@ use mproxy_session::{
 };
 
 use super::offended::Pings;
-use crate::app::certificates;
+use crate::app::distrust;
 use crate::app::gate::{Client, Pass};
 #[cfg(feature = "ocsp")]
 use crate::app::ocsp::Attended;
 use crate::app::service::Service;
 use crate::app::upstream::{Entered, Permit, Waiting};
-use crate::app::workers::Pulse;
-
-/// What all sessions of a worker share.
-#[derive(Debug)]
-pub(crate) struct WorkerRecorder {
-    pub(crate) traffic: Arc<TrafficCounters>,
-    /// Packets that the proxy makes itself.
-    pub(crate) own: LayerMetrics,
-    /// Counters of rare events.
-    pub(crate) metrics: Metrics,
-    /// Measure the latency of the next PUBLISH; the worker sets this regularly.
-    pub(crate) wants_latency: AtomicBool,
-    /// How late the worker is.
-    pub(crate) pulse: Pulse,
-}
-
-impl WorkerRecorder {
-    pub(crate) fn new(metrics: &Metrics, index: usize) -> Arc<Self> {
-        Arc::new(Self {
-            traffic: metrics.worker(index),
-            own: metrics.layer("session"),
-            metrics: metrics.clone(),
-            wants_latency: AtomicBool::new(true),
-            pulse: Pulse::new(),
-        })
-    }
-}
+use crate::app::worker_recorder::WorkerRecorder;
 
 /// The recorder of one connection.
 #[derive(Debug)]
@@ -243,7 +216,7 @@ impl Events for ConnectionRecorder {
         // from here on, a reload finds the session by its listener
         let policy = self.service.policy.load();
         if let (Some(served), Some(now)) = (&self.service.tls, &policy.tls) {
-            certificates::catch_up(session, served, now);
+            distrust::catch_up(session, served, now);
             #[cfg(feature = "ocsp")]
             self.service.ocsp.catch_up(session, now);
         }

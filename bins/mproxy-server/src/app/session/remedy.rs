@@ -9,30 +9,6 @@ use mproxy_transport::{DialError, TlsViolation};
 use crate::app::chain::{ByNames, naming};
 use crate::app::upstream::{dial_remedy, tls_remedy};
 
-/// The names of a listener and its broker in the configuration.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Names<'a> {
-    pub(crate) listener: &'a str,
-    pub(crate) upstream: &'a str,
-}
-
-impl Names<'_> {
-    /// Puts the names where a remedy has `NAME`, so that `--set` accepts its keys.
-    pub(crate) fn fill(self, remedy: &str) -> String {
-        fill_upstream(&fill_listener(remedy, self.listener), self.upstream)
-    }
-}
-
-/// Puts the name of a listener where a remedy has `NAME`.
-pub(crate) fn fill_listener(remedy: &str, name: &str) -> String {
-    remedy.replace("listeners.NAME.", &format!("listeners.{name}."))
-}
-
-/// Puts the name of a broker where a remedy has `NAME`.
-pub(crate) fn fill_upstream(remedy: &str, name: &str) -> String {
-    remedy.replace("upstreams.NAME.", &format!("upstreams.{name}."))
-}
-
 /// The remedy, with `NAME` for the names; `None` for an end that needs none.
 ///
 /// Every refused client gets one. A client that left, was disconnected by an operator or was drained gets
@@ -257,6 +233,7 @@ const fn by_layer(connack: Option<ReasonCode>) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::key_names::Names;
 
     /// Remedies said `raise listeners.limits.connect_timeout`, which is not a key: `--set` wants to
     /// know which listener.

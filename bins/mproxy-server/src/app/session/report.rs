@@ -4,8 +4,9 @@ use mproxy_codec::ReasonCode;
 use mproxy_session::{CloseReason, Summary, UpgradeRequest};
 
 use super::offended::ban_of;
-use super::remedy::{Names, of_reauthentication, of_will, remedy};
+use super::remedy::{of_reauthentication, of_will, remedy};
 use crate::app::bans::Banned;
+use crate::app::key_names::Names;
 use crate::app::service::Service;
 
 impl Service {

@@ -11,10 +11,11 @@ use mproxy_transport::{Accepted, DialError, Stream};
 
 use super::counted::Counted;
 use super::open::{Opened, Unopened};
-use super::recorder::{ConnectionRecorder, WorkerRecorder};
+use super::recorder::ConnectionRecorder;
 use crate::app::chain::LiveChain;
 use crate::app::gate::Pass;
 use crate::app::service::Service;
+use crate::app::worker_recorder::WorkerRecorder;
 
 impl Service {
     /// Serves a connection until it is closed.

@@ -27,7 +27,7 @@ use self::gauge::{Gauge, Threshold};
 use self::psi::Resource;
 use super::gate::Refused;
 use super::registry::Registry;
-use super::session::WorkerRecorder;
+use super::worker_recorder::WorkerRecorder;
 
 /// How often it is read.
 const PERIOD: Duration = Duration::from_secs(1);

@@ -1,4 +1,5 @@
-//! The running proxy: what is started from a configuration, replaced by a reload, and ended by a drain.
+//! The running proxy: what is started from a configuration, replaced by a reload, and ended by a drain. Each of
+//! these is a file of its own.
 //!
 //! ```text
 //! start:  Config -> Plan -> sockets -> workers -> brokers, if they are required -> apply
@@ -7,8 +8,6 @@
 
 mod start;
 
-#[cfg(feature = "ocsp")]
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -17,35 +16,32 @@ use mproxy_codec::ReasonCode;
 use mproxy_config::Config;
 use mproxy_config::diagnostics::Sources as Texts;
 use mproxy_transport::Resolver;
-#[cfg(feature = "ocsp")]
-use mproxy_transport::TlsServer;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::start::{Prepared, Sources, StartError};
-use super::OnLog;
 use super::api::Token;
 use super::bans::Bans;
 use super::capacity::Capacity;
 use super::certificates;
-use super::code_pages;
-use super::drain::{Drained, Progress};
-use super::event::{Event, Events, Sender};
+use super::distrust;
+use super::event::Sender;
 use super::gate::Gates;
 use super::kept::KeptListeners;
 use super::lists::{Fetchers, ListFiles};
 use super::memory::Memory;
 #[cfg(feature = "ocsp")]
-use super::ocsp::Ocsp;
+use super::ocsp::{Changed, Ocsp};
 use super::plan::{ListenerPlan, Plan};
+use super::progress::Progress;
 use super::registry::Registry;
-use super::reload::Loader;
 use super::service::Service;
-use super::service_manager;
 use super::sockets::{Opened, Sockets};
 use super::strain::Strain;
+use super::tls_files;
 use super::upstream::Upstreams;
 use super::workers::{RESTART, Workers};
+use super::{Loader, OnLog};
 
 /// A proxy that is listening.
 pub(crate) struct Supervisor {
@@ -83,7 +79,7 @@ pub(crate) struct Supervisor {
     pub(super) sockets: Sockets,
     pub(super) upstreams: Upstreams,
     kept: KeptListeners,
-    certificates: certificates::Watch,
+    tls_files: tls_files::Watch,
     pub(super) fetchers: Fetchers,
     list_files: Arc<ListFiles>,
     #[cfg(feature = "ocsp")]
@@ -98,33 +94,6 @@ impl Supervisor {
     pub(crate) fn listener(&self) -> Option<SocketAddr> {
         let first = self.plan.listeners.first()?;
         self.sockets.address(first)?.socket_addr()
-    }
-
-    /// Runs until the process must stop, then drains.
-    pub(crate) async fn run(mut self, mut events: Events) -> Drained {
-        self.watch_upstreams();
-        service_manager::ready();
-        tokio::spawn(service_manager::be_watched());
-        loop {
-            let event = match timeout(code_pages::SETTLED, events.next()).await {
-                Ok(event) => event,
-                Err(_) => {
-                    // what the start, or a reload, took
-                    code_pages::give_back();
-                    events.next().await
-                }
-            };
-            match event {
-                Event::Stop { .. } => return self.stop(&mut events).await,
-                Event::Reload(reload) => self.reload(reload, &mut events).await,
-                Event::Drain(request) => {
-                    if !self.drain_on_request(request, &mut events).await {
-                        return self.stop(&mut events).await;
-                    }
-                }
-                Event::Undo(request) => self.nothing_to_undo(request),
-            }
-        }
     }
 
     /// Watches the brokers for readiness.
@@ -171,13 +140,11 @@ impl Supervisor {
         self.metrics.set_certificates(certificates::shown(&plan));
         self.metrics.set_list_files(certificates::list_files(&plan));
         self.list_files.follow(&plan);
-        let distrusting = self.kept.distrusting(self.generation);
-        certificates::judge(&self.workers, &self.registry, distrusting);
+        self.end_distrusted();
         #[cfg(feature = "ocsp")]
-        self.ocsp
-            .follow_sessions(&self.workers, &self.registry, others, servers(&plan));
+        self.follow_responders(others);
         if !self.is_watched {
-            self.certificates.follow(&plan.tls_files, &self.events);
+            self.tls_files.follow(&plan.tls_files, &self.events);
         }
         self.fetchers.follow(&self.config);
         let listeners = plan.listeners.iter().map(|it| it.name.to_string());
@@ -219,6 +186,33 @@ impl Supervisor {
                 handle.set_pace(to_server, to_client);
             }
         }
+    }
+
+    /// Ends the sessions whose certificates are not trusted any more by their listeners.
+    fn end_distrusted(&self) {
+        let servers = Arc::new(self.kept.distrusting(self.generation));
+        if !servers.is_empty() {
+            self.workers.each(&self.registry, |sessions| {
+                distrust::judge(sessions, Arc::clone(&servers))
+            });
+        }
+    }
+
+    /// Has the clients of listeners that ask another responder than before asked about there.
+    #[cfg(feature = "ocsp")]
+    fn follow_responders(&self, changed: Changed) {
+        if changed.is_empty() {
+            return;
+        }
+        let servers = self.plan.listeners.iter();
+        let servers = servers.filter_map(|it| Some((it.name.to_string(), it.tls.clone()?)));
+        let (changed, servers) = (Arc::new(changed), Arc::new(servers.collect()));
+        self.workers.each(&self.registry, |sessions| {
+            let (changed, servers) = (Arc::clone(&changed), Arc::clone(&servers));
+            self.ocsp
+                .clone()
+                .follow_sessions(sessions, changed, servers)
+        });
     }
 
     /// Logs that a listener listens.
@@ -285,12 +279,4 @@ impl Drop for Supervisor {
         self.abort.cancel();
         self.workers.join();
     }
-}
-
-/// The TLS of each listener.
-#[cfg(feature = "ocsp")]
-fn servers(plan: &Plan) -> HashMap<String, TlsServer> {
-    let servers = plan.listeners.iter();
-    let servers = servers.filter_map(|it| Some((it.name.to_string(), it.tls.clone()?)));
-    servers.collect()
 }

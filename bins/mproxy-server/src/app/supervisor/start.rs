@@ -15,7 +15,6 @@ use crate::app::api::{Api, Token, serve_admin};
 use crate::app::bans::Bans;
 use crate::app::capacity::Capacity;
 use crate::app::certificates;
-use crate::app::drain::Progress;
 use crate::app::event::Sender;
 use crate::app::gate::Gates;
 use crate::app::held::Held;
@@ -25,14 +24,15 @@ use crate::app::memory::Memory;
 #[cfg(feature = "ocsp")]
 use crate::app::ocsp::Ocsp;
 use crate::app::plan::Plan;
+use crate::app::progress::Progress;
 use crate::app::registry::Registry;
-use crate::app::reload::Loader;
-use crate::app::session::WorkerRecorder;
 use crate::app::sockets::{BindError, Opened, Sockets};
 use crate::app::strain::Strain;
+use crate::app::tls_files;
 use crate::app::upstream::Upstreams;
+use crate::app::worker_recorder::WorkerRecorder;
 use crate::app::workers::Workers;
-use crate::app::{OnLog, OnProblems, build_info};
+use crate::app::{Loader, OnLog, OnProblems, build_info};
 
 /// Why the proxy does not start.
 #[derive(Debug, thiserror::Error)]
@@ -116,7 +116,9 @@ impl Prepared {
             list_files: Arc::clone(&list_files),
         };
         let admin = Admin::new(build, health.clone(), metrics.clone()).api(Arc::new(api));
-        let admin = serve_admin(config.admin.bind, admin, &abort).await?;
+        let admin = serve_admin(config.admin.bind, admin, &abort)
+            .await
+            .map_err(StartError::Bind)?;
         let recorders = (0..threads.get()).map(|index| WorkerRecorder::new(&metrics, index));
         let recorders: Vec<_> = recorders.collect();
         let strain = Arc::new(Strain::new(recorders.clone(), metrics.overload()));
@@ -155,7 +157,7 @@ impl Prepared {
             sockets,
             upstreams: Upstreams::default(),
             kept: KeptListeners::default(),
-            certificates: certificates::Watch::default(),
+            tls_files: tls_files::Watch::default(),
             fetchers,
             list_files,
             #[cfg(feature = "ocsp")]

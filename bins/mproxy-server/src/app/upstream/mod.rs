@@ -29,7 +29,7 @@ use self::health::{BrokerHealth, Outcome, Verdict};
 pub(crate) use self::probe::{Failure, of_fault as tls_remedy, remedy as dial_remedy};
 pub(crate) use self::set::Upstreams;
 pub(crate) use self::trial::try_broker;
-use crate::app::session::fill_upstream;
+use crate::app::key_names::fill_upstream;
 use mproxy_config::{self as config, HealthCheck};
 
 /// What to do about a broker that is not reached by its first address.

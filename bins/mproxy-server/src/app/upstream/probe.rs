@@ -10,7 +10,7 @@ use mproxy_patience::timeout;
 use mproxy_transport::{DialCause, DialError, HandshakeError, TlsCause, TlsFault, TlsViolation};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::app::session::fill_upstream;
+use crate::app::key_names::fill_upstream;
 
 /// MQTT 3.1.1, clean session, keep alive 10 s, no client identifier: every broker can read it, and it
 /// leaves nothing behind. Whether the broker lets it in does not matter.

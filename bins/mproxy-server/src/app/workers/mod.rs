@@ -3,8 +3,6 @@
 //! A connection is served where it was accepted, or handed once to the worker with the fewest, and
 //! never moves again: no wake-up crosses threads afterwards.
 
-mod pulse;
-
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::future::Future;
@@ -25,11 +23,10 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub(crate) use self::pulse::Pulse;
 use crate::app::gate::Pass;
 use crate::app::registry::{Entered, Registry, Sessions};
 use crate::app::service::Service;
-use crate::app::session::WorkerRecorder;
+use crate::app::worker_recorder::WorkerRecorder;
 
 /// A worker that has this many connections more than the idlest one hands new ones over.
 /// Handing over costs a wake-up of another thread; a smaller difference costs less.
@@ -240,7 +237,7 @@ const fn rules_changed() -> Order {
 
 async fn run(worker: Arc<Worker>, mut inbox: mpsc::Receiver<Message>, abort: CancellationToken) {
     let recorder = Arc::clone(&worker.recorder);
-    tokio::spawn(async move { pulse::beat(&recorder).await });
+    tokio::spawn(async move { recorder.beat().await });
     loop {
         tokio::select! {
             () = abort.cancelled() => return,

@@ -1,12 +1,12 @@
-//! The pulse of a worker: a timer that always runs, and measures how late it fires.
+//! What is counted and measured of a worker. Its pulse is a timer that always runs, and measures how late it fires.
 
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use mproxy_admin::{LayerMetrics, Metrics, TrafficCounters};
 use tokio::time::{Instant, sleep_until};
-
-use crate::app::session::WorkerRecorder;
 
 /// How often the timer fires: often enough for percentiles, and rarely enough for an idle process. A
 /// thread wakes up twice for it, because the runtime sorts a timer in again shortly before it is due.
@@ -19,6 +19,47 @@ const TICK: Duration = Duration::from_millis(500);
 /// A worker that was blocked for longer counts as blocked for this many ticks, which is 10 s: a
 /// process that was stopped for an hour need not catch up.
 const CAUGHT_UP: u32 = 20;
+
+/// What all sessions of a worker share.
+#[derive(Debug)]
+pub(crate) struct WorkerRecorder {
+    pub(crate) traffic: Arc<TrafficCounters>,
+    /// Packets that the proxy makes itself.
+    pub(crate) own: LayerMetrics,
+    /// Counters of rare events.
+    pub(crate) metrics: Metrics,
+    /// Measure the latency of the next PUBLISH; the worker sets this regularly.
+    pub(crate) wants_latency: AtomicBool,
+    /// How late the worker is.
+    pub(crate) pulse: Pulse,
+}
+
+impl WorkerRecorder {
+    pub(crate) fn new(metrics: &Metrics, index: usize) -> Arc<Self> {
+        Arc::new(Self {
+            traffic: metrics.worker(index),
+            own: metrics.layer("session"),
+            metrics: metrics.clone(),
+            wants_latency: AtomicBool::new(true),
+            pulse: Pulse::new(),
+        })
+    }
+
+    /// At each tick, measures how late the worker is, and makes it measure the latency of its broker.
+    pub(super) async fn beat(&self) -> Infallible {
+        loop {
+            let due = Instant::now() + TICK;
+            self.pulse.expect(due);
+            sleep_until(due).await;
+            let late = due.elapsed();
+            self.pulse.came(late);
+            for lag in lags(late) {
+                self.metrics.worker_lagged(lag);
+            }
+            self.wants_latency.store(true, Ordering::Relaxed);
+        }
+    }
+}
 
 /// How late a worker is, for others to read.
 #[derive(Debug)]
@@ -62,21 +103,6 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// At each tick, measures how late the worker is, and makes it measure the latency of its broker.
-pub(super) async fn beat(recorder: &WorkerRecorder) -> Infallible {
-    loop {
-        let due = Instant::now() + TICK;
-        recorder.pulse.expect(due);
-        sleep_until(due).await;
-        let late = due.elapsed();
-        recorder.pulse.came(late);
-        for lag in lags(late) {
-            recorder.metrics.worker_lagged(lag);
-        }
-        recorder.wants_latency.store(true, Ordering::Relaxed);
-    }
-}
-
 /// The delay of each tick that was due meanwhile, if the first is this late. If only the first counted,
 /// a worker that stands still for ten seconds would have one sample where a healthy one has twenty,
 /// and no percentile would show it.
@@ -88,7 +114,7 @@ fn lags(first: Duration) -> impl Iterator<Item = Duration> {
 mod tests {
     use std::num::NonZeroUsize;
 
-    use mproxy_admin::{BuildInfo, Format, Health, Metrics};
+    use mproxy_admin::{BuildInfo, Format, Health};
 
     use super::*;
 
@@ -135,7 +161,7 @@ mod tests {
             assert_eq!(recorder.pulse.lag(), TICK * 3);
         };
         tokio::select! {
-            never = beat(&recorder) => match never {},
+            never = recorder.beat() => match never {},
             () = work => {}
         }
     }
