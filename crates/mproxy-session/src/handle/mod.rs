@@ -285,14 +285,18 @@ impl SessionHandle {
         self.0.has(CLOSED)
     }
 
-    /// Runs the closing of a connection that began with this urgency. An order that is more urgent cuts it
-    /// short: at once if it says [abort](When::Abort), after `patience` if it says [now](When::Now).
+    /// Runs the closing of a connection that began with this urgency, unless that is [abort](When::Abort). An
+    /// order that is more urgent cuts it short: at once if it says abort, after `patience` if it says
+    /// [now](When::Now).
     pub(crate) async fn unless_hurried(
         &self,
         began: When,
         patience: Duration,
         closing: impl Future<Output = ()>,
     ) {
+        if began == When::Abort {
+            return;
+        }
         let hurry = poll_fn(|cx| {
             self.register(cx);
             let when = self.order().map(|order| order.when);

@@ -71,13 +71,9 @@ impl Session {
         let flush = flush(end.when(), account.limit.is_some(), &self.limits);
         let linger = Linger::of(&end, &self.limits, !is_gone);
         let closing = finish(client, last.unwrap_or_default(), flush, linger);
-        if end.when() == When::Abort {
-            drop(closing);
-        } else {
-            self.handle
-                .unless_hurried(end.when(), NOW_PATIENCE, closing)
-                .await;
-        }
+        self.handle
+            .unless_hurried(end.when(), NOW_PATIENCE, closing)
+            .await;
         let summary = Summary {
             version,
             reason_code: connack,
@@ -180,13 +176,9 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
                 tokio::join!(client, broker);
             }
         };
-        if end.when() == When::Abort {
-            drop(closing);
-        } else {
-            self.handle
-                .unless_hurried(end.when(), NOW_PATIENCE, closing)
-                .await;
-        }
+        self.handle
+            .unless_hurried(end.when(), NOW_PATIENCE, closing)
+            .await;
         (self.handle, (to_server, to_client))
     }
 }
