@@ -69,6 +69,17 @@ pub(super) fn list_files(plan: &Plan) -> Vec<ListFile> {
     files.collect()
 }
 
+/// The files of revocation lists that each table names.
+pub(super) fn list_tables(plan: &Plan) -> impl Iterator<Item = (String, &[RevocationFile])> {
+    sides(plan).map(|(side, _, lists)| {
+        let table = match side {
+            TlsSide::Listener(name) => format!("listeners.{name}"),
+            TlsSide::Upstream(name) => format!("upstreams.{name}"),
+        };
+        (table, lists)
+    })
+}
+
 /// What is loaded, and of no use: clients or brokers will not trust it, or it keeps them out. Each at its key,
 /// with what to do.
 pub(super) fn warnings(config: &Config, plan: &Plan) -> Vec<Diagnostic> {

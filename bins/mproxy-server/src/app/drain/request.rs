@@ -16,7 +16,7 @@ enum Interrupt {
 
 /// Reloads that came during a drain, and that nobody asks for again: a fetched revocation list or a changed
 /// file is news only once. One of each kind is enough, because a reload reads all of it.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Missed {
     /// Of the files of TLS and the revocation lists.
     files: Option<Asker>,
@@ -36,8 +36,8 @@ impl Missed {
     }
 
     /// Those to do, safety first: a configuration that is refused must not keep a revocation list out.
-    fn take(&mut self) -> impl Iterator<Item = Reload> + use<> {
-        let Self { files, all } = std::mem::take(self);
+    fn reloads(self) -> impl Iterator<Item = Reload> {
+        let Self { files, all } = self;
         files.into_iter().chain(all).map(Reload::by)
     }
 }
@@ -84,12 +84,9 @@ impl Supervisor {
                 Interrupt::Stop => return false,
                 Interrupt::Undo(undo) => undo,
             };
-            match self.undo().await {
+            match self.undo(missed, events).await {
                 Ok(()) => {
                     let _ = undo.answer.send(Ok(state()));
-                    for reload in missed.take() {
-                        self.reload(reload, events).await;
-                    }
                     return true;
                 }
                 Err(error) => {
@@ -115,17 +112,26 @@ impl Supervisor {
         let _ = request.answer.send(Ok(state));
     }
 
-    /// Serves again. Sessions that were told to end still do.
+    /// Serves again, by what was missed: a revocation list must count for the first client that is let in.
+    /// Sessions that were told to end still do.
     ///
     /// # Errors
     /// A listener cannot be opened again: another program has taken its address. Nothing has changed.
-    async fn undo(&mut self) -> Result<(), BindError> {
-        if self.stop.is_cancelled() {
+    async fn undo(&mut self, missed: Missed, events: &mut Events) -> Result<(), BindError> {
+        let is_closed = self.stop.is_cancelled();
+        if is_closed {
             // as long as a worker has its socket, the address is in use
             self.workers.until_closed().await;
-            let workers = self.workers.len();
-            let opened = self.sockets.open_missing(&self.plan.listeners, workers)?;
             self.stop = CancellationToken::new();
+        }
+        // opens the listeners, unless it is refused
+        for reload in missed.reloads() {
+            self.reload(reload, events).await;
+        }
+        if is_closed {
+            let workers = self.workers.len();
+            let opened = self.sockets.open_missing(&self.plan.listeners, workers);
+            let opened = opened.inspect_err(|_| self.stop.cancel())?;
             self.sockets.serves();
             self.apply(opened);
         }
@@ -178,9 +184,9 @@ mod tests {
         for by in askers {
             missed.refuse(Reload::by(by));
         }
-        let done: Vec<_> = missed.take().map(|reload| reload.by).collect();
+        let done: Vec<_> = missed.reloads().map(|reload| reload.by).collect();
         assert_eq!(done, [Asker::Lists, Asker::Watch]);
-        assert_eq!(missed.take().count(), 0);
+        let mut missed = Missed::default();
         missed.refuse(Reload::by(Asker::Admin));
         assert_eq!(missed, Missed::default(), "its sender was told");
     }

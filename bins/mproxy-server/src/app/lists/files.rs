@@ -6,9 +6,7 @@ use arc_swap::ArcSwap;
 use mproxy_admin::Crl;
 use mproxy_transport::RevocationFile;
 
-use crate::app::plan::Plan;
-
-/// The files of the plan in effect.
+/// The files in effect.
 #[derive(Debug, Default)]
 pub(crate) struct ListFiles(ArcSwap<BTreeMap<String, File>>);
 
@@ -22,10 +20,10 @@ struct File {
 }
 
 impl ListFiles {
-    /// Shows those of this plan from now on.
-    pub(crate) fn follow(&self, plan: &Plan) {
+    /// Shows those of these tables from now on.
+    pub(crate) fn follow<'a>(&self, tables: impl Iterator<Item = (String, &'a [RevocationFile])>) {
         let mut files = BTreeMap::new();
-        let mut add = |table: String, lists: &[RevocationFile]| {
+        for (table, lists) in tables {
             for list in lists {
                 let file = files.entry(list.file.display().to_string());
                 let file = file.or_insert_with(|| File {
@@ -36,22 +34,6 @@ impl ListFiles {
                 if file.used_by.last() != Some(&table) {
                     file.used_by.push(table.clone());
                 }
-            }
-        };
-        for listener in &plan.listeners {
-            if let Some(tls) = &listener.tls {
-                add(
-                    format!("listeners.{}", listener.name),
-                    tls.revocation_files(),
-                );
-            }
-        }
-        for upstream in &plan.upstreams {
-            if let Some(tls) = &upstream.tls {
-                add(
-                    format!("upstreams.{}", upstream.config.name),
-                    tls.revocation_files(),
-                );
             }
         }
         self.0.store(files.into());

@@ -139,7 +139,7 @@ impl Supervisor {
         self.pace();
         self.metrics.set_certificates(certificates::shown(&plan));
         self.metrics.set_list_files(certificates::list_files(&plan));
-        self.list_files.follow(&plan);
+        self.list_files.follow(certificates::list_tables(&plan));
         self.end_distrusted();
         #[cfg(feature = "ocsp")]
         self.follow_responders(others);
