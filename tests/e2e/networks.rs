@@ -6,10 +6,12 @@ use std::net::SocketAddr;
 use mproxy_tests::clients::mosquitto_pub;
 use mproxy_tests::wire::{Connect, PINGREQ, PINGRESP, Version};
 use mproxy_tests::{FakeBroker, Link, Mosquitto, Setup, connect_from, tls};
+use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::unconstrained;
 
-use crate::tls::{args, listener, pki, shown};
+use crate::tls::{OPTIONAL, args, listener, pki, shown};
 
 /// A connection from 127.0.0.N.
 async fn from(last: u8, addr: SocketAddr) -> TcpStream {
@@ -174,5 +176,39 @@ async fn handshakes_that_wait_for_their_clients_keep_nobody_out() {
             .sum("mproxy_connections_refused_total");
         assert!(refused < 1.0, "{refused}");
         drop(silent);
+    }
+}
+
+/// All handshakes of an address that had begun hundreds came before those of everybody else.
+#[tokio::test]
+async fn a_handshake_waits_for_one_of_each_other_address() {
+    const MANY: usize = 300;
+    let broker = Mosquitto::start().await;
+    let pki = pki();
+    let mproxy = listener(&pki, &broker.url(), OPTIONAL)
+        .set("server.worker_threads", "1")
+        .start()
+        .await;
+    let addr = mproxy.listener("mqtts");
+    let hello = tls::hello(&pki);
+    // so that it finds all of them at once
+    mproxy.signal(Signal::STOP);
+    let mut many = Vec::new();
+    for _ in 0..MANY {
+        let mut link = Link::over(from(66, addr).await);
+        link.send(&hello).await;
+        many.push(link);
+    }
+    let stream = from(1, addr).await;
+    let client = tls::client(&pki);
+    let good = tls::secure(&client, stream);
+    let (good, ()) = tokio::join!(good, async { mproxy.signal(Signal::CONT) });
+    // all at one moment: tokio would have a task that looks so often look away
+    let waiting = async { many.iter().filter(|it| it.is_idle()).count() };
+    let waiting = unconstrained(waiting).await;
+    assert!(good.is_ok() && waiting > 0, "it was the last one");
+    // and they are served
+    for mut link in many {
+        link.begin().await;
     }
 }

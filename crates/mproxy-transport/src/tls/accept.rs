@@ -2,6 +2,7 @@
 
 use std::{
     future::poll_fn,
+    net::IpAddr,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -25,7 +26,8 @@ use crate::{beginning::Beginning, linger::linger, stream::Stream};
 ///
 /// `held` is told how many bytes the client has made the connection hold, during the handshake and
 /// after it: the beginning of a record, at most 16 KiB. A handshake takes its steps in turns with the
-/// other handshakes of the thread, so that connections that are established are served in between.
+/// other handshakes of the thread, so that connections that are established are served in between. All that
+/// are accepted by this function share turns as those of one client.
 ///
 /// # Errors
 /// When there is no TLS connection at the end; the client has been told by an alert, and the stream is
@@ -41,7 +43,7 @@ pub fn accept_tls<F>(
 where
     F: Fn(usize) + Send + Sync + 'static,
 {
-    accept_tls_admitted(stream, server, held, || Some(()))
+    accept_tls_admitted(stream, server, None, held, || Some(()))
 }
 
 /// The place of a handshake among those that compute at the same time, or wait for their first turn to.
@@ -75,6 +77,10 @@ impl<P: HandshakePlace> HandshakePlace for Option<P> {
 /// the client has come, before any cryptography. It returns the place of the handshake, which is dropped when that
 /// is over; `None` closes the connection without an alert.
 ///
+/// `client` is whose handshake it is: an address, or the first of a network whose addresses are one client. Clients
+/// have turns one after the other, so a handshake waits for at most one step of each other client, however many
+/// handshakes that has begun.
+///
 /// # Errors
 /// As `accept_tls`; and [`TlsCause::NotAdmitted`] if `begin` has returned `None`.
 ///
@@ -83,6 +89,7 @@ impl<P: HandshakePlace> HandshakePlace for Option<P> {
 pub fn accept_tls_admitted<F, P>(
     stream: impl Into<Stream>,
     server: &TlsServer,
+    client: Option<IpAddr>,
     held: F,
     begin: impl FnOnce() -> Option<P> + Send,
 ) -> impl Future<Output = Result<(Stream, TlsInfo), TlsError>> + Send
@@ -94,6 +101,7 @@ where
     // Boxed: the caller's task is kept for the session's life.
     Box::pin(async move {
         let mut handshake = Handshake {
+            client,
             stream: Some(stream),
             beginning: Beginning::default(),
             refused: None,
@@ -110,6 +118,8 @@ where
 }
 
 struct Handshake {
+    /// Whose turns it has.
+    client: Option<IpAddr>,
     /// Until it is a TLS stream, and again when that has failed.
     stream: Option<Stream>,
     beginning: Beginning,
@@ -133,7 +143,7 @@ impl Handshake {
         let mut deadline = Deadline::new(until.unwrap_or_else(|| Instant::now() + FOREVER));
         let hello = self.hello(&held, &mut deadline).await?;
         let mut place = begin().ok_or(TlsCause::NotAdmitted)?;
-        let turn = gate::turn().await;
+        let turn = gate::turn(self.client).await;
         let said = hello.accepted.as_ref().map(Accepted::client_hello);
         let server_name = said.as_ref().and_then(|it| it.server_name());
         let server_name = server_name.map(Into::into);
@@ -196,7 +206,7 @@ impl Handshake {
                     .wait(async { Ok(tls.io().readable().await?) })
                     .await,
             )?;
-            turn = gate::turn().await;
+            turn = gate::turn(self.client).await;
             place.come_back();
             let len = READ_LEN.min(max - tls.held());
             let (step, refused) =

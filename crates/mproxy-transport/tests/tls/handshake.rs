@@ -1,18 +1,25 @@
 //! What is agreed on, and what clients do wrong before that.
 
 use std::{
+    net::IpAddr,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use mproxy_transport::{TlsCause, TlsServer, TlsVersion, accept_tls};
-use rustls::version::{TLS12, TLS13};
+use mproxy_transport::{
+    HandshakePlace, TlsCause, TlsServer, TlsVersion, accept_tls, accept_tls_admitted,
+};
+use rustls::{
+    ClientConnection,
+    version::{TLS12, TLS13},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
+    task::JoinSet,
     time::Instant,
 };
 
@@ -248,4 +255,61 @@ async fn a_handshake_has_its_time() {
         assert_eq!(start.elapsed().as_secs(), 7);
         assert_eq!(error.received(), sent.len() as u64);
     }
+}
+
+/// Notes whose handshake has taken a step.
+struct Noted(IpAddr, Arc<Mutex<Vec<IpAddr>>>);
+
+impl HandshakePlace for Noted {
+    fn leave(&mut self) {
+        self.1.lock().unwrap().push(self.0);
+    }
+
+    fn come_back(&mut self) {}
+}
+
+/// An address that began a thousand handshakes was served first, and everybody else waited for a third of a
+/// second.
+#[tokio::test]
+async fn a_handshake_waits_for_one_of_each_other_client() {
+    let ca = Ca::new();
+    let leaf = ca.issue(&["broker.test"]);
+    let server = TlsServer::load(&options(&leaf)).unwrap();
+    let name = "broker.test".try_into().unwrap();
+    let mut hello = Vec::new();
+    ClientConnection::new(Arc::new(ca.client(None)), name)
+        .unwrap()
+        .write_tls(&mut hello)
+        .unwrap();
+    let [many, few, one] = [1, 2, 3].map(|last| IpAddr::from([192, 0, 2, last]));
+    let steps = Arc::new(Mutex::new(Vec::new()));
+    let (mut handshakes, mut peers) = (JoinSet::new(), Vec::new());
+    for (client, count) in [(many, 60), (few, 20), (one, 1)] {
+        for _ in 0..count {
+            let (ours, mut theirs) = UnixStream::pair().unwrap();
+            theirs.write_all(&hello).await.unwrap();
+            peers.push(theirs);
+            let noted = Noted(client, Arc::clone(&steps));
+            let server = server.clone();
+            handshakes.spawn(async move {
+                let begin = || Some(noted);
+                accept_tls_admitted(ours, &server, Some(client), |_| {}, begin).await
+            });
+        }
+    }
+    for peer in &mut peers {
+        // the answer
+        peer.read_u8().await.unwrap();
+    }
+    drop(peers);
+    while let Some(ended) = handshakes.join_next().await {
+        assert!(ended.unwrap().is_err(), "they have left");
+    }
+    let steps = steps.lock().unwrap();
+    let place = |client| steps.iter().position(|it| *it == client).unwrap();
+    // the first ones had a turn before anybody else was there
+    assert!(place(few) < 10 && place(one) < 10, "{steps:?}");
+    // and from then on one after the other
+    let last = steps.iter().rposition(|it| *it == few).unwrap();
+    assert!(last < 60, "{steps:?}");
 }

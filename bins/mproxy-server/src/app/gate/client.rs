@@ -28,6 +28,11 @@ impl Client {
         self.0
     }
 
+    /// The address that stands for it.
+    pub(crate) fn address(self) -> IpAddr {
+        self.0.into()
+    }
+
     /// Its name in the log, which an operator can use to block it.
     pub(super) fn name(self) -> String {
         networks::short(self.0)

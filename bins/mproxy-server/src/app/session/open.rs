@@ -16,7 +16,7 @@ use super::recorder::reason;
 use super::tls;
 use super::unused::ended;
 use crate::app::bans;
-use crate::app::gate::{Pass, Refused};
+use crate::app::gate::{Client, Pass, Refused};
 #[cfg(feature = "ocsp")]
 use crate::app::ocsp::Attended;
 use crate::app::service::{Service, Unwelcome};
@@ -105,6 +105,7 @@ impl Service {
         let carrier = handle.clone();
         let held = move |bytes| carrier.carries(bytes);
         let (gate, address) = (&self.gate, peer.address);
+        let client = address.map(|it| Client::of(it.ip(), self.ipv6_prefix).address());
         let mut refused = None;
         let begin = || {
             let counted = self
@@ -115,7 +116,7 @@ impl Service {
                 .map_err(|limit| refused = Some(limit))
                 .ok()
         };
-        let handshake = accept_tls_admitted(stream, server, held, begin);
+        let handshake = accept_tls_admitted(stream, server, client, held, begin);
         let secured = self.unless_ordered(peer, handle, handshake).await?;
         secured.map_err(|error| match refused {
             Some(refused) => Unopened::Limited(address, refused),
