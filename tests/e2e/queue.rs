@@ -8,7 +8,7 @@ use mproxy_tests::wire::{
     Connect, DISCONNECT, PINGREQ, PINGRESP, Publish, Version, connack, field, frame, properties,
     subscribe,
 };
-use mproxy_tests::{Chance, FakeBroker, Fragile, Link, Mproxy, Setup, connect_from, until};
+use mproxy_tests::{Chance, FakeBroker, Fragile, Link, Mproxy, Port, Setup, connect_from, until};
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -367,6 +367,30 @@ async fn what_a_client_has_published_arrives_though_it_has_gone() {
     let (mut server, _) = it.broker.accept().await;
     server.expect(&publish).await;
     server.expect(&DISCONNECT).await;
+}
+
+/// It kept its turn as long as the broker was waited for, and nobody else had one.
+#[tokio::test]
+async fn who_leaves_while_the_broker_is_waited_for_keeps_no_turn() {
+    let port = Port::reserve();
+    let mproxy = Setup::before(&format!("mqtt://{}", port.addr()))
+        .set("upstreams.broker.admission.concurrent", "1")
+        .set("upstreams.broker.health.check", "off")
+        .set("upstreams.broker.connect_timeout", "10m")
+        .set("upstreams.broker.retry_for", "10m")
+        .start()
+        .await;
+    let first = sent(&mproxy, Version::V5, "first").await;
+    mproxy.metric(WAITS, 1.0).await;
+    let _second = sent(&mproxy, Version::V5, "second").await;
+    mproxy.metric(QUEUE, 1.0).await;
+    drop(first);
+    mproxy.metric(WAITS, 2.0).await;
+    let end = mproxy.end_of("first").await;
+    assert_eq!(
+        (&end["side"], &end["reason"]),
+        (&"client".into(), &"eof".into())
+    );
 }
 
 /// More behind CONNECT than is read of a client that waits kept the place of one without a socket.

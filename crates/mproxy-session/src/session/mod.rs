@@ -1,5 +1,6 @@
 //! A connection from its first byte to its summary.
 
+mod ahead;
 mod ask;
 mod close;
 mod connect;
@@ -175,8 +176,9 @@ impl Session {
 
     /// The same, for a client of which is known that it is gone before all that it has sent is read.
     /// `has_left` says so: it has closed its connection, or its side of it. It is asked once in a second about a
-    /// client that waits for its [turn](Turns) and has sent 8 KiB already without a PUBLISH; others are read until
-    /// their end. With [`run`](Self::run), such a client keeps its place until its turn comes.
+    /// client that waits for its [turn](Turns) and has sent 8 KiB already without a PUBLISH, and about one for which
+    /// the broker is dialled after its turn; others are read until their end. With [`run`](Self::run), such a client
+    /// keeps its place until its turn comes, and its turn until the broker is dialled.
     ///
     /// # Cancel safety
     /// As `run`.

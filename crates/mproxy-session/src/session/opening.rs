@@ -11,6 +11,7 @@ use mproxy_codec::{ConnectPacket, Direction, Kind, PropertyId, ReasonCode};
 use mproxy_patience::timeout;
 use tokio::time::Instant;
 
+use super::ahead::Ahead;
 use super::ask::Admit;
 use super::connect::{hold, parse_connect, read_connect};
 use super::known::{Known, Stage};
@@ -150,10 +151,18 @@ impl Session {
             self.recorder.admitted(&self.handle);
             self.unless_ordered().await?;
             known.stage = Stage::Dial;
-            let heard = self
-                .wait_for_turn(client, has_left, &connect, &mut rest)
-                .await?;
-            let server = self.dial(dial, &connect, &session).await?;
+            let mut ahead = Ahead {
+                client,
+                has_left,
+                rest: &mut rest,
+                heard: None,
+                handle: &self.handle,
+                kept: self.peer.size() + 2 * connect.packet().as_bytes().len(),
+            };
+            self.wait_for_turn(&mut ahead, &connect).await?;
+            let dialled = self.dial(dial, &connect, &session);
+            let server = self.while_held(&mut ahead, dialled).await?;
+            let heard = ahead.heard;
             let packet = connect.packet_mut();
             if hooks.to_client.kinds().contains(Kind::Publish) {
                 lower_aliases(packet, &self.limits);

@@ -6,9 +6,9 @@ use std::time::Duration;
 use mproxy_codec::{ReasonCode, Version};
 use mproxy_session::{Busy, CloseReason, Connect, Order, Side, Turn, Turns};
 use tokio::sync::oneshot;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
-use crate::support::pair::Pair;
+use crate::support::pair::{Dial, Pair};
 use crate::support::{Frames, Setup, admit_all, settle};
 
 const VERSIONS: [Version; 3] = [Version::V31, Version::V311, Version::V5];
@@ -21,6 +21,31 @@ impl Turns for Line {
         let called = self.0.lock().unwrap().take()?;
         Some(Box::pin(async { called.await.unwrap() }))
     }
+}
+
+/// Calls each client at once.
+struct Counted {
+    /// Whether others may wait for it.
+    is_held: bool,
+}
+
+impl Turns for Counted {
+    fn turn(self: Arc<Self>, _: &Connect) -> Option<Turn> {
+        None
+    }
+
+    fn is_held(&self) -> bool {
+        self.is_held
+    }
+}
+
+/// A client for which a broker is dialled that does not answer.
+async fn dialling(turns: impl Turns + 'static) -> Pair {
+    let setup = Setup::new().turns(Arc::new(turns)).dial(Dial::Hang);
+    let pair = setup.start(admit_all());
+    pair.client.send(&Frames(Version::V5).connect("c"));
+    settle().await;
+    pair
 }
 
 /// A client that waits.
@@ -123,6 +148,50 @@ async fn what_a_client_has_sent_before_it_left_is_forwarded() {
         pair.broker.expect(&wanted).await;
         pair.broker.finish();
         assert_eq!(pair.summary().await.reason, CloseReason::Disconnect);
+    }
+}
+
+/// It kept its turn until the broker was there, or time was over, and others waited for it.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_has_left_keeps_no_turn_while_the_broker_is_dialled() {
+    let frames = Frames(Version::V5);
+    let subscribe = frames.subscribe(1, &[&"x".repeat(20_000)]);
+    for behind in [Vec::new(), frames.disconnect(), subscribe] {
+        for (is_reset, reason) in [(false, CloseReason::Eof), (true, CloseReason::Reset)] {
+            let begin = Instant::now();
+            let pair = dialling(Counted { is_held: true }).await;
+            assert_eq!(pair.dials(), 1);
+            sleep(Duration::from_secs(5)).await;
+            assert!(pair.is_running());
+            pair.client.send(&behind);
+            match is_reset {
+                true => pair.client.reset(),
+                false => pair.client.finish(),
+            }
+            let summary = pair.summary().await;
+            // how it has left is behind more than is read
+            let is_long = behind.len() > 8 * 1024;
+            let reason = if is_long { CloseReason::Eof } else { reason };
+            assert_eq!(summary.reason, reason);
+            assert_eq!(summary.side, Side::Client);
+            assert!(!summary.dialled);
+            assert!(begin.elapsed() < Duration::from_secs(7));
+        }
+    }
+}
+
+/// What it has published would have been lost. And whom nobody waits for may be dialled for: it has a will.
+#[tokio::test(start_paused = true)]
+async fn the_broker_is_dialled_for_a_client_that_has_published_or_that_nobody_waits_for() {
+    let publish = Frames(Version::V5).publish("t", 0, 0, b"1");
+    for (is_held, behind) in [(true, publish), (false, Vec::new())] {
+        let pair = dialling(Counted { is_held }).await;
+        pair.client.send(&behind);
+        pair.client.finish();
+        sleep(Duration::from_secs(20)).await;
+        assert!(pair.is_running(), "{is_held}");
+        let summary = pair.summary().await;
+        assert_eq!(summary.reason, CloseReason::UpstreamUnreachable);
     }
 }
 

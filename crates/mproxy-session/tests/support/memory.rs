@@ -83,6 +83,14 @@ pub struct Socket {
     outward: Shared,
 }
 
+impl Socket {
+    /// Whether the test has closed its end, even if there is something to read before that.
+    pub fn has_left(&self) -> bool {
+        let lane = lock(&self.inward);
+        lane.ended || lane.read_error.is_some()
+    }
+}
+
 impl AsyncRead for Socket {
     fn poll_read(
         self: Pin<&mut Self>,

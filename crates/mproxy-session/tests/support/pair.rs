@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tower_service::Service;
 
 use super::frames::Frames;
-use super::memory::{Wire, connection};
+use super::memory::{Socket, Wire, connection};
 
 /// How the broker answers being dialled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,16 +113,17 @@ impl Setup {
         let counter = Arc::clone(&dials);
         let how = self.dial;
         let running = tokio::spawn(async move {
+            let dial = move |_: &Connect| async move {
+                counter.fetch_add(1, Ordering::Relaxed);
+                match how {
+                    Dial::Connect => Ok(server_socket),
+                    Dial::Refuse => Err(io::Error::from(io::ErrorKind::ConnectionRefused)),
+                    Dial::Hang => std::future::pending().await,
+                    Dial::Panic => panic!("the dialer panics on purpose"),
+                }
+            };
             session
-                .run(client_socket, admit, move |_| async move {
-                    counter.fetch_add(1, Ordering::Relaxed);
-                    match how {
-                        Dial::Connect => Ok(server_socket),
-                        Dial::Refuse => Err(io::Error::from(io::ErrorKind::ConnectionRefused)),
-                        Dial::Hang => std::future::pending().await,
-                        Dial::Panic => panic!("the dialer panics on purpose"),
-                    }
-                })
+                .run_watched(client_socket, Socket::has_left, admit, dial)
                 .await
         });
         Pair {

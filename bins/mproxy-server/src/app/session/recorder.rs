@@ -139,6 +139,12 @@ impl Turns for ConnectionRecorder {
             Entered::Full(busy) => Some(Box::pin(ready(Err(busy)))),
         }
     }
+
+    fn is_held(&self) -> bool {
+        self.opening()
+            .as_ref()
+            .is_some_and(|it| it.permit.is_some())
+    }
 }
 
 impl Counters for ConnectionRecorder {

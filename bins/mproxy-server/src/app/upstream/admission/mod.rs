@@ -72,7 +72,8 @@ struct State {
 }
 
 /// A client may connect to the broker; one of `concurrent` until it is dropped, at CONNACK or the
-/// broker's first AUTH.
+/// broker's first AUTH. A client that leaves before its CONNECT is sent drops it; later, the broker works on that
+/// CONNECT all the same, and clients that connect and leave must not give it more than `concurrent`.
 #[derive(Debug)]
 pub(crate) struct Permit(Arc<Admission>);
 
