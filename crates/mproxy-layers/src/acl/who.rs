@@ -104,6 +104,11 @@ impl Network {
         Some(Self { address, prefix })
     }
 
+    /// Its first address.
+    pub fn address(self) -> IpAddr {
+        self.address
+    }
+
     /// How many bits of an address say that it is in the network.
     pub fn prefix(self) -> u8 {
         self.prefix

@@ -30,7 +30,7 @@ impl Client {
 
     /// The address that stands for it.
     pub(crate) fn address(self) -> IpAddr {
-        self.0.into()
+        self.0.address()
     }
 
     /// Its name in the log, which an operator can use to block it.
