@@ -63,6 +63,7 @@ mod tls_clients;
 mod tls_files;
 mod tls_lists;
 mod tls_log;
+mod tls_names;
 mod tls_ocsp;
 mod topic_map;
 mod transparent;

@@ -69,15 +69,15 @@ async fn the_names_of_a_refused_certificate_are_cut_and_escaped() {
         let shown = ["-cert", &cert, "-key", &key, "-brief"];
         s_client(mproxy.listener("mqtts"), &pki, &shown).await;
     }
-    let whole = format!("CN={broken}");
-    let cut = format!("CN={}…", "é".repeat(125));
-    for subject in [&whole, &cut, "(a name of 9017 bytes)"] {
+    let whole = r#"CN=a\0AWARN forged\0D\0A{\"event\":\"forged\"}\1B[31m\E2\80\AEdegrof\E2\80\A8"#;
+    let cut = format!(r"CN={}\C3…", r"\C3\A9".repeat(41));
+    for subject in [whole, &cut, "(a name of 9017 bytes)"] {
         let line = mproxy.event(subject, |it| it["certificate_subject"] == subject);
         assert_eq!(line.await["reason"], "tls_error");
     }
     mproxy.signal(rustix::process::Signal::TERM);
     let (_, log) = mproxy.ended().await;
-    for bad in ["\nWARN", "\u{1b}", "\u{202e}", "\u{2028}", "éé…é"] {
+    for bad in ["\nWARN", "\u{1b}", "\u{202e}", "\u{2028}", "é"] {
         assert!(!log.contains(bad), "{bad:?} in {log}");
     }
 }

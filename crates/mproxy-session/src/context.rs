@@ -105,9 +105,11 @@ pub struct TlsPeer {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct ClientCertificate {
-    /// The first common name (CN) of the subject.
+    /// The common name (CN) of the subject. `None` if there is none, or if it is not clear what it is: there
+    /// are several, or it has control characters.
     pub common_name: Option<String>,
-    /// The whole subject: `CN=device-7, O=Example`.
+    /// The whole subject, as `openssl x509 -subject -nameopt RFC2253` writes it (RFC 4514):
+    /// `CN=device-7,O=Example\, Inc`.
     pub subject: String,
     /// The issuer, likewise.
     pub issuer: String,

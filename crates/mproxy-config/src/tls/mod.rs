@@ -45,9 +45,10 @@ section! {
         /// What of the certificate becomes the user name: "off", "cn", "subject", "san-dns" or "san-uri".
         ///
         /// It replaces the user name in the client's CONNECT; the password stays. A client whose certificate
-        /// has no such name is refused. subject: the whole one, as in "CN=device-7, O=Example". san-dns and
-        /// san-uri: the first name of that kind; a SPIFFE id is a URI. Rules of an acl with ${cn} see the
-        /// common name whatever this is.
+        /// has no such name is refused. cn: the common name; a certificate with several of them has none.
+        /// subject: the whole one, as in "CN=device-7,O=Example" and as `openssl x509 -subject -nameopt RFC2253`
+        /// prints it. san-dns and san-uri: the first name of that kind; a SPIFFE id is a URI. Rules of an acl
+        /// with ${cn} see the common name whatever this is.
         username_from: NameFrom = "off";
         /// What of the certificate the client id must be, with the words of username_from.
         ///

@@ -5,17 +5,22 @@ use std::fmt;
 use x509_parser::{
     extensions::GeneralName,
     prelude::{FromDer, X509Certificate},
-    x509::X509Name,
 };
 
-/// What a certificate says about its owner. The texts are the certificate's: trustworthy as far as its
-/// issuer is, and not escaped.
+use super::name::{common_name, text_of};
+
+/// What a certificate says about its owner: trustworthy as far as its issuer is. Of the texts, only the
+/// subject and the issuer are escaped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CertificateNames {
-    /// The first common name (CN) of the subject.
+    /// The common name (CN) of the subject. `None` also if there are several, because programs differ in
+    /// which of them they take, or if it is not a text, or has control characters.
     pub common_name: Option<String>,
-    /// The whole subject, as in RFC 4514: `CN=device-7,O=Example`.
+    /// The whole subject, as in RFC 4514 and as `openssl x509 -subject -nameopt RFC2253` writes it:
+    /// `CN=device-7,O=Example\, Inc`. The order is the reverse of the certificate's. Special characters,
+    /// control characters and the bytes of characters outside of ASCII are escaped, so that no two subjects
+    /// have the same text.
     pub subject: String,
     /// The issuer, likewise.
     pub issuer: String,
@@ -57,8 +62,8 @@ impl CertificateNames {
         let validity = certificate.validity();
         Ok(Self {
             common_name: common_name(certificate.subject()),
-            subject: certificate.subject().to_string(),
-            issuer: certificate.issuer().to_string(),
+            subject: text_of(certificate.subject()),
+            issuer: text_of(certificate.issuer()),
             serial: certificate.raw_serial_as_string(),
             dns_names,
             uris,
@@ -66,9 +71,4 @@ impl CertificateNames {
             not_after: validity.not_after.timestamp(),
         })
     }
-}
-
-fn common_name(subject: &X509Name<'_>) -> Option<String> {
-    let name = subject.iter_common_name().next()?;
-    name.as_str().ok().map(str::to_owned)
 }

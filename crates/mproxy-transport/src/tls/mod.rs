@@ -23,6 +23,7 @@ mod identity;
 mod info;
 mod key_log;
 mod machine;
+mod name;
 #[cfg(feature = "ocsp")]
 mod ocsp;
 mod problems;

@@ -11,12 +11,14 @@ use x509_parser::{
     x509::X509Name,
 };
 
+use super::name::text_of;
+
 /// What the certificate of a refused client says about itself. The texts are the client's: nobody has
-/// verified them, and they are not escaped. Each has at most 256 bytes; a longer one is cut, and ends in `…`.
+/// verified them. Each has at most 256 bytes; a longer one is cut, and ends in `…`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RefusedCertificate {
-    /// The whole subject, as in RFC 4514: `CN=device-7, O=Example`.
+    /// The whole subject, escaped as in [`CertificateNames`](super::CertificateNames::subject).
     pub subject: String,
     /// The serial number: hexadecimal digits in pairs with colons between them.
     pub serial: String,
@@ -54,7 +56,7 @@ fn name(der: &[u8]) -> Option<(&[u8], String)> {
         return Some((rest, format!("(a name of {} bytes)", whole.data.len())));
     }
     let (_, name) = X509Name::from_der(raw).ok()?;
-    Some((rest, cut(name.to_string())))
+    Some((rest, cut(text_of(&name))))
 }
 
 fn digits(serial: &[u8]) -> String {
@@ -70,10 +72,28 @@ fn digits(serial: &[u8]) -> String {
 
 fn cut(mut text: String) -> String {
     if text.len() > MAX_TEXT {
-        text.truncate(text.floor_char_boundary(MAX_TEXT - '…'.len_utf8()));
+        text.truncate(end_of_last_whole(&text, MAX_TEXT - '…'.len_utf8()));
         text.push('…');
     }
     text
+}
+
+/// Where the last character within so many bytes ends, or its escape. The text is ASCII.
+fn end_of_last_whole(text: &str, max: usize) -> usize {
+    let bytes = text.as_bytes();
+    let mut end = 0;
+    loop {
+        let is_hex = |it: &u8| it.is_ascii_hexdigit();
+        let len = match (bytes.get(end), bytes.get(end + 1)) {
+            (Some(b'\\'), next) if next.is_some_and(is_hex) => 3,
+            (Some(b'\\'), _) => 2,
+            _ => 1,
+        };
+        if end + len > max {
+            return end;
+        }
+        end += len;
+    }
 }
 
 thread_local! {
@@ -134,18 +154,31 @@ mod tests {
     fn a_certificate_is_read_as_far_as_its_subject() {
         let refused = RefusedCertificate::of(&certificate(&["device-7", "x\ny"], &[7, 0xab]));
         let refused = refused.unwrap();
-        assert_eq!(refused.subject, "CN=device-7, O=x\ny");
+        assert_eq!(refused.subject, "O=x\\0Ay,CN=device-7");
         assert_eq!(refused.issuer, refused.subject);
         assert_eq!(refused.serial, "07:ab");
     }
 
-    /// What a client sends is cut, wherever it is long; and never in the middle of a character.
+    /// What a client sends is cut, wherever it is long; and never in the middle of an escape.
     #[test]
     fn a_long_text_is_cut_and_a_huge_name_is_not_read() {
         let long = RefusedCertificate::of(&certificate(&[&"é".repeat(300)], &[0x7f; 200])).unwrap();
         for text in [&long.subject, &long.serial, &long.issuer] {
             assert!((MAX_TEXT - 1..=MAX_TEXT).contains(&text.len()), "{text}");
             assert!(text.ends_with('…'), "{text}");
+        }
+        for shift in 0..8 {
+            let name = format!("{}{}", "a".repeat(shift), "é\\,".repeat(100));
+            let long = RefusedCertificate::of(&certificate(&[&name], &[1])).unwrap();
+            let (last, _) = long
+                .subject
+                .strip_suffix('…')
+                .unwrap()
+                .rsplit_once('C')
+                .unwrap();
+            let behind = &long.subject[last.len()..];
+            let wholes = ["C3…", "C3\\A9…", "C3\\A9\\\\…", "C3\\A9\\\\\\,…"];
+            assert!(wholes.contains(&behind), "{behind}");
         }
         let huge = RefusedCertificate::of(&certificate(&[&"a".repeat(2000)], &[1])).unwrap();
         assert_eq!(huge.subject, "(a name of 2017 bytes)");

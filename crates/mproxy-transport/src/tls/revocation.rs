@@ -26,6 +26,7 @@ use x509_parser::{
 use super::{
     TlsFileError,
     files::{certificates, find},
+    name::text_of,
     signature::Signed,
 };
 
@@ -245,7 +246,7 @@ impl<'a> Head<'a> {
         let named: Vec<_> = parsed
             .filter(|root| root.subject().as_raw() == self.issuer.as_raw())
             .collect();
-        let name = || self.issuer.to_string();
+        let name = || text_of(&self.issuer);
         if named.is_empty() {
             return Err(ListError::UnknownIssuer(name()));
         }

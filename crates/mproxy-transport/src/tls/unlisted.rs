@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::{TlsSetting, revocation::is_from};
+use super::{TlsSetting, name::text_of, revocation::is_from};
 
 /// A CA that has no revocation list among those in use.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,7 +13,7 @@ use super::{TlsSetting, revocation::is_from};
 pub struct UnlistedCa {
     /// Which of the options names its file.
     pub setting: TlsSetting,
-    /// Its name, as in RFC 4514.
+    /// Its name, as in [`CertificateNames`](super::CertificateNames::subject).
     pub subject: String,
     /// There is a list with its name, and another key has signed it. webpki takes it for the list of this CA, and
     /// refuses whom the CA has certified, whatever is allowed.
@@ -45,7 +45,7 @@ pub(super) fn unlisted<'a>(
         if is_signed != Some(true) {
             unlisted.push(UnlistedCa {
                 setting,
-                subject: ca.subject().to_string(),
+                subject: text_of(ca.subject()),
                 has_list_of_other_key: is_signed == Some(false),
             });
         }

@@ -208,7 +208,7 @@ fn the_names_in_a_certificate() {
     let leaf = ca.issue(&["device-7", "spiffe://example.org/device/7"]);
     let names = mproxy_transport::CertificateNames::of(&leaf.cert).unwrap();
     assert_eq!(names.common_name.as_deref(), Some("device-7"));
-    assert_eq!(names.subject, "CN=device-7, O=Example");
+    assert_eq!(names.subject, "O=Example,CN=device-7");
     assert_eq!(names.dns_names, ["device-7"]);
     assert_eq!(names.uris, ["spiffe://example.org/device/7"]);
     assert!(names.issuer.contains("test CA") && names.serial.contains(':'));

@@ -84,8 +84,12 @@ fn name<'a>(
         )));
     }
     name.ok_or_else(|| {
+        let more = match from {
+            NameFrom::CommonName => ", or several, or one with control characters",
+            _ => "",
+        };
         denied(format!(
-            "{key}: the certificate of the client has no {word}"
+            "{key}: the certificate of the client has no {word}{more}"
         ))
     })
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use mproxy_admin::{CheckHandle, DialResult, Health, Metrics, UpstreamConnection, UpstreamMetrics};
 use mproxy_codec::Version;
-use mproxy_session::{CloseReason, Peer, Side, Summary};
+use mproxy_session::{ClientCertificate, CloseReason, Peer, Side, Summary};
 use mproxy_transport::{
     DialCause, DialError, DialOptions, Dialer, Dialled, ProxyHeader, ProxyTls, Resolver, SendProxy,
     Stream, Subprotocol, TlsClient, UpstreamAddr,
@@ -338,11 +338,19 @@ fn header(client: &Peer, destination: Option<SocketAddr>) -> ProxyHeader {
         told.cipher.clone_from(&tls.cipher);
         told.server_name = tls.server_name.as_deref().map(str::to_owned);
         let certificate = tls.certificate.as_ref();
-        told.is_verified = certificate.is_some();
+        told.is_verified = certificate.is_some_and(may_be_told);
         told.common_name = certificate.and_then(|it| it.common_name.clone());
         told
     });
     header
+}
+
+/// Whether a broker may know of this certificate. It would let a client whose certificate has no common name
+/// choose its user name; that is for those who have none, not for those whose name is one that mproxy refuses.
+fn may_be_told(certificate: &ClientCertificate) -> bool {
+    // at worst, what looks like a common name is within a value
+    let mut attributes = certificate.subject.split([',', '+']);
+    certificate.common_name.is_some() || !attributes.any(|it| it.starts_with("CN="))
 }
 
 /// A session that waits for CONNACK.
