@@ -126,7 +126,7 @@ impl ProxyTls {
         }
         let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
         let has_certificate = info.client_cert_conn() || info.client_cert_sess();
-        let is_verified = has_certificate && info.verify() == 0;
+        let is_verified = has_certificate && info.verify() == 0 && info.cn().is_none_or(is_name);
         Ok(info.client_ssl().then(|| Self {
             version: text(info.version()),
             cipher: text(info.cipher()),
@@ -140,9 +140,11 @@ impl ProxyTls {
         let fits = |text: &&str, max| text.len() <= max;
         let name = self.common_name.as_deref().unwrap_or_default();
         // without its name, the certificate must not count as one
-        let is_verified = self.is_verified && fits(&name, MAX_COMMON_NAME);
+        let is_verified = self.is_verified && fits(&name, MAX_COMMON_NAME) && is_name(name);
         let mut info = SslInfo::new(true, is_verified, is_verified, u32::from(!is_verified));
-        info.append_tlv(Tlv::SslVersion(self.version.as_str().into()));
+        if let Some(version) = Some(&*self.version).filter(|it| fits(it, MAX_VERSION)) {
+            info.append_tlv(Tlv::SslVersion(version.into()));
+        }
         if let Some(cipher) = Some(&*self.cipher).filter(|it| fits(it, MAX_CIPHER)) {
             info.append_tlv(Tlv::SslCipher(cipher.into()));
         }
@@ -155,6 +157,11 @@ impl ProxyTls {
             wire.append_tlv(Tlv::Authority(name.into()));
         }
     }
+}
+
+/// A NUL would end it early for a receiver in C, and make it the name of another client.
+fn is_name(name: &str) -> bool {
+    !name.contains(char::is_control)
 }
 
 /// An IPv4 client of an IPv6 socket is one of IPv4.
@@ -170,6 +177,7 @@ const LOCAL: u8 = 0x20;
 const MAX_COMMON_NAME: usize = 255;
 const MAX_SERVER_NAME: usize = 120;
 const MAX_CIPHER: usize = 48;
+const MAX_VERSION: usize = 7;
 
 #[cfg(test)]
 mod tests {
@@ -258,6 +266,44 @@ mod tests {
         assert_eq!(parse(&bytes), Some(sent.clone()));
         sent.tls = Some(tls(MAX_COMMON_NAME + 1));
         let told = parse(&sent.encode(SendProxy::V2Tls)).unwrap().tls.unwrap();
+        assert_eq!((told.is_verified, told.common_name), (false, None));
+    }
+
+    /// A version of 70,000 bytes, which a library user had set, was a panic, and one of 600 made a header that
+    /// mosquitto refuses.
+    #[test]
+    fn a_header_has_at_most_516_bytes_whatever_its_texts_are() {
+        let mut sent = header("[2001:db8::1]:1", "[2001:db8::2]:2");
+        for len in [8, 255, 600, 70_000] {
+            sent.tls = Some(ProxyTls {
+                version: "v".repeat(len),
+                cipher: "c".repeat(len),
+                server_name: Some("s".repeat(len)),
+                is_verified: true,
+                common_name: Some("n".repeat(len)),
+            });
+            for version in [SendProxy::V1, SendProxy::V2, SendProxy::V2Tls] {
+                let bytes = sent.encode(version);
+                assert!(bytes.len() <= 16 + 500, "{len}: {}", bytes.len());
+                assert!(parse(&bytes).is_some());
+            }
+        }
+    }
+
+    /// `admin\0.device-7` is `admin` for a receiver in C.
+    #[test]
+    fn a_name_with_control_characters_is_no_certificate() {
+        let mut sent = header(CLIENT, "192.0.2.2:1883");
+        sent.tls = Some(ProxyTls {
+            is_verified: true,
+            common_name: Some("admin\0.device-7".to_owned()),
+            ..ProxyTls::default()
+        });
+        let told = parse(&sent.encode(SendProxy::V2Tls)).unwrap().tls.unwrap();
+        assert_eq!((told.is_verified, told.common_name), (false, None));
+        let tlv = b"\x20\0\x0c\x07\0\0\0\0\x22\0\x04a\0bc";
+        let read = parse(&v2(0x21, 0x11, &[&[0; 12], &tlv[..]].concat())).unwrap();
+        let told = read.tls.unwrap();
         assert_eq!((told.is_verified, told.common_name), (false, None));
     }
 
