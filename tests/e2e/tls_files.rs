@@ -62,6 +62,7 @@ address = "mqtts://127.0.0.1:1"
 ca = ["DIR/missing.ca"] #! upstreams.broker.tls.ca: No such file
 cert = "DIR/server.crt"
 key = "DIR/other.key" #! upstreams.broker.tls.key: not the key of the certificate
+alpn = ["LONG"] #! upstreams.broker.tls.alpn: has 300 bytes
 
 [admin]
 bind = "127.0.0.1:0"
@@ -97,6 +98,7 @@ fn command(config: &str, dir: &Pki, args: &[&str]) -> Command {
 async fn every_file_that_cannot_be_used_is_told_at_the_key_that_names_it() {
     let pki = pki();
     let config = WRONG.replace("DIR", &pki.dir().display().to_string());
+    let config = config.replace("LONG", &"p".repeat(300));
     let marks = marked(&config);
     assert!(marks.len() > 10);
 

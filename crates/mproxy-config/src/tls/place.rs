@@ -3,7 +3,6 @@
 use super::{ListenerTls, ListenerTlsKeys, UpstreamTls, UpstreamTlsKeys};
 use crate::diagnostics::Diagnostic;
 use crate::places::Places;
-use crate::scalar::AnyPath;
 use crate::section::Listing;
 use mproxy_transport::{TlsFileError, TlsSetting};
 use std::io::ErrorKind;
@@ -90,6 +89,7 @@ const fn common(setting: TlsSetting) -> &'static str {
     match setting {
         TlsSetting::Ciphers => ".ciphers",
         TlsSetting::Groups => ".groups",
+        TlsSetting::Alpn(_) => ".alpn",
         TlsSetting::KeyLog => ".key_log_file",
         TlsSetting::ServerName => ".server_name",
         _ => "",
@@ -116,6 +116,7 @@ pub(super) fn of_listener(keys: &ListenerTlsKeys, table: &Range<usize>) -> Place
     each(&mut places, lists, TlsSetting::RevocationLists);
     places.insert(TlsSetting::Ciphers, keys.ciphers.span());
     places.insert(TlsSetting::Groups, keys.groups.span());
+    each(&mut places, &keys.alpn, TlsSetting::Alpn);
     places.insert(TlsSetting::TicketKeys, keys.ticket_key_file.span());
     places.insert(TlsSetting::KeyLog, keys.key_log_file.span());
     places
@@ -131,18 +132,19 @@ pub(super) fn of_upstream(keys: &UpstreamTlsKeys, table: &Range<usize>) -> Place
     each(&mut places, &keys.crl_files, TlsSetting::RevocationLists);
     places.insert(TlsSetting::Ciphers, keys.ciphers.span());
     places.insert(TlsSetting::Groups, keys.groups.span());
+    each(&mut places, &keys.alpn, TlsSetting::Alpn);
     places.insert(TlsSetting::KeyLog, keys.key_log_file.span());
     places.insert(TlsSetting::ServerName, keys.server_name.span());
     places
 }
 
-/// The places of the files of an array; of one that was written as one text, all have its place.
-fn each(
+/// The places of the elements of an array; of one that was written as one text, all have its place.
+fn each<T>(
     places: &mut Places<TlsSetting>,
-    files: &Listing<AnyPath>,
+    elements: &Listing<T>,
     setting: impl Fn(usize) -> TlsSetting,
 ) {
-    for (index, span) in files.spans().into_iter().enumerate() {
+    for (index, span) in elements.spans().into_iter().enumerate() {
         places.insert(setting(index), Some(span));
     }
 }

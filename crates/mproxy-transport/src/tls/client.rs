@@ -14,6 +14,7 @@ use super::{
     CertificateNames, RevocationFile, TlsFileError, TlsFileErrors, TlsIdentity, TlsSetting,
     TlsVersion, UnlistedCa,
     algorithms::{Algorithms, provider},
+    alpn::alpn,
     files::{Lists, Roots, roots},
     key_log::KeyLog,
     problems::Problems,
@@ -60,6 +61,7 @@ impl TlsClient {
     pub fn load(options: &TlsClientOptions) -> Result<Self, TlsFileErrors> {
         let mut problems = Problems::default();
         let provider = Arc::new(provider(&options.algorithms, &mut problems));
+        let alpn = alpn(&options.alpn, &mut problems);
         let lists = Lists::load(&options.revocation_lists, &mut problems);
         let roots = roots(&options.ca, &mut problems);
         let verifier = verifier(options, &roots, &lists, &provider, &mut problems);
@@ -91,8 +93,7 @@ impl TlsClient {
                 (config, Some(Arc::new(names)))
             }
         };
-        let protocols = options.alpn.iter();
-        config.alpn_protocols = protocols.map(|it| it.clone().into_bytes()).collect();
+        config.alpn_protocols = alpn;
         if let Some(key_log) = key_log.flatten() {
             config.key_log = Arc::new(key_log);
         }

@@ -12,9 +12,11 @@
 
 mod accept;
 mod algorithms;
+mod alpn;
 mod certificate;
 mod chain;
 mod client;
+mod client_auth;
 mod connect;
 mod error;
 mod files;
@@ -45,6 +47,7 @@ pub use self::{
     algorithms::{Algorithms, TlsVersion, tls_provider},
     certificate::{CertificateError, CertificateNames},
     client::{TlsClient, TlsClientOptions},
+    client_auth::ClientAuth,
     error::{TlsCause, TlsError, TlsFault, TlsViolation},
     files::RevocationFile,
     identity::TlsIdentity,
@@ -53,7 +56,7 @@ pub use self::{
     problems::{TlsFileError, TlsFileErrors, TlsSetting},
     refused::RefusedCertificate,
     revocation::{ListError, RevocationList},
-    server::{ClientAuth, TlsServer, TlsServerOptions},
+    server::{TlsServer, TlsServerOptions},
     stream::{TLS_CONNECTION_BYTES, TlsStream},
     unlisted::UnlistedCa,
 };

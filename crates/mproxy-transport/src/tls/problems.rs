@@ -27,6 +27,8 @@ pub enum TlsSetting {
     Ciphers,
     /// Key exchange groups.
     Groups,
+    /// One of the names of protocols (ALPN).
+    Alpn(usize),
     /// The file with keys of session tickets.
     TicketKeys,
     /// The file for secrets of connections.

@@ -19,7 +19,9 @@ use super::{
     CertificateNames, RevocationFile, TlsFileError, TlsFileErrors, TlsIdentity, TlsSetting,
     TlsVersion, TlsViolation, UnlistedCa,
     algorithms::{Algorithms, provider},
+    alpn::alpn,
     chain::Bounded,
+    client_auth::{ClientAuth, unused},
     files::{Lists, Roots, roots},
     key_log::KeyLog,
     problems::Problems,
@@ -36,7 +38,8 @@ pub struct TlsServerOptions {
     pub certificates: Vec<TlsIdentity>,
     /// Whether clients are asked for a certificate; not, by default.
     pub client_auth: ClientAuth,
-    /// PEM files with the certificates of those who may issue clients' certificates.
+    /// PEM files with the certificates of those who may issue clients' certificates. With them, and with
+    /// lists, [`client_auth`](Self::client_auth) must not be [`Off`](ClientAuth::Off).
     pub client_ca: Vec<PathBuf>,
     /// Lists of revoked certificates: files, PEM or DER, or directories of them.
     pub revocation_lists: Vec<PathBuf>,
@@ -61,18 +64,6 @@ pub struct TlsServerOptions {
     pub key_log_file: Option<PathBuf>,
     /// The time for a handshake; 30 s by default.
     pub handshake_timeout: Duration,
-}
-
-/// Whether clients are asked for a certificate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ClientAuth {
-    /// No.
-    #[default]
-    Off,
-    /// A client may come without one; one that is not trusted is refused.
-    Optional,
-    /// Yes.
-    Require,
 }
 
 /// A listener's side of TLS, with everything read from its files. Cheap to clone.
@@ -129,6 +120,7 @@ impl TlsServer {
         let mut problems = Problems::default();
         let provider = Arc::new(provider(&options.algorithms, &mut problems));
         let (names, certificates) = Names::load(&options.certificates, &provider, &mut problems);
+        let alpn = alpn(&options.alpn, &mut problems);
         let trust = Trust::load(options, &mut problems);
         let verifier = trust.verifier(options, &provider, &mut problems);
         let trusted = trusted(&trust.parts(options));
@@ -158,8 +150,7 @@ impl TlsServer {
             config.key_log = Arc::new(key_log);
         }
         let without_alpn = Arc::new(config.clone());
-        let protocols = options.alpn.iter();
-        config.alpn_protocols = protocols.map(|it| it.clone().into_bytes()).collect();
+        config.alpn_protocols = alpn;
         Ok(Self(Arc::new(Inner {
             with_alpn: Arc::new(config),
             without_alpn,
@@ -327,6 +318,7 @@ struct Trust {
 impl Trust {
     fn load(options: &TlsServerOptions, problems: &mut Problems) -> Self {
         if options.client_auth == ClientAuth::Off {
+            unused(options, problems);
             return Self::default();
         }
         let mut lists = Lists::load(&options.revocation_lists, problems);

@@ -216,3 +216,31 @@ fn the_names_in_a_certificate() {
     let garbage = CertificateDer::from(vec![1, 2, 3]);
     mproxy_transport::CertificateNames::of(&garbage).unwrap_err();
 }
+
+/// An empty name was a panic at each dial of a debug build, and one of 300 bytes made a ClientHello that no server
+/// reads.
+#[test]
+fn names_of_protocols_that_cannot_be_sent_are_refused() {
+    let ca = Ca::new();
+    let leaf = ca.issue(&["broker.test"]);
+    let mut server = options(&leaf);
+    let mut client = TlsClientOptions::default();
+    client.ca.push(ca.path("ca.crt"));
+    let mut settings = |names: &[String]| {
+        server.alpn = names.to_owned();
+        client.alpn = names.to_owned();
+        let [server, client] = [
+            TlsServer::load(&server).err(),
+            TlsClient::load(&client).err(),
+        ]
+        .map(|it| it.iter().flatten().map(TlsFileError::setting).collect());
+        assert_eq!(server, client);
+        let settings: Vec<TlsSetting> = server;
+        settings
+    };
+    let (empty, longest) = (String::new(), "p".repeat(255));
+    let bad = ["mqtt".to_owned(), empty, "p".repeat(300), longest.clone()];
+    assert_eq!(settings(&bad), [TlsSetting::Alpn(1), TlsSetting::Alpn(2)]);
+    assert_eq!(settings(&vec![longest.clone(); 16]), []);
+    assert_eq!(settings(&vec![longest; 17]), [TlsSetting::Alpn(0)]);
+}

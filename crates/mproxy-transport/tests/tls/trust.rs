@@ -23,6 +23,9 @@ async fn whether_a_client_needs_a_certificate() {
     ] {
         let mut options = mutual(&ca, &leaf);
         options.client_auth = auth;
+        if auth == ClientAuth::Off {
+            options.client_ca.clear();
+        }
         let server = TlsServer::load(&options).unwrap();
         let (accepted, _) = shake(&server, ca.client(Some(&device)), "broker.test").await;
         assert_eq!(accepted.is_ok(), with, "{auth:?}");
@@ -137,4 +140,28 @@ fn mutual_tls_without_a_ca_is_refused() {
     options.client_auth = ClientAuth::Require;
     let error = TlsServer::load(&options).unwrap_err().to_string();
     assert!(error.contains("no root trust anchors"), "{error}");
+}
+
+/// Who sets `client_ca` and leaves `client_auth` at its default got a listener that let in everybody, even if the
+/// file did not exist.
+#[test]
+fn cas_and_lists_without_client_auth_are_refused() {
+    let ca = Ca::new();
+    let leaf = ca.issue(&["broker.test"]);
+    let mut options = options(&leaf);
+    options.client_ca.push("/nowhere/ca.crt".into());
+    let refused = |options: &_| {
+        let errors = TlsServer::load(options).unwrap_err();
+        assert!(errors.to_string().contains("without `client_auth`"));
+        errors.iter().map(|it| it.setting()).collect::<Vec<_>>()
+    };
+    assert_eq!(refused(&options), [TlsSetting::Ca(0)]);
+    options.client_ca.clear();
+    options.kept_lists.push(None);
+    assert_eq!(refused(&options), [TlsSetting::RevocationLists(0)]);
+    options.kept_lists.clear();
+    options.revocation_lists.push(ca.path("ca.crl"));
+    options.client_ca.push(ca.path("ca.crt"));
+    let both = [TlsSetting::Ca(0), TlsSetting::RevocationLists(0)];
+    assert_eq!(refused(&options), both);
 }
