@@ -5,6 +5,7 @@ mod addr;
 mod beginning;
 mod connect;
 mod fetch;
+mod later;
 mod linger;
 mod listen;
 mod proxy_protocol;

@@ -44,6 +44,23 @@ async fn assert_echo(mut client: Stream, mut server: Stream) {
     assert_eq!(client.read(&mut buf).await.unwrap(), 0);
 }
 
+/// `Duration::MAX` stands for no limit, and was a panic: no clock goes as far.
+#[tokio::test]
+async fn a_dial_may_have_any_time() {
+    let (listener, port) = listener().await;
+    let mut options = DialOptions::default();
+    options.connect_timeout = Duration::MAX;
+    options.retry_for = Duration::MAX;
+    options.write_timeout = Duration::MAX;
+    for host in ["127.0.0.1", "localhost"] {
+        let addr = format!("mqtt://{host}:{port}").parse().unwrap();
+        let dialer = Dialer::new(addr, options);
+        let client = dialer.dial(Subprotocol::Mqtt).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        assert_echo(client, server.into()).await;
+    }
+}
+
 #[tokio::test]
 async fn tcp() {
     let (listener, port) = listener().await;

@@ -250,3 +250,24 @@ async fn a_body_is_received_as_far_as_it_is_wanted_and_has_room() {
         assert!(any.allocated <= 1000, "{}", any.allocated);
     }
 }
+
+/// `Duration::MAX` stands for no limit, and was a panic: no clock goes as far.
+#[tokio::test]
+async fn a_file_may_take_any_time() {
+    let (addr, _) = server(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx".to_vec()).await;
+    let url = format!("http://{addr}/f").parse().unwrap();
+    let limits = FetchLimits {
+        timeout: Duration::MAX,
+        ..LIMITS
+    };
+    let known = Validators::default();
+    let fetched = fetch(
+        &url,
+        limits,
+        &Resolver::system(),
+        &known,
+        &mut Any::default(),
+    )
+    .await;
+    assert!(matches!(fetched, Ok(Fetched::Body(body, _)) if body == b"x"));
+}

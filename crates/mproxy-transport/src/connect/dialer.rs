@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     addr::UpstreamAddr,
+    later::later,
     stream::Stream,
     tcp::TcpOptions,
     tls::TlsClient,
@@ -187,8 +188,8 @@ impl Dialer {
         subprotocol: Subprotocol,
     ) -> Result<(Stream, usize, Failures), Failures> {
         let begin = Instant::now();
-        let deadline = begin + self.options.connect_timeout;
-        let give_up = begin + self.options.retry_for.min(self.options.connect_timeout);
+        let deadline = later(begin, self.options.connect_timeout);
+        let give_up = later(begin, self.options.retry_for).min(deadline);
         let mut failures = match Round::new(self, head, subprotocol, deadline).run().await {
             Err(failures) => failures,
             connected => return connected,

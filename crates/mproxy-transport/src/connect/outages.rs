@@ -9,6 +9,8 @@ use std::{
 
 use tokio::{sync::Notify, time::Instant};
 
+use crate::later::later;
+
 /// How long an address that failed is tried last. Afterwards one client tries it in its turn, and the
 /// others only if that one succeeds.
 const REMEMBERED: Duration = Duration::from_secs(10);
@@ -48,7 +50,7 @@ impl Outages {
             None => false,
             Some(until) if *until > now => true,
             Some(until) => {
-                *until = now + trial;
+                *until = later(now, trial);
                 false
             }
         }
@@ -103,6 +105,16 @@ mod tests {
 
     fn place(index: usize) -> Place {
         (index, Some(SocketAddr::from(([127, 0, 0, 1], 1883))))
+    }
+
+    /// A trial has the time of a dial, which may be `Duration::MAX`.
+    #[tokio::test(start_paused = true)]
+    async fn a_trial_may_have_any_time() {
+        let outages = Outages::default();
+        outages.failed(ONE, Instant::now());
+        let now = Instant::now() + Duration::from_secs(3600);
+        assert!(!outages.has(ONE, Duration::MAX, now));
+        assert!(outages.has(ONE, Duration::MAX, now));
     }
 
     #[tokio::test(start_paused = true)]

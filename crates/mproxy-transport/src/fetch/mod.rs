@@ -28,6 +28,7 @@ use self::body::{Anything, Body};
 pub use self::{body::Receive, error::FetchError, url::HttpUrl};
 use crate::{
     connect::{DialOptions, Dialer, Resolver},
+    later::later,
     tls::{TlsClient, TlsClientOptions},
     ws::Subprotocol,
 };
@@ -146,7 +147,7 @@ async fn exchange(
     receive: &mut impl Receive,
 ) -> Result<(HeaderMap, Vec<u8>), FetchError> {
     let request = request.map_err(|_| FetchError::Url)?;
-    let mut due = Instant::now() + limits.timeout;
+    let mut due = later(Instant::now(), limits.timeout);
     // aborted when this future ends in any way
     let mut tasks = JoinSet::new();
     let late = |_| FetchError::TimedOut(limits.timeout);

@@ -5,7 +5,6 @@ use std::{
     net::IpAddr,
     pin::Pin,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use mproxy_patience::Deadline;
@@ -19,7 +18,7 @@ use super::{
     RefusedCertificate, TlsCause, TlsError, TlsInfo, TlsServer, TlsStream, TlsViolation, gate,
     machine::Progress, refused, scratch::with_input,
 };
-use crate::{beginning::Beginning, linger::linger, stream::Stream};
+use crate::{beginning::Beginning, later::later, linger::linger, stream::Stream};
 
 /// Takes a client through the TLS handshake and returns the stream inside, with what was agreed on.
 /// Nothing is allocated for the client before its whole ClientHello has come, but the bytes of it.
@@ -137,10 +136,8 @@ impl Handshake {
     where
         F: Fn(usize) + Send + Sync + 'static,
     {
-        // The client is late, or not: it is not for the handshakes in front of its own. A time too long for any
-        // clock is no limit.
-        let until = Instant::now().checked_add(server.handshake_timeout());
-        let mut deadline = Deadline::new(until.unwrap_or_else(|| Instant::now() + FOREVER));
+        // The client is late, or not: it is not for the handshakes in front of its own.
+        let mut deadline = Deadline::new(later(Instant::now(), server.handshake_timeout()));
         let hello = self.hello(&held, &mut deadline).await?;
         let mut place = begin().ok_or(TlsCause::NotAdmitted)?;
         let turn = gate::turn(self.client).await;
@@ -334,9 +331,6 @@ fn judged(info: TlsInfo, server: &TlsServer) -> Result<TlsInfo, TlsCause> {
 fn late<T>(waited: Result<Result<T, TlsCause>, Elapsed>) -> Result<T, TlsCause> {
     waited.unwrap_or(Err(TlsCause::TimedOut))
 }
-
-/// A century.
-const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 const HANDSHAKE: u8 = 22;
 const RECORD_HEADER: usize = 5;

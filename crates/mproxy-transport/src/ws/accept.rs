@@ -30,7 +30,7 @@ use super::{
     negotiate::{Head, asked, negotiate},
     observed::Observed,
 };
-use crate::{beginning::Beginning, linger::linger, stream::Stream};
+use crate::{beginning::Beginning, later::later, linger::linger, stream::Stream};
 
 /// Upgrades a client to WebSocket and returns the stream inside the WebSocket, with the useful parts
 /// of the request. Bytes that came right after the request are read first.
@@ -74,7 +74,7 @@ pub fn accept_websocket_counted(
             let nothing = Beginning::default();
             return Err(WsError::new(WsCause::AlreadyUpgraded, nothing, None));
         }
-        let deadline = Instant::now() + options.handshake_timeout;
+        let deadline = later(Instant::now(), options.handshake_timeout);
         let mut stream = Observed::new(stream);
         let max = options.max_header_size.max(MIN_HEADER_BYTES);
         let head = poll_fn(|cx| {

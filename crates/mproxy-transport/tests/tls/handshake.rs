@@ -313,3 +313,16 @@ async fn a_handshake_waits_for_one_of_each_other_client() {
     let last = steps.iter().rposition(|it| *it == few).unwrap();
     assert!(last < 60, "{steps:?}");
 }
+
+/// `Duration::MAX` stands for no limit.
+#[tokio::test]
+async fn a_handshake_may_have_any_time() {
+    let ca = Ca::new();
+    let mut options = options(&ca.issue(&["broker.test"]));
+    options.handshake_timeout = Duration::MAX;
+    let server = TlsServer::load(&options).unwrap();
+    shake(&server, ca.client(None), "broker.test")
+        .await
+        .0
+        .unwrap();
+}
