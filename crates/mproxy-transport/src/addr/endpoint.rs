@@ -61,7 +61,11 @@ impl Endpoint {
         };
         let port = match port {
             Some(digits) => parse_port(digits)?,
-            None => default_port.ok_or_else(missing_port)?,
+            None => default_port.ok_or_else(|| match host {
+                _ if parse_port(text).is_ok() => AddrError::OnlyPort(text.to_owned()),
+                Err(name) if !is_host_name(name) => AddrError::InvalidHost(name.to_owned()),
+                _ => missing_port(),
+            })?,
         };
         match host {
             Ok(ip) => Ok(Self::Ip(SocketAddr::new(ip, port))),

@@ -10,6 +10,9 @@ pub enum AddrError {
     /// No `:port` behind the host.
     #[error("{0:?} has no port: write {0}:1883, or the port you mean")]
     MissingPort(String),
+    /// A port, or another number, without a host.
+    #[error("{0:?} has no host: write 0.0.0.0:{0} for all IPv4, or [::]:{0} for all addresses")]
+    OnlyPort(String),
     /// Nothing before the port.
     #[error("{0:?} has no host: write 0.0.0.0{0} for all IPv4, or [::]{0} for all addresses")]
     MissingHost(String),

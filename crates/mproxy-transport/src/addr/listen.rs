@@ -140,6 +140,9 @@ mod tests {
             ("", "write host:port"),
             ("localhost", "write localhost:1883"),
             (":1884", "[::]:1884"),
+            // the advice was 1884:1883
+            ("1884", "0.0.0.0:1884"),
+            ("65536", "not a host"),
             ("::1:1884", "in brackets"),
             ("[::1", "not a host"),
             ("[::1]1884", "not a host"),
