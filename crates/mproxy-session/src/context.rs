@@ -146,7 +146,7 @@ impl TlsPeer {
 /// use mproxy_session::UpgradeRequest;
 ///
 /// let mut request = UpgradeRequest::new("/mqtt?tenant=a%20b".to_owned());
-/// request.headers.push(("cookie".to_owned(), "theme=dark; session=\"x1\"".to_owned()));
+/// request.headers.push(("Cookie".to_owned(), "theme=dark; session=\"x1\"".to_owned()));
 /// assert_eq!(request.path(), "/mqtt");
 /// assert_eq!(request.query("tenant").as_deref(), Some("a b"));
 /// assert_eq!(request.cookie("session"), Some("x1"));
@@ -156,7 +156,7 @@ impl TlsPeer {
 pub struct UpgradeRequest {
     /// Path and query.
     pub uri: String,
-    /// Header names in lower case and values, in order.
+    /// Names and values of headers, in order. mproxy-server writes names in lower case.
     pub headers: Vec<(String, String)>,
 }
 
@@ -197,7 +197,10 @@ impl UpgradeRequest {
     /// The first cookie with this name (RFC 6265, section 4.2.1), without quotes around it.
     #[must_use]
     pub fn cookie(&self, name: &str) -> Option<&str> {
-        let of_name = self.headers.iter().filter(|(key, _)| key == "cookie");
+        let of_name = self
+            .headers
+            .iter()
+            .filter(|(key, _)| key.eq_ignore_ascii_case("cookie"));
         let pairs = of_name.flat_map(|(_, cookies)| cookies.split(';'));
         let mut pairs = pairs.filter_map(|pair| pair.trim().split_once('='));
         let (_, value) = pairs.find(|(key, _)| *key == name)?;
@@ -205,12 +208,12 @@ impl UpgradeRequest {
         Some(unquoted.unwrap_or(value))
     }
 
-    /// The first header with this name, which is given in lower case.
+    /// The first header with this name, in upper or lower case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
-            .find(|(key, _)| key == name)
+            .find(|(key, _)| key.eq_ignore_ascii_case(name))
             .map(|(_, value)| value.as_str())
     }
 }

@@ -95,6 +95,33 @@ async fn a_client_without_a_subprotocol_of_mqtt_is_refused() {
     }
 }
 
+/// They were joined with a comma, which is no separator of cookies: the second was part of the value of the first,
+/// and hooks did not find it.
+#[tokio::test]
+async fn cookies_of_several_headers_are_one_list() {
+    for name in ["cookie", "Cookie"] {
+        let request = request_with(
+            "Sec-WebSocket-Protocol: mqtt\r\nCookie: theme=dark\r\ncookie: session=x; b=c\r\n\
+             X-List: a\r\nX-List: b\r\n",
+        );
+        let options = WsOptions::default().keep_headers([name, "x-list"]);
+        let (_, result) = answer(request.as_bytes(), &options).await;
+        let request = result.unwrap().1;
+        let cookies = request.header("Cookie");
+        assert_eq!(cookies, Some("theme=dark; session=x; b=c"));
+        assert_eq!(request.header("x-list"), Some("a, b"));
+    }
+}
+
+/// `Duration::MAX` stands for no limit, and was a panic: no clock goes as far.
+#[tokio::test]
+async fn an_upgrade_may_have_any_time() {
+    let options = WsOptions::default().handshake_timeout(std::time::Duration::MAX);
+    let request = request_with("Sec-WebSocket-Protocol: mqtt\r\n");
+    let (_, result) = answer(request.as_bytes(), &options).await;
+    result.unwrap();
+}
+
 #[tokio::test]
 async fn keeps_what_hooks_decide_by() {
     let request = request_with(

@@ -77,7 +77,7 @@ impl WsRequest {
     }
 
     /// A header named above or in [`keep_headers`](WsOptions::keep_headers). If it came
-    /// several times, its values are joined with commas, so that none is hidden.
+    /// several times, its values are joined with commas, cookies with semicolons, so that none is hidden.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
@@ -105,7 +105,12 @@ fn joined(headers: &HeaderMap, name: &str) -> Option<Box<str>> {
         _ => value.to_str().ok().map(Cow::Borrowed),
     });
     let texts = texts.collect::<Option<Vec<_>>>()?;
-    Some(texts.join(", ").into()).filter(|_| !texts.is_empty())
+    let between = match name.eq_ignore_ascii_case("cookie") {
+        // HTTP/2 cuts cookies apart, and they are to be joined like this (RFC 9113, section 8.2.3)
+        true => "; ",
+        false => ", ",
+    };
+    Some(texts.join(between).into()).filter(|_| !texts.is_empty())
 }
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
