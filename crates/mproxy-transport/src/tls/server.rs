@@ -58,7 +58,9 @@ pub struct TlsServerOptions {
     /// Cipher suites and key exchange groups; all that are safe, by default.
     pub algorithms: Algorithms,
     /// Keys of session tickets, to be shared by replicas: a file as for HAProxy's `tls-ticket-keys`.
-    /// Without it, they are random.
+    /// Without it, they are random, change every six hours, and are the same for all listeners of the process, so
+    /// that a reload keeps tickets. A ticket of one listener is of use at another only if both trust the same
+    /// clients ([`trusts_like`](TlsServer::trusts_like)): the others cannot read it.
     pub ticket_key_file: Option<PathBuf>,
     /// Where the secrets of all connections are written, for Wireshark.
     pub key_log_file: Option<PathBuf>,

@@ -30,6 +30,10 @@ pub struct OcspCertificate {
 }
 
 /// A question about the certificate of a client, and what is needed to check the answer. Cheap to clone.
+///
+/// By HTTP, a request has the media type `application/ocsp-request`, and the answer
+/// `application/ocsp-response` (RFC 6960, appendix A): the `media_type` and `accept` of a
+/// [`Content`](crate::Content) for [`post`](crate::post).
 #[derive(Clone, Debug)]
 pub struct OcspQuestion {
     certificate: OcspCertificate,
