@@ -14,6 +14,10 @@ use crate::error::Limit;
 
 /// Lets admitted clients through to the broker one after the other: a limit that the sessions of a broker
 /// share.
+///
+/// A turn ends when the client has its CONNACK, or its session ends without one, whichever is first. To know it, give
+/// each session a [recorder](super::Session::recorder) of its own, which ends the turn in
+/// [`Events::connack`](crate::Events::connack) and when it is dropped.
 pub trait Turns: Send + Sync {
     /// An admitted client asks for its turn. Without an answer it has it, at once; otherwise when the future is
     /// ready. The future is dropped if the client leaves, or is ordered to end.
