@@ -350,3 +350,17 @@ async fn silent_websocket_broker_times_out() {
     assert!(matches!(error.cause(), DialCause::TimedOut), "{error:?}");
     assert_eq!(started.elapsed().as_secs(), 5);
 }
+
+/// A caller that looks for the error of the system in the sources found nothing.
+#[tokio::test]
+async fn an_error_has_its_sources() {
+    use std::error::Error;
+
+    let error = dialer("unix:/nowhere/socket");
+    let error = error.dial(Subprotocol::Mqtt).await.unwrap_err();
+    let cause = error.source().unwrap();
+    assert!(cause.is::<DialCause>());
+    let io = cause.source().unwrap().downcast_ref::<io::Error>();
+    assert_eq!(io.unwrap().kind(), io::ErrorKind::NotFound);
+    assert!(error.to_string().ends_with(&cause.to_string()));
+}

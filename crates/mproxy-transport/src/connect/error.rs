@@ -1,15 +1,15 @@
 //! Why the broker could not be reached.
 
-use std::{fmt, io};
+use std::{error::Error, fmt, io};
 
 use super::round::Failures;
 use crate::{addr::UpstreamAddr, tls::TlsCause, ws::HandshakeError};
 
 /// A failed dial: each address that was tried, and what went wrong.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", Reasons(.first, .others))]
+///
+/// The source is what went wrong with the first address. Messages include those of their sources.
+#[derive(Debug)]
 pub struct DialError {
-    // Part of the message, so no sources: a chain would print them twice.
     first: Box<Failure>,
     others: Vec<Failure>,
 }
@@ -17,16 +17,20 @@ pub struct DialError {
 type Failure = (UpstreamAddr, DialCause);
 
 /// All in one line.
-struct Reasons<'a>(&'a Failure, &'a [Failure]);
-
-impl fmt::Display for Reasons<'_> {
+impl fmt::Display for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self((addr, cause), others) = self;
+        let (addr, cause) = &*self.first;
         write!(f, "cannot reach {addr}: {cause}")?;
-        for (addr, cause) in *others {
+        for (addr, cause) in &self.others {
             write!(f, "; nor {addr}: {cause}")?;
         }
         Ok(())
+    }
+}
+
+impl Error for DialError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(self.cause())
     }
 }
 
@@ -42,20 +46,20 @@ pub enum DialCause {
     TimedOut,
     /// The name has no address, or the resolver failed.
     #[error("name resolution failed: {0}")]
-    Resolve(io::Error),
+    Resolve(#[source] io::Error),
     /// Connected, but the TLS handshake failed.
     #[error("TLS handshake failed: {0}")]
-    Tls(TlsCause),
+    Tls(#[source] TlsCause),
     /// The address asks for TLS, and the dialer was given none, or there is no name to look for in the
     /// broker's certificate.
     #[error("TLS is not set up")]
     TlsNotSetUp,
     /// Connected, but the WebSocket handshake failed.
     #[error("websocket handshake failed: {0}")]
-    Handshake(HandshakeError),
+    Handshake(#[source] HandshakeError),
     /// Another error of the system, such as an unreachable network or a missing socket file.
     #[error("{0}")]
-    Io(io::Error),
+    Io(#[source] io::Error),
 }
 
 impl DialError {

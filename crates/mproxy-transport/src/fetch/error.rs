@@ -11,7 +11,7 @@ use crate::{connect::DialCause, sources::Sources, tls::TlsFileErrors};
 pub enum FetchError {
     /// There is no connection.
     #[error("the server cannot be reached: {0}")]
-    Dial(DialCause),
+    Dial(#[source] DialCause),
     /// It took too long.
     #[error("not fetched in {}", humane(.0))]
     TimedOut(Duration),
@@ -40,7 +40,7 @@ pub enum FetchError {
     Http(#[from] hyper::Error),
     /// The system has no CAs for `https://`.
     #[error("{0}")]
-    Trust(TlsFileErrors),
+    Trust(#[source] TlsFileErrors),
     /// The URL does not make a request.
     #[error("the URL does not make a request")]
     Url,

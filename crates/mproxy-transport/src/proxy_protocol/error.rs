@@ -29,7 +29,7 @@ pub enum ProxyCause {
     TimedOut,
     /// The connection failed.
     #[error("the connection failed: {0}")]
-    Io(io::Error),
+    Io(#[source] io::Error),
     /// The peer closed the connection.
     #[error("closed before the end of the PROXY protocol header")]
     Closed,
@@ -63,5 +63,10 @@ impl fmt::Display for ProxyError {
     }
 }
 
-// No source: the message has it.
-impl Error for ProxyError {}
+/// The source is what is below [`cause`](ProxyError::cause), whose message this one has. Messages include those of
+/// their sources.
+impl Error for ProxyError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.cause().source()
+    }
+}

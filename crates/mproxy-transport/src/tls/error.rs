@@ -37,7 +37,7 @@ pub enum TlsCause {
     TooLarge(usize),
     /// The connection failed under it.
     #[error("the connection failed: {0}")]
-    Io(io::Error),
+    Io(#[source] io::Error),
     /// It was not let begin.
     #[error("the TLS handshake was not let begin")]
     NotAdmitted,
@@ -101,7 +101,13 @@ impl fmt::Display for TlsError {
     }
 }
 
-impl Error for TlsError {}
+/// The source is what is below [`cause`](TlsError::cause), whose message this one has. Messages include those of
+/// their sources.
+impl Error for TlsError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.cause.source()
+    }
+}
 
 // ===== impl TlsViolation =====
 
@@ -187,7 +193,11 @@ impl fmt::Display for TlsViolation {
     }
 }
 
-impl Error for TlsViolation {}
+impl Error for TlsViolation {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.0)
+    }
+}
 
 // ===== conversions =====
 

@@ -28,7 +28,7 @@ use crate::{sources::Sources, stream::Stream};
 pub enum HandshakeError {
     /// The answer is not HTTP/1.1, too large, or cut off.
     #[error("no HTTP answer: {}", Sources(.0))]
-    Http(hyper::Error),
+    Http(#[source] hyper::Error),
     /// The request was answered, but not with an upgrade.
     #[error("the answer is {0}, not 101")]
     Status(u16),

@@ -31,13 +31,13 @@ pub enum WsCause {
     /// More than [`max_header_size`](super::WsOptions::max_header_size), or more than 200 headers;
     /// the client was told with status 431.
     #[error("the head of the upgrade request is too large: {}", Sources(.0))]
-    TooLarge(hyper::Error),
+    TooLarge(#[source] hyper::Error),
     /// Not HTTP/1.1, or cut off.
     #[error("the upgrade request is not HTTP/1.1, or ends too soon: {}", Sources(.0))]
-    Http(hyper::Error),
+    Http(#[source] hyper::Error),
     /// The connection failed under the request.
     #[error("the connection failed: {0}")]
-    Io(io::Error),
+    Io(#[source] io::Error),
     /// The client closed the connection before it sent a request.
     #[error("closed before the upgrade request")]
     Closed,
@@ -148,8 +148,13 @@ impl fmt::Display for WsError {
     }
 }
 
-// No source: the message has them all.
-impl Error for WsError {}
+/// The source is what is below [`cause`](WsError::cause), whose message this one has. Messages include those of
+/// their sources.
+impl Error for WsError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.cause.source()
+    }
+}
 
 // ===== impl WsRefusal =====
 

@@ -194,8 +194,11 @@ impl Visit for Recording<'_> {
         let mut text = value.to_string();
         let mut source = value.source();
         while let Some(cause) = source {
-            text.push_str(": ");
-            text.push_str(&cause.to_string());
+            let own = format!(": {cause}");
+            // many messages include those of their sources
+            if !text.contains(&own) {
+                text.push_str(&own);
+            }
             source = cause.source();
         }
         self.text(field, &text);
