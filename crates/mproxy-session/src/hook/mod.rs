@@ -82,7 +82,7 @@ pub use self::{
     on_connect::{JudgeConnect, OnConnect, OnConnectFuture, OnConnectLayer, WrapHooks},
     on_kind::{OnPublishLayer, OnSubscribeLayer},
     packet::{HeadOnly, Packet, PacketHead, PublishRef, Whole},
-    refuse_errors::{RefuseErrors, RefuseErrorsFuture, RefuseErrorsLayer},
+    refuse_errors::{KnownErrors, MapError, RefuseErrors, RefuseErrorsFuture, RefuseErrorsLayer},
     review::{Review, ReviewFuture, ReviewLayer, Reviewer},
     rewrite::{Rewrite, RewriteLayer},
     tap::{Tap, TapFuture},

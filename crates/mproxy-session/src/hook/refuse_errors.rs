@@ -43,24 +43,50 @@ use crate::admit::{Admission, Connect};
 /// # let _ = stack;
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
-pub struct RefuseErrorsLayer<F = fn(&(dyn Error + 'static)) -> Option<ReasonCode>> {
-    map: Option<F>,
+pub struct RefuseErrorsLayer<F = KnownErrors> {
+    map: F,
+}
+
+/// Which errors refuse, and with what reason code. Every closure of the right type is one.
+pub trait MapError {
+    /// The reason code for this error, or `None` if it stays an error.
+    fn reason(&self, error: &(dyn Error + 'static)) -> Option<ReasonCode>;
+}
+
+impl<F: Fn(&(dyn Error + 'static)) -> Option<ReasonCode>> MapError for F {
+    fn reason(&self, error: &(dyn Error + 'static)) -> Option<ReasonCode> {
+        self(error)
+    }
+}
+
+/// No errors but those that [`RefuseErrorsLayer`] knows.
+// a function pointer in its place would have a lifetime in its type, and the compiler cannot prove that a future
+// of `async` with such a type inside is `Send`
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(clippy::exhaustive_structs)] // complete: it maps nothing
+pub struct KnownErrors;
+
+impl MapError for KnownErrors {
+    fn reason(&self, _error: &(dyn Error + 'static)) -> Option<ReasonCode> {
+        None
+    }
 }
 
 impl RefuseErrorsLayer {
     /// A layer that refuses for the errors in the table.
     #[must_use]
     pub const fn new() -> Self {
-        Self { map: None }
+        Self { map: KnownErrors }
     }
 
     /// Also refuses for other errors: those for which `map` returns a reason code. It is called first, with
-    /// the error and then with each source.
+    /// the error and then with each source. In an `async` block that is spawned, such a stack has to come from a
+    /// function: see the [guide](crate::guide#if-a-stack-does-not-compile).
     pub fn with<F>(self, map: F) -> RefuseErrorsLayer<F>
     where
         F: Fn(&(dyn Error + 'static)) -> Option<ReasonCode>,
     {
-        RefuseErrorsLayer { map: Some(map) }
+        RefuseErrorsLayer { map }
     }
 }
 
@@ -77,9 +103,9 @@ impl<S, F: Clone> Layer<S> for RefuseErrorsLayer<F> {
 
 /// See [`RefuseErrorsLayer`].
 #[derive(Clone, Copy, Debug)]
-pub struct RefuseErrors<S, F = fn(&(dyn Error + 'static)) -> Option<ReasonCode>> {
+pub struct RefuseErrors<S, F = KnownErrors> {
     inner: S,
-    map: Option<F>,
+    map: F,
 }
 
 /// The response of a stage, which can be a refusal.
@@ -98,11 +124,8 @@ impl<U, D> Refusable for Admission<U, D> {
     const OVERLOADED: ReasonCode = ReasonCode::SERVER_BUSY;
 }
 
-fn refusal<R: Refusable, F>(error: &(dyn Error + 'static), map: Option<&F>) -> Option<Refusal>
-where
-    F: Fn(&(dyn Error + 'static)) -> Option<ReasonCode>,
-{
-    let mapped = map.and_then(|map| sources(error).find_map(map));
+fn refusal<R: Refusable>(error: &(dyn Error + 'static), map: &impl MapError) -> Option<Refusal> {
+    let mapped = sources(error).find_map(|error| map.reason(error));
     if let Some(reason) = mapped {
         return Some(Refusal::new(reason).with_origin(error.to_string()));
     }
@@ -124,7 +147,7 @@ macro_rules! stage {
         where
             S: Service<$request, Response = $response>,
             S::Error: Into<BoxError>,
-            F: Fn(&(dyn Error + 'static)) -> Option<ReasonCode> + Clone,
+            F: MapError + Clone,
         {
             type Response = $response;
             type Error = BoxError;
@@ -155,7 +178,7 @@ pin_project! {
     pub struct RefuseErrorsFuture<Fut, F> {
         #[pin]
         future: Fut,
-        map: Option<F>,
+        map: F,
     }
 }
 
@@ -165,7 +188,7 @@ where
     Fut: Future<Output = Result<R, E>>,
     R: Refusable,
     E: Into<BoxError>,
-    F: Fn(&(dyn Error + 'static)) -> Option<ReasonCode>,
+    F: MapError,
 {
     type Output = Result<R, BoxError>;
 
@@ -174,7 +197,7 @@ where
         let this = self.project();
         let answer = ready!(this.future.poll(cx)).map_err(Into::into);
         Poll::Ready(answer.or_else(|error| {
-            let refusal = refusal::<R, F>(&*error, this.map.as_ref());
+            let refusal = refusal::<R>(&*error, this.map);
             refusal.map(R::from).ok_or(error)
         }))
     }

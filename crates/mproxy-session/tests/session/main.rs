@@ -21,6 +21,7 @@ mod forwarding;
 mod handle;
 mod handler;
 mod heads;
+mod inline;
 mod late;
 mod latency;
 mod layers;
