@@ -265,6 +265,12 @@ impl Cause {
         })
     }
 
+    /// Two sessions were given one handle. What is counted, ordered and noticed through it would be of both.
+    #[cold]
+    pub(crate) fn handle_in_use() -> End {
+        Self::internal("its SessionHandle belongs to another session: make one for each session")
+    }
+
     /// The proxy could not write a packet that it has read.
     #[cold]
     pub(crate) fn encode(error: EncodeError) -> End {

@@ -13,7 +13,7 @@ use std::hash::{Hash, Hasher};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use mproxy_codec::Direction;
@@ -25,7 +25,7 @@ pub use self::id::SessionId;
 pub use self::order::{Order, When};
 pub(crate) use self::running::Running;
 pub use self::running::renew_all;
-use self::shared::{CLOSED, ESTABLISHED, EXPIRES, ORDERED, PACED, RENEW, Shared, wake};
+use self::shared::{CLOSED, ESTABLISHED, EXPIRES, ORDERED, PACED, RENEW, RUNS, Shared, wake};
 use crate::context::SessionInfo;
 use crate::limits::{Pace, Paces};
 use crate::memory::MemoryBudget;
@@ -211,7 +211,11 @@ impl SessionHandle {
         let mut slot = self.0.slot();
         slot.order = Some(order.after(slot.order));
         self.0.set(ORDERED);
+        let waiter = slot.rare.as_mut().and_then(|it| it.waiter.take());
         wake(slot);
+        if let Some(waiter) = waiter {
+            waiter.wake();
+        }
     }
 
     /// Orders the session to end at a later time, for example when the credentials of its client
@@ -266,6 +270,9 @@ impl SessionHandle {
     /// Waits for the end of the session: both connections are closed, and its memory is returned to the
     /// budget. Notices of its end ([`Hooks::on_close`](crate::Hooks::on_close)) may still run. Waits
     /// forever if no session is run with this handle.
+    ///
+    /// After an order such as [`Order::kick`] it can take up to [`Limits::linger`](field@crate::Limits::linger)
+    /// longer than the order: that is how long a peer is read that does not close its side.
     pub async fn closed(&self) {
         let closed = {
             let mut slot = self.0.slot();
@@ -321,9 +328,20 @@ impl SessionHandle {
         self.order().is_some_and(|order| order.when == When::Abort)
     }
 
-    /// Waits for an order, for work before the session, such as a handshake of the transport.
-    /// A running session does this itself. Wakes the last task that polled.
+    /// Waits for an order, for work before the session, such as a handshake of the transport, or beside it.
+    /// A running session does this itself. Of several other tasks that wait, the last one that polled is woken.
     pub fn poll_order(&self, cx: &mut Context<'_>) -> Poll<Order> {
+        let mut slot = self.0.slot();
+        if self.0.has(RUNS) {
+            set_waker(&mut slot.rare.get_or_insert_default().waiter, cx);
+        } else {
+            set_waker(&mut slot.waker, cx);
+        }
+        slot.order.map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// The same for the session itself.
+    pub(crate) fn poll_own_order(&self, cx: &Context<'_>) -> Poll<Order> {
         self.register(cx);
         self.order().map_or(Poll::Pending, Poll::Ready)
     }
@@ -337,13 +355,23 @@ impl SessionHandle {
         self.0.slot().order
     }
 
-    /// Registers the task to be woken when an order comes.
+    /// Registers the task of the session, to be woken when an order comes or the rules change.
     pub(crate) fn register(&self, cx: &Context<'_>) {
         let mut slot = self.0.slot();
-        match &mut slot.waker {
-            Some(waker) => waker.clone_from(cx.waker()),
-            None => slot.waker = Some(cx.waker().clone()),
+        let waiter = (self.0.set_first(RUNS).then(|| slot.waker.take())).flatten();
+        set_waker(&mut slot.waker, cx);
+        drop(slot);
+        // another task that still waits for an order polls again, and has a place of its own then
+        if let Some(waiter) = waiter.filter(|waiter| !waiter.will_wake(cx.waker())) {
+            waiter.wake();
         }
+    }
+}
+
+fn set_waker(slot: &mut Option<Waker>, cx: &Context<'_>) {
+    match slot {
+        Some(waker) => waker.clone_from(cx.waker()),
+        None => *slot = Some(cx.waker().clone()),
     }
 }
 

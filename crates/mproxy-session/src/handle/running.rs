@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use mproxy_codec::Direction;
 
 use super::SessionHandle;
-use super::shared::CLOSED;
+use super::shared::{CLOSED, GIVEN};
 use crate::recorder::{Batch, Recorder};
 
 /// The session's side of its handle: dropping it returns the memory to the budget, and orders then wake
@@ -17,6 +17,17 @@ use crate::recorder::{Batch, Recorder};
 pub(crate) struct Running(pub(crate) SessionHandle);
 
 impl Running {
+    /// A handle that nobody else has yet.
+    pub(crate) fn new() -> Self {
+        Self(SessionHandle::new())
+    }
+
+    /// The session's side of this handle; `None` if another session has it, or had it.
+    pub(crate) fn of(handle: SessionHandle) -> Option<Self> {
+        // not `then_some`: dropping one says that the session has ended
+        handle.0.set_first(GIVEN).then(|| Self(handle))
+    }
+
     /// Counts that hooks refused the CONNECT, or what is judged with it.
     pub(crate) fn denied(&self, recorder: &dyn Recorder) {
         let batch = Batch {

@@ -25,6 +25,10 @@ pub(super) const RENEW: u8 = 1 << 4;
 pub(super) const PACED: u8 = 1 << 5;
 /// The session has ended.
 pub(super) const CLOSED: u8 = 1 << 3;
+/// A session has this handle.
+pub(super) const GIVEN: u8 = 1 << 6;
+/// The waker in the slot is the session's, and no other may replace it.
+pub(super) const RUNS: u8 = 1 << 7;
 
 pub(super) struct Shared {
     pub(super) id: SessionId,
@@ -46,6 +50,7 @@ pub(super) struct Shared {
 #[derive(Default)]
 pub(super) struct Slot {
     pub(super) order: Option<Order>,
+    /// That of the session, or of the task that waits for an order before it runs.
     pub(super) waker: Option<Waker>,
     /// Boxed, because few sessions have any of it.
     pub(super) rare: Option<Box<Rare>>,
@@ -55,6 +60,8 @@ pub(super) struct Slot {
 pub(super) struct Rare {
     pub(super) expiry: Option<(Instant, Order)>,
     pub(super) paces: Option<Paces>,
+    /// The last other task that waits for an order.
+    pub(super) waiter: Option<Waker>,
     /// Wakes tasks that wait for the end.
     pub(super) closed: Option<Arc<Notify>>,
 }
@@ -76,6 +83,11 @@ impl Shared {
 
     pub(super) fn set(&self, flag: u8) {
         self.flags.fetch_or(flag, Ordering::Release);
+    }
+
+    /// True if it was not set.
+    pub(super) fn set_first(&self, flag: u8) -> bool {
+        self.flags.fetch_or(flag, Ordering::AcqRel) & flag == 0
     }
 
     pub(super) fn slot(&self) -> MutexGuard<'_, Slot> {

@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
 use super::known::Known;
-use super::{Live, Session};
+use super::{Connection, Live};
 use crate::cause::{Account, Cause, End};
 use crate::context::Peer;
 use crate::flow::Outbox;
@@ -39,7 +39,7 @@ const ORDERED_LINGER_BYTES: usize = 64 * 1024 * 1024;
 /// with room in its buffers gets them at once.
 const NOW_PATIENCE: Duration = Duration::from_millis(50);
 
-impl Session {
+impl Connection {
     /// Answers a refused client, so that the answer arrives.
     pub(super) async fn reject<C: Io>(
         self,

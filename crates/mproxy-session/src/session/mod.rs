@@ -55,7 +55,45 @@ pub struct Session {
     recorder: Arc<dyn Recorder>,
     /// `None` = each client has its turn at once.
     turns: Option<Arc<dyn Turns>>,
+    handle: Given,
+}
+
+/// The handle that a session was given. One of its own is made when it runs: there would be gaps between the
+/// numbers of sessions otherwise.
+enum Given {
+    None,
+    Handle(Running),
+    /// It is another session's.
+    Second,
+}
+
+/// A session that runs and has no pipe yet.
+struct Connection {
+    peer: Peer,
+    limits: Arc<Limits>,
+    recorder: Arc<dyn Recorder>,
+    turns: Option<Arc<dyn Turns>>,
     handle: Running,
+    /// It ends at once, because its handle is another session's.
+    is_second: bool,
+}
+
+impl From<Session> for Connection {
+    fn from(session: Session) -> Self {
+        let is_second = matches!(session.handle, Given::Second);
+        let handle = match session.handle {
+            Given::Handle(handle) => handle,
+            Given::None | Given::Second => Running::new(),
+        };
+        Self {
+            peer: session.peer,
+            limits: session.limits,
+            recorder: session.recorder,
+            turns: session.turns,
+            handle,
+            is_second,
+        }
+    }
 }
 
 impl fmt::Debug for Session {
@@ -95,7 +133,7 @@ impl Session {
             limits: Arc::default(),
             recorder: Arc::new(NoRecorder),
             turns: None,
-            handle: Running(SessionHandle::new()),
+            handle: Given::None,
         }
     }
 
@@ -120,10 +158,12 @@ impl Session {
         self
     }
 
-    /// Sets the handle of the session: one per session.
+    /// Sets the handle of the session: one per session. A session that is given the handle of another one,
+    /// even of one that has ended, ends before it reads anything, with
+    /// [`CloseReason::Internal`](crate::CloseReason::Internal) and a handle of its own.
     #[must_use]
     pub fn handle(mut self, handle: SessionHandle) -> Self {
-        self.handle = Running(handle);
+        self.handle = Running::of(handle).map_or(Given::Second, Given::Handle);
         self
     }
 
@@ -202,7 +242,7 @@ impl Session {
     {
         let dial = async |connect: &Connect| dial(connect).await.map_err(Into::into);
         Run::new(
-            self.open(client, has_left, admit, dial),
+            Connection::from(self).open(client, has_left, admit, dial),
             |live: &mut Box<Live<C, S, U, D, A>>, cx: &mut Context<'_>| live.pipe.poll(cx),
             renew,
             close,

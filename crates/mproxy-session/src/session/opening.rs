@@ -16,7 +16,7 @@ use super::ask::Admit;
 use super::connect::{hold, parse_connect, read_connect};
 use super::known::{Known, Stage};
 use super::renew::Renewal;
-use super::{Live, Session, ask, transition, will};
+use super::{Connection, Live, ask, transition, will};
 use crate::BoxError;
 use crate::admit::{Admission, Connect};
 use crate::cause::{Cause, Denial, End, Overdue};
@@ -43,7 +43,7 @@ struct Prologue<S, U, D, A> {
     received_at: Instant,
 }
 
-impl Session {
+impl Connection {
     /// Brings a connection to the point where it has a pipe, or to its end.
     pub(super) async fn open<C: Io, S: Io, U: PacketService, D: PacketService, A: Admit<U, D>>(
         self,
@@ -107,11 +107,14 @@ impl Session {
         dial: impl AsyncFnOnce(&Connect) -> Result<S, BoxError>,
     ) -> Result<Box<Prologue<S, U, D, A>>, Box<(End, Known)>> {
         let mut known = Known::default();
+        if self.is_second {
+            return Err(Box::new((Cause::handle_in_use(), known)));
+        }
         // drop the future before using its findings, even if it panicked
         let outcome = {
             let mut stages = pin!(self.stages(client, has_left, admit, dial, &mut known));
             poll_fn(|cx| {
-                if let Poll::Ready(order) = self.handle.poll_order(cx) {
+                if let Poll::Ready(order) = self.handle.poll_own_order(cx) {
                     return Poll::Ready(Ok(Err(order.into())));
                 }
                 match catch_unwind(AssertUnwindSafe(|| stages.as_mut().poll(cx))) {
@@ -294,7 +297,7 @@ impl Session {
 
     /// Ends a session that was ordered to end when it was admitted, before the broker hears of it.
     async fn unless_ordered(&self) -> Result<(), End> {
-        match poll_fn(|cx| Poll::Ready(self.handle.poll_order(cx))).await {
+        match poll_fn(|cx| Poll::Ready(self.handle.poll_own_order(cx))).await {
             Poll::Ready(order) => Err(order.into()),
             Poll::Pending => Ok(()),
         }

@@ -184,7 +184,7 @@ async fn unless_ordered<T>(
 ) -> Result<T, End> {
     let mut asked = pin!(asked);
     poll_fn(|cx| {
-        if let Poll::Ready(order) = handle.poll_order(cx)
+        if let Poll::Ready(order) = handle.poll_own_order(cx)
             && order.when > When::Border
         {
             return Poll::Ready(Err(order.into()));

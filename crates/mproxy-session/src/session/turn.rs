@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::io::AsyncRead;
 
 use super::ahead::Ahead;
-use super::{Session, transition};
+use super::{Connection, transition};
 use crate::admit::Connect;
 use crate::cause::{Cause, End};
 use crate::error::Limit;
@@ -84,7 +84,7 @@ impl WhyBusy {
     }
 }
 
-impl Session {
+impl Connection {
     /// Waits until it is the client's turn.
     ///
     /// # Errors

@@ -43,6 +43,7 @@ mod renewal;
 mod requests;
 mod rules;
 mod shared;
+mod shared_handle;
 mod sizes;
 mod slips;
 mod slow;
