@@ -3,7 +3,8 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::error::{DecodeError, EncodeError};
-use crate::varint;
+use crate::property::{Place, Properties};
+use crate::varint::{self, Encoded};
 
 /// Joins `parts` after a fixed header with the minimal remaining length.
 ///
@@ -21,6 +22,17 @@ pub(crate) fn join(first: u8, parts: &[&[u8]], streamed: usize) -> Result<Bytes,
         packet.put_slice(part);
     }
     Ok(packet.freeze())
+}
+
+/// The length in front of a property block of MQTT 5.0, once the block is known to be valid.
+///
+/// # Errors
+/// [`EncodeError::PacketTooLarge`] when it has no encoding, [`EncodeError::Invalid`] with what is wrong with the
+/// block.
+pub(crate) fn properties(block: &[u8], place: Place) -> Result<Encoded, EncodeError> {
+    let len = varint::encode(block.len())?;
+    Properties::parse(block, place)?;
+    Ok(len)
 }
 
 /// A packet identifier, which is never 0.

@@ -2,8 +2,9 @@
 
 use mproxy_codec::{
     DecodeError, Direction, EncodeError, Head, Kind, PropertyId, PropertyWriter, PublishEdit, QoS,
-    ReasonCode, SubscriptionOptions, Value, Version, View, encode_ack, encode_publish,
-    encode_suback, encode_subscribe, encode_unsuback, encode_unsubscribe, normalise,
+    ReasonCode, SubscriptionOptions, Value, Version, View, encode_ack, encode_auth,
+    encode_disconnect, encode_publish, encode_refusal, encode_suback, encode_subscribe,
+    encode_unsuback, encode_unsubscribe, normalise,
     topic::{TopicError, TopicFilter},
 };
 
@@ -512,5 +513,53 @@ fn no_properties_before_mqtt_5() {
         assert_eq!(&made[..], b"\x90\x03\0\x01\0");
         let made = encode_unsuback(version, 1, block, b"\0").unwrap();
         assert_eq!(&made[..], b"\xb0\x02\0\x01");
+    }
+}
+
+/// Ours: CONNACK and CONNECT were judged before they were written. Other encoders wrote any block of bytes as
+/// properties, and a PUBACK with the
+/// code 0x03: the receiver had to close the connection.
+#[test]
+fn encoders_write_what_can_be_read() {
+    let v5 = Version::V5;
+    let (id, options) = (7, SubscriptionOptions::new(QoS::AtMostOnce));
+    let code = ReasonCode::SUCCESS;
+    // the first does not exist, the second is cut, the third is one of a will
+    for (block, error) in [
+        (&b"\x7f\0"[..], DecodeError::UnknownProperty),
+        (b"\x26\0\x05k", DecodeError::Truncated),
+        (b"\x18\0\0\0\x05", DecodeError::PropertyNotAllowed),
+    ] {
+        let acks = [Kind::Puback, Kind::Pubrec, Kind::Pubrel, Kind::Pubcomp]
+            .map(|kind| encode_ack(v5, kind, id, code, block));
+        let others = [
+            encode_publish(v5, "a", QoS::AtLeastOnce, id, block, b""),
+            encode_subscribe(v5, id, block, [("a", options)]),
+            encode_unsubscribe(v5, id, block, ["a"]),
+            encode_suback(v5, id, block, b"\0"),
+            encode_unsuback(v5, id, block, b"\0"),
+            encode_disconnect(v5, code, block),
+            encode_auth(v5, code, block),
+            encode_refusal(v5, ReasonCode::SERVER_BUSY, block),
+        ];
+        for (at, made) in acks.into_iter().chain(others).enumerate() {
+            assert_eq!(made, Err(EncodeError::Invalid(error)), "{at}");
+        }
+    }
+    let invalid = Err(EncodeError::Invalid(DecodeError::InvalidReasonCode));
+    for (kind, code) in [
+        (Kind::Puback, 0x03),
+        (Kind::Pubrec, 0x92),
+        (Kind::Pubrel, 0x10),
+        (Kind::Pubcomp, 0x87),
+    ] {
+        assert_eq!(
+            encode_ack(v5, kind, id, ReasonCode::new(code), b""),
+            invalid
+        );
+    }
+    // either side's own properties of DISCONNECT
+    for block in [&b"\x11\0\0\0\x01"[..], b"\x1c\0\x01a"] {
+        assert!(encode_disconnect(v5, code, block).is_ok());
     }
 }

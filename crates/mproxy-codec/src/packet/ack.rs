@@ -9,7 +9,6 @@ use crate::head::Head;
 use crate::kind::{Direction, Kind};
 use crate::property::{Place, Properties};
 use crate::reason::ReasonCode;
-use crate::varint;
 use crate::version::Version;
 
 /// A validated PUBACK, PUBREC, PUBREL or PUBCOMP.
@@ -39,15 +38,7 @@ pub(crate) fn parse(
     let mut properties = Properties::default();
     if version.is_v5() && !reader.is_at_end() {
         reason = ReasonCode::new(reader.u8()?);
-        let valid = match kind {
-            // section 3.4.2.1 does not list it, and mosquitto answers a PUBLISH with it
-            Kind::Puback | Kind::Pubrec if direction == Direction::ToClient => {
-                reason.is_valid_in_puback() || reason == ReasonCode::PACKET_TOO_LARGE
-            }
-            Kind::Puback | Kind::Pubrec => reason.is_valid_in_puback(),
-            _ => reason.is_valid_in_pubrel(),
-        };
-        if !valid {
+        if !is_valid(kind, direction, reason) {
             return Err(DecodeError::InvalidReasonCode);
         }
         if !reader.is_at_end() {
@@ -63,11 +54,24 @@ pub(crate) fn parse(
     })
 }
 
+/// Whether the packet can carry this code.
+fn is_valid(kind: Kind, direction: Direction, reason: ReasonCode) -> bool {
+    match kind {
+        // section 3.4.2.1 does not list it, and mosquitto answers a PUBLISH with it
+        Kind::Puback | Kind::Pubrec if direction == Direction::ToClient => {
+            reason.is_valid_in_puback() || reason == ReasonCode::PACKET_TOO_LARGE
+        }
+        Kind::Puback | Kind::Pubrec => reason.is_valid_in_puback(),
+        _ => reason.is_valid_in_pubrel(),
+    }
+}
+
 /// Writes a PUBACK, PUBREC, PUBREL or PUBCOMP. Before MQTT 5.0 reason and properties are left out.
 ///
 /// # Errors
 /// [`EncodeError::NoSuchField`] when `kind` is none of the four, [`EncodeError::Invalid`] for
-/// packet identifier 0, [`EncodeError::PacketTooLarge`] when the property block has no encoding.
+/// packet identifier 0 and, in MQTT 5.0, for a reason code that the packet cannot carry and for a property block
+/// that is not valid, [`EncodeError::PacketTooLarge`] when the block has no encoding.
 pub fn encode_ack(
     version: Version,
     kind: Kind,
@@ -84,10 +88,14 @@ pub fn encode_ack(
     if !version.is_v5() || (reason == ReasonCode::SUCCESS && properties.is_empty()) {
         return build::join(first, &[&id], 0);
     }
+    // a broker is not called broken for 0x95, and what was read can be written
+    if !is_valid(kind, Direction::ToClient, reason) {
+        return Err(DecodeError::InvalidReasonCode.into());
+    }
     if properties.is_empty() {
         return build::join(first, &[&id, &[reason.as_u8()]], 0);
     }
-    let len = varint::encode(properties.len())?;
+    let len = build::properties(properties, Place::Packet(kind, Direction::ToClient))?;
     build::join(
         first,
         &[&id, &[reason.as_u8()], len.as_slice(), properties],

@@ -12,7 +12,6 @@ use crate::head::Head;
 use crate::kind::{Direction, Kind};
 use crate::property::{Place, Properties};
 use crate::reason::ReasonCode;
-use crate::varint;
 use crate::version::Version;
 
 const PLACE: Place = Place::Packet(Kind::Connack, Direction::ToClient);
@@ -121,8 +120,7 @@ pub fn encode_connack(
             _ => Err(EncodeError::NoSuchField),
         };
     }
-    let len = varint::encode(properties.len())?;
-    Properties::parse(properties, PLACE)?;
+    let len = build::properties(properties, PLACE)?;
     build::join(0x20, &[&fixed, len.as_slice(), properties], 0)
 }
 
@@ -146,17 +144,17 @@ const fn return_code(version: Version, reason: ReasonCode) -> Option<u8> {
 }
 
 /// Writes a CONNACK that refuses, in the form of the client's version (MQTT 3.x: the nearest
-/// return code, without properties).
+/// return code, without properties). The reason is not looked at in MQTT 5.0.
 ///
 /// # Errors
-/// [`EncodeError::PacketTooLarge`] when the property block has no encoding.
+/// [`EncodeError::Invalid`] for a property block that is not valid, [`EncodeError::PacketTooLarge`] when the property block has no encoding.
 pub fn encode_refusal(
     version: Version,
     reason: ReasonCode,
     properties: &[u8],
 ) -> Result<Bytes, EncodeError> {
     if version.is_v5() {
-        let len = varint::encode(properties.len())?;
+        let len = build::properties(properties, PLACE)?;
         return build::join(0x20, &[&[0, reason.as_u8()], len.as_slice(), properties], 0);
     }
     let code = ConnectReturnCode::from_u8(reason.as_connect_return_code());
@@ -171,8 +169,8 @@ impl Connack<'_> {
     /// Writes the same CONNACK with another property block.
     ///
     /// # Errors
-    /// [`EncodeError::NoSuchField`] before MQTT 5.0, [`EncodeError::PacketTooLarge`] when the
-    /// block has no encoding.
+    /// [`EncodeError::NoSuchField`] before MQTT 5.0, [`EncodeError::Invalid`] for a block that is not valid,
+    /// [`EncodeError::PacketTooLarge`] when the block has no encoding.
     pub fn with_properties(
         &self,
         version: Version,
@@ -181,7 +179,7 @@ impl Connack<'_> {
         if !version.is_v5() {
             return Err(EncodeError::NoSuchField);
         }
-        let len = varint::encode(properties.len())?;
+        let len = build::properties(properties, PLACE)?;
         let fixed = [u8::from(self.session_present), self.code];
         build::join(0x20, &[&fixed, len.as_slice(), properties], 0)
     }

@@ -10,7 +10,6 @@ use crate::head::Head;
 use crate::kind::{Direction, Kind};
 use crate::property::{Place, Properties, PropertyId};
 use crate::reason::ReasonCode;
-use crate::varint;
 use crate::version::Version;
 
 /// A validated DISCONNECT.
@@ -99,9 +98,11 @@ fn parse_reason(
     Ok((reason, properties))
 }
 
-/// Writes a DISCONNECT; before MQTT 5.0 without reason and properties.
+/// Writes a DISCONNECT; before MQTT 5.0 without reason and properties. The reason is not looked at: client and broker
+/// have different ones.
 ///
 /// # Errors
+/// [`EncodeError::Invalid`] for a property block that neither side may send in MQTT 5.0,
 /// [`EncodeError::PacketTooLarge`] when the property block has no encoding.
 pub fn encode_disconnect(
     version: Version,
@@ -111,10 +112,10 @@ pub fn encode_disconnect(
     encode_reason(Kind::Disconnect, version, reason, properties)
 }
 
-/// Writes an AUTH.
+/// Writes an AUTH. The reason is not looked at.
 ///
 /// # Errors
-/// [`EncodeError::NoSuchField`] before MQTT 5.0, [`EncodeError::PacketTooLarge`] when the property
+/// [`EncodeError::NoSuchField`] before MQTT 5.0, [`EncodeError::Invalid`] for a property block that is not valid, [`EncodeError::PacketTooLarge`] when the property
 /// block has no encoding.
 pub fn encode_auth(
     version: Version,
@@ -141,6 +142,7 @@ fn encode_reason(
     if properties.is_empty() {
         return build::join(first, &[&[reason.as_u8()]], 0);
     }
-    let len = varint::encode(properties.len())?;
+    let of = |direction| build::properties(properties, Place::Packet(kind, direction));
+    let len = of(Direction::ToClient).or_else(|_| of(Direction::ToServer))?;
     build::join(first, &[&[reason.as_u8()], len.as_slice(), properties], 0)
 }

@@ -7,10 +7,9 @@ use super::body;
 use crate::build;
 use crate::error::{DecodeError, EncodeError};
 use crate::head::Head;
-use crate::kind::Direction;
+use crate::kind::{Direction, Kind};
 use crate::property::{Place, Properties};
 use crate::reader::{Reader, check_topic_filter};
-use crate::varint;
 use crate::version::Version;
 
 /// Where the fields of a SUBSCRIBE or UNSUBSCRIBE are. Lengths count back from the end of the packet, so
@@ -153,12 +152,14 @@ pub(super) fn encode(
     if entries.is_empty() {
         return Err(EncodeError::Invalid(DecodeError::NoTopicFilter));
     }
-    let len = varint::encode(properties.len())?;
-    let (len, properties) = if version.is_v5() {
-        (len.as_slice(), properties)
+    let kind = if first == 0x82 {
+        Kind::Subscribe
     } else {
-        (&[][..], &[][..])
+        Kind::Unsubscribe
     };
+    let properties = if version.is_v5() { properties } else { &[] };
+    let len = build::properties(properties, Place::Packet(kind, Direction::ToServer))?;
+    let len = if version.is_v5() { len.as_slice() } else { &[] };
     build::join(
         first,
         &[&build::packet_id(packet_id)?, len, properties, entries],

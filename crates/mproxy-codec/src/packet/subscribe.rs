@@ -12,7 +12,6 @@ use crate::property::{Place, Properties};
 use crate::qos::QoS;
 use crate::reason::ReasonCode;
 use crate::topic::TopicFilter;
-use crate::varint;
 use crate::version::Version;
 
 /// The options byte that stands behind each topic filter.
@@ -115,7 +114,8 @@ pub(crate) fn parse_subscribe(
 /// Writes a SUBSCRIBE; the properties are left out before MQTT 5.0.
 ///
 /// # Errors
-/// [`EncodeError`] if there is no filter, one is not valid or the packet becomes too long.
+/// [`EncodeError`] if there is no filter, if a filter or, in MQTT 5.0, the property block is not valid, or if the
+/// packet becomes too long.
 pub fn encode_subscribe<F: AsRef<str>>(
     version: Version,
     packet_id: u16,
@@ -186,11 +186,12 @@ pub(crate) fn parse_suback(
     })
 }
 
-/// Writes a SUBACK. Before MQTT 5.0 every failure becomes 0x80 ([MQTT-3.9.3-2] of 3.1.1).
+/// Writes a SUBACK. Before MQTT 5.0 every failure becomes 0x80 ([MQTT-3.9.3-2] of 3.1.1), and the properties are
+/// left out.
 ///
 /// # Errors
-/// [`EncodeError::Invalid`] for packet identifier 0, [`EncodeError::PacketTooLarge`] when the packet
-/// becomes too long.
+/// [`EncodeError::Invalid`] for packet identifier 0 and for a property block that is not valid,
+/// [`EncodeError::PacketTooLarge`] when the packet becomes too long. The codes are not looked at.
 pub fn encode_suback(
     version: Version,
     packet_id: u16,
@@ -199,7 +200,8 @@ pub fn encode_suback(
 ) -> Result<Bytes, EncodeError> {
     let id = build::packet_id(packet_id)?;
     if version.is_v5() {
-        let len = varint::encode(properties.len())?;
+        let place = Place::Packet(Kind::Suback, Direction::ToClient);
+        let len = build::properties(properties, place)?;
         return build::join(0x90, &[&id, len.as_slice(), properties, codes], 0);
     }
     let codes: Vec<u8> = codes.iter().map(|&code| code.min(0x80)).collect();

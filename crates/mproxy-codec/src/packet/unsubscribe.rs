@@ -7,9 +7,9 @@ use super::request::{self, Request, RequestLayout, request_accessors};
 use crate::build;
 use crate::error::{DecodeError, EncodeError};
 use crate::head::Head;
-use crate::property::Properties;
+use crate::kind::{Direction, Kind};
+use crate::property::{Place, Properties};
 use crate::topic::TopicFilter;
-use crate::varint;
 use crate::version::Version;
 
 /// A validated UNSUBSCRIBE.
@@ -38,7 +38,8 @@ pub(crate) fn parse(
 /// Writes an UNSUBSCRIBE; the properties are left out before MQTT 5.0.
 ///
 /// # Errors
-/// [`EncodeError`] if there is no filter, one is not valid or the packet becomes too long.
+/// [`EncodeError`] if there is no filter, if a filter or, in MQTT 5.0, the property block is not valid, or if the
+/// packet becomes too long.
 pub fn encode_unsubscribe<F: AsRef<str>>(
     version: Version,
     packet_id: u16,
@@ -52,11 +53,11 @@ pub fn encode_unsubscribe<F: AsRef<str>>(
     request::encode(0xa2, version, packet_id, properties, &entries)
 }
 
-/// Writes an UNSUBACK; the codes are left out before MQTT 5.0.
+/// Writes an UNSUBACK; codes and properties are left out before MQTT 5.0.
 ///
 /// # Errors
-/// [`EncodeError::Invalid`] for packet identifier 0, [`EncodeError::PacketTooLarge`] when the packet
-/// becomes too long.
+/// [`EncodeError::Invalid`] for packet identifier 0 and for a property block that is not valid,
+/// [`EncodeError::PacketTooLarge`] when the packet becomes too long. The codes are not looked at.
 pub fn encode_unsuback(
     version: Version,
     packet_id: u16,
@@ -67,6 +68,7 @@ pub fn encode_unsuback(
     if !version.is_v5() {
         return build::join(0xb0, &[&id], 0);
     }
-    let len = varint::encode(properties.len())?;
+    let place = Place::Packet(Kind::Unsuback, Direction::ToClient);
+    let len = build::properties(properties, place)?;
     build::join(0xb0, &[&id, len.as_slice(), properties, codes], 0)
 }

@@ -11,11 +11,10 @@ pub use self::{edit::PublishEdit, layout::PublishLayout};
 use crate::build;
 use crate::error::{DecodeError, EncodeError};
 use crate::head::Head;
-use crate::kind::Direction;
-use crate::property::Properties;
+use crate::kind::{Direction, Kind};
+use crate::property::{Place, Properties};
 use crate::qos::QoS;
 use crate::reader::check_topic_name;
-use crate::varint;
 use crate::version::Version;
 
 /// A validated PUBLISH, whole or without its payload.
@@ -126,7 +125,8 @@ pub(crate) fn parse(
 /// Writes a PUBLISH. The packet identifier is left out at QoS 0, the properties before MQTT 5.0.
 ///
 /// # Errors
-/// [`EncodeError`] when the topic name is not valid or the packet becomes too long.
+/// [`EncodeError`] when the topic name is not valid, when the property block is not one that a PUBLISH of either
+/// direction may carry, or when the packet becomes too long.
 pub fn encode_publish(
     version: Version,
     topic: &str,
@@ -142,11 +142,13 @@ pub fn encode_publish(
         QoS::AtLeastOnce | QoS::ExactlyOnce => Some(build::packet_id(packet_id)?),
     };
     let id = id.as_ref().map_or(&[][..], |id| &id[..]);
-    let block_len = varint::encode(properties.len())?;
-    let (block_len, properties) = if version.is_v5() {
-        (block_len.as_slice(), properties)
+    let place = Place::Packet(Kind::Publish, Direction::ToClient);
+    let properties = if version.is_v5() { properties } else { &[] };
+    let block_len = build::properties(properties, place)?;
+    let block_len = if version.is_v5() {
+        block_len.as_slice()
     } else {
-        (&[][..], &[][..])
+        &[]
     };
     build::join(
         0x30 | qos.as_u8() << 1,
