@@ -201,7 +201,7 @@ impl<U, D> From<Refusal> for Admission<U, D> {
 ///
 /// # What the client receives
 /// A code that CONNACK does not have becomes 0x87 Not authorized. MQTT 3.x has five codes; its clients get
-/// nearest. [`Summary::reason_code`](crate::Summary::reason_code) says what was sent. The text is for
+/// the nearest one. [`Summary::reason_code`](crate::Summary::reason_code) says what was sent. The text is for
 /// clients of MQTT 5.0, and for the log.
 pub type ConnectRefusal = Refusal;
 

@@ -99,7 +99,8 @@ impl MemoryBudget {
         self.share(self.used())
     }
 
-    /// Waits until more is used while 80 % or more are in use.
+    /// Waits until more is used while 80 % or more are in use. For one task: of several that wait, each use wakes
+    /// one.
     pub async fn pressed(&self) {
         self.pressed.notified().await;
     }

@@ -40,7 +40,9 @@ pub trait Counters: Send + Sync + 'static {
 ///                                      ending      a connection without a valid CONNECT
 /// ```
 ///
-/// Any of them except `ending` may be missing. All methods have empty defaults.
+/// Any of them except `ending` may be missing, and `ending` too if the future of
+/// [`Session::run`](crate::Session::run) is dropped before it is ready. All methods have empty defaults. One that
+/// panics ends its session only, as [`Summary::panicked`](crate::Summary::panicked) says.
 pub trait Events: Send + Sync + 'static {
     /// A complete and valid CONNECT was read. Called once, before the hooks, with the names that the
     /// client sent.
@@ -85,7 +87,7 @@ pub trait Events: Send + Sync + 'static {
         let _ = (session, dropped);
     }
 
-    /// The session ends. Called once, before the last packets are written and both sides are closed;
+    /// The session ends. Called once, unless the future of [`Session::run`](crate::Session::run) is dropped, before the last packets are written and both sides are closed;
     /// the [`Summary`](crate::Summary) comes afterwards, which takes up to
     /// [`Limits::linger`](crate::Limits::linger) longer if a side is silent.
     fn ending(&self, side: Side, reason: CloseReason) {

@@ -247,11 +247,11 @@ impl Cause {
         Box::new(Self::Hook { detail, fault })
     }
 
-    /// The session itself, or its dialler, panicked while it did this.
+    /// The session itself, or code of others that is no hook, panicked.
     #[cold]
-    pub(crate) fn defect(doing: &str, panic: &(dyn Any + Send)) -> End {
+    pub(crate) fn defect(who_and_when: &str, panic: &(dyn Any + Send)) -> End {
         Box::new(Self::Defect {
-            detail: with_message(format!("mproxy panicked while {doing}"), panic),
+            detail: with_message(who_and_when.to_owned(), panic),
             panicked: true,
         })
     }

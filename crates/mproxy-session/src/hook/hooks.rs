@@ -84,6 +84,12 @@ impl<U, D> Hooks<U, D> {
 
     /// Adds a notice of the session's end. It runs once, after both connections are closed, for
     /// every admitted client; the notice added last runs first.
+    ///
+    /// It does not run if the future of [`Session::run`](crate::Session::run) is dropped before it is ready: with its
+    /// task, or by a `select!`. What must be undone then, too, belongs into the `Drop` of a value that the hooks own.
+    ///
+    /// All notices of a session together have [`Limits::hook_timeout`](field@crate::Limits::hook_timeout). What has
+    /// not run by then is dropped, and `run` returns; a closure that blocks its thread is not interrupted.
     #[must_use]
     pub fn on_close<F, Fut>(mut self, notice: F) -> Self
     where

@@ -62,15 +62,15 @@ impl<P> From<Refusal> for Verdict<P> {
 /// Why a packet is refused, or a client turned away.
 ///
 /// It is also an error: if a service fails with one, or with an error that has one as its
-/// [source](Error::source), refuses the packet or the client.
+/// [source](Error::source), the packet or the client is refused.
 ///
 /// # What the client receives
 /// An MQTT 5.0 PUBLISH at QoS 1 or 2 is answered with the reason code, or with 0x87 Not authorized if
 /// PUBACK and PUBREC do not have it as an error code. At QoS 0, and before MQTT 5.0, there is no such
 /// answer, and [`Limits::refused_publish`](crate::Limits::refused_publish) decides. A SUBSCRIBE is answered
-/// with the code if SUBACK has it, otherwise with 0x87, and before MQTT 5.0 with 0x80. For a will, it
-/// the client: see [`ConnectRefusal`](crate::ConnectRefusal). [`Summary`](crate::Summary) has the code with which a session ended
-/// session ended, as it was sent.
+/// with the code if SUBACK has it, otherwise with 0x87, and before MQTT 5.0 with 0x80. For a will, the client
+/// is refused: see [`ConnectRefusal`](crate::ConnectRefusal). [`Summary`](crate::Summary) has the code with which
+/// a session ended, as it was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Refusal {

@@ -118,7 +118,10 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Stop> {
         let polled =
             catch_unwind(AssertUnwindSafe(|| self.poll_inner(cx))).unwrap_or_else(|panic| {
-                Poll::Ready(Stop::End(Cause::defect("it moved packets", &*panic)))
+                Poll::Ready(Stop::End(Cause::defect(
+                    "mproxy or its recorder panicked while it moved packets",
+                    &*panic,
+                )))
             });
         if polled.is_pending() && self.handle.hold(self.size()).is_err() {
             return Poll::Ready(Stop::End(Cause::overload()));

@@ -56,14 +56,15 @@ impl Connection {
             stage: _,
         } = known;
         let account = end.account(false, version);
+        let mut told_connack = Some(());
         let words = version.and_then(|version| {
             let replies = replies.unwrap_or_else(|| Replies::new(version));
             let words = last_words(&end, &account, false, replies, &self.limits)?;
-            self.recorder.connack(session.as_ref(), version, words.1);
+            told_connack = guarded(|| self.recorder.connack(session.as_ref(), version, words.1));
             Some(words)
         });
         let (last, connack) = words.unzip();
-        self.recorder.ending(account.side, account.reason);
+        let told = guarded(|| self.recorder.ending(account.side, account.reason));
         // discard everything that was read
         let _ = self.handle.hold(0);
         let is_gone = matches!(account.reason, CloseReason::Eof | CloseReason::Reset);
@@ -80,6 +81,7 @@ impl Connection {
             connack,
             glimpse: glimpse.filter(|_| session.is_none()),
             session,
+            panicked: end.panicked() || told.and(told_connack).is_none(),
             ..summary_of(&end, account, self.peer, &self.handle, started)
         };
         notify(on_close, summary, self.limits.hook_timeout).await
@@ -98,8 +100,10 @@ pub(super) async fn close<C: Io, S: Io, U: PacketService, D: PacketService, A>(
     let (session, version) = (pipe.rules.session.clone(), pipe.rules.version());
     let connack = pipe.rules.phase.connack;
     let account = end.account(connack.is_some(), Some(version));
-    pipe.recorder.ending(account.side, account.reason);
-    let code = pipe.say_last(&end, &account);
+    let told = guarded(|| pipe.recorder.ending(account.side, account.reason));
+    let said = guarded(|| pipe.say_last(&end, &account));
+    let panicked = end.panicked() || told.is_none() || said.is_none();
+    let code = said.flatten();
     // the hooks live until the notices of the end have run
     let (handle, _hooks) = pipe.close(&end, &account).await;
     let peer = session.peer().clone();
@@ -109,6 +113,7 @@ pub(super) async fn close<C: Io, S: Io, U: PacketService, D: PacketService, A>(
         reason_code: code.or_else(|| end.received()),
         connack: connack.or(code),
         dialled: true,
+        panicked,
         ..summary_of(&end, account, peer, &handle, started)
     };
     drop(handle);
@@ -181,6 +186,12 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
             .await;
         (self.handle, (to_server, to_client))
     }
+}
+
+/// Calls the recorder, which is code of others: a panic must not lose the notices of the end and the summary.
+/// `None` if it has panicked.
+fn guarded<T>(call: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(call)).ok()
 }
 
 /// The last packet to a client and its code, if it gets one: a CONNACK while it has none.

@@ -34,6 +34,10 @@ pub(super) enum Stage {
     Admission,
     /// The hooks have the will.
     Will,
+    /// The recorder hears that the client is admitted.
+    Admitted,
+    /// The client waits for its turn at the broker.
+    Turn,
     /// The broker is dialled.
     Dial,
 }
@@ -44,10 +48,15 @@ impl Stage {
     #[cold]
     pub(super) fn panicked(self, panic: &(dyn Any + Send)) -> End {
         match self {
-            Self::Connect => Cause::defect("CONNECT was read", panic),
+            Self::Connect => Cause::defect(
+                "mproxy or its recorder panicked while CONNECT was read",
+                panic,
+            ),
             Self::Admission => Cause::panic("CONNECT", panic),
             Self::Will => Cause::panic("the will", panic),
-            Self::Dial => Cause::defect("the broker was dialled", panic),
+            Self::Admitted => Cause::defect("the recorder panicked in `admitted`", panic),
+            Self::Turn => Cause::defect("waiting for a turn at the broker panicked", panic),
+            Self::Dial => Cause::defect("dialling the broker panicked", panic),
         }
     }
 }

@@ -192,8 +192,12 @@ impl Session {
     /// The session keeps `admit` for its whole life, to be [judged
     /// again](SessionHandle::renew) by it: put a stage for many sessions behind one pointer.
     ///
+    /// # Panics
+    /// Outside of a tokio runtime with timers ([`enable_time`](tokio::runtime::Builder::enable_time)).
+    ///
     /// # Cancel safety
-    /// Dropping the future closes both connections at once, without flushing and without notices.
+    /// Dropping the future closes both connections at once, without flushing and without notices: neither
+    /// [`Hooks::on_close`](crate::Hooks::on_close) nor [`Events::ending`](crate::Events::ending) is called.
     pub fn run<C, A, U, D, F, Fut, S, E>(
         self,
         client: C,
@@ -219,6 +223,9 @@ impl Session {
     /// client that waits for its [turn](Turns) and has sent 8 KiB already without a PUBLISH, and about one for which
     /// the broker is dialled after its turn; others are read until their end. With [`run`](Self::run), such a client
     /// keeps its place until its turn comes, and its turn until the broker is dialled.
+    ///
+    /// # Panics
+    /// As `run`.
     ///
     /// # Cancel safety
     /// As `run`.

@@ -151,9 +151,10 @@ impl Connection {
             let session = connect.info().clone();
             known.stage = Stage::Will;
             let will = self.judge_will(&mut connect, &mut hooks, &session).await?;
+            known.stage = Stage::Admitted;
             self.recorder.admitted(&self.handle);
             self.unless_ordered().await?;
-            known.stage = Stage::Dial;
+            known.stage = Stage::Turn;
             let mut ahead = Ahead {
                 client,
                 has_left,
@@ -163,6 +164,7 @@ impl Connection {
                 kept: self.peer.size() + 2 * connect.packet().as_bytes().len(),
             };
             self.wait_for_turn(&mut ahead, &connect).await?;
+            known.stage = Stage::Dial;
             let dialled = self.dial(dial, &connect, &session);
             let server = self.while_held(&mut ahead, dialled).await?;
             let heard = ahead.heard;

@@ -809,7 +809,7 @@ async fn a_dialer_that_panics_ends_its_own_session_only() {
     assert_eq!(summary.reason, CloseReason::Internal);
     let detail = summary.detail.as_deref().expect("what panicked");
     assert!(
-        detail.starts_with("mproxy panicked while the broker was dialled: "),
+        detail.starts_with("dialling the broker panicked: "),
         "{detail}"
     );
 }

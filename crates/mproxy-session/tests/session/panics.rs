@@ -1,10 +1,15 @@
 //! A hook that panics ends its own session and no other.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
-use mproxy_codec::{KindSet, Version};
-use mproxy_session::{BoxError, CloseReason, FilterLayer, Forward, Hooks, Packet, Tap, Verdict};
+use mproxy_codec::{Direction, KindSet, ReasonCode, Version};
+use mproxy_session::{
+    Batch, BoxError, CloseReason, Counters, Events, FilterLayer, Forward, Hooks, Packet,
+    SessionHandle, SessionInfo, Side, Tap, Verdict,
+};
 use tower::{Layer, Service};
 
 use crate::support::hooks::{Gate, Seen, by_topic};
@@ -184,4 +189,94 @@ async fn what_stood_before_a_packet_that_panics_a_hook_is_forwarded() {
     let summary = pair.end().await;
     assert!(summary.panicked);
     assert_eq!(summary.reason, CloseReason::HookFailed, "{summary:?}");
+}
+
+/// Panics in one of its events.
+struct PanickingRecorder(&'static str);
+
+impl Counters for PanickingRecorder {
+    fn record(&self, _: Direction, batch: &Batch) {
+        let publishes: u32 = batch.publishes.iter().sum();
+        assert!(self.0 != "record" || publishes == 0, "on purpose");
+    }
+}
+
+impl Events for PanickingRecorder {
+    fn admitted(&self, _: &SessionHandle) {
+        assert_ne!(self.0, "admitted", "on purpose");
+    }
+
+    fn connack(&self, _: Option<&SessionInfo>, _: Version, reason: ReasonCode) {
+        assert!(self.0 != "connack" || !reason.is_error(), "on purpose");
+    }
+
+    fn ending(&self, _: Side, _: CloseReason) {
+        assert_ne!(self.0, "ending", "on purpose");
+    }
+}
+
+/// A panic of `Events::ending` unwound out of `run`: no notice of the end, and no summary. One of another event was
+/// told as a panic of mproxy, or of a hook over the will.
+#[tokio::test(start_paused = true)]
+async fn a_recorder_that_panics_loses_no_notice() {
+    for (place, detail) in [
+        ("ending", None),
+        ("admitted", Some("the recorder panicked in `admitted`: ")),
+        (
+            "record",
+            Some("mproxy or its recorder panicked while it moved packets: "),
+        ),
+    ] {
+        let closed = Arc::new(AtomicUsize::new(0));
+        let noted = Arc::clone(&closed);
+        let stage = admit(move |_| {
+            let noted = Arc::clone(&noted);
+            Hooks::none().on_close(move |_| {
+                noted.fetch_add(1, Ordering::Relaxed);
+                std::future::ready(())
+            })
+        });
+        let pair = Setup::new()
+            .recorder(Arc::new(PanickingRecorder(place)))
+            .start(stage);
+        pair.client.send(&F.connect("c"));
+        settle().await;
+        pair.broker.send(&F.connack());
+        settle().await;
+        pair.client.send(&F.publish("t", 0, 0, b"x"));
+        settle().await;
+        pair.client.send(&F.disconnect());
+        let summary = pair.end().await;
+        assert!(summary.panicked, "{place}");
+        assert_eq!(closed.load(Ordering::Relaxed), 1, "{place}");
+        let told = summary.detail.unwrap_or_default();
+        assert!(told.starts_with(detail.unwrap_or_default()), "{told}");
+    }
+}
+
+/// The documentation promised a notice for every admitted client: a session that is aborted gives none.
+#[tokio::test(start_paused = true)]
+async fn an_aborted_session_gives_no_notice() {
+    struct Dropped(Arc<AtomicUsize>);
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let (notices, drops) = <(Arc<AtomicUsize>, Arc<AtomicUsize>)>::default();
+    let (noted, dropped) = (Arc::clone(&notices), Arc::clone(&drops));
+    let stage = admit(move |_| {
+        let (noted, dropped) = (Arc::clone(&noted), Dropped(Arc::clone(&dropped)));
+        Hooks::none().on_close(move |_| {
+            drop(dropped);
+            noted.fetch_add(1, Ordering::Relaxed);
+            std::future::ready(())
+        })
+    });
+    let pair = Setup::new().connected(Version::V5, stage).await;
+    pair.running.abort();
+    settle().await;
+    assert!(pair.handle.is_closed());
+    assert_eq!(notices.load(Ordering::Relaxed), 0);
+    assert_eq!(drops.load(Ordering::Relaxed), 1);
 }
