@@ -63,44 +63,6 @@ impl Foreign {
             _ => None,
         }
     }
-
-    /// What to change when a client sends this to a port for MQTT.
-    #[must_use]
-    pub const fn remedy(self) -> &'static str {
-        match self {
-            Self::Tls | Self::TlsAlert => {
-                "a TLS client at a port without TLS: give this listener a certificate and its key \
-                 (listeners.NAME.tls), or let the client connect to a listener with TLS, or without TLS"
-            }
-            Self::ProxyProtocol => {
-                "turn the PROXY protocol off in the load balancer for this port (send-proxy, proxy_protocol), or \
-                 add its address to listeners.NAME.proxy_protocol.trusted, and set \
-                 listeners.NAME.proxy_protocol.accept if it is \"off\""
-            }
-            Self::HttpRequest | Self::HttpResponse => {
-                "MQTT over WebSocket needs a listener with protocol = \"ws\"; a health check of a \
-                 load balancer should connect by TCP, or ask /readyz of the admin port"
-            }
-            Self::Ssh => "this port speaks MQTT, not SSH: check the client's port",
-        }
-    }
-
-    /// What to change when a broker answers in this.
-    #[must_use]
-    pub const fn upstream_remedy(self) -> &'static str {
-        match self {
-            Self::Tls | Self::TlsAlert => {
-                "the broker's port expects TLS: set upstreams.NAME.address to its port without TLS"
-            }
-            Self::HttpRequest | Self::HttpResponse => {
-                "the broker's port speaks HTTP: for MQTT over WebSocket set upstreams.NAME.address \
-                 to ws://host:port/path, or set it to the port of MQTT"
-            }
-            Self::ProxyProtocol | Self::Ssh => {
-                "this is not the port of a broker: check upstreams.NAME.address"
-            }
-        }
-    }
 }
 
 impl fmt::Display for Foreign {

@@ -17,6 +17,7 @@ mod code_pages;
 mod distrust;
 mod drain;
 mod event;
+mod foreign;
 mod gate;
 mod held;
 mod kept;

@@ -3,6 +3,8 @@
 use mproxy_codec::{ConnectGlimpse, Foreign};
 use mproxy_transport::{WsCause, WsError, WsRefusal};
 
+use crate::app::foreign;
+
 /// What happened, with its causes, and what to change.
 pub(super) fn account(error: &WsError) -> (String, Option<&'static str>) {
     if let Some((what, remedy)) = other_protocol(error.first_bytes()) {
@@ -15,9 +17,9 @@ pub(super) fn account(error: &WsError) -> (String, Option<&'static str>) {
 fn other_protocol(first: &[u8]) -> Option<(String, &'static str)> {
     match Foreign::recognise(first) {
         Some(Foreign::HttpRequest) => None,
-        Some(foreign) => Some((
-            format!("{foreign} instead of a WebSocket handshake"),
-            foreign.remedy(),
+        Some(protocol) => Some((
+            format!("{protocol} instead of a WebSocket handshake"),
+            foreign::of_client(protocol),
         )),
         None => ConnectGlimpse::of(first).level.map(|_| {
             (

@@ -7,6 +7,7 @@ use mproxy_session::{CloseReason, Side, Summary};
 use mproxy_transport::{DialError, TlsViolation};
 
 use crate::app::chain::{ByNames, naming};
+use crate::app::foreign;
 use crate::app::upstream::{dial_remedy, tls_remedy};
 
 /// The remedy, with `NAME` for the names; `None` for an end that needs none.
@@ -14,10 +15,10 @@ use crate::app::upstream::{dial_remedy, tls_remedy};
 /// Every refused client gets one. A client that left, was disconnected by an operator or was drained gets
 /// none.
 pub(crate) fn remedy(summary: &Summary) -> Option<&'static str> {
-    if let Some(foreign) = summary.foreign {
+    if let Some(protocol) = summary.foreign {
         return Some(match summary.side {
-            Side::Upstream => foreign.upstream_remedy(),
-            _ => foreign.remedy(),
+            Side::Upstream => foreign::of_broker(protocol),
+            _ => foreign::of_client(protocol),
         });
     }
     if is_unused_websocket(summary) {

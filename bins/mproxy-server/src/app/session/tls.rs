@@ -3,6 +3,8 @@
 use mproxy_codec::{ConnectGlimpse, Foreign};
 use mproxy_transport::{TlsCause, TlsError, TlsFault};
 
+use crate::app::foreign::of_client;
+
 /// What happened, and what to change.
 pub(super) fn account(error: &TlsError) -> (String, Option<&'static str>) {
     let first = error.first_bytes();
@@ -16,7 +18,7 @@ pub(super) fn account(error: &TlsError) -> (String, Option<&'static str>) {
         return (
             format!("{foreign} instead of a TLS handshake"),
             Some(match foreign {
-                Foreign::ProxyProtocol => foreign.remedy(),
+                Foreign::ProxyProtocol => of_client(foreign),
                 _ => {
                     "set up TLS in the client: an address that begins with https://, wss:// or mqtts://"
                 }

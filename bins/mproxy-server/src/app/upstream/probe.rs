@@ -10,6 +10,7 @@ use mproxy_patience::timeout;
 use mproxy_transport::{DialCause, DialError, HandshakeError, TlsCause, TlsFault, TlsViolation};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use crate::app::foreign::of_broker;
 use crate::app::key_names::fill_upstream;
 
 /// MQTT 3.1.1, clean session, keep alive 10 s, no client identifier: every broker can read it, and it
@@ -237,7 +238,7 @@ fn recognise(bytes: &[u8]) -> Failure {
         let why = format!("answers CONNECT with {foreign}");
         return Failure {
             is_refusal: true,
-            ..Failure::unanswered(why, foreign.upstream_remedy())
+            ..Failure::unanswered(why, of_broker(foreign))
         };
     }
     let shown: Vec<_> = bytes.iter().take(8).map(|it| format!("{it:02x}")).collect();
