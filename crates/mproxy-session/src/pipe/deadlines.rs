@@ -101,8 +101,6 @@ pub(super) struct Deadlines {
     closing: Option<Moment>,
     /// Since when the client accepts less than what waits for it, if that has a deadline.
     behind: Option<Moment>,
-    /// The timer fires no later than the next deadline, as long as nothing but packets is waited for.
-    settled: bool,
 }
 
 impl Deadlines {
@@ -118,7 +116,6 @@ impl Deadlines {
             challenges: 0,
             closing: None,
             behind: None,
-            settled: false,
         }
     }
 
@@ -172,29 +169,24 @@ impl Deadlines {
         }
     }
 
-    /// The timer is about to be set for these facts. If nothing is waited for but packets, later ones of the
-    /// client only move the next deadline away. `is_heard` says that it is read.
-    pub(super) fn settle(&mut self, facts: Facts, is_heard: bool) {
-        self.settled = is_heard
+    /// True if nothing is waited for but packets, so that later ones of the client only move the next deadline
+    /// away. `is_heard` says that the client is read.
+    pub(super) fn settles(&self, facts: Facts, is_heard: bool) -> bool {
+        is_heard
             && facts.answered
             && !facts.ordered
             && facts.expiry.is_none()
             && facts.resumes.is_none()
             && self.closing.is_none()
             && self.behind.is_none()
-            && self.waits == [Wait::Nothing; 2];
+            && self.waits == [Wait::Nothing; 2]
     }
 
-    /// The limits may have changed.
-    pub(super) const fn unsettle(&mut self) {
-        self.settled = false;
-    }
-
-    /// True if the timer fires no later than the next deadline, as long as nothing but packets is waited for.
+    /// True if the session is about to end, or the timer has fired.
     #[inline]
-    pub(super) fn is_settled(&self) -> bool {
-        let is_due = || self.timer.as_ref().is_some_and(|timer| timer.is_elapsed());
-        self.settled && self.closing.is_none() && !is_due()
+    pub(super) fn is_due(&self) -> bool {
+        let has_fired = || self.timer.as_ref().is_some_and(|timer| timer.is_elapsed());
+        self.closing.is_some() || has_fired()
     }
 
     /// The earliest deadline.
@@ -285,7 +277,6 @@ impl Deadlines {
     /// Another task polls now: wake-ups for the old one would not reach it.
     pub(super) fn forget_waker(&mut self) {
         self.timer = None;
-        self.settled = false;
     }
 }
 
@@ -373,10 +364,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn only_who_waits_for_nothing_but_packets_is_settled() {
         let mut deadlines = Deadlines::new(Instant::now());
-        deadlines.settle(OPEN, true);
-        assert!(deadlines.is_settled());
-        deadlines.unsettle();
-        assert!(!deadlines.is_settled());
+        assert!(deadlines.settles(OPEN, true));
+        assert!(
+            !deadlines.settles(OPEN, false),
+            "its silence has no deadline now"
+        );
         let now = Some(Instant::now());
         for facts in [
             Facts {
@@ -396,23 +388,17 @@ mod tests {
                 ..OPEN
             },
         ] {
-            deadlines.settle(facts, true);
-            assert!(!deadlines.is_settled(), "{facts:?}");
+            assert!(!deadlines.settles(facts, true), "{facts:?}");
         }
-        deadlines.settle(OPEN, false);
-        assert!(!deadlines.is_settled(), "its silence has no deadline now");
         deadlines.observe(Direction::ToClient, Wait::Packet, false);
-        deadlines.settle(OPEN, true);
-        assert!(!deadlines.is_settled());
+        assert!(!deadlines.settles(OPEN, true));
         deadlines.observe(Direction::ToClient, Wait::Nothing, false);
         deadlines.watch_consumer(true);
-        deadlines.settle(OPEN, true);
-        assert!(!deadlines.is_settled());
+        assert!(!deadlines.settles(OPEN, true));
         deadlines.watch_consumer(false);
-        deadlines.settle(OPEN, true);
-        assert!(deadlines.is_settled());
+        assert!(deadlines.settles(OPEN, true) && !deadlines.is_due());
         deadlines.begin_closing();
-        assert!(!deadlines.is_settled());
+        assert!(!deadlines.settles(OPEN, true) && deadlines.is_due());
     }
 
     #[tokio::test(start_paused = true)]
@@ -425,10 +411,9 @@ mod tests {
         }));
         assert!(timer.poll().is_pending());
         drop(timer);
-        deadlines.settle(OPEN, true);
-        assert!(deadlines.is_settled());
+        assert!(!deadlines.is_due());
         advance(Duration::from_secs(2)).await;
-        assert!(!deadlines.is_settled());
+        assert!(deadlines.is_due());
     }
 
     /// Each public limit, and a timer that is really set to it.

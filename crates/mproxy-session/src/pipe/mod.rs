@@ -63,6 +63,8 @@ pub(crate) struct Pipe<C, S, U: PacketService, D: PacketService> {
     answered: bool,
     /// Messages are dropped for the client, because it is slow.
     sheds: bool,
+    /// The timer fires no later than the next deadline, as long as nothing but packets is waited for.
+    settled: bool,
     /// `Some` since the first refused packet of the client.
     denials: Option<Box<Allowance>>,
     /// The paces of the client and of the broker, if limited.
@@ -96,6 +98,7 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
             broker_is_shut: false,
             answered: false,
             sheds: false,
+            settled: false,
             denials: None,
             throttles,
         }
@@ -110,7 +113,8 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
     pub(crate) fn renew(&mut self, to_server: Tap<U>, to_client: Tap<D>, kept: usize) {
         self.to_server.renew(to_server);
         self.to_client.renew(to_client);
-        self.deadlines.unsettle();
+        // the limits may have changed
+        self.settled = false;
         self.kept = u32::try_from(kept).unwrap_or(u32::MAX);
     }
 
@@ -142,6 +146,7 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
             self.handle.register(cx);
             // wake-ups for the task that polled before would not reach this one
             self.deadlines.forget_waker();
+            self.settled = false;
         }
         if let Some(paces) = self.handle.take_paces() {
             self.throttles = Throttle::both(paces);
@@ -363,7 +368,8 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
     /// deadline. `down` is what happened in the direction to the client.
     #[inline]
     fn is_settled(&self, down: Events) -> bool {
-        self.deadlines.is_settled()
+        self.settled
+            && !self.deadlines.is_due()
             && self.to_server.rests()
             && self.to_client.rests()
             && self.throttles.is_none()
@@ -407,7 +413,7 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
             behind,
         };
         let earliest = self.deadlines.next(facts, limits);
-        self.deadlines.settle(facts, is_heard);
+        self.settled = self.deadlines.settles(facts, is_heard);
         let overdue = ready!(self.deadlines.poll(earliest, activity, cx));
         if overdue == Deadline::Pace {
             cx.waker().wake_by_ref();
