@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::diagnostics::Diagnostic;
 use crate::listener::Protocol;
 use crate::places::Places;
-use crate::scalar::{AnyPath, FilePath, ResponderUrl, Text};
+use crate::scalar::{AnyPath, FilePath, ResponderUrl, Size, Text};
 use crate::section::{Listing, Located, Maybe, OptionalSub, Setting, Sub, Tables, section};
 use crate::validate::bounds;
 use mproxy_transport::{
@@ -65,6 +65,11 @@ section! {
         ciphers: Vec<String> as Listing<Text> = [];
         /// Key exchange groups, most wanted first. [] = X25519MLKEM768 and the usual curves.
         groups: Vec<String> as Listing<Text> = [];
+        /// The most bytes of plaintext in a TLS record to a client, from 512B to 16KiB.
+        ///
+        /// For devices with less memory than a record of 16 KiB that do not say so in their ClientHello. A
+        /// device that does, by max_fragment_length or record_size_limit, gets what it asks for whatever this is.
+        max_record_size: usize as Setting<Size> = "16KiB", check bounds::record_size;
         /// File with the keys of session tickets, so that clients can resume a session at any replica.
         ///
         /// It has the format of HAProxy's tls-ticket-keys: at least three lines, each with 80 (or 48) random
@@ -236,6 +241,7 @@ impl ListenerTls {
         };
         options.min_version = self.min_version;
         options.algorithms = algorithms(&self.ciphers, &self.groups);
+        options.max_record_size = self.max_record_size;
         options.ticket_key_file.clone_from(&self.ticket_key_file);
         options.key_log_file.clone_from(&self.key_log_file);
         options

@@ -42,6 +42,12 @@ const HEADER_MIN: u64 = 8 << 10;
 /// The largest one: how much memory a connection may take before it is a session.
 const HEADER_MAX: u64 = 1 << 20;
 
+/// The smallest limit for the records of TLS, the shortest of `max_fragment_length` (RFC 6066, section 4).
+const RECORD_MIN: u64 = 512;
+
+/// The largest one: the most that a record can have (RFC 8446, section 5.1).
+const RECORD_MAX: u64 = 16 << 10;
+
 /// The longest idle time that Linux takes, `MAX_TCP_KEEPIDLE`.
 const TCP_KEEPALIVE_MAX: Duration = Duration::from_secs(32_767);
 
@@ -152,6 +158,12 @@ pub(crate) fn percent(percent: &Option<NonZeroUsize>) -> Result<(), Problem> {
 /// The head of an upgrade request.
 pub(crate) fn header_size(size: &usize) -> Result<(), Problem> {
     within(*size as u64, HEADER_MIN, HEADER_MAX)
+}
+
+/// The plaintext of a TLS record.
+pub(crate) fn record_size(size: &usize) -> Result<(), Problem> {
+    within(*size as u64, RECORD_MIN, RECORD_MAX)
+        .map_err(|it| it.note("a TLS record has at most 16 KiB of plaintext"))
 }
 
 fn refused_if(

@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{
     RefusedCertificate, TlsCause, TlsError, TlsInfo, TlsServer, TlsStream, TlsViolation, gate,
-    machine::Progress, refused, scratch::with_input,
+    machine::Progress, records, refused, scratch::with_input,
 };
 use crate::{beginning::Beginning, later::later, linger::linger, stream::Stream};
 
@@ -144,7 +144,7 @@ impl Handshake {
         let said = hello.accepted.as_ref().map(Accepted::client_hello);
         let server_name = said.as_ref().and_then(|it| it.server_name());
         let server_name = server_name.map(Into::into);
-        let config = server.config_for(said);
+        let config = server.config_for(said, records::limit(&hello.bytes));
         // the message is read again from its bytes
         drop(hello.accepted);
         let machine = UnbufferedServerConnection::new(config).map_err(TlsViolation)?;

@@ -29,6 +29,7 @@ mod name;
 #[cfg(feature = "ocsp")]
 mod ocsp;
 mod problems;
+mod records;
 mod refused;
 mod rest;
 mod revocation;

@@ -25,6 +25,7 @@ use super::{
     files::{Lists, Roots, roots},
     key_log::KeyLog,
     problems::Problems,
+    records::{MAX_RECORD, fragment_size},
     revocation::RevocationList,
     tickets::{Tickets, Trusted, trusted},
 };
@@ -66,6 +67,9 @@ pub struct TlsServerOptions {
     pub key_log_file: Option<PathBuf>,
     /// The time for a handshake; 30 s by default.
     pub handshake_timeout: Duration,
+    /// The most bytes of plaintext in a record to a client, from 512 to 16384, its default. A client gets smaller
+    /// records if it asks for them by `max_fragment_length` or `record_size_limit`.
+    pub max_record_size: usize,
 }
 
 /// A listener's side of TLS, with everything read from its files. Cheap to clone.
@@ -106,6 +110,7 @@ impl Default for TlsServerOptions {
             ticket_key_file: None,
             key_log_file: None,
             handshake_timeout: Duration::from_secs(30),
+            max_record_size: MAX_RECORD,
         }
     }
 }
@@ -148,6 +153,9 @@ impl TlsServer {
         config.ticketer = Arc::new(tickets);
         // a device has one connection; each connection brings the ticket for the next
         config.send_tls13_tickets = 1;
+        if options.max_record_size < MAX_RECORD {
+            config.max_fragment_size = Some(fragment_size(options.max_record_size));
+        }
         if let Some(key_log) = key_log.flatten() {
             config.key_log = Arc::new(key_log);
         }
@@ -232,13 +240,33 @@ impl TlsServer {
         self.0.handshake_timeout
     }
 
-    /// What is used for a client that said hello like this.
-    pub(super) fn config_for(&self, hello: Option<ClientHello<'_>>) -> Arc<ServerConfig> {
+    /// What is used for a client that said hello like this, and can read records with so many bytes of
+    /// plaintext.
+    pub(super) fn config_for(
+        &self,
+        hello: Option<ClientHello<'_>>,
+        max_record: Option<usize>,
+    ) -> Arc<ServerConfig> {
+        let config = self.with_protocol(hello);
+        let wanted = max_record.map(fragment_size);
+        match (wanted, config.max_fragment_size) {
+            (Some(wanted), ours) if ours.is_none_or(|ours| wanted < ours) => {
+                // only handles of what is large in it; the copy ends with the handshake
+                let mut config = ServerConfig::clone(config);
+                config.max_fragment_size = Some(wanted);
+                Arc::new(config)
+            }
+            _ => Arc::clone(config),
+        }
+    }
+
+    /// The one that a client that offers these protocols gets.
+    fn with_protocol(&self, hello: Option<ClientHello<'_>>) -> &Arc<ServerConfig> {
         let offered = hello.and_then(|it| it.alpn()).into_iter().flatten();
         let mut offered = offered.filter_map(|it| std::str::from_utf8(it).ok());
         match offered.any(|it| self.0.alpn.iter().any(|ours| ours == it)) {
-            true => Arc::clone(&self.0.with_alpn),
-            false => Arc::clone(&self.0.without_alpn),
+            true => &self.0.with_alpn,
+            false => &self.0.without_alpn,
         }
     }
 }

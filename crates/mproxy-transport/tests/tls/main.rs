@@ -8,6 +8,7 @@ mod handshake;
 mod ocsp;
 mod records;
 mod revocation;
+mod sizes;
 mod support;
 mod tickets;
 mod trust;
