@@ -5,7 +5,7 @@ use std::fs;
 use mproxy_tests::pki::Pki;
 use mproxy_tests::wire::{Connect, Version};
 use mproxy_tests::{FakeBroker, Link, Mosquitto, Port, Process, Setup, server_binary};
-use rcgen::{SanType, date_time_ymd};
+use rcgen::{BasicConstraints, IsCa, SanType, date_time_ymd};
 use tokio::process::Command;
 
 use crate::tls::{listener, pki, tls};
@@ -72,7 +72,13 @@ async fn check_does_the_handshake_with_the_broker_and_says_what_is_wrong() {
         it.subject_alt_names = vec![SanType::IpAddress([127, 0, 0, 1].into())];
         it.not_after = date_time_ymd(2024, 1, 1);
     });
+    // as `openssl req -x509` makes them; the remedy was about the name
+    pki.client_with("authority", 6, |it| {
+        it.subject_alt_names = vec![SanType::IpAddress([127, 0, 0, 1].into())];
+        it.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    });
     let (_good, good) = broker(&pki, "server", "").await;
+    let (_authority, authority) = broker(&pki, "authority", "").await;
     let (_expired, expired) = broker(&pki, "expired", "").await;
     let (_strict, strict) = broker(&pki, "server", "require_certificate true\n").await;
     let old = "require_certificate true\ntls_version tlsv1.2\n";
@@ -111,6 +117,12 @@ async fn check_does_the_handshake_with_the_broker_and_says_what_is_wrong() {
             &ca,
             "expired",
             "renew the certificate of the broker",
+        ),
+        (
+            url(&authority),
+            &ca,
+            "CA:TRUE",
+            "-addext basicConstraints=critical,CA:FALSE",
         ),
         // in TLS 1.3, it says so only behind the handshake
         (url(&strict), &ca, "ertificateRequired", wants),

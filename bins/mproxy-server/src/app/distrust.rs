@@ -80,6 +80,8 @@ const fn is_distrust(fault: TlsFault) -> bool {
         fault,
         TlsFault::Revoked
             | TlsFault::UnknownIssuer
+            | TlsFault::WrongName
+            | TlsFault::CaCertificate
             | TlsFault::BadCertificate
             | TlsFault::LongChain
     )

@@ -16,7 +16,10 @@ use rustls::{
     server::danger::{ClientCertVerified, ClientCertVerifier},
 };
 
-use super::refused;
+use super::{
+    pinned::{Pinned, Purpose},
+    refused,
+};
 
 /// The most certificates that a client may send, its own among them: as many as can be between it and a
 /// CA, the CA, and two that nobody needs.
@@ -31,6 +34,7 @@ pub(super) struct LongChain(usize);
 #[derive(Debug)]
 pub(super) struct Bounded {
     pub(super) verifier: Arc<dyn ClientCertVerifier>,
+    pub(super) pinned: Pinned,
     /// Clients are to be looked up in lists, and there is none yet.
     pub(super) knows_nothing: bool,
 }
@@ -48,7 +52,12 @@ impl Bounded {
             return Err(CertificateError::Other(error).into());
         }
         let verifier = &self.verifier;
-        let verified = verifier.verify_client_cert(end_entity, intermediates, now)?;
+        let verified = verifier.verify_client_cert(end_entity, intermediates, now);
+        let verified = verified.or_else(|refused| {
+            self.pinned
+                .accept(refused, end_entity, Purpose::Client, now)?;
+            Ok::<_, Error>(ClientCertVerified::assertion())
+        })?;
         match self.knows_nothing {
             true => Err(CertificateError::UnknownRevocationStatus.into()),
             false => Ok(verified),

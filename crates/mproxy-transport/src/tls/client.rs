@@ -17,6 +17,7 @@ use super::{
     alpn::alpn,
     files::{Lists, Roots, roots},
     key_log::KeyLog,
+    pinned::{Brokers, Pinned},
     problems::Problems,
 };
 
@@ -84,7 +85,14 @@ impl TlsClient {
         let (Some(builder), Some(verifier)) = (builder, verifier) else {
             return Err(TlsFileError::general("TLS cannot be set up").into());
         };
-        let builder = builder.with_webpki_verifier(verifier);
+        let pinned = match lists.ders.is_empty() {
+            true => Pinned::new(&roots.ders),
+            false => Pinned::default(),
+        };
+        // rustls calls each verifier so that is not its own
+        let builder = builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Brokers { verifier, pinned }));
         let (mut config, certificate) = match identity {
             None => (builder.with_no_client_auth(), None),
             Some((certified, names)) => {

@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, io};
 
-use super::{RefusedCertificate, chain::LongChain};
+use super::{RefusedCertificate, chain::LongChain, pinned::CaAsPeer};
 use crate::beginning::Beginning;
 
 /// A handshake that failed, the first bytes of the peer, and its certificate if that was refused.
@@ -137,7 +137,9 @@ impl TlsViolation {
                 Bad::UnknownRevocationStatus
                 | Bad::ExpiredRevocationList
                 | Bad::ExpiredRevocationListContext { .. } => TlsFault::UnknownRevocation,
+                Bad::NotValidForName | Bad::NotValidForNameContext { .. } => TlsFault::WrongName,
                 Bad::Other(other) if other.0.is::<LongChain>() => TlsFault::LongChain,
+                Bad::Other(other) if other.0.is::<CaAsPeer>() => TlsFault::CaCertificate,
                 _ => TlsFault::BadCertificate,
             },
             Error::PeerIncompatible(lacks) => match lacks {
@@ -169,6 +171,10 @@ pub enum TlsFault {
     Revoked,
     /// No list says whether its certificate was revoked, or it has expired.
     UnknownRevocation,
+    /// Its certificate is not for the name that it should have.
+    WrongName,
+    /// It shows the certificate of a CA as its own.
+    CaCertificate,
     /// Its certificate cannot be used otherwise.
     BadCertificate,
     /// It has only older versions.

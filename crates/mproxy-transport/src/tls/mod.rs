@@ -28,6 +28,7 @@ mod machine;
 mod name;
 #[cfg(feature = "ocsp")]
 mod ocsp;
+mod pinned;
 mod problems;
 mod records;
 mod refused;

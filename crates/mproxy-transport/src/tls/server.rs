@@ -24,6 +24,7 @@ use super::{
     client_auth::{ClientAuth, unused},
     files::{Lists, Roots, roots},
     key_log::KeyLog,
+    pinned::Pinned,
     problems::Problems,
     records::{MAX_RECORD, fragment_size},
     revocation::RevocationList,
@@ -399,10 +400,15 @@ impl Trust {
                 return None;
             }
         };
+        let looks_up = !self.lists.ders.is_empty() || !options.kept_lists.is_empty();
         // without any list, webpki would check nothing
         let is_blind = self.lists.ders.is_empty() && !options.kept_lists.is_empty();
         Some(Arc::new(Bounded {
             verifier,
+            pinned: match looks_up {
+                true => Pinned::default(),
+                false => Pinned::new(&self.roots.ders),
+            },
             knows_nothing: is_blind && !options.allows_unknown_revocation,
         }))
     }

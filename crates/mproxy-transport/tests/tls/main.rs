@@ -6,6 +6,7 @@ mod dial;
 mod handshake;
 #[cfg(feature = "ocsp")]
 mod ocsp;
+mod pinned;
 mod records;
 mod revocation;
 mod sizes;

@@ -6,8 +6,9 @@ use mproxy_transport::{
     ClientAuth, Stream, TlsError, TlsIdentity, TlsInfo, TlsServer, TlsServerOptions, accept_tls,
 };
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer,
-    KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
+    BasicConstraints, Certificate, CertificateParams, CertificateRevocationListParams, DnType,
+    IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
+    date_time_ymd,
 };
 use rustls::{
     ClientConfig, RootCertStore,
@@ -68,6 +69,28 @@ impl Ca {
         names: &[&str],
         change: impl FnOnce(&mut CertificateParams),
     ) -> Leaf {
+        self.leaf(names, change, |params, key| {
+            params.signed_by(key, &self.issuer).unwrap()
+        })
+    }
+
+    /// Makes a certificate that nobody but itself has signed.
+    pub(crate) fn self_signed(
+        &self,
+        names: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Leaf {
+        self.leaf(names, change, |params, key| {
+            params.self_signed(key).unwrap()
+        })
+    }
+
+    fn leaf(
+        &self,
+        names: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+        sign: impl FnOnce(&CertificateParams, &KeyPair) -> Certificate,
+    ) -> Leaf {
         let mut params = CertificateParams::default();
         for name in names {
             params.subject_alt_names.push(match name.contains("://") {
@@ -83,7 +106,7 @@ impl Ca {
         params.serial_number = Some(serial.clone());
         change(&mut params);
         let key = KeyPair::generate().unwrap();
-        let cert = params.signed_by(&key, &self.issuer).unwrap();
+        let cert = sign(&params, &key);
         let file = |end: &str| self.path(&format!("{}.{end}", fastrand::u64(..)));
         let identity = TlsIdentity {
             cert: file("crt"),

@@ -121,6 +121,8 @@ pub(crate) fn of_tls(error: &TlsError) -> Option<Offence> {
             | TlsFault::UnknownIssuer
             | TlsFault::Expired
             | TlsFault::Revoked
+            | TlsFault::WrongName
+            | TlsFault::CaCertificate
             | TlsFault::BadCertificate => Some(Offence::AuthFailed),
             // about our list, not about the client
             TlsFault::UnknownRevocation => None,

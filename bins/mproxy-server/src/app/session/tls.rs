@@ -66,6 +66,11 @@ const fn remedy(fault: TlsFault) -> Option<&'static str> {
             "no list of listeners.NAME.tls.revocation (crl_files, crl_urls) says anything about the issuer of \
              this certificate, or the list has expired: renew it, or see why it was not fetched"
         }
+        TlsFault::CaCertificate => {
+            "the client shows the certificate of a CA (CA:TRUE) as its own: issue another one, with `openssl req -x509` \
+             by `-addext basicConstraints=critical,CA:FALSE`; listeners.NAME.tls.client_ca can name this very \
+             certificate if there are no revocation lists"
+        }
         TlsFault::BadCertificate => {
             "the certificate of the client cannot be used: it must be X.509 version 3, and if it has \
              extended key usages, client authentication among them"

@@ -128,7 +128,16 @@ pub(crate) const fn of_fault(fault: TlsFault) -> &'static str {
             "no list of upstreams.NAME.tls.crl_files says anything about the issuer of the broker's \
              certificate, or the list has expired: renew it"
         }
+        TlsFault::CaCertificate => {
+            "the broker shows the certificate of a CA (CA:TRUE) as its own: issue another one, with `openssl req \
+             -x509` by `-addext basicConstraints=critical,CA:FALSE`; upstreams.NAME.tls.ca can name this very \
+             certificate if crl_files is empty"
+        }
         TlsFault::BadCertificate => {
+            "the broker's certificate cannot be used: it must be X.509 version 3, and if it has extended key \
+             usages, server authentication among them"
+        }
+        TlsFault::WrongName => {
             "the broker's certificate is not for the name in upstreams.NAME.address: set \
              upstreams.NAME.tls.server_name to a name in it, or correct the certificate"
         }
