@@ -5,15 +5,17 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 
 use mproxy_tests::pki::Pki;
+use mproxy_tests::tls::{client, secure};
 use mproxy_tests::tools::tool;
 use mproxy_tests::wire::{Connect, Version};
 use mproxy_tests::{Mosquitto, within};
 use rcgen::{ExtendedKeyUsagePurpose, date_time_ymd};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::process::Command;
 
-use crate::tls::{listener, tls};
+use crate::tls::{OPTIONAL, listener, pki, tls};
 
 /// What a client shows, and what the log says about it: in `detail` and in `remedy`.
 const CLIENTS: [(&str, Option<[&str; 2]>); 9] = [
@@ -175,4 +177,45 @@ async fn only_a_good_certificate_gets_in_and_each_other_one_is_explained() {
             mproxy.metric(&refused, 8.0).await;
         }
     }
+}
+
+/// Behind its Close frame, mproxy closed the TCP connection without close_notify: a client could not tell the end from
+/// one that an attacker made.
+#[tokio::test]
+async fn a_websocket_ends_with_close_notify_too() {
+    let pki = pki();
+    let broker = Mosquitto::start().await;
+    let websocket = format!(
+        "[[listeners]]\nname = \"wss\"\nbind = \"127.0.0.1:0\"\nprotocol = \"ws\"\n{}",
+        tls(&pki, OPTIONAL)
+    );
+    let setup = listener(&pki, &broker.url(), OPTIONAL).toml(&websocket);
+    let mproxy = setup.start().await;
+    let socket = TcpStream::connect(mproxy.listener("wss")).await;
+    let mut client = secure(&client(&pki), socket.expect("it listens"))
+        .await
+        .expect("a handshake");
+    let upgrade = b"GET /mqtt HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Protocol: mqtt\r\n\r\n";
+    client.write_all(upgrade).await.expect("it is open");
+    // masked with zeros: CONNECT, and a packet that nobody but a broker may send
+    for packet in [
+        &Connect::new(Version::V311, "device").bytes()[..],
+        b"\xd0\0",
+    ] {
+        let len = u8::try_from(packet.len()).expect("it is short");
+        let frame = [&[0x82, 0x80 | len, 0, 0, 0, 0][..], packet].concat();
+        client.write_all(&frame).await.expect("it is open");
+    }
+    let mut seen = Vec::new();
+    // the Close frame of mproxy, which is the last
+    while !seen.ends_with(&[0x88, 2, 0x03, 0xe8]) {
+        let read = within("the Close frame", client.read_buf(&mut seen)).await;
+        assert_ne!(read.expect("no end without close_notify"), 0, "{seen:?}");
+    }
+    let close = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8];
+    client.write_all(&close).await.expect("it is open");
+    let end = within("the end", client.read_buf(&mut seen)).await;
+    assert_eq!(end.expect("close_notify"), 0);
 }

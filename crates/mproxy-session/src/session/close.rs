@@ -296,6 +296,8 @@ async fn finish<T: Io>(mut io: T, last: Bytes, flush: Duration, linger: Option<L
             }
         })
         .await;
+        // A WebSocket has said its own goodbye, and waited for that of the peer; what is below it has not.
+        let _ = timeout(NOW_PATIENCE, io.shutdown()).await;
     }
 }
 
