@@ -8,9 +8,12 @@ use std::{
 };
 
 use mproxy_patience::Deadline;
-use rustls::server::{Accepted, Acceptor, UnbufferedServerConnection};
+use rustls::{
+    PeerIncompatible,
+    server::{Accepted, Acceptor, UnbufferedServerConnection},
+};
 use tokio::{
-    io::{AsyncRead, ReadBuf},
+    io::{AsyncRead, AsyncWriteExt, ReadBuf},
     time::{Instant, error::Elapsed},
 };
 
@@ -141,6 +144,17 @@ impl Handshake {
         let hello = self.hello(&held, &mut deadline).await?;
         let mut place = begin().ok_or(TlsCause::NotAdmitted)?;
         let turn = gate::turn(self.client).await;
+        if let Some(accepted) = &hello.accepted
+            && !server.can_sign_for(accepted.client_hello())
+        {
+            // rustls closes the connection without a word in TLS 1.2
+            if let Some(stream) = &mut self.stream {
+                let told = async { Ok(stream.write_all(&HANDSHAKE_FAILURE).await?) };
+                late(deadline.wait(told).await)?;
+            }
+            let lacks = PeerIncompatible::NoSignatureSchemesInCommon;
+            return Err(TlsViolation(lacks.into()).into());
+        }
         let said = hello.accepted.as_ref().map(Accepted::client_hello);
         let server_name = said.as_ref().and_then(|it| it.server_name());
         let server_name = server_name.map(Into::into);
@@ -331,6 +345,9 @@ fn judged(info: TlsInfo, server: &TlsServer) -> Result<TlsInfo, TlsCause> {
 fn late<T>(waited: Result<Result<T, TlsCause>, Elapsed>) -> Result<T, TlsCause> {
     waited.unwrap_or(Err(TlsCause::TimedOut))
 }
+
+/// The record of the alert: fatal, handshake_failure (RFC 5246, section 7.2).
+const HANDSHAKE_FAILURE: [u8; 7] = [21, 3, 3, 0, 2, 2, 40];
 
 const HANDSHAKE: u8 = 22;
 const RECORD_HEADER: usize = 5;

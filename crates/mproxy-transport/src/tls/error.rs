@@ -124,7 +124,9 @@ impl TlsViolation {
 
     /// What it is about, for those who tell an operator what to do.
     pub fn fault(&self) -> TlsFault {
-        use rustls::{CertificateError as Bad, Error, PeerIncompatible as Lacks};
+        use rustls::{
+            CertificateError as Bad, Error, PeerIncompatible as Lacks, PeerMisbehaved as Wrong,
+        };
         match &self.0 {
             Error::NoCertificatesPresented => TlsFault::NoCertificate,
             Error::InvalidCertificate(bad) => match bad {
@@ -149,6 +151,7 @@ impl TlsViolation {
                 | Lacks::SignatureAlgorithmsExtensionRequired => TlsFault::Version,
                 _ => TlsFault::NothingInCommon,
             },
+            Error::PeerMisbehaved(Wrong::ServerNameMustContainOneHostName) => TlsFault::ServerName,
             Error::AlertReceived(_) => TlsFault::Told,
             _ => TlsFault::Protocol,
         }
@@ -181,6 +184,8 @@ pub enum TlsFault {
     Version,
     /// It has no cipher suite, group or signature in common with this side.
     NothingInCommon,
+    /// It asks for a server by something else than the name of a host.
+    ServerName,
     /// It has ended the handshake by an alert of its own.
     Told,
     /// It broke the protocol.

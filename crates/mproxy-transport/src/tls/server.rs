@@ -241,6 +241,14 @@ impl TlsServer {
         self.0.handshake_timeout
     }
 
+    /// Whether the key of the certificate for this client can sign by a scheme that the client knows. The state machine
+    /// judges a client that names none.
+    pub(super) fn can_sign_for(&self, hello: ClientHello<'_>) -> bool {
+        let schemes = hello.signature_schemes().to_vec();
+        let certified = self.0.without_alpn.cert_resolver.resolve(hello);
+        schemes.is_empty() || certified.is_none_or(|it| it.key.choose_scheme(&schemes).is_some())
+    }
+
     /// What is used for a client that said hello like this, and can read records with so many bytes of
     /// plaintext.
     pub(super) fn config_for(

@@ -10,10 +10,10 @@ use std::{
 };
 
 use mproxy_transport::{
-    HandshakePlace, TlsCause, TlsServer, TlsVersion, accept_tls, accept_tls_admitted,
+    HandshakePlace, TlsCause, TlsFault, TlsServer, TlsVersion, accept_tls, accept_tls_admitted,
 };
 use rustls::{
-    ClientConnection,
+    ClientConnection, SignatureScheme,
     version::{TLS12, TLS13},
 };
 use tokio::{
@@ -325,4 +325,32 @@ async fn a_handshake_may_have_any_time() {
         .await
         .0
         .unwrap();
+}
+
+/// In TLS 1.2, the connection was closed without an alert, and the log spoke of an unexpected error.
+#[tokio::test]
+async fn a_client_that_knows_no_signature_of_the_key_is_told() {
+    let ca = Ca::new();
+    let leaf = ca.issue(&["broker.test"]);
+    let server = TlsServer::load(&options(&leaf)).unwrap();
+    for version in [&TLS12, &TLS13] {
+        let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+        // the key is one of P-256
+        let schemes = &mut provider.signature_verification_algorithms;
+        schemes.mapping = &schemes.mapping[..1];
+        assert_ne!(schemes.mapping[0].0, SignatureScheme::ECDSA_NISTP256_SHA256);
+        let client = rustls::ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        let (accepted, connected) = shake(&server, client, "broker.test").await;
+        let error = accepted.unwrap_err();
+        let TlsCause::Violation(violation) = error.cause() else {
+            panic!("{error}");
+        };
+        assert_eq!(violation.fault(), TlsFault::NothingInCommon, "{error}");
+        let told = connected.unwrap_err().to_string();
+        assert!(told.contains("HandshakeFailure"), "{told}");
+    }
 }

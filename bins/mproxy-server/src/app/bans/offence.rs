@@ -116,7 +116,10 @@ pub(crate) fn of_websocket(error: &WsError) -> Option<Offence> {
 pub(crate) fn of_tls(error: &TlsError) -> Option<Offence> {
     match error.cause() {
         TlsCause::Violation(violation) => match violation.fault() {
-            TlsFault::Told | TlsFault::Version | TlsFault::NothingInCommon => None,
+            TlsFault::Told
+            | TlsFault::Version
+            | TlsFault::ServerName
+            | TlsFault::NothingInCommon => None,
             TlsFault::NoCertificate
             | TlsFault::UnknownIssuer
             | TlsFault::Expired

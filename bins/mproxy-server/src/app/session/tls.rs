@@ -79,8 +79,12 @@ const fn remedy(fault: TlsFault) -> Option<&'static str> {
             "update the client, or lower listeners.NAME.tls.min_version if it is \"1.3\""
         }
         TlsFault::NothingInCommon => {
-            "client and listener share no cipher suite or group: look at ciphers and groups of \
-             listeners.NAME.tls, and at the client"
+            "client and listener share no cipher suite, group or signature scheme: look at ciphers and groups of \
+             listeners.NAME.tls, at the kind of key of its certificate, and at the client"
+        }
+        TlsFault::ServerName => {
+            "the client asks for a server name (SNI) that is not the name of a host: let it ask for the host alone, \
+             without scheme, port or wildcard, or for none"
         }
         TlsFault::Told => {
             "the client ended the handshake: it does not trust the certificate of listeners.NAME.tls, \
