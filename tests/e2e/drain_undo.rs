@@ -82,7 +82,7 @@ async fn a_drained_proxy_serves_again() {
         until_refused(&mproxy).await;
         mproxy.until_ready(false).await;
         mproxy.metric("mproxy_draining", 1.0).await;
-        // both were up for whoever read the gauge
+        // both gauges were 1
         mproxy.metric("mproxy_listener_up", 0.0).await;
 
         // a second request finds the first, and a reload would open the listeners

@@ -396,7 +396,7 @@ async fn a_required_broker_must_answer() {
 }
 
 /// A socket that another process has shut down serves nobody: there was a line at `error`, and the listener
-/// stayed up and ready for whoever looked, also after the next reload.
+/// stayed up and ready, also after the next reload.
 #[tokio::test]
 async fn a_listener_whose_socket_has_failed_is_not_up() {
     let broker = Mosquitto::start().await;

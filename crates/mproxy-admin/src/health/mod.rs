@@ -234,7 +234,7 @@ mod tests {
         assert_eq!(health.listeners(), [("mqtt".into(), true)]);
     }
 
-    /// A listener that a drain had closed was up for whoever read its gauge.
+    /// The gauge of a listener that a drain had closed was 1.
     #[test]
     fn a_listener_that_a_drain_closed_is_not_up_until_it_is_open_again() {
         let health = Health::new();

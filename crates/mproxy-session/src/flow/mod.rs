@@ -57,6 +57,7 @@ pub(crate) use self::{
     cx::{Clock, Cx, Events, Intake, WORK},
     inbox::Inbox,
     outbox::Outbox,
+    pump::Heard,
 };
 use crate::cause::End;
 use crate::context::SessionInfo;

@@ -20,7 +20,7 @@ use self::allowance::Allowance;
 use self::deadlines::{Activity, Deadline, Deadlines, Facts, silence};
 use self::pace::{Throttle, Throttles};
 use crate::cause::{Cause, End};
-use crate::flow::{Cx, Events, Flow, Intake, WORK, Wait};
+use crate::flow::{Cx, Events, Flow, Heard, Intake, WORK, Wait};
 use crate::handle::{Running, When};
 use crate::hook::{PacketService, Tap};
 use crate::latency::Latency;
@@ -271,16 +271,11 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
         intake: Intake,
         is_dry: bool,
     ) -> Result<Events, End> {
-        let mut heard = None;
-        if self.is_calm(intake) && self.to_server.rests() && *turn.1 > 0 {
-            if is_dry {
-                return Ok(Events::DRY);
-            }
-            match self.to_server.listen(&mut self.client, turn.0, intake) {
-                Poll::Ready(read) => heard = Some(read),
-                Poll::Pending => return Ok(Events::DRY),
-            }
-        }
+        let rests = self.is_calm(intake) && self.to_server.rests() && *turn.1 > 0;
+        let heard = match listen_first(rests, is_dry, &self.to_server, &mut self.client, turn.0) {
+            Poll::Ready(heard) => heard,
+            Poll::Pending => return Ok(Events::DRY),
+        };
         let bounds = (self.hook_traits(), intake);
         let mut batch = Batch::default();
         let watched = (&mut self.latency, &*self.recorder);
@@ -307,16 +302,11 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
         intake: Intake,
         is_dry: bool,
     ) -> Result<Events, End> {
-        let mut heard = None;
-        if self.is_calm(intake) && self.to_client.rests() && *turn.1 > 0 {
-            if is_dry {
-                return Ok(Events::DRY);
-            }
-            match self.to_client.listen(&mut self.broker, turn.0, intake) {
-                Poll::Ready(read) => heard = Some(read),
-                Poll::Pending => return Ok(Events::DRY),
-            }
-        }
+        let rests = self.is_calm(intake) && self.to_client.rests() && *turn.1 > 0;
+        let heard = match listen_first(rests, is_dry, &self.to_client, &mut self.broker, turn.0) {
+            Poll::Ready(heard) => heard,
+            Poll::Pending => return Ok(Events::DRY),
+        };
         let bounds = (self.hook_traits(), intake);
         let mut batch = Batch::default();
         let watched = (&mut self.latency, &*self.recorder);
@@ -364,8 +354,7 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
         Err(Box::new(Cause::Denials(rate)))
     }
 
-    /// True if nothing is waited for but the next packet of a side, and the timer fires in time for every
-    /// deadline. `down` is what happened in the direction to the client.
+    /// True if nothing is waited for but packets, and the timer fires no later than the next deadline. `down` is what happened in the direction to the client.
     #[inline]
     fn is_settled(&self, down: Events) -> bool {
         self.settled
@@ -429,6 +418,23 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
             return Poll::Pending;
         }
         Poll::Ready(self.expired(overdue))
+    }
+}
+
+/// Listens to the sender of a direction that rests. Pending if it is silent; `None` if the direction does not rest,
+/// and must be pumped.
+#[inline]
+fn listen_first<H: PacketService>(
+    rests: bool,
+    is_dry: bool,
+    flow: &Flow<H>,
+    sender: &mut impl Io,
+    task: &mut Context<'_>,
+) -> Poll<Option<Heard>> {
+    match (rests, is_dry) {
+        (false, _) => Poll::Ready(None),
+        (true, true) => Poll::Pending,
+        (true, false) => flow.listen(sender, task, Intake::Free).map(Some),
     }
 }
 

@@ -254,7 +254,7 @@ async fn a_recorder_that_panics_loses_no_notice() {
     }
 }
 
-/// The documentation promised a notice for every admitted client: a session that is aborted gives none.
+/// The documentation said that every admitted client is followed by a notice. An aborted session gives none.
 #[tokio::test(start_paused = true)]
 async fn an_aborted_session_gives_no_notice() {
     struct Dropped(Arc<AtomicUsize>);

@@ -23,7 +23,7 @@ async fn kick(pair: Pair) {
     );
 }
 
-/// Whoever waited for an order beside a running session took the place of its waker: a kick, a renewal, an expiry
+/// A task that waited for an order beside a running session took the place of its waker: a kick, a renewal, an expiry
 /// or a new pace did not reach the session until one of its peers sent something.
 #[tokio::test(start_paused = true)]
 async fn who_waits_for_orders_does_not_make_the_session_deaf() {
