@@ -10,6 +10,14 @@ use bytes::BytesMut;
 /// is never streamed.
 pub(crate) const SCRATCH_LEN: usize = 64 * 1024;
 
+/// Where reads begin in memory. Linux copies what it received with one instruction, which takes three times as long
+/// to an address that is no multiple of 16 on current processors: 13 us for 32 KiB instead of 4, more than all the rest
+/// of a read.
+const ALIGNMENT: usize = 64;
+
+/// The buffer has room to put what is kept right in front of an aligned address.
+const BUFFER_LEN: usize = SCRATCH_LEN + ALIGNMENT;
+
 thread_local! {
     static READ: Cell<Option<BytesMut>> = const { Cell::new(None) };
     static WRITE: Cell<Option<BytesMut>> = const { Cell::new(None) };
@@ -17,7 +25,7 @@ thread_local! {
     static SHELF: Cell<Option<Box<dyn Any>>> = const { Cell::new(None) };
 }
 
-/// The thread's read buffer: initialised, [`SCRATCH_LEN`] long.
+/// The thread's read buffer: initialised, [`BUFFER_LEN`] long.
 ///
 /// The caller returns it with [`give_read`]. If a hook keeps a slice of it, it is not
 /// returned, and the next caller gets a new one.
@@ -25,15 +33,24 @@ pub(crate) fn take_read() -> BytesMut {
     READ.take().unwrap_or_else(|| {
         // Split once, so that the buffer counts its references from the start: freezing it and
         // taking it back then allocates nothing.
-        let mut buffer = BytesMut::zeroed(SCRATCH_LEN + 1);
-        drop(buffer.split_off(SCRATCH_LEN));
+        let mut buffer = BytesMut::zeroed(BUFFER_LEN + 1);
+        drop(buffer.split_off(BUFFER_LEN));
         buffer
     })
 }
 
+/// Where to put bytes in the read buffer so that what is read behind them is aligned. Without any it is the
+/// front: the allocator aligns that.
+pub(crate) fn align_behind(buffer: &[u8], len: usize) -> usize {
+    match len {
+        0 => 0,
+        len => (buffer.as_ptr().addr() + len).wrapping_neg() % ALIGNMENT,
+    }
+}
+
 /// Returns the read buffer.
 pub(crate) fn give_read(buffer: BytesMut) {
-    if buffer.len() == SCRATCH_LEN {
+    if buffer.len() == BUFFER_LEN {
         READ.set(Some(buffer));
     }
 }
@@ -90,7 +107,19 @@ mod tests {
         assert!(frozen.try_into_mut().is_err());
         let other = take_read();
         assert_ne!(other.as_ptr(), address);
-        assert_eq!(other.len(), SCRATCH_LEN);
+        assert_eq!(other.len(), BUFFER_LEN);
         assert_eq!(kept.len(), 10);
+    }
+
+    #[test]
+    fn reads_are_aligned_whatever_stands_in_front_of_them() {
+        let buffer = take_read();
+        assert_eq!(align_behind(&buffer, 0), 0);
+        for len in [1, 15, 16, 63, 64, 65, 1000, SCRATCH_LEN] {
+            let start = align_behind(&buffer, len);
+            let read = &buffer[start + len..];
+            assert_eq!(read.as_ptr().addr() % ALIGNMENT, 0, "{len}");
+            assert!(start < ALIGNMENT, "{len}");
+        }
     }
 }

@@ -49,6 +49,8 @@ impl Events {
     pub(crate) const CAUGHT_UP: Self = Self(1 << 5);
     /// The sender had nothing to read, and wakes the task when it has.
     pub(crate) const DRY: Self = Self(1 << 6);
+    /// More was read at once than while packets are small.
+    pub(crate) const LARGE: Self = Self(1 << 7);
 
     pub(crate) const fn has(self, event: Self) -> bool {
         self.0 & event.0 != 0

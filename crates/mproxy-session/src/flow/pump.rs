@@ -36,6 +36,8 @@ const PROGRESS: usize = 512;
 /// What came of a read into the thread's buffer.
 pub(crate) struct Heard {
     scratch: BytesMut,
+    /// Where the input begins in it.
+    at: usize,
     /// Bytes in front of what was read: a partial packet.
     start: usize,
     /// How many bytes were read; none are the end.
@@ -164,11 +166,13 @@ impl<H: PacketService> Flow<H> {
         let mut scratch = scratch::take_read();
         let is_gathered = self.inbox.is_gathered();
         let start = if is_gathered { 0 } else { self.inbox.len() };
+        let at = scratch::align_behind(&scratch, start);
+        let input = &mut scratch[at..];
         if start > 0 {
-            scratch[..start].copy_from_slice(&self.inbox[..start]);
+            input[..start].copy_from_slice(&self.inbox[..start]);
         }
         let end = self.read_to(start, is_gathered, intake);
-        let mut room = ReadBuf::new(&mut scratch[start..end]);
+        let mut room = ReadBuf::new(&mut input[start..end]);
         let polled = Pin::new(reader).poll_read(task, &mut room);
         let read = room.filled().len();
         match polled {
@@ -178,6 +182,7 @@ impl<H: PacketService> Flow<H> {
             }
             Poll::Ready(outcome) => Poll::Ready(Heard {
                 scratch,
+                at,
                 start,
                 read: outcome.map(|()| read),
             }),
@@ -193,6 +198,7 @@ impl<H: PacketService> Flow<H> {
     ) -> Result<(), End> {
         let Heard {
             scratch,
+            at,
             start,
             read,
         } = heard;
@@ -211,8 +217,11 @@ impl<H: PacketService> Flow<H> {
             }
         };
         cx.events |= Events::HEARD;
+        if read > READ_LEN {
+            cx.events |= Events::LARGE;
+        }
         if !self.inbox.is_gathered() {
-            return self.scan_scratch(scratch, start, read, writer, cx);
+            return self.scan_scratch(scratch, at, (start, read), writer, cx);
         }
         grew(self.inbox.len(), read, cx);
         self.inbox.extend(&scratch[..read]);
@@ -240,28 +249,31 @@ impl<H: PacketService> Flow<H> {
         }
     }
 
-    /// Scans the thread's buffer: `start` bytes that were kept and `read` new ones.
+    /// Scans the thread's buffer from `at` on: `start` bytes that were kept and `read` new ones.
     fn scan_scratch<W: AsyncWrite + Unpin>(
         &mut self,
         scratch: BytesMut,
-        start: usize,
-        read: usize,
+        at: usize,
+        (start, read): (usize, usize),
         writer: &mut W,
         cx: &mut Cx<'_, '_>,
     ) -> Result<(), End> {
         let filled = start + read;
         // frozen once per read: hooks get slices without copies (rule 1)
         let buffer = scratch.freeze();
-        let scanned = self.scan(&buffer, filled, cx).map(|scan| {
+        let behind = (at > 0).then(|| buffer.slice(at..));
+        let input = behind.as_ref().unwrap_or(&buffer);
+        let scanned = self.scan(input, filled, cx).map(|scan| {
             let consumed = scan.run.end;
-            self.write_through(writer, &buffer[scan.run], scan.inside, cx);
-            let rest = &buffer[consumed..filled];
+            self.write_through(writer, &input[scan.run], scan.inside, cx);
+            let rest = &input[consumed..filled];
             if consumed == 0 {
                 grew(start, rest.len() - start, cx);
             }
             let since = self.inbox_waits(scan.leftover, None, &mut cx.clock);
             self.inbox.keep(rest, read, scan.leftover, since);
         });
+        drop(behind);
         if let Ok(scratch) = buffer.try_into_mut() {
             scratch::give_read(scratch);
         }

@@ -16,7 +16,7 @@ use super::{
     TlsCause, TlsViolation,
     machine::{Progress, TlsMachine, drive},
     rest::Rest,
-    scratch::{IN_LEN, TooSmall, WRITE_LEN, with_input, with_output},
+    scratch::{TooSmall, WRITE_LEN, align_behind, with_input, with_output},
 };
 use crate::stream::Stream;
 
@@ -142,7 +142,8 @@ impl<M: TlsMachine> TlsStream<M> {
     ) -> Poll<io::Result<Option<Progress>>> {
         with_input(|input| {
             let start = self.held.len();
-            let end = (start + len).min(IN_LEN);
+            let input = align_behind(input, start);
+            let end = (start + len).min(input.len());
             let mut raw = ReadBuf::new(&mut input[start..end]);
             ready!(Pin::new(&mut self.io).poll_read(cx, &mut raw))?;
             let len = raw.filled().len();
@@ -241,7 +242,7 @@ impl<M: TlsMachine> AsyncRead for TlsStream<M> {
                 return Poll::Ready(this.failure.take().map_or(Ok(()), Err));
             }
             // so that there is little plaintext without room
-            let len = buf.remaining().clamp(MIN_READ, MAX_READ);
+            let len = (buf.remaining() + OVERHEAD).clamp(MIN_READ, MAX_READ);
             let Some(rest) = left.checked_sub(len) else {
                 break;
             };
@@ -339,5 +340,10 @@ const MAX_RAW_BYTES: usize = 64 * 1024;
 /// What one read takes at least: smaller ones would cost a system call each.
 const MIN_READ: usize = 4 * 1024;
 
-/// What one read takes at most. Measured: 8 KiB is worse, more than 32 is no better.
-const MAX_READ: usize = 32 * 1024;
+/// What one read takes at most: two of the largest records. Measured: 8 KiB is worse, more than 32 is no better.
+const MAX_READ: usize = 32 * 1024 + OVERHEAD;
+
+/// What two records add to their plaintext, and a little more: header, explicit nonce and tag (RFC 5246, section
+/// 6.2.3.3; RFC 8446, section 5.2). A read that is shorter by these bytes ends in a record of 16 KiB, whose
+/// beginning is copied twice.
+const OVERHEAD: usize = 64;
