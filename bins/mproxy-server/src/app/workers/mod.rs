@@ -3,13 +3,15 @@
 //! A connection is served where it was accepted, or handed once to the worker with the fewest, and
 //! never moves again: no wake-up crosses threads afterwards.
 
+mod balance;
+
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::thread::{self, JoinHandle};
 
@@ -23,14 +25,11 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::balance::{Counted, Load, idler};
 use crate::app::gate::Pass;
 use crate::app::registry::{Entered, Registry, Sessions};
 use crate::app::service::Service;
 use crate::app::worker_recorder::WorkerRecorder;
-
-/// A worker that has this many connections more than the idlest one hands new ones over.
-/// Handing over costs a wake-up of another thread; a smaller difference costs less.
-const IMBALANCE: usize = 8;
 
 /// Maximum connections on their way from one worker to another. If the other does not keep up, the one
 /// that accepted keeps them.
@@ -59,15 +58,15 @@ pub(crate) struct Entrance {
 
 /// Messages to a worker from the others and from the server.
 struct Worker {
-    load: Arc<Load>,
+    load: Load,
     recorder: Arc<WorkerRecorder>,
     sessions: Arc<Sessions>,
 }
 
-/// The number of connections of a worker, and how to give it more.
-struct Load {
-    connections: AtomicUsize,
-    handover: mpsc::Sender<Message>,
+/// A worker as the others see it.
+struct Colleague {
+    load: Load,
+    inbox: mpsc::Sender<Message>,
 }
 
 /// What a worker gets from others.
@@ -83,6 +82,8 @@ struct Handover {
     service: Arc<Service>,
     pass: Pass,
     control: SessionHandle,
+    /// In the load of the worker that serves it.
+    counted: Counted,
 }
 
 /// All workers.
@@ -90,7 +91,7 @@ pub(crate) struct Workers {
     threads: Vec<JoinHandle<()>>,
     /// The runtime of each thread, to spawn tasks on it.
     runtimes: Vec<(Handle, Arc<Worker>)>,
-    loads: Arc<[Arc<Load>]>,
+    colleagues: Arc<[Colleague]>,
     /// The tasks that accept.
     accepting: TaskTracker,
 }
@@ -105,30 +106,28 @@ impl Workers {
         registry: &Registry,
         abort: &CancellationToken,
     ) -> io::Result<Self> {
-        let (loads, inboxes): (Vec<_>, Vec<_>) = recorders
+        let (colleagues, inboxes): (Vec<_>, Vec<_>) = recorders
             .iter()
             .map(|_| {
-                let (handover, inbox) = mpsc::channel(HANDOVERS);
-                (
-                    Arc::new(Load {
-                        connections: AtomicUsize::new(0),
-                        handover,
-                    }),
-                    inbox,
-                )
+                let (sender, inbox) = mpsc::channel(HANDOVERS);
+                let colleague = Colleague {
+                    load: Load::default(),
+                    inbox: sender,
+                };
+                (colleague, inbox)
             })
             .unzip();
-        let loads: Arc<[_]> = loads.into();
+        let colleagues: Arc<[_]> = colleagues.into();
         let mut workers = Self {
             threads: Vec::new(),
             runtimes: Vec::new(),
-            loads: Arc::clone(&loads),
+            colleagues: Arc::clone(&colleagues),
             accepting: TaskTracker::new(),
         };
         let parts = recorders.into_iter().zip(inboxes).zip(registry.workers());
         for (index, ((recorder, inbox), sessions)) in parts.enumerate() {
             let worker = Arc::new(Worker {
-                load: Arc::clone(&loads[index]),
+                load: colleagues[index].load.clone(),
                 recorder,
                 sessions: Arc::clone(sessions),
             });
@@ -154,7 +153,8 @@ impl Workers {
     /// Makes each worker accept from one of these.
     pub(crate) fn open(&self, entrances: impl Iterator<Item = Entrance>) {
         for ((runtime, worker), entrance) in self.runtimes.iter().zip(entrances) {
-            let accepting = accept(Arc::clone(worker), Arc::clone(&self.loads), entrance);
+            let colleagues = Arc::clone(&self.colleagues);
+            let accepting = accept(Arc::clone(worker), colleagues, entrance);
             runtime.spawn(self.accepting.track_future(accepting));
         }
     }
@@ -165,10 +165,10 @@ impl Workers {
         self.accepting.close();
         self.accepting.wait().await;
         self.accepting.reopen();
-        for load in &*self.loads {
+        for colleague in &*self.colleagues {
             let (sender, flushed) = oneshot::channel();
             // an error is that of a worker that has ended, and serves nobody
-            if load.handover.send(Message::Flush(sender)).await.is_ok() {
+            if colleague.inbox.send(Message::Flush(sender)).await.is_ok() {
                 let _ = flushed.await;
             }
         }
@@ -252,7 +252,7 @@ async fn run(worker: Arc<Worker>, mut inbox: mpsc::Receiver<Message>, abort: Can
 
 /// Accepts from one socket until it is closed. Connections that are in its queue by then are served as
 /// well, because their clients know nothing of it: they would see a connection that is reset.
-async fn accept(worker: Arc<Worker>, loads: Arc<[Arc<Load>]>, entrance: Entrance) {
+async fn accept(worker: Arc<Worker>, colleagues: Arc<[Colleague]>, entrance: Entrance) {
     let Entrance {
         listener,
         service,
@@ -284,7 +284,11 @@ async fn accept(worker: Arc<Worker>, loads: Arc<[Arc<Load>]>, entrance: Entrance
             accepted = acceptor.accept() => accepted,
         };
         match accepted {
-            Ok(accepted) => worker.welcome(&loads, service.load_full(), accepted).await,
+            Ok(accepted) => {
+                worker
+                    .welcome(&colleagues, service.load_full(), accepted)
+                    .await
+            }
             Err(error) => {
                 let message =
                     "the listener failed and no longer accepts connections: restart mproxy";
@@ -299,7 +303,9 @@ async fn accept(worker: Arc<Worker>, loads: Arc<[Arc<Load>]>, entrance: Entrance
         let Some(accepted) = acceptor.accept_queued() else {
             break;
         };
-        worker.welcome(&loads, service.load_full(), accepted).await;
+        worker
+            .welcome(&colleagues, service.load_full(), accepted)
+            .await;
     }
 }
 
@@ -307,7 +313,7 @@ impl Worker {
     /// Serves a connection, if the gate lets it in.
     async fn welcome(
         self: &Arc<Self>,
-        loads: &[Arc<Load>],
+        colleagues: &[Colleague],
         service: Arc<Service>,
         accepted: Accepted,
     ) {
@@ -315,15 +321,13 @@ impl Worker {
             return;
         };
         let made_room = admitted.evicted.is_some();
-        self.serve_or_hand_over(
-            loads,
-            Handover {
-                accepted,
-                service,
-                pass: admitted.pass,
-                control: admitted.control,
-            },
-        );
+        self.serve_or_hand_over(colleagues, |load| Handover {
+            accepted,
+            service,
+            pass: admitted.pass,
+            control: admitted.control,
+            counted: load.count(),
+        });
         if made_room {
             // closed before the next connection needs its descriptor
             tokio::task::yield_now().await;
@@ -331,17 +335,21 @@ impl Worker {
     }
 
     /// Gives a connection to the worker with the fewest, if this one has far more and that one takes it.
-    fn serve_or_hand_over(self: &Arc<Self>, loads: &[Arc<Load>], handover: Handover) {
-        let count = |load: &Load| load.connections.load(Ordering::Relaxed);
-        let idlest = loads.iter().min_by_key(|load| count(load));
-        let other = idlest.filter(|other| count(&self.load) > count(other) + IMBALANCE);
-        let kept = match other.map(|other| &other.handover) {
-            Some(other) => other.try_send(Message::Serve(handover)),
-            None => Err(TrySendError::Full(Message::Serve(handover))),
+    fn serve_or_hand_over(
+        self: &Arc<Self>,
+        colleagues: &[Colleague],
+        connection: impl FnOnce(&Load) -> Handover,
+    ) {
+        let Some(other) = idler(&self.load, colleagues, |it| &it.load) else {
+            return self.serve(connection(&self.load));
         };
-        if let Err(TrySendError::Full(kept) | TrySendError::Closed(kept)) = kept
-            && let Message::Serve(handover) = kept
+        let sent = other
+            .inbox
+            .try_send(Message::Serve(connection(&other.load)));
+        if let Err(TrySendError::Full(kept) | TrySendError::Closed(kept)) = sent
+            && let Message::Serve(mut handover) = kept
         {
+            handover.counted = self.load.count();
             self.serve(handover);
         }
     }
@@ -352,10 +360,9 @@ impl Worker {
             service,
             pass,
             control,
+            counted,
         } = handover;
-        self.load.connections.fetch_add(1, Ordering::Relaxed);
         let entered = self.sessions.enter(control.clone());
-        let counted = Counted(Arc::clone(self));
         let serving = service.serve(accepted, Arc::clone(&self.recorder), pass, control);
         tokio::spawn(Serving {
             serving,
@@ -379,14 +386,5 @@ impl<F: Future<Output = ()>> Future for Serving<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         self.project().serving.poll(cx)
-    }
-}
-
-/// One connection in a worker's count.
-struct Counted(Arc<Worker>);
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.load.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
