@@ -1,22 +1,24 @@
 //! Both directions of a session in one task.
 
 mod allowance;
+mod busy;
 mod deadlines;
 mod end;
 mod moment;
 mod pace;
 mod slow;
 
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use mproxy_codec::{Direction, Kind, ReasonCode};
-use mproxy_patience::yield_turn;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use self::allowance::Allowance;
+use self::busy::{Busy, Share};
 use self::deadlines::{Activity, Deadline, Deadlines, Facts, silence};
 use self::pace::{Throttle, Throttles};
 use crate::cause::{Cause, End};
@@ -26,10 +28,6 @@ use crate::hook::{PacketService, Tap};
 use crate::latency::Latency;
 use crate::recorder::{Batch, Recorder};
 use crate::rules::{HookTraits, Rules};
-
-/// Rounds of both directions before other connections of the thread get their turn. A round reads
-/// at most one scratch buffer per direction.
-const ROUNDS: usize = 4;
 
 /// A connection to a side.
 pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin {}
@@ -65,10 +63,18 @@ pub(crate) struct Pipe<C, S, U: PacketService, D: PacketService> {
     sheds: bool,
     /// The timer fires no later than the next deadline, as long as nothing but packets is waited for.
     settled: bool,
-    /// `Some` since the first refused packet of the client.
-    denials: Option<Box<Allowance>>,
+    rare: Option<Box<Rare>>,
     /// The paces of the client and of the broker, if limited.
     throttles: Throttles,
+}
+
+/// What few pipes have at a time.
+#[derive(Default)]
+struct Rare {
+    /// `Some` since the first refused packet of the client.
+    denials: Option<Allowance>,
+    /// `Some` while both sides have more to move than the pipe may move at once.
+    busy: Option<Busy>,
 }
 
 impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
@@ -99,7 +105,7 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
             answered: false,
             sheds: false,
             settled: false,
-            denials: None,
+            rare: None,
             throttles,
         }
     }
@@ -151,10 +157,11 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
         if let Some(paces) = self.handle.take_paces() {
             self.throttles = Throttle::both(paces);
         }
+        let mut share = ready!(self.share(cx));
         let mut seen = [Events::default(); 2];
         let mut work = [WORK; 2];
         let mut dry = [false; 2];
-        for _ in 0..ROUNDS {
+        while share.may_go_on(|| client_address(&self.rules)) {
             let intake = match self.intake() {
                 Ok(intake) => intake,
                 Err(stop) => return Poll::Ready(stop),
@@ -171,6 +178,9 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
                 return Poll::Ready(Stop::End(end));
             }
             if !moved && !work.contains(&0) {
+                if let Some(busy) = share.end(cx) {
+                    self.rare.get_or_insert_default().busy = Some(busy);
+                }
                 let has_moved = seen.iter().any(|events| events.has(Events::MOVED));
                 if has_moved && dry == [true; 2] && self.is_settled(seen[1]) {
                     return Poll::Pending;
@@ -185,13 +195,33 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
             if !moved || work == [0; 2] {
                 break;
             }
+            share.moved(up.has(Events::LARGE) || down.has(Events::LARGE));
         }
         // a session that is always busy has deadlines, too
         let polled = self.poll_deadlines(seen, Activity::Busy, cx).map(Stop::End);
         if polled.is_pending() {
-            return yield_turn(cx);
+            self.rare.get_or_insert_default().busy = Some(share.go_on(cx));
         }
         polled
+    }
+
+    /// What it may do in this poll. Pending while a busy pipe waits for its turn, unless it is ordered to end.
+    #[inline]
+    fn share(&mut self, cx: &mut Context<'_>) -> Poll<Share> {
+        let Some(rare) = &mut self.rare else {
+            return Poll::Ready(Share::default());
+        };
+        let share = match &mut rare.busy {
+            Some(busy) if self.handle.order().is_none() => {
+                ready!(busy.poll_next(client_address(&self.rules), cx))
+            }
+            _ => Share::default(),
+        };
+        rare.busy = None;
+        if rare.denials.is_none() {
+            self.rare = None;
+        }
+        Poll::Ready(share)
     }
 
     /// How far both directions may go. `Err` means that an order or a renewal stops the pipe here.
@@ -346,8 +376,8 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
             return Ok(());
         };
         let now = self.deadlines.now();
-        let fresh = || Box::new(Allowance::new(rate, now));
-        let allowance = self.denials.get_or_insert_with(fresh);
+        let denials = &mut self.rare.get_or_insert_default().denials;
+        let allowance = denials.get_or_insert_with(|| Allowance::new(rate, now));
         if allowance.take(count, rate, now) {
             return Ok(());
         }
@@ -436,6 +466,11 @@ fn listen_first<H: PacketService>(
         (true, true) => Poll::Pending,
         (true, false) => flow.listen(sender, task, Intake::Free).map(Some),
     }
+}
+
+/// Whose turns a pipe has.
+fn client_address(rules: &Rules) -> Option<IpAddr> {
+    rules.session.peer().address.map(|it| it.ip())
 }
 
 /// What a direction waits for: not for its sender while that is slowed down.

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use mproxy_codec::{KindSet, Version};
 use mproxy_session::{
-    BoxError, CloseReason, Forward, Hooks, Limits, Packet, Peer, Session, Tap, Verdict, new_hooks,
+    BoxError, CloseReason, Forward, Hooks, Limits, Order, Packet, Peer, Session, Tap, Verdict,
+    new_hooks,
 };
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, join, sink};
 
-use crate::support::{Frames, Setup, admit, admit_all};
+use crate::support::{Frames, Setup, admit, admit_all, assert_bytes};
 
 const F: Frames = Frames(Version::V311);
 
@@ -241,4 +242,79 @@ async fn who_sends_connect_byte_by_byte_leaves_turns_for_others() {
         before = now;
     }
     assert!(before > 5000);
+}
+
+/// The largest that a session reads in a turn: four times the thread's buffer. So many have one between two looks
+/// at the sockets.
+const TURN: usize = 4 * 64 * 1024;
+const TURNS: usize = 4;
+
+/// What a session may read before it needs a turn.
+const AT_ONCE: usize = 96 * 1024;
+
+/// A thousand clients sent a mebibyte each, and whoever came then waited for a third of a second, several times for
+/// one message: all of them had turns before it. A client of another address waits for one turn of theirs.
+#[tokio::test(start_paused = true)]
+async fn few_of_those_who_send_a_lot_have_turns_between_two_looks_at_the_sockets() {
+    let filter = "f".repeat(60_000);
+    let subscribe = F.subscribe(1, &[&*filter; 16]);
+    let half = &subscribe[..subscribe.len() - 1];
+    let connected = |address| {
+        let setup = Setup::new().address(address);
+        setup.connected(Version::V311, admit_all())
+    };
+    let mut pairs = Vec::new();
+    for _ in 0..40 {
+        pairs.push(connected([192, 0, 2, 1]).await);
+    }
+    let other = connected([192, 0, 2, 2]).await;
+    for pair in &pairs {
+        pair.client.send(half);
+    }
+    let left = || pairs.iter().map(|it| it.client.unread()).sum::<usize>();
+    let mut before = left();
+    let mut looks = 0;
+    while before > 0 {
+        turn().await;
+        let now = left();
+        let most = match looks {
+            0 => pairs.len() * AT_ONCE + TURNS * TURN,
+            _ => TURNS * TURN,
+        };
+        assert!(now < before, "look {looks}");
+        assert!(before - now <= most, "{} at look {looks}", before - now);
+        (before, looks) = (now, looks + 1);
+        // when they wait for each other
+        match looks {
+            3 => other.client.send(&subscribe),
+            20 => assert_eq!(other.broker.drain().len(), subscribe.len()),
+            _ => {}
+        }
+    }
+    assert!(looks > 25, "{looks}");
+}
+
+/// Or it would hold up who is behind it, and an order would wait for those in front of it.
+#[tokio::test(start_paused = true)]
+async fn a_session_that_waits_for_its_turn_ends_when_it_is_told_to() {
+    let flood = F.publish("a", 0, 0, &[0; 1000]).repeat(2000);
+    let mut pairs = Vec::new();
+    for _ in 0..40 {
+        pairs.push(Setup::new().connected(Version::V311, admit_all()).await);
+    }
+    for pair in &pairs {
+        pair.client.send(&flood);
+    }
+    turn().await;
+    turn().await;
+    let last = pairs.pop().expect("forty");
+    assert!(last.client.unread() > 0);
+    last.handle.close(Order::kick());
+    for _ in 0..3 {
+        turn().await;
+    }
+    assert!(last.client.is_ended(), "it waits for others");
+    for pair in pairs {
+        assert_bytes(&pair.broker.take().await, &flood, "all of it");
+    }
 }

@@ -31,6 +31,7 @@ pub struct Setup {
     recorder: Option<Arc<dyn Recorder>>,
     memory: Option<Arc<MemoryBudget>>,
     turns: Option<Arc<dyn Turns>>,
+    peer: Peer,
     dial: Dial,
 }
 
@@ -41,6 +42,7 @@ impl Setup {
             recorder: None,
             memory: None,
             turns: None,
+            peer: Peer::new("test"),
             dial: Dial::Connect,
         }
     }
@@ -80,6 +82,12 @@ impl Setup {
         self
     }
 
+    /// The client's address.
+    pub fn address(mut self, address: [u8; 4]) -> Self {
+        self.peer = Peer::new("test").with_address((address, 1).into());
+        self
+    }
+
     pub const fn dial(mut self, dial: Dial) -> Self {
         self.dial = dial;
         self
@@ -100,7 +108,7 @@ impl Setup {
             Some(memory) => SessionHandle::with_memory(memory),
             None => SessionHandle::new(),
         };
-        let mut session = Session::new(Peer::new("test"))
+        let mut session = Session::new(self.peer)
             .limits(Arc::new(self.limits))
             .handle(handle.clone());
         if let Some(recorder) = self.recorder {

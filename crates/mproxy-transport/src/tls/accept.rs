@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use mproxy_patience::Deadline;
+use mproxy_patience::{Deadline, Gate, Turn};
 use rustls::{
     PeerIncompatible,
     server::{Accepted, Acceptor, UnbufferedServerConnection},
@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{
-    RefusedCertificate, TlsCause, TlsError, TlsInfo, TlsServer, TlsStream, TlsViolation, gate,
+    RefusedCertificate, TlsCause, TlsError, TlsInfo, TlsServer, TlsStream, TlsViolation,
     machine::Progress, records, refused, scratch::with_input,
 };
 use crate::{beginning::Beginning, later::later, linger::linger, stream::Stream};
@@ -143,7 +143,7 @@ impl Handshake {
         let mut deadline = Deadline::new(later(Instant::now(), server.handshake_timeout()));
         let hello = self.hello(&held, &mut deadline).await?;
         let mut place = begin().ok_or(TlsCause::NotAdmitted)?;
-        let turn = gate::turn(self.client).await;
+        let turn = next_turn(self.client).await;
         if let Some(accepted) = &hello.accepted
             && !server.can_sign_for(accepted.client_hello())
         {
@@ -199,15 +199,13 @@ impl Handshake {
         &mut self,
         tls: &mut TlsStream<UnbufferedServerConnection>,
         mut progress: Progress,
-        mut turn: Option<gate::Turn>,
+        mut turn: Turn,
         max: usize,
         deadline: &mut Deadline,
         place: &mut impl HandshakePlace,
     ) -> Result<(), TlsCause> {
         loop {
-            if let Some(turn) = turn.take() {
-                turn.end().await;
-            }
+            turn.end().await;
             if late(deadline.wait(tls.is_done(progress, max)).await)? {
                 return Ok(());
             }
@@ -217,7 +215,7 @@ impl Handshake {
                     .wait(async { Ok(tls.io().readable().await?) })
                     .await,
             )?;
-            turn = gate::turn(self.client).await;
+            turn = next_turn(self.client).await;
             place.come_back();
             let len = READ_LEN.min(max - tls.held());
             let (step, refused) =
@@ -345,6 +343,20 @@ fn judged(info: TlsInfo, server: &TlsServer) -> Result<TlsInfo, TlsCause> {
 fn late<T>(waited: Result<Result<T, TlsCause>, Elapsed>) -> Result<T, TlsCause> {
     waited.unwrap_or(Err(TlsCause::TimedOut))
 }
+
+/// Waits for the turn of a client's handshake to take a step. Who waits for the peer waits without one.
+async fn next_turn(client: Option<IpAddr>) -> Turn {
+    GATE.with(Gate::clone).turn(client).await
+}
+
+thread_local! {
+    static GATE: Gate = Gate::new(STEPS);
+}
+
+/// Steps of handshakes in one turn of a thread. One takes about 0.2 ms. Measured with 1,500 handshakes
+/// at once: without a gate, established clients wait 55 to 79 ms, with four steps 14 to 18, with one or
+/// eight 25 to 30.
+const STEPS: usize = 4;
 
 /// The record of the alert: fatal, handshake_failure (RFC 5246, section 7.2).
 const HANDSHAKE_FAILURE: [u8; 7] = [21, 3, 3, 0, 2, 2, 40];

@@ -20,7 +20,6 @@ mod client_auth;
 mod connect;
 mod error;
 mod files;
-mod gate;
 mod identity;
 mod info;
 mod key_log;

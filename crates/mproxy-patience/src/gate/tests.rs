@@ -12,17 +12,17 @@ fn client(last: u8) -> Holder {
     Some([192, 0, 2, last].into())
 }
 
-/// A handshake that waits for its turn, or has it.
-struct Handshake(Pin<Box<dyn Future<Output = Option<Turn>> + Send>>);
+/// A task that waits for its turn, or has it.
+struct Waiting(Pin<Box<dyn Future<Output = Turn> + Send>>);
 
-impl Handshake {
-    fn of(client: Holder, gate: &Arc<Gate>) -> Self {
-        Self(Box::pin(Arc::clone(gate).turn(client)))
+impl Waiting {
+    fn of(client: Holder, gate: &Gate) -> Self {
+        Self(Box::pin(gate.clone().turn(client)))
     }
 
     fn poll(&mut self) -> Option<Turn> {
         match poll(self.0.as_mut()) {
-            Poll::Ready(turn) => Some(turn.expect("a turn")),
+            Poll::Ready(turn) => Some(turn),
             Poll::Pending => None,
         }
     }
@@ -33,9 +33,9 @@ fn poll<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
 }
 
 /// A gate whose turns are taken.
-fn taken(turns: usize) -> (Arc<Gate>, Vec<Turn>) {
-    let gate = Arc::new(Gate::new(turns));
-    let take = |_| Handshake::of(client(0), &gate).poll().expect("it is free");
+fn taken(turns: usize) -> (Gate, Vec<Turn>) {
+    let gate = Gate::new(turns);
+    let take = |_| Waiting::of(client(0), &gate).poll().expect("it is free");
     let taken = (0..turns).map(take).collect();
     (gate, taken)
 }
@@ -49,25 +49,25 @@ fn is_idle(gate: &Gate, turns: usize) -> bool {
 #[test]
 fn as_many_have_a_turn_as_there_are() {
     let (gate, mut turns) = taken(2);
-    let mut third = Handshake::of(client(1), &gate);
+    let mut third = Waiting::of(client(1), &gate);
     assert!(third.poll().is_none());
     drop(turns.pop());
     let third = third.poll().expect("its turn");
-    assert!(Handshake::of(client(1), &gate).poll().is_none());
+    assert!(Waiting::of(client(1), &gate).poll().is_none());
     drop((turns, third));
     assert!(is_idle(&gate, 2));
 }
 
-/// A thousand handshakes of one address were in front of the one of everybody else: a third of a second.
+/// A thousand tasks of one address were in front of the one of everybody else: a third of a second.
 #[test]
-fn one_handshake_waits_for_one_of_each_other_client() {
+fn one_task_waits_for_one_of_each_other_client() {
     let (gate, turns) = taken(1);
     let mut waiting = Vec::new();
     for (clients, count) in [(1, 100), (2, 50), (3, 1)] {
         for _ in 0..count {
-            let mut handshake = Handshake::of(client(clients), &gate);
-            assert!(handshake.poll().is_none());
-            waiting.push((clients, handshake));
+            let mut task = Waiting::of(client(clients), &gate);
+            assert!(task.poll().is_none());
+            waiting.push((clients, task));
         }
     }
     drop(turns);
@@ -86,11 +86,11 @@ fn one_handshake_waits_for_one_of_each_other_client() {
 
 /// Whether it has been asked, waits, was called and does not know yet, or has its turn.
 #[test]
-fn a_handshake_may_be_dropped_at_any_point() {
+fn a_task_may_be_dropped_at_any_point() {
     for point in 0..5 {
         let (gate, mut turns) = taken(1);
-        let mut dropped = Handshake::of(client(1), &gate);
-        let mut next = Handshake::of(client(2), &gate);
+        let mut dropped = Waiting::of(client(1), &gate);
+        let mut next = Waiting::of(client(2), &gate);
         let is_asked = point > 0;
         if is_asked {
             assert!(dropped.poll().is_none());
@@ -122,7 +122,7 @@ fn a_handshake_may_be_dropped_at_any_point() {
 fn turns_are_given_to_those_who_come_after_everybody_has_left() {
     let (gate, turns) = taken(3);
     let mut waiting: Vec<_> = (0..9)
-        .map(|it| Handshake::of(client(it % 4), &gate))
+        .map(|it| Waiting::of(client(it % 4), &gate))
         .collect();
     assert!(waiting.iter_mut().all(|it| it.poll().is_none()));
     drop(turns);
@@ -130,30 +130,30 @@ fn turns_are_given_to_those_who_come_after_everybody_has_left() {
     drop(waiting);
     assert!(is_idle(&gate, 3));
     let later: Vec<_> = (0..3)
-        .map(|it| Handshake::of(client(it), &gate).poll())
+        .map(|it| Waiting::of(client(it), &gate).poll())
         .collect();
     assert!(later.iter().all(Option::is_some));
 }
 
-/// Turns end on the threads of all who wait, and handshakes are dropped meanwhile.
+/// Turns end on the threads of all who wait, and tasks are dropped meanwhile.
 #[test]
 fn no_turn_is_lost_between_threads() {
     const TURNS: usize = 2;
-    let gate = Arc::new(Gate::new(TURNS));
+    let gate = Gate::new(TURNS);
     let threads: Vec<_> = (0..4)
         .map(|number| {
-            let gate = Arc::clone(&gate);
+            let gate = gate.clone();
             std::thread::spawn(move || {
                 let runtime = Builder::new_current_thread().build().unwrap();
                 let mut random = fastrand::Rng::with_seed(number);
                 for _ in 0..2000 {
-                    let mut handshake = pin!(Arc::clone(&gate).turn(client(random.u8(0..3))));
+                    let mut task = pin!(gate.clone().turn(client(random.u8(0..3))));
                     if random.bool() {
                         // it leaves after a look, called or not
-                        let _ = poll(handshake.as_mut());
+                        let _ = poll(task.as_mut());
                         continue;
                     }
-                    let turn = runtime.block_on(handshake).expect("a turn");
+                    let turn = runtime.block_on(task);
                     runtime.block_on(turn.end());
                 }
             })

@@ -110,7 +110,7 @@ mod tests {
         order
     }
 
-    /// A client waited behind all handshakes of an address that had begun a thousand.
+    /// A client waited behind all tasks of an address that had begun a thousand.
     #[test]
     fn clients_have_turns_one_after_the_other() {
         assert_eq!(order("aaaaaab"), "abaaaaa");
@@ -201,7 +201,7 @@ mod tests {
         }
     }
 
-    /// Many handshakes, of one address or of as many, are no reason to hold the lock for long.
+    /// Many tasks, of one address or of as many, are no reason to hold the lock for long.
     #[test]
     fn a_turn_costs_no_more_with_many_waiting() {
         let time = |count: u32, clients: u32| {
