@@ -57,7 +57,8 @@ section! {
         tcp_nodelay: bool = true;
         /// Idle time before TCP keepalive checks that the broker is still there. "0s" = never.
         ///
-        /// mproxy notices a broker that vanished after about twice this time.
+        /// mproxy notices a broker that vanished after about twice this time. One on the same machine, at a loopback
+        /// address, cannot vanish, and is not probed.
         tcp_keepalive: Option<Duration> as Setting<DurationOrNever> = "60s",
             check bounds::tcp_keepalive;
         /// Whether the broker is told the client's address: "off", "v1", "v2" or "v2-tls".

@@ -1,6 +1,6 @@
 //! Socket options, in one place so that both sides of the proxy get the same.
 
-use std::{io, time::Duration};
+use std::{io, net::IpAddr, time::Duration};
 
 use socket2::{SockRef, TcpKeepalive};
 
@@ -34,6 +34,14 @@ impl TcpOptions {
             socket.set_tcp_keepalive(&probing(idle))?;
         }
         Ok(())
+    }
+
+    /// The options of a socket to this peer. One on the same machine does not vanish without a FIN.
+    pub(crate) fn towards(mut self, peer: IpAddr) -> Self {
+        if peer.to_canonical().is_loopback() {
+            self.keepalive = None;
+        }
+        self
     }
 
     /// Like `apply`, for a socket that has other options already.
@@ -71,3 +79,29 @@ fn probing(idle: Duration) -> TcpKeepalive {
 const MAX_KEEPALIVE_SECS: u64 = 32_767;
 /// Enough that a few lost packets do not end a connection.
 const MAX_PROBES: u64 = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_on_the_same_machine_is_not_probed() {
+        let options = TcpOptions {
+            nodelay: true,
+            keepalive: Some(Duration::from_secs(60)),
+        };
+        for (peer, is_local) in [
+            ("127.0.0.1", true),
+            ("127.8.9.1", true),
+            ("::1", true),
+            ("::ffff:127.0.0.1", true),
+            ("192.0.2.1", false),
+            ("::ffff:192.0.2.1", false),
+            ("2001:db8::1", false),
+        ] {
+            let towards = options.towards(peer.parse().unwrap());
+            assert_eq!(towards.keepalive.is_none(), is_local, "{peer}");
+            assert!(towards.nodelay);
+        }
+    }
+}

@@ -33,7 +33,8 @@ pub struct DialOptions {
     /// How long to try again if no address can be reached, within `connect_timeout`; zero, the default, is
     /// not at all.
     pub retry_for: Duration,
-    /// Options of the socket, if it is TCP.
+    /// Options of the socket, if it is TCP. A broker on the same machine, at a loopback address, is not probed:
+    /// it does not vanish without a FIN.
     pub tcp: TcpOptions,
     /// How long a broker may accept none of the WebSocket's own bytes, if it is reached by WebSocket;
     /// 120 s by default. See [`WsOptions::write_timeout`].

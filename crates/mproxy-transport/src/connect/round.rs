@@ -173,7 +173,8 @@ impl<'a> Round<'a> {
             (Endpoint::Unix(path), _) => Ok(UnixStream::connect(path).await?.into()),
             (_, Some(ip)) => {
                 let stream = TcpStream::connect(ip).await?;
-                self.dialer.options.tcp.apply(SockRef::from(&stream))?;
+                let options = self.dialer.options.tcp.towards(ip.ip());
+                options.apply(SockRef::from(&stream))?;
                 Ok(stream.into())
             }
             (_, None) => Err(DialCause::Io(std::io::ErrorKind::AddrNotAvailable.into())),
