@@ -134,6 +134,8 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
                 )))
             });
         if polled.is_pending() && self.handle.hold(self.size()).is_err() {
+            // with its turn, which others may have while it closes
+            self.rare = None;
             return Poll::Ready(Stop::End(Cause::overload()));
         }
         polled
