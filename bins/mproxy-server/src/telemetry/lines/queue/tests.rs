@@ -34,6 +34,11 @@ fn a_sink_that_is_stuck_costs_lines_and_neither_time_nor_memory() {
     let (let_go, open) = channel();
     let (written, lines) = channel();
     let queue = start(Gate { open, written });
+    queue.push("first\n");
+    // a thread that starts late would take some of those that are lost with what it writes
+    while queue.lock().writing == 0 {
+        thread::yield_now();
+    }
     let line = format!("{}\n", "x".repeat(1 << 20));
     for _ in 0..20 {
         queue.push(&line);
