@@ -32,7 +32,7 @@ pub(super) const BYTES_A_UNIT: usize = 8;
 
 /// A set of what happened while a direction was pumped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Events(u8);
+pub(crate) struct Events(u16);
 
 impl Events {
     /// Something moved, so another round may be worthwhile.
@@ -49,8 +49,10 @@ impl Events {
     pub(crate) const CAUGHT_UP: Self = Self(1 << 5);
     /// The sender had nothing to read, and wakes the task when it has.
     pub(crate) const DRY: Self = Self(1 << 6);
-    /// More was read at once than while packets are small.
-    pub(crate) const LARGE: Self = Self(1 << 7);
+    /// A read brought a quarter of the thread's buffer or more.
+    pub(crate) const MUCH: Self = Self(1 << 7);
+    /// More than half of it, as only large packets do.
+    pub(crate) const LARGE: Self = Self(1 << 8);
 
     pub(crate) const fn has(self, event: Self) -> bool {
         self.0 & event.0 != 0

@@ -217,6 +217,9 @@ impl<H: PacketService> Flow<H> {
             }
         };
         cx.events |= Events::HEARD;
+        if read >= READ_LEN / 2 {
+            cx.events |= Events::MUCH;
+        }
         if read > READ_LEN {
             cx.events |= Events::LARGE;
         }

@@ -14,11 +14,13 @@ use std::task::{Context, Poll, ready};
 
 use mproxy_patience::{Gate, Place, Turn, yield_turn};
 
+use crate::flow::Events;
+
 /// Rounds of both directions in a poll. A round reads at most one scratch buffer per direction.
 const ROUNDS: u8 = 4;
 
-/// Those of them that need no turn; a large read counts for all of them.
-const AT_ONCE: u8 = 2;
+/// What a pipe may move without a turn, in reads of 16 to 32 KiB: 96 to 128 KiB. Smaller reads do not count.
+const AT_ONCE: u8 = 3;
 
 /// Turns between two looks of a thread at its sockets. One takes up to 0.4 ms: measured with 1,000 clients that
 /// send 1 MiB each, who comes then waited for a third of a second without a gate.
@@ -32,45 +34,63 @@ thread_local! {
 #[derive(Debug, Default)]
 pub(super) struct Share {
     rounds: u8,
+    moved: u8,
     /// `None` as long as it needs none.
     turn: Option<Result<Turn, Place>>,
+    /// It needs no turn.
+    is_urgent: bool,
 }
 
 /// What a pipe does that has had its share.
 #[derive(Debug)]
 pub(super) enum Busy {
-    /// It has moved all there was: the next turn begins when the thread has looked at its sockets.
+    /// Its next poll is like the first, when the thread has looked at its sockets.
     Ends(Option<Turn>),
-    /// It goes on when the thread has looked at its sockets.
+    /// It needs another turn when the thread has looked at its sockets.
     Yields(Option<Turn>),
     /// It goes on when others have had their turns.
     Waits(Place),
 }
 
 impl Share {
-    const fn with(turn: Turn) -> Self {
+    fn with(turn: Turn) -> Self {
         Self {
-            rounds: 0,
             turn: Some(Ok(turn)),
+            ..Self::default()
+        }
+    }
+
+    /// That of a pipe with something to do that must not wait for the turns of others.
+    pub(super) fn urgent() -> Self {
+        Self {
+            is_urgent: true,
+            ..Self::default()
         }
     }
 
     /// Whether there may be another round of this client's pipe.
     #[inline]
     pub(super) fn may_go_on(&mut self, client: impl FnOnce() -> Option<IpAddr>) -> bool {
-        if self.rounds < AT_ONCE {
+        if self.rounds == ROUNDS {
+            return false;
+        }
+        if self.is_light() {
             return true;
         }
-        let turn = self.turn.get_or_insert_with(|| enter(client()));
-        turn.is_ok() && self.rounds < ROUNDS
+        self.turn.get_or_insert_with(|| enter(client())).is_ok()
+    }
+
+    /// It needs no turn for what it has moved.
+    const fn is_light(&self) -> bool {
+        self.moved < AT_ONCE || self.is_urgent
     }
 
     /// There was a round that moved something.
     #[inline]
-    pub(super) fn moved(&mut self, is_large: bool) {
+    pub(super) fn moved(&mut self, both: [Events; 2]) {
         self.rounds += 1;
-        if is_large {
-            self.rounds = self.rounds.max(AT_ONCE);
+        for events in both {
+            self.moved += u8::from(events.has(Events::MUCH)) + u8::from(events.has(Events::LARGE));
         }
     }
 
@@ -82,8 +102,9 @@ impl Share {
         Some(Busy::Ends(Some(turn)))
     }
 
-    /// There is more to move: wakes the task when it may.
-    pub(super) fn go_on(self, cx: &mut Context<'_>) -> Busy {
+    /// There is more to move: wakes the task when it may. `is_spent` says that this is work, and not only bytes.
+    pub(super) fn go_on(self, is_spent: bool, cx: &mut Context<'_>) -> Busy {
+        let is_light = self.is_light() && !is_spent;
         let turn = match self.turn.transpose() {
             Ok(turn) => turn,
             Err(mut place) => match Pin::new(&mut place).poll(cx) {
@@ -92,7 +113,10 @@ impl Share {
             },
         };
         let _: Poll<()> = yield_turn(cx);
-        Busy::Yields(turn)
+        match is_light {
+            true => Busy::Ends(turn),
+            false => Busy::Yields(turn),
+        }
     }
 }
 

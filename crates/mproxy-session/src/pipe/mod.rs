@@ -8,7 +8,7 @@ mod moment;
 mod pace;
 mod slow;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -133,10 +133,15 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
                     &*panic,
                 )))
             });
-        if polled.is_pending() && self.handle.hold(self.size()).is_err() {
-            // with its turn, which others may have while it closes
-            self.rare = None;
-            return Poll::Ready(Stop::End(Cause::overload()));
+        let polled = match polled.is_pending() && self.handle.hold(self.size()).is_err() {
+            true => Poll::Ready(Stop::End(Cause::overload())),
+            false => polled,
+        };
+        if polled.is_ready()
+            && let Some(rare) = &mut self.rare
+        {
+            // others have its turn while it closes
+            rare.busy = None;
         }
         polled
     }
@@ -163,7 +168,7 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
         let mut seen = [Events::default(); 2];
         let mut work = [WORK; 2];
         let mut dry = [false; 2];
-        while share.may_go_on(|| client_address(&self.rules)) {
+        while share.may_go_on(|| client(&self.rules)) {
             let intake = match self.intake() {
                 Ok(intake) => intake,
                 Err(stop) => return Poll::Ready(stop),
@@ -197,27 +202,32 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
             if !moved || work == [0; 2] {
                 break;
             }
-            share.moved(up.has(Events::LARGE) || down.has(Events::LARGE));
+            share.moved([up, down]);
         }
         // a session that is always busy has deadlines, too
         let polled = self.poll_deadlines(seen, Activity::Busy, cx).map(Stop::End);
         if polled.is_pending() {
-            self.rare.get_or_insert_default().busy = Some(share.go_on(cx));
+            self.rare.get_or_insert_default().busy = Some(share.go_on(work.contains(&0), cx));
         }
         polled
     }
 
-    /// What it may do in this poll. Pending while a busy pipe waits for its turn, unless it is ordered to end.
+    /// What it may do in this poll. Pending while a busy pipe waits for its turn and has nothing urgent to do.
     #[inline]
     fn share(&mut self, cx: &mut Context<'_>) -> Poll<Share> {
         let Some(rare) = &mut self.rare else {
             return Poll::Ready(Share::default());
         };
         let share = match &mut rare.busy {
-            Some(busy) if self.handle.order().is_none() => {
-                ready!(busy.poll_next(client_address(&self.rules), cx))
+            None => Share::default(),
+            Some(_)
+                if self.handle.order().is_some()
+                    || self.handle.wants_renewal()
+                    || self.deadlines.is_due() =>
+            {
+                Share::urgent()
             }
-            _ => Share::default(),
+            Some(busy) => ready!(busy.poll_next(client(&self.rules), cx)),
         };
         rare.busy = None;
         if rare.denials.is_none() {
@@ -470,9 +480,13 @@ fn listen_first<H: PacketService>(
     }
 }
 
-/// Whose turns a pipe has.
-fn client_address(rules: &Rules) -> Option<IpAddr> {
-    rules.session.peer().address.map(|it| it.ip())
+/// Whose turns a pipe has: those of its address, or of the first 64 bits of it, which is what a client has of IPv6.
+fn client(rules: &Rules) -> Option<IpAddr> {
+    let address = rules.session.peer().address?.ip();
+    Some(match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        address @ IpAddr::V4(_) => address,
+    })
 }
 
 /// What a direction waits for: not for its sender while that is slowed down.

@@ -192,6 +192,9 @@ impl Session {
     /// The session keeps `admit` for its whole life, to be [judged
     /// again](SessionHandle::renew) by it: put a stage for many sessions behind one pointer.
     ///
+    /// Sessions that send a lot take turns, four at a time on a thread, and each leaves its turn when it is polled
+    /// again: do not keep the future of one unpolled beside others, as behind `&mut` in a `select!`.
+    ///
     /// # Panics
     /// Outside of a tokio runtime with timers ([`enable_time`](tokio::runtime::Builder::enable_time)).
     ///

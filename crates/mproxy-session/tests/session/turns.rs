@@ -268,6 +268,8 @@ async fn few_of_those_who_send_a_lot_have_turns_between_two_looks_at_the_sockets
         pairs.push(connected([192, 0, 2, 1]).await);
     }
     let other = connected([192, 0, 2, 2]).await;
+    let small = connected([192, 0, 2, 1]).await;
+    let publish = F.publish("a", 0, 0, &[0; 40_000]);
     for pair in &pairs {
         pair.client.send(half);
     }
@@ -287,6 +289,9 @@ async fn few_of_those_who_send_a_lot_have_turns_between_two_looks_at_the_sockets
         // when they wait for each other
         match looks {
             3 => other.client.send(&subscribe),
+            // without a turn
+            10 => small.client.send(&publish),
+            12 => assert_eq!(small.broker.drain().len(), publish.len()),
             20 => assert_eq!(other.broker.drain().len(), subscribe.len()),
             _ => {}
         }

@@ -335,7 +335,7 @@ impl<M> fmt::Debug for TlsStream<M> {
 const MAX_READS: u32 = 8;
 
 /// The most that these reads take: an empty record costs as much as a full one.
-const MAX_RAW_BYTES: usize = 64 * 1024;
+const MAX_RAW_BYTES: usize = 2 * MAX_READ;
 
 /// What one read takes at least: smaller ones would cost a system call each.
 const MIN_READ: usize = 4 * 1024;
