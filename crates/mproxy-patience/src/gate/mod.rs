@@ -26,8 +26,8 @@ type Holder = Option<IpAddr>;
 
 /// How many tasks of a thread may do something long, a step of it each, between two looks at its sockets.
 ///
-/// With a thousand tasks that all have a step of a fifth of a millisecond to do, whoever comes then would wait for
-/// a fifth of a second. Behind a gate of four turns, it waits for four of them. Make one per thread: tasks of several
+/// Without a gate, a packet that comes while a thousand tasks each have a step of 0.2 ms to do waits for 0.2 s.
+/// Behind a gate of four turns, it waits for four steps. Make one per thread: tasks of several
 /// threads may share one, but then their looks do not count.
 ///
 /// Clients have turns one after the other, however many tasks of each wait, so that one of which a thousand wait

@@ -396,7 +396,8 @@ impl<C: Io, S: Io, U: PacketService, D: PacketService> Pipe<C, S, U, D> {
         Err(Box::new(Cause::Denials(rate)))
     }
 
-    /// True if nothing is waited for but packets, and the timer fires no later than the next deadline. `down` is what happened in the direction to the client.
+    /// True if nothing is waited for but packets, and the timer fires no later than the next deadline. `down` is what
+    /// happened in the direction to the client.
     #[inline]
     fn is_settled(&self, down: Events) -> bool {
         self.settled

@@ -252,8 +252,8 @@ const TURNS: usize = 4;
 /// What a session may read before it needs a turn.
 const AT_ONCE: usize = 96 * 1024;
 
-/// A thousand clients sent a mebibyte each, and whoever came then waited for a third of a second, several times for
-/// one message: all of them had turns before it. A client of another address waits for one turn of theirs.
+/// A thousand clients sent a mebibyte each. All of them had turns before the next message of another client, which
+/// waited for a third of a second, more than once. A client of another address waits for one turn of theirs.
 #[tokio::test(start_paused = true)]
 async fn few_of_those_who_send_a_lot_have_turns_between_two_looks_at_the_sockets() {
     let filter = "f".repeat(60_000);

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 /// The most that is worked on at once: the held end of a record, or a whole handshake message, and one
 /// read behind it.
-pub(super) const IN_LEN: usize = 96 * 1024;
+const IN_LEN: usize = 96 * 1024;
 
 /// Of a cache line.
 const ALIGNMENT: usize = 64;
