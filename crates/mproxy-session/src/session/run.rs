@@ -38,6 +38,60 @@ impl<L, P, O, R, RF, K, KF> Run<L, P, O, R, RF, K, KF> {
     }
 }
 
+impl<L, P, O, R, RF, K, KF> Run<L, P, O, R, RF, K, KF>
+where
+    O: Future<Output = Result<L, Box<Summary>>>,
+    R: FnMut(L) -> RF,
+    RF: Future<Output = Result<L, Box<(L, End)>>>,
+    K: FnMut(L, End) -> KF,
+    KF: Future<Output = Summary>,
+{
+    /// Goes on in a stage that moves no packets. `None` means that another stage has begun.
+    ///
+    /// Not inlined: its frame is some 20 KiB, and every packet would touch all pages of that.
+    #[cold]
+    #[inline(never)]
+    fn poll_other(&mut self, cx: &mut Context<'_>) -> Poll<Option<Summary>> {
+        self.stage = match &mut self.stage {
+            Stage::Opening(opening) => match ready!(opening.as_mut().poll(cx)) {
+                Ok(live) => Stage::Live(live),
+                Err(summary) => {
+                    self.stage = Stage::Over;
+                    return Poll::Ready(Some(*summary));
+                }
+            },
+            Stage::Renewing(renewing) => match ready!(renewing.as_mut().poll(cx)) {
+                Ok(live) => Stage::Live(live),
+                Err(ended) => {
+                    let (live, end) = *ended;
+                    Stage::Closing(Box::pin((self.close)(live, end)))
+                }
+            },
+            Stage::Closing(closing) => {
+                let summary = ready!(closing.as_mut().poll(cx));
+                self.stage = Stage::Over;
+                return Poll::Ready(Some(summary));
+            }
+            // `Live` is not polled here, and a future not after completion
+            Stage::Live(_) | Stage::Over => return Poll::Pending,
+        };
+        Poll::Ready(None)
+    }
+
+    /// The pipe has stopped.
+    #[cold]
+    #[inline(never)]
+    fn stopped(&mut self, stop: Stop) {
+        self.stage = match (mem::replace(&mut self.stage, Stage::Over), stop) {
+            (Stage::Live(live), Stop::End(end)) => {
+                Stage::Closing(Box::pin((self.close)(live, end)))
+            }
+            (Stage::Live(live), Stop::Renewal) => Stage::Renewing(Box::pin((self.renew)(live))),
+            (other, _) => other,
+        };
+    }
+}
+
 impl<L, P, O, R, RF, K, KF> Future for Run<L, P, O, R, RF, K, KF>
 where
     L: Unpin,
@@ -54,41 +108,12 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Summary> {
         let this = self.get_mut();
         loop {
-            this.stage = match &mut this.stage {
-                Stage::Opening(opening) => match ready!(opening.as_mut().poll(cx)) {
-                    Ok(live) => Stage::Live(live),
-                    Err(summary) => {
-                        this.stage = Stage::Over;
-                        return Poll::Ready(*summary);
-                    }
-                },
-                Stage::Live(live) => {
-                    let stop = ready!((this.poll)(live, cx));
-                    match (mem::replace(&mut this.stage, Stage::Over), stop) {
-                        (Stage::Live(live), Stop::End(end)) => {
-                            Stage::Closing(Box::pin((this.close)(live, end)))
-                        }
-                        (Stage::Live(live), Stop::Renewal) => {
-                            Stage::Renewing(Box::pin((this.renew)(live)))
-                        }
-                        (other, _) => other,
-                    }
-                }
-                Stage::Renewing(renewing) => match ready!(renewing.as_mut().poll(cx)) {
-                    Ok(live) => Stage::Live(live),
-                    Err(ended) => {
-                        let (live, end) = *ended;
-                        Stage::Closing(Box::pin((this.close)(live, end)))
-                    }
-                },
-                Stage::Closing(closing) => {
-                    let summary = ready!(closing.as_mut().poll(cx));
-                    this.stage = Stage::Over;
-                    return Poll::Ready(summary);
-                }
-                // polled after completion, which Future forbids
-                Stage::Over => return Poll::Pending,
-            };
+            if let Stage::Live(live) = &mut this.stage {
+                let stop = ready!((this.poll)(live, cx));
+                this.stopped(stop);
+            } else if let Some(summary) = ready!(this.poll_other(cx)) {
+                return Poll::Ready(summary);
+            }
         }
     }
 }

@@ -221,6 +221,7 @@ impl<M: TlsMachine> TlsStream<M> {
 }
 
 impl<M: TlsMachine> AsyncRead for TlsStream<M> {
+    #[inline(never)] // or reads of plain TCP pay for its frame
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

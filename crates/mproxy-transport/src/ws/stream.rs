@@ -262,6 +262,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for WsStream<S> {
+    #[inline(never)] // or reads of plain TCP pay for its frame
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

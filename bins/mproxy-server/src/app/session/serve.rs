@@ -88,6 +88,16 @@ impl Service {
         Some((self.run(session, stream, destination, &recorder), recorder))
     }
 
+    /// Tells everybody that a session has ended.
+    #[cold]
+    #[inline(never)]
+    fn ended(&self, summary: &Summary, recorder: &ConnectionRecorder) {
+        recorder.closed(summary);
+        self.upstream.closed(summary);
+        self.offended_by(summary);
+        self.report(summary);
+    }
+
     /// Runs the session with the chain of its listener, even one without layers: a reload may
     /// add some.
     fn run(
@@ -143,22 +153,27 @@ where
         loop {
             match this.stage.as_mut().project() {
                 StageProj::Beginning { beginning } => {
-                    let Some((running, recorder)) = ready!(beginning.as_mut().poll(cx)) else {
+                    let Some((running, recorder)) = ready!(poll_outside(beginning.as_mut(), cx))
+                    else {
                         return Poll::Ready(());
                     };
                     this.stage.set(Stage::Running { running, recorder });
                 }
                 StageProj::Running { running, recorder } => {
                     let summary = ready!(running.poll(cx));
-                    recorder.closed(&summary);
-                    this.service.upstream.closed(&summary);
-                    this.service.offended_by(&summary);
-                    this.service.report(&summary);
+                    this.service.ended(&summary, recorder);
                     return Poll::Ready(());
                 }
             }
         }
     }
+}
+
+/// Not inlined: the frame of what is polled would be in that of every packet.
+#[cold]
+#[inline(never)]
+fn poll_outside<F: Future>(future: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<F::Output> {
+    future.poll(cx)
 }
 
 #[cfg(test)]
