@@ -113,6 +113,14 @@ pub const ALL: &[Attack] = &[
         kind: Kind::DeniedPublishes { clients: 10 },
     },
     Attack {
+        name: "denied-publishes-unlimited",
+        what: "1,000 clients, PUBLISHes that an acl denies, as many as they like",
+        toml: ACL,
+        keys: &[("limits.max_denials", "\"0/m\"")],
+        memory: Memory::Unlimited,
+        kind: Kind::DeniedPublishes { clients: 1_000 },
+    },
+    Attack {
         name: "denied-subscribes",
         what: "10 clients, SUBSCRIBEs with 65,000 slashes that an acl denies",
         toml: ACL,
