@@ -10,7 +10,7 @@ mod shared;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::hash::{Hash, Hasher};
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, Waker};
@@ -299,7 +299,7 @@ impl SessionHandle {
         &self,
         began: When,
         patience: Duration,
-        closing: impl Future<Output = ()>,
+        mut closing: Pin<&mut impl Future<Output = ()>>,
     ) {
         if began == When::Abort {
             return;
@@ -310,11 +310,10 @@ impl SessionHandle {
             when.filter(|when| *when > began)
                 .map_or(Poll::Pending, Poll::Ready)
         });
-        let mut closing = pin!(closing);
         let when = tokio::select! {
             biased;
             when = hurry => when,
-            () = &mut closing => return,
+            () = closing.as_mut() => return,
         };
         if when == When::Now {
             // a peer with room in its buffers takes what is left at once
