@@ -1,8 +1,10 @@
 //! One attack from its beginning to what is left of it.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -203,6 +205,9 @@ impl Attackers {
     }
 }
 
+/// How many there were in this process.
+static NUMBER: AtomicUsize = AtomicUsize::new(0);
+
 /// A control group with a limit of memory.
 #[derive(Debug)]
 struct Container(PathBuf);
@@ -214,9 +219,10 @@ impl Container {
             true => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
             false => ("/sys/fs/cgroup", "memory.max"),
         };
-        let path = Path::new(root).join(format!("mproxy-attacks-{}", std::process::id()));
-        // left by a run that was killed
-        let _ = fs::remove_dir(&path);
+        // one of its own: the last one may still be there, and a proxy without a limit would pass for one with
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("mproxy-attacks-{}-{number}", std::process::id());
+        let path = Path::new(root).join(name);
         fs::create_dir(&path).ok()?;
         let container = Self(path);
         fs::write(container.0.join(file), bytes.to_string()).ok()?;
@@ -230,8 +236,18 @@ impl Container {
 }
 
 impl Drop for Container {
-    /// It is empty when the proxy was waited for; otherwise the next run removes it.
+    /// The proxy was waited for; the kernel needs a little longer to see that the group is empty.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "nothing else is done when a rig goes"
+    )]
     fn drop(&mut self) {
-        let _ = fs::remove_dir(&self.0);
+        for _ in 0..100 {
+            if !fs::remove_dir(&self.0).is_err_and(|error| error.kind() == ErrorKind::ResourceBusy)
+            {
+                return;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
     }
 }
