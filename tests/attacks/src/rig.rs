@@ -205,7 +205,7 @@ impl Attackers {
     }
 }
 
-/// How many there were in this process.
+/// How many containers this process has made.
 static NUMBER: AtomicUsize = AtomicUsize::new(0);
 
 /// A control group with a limit of memory.
@@ -223,6 +223,8 @@ impl Container {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("mproxy-attacks-{}-{number}", std::process::id());
         let path = Path::new(root).join(name);
+        // left by a run that was killed
+        let _ = fs::remove_dir(&path);
         fs::create_dir(&path).ok()?;
         let container = Self(path);
         fs::write(container.0.join(file), bytes.to_string()).ok()?;

@@ -349,7 +349,7 @@ mod tests {
         size_of::<F>()
     }
 
-    /// It was 13.8 KiB, most of it two buffers that were in it several times: a drain of 10,000 sessions took 138 MB,
+    /// It was 13.8 KB, most of it two buffers that were in it several times: a drain of 10,000 sessions took 138 MB,
     /// and each session ended with a copy of that on its way to the heap.
     #[test]
     fn a_session_that_is_closed_takes_little_memory() {

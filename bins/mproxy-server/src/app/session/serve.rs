@@ -88,7 +88,7 @@ impl Service {
         Some((self.run(session, stream, destination, &recorder), recorder))
     }
 
-    /// Tells everybody that a session has ended.
+    /// Tells everybody that a session has ended. Not inlined, as [`poll_outside`].
     #[cold]
     #[inline(never)]
     fn ended(&self, summary: &Summary, recorder: &ConnectionRecorder) {
