@@ -67,6 +67,8 @@ HELLOS = [bytes.fromhex(it) for it in (
     "cca9cca8ccaac02bc02f009ec024c028006bc023c0270067c00ac0140039c009c0130033009d009c003d003c0035002f00ff0100"
     "005e00000010000e00000b62726f6b65722e74657374000b000403000102000a00040002001d002300000016000000170000000d"
     "002a0028040305030603080708080809080a080b080408050806040105010601030303010302040205020602")]
+# who can verify no signature of the key
+HELLOS.append(HELLOS[0].replace(b"\x1c\x04\x03", b"\x1c\x04\x14"))
 for hello in HELLOS:
     for behind in (b"", b"\x14\x03\x03\0\x01\x01" + b"\x17\x03\x03\0\x40" + b"x" * 64, hello):
         for cut in (b"\xff\xff", b"\0\x03"):

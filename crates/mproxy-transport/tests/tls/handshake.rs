@@ -10,7 +10,8 @@ use std::{
 };
 
 use mproxy_transport::{
-    HandshakePlace, TlsCause, TlsFault, TlsServer, TlsVersion, accept_tls, accept_tls_admitted,
+    HandshakePlace, TlsCause, TlsError, TlsFault, TlsServer, TlsVersion, accept_tls,
+    accept_tls_admitted,
 };
 use rustls::{
     ClientConnection, SignatureScheme,
@@ -334,23 +335,52 @@ async fn a_client_that_knows_no_signature_of_the_key_is_told() {
     let leaf = ca.issue(&["broker.test"]);
     let server = TlsServer::load(&options(&leaf)).unwrap();
     for version in [&TLS12, &TLS13] {
-        let mut provider = rustls::crypto::aws_lc_rs::default_provider();
-        // the key is one of P-256
-        let schemes = &mut provider.signature_verification_algorithms;
-        schemes.mapping = &schemes.mapping[..1];
-        assert_ne!(schemes.mapping[0].0, SignatureScheme::ECDSA_NISTP256_SHA256);
-        let client = rustls::ClientConfig::builder_with_provider(Arc::new(provider))
-            .with_protocol_versions(&[version])
-            .unwrap()
-            .with_root_certificates(rustls::RootCertStore::empty())
-            .with_no_client_auth();
+        let client = without_ecdsa_p256(version);
         let (accepted, connected) = shake(&server, client, "broker.test").await;
         let error = accepted.unwrap_err();
-        let TlsCause::Violation(violation) = error.cause() else {
-            panic!("{error}");
-        };
-        assert_eq!(violation.fault(), TlsFault::NothingInCommon, "{error}");
+        assert_eq!(fault(&error), TlsFault::NothingInCommon, "{error}");
         let told = connected.unwrap_err().to_string();
         assert!(told.contains("HandshakeFailure"), "{told}");
+    }
+}
+
+/// The log said that the client had closed the connection, if it was gone before the alert could be sent: a scanner does
+/// not wait. That the certificate does not fit is what the operator must hear.
+#[tokio::test]
+async fn what_a_client_did_wrong_is_known_when_it_does_not_wait_for_the_alert() {
+    let ca = Ca::new();
+    let leaf = ca.issue(&["broker.test"]);
+    let server = TlsServer::load(&options(&leaf)).unwrap();
+    for version in [&TLS12, &TLS13] {
+        let mut hello = Vec::new();
+        let name = "broker.test".try_into().unwrap();
+        let client = Arc::new(without_ecdsa_p256(version));
+        let mut client = ClientConnection::new(client, name).unwrap();
+        client.write_tls(&mut hello).unwrap();
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(&hello).await.unwrap();
+        drop(theirs);
+        let error = accept_tls(ours, &server, |_| {}).await.unwrap_err();
+        assert_eq!(fault(&error), TlsFault::NothingInCommon, "{error}");
+    }
+}
+
+/// A client that cannot verify what the key of these tests, one of P-256, signs.
+fn without_ecdsa_p256(version: &'static rustls::SupportedProtocolVersion) -> rustls::ClientConfig {
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    let schemes = &mut provider.signature_verification_algorithms;
+    schemes.mapping = &schemes.mapping[..1];
+    assert_ne!(schemes.mapping[0].0, SignatureScheme::ECDSA_NISTP256_SHA256);
+    rustls::ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth()
+}
+
+fn fault(error: &TlsError) -> TlsFault {
+    match error.cause() {
+        TlsCause::Violation(violation) => violation.fault(),
+        _ => panic!("{error}"),
     }
 }
