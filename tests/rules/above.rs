@@ -164,4 +164,12 @@ pub(crate) const CHOICES: &[Choice] = &[
         other: "",
         rules: &[57],
     },
+    Choice {
+        name: "T18",
+        what: "a broker that refuses 3.1 or 3.1.1 with a return code of its own, 6 or more",
+        default: "it passes to the client, which is refused whatever the code means",
+        key: CONFORMANCE,
+        other: "`\"strict\"`: the broker counts as unavailable: T2",
+        rules: &[57],
+    },
 ];

@@ -306,8 +306,8 @@ pub(crate) const RULES: &[Rule] = &[
     ),
     rule(
         57,
-        V5,
-        "passes the refusal of an old broker that answers in the format of 3.1.1",
+        ALL,
+        "passes the refusal of a broker in words that the client's version does not have: in the format of 3.1.1, or with a return code of its own",
     ),
     rule(
         58,

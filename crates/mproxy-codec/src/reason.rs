@@ -202,6 +202,22 @@ impl ReasonCode {
             _ => 3,
         }
     }
+
+    /// The equivalent of the return code in an MQTT 3.x CONNACK (MQTT 3.1.1 table 3.1).
+    ///
+    /// The codes that are reserved there become [`UNSPECIFIED_ERROR`](Self::UNSPECIFIED_ERROR).
+    #[must_use]
+    pub const fn of_connect_return_code(code: u8) -> Self {
+        match code {
+            0 => Self::SUCCESS,
+            1 => Self::UNSUPPORTED_PROTOCOL_VERSION,
+            2 => Self::CLIENT_IDENTIFIER_NOT_VALID,
+            3 => Self::SERVER_UNAVAILABLE,
+            4 => Self::BAD_USER_NAME_OR_PASSWORD,
+            5 => Self::NOT_AUTHORIZED,
+            _ => Self::UNSPECIFIED_ERROR,
+        }
+    }
 }
 
 impl fmt::Debug for ReasonCode {

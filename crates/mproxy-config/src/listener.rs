@@ -106,7 +106,8 @@ section! {
         /// tolerant: mproxy repairs small mistakes with only one possible meaning, so that clients that work
         /// with the broker work through mproxy. These are DUP on QoS 0; session present in the broker's answer
         /// to a clean session, or in a refusal; in MQTT 3.1, flag bits that it does not use, and will flags
-        /// without a will. strict: the standard to the letter.
+        /// without a will. A return code above 5 in the CONNACK of 3.1 or 3.1.1 passes: it is a refusal. strict: the
+        /// standard to the letter.
         ///
         /// With both, mproxy closes the connection for anything that the broker and a layer could read
         /// differently. The README of mproxy-session lists these cases.

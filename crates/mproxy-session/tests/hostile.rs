@@ -53,6 +53,8 @@ const TOLERANT: &[(&str, Repaired)] = &[
     ("C31-087", Repaired::Ends("e0 00")),
     ("S31-010", Repaired::As("20 02 00 00")),
     ("S31-025", Repaired::As("62 02 0001")),
+    // a refusal, whatever its return code means
+    ("S31-033", Repaired::Ends("20 02 00 06")),
     // more codes than filters: between the broker and the client
     ("S31-028", Repaired::Passes),
     ("S50-029", Repaired::Passes),

@@ -39,16 +39,9 @@ impl Connack<'_> {
     #[must_use]
     pub const fn reason(&self, version: Version) -> ReasonCode {
         if version.is_v5() {
-            return ReasonCode::new(self.code);
-        }
-        match self.code {
-            0 => ReasonCode::SUCCESS,
-            1 => ReasonCode::UNSUPPORTED_PROTOCOL_VERSION,
-            2 => ReasonCode::CLIENT_IDENTIFIER_NOT_VALID,
-            3 => ReasonCode::SERVER_UNAVAILABLE,
-            4 => ReasonCode::BAD_USER_NAME_OR_PASSWORD,
-            5 => ReasonCode::NOT_AUTHORIZED,
-            _ => ReasonCode::UNSPECIFIED_ERROR,
+            ReasonCode::new(self.code)
+        } else {
+            ReasonCode::of_connect_return_code(self.code)
         }
     }
 }

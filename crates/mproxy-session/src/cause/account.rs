@@ -135,7 +135,13 @@ impl Cause {
                     .limit(*limit)
             }
             Self::Disconnected { direction, code } => disconnected(*direction, *code),
-            Self::RefusedByBroker { form, .. } => refused_by_broker(*form, version),
+            Self::RefusedByBroker(_) => refused_by_broker(),
+            Self::RefusedOtherwise { return_code, .. } => match return_code {
+                ..=5 => refused_by_broker().detail("the broker refused in the format of MQTT 3.1.1"),
+                6.. => refused_by_broker().detail(format!(
+                    "the broker refused with return code {return_code}, one of its own: MQTT has 1 to 5"
+                )),
+            },
             Self::Closed(Side::Client) => Account::quiet(Side::Client, CloseReason::Eof),
             Self::Closed(_) if answered => Account::quiet(Side::Upstream, CloseReason::UpstreamEof)
                 .detail("the broker closed the connection"),
@@ -177,14 +183,9 @@ impl Cause {
     }
 }
 
-fn refused_by_broker(form: Version, version: Option<Version>) -> Account {
-    let account = Account::quiet(Side::Upstream, CloseReason::UpstreamRefused);
-    match version {
-        Some(version) if version != form => {
-            account.detail("the broker refused in the format of MQTT 3.1.1")
-        }
-        _ => account,
-    }
+/// The client has the CONNACK.
+const fn refused_by_broker() -> Account {
+    Account::quiet(Side::Upstream, CloseReason::UpstreamRefused)
 }
 
 /// Not told: the client takes that for a network failure, and reconnects.

@@ -11,7 +11,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::{fmt, io};
 
-use mproxy_codec::{DecodeError, Direction, EncodeError, Foreign, Kind, ReasonCode, Version};
+use mproxy_codec::{DecodeError, Direction, EncodeError, Foreign, Kind, ReasonCode};
 
 pub(crate) use self::account::Account;
 pub(crate) use self::denial::Denial;
@@ -48,8 +48,10 @@ pub(crate) enum Cause {
         direction: Direction,
         code: ReasonCode,
     },
-    /// The broker's CONNACK refuses, in the format of this version.
-    RefusedByBroker { code: ReasonCode, form: Version },
+    /// The broker's CONNACK refuses.
+    RefusedByBroker(ReasonCode),
+    /// The same with a return code of MQTT 3.1.1 that the client's version does not have.
+    RefusedOtherwise { code: ReasonCode, return_code: u8 },
     /// A side closed its connection.
     Closed(Side),
     /// The connection to a side broke.
@@ -301,7 +303,9 @@ impl Cause {
     /// The reason code of the packet by which a side ended the session.
     pub(crate) const fn received(&self) -> Option<ReasonCode> {
         match self {
-            Self::Disconnected { code, .. } | Self::RefusedByBroker { code, .. } => Some(*code),
+            Self::Disconnected { code, .. }
+            | Self::RefusedByBroker(code)
+            | Self::RefusedOtherwise { code, .. } => Some(*code),
             _ => None,
         }
     }
@@ -311,7 +315,7 @@ impl Cause {
         match self {
             Self::Fault { packet, .. } => *packet,
             Self::Disconnected { .. } => Some(Kind::Disconnect),
-            Self::RefusedByBroker { .. } => Some(Kind::Connack),
+            Self::RefusedByBroker(_) | Self::RefusedOtherwise { .. } => Some(Kind::Connack),
             Self::Denied { what, .. } => what.packet(),
             _ => None,
         }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::limits::{Limits, WhenUnreachable};
 use crate::summary::CloseReason;
+use mproxy_codec::Version;
 
 fn account(end: &Cause, answered: bool) -> (Side, CloseReason, Option<String>) {
     let account = end.account(answered, Some(Version::V5));

@@ -22,9 +22,8 @@ impl<H: PacketService> Flow<H> {
             Subject::Connack(code) => {
                 cx.rules.phase.connack = Some(*code);
                 if *code != ReasonCode::SUCCESS {
-                    let form = cx.rules.version();
-                    let end = Cause::RefusedByBroker { code: *code, form };
-                    self.sender.say_last(Box::new(end));
+                    self.sender
+                        .say_last(Box::new(Cause::RefusedByBroker(*code)));
                 }
             }
             Subject::Disconnect { code, .. } => {

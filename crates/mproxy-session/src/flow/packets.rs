@@ -1,7 +1,7 @@
 //! Every packet except PUBLISH: always whole, and recorded when it is forwarded.
 
 use bytes::Bytes;
-use mproxy_codec::{Direction, Head, Kind, Version, View, normalise, tolerance};
+use mproxy_codec::{Direction, Head, Kind, ReasonCode, Version, View, normalise, tolerance};
 
 use super::cx::Events;
 use super::subject::{Offered, Subject};
@@ -25,15 +25,15 @@ impl<H: PacketService> Flow<H> {
         let range = at..at + head.total_len();
         let packet = &buffer[range.clone()];
         cx.batch.read(kind, packet.len());
-        if self.is_refusal_of_v5(head, packet, cx) {
-            return Ok(Next::Pass);
-        }
         let repaired = if kind == Kind::Connack && !cx.rules.is_strict() {
             tolerance::connack(packet, cx.rules.session.clean_start())
         } else {
             None
         };
         let read = repaired.as_deref().unwrap_or(packet);
+        if self.is_foreign_refusal(read, cx) {
+            return Ok(repaired.map_or(Next::Pass, Next::Replace));
+        }
         let malformed = |error| Cause::malformed(direction, kind, error);
         let view = View::of_whole(head, version, direction, read).map_err(malformed)?;
         let controls = cx.rules.limits.control_characters;
@@ -72,21 +72,24 @@ impl<H: PacketService> Flow<H> {
         Ok(next.or_pass(&buffer[range]))
     }
 
-    /// A broker without MQTT 5.0 refuses in the format of 3.1.1 (section 3.1.2.2), which is forwarded for the
-    /// client to interpret.
-    fn is_refusal_of_v5(&mut self, head: Head, packet: &[u8], cx: &mut Cx<'_, '_>) -> bool {
-        if !cx.rules.version().is_v5() || !matches!(packet, [0x20, 2, 0, 1..=5]) {
-            return false;
-        }
-        let form = Version::V311;
-        let Ok(View::Connack(connack)) = View::of_whole(head, form, self.direction, packet) else {
+    /// A CONNACK that refuses in words that the client's version of MQTT does not have, and that is forwarded for the
+    /// client to interpret: that of a broker without MQTT 5.0, in the format of 3.1.1 (section 3.1.2.2), or one with a
+    /// return code of the broker's own (MQTT 3.1.1, table 3.1, reserves 6 to 255).
+    fn is_foreign_refusal(&mut self, packet: &[u8], cx: &mut Cx<'_, '_>) -> bool {
+        let &[0x20, 2, 0, return_code] = packet else {
             return false;
         };
-        let code = connack.reason(form);
-        cx.rules.phase.connack = Some(code);
-        self.sender
-            .say_last(Box::new(Cause::RefusedByBroker { code, form }));
-        true
+        let is_foreign = match cx.rules.version() {
+            Version::V5 => matches!(return_code, 1..=5),
+            Version::V31 | Version::V311 => return_code > 5 && !cx.rules.is_strict(),
+        };
+        if is_foreign {
+            let code = ReasonCode::of_connect_return_code(return_code);
+            cx.rules.phase.connack = Some(code);
+            let cause = Cause::RefusedOtherwise { code, return_code };
+            self.sender.say_last(Box::new(cause));
+        }
+        is_foreign
     }
 
     /// Applies the rules for the type of a packet.

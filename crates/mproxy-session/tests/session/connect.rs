@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use mproxy_codec::{Foreign, KindSet, PropertyId, ReasonCode, Value, Version};
 use mproxy_session::{
-    Admission, BoxError, CloseReason, Connect, ConnectRefusal, Forward, Hooks, Order, Side, Tap,
-    Versions, WhenUnreachable,
+    Admission, BoxError, CloseReason, Conformance, Connect, ConnectRefusal, Forward, Hooks, Order,
+    Side, Tap, Versions, WhenUnreachable,
 };
 use tower::service_fn;
 
@@ -554,6 +554,43 @@ async fn an_old_brokers_refusal_passes_to_a_client_of_mqtt_5() {
                 if code == 1 {
                     assert_eq!(summary.connack, Some(unsupported));
                 }
+            }
+        }
+    }
+}
+
+/// A broker's own return code was taken for a broken broker: the client was closed without a word, and tried again for
+/// ever, where it had given up, or said why, without a proxy. Whatever the code means, it is a refusal (MQTT 3.1.1,
+/// section 3.2.2.3).
+#[tokio::test(start_paused = true)]
+async fn a_return_code_of_the_brokers_own_passes_to_a_client_before_mqtt_5() {
+    for version in [Version::V31, Version::V311] {
+        for tapped in [false, true] {
+            for (flags, code) in [(0, 6), (1, 6), (0, 0x80), (0, 0xff)] {
+                let tap = move || match tapped {
+                    true => Tap::all(Forward),
+                    false => Tap::none(),
+                };
+                let admit_all = move || admit(move |_| Hooks::new(tap(), tap()));
+                let pair = Setup::new().start(admit_all());
+                pair.client.send(&Frames(version).connect("c"));
+                pair.broker.take().await;
+                pair.broker.send(&[0x20, 2, flags, code, 0xd0, 0]);
+                pair.client.expect(&[0x20, 2, 0, code]).await;
+                assert!(pair.client.is_ended() && pair.broker.is_ended());
+                let summary = pair.end().await;
+                assert_eq!(summary.reason, CloseReason::UpstreamRefused);
+                assert_eq!(summary.connack, Some(ReasonCode::UNSPECIFIED_ERROR));
+                let detail = summary.detail.as_deref().unwrap_or_default();
+                assert!(detail.contains(&format!("return code {code}")), "{detail}");
+
+                let setup = Setup::new().conformance(Conformance::Strict);
+                let pair = setup.start(admit_all());
+                pair.client.send(&Frames(version).connect("c"));
+                pair.broker.take().await;
+                pair.broker.send(&[0x20, 2, 0, code]);
+                assert!(pair.client.take().await.is_empty() && pair.client.is_ended());
+                assert_eq!(pair.end().await.reason, CloseReason::UpstreamProtocolError);
             }
         }
     }
