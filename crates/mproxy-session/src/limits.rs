@@ -136,6 +136,9 @@ limits! {
     /// How many packets of a client may be refused by hooks, or be discarded, before it is closed: this many
     /// at once, and as many again in each period. `None` sets no limit.
     max_denials: Option<Rate> = Some(Self::DENIALS);
+    /// Bits of an IPv6 address that are one client, whose sessions take turns as one while they are busy, 0 to 128. A
+    /// provider gives each customer at least a /64.
+    ipv6_prefix: u8 = 64;
     /// How fast the client may send; `None` = as fast as the broker takes it.
     pace_to_server: Option<Pace> = None;
     /// How fast the broker may send; `None` = as fast as the client takes it.

@@ -350,6 +350,7 @@ fn session_limits(listener: &config::Listener) -> Limits {
     limits.max_topic_levels = config.max_topic_levels.get();
     limits.max_filters = config.max_filters.get();
     limits.max_denials = config.max_denials;
+    limits.ipv6_prefix = config.ipv6_prefix;
     limits.pace_to_server = pace(config.packet_rate_to_server, config.bytes_rate_to_server);
     limits.pace_to_client = pace(config.packet_rate_to_client, config.bytes_rate_to_client);
     limits.refused_publish = RefusedPublish::Acknowledge;

@@ -481,13 +481,21 @@ fn listen_first<H: PacketService>(
     }
 }
 
-/// Whose turns a pipe has: those of its address, or of the first 64 bits of it, which is what a client has of IPv6.
+/// Whose turns a pipe has; `None` for a client without an address.
 fn client(rules: &Rules) -> Option<IpAddr> {
     let address = rules.session.peer().address?.ip();
-    Some(match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+    Some(client_at(address, rules.limits.ipv6_prefix))
+}
+
+/// What stands for the client at an address: that, or of an IPv6 address the first `prefix` bits.
+fn client_at(address: IpAddr, prefix: u8) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let rest = u128::MAX.checked_shr(prefix.into()).unwrap_or_default();
+            Ipv6Addr::from_bits(address.to_bits() & !rest).into()
+        }
         address @ IpAddr::V4(_) => address,
-    })
+    }
 }
 
 /// What a direction waits for: not for its sender while that is slowed down.
@@ -495,5 +503,31 @@ const fn waits(wait: Wait, resumes: Option<Instant>) -> Wait {
     match wait {
         Wait::Packet if resumes.is_some() => Wait::Nothing,
         wait => wait,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A client with a /48 had 65,536 times the turns of others, although the operator had said what one client has.
+    #[test]
+    fn a_client_has_as_much_of_an_ipv6_address_as_was_said() {
+        for (address, prefix, expected) in [
+            ("2001:db8:1:2:3:4:5:6", 64, "2001:db8:1:2::"),
+            ("2001:db8:1:2:3:4:5:6", 48, "2001:db8:1::"),
+            ("2001:db8:1:2:3:4:5:6", 128, "2001:db8:1:2:3:4:5:6"),
+            ("2001:db8:1:2:3:4:5:6", 255, "2001:db8:1:2:3:4:5:6"),
+            ("2001:db8:1:2:3:4:5:6", 0, "::"),
+            ("::ffff:192.0.2.1", 64, "192.0.2.1"),
+            ("192.0.2.1", 0, "192.0.2.1"),
+        ] {
+            let client = client_at(address.parse().unwrap(), prefix);
+            assert_eq!(
+                client,
+                expected.parse::<IpAddr>().unwrap(),
+                "{address}/{prefix}"
+            );
+        }
     }
 }
