@@ -4,6 +4,7 @@ use std::{
     fmt,
     future::poll_fn,
     io::{self, IoSlice},
+    mem,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -31,7 +32,8 @@ pub const TLS_CONNECTION_BYTES: usize = 4096;
 pub struct TlsStream<M> {
     io: Stream,
     machine: M,
-    /// The beginning of a record whose end has not come.
+    /// The beginning of a record, or of a message in records, whose end has not come. The state machine has looked at
+    /// it, and panics if it is not there again, in the same place, when the machine runs: to send something, too.
     held: Box<[u8]>,
     /// Encrypted bytes that the socket did not take.
     unsent: Rest,
@@ -39,6 +41,8 @@ pub struct TlsStream<M> {
     unread: Rest,
     /// Nothing more is read: the peer has said so, has gone away or has made a mistake.
     is_over: bool,
+    /// The state machine has failed, and is not run any more: it could look for bytes that are not there.
+    has_failed: bool,
     has_sent_close: bool,
     /// What ended it, while plaintext from before that is read.
     failure: Option<io::Error>,
@@ -55,6 +59,7 @@ impl<M: TlsMachine> TlsStream<M> {
             unsent: Rest::default(),
             unread: Rest::default(),
             is_over: false,
+            has_failed: false,
             has_sent_close: false,
             failure: None,
             on_held: None,
@@ -123,6 +128,7 @@ impl<M: TlsMachine> TlsStream<M> {
         if used < input.len() || !self.held.is_empty() {
             self.held = input[used..].into();
         }
+        self.has_failed |= progress.is_err();
         if matches!(progress, Err(_) | Ok(Progress::PeerClosed)) {
             self.is_over = true;
         }
@@ -185,38 +191,42 @@ impl<M: TlsMachine> TlsStream<M> {
     fn poll_encrypt(&mut self, cx: &mut Context<'_>, plain: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_drain(cx))?;
         let plain = &plain[..plain.len().min(WRITE_LEN)];
-        let Self {
-            io,
-            machine,
-            unsent,
-            unread,
-            ..
-        } = self;
-        with_output(|out| {
-            for is_last in [false, true] {
-                if let Ok(ConnectionState::WriteTraffic(mut traffic)) =
-                    machine.process(&mut []).state
-                {
-                    let encrypted = out.append(|room| {
-                        traffic.encrypt(plain, room).map_err(|error| match error {
-                            EncryptError::InsufficientSize(size) => {
-                                TooSmall::Needs(size.required_size)
-                            }
-                            EncryptError::EncryptExhausted => TooSmall::Failed(error),
-                        })
-                    });
-                    encrypted.map_err(io::Error::other)?;
-                    unsent.send(cx, io, out.filled())?;
-                    return Poll::Ready(Ok(plain.len()));
-                }
-                if !is_last {
-                    // it has something to say first: the answer to a key update, for one
-                    let (_, driven) = drive(machine, &mut [], out, |record| unread.push(record));
-                    driven.map_err(TlsViolation)?;
-                }
+        for is_last in [false, true] {
+            if self.has_failed {
+                break;
             }
-            Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
-        })
+            let Self {
+                io,
+                machine,
+                held,
+                unsent,
+                ..
+            } = self;
+            let encrypted = with_output(|out| {
+                let Ok(ConnectionState::WriteTraffic(mut traffic)) = machine.process(held).state
+                else {
+                    return Ok(false);
+                };
+                let encrypted = out.append(|room| {
+                    traffic.encrypt(plain, room).map_err(|error| match error {
+                        EncryptError::InsufficientSize(size) => TooSmall::Needs(size.required_size),
+                        EncryptError::EncryptExhausted => TooSmall::Failed(error),
+                    })
+                });
+                encrypted.map_err(io::Error::other)?;
+                unsent.send(cx, io, out.filled())?;
+                Ok::<_, io::Error>(true)
+            })?;
+            if encrypted {
+                return Poll::Ready(Ok(plain.len()));
+            }
+            if !is_last {
+                // it has something to say first: the answer to a key update, for one
+                let mut held = mem::take(&mut self.held);
+                self.advance(cx, &mut held, None)?;
+            }
+        }
+        Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
     }
 }
 
@@ -307,10 +317,11 @@ impl<M: TlsMachine> AsyncWrite for TlsStream<M> {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_drain(cx))?;
-        if !this.has_sent_close {
+        // after a mistake of the peer, that was the alert
+        if !this.has_sent_close && !this.has_failed {
             this.has_sent_close = true;
             let mut alert = [0; 128];
-            let state = this.machine.process(&mut []).state;
+            let state = this.machine.process(&mut this.held).state;
             if let Ok(ConnectionState::WriteTraffic(mut traffic)) = state
                 && let Ok(len) = traffic.queue_close_notify(&mut alert)
             {

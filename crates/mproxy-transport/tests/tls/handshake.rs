@@ -128,7 +128,7 @@ async fn a_protocol_is_agreed_on_if_it_is_offered_and_nothing_else_is_refused() 
 }
 
 /// Sends bytes to a listener, and reads its answer to the end.
-async fn raw(bytes: &[u8]) -> (mproxy_transport::TlsError, Vec<u8>) {
+async fn raw(bytes: &[u8]) -> (TlsError, Vec<u8>) {
     let ca = Ca::new();
     let leaf = ca.issue(&["broker.test"]);
     let mut options = options(&leaf);

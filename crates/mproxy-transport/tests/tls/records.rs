@@ -9,7 +9,11 @@ use std::{
 };
 
 use mproxy_transport::{Stream, TlsServer, TlsViolation, accept_tls};
-use rustls::pki_types::ServerName;
+use rustls::{
+    ClientConnection, ConnectionTrafficSecrets, ContentType, ProtocolVersion, SupportedCipherSuite,
+    crypto::cipher::{MessageEncrypter, OutboundChunks, OutboundPlainMessage},
+    pki_types::ServerName,
+};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, copy, split},
     net::UnixStream,
@@ -17,7 +21,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use crate::support::{Ca, connected, options};
+use crate::support::{Ca, connected, options, shake};
 
 /// Echoes until the end, and says what came of it.
 async fn echo(stream: Stream) -> io::Result<u64> {
@@ -273,4 +277,96 @@ async fn a_vectored_write_is_one_record() {
     let mut record = vec![0; len];
     socket.read_exact(&mut record).await.unwrap();
     assert!(socket.try_read(&mut scrap).is_err(), "nothing more");
+}
+
+/// What a client is made to send as records of the handshake, after it, and whether its text is echoed before the end.
+const STRAY: [(&str, &[&[u8]]); 6] = [
+    (
+        "two messages in a record",
+        &[&[24, 0, 0, 1, 0, 24, 0, 0, 1, 0]],
+    ),
+    (
+        "three",
+        &[&[24, 0, 0, 1, 0, 24, 0, 0, 1, 0, 24, 0, 0, 1, 0]],
+    ),
+    ("half a message", &[&[24, 0]]),
+    ("a message and a half", &[&[24, 0, 0, 1, 0, 24]]),
+    (
+        "unknown messages",
+        &[&[99, 0, 0, 0], &[99, 0, 0, 0], &[99, 0, 0, 0]],
+    ),
+    ("an empty record", &[&[]]),
+];
+
+/// Any client could make its session panic, before CONNECT: the state machine looks again, at each write, for bytes that
+/// it has seen and that were held, and they were not shown to it. So no line of the log named the client, and nothing
+/// counted against it.
+#[tokio::test]
+async fn pieces_of_the_handshake_after_it_are_no_panic() {
+    for (what, payloads) in STRAY {
+        for text_first in [true, false] {
+            let ca = Ca::new();
+            let server = TlsServer::load(&options(&ca.issue(&["broker.test"]))).unwrap();
+            let mut client = ca.client(None);
+            client.enable_secret_extraction = true;
+            let (accepted, connected) = shake(&server, client, "broker.test").await;
+            let mut stream = accepted.unwrap().0;
+            let (mut socket, machine) = connected.unwrap().into_inner();
+            let mut sealed = Sealed::of(machine);
+            let mut bytes = Vec::new();
+            if text_first {
+                bytes.extend(sealed.record(ContentType::ApplicationData, b"text"));
+            }
+            for payload in payloads {
+                bytes.extend(sealed.record(ContentType::Handshake, payload));
+            }
+            socket.write_all(&bytes).await.unwrap();
+            let mut room = [0; 64];
+            if text_first {
+                assert_eq!(stream.read(&mut room).await.unwrap(), 4, "{what}");
+            } else {
+                // it looks at what has come, and waits or is told of the mistake
+                let _ = timeout(Duration::from_millis(50), stream.read(&mut room)).await;
+            }
+            // whether it is written depends on whether the client has made a mistake
+            let written = stream.write_all(b"answer").await;
+            let is_whole = ["half a message", "an empty record"].contains(&what);
+            assert_eq!(written.is_ok(), is_whole, "{what}: {written:?}");
+            let _ = stream.shutdown().await;
+            drop(socket);
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+            let _ = stream.shutdown().await;
+        }
+    }
+}
+
+/// The keys of a client, with which it sends whatever a test wants.
+struct Sealed {
+    encrypter: Box<dyn MessageEncrypter>,
+    number: u64,
+}
+
+impl Sealed {
+    fn of(machine: ClientConnection) -> Self {
+        let Some(SupportedCipherSuite::Tls13(suite)) = machine.negotiated_cipher_suite() else {
+            panic!("a suite of TLS 1.3");
+        };
+        let (number, secrets) = machine.dangerous_extract_secrets().unwrap().tx;
+        let ConnectionTrafficSecrets::Aes256Gcm { key, iv } = secrets else {
+            panic!("another suite");
+        };
+        let encrypter = suite.aead_alg.encrypter(key, iv);
+        Self { encrypter, number }
+    }
+
+    fn record(&mut self, typ: ContentType, payload: &[u8]) -> Vec<u8> {
+        let plain = OutboundPlainMessage {
+            typ,
+            version: ProtocolVersion::TLSv1_2,
+            payload: OutboundChunks::Single(payload),
+        };
+        let sealed = self.encrypter.encrypt(plain, self.number).unwrap();
+        self.number += 1;
+        sealed.encode()
+    }
 }
