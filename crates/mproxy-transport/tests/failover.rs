@@ -145,6 +145,28 @@ async fn an_address_that_swallows_packets_takes_its_share_once() {
     );
 }
 
+/// A broker that takes connections, and answers none, used up the time of every client: what had no time left was said
+/// to have failed as well, and so the first address was the first again.
+#[tokio::test]
+async fn an_address_that_was_not_tried_has_not_failed() {
+    let (first, second) = (Place::new(), Place::new());
+    let addrs = [first.addr, second.addr];
+    let (_silent, _listener) = (first.listen(), second.listen());
+    let mut options = DialOptions::default();
+    options.connect_timeout = Duration::from_secs(1);
+    let silent = format!("ws://{}/mqtt", addrs[0]).parse().unwrap();
+    let dialer = Dialer::new(silent, options).also([url(addrs[1]).parse().unwrap()]);
+    let error = dialer.dial(Subprotocol::Mqtt).await.unwrap_err();
+    let told = error.to_string();
+    assert!(told.contains(&addrs[0].to_string()), "{told}");
+    assert!(!told.contains(&addrs[1].to_string()), "{told}");
+    let dialled = dialer
+        .dial_behind(Vec::new(), Subprotocol::Mqtt)
+        .await
+        .unwrap();
+    assert_eq!(dialled.address, 1);
+}
+
 /// A broker restarts in less time than its clients need to come back.
 #[tokio::test]
 async fn a_broker_that_is_away_for_a_moment_is_waited_for_if_that_is_asked_for() {

@@ -99,11 +99,19 @@ pub(super) fn request(
     if !matches!(uri.path(), "" | "/") {
         return Err(invalid("expected http://HOST:PORT, without a path"));
     }
-    let port = uri.port_u16().unwrap_or(80);
+    let authority = uri.authority().map_or(host, |it| it.as_str());
+    let port = match authority.rsplit_once(':') {
+        // of an IPv6 address
+        Some((_, rest)) if rest.ends_with(']') => 80,
+        Some((_, port)) => port
+            .parse()
+            .map_err(|_| invalid("the port is no number up to 65535"))?,
+        None => 80,
+    };
     let mut request = Request::builder()
         .method(method)
         .uri(path)
-        .header(header::HOST, uri.authority().map_or(host, |it| it.as_str()))
+        .header(header::HOST, authority)
         .header(header::CONTENT_TYPE, "application/json");
     if let Some(file) = &args.token_file {
         let token = fs::read_to_string(file).map_err(|error| {

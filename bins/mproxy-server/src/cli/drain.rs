@@ -56,6 +56,13 @@ fn until_over(args: &DrainArgs, begun: Instant, wait: Duration) -> Result<(), Ex
                 say(format_args!("error: {}\n{}", answer.error(), answer.note()));
                 return Err(Exit::Failure);
             }
+            Ok(answer) if answer.json()["state"] == "serving" => {
+                say(format_args!(
+                    "error: the drain was undone: {}",
+                    shown(&answer)
+                ));
+                return Err(Exit::Failure);
+            }
             Ok(answer) if is_over(&answer) => return print(shown(&answer).as_bytes()),
             Ok(answer) if begun.elapsed().saturating_sub(GRACE) > wait => {
                 say(format_args!(
@@ -78,7 +85,7 @@ fn until_over(args: &DrainArgs, begun: Instant, wait: Duration) -> Result<(), Ex
 
 fn is_over(answer: &Answer) -> bool {
     let json = answer.json();
-    json["state"] == "serving" || (json["state"] == "drained" && json["sessions"] == 0)
+    json["state"] == "drained" && json["sessions"] == 0
 }
 
 fn shown(answer: &Answer) -> String {

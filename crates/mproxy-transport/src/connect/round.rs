@@ -145,6 +145,10 @@ impl<'a> Round<'a> {
 
     async fn attempt(&mut self, place: Place, others: usize) -> Option<Stream> {
         let outages = &self.dialer.outages;
+        if Instant::now() >= self.deadline && !self.failures.is_empty() {
+            // It was not tried, which says nothing about it: the next client begins with it.
+            return None;
+        }
         match self.connect(place, others).await {
             Ok(stream) => {
                 outages.succeeded(place);

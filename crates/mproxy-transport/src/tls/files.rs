@@ -1,6 +1,7 @@
 //! Certificates, keys and lists in files.
 
 use std::{
+    cmp::Reverse,
     fmt::Display,
     fs,
     path::{Path, PathBuf},
@@ -17,7 +18,7 @@ use rustls::{
 use super::{
     TlsFileError, TlsSetting,
     problems::Problems,
-    revocation::{Updates, is_usable, updates},
+    revocation::{Updates, age, is_usable, updates},
     unlisted::{UnlistedCa, unlisted},
 };
 
@@ -153,7 +154,14 @@ impl Lists {
                 }
             }
         }
+        lists.newest_first();
         lists
+    }
+
+    /// Has the newest list of each issuer count: it replaces those before it (RFC 5280, section 5), and webpki looks at
+    /// the first list of an issuer, and at no other.
+    pub(super) fn newest_first(&mut self) {
+        self.ders.sort_by_cached_key(|der| Reverse(age(der)));
     }
 
     /// Finds the files whose lists nobody can be verified with. Only after a failure: it reads them again.

@@ -40,7 +40,8 @@ pub(super) fn common_name(name: &X509Name<'_>) -> Option<String> {
     // in the types of one byte, who writes other characters does not agree on which they are
     let is_exact = only.attr_value().tag() == Tag::Utf8String || is_wide(only) || bytes.is_ascii();
     let text = String::from_utf8(bytes).ok()?;
-    (is_exact && !text.contains(char::is_control)).then_some(text)
+    let is_name = !text.is_empty() && !text.contains(char::is_control);
+    (is_exact && is_name).then_some(text)
 }
 
 fn is_wide(attribute: &AttributeTypeAndValue<'_>) -> bool {

@@ -18,7 +18,7 @@ use rustls::{
 };
 use x509_parser::{
     asn1_rs::{Any, FromDer, Tag},
-    prelude::X509Certificate,
+    prelude::{ParsedExtension, X509Certificate, X509Extension},
     time::ASN1Time,
     x509::X509Name,
 };
@@ -191,6 +191,8 @@ struct Head<'a> {
     this_update: i64,
     next_update: i64,
     signed: Signed<'a>,
+    /// The entries and the extensions.
+    rest: &'a [u8],
 }
 
 /// When a list in DER was made, and when it expires, in seconds since 1970; `None` if it is no list, or does
@@ -205,6 +207,39 @@ pub(super) fn updates(der: &[u8]) -> Option<Updates> {
         next_update,
         this_update,
     })
+}
+
+/// When a list in DER was made, and its number, big-endian: of two lists of an issuer, the greater one is newer. Lists of
+/// the same second differ in their numbers (RFC 5280, section 5.2.3).
+pub(super) fn age(der: &[u8]) -> Option<(i64, usize, Vec<u8>)> {
+    let Head {
+        this_update, rest, ..
+    } = Head::of(der)?;
+    let number = number(rest).unwrap_or_default();
+    Some((this_update, number.len(), number))
+}
+
+/// The number of a list, of which this is what stands behind its times.
+fn number(behind_times: &[u8]) -> Option<Vec<u8>> {
+    let mut rest = behind_times;
+    while !rest.is_empty() {
+        let (behind, part) = Any::from_der(rest).ok()?;
+        rest = behind;
+        // the entries are a sequence, the extensions are [0]
+        if part.tag() != Tag(0) {
+            continue;
+        }
+        let (_, all) = Any::from_der(part.data).ok()?;
+        let mut left = all.data;
+        while !left.is_empty() {
+            let (behind, extension) = X509Extension::from_der(left).ok()?;
+            if let ParsedExtension::CRLNumber(number) = extension.parsed_extension() {
+                return Some(number.to_bytes_be());
+            }
+            left = behind;
+        }
+    }
+    None
 }
 
 /// From when to when a list is valid. The one that expires first comes first.
@@ -231,12 +266,13 @@ impl<'a> Head<'a> {
         }
         let (rest, issuer) = X509Name::from_der(rest).ok()?;
         let (rest, this_update) = ASN1Time::from_der(rest).ok()?;
-        let (_, next_update) = ASN1Time::from_der(rest).ok()?;
+        let (rest, next_update) = ASN1Time::from_der(rest).ok()?;
         Some(Self {
             issuer,
             this_update: this_update.timestamp(),
             next_update: next_update.timestamp(),
             signed,
+            rest,
         })
     }
 

@@ -363,6 +363,7 @@ impl Trust {
         let mut lists = Lists::load(&options.revocation_lists, problems);
         let kept = options.kept_lists.iter().flatten();
         lists.ders.extend(kept.map(RevocationList::der));
+        lists.newest_first();
         Self {
             roots: roots(&options.client_ca, problems),
             lists,

@@ -64,7 +64,7 @@ pub(super) fn negotiate(head: Head<'_>, options: &WsOptions) -> Result<Subprotoc
 pub(super) fn asked(head: Head<'_>) -> Asked {
     Asked {
         path: cut(head.uri.path()),
-        offered: shown(head.headers, SEC_WEBSOCKET_PROTOCOL),
+        offered: shown(head.headers, SEC_WEBSOCKET_PROTOCOL).map(|it| names(&it)),
         origin: shown(head.headers, ORIGIN),
         is_upgrade: head.is_upgrade,
     }
@@ -134,6 +134,22 @@ fn shown(headers: &HeaderMap, name: HeaderName) -> Option<Box<str>> {
     Some(cut(&all))
 }
 
+/// The beginnings of the names in a list: browsers, which can send no other header, put tokens into it.
+fn names(list: &str) -> Box<str> {
+    let begin = |name: &str| {
+        let name = name.trim();
+        match name.char_indices().nth(NAME_CHARS) {
+            Some((end, _)) => format!("{}\u{2026}", &name[..end]),
+            None => name.to_owned(),
+        }
+    };
+    list.split(',')
+        .map(begin)
+        .collect::<Vec<_>>()
+        .join(", ")
+        .into()
+}
+
 fn cut(text: &str) -> Box<str> {
     match text.get(..text.floor_char_boundary(SHOWN_BYTES)) {
         Some(beginning) if beginning.len() < text.len() => format!("{beginning}\u{2026}").into(),
@@ -143,3 +159,6 @@ fn cut(text: &str) -> Box<str> {
 
 /// How much of a path or a header is kept for the log: a client must not fill it.
 const SHOWN_BYTES: usize = 128;
+
+/// The longest name of a subprotocol that is kept: that of `mqttv3.1`.
+const NAME_CHARS: usize = 8;

@@ -122,6 +122,53 @@ fn what_may_be_a_list_is_told_from_its_first_bytes() {
     }
 }
 
+/// Only the first list of a CA counted: a revoked client was let in because of an older one that lay beside, in a file
+/// or from a URL.
+#[test]
+fn the_newest_list_of_a_ca_counts_wherever_it_stands() {
+    let ca = Ca::new();
+    let device = ca.issue(&["device-7"]);
+    let mut options = mutual(&ca, &ca.issue(&["broker.test"]));
+    let clean = |year, number: u64| {
+        let params = CertificateRevocationListParams {
+            this_update: date_time_ymd(year, 1, 1),
+            next_update: date_time_ymd(2200, 1, 1),
+            crl_number: number.into(),
+            issuing_distribution_point: None,
+            revoked_certs: Vec::new(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(&ca.issuer).unwrap().pem().unwrap()
+    };
+    let cas = [ca.path("ca.crt")];
+    // of 2024, with the number 1
+    let revokes = ca.revoke(&[&device], true);
+    for (other, is_revoked) in [
+        (clean(2023, 255), true),
+        (clean(2024, 0), true),
+        // the number of two bytes is the greater one
+        (clean(2024, 256), false),
+        (clean(2025, 0), false),
+    ] {
+        for order in [[&revokes, &other], [&other, &revokes]] {
+            let paths = ["a.crl", "b.crl"].map(|it| ca.path(it));
+            for (path, list) in paths.iter().zip(order) {
+                std::fs::write(path, list).unwrap();
+            }
+            let fetched = RevocationList::check(order[1].clone().into_bytes(), &cas, now());
+            let all = (paths.to_vec(), Vec::new());
+            let mixed = (paths[..1].to_vec(), vec![Some(fetched.unwrap())]);
+            for (files, kept) in [all, mixed] {
+                options.revocation_lists = files;
+                options.kept_lists = kept;
+                let server = TlsServer::load(&options).unwrap();
+                let judged = server.judge(std::slice::from_ref(&device.cert));
+                assert_eq!(judged.is_err(), is_revoked, "{judged:?}");
+            }
+        }
+    }
+}
+
 /// Without a list, webpki looks nobody up.
 #[test]
 fn a_list_that_is_still_to_come_lets_nobody_in_unless_that_is_allowed() {

@@ -58,11 +58,16 @@ impl Offender<'_> {
     }
 }
 
+/// Whether a web page can make any browser send this: a request, or the beginning of TLS.
+fn is_of_browser(foreign: Option<Foreign>) -> bool {
+    matches!(foreign, Some(Foreign::HttpRequest | Foreign::Tls))
+}
+
 /// The offence in the end of a session. Not: another client took the session over, which anybody can do to it; or
-/// it spoke HTTP, which a web page can make any browser do.
+/// it spoke [as browsers do](is_of_browser).
 pub(crate) fn of_end(summary: &Summary) -> Option<Offence> {
     use CloseReason as End;
-    if summary.foreign == Some(Foreign::HttpRequest) {
+    if is_of_browser(summary.foreign) {
         return None;
     }
     Some(match (summary.side, summary.reason) {
@@ -101,10 +106,11 @@ fn of_refusal(code: ReasonCode) -> Option<Offence> {
     })
 }
 
-/// The offence in a WebSocket handshake that failed: bytes that are no HTTP. A request that is refused is none: a
-/// web page can make any browser send it.
+/// The offence in a WebSocket handshake that failed: bytes that are no HTTP. A request that is refused, or too large, is
+/// none.
 pub(crate) fn of_websocket(error: &WsError) -> Option<Offence> {
     match error.cause() {
+        _ if is_of_browser(Foreign::recognise(error.first_bytes())) => None,
         WsCause::TooLarge(_) | WsCause::Http(_) if error.received() > 0 => {
             Some(Offence::ProtocolError)
         }
@@ -112,16 +118,20 @@ pub(crate) fn of_websocket(error: &WsError) -> Option<Offence> {
     }
 }
 
-/// The offence in a TLS handshake that failed. Not: the client does not trust us, or left.
+/// The offence in a TLS handshake that failed. Not: the client does not trust us, has no certificate to show, or left.
 pub(crate) fn of_tls(error: &TlsError) -> Option<Offence> {
+    if Foreign::recognise(error.first_bytes()) == Some(Foreign::HttpRequest) {
+        return None;
+    }
     match error.cause() {
         TlsCause::Violation(violation) => match violation.fault() {
             TlsFault::Told
             | TlsFault::Version
             | TlsFault::ServerName
-            | TlsFault::NothingInCommon => None,
-            TlsFault::NoCertificate
-            | TlsFault::UnknownIssuer
+            | TlsFault::NothingInCommon
+            // as any browser, where a web page sends it
+            | TlsFault::NoCertificate => None,
+            TlsFault::UnknownIssuer
             | TlsFault::Expired
             | TlsFault::Revoked
             | TlsFault::WrongName
