@@ -170,6 +170,6 @@ pub(crate) const CHOICES: &[Choice] = &[
         default: "it passes to the client, which is refused whatever the code means",
         key: CONFORMANCE,
         other: "`\"strict\"`: the broker counts as unavailable: T2",
-        rules: &[57],
+        rules: &[35, 57],
     },
 ];
