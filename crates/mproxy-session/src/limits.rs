@@ -237,8 +237,8 @@ pub(crate) const LARGEST_PACKET: u32 = 268_435_460;
 pub enum Conformance {
     /// Clients see what they would see from the broker. Small slips with only one possible meaning are
     /// [repaired](mproxy_codec::tolerance) on the way; a side that vanished or is stuck is closed
-    /// without a DISCONNECT. Everything else that breaks the standard ends the session, as in
-    /// [`Strict`](Self::Strict).
+    /// without a DISCONNECT. A return code that MQTT 3.1.1 reserves passes, as a refusal. Everything else that breaks
+    /// the standard ends the session, as in [`Strict`](Self::Strict).
     #[default]
     Tolerant,
     /// The standard to the letter.

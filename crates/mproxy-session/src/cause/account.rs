@@ -136,10 +136,12 @@ impl Cause {
             }
             Self::Disconnected { direction, code } => disconnected(*direction, *code),
             Self::RefusedByBroker(_) => refused_by_broker(),
-            Self::RefusedOtherwise { return_code, .. } => match return_code {
-                ..=5 => refused_by_broker().detail("the broker refused in the format of MQTT 3.1.1"),
+            Self::RefusedOtherwise(code) => match code {
+                ..=5 => {
+                    refused_by_broker().detail("the broker refused in the format of MQTT 3.1.1")
+                }
                 6.. => refused_by_broker().detail(format!(
-                    "the broker refused with return code {return_code}, one of its own: MQTT has 1 to 5"
+                    "the broker refused with return code {code}, one of its own: MQTT has 1 to 5"
                 )),
             },
             Self::Closed(Side::Client) => Account::quiet(Side::Client, CloseReason::Eof),

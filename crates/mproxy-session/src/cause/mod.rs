@@ -51,7 +51,7 @@ pub(crate) enum Cause {
     /// The broker's CONNACK refuses.
     RefusedByBroker(ReasonCode),
     /// The same with a return code of MQTT 3.1.1 that the client's version does not have.
-    RefusedOtherwise { code: ReasonCode, return_code: u8 },
+    RefusedOtherwise(u8),
     /// A side closed its connection.
     Closed(Side),
     /// The connection to a side broke.
@@ -303,9 +303,8 @@ impl Cause {
     /// The reason code of the packet by which a side ended the session.
     pub(crate) const fn received(&self) -> Option<ReasonCode> {
         match self {
-            Self::Disconnected { code, .. }
-            | Self::RefusedByBroker(code)
-            | Self::RefusedOtherwise { code, .. } => Some(*code),
+            Self::Disconnected { code, .. } | Self::RefusedByBroker(code) => Some(*code),
+            Self::RefusedOtherwise(code) => Some(ReasonCode::of_connect_return_code(*code)),
             _ => None,
         }
     }
@@ -315,7 +314,7 @@ impl Cause {
         match self {
             Self::Fault { packet, .. } => *packet,
             Self::Disconnected { .. } => Some(Kind::Disconnect),
-            Self::RefusedByBroker(_) | Self::RefusedOtherwise { .. } => Some(Kind::Connack),
+            Self::RefusedByBroker(_) | Self::RefusedOtherwise(_) => Some(Kind::Connack),
             Self::Denied { what, .. } => what.packet(),
             _ => None,
         }

@@ -1,7 +1,7 @@
 //! Every packet except PUBLISH: always whole, and recorded when it is forwarded.
 
 use bytes::Bytes;
-use mproxy_codec::{Direction, Head, Kind, ReasonCode, Version, View, normalise, tolerance};
+use mproxy_codec::{Direction, Head, Kind, Version, View, normalise, tolerance};
 
 use super::cx::Events;
 use super::subject::{Offered, Subject};
@@ -84,10 +84,9 @@ impl<H: PacketService> Flow<H> {
             Version::V31 | Version::V311 => return_code > 5 && !cx.rules.is_strict(),
         };
         if is_foreign {
-            let code = ReasonCode::of_connect_return_code(return_code);
-            cx.rules.phase.connack = Some(code);
-            let cause = Cause::RefusedOtherwise { code, return_code };
-            self.sender.say_last(Box::new(cause));
+            let cause = Box::new(Cause::RefusedOtherwise(return_code));
+            cx.rules.phase.connack = cause.received();
+            self.sender.say_last(cause);
         }
         is_foreign
     }
