@@ -64,6 +64,9 @@ impl<'a> Round<'a> {
         let mut doubts = Failures::new();
         let count = self.dialer.addrs.len();
         for index in 0..count {
+            if self.is_late() {
+                break;
+            }
             let behind = count - index - 1;
             let places = match self.places(index, behind).await {
                 Ok((places, doubt)) => {
@@ -143,9 +146,14 @@ impl<'a> Round<'a> {
         left / u32::try_from(others + 1).unwrap_or(u32::MAX)
     }
 
+    /// The addresses before have used up the time.
+    fn is_late(&self) -> bool {
+        !self.failures.is_empty() && Instant::now() >= self.deadline
+    }
+
     async fn attempt(&mut self, place: Place, others: usize) -> Option<Stream> {
         let outages = &self.dialer.outages;
-        if Instant::now() >= self.deadline && !self.failures.is_empty() {
+        if self.is_late() {
             // It was not tried, which says nothing about it: the next client begins with it.
             return None;
         }

@@ -63,7 +63,7 @@ impl TlsClient {
         let mut problems = Problems::default();
         let provider = Arc::new(provider(&options.algorithms, &mut problems));
         let alpn = alpn(&options.alpn, &mut problems);
-        let lists = Lists::load(&options.revocation_lists, &mut problems);
+        let lists = Lists::load(&options.revocation_lists, &[], &mut problems);
         let roots = roots(&options.ca, &mut problems);
         let verifier = verifier(options, &roots, &lists, &provider, &mut problems);
         let identity = options.identity.as_ref();

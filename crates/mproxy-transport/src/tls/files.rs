@@ -18,7 +18,7 @@ use rustls::{
 use super::{
     TlsFileError, TlsSetting,
     problems::Problems,
-    revocation::{Updates, age, is_usable, updates},
+    revocation::{RevocationList, Updates, age, is_usable, updates},
     unlisted::{UnlistedCa, unlisted},
 };
 
@@ -137,9 +137,19 @@ impl Roots {
 }
 
 impl Lists {
-    /// Reads revocation lists: files, PEM or DER, or all files of directories.
-    pub(super) fn load(paths: &[PathBuf], problems: &mut Problems) -> Self {
-        let mut lists = Self::default();
+    /// Reads revocation lists, files, PEM or DER, or all files of directories, beside `fetched` ones.
+    ///
+    /// The newest list of each issuer counts: it replaces those before it (RFC 5280, section 5), and webpki looks at the
+    /// first list of an issuer, and at no other.
+    pub(super) fn load(
+        paths: &[PathBuf],
+        fetched: &[Option<RevocationList>],
+        problems: &mut Problems,
+    ) -> Self {
+        let mut lists = Self {
+            ders: fetched.iter().flatten().map(RevocationList::der).collect(),
+            files: Vec::new(),
+        };
         for (index, path) in paths.iter().enumerate() {
             let setting = TlsSetting::RevocationLists(index);
             for file in problems.take(setting, files(path)).unwrap_or_default() {
@@ -154,14 +164,8 @@ impl Lists {
                 }
             }
         }
-        lists.newest_first();
+        lists.ders.sort_by_cached_key(|der| Reverse(age(der)));
         lists
-    }
-
-    /// Has the newest list of each issuer count: it replaces those before it (RFC 5280, section 5), and webpki looks at
-    /// the first list of an issuer, and at no other.
-    pub(super) fn newest_first(&mut self) {
-        self.ders.sort_by_cached_key(|der| Reverse(age(der)));
     }
 
     /// Finds the files whose lists nobody can be verified with. Only after a failure: it reads them again.

@@ -360,10 +360,7 @@ impl Trust {
             unused(options, problems);
             return Self::default();
         }
-        let mut lists = Lists::load(&options.revocation_lists, problems);
-        let kept = options.kept_lists.iter().flatten();
-        lists.ders.extend(kept.map(RevocationList::der));
-        lists.newest_first();
+        let lists = Lists::load(&options.revocation_lists, &options.kept_lists, problems);
         Self {
             roots: roots(&options.client_ca, problems),
             lists,
