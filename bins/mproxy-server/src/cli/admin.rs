@@ -100,13 +100,11 @@ pub(super) fn request(
         return Err(invalid("expected http://HOST:PORT, without a path"));
     }
     let authority = uri.authority().map_or(host, |it| it.as_str());
-    let port = match authority.rsplit_once(':') {
-        // of an IPv6 address
-        Some((_, rest)) if rest.ends_with(']') => 80,
-        Some((_, port)) => port
-            .parse()
-            .map_err(|_| invalid("the port is no number up to 65535"))?,
-        None => 80,
+    let port = match uri.port_u16() {
+        Some(port) => port,
+        None if authority.ends_with(host) => 80,
+        // one that is no port is `None`, too
+        None => return Err(invalid("the port is no number up to 65535")),
     };
     let mut request = Request::builder()
         .method(method)
